@@ -1,0 +1,150 @@
+// Package broker says what carries publications between relays, and has the one that works in memory.
+package broker
+
+import (
+	"context"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Broker carries publications between relays, and to and from any other server that shares its back end.
+//
+// All methods but Run only queue: they never block and are answered by an Event with the same Token. What is queued is bounded by the
+// caller, which has a bounded number of unanswered requests. Requests of one kind are carried out in the order of the calls. Every
+// request is answered exactly once while Run runs, with Err set when the back end is away: the Broker does not retry (Subscribe
+// excepted), its caller does.
+type Broker interface {
+	// Run owns the Broker's goroutines and returns when all have ended: after ctx is cancelled. It calls sink, from several goroutines, with
+	// each Event; sink may block shortly but must not call the Broker in a way that waits.
+	Run(ctx context.Context, sink func(Event)) error
+
+	// Publish appends to the topic's history, sets the mark and publishes, in one atomic step. Answered by Published.
+	Publish(Publish)
+
+	// Subscribe asks for a topic's publications. Answered by Subscribed once the back end confirmed it, and again, with the same
+	// Token, each time it was confirmed anew after it was lost. It is retried until Unsubscribe.
+	Subscribe(t protocol.Topic, token uint64)
+	// Unsubscribe ends it at once. A Subscribed or Received already under way may still arrive.
+	Unsubscribe(t protocol.Topic)
+
+	// ReadHistory asks for up to PageSize publications after a position. Answered by History.
+	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
+	// ReadMark asks for the last number published on a topic for an edge instance. Answered by Marked.
+	ReadMark(t protocol.Topic, i protocol.Instance, token uint64)
+	// CountSubscribers asks how many subscribers a topic has anywhere, this Broker's own subscription included. Answered by Counted.
+	CountSubscribers(t protocol.Topic, token uint64)
+
+	// Name names the back end: equal for Brokers that share one. It may be asked at any time; "" while unknown.
+	Name() string
+}
+
+// PageSize is the number of publications in one History at most.
+const PageSize = 64
+
+// Publish is a request to publish one message.
+type Publish struct {
+	Token uint64
+	Topic protocol.Topic
+	From  string // the sending user
+	Msg   string
+
+	// Instance and Number name the frame that asks for it. A Number at or below the mark of (Topic, Instance) is a Duplicate.
+	Instance protocol.Instance
+	Number   uint64
+	// Predecessor is the last Number before this one on Topic that is not known to be finished; 0: none. With the mark below it the request is
+	// Refused.
+	Predecessor uint64
+	// Floor: all numbers up to it are finished. A mark that is missing or lower is raised to it first.
+	Floor uint64
+	// Known is the highest position the caller has seen on Topic. If the history's top is lower, a new epoch begins.
+	Known protocol.Position
+}
+
+// Outcome of a Publish.
+type Outcome uint8
+
+const (
+	Failed    Outcome = iota // Err says why; it may have been carried out or not
+	Done                     // published at Position
+	Duplicate                // the mark says it was published before; Position is the topic's top
+	Refused                  // the mark is below the Predecessor; nothing was done
+)
+
+// Publication is one message on a topic.
+type Publication struct {
+	Topic    protocol.Topic
+	Position protocol.Position // zero: published by an original server, bare
+	From     string
+	Msg      string
+	// Instance and Number are those of the Publish; zero when bare.
+	Instance protocol.Instance
+	Number   uint64
+}
+
+// Event is one of Published, Subscribed, Received, History, Marked, Counted, State, Deaf.
+type Event interface{ event() }
+
+// Published answers Publish.
+type Published struct {
+	Token    uint64
+	Outcome  Outcome
+	Position protocol.Position
+	Err      error
+}
+
+// Subscribed answers Subscribe: every publication after Top will arrive as Received, and perhaps some at or before it.
+type Subscribed struct {
+	Topic protocol.Topic
+	Token uint64
+	Top   protocol.Position // the history's top, read after the back end confirmed the subscription; zero: no history
+}
+
+// Received brings a publication of a subscribed topic. Those with a position come in order of it, unless the back end lost some.
+type Received struct{ Publication Publication }
+
+// Deaf tells that subscriptions were lost: until its next Subscribed, publications of a topic may be missed. All true: of every topic; else of Topic.
+type Deaf struct {
+	All   bool
+	Topic protocol.Topic
+}
+
+// History answers ReadHistory: Publications in order after the position asked for. More: there are others behind the last.
+// Top is the history's top; zero: there is none (never was, or expired).
+type History struct {
+	Token        uint64
+	Topic        protocol.Topic
+	Publications []Publication
+	More         bool
+	Top          protocol.Position
+	Err          error
+}
+
+// Marked answers ReadMark; 0: no mark.
+type Marked struct {
+	Token  uint64
+	Number uint64
+	Err    error
+}
+
+// Counted answers CountSubscribers.
+type Counted struct {
+	Token uint64
+	Count int64
+	Err   error
+}
+
+// State tells whether the back end answers. Sent at each change, and once at the start when it is away; until the first State the back end is
+// taken to be there.
+type State struct {
+	Away  bool
+	Cause error
+}
+
+func (Published) event()  {}
+func (Subscribed) event() {}
+func (Received) event()   {}
+func (Deaf) event()       {}
+func (History) event()    {}
+func (Marked) event()     {}
+func (Counted) event()    {}
+func (State) event()      {}

@@ -1,0 +1,29 @@
+package protocol
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+)
+
+// Instance names one boot of one process: 16 random bytes. Everything that a process numbers (frames, sessions) is counted per Instance.
+type Instance [16]byte
+
+// NewInstance returns a random Instance.
+func NewInstance() (i Instance) {
+	rand.Read(i[:]) // never fails: it ends the process instead
+	return i
+}
+
+// String returns 32 hexadecimal digits.
+func (i Instance) String() string { return hex.EncodeToString(i[:]) }
+
+// ParseInstance reads what String writes.
+func ParseInstance(s string) (i Instance, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(i) {
+		return i, fmt.Errorf("instance %q: want 32 hexadecimal digits", s)
+	}
+	copy(i[:], b)
+	return i, nil
+}

@@ -1,0 +1,46 @@
+package protocol
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Position is a place in a topic's history. The zero Position is before everything.
+//
+// Within an epoch offsets are dense: the publication after {e, o} is {e, o+1}. An epoch is the microsecond, by the broker's clock, at
+// which the topic's history was born; a later epoch is a later history.
+type Position struct {
+	Epoch  uint64
+	Offset uint64
+}
+
+// IsZero reports whether p is before everything.
+func (p Position) IsZero() bool { return p == Position{} }
+
+// Before reports whether p comes before q: by epoch, then by offset.
+func (p Position) Before(q Position) bool {
+	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Offset < q.Offset
+}
+
+// String returns "epoch-offset", which is also the id of a Redis stream entry.
+func (p Position) String() string {
+	return strconv.FormatUint(p.Epoch, 10) + "-" + strconv.FormatUint(p.Offset, 10)
+}
+
+// ParsePosition reads what String writes.
+func ParsePosition(s string) (Position, error) {
+	e, o, ok := strings.Cut(s, "-")
+	if !ok {
+		return Position{}, fmt.Errorf("position %q: no dash", s)
+	}
+	epoch, err := strconv.ParseUint(e, 10, 64)
+	if err != nil {
+		return Position{}, fmt.Errorf("position %q: %w", s, err)
+	}
+	offset, err := strconv.ParseUint(o, 10, 64)
+	if err != nil {
+		return Position{}, fmt.Errorf("position %q: %w", s, err)
+	}
+	return Position{epoch, offset}, nil
+}
