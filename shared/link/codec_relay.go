@@ -1,0 +1,257 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Append appends the frame.
+func (w Welcome) Append(b []byte) []byte {
+	const hint = 100
+	b, at := begin(b, TypeWelcome, hint)
+	b = binary.AppendUvarint(b, w.Features)
+	b = append(b, w.Instance[:]...)
+	b = appendString(b, w.Broker)
+	b = appendString(b, w.Relay)
+	b = appendString(b, w.Build)
+	return finish(b, at, hint)
+}
+
+// ParseWelcome parses a body. Bytes after the last field are fields of a later version and are ignored.
+func ParseWelcome(body []byte) (Welcome, error) {
+	f := fields{b: body}
+	w := Welcome{Features: f.uvarint(), Instance: f.instance(), Broker: f.string(), Relay: f.string(), Build: f.string()}
+	return w, f.extended("welcome")
+}
+
+// Append appends the frame.
+func (t TopicNumber) Append(b []byte) []byte {
+	hint := len(t.Topic) + 16
+	b, at := begin(b, TypeTopic, hint)
+	b = binary.AppendUvarint(b, t.ID)
+	b = appendPosition(b, t.Position)
+	b = appendString(b, t.Topic)
+	return finish(b, at, hint)
+}
+
+// ParseTopicNumber parses a body.
+func ParseTopicNumber(body []byte) (TopicNumber, error) {
+	f := fields{b: body}
+	t := TopicNumber{ID: f.uvarint(), Position: f.position(), Topic: protocol.Topic(f.string())}
+	return t, f.end("topic")
+}
+
+// Append appends the frame.
+func (u Untopic) Append(b []byte) []byte {
+	const hint = 4
+	b, at := begin(b, TypeUntopic, hint)
+	return finish(binary.AppendUvarint(b, u.ID), at, hint)
+}
+
+// ParseUntopic parses a body.
+func ParseUntopic(body []byte) (Untopic, error) {
+	f := fields{b: body}
+	u := Untopic{ID: f.uvarint()}
+	return u, f.end("untopic")
+}
+
+// Append appends the frame.
+func (o Opened) Append(b []byte) []byte {
+	const hint = 8
+	b, at := begin(b, TypeOpened, hint)
+	b = binary.AppendUvarint(b, o.Session)
+	var confirmed uint64
+	if o.Confirmed {
+		confirmed = 1
+	}
+	b = binary.AppendUvarint(b, confirmed)
+	b = binary.AppendUvarint(b, uint64(len(o.Topics)))
+	for _, id := range o.Topics {
+		b = binary.AppendUvarint(b, id)
+	}
+	return finish(b, at, hint)
+}
+
+// ParseOpened parses a body.
+func ParseOpened(body []byte) (Opened, error) {
+	f := fields{b: body}
+	o := Opened{Session: f.uvarint(), Confirmed: f.bool()}
+	if n := f.count(1); n > 0 {
+		o.Topics = make([]uint64, n)
+		for i := range o.Topics {
+			o.Topics[i] = f.uvarint()
+		}
+	}
+	return o, f.end("opened")
+}
+
+func (j Joined) append(b []byte, t Type) []byte {
+	hint := len(j.Text) + 10
+	b, at := begin(b, t, hint)
+	b = binary.AppendUvarint(b, j.Number)
+	b = binary.AppendUvarint(b, j.Session)
+	b = binary.AppendUvarint(b, j.Topic)
+	b = append(b, j.Text...)
+	return finish(b, at, hint)
+}
+
+// Append appends the frame.
+func (j Joined) Append(b []byte) []byte { return j.append(b, TypeJoined) }
+
+// ParseJoined parses a body.
+func ParseJoined(body []byte) (Joined, error) {
+	f := fields{b: body}
+	j := Joined{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Text: f.rest()}
+	return j, f.end("joined")
+}
+
+// Append appends the frame.
+func (l Left) Append(b []byte) []byte { return Joined(l).append(b, TypeLeft) }
+
+// ParseLeft parses a body.
+func ParseLeft(body []byte) (Left, error) {
+	f := fields{b: body}
+	l := Left{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Text: f.rest()}
+	return l, f.end("left")
+}
+
+// Append appends the frame.
+func (a Answer) Append(b []byte) []byte {
+	hint := len(a.Text) + 8
+	b, at := begin(b, TypeAnswer, hint)
+	b = binary.AppendUvarint(b, a.Number)
+	b = binary.AppendUvarint(b, a.Session)
+	b = append(b, a.Text...)
+	return finish(b, at, hint)
+}
+
+// ParseAnswer parses a body.
+func ParseAnswer(body []byte) (Answer, error) {
+	f := fields{b: body}
+	a := Answer{Number: f.uvarint(), Session: f.uvarint(), Text: f.rest()}
+	return a, f.end("answer")
+}
+
+// Append appends the frame.
+func (p Publication) Append(b []byte) []byte {
+	hint := len(p.Payload) + len(p.Except) + 14
+	b, at := begin(b, TypePublication, hint)
+	b = binary.AppendUvarint(b, p.Topic)
+	b = appendPosition(b, p.Position)
+	b = appendString(b, p.Except)
+	b = append(b, p.Payload...)
+	return finish(b, at, hint)
+}
+
+// ParsePublication parses a body.
+func ParsePublication(body []byte) (Publication, error) {
+	f := fields{b: body}
+	p := Publication{Topic: f.uvarint(), Position: f.position(), Except: f.string(), Payload: f.rest()}
+	return p, f.end("publication")
+}
+
+// Append appends the frame.
+func (g Gap) Append(b []byte) []byte {
+	hint := len(g.Text) + 16
+	b, at := begin(b, TypeGap, hint)
+	b = binary.AppendUvarint(b, g.Topic)
+	b = appendPosition(b, g.Position)
+	b = binary.AppendUvarint(b, g.Lost)
+	b = append(b, g.Text...)
+	return finish(b, at, hint)
+}
+
+// ParseGap parses a body.
+func ParseGap(body []byte) (Gap, error) {
+	f := fields{b: body}
+	g := Gap{Topic: f.uvarint(), Position: f.position(), Lost: f.uvarint(), Text: f.rest()}
+	return g, f.end("gap")
+}
+
+// Append appends the frame. Each range is written as its distance from the end of the one before (the first: from Through) and its
+// length less one: a frame cannot say ranges that are out of order. Ranges that are, or more than MaxRanges, are the caller's bug.
+func (a Ack) Append(b []byte) []byte {
+	hint := 8 + 2*len(a.Finished)
+	b, at := begin(b, TypeAck, hint)
+	b = binary.AppendUvarint(b, a.Through)
+	b = binary.AppendUvarint(b, uint64(len(a.Finished)))
+	end := a.Through
+	for _, r := range a.Finished {
+		b = binary.AppendUvarint(b, r.First-end)
+		b = binary.AppendUvarint(b, r.Last-r.First)
+		end = r.Last
+	}
+	return finish(b, at, hint)
+}
+
+var errRanges = errors.New("ranges are not ascending")
+
+// ParseAck parses a body.
+func ParseAck(body []byte) (Ack, error) {
+	f := fields{b: body}
+	a := Ack{Through: f.uvarint()}
+	n := f.count(2)
+	if n > MaxRanges {
+		return a, fmt.Errorf("ack: %d ranges, at most %d", n, MaxRanges)
+	}
+	if n > 0 {
+		a.Finished = make([]Range, n)
+	}
+	end := a.Through
+	for i := range a.Finished {
+		distance, length := f.uvarint(), f.uvarint()
+		if f.err == nil && (distance == 0 || distance > math.MaxUint64-end || length > math.MaxUint64-end-distance) {
+			f.fail(errRanges)
+		}
+		a.Finished[i] = Range{end + distance, end + distance + length}
+		end = a.Finished[i].Last
+	}
+	return a, f.end("ack")
+}
+
+// Append appends the frame.
+func (d Digest) Append(b []byte) []byte {
+	const hint = 32
+	b, at := begin(b, TypeDigest, hint)
+	b = binary.AppendUvarint(b, d.Heard)
+	b = binary.AppendUvarint(b, d.Sessions)
+	b = binary.AppendUvarint(b, d.SessionHash)
+	b = binary.AppendUvarint(b, d.Bindings)
+	b = binary.AppendUvarint(b, d.BindingHash)
+	return finish(b, at, hint)
+}
+
+// ParseDigest parses a body.
+func ParseDigest(body []byte) (Digest, error) {
+	f := fields{b: body}
+	d := Digest{Heard: f.uvarint(), Sessions: f.uvarint(), SessionHash: f.uvarint(), Bindings: f.uvarint(), BindingHash: f.uvarint()}
+	return d, f.end("digest")
+}
+
+// Append appends the frame.
+func (s Status) Append(b []byte) []byte {
+	const hint = 16
+	b, at := begin(b, TypeStatus, hint)
+	b = binary.AppendUvarint(b, uint64(len(s.Degraded)))
+	for _, word := range s.Degraded {
+		b = appendString(b, word)
+	}
+	return finish(b, at, hint)
+}
+
+// ParseStatus parses a body. Bytes after the last field are fields of a later version and are ignored.
+func ParseStatus(body []byte) (Status, error) {
+	f := fields{b: body}
+	var s Status
+	if n := f.count(1); n > 0 {
+		s.Degraded = make([]string, n)
+		for i := range s.Degraded {
+			s.Degraded[i] = f.string()
+		}
+	}
+	return s, f.extended("status")
+}

@@ -1,0 +1,52 @@
+package link
+
+import (
+	"encoding/binary"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Hashes of table rows, which Digest combines by XOR: equal tables give equal sums in any order. Each is FNV-1a over the bytes that a frame would
+// carry, then a mix, since FNV of similar rows differs too regularly to be XORed.
+
+// SessionHash hashes a session: FNV-1a over the body of its Session frame.
+func SessionHash(s Session) uint64 {
+	h := fnvUvarint(fnvOffset, s.ID)
+	h = fnvUvarint(h, uint64(s.Endpoint))
+	h = fnvString(h, s.User)
+	h = fnvString(h, s.Group)
+	return mix(h)
+}
+
+// BindingHash hashes the membership of a session in a topic: FNV-1a over a uvarint and a string.
+func BindingHash(session uint64, topic protocol.Topic) uint64 {
+	return mix(fnvString(fnvUvarint(fnvOffset, session), string(topic)))
+}
+
+const (
+	fnvOffset = 14695981039346656037
+	fnvPrime  = 1099511628211
+)
+
+func fnvUvarint(h, v uint64) uint64 {
+	var b [binary.MaxVarintLen64]byte
+	for _, c := range b[:binary.PutUvarint(b[:], v)] {
+		h = (h ^ uint64(c)) * fnvPrime
+	}
+	return h
+}
+
+func fnvString(h uint64, s string) uint64 {
+	h = fnvUvarint(h, uint64(len(s)))
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * fnvPrime
+	}
+	return h
+}
+
+// mix spreads every bit of h over all bits (the finaliser of SplitMix64).
+func mix(h uint64) uint64 {
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
+}

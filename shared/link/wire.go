@@ -1,0 +1,183 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Limits of the protocol, in bytes.
+const (
+	// MaxBatch bounds one WebSocket message, and so one frame: a payload of 1 MiB grows about sixfold when each of its bytes is escaped.
+	MaxBatch = 8 << 20
+	// BatchTarget is what a writer aims at in one batch. One frame may exceed it.
+	BatchTarget = 64 << 10
+)
+
+// Errors of Next and of the Parse functions; all mean that the peer broke the protocol.
+var (
+	errShort    = errors.New("frame ends early")
+	errTrailing = errors.New("bytes after the last field")
+	errUvarint  = errors.New("integer is not a minimal uvarint of 64 bits")
+)
+
+// Ignorable reports whether a peer that does not know t may skip the frame.
+func (t Type) Ignorable() bool { return t&0x80 != 0 }
+
+// Next splits the first frame off a batch. Both body and rest alias batch, which must not be empty.
+func Next(batch []byte) (t Type, body, rest []byte, err error) {
+	if len(batch) == 0 {
+		return 0, nil, nil, errShort
+	}
+	t = Type(batch[0])
+	length, n, err := uvarint(batch[1:])
+	if err != nil {
+		return t, nil, nil, fmt.Errorf("frame %#02x: length: %w", uint8(t), err)
+	}
+	rest = batch[1+n:]
+	if length > uint64(len(rest)) {
+		return t, nil, nil, fmt.Errorf("frame %#02x: body of %d bytes, %d left: %w", uint8(t), length, len(rest), errShort)
+	}
+	return t, rest[:length:length], rest[length:], nil
+}
+
+// begin appends a frame's type and room for the length of a body of about hint bytes; the body follows, then finish.
+func begin(b []byte, t Type, hint int) (_ []byte, start int) {
+	b = append(b, byte(t))
+	start = len(b)
+	return binary.AppendUvarint(b, uint64(hint)), start
+}
+
+// finish writes the length of the body that follows start, moving the body when hint was of another magnitude.
+func finish(b []byte, start, hint int) []byte {
+	reserved := uvarintLen(uint64(hint))
+	size := len(b) - start - reserved
+	if need := uvarintLen(uint64(size)); need != reserved {
+		body := b[start+reserved:]
+		if need > reserved {
+			var room [binary.MaxVarintLen64]byte
+			b = append(b, room[:need-reserved]...)
+		}
+		copy(b[start+need:], body)
+		b = b[:start+need+size]
+	}
+	binary.PutUvarint(b[start:], uint64(size))
+	return b
+}
+
+func uvarintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
+
+// uvarint is binary.Uvarint that takes the shortest form only, so that a frame has one encoding.
+func uvarint(b []byte) (v uint64, n int, err error) {
+	v, n = binary.Uvarint(b)
+	if n == 0 {
+		return 0, 0, errShort
+	}
+	if n < 0 || n > 1 && b[n-1] == 0 {
+		return 0, 0, errUvarint
+	}
+	return v, n, nil
+}
+
+func appendString[S ~string | ~[]byte](b []byte, s S) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendPosition(b []byte, p protocol.Position) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(b, p.Epoch), p.Offset)
+}
+
+// fields reads a body field by field. After the first error every field is zero; end or rest reports it.
+type fields struct {
+	b   []byte
+	err error
+}
+
+func (f *fields) uvarint() uint64 {
+	if f.err != nil {
+		return 0
+	}
+	v, n, err := uvarint(f.b)
+	if err != nil {
+		f.err = err
+		return 0
+	}
+	f.b = f.b[n:]
+	return v
+}
+
+// fixed takes n bytes, aliasing the body.
+func (f *fields) fixed(n uint64) []byte {
+	if f.err != nil {
+		return nil
+	}
+	if n > uint64(len(f.b)) {
+		f.err = errShort
+		return nil
+	}
+	p := f.b[:n:n]
+	f.b = f.b[n:]
+	return p
+}
+
+func (f *fields) bytes() []byte  { return f.fixed(f.uvarint()) }
+func (f *fields) string() string { return string(f.bytes()) }
+
+func (f *fields) position() protocol.Position {
+	return protocol.Position{Epoch: f.uvarint(), Offset: f.uvarint()}
+}
+
+func (f *fields) instance() (i protocol.Instance) {
+	copy(i[:], f.fixed(uint64(len(i))))
+	return i
+}
+
+func (f *fields) bool() bool {
+	v := f.uvarint()
+	if v > 1 {
+		f.fail(fmt.Errorf("boolean is %d", v))
+	}
+	return v == 1
+}
+
+// count reads how many items of at least size bytes follow, and refuses more than the body can hold before anything is allocated.
+func (f *fields) count(size int) int {
+	n := f.uvarint()
+	if n > uint64(len(f.b)/size) {
+		f.fail(errShort)
+		return 0
+	}
+	return int(n)
+}
+
+func (f *fields) fail(err error) {
+	if f.err == nil {
+		f.err = err
+	}
+}
+
+// rest takes what is left of the body.
+func (f *fields) rest() []byte {
+	p := f.b
+	f.b = nil
+	return p
+}
+
+// end returns the first error; bytes that no field took are one.
+func (f *fields) end(frame string) error {
+	if f.err == nil && len(f.b) > 0 {
+		f.err = errTrailing
+	}
+	return f.extended(frame)
+}
+
+// extended is end for frames to which later versions may add fields.
+func (f *fields) extended(frame string) error {
+	if f.err != nil {
+		return fmt.Errorf("%s: %w", frame, f.err)
+	}
+	return nil
+}
