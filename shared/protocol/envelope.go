@@ -1,0 +1,164 @@
+package protocol
+
+import (
+	"strconv"
+	"strings"
+)
+
+// MaxEnvelope is the length of an encoded Envelope at most: MaxMsg bytes, each escaped by six, and room for the rest.
+const MaxEnvelope = 8 << 20
+
+// Envelope is a publication as it is on a Redis channel. The three fields of the original servers come first; Instance, Number and
+// Position are ours, and either all there or all zero: a bare envelope, published by an original server.
+type Envelope struct {
+	From string // the sending user
+	To   string // the target user or group, "" on All; informative: the channel decides
+	Msg  string
+
+	Instance Instance // with Number, names the frame that asked for the publication
+	Number   uint64   // from 1
+	Position Position
+}
+
+// IsBare reports whether e has no identity and position.
+func (e Envelope) IsBare() bool { return e.Position.IsZero() }
+
+// AppendOpen appends the JSON object without Pos and without the closing brace, for a script that completes it with `,"Pos":"…"}`. The
+// fields come in the order FromId, ToId, Msg, Id; Id is left out when Instance or Number is zero.
+func (e Envelope) AppendOpen(b []byte) []byte {
+	b = append(b, `{"FromId":`...)
+	b = appendQuoted(b, e.From)
+	b = append(b, `,"ToId":`...)
+	b = appendQuoted(b, e.To)
+	b = append(b, `,"Msg":`...)
+	b = appendQuoted(b, e.Msg)
+	if e.Instance == (Instance{}) || e.Number == 0 {
+		return b
+	}
+	b = append(b, `,"Id":"`...)
+	b = append(b, e.Instance.String()...)
+	b = append(b, '-')
+	b = strconv.AppendUint(b, e.Number, 10)
+	return append(b, '"')
+}
+
+// Append appends the whole JSON object; Pos is left out when Position is zero.
+func (e Envelope) Append(b []byte) []byte {
+	b = e.AppendOpen(b)
+	if !e.Position.IsZero() {
+		b = append(b, `,"Pos":"`...)
+		b = append(b, e.Position.String()...)
+		b = append(b, '"')
+	}
+	return append(b, '}')
+}
+
+// EnvelopeError says why data is no envelope.
+type EnvelopeError struct {
+	// Reason is one of too_big, malformed, from_id, msg: fit for a metric's label.
+	Reason string
+	detail string
+}
+
+func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
+
+// ParseEnvelope reads what any server of the cluster published. Every error is an *EnvelopeError. FromId and Msg must be strings, FromId
+// an id, Msg at most MaxMsg bytes. Unknown fields are ignored. Unless both Id and Pos are as Append writes them, to the letter, they are taken
+// for somebody else's fields, and the envelope is bare. data is not kept.
+func ParseEnvelope(data []byte) (Envelope, error) {
+	if len(data) > MaxEnvelope {
+		return Envelope{}, &EnvelopeError{"too_big", "more than " + strconv.Itoa(MaxEnvelope) + " bytes"}
+	}
+	var from, to, msg, id, pos []byte
+	err := eachField(data, func(key, value []byte) {
+		switch {
+		case folds(key, "FromId"):
+			from = value
+		case folds(key, "ToId"):
+			to = value
+		case folds(key, "Msg"):
+			msg = value
+		case string(key) == "Id":
+			id = value
+		case string(key) == "Pos":
+			pos = value
+		}
+	})
+	if err != nil {
+		return Envelope{}, &EnvelopeError{"malformed", err.Error()}
+	}
+	if !isString(from) {
+		return Envelope{}, &EnvelopeError{"from_id", "FromId is no string"}
+	}
+	if !isString(msg) {
+		return Envelope{}, &EnvelopeError{"msg", "Msg is no string"}
+	}
+	e := Envelope{From: unquote(from), Msg: unquote(msg)}
+	if err := CheckID(e.From); err != nil {
+		return Envelope{}, &EnvelopeError{"from_id", "FromId " + err.Error()}
+	}
+	if len(e.Msg) > MaxMsg {
+		return Envelope{}, &EnvelopeError{"too_big", "Msg has more than " + strconv.Itoa(MaxMsg) + " bytes"}
+	}
+	if isString(to) || isNumber(to) {
+		e.To = literal(to)
+	}
+	e.setIdentity(id, pos)
+	return e, nil
+}
+
+// setIdentity sets Instance, Number and Position if both raw values are well-formed.
+func (e *Envelope) setIdentity(id, pos []byte) {
+	if !isString(id) || !isString(pos) {
+		return
+	}
+	instance, number, ok := parseIdentity(unquote(id))
+	if !ok {
+		return
+	}
+	p, ok := parseCanonicalPosition(unquote(pos))
+	if !ok {
+		return
+	}
+	e.Instance, e.Number, e.Position = instance, number, p
+}
+
+// parseIdentity reads "instance-number".
+func parseIdentity(s string) (Instance, uint64, bool) {
+	i, n, ok := strings.Cut(s, "-")
+	if !ok || strings.ContainsAny(i, "ABCDEF") {
+		return Instance{}, 0, false
+	}
+	instance, err := ParseInstance(i)
+	if err != nil || instance == (Instance{}) {
+		return Instance{}, 0, false
+	}
+	number, ok := parseCount(n)
+	return instance, number, ok
+}
+
+// parseCanonicalPosition reads what Position.String writes of a place that a publication can have.
+func parseCanonicalPosition(s string) (Position, bool) {
+	e, o, ok := strings.Cut(s, "-")
+	if !ok {
+		return Position{}, false
+	}
+	epoch, ok := parseCount(e)
+	if !ok {
+		return Position{}, false
+	}
+	offset, ok := parseCount(o)
+	if !ok {
+		return Position{}, false
+	}
+	return Position{epoch, offset}, true
+}
+
+// parseCount reads a decimal number from 1 without leading zeros.
+func parseCount(s string) (uint64, bool) {
+	if s == "" || s[0] == '0' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil
+}

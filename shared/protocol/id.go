@@ -1,0 +1,33 @@
+package protocol
+
+import (
+	"errors"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxID is the length of a user or group id at most, in bytes of UTF-8.
+const MaxID = 128
+
+var (
+	errIDLength  = errors.New("must be 1 to 128 bytes")
+	errIDUTF8    = errors.New("must be valid UTF-8")
+	errIDControl = errors.New("must have no control characters")
+)
+
+// CheckID reports why s cannot be the id of a user or a group: it has 1 to MaxID bytes of valid UTF-8 without control characters.
+// The error's text is a predicate ("must be …") and may be shown to a client behind the name of the field; it never quotes s.
+func CheckID(s string) error {
+	if len(s) == 0 || len(s) > MaxID {
+		return errIDLength
+	}
+	if !utf8.ValidString(s) {
+		return errIDUTF8
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return errIDControl
+		}
+	}
+	return nil
+}
