@@ -1,0 +1,151 @@
+package memnet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Buffer is how many bytes a direction of a connection holds at most, written and not yet read; then Write blocks.
+const Buffer = 256 << 10
+
+// Conn is one end of a connection. It behaves like TCP: Write returns when the bytes are buffered; a peer that closed is noticed by a reader
+// after it has read everything, and by a writer at its next Write; deadlines may be set and Close called at any time, also
+// while others read or write. All methods may be called concurrently.
+type Conn struct {
+	wire          *wire
+	local, remote Addr
+	in, out       *stream
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+// wire is what the two ends share.
+type wire struct {
+	mu      sync.Mutex // guards everything below, and both streams
+	streams [2]*stream
+	cut     bool
+	frozen  bool
+	gone    func() // called once both ends are closed or the wire is cut, without mu; nil: nobody cares
+}
+
+// Pipe returns the two ends of a connection.
+func Pipe() (*Conn, *Conn) { return newConns(1, 2) }
+
+func newConns(a, b Addr) (*Conn, *Conn) {
+	w := &wire{}
+	w.streams = [2]*stream{newStream(w), newStream(w)}
+	return &Conn{w, a, b, w.streams[0], w.streams[1]}, &Conn{w, b, a, w.streams[1], w.streams[0]}
+}
+
+// Read reads what there is, at least one byte; it blocks while there is none. The error is io.EOF after everything that a peer wrote before
+// its Close, else it wraps os.ErrDeadlineExceeded, net.ErrClosed or (after a cut) syscall.ECONNRESET.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, cut, err := c.in.read(p)
+	if cut {
+		c.Cut()
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = c.opError("read", err)
+	}
+	return n, err
+}
+
+// Write buffers p whole, blocking while the buffer is full. The error wraps os.ErrDeadlineExceeded, net.ErrClosed, syscall.EPIPE (the peer
+// closed) or syscall.ECONNRESET (a cut); n bytes may have been read by the peer all the same.
+func (c *Conn) Write(p []byte) (int, error) {
+	n, err := c.out.write(p)
+	if err != nil {
+		err = c.opError("write", err)
+	}
+	return n, err
+}
+
+// Close ends this end: blocked and further calls on it fail with net.ErrClosed. The peer can still read what was written.
+func (c *Conn) Close() error {
+	w := c.wire
+	w.mu.Lock()
+	if c.out.finished {
+		w.mu.Unlock()
+		return c.opError("close", net.ErrClosed)
+	}
+	c.out.finished = true
+	c.in.abandoned = true
+	c.in.release()
+	gone := w.takeGone()
+	w.wake()
+	w.mu.Unlock()
+	if gone != nil {
+		gone()
+	}
+	return nil
+}
+
+// LocalAddr returns this end's Addr.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr returns the peer's Addr.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (c *Conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetReadDeadline sets when blocked and further Reads fail, even when there are bytes to read; zero: never.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(&c.in.reader, t) }
+
+// SetWriteDeadline sets when blocked and further Writes fail, even when there is room; zero: never.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.out.writer, t) }
+
+func (c *Conn) setDeadline(s *side, t time.Time) error {
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	if c.out.finished {
+		return c.opError("set", net.ErrClosed)
+	}
+	s.setDeadline(t)
+	return nil
+}
+
+func (c *Conn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: "memnet", Source: c.local, Addr: c.remote, Err: err}
+}
+
+// wake lets everybody who is blocked look again. mu must be held.
+func (w *wire) wake() {
+	for _, s := range w.streams {
+		s.reader.changed.Broadcast()
+		s.writer.changed.Broadcast()
+	}
+}
+
+// takeGone returns gone, once, if the connection has ended. mu must be held.
+func (w *wire) takeGone() func() {
+	if !w.cut && !(w.streams[0].finished && w.streams[1].finished) {
+		return nil
+	}
+	for _, s := range w.streams {
+		s.stopTimers()
+	}
+	gone := w.gone
+	w.gone = nil
+	return gone
+}
+
+// timeoutError makes a context's deadline a net.Error that timed out.
+type timeoutError struct{ error }
+
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }
+func (e timeoutError) Unwrap() error { return e.error }
+
+var (
+	errDeadline = os.ErrDeadlineExceeded
+	errReset    = syscall.ECONNRESET
+	errPipe     = syscall.EPIPE
+)

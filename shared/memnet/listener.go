@@ -1,0 +1,159 @@
+// Package memnet is a network in memory. It joins the parts of a cluster that runs in one process, and it can be frozen, slowed and cut at any
+// byte, for tests. It blocks on conditions and channels only and has no state of its own, so it works in testing/synctest bubbles.
+package memnet
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"sync"
+	"syscall"
+)
+
+// backlog is how many dialled connections may wait for Accept; further dials wait.
+const backlog = 128
+
+// Addr is the address of a Listener or of one end of a connection: "memnet:0" for everything that listens, "memnet:n" for the nth that dialled.
+type Addr uint64
+
+// Network returns "memnet".
+func (Addr) Network() string { return "memnet" }
+
+// String returns the address in the form host:port.
+func (a Addr) String() string { return "memnet:" + strconv.FormatUint(uint64(a), 10) }
+
+// Listener accepts connections that its own Dial makes. All methods may be called concurrently.
+type Listener struct {
+	pending chan *Conn    // never closed
+	closed  chan struct{} // closed by Close
+	once    sync.Once
+
+	mu     sync.Mutex // guards the following fields
+	dialed uint64
+	live   map[*Conn]struct{} // dialled ends of which an end is open
+}
+
+var _ net.Listener = (*Listener)(nil)
+
+// Listen returns a Listener. It has no address that others could dial: whoever has the Listener has the network.
+func Listen() *Listener {
+	return &Listener{
+		pending: make(chan *Conn, backlog),
+		closed:  make(chan struct{}),
+		live:    make(map[*Conn]struct{}),
+	}
+}
+
+// Dial makes a connection and returns its dialled end, a *Conn. It does not wait for Accept unless 128 connections do already; then it
+// waits until ctx is done. It fails with syscall.ECONNREFUSED once the Listener is closed.
+func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, l.dialError(err)
+	}
+	if l.isClosed() {
+		return nil, l.dialError(syscall.ECONNREFUSED)
+	}
+	near, far := l.connect()
+	select {
+	case l.pending <- far:
+	case <-l.closed:
+		near.Cut()
+		return nil, l.dialError(syscall.ECONNREFUSED)
+	case <-ctx.Done():
+		near.Cut()
+		return nil, l.dialError(ctx.Err())
+	}
+	if l.isClosed() {
+		near.Cut() // Close may have emptied the backlog before this one came
+	}
+	return near, nil
+}
+
+// DialContext is Dial with the signature that net/http.Transport wants; the address is ignored.
+func (l *Listener) DialContext(ctx context.Context, _, _ string) (net.Conn, error) { return l.Dial(ctx) }
+
+// Accept waits for a connection and returns its accepted end, a *Conn. It fails with net.ErrClosed once the Listener is closed.
+func (l *Listener) Accept() (net.Conn, error) {
+	if l.isClosed() {
+		return nil, l.acceptError()
+	}
+	select {
+	case c := <-l.pending:
+		return c, nil
+	case <-l.closed:
+		return nil, l.acceptError()
+	}
+}
+
+// Close refuses further connections and cuts those that were not accepted. Accepted ones stay.
+func (l *Listener) Close() error {
+	err := l.acceptError()
+	l.once.Do(func() {
+		close(l.closed)
+		err = nil
+	})
+	for {
+		select {
+		case c := <-l.pending:
+			c.Cut()
+		default:
+			return err
+		}
+	}
+}
+
+// Addr returns the Listener's Addr.
+func (l *Listener) Addr() net.Addr { return Addr(0) }
+
+// Conns returns the dialled ends of all connections of which at least one end is open, in no order.
+func (l *Listener) Conns() []*Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	conns := make([]*Conn, 0, len(l.live))
+	for c := range l.live {
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+// CutAll cuts every connection there is now.
+func (l *Listener) CutAll() {
+	for _, c := range l.Conns() {
+		c.Cut()
+	}
+}
+
+func (l *Listener) connect() (near, far *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dialed++
+	near, far = newConns(Addr(l.dialed), Addr(0))
+	near.wire.gone = func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.live, near)
+	}
+	l.live[near] = struct{}{}
+	return near, far
+}
+
+func (l *Listener) isClosed() bool {
+	select {
+	case <-l.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *Listener) dialError(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = timeoutError{err}
+	}
+	return &net.OpError{Op: "dial", Net: "memnet", Addr: l.Addr(), Err: err}
+}
+
+func (l *Listener) acceptError() error {
+	return &net.OpError{Op: "accept", Net: "memnet", Addr: l.Addr(), Err: net.ErrClosed}
+}

@@ -1,0 +1,177 @@
+package memnet
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// stream is one direction of a connection. Everything in it is guarded by wire.mu.
+type stream struct {
+	wire *wire
+
+	buf  []byte // buf[head:] is written and not read; its capacity grows up to Buffer and stays until the reader closes
+	head int
+
+	finished  bool // the writing end closed
+	abandoned bool // the reading end closed
+
+	reader, writer side
+
+	limited bool // cut the wire when left bytes have been read
+	left    int
+	rate    int       // bytes a second; 0: no limit
+	next    time.Time // when the next byte may be read at that rate
+}
+
+// side is what blocks at one end of a stream.
+type side struct {
+	changed  sync.Cond
+	deadline time.Time // zero: none
+	alarm    *time.Timer
+	pace     *time.Timer
+}
+
+func newStream(w *wire) *stream {
+	s := &stream{wire: w}
+	s.reader.changed.L = &w.mu
+	s.writer.changed.L = &w.mu
+	return s
+}
+
+// setDeadline lets what is blocked look again now, and once more at t.
+func (d *side) setDeadline(t time.Time) {
+	if d.alarm != nil {
+		d.alarm.Stop()
+		d.alarm = nil
+	}
+	d.deadline = t
+	if wait := time.Until(t); !t.IsZero() && wait > 0 {
+		d.alarm = time.AfterFunc(wait, d.wakeUp)
+	}
+	d.changed.Broadcast()
+}
+
+func (d *side) expired() bool { return !d.deadline.IsZero() && !time.Now().Before(d.deadline) }
+
+// wakeUp broadcasts under the lock, so that it cannot fall between another's check and its wait.
+func (d *side) wakeUp() {
+	d.changed.L.Lock()
+	defer d.changed.L.Unlock()
+	d.changed.Broadcast()
+}
+
+// read is Conn.Read. cut tells that the last byte before the limit was read: the caller cuts the wire.
+func (s *stream) read(p []byte) (n int, cut bool, err error) {
+	s.wire.mu.Lock()
+	defer s.wire.mu.Unlock()
+	for {
+		switch {
+		case s.abandoned:
+			return 0, false, net.ErrClosed
+		case s.wire.cut:
+			return 0, false, errReset
+		case s.reader.expired():
+			return 0, false, errDeadline
+		case len(p) == 0:
+			return 0, false, nil
+		}
+		if !s.wire.frozen {
+			if n := s.take(p); n > 0 {
+				return n, s.limited && s.left == 0, nil
+			}
+			if s.finished && s.buffered() == 0 {
+				return 0, false, io.EOF
+			}
+		}
+		s.reader.changed.Wait()
+	}
+}
+
+// take moves buffered bytes to p, as many as limit and rate allow now.
+func (s *stream) take(p []byte) int {
+	n := min(len(p), s.buffered())
+	if s.limited {
+		n = min(n, s.left)
+	}
+	if n = s.paced(n); n == 0 {
+		return 0
+	}
+	copy(p, s.buf[s.head:s.head+n])
+	s.head += n
+	s.left -= n
+	if s.head == len(s.buf) {
+		s.buf, s.head = s.buf[:0], 0
+	}
+	s.writer.changed.Broadcast()
+	return n
+}
+
+// paced returns how many of n bytes may be read now; if none, it sees to it that the reader looks again when some may.
+func (s *stream) paced(n int) int {
+	if s.rate == 0 || n == 0 {
+		return n
+	}
+	now := time.Now()
+	if wait := s.next.Sub(now); wait > 0 {
+		if s.reader.pace != nil {
+			s.reader.pace.Stop()
+		}
+		s.reader.pace = time.AfterFunc(wait, s.reader.wakeUp)
+		return 0
+	}
+	n = min(n, max(1, s.rate/100)) // a hundredth of a second's worth at once
+	s.next = now.Add(time.Duration(n) * time.Second / time.Duration(s.rate))
+	return n
+}
+
+// write is Conn.Write.
+func (s *stream) write(p []byte) (n int, err error) {
+	s.wire.mu.Lock()
+	defer s.wire.mu.Unlock()
+	for {
+		switch {
+		case s.finished:
+			return n, net.ErrClosed
+		case s.wire.cut:
+			return n, errReset
+		case s.writer.expired():
+			return n, errDeadline
+		case s.abandoned && !s.wire.frozen:
+			return n, errPipe
+		}
+		n += s.put(p[n:])
+		if n == len(p) {
+			return n, nil
+		}
+		s.writer.changed.Wait()
+	}
+}
+
+// put buffers as much of p as there is room for.
+func (s *stream) put(p []byte) int {
+	p = p[:min(len(p), Buffer-s.buffered())]
+	if len(p) == 0 || s.abandoned {
+		return len(p)
+	}
+	if s.head > 0 && len(s.buf)+len(p) > cap(s.buf) {
+		s.buf, s.head = s.buf[:copy(s.buf, s.buf[s.head:])], 0
+	}
+	s.buf = append(s.buf, p...)
+	s.reader.changed.Broadcast()
+	return len(p)
+}
+
+func (s *stream) buffered() int { return len(s.buf) - s.head }
+
+// release drops what is buffered, for a reader that will not read it.
+func (s *stream) release() { s.buf, s.head = nil, 0 }
+
+func (s *stream) stopTimers() {
+	for _, t := range []*time.Timer{s.reader.alarm, s.reader.pace, s.writer.alarm} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
