@@ -1,0 +1,43 @@
+package service
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Bytes is a size in bytes. As text it is a whole number with or without one of the units B, KiB, MiB, GiB: "262144", "64KiB".
+type Bytes int64
+
+var byteUnits = []struct {
+	name string
+	size int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+// UnmarshalText reads a size. Decimal units (KB, MB) are refused: they are more often meant as the binary ones than not.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	number, size := string(text), int64(1)
+	for _, u := range byteUnits {
+		if rest, ok := strings.CutSuffix(number, u.name); ok {
+			number, size = strings.TrimRight(rest, " "), u.size
+			break
+		}
+	}
+	n, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || int64(n) > math.MaxInt64/size {
+		return errors.New("not a size")
+	}
+	*b = Bytes(int64(n) * size)
+	return nil
+}
+
+// String returns the size in the largest unit that divides it.
+func (b Bytes) String() string {
+	for _, u := range byteUnits[:3] {
+		if n := int64(b); n >= u.size && n%u.size == 0 {
+			return strconv.FormatInt(n/u.size, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10)
+}

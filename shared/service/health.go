@@ -1,0 +1,56 @@
+package service
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// Health is what /readyz tells. A shared cause (the relay or Redis away) only degrades: were it a reason to be unready, a platform would take
+// all nodes out at once, though each still serves.
+type Health struct {
+	Ready    bool           `json:"ready"`
+	Causes   []string       `json:"causes"`   // why not ready: the node's own
+	Degraded []string       `json:"degraded"` // shared causes
+	Detail   map[string]any `json:"detail,omitempty"`
+}
+
+// NewHealth returns a Health that is ready when there is no cause against it.
+func NewHealth(causes, degraded []string, detail map[string]any) Health {
+	return Health{len(causes) == 0, append([]string{}, causes...), append([]string{}, degraded...), detail}
+}
+
+func (h Health) status() int {
+	if h.Ready {
+		return http.StatusOK
+	}
+	return http.StatusServiceUnavailable
+}
+
+// ServeDetail answers /readyz on an admin port, as JSON.
+func (h Health) ServeDetail(w http.ResponseWriter) { writeJSON(w, h.status(), h) }
+
+// ServeWord answers /readyz on a public port: one word, since anybody may ask.
+func (h Health) ServeWord(w http.ResponseWriter) {
+	word := "ready"
+	if !h.Ready {
+		word = "unready"
+	}
+	ServeWord(w, h.status(), word)
+}
+
+// ServeWord answers with one word.
+func ServeWord(w http.ResponseWriter, status int, word string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write([]byte(word + "\n"))
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.Encode(v) // fails when the client is gone; nobody is left to tell
+}

@@ -1,0 +1,121 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Validator is a configuration with rules that tags cannot say. Validate is called with every field set that could be read; a problem with
+// a variable that could not be read is left out.
+type Validator interface{ Validate() []Problem }
+
+// Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns it. The error is Problems, with all of
+// them. A variable that is set to nothing is a problem unless nothing is its default: taking the default would hide a mistake in
+// the deployment.
+func Load[T any](environ []string) (cfg T, err error) {
+	vs := Variables[T]()
+	set := environment(environ)
+	problems := unset(vs, set)
+	problems = append(problems, parse(&cfg, vs, set)...)
+	problems = append(problems, outOfRange(&cfg, vs, problems)...)
+	if v, ok := any(&cfg).(Validator); ok {
+		for _, p := range v.Validate() {
+			if !problems.has(p.Variable) {
+				problems = append(problems, p)
+			}
+		}
+	}
+	if len(problems) == 0 {
+		return cfg, nil
+	}
+	order := map[string]int{}
+	for i, v := range vs {
+		order[v.Name] = i
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int { return order[a.Variable] - order[b.Variable] })
+	return cfg, problems
+}
+
+func environment(environ []string) map[string]string {
+	m := make(map[string]string, len(environ))
+	for _, e := range environ {
+		if name, value, ok := strings.Cut(e, "="); ok {
+			m[name] = value
+		}
+	}
+	return m
+}
+
+// unset finds what is required and missing, and what is set to nothing.
+func unset(vs []Variable, set map[string]string) (ps Problems) {
+	for _, v := range vs {
+		value, ok := set[v.Name]
+		switch {
+		case !ok && v.Required:
+			ps = append(ps, Problemf(v.Name, "is required and not set: %s", v.Doc))
+		case ok && value == "" && v.Required:
+			ps = append(ps, Problemf(v.Name, "is required and empty: %s", v.Doc))
+		case ok && value == "" && v.Default != "":
+			ps = append(ps, Problemf(v.Name, "is set but empty; unset it to have the default, %s", v.Default))
+		}
+	}
+	return ps
+}
+
+// parse fills cfg and says of each variable that cannot be read what it may be. What unset already found is not said again.
+func parse(cfg any, vs []Variable, set map[string]string) (ps Problems) {
+	err := env.ParseWithOptions(cfg, env.Options{Environment: set})
+	if err == nil {
+		return nil
+	}
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		panic(err)
+	}
+	for _, e := range all.Errors {
+		var bad env.ParseError
+		if errors.As(e, &bad) {
+			i := slices.IndexFunc(vs, func(v Variable) bool { return v.field == bad.Name })
+			ps = append(ps, vs[i].unreadable(set[vs[i].Name], bad.Err))
+		}
+	}
+	return ps
+}
+
+func (v Variable) unreadable(value string, err error) Problem {
+	if v.readsItself() {
+		return Problemf(v.Name, "%v", err)
+	}
+	return v.notAllowed(value)
+}
+
+func (v Variable) notAllowed(value string) Problem {
+	if v.Secret {
+		return Problemf(v.Name, "is not %s", v.allowed())
+	}
+	return Problemf(v.Name, "%s is not %s", quote(value), v.allowed())
+}
+
+func outOfRange(cfg any, vs []Variable, found Problems) (ps Problems) {
+	for _, v := range vs {
+		value := reflect.ValueOf(cfg).Elem().FieldByIndex(v.index)
+		if !found.has(v.Name) && !v.inRange(value) {
+			ps = append(ps, v.notAllowed(fmt.Sprint(value.Interface())))
+		}
+	}
+	return ps
+}
+
+// quote shortens what may be anything, so that a problem stays one line.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}

@@ -1,0 +1,61 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Stack runs the parts of a process. Each part may use those started before it, so they are stopped in reverse, and each is awaited before
+// the one below it is told to stop. Its methods are for one goroutine.
+type Stack struct {
+	parts  []*part
+	failed chan error // first failure; never closed
+}
+
+type part struct {
+	name string
+	stop context.CancelFunc
+	done sync.WaitGroup
+	err  error // after done
+}
+
+// NewStack returns a Stack without parts.
+func NewStack() *Stack { return &Stack{failed: make(chan error, 1)} }
+
+// Start runs a part in its own goroutine until the Stack stops it by cancelling its context. Returning earlier is a failure.
+func (s *Stack) Start(name string, run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &part{name: name, stop: cancel}
+	s.parts = append(s.parts, p)
+	p.done.Go(func() {
+		p.err = run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if p.err == nil {
+			p.err = fmt.Errorf("%s: ended by itself", name)
+		}
+		select {
+		case s.failed <- p.err:
+		default:
+		}
+	})
+}
+
+// Failed gives the error of the first part that ended by itself.
+func (s *Stack) Failed() <-chan error { return s.failed }
+
+// Stop stops all parts and returns when they have ended, with the first error that one ended with, context.Canceled apart.
+func (s *Stack) Stop() (err error) {
+	for len(s.parts) > 0 {
+		p := s.parts[len(s.parts)-1]
+		s.parts = s.parts[:len(s.parts)-1]
+		p.stop()
+		p.done.Wait()
+		if err == nil && p.err != nil && p.err != context.Canceled {
+			err = fmt.Errorf("%s: %w", p.name, p.err)
+		}
+	}
+	return err
+}
