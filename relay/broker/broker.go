@@ -92,7 +92,8 @@ type Published struct {
 	Err      error
 }
 
-// Subscribed answers Subscribe: every publication after Top will arrive as Received, and perhaps some at or before it.
+// Subscribed answers Subscribe: every publication after Top arrives as Received behind this event. Some at or before Top may arrive too,
+// before this event or behind it.
 type Subscribed struct {
 	Topic protocol.Topic
 	Token uint64
