@@ -1,0 +1,252 @@
+package uplink
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// EntryCost is what each message in the Log counts besides the bytes of its payload, so that many tiny messages are bounded too. Ends
+// count nothing.
+const EntryCost = 64
+
+// shares is how many sessions can use up their share before the Log is full.
+const shares = 16
+
+// Log keeps what clients sent until the relay has acknowledged it. Entries are numbered from 1, over the boot of the edge.
+//
+// It is bounded by size bytes in all and a sixteenth of that per session; each of the two takes at least one whole message when empty.
+// Ends are exempt: there is one per session at most. When there is no room Append refuses and changes nothing.
+//
+// A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
+type Log struct {
+	size  int
+	share int
+
+	entries  ring
+	cursor   int // index in entries of the next one to send
+	last     uint64
+	sent     uint64 // the highest number ever sent, on any link
+	through  uint64 // the last cumulative acknowledgement on this link
+	bytes    int
+	messages int
+	ends     int
+	used     map[uint64]int // bytes per session; no session without bytes
+}
+
+// Entry is one numbered frame: a client's message or, with End, the end of its session.
+type Entry struct {
+	Number  uint64
+	Session uint64
+	Payload []byte // the Log's own: valid until the next call of Ack
+	End     bool
+	Replay  bool // it was sent before, on an earlier link
+}
+
+// ErrAck is returned for an acknowledgement that no correct relay sends.
+var ErrAck = errors.New("invalid acknowledgement")
+
+// NewLog returns an empty Log of size bytes.
+func NewLog(size int) *Log {
+	return &Log{size: size, share: size / shares, used: make(map[uint64]int)}
+}
+
+// Room reports whether Append of size bytes of payload for session would succeed.
+func (l *Log) Room(session uint64, size int) bool {
+	return l.shareRoom(session, size) && l.logRoom(size, 0)
+}
+
+// shareRoom reports whether session's share has room for size bytes of payload.
+func (l *Log) shareRoom(session uint64, size int) bool {
+	used := l.used[session]
+	return used == 0 || used+size+EntryCost <= l.share
+}
+
+// logRoom reports whether the Log has room for size bytes of payload besides kept ones that are promised to others.
+func (l *Log) logRoom(size, kept int) bool {
+	used := l.bytes + kept
+	return used == 0 || used+size+EntryCost <= l.size
+}
+
+// Append copies payload into a new entry and returns its number. False: there is no room.
+func (l *Log) Append(session uint64, payload []byte) (number uint64, ok bool) {
+	if !l.Room(session, len(payload)) {
+		return 0, false
+	}
+	cost := len(payload) + EntryCost
+	l.used[session] += cost
+	l.bytes += cost
+	l.messages++
+	l.last++
+	l.entries.push(slot{number: l.last, session: session, payload: append([]byte(nil), payload...)})
+	return l.last, true
+}
+
+// End appends the end of session and returns its number.
+func (l *Log) End(session uint64) (number uint64) {
+	l.ends++
+	l.last++
+	l.entries.push(slot{number: l.last, session: session, end: true})
+	return l.last
+}
+
+// Next returns the next entry to send on this link. False: all were.
+func (l *Log) Next() (Entry, bool) {
+	for l.cursor < l.entries.n {
+		s := l.entries.at(l.cursor)
+		if s.dead() {
+			l.cursor += int(s.skip)
+			continue
+		}
+		l.cursor++
+		replay := s.number <= l.sent
+		l.sent = max(l.sent, s.number)
+		return Entry{Number: s.number, Session: s.session, Payload: s.payload, End: s.end, Replay: replay}, true
+	}
+	return Entry{}, false
+}
+
+// Pending reports whether Next would return an entry.
+func (l *Log) Pending() bool {
+	for l.cursor < l.entries.n {
+		s := l.entries.at(l.cursor)
+		if !s.dead() {
+			return true
+		}
+		l.cursor += int(s.skip)
+	}
+	return false
+}
+
+// Rewind starts a new link: Next goes back to the first entry that is not acknowledged.
+func (l *Log) Rewind() {
+	l.cursor = 0
+	l.through = 0
+}
+
+// Ack drops all entries up to through and those in ranges, and calls dropped for each of them. Entries that were sent on an earlier link
+// only may be acknowledged on this one: the relay may have had them from there. An acknowledgement of what was never sent, one whose through
+// is below an earlier one of this link, and ranges out of order are ErrAck, and nothing is changed.
+func (l *Log) Ack(through uint64, ranges []link.Range, dropped func(session uint64, end bool)) error {
+	if err := l.check(through, ranges); err != nil {
+		return err
+	}
+	l.through = through
+	for l.entries.n > 0 && l.entries.at(0).number <= through {
+		l.shift(dropped)
+	}
+	for _, r := range ranges {
+		l.finish(r, dropped)
+	}
+	for l.entries.n > 0 && l.entries.at(0).dead() {
+		l.shift(dropped)
+	}
+	l.cursor = l.entries.tidy(l.cursor)
+	return nil
+}
+
+func (l *Log) check(through uint64, ranges []link.Range) error {
+	if through < l.through {
+		return fmt.Errorf("%w: through %d after %d", ErrAck, through, l.through)
+	}
+	if through > l.sent {
+		return fmt.Errorf("%w: through %d, only %d was sent", ErrAck, through, l.sent)
+	}
+	before := through
+	for _, r := range ranges {
+		if r.First <= before || r.Last < r.First {
+			return fmt.Errorf("%w: range %d-%d after %d", ErrAck, r.First, r.Last, before)
+		}
+		if r.Last > l.sent {
+			return fmt.Errorf("%w: range %d-%d, only %d was sent", ErrAck, r.First, r.Last, l.sent)
+		}
+		before = r.Last
+	}
+	return nil
+}
+
+// shift takes the first entry out.
+func (l *Log) shift(dropped func(session uint64, end bool)) {
+	if s := l.entries.at(0); !s.dead() {
+		l.drop(s, dropped)
+	}
+	l.entries.shift()
+	l.cursor = max(l.cursor-1, 0)
+}
+
+// finish drops the entries in r. The relay says a range again and again while it grows; the dead run at its start is passed in one step.
+func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
+	start := l.entries.find(r.First)
+	i := start
+	for i < l.entries.n {
+		s := l.entries.at(i)
+		if s.number > r.Last {
+			break
+		}
+		if s.dead() {
+			i += int(s.skip)
+			continue
+		}
+		l.drop(s, dropped)
+		l.entries.kill(s)
+		i++
+	}
+	if i > start {
+		l.entries.at(start).skip = uint32(i - start)
+	}
+}
+
+// drop takes what s counts out of the sums.
+func (l *Log) drop(s *slot, dropped func(session uint64, end bool)) {
+	if s.end {
+		l.ends--
+	} else {
+		l.messages--
+		l.release(s.session, len(s.payload)+EntryCost)
+	}
+	dropped(s.session, s.end)
+}
+
+func (l *Log) release(session uint64, cost int) {
+	l.bytes -= cost
+	if left := l.used[session] - cost; left > 0 {
+		l.used[session] = left
+	} else {
+		delete(l.used, session)
+	}
+}
+
+// Answer reports whether an answer to number should be passed on: once per entry, and never for one that is acknowledged.
+func (l *Log) Answer(number uint64) bool {
+	i := l.entries.find(number)
+	if i == l.entries.n {
+		return false
+	}
+	s := l.entries.at(i)
+	if s.number != number || s.dead() || s.answered {
+		return false
+	}
+	s.answered = true
+	return true
+}
+
+// First returns the first number that is not acknowledged; Last()+1 if all are.
+func (l *Log) First() uint64 {
+	if l.entries.n == 0 {
+		return l.last + 1
+	}
+	return l.entries.at(0).number
+}
+
+// Last returns the last number given; 0: none.
+func (l *Log) Last() uint64 { return l.last }
+
+// Bytes returns what the entries count together.
+func (l *Log) Bytes() int { return l.bytes }
+
+// Messages returns how many messages are not acknowledged.
+func (l *Log) Messages() int { return l.messages }
+
+// Ends returns how many ends are not acknowledged.
+func (l *Log) Ends() int { return l.ends }

@@ -1,0 +1,115 @@
+package uplink
+
+import "sort"
+
+// slot is one place in a ring.
+type slot struct {
+	number   uint64
+	session  uint64
+	payload  []byte
+	end      bool
+	answered bool
+	// skip is 0 for a live slot. A dead one is acknowledged and waits to be taken out; it and the skip-1 slots after it are dead.
+	skip uint32
+}
+
+func (s *slot) dead() bool { return s.skip > 0 }
+
+// ring is a queue of slots in ascending order of their numbers. It grows and shrinks with what is in it. Slots in its middle can be killed:
+// they stay until they are first, or until they are more than the live ones, so that one unfinished number holds no memory of later ones.
+type ring struct {
+	slots  []slot // its length is a power of two, or 0
+	head   int
+	n      int // slots in use, the dead included
+	killed int // the dead among them
+}
+
+const ringMin = 64
+
+// at returns the i-th slot. The pointer is valid until the next push or tidy.
+func (r *ring) at(i int) *slot { return &r.slots[(r.head+i)&(len(r.slots)-1)] }
+
+func (r *ring) push(s slot) {
+	if r.n == len(r.slots) {
+		r.resize(max(ringMin, 2*r.n))
+	}
+	r.n++
+	*r.at(r.n - 1) = s
+}
+
+// shift takes the first slot out.
+func (r *ring) shift() {
+	s := r.at(0)
+	if s.dead() {
+		r.killed--
+	}
+	*s = slot{}
+	r.head = (r.head + 1) & (len(r.slots) - 1)
+	r.n--
+}
+
+// kill marks s as acknowledged and lets its payload go.
+func (r *ring) kill(s *slot) {
+	s.payload = nil
+	s.skip = 1
+	r.killed++
+}
+
+// find returns the index of the first slot whose number is not below number; n if there is none.
+func (r *ring) find(number uint64) int {
+	if r.n == 0 {
+		return 0
+	}
+	first := r.at(0).number
+	if number <= first {
+		return 0
+	}
+	// Numbers are dense until slots were taken out of the middle.
+	if i := number - first; i < uint64(r.n) && r.at(int(i)).number == number {
+		return int(i)
+	}
+	return sort.Search(r.n, func(i int) bool { return r.at(i).number >= number })
+}
+
+// tidy takes the dead out when they are more than the live ones, and gives memory back when little of it is used. It returns where index i is
+// now. Its cost is paid for by the kills and shifts before it.
+func (r *ring) tidy(i int) int {
+	if r.killed > r.n-r.killed+ringMin {
+		i = r.sweep(i)
+	}
+	if len(r.slots) > ringMin && r.n < len(r.slots)/8 {
+		r.resize(len(r.slots) / 2)
+	}
+	return i
+}
+
+// sweep moves the live slots together.
+func (r *ring) sweep(index int) (moved int) {
+	live := 0
+	moved = -1
+	for i := range r.n {
+		if i == index {
+			moved = live
+		}
+		if s := r.at(i); !s.dead() {
+			*r.at(live) = *s
+			live++
+		}
+	}
+	for i := live; i < r.n; i++ {
+		*r.at(i) = slot{}
+	}
+	r.n, r.killed = live, 0
+	if moved < 0 {
+		moved = live
+	}
+	return moved
+}
+
+func (r *ring) resize(size int) {
+	slots := make([]slot, size)
+	for i := range r.n {
+		slots[i] = *r.at(i)
+	}
+	r.slots, r.head = slots, 0
+}
