@@ -51,8 +51,8 @@ func (c Code) String() string {
 	return "unknown"
 }
 
-// typeNames are for errors and logs.
-var typeNames = map[Type]string{
+// typeNames are for errors and logs; the types without one are unknown to this version.
+var typeNames = [256]string{
 	TypeHello: "hello", TypeWelcome: "welcome", TypePing: "ping", TypePong: "pong", TypeBye: "bye",
 	TypeSession: "session", TypeHeld: "held", TypeSynced: "synced", TypeMessage: "message", TypeEnd: "end",
 	TypeTopic: "topic", TypeUntopic: "untopic", TypeOpened: "opened", TypeJoined: "joined", TypeLeft: "left", TypeAnswer: "answer",
@@ -61,7 +61,7 @@ var typeNames = map[Type]string{
 
 // String returns the frame's name, or its number when this version does not know it.
 func (t Type) String() string {
-	if name, ok := typeNames[t]; ok {
+	if name := typeNames[t]; name != "" {
 		return name
 	}
 	return "0x" + strconv.FormatUint(uint64(t), 16)

@@ -1,0 +1,205 @@
+package link
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// Source has the frames that a link's writer sends. Fill is called by one goroutine.
+type Source interface {
+	// Fill appends whole frames to batch, control frames first, up to about BatchTarget in all, and returns it; unchanged when there are none. It
+	// must not block and must not keep batch. It is called again after each batch, and after Wake.
+	Fill(batch []byte) []byte
+}
+
+// Sink takes the frames that a link's reader receives. Both methods are called by one goroutine and may block: the peer is then not read.
+type Sink interface {
+	// HandleFrame takes a frame other than Ping, Pong, Bye. The body is valid until EndBatch returns. An error ends the link: the peer is told
+	// the Code of a *CloseError, else CodeProtocol.
+	HandleFrame(t Type, body []byte) error
+	// EndBatch follows the last frame of each batch.
+	EndBatch() error
+}
+
+// Stats counts since the handshake began. Bytes are those of the network, below WebSocket and TLS.
+type Stats struct {
+	RTT             time.Duration // smoothed; 0: not measured yet. It includes the time that a Ping waits behind a batch under way
+	ReceivedBytes   uint64
+	SentBytes       uint64
+	ReceivedBatches uint64
+	SentBatches     uint64
+	ReceivedFrames  uint64
+}
+
+// Conn is a link after its handshake. Dial and Accept make it; Run must be called once, or CloseNow.
+type Conn struct {
+	ws       *websocket.Conn
+	socket   *socket
+	version  uint64
+	features uint64
+
+	wake chan struct{} // one slot; never closed
+	done chan struct{} // closed by end
+
+	in []byte // owned by the reader
+
+	handling atomic.Bool
+	handled  atomic.Int64
+
+	rtt             atomic.Int64
+	receivedBatches atomic.Uint64
+	receivedFrames  atomic.Uint64
+	sentBatches     atomic.Uint64
+
+	mu        sync.Mutex // guards the following
+	cause     *CloseError
+	leaving   bool // cause is to be told to the peer
+	left      time.Duration
+	ended     bool
+	pingDue   bool
+	pongDue   bool
+	pongToken uint64
+}
+
+func newConn(ws *websocket.Conn, s *socket, version, features uint64) *Conn {
+	ws.SetReadLimit(MaxBatch)
+	return &Conn{ws: ws, socket: s, version: version, features: features, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// Version returns the negotiated protocol version.
+func (c *Conn) Version() uint64 { return c.version }
+
+// Features returns the features in force: those that both sides have.
+func (c *Conn) Features() uint64 { return c.features }
+
+// RemoteAddr returns the peer's network address, for logs.
+func (c *Conn) RemoteAddr() string { return c.socket.RemoteAddr().String() }
+
+// LastReceived returns when the last byte came from the peer.
+func (c *Conn) LastReceived() time.Time {
+	return c.socket.start.Add(time.Duration(c.socket.received.Load()))
+}
+
+// Stats may be called at any time, also after Run.
+func (c *Conn) Stats() Stats {
+	return Stats{
+		RTT:             time.Duration(c.rtt.Load()),
+		ReceivedBytes:   c.socket.receivedBytes.Load(),
+		SentBytes:       c.socket.sentBytes.Load(),
+		ReceivedBatches: c.receivedBatches.Load(),
+		SentBatches:     c.sentBatches.Load(),
+		ReceivedFrames:  c.receivedFrames.Load(),
+	}
+}
+
+// Run carries frames until the link ends, and returns why: always a *CloseError. It reads in the caller's goroutine, owns a writer and a
+// watchdog, and returns after both ended and the connection is closed. Cancelling ctx ends the link at once, without Bye; neither src nor
+// sink is called after Run returned.
+func (c *Conn) Run(ctx context.Context, src Source, sink Sink) error {
+	defer c.ws.CloseNow()
+	stop := context.AfterFunc(ctx, func() { c.end(&CloseError{Code: CodeNormal, Err: context.Cause(ctx)}) })
+	defer stop()
+	var children sync.WaitGroup
+	children.Go(func() { c.write(src) })
+	children.Go(c.watch)
+	c.read(sink)
+	children.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// Wake makes the writer ask the Source. It never blocks and may be called by anyone at any time.
+func (c *Conn) Wake() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Bye ends the link with a reason: the writer sends what the Source still has, for up to 1 s, then Bye; Run returns when the peer has closed, or 2 s
+// after the call. What the peer sends meanwhile is discarded. It does not block, and only the first reason of a link counts.
+func (c *Conn) Bye(code Code, text string) { c.leave(&CloseError{Code: code, Text: text}) }
+
+// CloseNow drops a link that will not be Run, or ends one at once without Bye.
+func (c *Conn) CloseNow() {
+	c.end(&CloseError{Code: CodeNormal})
+	c.ws.CloseNow()
+}
+
+func (c *Conn) leave(cause *CloseError) {
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause, c.leaving, c.left = cause, true, c.socket.now()
+	}
+	c.mu.Unlock()
+	c.Wake()
+}
+
+// end closes the connection, which unblocks reader and writer. The cause stays the first one.
+func (c *Conn) end(cause *CloseError) {
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause = cause
+	}
+	first := !c.ended
+	c.ended = true
+	c.mu.Unlock()
+	if first {
+		close(c.done)
+		c.socket.Close()
+	}
+}
+
+func (c *Conn) isLeaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaving
+}
+
+// watch ends the link when it is dead, and has the writer ping.
+func (c *Conn) watch() {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	var l liveness
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-ticker.C:
+		}
+		switch l.step(c.signs()) {
+		case pingDue:
+			c.mu.Lock()
+			c.pingDue = true
+			c.mu.Unlock()
+			c.Wake()
+		case silent:
+			c.end(&CloseError{Code: CodeSilent, Text: "nothing received for " + silentAfter.String()})
+		case stuck:
+			c.end(&CloseError{Code: CodeStuck, Text: "no write progress for " + stuckAfter.String()})
+		case abandoned:
+			c.end(nil) // leave gave the cause
+		}
+	}
+}
+
+func (c *Conn) signs() signs {
+	progress := time.Duration(c.socket.progress.Load())
+	s := signs{
+		received: time.Duration(c.socket.received.Load()),
+		handling: c.handling.Load(),
+		handled:  time.Duration(c.handled.Load()),
+		writing:  progress != 0,
+		progress: progress,
+	}
+	c.mu.Lock()
+	s.leaving, s.left = c.leaving, c.left
+	c.mu.Unlock()
+	s.now = c.socket.now()
+	return s
+}

@@ -1,0 +1,216 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/coder/websocket"
+)
+
+// DialConfig says how an edge dials a relay.
+type DialConfig struct {
+	// URL is ws://host:port or wss://host:port; the path is /link unless it has one.
+	URL string
+	// Keys must not be zero.
+	Keys Keys
+	// Hello is sent once the relay has proved its key; Proof is filled in.
+	Hello Hello
+	// NetDial opens the network connection; nil: a net.Dialer. Under wss, TLS comes on top of it.
+	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLS is for wss; nil: the system's roots, and the name in URL.
+	TLS *tls.Config
+	// Versions to offer; zero: Spoken.
+	Versions Versions
+}
+
+// Dial opens a link: it returns after the relay's Welcome, or when ctx is done, which should have a deadline. ctx does not bound the link
+// afterwards. Errors match ErrKeyRefused or ErrVersion (neither passes by itself), are a *CloseError when the relay said Bye, or else the network's.
+func Dial(ctx context.Context, cfg DialConfig) (*Conn, Welcome, error) {
+	conn, welcome, err := dial(ctx, cfg)
+	if err != nil {
+		return nil, Welcome{}, fmt.Errorf("dial %s: %w", redacted(cfg.URL), err)
+	}
+	return conn, welcome, nil
+}
+
+func dial(ctx context.Context, cfg DialConfig) (_ *Conn, _ Welcome, err error) {
+	if cfg.Keys.IsZero() {
+		return nil, Welcome{}, fmt.Errorf("%w: no key of our own", ErrKeyRefused)
+	}
+	address, err := linkURL(cfg.URL)
+	if err != nil {
+		return nil, Welcome{}, err
+	}
+	o := offer{versions: cfg.Versions.orSpoken(), key: cfg.Keys.signer().id, nonce: newNonce()}
+	ws, socket, header, err := upgrade(ctx, address, cfg, o)
+	if err != nil {
+		return nil, Welcome{}, err
+	}
+	defer func() {
+		if err != nil {
+			ws.CloseNow()
+		}
+	}()
+	r, err := verifyRelay(header, cfg.Keys, o)
+	if err != nil {
+		return nil, Welcome{}, err
+	}
+	hello := cfg.Hello
+	hello.Proof = prove(cfg.Keys.signer().secret, edgeLabel, o, r)
+	if err := ws.Write(ctx, websocket.MessageBinary, hello.Append(nil)); err != nil {
+		return nil, Welcome{}, err
+	}
+	conn := newConn(ws, socket, r.version, 0)
+	welcome, err := conn.awaitWelcome(ctx)
+	if err != nil {
+		return nil, Welcome{}, err
+	}
+	if extra := welcome.Features &^ hello.Features; extra != 0 {
+		return nil, Welcome{}, fmt.Errorf("relay put features %#x in force that were not offered", extra)
+	}
+	conn.features = welcome.Features
+	return conn, welcome, nil
+}
+
+// upgrade makes the connection and the WebSocket handshake with the offer, and returns the relay's reply header.
+func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*websocket.Conn, *socket, string, error) {
+	netDial := cfg.NetDial
+	if netDial == nil {
+		netDial = new(net.Dialer).DialContext
+	}
+	var dialled atomic.Pointer[socket] // the transport dials in a goroutine that may outlive ctx
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := netDial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			s := newSocket(conn)
+			dialled.Store(s)
+			return s, nil
+		},
+		TLSClientConfig:        cfg.TLS,
+		DisableKeepAlives:      true, // else a connection that comes too late would be kept
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 16 << 10,
+	}
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	ws, resp, err := websocket.Dial(ctx, address, &websocket.DialOptions{
+		HTTPClient:      client,
+		HTTPHeader:      http.Header{headerName: {o.String()}},
+		CompressionMode: websocket.CompressionDisabled,
+		OnPingReceived:  ignorePing,
+	})
+	if err != nil {
+		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+			err = refusal(resp)
+		}
+		return nil, nil, "", err
+	}
+	return ws, dialled.Load(), resp.Header.Get(headerName), nil
+}
+
+// ignorePing leaves WebSocket pings unanswered: the answer would be written by the reader, and two busy peers would wait for each other.
+func ignorePing(context.Context, []byte) bool { return false }
+
+// refusal tells from the relay's status what is wrong. Only a relay's 426 bears the header.
+func refusal(resp *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
+	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	cause := errors.New("not a relay")
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		cause = ErrKeyRefused
+	case resp.StatusCode == http.StatusUpgradeRequired && resp.Header.Get(headerName) != "":
+		cause = ErrVersion
+	case resp.StatusCode == http.StatusServiceUnavailable:
+		cause = ErrBusy
+	}
+	return fmt.Errorf("%w: %s: %q", cause, resp.Status, line)
+}
+
+// verifyRelay checks the reply before anything is sent.
+func verifyRelay(header string, keys Keys, o offer) (reply, error) {
+	r, err := parseReply(header)
+	if err != nil {
+		return r, fmt.Errorf("not a relay: %w", err)
+	}
+	if !o.versions.Contains(r.version) {
+		return r, fmt.Errorf("%w: relay chose %d, offered %v", ErrVersion, r.version, o.versions)
+	}
+	k, ok := keys.find(r.key)
+	if !ok {
+		return r, fmt.Errorf("%w: relay signs with key %q, which is not ours", ErrKeyRefused, r.key)
+	}
+	proof, err := decode32(r.proof)
+	if err != nil || !proven(k.secret, relayLabel, o, r, proof) {
+		return r, fmt.Errorf("%w: relay did not prove key %q", ErrKeyRefused, r.key)
+	}
+	return r, nil
+}
+
+// awaitWelcome reads the relay's first batch: Welcome or Bye, alone.
+func (c *Conn) awaitWelcome(ctx context.Context) (Welcome, error) {
+	batch, err := c.readBatch(ctx)
+	if err != nil {
+		return Welcome{}, err
+	}
+	t, body, rest, err := Next(batch)
+	switch {
+	case err != nil:
+		return Welcome{}, err
+	case len(rest) > 0:
+		return Welcome{}, fmt.Errorf("%v is not alone in its batch", t)
+	case t == TypeWelcome:
+		return ParseWelcome(body)
+	case t == TypeBye:
+		y, err := ParseBye(body)
+		if err != nil {
+			return Welcome{}, err
+		}
+		bye := &CloseError{Code: y.Code, Text: y.Text, Remote: true}
+		switch y.Code {
+		case CodeAuth:
+			return Welcome{}, fmt.Errorf("%w: %w", ErrKeyRefused, bye)
+		case CodeVersion:
+			return Welcome{}, fmt.Errorf("%w: %w", ErrVersion, bye)
+		}
+		return Welcome{}, bye
+	}
+	return Welcome{}, fmt.Errorf("first frame is %v, want welcome", t)
+}
+
+// linkURL checks the URL and gives it the path.
+func linkURL(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "", errors.New("malformed URL")
+	}
+	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
+		return "", errors.New("want ws://host:port or wss://host:port")
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = Path
+	}
+	return u.String(), nil
+}
+
+// redacted hides a password in the URL.
+func redacted(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "relay"
+	}
+	return u.Redacted()
+}

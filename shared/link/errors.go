@@ -1,0 +1,47 @@
+package link
+
+import (
+	"errors"
+	"strings"
+)
+
+// Errors of Dial and Accept. Other errors are the network's, or a peer that does not speak this protocol.
+var (
+	// ErrKeyRefused: one side does not know the other's key, or a proof was wrong. It does not pass by itself.
+	ErrKeyRefused = errors.New("link key refused")
+	// ErrVersion: no common protocol version.
+	ErrVersion = errors.New("no common link version")
+	// ErrBusy: too many handshakes at once; Accept answers 503.
+	ErrBusy = errors.New("too many handshakes pending")
+)
+
+// CloseError says why a link ended. Run returns nothing else. A Sink may return one to choose the Code that the peer is told.
+type CloseError struct {
+	Code   Code
+	Text   string // as sent or received in Bye
+	Remote bool   // the peer said so, in a Bye
+	Err    error  // what this side saw; nil after a Bye
+}
+
+// Error names the code, and who ended the link.
+func (e *CloseError) Error() string {
+	var b strings.Builder
+	b.WriteString("link ended")
+	if e.Remote {
+		b.WriteString(" by the peer")
+	}
+	b.WriteString(": ")
+	b.WriteString(e.Code.String())
+	if e.Text != "" {
+		b.WriteString(": ")
+		b.WriteString(e.Text)
+	}
+	if e.Err != nil && e.Err.Error() != e.Text {
+		b.WriteString(": ")
+		b.WriteString(e.Err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns Err.
+func (e *CloseError) Unwrap() error { return e.Err }

@@ -1,0 +1,119 @@
+package link
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// headerName is the HTTP header of the handshake. Its form is the same in every version: what is new is told in Hello and Welcome.
+const headerName = "Edgerelay-Link"
+
+var errHeader = errors.New("malformed " + headerName + " header")
+
+// offer is the header of the edge's request.
+//
+//	versions=1-1, key=k1, nonce=<43 characters of base64url>
+type offer struct {
+	versions Versions
+	key      string
+	nonce    string // base64url of 32 random bytes, as on the wire
+}
+
+// reply is the header of the relay's 101.
+//
+//	version=1, key=k1, nonce=<43 characters>, proof=<43 characters>
+type reply struct {
+	version uint64
+	key     string
+	nonce   string
+	proof   string
+}
+
+func (o offer) String() string {
+	return "versions=" + o.versions.String() + ", key=" + o.key + ", nonce=" + o.nonce
+}
+
+func parseOffer(s string) (o offer, err error) {
+	v, err := parameters(s, "versions", "key", "nonce")
+	if err != nil {
+		return o, err
+	}
+	if o.versions, err = parseVersions(v[0]); err != nil {
+		return o, err
+	}
+	o.key, o.nonce = v[1], v[2]
+	if !validKeyID(o.key) {
+		return o, fmt.Errorf("%w: key id", errHeader)
+	}
+	if _, err := decode32(o.nonce); err != nil {
+		return o, fmt.Errorf("%w: nonce", errHeader)
+	}
+	return o, nil
+}
+
+// unproven is what the relay's proof covers of its reply.
+func (r reply) unproven() string {
+	return "version=" + strconv.FormatUint(r.version, 10) + ", key=" + r.key + ", nonce=" + r.nonce
+}
+
+func (r reply) String() string { return r.unproven() + ", proof=" + r.proof }
+
+func parseReply(s string) (r reply, err error) {
+	v, err := parameters(s, "version", "key", "nonce", "proof")
+	if err != nil {
+		return r, err
+	}
+	if r.version, err = parseVersion(v[0]); err != nil {
+		return r, err
+	}
+	r.key, r.nonce, r.proof = v[1], v[2], v[3]
+	if !validKeyID(r.key) {
+		return r, fmt.Errorf("%w: key id", errHeader)
+	}
+	for _, s := range []string{r.nonce, r.proof} {
+		if _, err := decode32(s); err != nil {
+			return r, fmt.Errorf("%w: nonce or proof", errHeader)
+		}
+	}
+	return r, nil
+}
+
+// parameters takes "a=…, b=…" apart: these names, in this order, once each.
+func parameters(s string, names ...string) ([]string, error) {
+	parts := strings.Split(s, ", ")
+	if len(parts) != len(names) {
+		return nil, fmt.Errorf("%w: want %s", errHeader, strings.Join(names, ", "))
+	}
+	for i, name := range names {
+		value, ok := strings.CutPrefix(parts[i], name+"=")
+		if !ok {
+			return nil, fmt.Errorf("%w: no %s", errHeader, name)
+		}
+		parts[i] = value
+	}
+	return parts, nil
+}
+
+// encoding of nonces and proofs. Strict: 32 bytes have exactly one text.
+var encoding = base64.RawURLEncoding.Strict()
+
+func decode32(s string) ([]byte, error) {
+	if len(s) != encoding.EncodedLen(32) {
+		return nil, errHeader
+	}
+	b, err := encoding.DecodeString(s)
+	if err != nil || len(b) != 32 {
+		return nil, errHeader
+	}
+	return b, nil
+}
+
+func newNonce() string {
+	var b [32]byte
+	rand.Read(b[:]) // never fails: it ends the process instead
+	return encoding.EncodeToString(b[:])
+}
