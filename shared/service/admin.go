@@ -51,11 +51,11 @@ func (a Admin) Server() *http.Server {
 
 func (a Admin) debug() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /debug/config", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, a.Settings) })
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/config", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, a.Settings) })
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	return mux
 }

@@ -131,25 +131,24 @@ func (v Variable) inRange(value reflect.Value) bool {
 		}
 		return false
 	}
-	return (v.min == "" || !less(value, v.bound(v.min))) && (v.max == "" || !less(v.bound(v.max), value))
+	return (v.min == "" || atMost(v.bound(v.min), value)) && (v.max == "" || atMost(value, v.bound(v.max)))
 }
 
 // bound reads the text of a min or max tag the way the variable itself is read.
 func (v Variable) bound(text string) reflect.Value {
-	to := reflect.New(v.typ)
 	holder := reflect.New(reflect.StructOf([]reflect.StructField{{Name: "V", Type: v.typ, Tag: `env:"V"`}}))
 	if err := env.ParseWithOptions(holder.Interface(), env.Options{Environment: map[string]string{"V": text}}); err != nil {
 		panic(fmt.Sprintf("service: %s: bad bound %q", v.Name, text))
 	}
-	to.Elem().Set(holder.Elem().Field(0))
-	return to.Elem()
+	return holder.Elem().Field(0)
 }
 
-func less(a, b reflect.Value) bool {
+// atMost is false when one of them is not a number.
+func atMost(a, b reflect.Value) bool {
 	if a.CanFloat() {
-		return a.Float() < b.Float()
+		return a.Float() <= b.Float()
 	}
-	return a.Int() < b.Int()
+	return a.Int() <= b.Int()
 }
 
 func typeWord(t reflect.Type) string {

@@ -1,0 +1,129 @@
+package edge
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/service"
+)
+
+// Config is what an edge can be told, and by which variables. Load fills and checks it; New trusts it.
+type Config struct {
+	Addr      service.Addr `env:"EDGE_ADDR" envDefault:":8080" doc:"public address: the chat endpoints, /livez and /readyz"`
+	AdminAddr service.Addr `env:"EDGE_ADMIN_ADDR" envDefault:"127.0.0.1:9091" doc:"private address: /livez and /readyz with detail, /metrics, and /debug/ for callers on loopback"`
+
+	RelayURLs []string     `env:"EDGE_RELAY_URLS,required" doc:"relays to choose from, comma separated: ws://host:9000, wss://host, or dns://name:9000 for every address of a name"`
+	LinkKeys  service.Keys `env:"LINK_KEYS,required" secret:"true" doc:"keys of the link between edges and relays, id:secret[,id:secret]: the first signs, all verify"`
+	NodeID    string       `env:"EDGE_NODE_ID" doc:"name of this node in logs and metrics; else the Fly machine id, else the host name"`
+	Machine   string       `env:"FLY_MACHINE_ID" doc:"set by Fly.io: the node ID when there is none else"`
+
+	Auth       string       `env:"EDGE_AUTH" envDefault:"jwt" oneof:"jwt,open" doc:"who may connect: holders of a token, or anybody under any name"`
+	JWTKeys    service.Keys `env:"EDGE_JWT_KEYS" secret:"true" doc:"HS256 keys of client tokens, kid:secret[,kid:secret]; required under EDGE_AUTH=jwt"`
+	TokenQuery bool         `env:"EDGE_TOKEN_QUERY" envDefault:"false" doc:"also take the token from the query parameter token, which proxies log"`
+	Origins    []string     `env:"EDGE_ORIGINS" doc:"origins of web pages that may connect besides the same host, comma separated patterns: chat.example.com, *.example.com"`
+
+	Ping        time.Duration `env:"EDGE_PING" envDefault:"50s" min:"1s" max:"1h" doc:"silence after which a client is pinged; after 10s more it is closed with 4004"`
+	MaxMessage  service.Bytes `env:"EDGE_MAX_MESSAGE" envDefault:"64KiB" min:"1" max:"1MiB" doc:"payload of one message of a client"`
+	MaxSessions int           `env:"EDGE_MAX_SESSIONS" envDefault:"50000" min:"1" max:"1000000" doc:"sessions at once; more are answered 503 with Retry-After"`
+	Rate        float64       `env:"EDGE_RATE" envDefault:"100" min:"0" max:"1000000" doc:"messages a second of one session, with bursts of ten times that; above it the session is read more slowly; 0: no limit"`
+	Queue       service.Bytes `env:"EDGE_QUEUE" envDefault:"256KiB" min:"1KiB" max:"64MiB" doc:"outgoing queue of one session; when it is full the session is closed with 4000"`
+	Log         service.Bytes `env:"EDGE_LOG" envDefault:"4MiB" min:"64KiB" max:"64MiB" doc:"accepted messages that the relay has not acknowledged; one session has at most a sixteenth of it"`
+	Drain       time.Duration `env:"EDGE_DRAIN" envDefault:"30s" min:"0s" max:"1h" doc:"time over which the sessions are closed when the edge is told to stop"`
+
+	service.Logging
+}
+
+// Load reads the configuration of an edge from environ, as os.Environ gives it. The error is service.Problems.
+func Load(environ []string) (Config, error) { return service.Load[Config](environ) }
+
+// Variables lists what Load reads.
+func Variables() []service.Variable { return service.Variables[Config]() }
+
+// Validate implements service.Validator.
+func (c *Config) Validate() (problems []service.Problem) {
+	trim(c.RelayURLs)
+	trim(c.Origins)
+	for _, u := range c.RelayURLs {
+		if err := checkRelayURL(u); err != nil {
+			problems = append(problems, service.Problemf("EDGE_RELAY_URLS", "%v", err))
+		}
+	}
+	if c.Auth == "jwt" && len(c.JWTKeys) == 0 {
+		problems = append(problems, service.Problemf("EDGE_JWT_KEYS",
+			"is required under EDGE_AUTH=jwt: kid:secret[,kid:secret]; EDGE_AUTH=open lets anybody connect under any name"))
+	}
+	for _, o := range c.Origins {
+		if err := checkOrigin(o); err != nil {
+			problems = append(problems, service.Problemf("EDGE_ORIGINS", "%v", err))
+		}
+	}
+	if len(c.Node()) > 128 || strings.ContainsFunc(c.Node(), func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		problems = append(problems, service.Problemf("EDGE_NODE_ID", "%q is longer than 128 bytes or has control characters", c.Node()))
+	}
+	return problems
+}
+
+// Warnings lists what is allowed and yet deserves a line.
+func (c Config) Warnings() (lines []string) {
+	if c.Auth == "open" && !c.Addr.Loopback() {
+		lines = append(lines, "EDGE_AUTH: open on "+string(c.Addr)+": anybody who reaches it may connect under any name")
+	}
+	if ids := c.JWTKeys.Shorter(32); len(ids) > 0 {
+		lines = append(lines, "EDGE_JWT_KEYS: secrets shorter than 32 bytes can be guessed: "+strings.Join(ids, ", "))
+	}
+	if ids := c.LinkKeys.Shorter(16); len(ids) > 0 {
+		lines = append(lines, "LINK_KEYS: secrets shorter than 16 bytes can be guessed: "+strings.Join(ids, ", "))
+	}
+	if limit, known := service.OpenFiles(); known && limit < uint64(c.MaxSessions)+100 {
+		lines = append(lines, fmt.Sprintf("EDGE_MAX_SESSIONS: %d sessions need more open files than the %d this process may have (ulimit -n)", c.MaxSessions, limit))
+	}
+	return lines
+}
+
+// Node returns the node ID.
+func (c Config) Node() string {
+	if c.NodeID != "" {
+		return c.NodeID
+	}
+	if c.Machine != "" {
+		return c.Machine
+	}
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return "edge"
+}
+
+func trim(list []string) {
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+}
+
+var relaySchemes = []string{"ws", "wss", "dns"}
+
+// checkRelayURL allows no path: links are always at /link.
+func checkRelayURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || !slices.Contains(relaySchemes, u.Scheme) || u.Hostname() == "":
+		return fmt.Errorf("%q is not ws://host:port, wss://host[:port] or dns://name:port", text)
+	case u.Scheme == "dns" && u.Port() == "":
+		return fmt.Errorf("%q has no port, which dns:// needs: dns://name:9000", text)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/" && u.Path != "/link":
+		return fmt.Errorf("%q has more than a scheme, a host and a port", u.Redacted())
+	}
+	return nil
+}
+
+func checkOrigin(pattern string) error {
+	if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+		return fmt.Errorf("%q is not a pattern such as chat.example.com or *.example.com", pattern)
+	}
+	return nil
+}

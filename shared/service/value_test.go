@@ -1,0 +1,93 @@
+package service
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestBytes(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		want  Bytes
+		shown string
+	}{
+		{"0", 0, "0"}, {"1", 1, "1"}, {"100B", 100, "100"}, {"1024", 1024, "1KiB"}, {"64KiB", 65536, "64KiB"}, {"4 MiB", 4 << 20, "4MiB"},
+		{"3GiB", 3 << 30, "3GiB"}, {"1025", 1025, "1025"},
+	} {
+		var b Bytes
+		if err := b.UnmarshalText([]byte(c.text)); err != nil || b != c.want || b.String() != c.shown {
+			t.Errorf("%q: %d %s %v, want %d %s", c.text, b, b, err, c.want, c.shown)
+		}
+	}
+	for _, bad := range []string{"", "KiB", "1KB", "1k", "-1", "1.5MiB", "+1", "9223372036854775807KiB", "18446744073709551616"} {
+		var b Bytes
+		if err := b.UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was read as %d", bad, b)
+		}
+	}
+}
+
+func FuzzBytes(f *testing.F) {
+	for _, s := range []string{"64KiB", "1", "4 MiB", "x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var b, again Bytes
+		if b.UnmarshalText([]byte(s)) != nil {
+			return
+		}
+		if b < 0 || again.UnmarshalText([]byte(b.String())) != nil || again != b {
+			t.Errorf("%q: %d, printed as %s, read as %d", s, b, b, again)
+		}
+	})
+}
+
+func TestKeys(t *testing.T) {
+	var ks Keys
+	if err := ks.UnmarshalText([]byte("new:a:b=, old:s")); err != nil {
+		t.Fatal(err)
+	}
+	if len(ks) != 2 || ks[0].ID != "new" || string(ks[0].Secret) != "a:b=" || ks[1].ID != "old" {
+		t.Errorf("got %d keys", len(ks))
+	}
+	for _, verb := range []string{"%v", "%+v", "%s", "%#v"} {
+		if got := fmt.Sprintf(verb, ks[0]); got != "new" {
+			t.Errorf("%s prints %q", verb, got)
+		}
+	}
+	if got := ks.Shorter(2); len(got) != 1 || got[0] != "old" {
+		t.Errorf("short: %v", got)
+	}
+}
+
+func FuzzKeys(f *testing.F) {
+	f.Add("a:b")
+	f.Add("a:b,c:d:e")
+	f.Add(":,")
+	f.Fuzz(func(t *testing.T, s string) {
+		var ks Keys
+		if ks.UnmarshalText([]byte(s)) != nil {
+			return
+		}
+		for _, k := range ks {
+			if k.ID == "" || len(k.Secret) == 0 {
+				t.Errorf("%q: an empty id or secret was taken", s)
+			}
+		}
+	})
+}
+
+func TestAddr(t *testing.T) {
+	for _, c := range []struct {
+		addr, dial Addr
+		loopback   bool
+	}{
+		{":8080", "127.0.0.1:8080", false}, {"0.0.0.0:1", "127.0.0.1:1", false}, {"[::]:1", "[::1]:1", false}, {"127.0.0.1:1", "127.0.0.1:1", true},
+		{"127.9.9.9:1", "127.9.9.9:1", true}, {"[::1]:1", "[::1]:1", true}, {"localhost:1", "localhost:1", true}, {"10.0.0.1:1", "10.0.0.1:1", false},
+		{"fly-local-6pn:1", "fly-local-6pn:1", false}, {"[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:1", true},
+	} {
+		if got := c.addr.Dial(); got != string(c.dial) || c.addr.Loopback() != c.loopback {
+			t.Errorf("%s: dialled at %s, loopback %v", c.addr, got, c.addr.Loopback())
+		}
+	}
+}
