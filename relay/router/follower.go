@@ -1,0 +1,216 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// follower is one edge's place in one topic: what its members there have been sent. It is live when that is everything, else behind, and
+// then on its way: from the tail if that has what comes next, else from history, page by page.
+type follower struct {
+	topic *topic
+	edge  *edge
+
+	position protocol.Position
+	seq      uint64 // in the tail: the next item to send, when inTail
+	inTail   bool   // seq is exact, bare publications included
+	isBehind bool
+	reading  uint64            // token of the History asked for; 0: none
+	target   protocol.Position // history is to be read up to here: the tail's base when it was asked for
+
+	numbered bool // the topic's number was told on this link
+	bound    int  // members at this edge
+
+	openers []*session // connects that wait to be bound here
+	notices int        // joins and leaves under way: reasons to stay
+	waiting []*frame   // joins and leaves whose echo came while behind
+}
+
+func (f *follower) live() bool { return !f.isBehind }
+
+// bindable reports whether a session can become a member now: the subscription is in force, and the members of this edge have been sent everything.
+func (f *follower) bindable() bool {
+	return f.edge.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
+}
+
+// enter makes f ready for a member: its first one starts at the topic's top. The edge learns the topic's number.
+func (r *Router) enter(f *follower) {
+	if f.bound == 0 {
+		f.position = f.topic.top
+		f.isBehind = false
+		delete(f.edge.behind, f)
+		f.numbered = false
+	}
+	r.number(f)
+}
+
+// number tells the edge the topic's number, once a link.
+func (r *Router) number(f *follower) {
+	if !f.numbered && f.edge.ready {
+		f.numbered = true
+		r.send(f.edge, link.TopicNumber{ID: f.topic.number, Position: f.position, Topic: f.topic.name}.Append)
+	}
+}
+
+// dropIfIdle forgets a follower that has no reason to stay.
+func (r *Router) dropIfIdle(f *follower) {
+	if f.bound == 0 && f.numbered {
+		f.numbered = false
+		r.send(f.edge, link.Untopic{ID: f.topic.number}.Append)
+	}
+	if f.bound == 0 && len(f.openers) == 0 && f.notices == 0 {
+		r.dropFollower(f)
+	}
+}
+
+// dropFollower forgets a follower; its topic's subscription ends with the last one, at once.
+func (r *Router) dropFollower(f *follower) {
+	t := f.topic
+	if f.edge.followers[t.name] == f {
+		delete(f.edge.followers, t.name)
+	}
+	delete(f.edge.behind, f)
+	f.isBehind = false
+	delete(r.reads, f.reading)
+	t.followers = without(slices.Clone(t.followers), f) // a copy: somebody may be walking through the old one
+	if len(t.followers) == 0 && r.topics[t.name] == t {
+		delete(r.topics, t.name)
+		r.tails.drop(t)
+		r.m.topics.Dec()
+		r.brk.Unsubscribe(t.name)
+	}
+}
+
+// deliver sends a publication to a live follower's edge, or leaves it behind if there is no room.
+func (r *Router) deliver(f *follower, at protocol.Position, bytes []byte) {
+	if f.isBehind || f.bound == 0 || !f.edge.ready {
+		return
+	}
+	if !at.IsZero() && !f.position.Before(at) {
+		return // told by the edge: it came by another relay before
+	}
+	if !r.room(f.edge, len(bytes)) {
+		r.m.behind("full")
+		f.inTail, f.seq = true, f.topic.tail.last()
+		r.fallBehind(f)
+		return
+	}
+	r.sendPublication(f, at, bytes)
+}
+
+func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte) {
+	f.edge.out = append(f.edge.out, bytes...)
+	r.touch(f.edge)
+	r.m.delivered.Inc()
+	if !at.IsZero() {
+		f.position = at
+	}
+}
+
+func (r *Router) fallBehind(f *follower) {
+	f.isBehind = true
+	f.edge.behind[f] = struct{}{}
+}
+
+// advanceAll goes on with every follower of an edge that is behind.
+func (r *Router) advanceAll(e *edge) {
+	for f := range e.behind {
+		if !r.room(e, 0) {
+			return
+		}
+		r.advance(f)
+	}
+}
+
+// advance brings a follower that is behind as far as it can now: to live, until the edge's buffer is full, or until history has been read.
+func (r *Router) advance(f *follower) {
+	if !f.isBehind || !f.edge.ready || f.reading != 0 || !f.topic.subscribed {
+		return
+	}
+	tail := &f.topic.tail
+	if !f.inTail || f.seq < tail.first() {
+		if f.position.Before(tail.base) {
+			f.inTail = false
+			f.reading, f.target = r.token(), tail.base
+			r.reads[f.reading] = f
+			r.brk.ReadHistory(f.topic.name, f.position, f.reading)
+			return
+		}
+		f.inTail, f.seq = true, tail.seek(f.position)
+	}
+	for f.seq <= tail.last() {
+		item := tail.at(f.seq)
+		if item.position.IsZero() || f.position.Before(item.position) {
+			if !r.room(f.edge, len(item.bytes)) {
+				return
+			}
+			r.sendPublication(f, item.position, item.bytes)
+		}
+		f.seq++
+	}
+	r.caughtUp(f)
+}
+
+// caughtUp makes a follower live: what waited for it goes on.
+func (r *Router) caughtUp(f *follower) {
+	f.isBehind, f.inTail = false, false
+	delete(f.edge.behind, f)
+	waiting := f.waiting
+	f.waiting = nil
+	for _, fr := range waiting {
+		r.completeNotice(fr)
+	}
+	r.tryOpeners(f)
+}
+
+// history takes a page: it is sent, a hole in it is told.
+func (r *Router) history(ev broker.History) {
+	f := r.reads[ev.Token]
+	if f == nil {
+		return
+	}
+	delete(r.reads, ev.Token)
+	f.reading = 0
+	if !f.isBehind || !f.edge.ready {
+		return
+	}
+	if ev.Err != nil {
+		r.after(askAgainAfter, func() { r.advance(f) })
+		return
+	}
+	for _, p := range ev.Publications {
+		if !f.position.Before(p.Position) {
+			continue
+		}
+		bytes := f.topic.encode(p)
+		if !r.room(f.edge, len(bytes)) {
+			return // Writable goes on
+		}
+		if lost, hole := missing(f.position, p.Position); hole {
+			before := p.Position
+			before.Offset--
+			r.gap(f, before, lost)
+		}
+		r.m.fromHistory.Inc()
+		r.sendPublication(f, p.Position, bytes)
+	}
+	if !ev.More && f.position.Before(f.target) {
+		// History ends before what is known to have been published: what lay between is gone.
+		lost, _ := missing(f.position, f.target)
+		r.gap(f, f.target, lost+1)
+	}
+	r.advance(f)
+}
+
+// gap tells a follower's members that messages were lost to them.
+func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
+	r.m.gaps.Inc()
+	r.m.lost.Add(float64(lost))
+	r.log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
+	f.position = at
+	r.number(f)
+	r.send(f.edge, link.Gap{Topic: f.topic.number, Position: at, Lost: lost, Text: []byte(protocol.LostText(f.topic.name))}.Append)
+}

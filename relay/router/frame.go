@@ -1,0 +1,190 @@
+package router
+
+import (
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// frame is a numbered frame of an edge between its arrival and its finish.
+type frame struct {
+	number  uint64
+	size    uint64
+	session *session
+	end     bool             // the session's end; else a command
+	command protocol.Command // if err is nil
+	err     error            // what the client is told instead
+	topic   protocol.Topic   // what it publishes to, if anything
+
+	lane      *lane             // while it waits there
+	ready     bool              // judged: may be published
+	answered  bool              // Published came, and it is published
+	at        protocol.Position // where, once answered
+	finished  bool
+	forgotten bool // its edge sends it again on another link: events for this one are ignored
+}
+
+// notice reports whether the frame's effect is at the echo of what it publishes.
+func (fr *frame) notice() bool {
+	return fr.err == nil && !fr.end && (fr.command.Kind == protocol.KindJoin || fr.command.Kind == protocol.KindLeave)
+}
+
+// frame takes one frame from a link.
+func (r *Router) frame(e *edge, f any) *violation {
+	switch f := f.(type) {
+	case link.Session:
+		return r.toldSession(e, f)
+	case link.Held:
+		return r.toldHeld(e, f)
+	case link.Synced:
+		return r.synced(e, f)
+	case link.Message:
+		return r.arrive(e, f.Number, f.Session, f.Payload, false)
+	case link.End:
+		return r.arrive(e, f.Number, f.Session, nil, true)
+	}
+	return &violation{link.CodeProtocol, "a frame that edges do not send"}
+}
+
+// arrive takes a numbered frame: it is parsed now, and judged now or when the frames of its session that it waits for are done.
+func (r *Router) arrive(e *edge, number, sid uint64, payload []byte, end bool) *violation {
+	if r.stopping {
+		return nil // not acknowledged: another relay gets it
+	}
+	if !e.ready {
+		return &violation{link.CodeProtocol, "a numbered frame before Synced"}
+	}
+	if !e.numbers.arrive(number) {
+		return &violation{link.CodeProtocol, "a number out of order"}
+	}
+	r.touch(e)
+	s := e.sessions[sid]
+	if s == nil {
+		r.m.dropped("unknown_session", 1)
+		e.numbers.finish(number, number)
+		return nil
+	}
+	fr := &frame{number: number, size: uint64(len(payload)), session: s, end: end}
+	if e.bytes += fr.size; e.bytes > e.logSize+e.logSize/4+maxMsg {
+		return &violation{link.CodeLimit, "more unfinished frames than its log holds"}
+	}
+	e.frames[number] = fr
+	if !end {
+		fr.parse(payload)
+		r.m.command(fr)
+	}
+	if s.waiting == nil {
+		r.judge(fr)
+		return nil
+	}
+	s.parked = append(s.parked, fr)
+	if fr.topic != "" {
+		r.enlane(fr)
+	}
+	return nil
+}
+
+// parse reads the command and finds the topic that it publishes to.
+func (fr *frame) parse(payload []byte) {
+	s := fr.session
+	fr.command, fr.err = protocol.ParseCommand(s.endpoint, s.group, payload)
+	if fr.err == nil {
+		fr.topic = fr.command.Topic()
+	}
+}
+
+// msg is what the frame publishes.
+func (fr *frame) msg() string {
+	switch fr.command.Kind {
+	case protocol.KindJoin:
+		return protocol.JoinText(fr.session.user, fr.command.Target)
+	case protocol.KindLeave:
+		return protocol.LeaveText(fr.session.user, fr.command.Target)
+	}
+	return fr.command.Msg
+}
+
+// judge decides a frame whose turn it is in its session: it is answered, published, or waits for the broker's word.
+func (r *Router) judge(fr *frame) {
+	s := fr.session
+	switch {
+	case fr.end:
+		r.removeSession(s)
+		r.finish(fr)
+	case fr.err != nil:
+		r.answer(fr, fr.err.Error())
+		r.finish(fr)
+	case fr.command.Kind == protocol.KindJoin:
+		r.join(fr)
+	case fr.command.Kind == protocol.KindLeave && !s.bound(fr.topic),
+		fr.command.Kind == protocol.KindGroup && !s.memberOf(fr.topic):
+		r.nonMember(fr)
+	case fr.command.Kind == protocol.KindLeave:
+		r.awaitEcho(fr)
+	default:
+		r.ready(fr)
+	}
+}
+
+// memberOf reports whether s may send to a group: a /chat/group session is a member of its own from its connect on.
+func (s *session) memberOf(t protocol.Topic) bool {
+	return s.bound(t) || s.endpoint == protocol.EndpointGroup && protocol.GroupTopic(s.group) == t
+}
+
+// answer sends a client the answer to its frame. The edge passes it on once.
+func (r *Router) answer(fr *frame, text string) {
+	r.send(fr.session.edge, link.Answer{Number: fr.number, Session: fr.session.id, Text: []byte(text)}.Append)
+}
+
+// finish notes that a frame needs nothing any more. It is acknowledged behind what this step sends.
+func (r *Router) finish(fr *frame) {
+	if fr.finished {
+		return
+	}
+	fr.finished = true
+	e := fr.session.edge
+	if fr.forgotten {
+		return
+	}
+	delete(e.frames, fr.number)
+	e.bytes -= fr.size
+	e.numbers.finish(fr.number, fr.number)
+	r.touch(e)
+}
+
+// wait makes later frames of the session wait for fr.
+func (s *session) wait(fr *frame) { s.waiting = fr }
+
+// done finishes the frame that its session waited for, and lets the parked ones go on.
+func (r *Router) done(fr *frame) {
+	r.finish(fr)
+	s := fr.session
+	if s.waiting != fr {
+		return
+	}
+	s.waiting = nil
+	for s.waiting == nil && len(s.parked) > 0 {
+		next := s.parked[0]
+		s.parked = s.parked[1:]
+		r.judge(next)
+	}
+	if len(s.parked) == 0 {
+		s.parked = nil
+	}
+}
+
+// void forgets all unfinished frames of an edge: it sends them again, or is gone.
+func (r *Router) void(e *edge) {
+	for _, fr := range e.frames {
+		fr.forgotten = true
+		if t := r.topics[fr.topic]; t != nil && fr.notice() {
+			t.notices = without(t.notices, fr)
+		}
+		fr.session.waiting, fr.session.parked = nil, nil
+	}
+	for _, f := range e.followers {
+		f.notices, f.waiting = 0, nil
+	}
+	e.frames = make(map[uint64]*frame)
+	e.lanes = make(map[protocol.Topic]*lane)
+	e.bytes = 0
+}

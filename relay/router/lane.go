@@ -1,0 +1,152 @@
+package router
+
+import (
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// lane is one edge's unfinished publications to one topic, in number order. Those before sent have been given to the broker.
+//
+// A mark is one number, so a frame must never be published before a lower one of its lane: each names the one before it, and the broker
+// refuses it if that one was not published. After a failure the lane waits until nothing is in flight and starts again at its first.
+type lane struct {
+	edge  *edge
+	topic protocol.Topic
+
+	entries []*frame
+	sent    int
+	flying  int    // given to the broker, not answered
+	done    uint64 // the last number known to be published
+	known   protocol.Position
+
+	failed  bool // since something in flight failed, until the pause is over
+	backoff time.Duration
+}
+
+// enlane puts a frame into its lane: numbers arrive in order, so at the end.
+func (r *Router) enlane(fr *frame) {
+	e := fr.session.edge
+	l := e.lanes[fr.topic]
+	if l == nil {
+		l = &lane{edge: e, topic: fr.topic}
+		e.lanes[fr.topic] = l
+	}
+	fr.lane = l
+	l.entries = append(l.entries, fr)
+}
+
+// leaveLane takes out a frame that will not be published, and lets those behind it go.
+func (r *Router) leaveLane(fr *frame) {
+	l := fr.lane
+	if l == nil {
+		return
+	}
+	fr.lane = nil
+	l.entries = without(l.entries, fr) // never sent: it was not ready
+	r.runLane(l)
+}
+
+// ready lets a frame be published when its turn in its lane comes.
+func (r *Router) ready(fr *frame) {
+	if fr.lane == nil {
+		r.enlane(fr)
+	}
+	fr.ready = true
+	r.runLane(fr.lane)
+}
+
+// runLane gives the broker what can be given now.
+func (r *Router) runLane(l *lane) {
+	if l.failed || r.away {
+		return
+	}
+	t := r.topics[l.topic]
+	for l.sent < len(l.entries) && l.flying < laneWindow {
+		fr := l.entries[l.sent]
+		if !fr.ready || fr.notice() && (t == nil || !t.subscribed) {
+			break
+		}
+		p := broker.Publish{
+			Token:    r.token(),
+			Topic:    l.topic,
+			From:     fr.session.user,
+			Msg:      fr.msg(),
+			Instance: l.edge.instance,
+			Number:   fr.number,
+			Floor:    max(l.edge.numbers.through, l.done),
+			Known:    l.known,
+		}
+		if l.sent > 0 {
+			p.Predecessor = l.entries[l.sent-1].number
+		}
+		if t != nil && p.Known.Before(t.known) {
+			p.Known = t.known
+		}
+		r.publishes[p.Token] = fr
+		l.sent++
+		l.flying++
+		r.brk.Publish(p)
+	}
+	if len(l.entries) == 0 && l.flying == 0 && l.edge.lanes[l.topic] == l {
+		delete(l.edge.lanes, l.topic)
+	}
+}
+
+// published takes the broker's answer to a publish.
+func (r *Router) published(ev broker.Published) {
+	fr := r.publishes[ev.Token]
+	delete(r.publishes, ev.Token)
+	if fr == nil || fr.forgotten {
+		return
+	}
+	l := fr.lane
+	l.flying--
+	r.m.published(ev.Outcome)
+	switch ev.Outcome {
+	case broker.Done, broker.Duplicate:
+		fr.answered, fr.at = true, ev.Position
+		l.done = max(l.done, fr.number)
+		if l.known.Before(ev.Position) {
+			l.known = ev.Position
+		}
+		l.backoff = 0
+		for len(l.entries) > 0 && l.entries[0].answered {
+			l.entries[0] = nil
+			l.entries = l.entries[1:]
+			l.sent--
+		}
+		if fr.notice() {
+			if t := r.topics[fr.topic]; t != nil {
+				r.completeNotices(t, broker.Publication{})
+			}
+		} else {
+			r.finish(fr)
+		}
+	default:
+		if ev.Err != nil && !r.away && l.backoff == 0 {
+			r.log.Warn("publish failed; it will be repeated", "topic", l.topic, "error", ev.Err)
+		}
+		l.failed = true
+	}
+	if l.failed {
+		if l.flying == 0 {
+			r.restart(l)
+		}
+		return
+	}
+	r.runLane(l)
+}
+
+// restart begins again at a lane's first unpublished frame, after a pause.
+func (r *Router) restart(l *lane) {
+	l.entries = slices.DeleteFunc(l.entries, func(fr *frame) bool { return fr.answered })
+	l.sent = 0
+	l.backoff = min(max(l.backoff*2, retryFirst), retryMost)
+	r.after(l.backoff, func() {
+		l.failed = false
+		r.runLane(l)
+	})
+}

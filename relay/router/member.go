@@ -1,0 +1,160 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// join publishes the join's notice; its echo makes the session a member.
+func (r *Router) join(fr *frame) {
+	s := fr.session
+	if !s.bound(fr.topic) && len(s.topics) >= r.cfg.MaxGroups {
+		r.leaveLane(fr)
+		r.answer(fr, fmt.Sprintf("error: a connection can be in %d groups at most", r.cfg.MaxGroups))
+		r.finish(fr)
+		return
+	}
+	r.awaitEcho(fr)
+}
+
+// awaitEcho publishes a notice, and parks the session's later frames until it is heard.
+func (r *Router) awaitEcho(fr *frame) {
+	f := r.follow(fr.session.edge, fr.topic)
+	f.notices++
+	f.topic.notices = append(f.topic.notices, fr)
+	fr.session.wait(fr)
+	r.ready(fr)
+}
+
+// completeNotices lets joins and leaves take effect whose echo is p, or is known to lie at or before the topic's top.
+func (r *Router) completeNotices(t *topic, p broker.Publication) {
+	if len(t.notices) == 0 {
+		return
+	}
+	heard := func(fr *frame) bool {
+		if p.Number == fr.number && p.Instance == fr.session.edge.instance {
+			return true
+		}
+		return fr.answered && t.subscribed && !t.top.Before(fr.at)
+	}
+	for _, fr := range slices.Clone(t.notices) {
+		if !heard(fr) {
+			continue
+		}
+		t.notices = without(t.notices, fr)
+		f := fr.session.edge.followers[t.name]
+		if f.isBehind && f.bound > 0 {
+			f.waiting = append(f.waiting, fr) // what came before it comes first
+			continue
+		}
+		r.completeNotice(fr)
+	}
+}
+
+// completeNotice makes a join or a leave take effect, and answers it in the same frame.
+func (r *Router) completeNotice(fr *frame) {
+	s := fr.session
+	f := s.edge.followers[fr.topic]
+	f.notices--
+	group := fr.topic.Name()
+	if fr.command.Kind == protocol.KindJoin {
+		r.enter(f)
+		r.bind(s, f)
+		r.send(s.edge, link.Joined{
+			Number: fr.number, Session: s.id, Topic: f.topic.number,
+			Text: []byte(protocol.JoinText(s.user, group)),
+		}.Append)
+	} else {
+		r.number(f)
+		r.send(s.edge, link.Left{
+			Number: fr.number, Session: s.id, Topic: f.topic.number,
+			Text: []byte(protocol.LeaveText(s.user, group)),
+		}.Append)
+		r.unbind(s, f)
+	}
+	r.dropIfIdle(f)
+	r.done(fr)
+}
+
+// nonMember decides a group message or a leave of one who is not in the group. A replay may have been published before the session
+// left, so its mark is asked first.
+func (r *Router) nonMember(fr *frame) {
+	r.leaveLane(fr)
+	fr.session.wait(fr)
+	if fr.number <= fr.session.edge.replayTo {
+		r.askMark(fr)
+		return
+	}
+	r.refuse(fr)
+}
+
+func (r *Router) askMark(fr *frame) {
+	token := r.token()
+	r.asked[token] = fr
+	r.brk.ReadMark(fr.topic, fr.session.edge.instance, token)
+}
+
+// marked tells whether a replayed frame was published before: then it is done, and not judged by membership again.
+func (r *Router) marked(ev broker.Marked) {
+	fr := r.asked[ev.Token]
+	delete(r.asked, ev.Token)
+	switch {
+	case fr == nil || fr.forgotten:
+	case ev.Err != nil:
+		r.after(askAgainAfter, func() {
+			if !fr.forgotten {
+				r.askMark(fr)
+			}
+		})
+	case ev.Number < fr.number:
+		r.refuse(fr)
+	default:
+		if fr.command.Kind == protocol.KindLeave {
+			r.answer(fr, protocol.LeaveText(fr.session.user, fr.topic.Name()))
+		}
+		r.done(fr)
+	}
+}
+
+// refuse answers a non-member: the group has members somewhere, or it does not exist.
+func (r *Router) refuse(fr *frame) {
+	t := r.topics[fr.topic]
+	known := t != nil && slices.ContainsFunc(t.followers, func(f *follower) bool { return f.bound > 0 })
+	switch {
+	case known || fr.command.Kind == protocol.KindLeave:
+		r.answer(fr, protocol.NotInText(fr.session.user, fr.topic.Name()))
+		r.done(fr)
+	case r.away:
+		r.refuseUnknown(fr)
+	default:
+		token := r.token()
+		r.asked[token] = fr
+		r.brk.CountSubscribers(fr.topic, token)
+	}
+}
+
+func (r *Router) refuseUnknown(fr *frame) {
+	r.answer(fr, fmt.Sprintf("error: group 【%s】 can not be looked up now, not delivered", fr.topic.Name()))
+	r.done(fr)
+}
+
+// counted tells how many subscribers a group has anywhere.
+func (r *Router) counted(ev broker.Counted) {
+	fr := r.asked[ev.Token]
+	delete(r.asked, ev.Token)
+	switch {
+	case fr == nil || fr.forgotten:
+	case ev.Err != nil:
+		r.refuseUnknown(fr)
+	case ev.Count > 0:
+		r.answer(fr, protocol.NotInText(fr.session.user, fr.topic.Name()))
+		r.done(fr)
+	default:
+		r.answer(fr, protocol.NotExistsText(fr.topic.Name()))
+		r.done(fr)
+	}
+}

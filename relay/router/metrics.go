@@ -1,0 +1,76 @@
+package router
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+type metrics struct {
+	edges, sessions, bindings, topics, away prometheus.Gauge
+
+	sessionsGone, delivered, fromHistory, holes, gaps, lost prometheus.Counter
+
+	drops, commands, outcomes, fell *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Name: "edgerelay_relay_" + name, Help: help})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: "edgerelay_relay_" + name + "_total", Help: help})
+	}
+	vec := func(name, label, help string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: "edgerelay_relay_" + name + "_total", Help: help}, []string{label})
+	}
+	return &metrics{
+		edges:    gauge("edges", "Edges known, those without a link for less than the grace time included."),
+		sessions: gauge("sessions", "Sessions of these edges."),
+		bindings: gauge("bindings", "Memberships of these sessions, their own topics included."),
+		topics:   gauge("topics", "Topics subscribed."),
+		away:     gauge("broker_away", "1 while the broker does not answer."),
+
+		sessionsGone: counter("sessions_gone", "Sessions that ended because their edge did not come back."),
+		delivered:    counter("publications_sent", "Publication frames sent: one per publication and edge."),
+		fromHistory:  counter("publications_from_history", "Those of them that were read from history."),
+		holes:        counter("holes", "Publications that did not continue their topic; history was read."),
+		gaps:         counter("gaps", "Losses told to the members of a topic on an edge."),
+		lost:         counter("publications_lost", "Publications counted in these losses, as far as known."),
+
+		drops:    vec("dropped", "reason", "What was dropped, by reason."),
+		commands: vec("commands", "kind", "Commands of clients."),
+		outcomes: vec("publishes", "outcome", "Answers of the broker to publishes."),
+		fell:     vec("followers_behind", "reason", "Followers that fell behind."),
+	}
+}
+
+func (m *metrics) dropped(reason string, n int) { m.drops.WithLabelValues(reason).Add(float64(n)) }
+func (m *metrics) behind(reason string)         { m.fell.WithLabelValues(reason).Inc() }
+
+func (m *metrics) published(o broker.Outcome) {
+	label := [...]string{broker.Failed: "failed", broker.Done: "done", broker.Duplicate: "duplicate", broker.Refused: "refused"}[o]
+	m.outcomes.WithLabelValues(label).Inc()
+}
+
+func (m *metrics) command(fr *frame) {
+	label := "invalid"
+	if fr.err == nil {
+		switch fr.command.Kind {
+		case protocol.KindOne:
+			label = "one"
+		case protocol.KindGroup:
+			label = "group"
+		case protocol.KindAll:
+			label = "all"
+		case protocol.KindJoin:
+			label = "join"
+		case protocol.KindLeave:
+			label = "leave"
+		}
+	}
+	m.commands.WithLabelValues(label).Inc()
+}

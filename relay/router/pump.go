@@ -1,0 +1,216 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// ErrStopped is returned to links after the Pump has stopped.
+var ErrStopped = errors.New("router: stopped")
+
+// Bounds of the mailbox, in bytes.
+const (
+	linkShare   = 1 << 20  // undelivered batches of one link; then that link is not read
+	brokerShare = 16 << 20 // undelivered publications; then the broker's receiver waits
+	eventCost   = 64       // what an event without a payload counts
+)
+
+const tick = 100 * time.Millisecond
+
+// Pump is the goroutine that steps a Router, and the mailbox in front of it. The Router never waits, so whoever waits for room in the mailbox
+// waits for CPU time only, and each link for its own share.
+type Pump struct {
+	router *Router
+	wake   chan struct{} // cap 1; the mailbox is not empty
+
+	mu       sync.Mutex
+	inputs   []Input
+	room     sync.Cond // broadcast when a step has taken the inputs
+	shares   map[Link]int
+	events   int // bytes of broker events
+	stopped  bool
+	drained  chan struct{} // closed when no frame is unfinished; nil until Drain
+	degraded []string
+}
+
+// NewPump returns a Pump for r, which nobody else may step from now on.
+func NewPump(r *Router) *Pump {
+	p := &Pump{router: r, wake: make(chan struct{}, 1), shares: make(map[Link]int)}
+	p.room.L = &p.mu
+	return p
+}
+
+// Run steps the Router until ctx is done.
+func (p *Pump) Run(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	defer p.stop()
+	var inputs []Input
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-p.wake:
+		}
+		inputs = p.take(inputs)
+		p.router.Step(time.Now(), inputs)
+		clear(inputs)
+		p.report()
+	}
+}
+
+// take empties the mailbox into a slice, whose memory it swaps with.
+func (p *Pump) take(empty []Input) []Input {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	inputs := p.inputs
+	p.inputs = empty[:0]
+	if cap(empty) > 4096 {
+		p.inputs = nil
+	}
+	clear(p.shares)
+	p.events = 0
+	p.room.Broadcast()
+	return inputs
+}
+
+// report passes on what others may ask of the Router.
+func (p *Pump) report() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.degraded = p.router.degraded()
+	if p.drained != nil && p.router.stopping && p.router.unfinished() == 0 {
+		select {
+		case <-p.drained:
+		default:
+			close(p.drained)
+		}
+	}
+}
+
+func (p *Pump) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	p.inputs = nil
+	p.room.Broadcast()
+}
+
+func (p *Pump) put(in Input) {
+	p.inputs = append(p.inputs, in)
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Connected tells of a new link. It does not block.
+func (p *Pump) Connected(l Link, h link.Hello) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return ErrStopped
+	}
+	p.put(Connected{l, h})
+	return nil
+}
+
+// Received hands over a batch of frames of size bytes. It blocks while the link's share of the mailbox is used up; an empty share takes any batch.
+func (p *Pump) Received(l Link, frames []any, size int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.stopped && p.shares[l] > 0 && p.shares[l]+size > linkShare {
+		p.room.Wait()
+	}
+	if p.stopped {
+		return ErrStopped
+	}
+	p.shares[l] += size + eventCost
+	p.put(Received{l, frames})
+	return nil
+}
+
+// Writable tells that a link has room again. It does not block.
+func (p *Pump) Writable(l Link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.put(Writable{l})
+	}
+}
+
+// Disconnected tells that a link has ended. It does not block.
+func (p *Pump) Disconnected(l Link, lastReceived time.Time, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.put(Disconnected{l, lastReceived, err})
+	}
+}
+
+// Event is the broker's sink. It blocks while the broker's share of the mailbox is used up.
+func (p *Pump) Event(ev broker.Event) {
+	size := eventCost
+	switch ev := ev.(type) {
+	case broker.Received:
+		size += len(ev.Publication.Msg)
+	case broker.History:
+		for _, publication := range ev.Publications {
+			size += eventCost + len(publication.Msg)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.stopped && p.events > 0 && p.events+size > brokerShare {
+		p.room.Wait()
+	}
+	if p.stopped {
+		return
+	}
+	p.events += size
+	p.put(FromBroker{ev})
+}
+
+// Degraded lists shared causes why the service is not whole: "broker".
+func (p *Pump) Degraded() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.degraded
+}
+
+// Drain stops taking new frames from edges (their logs keep them for the next relay) and returns when all that had been taken are
+// finished and acknowledged, or ctx is done. Deliveries go on.
+func (p *Pump) Drain(ctx context.Context) error {
+	p.mu.Lock()
+	if p.drained == nil {
+		p.drained = make(chan struct{})
+		p.put(stop{})
+	}
+	drained := p.drained
+	p.mu.Unlock()
+	select {
+	case <-drained:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stop makes the Router take no more frames.
+type stop struct{}
+
+func (stop) apply(r *Router) { r.stopping = true }
+
+// unfinished returns the number of frames that are neither published nor answered.
+func (r *Router) unfinished() (n int) {
+	for _, e := range r.edges {
+		n += len(e.frames)
+	}
+	return n
+}

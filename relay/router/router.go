@@ -1,0 +1,200 @@
+// Package router decides who receives what: the one place where the chat's rules live.
+package router
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Config of a Router. The zero value of a field means its default.
+type Config struct {
+	// Outgoing is the bound of publications waiting in one link's buffer, in bytes: 4 MiB. Past it the edge's followers are behind.
+	Outgoing int
+	// Grace is how long an edge's sessions outlive its link's last byte: 15 s.
+	Grace time.Duration
+	// DigestEvery is how often an edge's tables are compared: 10 s.
+	DigestEvery time.Duration
+	// TailBytes bounds the recent publications kept in memory, of all topics together: 64 MiB. TailLength bounds them per topic: 64.
+	TailBytes  int
+	TailLength int
+	// MaxGroups is how many groups one session may be in: 1,000.
+	MaxGroups int
+
+	Metrics prometheus.Registerer // nil: none
+	Log     *slog.Logger          // nil: discard
+}
+
+// Limits that are not configured.
+const (
+	maxMsg        = protocol.MaxMsg        // bytes of a decoded message
+	maxLogSize    = 64 << 20               // bytes of unfinished frames an edge may declare
+	laneWindow    = 256                    // publishes in flight per lane
+	retryFirst    = 50 * time.Millisecond  // pause after a failed publish,
+	retryMost     = 2 * time.Second        // doubling up to this
+	askAgainAfter = 200 * time.Millisecond // pause after a failed question to the broker
+	tailAge       = 30 * time.Second       // publications older than this leave memory
+)
+
+// Router holds the directory, the lanes and the followers of one relay, and steps them. It has no goroutine and does no I/O: Step is called by one
+// caller at a time (Pump is that caller), which passes the time in. Its outputs are calls to Link and broker.Broker, which only queue.
+type Router struct {
+	cfg Config
+	brk broker.Broker
+	log *slog.Logger
+	m   *metrics
+	now time.Time
+
+	edges  map[protocol.Instance]*edge // with a link, or lost for less than Grace
+	links  map[Link]*edge              // live links
+	topics map[protocol.Topic]*topic
+
+	tokens    uint64               // the last one given to a broker request, or topic number
+	publishes map[uint64]*frame    // in flight, by token
+	asked     map[uint64]*frame    // non-members' frames waiting for Marked or Counted
+	reads     map[uint64]*follower // waiting for History
+
+	later    timers
+	dirty    []*edge // edges with something to append to their link at the end of the step
+	tails    tails
+	away     bool // the broker does not answer
+	stopping bool // no new frames are taken
+}
+
+// New returns a Router that publishes through brk.
+func New(cfg Config, brk broker.Broker) *Router {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&cfg.Outgoing, 4<<20)
+	def(&cfg.TailBytes, 64<<20)
+	def(&cfg.TailLength, 64)
+	def(&cfg.MaxGroups, 1000)
+	if cfg.Grace == 0 {
+		cfg.Grace = 15 * time.Second
+	}
+	if cfg.DigestEvery == 0 {
+		cfg.DigestEvery = 10 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Router{
+		cfg:       cfg,
+		brk:       brk,
+		log:       cfg.Log,
+		m:         newMetrics(cfg.Metrics),
+		edges:     make(map[protocol.Instance]*edge),
+		links:     make(map[Link]*edge),
+		topics:    make(map[protocol.Topic]*topic),
+		publishes: make(map[uint64]*frame),
+		asked:     make(map[uint64]*frame),
+		reads:     make(map[uint64]*follower),
+	}
+	r.tails.most = cfg.TailBytes
+	return r
+}
+
+// Step applies inputs in order, does what has come due by now, and appends what follows to the links. Inputs may be empty: Step is to be
+// called at least every 100 ms.
+func (r *Router) Step(now time.Time, inputs []Input) {
+	r.now = now
+	for _, in := range inputs {
+		in.apply(r)
+	}
+	r.later.due(now)
+	r.tails.expire(now)
+	r.flush()
+}
+
+// flush appends what each edge has been sent in this step, its acknowledgement last: an Ack never overtakes an answer.
+func (r *Router) flush() {
+	for _, e := range r.dirty {
+		e.dirty = false
+		e.sampled = false
+		if !e.ready {
+			e.out = e.out[:0]
+			continue
+		}
+		if e.numbers.changed {
+			e.numbers.changed = false
+			e.out = e.numbers.ack().Append(e.out)
+		}
+		r.digest(e)
+		if len(e.out) > 0 {
+			e.link.Append(e.out)
+		}
+		if cap(e.out) > maxScratch {
+			e.out = nil
+		} else {
+			e.out = e.out[:0]
+		}
+	}
+	clear(r.dirty)
+	r.dirty = r.dirty[:0]
+}
+
+// maxScratch is the size up to which an edge's scratch buffer is kept for the next step.
+const maxScratch = 256 << 10
+
+// token returns a number not used before.
+func (r *Router) token() uint64 {
+	r.tokens++
+	return r.tokens
+}
+
+// state is told whether the broker answers.
+func (r *Router) state(ev broker.State) {
+	if r.away == ev.Away {
+		return
+	}
+	r.away = ev.Away
+	r.m.away.Set(gauge(ev.Away))
+	if ev.Away {
+		r.log.Warn("broker away", "cause", ev.Cause)
+	} else {
+		r.log.Info("broker back")
+	}
+	for _, e := range r.edges {
+		r.sendStatus(e)
+		if r.away {
+			r.openUnconfirmed(e)
+			continue
+		}
+		for _, l := range e.lanes {
+			l.backoff = 0
+			r.runLane(l)
+		}
+	}
+}
+
+// sendStatus tells an edge what is degraded here.
+func (r *Router) sendStatus(e *edge) {
+	var s link.Status
+	if r.away {
+		s.Degraded = []string{"broker"}
+	}
+	r.send(e, s.Append)
+}
+
+// Degraded lists shared causes why service is not whole, for readiness pages. Only Step's caller may call it.
+func (r *Router) degraded() []string {
+	if r.away {
+		return []string{"broker"}
+	}
+	return nil
+}
+
+func gauge(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,144 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// session is one client connection at an edge.
+type session struct {
+	edge     *edge
+	id       uint64
+	endpoint protocol.Endpoint
+	user     string
+	group    string // of /chat/group
+
+	topics  []*follower // bound to
+	opening bool        // not yet bound to its own topics
+	gone    bool        // its End was handled, or its edge removed
+
+	// waiting is the frame that waits for the broker's word; later ones are parked behind it.
+	waiting *frame
+	parked  []*frame
+}
+
+// addSession puts a told session into the directory. A session known already stays as it is.
+func (r *Router) addSession(e *edge, told link.Session) *session {
+	if s := e.sessions[told.ID]; s != nil {
+		return s
+	}
+	s := &session{edge: e, id: told.ID, endpoint: told.Endpoint, user: told.User, group: told.Group}
+	e.sessions[s.id] = s
+	e.sessionHash ^= link.SessionHash(told)
+	r.m.sessions.Inc()
+	return s
+}
+
+// removeSession unbinds a session everywhere and forgets it.
+func (r *Router) removeSession(s *session) {
+	if s.gone {
+		return
+	}
+	s.gone = true
+	delete(s.edge.sessions, s.id)
+	s.edge.sessionHash ^= link.SessionHash(link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: s.group})
+	r.m.sessions.Dec()
+	if s.opening {
+		s.opening = false
+		for _, t := range s.endpoint.Topics(s.user, s.group) {
+			if f := s.edge.followers[t]; f != nil {
+				f.openers = without(f.openers, s)
+				r.dropIfIdle(f)
+			}
+		}
+	}
+	for len(s.topics) > 0 {
+		r.unbind(s, s.topics[len(s.topics)-1])
+	}
+}
+
+// bound reports whether s is a member of t.
+func (s *session) bound(t protocol.Topic) bool {
+	return slices.ContainsFunc(s.topics, func(f *follower) bool { return f.topic.name == t })
+}
+
+// bind makes s a member at f's place. The edge is told by the caller's frame.
+func (r *Router) bind(s *session, f *follower) {
+	if slices.Contains(s.topics, f) {
+		return
+	}
+	s.topics = append(s.topics, f)
+	f.bound++
+	s.edge.bindingHash ^= link.BindingHash(s.id, f.topic.name)
+	s.edge.bindings++
+	r.m.bindings.Inc()
+}
+
+// unbind ends s's membership.
+func (r *Router) unbind(s *session, f *follower) {
+	i := slices.Index(s.topics, f)
+	if i < 0 {
+		return
+	}
+	s.topics = slices.Delete(s.topics, i, i+1)
+	f.bound--
+	s.edge.bindingHash ^= link.BindingHash(s.id, f.topic.name)
+	s.edge.bindings--
+	r.m.bindings.Dec()
+	r.dropIfIdle(f)
+}
+
+// open starts binding a session to its own topics; it is finished by tryOpen.
+func (r *Router) open(s *session) {
+	s.opening = true
+	for _, t := range s.endpoint.Topics(s.user, s.group) {
+		f := r.follow(s.edge, t)
+		f.openers = append(f.openers, s)
+	}
+	r.tryOpen(s)
+	if s.opening && r.away {
+		r.send(s.edge, link.Opened{Session: s.id}.Append)
+	}
+}
+
+// tryOpen binds s to all its own topics at once if every one of them can be: subscribed, and this edge not behind on it. The edge is then told
+// that the connect may be answered: from here on no message is missed.
+func (r *Router) tryOpen(s *session) {
+	own := s.endpoint.Topics(s.user, s.group)
+	for _, t := range own {
+		if f := s.edge.followers[t]; f == nil || !f.bindable() {
+			return
+		}
+	}
+	s.opening = false
+	opened := link.Opened{Session: s.id, Confirmed: true}
+	for _, t := range own {
+		f := s.edge.followers[t]
+		f.openers = without(f.openers, s)
+		r.enter(f)
+		r.bind(s, f)
+		opened.Topics = append(opened.Topics, f.topic.number)
+	}
+	r.send(s.edge, opened.Append)
+}
+
+// openUnconfirmed answers connects that wait while the broker is away; they are bound when it is back.
+func (r *Router) openUnconfirmed(e *edge) {
+	for _, f := range e.followers {
+		for _, s := range f.openers {
+			if s.endpoint.Topics(s.user, s.group)[0] == f.topic.name { // once per session
+				r.send(e, link.Opened{Session: s.id}.Append)
+			}
+		}
+	}
+}
+
+// without removes x from list, in place.
+func without[T comparable](list []T, x T) []T {
+	if i := slices.Index(list, x); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
+}

@@ -1,0 +1,170 @@
+package router
+
+import (
+	"fmt"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// maxToldSessions bounds the sessions of one edge.
+const maxToldSessions = 1 << 20
+
+// toldSession takes a session: into the tables being told, or, afterwards, as a new one.
+func (r *Router) toldSession(e *edge, s link.Session) *violation {
+	e.heard++
+	if s.Endpoint.Topics(s.User, s.Group) == nil || protocol.CheckID(s.User) != nil ||
+		(s.Endpoint == protocol.EndpointGroup) != (protocol.CheckID(s.Group) == nil) {
+		return &violation{link.CodeProtocol, "a session with an endpoint, user or group that can not be"}
+	}
+	if len(e.sessions) >= maxToldSessions || e.told != nil && len(e.told.sessions) >= maxToldSessions {
+		return &violation{link.CodeLimit, "too many sessions"}
+	}
+	switch {
+	case e.told != nil:
+		e.told.sessions = append(e.told.sessions, s)
+	case r.stopping: // its edge is about to link elsewhere
+	case e.sessions[s.ID] == nil:
+		r.open(r.addSession(e, s))
+	}
+	return nil
+}
+
+func (r *Router) toldHeld(e *edge, h link.Held) *violation {
+	if e.told == nil {
+		return &violation{link.CodeProtocol, "Held after Synced"}
+	}
+	if h.Topic != protocol.All && !((h.Topic.IsUser() || h.Topic.IsGroup()) && protocol.CheckID(h.Topic.Name()) == nil) {
+		return &violation{link.CodeProtocol, "a topic that can not be"}
+	}
+	e.told.held = append(e.told.held, h)
+	return nil
+}
+
+// synced replaces what is known of an edge by what it told: its tables are the truth, and the frames it has not seen acknowledged come
+// again. Topics that stay followed are not unsubscribed in between.
+func (r *Router) synced(e *edge, f link.Synced) *violation {
+	told := e.told
+	if told == nil {
+		return &violation{link.CodeProtocol, "Synced twice"}
+	}
+	e.told = nil
+	bindings := uint64(0)
+	for _, h := range told.held {
+		bindings += uint64(len(h.Sessions))
+	}
+	if f.First == 0 || f.Sessions != uint64(len(told.sessions)) || f.Held != bindings {
+		return &violation{link.CodeProtocol, fmt.Sprintf("Synced counts %d sessions and %d memberships; %d and %d were told",
+			f.Sessions, f.Held, len(told.sessions), bindings)}
+	}
+	r.void(e)
+	old := r.clear(e)
+	defer func() {
+		for _, follower := range old {
+			r.dropFollower(follower)
+		}
+	}()
+	e.numbers.start(f.First)
+	e.replayTo = f.Last
+	e.ready = true
+	r.sendStatus(e)
+	for _, s := range told.sessions {
+		r.addSession(e, s)
+	}
+	for _, h := range told.held {
+		if v := r.hold(e, h); v != nil {
+			return v
+		}
+	}
+	for _, follower := range e.followers {
+		r.resume(follower)
+	}
+	for _, s := range e.sessions {
+		for _, t := range s.endpoint.Topics(s.user, s.group) {
+			if !s.bound(t) {
+				r.open(s)
+				break
+			}
+		}
+	}
+	r.log.Info("edge's tables told", "node", e.node, "sessions", len(e.sessions), "topics", len(e.followers),
+		"replays", f.Last+1-f.First)
+	r.digestLater(e)
+	return nil
+}
+
+// clear empties an edge's tables and returns its followers, which keep their topics subscribed until they are dropped.
+func (r *Router) clear(e *edge) []*follower {
+	var old []*follower
+	for _, f := range e.followers {
+		old = append(old, f)
+	}
+	for _, s := range e.sessions {
+		s.gone = true
+	}
+	r.m.sessions.Sub(float64(len(e.sessions)))
+	r.m.bindings.Sub(float64(e.bindings))
+	e.sessions = make(map[uint64]*session)
+	e.followers = make(map[protocol.Topic]*follower)
+	clear(e.behind)
+	e.sessionHash, e.bindingHash, e.bindings = 0, 0, 0
+	return old
+}
+
+// hold binds a topic's told members at the told position.
+func (r *Router) hold(e *edge, h link.Held) *violation {
+	if len(h.Sessions) == 0 {
+		return nil
+	}
+	f := r.follow(e, h.Topic)
+	f.position = h.Position
+	if f.topic.known.Before(h.Position) {
+		f.topic.known = h.Position
+	}
+	for _, id := range h.Sessions {
+		s := e.sessions[id]
+		if s == nil {
+			return &violation{link.CodeProtocol, "a member that was not told as a session"}
+		}
+		r.bind(s, f)
+	}
+	return nil
+}
+
+// resume lets a told follower catch up from its position.
+func (r *Router) resume(f *follower) {
+	if f.bound == 0 {
+		return
+	}
+	r.number(f)
+	r.fallBehind(f)
+	r.advance(f)
+}
+
+// digestLater asks for the comparison of tables, again and again while the link lasts.
+func (r *Router) digestLater(e *edge) {
+	generation := e.generation
+	r.after(r.cfg.DigestEvery, func() {
+		if e.ready && e.generation == generation {
+			e.digestDue = true
+			r.touch(e)
+			r.digestLater(e)
+		}
+	})
+}
+
+// digest adds the comparison of tables when it is due and nothing is under way that would make them differ: behind the acknowledgement of
+// everything that arrived.
+func (r *Router) digest(e *edge) {
+	if !e.digestDue || len(e.frames) > 0 || len(e.numbers.above) > 0 {
+		return
+	}
+	e.digestDue = false
+	e.out = link.Digest{
+		Heard:       e.heard,
+		Sessions:    uint64(len(e.sessions)),
+		SessionHash: e.sessionHash,
+		Bindings:    e.bindings,
+		BindingHash: e.bindingHash,
+	}.Append(e.out)
+}

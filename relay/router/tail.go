@@ -1,0 +1,112 @@
+package router
+
+import (
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// tail is the recent publications of one topic, bare ones included, numbered from 1 in the order they came. Every publication with a position after base
+// and up to the topic's top is in it.
+type tail struct {
+	base  protocol.Position
+	items []tailItem
+	next  uint64 // number of items ever added
+}
+
+type tailItem struct {
+	position protocol.Position // zero: bare
+	bytes    []byte            // the encoded link.Publication
+}
+
+// first and last are the numbers of the items in it; last is first-1 when it is empty.
+func (t *tail) first() uint64           { return t.next - uint64(len(t.items)) + 1 }
+func (t *tail) last() uint64            { return t.next }
+func (t *tail) at(seq uint64) *tailItem { return &t.items[seq-t.first()] }
+
+// seek returns the number of the first item after p. What was bare before it is passed over: whether it was received is not known.
+func (t *tail) seek(p protocol.Position) uint64 {
+	seq := t.first()
+	for i, item := range t.items {
+		if !item.position.IsZero() && !p.Before(item.position) {
+			seq = t.first() + uint64(i) + 1
+		}
+	}
+	for seq <= t.last() && t.at(seq).position.IsZero() {
+		seq++
+	}
+	return seq
+}
+
+// maxTailItems bounds the number of publications in all tails together.
+const maxTailItems = 1 << 18
+
+// tails bounds all tails together, in bytes, number and age: the oldest publication of all leaves first.
+type tails struct {
+	most  int
+	bytes int
+	order []tailEntry // in order of arrival; those of dropped tails are passed over
+	head  int
+}
+
+type tailEntry struct {
+	topic *topic
+	seq   uint64
+	at    time.Time
+}
+
+// add puts a publication into a topic's tail.
+func (ts *tails) add(r *Router, t *topic, at protocol.Position, bytes []byte) {
+	t.tail.items = append(t.tail.items, tailItem{at, bytes})
+	t.tail.next++
+	ts.bytes += len(bytes)
+	ts.order = append(ts.order, tailEntry{t, t.tail.next, r.now})
+	if len(t.tail.items) > r.cfg.TailLength {
+		ts.pop(t)
+	}
+	for ts.bytes > ts.most || len(ts.order)-ts.head > maxTailItems {
+		ts.oldest()
+	}
+}
+
+// expire lets what is older than tailAge go.
+func (ts *tails) expire(now time.Time) {
+	for ts.head < len(ts.order) && now.Sub(ts.order[ts.head].at) > tailAge {
+		ts.oldest()
+	}
+}
+
+// oldest takes the first entry in order off; its item leaves if it is still there.
+func (ts *tails) oldest() {
+	e := ts.order[ts.head]
+	ts.order[ts.head] = tailEntry{}
+	ts.head++
+	if ts.head > 1024 && ts.head > len(ts.order)/2 {
+		ts.order = append([]tailEntry(nil), ts.order[ts.head:]...)
+		ts.head = 0
+	}
+	for len(e.topic.tail.items) > 0 && e.topic.tail.first() <= e.seq {
+		ts.pop(e.topic)
+	}
+}
+
+// pop takes the first item off a tail.
+func (ts *tails) pop(t *topic) {
+	item := t.tail.items[0]
+	t.tail.items[0] = tailItem{}
+	t.tail.items = t.tail.items[1:]
+	if len(t.tail.items) == 0 {
+		t.tail.items = nil
+	}
+	ts.bytes -= len(item.bytes)
+	if !item.position.IsZero() {
+		t.tail.base = item.position
+	}
+}
+
+// drop empties a tail. Its entries in order are passed over later.
+func (ts *tails) drop(t *topic) {
+	for len(t.tail.items) > 0 {
+		ts.pop(t)
+	}
+}

@@ -1,0 +1,38 @@
+package router
+
+import (
+	"container/heap"
+	"time"
+)
+
+// timers are things to do later, by the time that Step is given.
+type timers []timer
+
+type timer struct {
+	at time.Time
+	do func()
+}
+
+// due does what has come due.
+func (t *timers) due(now time.Time) {
+	for len(*t) > 0 && !(*t)[0].at.After(now) {
+		heap.Pop(t).(timer).do()
+	}
+}
+
+// after does something in a later Step, d from now. What it does must look whether it is still wanted.
+func (r *Router) after(d time.Duration, do func()) {
+	heap.Push(&r.later, timer{r.now.Add(d), do})
+}
+
+func (t timers) Len() int           { return len(t) }
+func (t timers) Less(i, j int) bool { return t[i].at.Before(t[j].at) }
+func (t timers) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
+func (t *timers) Push(x any)        { *t = append(*t, x.(timer)) }
+func (t *timers) Pop() any {
+	last := len(*t) - 1
+	x := (*t)[last]
+	(*t)[last] = timer{}
+	*t = (*t)[:last]
+	return x
+}

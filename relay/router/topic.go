@@ -1,0 +1,174 @@
+package router
+
+import (
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// topic is a stream of publications that somebody here follows. It is subscribed from the first follower to the last.
+type topic struct {
+	name   protocol.Topic
+	number uint64 // on every link; never used for another topic
+	token  uint64 // of the Subscribe
+
+	subscribed bool              // confirmed, and not deaf since
+	top        protocol.Position // the highest known to be published here
+	known      protocol.Position // the highest known to anyone here, told positions included: what publishers pass
+	tail       tail
+
+	followers []*follower
+	notices   []*frame // joins and leaves whose echo is awaited
+}
+
+// follow returns e's follower of a topic, subscribing the topic if this is its first. The caller gives the follower a reason to stay: openers,
+// notices or members.
+func (r *Router) follow(e *edge, name protocol.Topic) *follower {
+	if f := e.followers[name]; f != nil {
+		return f
+	}
+	t := r.topics[name]
+	if t == nil {
+		t = &topic{name: name, number: r.token(), token: r.token()}
+		r.topics[name] = t
+		r.m.topics.Inc()
+		r.brk.Subscribe(name, t.token)
+	}
+	f := &follower{topic: t, edge: e}
+	e.followers[name] = f
+	t.followers = append(t.followers, f)
+	return f
+}
+
+// subscribed is told that a topic's subscription was confirmed, the first time or anew.
+func (r *Router) subscribed(ev broker.Subscribed) {
+	t := r.topics[ev.Topic]
+	if t == nil || t.token != ev.Token {
+		return
+	}
+	t.subscribed = true
+	if t.top.Before(ev.Top) {
+		t.skipTo(r, ev.Top)
+	}
+	r.settle(t)
+}
+
+// deaf is told that subscriptions were lost. Followers stay where they are; the next Subscribed tells what they missed.
+func (r *Router) deaf(ev broker.Deaf) {
+	if !ev.All {
+		if t := r.topics[ev.Topic]; t != nil {
+			t.subscribed = false
+		}
+		return
+	}
+	r.log.Warn("subscriptions lost", "topics", len(r.topics))
+	for _, t := range r.topics {
+		t.subscribed = false
+	}
+}
+
+// skipTo makes p the top though what lies before it has not been seen here: followers fetch it from history.
+func (t *topic) skipTo(r *Router, p protocol.Position) {
+	r.tails.drop(t)
+	t.tail.base = p
+	t.setTop(p)
+	for _, f := range t.followers {
+		if f.live() && f.position.Before(p) && f.bound > 0 {
+			r.fallBehind(f)
+		}
+	}
+}
+
+func (t *topic) setTop(p protocol.Position) {
+	t.top = p
+	if t.known.Before(p) {
+		t.known = p
+	}
+}
+
+// settle lets go on what waited for the topic: followers behind, connects, joins.
+func (r *Router) settle(t *topic) {
+	for _, f := range t.followers {
+		r.advance(f)
+	}
+	r.releaseOpeners(t)
+	for _, f := range t.followers {
+		if l := f.edge.lanes[t.name]; l != nil {
+			r.runLane(l) // its joins waited for the subscription
+		}
+	}
+	r.completeNotices(t, broker.Publication{})
+}
+
+// releaseOpeners tries the connects that wait for a topic.
+func (r *Router) releaseOpeners(t *topic) {
+	for _, f := range t.followers {
+		r.tryOpeners(f)
+	}
+}
+
+func (r *Router) tryOpeners(f *follower) {
+	if len(f.openers) == 0 || !f.bindable() {
+		return
+	}
+	for _, s := range append([]*session(nil), f.openers...) {
+		r.tryOpen(s)
+	}
+}
+
+// receive takes a publication from the broker: to the tail, and to every live follower.
+func (r *Router) receive(p broker.Publication) {
+	t := r.topics[p.Topic]
+	if t == nil {
+		r.m.dropped("unfollowed", 1)
+		return
+	}
+	if !p.Position.IsZero() {
+		if !t.top.Before(p.Position) {
+			r.m.dropped("repeated", 1)
+			return
+		}
+		if _, hole := missing(t.top, p.Position); hole {
+			r.m.holes.Inc()
+			before := p.Position
+			before.Offset--
+			t.skipTo(r, before)
+		}
+	}
+	bytes := t.encode(p)
+	r.tails.add(r, t, p.Position, bytes)
+	if !p.Position.IsZero() {
+		t.setTop(p.Position)
+	}
+	for _, f := range t.followers {
+		r.deliver(f, p.Position, bytes)
+	}
+	r.completeNotices(t, p)
+	for _, f := range t.followers {
+		r.advance(f)
+	}
+}
+
+// encode renders a publication's text, once, into the frame that every link gets.
+func (t *topic) encode(p broker.Publication) []byte {
+	f := link.Publication{
+		Topic:    t.number,
+		Position: p.Position,
+		Payload:  protocol.AppendText(nil, t.name, p.From, p.Msg),
+	}
+	if !t.name.IsUser() {
+		f.Except = p.From
+	}
+	return f.Append(nil)
+}
+
+// missing tells how many publications lie between two positions, and whether there are any. An epoch begins at offset 1: what was lost at the end of
+// an earlier one is not known here.
+func missing(prev, next protocol.Position) (lost uint64, hole bool) {
+	if prev.Epoch == next.Epoch {
+		lost = next.Offset - prev.Offset - 1
+	} else {
+		lost = next.Offset - 1
+	}
+	return lost, lost > 0
+}
