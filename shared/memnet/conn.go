@@ -4,9 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -55,7 +53,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write buffers p whole, blocking while the buffer is full. The error wraps os.ErrDeadlineExceeded, net.ErrClosed, syscall.EPIPE (the peer
+// Write buffers p whole, blocking while the buffer is full or another Write is under way. The error wraps os.ErrDeadlineExceeded, net.ErrClosed, syscall.EPIPE (the peer
 // closed) or syscall.ECONNRESET (a cut); n bytes may have been read by the peer all the same.
 func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.out.write(p)
@@ -75,7 +73,9 @@ func (c *Conn) Close() error {
 	}
 	c.out.finished = true
 	c.in.abandoned = true
-	c.in.release()
+	if !w.frozen {
+		c.in.release()
+	}
 	gone := w.takeGone()
 	w.wake()
 	w.mu.Unlock()
@@ -136,16 +136,3 @@ func (w *wire) takeGone() func() {
 	w.gone = nil
 	return gone
 }
-
-// timeoutError makes a context's deadline a net.Error that timed out.
-type timeoutError struct{ error }
-
-func (timeoutError) Timeout() bool   { return true }
-func (timeoutError) Temporary() bool { return true }
-func (e timeoutError) Unwrap() error { return e.error }
-
-var (
-	errDeadline = os.ErrDeadlineExceeded
-	errReset    = syscall.ECONNRESET
-	errPipe     = syscall.EPIPE
-)

@@ -4,7 +4,6 @@ package memnet
 
 import (
 	"context"
-	"errors"
 	"net"
 	"strconv"
 	"sync"
@@ -49,20 +48,20 @@ func Listen() *Listener {
 // waits until ctx is done. It fails with syscall.ECONNREFUSED once the Listener is closed.
 func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, l.dialError(err)
+		return nil, l.opError("dial", err)
 	}
 	if l.isClosed() {
-		return nil, l.dialError(syscall.ECONNREFUSED)
+		return nil, l.opError("dial", syscall.ECONNREFUSED)
 	}
 	near, far := l.connect()
 	select {
 	case l.pending <- far:
 	case <-l.closed:
 		near.Cut()
-		return nil, l.dialError(syscall.ECONNREFUSED)
+		return nil, l.opError("dial", syscall.ECONNREFUSED)
 	case <-ctx.Done():
 		near.Cut()
-		return nil, l.dialError(ctx.Err())
+		return nil, l.opError("dial", ctx.Err())
 	}
 	if l.isClosed() {
 		near.Cut() // Close may have emptied the backlog before this one came
@@ -71,24 +70,26 @@ func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
 }
 
 // DialContext is Dial with the signature that net/http.Transport wants; the address is ignored.
-func (l *Listener) DialContext(ctx context.Context, _, _ string) (net.Conn, error) { return l.Dial(ctx) }
+func (l *Listener) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	return l.Dial(ctx)
+}
 
 // Accept waits for a connection and returns its accepted end, a *Conn. It fails with net.ErrClosed once the Listener is closed.
 func (l *Listener) Accept() (net.Conn, error) {
 	if l.isClosed() {
-		return nil, l.acceptError()
+		return nil, l.opError("accept", net.ErrClosed)
 	}
 	select {
 	case c := <-l.pending:
 		return c, nil
 	case <-l.closed:
-		return nil, l.acceptError()
+		return nil, l.opError("accept", net.ErrClosed)
 	}
 }
 
 // Close refuses further connections and cuts those that were not accepted. Accepted ones stay.
 func (l *Listener) Close() error {
-	err := l.acceptError()
+	err := l.opError("close", net.ErrClosed)
 	l.once.Do(func() {
 		close(l.closed)
 		err = nil
@@ -147,13 +148,6 @@ func (l *Listener) isClosed() bool {
 	}
 }
 
-func (l *Listener) dialError(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = timeoutError{err}
-	}
-	return &net.OpError{Op: "dial", Net: "memnet", Addr: l.Addr(), Err: err}
-}
-
-func (l *Listener) acceptError() error {
-	return &net.OpError{Op: "accept", Net: "memnet", Addr: l.Addr(), Err: net.ErrClosed}
+func (l *Listener) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: "memnet", Addr: l.Addr(), Err: err}
 }

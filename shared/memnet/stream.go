@@ -3,7 +3,9 @@ package memnet
 import (
 	"io"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -18,11 +20,13 @@ type stream struct {
 	abandoned bool // the reading end closed
 
 	reader, writer side
+	writing        bool // a Write is under way; others wait, so that none is torn
 
 	limited bool // cut the wire when left bytes have been read
 	left    int
 	rate    int       // bytes a second; 0: no limit
 	next    time.Time // when the next byte may be read at that rate
+	pace    *time.Timer
 }
 
 // side is what blocks at one end of a stream.
@@ -30,7 +34,6 @@ type side struct {
 	changed  sync.Cond
 	deadline time.Time // zero: none
 	alarm    *time.Timer
-	pace     *time.Timer
 }
 
 func newStream(w *wire) *stream {
@@ -42,13 +45,16 @@ func newStream(w *wire) *stream {
 
 // setDeadline lets what is blocked look again now, and once more at t.
 func (d *side) setDeadline(t time.Time) {
-	if d.alarm != nil {
-		d.alarm.Stop()
-		d.alarm = nil
-	}
 	d.deadline = t
-	if wait := time.Until(t); !t.IsZero() && wait > 0 {
+	switch wait := time.Until(t); {
+	case t.IsZero() || wait <= 0:
+		if d.alarm != nil {
+			d.alarm.Stop()
+		}
+	case d.alarm == nil:
 		d.alarm = time.AfterFunc(wait, d.wakeUp)
+	default:
+		d.alarm.Reset(wait)
 	}
 	d.changed.Broadcast()
 }
@@ -71,9 +77,9 @@ func (s *stream) read(p []byte) (n int, cut bool, err error) {
 		case s.abandoned:
 			return 0, false, net.ErrClosed
 		case s.wire.cut:
-			return 0, false, errReset
+			return 0, false, syscall.ECONNRESET
 		case s.reader.expired():
-			return 0, false, errDeadline
+			return 0, false, os.ErrDeadlineExceeded
 		case len(p) == 0:
 			return 0, false, nil
 		}
@@ -100,7 +106,9 @@ func (s *stream) take(p []byte) int {
 	}
 	copy(p, s.buf[s.head:s.head+n])
 	s.head += n
-	s.left -= n
+	if s.limited {
+		s.left -= n
+	}
 	if s.head == len(s.buf) {
 		s.buf, s.head = s.buf[:0], 0
 	}
@@ -115,10 +123,10 @@ func (s *stream) paced(n int) int {
 	}
 	now := time.Now()
 	if wait := s.next.Sub(now); wait > 0 {
-		if s.reader.pace != nil {
-			s.reader.pace.Stop()
+		if s.pace != nil {
+			s.pace.Stop()
 		}
-		s.reader.pace = time.AfterFunc(wait, s.reader.wakeUp)
+		s.pace = time.AfterFunc(wait, s.reader.wakeUp)
 		return 0
 	}
 	n = min(n, max(1, s.rate/100)) // a hundredth of a second's worth at once
@@ -130,16 +138,20 @@ func (s *stream) paced(n int) int {
 func (s *stream) write(p []byte) (n int, err error) {
 	s.wire.mu.Lock()
 	defer s.wire.mu.Unlock()
+	for s.writing {
+		if err := s.writeError(); err != nil {
+			return 0, err
+		}
+		s.writer.changed.Wait()
+	}
+	s.writing = true
+	defer func() {
+		s.writing = false
+		s.writer.changed.Broadcast()
+	}()
 	for {
-		switch {
-		case s.finished:
-			return n, net.ErrClosed
-		case s.wire.cut:
-			return n, errReset
-		case s.writer.expired():
-			return n, errDeadline
-		case s.abandoned && !s.wire.frozen:
-			return n, errPipe
+		if err := s.writeError(); err != nil {
+			return n, err
 		}
 		n += s.put(p[n:])
 		if n == len(p) {
@@ -149,11 +161,26 @@ func (s *stream) write(p []byte) (n int, err error) {
 	}
 }
 
+// writeError returns why nothing more can be written, or nil.
+func (s *stream) writeError() error {
+	switch {
+	case s.finished:
+		return net.ErrClosed
+	case s.wire.cut:
+		return syscall.ECONNRESET
+	case s.writer.expired():
+		return os.ErrDeadlineExceeded
+	case s.abandoned && !s.wire.frozen:
+		return syscall.EPIPE
+	}
+	return nil
+}
+
 // put buffers as much of p as there is room for.
 func (s *stream) put(p []byte) int {
 	p = p[:min(len(p), Buffer-s.buffered())]
-	if len(p) == 0 || s.abandoned {
-		return len(p)
+	if len(p) == 0 {
+		return 0
 	}
 	if s.head > 0 && len(s.buf)+len(p) > cap(s.buf) {
 		s.buf, s.head = s.buf[:copy(s.buf, s.buf[s.head:])], 0
@@ -169,7 +196,7 @@ func (s *stream) buffered() int { return len(s.buf) - s.head }
 func (s *stream) release() { s.buf, s.head = nil, 0 }
 
 func (s *stream) stopTimers() {
-	for _, t := range []*time.Timer{s.reader.alarm, s.reader.pace, s.writer.alarm} {
+	for _, t := range []*time.Timer{s.reader.alarm, s.pace, s.writer.alarm} {
 		if t != nil {
 			t.Stop()
 		}
