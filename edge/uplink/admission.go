@@ -120,3 +120,6 @@ func (a *admission) forfeit(session uint64) {
 		delete(a.promises, session)
 	}
 }
+
+// waiting returns how many sessions wait.
+func (a *admission) waiting() int { return a.line.Len() + len(a.shares) }

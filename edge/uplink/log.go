@@ -107,17 +107,6 @@ func (l *Log) Next() (Entry, bool) {
 	return Entry{}, false
 }
 
-// Pending reports whether Next would return an entry.
-func (l *Log) Pending() bool {
-	for l.cursor < l.entries.n {
-		s := l.entries.at(l.cursor)
-		if !s.dead() {
-			return true
-		}
-		l.cursor += int(s.skip)
-	}
-	return false
-}
 
 // Rewind starts a new link: Next goes back to the first entry that is not acknowledged.
 func (l *Log) Rewind() {
