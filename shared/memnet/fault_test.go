@@ -77,6 +77,21 @@ func TestWriteBlocksWhenFull(t *testing.T) {
 	})
 }
 
+func TestDeadlineWakesBlocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _ := memnet.Pipe()
+		r, w := goRead(a, 10), goWrite(a, memnet.Buffer+1)
+		mustBlock(t, "Read", r)
+		mustBlock(t, "Write", w)
+		a.SetDeadline(time.Now().Add(time.Second))
+		mustBlock(t, "Read", r)
+		mustBlock(t, "Write", w)
+		a.SetDeadline(time.Now())
+		mustReturn(t, "Read", r, 0, os.ErrDeadlineExceeded)
+		mustReturn(t, "Write", w, memnet.Buffer, os.ErrDeadlineExceeded)
+	})
+}
+
 func TestCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := memnet.Pipe()
@@ -170,6 +185,8 @@ func TestFreezeHidesClose(t *testing.T) {
 		mustReturn(t, "Write", goWrite(a, memnet.Buffer), memnet.Buffer, nil)
 		a.Freeze()
 		r, w := goRead(b, 10), goWrite(b, memnet.Buffer+1)
+		mustBlock(t, "Read before the Close", r)
+		mustBlock(t, "Write before the Close", w)
 		a.Close()
 		mustBlock(t, "Read", r)
 		mustBlock(t, "Write", w)

@@ -48,7 +48,7 @@ func (e *CommandError) Error() string { return "error: " + e.text }
 // ignored, whatever they hold; of a repeated field the last counts. data is not kept.
 func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	if !utf8.Valid(data) {
-		return Command{}, &CommandError{"not valid UTF-8"}
+		return Command{}, &CommandError{"the frame is not valid UTF-8"}
 	}
 	switch e {
 	case EndpointChannel:
@@ -66,7 +66,7 @@ func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 // parseRaw completes c with the frame itself as the message.
 func parseRaw(c Command, data []byte) (Command, error) {
 	if len(data) > MaxMsg {
-		return Command{}, tooLong("the message")
+		return Command{}, tooLong("the frame")
 	}
 	c.Msg = string(data)
 	return c, nil
@@ -92,20 +92,20 @@ func parseMethod(data []byte) (Command, error) {
 	if err != nil {
 		return Command{}, err
 	}
-	c := Command{Kind: kind}
-	switch kind {
-	case KindOne:
+	if kind == KindOne {
 		if isNull(body) {
 			return Command{}, &CommandError{"MsgBody is missing"}
 		}
 		return parseOne("MsgBody", body)
-	case KindJoin, KindLeave:
-		c.Target, err = parseID("Group", group)
-		return c, err
-	case KindGroup:
+	}
+	c := Command{Kind: kind}
+	if kind != KindAll {
 		if c.Target, err = parseID("Group", group); err != nil {
 			return Command{}, err
 		}
+	}
+	if kind == KindJoin || kind == KindLeave {
+		return c, nil
 	}
 	if c.Msg, err = parseMsg("MsgBody", body); err != nil {
 		return Command{}, err

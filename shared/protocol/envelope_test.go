@@ -1,0 +1,192 @@
+package protocol
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+var testInstance = Instance{0x01, 0xab, 15: 0xff}
+
+const testID = "01ab00000000000000000000000000ff"
+
+func TestEnvelopeAppend(t *testing.T) {
+	for _, tt := range []struct {
+		e    Envelope
+		open string // without Pos and brace
+		rest string
+	}{
+		{Envelope{From: "1", To: "2", Msg: "Hello"}, `{"FromId":"1","ToId":"2","Msg":"Hello"`, `}`},
+		{Envelope{From: "1", Msg: "Hello"}, `{"FromId":"1","ToId":"","Msg":"Hello"`, `}`},
+		{
+			Envelope{"1", "g1", "Hi", testInstance, 7, Position{1700000000000000, 3}},
+			`{"FromId":"1","ToId":"g1","Msg":"Hi","Id":"` + testID + `-7"`, `,"Pos":"1700000000000000-3"}`,
+		},
+		{Envelope{From: "1", Msg: "x", Instance: testInstance, Number: 1}, `{"FromId":"1","ToId":"","Msg":"x","Id":"` + testID + `-1"`, `}`},
+		{Envelope{From: "1", Msg: "x", Instance: testInstance}, `{"FromId":"1","ToId":"","Msg":"x"`, `}`},
+		{Envelope{From: "1", Msg: "x", Number: 1}, `{"FromId":"1","ToId":"","Msg":"x"`, `}`},
+		{
+			Envelope{From: "用", Msg: "<a href='x'>&\"\\/\b\n\r\t\x00\x1f\x7f\u2028😀\xff"},
+			`{"FromId":"用","ToId":"","Msg":"<a href='x'>&\"\\/\u0008\n\r\t\u0000\u001f` + "\x7f\u2028😀\uFFFD\"", `}`,
+		},
+	} {
+		if got := string(tt.e.AppendOpen([]byte("|"))); got != "|"+tt.open {
+			t.Errorf("AppendOpen:\ngot  %s\nwant |%s", got, tt.open)
+		}
+		if got := string(tt.e.Append([]byte("|"))); got != "|"+tt.open+tt.rest {
+			t.Errorf("Append:\ngot  %s\nwant |%s%s", got, tt.open, tt.rest)
+		}
+	}
+}
+
+func TestParseEnvelope(t *testing.T) {
+	ours := Envelope{"1", "2", "x", testInstance, 7, Position{5, 3}}
+	bare := Envelope{From: "1", To: "2", Msg: "x"}
+	all := Envelope{From: "1", Msg: "x"}
+	with := func(rest string) string { return `{"FromId":"1","ToId":"2","Msg":"x"` + rest + `}` }
+	for _, tt := range []struct {
+		in   string
+		want Envelope
+	}{
+		{with(``), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-3"`), ours},
+		{`{"Pos":"5-3","Id":"` + testID + `-7","Msg":"x","ToId":"2","FromId":"1"}`, ours},
+		{`{"fromid":"1","TOID":"2","msg":"x"}`, bare},
+		{" {\n\"FromId\" : \"1\",\t\"ToId\":\"2\", \"Msg\":\"x\" } ", bare},
+		{with(`,"Time":1,"Extra":{"FromId":"9"}`), bare},
+
+		// ToId in every shape.
+		{`{"FromId":"1","Msg":"x"}`, all},
+		{`{"FromId":"1","ToId":null,"Msg":"x"}`, all},
+		{`{"FromId":"1","ToId":"","Msg":"x"}`, all},
+		{`{"FromId":"1","ToId":["2"],"Msg":"x"}`, all},
+		{`{"FromId":"1","ToId":2,"Msg":"x"}`, bare},
+
+		// One without the other, foreign ones, and ours in another spelling.
+		{with(`,"Id":"` + testID + `-7"`), bare},
+		{with(`,"Pos":"5-3"`), bare},
+		{with(`,"Id":"7","Pos":"5-3"`), bare},
+		{with(`,"Id":7,"Pos":"5-3"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":5`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":null`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"5"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-0"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"0-3"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"05-3"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-+3"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-3-1"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"18446744073709551616-1"`), bare},
+		{with(`,"Id":"` + testID + `-0","Pos":"5-3"`), bare},
+		{with(`,"Id":"` + testID + `-07","Pos":"5-3"`), bare},
+		{with(`,"Id":"` + testID + `","Pos":"5-3"`), bare},
+		{with(`,"Id":"` + strings.ToUpper(testID) + `-7","Pos":"5-3"`), bare},
+		{with(`,"Id":"` + strings.Repeat("0", 32) + `-7","Pos":"5-3"`), bare},
+		{with(`,"id":"` + testID + `-7","pos":"5-3"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-3","id":"mine","POS":"9-9"`), ours},
+
+		{`{"FromId":"1","ToId":"2","Msg":""}`, Envelope{From: "1", To: "2"}},
+		{`{"FromId":"\u7528","Msg":"a\ud800b\n"}`, Envelope{From: "用", Msg: "a\uFFFDb\n"}},
+		{"{\"FromId\":\"1\",\"Msg\":\"\xff\"}", Envelope{From: "1", Msg: "\uFFFD"}},
+	} {
+		got, err := ParseEnvelope([]byte(tt.in))
+		if err != nil || got != tt.want {
+			t.Errorf("%s:\ngot  %+v, %v\nwant %+v", tt.in, got, err, tt.want)
+		}
+		if got.IsBare() != (got.Instance == Instance{}) {
+			t.Errorf("%s: IsBare %v of %+v", tt.in, got.IsBare(), got)
+		}
+	}
+}
+
+func TestParseEnvelopeErrors(t *testing.T) {
+	for _, tt := range []struct{ in, reason string }{
+		{``, "malformed"},
+		{`hello`, "malformed"},
+		{`[]`, "malformed"},
+		{`null`, "malformed"},
+		{`{"FromId":"1","Msg":"x"`, "malformed"},
+		{`{"FromId":"1","Msg":"x"}x`, "malformed"},
+		{`{"Msg":"x"}`, "from_id"},
+		{`{"FromId":null,"Msg":"x"}`, "from_id"},
+		{`{"FromId":1,"Msg":"x"}`, "from_id"},
+		{`{"FromId":"","Msg":"x"}`, "from_id"},
+		{`{"FromId":"a\n","Msg":"x"}`, "from_id"},
+		{`{"FromId":"` + strings.Repeat("x", 129) + `","Msg":"x"}`, "from_id"},
+		{`{"FromId":"1"}`, "msg"},
+		{`{"FromId":"1","Msg":null}`, "msg"},
+		{`{"FromId":"1","Msg":{"a":1}}`, "msg"},
+		{`{"FromId":"1","Msg":"` + strings.Repeat("x", MaxMsg+1) + `"}`, "too_big"},
+		{"{\"FromId\":\"1\",\"Msg\":\"" + strings.Repeat("\xff", MaxMsg/2) + `"}`, "too_big"},
+		{`{"FromId":"1","Msg":"x"}` + strings.Repeat(" ", MaxEnvelope), "too_big"},
+	} {
+		got, err := ParseEnvelope([]byte(tt.in))
+		var ee *EnvelopeError
+		if !errors.As(err, &ee) || ee.Reason != tt.reason || ee.Error() == "" || got != (Envelope{}) {
+			t.Errorf("%.100s: %+v, %v; want %s", tt.in, got, err, tt.reason)
+		}
+	}
+}
+
+// TestLargestEnvelope: whatever ParseCommand lets through can be read back by every relay.
+func TestLargestEnvelope(t *testing.T) {
+	id := strings.Repeat(`"`, MaxID)
+	want := Envelope{id, id, strings.Repeat("\x00", MaxMsg), testInstance, 1<<64 - 1, Position{1<<64 - 1, 1<<64 - 1}}
+	data := want.Append(nil)
+	if got, err := ParseEnvelope(data); err != nil || got != want {
+		t.Fatalf("%d bytes: %v", len(data), err)
+	}
+}
+
+func FuzzParseEnvelope(f *testing.F) {
+	for _, s := range []string{
+		`{"FromId":"1","ToId":"2","Msg":"Hello"}`,
+		`{"FromId":"1","ToId":"","Msg":"<\u0000>","Id":"` + testID + `-7","Pos":"5-3"}`,
+		`{"fromid":"1","msg":"\ud800","Id":7,"x":[{}]}`, `{`, `{"FromId":"1","Msg":"a\qb"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := ParseEnvelope(data)
+		if err != nil {
+			return
+		}
+		if !utf8.ValidString(e.Msg) || !utf8.ValidString(e.To) || CheckID(e.From) != nil || e.IsBare() != (e.Number == 0) {
+			t.Fatalf("%q: %+v", data, e)
+		}
+		if again, err := ParseEnvelope(e.Append(nil)); err != nil || again != e {
+			t.Fatalf("round trip:\n%+v\n%+v, %v", e, again, err)
+		}
+		var others struct{ FromId, ToId, Msg string }
+		if err := json.Unmarshal(append(e.AppendOpen(nil), '}'), &others); err != nil || others.FromId != e.From || others.ToId != e.To || others.Msg != e.Msg {
+			t.Fatalf("encoding/json reads %+v, %v; want %+v", others, err, e)
+		}
+	})
+}
+
+func BenchmarkParseEnvelope(b *testing.B) {
+	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}}
+	ours := e.Append(nil)
+	e.Msg = strings.Repeat("line\n", 26)
+	for name, data := range map[string][]byte{"ours": ours, "bare": []byte(`{"FromId":"1","ToId":"2","Msg":"Hello"}`), "escaped": e.Append(nil)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ParseEnvelope(data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkAppendEnvelope(b *testing.B) {
+	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}}
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = e.AppendOpen(buf[:0])
+	}
+}
