@@ -1,0 +1,144 @@
+package downlink
+
+import (
+	"sync"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+const (
+	// chunkSize is what a batch aims at, so that a full chunk is a batch.
+	chunkSize = link.BatchTarget
+	// hardLimit times Config.Buffer is where a link is closed.
+	hardLimit = 16
+)
+
+// chunks are shared by all links: an idle link holds none.
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// buffer is what is queued for one link: chunks of whole frames, in order. It is appended to by the router and emptied by the link's writer.
+type buffer struct {
+	full  int // bytes at which the link stops being writable
+	limit int // bytes that are never exceeded
+
+	mu      sync.Mutex // guards the following; never held across I/O
+	chunks  [][]byte
+	bytes   int  // in chunks and taken
+	taken   int  // in the batch that is being written
+	wasFull bool // bytes reached full, and fill has not told so
+	over    bool // closed because of limit
+	closed  bool
+}
+
+// append copies whole frames. It reports false when the buffer is closed, as it is from the first bytes on that would exceed the limit.
+func (b *buffer) append(frames []byte) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	if b.bytes+len(frames) > b.limit {
+		b.closed, b.over = true, true
+		return false
+	}
+	b.bytes += len(frames)
+	b.wasFull = b.wasFull || b.bytes >= b.full
+	for len(frames) > chunkSize { // rarely: as many frames in one call, or one large frame
+		n := frameLen(frames)
+		b.put(frames[:n])
+		frames = frames[n:]
+	}
+	if len(frames) > 0 {
+		b.put(frames)
+	}
+	return true
+}
+
+// put copies frames into the last chunk, or into a new one when they do not fit.
+func (b *buffer) put(frames []byte) {
+	last := len(b.chunks) - 1
+	if last < 0 || cap(b.chunks[last])-len(b.chunks[last]) < len(frames) {
+		b.chunks = append(b.chunks, newChunk(len(frames)))
+		last++
+	}
+	b.chunks[last] = append(b.chunks[last], frames...)
+}
+
+// fill moves chunks to batch, at least one if there is one, and takes the batch before as written. drained tells that the link is writable again.
+func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bytes -= b.taken
+	b.taken = 0
+	n := 0
+	for n < len(b.chunks) && (n == 0 || len(batch)+len(b.chunks[n]) <= chunkSize) {
+		chunk := b.chunks[n]
+		batch = append(batch, chunk...)
+		b.taken += len(chunk)
+		recycle(chunk)
+		b.chunks[n] = nil
+		n++
+	}
+	if b.chunks = b.chunks[n:]; len(b.chunks) == 0 {
+		b.chunks = nil
+	}
+	drained = b.wasFull && b.bytes < b.full
+	if drained {
+		b.wasFull = false
+	}
+	return batch, drained
+}
+
+func (b *buffer) queued() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes
+}
+
+// overrun reports whether the limit closed the buffer.
+func (b *buffer) overrun() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.over
+}
+
+// close makes append do nothing; what is queued stays.
+func (b *buffer) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+}
+
+// drop forgets what is queued.
+func (b *buffer) drop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, chunk := range b.chunks {
+		recycle(chunk)
+	}
+	b.chunks, b.bytes, b.taken = nil, 0, 0
+}
+
+// newChunk returns an empty chunk with room for at least size bytes.
+func newChunk(size int) []byte {
+	if size > chunkSize {
+		return make([]byte, 0, size)
+	}
+	return chunks.Get().(*[chunkSize]byte)[:0]
+}
+
+// recycle takes chunks of the one size back; larger ones are garbage.
+func recycle(chunk []byte) {
+	if cap(chunk) == chunkSize {
+		chunks.Put((*[chunkSize]byte)(chunk[:chunkSize]))
+	}
+}
+
+// frameLen returns the length of the first frame. Bytes that are no frame stay together: the peer will say so.
+func frameLen(frames []byte) int {
+	_, _, rest, err := link.Next(frames)
+	if err != nil {
+		return len(frames)
+	}
+	return len(frames) - len(rest)
+}
