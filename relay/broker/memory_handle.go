@@ -146,20 +146,20 @@ func (h *Handle) Run(ctx context.Context, sink func(Event)) error {
 		case now := <-sweep.C:
 			h.memory.sweep(now)
 		case <-h.wake:
-			for _, e := range h.take() {
+			for _, e := range h.Take() {
 				sink(e)
 			}
-			h.reconfirm()
 		}
 	}
 }
 
-// take returns what is queued.
-func (h *Handle) take() []Event {
+// Take returns what is queued, for one who steps the Handle instead of running it.
+func (h *Handle) Take() []Event {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	events := h.events
 	h.events, h.bytes = nil, 0
+	h.mu.Unlock()
+	h.reconfirm()
 	return events
 }
 
