@@ -1,0 +1,83 @@
+// Package redisbroker carries publications between relays over one Redis (6.2 or later) or Valkey.
+package redisbroker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Config says which Redis, and what is kept there. Zero values mean the defaults.
+type Config struct {
+	// URL is redis://, rediss:// (TLS) or unix://, with user, password and database. Parameters about timeouts, retries and pools have no
+	// effect: what is promised about a Redis that is away rests on ours.
+	URL string
+	// Prefix begins the name of every channel and key. Relays of one cluster share it; the original servers use none.
+	Prefix      string
+	HistorySize int           // publications kept per topic; default 256
+	HistoryAge  time.Duration // a topic's history expires this long after its last publication; default 120 s
+	MarkAge     time.Duration // a mark expires this long after it was last set; default 1 h
+
+	Metrics prometheus.Registerer // nil: not registered
+	Log     *slog.Logger          // nil: discarded
+}
+
+// How long things may take.
+const (
+	commandTimeout = 3 * time.Second         // a pipeline of requests: write, and reply
+	probeTimeout   = 1500 * time.Millisecond // with probeEvery less than the 3 s within which an absent Redis is to be noticed
+	probeEvery     = time.Second
+	pingEvery      = time.Second // on the subscriber's connection
+	silence        = 3 * time.Second
+)
+
+// withDefaults returns c completed, and the options that all connections share.
+func (c Config) withDefaults() (Config, *redis.Options, error) {
+	c.HistorySize = cmp.Or(c.HistorySize, 256)
+	c.HistoryAge = cmp.Or(c.HistoryAge, 120*time.Second)
+	c.MarkAge = cmp.Or(c.MarkAge, time.Hour)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.HistorySize < 1 || c.HistoryAge < time.Millisecond || c.MarkAge < time.Second {
+		return c, nil, fmt.Errorf("history of %d for %v, marks for %v: at least 1, 1ms and 1s are needed", c.HistorySize, c.HistoryAge, c.MarkAge)
+	}
+	opt, err := redis.ParseURL(c.URL)
+	if err != nil {
+		// A *url.Error repeats the URL, and with it the password.
+		if bad, ok := errors.AsType[*url.Error](err); ok {
+			err = bad.Err
+		}
+		return c, nil, fmt.Errorf("RELAY_REDIS_URL: %w", err)
+	}
+	fixOptions(opt)
+	return c, opt, nil
+}
+
+// fixOptions sets what must not be left to go-redis' defaults.
+func fixOptions(opt *redis.Options) {
+	opt.Protocol = 2    // no push frames between the publications
+	opt.MaxRetries = -1 // a retry of what may have been carried out is the caller's to decide
+	opt.DialerRetries = 1
+	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
+	opt.ContextTimeoutEnabled = true
+	opt.PoolSize, opt.PipelinePoolSize = 1, 1 // each client is used by one goroutine
+	opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns = 0, 0, 0
+	opt.ConnMaxIdleTime, opt.ConnMaxLifetime = -1, -1
+	opt.DisableIdentity = true
+	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+}
+
+// with returns a copy of opt with all timeouts set to d.
+func with(opt *redis.Options, d time.Duration) *redis.Options {
+	c := *opt
+	c.DialTimeout, c.ReadTimeout, c.WriteTimeout = d, d, d
+	return &c
+}

@@ -1,0 +1,56 @@
+package redisbroker
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	commands      *prometheus.CounterVec
+	pipelines     *prometheus.HistogramVec
+	outcomes      *prometheus.CounterVec
+	failures      *prometheus.CounterVec
+	received      prometheus.Counter
+	dropped       *prometheus.CounterVec
+	subscriptions prometheus.Gauge
+	lost          prometheus.Counter
+	deaf          prometheus.Counter
+	away          prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	const prefix = "edgerelay_relay_redis_"
+	return &metrics{
+		commands: f.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "commands_total", Help: "Requests sent to Redis.",
+		}, []string{"kind"}),
+		pipelines: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: prefix + "pipeline_requests", Help: "Requests in one round trip.", Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500},
+		}, []string{"client"}),
+		outcomes: f.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "published_total", Help: "Answers to publish requests.",
+		}, []string{"outcome"}),
+		failures: f.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "failures_total", Help: "Requests that failed: Redis unreachable, refusing, or the request's own fault.",
+		}, []string{"client", "kind"}),
+		received: f.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "received_total", Help: "Publications received.",
+		}),
+		dropped: f.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "dropped_total", Help: "Publications received or read from history that are no valid envelopes.",
+		}, []string{"reason"}),
+		subscriptions: f.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "subscriptions", Help: "Topics subscribed to.",
+		}),
+		lost: f.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "subscriber_lost_total", Help: "Times the subscriber's connection was lost.",
+		}),
+		deaf: f.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "deaf_seconds_total", Help: "Time without subscriptions in force, in which bare publications are missed.",
+		}),
+		away: f.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "away", Help: "1 while Redis does not answer, refuses publications, or subscriptions cannot be had.",
+		}),
+	}
+}

@@ -1,0 +1,147 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
+)
+
+// prober asks Redis every second, so that its absence is noticed when nobody speaks, and its return by somebody other than a client.
+type prober struct {
+	opt       *redis.Options
+	keys      keys
+	history   history
+	state     *state
+	metrics   *metrics
+	log       *slog.Logger
+	name      *atomic.Pointer[string]
+	candidate string // what the back end is called if it has no name yet
+}
+
+// run probes until ctx is done.
+func (p *prober) run(ctx context.Context) {
+	client := redis.NewClient(with(p.opt, probeTimeout))
+	defer closeOnDone(ctx, client)()
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for checked := false; ; {
+		checked = p.probe(ctx, client, checked)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// probe asks once: for a sign of life while all is well, else for everything that is needed. checked says whether everything was there
+// since Redis was last away; so does the result.
+func (p *prober) probe(ctx context.Context, client *redis.Client, checked bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	failures := p.state.failuresSoFar()
+	p.metrics.commands.WithLabelValues("probe").Inc()
+	var err error
+	if full := !checked || !p.state.ok(); full {
+		err = p.check(ctx, client)
+	} else {
+		err = p.readName(ctx, client)
+	}
+	switch {
+	case errors.Is(context.Cause(ctx), context.Canceled):
+		return false
+	case err != nil:
+		p.metrics.failures.WithLabelValues("probe", string(failureOf(err))).Inc()
+		p.state.failed(err)
+		return false
+	}
+	p.state.answered(failures)
+	return true
+}
+
+// check asks for all that is needed: the version, the name, and a publication like any other.
+func (p *prober) check(ctx context.Context, client *redis.Client) error {
+	version, err := p.checkVersion(ctx, client)
+	if err != nil {
+		return err
+	}
+	if err := p.readName(ctx, client); err != nil {
+		return err
+	}
+	if err := client.ScriptLoad(ctx, publishScript).Err(); err != nil {
+		return unfit(err)
+	}
+	once := broker.Publish{Topic: probeTopic, From: "edgerelay", Instance: protocol.NewInstance(), Number: 1}
+	brief := history{size: 1, ageMS: 10_000, markAge: 10}
+	cmd := publishCmd(ctx, p.keys, brief, &once)
+	_ = client.Process(ctx, cmd) // its error is cmd's
+	if err := published(0, cmd).Err; err != nil {
+		return unfit(err)
+	}
+	p.log.Debug("redis serves", "version", version)
+	return nil
+}
+
+// unfit wraps the refusal of something that is needed; an absent Redis stays absent.
+func unfit(err error) error {
+	if failureOf(err) == unreachable {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errUnfit, err)
+}
+
+// readName reads the name that the back end has under the prefix, or gives it one: the one it had, if its data was lost.
+func (p *prober) readName(ctx context.Context, client *redis.Client) error {
+	key := p.keys.cluster()
+	name, err := client.Get(ctx, key).Result()
+	if errors.Is(err, redis.Nil) {
+		if err := client.SetNX(ctx, key, p.candidate, 0).Err(); err != nil {
+			return unfit(err)
+		}
+		name, err = client.Get(ctx, key).Result()
+	}
+	if err != nil {
+		return unfit(err)
+	}
+	p.candidate = name
+	p.name.Store(&name)
+	return nil
+}
+
+// checkVersion refuses a Redis that is known to be too old. One that does not tell its version is given a try.
+func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string, error) {
+	info, err := client.Info(ctx, "server").Result()
+	if err != nil {
+		if failureOf(err) == unreachable {
+			return "", err
+		}
+		return "unknown", nil
+	}
+	for line := range strings.Lines(info) {
+		if version, ok := strings.CutPrefix(strings.TrimSpace(line), "redis_version:"); ok {
+			if tooOld(version) {
+				return "", fmt.Errorf("%w: Redis %s is too old: 6.2 or later is needed", errUnfit, version)
+			}
+			return version, nil
+		}
+	}
+	return "unknown", nil
+}
+
+// tooOld reports whether version is before 6.2.
+func tooOld(version string) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	x, errX := strconv.Atoi(major)
+	y, errY := strconv.Atoi(minor)
+	return errX == nil && errY == nil && (x < 6 || x == 6 && y < 2)
+}

@@ -1,0 +1,121 @@
+package redisbroker
+
+import (
+	"context"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/redis/go-redis/v9"
+)
+
+// A pipeline takes what was queued while the one before it ran, up to these.
+const (
+	pipelineRequests = 500
+	pipelineBytes    = 1 << 20
+)
+
+// publisher carries out Publish requests in order, on one connection, each at most once.
+type publisher struct {
+	queue   *queue[broker.Publish]
+	client  *redis.Client
+	keys    keys
+	history history
+	state   *state
+	metrics *metrics
+}
+
+func newPublisher(opt *redis.Options, k keys, h history, s *state, m *metrics) *publisher {
+	return &publisher{
+		queue:  newQueue(func(p *broker.Publish) int { return len(p.Msg) + 512 }),
+		client: redis.NewClient(opt), keys: k, history: h, state: s, metrics: m,
+	}
+}
+
+func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
+	// Closing interrupts the pipeline under way; without it the end could take commandTimeout.
+	defer closeOnDone(ctx, p.client)()
+	for {
+		batch := p.queue.take(ctx, pipelineRequests, pipelineBytes)
+		if batch == nil {
+			return
+		}
+		for _, answer := range p.publish(ctx, batch) {
+			p.metrics.outcomes.WithLabelValues(outcomeLabels[answer.Outcome]).Inc()
+			sink(answer)
+		}
+	}
+}
+
+var outcomeLabels = [...]string{broker.Failed: "failed", broker.Done: "done", broker.Duplicate: "duplicate", broker.Refused: "refused"}
+
+// publish answers every request of batch. While Redis is known to be away the answers come at once, so that its return finds no backlog.
+func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broker.Published {
+	answers := make([]broker.Published, len(batch))
+	if err := p.state.cannotPublish(); err != nil {
+		for i := range batch {
+			answers[i] = broker.Published{Token: batch[i].Token, Err: err}
+		}
+		return answers
+	}
+	p.metrics.commands.WithLabelValues("publish").Add(float64(len(batch)))
+	p.metrics.pipelines.WithLabelValues("publish").Observe(float64(len(batch)))
+	all := make([]int, len(batch))
+	for i := range all {
+		all[i] = i
+	}
+	if unknown := p.send(ctx, batch, all, answers); len(unknown) > 0 {
+		// The script was not there, so none of these ran. What was behind one of them on its topic was refused.
+		if err := p.client.ScriptLoad(ctx, publishScript).Err(); err == nil {
+			p.send(ctx, batch, unknown, answers)
+		}
+	}
+	p.note(ctx, answers)
+	return answers
+}
+
+// send runs the chosen requests in one pipeline and returns those that found no script.
+func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int) {
+	pipe := p.client.Pipeline()
+	cmds := make([]*redis.Cmd, len(chosen))
+	for n, i := range chosen {
+		cmds[n] = publishCmd(ctx, p.keys, p.history, &batch[i])
+		_ = pipe.Process(ctx, cmds[n]) // only queues
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for n, i := range chosen {
+		answers[i] = published(batch[i].Token, cmds[n])
+		if redis.HasErrorPrefix(answers[i].Err, "NOSCRIPT") {
+			unknown = append(unknown, i)
+		}
+	}
+	return unknown
+}
+
+// note counts failures and tells the state of the last one.
+func (p *publisher) note(ctx context.Context, answers []broker.Published) {
+	var last error
+	for i := range answers {
+		if err := answers[i].Err; err != nil {
+			last = err
+			p.metrics.failures.WithLabelValues("publish", string(failureOf(err))).Inc()
+		}
+	}
+	if last != nil && ctx.Err() == nil {
+		p.state.failed(last)
+	}
+}
+
+// closeOnDone closes c when ctx is done. The function that it returns does so too, and waits for it.
+func closeOnDone(ctx context.Context, c *redis.Client) func() {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		c.Close()
+	})
+	return func() {
+		if stop() {
+			c.Close()
+			return
+		}
+		<-done
+	}
+}

@@ -1,0 +1,56 @@
+package redisbroker
+
+import (
+	"context"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
+)
+
+// receive reads until the connection fails.
+func (s *session) receive(ctx context.Context) error {
+	for {
+		message, err := s.pubsub.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		switch m := message.(type) {
+		case *redis.Message:
+			s.received(m)
+		case *redis.Subscription:
+			if err := s.confirm(m.Kind, s.keys.topic(m.Channel)); err != nil {
+				return err
+			}
+		case *redis.Pong:
+			if m.Payload == inForcePing {
+				s.nowInForce()
+			}
+		}
+	}
+}
+
+// received tells a publication. While the topic's top is being read it counts as one at or before it.
+func (s *session) received(m *redis.Message) {
+	s.metrics.received.Inc()
+	envelope, err := protocol.ParseEnvelope([]byte(m.Payload))
+	if err != nil {
+		s.metrics.drop(err)
+		return
+	}
+	topic := s.keys.topic(m.Channel)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.awaiting[topic]; a != nil && a.top.Before(envelope.Position) {
+		a.top = envelope.Position
+	}
+	s.tellLocked(broker.Received{Publication: publication(topic, envelope)})
+}
+
+// nowInForce notes that everything is subscribed again.
+func (s *session) nowInForce() {
+	s.inForce.Store(true)
+	s.metrics.deaf.Add(time.Since(s.deaf).Seconds())
+	s.subscriber.state.subscriber(nil)
+}

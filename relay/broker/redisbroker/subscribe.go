@@ -1,0 +1,169 @@
+package redisbroker
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
+)
+
+// subscriber keeps the topics that are wanted subscribed, through one session after the other.
+type subscriber struct {
+	opt     *redis.Options
+	keys    keys
+	state   *state
+	metrics *metrics
+	log     *slog.Logger
+
+	mu      sync.Mutex // guards the following
+	wanted  map[protocol.Topic]subscription
+	count   uint64                      // generations given
+	changed map[protocol.Topic]struct{} // topics that the session has not looked at; nil without a session
+
+	wake chan struct{} // to the session's writer; one slot
+}
+
+// subscription is what the caller asked for last on a topic. Each asking is a generation of its own, and needs a confirmation of its own.
+type subscription struct {
+	token      uint64
+	generation uint64 // from 1
+}
+
+func newSubscriber(opt *redis.Options, k keys, s *state, m *metrics, log *slog.Logger) *subscriber {
+	return &subscriber{
+		opt: opt, keys: k, state: s, metrics: m, log: log,
+		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1),
+	}
+}
+
+func (s *subscriber) subscribe(t protocol.Topic, token uint64) {
+	s.mu.Lock()
+	s.count++
+	s.wanted[t] = subscription{token, s.count}
+	s.changeLocked(t)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *subscriber) unsubscribe(t protocol.Topic) {
+	s.mu.Lock()
+	delete(s.wanted, t)
+	s.changeLocked(t)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *subscriber) changeLocked(t protocol.Topic) {
+	if s.changed != nil {
+		s.changed[t] = struct{}{}
+	}
+	s.metrics.subscriptions.Set(float64(len(s.wanted)))
+}
+
+func (s *subscriber) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// want returns the topic's subscription, zero if there is none.
+func (s *subscriber) want(t protocol.Topic) subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wanted[t]
+}
+
+// begin makes everything that is wanted a change, for a new session.
+func (s *subscriber) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed = make(map[protocol.Topic]struct{}, len(s.wanted))
+	for t := range s.wanted {
+		s.changed[t] = struct{}{}
+	}
+	s.signal()
+}
+
+// end stops collecting changes.
+func (s *subscriber) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed = nil
+}
+
+// change is a topic with what is wanted of it now.
+type change struct {
+	topic protocol.Topic
+	want  subscription
+}
+
+// changes takes up to n changes.
+func (s *subscriber) changes(n int) []change {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var batch []change
+	for t := range s.changed {
+		if len(batch) == n {
+			break
+		}
+		batch = append(batch, change{t, s.wanted[t]})
+		delete(s.changed, t)
+	}
+	return batch
+}
+
+// The pause before a new session: none after one that lived for a while.
+const (
+	pauseMin = 50 * time.Millisecond
+	pauseMax = 2 * time.Second
+	lived    = 2 * time.Second
+)
+
+// run holds sessions until ctx is done.
+func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
+	tops := redis.NewClient(s.opt)
+	defer closeOnDone(ctx, tops)()
+	var pause time.Duration
+	deaf := time.Now()
+	for ctx.Err() == nil {
+		one := newSession(s, tops, sink, deaf)
+		err := one.run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if one.hasTold() {
+			s.metrics.lost.Inc()
+			sink(broker.Deaf{All: true})
+		}
+		if one.inForce.Load() {
+			s.log.Info("subscriptions lost", "cause", err, "topics", len(one.active))
+			deaf = time.Now()
+		} else {
+			s.state.subscriber(err)
+			s.metrics.deaf.Add(time.Since(deaf).Seconds())
+			deaf = time.Now()
+		}
+		if one.inForce.Load() && time.Since(one.began) > lived {
+			pause = 0
+			continue
+		}
+		pause = min(max(2*pause, pauseMin), pauseMax)
+		wait(ctx, pause/2+rand.N(pause/2))
+	}
+}
+
+// wait returns after d or when ctx is done.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

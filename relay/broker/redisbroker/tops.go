@@ -1,0 +1,111 @@
+package redisbroker
+
+import (
+	"context"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
+)
+
+// topsAtOnce is the number of tops read in one round trip.
+const topsAtOnce = 256
+
+// readTops reads the top of each topic confirmed, however often it takes, and tells that the subscription is in force.
+func (s *session) readTops(ctx context.Context) {
+	pause := pauseMin
+	for {
+		batch := s.takeAsking()
+		if len(batch) == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.confirmed:
+			}
+			continue
+		}
+		failed := s.readBatch(ctx, batch)
+		if len(failed) == 0 {
+			pause = pauseMin
+			continue
+		}
+		s.askAgain(failed)
+		if wait(ctx, pause); ctx.Err() != nil {
+			return
+		}
+		pause = min(2*pause, pauseMax)
+	}
+}
+
+// takeAsking takes the next topics whose top is to be read.
+func (s *session) takeAsking() []protocol.Topic {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(topsAtOnce, len(s.asking))
+	batch := s.asking[:n:n]
+	if s.asking = s.asking[n:]; len(s.asking) == 0 {
+		s.asking = nil
+	}
+	return batch
+}
+
+// askAgain puts topics behind the others.
+func (s *session) askAgain(topics []protocol.Topic) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asking = append(s.asking, topics...)
+}
+
+// readBatch reads the tops of topics and returns those for which it failed.
+func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (failed []protocol.Topic) {
+	generations := s.generations(topics)
+	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
+	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
+	pipe := s.tops.Pipeline()
+	cmds := make([]*redis.XMessageSliceCmd, len(topics))
+	for i, t := range topics {
+		cmds[i] = pipe.XRevRangeN(ctx, s.keys.history(t), "+", "-", 1)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for i, t := range topics {
+		top, err := topOf(cmds[i])
+		if err != nil {
+			s.metrics.failures.WithLabelValues("tops", string(failureOf(err))).Inc()
+			failed = append(failed, t)
+			continue
+		}
+		s.subscribed(t, generations[i], top)
+	}
+	return failed
+}
+
+// generations returns the generation that each topic's confirmation, which came before, belongs to.
+func (s *session) generations(topics []protocol.Topic) []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]uint64, len(topics))
+	for i, t := range topics {
+		if a := s.awaiting[t]; a != nil {
+			list[i] = a.generation
+		}
+	}
+	return list
+}
+
+// subscribed tells that a subscription is in force, unless it is not the last one asked for.
+func (s *session) subscribed(t protocol.Topic, generation uint64, top protocol.Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, want := s.awaiting[t], s.subscriber.want(t)
+	if a == nil || a.generation != generation {
+		return
+	}
+	delete(s.awaiting, t)
+	if want.generation != generation {
+		return
+	}
+	if top.Before(a.top) {
+		top = a.top
+	}
+	s.tellLocked(broker.Subscribed{Topic: t, Token: want.token, Top: top})
+}
