@@ -1,0 +1,412 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// pair is two edges with a user each, both in group g.
+func pair(w *world, ra, rb *testRelay) (a, b *testEdge) {
+	a, b = w.edge("a"), w.edge("b")
+	a.linkTo(ra)
+	b.linkTo(rb)
+	a.channel(1, "1")
+	b.channel(2, "2")
+	w.settle()
+	a.join(1, "g")
+	w.settle()
+	b.join(2, "g")
+	w.settle()
+	clear(a.received)
+	clear(b.received)
+	return a, b
+}
+
+func TestReplayIsPublishedAndAnsweredOnce(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		t.Run(fmt.Sprint("to another relay ", other), func(t *testing.T) {
+			w := newWorld(t, 2)
+			a, b := pair(w, w.relays[0], w.relays[1])
+			a.group(1, "g", "1")
+			a.join(1, "g")
+			a.say(1, "{")
+			a.group(1, "g", "2")
+			a.leave(1, "g")
+			a.group(1, "g", "3")
+			log := slices.Clone(a.log)
+			w.settle()
+			a.quiet()
+			// The acknowledgements were lost, say: the edge sends all of it again, with the answers not seen.
+			a.cut()
+			a.log, a.through = log, log[0].(link.Message).Number-1
+			to := w.relays[0]
+			if other {
+				to = w.relays[1]
+			}
+			a.linkTo(to)
+			w.settle()
+			a.quiet()
+			if got := a.received[1]; len(got) != 4 || got[0] != "user 【1】 add to group 【g】" || got[1][:6] != "error:" ||
+				got[2] != "user 【1】 leave group 【g】" || got[3] != "user 【1】 not in 【g】" {
+				t.Errorf("the sender got %q", got)
+			}
+			b.saw(2, "group 【g】 user 【1】 send:1", "group 【g】 user 【1】 send:user 【1】 add to group 【g】",
+				"group 【g】 user 【1】 send:2", "group 【g】 user 【1】 send:user 【1】 leave group 【g】")
+		})
+	}
+}
+
+func TestWhatWasMissedComesFromHistoryInOrder(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		t.Run(fmt.Sprint("relay killed ", kill), func(t *testing.T) {
+			w := newWorld(t, 2)
+			a, b := pair(w, w.relays[0], w.relays[1])
+			if kill {
+				w.kill(w.relays[1])
+				w.addRelay(Config{})
+			} else {
+				b.cut()
+			}
+			var want []string
+			for i := range 200 {
+				a.group(1, "g", fmt.Sprint(i))
+				want = append(want, fmt.Sprint("group 【g】 user 【1】 send:", i))
+			}
+			w.settle()
+			b.saw(2)
+			b.linkTo(w.relays[1])
+			a.group(1, "g", "newer")
+			w.settle()
+			b.saw(2, append(want, "group 【g】 user 【1】 send:newer")...)
+		})
+	}
+}
+
+func TestLossBeyondHistoryIsTold(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := pair(w, w.relays[0], w.relays[1])
+	w.kill(w.relays[1])
+	for i := range 300 {
+		a.group(1, "g", fmt.Sprint(i))
+	}
+	w.settle()
+	w.addRelay(Config{})
+	b.linkTo(w.relays[1])
+	w.settle()
+	got := b.received[2]
+	if len(got) != 257 || got[0] != "error: messages lost in group 【g】" || got[1] != "group 【g】 user 【1】 send:44" {
+		t.Errorf("got %d messages, first %q", len(got), got[:2])
+	}
+}
+
+func TestNewcomerGetsNothingOlder(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pair(w, w.relays[0], w.relays[0])
+	b.cut()
+	a.group(1, "g", "missed")
+	w.settle()
+	b.channel(3, "3")
+	b.linkTo(w.relays[0])
+	b.join(3, "g")
+	w.settle()
+	b.saw(2, "group 【g】 user 【1】 send:missed", "group 【g】 user 【3】 send:user 【3】 add to group 【g】")
+	b.saw(3, "user 【3】 add to group 【g】")
+}
+
+func TestStalledEdgeIsBehindAndCatchesUp(t *testing.T) {
+	for _, n := range []int{10, 200} { // within the tail, and beyond
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			w := newWorld(t, 1)
+			a, b := pair(w, w.relays[0], w.relays[0])
+			b.channel(3, "3")
+			w.settle()
+			b.stuck = 4 << 20
+			before := b.bytes
+			var want []string
+			for i := range n {
+				a.group(1, "g", fmt.Sprint(i))
+				want = append(want, fmt.Sprint("group 【g】 user 【1】 send:", i))
+				w.settle()
+			}
+			b.join(3, "g") // waits until the edge is where its members are
+			w.settle()
+			b.saw(2)
+			b.saw(3)
+			if b.bytes-before > 1000 {
+				t.Errorf("%d bytes were sent to a stalled edge", b.bytes-before)
+			}
+			b.stuck = 0
+			w.relays[0].inputs = append(w.relays[0].inputs, Writable{b})
+			w.settle()
+			b.saw(2, append(want, "group 【g】 user 【3】 send:user 【3】 add to group 【g】")...)
+			b.saw(3, "user 【3】 add to group 【g】")
+			b.quiet()
+		})
+	}
+}
+
+func TestFailedPublishIsNeverOvertaken(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	// The third is lost on its way, the fifth is published but its answer lost.
+	n := 0
+	rl.broker.onPublish = func(p broker.Publish) bool {
+		n++
+		switch n {
+		case 3:
+			rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errors.New("connection reset")})
+			return false
+		case 12:
+			p := p
+			rl.broker.onPublish = nil
+			rl.broker.Handle.Publish(p)
+			rl.broker.onEvent = func(ev broker.Event) bool {
+				done, ok := ev.(broker.Published)
+				if ok && done.Token == p.Token {
+					rl.broker.onEvent = nil
+					rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errors.New("timeout")})
+					return false
+				}
+				return true
+			}
+			return false
+		}
+		return true
+	}
+	var want []string
+	for i := range 20 {
+		a.group(1, "g", fmt.Sprint(i))
+		want = append(want, fmt.Sprint("group 【g】 user 【1】 send:", i))
+	}
+	w.settle()
+	for range 50 {
+		w.wait(100 * time.Millisecond)
+	}
+	b.saw(2, want...)
+	a.quiet()
+}
+
+func TestParkedFrameHoldsOnlyItsLane(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	a.channel(3, "3")
+	a.channel(4, "4")
+	w.settle()
+	rl.broker.onPublish = func(p broker.Publish) bool { return p.Topic != "group:h" } // the join's notice hangs
+	a.join(3, "h")
+	a.one(3, "2", "parked")
+	a.one(4, "2", "behind it")
+	a.group(1, "g", "free")
+	w.settle()
+	b.saw(2, "group 【g】 user 【1】 send:free")
+	for token := range rl.router.publishes {
+		rl.broker.held = append(rl.broker.held, broker.Published{Token: token, Err: errors.New("lost")})
+	}
+	rl.broker.onPublish = nil
+	w.settle()
+	w.wait(time.Second)
+	b.saw(2, "user 3 send:parked", "user 4 send:behind it")
+	a.saw(3, "user 【3】 add to group 【h】")
+	a.quiet()
+}
+
+func TestP6ConnectIsAnsweredWhenInForce(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a := w.edge("a")
+	a.linkTo(rl)
+	w.settle()
+	var late []broker.Event
+	rl.broker.onEvent = func(ev broker.Event) bool {
+		if s, ok := ev.(broker.Subscribed); ok && s.Topic == "user:1" {
+			late = append(late, ev)
+			return false
+		}
+		return true
+	}
+	a.channel(1, "1")
+	w.settle()
+	if a.confirmed[1] {
+		t.Fatal("the connect was answered before the subscription was confirmed")
+	}
+	rl.broker.onEvent, rl.broker.held = nil, late
+	w.settle()
+	if !a.confirmed[1] {
+		t.Fatal("the connect was not answered")
+	}
+}
+
+func TestBrokerAwayOpensUnconfirmedAndResumes(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	rl.broker.held = []broker.Event{broker.Deaf{All: true}, broker.State{Away: true, Cause: errors.New("refused")}}
+	w.settle()
+	if !slices.Equal(a.status, []string{"broker"}) {
+		t.Errorf("status %q, want broker", a.status)
+	}
+	a.group(1, "g", "waits")
+	a.group(1, "h", "x")
+	a.channel(5, "5")
+	w.settle()
+	b.saw(2)
+	if _, waits := a.confirmed[5]; waits {
+		t.Error("a connect was confirmed while the broker was away")
+	}
+	back := []broker.Event{broker.State{}}
+	for name, topic := range rl.router.topics {
+		back = append(back, broker.Subscribed{Topic: name, Token: topic.token})
+	}
+	rl.broker.held = back
+	w.settle()
+	b.saw(2, "group 【g】 user 【1】 send:waits")
+	if got := a.received[1]; len(got) != 1 || got[0][:6] != "error:" {
+		t.Errorf("a message to an unknown group while the broker is away: %q", got)
+	}
+	if !a.confirmed[5] || len(a.status) != 0 {
+		t.Error("the connect was not confirmed afterwards, or the status stayed")
+	}
+	a.quiet()
+}
+
+func TestDeafTimeIsMadeUpFromHistory(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := pair(w, w.relays[0], w.relays[1])
+	rl := w.relays[1]
+	rl.broker.held = []broker.Event{broker.Deaf{All: true}}
+	rl.broker.onEvent = func(ev broker.Event) bool { _, ok := ev.(broker.Received); return !ok }
+	w.settle()
+	var want []string
+	for i := range 5 {
+		a.group(1, "g", fmt.Sprint(i))
+		want = append(want, fmt.Sprint("group 【g】 user 【1】 send:", i))
+	}
+	w.settle()
+	b.saw(2)
+	rl.broker.onEvent = nil
+	rl.broker.Subscribe("group:g", rl.router.topics["group:g"].token)
+	w.settle()
+	b.saw(2, want...)
+}
+
+func TestLostReceivedIsAHoleAndFilled(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := pair(w, w.relays[0], w.relays[1])
+	lost := 0
+	w.relays[1].broker.onEvent = func(ev broker.Event) bool {
+		if _, ok := ev.(broker.Received); ok && lost < 3 {
+			lost++
+			return false
+		}
+		return true
+	}
+	for i := range 5 {
+		a.group(1, "g", fmt.Sprint(i))
+	}
+	w.settle()
+	b.saw(2, "group 【g】 user 【1】 send:0", "group 【g】 user 【1】 send:1", "group 【g】 user 【1】 send:2",
+		"group 【g】 user 【1】 send:3", "group 【g】 user 【1】 send:4")
+}
+
+func TestP9DeadEdgeLeavesAfterGrace(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pair(w, w.relays[0], w.relays[0])
+	a.end(1)
+	w.settle()
+	a.channel(3, "3")
+	w.settle()
+	b.cut()
+	w.wait(14 * time.Second)
+	a.group(3, "g", "x")
+	w.settle()
+	a.saw(3, "user 【3】 not in 【g】") // b's session counts as a member
+	w.wait(2 * time.Second)
+	a.group(3, "g", "x")
+	w.settle()
+	a.saw(3, "group【g】 not exists")
+	if n := len(w.relays[0].router.edges); n != 1 {
+		t.Errorf("%d edges left, want 1", n)
+	}
+}
+
+func TestTwoEdgesWithOneNodeIDAreBothServed(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.edge("same"), w.edge("same")
+	a.linkTo(w.relays[0])
+	b.linkTo(w.relays[0])
+	a.channel(1, "1")
+	b.channel(1, "2")
+	w.settle()
+	a.one(1, "2", "x")
+	b.one(1, "1", "y")
+	w.settle()
+	a.saw(1, "user 2 send:y")
+	b.saw(1, "user 1 send:x")
+}
+
+func TestLaterLinkOfOneBootReplacesTheOlder(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := pair(w, w.relays[0], w.relays[0])
+	a.linkTo(w.relays[0]) // without the old one having ended
+	w.settle()
+	if !slices.Equal(a.closed, []link.Code{link.CodeSuperseded}) {
+		t.Errorf("the older link was closed with %v", a.closed)
+	}
+	a.group(1, "g", "x")
+	w.settle()
+	b.saw(2, "group 【g】 user 【1】 send:x")
+}
+
+func TestViolationsCutTheLink(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		frames []any
+	}{
+		{"a message before Synced", []any{link.Message{Number: 1, Session: 1}}},
+		{"counts that differ", []any{link.Synced{First: 1, Sessions: 1}}},
+		{"a number twice", []any{link.Synced{First: 1}, link.End{Number: 1}, link.End{Number: 1}}},
+		{"Held after Synced", []any{link.Synced{First: 1}, link.Held{Topic: "all"}}},
+		{"an unknown endpoint", []any{link.Session{ID: 1, Endpoint: 9, User: "1"}}},
+		{"an illegal user", []any{link.Session{ID: 1, Endpoint: 1, User: "\n"}}},
+		{"an illegal topic", []any{link.Held{Topic: "x:y"}}},
+		{"a member unknown", []any{link.Held{Topic: "all", Sessions: []uint64{7}}, link.Synced{First: 1, Held: 1}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			good, _ := pair(w, w.relays[0], w.relays[0])
+			bad := w.edge("bad")
+			bad.link = w.relays[0]
+			w.relays[0].inputs = append(w.relays[0].inputs, Connected{bad, link.Hello{Instance: bad.instance, Generation: 1}})
+			bad.send(c.frames...)
+			w.settle()
+			if !slices.Equal(bad.closed, []link.Code{link.CodeProtocol}) {
+				t.Errorf("closed with %v, want protocol", bad.closed)
+			}
+			good.one(1, "1", "fine")
+			w.settle()
+			good.saw(1, "user 1 send:fine")
+		})
+	}
+}
+
+func TestTooManyUnfinishedBytesCutTheLink(t *testing.T) {
+	w := newWorld(t, 1)
+	a, _ := pair(w, w.relays[0], w.relays[0])
+	w.relays[0].broker.onPublish = func(broker.Publish) bool { return false }
+	payload := `{"MsgBody":"` + string(make([]byte, 0)) + fmt.Sprintf("%0500000d", 0) + `"}`
+	for range 20 {
+		a.say(1, payload)
+	}
+	w.settle()
+	if !slices.Equal(a.closed, []link.Code{link.CodeLimit}) {
+		t.Errorf("closed with %v, want limit", a.closed)
+	}
+}

@@ -1,0 +1,433 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// world is routers on one in-memory back end, and edges, all stepped by the test.
+type world struct {
+	t      *testing.T
+	now    time.Time
+	store  *broker.Memory
+	relays []*testRelay
+}
+
+// testRelay is one Router and its broker.
+type testRelay struct {
+	w      *world
+	router *Router
+	broker *filter
+	inputs []Input
+}
+
+// filter is a broker whose events and requests a test can hold back or change, as a network would.
+type filter struct {
+	*broker.Handle
+	onPublish func(broker.Publish) bool // false: the request is lost; the test answers
+	onEvent   func(broker.Event) bool   // false: the event is lost
+	published []broker.Publish
+	histories int
+	held      []broker.Event
+}
+
+func (f *filter) Publish(p broker.Publish) {
+	f.published = append(f.published, p)
+	if f.onPublish == nil || f.onPublish(p) {
+		f.Handle.Publish(p)
+	}
+}
+
+func (f *filter) ReadHistory(t protocol.Topic, after protocol.Position, token uint64) {
+	f.histories++
+	f.Handle.ReadHistory(t, after, token)
+}
+
+func newWorld(t *testing.T, relays int) *world {
+	w := &world{t: t, now: time.Now(), store: broker.NewMemory(broker.MemoryConfig{})}
+	for range relays {
+		w.addRelay(Config{})
+	}
+	return w
+}
+
+func (w *world) addRelay(cfg Config) *testRelay {
+	f := &filter{Handle: w.store.Broker()}
+	rl := &testRelay{w: w, broker: f, router: New(cfg, f)}
+	w.relays = append(w.relays, rl)
+	return rl
+}
+
+// kill ends a relay: its links are lost, its subscriptions end.
+func (w *world) kill(rl *testRelay) {
+	w.relays = without(w.relays, rl)
+	for l := range rl.router.links {
+		l.(*testEdge).link = nil
+	}
+	for name := range rl.router.topics {
+		rl.broker.Unsubscribe(name)
+	}
+}
+
+// settle steps everything until nothing happens any more.
+func (w *world) settle() {
+	for busy := true; busy; {
+		busy = false
+		for _, rl := range w.relays {
+			if rl.step() {
+				busy = true
+			}
+		}
+	}
+}
+
+func (w *world) wait(d time.Duration) {
+	w.now = w.now.Add(d)
+	w.settle() // what has come due
+	w.settle() // what follows
+}
+
+func (rl *testRelay) step() bool {
+	events := append(rl.broker.held, rl.broker.Take()...)
+	rl.broker.held = nil
+	for _, ev := range events {
+		if rl.broker.onEvent == nil || rl.broker.onEvent(ev) {
+			rl.inputs = append(rl.inputs, FromBroker{ev})
+		}
+	}
+	inputs := rl.inputs
+	rl.inputs = nil
+	rl.router.Step(rl.w.now, inputs)
+	return len(inputs) > 0
+}
+
+// testEdge plays an edge process: it keeps what an edge keeps, and checks what a relay must never do.
+type testEdge struct {
+	w          *world
+	instance   protocol.Instance
+	node       string
+	generation uint64
+	link       *testRelay // nil: none
+
+	number   uint64
+	log      []any // link.Message and link.End not acknowledged
+	answered map[uint64]bool
+	through  uint64
+	sessions map[uint64]link.Session
+	dead     map[uint64]bool
+	topics   map[protocol.Topic]*heldTopic
+	names    map[uint64]protocol.Topic // of this link
+	heard    uint64
+
+	stuck     int // what Queued returns
+	bytes     int
+	closed    []link.Code
+	digests   int
+	status    []string
+	frames    map[protocol.Topic]int // Publication frames by topic
+	received  map[uint64][]string    // what each session's client saw
+	confirmed map[uint64]bool
+}
+
+type heldTopic struct {
+	position protocol.Position
+	members  []uint64
+}
+
+var _ Link = (*testEdge)(nil)
+
+func (w *world) edge(node string) *testEdge {
+	e := &testEdge{
+		w: w, instance: protocol.NewInstance(), node: node,
+		answered: map[uint64]bool{}, sessions: map[uint64]link.Session{}, dead: map[uint64]bool{},
+		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
+		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
+	}
+	return e
+}
+
+// linkTo gives the edge a link to a relay, tells the tables and replays.
+func (e *testEdge) linkTo(rl *testRelay) {
+	e.generation++
+	e.link, e.names, e.heard = rl, map[uint64]protocol.Topic{}, 0
+	rl.inputs = append(rl.inputs, Connected{e, link.Hello{
+		Instance: e.instance, Node: e.node, Generation: e.generation, LogSize: 4 << 20,
+	}})
+	var frames []any
+	for _, id := range sorted(e.sessions) {
+		frames = append(frames, e.sessions[id])
+		e.heard++
+	}
+	held := uint64(0)
+	for name, t := range e.topics {
+		frames = append(frames, link.Held{Topic: name, Position: t.position, Sessions: slices.Clone(t.members)})
+		held += uint64(len(t.members))
+	}
+	frames = append(frames, link.Synced{First: e.through + 1, Last: e.number, Sessions: e.heard, Held: held})
+	frames = append(frames, e.log...)
+	e.send(frames...)
+}
+
+// cut loses the link.
+func (e *testEdge) cut() {
+	rl := e.link
+	e.link = nil
+	if rl != nil {
+		rl.inputs = append(rl.inputs, Disconnected{e, e.w.now, fmt.Errorf("cut")})
+	}
+}
+
+func (e *testEdge) send(frames ...any) {
+	if e.link != nil {
+		e.link.inputs = append(e.link.inputs, Received{e, frames})
+	}
+}
+
+// open adds a session. Sessions are named by the test.
+func (e *testEdge) open(id uint64, at protocol.Endpoint, user, group string) {
+	s := link.Session{ID: id, Endpoint: at, User: user, Group: group}
+	e.sessions[id] = s
+	e.heard++
+	e.send(s)
+}
+
+func (e *testEdge) channel(id uint64, user string) { e.open(id, protocol.EndpointChannel, user, "") }
+
+func (e *testEdge) say(id uint64, text string) {
+	e.number++
+	m := link.Message{Number: e.number, Session: id, Payload: []byte(text)}
+	e.log = append(e.log, m)
+	e.send(m)
+}
+
+func (e *testEdge) join(id uint64, g string)  { e.say(id, `{"Method":"UserGroup","Group":"`+g+`"}`) }
+func (e *testEdge) leave(id uint64, g string) { e.say(id, `{"Method":"LeaveGroup","Group":"`+g+`"}`) }
+func (e *testEdge) group(id uint64, g, msg string) {
+	e.say(id, `{"Method":"Group","Group":"`+g+`","MsgBody":"`+msg+`"}`)
+}
+func (e *testEdge) one(id uint64, to, msg string) {
+	e.say(id, `{"Method":"One","MsgBody":{"Id":"`+to+`","Msg":"`+msg+`"}}`)
+}
+
+func (e *testEdge) end(id uint64) {
+	e.number++
+	e.dead[id] = true
+	m := link.End{Number: e.number, Session: id}
+	e.log = append(e.log, m)
+	e.send(m)
+}
+
+// Append is the link: what the relay sends is taken in as an edge does.
+func (e *testEdge) Append(frames []byte) {
+	if e.link == nil {
+		return
+	}
+	e.bytes += len(frames)
+	for len(frames) > 0 {
+		t, body, rest, err := link.Next(frames)
+		if err != nil {
+			e.w.t.Fatal(err)
+		}
+		frames = rest
+		e.take(t, body)
+	}
+}
+
+func (e *testEdge) Queued() int { return e.stuck }
+func (e *testEdge) Close(code link.Code, text string) {
+	e.closed = append(e.closed, code)
+}
+func (e *testEdge) String() string { return e.node }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func (e *testEdge) take(t link.Type, body []byte) {
+	switch t {
+	case link.TypeTopic:
+		f := must(link.ParseTopicNumber(body))
+		e.names[f.ID] = f.Topic
+		if h := e.topics[f.Topic]; h == nil {
+			e.topics[f.Topic] = &heldTopic{position: f.Position}
+		} else if h.position.Before(f.Position) {
+			h.position = f.Position
+		}
+	case link.TypeUntopic:
+		f := must(link.ParseUntopic(body))
+		name := e.names[f.ID]
+		for _, id := range e.topics[name].members {
+			if !e.dead[id] {
+				e.w.t.Errorf("%s: Untopic of %s, which has member %d", e.node, name, id)
+			}
+		}
+		delete(e.topics, name)
+		delete(e.names, f.ID)
+	case link.TypeOpened:
+		f := must(link.ParseOpened(body))
+		for _, n := range f.Topics {
+			e.bind(n, f.Session)
+		}
+		if f.Confirmed {
+			e.confirmed[f.Session] = true
+		}
+	case link.TypeJoined:
+		f := must(link.ParseJoined(body))
+		e.bind(f.Topic, f.Session)
+		e.answer(f.Number, f.Session, f.Text)
+	case link.TypeLeft:
+		f := must(link.ParseLeft(body))
+		h := e.topics[e.names[f.Topic]]
+		h.members = without(h.members, f.Session)
+		e.answer(f.Number, f.Session, f.Text)
+	case link.TypeAnswer:
+		f := must(link.ParseAnswer(body))
+		e.answer(f.Number, f.Session, f.Text)
+	case link.TypePublication:
+		e.publication(must(link.ParsePublication(body)))
+	case link.TypeGap:
+		f := must(link.ParseGap(body))
+		h := e.topics[e.names[f.Topic]]
+		h.position = f.Position
+		for _, id := range h.members {
+			e.received[id] = append(e.received[id], string(f.Text))
+		}
+	case link.TypeAck:
+		e.acked(must(link.ParseAck(body)))
+	case link.TypeDigest:
+		e.digest(must(link.ParseDigest(body)))
+	case link.TypeStatus:
+		e.status = must(link.ParseStatus(body)).Degraded
+	default:
+		e.w.t.Errorf("%s: unexpected frame %x", e.node, t)
+	}
+}
+
+func (e *testEdge) bind(topic, session uint64) {
+	name, ok := e.names[topic]
+	if !ok {
+		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, topic)
+	}
+	if _, ok := e.sessions[session]; !ok {
+		return
+	}
+	h := e.topics[name]
+	if !slices.Contains(h.members, session) {
+		h.members = append(h.members, session)
+	}
+}
+
+func (e *testEdge) answer(number, session uint64, text []byte) {
+	if number <= e.through {
+		e.w.t.Errorf("%s: number %d was acknowledged before its answer", e.node, number)
+	}
+	if !e.answered[number] {
+		e.answered[number] = true
+		e.received[session] = append(e.received[session], string(text))
+	}
+}
+
+func (e *testEdge) publication(f link.Publication) {
+	name, ok := e.names[f.Topic]
+	if !ok {
+		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, f.Topic)
+	}
+	e.frames[name]++
+	h := e.topics[name]
+	if !f.Position.IsZero() {
+		if !h.position.Before(f.Position) {
+			return
+		}
+		h.position = f.Position
+	}
+	for _, id := range h.members {
+		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
+			e.received[id] = append(e.received[id], string(f.Payload))
+		}
+	}
+}
+
+func (e *testEdge) acked(a link.Ack) {
+	if a.Through < e.through {
+		e.w.t.Errorf("%s: acknowledgement went back from %d to %d", e.node, e.through, a.Through)
+	}
+	e.through = max(e.through, a.Through)
+	done := func(n uint64) bool {
+		return n <= a.Through || slices.ContainsFunc(a.Finished, func(r link.Range) bool { return r.First <= n && n <= r.Last })
+	}
+	e.log = slices.DeleteFunc(e.log, func(f any) bool {
+		switch f := f.(type) {
+		case link.Message:
+			return done(f.Number)
+		case link.End:
+			if done(f.Number) {
+				e.forget(f.Session)
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (e *testEdge) forget(id uint64) {
+	delete(e.sessions, id)
+	delete(e.dead, id)
+	for _, h := range e.topics {
+		h.members = without(h.members, id)
+	}
+}
+
+func (e *testEdge) digest(d link.Digest) {
+	e.digests++
+	want := link.Digest{Heard: e.heard}
+	for _, s := range e.sessions {
+		want.Sessions++
+		want.SessionHash ^= link.SessionHash(s)
+	}
+	for name, h := range e.topics {
+		for _, id := range h.members {
+			want.Bindings++
+			want.BindingHash ^= link.BindingHash(id, name)
+		}
+	}
+	if d != want {
+		e.w.t.Errorf("%s: the relay's tables are %+v, the edge's %+v", e.node, d, want)
+	}
+}
+
+// saw compares what a session's client has received with want, and forgets it.
+func (e *testEdge) saw(id uint64, want ...string) {
+	e.w.t.Helper()
+	got := e.received[id]
+	delete(e.received, id)
+	if !slices.Equal(got, want) {
+		e.w.t.Errorf("%s, session %d: got\n\t%s\nwant\n\t%s", e.node, id, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// quiet checks that nothing is unfinished.
+func (e *testEdge) quiet() {
+	e.w.t.Helper()
+	if len(e.log) > 0 {
+		e.w.t.Errorf("%s: %d frames not acknowledged, first %+v", e.node, len(e.log), e.log[0])
+	}
+}
+
+func sorted[V any](m map[uint64]V) []uint64 {
+	ids := make([]uint64, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
