@@ -2,13 +2,13 @@ package edge
 
 import (
 	"fmt"
-	"net/url"
 	"os"
-	"path"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/edgerelay/edgerelay/edge/gateway"
+	"github.com/edgerelay/edgerelay/edge/uplink"
+	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
@@ -17,10 +17,10 @@ type Config struct {
 	Addr      service.Addr `env:"EDGE_ADDR" envDefault:":8080" doc:"public address: the chat endpoints, /livez and /readyz"`
 	AdminAddr service.Addr `env:"EDGE_ADMIN_ADDR" envDefault:"127.0.0.1:9091" doc:"private address: /livez and /readyz with detail, /metrics, and /debug/ for callers on loopback"`
 
-	RelayURLs []string     `env:"EDGE_RELAY_URLS,required" doc:"relays to choose from, comma separated: ws://host:9000, wss://host, or dns://name:9000 for every address of a name"`
-	LinkKeys  service.Keys `env:"LINK_KEYS,required" secret:"true" doc:"keys of the link between edges and relays, id:secret[,id:secret]: the first signs, all verify"`
-	NodeID    string       `env:"EDGE_NODE_ID" doc:"name of this node in logs and metrics; else the Fly machine id, else the host name"`
-	Machine   string       `env:"FLY_MACHINE_ID" doc:"set by Fly.io: the node ID when there is none else"`
+	RelayURLs []string  `env:"EDGE_RELAY_URLS,required" doc:"relays to choose from, comma separated: ws://host:9000, wss://host, or dns://name:9000 for every address of a name"`
+	LinkKeys  link.Keys `env:"LINK_KEYS,required" secret:"true" type:"keys" doc:"keys of the link between edges and relays, id:secret[,id:secret]: the first signs, all verify"`
+	NodeID    string    `env:"EDGE_NODE_ID" doc:"name of this node in logs and metrics; else the Fly machine id, else the host name"`
+	Machine   string    `env:"FLY_MACHINE_ID" doc:"set by Fly.io: the node ID when there is none else"`
 
 	Auth       string       `env:"EDGE_AUTH" envDefault:"jwt" oneof:"jwt,open" doc:"who may connect: holders of a token, or anybody under any name"`
 	JWTKeys    service.Keys `env:"EDGE_JWT_KEYS" secret:"true" doc:"HS256 keys of client tokens, kid:secret[,kid:secret]; required under EDGE_AUTH=jwt"`
@@ -32,7 +32,7 @@ type Config struct {
 	MaxSessions int           `env:"EDGE_MAX_SESSIONS" envDefault:"50000" min:"1" max:"1000000" doc:"sessions at once; more are answered 503 with Retry-After"`
 	Rate        float64       `env:"EDGE_RATE" envDefault:"100" min:"0" max:"1000000" doc:"messages a second of one session, with bursts of ten times that; above it the session is read more slowly; 0: no limit"`
 	Queue       service.Bytes `env:"EDGE_QUEUE" envDefault:"256KiB" min:"1KiB" max:"64MiB" doc:"outgoing queue of one session; when it is full the session is closed with 4000"`
-	Log         service.Bytes `env:"EDGE_LOG" envDefault:"4MiB" min:"64KiB" max:"64MiB" doc:"accepted messages that the relay has not acknowledged; one session has at most a sixteenth of it"`
+	Log         service.Bytes `env:"EDGE_LOG" envDefault:"4MiB" min:"4KiB" max:"64MiB" doc:"accepted messages that the relay has not acknowledged; one session has at most a sixteenth of it"`
 	Drain       time.Duration `env:"EDGE_DRAIN" envDefault:"30s" min:"0s" max:"1h" doc:"time over which the sessions are closed when the edge is told to stop"`
 
 	service.Logging
@@ -49,7 +49,7 @@ func (c *Config) Validate() (problems []service.Problem) {
 	trim(c.RelayURLs)
 	trim(c.Origins)
 	for _, u := range c.RelayURLs {
-		if err := checkRelayURL(u); err != nil {
+		if err := uplink.CheckURL(u); err != nil {
 			problems = append(problems, service.Problemf("EDGE_RELAY_URLS", "%v", err))
 		}
 	}
@@ -58,7 +58,7 @@ func (c *Config) Validate() (problems []service.Problem) {
 			"is required under EDGE_AUTH=jwt: kid:secret[,kid:secret]; EDGE_AUTH=open lets anybody connect under any name"))
 	}
 	for _, o := range c.Origins {
-		if err := checkOrigin(o); err != nil {
+		if err := gateway.CheckOriginPattern(o); err != nil {
 			problems = append(problems, service.Problemf("EDGE_ORIGINS", "%v", err))
 		}
 	}
@@ -73,11 +73,8 @@ func (c Config) Warnings() (lines []string) {
 	if c.Auth == "open" && !c.Addr.Loopback() {
 		lines = append(lines, "EDGE_AUTH: open on "+string(c.Addr)+": anybody who reaches it may connect under any name")
 	}
-	if ids := c.JWTKeys.Shorter(32); len(ids) > 0 {
-		lines = append(lines, "EDGE_JWT_KEYS: secrets shorter than 32 bytes can be guessed: "+strings.Join(ids, ", "))
-	}
-	if ids := c.LinkKeys.Shorter(16); len(ids) > 0 {
-		lines = append(lines, "LINK_KEYS: secrets shorter than 16 bytes can be guessed: "+strings.Join(ids, ", "))
+	if ids := c.JWTKeys.Shorter(gateway.MinSecret); len(ids) > 0 {
+		lines = append(lines, fmt.Sprintf("EDGE_JWT_KEYS: secrets of fewer than %d bytes can be guessed: %s", gateway.MinSecret, strings.Join(ids, ", ")))
 	}
 	if limit, known := service.OpenFiles(); known && limit < uint64(c.MaxSessions)+100 {
 		lines = append(lines, fmt.Sprintf("EDGE_MAX_SESSIONS: %d sessions need more open files than the %d this process may have (ulimit -n)", c.MaxSessions, limit))
@@ -103,27 +100,4 @@ func trim(list []string) {
 	for i := range list {
 		list[i] = strings.TrimSpace(list[i])
 	}
-}
-
-var relaySchemes = []string{"ws", "wss", "dns"}
-
-// checkRelayURL allows no path: links are always at /link.
-func checkRelayURL(text string) error {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || !slices.Contains(relaySchemes, u.Scheme) || u.Hostname() == "":
-		return fmt.Errorf("%q is not ws://host:port, wss://host[:port] or dns://name:port", text)
-	case u.Scheme == "dns" && u.Port() == "":
-		return fmt.Errorf("%q has no port, which dns:// needs: dns://name:9000", text)
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/" && u.Path != "/link":
-		return fmt.Errorf("%q has more than a scheme, a host and a port", u.Redacted())
-	}
-	return nil
-}
-
-func checkOrigin(pattern string) error {
-	if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
-		return fmt.Errorf("%q is not a pattern such as chat.example.com or *.example.com", pattern)
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
@@ -18,7 +19,7 @@ type Config struct {
 
 	Addr      service.Addr `env:"RELAY_ADDR" envDefault:":9000" doc:"address for the links of edges, at /link"`
 	AdminAddr service.Addr `env:"RELAY_ADMIN_ADDR" envDefault:"127.0.0.1:9092" doc:"private address: /livez and /readyz with detail, /metrics, and /debug/ for callers on loopback"`
-	LinkKeys  service.Keys `env:"LINK_KEYS,required" secret:"true" doc:"keys of the link between edges and relays, id:secret[,id:secret]: the first signs, all verify"`
+	LinkKeys  link.Keys    `env:"LINK_KEYS,required" secret:"true" type:"keys" doc:"keys of the link between edges and relays, id:secret[,id:secret]: the first signs, all verify"`
 
 	service.Logging
 }
@@ -46,9 +47,6 @@ func (c *Config) Validate() (problems []service.Problem) {
 
 // Warnings lists what is allowed and yet deserves a line.
 func (c Config) Warnings() (lines []string) {
-	if ids := c.LinkKeys.Shorter(16); len(ids) > 0 {
-		lines = append(lines, "LINK_KEYS: secrets shorter than 16 bytes can be guessed: "+strings.Join(ids, ", "))
-	}
 	if c.Memory() {
 		lines = append(lines, "RELAY_REDIS_URL: memory:// connects no other relay, and messages under way end with this process")
 	}

@@ -18,6 +18,7 @@ import (
 //	oneof:"a,b"            the values allowed
 //	min:"…" max:"…"        the range allowed, inclusive, for whole numbers, durations and sizes
 //	secret:"true"          the value is never printed
+//	type:"…"               a word for a type that this package does not know
 type Variable struct {
 	Name     string
 	Type     string // a word for people: duration, size, list, …
@@ -75,6 +76,9 @@ func variable(f reflect.StructField, index []int, name, options string) Variable
 		typ:      f.Type,
 		min:      f.Tag.Get("min"),
 		max:      f.Tag.Get("max"),
+	}
+	if word := f.Tag.Get("type"); word != "" {
+		v.Type = word
 	}
 	if list := f.Tag.Get("oneof"); list != "" {
 		v.oneOf = strings.Split(list, ",")

@@ -1,0 +1,194 @@
+// Package relay puts a relay together: the links of edges, the chat's rules, and the broker.
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/downlink"
+	"github.com/edgerelay/edgerelay/relay/router"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/service"
+)
+
+const (
+	drainTime = 5 * time.Second // a relay told to stop serves on for at most this long
+	byeTime   = 2 * time.Second // then its links have this long to end in order
+)
+
+// Options replace what a Relay else makes for itself.
+type Options struct {
+	Listener net.Listener         // for the links; nil: listens on Config.Addr. Run closes it
+	Broker   broker.Broker        // nil: the one that Config.RedisURL names. Run runs it
+	Metrics  *prometheus.Registry // nil: a registry of its own
+	Log      *slog.Logger         // nil: discarded
+}
+
+// Relay is one relay. Its life is New, Listen, Run.
+type Relay struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	broker  broker.Broker
+	pump    *router.Pump
+	links   *downlink.Server
+
+	listener net.Listener
+	admin    net.Listener // nil: no admin port
+
+	draining atomic.Bool
+	aborted  context.Context // done after Abort
+	abort    context.CancelFunc
+}
+
+// New returns a Relay that does not listen yet. An error is a service.Problem.
+func New(cfg Config, o Options) (*Relay, error) {
+	r := &Relay{
+		cfg: cfg, log: service.Discard(o.Log), metrics: o.Metrics, broker: o.Broker, listener: o.Listener,
+	}
+	r.aborted, r.abort = context.WithCancel(context.Background())
+	if r.metrics == nil {
+		r.metrics = service.NewRegistry()
+	}
+	if r.broker == nil {
+		b, err := newBroker(cfg, r.metrics, r.log)
+		if err != nil {
+			return nil, err
+		}
+		r.broker = b
+	}
+	r.pump = router.NewPump(router.New(router.Config{Metrics: r.metrics, Log: r.log}, r.broker))
+	r.links = downlink.NewServer(downlink.Config{
+		Keys:     cfg.LinkKeys,
+		Instance: protocol.NewInstance(),
+		Name:     name(),
+		Build:    service.Version(),
+		Broker:   r.broker.Name,
+		Metrics:  r.metrics,
+		Log:      r.log,
+	}, feed{r.pump})
+	return r, nil
+}
+
+// name is for the logs of edges. On platforms it is the machine's id.
+func name() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "relay"
+	}
+	return host
+}
+
+// Listen opens the relay's ports, so that Addr and AdminAddr are known before Run. An error is a service.Problem that names the variable. Run
+// calls it when nobody has.
+func (r *Relay) Listen() (err error) {
+	if r.listener == nil {
+		if r.listener, err = service.Listen("RELAY_ADDR", r.cfg.Addr); err != nil {
+			return err
+		}
+	}
+	if r.admin == nil && r.cfg.AdminAddr != "" {
+		if r.admin, err = service.Listen("RELAY_ADMIN_ADDR", r.cfg.AdminAddr); err != nil {
+			r.listener.Close()
+			return err
+		}
+	}
+	return nil
+}
+
+// Addr returns where the links are accepted, after Listen.
+func (r *Relay) Addr() net.Addr { return r.listener.Addr() }
+
+// AdminAddr returns the admin port's address, after Listen; nil without one.
+func (r *Relay) AdminAddr() net.Addr {
+	if r.admin == nil {
+		return nil
+	}
+	return r.admin.Addr()
+}
+
+// Run serves until ctx is done, then drains: for at most 5 s it goes on until what edges had sent is acknowledged, says Bye to them and
+// returns nil. It returns an error when a part of it failed. It is called once.
+func (r *Relay) Run(ctx context.Context) error {
+	if err := r.Listen(); err != nil {
+		return err
+	}
+	parts := service.NewStack()
+	parts.Start("broker", func(ctx context.Context) error { return r.broker.Run(ctx, r.pump.Event) })
+	parts.Start("router", func(ctx context.Context) error { r.pump.Run(ctx); return nil })
+	if r.admin != nil {
+		server := service.Admin{Name: "relay", Health: r.Health, Metrics: r.metrics, Settings: service.Settings(r.cfg), Log: r.log}.Server()
+		parts.Start("admin", func(ctx context.Context) error { return service.Serve(ctx, r.admin, server, time.Second) })
+	}
+	parts.Start("links", func(ctx context.Context) error {
+		return service.Serve(ctx, r.listener, service.NewServer(r.public(), r.log), time.Second)
+	})
+	r.log.Info("relay serves", "addr", r.listener.Addr().String(), "broker", r.brokerKind())
+
+	var failed error
+	select {
+	case <-ctx.Done():
+		r.drain()
+	case <-r.aborted.Done():
+	case failed = <-parts.Failed():
+		r.log.Error("relay failed", "error", failed)
+	}
+	r.closeLinks()
+	if err := parts.Stop(); failed == nil {
+		failed = err
+	}
+	return failed
+}
+
+// Abort ends Run without draining: what is under way stays with the edges, which take it elsewhere. It may be called at any time by anyone.
+func (r *Relay) Abort() { r.abort() }
+
+func (r *Relay) drain() {
+	r.draining.Store(true)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(r.aborted, drainTime)
+	defer cancel()
+	r.log.Info("relay drains")
+	err := r.pump.Drain(ctx)
+	r.log.Info("relay drained", "took", time.Since(began), "everything_acknowledged", err == nil)
+}
+
+// closeLinks says Bye. An aborted relay does not wait for the edges' answers.
+func (r *Relay) closeLinks() {
+	ctx, cancel := context.WithTimeout(r.aborted, byeTime)
+	defer cancel()
+	r.links.Close(ctx)
+}
+
+// public is what edges reach. /livez and /readyz are there for platforms, whose checks cannot reach the admin port.
+func (r *Relay) public() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/link", r.links)
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { service.ServeWord(w, http.StatusOK, "live") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { r.Health().ServeWord(w) })
+	return mux
+}
+
+// Health is what /readyz tells. A broker that is away only degrades: the links must stay here, and edges talk through this relay meanwhile.
+func (r *Relay) Health() service.Health {
+	var causes []string
+	if r.draining.Load() {
+		causes = append(causes, "draining")
+	}
+	return service.NewHealth(causes, r.pump.Degraded(), map[string]any{"broker": r.brokerKind(), "broker_name": r.broker.Name()})
+}
+
+func (r *Relay) brokerKind() string {
+	if r.cfg.Memory() {
+		return "memory"
+	}
+	return "redis"
+}
