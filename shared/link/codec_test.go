@@ -1,0 +1,347 @@
+package link
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+var update = flag.Bool("update", false, "write the golden file anew: only for a new frame, never for a changed one")
+
+const golden = "testdata/v1.txt"
+
+type frame interface{ Append([]byte) []byte }
+
+type (
+	pingFrame uint64
+	pongFrame uint64
+)
+
+func (p pingFrame) Append(b []byte) []byte { return AppendPing(b, uint64(p)) }
+func (p pongFrame) Append(b []byte) []byte { return AppendPong(b, uint64(p)) }
+
+// parse parses any frame that this version knows.
+func parse(t Type, body []byte) (f frame, err error) {
+	switch t {
+	case TypeHello:
+		return ParseHello(body)
+	case TypeWelcome:
+		return ParseWelcome(body)
+	case TypePing:
+		token, err := ParsePing(body)
+		return pingFrame(token), err
+	case TypePong:
+		token, err := ParsePing(body)
+		return pongFrame(token), err
+	case TypeBye:
+		return ParseBye(body)
+	case TypeSession:
+		return ParseSession(body)
+	case TypeHeld:
+		return ParseHeld(body)
+	case TypeSynced:
+		return ParseSynced(body)
+	case TypeMessage:
+		return ParseMessage(body)
+	case TypeEnd:
+		return ParseEnd(body)
+	case TypeTopic:
+		return ParseTopicNumber(body)
+	case TypeUntopic:
+		return ParseUntopic(body)
+	case TypeOpened:
+		return ParseOpened(body)
+	case TypeJoined:
+		return ParseJoined(body)
+	case TypeLeft:
+		return ParseLeft(body)
+	case TypeAnswer:
+		return ParseAnswer(body)
+	case TypePublication:
+		return ParsePublication(body)
+	case TypeAck:
+		return ParseAck(body)
+	case TypeGap:
+		return ParseGap(body)
+	case TypeDigest:
+		return ParseDigest(body)
+	case TypeStatus:
+		return ParseStatus(body)
+	}
+	return nil, fmt.Errorf("unknown frame %v", t)
+}
+
+func corpus() map[string]frame {
+	instance := protocol.Instance{0: 1, 7: 0x80, 15: 0xff}
+	at := protocol.Position{Epoch: 1_700_000_000_000_000, Offset: 300}
+	return map[string]frame{
+		"hello":             Hello{Proof: bytes.Repeat([]byte{0xab}, 32), Features: 5, Generation: 3, LogSize: 4 << 20, Instance: instance, Node: "fra-1", Build: "v1.2.3"},
+		"hello-empty":       Hello{Proof: []byte{}},
+		"welcome":           Welcome{Features: 1, Instance: instance, Broker: "redis:abc", Relay: "relay-1", Build: "v1.2.3"},
+		"ping":              pingFrame(127),
+		"pong":              pongFrame(math.MaxUint64),
+		"bye":               Bye{Code: CodeSuperseded, Text: "later link"},
+		"bye-normal":        Bye{},
+		"session":           Session{ID: 1, Endpoint: protocol.EndpointChannel, User: "1"},
+		"session-group":     Session{ID: 128, Endpoint: protocol.EndpointGroup, User: "ü", Group: "g1"},
+		"held":              Held{Topic: "group:g1", Position: at, Sessions: []uint64{1, 128, 1 << 40}},
+		"held-none":         Held{Topic: "all"},
+		"synced":            Synced{First: 10, Last: 20, Sessions: 2, Held: 5},
+		"message":           Message{Number: 1, Session: 2, Payload: []byte(`{"Method":"All","MsgBody":"Hello All"}`)},
+		"message-empty":     Message{Number: 1, Session: 2, Payload: []byte{}},
+		"message-longer":    Message{Number: 1 << 62, Session: 1 << 62, Payload: bytes.Repeat([]byte("a"), 115)}, // the hint is a byte short
+		"end":               End{Number: 200, Session: 2},
+		"topic":             TopicNumber{ID: 7, Position: at, Topic: "user:1"},
+		"untopic":           Untopic{ID: 7},
+		"opened":            Opened{Session: 1, Confirmed: true, Topics: []uint64{1, 2}},
+		"opened-later":      Opened{Session: 1},
+		"joined":            Joined{Number: 9, Session: 1, Topic: 3, Text: []byte("user 【1】 add to group 【g1】")},
+		"left":              Left{Number: 10, Session: 1, Topic: 3, Text: []byte("bye")},
+		"answer":            Answer{Number: 11, Session: 1, Text: []byte("error: x")},
+		"publication":       Publication{Topic: 3, Position: at, Except: "1", Payload: []byte("group 【g1】 user 【1】 send:Hi")},
+		"publication-bare":  Publication{Topic: 3, Payload: []byte("x")},
+		"gap":               Gap{Topic: 3, Position: at, Lost: 12, Text: []byte("error: messages lost")},
+		"ack":               Ack{Through: 100, Finished: []Range{{102, 102}, {105, 300}}},
+		"ack-through":       Ack{Through: 100},
+		"ack-highest":       Ack{Through: 0, Finished: []Range{{1, math.MaxUint64}}},
+		"digest":            Digest{Heard: 3, Sessions: 2, SessionHash: 0xdeadbeefcafebabe, Bindings: 4, BindingHash: 1},
+		"status":            Status{Degraded: []string{"broker"}},
+		"status-everything": Status{},
+	}
+}
+
+// TestGolden holds the encoding of version 1: a frame's bytes never change.
+func TestGolden(t *testing.T) {
+	frames := corpus()
+	if *update {
+		var b strings.Builder
+		for _, name := range slices.Sorted(maps.Keys(frames)) {
+			fmt.Fprintf(&b, "%s %x\n", name, frames[name].Append(nil))
+		}
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := readGolden(t)
+	if len(want) != len(frames) {
+		t.Errorf("%d frames in %s, %d in the test", len(want), golden, len(frames))
+	}
+	for name, f := range frames {
+		if got := f.Append(nil); !bytes.Equal(got, want[name]) {
+			t.Errorf("%s: %x, want %x", name, got, want[name])
+		}
+		typ, body, rest, err := Next(append(want[name], 0x99))
+		if err != nil || !bytes.Equal(rest, []byte{0x99}) {
+			t.Errorf("%s: Next: %v, rest %x", name, err, rest)
+			continue
+		}
+		back, err := parse(typ, body)
+		if err != nil || !reflect.DeepEqual(back, f) {
+			t.Errorf("%s: parsed %#v (%v), want %#v", name, back, err, f)
+		}
+	}
+}
+
+func readGolden(tb testing.TB) map[string][]byte {
+	tb.Helper()
+	file, err := os.Open(golden)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer file.Close()
+	frames := make(map[string][]byte)
+	for s := bufio.NewScanner(file); s.Scan(); {
+		name, digits, _ := strings.Cut(s.Text(), " ")
+		if frames[name], err = hex.DecodeString(digits); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return frames
+}
+
+// TestLengths crosses every size at which the length field grows.
+func TestLengths(t *testing.T) {
+	for _, size := range []int{0, 1, 117, 118, 119, 125, 126, 127, 128, 16_373, 16_380, 16_381, 16_382, 16_383, 16_384, 1 << 20, 2<<20 - 1, 2 << 20} {
+		m := Message{Number: 1, Session: 1, Payload: bytes.Repeat([]byte{'x'}, size)}
+		b := m.Append([]byte("before"))
+		typ, body, rest, err := Next(b[len("before"):])
+		if err != nil || typ != TypeMessage || len(rest) != 0 {
+			t.Fatalf("%d: %v %v, %d bytes left", size, typ, err, len(rest))
+		}
+		if got, err := ParseMessage(body); err != nil || !reflect.DeepEqual(got, m) {
+			t.Fatalf("%d: not the same message (%v)", size, err)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		typ  Type
+		body string
+	}{
+		{"nothing", TypePing, ""},
+		{"byte after the last field", TypePing, "0100"},
+		{"byte after end", TypeEnd, "010200"},
+		{"uvarint not minimal", TypeUntopic, "8100"},
+		{"uvarint of 65 bits", TypeUntopic, "ffffffffffffffffff02"},
+		{"uvarint without end", TypeUntopic, "ff"},
+		{"string longer than the body", TypeSession, "010105" + "31"},
+		{"endpoint beyond a byte", TypeSession, "01" + "8002" + "0131" + "00"},
+		{"more sessions than bytes", TypeHeld, "0161" + "0000" + "ffffffff0f" + "01"},
+		{"boolean 2", TypeOpened, "010200"},
+		{"more topics than bytes", TypeOpened, "01010201"},
+		{"instance short", TypeWelcome, "00" + "0102"},
+		{"proof short", TypeHello, "20ab"},
+		{"65 ranges", TypeAck, "0041" + strings.Repeat("0100", 65)},
+		{"range at distance 0", TypeAck, "01010000"},
+		{"range beyond 64 bits", TypeAck, "ffffffffffffffffff01" + "01" + "0100"},
+		{"range's end beyond 64 bits", TypeAck, "01" + "01" + "01" + "ffffffffffffffffff01"},
+		{"more words than bytes", TypeStatus, "0361"},
+	} {
+		body, err := hex.DecodeString(tt.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, err := parse(tt.typ, body); err == nil {
+			t.Errorf("%s: parsed as %#v", tt.name, f)
+		}
+	}
+}
+
+// TestExtension: later versions may append fields to these frames only.
+func TestExtension(t *testing.T) {
+	extensible := map[Type]bool{TypeHello: true, TypeWelcome: true, TypeStatus: true}
+	rest := map[Type]bool{
+		TypeBye: true, TypeMessage: true, TypeJoined: true, TypeLeft: true, TypeAnswer: true, TypePublication: true, TypeGap: true,
+	}
+	for name, encoded := range readGolden(t) {
+		typ, body, _, err := Next(encoded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rest[typ] {
+			continue // the last field takes everything
+		}
+		if _, err := parse(typ, append(slices.Clone(body), 1)); (err == nil) != extensible[typ] {
+			t.Errorf("%s with a byte more: %v", name, err)
+		}
+	}
+}
+
+func TestNextRefuses(t *testing.T) {
+	for _, digits := range []string{"", "13", "13ff", "1302aa", "138000", "13ffffffffffffffffff7f", "13ffffffffffffffffff01"} {
+		b, err := hex.DecodeString(digits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, body, _, err := Next(b); err == nil {
+			t.Errorf("%q: body %x", digits, body)
+		}
+	}
+}
+
+func TestCodeNames(t *testing.T) {
+	seen := make(map[string]bool)
+	for c := CodeNormal; c <= CodeLost; c++ {
+		if s := c.String(); seen[s] || s == "unknown" {
+			t.Errorf("code %d is %q", c, s)
+		} else {
+			seen[s] = true
+		}
+	}
+	if s := Code(math.MaxUint64).String(); s != "unknown" {
+		t.Errorf("unknown code is %q", s)
+	}
+}
+
+func TestHashes(t *testing.T) {
+	// Values of the specification.
+	if got, want := SessionHash(Session{ID: 1, Endpoint: 1, User: "1"}), uint64(0x7427f0609f190a46); got != want {
+		t.Errorf("session hash %#x, want %#x", got, want)
+	}
+	if got, want := BindingHash(1, "all"), uint64(0xcd7c98994c59b5ee); got != want {
+		t.Errorf("binding hash %#x, want %#x", got, want)
+	}
+	// What XOR must not confuse.
+	pairs := [][2]uint64{
+		{SessionHash(Session{ID: 1, User: "ab"}), SessionHash(Session{ID: 1, User: "a", Group: "b"})},
+		{BindingHash(1, "a") ^ BindingHash(2, "b"), BindingHash(1, "b") ^ BindingHash(2, "a")},
+	}
+	for i, p := range pairs {
+		if p[0] == p[1] {
+			t.Errorf("pair %d collides", i)
+		}
+	}
+}
+
+func TestNoAlloc(t *testing.T) {
+	buf := make([]byte, 0, 4096)
+	payload := bytes.Repeat([]byte("x"), 200)
+	batch := Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, Payload: payload}.Append(nil)
+	batch = Message{Number: 70_000, Session: 300, Payload: payload}.Append(batch)
+	for _, tt := range []struct {
+		name string
+		f    func()
+	}{
+		{"append message", func() { buf = Message{Number: 70_000, Session: 300, Payload: payload}.Append(buf[:0]) }},
+		{"append publication", func() { buf = Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, Payload: payload}.Append(buf[:0]) }},
+		{"append ack", func() { buf = Ack{Through: 1 << 40}.Append(buf[:0]) }},
+		{"next and parse", func() {
+			_, body, rest, err := Next(batch)
+			if err == nil {
+				_, err = ParsePublication(body)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, body, _, err = Next(rest); err == nil {
+				_, err = ParseMessage(body)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"hash", func() { BindingHash(7, "group:g1") }},
+	} {
+		if n := testing.AllocsPerRun(100, tt.f); n != 0 {
+			t.Errorf("%s: %v allocations", tt.name, n)
+		}
+	}
+}
+
+func BenchmarkMessage(b *testing.B) {
+	for _, size := range []int{16, 200, 4 << 10, 64 << 10} {
+		m := Message{Number: 1 << 30, Session: 70_000, Payload: bytes.Repeat([]byte("x"), size)}
+		encoded := m.Append(nil)
+		b.Run(fmt.Sprintf("append/%d", size), func(b *testing.B) {
+			buf := make([]byte, 0, 2*len(encoded))
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				buf = m.Append(buf[:0])
+			}
+		})
+		b.Run(fmt.Sprintf("parse/%d", size), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				_, body, _, _ := Next(encoded)
+				if _, err := ParseMessage(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

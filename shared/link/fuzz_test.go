@@ -1,0 +1,89 @@
+package link
+
+import (
+	"bytes"
+	"reflect"
+	"runtime"
+	"testing"
+)
+
+// FuzzNext: any bytes as a batch. What parses encodes to the same bytes again, and nothing allocates beyond a multiple of the input.
+func FuzzNext(f *testing.F) {
+	var all []byte
+	for _, encoded := range readGolden(f) {
+		f.Add(encoded)
+		all = append(all, encoded...)
+	}
+	f.Add(all)
+	f.Fuzz(func(t *testing.T, batch []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for rest := batch; len(rest) > 0; {
+			typ, body, next, err := Next(rest)
+			if err != nil {
+				break
+			}
+			fr, err := parse(typ, body)
+			if err == nil && !extensibleAndExtended(typ, fr, body) {
+				if again := fr.Append(nil); !bytes.Equal(again, rest[:len(rest)-len(next)]) {
+					t.Fatalf("%x parsed as %#v encodes to %x", rest[:len(rest)-len(next)], fr, again)
+				}
+			}
+			rest = next
+		}
+		runtime.ReadMemStats(&after)
+		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(64*len(batch)+1<<20); got > most {
+			t.Fatalf("%d bytes made it allocate %d", len(batch), got)
+		}
+	})
+}
+
+// extensibleAndExtended reports whether the body has bytes of a later version, which encoding drops.
+func extensibleAndExtended(typ Type, f frame, body []byte) bool {
+	switch typ {
+	case TypeHello, TypeWelcome, TypeStatus:
+		_, own, _, _ := Next(f.Append(nil))
+		return len(own) < len(body) && bytes.HasPrefix(body, own)
+	}
+	return false
+}
+
+// FuzzParse: any type with any body.
+func FuzzParse(f *testing.F) {
+	for _, encoded := range readGolden(f) {
+		typ, body, _, err := Next(encoded)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint8(typ), body)
+	}
+	f.Fuzz(func(t *testing.T, typ uint8, body []byte) {
+		fr, err := parse(Type(typ), body)
+		if err != nil {
+			return
+		}
+		_, again, rest, err := Next(fr.Append(nil))
+		if err != nil || len(rest) > 0 {
+			t.Fatalf("%#v: encoding does not split: %v", fr, err)
+		}
+		back, err := parse(Type(typ), again)
+		if err != nil || !reflect.DeepEqual(back, fr) {
+			t.Fatalf("%#v became %#v (%v)", fr, back, err)
+		}
+	})
+}
+
+// FuzzHandshake: any text as either header. What parses has one text.
+func FuzzHandshake(f *testing.F) {
+	f.Add(vectorOffer.String())
+	f.Add(vectorReply.String())
+	f.Add("versions=1-2, key=k1, nonce=")
+	f.Fuzz(func(t *testing.T, s string) {
+		if o, err := parseOffer(s); err == nil && o.String() != s {
+			t.Fatalf("offer %q is written %q", s, o.String())
+		}
+		if r, err := parseReply(s); err == nil && r.String() != s {
+			t.Fatalf("reply %q is written %q", s, r.String())
+		}
+	})
+}
