@@ -45,7 +45,8 @@ func (e *CommandError) Error() string { return "error: " + e.text }
 
 // ParseCommand reads a frame that a client sent on a session at e; group is the session's own, for EndpointGroup. Every error is a
 // *CommandError, and every frame without error is a command: none is to be passed over in silence. Fields that a command has no use for are
-// ignored, whatever they hold; of a repeated field the last counts. data is not kept.
+// ignored, whatever they hold; of a repeated field the last counts. NUL bytes that pad a binary frame are for the caller to drop.
+// data is not kept.
 func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	if !utf8.Valid(data) {
 		return Command{}, &CommandError{"the frame is not valid UTF-8"}
