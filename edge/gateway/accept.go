@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// ServeHTTP answers a request to one of the chat endpoints. A client that is admitted becomes a session; the upgrade is answered when the
+// relay has bound it to its topics, or at most 2 s later.
+func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := checkUpgrade(r); err != nil {
+		v.refuse(w, refuseRequest, err.Error())
+		return
+	}
+	endpoint, group, user, err := protocol.ParsePath(r.URL.EscapedPath())
+	if err != nil {
+		v.refuse(w, refusePath, err.Error())
+		return
+	}
+	if !v.enter() {
+		v.refuse(w, refuseDraining, "this server is draining")
+		return
+	}
+	handedOver := false
+	defer func() {
+		if !handedOver {
+			v.leave()
+		}
+	}()
+	// The clones let go of the request's memory.
+	info := link.Session{Endpoint: endpoint, User: strings.Clone(user), Group: strings.Clone(group)}
+	until, ok := v.admit(w, r, user)
+	handedOver = ok && v.connect(w, r, info, until)
+}
+
+// admit decides whether the client may connect, and until when (zero: for ever). It answers the request when not.
+func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
+	if all, _ := v.hub.Len(); all >= v.cfg.MaxSessions {
+		v.refuse(w, refuseFull, "this server is full")
+		return until, false
+	}
+	until, err := v.cfg.Auth.check(r, user)
+	if err != nil {
+		v.refuse(w, refuseAuth, err.Error())
+		return until, false
+	}
+	if !originAllowed(r, v.cfg.Origins) {
+		v.refuse(w, refuseOrigin, "this origin may not connect; EDGE_ORIGINS on the server allows others than its own")
+		return until, false
+	}
+	if _, ever := v.up.Linked(); !ever {
+		v.refuse(w, refuseUnlinked, "this server has not reached a relay yet")
+		return until, false
+	}
+	return until, true
+}
+
+// connect opens a session, waits for the relay, and upgrades. It reports whether the session's reader runs, which will leave.
+func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Session, until time.Time) (running bool) {
+	s := NewSession(info, v.cfg.Queue)
+	began := time.Now()
+	opened, ok := v.hub.open(s, v.up, v.cfg.MaxSessions)
+	if !ok {
+		v.refuse(w, refuseFull, "this server is full")
+		return false
+	}
+	if !v.awaitOpened(r, opened) {
+		v.abandon(s, ReasonGone)
+		return false
+	}
+	c, err := v.upgrade(w, r, s)
+	if err != nil {
+		v.log.Debug("upgrade failed", "session", s.info.ID, "err", err)
+		v.abandon(s, ReasonRefused)
+		return false
+	}
+	v.metrics.opened.Inc()
+	v.metrics.openSeconds.Observe(time.Since(began).Seconds())
+	if !until.IsZero() {
+		c.expires = max(v.now()+time.Until(until), 1)
+	}
+	v.begin(c)
+	return true
+}
+
+// awaitOpened waits for the relay's answer, but not without a link and not for long. False: the client, or this server, went away.
+func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
+	linked, _ := v.up.Linked()
+	var late <-chan time.Time = closedTimes
+	if linked {
+		timer := time.NewTimer(openWait)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-opened:
+		return true
+	case <-r.Context().Done():
+		return false
+	case <-v.ctx.Done():
+		return false
+	case <-late:
+		v.metrics.unanswered.Inc()
+		return true
+	}
+}
+
+var closedTimes = func() chan time.Time { c := make(chan time.Time); close(c); return c }()
+
+// begin starts the session's reader, and its writer with what is queued already.
+func (v *Server) begin(c *conn) {
+	s := c.session
+	s.conn.Store(c)
+	if _, ending := s.Reason(); ending { // before there was a conn to set a deadline
+		s.hurry(closeWait)
+	}
+	if v.Draining() {
+		s.close(ReasonDraining, closeWait)
+	}
+	s.queue.attach(c.write)
+	v.arm(c)
+	go v.serve(c)
+}
+
+// abandon ends a session that never had a WebSocket.
+func (v *Server) abandon(s *Session, r Reason) {
+	s.closeWith(r, nil, 0)
+	v.hub.End(s, v.up)
+	v.ended(s)
+}
+
+// refuse answers a request that is not upgraded.
+func (v *Server) refuse(w http.ResponseWriter, why refusal, text string) {
+	v.metrics.refused[why].Inc()
+	status := refusalStatus[why]
+	switch status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", retryAfter)
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	http.Error(w, text, status)
+}
+
+var refusalStatus = [refusals]int{
+	refuseRequest:  http.StatusBadRequest,
+	refusePath:     http.StatusBadRequest,
+	refuseDraining: http.StatusServiceUnavailable,
+	refuseFull:     http.StatusServiceUnavailable,
+	refuseAuth:     http.StatusUnauthorized,
+	refuseOrigin:   http.StatusForbidden,
+	refuseUnlinked: http.StatusServiceUnavailable,
+}

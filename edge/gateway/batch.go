@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"net"
+	"sync"
+)
+
+// copyLimit is the size up to which the frames of a batch are copied together and written with one call of Write, which is cheaper than
+// writev for small ones.
+const copyLimit = 16 << 10
+
+// batchKeep is the number of frames whose place a released batch keeps.
+const batchKeep = 256
+
+// batch is what one write takes to the socket.
+type batch struct {
+	frames [][]byte
+	size   int         // as the queue counts it
+	vec    net.Buffers // here, so that writev needs no allocation
+}
+
+var (
+	batches = sync.Pool{New: func() any { return new(batch) }}
+	copies  = sync.Pool{New: func() any { b := make([]byte, 0, copyLimit); return &b }}
+)
+
+// messages returns how many of the frames are messages, not control frames.
+func (b *batch) messages() (n int) {
+	for _, f := range b.frames {
+		if len(f) > 0 && f[0] == textByte {
+			n++
+		}
+	}
+	return n
+}
+
+// release gives the batch back; it must not be used afterwards.
+func (b *batch) release() {
+	clear(b.frames)
+	if cap(b.frames) > batchKeep {
+		b.frames = nil
+	}
+	*b = batch{frames: b.frames[:0]}
+	batches.Put(b)
+}
+
+// writeTo writes all frames with as few system calls as possible. It blocks as conn does.
+func (b *batch) writeTo(conn net.Conn) (err error) {
+	switch {
+	case len(b.frames) == 1:
+		_, err = conn.Write(b.frames[0])
+	case b.size <= copyLimit:
+		buf := copies.Get().(*[]byte)
+		all := (*buf)[:0]
+		for _, f := range b.frames {
+			all = append(all, f...)
+		}
+		_, err = conn.Write(all)
+		copies.Put(buf)
+	default:
+		b.vec = b.frames
+		_, err = b.vec.WriteTo(conn)
+	}
+	return err
+}

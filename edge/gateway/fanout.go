@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Publication encodes the message once and queues the same bytes for every member of the topic but the sessions of user f.Except. One
+// that is not newer than the topic's position was given to the members before and is dropped; one without a position is always passed on.
+func (h *Hub) Publication(f link.Publication) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.metrics.publications.Inc()
+	if t := h.advanceLocked(f.Topic, f.Position); t != nil {
+		h.fanOutLocked(t, f.Payload, f.Except)
+	}
+}
+
+// Gap tells the members that messages were lost to them, unless they were told already or had what comes after the loss.
+func (h *Hub) Gap(f link.Gap) {
+	if name, members, ok := h.gap(f); ok {
+		h.log.Warn("messages were lost", "topic", name, "lost", f.Lost, "members", members)
+	}
+}
+
+func (h *Hub) gap(f link.Gap) (name protocol.Topic, members int, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.advanceLocked(f.Topic, f.Position)
+	if t == nil {
+		return "", 0, false
+	}
+	h.metrics.gaps.Inc()
+	h.fanOutLocked(t, f.Text, "")
+	return t.name, len(t.members), true
+}
+
+// advanceLocked moves a topic to p and returns it: nil when its members were at p before, or there is no such topic. The zero p moves
+// nothing. h.mu must be held.
+func (h *Hub) advanceLocked(number uint64, p protocol.Position) *topic {
+	t := h.numberedLocked(number)
+	if t == nil || p.IsZero() {
+		return t
+	}
+	if !t.position.Before(p) {
+		h.metrics.dropped[dropRepeated].Inc()
+		return nil
+	}
+	t.position = p
+	return t
+}
+
+// fanOutLocked costs one allocation, whatever the number of members. h.mu must be held.
+func (h *Hub) fanOutLocked(t *topic, text []byte, except string) {
+	if len(t.members) == 0 {
+		return
+	}
+	frame := textFrame(text)
+	var results [pushSealed + 1]int
+	for i := range t.members {
+		s := t.members[i].session
+		if s.dead || except != "" && s.info.User == except {
+			continue
+		}
+		results[s.deliver(frame)]++
+	}
+	for result, n := range results {
+		h.count(pushed(result), n)
+	}
+}
+
+// count counts n messages by what became of them.
+func (h *Hub) count(result pushed, n int) {
+	if n == 0 {
+		return
+	}
+	switch result {
+	case pushOK:
+		h.metrics.deliveries.Add(float64(n))
+	case pushFull:
+		h.metrics.dropped[dropSlow].Add(float64(n))
+	case pushSealed:
+		h.metrics.dropped[dropEnding].Add(float64(n))
+	}
+}

@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// HubConfig is what a Hub needs.
+type HubConfig struct {
+	Metrics prometheus.Registerer // nil: not registered
+	Log     *slog.Logger          // nil: discarded
+}
+
+// Hub finds the sessions of this node by id, and the members of topics. It is a mirror that the relay writes: its methods from Tell to
+// LinkDown are the uplink's Handler, called by one goroutine at a time. It does no I/O of its own.
+//
+// A session that ended stays, dead, until Forget: it receives nothing, but the relay is told of it, since it must be able to make sense
+// of the session's frames in a replay.
+type Hub struct {
+	log     *slog.Logger
+	metrics *hubMetrics
+
+	mu       sync.Mutex // guards what follows, and the sessions' fields that name it; never held across I/O
+	last     uint64     // session id given last
+	sessions map[uint64]*Session
+	topics   map[protocol.Topic]*topic
+	numbers  map[uint64]*topic // as the relay gave them on this link
+	live     int               // sessions that are not dead
+	opening  int               // sessions whose Upstream.Open has not returned
+	digest   link.Digest       // of the tables; Heard stays zero
+}
+
+// NewHub makes an empty Hub.
+func NewHub(cfg HubConfig) *Hub {
+	return &Hub{
+		log:      orDiscard(cfg.Log),
+		metrics:  newHubMetrics(cfg.Metrics),
+		sessions: map[uint64]*Session{},
+		topics:   map[protocol.Topic]*topic{},
+		numbers:  map[uint64]*topic{},
+	}
+}
+
+// Open gives s the next id, adds it, and tells up. The channel is closed when the relay has answered with Opened.
+func (h *Hub) Open(s *Session, up Upstream) (opened <-chan struct{}) {
+	opened, _ = h.open(s, up, 0)
+	return opened
+}
+
+// open is Open, unless there are limit sessions already, the dead ones included; 0: no limit.
+func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, ok bool) {
+	opened, ok = h.add(s, limit)
+	if !ok {
+		return nil, false
+	}
+	up.Open(s.info)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.opening = false
+	h.opening--
+	return opened, true
+}
+
+// add puts s into the tables before the relay hears of it: the relay's frames for it may come at once.
+func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if limit > 0 && len(h.sessions) >= limit {
+		return nil, false
+	}
+	h.last++
+	s.info.ID = h.last
+	s.opened = make(chan struct{})
+	s.opening = true
+	h.opening++
+	h.sessions[s.info.ID] = s
+	h.live++
+	h.digest.Sessions++
+	h.digest.SessionHash ^= link.SessionHash(s.info)
+	h.metrics.sessions.Inc()
+	return s.opened, true
+}
+
+// End makes s dead and logs its end upstream. It must come after the session's last Upstream.Accept, and once. What is still queued
+// is not affected.
+func (h *Hub) End(s *Session, up Upstream) {
+	h.mu.Lock()
+	s.dead = true
+	h.live--
+	h.mu.Unlock()
+	h.metrics.sessions.Dec()
+	h.metrics.dead.Inc()
+	up.End(s.info.ID)
+}
+
+// Forget takes a dead session out of the tables.
+func (h *Hub) Forget(session uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.sessions[session]
+	if s == nil || !s.dead {
+		return // only what ended is acknowledged as ended
+	}
+	for len(s.memberships) > 0 {
+		h.unbindLocked(s, len(s.memberships)-1)
+	}
+	s.memberships = nil
+	delete(h.sessions, session)
+	h.digest.Sessions--
+	h.digest.SessionHash ^= link.SessionHash(s.info)
+	h.metrics.dead.Dec()
+}
+
+// Len returns how many sessions there are, and how many of them are dead.
+func (h *Hub) Len() (all, dead int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.sessions), len(h.sessions) - h.live
+}
+
+// living returns the sessions that are not dead.
+func (h *Hub) living() []*Session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	living := make([]*Session, 0, h.live)
+	for _, s := range h.sessions {
+		if !s.dead {
+			living = append(living, s)
+		}
+	}
+	return living
+}

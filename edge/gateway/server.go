@@ -1,0 +1,133 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+)
+
+var _ http.Handler = (*Server)(nil)
+
+// Server accepts client WebSockets at /chat/…, gives what they send to its Upstream, and writes what its Hub queues for them.
+//
+// Per session there is one reader goroutine, and a writer while there is something to write; the HTTP server's goroutine ends with the
+// upgrade. Run, Drain and Close end them; a Server cannot be used again.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *serverMetrics
+	hub     *Hub
+	up      Upstream
+
+	start  time.Time       // of the monotonic clock that now reads
+	ctx    context.Context // done when everything must end at once
+	cancel context.CancelFunc
+	clock  clock
+
+	mu       sync.Mutex // guards what follows
+	draining bool
+	active   int           // connects in progress and sessions
+	empty    chan struct{} // closed when draining, and active is zero
+}
+
+// NewServer makes a Server; it serves as an http.Handler at once, but pings and expiries need Run.
+func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Server{
+		cfg:     cfg,
+		log:     orDiscard(cfg.Log),
+		metrics: newServerMetrics(cfg.Metrics),
+		hub:     hub,
+		up:      up,
+		start:   time.Now(),
+		ctx:     ctx,
+		cancel:  cancel,
+		clock:   clock{wheel: newWheel()},
+		empty:   make(chan struct{}),
+	}
+}
+
+// Run pings silent clients and ends those whose token expired, until ctx is done; then it does what Close does, and returns.
+func (v *Server) Run(ctx context.Context) {
+	ticker := time.NewTicker(wheelTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			v.Close()
+			return
+		case <-ticker.C:
+			v.tick(v.now())
+		}
+	}
+}
+
+// Close refuses new clients, ends all sessions at once, with 1012 for those that can take it in a quarter of a second, and returns when
+// all their goroutines have ended. Their ends are logged upstream by then.
+func (v *Server) Close() {
+	v.refuseAll()
+	v.endAll()
+	v.cancel()
+	v.endAll() // those that were being connected meanwhile
+	<-v.empty
+}
+
+// endAll sends 1012 to all who were not sent a close frame yet, and shortens the time of the others.
+func (v *Server) endAll() {
+	for _, s := range v.hub.living() {
+		s.close(ReasonDraining, shutdownWait)
+		s.hurry(shutdownWait)
+	}
+}
+
+// now is the time since the start, by the monotonic clock.
+func (v *Server) now() time.Duration { return time.Since(v.start) }
+
+// enter counts a connect, unless no new ones are taken. Each enter that returned true needs a leave.
+func (v *Server) enter() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.draining {
+		return false
+	}
+	v.active++
+	return true
+}
+
+func (v *Server) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.active--
+	if v.draining && v.active == 0 {
+		close(v.empty)
+	}
+}
+
+// refuseAll refuses new clients from here on.
+func (v *Server) refuseAll() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.draining {
+		return
+	}
+	v.draining = true
+	if v.active == 0 {
+		close(v.empty)
+	}
+}
+
+// Draining reports whether new clients are refused.
+func (v *Server) Draining() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.draining
+}
+
+// Active returns the number of connects in progress and of sessions whose socket is still open.
+func (v *Server) Active() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.active
+}

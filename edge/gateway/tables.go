@@ -1,0 +1,39 @@
+package gateway
+
+import "github.com/edgerelay/edgerelay/shared/link"
+
+// heldChunk is the number of members that one Held names at most.
+const heldChunk = 1024
+
+// Tell calls session for every session and then held for every topic with members, the dead included. It holds the Hub's lock: the two
+// must only append to a buffer. A session that is being opened may be told here and by Upstream.Open: Session frames are idempotent.
+func (h *Hub) Tell(session func(link.Session), held func(link.Held)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.sessions {
+		session(s.info)
+	}
+	for _, t := range h.topics {
+		t.tell(held)
+	}
+}
+
+func (t *topic) tell(held func(link.Held)) {
+	for rest := t.members; len(rest) > 0; {
+		chunk := rest[:min(len(rest), heldChunk)]
+		rest = rest[len(chunk):]
+		ids := make([]uint64, len(chunk))
+		for i, m := range chunk {
+			ids[i] = m.session.info.ID
+		}
+		held(link.Held{Topic: t.name, Position: t.position, Sessions: ids})
+	}
+}
+
+// Digest returns the tables in short. They can be compared with the relay's when no session in them is dead or is just being opened:
+// then the relay was told of each, by Tell or by Upstream.Open.
+func (h *Hub) Digest() (d link.Digest, comparable bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.digest, h.opening == 0 && h.live == len(h.sessions)
+}

@@ -1,0 +1,130 @@
+package gateway
+
+import (
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// topic is a topic's place at this node. It is there while it has members or a number.
+type topic struct {
+	name     protocol.Topic
+	number   uint64 // on this link, if numbered
+	numbered bool
+	position protocol.Position // of the last publication that the members were given
+	members  []member
+}
+
+// member and membership are the two ends of one binding; each knows the other's place, so that both leave their slices at once.
+type member struct {
+	session *Session
+	slot    int // in session.memberships
+}
+
+type membership struct {
+	topic *topic
+	slot  int // in topic.members
+}
+
+// Topic gives a topic its number. Its position becomes the one given unless ours is later.
+func (h *Hub) Topic(f link.TopicNumber) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.topics[f.Topic]
+	if t == nil {
+		t = &topic{name: f.Topic}
+		h.topics[f.Topic] = t
+		h.metrics.topics.Inc()
+	}
+	if old := h.numbers[f.ID]; old != nil && old != t {
+		h.unnumberLocked(old)
+	}
+	if t.numbered && t.number != f.ID {
+		delete(h.numbers, t.number)
+	}
+	h.numbers[f.ID] = t
+	t.number, t.numbered = f.ID, true
+	if t.position.Before(f.Position) {
+		t.position = f.Position
+	}
+}
+
+// Untopic frees a number. The topic goes with it if it has no members.
+func (h *Hub) Untopic(f link.Untopic) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t := h.numbers[f.ID]; t != nil {
+		h.unnumberLocked(t)
+	}
+}
+
+// LinkDown makes all topic numbers void.
+func (h *Hub) LinkDown() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range h.numbers {
+		h.unnumberLocked(t)
+	}
+}
+
+// h.mu must be held.
+func (h *Hub) unnumberLocked(t *topic) {
+	delete(h.numbers, t.number)
+	t.numbered = false
+	h.tidyLocked(t)
+}
+
+// tidyLocked forgets t if nothing keeps it. h.mu must be held.
+func (h *Hub) tidyLocked(t *topic) {
+	if !t.numbered && len(t.members) == 0 {
+		delete(h.topics, t.name)
+		h.metrics.topics.Dec()
+	}
+}
+
+// bindLocked makes s a member of t, unless it is one. h.mu must be held.
+func (h *Hub) bindLocked(s *Session, t *topic) {
+	if s.findLocked(t) >= 0 {
+		return
+	}
+	t.members = append(t.members, member{s, len(s.memberships)})
+	s.memberships = append(s.memberships, membership{t, len(t.members) - 1})
+	h.digest.Bindings++
+	h.digest.BindingHash ^= link.BindingHash(s.info.ID, t.name)
+	h.metrics.bindings.Inc()
+}
+
+// findLocked returns the slot of t among the session's memberships, -1 if it is not a member. Hub.mu must be held.
+func (s *Session) findLocked(t *topic) int {
+	for slot, m := range s.memberships {
+		if m.topic == t {
+			return slot
+		}
+	}
+	return -1
+}
+
+// unbindLocked ends the membership in the slot. The last of each slice takes the free place. h.mu must be held.
+func (h *Hub) unbindLocked(s *Session, slot int) {
+	t, place := s.memberships[slot].topic, s.memberships[slot].slot
+
+	last := len(t.members) - 1
+	moved := t.members[last]
+	t.members[place] = moved
+	moved.session.memberships[moved.slot].slot = place
+	t.members[last] = member{}
+	t.members = t.members[:last]
+
+	end := len(s.memberships) - 1
+	other := s.memberships[end]
+	s.memberships[slot] = other
+	if slot != end {
+		other.topic.members[other.slot].slot = slot
+	}
+	s.memberships[end] = membership{}
+	s.memberships = s.memberships[:end]
+
+	h.digest.Bindings--
+	h.digest.BindingHash ^= link.BindingHash(s.info.ID, t.name)
+	h.metrics.bindings.Dec()
+	h.tidyLocked(t)
+}
