@@ -16,8 +16,8 @@ var (
 )
 
 // eachField calls f with every key (decoded) and value (raw JSON) of the object that data is, in order, duplicates included. Both are
-// valid during the call only. It accepts what encoding/json does, one level of
-// nesting more aside; after an error some fields may have been seen.
+// valid during the call only. It accepts what encoding/json does, one level of nesting more aside; after an error some
+// fields may have been seen.
 func eachField(data []byte, f func(key, value []byte)) error {
 	i := skipSpace(data, 0)
 	if i == len(data) || data[i] != '{' {
