@@ -1,0 +1,286 @@
+// Package client is a chat client for tests: it records every frame in the order of arrival and checks that exactly the expected ones come.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// Patience is how long a client waits for a frame before the test is given up.
+const Patience = 30 * time.Second
+
+// Frame is one message from the server.
+type Frame struct {
+	At     time.Time
+	Text   string
+	Binary bool
+}
+
+// Client is one connection. It reads all the time; its methods may be called by one goroutine, but for Send and Frames.
+type Client struct {
+	Name string // for messages of a failing test
+
+	t    testing.TB
+	conn *websocket.Conn
+	done chan struct{} // closed when reading has ended
+
+	mu      sync.Mutex
+	frames  []Frame
+	ended   error         // why reading ended; guarded by mu until done is closed
+	arrived chan struct{} // closed and replaced at each arrival
+	next    int           // the first frame that no Expect has seen
+}
+
+// Options of a connection.
+type Options struct {
+	Header       http.Header
+	Subprotocols []string
+	Name         string
+}
+
+// Dial connects to a ws:// URL, or fails the test. The connection is dropped at the test's end.
+func Dial(t testing.TB, url string, o Options) *Client {
+	t.Helper()
+	c, res, err := Try(t, url, o)
+	if err != nil {
+		t.Fatalf("connect %s: %v (response %v)", url, err, res)
+	}
+	return c
+}
+
+// Try is Dial for a connect that may be refused.
+func Try(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	conn, res, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: o.Header, Subprotocols: o.Subprotocols, HTTPClient: dialer})
+	if err != nil {
+		return nil, res, err
+	}
+	conn.SetReadLimit(8 << 20)
+	name := o.Name
+	if name == "" {
+		_, name, _ = strings.Cut(url, "/chat/")
+	}
+	c := &Client{Name: name, t: t, conn: conn, done: make(chan struct{}), arrived: make(chan struct{})}
+	go c.read()
+	t.Cleanup(c.Drop)
+	return c, res, nil
+}
+
+// dialer follows no proxy of the environment and keeps no connection.
+var dialer = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+func (c *Client) read() {
+	defer close(c.done)
+	for {
+		kind, b, err := c.conn.Read(context.Background())
+		c.mu.Lock()
+		if err != nil {
+			c.ended = err
+			close(c.arrived)
+			c.mu.Unlock()
+			return
+		}
+		c.frames = append(c.frames, Frame{At: time.Now(), Text: string(b), Binary: kind == websocket.MessageBinary})
+		close(c.arrived)
+		c.arrived = make(chan struct{})
+		c.mu.Unlock()
+	}
+}
+
+// Send sends a text frame. An error fails the test.
+func (c *Client) Send(text string) {
+	c.t.Helper()
+	if err := c.TrySend(text); err != nil {
+		c.t.Errorf("%s: send: %v", c.Name, err)
+	}
+}
+
+// TrySend sends a text frame; an error means that the connection has ended.
+func (c *Client) TrySend(text string) error {
+	return c.conn.Write(context.Background(), websocket.MessageText, []byte(text))
+}
+
+// SendBinary sends a binary frame.
+func (c *Client) SendBinary(b []byte) {
+	c.t.Helper()
+	if err := c.conn.Write(context.Background(), websocket.MessageBinary, b); err != nil {
+		c.t.Errorf("%s: send binary: %v", c.Name, err)
+	}
+}
+
+// SendRaw sends bytes in a text frame that need not be UTF-8.
+func (c *Client) SendRaw(b []byte) {
+	c.t.Helper()
+	if err := c.conn.Write(context.Background(), websocket.MessageText, b); err != nil {
+		c.t.Errorf("%s: send raw: %v", c.Name, err)
+	}
+}
+
+// Subprotocol returns what the server chose.
+func (c *Client) Subprotocol() string { return c.conn.Subprotocol() }
+
+// Ping sends a WebSocket ping and waits for its pong.
+func (c *Client) Ping(ctx context.Context) error { return c.conn.Ping(ctx) }
+
+// Close closes in order and waits until that is done.
+func (c *Client) Close() {
+	c.conn.Close(websocket.StatusNormalClosure, "")
+	<-c.done
+}
+
+// Drop ends the connection without a word.
+func (c *Client) Drop() {
+	c.conn.CloseNow()
+	<-c.done
+}
+
+// Frames returns what arrived so far.
+func (c *Client) Frames() []Frame {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.frames[:len(c.frames):len(c.frames)]
+}
+
+// Open reports whether the connection still stands.
+func (c *Client) Open() bool {
+	select {
+	case <-c.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Ended waits for the connection's end and returns the close code, -1 when there was none.
+func (c *Client) Ended() websocket.StatusCode {
+	c.t.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(Patience):
+		c.t.Fatalf("%s: still open after %v", c.Name, Patience)
+	}
+	return websocket.CloseStatus(c.ended)
+}
+
+// Done is closed when the connection has ended.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns why the connection ended; nil while it stands.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// at waits for the i-th frame.
+func (c *Client) at(i int, deadline <-chan time.Time) (Frame, error) {
+	for {
+		c.mu.Lock()
+		if len(c.frames) > i {
+			f := c.frames[i]
+			c.mu.Unlock()
+			return f, nil
+		}
+		arrived, ended := c.arrived, c.ended
+		c.mu.Unlock()
+		if ended != nil {
+			return Frame{}, fmt.Errorf("the connection ended: %w", ended)
+		}
+		select {
+		case <-arrived:
+		case <-deadline:
+			return Frame{}, errors.New("nothing came")
+		}
+	}
+}
+
+// Next waits for the next frame that no Expect has seen.
+func (c *Client) Next() (Frame, error) {
+	f, err := c.at(c.next, time.After(Patience))
+	if err == nil {
+		c.next++
+	}
+	return f, err
+}
+
+// Expect waits for exactly these frames, in this order, as text.
+func (c *Client) Expect(want ...string) {
+	c.t.Helper()
+	for i, w := range want {
+		f, err := c.Next()
+		if err != nil {
+			c.t.Fatalf("%s: frame %d of %d: want %q: %v", c.Name, i+1, len(want), w, err)
+		}
+		if f.Text != w || f.Binary {
+			c.t.Fatalf("%s: frame %d of %d: want %q, got %q (binary %v)", c.Name, i+1, len(want), w, clip(f.Text), f.Binary)
+		}
+	}
+}
+
+// ExpectAnyOrder waits for exactly these frames in whatever order: for frames of different topics, among which no order is promised.
+func (c *Client) ExpectAnyOrder(want ...string) {
+	c.t.Helper()
+	missing := map[string]int{}
+	for _, w := range want {
+		missing[w]++
+	}
+	for range want {
+		f, err := c.Next()
+		if err != nil {
+			c.t.Fatalf("%s: still missing %v: %v", c.Name, missing, err)
+		}
+		if missing[f.Text] == 0 {
+			c.t.Fatalf("%s: got %q, want one of %v", c.Name, clip(f.Text), missing)
+		}
+		if missing[f.Text]--; missing[f.Text] == 0 {
+			delete(missing, f.Text)
+		}
+	}
+}
+
+// ExpectError waits for an `error:` answer that contains every one of parts.
+func (c *Client) ExpectError(parts ...string) {
+	c.t.Helper()
+	f, err := c.Next()
+	if err != nil {
+		c.t.Fatalf("%s: want an error: answer about %q: %v", c.Name, parts, err)
+	}
+	if !strings.HasPrefix(f.Text, "error: ") {
+		c.t.Fatalf("%s: want an error: answer about %q, got %q", c.Name, parts, clip(f.Text))
+	}
+	for _, p := range parts {
+		if !strings.Contains(f.Text, p) {
+			c.t.Fatalf("%s: want %q in %q", c.Name, p, f.Text)
+		}
+	}
+}
+
+// ExpectEnd waits for the connection's end with a close code, and that nothing unseen came before it.
+func (c *Client) ExpectEnd(want websocket.StatusCode) {
+	c.t.Helper()
+	if got := c.Ended(); got != want {
+		c.t.Fatalf("%s: closed with %d (%v), want %d", c.Name, got, c.ended, want)
+	}
+	if rest := c.Frames()[c.next:]; len(rest) > 0 {
+		c.t.Fatalf("%s: %d unexpected frames before the close, first %q", c.Name, len(rest), clip(rest[0].Text))
+	}
+}
+
+// Seek takes the first n frames as seen, and no others.
+func (c *Client) Seek(n int) { c.next = n }
+
+func clip(s string) string {
+	if len(s) > 300 {
+		return s[:300] + "…"
+	}
+	return s
+}

@@ -1,0 +1,171 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/edge"
+	"github.com/edgerelay/edgerelay/relay"
+	"github.com/edgerelay/edgerelay/relay/broker"
+)
+
+// inProcess runs servers in the test's process. With Memory its relays share one store, which outlives them as Redis would.
+type inProcess struct{ memory *broker.Memory }
+
+func newInProcess() runner { return inProcess{broker.NewMemory(broker.MemoryConfig{})} }
+
+// embedded is a server in the test's process.
+type embedded struct {
+	cancel context.CancelFunc
+	abort  func()
+	ended  chan struct{}
+	err    error // why Run ended; set before ended is closed
+	socket *abrupt
+}
+
+func (r inProcess) relay(t testing.TB, env Env, log *logbook) server {
+	t.Helper()
+	cfg, err := relay.Load(list(env))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := relay.Options{Listener: listen(t, string(cfg.Addr)), Log: logger(log)}
+	if cfg.Memory() {
+		o.Broker = r.memory.Broker()
+	}
+	s, err := relay.New(cfg, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, s.Run, s.Abort, o.Listener.(*abrupt), log)
+}
+
+func (r inProcess) edge(t testing.TB, env Env, log *logbook) server {
+	t.Helper()
+	cfg, err := edge.Load(list(env))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := edge.Options{Listener: listen(t, string(cfg.Addr)), Log: logger(log)}
+	s, err := edge.New(cfg, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, s.Run, s.Abort, o.Listener.(*abrupt), log)
+}
+
+func run(t testing.TB, serve func(context.Context) error, abort func(), socket *abrupt, log *logbook) server {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &embedded{cancel: cancel, abort: abort, ended: make(chan struct{}), socket: socket}
+	go func() {
+		if s.err = serve(ctx); s.err != nil {
+			fmt.Fprintln(log, s.err) // as the binaries do
+		}
+		close(s.ended)
+	}()
+	t.Cleanup(func() {
+		s.cancel()
+		s.abort()
+		select {
+		case <-s.ended:
+		case <-time.After(Patience):
+			t.Errorf("a server has not ended after %v", Patience)
+		}
+	})
+	return s
+}
+
+func (s *embedded) terminate() { s.cancel() }
+
+// kill breaks every socket before the server is told anything. Its proxies have done the same to its connections elsewhere.
+func (s *embedded) kill() {
+	s.socket.reset()
+	s.abort()
+}
+
+func (s *embedded) done() <-chan struct{} { return s.ended }
+
+func (s *embedded) exit() int {
+	if s.err != nil {
+		return 1
+	}
+	return 0
+}
+
+func logger(w *logbook) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func list(env Env) (environ []string) {
+	for k, v := range env {
+		environ = append(environ, k+"="+v)
+	}
+	return environ
+}
+
+// abrupt is a listener that can break all the connections that it accepted.
+type abrupt struct {
+	net.Listener
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	broken bool
+}
+
+func listen(t testing.TB, addr string) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatalf("the harness' own port is taken: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &abrupt{Listener: l, conns: map[net.Conn]struct{}{}}
+}
+
+// Accept implements net.Listener.
+func (l *abrupt) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken {
+		abort(c)
+		return nil, net.ErrClosed
+	}
+	l.conns[c] = struct{}{}
+	return &tracked{c.(*net.TCPConn), l}, nil
+}
+
+func (l *abrupt) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = true
+	for c := range l.conns {
+		abort(c)
+	}
+}
+
+// tracked forgets itself when it is closed. It is a *net.TCPConn in all else.
+type tracked struct {
+	*net.TCPConn
+	listener *abrupt
+}
+
+// Close implements net.Conn.
+func (c *tracked) Close() error {
+	c.listener.mu.Lock()
+	delete(c.listener.conns, c.TCPConn)
+	c.listener.mu.Unlock()
+	return c.TCPConn.Close()
+}

@@ -1,0 +1,88 @@
+package cluster
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var adminClient = &http.Client{Timeout: 5 * time.Second}
+
+// Metrics is one scrape: values by series as Prometheus' text format writes them, labels included.
+type Metrics map[string]float64
+
+// Sum adds up the series called name whose labels contain every one of labels, written `key="value"`.
+func (m Metrics) Sum(name string, labels ...string) (sum float64) {
+series:
+	for series, value := range m {
+		base, rest, _ := strings.Cut(series, "{")
+		if base != name {
+			continue
+		}
+		for _, l := range labels {
+			if !strings.Contains(rest, l) {
+				continue series
+			}
+		}
+		sum += value
+	}
+	return sum
+}
+
+// Has reports whether there is a series called name.
+func (m Metrics) Has(name string) bool {
+	for series := range m {
+		if base, _, _ := strings.Cut(series, "{"); base == name {
+			return true
+		}
+	}
+	return false
+}
+
+// scrape reads the metrics of an admin port. An error means that nobody answers there.
+func scrape(admin string) (Metrics, error) {
+	res, err := adminClient.Get("http://" + admin + "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("metrics of %s: %s", admin, res.Status)
+	}
+	m := Metrics{}
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		line := lines.Text()
+		if i := strings.LastIndexByte(line, ' '); i > 0 && line[0] != '#' {
+			if v, err := strconv.ParseFloat(line[i+1:], 64); err == nil {
+				m[line[:i]] = v
+			}
+		}
+	}
+	return m, lines.Err()
+}
+
+func mustScrape(t testing.TB, admin string) Metrics {
+	t.Helper()
+	m, err := scrape(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// fetch returns a page's status and body; 0 when nobody answers.
+func fetch(url string) (status int, body string) {
+	res, err := adminClient.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer res.Body.Close()
+	b, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(b)
+}

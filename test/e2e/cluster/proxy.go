@@ -1,0 +1,259 @@
+package cluster
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// Proxy is a TCP proxy that a test owns: its address stays while what is behind it moves, and every connection through it can be reset, frozen,
+// or cut after a number of bytes.
+type Proxy struct {
+	listener net.Listener
+	running  sync.WaitGroup
+
+	mu      sync.Mutex
+	target  string
+	refuse  bool
+	budget  int64 // bytes until the next cut, both directions together; negative: unlimited
+	thawed  chan struct{}
+	pipes   map[*pipe]struct{}
+	dialled int
+	closed  bool
+	onBack  func() io.Writer // sees what flows from the target, one Writer per connection
+}
+
+// pipe is one connection through the Proxy.
+type pipe struct{ front, back net.Conn }
+
+// NewProxy starts a Proxy to target. It is closed at the test's end.
+func NewProxy(t testing.TB, target string) *Proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", FreeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{listener: l, target: target, budget: -1, thawed: make(chan struct{}), pipes: map[*pipe]struct{}{}}
+	close(p.thawed)
+	p.running.Go(p.accept)
+	t.Cleanup(p.close)
+	return p
+}
+
+// Addr returns the address to dial.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// SetTarget sends later connections to another address.
+func (p *Proxy) SetTarget(addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = addr
+}
+
+// Live returns the number of connections through the Proxy now.
+func (p *Proxy) Live() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pipes)
+}
+
+// Dialled returns how many connections reached the target so far.
+func (p *Proxy) Dialled() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dialled
+}
+
+// Reset ends every connection at once, as a machine does that has lost its state: RST to both sides. New ones are let through.
+func (p *Proxy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resetLocked()
+}
+
+// Refuse resets every connection and all that come, until Allow.
+func (p *Proxy) Refuse() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = true
+	p.resetLocked()
+}
+
+// Allow ends Refuse.
+func (p *Proxy) Allow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = false
+}
+
+// Freeze lets no byte through, old connections and new ones alike, and breaks nothing: a black hole. Thaw ends it.
+func (p *Proxy) Freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.thawed:
+		p.thawed = make(chan struct{})
+	default:
+	}
+}
+
+// Thaw ends Freeze; what was held flows on.
+func (p *Proxy) Thaw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.thawed:
+	default:
+		close(p.thawed)
+	}
+}
+
+// CutAfter resets every connection once n more bytes have passed, both directions together, in the middle of whatever is being sent.
+func (p *Proxy) CutAfter(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.budget = n
+}
+
+// Sniff gives what flows from the target on each later connection to a Writer of its own.
+func (p *Proxy) Sniff(open func() io.Writer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.onBack = open
+}
+
+func (p *Proxy) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.resetLocked()
+	p.mu.Unlock()
+	p.Thaw()
+	p.listener.Close()
+	p.running.Wait()
+}
+
+func (p *Proxy) resetLocked() {
+	for c := range p.pipes {
+		c.reset()
+		delete(p.pipes, c)
+	}
+}
+
+func (c *pipe) reset() {
+	for _, conn := range []net.Conn{c.front, c.back} {
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			tcp.SetLinger(0)
+		}
+		conn.Close()
+	}
+}
+
+func (p *Proxy) accept() {
+	for {
+		front, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		p.running.Go(func() { p.serve(front) })
+	}
+}
+
+// serve carries one connection both ways until either side ends it.
+func (p *Proxy) serve(front net.Conn) {
+	p.mu.Lock()
+	target, refuse := p.target, p.refuse || p.closed
+	p.mu.Unlock()
+	c := &pipe{front: front, back: front}
+	if !refuse {
+		back, err := net.Dial("tcp", target)
+		if refuse = err != nil; !refuse {
+			c.back = back
+		}
+	}
+	sniff := io.Discard
+	p.mu.Lock()
+	if refuse || p.refuse || p.closed {
+		p.mu.Unlock()
+		c.reset()
+		return
+	}
+	p.pipes[c] = struct{}{}
+	p.dialled++
+	if p.onBack != nil {
+		sniff = p.onBack()
+	}
+	p.mu.Unlock()
+
+	var both sync.WaitGroup
+	both.Go(func() { p.carry(c.back, c.front, io.Discard) })
+	both.Go(func() { p.carry(c.front, c.back, sniff) })
+	both.Wait()
+	p.mu.Lock()
+	delete(p.pipes, c)
+	p.mu.Unlock()
+	front.Close()
+	c.back.Close()
+}
+
+// carry copies from src to dst, and passes the end of src on: a reset as a reset, an orderly end as one.
+func (p *Proxy) carry(dst, src net.Conn, sniff io.Writer) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := src.Read(buf)
+		p.wait()
+		if n > 0 {
+			keep, cut := p.spend(n)
+			sniff.Write(buf[:keep])
+			if _, werr := dst.Write(buf[:keep]); werr != nil {
+				abort(src)
+				return
+			}
+			if cut {
+				p.Reset()
+				return
+			}
+		}
+		if err == io.EOF {
+			if tcp, ok := dst.(*net.TCPConn); ok {
+				tcp.CloseWrite()
+			}
+			return
+		}
+		if err != nil {
+			abort(dst)
+			return
+		}
+	}
+}
+
+func abort(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	c.Close()
+}
+
+// wait blocks while the Proxy is frozen.
+func (p *Proxy) wait() {
+	p.mu.Lock()
+	thawed := p.thawed
+	p.mu.Unlock()
+	<-thawed
+}
+
+// spend takes n bytes off the budget; it returns how many of them may still pass, and whether that was the last.
+func (p *Proxy) spend(n int) (keep int, cut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.budget < 0 {
+		return n, false
+	}
+	if int64(n) < p.budget {
+		p.budget -= int64(n)
+		return n, false
+	}
+	keep = int(p.budget)
+	p.budget = -1
+	return keep, true
+}

@@ -1,0 +1,13 @@
+package e2e
+
+// Names of the metrics that the cases read, in one place.
+const (
+	metricRelaySessions = "edgerelay_relay_sessions"
+	metricRelaySent     = "edgerelay_relay_publications_sent_total"
+	metricDropped       = "edgerelay_relay_redis_dropped_total"
+	metricEnded         = "edgerelay_edge_sessions_ended_total"
+	metricEdgeDropped   = "edgerelay_edge_dropped_total"
+	metricRefused       = "edgerelay_edge_refused_total"
+	metricDialFailures  = "edgerelay_edge_dial_failures_total"
+	metricLinkRefusals  = "edgerelay_relay_link_refusals_total"
+)

@@ -1,0 +1,156 @@
+// Package seedpeer is a double of the original servers, as far as Redis sees them: it knows channels and three fields, and nothing of histories,
+// marks or positions.
+package seedpeer
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Envelope is all that the original servers put on Redis and read from it.
+type Envelope struct {
+	FromId string
+	ToId   string
+	Msg    string
+}
+
+// Peer is one original server.
+type Peer struct {
+	t      testing.TB
+	client *redis.Client
+}
+
+// New connects to a Redis. It is closed at the test's end.
+func New(t testing.TB, url string) *Peer {
+	t.Helper()
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Protocol = 2
+	p := &Peer{t: t, client: redis.NewClient(o)}
+	t.Cleanup(func() { p.client.Close() })
+	return p
+}
+
+// Publish sends an envelope as the original servers do, and returns how many subscribers Redis gave it to.
+func (p *Peer) Publish(channel string, e Envelope) int64 {
+	p.t.Helper()
+	b, err := json.Marshal(e)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.PublishRaw(channel, string(b))
+}
+
+// PublishRaw sends any text.
+func (p *Peer) PublishRaw(channel, text string) int64 {
+	p.t.Helper()
+	n, err := p.client.Publish(p.t.Context(), channel, text).Result()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return n
+}
+
+// Subscribers returns how many subscribers a channel has.
+func (p *Peer) Subscribers(channel string) int64 {
+	p.t.Helper()
+	n, err := p.client.PubSubNumSub(p.t.Context(), channel).Result()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return n[channel]
+}
+
+// Channel is a subscription.
+type Channel struct {
+	t   testing.TB
+	sub *redis.PubSub
+
+	mu      sync.Mutex
+	got     []Envelope
+	arrived chan struct{}
+	next    int
+}
+
+// Subscribe returns once Redis has confirmed. It ends at the test's end, or with Close.
+func (p *Peer) Subscribe(channel string) *Channel {
+	p.t.Helper()
+	c := &Channel{t: p.t, sub: p.client.Subscribe(p.t.Context(), channel), arrived: make(chan struct{})}
+	if _, err := c.sub.Receive(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	reading.Go(c.read)
+	p.t.Cleanup(func() { c.sub.Close(); reading.Wait() })
+	return c
+}
+
+// Close unsubscribes.
+func (c *Channel) Close() { c.sub.Close() }
+
+func (c *Channel) read() {
+	for {
+		m, err := c.sub.ReceiveMessage(context.Background())
+		if err != nil {
+			return
+		}
+		var e Envelope
+		if err := json.Unmarshal([]byte(m.Payload), &e); err != nil {
+			c.t.Errorf("channel %s: an original server would not understand %q: %v", m.Channel, m.Payload, err)
+			continue
+		}
+		c.mu.Lock()
+		c.got = append(c.got, e)
+		close(c.arrived)
+		c.arrived = make(chan struct{})
+		c.mu.Unlock()
+	}
+}
+
+// Expect waits for exactly these envelopes in this order.
+func (c *Channel) Expect(want ...Envelope) {
+	c.t.Helper()
+	deadline := time.After(30 * time.Second)
+	for _, w := range want {
+		got, ok := c.wait(c.next, deadline)
+		if !ok {
+			c.t.Fatalf("want %+v on Redis, nothing came", w)
+		}
+		c.next++
+		if got != w {
+			c.t.Fatalf("want %+v on Redis, got %+v", w, got)
+		}
+	}
+}
+
+// Received returns what came so far.
+func (c *Channel) Received() []Envelope {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.got[:len(c.got):len(c.got)]
+}
+
+func (c *Channel) wait(i int, deadline <-chan time.Time) (Envelope, bool) {
+	for {
+		c.mu.Lock()
+		if len(c.got) > i {
+			e := c.got[i]
+			c.mu.Unlock()
+			return e, true
+		}
+		arrived := c.arrived
+		c.mu.Unlock()
+		select {
+		case <-arrived:
+		case <-deadline:
+			return Envelope{}, false
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package e2e
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+)
+
+// traffic is a set of users who all send direct messages, group messages and broadcasts all the time, numbered, and check that each gets
+// everything from everyone once and in order.
+type traffic struct {
+	t     *testing.T
+	group string
+	users []*user
+	sent  [][len(kinds)]atomic.Int64 // by sender: messages sent so far
+	got   [][][len(kinds)]int64      // by receiver and sender: the last number received
+	read  []int                      // by receiver: its frames that were checked
+
+	stop    chan struct{}
+	sending sync.WaitGroup
+	prefix  map[string]stream // what a text begins with, up to its number
+}
+
+// kinds of messages. Across them no order is promised.
+var kinds = [...]string{"one", "group", "all"}
+
+// stream is one sender's messages of one kind.
+type stream struct{ sender, kind int }
+
+// startTraffic connects two users to each edge, has them join one group, and starts to send: each user a message of each kind every pause.
+func startTraffic(t *testing.T, pause time.Duration, edges ...*cluster.Edge) *traffic {
+	t.Helper()
+	f := &traffic{t: t, group: unique("g"), stop: make(chan struct{}), prefix: map[string]stream{}}
+	for range 2 {
+		for _, e := range edges {
+			f.users = append(f.users, channel(t, e, unique("u")))
+		}
+	}
+	for i, u := range f.users {
+		u.join(t, f.group)
+		for _, member := range f.users[:i] {
+			member.Expect(inGroup(f.group, u.id, joinText(u.id, f.group)))
+		}
+	}
+	f.sent = make([][len(kinds)]atomic.Int64, len(f.users))
+	for i, u := range f.users {
+		f.got = append(f.got, make([][len(kinds)]int64, len(f.users)))
+		f.read = append(f.read, len(u.Frames()))
+		f.prefix[direct(u.id, "one ")] = stream{i, 0}
+		f.prefix[inGroup(f.group, u.id, "group ")] = stream{i, 1}
+		f.prefix[toAll(u.id, "all ")] = stream{i, 2}
+	}
+	for i := range f.users {
+		f.sending.Go(func() { f.send(i, pause) })
+	}
+	return f
+}
+
+// peer is who gets the direct messages of sender i: on another edge where there is one.
+func (f *traffic) peer(i int) *user { return f.users[(i+1)%len(f.users)] }
+
+func (f *traffic) send(i int, pause time.Duration) {
+	u, tick := f.users[i], time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		for k, frame := range []func(n int64) string{
+			func(n int64) string { return cmdOne(f.peer(i).id, fmt.Sprint("one ", n)) },
+			func(n int64) string { return cmdGroup(f.group, fmt.Sprint("group ", n)) },
+			func(n int64) string { return cmdAll(fmt.Sprint("all ", n)) },
+		} {
+			if err := u.TrySend(frame(f.sent[i][k].Load() + 1)); err != nil {
+				f.t.Errorf("%s: its socket closed under it: %v", u.Name, err)
+				return
+			}
+			f.sent[i][k].Add(1)
+		}
+		select {
+		case <-f.stop:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// flowing waits until n more messages of every kind of everyone have arrived everywhere: proof that all is well again.
+func (f *traffic) flowing(n int64) {
+	f.t.Helper()
+	f.await(f.goal(n))
+}
+
+// sendOn waits until everyone has sent n more messages of every kind, whether or not they arrive.
+func (f *traffic) sendOn(n int64) {
+	f.t.Helper()
+	goal := f.goal(n)
+	cluster.Eventually(f.t, "the users go on sending", func() bool {
+		for i := range goal {
+			for k := range kinds {
+				if f.sent[i][k].Load() < goal[i][k] {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// finish stops sending, waits until everything sent has arrived everywhere, and proves by a fence on every topic that nothing else did.
+func (f *traffic) finish(e *cluster.Edge) {
+	f.t.Helper()
+	close(f.stop)
+	f.sending.Wait()
+	goal, total := f.goal(0), int64(0)
+	for i := range goal {
+		for k := range kinds {
+			total += goal[i][k]
+		}
+	}
+	f.await(goal)
+	for j, u := range f.users {
+		u.Seek(f.read[j])
+		u.groups[f.group] = true
+	}
+	quiet(f.t, e, f.users...)
+	f.t.Logf("%d messages of %d users, each received once and in order", total, len(f.users))
+}
+
+// goal is what has been sent so far and more of each kind.
+func (f *traffic) goal(more int64) (goal [][len(kinds)]int64) {
+	goal = make([][len(kinds)]int64, len(f.users))
+	for i := range f.sent {
+		for k := range kinds {
+			goal[i][k] = f.sent[i][k].Load() + more
+		}
+	}
+	return goal
+}
+
+func (f *traffic) await(goal [][len(kinds)]int64) {
+	f.t.Helper()
+	var missing string
+	defer func() {
+		if f.t.Failed() && missing != "" {
+			f.t.Log("missing: " + missing)
+		}
+	}()
+	cluster.Eventually(f.t, "everything sent is received everywhere", func() bool {
+		missing = ""
+		for j := range f.users {
+			f.check(j)
+			if m := f.missing(j, goal); m != "" {
+				missing = m
+			}
+		}
+		return missing == ""
+	})
+}
+
+// check reads what user j received since the last time: anything doubled, out of order, unknown or not for it fails the test.
+func (f *traffic) check(j int) {
+	f.t.Helper()
+	u := f.users[j]
+	frames := u.Frames()
+	for ; f.read[j] < len(frames); f.read[j]++ {
+		text := frames[f.read[j]].Text
+		head, n, ok := number(text)
+		s, known := f.prefix[head]
+		if !ok || !known || !f.receives(j, s) {
+			f.t.Fatalf("%s: unexpected %q", u.Name, text)
+		}
+		last := &f.got[j][s.sender][s.kind]
+		if n != *last+1 {
+			f.t.Fatalf("%s: got %q after number %d (%d sent)", u.Name, text, *last, f.sent[s.sender][s.kind].Load())
+		}
+		*last = n
+	}
+	if !u.Open() {
+		f.t.Fatalf("%s: its socket closed: %v", u.Name, u.Err())
+	}
+}
+
+// receives reports whether user j is to get the messages of s.
+func (f *traffic) receives(j int, s stream) bool {
+	if kinds[s.kind] == "one" {
+		return f.peer(s.sender) == f.users[j]
+	}
+	return s.sender != j
+}
+
+// missing names something that user j has not received up to goal.
+func (f *traffic) missing(j int, goal [][len(kinds)]int64) string {
+	for i := range f.users {
+		for k := range kinds {
+			if got := f.got[j][i][k]; f.receives(j, stream{i, k}) && got < goal[i][k] {
+				return fmt.Sprintf("%s has %d of %d %s messages of %s", f.users[j].Name, got, goal[i][k], kinds[k], f.users[i].id)
+			}
+		}
+	}
+	return ""
+}
+
+// number splits "…text 17" into the text with its space, and 17.
+func number(text string) (head string, n int64, ok bool) {
+	i := strings.LastIndexByte(text, ' ') + 1
+	n, err := strconv.ParseInt(text[i:], 10, 64)
+	return text[:i], n, err == nil
+}
