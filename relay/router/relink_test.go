@@ -142,7 +142,7 @@ func TestStalledEdgeIsBehindAndCatchesUp(t *testing.T) {
 				t.Errorf("%d bytes were sent to a stalled edge", b.bytes-before)
 			}
 			b.stuck = 0
-			w.relays[0].inputs = append(w.relays[0].inputs, Writable{b})
+			w.relays[0].inputs = append(w.relays[0].inputs, Writable{b.conn})
 			w.settle()
 			b.saw(2, append(want, "group 【g】 user 【3】 send:user 【3】 add to group 【g】")...)
 			b.saw(3, "user 【3】 add to group 【g】")
@@ -383,8 +383,8 @@ func TestViolationsCutTheLink(t *testing.T) {
 			w := newWorld(t, 1)
 			good, _ := pair(w, w.relays[0], w.relays[0])
 			bad := w.edge("bad")
-			bad.link = w.relays[0]
-			w.relays[0].inputs = append(w.relays[0].inputs, Connected{bad, link.Hello{Instance: bad.instance, Generation: 1}})
+			bad.link, bad.conn = w.relays[0], &testLink{bad}
+			w.relays[0].inputs = append(w.relays[0].inputs, Connected{bad.conn, link.Hello{Instance: bad.instance, Generation: 1}})
 			bad.send(c.frames...)
 			w.settle()
 			if !slices.Equal(bad.closed, []link.Code{link.CodeProtocol}) {

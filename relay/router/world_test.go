@@ -18,6 +18,7 @@ type world struct {
 	now    time.Time
 	store  *broker.Memory
 	relays []*testRelay
+	edges  []*testEdge
 }
 
 // testRelay is one Router and its broker.
@@ -68,8 +69,10 @@ func (w *world) addRelay(cfg Config) *testRelay {
 // kill ends a relay: its links are lost, its subscriptions end.
 func (w *world) kill(rl *testRelay) {
 	w.relays = without(w.relays, rl)
-	for l := range rl.router.links {
-		l.(*testEdge).link = nil
+	for _, e := range w.edges {
+		if e.link == rl {
+			e.link, e.conn = nil, nil
+		}
 	}
 	for name := range rl.router.topics {
 		rl.broker.Unsubscribe(name)
@@ -115,6 +118,7 @@ type testEdge struct {
 	node       string
 	generation uint64
 	link       *testRelay // nil: none
+	conn       *testLink  // the link to it
 
 	number   uint64
 	log      []any // link.Message and link.End not acknowledged
@@ -128,7 +132,7 @@ type testEdge struct {
 
 	stuck     int // what Queued returns
 	bytes     int
-	closed    []link.Code
+	closed    []link.Code // of links that the relay closed; a current one is lost to the edge
 	digests   int
 	status    []string
 	frames    map[protocol.Topic]int // Publication frames by topic
@@ -141,7 +145,34 @@ type heldTopic struct {
 	members  []uint64
 }
 
-var _ Link = (*testEdge)(nil)
+// testLink is one link of an edge. What an old one brings is not looked at.
+type testLink struct{ edge *testEdge }
+
+var _ Link = (*testLink)(nil)
+
+func (l *testLink) Queued() int                       { return l.edge.stuck }
+func (l *testLink) String() string                    { return l.edge.node }
+
+func (l *testLink) Close(code link.Code, text string) {
+	l.edge.closed = append(l.edge.closed, code)
+}
+
+// Append takes what the relay sends as an edge does.
+func (l *testLink) Append(frames []byte) {
+	e := l.edge
+	if e.conn != l {
+		return
+	}
+	e.bytes += len(frames)
+	for len(frames) > 0 {
+		t, body, rest, err := link.Next(frames)
+		if err != nil {
+			e.w.t.Fatal(err)
+		}
+		frames = rest
+		e.take(t, body)
+	}
+}
 
 func (w *world) edge(node string) *testEdge {
 	e := &testEdge{
@@ -150,14 +181,15 @@ func (w *world) edge(node string) *testEdge {
 		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
 		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
 	}
+	w.edges = append(w.edges, e)
 	return e
 }
 
 // linkTo gives the edge a link to a relay, tells the tables and replays.
 func (e *testEdge) linkTo(rl *testRelay) {
 	e.generation++
-	e.link, e.names, e.heard = rl, map[uint64]protocol.Topic{}, 0
-	rl.inputs = append(rl.inputs, Connected{e, link.Hello{
+	e.link, e.conn, e.names, e.heard = rl, &testLink{e}, map[uint64]protocol.Topic{}, 0
+	rl.inputs = append(rl.inputs, Connected{e.conn, link.Hello{
 		Instance: e.instance, Node: e.node, Generation: e.generation, LogSize: 4 << 20,
 	}})
 	var frames []any
@@ -177,16 +209,16 @@ func (e *testEdge) linkTo(rl *testRelay) {
 
 // cut loses the link.
 func (e *testEdge) cut() {
-	rl := e.link
-	e.link = nil
+	rl, conn := e.link, e.conn
+	e.link, e.conn = nil, nil
 	if rl != nil {
-		rl.inputs = append(rl.inputs, Disconnected{e, e.w.now, fmt.Errorf("cut")})
+		rl.inputs = append(rl.inputs, Disconnected{conn, e.w.now, fmt.Errorf("cut")})
 	}
 }
 
 func (e *testEdge) send(frames ...any) {
 	if e.link != nil {
-		e.link.inputs = append(e.link.inputs, Received{e, frames})
+		e.link.inputs = append(e.link.inputs, Received{e.conn, frames})
 	}
 }
 
@@ -223,28 +255,6 @@ func (e *testEdge) end(id uint64) {
 	e.log = append(e.log, m)
 	e.send(m)
 }
-
-// Append is the link: what the relay sends is taken in as an edge does.
-func (e *testEdge) Append(frames []byte) {
-	if e.link == nil {
-		return
-	}
-	e.bytes += len(frames)
-	for len(frames) > 0 {
-		t, body, rest, err := link.Next(frames)
-		if err != nil {
-			e.w.t.Fatal(err)
-		}
-		frames = rest
-		e.take(t, body)
-	}
-}
-
-func (e *testEdge) Queued() int { return e.stuck }
-func (e *testEdge) Close(code link.Code, text string) {
-	e.closed = append(e.closed, code)
-}
-func (e *testEdge) String() string { return e.node }
 
 func must[T any](v T, err error) T {
 	if err != nil {

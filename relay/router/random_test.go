@@ -1,0 +1,230 @@
+package router
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+)
+
+var (
+	seeds = flag.Uint64("seeds", 150, "schedules that TestP1P2P4_AnySchedule tries")
+	seed  = flag.Uint64("seed", 0, "the one schedule to try")
+)
+
+// TestP1P2P4_AnySchedule runs clients of three edges on two relays through random cuts, kills, zombies, stalls and failed publishes. In the end each
+// session that was in from the start has received every message once, those of one sender to one topic in order.
+func TestP1P2P4_AnySchedule(t *testing.T) {
+	first, last := uint64(1), *seeds
+	if *seed != 0 {
+		first, last = *seed, *seed
+	}
+	for s := first; s <= last; s++ {
+		if schedule(t, s); t.Failed() {
+			t.Fatalf("go test ./relay/router -run AnySchedule -seed %d", s)
+		}
+	}
+}
+
+// schedule is one run. Sessions 1 and 2 of each edge stay and are in group g; session 3 and up come and go.
+func schedule(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	w := newWorld(t, 2)
+	var edges []*testEdge
+	for i := range 3 {
+		e := w.edge(fmt.Sprint("e", i))
+		e.linkTo(w.relays[i%2])
+		for id := uint64(1); id <= 2; id++ {
+			e.channel(id, fmt.Sprintf("%s.%d", e.node, id))
+		}
+		edges = append(edges, e)
+	}
+	w.settle()
+	for _, e := range edges {
+		e.join(1, "g")
+		e.join(2, "g")
+	}
+	w.settle()
+	for _, e := range edges {
+		clear(e.received)
+	}
+	sent := map[string][]string{} // by sender and topic
+	say := func(e *testEdge, id uint64) {
+		user := e.sessions[id].User
+		to := edges[rnd.IntN(3)]
+		stream, text := "", ""
+		switch rnd.IntN(3) {
+		case 0:
+			target := fmt.Sprintf("%s.%d", to.node, 1+rnd.IntN(2))
+			stream = user + ">" + target
+			text = fmt.Sprintf("%s#%d", stream, len(sent[stream]))
+			e.one(id, target, text)
+		case 1:
+			stream = user + ">g"
+			text = fmt.Sprintf("%s#%d", stream, len(sent[stream]))
+			e.group(id, "g", text)
+		case 2:
+			stream = user + ">all"
+			text = fmt.Sprintf("%s#%d", stream, len(sent[stream]))
+			e.say(id, `{"MsgBody":"`+text+`"}`)
+		}
+		sent[stream] = append(sent[stream], text)
+	}
+	volatile := uint64(3)
+	for range 120 {
+		e := edges[rnd.IntN(3)]
+		switch n := rnd.IntN(100); {
+		case n < 50:
+			say(e, 1+rnd.Uint64N(2))
+		case n < 55:
+			e.channel(volatile, fmt.Sprint(e.node, ".v", volatile))
+			volatile++
+		case n < 63 && volatile > 3:
+			id := 3 + rnd.Uint64N(volatile-3)
+			if _, ok := e.sessions[id]; ok && !e.dead[id] {
+				switch rnd.IntN(4) {
+				case 0:
+					e.end(id)
+				case 1:
+					e.leave(id, "g")
+				case 2:
+					e.join(id, "g")
+				case 3:
+					e.join(id, "h")
+					e.leave(id, "h")
+				}
+			}
+		case n < 68:
+			// The edge moves; the old relay may notice late, or never got the last of what was sent.
+			if old, conn := e.link, e.conn; old != nil {
+				lost := rnd.IntN(3)
+				for i := len(old.inputs) - 1; i >= 0 && lost > 0; i-- {
+					if in, ok := old.inputs[i].(Received); ok && in.Link == conn && len(in.Frames) == 1 {
+						old.inputs = append(old.inputs[:i:i], old.inputs[i+1:]...)
+						lost--
+					} else {
+						break
+					}
+				}
+				if rnd.IntN(2) == 0 {
+					old.inputs = append(old.inputs, Disconnected{conn, w.now, errors.New("cut")})
+				}
+			}
+			e.linkTo(w.relays[rnd.IntN(2)])
+		case n < 70:
+			rl := w.relays[rnd.IntN(2)]
+			w.kill(rl)
+			w.addRelay(Config{})
+		case n < 74:
+			rl := w.relays[rnd.IntN(2)]
+			rl.broker.onPublish = func(p broker.Publish) bool {
+				switch rnd.IntN(4) {
+				case 0: // never arrived
+					rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errors.New("lost")})
+					return false
+				case 1: // published, the answer lost
+					rl.broker.Handle.Publish(p)
+					token := p.Token
+					previous := rl.broker.onEvent
+					rl.broker.onEvent = func(ev broker.Event) bool {
+						if done, ok := ev.(broker.Published); ok && done.Token == token && done.Err == nil {
+							rl.broker.held = append(rl.broker.held, broker.Published{Token: token, Err: errors.New("lost")})
+							return false
+						}
+						return previous == nil || previous(ev)
+					}
+					return false
+				}
+				return true
+			}
+		case n < 78:
+			w.relays[rnd.IntN(2)].broker.onPublish = nil
+		case n < 81:
+			e.stuck = 8 << 20
+		case n < 84:
+			e.stuck = 0
+			if e.link != nil {
+				e.link.inputs = append(e.link.inputs, Writable{e.conn})
+			}
+		case n < 86:
+			rl := w.relays[rnd.IntN(2)]
+			rl.broker.held = append(rl.broker.held, broker.Deaf{All: true})
+			for name, topic := range rl.router.topics {
+				rl.broker.Unsubscribe(name)
+				rl.broker.Subscribe(name, topic.token)
+			}
+		case n < 94:
+			w.relays[rnd.IntN(2)].step()
+		case n < 97:
+			w.wait(time.Duration(rnd.IntN(300)) * time.Millisecond)
+		default:
+			w.settle()
+		}
+		for _, e := range edges {
+			if e.link == nil && rnd.IntN(3) == 0 {
+				e.linkTo(w.relays[rnd.IntN(2)])
+			}
+		}
+	}
+	for _, rl := range w.relays {
+		rl.broker.onPublish = nil
+	}
+	for _, e := range edges {
+		e.stuck = 0
+		if e.link == nil {
+			e.linkTo(w.relays[0])
+		} else {
+			e.link.inputs = append(e.link.inputs, Writable{e.conn})
+		}
+	}
+	for range 130 {
+		w.wait(100 * time.Millisecond)
+	}
+	check(t, edges, sent)
+}
+
+func check(t *testing.T, edges []*testEdge, sent map[string][]string) {
+	for _, e := range edges {
+		e.quiet()
+		for id := uint64(1); id <= 2; id++ {
+			user := e.sessions[id].User
+			got := map[string][]string{}
+			for _, line := range e.received[id] {
+				_, text, _ := strings.Cut(line, " send")
+				_, text, _ = strings.Cut(text, ":")
+				if stream, _, ok := strings.Cut(text, "#"); ok {
+					got[stream] = append(got[stream], text)
+				} else if !strings.Contains(text, " group 【") {
+					t.Errorf("%s got %q", user, line)
+				}
+			}
+			for stream, texts := range sent {
+				from, to, _ := strings.Cut(stream, ">")
+				want := strings.Join(texts, " ")
+				if to != user && (to != "g" && to != "all" || from == user) {
+					want = ""
+				}
+				if have := strings.Join(got[stream], " "); have != want {
+					t.Errorf("%s, of %s: got\n\t%s\nwant\n\t%s", user, stream, have, want)
+				}
+			}
+		}
+		for id, lines := range e.received {
+			seen := map[string]bool{}
+			for _, line := range lines {
+				if strings.Contains(line, "#") && seen[line] {
+					t.Errorf("%s, session %d: %q twice", e.node, id, line)
+				}
+				seen[line] = true
+			}
+		}
+		if e.digests == 0 {
+			t.Errorf("%s: tables were not compared", e.node)
+		}
+	}
+}
