@@ -24,8 +24,9 @@ func Load[T any](environ []string) (cfg T, err error) {
 	problems = append(problems, parse(&cfg, vs, set)...)
 	problems = append(problems, outOfRange(&cfg, vs, problems)...)
 	if v, ok := any(&cfg).(Validator); ok {
+		found := problems
 		for _, p := range v.Validate() {
-			if !problems.has(p.Variable) {
+			if !found.has(p.Variable) {
 				problems = append(problems, p)
 			}
 		}

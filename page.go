@@ -1,0 +1,61 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/edgerelay/edgerelay/shared/service"
+)
+
+//go:embed page.html
+var pageHTML []byte
+
+// pagePolicy lets the page do what it does and nothing else: its own script and style, and WebSockets.
+const pagePolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// page serves the page to try a cluster with, at / alone.
+func page() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/":
+			http.NotFound(w, r)
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		default:
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.Header().Set("Content-Security-Policy", pagePolicy)
+			w.Header().Set("Cache-Control", "no-cache")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Write(pageHTML)
+		}
+	})
+}
+
+// printHints says what to try.
+func printHints(w io.Writer, cfg config, at net.Addr) {
+	addr := service.Addr(at.String()).Dial()
+	carrier := "Redis"
+	if cfg.relay.Memory() {
+		carrier = "memory"
+	}
+	fmt.Fprintf(w, `
+edgerelay runs: one edge and one relay in this process, messages through %[2]s.
+
+  in a browser    http://%[1]s/    open it twice, connect as 1 and as 2
+  in a terminal   wscat -c ws://%[1]s/chat/channel/1
+                  > {"Method":"One","MsgBody":{"Id":"2","Msg":"Hello"}}
+                  > {"Method":"UserGroup","Group":"g1"}
+                  > {"Method":"Group","Group":"g1","MsgBody":"Hi All"}
+                  > {"Method":"All","MsgBody":"Hello All"}
+  is it well      curl http://%[1]s/readyz
+`, addr, carrier)
+	if cfg.edge.Auth == "jwt" {
+		fmt.Fprint(w, "  a token         go run ./edge/cmd/edge token --sub 1    with the same EDGE_JWT_KEYS\n")
+	}
+	fmt.Fprint(w, "  stop            Ctrl-C\n\n")
+}
