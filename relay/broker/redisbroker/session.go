@@ -81,23 +81,21 @@ func (s *session) run(ctx context.Context) error {
 	running.Go(func() { cancel(s.write(ctx)) })
 	running.Go(func() { s.readTops(ctx) })
 	cancel(s.receive(ctx))
-	s.hush()
+	s.hush(context.Cause(ctx))
 	running.Wait()
 	<-closed
 	return context.Cause(ctx)
 }
 
-// hush ends the telling.
-func (s *session) hush() {
+// hush tells that what was told is no longer so, and nothing after it.
+func (s *session) hush(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.told && !errors.Is(cause, context.Canceled) {
+		s.metrics.lost.Inc()
+		s.tellLocked(broker.Deaf{All: true})
+	}
 	s.over = true
-}
-
-func (s *session) hasTold() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.told
 }
 
 // tellLocked gives e to the sink unless the session is over; mu must be held.

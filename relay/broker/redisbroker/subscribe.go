@@ -137,10 +137,6 @@ func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
 		if ctx.Err() != nil {
 			return
 		}
-		if one.hasTold() {
-			s.metrics.lost.Inc()
-			sink(broker.Deaf{All: true})
-		}
 		if one.inForce.Load() {
 			s.log.Info("subscriptions lost", "cause", err, "topics", len(one.active))
 			deaf = time.Now()

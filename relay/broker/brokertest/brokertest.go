@@ -1,0 +1,57 @@
+// Package brokertest is one suite for every broker.Broker, and what its tests stand on.
+package brokertest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Config says what the back end under test must keep.
+type Config struct {
+	HistorySize int
+	HistoryAge  time.Duration
+	MarkAge     time.Duration
+}
+
+// Backend is an empty back end that several Brokers share.
+type Backend interface {
+	// NewBroker returns another Broker on it, not running yet.
+	NewBroker(t testing.TB) broker.Broker
+	// PublishBare publishes as an original server does.
+	PublishBare(t testing.TB, topic protocol.Topic, from, msg string)
+}
+
+// Run runs the suite. open makes a new back end that ends with the test it is given.
+func Run(t *testing.T, open func(*testing.T, Config) Backend) {
+	usual := Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
+	brief := Config{HistorySize: 100, HistoryAge: 300 * time.Millisecond, MarkAge: time.Second}
+	for _, c := range []struct {
+		name   string
+		config Config
+		test   func(*testing.T, Backend)
+	}{
+		{"a publication reaches every subscriber, with dense positions, in order", usual, testPublish},
+		{"a pipeline of publications keeps its order", usual, testPipeline},
+		{"a number is published once", usual, testDuplicate},
+		{"a publication whose predecessor is missing is refused", usual, testRefused},
+		{"a floor raises the mark, also when nothing is published", usual, testFloor},
+		{"marks are per topic and instance", usual, testMarks},
+		{"a publisher that has seen more begins a new epoch", usual, testKnown},
+		{"any text passes", usual, testTexts},
+		{"subscribed means every later publication", usual, testSubscribedTop},
+		{"unsubscribed means none", usual, testUnsubscribe},
+		{"the last of subscribe and unsubscribe holds", usual, testChurn},
+		{"many topics", usual, testManyTopics},
+		{"subscribers are counted", usual, testCount},
+		{"a bare publication has no position and no history", usual, testBare},
+		{"history comes in pages", usual, testPages},
+		{"history keeps the last ones", usual, testTrimmed},
+		{"history and marks expire, and are born again later", brief, testExpiry},
+		{"one back end has one name", usual, testName},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, open(t, c.config)) })
+	}
+}

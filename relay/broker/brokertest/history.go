@@ -1,0 +1,98 @@
+package brokertest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// fill publishes n messages and returns the position of each.
+func fill(r *Relay, t protocol.Topic, n int) []protocol.Position {
+	var list []protocol.Position
+	for i := range n {
+		list = append(list, r.Say(t, uint64(i+1), fmt.Sprint(i+1)))
+	}
+	return list
+}
+
+func testPages(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	if page := r.History(group, protocol.Position{}); len(page.Publications) != 0 || page.More || !page.Top.IsZero() {
+		t.Fatalf("history of nothing: %+v", page)
+	}
+	const messages = 90
+	at := fill(r, group, messages)
+	for _, c := range []struct {
+		name  string
+		after protocol.Position
+		first int // number of the first publication expected
+		n     int
+		more  bool
+	}{
+		{"from the beginning", protocol.Position{}, 1, broker.PageSize, true},
+		{"the second page", at[broker.PageSize-1], broker.PageSize + 1, messages - broker.PageSize, false},
+		{"exactly one page", at[messages-broker.PageSize-1], messages - broker.PageSize + 1, broker.PageSize, false},
+		{"one more than a page", at[messages-broker.PageSize-2], messages - broker.PageSize, broker.PageSize, true},
+		{"the last", at[messages-2], messages, 1, false},
+		{"from the top", at[messages-1], 0, 0, false},
+		{"from an earlier epoch", protocol.Position{Epoch: at[0].Epoch - 1, Offset: 70}, 1, broker.PageSize, true},
+		{"from a later epoch", protocol.Position{Epoch: at[0].Epoch + 1, Offset: 1}, 0, 0, false},
+	} {
+		page := r.History(group, c.after)
+		if len(page.Publications) != c.n || page.More != c.more || page.Top != at[messages-1] {
+			t.Errorf("%s: %d publications, more %v, top %v", c.name, len(page.Publications), page.More, page.Top)
+			continue
+		}
+		for i, p := range page.Publications {
+			number := c.first + i
+			want := broker.Publication{
+				Topic: group, Position: at[number-1], From: "1", Msg: fmt.Sprint(number), Instance: r.Instance, Number: uint64(number),
+			}
+			if p != want {
+				t.Errorf("%s: %+v, want %+v", c.name, p, want)
+			}
+		}
+	}
+}
+
+func testTrimmed(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	const messages, kept = 250, 100
+	at := fill(r, group, messages)
+	page := r.History(group, at[9])
+	if len(page.Publications) == 0 || page.Publications[0].Position != at[messages-kept] || !page.More {
+		t.Errorf("after number 10, of %d with %d kept: %+v", messages, kept, page)
+	}
+	page = r.History(group, at[messages-2])
+	if len(page.Publications) != 1 || page.Publications[0].Position != at[messages-1] || page.More {
+		t.Errorf("after the last but one: %+v", page)
+	}
+}
+
+func testExpiry(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	first := fill(r, group, 3)[2]
+	eventually(t, "history gone", func() bool { return r.History(group, protocol.Position{}).Top.IsZero() })
+	if page := r.History(group, first); len(page.Publications) != 0 || page.More {
+		t.Errorf("history after its end: %+v", page)
+	}
+	answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 4, Known: first})
+	if answer.Outcome != broker.Done || answer.Position.Epoch <= first.Epoch || answer.Position.Offset != 1 {
+		t.Errorf("born again: %+v after %v", answer, first)
+	}
+	eventually(t, "mark gone", func() bool { return r.Mark(group, r.Instance) == 0 })
+	answer = r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 6, Predecessor: 5, Floor: 5})
+	if answer.Outcome != broker.Done {
+		t.Errorf("with the floor in place of the mark: %+v", answer)
+	}
+}
+
+func testName(t *testing.T, b Backend) {
+	x, y := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
+	eventually(t, "names known", func() bool { return x.Name() != "" && y.Name() != "" })
+	if x.Name() != y.Name() {
+		t.Errorf("%q and %q", x.Name(), y.Name())
+	}
+}

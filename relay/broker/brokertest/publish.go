@@ -1,0 +1,229 @@
+package brokertest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+var group = protocol.GroupTopic("g")
+
+func testPublish(t *testing.T, b Backend) {
+	x, y := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
+	for _, r := range []*Relay{x, y} {
+		if top := r.Join(group).Top; !top.IsZero() {
+			t.Fatalf("top %v of a topic without history", top)
+		}
+	}
+	var want []broker.Publication
+	for n := uint64(1); n <= 20; n++ {
+		from := []*Relay{x, y}[n%2]
+		position := from.Say(group, n, fmt.Sprint("message ", n))
+		if position.Epoch == 0 || position.Offset != n || n > 1 && position.Epoch != want[0].Position.Epoch {
+			t.Fatalf("publication %d at %v", n, position)
+		}
+		want = append(want, broker.Publication{
+			Topic: group, Position: position, From: "1", Msg: fmt.Sprint("message ", n), Instance: from.Instance, Number: n,
+		})
+	}
+	for i, r := range []*Relay{x, y} {
+		samePublications(t, fmt.Sprint("relay ", i), r.Received(group, 0, len(want)), want)
+		samePublications(t, fmt.Sprint("history for relay ", i), r.History(group, protocol.Position{}).Publications, want)
+	}
+}
+
+func samePublications(t *testing.T, what string, got, want []broker.Publication) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d publications, want %d", what, len(got), len(want))
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("%s: publication %d is\n%+v, want\n%+v", what, i, got[i], want[i])
+		}
+	}
+}
+
+func testPipeline(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	r.Join(group)
+	const messages = 3000
+	tokens := make(map[uint64]uint64)
+	for n := uint64(1); n <= messages; n++ {
+		token := r.Token()
+		tokens[token] = n
+		r.Publish(broker.Publish{Token: token, Topic: group, From: "1", Msg: fmt.Sprint(n), Instance: r.Instance, Number: n, Predecessor: n - 1})
+	}
+	for i, p := range r.Received(group, 0, messages) {
+		if n := uint64(i + 1); p.Number != n || p.Position.Offset != n || p.Msg != fmt.Sprint(n) {
+			t.Fatalf("publication %d is %+v", n, p)
+		}
+	}
+	place := 0
+	for n := uint64(1); n <= messages; n++ {
+		var answer broker.Published
+		answer, place = Await(r, place, "Published", func(broker.Published) bool { return true })
+		if answer.Outcome != broker.Done || tokens[answer.Token] != n || answer.Position.Offset != n {
+			t.Fatalf("answer %d is %+v", n, answer)
+		}
+	}
+}
+
+func testDuplicate(t *testing.T, b Backend) {
+	x, y := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
+	x.Join(group)
+	first := x.Say(group, 5, "once")
+	top := x.Say(group, 6, "twice")
+	for _, r := range []*Relay{x, y} {
+		for _, n := range []uint64{5, 6, 1} {
+			answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "again", Instance: x.Instance, Number: n, Predecessor: n - 1})
+			if answer.Outcome != broker.Duplicate || answer.Position != top || answer.Err != nil {
+				t.Errorf("number %d again: %+v, want a Duplicate at %v", n, answer, top)
+			}
+		}
+	}
+	last := x.Say(group, 7, "new")
+	if last.Epoch != first.Epoch || last.Offset != 3 {
+		t.Errorf("the next is at %v, want offset 3 of %v", last, first)
+	}
+	if got := x.Received(group, 0, 3)[2]; got.Msg != "new" {
+		t.Errorf("received %+v after the duplicates", got)
+	}
+}
+
+func testRefused(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "too early", Instance: r.Instance, Number: 2, Predecessor: 1})
+	if answer.Outcome != broker.Refused || answer.Err != nil {
+		t.Fatalf("with the predecessor missing: %+v", answer)
+	}
+	if h := r.History(group, protocol.Position{}); len(h.Publications) != 0 || !h.Top.IsZero() {
+		t.Fatalf("the refused one left %+v", h)
+	}
+	r.Say(group, 1, "first")
+	answer = r.Ask(broker.Publish{Topic: group, From: "1", Msg: "now", Instance: r.Instance, Number: 2, Predecessor: 1})
+	if answer.Outcome != broker.Done || answer.Position.Offset != 2 {
+		t.Fatalf("with the predecessor there: %+v", answer)
+	}
+}
+
+func testFloor(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	ask := func(number, predecessor, floor uint64) broker.Outcome {
+		t.Helper()
+		answer := r.Ask(broker.Publish{
+			Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: number, Predecessor: predecessor, Floor: floor,
+		})
+		if answer.Err != nil {
+			t.Fatal(answer.Err)
+		}
+		return answer.Outcome
+	}
+	for _, c := range []struct {
+		name                       string
+		number, predecessor, floor uint64
+		want                       broker.Outcome
+		mark                       uint64
+	}{
+		{"refused, and raised", 12, 11, 10, broker.Refused, 10},
+		{"a lower floor changes nothing", 12, 11, 3, broker.Refused, 10},
+		{"at the floor", 10, 0, 10, broker.Duplicate, 10},
+		{"below a new floor, and raised", 11, 0, 20, broker.Duplicate, 20},
+		{"the floor is the predecessor", 21, 20, 20, broker.Done, 21},
+		{"raised and published", 40, 0, 30, broker.Done, 40},
+	} {
+		if got := ask(c.number, c.predecessor, c.floor); got != c.want {
+			t.Errorf("%s: outcome %d, want %d", c.name, got, c.want)
+		}
+		if got := r.Mark(group, r.Instance); got != c.mark {
+			t.Errorf("%s: mark %d, want %d", c.name, got, c.mark)
+		}
+	}
+}
+
+func testMarks(t *testing.T, b Backend) {
+	x, y := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
+	other := protocol.UserTopic("2")
+	x.Say(group, 7, "x")
+	y.Say(group, 3, "y")
+	x.Say(other, 8, "x")
+	for _, c := range []struct {
+		topic    protocol.Topic
+		instance protocol.Instance
+		want     uint64
+	}{{group, x.Instance, 7}, {group, y.Instance, 3}, {other, x.Instance, 8}, {other, y.Instance, 0}, {protocol.All, x.Instance, 0}} {
+		if got := y.Mark(c.topic, c.instance); got != c.want {
+			t.Errorf("mark of %s for %s: %d, want %d", c.topic, c.instance, got, c.want)
+		}
+	}
+}
+
+func testKnown(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	r.Join(group)
+	n := uint64(0)
+	say := func(known protocol.Position) protocol.Position {
+		t.Helper()
+		n++
+		answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: n, Known: known})
+		if answer.Outcome != broker.Done {
+			t.Fatalf("%+v", answer)
+		}
+		return answer.Position
+	}
+	next := func(p protocol.Position) protocol.Position {
+		return protocol.Position{Epoch: p.Epoch, Offset: p.Offset + 1}
+	}
+
+	first := say(protocol.Position{})
+	if got := say(first); got != next(first) {
+		t.Errorf("knowing the top: %v after %v", got, first)
+	}
+	top := next(first)
+	if got := say(first); got != next(top) {
+		t.Errorf("knowing less than the top: %v after %v", got, top)
+	}
+	top = next(top)
+	known := protocol.Position{Epoch: top.Epoch, Offset: top.Offset + 5}
+	reborn := say(known)
+	if reborn.Epoch <= top.Epoch || reborn.Offset != 1 {
+		t.Errorf("knowing %v: %v after %v, want a later epoch", known, reborn, top)
+	}
+	future := protocol.Position{Epoch: reborn.Epoch + 1_000_000_000, Offset: 9}
+	if got, want := say(future), (protocol.Position{Epoch: future.Epoch + 1, Offset: 1}); got != want {
+		t.Errorf("knowing a later epoch, %v: %v, want %v", future, got, want)
+	}
+	if got, want := say(future), (protocol.Position{Epoch: future.Epoch + 1, Offset: 2}); got != want {
+		t.Errorf("within the new epoch: %v, want %v", got, want)
+	}
+	if page := r.History(group, top); len(page.Publications) != 3 || page.Publications[0].Position != reborn || page.More {
+		t.Errorf("history after %v: %+v", top, page)
+	}
+	for i, p := range r.Received(group, 0, int(n))[1:] {
+		if before := r.SoFar(group)[i].Position; !before.Before(p.Position) {
+			t.Errorf("%v received after %v", p.Position, before)
+		}
+	}
+}
+
+func testTexts(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	odd := protocol.GroupTopic(`a}b{c"d\e f*?【ü】`)
+	for i, topic := range []protocol.Topic{odd, protocol.All, protocol.UserTopic("x")} {
+		r.Join(topic)
+		for j, msg := range []string{"", `","Pos":"1-1"}`, "quote\" back\\ \x00 \u2028 \U0001F600 %.0f \r\n", strings.Repeat("é", 300_000)} {
+			number := uint64(i*100 + j + 1)
+			position := r.Say(topic, number, msg)
+			want := broker.Publication{Topic: topic, Position: position, From: "1", Msg: msg, Instance: r.Instance, Number: number}
+			if got := r.Received(topic, 0, j+1)[j]; got != want {
+				t.Errorf("%s: received %.200q", topic, fmt.Sprint(got))
+			}
+		}
+		if got := len(r.History(topic, protocol.Position{}).Publications); got != 4 {
+			t.Errorf("%s: history of %d", topic, got)
+		}
+	}
+}
