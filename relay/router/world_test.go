@@ -150,8 +150,8 @@ type testLink struct{ edge *testEdge }
 
 var _ Link = (*testLink)(nil)
 
-func (l *testLink) Queued() int                       { return l.edge.stuck }
-func (l *testLink) String() string                    { return l.edge.node }
+func (l *testLink) Queued() int    { return l.edge.stuck }
+func (l *testLink) String() string { return l.edge.node }
 
 func (l *testLink) Close(code link.Code, text string) {
 	l.edge.closed = append(l.edge.closed, code)
