@@ -5,6 +5,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
+// frameCost is what each unfinished message counts besides its payload.
+const frameCost = 64
+
 // frame is a numbered frame of an edge between its arrival and its finish.
 type frame struct {
 	number  uint64
@@ -63,7 +66,10 @@ func (r *Router) arrive(e *edge, number, sid uint64, payload []byte, end bool) *
 		e.numbers.finish(number, number)
 		return nil
 	}
-	fr := &frame{number: number, size: uint64(len(payload)), session: s, end: end}
+	fr := &frame{number: number, session: s, end: end}
+	if !end { // ends are bounded by the sessions
+		fr.size = uint64(len(payload)) + frameCost
+	}
 	if e.bytes += fr.size; e.bytes > e.logSize+e.logSize/4+maxMsg {
 		return &violation{link.CodeLimit, "more unfinished frames than its log holds"}
 	}
