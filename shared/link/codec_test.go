@@ -296,7 +296,9 @@ func TestNoAlloc(t *testing.T) {
 		f    func()
 	}{
 		{"append message", func() { buf = Message{Number: 70_000, Session: 300, Payload: payload}.Append(buf[:0]) }},
-		{"append publication", func() { buf = Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, Payload: payload}.Append(buf[:0]) }},
+		{"append publication", func() {
+			buf = Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, Payload: payload}.Append(buf[:0])
+		}},
 		{"append ack", func() { buf = Ack{Through: 1 << 40}.Append(buf[:0]) }},
 		{"next and parse", func() {
 			_, body, rest, err := Next(batch)

@@ -37,6 +37,9 @@ func newSocket(c net.Conn) *socket {
 
 func (s *socket) now() time.Duration { return time.Since(s.start) }
 
+// stamp is now for progress, where 0 means something else.
+func (s *socket) stamp() int64 { return max(1, int64(s.now())) }
+
 // Read stamps received.
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
@@ -60,7 +63,7 @@ func (s *socket) Write(p []byte) (int, error) {
 
 // cork begins a batch.
 func (s *socket) cork() {
-	s.progress.Store(max(1, int64(s.now())))
+	s.progress.Store(s.stamp())
 	s.mu.Lock()
 	s.corked = true
 	s.mu.Unlock()
@@ -85,7 +88,7 @@ func (w pieces) Write(p []byte) (written int, err error) {
 		written += n
 		w.sentBytes.Add(uint64(n))
 		if w.progress.Load() != 0 {
-			w.progress.Store(int64(w.now()))
+			w.progress.Store(w.stamp())
 		}
 		if err != nil {
 			return written, err

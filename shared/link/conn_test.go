@@ -1,0 +1,514 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/edgerelay/edgerelay/shared/memnet"
+)
+
+// peer is one end of a link: a Source, a Sink, and the Run between them.
+type peer struct {
+	conn *Conn
+	end  chan error // Run's result
+
+	mu      sync.Mutex // guards the following
+	queue   [][]byte   // each at most a batch
+	frames  []any
+	batches int
+	changed chan struct{} // closed and replaced when frames arrived
+	handle  func(Type) error
+}
+
+// start runs a link; wait must be called.
+func start(ctx context.Context, c *Conn) *peer {
+	p := &peer{conn: c, end: make(chan error, 1), changed: make(chan struct{})}
+	go func() { p.end <- c.Run(ctx, p, p) }()
+	return p
+}
+
+func start2(t *testing.T, edge, relay *Conn) (e, r *peer) {
+	return start(t.Context(), edge), start(t.Context(), relay)
+}
+
+func (p *peer) send(frames ...[]byte) {
+	p.mu.Lock()
+	p.queue = append(p.queue, frames...)
+	p.mu.Unlock()
+	p.conn.Wake()
+}
+
+func (p *peer) Fill(batch []byte) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.queue) > 0 && (len(batch) == 0 || len(batch)+len(p.queue[0]) <= BatchTarget) {
+		batch = append(batch, p.queue[0]...)
+		p.queue = p.queue[1:]
+	}
+	return batch
+}
+
+func (p *peer) HandleFrame(t Type, body []byte) error {
+	p.mu.Lock()
+	handle := p.handle
+	p.mu.Unlock()
+	if handle != nil {
+		if err := handle(t); err != nil {
+			return err
+		}
+	}
+	f, err := parse(t, bytes.Clone(body))
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.frames = append(p.frames, f)
+	p.mu.Unlock()
+	return nil
+}
+
+func (p *peer) EndBatch() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.batches++
+	close(p.changed)
+	p.changed = make(chan struct{})
+	return nil
+}
+
+// await returns the frames once there are n.
+func (p *peer) await(t *testing.T, n int) []any {
+	t.Helper()
+	for {
+		p.mu.Lock()
+		frames, changed := p.frames, p.changed
+		p.mu.Unlock()
+		if len(frames) >= n {
+			return frames
+		}
+		select {
+		case <-changed:
+		case err := <-p.end:
+			p.end <- err
+			t.Fatalf("link ended after %d of %d frames: %v", len(frames), n, err)
+		}
+	}
+}
+
+// wait returns why the link ended.
+func (p *peer) wait(t *testing.T) *CloseError {
+	t.Helper()
+	var end *CloseError
+	if err := <-p.end; !errors.As(err, &end) {
+		t.Fatalf("Run returned %v", err)
+	}
+	return end
+}
+
+// join makes a link over a network in memory.
+func join(t *testing.T) (edge, relay *Conn, wire *memnet.Conn) {
+	t.Helper()
+	keys := keysOf(t, ringA)
+	l, results := serve(t, AcceptConfig{Keys: keys})
+	edge, _, err := dialTo(t.Context(), l, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := <-results
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	return edge, got.conn, l.Conns()[0]
+}
+
+// bubble runs a test on a running link with time under its control.
+func bubble(t *testing.T, f func(t *testing.T, e, r *peer, wire *memnet.Conn)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		edge, relay, wire := join(t)
+		e, r := start2(t, edge, relay)
+		f(t, e, r, wire)
+	})
+}
+
+func message(n int, size int) Message {
+	return Message{Number: uint64(n), Session: 1, Payload: bytes.Repeat([]byte{byte('a' + n%26)}, size)}
+}
+
+func TestFramesArrive(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
+		sizes := []int{0, 1, 100, 5_000, 70_000, 6 << 20, 10}
+		for i, size := range sizes {
+			m := message(i+1, size)
+			e.send(m.Append(nil))
+			r.send(Answer{Number: m.Number, Session: 1, Text: m.Payload}.Append(nil))
+		}
+		up, down := r.await(t, len(sizes)), e.await(t, len(sizes))
+		for i, size := range sizes {
+			m := message(i+1, size)
+			if !reflect.DeepEqual(up[i], m) {
+				t.Errorf("message %d of %d bytes differs", i+1, size)
+			}
+			if !reflect.DeepEqual(down[i], Answer{Number: m.Number, Session: 1, Text: m.Payload}) {
+				t.Errorf("answer %d of %d bytes differs", i+1, size)
+			}
+		}
+		r.conn.Bye(CodeNormal, "done")
+		if end := e.wait(t); !end.Remote || end.Code != CodeNormal || end.Text != "done" {
+			t.Errorf("edge: %v", end)
+		}
+		if end := r.wait(t); end.Remote || end.Code != CodeNormal || end.Text != "done" {
+			t.Errorf("relay: %v", end)
+		}
+	})
+}
+
+// TestByeComesLast: what was queued before Bye arrives, and the ends agree without waiting for a timeout.
+func TestByeComesLast(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
+		begun := time.Now()
+		for i := range 50 {
+			e.send(message(i, 10_000).Append(nil))
+		}
+		e.conn.Bye(CodeSuperseded, "later link")
+		e.conn.Bye(CodeProtocol, "the first reason counts")
+		if end := r.wait(t); !end.Remote || end.Code != CodeSuperseded || len(r.frames) != 50 {
+			t.Errorf("%v after %d frames", end, len(r.frames))
+		}
+		if end := e.wait(t); end.Remote || end.Code != CodeSuperseded || time.Since(begun) != 0 {
+			t.Errorf("%v after %v", end, time.Since(begun))
+		}
+	})
+}
+
+func TestByeOfBoth(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
+		begun := time.Now()
+		e.conn.Bye(CodeNormal, "")
+		r.conn.Bye(CodeSuperseded, "")
+		if a, b := e.wait(t), r.wait(t); a.Code == CodeLost || b.Code == CodeLost || time.Since(begun) >= time.Second {
+			t.Errorf("%v and %v after %v", a, b, time.Since(begun))
+		}
+	})
+}
+
+// TestByeUnheard: a peer that is gone does not hold the end up.
+func TestByeUnheard(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
+		wire.Freeze()
+		begun := time.Now()
+		e.conn.Bye(CodeNormal, "")
+		if end := e.wait(t); end.Code != CodeNormal || time.Since(begun) < leaveFor || time.Since(begun) > leaveFor+watchEvery {
+			t.Errorf("%v after %v", end, time.Since(begun))
+		}
+		wire.Cut()
+		r.wait(t)
+	})
+}
+
+// TestByeBounded: a Source that never runs dry delays Bye by a second.
+func TestByeBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
+		wire.SetRate(100_000)
+		for i := range 100 {
+			e.send(message(i, 60_000).Append(nil)) // a minute's worth
+		}
+		begun := time.Now()
+		e.conn.Bye(CodeNormal, "")
+		if end := e.wait(t); end.Code != CodeNormal || time.Since(begun) > leaveFor+watchEvery {
+			t.Errorf("%v after %v", end, time.Since(begun))
+		}
+		r.wait(t)
+	})
+}
+
+// TestSilence: a connection that carries nothing is found dead after 15 and before 16 s, by both.
+func TestSilence(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
+		time.Sleep(time.Minute) // idle links live
+		synctest.Wait()
+		wire.Freeze()
+		for name, p := range map[string]*peer{"edge": e, "relay": r} {
+			end := p.wait(t)
+			silence := time.Since(p.conn.LastReceived())
+			if end.Code != CodeSilent || end.Remote {
+				t.Errorf("%s: %v", name, end)
+			}
+			if name == "edge" && silence < silentAfter {
+				t.Errorf("%s: dead after %v of silence", name, silence)
+			}
+			if silence >= 17*time.Second {
+				t.Errorf("%s: noticed after %v", name, silence)
+			}
+		}
+	})
+}
+
+// swallow is a connection whose writes from now on go nowhere.
+type swallow struct {
+	net.Conn
+	on atomic.Bool
+}
+
+func (s *swallow) Write(p []byte) (int, error) {
+	if s.on.Load() {
+		return len(p), nil
+	}
+	return s.Conn.Write(p)
+}
+
+// TestHalfOpen: one dead direction is enough, however busy the other is.
+func TestHalfOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := keysOf(t, ringA)
+		l, results := serve(t, AcceptConfig{Keys: keys})
+		half := &swallow{}
+		edge, _, err := Dial(t.Context(), DialConfig{URL: "ws://relay", Keys: keys, Hello: testHello,
+			NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := l.DialContext(ctx, network, addr)
+				half.Conn = conn
+				return half, err
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, r := start2(t, edge, (<-results).conn)
+		half.on.Store(true)
+		begun := time.Now()
+		for range 10 {
+			r.send(Answer{Number: 1, Session: 1}.Append(nil))
+			time.Sleep(time.Second)
+		}
+		end := r.wait(t)
+		if took := time.Since(begun); end.Code != CodeSilent || took < silentAfter || took > 16*time.Second {
+			t.Errorf("relay: %v after %v", end, took)
+		}
+		if end := e.wait(t); end.Code != CodeLost {
+			t.Errorf("edge: %v", end)
+		}
+	})
+}
+
+// TestSlowLinkLives: 1 MiB of backlog each way at 10 KB/s takes minutes; the link is slow, not dead.
+func TestSlowLinkLives(t *testing.T) {
+	for _, size := range []int{1_000, 1 << 20} { // many frames, or one
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				keys := keysOf(t, ringA)
+				l, results := serve(t, AcceptConfig{Keys: keys})
+				edge, _, err := dialTo(t.Context(), l, keys)
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.Conns()[0].SetRate(10_000)
+				e, r := start2(t, edge, (<-results).conn)
+				n := 1 << 20 / size
+				begun := time.Now()
+				for i := range n {
+					e.send(message(i, size).Append(nil))
+				}
+				r.await(t, n)
+				if took := time.Since(begun); took < 90*time.Second {
+					t.Errorf("it took %v: the network is not slow", took)
+				}
+				if rtt := e.conn.Stats().RTT; size == 1_000 && rtt < time.Second {
+					t.Errorf("round trip %v", rtt)
+				}
+				e.conn.Bye(CodeNormal, "")
+				e.wait(t)
+				r.wait(t)
+			})
+		})
+	}
+}
+
+// TestStuck: a peer that stops reading is found by the lack of progress, and is not itself the one to call this side dead.
+func TestStuck(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
+		release := make(chan struct{})
+		r.handle = func(Type) error { <-release; return nil }
+		begun := time.Now()
+		for i := range 100 {
+			e.send(message(i, 60_000).Append(nil))
+		}
+		end := e.wait(t)
+		if took := time.Since(begun); end.Code != CodeStuck || took < stuckAfter || took > stuckAfter+time.Second {
+			t.Errorf("edge: %v after %v", end, took)
+		}
+		close(release)
+		if end := r.wait(t); end.Code != CodeLost {
+			t.Errorf("relay: %v", end)
+		}
+	})
+}
+
+// TestBusySink: a minute in the Sink is this side's, not the peer's silence.
+func TestBusySink(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
+		r.handle = func(Type) error { time.Sleep(time.Minute); return nil }
+		e.send(message(1, 10).Append(nil))
+		r.await(t, 1)
+		e.conn.Bye(CodeNormal, "")
+		if end := r.wait(t); !end.Remote {
+			t.Errorf("relay: %v", end)
+		}
+		e.wait(t)
+	})
+}
+
+func TestSinkErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		err   error
+		frame []byte
+		want  Code
+	}{
+		{"error", errors.New("unexpected"), message(1, 1).Append(nil), CodeProtocol},
+		{"code", &CloseError{Code: CodeTables, Text: "differ"}, message(1, 1).Append(nil), CodeTables},
+		{"unknown frame", nil, []byte{0x7f, 0}, CodeProtocol},
+		{"hello again", nil, testHello.Append(nil), CodeProtocol},
+		{"frame cut short", nil, []byte{byte(TypeMessage), 100, 1}, CodeProtocol},
+		{"ping with a tail", nil, []byte{byte(TypePing), 2, 1, 1}, CodeProtocol},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
+				r.handle = func(Type) error { return tt.err }
+				e.send(tt.frame)
+				if end := e.wait(t); end.Code != tt.want || !end.Remote {
+					t.Errorf("edge: %v", end)
+				}
+				if end := r.wait(t); end.Code != tt.want || end.Remote {
+					t.Errorf("relay: %v", end)
+				}
+			})
+		})
+	}
+}
+
+func TestIgnorable(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
+		e.send([]byte{0x80, 3, 1, 2, 3}, message(1, 1).Append(nil))
+		if got := r.await(t, 1); !reflect.DeepEqual(got[0], message(1, 1)) {
+			t.Errorf("got %v", got)
+		}
+		e.conn.Bye(CodeNormal, "")
+		e.wait(t)
+		r.wait(t)
+	})
+}
+
+func TestLost(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
+		wire.CutAfter(5000)
+		e.send(message(1, 10_000).Append(nil))
+		if a, b := e.wait(t), r.wait(t); a.Code != CodeLost || b.Code != CodeLost {
+			t.Errorf("%v and %v", a, b)
+		}
+		if len(r.frames) != 0 {
+			t.Error("half a batch was handled")
+		}
+	})
+}
+
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edge, relay, _ := join(t)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		e, r := start(ctx, edge), start(t.Context(), relay)
+		why := errors.New("drained")
+		cancel(why)
+		if end := e.wait(t); end.Code != CodeNormal || !errors.Is(end, why) {
+			t.Errorf("edge: %v", end)
+		}
+		if end := r.wait(t); end.Code != CodeLost {
+			t.Errorf("relay: %v", end)
+		}
+	})
+}
+
+func TestTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edge, relay, _ := join(t)
+		r := start(t.Context(), relay)
+		go edge.ws.Write(t.Context(), websocket.MessageBinary, make([]byte, MaxBatch+1))
+		if end := r.wait(t); end.Code != CodeLimit {
+			t.Errorf("relay: %v", end)
+		}
+		edge.CloseNow()
+	})
+}
+
+// TestWebSocketPing: no answer to a WebSocket ping, and no harm from it.
+func TestWebSocketPing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edge, relay, _ := join(t)
+		e, r := start2(t, edge, relay)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := edge.ws.Ping(ctx); err == nil {
+			t.Error("the ping was answered")
+		}
+		e.send(message(1, 1).Append(nil))
+		r.await(t, 1)
+		e.conn.Bye(CodeNormal, "")
+		e.wait(t)
+		r.wait(t)
+	})
+}
+
+// counted counts writes.
+type counted struct {
+	net.Conn
+	writes atomic.Int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
+// TestCork: a batch reaches the network in as few writes as its size needs, on both sides.
+func TestCork(t *testing.T) {
+	keys := keysOf(t, ringA)
+	for _, tt := range []struct{ size, most int }{{100, 1}, {5_000, 1}, {16_000, 1}, {65_000, 4}, {1 << 20, 65}} {
+		l, results := serve(t, AcceptConfig{Keys: keys})
+		wire := &counted{}
+		edge, _, err := Dial(t.Context(), DialConfig{URL: "ws://relay", Keys: keys, Hello: testHello,
+			NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := l.DialContext(ctx, network, addr)
+				wire.Conn = conn
+				return wire, err
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		relay := (<-results).conn
+		relayWire := &counted{Conn: relay.socket.Conn}
+		relay.socket.Conn = relayWire
+		before := wire.writes.Load()
+		e, r := start2(t, edge, relay)
+		e.send(message(1, tt.size).Append(nil))
+		r.send(message(1, tt.size).Append(nil))
+		r.await(t, 1)
+		e.await(t, 1)
+		if n := int(wire.writes.Load() - before); n > tt.most {
+			t.Errorf("edge: %d bytes in %d writes, want %d", tt.size, n, tt.most)
+		}
+		if n := int(relayWire.writes.Load()); n > tt.most {
+			t.Errorf("relay: %d bytes in %d writes, want %d", tt.size, n, tt.most)
+		}
+		edge.Bye(CodeNormal, "")
+		e.wait(t)
+		r.wait(t)
+	}
+}
