@@ -73,10 +73,10 @@ func newHubMetrics(r prometheus.Registerer) *hubMetrics {
 
 type serverMetrics struct {
 	opened, unanswered, frames, bytes, pongsWithheld, pings prometheus.Counter
-	writes, written                                          prometheus.Counter
-	openSeconds                                              prometheus.Histogram
-	ended                                                    [reasons]prometheus.Counter
-	refused                                                  [refusals]prometheus.Counter
+	writes, written                                         prometheus.Counter
+	openSeconds                                             prometheus.Histogram
+	ended                                                   [reasons]prometheus.Counter
+	refused                                                 [refusals]prometheus.Counter
 }
 
 func newServerMetrics(r prometheus.Registerer) *serverMetrics {

@@ -1,0 +1,362 @@
+package gateway
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+func channel(user string) *Session {
+	return NewSession(link.Session{Endpoint: protocol.EndpointChannel, User: user}, 1<<20)
+}
+
+// openAll opens a session of each user and binds it as a relay does.
+func openAll(h *Hub, up Upstream, users ...string) (sessions []*Session) {
+	for _, user := range users {
+		s := channel(user)
+		h.Open(s, up)
+		bindAll(h, s.Info())
+		sessions = append(sessions, s)
+	}
+	return sessions
+}
+
+func wantTexts(t *testing.T, s *Session, want ...string) {
+	t.Helper()
+	if got := s.Take(); !slices.Equal(got, want) {
+		t.Errorf("session %d got %q, want %q", s.Info().ID, got, want)
+	}
+}
+
+func pos(epoch, offset uint64) protocol.Position {
+	return protocol.Position{Epoch: epoch, Offset: offset}
+}
+
+func TestPublicationsAreDeliveredOnceAndInOrder(t *testing.T) {
+	h := NewHub(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	h.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all", Position: pos(5, 10)})
+	for _, p := range []struct {
+		position protocol.Position
+		text     string
+	}{
+		{pos(5, 10), "repeated"}, {pos(5, 11), "a"}, {pos(5, 11), "repeated"}, {pos(5, 9), "older"}, {pos(4, 99), "older epoch"},
+		{protocol.Position{}, "bare"}, {pos(5, 12), "b"}, {protocol.Position{}, "bare"}, {pos(6, 1), "c"}, {pos(5, 13), "older epoch"},
+	} {
+		h.Publication(link.Publication{Topic: numberOf("all"), Position: p.position, Payload: []byte(p.text)})
+	}
+	wantTexts(t, s, "a", "bare", "b", "bare", "c")
+}
+
+func TestATopicKeepsTheLaterPosition(t *testing.T) {
+	h := NewHub(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	h.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all", Position: pos(5, 10)})
+	h.LinkDown()
+	h.Topic(link.TopicNumber{ID: 77, Topic: "all", Position: pos(5, 8)})
+	h.Publication(link.Publication{Topic: 77, Position: pos(5, 9), Payload: []byte("had")})
+	h.Publication(link.Publication{Topic: 77, Position: pos(5, 11), Payload: []byte("new")})
+	wantTexts(t, s, "new")
+}
+
+func TestTheSenderIsSkippedOnAllItsConnections(t *testing.T) {
+	h := NewHub(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1", "1", "2")
+	h.Publication(link.Publication{Topic: numberOf("all"), Except: "1", Payload: []byte("x")})
+	wantTexts(t, s[0])
+	wantTexts(t, s[1])
+	wantTexts(t, s[2], "x")
+}
+
+func TestTwoSessionsOfAUserEndInEitherOrder(t *testing.T) {
+	for _, first := range []int{0, 1} {
+		t.Run(fmt.Sprint("first ends ", first), func(t *testing.T) {
+			h, up := NewHub(HubConfig{}), &fakeUpstream{}
+			s := openAll(h, up, "1", "1")
+			topic := numberOf(protocol.UserTopic("1"))
+			h.End(s[first], up)
+			h.Publication(link.Publication{Topic: topic, Payload: []byte("x")})
+			h.Forget(s[first].Info().ID)
+			h.Publication(link.Publication{Topic: topic, Payload: []byte("y")})
+			wantTexts(t, s[first])
+			wantTexts(t, s[1-first], "x", "y")
+			h.End(s[1-first], up)
+			h.Forget(s[1-first].Info().ID)
+			if all, dead := h.Len(); all != 0 || dead != 0 {
+				t.Errorf("%d sessions are left, %d dead", all, dead)
+			}
+		})
+	}
+}
+
+func TestAnEndedSessionGetsNothingButIsToldUntilForgotten(t *testing.T) {
+	h, up := NewHub(HubConfig{}), &fakeUpstream{}
+	s := openAll(h, up, "1")[0]
+	id := s.Info().ID
+	h.End(s, up)
+	h.Publication(link.Publication{Topic: numberOf("all"), Payload: []byte("x")})
+	h.Answer(link.Answer{Session: id, Text: []byte("x")})
+	h.Topic(link.TopicNumber{ID: 9, Topic: "group:g"})
+	h.Joined(link.Joined{Session: id, Topic: 9, Text: []byte("x")}, true)
+	h.Gap(link.Gap{Topic: 9, Position: pos(1, 1), Text: []byte("x")})
+	wantTexts(t, s)
+
+	sessions, held := told(h)
+	if len(sessions) != 1 || len(held) != 3 {
+		t.Errorf("told %v, %v; want the dead session and its three topics", sessions, held)
+	}
+	if _, ok := h.Digest(); ok {
+		t.Error("the digest is comparable while a session is dead")
+	}
+	h.Forget(id)
+	if sessions, held = told(h); len(sessions) != 0 || len(held) != 0 {
+		t.Errorf("after Forget told %v, %v; want nothing", sessions, held)
+	}
+	h.Joined(link.Joined{Session: id, Topic: 9, Text: []byte("x")}, true)
+	wantTexts(t, s)
+}
+
+func TestForgetLeavesTheLivingAlone(t *testing.T) {
+	h := NewHub(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	h.Forget(s.Info().ID)
+	h.Publication(link.Publication{Topic: numberOf("all"), Payload: []byte("x")})
+	wantTexts(t, s, "x")
+}
+
+// told returns what Tell tells.
+func told(h *Hub) (sessions []link.Session, held map[protocol.Topic][]uint64) {
+	held = map[protocol.Topic][]uint64{}
+	h.Tell(
+		func(s link.Session) { sessions = append(sessions, s) },
+		func(f link.Held) { held[f.Topic] = append(held[f.Topic], f.Sessions...) })
+	return sessions, held
+}
+
+func TestTellCutsLargeTopicsIntoFrames(t *testing.T) {
+	h := NewHub(HubConfig{})
+	const n = 2500
+	openAll(h, &fakeUpstream{}, slices.Repeat([]string{"1"}, n)...)
+	h.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all", Position: pos(3, 4)})
+	var frames []int
+	members := map[uint64]bool{}
+	h.Tell(func(link.Session) {}, func(f link.Held) {
+		if f.Topic != protocol.All {
+			return
+		}
+		if f.Position != pos(3, 4) {
+			t.Errorf("position %v", f.Position)
+		}
+		frames = append(frames, len(f.Sessions))
+		for _, id := range f.Sessions {
+			members[id] = true
+		}
+	})
+	if !slices.Equal(frames, []int{1024, 1024, 452}) || len(members) != n {
+		t.Errorf("frames of %v members, %d in all", frames, len(members))
+	}
+}
+
+func TestJoinAnswerGapAndLeave(t *testing.T) {
+	h := NewHub(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	id := s.Info().ID
+	h.Topic(link.TopicNumber{ID: 9, Topic: "group:g", Position: pos(1, 5)})
+	h.Publication(link.Publication{Topic: 9, Position: pos(1, 6), Payload: []byte("before")})
+	h.Joined(link.Joined{Number: 1, Session: id, Topic: 9, Text: []byte("joined")}, true)
+	h.Joined(link.Joined{Number: 1, Session: id, Topic: 9, Text: []byte("joined")}, false)
+	h.Publication(link.Publication{Topic: 9, Position: pos(1, 7), Payload: []byte("m")})
+	h.Gap(link.Gap{Topic: 9, Position: pos(1, 7), Lost: 1, Text: []byte("no gap for us")})
+	h.Gap(link.Gap{Topic: 9, Position: pos(1, 9), Lost: 2, Text: []byte("lost")})
+	h.Publication(link.Publication{Topic: 9, Position: pos(1, 9), Payload: []byte("in the gap")})
+	h.Answer(link.Answer{Session: id, Text: []byte("answer")})
+	h.Left(link.Left{Session: id, Topic: 9, Text: []byte("left")}, true)
+	h.Publication(link.Publication{Topic: 9, Position: pos(1, 10), Payload: []byte("after")})
+	wantTexts(t, s, "joined", "m", "lost", "answer", "left")
+}
+
+func TestUnknownTopicNumbersAreCountedAndHarmless(t *testing.T) {
+	up := &fakeUpstream{}
+	g := start(t, up, nil)
+	s := openAll(g.hub, up, "1")[0]
+	g.hub.LinkDown()
+	g.hub.Publication(link.Publication{Topic: numberOf("all"), Payload: []byte("x")})
+	g.hub.Left(link.Left{Session: s.Info().ID, Topic: 12345, Text: []byte("left")}, true)
+	g.hub.Untopic(link.Untopic{ID: 12345})
+	wantTexts(t, s, "left")
+	if got := g.metric("dropped_total", "no_topic"); got != 2 {
+		t.Errorf("counted %v, want 2", got)
+	}
+}
+
+func TestTheDigestIsNotComparableWhileASessionIsBeingOpened(t *testing.T) {
+	h := NewHub(HubConfig{})
+	var during bool
+	h.Open(channel("1"), &fakeUpstream{open: func(link.Session) { _, during = h.Digest() }})
+	if _, after := h.Digest(); during || !after {
+		t.Errorf("comparable during %v, after %v; want false, true", during, after)
+	}
+}
+
+func TestTopicsGoWithTheirLastMemberAndNumber(t *testing.T) {
+	h, up := NewHub(HubConfig{}), &fakeUpstream{}
+	s := openAll(h, up, "1")[0]
+	h.End(s, up)
+	h.Untopic(link.Untopic{ID: numberOf("all")})
+	h.LinkDown()
+	if len(h.topics) != 2 {
+		t.Errorf("%d topics while a member is there, want 2", len(h.topics))
+	}
+	h.Forget(s.Info().ID)
+	if len(h.topics) != 0 || len(h.numbers) != 0 {
+		t.Errorf("left: %v, %v", h.topics, h.numbers)
+	}
+}
+
+// FuzzHub drives a Hub and plain maps with the same steps and compares what they hold.
+func FuzzHub(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x10\x21\x32\x10\x22\x40\x51\x60\x70\x11\x80"))
+	f.Add([]byte(strings.Repeat("\x00\x11\x12\x13\x21\x22\x31\x41\x52", 8)))
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		h, up := NewHub(HubConfig{}), &fakeUpstream{}
+		m := newModel()
+		for _, step := range steps {
+			m.step(h, up, step>>4, uint64(step&15))
+		}
+		m.compare(t, h)
+	})
+}
+
+// model is the Hub's tables in the plainest form.
+type model struct {
+	sessions []*Session // by id - 1; nil when forgotten
+	ended    map[uint64]bool
+	members  map[protocol.Topic]map[uint64]bool
+	got      map[uint64]int
+}
+
+func newModel() *model {
+	return &model{ended: map[uint64]bool{}, members: map[protocol.Topic]map[uint64]bool{}, got: map[uint64]int{}}
+}
+
+func (m *model) step(h *Hub, up Upstream, op byte, x uint64) {
+	topic := protocol.GroupTopic(fmt.Sprint(x % 4))
+	h.Topic(link.TopicNumber{ID: x % 4, Topic: topic})
+	id := x/4 + 1
+	if op == 0 {
+		s := channel("u")
+		h.Open(s, up)
+		m.sessions = append(m.sessions, s)
+		return
+	}
+	if id > uint64(len(m.sessions)) || m.sessions[id-1] == nil {
+		return
+	}
+	s := m.sessions[id-1]
+	switch {
+	case op < 5:
+		h.Joined(link.Joined{Session: id, Topic: x % 4}, false)
+		if m.members[topic] == nil {
+			m.members[topic] = map[uint64]bool{}
+		}
+		m.members[topic][id] = true
+	case op < 8:
+		h.Left(link.Left{Session: id, Topic: x % 4}, false)
+		delete(m.members[topic], id)
+	case op < 10:
+		h.Publication(link.Publication{Topic: x % 4, Payload: []byte("x")})
+		for id := range m.members[topic] {
+			if !m.ended[id] {
+				m.got[id]++
+			}
+		}
+	case op < 12 && !m.ended[id]:
+		h.End(s, up)
+		m.ended[id] = true
+	case op < 14 && m.ended[id]:
+		h.Forget(id)
+		m.sessions[id-1] = nil
+		for _, members := range m.members {
+			delete(members, id)
+		}
+	case op == 15:
+		h.LinkDown()
+	}
+}
+
+func (m *model) compare(t *testing.T, h *Hub) {
+	var want link.Digest
+	sessions, held := told(h)
+	for i, s := range m.sessions {
+		if s == nil {
+			continue
+		}
+		want.Sessions++
+		want.SessionHash ^= link.SessionHash(s.Info())
+		if got := len(s.Take()); got != m.got[uint64(i+1)] {
+			t.Errorf("session %d got %d publications, want %d", i+1, got, m.got[uint64(i+1)])
+		}
+	}
+	for topic, members := range m.members {
+		for id := range members {
+			want.Bindings++
+			want.BindingHash ^= link.BindingHash(id, topic)
+		}
+		got := held[topic]
+		slices.Sort(got)
+		if wanted := slices.Sorted(maps.Keys(members)); !slices.Equal(got, wanted) {
+			t.Errorf("%s has members %v, want %v", topic, got, wanted)
+		}
+	}
+	if uint64(len(sessions)) != want.Sessions {
+		t.Errorf("told %d sessions, want %d", len(sessions), want.Sessions)
+	}
+	if got, _ := h.Digest(); got != want {
+		t.Errorf("digest %+v, want %+v", got, want)
+	}
+}
+
+// roomy gives each session a batch that needs not grow.
+func roomy(sessions []*Session) {
+	for _, s := range sessions {
+		s.queue.limit = 1 << 30
+		s.queue.pending = &batch{frames: make([][]byte, 0, 1024)}
+	}
+}
+
+func TestFanOutAllocatesNothingPerDelivery(t *testing.T) {
+	h := NewHub(HubConfig{})
+	sessions := openAll(h, &fakeUpstream{}, slices.Repeat([]string{"1"}, 100)...)
+	roomy(sessions)
+	p := link.Publication{Topic: numberOf("all"), Except: "2", Payload: make([]byte, 128)}
+	if n := testing.AllocsPerRun(100, func() { h.Publication(p) }); n > 1 {
+		t.Errorf("%v allocations for 100 deliveries, want 1: the frame", n)
+	}
+}
+
+func BenchmarkFanOut(b *testing.B) {
+	h := NewHub(HubConfig{})
+	const members = 1000
+	sessions := openAll(h, &fakeUpstream{}, slices.Repeat([]string{"1"}, members)...)
+	p := link.Publication{Topic: numberOf("all"), Except: "2", Payload: make([]byte, 128)}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if i%512 == 0 {
+			b.StopTimer()
+			for _, s := range sessions {
+				s.queue.size = 0
+			}
+			roomy(sessions)
+			b.StartTimer()
+		}
+		h.Publication(p)
+		i++
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
+}
