@@ -35,7 +35,9 @@ func (u *Uplink) connect(ctx context.Context) *dialled {
 	// Each dial has a generation of its own, the earlier start the higher one: when two reach the same relay, the later does not replace the first.
 	u.generation += uint64(len(free))
 	top, started := u.generation, atomic.Uint64{}
-	dial := func(ctx context.Context, url string) (*dialled, error) { return u.dial(ctx, url, top-(started.Add(1)-1)) }
+	dial := func(ctx context.Context, url string) (*dialled, error) {
+		return u.dial(ctx, url, top-(started.Add(1)-1))
+	}
 	won, failed := race(ctx, free, dial, func(l *dialled) { l.conn.CloseNow() })
 	if ctx.Err() != nil {
 		if won != nil {

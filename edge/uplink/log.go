@@ -107,7 +107,6 @@ func (l *Log) Next() (Entry, bool) {
 	return Entry{}, false
 }
 
-
 // Rewind starts a new link: Next goes back to the first entry that is not acknowledged.
 func (l *Log) Rewind() {
 	l.cursor = 0

@@ -54,12 +54,12 @@ func newMetrics(r prometheus.Registerer, u *Uplink) *metrics {
 		repeated: f.NewCounter(prometheus.CounterOpts{
 			Name: "edgerelay_edge_answers_repeated_total", Help: "Answers not passed on since their frame was answered or acknowledged before."}),
 		digests: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "edgerelay_edge_digests_total", Help: "Comparisons of the tables of edge and relay, by result (equal, different, suspect, skipped)."}, []string{"result"}),
+			Name: "edgerelay_edge_digests_total", Help: "Comparisons of the tables of edge and relay, by result (equal, different, skipped)."}, []string{"result"}),
 	}
 	for _, reason := range []string{"unreachable", "key", "version", "lookup"} {
 		m.failures.WithLabelValues(reason)
 	}
-	for _, result := range []string{"equal", "different", "suspect", "skipped"} {
+	for _, result := range []string{"equal", "different", "skipped"} {
 		m.digests.WithLabelValues(result)
 	}
 	return m

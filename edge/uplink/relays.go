@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
 )
 
 // lookupTimeout bounds the look-up of one name: a resolver that does not answer must not keep the edge from relays that need no look-up.
@@ -40,10 +42,13 @@ func parseRelay(s string) (*relay, error) {
 	if u.Hostname() == "" {
 		return nil, fmt.Errorf("relay URL %q: no host", s)
 	}
+	if u.User != nil {
+		return nil, fmt.Errorf("relay URL %q: it has no user; LINK_KEYS prove who is who", u.Redacted())
+	}
 	switch u.Scheme {
 	case "ws", "wss":
 		if u.Path == "" || u.Path == "/" {
-			u.Path = linkPath
+			u.Path = link.Path
 		}
 		return &relay{url: u.String()}, nil
 	case "dns":
@@ -58,9 +63,6 @@ func parseRelay(s string) (*relay, error) {
 	}
 	return nil, fmt.Errorf("relay URL %q: the scheme is none of ws, wss, dns", s)
 }
-
-// linkPath is where relays accept links.
-const linkPath = "/link"
 
 // candidates returns the URLs of all relays, each once. Names are looked up at the same time; one that cannot be looked up gives what it gave last.
 func candidates(ctx context.Context, relays []*relay, lookup Lookup) (urls []string, errs []error) {
@@ -101,7 +103,7 @@ func (r *relay) resolve(ctx context.Context, lookup Lookup) error {
 	}
 	known := make([]string, 0, len(addrs))
 	for _, a := range addrs {
-		u := url.URL{Scheme: "ws", Host: netip.AddrPortFrom(a.Unmap(), r.port).String(), Path: linkPath}
+		u := url.URL{Scheme: "ws", Host: netip.AddrPortFrom(a.Unmap(), r.port).String(), Path: link.Path}
 		known = append(known, u.String())
 	}
 	r.known = known

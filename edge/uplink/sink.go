@@ -11,9 +11,8 @@ import (
 // frame of an earlier link is ever handled.
 type sink struct {
 	*Uplink
-	tables  *tables
-	suspect bool     // the last Digest differed in a way that a session being added explains
-	ended   []uint64 // sessions whose end the Ack under way acknowledges; guarded by mu
+	tables *tables
+	ended  []uint64 // sessions whose end the Ack under way acknowledges; guarded by mu
 }
 
 // HandleFrame gives a frame to the Handler.

@@ -4,9 +4,6 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// heldSessions bounds the members in one Held frame.
-const heldSessions = 8192
-
 // tables is what one link has to be told besides the log: the edge's tables as they were at its begin, and the sessions added since. It is the
 // link's Source.
 //
@@ -52,11 +49,6 @@ func (t *tables) session(s link.Session) {
 
 func (t *tables) held(h link.Held) {
 	t.synced.Held += uint64(len(h.Sessions))
-	for len(h.Sessions) > heldSessions {
-		part := h
-		part.Sessions, h.Sessions = h.Sessions[:heldSessions], h.Sessions[heldSessions:]
-		t.append(part)
-	}
 	t.append(h)
 }
 

@@ -1,0 +1,372 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/memnet"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+func testKeys(t testing.TB, text string) (k link.Keys) {
+	t.Helper()
+	if err := k.UnmarshalText([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+const goodKey = "k1:0123456789abcdef"
+
+// network joins an Uplink to fake relays by address.
+type network struct {
+	mu     sync.Mutex
+	relays map[string]*fakeRelay // host:port
+	dials  []time.Time
+}
+
+func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	n.mu.Lock()
+	n.dials = append(n.dials, time.Now())
+	r := n.relays[addr]
+	n.mu.Unlock()
+	if r == nil {
+		return nil, syscall.ECONNREFUSED
+	}
+	return r.net.Dial(ctx)
+}
+
+func (n *network) dialCount() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.dials)
+}
+
+// fakeRelay accepts links and keeps what came on each.
+type fakeRelay struct {
+	t      testing.TB
+	name   string
+	net    *memnet.Listener
+	server *http.Server
+	// handle is called with each frame, if set.
+	handle func(*fakeLink, any)
+
+	mu       sync.Mutex
+	keys     link.Keys
+	versions link.Versions
+	accepted []*fakeLink
+}
+
+// start adds a relay to n at addr.
+func (n *network) start(t testing.TB, addr string) *fakeRelay {
+	r := &fakeRelay{t: t, name: addr, net: memnet.Listen(), keys: testKeys(t, goodKey)}
+	r.server = &http.Server{Handler: r}
+	var served sync.WaitGroup
+	served.Go(func() { r.server.Serve(r.net) })
+	t.Cleanup(func() {
+		r.stop()
+		served.Wait()
+	})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.relays == nil {
+		n.relays = make(map[string]*fakeRelay)
+	}
+	n.relays[addr] = r
+	return r
+}
+
+func (r *fakeRelay) stop() {
+	r.server.Close()
+	r.net.Close()
+	r.net.CutAll()
+}
+
+func (r *fakeRelay) set(keys link.Keys, versions link.Versions) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keys, r.versions = keys, versions
+}
+
+func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	cfg := link.AcceptConfig{Keys: r.keys, Versions: r.versions, Welcome: func(link.Hello) (link.Welcome, error) {
+		return link.Welcome{Relay: r.name}, nil
+	}}
+	r.mu.Unlock()
+	conn, hello, err := link.Accept(w, req, cfg)
+	if err != nil {
+		return
+	}
+	l := &fakeLink{relay: r, conn: conn, hello: hello}
+	r.mu.Lock()
+	r.accepted = append(r.accepted, l)
+	r.mu.Unlock()
+	err = conn.Run(context.Background(), l, l)
+	l.mu.Lock()
+	l.end = err.(*link.CloseError)
+	l.mu.Unlock()
+}
+
+func (r *fakeRelay) links() []*fakeLink {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.accepted)
+}
+
+// last returns the last link once everything is quiet; it must be the nth.
+func (r *fakeRelay) last(n int) *fakeLink {
+	r.t.Helper()
+	synctest.Wait()
+	links := r.links()
+	if len(links) != n {
+		r.t.Fatalf("%s has had %d links, want %d", r.name, len(links), n)
+	}
+	return links[n-1]
+}
+
+// fakeLink is a link at a fakeRelay. It is its own Source and Sink.
+type fakeLink struct {
+	relay *fakeRelay
+	conn  *link.Conn
+	hello link.Hello
+
+	mu     sync.Mutex
+	frames []any
+	out    []byte
+	end    *link.CloseError
+}
+
+type appender interface{ Append([]byte) []byte }
+
+func (l *fakeLink) send(frames ...appender) {
+	l.mu.Lock()
+	for _, f := range frames {
+		l.out = f.Append(l.out)
+	}
+	l.mu.Unlock()
+	l.conn.Wake()
+}
+
+func (l *fakeLink) Fill(batch []byte) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	batch = append(batch, l.out...)
+	l.out = nil
+	return batch
+}
+
+func (l *fakeLink) HandleFrame(t link.Type, body []byte) error {
+	var f any
+	var err error
+	switch body := slices.Clone(body); t {
+	case link.TypeSession:
+		f, err = link.ParseSession(body)
+	case link.TypeHeld:
+		f, err = link.ParseHeld(body)
+	case link.TypeSynced:
+		f, err = link.ParseSynced(body)
+	case link.TypeMessage:
+		f, err = link.ParseMessage(body)
+	case link.TypeEnd:
+		f, err = link.ParseEnd(body)
+	default:
+		err = fmt.Errorf("%v from an edge", t)
+	}
+	if err != nil {
+		l.relay.t.Error(err)
+		return err
+	}
+	l.mu.Lock()
+	l.frames = append(l.frames, f)
+	l.mu.Unlock()
+	if l.relay.handle != nil {
+		l.relay.handle(l, f)
+	}
+	return nil
+}
+
+func (l *fakeLink) EndBatch() error { return nil }
+
+func (l *fakeLink) received() []any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.frames)
+}
+
+func (l *fakeLink) ended() *link.CloseError {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.end
+}
+
+// numbers returns those of the numbered frames, in order of arrival.
+func (l *fakeLink) numbers() (numbers []uint64) {
+	for _, f := range l.received() {
+		switch f := f.(type) {
+		case link.Message:
+			numbers = append(numbers, f.Number)
+		case link.End:
+			numbers = append(numbers, f.Number)
+		}
+	}
+	return numbers
+}
+
+// cut cuts the connection of the last link.
+func (r *fakeRelay) cut() { r.net.CutAll() }
+
+// fakeHub is a Handler that keeps sessions and writes down what it is given.
+type fakeHub struct {
+	mu         sync.Mutex
+	sessions   map[uint64]link.Session
+	dead       map[uint64]bool
+	held       []link.Held
+	calls      []string
+	comparable bool
+}
+
+func (h *fakeHub) note(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls = append(h.calls, fmt.Sprintf(format, args...))
+}
+
+func (h *fakeHub) took() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	calls := h.calls
+	h.calls = nil
+	return calls
+}
+
+func (h *fakeHub) Tell(session func(link.Session), held func(link.Held)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.sessions {
+		session(s)
+	}
+	for _, t := range h.held {
+		held(t)
+	}
+}
+
+func (h *fakeHub) Topic(f link.TopicNumber)          { h.note("topic %d %s", f.ID, f.Topic) }
+func (h *fakeHub) Untopic(f link.Untopic)            { h.note("untopic %d", f.ID) }
+func (h *fakeHub) Opened(f link.Opened)              { h.note("opened %d %v", f.Session, f.Confirmed) }
+func (h *fakeHub) Joined(f link.Joined, answer bool) { h.note("joined %d %v", f.Session, answer) }
+func (h *fakeHub) Left(f link.Left, answer bool)     { h.note("left %d %v", f.Session, answer) }
+func (h *fakeHub) Answer(f link.Answer)              { h.note("answer %d %s", f.Session, f.Text) }
+func (h *fakeHub) Publication(f link.Publication)    { h.note("publication %d %s", f.Topic, f.Payload) }
+func (h *fakeHub) Gap(f link.Gap)                    { h.note("gap %d %d", f.Topic, f.Lost) }
+func (h *fakeHub) LinkDown()                         { h.note("down") }
+
+func (h *fakeHub) Forget(session uint64) {
+	h.note("forget %d", session)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.sessions, session)
+	delete(h.dead, session)
+}
+
+func (h *fakeHub) Digest() (d link.Digest, comparable bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.sessions {
+		d.Sessions++
+		d.SessionHash ^= link.SessionHash(s)
+	}
+	return d, h.comparable && len(h.dead) == 0
+}
+
+// edge is an Uplink that runs, with its hub.
+type edge struct {
+	*Uplink
+	t   testing.TB
+	hub *fakeHub
+}
+
+// run starts an Uplink in the bubble; it ends with the test.
+func (n *network) run(t testing.TB, config Config) *edge {
+	t.Helper()
+	if config.Keys.IsZero() {
+		config.Keys = testKeys(t, goodKey)
+	}
+	config.Node = "n1"
+	config.NetDial = n.dial
+	hub := &fakeHub{sessions: make(map[uint64]link.Session), dead: make(map[uint64]bool), comparable: true}
+	u, err := New(config, hub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := u.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return &edge{u, t, hub}
+}
+
+// open adds a session as the gateway does.
+func (e *edge) open(id uint64) link.Session {
+	s := link.Session{ID: id, Endpoint: protocol.EndpointChannel, User: fmt.Sprint("u", id)}
+	e.hub.mu.Lock()
+	e.hub.sessions[id] = s
+	e.hub.mu.Unlock()
+	e.Open(s)
+	return s
+}
+
+func (e *edge) end(id uint64) {
+	e.hub.mu.Lock()
+	e.hub.dead[id] = true
+	e.hub.mu.Unlock()
+	e.End(id)
+}
+
+func (e *edge) accept(session uint64, texts ...string) {
+	e.t.Helper()
+	for _, text := range texts {
+		if !e.Accept(session, []byte(text)) {
+			e.t.Fatalf("Accept(%d, %q) refused", session, text)
+		}
+	}
+}
+
+// answers is a Lookup whose answer a test changes.
+type answers struct {
+	mu    sync.Mutex
+	addrs []netip.Addr
+	err   error
+}
+
+func (a *answers) set(err error, addrs ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.addrs, a.err = nil, err
+	for _, s := range addrs {
+		a.addrs = append(a.addrs, netip.MustParseAddr(s))
+	}
+}
+
+func (a *answers) lookup(context.Context, string) ([]netip.Addr, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.addrs, a.err
+}
