@@ -44,18 +44,18 @@ func (a *ask) weight() int {
 // asker answers asks in order, on one connection.
 type asker struct {
 	queue   *queue[ask]
-	client  *redis.Client
+	line    *line
 	keys    keys
 	state   *state
 	metrics *metrics
 }
 
 func newAsker(opt *redis.Options, k keys, s *state, m *metrics) *asker {
-	return &asker{queue: newQueue((*ask).weight), client: redis.NewClient(opt), keys: k, state: s, metrics: m}
+	return &asker{queue: newQueue((*ask).weight), line: newLine(opt), keys: k, state: s, metrics: m}
 }
 
 func (a *asker) run(ctx context.Context, sink func(broker.Event)) {
-	defer closeOnDone(ctx, a.client)()
+	defer a.line.closeWhen(ctx)()
 	for {
 		batch := a.queue.take(ctx, asksAtOnce, asksAtOnce)
 		if batch == nil {
@@ -74,7 +74,7 @@ func (a *asker) run(ctx context.Context, sink func(broker.Event)) {
 // ask sends the questions in one pipeline and answers them.
 func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.metrics.pipelines.WithLabelValues("ask").Observe(float64(len(batch)))
-	pipe := a.client.Pipeline()
+	pipe := a.line.get().Pipeline()
 	answers := make([]func() (broker.Event, error), len(batch))
 	for i, q := range batch {
 		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()
@@ -93,6 +93,9 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	}
 	if last != nil && ctx.Err() == nil {
 		a.state.failed(last)
+		if failureOf(last) == unreachable {
+			a.line.renew()
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func New(cfg Config) (*Broker, error) {
 	m := newMetrics(cfg.Metrics)
 	k := keys(cfg.Prefix)
 	h := history{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), int64(cfg.MarkAge.Seconds())}
-	b := &Broker{metrics: m, state: &state{log: log, metrics: m}}
+	b := &Broker{metrics: m, state: newState(log, m)}
 	b.publisher = newPublisher(opt, k, h, b.state, m)
 	b.asker = newAsker(opt, k, b.state, m)
 	b.subscriber = newSubscriber(opt, k, b.state, m, log)

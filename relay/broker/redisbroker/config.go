@@ -68,7 +68,7 @@ func fixOptions(opt *redis.Options) {
 	opt.DialerRetries = 1
 	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
 	opt.ContextTimeoutEnabled = true
-	opt.PoolSize, opt.PipelinePoolSize = 1, 1 // each client is used by one goroutine
+	opt.PoolSize, opt.PipelinePoolSize = 4, 4 // a client has one goroutine and thus one connection; see line for the rest
 	opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns = 0, 0, 0
 	opt.ConnMaxIdleTime, opt.ConnMaxLifetime = -1, -1
 	opt.DisableIdentity = true

@@ -38,8 +38,10 @@ func failureOf(err error) failure {
 			return refusing
 		}
 	}
-	if strings.HasPrefix(text, "ERR max number of clients") || strings.Contains(text, "command not allowed when used memory") {
-		return refusing
+	for _, part := range []string{"max number of clients", "command not allowed when used memory", "The user executing the script"} {
+		if strings.Contains(text, part) {
+			return refusing
+		}
 	}
 	return single
 }

@@ -29,32 +29,41 @@ type prober struct {
 
 // run probes until ctx is done.
 func (p *prober) run(ctx context.Context) {
-	client := redis.NewClient(with(p.opt, probeTimeout))
-	defer closeOnDone(ctx, client)()
+	l := newLine(with(p.opt, probeTimeout))
+	defer l.closeWhen(ctx)()
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
-	for checked := false; ; {
-		checked = p.probe(ctx, client, checked)
+	for checked, hurried := false, false; ; {
+		checked = p.probe(ctx, l, checked)
+		// A lost connection is not yet a lost Redis: look at once. But once between two ticks, else a Redis that answers the probe and nothing
+		// else would come and go as fast as its errors.
+		trouble := p.state.trouble
+		if hurried {
+			trouble = nil
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			hurried = false
+		case <-trouble:
+			hurried = true
 		}
 	}
 }
 
 // probe asks once: for a sign of life while all is well, else for everything that is needed. checked says whether everything was there
 // since Redis was last away; so does the result.
-func (p *prober) probe(ctx context.Context, client *redis.Client, checked bool) bool {
+func (p *prober) probe(ctx context.Context, l *line, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	failures := p.state.failuresSoFar()
 	p.metrics.commands.WithLabelValues("probe").Inc()
 	var err error
-	if full := !checked || !p.state.ok(); full {
-		err = p.check(ctx, client)
+	if !checked || !p.state.ok() {
+		err = p.check(ctx, l.get())
 	} else {
-		err = p.readName(ctx, client)
+		err = p.readName(ctx, l.get())
 	}
 	switch {
 	case errors.Is(context.Cause(ctx), context.Canceled):
@@ -62,6 +71,7 @@ func (p *prober) probe(ctx context.Context, client *redis.Client, checked bool) 
 	case err != nil:
 		p.metrics.failures.WithLabelValues("probe", string(failureOf(err))).Inc()
 		p.state.failed(err)
+		l.renew()
 		return false
 	}
 	p.state.answered(failures)

@@ -16,7 +16,7 @@ const (
 // publisher carries out Publish requests in order, on one connection, each at most once.
 type publisher struct {
 	queue   *queue[broker.Publish]
-	client  *redis.Client
+	line    *line
 	keys    keys
 	history history
 	state   *state
@@ -25,14 +25,13 @@ type publisher struct {
 
 func newPublisher(opt *redis.Options, k keys, h history, s *state, m *metrics) *publisher {
 	return &publisher{
-		queue:  newQueue(func(p *broker.Publish) int { return len(p.Msg) + 512 }),
-		client: redis.NewClient(opt), keys: k, history: h, state: s, metrics: m,
+		queue: newQueue(func(p *broker.Publish) int { return len(p.Msg) + 512 }),
+		line:  newLine(opt), keys: k, history: h, state: s, metrics: m,
 	}
 }
 
 func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
-	// Closing interrupts the pipeline under way; without it the end could take commandTimeout.
-	defer closeOnDone(ctx, p.client)()
+	defer p.line.closeWhen(ctx)()
 	for {
 		batch := p.queue.take(ctx, pipelineRequests, pipelineBytes)
 		if batch == nil {
@@ -64,7 +63,7 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 	}
 	if unknown := p.send(ctx, batch, all, answers); len(unknown) > 0 {
 		// The script was not there, so none of these ran. What was behind one of them on its topic was refused.
-		if err := p.client.ScriptLoad(ctx, publishScript).Err(); err == nil {
+		if err := p.line.get().ScriptLoad(ctx, publishScript).Err(); err == nil {
 			p.send(ctx, batch, unknown, answers)
 		}
 	}
@@ -74,7 +73,7 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 
 // send runs the chosen requests in one pipeline and returns those that found no script.
 func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int) {
-	pipe := p.client.Pipeline()
+	pipe := p.line.get().Pipeline()
 	cmds := make([]*redis.Cmd, len(chosen))
 	for n, i := range chosen {
 		cmds[n] = publishCmd(ctx, p.keys, p.history, &batch[i])
@@ -101,21 +100,8 @@ func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	}
 	if last != nil && ctx.Err() == nil {
 		p.state.failed(last)
-	}
-}
-
-// closeOnDone closes c when ctx is done. The function that it returns does so too, and waits for it.
-func closeOnDone(ctx context.Context, c *redis.Client) func() {
-	done := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(done)
-		c.Close()
-	})
-	return func() {
-		if stop() {
-			c.Close()
-			return
+		if failureOf(last) == unreachable {
+			p.line.renew()
 		}
-		<-done
 	}
 }

@@ -7,7 +7,8 @@
 -- Returns "done P", "duplicate P" with P the top (0-0: no history), or "refused".
 --
 -- All numbers stay below 2^53, where Lua is exact; %.0f writes them without an exponent. Running out of memory or being a replica fails the
--- first write and only that, so either everything below happens or nothing: every branch's first write is also its first effect.
+-- first write and only that, so either everything below happens or nothing. Only a PUBLISH that is not permitted would come too late, which is
+-- why a Redis that does not permit it is not used at all.
 
 local number, predecessor, floor = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 

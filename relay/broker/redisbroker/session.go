@@ -27,7 +27,7 @@ type session struct {
 	sink       func(broker.Event)
 	client     *redis.Client
 	pubsub     *redis.PubSub
-	tops       *redis.Client
+	tops       *line
 	began      time.Time
 	deaf       time.Time                 // since when there were no subscriptions in force
 	active     map[protocol.Topic]uint64 // generations on the wire; owned by the writer until run returns
@@ -56,7 +56,7 @@ type awaited struct {
 	top        protocol.Position // the highest received meanwhile
 }
 
-func newSession(s *subscriber, tops *redis.Client, sink func(broker.Event), deaf time.Time) *session {
+func newSession(s *subscriber, tops *line, sink func(broker.Event), deaf time.Time) *session {
 	client := subscriberClient(s.opt)
 	return &session{
 		subscriber: s, keys: s.keys, metrics: s.metrics, sink: sink, client: client, tops: tops, began: time.Now(), deaf: deaf,

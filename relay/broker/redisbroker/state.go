@@ -32,9 +32,15 @@ type state struct {
 	since    time.Time
 	failures uint64
 
+	trouble chan struct{} // to the prober, when requests begin to fail; one slot
+
 	// Copies for those who must not wait.
 	unanswered atomic.Pointer[error]
 	unwritable atomic.Pointer[error]
+}
+
+func newState(log *slog.Logger, m *metrics) *state {
+	return &state{log: log, metrics: m, trouble: make(chan struct{}, 1)}
 }
 
 // cannotRead returns why a read would fail now, nil if it may work.
@@ -60,6 +66,7 @@ func (s *state) cannotPublish() error {
 func (s *state) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	was := s.ok()
 	switch failureOf(err) {
 	case unreachable:
 		s.failures++
@@ -71,6 +78,12 @@ func (s *state) failed(err error) {
 		return
 	}
 	s.changedLocked()
+	if was {
+		select {
+		case s.trouble <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // failuresSoFar is to be handed to answered by a probe that begins now.

@@ -127,8 +127,8 @@ const (
 
 // run holds sessions until ctx is done.
 func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
-	tops := redis.NewClient(s.opt)
-	defer closeOnDone(ctx, tops)()
+	tops := newLine(s.opt)
+	defer tops.closeWhen(ctx)()
 	var pause time.Duration
 	deaf := time.Now()
 	for ctx.Err() == nil {

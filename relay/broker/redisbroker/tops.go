@@ -30,6 +30,7 @@ func (s *session) readTops(ctx context.Context) {
 			continue
 		}
 		s.askAgain(failed)
+		s.tops.renew()
 		if wait(ctx, pause); ctx.Err() != nil {
 			return
 		}
@@ -61,7 +62,7 @@ func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (faile
 	generations := s.generations(topics)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
 	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
-	pipe := s.tops.Pipeline()
+	pipe := s.tops.get().Pipeline()
 	cmds := make([]*redis.XMessageSliceCmd, len(topics))
 	for i, t := range topics {
 		cmds[i] = pipe.XRevRangeN(ctx, s.keys.history(t), "+", "-", 1)

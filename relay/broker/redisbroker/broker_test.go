@@ -1,0 +1,151 @@
+package redisbroker
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/test/redistest"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func TestBadURL(t *testing.T) {
+	for _, url := range []string{"", "localhost:6379", "memory://", "redis://:secret@host:port", "redis://:secret@h/?nonsense=1", "redis://:secret%zz@h"} {
+		_, err := New(Config{URL: url})
+		if err == nil || !strings.Contains(err.Error(), "RELAY_REDIS_URL") {
+			t.Errorf("%q: error %v, want one that names the variable", url, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: error %v tells the password", url, err)
+		}
+	}
+	for _, url := range []string{"redis://u:p@h:1/2", "rediss://h", "unix:///run/redis.sock?db=1"} {
+		if _, err := New(Config{URL: url}); err != nil {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+}
+
+func TestTooOld(t *testing.T) {
+	for version, want := range map[string]bool{"5.0.14": true, "6.0.20": true, "6.2.0": false, "7.0.15": false, "10.1": false, "strange": false} {
+		if got := tooOld(version); got != want {
+			t.Errorf("%s: %v", version, got)
+		}
+	}
+}
+
+// TestForeign shows that what others put on Redis harms their own topic only.
+func TestForeign(t *testing.T) {
+	server := redistest.Start(t)
+	registry := prometheus.NewRegistry()
+	b, err := New(Config{URL: server.URL, Metrics: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := brokertest.Start(t, b)
+	r.Join(group)
+	ctx, client := t.Context(), server.Client()
+
+	for _, junk := range []string{"", "junk", `{"FromId":7,"Msg":"m"}`, `{"FromId":"7"}`, `[]`} {
+		client.Publish(ctx, string(group), junk)
+	}
+	r.Say(group, 1, "ours")
+	if got := r.Received(group, 0, 1)[0]; got.Msg != "ours" {
+		t.Errorf("received %+v", got)
+	}
+	if n := testutil.ToFloat64(b.metrics.received); n != 6 {
+		t.Errorf("%v received", n)
+	}
+	dropped := 0.0
+	for _, reason := range []string{"malformed", "from_id", "msg", "too_big"} {
+		dropped += testutil.ToFloat64(b.metrics.dropped.WithLabelValues(reason))
+	}
+	if dropped != 5 {
+		t.Errorf("%v counted as dropped", dropped)
+	}
+
+	taken := protocol.GroupTopic("taken")
+	client.Set(ctx, "h:{group:taken}", "not a stream", 0)
+	from := r.Events()
+	if answer := r.Ask(broker.Publish{Topic: taken, From: "1", Msg: "m", Instance: r.Instance, Number: 1}); answer.Err == nil {
+		t.Errorf("%+v", answer)
+	}
+	if r.Mark(taken, r.Instance) != 0 {
+		t.Error("the failed one set the mark")
+	}
+	r.Say(group, 2, "others go on")
+	if got := states(r, from); len(got) != 0 {
+		t.Errorf("one topic's trouble was told as %+v", got)
+	}
+	client.Del(ctx, "h:{group:taken}")
+	r.Say(taken, 1, "m")
+
+	// A history emptied by hand keeps its last id on Redis: the next one must be later.
+	client.XTrimMaxLen(ctx, "h:{group:taken}", 0)
+	r.Say(taken, 2, "m")
+}
+
+// TestOnTheWire is what original servers, other versions and operators rely on.
+func TestOnTheWire(t *testing.T) {
+	server := redistest.Start(t)
+	r := brokertest.Start(t, newBroker(t, Config{URL: server.URL, Prefix: "p:"}))
+	ctx, client := t.Context(), server.Client()
+	sub := client.Subscribe(ctx, "p:group:g")
+	defer sub.Close()
+	if _, err := sub.Receive(ctx); err != nil {
+		t.Fatal(err)
+	}
+	position := r.Say(group, 9, `say "hi"`)
+	message, err := sub.ReceiveMessage(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf(`{"FromId":"1","ToId":"g","Msg":"say \"hi\"","Id":"%s-9","Pos":"%s"}`, r.Instance, position)
+	if message.Payload != want {
+		t.Errorf("published %s\nwant      %s", message.Payload, want)
+	}
+	entries := client.XRange(ctx, "p:h:{group:g}", "-", "+").Val()
+	if len(entries) != 1 || entries[0].ID != position.String() || entries[0].Values["m"] != want {
+		t.Errorf("stream %+v", entries)
+	}
+	mark := "p:m:{group:g}:" + r.Instance.String()
+	if got := client.Get(ctx, mark).Val(); got != "9" {
+		t.Errorf("mark %q", got)
+	}
+	if got := client.TTL(ctx, mark).Val().Hours(); got < 0.9 || got > 1 {
+		t.Errorf("mark for %v hours", got)
+	}
+	if got := client.PTTL(ctx, "p:h:{group:g}").Val().Seconds(); got < 110 || got > 120 {
+		t.Errorf("history for %v s", got)
+	}
+	if got := client.Get(ctx, "p:edgerelay:cluster").Val(); got == "" || got != r.Name() {
+		t.Errorf("named %q, on Redis %q", r.Name(), got)
+	}
+}
+
+func TestFailureOf(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	_, wrongType := client.Eval(t.Context(), "redis.call('SET', KEYS[1], 'x') return redis.call('XLEN', KEYS[1])", []string{"k"}).Result()
+	_, noScript := client.EvalSha(t.Context(), strings.Repeat("0", 40), nil).Result()
+	for _, c := range []struct {
+		err  error
+		want failure
+	}{
+		{wrongType, single},
+		{noScript, refusing},
+		{unfit(wrongType), refusing},
+		{errors.New("EOF"), unreachable},
+		{unfit(errors.New("EOF")), unreachable},
+		{errRedial, unreachable},
+	} {
+		if got := failureOf(c.err); got != c.want {
+			t.Errorf("%v: %s, want %s", c.err, got, c.want)
+		}
+	}
+}
