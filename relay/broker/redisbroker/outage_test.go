@@ -57,6 +57,7 @@ func TestKilledAndRestarted(t *testing.T) {
 	r := relayOn(t, server.URL)
 	token := r.Join(group).Token
 	before := r.Say(group, 2, "before")
+	r.Received(group, 0, 1)
 	name := r.Name()
 
 	from := r.Events()
@@ -112,6 +113,7 @@ func TestSubscriberKilled(t *testing.T) {
 	r := relayOn(t, server.URL)
 	r.Join(group)
 	r.Say(group, 2, "before")
+	r.Received(group, 0, 1)
 	from := r.Events()
 	if err := server.Client().ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
 		t.Fatal(err)
