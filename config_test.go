@@ -1,0 +1,68 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestDefaultsOfOneProcess(t *testing.T) {
+	c, err := load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.edge.Addr != "127.0.0.1:8080" || c.edge.Auth != "open" || !c.relay.Memory() || c.edge.LinkKeys.IsZero() {
+		t.Errorf("edge %s %s, memory %v", c.edge.Addr, c.edge.Auth, c.relay.Memory())
+	}
+	if c.edge.AdminAddr != "" || c.relay.AdminAddr != "" || c.relay.Addr != "" {
+		t.Errorf("opens %q %q %q", c.edge.AdminAddr, c.relay.AdminAddr, c.relay.Addr)
+	}
+	again, _ := load(nil)
+	if c.edge.LinkKeys.String() == "" || string(c.live()) != "127.0.0.1:8080" || again.edge.Node() == "" {
+		t.Error("no keys, node or address to ask")
+	}
+}
+
+func TestVariablesOfOneProcess(t *testing.T) {
+	c, err := load([]string{"EDGE_ADMIN_ADDR=127.0.0.1:1", "RELAY_ADDR=127.0.0.1:2", "RELAY_ADMIN_ADDR=127.0.0.1:3", "EDGE_MAX_MESSAGE=1KiB",
+		"RELAY_HISTORY_SIZE=7", "RELAY_REDIS_URL=redis://127.0.0.1", "EDGE_RELAY_URLS=ws://elsewhere"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.edge.AdminAddr != "127.0.0.1:1" || c.relay.Addr != "127.0.0.1:2" || c.relay.AdminAddr != "127.0.0.1:3" || c.edge.MaxMessage != 1024 ||
+		c.relay.HistorySize != 7 || c.relay.Memory() || c.edge.RelayURLs[0] != "ws://relay" || c.live() != "127.0.0.1:1" {
+		t.Errorf("%+v", c)
+	}
+	if w := strings.Join(c.warnings(), "\n"); !strings.Contains(w, "EDGE_RELAY_URLS: ignored") {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestOpenOnlyOnLoopback(t *testing.T) {
+	const said = "EDGE_AUTH: must be said"
+	for _, c := range []struct {
+		environ string
+		want    string // of the error; "": none
+	}{
+		{"EDGE_ADDR=:8080", said},
+		{"EDGE_ADDR=0.0.0.0:8080", said},
+		{"EDGE_ADDR=[::]:8080", said},
+		{"EDGE_ADDR=example.com:8080", said},
+		{"EDGE_ADDR=:8080 EDGE_JWT_KEYS=k:0123456789abcdef", said},
+		{"EDGE_ADDR=:8080 EDGE_AUTH=open", ""},
+		{"EDGE_ADDR=:8080 EDGE_AUTH=jwt EDGE_JWT_KEYS=k:0123456789abcdef", ""},
+		{"EDGE_ADDR=:8080 EDGE_AUTH=jwt", "EDGE_JWT_KEYS: is required"},
+		{"EDGE_ADDR=localhost:8080", ""},
+		{"EDGE_ADDR=[::1]:8080", ""},
+		{"EDGE_ADDR=127.0.0.1:8080 EDGE_AUTH=jwt", "EDGE_JWT_KEYS: is required"},
+		{"LINK_KEYS=short:x", "LINK_KEYS: "},
+		{"LOG_LEVEL=loud", "LOG_LEVEL: "},
+	} {
+		_, err := load(strings.Fields(c.environ))
+		switch {
+		case err == nil && c.want != "":
+			t.Errorf("%s was taken", c.environ)
+		case err != nil && (c.want == "" || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "\n")):
+			t.Errorf("%s: %v, want one line %s", c.environ, err, c.want)
+		}
+	}
+}
