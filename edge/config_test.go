@@ -1,0 +1,78 @@
+package edge
+
+import (
+	"strings"
+	"testing"
+)
+
+func good(more ...string) []string {
+	return append([]string{"EDGE_RELAY_URLS=ws://127.0.0.1:9000", "LINK_KEYS=l:hidden-hidden-hidden", "EDGE_JWT_KEYS=k:hidden-hidden-hidden"}, more...)
+}
+
+func TestConfigDefaults(t *testing.T) {
+	c, err := Load(good("EDGE_RELAY_URLS=ws://a:9000, wss://b ,dns://c.internal:9000", "EDGE_ORIGINS= *.example.com , https://a.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Auth != "jwt" || c.MaxMessage != 64<<10 || c.Queue != 256<<10 || c.Log != 4<<20 || c.MaxSessions != 50000 || c.Ping.Seconds() != 50 ||
+		c.Drain.Seconds() != 30 || c.Rate != 100 || c.TokenQuery || c.RelayURLs[2] != "dns://c.internal:9000" || c.Origins[0] != "*.example.com" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestNodeID(t *testing.T) {
+	for _, c := range []struct{ environ, want string }{
+		{"EDGE_NODE_ID=n1 FLY_MACHINE_ID=m1", "n1"},
+		{"FLY_MACHINE_ID=m1", "m1"},
+	} {
+		cfg, err := Load(good(strings.Fields(c.environ)...))
+		if err != nil || cfg.Node() != c.want {
+			t.Errorf("%s: %q, %v", c.environ, cfg.Node(), err)
+		}
+	}
+	if cfg, err := Load(good()); err != nil || cfg.Node() == "" {
+		t.Errorf("no node ID, %v", err)
+	}
+}
+
+func TestBadValuesNameTheirVariable(t *testing.T) {
+	for _, set := range []string{
+		"EDGE_ADDR=8080", "EDGE_ADDR=:x", "EDGE_ADDR=", "EDGE_ADMIN_ADDR=localhost", "EDGE_ADMIN_ADDR=",
+		"EDGE_RELAY_URLS=", "EDGE_RELAY_URLS=http://a", "EDGE_RELAY_URLS=a:9000", "EDGE_RELAY_URLS=dns://a", "EDGE_RELAY_URLS=ws://a:9000,", "EDGE_RELAY_URLS=ws://",
+		"LINK_KEYS=", "LINK_KEYS=hidden", "LINK_KEYS=l:hidden", "EDGE_JWT_KEYS=", "EDGE_JWT_KEYS=hidden", "EDGE_JWT_KEYS=:hidden",
+		"EDGE_AUTH=none", "EDGE_AUTH=", "EDGE_TOKEN_QUERY=2", "EDGE_ORIGINS=[", "EDGE_ORIGINS=a,,b",
+		"EDGE_PING=0s", "EDGE_PING=fast", "EDGE_PING=2h", "EDGE_MAX_MESSAGE=0", "EDGE_MAX_MESSAGE=2MiB", "EDGE_MAX_MESSAGE=64KB",
+		"EDGE_MAX_SESSIONS=0", "EDGE_MAX_SESSIONS=-1", "EDGE_MAX_SESSIONS=many", "EDGE_RATE=-1", "EDGE_RATE=x", "EDGE_RATE=NaN",
+		"EDGE_QUEUE=0", "EDGE_QUEUE=1GiB", "EDGE_LOG=1", "EDGE_LOG=65MiB", "EDGE_DRAIN=-1s", "EDGE_DRAIN=30",
+		"EDGE_NODE_ID=" + strings.Repeat("n", 129), "EDGE_NODE_ID=a\tb", "LOG_LEVEL=x", "LOG_FORMAT=xml",
+	} {
+		name, _, _ := strings.Cut(set, "=")
+		_, err := Load(good(set))
+		if err == nil {
+			t.Errorf("%s was taken", set)
+			continue
+		}
+		if line := err.Error(); !strings.HasPrefix(line, name+": ") || strings.Contains(line, "\n") || strings.Contains(line, "hidden") {
+			t.Errorf("%s: not one line that names the variable and no secret: %s", set, line)
+		}
+	}
+}
+
+func TestOpenNeedsNoKeys(t *testing.T) {
+	environ := []string{"EDGE_RELAY_URLS=ws://a:1", "LINK_KEYS=l:hidden-hidden-hidden"}
+	if _, err := Load(append(environ, "EDGE_AUTH=open")); err != nil {
+		t.Error(err)
+	}
+	if _, err := Load(environ); err == nil || !strings.HasPrefix(err.Error(), "EDGE_JWT_KEYS: is required under EDGE_AUTH=jwt") {
+		t.Errorf("jwt without keys: %v", err)
+	}
+	for addr, warns := range map[string]bool{":8080": true, "127.0.0.1:8080": false} {
+		cfg, err := Load(append(environ, "EDGE_AUTH=open", "EDGE_ADDR="+addr, "EDGE_MAX_SESSIONS=1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.Join(cfg.Warnings(), "\n"), "EDGE_AUTH: open"); got != warns {
+			t.Errorf("open on %s: warnings %q", addr, cfg.Warnings())
+		}
+	}
+}
