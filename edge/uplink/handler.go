@@ -5,8 +5,8 @@ import "github.com/edgerelay/edgerelay/shared/link"
 // Handler is what the Uplink feeds: the gateway's Hub implements it. All methods are called by one goroutine at a time, must not
 // block, and may keep nothing of a frame's byte slices after they return.
 type Handler interface {
-	// Tell calls session for every session (the dead that are not yet forgotten included) and held for every topic, in several parts where it has many members. It marks
-	// them as told on this link.
+	// Tell calls session for every session (the dead that are not yet forgotten included) and held for every topic, in several parts where it
+	// has many members. It marks them as told on this link.
 	Tell(session func(link.Session), held func(link.Held))
 
 	Topic(link.TopicNumber)

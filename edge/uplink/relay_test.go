@@ -234,6 +234,7 @@ type fakeHub struct {
 	held       []link.Held
 	calls      []string
 	comparable bool
+	telling    func() // called at the end of Tell
 }
 
 func (h *fakeHub) note(format string, args ...any) {
@@ -258,6 +259,9 @@ func (h *fakeHub) Tell(session func(link.Session), held func(link.Held)) {
 	}
 	for _, t := range h.held {
 		held(t)
+	}
+	if h.telling != nil {
+		h.telling()
 	}
 }
 
@@ -296,8 +300,8 @@ type edge struct {
 	hub *fakeHub
 }
 
-// run starts an Uplink in the bubble; it ends with the test.
-func (n *network) run(t testing.TB, config Config) *edge {
+// run starts an Uplink in the bubble, after prepare; it ends with the test.
+func (n *network) run(t testing.TB, config Config, prepare ...func(*edge)) *edge {
 	t.Helper()
 	if config.Keys.IsZero() {
 		config.Keys = testKeys(t, goodKey)
@@ -308,6 +312,10 @@ func (n *network) run(t testing.TB, config Config) *edge {
 	u, err := New(config, hub)
 	if err != nil {
 		t.Fatal(err)
+	}
+	e := &edge{u, t, hub}
+	for _, f := range prepare {
+		f(e)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -320,7 +328,7 @@ func (n *network) run(t testing.TB, config Config) *edge {
 		cancel()
 		running.Wait()
 	})
-	return &edge{u, t, hub}
+	return e
 }
 
 // open adds a session as the gateway does.

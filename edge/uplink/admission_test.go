@@ -1,0 +1,213 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// hall is an admission with the names of those who were let in.
+type hall struct {
+	t  *testing.T
+	l  *Log
+	a  *admission
+	in []uint64
+}
+
+func newHall(t *testing.T, size int) *hall {
+	l := NewLog(size)
+	return &hall{t: t, l: l, a: newAdmission(l)}
+}
+
+func (h *hall) accept(session uint64, size int, want bool) {
+	h.t.Helper()
+	same(h.t, fmt.Sprint("accept of session ", session), h.a.accept(session, make([]byte, size)), want)
+}
+
+func (h *hall) wait(session uint64, size int) *waiter { return h.a.wait(session, size) }
+
+func (h *hall) ack(through uint64) {
+	h.t.Helper()
+	drain(h.l)
+	err := h.l.Ack(through, nil, func(session uint64, end bool) { h.a.freed(session) })
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.a.grant()
+}
+
+func granted(waiters ...*waiter) (g []bool) {
+	for _, w := range waiters {
+		g = append(g, w.granted)
+	}
+	return g
+}
+
+// A large message is not passed by small ones for ever, and only those who find room are woken.
+func TestRoomIsServedInTurn(t *testing.T) {
+	const part = 1000 - EntryCost
+	h := newHall(t, 4000)
+	for s := range uint64(4) {
+		h.accept(s, part, true)
+	}
+	large, small, last := h.wait(10, 3*part), h.wait(11, 10), h.wait(12, part)
+	h.ack(1)
+	if g := granted(large, small, last); !slices.Equal(g, []bool{false, false, false}) {
+		t.Fatalf("granted %v with room for the small one only", g)
+	}
+	h.accept(13, 10, false) // there is a line
+	h.ack(3)
+	if g := granted(large, small, last); !slices.Equal(g, []bool{true, true, false}) {
+		t.Fatalf("granted %v with room for two", g)
+	}
+	h.accept(11, 10, true)
+	h.accept(10, 3*part, true)
+	h.ack(4)
+	if g := granted(last); !g[0] {
+		t.Fatal("the last in line was forgotten")
+	}
+}
+
+func TestRoomWaitsForTheShareAside(t *testing.T) {
+	h := newHall(t, 16*1000)
+	h.accept(1, 900, true)
+	hot := h.wait(1, 900)
+	other := h.wait(2, 900)
+	if hot == nil || other != nil {
+		t.Fatalf("waiters: hot %v, other %v; want the hot session alone to wait", hot, other)
+	}
+	h.accept(2, 900, true)
+	h.ack(1)
+	if !hot.granted {
+		t.Fatal("the hot session is not woken when its share is free")
+	}
+}
+
+func TestRoomGivenUpGoesToTheNext(t *testing.T) {
+	for name, giveUp := range map[string]func(h *hall, w *waiter){
+		"the first in line leaves":     func(h *hall, w *waiter) { h.a.cancel(w) },
+		"a promise ends unused":        func(h *hall, w *waiter) { h.ack(1); h.a.forfeit(w.session); h.a.grant() },
+		"a promise is used for less":   func(h *hall, w *waiter) { h.ack(1); h.accept(w.session, 1, true) },
+		"a promise is asked for again": func(h *hall, w *waiter) { h.ack(1); h.wait(w.session, 1); h.a.forfeit(w.session); h.a.grant() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHall(t, 1000)
+			h.accept(1, 400, true)
+			h.accept(2, 400, true)
+			first, second := h.wait(3, 400), h.wait(4, 100)
+			same(t, "granted", first.granted || second.granted, false)
+			giveUp(h, first)
+			if !second.granted && h.l.Bytes() == 2*(400+EntryCost) {
+				h.ack(1)
+			}
+			if !second.granted {
+				t.Error("the second in line is not woken")
+			}
+		})
+	}
+}
+
+// Whatever is promised is kept, the bound holds, and everybody is served in the end.
+func TestRoomIsKeptAndBounded(t *testing.T) {
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 4))
+		h := newHall(t, 3000)
+		waiting := make(map[uint64]*waiter)
+		for range 400 {
+			session, size := uint64(random.IntN(12)), random.IntN(900)
+			switch w := waiting[session]; {
+			case w != nil && w.granted:
+				h.accept(session, w.size, true)
+				delete(waiting, session)
+			case w != nil && random.IntN(6) == 0:
+				if h.a.cancel(w) {
+					t.Fatal("cancel found a promise that was not there")
+				}
+				delete(waiting, session)
+			case w == nil && random.IntN(2) == 0:
+				h.a.accept(session, make([]byte, size))
+			case w == nil:
+				if w := h.wait(session, size); w != nil {
+					waiting[session] = w
+				} else {
+					h.accept(session, size, true)
+				}
+			}
+			if random.IntN(4) == 0 && h.l.First() <= h.l.Last() {
+				h.ack(h.l.First())
+			}
+			if sum := h.l.Bytes() + h.a.promised; sum > h.l.size && h.l.Messages()+len(h.a.promises) > 1 {
+				t.Fatalf("seed %d: %d bytes in use or promised", seed, sum)
+			}
+		}
+		for len(waiting) > 0 {
+			before := len(waiting)
+			h.ack(h.l.Last())
+			for session, w := range waiting {
+				if w.granted {
+					h.accept(session, w.size, true)
+					delete(waiting, session)
+				}
+			}
+			if len(waiting) == before {
+				t.Fatalf("seed %d: %d wait for ever", seed, before)
+			}
+		}
+		same(t, "still waiting", h.a.waiting(), 0)
+		same(t, "still promised", h.a.promised, 0)
+	}
+}
+
+func TestWaitRoomGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}, LogSize: 200})
+		e.accept(1, "one whole message")
+		if e.Accept(2, make([]byte, 150)) {
+			t.Fatal("a full log takes a message")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		began := time.Now()
+		if e.WaitRoom(ctx, 2, 150) {
+			t.Fatal("WaitRoom found room in a full log")
+		}
+		same(t, "waited", time.Since(began), 2*time.Second)
+		same(t, "still waiting", e.admission.waiting(), 0)
+	})
+}
+
+func BenchmarkGrant(b *testing.B) {
+	const sessions = 50_000
+	l := NewLog(4 << 20)
+	a := newAdmission(l)
+	payload := make([]byte, 128)
+	var number uint64
+	for s := uint64(1); a.accept(s, payload); s++ {
+		number++
+	}
+	line := make(chan *waiter, sessions+1)
+	for s := range uint64(sessions) {
+		line <- a.wait(1_000_000+s, len(payload))
+	}
+	drain(l)
+	b.ReportAllocs()
+	var acked uint64
+	for b.Loop() {
+		acked++
+		if err := l.Ack(acked, nil, func(s uint64, _ bool) { a.freed(s) }); err != nil {
+			b.Fatal(err)
+		}
+		a.grant()
+		w := <-line
+		if !w.granted || !a.accept(w.session, payload) {
+			b.Fatal("the first in line was not served")
+		}
+		line <- a.wait(w.session, len(payload))
+		l.Next()
+	}
+}

@@ -1,0 +1,211 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// TestCuts cuts links at random bytes while sessions come, send and go, and an honest relay finishes frames in a random order. Every number arrives,
+// in order on each link, behind its session, and nothing that the edge knew to be finished is sent again.
+func TestCuts(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { cuts(t, seed) })
+		})
+	}
+}
+
+func cuts(t *testing.T, seed uint64) {
+	const sessions, messages = 20, 30
+	random := rand.New(rand.NewPCG(seed, 2))
+	var n network
+	r := n.start(t, "r1:1")
+	finish := &finisher{random: rand.New(rand.NewPCG(seed, 3)), done: make(map[uint64]string)}
+	r.handle = finish.handle
+	e := n.run(t, Config{URLs: []string{"ws://r1:1"}, LogSize: 64 << 10})
+
+	var clients sync.WaitGroup
+	for id := uint64(1); id <= sessions; id++ {
+		pause := time.Duration(random.IntN(40)) * time.Millisecond
+		clients.Go(func() {
+			time.Sleep(pause)
+			e.open(id)
+			for i := range messages {
+				payload := fmt.Appendf(nil, "%d-%d %s", id, i, strings.Repeat("x", int(id)*50))
+				for !e.Accept(id, payload) {
+					if !e.WaitRoom(t.Context(), id, len(payload)) {
+						t.Error("WaitRoom gave up")
+						return
+					}
+				}
+				time.Sleep(pause)
+			}
+			e.end(id)
+		})
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	finishing, finished := context.WithCancel(t.Context())
+	var finisher sync.WaitGroup
+	finisher.Go(func() { finish.run(finishing) })
+	var saboteur sync.WaitGroup
+	saboteur.Go(func() {
+		for ctx.Err() == nil {
+			for _, c := range r.net.Conns() {
+				c.CutAfter(random.IntN(6000))
+			}
+			sleep(ctx, time.Duration(random.IntN(300))*time.Millisecond)
+		}
+	})
+	clients.Wait()
+	stop()
+	saboteur.Wait()
+	for _, c := range r.net.Conns() {
+		c.CutAfter(-1)
+	}
+	same(t, "left", e.Flush(t.Context()), 0)
+	finished()
+	finisher.Wait()
+	synctest.Wait()
+	finish.check(t, e.log.Last(), sessions, messages)
+	if links := len(r.links()); links < 3 {
+		t.Errorf("only %d links: nothing was cut", links)
+	}
+	same(t, "sessions left in the hub", len(e.hub.sessions), 0)
+}
+
+// finisher is an honest relay's bookkeeping over all links: it finishes frames in any order and acknowledges what is finished.
+type finisher struct {
+	mu     sync.Mutex
+	random *rand.Rand
+	done   map[uint64]string // what was finished
+	errors []string
+
+	current *fakeLink
+	synced  bool
+	told    map[uint64]bool
+	last    uint64
+	open    []uint64
+}
+
+func (f *finisher) handle(l *fakeLink, frame any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.current != l {
+		f.current, f.told, f.open, f.synced = l, make(map[uint64]bool), nil, false
+	}
+	switch x := frame.(type) {
+	case link.Session:
+		f.told[x.ID] = true
+	case link.Synced:
+		f.last, f.synced = x.First-1, true
+		for n := uint64(1); n < x.First; n++ {
+			if f.done[n] == "" {
+				f.fail("Synced says that %d is finished", n)
+			}
+		}
+	case link.Message:
+		f.arrive(x.Number, x.Session, string(x.Payload))
+	case link.End:
+		f.arrive(x.Number, x.Session, fmt.Sprint("end ", x.Session))
+	}
+	if f.synced {
+		f.finish()
+	}
+}
+
+// finish finishes some of what is open. f.mu must be held.
+func (f *finisher) finish() {
+	for len(f.open) > 8 || len(f.open) > 0 && f.random.IntN(3) > 0 {
+		i := f.random.IntN(len(f.open))
+		f.open = slices.Delete(f.open, i, i+1)
+	}
+	f.current.send(f.ack())
+}
+
+// run finishes frames when none comes, until ctx is done.
+func (f *finisher) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		sleep(ctx, 20*time.Millisecond)
+		f.mu.Lock()
+		if f.synced {
+			f.finish()
+		}
+		f.mu.Unlock()
+	}
+}
+
+func (f *finisher) fail(format string, args ...any) {
+	f.errors = append(f.errors, fmt.Sprintf(format, args...))
+}
+
+func (f *finisher) arrive(number, session uint64, what string) {
+	if !f.told[session] {
+		f.fail("%d before its session %d", number, session)
+	}
+	if number <= f.last {
+		f.fail("%d after %d", number, f.last)
+	}
+	for n := f.last + 1; n < number; n++ {
+		if f.done[n] == "" {
+			f.fail("%d is left out", n)
+		}
+	}
+	if before := f.done[number]; before != "" && before != what {
+		f.fail("%d is %q, was %q", number, what, before)
+	}
+	f.last = number
+	f.done[number] = what
+	f.open = append(f.open, number)
+}
+
+// ack acknowledges all that came on this link and is not open, the frames left out included.
+func (f *finisher) ack() link.Ack {
+	var a link.Ack
+	a.Through = f.last
+	if len(f.open) == 0 {
+		return a
+	}
+	a.Through = f.open[0] - 1
+	for i, n := range f.open {
+		last := f.last
+		if i+1 < len(f.open) {
+			last = f.open[i+1] - 1
+		}
+		if n+1 <= last {
+			a.Finished = append(a.Finished, link.Range{First: n + 1, Last: last})
+		}
+	}
+	return a
+}
+
+func (f *finisher) check(t *testing.T, last uint64, sessions, messages int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.errors {
+		t.Error(e)
+	}
+	same(t, "last number", last, uint64(sessions*(messages+1)))
+	next := make(map[string]int)
+	for n := uint64(1); n <= last; n++ {
+		what := f.done[n]
+		session, rest, ok := strings.Cut(what, "-")
+		if !ok {
+			session = strings.TrimPrefix(what, "end ")
+			same(t, "messages before the end of session "+session, next[session], messages)
+			continue
+		}
+		var i int
+		fmt.Sscan(rest, &i)
+		same(t, "message of session "+session, i, next[session])
+		next[session]++
+	}
+}
