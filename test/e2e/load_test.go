@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -111,8 +110,7 @@ func TestP7_AClientThatNeverReadsIsClosedAndTwoHundredOthersGetEverything(t *tes
 	g := unique("g")
 	users := make([]*user, readers)
 	inParallel(8, readers, func(i int) { users[i] = onlyGroup(t, e, g, unique("reader")) })
-	deaf := client.DialRaw(t, e.URL("/chat/group/"+g+"/"+unique("deaf")))
-	deaf.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	deaf := client.DialNarrow(t, e.URL("/chat/group/"+g+"/"+unique("deaf")))
 	sender := onlyGroup(t, e, g, unique("sender"))
 
 	slow := func() float64 { return e.Metrics().Sum(metricEnded, `reason="slow_reader"`) }

@@ -4,8 +4,12 @@ package e2e
 const (
 	metricRelaySessions = "edgerelay_relay_sessions"
 	metricRelaySent     = "edgerelay_relay_publications_sent_total"
+	metricRelayLost     = "edgerelay_relay_publications_lost_total"
+	metricEdgeGaps      = "edgerelay_edge_gaps_total"
+	metricLogMessages   = "edgerelay_edge_log_messages"
 	metricDropped       = "edgerelay_relay_redis_dropped_total"
 	metricEnded         = "edgerelay_edge_sessions_ended_total"
+	metricUnconfirmed   = "edgerelay_edge_sessions_unconfirmed_total"
 	metricEdgeDropped   = "edgerelay_edge_dropped_total"
 	metricRefused       = "edgerelay_edge_refused_total"
 	metricDialFailures  = "edgerelay_edge_dial_failures_total"

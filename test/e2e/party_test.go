@@ -146,6 +146,11 @@ func everywhere(t *testing.T, f func(t *testing.T, p place)) {
 		for _, p := range []place{{"on one edge", first, first}, {"on two edges of one relay", first, second}, {"on edges of two relays", first, third}} {
 			t.Run(p.name, func(t *testing.T) { f(t, p) })
 		}
+		for _, e := range []*cluster.Edge{first, second, third} {
+			if n := e.Metrics().Sum(metricUnconfirmed); n != 0 {
+				t.Errorf("%s answered %v connects without the relay's word, with all well", e.Name, n)
+			}
+		}
 	})
 }
 

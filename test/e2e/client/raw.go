@@ -3,11 +3,13 @@ package client
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -21,11 +23,33 @@ type Raw struct {
 // DialRaw upgrades a ws:// URL by hand and leaves everything after the handshake to the caller.
 func DialRaw(t testing.TB, target string) *Raw {
 	t.Helper()
+	return dialRaw(t, &net.Dialer{}, target)
+}
+
+// DialNarrow is DialRaw with the smallest kernel buffers that both ends can be brought to, so that a server soon notices a client that does not read.
+func DialNarrow(t testing.TB, target string) *Raw {
+	t.Helper()
+	return dialRaw(t, &net.Dialer{Control: narrow}, target)
+}
+
+func narrow(_, _ string, c syscall.RawConn) (err error) {
+	if e := c.Control(func(fd uintptr) {
+		err = errors.Join(
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10),
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 1<<10))
+	}); e != nil {
+		return e
+	}
+	return err
+}
+
+func dialRaw(t testing.TB, d *net.Dialer, target string) *Raw {
+	t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.Dial("tcp", u.Host)
+	conn, err := d.DialContext(t.Context(), "tcp", u.Host)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,10 @@ type Options struct {
 // Key is the link key of every server that is not told another.
 const Key = "test:a-link-key-for-tests-that-is-long-enough"
 
+// longHistory is what relays keep per topic unless told otherwise: more than any outage here is long, since a loss beyond history is told to
+// clients and is a case of its own.
+const longHistory = "20000"
+
 // Cluster is edges, relays and their Redis. Everything in it ends with the test.
 type Cluster struct {
 	t       testing.TB
@@ -71,12 +75,13 @@ type server interface {
 // New returns an empty Cluster, with its Redis running.
 func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
+	o.Relay = merged(Env{"RELAY_HISTORY_SIZE": longHistory}, o.Relay)
 	c := &Cluster{t: t, o: o}
 	switch o.Kind {
 	case Process:
 		c.run = processes(t)
 	default:
-		c.run = newInProcess()
+		c.run = newInProcess(t, o.Relay)
 	}
 	if o.Backend == Redis {
 		c.redis = newRedis(t, o.NoRedis)

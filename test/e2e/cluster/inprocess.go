@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -19,7 +20,13 @@ import (
 // inProcess runs servers in the test's process. With Memory its relays share one store, which outlives them as Redis would.
 type inProcess struct{ memory *broker.Memory }
 
-func newInProcess() runner { return inProcess{broker.NewMemory(broker.MemoryConfig{})} }
+func newInProcess(t testing.TB, relays Env) runner {
+	size, err := strconv.Atoi(relays["RELAY_HISTORY_SIZE"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inProcess{broker.NewMemory(broker.MemoryConfig{HistorySize: size})}
+}
 
 // embedded is a server in the test's process.
 type embedded struct {
