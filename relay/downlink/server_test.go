@@ -252,8 +252,10 @@ func TestFramesUp(t *testing.T) {
 		batch = frame.(interface{ Append([]byte) []byte }).Append(batch)
 	}
 	e.send(batch)
-	e.send(link.Message{Number: 4, Session: 1, Payload: []byte("third!")}.Append(nil)) // overwrites the reader's buffer
-	want = append(want, link.Message{Number: 4, Session: 1, Payload: []byte("third!")})
+	f.handler.await(t, n, len(want))
+	third := link.Message{Number: 4, Session: 1, Payload: bytes.Repeat([]byte("z"), 500)} // overwrites the reader's buffer
+	e.send(third.Append(nil))
+	want = append(want, third)
 	if got := f.handler.await(t, n, len(want)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}

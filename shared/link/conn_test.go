@@ -216,19 +216,21 @@ func TestByeUnheard(t *testing.T) {
 	})
 }
 
-// TestByeBounded: a Source that never runs dry delays Bye by a second.
+// TestByeBounded: a Source that has a lot left delays Bye by a second, and Bye still comes.
 func TestByeBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
-		wire.SetRate(100_000)
+		wire.SetRate(2_000_000)
 		for i := range 100 {
-			e.send(message(i, 60_000).Append(nil)) // a minute's worth
+			e.send(message(i, 60_000).Append(nil)) // three seconds' worth
 		}
 		begun := time.Now()
 		e.conn.Bye(CodeNormal, "")
-		if end := e.wait(t); end.Code != CodeNormal || time.Since(begun) > leaveFor+watchEvery {
-			t.Errorf("%v after %v", end, time.Since(begun))
+		if end := r.wait(t); !end.Remote || end.Code != CodeNormal || len(r.frames) == 100 {
+			t.Errorf("relay: %v after %d frames", end, len(r.frames))
 		}
-		r.wait(t)
+		if end := e.wait(t); end.Code != CodeNormal || time.Since(begun) < drainFor || time.Since(begun) > leaveFor {
+			t.Errorf("edge: %v after %v", end, time.Since(begun))
+		}
 	})
 }
 
