@@ -2,13 +2,11 @@ package uplink
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/edgerelay/edgerelay/shared/link"
-	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
 func render(frames []any) string {
@@ -238,155 +235,6 @@ func told(heard uint64) func(*edge) link.Digest {
 	}
 }
 
-func TestFailover(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var n network
-		relays := []*fakeRelay{n.start(t, "r1:1"), n.start(t, "r2:1")}
-		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}})
-		e.open(1)
-		e.accept(1, "a")
-		synctest.Wait()
-		linked := slices.IndexFunc(relays, func(r *fakeRelay) bool { return len(r.links()) > 0 })
-		other := relays[1-linked]
-		same(t, "links of the other relay", len(other.links()), 0)
-		relays[linked].stop()
-		time.Sleep(time.Second)
-		same(t, "frames", render(other.last(1).received()), "session 1|synced 1-1 1 0|1: 1 a")
-	})
-}
-
-// The second of a race starts when the first does not answer, and the first is dropped.
-func TestRaceAroundASilentRelay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var n network
-		r := n.start(t, "r1:1")
-		n.relays["r2:1"] = &fakeRelay{net: memnet.Listen()} // takes connections and says nothing
-		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}})
-		time.Sleep(stagger + time.Millisecond)
-		r.last(1)
-		if now, _ := e.Linked(); !now {
-			t.Error("no link")
-		}
-	})
-}
-
-func TestKeyRefusedThenTaken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var n network
-		r := n.start(t, "r1:1")
-		r.set(testKeys(t, "k2:fedcba9876543210"), link.Versions{})
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		e.open(1)
-		e.accept(1, "a")
-		time.Sleep(3 * time.Minute)
-		if s := e.State(); !s.KeyRefused || s.Linked || s.EverLinked {
-			t.Errorf("State() = %+v, want the key refused", s)
-		}
-		if dials := n.dialCount(); dials < 5 || dials > 13 {
-			t.Errorf("%d dials in 3 minutes", dials)
-		}
-		r.set(testKeys(t, goodKey), link.Versions{})
-		time.Sleep(refusedFor + backoffMax)
-		same(t, "frames", render(r.last(1).received()), "session 1|synced 1-1 1 0|1: 1 a")
-		if e.State().KeyRefused {
-			t.Error("State() still says that the key is refused")
-		}
-	})
-}
-
-func TestRefusingRelayIsPassedBy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var n network
-		refusing, good := n.start(t, "r1:1"), n.start(t, "r2:1")
-		refusing.set(testKeys(t, goodKey), link.Versions{Min: 7, Max: 9})
-		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}})
-		for i := 1; i <= 20; i++ {
-			time.Sleep(settled + time.Second)
-			good.last(i)
-			good.cut()
-		}
-		if held := testutil.ToFloat64(e.metrics.failures.WithLabelValues("version")); held < 2 || held > 9 {
-			t.Errorf("version refused %v times in 2 minutes", held)
-		}
-		if e.State().KeyRefused {
-			t.Error("a refused version is called a refused key")
-		}
-	})
-}
-
-func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var n network
-		four, six := n.start(t, "10.0.0.2:9000"), n.start(t, "[fd00::2]:9000")
-		var names answers
-		names.set(errors.New("no such name"))
-		n.run(t, Config{URLs: []string{"dns://relay.internal:9000"}, Lookup: names.lookup})
-		time.Sleep(time.Minute)
-		same(t, "dials without an address", n.dialCount(), 0)
-
-		names.set(nil, "10.0.0.1", "::ffff:10.0.0.2") // the first is dead
-		time.Sleep(backoffMax)
-		four.last(1)
-
-		names.set(nil, "fd00::2")
-		four.cut()
-		time.Sleep(backoffMax)
-		six.last(1)
-
-		names.set(errors.New("resolver away")) // the last answer is good for another dial
-		six.cut()
-		time.Sleep(backoffMax)
-		six.last(2)
-	})
-}
-
-func TestBackoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var n network
-		n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		time.Sleep(30 * time.Minute)
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if mean := 30 * time.Minute / time.Duration(len(n.dials)); mean < 2*time.Second || mean > 3*time.Second {
-			t.Errorf("%d dials in half an hour", len(n.dials))
-		}
-		for i := 1; i < len(n.dials); i++ {
-			if gap := n.dials[i].Sub(n.dials[i-1]); gap > backoffMax {
-				t.Errorf("%v between two dials", gap)
-			}
-		}
-	})
-}
-
-// A link that ends at once is no reason to begin the back-off anew; one that lasted is.
-func TestBackoffAfterALink(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var n network
-		r := n.start(t, "r1:1")
-		var lasted atomic.Int64
-		r.handle = func(l *fakeLink, f any) {
-			if _, ok := f.(link.Synced); ok && lasted.Load() == 0 {
-				l.conn.CloseNow()
-			}
-		}
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		time.Sleep(10 * time.Minute)
-		if dials := n.dialCount(); dials > 600/2 {
-			t.Errorf("%d dials in 10 minutes of a relay that closes every link", dials)
-		}
-		lasted.Store(1)
-		time.Sleep(time.Minute)
-		for range 20 {
-			r.cut()
-			time.Sleep(backoffFirst)
-			if now, _ := e.Linked(); !now {
-				t.Errorf("no link %v after the end of one that lasted", backoffFirst)
-			}
-			time.Sleep(settled)
-		}
-	})
-}
-
 func TestFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -437,24 +285,6 @@ func TestStop(t *testing.T) {
 			t.Errorf("link ended with %v, want a normal Bye", end)
 		}
 	})
-}
-
-func TestNewRefuses(t *testing.T) {
-	keys := testKeys(t, goodKey)
-	for name, config := range map[string]Config{
-		"no URL":           {Keys: keys},
-		"no key":           {URLs: []string{"ws://r:1"}},
-		"another scheme":   {Keys: keys, URLs: []string{"http://r:1"}},
-		"no host":          {Keys: keys, URLs: []string{"ws://:1"}},
-		"no port for dns":  {Keys: keys, URLs: []string{"dns://relay"}},
-		"port 0":           {Keys: keys, URLs: []string{"dns://relay:0"}},
-		"a path under dns": {Keys: keys, URLs: []string{"dns://relay:1/x"}},
-		"a user":           {Keys: keys, URLs: []string{"ws://a:b@r:1"}},
-	} {
-		if _, err := New(config, &fakeHub{}); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
 }
 
 func TestMetricsAndLog(t *testing.T) {
