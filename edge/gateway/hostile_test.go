@@ -131,7 +131,8 @@ func TestSilenceIsPingedAndThenEnds(t *testing.T) {
 
 func TestASignOfLifeKeepsASession(t *testing.T) {
 	g := start(t, nil, nil)
-	c := g.raw("/chat/user/1", "")
+	c := g.raw("/chat/user/1", masked(0x81, "the reader runs"))
+	eventually(t, "the message", func() bool { return len(g.up.messages()) == 1 })
 	s := g.hub.living()[0].conn.Load()
 	at := g.server.now()
 	for range 5 {

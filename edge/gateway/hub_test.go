@@ -3,8 +3,8 @@ package gateway
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -221,7 +221,12 @@ func TestTopicsGoWithTheirLastMemberAndNumber(t *testing.T) {
 // FuzzHub drives a Hub and plain maps with the same steps and compares what they hold.
 func FuzzHub(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x10\x21\x32\x10\x22\x40\x51\x60\x70\x11\x80"))
-	f.Add([]byte(strings.Repeat("\x00\x11\x12\x13\x21\x22\x31\x41\x52", 8)))
+	random := rand.NewChaCha8([32]byte{1})
+	for range 20 {
+		steps := make([]byte, 300)
+		random.Read(steps)
+		f.Add(append([]byte{0, 0, 0, 0}, steps...))
+	}
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		h, up := NewHub(HubConfig{}), &fakeUpstream{}
 		m := newModel()
