@@ -53,6 +53,7 @@ func appendState(r *brokertest.Relay, list []broker.State, from int) ([]broker.S
 }
 
 func TestKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	token := r.Join(group).Token
@@ -93,6 +94,7 @@ func TestKilledAndRestarted(t *testing.T) {
 }
 
 func TestAbsentAtTheStart(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	server.Kill()
 	r := brokertest.Start(t, newBroker(t, Config{URL: server.URL}))
@@ -109,6 +111,7 @@ func TestAbsentAtTheStart(t *testing.T) {
 }
 
 func TestSubscriberKilled(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	r.Join(group)
@@ -133,6 +136,7 @@ func TestSubscriberKilled(t *testing.T) {
 }
 
 func TestFrozen(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	r.Join(group)
@@ -158,6 +162,7 @@ func TestFrozen(t *testing.T) {
 
 // TestFrozenInFlight freezes the server under a publication that it has not answered.
 func TestFrozenInFlight(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	server.Pause()
@@ -189,6 +194,7 @@ func TestRefusing(t *testing.T) {
 		{"publish not permitted", []any{"acl", "setuser", "default", "-publish"}, []any{"acl", "setuser", "default", "+publish"}, "executing the script"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			server := redistest.Start(t)
 			do := func(args []any) {
 				t.Helper()
@@ -225,6 +231,7 @@ func TestRefusing(t *testing.T) {
 }
 
 func TestReplyLost(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	p := newProxy(t, server)
 	r := relayOn(t, p.url)
@@ -247,6 +254,7 @@ func TestReplyLost(t *testing.T) {
 
 // TestHalfOpen silences the subscriber's connection alone: nobody closes it.
 func TestHalfOpen(t *testing.T) {
+	t.Parallel()
 	p := newProxy(t, redistest.Start(t))
 	r := relayOn(t, p.url)
 	r.Join(group)
@@ -289,6 +297,7 @@ func TestManyTopicsResubscribed(t *testing.T) {
 
 // TestScriptFlushed takes the script away from a pipeline of dependent publications.
 func TestScriptFlushed(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	if err := server.Client().ScriptFlush(t.Context()).Err(); err != nil {
@@ -325,6 +334,7 @@ func TestScriptFlushed(t *testing.T) {
 }
 
 func TestRunEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	var began time.Time
 	t.Cleanup(func() {

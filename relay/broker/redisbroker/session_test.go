@@ -1,0 +1,122 @@
+package redisbroker
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
+)
+
+// newTestSession returns a session without a connection, and what it tells.
+func newTestSession(t *testing.T) (*session, *[]broker.Event) {
+	t.Helper()
+	opt := &redis.Options{Addr: "127.0.0.1:1"}
+	fixOptions(opt)
+	m := newMetrics(nil)
+	log := slog.New(slog.DiscardHandler)
+	tops := newLine(opt)
+	var told []broker.Event
+	s := newSession(newSubscriber(opt, "", newState(log, m), m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
+	t.Cleanup(func() {
+		tops.close()
+		s.client.Close()
+	})
+	return s, &told
+}
+
+// pretend is what the writer does for one wish, short of the connection.
+func (s *session) pretend(t protocol.Topic, token uint64) (generation uint64) {
+	if token == 0 {
+		s.subscriber.unsubscribe(t)
+	} else {
+		s.subscriber.subscribe(t, token)
+	}
+	generation = s.subscriber.want(t).generation
+	s.expect([]expectation{{t, generation}})
+	return generation
+}
+
+func bring(s *session, t protocol.Topic, offset uint64) {
+	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: offset, Position: protocol.Position{Epoch: 7, Offset: offset}}
+	s.received(&redis.Message{Channel: string(t), Payload: string(e.Append(nil))})
+}
+
+// TestTopOvertaken brings publications while the top is being read: they are before Subscribed, so Top must cover them.
+func TestTopOvertaken(t *testing.T) {
+	s, told := newTestSession(t)
+	g := s.pretend(group, 5)
+	bring(s, group, 3) // before the confirmation
+	if err := s.confirm("subscribe", group); err != nil {
+		t.Fatal(err)
+	}
+	bring(s, group, 5)
+	s.subscribed(group, g, protocol.Position{Epoch: 7, Offset: 4})
+	bring(s, group, 6)
+	if len(*told) != 4 {
+		t.Fatalf("told %+v", *told)
+	}
+	want := broker.Subscribed{Topic: group, Token: 5, Top: protocol.Position{Epoch: 7, Offset: 5}}
+	if (*told)[2] != want {
+		t.Errorf("told %+v, want %+v", (*told)[2], want)
+	}
+}
+
+// TestOldConfirmations changes the wish between command, confirmation and top: only the last may be told.
+func TestOldConfirmations(t *testing.T) {
+	s, told := newTestSession(t)
+	first := s.pretend(group, 1)
+	s.confirm("subscribe", group)
+	s.pretend(group, 0)
+	s.subscribed(group, first, protocol.Position{}) // its top comes late
+	second := s.pretend(group, 2)
+	third := s.pretend(group, 3)
+	for _, kind := range []string{"unsubscribe", "subscribe"} {
+		if err := s.confirm(kind, group); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.subscribed(group, second, protocol.Position{})
+	if len(*told) != 0 {
+		t.Fatalf("told %+v before the last was confirmed", *told)
+	}
+	s.confirm("subscribe", group)
+	s.subscribed(group, second, protocol.Position{})
+	s.subscribed(group, third, protocol.Position{})
+	s.subscribed(group, third, protocol.Position{})
+	if len(*told) != 1 || (*told)[0] != (broker.Subscribed{Topic: group, Token: 3}) {
+		t.Errorf("told %+v", *told)
+	}
+}
+
+func TestOutOfStep(t *testing.T) {
+	s, _ := newTestSession(t)
+	if err := s.confirm("subscribe", group); !errors.Is(err, errOutOfStep) {
+		t.Errorf("unasked: %v", err)
+	}
+	s.pretend(group, 1)
+	if err := s.confirm("unsubscribe", group); !errors.Is(err, errOutOfStep) {
+		t.Errorf("another kind: %v", err)
+	}
+	s.pretend(group, 1)
+	if err := s.confirm("subscribe", protocol.All); !errors.Is(err, errOutOfStep) {
+		t.Errorf("another topic: %v", err)
+	}
+}
+
+// TestHush ends a session with a top still being read: after Deaf nothing is told.
+func TestHush(t *testing.T) {
+	s, told := newTestSession(t)
+	g := s.pretend(group, 1)
+	s.confirm("subscribe", group)
+	bring(s, group, 1)
+	s.hush(errRedial)
+	s.subscribed(group, g, protocol.Position{})
+	bring(s, group, 2)
+	if len(*told) != 2 || (*told)[1] != (broker.Deaf{All: true}) {
+		t.Errorf("told %+v", *told)
+	}
+}
