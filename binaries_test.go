@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// build compiles the three binaries and returns where they are.
+func build(t *testing.T) (dir string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds binaries")
+	}
+	dir = t.TempDir()
+	cmd := exec.Command("go", "build", "-o", dir+"/", "-ldflags", "-X "+module+"/shared/service.version=v9.8.7", ".", "./edge/cmd/edge", "./relay/cmd/relay")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return dir
+}
+
+func command(binary string, environ []string, args ...string) *exec.Cmd {
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, environ...)
+	return cmd
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+const linkKeys = "LINK_KEYS=l:0123456789abcdef"
+
+func TestBinaries(t *testing.T) {
+	dir := build(t)
+	t.Run("commands", func(t *testing.T) { testCommands(t, dir) })
+	t.Run("service", func(t *testing.T) { testService(t, dir) })
+}
+
+func testCommands(t *testing.T, dir string) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	edge := []string{linkKeys, "EDGE_RELAY_URLS=ws://127.0.0.1:1", "EDGE_JWT_KEYS=k:0123456789abcdef"}
+	relay := []string{linkKeys, "RELAY_REDIS_URL=memory://"}
+	for _, c := range []struct {
+		binary  string
+		args    string
+		environ []string
+		status  int
+		out     string // what standard output has
+		err     string // what standard error has
+	}{
+		{"edge", "--help", nil, 0, "EDGE_MAX_MESSAGE", ""},
+		{"edge", "--help", nil, 0, "edge token", ""},
+		{"edge", "--version", nil, 0, "edge v9.8.7 go1", ""},
+		{"edge", "--check", edge, 0, "valid", ""},
+		{"edge", "--check", append(edge, "EDGE_PNIG=1s"), 0, "valid", "EDGE_PNIG: unknown variable, ignored; the nearest known one is EDGE_PING\n"},
+		{"edge", "--check", append(edge, "EDGE_PING=x"), 2, "", `EDGE_PING: "x" is not a duration`},
+		{"edge", "--chekc", edge, 2, "", `unknown argument "--chekc"`},
+		{"edge", "", nil, 2, "", "EDGE_JWT_KEYS: is required under EDGE_AUTH=jwt"},
+		{"edge", "", append(edge, "EDGE_ADDR="+taken.Addr().String()), 2, "", "\nEDGE_ADDR: cannot listen on " + taken.Addr().String()},
+		{"edge", "", append(edge, "EDGE_ADDR=127.0.0.1:0", "EDGE_ADMIN_ADDR="+taken.Addr().String()), 2, "", "\nEDGE_ADMIN_ADDR: cannot listen"},
+		{"edge", "token --sub 1 --ttl 5m", edge, 0, "eyJ", ""},
+		{"edge", "token --sub 1", nil, 2, "", "EDGE_JWT_KEYS: is required"},
+		{"edge", "token", edge, 2, "", "--sub"},
+		{"edge", "token --sub 1 --ttl -1h", edge, 2, "", "--ttl"},
+		{"edge", "token --sub 1 more", edge, 2, "", `unknown argument "more"`},
+		{"relay", "--help", nil, 0, "RELAY_REDIS_URL", ""},
+		{"relay", "--version", nil, 0, "relay v9.8.7 go1", ""},
+		{"relay", "--check", relay, 0, "valid", ""},
+		{"relay", "--check", nil, 2, "", "RELAY_REDIS_URL: is required and not set"},
+		{"relay", "", append(relay, "RELAY_ADDR="+taken.Addr().String()), 2, "", "\nRELAY_ADDR: cannot listen on"},
+		{"relay", "healthcheck", append(relay, "RELAY_ADMIN_ADDR="+freeAddr(t)), 1, "", "refused"},
+		{"edgerelay", "--help", nil, 0, "RELAY_HISTORY_SIZE", ""},
+		{"edgerelay", "--check", nil, 0, "valid", ""},
+		{"edgerelay", "", []string{"EDGE_ADDR=:0"}, 2, "", "EDGE_AUTH: must be said"},
+		{"edgerelay", "", []string{"EDGE_ADDR=" + taken.Addr().String()}, 2, "", "\nEDGE_ADDR: cannot listen"},
+	} {
+		t.Run(c.binary+" "+c.args, func(t *testing.T) {
+			cmd := command(filepath.Join(dir, c.binary), c.environ, strings.Fields(c.args)...)
+			var stdout, stderr bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			cmd.Run()
+			if got := cmd.ProcessState.ExitCode(); got != c.status || !strings.Contains(stdout.String(), c.out) || !strings.Contains(stderr.String(), c.err) {
+				t.Errorf("status %d, want %d\n%s%s", got, c.status, &stdout, &stderr)
+			}
+		})
+	}
+}
+
+// testService starts each binary, asks it for its health, and stops it.
+func testService(t *testing.T, dir string) {
+	for binary, environ := range map[string][]string{
+		"edge":      {linkKeys, "EDGE_RELAY_URLS=ws://127.0.0.1:1", "EDGE_AUTH=open", "EDGE_ADDR=127.0.0.1:0", "EDGE_ADMIN_ADDR=" + freeAddr(t)},
+		"relay":     {linkKeys, "RELAY_REDIS_URL=memory://", "RELAY_ADDR=127.0.0.1:0", "RELAY_ADMIN_ADDR=" + freeAddr(t)},
+		"edgerelay": {"EDGE_ADDR=" + freeAddr(t)},
+	} {
+		t.Run(binary, func(t *testing.T) {
+			path := filepath.Join(dir, binary)
+			server := command(path, environ)
+			stderr, err := server.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := server.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer server.Process.Kill()
+			lines := bufio.NewScanner(stderr)
+			for lines.Scan() && !strings.Contains(lines.Text(), "edge serves") && !strings.Contains(lines.Text(), "relay serves") {
+			}
+			if out, err := command(path, environ, "healthcheck").CombinedOutput(); err != nil {
+				t.Errorf("healthcheck: %v\n%s", err, out)
+			}
+			server.Process.Signal(syscall.SIGTERM)
+			for lines.Scan() {
+			}
+			if err := server.Wait(); err != nil {
+				t.Errorf("stopped: %v", err)
+			}
+			if err := command(path, environ, "healthcheck").Run(); err == nil {
+				t.Error("healthcheck succeeds without a server")
+			}
+		})
+	}
+}

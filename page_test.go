@@ -1,0 +1,34 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestPage(t *testing.T) {
+	for _, c := range []struct {
+		method, path string
+		status       int
+	}{{"GET", "/", 200}, {"HEAD", "/", 200}, {"POST", "/", 405}, {"GET", "/index.html", 404}, {"GET", "/favicon.ico", 404}} {
+		w := httptest.NewRecorder()
+		page().ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
+		if w.Code != c.status {
+			t.Errorf("%s %s: %d, want %d", c.method, c.path, w.Code, c.status)
+		}
+		if c.status == http.StatusOK && !strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s %s: headers %v", c.method, c.path, w.Header())
+		}
+	}
+}
+
+// TestPageIsSelfContained: it must work without a network beside the cluster's own.
+func TestPageIsSelfContained(t *testing.T) {
+	for _, outside := range regexp.MustCompile(`(?i)(https?:|src=|@import|url\(|<link [^>]*)[^\s>]*`).FindAllString(string(pageHTML), -1) {
+		if outside != `<link rel="icon" href="data:,"` {
+			t.Errorf("the page refers to %s", outside)
+		}
+	}
+}
