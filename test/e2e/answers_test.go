@@ -12,6 +12,7 @@ import (
 )
 
 func TestAnswersWhereOriginalServersAreSilentOrHarmful(t *testing.T) {
+	t.Parallel()
 	rows{
 		{"keys in another case are accepted", otherCase},
 		{"a numeric Id or Group is its literal text", numericIDs},
@@ -193,6 +194,7 @@ func carriedAsIs(t *testing.T, p place) {
 }
 
 func TestP7_BrokenFramesCostNobodyElse(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
 		c := cluster.New(t, o)
 		e := c.StartEdge(nil, c.StartRelay(nil))

@@ -7,6 +7,7 @@ import (
 )
 
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	rows{
 		{"One reaches all connections of the user on channel and user endpoints and nobody else", oneReachesUser},
 		{"One to a user who is nowhere is told to nobody", oneToNobody},
@@ -215,6 +216,7 @@ func commandsInOrder(t *testing.T, p place) {
 }
 
 func TestP6_WhenAConnectOrAJoinIsAnsweredNoLaterMessageIsMissed(t *testing.T) {
+	t.Parallel()
 	everywhere(t, inForceWhenAnswered)
 }
 

@@ -36,6 +36,7 @@ func token(t *testing.T, secret string, claims jwt.MapClaims) string {
 func inAnHour() int64 { return time.Now().Add(time.Hour).Unix() }
 
 func TestTokensDecideWhoConnects(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	env := cluster.Env{"EDGE_AUTH": "jwt", "EDGE_JWT_KEYS": jwtKey}
 	r := c.StartRelay(nil)
@@ -132,6 +133,7 @@ func upgrade(t *testing.T, e *cluster.Edge, h http.Header) (status int, body str
 }
 
 func TestMaxSessionsAnswers503WithRetryAfter(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	e := c.StartEdge(cluster.Env{"EDGE_MAX_SESSIONS": "2"}, c.StartRelay(nil))
 	a, b := channel(t, e, "1"), channel(t, e, "2")
@@ -175,7 +177,7 @@ func TestSilentClientsAreClosedWith4004AndPongingOnesAreNot(t *testing.T) {
 	e := c.StartEdge(cluster.Env{"EDGE_PING": "1s"}, c.StartRelay(nil))
 	a := channel(t, e, unique("a")) // its library answers pings
 	silent := client.DialRaw(t, e.URL("/chat/channel/"+unique("silent")))
-	if code := closeCode(t, silent); code != 4004 {
+	if code := closeCode(silent); code != 4004 {
 		t.Errorf("the silent client's close code is %d, want 4004", code)
 	}
 	quiet(t, e, a)
@@ -223,7 +225,8 @@ func TestAFullLogIsAnsweredAndNeverSilent(t *testing.T) {
 }
 
 func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
-	t.Parallel() // a refused edge dials again only every half minute
+	t.Parallel()
+	// A refused edge dials again only every half minute.
 	const redial = 45 * time.Second
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
@@ -260,6 +263,7 @@ func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
 }
 
 func TestDrainCloses1012AndAcceptsUntilTheClose(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e, f := c.StartEdge(cluster.Env{"EDGE_DRAIN": "2s"}, r), c.StartEdge(nil, r)
@@ -325,13 +329,14 @@ func TestDrainCloses1012AndAcceptsUntilTheClose(t *testing.T) {
 }
 
 func TestAClientMaySendUntilItsClose(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e, f := c.StartEdge(cluster.Env{"EDGE_DRAIN": "1s"}, r), c.StartEdge(nil, r)
 	b := channel(t, f, unique("b"))
 	a := client.DialRaw(t, e.URL("/chat/channel/"+unique("a")))
 	e.Terminate()
-	if code := closeCode(t, a); code != 1012 {
+	if code := closeCode(a); code != 1012 {
 		t.Fatalf("close code %d, want 1012", code)
 	}
 	a.Write(client.Masked(0x81, []byte(cmdOne(b.id, "one more"))))
@@ -350,6 +355,7 @@ func TestAClientMaySendUntilItsClose(t *testing.T) {
 }
 
 func TestAnEdgeThatMustLeaveAcceptedFramesSaysSoAndExits1(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e := c.StartEdge(cluster.Env{"EDGE_DRAIN": "1s"}, r)
@@ -370,6 +376,7 @@ func TestAnEdgeThatMustLeaveAcceptedFramesSaysSoAndExits1(t *testing.T) {
 }
 
 func TestReadinessTellsSharedCausesFromItsOwn(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	r.Kill()

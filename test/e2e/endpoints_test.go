@@ -11,6 +11,7 @@ import (
 )
 
 func TestEndpoints(t *testing.T) {
+	t.Parallel()
 	rows{
 		{"/chat/user sends and receives direct messages and nothing else", userEndpoint},
 		{"/chat/group joins by connecting and tells nobody", groupEndpoint},
@@ -151,6 +152,7 @@ func mixedConnections(t *testing.T, p place) {
 }
 
 func TestRequestsThatAreNoUpgradeOrHaveABadIDGet400(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	e := c.StartEdge(nil, c.StartRelay(nil))
 	for _, method := range []string{"GET", "POST", "PUT", "HEAD"} {

@@ -11,6 +11,7 @@ import (
 
 // TestOriginalServersOnTheSameRedis has one original server beside a relay with two edges.
 func TestOriginalServersOnTheSameRedis(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onRedis(t))
 	relay := c.StartRelay(nil)
 	e, f := c.StartEdge(nil, relay), c.StartEdge(nil, relay)

@@ -2,13 +2,23 @@
 package e2e
 
 import (
+	"flag"
 	"os"
 	"testing"
 
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
+// sideBySide is how many tests run at once unless -parallel says otherwise: most of them wait most of the time.
+const sideBySide = "4"
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if !said {
+		flag.Set("test.parallel", sideBySide)
+	}
 	status := m.Run()
 	cluster.RemoveBinaries()
 	os.Exit(status)
@@ -38,6 +48,7 @@ func onEach(t *testing.T, f func(t *testing.T, o cluster.Options)) {
 	}
 	for _, b := range backends {
 		t.Run(string(b), func(t *testing.T) {
+			t.Parallel()
 			if b == cluster.Redis {
 				cluster.NeedRedis(t)
 			}

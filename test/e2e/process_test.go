@@ -12,13 +12,17 @@ import (
 )
 
 func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onProcesses(t))
 	r := c.StartRelay(nil)
 	e := c.StartEdge(cluster.Env{"EDGE_DRAIN": "1h"}, r)
 	a := channel(t, e, unique("a"))
 	e.Terminate()
 	cluster.Eventually(t, "the edge drains", func() bool { status, _ := e.Ready(); return status == http.StatusServiceUnavailable })
-	e.Terminate()
+	cluster.Eventually(t, "the edge ends", func() bool { // a signal repeated within a moment is still the first
+		e.Terminate()
+		return e.HasExited()
+	})
 	if status := e.Exited(); status != 1 {
 		t.Errorf("exit status %d, want 1", status)
 	}
@@ -38,6 +42,7 @@ func relayEnv(t *testing.T) cluster.Env {
 }
 
 func TestBadStartsExitWithStatus2AndOneLinePerProblem(t *testing.T) {
+	t.Parallel()
 	onProcesses(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -93,6 +98,7 @@ func TestBadStartsExitWithStatus2AndOneLinePerProblem(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onProcesses(t))
 	for binary, env := range map[string]cluster.Env{"edge": edgeEnv(t), "relay": relayEnv(t)} {
 		for _, run := range []struct {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestRedisAbsentAtStart(t *testing.T) {
+	t.Parallel()
 	o := onRedis(t)
 	o.NoRedis = true
 	c := cluster.New(t, o)
@@ -41,6 +42,7 @@ func TestRedisAbsentAtStart(t *testing.T) {
 }
 
 func TestP2_RedisKilledAndRestartedUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onRedis(t))
 	one, two := c.StartRelay(nil), c.StartRelay(nil)
 	e, f := c.StartEdge(nil, one), c.StartEdge(nil, two)
@@ -56,6 +58,7 @@ func TestP2_RedisKilledAndRestartedUnderLoad(t *testing.T) {
 }
 
 func TestP2_RedisFrozenUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onRedis(t))
 	one, two := c.StartRelay(nil), c.StartRelay(nil)
 	e, f := c.StartEdge(nil, one), c.StartEdge(nil, two)
@@ -70,6 +73,7 @@ func TestP2_RedisFrozenUnderLoad(t *testing.T) {
 }
 
 func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onRedis(t))
 	one, two := c.StartRelay(nil), c.StartRelay(nil)
 	e, f := c.StartEdge(nil, one), c.StartEdge(nil, two)

@@ -18,6 +18,7 @@ import (
 const pace = 50 * time.Millisecond
 
 func TestP3_RelayKillClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
@@ -33,6 +34,7 @@ func TestP3_RelayKillClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing
 }
 
 func TestP3_RelayStopClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
@@ -49,6 +51,7 @@ func TestP3_RelayStopClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing
 }
 
 func TestP3_OfTwoRelaysTheOneInUseIsKilled(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
 	e, f := c.StartEdge(nil, relays...), c.StartEdge(nil, relays...)
@@ -114,6 +117,7 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 }
 
 func TestP4_WhatWasSentDuringACutReachesThoseBehindItInOrder(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
 		c := cluster.New(t, o)
 		r := c.StartRelay(nil)
@@ -143,6 +147,7 @@ func TestP4_WhatWasSentDuringACutReachesThoseBehindItInOrder(t *testing.T) {
 }
 
 func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
 		o.Relay = cluster.Env{"RELAY_HISTORY_SIZE": "10"}
 		c := cluster.New(t, o)
@@ -249,11 +254,11 @@ next:
 }
 
 func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
+	t.Parallel()
 	outage := 5 * time.Second
 	if os.Getenv("CI") != "" && kind(t) == cluster.Process {
 		outage = time.Minute
 	}
-	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e := c.StartEdge(nil, r)
@@ -335,6 +340,7 @@ func TestP9_SessionsOfASilentEdgeAreGoneFromTheRelayAndComeBackWithIt(t *testing
 }
 
 func TestP2_TwoLiveEdgesWithOneNodeIDAreBothServed(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
 		c := cluster.New(t, o)
 		r := c.StartRelay(nil)

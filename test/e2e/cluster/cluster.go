@@ -45,6 +45,9 @@ type Options struct {
 // Key is the link key of every server that is not told another.
 const Key = "test:a-link-key-for-tests-that-is-long-enough"
 
+// stopTime is how long servers have at a test's end: long enough for an edge's drain and a relay's 5 s.
+const stopTime = 8 * time.Second
+
 // longHistory is what relays keep per topic unless told otherwise: more than any outage here is long, since a loss beyond history is told to
 // clients and is a case of its own.
 const longHistory = "20000"
@@ -56,6 +59,7 @@ type Cluster struct {
 	run     runner
 	redis   *redistest.Server // nil with Memory
 	started int
+	servers []server // every boot
 }
 
 // runner starts servers of one Kind.
@@ -70,6 +74,31 @@ type server interface {
 	kill()                 // ends it, or at least its work, without a word
 	done() <-chan struct{} // closed when it has ended
 	exit() int             // its exit status, once done
+}
+
+// keep takes a boot on. At the test's end all are stopped together, before any proxy between them goes.
+func (c *Cluster) keep(s server) server {
+	c.servers = append(c.servers, s)
+	c.t.Cleanup(c.stop)
+	return s
+}
+
+// stop asks all servers to stop. One that takes too long fails the test and is ended.
+func (c *Cluster) stop() {
+	for _, s := range c.servers {
+		s.terminate()
+	}
+	late := time.After(stopTime)
+	for i, s := range c.servers {
+		select {
+		case <-s.done():
+		case <-late:
+			c.t.Errorf("server %d of the test goes on %v after it was told to stop", i+1, stopTime)
+			s.kill()
+			late = time.After(0)
+		}
+	}
+	c.servers = nil
 }
 
 // New returns an empty Cluster, with its Redis running.
@@ -142,7 +171,7 @@ func (r *Relay) boot() {
 	if r.redis != nil {
 		env["RELAY_REDIS_URL"] = "redis://" + r.redis.Addr()
 	}
-	r.run = r.c.run.relay(t, env, r.log)
+	r.run = r.c.keep(r.c.run.relay(t, env, r.log))
 	for _, p := range r.links {
 		p.SetTarget(r.addr)
 		p.Allow()
@@ -233,7 +262,7 @@ func (c *Cluster) LaunchEdge(env Env, relays ...*Relay) *Edge {
 		"EDGE_ADDR": e.addr, "EDGE_ADMIN_ADDR": e.admin, "EDGE_RELAY_URLS": strings.Join(urls, ","), "EDGE_NODE_ID": e.Name,
 		"EDGE_AUTH": "open", "EDGE_RATE": "0", "EDGE_DRAIN": "1s", "LINK_KEYS": Key, "LOG_LEVEL": "debug",
 	}, c.o.Edge, env)
-	e.run = c.run.edge(c.t, e.env, e.log)
+	e.run = c.keep(c.run.edge(c.t, e.env, e.log))
 	return e
 }
 
@@ -256,6 +285,16 @@ func (e *Edge) Terminate() { e.run.terminate() }
 
 // Exited waits for the edge's end and returns its exit status.
 func (e *Edge) Exited() int { e.c.t.Helper(); return exited(e.c.t, e.Name, e.run) }
+
+// HasExited reports whether the edge has ended.
+func (e *Edge) HasExited() bool {
+	select {
+	case <-e.run.done():
+		return true
+	default:
+		return false
+	}
+}
 
 // Ready returns the answer of the edge's admin /readyz.
 func (e *Edge) Ready() (status int, body string) { return fetch("http://" + e.admin + "/readyz") }

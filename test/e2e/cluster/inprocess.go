@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/edgerelay/edgerelay/edge"
 	"github.com/edgerelay/edgerelay/relay"
@@ -51,7 +50,7 @@ func (r inProcess) relay(t testing.TB, env Env, log *logbook) server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return run(t, s.Run, s.Abort, o.Listener.(*abrupt), log)
+	return run(s.Run, s.Abort, o.Listener.(*abrupt), log)
 }
 
 func (r inProcess) edge(t testing.TB, env Env, log *logbook) server {
@@ -65,10 +64,10 @@ func (r inProcess) edge(t testing.TB, env Env, log *logbook) server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return run(t, s.Run, s.Abort, o.Listener.(*abrupt), log)
+	return run(s.Run, s.Abort, o.Listener.(*abrupt), log)
 }
 
-func run(t testing.TB, serve func(context.Context) error, abort func(), socket *abrupt, log *logbook) server {
+func run(serve func(context.Context) error, abort func(), socket *abrupt, log *logbook) server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &embedded{cancel: cancel, abort: abort, ended: make(chan struct{}), socket: socket}
 	go func() {
@@ -77,15 +76,6 @@ func run(t testing.TB, serve func(context.Context) error, abort func(), socket *
 		}
 		close(s.ended)
 	}()
-	t.Cleanup(func() {
-		s.cancel()
-		s.abort()
-		select {
-		case <-s.ended:
-		case <-time.After(Patience):
-			t.Errorf("a server has not ended after %v", Patience)
-		}
-	})
 	return s
 }
 

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 const module = "github.com/edgerelay/edgerelay"
@@ -106,13 +105,12 @@ func (r processRunner) start(t testing.TB, binary string, env Env, log *logbook)
 		p.cmd.Wait()
 		close(p.ended)
 	}()
-	t.Cleanup(p.end)
 	return p
 }
 
 // environ is a process' whole environment: nothing of the test's own that could change what it does.
 func environ(env Env) []string {
-	list := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=halt_on_error=1"}
+	list := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
 	if dir := os.Getenv("GOCOVERDIR"); dir != "" {
 		list = append(list, "GOCOVERDIR="+dir)
 	}
@@ -132,13 +130,3 @@ func (p *process) terminate()            { p.cmd.Process.Signal(syscall.SIGTERM)
 func (p *process) kill()                 { p.cmd.Process.Kill(); <-p.ended }
 func (p *process) done() <-chan struct{} { return p.ended }
 func (p *process) exit() int             { return p.cmd.ProcessState.ExitCode() }
-
-// end stops the process at the test's end, in order first, so that coverage is written.
-func (p *process) end() {
-	p.terminate()
-	select {
-	case <-p.ended:
-	case <-time.After(5 * time.Second):
-		p.kill()
-	}
-}
