@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/edgerelay/edgerelay/relay/broker/redisbroker"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
@@ -35,8 +36,14 @@ func (c Config) Memory() bool { return strings.HasPrefix(c.RedisURL, "memory:") 
 
 // Validate implements service.Validator.
 func (c *Config) Validate() (problems []service.Problem) {
-	if c.RedisURL != "" && !redisURL(c.RedisURL) {
-		problems = append(problems, service.Problemf("RELAY_REDIS_URL", "is not redis://host:port, rediss://host:port or memory://"))
+	if c.RedisURL != "" {
+		if !redisURL(c.RedisURL) {
+			problems = append(problems, service.Problemf("RELAY_REDIS_URL", "is not redis://host:port, rediss://host:port or memory://"))
+		} else if !c.Memory() {
+			if err := redisbroker.CheckURL(c.RedisURL); err != nil {
+				problems = append(problems, service.Problemf("RELAY_REDIS_URL", "%v", err))
+			}
+		}
 	}
 	if strings.ContainsFunc(c.Prefix, func(r rune) bool { return r <= ' ' || r == '{' || r == '}' || r == 0x7f }) || len(c.Prefix) > 64 {
 		problems = append(problems, service.Problemf("RELAY_PREFIX",

@@ -10,12 +10,11 @@ import (
 	"time"
 )
 
-// hall is an admission with the names of those who were let in.
+// hall is an admission and its log.
 type hall struct {
-	t  *testing.T
-	l  *Log
-	a  *admission
-	in []uint64
+	t *testing.T
+	l *Log
+	a *admission
 }
 
 func newHall(t *testing.T, size int) *hall {

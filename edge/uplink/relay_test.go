@@ -210,19 +210,6 @@ func (l *fakeLink) ended() *link.CloseError {
 	return l.end
 }
 
-// numbers returns those of the numbered frames, in order of arrival.
-func (l *fakeLink) numbers() (numbers []uint64) {
-	for _, f := range l.received() {
-		switch f := f.(type) {
-		case link.Message:
-			numbers = append(numbers, f.Number)
-		case link.End:
-			numbers = append(numbers, f.Number)
-		}
-	}
-	return numbers
-}
-
 // cut cuts the connection of the last link.
 func (r *fakeRelay) cut() { r.net.CutAll() }
 

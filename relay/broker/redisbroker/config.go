@@ -49,16 +49,27 @@ func (c Config) withDefaults() (Config, *redis.Options, error) {
 	if c.HistorySize < 1 || c.HistoryAge < time.Millisecond || c.MarkAge < time.Second {
 		return c, nil, fmt.Errorf("history of %d for %v, marks for %v: at least 1, 1ms and 1s are needed", c.HistorySize, c.HistoryAge, c.MarkAge)
 	}
-	opt, err := redis.ParseURL(c.URL)
+	opt, err := parseURL(c.URL)
 	if err != nil {
-		// A *url.Error repeats the URL, and with it the password.
-		if bad, ok := errors.AsType[*url.Error](err); ok {
-			err = bad.Err
-		}
 		return c, nil, fmt.Errorf("RELAY_REDIS_URL: %w", err)
 	}
 	fixOptions(opt)
 	return c, opt, nil
+}
+
+// CheckURL tells what is wrong with a URL for Config, if anything. It does no I/O, and its errors do not show the password.
+func CheckURL(s string) error {
+	_, err := parseURL(s)
+	return err
+}
+
+func parseURL(s string) (*redis.Options, error) {
+	opt, err := redis.ParseURL(s)
+	// A *url.Error repeats the URL, and with it the password.
+	if bad, ok := errors.AsType[*url.Error](err); ok {
+		err = bad.Err
+	}
+	return opt, err
 }
 
 // fixOptions sets what must not be left to go-redis' defaults.
