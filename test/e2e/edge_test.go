@@ -262,6 +262,31 @@ func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
 	quiet(t, e, a, b)
 }
 
+func TestP10_EveryEndOfASessionHasACountedReason(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	e := c.StartEdge(cluster.Env{"EDGE_PING": "1s"}, c.StartRelay(nil))
+	for _, end := range []struct {
+		reason string
+		by     func(a *user)
+	}{
+		{"client_closed", func(a *user) { a.Close() }},
+		{"client_gone", func(a *user) { a.Drop() }},
+		{"not_utf8", func(a *user) { a.SendRaw([]byte{0xff}); a.Ended() }},
+		{"too_big", func(a *user) { a.TrySend(strings.Repeat("x", 64<<10+1)); a.Ended() }},
+	} {
+		end.by(channel(t, e, unique("a")))
+		cluster.Eventually(t, end.reason+" is counted", func() bool { return e.Metrics().Sum(metricEnded, `reason="`+end.reason+`"`) == 1 })
+	}
+	client.DialRaw(t, e.URL("/chat/channel/1")).Write([]byte{0x81, 1, 'x'}) // unmasked
+	cluster.Eventually(t, "protocol_error is counted", func() bool { return e.Metrics().Sum(metricEnded, `reason="protocol_error"`) == 1 })
+	client.DialRaw(t, e.URL("/chat/channel/2"))
+	cluster.Eventually(t, "silent is counted", func() bool { return e.Metrics().Sum(metricEnded, `reason="silent"`) == 1 })
+	if m := e.Metrics(); m.Sum(metricEnded) != m.Sum(metricOpened) || m.Sum("edgerelay_edge_sessions") != 0 {
+		t.Errorf("%v sessions opened, %v ended, %v left", m.Sum(metricOpened), m.Sum(metricEnded), m.Sum("edgerelay_edge_sessions"))
+	}
+}
+
 func TestDrainCloses1012AndAcceptsUntilTheClose(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

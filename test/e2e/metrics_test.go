@@ -4,6 +4,8 @@ package e2e
 const (
 	metricRelaySessions = "edgerelay_relay_sessions"
 	metricRelaySent     = "edgerelay_relay_publications_sent_total"
+	metricPublishes     = "edgerelay_relay_publishes_total"
+	metricOpened        = "edgerelay_edge_sessions_opened_total"
 	metricRelayLost     = "edgerelay_relay_publications_lost_total"
 	metricEdgeGaps      = "edgerelay_edge_gaps_total"
 	metricLogMessages   = "edgerelay_edge_log_messages"

@@ -68,6 +68,68 @@ func TestP3_OfTwoRelaysTheOneInUseIsKilled(t *testing.T) {
 	load.finish(e)
 }
 
+func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e := c.StartEdge(nil, r)
+	const clients, rounds = 5, 40
+	users := make([]*user, clients)
+	for i := range users {
+		users[i] = channel(t, e, unique("a"))
+	}
+	group := func(u *user, round int) string { return fmt.Sprint(u.id, "-", round) }
+	p := e.Links()[0]
+	for i := range rounds {
+		dialled := p.Dialled()
+		if i%4 == 0 {
+			p.CutAfter(int64(400 + 171*i)) // somewhere between these commands and their acknowledgements
+		}
+		for _, u := range users {
+			g := group(u, i)
+			for _, frame := range []string{cmdGroup(g+"-none", "x"), cmdJoin(g), `{"Method":"x"}`, cmdGroup(g, "nobody hears it"), cmdLeave(g)} {
+				u.Send(frame)
+			}
+		}
+		if i%4 == 0 {
+			cluster.Eventually(t, "cut and linked again", func() bool { return p.Dialled() > dialled && p.Live() > 0 })
+		}
+	}
+	for _, u := range users {
+		for i := range rounds {
+			g := group(u, i)
+			u.Expect(notExists(g+"-none"), joinText(u.id, g), `error: unknown method "x"`, leaveText(u.id, g))
+		}
+	}
+	if n := e.Metrics().Sum("edgerelay_edge_replayed_total"); n == 0 {
+		t.Error("nothing was replayed: the case shows nothing")
+	}
+	quiet(t, e, users...)
+}
+
+func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
+	e, f := c.StartEdge(nil, relays...), c.StartEdge(nil, relays...)
+	load := startTraffic(t, pace, e, f)
+	load.flowing(3)
+	old := inUse(e, relays)
+	p := e.Link()
+	p.Freeze()
+	load.sendOn(10) // these are on their way to the old relay,
+	p.Strand()
+	cluster.Eventually(t, "linked to the other relay", func() bool { return e.Linked() && inUse(e, relays) != old })
+	load.flowing(3) // come to the new one in a replay,
+	before := old.Metrics().Sum(metricPublishes, `outcome="duplicate"`)
+	p.Thaw() // and reach the old one now, which believes in its link
+	cluster.Eventually(t, "the old relay was refused what the new one had published", func() bool {
+		return old.Metrics().Sum(metricPublishes, `outcome="duplicate"`) > before
+	})
+	load.flowing(3)
+	load.finish(e)
+}
+
 // inUse returns the relay that an edge is linked to; nil without a link.
 func inUse(e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 	for i, p := range e.Links() {

@@ -19,13 +19,17 @@ type Proxy struct {
 	budget  int64 // bytes until the next cut, both directions together; negative: unlimited
 	thawed  chan struct{}
 	pipes   map[*pipe]struct{}
+	strays  []net.Conn // ends of stranded connections
 	dialled int
 	closed  bool
 	onBack  func() io.Writer // sees what flows from the target, one Writer per connection
 }
 
 // pipe is one connection through the Proxy.
-type pipe struct{ front, back net.Conn }
+type pipe struct {
+	front, back net.Conn
+	stranded    bool // guarded by the Proxy's mu
+}
 
 // NewProxy starts a Proxy to target. It is closed at the test's end.
 func NewProxy(t testing.TB, target string) *Proxy {
@@ -87,6 +91,20 @@ func (p *Proxy) Allow() {
 	p.refuse = false
 }
 
+// Strand resets the dialling side of every connection, refuses new ones, and leaves the target none the wiser: it still gets what a Freeze holds back, once
+// there is a Thaw, and then nothing.
+func (p *Proxy) Strand() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = true
+	for c := range p.pipes {
+		c.stranded = true
+		p.strays = append(p.strays, c.back)
+		abort(c.front)
+		delete(p.pipes, c)
+	}
+}
+
 // Freeze lets no byte through, old connections and new ones alike, and breaks nothing: a black hole. Thaw ends it.
 func (p *Proxy) Freeze() {
 	p.mu.Lock()
@@ -127,6 +145,9 @@ func (p *Proxy) close() {
 	p.mu.Lock()
 	p.closed = true
 	p.resetLocked()
+	for _, c := range p.strays {
+		c.Close()
+	}
 	p.mu.Unlock()
 	p.Thaw()
 	p.listener.Close()
@@ -186,18 +207,20 @@ func (p *Proxy) serve(front net.Conn) {
 	p.mu.Unlock()
 
 	var both sync.WaitGroup
-	both.Go(func() { p.carry(c.back, c.front, io.Discard) })
-	both.Go(func() { p.carry(c.front, c.back, sniff) })
+	both.Go(func() { p.carry(c, c.back, c.front, io.Discard) })
+	both.Go(func() { p.carry(c, c.front, c.back, sniff) })
 	both.Wait()
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	delete(p.pipes, c)
-	p.mu.Unlock()
 	front.Close()
-	c.back.Close()
+	if !c.stranded {
+		c.back.Close()
+	}
 }
 
 // carry copies from src to dst, and passes the end of src on: a reset as a reset, an orderly end as one.
-func (p *Proxy) carry(dst, src net.Conn, sniff io.Writer) {
+func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := src.Read(buf)
@@ -206,7 +229,7 @@ func (p *Proxy) carry(dst, src net.Conn, sniff io.Writer) {
 			keep, cut := p.spend(n)
 			sniff.Write(buf[:keep])
 			if _, werr := dst.Write(buf[:keep]); werr != nil {
-				abort(src)
+				p.abort(c, src)
 				return
 			}
 			if cut {
@@ -221,9 +244,18 @@ func (p *Proxy) carry(dst, src net.Conn, sniff io.Writer) {
 			return
 		}
 		if err != nil {
-			abort(dst)
+			p.abort(c, dst)
 			return
 		}
+	}
+}
+
+// abort breaks one side of a connection because the other has ended, unless it was stranded.
+func (p *Proxy) abort(c *pipe, side net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !c.stranded {
+		abort(side)
 	}
 }
 
