@@ -43,13 +43,8 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 }
 
 func TestBadRedisParameterIsAProblem(t *testing.T) {
-	cfg, err := Load(good("RELAY_REDIS_URL=redis://u:hidden@127.0.0.1:1/0?colour=red"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = New(cfg, Options{})
-	var problem service.Problem
-	if !errors.As(err, &problem) || problem.Variable != "RELAY_REDIS_URL" || strings.Contains(err.Error(), "hidden") {
+	_, err := Load(good("RELAY_REDIS_URL=redis://u:hidden@127.0.0.1:1/0?colour=red"))
+	if err == nil || !strings.HasPrefix(err.Error(), "RELAY_REDIS_URL: ") || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("got %v", err)
 	}
 }
