@@ -22,8 +22,8 @@ func TestP3_RelayKillClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
-	load := startTraffic(t, pace, e, f)
-	for range 3 {
+	load := startTraffic(t, pace/2, e, f)
+	for range 5 {
 		load.flowing(5)
 		r.Kill()
 		load.sendOn(10) // while nobody is there

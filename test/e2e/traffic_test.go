@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,7 +23,8 @@ type traffic struct {
 	got   [][][len(kinds)]int64      // by receiver and sender: the last number received
 	read  []int                      // by receiver: its frames that were checked
 
-	stop    chan struct{}
+	stop    context.CancelFunc
+	stopped <-chan struct{}
 	sending sync.WaitGroup
 	prefix  map[string]stream // what a text begins with, up to its number
 }
@@ -36,7 +38,8 @@ type stream struct{ sender, kind int }
 // startTraffic connects two users to each edge, has them join one group, and starts to send: each user a message of each kind every pause.
 func startTraffic(t *testing.T, pause time.Duration, edges ...*cluster.Edge) *traffic {
 	t.Helper()
-	f := &traffic{t: t, group: unique("g"), stop: make(chan struct{}), prefix: map[string]stream{}}
+	ctx, stop := context.WithCancel(context.Background())
+	f := &traffic{t: t, group: unique("g"), stop: stop, stopped: ctx.Done(), prefix: map[string]stream{}}
 	for range 2 {
 		for _, e := range edges {
 			f.users = append(f.users, channel(t, e, unique("u")))
@@ -56,6 +59,10 @@ func startTraffic(t *testing.T, pause time.Duration, edges ...*cluster.Edge) *tr
 		f.prefix[inGroup(f.group, u.id, "group ")] = stream{i, 1}
 		f.prefix[toAll(u.id, "all ")] = stream{i, 2}
 	}
+	t.Cleanup(func() { // before the users' sockets are dropped
+		f.stop()
+		f.sending.Wait()
+	})
 	for i := range f.users {
 		f.sending.Go(func() { f.send(i, pause) })
 	}
@@ -81,7 +88,7 @@ func (f *traffic) send(i int, pause time.Duration) {
 			f.sent[i][k].Add(1)
 		}
 		select {
-		case <-f.stop:
+		case <-f.stopped:
 			return
 		case <-tick.C:
 		}
@@ -113,7 +120,7 @@ func (f *traffic) sendOn(n int64) {
 // finish stops sending, waits until everything sent has arrived everywhere, and proves by a fence on every topic that nothing else did.
 func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Helper()
-	close(f.stop)
+	f.stop()
 	f.sending.Wait()
 	goal, total := f.goal(0), int64(0)
 	for i := range goal {
