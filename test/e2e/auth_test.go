@@ -1,0 +1,119 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/edgerelay/edgerelay/test/e2e/client"
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+)
+
+const (
+	jwtKey    = "k1:a-secret-of-clients-long-enough-for-a-warning-free-start"
+	jwtSecret = "a-secret-of-clients-long-enough-for-a-warning-free-start"
+)
+
+// token signs claims as a back end would.
+func token(t *testing.T, secret string, claims jwt.MapClaims) string {
+	t.Helper()
+	tok := jwt.NewWithClaims(jwt.SigningMethodHS256, claims)
+	tok.Header["kid"] = "k1"
+	s, err := tok.SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func inAnHour() int64 { return time.Now().Add(time.Hour).Unix() }
+
+func TestTokensDecideWhoConnects(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	env := cluster.Env{"EDGE_AUTH": "jwt", "EDGE_JWT_KEYS": jwtKey}
+	r := c.StartRelay(nil)
+	e := c.StartEdge(env, r)
+	good := token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": inAnHour()})
+	withBearer := func(tok string) client.Options {
+		return client.Options{Header: http.Header{"Authorization": {"Bearer " + tok}}}
+	}
+
+	t.Run("from the Authorization header", func(t *testing.T) {
+		for _, path := range []string{"/chat/channel/1", "/chat/user/1", "/chat/group/g/1", "/chat/all/1"} {
+			client.Dial(t, e.URL(path), withBearer(good))
+		}
+	})
+	t.Run("from the subprotocol pair that browsers can send", func(t *testing.T) {
+		a := client.Dial(t, e.URL("/chat/channel/1"), client.Options{Subprotocols: []string{"bearer", good}})
+		if got := a.Subprotocol(); got != "bearer" {
+			t.Errorf("the server chose subprotocol %q, want bearer", got)
+		}
+		a.Send(cmdOne("1", "me"))
+		a.Expect(direct("1", "me"))
+	})
+	t.Run("from the query only when that is allowed", func(t *testing.T) {
+		if _, res, err := client.Try(t, e.URL("/chat/channel/1?token="+good), client.Options{}); err == nil || res == nil || res.StatusCode != http.StatusUnauthorized {
+			t.Errorf("got %v, %v; want 401", res, err)
+		}
+		open := c.StartEdge(cluster.Env{"EDGE_AUTH": "jwt", "EDGE_JWT_KEYS": jwtKey, "EDGE_TOKEN_QUERY": "true"}, r)
+		client.Dial(t, open.URL("/chat/channel/1?token="+good), client.Options{})
+	})
+	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT"}`)) + "." +
+		base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"sub":"1","exp":%d}`, inAnHour())) + "."
+	for name, tok := range map[string]string{
+		"no token":                 "",
+		"no JWT":                   "x.y.z",
+		"another secret":           token(t, jwtSecret+"x", jwt.MapClaims{"sub": "1", "exp": inAnHour()}),
+		"another user":             token(t, jwtSecret, jwt.MapClaims{"sub": "2", "exp": inAnHour()}),
+		"no sub":                   token(t, jwtSecret, jwt.MapClaims{"exp": inAnHour()}),
+		"no exp":                   token(t, jwtSecret, jwt.MapClaims{"sub": "1"}),
+		"expired a minute ago":     token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": time.Now().Add(-time.Minute).Unix()}),
+		"valid only in a minute":   token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": inAnHour(), "nbf": time.Now().Add(time.Minute).Unix()}),
+		"signed by nobody":         none,
+		"cut off":                  good[:len(good)-4],
+		"of a million characters?": strings.Repeat("x", 4000),
+	} {
+		t.Run("401: "+name, func(t *testing.T) {
+			_, res, err := client.Try(t, e.URL("/chat/channel/1"), withBearer(tok))
+			if err == nil || res == nil || res.StatusCode != http.StatusUnauthorized {
+				t.Errorf("got %v, %v; want 401", res, err)
+			}
+		})
+	}
+	t.Run("30 s of leeway", func(t *testing.T) {
+		client.Dial(t, e.URL("/chat/channel/1"), withBearer(token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": inAnHour(), "nbf": time.Now().Add(15 * time.Second).Unix()})))
+	})
+	t.Run("a session ends with 4002 when its token does", func(t *testing.T) {
+		soon := token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": time.Now().Add(-27 * time.Second).Unix()}) // 3 s are left, by the leeway
+		a := client.Dial(t, e.URL("/chat/channel/1"), withBearer(soon))
+		a.ExpectEnd(4002)
+		if n := e.Metrics().Sum(metricEnded, `reason="token_expired"`); n != 1 {
+			t.Errorf("%v ends counted as expired tokens, want 1", n)
+		}
+	})
+	t.Run("403 for a foreign origin, which names the variable", func(t *testing.T) {
+		status, body := upgrade(t, e, http.Header{"Origin": {"https://evil.example"}, "Authorization": {"Bearer " + good}})
+		if status != http.StatusForbidden || !strings.Contains(body, "EDGE_ORIGINS") {
+			t.Errorf("got %d %q, want 403 that names EDGE_ORIGINS", status, body)
+		}
+		allowed := c.StartEdge(cluster.Env{"EDGE_ORIGINS": "*.example"}, r)
+		client.Dial(t, allowed.URL("/chat/channel/1"), client.Options{Header: http.Header{"Origin": {"https://good.example"}}})
+		client.Dial(t, allowed.URL("/chat/channel/1"), client.Options{Header: http.Header{"Origin": {"http://" + allowed.Addr()}}})
+	})
+	t.Run("the edge prints tokens for trying", func(t *testing.T) {
+		if c.Kind() != cluster.Process {
+			t.Skip("needs the binary: E2E_KIND=process")
+		}
+		status, out := cluster.Command(t, "edge", env, "token", "--sub", "1", "--ttl", "1h")
+		if status != 0 {
+			t.Fatalf("edge token: exit status %d: %s", status, out)
+		}
+		client.Dial(t, e.URL("/chat/channel/1"), withBearer(strings.TrimSpace(out)))
+	})
+}

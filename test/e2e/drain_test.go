@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/edgerelay/edgerelay/test/e2e/client"
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+)
+
+func TestDrainCloses1012AndAcceptsUntilTheClose(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e, f := c.StartEdge(cluster.Env{"EDGE_DRAIN": "2s"}, r), c.StartEdge(nil, r)
+	receiver := channel(t, f, unique("receiver"))
+	const n = 20
+	type talker struct {
+		*user
+		sent chan int
+	}
+	var talkers []talker
+	for range n {
+		u := talker{channel(t, e, unique("t")), make(chan int, 1)}
+		talkers = append(talkers, u)
+		go func() { // sends until its library has seen the close
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			for i := 0; ; i++ {
+				if !u.Open() || u.TrySend(cmdOne(receiver.id, fmt.Sprintf("%s %d", u.id, i))) != nil {
+					u.sent <- i
+					return
+				}
+				<-tick.C
+			}
+		}()
+	}
+	until(t, receiver, direct(talkers[0].id, talkers[0].id+" 5"))
+	begin := time.Now()
+	e.Terminate()
+	cluster.Eventually(t, "unready", func() bool { status, _ := e.Ready(); return status != http.StatusOK })
+	var first, last time.Duration
+	for _, u := range talkers {
+		u.ExpectEnd(websocket.StatusServiceRestart)
+		last = time.Since(begin)
+		if first == 0 {
+			first = last
+		}
+	}
+	if status := e.Exited(); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("a drain of 2s took %v", took)
+	}
+	t.Logf("all closed after %v", last)
+
+	// Everything up to the close that each talker's library saw has arrived, in order. The last write of each may have crossed the close.
+	got := map[string]int{}
+	receiver.Seek(0)
+	receiver.Send(cmdOne(receiver.id, "end"))
+	for _, text := range until(t, receiver, direct(receiver.id, "end")) {
+		_, text, _ = strings.Cut(text, " send:")
+		id, number, _ := strings.Cut(text, " ")
+		if want := fmt.Sprint(got[id]); number != want {
+			t.Fatalf("%s: got number %s, want %s", id, number, want)
+		}
+		got[id]++
+	}
+	for _, u := range talkers {
+		if sent := <-u.sent; got[u.id] < sent-1 {
+			t.Errorf("%s sent %d messages before it saw the close, %d arrived", u.id, sent, got[u.id])
+		}
+	}
+}
+
+func TestAClientMaySendUntilItsClose(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e, f := c.StartEdge(cluster.Env{"EDGE_DRAIN": "1s"}, r), c.StartEdge(nil, r)
+	b := channel(t, f, unique("b"))
+	a := client.DialRaw(t, e.URL("/chat/channel/"+unique("a")))
+	e.Terminate()
+	if code := closeCode(a); code != 1012 {
+		t.Fatalf("close code %d, want 1012", code)
+	}
+	a.Write(client.Masked(0x81, []byte(cmdOne(b.id, "one more"))))
+	a.Write(client.Masked(0x81, []byte(cmdOne(b.id, "and one"))))
+	a.Write(client.Masked(0x88, []byte{0x03, 0xf4}))
+	for _, want := range []string{" send:one more", " send:and one"} {
+		frame, err := b.Next()
+		if err != nil || !strings.HasSuffix(frame.Text, want) {
+			t.Fatalf("got %q, %v; want …%s", frame.Text, err, want)
+		}
+	}
+	if status := e.Exited(); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+	quiet(t, f, b)
+}
+
+func TestAnEdgeThatMustLeaveAcceptedFramesSaysSoAndExits1(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e := c.StartEdge(cluster.Env{"EDGE_DRAIN": "1s"}, r)
+	a := channel(t, e, unique("a"))
+	r.Kill()
+	for i := range 3 {
+		a.Send(cmdOne(a.id, fmt.Sprint(i)))
+	}
+	cluster.Eventually(t, "three frames are in the log", func() bool { return e.Metrics().Sum(metricLogMessages) == 3 })
+	e.Terminate()
+	a.ExpectEnd(websocket.StatusServiceRestart)
+	if status := e.Exited(); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	if log := e.Log(); !strings.Contains(log, "3 accepted") {
+		t.Errorf("the log does not say how many accepted frames were left:\n%s", log)
+	}
+}

@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/e2e/client"
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+)
+
+// pace is the pause between a user's rounds of messages while things break: four users send some 250 messages a second.
+const pace = 50 * time.Millisecond
+
+func TestP3_RelayKillClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
+	load := startTraffic(t, pace/2, e, f)
+	for range 5 {
+		load.flowing(5)
+		r.Kill()
+		load.sendOn(10) // while nobody is there
+		r.Restart()
+	}
+	load.flowing(5)
+	load.finish(e)
+}
+
+func TestP3_RelayStopClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
+	load := startTraffic(t, pace, e, f)
+	load.flowing(5)
+	r.Terminate()
+	if status := r.Exited(); status != 0 {
+		t.Errorf("the relay's exit status is %d, want 0", status)
+	}
+	load.sendOn(10)
+	r.Restart()
+	load.flowing(5)
+	load.finish(e)
+}
+
+func TestP3_OfTwoRelaysTheOneInUseIsKilled(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
+	e, f := c.StartEdge(nil, relays...), c.StartEdge(nil, relays...)
+	load := startTraffic(t, pace, e, f)
+	for range 2 {
+		load.flowing(5)
+		used := inUse(e, relays)
+		used.Kill()
+		cluster.Within(t, 5*time.Second, "linked to the other relay", func() bool { return inUse(e, relays) != used && e.Linked() && f.Linked() })
+		load.flowing(5)
+		used.Restart()
+		cluster.Eventually(t, "the relay is back", used.Live)
+	}
+	load.finish(e)
+}
+
+func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
+	e, f := c.StartEdge(nil, relays...), c.StartEdge(nil, relays...)
+	load := startTraffic(t, pace, e, f)
+	load.flowing(3)
+	old := inUse(e, relays)
+	p := e.Link()
+	p.Freeze()
+	load.sendOn(10) // these are on their way to the old relay,
+	p.Strand()
+	cluster.Eventually(t, "linked to the other relay", func() bool { return e.Linked() && inUse(e, relays) != old })
+	load.flowing(3) // come to the new one in a replay,
+	before := old.Metrics().Sum(metricPublishes, `outcome="duplicate"`)
+	p.Thaw() // and reach the old one now, which believes in its link
+	cluster.Eventually(t, "the old relay was refused what the new one had published", func() bool {
+		return old.Metrics().Sum(metricPublishes, `outcome="duplicate"`) > before
+	})
+	load.flowing(3)
+	load.finish(e)
+}
+
+// inUse returns the relay that an edge is linked to; nil without a link.
+func inUse(e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
+	for i, p := range e.Links() {
+		if p.Live() > 0 {
+			return relays[i]
+		}
+	}
+	return nil
+}
+
+func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
+	t.Parallel()
+	outage := 5 * time.Second
+	if os.Getenv("CI") != "" && kind(t) == cluster.Process {
+		outage = time.Minute
+	}
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e := c.StartEdge(nil, r)
+	a, b := channel(t, e, unique("a")), channel(t, e, unique("b"))
+	r.Kill()
+	a.Send(cmdOne(b.id, "meanwhile"))
+	ping(t, outage, a.Client, b.Client)
+	fresh := channel(t, e, unique("c")) // connects are answered without a relay
+	fresh.Send(cmdOne(a.id, "fresh"))
+	r.Restart()
+	b.Expect(direct(a.id, "meanwhile"))
+	a.Expect(direct(fresh.id, "fresh"))
+	a.Send(cmdOne(fresh.id, "welcome"))
+	fresh.Expect(direct(a.id, "welcome"))
+	quiet(t, e, a, b, fresh)
+}
+
+// ping has clients ping all the while; each ping must be answered within a second.
+func ping(t *testing.T, d time.Duration, clients ...*client.Client) {
+	t.Helper()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(d); time.Now().Before(end); <-tick.C {
+		for _, c := range clients {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			err := c.Ping(ctx)
+			cancel()
+			if err != nil {
+				t.Fatalf("%s: ping: %v", c.Name, err)
+			}
+		}
+	}
+}
