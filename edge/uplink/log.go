@@ -127,10 +127,7 @@ func (l *Log) Ack(through uint64, ranges []link.Range, dropped func(session uint
 	for _, r := range ranges {
 		l.finish(r, dropped)
 	}
-	for l.entries.n > 0 && l.entries.at(0).dead() {
-		l.shift(dropped)
-	}
-	l.cursor = l.entries.tidy(l.cursor)
+	l.trim()
 	return nil
 }
 
@@ -205,18 +202,30 @@ func (l *Log) release(session uint64, cost int) {
 	}
 }
 
-// Answer reports whether an answer to number should be passed on: once per entry, and never for one that is acknowledged.
-func (l *Log) Answer(number uint64) bool {
+// Answer reports whether an answer to number should be passed on: once per entry, and never for one that is finished. An answer finishes its
+// entry as an acknowledgement does: what it changed is in the edge's tables, so it must not be replayed.
+func (l *Log) Answer(number uint64, dropped func(session uint64, end bool)) bool {
 	i := l.entries.find(number)
-	if i == l.entries.n {
+	if i == l.entries.n || number > l.sent {
 		return false
 	}
 	s := l.entries.at(i)
-	if s.number != number || s.dead() || s.answered {
+	if s.number != number || s.dead() || s.end {
 		return false
 	}
-	s.answered = true
+	l.drop(s, dropped)
+	l.entries.kill(s)
+	l.trim()
 	return true
+}
+
+// trim takes the dead out that hold places.
+func (l *Log) trim() {
+	for l.entries.n > 0 && l.entries.at(0).dead() {
+		l.entries.shift()
+		l.cursor = max(l.cursor-1, 0)
+	}
+	l.cursor = l.entries.tidy(l.cursor)
 }
 
 // First returns the first number that is not acknowledged; Last()+1 if all are.

@@ -21,7 +21,7 @@ type model struct {
 
 type modelEntry struct {
 	Entry
-	answered, finished bool
+	finished bool
 }
 
 func (m *model) bytes(session uint64) (all, own int) {
@@ -90,12 +90,12 @@ func (m *model) ack(through uint64, ranges []link.Range) (dropped []string) {
 }
 
 func (m *model) answer(number uint64) bool {
-	if number == 0 || number > uint64(len(m.entries)) {
+	if number == 0 || number > uint64(m.sent) {
 		return false
 	}
 	e := &m.entries[number-1]
-	ok := !e.finished && !e.answered
-	e.answered = e.answered || ok
+	ok := !e.finished && !e.End
+	e.finished = e.finished || ok
 	return ok
 }
 
@@ -140,7 +140,7 @@ func (p *pair) step(choose choices) {
 			return
 		}
 		number := uint64(choose(len(p.m.entries) + 2))
-		same(p.t, "Answer", p.l.Answer(number), p.m.answer(number))
+		same(p.t, "Answer", p.l.Answer(number, ignore), p.m.answer(number))
 	}
 	p.compare()
 }
@@ -338,7 +338,7 @@ func TestLogAllocatesTheCopyOnly(t *testing.T) {
 	allocs := testing.AllocsPerRun(1000, func() {
 		number, _ := l.Append(1, payload)
 		l.Next()
-		l.Answer(number)
+		l.Answer(number, ignore)
 		l.Ack(number, nil, ignore)
 	})
 	same(t, "allocations of Append, Next, Answer and Ack", allocs, 1)

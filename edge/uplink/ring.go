@@ -4,12 +4,11 @@ import "sort"
 
 // slot is one place in a ring.
 type slot struct {
-	number   uint64
-	session  uint64
-	payload  []byte
-	end      bool
-	answered bool
-	// skip is 0 for a live slot. A dead one is acknowledged and waits to be taken out; it and the skip-1 slots after it are dead.
+	number  uint64
+	session uint64
+	payload []byte
+	end     bool
+	// skip is 0 for a live slot. A dead one is finished and waits to be taken out; it and the skip-1 slots after it are dead.
 	skip uint32
 }
 
@@ -48,7 +47,7 @@ func (r *ring) shift() {
 	r.n--
 }
 
-// kill marks s as acknowledged and lets its payload go.
+// kill marks s as finished and lets its payload go.
 func (r *ring) kill(s *slot) {
 	s.payload = nil
 	s.skip = 1

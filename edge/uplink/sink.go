@@ -58,7 +58,9 @@ func handle[F any](body []byte, parse func([]byte) (F, error), use func(F)) erro
 // answer reports whether the answer to number should be passed on.
 func (s *sink) answer(number uint64) bool {
 	s.mu.Lock()
-	first := s.log.Answer(number)
+	first := s.log.Answer(number, s.dropped)
+	s.admission.grant()
+	s.notify()
 	s.mu.Unlock()
 	if !first {
 		s.metrics.repeated.Inc()

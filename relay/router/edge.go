@@ -31,11 +31,10 @@ type edge struct {
 	followers map[protocol.Topic]*follower
 	behind    map[*follower]struct{} // followers of this edge with something to catch up
 
-	numbers  numbers
-	frames   map[uint64]*frame // arrived on this link, unfinished
-	bytes    uint64            // of their payloads
-	replayTo uint64            // numbers up to this were given before this link
-	lanes    map[protocol.Topic]*lane
+	numbers numbers
+	frames  map[uint64]*frame // arrived on this link, unfinished
+	bytes   uint64            // of their payloads
+	lanes   map[protocol.Topic]*lane
 
 	out     []byte // frames of this step
 	dirty   bool   // listed in Router.dirty

@@ -69,8 +69,6 @@ func (in FromBroker) apply(r *Router) {
 		r.subscribed(ev)
 	case broker.History:
 		r.history(ev)
-	case broker.Marked:
-		r.marked(ev)
 	case broker.Counted:
 		r.counted(ev)
 	case broker.Deaf:

@@ -69,6 +69,7 @@ func (r *Router) completeNotice(fr *frame) {
 			Text: []byte(protocol.JoinText(s.user, group)),
 		}.Append)
 	} else {
+		r.settleEarlier(fr)
 		r.number(f)
 		r.send(s.edge, link.Left{
 			Number: fr.number, Session: s.id, Topic: f.topic.number,
@@ -80,44 +81,30 @@ func (r *Router) completeNotice(fr *frame) {
 	r.done(fr)
 }
 
-// nonMember decides a group message or a leave of one who is not in the group. A replay may have been published before the session
-// left, so its mark is asked first.
+// settleEarlier finishes what its lane holds before a notice that was heard: that was published, or the notice would have been refused. The edge
+// knows it before it hears that the session left, so that it never replays, as a non-member's, what was published as a member's.
+func (r *Router) settleEarlier(fr *frame) {
+	for _, earlier := range fr.lane.entries {
+		if earlier.number >= fr.number {
+			break
+		}
+		if !earlier.notice() {
+			r.finish(earlier)
+		}
+	}
+	e := fr.session.edge
+	for _, ack := range e.numbers.acks() {
+		r.send(e, ack.Append)
+	}
+}
+
+// nonMember answers a group message or a leave of one who is not in the group. A replay is judged like any other frame: the edge's tables
+// have the effect of every frame that it had an answer for, and it replays none of these; and with the answer to a leave it has had the
+// acknowledgement of all that the session published before.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
 	fr.session.wait(fr)
-	if fr.number <= fr.session.edge.replayTo {
-		r.askMark(fr)
-		return
-	}
 	r.refuse(fr)
-}
-
-func (r *Router) askMark(fr *frame) {
-	token := r.token()
-	r.asked[token] = fr
-	r.brk.ReadMark(fr.topic, fr.session.edge.instance, token)
-}
-
-// marked tells whether a replayed frame was published before: then it is done, and not judged by membership again.
-func (r *Router) marked(ev broker.Marked) {
-	fr := r.asked[ev.Token]
-	delete(r.asked, ev.Token)
-	switch {
-	case fr == nil || fr.forgotten:
-	case ev.Err != nil:
-		r.after(askAgainAfter, func() {
-			if !fr.forgotten {
-				r.askMark(fr)
-			}
-		})
-	case ev.Number < fr.number:
-		r.refuse(fr)
-	default:
-		if fr.command.Kind == protocol.KindLeave {
-			r.answer(fr, protocol.LeaveText(fr.session.user, fr.topic.Name()))
-		}
-		r.done(fr)
-	}
 }
 
 // refuse answers a non-member: the group has members somewhere, or it does not exist.

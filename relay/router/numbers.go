@@ -61,3 +61,14 @@ func (n *numbers) finish(first, last uint64) {
 func (n *numbers) ack() link.Ack {
 	return link.Ack{Through: n.through, Finished: n.above[:min(len(n.above), link.MaxRanges)]}
 }
+
+// acks returns all there is to tell, in as many as it takes.
+func (n *numbers) acks() (all []link.Ack) {
+	all = append(all, n.ack())
+	for rest := n.above[len(all[0].Finished):]; len(rest) > 0; {
+		some := rest[:min(len(rest), link.MaxRanges)]
+		rest = rest[len(some):]
+		all = append(all, link.Ack{Through: n.through, Finished: some})
+	}
+	return all
+}

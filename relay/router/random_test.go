@@ -54,11 +54,20 @@ func schedule(t *testing.T, seed uint64) {
 		clear(e.received)
 	}
 	sent := map[string][]string{} // by sender and topic
+	refused := map[string]int{}   // by sender
 	say := func(e *testEdge, id uint64) {
 		user := e.sessions[id].User
 		to := edges[rnd.IntN(3)]
 		stream, text := "", ""
-		switch rnd.IntN(3) {
+		switch rnd.IntN(4) {
+		case 3:
+			refused[user]++
+			if rnd.IntN(2) == 0 {
+				e.say(id, "{")
+			} else {
+				e.group(id, "h", "not a member")
+			}
+			return
 		case 0:
 			target := fmt.Sprintf("%s.%d", to.node, 1+rnd.IntN(2))
 			stream = user + ">" + target
@@ -158,6 +167,8 @@ func schedule(t *testing.T, seed uint64) {
 				rl.broker.Unsubscribe(name)
 				rl.broker.Subscribe(name, topic.token)
 			}
+		case n < 88:
+			e.deaf = true
 		case n < 94:
 			w.relays[rnd.IntN(2)].step()
 		case n < 97:
@@ -166,7 +177,7 @@ func schedule(t *testing.T, seed uint64) {
 			w.settle()
 		}
 		for _, e := range edges {
-			if e.link == nil && rnd.IntN(3) == 0 {
+			if (e.link == nil || e.deaf) && rnd.IntN(3) == 0 {
 				e.linkTo(w.relays[rnd.IntN(2)])
 			}
 		}
@@ -176,7 +187,7 @@ func schedule(t *testing.T, seed uint64) {
 	}
 	for _, e := range edges {
 		e.stuck = 0
-		if e.link == nil {
+		if e.link == nil || e.deaf {
 			e.linkTo(w.relays[0])
 		} else {
 			e.link.inputs = append(e.link.inputs, Writable{e.conn})
@@ -185,10 +196,10 @@ func schedule(t *testing.T, seed uint64) {
 	for range 130 {
 		w.wait(100 * time.Millisecond)
 	}
-	check(t, edges, sent)
+	check(t, edges, sent, refused)
 }
 
-func check(t *testing.T, edges []*testEdge, sent map[string][]string) {
+func check(t *testing.T, edges []*testEdge, sent map[string][]string, refused map[string]int) {
 	for _, e := range edges {
 		e.quiet()
 		for id := uint64(1); id <= 2; id++ {
@@ -197,11 +208,16 @@ func check(t *testing.T, edges []*testEdge, sent map[string][]string) {
 			for _, line := range e.received[id] {
 				_, text, _ := strings.Cut(line, " send")
 				_, text, _ = strings.Cut(text, ":")
-				if stream, _, ok := strings.Cut(text, "#"); ok {
+				if strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "group【h】 not") || line == "user 【"+user+"】 not in 【h】" {
+					refused[user]--
+				} else if stream, _, ok := strings.Cut(text, "#"); ok {
 					got[stream] = append(got[stream], text)
 				} else if !strings.Contains(text, " group 【") {
 					t.Errorf("%s got %q", user, line)
 				}
+			}
+			if refused[user] != 0 {
+				t.Errorf("%s: %d answers too few", user, refused[user])
 			}
 			for stream, texts := range sent {
 				from, to, _ := strings.Cut(stream, ">")

@@ -37,7 +37,7 @@ const (
 	laneWindow    = 256                    // publishes in flight per lane
 	retryFirst    = 50 * time.Millisecond  // pause after a failed publish,
 	retryMost     = 2 * time.Second        // doubling up to this
-	askAgainAfter = 200 * time.Millisecond // pause after a failed question to the broker
+	askAgainAfter = 200 * time.Millisecond // pause after history could not be read
 	tailAge       = 30 * time.Second       // publications older than this leave memory
 )
 
@@ -56,7 +56,7 @@ type Router struct {
 
 	tokens    uint64               // the last one given to a broker request, or topic number
 	publishes map[uint64]*frame    // in flight, by token
-	asked     map[uint64]*frame    // non-members' frames waiting for Marked or Counted
+	asked     map[uint64]*frame    // non-members' frames waiting for Counted
 	reads     map[uint64]*follower // waiting for History
 
 	later    timers

@@ -65,7 +65,6 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 		}
 	}()
 	e.numbers.start(f.First)
-	e.replayTo = f.Last
 	e.ready = true
 	r.sendStatus(e)
 	for _, s := range told.sessions {

@@ -119,10 +119,10 @@ type testEdge struct {
 	generation uint64
 	link       *testRelay // nil: none
 	conn       *testLink  // the link to it
+	deaf       bool       // what comes on it is lost
 
 	number   uint64
 	log      []any // link.Message and link.End not acknowledged
-	answered map[uint64]bool
 	through  uint64
 	sessions map[uint64]link.Session
 	dead     map[uint64]bool
@@ -160,7 +160,7 @@ func (l *testLink) Close(code link.Code, text string) {
 // Append takes what the relay sends as an edge does.
 func (l *testLink) Append(frames []byte) {
 	e := l.edge
-	if e.conn != l {
+	if e.conn != l || e.deaf {
 		return
 	}
 	e.bytes += len(frames)
@@ -177,7 +177,7 @@ func (l *testLink) Append(frames []byte) {
 func (w *world) edge(node string) *testEdge {
 	e := &testEdge{
 		w: w, instance: protocol.NewInstance(), node: node,
-		answered: map[uint64]bool{}, sessions: map[uint64]link.Session{}, dead: map[uint64]bool{},
+		sessions: map[uint64]link.Session{}, dead: map[uint64]bool{},
 		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
 		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
 	}
@@ -188,6 +188,7 @@ func (w *world) edge(node string) *testEdge {
 // linkTo gives the edge a link to a relay, tells the tables and replays.
 func (e *testEdge) linkTo(rl *testRelay) {
 	e.generation++
+	e.deaf = false
 	e.link, e.conn, e.names, e.heard = rl, &testLink{e}, map[uint64]protocol.Topic{}, 0
 	rl.inputs = append(rl.inputs, Connected{e.conn, link.Hello{
 		Instance: e.instance, Node: e.node, Generation: e.generation, LogSize: 4 << 20,
@@ -341,10 +342,13 @@ func (e *testEdge) answer(number, session uint64, text []byte) {
 	if number <= e.through {
 		e.w.t.Errorf("%s: number %d was acknowledged before its answer", e.node, number)
 	}
-	if !e.answered[number] {
-		e.answered[number] = true
-		e.received[session] = append(e.received[session], string(text))
+	i := slices.IndexFunc(e.log, func(f any) bool { m, ok := f.(link.Message); return ok && m.Number == number })
+	if i < 0 {
+		e.w.t.Errorf("%s: answer %q to number %d, which is finished", e.node, text, number)
+		return
 	}
+	e.log = slices.Delete(e.log, i, i+1)
+	e.received[session] = append(e.received[session], string(text))
 }
 
 func (e *testEdge) publication(f link.Publication) {
