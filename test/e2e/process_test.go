@@ -9,6 +9,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
 func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
@@ -33,12 +34,12 @@ func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
 
 // edgeEnv is enough for an edge to start.
 func edgeEnv(t *testing.T) cluster.Env {
-	return cluster.Env{"EDGE_ADDR": cluster.FreeAddr(t), "EDGE_ADMIN_ADDR": cluster.FreeAddr(t), "EDGE_RELAY_URLS": "ws://127.0.0.1:1", "EDGE_AUTH": "open", "LINK_KEYS": cluster.Key}
+	return cluster.Env{"EDGE_ADDR": loopback.FreeAddr(t), "EDGE_ADMIN_ADDR": loopback.FreeAddr(t), "EDGE_RELAY_URLS": "ws://127.0.0.1:1", "EDGE_AUTH": "open", "LINK_KEYS": cluster.Key}
 }
 
 // relayEnv is enough for a relay to start.
 func relayEnv(t *testing.T) cluster.Env {
-	return cluster.Env{"RELAY_ADDR": cluster.FreeAddr(t), "RELAY_ADMIN_ADDR": cluster.FreeAddr(t), "RELAY_REDIS_URL": "memory://", "LINK_KEYS": cluster.Key}
+	return cluster.Env{"RELAY_ADDR": loopback.FreeAddr(t), "RELAY_ADMIN_ADDR": loopback.FreeAddr(t), "RELAY_REDIS_URL": "memory://", "LINK_KEYS": cluster.Key}
 }
 
 func TestBadStartsExitWithStatus2AndOneLinePerProblem(t *testing.T) {

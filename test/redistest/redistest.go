@@ -13,6 +13,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
 // Server is a redis-server on a free loopback port, with its data in the test's temporary directory. It ends with the test. Its methods
@@ -39,7 +41,7 @@ func Start(t testing.TB, options ...string) *Server {
 		}
 		t.Skip(hint)
 	}
-	addr := freeAddr(t)
+	addr := loopback.FreeAddr(t)
 	s := &Server{Addr: addr, URL: "redis://" + addr, t: t, dir: t.TempDir(), options: options}
 	s.client = redis.NewClient(&redis.Options{
 		Addr: addr, Protocol: 2, DisableIdentity: true, DialerRetries: 1,
@@ -51,17 +53,6 @@ func Start(t testing.TB, options ...string) *Server {
 	})
 	s.start()
 	return s
-}
-
-// freeAddr returns a loopback address that nobody listens on at the moment.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Client returns a client of the server, with the retries that a test wants. It is closed with the test.

@@ -3,6 +3,8 @@ package cluster
 import (
 	"fmt"
 	"strings"
+
+	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
 // Edge is one edge.
@@ -37,7 +39,7 @@ func (c *Cluster) LaunchEdge(env Env, relays ...*Relay) *Edge {
 		r.links, e.links = append(r.links, p), append(e.links, p)
 		urls = append(urls, "ws://"+p.Addr())
 	}
-	e.addr, e.admin, e.log = FreeAddr(c.t), FreeAddr(c.t), newLogbook(c.t, e.Name)
+	e.addr, e.admin, e.log = loopback.FreeAddr(c.t), loopback.FreeAddr(c.t), newLogbook(c.t, e.Name)
 	e.env = merged(Env{
 		"EDGE_ADDR": e.addr, "EDGE_ADMIN_ADDR": e.admin, "EDGE_RELAY_URLS": strings.Join(urls, ","), "EDGE_NODE_ID": e.Name,
 		"EDGE_AUTH": "open", "EDGE_RATE": "0", "EDGE_DRAIN": "1s", "LINK_KEYS": Key, "LOG_LEVEL": "debug",

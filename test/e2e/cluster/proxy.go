@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
 // Proxy is a TCP proxy that a test owns: its address stays while what is behind it moves, and every connection through it can be reset, frozen,
@@ -34,7 +36,7 @@ type pipe struct {
 // NewProxy starts a Proxy to target. It is closed at the test's end.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", FreeAddr(t))
+	l, err := net.Listen("tcp", loopback.FreeAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"fmt"
+
+	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
 // Relay is one relay. Its links' proxies stay while it is killed and restarted.
@@ -43,7 +45,7 @@ func (c *Cluster) LaunchRelay(env Env) *Relay {
 // boot starts the relay at an address of this boot, and turns its links' proxies to it.
 func (r *Relay) boot() {
 	t := r.c.t
-	r.addr, r.admin = FreeAddr(t), FreeAddr(t)
+	r.addr, r.admin = loopback.FreeAddr(t), loopback.FreeAddr(t)
 	env := merged(r.env, Env{"RELAY_ADDR": r.addr, "RELAY_ADMIN_ADDR": r.admin, "RELAY_REDIS_URL": "memory://"})
 	if r.redis != nil {
 		env["RELAY_REDIS_URL"] = "redis://" + r.redis.Addr()

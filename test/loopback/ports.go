@@ -1,7 +1,9 @@
-package cluster
+// Package loopback gives tests addresses of their own on this machine.
+package loopback
 
 import (
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 const (
 	firstPort = 20000
 	lastPort  = 31999
+	stride    = 97
 )
 
 var ports struct {
@@ -25,7 +28,7 @@ func FreeAddr(t testing.TB) string {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
 	if ports.next == 0 {
-		ports.next = firstPort + seedOf(t.Name())
+		ports.next = firstPort + os.Getpid()*stride%(lastPort-firstPort) // apart from test processes that run side by side
 	}
 	for range lastPort - firstPort {
 		ports.next++
@@ -42,13 +45,4 @@ func FreeAddr(t testing.TB) string {
 	}
 	t.Fatal("no free port on loopback")
 	return ""
-}
-
-// seedOf spreads test processes that run side by side over the range.
-func seedOf(name string) int {
-	h := uint32(2166136261)
-	for _, b := range []byte(name) {
-		h = (h ^ uint32(b)) * 16777619
-	}
-	return int(h % (lastPort - firstPort))
 }
