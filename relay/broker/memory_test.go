@@ -42,11 +42,12 @@ func TestFullQueue(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() {
 		h.Run(ctx, func(e broker.Event) {
+			events <- e
 			held.Lock()
 			defer held.Unlock()
-			events <- e
 		})
 	})
+	<-events // the subscription is confirmed and the sink held: nothing is taken from the queue until held is unlocked
 	const messages = 100
 	publish := func(n uint64) {
 		h.Publish(broker.Publish{Topic: group, From: "1", Msg: fmt.Sprintf("%099d", n), Instance: protocol.Instance{1}, Number: n})
