@@ -157,11 +157,6 @@ func (r *Router) state(ev broker.State) {
 	}
 	r.away = ev.Away
 	r.m.away.Set(gauge(ev.Away))
-	if ev.Away {
-		r.log.Warn("broker away", "cause", ev.Cause)
-	} else {
-		r.log.Info("broker back")
-	}
 	for _, e := range r.edges {
 		r.sendStatus(e)
 		if r.away {

@@ -61,7 +61,6 @@ func (r *Router) deaf(ev broker.Deaf) {
 		}
 		return
 	}
-	r.log.Warn("subscriptions lost", "topics", len(r.topics))
 	for _, t := range r.topics {
 		t.subscribed = false
 	}
