@@ -18,7 +18,8 @@ type Broker interface {
 	// each Event; sink may block shortly but must not call the Broker in a way that waits.
 	Run(ctx context.Context, sink func(Event)) error
 
-	// Publish appends to the topic's history, sets the mark and publishes, in one atomic step. Answered by Published.
+	// Publish appends to the topic's history, sets the mark (the last Number published for Topic and Instance) and publishes, in one atomic
+	// step. Answered by Published.
 	Publish(Publish)
 
 	// Subscribe asks for a topic's publications. Answered by Subscribed once the back end confirmed it, and again, with the same
@@ -29,8 +30,6 @@ type Broker interface {
 
 	// ReadHistory asks for up to PageSize publications after a position. Answered by History.
 	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
-	// ReadMark asks for the last number published on a topic for an edge instance. Answered by Marked.
-	ReadMark(t protocol.Topic, i protocol.Instance, token uint64)
 	// CountSubscribers asks how many subscribers a topic has anywhere, this Broker's own subscription included. Answered by Counted.
 	CountSubscribers(t protocol.Topic, token uint64)
 
@@ -81,7 +80,7 @@ type Publication struct {
 	Number   uint64
 }
 
-// Event is one of Published, Subscribed, Received, History, Marked, Counted, State, Deaf.
+// Event is one of Published, Subscribed, Received, History, Counted, State, Deaf.
 type Event interface{ event() }
 
 // Published answers Publish.
@@ -120,13 +119,6 @@ type History struct {
 	Err          error
 }
 
-// Marked answers ReadMark; 0: no mark.
-type Marked struct {
-	Token  uint64
-	Number uint64
-	Err    error
-}
-
 // Counted answers CountSubscribers.
 type Counted struct {
 	Token uint64
@@ -146,6 +138,5 @@ func (Subscribed) event() {}
 func (Received) event()   {}
 func (Deaf) event()       {}
 func (History) event()    {}
-func (Marked) event()     {}
 func (Counted) event()    {}
 func (State) event()      {}

@@ -86,14 +86,6 @@ func (h *Handle) ReadHistory(t protocol.Topic, after protocol.Position, token ui
 	h.queue(History{Token: token, Topic: t, Publications: page, More: more, Top: kept.top()})
 }
 
-// ReadMark implements Broker.
-func (h *Handle) ReadMark(t protocol.Topic, i protocol.Instance, token uint64) {
-	h.memory.mu.Lock()
-	defer h.memory.mu.Unlock()
-	number, _ := h.memory.marks.get(markKey{t, i}, time.Now())
-	h.queue(Marked{Token: token, Number: number})
-}
-
 // CountSubscribers implements Broker.
 func (h *Handle) CountSubscribers(t protocol.Topic, token uint64) {
 	h.memory.mu.Lock()

@@ -138,9 +138,23 @@ func testFloor(t *testing.T, b Backend) {
 		if got := ask(c.number, c.predecessor, c.floor); got != c.want {
 			t.Errorf("%s: outcome %d, want %d", c.name, got, c.want)
 		}
-		if got := r.Mark(group, r.Instance); got != c.mark {
-			t.Errorf("%s: mark %d, want %d", c.name, got, c.mark)
+		wantMark(t, c.name, r, group, r.Instance, c.mark)
+	}
+}
+
+// wantMark tells a mark by what it does to two requests that leave it as it is: its own number is a Duplicate, and one whose predecessor is
+// the number behind it is Refused. A mark of 0 is none.
+func wantMark(t *testing.T, what string, r *Relay, topic protocol.Topic, i protocol.Instance, mark uint64) {
+	t.Helper()
+	if mark > 0 {
+		again := broker.Publish{Topic: topic, From: "1", Msg: "again", Instance: i, Number: mark}
+		if answer := r.Ask(again); answer.Outcome != broker.Duplicate {
+			t.Errorf("%s: %+v for the mark %d, want a Duplicate", what, answer, mark)
 		}
+	}
+	early := broker.Publish{Topic: topic, From: "1", Msg: "too early", Instance: i, Number: mark + 2, Predecessor: mark + 1}
+	if answer := r.Ask(early); answer.Outcome != broker.Refused {
+		t.Errorf("%s: %+v behind a number that the mark %d lacks, want it Refused", what, answer, mark)
 	}
 }
 
@@ -153,10 +167,13 @@ func testMarks(t *testing.T, b Backend) {
 	for _, c := range []struct {
 		topic    protocol.Topic
 		instance protocol.Instance
-		want     uint64
+		mark     uint64
 	}{{group, x.Instance, 7}, {group, y.Instance, 3}, {other, x.Instance, 8}, {other, y.Instance, 0}, {protocol.All, x.Instance, 0}} {
-		if got := y.Mark(c.topic, c.instance); got != c.want {
-			t.Errorf("mark of %s for %s: %d, want %d", c.topic, c.instance, got, c.want)
+		what := fmt.Sprintf("%s for %s", c.topic, c.instance)
+		wantMark(t, what, y, c.topic, c.instance, c.mark)
+		next := broker.Publish{Topic: c.topic, From: "1", Msg: "next", Instance: c.instance, Number: c.mark + 1, Predecessor: c.mark}
+		if answer := y.Ask(next); answer.Outcome != broker.Done {
+			t.Errorf("%s: %+v for the number behind the mark %d, want it Done", what, answer, c.mark)
 		}
 	}
 }

@@ -56,8 +56,6 @@ func (r *Relay) sink(e broker.Event) {
 		r.asked[e.Token]++
 	case broker.History:
 		r.asked[e.Token]++
-	case broker.Marked:
-		r.asked[e.Token]++
 	case broker.Counted:
 		r.asked[e.Token]++
 	}
@@ -148,18 +146,6 @@ func (r *Relay) History(t protocol.Topic, after protocol.Position) broker.Histor
 		r.t.Fatalf("history of %s: %+v", t, answer)
 	}
 	return answer
-}
-
-// Mark reads the mark of an instance; it must not fail.
-func (r *Relay) Mark(t protocol.Topic, i protocol.Instance) uint64 {
-	r.t.Helper()
-	from, token := r.Events(), r.Token()
-	r.ReadMark(t, i, token)
-	answer, _ := Await(r, from, "Marked", func(e broker.Marked) bool { return e.Token == token })
-	if answer.Err != nil {
-		r.t.Fatalf("mark of %s: %v", t, answer.Err)
-	}
-	return answer.Number
 }
 
 // Count counts subscribers; it must not fail.

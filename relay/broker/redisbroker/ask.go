@@ -2,7 +2,6 @@ package redisbroker
 
 import (
 	"context"
-	"errors"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -13,19 +12,17 @@ type askKind uint8
 
 const (
 	askHistory askKind = iota
-	askMark
 	askCount
 )
 
-var askLabels = [...]string{askHistory: "history", askMark: "mark", askCount: "count"}
+var askLabels = [...]string{askHistory: "history", askCount: "count"}
 
 // ask is a request that changes nothing.
 type ask struct {
-	kind     askKind
-	topic    protocol.Topic
-	instance protocol.Instance // askMark
-	after    protocol.Position // askHistory
-	token    uint64
+	kind  askKind
+	topic protocol.Topic
+	after protocol.Position // askHistory
+	token uint64
 }
 
 // A round trip asks at most this many questions, and a history page counts as many: pages are what takes memory.
@@ -102,15 +99,6 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 // question queues the commands of q and returns what reads their replies.
 func (a *asker) question(ctx context.Context, pipe redis.Pipeliner, q ask) func() (broker.Event, error) {
 	switch q.kind {
-	case askMark:
-		cmd := pipe.Get(ctx, a.keys.mark(q.topic, q.instance))
-		return func() (broker.Event, error) {
-			number, err := cmd.Uint64()
-			if errors.Is(err, redis.Nil) {
-				number, err = 0, nil
-			}
-			return broker.Marked{Token: q.token, Number: number}, err
-		}
 	case askCount:
 		channel := a.keys.channel(q.topic)
 		cmd := pipe.PubSubNumSub(ctx, channel)
@@ -127,8 +115,6 @@ func (a *asker) question(ctx context.Context, pipe redis.Pipeliner, q ask) func(
 // failed is the answer to q when there is none.
 func (q *ask) failed(err error) broker.Event {
 	switch q.kind {
-	case askMark:
-		return broker.Marked{Token: q.token, Err: err}
 	case askCount:
 		return broker.Counted{Token: q.token, Err: err}
 	default:

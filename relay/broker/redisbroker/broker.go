@@ -70,11 +70,6 @@ func (b *Broker) ReadHistory(t protocol.Topic, after protocol.Position, token ui
 	b.asker.queue.put(ask{kind: askHistory, topic: t, after: after, token: token})
 }
 
-// ReadMark implements broker.Broker.
-func (b *Broker) ReadMark(t protocol.Topic, i protocol.Instance, token uint64) {
-	b.asker.queue.put(ask{kind: askMark, topic: t, instance: i, token: token})
-}
-
 // CountSubscribers implements broker.Broker.
 func (b *Broker) CountSubscribers(t protocol.Topic, token uint64) {
 	b.asker.queue.put(ask{kind: askCount, topic: t, token: token})
