@@ -9,6 +9,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
+// longestStay bounds how far away a token's end is taken to be: some never expire in the span of a Duration, such as those of the year 9999 or
+// whose exp is in milliseconds.
+const longestStay = 100 * 365 * 24 * time.Hour
+
 // ServeHTTP answers a request to one of the chat endpoints. A client that is admitted becomes a session; the upgrade is answered when the
 // relay has bound it to its topics, or at most 2 s later.
 func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +85,7 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 	v.metrics.opened.Inc()
 	v.metrics.openSeconds.Observe(time.Since(began).Seconds())
 	if !until.IsZero() {
-		c.expires = max(v.now()+time.Until(until), 1)
+		c.expires = max(v.now()+min(time.Until(until), longestStay), 1)
 	}
 	v.begin(c)
 	return true

@@ -271,6 +271,20 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	}
 }
 
+func TestATokenMayEndInTheFarFuture(t *testing.T) {
+	g := start(t, nil, func(c *Config) { c.Auth = Auth{Keys: testKeys} })
+	for _, exp := range []int64{253402300799, time.Now().UnixMilli()} { // the year 9999; milliseconds taken for seconds
+		token := signed(t, jwt.SigningMethodHS256, "new", testKeys[0].Secret, jwt.MapClaims{"sub": "1", "exp": exp})
+		c := g.dial("/chat/user/1", &websocket.DialOptions{Subprotocols: []string{"bearer", token}})
+		g.server.tick(g.server.now() + time.Second)
+		g.publish("user:1", "still here")
+		if got := receive(t, c); got != "still here" {
+			t.Errorf("exp %d: got %q", exp, got)
+		}
+		c.CloseNow()
+	}
+}
+
 func TestASessionEndsWithItsToken(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.Auth = Auth{Keys: testKeys} })
 	token, _ := SignToken(testKeys, "1", time.Hour)
