@@ -46,6 +46,7 @@ type edge struct {
 type told struct {
 	sessions []link.Session
 	held     []link.Held
+	members  uint64 // in held
 }
 
 // connected takes a new link. It replaces an older one of the same instance at once; another instance with the same node ID is another edge.

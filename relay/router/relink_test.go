@@ -9,6 +9,7 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // pair is two edges with a user each, both in group g.
@@ -404,6 +405,15 @@ func TestLaterLinkOfOneBootReplacesTheOlder(t *testing.T) {
 	b.saw(2, "group 【g】 user 【1】 send:x")
 }
 
+// tooManyTopics has as many memberships as two sessions may have, all of one of them.
+func tooManyTopics() (frames []any) {
+	frames = append(frames, link.Session{ID: 1, Endpoint: 1, User: "1"}, link.Session{ID: 2, Endpoint: 1, User: "2"})
+	for i := range 1003 {
+		frames = append(frames, link.Held{Topic: protocol.GroupTopic(fmt.Sprint(i)), Sessions: []uint64{1}})
+	}
+	return append(frames, link.Synced{First: 1, Sessions: 2, Held: 1003})
+}
+
 func TestViolationsCutTheLink(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -416,6 +426,8 @@ func TestViolationsCutTheLink(t *testing.T) {
 		{"an unknown endpoint", []any{link.Session{ID: 1, Endpoint: 9, User: "1"}}},
 		{"an illegal user", []any{link.Session{ID: 1, Endpoint: 1, User: "\n"}}},
 		{"an illegal topic", []any{link.Held{Topic: "x:y"}}},
+		{"more memberships than sessions can have", []any{link.Session{ID: 1, Endpoint: 1, User: "1"}, link.Held{Topic: "all", Sessions: make([]uint64, 1003)}}},
+		{"a session in too many topics", tooManyTopics()},
 		{"a member unknown", []any{link.Held{Topic: "all", Sessions: []uint64{7}}, link.Synced{First: 1, Held: 1}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

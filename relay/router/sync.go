@@ -37,6 +37,13 @@ func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 	if h.Topic != protocol.All && !((h.Topic.IsUser() || h.Topic.IsGroup()) && protocol.CheckID(h.Topic.Name()) == nil) {
 		return &violation{link.CodeProtocol, "a topic that can not be"}
 	}
+	if len(h.Sessions) == 0 {
+		return nil
+	}
+	e.told.members += uint64(len(h.Sessions))
+	if e.told.members > uint64(len(e.told.sessions))*uint64(r.maxTopics()) {
+		return &violation{link.CodeProtocol, "more memberships than the sessions told can have"}
+	}
 	e.told.held = append(e.told.held, h)
 	return nil
 }
@@ -49,10 +56,7 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 		return &violation{link.CodeProtocol, "Synced twice"}
 	}
 	e.told = nil
-	bindings := uint64(0)
-	for _, h := range told.held {
-		bindings += uint64(len(h.Sessions))
-	}
+	bindings := told.members
 	if f.First == 0 || f.Sessions != uint64(len(told.sessions)) || f.Held != bindings {
 		return &violation{link.CodeProtocol, fmt.Sprintf("Synced counts %d sessions and %d memberships; %d and %d were told",
 			f.Sessions, f.Held, len(told.sessions), bindings)}
@@ -125,10 +129,16 @@ func (r *Router) hold(e *edge, h link.Held) *violation {
 		if s == nil {
 			return &violation{link.CodeProtocol, "a member that was not told as a session"}
 		}
+		if len(s.topics) >= r.maxTopics() {
+			return &violation{link.CodeProtocol, "a session in more topics than it can be"}
+		}
 		r.bind(s, f)
 	}
 	return nil
 }
+
+// maxTopics is how many topics one session is in at most: its groups, and its own two.
+func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
 
 // resume lets a told follower catch up from its position.
 func (r *Router) resume(f *follower) {
