@@ -121,7 +121,7 @@ func (r *Router) hold(e *edge, h link.Held) *violation {
 	}
 	f := r.follow(e, h.Topic)
 	f.position = h.Position
-	if f.topic.known.Before(h.Position) {
+	if f.topic.known.Before(h.Position) && h.Position.Epoch <= protocol.MaxEpoch {
 		f.topic.known = h.Position
 	}
 	for _, id := range h.Sessions {

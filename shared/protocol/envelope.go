@@ -120,6 +120,9 @@ func (e *Envelope) setIdentity(id, pos []byte) {
 	if !ok {
 		return
 	}
+	if p.Epoch > MaxEpoch {
+		p = Position{} // forged, or born beyond a forged one: whoever took it for its place would drop everything that comes later
+	}
 	e.Instance, e.Number, e.Position = instance, number, p
 }
 

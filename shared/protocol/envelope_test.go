@@ -3,6 +3,7 @@ package protocol
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -101,6 +102,16 @@ func TestParseEnvelope(t *testing.T) {
 	}
 }
 
+func TestAnEpochThatCannotBeIsNotBelieved(t *testing.T) {
+	for epoch, want := range map[uint64]Position{MaxEpoch: {MaxEpoch, 7}, MaxEpoch + 1: {}, 1<<64 - 1: {}} {
+		in := fmt.Sprintf(`{"FromId":"1","Msg":"x","Id":"%s-7","Pos":"%d-7"}`, testID, epoch)
+		got, err := ParseEnvelope([]byte(in))
+		if err != nil || got.Position != want || got.Instance != testInstance || got.Number != 7 {
+			t.Errorf("%s: %+v, %v", in, got, err)
+		}
+	}
+}
+
 func TestParseEnvelopeErrors(t *testing.T) {
 	for _, tt := range []struct{ in, reason string }{
 		{``, "malformed"},
@@ -133,7 +144,7 @@ func TestParseEnvelopeErrors(t *testing.T) {
 // TestLargestEnvelope: whatever ParseCommand lets through can be read back by every relay.
 func TestLargestEnvelope(t *testing.T) {
 	id := strings.Repeat(`"`, MaxID)
-	want := Envelope{id, id, strings.Repeat("\x00", MaxMsg), testInstance, 1<<64 - 1, Position{1<<64 - 1, 1<<64 - 1}}
+	want := Envelope{id, id, strings.Repeat("\x00", MaxMsg), testInstance, 1<<64 - 1, Position{MaxEpoch, 1<<64 - 1}}
 	data := want.Append(nil)
 	if got, err := ParseEnvelope(data); err != nil || got != want {
 		t.Fatalf("%d bytes: %v", len(data), err)

@@ -15,6 +15,9 @@ type Position struct {
 	Offset uint64
 }
 
+// MaxEpoch is the last epoch that is believed, and the last that Redis' scripts, which count in doubles, can count beyond: no clock gets there.
+const MaxEpoch = 1<<53 - 2
+
 // IsZero reports whether p is before everything.
 func (p Position) IsZero() bool { return p == Position{} }
 

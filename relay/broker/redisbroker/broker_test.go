@@ -128,6 +128,20 @@ func TestOnTheWire(t *testing.T) {
 	}
 }
 
+// TestImpossiblePosition has a publisher that was told of a place beyond what Redis can count to: what it publishes comes through, and is not
+// placed before what receivers were told.
+func TestImpossiblePosition(t *testing.T) {
+	server := redistest.Start(t)
+	r := brokertest.Start(t, newBroker(t, Config{URL: server.URL}))
+	for n := range uint64(3) {
+		answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "x", Instance: r.Instance, Number: n + 1,
+			Known: protocol.Position{Epoch: 1<<64 - 1, Offset: 1<<64 - 1}})
+		if want := (protocol.Position{Epoch: protocol.MaxEpoch + 1, Offset: n + 1}); answer.Outcome != broker.Done || answer.Position != want {
+			t.Errorf("%+v, want done at %v", answer, want)
+		}
+	}
+}
+
 func TestFailureOf(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()

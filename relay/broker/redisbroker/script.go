@@ -23,9 +23,6 @@ var publishSHA = func() string {
 	return hex.EncodeToString(sum[:])
 }()
 
-// maxEpoch is the last epoch that Lua can count beyond. No clock gets there; a publisher that claims to know more is not believed.
-const maxEpoch = 1<<53 - 2
-
 // history says how much of it is kept.
 type history struct {
 	size    int
@@ -38,8 +35,8 @@ func publishCmd(ctx context.Context, k keys, h history, p *broker.Publish) *redi
 	envelope := protocol.Envelope{From: p.From, To: p.Topic.Name(), Msg: p.Msg, Instance: p.Instance, Number: p.Number}
 	open := envelope.AppendOpen(make([]byte, 0, len(p.From)+len(p.Topic)+len(p.Msg)+128))
 	known := p.Known
-	if known.Epoch > maxEpoch {
-		known = protocol.Position{}
+	if known.Epoch > protocol.MaxEpoch {
+		known = protocol.Position{Epoch: protocol.MaxEpoch}
 	}
 	return redis.NewCmd(ctx, "EVALSHA", publishSHA, 2, k.history(p.Topic), k.mark(p.Topic, p.Instance),
 		k.channel(p.Topic), open, p.Number, p.Predecessor, p.Floor, known.Epoch, known.Offset, h.size, h.ageMS, h.markAge)
