@@ -110,6 +110,28 @@ func TestAbsentAtTheStart(t *testing.T) {
 	r.Received(group, 0, 1)
 }
 
+// TestOneBadKey has a topic whose history is no stream: others are subscribed meanwhile without delay, and it is when it is mended.
+func TestOneBadKey(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	bad := protocol.UserTopic("bad")
+	key := "h:{" + string(bad) + "}"
+	server.Client().Set(t.Context(), key, "no stream", 0)
+	from, token := r.Events(), uint64(1<<40)
+	r.Subscribe(bad, token)
+	time.Sleep(500 * time.Millisecond)
+	began := time.Now()
+	for i := range 5 {
+		r.Join(protocol.UserTopic(fmt.Sprint(i)))
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("5 subscriptions took %v", took)
+	}
+	server.Client().Del(t.Context(), key)
+	brokertest.Await(r, from, "Subscribed", func(e broker.Subscribed) bool { return e.Token == token })
+}
+
 func TestSubscriberKilled(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -2,6 +2,7 @@ package redisbroker
 
 import (
 	"context"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -11,7 +12,8 @@ import (
 // topsAtOnce is the number of tops read in one round trip.
 const topsAtOnce = 256
 
-// readTops reads the top of each topic confirmed, however often it takes, and tells that the subscription is in force.
+// readTops reads the top of each topic confirmed, however often it takes, and tells that the subscription is in force. A topic whose own key
+// is at fault is asked for again beside the others, which do not wait for it.
 func (s *session) readTops(ctx context.Context) {
 	pause := pauseMin
 	for {
@@ -24,7 +26,11 @@ func (s *session) readTops(ctx context.Context) {
 			}
 			continue
 		}
-		failed := s.readBatch(ctx, batch)
+		failed, bad := s.readBatch(ctx, batch)
+		if len(bad) > 0 {
+			generations := s.generations(bad)
+			time.AfterFunc(pauseMax, func() { s.askBad(bad, generations) })
+		}
 		if len(failed) == 0 {
 			pause = pauseMin
 			continue
@@ -57,8 +63,23 @@ func (s *session) askAgain(topics []protocol.Topic) {
 	s.asking = append(s.asking, topics...)
 }
 
-// readBatch reads the tops of topics and returns those for which it failed.
-func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (failed []protocol.Topic) {
+// askBad is askAgain for those topics that are still awaited as they were.
+func (s *session) askBad(topics []protocol.Topic, generations []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, t := range topics {
+		if a := s.awaiting[t]; a != nil && a.generation == generations[i] {
+			s.asking = append(s.asking, t)
+		}
+	}
+	select {
+	case s.confirmed <- struct{}{}:
+	default:
+	}
+}
+
+// readBatch reads the tops of topics and returns those for which it failed, and those for which it failed by their own fault.
+func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic) {
 	generations := s.generations(topics)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
 	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
@@ -72,12 +93,16 @@ func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (faile
 		top, err := topOf(cmds[i])
 		if err != nil {
 			s.metrics.failures.WithLabelValues("tops", string(failureOf(err))).Inc()
-			failed = append(failed, t)
+			if failureOf(err) == single {
+				bad = append(bad, t)
+			} else {
+				failed = append(failed, t)
+			}
 			continue
 		}
 		s.subscribed(t, generations[i], top)
 	}
-	return failed
+	return failed, bad
 }
 
 // generations returns the generation that each topic's confirmation, which came before, belongs to.
