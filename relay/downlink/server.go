@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxPending bounds the handshakes under way. More are answered 503; edges come again within seconds.
-const maxPending = 64
+// maxPending bounds the handshakes under way; of more the oldest are dropped.
+const maxPending = 1024
 
 // DefaultBuffer is Config.Buffer when it is zero, in bytes.
 const DefaultBuffer = 4 << 20
@@ -36,7 +36,7 @@ type Server struct {
 	handler Handler
 	metrics *metrics
 	log     *refusalLog
-	pending chan struct{} // a slot per handshake
+	pending link.Pending
 
 	ctx    context.Context // ends links that do not end by themselves
 	cancel context.CancelFunc
@@ -58,7 +58,7 @@ func NewServer(cfg Config, h Handler) *Server {
 	if cfg.Broker == nil {
 		cfg.Broker = func() string { return "" }
 	}
-	s := &Server{cfg: cfg, handler: h, log: &refusalLog{log: cfg.Log}, pending: make(chan struct{}, maxPending), nodes: make(map[*Node]struct{})}
+	s := &Server{cfg: cfg, handler: h, log: &refusalLog{log: cfg.Log}, pending: link.Pending{Max: maxPending}, nodes: make(map[*Node]struct{})}
 	s.metrics = newMetrics(cfg.Metrics, s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -75,7 +75,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "relay stops", http.StatusServiceUnavailable)
 		return
 	}
-	conn, hello, err := link.Accept(w, r, link.AcceptConfig{Keys: s.cfg.Keys, Welcome: s.welcome, Pending: s.pending})
+	conn, hello, err := link.Accept(w, r, link.AcceptConfig{Keys: s.cfg.Keys, Welcome: s.welcome, Pending: &s.pending})
 	if err != nil {
 		reason := refusalReason(err)
 		s.metrics.refused.WithLabelValues(reason).Inc()

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -29,25 +31,46 @@ type AcceptConfig struct {
 	// Welcome answers a Hello whose proof was right. Its Features are those that the relay has; the edge is told which of them are in
 	// force. An error refuses the edge, which is told the Code of a *CloseError, else CodeLimit. It must not block.
 	Welcome func(Hello) (Welcome, error)
-	// Pending's capacity is the number of handshakes under way at most; all calls for one server share it. nil: no limit.
-	Pending chan struct{}
+	// Pending bounds the handshakes that wait for Hello; all calls for one server share it. nil: no limit.
+	Pending *Pending
 	// Versions to accept; zero: Spoken.
 	Versions Versions
 }
 
-// Accept takes an edge's request through the handshake: it returns after Welcome was written, at most HandshakeTimeout after the call. Before it returns
-// an error it has answered the request or closed the connection. Errors match ErrKeyRefused, ErrVersion or ErrBusy, or are the network's or the
-// protocol's. The request's context does not bound the link.
-func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, Hello, error) {
-	if cfg.Pending != nil {
-		select {
-		case cfg.Pending <- struct{}{}:
-			defer func() { <-cfg.Pending }()
-		default:
-			w.Header().Set("Retry-After", "1")
-			return nil, Hello{}, refuse(w, http.StatusServiceUnavailable, ErrBusy, "try again")
+// Pending bounds handshakes under way. Who has no key can begin as many as he likes, so a new one is not refused: it drops the one that has waited
+// longest. An edge says Hello a round trip later, and is dropped only if as many as Max are begun meanwhile.
+type Pending struct {
+	Max int
+
+	mu      sync.Mutex
+	waiting []*socket // in order of arrival
+}
+
+// enter counts a handshake until the function that it returns is called.
+func (p *Pending) enter(s *socket) (leave func()) {
+	if p == nil {
+		return func() {}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) >= p.Max {
+		p.waiting[0].Close()
+		p.waiting = slices.Delete(p.waiting, 0, 1)
+	}
+	p.waiting = append(p.waiting, s)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if i := slices.Index(p.waiting, s); i >= 0 {
+			p.waiting = slices.Delete(p.waiting, i, i+1)
 		}
 	}
+}
+
+// Accept takes an edge's request through the handshake: it returns after Welcome was written, at most HandshakeTimeout after the call. Before it returns
+// an error it has answered the request or closed the connection. Errors match ErrKeyRefused or ErrVersion, or are the network's or the
+// protocol's. The request's context does not bound the link.
+func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, Hello, error) {
 	o, rep, err := answerOffer(w, r, cfg)
 	if err != nil {
 		return nil, Hello{}, err
@@ -64,6 +87,7 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, He
 		return nil, Hello{}, err
 	}
 	conn := newConn(ws, hijacker.socket, rep.version, 0)
+	defer cfg.Pending.enter(hijacker.socket)()
 	hello, err := conn.greet(cfg, o, rep)
 	if err != nil {
 		ws.CloseNow()
