@@ -24,7 +24,7 @@ type follower struct {
 	numbered bool // the topic's number was told on this link
 	bound    int  // members at this edge
 
-	openers []*session // connects that wait to be bound here
+	openers map[*session]struct{} // connects that wait to be bound here; nil when empty
 	notices int        // joins and leaves under way: reasons to stay
 	waiting []*frame   // joins and leaves whose echo came while behind
 }

@@ -49,7 +49,7 @@ func (r *Router) removeSession(s *session) {
 		s.opening = false
 		for _, t := range s.endpoint.Topics(s.user, s.group) {
 			if f := s.edge.followers[t]; f != nil {
-				f.openers = without(f.openers, s)
+				f.closeTo(s)
 				r.dropIfIdle(f)
 			}
 		}
@@ -95,7 +95,10 @@ func (r *Router) open(s *session) {
 	s.opening = true
 	for _, t := range s.endpoint.Topics(s.user, s.group) {
 		f := r.follow(s.edge, t)
-		f.openers = append(f.openers, s)
+		if f.openers == nil {
+			f.openers = make(map[*session]struct{})
+		}
+		f.openers[s] = struct{}{}
 	}
 	r.tryOpen(s)
 	if s.opening && r.away {
@@ -116,7 +119,7 @@ func (r *Router) tryOpen(s *session) {
 	opened := link.Opened{Session: s.id, Confirmed: true}
 	for _, t := range own {
 		f := s.edge.followers[t]
-		f.openers = without(f.openers, s)
+		f.closeTo(s)
 		r.enter(f)
 		r.bind(s, f)
 		opened.Topics = append(opened.Topics, f.topic.number)
@@ -127,7 +130,7 @@ func (r *Router) tryOpen(s *session) {
 // openUnconfirmed answers connects that wait while the broker is away; they are bound when it is back.
 func (r *Router) openUnconfirmed(e *edge) {
 	for _, f := range e.followers {
-		for _, s := range f.openers {
+		for s := range f.openers {
 			if s.endpoint.Topics(s.user, s.group)[0] == f.topic.name { // once per session
 				r.send(e, link.Opened{Session: s.id}.Append)
 			}

@@ -110,7 +110,7 @@ func (r *Router) tryOpeners(f *follower) {
 	if len(f.openers) == 0 || !f.bindable() {
 		return
 	}
-	for _, s := range append([]*session(nil), f.openers...) {
+	for s := range f.openers {
 		r.tryOpen(s)
 	}
 }
