@@ -25,8 +25,8 @@ type follower struct {
 	bound    int  // members at this edge
 
 	openers map[*session]struct{} // connects that wait to be bound here; nil when empty
-	notices int        // joins and leaves under way: reasons to stay
-	waiting []*frame   // joins and leaves whose echo came while behind
+	notices int                   // joins and leaves under way: reasons to stay
+	waiting []*frame              // joins and leaves whose echo came while behind
 }
 
 func (f *follower) live() bool { return !f.isBehind }

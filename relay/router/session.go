@@ -106,6 +106,13 @@ func (r *Router) open(s *session) {
 	}
 }
 
+// closeTo takes s out of those that wait.
+func (f *follower) closeTo(s *session) {
+	if delete(f.openers, s); len(f.openers) == 0 {
+		f.openers = nil
+	}
+}
+
 // tryOpen binds s to all its own topics at once if every one of them can be: subscribed, and this edge not behind on it. The edge is then told
 // that the connect may be answered: from here on no message is missed.
 func (r *Router) tryOpen(s *session) {
