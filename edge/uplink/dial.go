@@ -3,9 +3,10 @@ package uplink
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -47,7 +48,7 @@ func (u *Uplink) connect(ctx context.Context) *dialled {
 	}
 	errs = append(errs, held...)
 	for _, f := range failed {
-		errs = append(errs, fmt.Errorf("%s: %w", f.url, f.err))
+		errs = append(errs, f.err)
 		u.refuse(f.url, f.err)
 	}
 	if won == nil {
@@ -107,12 +108,21 @@ func (u *Uplink) fail(errs []error) {
 	u.refused = refused
 	u.mu.Unlock()
 
-	err := errors.Join(errs...)
-	if len(errs) == 0 {
-		err = errors.New("no relay has an address")
-	}
-	if reason := err.Error(); reason != u.outage {
+	if reason := outage(errs); reason != u.outage {
 		u.outage = reason
-		u.logger.Warn("no link", "error", err)
+		u.logger.Warn("no link", "error", reason)
 	}
+}
+
+// outage makes one line of the errors, each of which names its relay. They are sorted, since a race is in another order each time.
+func outage(errs []error) string {
+	if len(errs) == 0 {
+		return "no relay has an address"
+	}
+	lines := make([]string, len(errs))
+	for i, err := range errs {
+		lines[i] = err.Error()
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "; ")
 }

@@ -1,8 +1,11 @@
 package uplink
 
 import (
+	"encoding/json"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -28,6 +31,33 @@ func TestFailover(t *testing.T) {
 		relays[linked].stop()
 		time.Sleep(time.Second)
 		same(t, "frames", render(other.last(1).received()), "session 1|synced 1-1 1 0|1: 1 a")
+	})
+}
+
+// An outage is one line that names each relay once, and is logged once however the races go.
+func TestOutageIsOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		refusing := n.start(t, "r3:1")
+		refusing.set(testKeys(t, "k2:fedcba9876543210"), link.Versions{})
+		var log lockedBuilder
+		n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1", "ws://r3:1"}, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+		time.Sleep(30 * time.Second)
+		var got []string
+		for line := range strings.Lines(log.String()) {
+			var entry struct{ Msg, Error string }
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				t.Fatal(err)
+			}
+			if entry.Msg == "no link" {
+				got = append(got, entry.Error)
+			}
+		}
+		const want = `ws://r1:1/link: connection refused; ws://r2:1/link: connection refused; ` +
+			`ws://r3:1/link: link key refused: 401 Unauthorized: "link key refused: unknown key id \"k1\""`
+		if len(got) != 1 || got[0] != want {
+			t.Errorf("got  %q\nwant %q once", got, want)
+		}
 	})
 }
 

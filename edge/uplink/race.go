@@ -2,7 +2,6 @@ package uplink
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -100,7 +99,7 @@ func (h holds) pass(urls []string, now time.Time) (free []string, held []error) 
 	for _, u := range urls {
 		if hold, ok := h[u]; ok && now.Before(hold.until) {
 			kept[u] = hold
-			held = append(held, fmt.Errorf("%s: %w", u, hold.err))
+			held = append(held, hold.err)
 			continue
 		}
 		free = append(free, u)

@@ -32,11 +32,12 @@ type DialConfig struct {
 }
 
 // Dial opens a link: it returns after the relay's Welcome, or when ctx is done, which should have a deadline. ctx does not bound the link
-// afterwards. Errors match ErrKeyRefused or ErrVersion (neither passes by itself), are a *CloseError when the relay said Bye, or else the network's.
+// afterwards. Errors name the URL, and match ErrKeyRefused or ErrVersion (neither passes by itself), are a *CloseError when the relay said Bye, or else
+// the network's.
 func Dial(ctx context.Context, cfg DialConfig) (*Conn, Welcome, error) {
 	conn, welcome, err := dial(ctx, cfg)
 	if err != nil {
-		return nil, Welcome{}, fmt.Errorf("dial %s: %w", redacted(cfg.URL), err)
+		return nil, Welcome{}, fmt.Errorf("%s: %w", redacted(cfg.URL), err)
 	}
 	return conn, welcome, nil
 }
@@ -115,6 +116,8 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			err = refusal(resp)
+		} else if request, ok := errors.AsType[*url.Error](err); ok {
+			err = request.Err // what is around it says no more than that a request was sent
 		}
 		return nil, nil, "", err
 	}
