@@ -68,6 +68,11 @@ func load(environ []string) (c config, err error) {
 			environ = append(environ, name+"="+value)
 		}
 	}
+	for _, name := range ports {
+		if !set[name] {
+			environ = append(environ, name+"=127.0.0.1:0") // its default would be in the way of others
+		}
+	}
 	if !set["LINK_KEYS"] {
 		environ = append(environ, "LINK_KEYS=here:"+rand.Text())
 	}
@@ -81,6 +86,9 @@ func load(environ []string) (c config, err error) {
 	problems = join(problems, err)
 	c.relay, err = relay.Load(environ)
 	problems = join(problems, err)
+	problems = join(problems, service.Problems(service.SharedPorts(
+		service.Port{Variable: "EDGE_ADDR", Addr: c.edge.Addr}, service.Port{Variable: "EDGE_ADMIN_ADDR", Addr: c.edge.AdminAddr},
+		service.Port{Variable: "RELAY_ADDR", Addr: c.relay.Addr}, service.Port{Variable: "RELAY_ADMIN_ADDR", Addr: c.relay.AdminAddr})))
 	if !openable && !set["EDGE_AUTH"] {
 		problems = slices.DeleteFunc(problems, func(p service.Problem) bool { return p.Variable == "EDGE_JWT_KEYS" && len(c.edge.JWTKeys) == 0 })
 		problems = append(problems, service.Problemf("EDGE_AUTH",

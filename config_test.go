@@ -54,6 +54,11 @@ func TestOpenOnlyOnLoopback(t *testing.T) {
 		{"EDGE_ADDR=localhost:8080", ""},
 		{"EDGE_ADDR=[::1]:8080", ""},
 		{"EDGE_ADDR=127.0.0.1:8080 EDGE_AUTH=jwt", "EDGE_JWT_KEYS: is required"},
+		{"EDGE_ADDR=127.0.0.1:9091", ""}, // the default of EDGE_ADMIN_ADDR, which is not opened here
+		{"EDGE_ADDR=127.0.0.1:9000", ""},
+		{"RELAY_ADDR=127.0.0.1:9092", ""},
+		{"EDGE_ADDR=127.0.0.1:9000 RELAY_ADDR=:9000", "RELAY_ADDR: "},
+		{"EDGE_ADMIN_ADDR=127.0.0.1:8080", "EDGE_ADMIN_ADDR: "},
 		{"LINK_KEYS=short:x", "LINK_KEYS: "},
 		{"LOG_LEVEL=loud", "LOG_LEVEL: "},
 	} {

@@ -25,7 +25,7 @@ type Config struct {
 	Auth       string       `env:"EDGE_AUTH" envDefault:"jwt" oneof:"jwt,open" doc:"who may connect: holders of a token, or anybody under any name"`
 	JWTKeys    service.Keys `env:"EDGE_JWT_KEYS" secret:"true" doc:"HS256 keys of client tokens, kid:secret[,kid:secret]; required under EDGE_AUTH=jwt"`
 	TokenQuery bool         `env:"EDGE_TOKEN_QUERY" envDefault:"false" doc:"also take the token from the query parameter token, which proxies log"`
-	Origins    []string     `env:"EDGE_ORIGINS" doc:"origins of web pages that may connect besides the same host, comma separated patterns: chat.example.com, *.example.com"`
+	Origins    []string     `env:"EDGE_ORIGINS" doc:"origins of web pages that may connect besides the same host, comma separated patterns: chat.example.com, *.example.com, https://chat.example.com"`
 
 	Ping        time.Duration `env:"EDGE_PING" envDefault:"50s" min:"1s" max:"1h" doc:"silence after which a client is pinged; after 10s more it is closed with 4004"`
 	MaxMessage  service.Bytes `env:"EDGE_MAX_MESSAGE" envDefault:"64KiB" min:"1" max:"1MiB" doc:"payload of one message of a client"`
@@ -33,7 +33,7 @@ type Config struct {
 	Rate        float64       `env:"EDGE_RATE" envDefault:"100" min:"0" max:"1000000" doc:"messages a second of one session, with bursts of ten times that; above it the session is read more slowly; 0: no limit"`
 	Queue       service.Bytes `env:"EDGE_QUEUE" envDefault:"256KiB" min:"1KiB" max:"64MiB" doc:"outgoing queue of one session; when it is full the session is closed with 4000"`
 	Log         service.Bytes `env:"EDGE_LOG" envDefault:"4MiB" min:"4KiB" max:"64MiB" doc:"accepted messages that the relay has not acknowledged; one session has at most a sixteenth of it"`
-	Drain       time.Duration `env:"EDGE_DRAIN" envDefault:"30s" min:"0s" max:"1h" doc:"time over which the sessions are closed when the edge is told to stop"`
+	Drain       time.Duration `env:"EDGE_DRAIN" envDefault:"30s" min:"0s" max:"1h" doc:"time within which the edge stops when it is told to; its last quarter, at most 2s, is kept for the relay's acknowledgements"`
 
 	service.Logging
 }
@@ -48,6 +48,7 @@ func Variables() []service.Variable { return service.Variables[Config]() }
 func (c *Config) Validate() (problems []service.Problem) {
 	trim(c.RelayURLs)
 	trim(c.Origins)
+	problems = service.SharedPorts(service.Port{Variable: "EDGE_ADDR", Addr: c.Addr}, service.Port{Variable: "EDGE_ADMIN_ADDR", Addr: c.AdminAddr})
 	for _, u := range c.RelayURLs {
 		if err := uplink.CheckURL(u); err != nil {
 			problems = append(problems, service.Problemf("EDGE_RELAY_URLS", "%v", err))
@@ -75,6 +76,9 @@ func (c Config) Warnings() (lines []string) {
 	}
 	if ids := c.JWTKeys.Shorter(gateway.MinSecret); len(ids) > 0 {
 		lines = append(lines, fmt.Sprintf("EDGE_JWT_KEYS: secrets of fewer than %d bytes can be guessed: %s", gateway.MinSecret, strings.Join(ids, ", ")))
+	}
+	if c.Queue < c.MaxMessage {
+		lines = append(lines, fmt.Sprintf("EDGE_QUEUE: %v is less than one message may have (EDGE_MAX_MESSAGE, %v): two large messages at once end a session with 4000", c.Queue, c.MaxMessage))
 	}
 	if limit, known := service.OpenFiles(); known && limit < uint64(c.MaxSessions)+100 {
 		lines = append(lines, fmt.Sprintf("EDGE_MAX_SESSIONS: %d sessions need more open files than the %d this process may have (ulimit -n)", c.MaxSessions, limit))

@@ -20,6 +20,26 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
+func TestRelayURLs(t *testing.T) {
+	for _, u := range []string{"ws://a", "WSS://a/", "ws://a:9000/link", "ws://[::1]:9000", "dns://a:9000", "dns://a:9000/"} {
+		if _, err := Load(good("EDGE_RELAY_URLS=" + u)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestQueueSmallerThanAMessageIsAWarning(t *testing.T) {
+	for set, warns := range map[string]bool{"EDGE_QUEUE=64KiB": false, "EDGE_QUEUE=65535": true, "EDGE_MAX_MESSAGE=1MiB": true} {
+		c, err := Load(good(set))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.Join(c.Warnings(), "\n"), "EDGE_QUEUE: "); got != warns {
+			t.Errorf("%s: warnings %q", set, c.Warnings())
+		}
+	}
+}
+
 func TestNodeID(t *testing.T) {
 	for _, c := range []struct{ environ, want string }{
 		{"EDGE_NODE_ID=n1 FLY_MACHINE_ID=m1", "n1"},
@@ -39,8 +59,11 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 	for _, set := range []string{
 		"EDGE_ADDR=8080", "EDGE_ADDR=:x", "EDGE_ADDR=", "EDGE_ADMIN_ADDR=localhost", "EDGE_ADMIN_ADDR=",
 		"EDGE_RELAY_URLS=", "EDGE_RELAY_URLS=http://a", "EDGE_RELAY_URLS=a:9000", "EDGE_RELAY_URLS=dns://a", "EDGE_RELAY_URLS=ws://a:9000,", "EDGE_RELAY_URLS=ws://",
+		"EDGE_RELAY_URLS=,", "EDGE_RELAY_URLS=ws://a/relay", "EDGE_RELAY_URLS=wss://a/link/", "EDGE_RELAY_URLS=ws://a?x=1", "EDGE_RELAY_URLS=ws://a/link#x",
+		"EDGE_RELAY_URLS=ws://u:hidden@a", "EDGE_RELAY_URLS=ws://u:hidden@a:x", "EDGE_RELAY_URLS=ws://a:0", "EDGE_RELAY_URLS=ws://a:70000", "EDGE_RELAY_URLS=dns://a:9000/link",
+		"EDGE_ADMIN_ADDR=:8080", "EDGE_ADMIN_ADDR=127.0.0.1:8080",
 		"LINK_KEYS=", "LINK_KEYS=hidden", "LINK_KEYS=l:hidden", "EDGE_JWT_KEYS=", "EDGE_JWT_KEYS=hidden", "EDGE_JWT_KEYS=:hidden",
-		"EDGE_AUTH=none", "EDGE_AUTH=", "EDGE_TOKEN_QUERY=2", "EDGE_ORIGINS=[", "EDGE_ORIGINS=a,,b",
+		"EDGE_AUTH=none", "EDGE_AUTH=", "EDGE_TOKEN_QUERY=2", "EDGE_ORIGINS=[", "EDGE_ORIGINS=a,,b", "EDGE_ORIGINS=,", "EDGE_ORIGINS=https://a/", "EDGE_ORIGINS=https://a https://b",
 		"EDGE_PING=0s", "EDGE_PING=fast", "EDGE_PING=2h", "EDGE_MAX_MESSAGE=0", "EDGE_MAX_MESSAGE=2MiB", "EDGE_MAX_MESSAGE=64KB",
 		"EDGE_MAX_SESSIONS=0", "EDGE_MAX_SESSIONS=-1", "EDGE_MAX_SESSIONS=many", "EDGE_RATE=-1", "EDGE_RATE=x", "EDGE_RATE=NaN",
 		"EDGE_QUEUE=0", "EDGE_QUEUE=1GiB", "EDGE_LOG=1", "EDGE_LOG=65MiB", "EDGE_DRAIN=-1s", "EDGE_DRAIN=30",

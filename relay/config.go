@@ -1,11 +1,9 @@
 package relay
 
 import (
-	"net/url"
 	"strings"
 	"time"
 
-	"github.com/edgerelay/edgerelay/relay/broker/redisbroker"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
@@ -36,13 +34,10 @@ func (c Config) Memory() bool { return strings.HasPrefix(c.RedisURL, "memory:") 
 
 // Validate implements service.Validator.
 func (c *Config) Validate() (problems []service.Problem) {
+	problems = service.SharedPorts(service.Port{Variable: "RELAY_ADDR", Addr: c.Addr}, service.Port{Variable: "RELAY_ADMIN_ADDR", Addr: c.AdminAddr})
 	if c.RedisURL != "" {
-		if !redisURL(c.RedisURL) {
-			problems = append(problems, service.Problemf("RELAY_REDIS_URL", "is not redis://host:port, rediss://host:port or memory://"))
-		} else if !c.Memory() {
-			if err := redisbroker.CheckURL(c.RedisURL); err != nil {
-				problems = append(problems, service.Problemf("RELAY_REDIS_URL", "%v", err))
-			}
+		if err := checkRedisURL(c.RedisURL); err != nil {
+			problems = append(problems, service.Problemf("RELAY_REDIS_URL", "%v", err))
 		}
 	}
 	if strings.ContainsFunc(c.Prefix, func(r rune) bool { return r <= ' ' || r == '{' || r == '}' || r == 0x7f }) || len(c.Prefix) > 64 {
@@ -58,18 +53,4 @@ func (c Config) Warnings() (lines []string) {
 		lines = append(lines, "RELAY_REDIS_URL: memory:// connects no other relay, and messages under way end with this process")
 	}
 	return lines
-}
-
-func redisURL(text string) bool {
-	u, err := url.Parse(text)
-	if err != nil {
-		return false
-	}
-	switch u.Scheme {
-	case "redis", "rediss":
-		return u.Hostname() != ""
-	case "memory":
-		return u.Host == "" && strings.Trim(u.Path, "/") == ""
-	}
-	return false
 }

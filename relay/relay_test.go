@@ -42,6 +42,48 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 	}
 }
 
+// TestRedisURLProblems: each says which part is wrong, whatever the password is.
+func TestRedisURLProblems(t *testing.T) {
+	for _, c := range []struct{ url, want string }{
+		{"redis://u:hidden@h:x", "the port"},
+		{"redis://u:hidden@h:", ""},
+		{"redis://u:hidden@h:0", "the port"},
+		{"redis://u:hidden@h:70000", "the port"},
+		{"redis://u:hidden@[::1]:x", "the port"},
+		{"redis://h:6379x/1", "the port"},
+		{"redis://u:hid/den@h:6379", "percent-encoded"},
+		{"redis://u:1/hidden@h:6379", "percent-encoded"},
+		{"redis://u:hid#den@h:6379", "percent-encoded"},
+		{"redis://u:hid?den@h:6379", "percent-encoded"},
+		{"redis://u:hid%zen@h:6379", "percent-encoded"},
+		{"redis://u:hid den@h:6379", "percent-encoded"},
+		{"redis://u:hid%2Fden@h:6379", ""},
+		{"redis://u:hidden@:6379", "no host"},
+		{"redis://u:hidden@h/db", "database"},
+		{"tcp://u:hidden@h", "is not redis://"},
+		{"memory://h", "neither host nor path"},
+	} {
+		_, err := Load(good("RELAY_REDIS_URL=" + c.url))
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", c.url, err)
+			}
+			continue
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), "RELAY_REDIS_URL: ") || !strings.Contains(err.Error(), c.want) ||
+			strings.Contains(err.Error(), "hid") || strings.Contains(err.Error(), "en@") {
+			t.Errorf("%s: %v, want %s, and nothing of the password", c.url, err, c.want)
+		}
+	}
+}
+
+func TestOnePortForTwoIsAProblem(t *testing.T) {
+	_, err := Load(good("RELAY_ADDR=:9000", "RELAY_ADMIN_ADDR=127.0.0.1:9000"))
+	if err == nil || !strings.HasPrefix(err.Error(), "RELAY_ADMIN_ADDR: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestBadRedisParameterIsAProblem(t *testing.T) {
 	_, err := Load(good("RELAY_REDIS_URL=redis://u:hidden@127.0.0.1:1/0?colour=red"))
 	if err == nil || !strings.HasPrefix(err.Error(), "RELAY_REDIS_URL: ") || strings.Contains(err.Error(), "hidden") {

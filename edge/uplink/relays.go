@@ -2,11 +2,13 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,40 +30,61 @@ type relay struct {
 	known []string // the URLs of the last look-up that succeeded; owned by Run
 }
 
-// CheckURL reports what is wrong with a relay's URL: it is ws://host:port, wss://host or dns://name:port.
+// CheckURL reports what is wrong with a relay's URL: it is ws://host:port, wss://host or dns://name:port. The error shows no password.
 func CheckURL(s string) error {
 	_, err := parseRelay(s)
 	return err
 }
 
 func parseRelay(s string) (*relay, error) {
+	r, err := readRelay(s)
+	if err != nil {
+		return nil, fmt.Errorf("relay URL %q: %w", shown(s), err)
+	}
+	return r, nil
+}
+
+func readRelay(s string) (*relay, error) {
+	const want = "want ws://host:port, wss://host or dns://name:port"
+	if s == "" {
+		return nil, errors.New("it is empty; " + want)
+	}
+	if strings.ContainsAny(s, "?#") {
+		return nil, errors.New("it has no query and no fragment; " + want)
+	}
 	u, err := url.Parse(s)
 	if err != nil {
-		return nil, fmt.Errorf("relay URL %q: %w", s, err)
+		return nil, errors.New("malformed; " + want)
 	}
-	if u.Hostname() == "" {
-		return nil, fmt.Errorf("relay URL %q: no host", s)
-	}
-	if u.User != nil {
-		return nil, fmt.Errorf("relay URL %q: it has no user; LINK_KEYS prove who is who", u.Redacted())
-	}
-	switch u.Scheme {
-	case "ws", "wss":
-		if u.Path == "" || u.Path == "/" {
-			u.Path = link.Path
-		}
-		return &relay{url: u.String()}, nil
-	case "dns":
-		port, err := strconv.ParseUint(u.Port(), 10, 16)
-		if err != nil || port == 0 {
-			return nil, fmt.Errorf("relay URL %q: want dns://name:port", s)
-		}
-		if u.Path != "" && u.Path != "/" {
-			return nil, fmt.Errorf("relay URL %q: a dns URL has no path", s)
-		}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	switch {
+	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "dns":
+		return nil, errors.New("the scheme is none of ws, wss, dns")
+	case u.Hostname() == "":
+		return nil, errors.New("no host")
+	case u.User != nil:
+		return nil, errors.New("it has no user; LINK_KEYS prove who is who")
+	case u.Scheme == "dns" && u.Port() == "":
+		return nil, errors.New("no port; want dns://name:port")
+	case u.Port() != "" && (err != nil || port == 0):
+		return nil, errors.New("the port is not one from 1 to 65535")
+	case u.Scheme == "dns" && u.Path != "" && u.Path != "/":
+		return nil, errors.New("a dns URL has no path")
+	case u.Scheme == "dns":
 		return &relay{name: u.Hostname(), port: uint16(port)}, nil
+	case u.Path != "" && u.Path != "/" && u.Path != link.Path:
+		return nil, errors.New("relays serve no path but " + link.Path + ", which is added when there is none")
 	}
-	return nil, fmt.Errorf("relay URL %q: the scheme is none of ws, wss, dns", s)
+	u.Path = link.Path
+	return &relay{url: u.String()}, nil
+}
+
+// shown returns s without what may be a user and a password.
+func shown(s string) string {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		return "…" + s[i:]
+	}
+	return s
 }
 
 // candidates returns the URLs of all relays, each once. Names are looked up at the same time; one that cannot be looked up gives what it gave last.

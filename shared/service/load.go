@@ -26,7 +26,7 @@ func Load[T any](environ []string) (cfg T, err error) {
 	if v, ok := any(&cfg).(Validator); ok {
 		found := problems
 		for _, p := range v.Validate() {
-			if !found.has(p.Variable) {
+			if !found.has(p.Variable) && !slices.Contains(problems, p) {
 				problems = append(problems, p)
 			}
 		}

@@ -25,7 +25,7 @@ type sample struct {
 
 func (s *sample) Validate() (ps []Problem) {
 	if s.Mode == "jwt" && s.Keys == nil {
-		ps = append(ps, Problemf("LINK_KEYS", "required under jwt"))
+		ps = append(ps, Problemf("LINK_KEYS", "required under jwt"), Problemf("LINK_KEYS", "required under jwt"))
 	}
 	return ps
 }

@@ -27,6 +27,27 @@ func TestBytes(t *testing.T) {
 	}
 }
 
+func TestAddrOverlaps(t *testing.T) {
+	for _, c := range []struct {
+		a, b Addr
+		want bool
+	}{
+		{":8080", ":8080", true}, {":8080", "127.0.0.1:8080", true}, {"0.0.0.0:8080", "[::1]:8080", true}, {"localhost:80", "127.0.0.1:080", true},
+		{"Host:80", "host:80", true}, {":8080", ":8081", false}, {"127.0.0.1:80", "10.0.0.1:80", false}, {":0", ":0", false}, {"", "", false}, {"", ":1", false},
+	} {
+		if c.a.Overlaps(c.b) != c.want || c.b.Overlaps(c.a) != c.want {
+			t.Errorf("%q and %q overlap: want %v", c.a, c.b, c.want)
+		}
+	}
+}
+
+func TestSharedPorts(t *testing.T) {
+	got := SharedPorts(Port{"A", ":1"}, Port{"B", "127.0.0.1:2"}, Port{"C", "127.0.0.1:1"}, Port{"D", "127.0.0.1:1"})
+	if len(got) != 2 || got[0].Variable != "C" || got[1].Variable != "D" {
+		t.Errorf("got %v", got)
+	}
+}
+
 func FuzzBytes(f *testing.F) {
 	for _, s := range []string{"64KiB", "1", "4 MiB", "x"} {
 		f.Add(s)
