@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,6 +102,45 @@ func testCommands(t *testing.T, dir string) {
 				t.Errorf("status %d, want %d\n%s%s", got, c.status, &stdout, &stderr)
 			}
 		})
+	}
+}
+
+// TestREADMEBuilds runs README's build commands, with another directory in place of bin/, and looks for the binaries that README then starts.
+func TestREADMEBuilds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds binaries")
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	built := 0
+	for line := range strings.Lines(string(readme)) {
+		args := strings.Fields(line)
+		if len(args) < 2 || args[0] != "go" || args[1] != "build" {
+			continue
+		}
+		for i := range args {
+			args[i] = strings.Replace(args[i], "bin/", dir+"/", 1)
+		}
+		if !strings.Contains(strings.Join(args, " "), "-o "+dir+"/ ") {
+			t.Errorf("%s: builds elsewhere than in bin/, which is git-ignored", strings.TrimSpace(line))
+			continue
+		}
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", strings.TrimSpace(line), err, out)
+		}
+		built++
+	}
+	started := regexp.MustCompile(`\./bin/(\w+)`).FindAllStringSubmatch(string(readme), -1)
+	if built == 0 || len(started) == 0 {
+		t.Fatalf("README builds %d times and starts %d binaries", built, len(started))
+	}
+	for _, s := range started {
+		if out, err := exec.Command(filepath.Join(dir, s[1]), "--version").CombinedOutput(); err != nil {
+			t.Errorf("README starts bin/%s: %v\n%s", s[1], err, out)
+		}
 	}
 }
 
