@@ -55,11 +55,14 @@ func (r *Router) number(f *follower) {
 	}
 }
 
-// dropIfIdle forgets a follower that has no reason to stay.
+// dropIfIdle forgets a follower that has no reason to stay. Without members there is nobody who is behind.
 func (r *Router) dropIfIdle(f *follower) {
 	if f.bound == 0 && f.numbered {
 		f.numbered = false
 		r.send(f.edge, link.Untopic{ID: f.topic.number}.Append)
+	}
+	if f.bound == 0 && f.isBehind {
+		r.caughtUp(f)
 	}
 	if f.bound == 0 && len(f.openers) == 0 && f.notices == 0 {
 		r.dropFollower(f)

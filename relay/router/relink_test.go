@@ -434,7 +434,7 @@ func TestViolationsCutTheLink(t *testing.T) {
 			w := newWorld(t, 1)
 			good, _ := pair(w, w.relays[0], w.relays[0])
 			bad := w.edge("bad")
-			bad.link, bad.conn = w.relays[0], &testLink{bad}
+			bad.link, bad.conn = w.relays[0], &testLink{edge: bad}
 			w.relays[0].inputs = append(w.relays[0].inputs, Connected{bad.conn, link.Hello{Instance: bad.instance, Generation: 1}})
 			bad.send(c.frames...)
 			w.settle()

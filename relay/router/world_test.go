@@ -146,11 +146,20 @@ type heldTopic struct {
 }
 
 // testLink is one link of an edge. What an old one brings is not looked at.
-type testLink struct{ edge *testEdge }
+type testLink struct {
+	edge   *testEdge
+	queued func() int // nil: the edge's stuck
+}
 
 var _ Link = (*testLink)(nil)
 
-func (l *testLink) Queued() int    { return l.edge.stuck }
+func (l *testLink) Queued() int {
+	if l.queued != nil {
+		return l.queued()
+	}
+	return l.edge.stuck
+}
+
 func (l *testLink) String() string { return l.edge.node }
 
 func (l *testLink) Close(code link.Code, text string) {
@@ -189,7 +198,7 @@ func (w *world) edge(node string) *testEdge {
 func (e *testEdge) linkTo(rl *testRelay) {
 	e.generation++
 	e.deaf = false
-	e.link, e.conn, e.names, e.heard = rl, &testLink{e}, map[uint64]protocol.Topic{}, 0
+	e.link, e.conn, e.names, e.heard = rl, &testLink{edge: e}, map[uint64]protocol.Topic{}, 0
 	rl.inputs = append(rl.inputs, Connected{e.conn, link.Hello{
 		Instance: e.instance, Node: e.node, Generation: e.generation, LogSize: 4 << 20,
 	}})
