@@ -39,3 +39,58 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 		}
 	}
 }
+
+// TestP4_NewLinkAfterFullOne: what was sampled of a full link says nothing of the one that replaces it in the same step.
+func TestP4_NewLinkAfterFullOne(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	e, other := w.edge("e"), w.edge("other")
+	e.linkTo(rl)
+	other.linkTo(rl)
+	e.channel(1, "a")
+	other.channel(1, "o")
+	w.settle()
+	e.conn.queued = func() int { return 8 << 20 }
+	other.one(1, "a", "1")
+	rl.step() // published; its echo comes with the next step, in which the edge links anew
+	rl.inputs = append(rl.inputs, eventsOf(rl)...)
+	e.linkTo(rl)
+	w.settle()
+	w.wait(time.Second)
+	e.saw(1, "user o send:1")
+}
+
+// TestP4_FullLinkDrainedWithinAStep: a link may be empty again before the step that found it full has appended to it. No Writable follows then.
+func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	e, other := w.edge("e"), w.edge("other")
+	e.linkTo(rl)
+	other.linkTo(rl)
+	e.channel(1, "a")
+	other.channel(1, "o")
+	w.settle()
+	asked := 0
+	e.conn.queued = func() int {
+		if asked++; asked == 1 {
+			return 2<<20 - 1 // not half full: no Writable will tell
+		}
+		return 0
+	}
+	big := strings.Repeat("x", 900_000)
+	for range 3 {
+		other.one(1, "a", big)
+	}
+	w.settle()
+	w.wait(time.Second)
+	if n := len(e.received[1]); n != 3 {
+		t.Errorf("%d of 3 messages were delivered", n)
+	}
+}
+
+func eventsOf(rl *testRelay) (inputs []Input) {
+	for _, ev := range rl.broker.Take() {
+		inputs = append(inputs, FromBroker{ev})
+	}
+	return inputs
+}

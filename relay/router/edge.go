@@ -40,6 +40,7 @@ type edge struct {
 	dirty   bool   // listed in Router.dirty
 	queued  int    // Link.Queued as of this step,
 	sampled bool   // once it was asked
+	watched bool   // lookAgain will
 }
 
 // told collects an edge's tables until Synced.
@@ -123,6 +124,7 @@ func (r *Router) cut(e *edge, code link.Code, text string) {
 func (r *Router) unlink(e *edge) {
 	delete(r.links, e.link)
 	e.link, e.ready, e.told = nil, false, nil
+	e.sampled = false
 	e.out = e.out[:0]
 	clear(e.behind)
 }
@@ -169,5 +171,29 @@ func (r *Router) room(e *edge, size int) bool {
 		r.touch(e)
 	}
 	waiting := e.queued + len(e.out)
-	return waiting == 0 || waiting+size <= r.cfg.Outgoing
+	if waiting == 0 || waiting+size <= r.cfg.Outgoing {
+		return true
+	}
+	r.lookAgain(e)
+	return false
+}
+
+// lookAgain goes on with what did not fit as soon as e's buffer is under half. Writable says so earlier, but not always: what was sampled may have been
+// written before this step's end appends to it, and the buffer then never was full.
+func (r *Router) lookAgain(e *edge) {
+	if e.watched {
+		return
+	}
+	e.watched = true
+	r.after(lookAgainAfter, func() {
+		e.watched = false
+		switch {
+		case e.link == nil:
+		case e.link.Queued() > r.cfg.Outgoing/2:
+			r.lookAgain(e)
+		default:
+			e.sampled = false
+			r.advanceAll(e)
+		}
+	})
 }

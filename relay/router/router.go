@@ -32,13 +32,14 @@ type Config struct {
 
 // Limits that are not configured.
 const (
-	maxMsg        = protocol.MaxMsg        // bytes of a decoded message
-	maxLogSize    = 64 << 20               // bytes of unfinished frames an edge may declare
-	laneWindow    = 256                    // publishes in flight per lane
-	retryFirst    = 50 * time.Millisecond  // pause after a failed publish,
-	retryMost     = 2 * time.Second        // doubling up to this
-	askAgainAfter = 200 * time.Millisecond // pause after history could not be read
-	tailAge       = 30 * time.Second       // publications older than this leave memory
+	maxMsg         = protocol.MaxMsg        // bytes of a decoded message
+	maxLogSize     = 64 << 20               // bytes of unfinished frames an edge may declare
+	laneWindow     = 256                    // publishes in flight per lane
+	retryFirst     = 50 * time.Millisecond  // pause after a failed publish,
+	retryMost      = 2 * time.Second        // doubling up to this
+	askAgainAfter  = 200 * time.Millisecond // pause after history could not be read
+	lookAgainAfter = 100 * time.Millisecond // pause after a publication found no room in a link's buffer
+	tailAge        = 30 * time.Second       // publications older than this leave memory
 )
 
 // Router holds the directory, the lanes and the followers of one relay, and steps them. It has no goroutine and does no I/O: Step is called by one
