@@ -39,7 +39,7 @@ type Log struct {
 type Entry struct {
 	Number  uint64
 	Session uint64
-	Payload []byte // the Log's own: valid until the next call of Ack
+	Payload []byte // the Log's own: valid until the next call of Ack or Answer
 	End     bool
 	Replay  bool // it was sent before, on an earlier link
 }
