@@ -66,6 +66,10 @@ func (r *Router) runLane(l *lane) {
 	t := r.topics[l.topic]
 	for l.sent < len(l.entries) && l.flying < laneWindow {
 		fr := l.entries[l.sent]
+		if fr.finished { // its echo was heard
+			l.entries = slices.Delete(l.entries, l.sent, l.sent+1)
+			continue
+		}
 		if !fr.ready || fr.notice() && (t == nil || !t.subscribed) {
 			break
 		}

@@ -79,6 +79,7 @@ func (r *Router) completeNotice(fr *frame) {
 	}
 	r.dropIfIdle(f)
 	r.done(fr)
+	r.runLane(fr.lane)
 }
 
 // settleEarlier finishes what its lane holds before a notice that was heard: that was published, or the notice would have been refused. The edge

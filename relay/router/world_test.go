@@ -130,6 +130,7 @@ type testEdge struct {
 	names    map[uint64]protocol.Topic // of this link
 	heard    uint64
 
+	cutIn     int  // the link is lost to the edge before so many more frames; 0: no
 	noAcks    bool // the link is cut before each acknowledgement
 	stuck     int  // what Queued returns
 	bytes     int
@@ -174,7 +175,13 @@ func (l *testLink) Append(frames []byte) {
 		return
 	}
 	e.bytes += len(frames)
-	for len(frames) > 0 {
+	for len(frames) > 0 && e.conn == l {
+		if e.cutIn > 0 {
+			if e.cutIn--; e.cutIn == 0 {
+				e.link, e.conn = nil, nil
+				return
+			}
+		}
 		t, body, rest, err := link.Next(frames)
 		if err != nil {
 			e.w.t.Fatal(err)

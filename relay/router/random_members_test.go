@@ -1,0 +1,350 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// TestP6P9_AnySchedule runs clients that come, go, join and leave through cuts between any two frames, stalls, deafness, a broker that is away and
+// failed questions. Who was told that it is in gets everything, who was told that it is out nothing; in the end tables agree and nothing is left over.
+func TestP6P9_AnySchedule(t *testing.T) {
+	first, last := uint64(1), *seeds
+	if *seed != 0 {
+		first, last = *seed, *seed
+	}
+	for s := first; s <= last; s++ {
+		if memberSchedule(t, s); t.Failed() {
+			t.Fatalf("go test ./relay/router -run P6P9_AnySchedule -seed %d", s)
+		}
+	}
+}
+
+type mkey struct {
+	e     *testEdge
+	id    uint64
+	group string
+}
+
+type membership struct {
+	joined      bool // the last command
+	outstanding int
+}
+
+type members struct {
+	t     *testing.T
+	edges []*testEdge
+	state map[mkey]*membership
+	seen  map[mkey]int      // lines looked at, group empty
+	want  map[mkey][]string // lines, group empty
+	sent  int
+}
+
+func (m *members) at(e *testEdge, id uint64, g string) *membership {
+	k := mkey{e, id, g}
+	if m.state[k] == nil {
+		m.state[k] = &membership{}
+	}
+	return m.state[k]
+}
+
+// observe looks at what clients have received since.
+func (m *members) observe() {
+	for _, e := range m.edges {
+		for id, lines := range e.received {
+			k := mkey{e, id, ""}
+			for _, line := range lines[m.seen[k]:] {
+				for _, g := range []string{"g", "h"} {
+					st := m.at(e, id, g)
+					user := e.sessions[id].User
+					switch {
+					case line == "user 【"+user+"】 add to group 【"+g+"】", line == "user 【"+user+"】 leave group 【"+g+"】",
+						line == "user 【"+user+"】 not in 【"+g+"】":
+						st.outstanding--
+					case strings.HasPrefix(line, "group 【"+g+"】") && !st.joined && st.outstanding == 0 && e.sessions[id].Group != g:
+						m.t.Errorf("%s, session %d, is not in %s and got %q", e.node, id, g, line)
+					case strings.HasPrefix(line, "error: messages lost"):
+						m.t.Errorf("%s, session %d: %q", e.node, id, line)
+					}
+				}
+			}
+			m.seen[k] = len(lines)
+		}
+	}
+}
+
+func (m *members) command(e *testEdge, id uint64, g string, join bool) {
+	st := m.at(e, id, g)
+	st.outstanding++
+	st.joined = join
+	if join {
+		e.join(id, g)
+	} else {
+		e.leave(id, g)
+		k := mkey{e, id, ""} // what is still on its way may come behind the leave
+		m.want[k] = slices.DeleteFunc(m.want[k], func(line string) bool {
+			return strings.HasPrefix(line, "group 【"+g+"】") && !slices.Contains(e.received[id], line)
+		})
+	}
+}
+
+func (m *members) say(rnd *rand.Rand, from *testEdge) {
+	m.sent++
+	user := from.sessions[1].User
+	text := fmt.Sprintf("#%d", m.sent)
+	switch n := rnd.IntN(3); n {
+	case 0, 1:
+		g := []string{"g", "h"}[n]
+		if st := m.at(from, 1, g); !st.joined || st.outstanding > 0 {
+			return // nobody knows whether it is allowed
+		}
+		from.group(1, g, text)
+		for _, e := range m.edges {
+			for id, s := range e.sessions {
+				st := m.at(e, id, g)
+				own := s.Endpoint == protocol.EndpointGroup && s.Group == g && e.confirmed[id]
+				if !e.dead[id] && s.User != user && (own || st.joined && st.outstanding == 0) {
+					k := mkey{e, id, ""}
+					m.want[k] = append(m.want[k], "group 【"+g+"】 user 【"+user+"】 send:"+text)
+				}
+			}
+		}
+	case 2:
+		from.say(1, `{"MsgBody":"`+text+`"}`)
+		for _, e := range m.edges {
+			for id, s := range e.sessions {
+				if !e.dead[id] && s.User != user && e.confirmed[id] && s.Endpoint != protocol.EndpointGroup && s.Endpoint != protocol.EndpointUser {
+					k := mkey{e, id, ""}
+					m.want[k] = append(m.want[k], "user 【"+user+"】 send all:"+text)
+				}
+			}
+		}
+	}
+}
+
+func memberSchedule(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 2))
+	w := newWorld(t, 0)
+	config := func() Config { return Config{TailLength: 1 + rnd.IntN(6), Outgoing: 4 << 20, MaxGroups: 10} }
+	w.addRelay(config())
+	w.addRelay(config())
+	m := &members{t: t, state: map[mkey]*membership{}, seen: map[mkey]int{}, want: map[mkey][]string{}}
+	for i := range 3 {
+		e := w.edge(fmt.Sprint("e", i))
+		e.linkTo(w.relays[i%2])
+		e.channel(1, fmt.Sprintf("%s.1", e.node))
+		m.edges = append(m.edges, e)
+	}
+	next := uint64(2)
+	fail := func(rl *testRelay) func(broker.Event) bool {
+		return func(ev broker.Event) bool {
+			if rnd.IntN(2) == 0 {
+				return true
+			}
+			switch ev := ev.(type) {
+			case broker.History:
+				if ev.Err == nil {
+					rl.broker.held = append(rl.broker.held, broker.History{Token: ev.Token, Topic: ev.Topic, Err: errors.New("lost")})
+					return false
+				}
+			case broker.Marked:
+				if ev.Err == nil {
+					rl.broker.held = append(rl.broker.held, broker.Marked{Token: ev.Token, Err: errors.New("lost")})
+					return false
+				}
+			case broker.Published:
+				if ev.Err == nil {
+					rl.broker.held = append(rl.broker.held, broker.Published{Token: ev.Token, Err: errors.New("lost")})
+					return false
+				}
+			}
+			return true
+		}
+	}
+	for range 150 {
+		e := m.edges[rnd.IntN(3)]
+		pick := func() (uint64, bool) {
+			ids := slices.DeleteFunc(sorted(e.sessions), func(id uint64) bool { return e.dead[id] })
+			id := ids[rnd.IntN(len(ids))]
+			return id, e.sessions[id].Endpoint == protocol.EndpointChannel
+		}
+		switch n := rnd.IntN(100); {
+		case n < 30:
+			m.say(rnd, e)
+		case n < 36:
+			at := []protocol.Endpoint{protocol.EndpointChannel, protocol.EndpointChannel, protocol.EndpointUser, protocol.EndpointGroup, protocol.EndpointAll}[rnd.IntN(5)]
+			g := ""
+			if at == protocol.EndpointGroup {
+				g = []string{"g", "h"}[rnd.IntN(2)]
+			}
+			e.open(next, at, fmt.Sprint(e.node, ".", next), g)
+			next++
+		case n < 52:
+			if id, channel := pick(); channel {
+				m.command(e, id, []string{"g", "h"}[rnd.IntN(2)], rnd.IntN(5) < 3)
+			}
+		case n < 56:
+			if id, _ := pick(); id != 1 {
+				e.end(id)
+				delete(m.want, mkey{e, id, ""})
+			}
+		case n < 60:
+			e.cutIn = 1 + rnd.IntN(8)
+		case n < 64:
+			if old, conn := e.link, e.conn; old != nil && rnd.IntN(2) == 0 {
+				old.inputs = append(old.inputs, Disconnected{conn, w.now, errors.New("cut")})
+			}
+			e.linkTo(w.relays[rnd.IntN(2)])
+		case n < 65:
+			w.kill(w.relays[rnd.IntN(2)])
+			w.addRelay(config())
+		case n < 68:
+			rl := w.relays[rnd.IntN(2)]
+			if rl.broker.onEvent == nil {
+				rl.broker.onEvent = fail(rl)
+			} else {
+				rl.broker.onEvent = nil
+			}
+		case n < 72:
+			if e.conn != nil {
+				full := 8 << 20
+				e.conn.queued = func() int { return full }
+			}
+		case n < 76:
+			if e.conn != nil {
+				e.conn.queued = nil
+				if rnd.IntN(2) == 0 {
+					e.link.inputs = append(e.link.inputs, Writable{e.conn})
+				}
+			}
+		case n < 79:
+			rl := w.relays[rnd.IntN(2)]
+			for name, topic := range rl.router.topics {
+				if rnd.IntN(2) == 0 {
+					rl.broker.held = append(rl.broker.held, broker.Deaf{Topic: name})
+					rl.broker.Unsubscribe(name)
+					rl.broker.Subscribe(name, topic.token)
+				}
+			}
+		case n < 82:
+			rl := w.relays[rnd.IntN(2)]
+			rl.broker.held = append(rl.broker.held, broker.State{Away: rnd.IntN(2) == 0})
+		case n < 92:
+			w.relays[rnd.IntN(2)].step()
+		case n < 95:
+			w.wait(time.Duration(rnd.IntN(300)) * time.Millisecond)
+		default:
+			w.settle()
+		}
+		m.observe()
+		for _, e := range m.edges {
+			if e.link == nil && rnd.IntN(3) == 0 {
+				e.linkTo(w.relays[rnd.IntN(2)])
+			}
+		}
+	}
+	for _, rl := range w.relays {
+		rl.broker.onEvent = nil
+		rl.broker.held = append(rl.broker.held, broker.State{})
+	}
+	for _, e := range m.edges {
+		e.cutIn = 0
+		if e.link == nil {
+			e.linkTo(w.relays[0])
+		}
+		e.conn.queued = nil
+	}
+	for range 130 {
+		w.wait(100 * time.Millisecond)
+	}
+	m.observe()
+	for k, want := range m.want {
+		for _, line := range want {
+			n := 0
+			for _, have := range k.e.received[k.id] {
+				if have == line {
+					n++
+				}
+			}
+			if n != 1 {
+				t.Errorf("%s, session %d, got %q %d times", k.e.node, k.id, line, n)
+			}
+		}
+	}
+	for _, e := range m.edges {
+		e.quiet()
+		if e.digests == 0 {
+			t.Errorf("%s: tables were not compared", e.node)
+		}
+		for id := range e.sessions {
+			if !e.confirmed[id] {
+				t.Errorf("%s: session %d was never confirmed", e.node, id)
+			}
+		}
+	}
+	for _, e := range m.edges {
+		for id := range e.sessions {
+			if id != 1 {
+				e.end(id)
+			}
+		}
+		m.command(e, 1, "g", false)
+		m.command(e, 1, "h", false)
+	}
+	w.settle()
+	for _, rl := range w.relays {
+		for l := range rl.router.links {
+			if e := l.(*testLink).edge; e.conn != l {
+				rl.inputs = append(rl.inputs, Disconnected{l, w.now, errors.New("silent")})
+			}
+		}
+	}
+	for range 3 {
+		w.wait(16 * time.Second)
+	}
+	for i, rl := range w.relays {
+		rl.clean(t, i)
+	}
+}
+
+// clean checks that nothing is left over when everybody is quiet.
+func (rl *testRelay) clean(t *testing.T, i int) {
+	r := rl.router
+	if len(r.publishes)+len(r.asked)+len(r.reads) > 0 {
+		t.Errorf("relay %d: %d publishes, %d questions, %d reads left", i, len(r.publishes), len(r.asked), len(r.reads))
+	}
+	if len(r.later) > 2*len(r.edges)+2 {
+		t.Errorf("relay %d: %d timers for %d edges", i, len(r.later), len(r.edges))
+	}
+	followers := 0
+	for _, tp := range r.topics {
+		followers += len(tp.followers)
+		if len(tp.notices) > 0 || !tp.subscribed || len(tp.followers) == 0 || tp.name.IsGroup() {
+			t.Errorf("relay %d: topic %s: %d notices, subscribed %v, %d followers", i, tp.name, len(tp.notices), tp.subscribed, len(tp.followers))
+		}
+	}
+	for _, e := range r.edges {
+		followers -= len(e.followers)
+		if e.link == nil || len(e.lanes)+len(e.behind)+len(e.frames) > 0 || e.bytes != 0 || len(e.sessions) != 1 || len(e.numbers.above) > 0 {
+			t.Errorf("relay %d: %s: link %v, %d lanes, %d behind, %d frames, %d sessions", i, e.node, e.link, len(e.lanes), len(e.behind), len(e.frames), len(e.sessions))
+		}
+		for name, l := range e.lanes {
+			t.Errorf("relay %d: %s lane %s: %d entries, %d sent, %d flying, failed %v, away %v", i, e.node, name, len(l.entries), l.sent, l.flying, l.failed, r.away)
+		}
+		for name, f := range e.followers {
+			if f.bound != 1 || f.notices != 0 || len(f.waiting)+len(f.openers) > 0 || r.topics[name] != f.topic || f.isBehind {
+				t.Errorf("relay %d: %s in %s: %d bound, %d notices, %d waiting, %d openers, behind %v", i, e.node, name, f.bound, f.notices, len(f.waiting), len(f.openers), f.isBehind)
+			}
+		}
+	}
+	if followers != 0 {
+		t.Errorf("relay %d: %d followers too many", i, followers)
+	}
+}
