@@ -190,6 +190,12 @@ func (r *Router) void(e *edge) {
 	for _, f := range e.followers {
 		f.notices, f.waiting = 0, nil
 	}
+	for _, l := range e.lanes {
+		for _, fr := range l.entries {
+			fr.forgotten = true // those too whose echo was heard before their answer
+		}
+		l.entries = nil // its timer may still come
+	}
 	e.frames = make(map[uint64]*frame)
 	e.lanes = make(map[protocol.Topic]*lane)
 	e.bytes = 0
