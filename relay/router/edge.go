@@ -30,6 +30,8 @@ type edge struct {
 	sessions  map[uint64]*session
 	followers map[protocol.Topic]*follower
 	behind    map[*follower]struct{} // followers of this edge with something to catch up
+	reading   int                    // pages of history asked for and not answered
+	unread    []*follower            // behind, and wait for their turn to ask
 
 	numbers numbers
 	frames  map[uint64]*frame // arrived on this link, unfinished
@@ -127,6 +129,7 @@ func (r *Router) unlink(e *edge) {
 	e.sampled = false
 	e.out = e.out[:0]
 	clear(e.behind)
+	e.unread = nil
 }
 
 // removeEdge forgets an edge that did not come back: its sessions end, and what it sent and is still unpublished is dropped (an edge that

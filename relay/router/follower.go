@@ -19,6 +19,7 @@ type follower struct {
 	inTail   bool   // seq is exact, bare publications included
 	isBehind bool
 	reading  uint64            // token of the History asked for; 0: none
+	unread   bool              // in its edge's unread
 	target   protocol.Position // history is to be read up to here: the tail's base when it was asked for
 
 	numbered bool // the topic's number was told on this link
@@ -77,7 +78,6 @@ func (r *Router) dropFollower(f *follower) {
 	}
 	delete(f.edge.behind, f)
 	f.isBehind = false
-	delete(r.reads, f.reading)
 	t.followers = without(slices.Clone(t.followers), f) // a copy: somebody may be walking through the old one
 	if len(t.followers) == 0 && r.topics[t.name] == t {
 		delete(r.topics, t.name)
@@ -126,6 +126,7 @@ func (r *Router) advanceAll(e *edge) {
 		}
 		r.advance(f)
 	}
+	r.readOn(e)
 }
 
 // advance brings a follower that is behind as far as it can now: to live, until the edge's buffer is full, or until history has been read.
@@ -137,9 +138,7 @@ func (r *Router) advance(f *follower) {
 	if !f.inTail || f.seq < tail.first() {
 		if f.position.Before(tail.base) {
 			f.inTail = false
-			f.reading, f.target = r.token(), tail.base
-			r.reads[f.reading] = f
-			r.brk.ReadHistory(f.topic.name, f.position, f.reading)
+			r.read(f)
 			return
 		}
 		f.inTail, f.seq = true, tail.seek(f.position)
@@ -155,6 +154,32 @@ func (r *Router) advance(f *follower) {
 		f.seq++
 	}
 	r.caughtUp(f)
+}
+
+// read asks for a page of history, when it is f's turn: what is asked for at once is thrown away when the link has no room.
+func (r *Router) read(f *follower) {
+	e := f.edge
+	if e.reading >= readsAtOnce {
+		if !f.unread {
+			f.unread = true
+			e.unread = append(e.unread, f)
+		}
+		return
+	}
+	e.reading++
+	f.reading, f.target = r.token(), f.topic.tail.base
+	r.reads[f.reading] = f
+	r.brk.ReadHistory(f.topic.name, f.position, f.reading)
+}
+
+// readOn lets those read whose turn has come.
+func (r *Router) readOn(e *edge) {
+	for e.reading < readsAtOnce && len(e.unread) > 0 {
+		f := e.unread[0]
+		e.unread = e.unread[1:]
+		f.unread = false
+		r.advance(f)
+	}
 }
 
 // caughtUp makes a follower live: what waited for it goes on.
@@ -177,11 +202,16 @@ func (r *Router) history(ev broker.History) {
 	}
 	delete(r.reads, ev.Token)
 	f.reading = 0
+	f.edge.reading--
 	if !f.isBehind || !f.edge.ready {
+		r.readOn(f.edge)
 		return
 	}
 	if ev.Err != nil {
-		r.after(askAgainAfter, func() { r.advance(f) })
+		r.after(askAgainAfter, func() {
+			r.advance(f)
+			r.readOn(f.edge)
+		})
 		return
 	}
 	for _, p := range ev.Publications {
@@ -206,6 +236,7 @@ func (r *Router) history(ev broker.History) {
 		r.gap(f, f.target, lost+1)
 	}
 	r.advance(f)
+	r.readOn(f.edge)
 }
 
 // gap tells a follower's members that messages were lost to them.

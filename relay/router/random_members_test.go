@@ -154,11 +154,6 @@ func memberSchedule(t *testing.T, seed uint64) {
 					rl.broker.held = append(rl.broker.held, broker.History{Token: ev.Token, Topic: ev.Topic, Err: errors.New("lost")})
 					return false
 				}
-			case broker.Marked:
-				if ev.Err == nil {
-					rl.broker.held = append(rl.broker.held, broker.Marked{Token: ev.Token, Err: errors.New("lost")})
-					return false
-				}
 			case broker.Published:
 				if ev.Err == nil {
 					rl.broker.held = append(rl.broker.held, broker.Published{Token: ev.Token, Err: errors.New("lost")})

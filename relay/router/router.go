@@ -38,6 +38,7 @@ const (
 	retryFirst     = 50 * time.Millisecond  // pause after a failed publish,
 	retryMost      = 2 * time.Second        // doubling up to this
 	askAgainAfter  = 200 * time.Millisecond // pause after history could not be read
+	readsAtOnce    = 16                     // pages of history asked for at once, per edge
 	lookAgainAfter = 100 * time.Millisecond // pause after a publication found no room in a link's buffer
 	tailAge        = 30 * time.Second       // publications older than this leave memory
 )

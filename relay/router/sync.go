@@ -110,6 +110,7 @@ func (r *Router) clear(e *edge) []*follower {
 	e.sessions = make(map[uint64]*session)
 	e.followers = make(map[protocol.Topic]*follower)
 	clear(e.behind)
+	e.unread = nil
 	e.sessionHash, e.bindingHash, e.bindings = 0, 0, 0
 	return old
 }
