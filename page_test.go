@@ -24,6 +24,17 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestPageTellsScreenReaders: a hidden legend names nothing, and role=log would take its items from a list.
+func TestPageTellsScreenReaders(t *testing.T) {
+	text := string(pageHTML)
+	if !regexp.MustCompile(`<fieldset[^>]*>\s*<legend class="unseen">\w+</legend>`).MatchString(text) {
+		t.Error("the fieldset has no legend that is read out")
+	}
+	if !strings.Contains(text, `role="log"`) || regexp.MustCompile(`<[ou]l [^>]*role=`).MatchString(text) {
+		t.Error("no log, or it is the list itself")
+	}
+}
+
 // TestPageIsSelfContained: it must work without a network beside the cluster's own.
 func TestPageIsSelfContained(t *testing.T) {
 	for _, outside := range regexp.MustCompile(`(?i)(https?:|src=|@import|url\(|<link [^>]*)[^\s>]*`).FindAllString(string(pageHTML), -1) {
