@@ -163,10 +163,10 @@ func (r *Router) digestLater(e *edge) {
 	})
 }
 
-// digest adds the comparison of tables when it is due and nothing is under way that would make them differ: behind the acknowledgement of
-// everything that arrived.
+// digest adds the comparison of tables when it is due, behind the acknowledgement: what the relay changes in them it has told by then, and the
+// edge sees whether something that it changed is still on its way.
 func (r *Router) digest(e *edge) {
-	if !e.digestDue || len(e.frames) > 0 || len(e.numbers.above) > 0 {
+	if !e.digestDue || r.stopping { // while stopping, new sessions are not taken in
 		return
 	}
 	e.digestDue = false
