@@ -1,14 +1,10 @@
 package link
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/hex"
-	"flag"
 	"fmt"
-	"maps"
 	"math"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,10 +12,6 @@ import (
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
-
-var update = flag.Bool("update", false, "write the golden file anew: only for a new frame, never for a changed one")
-
-const golden = "testdata/v1.txt"
 
 type frame interface{ Append([]byte) []byte }
 
@@ -119,55 +111,6 @@ func corpus() map[string]frame {
 		"status":            Status{Degraded: []string{"broker"}},
 		"status-everything": Status{},
 	}
-}
-
-// TestGolden holds the encoding of version 1: a frame's bytes never change.
-func TestGolden(t *testing.T) {
-	frames := corpus()
-	if *update {
-		var b strings.Builder
-		for _, name := range slices.Sorted(maps.Keys(frames)) {
-			fmt.Fprintf(&b, "%s %x\n", name, frames[name].Append(nil))
-		}
-		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := readGolden(t)
-	if len(want) != len(frames) {
-		t.Errorf("%d frames in %s, %d in the test", len(want), golden, len(frames))
-	}
-	for name, f := range frames {
-		if got := f.Append(nil); !bytes.Equal(got, want[name]) {
-			t.Errorf("%s: %x, want %x", name, got, want[name])
-		}
-		typ, body, rest, err := Next(append(want[name], 0x99))
-		if err != nil || !bytes.Equal(rest, []byte{0x99}) {
-			t.Errorf("%s: Next: %v, rest %x", name, err, rest)
-			continue
-		}
-		back, err := parse(typ, body)
-		if err != nil || !reflect.DeepEqual(back, f) {
-			t.Errorf("%s: parsed %#v (%v), want %#v", name, back, err, f)
-		}
-	}
-}
-
-func readGolden(tb testing.TB) map[string][]byte {
-	tb.Helper()
-	file, err := os.Open(golden)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer file.Close()
-	frames := make(map[string][]byte)
-	for s := bufio.NewScanner(file); s.Scan(); {
-		name, digits, _ := strings.Cut(s.Text(), " ")
-		if frames[name], err = hex.DecodeString(digits); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	return frames
 }
 
 // TestLengths crosses every size at which the length field grows.
