@@ -17,7 +17,6 @@ import (
 const (
 	refusedKey      = "key"
 	refusedVersion  = "version"
-	refusedBusy     = "busy"
 	refusedStopping = "stopping"
 	refusedBroken   = "broken" // not the protocol, or the connection was lost
 )
@@ -28,8 +27,6 @@ func refusalReason(err error) string {
 		return refusedKey
 	case errors.Is(err, link.ErrVersion):
 		return refusedVersion
-	case errors.Is(err, link.ErrBusy):
-		return refusedBusy
 	}
 	return refusedBroken
 }

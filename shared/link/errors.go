@@ -11,8 +11,8 @@ var (
 	ErrKeyRefused = errors.New("link key refused")
 	// ErrVersion: no common protocol version.
 	ErrVersion = errors.New("no common link version")
-	// ErrBusy: too many handshakes at once; Accept answers 503.
-	ErrBusy = errors.New("too many handshakes pending")
+	// ErrBusy: the relay answered 503: it stops, or a proxy in front of it has no relay.
+	ErrBusy = errors.New("the relay is not taking links now")
 )
 
 // CloseError says why a link ended. Run returns nothing else. A Sink may return one to choose the Code that the peer is told.
