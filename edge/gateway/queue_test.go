@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 )
 
-func TestAQueueIsBoundedInBytesAndTakesOneFrameOfAnySize(t *testing.T) {
+func TestP8_AQueueIsBoundedInBytesAndTakesOneFrameOfAnySize(t *testing.T) {
 	q := queue{limit: 100}
 	big := textFrame(strings.Repeat("x", 1000))
 	if got := q.push(big); got != pushOK {

@@ -111,7 +111,7 @@ func TestRoomGivenUpGoesToTheNext(t *testing.T) {
 }
 
 // Whatever is promised is kept, the bound holds, and everybody is served in the end.
-func TestRoomIsKeptAndBounded(t *testing.T) {
+func TestP8_RoomIsKeptAndBounded(t *testing.T) {
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 4))
 		h := newHall(t, 3000)

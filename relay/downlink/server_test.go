@@ -356,8 +356,8 @@ func TestStalledEdge(t *testing.T) {
 	}
 }
 
-// TestOverrun: the hard limit closes the link and says why.
-func TestOverrun(t *testing.T) {
+// TestP8_AnOverrunLinkIsClosed: the hard limit closes the link and says why.
+func TestP8_AnOverrunLinkIsClosed(t *testing.T) {
 	f := listen(t, 256<<10)
 	stop := make(chan struct{})
 	slow, n := f.link(t, 1, stop)

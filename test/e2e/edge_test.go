@@ -75,7 +75,7 @@ func TestSilentClientsAreClosedWith4004AndPongingOnesAreNot(t *testing.T) {
 	quiet(t, e, a)
 }
 
-func TestAFullLogIsAnsweredAndNeverSilent(t *testing.T) {
+func TestP8_AFullLogIsAnsweredAndNeverSilent(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
