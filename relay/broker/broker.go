@@ -19,7 +19,8 @@ type Broker interface {
 	Run(ctx context.Context, sink func(Event)) error
 
 	// Publish appends to the topic's history, sets the mark (the last Number published for Topic and Instance) and publishes, in one atomic
-	// step. Answered by Published.
+	// step. Answered by Published. The topic's top, its last position, is kept longer than its history: what is published after the
+	// history expired continues it. Once the top is forgotten too, a new epoch begins.
 	Publish(Publish)
 
 	// Subscribe asks for a topic's publications. Answered by Subscribed once the back end confirmed it, and again, with the same
@@ -55,7 +56,7 @@ type Publish struct {
 	Predecessor uint64
 	// Floor: all numbers up to it are finished. A mark that is missing or lower is raised to it first.
 	Floor uint64
-	// Known is the highest position the caller has seen on Topic. If the history's top is lower, a new epoch begins.
+	// Known is the highest position the caller has seen on Topic. If the topic's top is lower, a new epoch begins.
 	Known protocol.Position
 }
 
@@ -96,7 +97,7 @@ type Published struct {
 type Subscribed struct {
 	Topic protocol.Topic
 	Token uint64
-	Top   protocol.Position // the history's top, read after the back end confirmed the subscription; zero: no history
+	Top   protocol.Position // the topic's top, read after the back end confirmed the subscription; zero: none is known
 }
 
 // Received brings a publication of a subscribed topic. Those with a position come in order of it, unless the back end lost some.
@@ -108,12 +109,15 @@ type Deaf struct {
 	Topic protocol.Topic
 }
 
-// History answers ReadHistory: Publications in order after the position asked for. More: there are others behind the last.
-// Top is the history's top; zero: there is none (never was, or expired).
+// History answers ReadHistory: Publications in order after the position asked for. More: there are others behind Through.
+// Through is the last entry that the page covers, zero if it covers none. Entries at or before it that are not in Publications cannot be
+// had: they are not to be read, and the next page is to be asked for after Through.
+// Top is the topic's top, which may be behind the end of a history that has expired; zero: none is known.
 type History struct {
 	Token        uint64
 	Topic        protocol.Topic
 	Publications []Publication
+	Through      protocol.Position
 	More         bool
 	Top          protocol.Position
 	Err          error

@@ -13,7 +13,7 @@ import (
 type MemoryConfig struct {
 	HistorySize int           // publications kept per topic; default 256
 	HistoryAge  time.Duration // a topic's history expires this long after its last publication; default 120 s
-	MarkAge     time.Duration // a mark expires this long after it was last set; default 1 h
+	MarkAge     time.Duration // a mark expires this long after it was last set, a topic's last position this long after its history; default 1 h
 	// QueueBytes bounds the publications that wait in one Handle, counted by their texts; default 16 MiB. When it is full the Handle's
 	// subscriptions are lost as they would be on Redis: Deaf, and each is confirmed anew once the queue has been delivered.
 	QueueBytes int
@@ -27,6 +27,7 @@ type Memory struct {
 
 	mu          sync.Mutex // guards the following
 	histories   expiring[protocol.Topic, *history]
+	positions   expiring[protocol.Topic, protocol.Position] // the last ones
 	marks       expiring[markKey, uint64]
 	subscribers map[protocol.Topic][]*Handle // in the order in which they subscribed
 }
@@ -47,6 +48,7 @@ func NewMemory(cfg MemoryConfig) *Memory {
 		cfg:         cfg,
 		name:        "memory-" + protocol.NewInstance().String(),
 		histories:   newExpiring[protocol.Topic, *history](cfg.HistoryAge),
+		positions:   newExpiring[protocol.Topic, protocol.Position](cfg.HistoryAge + cfg.MarkAge),
 		marks:       newExpiring[markKey, uint64](cfg.MarkAge),
 		subscribers: make(map[protocol.Topic][]*Handle),
 	}
@@ -61,7 +63,7 @@ func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
 
 // publishLocked is the atomic step behind Publish; mu must be held.
 func (m *Memory) publishLocked(p Publish, now time.Time) Published {
-	h, _ := m.histories.get(p.Topic, now)
+	top := m.topLocked(p.Topic, now)
 	key := markKey{p.Topic, p.Instance}
 	mark, _ := m.marks.get(key, now)
 	if mark < p.Floor {
@@ -69,19 +71,21 @@ func (m *Memory) publishLocked(p Publish, now time.Time) Published {
 		m.marks.put(key, mark, now)
 	}
 	if p.Number <= mark {
-		return Published{Token: p.Token, Outcome: Duplicate, Position: h.top()}
+		return Published{Token: p.Token, Outcome: Duplicate, Position: top}
 	}
 	if mark < p.Predecessor {
 		return Published{Token: p.Token, Outcome: Refused}
 	}
-	if h == nil {
+	h, ok := m.histories.get(p.Topic, now)
+	if !ok {
 		h = &history{size: m.cfg.HistorySize}
 	}
 	pub := Publication{
-		Topic: p.Topic, Position: h.next(p.Known, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
+		Topic: p.Topic, Position: next(top, p.Known, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
 	}
 	h.append(pub)
 	m.histories.put(p.Topic, h, now)
+	m.positions.put(p.Topic, pub.Position, now)
 	m.marks.put(key, p.Number, now)
 	m.sendLocked(pub)
 	return Published{Token: p.Token, Outcome: Done, Position: pub.Position}
@@ -94,10 +98,10 @@ func (m *Memory) sendLocked(pub Publication) {
 	}
 }
 
-// topLocked returns the top of a topic's history, zero if there is none; mu must be held.
+// topLocked returns a topic's last position, zero if none is known; mu must be held.
 func (m *Memory) topLocked(t protocol.Topic, now time.Time) protocol.Position {
-	h, _ := m.histories.get(t, now)
-	return h.top()
+	top, _ := m.positions.get(t, now)
+	return top
 }
 
 // sweep forgets what has expired.
@@ -106,6 +110,7 @@ func (m *Memory) sweep(now time.Time) {
 	for more := true; more; {
 		m.mu.Lock()
 		more = m.histories.sweep(now, batch)
+		more = m.positions.sweep(now, batch) || more
 		more = m.marks.sweep(now, batch) || more
 		m.mu.Unlock()
 	}
@@ -115,6 +120,6 @@ func (m *Memory) sweep(now time.Time) {
 func (m *Memory) String() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return strconv.Itoa(m.histories.len()) + " histories, " + strconv.Itoa(m.marks.len()) + " marks, " +
-		strconv.Itoa(len(m.subscribers)) + " topics subscribed"
+	return strconv.Itoa(m.histories.len()) + " histories, " + strconv.Itoa(m.positions.len()) + " positions, " +
+		strconv.Itoa(m.marks.len()) + " marks, " + strconv.Itoa(len(m.subscribers)) + " topics subscribed"
 }

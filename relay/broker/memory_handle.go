@@ -81,9 +81,14 @@ func (h *Handle) unsubscribeLocked(t protocol.Topic) {
 func (h *Handle) ReadHistory(t protocol.Topic, after protocol.Position, token uint64) {
 	h.memory.mu.Lock()
 	defer h.memory.mu.Unlock()
-	kept, _ := h.memory.histories.get(t, time.Now())
+	now := time.Now()
+	kept, _ := h.memory.histories.get(t, now)
 	page, more := kept.page(after)
-	h.queue(History{Token: token, Topic: t, Publications: page, More: more, Top: kept.top()})
+	answer := History{Token: token, Topic: t, Publications: page, More: more, Top: h.memory.topLocked(t, now)}
+	if len(page) > 0 {
+		answer.Through = page[len(page)-1].Position
+	}
+	h.queue(answer)
 }
 
 // CountSubscribers implements Broker.

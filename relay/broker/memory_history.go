@@ -13,18 +13,9 @@ type history struct {
 	items []Publication
 }
 
-// top returns the last position, zero if there is none.
-func (h *history) top() protocol.Position {
-	if h == nil || len(h.items) == 0 {
-		return protocol.Position{}
-	}
-	return h.items[len(h.items)-1].Position
-}
-
-// next returns the position of the next publication. A publisher that knows a higher one than the top proves that publications were lost:
-// a new epoch begins, later than any that was seen.
-func (h *history) next(known protocol.Position, now time.Time) protocol.Position {
-	top := h.top()
+// next returns the position of the publication after a topic's top. A publisher that knows a higher one than the top proves that publications
+// were lost: a new epoch begins, later than any that was seen.
+func next(top, known protocol.Position, now time.Time) protocol.Position {
 	if !top.IsZero() && !top.Before(known) {
 		return protocol.Position{Epoch: top.Epoch, Offset: top.Offset + 1}
 	}

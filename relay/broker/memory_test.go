@@ -110,17 +110,17 @@ func TestForgets(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		synctest.Wait()
-		var histories, marks int
-		if _, err := fmt.Sscanf(m.String(), "%d histories, %d marks", &histories, &marks); err != nil {
+		var histories, positions, marks int
+		if _, err := fmt.Sscanf(m.String(), "%d histories, %d positions, %d marks", &histories, &positions, &marks); err != nil {
 			t.Fatal(err)
 		}
 		// A message a second: as many as their ages have seconds, and what a sweep every quarter of a history's age leaves.
-		if histories < 119 || histories > 151 || marks < 3599 || marks > 3631 {
+		if histories < 119 || histories > 151 || positions < 3719 || positions > 3751 || marks < 3599 || marks > 3631 {
 			t.Errorf("keeps %s", m)
 		}
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
-		if got, want := m.String(), "0 histories, 0 marks, 0 topics subscribed"; got != want {
+		if got, want := m.String(), "0 histories, 0 positions, 0 marks, 0 topics subscribed"; got != want {
 			t.Errorf("keeps %s, want %s", got, want)
 		}
 	})

@@ -8,8 +8,8 @@ import (
 
 // Position is a place in a topic's history. The zero Position is before everything.
 //
-// Within an epoch offsets are dense: the publication after {e, o} is {e, o+1}. An epoch is the microsecond, by the broker's clock, at
-// which the topic's history was born; a later epoch is a later history.
+// Within an epoch offsets are dense, from 1: the publication after {e, o} is {e, o+1}. An epoch is the microsecond, by the broker's clock, of its
+// first publication; it lasts as long as the topic's last position is remembered, longer than the history. A later epoch is later.
 type Position struct {
 	Epoch  uint64
 	Offset uint64

@@ -27,7 +27,7 @@ type Backend interface {
 // Run runs the suite. open makes a new back end that ends with the test it is given.
 func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 	usual := Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
-	brief := Config{HistorySize: 100, HistoryAge: 300 * time.Millisecond, MarkAge: time.Second}
+	brief := Config{HistorySize: 100, HistoryAge: 300 * time.Millisecond, MarkAge: 2 * time.Second}
 	for _, c := range []struct {
 		name   string
 		config Config
@@ -49,7 +49,8 @@ func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 		{"a bare publication has no position and no history", usual, testBare},
 		{"history comes in pages", usual, testPages},
 		{"history keeps the last ones", usual, testTrimmed},
-		{"history and marks expire, and are born again later", brief, testExpiry},
+		{"a last position outlives its history and is continued, and expires with the marks", brief, testExpiry},
+		{"after its history a last position says what was lost", brief, testExpiryKnown},
 		{"one back end has one name", usual, testName},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t, c.config)) })

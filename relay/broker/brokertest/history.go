@@ -45,6 +45,13 @@ func testPages(t *testing.T, b Backend) {
 			t.Errorf("%s: %d publications, more %v, top %v", c.name, len(page.Publications), page.More, page.Top)
 			continue
 		}
+		through := protocol.Position{}
+		if c.n > 0 {
+			through = at[c.first+c.n-2]
+		}
+		if page.Through != through {
+			t.Errorf("%s: through %v, want %v", c.name, page.Through, through)
+		}
 		for i, p := range page.Publications {
 			number := c.first + i
 			want := broker.Publication{
@@ -72,24 +79,51 @@ func testTrimmed(t *testing.T, b Backend) {
 }
 
 func testExpiry(t *testing.T, b Backend) {
+	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
+	first := fill(r, group, 3)[2]
+	eventually(t, "history gone", func() bool { return len(r.History(group, protocol.Position{}).Publications) == 0 })
+
+	// What was published last is still told, and continued, by those too who know nothing of it.
+	after := protocol.Position{Epoch: first.Epoch, Offset: 1}
+	if page := r.History(group, after); len(page.Publications) != 0 || page.More || !page.Through.IsZero() || page.Top != first {
+		t.Errorf("history after its end: %+v, want the top %v", page, first)
+	}
+	if top := other.Join(group).Top; top != first {
+		t.Errorf("subscribed after the history's end: top %v, want %v", top, first)
+	}
+	again := broker.Publish{Topic: group, From: "1", Msg: "again", Instance: r.Instance, Number: 2}
+	if answer := other.Ask(again); answer.Outcome != broker.Duplicate || answer.Position != first {
+		t.Errorf("number 2 again: %+v, want a Duplicate at %v", answer, first)
+	}
+	next := protocol.Position{Epoch: first.Epoch, Offset: first.Offset + 1}
+	if got := other.Say(group, 1, "m"); got != next {
+		t.Errorf("after the history's end: %v, want %v", got, next)
+	}
+	if page := r.History(group, after); len(page.Publications) != 1 || page.Publications[0].Position != next || page.More || page.Top != next {
+		t.Errorf("history begun again: %+v, want %v alone", page, next)
+	}
+
+	eventually(t, "last position gone", func() bool { return r.History(group, protocol.Position{}).Top.IsZero() })
+	answer := r.Ask(again) // the mark has expired too
+	if answer.Outcome != broker.Done || answer.Position.Epoch <= first.Epoch || answer.Position.Offset != 1 {
+		t.Errorf("born again: %+v after %v", answer, next)
+	}
+	late := broker.Publish{Topic: group, From: "1", Msg: "m", Instance: other.Instance, Number: 6, Predecessor: 5, Floor: 5}
+	if answer := r.Ask(late); answer.Outcome != broker.Done {
+		t.Errorf("with the floor in place of the mark: %+v", answer)
+	}
+}
+
+// testExpiryKnown is testExpiry's with a publisher that has seen more than the last position says: that was lost.
+func testExpiryKnown(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	first := fill(r, group, 3)[2]
-	eventually(t, "history gone", func() bool { return r.History(group, protocol.Position{}).Top.IsZero() })
-	if page := r.History(group, first); len(page.Publications) != 0 || page.More {
-		t.Errorf("history after its end: %+v", page)
-	}
-	earlier := protocol.NewInstance() // its mark expires before the one of r.Instance
-	answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: earlier, Number: 4, Known: first})
+	eventually(t, "history gone", func() bool { return len(r.History(group, protocol.Position{}).Publications) == 0 })
+	known := broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 4}
+	known.Known = protocol.Position{Epoch: first.Epoch, Offset: first.Offset + 1}
+	answer := r.Ask(known)
 	if answer.Outcome != broker.Done || answer.Position.Epoch <= first.Epoch || answer.Position.Offset != 1 {
-		t.Errorf("born again: %+v after %v", answer, first)
-	}
-	r.Say(group, 4, "m")
-	eventually(t, "mark gone, and an old number published again", func() bool {
-		return r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2}).Outcome == broker.Done
-	})
-	answer = r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: earlier, Number: 6, Predecessor: 5, Floor: 5})
-	if answer.Outcome != broker.Done {
-		t.Errorf("with the floor in place of the mark: %+v", answer)
+		t.Errorf("knowing %v: %+v after %v, want a later epoch", known.Known, answer, first)
 	}
 }
 

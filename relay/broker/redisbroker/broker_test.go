@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
@@ -12,6 +13,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 )
 
 func TestBadURL(t *testing.T) {
@@ -88,6 +90,68 @@ func TestForeign(t *testing.T) {
 	// A history emptied by hand keeps its last id on Redis: the next one must be later.
 	client.XTrimMaxLen(ctx, "h:{group:taken}", 0)
 	r.Say(taken, 2, "m")
+
+	// A last position that is none is as good as none.
+	client.Del(ctx, "h:{group:taken}")
+	client.Set(ctx, "t:{group:taken}", "not a position", 0)
+	if top := r.Join(taken).Top; !top.IsZero() {
+		t.Errorf("top %v", top)
+	}
+	if page := r.History(taken, protocol.Position{}); !page.Top.IsZero() {
+		t.Errorf("%+v", page)
+	}
+	again := broker.Publish{Topic: taken, From: "1", Msg: "m", Instance: r.Instance, Number: 2}
+	if answer := r.Ask(again); answer.Outcome != broker.Duplicate || !answer.Position.IsZero() {
+		t.Errorf("%+v", answer)
+	}
+	if got := r.Say(taken, 3, "m"); got.Offset != 1 {
+		t.Errorf("published at %v", got)
+	}
+	if got := states(r, from); len(got) != 0 {
+		t.Errorf("one topic's trouble was told as %+v", got)
+	}
+}
+
+// TestForeignEntries has more of somebody else's entries in a history than a page holds: the pages go on behind them.
+func TestForeignEntries(t *testing.T) {
+	const foreign = broker.PageSize + 6
+	server := redistest.Start(t)
+	r := brokertest.Start(t, newBroker(t, Config{URL: server.URL}))
+	first := r.Say(group, 1, "first")
+	at := func(offset uint64) protocol.Position { return protocol.Position{Epoch: first.Epoch, Offset: offset} }
+	for n := range uint64(foreign) {
+		add := redis.XAddArgs{Stream: "h:{group:g}", ID: at(n + 2).String(), Values: []string{"m", "junk"}}
+		if n%2 == 0 {
+			add.Values = []string{"other", "junk"}
+		}
+		if err := server.Client().XAdd(t.Context(), &add).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := r.Say(group, 2, "last")
+	if last != at(foreign+2) {
+		t.Fatalf("published at %v behind %d foreign entries after %v", last, foreign, first)
+	}
+	page := r.History(group, first)
+	if len(page.Publications) != 0 || page.Through != at(broker.PageSize+1) || !page.More || page.Top != last {
+		t.Errorf("a page of foreign entries: %+v", page)
+	}
+	page = r.History(group, page.Through)
+	if len(page.Publications) != 1 || page.Publications[0].Position != last || page.Through != last || page.More {
+		t.Errorf("the page behind it: %+v", page)
+	}
+
+	// An id of Redis' own making is no position that we give, whatever the entry says.
+	zero := protocol.GroupTopic("zero")
+	auto := redis.XAddArgs{Stream: "h:{group:zero}", ID: "1700000000000-0", Values: []string{"m", `{"FromId":"1","ToId":"zero","Msg":"m"}`}}
+	if err := server.Client().XAdd(t.Context(), &auto).Err(); err != nil {
+		t.Fatal(err)
+	}
+	last = r.Say(zero, 1, "m")
+	page = r.History(zero, protocol.Position{})
+	if len(page.Publications) != 1 || page.Publications[0].Position != last || page.Through != last {
+		t.Errorf("behind an entry at offset 0: %+v, want %v alone", page, last)
+	}
 }
 
 // TestOnTheWire is what original servers, other versions and operators rely on.
@@ -122,6 +186,12 @@ func TestOnTheWire(t *testing.T) {
 	}
 	if got := client.PTTL(ctx, "p:h:{group:g}").Val().Seconds(); got < 110 || got > 120 {
 		t.Errorf("history for %v s", got)
+	}
+	if got := client.Get(ctx, "p:t:{group:g}").Val(); got != position.String() {
+		t.Errorf("last position %q", got)
+	}
+	if got := client.TTL(ctx, "p:t:{group:g}").Val(); got < time.Hour+100*time.Second || got > time.Hour+120*time.Second {
+		t.Errorf("last position for %v, want it to outlive the history by an hour", got)
 	}
 	if got := client.Get(ctx, "p:edgerelay:cluster").Val(); got == "" || got != r.Name() {
 		t.Errorf("named %q, on Redis %q", r.Name(), got)

@@ -23,7 +23,7 @@ type Config struct {
 	Prefix      string
 	HistorySize int           // publications kept per topic; default 256
 	HistoryAge  time.Duration // a topic's history expires this long after its last publication; default 120 s
-	MarkAge     time.Duration // a mark expires this long after it was last set; default 1 h
+	MarkAge     time.Duration // a mark expires this long after it was last set, a topic's last position this long after its history; default 1 h
 
 	Metrics prometheus.Registerer // nil: not registered
 	Log     *slog.Logger          // nil: discarded

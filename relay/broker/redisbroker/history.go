@@ -10,40 +10,46 @@ import (
 )
 
 // historyCmds queues what reads a page, with one entry more to see whether there are others, and the top.
-func (a *asker) historyCmds(ctx context.Context, pipe redis.Pipeliner, q ask) (page, top *redis.XMessageSliceCmd) {
+func (a *asker) historyCmds(ctx context.Context, pipe redis.Pipeliner, q ask) (page *redis.XMessageSliceCmd, top topCmds) {
 	key, from := a.keys.history(q.topic), "-"
 	if !q.after.IsZero() {
 		from = "(" + q.after.String()
 	}
 	page = pipe.XRangeN(ctx, key, from, "+", broker.PageSize+1)
-	top = pipe.XRevRangeN(ctx, key, "+", "-", 1)
-	return page, top
+	return page, readTop(ctx, pipe, a.keys, q.topic)
 }
 
 // historyEvent reads the replies. What was published between the two commands is told by More.
-func (a *asker) historyEvent(q ask, page, top *redis.XMessageSliceCmd) (broker.Event, error) {
+func (a *asker) historyEvent(q ask, page *redis.XMessageSliceCmd, top topCmds) (broker.Event, error) {
 	entries, err := page.Result()
 	if err != nil {
 		return nil, err
 	}
 	answer := broker.History{Token: q.token, Topic: q.topic}
-	if answer.Top, err = topOf(top); err != nil {
+	end, err := top.inHistory()
+	if err != nil {
+		return nil, err
+	}
+	if answer.Top, err = top.position(); err != nil {
 		return nil, err
 	}
 	if len(entries) > broker.PageSize {
 		entries, answer.More = entries[:broker.PageSize], true
 	}
 	answer.Publications = make([]broker.Publication, 0, len(entries))
-	last := q.after
 	for _, entry := range entries {
-		if last, err = protocol.ParsePosition(entry.ID); err != nil {
+		if answer.Through, err = protocol.ParsePosition(entry.ID); err != nil {
 			return nil, err
 		}
-		if pub, ok := a.entry(q.topic, last, entry); ok {
+		if pub, ok := a.entry(q.topic, answer.Through, entry); ok {
 			answer.Publications = append(answer.Publications, pub)
 		}
 	}
-	answer.More = answer.More || last.Before(answer.Top)
+	last := q.after
+	if len(entries) > 0 {
+		last = answer.Through
+	}
+	answer.More = answer.More || last.Before(end)
 	return answer, nil
 }
 
@@ -51,21 +57,12 @@ func (a *asker) historyEvent(q ask, page, top *redis.XMessageSliceCmd) (broker.E
 func (a *asker) entry(t protocol.Topic, position protocol.Position, entry redis.XMessage) (broker.Publication, bool) {
 	json, _ := entry.Values["m"].(string)
 	envelope, err := protocol.ParseEnvelope([]byte(json))
-	if err != nil {
+	if err != nil || position.Offset == 0 {
 		a.metrics.drop(err)
 		return broker.Publication{}, false
 	}
 	envelope.Position = position
 	return publication(t, envelope), true
-}
-
-// topOf reads the id of the last entry, zero if there is none.
-func topOf(cmd *redis.XMessageSliceCmd) (protocol.Position, error) {
-	entries, err := cmd.Result()
-	if err != nil || len(entries) == 0 {
-		return protocol.Position{}, err
-	}
-	return protocol.ParsePosition(entries[0].ID)
 }
 
 func publication(t protocol.Topic, e protocol.Envelope) broker.Publication {

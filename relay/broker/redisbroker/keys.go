@@ -21,6 +21,9 @@ func (k keys) mark(t protocol.Topic, i protocol.Instance) string {
 	return string(k) + "m:{" + string(t) + "}:" + i.String()
 }
 
+// position is the key of the topic's last position.
+func (k keys) position(t protocol.Topic) string { return string(k) + "t:{" + string(t) + "}" }
+
 // cluster is the key of the back end's name.
 func (k keys) cluster() string { return string(k) + "edgerelay:cluster" }
 

@@ -30,6 +30,9 @@ type history struct {
 	markAge int64 // seconds
 }
 
+// positionMS is how long a topic's last position is kept: as long beyond its history as a mark.
+func (h history) positionMS() int64 { return h.ageMS + h.markAge*1000 }
+
 // publishCmd returns the command that carries out p, not yet sent.
 func publishCmd(ctx context.Context, k keys, h history, p *broker.Publish) *redis.Cmd {
 	envelope := protocol.Envelope{From: p.From, To: p.Topic.Name(), Msg: p.Msg, Instance: p.Instance, Number: p.Number}
@@ -38,8 +41,8 @@ func publishCmd(ctx context.Context, k keys, h history, p *broker.Publish) *redi
 	if known.Epoch > protocol.MaxEpoch {
 		known = protocol.Position{Epoch: protocol.MaxEpoch}
 	}
-	return redis.NewCmd(ctx, "EVALSHA", publishSHA, 2, k.history(p.Topic), k.mark(p.Topic, p.Instance),
-		k.channel(p.Topic), open, p.Number, p.Predecessor, p.Floor, known.Epoch, known.Offset, h.size, h.ageMS, h.markAge)
+	return redis.NewCmd(ctx, "EVALSHA", publishSHA, 3, k.history(p.Topic), k.mark(p.Topic, p.Instance), k.position(p.Topic),
+		k.channel(p.Topic), open, p.Number, p.Predecessor, p.Floor, known.Epoch, known.Offset, h.size, h.ageMS, h.markAge, h.positionMS())
 }
 
 // published reads the script's reply.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
-	"github.com/redis/go-redis/v9"
 )
 
 // topsAtOnce is the number of tops read in one round trip.
@@ -84,13 +83,13 @@ func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (faile
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
 	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
 	pipe := s.tops.get().Pipeline()
-	cmds := make([]*redis.XMessageSliceCmd, len(topics))
+	cmds := make([]topCmds, len(topics))
 	for i, t := range topics {
-		cmds[i] = pipe.XRevRangeN(ctx, s.keys.history(t), "+", "-", 1)
+		cmds[i] = readTop(ctx, pipe, s.keys, t)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	for i, t := range topics {
-		top, err := topOf(cmds[i])
+		top, err := cmds[i].position()
 		if err != nil {
 			s.metrics.failures.WithLabelValues("tops", string(failureOf(err))).Inc()
 			if failureOf(err) == single {
