@@ -230,6 +230,11 @@ func (r *Router) history(ev broker.History) {
 		r.m.fromHistory.Inc()
 		r.sendPublication(f, p.Position, bytes)
 	}
+	if f.position.Before(ev.Through) {
+		// What the page ends with cannot be had.
+		lost, _ := missing(f.position, ev.Through)
+		r.gap(f, ev.Through, lost+1)
+	}
 	if !ev.More && f.position.Before(f.target) {
 		// History ends before what is known to have been published: what lay between is gone.
 		lost, _ := missing(f.position, f.target)
