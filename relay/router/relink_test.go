@@ -258,7 +258,7 @@ func TestParkedFrameHoldsOnlyItsLane(t *testing.T) {
 	a.quiet()
 }
 
-func TestP6ConnectIsAnsweredWhenInForce(t *testing.T) {
+func TestP6_ConnectIsAnsweredWhenInForce(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
 	a := w.edge("a")
@@ -356,7 +356,7 @@ func TestLostReceivedIsAHoleAndFilled(t *testing.T) {
 		"group 【g】 user 【1】 send:3", "group 【g】 user 【1】 send:4")
 }
 
-func TestP9DeadEdgeLeavesAfterGrace(t *testing.T) {
+func TestP9_DeadEdgeLeavesAfterGrace(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := pair(w, w.relays[0], w.relays[0])
 	a.end(1)
@@ -448,7 +448,7 @@ func TestViolationsCutTheLink(t *testing.T) {
 	}
 }
 
-func TestTooManyUnfinishedBytesCutTheLink(t *testing.T) {
+func TestP8_TooManyUnfinishedBytesCutTheLink(t *testing.T) {
 	w := newWorld(t, 1)
 	a, _ := pair(w, w.relays[0], w.relays[0])
 	w.relays[0].broker.onPublish = func(broker.Publish) bool { return false }
