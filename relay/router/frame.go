@@ -74,6 +74,7 @@ func (r *Router) arrive(e *edge, number, sid uint64, payload []byte, end bool) *
 		return &violation{link.CodeLimit, "more unfinished frames than its log holds"}
 	}
 	e.frames[number] = fr
+	s.unfinished++
 	if !end {
 		fr.parse(payload)
 		r.m.command(fr)
@@ -115,6 +116,10 @@ func (r *Router) judge(fr *frame) {
 	switch {
 	case fr.end:
 		r.removeSession(s)
+		if s.unfinished > 1 {
+			s.end = fr // the edge tells the session until then, so that a replay of what it said makes sense
+			return
+		}
 		r.finish(fr)
 	case fr.err != nil:
 		r.answer(fr, fr.err.Error())
@@ -155,6 +160,10 @@ func (r *Router) finish(fr *frame) {
 	e.bytes -= fr.size
 	e.numbers.finish(fr.number, fr.number)
 	r.touch(e)
+	s := fr.session
+	if s.unfinished--; s.unfinished == 1 && s.end != nil {
+		r.finish(s.end)
+	}
 }
 
 // wait makes later frames of the session wait for fr.

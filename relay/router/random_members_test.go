@@ -95,17 +95,17 @@ func (m *members) command(e *testEdge, id uint64, g string, join bool) {
 	}
 }
 
-func (m *members) say(rnd *rand.Rand, from *testEdge) {
+func (m *members) say(rnd *rand.Rand, from *testEdge, sender uint64) {
 	m.sent++
-	user := from.sessions[1].User
+	user := from.sessions[sender].User
 	text := fmt.Sprintf("#%d", m.sent)
 	switch n := rnd.IntN(3); n {
 	case 0, 1:
 		g := []string{"g", "h"}[n]
-		if st := m.at(from, 1, g); !st.joined || st.outstanding > 0 {
+		if st := m.at(from, sender, g); !st.joined || st.outstanding > 0 {
 			return // nobody knows whether it is allowed
 		}
-		from.group(1, g, text)
+		from.group(sender, g, text)
 		for _, e := range m.edges {
 			for id, s := range e.sessions {
 				st := m.at(e, id, g)
@@ -117,7 +117,7 @@ func (m *members) say(rnd *rand.Rand, from *testEdge) {
 			}
 		}
 	case 2:
-		from.say(1, `{"MsgBody":"`+text+`"}`)
+		from.say(sender, `{"MsgBody":"`+text+`"}`)
 		for _, e := range m.edges {
 			for id, s := range e.sessions {
 				if !e.dead[id] && s.User != user && e.confirmed[id] && s.Endpoint != protocol.EndpointGroup && s.Endpoint != protocol.EndpointUser {
@@ -172,7 +172,15 @@ func memberSchedule(t *testing.T, seed uint64) {
 		}
 		switch n := rnd.IntN(100); {
 		case n < 30:
-			m.say(rnd, e)
+			id, channel := pick()
+			if !channel {
+				id = 1
+			}
+			m.say(rnd, e, id)
+			if id != 1 && rnd.IntN(4) == 0 { // what it said last is not lost with it
+				e.end(id)
+				delete(m.want, mkey{e, id, ""})
+			}
 		case n < 36:
 			at := []protocol.Endpoint{protocol.EndpointChannel, protocol.EndpointChannel, protocol.EndpointUser, protocol.EndpointGroup, protocol.EndpointAll}[rnd.IntN(5)]
 			g := ""

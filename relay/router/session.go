@@ -22,6 +22,9 @@ type session struct {
 	// waiting is the frame that waits for the broker's word; later ones are parked behind it.
 	waiting *frame
 	parked  []*frame
+
+	unfinished int    // frames of this link
+	end        *frame // its End, which is finished behind all others; nil until it was handled
 }
 
 // addSession puts a told session into the directory. A session known already stays as it is.

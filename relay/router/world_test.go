@@ -299,7 +299,9 @@ func (e *testEdge) take(t link.Type, body []byte) {
 				e.w.t.Errorf("%s: Untopic of %s, which has member %d", e.node, name, id)
 			}
 		}
-		delete(e.topics, name)
+		if len(e.topics[name].members) == 0 { // the dead stay until their End is acknowledged
+			delete(e.topics, name)
+		}
 		delete(e.names, f.ID)
 	case link.TypeOpened:
 		f := must(link.ParseOpened(body))
