@@ -89,7 +89,7 @@ func (r *Router) settleEarlier(fr *frame) {
 		if earlier.number >= fr.number {
 			break
 		}
-		if !earlier.notice() {
+		if earlier.ready && !earlier.notice() { // others are parked, and judged yet
 			r.finish(earlier)
 		}
 	}

@@ -1,0 +1,54 @@
+package router
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+)
+
+// TestAParkedFrameIsAnsweredBesideALeave: a zombie publishes one session's leave; a frame of another session, refused there, is parked before it in
+// the lane here.
+func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
+	w := newWorld(t, 2)
+	ra, rb := w.relays[0], w.relays[1]
+	a, b := w.edge("a"), w.edge("b")
+	a.linkTo(ra)
+	b.linkTo(rb)
+	a.channel(1, "1")
+	a.channel(3, "3")
+	b.channel(2, "2")
+	w.settle()
+	a.join(3, "g")
+	b.join(2, "g")
+	w.settle()
+	clear(a.received)
+	a.deaf = true
+	var leave []broker.Publish
+	ra.broker.onPublish = func(p broker.Publish) bool {
+		if p.Topic == "group:g" { // on its way to Redis for long
+			leave = append(leave, p)
+			return false
+		}
+		return true
+	}
+	a.join(1, "h")
+	a.group(1, "g", "x") // not in g
+	a.leave(3, "g")
+	w.settle()
+	if len(leave) != 1 {
+		t.Fatalf("%d publications held", len(leave))
+	}
+	rb.broker.onPublish = func(p broker.Publish) bool { return p.Topic != "group:h" }
+	a.linkTo(rb)
+	w.settle()
+	ra.broker.Handle.Publish(leave[0])
+	w.settle()
+	rb.broker.onPublish = nil
+	rb.broker.held = append(rb.broker.held, broker.Published{Token: rb.broker.published[len(rb.broker.published)-1].Token, Err: errors.New("lost")})
+	w.settle()
+	w.wait(time.Second)
+	a.quiet()
+	a.saw(1, "user 【1】 add to group 【h】", "user 【1】 not in 【g】")
+}
