@@ -161,6 +161,9 @@ func (r *Router) finish(fr *frame) {
 	e.numbers.finish(fr.number, fr.number)
 	r.touch(e)
 	s := fr.session
+	if fr.command.Kind == protocol.KindGroup {
+		s.said = max(s.said, fr.number)
+	}
 	if s.unfinished--; s.unfinished == 1 && s.end != nil {
 		r.finish(s.end)
 	}

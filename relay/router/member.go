@@ -94,8 +94,14 @@ func (r *Router) settleEarlier(fr *frame) {
 		}
 	}
 	e := fr.session.edge
-	for _, ack := range e.numbers.acks() {
-		r.send(e, ack.Append)
+	switch said := fr.session.said; {
+	case said == 0: // nothing to tell
+	case said <= e.numbers.through:
+		r.send(e, link.Ack{Through: e.numbers.through}.Append)
+	default:
+		for _, ack := range e.numbers.acks() {
+			r.send(e, ack.Append)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type session struct {
 	parked  []*frame
 
 	unfinished int    // frames of this link
+	said       uint64 // the last number that it said to a group on this link, of those finished
 	end        *frame // its End, which is finished behind all others; nil until it was handled
 }
 
