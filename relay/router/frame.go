@@ -70,7 +70,7 @@ func (r *Router) arrive(e *edge, number, sid uint64, payload []byte, end bool) *
 	if !end { // ends are bounded by the sessions
 		fr.size = uint64(len(payload)) + frameCost
 	}
-	if e.bytes += fr.size; e.bytes > e.logSize+e.logSize/4+maxMsg {
+	if e.bytes += fr.size; e.bytes > e.logSize+e.logSize/4+protocol.MaxMsg {
 		return &violation{link.CodeLimit, "more unfinished frames than its log holds"}
 	}
 	e.frames[number] = fr
@@ -168,9 +168,6 @@ func (r *Router) finish(fr *frame) {
 		r.finish(s.end)
 	}
 }
-
-// wait makes later frames of the session wait for fr.
-func (s *session) wait(fr *frame) { s.waiting = fr }
 
 // done finishes the frame that its session waited for, and lets the parked ones go on.
 func (r *Router) done(fr *frame) {

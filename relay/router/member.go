@@ -26,7 +26,7 @@ func (r *Router) awaitEcho(fr *frame) {
 	f := r.follow(fr.session.edge, fr.topic)
 	f.notices++
 	f.topic.notices = append(f.topic.notices, fr)
-	fr.session.wait(fr)
+	fr.session.waiting = fr
 	r.ready(fr)
 }
 
@@ -110,7 +110,7 @@ func (r *Router) settleEarlier(fr *frame) {
 // acknowledgement of all that the session published before.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
-	fr.session.wait(fr)
+	fr.session.waiting = fr
 	r.refuse(fr)
 }
 

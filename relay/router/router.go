@@ -32,7 +32,6 @@ type Config struct {
 
 // Limits that are not configured.
 const (
-	maxMsg         = protocol.MaxMsg        // bytes of a decoded message
 	maxLogSize     = 64 << 20               // bytes of unfinished frames an edge may declare
 	laneWindow     = 256                    // publishes in flight per lane
 	retryFirst     = 50 * time.Millisecond  // pause after a failed publish,
@@ -181,7 +180,7 @@ func (r *Router) sendStatus(e *edge) {
 	r.send(e, s.Append)
 }
 
-// Degraded lists shared causes why service is not whole, for readiness pages. Only Step's caller may call it.
+// degraded lists shared causes why service is not whole. Only Step's caller may call it.
 func (r *Router) degraded() []string {
 	if r.away {
 		return []string{"broker"}
