@@ -339,17 +339,9 @@ func TestStalledEdge(t *testing.T) {
 	if got := f.series(t, "edgerelay_relay_link_queued_bytes"); got < buffer {
 		t.Errorf("metric says %v bytes queued", got)
 	}
-	if len(f.handler.writable) != 0 && <-f.handler.writable == behind {
-		t.Fatal("writable while full")
-	}
 	close(stop)
-	for {
-		if recv(t, "writable", f.handler.writable) == behind {
-			break
-		}
-	}
-	if q := behind.Queued(); q >= buffer/2 {
-		t.Errorf("writable with %d bytes queued", q)
+	// The kernel's buffers take more and more while they fill, so the link may have been writable in between already.
+	for recv(t, "writable", f.handler.writable) != behind || behind.Queued() >= buffer/2 {
 	}
 	for range sent {
 		recv(t, "publication", slow.in)
