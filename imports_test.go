@@ -15,7 +15,7 @@ var mayImport = map[string][]string{
 	"edge/cmd/edge":            {"edge", "edge/gateway", "shared/protocol", "shared/service"},
 	"edge":                     {"edge/gateway", "edge/uplink", "shared/link", "shared/protocol", "shared/service"},
 	"edge/gateway":             {"shared/link", "shared/protocol", "shared/service"},
-	"edge/uplink":              {"shared/link", "shared/protocol"},
+	"edge/uplink":              {"shared/link", "shared/protocol", "shared/service"},
 	"relay/cmd/relay":          {"relay", "shared/service"},
 	"relay":                    {"relay/broker", "relay/broker/redisbroker", "relay/downlink", "relay/router", "shared/link", "shared/protocol", "shared/service"},
 	"relay/downlink":           {"shared/link", "shared/protocol"},
@@ -31,12 +31,13 @@ var mayImport = map[string][]string{
 
 // mayUse lists which packages may import a third-party module.
 var mayUse = map[string][]string{
-	"github.com/coder/websocket": {"edge/gateway", "shared/link"},
-	"github.com/redis/go-redis":  {"relay/broker/redisbroker"},
-	"github.com/caarlos0/env":    {"shared/service"},
-	"github.com/golang-jwt/jwt":  {"edge/gateway"},
-	"golang.org/x/time":          {"edge/gateway", "relay/downlink"},
-	"golang.org/x/sys":           {"edge/gateway", "shared/service"},
+	"github.com/coder/websocket":            {"edge/gateway", "shared/link"},
+	"github.com/redis/go-redis":             {"relay/broker/redisbroker"},
+	"github.com/caarlos0/env":               {"shared/service"},
+	"github.com/golang-jwt/jwt":             {"edge/gateway"},
+	"github.com/KimMachineGun/automemlimit": {"shared/service"},
+	"golang.org/x/time":                     {"edge/gateway", "relay/downlink"},
+	"golang.org/x/sys":                      {"edge/gateway", "shared/service"},
 	"github.com/prometheus/client_golang": {
 		"edge", "edge/gateway", "edge/uplink", "relay", "relay/downlink", "relay/router", "relay/broker/redisbroker", "shared/service",
 	},

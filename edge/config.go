@@ -20,7 +20,8 @@ type Config struct {
 	RelayURLs []string  `env:"EDGE_RELAY_URLS,required" doc:"relays to choose from, comma separated: ws://host:9000, wss://host, or dns://name:9000 for every address of a name"`
 	LinkKeys  link.Keys `env:"LINK_KEYS,required" secret:"true" type:"keys" doc:"keys of the link between edges and relays, id:secret[,id:secret]: the first signs, all verify"`
 	NodeID    string    `env:"EDGE_NODE_ID" doc:"name of this node in logs and metrics; else the Fly machine id, else the host name"`
-	Machine   string    `env:"FLY_MACHINE_ID" doc:"set by Fly.io: the node ID when there is none else"`
+	Machine   string    `env:"FLY_MACHINE_ID" doc:"set by Fly.io: the node ID when there is none else; and requests that cannot be served here are sent to another machine"`
+	Region    string    `env:"FLY_REGION" doc:"set by Fly.io: shown in /readyz and logged at the start"`
 
 	Auth       string       `env:"EDGE_AUTH" envDefault:"jwt" oneof:"jwt,open" doc:"who may connect: holders of a token, or anybody under any name"`
 	JWTKeys    service.Keys `env:"EDGE_JWT_KEYS" secret:"true" doc:"HS256 keys of client tokens, kid:secret[,kid:secret]; required under EDGE_AUTH=jwt"`
@@ -33,7 +34,7 @@ type Config struct {
 	Rate        float64       `env:"EDGE_RATE" envDefault:"100" min:"0" max:"1000000" doc:"messages a second of one session, with bursts of ten times that; above it the session is read more slowly; 0: no limit"`
 	Queue       service.Bytes `env:"EDGE_QUEUE" envDefault:"256KiB" min:"1KiB" max:"64MiB" doc:"outgoing queue of one session; when it is full the session is closed with 4000"`
 	Log         service.Bytes `env:"EDGE_LOG" envDefault:"4MiB" min:"4KiB" max:"64MiB" doc:"accepted messages that the relay has not acknowledged; one session has at most a sixteenth of it"`
-	Drain       time.Duration `env:"EDGE_DRAIN" envDefault:"30s" min:"0s" max:"1h" doc:"time within which the edge stops when it is told to; its last quarter, at most 2s, is kept for the relay's acknowledgements"`
+	Drain       time.Duration `env:"EDGE_DRAIN" envDefault:"30s" min:"0s" max:"1h" doc:"time within which the edge stops when it is told to: no client is closed in its first sixth, at most 5s, so that balancers notice; its last quarter, at most 2s, is kept for the relay's acknowledgements"`
 
 	service.Logging
 }
@@ -73,6 +74,9 @@ func (c *Config) Validate() (problems []service.Problem) {
 func (c Config) Warnings() (lines []string) {
 	if c.Auth == "open" && !c.Addr.Loopback() {
 		lines = append(lines, "EDGE_AUTH: open on "+string(c.Addr)+": anybody who reaches it may connect under any name")
+	}
+	if c.Machine != "" && c.Addr.Loopback() {
+		lines = append(lines, "EDGE_ADDR: "+string(c.Addr)+" is loopback, which Fly's proxy does not reach")
 	}
 	if ids := c.JWTKeys.Shorter(gateway.MinSecret); len(ids) > 0 {
 		lines = append(lines, fmt.Sprintf("EDGE_JWT_KEYS: secrets of fewer than %d bytes can be guessed: %s", gateway.MinSecret, strings.Join(ids, ", ")))

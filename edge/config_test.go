@@ -55,6 +55,21 @@ func TestNodeID(t *testing.T) {
 	}
 }
 
+func TestLoopbackOnFlyIsAWarning(t *testing.T) {
+	for set, warns := range map[string]bool{
+		"FLY_MACHINE_ID=m1 EDGE_ADDR=127.0.0.1:8080": true, "FLY_MACHINE_ID=m1 EDGE_ADDR=localhost:8080": true,
+		"FLY_MACHINE_ID=m1": false, "EDGE_ADDR=127.0.0.1:8080": false,
+	} {
+		c, err := Load(good(strings.Fields(set)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.Join(c.Warnings(), "\n"), "EDGE_ADDR: "); got != warns {
+			t.Errorf("%s: warnings %q", set, c.Warnings())
+		}
+	}
+}
+
 func TestBadValuesNameTheirVariable(t *testing.T) {
 	for _, set := range []string{
 		"EDGE_ADDR=8080", "EDGE_ADDR=:x", "EDGE_ADDR=", "EDGE_ADMIN_ADDR=localhost", "EDGE_ADMIN_ADDR=",

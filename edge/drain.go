@@ -16,9 +16,10 @@ func (e *LeftError) Error() string {
 const (
 	flushTime  = 2 * time.Second        // of EDGE_DRAIN, kept for the relay's acknowledgements after the last client has gone
 	flushLeast = 500 * time.Millisecond // they have at least this, even when EDGE_DRAIN is shorter
+	noticeTime = 5 * time.Second        // at most a sixth of EDGE_DRAIN, in which balancers notice and no client is closed
 )
 
-// drain refuses new clients, sends away those there are, and waits until what they sent is acknowledged.
+// drain refuses new clients, gives balancers time to notice, sends away those there are, and waits until what they sent is acknowledged.
 func (e *Edge) drain() error {
 	e.draining.Store(true)
 	deadline := time.Now().Add(e.cfg.Drain)
@@ -26,7 +27,7 @@ func (e *Edge) drain() error {
 
 	// A client that has not answered the close by then is cut off.
 	ctx, cancel := context.WithTimeout(e.aborted, over)
-	e.gateway.Drain(ctx, over)
+	e.gateway.Drain(ctx, min(noticeTime, e.cfg.Drain/6), over)
 	cancel()
 	e.gateway.Close()
 

@@ -73,7 +73,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 		Metrics:  e.metrics,
 		Log:      e.log,
 		NetDial:  o.NetDial,
-	}, e.hub)
+	}, handler{e.hub})
 	if err != nil {
 		return nil, service.Problemf("EDGE_RELAY_URLS", "%v", err)
 	}
@@ -84,6 +84,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 		Queue:       int(cfg.Queue),
 		Ping:        cfg.Ping,
 		Origins:     cfg.Origins,
+		Replay:      cfg.Machine != "",
 		Auth:        gateway.Auth{Open: cfg.Auth == "open", Keys: cfg.JWTKeys, TokenQuery: cfg.TokenQuery},
 		Metrics:     e.metrics,
 		Log:         e.log,
@@ -135,7 +136,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	parts.Start("clients", func(ctx context.Context) error {
 		return service.Serve(ctx, e.listener, service.NewServer(http.HandlerFunc(e.public), e.log), time.Second)
 	})
-	e.log.Info("edge serves", "addr", e.listener.Addr().String(), "node", e.cfg.Node(), "instance", e.instance.String())
+	e.log.With(service.Known("region", e.cfg.Region)...).Info("edge serves", "addr", e.listener.Addr().String(), "node", e.cfg.Node(), "instance", e.instance.String())
 
 	var failed error
 	select {
@@ -156,6 +157,9 @@ func (e *Edge) Abort() { e.abort() }
 
 // public is what clients and platforms reach. It is no ServeMux: that would redirect ids with an escaped slash or dots in them.
 func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
+	if e.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	read := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/chat/"):
@@ -184,6 +188,6 @@ func (e *Edge) Health() service.Health {
 	}
 	all, dead := e.hub.Len()
 	return service.NewHealth(causes, link.Degraded, map[string]any{
-		"node": e.cfg.Node(), "instance": e.instance.String(), "linked": link.Linked, "sessions": all - dead,
+		"node": e.cfg.Node(), "region": e.cfg.Region, "instance": e.instance.String(), "linked": link.Linked, "sessions": all - dead,
 	})
 }

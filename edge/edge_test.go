@@ -70,7 +70,7 @@ func get(t *testing.T, url string) (status int, body string) {
 }
 
 func TestPorts(t *testing.T) {
-	e := newEdge(t, "EDGE_NODE_ID=n1")
+	e := newEdge(t, "EDGE_NODE_ID=n1", "FLY_REGION=fra")
 	stop := run(t, e)
 	public, admin := "http://"+e.Addr().String(), "http://"+e.AdminAddr().String()
 	for _, c := range []struct {
@@ -100,7 +100,7 @@ func TestPorts(t *testing.T) {
 	}
 	_, body := get(t, admin+"/readyz")
 	var health service.Health
-	if err := json.Unmarshal([]byte(body), &health); err != nil || health.Detail["node"] != "n1" || health.Degraded[0] != "relay" {
+	if err := json.Unmarshal([]byte(body), &health); err != nil || health.Detail["node"] != "n1" || health.Detail["region"] != "fra" || health.Degraded[0] != "relay" {
 		t.Errorf("%s %v", body, err)
 	}
 	if err := stop(); err != nil {

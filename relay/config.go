@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"os"
 	"strings"
 	"time"
 
@@ -19,6 +20,8 @@ type Config struct {
 	Addr      service.Addr `env:"RELAY_ADDR" envDefault:":9000" doc:"address for the links of edges, at /link"`
 	AdminAddr service.Addr `env:"RELAY_ADMIN_ADDR" envDefault:"127.0.0.1:9092" doc:"private address: /livez and /readyz with detail, /metrics, and /debug/ for callers on loopback"`
 	LinkKeys  link.Keys    `env:"LINK_KEYS,required" secret:"true" type:"keys" doc:"keys of the link between edges and relays, id:secret[,id:secret]: the first signs, all verify"`
+	Machine   string       `env:"FLY_MACHINE_ID" doc:"set by Fly.io: this relay's name in logs; else the host name"`
+	Region    string       `env:"FLY_REGION" doc:"set by Fly.io: shown in /readyz and logged at the start"`
 
 	service.Logging
 }
@@ -31,6 +34,17 @@ func Variables() []service.Variable { return service.Variables[Config]() }
 
 // Memory reports whether the broker is the one in memory.
 func (c Config) Memory() bool { return strings.HasPrefix(c.RedisURL, "memory:") }
+
+// name is for logs, those of edges too.
+func (c Config) name() string {
+	if c.Machine != "" {
+		return c.Machine
+	}
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return "relay"
+}
 
 // Validate implements service.Validator.
 func (c *Config) Validate() (problems []service.Problem) {

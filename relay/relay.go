@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -20,8 +19,10 @@ import (
 )
 
 const (
-	drainTime = 5 * time.Second // a relay told to stop serves on for at most this long
-	byeTime   = 2 * time.Second // then its links have this long to end in order
+	drainTime  = 5 * time.Second // a relay told to stop serves on for at most this long,
+	moveTime   = 3 * time.Second // the first part of it whole, while edges that can link elsewhere;
+	moveWindow = time.Second     // they begin within this
+	byeTime    = 2 * time.Second // then its links have this long to end in order
 )
 
 // Options replace what a Relay else makes for itself.
@@ -69,22 +70,13 @@ func New(cfg Config, o Options) (*Relay, error) {
 	r.links = downlink.NewServer(downlink.Config{
 		Keys:     cfg.LinkKeys,
 		Instance: protocol.NewInstance(),
-		Name:     name(),
+		Name:     cfg.name(),
 		Build:    service.Version(),
 		Broker:   r.broker.Name,
 		Metrics:  r.metrics,
 		Log:      r.log,
 	}, feed{r.pump})
 	return r, nil
-}
-
-// name is for the logs of edges. On platforms it is the machine's id.
-func name() string {
-	host, err := os.Hostname()
-	if err != nil {
-		return "relay"
-	}
-	return host
 }
 
 // Listen opens the relay's ports, so that Addr and AdminAddr are known before Run. An error is a service.Problem that names the variable. Run
@@ -115,8 +107,8 @@ func (r *Relay) AdminAddr() net.Addr {
 	return r.admin.Addr()
 }
 
-// Run serves until ctx is done, then drains: for at most 5 s it goes on until what edges had sent is acknowledged, says Bye to them and
-// returns nil. It returns an error when a part of it failed. It is called once.
+// Run serves until ctx is done, then drains: for at most 3 s it goes on while its edges link to other relays; from those that are still here it takes no new
+// frames, goes on until what they had sent is acknowledged, at most 5 s in all, says Bye to them and returns nil. It returns an error when a part of it failed. It is called once.
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.Listen(); err != nil {
 		return err
@@ -131,7 +123,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	parts.Start("links", func(ctx context.Context) error {
 		return service.Serve(ctx, r.listener, service.NewServer(r.public(), r.log), time.Second)
 	})
-	r.log.Info("relay serves", "addr", r.listener.Addr().String(), "broker", r.brokerKind())
+	r.log.With(service.Known("region", r.cfg.Region)...).Info("relay serves", "addr", r.listener.Addr().String(), "name", r.cfg.name(), "broker", r.brokerKind())
 
 	var failed error
 	select {
@@ -156,7 +148,13 @@ func (r *Relay) drain() {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(r.aborted, drainTime)
 	defer cancel()
+	r.links.Refuse()
+	r.pump.Move(moveWindow)
 	r.log.Info("relay drains")
+	moving, done := context.WithTimeout(ctx, moveTime)
+	stayed := r.links.AwaitMoved(moving)
+	done()
+	r.log.Info("edges had time to move", "took", time.Since(began), "stayed", stayed)
 	err := r.pump.Drain(ctx)
 	r.log.Info("relay drained", "took", time.Since(began), "everything_acknowledged", err == nil)
 }
@@ -183,7 +181,9 @@ func (r *Relay) Health() service.Health {
 	if r.draining.Load() {
 		causes = append(causes, "draining")
 	}
-	return service.NewHealth(causes, r.pump.Degraded(), map[string]any{"broker": r.brokerKind(), "broker_name": r.broker.Name()})
+	return service.NewHealth(causes, r.pump.Degraded(), map[string]any{
+		"name": r.cfg.name(), "region": r.cfg.Region, "broker": r.brokerKind(), "broker_name": r.broker.Name(),
+	})
 }
 
 func (r *Relay) brokerKind() string {

@@ -107,7 +107,7 @@ func get(t *testing.T, url string) (status int, body string) {
 }
 
 func TestPortsAndEnd(t *testing.T) {
-	cfg, err := Load(good())
+	cfg, err := Load(good("FLY_MACHINE_ID=m1", "FLY_REGION=fra"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +133,8 @@ func TestPortsAndEnd(t *testing.T) {
 		{public + "/metrics", 404, ""},
 		{admin + "/livez", 200, `"name": "relay"`},
 		{admin + "/readyz", 200, `"broker": "memory"`},
+		{admin + "/readyz", 200, `"name": "m1"`},
+		{admin + "/readyz", 200, `"region": "fra"`},
 		{admin + "/metrics", 200, "edgerelay_relay_"},
 		{admin + "/debug/config", 200, "RELAY_HISTORY_SIZE"},
 	} {

@@ -17,16 +17,16 @@ const longestStay = 100 * 365 * 24 * time.Hour
 // relay has bound it to its topics, or at most 2 s later.
 func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := checkUpgrade(r); err != nil {
-		v.refuse(w, refuseRequest, err.Error())
+		v.refuse(w, r, refuseRequest, err.Error())
 		return
 	}
 	endpoint, group, user, err := protocol.ParsePath(r.URL.EscapedPath())
 	if err != nil {
-		v.refuse(w, refusePath, err.Error())
+		v.refuse(w, r, refusePath, err.Error())
 		return
 	}
 	if !v.enter() {
-		v.refuse(w, refuseDraining, "this server is draining")
+		v.refuse(w, r, refuseDraining, "this server is draining")
 		return
 	}
 	handedOver := false
@@ -44,20 +44,20 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit decides whether the client may connect, and until when (zero: for ever). It answers the request when not.
 func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
 	if all, _ := v.hub.Len(); all >= v.cfg.MaxSessions {
-		v.refuse(w, refuseFull, "this server is full")
+		v.refuse(w, r, refuseFull, "this server is full")
 		return until, false
 	}
 	until, err := v.cfg.Auth.check(r, user)
 	if err != nil {
-		v.refuse(w, refuseAuth, err.Error())
+		v.refuse(w, r, refuseAuth, err.Error())
 		return until, false
 	}
 	if !originAllowed(r, v.cfg.Origins) {
-		v.refuse(w, refuseOrigin, "this origin may not connect; EDGE_ORIGINS on the server allows others than its own")
+		v.refuse(w, r, refuseOrigin, "this origin may not connect; EDGE_ORIGINS on the server allows others than its own")
 		return until, false
 	}
 	if _, ever := v.up.Linked(); !ever {
-		v.refuse(w, refuseUnlinked, "this server has not reached a relay yet")
+		v.refuse(w, r, refuseUnlinked, "this server has not reached a relay yet")
 		return until, false
 	}
 	return until, true
@@ -69,10 +69,16 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 	began := time.Now()
 	opened, ok := v.hub.open(s, v.up, v.cfg.MaxSessions)
 	if !ok {
-		v.refuse(w, refuseFull, "this server is full")
+		v.refuse(w, r, refuseFull, "this server is full")
 		return false
 	}
-	if !v.awaitOpened(r, opened) {
+	came := v.awaitOpened(r, opened)
+	if v.Draining() { // another server can keep it. Who passes here was in the hub before the drain began, which will find it there.
+		v.refuse(w, r, refuseDraining, "this server is draining")
+		v.abandon(s, ReasonDraining)
+		return false
+	}
+	if !came {
 		v.abandon(s, ReasonGone)
 		return false
 	}
@@ -85,13 +91,15 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 	v.metrics.opened.Inc()
 	v.metrics.openSeconds.Observe(time.Since(began).Seconds())
 	if !until.IsZero() {
-		c.expires = max(v.now()+min(time.Until(until), longestStay), 1)
+		wall := time.Now()
+		c.expires = max(wall.Sub(v.start)+min(until.Sub(wall), longestStay), 1)
+		c.until = v.wallSince(until)
 	}
 	v.begin(c)
 	return true
 }
 
-// awaitOpened waits for the relay's answer, but not without a link and not for long. False: the client, or this server, went away.
+// awaitOpened waits for the relay's answer, but not without a link, not for long, and not while this server drains. False: the client went away, or this server drains.
 func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 	linked, _ := v.up.Linked()
 	var late <-chan time.Time = closedTimes
@@ -105,7 +113,7 @@ func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 		return true
 	case <-r.Context().Done():
 		return false
-	case <-v.ctx.Done():
+	case <-v.draining:
 		return false
 	case <-late:
 		v.metrics.unanswered.Inc()
@@ -122,9 +130,6 @@ func (v *Server) begin(c *conn) {
 	if _, ending := s.Reason(); ending { // before there was a conn to set a deadline
 		s.hurry(closeWait)
 	}
-	if v.Draining() {
-		s.close(ReasonDraining, closeWait)
-	}
 	s.queue.attach(c.write)
 	v.arm(c)
 	go v.serve(c)
@@ -138,12 +143,15 @@ func (v *Server) abandon(s *Session, r Reason) {
 }
 
 // refuse answers a request that is not upgraded.
-func (v *Server) refuse(w http.ResponseWriter, why refusal, text string) {
+func (v *Server) refuse(w http.ResponseWriter, r *http.Request, why refusal, text string) {
 	v.metrics.refused[why].Inc()
 	status := refusalStatus[why]
 	switch status {
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", retryAfter)
+		if v.cfg.Replay && r.Header.Get("Fly-Replay-Src") == "" { // once per request
+			w.Header().Set("Fly-Replay", "elsewhere=true")
+		}
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}

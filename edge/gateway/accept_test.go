@@ -52,7 +52,12 @@ func TestRefusals(t *testing.T) {
 		{"never linked", "GET", "/chat/user/1", upgrade, nil, &fakeUpstream{linked: never}, 503, "relay", "never_linked"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			g := start(t, test.up, test.change)
+			g := start(t, test.up, func(c *Config) {
+				c.Replay = true
+				if test.change != nil {
+					test.change(c)
+				}
+			})
 			req, _ := http.NewRequest(test.method, g.http.URL+test.path, nil)
 			req.Header = test.header
 			res, err := http.DefaultClient.Do(req)
@@ -66,6 +71,9 @@ func TestRefusals(t *testing.T) {
 			}
 			if (res.Header.Get("Retry-After") != "") != (test.status == 503) {
 				t.Errorf("Retry-After: %q", res.Header.Get("Retry-After"))
+			}
+			if (res.Header.Get("Fly-Replay") != "") != (test.status == 503) {
+				t.Errorf("Fly-Replay: %q", res.Header.Get("Fly-Replay"))
 			}
 			if got := g.metric("refused_total", test.counted); got != 1 {
 				t.Errorf("counted %v as %s, want 1", got, test.counted)
@@ -276,7 +284,9 @@ func TestATokenMayEndInTheFarFuture(t *testing.T) {
 	for _, exp := range []int64{253402300799, time.Now().UnixMilli()} { // the year 9999; milliseconds taken for seconds
 		token := signed(t, jwt.SigningMethodHS256, "new", testKeys[0].Secret, jwt.MapClaims{"sub": "1", "exp": exp})
 		c := g.dial("/chat/user/1", &websocket.DialOptions{Subprotocols: []string{"bearer", token}})
-		g.server.tick(g.server.now() + time.Second)
+		now := g.server.now()
+		g.server.beat(g.server.start.Add(now), now)
+		g.server.beat(g.server.start.Round(0).Add(now-time.Hour), now+time.Minute) // the wall clock was set back while the process was stopped
 		g.publish("user:1", "still here")
 		if got := receive(t, c); got != "still here" {
 			t.Errorf("exp %d: got %q", exp, got)

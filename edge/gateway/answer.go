@@ -3,19 +3,20 @@ package gateway
 import "github.com/edgerelay/edgerelay/shared/link"
 
 // Opened binds a session to its own topics. The first one, confirmed or not, lets the waiting connect be answered.
-func (h *Hub) Opened(f link.Opened) {
+func (f *Feed) Opened(o link.Opened) {
+	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.sessions[f.Session]
+	s := h.sessions[o.Session]
 	if s == nil {
 		return // forgotten meanwhile
 	}
-	for _, number := range f.Topics {
-		if t := h.numberedLocked(number); t != nil {
+	for _, number := range o.Topics {
+		if t := f.numberedLocked(number); t != nil {
 			h.bindLocked(s, t)
 		}
 	}
-	if !f.Confirmed {
+	if !o.Confirmed {
 		h.metrics.unconfirmed.Inc()
 	}
 	if s.opened != nil {
@@ -25,36 +26,38 @@ func (h *Hub) Opened(f link.Opened) {
 }
 
 // Joined binds a session to a group: it gets what comes from here on. With answer the client gets the text, before all that.
-func (h *Hub) Joined(f link.Joined, answer bool) {
+func (f *Feed) Joined(o link.Joined, answer bool) {
+	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.sessions[f.Session]
+	s := h.sessions[o.Session]
 	if s == nil {
 		return
 	}
-	if t := h.numberedLocked(f.Topic); t != nil {
+	if t := f.numberedLocked(o.Topic); t != nil {
 		h.bindLocked(s, t)
 	}
 	if answer {
-		h.answerLocked(s, f.Text)
+		h.answerLocked(s, o.Text)
 	}
 }
 
 // Left unbinds a session from a group: it gets nothing of it behind the answer.
-func (h *Hub) Left(f link.Left, answer bool) {
+func (f *Feed) Left(o link.Left, answer bool) {
+	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.sessions[f.Session]
+	s := h.sessions[o.Session]
 	if s == nil {
 		return
 	}
-	if t := h.numberedLocked(f.Topic); t != nil {
+	if t := f.numberedLocked(o.Topic); t != nil {
 		if slot := s.findLocked(t); slot >= 0 {
 			h.unbindLocked(s, slot)
 		}
 	}
 	if answer {
-		h.answerLocked(s, f.Text)
+		h.answerLocked(s, o.Text)
 	}
 }
 
@@ -74,14 +77,4 @@ func (h *Hub) answerLocked(s *Session, text []byte) {
 		return
 	}
 	h.count(s.deliver(textFrame(text)), 1)
-}
-
-// numberedLocked finds a topic by its number. An unknown one is the relay's fault: it is counted, and the frame has no effect on that
-// topic. h.mu must be held.
-func (h *Hub) numberedLocked(number uint64) *topic {
-	t := h.numbers[number]
-	if t == nil {
-		h.metrics.dropped[dropNoTopic].Inc()
-	}
-	return t
 }

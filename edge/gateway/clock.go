@@ -42,28 +42,68 @@ func (v *Server) tick(now time.Duration) {
 	}
 }
 
+// beat is a tick with both clocks: now and, of the same moment, the wall clock. What the wall clock gained on now since the start, as it does while the
+// machine is suspended, counts for tokens.
+func (v *Server) beat(wall time.Time, now time.Duration) {
+	v.ahead.Store(int64(v.wallSince(wall) - now))
+	if v.suspension.Step(wall, now) > 0 {
+		v.resume(now)
+	}
+	v.tick(now)
+}
+
+// resume goes on after a time that this process did not live through: no client is judged by it, each has all its time from now on. It looks anew when each
+// session is due, and is called by the goroutine that calls tick.
+func (v *Server) resume(now time.Duration) {
+	v.resumed.Store(int64(now))
+	for _, s := range v.hub.living() {
+		if c := s.conn.Load(); c != nil {
+			v.arm(c)
+		}
+	}
+}
+
+// lastSeen returns when a client gave its last sign of life, or could have.
+func (v *Server) lastSeen(c *conn) time.Duration {
+	return time.Duration(max(c.seen.Load(), v.resumed.Load()))
+}
+
+// wallSince returns what the wall clock says of the time since the start, longestStay at most.
+func (v *Server) wallSince(wall time.Time) time.Duration {
+	return min(wall.Round(0).Sub(v.start.Round(0)), longestStay)
+}
+
+// expires returns the time at which a session's token ends, 0: never. It ends by the wall clock, which may have been set or gone on without now; and when its
+// time is over by now, so that a wall clock that is set back makes nobody stay longer.
+func (v *Server) expires(c *conn) time.Duration {
+	if c.expires == 0 {
+		return 0
+	}
+	return max(min(c.expires, c.until-time.Duration(v.ahead.Load())), 1)
+}
+
 // look ends a session whose token expired or that gave no sign of life after a ping, and pings a silent one. It reports whether the
 // session goes on.
 func (v *Server) look(c *conn, now time.Duration) bool {
-	if c.expires != 0 && now >= c.expires {
+	if expires := v.expires(c); expires != 0 && now >= expires {
 		c.session.close(ReasonExpired, closeWait)
 		return false
 	}
 	if v.cfg.Ping <= 0 {
 		return true
 	}
-	seen := time.Duration(c.seen.Load())
-	if c.pinged != 0 && seen < c.pinged {
-		if now < c.pinged+pongWait {
+	seen, pinged := v.lastSeen(c), time.Duration(c.pinged.Load())
+	if pinged != 0 && seen < pinged {
+		if now < pinged+pongWait {
 			return true
 		}
 		c.session.close(ReasonSilent, closeWait)
 		return false
 	}
-	c.pinged = 0
+	c.pinged.Store(0)
 	if now >= seen+v.cfg.Ping {
 		c.session.deliver(pingFrame)
-		c.pinged = now
+		c.pinged.Store(int64(now))
 		v.metrics.pings.Inc()
 	}
 	return true
@@ -73,13 +113,13 @@ func (v *Server) look(c *conn, now time.Duration) bool {
 func (v *Server) arm(c *conn) {
 	var due time.Duration
 	if v.cfg.Ping > 0 {
-		due = time.Duration(c.seen.Load()) + v.cfg.Ping
-		if c.pinged != 0 {
-			due = c.pinged + pongWait
+		due = v.lastSeen(c) + v.cfg.Ping
+		if pinged := time.Duration(c.pinged.Load()); pinged != 0 {
+			due = pinged + pongWait
 		}
 	}
-	if c.expires != 0 && (due == 0 || c.expires < due) {
-		due = c.expires
+	if expires := v.expires(c); expires != 0 && (due == 0 || expires < due) {
+		due = expires
 	}
 	if due != 0 {
 		v.clock.set(c.session, due)

@@ -16,6 +16,7 @@ type Config struct {
 	Ping        time.Duration // silence after which a client is pinged; 10 s more of it: close 4004. 0: never
 	Origins     []string      // patterns of foreign origins that may connect, see CheckOriginPattern
 	Auth        Auth          // who may connect as whom
+	Replay      bool          // Fly's proxy is in front: it is asked to try another machine with a request that is answered 503
 
 	Metrics prometheus.Registerer // nil: not registered
 	Log     *slog.Logger          // nil: discarded

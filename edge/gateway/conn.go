@@ -33,8 +33,9 @@ type conn struct {
 	buffered *bufio.Reader // between ws and this
 
 	seen    atomic.Int64  // Server.now of the last byte received
-	expires time.Duration // Server.now at which the session must end; 0: never
-	pinged  time.Duration // Server.now of a ping without a sign of life since, else 0. Owned by the clock.
+	expires time.Duration // Server.now at which the session must end, or before; 0: never
+	until   time.Duration // Server.wallSince at which it must, when expires is set
+	pinged  atomic.Int64  // Server.now of a ping without a sign of life since, else 0; written by the clock
 
 	// Owned by the reader.
 	ahead   []byte  // read from the socket and not yet by ws

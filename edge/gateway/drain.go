@@ -7,13 +7,17 @@ import (
 	"time"
 )
 
-// Drain refuses new clients, sends each session 1012 at a random moment, so that not all come back to other nodes at once, and returns when
-// all have ended: within the time given, or when ctx is done, with its error. What a client sends before it answers the close is accepted.
-func (v *Server) Drain(ctx context.Context, over time.Duration) error {
+// Drain refuses new clients and, after notice, sends each session 1012 at a random moment, so that not all come back to other nodes at once. Notice is for
+// balancers, which else would send a client that was closed straight back. It returns when all have ended: within the time given, notice included, or when ctx is
+// done, with its error. What a client sends before it answers the close is accepted.
+func (v *Server) Drain(ctx context.Context, notice, over time.Duration) error {
 	v.refuseAll()
-	v.log.Info("draining", "sessions", v.Active(), "over", over)
-	wait := min(closeWait, over/2)
-	v.spread(ctx, over-wait, wait)
+	v.log.Info("draining", "sessions", v.Active(), "notice", notice, "over", over)
+	if v.sleep(ctx, notice) {
+		over -= notice
+		wait := min(closeWait, over/2)
+		v.spread(ctx, over-wait, wait)
+	}
 	select {
 	case <-v.empty:
 		v.log.Info("drained")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func TestDrainSpreadsTheClosesAndWaitsForAll(t *testing.T) {
 		}()
 	}
 	began = time.Now()
-	if err := g.server.Drain(t.Context(), over); err != nil {
+	if err := g.server.Drain(t.Context(), 0, over); err != nil {
 		t.Fatal(err)
 	}
 	if d := time.Since(began); d > over {
@@ -55,7 +56,7 @@ func TestWhatAClientSendsUntilItsCloseIsAcceptedDuringADrain(t *testing.T) {
 	g := start(t, nil, nil)
 	c := g.raw("/chat/user/1", "")
 	drained := make(chan error)
-	go func() { drained <- g.server.Drain(context.Background(), time.Second) }()
+	go func() { drained <- g.server.Drain(context.Background(), 0, time.Second) }()
 	for { // the close comes at a random moment
 		if first, _, err := c.frame(); err != nil {
 			t.Fatal(err)
@@ -94,7 +95,7 @@ func TestDrainIsCutShortByItsContextAndCloseEndsTheRest(t *testing.T) {
 	g.raw("/chat/user/1", "") // never answers a close
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := g.server.Drain(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
+	if err := g.server.Drain(ctx, 0, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Drain: %v", err)
 	}
 	began := time.Now()
@@ -130,5 +131,124 @@ func TestRunEndsEverythingWithItsContext(t *testing.T) {
 	<-ran
 	if g.server.Active() != 0 {
 		t.Error("Run returned before the session had ended")
+	}
+}
+
+// Nobody: those neither who connect at the moment at which the drain begins. They are refused or stay.
+func TestNobodyIsClosedWhileBalancersTakeNotice(t *testing.T) {
+	t.Parallel()
+	g := start(t, nil, nil)
+	const notice, over, n = time.Second, 2 * time.Second, 100
+	closed := make(chan time.Time, n)
+	for i := range n {
+		go func() {
+			c, _, err := websocket.Dial(context.Background(), fmt.Sprintf("%s/chat/user/%d", g.http.URL, i), nil)
+			if err == nil {
+				c.Read(context.Background())
+				closed <- time.Now()
+				return
+			}
+			closed <- time.Time{} // refused
+		}()
+	}
+	eventually(t, "half of them are there", func() bool { return g.server.Active() >= n/2 })
+	began := time.Now()
+	if err := g.server.Drain(t.Context(), notice, over); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(began); d > over+10*time.Second {
+		t.Errorf("drained in %v, want %v", d, over)
+	}
+	for range n {
+		if at := <-closed; !at.IsZero() && at.Sub(began) < notice {
+			t.Errorf("closed after %v", at.Sub(began))
+		}
+	}
+}
+
+func TestADrainOfNobodyIsOverAtOnce(t *testing.T) {
+	g := start(t, nil, nil)
+	if err := g.server.Drain(t.Context(), time.Hour, 2*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// On Fly.io a request that cannot be served here is sent to another machine, but not in circles.
+func TestARefusedRequestIsReplayedElsewhereOnce(t *testing.T) {
+	for _, c := range []struct {
+		replay bool
+		source string
+		want   string
+	}{{false, "", ""}, {true, "", "elsewhere=true"}, {true, "instance=1;t=2", ""}} {
+		g := start(t, nil, func(cfg *Config) { cfg.Replay = c.replay })
+		if err := g.server.Drain(t.Context(), 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		header := http.Header{}
+		if c.source != "" {
+			header.Set("fly-replay-src", c.source)
+		}
+		_, res, err := websocket.Dial(t.Context(), g.http.URL+"/chat/user/1", &websocket.DialOptions{HTTPHeader: header})
+		if err == nil || res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+			t.Fatalf("%v, want 503 with Retry-After", err)
+		}
+		if got := res.Header.Get("Fly-Replay"); got != c.want {
+			t.Errorf("replay %v, source %q: fly-replay is %q, want %q", c.replay, c.source, got, c.want)
+		}
+		// What no machine could serve is not sent around.
+		res2, err := http.Get(g.http.URL + "/chat/user/1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res2.Body.Close()
+		if res2.StatusCode != 400 || res2.Header.Get("Fly-Replay") != "" {
+			t.Errorf("a bad request: %d, fly-replay %q", res2.StatusCode, res2.Header.Get("Fly-Replay"))
+		}
+	}
+}
+
+// A client that is being connected when the drain begins is not taken in, to be closed soon: it is answered at once, and another server takes it.
+func TestAConnectUnderWayIsRefusedByADrain(t *testing.T) {
+	opening := make(chan struct{})
+	g := start(t, &fakeUpstream{open: func(link.Session) { close(opening) }}, func(c *Config) { c.Replay = true })
+	answered := make(chan *http.Response, 1)
+	go func() {
+		_, res, _ := websocket.Dial(context.Background(), g.http.URL+"/chat/user/1", nil)
+		answered <- res
+	}()
+	<-opening
+	began := time.Now()
+	if err := g.server.Drain(t.Context(), time.Hour, 2*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(began); d > openWait/2 {
+		t.Errorf("drained after %v: it waited for the relay", d)
+	}
+	if res := <-answered; res == nil || res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || res.Header.Get("Fly-Replay") == "" {
+		t.Errorf("got %v, want 503 with Retry-After and fly-replay", res)
+	}
+	g.endsWith(ReasonDraining)
+	if len(g.up.ends()) != 1 {
+		t.Error("the relay was not told of the session's end")
+	}
+}
+
+// Hundreds that never answer do not make it longer.
+func TestADrainOfSilentClientsIsOverInTime(t *testing.T) {
+	g := start(t, nil, nil)
+	const n, over = 300, 3 * time.Second
+	for i := range n {
+		g.raw(fmt.Sprintf("/chat/user/%d", i), "")
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), over)
+	defer cancel()
+	g.server.Drain(ctx, over/6, over)
+	g.server.Close()
+	if d := time.Since(began); d > over+10*time.Second { // a close alone would be waited for closeWait, one after the other for minutes
+		t.Errorf("drained in %v, want %v", d, over)
+	}
+	if got := g.metric("sessions_ended_total", "draining"); got != n {
+		t.Errorf("%v sessions ended by the drain, want %d", got, n)
 	}
 }

@@ -5,45 +5,49 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Publication encodes the message once and queues the same bytes for every member of the topic but the sessions of user f.Except. One
-// that is not newer than the topic's position was given to the members before and is dropped; one without a position is always passed on.
-func (h *Hub) Publication(f link.Publication) {
+// Publication encodes the message once and queues the same bytes for every member of the topic but the sessions of user p.Except. One
+// that is not newer than the topic's position was given to the members before and is dropped; one without a position is always passed on, once of two links.
+func (f *Feed) Publication(p link.Publication) {
+	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.metrics.publications.Inc()
-	if t := h.advanceLocked(f.Topic, f.Position); t != nil {
-		h.fanOutLocked(t, f.Payload, f.Except)
+	t := f.advanceLocked(p.Topic, p.Position)
+	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p) {
+		return
 	}
+	h.fanOutLocked(t, p.Payload, p.Except)
 }
 
 // Gap tells the members that messages were lost to them, unless they were told already or had what comes after the loss.
-func (h *Hub) Gap(f link.Gap) {
-	if name, members, ok := h.gap(f); ok {
-		h.log.Warn("messages were lost", "topic", name, "lost", f.Lost, "members", members)
+func (f *Feed) Gap(g link.Gap) {
+	if name, members, ok := f.gap(g); ok {
+		f.hub.log.Warn("messages were lost", "topic", name, "lost", g.Lost, "members", members)
 	}
 }
 
-func (h *Hub) gap(f link.Gap) (name protocol.Topic, members int, ok bool) {
+func (f *Feed) gap(g link.Gap) (name protocol.Topic, members int, ok bool) {
+	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := h.advanceLocked(f.Topic, f.Position)
+	t := f.advanceLocked(g.Topic, g.Position)
 	if t == nil {
 		return "", 0, false
 	}
 	h.metrics.gaps.Inc()
-	h.fanOutLocked(t, f.Text, "")
+	h.fanOutLocked(t, g.Text, "")
 	return t.name, len(t.members), true
 }
 
 // advanceLocked moves a topic to p and returns it: nil when its members were at p before, or there is no such topic. The zero p moves
-// nothing. h.mu must be held.
-func (h *Hub) advanceLocked(number uint64, p protocol.Position) *topic {
-	t := h.numberedLocked(number)
+// nothing. The Hub's lock must be held.
+func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
+	t := f.numberedLocked(number)
 	if t == nil || p.IsZero() {
 		return t
 	}
 	if !t.position.Before(p) {
-		h.metrics.dropped[dropRepeated].Inc()
+		f.hub.metrics.dropped[dropRepeated].Inc()
 		return nil
 	}
 	t.position = p

@@ -119,7 +119,7 @@ func (f *fakeUpstream) ends() []uint64 {
 // gateway is a Server behind a real port. Unless up.open is set, its relay binds every session at once to its topics.
 type gateway struct {
 	t      *testing.T
-	hub    *Hub
+	hub    *mirror
 	server *Server
 	up     *fakeUpstream
 	reg    *prometheus.Registry
@@ -136,20 +136,41 @@ func start(t *testing.T, up *fakeUpstream, change func(*Config)) *gateway {
 	if change != nil {
 		change(&cfg)
 	}
-	hub := NewHub(HubConfig{Metrics: reg})
+	hub := newMirror(HubConfig{Metrics: reg})
 	if up == nil {
 		up = &fakeUpstream{}
 	}
 	if up.open == nil {
 		up.open = func(s link.Session) { bindAll(hub, s) }
 	}
-	g := &gateway{t: t, hub: hub, server: NewServer(cfg, hub, up), up: up, reg: reg}
+	g := &gateway{t: t, hub: hub, server: NewServer(cfg, hub.Hub, up), up: up, reg: reg}
 	g.http = httptest.NewServer(g.server)
 	t.Cleanup(func() {
 		g.server.Close()
 		g.http.Close()
 	})
 	return g
+}
+
+// mirror is a Hub with the Feed of a link.
+type mirror struct {
+	*Hub
+	*Feed
+}
+
+func newMirror(cfg HubConfig) *mirror {
+	m := &mirror{Hub: NewHub(cfg)}
+	m.Feed = m.begin()
+	return m
+}
+
+// begin begins a link whose relay is told nothing.
+func (m *mirror) begin() *Feed { return m.Begin(func(link.Session) {}, func(link.Held) {}) }
+
+// LinkDown ends the link; the next one is up at once.
+func (m *mirror) LinkDown() {
+	m.Down()
+	m.Feed = m.begin()
 }
 
 // numberOf gives each topic a fixed number.
@@ -161,7 +182,7 @@ func numberOf(t protocol.Topic) (n uint64) {
 }
 
 // bindAll is what a relay does about a new session.
-func bindAll(hub *Hub, s link.Session) {
+func bindAll(hub *mirror, s link.Session) {
 	opened := link.Opened{Session: s.ID, Confirmed: true}
 	for _, topic := range s.Endpoint.Topics(s.User, s.Group) {
 		hub.Topic(link.TopicNumber{ID: numberOf(topic), Topic: topic})

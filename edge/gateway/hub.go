@@ -16,8 +16,8 @@ type HubConfig struct {
 	Log     *slog.Logger          // nil: discarded
 }
 
-// Hub finds the sessions of this node by id, and the members of topics. It is a mirror that the relay writes: its methods from Tell to
-// LinkDown are the uplink's Handler, called by one goroutine at a time. It does no I/O of its own.
+// Hub finds the sessions of this node by id, and the members of topics. It is a mirror that the relay writes, by the Feed of each link. It does no
+// I/O of its own.
 //
 // A session that ended stays, dead, until Forget: it receives nothing, but the relay is told of it, since it must be able to make sense
 // of the session's frames in a replay.
@@ -29,10 +29,11 @@ type Hub struct {
 	last     uint64     // session id given last
 	sessions map[uint64]*Session
 	topics   map[protocol.Topic]*topic
-	numbers  map[uint64]*topic // as the relay gave them on this link
-	live     int               // sessions that are not dead
-	opening  int               // sessions whose Upstream.Open has not returned
-	digest   link.Digest       // of the tables; Heard stays zero
+	newest   *Feed       // of the links that are up; nil: none
+	overlap  *overlap    // of links that are up and some that were; nil: there is none
+	live     int         // sessions that are not dead
+	opening  int         // sessions whose Upstream.Open has not returned
+	digest   link.Digest // of the tables; Heard stays zero
 }
 
 // NewHub makes an empty Hub.
@@ -42,7 +43,6 @@ func NewHub(cfg HubConfig) *Hub {
 		metrics:  newHubMetrics(cfg.Metrics),
 		sessions: map[uint64]*Session{},
 		topics:   map[protocol.Topic]*topic{},
-		numbers:  map[uint64]*topic{},
 	}
 }
 

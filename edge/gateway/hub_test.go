@@ -16,7 +16,7 @@ func channel(user string) *Session {
 }
 
 // openAll opens a session of each user and binds it as a relay does.
-func openAll(h *Hub, up Upstream, users ...string) (sessions []*Session) {
+func openAll(h *mirror, up Upstream, users ...string) (sessions []*Session) {
 	for _, user := range users {
 		s := channel(user)
 		h.Open(s, up)
@@ -38,7 +38,7 @@ func pos(epoch, offset uint64) protocol.Position {
 }
 
 func TestPublicationsAreDeliveredOnceAndInOrder(t *testing.T) {
-	h := NewHub(HubConfig{})
+	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
 	h.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all", Position: pos(5, 10)})
 	for _, p := range []struct {
@@ -54,7 +54,7 @@ func TestPublicationsAreDeliveredOnceAndInOrder(t *testing.T) {
 }
 
 func TestATopicKeepsTheLaterPosition(t *testing.T) {
-	h := NewHub(HubConfig{})
+	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
 	h.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all", Position: pos(5, 10)})
 	h.LinkDown()
@@ -65,7 +65,7 @@ func TestATopicKeepsTheLaterPosition(t *testing.T) {
 }
 
 func TestTheSenderIsSkippedOnAllItsConnections(t *testing.T) {
-	h := NewHub(HubConfig{})
+	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1", "1", "2")
 	h.Publication(link.Publication{Topic: numberOf("all"), Except: "1", Payload: []byte("x")})
 	wantTexts(t, s[0])
@@ -76,7 +76,7 @@ func TestTheSenderIsSkippedOnAllItsConnections(t *testing.T) {
 func TestTwoSessionsOfAUserEndInEitherOrder(t *testing.T) {
 	for _, first := range []int{0, 1} {
 		t.Run(fmt.Sprint("first ends ", first), func(t *testing.T) {
-			h, up := NewHub(HubConfig{}), &fakeUpstream{}
+			h, up := newMirror(HubConfig{}), &fakeUpstream{}
 			s := openAll(h, up, "1", "1")
 			topic := numberOf(protocol.UserTopic("1"))
 			h.End(s[first], up)
@@ -95,7 +95,7 @@ func TestTwoSessionsOfAUserEndInEitherOrder(t *testing.T) {
 }
 
 func TestAnEndedSessionGetsNothingButIsToldUntilForgotten(t *testing.T) {
-	h, up := NewHub(HubConfig{}), &fakeUpstream{}
+	h, up := newMirror(HubConfig{}), &fakeUpstream{}
 	s := openAll(h, up, "1")[0]
 	id := s.Info().ID
 	h.End(s, up)
@@ -122,30 +122,30 @@ func TestAnEndedSessionGetsNothingButIsToldUntilForgotten(t *testing.T) {
 }
 
 func TestForgetLeavesTheLivingAlone(t *testing.T) {
-	h := NewHub(HubConfig{})
+	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
 	h.Forget(s.Info().ID)
 	h.Publication(link.Publication{Topic: numberOf("all"), Payload: []byte("x")})
 	wantTexts(t, s, "x")
 }
 
-// told returns what Tell tells.
-func told(h *Hub) (sessions []link.Session, held map[protocol.Topic][]uint64) {
+// told returns what Begin tells.
+func told(h *mirror) (sessions []link.Session, held map[protocol.Topic][]uint64) {
 	held = map[protocol.Topic][]uint64{}
-	h.Tell(
+	h.Begin(
 		func(s link.Session) { sessions = append(sessions, s) },
 		func(f link.Held) { held[f.Topic] = append(held[f.Topic], f.Sessions...) })
 	return sessions, held
 }
 
-func TestTellCutsLargeTopicsIntoFrames(t *testing.T) {
-	h := NewHub(HubConfig{})
+func TestBeginCutsLargeTopicsIntoFrames(t *testing.T) {
+	h := newMirror(HubConfig{})
 	const n = 2500
 	openAll(h, &fakeUpstream{}, slices.Repeat([]string{"1"}, n)...)
 	h.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all", Position: pos(3, 4)})
 	var frames []int
 	members := map[uint64]bool{}
-	h.Tell(func(link.Session) {}, func(f link.Held) {
+	h.Begin(func(link.Session) {}, func(f link.Held) {
 		if f.Topic != protocol.All {
 			return
 		}
@@ -163,7 +163,7 @@ func TestTellCutsLargeTopicsIntoFrames(t *testing.T) {
 }
 
 func TestJoinAnswerGapAndLeave(t *testing.T) {
-	h := NewHub(HubConfig{})
+	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
 	id := s.Info().ID
 	h.Topic(link.TopicNumber{ID: 9, Topic: "group:g", Position: pos(1, 5)})
@@ -195,7 +195,7 @@ func TestUnknownTopicNumbersAreCountedAndHarmless(t *testing.T) {
 }
 
 func TestTheDigestIsNotComparableWhileASessionIsBeingOpened(t *testing.T) {
-	h := NewHub(HubConfig{})
+	h := newMirror(HubConfig{})
 	var during bool
 	h.Open(channel("1"), &fakeUpstream{open: func(link.Session) { _, during = h.Digest() }})
 	if _, after := h.Digest(); during || !after {
@@ -204,7 +204,7 @@ func TestTheDigestIsNotComparableWhileASessionIsBeingOpened(t *testing.T) {
 }
 
 func TestTopicsGoWithTheirLastMemberAndNumber(t *testing.T) {
-	h, up := NewHub(HubConfig{}), &fakeUpstream{}
+	h, up := newMirror(HubConfig{}), &fakeUpstream{}
 	s := openAll(h, up, "1")[0]
 	h.End(s, up)
 	h.Untopic(link.Untopic{ID: numberOf("all")})
@@ -228,7 +228,7 @@ func FuzzHub(f *testing.F) {
 		f.Add(append([]byte{0, 0, 0, 0}, steps...))
 	}
 	f.Fuzz(func(t *testing.T, steps []byte) {
-		h, up := NewHub(HubConfig{}), &fakeUpstream{}
+		h, up := newMirror(HubConfig{}), &fakeUpstream{}
 		m := newModel()
 		for _, step := range steps {
 			m.step(h, up, step>>4, uint64(step&15))
@@ -249,7 +249,7 @@ func newModel() *model {
 	return &model{ended: map[uint64]bool{}, members: map[protocol.Topic]map[uint64]bool{}, got: map[uint64]int{}}
 }
 
-func (m *model) step(h *Hub, up Upstream, op byte, x uint64) {
+func (m *model) step(h *mirror, up Upstream, op byte, x uint64) {
 	topic := protocol.GroupTopic(fmt.Sprint(x % 4))
 	h.Topic(link.TopicNumber{ID: x % 4, Topic: topic})
 	id := x/4 + 1
@@ -294,7 +294,7 @@ func (m *model) step(h *Hub, up Upstream, op byte, x uint64) {
 	}
 }
 
-func (m *model) compare(t *testing.T, h *Hub) {
+func (m *model) compare(t *testing.T, h *mirror) {
 	var want link.Digest
 	sessions, held := told(h)
 	for i, s := range m.sessions {
@@ -335,7 +335,7 @@ func roomy(sessions []*Session) {
 }
 
 func TestFanOutAllocatesNothingPerDelivery(t *testing.T) {
-	h := NewHub(HubConfig{})
+	h := newMirror(HubConfig{})
 	sessions := openAll(h, &fakeUpstream{}, slices.Repeat([]string{"1"}, 100)...)
 	roomy(sessions)
 	p := link.Publication{Topic: numberOf("all"), Except: "2", Payload: make([]byte, 128)}
@@ -345,7 +345,7 @@ func TestFanOutAllocatesNothingPerDelivery(t *testing.T) {
 }
 
 func BenchmarkFanOut(b *testing.B) {
-	h := NewHub(HubConfig{})
+	h := newMirror(HubConfig{})
 	const members = 1000
 	sessions := openAll(h, &fakeUpstream{}, slices.Repeat([]string{"1"}, members)...)
 	p := link.Publication{Topic: numberOf("all"), Except: "2", Payload: make([]byte, 128)}

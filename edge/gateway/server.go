@@ -5,7 +5,10 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/edgerelay/edgerelay/shared/service"
 )
 
 var _ http.Handler = (*Server)(nil)
@@ -26,8 +29,12 @@ type Server struct {
 	cancel context.CancelFunc
 	clock  clock
 
-	mu       sync.Mutex // guards what follows
-	draining bool
+	suspension service.Suspension // stepped by Run
+	resumed    atomic.Int64       // now of the last resume
+	ahead      atomic.Int64       // by how much wallSince is ahead of now
+
+	draining chan struct{} // closed, with mu held, when no new clients are taken
+	mu       sync.Mutex    // guards what follows
 	active   int           // connects in progress and sessions
 	empty    chan struct{} // closed when draining, and active is zero
 }
@@ -36,16 +43,18 @@ type Server struct {
 func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
-		cfg:     cfg,
-		log:     orDiscard(cfg.Log),
-		metrics: newServerMetrics(cfg.Metrics),
-		hub:     hub,
-		up:      up,
-		start:   time.Now(),
-		ctx:     ctx,
-		cancel:  cancel,
-		clock:   clock{wheel: newWheel()},
-		empty:   make(chan struct{}),
+		cfg:        cfg,
+		log:        orDiscard(cfg.Log),
+		metrics:    newServerMetrics(cfg.Metrics),
+		hub:        hub,
+		up:         up,
+		start:      time.Now(),
+		ctx:        ctx,
+		cancel:     cancel,
+		clock:      clock{wheel: newWheel()},
+		suspension: service.Suspension{Every: wheelTick},
+		draining:   make(chan struct{}),
+		empty:      make(chan struct{}),
 	}
 }
 
@@ -59,7 +68,8 @@ func (v *Server) Run(ctx context.Context) {
 			v.Close()
 			return
 		case <-ticker.C:
-			v.tick(v.now())
+			wall := time.Now()
+			v.beat(wall, wall.Sub(v.start))
 		}
 	}
 }
@@ -89,7 +99,7 @@ func (v *Server) now() time.Duration { return time.Since(v.start) }
 func (v *Server) enter() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.draining {
+	if v.Draining() {
 		return false
 	}
 	v.active++
@@ -100,7 +110,7 @@ func (v *Server) leave() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.active--
-	if v.draining && v.active == 0 {
+	if v.Draining() && v.active == 0 {
 		close(v.empty)
 	}
 }
@@ -109,10 +119,10 @@ func (v *Server) leave() {
 func (v *Server) refuseAll() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.draining {
+	if v.Draining() {
 		return
 	}
-	v.draining = true
+	close(v.draining)
 	if v.active == 0 {
 		close(v.empty)
 	}
@@ -120,9 +130,12 @@ func (v *Server) refuseAll() {
 
 // Draining reports whether new clients are refused.
 func (v *Server) Draining() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.draining
+	select {
+	case <-v.draining:
+		return true
+	default:
+		return false
+	}
 }
 
 // Active returns the number of connects in progress and of sessions whose socket is still open.

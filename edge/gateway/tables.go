@@ -5,19 +5,6 @@ import "github.com/edgerelay/edgerelay/shared/link"
 // heldChunk is the number of members that one Held names at most.
 const heldChunk = 1024
 
-// Tell calls session for every session and then held for every topic with members, the dead included. It holds the Hub's lock: the two
-// must only append to a buffer. A session that is being opened may be told here and by Upstream.Open: Session frames are idempotent.
-func (h *Hub) Tell(session func(link.Session), held func(link.Held)) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, s := range h.sessions {
-		session(s.info)
-	}
-	for _, t := range h.topics {
-		t.tell(held)
-	}
-}
-
 func (t *topic) tell(held func(link.Held)) {
 	for rest := t.members; len(rest) > 0; {
 		chunk := rest[:min(len(rest), heldChunk)]

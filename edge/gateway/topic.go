@@ -5,11 +5,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// topic is a topic's place at this node. It is there while it has members or a number.
+// topic is a topic's place at this node. It is there while it has members or a number on a link.
 type topic struct {
 	name     protocol.Topic
-	number   uint64 // on this link, if numbered
-	numbered bool
+	numbers  int               // how many numbers name it, of all links
 	position protocol.Position // of the last publication that the members were given
 	members  []member
 }
@@ -25,57 +24,9 @@ type membership struct {
 	slot  int // in topic.members
 }
 
-// Topic gives a topic its number. Its position becomes the one given unless ours is later.
-func (h *Hub) Topic(f link.TopicNumber) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	t := h.topics[f.Topic]
-	if t == nil {
-		t = &topic{name: f.Topic}
-		h.topics[f.Topic] = t
-		h.metrics.topics.Inc()
-	}
-	if old := h.numbers[f.ID]; old != nil && old != t {
-		h.unnumberLocked(old)
-	}
-	if t.numbered && t.number != f.ID {
-		delete(h.numbers, t.number)
-	}
-	h.numbers[f.ID] = t
-	t.number, t.numbered = f.ID, true
-	if t.position.Before(f.Position) {
-		t.position = f.Position
-	}
-}
-
-// Untopic frees a number. The topic goes with it if it has no members.
-func (h *Hub) Untopic(f link.Untopic) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if t := h.numbers[f.ID]; t != nil {
-		h.unnumberLocked(t)
-	}
-}
-
-// LinkDown makes all topic numbers void.
-func (h *Hub) LinkDown() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, t := range h.numbers {
-		h.unnumberLocked(t)
-	}
-}
-
-// h.mu must be held.
-func (h *Hub) unnumberLocked(t *topic) {
-	delete(h.numbers, t.number)
-	t.numbered = false
-	h.tidyLocked(t)
-}
-
 // tidyLocked forgets t if nothing keeps it. h.mu must be held.
 func (h *Hub) tidyLocked(t *topic) {
-	if !t.numbered && len(t.members) == 0 {
+	if t.numbers == 0 && len(t.members) == 0 {
 		delete(h.topics, t.name)
 		h.metrics.topics.Dec()
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // dialTimeout bounds one dial, the handshake included.
-const dialTimeout = 10 * time.Second
+const dialTimeout = 5 * time.Second
 
 // dialled is a link after its handshake.
 type dialled struct {
@@ -27,8 +27,11 @@ func lookupIP(ctx context.Context, name string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 }
 
-// connect races the relays there are once. nil: none gave a link.
-func (u *Uplink) connect(ctx context.Context) *dialled {
+// errSame is for a relay that was to be left.
+var errSame = errors.New("it is the relay that stops")
+
+// connect races the relays there are once; that of leaving, a link that is up yet, does not count. nil: none gave a link.
+func (u *Uplink) connect(ctx context.Context, leaving *running) *dialled {
 	urls, errs := candidates(ctx, u.relays, u.config.Lookup)
 	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(errs)))
 	free, held := u.holds.pass(urls, time.Now())
@@ -37,7 +40,12 @@ func (u *Uplink) connect(ctx context.Context) *dialled {
 	u.generation += uint64(len(free))
 	top, started := u.generation, atomic.Uint64{}
 	dial := func(ctx context.Context, url string) (*dialled, error) {
-		return u.dial(ctx, url, top-(started.Add(1)-1))
+		l, err := u.dial(ctx, url, top-(started.Add(1)-1))
+		if err == nil && leaving != nil && l.welcome.Instance == leaving.welcome.Instance {
+			l.conn.CloseNow()
+			return nil, errSame
+		}
+		return l, err
 	}
 	won, failed := race(ctx, free, dial, func(l *dialled) { l.conn.CloseNow() })
 	if ctx.Err() != nil {
@@ -50,6 +58,10 @@ func (u *Uplink) connect(ctx context.Context) *dialled {
 	for _, f := range failed {
 		errs = append(errs, f.err)
 		u.refuse(f.url, f.err)
+	}
+	if won == nil && leaving != nil {
+		u.logger.Debug("no other relay", "error", outage(errs))
+		return nil
 	}
 	if won == nil {
 		u.fail(errs)
@@ -67,6 +79,7 @@ func (u *Uplink) dial(ctx context.Context, url string, generation uint64) (*dial
 		URL:  url,
 		Keys: u.config.Keys,
 		Hello: link.Hello{
+			Features:   link.FeatureMove,
 			Generation: generation,
 			LogSize:    uint64(u.config.LogSize),
 			Instance:   u.config.Instance,

@@ -33,6 +33,6 @@ func (s *sink) handleDigest(body []byte) error {
 func (s *sink) allTold(heard uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.tables
+	t := s.link.tables
 	return len(t.chunks) == 0 && len(t.added) == 0 && t.told == heard && s.log.Ends() == 0
 }

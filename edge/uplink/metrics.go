@@ -6,13 +6,18 @@ import (
 )
 
 type metrics struct {
-	links    prometheus.Counter
-	ends     *prometheus.CounterVec // by reason
-	failures *prometheus.CounterVec // by reason
-	refused  prometheus.Counter
-	replayed prometheus.Counter
-	repeated prometheus.Counter
-	digests  *prometheus.CounterVec // by result
+	moves       *prometheus.CounterVec
+	strangers   prometheus.Counter
+	suspensions prometheus.Counter
+	relays      *prometheus.GaugeVec
+	brokers     prometheus.Gauge
+	links       prometheus.Counter
+	ends        *prometheus.CounterVec // by reason
+	failures    *prometheus.CounterVec // by reason
+	refused     prometheus.Counter
+	replayed    prometheus.Counter
+	repeated    prometheus.Counter
+	digests     *prometheus.CounterVec // by result
 }
 
 func newMetrics(r prometheus.Registerer, u *Uplink) *metrics {
@@ -42,6 +47,16 @@ func newMetrics(r prometheus.Registerer, u *Uplink) *metrics {
 	gauge("edgerelay_edge_log_waiting", "Sessions that wait for room in the log.", func() float64 { return float64(u.admission.waiting()) })
 
 	m := &metrics{
+		moves: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "edgerelay_edge_moves_total", Help: "Times that the relay asked to be left, by outcome (moved, moved_early: it was let go of before the new one had caught up, old_lost, new_lost, stayed: there was no other)."}, []string{"outcome"}),
+		strangers: f.NewCounter(prometheus.CounterOpts{
+			Name: "edgerelay_edge_strange_brokers_total", Help: "Links to a relay whose broker was not that of the link before."}),
+		suspensions: f.NewCounter(prometheus.CounterOpts{
+			Name: "edgerelay_edge_suspensions_total", Help: "Times that the process was stopped for 5 s or more, or the wall clock jumped ahead, so that the link was renewed."}),
+		relays: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "edgerelay_edge_relays", Help: "Relays to choose from at the last survey, by state (reachable, unreachable, refused)."}, []string{"state"}),
+		brokers: f.NewGauge(prometheus.GaugeOpts{
+			Name: "edgerelay_edge_brokers", Help: "Different brokers behind these relays: more than one is no cluster."}),
 		links: f.NewCounter(prometheus.CounterOpts{Name: "edgerelay_edge_links_total", Help: "Links that came up."}),
 		ends: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgerelay_edge_link_ends_total", Help: "Links that ended, by reason."}, []string{"reason"}),

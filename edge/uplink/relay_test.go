@@ -64,7 +64,10 @@ type fakeRelay struct {
 	mu       sync.Mutex
 	keys     link.Keys
 	versions link.Versions
+	welcome  link.Welcome // Relay "": the relay's name
 	accepted []*fakeLink
+	refusing bool
+	asked    []*fakeLink // of edges that only ask who it is
 }
 
 // start adds a relay to n at addr.
@@ -100,22 +103,39 @@ func (r *fakeRelay) set(keys link.Keys, versions link.Versions) {
 
 func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
-	cfg := link.AcceptConfig{Keys: r.keys, Versions: r.versions, Welcome: func(link.Hello) (link.Welcome, error) {
-		return link.Welcome{Relay: r.name}, nil
-	}}
+	welcome, refusing := r.welcome, r.refusing
+	if welcome.Relay == "" {
+		welcome.Relay = r.name
+	}
+	cfg := link.AcceptConfig{Keys: r.keys, Versions: r.versions, Welcome: func(link.Hello) (link.Welcome, error) { return welcome, nil }}
 	r.mu.Unlock()
+	if refusing {
+		http.Error(w, "relay stops", http.StatusServiceUnavailable)
+		return
+	}
 	conn, hello, err := link.Accept(w, req, cfg)
 	if err != nil {
 		return
 	}
 	l := &fakeLink{relay: r, conn: conn, hello: hello}
 	r.mu.Lock()
-	r.accepted = append(r.accepted, l)
+	if hello.Generation == 0 {
+		r.asked = append(r.asked, l)
+	} else {
+		r.accepted = append(r.accepted, l)
+	}
 	r.mu.Unlock()
 	err = conn.Run(context.Background(), l, l)
 	l.mu.Lock()
 	l.end = err.(*link.CloseError)
 	l.mu.Unlock()
+}
+
+// refuse has the relay take no new links, as one that stops does.
+func (r *fakeRelay) refuse(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refusing = on
 }
 
 func (r *fakeRelay) links() []*fakeLink {
@@ -180,6 +200,8 @@ func (l *fakeLink) HandleFrame(t link.Type, body []byte) error {
 		f, err = link.ParseMessage(body)
 	case link.TypeEnd:
 		f, err = link.ParseEnd(body)
+	case link.TypeMoved:
+		f, err = link.ParseMoved(body)
 	default:
 		err = fmt.Errorf("%v from an edge", t)
 	}
@@ -221,7 +243,9 @@ type fakeHub struct {
 	held       []link.Held
 	calls      []string
 	comparable bool
-	telling    func() // called at the end of Tell
+	begun      int
+	naming     bool   // links are named in calls
+	telling    func() // called at the end of Begin
 }
 
 func (h *fakeHub) note(format string, args ...any) {
@@ -238,7 +262,7 @@ func (h *fakeHub) took() []string {
 	return calls
 }
 
-func (h *fakeHub) Tell(session func(link.Session), held func(link.Held)) {
+func (h *fakeHub) Begin(session func(link.Session), held func(link.Held)) Feed {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.sessions {
@@ -250,17 +274,33 @@ func (h *fakeHub) Tell(session func(link.Session), held func(link.Held)) {
 	if h.telling != nil {
 		h.telling()
 	}
+	h.begun++
+	return &fakeFeed{h, h.begun}
 }
 
-func (h *fakeHub) Topic(f link.TopicNumber)          { h.note("topic %d %s", f.ID, f.Topic) }
-func (h *fakeHub) Untopic(f link.Untopic)            { h.note("untopic %d", f.ID) }
-func (h *fakeHub) Opened(f link.Opened)              { h.note("opened %d %v", f.Session, f.Confirmed) }
-func (h *fakeHub) Joined(f link.Joined, answer bool) { h.note("joined %d %v", f.Session, answer) }
-func (h *fakeHub) Left(f link.Left, answer bool)     { h.note("left %d %v", f.Session, answer) }
-func (h *fakeHub) Answer(f link.Answer)              { h.note("answer %d %s", f.Session, f.Text) }
-func (h *fakeHub) Publication(f link.Publication)    { h.note("publication %d %s", f.Topic, f.Payload) }
-func (h *fakeHub) Gap(f link.Gap)                    { h.note("gap %d %d", f.Topic, f.Lost) }
-func (h *fakeHub) LinkDown()                         { h.note("down") }
+// fakeFeed is the link that was begun as number n.
+type fakeFeed struct {
+	*fakeHub
+	n int
+}
+
+// note writes down the link's number too, of any but the first, where a test asks for it.
+func (f *fakeFeed) note(format string, args ...any) {
+	if f.naming && f.n > 1 {
+		format = fmt.Sprintf("%d: ", f.n) + format
+	}
+	f.fakeHub.note(format, args...)
+}
+
+func (h *fakeFeed) Topic(f link.TopicNumber)          { h.note("topic %d %s", f.ID, f.Topic) }
+func (h *fakeFeed) Untopic(f link.Untopic)            { h.note("untopic %d", f.ID) }
+func (h *fakeFeed) Opened(f link.Opened)              { h.note("opened %d %v", f.Session, f.Confirmed) }
+func (h *fakeFeed) Joined(f link.Joined, answer bool) { h.note("joined %d %v", f.Session, answer) }
+func (h *fakeFeed) Left(f link.Left, answer bool)     { h.note("left %d %v", f.Session, answer) }
+func (h *fakeHub) Answer(f link.Answer)               { h.note("answer %d %s", f.Session, f.Text) }
+func (h *fakeFeed) Publication(f link.Publication)    { h.note("publication %d %s", f.Topic, f.Payload) }
+func (h *fakeFeed) Gap(f link.Gap)                    { h.note("gap %d %d", f.Topic, f.Lost) }
+func (h *fakeFeed) Down()                             { h.note("down") }
 
 func (h *fakeHub) Forget(session uint64) {
 	h.note("forget %d", session)
@@ -283,8 +323,9 @@ func (h *fakeHub) Digest() (d link.Digest, comparable bool) {
 // edge is an Uplink that runs, with its hub.
 type edge struct {
 	*Uplink
-	t   testing.TB
-	hub *fakeHub
+	t    testing.TB
+	hub  *fakeHub
+	stop context.CancelFunc // has Run return
 }
 
 // run starts an Uplink in the bubble, after prepare; it ends with the test.
@@ -300,11 +341,11 @@ func (n *network) run(t testing.TB, config Config, prepare ...func(*edge)) *edge
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &edge{u, t, hub}
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &edge{u, t, hub, cancel}
 	for _, f := range prepare {
 		f(e)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := u.Run(ctx); err != nil {

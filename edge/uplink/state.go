@@ -21,6 +21,9 @@ func (u *Uplink) State() State {
 	if !s.Linked {
 		s.Degraded = []string{"relay"}
 	}
+	if u.divided {
+		s.Degraded = append(s.Degraded, "brokers differ")
+	}
 	return s
 }
 

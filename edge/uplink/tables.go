@@ -17,28 +17,31 @@ type tables struct {
 	chunks [][]byte // the begin, whole frames, about BatchTarget each
 	added  []link.Session
 	told   uint64 // Session frames given to the link's writer
+	moved  bool   // Moved is to be sent: another link has taken over
 
 	// begun is how many Session frames are in chunks; static once the link runs.
 	begun uint64
 }
 
-// tell reads the Handler's tables for a new link on conn and sets the log back. From its first line on, sessions are queued in it; so one that
-// is added while the tables are read may be told twice, but not missed.
-func (u *Uplink) tell(conn *link.Conn) *tables {
+// tell reads the Handler's tables for a new link and sets the log back. From its first line on sessions are queued for the new link, so that one that
+// is added while the tables are read may be told twice, but not missed; and a link that was in use until now sends nothing more.
+func (u *Uplink) tell(r *running) {
 	t := &tables{uplink: u}
+	r.tables = t
+	u.turn.Lock()
+	defer u.turn.Unlock()
 	u.mu.Lock()
 	u.tables = t
 	u.mu.Unlock()
 
-	u.handler.Tell(t.session, t.held)
+	r.feed = u.handler.Begin(t.session, t.held)
 
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.log.Rewind()
 	t.synced.First, t.synced.Last = u.log.First(), u.log.Last()
 	t.append(t.synced)
-	u.up, u.ever, u.refused, u.degraded = conn, true, false, nil
-	return t
+	u.up, u.used, u.ever, u.refused, u.degraded = r.conn, r, true, false, nil
 }
 
 func (t *tables) session(s link.Session) {
@@ -66,6 +69,9 @@ func (t *tables) Fill(batch []byte) []byte {
 	u := t.uplink
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.tables != t {
+		return t.fillMoved(batch)
+	}
 	if len(t.chunks) > 0 {
 		batch = append(batch, t.chunks[0]...)
 		t.chunks[0] = nil
@@ -94,6 +100,15 @@ func (t *tables) Fill(batch []byte) []byte {
 	}
 	if replayed > 0 {
 		u.metrics.replayed.Add(float64(replayed))
+	}
+	return batch
+}
+
+// fillMoved is all that is sent on a link when another has taken over. u.mu is held.
+func (t *tables) fillMoved(batch []byte) []byte {
+	if t.moved {
+		t.moved = false
+		batch = link.Moved{}.Append(batch)
 	}
 	return batch
 }

@@ -13,9 +13,10 @@ func upPath(tb testing.TB) (*Uplink, *tables, *sink) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	t := u.tell(nil)
-	t.Fill(nil)
-	return u, t, &sink{Uplink: u, tables: t}
+	r := &running{dialled: &dialled{}}
+	u.tell(r)
+	r.tables.Fill(nil)
+	return u, r.tables, &sink{Uplink: u, link: r}
 }
 
 // What is sent between two Fills goes in batches of about BatchTarget, none of it twice.
@@ -100,5 +101,20 @@ func BenchmarkUpPath(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
+	u, old, _ := upPath(t)
+	next := &running{dialled: &dialled{}}
+	u.tell(next)
+	next.tables.Fill(nil)
+	u.Open(link.Session{ID: 1, User: "u"})
+	u.Accept(1, []byte("a"))
+	if batch := old.Fill(nil); len(batch) > 0 {
+		t.Errorf("the old link was given %d bytes", len(batch))
+	}
+	if batch := next.tables.Fill(nil); len(batch) == 0 {
+		t.Error("the new link was given nothing")
 	}
 }

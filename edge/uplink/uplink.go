@@ -50,6 +50,12 @@ type Uplink struct {
 	backoff    backoff
 	generation uint64 // the highest so far
 	outage     string // the reason that was logged last while there is no link
+	carrier    string // the broker behind the last link, and its relay
+	relayed    string
+
+	// turn is held while the link in use changes the Handler's tables or the log by a frame from the relay, and while the tables are read for a new link: what a new
+	// relay is told, and what is replayed to it, are of one moment. It is taken before mu and never held across I/O.
+	turn sync.Mutex
 
 	// mu makes one order of what sessions do: a Session frame goes before the messages of its session, and those before its end. It is never
 	// held across I/O nor while the Handler is called.
@@ -58,6 +64,8 @@ type Uplink struct {
 	admission *admission
 	tables    *tables // of the link that is being told or up; nil: there is none
 	up        *link.Conn
+	used      *running // the same link; nil: there is none
+	divided   bool     // the last survey found relays of different brokers
 	ever      bool
 	refused   bool          // every relay refused the key
 	degraded  []string      // as the relay said
@@ -100,13 +108,13 @@ func New(config Config, handler Handler) (*Uplink, error) {
 // Run keeps a link until ctx is cancelled: then it says Bye, waits up to 2 s for the relay to close, and returns nil. What is in the log then is
 // lost: call Flush before. It is called once.
 func (u *Uplink) Run(ctx context.Context) error {
+	var aside sync.WaitGroup
+	defer aside.Wait()
+	aside.Go(func() { u.survey(ctx) })
+	aside.Go(func() { u.watchClock(ctx) })
 	for ctx.Err() == nil {
-		if l := u.connect(ctx); l != nil {
-			began := time.Now()
-			u.serve(ctx, l)
-			if time.Since(began) >= settled {
-				u.backoff.reset()
-			}
+		if l := u.connect(ctx, nil); l != nil && u.serve(ctx, u.begin(ctx, l)) {
+			continue
 		}
 		sleep(ctx, u.backoff.next())
 	}
@@ -122,31 +130,15 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// serve tells the edge's tables on l and carries frames until it ends.
-func (u *Uplink) serve(ctx context.Context, l *dialled) {
-	t := u.tell(l.conn)
-	u.metrics.links.Inc()
-	u.logger.Info("link up", "relay", l.welcome.Relay, "build", l.welcome.Build, "url", l.url, "broker", l.welcome.Broker,
-		"sessions", t.synced.Sessions, "memberships", t.synced.Held, "first", t.synced.First, "last", t.synced.Last)
-
-	stop := context.AfterFunc(ctx, func() { l.conn.Bye(link.CodeNormal, "edge stopped") })
-	err := l.conn.Run(context.WithoutCancel(ctx), t, &sink{Uplink: u, tables: t})
-	stop()
-
-	u.mu.Lock()
-	u.up, u.tables, u.degraded = nil, nil, nil
-	u.notify()
-	u.mu.Unlock()
-	u.handler.LinkDown()
-
-	var end *link.CloseError
-	if !errors.As(err, &end) {
-		end = &link.CloseError{Code: link.CodeLost, Err: err}
+// serve returns when l, and every link that it moves to, has ended, and whether another is to be dialled at once.
+func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
+	for {
+		select {
+		case <-l.ended.Done():
+			u.down(ctx, l)
+			return l.renewed.Load()
+		case window := <-l.drain:
+			l = u.move(ctx, l, window)
+		}
 	}
-	u.metrics.ends.WithLabelValues(end.Code.String()).Inc()
-	if ctx.Err() != nil {
-		u.logger.Info("link closed", "relay", l.welcome.Relay)
-		return
-	}
-	u.logger.Warn("link lost", "relay", l.welcome.Relay, "url", l.url, "reason", end.Code.String(), "error", err)
 }

@@ -34,6 +34,10 @@ type Broker interface {
 	// CountSubscribers asks how many subscribers a topic has anywhere, this Broker's own subscription included. Answered by Counted.
 	CountSubscribers(t protocol.Topic, token uint64)
 
+	// Flush asks for everything that is on its way: answered by Flushed behind each Received of what anybody published, before the call, to topics whose
+	// subscriptions are in force; without a connection to wait for, soon.
+	Flush(token uint64)
+
 	// Name names the back end: equal for Brokers that share one. It may be asked at any time; "" while unknown.
 	Name() string
 }
@@ -81,7 +85,7 @@ type Publication struct {
 	Number   uint64
 }
 
-// Event is one of Published, Subscribed, Received, History, Counted, State, Deaf.
+// Event is one of Published, Subscribed, Received, History, Counted, Flushed, State, Deaf.
 type Event interface{ event() }
 
 // Published answers Publish.
@@ -130,6 +134,9 @@ type Counted struct {
 	Err   error
 }
 
+// Flushed answers Flush.
+type Flushed struct{ Token uint64 }
+
 // State tells whether the back end answers. Sent at each change, and once at the start when it is away; until the first State the back end is
 // taken to be there.
 type State struct {
@@ -143,4 +150,5 @@ func (Received) event()   {}
 func (Deaf) event()       {}
 func (History) event()    {}
 func (Counted) event()    {}
+func (Flushed) event()    {}
 func (State) event()      {}

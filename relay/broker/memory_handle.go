@@ -98,6 +98,13 @@ func (h *Handle) CountSubscribers(t protocol.Topic, token uint64) {
 	h.queue(Counted{Token: token, Count: int64(len(h.memory.subscribers[t]))})
 }
 
+// Flush implements Broker.
+func (h *Handle) Flush(token uint64) {
+	h.memory.mu.Lock()
+	defer h.memory.mu.Unlock()
+	h.queue(Flushed{token})
+}
+
 // queue adds the answer to a request: bounded by the requests, which are the caller's to bound.
 func (h *Handle) queue(e Event) {
 	h.mu.Lock()

@@ -46,6 +46,7 @@ func (l *refusalLog) refused(reason, remote string, err error) {
 
 type metrics struct {
 	refused *prometheus.CounterVec // by reason
+	asked   prometheus.Counter
 	ends    *prometheus.CounterVec // by code, by
 	server  *Server
 
@@ -69,6 +70,10 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 			Name: "edgerelay_relay_link_refusals_total",
 			Help: "Handshakes that ended without a link, by reason.",
 		}, []string{"reason"}),
+		asked: f.NewCounter(prometheus.CounterOpts{
+			Name: "edgerelay_relay_link_asked_total",
+			Help: "Handshakes of edges that only asked who this relay is.",
+		}),
 		ends: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgerelay_relay_link_ends_total",
 			Help: "Links that ended, by code and by who ended them (edge, relay, network).",

@@ -43,6 +43,9 @@ func newNode(s *Server, conn *link.Conn, h link.Hello) *Node {
 // String names the link for logs: node ID, instance, generation.
 func (n *Node) String() string { return n.label }
 
+// Moves reports whether the edge can be asked to link elsewhere, and takes Live.
+func (n *Node) Moves() bool { return n.conn.Features()&link.FeatureMove != 0 }
+
 // Queued returns the bytes appended and not yet written to the connection.
 func (n *Node) Queued() int { return n.out.queued() }
 
@@ -113,6 +116,8 @@ func decode(t link.Type, body []byte) (any, error) {
 		return link.ParseHeld(body)
 	case link.TypeSynced:
 		return link.ParseSynced(body)
+	case link.TypeMoved:
+		return link.ParseMoved(body)
 	}
 	return nil, fmt.Errorf("an edge sends no %v", t)
 }

@@ -42,9 +42,11 @@ type Server struct {
 	cancel context.CancelFunc
 	links  sync.WaitGroup // Add under mu, while not closing
 
-	mu      sync.Mutex // guards the following
-	closing bool
-	nodes   map[*Node]struct{}
+	mu       sync.Mutex // guards the following
+	refusing bool       // new links
+	closing  bool
+	nodes    map[*Node]struct{}
+	moved    chan struct{} // closed when no link is left that moves; nil: nobody waits
 }
 
 // NewServer returns a Server that feeds h. Close it in the end.
@@ -70,7 +72,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	if s.isClosing() {
+	if s.isRefusing() {
 		s.metrics.refused.WithLabelValues(refusedStopping).Inc()
 		http.Error(w, "relay stops", http.StatusServiceUnavailable)
 		return
@@ -96,11 +98,17 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 	if h.Instance == (protocol.Instance{}) {
 		return link.Welcome{}, &link.CloseError{Code: link.CodeProtocol, Text: "hello without instance"}
 	}
-	return link.Welcome{Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}, nil
+	return link.Welcome{Features: link.FeatureMove, Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}, nil
 }
 
 // serve runs a registered link from Connected to Disconnected.
 func (s *Server) serve(n *Node, hello link.Hello) {
+	if hello.Generation == 0 {
+		s.metrics.asked.Inc()
+		n.Close(link.CodeNormal, "who this is was all that was asked")
+		n.conn.Run(s.ctx, n, refusing{})
+		return
+	}
 	log := s.cfg.Log.With("link", n.String())
 	if err := s.handler.Connected(n, hello); err != nil {
 		bye := &link.CloseError{Code: link.CodeLimit, Text: err.Error()}
@@ -154,17 +162,58 @@ func (s *Server) Close(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *Server) isClosing() bool {
+// Refuse answers new links 503 from now on. Those there are go on.
+func (s *Server) Refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closing
+	s.refusing = true
 }
 
-// register reports false when the Server closes.
+// AwaitMoved waits until no link is left whose edge could move elsewhere, or ctx is done, and returns how many are left. Call Refuse before, once.
+func (s *Server) AwaitMoved(ctx context.Context) (left int) {
+	s.mu.Lock()
+	moved := make(chan struct{})
+	s.moved = moved
+	s.tellMovedLocked()
+	s.mu.Unlock()
+	select {
+	case <-moved:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.movingLocked()
+}
+
+// movingLocked returns how many links could move. s.mu must be held.
+func (s *Server) movingLocked() (n int) {
+	for node := range s.nodes {
+		if node.Moves() {
+			n++
+		}
+	}
+	return n
+}
+
+// tellMovedLocked ends AwaitMoved when there is nothing more to wait for. s.mu must be held.
+func (s *Server) tellMovedLocked() {
+	if s.moved != nil && s.movingLocked() == 0 {
+		close(s.moved)
+		s.moved = nil
+	}
+}
+
+func (s *Server) isRefusing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refusing || s.closing
+}
+
+// register reports false when no new link is taken.
 func (s *Server) register(n *Node) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.refusing || s.closing {
 		return false
 	}
 	s.nodes[n] = struct{}{}
@@ -176,6 +225,7 @@ func (s *Server) unregister(n *Node) {
 	n.release()
 	s.mu.Lock()
 	delete(s.nodes, n)
+	s.tellMovedLocked()
 	s.metrics.add(n.conn.Stats()) // under mu, so that no scrape counts n twice or not at all
 	s.mu.Unlock()
 	s.links.Done()

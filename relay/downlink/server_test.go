@@ -181,7 +181,7 @@ func (f *fixture) dial(t *testing.T, generation uint64, stop chan struct{}) (*ed
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	conn, welcome, err := link.Dial(ctx, link.DialConfig{URL: f.url, Keys: testKeys(t), Hello: link.Hello{
-		Generation: generation, LogSize: 1 << 20, Instance: protocol.Instance{byte(generation)}, Node: "edge-1",
+		Generation: generation, LogSize: 1 << 20, Instance: protocol.Instance{byte(max(generation, 1))}, Node: "edge-1",
 	}})
 	if err != nil {
 		return nil, err

@@ -19,6 +19,9 @@ type edge struct {
 	ready     bool // the tables were told on this link
 	told      *told
 	heard     uint64 // Session frames on this link
+	awaited   int    // followers told on this link that were not live yet; none left: Live is due
+	liveDue   bool   // Live is to be sent on this link
+	leaving   uint64 // Moved came on this link; a token
 	logSize   uint64
 	digestDue bool
 
@@ -86,8 +89,9 @@ func (r *Router) connected(l Link, h link.Hello) {
 	e.node, e.generation, e.logSize = h.Node, h.Generation, h.LogSize
 	e.link = l
 	e.told = &told{}
-	e.heard = 0
+	e.heard, e.awaited, e.liveDue, e.leaving = 0, 0, false, 0
 	r.links[l] = e
+	r.askToMove(l)
 	r.log.Info("edge linked", "node", h.Node, "instance", h.Instance.String(), "generation", h.Generation, "build", h.Build)
 	for _, other := range r.edges {
 		if other != e && other.node == e.node && other.link != nil {
@@ -126,6 +130,7 @@ func (r *Router) cut(e *edge, code link.Code, text string) {
 func (r *Router) unlink(e *edge) {
 	delete(r.links, e.link)
 	e.link, e.ready, e.told = nil, false, nil
+	e.liveDue = false
 	e.sampled = false
 	e.out = e.out[:0]
 	clear(e.behind)

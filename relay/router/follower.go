@@ -24,6 +24,7 @@ type follower struct {
 
 	numbered bool // the topic's number was told on this link
 	bound    int  // members at this edge
+	awaited  bool // its edge's Live waits for it
 
 	openers map[*session]struct{} // connects that wait to be bound here; nil when empty
 	notices int                   // joins and leaves under way: reasons to stay
@@ -78,6 +79,7 @@ func (r *Router) dropFollower(f *follower) {
 	}
 	delete(f.edge.behind, f)
 	f.isBehind = false
+	r.arrived(f)
 	t.followers = without(slices.Clone(t.followers), f) // a copy: somebody may be walking through the old one
 	if len(t.followers) == 0 && r.topics[t.name] == t {
 		delete(r.topics, t.name)
@@ -192,6 +194,7 @@ func (r *Router) caughtUp(f *follower) {
 		r.completeNotice(fr)
 	}
 	r.tryOpeners(f)
+	r.arrived(f)
 }
 
 // history takes a page: it is sent, a hole in it is told.

@@ -44,6 +44,8 @@ func (r *Router) frame(e *edge, f any) *violation {
 		return r.arrive(e, f.Number, f.Session, f.Payload, false)
 	case link.End:
 		return r.arrive(e, f.Number, f.Session, nil, true)
+	case link.Moved:
+		return r.moved(e)
 	}
 	return &violation{link.CodeProtocol, "a frame that edges do not send"}
 }

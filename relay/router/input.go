@@ -16,7 +16,7 @@ type Connected struct {
 	Hello link.Hello
 }
 
-// Received brings the frames of one batch: link.Session, link.Held, link.Synced, link.Message and link.End values, in order. The
+// Received brings the frames of one batch: link.Session, link.Held, link.Synced, link.Message, link.End and link.Moved values, in order. The
 // Router keeps their byte slices.
 type Received struct {
 	Link   Link
@@ -73,6 +73,8 @@ func (in FromBroker) apply(r *Router) {
 		r.counted(ev)
 	case broker.Deaf:
 		r.deaf(ev)
+	case broker.Flushed:
+		r.flushed(ev)
 	case broker.State:
 		r.state(ev)
 	}

@@ -10,6 +10,8 @@ type Link interface {
 	Queued() int
 	// Close sends Bye behind what is queued and ends the link. Disconnected follows.
 	Close(code link.Code, text string)
+	// Moves reports whether the edge knows link.Drain and link.Live.
+	Moves() bool
 	// String names the link for the log: node, instance, generation.
 	String() string
 }

@@ -184,6 +184,20 @@ func (p *Pump) Degraded() []string {
 	return p.degraded
 }
 
+// Move asks every edge that can to link to another relay, beginning at a random moment within window; all goes on meanwhile. It does not block.
+func (p *Pump) Move(window time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.put(move{window})
+	}
+}
+
+// move makes the Router ask its edges to link elsewhere.
+type move struct{ window time.Duration }
+
+func (in move) apply(r *Router) { r.moveAll(in.window) }
+
 // Drain stops taking new frames from edges (their logs keep them for the next relay) and returns when all that had been taken are
 // finished and acknowledged, or ctx is done. Deliveries go on.
 func (p *Pump) Drain(ctx context.Context) error {
@@ -207,9 +221,9 @@ type stop struct{}
 
 func (stop) apply(r *Router) { r.stopping = true }
 
-// unfinished returns the number of frames that are neither published nor answered.
+// unfinished returns the number of frames that are neither published nor answered. Those of an edge without a link do not count: it has them elsewhere.
 func (r *Router) unfinished() (n int) {
-	for _, e := range r.edges {
+	for _, e := range r.links {
 		n += len(e.frames)
 	}
 	return n

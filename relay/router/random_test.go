@@ -109,6 +109,10 @@ func schedule(t *testing.T, seed uint64) {
 				}
 			}
 		case n < 68:
+			if other := w.relays[rnd.IntN(2)]; e.link != nil && e.link != other && !e.deaf && rnd.IntN(2) == 0 {
+				e.moveTo(other) // with both links up for a while
+				break
+			}
 			// The edge moves; the old relay may notice late, or never got the last of what was sent.
 			if old, conn := e.link, e.conn; old != nil {
 				lost := rnd.IntN(3)
@@ -177,6 +181,9 @@ func schedule(t *testing.T, seed uint64) {
 			w.settle()
 		}
 		for _, e := range edges {
+			if rnd.IntN(5) == 0 {
+				e.letGo()
+			}
 			if (e.link == nil || e.deaf) && rnd.IntN(3) == 0 {
 				e.linkTo(w.relays[rnd.IntN(2)])
 			}

@@ -40,6 +40,7 @@ const (
 	readsAtOnce    = 16                     // pages of history asked for at once, per edge
 	lookAgainAfter = 100 * time.Millisecond // pause after a publication found no room in a link's buffer
 	tailAge        = 30 * time.Second       // publications older than this leave memory
+	leaveWait      = time.Second            // an edge that has moved waits for the broker so long at most
 )
 
 // Router holds the directory, the lanes and the followers of one relay, and steps them. It has no goroutine and does no I/O: Step is called by one
@@ -59,12 +60,15 @@ type Router struct {
 	publishes map[uint64]*frame    // in flight, by token
 	asked     map[uint64]*frame    // non-members' frames waiting for Counted
 	reads     map[uint64]*follower // waiting for History
+	leaving   map[uint64]Link      // of edges that have moved, waiting for Flushed
 
 	later    timers
+	left     []Link  // to be closed at the end of the step
 	dirty    []*edge // edges with something to append to their link at the end of the step
 	tails    tails
-	away     bool // the broker does not answer
-	stopping bool // no new frames are taken
+	away     bool          // the broker does not answer
+	window   time.Duration // in which edges are asked to move elsewhere; 0: they are not
+	stopping bool          // no new frames are taken
 }
 
 // New returns a Router that publishes through brk.
@@ -98,6 +102,7 @@ func New(cfg Config, brk broker.Broker) *Router {
 		publishes: make(map[uint64]*frame),
 		asked:     make(map[uint64]*frame),
 		reads:     make(map[uint64]*follower),
+		leaving:   make(map[uint64]Link),
 	}
 	r.tails.most = cfg.TailBytes
 	return r
@@ -140,6 +145,11 @@ func (r *Router) flush() {
 	}
 	clear(r.dirty)
 	r.dirty = r.dirty[:0]
+	for _, l := range r.left {
+		l.Close(link.CodeNormal, "all has been sent")
+	}
+	clear(r.left)
+	r.left = r.left[:0]
 }
 
 // maxScratch is the size up to which an edge's scratch buffer is kept for the next step.
@@ -164,6 +174,7 @@ func (r *Router) state(ev broker.State) {
 			r.openUnconfirmed(e)
 			continue
 		}
+		r.tellLive(e)
 		for _, l := range e.lanes {
 			l.backoff = 0
 			r.runLane(l)

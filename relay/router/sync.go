@@ -79,9 +79,14 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 			return v
 		}
 	}
+	e.awaited, e.liveDue = 0, e.link.Moves()
+	for _, follower := range e.followers {
+		r.awaitLive(follower)
+	}
 	for _, follower := range e.followers {
 		r.resume(follower)
 	}
+	r.tellLive(e)
 	for _, s := range e.sessions {
 		for _, t := range s.endpoint.Topics(s.user, s.group) {
 			if !s.bound(t) {
@@ -100,6 +105,7 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 func (r *Router) clear(e *edge) []*follower {
 	var old []*follower
 	for _, f := range e.followers {
+		f.awaited = false // of the link before
 		old = append(old, f)
 	}
 	for _, s := range e.sessions {

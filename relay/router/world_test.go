@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,6 +74,9 @@ func (w *world) kill(rl *testRelay) {
 		if e.link == rl {
 			e.link, e.conn = nil, nil
 		}
+		if e.old != nil && e.old.relay == rl {
+			e.old = nil
+		}
 	}
 	for name := range rl.router.topics {
 		rl.broker.Unsubscribe(name)
@@ -120,6 +124,7 @@ type testEdge struct {
 	link       *testRelay // nil: none
 	conn       *testLink  // the link to it
 	deaf       bool       // what comes on it is lost
+	old        *leaving   // the link that it moves away from; nil: none
 
 	number   uint64
 	log      []any // link.Message and link.End not acknowledged
@@ -136,6 +141,8 @@ type testEdge struct {
 	bytes     int
 	closed    []link.Code // of links that the relay closed; a current one is lost to the edge
 	digests   int
+	live      int // Live frames
+	drains    int
 	status    []string
 	frames    map[protocol.Topic]int // Publication frames by topic
 	received  map[uint64][]string    // what each session's client saw
@@ -153,7 +160,16 @@ type testLink struct {
 	queued func() int // nil: the edge's stuck
 }
 
+// leaving is a link that brings publications yet, while its edge has told its tables on another.
+type leaving struct {
+	relay *testRelay
+	conn  *testLink
+	names map[uint64]protocol.Topic
+}
+
 var _ Link = (*testLink)(nil)
+
+func (l *testLink) Moves() bool { return true }
 
 func (l *testLink) Queued() int {
 	if l.queued != nil {
@@ -165,12 +181,20 @@ func (l *testLink) Queued() int {
 func (l *testLink) String() string { return l.edge.node }
 
 func (l *testLink) Close(code link.Code, text string) {
+	if old := l.edge.old; old != nil && old.conn == l && code == link.CodeNormal {
+		l.edge.letGo()
+		return
+	}
 	l.edge.closed = append(l.edge.closed, code)
 }
 
 // Append takes what the relay sends as an edge does.
 func (l *testLink) Append(frames []byte) {
 	e := l.edge
+	if old := e.old; old != nil && old.conn == l && !e.deaf {
+		e.takeOld(frames)
+		return
+	}
 	if e.conn != l || e.deaf {
 		return
 	}
@@ -204,6 +228,7 @@ func (w *world) edge(node string) *testEdge {
 
 // linkTo gives the edge a link to a relay, tells the tables and replays.
 func (e *testEdge) linkTo(rl *testRelay) {
+	e.letGo()
 	e.generation++
 	e.deaf = false
 	e.link, e.conn, e.names, e.heard = rl, &testLink{edge: e}, map[uint64]protocol.Topic{}, 0
@@ -223,6 +248,42 @@ func (e *testEdge) linkTo(rl *testRelay) {
 	frames = append(frames, link.Synced{First: e.through + 1, Last: e.number, Sessions: e.heard, Held: held})
 	frames = append(frames, e.log...)
 	e.send(frames...)
+}
+
+// moveTo gives the edge a link to another relay, while the one that it has goes on: until Live, or letGo.
+func (e *testEdge) moveTo(rl *testRelay) {
+	e.letGo()
+	old := &leaving{e.link, e.conn, e.names}
+	e.linkTo(rl)
+	e.old = old
+}
+
+// letGo ends the link that the edge moves away from.
+func (e *testEdge) letGo() {
+	if old := e.old; old != nil {
+		e.old = nil
+		old.relay.inputs = append(old.relay.inputs, Disconnected{old.conn, e.w.now, errors.New("moved")})
+	}
+}
+
+// takeOld takes from a link that is being left what brings publications, and nothing else.
+func (e *testEdge) takeOld(frames []byte) {
+	names := e.names
+	e.names = e.old.names
+	defer func() { e.names = names }()
+	for len(frames) > 0 {
+		t, body, rest, err := link.Next(frames)
+		if err != nil {
+			e.w.t.Fatal(err)
+		}
+		frames = rest
+		switch t {
+		case link.TypeTopic, link.TypePublication, link.TypeGap:
+			e.take(t, body)
+		case link.TypeUntopic:
+			delete(e.names, must(link.ParseUntopic(body)).ID)
+		}
+	}
 }
 
 // cut loses the link.
@@ -328,6 +389,9 @@ func (e *testEdge) take(t link.Type, body []byte) {
 	case link.TypeGap:
 		f := must(link.ParseGap(body))
 		h := e.topics[e.names[f.Topic]]
+		if h == nil || !h.position.Before(f.Position) {
+			return
+		}
 		h.position = f.Position
 		for _, id := range h.members {
 			e.received[id] = append(e.received[id], string(f.Text))
@@ -338,6 +402,15 @@ func (e *testEdge) take(t link.Type, body []byte) {
 		e.digest(must(link.ParseDigest(body)))
 	case link.TypeStatus:
 		e.status = must(link.ParseStatus(body)).Degraded
+	case link.TypeLive:
+		must(link.ParseLive(body))
+		e.live++
+		if old := e.old; old != nil {
+			old.relay.inputs = append(old.relay.inputs, Received{old.conn, []any{link.Moved{}}})
+		}
+	case link.TypeDrain:
+		must(link.ParseDrain(body))
+		e.drains++
 	default:
 		e.w.t.Errorf("%s: unexpected frame %x", e.node, t)
 	}
@@ -377,6 +450,9 @@ func (e *testEdge) publication(f link.Publication) {
 	}
 	e.frames[name]++
 	h := e.topics[name]
+	if h == nil { // the new link freed it, nobody is in it
+		return
+	}
 	if !f.Position.IsZero() {
 		if !h.position.Before(f.Position) {
 			return

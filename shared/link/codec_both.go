@@ -54,9 +54,10 @@ func (c Code) String() string {
 // typeNames are for errors and logs; the types without one are unknown to this version.
 var typeNames = [256]string{
 	TypeHello: "hello", TypeWelcome: "welcome", TypePing: "ping", TypePong: "pong", TypeBye: "bye",
-	TypeSession: "session", TypeHeld: "held", TypeSynced: "synced", TypeMessage: "message", TypeEnd: "end",
+	TypeSession: "session", TypeHeld: "held", TypeSynced: "synced", TypeMessage: "message", TypeEnd: "end", TypeMoved: "moved",
 	TypeTopic: "topic", TypeUntopic: "untopic", TypeOpened: "opened", TypeJoined: "joined", TypeLeft: "left", TypeAnswer: "answer",
 	TypePublication: "publication", TypeAck: "ack", TypeGap: "gap", TypeDigest: "digest", TypeStatus: "status",
+	TypeDrain: "drain", TypeLive: "live",
 }
 
 // String returns the frame's name, or its number when this version does not know it.

@@ -91,6 +91,18 @@ func ParseHeld(body []byte) (Held, error) {
 }
 
 // Append appends the frame.
+func (m Moved) Append(b []byte) []byte {
+	b, at := begin(b, TypeMoved, 0)
+	return finish(b, at, 0)
+}
+
+// ParseMoved parses a body.
+func ParseMoved(body []byte) (Moved, error) {
+	f := fields{b: body}
+	return Moved{}, f.end("moved")
+}
+
+// Append appends the frame.
 func (s Synced) Append(b []byte) []byte {
 	const hint = 16
 	b, at := begin(b, TypeSynced, hint)

@@ -255,3 +255,30 @@ func ParseStatus(body []byte) (Status, error) {
 	}
 	return s, f.extended("status")
 }
+
+// Append appends the frame.
+func (d Drain) Append(b []byte) []byte {
+	const hint = 8
+	b, at := begin(b, TypeDrain, hint)
+	b = binary.AppendUvarint(b, d.Window)
+	return finish(b, at, hint)
+}
+
+// ParseDrain parses a body.
+func ParseDrain(body []byte) (Drain, error) {
+	f := fields{b: body}
+	d := Drain{Window: f.uvarint()}
+	return d, f.end("drain")
+}
+
+// Append appends the frame.
+func (l Live) Append(b []byte) []byte {
+	b, at := begin(b, TypeLive, 0)
+	return finish(b, at, 0)
+}
+
+// ParseLive parses a body.
+func ParseLive(body []byte) (Live, error) {
+	f := fields{b: body}
+	return Live{}, f.end("live")
+}

@@ -42,6 +42,8 @@ func parse(t Type, body []byte) (f frame, err error) {
 		return ParseSession(body)
 	case TypeHeld:
 		return ParseHeld(body)
+	case TypeMoved:
+		return ParseMoved(body)
 	case TypeSynced:
 		return ParseSynced(body)
 	case TypeMessage:
@@ -70,6 +72,10 @@ func parse(t Type, body []byte) (f frame, err error) {
 		return ParseDigest(body)
 	case TypeStatus:
 		return ParseStatus(body)
+	case TypeDrain:
+		return ParseDrain(body)
+	case TypeLive:
+		return ParseLive(body)
 	}
 	return nil, fmt.Errorf("unknown frame %v", t)
 }
@@ -89,6 +95,7 @@ func corpus() map[string]frame {
 		"session-group":     Session{ID: 128, Endpoint: protocol.EndpointGroup, User: "ü", Group: "g1"},
 		"held":              Held{Topic: "group:g1", Position: at, Sessions: []uint64{1, 128, 1 << 40}},
 		"held-none":         Held{Topic: "all"},
+		"moved":             Moved{},
 		"synced":            Synced{First: 10, Last: 20, Sessions: 2, Held: 5},
 		"message":           Message{Number: 1, Session: 2, Payload: []byte(`{"Method":"All","MsgBody":"Hello All"}`)},
 		"message-empty":     Message{Number: 1, Session: 2, Payload: []byte{}},
@@ -110,6 +117,8 @@ func corpus() map[string]frame {
 		"digest":            Digest{Heard: 3, Sessions: 2, SessionHash: 0xdeadbeefcafebabe, Bindings: 4, BindingHash: 1},
 		"status":            Status{Degraded: []string{"broker"}},
 		"status-everything": Status{},
+		"drain":             Drain{Window: 2000},
+		"live":              Live{},
 	}
 }
 

@@ -9,7 +9,8 @@
 //	R→E  Welcome
 //	E→R  Session*, Held*, Synced                                   tables of the edge, then
 //	E→R  Message, End (numbered), Session (new ones)               the log from its first entry
-//	R→E  Topic, Untopic, Opened, Joined, Left, Answer, Publication, Gap, Ack, Status, Digest
+//	E→R  Moved                                                     on the link that the edge leaves, its last frame but Bye
+//	R→E  Topic, Untopic, Opened, Joined, Left, Answer, Publication, Gap, Ack, Status, Digest, Drain, Live
 //	both Ping, Pong, Bye
 package link
 
@@ -34,6 +35,7 @@ const (
 	TypeSynced  Type = 0x12 // E→R  the tables have been told; replay follows
 	TypeMessage Type = 0x13 // E→R  numbered: a client's frame
 	TypeEnd     Type = 0x14 // E→R  numbered: a session ended
+	TypeMoved   Type = 0x15 // E→R  the edge has another link that is live: end this one behind what is on its way
 
 	TypeTopic       Type = 0x20 // R→E  gives a topic a number on this link
 	TypeUntopic     Type = 0x21 // R→E  the number is free, the topic has no members here
@@ -46,13 +48,21 @@ const (
 	TypeGap         Type = 0x28 // R→E  messages of a topic were lost to its members here
 	TypeDigest      Type = 0x29 // R→E  the relay's tables of this edge, to compare
 	TypeStatus      Type = 0x2a // R→E  what is degraded at the relay
+	TypeDrain       Type = 0x2b // R→E  the relay stops soon: link elsewhere first
+	TypeLive        Type = 0x2c // R→E  all topics told in the tables are caught up
+)
+
+// Features, bits of Hello and Welcome.
+const (
+	// FeatureMove: the edge links elsewhere when it is sent Drain, and says Moved on the old link when it is sent Live on the new one.
+	FeatureMove uint64 = 1 << 0
 )
 
 // Hello is the edge's first frame. Proof is checked before anything after it is parsed.
 type Hello struct {
 	Proof      []byte            // HMAC-SHA256, see handshake.go
 	Features   uint64            // that the edge can do
-	Generation uint64            // counts the edge's links; of two links of one instance the higher is the live one
+	Generation uint64            // counts the edge's links; of two links of one instance the higher is the live one; 0: only asks who the relay is
 	LogSize    uint64            // bytes of unfinished frames that the edge may have sent at most
 	Instance   protocol.Instance // this boot of the edge
 	Node       string            // its node ID, a label
@@ -181,6 +191,17 @@ type Digest struct {
 
 // Status lists what is degraded at the relay, in words of the metrics ("broker"); empty: nothing.
 type Status struct{ Degraded []string }
+
+// Drain asks the edge to link to another relay and then to leave this one, beginning at a random moment within Window, so that not all edges of a
+// relay come to the next one at once. Only with FeatureMove.
+type Drain struct{ Window uint64 } // milliseconds
+
+// Moved asks the relay to end the link with Bye once it has sent what was published until then: what the broker has not yet brought to it, the other relay may
+// have been too late for. Only with FeatureMove.
+type Moved struct{}
+
+// Live tells, once a link, that every topic told in Held is followed, and its members have been sent what they had missed. Only with FeatureMove.
+type Live struct{}
 
 // Code says why a link ended: a metric label, and what Bye carries. The values are on the wire: never renumber.
 type Code uint64

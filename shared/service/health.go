@@ -2,6 +2,7 @@ package service
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 )
 
@@ -14,8 +15,9 @@ type Health struct {
 	Detail   map[string]any `json:"detail,omitempty"`
 }
 
-// NewHealth returns a Health that is ready when there is no cause against it.
+// NewHealth returns a Health that is ready when there is no cause against it. Details that are "" are left out; detail becomes the Health's.
 func NewHealth(causes, degraded []string, detail map[string]any) Health {
+	maps.DeleteFunc(detail, func(_ string, v any) bool { return v == "" })
 	return Health{len(causes) == 0, append([]string{}, causes...), append([]string{}, degraded...), detail}
 }
 

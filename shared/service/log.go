@@ -31,3 +31,11 @@ func Discard(log *slog.Logger) *slog.Logger {
 	}
 	return log
 }
+
+// Known returns what a log line is to tell of a thing that may be unknown: its name and value, or nothing.
+func Known(name, value string) []any {
+	if value == "" {
+		return nil
+	}
+	return []any{name, value}
+}

@@ -151,6 +151,7 @@ func (p Program[T]) work(environ []string, stderr io.Writer) int {
 	}
 	limit, _ := OpenFiles()
 	log.Info("starting", "program", p.Name, "version", Version(), "open_files", limit)
+	limitMemory(log)
 	err := p.Run(ctx, cfg, log)
 	var problem Problem
 	switch {

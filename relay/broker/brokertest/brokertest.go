@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 		{"a publisher that has seen more begins a new epoch", usual, testKnown},
 		{"any text passes", usual, testTexts},
 		{"subscribed means every later publication", usual, testSubscribedTop},
+		{"a flush is answered behind what was published before it", usual, testFlush},
 		{"unsubscribed means none", usual, testUnsubscribe},
 		{"the last of subscribe and unsubscribe holds", usual, testChurn},
 		{"many topics", usual, testManyTopics},

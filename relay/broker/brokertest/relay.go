@@ -56,6 +56,8 @@ func (r *Relay) sink(e broker.Event) {
 		r.asked[e.Token]++
 	case broker.History:
 		r.asked[e.Token]++
+	case broker.Flushed:
+		r.asked[e.Token]++
 	case broker.Counted:
 		r.asked[e.Token]++
 	}

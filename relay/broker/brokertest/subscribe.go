@@ -51,6 +51,20 @@ func testSubscribedTop(t *testing.T, b Backend) {
 	}
 }
 
+func testFlush(t *testing.T, b Backend) {
+	listener := Start(t, b.NewBroker(t))
+	listener.Join(group)
+	for n := range 50 {
+		b.PublishBare(t, group, "1", fmt.Sprint(n))
+		token := listener.Token()
+		listener.Flush(token)
+		Await(listener, 0, "Flushed", func(e broker.Flushed) bool { return e.Token == token })
+		if got := len(listener.SoFar(group)); got != n+1 {
+			t.Fatalf("%d received when the flush was answered, %d were published", got, n+1)
+		}
+	}
+}
+
 func testUnsubscribe(t *testing.T, b Backend) {
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
 	fence := protocol.GroupTopic("fence")

@@ -75,6 +75,9 @@ func (b *Broker) CountSubscribers(t protocol.Topic, token uint64) {
 	b.asker.queue.put(ask{kind: askCount, topic: t, token: token})
 }
 
+// Flush implements broker.Broker.
+func (b *Broker) Flush(token uint64) { b.subscriber.flush(token) }
+
 // Name implements broker.Broker: a random id that Redis keeps under the prefix.
 func (b *Broker) Name() string {
 	if name := b.name.Load(); name != nil {

@@ -24,8 +24,11 @@ func (s *session) receive(ctx context.Context) error {
 				return err
 			}
 		case *redis.Pong:
-			if m.Payload == inForcePing {
+			switch m.Payload {
+			case inForcePing:
 				s.nowInForce()
+			case flushPing:
+				s.flushedNext()
 			}
 		}
 	}

@@ -40,6 +40,7 @@ type session struct {
 	expected []expectation
 	awaiting map[protocol.Topic]*awaited
 	asking   []protocol.Topic // confirmed, for the top reader
+	flushing []uint64         // flushes whose ping is on its way, in order
 
 	confirmed chan struct{} // to the top reader; one slot
 }
@@ -109,6 +110,33 @@ func (s *session) tellLocked(e broker.Event) {
 // inForcePing is answered behind all confirmations of what was wanted at the beginning.
 const inForcePing = "in force"
 
+// flushPing is answered behind all that was published before it.
+const flushPing = "flush"
+
+// flush asks for the answer to the next flushes.
+func (s *session) flush(ctx context.Context) error {
+	tokens := s.subscriber.takeFlushes()
+	s.mu.Lock()
+	s.flushing = append(s.flushing, tokens...)
+	s.mu.Unlock()
+	for range tokens {
+		if err := s.pubsub.Ping(ctx, flushPing); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flushedNext answers the flush that has waited longest.
+func (s *session) flushedNext() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flushing) > 0 {
+		s.sink(broker.Flushed{Token: s.flushing[0]})
+		s.flushing = s.flushing[1:]
+	}
+}
+
 // write sends commands and pings until something fails.
 func (s *session) write(ctx context.Context) error {
 	ping := time.NewTicker(pingEvery)
@@ -118,6 +146,9 @@ func (s *session) write(ctx context.Context) error {
 		if err == nil && done && !asked {
 			asked = true
 			err = s.pubsub.Ping(ctx, inForcePing)
+		}
+		if err == nil {
+			err = s.flush(ctx)
 		}
 		if err != nil {
 			return err

@@ -24,6 +24,7 @@ type subscriber struct {
 	wanted  map[protocol.Topic]subscription
 	count   uint64                      // generations given
 	changed map[protocol.Topic]struct{} // topics that the session has not looked at; nil without a session
+	flushes []uint64                    // tokens of flushes that no session has taken
 
 	wake chan struct{} // to the session's writer; one slot
 }
@@ -56,6 +57,23 @@ func (s *subscriber) unsubscribe(t protocol.Topic) {
 	s.changeLocked(t)
 	s.mu.Unlock()
 	s.signal()
+}
+
+// flush asks for Flushed.
+func (s *subscriber) flush(token uint64) {
+	s.mu.Lock()
+	s.flushes = append(s.flushes, token)
+	s.mu.Unlock()
+	s.signal()
+}
+
+// takeFlushes takes those that are not answered and were not taken.
+func (s *subscriber) takeFlushes() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tokens := s.flushes
+	s.flushes = nil
+	return tokens
 }
 
 func (s *subscriber) changeLocked(t protocol.Topic) {
@@ -136,6 +154,9 @@ func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
 		err := one.run(ctx)
 		if ctx.Err() != nil {
 			return
+		}
+		for _, token := range append(one.flushing, s.takeFlushes()...) {
+			sink(broker.Flushed{Token: token})
 		}
 		if one.inForce.Load() {
 			s.log.Info("subscriptions lost", "cause", err, "topics", len(one.active))

@@ -1,0 +1,206 @@
+package uplink
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// moving is an edge whose relay has asked it to move, and which has a link to another; what it was given so far was taken.
+type moving struct {
+	*edge
+	left, right *fakeRelay // the one that it leaves, and the other
+	old, next   *fakeLink
+}
+
+// startMoving has an edge with session 1 and three accepted messages, none acknowledged.
+func startMoving(t *testing.T, n *network) *moving {
+	t.Helper()
+	m := &moving{left: n.start(t, "r1:1"), right: n.start(t, "r2:1")}
+	for i, r := range []*fakeRelay{m.left, m.right} {
+		r.mu.Lock()
+		r.welcome = link.Welcome{Features: link.FeatureMove, Instance: protocol.Instance{byte(i + 1)}, Broker: "b"}
+		r.mu.Unlock()
+	}
+	m.edge = n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}})
+	m.hub.naming = true
+	m.open(1)
+	m.accept(1, "a", "b", "c")
+	synctest.Wait()
+	if len(m.left.links()) == 0 {
+		m.left, m.right = m.right, m.left
+	}
+	m.old = m.left.last(1)
+	m.left.refuse(true) // as a relay that stops does
+	m.old.send(link.Drain{Window: 100})
+	time.Sleep(time.Second)
+	m.next = m.right.last(1)
+	m.hub.took()
+	return m
+}
+
+func (m *moving) outcome(what string) {
+	m.t.Helper()
+	same(m.t, "moves "+what, testutil.ToFloat64(m.metrics.moves.WithLabelValues(what)), 1)
+}
+
+func TestMoveWithBothLinksUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		m := startMoving(t, &n)
+		same(t, "told and replayed", render(m.next.received()), "session 1|synced 1-3 1 0|1: 1 a|2: 1 b|3: 1 c")
+		before := len(m.old.received())
+
+		// From now on the old link only delivers.
+		m.old.send(
+			link.Publication{Topic: 7, Payload: []byte("old")},
+			link.Gap{Topic: 7, Lost: 3},
+			link.Joined{Number: 1, Session: 1},
+			link.Left{Number: 2, Session: 1},
+			link.Answer{Number: 3, Session: 1, Text: []byte("error")},
+			link.Opened{Session: 1},
+			link.Ack{Through: 3},
+			link.Status{Degraded: []string{"broker"}},
+			link.Digest{Sessions: 99})
+		synctest.Wait()
+		m.next.send(link.Publication{Topic: 9, Payload: []byte("new")}, link.Answer{Number: 3, Session: 1, Text: []byte("error")})
+		m.open(2)
+		m.accept(1, "d")
+		synctest.Wait()
+		if got, want := m.hub.took(), []string{"publication 7 old", "gap 7 3", "2: publication 9 new", "answer 1 error"}; !slices.Equal(got, want) {
+			t.Errorf("the handler got %q, want %q", got, want)
+		}
+		same(t, "degraded", len(m.State().Degraded), 0)
+		same(t, "frames on the old link", len(m.old.received()), before)
+		same(t, "in the log", m.log.Messages(), 3) // a, b, d
+		same(t, "frames of the new link", render(m.next.received()), "session 1|synced 1-3 1 0|1: 1 a|2: 1 b|3: 1 c|session 2|4: 1 d")
+
+		m.next.send(link.Live{})
+		synctest.Wait()
+		if got := m.old.received()[before:]; !slices.Equal(got, []any{link.Moved{}}) {
+			t.Errorf("the old relay got %v, want Moved", got)
+		}
+		m.old.send(link.Publication{Topic: 7, Payload: []byte("on its way")})
+		synctest.Wait()
+		if m.old.ended() != nil {
+			t.Fatal("the edge did not wait for what was on its way")
+		}
+		if got, want := m.hub.took(), []string{"publication 7 on its way"}; !slices.Equal(got, want) {
+			t.Errorf("the handler got %q, want %q", got, want)
+		}
+		m.old.conn.Bye(link.CodeNormal, "all has been sent")
+		synctest.Wait()
+		if got, want := m.hub.took(), []string{"down"}; !slices.Equal(got, want) {
+			t.Errorf("the handler got %q, want %q", got, want)
+		}
+		m.next.send(link.Ack{Through: 4})
+		synctest.Wait()
+		same(t, "in the log", m.log.Messages(), 0)
+		m.outcome("moved")
+		same(t, "links", testutil.ToFloat64(m.metrics.links), 2)
+	})
+}
+
+func TestMoveLetsGoOfTheOldLinkThoughTheNewRelayHasNotCaughtUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		m := startMoving(t, &n)
+		time.Sleep(liveWait - 2*time.Second)
+		if m.old.ended() != nil {
+			t.Fatal("the old link ended early")
+		}
+		time.Sleep(2*time.Second + leaveWait)
+		synctest.Wait()
+		if m.old.ended() == nil {
+			t.Fatal("the old link is there for ever")
+		}
+		m.outcome("moved_early")
+	})
+}
+
+func TestMoveWaitsForTheOldRelayNotLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		m := startMoving(t, &n)
+		m.next.send(link.Live{})
+		time.Sleep(leaveWait + time.Millisecond)
+		synctest.Wait()
+		if end := m.old.ended(); end == nil || end.Code != link.CodeNormal || !end.Remote {
+			t.Errorf("the old link ended with %v, want the edge's Bye", end)
+		}
+		m.outcome("moved")
+	})
+}
+
+func TestMoveGoesOnWhenTheOldLinkIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		m := startMoving(t, &n)
+		m.left.cut()
+		synctest.Wait()
+		m.outcome("old_lost")
+		m.next.send(link.Ack{Through: 3})
+		synctest.Wait()
+		same(t, "in the log", m.log.Messages(), 0)
+		same(t, "links", testutil.ToFloat64(m.metrics.links), 2)
+	})
+}
+
+func TestMoveDialsAnewWhenTheNewLinkIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		m := startMoving(t, &n)
+		m.right.cut()
+		time.Sleep(time.Second)
+		m.outcome("new_lost")
+		if m.old.ended() == nil {
+			t.Error("the old link, which has told the edge what it no longer believes, goes on")
+		}
+		same(t, "told and replayed again", render(m.right.last(2).received()), "session 1|synced 1-3 1 0|1: 1 a|2: 1 b|3: 1 c")
+	})
+}
+
+func TestMoveStaysWhereThereIsNoOtherRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		r := n.start(t, "r1:1")
+		r.mu.Lock()
+		r.welcome = link.Welcome{Features: link.FeatureMove, Instance: protocol.Instance{1}}
+		r.mu.Unlock()
+		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://nobody:1"}})
+		e.open(1)
+		l := r.last(1)
+		l.send(link.Drain{Window: 100})
+		time.Sleep(3 * time.Second) // it dials the same relay meanwhile, again and again: that does not count
+		e.accept(1, "a")
+		synctest.Wait()
+		same(t, "frames", render(l.received()), "session 1|synced 1-0 1 0|1: 1 a")
+		if now, _ := e.Linked(); !now || l.ended() != nil {
+			t.Error("the link did not last")
+		}
+		l.conn.Bye(link.CodeNormal, "relay stops")
+		time.Sleep(time.Second)
+		links := r.links()
+		same(t, "replayed", render(links[len(links)-1].received()), "session 1|synced 1-1 1 0|1: 1 a")
+	})
+}
+
+func TestStopDuringAMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		m := startMoving(t, &n)
+		m.stop()
+		synctest.Wait()
+		for _, l := range []*fakeLink{m.old, m.next} {
+			if end := l.ended(); end == nil || end.Code != link.CodeNormal || !end.Remote {
+				t.Errorf("a link ended with %v, want the edge's Bye", end)
+			}
+		}
+	})
+}

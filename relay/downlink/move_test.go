@@ -1,0 +1,79 @@
+package downlink
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+func TestWhoOnlyAsksIsNoLink(t *testing.T) {
+	f := listen(t, 0)
+	live, _ := f.link(t, 7, nil)
+	for range 3 {
+		asking, err := f.dial(t, 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended(t, recv(t, "end", asking.end), link.CodeNormal, true)
+	}
+	if got := f.series(t, "edgerelay_relay_link_asked_total"); got != 3 {
+		t.Errorf("%v counted, want 3", got)
+	}
+	select {
+	case n := <-f.handler.up:
+		t.Errorf("the handler was told of %v", n)
+	case err := <-live.end:
+		t.Errorf("the live link ended: %v", err)
+	default:
+	}
+}
+
+func TestRefuseLeavesTheLinksThatThereAre(t *testing.T) {
+	f := listen(t, 0)
+	e, n := f.link(t, 1, nil)
+	f.server.Refuse()
+	if _, err := f.dial(t, 2, nil); err == nil {
+		t.Error("a new link was taken")
+	}
+	n.Append(link.Ack{Through: 0}.Append(nil))
+	recv(t, "a frame", e.in)
+}
+
+func TestAwaitMovedWaitsForThoseWhoCanMove(t *testing.T) {
+	f := listen(t, 0)
+	f.link(t, 1, nil) // cannot
+	able := f.able(t, 2)
+	f.server.Refuse()
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if left := f.server.AwaitMoved(soon); left != 1 {
+		t.Errorf("%d left, want 1", left)
+	}
+	able.conn.Bye(link.CodeNormal, "moved")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if left := f.server.AwaitMoved(ctx); left != 0 || ctx.Err() != nil {
+		t.Errorf("%d left, %v", left, ctx.Err())
+	}
+}
+
+// able links an edge that can be asked to move.
+func (f *fixture) able(t *testing.T, generation uint64) *edge {
+	t.Helper()
+	conn, _, err := link.Dial(t.Context(), link.DialConfig{URL: f.url, Keys: testKeys(t), Hello: link.Hello{
+		Features: link.FeatureMove, Generation: generation, Instance: protocol.Instance{byte(generation)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &edge{conn: conn, end: make(chan error, 1), in: make(chan []byte, 16), out: make(chan []byte, 16)}
+	go func() { e.end <- conn.Run(context.Background(), e, e) }()
+	t.Cleanup(conn.CloseNow)
+	if n := recv(t, "link", f.handler.up); !n.Moves() {
+		t.Error("its link does not say that it moves")
+	}
+	return e
+}
