@@ -125,3 +125,76 @@ func TestAnEdgeThatMustLeaveAcceptedFramesSaysSoAndExits1(t *testing.T) {
 		t.Errorf("the log does not say how many accepted frames were left:\n%s", log)
 	}
 }
+
+func TestADrainingEdgeSaysSoBeforeItClosesAnybody(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e := c.StartEdge(cluster.Env{"EDGE_DRAIN": "1m", "FLY_MACHINE_ID": "m1", "FLY_REGION": "fra"}, r)
+	a := channel(t, e, unique("a"))
+	if _, body := e.Ready(); !strings.Contains(body, `"region": "fra"`) {
+		t.Errorf("/readyz does not tell the region: %s", body)
+	}
+	e.Terminate()
+	cluster.Eventually(t, "unready", func() bool { status, _ := e.Ready(); return status != http.StatusOK })
+	if !a.Open() {
+		t.Fatal("a client was closed before balancers could notice")
+	}
+	for source, want := range map[string]string{"": "elsewhere=true", "instance=m2;region=fra;t=1": ""} {
+		header := http.Header{}
+		if source != "" {
+			header.Set("Fly-Replay-Src", source)
+		}
+		_, res, err := client.Try(t, e.URL("/chat/channel/"+unique("late")), client.Options{Header: header})
+		if err == nil || res == nil || res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+			t.Fatalf("got %v, %v; want 503 with Retry-After", res, err)
+		}
+		if got := res.Header.Get("Fly-Replay"); got != want {
+			t.Errorf("a request from %q: fly-replay is %q, want %q", source, got, want)
+		}
+	}
+	res, err := http.Get("http://" + e.Addr() + "/livez")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK || !res.Close {
+		t.Errorf("/livez: %d, connection kept: %v; want 200 and Connection: close", res.StatusCode, !res.Close)
+	}
+	a.Close() // and there is nobody left to wait for
+	if status := e.Exited(); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+}
+
+func TestAnEdgeWithoutClientsExitsAtOnce(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	e := c.StartEdge(cluster.Env{"EDGE_DRAIN": "1h"}, c.StartRelay(nil))
+	e.Terminate()
+	if status := e.Exited(); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+}
+
+// TestADrainOfClientsThatNeverAnswerEndsInTime: hundreds that neither read nor answer the close are cut off, and the edge has done what it should.
+func TestADrainOfClientsThatNeverAnswerEndsInTime(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	const drain, n = 4 * time.Second, 300
+	e := c.StartEdge(cluster.Env{"EDGE_DRAIN": drain.String()}, r)
+	for i := range n {
+		client.DialRaw(t, e.URL(fmt.Sprintf("/chat/user/%s-%d", unique("silent"), i)))
+	}
+	begin := time.Now()
+	e.Terminate()
+	if status := e.Exited(); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+	took := time.Since(begin)
+	if took > drain+10*time.Second {
+		t.Errorf("a drain of %v took %v", drain, took)
+	}
+	t.Logf("a drain of %v took %v", drain, took)
+}

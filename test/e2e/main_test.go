@@ -1,4 +1,5 @@
-// Package e2e runs the whole product: clients, edges, relays and Redis. E2E_KIND says how the servers run: inprocess (the default) or process.
+// Package e2e runs the whole product: clients, edges, relays and Redis. E2E_KIND says how the servers run: inprocess (the default), process or
+// container.
 package e2e
 
 import (
@@ -30,10 +31,10 @@ func kind(t *testing.T) cluster.Kind {
 	switch k := cluster.Kind(os.Getenv("E2E_KIND")); k {
 	case "", cluster.InProcess:
 		return cluster.InProcess
-	case cluster.Process:
+	case cluster.Process, cluster.Container:
 		return k
 	default:
-		t.Fatalf("E2E_KIND=%q: want %s or %s", k, cluster.InProcess, cluster.Process)
+		t.Fatalf("E2E_KIND=%q: want %s, %s or %s", k, cluster.InProcess, cluster.Process, cluster.Container)
 		return ""
 	}
 }
@@ -43,7 +44,7 @@ func onEach(t *testing.T, f func(t *testing.T, o cluster.Options)) {
 	t.Helper()
 	k := kind(t)
 	backends := []cluster.Backend{cluster.Memory, cluster.Redis}
-	if k == cluster.Process {
+	if k != cluster.InProcess {
 		backends = backends[1:]
 	}
 	for _, b := range backends {

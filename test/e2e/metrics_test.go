@@ -15,5 +15,12 @@ const (
 	metricEdgeDropped   = "edgerelay_edge_dropped_total"
 	metricRefused       = "edgerelay_edge_refused_total"
 	metricDialFailures  = "edgerelay_edge_dial_failures_total"
+	metricLinks         = "edgerelay_edge_links_total"
+	metricBrokers       = "edgerelay_edge_brokers"
+	metricRelays        = "edgerelay_edge_relays"
+	metricSuspensions   = "edgerelay_edge_suspensions_total"
+	metricMoves         = "edgerelay_edge_moves_total"
+	metricLinkEnds      = "edgerelay_edge_link_ends_total"
+	metricFromHistory   = "edgerelay_relay_publications_from_history_total"
 	metricLinkRefusals  = "edgerelay_relay_link_refusals_total"
 )

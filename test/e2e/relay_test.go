@@ -89,8 +89,9 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 
 // inUse returns the relay that an edge is linked to; nil without a link.
 func inUse(e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
+	used := e.Link()
 	for i, p := range e.Links() {
-		if p.Live() > 0 {
+		if p == used {
 			return relays[i]
 		}
 	}

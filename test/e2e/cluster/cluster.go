@@ -1,7 +1,8 @@
-// Package cluster starts edges, relays and their Redis for tests, in the test's process or as processes of the built binaries, behind one type.
+// Package cluster starts edges, relays and their Redis for tests, in the test's process, as processes of the built binaries, or as containers of the images,
+// behind one type.
 //
 // Between every edge and every relay, and between every relay and Redis, lies a Proxy that the test owns. So a relay can die and come back elsewhere,
-// and any connection can be reset, frozen or cut at any byte, in both kinds alike.
+// and any connection can be reset, frozen or cut at any byte, in all kinds alike.
 package cluster
 
 import (
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/loopback"
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
@@ -18,6 +20,7 @@ type Kind string
 const (
 	InProcess Kind = "inprocess" // in the test's process, under its race detector
 	Process   Kind = "process"   // processes of binaries that are built once per test run
+	Container Kind = "container" // containers of the images that test/e2e/images/build makes, on a network of the test's own
 )
 
 // Backend says what carries publications between relays.
@@ -64,12 +67,15 @@ type Cluster struct {
 type runner interface {
 	edge(t testing.TB, env Env, log *logbook) server
 	relay(t testing.TB, env Env, log *logbook) server
+	host() string // where proxies listen, so that its servers reach them
 }
 
 // server is one boot of an edge or a relay.
 type server interface {
 	terminate()            // asks it to stop, as SIGTERM does
 	kill()                 // ends it, or at least its work, without a word
+	freeze()               // stops it as SIGSTOP does; not in this process
+	thaw()                 // lets it go on
 	done() <-chan struct{} // closed when it has ended
 	exit() int             // its exit status, once done
 }
@@ -107,6 +113,8 @@ func New(t testing.TB, o Options) *Cluster {
 	switch o.Kind {
 	case Process:
 		c.run = processes(t)
+	case Container:
+		c.run = containers(t)
 	default:
 		c.run = newInProcess(t, o.Relay)
 	}
@@ -114,6 +122,12 @@ func New(t testing.TB, o Options) *Cluster {
 		c.redis = newRedis(t, o.NoRedis)
 	}
 	return c
+}
+
+// proxy returns a Proxy to target that the servers reach.
+func (c *Cluster) proxy(target string) *Proxy {
+	c.t.Helper()
+	return NewProxy(c.t, at(c.t, c.run.host(), loopback.FreeAddr(c.t)), target)
 }
 
 // Kind returns how the Cluster's servers run.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/edgerelay/edgerelay/test/loopback"
 )
@@ -35,7 +36,7 @@ func (c *Cluster) LaunchEdge(env Env, relays ...*Relay) *Edge {
 	e := &Edge{Name: fmt.Sprintf("edge%d", c.started), c: c}
 	var urls []string
 	for _, r := range relays {
-		p := NewProxy(c.t, r.addr)
+		p := c.proxy(r.addr)
 		r.links, e.links = append(r.links, p), append(e.links, p)
 		urls = append(urls, "ws://"+p.Addr())
 	}
@@ -62,6 +63,12 @@ func (e *Edge) Kill() {
 	e.run.kill()
 }
 
+// Freeze stops the edge as SIGSTOP does. It cannot be done to a server in the test's own process.
+func (e *Edge) Freeze() { e.run.freeze() }
+
+// Thaw lets a frozen edge go on.
+func (e *Edge) Thaw() { e.run.thaw() }
+
 // Terminate asks the edge to stop, as SIGTERM does.
 func (e *Edge) Terminate() { e.run.terminate() }
 
@@ -87,14 +94,15 @@ func (e *Edge) IsReady() bool { status, _ := e.Ready(); return status == 200 }
 // Linked reports whether the edge has a link through one of its proxies now.
 func (e *Edge) Linked() bool { return e.Link() != nil }
 
-// Link returns the proxy to the relay in use; nil without a link.
-func (e *Edge) Link() *Proxy {
+// Link returns the proxy to the relay in use; nil without a link. That is the oldest connection: an edge also asks other relays, for a moment, who they are.
+func (e *Edge) Link() (link *Proxy) {
+	var began time.Time
 	for _, p := range e.links {
-		if p.Live() > 0 {
-			return p
+		if oldest := p.oldest(); !oldest.IsZero() && (link == nil || oldest.Before(began)) {
+			link, began = p, oldest
 		}
 	}
-	return nil
+	return link
 }
 
 // Links returns the proxies in the order of the relays.

@@ -67,6 +67,8 @@ func (r inProcess) edge(t testing.TB, env Env, log *logbook) server {
 	return run(s.Run, s.Abort, o.Listener.(*abrupt), log)
 }
 
+func (inProcess) host() string { return "127.0.0.1" }
+
 func run(serve func(context.Context) error, abort func(), socket *abrupt, log *logbook) server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &embedded{cancel: cancel, abort: abort, ended: make(chan struct{}), socket: socket}
@@ -86,6 +88,11 @@ func (s *embedded) kill() {
 	s.socket.reset()
 	s.abort()
 }
+
+func (s *embedded) freeze() {
+	panic("a server in the test's process cannot be frozen: use another kind")
+}
+func (s *embedded) thaw() {}
 
 func (s *embedded) done() <-chan struct{} { return s.ended }
 

@@ -44,8 +44,8 @@ func (m Metrics) Has(name string) bool {
 	return false
 }
 
-// scrape reads the metrics of an admin port. An error means that nobody answers there.
-func scrape(admin string) (Metrics, error) {
+// Scrape reads the metrics of an admin port at host:port. An error means that nobody answers there.
+func Scrape(admin string) (Metrics, error) {
 	res, err := adminClient.Get("http://" + admin + "/metrics")
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func scrape(admin string) (Metrics, error) {
 
 func mustScrape(t testing.TB, admin string) Metrics {
 	t.Helper()
-	m, err := scrape(admin)
+	m, err := Scrape(admin)
 	if err != nil {
 		t.Fatal(err)
 	}

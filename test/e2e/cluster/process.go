@@ -108,6 +108,8 @@ func (r processRunner) start(t testing.TB, binary string, env Env, log *logbook)
 	return p
 }
 
+func (r processRunner) host() string { return "127.0.0.1" }
+
 // environ is a process' whole environment: nothing of the test's own that could change what it does.
 func environ(env Env) []string {
 	list := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
@@ -128,5 +130,7 @@ type process struct {
 
 func (p *process) terminate()            { p.cmd.Process.Signal(syscall.SIGTERM) }
 func (p *process) kill()                 { p.cmd.Process.Kill(); <-p.ended }
+func (p *process) freeze()               { p.cmd.Process.Signal(syscall.SIGSTOP) }
+func (p *process) thaw()                 { p.cmd.Process.Signal(syscall.SIGCONT) }
 func (p *process) done() <-chan struct{} { return p.ended }
 func (p *process) exit() int             { return p.cmd.ProcessState.ExitCode() }

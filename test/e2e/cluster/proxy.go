@@ -5,8 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
-
-	"github.com/edgerelay/edgerelay/test/loopback"
+	"time"
 )
 
 // Proxy is a TCP proxy that a test owns: its address stays while what is behind it moves, and every connection through it can be reset, frozen,
@@ -30,13 +29,14 @@ type Proxy struct {
 // pipe is one connection through the Proxy.
 type pipe struct {
 	front, back net.Conn
+	began       time.Time
 	stranded    bool // guarded by the Proxy's mu
 }
 
-// NewProxy starts a Proxy to target. It is closed at the test's end.
-func NewProxy(t testing.TB, target string) *Proxy {
+// NewProxy starts a Proxy at addr to target. It is closed at the test's end.
+func NewProxy(t testing.TB, addr, target string) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", loopback.FreeAddr(t))
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +62,18 @@ func (p *Proxy) Live() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.pipes)
+}
+
+// oldest returns when the oldest connection through the Proxy now began; the zero time: there is none.
+func (p *Proxy) oldest() (began time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.pipes {
+		if began.IsZero() || c.began.Before(began) {
+			began = c.began
+		}
+	}
+	return began
 }
 
 // Dialled returns how many connections reached the target so far.
@@ -187,7 +199,7 @@ func (p *Proxy) serve(front net.Conn) {
 	p.mu.Lock()
 	target, refuse := p.target, p.refuse || p.closed
 	p.mu.Unlock()
-	c := &pipe{front: front, back: front}
+	c := &pipe{front: front, back: front, began: time.Now()}
 	if !refuse {
 		back, err := net.Dial("tcp", target)
 		if refuse = err != nil; !refuse {

@@ -10,14 +10,15 @@ import (
 type Relay struct {
 	Name string
 
-	c     *Cluster
-	env   Env
-	addr  string
-	admin string
-	redis *Proxy // nil with Memory
-	links []*Proxy
-	run   server
-	log   *logbook
+	c       *Cluster
+	env     Env
+	addr    string
+	admin   string
+	redis   *Proxy // nil with Memory
+	redisAt string // what it leads to
+	links   []*Proxy
+	run     server
+	log     *logbook
 }
 
 // StartRelay starts a relay and waits until it takes links. env may be nil; it wins over the harness' own variables.
@@ -36,7 +37,8 @@ func (c *Cluster) LaunchRelay(env Env) *Relay {
 	r.env = merged(Env{"LINK_KEYS": Key, "LOG_LEVEL": "debug"}, c.o.Relay, env)
 	r.log = newLogbook(c.t, r.Name)
 	if c.redis != nil {
-		r.redis = NewProxy(c.t, c.redis.Addr)
+		r.redisAt = c.redis.Addr
+		r.redis = c.proxy(r.redisAt)
 	}
 	r.boot()
 	return r
@@ -68,17 +70,26 @@ func (r *Relay) Kill() {
 	r.run.kill()
 }
 
+// RedisAt has the relay's next boot use another Redis than the Cluster's.
+func (r *Relay) RedisAt(addr string) { r.redisAt = addr }
+
 // Restart starts a killed or stopped relay again: a new boot, with nothing of the old one's memory. It does not wait until it is live.
 func (r *Relay) Restart() {
 	r.c.t.Helper()
 	if r.redis != nil {
-		r.redis = NewProxy(r.c.t, r.c.redis.Addr) // the old boot's one goes on refusing
+		r.redis = r.c.proxy(r.redisAt) // the old boot's one goes on refusing
 	}
 	r.boot()
 }
 
 // Setenv changes a variable of the relay's next boot.
 func (r *Relay) Setenv(name, value string) { r.env[name] = value }
+
+// Freeze stops the relay as SIGSTOP does. It cannot be done to a server in the test's own process.
+func (r *Relay) Freeze() { r.run.freeze() }
+
+// Thaw lets a frozen relay go on.
+func (r *Relay) Thaw() { r.run.thaw() }
 
 // Terminate asks the relay to stop, as SIGTERM does.
 func (r *Relay) Terminate() { r.run.terminate() }
@@ -94,6 +105,9 @@ func (r *Relay) Ready() (status int, body string) { return fetch("http://" + r.a
 
 // Metrics scrapes the relay.
 func (r *Relay) Metrics() Metrics { r.c.t.Helper(); return mustScrape(r.c.t, r.admin) }
+
+// Addr returns the address at which this boot of the relay takes links, past all proxies.
+func (r *Relay) Addr() string { return r.addr }
 
 // Admin returns the address of the relay's admin port.
 func (r *Relay) Admin() string { return r.admin }

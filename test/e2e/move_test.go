@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
+)
+
+// TestP3_RelaysReplacedOneByOneUnderLoad: each relay that stops hands its edges over to another while the old link still delivers.
+func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, o cluster.Options) {
+		c := cluster.New(t, o)
+		relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
+		edges := []*cluster.Edge{c.StartEdge(nil, relays...), c.StartEdge(nil, relays...), c.StartEdge(nil, relays...)}
+		load := startTraffic(t, pace, edges...)
+		for range 4 {
+			load.flowing(3)
+			old := inUse(edges[0], relays)
+			began, before := time.Now(), load.frames()
+			old.Terminate()
+			if status := old.Exited(); status != 0 {
+				t.Errorf("%s: exit status %d, want 0", old.Name, status)
+			}
+			load.flowing(1)
+			t.Logf("%s stopped; the longest time that a client heard nothing was %v", old.Name, load.silence(before, began).Round(time.Millisecond))
+			for _, e := range edges {
+				if used := inUse(e, relays); used == nil || used == old {
+					t.Errorf("%s has not moved", e.Name)
+				}
+			}
+			old.Restart()
+			cluster.Eventually(t, old.Name+" is back", old.Live)
+		}
+		load.finish(edges[0])
+		for _, e := range edges {
+			m := e.Metrics()
+			if moved := m.Sum(metricMoves) - m.Sum(metricMoves, `outcome="stayed"`); moved == 0 {
+				t.Errorf("%s moved %v times", e.Name, moved)
+			}
+			if lost := m.Sum(metricLinkEnds) - m.Sum(metricLinkEnds, `reason="normal"`); lost != 0 {
+				t.Errorf("%s lost %v links; each should have been let go of in order", e.Name, lost)
+			}
+		}
+	})
+}
+
+// frames returns how many frames each user has.
+func (f *traffic) frames() (counts []int) {
+	for _, u := range f.users {
+		counts = append(counts, len(u.Frames()))
+	}
+	return counts
+}
+
+// silence returns the longest time between two frames of one user, from a moment on at which they had so many.
+func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
+	for i, u := range f.users {
+		last := from
+		for _, frame := range u.Frames()[before[i]:] {
+			longest = max(longest, frame.At.Sub(last))
+			last = frame.At
+		}
+	}
+	return longest
+}
+
+// TestP4_MessagesWithoutAPositionAreNotDoubledByAMove: while two links are up both bring what original servers publish.
+func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onRedis(t))
+	relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
+	e := c.StartEdge(nil, relays...)
+	g := unique("g")
+	users := []*user{onlyGroup(t, e, g, unique("a")), onlyGroup(t, e, g, unique("b"))}
+	peer := seedpeer.New(t, c.RedisURL())
+
+	stop := make(chan struct{})
+	var sending sync.WaitGroup
+	sent := map[string]int{} // owned by the sender until it has stopped
+	sending.Go(func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			text := fmt.Sprint("number ", i)
+			peer.Publish("group:"+g, seedpeer.Envelope{FromId: "old", ToId: g, Msg: text})
+			sent[text]++
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	for range 3 {
+		old := inUse(e, relays)
+		old.Terminate()
+		old.Exited()
+		cluster.Eventually(t, "moved", func() bool { used := inUse(e, relays); return used != nil && used != old })
+		old.Restart()
+		cluster.Eventually(t, old.Name+" is back", old.Live)
+	}
+	close(stop)
+	sending.Wait()
+	peer.Publish("group:"+g, seedpeer.Envelope{FromId: "old", ToId: g, Msg: "end"})
+	for _, u := range users {
+		got := map[string]int{}
+		for _, text := range until(t, u, inGroup(g, "old", "end")) {
+			got[strings.TrimPrefix(text, inGroup(g, "old", ""))]++
+		}
+		if !maps.Equal(got, sent) {
+			t.Errorf("%s: of %d different messages it got %d; not once: %s", u.Name, len(sent), len(got), differing(sent, got))
+		}
+	}
+}
+
+func differing(sent, got map[string]int) string {
+	var lines []string
+	for text, n := range sent {
+		if got[text] != n {
+			lines = append(lines, fmt.Sprintf("%q %d times", text, got[text]))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines[:min(len(lines), 10)], ", ")
+}
+
+// TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan: an edge that moves to a relay which follows the same topics costs Redis no reading.
+func TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	one, two := c.StartRelay(nil), c.StartRelay(nil)
+	moving, staying := c.StartEdge(nil, one), c.StartEdge(nil, two)
+	const groups = 20
+	var heard, speaking []*user
+	for i := range groups {
+		g := unique("g")
+		heard = append(heard, onlyGroup(t, moving, g, unique("m")))
+		speaking = append(speaking, onlyGroup(t, staying, g, unique("s")))
+		speaking[i].Send("before")
+		heard[i].Expect(inGroup(g, speaking[i].id, "before"))
+		heard[i].groups[g], speaking[i].groups[g] = true, true
+	}
+	moving.Links()[0].Refuse()
+	for _, u := range speaking {
+		u.Send("during")
+	}
+	cluster.Eventually(t, "all is published", func() bool { return staying.Metrics().Sum(metricLogMessages) == 0 })
+	moving.Links()[0].SetTarget(two.Addr())
+	moving.Links()[0].Allow()
+	for i, u := range heard {
+		u.Expect(inGroup(only(speaking[i].groups), speaking[i].id, "during"))
+	}
+	if read := two.Metrics().Sum(metricFromHistory); read != 0 {
+		t.Errorf("%v publications were read from history; the relay had them in memory", read)
+	}
+}
+
+func only(set map[string]bool) string {
+	for name := range set {
+		return name
+	}
+	return ""
+}

@@ -1,0 +1,166 @@
+package seedpeer
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/coder/websocket"
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a model of an original server with its clients: /chat/channel/{id} and the four commands, without the faults. It knows of other servers what
+// Redis carries.
+type Server struct {
+	peer *Peer
+	http *httptest.Server
+	done context.Context
+	end  context.CancelFunc
+
+	mu      sync.Mutex
+	clients map[string]bool
+	serving sync.WaitGroup
+}
+
+// Serve serves on a listener until the test's end, or Close.
+func (p *Peer) Serve(t testing.TB, l net.Listener) *Server {
+	t.Helper()
+	s := &Server{peer: p, clients: map[string]bool{}}
+	s.done, s.end = context.WithCancel(context.Background())
+	s.http = &httptest.Server{Listener: l, Config: &http.Server{Handler: s}}
+	s.http.Start()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Close ends the server and, without a word, its clients' connections.
+func (s *Server) Close() {
+	s.end()
+	s.http.Close()
+	s.serving.Wait()
+}
+
+// Has reports whether a user is connected to this server.
+func (s *Server) Has(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clients[id]
+}
+
+// ServeHTTP serves a client until it leaves.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, ok := strings.CutPrefix(r.URL.Path, "/chat/channel/")
+	if !ok {
+		http.Error(w, "no such endpoint", http.StatusBadRequest)
+		return
+	}
+	s.serving.Add(1)
+	defer s.serving.Done()
+	sub := s.peer.client.Subscribe(s.done, "user:"+id, "all")
+	defer sub.Close()
+	for range 2 { // confirmations
+		if _, err := sub.Receive(s.done); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
+	ws, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer ws.CloseNow()
+	s.set(id, true)
+	defer s.set(id, false)
+	var telling sync.WaitGroup
+	telling.Go(func() { s.tell(ws, sub, id) })
+	for {
+		_, b, err := ws.Read(s.done)
+		if err != nil {
+			break
+		}
+		s.obey(sub, id, b)
+	}
+	sub.Close() // ends tell
+	telling.Wait()
+}
+
+func (s *Server) set(id string, here bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients[id] = here
+}
+
+// obey carries out a command.
+func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
+	var c struct {
+		Method, Group string
+		MsgBody       json.RawMessage
+	}
+	if json.Unmarshal(frame, &c) != nil {
+		return
+	}
+	var text string
+	switch c.Method {
+	case "One":
+		var to struct{ Id, Msg string }
+		if json.Unmarshal(c.MsgBody, &to) == nil {
+			s.publish("user:"+to.Id, Envelope{id, to.Id, to.Msg})
+		}
+	case "UserGroup":
+		sub.Subscribe(s.done, "group:"+c.Group) // tell goes on when it is confirmed
+	case "Group":
+		if json.Unmarshal(c.MsgBody, &text) == nil {
+			s.publish("group:"+c.Group, Envelope{id, c.Group, text})
+		}
+	default:
+		if json.Unmarshal(c.MsgBody, &text) == nil {
+			s.publish("all", Envelope{id, "", text})
+		}
+	}
+}
+
+// tell writes to a client what Redis says, until the subscription is closed.
+func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
+	write := func(text string) { ws.Write(s.done, websocket.MessageText, []byte(text)) }
+	for {
+		m, err := sub.Receive(s.done)
+		if err != nil {
+			return
+		}
+		switch m := m.(type) {
+		case *redis.Subscription:
+			if group, ok := strings.CutPrefix(m.Channel, "group:"); ok && m.Kind == "subscribe" {
+				text := "user 【" + id + "】 add  to group 【" + group + "】" // two spaces, as they print it
+				write(text)
+				s.publish(m.Channel, Envelope{id, group, text})
+			}
+		case *redis.Message:
+			var e Envelope
+			if json.Unmarshal([]byte(m.Payload), &e) != nil {
+				continue
+			}
+			kind, name, _ := strings.Cut(m.Channel, ":")
+			switch {
+			case kind == "user":
+				write("user " + e.FromId + " send:" + e.Msg)
+			case e.FromId == id: // not one's own
+			case kind == "group":
+				write("group 【" + name + "】 user 【" + e.FromId + "】 send:" + e.Msg)
+			default:
+				write("user 【" + e.FromId + "】 send all:" + e.Msg)
+			}
+		}
+	}
+}
+
+// publish is Peer.Publish for any goroutine. What Redis does not take is lost, as it is with them.
+func (s *Server) publish(channel string, e Envelope) {
+	if b, err := json.Marshal(e); err == nil {
+		s.peer.client.Publish(s.done, channel, b)
+	}
+}

@@ -1,0 +1,147 @@
+package stack
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/test/e2e/client"
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
+)
+
+// testOriginal goes the way of a migration: an original server alone behind nginx, then edges beside it, then edges alone.
+func testOriginal(t *testing.T, s *Stack) {
+	l, err := net.Listen("tcp", net.JoinHostPort(s.Gateway("front"), "0"))
+	if err != nil {
+		const hint = "this machine has no address on the containers' network"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(hint, err)
+		}
+		t.Skip(hint, err)
+	}
+	peer := seedpeer.New(t, s.RedisURL())
+	theirs := peer.Serve(t, l)
+	conf := s.File("nginx.conf")
+	before, err := os.ReadFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		s.balance(before)
+		os.WriteFile(conf, before, 0o644)
+		s.Kill("nginx", "HUP")
+	}()
+	their := fmt.Sprintf("        server %s max_fails=0;\n", l.Addr())
+	ours := strings.Join(regexp.MustCompile(`(?m)^ +server edge.*\n`).FindAllString(string(before), -1), "")
+	upstream := func(servers string) []byte { return []byte(strings.Replace(string(before), ours, servers, 1)) }
+
+	type party struct {
+		*client.Client
+		id string
+	}
+	// come connects new users until one is where it should be; the others leave.
+	come := func(name string, atTheirs bool) party {
+		t.Helper()
+		for range 50 {
+			id := unique(name)
+			c := client.Dial(t, s.URL("/chat/channel/"+id), client.Options{Name: id})
+			if theirs.Has(id) == atTheirs {
+				return party{c, id}
+			}
+			c.Close()
+		}
+		t.Fatalf("%s: nginx never chose its server", name)
+		return party{}
+	}
+	join := func(group, text string, p party, members ...party) {
+		t.Helper()
+		p.Send(cmdJoin(group))
+		p.Expect(text)
+		for _, m := range members {
+			m.Expect(inGroup(group, p.id, text))
+		}
+	}
+	// chat has everybody say everything to everybody.
+	chat := func(group string, parties ...party) {
+		t.Helper()
+		for i, p := range parties {
+			for j, q := range parties {
+				if i != j {
+					p.Send(cmdOne(q.id, "Hello"))
+					q.Expect(direct(p.id, "Hello"))
+				}
+			}
+			p.Send(cmdGroup(group, "Hi All"))
+			for j, q := range parties {
+				if i != j {
+					q.Expect(inGroup(group, p.id, "Hi All"))
+				}
+			}
+			p.Send(cmdAll("Hello All"))
+			for j, q := range parties {
+				if i != j {
+					q.Expect(toAll(p.id, "Hello All"))
+				}
+			}
+		}
+	}
+	theirJoin := func(p party, group string) string {
+		return "user 【" + p.id + "】 add  to group 【" + group + "】" // two spaces
+	}
+
+	s.balance(upstream(their))
+	g := unique("g")
+	old := come("old", true)
+	join(g, theirJoin(old, g), old)
+
+	s.balance(upstream(their + ours))
+	old2 := come("old", true)
+	join(g, theirJoin(old2, g), old2, old)
+	new1 := come("new", false)
+	join(g, joinText(new1.id, g), new1, old, old2)
+	new2 := come("new", false)
+	join(g, joinText(new2.id, g), new2, old, old2, new1)
+	chat(g, old, old2, new1, new2)
+
+	s.balance(before)
+	chat(g, old, old2, new1, new2) // nobody's connection has ended with the reload
+	theirs.Close()
+	for _, p := range []party{old, old2} {
+		p.Ended()
+	}
+	back := party{client.Dial(t, s.URL("/chat/channel/"+old.id), client.Options{Name: old.id}), old.id}
+	join(g, joinText(back.id, g), back, new1, new2)
+	chat(g, back, new1, new2)
+}
+
+// balance gives nginx another configuration, as an operator does, and waits until it is in force. The page at /round says which it is.
+func (s *Stack) balance(conf []byte) {
+	s.t.Helper()
+	round := unique("round")
+	conf = []byte(strings.Replace(string(conf), "        listen 80;\n", "        listen 80;\n        location = /round { return 200 "+round+"; }\n", 1))
+	if err := os.WriteFile(s.File("nginx.conf"), conf, 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Kill("nginx", "HUP")
+	web := http.Client{Timeout: client.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	seen := 0 // for a moment old and new workers both take clients
+	cluster.Eventually(s.t, "nginx works by its new configuration", func() bool {
+		seen++
+		res, err := web.Get(strings.Replace(s.URL("/round"), "ws:", "http:", 1))
+		if err != nil {
+			seen = 0
+			return false
+		}
+		defer res.Body.Close()
+		if b, _ := io.ReadAll(res.Body); string(b) != round {
+			seen = 0
+		}
+		return seen >= 10
+	})
+}
