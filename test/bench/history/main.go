@@ -1,0 +1,120 @@
+// History measures the memory that Redis takes for topics: while their histories live, and in the hour after.
+//
+//	go run ./test/bench/history [-topics 2000]
+//
+// Real clients send the messages, through an edge and a relay; Redis says what it uses. Run twice, also with redis-server's --stream-node-max-bytes 512.
+package main
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/local"
+)
+
+func main() {
+	topics := flag.Int("topics", 2000, "topics: users who send themselves messages")
+	flag.Parse()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	fmt.Printf("%d topics\n\n", *topics)
+	fmt.Println("| messages of a topic | bytes each | stream-node-max-bytes | bytes of Redis per topic | after the history's age |")
+	fmt.Println("|---|---|---|---|---|")
+	for _, node := range []string{"4096", "512"} {
+		for _, load := range []struct{ messages, size int }{{1, 100}, {16, 100}, {256, 100}, {1, 1000}, {16, 1000}} {
+			live, after, err := measure(ctx, *topics, load.messages, load.size, node)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "history:", err)
+				os.Exit(1)
+			}
+			fmt.Printf("| %d | %d | %s | %d | %d |\n", load.messages, load.size, node, live, after)
+		}
+	}
+}
+
+// age is how long histories live here: long enough to fill them.
+const age = 20 * time.Second
+
+func measure(ctx context.Context, topics, messages, size int, node string) (live, after int, err error) {
+	dir, err := local.Build(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer dir.Remove()
+	redis, err := dir.Redis("--stream-node-max-bytes", node)
+	if err != nil {
+		return 0, 0, err
+	}
+	relay := dir.Relay(redis, "RELAY_HISTORY_AGE="+age.String())
+	edge := dir.Edge("ws://"+relay.Addr, "EDGE_RATE=0")
+	for _, s := range []*local.Server{redis, relay, edge} {
+		defer s.Kill()
+		if _, err := s.Start(ctx); err != nil {
+			return 0, 0, err
+		}
+	}
+	sockets := make([]*local.Socket, topics)
+	for i := range sockets {
+		if sockets[i], err = local.Dial(edge.Addr, fmt.Sprint("/chat/user/", i)); err != nil {
+			return 0, 0, err
+		}
+		defer sockets[i].Close()
+	}
+	before, err := used(redis)
+	if err != nil {
+		return 0, 0, err
+	}
+	text := strings.Repeat("x", size)
+	var all sync.WaitGroup
+	errs := make([]error, topics)
+	for i, s := range sockets {
+		all.Go(func() {
+			for range messages {
+				if errs[i] = s.Send(fmt.Sprintf(`{"Id":"%d","Msg":"%s"}`, i, text)); errs[i] != nil {
+					return
+				}
+				if _, errs[i] = s.Text(); errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	filled, err := used(redis)
+	if err != nil {
+		return 0, 0, err
+	}
+	time.Sleep(age + 5*time.Second) // Redis takes what has expired away by and by
+	expired, err := used(redis)
+	return (filled - before) / topics, (expired - before) / topics, err
+}
+
+// used returns Redis' used_memory, after it has looked at all keys, since what has expired leaves when it is looked at.
+func used(redis *local.Server) (int, error) {
+	c, err := net.Dial("tcp", redis.Addr)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprint(c, "EVAL \"for _,k in ipairs(redis.call('KEYS','*')) do redis.call('TYPE',k) end return 1\" 0\r\nINFO memory\r\n")
+	for lines := bufio.NewScanner(c); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "used_memory:"); ok {
+			return strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	return 0, fmt.Errorf("no used_memory in Redis' INFO")
+}

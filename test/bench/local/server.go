@@ -1,0 +1,162 @@
+// Package local runs the product's static binaries and a redis-server on loopback, for measurements.
+package local
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Dir holds the binaries and Redis' data. Remove it in the end.
+type Dir string
+
+// Build compiles both binaries as they are shipped. It must be called at the root of the repository.
+func Build(ctx context.Context) (Dir, error) {
+	dir, err := os.MkdirTemp("", "edgerelay-bench-")
+	if err != nil {
+		return "", err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir, "./edge/cmd/edge", "./relay/cmd/relay")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
+		return "", fmt.Errorf("run it at the root of the repository: go build: %w\n%s", err, out)
+	}
+	return Dir(dir), nil
+}
+
+// Remove deletes all of it.
+func (d Dir) Remove() { os.RemoveAll(string(d)) }
+
+// Server is a process, which may be started again and again at the same address.
+type Server struct {
+	Addr string // host:port that it serves on
+
+	path  string
+	args  []string
+	env   []string
+	admin string // "": it has none
+	ready string // a URL that is 200 when it is ready; "": once it listens
+	cmd   *exec.Cmd
+}
+
+const linkKeys = "LINK_KEYS=bench:a-key-for-loopback-only"
+
+// Redis returns a redis-server that keeps nothing on disk; options as "--maxmemory", "10mb".
+func (d Dir) Redis(options ...string) (*Server, error) {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, fmt.Errorf("%w: apt-get install redis-server", err)
+	}
+	addr, port := free()
+	return &Server{Addr: addr, path: path, args: append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", string(d)}, options...)}, nil
+}
+
+// Relay returns a relay. env is added to what it needs.
+func (d Dir) Relay(redis *Server, env ...string) *Server {
+	addr, _ := free()
+	admin, _ := free()
+	return &Server{Addr: addr, admin: admin, ready: "http://" + addr + "/readyz", path: filepath.Join(string(d), "relay"), env: append([]string{
+		linkKeys, "RELAY_ADDR=" + addr, "RELAY_ADMIN_ADDR=" + admin, "RELAY_REDIS_URL=redis://" + redis.Addr, "LOG_LEVEL=error"}, env...)}
+}
+
+// Edge returns an edge. urls are relays to choose from.
+func (d Dir) Edge(urls string, env ...string) *Server {
+	addr, port := free()
+	admin, _ := free()
+	return &Server{Addr: addr, admin: admin, ready: "http://" + addr + "/readyz", path: filepath.Join(string(d), "edge"), env: append([]string{
+		linkKeys, "EDGE_ADDR=" + addr, "EDGE_ADMIN_ADDR=" + admin, "EDGE_RELAY_URLS=" + urls, "EDGE_NODE_ID=edge-" + port,
+		"EDGE_AUTH=open", "EDGE_MAX_SESSIONS=15000", "LOG_LEVEL=error"}, env...)}
+}
+
+// free returns an address of loopback that nobody listens on.
+func free() (addr, port string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	port = strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return "127.0.0.1:" + port, port
+}
+
+// Start starts the process and returns how long it took until it was ready.
+func (s *Server) Start(ctx context.Context) (time.Duration, error) {
+	s.cmd = exec.Command(s.path, s.args...)
+	s.cmd.Env, s.cmd.Stderr = s.env, os.Stderr
+	began := time.Now()
+	if err := s.cmd.Start(); err != nil {
+		return 0, err
+	}
+	for ctx.Err() == nil {
+		if s.answers() {
+			return time.Since(began), nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return 0, fmt.Errorf("%s is not ready: %w", s.path, ctx.Err())
+}
+
+func (s *Server) answers() bool {
+	if s.ready == "" {
+		c, err := net.Dial("tcp", s.Addr)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	res, err := http.Get(s.ready)
+	if err != nil {
+		return false
+	}
+	res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
+// Kill ends it as kill -9 does. It may be called on one that was not started, or has ended.
+func (s *Server) Kill() {
+	if s != nil && s.cmd != nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+		http.DefaultClient.CloseIdleConnections()
+	}
+}
+
+// Terminate sends SIGTERM.
+func (s *Server) Terminate() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
+
+// Wait returns when it has ended.
+func (s *Server) Wait() { s.cmd.Wait() }
+
+// PID returns the process' id.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Metric returns the sum of the series of a name; 0 when nobody answers.
+func (s *Server) Metric(ctx context.Context, name string) (sum float64) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
+	if err != nil {
+		return 0
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		series, value, _ := strings.Cut(lines.Text(), " ")
+		if base, _, _ := strings.Cut(series, "{"); base == name {
+			v, _ := strconv.ParseFloat(value, 64)
+			sum += v
+		}
+	}
+	return sum
+}
