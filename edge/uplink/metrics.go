@@ -20,31 +20,25 @@ type metrics struct {
 	digests     *prometheus.CounterVec // by result
 }
 
-func newMetrics(r prometheus.Registerer, u *Uplink) *metrics {
+func newMetrics(r prometheus.Registerer, s *Links) *metrics {
 	f := promauto.With(r)
 	gauge := func(name, help string, read func() float64) {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
-			u.mu.Lock()
-			defer u.mu.Unlock()
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			return read()
 		})
 	}
 	gauge("edgerelay_edge_link_up", "1 while there is a link to a relay.", func() float64 {
-		if u.up != nil {
+		if s.up != nil {
 			return 1
 		}
 		return 0
 	})
-	gauge("edgerelay_edge_link_rtt_seconds", "Smoothed round-trip time of the link; 0: not measured, or no link.", func() float64 {
-		if u.up != nil {
-			return u.up.Stats().RTT.Seconds()
-		}
-		return 0
-	})
-	gauge("edgerelay_edge_log_bytes", "Bytes of accepted messages that the relay has not acknowledged.", func() float64 { return float64(u.log.Bytes()) })
-	gauge("edgerelay_edge_log_messages", "Accepted messages that the relay has not acknowledged.", func() float64 { return float64(u.log.Messages()) })
-	gauge("edgerelay_edge_log_ends", "Ends of sessions that the relay has not acknowledged.", func() float64 { return float64(u.log.Ends()) })
-	gauge("edgerelay_edge_log_waiting", "Sessions that wait for room in the log.", func() float64 { return float64(u.admission.waiting()) })
+	gauge("edgerelay_edge_log_bytes", "Bytes of accepted messages that the relay has not acknowledged.", func() float64 { return float64(s.log.Bytes()) })
+	gauge("edgerelay_edge_log_messages", "Accepted messages that the relay has not acknowledged.", func() float64 { return float64(s.log.Messages()) })
+	gauge("edgerelay_edge_log_ends", "Ends of sessions that the relay has not acknowledged.", func() float64 { return float64(s.log.Ends()) })
+	gauge("edgerelay_edge_log_waiting", "Sessions that wait for room in the log.", func() float64 { return float64(s.admission.waiting()) })
 
 	m := &metrics{
 		moves: f.NewCounterVec(prometheus.CounterOpts{
@@ -78,4 +72,18 @@ func newMetrics(r prometheus.Registerer, u *Uplink) *metrics {
 		m.digests.WithLabelValues(result)
 	}
 	return m
+}
+
+// watchRTT adds the gauge that Links does not know.
+func (u *Uplink) watchRTT(r prometheus.Registerer) {
+	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "edgerelay_edge_link_rtt_seconds", Help: "Smoothed round-trip time of the link; 0: not measured, or no link.",
+	}, func() float64 {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.used == nil {
+			return 0
+		}
+		return u.used.conn.Stats().RTT.Seconds()
+	})
 }

@@ -34,9 +34,9 @@ func (u *Uplink) move(ctx context.Context, old *running, window time.Duration) *
 	case <-next.live:
 	case <-timer.C:
 		outcome = "moved_early"
-	case <-old.ended.Done():
+	case <-old.over.Done():
 		outcome = "old_lost"
-	case <-next.ended.Done():
+	case <-next.over.Done():
 		outcome = "new_lost"
 	}
 	u.metrics.moves.WithLabelValues(outcome).Inc()
@@ -49,14 +49,11 @@ func (u *Uplink) move(ctx context.Context, old *running, window time.Duration) *
 // leave ends a link after another has taken over. In order: the relay is asked to end it behind what has been published.
 func (u *Uplink) leave(old *running, inOrder bool) {
 	if inOrder {
-		u.mu.Lock()
-		old.tables.moved = true
-		u.mu.Unlock()
-		old.conn.Wake()
+		old.Leave()
 		timer := time.NewTimer(leaveWait)
 		defer timer.Stop()
 		select {
-		case <-old.ended.Done():
+		case <-old.over.Done():
 		case <-timer.C:
 		}
 	}
@@ -67,7 +64,7 @@ func (u *Uplink) leave(old *running, inOrder bool) {
 func (u *Uplink) another(ctx context.Context, old *running, window time.Duration) *dialled {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(old.ended, cancel)()
+	defer context.AfterFunc(old.over, cancel)()
 	if window > 0 {
 		sleep(ctx, rand.N(window))
 	}

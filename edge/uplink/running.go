@@ -12,33 +12,32 @@ import (
 // running is a link that is up.
 type running struct {
 	*dialled
-	tables  *tables
-	feed    Feed
+	*Link
 	began   time.Time
-	drain   chan time.Duration // cap 1: the relay stops soon, and asks the edge to move within this time
-	live    chan struct{}      // closed when the relay has said Live
-	renewed atomic.Bool        // it was ended for the sake of a new one
+	renewed atomic.Bool // it was ended for the sake of a new one
 
-	ended context.Context // done when the link has ended
-	err   error           // why; set before
+	over context.Context // done when the link has ended
+	err  error           // why; set before
 }
 
 // begin tells the edge's tables on a new link, which is the one in use from then on, and carries frames in a goroutine until it has ended. down awaits it.
 func (u *Uplink) begin(ctx context.Context, l *dialled) *running {
-	r := &running{dialled: l, began: time.Now(), drain: make(chan time.Duration, 1), live: make(chan struct{})}
-	u.tell(r)
+	r := &running{dialled: l, Link: NewLink(u.Links, l.conn.Wake), began: time.Now()}
+	u.mu.Lock()
+	u.used, u.refused = r, false
+	t := r.synced
+	u.mu.Unlock()
 	u.metrics.links.Inc()
-	t := r.tables
 	u.logger.Info("link up", "relay", l.welcome.Relay, "build", l.welcome.Build, "url", l.url, "broker", l.welcome.Broker,
-		"sessions", t.synced.Sessions, "memberships", t.synced.Held, "first", t.synced.First, "last", t.synced.Last)
+		"sessions", t.Sessions, "memberships", t.Held, "first", t.First, "last", t.Last)
 	u.compare(l.welcome)
 
 	ended, end := context.WithCancel(context.Background())
-	r.ended = ended
+	r.over = ended
 	go func() {
 		defer end()
 		stop := context.AfterFunc(ctx, func() { l.conn.Bye(link.CodeNormal, "edge stopped") })
-		r.err = l.conn.Run(context.WithoutCancel(ctx), t, &sink{Uplink: u, link: r})
+		r.err = l.conn.Run(context.WithoutCancel(ctx), r, r)
 		stop()
 	}()
 	return r
@@ -59,14 +58,13 @@ func (u *Uplink) compare(w link.Welcome) {
 
 // down takes note of a link that has ended.
 func (u *Uplink) down(ctx context.Context, r *running) {
-	<-r.ended.Done()
+	<-r.over.Done()
 	u.mu.Lock()
-	if u.tables == r.tables {
-		u.up, u.used, u.tables, u.degraded = nil, nil, nil, nil
+	if u.used == r {
+		u.used = nil
 	}
-	u.notify()
 	u.mu.Unlock()
-	r.feed.Down()
+	r.Down()
 	if time.Since(r.began) >= settled {
 		u.backoff.reset()
 	}

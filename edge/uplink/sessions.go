@@ -7,25 +7,25 @@ import (
 )
 
 // Open tells the relay of a session that the Handler's tables have already. Without a link it does nothing: the next one is told the tables.
-func (u *Uplink) Open(s link.Session) {
-	u.mu.Lock()
-	if u.tables != nil {
-		u.tables.added = append(u.tables.added, s)
+func (s *Links) Open(session link.Session) {
+	s.mu.Lock()
+	if s.newest != nil {
+		s.newest.added = append(s.newest.added, session)
 	}
-	up := u.up
-	u.mu.Unlock()
+	up := s.up
+	s.mu.Unlock()
 	wake(up)
 }
 
 // Accept gives a client's frame its number: from then on it is accepted, and replayed until the relay has acknowledged it. It copies payload. False:
 // there is no room, or others wait for it.
-func (u *Uplink) Accept(session uint64, payload []byte) bool {
-	u.mu.Lock()
-	ok := u.admission.accept(session, payload)
-	up := u.up
-	u.mu.Unlock()
+func (s *Links) Accept(session uint64, payload []byte) bool {
+	s.mu.Lock()
+	ok := s.admission.accept(session, payload)
+	up := s.up
+	s.mu.Unlock()
 	if !ok {
-		u.metrics.refused.Inc()
+		s.metrics.refused.Inc()
 		return false
 	}
 	wake(up)
@@ -34,10 +34,10 @@ func (u *Uplink) Accept(session uint64, payload []byte) bool {
 
 // WaitRoom returns when there is room for size bytes of session (true) or when ctx is done (false). The room is kept for the session's next
 // Accept, or until its End. It is called once at a time per session. Who waits for the whole log is served first come first served.
-func (u *Uplink) WaitRoom(ctx context.Context, session uint64, size int) bool {
-	u.mu.Lock()
-	w := u.admission.wait(session, size)
-	u.mu.Unlock()
+func (s *Links) WaitRoom(ctx context.Context, session uint64, size int) bool {
+	s.mu.Lock()
+	w := s.admission.wait(session, size)
+	s.mu.Unlock()
 	if w == nil {
 		return true
 	}
@@ -46,24 +46,24 @@ func (u *Uplink) WaitRoom(ctx context.Context, session uint64, size int) bool {
 		return true
 	case <-ctx.Done():
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.admission.cancel(w)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.admission.cancel(w)
 }
 
 // End logs the session's end, behind its last message. The Handler keeps the session until Forget.
-func (u *Uplink) End(session uint64) {
-	u.mu.Lock()
-	u.log.End(session)
-	u.admission.forfeit(session)
-	u.admission.grant()
-	up := u.up
-	u.mu.Unlock()
+func (s *Links) End(session uint64) {
+	s.mu.Lock()
+	s.log.End(session)
+	s.admission.forfeit(session)
+	s.admission.grant()
+	up := s.up
+	s.mu.Unlock()
 	wake(up)
 }
 
-func wake(up *link.Conn) {
+func wake(up *Link) {
 	if up != nil {
-		up.Wake()
+		up.wake()
 	}
 }

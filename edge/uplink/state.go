@@ -17,7 +17,7 @@ type State struct {
 func (u *Uplink) State() State {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s := State{Linked: u.up != nil, EverLinked: u.ever, KeyRefused: u.refused, Degraded: slices.Clone(u.degraded)}
+	s := State{Linked: u.up != nil, EverLinked: u.ever, KeyRefused: u.refused && u.up == nil, Degraded: slices.Clone(u.degraded)}
 	if !s.Linked {
 		s.Degraded = []string{"relay"}
 	}
@@ -31,27 +31,27 @@ func (u *Uplink) State() State {
 func (u *Uplink) Degraded() []string { return u.State().Degraded }
 
 // Linked reports whether there is a link now, and whether there ever was one.
-func (u *Uplink) Linked() (now, ever bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.up != nil, u.ever
+func (s *Links) Linked() (now, ever bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.up != nil, s.ever
 }
 
 // Flush waits until the relay has acknowledged everything in the log, and returns how many messages it has not when ctx is done. It does not wait
 // for ends of sessions when there is no link: without one the relay removes them by itself. New messages prolong it.
-func (u *Uplink) Flush(ctx context.Context) (left int) {
+func (s *Links) Flush(ctx context.Context) (left int) {
 	for {
-		u.mu.Lock()
-		left = u.log.Messages()
-		if left == 0 && (u.log.Ends() == 0 || u.up == nil) {
-			u.mu.Unlock()
+		s.mu.Lock()
+		left = s.log.Messages()
+		if left == 0 && (s.log.Ends() == 0 || s.up == nil) {
+			s.mu.Unlock()
 			return 0
 		}
-		if u.changed == nil {
-			u.changed = make(chan struct{})
+		if s.changed == nil {
+			s.changed = make(chan struct{})
 		}
-		changed := u.changed
-		u.mu.Unlock()
+		changed := s.changed
+		s.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -61,9 +61,9 @@ func (u *Uplink) Flush(ctx context.Context) (left int) {
 }
 
 // notify lets Flush look again. mu must be held.
-func (u *Uplink) notify() {
-	if u.changed != nil {
-		close(u.changed)
-		u.changed = nil
+func (s *Links) notify() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
 	}
 }

@@ -4,44 +4,17 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// tables is what one link has to be told besides the log: the edge's tables as they were at its begin, and the sessions added since. It is the
-// link's Source.
+// tables is what one link has to be told besides the log: the edge's tables as they were at its begin, and the sessions added since.
 //
 // It is bounded by the tables themselves: one Session frame per session, twice at most for those added while the tables were read, and the
 // memberships. The begin is encoded in one go, some 100 bytes per session with its topics, and let go as it is sent.
 type tables struct {
-	uplink *Uplink
-	synced link.Synced
-
-	// Guarded by Uplink.mu.
 	chunks [][]byte // the begin, whole frames, about BatchTarget each
+	begun  uint64   // Session frames in it
+	synced link.Synced
 	added  []link.Session
 	told   uint64 // Session frames given to the link's writer
 	moved  bool   // Moved is to be sent: another link has taken over
-
-	// begun is how many Session frames are in chunks; static once the link runs.
-	begun uint64
-}
-
-// tell reads the Handler's tables for a new link and sets the log back. From its first line on sessions are queued for the new link, so that one that
-// is added while the tables are read may be told twice, but not missed; and a link that was in use until now sends nothing more.
-func (u *Uplink) tell(r *running) {
-	t := &tables{uplink: u}
-	r.tables = t
-	u.turn.Lock()
-	defer u.turn.Unlock()
-	u.mu.Lock()
-	u.tables = t
-	u.mu.Unlock()
-
-	r.feed = u.handler.Begin(t.session, t.held)
-
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.log.Rewind()
-	t.synced.First, t.synced.Last = u.log.First(), u.log.Last()
-	t.append(t.synced)
-	u.up, u.used, u.ever, u.refused, u.degraded = r.conn, r, true, false, nil
 }
 
 func (t *tables) session(s link.Session) {
@@ -64,28 +37,28 @@ func (t *tables) append(frame interface{ Append([]byte) []byte }) {
 	t.chunks[last] = frame.Append(t.chunks[last])
 }
 
-// Fill gives the tables first, then new sessions, then the log: a message goes only when no Session frame waits.
-func (t *tables) Fill(batch []byte) []byte {
-	u := t.uplink
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.tables != t {
-		return t.fillMoved(batch)
+// Fill implements link.Source. It gives the tables first, then new sessions, then the log: a message goes only when no Session frame waits.
+func (l *Link) Fill(batch []byte) []byte {
+	s := l.links
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest != l {
+		return l.fillMoved(batch)
 	}
-	if len(t.chunks) > 0 {
-		batch = append(batch, t.chunks[0]...)
-		t.chunks[0] = nil
-		t.chunks = t.chunks[1:]
-		if len(t.chunks) == 0 {
-			t.chunks = nil
-			t.told += t.begun
+	if len(l.chunks) > 0 {
+		batch = append(batch, l.chunks[0]...)
+		l.chunks[0] = nil
+		l.chunks = l.chunks[1:]
+		if len(l.chunks) == 0 {
+			l.chunks = nil
+			l.told += l.begun
 		}
 		return batch
 	}
-	batch = t.fillAdded(batch)
+	batch = l.fillAdded(batch)
 	replayed := 0
 	for len(batch) < link.BatchTarget {
-		e, ok := u.log.Next()
+		e, ok := s.log.Next()
 		if !ok {
 			break
 		}
@@ -99,12 +72,12 @@ func (t *tables) Fill(batch []byte) []byte {
 		}
 	}
 	if replayed > 0 {
-		u.metrics.replayed.Add(float64(replayed))
+		s.metrics.replayed.Add(float64(replayed))
 	}
 	return batch
 }
 
-// fillMoved is all that is sent on a link when another has taken over. u.mu is held.
+// fillMoved is all that is sent on a link when another has taken over. Links.mu is held.
 func (t *tables) fillMoved(batch []byte) []byte {
 	if t.moved {
 		t.moved = false

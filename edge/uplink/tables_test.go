@@ -7,21 +7,17 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// upPath is an Uplink with a link that nobody runs: the caller is its writer and its reader.
-func upPath(tb testing.TB) (*Uplink, *tables, *sink) {
-	u, err := New(Config{URLs: []string{"ws://r:1"}, Keys: testKeys(tb, goodKey)}, &fakeHub{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	r := &running{dialled: &dialled{}}
-	u.tell(r)
-	r.tables.Fill(nil)
-	return u, r.tables, &sink{Uplink: u, link: r}
+// upPath is Links with a Link that was told: the caller is its writer and its reader.
+func upPath() (*Links, *Link) {
+	u := NewLinks(LinksConfig{}, &fakeHub{})
+	l := NewLink(u, func() {})
+	l.Fill(nil)
+	return u, l
 }
 
 // What is sent between two Fills goes in batches of about BatchTarget, none of it twice.
 func TestFillStopsAtTheTarget(t *testing.T) {
-	u, tables, _ := upPath(t)
+	u, l := upPath()
 	for i := range 3000 {
 		u.Open(link.Session{ID: uint64(i + 1), User: fmt.Sprint("user-with-a-long-name-", i)})
 		if !u.Accept(uint64(i+1), make([]byte, 200)) {
@@ -30,7 +26,7 @@ func TestFillStopsAtTheTarget(t *testing.T) {
 	}
 	counts := make(map[link.Type]int)
 	for {
-		batch := tables.Fill(nil)
+		batch := l.Fill(nil)
 		if len(batch) == 0 {
 			break
 		}
@@ -55,7 +51,7 @@ func TestFillStopsAtTheTarget(t *testing.T) {
 
 // The way up costs one allocation a message: the copy in the log.
 func TestUpPathAllocatesTheCopyOnly(t *testing.T) {
-	u, tables, sink := upPath(t)
+	u, l := upPath()
 	payload := make([]byte, 128)
 	batch := make([]byte, 0, 2*link.BatchTarget)
 	ack := make([]byte, 0, 64)
@@ -65,10 +61,10 @@ func TestUpPathAllocatesTheCopyOnly(t *testing.T) {
 			u.Accept(1, payload)
 			number++
 		}
-		batch = tables.Fill(batch[:0])
+		batch = l.Fill(batch[:0])
 		ack = link.Ack{Through: number}.Append(ack[:0])
 		_, body, _, _ := link.Next(ack)
-		if err := sink.HandleFrame(link.TypeAck, body); err != nil {
+		if err := l.HandleFrame(link.TypeAck, body); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -80,7 +76,7 @@ func TestUpPathAllocatesTheCopyOnly(t *testing.T) {
 func BenchmarkUpPath(b *testing.B) {
 	for _, size := range []int{32, 128, 1024} {
 		b.Run(fmt.Sprint(size, " bytes"), func(b *testing.B) {
-			u, tables, sink := upPath(b)
+			u, l := upPath()
 			payload := make([]byte, size)
 			var batch, ack []byte
 			var number uint64
@@ -93,10 +89,10 @@ func BenchmarkUpPath(b *testing.B) {
 				if number%64 > 0 {
 					continue
 				}
-				batch = tables.Fill(batch[:0])
+				batch = l.Fill(batch[:0])
 				ack = link.Ack{Through: number}.Append(ack[:0])
 				_, body, _, _ := link.Next(ack)
-				if err := sink.HandleFrame(link.TypeAck, body); err != nil {
+				if err := l.HandleFrame(link.TypeAck, body); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -105,16 +101,15 @@ func BenchmarkUpPath(b *testing.B) {
 }
 
 func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
-	u, old, _ := upPath(t)
-	next := &running{dialled: &dialled{}}
-	u.tell(next)
-	next.tables.Fill(nil)
+	u, old := upPath()
+	next := NewLink(u, func() {})
+	next.Fill(nil)
 	u.Open(link.Session{ID: 1, User: "u"})
 	u.Accept(1, []byte("a"))
 	if batch := old.Fill(nil); len(batch) > 0 {
 		t.Errorf("the old link was given %d bytes", len(batch))
 	}
-	if batch := next.tables.Fill(nil); len(batch) == 0 {
+	if batch := next.Fill(nil); len(batch) == 0 {
 		t.Error("the new link was given nothing")
 	}
 }

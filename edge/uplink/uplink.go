@@ -3,6 +3,7 @@
 package uplink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -34,15 +35,11 @@ type Config struct {
 	Lookup Lookup
 }
 
-const defaultLogSize = 4 << 20
-
-// Uplink carries what sessions send to a relay, and what the relay sends to a Handler. Run keeps its link; all other methods may be called at any
-// time, by anyone.
+// Uplink carries what sessions send to a relay, and what the relay sends to a Handler: Links decides what, Uplink dials and owns the goroutines. Run keeps its link;
+// all other methods may be called at any time, by anyone.
 type Uplink struct {
-	config  Config
-	handler Handler
-	logger  *slog.Logger
-	metrics *metrics
+	*Links
+	config Config
 
 	// Owned by Run.
 	relays     []*relay
@@ -53,23 +50,10 @@ type Uplink struct {
 	carrier    string // the broker behind the last link, and its relay
 	relayed    string
 
-	// turn is held while the link in use changes the Handler's tables or the log by a frame from the relay, and while the tables are read for a new link: what a new
-	// relay is told, and what is replayed to it, are of one moment. It is taken before mu and never held across I/O.
-	turn sync.Mutex
-
-	// mu makes one order of what sessions do: a Session frame goes before the messages of its session, and those before its end. It is never
-	// held across I/O nor while the Handler is called.
-	mu        sync.Mutex // guards the following
-	log       *Log
-	admission *admission
-	tables    *tables // of the link that is being told or up; nil: there is none
-	up        *link.Conn
-	used      *running // the same link; nil: there is none
-	divided   bool     // the last survey found relays of different brokers
-	ever      bool
-	refused   bool          // every relay refused the key
-	degraded  []string      // as the relay said
-	changed   chan struct{} // closed when the log has shrunk or the link is gone; nil: nobody waits
+	// Guarded by Links.mu.
+	used    *running // the link in use; nil: there is none
+	divided bool     // the last survey found relays of different brokers
+	refused bool     // every relay refused the key
 }
 
 // New returns an Uplink that feeds handler. It does no I/O. The error tells what is wrong with a URL or the keys.
@@ -80,20 +64,14 @@ func New(config Config, handler Handler) (*Uplink, error) {
 	if config.Keys.IsZero() {
 		return nil, errors.New("no link key")
 	}
-	if config.LogSize <= 0 {
-		config.LogSize = defaultLogSize
-	}
+	config.LogSize = cmp.Or(config.LogSize, defaultLogSize)
 	if config.Instance == (protocol.Instance{}) {
 		config.Instance = protocol.NewInstance()
-	}
-	if config.Log == nil {
-		config.Log = slog.New(slog.DiscardHandler)
 	}
 	if config.Lookup == nil {
 		config.Lookup = lookupIP
 	}
-	u := &Uplink{config: config, handler: handler, logger: config.Log, holds: make(holds), log: NewLog(config.LogSize)}
-	u.admission = newAdmission(u.log)
+	u := &Uplink{config: config, holds: make(holds)}
 	for _, s := range config.URLs {
 		r, err := parseRelay(s)
 		if err != nil {
@@ -101,7 +79,8 @@ func New(config Config, handler Handler) (*Uplink, error) {
 		}
 		u.relays = append(u.relays, r)
 	}
-	u.metrics = newMetrics(config.Metrics, u)
+	u.Links = NewLinks(LinksConfig{LogSize: config.LogSize, Metrics: config.Metrics, Log: config.Log}, handler)
+	u.watchRTT(config.Metrics)
 	return u, nil
 }
 
@@ -134,7 +113,7 @@ func sleep(ctx context.Context, d time.Duration) {
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {
-		case <-l.ended.Done():
+		case <-l.over.Done():
 			u.down(ctx, l)
 			return l.renewed.Load()
 		case window := <-l.drain:
