@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -16,7 +18,31 @@ func (f *Feed) Publication(p link.Publication) {
 	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p) {
 		return
 	}
+	if p.ID != 0 && h.given.takePublished(p.ID, t.epochs && p.Position.Offset <= givenEarly) {
+		h.metrics.dropped[dropRepeated].Inc()
+		return
+	}
 	h.fanOutLocked(t, p.Payload, p.Except)
+}
+
+// Ahead gives a message to the members of the topic before it is published. When it is, they are not given it again.
+func (f *Feed) Ahead(a link.Ahead) {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := f.numberedLocked(a.Topic)
+	if t == nil {
+		return
+	}
+	switch h.given.takeAhead(a.ID, time.Now()) {
+	case pass:
+		h.metrics.ahead.Inc()
+		h.fanOutLocked(t, a.Payload, a.Except)
+	case repeat:
+		h.metrics.dropped[dropRepeated].Inc()
+	case excess:
+		h.metrics.late.Inc()
+	}
 }
 
 // Gap tells the members that messages were lost to them, unless they were told already or had what comes after the loss.
@@ -50,7 +76,7 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 		f.hub.metrics.dropped[dropRepeated].Inc()
 		return nil
 	}
-	t.position = p
+	t.moveTo(p)
 	return t
 }
 

@@ -1,12 +1,15 @@
 package gateway
 
-import "github.com/edgerelay/edgerelay/shared/link"
+import (
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
 
 // Feed is what one link brings to the Hub. Topic numbers are the link's own; topics, their positions and members are the Hub's. While an edge moves to
 // another relay there are two. Methods may be called by one goroutine at a time for each Feed.
 type Feed struct {
 	hub     *Hub
-	numbers map[uint64]*topic // as the relay gave them
+	numbers map[uint64]*topic // as the relay gave them; nil: muted, see Topic
 }
 
 // Begin starts a link: it calls session for every session and then held for every topic with members, the dead included. It holds the Hub's lock: the two
@@ -31,17 +34,27 @@ func (f *Feed) Down() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range f.numbers {
-		h.unnumberLocked(t)
+		if t != nil {
+			h.unnumberLocked(t)
+		}
 	}
 	clear(f.numbers)
 	h.endOverlapLocked(f)
 }
 
-// Topic gives a topic its number. Its position becomes the one given unless ours is later.
+// Topic gives a topic its number. Its position becomes the one given unless ours is later; one that was unplaced becomes it in any case.
+//
+// From a link that is being left it mutes the number: that relay begins with the topic anew, at its own top, and knows nothing of the members that the new link
+// has bound, which is yet to bring what lies before.
 func (f *Feed) Topic(n link.TopicNumber) {
 	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.newest != f {
+		f.freeLocked(n.ID)
+		f.numbers[n.ID] = nil
+		return
+	}
 	t := h.topics[n.Topic]
 	if t == nil {
 		t = &topic{name: n.Topic}
@@ -55,8 +68,8 @@ func (f *Feed) Topic(n link.TopicNumber) {
 			h.unnumberLocked(old)
 		}
 	}
-	if t.position.Before(n.Position) {
-		t.position = n.Position
+	if t.position == protocol.Unplaced || t.position.Before(n.Position) {
+		t.moveTo(n.Position)
 	}
 }
 
@@ -64,8 +77,14 @@ func (f *Feed) Topic(n link.TopicNumber) {
 func (f *Feed) Untopic(u link.Untopic) {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
-	if t := f.numbers[u.ID]; t != nil {
-		delete(f.numbers, u.ID)
+	f.freeLocked(u.ID)
+}
+
+// freeLocked takes a number back. The Hub's lock must be held.
+func (f *Feed) freeLocked(number uint64) {
+	t := f.numbers[number]
+	delete(f.numbers, number)
+	if t != nil {
 		f.hub.unnumberLocked(t)
 	}
 }
@@ -76,11 +95,15 @@ func (h *Hub) unnumberLocked(t *topic) {
 	h.tidyLocked(t)
 }
 
-// numberedLocked finds a topic by its number. An unknown one is the relay's fault: it is counted, and the frame has no effect on that
-// topic. The Hub's lock must be held.
+// numberedLocked finds a topic by its number. What comes for a muted one comes by the new link too. An unknown one is the relay's fault. Both are counted, and the
+// frame has no effect on that topic. The Hub's lock must be held.
 func (f *Feed) numberedLocked(number uint64) *topic {
-	t := f.numbers[number]
-	if t == nil {
+	t, known := f.numbers[number]
+	switch {
+	case t != nil:
+	case known:
+		f.hub.metrics.dropped[dropRepeated].Inc()
+	default:
 		f.hub.metrics.dropped[dropNoTopic].Inc()
 	}
 	return t

@@ -31,6 +31,7 @@ type Hub struct {
 	topics   map[protocol.Topic]*topic
 	newest   *Feed       // of the links that are up; nil: none
 	overlap  *overlap    // of links that are up and some that were; nil: there is none
+	given    given       // what may come again
 	live     int         // sessions that are not dead
 	opening  int         // sessions whose Upstream.Open has not returned
 	digest   link.Digest // of the tables; Heard stays zero

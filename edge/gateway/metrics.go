@@ -41,6 +41,7 @@ var refusalLabels = [refusals]string{"bad_request", "bad_path", "draining", "max
 type hubMetrics struct {
 	sessions, dead, topics, bindings prometheus.Gauge
 	publications, deliveries, gaps   prometheus.Counter
+	ahead, late                      prometheus.Counter
 	unconfirmed                      prometheus.Counter
 	dropped                          [drops]prometheus.Counter
 }
@@ -60,6 +61,8 @@ func newHubMetrics(r prometheus.Registerer) *hubMetrics {
 		bindings:     gauge("bindings", "Memberships of sessions in topics."),
 		publications: counter("publications_total", "Publications received from the relay."),
 		deliveries:   counter("deliveries_total", "Messages queued for clients."),
+		ahead:        counter("given_ahead_total", "Messages given to members before they were published."),
+		late:         counter("ahead_not_given_total", "Messages that came ahead and will be given when they are published: too many wait for that."),
 		gaps:         counter("gaps_total", "Losses told to the members of a topic."),
 		unconfirmed:  counter("openings_unconfirmed_total", "Openings that the relay could not confirm when it was asked."),
 	}

@@ -10,20 +10,21 @@ import (
 )
 
 const (
-	overlapTexts = 4096            // different texts of which one link is ahead of another; of more, what the newer ones bring is dropped
+	overlapTexts = 4096            // different texts of which one link is ahead of another; of more, what newer links bring is dropped
 	overlapAfter = 2 * time.Second // after a link's end the newer ones may still be behind it
 )
 
 // overlap takes out of one link what another has brought before, of publications without a position: original servers give none, so that while an edge moves
 // from relay to relay several links bring them. It counts by topic and text how often each link has brought one: what no other has brought as often is passed
 // on. A text that an older link alone brought, since the new relay had not yet subscribed, is taken out of the newer one if it comes again within the time: never
-// doubled goes before never missed.
+// doubled goes before never missed. Counting begins when the first link's relay says that it stops: the next one may bring what came just before it was told the tables.
 //
 // It is a plain structure, stepped under the Hub's lock.
 type overlap struct {
 	links []*Feed // in the order in which they began; nil: ended
+	alone bool    // the second one is yet to come
 	seed  maphash.Seed
-	seen  map[bare][]int // how often each link has brought it; not if all that are up are level
+	seen  map[bare][]int // how often each link has brought it; not if all are level
 	full  bool           // there was a text that could not be remembered: from then on no new one is
 	until time.Time      // when the last that ended may be forgotten
 }
@@ -39,13 +40,31 @@ func (h *Hub) beginOverlapLocked(f *Feed) {
 	if h.overlap != nil && h.overlap.over() {
 		h.overlap = nil
 	}
-	switch {
-	case h.overlap != nil:
+	if h.overlap == nil && h.newest != nil {
+		h.overlap = newOverlap(h.newest)
+	}
+	if h.overlap != nil {
 		h.overlap.links = append(h.overlap.links, f)
-	case h.newest != nil:
-		h.overlap = &overlap{links: []*Feed{h.newest, f}, seed: maphash.MakeSeed(), seen: map[bare][]int{}}
+		h.overlap.alone = false
 	}
 	h.newest = f
+}
+
+func newOverlap(f *Feed) *overlap {
+	return &overlap{links: []*Feed{f}, alone: true, seed: maphash.MakeSeed(), seen: map[bare][]int{}}
+}
+
+// Leaving tells that another link will follow this one while it is up.
+func (f *Feed) Leaving() {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.overlap != nil && h.overlap.over() {
+		h.overlap = nil
+	}
+	if h.overlap == nil && h.newest == f {
+		h.overlap = newOverlap(f)
+	}
 }
 
 // endOverlapLocked takes note of a link's end. h.mu must be held.
@@ -53,7 +72,11 @@ func (h *Hub) endOverlapLocked(f *Feed) {
 	if h.newest == f {
 		h.newest = nil
 	}
+	if h.overlap != nil && h.overlap.over() {
+		h.overlap = nil
+	}
 	if o := h.overlap; o != nil {
+		o.alone = false
 		o.links[slices.Index(o.links, f)] = nil
 		o.until = time.Now().Add(overlapAfter)
 	}
@@ -67,7 +90,7 @@ func (o *overlap) over() bool {
 			up++
 		}
 	}
-	return up < 2 && time.Now().After(o.until)
+	return up < 2 && !o.alone && time.Now().After(o.until)
 }
 
 // verdict is what becomes of a publication without a position.
@@ -90,8 +113,7 @@ func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string
 	counts := o.seen[key]
 	if counts == nil {
 		if o.full || len(o.seen) >= overlapTexts {
-			o.full = true
-			if i > slices.IndexFunc(o.links, func(f *Feed) bool { return f != nil }) {
+			if o.full = true; i > 0 {
 				return excess
 			}
 			return pass
@@ -114,7 +136,7 @@ func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string
 	return pass
 }
 
-// level reports whether every link that is up has brought a text as often as any.
+// level reports whether every link that is up has brought a text as often as any, and none is yet to come.
 func (o *overlap) level(counts []int) bool {
 	most := slices.Max(counts)
 	for i, f := range o.links {
@@ -122,7 +144,7 @@ func (o *overlap) level(counts []int) bool {
 			return false
 		}
 	}
-	return true
+	return !o.alone
 }
 
 // passLocked reports whether a publication without a position that came by f is to be passed on. h.mu must be held.

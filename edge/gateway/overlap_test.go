@@ -109,3 +109,61 @@ func TestOfTooManyTextsTheNewerLinkPassesOnNone(t *testing.T) {
 		t.Errorf("got %d texts, the last %q; want %d", len(got), got[len(got)-1], len(want)+1)
 	}
 }
+
+// A relay that is left enters a topic at its own top, while the new one has yet to bring what lies before.
+func TestATopicThatIsNumberedOnTheOldLinkBringsNothing(t *testing.T) {
+	_, s, older, newer := twoLinks()
+	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 1), Payload: []byte("1")})
+	older.Topic(link.TopicNumber{ID: 1, Topic: "all", Position: pos(1, 2)}) // the old relay entered its first member at its top
+	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 2), Payload: []byte("2")})
+	older.Publication(link.Publication{Topic: 1, Position: pos(1, 4), Payload: []byte("4")})
+	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 3), Payload: []byte("3")})
+	wantTexts(t, s, "1", "2", "3")
+}
+
+func TestP8_BeyondTheBoundNothingIsDoubledAfterTheOldLinkEither(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, s, older, newer := twoLinks()
+		for i := range overlapTexts + 10 {
+			bring(older, 1, fmt.Sprint("t", i))
+		}
+		s.Take()
+		older.Down()
+		bring(newer, 2, fmt.Sprint("t", overlapTexts+5)) // the new relay is behind
+		if got := s.Take(); len(got) != 0 {
+			t.Errorf("given twice: %q", got)
+		}
+	})
+}
+
+// The older link brought it just before the tables were read; the new relay, which follows the topic already, is behind.
+func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
+	h := newMirror(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	older := h.Feed
+	older.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+	older.Leaving()
+	bring(older, 1, "a")
+	newer := h.begin()
+	newer.Topic(link.TopicNumber{ID: 2, Topic: "all"})
+	bring(newer, 2, "a")
+	wantTexts(t, s, "a")
+}
+
+// A move of an hour ago has no part in what another link brings.
+func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s, older, newer := twoLinks()
+		bring(older, 1, "hello")
+		older.Down()
+		wantTexts(t, s, "hello")
+		time.Sleep(time.Hour)
+		newer.Down() // lost
+		time.Sleep(100 * time.Millisecond)
+		third := h.begin()
+		third.Topic(link.TopicNumber{ID: 3, Topic: "all"})
+		time.Sleep(100 * time.Millisecond)
+		bring(third, 3, "hello")
+		wantTexts(t, s, "hello")
+	})
+}

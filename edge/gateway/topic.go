@@ -10,7 +10,16 @@ type topic struct {
 	name     protocol.Topic
 	numbers  int               // how many numbers name it, of all links
 	position protocol.Position // of the last publication that the members were given
+	epochs   bool              // its epoch follows another that was seen here
 	members  []member
+}
+
+// moveTo makes p the topic's position.
+func (t *topic) moveTo(p protocol.Position) {
+	if t.position.Epoch != p.Epoch {
+		t.epochs = t.position.Epoch != 0
+	}
+	t.position = p
 }
 
 // member and membership are the two ends of one binding; each knows the other's place, so that both leave their slices at once.

@@ -26,7 +26,10 @@ type Feed interface {
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
 	Publication(link.Publication)
+	Ahead(link.Ahead)
 	Gap(link.Gap)
+	// Leaving tells that the edge looks for another link, while this one is up.
+	Leaving()
 	// Down tells that the link has ended: its topic numbers are void. It is the last call.
 	Down()
 }

@@ -48,12 +48,17 @@ func (l *Link) Drain() <-chan time.Duration { return l.drain }
 // Live is closed when the relay has said that nothing is left to catch up with.
 func (l *Link) Live() <-chan struct{} { return l.live }
 
-// Leave has the relay told that another link has taken over: it ends this one behind what has been published.
-func (l *Link) Leave() {
+// Leave has the relay told that another link has taken over: it ends this one behind what has been published. False: it was never told the tables, and nothing
+// more is sent.
+func (l *Link) Leave() bool {
 	l.links.mu.Lock()
+	defer l.links.mu.Unlock()
+	if len(l.chunks) > 0 {
+		return false
+	}
 	l.moved = true
-	l.links.mu.Unlock()
 	l.wake()
+	return true
 }
 
 // Down takes note of the link's end. It is the last call.

@@ -42,6 +42,7 @@ type Entry struct {
 	Payload []byte // the Log's own: valid until the next call of Ack or Answer
 	End     bool
 	Replay  bool // it was sent before, on an earlier link
+	Granted bool // it is in effect already: it is to be published, and neither judged nor answered
 }
 
 // ErrAck is returned for an acknowledgement that no correct relay sends.
@@ -102,7 +103,7 @@ func (l *Log) Next() (Entry, bool) {
 		l.cursor++
 		replay := s.number <= l.sent
 		l.sent = max(l.sent, s.number)
-		return Entry{Number: s.number, Session: s.session, Payload: s.payload, End: s.end, Replay: replay}, true
+		return Entry{Number: s.number, Session: s.session, Payload: s.payload, End: s.end, Replay: replay, Granted: s.granted}, true
 	}
 	return Entry{}, false
 }
@@ -203,20 +204,49 @@ func (l *Log) release(session uint64, cost int) {
 }
 
 // Answer reports whether an answer to number should be passed on: once per entry, and never for one that is finished. An answer finishes its
-// entry as an acknowledgement does: what it changed is in the edge's tables, so it must not be replayed.
-func (l *Log) Answer(number uint64, dropped func(session uint64, end bool)) bool {
-	i := l.entries.find(number)
-	if i == l.entries.n || number > l.sent {
+// entry as an acknowledgement does: what it changed is in the edge's tables, so it must not be replayed. One that grants it does not: the entry is replayed as
+// granted until it is acknowledged.
+func (l *Log) Answer(number uint64, grants bool, dropped func(session uint64, end bool)) bool {
+	s := l.message(number)
+	if s == nil {
 		return false
 	}
-	s := l.entries.at(i)
-	if s.number != number || s.dead() || s.end {
-		return false
+	first := !s.answered
+	if grants {
+		s.granted, s.answered = true, true
+		return first
 	}
 	l.drop(s, dropped)
 	l.entries.kill(s)
 	l.trim()
-	return true
+	return first
+}
+
+// Grant notes that the messages of these numbers are in effect. Those that are finished, and ends, are passed over.
+func (l *Log) Grant(r link.Range) error {
+	if r.First == 0 || r.Last < r.First || r.Last > l.sent {
+		return fmt.Errorf("%w: %d-%d granted, only %d was sent", ErrAck, r.First, r.Last, l.sent)
+	}
+	for i := l.entries.find(r.First); i < l.entries.n; i++ {
+		s := l.entries.at(i)
+		if s.number > r.Last {
+			break
+		}
+		s.granted = !s.end
+	}
+	return nil
+}
+
+// message returns the slot of a message that was sent and is not finished; nil: there is none.
+func (l *Log) message(number uint64) *slot {
+	i := l.entries.find(number)
+	if i == l.entries.n || number > l.sent {
+		return nil
+	}
+	if s := l.entries.at(i); s.number == number && !s.dead() && !s.end {
+		return s
+	}
+	return nil
 }
 
 // trim takes the dead out that hold places.

@@ -22,6 +22,7 @@ type model struct {
 type modelEntry struct {
 	Entry
 	finished bool
+	answered bool
 }
 
 func (m *model) bytes(session uint64) (all, own int) {
@@ -89,14 +90,30 @@ func (m *model) ack(through uint64, ranges []link.Range) (dropped []string) {
 	return dropped
 }
 
-func (m *model) answer(number uint64) bool {
+func (m *model) answer(number uint64, grants bool) bool {
 	if number == 0 || number > uint64(m.sent) {
 		return false
 	}
 	e := &m.entries[number-1]
-	ok := !e.finished && !e.End
-	e.finished = e.finished || ok
-	return ok
+	if e.finished || e.End {
+		return false
+	}
+	first := !e.answered
+	e.answered = true
+	e.Granted = e.Granted || grants
+	e.finished = !grants
+	return first
+}
+
+func (m *model) grant(r link.Range) bool {
+	if r.First == 0 || r.Last < r.First || r.Last > uint64(m.sent) {
+		return false
+	}
+	for n := r.First; n <= r.Last; n++ {
+		e := &m.entries[n-1]
+		e.Granted = e.Granted || !e.End && !e.finished
+	}
+	return true
 }
 
 func (m *model) first() uint64 {
@@ -123,7 +140,14 @@ func newPair(t testing.TB, size int) *pair {
 }
 
 func (p *pair) step(choose choices) {
-	switch choose(8) {
+	switch choose(9) {
+	case 8:
+		first := uint64(choose(len(p.m.entries) + 2))
+		r := link.Range{First: first, Last: first + uint64(choose(4))}
+		if r.Last > 0 && choose(8) == 0 {
+			r.Last-- // below its first, now and then
+		}
+		same(p.t, "Grant ok", p.l.Grant(r) == nil, p.m.grant(r))
 	case 0, 1, 2:
 		p.append(uint64(1+choose(5)), choose(40))
 	case 3:
@@ -140,7 +164,8 @@ func (p *pair) step(choose choices) {
 			return
 		}
 		number := uint64(choose(len(p.m.entries) + 2))
-		same(p.t, "Answer", p.l.Answer(number, ignore), p.m.answer(number))
+		grants := choose(2) == 0
+		same(p.t, "Answer", p.l.Answer(number, grants, ignore), p.m.answer(number, grants))
 	}
 	p.compare()
 }
@@ -338,7 +363,8 @@ func TestLogAllocatesTheCopyOnly(t *testing.T) {
 	allocs := testing.AllocsPerRun(1000, func() {
 		number, _ := l.Append(1, payload)
 		l.Next()
-		l.Answer(number, ignore)
+		l.Answer(number, true, ignore)
+		l.Answer(number, false, ignore)
 		l.Ack(number, nil, ignore)
 	})
 	same(t, "allocations of Append, Next, Answer and Ack", allocs, 1)

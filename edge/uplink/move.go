@@ -18,6 +18,7 @@ const leaveWait = 2 * time.Second
 // returns old when that has ended.
 func (u *Uplink) move(ctx context.Context, old *running, window time.Duration) *running {
 	u.logger.Info("relay stops: looking for another", "relay", old.welcome.Relay, "window", window)
+	old.feed.Leaving()
 	l := u.another(ctx, old, window)
 	if l == nil {
 		if ctx.Err() == nil {
@@ -41,20 +42,23 @@ func (u *Uplink) move(ctx context.Context, old *running, window time.Duration) *
 	}
 	u.metrics.moves.WithLabelValues(outcome).Inc()
 	u.logger.Info("moved to another relay", "from", old.welcome.Relay, "to", next.welcome.Relay, "outcome", outcome, "both_up", time.Since(began))
-	u.leave(old, outcome == "moved" || outcome == "moved_early")
+	u.leave(old, next)
 	u.down(ctx, old)
 	return next
 }
 
-// leave ends a link after another has taken over. In order: the relay is asked to end it behind what has been published.
-func (u *Uplink) leave(old *running, inOrder bool) {
-	if inOrder {
-		old.Leave()
+// leave ends a link after another, next, has taken over: its relay is asked to end it behind what has been published. Without next, or if the tables were never told there, it is ended
+// at once.
+func (u *Uplink) leave(old, next *running) {
+	if next.over.Err() == nil && old.Leave() {
 		timer := time.NewTimer(leaveWait)
 		defer timer.Stop()
 		select {
 		case <-old.over.Done():
 		case <-timer.C:
+		case <-next.over.Done(): // another has to be dialled now
+			old.conn.CloseNow()
+			return
 		}
 	}
 	old.conn.Bye(link.CodeNormal, "moved to another relay")

@@ -204,3 +204,85 @@ func TestStopDuringAMove(t *testing.T) {
 		}
 	})
 }
+
+// A relay that asks its edge to move while the tables are still being told there is not told Moved: it would take that for a violation.
+func TestNoMovedBeforeSynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		left, right := n.start(t, "r1:1"), n.start(t, "r2:1")
+		for i, r := range []*fakeRelay{left, right} {
+			r.mu.Lock()
+			r.welcome = link.Welcome{Features: link.FeatureMove, Instance: protocol.Instance{byte(i + 1)}, Broker: "b"}
+			r.mu.Unlock()
+		}
+		right.refuse(true)
+		release := make(chan struct{})
+		left.handle = func(*fakeLink, any) { <-release }
+		n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}}, func(e *edge) {
+			for id := range uint64(200_000) {
+				e.hub.sessions[id+1] = link.Session{ID: id + 1, Endpoint: protocol.EndpointChannel, User: "uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu"}
+			}
+		})
+		time.Sleep(time.Second)
+		old := left.last(1)
+		right.refuse(false)
+		left.refuse(true)
+		old.send(link.Drain{Window: 100})
+		time.Sleep(time.Second)
+		next := right.last(1)
+		next.send(link.Live{})
+		synctest.Wait()
+		close(release)
+		time.Sleep(100 * time.Millisecond)
+		synced, moved := 0, 0
+		for _, f := range old.received() {
+			switch f.(type) {
+			case link.Synced:
+				synced++
+			case link.Moved:
+				moved++
+			}
+		}
+		if moved > 0 && synced == 0 {
+			t.Error("Moved without Synced")
+		}
+	})
+}
+
+// When the new link is lost while the edge waits for the old relay's Bye, it dials again at once.
+func TestNewLinkLostWhileLeaving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		m := startMoving(t, &n)
+		m.next.send(link.Live{})
+		synctest.Wait()
+		before := n.dialCount()
+		at := time.Now()
+		m.right.cut()
+		for n.dialCount() == before && time.Since(at) < 10*time.Second {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if time.Since(at) > 500*time.Millisecond {
+			t.Error("dialled again after", time.Since(at))
+		}
+	})
+}
+
+// So it does when the machine was suspended then, and the old relay answers nothing.
+func TestSuspensionWhileLeaving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		m := startMoving(t, &n)
+		m.next.send(link.Live{})
+		synctest.Wait()
+		before := n.dialCount()
+		at := time.Now()
+		m.renew(time.Minute)
+		for n.dialCount() == before && time.Since(at) < 10*time.Second {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if time.Since(at) > 500*time.Millisecond {
+			t.Error("dialled again after", time.Since(at))
+		}
+	})
+}

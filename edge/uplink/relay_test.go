@@ -299,7 +299,9 @@ func (h *fakeFeed) Joined(f link.Joined, answer bool) { h.note("joined %d %v", f
 func (h *fakeFeed) Left(f link.Left, answer bool)     { h.note("left %d %v", f.Session, answer) }
 func (h *fakeHub) Answer(f link.Answer)               { h.note("answer %d %s", f.Session, f.Text) }
 func (h *fakeFeed) Publication(f link.Publication)    { h.note("publication %d %s", f.Topic, f.Payload) }
+func (h *fakeFeed) Ahead(f link.Ahead)                { h.note("ahead %d %s", f.Topic, f.Payload) }
 func (h *fakeFeed) Gap(f link.Gap)                    { h.note("gap %d %d", f.Topic, f.Lost) }
+func (h *fakeFeed) Leaving()                          {}
 func (h *fakeFeed) Down()                             { h.note("down") }
 
 func (h *fakeHub) Forget(session uint64) {

@@ -4,10 +4,12 @@ import "sort"
 
 // slot is one place in a ring.
 type slot struct {
-	number  uint64
-	session uint64
-	payload []byte
-	end     bool
+	number   uint64
+	session  uint64
+	payload  []byte
+	end      bool
+	granted  bool // in effect at a relay, not finished
+	answered bool // and its client was answered
 	// skip is 0 for a live slot. A dead one is finished and waits to be taken out; it and the skip-1 slots after it are dead.
 	skip uint32
 }

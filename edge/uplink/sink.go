@@ -34,11 +34,15 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	case link.TypeOpened:
 		return handle(body, link.ParseOpened, l.feed.Opened)
 	case link.TypeJoined:
-		return handle(body, link.ParseJoined, func(f link.Joined) { l.feed.Joined(f, l.answer(f.Number)) })
+		return handle(body, link.ParseJoined, func(f link.Joined) { l.feed.Joined(f, l.answer(f.Number, f.Granted)) })
 	case link.TypeLeft:
-		return handle(body, link.ParseLeft, func(f link.Left) { l.feed.Left(f, l.answer(f.Number)) })
+		return handle(body, link.ParseLeft, func(f link.Left) { l.feed.Left(f, l.answer(f.Number, f.Granted)) })
 	case link.TypeAnswer:
 		return handle(body, link.ParseAnswer, l.handleAnswer)
+	case link.TypeAhead: // not from a link that is left: the new relay may give it behind what that has yet to bring
+		return handle(body, link.ParseAhead, l.feed.Ahead)
+	case link.TypeGranted:
+		return l.handleGranted(body)
 	case link.TypeAck:
 		return l.handleAck(body)
 	case link.TypeDigest:
@@ -64,10 +68,10 @@ func handle[F any](body []byte, parse func([]byte) (F, error), use func(F)) erro
 	return err
 }
 
-// answer reports whether the answer to number should be passed on.
-func (l *Link) answer(number uint64) bool {
+// answer reports whether the answer to number, which grants or finishes it, should be passed on.
+func (l *Link) answer(number uint64, grants bool) bool {
 	l.links.mu.Lock()
-	first := l.links.log.Answer(number, l.dropped)
+	first := l.links.log.Answer(number, grants, l.dropped)
 	l.links.admission.grant()
 	l.links.notify()
 	l.links.mu.Unlock()
@@ -78,9 +82,19 @@ func (l *Link) answer(number uint64) bool {
 }
 
 func (l *Link) handleAnswer(f link.Answer) {
-	if l.answer(f.Number) {
+	if l.answer(f.Number, false) {
 		l.links.handler.Answer(f)
 	}
+}
+
+func (l *Link) handleGranted(body []byte) error {
+	f, err := link.ParseGranted(body)
+	if err != nil {
+		return err
+	}
+	l.links.mu.Lock()
+	defer l.links.mu.Unlock()
+	return l.links.log.Grant(link.Range(f))
 }
 
 func (l *Link) handleAck(body []byte) error {

@@ -68,7 +68,7 @@ func (l *Link) Fill(batch []byte) []byte {
 		if e.End {
 			batch = link.End{Number: e.Number, Session: e.Session}.Append(batch)
 		} else {
-			batch = link.Message{Number: e.Number, Session: e.Session, Payload: e.Payload}.Append(batch)
+			batch = link.Message{Number: e.Number, Session: e.Session, Payload: e.Payload, Again: e.Granted}.Append(batch)
 		}
 	}
 	if replayed > 0 {

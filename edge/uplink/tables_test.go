@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -111,5 +112,69 @@ func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
 	}
 	if batch := next.Fill(nil); len(batch) == 0 {
 		t.Error("the new link was given nothing")
+	}
+}
+
+// What a relay granted is sent again as such, on any link, until it is acknowledged; its answer is passed on once.
+func TestGrantedIsSentAgainAsSuch(t *testing.T) {
+	u, l := upPath()
+	hub := u.handler.(*fakeHub)
+	u.Open(link.Session{ID: 1, User: "1"})
+	for _, text := range []string{"join", "message", "plain"} {
+		if !u.Accept(1, []byte(text)) {
+			t.Fatal("no room")
+		}
+	}
+	l.Fill(nil)
+	take := func(frame interface{ Append([]byte) []byte }) {
+		t.Helper()
+		typ, body, _, err := link.Next(frame.Append(nil))
+		if err == nil {
+			err = l.HandleFrame(typ, body)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	joined := link.Joined{Number: 1, Session: 1, Topic: 5, Granted: true, Text: []byte("in")}
+	take(joined)
+	take(link.Granted{First: 2, Last: 2})
+	again := func() (got []string) {
+		l.Down()
+		l = NewLink(u, func() {})
+		for batch := l.Fill(nil); len(batch) > 0; batch = l.Fill(nil) {
+			for len(batch) > 0 {
+				typ, body, rest, err := link.Next(batch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if batch = rest; typ == link.TypeAgain || typ == link.TypeMessage {
+					m, _ := link.ParseMessage(body)
+					got = append(got, fmt.Sprint(typ, " ", m.Number))
+				}
+			}
+		}
+		return got
+	}
+	want := []string{"again 1", "again 2", "message 3"}
+	if got := again(); !slices.Equal(got, want) {
+		t.Errorf("sent %q, want %q", got, want)
+	}
+	take(joined)                                                            // of a relay that has granted it once more
+	take(link.Joined{Number: 1, Session: 1, Topic: 5})                      // or finished it
+	take(link.Ack{Through: 1, Finished: []link.Range{{First: 3, Last: 3}}}) // it did
+	if got := again(); !slices.Equal(got, want[1:2]) {
+		t.Errorf("sent %q, want %q", got, want[1:2])
+	}
+	hub.mu.Lock()
+	defer hub.mu.Unlock()
+	answers := 0
+	for _, line := range hub.calls {
+		if line == "joined 1 true" {
+			answers++
+		}
+	}
+	if answers != 1 {
+		t.Errorf("the answer was passed on %d times: %q", answers, hub.calls)
 	}
 }

@@ -35,7 +35,7 @@ type Broker interface {
 	CountSubscribers(t protocol.Topic, token uint64)
 
 	// Flush asks for everything that is on its way: answered by Flushed behind each Received of what anybody published, before the call, to topics whose
-	// subscriptions are in force; without a connection to wait for, soon.
+	// subscriptions are in force; without a connection to wait for, soon, and then Heard is false.
 	Flush(token uint64)
 
 	// Name names the back end: equal for Brokers that share one. It may be asked at any time; "" while unknown.
@@ -134,8 +134,11 @@ type Counted struct {
 	Err   error
 }
 
-// Flushed answers Flush.
-type Flushed struct{ Token uint64 }
+// Flushed answers Flush. Heard: what was on its way has come; else nothing is known.
+type Flushed struct {
+	Token uint64
+	Heard bool
+}
 
 // State tells whether the back end answers. Sent at each change, and once at the start when it is away; until the first State the back end is
 // taken to be there.

@@ -102,7 +102,7 @@ func (h *Handle) CountSubscribers(t protocol.Topic, token uint64) {
 func (h *Handle) Flush(token uint64) {
 	h.memory.mu.Lock()
 	defer h.memory.mu.Unlock()
-	h.queue(Flushed{token})
+	h.queue(Flushed{token, true})
 }
 
 // queue adds the answer to a request: bounded by the requests, which are the caller's to bound.

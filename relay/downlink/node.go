@@ -104,9 +104,9 @@ func (n *Node) EndBatch() error {
 // decode returns a frame that shares nothing with body.
 func decode(t link.Type, body []byte) (any, error) {
 	switch t {
-	case link.TypeMessage:
+	case link.TypeMessage, link.TypeAgain:
 		m, err := link.ParseMessage(body)
-		m.Payload = bytes.Clone(m.Payload)
+		m.Payload, m.Again = bytes.Clone(m.Payload), t == link.TypeAgain
 		return m, err
 	case link.TypeEnd:
 		return link.ParseEnd(body)

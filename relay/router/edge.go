@@ -37,9 +37,14 @@ type edge struct {
 	unread    []*follower            // behind, and wait for their turn to ask
 
 	numbers numbers
-	frames  map[uint64]*frame // arrived on this link, unfinished
-	bytes   uint64            // of their payloads
-	lanes   map[protocol.Topic]*lane
+	whole   bool    // what it has ever published is known here
+	acked   uint64  // the number up to which all were finished when this link began
+	hearing uint64  // token of the Flush that says so; 0: it was answered
+	before  numbers // of the link before, until then
+
+	frames map[uint64]*frame // arrived on this link, unfinished
+	bytes  uint64            // of their payloads
+	lanes  map[protocol.Topic]*lane
 
 	out     []byte // frames of this step
 	dirty   bool   // listed in Router.dirty

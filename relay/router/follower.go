@@ -16,6 +16,7 @@ type follower struct {
 
 	position protocol.Position
 	seq      uint64 // in the tail: the next item to send, when inTail
+	bareFrom uint64 // the first item that is sent if it is bare
 	inTail   bool   // seq is exact, bare publications included
 	isBehind bool
 	reading  uint64            // token of the History asked for; 0: none
@@ -25,6 +26,8 @@ type follower struct {
 	numbered bool // the topic's number was told on this link
 	bound    int  // members at this edge
 	awaited  bool // its edge's Live waits for it
+	adopted  bool // its edge told it as Unplaced: another relay had it
+	seeking  bool // its place is looked for in history, see seekPlace
 
 	openers map[*session]struct{} // connects that wait to be bound here; nil when empty
 	notices int                   // joins and leaves under way: reasons to stay
@@ -40,13 +43,21 @@ func (f *follower) bindable() bool {
 
 // enter makes f ready for a member: its first one starts at the topic's top. The edge learns the topic's number.
 func (r *Router) enter(f *follower) {
-	if f.bound == 0 {
+	first := f.bound == 0
+	if first {
 		f.position = f.topic.top
+		if !f.topic.placed {
+			f.position = protocol.Unplaced
+		}
 		f.isBehind = false
 		delete(f.edge.behind, f)
+		r.stopSeeking(f)
 		f.numbered = false
 	}
 	r.number(f)
+	if first {
+		r.passOver(f)
+	}
 }
 
 // number tells the edge the topic's number, once a link.
@@ -86,6 +97,9 @@ func (r *Router) dropFollower(f *follower) {
 		r.tails.drop(t)
 		r.m.topics.Dec()
 		r.brk.Unsubscribe(t.name)
+		if !t.subscribed {
+			r.runLanes(t.name) // nobody is here for whom they would have to wait
+		}
 	}
 }
 
@@ -99,7 +113,7 @@ func (r *Router) deliver(f *follower, at protocol.Position, bytes []byte) {
 	}
 	if !r.room(f.edge, len(bytes)) {
 		r.m.behind("full")
-		f.inTail, f.seq = true, f.topic.tail.last()
+		f.inTail, f.seq, f.bareFrom = true, f.topic.tail.last(), 0
 		r.fallBehind(f)
 		return
 	}
@@ -133,21 +147,34 @@ func (r *Router) advanceAll(e *edge) {
 
 // advance brings a follower that is behind as far as it can now: to live, until the edge's buffer is full, or until history has been read.
 func (r *Router) advance(f *follower) {
-	if !f.isBehind || !f.edge.ready || f.reading != 0 || !f.topic.subscribed {
+	if !f.isBehind || !f.edge.ready || f.reading != 0 || !f.topic.subscribed && !r.away {
 		return
 	}
 	tail := &f.topic.tail
-	if !f.inTail || f.seq < tail.first() {
-		if f.position.Before(tail.base) {
-			f.inTail = false
+	if f.seeking {
+		if f.topic.subscribed {
 			r.read(f)
+		}
+		return
+	}
+	if !f.inTail || f.seq < tail.first() {
+		f.inTail = false
+		switch {
+		case f.position.Before(tail.base):
+			if f.topic.subscribed {
+				r.read(f)
+			}
+			return
+		case r.away && tail.torn, // it may be what it misses
+			!f.topic.subscribed && !f.topic.placed && f.position != protocol.Unplaced: // what it misses is not known
 			return
 		}
-		f.inTail, f.seq = true, tail.seek(f.position)
+		f.inTail, f.bareFrom = true, tail.seek(f.position)
+		f.seq = min(f.bareFrom, tail.firstAhead())
 	}
 	for f.seq <= tail.last() {
 		item := tail.at(f.seq)
-		if item.position.IsZero() || f.position.Before(item.position) {
+		if item.ahead || item.position.IsZero() && f.seq >= f.bareFrom || f.position.Before(item.position) {
 			if !r.room(f.edge, len(item.bytes)) {
 				return
 			}
@@ -187,14 +214,20 @@ func (r *Router) readOn(e *edge) {
 // caughtUp makes a follower live: what waited for it goes on.
 func (r *Router) caughtUp(f *follower) {
 	f.isBehind, f.inTail = false, false
+	r.stopSeeking(f) // its members left
 	delete(f.edge.behind, f)
 	waiting := f.waiting
 	f.waiting = nil
 	for _, fr := range waiting {
-		r.completeNotice(fr)
+		if fr.notice() { // else it was granted meanwhile
+			r.completeNotice(fr)
+		}
 	}
 	r.tryOpeners(f)
 	r.arrived(f)
+	if l := f.edge.lanes[f.topic.name]; l != nil {
+		r.giveAhead(l) // its joins and leaves waited for this
+	}
 }
 
 // history takes a page: it is sent, a hole in it is told.
@@ -215,6 +248,9 @@ func (r *Router) history(ev broker.History) {
 			r.advance(f)
 			r.readOn(f.edge)
 		})
+		return
+	}
+	if f.seeking && !r.seekPlace(f, ev) {
 		return
 	}
 	for _, p := range ev.Publications {

@@ -20,6 +20,7 @@ type frame struct {
 
 	lane      *lane             // while it waits there
 	ready     bool              // judged: may be published
+	granted   bool              // in effect before it is published: there is nothing to judge, to bind or to answer any more
 	answered  bool              // Published came, and it is published
 	at        protocol.Position // where, once answered
 	finished  bool
@@ -28,7 +29,12 @@ type frame struct {
 
 // notice reports whether the frame's effect is at the echo of what it publishes.
 func (fr *frame) notice() bool {
-	return fr.err == nil && !fr.end && (fr.command.Kind == protocol.KindJoin || fr.command.Kind == protocol.KindLeave)
+	return fr.err == nil && !fr.end && !fr.granted && (fr.command.Kind == protocol.KindJoin || fr.command.Kind == protocol.KindLeave)
+}
+
+// joins reports whether the frame publishes a notice whose echo has a meaning here: a member's place. Its topic has to be subscribed first.
+func (fr *frame) joins() bool {
+	return fr.notice() || fr.granted && fr.command.Kind == protocol.KindJoin
 }
 
 // frame takes one frame from a link.
@@ -41,55 +47,79 @@ func (r *Router) frame(e *edge, f any) *violation {
 	case link.Synced:
 		return r.synced(e, f)
 	case link.Message:
-		return r.arrive(e, f.Number, f.Session, f.Payload, false)
+		return r.arrive(e, f)
 	case link.End:
-		return r.arrive(e, f.Number, f.Session, nil, true)
+		return r.arriveEnd(e, f)
 	case link.Moved:
 		return r.moved(e)
 	}
 	return &violation{link.CodeProtocol, "a frame that edges do not send"}
 }
 
-// arrive takes a numbered frame: it is parsed now, and judged now or when the frames of its session that it waits for are done.
-func (r *Router) arrive(e *edge, number, sid uint64, payload []byte, end bool) *violation {
+// arrive takes a message: it is parsed now, and judged now or when the frames of its session that it waits for are done.
+func (r *Router) arrive(e *edge, m link.Message) *violation {
+	fr, v := r.admit(e, m.Number, m.Session, uint64(len(m.Payload))+frameCost)
+	if fr == nil {
+		return v
+	}
+	fr.parse(m.Payload)
+	fr.granted = m.Again && fr.err == nil
+	r.m.command(fr)
+	r.await(fr)
+	return nil
+}
+
+// arriveEnd takes the end of a session. Ends are bounded by the sessions.
+func (r *Router) arriveEnd(e *edge, end link.End) *violation {
+	fr, v := r.admit(e, end.Number, end.Session, 0)
+	if fr == nil {
+		return v
+	}
+	fr.end = true
+	r.await(fr)
+	return nil
+}
+
+// admit takes a numbered frame into the edge's tables. None: there is nothing to do with it, or it is a violation.
+func (r *Router) admit(e *edge, number, sid, size uint64) (*frame, *violation) {
 	if r.stopping {
-		return nil // not acknowledged: another relay gets it
+		return nil, nil // not acknowledged: another relay gets it
 	}
 	if !e.ready {
-		return &violation{link.CodeProtocol, "a numbered frame before Synced"}
+		return nil, &violation{link.CodeProtocol, "a numbered frame before Synced"}
 	}
+	skipped := e.numbers.arrived + 1
 	if !e.numbers.arrive(number) {
-		return &violation{link.CodeProtocol, "a number out of order"}
+		return nil, &violation{link.CodeProtocol, "a number out of order"}
 	}
+	e.passedOver(skipped, number)
 	r.touch(e)
 	s := e.sessions[sid]
 	if s == nil {
 		r.m.dropped("unknown_session", 1)
 		e.numbers.finish(number, number)
-		return nil
+		return nil, nil
 	}
-	fr := &frame{number: number, session: s, end: end}
-	if !end { // ends are bounded by the sessions
-		fr.size = uint64(len(payload)) + frameCost
-	}
+	fr := &frame{number: number, session: s, size: size}
 	if e.bytes += fr.size; e.bytes > e.logSize+e.logSize/4+protocol.MaxMsg {
-		return &violation{link.CodeLimit, "more unfinished frames than its log holds"}
+		return nil, &violation{link.CodeLimit, "more unfinished frames than its log holds"}
 	}
 	e.frames[number] = fr
 	s.unfinished++
-	if !end {
-		fr.parse(payload)
-		r.m.command(fr)
-	}
+	return fr, nil
+}
+
+// await judges a frame, or parks it behind the one that its session waits for.
+func (r *Router) await(fr *frame) {
+	s := fr.session
 	if s.waiting == nil {
 		r.judge(fr)
-		return nil
+		return
 	}
 	s.parked = append(s.parked, fr)
 	if fr.topic != "" {
 		r.enlane(fr)
 	}
-	return nil
 }
 
 // parse reads the command and finds the topic that it publishes to.
@@ -126,6 +156,8 @@ func (r *Router) judge(fr *frame) {
 	case fr.err != nil:
 		r.answer(fr, fr.err.Error())
 		r.finish(fr)
+	case fr.granted:
+		r.ready(fr)
 	case fr.command.Kind == protocol.KindJoin:
 		r.join(fr)
 	case fr.command.Kind == protocol.KindLeave && !s.bound(fr.topic),
@@ -174,6 +206,11 @@ func (r *Router) finish(fr *frame) {
 // done finishes the frame that its session waited for, and lets the parked ones go on.
 func (r *Router) done(fr *frame) {
 	r.finish(fr)
+	r.release(fr)
+}
+
+// release lets the frames go on that are parked behind fr.
+func (r *Router) release(fr *frame) {
 	s := fr.session
 	if s.waiting != fr {
 		return

@@ -18,6 +18,7 @@ type lane struct {
 
 	entries []*frame
 	sent    int
+	given   int    // while the broker is away: how many were given ahead, or need not be
 	flying  int    // given to the broker, not answered
 	done    uint64 // the last number known to be published
 	known   protocol.Position
@@ -45,8 +46,9 @@ func (r *Router) leaveLane(fr *frame) {
 		return
 	}
 	fr.lane = nil
-	l.entries = without(l.entries, fr) // never sent: it was not ready
+	l.entries = without(l.entries, fr) // never sent nor given ahead: it was not ready
 	r.runLane(l)
+	r.giveAhead(l)
 }
 
 // ready lets a frame be published when its turn in its lane comes.
@@ -56,6 +58,7 @@ func (r *Router) ready(fr *frame) {
 	}
 	fr.ready = true
 	r.runLane(fr.lane)
+	r.giveAhead(fr.lane)
 }
 
 // runLane gives the broker what can be given now.
@@ -70,7 +73,7 @@ func (r *Router) runLane(l *lane) {
 			l.entries = slices.Delete(l.entries, l.sent, l.sent+1)
 			continue
 		}
-		if !fr.ready || fr.notice() && (t == nil || !t.subscribed) {
+		if !fr.ready || fr.joins() && !l.placed(t) || !r.pace.take(l.topic, t) {
 			break
 		}
 		p := broker.Publish{
@@ -99,6 +102,25 @@ func (r *Router) runLane(l *lane) {
 	}
 }
 
+// placed reports whether the edge's members of t, the lane's topic, have their place, or there is nobody who needs one: an acknowledgement of a join comes behind
+// that. t may be nil.
+func (l *lane) placed(t *topic) bool {
+	if t == nil {
+		return true
+	}
+	f := l.edge.followers[t.name]
+	return t.subscribed && (f == nil || !f.seeking)
+}
+
+// runLanes runs every edge's lane to a topic.
+func (r *Router) runLanes(t protocol.Topic) {
+	for _, e := range r.edges {
+		if l := e.lanes[t]; l != nil {
+			r.runLane(l)
+		}
+	}
+}
+
 // published takes the broker's answer to a publish.
 func (r *Router) published(ev broker.Published) {
 	fr := r.publishes[ev.Token]
@@ -116,11 +138,15 @@ func (r *Router) published(ev broker.Published) {
 		if l.known.Before(ev.Position) {
 			l.known = ev.Position
 		}
+		if t := r.topics[fr.topic]; t != nil && t.said.Before(ev.Position) {
+			t.said = ev.Position
+		}
 		l.backoff = 0
 		for len(l.entries) > 0 && l.entries[0].answered {
 			l.entries[0] = nil
 			l.entries = l.entries[1:]
 			l.sent--
+			l.given = max(l.given-1, 0)
 		}
 		if fr.notice() {
 			if t := r.topics[fr.topic]; t != nil {
@@ -146,6 +172,11 @@ func (r *Router) published(ev broker.Published) {
 
 // restart begins again at a lane's first unpublished frame, after a pause.
 func (r *Router) restart(l *lane) {
+	for _, fr := range l.entries[:l.given] {
+		if fr.answered {
+			l.given--
+		}
+	}
 	l.entries = slices.DeleteFunc(l.entries, func(fr *frame) bool { return fr.answered })
 	l.sent = 0
 	l.backoff = min(max(l.backoff*2, retryFirst), retryMost)

@@ -93,8 +93,13 @@ func (r *Router) settleEarlier(fr *frame) {
 			r.finish(earlier)
 		}
 	}
-	e := fr.session.edge
-	switch said := fr.session.said; {
+	r.tellFinished(fr.session)
+}
+
+// tellFinished acknowledges what a session has published to a group: the edge knows it before it hears that the session left.
+func (r *Router) tellFinished(s *session) {
+	e := s.edge
+	switch said := s.said; {
 	case said == 0: // nothing to tell
 	case said <= e.numbers.through:
 		r.send(e, link.Ack{Through: e.numbers.through}.Append)

@@ -11,7 +11,7 @@ import (
 type metrics struct {
 	edges, sessions, bindings, topics, away prometheus.Gauge
 
-	sessionsGone, delivered, fromHistory, holes, gaps, lost prometheus.Counter
+	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost prometheus.Counter
 
 	drops, commands, outcomes, fell *prometheus.CounterVec
 }
@@ -36,6 +36,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 		sessionsGone: counter("sessions_gone", "Sessions that ended because their edge did not come back."),
 		delivered:    counter("publications_sent", "Publication frames sent: one per publication and edge."),
+		ahead:        counter("given_ahead", "Messages given to this relay's own edges while the broker was away."),
 		fromHistory:  counter("publications_from_history", "Those of them that were read from history."),
 		holes:        counter("holes", "Publications that did not continue their topic; history was read."),
 		gaps:         counter("gaps", "Losses told to the members of a topic on an edge."),

@@ -62,7 +62,10 @@ func (r *Router) moved(e *edge) *violation {
 	return nil
 }
 
-func (r *Router) flushed(ev broker.Flushed) { r.leave(ev.Token) }
+func (r *Router) flushed(ev broker.Flushed) {
+	r.leave(ev.Token)
+	r.heardOut(ev)
+}
 
 // leave ends a link at the end of the step, unless that was done.
 func (r *Router) leave(token uint64) {

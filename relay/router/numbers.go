@@ -57,6 +57,16 @@ func (n *numbers) finish(first, last uint64) {
 	}
 }
 
+// finished reports whether all numbers from first to last are.
+func (n *numbers) finished(first, last uint64) bool {
+	if last <= n.through {
+		return true
+	}
+	return slices.ContainsFunc(n.above, func(r link.Range) bool {
+		return r.First <= max(first, n.through+1) && last <= r.Last
+	})
+}
+
 // ack returns what to tell the edge. Ranges beyond link.MaxRanges are told later, when through has grown.
 func (n *numbers) ack() link.Ack {
 	return link.Ack{Through: n.through, Finished: n.above[:min(len(n.above), link.MaxRanges)]}

@@ -155,8 +155,12 @@ func schedule(t *testing.T, seed uint64) {
 				}
 				return true
 			}
-		case n < 78:
+		case n < 76:
 			w.relays[rnd.IntN(2)].broker.onPublish = nil
+		case n < 77:
+			w.relays[rnd.IntN(2)].leave(rnd.IntN(2) == 0)
+		case n < 78:
+			w.relays[rnd.IntN(2)].comeBack()
 		case n < 81:
 			e.stuck = 8 << 20
 		case n < 84:
@@ -191,6 +195,7 @@ func schedule(t *testing.T, seed uint64) {
 	}
 	for _, rl := range w.relays {
 		rl.broker.onPublish = nil
+		rl.comeBack()
 	}
 	for _, e := range edges {
 		e.stuck = 0

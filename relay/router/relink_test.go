@@ -297,7 +297,7 @@ func TestBrokerAwayOpensUnconfirmedAndResumes(t *testing.T) {
 	a.group(1, "h", "x")
 	a.channel(5, "5")
 	w.settle()
-	b.saw(2)
+	b.saw(2, "group 【g】 user 【1】 send:waits")
 	if _, waits := a.confirmed[5]; waits {
 		t.Error("a connect was confirmed while the broker was away")
 	}
@@ -307,7 +307,7 @@ func TestBrokerAwayOpensUnconfirmedAndResumes(t *testing.T) {
 	}
 	rl.broker.held = back
 	w.settle()
-	b.saw(2, "group 【g】 user 【1】 send:waits")
+	b.saw(2)
 	if got := a.received[1]; len(got) != 1 || got[0][:6] != "error:" {
 		t.Errorf("a message to an unknown group while the broker is away: %q", got)
 	}

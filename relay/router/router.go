@@ -23,6 +23,8 @@ type Config struct {
 	// TailBytes bounds the recent publications kept in memory, of all topics together: 64 MiB. TailLength bounds them per topic: 64.
 	TailBytes  int
 	TailLength int
+	// History is how many publications of a topic the broker keeps: 256. So many are published at once at most while nobody may be listening.
+	History int
 	// MaxGroups is how many groups one session may be in: 1,000.
 	MaxGroups int
 
@@ -61,12 +63,14 @@ type Router struct {
 	asked     map[uint64]*frame    // non-members' frames waiting for Counted
 	reads     map[uint64]*follower // waiting for History
 	leaving   map[uint64]Link      // of edges that have moved, waiting for Flushed
+	hearings  map[uint64]*edge     // of edges that are not whole yet, waiting for Flushed
 
 	later    timers
 	left     []Link  // to be closed at the end of the step
 	dirty    []*edge // edges with something to append to their link at the end of the step
 	tails    tails
 	away     bool          // the broker does not answer
+	pace     pace          // of publishing when it is back
 	window   time.Duration // in which edges are asked to move elsewhere; 0: they are not
 	stopping bool          // no new frames are taken
 }
@@ -81,6 +85,7 @@ func New(cfg Config, brk broker.Broker) *Router {
 	def(&cfg.Outgoing, 4<<20)
 	def(&cfg.TailBytes, 64<<20)
 	def(&cfg.TailLength, 64)
+	def(&cfg.History, 256)
 	def(&cfg.MaxGroups, 1000)
 	if cfg.Grace == 0 {
 		cfg.Grace = 15 * time.Second
@@ -103,8 +108,10 @@ func New(cfg Config, brk broker.Broker) *Router {
 		asked:     make(map[uint64]*frame),
 		reads:     make(map[uint64]*follower),
 		leaving:   make(map[uint64]Link),
+		hearings:  make(map[uint64]*edge),
 	}
 	r.tails.most = cfg.TailBytes
+	r.pace.quarter = max(cfg.History/4, 1)
 	return r
 }
 
@@ -116,7 +123,9 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 		in.apply(r)
 	}
 	r.later.due(now)
-	r.tails.expire(now)
+	if !r.away { // else they hold what was given ahead
+		r.tails.expire(now)
+	}
 	r.flush()
 }
 
@@ -170,10 +179,17 @@ func (r *Router) state(ev broker.State) {
 	r.m.away.Set(gauge(ev.Away))
 	for _, e := range r.edges {
 		r.sendStatus(e)
-		if r.away {
+	}
+	if r.away {
+		for _, e := range r.edges {
 			r.openUnconfirmed(e)
-			continue
 		}
+		r.goAhead()
+		return
+	}
+	r.comeBack()
+	r.pace.begin(r)
+	for _, e := range r.edges {
 		r.tellLive(e)
 		for _, l := range e.lanes {
 			l.backoff = 0

@@ -106,7 +106,7 @@ func (r *Router) open(s *session) {
 	}
 	r.tryOpen(s)
 	if s.opening && r.away {
-		r.send(s.edge, link.Opened{Session: s.id}.Append)
+		r.openAhead(s)
 	}
 }
 
@@ -138,15 +138,31 @@ func (r *Router) tryOpen(s *session) {
 	r.send(s.edge, opened.Append)
 }
 
-// openUnconfirmed answers connects that wait while the broker is away; they are bound when it is back.
+// openUnconfirmed answers connects that wait while the broker is away; they are confirmed when it is back.
 func (r *Router) openUnconfirmed(e *edge) {
 	for _, f := range e.followers {
 		for s := range f.openers {
 			if s.endpoint.Topics(s.user, s.group)[0] == f.topic.name { // once per session
-				r.send(e, link.Opened{Session: s.id}.Append)
+				r.openAhead(s)
 			}
 		}
 	}
+}
+
+// openAhead answers a connect that cannot be confirmed. The session is bound all the same if its edge is not behind on its topics: it gets what this relay's edges
+// say.
+func (r *Router) openAhead(s *session) {
+	own := s.endpoint.Topics(s.user, s.group)
+	opened := link.Opened{Session: s.id}
+	if !slices.ContainsFunc(own, func(t protocol.Topic) bool { f := s.edge.followers[t]; return f.bound > 0 && f.isBehind }) {
+		for _, t := range own {
+			f := s.edge.followers[t]
+			r.enter(f)
+			r.bind(s, f)
+			opened.Topics = append(opened.Topics, f.topic.number)
+		}
+	}
+	r.send(s.edge, opened.Append)
 }
 
 // without removes x from list, in place.

@@ -61,6 +61,7 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 		return &violation{link.CodeProtocol, fmt.Sprintf("Synced counts %d sessions and %d memberships; %d and %d were told",
 			f.Sessions, f.Held, len(told.sessions), bindings)}
 	}
+	r.begun(e, f.First)
 	r.void(e)
 	old := r.clear(e)
 	defer func() {
@@ -128,7 +129,8 @@ func (r *Router) hold(e *edge, h link.Held) *violation {
 	}
 	f := r.follow(e, h.Topic)
 	f.position = h.Position
-	if f.topic.known.Before(h.Position) && h.Position.Epoch <= protocol.MaxEpoch {
+	f.adopted = h.Position == protocol.Unplaced
+	if f.topic.known.Before(h.Position) && h.Position != protocol.Unplaced && h.Position.Epoch <= protocol.MaxEpoch {
 		f.topic.known = h.Position
 	}
 	for _, id := range h.Sessions {
@@ -153,6 +155,9 @@ func (r *Router) resume(f *follower) {
 		return
 	}
 	r.number(f)
+	if f.topic.subscribed {
+		r.place(f, f.topic.top)
+	}
 	r.fallBehind(f)
 	r.advance(f)
 }

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -12,17 +13,28 @@ type tail struct {
 	base  protocol.Position
 	items []tailItem
 	next  uint64 // number of items ever added
+	ahead int    // how many items were given ahead
+	torn  bool   // such an item has left while the broker is away
 }
 
 type tailItem struct {
-	position protocol.Position // zero: bare
-	bytes    []byte            // the encoded link.Publication
+	position protocol.Position // zero: bare, or ahead
+	ahead    bool
+	bytes    []byte // the encoded link.Publication or link.Ahead
 }
 
 // first and last are the numbers of the items in it; last is first-1 when it is empty.
 func (t *tail) first() uint64           { return t.next - uint64(len(t.items)) + 1 }
 func (t *tail) last() uint64            { return t.next }
 func (t *tail) at(seq uint64) *tailItem { return &t.items[seq-t.first()] }
+
+// firstAhead returns the number of the first item that was given ahead; last()+1: there is none.
+func (t *tail) firstAhead() uint64 {
+	if t.ahead == 0 {
+		return t.last() + 1
+	}
+	return t.first() + uint64(slices.IndexFunc(t.items, func(item tailItem) bool { return item.ahead }))
+}
 
 // seek returns the number of the first item after p. What was bare before it is passed over: whether it was received is not known.
 func (t *tail) seek(p protocol.Position) uint64 {
@@ -55,13 +67,16 @@ type tailEntry struct {
 	at    time.Time
 }
 
-// add puts a publication into a topic's tail.
-func (ts *tails) add(r *Router, t *topic, at protocol.Position, bytes []byte) {
-	t.tail.items = append(t.tail.items, tailItem{at, bytes})
+// add puts a publication into a topic's tail, which is as long as it has to be while it holds what was given ahead.
+func (ts *tails) add(r *Router, t *topic, at protocol.Position, bytes []byte, ahead bool) {
+	t.tail.items = append(t.tail.items, tailItem{at, ahead, bytes})
 	t.tail.next++
+	if ahead {
+		t.tail.ahead++
+	}
 	ts.bytes += len(bytes)
 	ts.order = append(ts.order, tailEntry{t, t.tail.next, r.now})
-	if len(t.tail.items) > r.cfg.TailLength {
+	for len(t.tail.items) > r.cfg.TailLength && t.tail.ahead == 0 {
 		ts.pop(t)
 	}
 	for ts.bytes > ts.most || len(ts.order)-ts.head > maxTailItems {
@@ -99,6 +114,10 @@ func (ts *tails) pop(t *topic) {
 		t.tail.items = nil
 	}
 	ts.bytes -= len(item.bytes)
+	if item.ahead {
+		t.tail.ahead--
+		t.tail.torn = true
+	}
 	if !item.position.IsZero() {
 		t.tail.base = item.position
 	}

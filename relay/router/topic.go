@@ -13,8 +13,11 @@ type topic struct {
 	token  uint64 // of the Subscribe
 
 	subscribed bool              // confirmed, and not deaf since
+	placed     bool              // it was confirmed once: top is what was the top then, or later
+	blind      int               // publications made here while it is not confirmed
 	top        protocol.Position // the highest known to be published here
 	known      protocol.Position // the highest known to anyone here, told positions included: what publishers pass
+	said       protocol.Position // the highest that was published here
 	tail       tail
 
 	followers []*follower
@@ -46,9 +49,17 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if t == nil || t.token != ev.Token {
 		return
 	}
-	t.subscribed = true
-	if t.top.Before(ev.Top) {
-		t.skipTo(r, ev.Top)
+	t.subscribed, t.placed, t.blind = true, true, 0
+	// What is known to have been published and is no more there is lost: a back end that went back in time is told as a hole.
+	top := ev.Top
+	if top.Before(t.known) {
+		top = t.known
+	}
+	for _, f := range t.followers {
+		r.place(f, top)
+	}
+	if t.top.Before(top) {
+		t.skipTo(r, top)
 	}
 	r.settle(t)
 }
@@ -91,11 +102,7 @@ func (r *Router) settle(t *topic) {
 		r.advance(f)
 	}
 	r.releaseOpeners(t)
-	for _, f := range t.followers {
-		if l := f.edge.lanes[t.name]; l != nil {
-			r.runLane(l) // its joins waited for the subscription
-		}
-	}
+	r.runLanes(t.name) // they waited for the subscription
 	r.completeNotices(t, broker.Publication{})
 }
 
@@ -135,7 +142,7 @@ func (r *Router) receive(p broker.Publication) {
 		}
 	}
 	bytes := t.encode(p)
-	r.tails.add(r, t, p.Position, bytes)
+	r.tails.add(r, t, p.Position, bytes, false)
 	if !p.Position.IsZero() {
 		t.setTop(p.Position)
 	}
@@ -154,6 +161,9 @@ func (t *topic) encode(p broker.Publication) []byte {
 		Topic:    t.number,
 		Position: p.Position,
 		Payload:  protocol.AppendText(nil, t.name, p.From, p.Msg),
+	}
+	if !p.Position.IsZero() {
+		f.ID = protocol.BriefID(p.Instance, p.Number)
 	}
 	if !t.name.IsUser() {
 		f.Except = p.From

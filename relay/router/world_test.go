@@ -35,6 +35,8 @@ type filter struct {
 	*broker.Handle
 	onPublish func(broker.Publish) bool // false: the request is lost; the test answers
 	onEvent   func(broker.Event) bool   // false: the event is lost
+	away      bool                      // the back end is out of reach: requests fail, events are lost
+	replies   bool                      // but replies to what was carried out before may yet come
 	published []broker.Publish
 	histories int
 	held      []broker.Event
@@ -42,6 +44,10 @@ type filter struct {
 
 func (f *filter) Publish(p broker.Publish) {
 	f.published = append(f.published, p)
+	if f.away {
+		f.held = append(f.held, broker.Published{Token: p.Token, Err: errAway})
+		return
+	}
 	if f.onPublish == nil || f.onPublish(p) {
 		f.Handle.Publish(p)
 	}
@@ -50,6 +56,48 @@ func (f *filter) Publish(p broker.Publish) {
 func (f *filter) ReadHistory(t protocol.Topic, after protocol.Position, token uint64) {
 	f.histories++
 	f.Handle.ReadHistory(t, after, token)
+}
+
+var errAway = errors.New("away")
+
+// lost turns an event into what comes of it while the back end is out of reach; nil: nothing.
+func (f *filter) lost(ev broker.Event) broker.Event {
+	switch ev := ev.(type) {
+	case broker.Received, broker.Subscribed:
+		return nil
+	case broker.Published:
+		if ev.Err == nil && !f.replies {
+			return broker.Published{Token: ev.Token, Err: errAway}
+		}
+	case broker.History:
+		return broker.History{Token: ev.Token, Topic: ev.Topic, Err: errAway}
+	case broker.Counted:
+		return broker.Counted{Token: ev.Token, Err: errAway}
+	case broker.Flushed:
+		return broker.Flushed{Token: ev.Token}
+	}
+	return ev
+}
+
+// leave puts the back end out of reach of a relay, which notices.
+func (rl *testRelay) leave(replies bool) {
+	if !rl.broker.away {
+		rl.broker.away, rl.broker.replies = true, replies
+		rl.broker.held = append(rl.broker.held, broker.Deaf{All: true}, broker.State{Away: true, Cause: errAway})
+	}
+}
+
+// comeBack ends that.
+func (rl *testRelay) comeBack() {
+	if rl.broker.away {
+		rl.step()
+		rl.broker.away = false
+		rl.broker.held = append(rl.broker.held, broker.State{})
+		for name, topic := range rl.router.topics {
+			rl.broker.Unsubscribe(name)
+			rl.broker.Subscribe(name, topic.token)
+		}
+	}
 }
 
 func newWorld(t *testing.T, relays int) *world {
@@ -102,7 +150,14 @@ func (w *world) wait(d time.Duration) {
 }
 
 func (rl *testRelay) step() bool {
-	events := append(rl.broker.held, rl.broker.Take()...)
+	taken := rl.broker.Take()
+	if rl.broker.away {
+		for i, ev := range taken {
+			taken[i] = rl.broker.lost(ev)
+		}
+		taken = slices.DeleteFunc(taken, func(ev broker.Event) bool { return ev == nil })
+	}
+	events := append(rl.broker.held, taken...)
 	rl.broker.held = nil
 	for _, ev := range events {
 		if rl.broker.onEvent == nil || rl.broker.onEvent(ev) {
@@ -127,7 +182,9 @@ type testEdge struct {
 	old        *leaving   // the link that it moves away from; nil: none
 
 	number   uint64
-	log      []any // link.Message and link.End not acknowledged
+	answered map[uint64]bool // numbers that are granted and were answered
+	recent   map[uint64]bool // IDs of publications that came, or were given ahead
+	log      []any           // link.Message and link.End not acknowledged
 	through  uint64
 	sessions map[uint64]link.Session
 	dead     map[uint64]bool
@@ -145,6 +202,7 @@ type testEdge struct {
 	drains    int
 	status    []string
 	frames    map[protocol.Topic]int // Publication frames by topic
+	aheads    int                    // Ahead frames
 	received  map[uint64][]string    // what each session's client saw
 	confirmed map[uint64]bool
 }
@@ -152,6 +210,7 @@ type testEdge struct {
 type heldTopic struct {
 	position protocol.Position
 	members  []uint64
+	unplaced bool // the relay does not know where it is
 }
 
 // testLink is one link of an edge. What an old one brings is not looked at.
@@ -221,6 +280,7 @@ func (w *world) edge(node string) *testEdge {
 		sessions: map[uint64]link.Session{}, dead: map[uint64]bool{},
 		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
 		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
+		answered: map[uint64]bool{}, recent: map[uint64]bool{},
 	}
 	w.edges = append(w.edges, e)
 	return e
@@ -278,8 +338,16 @@ func (e *testEdge) takeOld(frames []byte) {
 		}
 		frames = rest
 		switch t {
-		case link.TypeTopic, link.TypePublication, link.TypeGap:
-			e.take(t, body)
+		case link.TypeTopic: // what it numbers from now on brings nothing: its members were bound by the new link
+			e.names[must(link.ParseTopicNumber(body)).ID] = ""
+		case link.TypePublication:
+			if e.names[must(link.ParsePublication(body)).Topic] != "" {
+				e.take(t, body)
+			}
+		case link.TypeGap:
+			if e.names[must(link.ParseGap(body)).Topic] != "" {
+				e.take(t, body)
+			}
 		case link.TypeUntopic:
 			delete(e.names, must(link.ParseUntopic(body)).ID)
 		}
@@ -349,9 +417,10 @@ func (e *testEdge) take(t link.Type, body []byte) {
 		e.names[f.ID] = f.Topic
 		if h := e.topics[f.Topic]; h == nil {
 			e.topics[f.Topic] = &heldTopic{position: f.Position}
-		} else if h.position.Before(f.Position) {
+		} else if h.position == protocol.Unplaced || h.position.Before(f.Position) {
 			h.position = f.Position
 		}
+		e.topics[f.Topic].unplaced = f.Position == protocol.Unplaced
 	case link.TypeUntopic:
 		f := must(link.ParseUntopic(body))
 		name := e.names[f.ID]
@@ -375,17 +444,24 @@ func (e *testEdge) take(t link.Type, body []byte) {
 	case link.TypeJoined:
 		f := must(link.ParseJoined(body))
 		e.bind(f.Topic, f.Session)
-		e.answer(f.Number, f.Session, f.Text)
+		e.answerOnce(link.Joined(f))
 	case link.TypeLeft:
 		f := must(link.ParseLeft(body))
 		h := e.topics[e.names[f.Topic]]
 		h.members = without(h.members, f.Session)
-		e.answer(f.Number, f.Session, f.Text)
+		e.answerOnce(link.Joined(f))
 	case link.TypeAnswer:
 		f := must(link.ParseAnswer(body))
 		e.answer(f.Number, f.Session, f.Text)
 	case link.TypePublication:
 		e.publication(must(link.ParsePublication(body)))
+	case link.TypeAhead:
+		e.ahead(must(link.ParseAhead(body)))
+	case link.TypeGranted:
+		f := must(link.ParseGranted(body))
+		for n := f.First; n <= f.Last; n++ {
+			e.grant(n)
+		}
 	case link.TypeGap:
 		f := must(link.ParseGap(body))
 		h := e.topics[e.names[f.Topic]]
@@ -458,12 +534,58 @@ func (e *testEdge) publication(f link.Publication) {
 			return
 		}
 		h.position = f.Position
+		if e.recent[f.ID] {
+			return
+		}
+		e.recent[f.ID] = true
 	}
 	for _, id := range h.members {
 		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
 			e.received[id] = append(e.received[id], string(f.Payload))
 		}
 	}
+}
+
+// ahead takes what will be published.
+func (e *testEdge) ahead(f link.Ahead) {
+	name, ok := e.names[f.Topic]
+	if !ok {
+		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, f.Topic)
+	}
+	e.aheads++
+	h := e.topics[name]
+	if h == nil || e.recent[f.ID] {
+		return
+	}
+	e.recent[f.ID] = true
+	for _, id := range h.members {
+		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
+			e.received[id] = append(e.received[id], string(f.Payload))
+		}
+	}
+}
+
+// grant marks a message that is in effect, so that it is sent again as such.
+func (e *testEdge) grant(number uint64) {
+	for i, f := range e.log {
+		if m, ok := f.(link.Message); ok && m.Number == number {
+			m.Again = true
+			e.log[i] = m
+		}
+	}
+}
+
+// answerOnce takes a Joined or Left: a granted number is not finished by it.
+func (e *testEdge) answerOnce(f link.Joined) {
+	if !f.Granted {
+		e.answer(f.Number, f.Session, f.Text)
+		return
+	}
+	if !e.answered[f.Number] {
+		e.answered[f.Number] = true
+		e.received[f.Session] = append(e.received[f.Session], string(f.Text))
+	}
+	e.grant(f.Number)
 }
 
 func (e *testEdge) acked(a link.Ack) {

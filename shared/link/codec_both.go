@@ -54,10 +54,10 @@ func (c Code) String() string {
 // typeNames are for errors and logs; the types without one are unknown to this version.
 var typeNames = [256]string{
 	TypeHello: "hello", TypeWelcome: "welcome", TypePing: "ping", TypePong: "pong", TypeBye: "bye",
-	TypeSession: "session", TypeHeld: "held", TypeSynced: "synced", TypeMessage: "message", TypeEnd: "end", TypeMoved: "moved",
+	TypeSession: "session", TypeHeld: "held", TypeSynced: "synced", TypeMessage: "message", TypeEnd: "end", TypeMoved: "moved", TypeAgain: "again",
 	TypeTopic: "topic", TypeUntopic: "untopic", TypeOpened: "opened", TypeJoined: "joined", TypeLeft: "left", TypeAnswer: "answer",
 	TypePublication: "publication", TypeAck: "ack", TypeGap: "gap", TypeDigest: "digest", TypeStatus: "status",
-	TypeDrain: "drain", TypeLive: "live",
+	TypeDrain: "drain", TypeLive: "live", TypeAhead: "ahead", TypeGranted: "granted",
 }
 
 // String returns the frame's name, or its number when this version does not know it.

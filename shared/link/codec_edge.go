@@ -123,14 +123,18 @@ func ParseSynced(body []byte) (Synced, error) {
 // Append appends the frame.
 func (m Message) Append(b []byte) []byte {
 	hint := len(m.Payload) + 8
-	b, at := begin(b, TypeMessage, hint)
+	t := TypeMessage
+	if m.Again {
+		t = TypeAgain
+	}
+	b, at := begin(b, t, hint)
 	b = binary.AppendUvarint(b, m.Number)
 	b = binary.AppendUvarint(b, m.Session)
 	b = append(b, m.Payload...)
 	return finish(b, at, hint)
 }
 
-// ParseMessage parses a body.
+// ParseMessage parses a body, of TypeAgain too; Again is the caller's to set.
 func ParseMessage(body []byte) (Message, error) {
 	f := fields{b: body}
 	m := Message{Number: f.uvarint(), Session: f.uvarint(), Payload: f.rest()}

@@ -64,11 +64,7 @@ func (o Opened) Append(b []byte) []byte {
 	const hint = 8
 	b, at := begin(b, TypeOpened, hint)
 	b = binary.AppendUvarint(b, o.Session)
-	var confirmed uint64
-	if o.Confirmed {
-		confirmed = 1
-	}
-	b = binary.AppendUvarint(b, confirmed)
+	b = appendBool(b, o.Confirmed)
 	b = binary.AppendUvarint(b, uint64(len(o.Topics)))
 	for _, id := range o.Topics {
 		b = binary.AppendUvarint(b, id)
@@ -95,6 +91,7 @@ func (j Joined) append(b []byte, t Type) []byte {
 	b = binary.AppendUvarint(b, j.Number)
 	b = binary.AppendUvarint(b, j.Session)
 	b = binary.AppendUvarint(b, j.Topic)
+	b = appendBool(b, j.Granted)
 	b = append(b, j.Text...)
 	return finish(b, at, hint)
 }
@@ -105,7 +102,7 @@ func (j Joined) Append(b []byte) []byte { return j.append(b, TypeJoined) }
 // ParseJoined parses a body.
 func ParseJoined(body []byte) (Joined, error) {
 	f := fields{b: body}
-	j := Joined{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Text: f.rest()}
+	j := Joined{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Granted: f.bool(), Text: f.rest()}
 	return j, f.end("joined")
 }
 
@@ -115,7 +112,7 @@ func (l Left) Append(b []byte) []byte { return Joined(l).append(b, TypeLeft) }
 // ParseLeft parses a body.
 func ParseLeft(body []byte) (Left, error) {
 	f := fields{b: body}
-	l := Left{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Text: f.rest()}
+	l := Left{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Granted: f.bool(), Text: f.rest()}
 	return l, f.end("left")
 }
 
@@ -138,10 +135,11 @@ func ParseAnswer(body []byte) (Answer, error) {
 
 // Append appends the frame.
 func (p Publication) Append(b []byte) []byte {
-	hint := len(p.Payload) + len(p.Except) + 14
+	hint := len(p.Payload) + len(p.Except) + 22
 	b, at := begin(b, TypePublication, hint)
 	b = binary.AppendUvarint(b, p.Topic)
 	b = appendPosition(b, p.Position)
+	b = binary.BigEndian.AppendUint64(b, p.ID)
 	b = appendString(b, p.Except)
 	b = append(b, p.Payload...)
 	return finish(b, at, hint)
@@ -150,8 +148,45 @@ func (p Publication) Append(b []byte) []byte {
 // ParsePublication parses a body.
 func ParsePublication(body []byte) (Publication, error) {
 	f := fields{b: body}
-	p := Publication{Topic: f.uvarint(), Position: f.position(), Except: f.string(), Payload: f.rest()}
+	p := Publication{Topic: f.uvarint(), Position: f.position(), ID: f.eight(), Except: f.string(), Payload: f.rest()}
 	return p, f.end("publication")
+}
+
+// Append appends the frame.
+func (p Ahead) Append(b []byte) []byte {
+	hint := len(p.Payload) + len(p.Except) + 12
+	b, at := begin(b, TypeAhead, hint)
+	b = binary.AppendUvarint(b, p.Topic)
+	b = binary.BigEndian.AppendUint64(b, p.ID)
+	b = appendString(b, p.Except)
+	b = append(b, p.Payload...)
+	return finish(b, at, hint)
+}
+
+// ParseAhead parses a body.
+func ParseAhead(body []byte) (Ahead, error) {
+	f := fields{b: body}
+	p := Ahead{Topic: f.uvarint(), ID: f.eight(), Except: f.string(), Payload: f.rest()}
+	return p, f.end("ahead")
+}
+
+// Append appends the frame: the first number, and how many more. Last is not below First.
+func (g Granted) Append(b []byte) []byte {
+	const hint = 6
+	b, at := begin(b, TypeGranted, hint)
+	b = binary.AppendUvarint(b, g.First)
+	b = binary.AppendUvarint(b, g.Last-g.First)
+	return finish(b, at, hint)
+}
+
+// ParseGranted parses a body.
+func ParseGranted(body []byte) (Granted, error) {
+	f := fields{b: body}
+	first, more := f.uvarint(), f.uvarint()
+	if f.err == nil && more > math.MaxUint64-first {
+		f.fail(errRanges)
+	}
+	return Granted{First: first, Last: first + more}, f.end("granted")
 }
 
 // Append appends the frame.

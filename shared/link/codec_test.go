@@ -46,8 +46,10 @@ func parse(t Type, body []byte) (f frame, err error) {
 		return ParseMoved(body)
 	case TypeSynced:
 		return ParseSynced(body)
-	case TypeMessage:
-		return ParseMessage(body)
+	case TypeMessage, TypeAgain:
+		m, err := ParseMessage(body)
+		m.Again = t == TypeAgain
+		return m, err
 	case TypeEnd:
 		return ParseEnd(body)
 	case TypeTopic:
@@ -64,6 +66,10 @@ func parse(t Type, body []byte) (f frame, err error) {
 		return ParseAnswer(body)
 	case TypePublication:
 		return ParsePublication(body)
+	case TypeAhead:
+		return ParseAhead(body)
+	case TypeGranted:
+		return ParseGranted(body)
 	case TypeAck:
 		return ParseAck(body)
 	case TypeGap:
@@ -98,6 +104,7 @@ func corpus() map[string]frame {
 		"moved":             Moved{},
 		"synced":            Synced{First: 10, Last: 20, Sessions: 2, Held: 5},
 		"message":           Message{Number: 1, Session: 2, Payload: []byte(`{"Method":"All","MsgBody":"Hello All"}`)},
+		"message-again":     Message{Number: 1, Session: 2, Payload: []byte("Hi"), Again: true},
 		"message-empty":     Message{Number: 1, Session: 2, Payload: []byte{}},
 		"message-longer":    Message{Number: 1 << 62, Session: 1 << 62, Payload: bytes.Repeat([]byte("a"), 115)}, // the hint is a byte short
 		"end":               End{Number: 200, Session: 2},
@@ -106,10 +113,14 @@ func corpus() map[string]frame {
 		"opened":            Opened{Session: 1, Confirmed: true, Topics: []uint64{1, 2}},
 		"opened-later":      Opened{Session: 1},
 		"joined":            Joined{Number: 9, Session: 1, Topic: 3, Text: []byte("user 【1】 add to group 【g1】")},
+		"joined-granted":    Joined{Number: 9, Session: 1, Topic: 3, Granted: true, Text: []byte("user 【1】 add to group 【g1】")},
 		"left":              Left{Number: 10, Session: 1, Topic: 3, Text: []byte("bye")},
 		"answer":            Answer{Number: 11, Session: 1, Text: []byte("error: x")},
-		"publication":       Publication{Topic: 3, Position: at, Except: "1", Payload: []byte("group 【g1】 user 【1】 send:Hi")},
+		"publication":       Publication{Topic: 3, Position: at, ID: 0x0123456789abcdef, Except: "1", Payload: []byte("group 【g1】 user 【1】 send:Hi")},
 		"publication-bare":  Publication{Topic: 3, Payload: []byte("x")},
+		"ahead":             Ahead{Topic: 3, ID: 0x0123456789abcdef, Except: "1", Payload: []byte("group 【g1】 user 【1】 send:Hi")},
+		"granted":           Granted{First: 9, Last: 12},
+		"granted-highest":   Granted{First: 1, Last: math.MaxUint64},
 		"gap":               Gap{Topic: 3, Position: at, Lost: 12, Text: []byte("error: messages lost")},
 		"ack":               Ack{Through: 100, Finished: []Range{{102, 102}, {105, 300}}},
 		"ack-through":       Ack{Through: 100},
@@ -161,6 +172,9 @@ func TestParseRefuses(t *testing.T) {
 		{"range beyond 64 bits", TypeAck, "ffffffffffffffffff01" + "01" + "0100"},
 		{"range's end beyond 64 bits", TypeAck, "01" + "01" + "01" + "ffffffffffffffffff01"},
 		{"more words than bytes", TypeStatus, "0361"},
+		{"id of seven bytes", TypeAhead, "0301234567890123"},
+		{"granted beyond 64 bits", TypeGranted, "02" + "ffffffffffffffffff01"},
+		{"byte after granted", TypeGranted, "020300"},
 	} {
 		body, err := hex.DecodeString(tt.body)
 		if err != nil {
@@ -176,7 +190,7 @@ func TestParseRefuses(t *testing.T) {
 func TestExtension(t *testing.T) {
 	extensible := map[Type]bool{TypeHello: true, TypeWelcome: true, TypeStatus: true}
 	rest := map[Type]bool{
-		TypeBye: true, TypeMessage: true, TypeJoined: true, TypeLeft: true, TypeAnswer: true, TypePublication: true, TypeGap: true,
+		TypeBye: true, TypeMessage: true, TypeAgain: true, TypeJoined: true, TypeLeft: true, TypeAnswer: true, TypePublication: true, TypeAhead: true, TypeGap: true,
 	}
 	for name, encoded := range readGolden(t) {
 		typ, body, _, err := Next(encoded)

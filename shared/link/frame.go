@@ -10,7 +10,7 @@
 //	E→R  Session*, Held*, Synced                                   tables of the edge, then
 //	E→R  Message, End (numbered), Session (new ones)               the log from its first entry
 //	E→R  Moved                                                     on the link that the edge leaves, its last frame but Bye
-//	R→E  Topic, Untopic, Opened, Joined, Left, Answer, Publication, Gap, Ack, Status, Digest, Drain, Live
+//	R→E  Topic, Untopic, Opened, Joined, Left, Answer, Publication, Ahead, Granted, Gap, Ack, Status, Digest, Drain, Live
 //	both Ping, Pong, Bye
 package link
 
@@ -36,6 +36,7 @@ const (
 	TypeMessage Type = 0x13 // E→R  numbered: a client's frame
 	TypeEnd     Type = 0x14 // E→R  numbered: a session ended
 	TypeMoved   Type = 0x15 // E→R  the edge has another link that is live: end this one behind what is on its way
+	TypeAgain   Type = 0x16 // E→R  a Message that was granted on an earlier link
 
 	TypeTopic       Type = 0x20 // R→E  gives a topic a number on this link
 	TypeUntopic     Type = 0x21 // R→E  the number is free, the topic has no members here
@@ -50,6 +51,8 @@ const (
 	TypeStatus      Type = 0x2a // R→E  what is degraded at the relay
 	TypeDrain       Type = 0x2b // R→E  the relay stops soon: link elsewhere first
 	TypeLive        Type = 0x2c // R→E  all topics told in the tables are caught up
+	TypeAhead       Type = 0x2d // R→E  a message for all members of a topic that is not published yet
+	TypeGranted     Type = 0x2e // R→E  numbers that are in effect and not finished
 )
 
 // Features, bits of Hello and Welcome.
@@ -106,6 +109,9 @@ type Message struct {
 	Number  uint64
 	Session uint64
 	Payload []byte
+
+	// Again: it was Granted on an earlier link. It is TypeAgain on the wire.
+	Again bool
 }
 
 // End tells that a session ended. It is a numbered frame, so that it comes after the session's last Message.
@@ -133,11 +139,13 @@ type Opened struct {
 	Topics    []uint64
 }
 
-// Joined binds a session to a group from here on and answers Number. Left unbinds it.
+// Joined binds a session to a group from here on and answers Number. Left unbinds it. With Granted the number is not finished by it, but granted: its
+// notice is yet to be published.
 type Joined struct {
 	Number  uint64
 	Session uint64
 	Topic   uint64
+	Granted bool
 	Text    []byte
 }
 
@@ -155,9 +163,23 @@ type Answer struct {
 type Publication struct {
 	Topic    uint64
 	Position protocol.Position // zero: none (an original server published it); always passed on
+	ID       uint64            // protocol.BriefID of the frame that asked for it; 0: there is none. One that came as Ahead is not passed on again
 	Except   string
 	Payload  []byte
 }
+
+// Ahead is a Publication that will come: what carries publications is away, and the relay gives its own edges what their clients say. It has no
+// position; the members are given it once, now or with the Publication of the same ID.
+type Ahead struct {
+	Topic   uint64
+	ID      uint64
+	Except  string
+	Payload []byte
+}
+
+// Granted tells that the Messages of these numbers are in effect, though not finished: they were found permitted and given ahead. On a later link they are
+// sent again as such (Message.Again), and then neither judged nor answered, only published.
+type Granted Range
 
 // Gap tells that messages were lost to the members of Topic on this edge; the position becomes Position, and each member is sent Text.
 type Gap struct {

@@ -89,7 +89,14 @@ func values(f frame) string {
 	}
 	var fields []string
 	for i := range v.NumField() {
+		if v.Type().Field(i).Name == "Again" { // the type says it
+			continue
+		}
 		name := specName(v.Type().Field(i).Name, v.Field(i).Kind())
+		if id, ok := v.Field(i).Interface().(uint64); ok && name == "id" && i > 0 { // of eight bytes
+			fields = append(fields, fmt.Sprintf("id 0x%016x", id))
+			continue
+		}
 		fields = append(fields, name+" "+value(name, v.Field(i).Interface()))
 	}
 	return strings.Join(fields, " · ")

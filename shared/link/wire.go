@@ -90,6 +90,13 @@ func appendPosition(b []byte, p protocol.Position) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(b, p.Epoch), p.Offset)
 }
 
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
 // fields reads a body field by field. After the first error every field is zero; end or rest reports it.
 type fields struct {
 	b   []byte
@@ -133,6 +140,14 @@ func (f *fields) position() protocol.Position {
 func (f *fields) instance() (i protocol.Instance) {
 	copy(i[:], f.fixed(uint64(len(i))))
 	return i
+}
+
+// eight reads an id of eight bytes, the highest first.
+func (f *fields) eight() uint64 {
+	if b := f.fixed(8); b != nil {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 0
 }
 
 func (f *fields) bool() bool {

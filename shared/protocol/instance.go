@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 )
@@ -26,4 +27,11 @@ func ParseInstance(s string) (i Instance, err error) {
 	}
 	copy(i[:], b)
 	return i, nil
+}
+
+// BriefID is what a publication is known by where the 24 bytes of instance and number are too many: unequal for different ones, as good as always. It is
+// not zero.
+func BriefID(i Instance, number uint64) uint64 {
+	id := binary.BigEndian.Uint64(i[:]) ^ number*0x9e3779b97f4a7c15
+	return max(id, 1)
 }

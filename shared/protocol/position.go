@@ -47,3 +47,7 @@ func ParsePosition(s string) (Position, error) {
 	}
 	return Position{epoch, offset}, nil
 }
+
+// Unplaced is the position of members who came while nobody could say where their topic is, the broker being away: they begin at the top that is found
+// next. It is after the zero Position and before every other.
+var Unplaced = Position{Offset: 1}

@@ -33,11 +33,11 @@ func TestRedisAbsentAtStart(t *testing.T) {
 	for i := range n {
 		b.Expect(direct(a.id, fmt.Sprint(i)))
 	}
+	cluster.Eventually(t, "nothing is degraded", func() bool { return len(degraded(t, e)) == 0 })
 	g := unique("g")
 	a.join(t, g)
 	b.join(t, g)
 	a.Expect(inGroup(g, b.id, joinText(b.id, g)))
-	cluster.Eventually(t, "nothing is degraded", func() bool { return len(degraded(t, e)) == 0 })
 	quiet(t, e, a, b)
 }
 

@@ -132,7 +132,7 @@ func (s *session) flushedNext() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.flushing) > 0 {
-		s.sink(broker.Flushed{Token: s.flushing[0]})
+		s.sink(broker.Flushed{Token: s.flushing[0], Heard: true})
 		s.flushing = s.flushing[1:]
 	}
 }

@@ -1,0 +1,77 @@
+package gateway
+
+import "time"
+
+const (
+	givenAhead  = 1 << 16   // IDs of what was given ahead and is not published; of more, what comes ahead is not given until it is published
+	givenAge    = time.Hour // for so long at least they are kept, as long as a relay recognises a replay
+	givenRecent = 1 << 15   // IDs of what was published last: more than is under way when a relay or Redis is lost
+	givenEarly  = 4096      // of the first publications of an epoch so many may be such as were under way when the one before ended
+)
+
+// given knows by their IDs the publications that members were given and that may come again under another position, or without one: what was given ahead comes
+// when it is published, and what was published comes ahead from a relay that does not know it, or once more from a Redis that has lost it. It is a plain
+// structure, stepped under the Hub's lock.
+type given struct {
+	ahead  map[uint64]struct{}
+	before map[uint64]struct{} // those of an hour ago and more
+	since  time.Time           // when ahead was begun
+	full   bool                // since there was no room: until there is nothing, else a sender's messages would overtake those that found none
+
+	recent []uint64 // a ring
+	next   int
+}
+
+// takeAhead notes what a relay gives ahead: repeat, they had it; excess, there is no room to remember it.
+func (g *given) takeAhead(id uint64, now time.Time) verdict {
+	if now.Sub(g.since) > givenAge {
+		g.before, g.ahead, g.since = g.ahead, nil, now
+	}
+	if g.has(id) || g.wasRecent(id) {
+		return repeat
+	}
+	waiting := len(g.ahead) + len(g.before)
+	if g.full = g.full && waiting > 0; g.full || waiting >= givenAhead {
+		g.full = true
+		return excess
+	}
+	if g.ahead == nil {
+		g.ahead = make(map[uint64]struct{})
+	}
+	g.ahead[id] = struct{}{}
+	return pass
+}
+
+// takePublished notes a publication, and reports whether its members were given it before. early: it is one of the first of an epoch that
+// follows another.
+func (g *given) takePublished(id uint64, early bool) (had bool) {
+	if had = len(g.ahead)+len(g.before) > 0 && g.has(id); had {
+		delete(g.ahead, id)
+		delete(g.before, id)
+	} else if early {
+		had = g.wasRecent(id)
+	}
+	if len(g.recent) < givenRecent {
+		g.recent = append(g.recent, id)
+		return had
+	}
+	g.recent[g.next] = id
+	g.next = (g.next + 1) % givenRecent
+	return had
+}
+
+func (g *given) has(id uint64) bool {
+	_, ahead := g.ahead[id]
+	_, before := g.before[id]
+	return ahead || before
+}
+
+// wasRecent looks at all of them: it is asked while Redis is away, or was lost.
+func (g *given) wasRecent(id uint64) bool {
+	for _, other := range g.recent {
+		if other == id {
+			return true
+		}
+	}
+	return false
+}
