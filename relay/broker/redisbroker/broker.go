@@ -37,10 +37,14 @@ func New(cfg Config) (*Broker, error) {
 	k := keys(cfg.Prefix)
 	h := history{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), int64(cfg.MarkAge.Seconds())}
 	b := &Broker{metrics: m, state: newState(log, m)}
-	b.publisher = newPublisher(opt, k, h, b.state, m)
+	i := &identifier{log: log}
+	b.publisher = newPublisher(opt, k, h, i, b.state, m)
 	b.asker = newAsker(opt, k, b.state, m)
 	b.subscriber = newSubscriber(opt, k, b.state, m, log)
-	b.prober = &prober{opt: opt, keys: k, history: h, state: b.state, metrics: m, log: log, name: &b.name, candidate: rand.Text()}
+	b.prober = &prober{
+		opt: opt, keys: k, identifier: i, state: b.state, metrics: m, log: log, name: &b.name, candidate: rand.Text(),
+		instance: protocol.NewInstance(), changed: func() { b.publisher.changed.Store(true) },
+	}
 	return b, nil
 }
 

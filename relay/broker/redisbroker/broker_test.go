@@ -187,8 +187,8 @@ func TestOnTheWire(t *testing.T) {
 	if got := client.PTTL(ctx, "p:h:{group:g}").Val().Seconds(); got < 110 || got > 120 {
 		t.Errorf("history for %v s", got)
 	}
-	if got := client.Get(ctx, "p:t:{group:g}").Val(); got != position.String() {
-		t.Errorf("last position %q", got)
+	if got, identity, _ := strings.Cut(client.Get(ctx, "p:t:{group:g}").Val(), " "); got != position.String() || len(identity) != 8 {
+		t.Errorf("last position %q, given by %q", got, identity)
 	}
 	if got := client.TTL(ctx, "p:t:{group:g}").Val(); got < time.Hour+100*time.Second || got > time.Hour+120*time.Second {
 		t.Errorf("last position for %v, want it to outlive the history by an hour", got)

@@ -31,10 +31,11 @@ type Config struct {
 
 // How long things may take.
 const (
-	commandTimeout = 3 * time.Second         // a pipeline of requests: write, and reply
+	commandTimeout = 3 * time.Second         // a pipeline of questions: write, and reply
 	probeTimeout   = 1500 * time.Millisecond // with probeEvery less than the 3 s within which an absent Redis is to be noticed
 	probeEvery     = time.Second
-	pingEvery      = time.Second // on the subscriber's connection
+	probeAway      = 200 * time.Millisecond // while Redis is away
+	pingEvery      = time.Second            // on the subscriber's connection
 	silence        = 3 * time.Second
 )
 
@@ -79,7 +80,7 @@ func fixOptions(opt *redis.Options) {
 	opt.DialerRetries = 1
 	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
 	opt.ContextTimeoutEnabled = true
-	opt.PoolSize, opt.PipelinePoolSize = 4, 4 // a client has one goroutine and thus one connection; see line for the rest
+	opt.PoolSize, opt.PipelinePoolSize = 4, -1 // a client has one goroutine and thus one connection; see line for the rest
 	opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns = 0, 0, 0
 	opt.ConnMaxIdleTime, opt.ConnMaxLifetime = -1, -1
 	opt.DisableIdentity = true

@@ -10,11 +10,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// errRedial keeps go-redis from connecting again behind our back: a lost subscription must be seen as lost.
-var errRedial = errors.New("the subscriber's connection was lost")
+// errRedial keeps go-redis from connecting again behind our back.
+var errRedial = errors.New("the connection was lost")
 
-// subscriberClient returns a client that connects once, over a connection on which silence is an error.
+// subscriberClient returns a client that connects once, since a lost subscription must be seen as lost, over a connection on which silence is
+// an error.
 func subscriberClient(opt *redis.Options) *redis.Client {
+	return oneConnection(opt, func(c net.Conn) net.Conn { return hearing{c} })
+}
+
+// publisherClient returns a client that connects once: what is said about the server goes for all that is sent to it.
+func publisherClient(opt *redis.Options) *redis.Client {
+	return oneConnection(opt, func(c net.Conn) net.Conn { return c })
+}
+
+// oneConnection returns a client that connects once. When that connection is lost, requests fail with errRedial, unsent.
+func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Client {
 	o := *opt
 	dial := redis.NewDialer(&o)
 	var dialled atomic.Bool
@@ -26,7 +37,7 @@ func subscriberClient(opt *redis.Options) *redis.Client {
 		if err != nil {
 			return nil, err
 		}
-		return hearing{conn}, nil
+		return wrap(conn), nil
 	}
 	return redis.NewClient(&o)
 }

@@ -10,14 +10,19 @@ import (
 // line is the client of one goroutine. It is to be renewed when Redis could not be reached: once dialling has failed as often as a go-redis
 // pool has places, the pool repeats the last error for up to a second instead of dialling, although Redis may be back.
 type line struct {
-	opt *redis.Options
+	open func() *redis.Client
 
 	mu     sync.Mutex // guards the following
 	client *redis.Client
 	closed bool
 }
 
-func newLine(opt *redis.Options) *line { return &line{opt: opt, client: redis.NewClient(opt)} }
+func newLine(opt *redis.Options) *line {
+	return newLineOf(func() *redis.Client { return redis.NewClient(opt) })
+}
+
+// newLineOf returns a line whose clients are made by open.
+func newLineOf(open func() *redis.Client) *line { return &line{open: open, client: open()} }
 
 // get returns the client, good until renew.
 func (l *line) get() *redis.Client {
@@ -32,7 +37,7 @@ func (l *line) renew() {
 	defer l.mu.Unlock()
 	if !l.closed {
 		l.client.Close()
-		l.client = redis.NewClient(l.opt)
+		l.client = l.open()
 	}
 }
 

@@ -1,6 +1,7 @@
 package redisbroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,43 +18,54 @@ import (
 
 // prober asks Redis every second, so that its absence is noticed when nobody speaks, and its return by somebody other than a client.
 type prober struct {
-	opt       *redis.Options
-	keys      keys
-	history   history
-	state     *state
-	metrics   *metrics
-	log       *slog.Logger
-	name      *atomic.Pointer[string]
-	candidate string // what the back end is called if it has no name yet
+	opt        *redis.Options
+	keys       keys
+	identifier *identifier
+	state      *state
+	metrics    *metrics
+	log        *slog.Logger
+	name       *atomic.Pointer[string]
+	candidate  string            // what the back end is called if it has no name yet
+	instance   protocol.Instance // that the probes publish for
+	changed    func()            // called when the server is another than it was; must not wait
+
+	// Owned by run.
+	number   uint64 // of the last probe
+	identity string // of the server, "" at first
 }
 
 // run probes until ctx is done.
 func (p *prober) run(ctx context.Context) {
 	l := newLine(with(p.opt, probeTimeout))
 	defer l.closeWhen(ctx)()
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
 	for checked, hurried := false, false; ; {
 		checked = p.probe(ctx, l, checked)
-		// A lost connection is not yet a lost Redis: look at once. But once between two ticks, else a Redis that answers the probe and nothing
+		pause := probeEvery
+		if !checked {
+			pause = probeAway
+		}
+		// A lost connection is not yet a lost Redis: look at once. But once between two pauses, else a Redis that answers the probe and nothing
 		// else would come and go as fast as its errors.
 		trouble := p.state.trouble
 		if hurried {
 			trouble = nil
 		}
+		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-tick.C:
+		case <-timer.C:
 			hurried = false
 		case <-trouble:
+			timer.Stop()
 			hurried = true
 		}
 	}
 }
 
-// probe asks once: for a sign of life while all is well, else for everything that is needed. checked says whether everything was there
-// since Redis was last away; so does the result.
+// probe asks once for all that is needed; for what only another Redis could lack, unless it was there since Redis was last away. That is
+// what checked says, and the result.
 func (p *prober) probe(ctx context.Context, l *line, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -62,8 +74,15 @@ func (p *prober) probe(ctx context.Context, l *line, checked bool) bool {
 	var err error
 	if !checked || !p.state.ok() {
 		err = p.check(ctx, l.get())
-	} else {
+	}
+	if err == nil {
 		err = p.readName(ctx, l.get())
+	}
+	if err == nil {
+		err = p.publish(ctx, l.get())
+	}
+	if err == nil {
+		err = p.identify(ctx, l.get()) // behind the publication: a server that takes one has been promoted before
 	}
 	switch {
 	case errors.Is(context.Cause(ctx), context.Canceled):
@@ -78,26 +97,51 @@ func (p *prober) probe(ctx context.Context, l *line, checked bool) bool {
 	return true
 }
 
-// check asks for all that is needed: the version, the name, and a publication like any other.
+// check asks for the version, and loads the script.
 func (p *prober) check(ctx context.Context, client *redis.Client) error {
 	version, err := p.checkVersion(ctx, client)
 	if err != nil {
 		return err
 	}
-	if err := p.readName(ctx, client); err != nil {
-		return err
-	}
 	if err := client.ScriptLoad(ctx, publishScript).Err(); err != nil {
 		return unfit(err)
 	}
-	once := broker.Publish{Topic: probeTopic, From: "edgerelay", Instance: protocol.NewInstance(), Number: 1}
-	brief := history{size: 1, ageMS: 10_000, markAge: 10}
-	cmd := publishCmd(ctx, p.keys, brief, &once)
-	_ = client.Process(ctx, cmd) // its error is cmd's
-	if err := published(0, cmd).Err; err != nil {
-		return unfit(err)
-	}
 	p.log.Debug("redis serves", "version", version)
+	return nil
+}
+
+// publish publishes like any other: nothing else shows that Redis has the memory, is no replica, and permits it.
+func (p *prober) publish(ctx context.Context, client *redis.Client) error {
+	p.number++
+	once := broker.Publish{Topic: probeTopic, From: "edgerelay", Instance: p.instance, Number: p.number}
+	brief := history{size: 1, ageMS: 10_000, markAge: 10}
+	for loaded := false; ; loaded = true {
+		cmd := publishCmd(ctx, p.keys, brief, "", &once)
+		_ = client.Process(ctx, cmd) // its error is cmd's
+		err := published(0, cmd).Err
+		if err == nil {
+			return nil
+		}
+		if loaded || !redis.HasErrorPrefix(err, "NOSCRIPT") {
+			return unfit(err)
+		}
+		if err := client.ScriptLoad(ctx, publishScript).Err(); err != nil {
+			return unfit(err)
+		}
+	}
+}
+
+// identify tells when the server is another than it was.
+func (p *prober) identify(ctx context.Context, client *redis.Client) error {
+	identity, err := p.identifier.read(ctx, client)
+	if err != nil {
+		return err
+	}
+	if p.identity != "" && identity != p.identity {
+		p.log.Info("redis was restarted, promoted or replaced: each topic goes on in a new epoch")
+		p.changed()
+	}
+	p.identity = identity
 	return nil
 }
 
@@ -136,15 +180,11 @@ func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string
 		}
 		return "unknown", nil
 	}
-	for line := range strings.Lines(info) {
-		if version, ok := strings.CutPrefix(strings.TrimSpace(line), "redis_version:"); ok {
-			if tooOld(version) {
-				return "", fmt.Errorf("%w: Redis %s is too old: 6.2 or later is needed", errUnfit, version)
-			}
-			return version, nil
-		}
+	version := field(info, "redis_version")
+	if tooOld(version) {
+		return "", fmt.Errorf("%w: Redis %s is too old: 6.2 or later is needed", errUnfit, version)
 	}
-	return "unknown", nil
+	return cmp.Or(version, "unknown"), nil
 }
 
 // tooOld reports whether version is before 6.2.

@@ -14,11 +14,12 @@ import (
 type proxy struct {
 	url      string
 	listener net.Listener
-	target   string
+	target   atomic.Value // string: where new connections go
 	running  sync.WaitGroup
 
 	losePublishReply atomic.Bool // the next script's request passes, its reply does not: the connection is cut instead
 	muteSubscribers  atomic.Bool // connections that have subscribed stay open, and nothing passes any more
+	swallow          atomic.Bool // the same for all connections, new ones too
 }
 
 func newProxy(t *testing.T, server *redistest.Server) *proxy {
@@ -27,7 +28,8 @@ func newProxy(t *testing.T, server *redistest.Server) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{url: "redis://" + l.Addr().String(), listener: l, target: server.Addr}
+	p := &proxy{url: "redis://" + l.Addr().String(), listener: l}
+	p.target.Store(server.Addr)
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
 		l.Close()
@@ -42,7 +44,7 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target)
+		server, err := net.Dial("tcp", p.target.Load().(string))
 		if err != nil {
 			client.Close()
 			continue
@@ -87,7 +89,7 @@ func (c *proxied) request(b []byte) (forward, goOn bool) {
 	if bytes.Contains(b, []byte("EVALSHA")) && c.losePublishReply.CompareAndSwap(true, false) {
 		c.doomed.Store(true)
 	}
-	if c.muteSubscribers.Load() && c.mute.Load() {
+	if c.silent() {
 		return false, true
 	}
 	if bytes.Contains(b, []byte("subscribe")) {
@@ -100,5 +102,7 @@ func (c *proxied) reply([]byte) (forward, goOn bool) {
 	if c.doomed.Load() {
 		return false, false
 	}
-	return !(c.muteSubscribers.Load() && c.mute.Load()), true
+	return !c.silent(), true
 }
+
+func (c *proxied) silent() bool { return c.swallow.Load() || c.muteSubscribers.Load() && c.mute.Load() }

@@ -2,6 +2,8 @@ package redisbroker
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/redis/go-redis/v9"
@@ -15,18 +17,26 @@ const (
 
 // publisher carries out Publish requests in order, on one connection, each at most once.
 type publisher struct {
-	queue   *queue[broker.Publish]
-	line    *line
-	keys    keys
-	history history
-	state   *state
-	metrics *metrics
+	queue      *queue[broker.Publish]
+	line       *line
+	keys       keys
+	history    history
+	identifier *identifier
+	state      *state
+	metrics    *metrics
+
+	// Of the server that line is connected to. Owned by run.
+	identity   string
+	identified bool
+
+	changed atomic.Bool // somebody found that the server is another than it was
 }
 
-func newPublisher(opt *redis.Options, k keys, h history, s *state, m *metrics) *publisher {
+func newPublisher(opt *redis.Options, k keys, h history, i *identifier, s *state, m *metrics) *publisher {
 	return &publisher{
 		queue: newQueue(func(p *broker.Publish) int { return len(p.Msg) + 512 }),
-		line:  newLine(opt), keys: k, history: h, state: s, metrics: m,
+		line:  newLineOf(func() *redis.Client { return publisherClient(opt) }),
+		keys:  k, history: h, identifier: i, state: s, metrics: m,
 	}
 }
 
@@ -61,7 +71,12 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 	for i := range all {
 		all[i] = i
 	}
-	if unknown := p.send(ctx, batch, all, answers); len(unknown) > 0 {
+	unknown, unsent := p.send(ctx, batch, all, answers)
+	if unsent {
+		p.renew()
+		unknown, _ = p.send(ctx, batch, all, answers)
+	}
+	if len(unknown) > 0 {
 		// The script was not there, so none of these ran. What was behind one of them on its topic was refused.
 		if err := p.line.get().ScriptLoad(ctx, publishScript).Err(); err == nil {
 			p.send(ctx, batch, unknown, answers)
@@ -71,12 +86,34 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 	return answers
 }
 
-// send runs the chosen requests in one pipeline and returns those that found no script.
-func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int) {
+// identify asks the server who it is, unless this connection's is known.
+func (p *publisher) identify(ctx context.Context) (err error) {
+	if p.changed.Swap(false) || !p.identified {
+		p.identity, err = p.identifier.read(ctx, p.line.get())
+		p.identified = err == nil
+	}
+	return err
+}
+
+// renew is for a connection that is lost.
+func (p *publisher) renew() {
+	p.line.renew()
+	p.identified = false
+}
+
+// send runs the chosen requests in one pipeline and returns those that found no script, or that none was sent, since the connection had been
+// lost before.
+func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int, unsent bool) {
+	if err := p.identify(ctx); err != nil {
+		for _, i := range chosen {
+			answers[i] = broker.Published{Token: batch[i].Token, Err: err}
+		}
+		return nil, errors.Is(err, errRedial)
+	}
 	pipe := p.line.get().Pipeline()
 	cmds := make([]*redis.Cmd, len(chosen))
 	for n, i := range chosen {
-		cmds[n] = publishCmd(ctx, p.keys, p.history, &batch[i])
+		cmds[n] = publishCmd(ctx, p.keys, p.history, p.identity, &batch[i])
 		_ = pipe.Process(ctx, cmds[n]) // only queues
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
@@ -86,7 +123,7 @@ func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []i
 			unknown = append(unknown, i)
 		}
 	}
-	return unknown
+	return unknown, errors.Is(answers[chosen[0]].Err, errRedial)
 }
 
 // note counts failures and tells the state of the last one.
@@ -100,8 +137,9 @@ func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	}
 	if last != nil && ctx.Err() == nil {
 		p.state.failed(last)
+		p.identified = false
 		if failureOf(last) == unreachable {
-			p.line.renew()
+			p.renew()
 		}
 	}
 }

@@ -1,11 +1,11 @@
 -- Publishes one message of one topic: history, last position, mark and PUBLISH in one step.
 --
 -- KEYS[1] the topic's history, a stream whose entry ids are positions      KEYS[2] the mark of (topic, edge instance)
--- KEYS[3] the topic's last position, which outlives its history
+-- KEYS[3] the topic's last position, which outlives its history, and behind a space the identity of the server that gave it
 -- ARGV[1] channel   [2] the JSON without position and closing brace        [3] number   [4] predecessor   [5] floor
 -- ARGV[6] [7] epoch and offset of the highest position the publisher knows, 0 0: none
 -- ARGV[8] entries kept   [9] milliseconds the history is kept              [10] seconds the mark is kept
--- ARGV[11] milliseconds the last position is kept
+-- ARGV[11] milliseconds the last position is kept                         [12] the identity of this server, empty: not known
 -- Returns "done P", "duplicate P" with P the top (0-0: none is known), or "refused".
 --
 -- All numbers stay below 2^53, where Lua is exact; %.0f writes them without an exponent. Running out of memory or being a replica fails the
@@ -19,7 +19,9 @@ local raised = mark < floor
 if raised then mark = floor end
 
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local topid = top and top[1] or redis.call('GET', KEYS[3]) or ''
+local last, giver = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+%-%d+) ?(%S*)$')
+giver = giver or ''
+local topid = top and top[1] or last or ''
 local topepoch, topoffset = string.match(topid, '^(%d+)-(%d+)$')
 if not topepoch then topid = '0-0' end
 
@@ -31,17 +33,25 @@ end
 
 local knownepoch, knownoffset = tonumber(ARGV[6]), tonumber(ARGV[7])
 
--- A topic without a last position, or whose last one is behind what the publisher has seen, begins an epoch later than any before.
+topepoch, topoffset = tonumber(topepoch), tonumber(topoffset)
+
+-- A last position that another server gave is that of a snapshot, or of a replica that may have been behind: more may have been given since.
+-- Behind the last epoch that can be counted there is none to begin.
+local identity = ARGV[12]
+local old = giver ~= '' and identity ~= '' and giver ~= identity and topepoch and topepoch < 2^53 - 1
+if identity == '' then identity = giver end
+
+-- A topic without a last position, or whose last one is old or behind what the publisher has seen, begins an epoch later than any before.
 local function birth()
   local time = redis.call('TIME')
   local epoch = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  if knownepoch > 0 and epoch <= knownepoch then epoch = knownepoch + 1 end
+  local before = math.max(knownepoch, topepoch or 0)
+  if epoch <= before then epoch = before + 1 end
   return string.format('%.0f', epoch) .. '-1'
 end
 
 local id
-topepoch, topoffset = tonumber(topepoch), tonumber(topoffset)
-if not topepoch or topepoch < knownepoch or topepoch == knownepoch and topoffset < knownoffset then
+if not topepoch or old or topepoch < knownepoch or topepoch == knownepoch and topoffset < knownoffset then
   id = birth()
 else
   id = string.format('%.0f-%.0f', topepoch, topoffset + 1)
@@ -50,7 +60,7 @@ end
 local json = ARGV[2] .. ',"Pos":"' .. id .. '"}'
 redis.call('XADD', KEYS[1], 'MAXLEN', '=', ARGV[8], id, 'm', json)
 redis.call('PEXPIRE', KEYS[1], ARGV[9])
-redis.call('SET', KEYS[3], id, 'PX', ARGV[11])
+redis.call('SET', KEYS[3], identity == '' and id or id .. ' ' .. identity, 'PX', ARGV[11])
 redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[10])
 redis.call('PUBLISH', ARGV[1], json)
 return 'done ' .. id

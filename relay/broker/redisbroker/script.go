@@ -33,8 +33,8 @@ type history struct {
 // positionMS is how long a topic's last position is kept: as long beyond its history as a mark.
 func (h history) positionMS() int64 { return h.ageMS + h.markAge*1000 }
 
-// publishCmd returns the command that carries out p, not yet sent.
-func publishCmd(ctx context.Context, k keys, h history, p *broker.Publish) *redis.Cmd {
+// publishCmd returns the command that carries out p on the server with that identity, not yet sent.
+func publishCmd(ctx context.Context, k keys, h history, identity string, p *broker.Publish) *redis.Cmd {
 	envelope := protocol.Envelope{From: p.From, To: p.Topic.Name(), Msg: p.Msg, Instance: p.Instance, Number: p.Number}
 	open := envelope.AppendOpen(make([]byte, 0, len(p.From)+len(p.Topic)+len(p.Msg)+128))
 	known := p.Known
@@ -42,7 +42,7 @@ func publishCmd(ctx context.Context, k keys, h history, p *broker.Publish) *redi
 		known = protocol.Position{Epoch: protocol.MaxEpoch}
 	}
 	return redis.NewCmd(ctx, "EVALSHA", publishSHA, 3, k.history(p.Topic), k.mark(p.Topic, p.Instance), k.position(p.Topic),
-		k.channel(p.Topic), open, p.Number, p.Predecessor, p.Floor, known.Epoch, known.Offset, h.size, h.ageMS, h.markAge, h.positionMS())
+		k.channel(p.Topic), open, p.Number, p.Predecessor, p.Floor, known.Epoch, known.Offset, h.size, h.ageMS, h.markAge, h.positionMS(), identity)
 }
 
 // published reads the script's reply.

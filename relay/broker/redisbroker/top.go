@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/redis/go-redis/v9"
@@ -44,6 +45,7 @@ func (c topCmds) position() (protocol.Position, error) {
 	if err != nil {
 		return protocol.Position{}, err
 	}
+	last, _, _ = strings.Cut(last, " ") // behind it is who gave it
 	top, err = protocol.ParsePosition(last)
 	if err != nil {
 		return protocol.Position{}, nil // not ours: the script does not look at it either
