@@ -67,6 +67,17 @@ func (s *Server) Kill() {
 	s.end()
 }
 
+// Stop ends the server as an operator does: it closes its connections. Nothing is saved.
+func (s *Server) Stop() {
+	s.t.Helper()
+	if s.cmd == nil {
+		s.t.Fatal("redistest: stopped twice")
+	}
+	s.signal(syscall.SIGTERM)
+	_ = s.cmd.Wait() // says how it ended
+	s.cmd = nil
+}
+
 // Save writes the data to disk, so that the next Restart has it.
 func (s *Server) Save() {
 	s.t.Helper()

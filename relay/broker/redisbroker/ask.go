@@ -71,6 +71,7 @@ func (a *asker) run(ctx context.Context, sink func(broker.Event)) {
 // ask sends the questions in one pipeline and answers them.
 func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.metrics.pipelines.WithLabelValues("ask").Observe(float64(len(batch)))
+	a.line.after(a.state.outages.Load())
 	pipe := a.line.get().Pipeline()
 	answers := make([]func() (broker.Event, error), len(batch))
 	for i, q := range batch {

@@ -71,3 +71,58 @@ func benchmarkPublish(b *testing.B, flight, topics int) {
 	cancel()
 	running.Wait()
 }
+
+// BenchmarkResubscribe loses the subscriber's connection with many topics, half of which have a history, and waits until all are subscribed
+// again, their tops read.
+func BenchmarkResubscribe(b *testing.B) {
+	for _, topics := range []int{1000, 100_000} {
+		b.Run(fmt.Sprint("topics=", topics), func(b *testing.B) { benchmarkResubscribe(b, topics) })
+	}
+}
+
+func benchmarkResubscribe(b *testing.B, topics int) {
+	server := redistest.Start(b)
+	r, err := New(Config{URL: server.URL})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range topics {
+		r.Subscribe(protocol.UserTopic(fmt.Sprint(i)), 1)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	subscribed, published := make(chan struct{}, topics), make(chan struct{}, topics)
+	var running sync.WaitGroup
+	running.Go(func() {
+		r.Run(ctx, func(e broker.Event) {
+			switch e := e.(type) {
+			case broker.Published:
+				if e.Outcome != broker.Done {
+					b.Errorf("%+v", e)
+				}
+				published <- struct{}{}
+			case broker.Subscribed:
+				subscribed <- struct{}{}
+			}
+		})
+	})
+	all := func() {
+		for range topics {
+			<-subscribed
+		}
+	}
+	all()
+	for i := range topics / 2 {
+		r.Publish(broker.Publish{Token: 1, Topic: protocol.UserTopic(fmt.Sprint(i)), From: "1", Msg: "m", Instance: protocol.Instance{1}, Number: 1})
+	}
+	for range topics / 2 {
+		<-published
+	}
+	for b.Loop() {
+		if err := server.Client().ClientKillByFilter(ctx, "TYPE", "pubsub").Err(); err != nil {
+			b.Fatal(err)
+		}
+		all()
+	}
+	cancel()
+	running.Wait()
+}

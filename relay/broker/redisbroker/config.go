@@ -31,12 +31,16 @@ type Config struct {
 
 // How long things may take.
 const (
+	dialTimeout    = time.Second
 	commandTimeout = 3 * time.Second         // a pipeline of questions: write, and reply
-	probeTimeout   = 1500 * time.Millisecond // with probeEvery less than the 3 s within which an absent Redis is to be noticed
+	publishTimeout = 2 * time.Second         // a pipeline of publications, dialling included: noticed within 3 s though the probe is answered
+	probeTimeout   = 1300 * time.Millisecond // with probeEvery less than the 3 s within which an absent Redis is to be noticed
 	probeEvery     = time.Second
 	probeAway      = 200 * time.Millisecond // while Redis is away
+	probeBrief     = 700 * time.Millisecond // then, most probes: what was lost on the way is not waited for when the way is free again
 	pingEvery      = time.Second            // on the subscriber's connection
-	silence        = 3 * time.Second
+	silence        = 2500 * time.Millisecond
+	regain         = 400 * time.Millisecond // for which lost subscriptions, looked for at once, are no absence
 )
 
 // withDefaults returns c completed, and the options that all connections share.
@@ -78,7 +82,7 @@ func fixOptions(opt *redis.Options) {
 	opt.Protocol = 2    // no push frames between the publications
 	opt.MaxRetries = -1 // a retry of what may have been carried out is the caller's to decide
 	opt.DialerRetries = 1
-	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = commandTimeout, commandTimeout, commandTimeout
+	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = dialTimeout, commandTimeout, commandTimeout
 	opt.ContextTimeoutEnabled = true
 	opt.PoolSize, opt.PipelinePoolSize = 4, -1 // a client has one goroutine and thus one connection; see line for the rest
 	opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns = 0, 0, 0
@@ -87,9 +91,9 @@ func fixOptions(opt *redis.Options) {
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
-// with returns a copy of opt with all timeouts set to d.
+// with returns a copy of opt with the timeouts of requests set to d.
 func with(opt *redis.Options, d time.Duration) *redis.Options {
 	c := *opt
-	c.DialTimeout, c.ReadTimeout, c.WriteTimeout = d, d, d
+	c.ReadTimeout, c.WriteTimeout = d, d
 	return &c
 }

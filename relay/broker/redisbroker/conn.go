@@ -16,7 +16,9 @@ var errRedial = errors.New("the connection was lost")
 // subscriberClient returns a client that connects once, since a lost subscription must be seen as lost, over a connection on which silence is
 // an error.
 func subscriberClient(opt *redis.Options) *redis.Client {
-	return oneConnection(opt, func(c net.Conn) net.Conn { return hearing{c} })
+	o := *opt
+	o.ReadTimeout = dialTimeout // of the handshake; then it is silence
+	return oneConnection(&o, func(c net.Conn) net.Conn { return hearing{c} })
 }
 
 // publisherClient returns a client that connects once: what is said about the server goes for all that is sent to it.

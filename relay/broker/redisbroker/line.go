@@ -12,9 +12,10 @@ import (
 type line struct {
 	open func() *redis.Client
 
-	mu     sync.Mutex // guards the following
-	client *redis.Client
-	closed bool
+	mu      sync.Mutex // guards the following
+	client  *redis.Client
+	closed  bool
+	outages uint64
 }
 
 func newLine(opt *redis.Options) *line {
@@ -39,6 +40,19 @@ func (l *line) renew() {
 		l.client.Close()
 		l.client = l.open()
 	}
+}
+
+// after renews the client, and says so, if there were other outages than the last one it is told of: a connection from before them may be dead
+// without knowing.
+func (l *line) after(outages uint64) bool {
+	l.mu.Lock()
+	known := l.outages == outages
+	l.outages = outages
+	l.mu.Unlock()
+	if !known {
+		l.renew()
+	}
+	return !known
 }
 
 func (l *line) close() {

@@ -38,10 +38,15 @@ type prober struct {
 func (p *prober) run(ctx context.Context) {
 	l := newLine(with(p.opt, probeTimeout))
 	defer l.closeWhen(ctx)()
-	for checked, hurried := false, false; ; {
-		checked = p.probe(ctx, l, checked)
-		pause := probeEvery
-		if !checked {
+	for checked, hurried, missed := false, false, 0; ; {
+		timeout, pause := probeTimeout, probeEvery
+		if missed%4 > 0 { // not always: a slow Redis must be able to answer
+			timeout = probeBrief
+		}
+		missed++
+		if checked = p.probe(ctx, l, timeout, checked); checked {
+			missed = 0
+		} else {
 			pause = probeAway
 		}
 		// A lost connection is not yet a lost Redis: look at once. But once between two pauses, else a Redis that answers the probe and nothing
@@ -66,8 +71,8 @@ func (p *prober) run(ctx context.Context) {
 
 // probe asks once for all that is needed; for what only another Redis could lack, unless it was there since Redis was last away. That is
 // what checked says, and the result.
-func (p *prober) probe(ctx context.Context, l *line, checked bool) bool {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, checked bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	failures := p.state.failuresSoFar()
 	p.metrics.commands.WithLabelValues("probe").Inc()

@@ -18,9 +18,21 @@ type proxy struct {
 	running  sync.WaitGroup
 
 	losePublishReply atomic.Bool // the next script's request passes, its reply does not: the connection is cut instead
-	muteSubscribers  atomic.Bool // connections that have subscribed stay open, and nothing passes any more
-	swallow          atomic.Bool // the same for all connections, new ones too
+	swallow          atomic.Bool // connections stay open, new ones are taken, and nothing passes
+
+	mu    sync.Mutex // guards the following
+	conns []*proxied
 }
+
+// kind is what a connection is used for, as its requests tell.
+type kind int32
+
+const (
+	otherKind kind = iota
+	publisherKind
+	proberKind
+	subscriberKind
+)
 
 func newProxy(t *testing.T, server *redistest.Server) *proxy {
 	t.Helper()
@@ -49,10 +61,35 @@ func (p *proxy) accept() {
 			client.Close()
 			continue
 		}
-		c := &proxied{proxy: p, client: client, server: server}
+		c := &proxied{proxy: p, client: client, server: server, stalled: make(chan struct{})}
+		close(c.stalled)
+		p.mu.Lock()
+		p.conns = append(p.conns, c)
+		p.mu.Unlock()
 		p.running.Go(func() { c.pump(client, server, c.request) })
 		p.running.Go(func() { c.pump(server, client, c.reply) })
 	}
+}
+
+// of calls do with each connection of a kind so far.
+func (p *proxy) of(k kind, do func(*proxied)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		if kind(c.kind.Load()) == k {
+			do(c)
+		}
+	}
+}
+
+// mute makes connections of a kind half-open: they stay, and nothing passes any more. New ones work.
+func (p *proxy) mute(k kind) { p.of(k, func(c *proxied) { c.mute.Store(true) }) }
+
+// stall has replies on connections of a kind wait until the function that it returns is called.
+func (p *proxy) stall(k kind) (goOn func()) {
+	hold := make(chan struct{})
+	p.of(k, func(c *proxied) { c.stalled = hold })
+	return func() { close(hold) }
 }
 
 // proxied is one connection through the proxy.
@@ -61,6 +98,9 @@ type proxied struct {
 	client, server net.Conn
 	doomed         atomic.Bool // the next reply is lost
 	mute           atomic.Bool
+	kind           atomic.Int32
+
+	stalled chan struct{} // guarded by proxy.mu; closed: replies pass
 }
 
 // pump copies until pass says no or a side is closed, then closes both.
@@ -86,23 +126,30 @@ func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)
 }
 
 func (c *proxied) request(b []byte) (forward, goOn bool) {
-	if bytes.Contains(b, []byte("EVALSHA")) && c.losePublishReply.CompareAndSwap(true, false) {
+	script := bytes.Contains(b, []byte("EVALSHA"))
+	switch {
+	case bytes.Contains(b, []byte(probeTopic)):
+		c.kind.Store(int32(proberKind))
+	case script:
+		c.kind.Store(int32(publisherKind))
+	case bytes.Contains(b, []byte("subscribe")):
+		c.kind.Store(int32(subscriberKind))
+	}
+	if script && kind(c.kind.Load()) == publisherKind && c.losePublishReply.CompareAndSwap(true, false) {
 		c.doomed.Store(true)
 	}
-	if c.silent() {
-		return false, true
-	}
-	if bytes.Contains(b, []byte("subscribe")) {
-		c.mute.Store(true)
-	}
-	return true, true
+	return !c.silent(), true
 }
 
 func (c *proxied) reply([]byte) (forward, goOn bool) {
+	c.proxy.mu.Lock()
+	stalled := c.stalled
+	c.proxy.mu.Unlock()
+	<-stalled
 	if c.doomed.Load() {
 		return false, false
 	}
 	return !c.silent(), true
 }
 
-func (c *proxied) silent() bool { return c.swallow.Load() || c.muteSubscribers.Load() && c.mute.Load() }
+func (c *proxied) silent() bool { return c.swallow.Load() || c.mute.Load() }

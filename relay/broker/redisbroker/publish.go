@@ -65,21 +65,26 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 		}
 		return answers
 	}
+	if p.line.after(p.state.outages.Load()) {
+		p.identified = false
+	}
 	p.metrics.commands.WithLabelValues("publish").Add(float64(len(batch)))
 	p.metrics.pipelines.WithLabelValues("publish").Observe(float64(len(batch)))
 	all := make([]int, len(batch))
 	for i := range all {
 		all[i] = i
 	}
-	unknown, unsent := p.send(ctx, batch, all, answers)
+	timed, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	unknown, unsent := p.send(timed, batch, all, answers)
 	if unsent {
 		p.renew()
-		unknown, _ = p.send(ctx, batch, all, answers)
+		unknown, _ = p.send(timed, batch, all, answers)
 	}
 	if len(unknown) > 0 {
 		// The script was not there, so none of these ran. What was behind one of them on its topic was refused.
-		if err := p.line.get().ScriptLoad(ctx, publishScript).Err(); err == nil {
-			p.send(ctx, batch, unknown, answers)
+		if err := p.line.get().ScriptLoad(timed, publishScript).Err(); err == nil {
+			p.send(timed, batch, unknown, answers)
 		}
 	}
 	p.note(ctx, answers)

@@ -25,10 +25,7 @@ func (q *queue[T]) put(x T) {
 	q.mu.Lock()
 	q.items = append(q.items, x)
 	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	signal(q.wake)
 }
 
 // take waits for requests and returns the first ones: at most n, and not more than weight in all unless the first alone is. It returns

@@ -2,6 +2,7 @@ package redisbroker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
@@ -16,6 +17,7 @@ func (s *session) receive(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.heard.Store(true)
 		switch m := message.(type) {
 		case *redis.Message:
 			s.received(m)
@@ -53,7 +55,34 @@ func (s *session) received(m *redis.Message) {
 
 // nowInForce notes that everything is subscribed again.
 func (s *session) nowInForce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.inForce.Store(true)
 	s.metrics.deaf.Add(time.Since(s.deaf).Seconds())
 	s.subscriber.state.subscriber(nil)
+}
+
+// errBack ends a session that has not heard anything while Redis is known to answer again: its connection was begun before.
+var errBack = errors.New("redis answers again, on other connections")
+
+// watch tells when subscriptions that were lost are not in force again soon.
+func (s *session) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	late := time.NewTimer(time.Until(s.deaf.Add(regain)))
+	defer late.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-late.C:
+			s.mu.Lock()
+			if !s.inForce.Load() && !s.over {
+				s.subscriber.state.subscriber(errDeaf)
+			}
+			s.mu.Unlock()
+		case <-s.subscriber.state.back:
+			if !s.heard.Load() {
+				cancel(errBack)
+			}
+		}
+	}
 }

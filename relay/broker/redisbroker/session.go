@@ -17,7 +17,7 @@ import (
 // Redis' output limit for subscribers, however many channels there are.
 const subscribeBatch = 1000
 
-// session is one connection's life as a subscriber: three goroutines that end together. The writer makes Redis' view of our subscriptions
+// session is one connection's life as a subscriber: goroutines that end together. The writer makes Redis' view of our subscriptions
 // follow what is wanted; the receiver reads confirmations, which come in the order of the commands, and publications; the top reader
 // asks for the history's top of each topic confirmed.
 type session struct {
@@ -32,7 +32,9 @@ type session struct {
 	deaf       time.Time                 // since when there were no subscriptions in force
 	active     map[protocol.Topic]uint64 // generations on the wire; owned by the writer until run returns
 
-	inForce atomic.Bool // all that was wanted at the beginning has been confirmed
+	inForce atomic.Bool // all that was wanted at the beginning has been confirmed; set under mu
+
+	heard atomic.Bool // anything
 
 	mu       sync.Mutex // guards the following; held across sink, so that a topic's events keep their order
 	over     bool       // nothing is told any more
@@ -81,6 +83,7 @@ func (s *session) run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { cancel(s.write(ctx)) })
 	running.Go(func() { s.readTops(ctx) })
+	running.Go(func() { s.watch(ctx, cancel) })
 	cancel(s.receive(ctx))
 	s.hush(context.Cause(ctx))
 	running.Wait()
@@ -247,9 +250,6 @@ func (s *session) confirm(kind string, t protocol.Topic) error {
 	}
 	s.awaiting[t] = &awaited{generation: next.generation}
 	s.asking = append(s.asking, t)
-	select {
-	case s.confirmed <- struct{}{}:
-	default:
-	}
+	signal(s.confirmed)
 	return nil
 }

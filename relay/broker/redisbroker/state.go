@@ -33,14 +33,16 @@ type state struct {
 	failures uint64
 
 	trouble chan struct{} // to the prober, when requests begin to fail; one slot
+	back    chan struct{} // to the subscriber, when they are answered again; one slot
 
 	// Copies for those who must not wait.
 	unanswered atomic.Pointer[error]
 	unwritable atomic.Pointer[error]
+	outages    atomic.Uint64 // times that requests began to be unanswered
 }
 
 func newState(log *slog.Logger, m *metrics) *state {
-	return &state{log: log, metrics: m, trouble: make(chan struct{}, 1)}
+	return &state{log: log, metrics: m, trouble: make(chan struct{}, 1), back: make(chan struct{}, 1)}
 }
 
 // cannotRead returns why a read would fail now, nil if it may work.
@@ -79,10 +81,7 @@ func (s *state) failed(err error) {
 	}
 	s.changedLocked()
 	if was {
-		select {
-		case s.trouble <- struct{}{}:
-		default:
-		}
+		signal(s.trouble)
 	}
 }
 
@@ -115,6 +114,12 @@ func (s *state) subscriber(err error) {
 func (s *state) ok() bool { return s.cannotPublish() == nil }
 
 func (s *state) changedLocked() {
+	switch was, is := s.unanswered.Load() != nil, s.causes[noAnswer] != nil; {
+	case is && !was:
+		s.outages.Add(1)
+	case was && !is:
+		signal(s.back)
+	}
 	store(&s.unanswered, s.causes[noAnswer])
 	store(&s.unwritable, s.causes[noWrites])
 	var cause error
@@ -139,6 +144,14 @@ func (s *state) changedLocked() {
 	s.sink(broker.State{Away: s.away, Cause: cause})
 }
 
+// signal fills the one slot of c.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 func store(p *atomic.Pointer[error], err error) {
 	if err == nil {
 		p.Store(nil)
@@ -146,6 +159,9 @@ func store(p *atomic.Pointer[error], err error) {
 		p.Store(&err)
 	}
 }
+
+// errDeaf is the cause while subscriptions that were lost are not in force again.
+var errDeaf = errors.New("the subscriptions were lost")
 
 // errUnfit marks a Redis that answers but cannot serve.
 var errUnfit = errors.New("no publications can be had from this Redis")

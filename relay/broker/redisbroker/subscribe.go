@@ -2,6 +2,7 @@ package redisbroker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -24,6 +25,7 @@ type subscriber struct {
 	wanted  map[protocol.Topic]subscription
 	count   uint64                      // generations given
 	changed map[protocol.Topic]struct{} // topics that the session has not looked at; nil without a session
+	order   []protocol.Topic            // the same, in the order of their changes
 	flushes []uint64                    // tokens of flushes that no session has taken
 
 	wake chan struct{} // to the session's writer; one slot
@@ -77,18 +79,14 @@ func (s *subscriber) takeFlushes() []uint64 {
 }
 
 func (s *subscriber) changeLocked(t protocol.Topic) {
-	if s.changed != nil {
+	if _, known := s.changed[t]; !known && s.changed != nil {
 		s.changed[t] = struct{}{}
+		s.order = append(s.order, t)
 	}
 	s.metrics.subscriptions.Set(float64(len(s.wanted)))
 }
 
-func (s *subscriber) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+func (s *subscriber) signal() { signal(s.wake) }
 
 // want returns the topic's subscription, zero if there is none.
 func (s *subscriber) want(t protocol.Topic) subscription {
@@ -102,8 +100,10 @@ func (s *subscriber) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changed = make(map[protocol.Topic]struct{}, len(s.wanted))
+	s.order = make([]protocol.Topic, 0, len(s.wanted))
 	for t := range s.wanted {
 		s.changed[t] = struct{}{}
+		s.order = append(s.order, t)
 	}
 	s.signal()
 }
@@ -112,7 +112,7 @@ func (s *subscriber) begin() {
 func (s *subscriber) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.changed = nil
+	s.changed, s.order = nil, nil
 }
 
 // change is a topic with what is wanted of it now.
@@ -125,13 +125,14 @@ type change struct {
 func (s *subscriber) changes(n int) []change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var batch []change
-	for t := range s.changed {
-		if len(batch) == n {
-			break
-		}
-		batch = append(batch, change{t, s.wanted[t]})
+	n = min(n, len(s.order))
+	batch := make([]change, n)
+	for i, t := range s.order[:n] {
+		batch[i] = change{t, s.wanted[t]}
 		delete(s.changed, t)
+	}
+	if s.order = s.order[n:]; len(s.order) == 0 {
+		s.order = nil
 	}
 	return batch
 }
@@ -166,21 +167,29 @@ func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
 			s.metrics.deaf.Add(time.Since(deaf).Seconds())
 			deaf = time.Now()
 		}
-		if one.inForce.Load() && time.Since(one.began) > lived {
+		if one.inForce.Load() && time.Since(one.began) > lived || errors.Is(err, errBack) {
 			pause = 0
 			continue
 		}
 		pause = min(max(2*pause, pauseMin), pauseMax)
-		wait(ctx, pause/2+rand.N(pause/2))
+		if waitOr(ctx, pause/2+rand.N(pause/2), s.state.back) {
+			pause = 0
+		}
 	}
 }
 
 // wait returns after d or when ctx is done.
-func wait(ctx context.Context, d time.Duration) {
+func wait(ctx context.Context, d time.Duration) { waitOr(ctx, d, nil) }
+
+// waitOr is wait that early ends, and says whether it did.
+func waitOr(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
+	case <-early:
+		return true
 	}
+	return false
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // topsAtOnce is the number of tops read in one round trip.
-const topsAtOnce = 256
+const topsAtOnce = 1000
 
 // readTops reads the top of each topic confirmed, however often it takes, and tells that the subscription is in force. A topic whose own key
 // is at fault is asked for again beside the others, which do not wait for it.
@@ -71,10 +71,7 @@ func (s *session) askBad(topics []protocol.Topic, generations []uint64) {
 			s.asking = append(s.asking, t)
 		}
 	}
-	select {
-	case s.confirmed <- struct{}{}:
-	default:
-	}
+	signal(s.confirmed)
 }
 
 // readBatch reads the tops of topics and returns those for which it failed, and those for which it failed by their own fault.
@@ -82,6 +79,7 @@ func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (faile
 	generations := s.generations(topics)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
 	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
+	s.tops.after(s.subscriber.state.outages.Load())
 	pipe := s.tops.get().Pipeline()
 	cmds := make([]topCmds, len(topics))
 	for i, t := range topics {
