@@ -48,7 +48,7 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 			begin := time.Now()
 			outage.begin(t, c)
 			a.Send(cmdGroup(g, "is anybody there?")) // nobody knows yet; a client of the other relay may get it before it is away too
-			cluster.Eventually(t, "the relay says that Redis is away", func() bool { return len(degraded(t, one)) > 0 })
+			cluster.Eventually(t, "both relays say that Redis is away", func() bool { return len(degraded(t, one)) > 0 && len(degraded(t, two)) > 0 })
 			t.Logf("%s: said after %v", outage.name, time.Since(begin).Round(10*time.Millisecond))
 			b.Expect(inGroup(g, a.id, "is anybody there?"))
 
@@ -86,12 +86,12 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 			notices := []string{inGroup(g, late.id, joinText(late.id, g)), inGroup(g, late.id, leaveText(late.id, g))}
 			expectStreams(t, z, group, all, notices)
 			cluster.Eventually(t, "nothing is degraded", func() bool { return len(degraded(t, e)) == 0 && len(degraded(t, far)) == 0 })
-			quiet(t, e, a, b, z, late)
 			for _, s := range []*cluster.Edge{e, f, far} {
 				if n := s.Metrics().Sum(metricEnded); n != 0 {
 					t.Errorf("%v sessions ended", n)
 				}
 			}
+			quiet(t, e, a, b, z, late)
 		})
 	}
 }
