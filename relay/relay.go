@@ -66,7 +66,7 @@ func New(cfg Config, o Options) (*Relay, error) {
 		}
 		r.broker = b
 	}
-	r.pump = router.NewPump(router.New(router.Config{History: cfg.HistorySize, Metrics: r.metrics, Log: r.log}, r.broker))
+	r.pump = router.NewPump(router.New(router.Config{History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, Metrics: r.metrics, Log: r.log}, r.broker))
 	r.links = downlink.NewServer(downlink.Config{
 		Keys:     cfg.LinkKeys,
 		Instance: protocol.NewInstance(),

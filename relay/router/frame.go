@@ -165,6 +165,7 @@ func (r *Router) judge(fr *frame) {
 		r.nonMember(fr)
 	case fr.command.Kind == protocol.KindLeave:
 		r.awaitEcho(fr)
+	case fr.command.Kind == protocol.KindOne && !r.mayAddress(fr):
 	default:
 		r.ready(fr)
 	}

@@ -18,7 +18,9 @@ func (r *Router) join(fr *frame) {
 		r.finish(fr)
 		return
 	}
-	r.awaitEcho(fr)
+	if r.mayAddress(fr) {
+		r.awaitEcho(fr)
+	}
 }
 
 // awaitEcho publishes a notice, and parks the session's later frames until it is heard.

@@ -25,6 +25,9 @@ type Config struct {
 	TailLength int
 	// History is how many publications of a topic the broker keeps: 256. So many are published at once at most while nobody may be listening.
 	History int
+	// HistoryAge is how long: 120 s. In that time one session may address MaxAddressed users and groups: 4,096.
+	HistoryAge   time.Duration
+	MaxAddressed int
 	// MaxGroups is how many groups one session may be in: 1,000.
 	MaxGroups int
 
@@ -87,6 +90,10 @@ func New(cfg Config, brk broker.Broker) *Router {
 	def(&cfg.TailLength, 64)
 	def(&cfg.History, 256)
 	def(&cfg.MaxGroups, 1000)
+	def(&cfg.MaxAddressed, 4096)
+	if cfg.HistoryAge == 0 {
+		cfg.HistoryAge = 120 * time.Second
+	}
 	if cfg.Grace == 0 {
 		cfg.Grace = 15 * time.Second
 	}

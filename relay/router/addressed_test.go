@@ -1,0 +1,52 @@
+package router
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A client that writes to invented users, or joins and leaves invented groups, makes a bounded number of histories; whom it wrote to before it may still write to.
+func TestP8_TopicsThatOneSessionMakesAreBounded(t *testing.T) {
+	w := newWorld(t, 0)
+	rl := w.addRelay(Config{MaxAddressed: 50, HistoryAge: time.Minute})
+	a := w.edge("a")
+	a.linkTo(rl)
+	a.channel(1, "1")
+	w.settle()
+	refused := func() (n int) {
+		w.settle()
+		for _, line := range a.received[1] {
+			if strings.HasPrefix(line, "error: a connection can address 50 different users and groups in 1m0s") {
+				n++
+			}
+		}
+		delete(a.received, 1)
+		return n
+	}
+	for i := range 30 {
+		a.one(1, fmt.Sprint("invented", i), "x")
+		a.join(1, fmt.Sprint("g", i))
+		w.settle()
+		a.leave(1, fmt.Sprint("g", i))
+	}
+	if n := refused(); n != 10 {
+		t.Errorf("%d refused, want 10 of 60", n)
+	}
+	a.one(1, "invented3", "x")
+	a.say(1, `{"MsgBody":"all"}`)
+	if n := refused(); n != 0 {
+		t.Errorf("%d of known ones refused", n)
+	}
+	a.quiet()
+	if n := len(rl.router.edges[a.instance].sessions[1].addressed.topics); n != 50 {
+		t.Errorf("%d are remembered", n)
+	}
+	w.wait(time.Minute)
+	a.one(1, "another", "x")
+	if n := refused(); n != 0 {
+		t.Errorf("%d refused in the next window", n)
+	}
+	a.quiet()
+}
