@@ -22,6 +22,7 @@ const (
 	metricSuspensions   = "edgerelay_edge_suspensions_total"
 	metricMoves         = "edgerelay_edge_moves_total"
 	metricLinkEnds      = "edgerelay_edge_link_ends_total"
+	metricBehind        = "edgerelay_relay_followers_behind_total"
 	metricFromHistory   = "edgerelay_relay_publications_from_history_total"
 	metricLinkRefusals  = "edgerelay_relay_link_refusals_total"
 )

@@ -17,6 +17,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	target  string
 	refuse  bool
+	rate    int64 // bytes a second, each way of each connection; 0: unlimited
 	budget  int64 // bytes until the next cut, both directions together; negative: unlimited
 	thawed  chan struct{}
 	pipes   map[*pipe]struct{}
@@ -141,6 +142,13 @@ func (p *Proxy) Thaw() {
 	}
 }
 
+// Throttle lets so many bytes a second through, each way of each connection, as a slow network does; 0: all.
+func (p *Proxy) Throttle(bytesPerSecond int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = bytesPerSecond
+}
+
 // CutAfter resets every connection once n more bytes have passed, both directions together, in the middle of whatever is being sent.
 func (p *Proxy) CutAfter(n int64) {
 	p.mu.Lock()
@@ -237,7 +245,7 @@ func (p *Proxy) serve(front net.Conn) {
 func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := src.Read(buf)
+		n, err := src.Read(buf[:p.slowly(len(buf))])
 		p.wait()
 		if n > 0 {
 			keep, cut := p.spend(n)
@@ -286,6 +294,19 @@ func (p *Proxy) wait() {
 	thawed := p.thawed
 	p.mu.Unlock()
 	<-thawed
+}
+
+// slowly returns how many of n bytes may be carried next, and takes the time for them when the Proxy is throttled.
+func (p *Proxy) slowly(n int) int {
+	p.mu.Lock()
+	rate := p.rate
+	p.mu.Unlock()
+	if rate == 0 {
+		return n
+	}
+	const pause = 50 * time.Millisecond
+	time.Sleep(pause)
+	return min(n, max(1, int(rate*int64(pause)/int64(time.Second))))
 }
 
 // spend takes n bytes off the budget; it returns how many of them may still pass, and whether that was the last.
