@@ -85,6 +85,35 @@ func relayMetrics(t *testing.T) *prometheus.Registry {
 	return r
 }
 
+// TestPapersNameTestsThatThereAre checks each test and fuzz target in them, so that what a paper promises goes with a test that is there.
+func TestPapersNameTestsThatThereAre(t *testing.T) {
+	there := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			there[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for paper, text := range papers(t) {
+		for _, name := range regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`).FindAllString(text, -1) {
+			if found++; !there[name] {
+				t.Errorf("%s names %s, which is no test", paper, name)
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d names of tests in all papers: the pattern is wrong", found)
+	}
+}
+
 // TestPapersNameVariablesThatThereAre checks each EDGE_…, RELAY_… and LINK_… in them.
 func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	known := map[string]bool{"RELAY_API_ADDR": false}
