@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -25,6 +26,7 @@ type Server struct {
 
 	t       testing.TB
 	dir     string
+	first   []string // arguments before the others
 	options []string
 	cmd     *exec.Cmd
 	client  *redis.Client
@@ -34,6 +36,11 @@ type Server struct {
 // skipped, unless the environment says CI=true: then it fails.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
+	return start(t, nil, append([]string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, options...))
+}
+
+func start(t testing.TB, first, options []string) *Server {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		const hint = "redis-server is not on the PATH: apt-get install redis-server"
 		if os.Getenv("CI") == "true" {
@@ -42,7 +49,7 @@ func Start(t testing.TB, options ...string) *Server {
 		t.Skip(hint)
 	}
 	addr := loopback.FreeAddr(t)
-	s := &Server{Addr: addr, URL: "redis://" + addr, t: t, dir: t.TempDir(), options: options}
+	s := &Server{Addr: addr, URL: "redis://" + addr, t: t, dir: t.TempDir(), first: first, options: options}
 	s.client = redis.NewClient(&redis.Options{
 		Addr: addr, Protocol: 2, DisableIdentity: true, DialerRetries: 1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -117,7 +124,7 @@ func (s *Server) signal(sig syscall.Signal) {
 func (s *Server) start() {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
-	args := append([]string{"--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no"}, s.options...)
+	args := slices.Concat(s.first, []string{"--bind", host, "--port", port, "--dir", s.dir}, s.options)
 	s.cmd = exec.Command("redis-server", args...)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
