@@ -83,7 +83,9 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	for i, answer := range answers {
 		event, err := answer()
 		if err != nil {
-			last = err
+			if last == nil || !redirected(err) {
+				last = err
+			}
 			a.metrics.failures.WithLabelValues("ask", string(failureOf(err))).Inc()
 			event = batch[i].failed(err)
 		}

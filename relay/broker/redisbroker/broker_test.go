@@ -17,7 +17,9 @@ import (
 )
 
 func TestBadURL(t *testing.T) {
-	for _, url := range []string{"", "localhost:6379", "memory://", "redis://:secret@host:port", "redis://:secret@h/?nonsense=1", "redis://:secret%zz@h"} {
+	for _, url := range []string{"", "localhost:6379", "memory://", "redis://:secret@host:port", "redis://:secret@h/?nonsense=1", "redis://:secret%zz@h",
+		"redis+sentinel://:secret@a", "redis+cluster://:secret@a/1", "redis+x://:secret@a", "redis+cluster://:secret@a,", "redis+cluster://:secret%zz@a",
+	} {
 		_, err := New(Config{URL: url})
 		if err == nil || !strings.Contains(err.Error(), "RELAY_REDIS_URL") {
 			t.Errorf("%q: error %v, want one that names the variable", url, err)
@@ -26,7 +28,10 @@ func TestBadURL(t *testing.T) {
 			t.Errorf("%q: error %v tells the password", url, err)
 		}
 	}
-	for _, url := range []string{"redis://u:p@h:1/2", "rediss://h", "unix:///run/redis.sock?db=1"} {
+	for _, url := range []string{
+		"redis://u:p@h:1/2", "rediss://h", "unix:///run/redis.sock?db=1",
+		"redis+sentinel://u:p@a,b:2/m/3", "rediss+cluster://a:1,[::1]",
+	} {
 		if _, err := New(Config{URL: url}); err != nil {
 			t.Errorf("%q: %v", url, err)
 		}
@@ -60,12 +65,12 @@ func TestForeign(t *testing.T) {
 	if got := r.Received(group, 0, 1)[0]; got.Msg != "ours" {
 		t.Errorf("received %+v", got)
 	}
-	if n := testutil.ToFloat64(b.metrics.received); n != 6 {
+	if n := testutil.ToFloat64(b.(*Broker).subscriber.metrics.received); n != 6 {
 		t.Errorf("%v received", n)
 	}
 	dropped := 0.0
 	for _, reason := range []string{"malformed", "from_id", "msg", "too_big"} {
-		dropped += testutil.ToFloat64(b.metrics.dropped.WithLabelValues(reason))
+		dropped += testutil.ToFloat64(b.(*Broker).subscriber.metrics.dropped.WithLabelValues(reason))
 	}
 	if dropped != 5 {
 		t.Errorf("%v counted as dropped", dropped)
@@ -116,7 +121,7 @@ func TestForeign(t *testing.T) {
 func TestForeignEntries(t *testing.T) {
 	const foreign = broker.PageSize + 6
 	server := redistest.Start(t)
-	r := brokertest.Start(t, newBroker(t, Config{URL: server.URL}))
+	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	first := r.Say(group, 1, "first")
 	at := func(offset uint64) protocol.Position { return protocol.Position{Epoch: first.Epoch, Offset: offset} }
 	for n := range uint64(foreign) {
@@ -157,7 +162,7 @@ func TestForeignEntries(t *testing.T) {
 // TestOnTheWire is what original servers, other versions and operators rely on.
 func TestOnTheWire(t *testing.T) {
 	server := redistest.Start(t)
-	r := brokertest.Start(t, newBroker(t, Config{URL: server.URL, Prefix: "p:"}))
+	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL, Prefix: "p:"}))
 	ctx, client := t.Context(), server.Client()
 	sub := client.Subscribe(ctx, "p:group:g")
 	defer sub.Close()
@@ -202,7 +207,7 @@ func TestOnTheWire(t *testing.T) {
 // placed before what receivers were told.
 func TestImpossiblePosition(t *testing.T) {
 	server := redistest.Start(t)
-	r := brokertest.Start(t, newBroker(t, Config{URL: server.URL}))
+	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	for n := range uint64(3) {
 		answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "x", Instance: r.Instance, Number: n + 1,
 			Known: protocol.Position{Epoch: 1<<64 - 1, Offset: 1<<64 - 1}})

@@ -1,12 +1,10 @@
-// Package redisbroker carries publications between relays over one Redis (6.2 or later) or Valkey.
+// Package redisbroker carries publications between relays over Redis (6.2 or later) or Valkey: one, one that Sentinels watch, or a Redis Cluster.
 package redisbroker
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,8 +14,9 @@ import (
 
 // Config says which Redis, and what is kept there. Zero values mean the defaults.
 type Config struct {
-	// URL is redis://, rediss:// (TLS) or unix://, with user, password and database. Parameters about timeouts, retries and pools have no
-	// effect: what is promised about a Redis that is away rests on ours.
+	// URL is redis:// or unix://, with user, password and database; redis+sentinel://host:port,…/master-name[/database]; or
+	// redis+cluster://host:port,…; each but unix:// with rediss for TLS. Parameters about timeouts, retries and pools have no effect: what is
+	// promised about a Redis that is away rests on ours.
 	URL string
 	// Prefix begins the name of every channel and key. Relays of one cluster share it; the original servers use none.
 	Prefix      string
@@ -43,8 +42,8 @@ const (
 	regain         = 400 * time.Millisecond // for which lost subscriptions, looked for at once, are no absence
 )
 
-// withDefaults returns c completed, and the options that all connections share.
-func (c Config) withDefaults() (Config, *redis.Options, error) {
+// withDefaults returns c completed, and what its URL names.
+func (c Config) withDefaults() (Config, *target, error) {
 	c.HistorySize = cmp.Or(c.HistorySize, 256)
 	c.HistoryAge = cmp.Or(c.HistoryAge, 120*time.Second)
 	c.MarkAge = cmp.Or(c.MarkAge, time.Hour)
@@ -54,27 +53,12 @@ func (c Config) withDefaults() (Config, *redis.Options, error) {
 	if c.HistorySize < 1 || c.HistoryAge < time.Millisecond || c.MarkAge < time.Second {
 		return c, nil, fmt.Errorf("history of %d for %v, marks for %v: at least 1, 1ms and 1s are needed", c.HistorySize, c.HistoryAge, c.MarkAge)
 	}
-	opt, err := parseURL(c.URL)
+	t, err := parseURL(c.URL)
 	if err != nil {
 		return c, nil, fmt.Errorf("RELAY_REDIS_URL: %w", err)
 	}
-	fixOptions(opt)
-	return c, opt, nil
-}
-
-// CheckURL tells what is wrong with a URL for Config, if anything. It does no I/O, and its errors do not show the password.
-func CheckURL(s string) error {
-	_, err := parseURL(s)
-	return err
-}
-
-func parseURL(s string) (*redis.Options, error) {
-	opt, err := redis.ParseURL(s)
-	// A *url.Error repeats the URL, and with it the password.
-	if bad, ok := errors.AsType[*url.Error](err); ok {
-		err = bad.Err
-	}
-	return opt, err
+	fixOptions(t.opt)
+	return c, t, nil
 }
 
 // fixOptions sets what must not be left to go-redis' defaults.

@@ -14,10 +14,20 @@ import (
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, since a lost subscription must be seen as lost, over a connection on which silence is
-// an error.
-func subscriberClient(opt *redis.Options) *redis.Client {
+// an error. It tells who it is connected to.
+func subscriberClient(opt *redis.Options, i *identifier, connected func(identity)) *redis.Client {
 	o := *opt
 	o.ReadTimeout = dialTimeout // of the handshake; then it is silence
+	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		if opt.OnConnect != nil {
+			if err := opt.OnConnect(ctx, conn); err != nil {
+				return err
+			}
+		}
+		who, err := i.read(ctx, conn)
+		connected(who)
+		return err
+	}
 	return oneConnection(&o, func(c net.Conn) net.Conn { return hearing{c} })
 }
 
@@ -29,7 +39,10 @@ func publisherClient(opt *redis.Options) *redis.Client {
 // oneConnection returns a client that connects once. When that connection is lost, requests fail with errRedial, unsent.
 func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Client {
 	o := *opt
-	dial := redis.NewDialer(&o)
+	dial := o.Dialer
+	if dial == nil {
+		dial = redis.NewDialer(&o)
+	}
 	var dialled atomic.Bool
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if dialled.Swap(true) {

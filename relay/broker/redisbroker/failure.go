@@ -22,6 +22,11 @@ var refusals = []string{
 	"NOSCRIPT", "TRYAGAIN",
 }
 
+// redirected reports whether err says that a key is, or may be, on another node of a cluster.
+func redirected(err error) bool {
+	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
+}
+
 // failureOf classifies err, which is not nil.
 func failureOf(err error) failure {
 	if errors.Is(err, errUnfit) {

@@ -17,7 +17,7 @@ var group = protocol.GroupTopic("g")
 // relayOn runs a Broker and waits until it is connected.
 func relayOn(t *testing.T, url string) *brokertest.Relay {
 	t.Helper()
-	r := brokertest.Start(t, newBroker(t, Config{URL: url}))
+	r := brokertest.Start(t, openBroker(t, Config{URL: url}))
 	r.Join(protocol.GroupTopic("connected"))
 	r.Say(protocol.GroupTopic("connected"), 1, "m")
 	return r
@@ -97,7 +97,7 @@ func TestAbsentAtTheStart(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	server.Kill()
-	r := brokertest.Start(t, newBroker(t, Config{URL: server.URL}))
+	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	r.Subscribe(group, 77)
 	awaitState(r, 0, true)
 	if answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 1}); answer.Err == nil {
@@ -346,7 +346,7 @@ func TestRunEndsAtOnce(t *testing.T) {
 			t.Errorf("Run ended %v after its context", took)
 		}
 	})
-	r := brokertest.Start(t, newBroker(t, Config{URL: server.URL}))
+	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	r.Join(group)
 	server.Pause()
 	awaitState(r, 0, true)

@@ -20,18 +20,21 @@ import (
 type prober struct {
 	opt        *redis.Options
 	keys       keys
+	place      place
 	identifier *identifier
 	state      *state
 	metrics    *metrics
 	log        *slog.Logger
 	name       *atomic.Pointer[string]
-	candidate  string            // what the back end is called if it has no name yet
-	instance   protocol.Instance // that the probes publish for
-	changed    func()            // called when the server is another than it was; must not wait
+	candidate  string                           // what the back end is called if it has no name yet
+	instance   protocol.Instance                // that the probes publish for
+	found      func(who identity, another bool) // called with who answers, and whether it is another than before; must not wait
+
+	elsewhere atomic.Bool // the connection is with a Redis that is not the one any more
 
 	// Owned by run.
-	number   uint64 // of the last probe
-	identity string // of the server, "" at first
+	number   uint64   // of the last probe
+	identity identity // of the server, zero at first
 }
 
 // run probes until ctx is done.
@@ -76,11 +79,14 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 	defer cancel()
 	failures := p.state.failuresSoFar()
 	p.metrics.commands.WithLabelValues("probe").Inc()
+	if p.elsewhere.Swap(false) {
+		l.renew()
+	}
 	var err error
 	if !checked || !p.state.ok() {
 		err = p.check(ctx, l.get())
 	}
-	if err == nil {
+	if err == nil && p.place.named() {
 		err = p.readName(ctx, l.get())
 	}
 	if err == nil {
@@ -95,7 +101,9 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 	case err != nil:
 		p.metrics.failures.WithLabelValues("probe", string(failureOf(err))).Inc()
 		p.state.failed(err)
-		l.renew()
+		if !redirected(err) {
+			l.renew()
+		}
 		return false
 	}
 	p.state.answered(failures)
@@ -118,7 +126,7 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 // publish publishes like any other: nothing else shows that Redis has the memory, is no replica, and permits it.
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	p.number++
-	once := broker.Publish{Topic: probeTopic, From: "edgerelay", Instance: p.instance, Number: p.number}
+	once := broker.Publish{Topic: p.place.topic(), From: "edgerelay", Instance: p.instance, Number: p.number}
 	brief := history{size: 1, ageMS: 10_000, markAge: 10}
 	for loaded := false; ; loaded = true {
 		cmd := publishCmd(ctx, p.keys, brief, "", &once)
@@ -138,21 +146,22 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 
 // identify tells when the server is another than it was.
 func (p *prober) identify(ctx context.Context, client *redis.Client) error {
-	identity, err := p.identifier.read(ctx, client)
+	who, err := p.identifier.read(ctx, client)
 	if err != nil {
 		return err
 	}
-	if p.identity != "" && identity != p.identity {
+	another := p.identity.run != "" && who != p.identity
+	if another {
 		p.log.Info("redis was restarted, promoted or replaced: each topic goes on in a new epoch")
-		p.changed()
 	}
-	p.identity = identity
+	p.identity = who
+	p.found(who, another)
 	return nil
 }
 
-// unfit wraps the refusal of something that is needed; an absent Redis stays absent.
+// unfit wraps the refusal of something that is needed; an absent Redis stays absent, and what is elsewhere, elsewhere.
 func unfit(err error) error {
-	if failureOf(err) == unreachable {
+	if failureOf(err) == unreachable || redirected(err) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", errUnfit, err)
@@ -163,7 +172,11 @@ func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	key := p.keys.cluster()
 	name, err := client.Get(ctx, key).Result()
 	if errors.Is(err, redis.Nil) {
-		if err := client.SetNX(ctx, key, p.candidate, 0).Err(); err != nil {
+		candidate := p.candidate
+		if known := p.name.Load(); known != nil {
+			candidate = *known
+		}
+		if err := client.SetNX(ctx, key, candidate, 0).Err(); err != nil {
 			return unfit(err)
 		}
 		name, err = client.Get(ctx, key).Result()
@@ -171,7 +184,6 @@ func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	if err != nil {
 		return unfit(err)
 	}
-	p.candidate = name
 	p.name.Store(&name)
 	return nil
 }
@@ -184,6 +196,9 @@ func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string
 			return "", err
 		}
 		return "unknown", nil
+	}
+	if p.place.moved == nil && field(info, "redis_mode") == "cluster" {
+		return "", fmt.Errorf("%w: this is a node of a Redis Cluster: RELAY_REDIS_URL is to be redis+cluster://…", errUnfit)
 	}
 	version := field(info, "redis_version")
 	if tooOld(version) {

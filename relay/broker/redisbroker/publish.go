@@ -26,7 +26,7 @@ type publisher struct {
 	metrics    *metrics
 
 	// Of the server that line is connected to. Owned by run.
-	identity   string
+	identity   identity
 	identified bool
 
 	changed atomic.Bool // somebody found that the server is another than it was
@@ -118,7 +118,7 @@ func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []i
 	pipe := p.line.get().Pipeline()
 	cmds := make([]*redis.Cmd, len(chosen))
 	for n, i := range chosen {
-		cmds[n] = publishCmd(ctx, p.keys, p.history, p.identity, &batch[i])
+		cmds[n] = publishCmd(ctx, p.keys, p.history, p.identity.data, &batch[i])
 		_ = pipe.Process(ctx, cmds[n]) // only queues
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
@@ -136,14 +136,16 @@ func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	var last error
 	for i := range answers {
 		if err := answers[i].Err; err != nil {
-			last = err
+			if last == nil || !redirected(err) {
+				last = err
+			}
 			p.metrics.failures.WithLabelValues("publish", string(failureOf(err))).Inc()
 		}
 	}
 	if last != nil && ctx.Err() == nil {
 		p.state.failed(last)
 		p.identified = false
-		if failureOf(last) == unreachable {
+		if failureOf(last) != single && !redirected(last) {
 			p.renew()
 		}
 	}

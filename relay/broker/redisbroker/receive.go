@@ -65,7 +65,10 @@ func (s *session) nowInForce() {
 // errBack ends a session that has not heard anything while Redis is known to answer again: its connection was begun before.
 var errBack = errors.New("redis answers again, on other connections")
 
-// watch tells when subscriptions that were lost are not in force again soon.
+// errAnother ends a session with a server that is not the one that takes publications: what this one brings may be late, or lost.
+var errAnother = errors.New("the probe finds another redis")
+
+// watch ends a session that is with the wrong server, and tells when subscriptions that were lost are not in force again soon.
 func (s *session) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	late := time.NewTimer(time.Until(s.deaf.Add(regain)))
 	defer late.Stop()
@@ -82,6 +85,10 @@ func (s *session) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-s.subscriber.state.back:
 			if !s.heard.Load() {
 				cancel(errBack)
+			}
+		case who := <-s.subscriber.probed:
+			if own := s.server.Load(); own != nil && own.run != "" && who.run != "" && own.run != who.run {
+				cancel(errAnother)
 			}
 		}
 	}

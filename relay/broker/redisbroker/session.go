@@ -32,6 +32,8 @@ type session struct {
 	deaf       time.Time                 // since when there were no subscriptions in force
 	active     map[protocol.Topic]uint64 // generations on the wire; owned by the writer until run returns
 
+	server atomic.Pointer[identity] // once connected
+
 	inForce atomic.Bool // all that was wanted at the beginning has been confirmed; set under mu
 
 	heard atomic.Bool // anything
@@ -60,11 +62,12 @@ type awaited struct {
 }
 
 func newSession(s *subscriber, tops *line, sink func(broker.Event), deaf time.Time) *session {
-	client := subscriberClient(s.opt)
-	return &session{
-		subscriber: s, keys: s.keys, metrics: s.metrics, sink: sink, client: client, tops: tops, began: time.Now(), deaf: deaf,
+	one := &session{
+		subscriber: s, keys: s.keys, metrics: s.metrics, sink: sink, tops: tops, began: time.Now(), deaf: deaf,
 		active: make(map[protocol.Topic]uint64), awaiting: make(map[protocol.Topic]*awaited), confirmed: make(chan struct{}, 1),
 	}
+	one.client = subscriberClient(s.opt, s.identifier, func(who identity) { one.server.Store(&who) })
+	return one
 }
 
 // run connects and serves until the connection is lost or ctx is done, and returns why. Nothing is told after it returned.
@@ -73,7 +76,7 @@ func (s *session) run(ctx context.Context) error {
 	defer cancel(nil)
 	s.pubsub = s.client.Subscribe(ctx)
 	s.subscriber.begin()
-	defer s.subscriber.end()
+	defer s.subscriber.forget()
 	closed := make(chan struct{})
 	context.AfterFunc(ctx, func() {
 		defer close(closed)

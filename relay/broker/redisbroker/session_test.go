@@ -20,7 +20,7 @@ func newTestSession(t *testing.T) (*session, *[]broker.Event) {
 	log := slog.New(slog.DiscardHandler)
 	tops := newLine(opt)
 	var told []broker.Event
-	s := newSession(newSubscriber(opt, "", newState(log, m), m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
+	s := newSession(newSubscriber(opt, "", &identifier{log: log}, newState(log, m, nil), m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
 	t.Cleanup(func() {
 		tops.close()
 		s.client.Close()

@@ -32,17 +32,18 @@ type state struct {
 	since    time.Time
 	failures uint64
 
+	moved   chan struct{} // to who knows where keys are, one slot; nil: nobody does
 	trouble chan struct{} // to the prober, when requests begin to fail; one slot
 	back    chan struct{} // to the subscriber, when they are answered again; one slot
 
 	// Copies for those who must not wait.
 	unanswered atomic.Pointer[error]
 	unwritable atomic.Pointer[error]
-	outages    atomic.Uint64 // times that requests began to be unanswered
+	outages    atomic.Uint64 // times that requests began to fail, or another Redis was found: older connections are to be replaced
 }
 
-func newState(log *slog.Logger, m *metrics) *state {
-	return &state{log: log, metrics: m, trouble: make(chan struct{}, 1), back: make(chan struct{}, 1)}
+func newState(log *slog.Logger, m *metrics, moved chan struct{}) *state {
+	return &state{log: log, metrics: m, moved: moved, trouble: make(chan struct{}, 1), back: make(chan struct{}, 1)}
 }
 
 // cannotRead returns why a read would fail now, nil if it may work.
@@ -66,6 +67,10 @@ func (s *state) cannotPublish() error {
 
 // failed notes what a failed request means for others.
 func (s *state) failed(err error) {
+	if s.moved != nil && redirected(err) {
+		signal(s.moved)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.ok()
@@ -81,6 +86,7 @@ func (s *state) failed(err error) {
 	}
 	s.changedLocked()
 	if was {
+		s.outages.Add(1)
 		signal(s.trouble)
 	}
 }
@@ -113,11 +119,17 @@ func (s *state) subscriber(err error) {
 // ok reports whether the requests' side is well; the subscriber looks after itself.
 func (s *state) ok() bool { return s.cannotPublish() == nil }
 
+// end forgets what was told: nothing is any more.
+func (s *state) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		s.metrics.away.Dec()
+	}
+}
+
 func (s *state) changedLocked() {
-	switch was, is := s.unanswered.Load() != nil, s.causes[noAnswer] != nil; {
-	case is && !was:
-		s.outages.Add(1)
-	case was && !is:
+	if s.unanswered.Load() != nil && s.causes[noAnswer] == nil {
 		signal(s.back)
 	}
 	store(&s.unanswered, s.causes[noAnswer])
@@ -135,10 +147,10 @@ func (s *state) changedLocked() {
 	s.away = !s.away
 	if s.away {
 		s.since = time.Now()
-		s.metrics.away.Set(1)
+		s.metrics.away.Inc()
 		s.log.Warn("redis is away", "cause", cause)
 	} else {
-		s.metrics.away.Set(0)
+		s.metrics.away.Dec()
 		s.log.Info("redis is back", "after", time.Since(s.since).Round(time.Millisecond))
 	}
 	s.sink(broker.State{Away: s.away, Cause: cause})

@@ -15,20 +15,23 @@ import (
 
 // subscriber keeps the topics that are wanted subscribed, through one session after the other.
 type subscriber struct {
-	opt     *redis.Options
-	keys    keys
-	state   *state
-	metrics *metrics
-	log     *slog.Logger
+	opt        *redis.Options
+	keys       keys
+	identifier *identifier
+	state      *state
+	metrics    *metrics
+	log        *slog.Logger
 
 	mu      sync.Mutex // guards the following
 	wanted  map[protocol.Topic]subscription
 	count   uint64                      // generations given
+	counted int                         // of wanted, in the metrics
 	changed map[protocol.Topic]struct{} // topics that the session has not looked at; nil without a session
 	order   []protocol.Topic            // the same, in the order of their changes
 	flushes []uint64                    // tokens of flushes that no session has taken
 
-	wake chan struct{} // to the session's writer; one slot
+	wake   chan struct{} // to the session's writer; one slot
+	probed chan identity // to the session: who answers the probe
 }
 
 // subscription is what the caller asked for last on a topic. Each asking is a generation of its own, and needs a confirmation of its own.
@@ -37,10 +40,18 @@ type subscription struct {
 	generation uint64 // from 1
 }
 
-func newSubscriber(opt *redis.Options, k keys, s *state, m *metrics, log *slog.Logger) *subscriber {
+func newSubscriber(opt *redis.Options, k keys, i *identifier, s *state, m *metrics, log *slog.Logger) *subscriber {
 	return &subscriber{
-		opt: opt, keys: k, state: s, metrics: m, log: log,
-		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1),
+		opt: opt, keys: k, identifier: i, state: s, metrics: m, log: log,
+		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1), probed: make(chan identity),
+	}
+}
+
+// found tells the session who answers the probe, unless there is none, or it is busy.
+func (s *subscriber) found(who identity) {
+	select {
+	case s.probed <- who:
+	default:
 	}
 }
 
@@ -83,7 +94,19 @@ func (s *subscriber) changeLocked(t protocol.Topic) {
 		s.changed[t] = struct{}{}
 		s.order = append(s.order, t)
 	}
-	s.metrics.subscriptions.Set(float64(len(s.wanted)))
+	s.countLocked(len(s.wanted))
+}
+
+func (s *subscriber) countLocked(n int) {
+	s.metrics.subscriptions.Add(float64(n - s.counted))
+	s.counted = n
+}
+
+// end takes what is wanted out of the metrics.
+func (s *subscriber) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.countLocked(0)
 }
 
 func (s *subscriber) signal() { signal(s.wake) }
@@ -108,8 +131,8 @@ func (s *subscriber) begin() {
 	s.signal()
 }
 
-// end stops collecting changes.
-func (s *subscriber) end() {
+// forget stops collecting changes.
+func (s *subscriber) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changed, s.order = nil, nil
@@ -153,11 +176,11 @@ func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
 	for ctx.Err() == nil {
 		one := newSession(s, tops, sink, deaf)
 		err := one.run(ctx)
-		if ctx.Err() != nil {
-			return
-		}
 		for _, token := range append(one.flushing, s.takeFlushes()...) {
 			sink(broker.Flushed{Token: token})
+		}
+		if ctx.Err() != nil {
+			return
 		}
 		if one.inForce.Load() {
 			s.log.Info("subscriptions lost", "cause", err, "topics", len(one.active))

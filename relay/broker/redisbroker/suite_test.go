@@ -2,7 +2,9 @@ package redisbroker
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
+	"sync"
 	"testing"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
@@ -18,7 +20,7 @@ type redisBackend struct {
 	config Config
 }
 
-func (b redisBackend) NewBroker(t testing.TB) broker.Broker { return newBroker(t, b.config) }
+func (b redisBackend) NewBroker(t testing.TB) broker.Broker { return openBroker(t, b.config) }
 
 func (b redisBackend) PublishBare(t testing.TB, topic protocol.Topic, from, msg string) {
 	t.Helper()
@@ -28,15 +30,37 @@ func (b redisBackend) PublishBare(t testing.TB, topic protocol.Topic, from, msg 
 	}
 }
 
-func newBroker(t testing.TB, c Config) *Broker {
+func openBroker(t testing.TB, c Config) broker.Broker {
 	t.Helper()
 	c.Metrics = prometheus.NewRegistry()
-	c.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.Log = slog.New(slog.NewTextHandler(newOutput(t), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// output is a test's, until its end: go-redis has one logger for all clients, and they may speak later.
+type output struct {
+	mu sync.Mutex // guards the following
+	w  io.Writer
+}
+
+func newOutput(t testing.TB) *output {
+	o := &output{w: t.Output()}
+	t.Cleanup(func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.w = io.Discard
+	})
+	return o
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(p)
 }
 
 func TestRedis(t *testing.T) {

@@ -11,6 +11,9 @@ import (
 // topsAtOnce is the number of tops read in one round trip.
 const topsAtOnce = 1000
 
+// elsewherePause is for tops of keys that are moving to another node of a cluster.
+const elsewherePause = 200 * time.Millisecond
+
 // readTops reads the top of each topic confirmed, however often it takes, and tells that the subscription is in force. A topic whose own key
 // is at fault is asked for again beside the others, which do not wait for it.
 func (s *session) readTops(ctx context.Context) {
@@ -25,10 +28,10 @@ func (s *session) readTops(ctx context.Context) {
 			}
 			continue
 		}
-		failed, bad := s.readBatch(ctx, batch)
+		failed, bad, again := s.readBatch(ctx, batch)
 		if len(bad) > 0 {
 			generations := s.generations(bad)
-			time.AfterFunc(pauseMax, func() { s.askBad(bad, generations) })
+			time.AfterFunc(again, func() { s.askBad(bad, generations) })
 		}
 		if len(failed) == 0 {
 			pause = pauseMin
@@ -74,8 +77,9 @@ func (s *session) askBad(topics []protocol.Topic, generations []uint64) {
 	signal(s.confirmed)
 }
 
-// readBatch reads the tops of topics and returns those for which it failed, and those for which it failed by their own fault.
-func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic) {
+// readBatch reads the tops of topics and returns those for which it failed, and those for which it failed by their own fault, with the time
+// after which they may be asked for again.
+func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic, again time.Duration) {
 	generations := s.generations(topics)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
 	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
@@ -86,20 +90,25 @@ func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (faile
 		cmds[i] = readTop(ctx, pipe, s.keys, t)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
+	again = pauseMax
 	for i, t := range topics {
 		top, err := cmds[i].position()
 		if err != nil {
 			s.metrics.failures.WithLabelValues("tops", string(failureOf(err))).Inc()
-			if failureOf(err) == single {
+			switch {
+			case redirected(err):
+				s.subscriber.state.failed(err)
+				bad, again = append(bad, t), elsewherePause
+			case failureOf(err) == single:
 				bad = append(bad, t)
-			} else {
+			default:
 				failed = append(failed, t)
 			}
 			continue
 		}
 		s.subscribed(t, generations[i], top)
 	}
-	return failed, bad
+	return failed, bad, again
 }
 
 // generations returns the generation that each topic's confirmation, which came before, belongs to.

@@ -1,0 +1,125 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// sentinelTimeout is how long sentinels have to answer: half of the time for a dial. sentinelsEvery is the pause between two questions.
+const (
+	sentinelTimeout = dialTimeout / 2
+	sentinelsEvery  = time.Second
+)
+
+// throughSentinels has each connection of t's options made to whom the sentinels call the master, if it calls itself so.
+func throughSentinels(t *target) {
+	dial := redis.NewDialer(t.opt)
+	t.opt.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		addr, err := t.askSentinels(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return dial(ctx, network, addr)
+	}
+	t.opt.OnConnect = isMaster
+	t.opt.Addr = t.master + " of " + strings.Join(t.addrs, ",") // for logs
+}
+
+// watchSentinels calls switched each time that most of the sentinels name another master than before: the old one may live on, and take
+// publications that are lost when it is told.
+func (t *target) watchSentinels(ctx context.Context, switched func()) {
+	for last := ""; ctx.Err() == nil; wait(ctx, sentinelsEvery) {
+		addr, votes, err := t.poll(ctx)
+		if err != nil || votes <= len(t.addrs)/2 {
+			continue
+		}
+		if last != "" && addr != last {
+			switched()
+		}
+		last = addr
+	}
+}
+
+// errNoMaster is an absence, as if nobody answered.
+var errNoMaster = errors.New("no master")
+
+// isMaster fails for a server that says that it is a replica: a sentinel may not know it yet.
+func isMaster(ctx context.Context, conn *redis.Conn) error {
+	info, err := conn.Info(ctx, "replication").Result()
+	if err != nil && failureOf(err) == unreachable {
+		return err
+	}
+	if field(info, "role") == "slave" {
+		return fmt.Errorf("%w: the one that sentinels name is a replica", errNoMaster)
+	}
+	return nil // or INFO is not permitted
+}
+
+// askSentinels returns the master's address: what most of the sentinels say, or of those that answer.
+func (t *target) askSentinels(ctx context.Context) (string, error) {
+	addr, _, err := t.poll(ctx)
+	return addr, err
+}
+
+// poll returns what most of the sentinels say, or of those that answer, and how many say so.
+func (t *target) poll(ctx context.Context) (best string, most int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel() // first: it ends those that still ask
+	type answer struct {
+		addr string
+		err  error
+	}
+	answers := make(chan answer, len(t.addrs))
+	for _, sentinel := range t.addrs {
+		asking.Go(func() {
+			addr, err := t.askSentinel(ctx, sentinel)
+			answers <- answer{addr, err}
+		})
+	}
+	votes := make(map[string]int)
+	for range t.addrs {
+		a := <-answers
+		if a.err != nil {
+			err = a.err
+			continue
+		}
+		votes[a.addr]++
+		if votes[a.addr] > most {
+			best, most = a.addr, votes[a.addr]
+		}
+		if most > len(t.addrs)/2 {
+			break
+		}
+	}
+	if most == 0 {
+		return "", 0, fmt.Errorf("%w: no sentinel names one: %v", errNoMaster, err)
+	}
+	return best, most, nil
+}
+
+func (t *target) askSentinel(ctx context.Context, sentinel string) (string, error) {
+	opt := &redis.Options{Addr: sentinel, Username: t.sentinelUser, Password: t.sentinelPassword, TLSConfig: t.opt.TLSConfig}
+	fixOptions(opt)
+	client := redis.NewSentinelClient(with(opt, sentinelTimeout))
+	defer client.Close()
+	defer context.AfterFunc(ctx, func() { client.Close() })() // interrupts a read
+	addr, err := client.GetMasterAddrByName(ctx, t.master).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return "", fmt.Errorf("sentinel %s knows no master %q", sentinel, t.master)
+	case err != nil:
+		return "", fmt.Errorf("sentinel %s: %w", sentinel, err)
+	case len(addr) != 2:
+		return "", fmt.Errorf("sentinel %s answers %q", sentinel, addr)
+	}
+	return net.JoinHostPort(addr[0], addr[1]), nil
+}

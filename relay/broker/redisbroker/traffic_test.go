@@ -1,0 +1,170 @@
+package redisbroker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// traffic publishes on topics, as a relay's lanes do, through one Broker, and receives through another that knows only what it receives.
+type traffic struct {
+	t                 *testing.T
+	speaker, listener *brokertest.Relay
+	topics            []protocol.Topic
+	stop              context.CancelFunc
+	speaking          sync.WaitGroup
+	done              []atomic.Uint64 // by topic: numbers published
+
+	acknowledged [][]protocol.Position // by topic, by number less one; owned by the topic's speaker until finish
+}
+
+func startTraffic(t *testing.T, c Config, topics ...protocol.Topic) *traffic {
+	t.Helper()
+	c.HistorySize = 100_000
+	f := &traffic{
+		t: t, speaker: brokertest.Start(t, openBroker(t, c)), listener: brokertest.Start(t, openBroker(t, c)), topics: topics,
+		done: make([]atomic.Uint64, len(topics)), acknowledged: make([][]protocol.Position, len(topics)),
+	}
+	for _, topic := range topics {
+		f.listener.Join(topic)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	f.stop = stop
+	for i := range topics {
+		f.speaking.Go(func() { f.speak(ctx, i) })
+	}
+	t.Cleanup(f.speaking.Wait)
+	t.Cleanup(stop)
+	return f
+}
+
+// speak publishes one number after the other, each until it is published.
+func (f *traffic) speak(ctx context.Context, i int) {
+	known := protocol.Position{}
+	for n := uint64(1); ctx.Err() == nil; n++ {
+		for ctx.Err() == nil {
+			answer := f.speaker.Ask(broker.Publish{
+				Topic: f.topics[i], From: "1", Msg: fmt.Sprint(n), Instance: f.speaker.Instance, Number: n, Floor: n - 1, Known: known,
+			})
+			if answer.Outcome == broker.Done || answer.Outcome == broker.Duplicate {
+				known = answer.Position
+				f.acknowledged[i] = append(f.acknowledged[i], answer.Position)
+				f.done[i].Add(1)
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// flowing waits until n more messages have been published on each topic.
+func (f *traffic) flowing(n uint64) {
+	f.t.Helper()
+	for i := range f.topics {
+		from := f.done[i].Load()
+		eventually(f.t, fmt.Sprint(f.topics[i], " flows"), func() bool { return f.done[i].Load() >= from+n })
+	}
+}
+
+// finish stops and accounts for everything: what came and what is in the history are together without a hole within any epoch, no message is
+// there twice within one, and one that the history lacks was lost before an epoch began. It returns the number of those; some came all the same.
+func (f *traffic) finish() (lost int) {
+	f.t.Helper()
+	f.stop()
+	f.speaking.Wait()
+	for i, topic := range f.topics {
+		last := f.acknowledged[i][len(f.acknowledged[i])-1]
+		whole, kept := f.whole(topic, last)
+		epochs := []uint64{}
+		numbers := make(map[uint64]protocol.Position)
+		for at, p := range whole {
+			before := protocol.Position{}
+			if at > 0 {
+				before = whole[at-1].Position
+			}
+			switch {
+			case p.Position.Epoch == before.Epoch && p.Position.Offset != before.Offset+1, p.Position.Epoch != before.Epoch && p.Position.Offset != 1:
+				f.t.Errorf("%s: %v follows %v", topic, p.Position, before)
+			case p.Position.Epoch != before.Epoch:
+				epochs = append(epochs, p.Position.Epoch)
+			}
+			if first, twice := numbers[p.Number]; twice && first.Epoch == p.Position.Epoch {
+				f.t.Errorf("%s: number %d is at %v and at %v", topic, p.Number, first, p.Position)
+			}
+			numbers[p.Number] = p.Position
+		}
+		missed, forgotten := 0, 0
+		for n, position := range f.acknowledged[i] {
+			number := uint64(n + 1)
+			if _, there := numbers[number]; !there {
+				missed++
+			}
+			if kept[number] {
+				continue
+			}
+			forgotten++
+			if forgotten < 5 && position.Epoch == epochs[len(epochs)-1] {
+				f.t.Errorf("%s: number %d was published at %v and is not in the history, and no epoch has begun since", topic, n+1, position)
+			}
+		}
+		f.t.Logf("%s: %d published, %d lost by Redis, %d of these never received, %d epochs", topic, len(f.acknowledged[i]), forgotten, missed, len(epochs))
+		lost += forgotten
+	}
+	return lost
+}
+
+// history reads a page, from where the topic is by now.
+func (f *traffic) history(topic protocol.Topic, after protocol.Position) (page broker.History) {
+	f.t.Helper()
+	eventually(f.t, "history", func() bool {
+		from, token := f.listener.Events(), f.listener.Token()
+		f.listener.ReadHistory(topic, after, token)
+		page, _ = brokertest.Await(f.listener, from, "History", func(e broker.History) bool { return e.Token == token })
+		return page.Err == nil
+	})
+	return page
+}
+
+// whole returns what the listener received and what the history has, in order, once it reaches last; and the numbers that the history has.
+func (f *traffic) whole(topic protocol.Topic, last protocol.Position) (list []broker.Publication, kept map[uint64]bool) {
+	f.t.Helper()
+	eventually(f.t, "the last one is received", func() bool {
+		got := f.listener.SoFar(topic)
+		return len(got) > 0 && !got[len(got)-1].Position.Before(last)
+	})
+	list, kept = f.listener.SoFar(topic), make(map[uint64]bool)
+	for after := (protocol.Position{}); ; {
+		page := f.history(topic, after)
+		list = append(list, page.Publications...)
+		for _, p := range page.Publications {
+			kept[p.Number] = true
+		}
+		if after = page.Through; !page.More {
+			break
+		}
+	}
+	slices.SortStableFunc(list, func(a, b broker.Publication) int {
+		switch {
+		case a.Position.Before(b.Position):
+			return -1
+		case b.Position.Before(a.Position):
+			return 1
+		}
+		return 0
+	})
+	return slices.CompactFunc(list, func(a, b broker.Publication) bool {
+		if a.Position == b.Position && a != b {
+			f.t.Errorf("%s: %+v and %+v at one position", topic, a, b)
+		}
+		return a.Position == b.Position
+	}), kept
+}
