@@ -11,7 +11,7 @@ import (
 
 // Config is what a relay can be told, and by which variables. Load fills and checks it; New trusts it.
 type Config struct {
-	RedisURL string `env:"RELAY_REDIS_URL,required" secret:"true" doc:"redis://[user:password@]host:6379[/db], rediss://… for TLS, or memory:// for one relay without Redis, whose end loses what is under way"`
+	RedisURL string `env:"RELAY_REDIS_URL,required" secret:"true" doc:"redis://[user:password@]host:6379[/db]; redis+sentinel://[user:password@]host:26379[,host:26379…]/master-name[/db]; redis+cluster://[user:password@]host:6379[,host:6379…]; rediss… for TLS; or memory:// for one relay without Redis, whose end loses what is under way"`
 	Prefix   string `env:"RELAY_PREFIX" doc:"begins every Redis channel and key; empty, as the original servers need it"`
 
 	HistorySize int           `env:"RELAY_HISTORY_SIZE" envDefault:"256" min:"1" max:"100000" doc:"messages kept per topic, from which members that were cut off catch up"`

@@ -62,6 +62,23 @@ func TestRedisURLProblems(t *testing.T) {
 		{"redis://u:hidden@h/db", "database"},
 		{"tcp://u:hidden@h", "is not redis://"},
 		{"memory://h", "neither host nor path"},
+		{"redis+sentinel://u:hidden@a:1,b:2/m", ""},
+		{"rediss+sentinel://u:hidden@a,b,[::1]:7/m/3?sentinel_username=x&sentinel_password=hidden", ""},
+		{"redis+sentinel://u:hidden@a:1,b:2", "names no master"},
+		{"redis+sentinel://u:hidden@a:1,b:2/m/db", "database"},
+		{"redis+sentinel://u:hidden@a:1,b:x/m", "the port"},
+		{"redis+sentinel://u:hidden@a:1,/m", "no host"},
+		{"redis+sentinel://u:hid/den@a:1,b:2/m", "percent-encoded"},
+		{"redis+cluster://a:1,b:2", ""},
+		{"redis+cluster://u:hidden@a:1,b:2/", ""},
+		{"rediss+cluster://u:hidden@a", ""},
+		{"redis+cluster://u:hidden@a:1/1", "names a database"},
+		{"redis+cluster://u:hidden@a:1:2", "not host:port"},
+		{"redis+cluster://u:hid%zen@a:1,b:2", "percent-encoded"},
+		{"redis+cluster://u:hidden@a:1?colour=hidden", "colour"},
+		{"redis+cluster://", "no host"},
+		{"redis+ring://u:hidden@a:1", "is not redis://"},
+		{"unix+cluster://u:hidden@a:1", "is not redis://"},
 	} {
 		_, err := Load(good("RELAY_REDIS_URL=" + c.url))
 		if c.want == "" {
