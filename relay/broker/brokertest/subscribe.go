@@ -58,7 +58,7 @@ func testFlush(t *testing.T, b Backend) {
 		b.PublishBare(t, group, "1", fmt.Sprint(n))
 		token := listener.Token()
 		listener.Flush(token)
-		Await(listener, 0, "Flushed", func(e broker.Flushed) bool { return e.Token == token })
+		Await(listener, 0, "Flushed", func(e broker.Flushed) bool { return e.Token == token && e.Heard })
 		if got := len(listener.SoFar(group)); got != n+1 {
 			t.Fatalf("%d received when the flush was answered, %d were published", got, n+1)
 		}

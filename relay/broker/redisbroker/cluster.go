@@ -90,6 +90,9 @@ func (c *Cluster) answer(ctx context.Context) {
 	}
 }
 
+// errUnheard is of a master without a connection to wait for.
+var errUnheard = errors.New("nothing was heard")
+
 // errNoOwner answers requests for a topic whose slot nobody owns.
 var errNoOwner = errors.New("no master of the cluster has this topic's slot")
 
@@ -181,11 +184,11 @@ func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 // waited for.
 func (c *Cluster) Flush(token uint64) {
 	c.call(func() {
-		flushed := func(*sum) broker.Event { return broker.Flushed{Token: token} }
 		if len(c.view.shards) == 0 {
-			c.answers.put(flushed(nil))
+			c.answers.put(broker.Flushed{Token: token})
 			return
 		}
+		flushed := func(s *sum) broker.Event { return broker.Flushed{Token: token, Heard: s.err == nil} }
 		id := c.sums.begin(len(c.view.shards), flushed)
 		for _, s := range c.view.shards {
 			s.Flush(id)
@@ -208,7 +211,11 @@ func (c *Cluster) from(s *shard) func(broker.Event) {
 		case broker.Counted:
 			c.counted(e)
 		case broker.Flushed:
-			c.added(c.sums.add(e.Token, 0, nil))
+			var err error
+			if !e.Heard {
+				err = errUnheard
+			}
+			c.added(c.sums.add(e.Token, 0, err))
 		case broker.State:
 			c.setState(s, e.Cause)
 		case broker.Received:
