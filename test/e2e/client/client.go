@@ -30,6 +30,7 @@ type Client struct {
 
 	t    testing.TB
 	conn *websocket.Conn
+	sink func(Frame)
 	done chan struct{} // closed when reading has ended
 
 	mu      sync.Mutex
@@ -44,6 +45,7 @@ type Options struct {
 	Header       http.Header
 	Subprotocols []string
 	Name         string
+	Sink         func(Frame) // gets every frame as it arrives, on the reading goroutine; none is kept then, and nothing is to be expected
 }
 
 // Dial connects to a ws:// URL, or fails the test. The connection is dropped at the test's end.
@@ -69,7 +71,7 @@ func Try(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
 	if name == "" {
 		_, name, _ = strings.Cut(url, "/chat/")
 	}
-	c := &Client{Name: name, t: t, conn: conn, done: make(chan struct{}), arrived: make(chan struct{})}
+	c := &Client{Name: name, t: t, conn: conn, sink: o.Sink, done: make(chan struct{}), arrived: make(chan struct{})}
 	go c.read()
 	t.Cleanup(c.Drop)
 	return c, res, nil
@@ -82,6 +84,11 @@ func (c *Client) read() {
 	defer close(c.done)
 	for {
 		kind, b, err := c.conn.Read(context.Background())
+		f := Frame{At: time.Now(), Text: string(b), Binary: kind == websocket.MessageBinary}
+		if err == nil && c.sink != nil {
+			c.sink(f)
+			continue
+		}
 		c.mu.Lock()
 		if err != nil {
 			c.ended = err
@@ -89,7 +96,7 @@ func (c *Client) read() {
 			c.mu.Unlock()
 			return
 		}
-		c.frames = append(c.frames, Frame{At: time.Now(), Text: string(b), Binary: kind == websocket.MessageBinary})
+		c.frames = append(c.frames, f)
 		close(c.arrived)
 		c.arrived = make(chan struct{})
 		c.mu.Unlock()

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
@@ -108,74 +110,100 @@ func testChat(t *testing.T, s *Stack) {
 }
 
 func testKilledRelay(t *testing.T, s *Stack) {
-	l := openLedger(t, s)
-	l.flowing(3)
+	l := s.talk(t)
+	l.flowing(9)
 	r := s.busiest()
-	killed := time.Now()
+	l.begin()
 	s.Kill(r, "KILL")
-	l.flowing(10)
-	l.close(0, killed)
+	l.flowing(30)
+	l.close(0)
 	s.Restart(r)
 }
 
 func testPausedRelay(t *testing.T, s *Stack) {
-	l := openLedger(t, s)
-	l.flowing(3)
+	l := s.talk(t)
+	l.flowing(9)
 	r := s.busiest()
+	l.begin()
 	paused := time.Now()
 	s.Pause(r)
 	defer command("unpause", s.scoped(r)) // when the case fails: nobody can stop it else
 	cluster.Eventually(t, "every edge is linked to the other relay", func() bool { return s.links(r) == len(s.Of("edge")) })
-	l.flowing(5)
+	l.flowing(15)
 	t.Logf("paused for %v", time.Since(paused).Round(time.Second))
 	s.Unpause(r)
 	cluster.Eventually(t, "the relay that was paused has noticed", func() bool { return s.Metrics(r).Sum(metricRelayLinks) == 0 })
-	l.flowing(5)
-	l.close(0, paused)
+	l.flowing(15)
+	l.close(0)
 }
 
 func testCutNetworks(t *testing.T, s *Stack) {
-	l := openLedger(t, s)
-	l.flowing(3)
-	cut := time.Now()
+	l := s.talk(t)
+	l.flowing(9)
+	l.begin()
 
 	const e = "edge2"
 	s.Disconnect(e, "back")
 	cluster.Eventually(t, "the edge has noticed", func() bool { return s.Metrics(e).Sum(metricLinkUp) == 0 })
-	l.sentOn(5)
+	l.sentOn(15)
 	s.Connect(e, "back")
-	l.flowing(5)
+	l.flowing(15)
 	s.whole()
 
 	r := s.busiest()
 	s.Disconnect(r, "data")
 	cluster.Eventually(t, "the relay has noticed", func() bool { return !s.well(r) })
-	l.sentOn(5)
+	l.sentOn(15)
 	s.Connect(r, "data")
-	l.flowing(5)
-	l.close(0, cut)
+	l.flowing(15)
+	l.close(0)
 }
 
 // testRolling replaces every relay and every edge, one by one, while everybody talks.
 func testRolling(t *testing.T, s *Stack) {
-	l := openLedger(t, s)
-	l.flowing(3)
+	l := s.talk(t)
+	l.flowing(9)
+	l.begin()
 	begin := time.Now()
 	for _, r := range s.Of("relay") {
 		s.roll(r)
-		l.flowing(3)
+		l.flowing(9)
 	}
-	if b := l.audit(); b.closes > 0 {
-		t.Errorf("%d connections closed while relays were replaced", b.closes)
+	if n := l.audit().all().closes; n > 0 {
+		t.Errorf("%d connections closed while relays were replaced", n)
 	}
-	t.Logf("relays replaced within %v; the longest silence %v", time.Since(begin).Round(time.Millisecond), l.silence(begin).Round(time.Millisecond))
-	closes, begin := 0, time.Now()
+	silent, _ := l.silence()
+	t.Logf("relays replaced within %v; the longest silence %v", time.Since(begin).Round(time.Millisecond), silent.Round(time.Millisecond))
+	closes := 0
+	l.begin()
 	for _, e := range s.Of("edge") {
 		closes += int(s.Metrics(e).Sum(metricSessions))
 		s.roll(e)
-		l.flowing(3)
+		l.flowing(9)
 	}
-	l.close(closes, begin)
+	l.close(closes)
+	for _, code := range l.closes {
+		if code != websocket.StatusServiceRestart {
+			t.Errorf("closed with %d, want 1012", code)
+		}
+	}
+}
+
+// talk opens a ledger of two users for each edge, through nginx, which spreads them. They say about a hundred messages a second.
+func (s *Stack) talk(t *testing.T) *ledger {
+	t.Helper()
+	n := 2 * len(s.Of("edge"))
+	l := openLedger(t, plan{
+		users: n, circle: n, pace: 60 * time.Millisecond,
+		kind: func(_, turn int) kind { return kind(turn % int(kinds)) },
+		at:   func(id string, _ int) string { return s.URL("/chat/channel/" + id) },
+	})
+	for _, e := range s.Of("edge") {
+		if s.Metrics(e).Sum(metricSessions) == 0 {
+			t.Fatalf("none of %d users is on %s", n, e)
+		}
+	}
+	return l
 }
 
 // roll stops a service, removes it, runs it anew and waits until it takes part.

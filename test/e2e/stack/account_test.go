@@ -1,0 +1,140 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/edgerelay/edgerelay/test/e2e/client"
+)
+
+// account is what one connection got of one stream, entered as it came.
+type account struct {
+	first, last int64
+	missing     map[int64]bool // between the two
+	early       []int64        // below first, and come after it
+	doubled     int
+	disordered  int
+	toldFirst   bool  // a loss was announced before the first came
+	told        int64 // numbers that are missing behind the first and were announced as lost
+	seen        int   // announcements that are used up
+}
+
+// enter enters a number. told is how many losses were announced so far: who was told has not lost what is missing next.
+func (a *account) enter(number int64, told int) {
+	switch {
+	case a.last == 0:
+		a.first, a.toldFirst = number, told > 0
+	case number > a.last+1 && told > a.seen:
+		a.told += number - a.last - 1
+	case number > a.last:
+		for n := a.last + 1; n < number; n++ {
+			if a.missing == nil {
+				a.missing = map[int64]bool{}
+			}
+			a.missing[n] = true
+		}
+	case a.missing[number]:
+		a.disordered++
+		delete(a.missing, number)
+	case number < a.first && !slices.Contains(a.early, number):
+		a.disordered++
+		a.early = append(a.early, number)
+	default:
+		a.doubled++
+	}
+	a.last, a.seen = max(a.last, number), told
+}
+
+// upTo counts the numbers that came, of those up to a given one.
+func (a *account) upTo(number int64) (count int) {
+	for n := a.first; n <= min(number, a.last); n++ {
+		if !a.missing[n] {
+			count++
+		}
+	}
+	return count
+}
+
+// gotten reports whether a number came.
+func (a *account) gotten(number int64) bool {
+	return a != nil && (number >= a.first && number <= a.last && !a.missing[number] || slices.Contains(a.early, number))
+}
+
+// book enters one frame. The goroutine that reads calls it.
+func (n *life) book(f client.Frame) {
+	if n.enter(f) {
+		return
+	}
+	n.l.mu.Lock()
+	defer n.l.mu.Unlock()
+	n.l.strange = append(n.l.strange, fmt.Sprintf("%s#%d: %.200q", n.user.id, n.number, f.Text))
+}
+
+// enter reports whether the frame is one that the user may get.
+func (n *life) enter(f client.Frame) bool {
+	u, l, text := n.user, n.l, f.Text
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.since.IsZero() && f.At.After(n.silence) {
+		n.longest = max(n.longest, f.At.Sub(n.silence))
+		n.silence = f.At
+	}
+	if text == joinText(u.id, u.group) {
+		close(n.joined)
+		return true
+	}
+	if rest, ok := strings.CutPrefix(text, "error: "); ok {
+		lost := [...]string{"messages lost", "messages lost in group 【" + u.group + "】", "messages lost to all"}
+		for k := range kinds {
+			if rest == lost[k] {
+				n.told[k]++
+				return true
+			}
+		}
+		if strings.HasSuffix(rest, ", not delivered") {
+			n.refused++
+			return true
+		}
+		return false
+	}
+	if i, ok := l.joins[text]; ok {
+		n.joins[i]++
+		return i != u.index && l.users[i].group == u.group
+	}
+	payload := text[strings.LastIndexByte(text, ':')+1:]
+	s, number, ok := l.parse(payload)
+	if !ok || !l.receives(u, s) {
+		return false
+	}
+	from := l.users[s.sender].id
+	if text != [...]string{direct(from, payload), inGroup(u.group, from, payload), toAll(from, payload)}[s.kind] {
+		return false
+	}
+	a := n.accounts[s]
+	if a == nil {
+		a = &account{}
+		n.accounts[s] = a
+	}
+	a.enter(number, n.told[s.kind])
+	n.delivered++
+	return true
+}
+
+// parse reads what say wrote.
+func (l *ledger) parse(payload string) (s stream, number int64, ok bool) {
+	words := strings.Split(payload, " ")
+	if len(words) != 4 {
+		return s, 0, false
+	}
+	for s.kind != kinds && s.kind.String() != words[0] {
+		s.kind++
+	}
+	var errs [3]error
+	s.sender, errs[0] = strconv.Atoi(words[1])
+	s.life, errs[1] = strconv.Atoi(words[2])
+	number, errs[2] = strconv.ParseInt(words[3], 10, 64)
+	return s, number, s.kind != kinds && errors.Join(errs[:]...) == nil && s.sender >= 0 && s.sender < len(l.users) && s.life >= 0 && number > 0
+}

@@ -1,0 +1,233 @@
+package stack
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// inFlight is how long before an edge's death a message may have been sent that died with it: on its way to the edge, in its log, or on its way to the
+// relay. That takes milliseconds; a machine with two cores for all of it has a bad moment now and then.
+const inFlight = time.Second
+
+// audit is the result, client by client.
+type audit struct {
+	clients []books
+	first   string // the first fault
+	strange []string
+}
+
+// books is the result of one client, or of several.
+type books struct {
+	sent, accepted, delivered int64
+	died                      int64 // sent, and gone with an edge that was killed
+	refused                   int64 // answered as not delivered
+	told                      int64 // missing where a loss was announced
+	closes                    int64
+	lost, doubled, disordered int64
+}
+
+// audit reads the books. Every accepted message has to have arrived once, in its stream's order, on every connection that stood from before it was sent until
+// the end, or until something later of the stream arrived there.
+//
+// Accepted is what was sent, but for these, and only if they came to nobody and nothing later of their stream did:
+//   - the last message of a connection that the cluster closed: it may have crossed the close;
+//   - what a connection of an edge that was killed had in flight then.
+//
+// And as many as were answered as not delivered, which came to nobody.
+func (l *ledger) audit() (a audit) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, u := range l.users {
+		for _, n := range u.lives {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+		}
+	}
+	a.clients, a.strange = make([]books, len(l.users)), l.strange
+	accepted := map[stream]int64{}
+	l.streams(func(s stream, from *life) {
+		b, sent, spare := &a.clients[s.sender], from.sent[s.kind], from.spare[s.kind]
+		n := len(sent)
+		for ; n > 0 && !from.Open() && !l.heard(s, int64(n)); n-- {
+			if !from.killed.IsZero() && sent[n-1].After(from.killed.Add(-inFlight)) {
+				b.died++
+			} else if spare == 0 {
+				break
+			}
+			spare = max(0, spare-1)
+		}
+		accepted[s] = int64(n)
+		b.sent += int64(len(sent))
+		b.accepted += int64(n)
+	})
+	refused := map[stream]map[int64]bool{} // that came to nobody, of those who had an answer
+	for _, u := range l.users {
+		before := map[stream]int64{} // the last number of the lives before
+		b := &a.clients[u.index]
+		for _, n := range u.lives {
+			b.delivered += n.delivered
+			b.refused += int64(n.refused)
+			if !n.closed.IsZero() {
+				b.closes++
+			}
+			fault := func(count *int64, by int64, s stream, format string, args ...any) {
+				if *count += by; by > 0 && a.first == "" {
+					a.first = fmt.Sprintf("%s#%d, %v of %s in life %d: ", u.id, n.number, s.kind, l.users[s.sender].id, s.life) + fmt.Sprintf(format, args...)
+				}
+			}
+			for s, got := range n.accounts {
+				if _, ok := accepted[s]; !ok || got.last > l.users[s.sender].lives[s.life].said[s.kind].Load() {
+					a.strange = append(a.strange, fmt.Sprintf("%s#%d: number %d of %v, which was never sent", u.id, n.number, got.last, s))
+				}
+			}
+			for s, top := range accepted {
+				if !l.receives(u, s) {
+					continue
+				}
+				from := l.users[s.sender].lives[s.life]
+				miss := func(number int64, why string) {
+					if from.refused > 0 && !l.heard(s, number) {
+						if refused[s] == nil {
+							refused[s] = map[int64]bool{}
+						}
+						refused[s][number] = true
+						return
+					}
+					fault(&b.lost, 1, s, "%d is missing, %s", number, why)
+				}
+				got, began := n.accounts[s], n.began[s]
+				if got == nil {
+					got = &account{first: began + 1, last: began}
+				} else {
+					fault(&b.doubled, int64(got.doubled), s, "%d times one that had come", got.doubled)
+					fault(&b.disordered, int64(got.disordered), s, "%d times one that is older", got.disordered)
+					again := got.upTo(before[s])
+					fault(&b.doubled, int64(again), s, "%d that had come to an earlier connection", again)
+				}
+				b.told += got.told
+				for number := began + 1; number < got.first; number++ {
+					switch {
+					case slices.Contains(got.early, number):
+					case got.toldFirst:
+						b.told++
+					default:
+						miss(number, fmt.Sprintf("%d came first, %d were sent before the connection", got.first, began))
+					}
+				}
+				for number := range got.missing {
+					if number > began {
+						miss(number, "a later one came")
+					}
+				}
+				for number := max(got.last, began) + 1; number <= top && n.Open(); number++ {
+					if n.told[s.kind] > got.seen {
+						b.told++
+					} else {
+						miss(number, fmt.Sprintf("%d is the last, %d were accepted", got.last, top))
+					}
+				}
+				before[s] = max(before[s], got.last)
+			}
+			for i, joins := range n.joins {
+				if joins > len(l.users[i].lives) {
+					fault(&b.doubled, 1, stream{sender: i}, "%d notices of %d joins", joins, len(l.users[i].lives))
+				}
+			}
+		}
+	}
+	for _, u := range l.users {
+		for _, n := range u.lives {
+			gone := 0
+			for k := range kinds {
+				gone += len(refused[stream{u.index, n.number, k}])
+			}
+			b := &a.clients[u.index]
+			b.accepted -= int64(min(gone, n.refused))
+			if gone > n.refused {
+				b.lost += int64(gone - n.refused)
+				a.first = cmp.Or(a.first, fmt.Sprintf("%s#%d: %d messages came to nobody, %d were answered as not delivered", u.id, n.number, gone, n.refused))
+			}
+		}
+	}
+	return a
+}
+
+// heard reports whether a message came to anybody. All locks are held.
+func (l *ledger) heard(s stream, number int64) bool {
+	for _, u := range l.users {
+		for _, n := range u.lives {
+			if n.accounts[s].gotten(number) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// columns are the counts of the books, and what they are called.
+func (b *books) columns() (names []string, counts []*int64) {
+	return []string{"sent", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "lost, and told", "closed", "lost", "doubled", "out of order"},
+		[]*int64{&b.sent, &b.accepted, &b.died, &b.refused, &b.delivered, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered}
+}
+
+// sum adds up the books of the clients for whom which is true.
+func (a audit) sum(which func(client int) bool) books {
+	return a.fold(which, func(sum, n int64) int64 { return sum + n })
+}
+
+// all adds up everybody's books.
+func (a audit) all() books { return a.sum(func(int) bool { return true }) }
+
+// fold puts the books of clients together, count by count.
+func (a audit) fold(which func(client int) bool, with func(sofar, n int64) int64) (sum books) {
+	begun := false
+	_, sums := sum.columns()
+	for i := range a.clients {
+		if !which(i) {
+			continue
+		}
+		_, counts := a.clients[i].columns()
+		for c := range sums {
+			if begun {
+				*sums[c] = with(*sums[c], *counts[c])
+			} else {
+				*sums[c] = *counts[c]
+			}
+		}
+		begun = true
+	}
+	return sum
+}
+
+// String has a line for each client.
+func (a audit) String() string {
+	var s strings.Builder
+	names, _ := (&books{}).columns()
+	fmt.Fprintf(&s, "client: %s\n", strings.Join(names, ", "))
+	for i, b := range a.clients {
+		fmt.Fprintf(&s, "%6d:%s\n", i, b.cells(" %d"))
+	}
+	return s.String()
+}
+
+// cells writes the counts one after the other.
+func (b books) cells(format string) string {
+	var s strings.Builder
+	_, counts := b.columns()
+	for _, c := range counts {
+		fmt.Fprintf(&s, format, *c)
+	}
+	return s.String()
+}
+
+func (b books) String() string {
+	var s strings.Builder
+	names, counts := b.columns()
+	for i, name := range names {
+		fmt.Fprintf(&s, "%25s  %d\n", name, *counts[i])
+	}
+	return s.String()
+}
