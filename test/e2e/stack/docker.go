@@ -25,9 +25,14 @@ func needDocker(t testing.TB) {
 		_, err = command("image", "inspect", "--format", "{{.Id}}", images+"edge", images+"relay", images+"nginx", images+"redis")
 		hint = "needs images that are not here: run test/e2e/images/build"
 	}
-	if err == nil {
-		return
+	if err != nil {
+		need(t, hint, err)
 	}
+}
+
+// need ends a test that has not what it needs: it skips it, or fails it where the environment says CI=true.
+func need(t testing.TB, hint string, err error) {
+	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s: %v", hint, err)
 	}
@@ -65,6 +70,7 @@ type container struct {
 	State struct {
 		Status   string
 		Running  bool
+		Pid      int
 		ExitCode int
 		Health   *struct{ Status string }
 	}

@@ -1,0 +1,73 @@
+package stack
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+)
+
+// TestPacketFilters holds Swallow and Slow against two containers: what they are told to spoil is spoilt, all else is not, and it ends.
+func TestPacketFilters(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts containers")
+	}
+	needDocker(t)
+	needPacketFilter(t)
+	s := &Stack{t: t, stack: &stack{name: fmt.Sprintf("edgerelay-filters-%x", time.Now().UnixMilli())}}
+	s.sweepAtTheEnd()
+	docker(t, "network", "create", "--label", label+"="+s.name, s.scoped("data"))
+	run := func(name string) {
+		docker(t, "run", "-d", "--name", s.scoped(name), "--label", label+"="+s.name, "--network", s.scoped("data"), images+"redis")
+	}
+	run("redis")
+	run("other")
+	c := s.Inspect("redis")
+	addr := c.NetworkSettings.Networks[s.scoped("data")].IPAddress
+	ping := func() (took time.Duration, err error) {
+		begin := time.Now()
+		_, err = command("exec", s.scoped("other"), "busybox", "timeout", "2", "redis-cli", "-h", addr, "ping")
+		return time.Since(begin), err
+	}
+	here := func() error {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(addr, redisPort), time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	cluster.Eventually(t, "it listens", func() bool { _, err := ping(); return err == nil })
+
+	mend := s.Swallow("redis", "data")
+	if _, err := ping(); err == nil {
+		t.Error("swallowed: Redis answers all the same")
+	}
+	if err := here(); err != nil {
+		t.Errorf("swallowed: this machine is cut off, too: %v", err)
+	}
+	mend()
+	usual, err := ping()
+	if err != nil {
+		t.Fatalf("no longer swallowed: %v", err)
+	}
+
+	const delay = 100 * time.Millisecond
+	slow := s.Slow("redis", "data", delay)
+	const pings = 10
+	for range pings {
+		if took, err := ping(); err != nil || took < 2*delay { // the answer to SYN, and the answer
+			t.Errorf("slow: a ping took %v (%v), usually %v", took, err, usual)
+		}
+	}
+	passed, lost := slow()
+	t.Logf("%d packets passed, %d were lost", passed, lost)
+	if passed < 3*pings || lost > 5 {
+		t.Errorf("slow: %d packets passed and %d were lost, of %d pings", passed, lost, pings)
+	}
+	cluster.Eventually(t, "it is no longer slow", func() bool {
+		took, err := ping()
+		return err == nil && took < usual+delay
+	})
+}

@@ -1,0 +1,214 @@
+package stack
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// queues counts them: each has a number of its own.
+var queues atomic.Uint32
+
+// queueLength is how many packets may be held back at once. More are taken away.
+const queueLength = 16384
+
+// Of linux/netfilter/nfnetlink_queue.h: kinds of messages, attributes of packets, verdicts and configurations, a command, a mode.
+const (
+	msgPacket, msgVerdict, msgConfig       = 0, 1, 2
+	packetHeader                           = 1
+	verdictHeader                          = 2
+	configCommand, configParams, configMax = 1, 2, 3
+	bind, copyMeta                         = 1, 1
+)
+
+// queue is the receiving end of iptables' target NFQUEUE in a container: the kernel tells it of every packet, and waits for its verdict. It lets each go
+// after a delay, in order, but for one in a hundred, at random.
+//
+// Numbers in its messages are big-endian, those of netlink itself as the machine has them.
+type queue struct {
+	number       uint16
+	socket       *os.File
+	delay        time.Duration
+	running      sync.WaitGroup
+	closing      sync.Once
+	passed, lost int // once it is closed
+}
+
+type held struct {
+	packet uint32
+	until  time.Time
+}
+
+// openQueue opens the queue in the network namespace of a process.
+func openQueue(pid int, delay time.Duration) (*queue, error) {
+	fd, err := socketIn(pid)
+	if err != nil {
+		return nil, err
+	}
+	q := &queue{number: uint16(queues.Add(1)), socket: os.NewFile(uintptr(fd), "nfqueue"), delay: delay}
+	for _, attribute := range [][]byte{
+		attr(configCommand, []byte{bind, 0, 0, unix.AF_INET}),
+		attr(configParams, []byte{0, 0, 0, 0, copyMeta}),
+		attr(configMax, binary.BigEndian.AppendUint32(nil, queueLength)),
+	} {
+		if err := q.configure(attribute); err != nil {
+			q.socket.Close()
+			return nil, err
+		}
+	}
+	order := make(chan held, queueLength)
+	q.running.Go(func() {
+		defer close(order)
+		q.receive(order)
+	})
+	q.running.Go(func() { q.release(order) })
+	return q, nil
+}
+
+// socketIn returns a netlink socket to the packet filter of a process's network namespace.
+func socketIn(pid int) (fd int, err error) {
+	runtime.LockOSThread()
+	defer func() {
+		if err == nil {
+			runtime.UnlockOSThread() // else the thread ends with its goroutine's lock, in whatever namespace it is
+		}
+	}()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return 0, err
+	}
+	defer home.Close()
+	there, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return 0, err
+	}
+	defer there.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		return 0, err
+	}
+	fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return 0, errors.Join(err, unix.Setns(int(home.Fd()), unix.CLONE_NEWNET))
+	}
+	if err := errors.Join(unix.Setns(int(home.Fd()), unix.CLONE_NEWNET), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)); err != nil {
+		unix.Close(fd)
+		return 0, err
+	}
+	return fd, nil
+}
+
+// attr is a netlink attribute.
+func attr(kind uint16, value []byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(value)))
+	b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
+	return append(b, make([]byte, -len(b)&3)...)
+}
+
+// send sends a message about the queue.
+func (q *queue) send(kind, flags uint16, attributes []byte) error {
+	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+4+len(attributes)))
+	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_QUEUE<<8|kind)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
+	b = append(b, make([]byte, 8)...) // sequence and sender
+	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
+	b = binary.BigEndian.AppendUint16(b, q.number)
+	_, err := q.socket.Write(append(b, attributes...))
+	return err
+}
+
+// configure sends a request and waits for the kernel's consent.
+func (q *queue) configure(attribute []byte) error {
+	if err := q.send(msgConfig, unix.NLM_F_ACK, attribute); err != nil {
+		return err
+	}
+	b := make([]byte, 4096)
+	n, err := q.socket.Read(b)
+	if err != nil {
+		return err
+	}
+	if n < unix.NLMSG_HDRLEN+4 || binary.NativeEndian.Uint16(b[4:]) != unix.NLMSG_ERROR {
+		return fmt.Errorf("unexpected answer % x", b[:n])
+	}
+	if code := int32(binary.NativeEndian.Uint32(b[unix.NLMSG_HDRLEN:])); code != 0 {
+		return unix.Errno(-code)
+	}
+	return nil
+}
+
+// receive passes packets on until the socket is closed.
+func (q *queue) receive(order chan<- held) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := q.socket.Read(buf)
+		if errors.Is(err, unix.ENOBUFS) {
+			continue // the kernel had to take some away
+		}
+		if err != nil {
+			return
+		}
+		for b := buf[:n]; len(b) >= unix.NLMSG_HDRLEN; {
+			size := int(binary.NativeEndian.Uint32(b))
+			if size < unix.NLMSG_HDRLEN || size > len(b) {
+				break
+			}
+			if binary.NativeEndian.Uint16(b[4:]) == unix.NFNL_SUBSYS_QUEUE<<8|msgPacket {
+				if packet, ok := packetOf(b[unix.NLMSG_HDRLEN+4 : size]); ok {
+					order <- held{packet, time.Now().Add(q.delay)}
+				}
+			}
+			b = b[min(len(b), (size+3)&^3):]
+		}
+	}
+}
+
+// packetOf finds a packet's number among the attributes of a message.
+func packetOf(b []byte) (packet uint32, ok bool) {
+	for len(b) >= 4 {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < 4 || size > len(b) {
+			break
+		}
+		if binary.NativeEndian.Uint16(b[2:]) == packetHeader && size >= 8 {
+			return binary.BigEndian.Uint32(b[4:]), true
+		}
+		b = b[min(len(b), (size+3)&^3):]
+	}
+	return 0, false
+}
+
+// release gives each packet its verdict when it is due.
+func (q *queue) release(order <-chan held) {
+	const drop, accept = 0, 1
+	for h := range order {
+		<-time.After(time.Until(h.until))
+		verdict := uint32(accept)
+		if rand.IntN(100) == 0 {
+			verdict = drop
+			q.lost++
+		} else {
+			q.passed++
+		}
+		value := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, verdict), h.packet)
+		if q.send(msgVerdict, 0, attr(verdictHeader, value)) != nil {
+			for range order { // closed: the kernel has taken away what it held
+			}
+			return
+		}
+	}
+}
+
+// close ends the queue. What it holds is taken away, as on a line that breaks.
+func (q *queue) close() {
+	q.closing.Do(func() {
+		q.socket.Close()
+		q.running.Wait()
+	})
+}
