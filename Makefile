@@ -1,7 +1,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X github.com/edgerelay/edgerelay/shared/service.version=$(VERSION)
 
-.PHONY: run build test race e2e e2e-process e2e-container images fuzz lint ci nightly
+.PHONY: run build test race e2e e2e-process e2e-container images ledger fuzz lint ci nightly
 
 run: ; go run .
 build: ; CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./edge/cmd/edge ./relay/cmd/relay
@@ -11,14 +11,16 @@ e2e: ; go test -race -v ./test/e2e
 e2e-process: ; E2E_KIND=process go test -race ./test/e2e
 images: ; test/e2e/images/build
 e2e-container: images ; E2E_KIND=container go test -race ./test/e2e/...
+ledger: images ; go test -count=1 -timeout 45m -run TestLedger ./test/e2e/stack -long -write
 fuzz: ; .ci/fuzz 10s
 lint: ; .ci/lint
 ci: ; .ci/run
 
-# What takes too long for every change: an hour or so.
+# What takes too long for every change: an hour and a half or so.
 nightly: images
 	.ci/fuzz 2m
 	go test -race -timeout 30m ./relay/router -seeds 10000
 	E2E_KIND=inprocess go test -race -count=3 -timeout 30m ./test/e2e
 	E2E_KIND=process go test -race -count=3 -timeout 40m ./test/e2e
 	E2E_KIND=container go test -race -count=3 -timeout 60m ./test/e2e/...
+	go test -count=1 -timeout 45m -run TestLedger ./test/e2e/stack -long

@@ -254,7 +254,7 @@ func (s *Stack) source(volume string) string {
 // File returns the copy of a file that compose.yaml mounts.
 func (s *stack) File(source string) string { return filepath.Join(s.files, filepath.Base(source)) }
 
-// report prints the end of every log when the test has failed.
+// report prints the end of every log when the test has failed; all of it is in the test's artifact directory then.
 func (s *Stack) report() {
 	for _, name := range s.started {
 		logs, err := exec.Command("docker", "logs", s.scoped(name)).CombinedOutput()
@@ -267,6 +267,9 @@ func (s *Stack) report() {
 			}
 		}
 		if s.t.Failed() {
+			if err := os.WriteFile(filepath.Join(s.t.ArtifactDir(), name+".log"), logs, 0o644); err != nil {
+				s.t.Log(err)
+			}
 			lines := strings.Split(strings.TrimSpace(string(logs)), "\n")
 			s.t.Logf("%s, the end of its log:\n%s", name, strings.Join(lines[max(0, len(lines)-25):], "\n"))
 		}

@@ -1,0 +1,380 @@
+package stack
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+)
+
+var (
+	long  = flag.Bool("long", false, "TestLedger: twenty faults in ten minutes instead of eight in three")
+	write = flag.Bool("write", false, "TestLedger: put the result into docs/ledger.md")
+)
+
+const (
+	clientsOfAnEdge = 100
+	everyClient     = 300 * time.Millisecond // is how often a client of three edges' says something: 1,000 messages a second
+)
+
+// mix is what the clients of the fault run say: to everybody 4 messages a second, by 12 of them; to their group of ten, a third of all else; directly, the rest.
+// That makes some 4,800 deliveries a second.
+func mix(user, turn int) kind {
+	switch {
+	case user%25 == 0 && (turn+user/25)%10 == 0:
+		return all
+	case (turn+user)%3 == 0:
+		return group
+	default:
+		return one
+	}
+}
+
+// How long clients may hear nothing, besides the time for which there is no way. docs/deploy.md has the figures of machines that have time: here seven containers,
+// a thousand messages a second and all clients share two cores, with whatever else runs there. But it is less than the 15 s after which a silent link is given up:
+// who waits for that has missed the quick way.
+const (
+	hiccup = 10 * time.Second
+	silent = 16*time.Second + hiccup // where silence alone tells
+)
+
+// networks are those by which a part serves the others. Clients reach edges by another, front, which is theirs.
+var networks = map[string][]string{"edge": {"back"}, "relay": {"back", "data"}, "redis": {"data"}}
+
+// fault is what happens to one service, and ends.
+type fault struct {
+	part string // edge, relay or redis
+	kind string
+	over []string      // networks, if not all by which the part serves others
+	hold time.Duration // until it ends
+	// limit is the longest silence that a client may have.
+	limit time.Duration
+}
+
+// kindsOfFaults, and what each does. They return what ends it.
+var kindsOfFaults = map[string]func(r *trial, name string, networks []string) (mend func()){
+	"kill -9": func(r *trial, name string, _ []string) func() {
+		r.l.kill(r.isAt(name), func() { r.s.Kill(name, "KILL") })
+		return func() { r.s.Restart(name) }
+	},
+	"restart": func(r *trial, name string, _ []string) func() {
+		if status := r.s.Stop(name); status != 0 {
+			r.s.t.Errorf("%s: exit status %d, want 0", name, status)
+		}
+		return func() { r.s.Restart(name) }
+	},
+	"freeze": func(r *trial, name string, _ []string) func() {
+		r.s.Pause(name)
+		return func() { r.s.Unpause(name) }
+	},
+	"cut": func(r *trial, name string, networks []string) func() {
+		for _, n := range networks {
+			r.s.Disconnect(name, n)
+		}
+		return func() {
+			for _, n := range networks {
+				r.s.Connect(name, n)
+			}
+		}
+	},
+	"half-open": func(r *trial, name string, networks []string) func() {
+		var mends []func()
+		for _, n := range networks {
+			mends = append(mends, r.s.Swallow(name, n))
+		}
+		return func() {
+			for _, mend := range mends {
+				mend()
+			}
+		}
+	},
+	"slow": func(r *trial, name string, networks []string) func() {
+		var mends []func() (int, int)
+		for _, n := range networks {
+			mends = append(mends, r.s.Slow(name, n, 100*time.Millisecond))
+		}
+		return func() {
+			for i, mend := range mends {
+				passed, lost := mend()
+				if r.s.t.Logf("%s, %s: %d packets were late, %d lost", name, networks[i], passed, lost); passed == 0 {
+					r.s.t.Errorf("%s sent nothing over %s while that was slow", name, networks[i])
+				}
+			}
+		}
+	},
+}
+
+const (
+	brief  = 3 * time.Second
+	lastly = 25 * time.Second // longer than the 15 s after which silence is death, and then some
+)
+
+// few are the faults of the short form: every part, every kind.
+var few = []fault{
+	{part: "relay", kind: "kill -9", hold: brief, limit: hiccup},
+	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},
+	{part: "redis", kind: "kill -9", hold: brief, limit: brief + hiccup},
+	{part: "relay", kind: "half-open", hold: lastly, limit: silent},
+	{part: "redis", kind: "freeze", hold: brief, limit: brief + hiccup},
+	{part: "edge", kind: "cut", hold: lastly, limit: lastly + hiccup},
+	{part: "relay", kind: "slow", hold: brief, limit: hiccup},
+	{part: "edge", kind: "restart", limit: hiccup},
+}
+
+// many are those of the long form: every kind to every part, and a relay that has lost Redis alone.
+var many = []fault{
+	{part: "relay", kind: "kill -9", hold: brief, limit: hiccup},
+	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},
+	{part: "redis", kind: "kill -9", hold: brief, limit: brief + hiccup},
+	{part: "relay", kind: "restart", limit: hiccup},
+	{part: "edge", kind: "restart", limit: hiccup},
+	{part: "redis", kind: "restart", hold: brief, limit: brief + hiccup},
+	{part: "relay", kind: "freeze", hold: lastly, limit: silent},
+	{part: "edge", kind: "freeze", hold: lastly, limit: lastly + hiccup},
+	{part: "redis", kind: "freeze", hold: lastly, limit: lastly + hiccup},
+	{part: "relay", kind: "cut", hold: lastly, limit: silent},
+	{part: "edge", kind: "cut", hold: lastly, limit: lastly + hiccup},
+	{part: "redis", kind: "cut", hold: lastly, limit: lastly + hiccup},
+	{part: "relay", kind: "half-open", hold: lastly, limit: silent},
+	{part: "edge", kind: "half-open", hold: lastly, limit: lastly + hiccup},
+	{part: "redis", kind: "half-open", hold: lastly, limit: lastly + hiccup},
+	{part: "relay", kind: "slow", hold: lastly, limit: hiccup},
+	{part: "edge", kind: "slow", hold: lastly, limit: hiccup},
+	{part: "redis", kind: "slow", hold: lastly, limit: hiccup},
+	{part: "relay", kind: "cut", over: []string{"data"}, hold: lastly, limit: lastly + hiccup},
+	{part: "relay", kind: "half-open", over: []string{"data"}, hold: lastly, limit: lastly + hiccup},
+}
+
+// trial is a stack under faults, whose clients keep a ledger.
+type trial struct {
+	s      *Stack
+	l      *ledger
+	struck map[string]int // faults so far, by part
+	rows   []row
+	sizes  []sizes
+
+	mu    sync.Mutex
+	addrs map[string]string // of edges, for clients
+}
+
+// row is what one fault did.
+type row struct {
+	fault
+	name         string        // of the service
+	took         time.Duration // from its begin until it ended
+	silent, away time.Duration
+}
+
+// TestLedger lets a hundred clients of each edge talk while every kind of part fails in every way. What they were promised has to hold at the end.
+func TestLedger(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts seven containers, and takes minutes")
+	}
+	needDocker(t)
+	needPacketFilter(t)
+	begin := time.Now()
+	s := Start(t)
+	s.whole()
+	r := &trial{s: s, struck: map[string]int{}, addrs: map[string]string{}}
+	edges := s.Of("edge")
+	for _, e := range edges {
+		r.locate(e)
+	}
+	r.l = openLedger(t, plan{
+		users: clientsOfAnEdge * len(edges), circle: 10, pace: everyClient, kind: mix, mayFail: true,
+		at: func(id string, user int) string {
+			return "ws://" + r.addr(edges[user%len(edges)]) + "/chat/channel/" + id
+		},
+	})
+	for _, e := range edges {
+		if n := s.Metrics(e).Sum(metricSessions); n != clientsOfAnEdge {
+			t.Fatalf("%s has %v clients, want %d", e, n, clientsOfAnEdge)
+		}
+	}
+	r.l.flowing(10)
+	r.measure()
+	faults, rest := few, brief
+	if *long {
+		faults, rest = many, 10*time.Second
+	}
+	talk := time.Now()
+	for _, f := range faults {
+		r.strike(f, rest)
+	}
+	closes, perEdge := 0, map[string]int{}
+	for _, row := range r.rows {
+		if row.part == "edge" && (row.kind == "kill -9" || row.kind == "restart") {
+			perEdge[row.name]++
+			closes += clientsOfAnEdge
+		}
+	}
+	took := time.Since(talk)
+	a := r.l.close(closes)
+	for i, b := range a.clients {
+		if want := perEdge[edges[i%len(edges)]]; b.closes != int64(want) {
+			t.Errorf("client %d of %s: closed %d times, want %d", i, edges[i%len(edges)], b.closes, want)
+		}
+	}
+	if b := a.all(); b.told+b.refused > 0 {
+		t.Errorf("%d losses and %d refusals were told, but nothing was away for longer than history and logs last", b.told, b.refused)
+	}
+	r.flat()
+	t.Log("client by client:\n" + a.String())
+	report := r.report(a, took)
+	t.Logf("%v in all\n%s", time.Since(begin).Round(time.Second), report)
+	if *write {
+		r.write(report)
+	}
+}
+
+// write puts a report into the paper that keeps the last one.
+func (r *trial) write(report string) {
+	paper := filepath.Join(r.s.root, "docs", "ledger.md")
+	text, err := os.ReadFile(paper)
+	if err != nil {
+		r.s.t.Fatal(err)
+	}
+	const begin, end = "<!-- last run -->\n", "<!-- end -->"
+	head, rest, ok := strings.Cut(string(text), begin)
+	_, tail, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		r.s.t.Fatalf("%s has no place for the last run", paper)
+	}
+	if err := os.WriteFile(paper, []byte(head+begin+report+end+tail), 0o644); err != nil {
+		r.s.t.Fatal(err)
+	}
+}
+
+// strike lets a fault happen and end, waits until the cluster is whole and messages flow, for as long as rest at least, and looks at what clients noticed.
+func (r *trial) strike(f fault, rest time.Duration) {
+	t, s := r.s.t, r.s
+	t.Helper()
+	if f.over == nil {
+		f.over = networks[f.part]
+	}
+	name := f.part
+	switch f.part {
+	case "relay":
+		name = s.busiest()
+	case "edge":
+		all := s.Of("edge")
+		name = all[r.struck["edge"]%len(all)]
+	}
+	r.struck[f.part]++
+	t.Logf("%s: %s, over %v", name, f.kind, f.over)
+	r.l.begin()
+	began := time.Now()
+	mend := kindsOfFaults[f.kind](r, name, f.over)
+	if f.hold > 0 {
+		r.l.sentOn(int64(f.hold / everyClient))
+		r.felt(f, name)
+	}
+	mend()
+	took := time.Since(began)
+	if f.part == "edge" {
+		r.locate(name)
+	}
+	s.whole()
+	r.l.flowing(int64(rest / everyClient))
+	silent, away := r.l.silence()
+	t.Logf("it lasted %v; the longest silence was %v, the longest time without a connection %v", took.Round(time.Millisecond), silent.Round(time.Millisecond), away.Round(time.Millisecond))
+	if silent > f.limit {
+		t.Errorf("%s, %s: a client had nothing for %v, want %v at most", name, f.kind, silent.Round(time.Millisecond), f.limit)
+	}
+	r.rows = append(r.rows, row{f, name, took, silent, away})
+	r.measure()
+}
+
+// felt fails the test if a fault that has lasted for a while is none.
+func (r *trial) felt(f fault, name string) {
+	r.s.t.Helper()
+	if f.kind == "slow" {
+		return // that says itself how many packets it held back
+	}
+	switch f.part {
+	case "relay":
+		if f.hold >= lastly && len(f.over) > 1 {
+			cluster.Eventually(r.s.t, "all edges are linked to the other relay", func() bool { return r.s.links(name) == len(r.s.Of("edge")) })
+		} else if len(f.over) == 1 {
+			cluster.Eventually(r.s.t, "the relay has noticed", func() bool { return !r.s.well(name) })
+		}
+	case "edge":
+		if f.kind == "cut" || f.kind == "half-open" && f.hold >= lastly {
+			cluster.Eventually(r.s.t, "the edge has noticed", func() bool { return r.s.Metrics(name).Sum(metricLinkUp) == 0 })
+		}
+	case "redis":
+		for _, relay := range r.s.Of("relay") {
+			cluster.Eventually(r.s.t, "relays have noticed", func() bool { return !r.s.well(relay) })
+		}
+	}
+}
+
+// isAt returns which users are an edge's; of other services nobody is.
+func (r *trial) isAt(name string) func(user int) bool {
+	edges := r.s.Of("edge")
+	return func(user int) bool { return edges[user%len(edges)] == name }
+}
+
+// locate notes where clients reach an edge: at its own address, so that it is known whose clients they are.
+func (r *trial) locate(edge string) {
+	r.s.t.Helper()
+	addr := r.s.Inspect(edge).NetworkSettings.Networks[r.s.scoped("front")].IPAddress + ":8080"
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.addrs[edge] = addr
+}
+
+func (r *trial) addr(edge string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.addrs[edge]
+}
+
+// report is the books and the faults as tables.
+func (r *trial) report(a audit, took time.Duration) string {
+	var b strings.Builder
+	edges := r.s.Of("edge")
+	version, _ := command("version", "--format", "Docker {{.Server.Version}} on Linux {{.Server.KernelVersion}}")
+	fmt.Fprintf(&b, "%s, %d cores, %s, %s. %d clients talked for %v.\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), version, runtime.Version(), len(a.clients), took.Round(time.Second))
+	names, _ := (&books{}).columns()
+	fmt.Fprintf(&b, "| clients of | %s |\n|---%s|\n", strings.Join(names, " | "), strings.Repeat("|---", len(names)))
+	line := func(who string, s books) { fmt.Fprintf(&b, "| %s |%s\n", who, s.cells(" %d |")) }
+	for i, e := range edges {
+		line(e, a.sum(func(user int) bool { return user%len(edges) == i }))
+	}
+	line("all", a.all())
+	everybody := func(int) bool { return true }
+	line("the least of any client", a.fold(everybody, func(least, n int64) int64 { return min(least, n) }))
+	line("the most", a.fold(everybody, func(most, n int64) int64 { return max(most, n) }))
+	b.WriteString("\n| # | fault | lasted | longest silence of a client | at most | longest without a connection |\n|---|---|---|---|---|---|\n")
+	for i, row := range r.rows {
+		away := "–"
+		if row.away > 0 {
+			away = seconds(row.away)
+		}
+		what := row.kind
+		if len(row.over) < len(networks[row.part]) {
+			what += " towards Redis"
+		}
+		fmt.Fprintf(&b, "| %d | %s: %s | %s | %s | %s | %s |\n", i+1, row.part, what, seconds(row.took), seconds(row.silent), seconds(row.limit), away)
+	}
+	b.WriteString("\n| at rest, behind each fault | " + strings.Join(r.measured(), " | ") + " |\n|---" + strings.Repeat("|---", len(r.measured())) + "|\n")
+	for i, what := range quantities {
+		fmt.Fprintf(&b, "| %s: first, highest, last |", what)
+		for _, name := range r.measured() {
+			first, highest, last := r.course(name, i)
+			fmt.Fprintf(&b, " %s, %s, %s |", what.write(first), what.write(highest), what.write(last))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
