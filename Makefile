@@ -22,5 +22,5 @@ nightly: images
 	go test -race -timeout 30m ./relay/router -seeds 10000
 	E2E_KIND=inprocess go test -race -count=3 -timeout 30m ./test/e2e
 	E2E_KIND=process go test -race -count=3 -timeout 40m ./test/e2e
-	E2E_KIND=container go test -race -count=3 -timeout 60m ./test/e2e/...
+	E2E_KIND=container go test -race -count=3 -p 1 -timeout 60m ./test/e2e/...
 	go test -count=1 -timeout 45m -run TestLedger ./test/e2e/stack -long
