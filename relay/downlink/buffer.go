@@ -30,6 +30,8 @@ type buffer struct {
 	closed  bool
 }
 
+func newBuffer(size int) buffer { return buffer{full: size / 2, limit: hardLimit * size} }
+
 // append copies whole frames. It reports false when the buffer is closed, as it is from the first bytes on that would exceed the limit.
 func (b *buffer) append(frames []byte) bool {
 	b.mu.Lock()

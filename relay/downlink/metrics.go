@@ -118,10 +118,12 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.mu.Unlock()
 	links := len(m.server.nodes)
 	latest := make(map[protocol.Instance]*Node, links)
-	for n := range m.server.nodes {
-		total = sum(total, n.conn.Stats())
+	rtts := make(map[*Node]time.Duration, links)
+	for n, conn := range m.server.nodes {
+		total = sum(total, conn.Stats())
 		if other := latest[n.instance]; other == nil || other.generation < n.generation {
 			latest[n.instance] = n
+			rtts[n] = conn.Stats().RTT
 		}
 	}
 	m.server.mu.Unlock()
@@ -139,7 +141,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(batchDesc, total.SentBatches, "sent")
 	counter(frameDesc, total.ReceivedFrames)
 	for _, n := range latest {
-		gauge(rttDesc, n.conn.Stats().RTT.Seconds(), n.name, n.instance.String())
+		gauge(rttDesc, rtts[n].Seconds(), n.name, n.instance.String())
 		gauge(queueDesc, float64(n.Queued()), n.name, n.instance.String())
 	}
 }

@@ -12,10 +12,18 @@ import (
 // frameOverhead is about what a decoded frame holds beside its body, in bytes.
 const frameOverhead = 64
 
-// Node is a live link. It satisfies the router's Link: no exported method blocks, and all may be called by anyone at any time.
+// Conn is what a Node needs of its connection: *link.Conn is one. No method blocks.
+type Conn interface {
+	Wake()
+	Bye(code link.Code, text string)
+	Features() uint64
+}
+
+// Node is a live link. It satisfies the router's Link: no exported method but EndBatch blocks, which waits as Handler.Received does; Fill is for the link's writer,
+// HandleFrame and EndBatch for its reader, all others may be called by anyone at any time. It has no goroutine.
 type Node struct {
-	server     *Server
-	conn       *link.Conn
+	handler    Handler
+	conn       Conn
 	label      string
 	instance   protocol.Instance
 	generation uint64
@@ -27,16 +35,17 @@ type Node struct {
 	size   int
 }
 
-func newNode(s *Server, conn *link.Conn, h link.Hello) *Node {
+// NewNode returns the Node of a link whose handshake brought h. It calls no method of conn, and of handler only Writable and Received. buffer is Config.Buffer, above 0.
+func NewNode(handler Handler, conn Conn, h link.Hello, buffer int) *Node {
 	name := strings.ToValidUTF8(h.Node, "?") // a metric label must be
 	return &Node{
-		server:     s,
+		handler:    handler,
 		conn:       conn,
 		label:      fmt.Sprintf("%s %s #%d", name, h.Instance, h.Generation),
 		instance:   h.Instance,
 		generation: h.Generation,
 		name:       name,
-		out:        buffer{full: s.cfg.Buffer / 2, limit: hardLimit * s.cfg.Buffer},
+		out:        newBuffer(buffer),
 	}
 }
 
@@ -65,11 +74,11 @@ func (n *Node) Close(code link.Code, text string) {
 	n.conn.Bye(code, text)
 }
 
-// Fill is called by the link's writer.
+// Fill implements link.Source.
 func (n *Node) Fill(batch []byte) []byte {
 	batch, drained := n.out.fill(batch)
 	if drained {
-		n.server.handler.Writable(n)
+		n.handler.Writable(n)
 	}
 	return batch
 }
@@ -80,7 +89,7 @@ func (n *Node) release() {
 	n.out.drop()
 }
 
-// HandleFrame is called by the link's reader. It decodes what an edge may send; anything else breaks the protocol.
+// HandleFrame implements link.Sink. It decodes what an edge may send; anything else breaks the protocol.
 func (n *Node) HandleFrame(t link.Type, body []byte) error {
 	f, err := decode(t, body)
 	if err != nil {
@@ -91,14 +100,14 @@ func (n *Node) HandleFrame(t link.Type, body []byte) error {
 	return nil
 }
 
-// EndBatch is called by the link's reader.
+// EndBatch implements link.Sink.
 func (n *Node) EndBatch() error {
 	if len(n.frames) == 0 {
 		return nil
 	}
 	frames, size := n.frames, n.size
 	n.frames, n.size = nil, 0
-	return n.server.handler.Received(n, frames, size)
+	return n.handler.Received(n, frames, size)
 }
 
 // decode returns a frame that shares nothing with body.

@@ -45,7 +45,7 @@ type Server struct {
 	mu       sync.Mutex // guards the following
 	refusing bool       // new links
 	closing  bool
-	nodes    map[*Node]struct{}
+	nodes    map[*Node]*link.Conn
 	moved    chan struct{} // closed when no link is left that moves; nil: nobody waits
 }
 
@@ -60,7 +60,7 @@ func NewServer(cfg Config, h Handler) *Server {
 	if cfg.Broker == nil {
 		cfg.Broker = func() string { return "" }
 	}
-	s := &Server{cfg: cfg, handler: h, log: &refusalLog{log: cfg.Log}, pending: link.Pending{Max: maxPending}, nodes: make(map[*Node]struct{})}
+	s := &Server{cfg: cfg, handler: h, log: &refusalLog{log: cfg.Log}, pending: link.Pending{Max: maxPending}, nodes: make(map[*Node]*link.Conn)}
 	s.metrics = newMetrics(cfg.Metrics, s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -84,14 +84,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.refused(reason, r.RemoteAddr, err)
 		return
 	}
-	n := newNode(s, conn, hello)
-	if !s.register(n) {
+	n := NewNode(s.handler, conn, hello, s.cfg.Buffer)
+	if !s.register(n, conn) {
 		s.metrics.refused.WithLabelValues(refusedStopping).Inc()
 		conn.CloseNow()
 		return
 	}
-	defer s.unregister(n)
-	s.serve(n, hello)
+	defer s.unregister(n, conn)
+	s.serve(n, conn, hello)
 }
 
 func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
@@ -102,11 +102,11 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 }
 
 // serve runs a registered link from Connected to Disconnected.
-func (s *Server) serve(n *Node, hello link.Hello) {
+func (s *Server) serve(n *Node, conn *link.Conn, hello link.Hello) {
 	if hello.Generation == 0 {
 		s.metrics.asked.Inc()
 		n.Close(link.CodeNormal, "who this is was all that was asked")
-		n.conn.Run(s.ctx, n, refusing{})
+		conn.Run(s.ctx, n, refusing{})
 		return
 	}
 	log := s.cfg.Log.With("link", n.String())
@@ -114,16 +114,16 @@ func (s *Server) serve(n *Node, hello link.Hello) {
 		bye := &link.CloseError{Code: link.CodeLimit, Text: err.Error()}
 		errors.As(err, &bye)
 		n.Close(bye.Code, bye.Text)
-		s.ended(log, n, n.conn.Run(s.ctx, n, refusing{}))
+		s.ended(log, conn, conn.Run(s.ctx, n, refusing{}))
 		return
 	}
-	log.Info("link up", "build", hello.Build, "remote", n.conn.RemoteAddr(), "version", n.conn.Version())
-	err := n.conn.Run(s.ctx, n, n)
-	s.ended(log, n, err)
-	s.handler.Disconnected(n, n.conn.LastReceived(), err)
+	log.Info("link up", "build", hello.Build, "remote", conn.RemoteAddr(), "version", conn.Version())
+	err := conn.Run(s.ctx, n, n)
+	s.ended(log, conn, err)
+	s.handler.Disconnected(n, conn.LastReceived(), err)
 }
 
-func (s *Server) ended(log *slog.Logger, n *Node, err error) {
+func (s *Server) ended(log *slog.Logger, conn *link.Conn, err error) {
 	code, by := link.CodeLost, "relay"
 	var end *link.CloseError
 	if errors.As(err, &end) {
@@ -136,7 +136,7 @@ func (s *Server) ended(log *slog.Logger, n *Node, err error) {
 		by = "network"
 	}
 	s.metrics.ends.WithLabelValues(code.String(), by).Inc()
-	log.Info("link down", "code", code.String(), "by", by, "err", err, "rtt", n.conn.Stats().RTT)
+	log.Info("link down", "code", code.String(), "by", by, "err", err, "rtt", conn.Stats().RTT)
 }
 
 // Close refuses new links, says Bye to all there are and returns when they have ended: within seconds, or soon after ctx is done, in which case it
@@ -210,23 +210,23 @@ func (s *Server) isRefusing() bool {
 }
 
 // register reports false when no new link is taken.
-func (s *Server) register(n *Node) bool {
+func (s *Server) register(n *Node, conn *link.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refusing || s.closing {
 		return false
 	}
-	s.nodes[n] = struct{}{}
+	s.nodes[n] = conn
 	s.links.Add(1)
 	return true
 }
 
-func (s *Server) unregister(n *Node) {
+func (s *Server) unregister(n *Node, conn *link.Conn) {
 	n.release()
 	s.mu.Lock()
 	delete(s.nodes, n)
 	s.tellMovedLocked()
-	s.metrics.add(n.conn.Stats()) // under mu, so that no scrape counts n twice or not at all
+	s.metrics.add(conn.Stats()) // under mu, so that no scrape counts n twice or not at all
 	s.mu.Unlock()
 	s.links.Done()
 }
