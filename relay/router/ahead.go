@@ -100,8 +100,8 @@ func (r *Router) takeEffect(fr *frame, f *follower) {
 
 // goAhead begins to give ahead: the broker is away.
 func (r *Router) goAhead() {
-	for _, e := range r.edges {
-		for _, l := range e.lanes {
+	for _, e := range r.inOrder() {
+		for _, l := range e.inOrder() {
 			r.giveAhead(l)
 		}
 	}
@@ -115,7 +115,7 @@ func (r *Router) comeBack() {
 			t.tail.torn = false
 		}
 	}
-	for _, e := range r.edges {
+	for _, e := range r.inOrder() {
 		for _, l := range e.lanes {
 			l.given = 0 // next time all is given again: who was behind has not had it, and others know it by its ID
 		}

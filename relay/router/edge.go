@@ -32,9 +32,9 @@ type edge struct {
 
 	sessions  map[uint64]*session
 	followers map[protocol.Topic]*follower
-	behind    map[*follower]struct{} // followers of this edge with something to catch up
-	reading   int                    // pages of history asked for and not answered
-	unread    []*follower            // behind, and wait for their turn to ask
+	behind    []*follower // followers of this edge with something to catch up
+	reading   int         // pages of history asked for and not answered
+	unread    []*follower // behind, and wait for their turn to ask
 
 	numbers numbers
 	whole   bool    // what it has ever published is known here
@@ -80,11 +80,11 @@ func (r *Router) connected(l Link, h link.Hello) {
 			instance:  h.Instance,
 			sessions:  make(map[uint64]*session),
 			followers: make(map[protocol.Topic]*follower),
-			behind:    make(map[*follower]struct{}),
 			frames:    make(map[uint64]*frame),
 			lanes:     make(map[protocol.Topic]*lane),
 		}
 		r.edges[h.Instance] = e
+		r.ordered = nil
 		r.m.edges.Set(float64(len(r.edges)))
 	} else if e.link != nil {
 		old := e.link
@@ -138,7 +138,7 @@ func (r *Router) unlink(e *edge) {
 	e.liveDue = false
 	e.sampled = false
 	e.out = e.out[:0]
-	clear(e.behind)
+	e.clearBehind()
 	e.unread = nil
 }
 
@@ -147,6 +147,7 @@ func (r *Router) unlink(e *edge) {
 func (r *Router) removeEdge(e *edge) {
 	r.log.Info("edge gone", "node", e.node, "instance", e.instance.String(), "sessions", len(e.sessions), "unfinished", len(e.frames))
 	delete(r.edges, e.instance)
+	r.ordered = nil
 	r.m.edges.Set(float64(len(r.edges)))
 	r.m.sessionsGone.Add(float64(len(e.sessions)))
 	r.m.dropped("edge_gone", len(e.frames))

@@ -19,6 +19,7 @@ type follower struct {
 	bareFrom uint64 // the first item that is sent if it is bare
 	inTail   bool   // seq is exact, bare publications included
 	isBehind bool
+	place    int               // in its edge's behind, from 1; 0: not there
 	reading  uint64            // token of the History asked for; 0: none
 	unread   bool              // in its edge's unread
 	target   protocol.Position // history is to be read up to here: the tail's base when it was asked for
@@ -50,7 +51,7 @@ func (r *Router) enter(f *follower) {
 			f.position = protocol.Unplaced
 		}
 		f.isBehind = false
-		delete(f.edge.behind, f)
+		f.edge.removeBehind(f)
 		r.stopSeeking(f)
 		f.numbered = false
 	}
@@ -88,7 +89,7 @@ func (r *Router) dropFollower(f *follower) {
 	if f.edge.followers[t.name] == f {
 		delete(f.edge.followers, t.name)
 	}
-	delete(f.edge.behind, f)
+	f.edge.removeBehind(f)
 	f.isBehind = false
 	r.arrived(f)
 	t.followers = without(slices.Clone(t.followers), f) // a copy: somebody may be walking through the old one
@@ -131,12 +132,39 @@ func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte
 
 func (r *Router) fallBehind(f *follower) {
 	f.isBehind = true
-	f.edge.behind[f] = struct{}{}
+	f.edge.addBehind(f)
+}
+
+func (e *edge) addBehind(f *follower) {
+	if f.place == 0 {
+		e.behind = append(e.behind, f)
+		f.place = len(e.behind)
+	}
+}
+
+// removeBehind fills f's place with the last one.
+func (e *edge) removeBehind(f *follower) {
+	if f.place == 0 {
+		return
+	}
+	end := len(e.behind) - 1
+	last := e.behind[end]
+	e.behind[f.place-1], last.place = last, f.place
+	f.place = 0
+	e.behind[end] = nil
+	e.behind = e.behind[:end]
+}
+
+func (e *edge) clearBehind() {
+	for _, f := range e.behind {
+		f.place = 0
+	}
+	e.behind = nil
 }
 
 // advanceAll goes on with every follower of an edge that is behind.
 func (r *Router) advanceAll(e *edge) {
-	for f := range e.behind {
+	for _, f := range slices.Clone(e.behind) {
 		if !r.room(e, 0) {
 			return
 		}
@@ -215,7 +243,7 @@ func (r *Router) readOn(e *edge) {
 func (r *Router) caughtUp(f *follower) {
 	f.isBehind, f.inTail = false, false
 	r.stopSeeking(f) // its members left
-	delete(f.edge.behind, f)
+	f.edge.removeBehind(f)
 	waiting := f.waiting
 	f.waiting = nil
 	for _, fr := range waiting {

@@ -114,7 +114,7 @@ func (l *lane) placed(t *topic) bool {
 
 // runLanes runs every edge's lane to a topic.
 func (r *Router) runLanes(t protocol.Topic) {
-	for _, e := range r.edges {
+	for _, e := range r.inOrder() {
 		if l := e.lanes[t]; l != nil {
 			r.runLane(l)
 		}

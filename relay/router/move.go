@@ -10,8 +10,10 @@ import (
 // moveAll asks every edge that can to link elsewhere, beginning within a window; so it does edges that link from now on.
 func (r *Router) moveAll(window time.Duration) {
 	r.window = window
-	for l := range r.links {
-		r.askToMove(l)
+	for _, e := range r.inOrder() {
+		if e.link != nil {
+			r.askToMove(e.link)
+		}
 	}
 }
 

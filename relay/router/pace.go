@@ -29,8 +29,8 @@ func (p *pace) begin(r *Router) {
 			return
 		}
 		p.spent = nil
-		for _, e := range r.edges {
-			for _, l := range e.lanes {
+		for _, e := range r.inOrder() {
+			for _, l := range e.inOrder() {
 				r.runLane(l)
 			}
 		}

@@ -26,6 +26,7 @@ const tick = 100 * time.Millisecond
 // waits for CPU time only, and each link for its own share.
 type Pump struct {
 	router *Router
+	spare  []Input       // memory for the mailbox; owned by Step's caller
 	wake   chan struct{} // cap 1; the mailbox is not empty
 
 	mu       sync.Mutex
@@ -50,7 +51,6 @@ func (p *Pump) Run(ctx context.Context) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	defer p.stop()
-	var inputs []Input
 	for {
 		select {
 		case <-ctx.Done():
@@ -58,11 +58,17 @@ func (p *Pump) Run(ctx context.Context) {
 		case <-ticker.C:
 		case <-p.wake:
 		}
-		inputs = p.take(inputs)
-		p.router.Step(time.Now(), inputs)
-		clear(inputs)
-		p.report()
+		p.Step(time.Now())
 	}
+}
+
+// Step steps the Router once, with all that is in the mailbox. It is Run's, or the caller's who does what Run does without a goroutine.
+func (p *Pump) Step(now time.Time) {
+	inputs := p.take(p.spare)
+	p.router.Step(now, inputs)
+	clear(inputs)
+	p.spare = inputs
+	p.report()
 }
 
 // take empties the mailbox into a slice, whose memory it swaps with.

@@ -2,7 +2,10 @@
 package router
 
 import (
+	"bytes"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,9 +60,10 @@ type Router struct {
 	m   *metrics
 	now time.Time
 
-	edges  map[protocol.Instance]*edge // with a link, or lost for less than Grace
-	links  map[Link]*edge              // live links
-	topics map[protocol.Topic]*topic
+	edges   map[protocol.Instance]*edge // with a link, or lost for less than Grace
+	links   map[Link]*edge              // live links
+	ordered []*edge                     // inOrder's; nil: to be made
+	topics  map[protocol.Topic]*topic
 
 	tokens    uint64               // the last one given to a broker request, or topic number
 	publishes map[uint64]*frame    // in flight, by token
@@ -184,11 +188,11 @@ func (r *Router) state(ev broker.State) {
 	}
 	r.away = ev.Away
 	r.m.away.Set(gauge(ev.Away))
-	for _, e := range r.edges {
+	for _, e := range r.inOrder() {
 		r.sendStatus(e)
 	}
 	if r.away {
-		for _, e := range r.edges {
+		for _, e := range r.inOrder() {
 			r.openUnconfirmed(e)
 		}
 		r.goAhead()
@@ -196,13 +200,30 @@ func (r *Router) state(ev broker.State) {
 	}
 	r.comeBack()
 	r.pace.begin(r)
-	for _, e := range r.edges {
+	for _, e := range r.inOrder() {
 		r.tellLive(e)
-		for _, l := range e.lanes {
+		for _, l := range e.inOrder() {
 			l.backoff = 0
 			r.runLane(l)
 		}
 	}
+}
+
+// inOrder returns the edges in the order of their instances: so that the same inputs have the same outputs.
+func (r *Router) inOrder() []*edge {
+	if r.ordered == nil {
+		r.ordered = slices.SortedFunc(maps.Values(r.edges), func(a, b *edge) int { return bytes.Compare(a.instance[:], b.instance[:]) })
+	}
+	return r.ordered
+}
+
+// inOrder returns the lanes of an edge in the order of their topics.
+func (e *edge) inOrder() []*lane {
+	lanes := make([]*lane, 0, len(e.lanes))
+	for _, name := range slices.Sorted(maps.Keys(e.lanes)) {
+		lanes = append(lanes, e.lanes[name])
+	}
+	return lanes
 }
 
 // sendStatus tells an edge what is degraded here.

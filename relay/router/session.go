@@ -1,6 +1,8 @@
 package router
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -111,6 +113,11 @@ func (r *Router) open(s *session) {
 	}
 }
 
+// inOrder returns the connects that wait to be bound at f in the order of their ids: so that the same inputs have the same outputs.
+func (f *follower) inOrder() []*session {
+	return slices.SortedFunc(maps.Keys(f.openers), func(a, b *session) int { return cmp.Compare(a.id, b.id) })
+}
+
 // closeTo takes s out of those that wait.
 func (f *follower) closeTo(s *session) {
 	if delete(f.openers, s); len(f.openers) == 0 {
@@ -141,8 +148,9 @@ func (r *Router) tryOpen(s *session) {
 
 // openUnconfirmed answers connects that wait while the broker is away; they are confirmed when it is back.
 func (r *Router) openUnconfirmed(e *edge) {
-	for _, f := range e.followers {
-		for s := range f.openers {
+	for _, name := range slices.Sorted(maps.Keys(e.followers)) {
+		f := e.followers[name]
+		for _, s := range f.inOrder() {
 			if s.endpoint.Topics(s.user, s.group)[0] == f.topic.name { // once per session
 				r.openAhead(s)
 			}

@@ -84,11 +84,14 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 	for _, follower := range e.followers {
 		r.awaitLive(follower)
 	}
-	for _, follower := range e.followers {
-		r.resume(follower)
+	for _, h := range told.held {
+		if follower := e.followers[h.Topic]; follower != nil {
+			r.resume(follower)
+		}
 	}
 	r.tellLive(e)
-	for _, s := range e.sessions {
+	for _, told := range told.sessions {
+		s := e.sessions[told.ID]
 		for _, t := range s.endpoint.Topics(s.user, s.group) {
 			if !s.bound(t) {
 				r.open(s)
@@ -116,7 +119,7 @@ func (r *Router) clear(e *edge) []*follower {
 	r.m.bindings.Sub(float64(e.bindings))
 	e.sessions = make(map[uint64]*session)
 	e.followers = make(map[protocol.Topic]*follower)
-	clear(e.behind)
+	e.clearBehind()
 	e.unread = nil
 	e.sessionHash, e.bindingHash, e.bindings = 0, 0, 0
 	return old

@@ -117,7 +117,7 @@ func (r *Router) tryOpeners(f *follower) {
 	if len(f.openers) == 0 || !f.bindable() {
 		return
 	}
-	for s := range f.openers {
+	for _, s := range f.inOrder() {
 		r.tryOpen(s)
 	}
 }
