@@ -42,6 +42,7 @@ type Conn struct {
 	version  uint64
 	features uint64
 
+	talk *Talk
 	wake chan struct{} // one slot; never closed
 	done chan struct{} // closed by end
 
@@ -50,24 +51,17 @@ type Conn struct {
 	handling atomic.Bool
 	handled  atomic.Int64
 
-	rtt             atomic.Int64
 	receivedBatches atomic.Uint64
-	receivedFrames  atomic.Uint64
 	sentBatches     atomic.Uint64
 
-	mu        sync.Mutex // guards the following
-	cause     *CloseError
-	leaving   bool // cause is to be told to the peer
-	left      time.Duration
-	ended     bool
-	pingDue   bool
-	pongDue   bool
-	pongToken uint64
+	closing sync.Once
 }
 
 func newConn(ws *websocket.Conn, s *socket, version, features uint64) *Conn {
 	ws.SetReadLimit(MaxBatch)
-	return &Conn{ws: ws, socket: s, version: version, features: features, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Conn{ws: ws, socket: s, version: version, features: features, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c.talk = NewTalk(c.Wake)
+	return c
 }
 
 // Version returns the negotiated protocol version.
@@ -87,12 +81,12 @@ func (c *Conn) LastReceived() time.Time {
 // Stats may be called at any time, also after Run.
 func (c *Conn) Stats() Stats {
 	return Stats{
-		RTT:             time.Duration(c.rtt.Load()),
+		RTT:             time.Duration(c.talk.rtt.Load()),
 		ReceivedBytes:   c.socket.receivedBytes.Load(),
 		SentBytes:       c.socket.sentBytes.Load(),
 		ReceivedBatches: c.receivedBatches.Load(),
 		SentBatches:     c.sentBatches.Load(),
-		ReceivedFrames:  c.receivedFrames.Load(),
+		ReceivedFrames:  c.talk.frames.Load(),
 	}
 }
 
@@ -108,9 +102,7 @@ func (c *Conn) Run(ctx context.Context, src Source, sink Sink) error {
 	children.Go(c.watch)
 	c.read(sink)
 	children.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cause
+	return c.talk.Cause()
 }
 
 // Wake makes the writer ask the Source. It never blocks and may be called by anyone at any time.
@@ -123,7 +115,7 @@ func (c *Conn) Wake() {
 
 // Bye ends the link with a reason: the writer sends what the Source still has, for up to 1 s, then Bye; Run returns when the peer has closed, or 2 s
 // after the call. What the peer sends meanwhile is discarded. It does not block, and only the first reason of a link counts.
-func (c *Conn) Bye(code Code, text string) { c.leave(&CloseError{Code: code, Text: text}) }
+func (c *Conn) Bye(code Code, text string) { c.talk.Bye(code, text, c.socket.now()) }
 
 // CloseNow drops a link that will not be Run, or ends one at once without Bye.
 func (c *Conn) CloseNow() {
@@ -131,75 +123,47 @@ func (c *Conn) CloseNow() {
 	c.ws.CloseNow()
 }
 
-func (c *Conn) leave(cause *CloseError) {
-	c.mu.Lock()
-	if c.cause == nil {
-		c.cause, c.leaving, c.left = cause, true, c.socket.now()
-	}
-	c.mu.Unlock()
-	c.Wake()
-}
-
 // end closes the connection, which unblocks reader and writer. The cause stays the first one.
 func (c *Conn) end(cause *CloseError) {
-	c.mu.Lock()
-	if c.cause == nil {
-		c.cause = cause
-	}
-	first := !c.ended
-	c.ended = true
-	c.mu.Unlock()
-	if first {
-		close(c.done)
-		c.socket.Close()
-	}
+	c.talk.end(cause)
+	c.closeNow()
 }
 
-func (c *Conn) isLeaving() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.leaving
+func (c *Conn) closeNow() {
+	c.closing.Do(func() {
+		close(c.done)
+		c.socket.Close()
+	})
 }
+
+// WatchEvery is how often a link is to be judged.
+const WatchEvery = 500 * time.Millisecond
 
 // watch ends the link when it is dead, and has the writer ping.
 func (c *Conn) watch() {
-	ticker := time.NewTicker(watchEvery)
+	ticker := time.NewTicker(WatchEvery)
 	defer ticker.Stop()
-	var l liveness
 	for {
 		select {
 		case <-c.done:
 			return
 		case <-ticker.C:
 		}
-		switch l.step(c.signs()) {
-		case pingDue:
-			c.mu.Lock()
-			c.pingDue = true
-			c.mu.Unlock()
-			c.Wake()
-		case silent:
-			c.end(&CloseError{Code: CodeSilent, Text: "nothing received for " + silentAfter.String()})
-		case stuck:
-			c.end(&CloseError{Code: CodeStuck, Text: "no write progress for " + stuckAfter.String()})
-		case abandoned:
-			c.end(nil) // leave gave the cause
+		if c.talk.Watch(c.signs()) {
+			c.closeNow()
 		}
 	}
 }
 
-func (c *Conn) signs() signs {
+func (c *Conn) signs() Signs {
 	progress := time.Duration(c.socket.progress.Load())
-	s := signs{
-		received: time.Duration(c.socket.received.Load()),
-		handling: c.handling.Load(),
-		handled:  time.Duration(c.handled.Load()),
-		writing:  progress != 0,
-		progress: progress,
+	s := Signs{
+		Received: time.Duration(c.socket.received.Load()),
+		Handling: c.handling.Load(),
+		Handled:  time.Duration(c.handled.Load()),
+		Writing:  progress != 0,
+		Progress: progress,
 	}
-	c.mu.Lock()
-	s.leaving, s.left = c.leaving, c.left
-	c.mu.Unlock()
-	s.now = c.socket.now()
+	s.Now = c.socket.now()
 	return s
 }

@@ -208,7 +208,7 @@ func TestByeUnheard(t *testing.T) {
 		wire.Freeze()
 		begun := time.Now()
 		e.conn.Bye(CodeNormal, "")
-		if end := e.wait(t); end.Code != CodeNormal || time.Since(begun) < leaveFor || time.Since(begun) > leaveFor+watchEvery {
+		if end := e.wait(t); end.Code != CodeNormal || time.Since(begun) < leaveFor || time.Since(begun) > leaveFor+WatchEvery {
 			t.Errorf("%v after %v", end, time.Since(begun))
 		}
 		wire.Cut()

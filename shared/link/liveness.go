@@ -8,17 +8,16 @@ const (
 	stuckAfter  = 10 * time.Second // a batch begun, no progress
 	drainFor    = time.Second      // from Bye until what the Source has left is given up
 	leaveFor    = 2 * time.Second  // from Bye until the connection is closed without waiting for the peer
-	watchEvery  = 500 * time.Millisecond
 )
 
-// signs are what the watchdog sees of a link. Times count from the link's start.
+// signs are Signs, and what a Talk knows by itself.
 type signs struct {
 	now      time.Duration
-	received time.Duration // the last byte came
-	handling bool          // the reader is not reading: the Sink has a batch
-	handled  time.Duration // the Sink gave the last batch back
-	writing  bool          // a batch is on its way to the network
-	progress time.Duration // its last byte that went, or its begin
+	received time.Duration
+	handling bool
+	handled  time.Duration
+	writing  bool
+	progress time.Duration
 	leaving  bool          // Bye was called
 	left     time.Duration // when
 }

@@ -41,7 +41,7 @@ func TestLiveness(t *testing.T) {
 func TestPingPace(t *testing.T) {
 	var l liveness
 	pings := 0
-	for now := time.Duration(0); now <= time.Minute; now += watchEvery {
+	for now := time.Duration(0); now <= time.Minute; now += WatchEvery {
 		switch l.step(signs{now: now, received: now}) {
 		case pingDue:
 			pings++

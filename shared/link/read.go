@@ -3,9 +3,7 @@ package link
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"time"
 
 	"github.com/coder/websocket"
 )
@@ -26,20 +24,12 @@ func (c *Conn) read(sink Sink) {
 		}
 		c.receivedBatches.Add(1)
 		c.handling.Store(true)
-		err = c.handleBatch(batch, sink)
+		ended := c.talk.Take(batch, sink, c.socket.now())
 		c.handled.Store(int64(c.socket.now()))
 		c.handling.Store(false)
-
-		var bye *CloseError
-		switch {
-		case err == nil:
-		case errors.As(err, &bye) && bye.Remote:
-			c.end(bye)
+		if ended {
+			c.closeNow()
 			return
-		case bye != nil:
-			c.leave(bye)
-		default:
-			c.leave(&CloseError{Code: CodeProtocol, Text: err.Error(), Err: err})
 		}
 	}
 }
@@ -82,87 +72,4 @@ func (c *Conn) readBatch(ctx context.Context) ([]byte, error) {
 			c.in = bigger
 		}
 	}
-}
-
-// handleBatch gives the frames of a batch to the sink. A *CloseError with Remote set is the peer's Bye; the frames before it count.
-func (c *Conn) handleBatch(batch []byte, sink Sink) error {
-	if c.isLeaving() {
-		sink = discard{}
-	}
-	var frames uint64
-	defer func() { c.receivedFrames.Add(frames) }()
-	for len(batch) > 0 {
-		t, body, rest, err := Next(batch)
-		if err != nil {
-			return err
-		}
-		batch = rest
-		frames++
-		if bye, err := c.handleFrame(t, body, sink); err != nil {
-			return err
-		} else if bye != nil {
-			sink.EndBatch() // its error could not be told any more
-			return bye
-		}
-	}
-	return sink.EndBatch()
-}
-
-// handleFrame keeps the link's own frames and passes on the others.
-func (c *Conn) handleFrame(t Type, body []byte, sink Sink) (bye *CloseError, err error) {
-	switch t {
-	case TypePing, TypePong:
-		token, err := ParsePing(body)
-		if err != nil {
-			return nil, err
-		}
-		if t == TypePong {
-			c.measure(token)
-		} else {
-			c.owePong(token)
-		}
-		return nil, nil
-	case TypeBye:
-		y, err := ParseBye(body)
-		if err != nil {
-			return nil, err
-		}
-		return &CloseError{Code: y.Code, Text: y.Text, Remote: true}, nil
-	case TypeHello, TypeWelcome:
-		return nil, fmt.Errorf("unexpected frame %v", t)
-	}
-	if typeNames[t] == "" {
-		if t.Ignorable() {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("unknown frame %v", t)
-	}
-	return nil, sink.HandleFrame(t, body)
-}
-
-// discard is the Sink after Bye.
-type discard struct{}
-
-func (discard) HandleFrame(Type, []byte) error { return nil }
-func (discard) EndBatch() error                { return nil }
-
-// owePong has the writer answer a Ping; of several unanswered ones the last.
-func (c *Conn) owePong(token uint64) {
-	c.mu.Lock()
-	c.pongDue, c.pongToken = true, token
-	c.mu.Unlock()
-	c.Wake()
-}
-
-// measure takes a Pong: its token is the time of the Ping. A sample has the weight 1/8.
-func (c *Conn) measure(token uint64) {
-	now := c.socket.now()
-	if token == 0 || token > uint64(now) {
-		return // not one of ours
-	}
-	sample := now - time.Duration(token)
-	if old := time.Duration(c.rtt.Load()); old != 0 {
-		sample = old + (sample-old)/8
-	}
-	c.rtt.Store(int64(max(sample, 1)))
 }

@@ -14,14 +14,7 @@ func (c *Conn) write(src Source) {
 		if cap(buf) > keepBuffer {
 			buf = nil
 		}
-		cause, overdue := c.farewell() // before Fill: frames queued before Bye go before it
-		batch := c.control(buf[:0])
-		control := len(batch)
-		batch = src.Fill(batch)
-		last := cause != nil && (overdue || len(batch) == control)
-		if last {
-			batch = Bye{Code: cause.Code, Text: cause.Text}.Append(batch)
-		}
+		batch, last := c.talk.Next(buf[:0], src, c.socket.now())
 		buf = batch
 		if len(batch) > 0 {
 			if err := c.writeBatch(batch); err != nil {
@@ -40,31 +33,6 @@ func (c *Conn) write(src Source) {
 			}
 		}
 	}
-}
-
-// farewell returns the reason to be told in Bye, if any, and whether it is time to do so whatever the Source has left.
-func (c *Conn) farewell() (cause *CloseError, overdue bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.leaving {
-		return nil, false
-	}
-	return c.cause, c.socket.now()-c.left >= drainFor
-}
-
-// control appends the Pong and Ping that are due.
-func (c *Conn) control(batch []byte) []byte {
-	c.mu.Lock()
-	pong, token, ping := c.pongDue, c.pongToken, c.pingDue
-	c.pongDue, c.pingDue = false, false
-	c.mu.Unlock()
-	if pong {
-		batch = AppendPong(batch, token)
-	}
-	if ping {
-		batch = AppendPing(batch, uint64(c.socket.now()))
-	}
-	return batch
 }
 
 // writeBatch writes one message. It is not bounded in time but by the watchdog.
