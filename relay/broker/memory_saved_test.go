@@ -1,0 +1,48 @@
+package broker
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// What was saved is not changed by what is published later, and comes back as it was: history, top and marks. Nothing comes back of an empty one.
+func TestSaveAndLoad(t *testing.T) {
+	m := NewMemory(MemoryConfig{})
+	h := m.Broker()
+	instance := protocol.NewInstance()
+	publish := func(number uint64, msg string) Published {
+		h.Publish(Publish{Topic: "all", Msg: msg, Instance: instance, Number: number})
+		return h.Take()[0].(Published)
+	}
+	history := func() (msgs []string) {
+		h.ReadHistory("all", protocol.Position{}, 1)
+		for _, p := range h.Take()[0].(History).Publications {
+			msgs = append(msgs, p.Msg)
+		}
+		return msgs
+	}
+	first := publish(1, "a")
+	saved := m.Save()
+	publish(2, "b")
+	for range 2 { // loading does not wear it out
+		m.Load(saved)
+		if got := history(); !slices.Equal(got, []string{"a"}) {
+			t.Fatalf("history %v", got)
+		}
+		if got := publish(1, "again"); got.Outcome != Duplicate || got.Position != first.Position {
+			t.Errorf("the number that was saved: %+v", got)
+		}
+		if got := publish(2, "c"); got.Outcome != Done || got.Position.Offset != 2 {
+			t.Errorf("the number that was not: %+v", got)
+		}
+	}
+	m.Load(Saved{})
+	if got := history(); len(got) > 0 {
+		t.Errorf("history of an empty one: %v", got)
+	}
+	if got := publish(1, "anew"); got.Outcome != Done || got.Position.Offset != 1 {
+		t.Errorf("the first number of an empty one: %+v", got)
+	}
+}
