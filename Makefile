@@ -1,12 +1,13 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X github.com/edgerelay/edgerelay/shared/service.version=$(VERSION)
 
-.PHONY: run build test race e2e e2e-process e2e-container images ledger fuzz lint ci nightly
+.PHONY: run build test race simulation e2e e2e-process e2e-container images ledger fuzz lint ci nightly
 
 run: ; go run .
 build: ; CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./edge/cmd/edge ./relay/cmd/relay
 test: ; go test ./...
 race: ; go test -race ./...
+simulation: ; go test -race -v ./test/simulation
 e2e: ; go test -race -v ./test/e2e
 e2e-process: ; E2E_KIND=process go test -race ./test/e2e
 images: ; test/e2e/images/build
@@ -20,6 +21,7 @@ ci: ; .ci/run
 nightly: images
 	.ci/fuzz 2m
 	go test -race -timeout 30m ./relay/router -seeds 10000
+	go test -race -timeout 60m ./test/simulation -seeds 10000
 	E2E_KIND=inprocess go test -race -count=3 -timeout 30m ./test/e2e
 	E2E_KIND=process go test -race -count=3 -timeout 40m ./test/e2e
 	E2E_KIND=container go test -race -count=3 -p 1 -timeout 60m ./test/e2e/...

@@ -1,0 +1,448 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/edge/gateway"
+	"github.com/edgerelay/edgerelay/edge/uplink"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// edge is an edge's process: the real hub, log and links. What is made up is when it dials which relay, as uplink.Uplink does with goroutines.
+type edge struct {
+	w          *world
+	name       string
+	node       string
+	instance   protocol.Instance
+	moves      bool // it knows how to move
+	hub        *gateway.Hub
+	links      *uplink.Links
+	generation uint64
+	alive      bool
+	number     uint64 // the last one that the log gave
+
+	used     *attachment // the link in use; nil: none
+	old      *attachment // that it moves away from
+	dialling bool
+	moving   bool
+	stalled  bool
+
+	sessions []*session // the living
+	ended    []*session // the last of those that are not
+	compared int        // tables
+}
+
+// attachment is a link that is up.
+type attachment struct {
+	relay  *relay
+	end    *end
+	link   *uplink.Link
+	left   bool // Moved is under way
+	live   bool // Live has come
+	began  time.Time
+	byMove bool // it began while another was up
+}
+
+func (w *world) instance() (i protocol.Instance) {
+	for n := range i {
+		i[n] = byte(w.rnd.IntN(256))
+	}
+	return i
+}
+
+func short(i protocol.Instance) string { return i.String()[:6] }
+
+func (w *world) startEdge(node string) *edge {
+	e := &edge{w: w, node: node, instance: w.instance(), alive: true, moves: !w.chance(20)}
+	e.name = node + "-" + short(e.instance)
+	e.hub = gateway.NewHub(gateway.HubConfig{})
+	e.links = uplink.NewLinks(uplink.LinksConfig{LogSize: w.config.logSize}, handler{e.hub, e})
+	w.edges = append(w.edges, e)
+	w.model.edges[e.instance] = newNumbered(e)
+	w.tracef("%s starts", e.name)
+	e.dial(0)
+	return e
+}
+
+// dial looks for a relay after a while, until there is one.
+func (e *edge) dial(after time.Duration) {
+	if e.dialling {
+		return
+	}
+	e.dialling = true
+	e.w.after(after, func() {
+		e.dialling = false
+		if !e.alive || e.used != nil {
+			return
+		}
+		r := e.choose(nil)
+		if r == nil {
+			e.dial(e.w.between(0, 300*time.Millisecond))
+			return
+		}
+		e.dialling = true
+		won := false
+		try := func(r *relay) {
+			e.handshake(r, func(a *attachment) {
+				switch {
+				case a == nil:
+				case !e.alive || won || e.used != nil:
+					a.end.shut()
+				default:
+					won = true
+					e.begin(a)
+				}
+				if a == nil && !won {
+					e.dialling = false
+					e.dial(e.w.between(0, 300*time.Millisecond))
+				}
+				if won {
+					e.dialling = false
+				}
+			})
+		}
+		try(r)
+		if other := e.choose(r); other != nil && e.w.chance(10) {
+			e.w.after(e.w.between(0, 10*time.Millisecond), func() {
+				if e.alive && !won && e.used == nil {
+					try(other) // a race
+				}
+			})
+		}
+	})
+}
+
+// choose picks a relay that takes links, and is not the one to be left.
+func (e *edge) choose(leaving *relay) *relay {
+	var free []*relay
+	for _, r := range e.w.relays {
+		if r.takes() && r != leaving {
+			free = append(free, r)
+		}
+	}
+	if len(free) == 0 {
+		return nil
+	}
+	return pick(e.w, free)
+}
+
+// handshake links to a relay, which knows of it before the edge does; nil: it failed.
+func (e *edge) handshake(r *relay, done func(*attachment)) {
+	w := e.w
+	e.generation++
+	hello := link.Hello{Generation: e.generation, LogSize: uint64(w.config.logSize), Instance: e.instance, Node: e.node}
+	if e.moves {
+		hello.Features = link.FeatureMove
+	}
+	name := fmt.Sprintf("%s#%d", e.name, e.generation)
+	c := w.newConn(name+"="+r.name, name, r.name+"<"+name, e.moves)
+	c.edge.pause()
+	if w.chance(4) {
+		// The edge gives up, and the relay hears of it late: behind a newer link, perhaps, and not that it has ended.
+		w.tracef("%s: gives up", c.name)
+		c.edge.paused, c.edge.closed = false, true
+		c.cut = w.chance(50)
+		w.after(w.between(0, 500*time.Millisecond), func() {
+			if r.takes() {
+				r.accept(c, hello)
+				if !c.cut {
+					w.after(w.between(0, time.Second), c.relay.lose)
+				}
+			}
+		})
+		w.after(5*time.Millisecond, func() { done(nil) })
+		return
+	}
+	w.after(w.between(100*time.Microsecond, 5*time.Millisecond), func() {
+		if !r.takes() {
+			c.edge.closed, c.relay.closed = true, true
+			done(nil)
+			return
+		}
+		r.accept(c, hello)
+		w.after(w.between(100*time.Microsecond, 5*time.Millisecond), func() {
+			if c.cut || c.edge.lost || !e.alive {
+				c.edge.paused = false
+				c.edge.shut()
+				done(nil)
+				return
+			}
+			done(&attachment{relay: r, end: c.edge})
+		})
+	})
+}
+
+// begin takes a link into use.
+func (e *edge) begin(a *attachment) {
+	e.w.tracef("%s: up, to %s", a.end.name, a.relay.name)
+	e.used, a.began, a.byMove = a, e.w.now, e.old != nil
+	a.link = uplink.NewLink(e.links, a.end.Wake)
+	a.end.open(a.link, sink{a, e}, func(cause *link.CloseError, _ time.Time) { e.down(a, cause) })
+	if !e.stalled {
+		a.end.resume()
+	}
+}
+
+// down takes note of a link's end.
+func (e *edge) down(a *attachment, cause *link.CloseError) {
+	e.w.judgeEnd(a.end.name, cause)
+	a.link.Down()
+	if e.old == a {
+		e.old = nil
+		return
+	}
+	e.used, e.moving = nil, false
+	if e.old != nil {
+		e.old.end.Bye(link.CodeNormal, "moved to another relay")
+	}
+	e.dial(e.w.between(0, 200*time.Millisecond))
+}
+
+// look does what a link has asked for.
+func (e *edge) look(a *attachment) {
+	select {
+	case window := <-a.link.Drain():
+		if a == e.used && e.old == nil && !e.moving {
+			e.moving = true
+			e.w.after(e.w.between(0, window), func() { e.move(a) })
+		}
+	default:
+	}
+	select {
+	case <-a.link.Live():
+		if !a.live {
+			a.live = true
+			if a == e.used && e.old != nil {
+				e.leave(e.old)
+			}
+		}
+	default:
+	}
+}
+
+// move links elsewhere while a goes on.
+func (e *edge) move(a *attachment) {
+	if !e.alive || e.used != a {
+		return
+	}
+	again := func() { e.w.after(e.w.between(0, 300*time.Millisecond), func() { e.move(a) }) }
+	r := e.choose(a.relay)
+	if r == nil {
+		again()
+		return
+	}
+	e.handshake(r, func(next *attachment) {
+		switch {
+		case next == nil:
+			again()
+		case !e.alive || e.used != a:
+			next.end.shut()
+		default:
+			e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, r.name)
+			e.old, e.moving = a, false
+			e.begin(next)
+			e.w.after(5*time.Second, func() {
+				if e.old == a {
+					e.leave(a)
+				}
+			})
+		}
+	})
+}
+
+// leave ends a link that another has taken over.
+func (e *edge) leave(a *attachment) {
+	if a.left {
+		return
+	}
+	a.left = true
+	a.link.Leave()
+	e.w.after(2*time.Second, func() {
+		if !a.end.closed && e.alive {
+			a.end.Bye(link.CodeNormal, "moved to another relay")
+		}
+	})
+}
+
+// attachments returns the links that are up.
+func (e *edge) attachments() (all []*attachment) {
+	for _, a := range []*attachment{e.used, e.old} {
+		if a != nil {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// stall stops the reading of links, as on a machine that has too much to do; unstall goes on.
+func (e *edge) stall() {
+	e.stalled = true
+	e.w.tracef("%s stalls", e.name)
+	for _, a := range e.attachments() {
+		a.end.pause()
+	}
+}
+
+func (e *edge) unstall() {
+	e.stalled = false
+	e.w.tracef("%s goes on", e.name)
+	for _, a := range e.attachments() {
+		a.end.resume()
+	}
+}
+
+// die ends the process.
+func (e *edge) die(silent bool) {
+	if !e.alive {
+		return
+	}
+	e.w.tracef("%s dies, without a word %v", e.name, silent)
+	e.alive = false
+	for _, a := range e.attachments() {
+		a.end.conn.sever(false, !silent)
+		a.end.closed = true
+	}
+	for _, s := range e.sessions {
+		s.gone = true
+	}
+	e.sessions = nil
+}
+
+// left returns how many messages are not acknowledged.
+func (e *edge) left() int {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	return e.links.Flush(now)
+}
+
+// sink sees the frames of a link before the link takes them.
+type sink struct {
+	a *attachment
+	e *edge
+}
+
+func (s sink) HandleFrame(t link.Type, body []byte) error {
+	err := s.a.link.HandleFrame(t, body)
+	s.e.look(s.a)
+	return err
+}
+
+func (s sink) EndBatch() error { return s.a.link.EndBatch() }
+
+// handler gives frames to the hub, and then asks the sessions what they were given because of it. It tells the tables in order, which the hub has in maps.
+type handler struct {
+	*gateway.Hub
+	e *edge
+}
+
+func (h handler) Begin(session func(link.Session), held func(link.Held)) uplink.Feed {
+	var sessions []link.Session
+	var topics []link.Held
+	f := h.Hub.Begin(func(s link.Session) { sessions = append(sessions, s) }, func(t link.Held) { topics = append(topics, t) })
+	slices.SortFunc(sessions, func(a, b link.Session) int { return int(a.ID) - int(b.ID) })
+	slices.SortStableFunc(topics, func(a, b link.Held) int {
+		if a.Topic < b.Topic {
+			return -1
+		}
+		return 1
+	})
+	for _, s := range sessions {
+		session(s)
+	}
+	for _, t := range topics {
+		held(t)
+	}
+	return &feed{Feed: f, e: h.e, a: h.e.used, names: map[uint64]protocol.Topic{}}
+}
+
+func (h handler) Answer(f link.Answer) {
+	h.Hub.Answer(f)
+	h.e.w.model.answered(h.e, f.Number, f.Session, answerOnly)
+	h.e.collect(cause{number: f.Number, session: f.Session})
+}
+
+func (h handler) Digest() (link.Digest, bool) {
+	d, comparable := h.Hub.Digest()
+	if comparable {
+		h.e.compared++
+	}
+	return d, comparable
+}
+
+type feed struct {
+	*gateway.Feed
+	e     *edge
+	a     *attachment
+	names map[uint64]protocol.Topic
+}
+
+func (f *feed) Topic(n link.TopicNumber) {
+	f.names[n.ID] = n.Topic
+	if f.a == f.e.used { // else it is being left, and moves no position by its numbers
+		f.e.w.model.told(f.e, n.Topic, n.Position)
+	}
+	f.Feed.Topic(n)
+}
+
+func (f *feed) Opened(o link.Opened) {
+	f.Feed.Opened(o)
+	f.e.w.model.opened(f.e, o)
+}
+
+func (f *feed) Joined(j link.Joined, answer bool) {
+	f.Feed.Joined(j, answer)
+	if answer {
+		f.e.w.model.answered(f.e, j.Number, j.Session, answerJoined)
+	}
+	f.e.collect(cause{number: j.Number, session: j.Session})
+}
+
+func (f *feed) Left(l link.Left, answer bool) {
+	f.Feed.Left(l, answer)
+	if answer {
+		f.e.w.model.answered(f.e, l.Number, l.Session, answerLeft)
+	}
+	f.e.collect(cause{number: l.Number, session: l.Session})
+}
+
+func (f *feed) Publication(p link.Publication) {
+	topic := f.names[p.Topic]
+	f.Feed.Publication(p)
+	f.e.collect(cause{topic: topic, position: p.Position})
+	f.e.w.model.told(f.e, topic, p.Position)
+}
+
+func (f *feed) Gap(g link.Gap) {
+	topic := f.names[g.Topic]
+	f.e.w.model.gap(f.e, topic, g)
+	f.Feed.Gap(g)
+	f.e.collect(cause{topic: topic, position: g.Position, gap: true})
+}
+
+// cause is the frame that made sessions receive something: an answer to a number, or what came on a topic.
+type cause struct {
+	number   uint64
+	session  uint64
+	topic    protocol.Topic
+	position protocol.Position
+	gap      bool
+}
+
+// collect takes what clients were sent because of one frame.
+func (e *edge) collect(c cause) {
+	for _, s := range e.sessions {
+		for _, text := range s.Take() {
+			e.w.tracef("%s/%d %s got %q", e.name, s.id, s.user, text)
+			e.w.model.delivered(s, c, text)
+		}
+	}
+	for _, s := range e.ended {
+		if texts := s.Take(); len(texts) > 0 {
+			e.w.fail("P9: %s/%d (%s) has ended, and got %q", e.name, s.id, s.user, texts)
+		}
+	}
+}

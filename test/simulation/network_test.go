@@ -1,0 +1,266 @@
+package simulation
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/downlink"
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// conn is the connection under one link: two directions, each a stream of bytes that comes in order, in pieces, late, and perhaps only in part.
+type conn struct {
+	w     *world
+	name  string
+	edge  *end
+	relay *end
+	cut   bool // nothing that is sent from now on arrives
+}
+
+// end is one end of a conn: what link.Conn is in a process.
+type end struct {
+	w     *world
+	conn  *conn
+	name  string
+	peer  *end
+	talk  *link.Talk
+	src   link.Source
+	sink  link.Sink
+	began time.Time
+	ended func(cause *link.CloseError, lastReceived time.Time) // nil: nobody is there to be told
+
+	woken    bool
+	spoken   bool // Bye was sent
+	closed   bool
+	paused   bool // nothing is read, and nobody watches
+	received time.Duration
+	progress time.Duration
+	flying   int       // bytes on their way to the peer, or waiting there to be read
+	arrives  int       // how many of them arrive yet, once the conn is cut
+	last     time.Time // when the last of them arrives
+	waiting  []byte    // arrived while paused
+	lost     bool      // the end of the connection was seen while paused
+	in       []byte    // read, and not yet a whole batch
+	moves    bool
+}
+
+var _ downlink.Conn = (*end)(nil)
+
+func (w *world) newConn(name string, edgeName, relayName string, moves bool) *conn {
+	c := &conn{w: w, name: name}
+	side := func(name string) *end {
+		e := &end{w: w, conn: c, name: name, began: w.now, moves: moves}
+		e.talk = link.NewTalk(e.Wake)
+		return e
+	}
+	c.edge, c.relay = side(edgeName), side(relayName)
+	c.edge.peer, c.relay.peer = c.relay, c.edge
+	w.conns = append(w.conns, c)
+	return c
+}
+
+func (e *end) now() time.Duration { return e.w.now.Sub(e.began) }
+
+// open begins to carry frames.
+func (e *end) open(src link.Source, sink link.Sink, ended func(*link.CloseError, time.Time)) {
+	e.src, e.sink, e.ended = src, sink, ended
+	e.received = e.now()
+	e.watch()
+	e.Wake()
+}
+
+// Wake implements downlink.Conn, and is what an uplink.Link calls.
+func (e *end) Wake() {
+	if !e.woken && !e.closed {
+		e.woken = true
+		e.w.after(e.w.between(0, 2*time.Millisecond), e.write)
+	}
+}
+
+// Bye implements downlink.Conn.
+func (e *end) Bye(code link.Code, text string) { e.talk.Bye(code, text, e.now()) }
+
+// Features implements downlink.Conn.
+func (e *end) Features() uint64 {
+	if e.moves {
+		return link.FeatureMove
+	}
+	return 0
+}
+
+// write is the writer: it sends batches until there are none, or nothing more fits into the connection.
+func (e *end) write() {
+	e.woken = false
+	for !e.closed && !e.spoken && !e.paused && e.src != nil && !e.full() {
+		batch, last := e.talk.Next(nil, e.src, e.now())
+		if len(batch) == 0 {
+			return
+		}
+		e.spoken = last
+		e.send(batch)
+	}
+}
+
+func (e *end) full() bool { return e.flying >= e.w.config.window }
+
+// send puts a batch on its way, as a message that is no good without its last byte.
+func (e *end) send(batch []byte) {
+	w := e.w
+	e.trace("sends", batch)
+	message := append(binary.BigEndian.AppendUint32(nil, uint32(len(batch))), batch...)
+	e.progress = e.now()
+	e.flying += len(message)
+	at := w.now.Add(w.between(100*time.Microsecond, 4*time.Millisecond))
+	if w.chance(3) {
+		at = w.now.Add(w.between(0, 200*time.Millisecond))
+	}
+	for len(message) > 0 {
+		n := len(message)
+		if w.chance(20) {
+			n = 1 + w.rnd.IntN(n)
+		}
+		piece := message[:n]
+		message = message[n:]
+		if at.Before(e.last) {
+			at = e.last
+		}
+		e.last = at
+		w.at(at, func() { e.arrive(piece) })
+		at = at.Add(w.between(0, 3*time.Millisecond))
+	}
+}
+
+// arrive brings a piece to the peer.
+func (e *end) arrive(piece []byte) {
+	if e.conn.cut {
+		piece = piece[:min(len(piece), e.arrives)]
+		e.arrives -= len(piece)
+	}
+	p := e.peer
+	switch {
+	case len(piece) == 0 || p.closed:
+	case p.paused:
+		p.waiting = append(p.waiting, piece...)
+	default:
+		p.take(piece)
+	}
+}
+
+// take reads a piece.
+func (e *end) take(piece []byte) {
+	sender := e.peer
+	sender.flying -= len(piece)
+	sender.progress = sender.now()
+	sender.Wake()
+	e.received = e.now()
+	e.in = append(e.in, piece...)
+	for len(e.in) >= 4 && !e.closed {
+		size := int(binary.BigEndian.Uint32(e.in))
+		if len(e.in) < 4+size {
+			return
+		}
+		batch := e.in[4 : 4+size]
+		e.in = e.in[4+size:]
+		e.w.note(e.name, batch)
+		e.trace("takes", batch)
+		if e.talk.Take(batch, e.sink, e.now()) {
+			e.shut()
+		}
+	}
+}
+
+// watch looks every now and then whether the link lives.
+func (e *end) watch() {
+	e.w.after(link.WatchEvery, func() {
+		if e.closed {
+			return
+		}
+		if !e.paused && e.talk.Watch(link.Signs{Now: e.now(), Received: e.received, Handled: e.received, Writing: e.full(), Progress: e.progress}) {
+			e.shut()
+			return
+		}
+		e.watch()
+	})
+}
+
+// pause stops the process at this end; resume lets it go on.
+func (e *end) pause() { e.paused = true }
+
+func (e *end) resume() {
+	if !e.paused {
+		return
+	}
+	e.paused = false
+	waiting := e.waiting
+	e.waiting = nil
+	if len(waiting) > 0 && !e.closed {
+		e.take(waiting)
+	}
+	if e.lost {
+		e.shut()
+	}
+	e.Wake()
+}
+
+// shut closes this end. The peer sees it, behind what was sent, unless the conn is cut.
+func (e *end) shut() {
+	if e.closed {
+		return
+	}
+	e.closed = true
+	cause := e.talk.Cause()
+	if cause == nil {
+		cause = &link.CloseError{Code: link.CodeLost}
+	}
+	e.w.tracef("%s: link ended: %v", e.name, cause)
+	if !e.conn.cut {
+		at := e.w.now.Add(e.w.between(0, 5*time.Millisecond))
+		if at.Before(e.last) {
+			at = e.last
+		}
+		e.w.at(at, e.peer.lose)
+	}
+	if e.ended != nil {
+		e.ended(cause, e.began.Add(e.received))
+	}
+}
+
+// lose tells this end that the connection has ended.
+func (e *end) lose() {
+	if e.paused {
+		e.lost = true
+		return
+	}
+	e.shut()
+}
+
+// sever cuts the connection at some byte in each direction. Each end sees it soon, or when it has heard nothing for too long.
+func (c *conn) sever(edgeSees, relaySees bool) {
+	if c.cut {
+		return
+	}
+	c.cut = true
+	for _, e := range []*end{c.edge, c.relay} {
+		e.arrives = c.w.rnd.IntN(max(0, e.flying-len(e.peer.waiting)) + 1)
+		if c.w.chance(30) {
+			e.arrives = 0
+		}
+	}
+	c.w.tracef("%s: cut, %d bytes arrive at the edge and %d at the relay; edge sees it %v, relay %v", c.name, c.relay.arrives, c.edge.arrives, edgeSees, relaySees)
+	if edgeSees {
+		c.w.after(c.w.between(0, 30*time.Millisecond), c.edge.lose)
+	}
+	if relaySees {
+		c.w.after(c.w.between(0, 30*time.Millisecond), c.relay.lose)
+	}
+}
+
+// trace tells the frames of a batch.
+func (e *end) trace(verb string, batch []byte) {
+	if !e.w.tracing {
+		return
+	}
+	if frames := told(batch); frames != "" {
+		e.w.tracef("%s %s %d bytes: %s", e.name, verb, len(batch), frames)
+	}
+}

@@ -1,0 +1,111 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+var (
+	seeds   = flag.Uint64("seeds", 500, "how many schedules to run, from 1 on")
+	seed    = flag.Uint64("seed", 0, "the one schedule to run")
+	tracing = flag.Bool("show", false, "with -seed: print all that happens")
+)
+
+// TestSimulation runs schedules, as many at a time as there are cores. One that fails is made as short as it can be, and told.
+func TestSimulation(t *testing.T) {
+	if *seed != 0 {
+		one(t, *seed, *tracing)
+		return
+	}
+	var next atomic.Uint64
+	for range runtime.GOMAXPROCS(0) {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			for n := next.Add(1); n <= *seeds; n = next.Add(1) {
+				if !one(t, n, false) {
+					next.Store(*seeds) // one failure is enough to look at
+				}
+			}
+		})
+	}
+}
+
+// one runs a seed, and reports whether all promises were kept.
+func one(t *testing.T, n uint64, tracing bool) bool {
+	s := plan(n)
+	r := run(t, s, tracing)
+	if tracing {
+		t.Logf("%+v, %d events\n%s", s.config, r.events, strings.Join(r.lines, "\n"))
+	}
+	if r.failure == "" {
+		return true
+	}
+	less := shrink(t, s)
+	short := run(t, less, true)
+	t.Errorf("seed %d fails: %s\n\nIt fails with %d of its %d actions too: %s\n%+v\n%s\n\nThe whole run: go test ./test/simulation -run TestSimulation -seed %d -show",
+		n, r.failure, len(less.actions), len(s.actions), short.failure, s.config, strings.Join(short.lines, "\n"), n)
+	return false
+}
+
+// TestTheSameSeedIsTheSameRun: what a seed finds, it finds again.
+func TestTheSameSeedIsTheSameRun(t *testing.T) {
+	for n := uint64(1); n <= 20; n++ {
+		a, b := run(t, plan(n), false), run(t, plan(n), false)
+		if a.digest != b.digest || a.events != b.events || a.failure != b.failure {
+			t.Errorf("seed %d: %d events with digest %x, then %d with %x", n, a.events, a.digest, b.events, b.digest)
+		}
+	}
+}
+
+// TestAFailureIsShortened: what is not needed for a failure is left out, and what is left still fails.
+func TestAFailureIsShortened(t *testing.T) {
+	s := plan(1)
+	needed := []int{17, 90}
+	count := 0
+	for _, at := range needed {
+		s.actions[at].do = func(w *world) {
+			if count++; count == len(needed) {
+				w.fail("both were done")
+			}
+		}
+	}
+	shortest := func(s schedule) bool { count = 0; return run(t, s, false).failure != "" }
+	if less := shorten(s, shortest); len(less.actions) != len(needed) || !shortest(less) {
+		t.Errorf("%d actions are left, want %d", len(less.actions), len(needed))
+	}
+}
+
+// shrinkRuns bounds how long a failure is made shorter, in runs.
+const shrinkRuns = 400
+
+func shrink(t *testing.T, s schedule) schedule {
+	return shorten(s, func(s schedule) bool { return run(t, s, false).failure != "" })
+}
+
+// shorten leaves actions out as long as the schedule fails without them: halves, then quarters, then single ones.
+func shorten(s schedule, fails func(schedule) bool) schedule {
+	runs := 0
+	for size := max(1, len(s.actions)/2); size >= 1; size /= 2 {
+		for at := 0; at < len(s.actions) && runs < shrinkRuns; {
+			less := s
+			less.actions = slices.Concat(s.actions[:at], s.actions[min(at+size, len(s.actions)):])
+			runs++
+			if fails(less) {
+				s = less
+				continue
+			}
+			at += size
+		}
+	}
+	return s
+}
+
+// String tells a config by its fields.
+func (c config) String() string {
+	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes", c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window)
+}

@@ -1,0 +1,76 @@
+package simulation
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// told makes a batch readable; "": there is nothing to tell.
+func told(batch []byte) string {
+	var frames []string
+	for len(batch) > 0 {
+		t, body, rest, err := link.Next(batch)
+		if err != nil {
+			frames = append(frames, err.Error())
+			break
+		}
+		batch = rest
+		if t != link.TypePing && t != link.TypePong {
+			frames = append(frames, toldFrame(t, body))
+		}
+	}
+	return strings.Join(frames, " | ")
+}
+
+func toldFrame(t link.Type, body []byte) string {
+	switch t {
+	case link.TypeSession:
+		f, _ := link.ParseSession(body)
+		return fmt.Sprintf("session %d %s", f.ID, f.User)
+	case link.TypeHeld:
+		f, _ := link.ParseHeld(body)
+		return fmt.Sprintf("held %s at %v by %v", f.Topic, f.Position, f.Sessions)
+	case link.TypeSynced:
+		f, _ := link.ParseSynced(body)
+		return fmt.Sprintf("synced, replays %d to %d", f.First, f.Last)
+	case link.TypeMessage:
+		f, _ := link.ParseMessage(body)
+		return fmt.Sprintf("message %d of %d %.60s", f.Number, f.Session, f.Payload)
+	case link.TypeEnd:
+		f, _ := link.ParseEnd(body)
+		return fmt.Sprintf("end %d of %d", f.Number, f.Session)
+	case link.TypeTopic:
+		f, _ := link.ParseTopicNumber(body)
+		return fmt.Sprintf("topic %d is %s at %v", f.ID, f.Topic, f.Position)
+	case link.TypeUntopic:
+		f, _ := link.ParseUntopic(body)
+		return fmt.Sprintf("untopic %d", f.ID)
+	case link.TypeOpened:
+		f, _ := link.ParseOpened(body)
+		return fmt.Sprintf("opened %d in %v, confirmed %v", f.Session, f.Topics, f.Confirmed)
+	case link.TypeJoined:
+		f, _ := link.ParseJoined(body)
+		return fmt.Sprintf("joined: %d, session %d to %d", f.Number, f.Session, f.Topic)
+	case link.TypeLeft:
+		f, _ := link.ParseLeft(body)
+		return fmt.Sprintf("left: %d, session %d from %d", f.Number, f.Session, f.Topic)
+	case link.TypeAnswer:
+		f, _ := link.ParseAnswer(body)
+		return fmt.Sprintf("answer to %d of %d: %s", f.Number, f.Session, f.Text)
+	case link.TypePublication:
+		f, _ := link.ParsePublication(body)
+		return fmt.Sprintf("publication on %d at %v except %q: %.60s", f.Topic, f.Position, f.Except, f.Payload)
+	case link.TypeGap:
+		f, _ := link.ParseGap(body)
+		return fmt.Sprintf("gap on %d to %v: %d", f.Topic, f.Position, f.Lost)
+	case link.TypeAck:
+		f, _ := link.ParseAck(body)
+		return fmt.Sprintf("ack %d %v", f.Through, f.Finished)
+	case link.TypeBye:
+		f, _ := link.ParseBye(body)
+		return fmt.Sprintf("bye: %v, %s", f.Code, f.Text)
+	}
+	return t.String()
+}
