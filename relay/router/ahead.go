@@ -26,7 +26,7 @@ func (r *Router) giveAhead(l *lane) {
 			return
 		}
 		l.given++ // before: what was parked behind fr may come here too
-		if !fr.finished && !r.giveFrame(fr) {
+		if !r.giveFrame(fr) {
 			l.given--
 			return
 		}
@@ -37,32 +37,24 @@ func (r *Router) giveAhead(l *lane) {
 func (r *Router) giveFrame(fr *frame) bool {
 	e := fr.session.edge
 	t := r.topics[fr.topic]
-	if t == nil {
-		return true // nobody is here to be given it
+	if t == nil || !t.level() {
+		return false // nobody is here to be given it; or something may be missing before it
 	}
-	if !t.level() {
-		return false
+	if t.heard(fr) {
+		return true
 	}
-	notice := fr.notice()
+	if fr.finished { // its echo was heard before the answer came, or is yet to come
+		if fr.answered {
+			r.spread(t, fr)
+		}
+		return true
+	}
 	f := e.followers[fr.topic]
-	if notice && f.isBehind && f.bound > 0 {
+	if fr.notice() && f.isBehind && f.bound > 0 {
 		return false // what came before it comes first; see caughtUp
 	}
-	ahead := link.Ahead{
-		Topic:   t.number,
-		ID:      protocol.BriefID(e.instance, fr.number),
-		Payload: protocol.AppendText(nil, t.name, fr.session.user, fr.msg()),
-	}
-	if !t.name.IsUser() {
-		ahead.Except = fr.session.user
-	}
-	bytes := ahead.Append(nil)
-	r.tails.add(r, t, protocol.Position{}, bytes, true)
-	r.m.ahead.Inc()
-	for _, f := range t.followers {
-		r.deliver(f, protocol.Position{}, bytes)
-	}
-	if notice {
+	r.spread(t, fr)
+	if fr.notice() {
 		r.takeEffect(fr, f)
 	} else if !fr.granted {
 		fr.granted = true
@@ -71,10 +63,28 @@ func (r *Router) giveFrame(fr *frame) bool {
 	return true
 }
 
+// spread sends a frame's message to all who can be given it.
+func (r *Router) spread(t *topic, fr *frame) {
+	ahead := link.Ahead{
+		Topic:   t.number,
+		ID:      protocol.BriefID(fr.session.edge.instance, fr.number),
+		Payload: protocol.AppendText(nil, t.name, fr.session.user, fr.msg()),
+	}
+	if !t.name.IsUser() {
+		ahead.Except = fr.session.user
+	}
+	bytes := ahead.Append(nil)
+	r.tails.add(r, t, tailItem{id: ahead.ID, bytes: bytes})
+	r.m.ahead.Inc()
+	for _, f := range t.followers {
+		r.deliver(f, protocol.Position{}, bytes)
+	}
+}
+
 // takeEffect makes a join or a leave take effect, and answers it, before its notice is published. From then on that is a publication like any other.
 func (r *Router) takeEffect(fr *frame, f *follower) {
 	t, s := f.topic, fr.session
-	t.notices = without(t.notices, fr)
+	delete(t.notices, fr)
 	f.notices--
 	if fr.command.Kind == protocol.KindJoin {
 		r.enter(f)
@@ -96,10 +106,12 @@ func (r *Router) takeEffect(fr *frame, f *follower) {
 	}
 	r.dropIfIdle(f)
 	r.release(fr)
+	r.wakeAhead(t.name) // somebody is here now
 }
 
 // goAhead begins to give ahead: the broker is away.
 func (r *Router) goAhead() {
+	r.giveAllUnheard()
 	for _, e := range r.inOrder() {
 		for _, l := range e.inOrder() {
 			r.giveAhead(l)
@@ -109,13 +121,14 @@ func (r *Router) goAhead() {
 
 // comeBack ends it: what was given ahead is published, and edges that were behind read history.
 func (r *Router) comeBack() {
-	for _, t := range r.topics {
-		if t.tail.ahead > 0 || t.tail.torn {
-			r.tails.drop(t)
-			t.tail.torn = false
-		}
+	for _, t := range r.topicsInOrder(func(t *topic) bool { return t.tail.ahead > 0 || t.tail.torn || t.unheard.given > 0 }) {
+		r.tails.drop(t)
+		t.tail.torn = false
+		t.unheard.given = 0
+		r.dropTopic(t)
 	}
 	for _, e := range r.inOrder() {
+		e.passed = nil
 		for _, l := range e.lanes {
 			l.given = 0 // next time all is given again: who was behind has not had it, and others know it by its ID
 		}
@@ -128,15 +141,15 @@ func (r *Router) comeBack() {
 	}
 }
 
-// level reports whether the topic's top is known to be no less than what was published here.
-func (t *topic) level() bool { return !t.top.Before(t.said) }
-
 // begun notes, at an edge's Synced, whether the edge is whole: what it has ever published is known here, so that its next messages can be given ahead without
 // another being missing before them. It is so when every number that is not replayed was finished on a link to this relay, or has been heard: what others
 // published for it before this link came here before the answer to a Flush.
 func (r *Router) begun(e *edge, first uint64) {
+	e.before = numbers{}
+	if e.whole { // else some of them were finished elsewhere
+		e.before = e.numbers
+	}
 	e.whole = first == 1 || e.whole && first <= e.numbers.through+1
-	e.before = e.numbers
 	e.acked = first - 1
 	r.hearOut(e)
 }
@@ -155,24 +168,57 @@ func (r *Router) hearOut(e *edge) {
 	r.brk.Flush(e.hearing)
 }
 
-// heardOut is told that what was on its way has come, or that it is not known.
+// heardOut is told that what was on its way has come, or that it is not known. A topic that was deaf then was not heard out.
 func (r *Router) heardOut(ev broker.Flushed) {
 	e := r.hearings[ev.Token]
 	delete(r.hearings, ev.Token)
-	if e != nil && e.hearing == ev.Token && ev.Heard {
+	switch {
+	case e == nil || e.hearing != ev.Token:
+	case ev.Heard && r.deafened == 0:
 		e.hearing, e.whole, e.before = 0, true, numbers{}
+		if r.away {
+			r.giveAllUnheard() // its own were left out
+		}
+		for _, l := range e.inOrder() {
+			r.giveAhead(l)
+		}
+	case ev.Heard || !r.away: // else comeBack asks again
+		r.after(askAgainAfter, func() {
+			if e.hearing == ev.Token && e.ready {
+				r.hearOut(e)
+			}
+		})
 	}
 }
 
-// passOver has an edge that has no member of a topic yet know what was given ahead before: its first member is not given that when it is published.
-func (r *Router) passOver(f *follower) {
-	if f.topic.tail.ahead == 0 {
+// wakeAhead looks again at the lanes to a topic, about which something became known.
+func (r *Router) wakeAhead(t protocol.Topic) {
+	if !r.away {
 		return
 	}
-	for _, item := range f.topic.tail.items {
-		if item.ahead {
-			f.edge.out = append(f.edge.out, item.bytes...)
+	for _, e := range r.inOrder() {
+		if l := e.lanes[t]; l != nil {
+			r.giveAhead(l)
 		}
 	}
-	r.touch(f.edge)
+}
+
+// passOver has an edge that has no member of a topic yet know what was given ahead before, by its ID: its first member is not given that when it is published.
+// It does so once.
+func (r *Router) passOver(f *follower) {
+	e, tail := f.edge, &f.topic.tail
+	if tail.ahead == 0 {
+		return
+	}
+	from := max(tail.first(), e.passed[f.topic.name]+1)
+	for seq := from; seq <= tail.last(); seq++ {
+		if item := tail.at(seq); item.id != 0 {
+			e.out = link.Ahead{Topic: f.topic.number, ID: item.id}.Append(e.out)
+		}
+	}
+	if e.passed == nil {
+		e.passed = make(map[protocol.Topic]uint64)
+	}
+	e.passed[f.topic.name] = tail.last()
+	r.touch(e)
 }

@@ -45,6 +45,7 @@ type edge struct {
 	frames map[uint64]*frame // arrived on this link, unfinished
 	bytes  uint64            // of their payloads
 	lanes  map[protocol.Topic]*lane
+	passed map[protocol.Topic]uint64 // while the broker is away: the last item of the tail that the edge knows by its ID, see passOver
 
 	out     []byte // frames of this step
 	dirty   bool   // listed in Router.dirty

@@ -93,9 +93,21 @@ func (r *Router) dropFollower(f *follower) {
 	f.isBehind = false
 	r.arrived(f)
 	t.followers = without(slices.Clone(t.followers), f) // a copy: somebody may be walking through the old one
+	r.dropTopic(t)
+}
+
+// dropTopic forgets a topic that nobody follows.
+func (r *Router) dropTopic(t *topic) {
+	if r.away && (t.tail.ahead > 0 || t.tail.torn) {
+		return // who comes next is not given that when it is published; see comeBack
+	}
 	if len(t.followers) == 0 && r.topics[t.name] == t {
 		delete(r.topics, t.name)
+		if t.placed && !t.subscribed {
+			r.deafened--
+		}
 		r.tails.drop(t)
+		r.forgetUnheard(t)
 		r.m.topics.Dec()
 		r.brk.Unsubscribe(t.name)
 		if !t.subscribed {
@@ -202,7 +214,7 @@ func (r *Router) advance(f *follower) {
 	}
 	for f.seq <= tail.last() {
 		item := tail.at(f.seq)
-		if item.ahead || item.position.IsZero() && f.seq >= f.bareFrom || f.position.Before(item.position) {
+		if item.id != 0 || item.position.IsZero() && f.seq >= f.bareFrom || f.position.Before(item.position) {
 			if !r.room(f.edge, len(item.bytes)) {
 				return
 			}
@@ -252,6 +264,11 @@ func (r *Router) caughtUp(f *follower) {
 		}
 	}
 	r.tryOpeners(f)
+	if r.away {
+		for _, s := range f.inOrder() {
+			r.openAhead(s) // its connect came while this was behind
+		}
+	}
 	r.arrived(f)
 	if l := f.edge.lanes[f.topic.name]; l != nil {
 		r.giveAhead(l) // its joins and leaves waited for this

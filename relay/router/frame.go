@@ -232,7 +232,7 @@ func (r *Router) void(e *edge) {
 	for _, fr := range e.frames {
 		fr.forgotten = true
 		if t := r.topics[fr.topic]; t != nil && fr.notice() {
-			t.notices = without(t.notices, fr)
+			delete(t.notices, fr)
 		}
 		fr.session.waiting, fr.session.parked = nil, nil
 	}
@@ -240,8 +240,12 @@ func (r *Router) void(e *edge) {
 		f.notices, f.waiting = 0, nil
 	}
 	for _, l := range e.lanes {
+		t := r.topics[l.topic]
 		for _, fr := range l.entries {
 			fr.forgotten = true // those too whose echo was heard before their answer
+			if t != nil && fr.answered && !t.heard(fr) {
+				t.unheard.blurred = true // it has no place among those that come again
+			}
 		}
 		l.entries = nil // its timer may still come
 	}

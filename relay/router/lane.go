@@ -69,6 +69,10 @@ func (r *Router) runLane(l *lane) {
 	t := r.topics[l.topic]
 	for l.sent < len(l.entries) && l.flying < laneWindow {
 		fr := l.entries[l.sent]
+		if fr.answered { // one before it was not
+			l.sent++
+			continue
+		}
 		if fr.finished { // its echo was heard
 			l.entries = slices.Delete(l.entries, l.sent, l.sent+1)
 			continue
@@ -97,6 +101,7 @@ func (r *Router) runLane(l *lane) {
 		l.flying++
 		r.brk.Publish(p)
 	}
+	r.trim(l)
 	if len(l.entries) == 0 && l.flying == 0 && l.edge.lanes[l.topic] == l {
 		delete(l.edge.lanes, l.topic)
 	}
@@ -138,22 +143,19 @@ func (r *Router) published(ev broker.Published) {
 		if l.known.Before(ev.Position) {
 			l.known = ev.Position
 		}
-		if t := r.topics[fr.topic]; t != nil && t.said.Before(ev.Position) {
-			t.said = ev.Position
-		}
 		l.backoff = 0
-		for len(l.entries) > 0 && l.entries[0].answered {
-			l.entries[0] = nil
-			l.entries = l.entries[1:]
-			l.sent--
-			l.given = max(l.given-1, 0)
-		}
-		if fr.notice() {
-			if t := r.topics[fr.topic]; t != nil {
-				r.completeNotices(t, broker.Publication{})
-			}
+		t := r.topics[fr.topic]
+		if fr.notice() && t != nil {
+			t.answered = append(t.answered, fr)
 		} else {
 			r.finish(fr)
+		}
+		if t != nil {
+			t.saidAt(ev.Position)
+		}
+		r.trim(l)
+		if t != nil {
+			r.completeAnswered(t)
 		}
 	default:
 		if ev.Err != nil && !r.away && l.backoff == 0 {
@@ -170,14 +172,21 @@ func (r *Router) published(ev broker.Published) {
 	r.runLane(l)
 }
 
+// trim takes out what a lane begins with and is published.
+func (r *Router) trim(l *lane) {
+	for len(l.entries) > 0 && l.entries[0].answered {
+		if t := r.topics[l.topic]; t != nil {
+			r.noteUnheard(t, l.entries[0], l.given > 0)
+		}
+		l.entries[0] = nil
+		l.entries = l.entries[1:]
+		l.sent = max(l.sent-1, 0)
+		l.given = max(l.given-1, 0)
+	}
+}
+
 // restart begins again at a lane's first unpublished frame, after a pause.
 func (r *Router) restart(l *lane) {
-	for _, fr := range l.entries[:l.given] {
-		if fr.answered {
-			l.given--
-		}
-	}
-	l.entries = slices.DeleteFunc(l.entries, func(fr *frame) bool { return fr.answered })
 	l.sent = 0
 	l.backoff = min(max(l.backoff*2, retryFirst), retryMost)
 	r.after(l.backoff, func() {

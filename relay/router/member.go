@@ -27,34 +27,54 @@ func (r *Router) join(fr *frame) {
 func (r *Router) awaitEcho(fr *frame) {
 	f := r.follow(fr.session.edge, fr.topic)
 	f.notices++
-	f.topic.notices = append(f.topic.notices, fr)
+	if f.topic.notices == nil {
+		f.topic.notices = make(map[*frame]struct{})
+	}
+	f.topic.notices[fr] = struct{}{}
 	fr.session.waiting = fr
 	r.ready(fr)
 }
 
-// completeNotices lets joins and leaves take effect whose echo is p, or is known to lie at or before the topic's top.
-func (r *Router) completeNotices(t *topic, p broker.Publication) {
+// completeEcho lets the join or leave take effect whose echo is p, if it is one's.
+func (r *Router) completeEcho(t *topic, p broker.Publication) {
 	if len(t.notices) == 0 {
 		return
 	}
-	heard := func(fr *frame) bool {
-		if p.Number == fr.number && p.Instance == fr.session.edge.instance {
-			return true
+	if e := r.edges[p.Instance]; e != nil {
+		if fr := e.frames[p.Number]; fr != nil && fr.topic == t.name {
+			r.heardNotice(t, fr)
 		}
-		return fr.answered && t.subscribed && !t.top.Before(fr.at)
 	}
-	for _, fr := range slices.Clone(t.notices) {
-		if !heard(fr) {
+}
+
+// completeAnswered lets those take effect whose echo is known to lie at or before the topic's top.
+func (r *Router) completeAnswered(t *topic) {
+	if !t.subscribed || len(t.answered) == 0 {
+		return
+	}
+	answered := t.answered
+	t.answered = nil
+	for _, fr := range answered {
+		if t.top.Before(fr.at) {
+			t.answered = append(t.answered, fr)
 			continue
 		}
-		t.notices = without(t.notices, fr)
-		f := fr.session.edge.followers[t.name]
-		if f.isBehind && f.bound > 0 {
-			f.waiting = append(f.waiting, fr) // what came before it comes first
-			continue
-		}
-		r.completeNotice(fr)
+		r.heardNotice(t, fr)
 	}
+}
+
+// heardNotice takes a notice that was heard, unless it took effect before.
+func (r *Router) heardNotice(t *topic, fr *frame) {
+	if _, waits := t.notices[fr]; !waits {
+		return
+	}
+	delete(t.notices, fr)
+	f := fr.session.edge.followers[t.name]
+	if f.isBehind && f.bound > 0 {
+		f.waiting = append(f.waiting, fr) // what came before it comes first
+		return
+	}
+	r.completeNotice(fr)
 }
 
 // completeNotice makes a join or a leave take effect, and answers it in the same frame.

@@ -47,7 +47,14 @@ func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 		return false
 	}
 	// It is not published yet.
-	r.placeAt(f, f.topic.top)
+	at := ev.Top
+	if at.Before(ev.Through) {
+		at = ev.Through
+	}
+	if at.Before(f.position) {
+		at = f.position
+	}
+	r.placeAt(f, at)
 	r.stopSeeking(f)
 	r.advance(f)
 	r.readOn(f.edge)

@@ -260,6 +260,7 @@ func memberSchedule(t *testing.T, seed uint64) {
 		default:
 			w.settle()
 		}
+		trouble(rnd, w.relays[rnd.IntN(2)])
 		m.observe()
 		for _, e := range m.edges {
 			if rnd.IntN(8) == 0 {
@@ -272,7 +273,7 @@ func memberSchedule(t *testing.T, seed uint64) {
 	}
 	for _, rl := range w.relays {
 		rl.broker.onEvent = nil
-		rl.comeBack()
+		rl.mend()
 		rl.broker.held = append(rl.broker.held, broker.State{})
 	}
 	for _, e := range m.edges {

@@ -184,6 +184,7 @@ func schedule(t *testing.T, seed uint64) {
 		default:
 			w.settle()
 		}
+		trouble(rnd, w.relays[rnd.IntN(2)])
 		for _, e := range edges {
 			if rnd.IntN(5) == 0 {
 				e.letGo()
@@ -195,7 +196,7 @@ func schedule(t *testing.T, seed uint64) {
 	}
 	for _, rl := range w.relays {
 		rl.broker.onPublish = nil
-		rl.comeBack()
+		rl.mend()
 	}
 	for _, e := range edges {
 		e.stuck = 0
@@ -220,7 +221,9 @@ func check(t *testing.T, edges []*testEdge, sent map[string][]string, refused ma
 			for _, line := range e.received[id] {
 				_, text, _ := strings.Cut(line, " send")
 				_, text, _ = strings.Cut(text, ":")
-				if strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "group【h】 not") || line == "user 【"+user+"】 not in 【h】" {
+				if strings.HasPrefix(line, "error: messages lost") {
+					t.Errorf("%s got %q", user, line)
+				} else if strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "group【h】 not") || line == "user 【"+user+"】 not in 【h】" {
 					refused[user]--
 				} else if stream, _, ok := strings.Cut(text, "#"); ok {
 					got[stream] = append(got[stream], text)
@@ -255,4 +258,35 @@ func check(t *testing.T, edges []*testEdge, sent map[string][]string, refused ma
 			t.Errorf("%s: tables were not compared", e.node)
 		}
 	}
+}
+
+// trouble is what a relay has with its broker now and then.
+func trouble(rnd *rand.Rand, rl *testRelay) {
+	switch rnd.IntN(50) {
+	case 0:
+		rl.refuse()
+	case 1, 2:
+		rl.accept()
+	case 3:
+		rl.broker.slow = true
+	case 4, 5, 6:
+		rl.broker.slow = false
+	case 7:
+		rl.deafen()
+	case 8:
+		rl.undeafen()
+	case 9:
+		rl.leave(rnd.IntN(2) == 0)
+	case 10, 11:
+		rl.comeBack()
+	}
+}
+
+// mend ends all trouble.
+func (rl *testRelay) mend() {
+	rl.broker.slow = false
+	rl.accept()
+	rl.comeBack()
+	rl.step()
+	rl.undeafen()
 }

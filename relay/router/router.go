@@ -3,6 +3,7 @@ package router
 
 import (
 	"bytes"
+	"cmp"
 	"log/slog"
 	"maps"
 	"slices"
@@ -72,14 +73,16 @@ type Router struct {
 	leaving   map[uint64]Link      // of edges that have moved, waiting for Flushed
 	hearings  map[uint64]*edge     // of edges that are not whole yet, waiting for Flushed
 
-	later    timers
-	left     []Link  // to be closed at the end of the step
-	dirty    []*edge // edges with something to append to their link at the end of the step
-	tails    tails
-	away     bool          // the broker does not answer
-	pace     pace          // of publishing when it is back
-	window   time.Duration // in which edges are asked to move elsewhere; 0: they are not
-	stopping bool          // no new frames are taken
+	later        timers
+	left         []Link  // to be closed at the end of the step
+	dirty        []*edge // edges with something to append to their link at the end of the step
+	tails        tails
+	away         bool          // the broker does not answer
+	deafened     int           // topics whose subscription was in force and is not
+	unheardBytes int           // of all topics' unheard
+	pace         pace          // of publishing when it is back
+	window       time.Duration // in which edges are asked to move elsewhere; 0: they are not
+	stopping     bool          // no new frames are taken
 }
 
 // New returns a Router that publishes through brk.
@@ -196,6 +199,11 @@ func (r *Router) state(ev broker.State) {
 			r.openUnconfirmed(e)
 		}
 		r.goAhead()
+		for _, e := range r.inOrder() {
+			if e.ready {
+				r.advanceAll(e)
+			}
+		}
 		return
 	}
 	r.comeBack()
@@ -215,6 +223,17 @@ func (r *Router) inOrder() []*edge {
 		r.ordered = slices.SortedFunc(maps.Values(r.edges), func(a, b *edge) int { return bytes.Compare(a.instance[:], b.instance[:]) })
 	}
 	return r.ordered
+}
+
+// topicsInOrder returns the topics for which want holds, in the order of their names.
+func (r *Router) topicsInOrder(want func(*topic) bool) (some []*topic) {
+	for _, t := range r.topics {
+		if want(t) {
+			some = append(some, t)
+		}
+	}
+	slices.SortFunc(some, func(a, b *topic) int { return cmp.Compare(a.name, b.name) })
+	return some
 }
 
 // inOrder returns the lanes of an edge in the order of their topics.

@@ -70,6 +70,7 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 		}
 	}()
 	e.numbers.start(f.First)
+	e.passed = nil
 	e.ready = true
 	r.sendStatus(e)
 	for _, s := range told.sessions {

@@ -19,8 +19,8 @@ type tail struct {
 
 type tailItem struct {
 	position protocol.Position // zero: bare, or ahead
-	ahead    bool
-	bytes    []byte // the encoded link.Publication or link.Ahead
+	id       uint64            // of what was given ahead; else zero
+	bytes    []byte            // the encoded link.Publication or link.Ahead
 }
 
 // first and last are the numbers of the items in it; last is first-1 when it is empty.
@@ -33,7 +33,7 @@ func (t *tail) firstAhead() uint64 {
 	if t.ahead == 0 {
 		return t.last() + 1
 	}
-	return t.first() + uint64(slices.IndexFunc(t.items, func(item tailItem) bool { return item.ahead }))
+	return t.first() + uint64(slices.IndexFunc(t.items, func(item tailItem) bool { return item.id != 0 }))
 }
 
 // seek returns the number of the first item after p. What was bare before it is passed over: whether it was received is not known.
@@ -68,13 +68,13 @@ type tailEntry struct {
 }
 
 // add puts a publication into a topic's tail, which is as long as it has to be while it holds what was given ahead.
-func (ts *tails) add(r *Router, t *topic, at protocol.Position, bytes []byte, ahead bool) {
-	t.tail.items = append(t.tail.items, tailItem{at, ahead, bytes})
+func (ts *tails) add(r *Router, t *topic, item tailItem) {
+	t.tail.items = append(t.tail.items, item)
 	t.tail.next++
-	if ahead {
+	if item.id != 0 {
 		t.tail.ahead++
 	}
-	ts.bytes += len(bytes)
+	ts.bytes += len(item.bytes)
 	ts.order = append(ts.order, tailEntry{t, t.tail.next, r.now})
 	for len(t.tail.items) > r.cfg.TailLength && t.tail.ahead == 0 {
 		ts.pop(t)
@@ -114,7 +114,7 @@ func (ts *tails) pop(t *topic) {
 		t.tail.items = nil
 	}
 	ts.bytes -= len(item.bytes)
-	if item.ahead {
+	if item.id != 0 {
 		t.tail.ahead--
 		t.tail.torn = true
 	}

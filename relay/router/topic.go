@@ -21,7 +21,9 @@ type topic struct {
 	tail       tail
 
 	followers []*follower
-	notices   []*frame // joins and leaves whose echo is awaited
+	notices   map[*frame]struct{} // joins and leaves whose echo is awaited
+	answered  []*frame            // those of them that are published, in the order of the answers
+	unheard   unheard
 }
 
 // follow returns e's follower of a topic, subscribing the topic if this is its first. The caller gives the follower a reason to stay: openers,
@@ -49,6 +51,9 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if t == nil || t.token != ev.Token {
 		return
 	}
+	if t.placed && !t.subscribed {
+		r.deafened--
+	}
 	t.subscribed, t.placed, t.blind = true, true, 0
 	// What is known to have been published and is no more there is lost: a back end that went back in time is told as a hole.
 	top := ev.Top
@@ -61,20 +66,29 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if t.top.Before(top) {
 		t.skipTo(r, top)
 	}
+	r.heardTo(t)
 	r.settle(t)
+	r.wakeAhead(t.name)
 }
 
 // deaf is told that subscriptions were lost. Followers stay where they are; the next Subscribed tells what they missed.
 func (r *Router) deaf(ev broker.Deaf) {
 	if !ev.All {
 		if t := r.topics[ev.Topic]; t != nil {
-			t.subscribed = false
+			r.deafen(t)
 		}
 		return
 	}
 	for _, t := range r.topics {
-		t.subscribed = false
+		r.deafen(t)
 	}
+}
+
+func (r *Router) deafen(t *topic) {
+	if t.subscribed {
+		r.deafened++
+	}
+	t.subscribed = false
 }
 
 // skipTo makes p the top though what lies before it has not been seen here: followers fetch it from history.
@@ -103,7 +117,7 @@ func (r *Router) settle(t *topic) {
 	}
 	r.releaseOpeners(t)
 	r.runLanes(t.name) // they waited for the subscription
-	r.completeNotices(t, broker.Publication{})
+	r.completeAnswered(t)
 }
 
 // releaseOpeners tries the connects that wait for a topic.
@@ -142,17 +156,20 @@ func (r *Router) receive(p broker.Publication) {
 		}
 	}
 	bytes := t.encode(p)
-	r.tails.add(r, t, p.Position, bytes, false)
+	r.tails.add(r, t, tailItem{position: p.Position, bytes: bytes})
 	if !p.Position.IsZero() {
 		t.setTop(p.Position)
+		r.heardTo(t)
 	}
 	for _, f := range t.followers {
 		r.deliver(f, p.Position, bytes)
 	}
-	r.completeNotices(t, p)
+	r.completeEcho(t, p)
+	r.completeAnswered(t)
 	for _, f := range t.followers {
 		r.advance(f)
 	}
+	r.wakeAhead(t.name)
 }
 
 // encode renders a publication's text, once, into the frame that every link gets.

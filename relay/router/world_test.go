@@ -40,11 +40,14 @@ type filter struct {
 	published []broker.Publish
 	histories int
 	held      []broker.Event
+	slow      bool // events of subscriptions are late
+	late      []broker.Event
+	refusing  bool // publications
 }
 
 func (f *filter) Publish(p broker.Publish) {
 	f.published = append(f.published, p)
-	if f.away {
+	if f.away || f.refusing {
 		f.held = append(f.held, broker.Published{Token: p.Token, Err: errAway})
 		return
 	}
@@ -84,6 +87,62 @@ func (rl *testRelay) leave(replies bool) {
 	if !rl.broker.away {
 		rl.broker.away, rl.broker.replies = true, replies
 		rl.broker.held = append(rl.broker.held, broker.Deaf{All: true}, broker.State{Away: true, Cause: errAway})
+	}
+}
+
+// refuse has publications refused, while subscriptions are in force.
+func (rl *testRelay) refuse() {
+	if !rl.broker.away && !rl.broker.refusing {
+		rl.broker.refusing = true
+		rl.broker.held = append(rl.broker.held, broker.State{Away: true, Cause: errAway})
+	}
+}
+
+// accept ends refuse.
+func (rl *testRelay) accept() {
+	if rl.broker.refusing {
+		rl.broker.refusing = false
+		if !rl.broker.away {
+			rl.broker.held = append(rl.broker.held, broker.State{})
+		}
+	}
+}
+
+// deafen loses the subscriptions, while requests are carried out.
+func (rl *testRelay) deafen() {
+	if rl.broker.away || rl.broker.refusing {
+		return
+	}
+	rl.broker.late = nil
+	rl.broker.loseEvents()
+	rl.broker.held = append(rl.broker.held, broker.Deaf{All: true}, broker.State{Away: true, Cause: errAway})
+	for name := range rl.router.topics {
+		rl.broker.Unsubscribe(name)
+	}
+}
+
+// loseEvents loses what subscriptions had yet to bring.
+func (f *filter) loseEvents() {
+	for _, ev := range f.Handle.Take() {
+		switch ev.(type) {
+		case broker.Received, broker.Subscribed:
+		case broker.Flushed:
+			f.held = append(f.held, broker.Flushed{Token: ev.(broker.Flushed).Token}) // what was before it is lost
+		default:
+			f.held = append(f.held, ev)
+		}
+	}
+}
+
+// undeafen ends deafen.
+func (rl *testRelay) undeafen() {
+	if rl.broker.away || rl.broker.refusing {
+		return
+	}
+	rl.broker.held = append(rl.broker.held, broker.State{})
+	for name, topic := range rl.router.topics {
+		rl.broker.Unsubscribe(name)
+		rl.broker.Subscribe(name, topic.token)
 	}
 }
 
@@ -156,6 +215,33 @@ func (rl *testRelay) step() bool {
 			taken[i] = rl.broker.lost(ev)
 		}
 		taken = slices.DeleteFunc(taken, func(ev broker.Event) bool { return ev == nil })
+	}
+	fl := rl.broker
+	mine := taken
+	taken = nil
+	late := fl.late
+	fl.late = nil
+	if fl.away {
+		kept := late[:0]
+		for _, ev := range late {
+			if ev = fl.lost(ev); ev != nil {
+				kept = append(kept, ev)
+			}
+		}
+		late = kept
+	}
+	if fl.slow {
+		fl.late = late
+		for _, ev := range mine {
+			switch ev.(type) {
+			case broker.Received, broker.Subscribed, broker.Flushed:
+				fl.late = append(fl.late, ev)
+			default:
+				taken = append(taken, ev)
+			}
+		}
+	} else {
+		taken = append(late, mine...)
 	}
 	events := append(rl.broker.held, taken...)
 	rl.broker.held = nil
