@@ -73,6 +73,13 @@ func (f *Feed) Topic(n link.TopicNumber) {
 	}
 }
 
+// BrokerBack lets what comes ahead be given again, if there was no room for it: the relay gives it all anew when its broker is away again.
+func (f *Feed) BrokerBack() {
+	f.hub.mu.Lock()
+	defer f.hub.mu.Unlock()
+	f.hub.given.full = false
+}
+
 // Untopic frees a number. The topic goes with it if it has no members and no other number.
 func (f *Feed) Untopic(u link.Untopic) {
 	f.hub.mu.Lock()

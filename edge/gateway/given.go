@@ -16,10 +16,11 @@ type given struct {
 	ahead  map[uint64]struct{}
 	before map[uint64]struct{} // those of an hour ago and more
 	since  time.Time           // when ahead was begun
-	full   bool                // since there was no room: until there is nothing, else a sender's messages would overtake those that found none
+	full   bool                // since there was no room: until Redis is back, else a sender's messages would overtake those that found none
 
 	recent []uint64 // a ring
 	next   int
+	index  map[uint64]int32 // how often an ID is in recent; nil until it is asked for
 }
 
 // takeAhead notes what a relay gives ahead: repeat, they had it; excess, there is no room to remember it.
@@ -31,8 +32,7 @@ func (g *given) takeAhead(id uint64, now time.Time) verdict {
 		return repeat
 	}
 	waiting := len(g.ahead) + len(g.before)
-	if g.full = g.full && waiting > 0; g.full || waiting >= givenAhead {
-		g.full = true
+	if g.full = g.full && waiting > 0 || waiting >= givenAhead; g.full {
 		return excess
 	}
 	if g.ahead == nil {
@@ -51,9 +51,17 @@ func (g *given) takePublished(id uint64, early bool) (had bool) {
 	} else if early {
 		had = g.wasRecent(id)
 	}
+	if g.index != nil {
+		g.index[id]++
+	}
 	if len(g.recent) < givenRecent {
 		g.recent = append(g.recent, id)
 		return had
+	}
+	if old := g.recent[g.next]; g.index != nil {
+		if g.index[old]--; g.index[old] == 0 {
+			delete(g.index, old)
+		}
 	}
 	g.recent[g.next] = id
 	g.next = (g.next + 1) % givenRecent
@@ -66,12 +74,13 @@ func (g *given) has(id uint64) bool {
 	return ahead || before
 }
 
-// wasRecent looks at all of them: it is asked while Redis is away, or was lost.
+// wasRecent is asked while Redis is away, or was lost: until then there is no index to keep.
 func (g *given) wasRecent(id uint64) bool {
-	for _, other := range g.recent {
-		if other == id {
-			return true
+	if g.index == nil {
+		g.index = make(map[uint64]int32, len(g.recent))
+		for _, other := range g.recent {
+			g.index[other]++
 		}
 	}
-	return false
+	return g.index[id] > 0
 }

@@ -80,12 +80,16 @@ func TestP8_GivenAheadIsBounded(t *testing.T) {
 		f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
 		for id := range uint64(givenAhead) {
 			ahead(f, 1, id+1, "")
+			s.Take()
 		}
-		s.Take()
 		ahead(f, 1, givenAhead+1, "late")
 		published(f, 1, 1, 1, 1, "")
+		wantTexts(t, s)
 		ahead(f, 1, givenAhead+2, "later")
 		wantTexts(t, s)
+		f.BrokerBack() // and away again
+		ahead(f, 1, givenAhead+2, "later")
+		wantTexts(t, s, "later")
 		time.Sleep(2*givenAge + time.Second) // what was never published is forgotten
 		ahead(f, 1, givenAhead+3, "x")
 		time.Sleep(givenAge + time.Second)

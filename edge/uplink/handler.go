@@ -28,6 +28,8 @@ type Feed interface {
 	Publication(link.Publication)
 	Ahead(link.Ahead)
 	Gap(link.Gap)
+	// BrokerBack tells that the relay's broker was away and is back: what it may give ahead later begins anew.
+	BrokerBack()
 	// Leaving tells that the edge looks for another link, while this one is up.
 	Leaving()
 	// Down tells that the link has ended: its topic numbers are void. It is the last call.

@@ -132,6 +132,9 @@ func (l *Link) handleStatus(f link.Status) {
 	if same {
 		return
 	}
+	if len(f.Degraded) == 0 {
+		l.feed.BrokerBack()
+	}
 	l.links.logger.Info("relay status", "degraded", f.Degraded)
 }
 
