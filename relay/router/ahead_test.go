@@ -175,6 +175,38 @@ func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 	b.saw(2, inGroupG("1", "1"), inGroupG("1", "2"))
 }
 
+// Those who came at another relay, which did not know where their topic was, are not given what this one has from before: not even while it is without the broker too.
+func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	a, _ := pair(w, here, here)
+	a.group(1, "g", "old")
+	w.settle()
+	there.leave(false)
+	w.settle()
+	c := w.edge("c")
+	c.linkTo(there)
+	c.channel(3, "3")
+	c.join(3, "g")
+	w.settle()
+	c.saw(3, joined("3", "g"))
+	here.leave(false)
+	w.settle()
+	w.kill(there)
+	c.linkTo(here)
+	w.settle()
+	a.group(1, "g", "new")
+	w.settle()
+	c.saw(3)
+	here.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	clear(c.received) // whether its place is behind what was said before it is published, nobody promises
+	a.group(1, "g", "newer")
+	w.settle()
+	c.saw(3, inGroupG("1", "newer"))
+}
+
 // What waited does not pass those by who are not subscribed again yet.
 func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	w := newWorld(t, 2)

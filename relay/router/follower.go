@@ -206,7 +206,8 @@ func (r *Router) advance(f *follower) {
 			}
 			return
 		case r.away && tail.torn, // it may be what it misses
-			!f.topic.subscribed && !f.topic.placed && f.position != protocol.Unplaced: // what it misses is not known
+			!f.topic.subscribed && !f.topic.placed && f.position != protocol.Unplaced, // what it misses is not known
+			f.position == protocol.Unplaced && f.topic.placed:                         // its members came elsewhere, behind some of what is here
 			return
 		}
 		f.inTail, f.bareFrom = true, tail.seek(f.position)
