@@ -207,6 +207,41 @@ func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 	c.saw(3, inGroupG("1", "newer"))
 }
 
+// An edge that comes with more than this relay knows is not given what was given ahead here: it may be older than what its members had.
+func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	pair(w, here, here)
+	c, d := w.edge("c"), w.edge("d")
+	c.linkTo(there)
+	d.linkTo(here)
+	d.channel(5, "5")
+	w.settle()
+	d.join(5, "g")
+	w.settle()
+	here.leave(false)
+	w.settle()
+	d.group(5, "g", "1")
+	w.settle()
+	d.linkTo(there)
+	w.settle()
+	c.channel(4, "4")
+	c.join(4, "g")
+	w.settle()
+	d.group(5, "g", "2")
+	w.settle()
+	c.saw(4, joined("4", "g"), inGroupG("5", "2"))
+	w.kill(there)
+	c.linkTo(here)
+	w.settle()
+	c.saw(4)
+	here.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	c.saw(4)
+	d.quiet()
+}
+
 // What waited does not pass those by who are not subscribed again yet.
 func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	w := newWorld(t, 2)

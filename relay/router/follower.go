@@ -207,7 +207,8 @@ func (r *Router) advance(f *follower) {
 			return
 		case r.away && tail.torn, // it may be what it misses
 			!f.topic.subscribed && !f.topic.placed && f.position != protocol.Unplaced, // what it misses is not known
-			f.position == protocol.Unplaced && f.topic.placed:                         // its members came elsewhere, behind some of what is here
+			f.position == protocol.Unplaced && f.topic.placed,                         // its members came elsewhere, behind some of what is here
+			!f.topic.subscribed && f.topic.top.Before(f.position):                     // they know more than is known here, later messages of those given ahead here among it perhaps
 			return
 		}
 		f.inTail, f.bareFrom = true, tail.seek(f.position)
