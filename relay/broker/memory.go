@@ -27,9 +27,16 @@ type Memory struct {
 
 	mu          sync.Mutex // guards the following
 	histories   expiring[protocol.Topic, *history]
-	positions   expiring[protocol.Topic, protocol.Position] // the last ones
+	positions   expiring[protocol.Topic, last]
 	marks       expiring[markKey, uint64]
 	subscribers map[protocol.Topic][]*Handle // in the order in which they subscribed
+	server      uint64                       // counts the Loads
+}
+
+// last is a topic's last position, and the server that gave it.
+type last struct {
+	position protocol.Position
+	server   uint64
 }
 
 // markKey names what a mark is kept for.
@@ -48,7 +55,7 @@ func NewMemory(cfg MemoryConfig) *Memory {
 		cfg:         cfg,
 		name:        "memory-" + protocol.NewInstance().String(),
 		histories:   newExpiring[protocol.Topic, *history](cfg.HistoryAge),
-		positions:   newExpiring[protocol.Topic, protocol.Position](cfg.HistoryAge + cfg.MarkAge),
+		positions:   newExpiring[protocol.Topic, last](cfg.HistoryAge + cfg.MarkAge),
 		marks:       newExpiring[markKey, uint64](cfg.MarkAge),
 		subscribers: make(map[protocol.Topic][]*Handle),
 	}
@@ -63,7 +70,8 @@ func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
 
 // publishLocked is the atomic step behind Publish; mu must be held.
 func (m *Memory) publishLocked(p Publish, now time.Time) Published {
-	top := m.topLocked(p.Topic, now)
+	kept, _ := m.positions.get(p.Topic, now)
+	top := kept.position
 	key := markKey{p.Topic, p.Instance}
 	mark, _ := m.marks.get(key, now)
 	if mark < p.Floor {
@@ -80,12 +88,15 @@ func (m *Memory) publishLocked(p Publish, now time.Time) Published {
 	if !ok {
 		h = &history{size: m.cfg.HistorySize}
 	}
+	if kept.server != m.server { // more may have been given since
+		top, p.Known = protocol.Position{}, later(top, p.Known)
+	}
 	pub := Publication{
 		Topic: p.Topic, Position: next(top, p.Known, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
 	}
 	h.append(pub)
 	m.histories.put(p.Topic, h, now)
-	m.positions.put(p.Topic, pub.Position, now)
+	m.positions.put(p.Topic, last{pub.Position, m.server}, now)
 	m.marks.put(key, p.Number, now)
 	m.sendLocked(pub)
 	return Published{Token: p.Token, Outcome: Done, Position: pub.Position}
@@ -100,8 +111,8 @@ func (m *Memory) sendLocked(pub Publication) {
 
 // topLocked returns a topic's last position, zero if none is known; mu must be held.
 func (m *Memory) topLocked(t protocol.Topic, now time.Time) protocol.Position {
-	top, _ := m.positions.get(t, now)
-	return top
+	kept, _ := m.positions.get(t, now)
+	return kept.position
 }
 
 // sweep forgets what has expired.

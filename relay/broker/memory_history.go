@@ -26,6 +26,13 @@ func next(top, known protocol.Position, now time.Time) protocol.Position {
 	return protocol.Position{Epoch: epoch, Offset: 1}
 }
 
+func later(a, b protocol.Position) protocol.Position {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
 // append adds p and lets the oldest go. The slice is copied only after size have gone, so that appending stays cheap.
 func (h *history) append(p Publication) {
 	if len(h.items) == h.size {

@@ -9,7 +9,7 @@ import (
 // Saved is what a Memory kept at one moment: histories, last positions and marks, as a snapshot of Redis has them. The zero Saved is an empty one.
 type Saved struct {
 	histories expiring[protocol.Topic, *history]
-	positions expiring[protocol.Topic, protocol.Position]
+	positions expiring[protocol.Topic, last]
 	marks     expiring[markKey, uint64]
 }
 
@@ -20,12 +20,14 @@ func (m *Memory) Save() Saved {
 	return Saved{m.histories.copy((*history).copy), m.positions.copy(same), m.marks.copy(same)}
 }
 
-// Load replaces what is kept by what was saved earlier, or by nothing, as a Redis does that was restarted from a snapshot, or without one. Subscriptions stay, and nobody is told.
+// Load replaces what is kept by what was saved earlier, or by nothing, as a Redis does that was restarted from a snapshot, or without one. It is another server from then on:
+// each topic begins a new epoch at its next publication, later than any that was saved or is known to the publisher. Subscriptions stay, and nobody is told.
 func (m *Memory) Load(s Saved) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.histories.load(s.histories, (*history).copy)
 	m.positions.load(s.positions, same)
+	m.server++
 	m.marks.load(s.marks, same)
 }
 

@@ -34,8 +34,11 @@ func TestSaveAndLoad(t *testing.T) {
 		if got := publish(1, "again"); got.Outcome != Duplicate || got.Position != first.Position {
 			t.Errorf("the number that was saved: %+v", got)
 		}
-		if got := publish(2, "c"); got.Outcome != Done || got.Position.Offset != 2 {
-			t.Errorf("the number that was not: %+v", got)
+		if got := publish(2, "c"); got.Outcome != Done || got.Position.Epoch <= first.Position.Epoch || got.Position.Offset != 1 {
+			t.Errorf("the number that was not, which begins an epoch: %+v, first %+v", got, first)
+		}
+		if got := publish(3, "d"); got.Outcome != Done || got.Position.Offset != 2 {
+			t.Errorf("the number behind it: %+v", got)
 		}
 	}
 	m.Load(Saved{})
