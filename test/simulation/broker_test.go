@@ -49,8 +49,8 @@ func (s *store) spread() {
 	}
 }
 
-// publish carries a publish out, for one who was brought what lies at the position that it knows.
-func (s *store) publish(h *broker.Handle, p broker.Publish, knows protocol.Position) (done broker.Published) {
+// publish carries a publish out.
+func (s *store) publish(h *broker.Handle, p broker.Publish) (done broker.Published) {
 	h.Publish(p)
 	events := h.Take()
 	answer := slices.IndexFunc(events, func(ev broker.Event) bool { _, ok := ev.(broker.Published); return ok })
@@ -58,7 +58,7 @@ func (s *store) publish(h *broker.Handle, p broker.Publish, knows protocol.Posit
 	s.w.tracef("redis: %s %q of %s, number %d behind %d, floor %d, known %v: %s %v", p.Topic, p.Msg, short(p.Instance), p.Number, p.Predecessor, p.Floor, p.Known,
 		[]string{"failed", "done", "duplicate", "refused"}[done.Outcome], done.Position)
 	if done.Outcome == broker.Done {
-		s.w.model.stored(p, done.Position, knows)
+		s.w.model.stored(p, done.Position)
 	}
 	for _, c := range s.carriers {
 		if done.Outcome == broker.Done && c.subs[p.Topic] != nil && c.hearsNot() {
@@ -77,7 +77,7 @@ func (s *store) publish(h *broker.Handle, p broker.Publish, knows protocol.Posit
 // elsewhere publishes as a relay does that is not simulated.
 func (s *store) elsewhere(t protocol.Topic, from, msg string) {
 	s.number++
-	s.publish(s.others, broker.Publish{Topic: t, From: from, Msg: msg, Instance: s.name, Number: s.number}, protocol.Position{})
+	s.publish(s.others, broker.Publish{Topic: t, From: from, Msg: msg, Instance: s.name, Number: s.number})
 }
 
 // bare publishes as an original server does.
@@ -117,11 +117,12 @@ type carrier struct {
 	hung        []request
 	subs        map[protocol.Topic]*subscription
 	order       []*subscription
-	session     int                                  // of the connection that brings publications
-	knows       map[protocol.Topic]protocol.Position // the last publications that the relay was brought, of what it follows
-	heard       []broker.Publication                 // brought to the relay, which has not been stepped since
+	session     int                  // of the connection that brings publications
+	heard       []broker.Publication // brought to the relay, which has not been stepped since
 	deafAt      time.Time
-	swallow     int // so many publications get lost without a word
+	lostAt      time.Time // since when the store was out of reach, the last time
+	backAt      time.Time // when the relay knows that it is back
+	swallow     int       // so many publications get lost without a word
 }
 
 // request is what was sent and has no answer.
@@ -141,7 +142,7 @@ type subscription struct {
 var _ broker.Broker = (*carrier)(nil)
 
 func (s *store) carrier(name string) *carrier {
-	c := &carrier{w: s.w, store: s, handle: s.memory.Broker(), name: name, subs: map[protocol.Topic]*subscription{}, knows: map[protocol.Topic]protocol.Position{}}
+	c := &carrier{w: s.w, store: s, handle: s.memory.Broker(), name: name, subs: map[protocol.Topic]*subscription{}}
 	s.carriers = append(s.carriers, c)
 	return c
 }
@@ -204,9 +205,8 @@ func (c *carrier) deliver(ev broker.Event) {
 }
 
 func (c *carrier) Publish(p broker.Publish) {
-	knows := c.knows[p.Topic]
 	c.ask(&c.publishes, &c.published, request{
-		do:   func() broker.Event { return c.store.publish(c.handle, p, knows) },
+		do:   func() broker.Event { return c.store.publish(c.handle, p) },
 		fail: broker.Published{Token: p.Token, Err: errLost},
 	})
 }
@@ -247,7 +247,6 @@ func (c *carrier) Subscribe(t protocol.Topic, token uint64) {
 func (c *carrier) Unsubscribe(t protocol.Topic) {
 	s := c.subs[t]
 	delete(c.subs, t)
-	delete(c.knows, t)
 	c.order = slices.DeleteFunc(c.order, func(o *subscription) bool { return o == s })
 	c.handle.Unsubscribe(t)
 }
@@ -306,9 +305,6 @@ func (c *carrier) dispatch(ev broker.Event) {
 // stepped tells that the relay has taken note of what it was brought.
 func (c *carrier) stepped() {
 	for _, p := range c.heard {
-		if c.subs[p.Topic] != nil && c.knows[p.Topic].Before(p.Position) {
-			c.knows[p.Topic] = p.Position
-		}
 		c.w.model.flies(p, -1)
 	}
 	c.heard = nil
@@ -350,6 +346,9 @@ func (c *carrier) lose(frozen bool) {
 		return
 	}
 	c.unreachable, c.frozen = true, frozen
+	if c.lostAt.IsZero() || c.w.now.Sub(c.backAt) > time.Second { // else what it missed before it may not know yet
+		c.lostAt = c.w.now
+	}
 	c.w.tracef("%s: redis is out of reach, frozen %v", c.name, frozen)
 	if !frozen {
 		for _, s := range c.order { // what it is published meanwhile is not heard
@@ -395,6 +394,7 @@ func (c *carrier) regain() {
 			c.answer(&c.published, r.fail)
 		}
 	}
+	c.backAt = c.w.now.Add(400 * time.Millisecond)
 	if !c.away && !c.frozen {
 		c.deafen(true, "")
 	}

@@ -383,7 +383,7 @@ type feed struct {
 func (f *feed) Topic(n link.TopicNumber) {
 	f.names[n.ID] = n.Topic
 	if f.a == f.e.used { // else it is being left, and moves no position by its numbers
-		f.e.w.model.told(f.e, n.Topic, n.Position)
+		f.e.w.model.numbered(f.e, n)
 	}
 	f.Feed.Topic(n)
 }
@@ -412,8 +412,22 @@ func (f *feed) Left(l link.Left, answer bool) {
 func (f *feed) Publication(p link.Publication) {
 	topic := f.names[p.Topic]
 	f.Feed.Publication(p)
-	f.e.collect(cause{topic: topic, position: p.Position})
+	f.e.collect(cause{topic: topic, position: p.Position, id: p.ID})
 	f.e.w.model.told(f.e, topic, p.Position)
+}
+
+func (f *feed) Ahead(a link.Ahead) {
+	topic := f.names[a.Topic]
+	f.Feed.Ahead(a)
+	f.e.collect(cause{topic: topic, id: a.ID, ahead: true})
+	if topic != "" {
+		f.e.w.model.broughtAhead(f.e, topic, a.ID)
+	}
+}
+
+func (f *feed) Untopic(u link.Untopic) {
+	delete(f.names, u.ID)
+	f.Feed.Untopic(u)
 }
 
 func (f *feed) Gap(g link.Gap) {
@@ -429,6 +443,8 @@ type cause struct {
 	session  uint64
 	topic    protocol.Topic
 	position protocol.Position
+	id       uint64 // of the publication; 0: it has none
+	ahead    bool   // of its publication
 	gap      bool
 }
 

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ type model struct {
 	edges  map[protocol.Instance]*numbered
 	topics map[protocol.Topic]*stream
 	texts  int                          // given
+	ids    map[uint64]*frame            // of the frames that are to be published
 	unsure map[protocol.Topic]time.Time // until when a relay may have a hole that it does not know of
 	lossy  bool                         // Redis has lost something
 }
@@ -28,15 +30,20 @@ type numbered struct {
 	frames map[uint64]*frame
 	last   map[protocol.Topic]uint64 // the last one stored
 	at     map[protocol.Topic]protocol.Position
+
+	unplaced map[protocol.Topic]bool // its members' place is not known yet
+	ahead    map[uint64]bool         // brought ahead, by ID
+	given    uint64                  // the last one that was passed on
 }
 
 func newNumbered(e *edge) *numbered {
-	return &numbered{e, map[uint64]*frame{}, map[protocol.Topic]uint64{}, map[protocol.Topic]protocol.Position{}}
+	return &numbered{e, map[uint64]*frame{}, map[protocol.Topic]uint64{}, map[protocol.Topic]protocol.Position{}, map[protocol.Topic]bool{}, map[uint64]bool{}, 0}
 }
 
 // frame is one that was accepted.
 type frame struct {
 	number   uint64
+	at       time.Time // when it was accepted
 	s        *session
 	topic    protocol.Topic // what it is about; "": it is no command
 	msg      string         // what it publishes
@@ -60,6 +67,7 @@ type stream struct {
 type entry struct {
 	index    int               // in its stream
 	position protocol.Position // zero: bare
+	id       uint64
 	from     string
 	text     string
 	gone     bool // Redis lost it
@@ -81,15 +89,25 @@ type session struct {
 	gone      bool // it ended, or its edge did
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
+	had       map[uint64]bool    // by ID: what it was given, ahead or not
+	heard     map[hearing]uint64 // the number of the last one
+}
+
+// hearing is what has one order for a receiver: what one session says on one topic.
+type hearing struct {
+	s *session
+	t protocol.Topic
 }
 
 // interest is one session's part in one topic.
 type interest struct {
-	own      bool // followed from the connect on
-	in       bool // as was confirmed to it
-	wants    bool // as its last command says
-	awaits   int  // commands that were not answered
-	leaves   int  // of them
+	own      bool      // followed from the connect on
+	in       bool      // as was confirmed to it
+	wants    bool      // as its last command says
+	awaits   int       // commands that were not answered
+	leaves   int       // of them
+	came     time.Time // when it asked for it
+	loose    time.Time // it came while a relay had no Redis: it may have what was published since, when it is back; zero: it did not
 	expected []*expected
 	next     int // behind what came last
 }
@@ -111,8 +129,11 @@ type expected struct {
 }
 
 // class says whether a session is to have what is stored now.
-func (i *interest) class() class {
+func (m *model) class(s *session, t protocol.Topic) class {
+	i := s.interests[t]
 	switch {
+	case i.in && i.leaves == 0 && m.edges[s.e.instance].unplaced[t]:
+		return may
 	case i.in && i.leaves == 0:
 		return must
 	case i.own || i.awaits > 0:
@@ -133,11 +154,26 @@ func (m *model) stream(t protocol.Topic) *stream {
 // connected takes note of a new session.
 func (m *model) connected(s *session) {
 	s.interests, s.bares = map[protocol.Topic]*interest{}, map[*entry]int{}
+	s.had, s.heard = map[uint64]bool{}, map[hearing]uint64{}
 	for _, t := range s.endpoint.Topics(s.user, s.group) {
 		i := &interest{own: true}
 		s.interests[t] = i
 		m.arriving(t, i, s.user)
+		i.came = m.w.now
 	}
+}
+
+// awaySince returns from when on there may be publications that a relay did not know while it had no Redis, at some time from came until now; zero: every relay had it.
+// What is not acknowledged then may be older by the time that requests take which go wrong.
+func (m *model) awaySince(came time.Time) (since time.Time) {
+	for _, r := range m.w.relays {
+		if c := r.carrier; !c.lostAt.IsZero() && (c.unreachable || c.backAt.After(came)) {
+			if at := c.lostAt.Add(-5 * time.Second); since.IsZero() || at.Before(since) {
+				since = at
+			}
+		}
+	}
+	return since
 }
 
 // arriving lets one who comes to a topic have what is on its way to relays: it comes behind what they know of.
@@ -172,9 +208,10 @@ func (m *model) opened(e *edge, o link.Opened) {
 			continue
 		}
 		s.ready = true
-		if o.Confirmed {
+		if len(o.Topics) > 0 { // else it is not bound
 			for _, i := range s.interests {
 				i.in = i.in || i.own
+				i.loosen(m)
 			}
 		}
 	}
@@ -184,8 +221,9 @@ func (m *model) opened(e *edge, o link.Opened) {
 func (m *model) accepted(s *session, f *frame) {
 	e := s.e
 	e.number++
-	f.number, f.s = e.number, s
+	f.number, f.at, f.s = e.number, m.w.now, s
 	m.edges[e.instance].frames[f.number] = f
+	m.ids[protocol.BriefID(e.instance, f.number)] = f
 	i := s.interests[f.topic]
 	switch f.kind {
 	case protocol.KindOne, protocol.KindAll:
@@ -197,6 +235,7 @@ func (m *model) accepted(s *session, f *frame) {
 		}
 		if !i.in {
 			m.arriving(f.topic, i, s.user)
+			i.came, i.loose = m.w.now, time.Time{}
 		}
 		f.interest = i
 		f.stores, f.answers = true, true
@@ -259,15 +298,24 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 	case f.kind == protocol.KindJoin:
 		i.in = true
 		i.awaits--
+		i.loosen(m)
 	case f.kind == protocol.KindLeave:
 		i.in = false
 		i.awaits--
 		i.leaves--
+		// In force ahead of what its relay does not know yet: that comes too late for it.
+		if since := m.awaySince(f.at); !since.IsZero() {
+			for _, x := range i.expected[i.next:] {
+				if x.at.After(since) && x.class == must {
+					x.class = may
+				}
+			}
+		}
 	}
 }
 
-// stored takes note of a publication, by one who knew the topic up to a position.
-func (m *model) stored(p broker.Publish, at, knows protocol.Position) {
+// stored takes note of a publication.
+func (m *model) stored(p broker.Publish, at protocol.Position) {
 	again := false
 	if n := m.edges[p.Instance]; n != nil {
 		f := n.frames[p.Number]
@@ -293,11 +341,7 @@ func (m *model) stored(p broker.Publish, at, knows protocol.Position) {
 		n.last[p.Topic] = p.Number
 	}
 	s := m.stream(p.Topic)
-	e := &entry{index: len(s.entries), position: at, from: p.From, text: string(protocol.AppendText(nil, p.Topic, p.From, p.Msg))}
-	for _, old := range s.entries {
-		// Redis went back, and who published knows nothing of what it had had there: those who do take it for a repetition.
-		e.gone = e.gone || old.gone && !old.position.Before(at) && knows.Before(old.position)
-	}
+	e := &entry{index: len(s.entries), position: at, id: protocol.BriefID(p.Instance, p.Number), at: m.w.now, from: p.From, text: string(protocol.AppendText(nil, p.Topic, p.From, p.Msg))}
 	if m.w.now.Sub(s.last) >= m.w.config.age {
 		s.from = len(s.entries)
 	}
@@ -314,13 +358,13 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 			if i == nil {
 				continue
 			}
-			c := i.class()
-			if !t.IsUser() && s.user == e.from {
+			c := m.class(s, t)
+			if !t.IsUser() && s.user == e.from || s.had[e.id] || m.edges[edge.instance].ahead[e.id] {
 				c = mustNot
 			} else if again && c == must {
 				c = may // it may have had it
 			}
-			i.expected = append(i.expected, &expected{entry: e, class: c})
+			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id]})
 		}
 	}
 }
@@ -346,20 +390,69 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 }
 
 // late reports whether an entry may come to one who was not there.
-func (m *model) late(c cause, text string) bool {
+func (m *model) late(i *interest, c cause, text string) bool {
 	for _, e := range m.stream(c.topic).entries {
 		if e.position == c.position && e.text == text {
-			return e.unheard || e.gone // a relay may still have what Redis has lost, and give it to one whose position is before all
+			return i.isLoose(e) || e.unheard || e.gone // a relay may still have what Redis has lost, and give it to one whose position is before all
 		}
 	}
 	return false
 }
+
+// isLoose reports whether an entry is of the time without Redis in which one came.
+func (i *interest) isLoose(e *entry) bool { return !i.loose.IsZero() && e.at.After(i.loose) }
 
 // told takes note of a topic's position at an edge.
 func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
 	n := m.edges[e.instance]
 	if n.at[t].Before(at) {
 		n.at[t] = at
+	}
+}
+
+// numbered takes note of a topic's number, and of the place that its members are told.
+func (m *model) numbered(e *edge, n link.TopicNumber) {
+	known := m.edges[e.instance]
+	known.unplaced[n.Topic] = n.Position == protocol.Unplaced
+	if n.Position != protocol.Unplaced {
+		m.told(e, n.Topic, n.Position)
+	}
+}
+
+// loosen takes note that a session has come to a topic, perhaps while a relay had no Redis.
+func (i *interest) loosen(m *model) {
+	if i.loose.IsZero() {
+		i.loose = m.awaySince(i.came)
+	}
+}
+
+// broughtAhead takes note that an edge was brought what is not published, and has given it to its members: from then on it gives it to nobody.
+func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
+	n := m.edges[e.instance]
+	f := m.ids[id]
+	if f == nil || f.topic != t {
+		m.w.fail("%s: was given ahead what nobody said on %s", e.name, t)
+		return
+	}
+	if n.ahead[id] {
+		return
+	}
+	n.ahead[id] = true
+	given := n.given == id
+	for _, s := range e.sessions {
+		i := s.interests[t]
+		if i == nil || s.had[id] {
+			continue
+		}
+		if given && i.in && i.leaves == 0 && (t.IsUser() || f.s.user != s.user) {
+			m.w.fail("P4: %s/%d (%s) was not given ahead what others of its edge were: %q on %s", e.name, s.id, s.user, f.msg, t)
+			return
+		}
+		for _, x := range i.expected {
+			if x.id == id {
+				x.class = mustNot
+			}
+		}
 	}
 }
 
@@ -414,10 +507,56 @@ func (m *model) delivered(s *session, c cause, text string) {
 		}
 	case s.interests[c.topic] == nil:
 		fail("P6", "and has nothing to do with that topic")
+	case c.id != 0 && !m.once(s, c, fail):
+	case c.ahead:
+		m.deliveredAhead(s, c, text, fail)
 	case c.position.IsZero():
 		m.deliveredBare(s, c, text, fail)
 	default:
-		m.deliveredEntry(s.interests[c.topic], c, text, fail)
+		m.deliveredEntry(s, c, text, fail)
+	}
+}
+
+// once checks that what came had not come before, ahead of its publication or otherwise, and that nothing has come that its sender said later.
+func (m *model) once(s *session, c cause, fail func(promise, what string)) bool {
+	if s.had[c.id] {
+		fail("P2", "a second time")
+		return false
+	}
+	s.had[c.id] = true
+	f := m.ids[c.id]
+	if f == nil {
+		return true // it is from elsewhere
+	}
+	h := hearing{f.s, c.topic}
+	if f.number < s.heard[h] && f.stored < 2 { // what Redis has lost comes again to one who was not there the first time
+		fail("P1", fmt.Sprintf("which is number %d, behind number %d", f.number, s.heard[h]))
+		return false
+	}
+	s.heard[h] = f.number
+	return true
+}
+
+// deliveredAhead checks what came before it was published, or at least before this edge knows.
+func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promise, what string)) {
+	f, i := m.ids[c.id], s.interests[c.topic]
+	switch {
+	case f == nil || f.topic != c.topic || text != string(protocol.AppendText(nil, f.topic, f.s.user, f.msg)):
+		fail("P2", "ahead, which nobody said")
+	case !f.stores:
+		fail("P2", "ahead, which is to be refused")
+	case !c.topic.IsUser() && f.s.user == s.user:
+		fail("P6", "ahead, from itself")
+	case m.edges[s.e.instance].ahead[c.id]:
+		fail("P6", "ahead, which its edge was given before")
+	case !i.own && !i.in && i.awaits == 0:
+		fail("P6", "ahead, and had been told that it has left")
+	}
+	m.edges[s.e.instance].given = c.id
+	for _, x := range i.expected {
+		if x.id == c.id {
+			x.got = true
+		}
 	}
 }
 
@@ -453,13 +592,14 @@ func (m *model) deliveredBare(s *session, c cause, text string, fail func(promis
 	if s.bares[e]++; s.bares[e] > 1 && !e.unsure && !relinked {
 		fail("P2", "a second time")
 	}
-	if i := s.interests[c.topic]; i.class() == mustNot {
+	if m.class(s, c.topic) == mustNot {
 		fail("P6", "and is not a member")
 	}
 }
 
 // deliveredEntry checks that what came is the next of what was stored that is to come.
-func (m *model) deliveredEntry(i *interest, c cause, text string, fail func(promise, what string)) {
+func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promise, what string)) {
+	i := s.interests[c.topic]
 	find := func(from, to int) int {
 		for n := from; n < to; n++ {
 			if x := i.expected[n]; x.position == c.position && x.text == text {
@@ -480,12 +620,18 @@ func (m *model) deliveredEntry(i *interest, c cause, text string, fail func(prom
 		}
 		x.got = true
 		return
-	case n < 0 && m.late(c, text):
+	case n < 0 && m.late(i, c, text):
 		return
 	case n < 0:
 		fail("P6", "which was not published while it was there")
 		return
-	case i.expected[n].class == mustNot && !i.expected[n].unheard && !i.expected[n].gone:
+	case m.edges[s.e.instance].ahead[c.id]:
+		fail("P6", "which its edge was given ahead before")
+		return
+	case !c.topic.IsUser() && i.expected[n].from == s.user:
+		fail("P6", "from itself")
+		return
+	case i.expected[n].class == mustNot && !i.expected[n].unheard && !i.expected[n].gone && !i.isLoose(i.expected[n].entry):
 		fail("P6", "which is not for it")
 		return
 	case !i.own && !i.in && i.awaits == 0 && !i.expected[n].unheard:
@@ -495,7 +641,7 @@ func (m *model) deliveredEntry(i *interest, c cause, text string, fail func(prom
 	for _, x := range i.expected[i.next:n] {
 		// What was at the end of an epoch that Redis lost, and has left the history since, is not known to anybody.
 		unknown := m.lossy && x.position.Epoch < c.position.Epoch
-		if x.class == must && !x.excused && !x.gone && !unknown {
+		if x.class == must && !x.got && !x.excused && !x.gone && !unknown {
 			fail("P4", "and never "+x.text+" at "+x.position.String()+" before it")
 			return
 		}
@@ -526,7 +672,7 @@ func (m *model) caughtUp() {
 			for _, t := range sortedKeys(s.interests) {
 				i := s.interests[t]
 				for _, x := range i.expected[i.next:] {
-					if x.class == must && !x.excused && !x.gone && !x.unheard {
+					if x.class == must && !x.got && !x.excused && !x.gone && !x.unheard {
 						m.w.fail("P4: %s/%d (%s) has not got %q (on %s at %v), nor been told that it is lost", e.name, s.id, s.user, x.text, t, x.position)
 					}
 				}
@@ -577,7 +723,7 @@ func (m *model) finishSession(s *session) {
 			m.w.fail("P6: %s/%d was never confirmed", s.e.name, s.id)
 		}
 		for _, x := range i.expected[i.next:] {
-			if x.class == must && !x.excused && !x.gone {
+			if x.class == must && !x.got && !x.excused && !x.gone {
 				m.w.fail("P4: %s/%d (%s) never got %q (on %s at %v)", s.e.name, s.id, s.user, x.text, t, x.position)
 			}
 		}

@@ -220,7 +220,7 @@ func (s *store) load(back bool) {
 
 // play carries a schedule out, mends everything, and checks.
 func (w *world) play(s schedule) {
-	w.model = &model{w: w, edges: map[protocol.Instance]*numbered{}, topics: map[protocol.Topic]*stream{}, unsure: map[protocol.Topic]time.Time{}}
+	w.model = &model{w: w, edges: map[protocol.Instance]*numbered{}, topics: map[protocol.Topic]*stream{}, ids: map[uint64]*frame{}, unsure: map[protocol.Topic]time.Time{}}
 	w.store = newStore(w)
 	for range 3 {
 		w.startRelay()

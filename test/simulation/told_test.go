@@ -62,6 +62,15 @@ func toldFrame(t link.Type, body []byte) string {
 	case link.TypePublication:
 		f, _ := link.ParsePublication(body)
 		return fmt.Sprintf("publication on %d at %v except %q: %.60s", f.Topic, f.Position, f.Except, f.Payload)
+	case link.TypeAhead:
+		f, _ := link.ParseAhead(body)
+		return fmt.Sprintf("ahead on %d, id %x, except %q: %.60s", f.Topic, f.ID, f.Except, f.Payload)
+	case link.TypeGranted:
+		f, _ := link.ParseGranted(body)
+		return fmt.Sprintf("granted %d to %d", f.First, f.Last)
+	case link.TypeAgain:
+		f, _ := link.ParseMessage(body)
+		return fmt.Sprintf("again %d of %d %.60s", f.Number, f.Session, f.Payload)
 	case link.TypeGap:
 		f, _ := link.ParseGap(body)
 		return fmt.Sprintf("gap on %d to %v: %d", f.Topic, f.Position, f.Lost)
