@@ -124,10 +124,10 @@ func (rl *testRelay) deafen() {
 // loseEvents loses what subscriptions had yet to bring.
 func (f *filter) loseEvents() {
 	for _, ev := range f.Handle.Take() {
-		switch ev.(type) {
+		switch ev := ev.(type) {
 		case broker.Received, broker.Subscribed:
 		case broker.Flushed:
-			f.held = append(f.held, broker.Flushed{Token: ev.(broker.Flushed).Token}) // what was before it is lost
+			f.held = append(f.held, broker.Flushed{Token: ev.Token}) // what was before it is lost
 		default:
 			f.held = append(f.held, ev)
 		}
