@@ -15,7 +15,10 @@ var errEscape = errors.New("a user or password with one of : / ? # @ % or a spac
 // checkRedisURL tells what is wrong with RELAY_REDIS_URL, if anything. Its errors have no part of it: which part is the password may be just
 // what is wrong.
 func checkRedisURL(text string) error {
-	scheme, rest, _ := strings.Cut(text, "://")
+	scheme, rest, whole := strings.Cut(text, "://")
+	if !whole && !strings.ContainsAny(text, "@/?#") {
+		return errScheme // a host and a port, it seems
+	}
 	base, kind, several := strings.Cut(scheme, "+")
 	if !several {
 		return checkOneURL(text)

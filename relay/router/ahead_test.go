@@ -265,7 +265,7 @@ func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	w.settle()
 	here.comeBack()
 	w.settle()
-	w.wait(3 * time.Second)
+	w.wait(paceFor * 3 / 4)
 	there.comeBack()
 	w.settle()
 	w.wait(3 * time.Second)

@@ -159,7 +159,7 @@ func (r *Router) refuse(fr *frame) {
 }
 
 func (r *Router) refuseUnknown(fr *frame) {
-	r.answer(fr, fmt.Sprintf("error: group 【%s】 can not be looked up now, not delivered", fr.topic.Name()))
+	r.answer(fr, fmt.Sprintf("error: group 【%s】 cannot be looked up now, not delivered", fr.topic.Name()))
 	r.done(fr)
 }
 

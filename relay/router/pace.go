@@ -7,7 +7,7 @@ import (
 )
 
 // paceFor is how long after the broker came back publishing is paced: other relays subscribe again meanwhile.
-const paceFor = 5 * time.Second
+const paceFor = 2 * time.Second
 
 // pace holds publications back that nobody might hear and history could not keep: what waited while the broker was away would pass, all at once, topics whose
 // followers, here or on other relays, are not subscribed again. For as long it lets a quarter of a topic's history pass, so that they find it there.

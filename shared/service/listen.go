@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Listen listens on addr. Its error is a Problem of the variable that addr comes from.
+// Listen listens on addr. Its error is a Problem of the variable that addr comes from, a passing one: a port may be free later, and an interface may come up.
 func Listen(variable string, addr Addr) (net.Listener, error) {
 	l, err := net.Listen("tcp", string(addr))
 	if err == nil {
@@ -21,7 +21,9 @@ func Listen(variable string, addr Addr) (net.Listener, error) {
 	if errors.As(err, &syscallError) {
 		cause = syscallError.Err
 	}
-	return nil, Problemf(variable, "cannot listen on %s: %v", addr, cause)
+	problem := Problemf(variable, "cannot listen on %s: %v", addr, cause)
+	problem.Passing = true
+	return nil, problem
 }
 
 // Serve serves h on l until ctx is done, then gives requests under way the grace to end. Connections that a handler has hijacked are the

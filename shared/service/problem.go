@@ -9,11 +9,12 @@ import (
 type Problem struct {
 	Variable string
 	Text     string
+	Passing  bool // it may be gone by itself: the process ends with status 1 on it, not with 2
 }
 
 // Problemf returns a Problem of a variable.
 func Problemf(variable, format string, args ...any) Problem {
-	return Problem{variable, fmt.Sprintf(format, args...)}
+	return Problem{Variable: variable, Text: fmt.Sprintf(format, args...)}
 }
 
 // Error returns one line: the variable, a colon, what is wrong and what is allowed.

@@ -21,8 +21,8 @@ type Program[T any] struct {
 	Logging  func(T) Logging
 	// Live is the address whose /livez the healthcheck subcommand asks.
 	Live func(T) Addr
-	// Run does the work until ctx is done and then drains. A Problem (a port that is taken) ends the process with status 2, another error
-	// with status 1.
+	// Run does the work until ctx is done and then drains. A Problem ends the process with status 2, a passing one (a port that is taken) and
+	// any other error with status 1.
 	Run func(ctx context.Context, cfg T, log *slog.Logger) error
 	// Commands are further subcommands.
 	Commands []Command
@@ -160,6 +160,9 @@ func (p Program[T]) work(environ []string, stderr io.Writer) int {
 		return statusDone
 	case errors.As(err, &problem):
 		fmt.Fprintln(stderr, problem)
+		if problem.Passing {
+			return statusFailed
+		}
 		return statusWrong
 	}
 	log.Error("stopped", "program", p.Name, "error", err)

@@ -79,7 +79,7 @@ func TestStatusOfRun(t *testing.T) {
 		{"port", func(context.Context, sample, *slog.Logger) error {
 			_, err := Listen("EDGE_ADDR", Addr(taken.Addr().String()))
 			return fmt.Errorf("wrapped: %w", err)
-		}, 2, "\nEDGE_ADDR: cannot listen on " + taken.Addr().String() + ": address already in use\n"},
+		}, 1, "\nEDGE_ADDR: cannot listen on " + taken.Addr().String() + ": address already in use\n"},
 	} {
 		status, _, err := call(program(c.run), good())
 		if status != c.status || !strings.Contains(err, c.has) {

@@ -284,6 +284,11 @@ func (c *Cluster) causeLocked(who string, cause error) {
 	}
 	if away := len(c.causes) > 0; away != c.away {
 		c.away = away
+		if away {
+			c.log.Warn("redis is away", "cause", c.causes[who])
+		} else {
+			c.log.Info("redis is back")
+		}
 		c.sink(broker.State{Away: away, Cause: c.causes[who]})
 	}
 }

@@ -32,6 +32,9 @@ func parseURL(s string) (*target, error) {
 	scheme, rest, _ := strings.Cut(s, "://")
 	base, kind, several := strings.Cut(scheme, "+")
 	if !several {
+		if _, hosts, _, _ := splitURL(rest); strings.Contains(hosts, ",") {
+			return nil, errors.New("names several hosts: want redis+cluster:// or redis+sentinel://")
+		}
 		opt, err := parseOptions(s)
 		return &target{opt: opt}, err
 	}
