@@ -123,6 +123,7 @@ type carrier struct {
 	lostAt      time.Time // since when the store was out of reach, the last time
 	backAt      time.Time // when the relay knows that it is back
 	swallow     int       // so many publications get lost without a word
+	missed      bool      // one was, on this connection
 }
 
 // request is what was sent and has no answer.
@@ -234,7 +235,12 @@ func (c *carrier) CountSubscribers(t protocol.Topic, token uint64) {
 }
 
 func (c *carrier) Flush(token uint64) {
-	c.w.at(c.commands.next(c.w.now.Add(c.delay())), func() { c.answer(&c.received, broker.Flushed{Token: token}) })
+	c.w.at(c.commands.next(c.w.now.Add(c.delay())), func() {
+		session, connected := c.session, !c.unreachable && !c.missed
+		c.w.at(c.received.next(c.w.now.Add(c.delay())), func() {
+			c.deliver(broker.Flushed{Token: token, Heard: connected && c.session == session && !c.unreachable && !c.missed})
+		})
+	})
 }
 
 func (c *carrier) Subscribe(t protocol.Topic, token uint64) {
@@ -271,6 +277,7 @@ func (c *carrier) dispatch(ev broker.Event) {
 	case broker.Received:
 		if c.swallow > 0 {
 			c.swallow--
+			c.missed = true
 			c.w.model.unheard(ev.Publication.Topic, ev.Publication.Position)
 			c.w.tracef("%s: publication %v of %s is lost without a word", c.name, ev.Publication.Position, ev.Publication.Topic)
 			return
@@ -327,6 +334,7 @@ func (c *carrier) deafen(all bool, t protocol.Topic) {
 	}
 	if all {
 		c.session++
+		c.missed = false
 	}
 	c.deafAt = c.w.now
 	c.w.tracef("%s: deaf, all %v %s", c.name, all, t)

@@ -90,6 +90,7 @@ type session struct {
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
 	had       map[uint64]bool    // by ID: what it was given, ahead or not
+	never     map[uint64]bool    // by ID: what it must not be given
 	heard     map[hearing]uint64 // the number of the last one
 }
 
@@ -154,7 +155,7 @@ func (m *model) stream(t protocol.Topic) *stream {
 // connected takes note of a new session.
 func (m *model) connected(s *session) {
 	s.interests, s.bares = map[protocol.Topic]*interest{}, map[*entry]int{}
-	s.had, s.heard = map[uint64]bool{}, map[hearing]uint64{}
+	s.had, s.never, s.heard = map[uint64]bool{}, map[uint64]bool{}, map[hearing]uint64{}
 	for _, t := range s.endpoint.Topics(s.user, s.group) {
 		i := &interest{own: true}
 		s.interests[t] = i
@@ -523,18 +524,36 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 		fail("P2", "a second time")
 		return false
 	}
+	if s.never[c.id] {
+		fail("P6", "which was given ahead before it came")
+		return false
+	}
 	s.had[c.id] = true
 	f := m.ids[c.id]
 	if f == nil {
 		return true // it is from elsewhere
 	}
 	h := hearing{f.s, c.topic}
-	if f.number < s.heard[h] && f.stored < 2 { // what Redis has lost comes again to one who was not there the first time
+	if f.number < s.heard[h] && !m.mayComeLate(s, c, f) {
 		fail("P1", fmt.Sprintf("which is number %d, behind number %d", f.number, s.heard[h]))
 		return false
 	}
 	s.heard[h] = f.number
 	return true
+}
+
+// mayComeLate reports whether a message may come behind what its sender said later: it was told as lost; Redis has lost it, and got it again, and it comes to one who was not there the
+// first time; or it was published before this one came, and is given ahead by a relay that has not heard that it was.
+func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
+	list := s.interests[c.topic].expected
+	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
+	switch {
+	case f.stored > 1:
+		return true
+	case n < 0:
+		return c.ahead && f.stored > 0
+	}
+	return list[n].excused || c.ahead && list[n].class != must
 }
 
 // deliveredAhead checks what came before it was published, or at least before this edge knows.

@@ -249,6 +249,7 @@ func (w *world) play(s schedule) {
 	if w.failure == "" {
 		w.model.finish()
 	}
+	w.outage()
 	w.bareReachesAll()
 	w.leaveAll()
 }

@@ -33,6 +33,8 @@ type world struct {
 	conns  []*conn  // likewise
 	model  *model
 	calm   bool // all that was broken has been mended
+
+	settledOnce bool // redis was away in calm
 }
 
 // config is drawn for a run, before its schedule.

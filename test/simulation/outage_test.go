@@ -1,0 +1,120 @@
+package simulation
+
+import (
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// outage takes Redis away in calm, when all links and subscriptions are in force and every relay knows its edges whole, and checks that the edges of each relay talk on. What
+// edges whose relays are not the same tell each other comes afterwards.
+func (w *world) outage() {
+	for range 2 { // the first one is for edges whose relays did not hear what came before their links
+		w.tracef("--- redis is away, and nothing else")
+		for _, c := range w.store.carriers {
+			c.lose(w.chance(50))
+		}
+		w.pass(3100 * time.Millisecond)
+		w.servedBy(w.talk())
+		w.newcomers()
+		w.servedBy(w.talk())
+		w.regain()
+		w.pass(time.Second)
+		w.settledOnce = true
+	}
+	w.pass(11 * time.Second)
+	for _, t := range sortedKeys(w.model.topics) {
+		w.store.elsewhere(t, "elsewhere", w.text())
+	}
+	w.pass(11 * time.Second)
+	if w.failure == "" {
+		w.model.finish()
+	}
+}
+
+// talk has every client say something of each kind, and returns what is to be published of it.
+func (w *world) talk() (said []*frame) {
+	for _, e := range w.edges {
+		before := e.number
+		for _, s := range e.sessions {
+			w.speak(s)
+			if s.endpoint == protocol.EndpointChannel {
+				w.sayTo(s, pick(w, groups))
+			}
+		}
+		for n := before + 1; n <= e.number; n++ {
+			if f := w.model.edges[e.instance].frames[n]; f.stores {
+				said = append(said, f)
+			}
+		}
+	}
+	w.pass(time.Second)
+	return said
+}
+
+// newcomers brings a client to each edge, which joins; it is in force at once, and it is given nothing that was given ahead before.
+func (w *world) newcomers() {
+	given := map[*relay][]*frame{}
+	for _, e := range w.edges {
+		for _, s := range e.sessions {
+			for id := range s.had {
+				if f := w.model.ids[id]; f != nil && f.stored == 0 && e.used != nil && s.interests[f.topic] != nil && s.interests[f.topic].in {
+					given[e.used.relay] = append(given[e.used.relay], f)
+				}
+			}
+		}
+	}
+	var all []*session
+	for _, e := range w.edges {
+		if e.alive && e.used != nil {
+			s := w.connectTo(e, protocol.EndpointChannel)
+			w.pass(100 * time.Millisecond)
+			w.join(s, pick(w, groups))
+			all = append(all, s)
+		}
+	}
+	w.pass(time.Second)
+	for _, s := range all {
+		for _, f := range given[s.e.used.relay] {
+			if i := s.interests[f.topic]; i != nil && i.in { // else it waits for Redis
+				s.never[protocol.BriefID(f.s.e.instance, f.number)] = true
+			}
+		}
+	}
+}
+
+// servedBy checks that what was said has come to everybody on its relay, though it is not published.
+func (w *world) servedBy(said []*frame) {
+	if !w.settledOnce || w.failure != "" {
+		return
+	}
+	for _, f := range said {
+		here := f.s.e.used
+		for _, e := range w.edges {
+			if here == nil || e.used == nil || e.used.relay != here.relay {
+				continue
+			}
+			for _, s := range e.sessions {
+				i := s.interests[f.topic]
+				if i == nil || !i.in || i.awaits > 0 || !f.topic.IsUser() && s.user == f.s.user {
+					continue
+				}
+				if !s.had[protocol.BriefID(f.s.e.instance, f.number)] {
+					w.fail("P5: %s/%d (%s) was not given %q (to %s, number %d of %s) while redis is away", e.name, s.id, s.user, f.msg, f.topic, f.number, f.s.e.name)
+					return
+				}
+			}
+		}
+		if f.stored > 0 {
+			w.fail("number %d of %s was published, and redis is away", f.number, f.s.e.name)
+		}
+	}
+	for _, e := range w.edges {
+		for _, s := range e.sessions {
+			if !slices.ContainsFunc(sortedKeys(s.interests), func(t protocol.Topic) bool { return s.interests[t].in }) {
+				w.fail("P5: %s/%d (%s) has connected, and is in nothing, while redis is away", e.name, s.id, s.user)
+			}
+		}
+	}
+}
