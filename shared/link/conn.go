@@ -156,6 +156,7 @@ func (c *Conn) watch() {
 }
 
 func (c *Conn) signs() Signs {
+	c.socket.look()
 	progress := time.Duration(c.socket.progress.Load())
 	s := Signs{
 		Received: time.Duration(c.socket.received.Load()),

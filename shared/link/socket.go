@@ -22,6 +22,7 @@ type socket struct {
 	receivedBytes atomic.Uint64
 	progress      atomic.Int64 // when the last byte went, or a batch began; 0: no batch is being written
 	sentBytes     atomic.Uint64
+	unsent        int // bytes in the kernel's buffer when the watchdog looked last; its own
 
 	// mu serialises writes. Only the answer to a WebSocket close, at the end of the link, ever competes with the writer.
 	mu     sync.Mutex
@@ -59,6 +60,22 @@ func (s *socket) Write(p []byte) (int, error) {
 		err = s.out.Flush()
 	}
 	return n, err
+}
+
+// look notes progress that no Write tells: the kernel wakes a writer only when a third of its buffer is free, which may be megabytes and, on a slow link, minutes. It is for
+// the watchdog.
+func (s *socket) look() {
+	if s.progress.Load() == 0 {
+		s.unsent = 0
+		return
+	}
+	before := s.unsent
+	if n, ok := unsent(s.Conn); ok {
+		s.unsent = n
+		if n < before {
+			s.progress.Store(s.stamp())
+		}
+	}
 }
 
 // cork begins a batch.
