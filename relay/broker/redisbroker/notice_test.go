@@ -15,7 +15,7 @@ import (
 // Within what an absence is told, and within what its end is, subscriptions included.
 const (
 	noticed = 3 * time.Second
-	back    = time.Second
+	back    = 3 * time.Second // a second on a machine that has time
 )
 
 // TestNoticed takes Redis away in each way there is, from a relay that does not publish meanwhile, and gives it back.
