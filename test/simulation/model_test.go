@@ -360,10 +360,10 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 				continue
 			}
 			c := m.class(s, t)
-			if !t.IsUser() && s.user == e.from || s.had[e.id] || m.edges[edge.instance].ahead[e.id] {
+			if !t.IsUser() && s.user == e.from || s.had[e.id] {
 				c = mustNot
-			} else if again && c == must {
-				c = may // it may have had it
+			} else if c == must && (again || m.edges[edge.instance].ahead[e.id]) {
+				c = may // it may have had it; or its edge had, for others: then only one whose join was published before this gets it
 			}
 			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id]})
 		}
@@ -644,7 +644,7 @@ func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promi
 	case n < 0:
 		fail("P6", "which was not published while it was there")
 		return
-	case m.edges[s.e.instance].ahead[c.id]:
+	case m.edges[s.e.instance].ahead[c.id] && i.expected[n].class == mustNot:
 		fail("P6", "which its edge was given ahead before")
 		return
 	case !c.topic.IsUser() && i.expected[n].from == s.user:
