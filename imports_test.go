@@ -37,7 +37,7 @@ var mayUse = map[string][]string{
 	"github.com/golang-jwt/jwt":             {"edge/gateway"},
 	"github.com/KimMachineGun/automemlimit": {"shared/service"},
 	"golang.org/x/time":                     {"edge/gateway", "relay/downlink"},
-	"golang.org/x/sys":                      {"edge/gateway", "shared/service"},
+	"golang.org/x/sys":                      {"edge/gateway", "shared/service", "shared/link"},
 	"github.com/prometheus/client_golang": {
 		"edge", "edge/gateway", "edge/uplink", "relay", "relay/downlink", "relay/router", "relay/broker/redisbroker", "shared/service",
 	},

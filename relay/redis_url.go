@@ -16,7 +16,7 @@ var errEscape = errors.New("a user or password with one of : / ? # @ % or a spac
 // what is wrong.
 func checkRedisURL(text string) error {
 	scheme, rest, whole := strings.Cut(text, "://")
-	if !whole && !strings.ContainsAny(text, "@/?#") {
+	if !whole && !strings.HasPrefix(text, "memory:") && !strings.ContainsAny(text, "@/?#") {
 		return errScheme // a host and a port, it seems
 	}
 	base, kind, several := strings.Cut(scheme, "+")
