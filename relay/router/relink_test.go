@@ -322,7 +322,7 @@ func TestDeafTimeIsMadeUpFromHistory(t *testing.T) {
 	a, b := pair(w, w.relays[0], w.relays[1])
 	rl := w.relays[1]
 	rl.broker.held = []broker.Event{broker.Deaf{All: true}}
-	rl.broker.onEvent = func(ev broker.Event) bool { _, ok := ev.(broker.Received); return !ok }
+	rl.broker.onEvent = exceptEchoes
 	w.settle()
 	var want []string
 	for i := range 5 {

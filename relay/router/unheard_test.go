@@ -311,7 +311,7 @@ func TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect(t *testing.T) {
 	a.linkTo(rl)
 	a.channel(1, "1")
 	w.settle()
-	rl.broker.onEvent = func(ev broker.Event) bool { _, echo := ev.(broker.Received); return !echo }
+	rl.broker.onEvent = exceptEchoes
 	a.join(1, "g")
 	w.settle()
 	rl.leave(false)
@@ -336,7 +336,7 @@ func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	a, b := pair(w, rl, rl)
 	b.channel(4, "4")
 	w.settle()
-	rl.broker.onEvent = func(ev broker.Event) bool { _, echo := ev.(broker.Received); return !echo }
+	rl.broker.onEvent = exceptEchoes
 	a.group(1, "g", "1") // published, not heard: the subscriber's connection is dead, which is noticed after 2.5 s
 	w.settle()
 	rl.leave(false)
@@ -361,7 +361,7 @@ func TestP5_ANoticeWhoseEchoIsLostTakesEffect(t *testing.T) {
 	a.linkTo(rl)
 	a.channel(1, "1")
 	w.settle()
-	rl.broker.onEvent = func(ev broker.Event) bool { _, echo := ev.(broker.Received); return !echo }
+	rl.broker.onEvent = exceptEchoes
 	a.join(1, "g")
 	w.settle()
 	rl.leave(false)

@@ -754,3 +754,9 @@ func sorted[V any](m map[uint64]V) []uint64 {
 	slices.Sort(ids)
 	return ids
 }
+
+// exceptEchoes, as an onEvent, makes a broker publish and answer, and hear nothing of what is published.
+func exceptEchoes(ev broker.Event) bool {
+	_, echo := ev.(broker.Received)
+	return !echo
+}
