@@ -18,7 +18,7 @@ func (f *Feed) Publication(p link.Publication) {
 	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p) {
 		return
 	}
-	if p.ID != 0 && h.given.takePublished(p.ID, t.epochs && p.Position.Offset <= givenEarly) {
+	if p.ID != 0 && h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath()) {
 		h.metrics.dropped[dropRepeated].Inc()
 		return
 	}
@@ -76,7 +76,7 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 		f.hub.metrics.dropped[dropRepeated].Inc()
 		return nil
 	}
-	t.moveTo(p)
+	f.hub.moveLocked(t, p)
 	return t
 }
 

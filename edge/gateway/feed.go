@@ -42,7 +42,8 @@ func (f *Feed) Down() {
 	h.endOverlapLocked(f)
 }
 
-// Topic gives a topic its number. Its position becomes the one given unless ours is later; one that was unplaced becomes it in any case.
+// Topic gives a topic its number. Its position becomes the one given unless ours is later; one that was unplaced, or whose members are all dead, becomes it in any
+// case: who comes next begins there.
 //
 // From a link that is being left it mutes the number: that relay begins with the topic anew, at its own top, and knows nothing of the members that the new link
 // has bound, which is yet to bring what lies before.
@@ -68,8 +69,8 @@ func (f *Feed) Topic(n link.TopicNumber) {
 			h.unnumberLocked(old)
 		}
 	}
-	if t.position == protocol.Unplaced || t.position.Before(n.Position) {
-		t.moveTo(n.Position)
+	if t.position == protocol.Unplaced || t.position.Before(n.Position) || t.desertedLocked() {
+		h.moveLocked(t, n.Position)
 	}
 }
 

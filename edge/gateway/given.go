@@ -6,7 +6,7 @@ const (
 	givenAhead  = 1 << 16   // IDs of what was given ahead and is not published; of more, what comes ahead is not given until it is published
 	givenAge    = time.Hour // for so long at least they are kept, as long as a relay recognises a replay
 	givenRecent = 1 << 15   // IDs of what was published last: more than is under way when a relay or Redis is lost
-	givenEarly  = 4096      // of the first publications of an epoch so many may be such as were under way when the one before ended
+	givenEarly  = 4096      // of the first publications of an epoch so many may be such as were under way when another ended
 )
 
 // given knows by their IDs the publications that members were given and that may come again under another position, or without one: what was given ahead comes
@@ -16,6 +16,7 @@ type given struct {
 	ahead  map[uint64]struct{}
 	before map[uint64]struct{} // those of an hour ago and more
 	since  time.Time           // when ahead was begun
+	epochs time.Time           // when an epoch was last seen to follow another: Redis has lost something then
 	full   bool                // since there was no room: until Redis is back, else a sender's messages would overtake those that found none
 
 	recent []uint64 // a ring
@@ -42,8 +43,15 @@ func (g *given) takeAhead(id uint64, now time.Time) verdict {
 	return pass
 }
 
-// takePublished notes a publication, and reports whether its members were given it before. early: it is one of the first of an epoch that
-// follows another.
+// aftermath reports whether Redis may have lost what it had within givenAge: what waits in a log may be published again, on any topic, also to members who have left it and come back since.
+func (g *given) aftermath() bool {
+	if !g.epochs.IsZero() && time.Since(g.epochs) > givenAge {
+		g.epochs = time.Time{}
+	}
+	return !g.epochs.IsZero()
+}
+
+// takePublished notes a publication, and reports whether its members were given it before. early: it is one of the first of an epoch that began in an aftermath.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.before) > 0 && g.has(id); had {
 		delete(g.ahead, id)

@@ -71,6 +71,38 @@ func TestP2_APublicationOfALostEpochIsNotGivenTwice(t *testing.T) {
 	wantTexts(t, s, "a", "b", "c")
 }
 
+// Who left a topic and came back after Redis was emptied is not given again what it had there before: the topic's place is new, and says nothing of the epoch before.
+func TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newMirror(HubConfig{})
+		s := openAll(h, &fakeUpstream{}, "1")[0]
+		f := h.Feed
+		f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+		published(f, 1, 1, 1, 11, "a")
+		join := func() {
+			f.Topic(link.TopicNumber{ID: 9, Topic: "group:g", Position: pos(2, 1)})
+			f.Joined(link.Joined{Session: s.Info().ID, Topic: 9, Granted: true}, false)
+		}
+		leave := func() {
+			f.Left(link.Left{Session: s.Info().ID, Topic: 9, Granted: true}, false)
+			f.Untopic(link.Untopic{ID: 9})
+		}
+		join()
+		published(f, 9, 2, 2, 12, "b")
+		leave()
+		published(f, 1, 3, 1, 13, "c") // another epoch: Redis was emptied
+		f.Topic(link.TopicNumber{ID: 9, Topic: "group:g", Position: pos(3, 1)})
+		f.Joined(link.Joined{Session: s.Info().ID, Topic: 9, Granted: true}, false)
+		published(f, 9, 3, 2, 12, "b")
+		published(f, 9, 3, 3, 14, "d")
+		wantTexts(t, s, "a", "b", "c", "d")
+		time.Sleep(givenAge + time.Second)
+		if h.given.aftermath() {
+			t.Error("it has no end")
+		}
+	})
+}
+
 // Beyond the bound nothing is given ahead, until what was is published: a sender's later message must not overtake one that found no room.
 func TestP8_GivenAheadIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -365,3 +365,28 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
 }
+
+// TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace: the dead are members until their End is acknowledged. Where they were is not where the next one begins, who would be given
+// what is older than it is after the next change of relay.
+func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
+	h := newMirror(HubConfig{})
+	up := &fakeUpstream{}
+	dead := openAll(h, up, "1")[0]
+	f := h.Feed
+	f.Topic(link.TopicNumber{ID: 1, Topic: "group:g", Position: pos(1, 5)})
+	f.Joined(link.Joined{Session: dead.Info().ID, Topic: 1, Granted: true}, false)
+	h.End(dead, up)
+	f.Untopic(link.Untopic{ID: 1})
+	next := openAll(h, up, "2")[0]
+	f.Topic(link.TopicNumber{ID: 2, Topic: "group:g", Position: protocol.Unplaced}) // Redis is away
+	f.Joined(link.Joined{Session: next.Info().ID, Topic: 2, Granted: true}, false)
+	var told []protocol.Position
+	h.Begin(func(link.Session) {}, func(held link.Held) {
+		if held.Topic == "group:g" {
+			told = append(told, held.Position)
+		}
+	})
+	if !slices.Equal(told, []protocol.Position{protocol.Unplaced}) {
+		t.Errorf("told %v", told)
+	}
+}

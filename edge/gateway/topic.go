@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"slices"
+	"time"
+
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -10,16 +13,20 @@ type topic struct {
 	name     protocol.Topic
 	numbers  int               // how many numbers name it, of all links
 	position protocol.Position // of the last publication that the members were given
-	epochs   bool              // its epoch follows another that was seen here
 	members  []member
 }
 
-// moveTo makes p the topic's position.
-func (t *topic) moveTo(p protocol.Position) {
-	if t.position.Epoch != p.Epoch {
-		t.epochs = t.position.Epoch != 0
+// moveLocked makes p the topic's position. h.mu must be held.
+func (h *Hub) moveLocked(t *topic, p protocol.Position) {
+	if t.position.Epoch != p.Epoch && t.position.Epoch != 0 && t.position != protocol.Unplaced {
+		h.given.epochs = time.Now()
 	}
 	t.position = p
+}
+
+// desertedLocked reports whether nobody of t is alive. Hub.mu must be held.
+func (t *topic) desertedLocked() bool {
+	return !slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead })
 }
 
 // member and membership are the two ends of one binding; each knows the other's place, so that both leave their slices at once.

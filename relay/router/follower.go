@@ -42,12 +42,17 @@ func (f *follower) bindable() bool {
 	return f.edge.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
 }
 
-// enter makes f ready for a member: its first one starts at the topic's top. The edge learns the topic's number.
+// enter makes f ready for a member: its first one starts at the topic's top, or, while that may be behind, at what is known from edges and answers. The edge learns the
+// topic's number.
 func (r *Router) enter(f *follower) {
 	first := f.bound == 0
 	if first {
-		f.position = f.topic.top
-		if !f.topic.placed {
+		switch t := f.topic; {
+		case t.subscribed:
+			f.position = t.top
+		case t.placed:
+			f.position = t.known
+		default:
 			f.position = protocol.Unplaced
 		}
 		f.isBehind = false

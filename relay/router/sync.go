@@ -162,6 +162,7 @@ func (r *Router) resume(f *follower) {
 	if f.topic.subscribed {
 		r.place(f, f.topic.top)
 	}
+	r.passRewind(f)
 	r.fallBehind(f)
 	r.advance(f)
 }

@@ -36,6 +36,16 @@ func (t *tail) firstAhead() uint64 {
 	return t.first() + uint64(slices.IndexFunc(t.items, func(item tailItem) bool { return item.id != 0 }))
 }
 
+// end is the highest position in it; zero: there is none.
+func (t *tail) end() protocol.Position {
+	for _, item := range slices.Backward(t.items) {
+		if !item.position.IsZero() {
+			return item.position
+		}
+	}
+	return protocol.Position{}
+}
+
 // seek returns the number of the first item after p. What was bare before it is passed over: whether it was received is not known.
 func (t *tail) seek(p protocol.Position) uint64 {
 	seq := t.first()

@@ -19,6 +19,7 @@ type topic struct {
 	known      protocol.Position // the highest known to anyone here, told positions included: what publishers pass
 	said       protocol.Position // the highest that was published here
 	tail       tail
+	rewind     rewind // the last one
 
 	followers []*follower
 	notices   map[*frame]struct{} // joins and leaves whose echo is awaited
@@ -60,6 +61,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if top.Before(t.known) {
 		top = t.known
 	}
+	r.wentBack(t, ev.Top)
 	for _, f := range t.followers {
 		r.place(f, top)
 	}

@@ -120,7 +120,7 @@ type carrier struct {
 	session     int                  // of the connection that brings publications
 	heard       []broker.Publication // brought to the relay, which has not been stepped since
 	deafAt      time.Time
-	lostAt      time.Time // since when the store was out of reach, the last time
+	outages     []outage  // when the store was out of reach
 	backAt      time.Time // when the relay knows that it is back
 	swallow     int       // so many publications get lost without a word
 	missed      bool      // one was, on this connection
@@ -354,8 +354,10 @@ func (c *carrier) lose(frozen bool) {
 		return
 	}
 	c.unreachable, c.frozen = true, frozen
-	if c.lostAt.IsZero() || c.w.now.Sub(c.backAt) > time.Second { // else what it missed before it may not know yet
-		c.lostAt = c.w.now
+	if last := len(c.outages) - 1; last < 0 || c.w.now.Sub(c.backAt) > time.Second {
+		c.outages = append(c.outages, outage{lost: c.w.now})
+	} else { // what it missed before it may not know yet
+		c.outages[last].back = time.Time{}
 	}
 	c.w.tracef("%s: redis is out of reach, frozen %v", c.name, frozen)
 	if !frozen {
@@ -367,6 +369,9 @@ func (c *carrier) lose(frozen bool) {
 	}
 	c.w.after(c.w.between(0, 3*time.Second), c.giveUp)
 }
+
+// outage is a time in which a relay had no Redis, by what it knows; back is zero: it lasts.
+type outage struct{ lost, back time.Time }
 
 // giveUp is the relay's broker noticing.
 func (c *carrier) giveUp() {
@@ -403,6 +408,7 @@ func (c *carrier) regain() {
 		}
 	}
 	c.backAt = c.w.now.Add(400 * time.Millisecond)
+	c.outages[len(c.outages)-1].back = c.backAt
 	if !c.away && !c.frozen {
 		c.deafen(true, "")
 	}

@@ -32,6 +32,7 @@ type edge struct {
 	stalled  bool
 
 	sessions []*session // the living
+	acked    uint64     // of its numbers, by any link
 	ended    []*session // the last of those that are not
 	compared int        // tables
 }
@@ -326,6 +327,9 @@ type sink struct {
 }
 
 func (s sink) HandleFrame(t link.Type, body []byte) error {
+	if ack, err := link.ParseAck(body); t == link.TypeAck && err == nil {
+		s.e.acked = max(s.e.acked, ack.Through)
+	}
 	err := s.a.link.HandleFrame(t, body)
 	s.e.look(s.a)
 	return err
@@ -377,12 +381,13 @@ type feed struct {
 	*gateway.Feed
 	e     *edge
 	a     *attachment
-	names map[uint64]protocol.Topic
+	names map[uint64]protocol.Topic // but those that are told while the link is being left: they have no effect
 }
 
 func (f *feed) Topic(n link.TopicNumber) {
-	f.names[n.ID] = n.Topic
-	if f.a == f.e.used { // else it is being left, and moves no position by its numbers
+	delete(f.names, n.ID)
+	if f.a == f.e.used {
+		f.names[n.ID] = n.Topic
 		f.e.w.model.numbered(f.e, n)
 	}
 	f.Feed.Topic(n)
@@ -413,7 +418,9 @@ func (f *feed) Publication(p link.Publication) {
 	topic := f.names[p.Topic]
 	f.Feed.Publication(p)
 	f.e.collect(cause{topic: topic, position: p.Position, id: p.ID})
-	f.e.w.model.told(f.e, topic, p.Position)
+	if topic != "" {
+		f.e.w.model.told(f.e, topic, p.Position)
+	}
 }
 
 func (f *feed) Ahead(a link.Ahead) {
@@ -432,7 +439,9 @@ func (f *feed) Untopic(u link.Untopic) {
 
 func (f *feed) Gap(g link.Gap) {
 	topic := f.names[g.Topic]
-	f.e.w.model.gap(f.e, topic, g)
+	if topic != "" {
+		f.e.w.model.gap(f.e, topic, g)
+	}
 	f.Feed.Gap(g)
 	f.e.collect(cause{topic: topic, position: g.Position, gap: true})
 }

@@ -52,6 +52,7 @@ type frame struct {
 	stores   bool      // it is to be published
 	answers  bool      // it is to be answered
 	stored   int
+	storedAt time.Time // the first time
 	answered int
 	again    bool // Redis may have lost that it was
 }
@@ -71,6 +72,7 @@ type entry struct {
 	from     string
 	text     string
 	gone     bool // Redis lost it
+	restored bool // and has it again
 	at       time.Time
 	flying   int  // to relays that have not yet taken note of it
 	unsure   bool // bare, and while a relay may have had a hole
@@ -168,8 +170,8 @@ func (m *model) connected(s *session) {
 // What is not acknowledged then may be older by the time that requests take which go wrong.
 func (m *model) awaySince(came time.Time) (since time.Time) {
 	for _, r := range m.w.relays {
-		if c := r.carrier; !c.lostAt.IsZero() && (c.unreachable || c.backAt.After(came)) {
-			if at := c.lostAt.Add(-5 * time.Second); since.IsZero() || at.Before(since) {
+		for _, o := range r.carrier.outages {
+			if at := o.lost.Add(-5 * time.Second); (o.back.IsZero() || o.back.After(came)) && (since.IsZero() || at.Before(since)) {
 				since = at
 			}
 		}
@@ -210,9 +212,9 @@ func (m *model) opened(e *edge, o link.Opened) {
 		}
 		s.ready = true
 		if len(o.Topics) > 0 { // else it is not bound
-			for _, i := range s.interests {
+			for t, i := range s.interests {
 				i.in = i.in || i.own
-				i.loosen(m)
+				i.loosen(m, e, t)
 			}
 		}
 	}
@@ -299,7 +301,7 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 	case f.kind == protocol.KindJoin:
 		i.in = true
 		i.awaits--
-		i.loosen(m)
+		i.loosen(m, e, f.topic)
 	case f.kind == protocol.KindLeave:
 		i.in = false
 		i.awaits--
@@ -337,7 +339,9 @@ func (m *model) stored(p broker.Publish, at protocol.Position) {
 			m.w.fail("P1: number %d of %s (to %s) was published behind %d", p.Number, n.e.name, f.topic, n.last[p.Topic])
 			return
 		}
-		again = f.stored > 0
+		if again = f.stored > 0; !again {
+			f.storedAt = m.w.now
+		}
 		f.stored++
 		n.last[p.Topic] = p.Number
 	}
@@ -394,7 +398,7 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 func (m *model) late(i *interest, c cause, text string) bool {
 	for _, e := range m.stream(c.topic).entries {
 		if e.position == c.position && e.text == text {
-			return i.isLoose(e) || e.unheard || e.gone // a relay may still have what Redis has lost, and give it to one whose position is before all
+			return i.isLoose(e) || e.unheard || e.restored // Redis has it again, and who came meanwhile is at no position
 		}
 	}
 	return false
@@ -415,15 +419,28 @@ func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
 func (m *model) numbered(e *edge, n link.TopicNumber) {
 	known := m.edges[e.instance]
 	known.unplaced[n.Topic] = n.Position == protocol.Unplaced
+	if !slices.ContainsFunc(e.sessions, func(s *session) bool { i := s.interests[n.Topic]; return i != nil && i.in }) {
+		delete(known.at, n.Topic) // whoever was there has gone
+	}
 	if n.Position != protocol.Unplaced {
 		m.told(e, n.Topic, n.Position)
 	}
 }
 
-// loosen takes note that a session has come to a topic, perhaps while a relay had no Redis.
-func (i *interest) loosen(m *model) {
-	if i.loose.IsZero() {
-		i.loose = m.awaySince(i.came)
+// loosen takes note that a session has come to a topic, perhaps while a relay had no Redis. Its place in a group is looked for before what its edge had published there, and does not
+// know of: of a link that was half open that may be long ago.
+func (i *interest) loosen(m *model, e *edge, t protocol.Topic) {
+	if !i.loose.IsZero() {
+		return
+	}
+	i.loose = m.awaySince(i.came)
+	if i.loose.IsZero() || !t.IsGroup() {
+		return
+	}
+	for number, f := range m.edges[e.instance].frames {
+		if number > e.acked && f.stored > 0 && f.topic == t && !i.loose.Before(f.storedAt) {
+			i.loose = f.storedAt.Add(-1)
+		}
 	}
 }
 
@@ -673,8 +690,9 @@ func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promi
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {
-		for _, e := range s.entries[min(kept[t], len(s.entries)):] {
-			e.gone = true
+		for n, e := range s.entries {
+			e.restored = n < kept[t] && (e.restored || e.gone)
+			e.gone = e.gone || n >= kept[t]
 		}
 	}
 	for _, n := range m.edges {

@@ -1,8 +1,11 @@
 package redisbroker
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -118,5 +121,43 @@ func TestHush(t *testing.T) {
 	bring(s, group, 2)
 	if len(*told) != 2 || (*told)[1] != (broker.Deaf{All: true}) {
 		t.Errorf("told %+v", *told)
+	}
+}
+
+// TestBackIsNoFailure: a session that is ended because Redis answers again, on newer connections, does not tell that Redis is away.
+func TestBackIsNoFailure(t *testing.T) {
+	frozen, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer frozen.Close()
+	accepted := make(chan net.Conn)
+	go func() {
+		for {
+			conn, err := frozen.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	opt := &redis.Options{Addr: frozen.Addr().String()}
+	fixOptions(opt)
+	m, log := newMetrics(nil), slog.New(slog.DiscardHandler)
+	st := newState(log, m, nil)
+	told := make(chan broker.Event, 100)
+	st.sink = func(e broker.Event) { told <- e }
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { newSubscriber(opt, "", &identifier{log: log}, st, m, log).run(ctx, st.sink) })
+	defer running.Wait()
+	defer cancel()
+	defer (<-accepted).Close()
+	signal(st.back)
+	defer (<-accepted).Close()
+	for len(told) > 0 {
+		if e, ok := (<-told).(broker.State); ok && errors.Is(e.Cause, errBack) {
+			t.Errorf("told %+v", e)
+		}
 	}
 }

@@ -182,10 +182,12 @@ func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
 		if ctx.Err() != nil {
 			return
 		}
-		if one.inForce.Load() {
+		switch {
+		case one.inForce.Load():
 			s.log.Info("subscriptions lost", "cause", err, "topics", len(one.active))
 			deaf = time.Now()
-		} else {
+		case errors.Is(err, errBack): // not a failure: the next one says how it is
+		default:
 			s.state.subscriber(err)
 			s.metrics.deaf.Add(time.Since(deaf).Seconds())
 			deaf = time.Now()
