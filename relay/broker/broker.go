@@ -78,6 +78,7 @@ const (
 type Publication struct {
 	Topic    protocol.Topic
 	Position protocol.Position // zero: published by an original server, bare
+	Previous protocol.Position // of the first one of an epoch: where the topic was before; zero: not known
 	From     string
 	Msg      string
 	// Instance and Number are those of the Publish; zero when bare.

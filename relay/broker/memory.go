@@ -94,6 +94,9 @@ func (m *Memory) publishLocked(p Publish, now time.Time) Published {
 	pub := Publication{
 		Topic: p.Topic, Position: next(top, p.Known, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
 	}
+	if pub.Position.Epoch != kept.position.Epoch {
+		pub.Previous = kept.position
+	}
 	h.append(pub)
 	m.histories.put(p.Topic, h, now)
 	m.positions.put(p.Topic, last{pub.Position, m.server}, now)

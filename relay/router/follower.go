@@ -313,7 +313,7 @@ func (r *Router) history(ev broker.History) {
 		if !r.room(f.edge, len(bytes)) {
 			return // Writable goes on
 		}
-		if lost, hole := missing(f.position, p.Position); hole {
+		if lost, hole := missed(f.position, p); hole {
 			before := p.Position
 			before.Offset--
 			r.gap(f, before, lost)

@@ -1,7 +1,10 @@
 package router
 
 import (
+	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -75,4 +78,69 @@ func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 	w.relays[1].inputs = append(w.relays[1].inputs, Writable{slow.conn})
 	w.settle()
 	slow.saw(1, "user o send:lost")
+}
+
+// TestP4_ALossAtTheEndOfAnEpochIsTold: five messages are published while an edge has no link. They leave the history, by its length or by its age; then Redis restarts with all that it
+// has, which begins an epoch.
+func TestP4_ALossAtTheEndOfAnEpochIsTold(t *testing.T) {
+	for _, aged := range []bool{false, true} {
+		t.Run(fmt.Sprint("by age ", aged), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{t: t, now: time.Now(), store: broker.NewMemory(broker.MemoryConfig{HistorySize: 2})}
+				w.addRelay(Config{TailLength: 1})
+				w.addRelay(Config{TailLength: 1})
+				a, b := pair(w, w.relays[0], w.relays[1])
+				b.cut()
+				w.settle()
+				for i := range 5 {
+					a.group(1, "g", fmt.Sprint(i))
+				}
+				w.settle()
+				if aged {
+					time.Sleep(3 * time.Minute) // the broker's clock
+					w.wait(3 * time.Minute)     // the relays'
+				}
+				w.store.Load(w.store.Save())
+				a.group(1, "g", "new")
+				w.settle()
+				b.linkTo(w.relays[1])
+				w.settle()
+				if aged {
+					b.saw(2, protocol.LostText("group:g"), inGroupG("1", "new"))
+				} else {
+					b.saw(2, protocol.LostText("group:g"), inGroupG("1", "4"), inGroupG("1", "new"))
+				}
+				b.cut()
+				w.settle()
+				a.group(1, "g", "newer")
+				w.settle()
+				b.linkTo(w.relays[1])
+				w.settle()
+				b.saw(2, inGroupG("1", "newer"))
+			})
+		})
+	}
+}
+
+func TestMissed(t *testing.T) {
+	at := func(epoch, offset uint64) protocol.Position { return protocol.Position{Epoch: epoch, Offset: offset} }
+	for _, c := range []struct {
+		before, position, previous protocol.Position
+		lost                       uint64
+	}{
+		{at(1, 4), at(1, 5), at(0, 0), 0},
+		{at(1, 4), at(1, 7), at(0, 0), 2},
+		{at(1, 4), at(2, 1), at(0, 0), 0}, // not known
+		{at(1, 4), at(2, 1), at(1, 4), 0},
+		{at(1, 4), at(2, 1), at(1, 3), 0}, // the back end has lost it, its follower has not
+		{at(1, 4), at(2, 1), at(1, 9), 5},
+		{at(1, 4), at(3, 1), at(2, 9), 9}, // at least
+		{at(0, 0), at(2, 1), at(1, 9), 9},
+		{at(1, 4), at(2, 3), at(0, 0), 2},
+	} {
+		lost, hole := missed(c.before, broker.Publication{Position: c.position, Previous: c.previous})
+		if lost != c.lost || hole != (c.lost > 0) {
+			t.Errorf("%v after %v, behind %v: %d, %v", c.position, c.before, c.previous, lost, hole)
+		}
+	}
 }

@@ -150,7 +150,7 @@ func (r *Router) receive(p broker.Publication) {
 			r.m.dropped("repeated", 1)
 			return
 		}
-		if _, hole := missing(t.top, p.Position); hole {
+		if _, hole := missed(t.top, p); hole {
 			r.m.holes.Inc()
 			before := p.Position
 			before.Offset--
@@ -188,6 +188,18 @@ func (t *topic) encode(p broker.Publication) []byte {
 		f.Except = p.From
 	}
 	return f.Append(nil)
+}
+
+// missed tells how many publications lie between a position and a publication, and whether there are any. The first one of an epoch knows where the one before ended;
+// of others what was lost at the end of an earlier epoch is not known.
+func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole bool) {
+	if lost, hole = missing(prev, p.Position); hole || !prev.Before(p.Previous) {
+		return lost, hole
+	}
+	if lost = p.Previous.Offset; prev.Epoch == p.Previous.Epoch {
+		lost -= prev.Offset
+	}
+	return lost, true
 }
 
 // missing tells how many publications lie between two positions, and whether there are any. An epoch begins at offset 1: what was lost at the end of

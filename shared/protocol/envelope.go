@@ -9,7 +9,7 @@ import (
 const MaxEnvelope = 8 << 20
 
 // Envelope is a publication as it is on a Redis channel. The three fields of the original servers come first; Instance, Number and
-// Position are ours, and either all there or all zero: a bare envelope, published by an original server.
+// Position are ours, and either all there or all zero: a bare envelope, published by an original server. So is Previous.
 type Envelope struct {
 	From string // the sending user
 	To   string // the target user or group, "" on All; informative: the channel decides
@@ -18,13 +18,14 @@ type Envelope struct {
 	Instance Instance // with Number, names the frame that asked for the publication
 	Number   uint64   // from 1
 	Position Position
+	Previous Position // where the topic was before its epoch began, in the first envelope of an epoch; zero: there was nothing, or it is not known
 }
 
 // IsBare reports whether e has no identity and position.
 func (e Envelope) IsBare() bool { return e.Position.IsZero() }
 
-// AppendOpen appends the JSON object without Pos and without the closing brace, for a script that completes it with `,"Pos":"…"}`. The
-// fields come in the order FromId, ToId, Msg, Id; Id is left out when Instance or Number is zero.
+// AppendOpen appends the JSON object without Pos and without the closing brace, for a script that completes it with `,"Pos":"…"}` or
+// `,"Pos":"…","Prev":"…"}`. The fields come in the order FromId, ToId, Msg, Id; Id is left out when Instance or Number is zero.
 func (e Envelope) AppendOpen(b []byte) []byte {
 	b = append(b, `{"FromId":`...)
 	b = appendQuoted(b, e.From)
@@ -42,12 +43,17 @@ func (e Envelope) AppendOpen(b []byte) []byte {
 	return append(b, '"')
 }
 
-// Append appends the whole JSON object; Pos is left out when Position is zero.
+// Append appends the whole JSON object; Pos is left out when Position is zero, and Prev when Previous is.
 func (e Envelope) Append(b []byte) []byte {
 	b = e.AppendOpen(b)
 	if !e.Position.IsZero() {
 		b = append(b, `,"Pos":"`...)
 		b = append(b, e.Position.String()...)
+		b = append(b, '"')
+	}
+	if !e.Previous.IsZero() {
+		b = append(b, `,"Prev":"`...)
+		b = append(b, e.Previous.String()...)
 		b = append(b, '"')
 	}
 	return append(b, '}')
@@ -64,12 +70,12 @@ func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 
 // ParseEnvelope reads what any server of the cluster published. Every error is an *EnvelopeError. FromId and Msg must be strings, FromId
 // an id, Msg at most MaxMsg bytes. Unknown fields are ignored. Unless both Id and Pos are as Append writes them, to the letter, they are taken
-// for somebody else's fields, and the envelope is bare. data is not kept.
+// for somebody else's fields, and the envelope is bare; so is Prev, unless it is of an epoch before that of Pos. data is not kept.
 func ParseEnvelope(data []byte) (Envelope, error) {
 	if len(data) > MaxEnvelope {
 		return Envelope{}, &EnvelopeError{"too_big", "more than " + strconv.Itoa(MaxEnvelope) + " bytes"}
 	}
-	var from, to, msg, id, pos []byte
+	var from, to, msg, id, pos, prev []byte
 	err := eachField(data, func(key, value []byte) {
 		switch {
 		case folds(key, "FromId"):
@@ -82,6 +88,8 @@ func ParseEnvelope(data []byte) (Envelope, error) {
 			id = value
 		case string(key) == "Pos":
 			pos = value
+		case string(key) == "Prev":
+			prev = value
 		}
 	})
 	if err != nil {
@@ -104,6 +112,7 @@ func ParseEnvelope(data []byte) (Envelope, error) {
 		e.To = literal(to)
 	}
 	e.setIdentity(id, pos)
+	e.setPrevious(prev)
 	return e, nil
 }
 
@@ -124,6 +133,16 @@ func (e *Envelope) setIdentity(id, pos []byte) {
 		p = Position{} // forged, or born beyond a forged one: whoever took it for its place would drop everything that comes later
 	}
 	e.Instance, e.Number, e.Position = instance, number, p
+}
+
+// setPrevious sets Previous if the raw value is well-formed and before Position's epoch.
+func (e *Envelope) setPrevious(prev []byte) {
+	if !isString(prev) || e.Position.IsZero() {
+		return
+	}
+	if p, ok := parseCanonicalPosition(unquote(prev)); ok && p.Epoch < e.Position.Epoch {
+		e.Previous = p
+	}
 }
 
 // parseIdentity reads "instance-number".

@@ -22,8 +22,12 @@ func TestEnvelopeAppend(t *testing.T) {
 		{Envelope{From: "1", To: "2", Msg: "Hello"}, `{"FromId":"1","ToId":"2","Msg":"Hello"`, `}`},
 		{Envelope{From: "1", Msg: "Hello"}, `{"FromId":"1","ToId":"","Msg":"Hello"`, `}`},
 		{
-			Envelope{"1", "g1", "Hi", testInstance, 7, Position{1700000000000000, 3}},
+			Envelope{"1", "g1", "Hi", testInstance, 7, Position{1700000000000000, 3}, Position{}},
 			`{"FromId":"1","ToId":"g1","Msg":"Hi","Id":"` + testID + `-7"`, `,"Pos":"1700000000000000-3"}`,
+		},
+		{
+			Envelope{"1", "", "x", testInstance, 7, Position{1700000000000000, 1}, Position{1600000000000000, 9}},
+			`{"FromId":"1","ToId":"","Msg":"x","Id":"` + testID + `-7"`, `,"Pos":"1700000000000000-1","Prev":"1600000000000000-9"}`,
 		},
 		{Envelope{From: "1", Msg: "x", Instance: testInstance, Number: 1}, `{"FromId":"1","ToId":"","Msg":"x","Id":"` + testID + `-1"`, `}`},
 		{Envelope{From: "1", Msg: "x", Instance: testInstance}, `{"FromId":"1","ToId":"","Msg":"x"`, `}`},
@@ -43,7 +47,8 @@ func TestEnvelopeAppend(t *testing.T) {
 }
 
 func TestParseEnvelope(t *testing.T) {
-	ours := Envelope{"1", "2", "x", testInstance, 7, Position{5, 3}}
+	first := Envelope{"1", "2", "x", testInstance, 7, Position{5, 1}, Position{4, 9}}
+	ours := Envelope{"1", "2", "x", testInstance, 7, Position{5, 3}, Position{}}
 	bare := Envelope{From: "1", To: "2", Msg: "x"}
 	all := Envelope{From: "1", Msg: "x"}
 	with := func(rest string) string { return `{"FromId":"1","ToId":"2","Msg":"x"` + rest + `}` }
@@ -67,6 +72,12 @@ func TestParseEnvelope(t *testing.T) {
 
 		// One without the other, foreign ones, and ours in another spelling.
 		{with(`,"Id":"` + testID + `-7"`), bare},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-1","Prev":"4-9"`), first},
+		{with(`,"Prev":"4-9","Id":"` + testID + `-7","Pos":"5-1"`), first},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-3","Prev":"5-2"`), ours},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-3","Prev":"4-0"`), ours},
+		{with(`,"Id":"` + testID + `-7","Pos":"5-3","Prev":49`), ours},
+		{with(`,"Prev":"4-9"`), bare},
 		{with(`,"Pos":"5-3"`), bare},
 		{with(`,"Id":"7","Pos":"5-3"`), bare},
 		{with(`,"Id":7,"Pos":"5-3"`), bare},
@@ -144,7 +155,7 @@ func TestParseEnvelopeErrors(t *testing.T) {
 // TestLargestEnvelope: whatever ParseCommand lets through can be read back by every relay.
 func TestLargestEnvelope(t *testing.T) {
 	id := strings.Repeat(`"`, MaxID)
-	want := Envelope{id, id, strings.Repeat("\x00", MaxMsg), testInstance, 1<<64 - 1, Position{MaxEpoch, 1<<64 - 1}}
+	want := Envelope{id, id, strings.Repeat("\x00", MaxMsg), testInstance, 1<<64 - 1, Position{MaxEpoch, 1<<64 - 1}, Position{MaxEpoch - 1, 1<<64 - 1}}
 	data := want.Append(nil)
 	if got, err := ParseEnvelope(data); err != nil || got != want {
 		t.Fatalf("%d bytes: %v", len(data), err)
@@ -154,7 +165,7 @@ func TestLargestEnvelope(t *testing.T) {
 func FuzzParseEnvelope(f *testing.F) {
 	for _, s := range []string{
 		`{"FromId":"1","ToId":"2","Msg":"Hello"}`,
-		`{"FromId":"1","ToId":"","Msg":"<\u0000>","Id":"` + testID + `-7","Pos":"5-3"}`,
+		`{"FromId":"1","ToId":"","Msg":"<\u0000>","Id":"` + testID + `-7","Pos":"5-3","Prev":"4-1"}`,
 		`{"fromid":"1","msg":"\ud800","Id":7,"x":[{}]}`, `{`, `{"FromId":"1","Msg":"a\qb"}`,
 	} {
 		f.Add([]byte(s))
@@ -178,7 +189,7 @@ func FuzzParseEnvelope(f *testing.F) {
 }
 
 func BenchmarkParseEnvelope(b *testing.B) {
-	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}}
+	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}, Position{}}
 	ours := e.Append(nil)
 	e.Msg = strings.Repeat("line\n", 26)
 	for name, data := range map[string][]byte{"ours": ours, "bare": []byte(`{"FromId":"1","ToId":"2","Msg":"Hello"}`), "escaped": e.Append(nil)} {
@@ -194,7 +205,7 @@ func BenchmarkParseEnvelope(b *testing.B) {
 }
 
 func BenchmarkAppendEnvelope(b *testing.B) {
-	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}}
+	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}, Position{}}
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {

@@ -72,7 +72,7 @@ type entry struct {
 	from     string
 	text     string
 	gone     bool // Redis lost it
-	restored bool // and has it again
+	restored bool // and had it again
 	at       time.Time
 	flying   int  // to relays that have not yet taken note of it
 	unsure   bool // bare, and while a relay may have had a hole
@@ -398,7 +398,7 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 func (m *model) late(i *interest, c cause, text string) bool {
 	for _, e := range m.stream(c.topic).entries {
 		if e.position == c.position && e.text == text {
-			return i.isLoose(e) || e.unheard || e.restored // Redis has it again, and who came meanwhile is at no position
+			return i.isLoose(e) || e.unheard || e.restored // Redis had it again, and who came meanwhile is at no position
 		}
 	}
 	return false
@@ -691,7 +691,7 @@ func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {
 		for n, e := range s.entries {
-			e.restored = n < kept[t] && (e.restored || e.gone)
+			e.restored = e.restored || e.gone && n < kept[t]
 			e.gone = e.gone || n >= kept[t]
 		}
 	}

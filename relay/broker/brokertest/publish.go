@@ -219,10 +219,21 @@ func testKnown(t *testing.T, b Backend) {
 	if page := r.History(group, top); len(page.Publications) != 3 || page.Publications[0].Position != reborn || page.More {
 		t.Errorf("history after %v: %+v", top, page)
 	}
-	for i, p := range r.Received(group, 0, int(n))[1:] {
-		if before := r.SoFar(group)[i].Position; !before.Before(p.Position) {
+	all := r.Received(group, 0, int(n))
+	for i, p := range all[1:] {
+		before, previous := all[i].Position, protocol.Position{}
+		if !before.Before(p.Position) {
 			t.Errorf("%v received after %v", p.Position, before)
 		}
+		if before.Epoch != p.Position.Epoch {
+			previous = before
+		}
+		if p.Previous != previous {
+			t.Errorf("%v, received after %v, says that the epoch before ended at %v", p.Position, before, p.Previous)
+		}
+	}
+	if page := r.History(group, top); len(page.Publications) > 0 && page.Publications[0].Previous != top {
+		t.Errorf("history after %v: %+v", top, page.Publications[0])
 	}
 }
 

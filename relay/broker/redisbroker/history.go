@@ -66,7 +66,7 @@ func (a *asker) entry(t protocol.Topic, position protocol.Position, entry redis.
 }
 
 func publication(t protocol.Topic, e protocol.Envelope) broker.Publication {
-	return broker.Publication{Topic: t, Position: e.Position, From: e.From, Msg: e.Msg, Instance: e.Instance, Number: e.Number}
+	return broker.Publication{Topic: t, Position: e.Position, Previous: e.Previous, From: e.From, Msg: e.Msg, Instance: e.Instance, Number: e.Number}
 }
 
 // drop counts a publication that ParseEnvelope refused.

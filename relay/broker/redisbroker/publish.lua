@@ -50,14 +50,17 @@ local function birth()
   return string.format('%.0f', epoch) .. '-1'
 end
 
+-- The first of an epoch tells where the topic was before, so that who missed the end of the one before learns of it.
 local id
+local previous = ''
 if not topepoch or old or topepoch < knownepoch or topepoch == knownepoch and topoffset < knownoffset then
   id = birth()
+  if topepoch then previous = ',"Prev":"' .. topid .. '"' end
 else
   id = string.format('%.0f-%.0f', topepoch, topoffset + 1)
 end
 
-local json = ARGV[2] .. ',"Pos":"' .. id .. '"}'
+local json = ARGV[2] .. ',"Pos":"' .. id .. '"' .. previous .. '}'
 redis.call('XADD', KEYS[1], 'MAXLEN', '=', ARGV[8], id, 'm', json)
 redis.call('PEXPIRE', KEYS[1], ARGV[9])
 redis.call('SET', KEYS[3], identity == '' and id or id .. ' ' .. identity, 'PX', ARGV[11])
