@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"time"
-
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -34,7 +32,7 @@ func (f *Feed) Ahead(a link.Ahead) {
 	if t == nil {
 		return
 	}
-	switch h.given.takeAhead(a.ID, time.Now()) {
+	switch h.given.takeAhead(a.ID) {
 	case pass:
 		h.metrics.ahead.Inc()
 		h.fanOutLocked(t, a.Payload, a.Except)

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -74,11 +76,11 @@ func (f *Feed) Topic(n link.TopicNumber) {
 	}
 }
 
-// BrokerBack lets what comes ahead be given again, if there was no room for it: the relay gives it all anew when its broker is away again.
+// BrokerBack tells that the relay's broker is there. What comes ahead is given again, if there was no room for it: the relay gives it all anew when its broker is away again.
 func (f *Feed) BrokerBack() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
-	f.hub.given.full = false
+	f.hub.given.brokerBack(time.Now())
 }
 
 // Untopic frees a number. The topic goes with it if it has no members and no other number.

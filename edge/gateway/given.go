@@ -4,7 +4,7 @@ import "time"
 
 const (
 	givenAhead  = 1 << 16   // IDs of what was given ahead and is not published; of more, what comes ahead is not given until it is published
-	givenAge    = time.Hour // for so long at least they are kept, as long as a relay recognises a replay
+	givenAge    = time.Hour // for so long at least they are kept when Redis is back, as long as a relay recognises a replay
 	givenRecent = 1 << 15   // IDs of what was published last: more than is under way when a relay or Redis is lost
 	givenEarly  = 4096      // of the first publications of an epoch so many may be such as were under way when another ended
 )
@@ -14,7 +14,7 @@ const (
 // structure, stepped under the Hub's lock.
 type given struct {
 	ahead  map[uint64]struct{}
-	before map[uint64]struct{} // those of an hour ago and more
+	before map[uint64]struct{} // those of outages that ended an hour before the last one did, and more
 	since  time.Time           // when ahead was begun
 	epochs time.Time           // when an epoch was last seen to follow another: Redis has lost something then
 	full   bool                // since there was no room: until Redis is back, else a sender's messages would overtake those that found none
@@ -24,11 +24,16 @@ type given struct {
 	index  map[uint64]int32 // how often an ID is in recent; nil until it is asked for
 }
 
-// takeAhead notes what a relay gives ahead: repeat, they had it; excess, there is no room to remember it.
-func (g *given) takeAhead(id uint64, now time.Time) verdict {
+// brokerBack notes that an outage ended: what was given ahead is published now, and what was so in outages before that is not waited for any more.
+func (g *given) brokerBack(now time.Time) {
+	g.full = false
 	if now.Sub(g.since) > givenAge {
 		g.before, g.ahead, g.since = g.ahead, nil, now
 	}
+}
+
+// takeAhead notes what a relay gives ahead: repeat, they had it; excess, there is no room to remember it.
+func (g *given) takeAhead(id uint64) verdict {
 	if g.has(id) || g.wasRecent(id) {
 		return repeat
 	}

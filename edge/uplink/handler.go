@@ -28,7 +28,7 @@ type Feed interface {
 	Publication(link.Publication)
 	Ahead(link.Ahead)
 	Gap(link.Gap)
-	// BrokerBack tells that the relay's broker was away and is back: what it may give ahead later begins anew.
+	// BrokerBack tells that the relay's broker is there: what it may give ahead later begins anew. It is told at the beginning of a link too.
 	BrokerBack()
 	// Leaving tells that the edge looks for another link, while this one is up.
 	Leaving()

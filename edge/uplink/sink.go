@@ -129,13 +129,12 @@ func (l *Link) handleStatus(f link.Status) {
 	same := slices.Equal(l.links.degraded, f.Degraded)
 	l.links.degraded = f.Degraded
 	l.links.mu.Unlock()
-	if same {
-		return
-	}
 	if len(f.Degraded) == 0 {
 		l.feed.BrokerBack()
 	}
-	l.links.logger.Info("relay status", "degraded", f.Degraded)
+	if !same {
+		l.links.logger.Info("relay status", "degraded", f.Degraded)
+	}
 }
 
 // handleDrain passes on that the relay stops; a second time it is no news.
