@@ -45,22 +45,30 @@ func (f *Feed) Ahead(a link.Ahead) {
 
 // Gap tells the members that messages were lost to them, unless they were told already or had what comes after the loss.
 func (f *Feed) Gap(g link.Gap) {
-	if name, members, ok := f.gap(g); ok {
-		f.hub.log.Warn("messages were lost", "topic", name, "lost", g.Lost, "members", members)
+	if name, lost, members := f.gap(g); members > 0 {
+		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
 	}
 }
 
-func (f *Feed) gap(g link.Gap) (name protocol.Topic, members int, ok bool) {
+// gap returns how many were lost, which is less than the relay knows of if another link has brought some of them: an edge that moves has two.
+func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := f.advanceLocked(g.Topic, g.Position)
+	t := f.numberedLocked(g.Topic)
 	if t == nil {
-		return "", 0, false
+		return "", 0, 0
+	}
+	lost, before := g.Lost, t.position
+	if f.advanceLocked(g.Topic, g.Position) == nil {
+		return "", 0, 0
+	}
+	if before.Epoch == g.Position.Epoch {
+		lost = min(lost, g.Position.Offset-before.Offset)
 	}
 	h.metrics.gaps.Inc()
 	h.fanOutLocked(t, g.Text, "")
-	return t.name, len(t.members), true
+	return t.name, lost, len(t.members)
 }
 
 // advanceLocked moves a topic to p and returns it: nil when its members were at p before, or there is no such topic. The zero p moves

@@ -390,3 +390,19 @@ func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
 		t.Errorf("told %v", told)
 	}
 }
+
+// TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted: while an edge moves, the old link may bring some of what the new one's relay, which was told an earlier position, cannot give.
+func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
+	h := newMirror(HubConfig{})
+	openAll(h, &fakeUpstream{}, "1")
+	h.Topic(link.TopicNumber{ID: 9, Topic: "all", Position: pos(1, 2)})
+	published(h.Feed, 9, 1, 5, 1, "x")
+	for _, c := range []struct {
+		position   protocol.Position
+		lost, want uint64
+	}{{pos(1, 4), 2, 0}, {pos(1, 8), 6, 3}, {pos(2, 2), 4, 4}} {
+		if _, lost, _ := h.gap(link.Gap{Topic: 9, Position: c.position, Lost: c.lost}); lost != c.want {
+			t.Errorf("to %v: %d lost, want %d", c.position, lost, c.want)
+		}
+	}
+}

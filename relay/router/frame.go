@@ -21,6 +21,7 @@ type frame struct {
 	lane      *lane             // while it waits there
 	ready     bool              // judged: may be published
 	granted   bool              // in effect before it is published: there is nothing to judge, to bind or to answer any more
+	flying    bool              // given to the broker, not answered
 	answered  bool              // Published came, and it is published
 	at        protocol.Position // where, once answered
 	finished  bool
@@ -243,6 +244,9 @@ func (r *Router) void(e *edge) {
 		t := r.topics[l.topic]
 		for _, fr := range l.entries {
 			fr.forgotten = true // those too whose echo was heard before their answer
+			if fr.flying {
+				e.ghosts += fr.size
+			}
 			if t != nil && fr.answered && !t.heard(fr) {
 				t.unheard.blurred = true // it has no place among those that come again
 			}

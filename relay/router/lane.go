@@ -63,7 +63,7 @@ func (r *Router) ready(fr *frame) {
 
 // runLane gives the broker what can be given now.
 func (r *Router) runLane(l *lane) {
-	if l.failed || r.away {
+	if l.failed || r.away || l.edge.ghosts > l.edge.logSize {
 		return
 	}
 	t := r.topics[l.topic]
@@ -97,6 +97,7 @@ func (r *Router) runLane(l *lane) {
 			p.Known = t.known
 		}
 		r.publishes[p.Token] = fr
+		fr.flying = true
 		l.sent++
 		l.flying++
 		r.brk.Publish(p)
@@ -130,7 +131,12 @@ func (r *Router) runLanes(t protocol.Topic) {
 func (r *Router) published(ev broker.Published) {
 	fr := r.publishes[ev.Token]
 	delete(r.publishes, ev.Token)
-	if fr == nil || fr.forgotten {
+	if fr == nil {
+		return
+	}
+	fr.flying = false
+	if fr.forgotten {
+		r.layGhost(fr)
 		return
 	}
 	l := fr.lane
@@ -170,6 +176,18 @@ func (r *Router) published(ev broker.Published) {
 		return
 	}
 	r.runLane(l)
+}
+
+// layGhost takes note of the answer to a frame of an earlier link. The lanes go on when few enough are left: an edge that links again and again to a relay whose broker is slow
+// does not fill its queues.
+func (r *Router) layGhost(fr *frame) {
+	e := fr.session.edge
+	had := e.ghosts
+	if e.ghosts -= fr.size; had > e.logSize && e.ghosts <= e.logSize {
+		for _, l := range e.inOrder() {
+			r.runLane(l)
+		}
+	}
 }
 
 // trim takes out what a lane begins with and is published.

@@ -6,7 +6,7 @@ import (
 )
 
 // queue holds requests from the Broker's callers for the one goroutine that carries them out, in order. It is bounded by the callers, who
-// have a bounded number of unanswered requests.
+// have a bounded number of unanswered requests: of each edge twice its log.
 type queue[T any] struct {
 	weigh func(*T) int
 

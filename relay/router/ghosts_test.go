@@ -1,0 +1,44 @@
+package router
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+)
+
+// TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue: the broker takes long; each link replays all that waits.
+func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	e := w.edge("e")
+	e.linkTo(rl)
+	e.channel(1, "a")
+	w.settle()
+	rl.broker.onPublish = func(broker.Publish) bool { return false }
+	const each, most = 100 << 10, 4 << 20 // the log that testEdge tells
+	for range 30 {
+		e.one(1, "a", strings.Repeat("x", each))
+	}
+	w.settle()
+	for range 20 {
+		e.linkTo(rl)
+		w.settle()
+	}
+	waiting := rl.broker.published
+	if n := len(waiting) * each; n > 2*most+each {
+		t.Errorf("%d bytes wait at the broker, want no more than %d", n, 2*most)
+	}
+	rl.broker.onPublish = nil
+	for _, p := range waiting { // it is there after all
+		rl.broker.Handle.Publish(p)
+	}
+	w.settle()
+	e.quiet()
+	if n := len(e.received[1]); n != 30 {
+		t.Errorf("%d of 30 messages came", n)
+	}
+	if n := rl.router.edges[e.instance].ghosts; n != 0 {
+		t.Errorf("%d bytes are still waited for", n)
+	}
+}
