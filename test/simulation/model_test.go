@@ -398,10 +398,16 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 func (m *model) late(i *interest, c cause, text string) bool {
 	for _, e := range m.stream(c.topic).entries {
 		if e.position == c.position && e.text == text {
-			return i.isLoose(e) || e.unheard || e.restored // Redis had it again, and who came meanwhile is at no position
+			return i.isLoose(e) || e.unheard || m.stale(e)
 		}
 	}
 	return false
+}
+
+// stale reports whether an entry may come to one who came when Redis had lost it: Redis had it again, and who came meanwhile is at no position; or it is in the tail of a relay that has no Redis,
+// and does not know that it is lost.
+func (m *model) stale(e *entry) bool {
+	return e.restored || e.gone && !m.awaySince(m.w.now).IsZero()
 }
 
 // isLoose reports whether an entry is of the time without Redis in which one came.
@@ -559,7 +565,7 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 	return true
 }
 
-// mayComeLate reports whether a message may come behind what its sender said later: it was told as lost; Redis has lost it, and got it again, and it comes to one who was not there the
+// mayComeLate reports whether a message may come behind what its sender said later: it was told as lost; Redis has lost it, and got it again, or a relay does not know that, and it comes to one who was not there the
 // first time; or it was published before this one came, and is given ahead by a relay that has not heard that it was.
 func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	list := s.interests[c.topic].expected
@@ -568,7 +574,8 @@ func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	case f.stored > 1:
 		return true
 	case n < 0:
-		return c.ahead && f.stored > 0
+		at := slices.IndexFunc(m.stream(c.topic).entries, func(e *entry) bool { return e.id == c.id })
+		return c.ahead && f.stored > 0 || at >= 0 && m.stale(m.stream(c.topic).entries[at])
 	}
 	return list[n].excused || c.ahead && list[n].class != must
 }
