@@ -8,8 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// addressed bounds the topics that one session makes: each user it writes to and each group it joins costs the broker a history and a mark, whether or not
-// anybody is there. It knows those since its window began by their hashes: Config.MaxAddressed at most.
+// addressed bounds the topics that one user makes by one edge, with all its connections there: each user it writes to and each group it joins costs the broker a history and
+// a mark, whether or not anybody is there. It knows those since its window began by their hashes: Config.MaxAddressed at most. It outlives the connections, else connecting
+// again would begin it anew.
 type addressed struct {
 	topics map[uint64]struct{}
 	since  time.Time
@@ -38,12 +39,40 @@ func (a *addressed) take(t protocol.Topic, at time.Time, window time.Duration, m
 
 // mayAddress reports whether a direct message or a join may make its topic; it answers one that may not.
 func (r *Router) mayAddress(fr *frame) bool {
-	if fr.session.addressed.take(fr.topic, r.now, r.cfg.HistoryAge, r.cfg.MaxAddressed) {
+	if r.addressedBy(fr.session).take(fr.topic, r.now, r.cfg.HistoryAge, r.cfg.MaxAddressed) {
 		return true
 	}
 	r.leaveLane(fr)
-	r.answer(fr, fmt.Sprintf("error: a connection can address %d different users and groups in %v, not delivered", r.cfg.MaxAddressed, r.cfg.HistoryAge))
+	r.answer(fr, fmt.Sprintf("error: a user can address %d different users and groups in %v, not delivered", r.cfg.MaxAddressed, r.cfg.HistoryAge))
 	r.finish(fr)
 	r.m.dropped("addressed", 1)
 	return false
+}
+
+// addressedBy returns what the session's user has addressed by its edge.
+func (r *Router) addressedBy(s *session) *addressed {
+	e := s.edge
+	a := e.addressed[s.user]
+	if a == nil {
+		if a = (&addressed{since: r.now}); len(e.addressed) == 0 {
+			e.addressed = make(map[string]*addressed)
+			r.forgetAddressedLater(e)
+		}
+		e.addressed[s.user] = a
+	}
+	return a
+}
+
+// forgetAddressedLater lets those go whose window is over, once a window.
+func (r *Router) forgetAddressedLater(e *edge) {
+	r.after(r.cfg.HistoryAge, func() {
+		for user, a := range e.addressed {
+			if r.now.Sub(a.since) >= r.cfg.HistoryAge {
+				delete(e.addressed, user)
+			}
+		}
+		if len(e.addressed) > 0 && r.edges[e.instance] == e {
+			r.forgetAddressedLater(e)
+		}
+	})
 }

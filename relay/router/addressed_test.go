@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A client that writes to invented users, or joins and leaves invented groups, makes a bounded number of histories; whom it wrote to before it may still write to.
-func TestP8_TopicsThatOneSessionMakesAreBounded(t *testing.T) {
+// A client that writes to invented users, or joins and leaves invented groups, makes a bounded number of histories, however often it connects; whom it wrote to before it may still write to.
+func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxAddressed: 50, HistoryAge: time.Minute})
 	a := w.edge("a")
@@ -18,7 +18,7 @@ func TestP8_TopicsThatOneSessionMakesAreBounded(t *testing.T) {
 	refused := func() (n int) {
 		w.settle()
 		for _, line := range a.received[1] {
-			if strings.HasPrefix(line, "error: a connection can address 50 different users and groups in 1m0s") {
+			if strings.HasPrefix(line, "error: a user can address 50 different users and groups in 1m0s") {
 				n++
 			}
 		}
@@ -40,10 +40,30 @@ func TestP8_TopicsThatOneSessionMakesAreBounded(t *testing.T) {
 		t.Errorf("%d of known ones refused", n)
 	}
 	a.quiet()
-	if n := len(rl.router.edges[a.instance].sessions[1].addressed.topics); n != 50 {
+	edge := rl.router.edges[a.instance]
+	if n := len(edge.addressed["1"].topics); n != 50 {
 		t.Errorf("%d are remembered", n)
 	}
+	a.end(1)
+	a.linkTo(rl)
+	w.settle()
+	a.channel(2, "1")
+	a.channel(3, "3")
+	a.one(2, "yet another", "x")
+	a.one(3, "yet another", "x")
+	w.settle()
+	if got := a.received[2]; len(got) != 1 {
+		t.Errorf("on a new connection of the same user: %q", got)
+	}
+	if got := a.received[3]; len(got) != 0 {
+		t.Errorf("another user: %q", got)
+	}
 	w.wait(time.Minute)
+	w.wait(time.Minute)
+	if n := len(edge.addressed); n != 0 {
+		t.Errorf("%d users are remembered", n)
+	}
+	a.channel(1, "1")
 	a.one(1, "another", "x")
 	if n := refused(); n != 0 {
 		t.Errorf("%d refused in the next window", n)

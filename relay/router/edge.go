@@ -48,6 +48,8 @@ type edge struct {
 	lanes  map[protocol.Topic]*lane
 	passed map[protocol.Topic]uint64 // while the broker is away: the last item of the tail that the edge knows by its ID, see passOver
 
+	addressed map[string]*addressed // by user
+
 	out     []byte // frames of this step
 	dirty   bool   // listed in Router.dirty
 	queued  int    // Link.Queued as of this step,

@@ -29,7 +29,7 @@ type Config struct {
 	TailLength int
 	// History is how many publications of a topic the broker keeps: 256. So many are published at once at most while nobody may be listening.
 	History int
-	// HistoryAge is how long: 120 s. In that time one session may address MaxAddressed users and groups: 4,096.
+	// HistoryAge is how long: 120 s. In that time one user may address MaxAddressed users and groups by one edge: 4,096.
 	HistoryAge   time.Duration
 	MaxAddressed int
 	// MaxGroups is how many groups one session may be in: 1,000.

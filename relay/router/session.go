@@ -25,7 +25,6 @@ type session struct {
 	waiting *frame
 	parked  []*frame
 
-	addressed  addressed
 	unfinished int    // frames of this link
 	said       uint64 // the last number that it said to a group on this link, of those finished
 	end        *frame // its End, which is finished behind all others; nil until it was handled
