@@ -54,25 +54,23 @@ func (r *Router) addressedBy(s *session) *addressed {
 	e := s.edge
 	a := e.addressed[s.user]
 	if a == nil {
-		if a = (&addressed{since: r.now}); len(e.addressed) == 0 {
+		a = &addressed{since: r.now}
+		if e.addressed == nil {
 			e.addressed = make(map[string]*addressed)
-			r.forgetAddressedLater(e)
 		}
 		e.addressed[s.user] = a
 	}
 	return a
 }
 
-// forgetAddressedLater lets those go whose window is over, once a window.
-func (r *Router) forgetAddressedLater(e *edge) {
-	r.after(r.cfg.HistoryAge, func() {
-		for user, a := range e.addressed {
-			if r.now.Sub(a.since) >= r.cfg.HistoryAge {
-				delete(e.addressed, user)
-			}
+// forgetAddressed lets those go whose window is over.
+func (e *edge) forgetAddressed(now time.Time, window time.Duration) {
+	for user, a := range e.addressed {
+		if now.Sub(a.since) >= window {
+			delete(e.addressed, user)
 		}
-		if len(e.addressed) > 0 && r.edges[e.instance] == e {
-			r.forgetAddressedLater(e)
-		}
-	})
+	}
+	if len(e.addressed) == 0 {
+		e.addressed = nil // a map does not shrink
+	}
 }

@@ -58,8 +58,9 @@ func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	if got := a.received[3]; len(got) != 0 {
 		t.Errorf("another user: %q", got)
 	}
-	w.wait(time.Minute)
-	w.wait(time.Minute)
+	for range 4 {
+		w.wait(30 * time.Second)
+	}
 	if n := len(edge.addressed); n != 0 {
 		t.Errorf("%d users are remembered", n)
 	}

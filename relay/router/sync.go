@@ -167,12 +167,13 @@ func (r *Router) resume(f *follower) {
 	r.advance(f)
 }
 
-// digestLater asks for the comparison of tables, again and again while the link lasts.
+// digestLater asks for the comparison of tables, again and again while the link lasts, and tidies up after the edge's users.
 func (r *Router) digestLater(e *edge) {
 	generation := e.generation
 	r.after(r.cfg.DigestEvery, func() {
 		if e.ready && e.generation == generation {
 			e.digestDue = true
+			e.forgetAddressed(r.now, r.cfg.HistoryAge)
 			r.touch(e)
 			r.digestLater(e)
 		}
