@@ -31,9 +31,9 @@ type Config struct {
 	Ping        time.Duration `env:"EDGE_PING" envDefault:"50s" min:"1s" max:"1h" doc:"silence after which a client is pinged; after 10s more it is closed with 4004"`
 	MaxMessage  service.Bytes `env:"EDGE_MAX_MESSAGE" envDefault:"64KiB" min:"1" max:"1MiB" doc:"payload of one message of a client"`
 	MaxSessions int           `env:"EDGE_MAX_SESSIONS" envDefault:"50000" min:"1" max:"1000000" doc:"sessions at once; more are answered 503 with Retry-After"`
-	Rate        float64       `env:"EDGE_RATE" envDefault:"100" min:"0" max:"1000000" doc:"messages a second of one session, with bursts of ten times that; above it the session is read more slowly; 0: no limit"`
+	Rate        float64       `env:"EDGE_RATE" envDefault:"100" min:"0" max:"1000000" doc:"messages a second of one user, with all its sessions here, a message counting as one for each KiB that it begins; with bursts of ten times that; above it the user's sessions are read more slowly; 0: no limit"`
 	Queue       service.Bytes `env:"EDGE_QUEUE" envDefault:"256KiB" min:"1KiB" max:"64MiB" doc:"outgoing queue of one session; when it is full the session is closed with 4000"`
-	Log         service.Bytes `env:"EDGE_LOG" envDefault:"4MiB" min:"4KiB" max:"64MiB" doc:"accepted messages that the relay has not acknowledged; one session has at most a sixteenth of it"`
+	Log         service.Bytes `env:"EDGE_LOG" envDefault:"4MiB" min:"4KiB" max:"64MiB" doc:"accepted messages that the relay has not acknowledged; one user has at most a sixteenth of it"`
 	Drain       time.Duration `env:"EDGE_DRAIN" envDefault:"30s" min:"0s" max:"1h" doc:"time within which the edge stops when it is told to: no client is closed in its first sixth, at most 5s, so that balancers notice; its last quarter, at most 2s, is kept for the relay's acknowledgements"`
 
 	service.Logging

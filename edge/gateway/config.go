@@ -23,7 +23,6 @@ type Config struct {
 }
 
 const (
-	rateBurst    = 10                     // a session may be ahead of Config.Rate by so many seconds
 	pongWait     = 10 * time.Second       // silence after a ping that ends a session
 	openWait     = 2 * time.Second        // the upgrade's answer waits so long for Opened
 	roomWait     = 2 * time.Second        // a session that finds no room upstream is not read for so long

@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
-	"golang.org/x/time/rate"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -26,6 +25,11 @@ var (
 // serve is the session's reader. It returns when the session has ended and its socket is closed.
 func (v *Server) serve(c *conn) {
 	defer v.leave()
+	defer func() {
+		if s := c.session; s.allowance != nil {
+			v.rates.leave(s.info.User, s.allowance)
+		}
+	}()
 	v.finish(c, c.readAll())
 }
 
@@ -87,13 +91,13 @@ func appendAll(b []byte, r io.Reader) ([]byte, error) {
 	}
 }
 
-// forward gives a message to the upstream, as fast as the rate allows. Without room there the session is not read for 2 s; from then on its
+// forward gives a message to the upstream, as fast as its user's allowance permits. Without room there the session is not read for 2 s; from then on its
 // messages are answered as not delivered until there is room.
 func (c *conn) forward(message []byte) error {
 	s, v := c.session, c.server
 	v.metrics.frames.Inc()
 	v.metrics.bytes.Add(float64(len(message)))
-	if err := s.pacer.wait(v.ctx, v.cfg.Rate); err != nil {
+	if err := c.pace(len(message)); err != nil {
 		return err
 	}
 	if !Reason(s.reason.Load()).accepts() {
@@ -110,6 +114,17 @@ func (c *conn) forward(message []byte) error {
 	return nil
 }
 
+// pace returns when the user's allowance has room for a message.
+func (c *conn) pace(bytes int) error {
+	s, v := c.session, c.server
+	if s.allowance == nil {
+		if s.allowance = v.rates.join(s.info.User); s.allowance == nil {
+			return nil
+		}
+	}
+	return s.allowance.wait(v.ctx, bytes)
+}
+
 // awaitRoom tries for 2 s to have the message accepted.
 func (c *conn) awaitRoom(message []byte) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, roomWait)
@@ -121,18 +136,4 @@ func (c *conn) awaitRoom(message []byte) bool {
 		}
 	}
 	return false
-}
-
-// pacer slows a session down to a rate. It costs nothing before the first message.
-type pacer struct{ limiter *rate.Limiter }
-
-// wait returns when the next message may be taken, or with ctx' error.
-func (p *pacer) wait(ctx context.Context, perSecond float64) error {
-	if perSecond <= 0 {
-		return nil
-	}
-	if p.limiter == nil {
-		p.limiter = rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond*rateBurst)))
-	}
-	return p.limiter.Wait(ctx)
 }

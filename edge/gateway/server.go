@@ -28,6 +28,7 @@ type Server struct {
 	ctx    context.Context // done when everything must end at once
 	cancel context.CancelFunc
 	clock  clock
+	rates  *rates
 
 	suspension service.Suspension // stepped by Run
 	resumed    atomic.Int64       // now of the last resume
@@ -52,6 +53,7 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 		ctx:        ctx,
 		cancel:     cancel,
 		clock:      clock{wheel: newWheel()},
+		rates:      newRates(cfg.Rate),
 		suspension: service.Suspension{Every: wheelTick},
 		draining:   make(chan struct{}),
 		empty:      make(chan struct{}),

@@ -25,8 +25,8 @@ type Session struct {
 	timer timer
 
 	// Owned by the reader.
-	pacer   pacer
-	starved bool // the last frame found no room upstream
+	allowance *allowance // nil before the first message, and without a limit
+	starved   bool       // the last frame found no room upstream
 }
 
 // NewSession makes a session for Hub.Open. Its queue takes so many bytes at most, one message at least. info.ID is given by Hub.Open.

@@ -1,10 +1,13 @@
 package uplink
 
-import "container/list"
+import (
+	"container/list"
+	"slices"
+)
 
 // admission decides who may append to a full Log.
 //
-// Who waits for its own share of the Log is looked at only when an entry of its session leaves. Who waits for the Log as a whole stands in
+// Who waits for its owner's share of the Log is looked at only when an entry of that owner leaves. Who waits for the Log as a whole stands in
 // one line, first come first served: room that appears is promised to the first in line for as long as it is enough, and only those are woken.
 // While the line is not empty, a session without a promise is refused, whatever the size: so a large message is not passed by small ones for
 // ever, and no wake-up is in vain. A waiter that gives up leaves the line at once.
@@ -12,9 +15,9 @@ import "container/list"
 // Its bound is one waiter and one promise per session. One caller steps it, under the lock of the Log.
 type admission struct {
 	log      *Log
-	line     list.List          // of *waiter, for the Log
-	shares   map[uint64]*waiter // for their own share
-	promises map[uint64]int     // bytes by session
+	line     list.List            // of *waiter, for the Log
+	shares   map[uint64][]*waiter // by owner, for its share, in the order in which they came
+	promises map[uint64]int       // bytes by session
 	promised int
 }
 
@@ -28,7 +31,7 @@ type waiter struct {
 }
 
 func newAdmission(log *Log) *admission {
-	return &admission{log: log, shares: make(map[uint64]*waiter), promises: make(map[uint64]int)}
+	return &admission{log: log, shares: make(map[uint64][]*waiter), promises: make(map[uint64]int)}
 }
 
 // accept appends payload to the Log if session may, and uses its promise up either way.
@@ -45,7 +48,7 @@ func (a *admission) accept(session uint64, payload []byte) bool {
 func (a *admission) admit(session uint64, size int) bool {
 	promise := a.promises[session]
 	a.forfeit(session)
-	if !a.log.shareRoom(session, size) {
+	if !a.log.shareRoom(session, size, 0) {
 		return false
 	}
 	if size+EntryCost <= promise {
@@ -62,10 +65,11 @@ func (a *admission) wait(session uint64, size int) *waiter {
 	}
 	defer a.grant() // an earlier promise may have been given back
 	w := &waiter{session: session, size: size, ready: make(chan struct{})}
-	if a.log.shareRoom(session, size) {
+	if a.log.shareRoom(session, size, 0) {
 		w.place = a.line.PushBack(w)
 	} else {
-		a.shares[session] = w
+		owner := a.log.ownerOf(session)
+		a.shares[owner] = append(a.shares[owner], w)
 	}
 	return w
 }
@@ -78,20 +82,33 @@ func (a *admission) cancel(w *waiter) (granted bool) {
 	case w.place != nil:
 		a.line.Remove(w.place)
 		a.grant()
-	case a.shares[w.session] == w:
-		delete(a.shares, w.session)
+	default:
+		owner := a.log.ownerOf(w.session)
+		a.share(owner, slices.DeleteFunc(a.shares[owner], func(other *waiter) bool { return other == w }))
 	}
 	return false
 }
 
+// share sets who waits for an owner's share.
+func (a *admission) share(owner uint64, waiters []*waiter) {
+	if len(waiters) > 0 {
+		a.shares[owner] = waiters
+	} else {
+		delete(a.shares, owner)
+	}
+}
+
 // freed tells that an entry of session left the Log. Call grant after the last one.
 func (a *admission) freed(session uint64) {
-	w := a.shares[session]
-	if w == nil || !a.log.shareRoom(session, w.size) {
-		return
+	owner, kept := a.log.ownerOf(session), 0
+	waiters := a.shares[owner]
+	for len(waiters) > 0 && a.log.shareRoom(session, waiters[0].size, kept) {
+		w := waiters[0]
+		waiters = waiters[1:]
+		w.place = a.line.PushBack(w)
+		kept += w.size + EntryCost
 	}
-	delete(a.shares, session)
-	w.place = a.line.PushBack(w)
+	a.share(owner, waiters)
 }
 
 // grant promises the room there is to the first in line.
@@ -122,4 +139,10 @@ func (a *admission) forfeit(session uint64) {
 }
 
 // waiting returns how many sessions wait.
-func (a *admission) waiting() int { return a.line.Len() + len(a.shares) }
+func (a *admission) waiting() int {
+	n := a.line.Len()
+	for _, waiters := range a.shares {
+		n += len(waiters)
+	}
+	return n
+}

@@ -210,3 +210,35 @@ func BenchmarkGrant(b *testing.B) {
 		l.Next()
 	}
 }
+
+// TestP7_AUsersSessionsShareOneShareOfTheLog: with many connections one user fills the log no more than with one.
+func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
+	h := newHall(t, 16*1000)
+	for s := range uint64(30) {
+		h.l.Own(s, 7000)
+	}
+	h.accept(0, 400, true)
+	h.accept(1, 400, true) // 72 bytes are left
+	for s := uint64(2); s < 30; s++ {
+		h.accept(s, 10, false)
+	}
+	h.accept(100, 900, true)
+	first, second, third := h.wait(2, 300), h.wait(3, 300), h.wait(4, 300)
+	h.a.cancel(second)
+	h.ack(1)
+	if g := granted(first, second, third); !slices.Equal(g, []bool{true, false, false}) {
+		t.Fatalf("granted %v with room for one", g)
+	}
+	h.accept(2, 300, true)
+	h.ack(2)
+	if g := granted(third); !g[0] {
+		t.Fatal("the next of the same user was forgotten")
+	}
+	h.accept(4, 300, true)
+	h.l.End(2)
+	h.l.End(4)
+	h.ack(h.l.Last())
+	if len(h.l.used) != 0 || len(h.a.shares) != 0 || h.l.ownerOf(2) != 2 {
+		t.Errorf("left: %v, %v, owner %d", h.l.used, h.a.shares, h.l.ownerOf(2))
+	}
+}

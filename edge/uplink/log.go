@@ -11,12 +11,12 @@ import (
 // count nothing.
 const EntryCost = 64
 
-// shares is how many sessions can use up their share before the Log is full.
+// shares is how many owners can use up their share before the Log is full.
 const shares = 16
 
 // Log keeps what clients sent until the relay has acknowledged it. Entries are numbered from 1, over the boot of the edge.
 //
-// It is bounded by size bytes in all and a sixteenth of that per session; each of the two takes at least one whole message when empty.
+// It is bounded by size bytes in all and a sixteenth of that per owner, a user with all its sessions; each of the two takes at least one whole message when empty.
 // Ends are exempt: there is one per session at most. When there is no room Append refuses and changes nothing.
 //
 // A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
@@ -32,7 +32,8 @@ type Log struct {
 	bytes    int
 	messages int
 	ends     int
-	used     map[uint64]int // bytes per session; no session without bytes
+	owners   map[uint64]uint64 // by session; of a session that is not in it, itself
+	used     map[uint64]int    // bytes per owner; no owner without bytes
 }
 
 // Entry is one numbered frame: a client's message or, with End, the end of its session.
@@ -50,17 +51,28 @@ var ErrAck = errors.New("invalid acknowledgement")
 
 // NewLog returns an empty Log of size bytes.
 func NewLog(size int) *Log {
-	return &Log{size: size, share: size / shares, used: make(map[uint64]int)}
+	return &Log{size: size, share: size / shares, owners: make(map[uint64]uint64), used: make(map[uint64]int)}
+}
+
+// Own says whose share a session uses, until its end is finished.
+func (l *Log) Own(session, owner uint64) { l.owners[session] = owner }
+
+// ownerOf returns whose share a session uses.
+func (l *Log) ownerOf(session uint64) uint64 {
+	if owner, ok := l.owners[session]; ok {
+		return owner
+	}
+	return session
 }
 
 // Room reports whether Append of size bytes of payload for session would succeed.
 func (l *Log) Room(session uint64, size int) bool {
-	return l.shareRoom(session, size) && l.logRoom(size, 0)
+	return l.shareRoom(session, size, 0) && l.logRoom(size, 0)
 }
 
-// shareRoom reports whether session's share has room for size bytes of payload.
-func (l *Log) shareRoom(session uint64, size int) bool {
-	used := l.used[session]
+// shareRoom reports whether session's owner's share has room for size bytes of payload besides kept ones.
+func (l *Log) shareRoom(session uint64, size, kept int) bool {
+	used := l.used[l.ownerOf(session)] + kept
 	return used == 0 || used+size+EntryCost <= l.share
 }
 
@@ -76,11 +88,12 @@ func (l *Log) Append(session uint64, payload []byte) (number uint64, ok bool) {
 		return 0, false
 	}
 	cost := len(payload) + EntryCost
-	l.used[session] += cost
+	owner := l.ownerOf(session)
+	l.used[owner] += cost
 	l.bytes += cost
 	l.messages++
 	l.last++
-	l.entries.push(slot{number: l.last, session: session, payload: append([]byte(nil), payload...)})
+	l.entries.push(slot{number: l.last, session: session, owner: owner, payload: append([]byte(nil), payload...)})
 	return l.last, true
 }
 
@@ -187,19 +200,20 @@ func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 func (l *Log) drop(s *slot, dropped func(session uint64, end bool)) {
 	if s.end {
 		l.ends--
+		delete(l.owners, s.session)
 	} else {
 		l.messages--
-		l.release(s.session, len(s.payload)+EntryCost)
+		l.release(s.owner, len(s.payload)+EntryCost)
 	}
 	dropped(s.session, s.end)
 }
 
-func (l *Log) release(session uint64, cost int) {
+func (l *Log) release(owner uint64, cost int) {
 	l.bytes -= cost
-	if left := l.used[session] - cost; left > 0 {
-		l.used[session] = left
+	if left := l.used[owner] - cost; left > 0 {
+		l.used[owner] = left
 	} else {
-		delete(l.used, session)
+		delete(l.used, owner)
 	}
 }
 

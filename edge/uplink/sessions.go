@@ -2,13 +2,18 @@ package uplink
 
 import (
 	"context"
+	"hash/maphash"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
+// ownerSeed makes owners of users' names.
+var ownerSeed = maphash.MakeSeed()
+
 // Open tells the relay of a session that the Handler's tables have already. Without a link it does nothing: the next one is told the tables.
 func (s *Links) Open(session link.Session) {
 	s.mu.Lock()
+	s.log.Own(session.ID, maphash.String(ownerSeed, session.User))
 	if s.newest != nil {
 		s.newest.added = append(s.newest.added, session)
 	}
