@@ -29,7 +29,7 @@ type Broker interface {
 	// Unsubscribe ends it at once. A Subscribed or Received already under way may still arrive.
 	Unsubscribe(t protocol.Topic)
 
-	// ReadHistory asks for up to PageSize publications after a position. Answered by History.
+	// ReadHistory asks for publications after a position: up to PageSize, or fewer where they are long. Answered by History.
 	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
 	// CountSubscribers asks how many subscribers a topic has anywhere, this Broker's own subscription included. Answered by Counted.
 	CountSubscribers(t protocol.Topic, token uint64)
@@ -114,7 +114,7 @@ type Deaf struct {
 	Topic protocol.Topic
 }
 
-// History answers ReadHistory: Publications in order after the position asked for. More: there are others behind Through.
+// History answers ReadHistory: Publications in order after the position asked for. More: there are others behind Through, however few these are.
 // Through is the last entry that the page covers, zero if it covers none. Entries at or before it that are not in Publications cannot be
 // had: they are not to be read, and the next page is to be asked for after Through.
 // Top is the topic's top, which may be behind the end of a history that has expired; zero: none is known.

@@ -17,6 +17,22 @@ func fill(r *Relay, t protocol.Topic, n int) []protocol.Position {
 	return list
 }
 
+// whole reads a history to its end, in as many pages as it takes.
+func whole(r *Relay, t protocol.Topic) (list []broker.Publication) {
+	r.t.Helper()
+	for after := (protocol.Position{}); ; {
+		page := r.History(t, after)
+		list = append(list, page.Publications...)
+		if !page.More {
+			return list
+		}
+		if !after.Before(page.Through) {
+			r.t.Fatalf("history of %s: a page after %v says that there is more, and is through %v", t, after, page.Through)
+		}
+		after = page.Through
+	}
+}
+
 func testPages(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	if page := r.History(group, protocol.Position{}); len(page.Publications) != 0 || page.More || !page.Top.IsZero() {

@@ -2,6 +2,7 @@ package redisbroker
 
 import (
 	"context"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -25,7 +26,8 @@ type ask struct {
 	token uint64
 }
 
-// A round trip asks at most this many questions, and a history page counts as many: pages are what takes memory.
+// A round trip asks at most this many questions, and a history page counts as many: pages are what takes memory, 4 MiB in a round trip, or 16
+// messages where these are longer than a page.
 const (
 	asksAtOnce   = 256
 	historyShare = 16
@@ -45,16 +47,23 @@ type asker struct {
 	keys    keys
 	state   *state
 	metrics *metrics
+
+	// Owned by run.
+	pace   pace // of weights
+	silent bool // the last round trip was not answered
 }
 
 func newAsker(opt *redis.Options, k keys, s *state, m *metrics) *asker {
-	return &asker{queue: newQueue((*ask).weight), line: newLine(opt), keys: k, state: s, metrics: m}
+	return &asker{
+		queue: newQueue((*ask).weight), line: newLineOf(func() *redis.Client { return readerClient(opt) }), keys: k, state: s, metrics: m,
+		pace: newPace(asksAtOnce/historyShare, asksAtOnce),
+	}
 }
 
 func (a *asker) run(ctx context.Context, sink func(broker.Event)) {
 	defer a.line.closeWhen(ctx)()
 	for {
-		batch := a.queue.take(ctx, asksAtOnce, asksAtOnce)
+		batch := a.queue.take(ctx, asksAtOnce, a.pace.now)
 		if batch == nil {
 			return
 		}
@@ -72,16 +81,18 @@ func (a *asker) run(ctx context.Context, sink func(broker.Event)) {
 func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.metrics.pipelines.WithLabelValues("ask").Observe(float64(len(batch)))
 	a.line.after(a.state.outages.Load())
-	pipe := a.line.get().Pipeline()
-	answers := make([]func() (broker.Event, error), len(batch))
+	cmds, weight := make([]redis.Cmder, len(batch)), 0
 	for i, q := range batch {
 		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()
-		answers[i] = a.question(ctx, pipe, q)
+		cmds[i] = a.question(ctx, q)
+		weight += q.weight()
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	began := time.Now()
+	exec(ctx, a.line.get(), cmds)
+	a.pace.took(weight, time.Since(began))
 	var last error
-	for i, answer := range answers {
-		event, err := answer()
+	for i, cmd := range cmds {
+		event, err := a.answer(batch[i], cmd)
 		if err != nil {
 			if last == nil || !redirected(err) {
 				last = err
@@ -91,28 +102,44 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 		}
 		sink(event)
 	}
-	if last != nil && ctx.Err() == nil {
-		a.state.failed(last)
-		if failureOf(last) == unreachable {
-			a.line.renew()
-		}
+	if ctx.Err() == nil {
+		a.note(last)
 	}
 }
 
-// question queues the commands of q and returns what reads their replies.
-func (a *asker) question(ctx context.Context, pipe redis.Pipeliner, q ask) func() (broker.Event, error) {
-	switch q.kind {
-	case askCount:
-		channel := a.keys.channel(q.topic)
-		cmd := pipe.PubSubNumSub(ctx, channel)
-		return func() (broker.Event, error) {
-			counts, err := cmd.Result()
-			return broker.Counted{Token: q.token, Count: counts[channel]}, err
+// note takes what a round trip says about Redis; err is nil if all was answered.
+func (a *asker) note(err error) {
+	silent := err != nil && failureOf(err) == unreachable
+	switch {
+	case silent:
+		if !a.silent {
+			a.state.log.Warn("redis did not answer questions: history is read later", "cause", err)
 		}
-	default:
-		page, top := a.historyCmds(ctx, pipe, q)
-		return func() (broker.Event, error) { return a.historyEvent(q, page, top) }
+		a.pace.failed()
+		a.line.renew()
+		a.state.doubted()
+	case err != nil:
+		a.state.failed(err)
 	}
+	a.silent = silent
+}
+
+// question returns the command of q.
+func (a *asker) question(ctx context.Context, q ask) redis.Cmder {
+	if q.kind == askCount {
+		return redis.NewMapStringIntCmd(ctx, "pubsub", "numsub", a.keys.channel(q.topic))
+	}
+	return pageCmd(ctx, a.keys, q.topic, q.after)
+}
+
+// answer takes the reply to the command of q.
+func (a *asker) answer(q ask, cmd redis.Cmder) (broker.Event, error) {
+	if cmd, ok := cmd.(*redis.MapStringIntCmd); ok {
+		counts, err := cmd.Result()
+		return broker.Counted{Token: q.token, Count: counts[a.keys.channel(q.topic)]}, err
+	}
+	read, err := readingOf(cmd.(*redis.Cmd))
+	return a.page(q, read), err
 }
 
 // failed is the answer to q when there is none.

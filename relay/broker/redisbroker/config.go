@@ -31,8 +31,9 @@ type Config struct {
 // How long things may take.
 const (
 	dialTimeout    = time.Second
-	commandTimeout = 3 * time.Second         // a pipeline of questions: write, and reply
-	publishTimeout = 2 * time.Second         // a pipeline of publications, dialling included: noticed within 3 s though the probe is answered
+	commandTimeout = 3 * time.Second         // silence of questions' connections: nothing can be written, or no byte of the replies comes
+	publishTimeout = 2 * time.Second         // the same of the publisher's, and what it asks before: noticed within 3 s though the probe is answered
+	slowest        = 64 << 10                // bytes a second of the slowest way that is reckoned with: so long a message may be under way unanswered
 	probeTimeout   = 1300 * time.Millisecond // with probeEvery less than the 3 s within which an absent Redis is to be noticed
 	probeEvery     = time.Second
 	probeAway      = 200 * time.Millisecond // while Redis is away

@@ -14,7 +14,8 @@ import (
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, since a lost subscription must be seen as lost, over a connection on which silence is
-// an error. It tells who it is connected to.
+// an error: go-redis waits for publications without a deadline, and the kernel takes a quarter of an hour to notice that nobody is there any
+// more; pings keep the other side talking. It tells who it is connected to.
 func subscriberClient(opt *redis.Options, i *identifier, connected func(identity)) *redis.Client {
 	o := *opt
 	o.ReadTimeout = dialTimeout // of the handshake; then it is silence
@@ -28,21 +29,33 @@ func subscriberClient(opt *redis.Options, i *identifier, connected func(identity
 		connected(who)
 		return err
 	}
-	return oneConnection(&o, func(c net.Conn) net.Conn { return hearing{c} })
+	return oneConnection(&o, func(c net.Conn) net.Conn { return patiently(c, silence, nil) })
 }
 
-// publisherClient returns a client that connects once: what is said about the server goes for all that is sent to it.
-func publisherClient(opt *redis.Options) *redis.Client {
-	return oneConnection(opt, func(c net.Conn) net.Conn { return c })
+// publisherClient returns a client that connects once: what is said about the server goes for all that is sent to it. Its timeouts are of
+// silence, with grace.
+func publisherClient(opt *redis.Options, grace func() time.Duration) *redis.Client {
+	return oneConnection(with(opt, publishTimeout), func(c net.Conn) net.Conn { return patiently(c, 0, grace) })
+}
+
+// readerClient returns a client whose timeouts are of silence.
+func readerClient(opt *redis.Options) *redis.Client {
+	o := *opt
+	dial := dialer(&o)
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return patiently(conn, 0, nil), nil
+	}
+	return redis.NewClient(&o)
 }
 
 // oneConnection returns a client that connects once. When that connection is lost, requests fail with errRedial, unsent.
 func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Client {
 	o := *opt
-	dial := o.Dialer
-	if dial == nil {
-		dial = redis.NewDialer(&o)
-	}
+	dial := dialer(&o)
 	var dialled atomic.Bool
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if dialled.Swap(true) {
@@ -57,22 +70,10 @@ func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Clie
 	return redis.NewClient(&o)
 }
 
-// hearing is a connection whose reads end after silence. go-redis waits for publications without a deadline, and the kernel takes a
-// quarter of an hour to notice that nobody is there any more; pings keep the other side talking.
-type hearing struct{ net.Conn }
-
-func (c hearing) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(bounded(t)) }
-
-func (c hearing) SetDeadline(t time.Time) error {
-	if err := c.Conn.SetWriteDeadline(t); err != nil {
-		return err
+// dialer returns what opt dials with.
+func dialer(opt *redis.Options) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	if opt.Dialer != nil {
+		return opt.Dialer
 	}
-	return c.SetReadDeadline(t)
-}
-
-func bounded(t time.Time) time.Time {
-	if t.IsZero() {
-		return time.Now().Add(silence)
-	}
-	return t
+	return redis.NewDialer(opt)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strconv"
@@ -19,6 +20,7 @@ type layout struct {
 	epoch    int64    // later after each change of owners that the cluster agreed on
 	owners   []string // by slot: addresses of masters; "" for none
 	replicas []string // sorted
+	ids      []string // of all these nodes, sorted
 }
 
 // How often the layout is read, and how long a node has to tell it.
@@ -30,7 +32,7 @@ const (
 
 // follow keeps the view as the cluster is, until ctx is done; then all shards have ended.
 func (c *Cluster) follow(ctx context.Context) {
-	reader := &layoutReader{target: c.target}
+	reader := &layoutReader{target: c.target, log: c.log}
 	defer reader.close()
 	for ctx.Err() == nil {
 		l, err := reader.read(ctx)
@@ -190,27 +192,29 @@ func (c *Cluster) move(next, old *view) {
 // layoutReader asks one node, and another one when that does not tell.
 type layoutReader struct {
 	target *target
+	log    *slog.Logger
 	line   *line
 	addr   string
 	known  []string // all nodes that were told of
-	epoch  int64    // of the latest layout
+	belief belief
 }
-
-// errBehind is said of a node that is cut off from those who changed the layout.
-var errBehind = errors.New("this node knows an older layout of the cluster")
 
 // read returns the cluster's layout, from the node that told it last, or the first that does.
 func (r *layoutReader) read(ctx context.Context) (l layout, err error) {
 	candidates := slices.Concat([]string{r.addr}, r.known, r.target.addrs)
 	var unsure *layout
+	var behind []layout
 	for i, addr := range candidates {
 		if addr == "" || slices.Contains(candidates[:i], addr) || ctx.Err() != nil {
 			continue
 		}
 		r.use(addr)
 		one, ok, oneErr := r.ask(ctx)
-		if oneErr == nil && one.epoch < r.epoch {
+		if oneErr == nil && r.belief.behind(one) {
 			oneErr = errBehind
+			if ok {
+				behind = append(behind, one)
+			}
 		}
 		switch {
 		case oneErr != nil:
@@ -224,7 +228,13 @@ func (r *layoutReader) read(ctx context.Context) (l layout, err error) {
 		}
 	}
 	if unsure != nil {
+		r.belief.confirmed()
 		return *unsure, nil
+	}
+	if r.belief.anew(behind, time.Now()) {
+		r.log.Warn("redis cluster: these are other nodes than before, and none of those is left: it is taken to be made anew")
+		r.keep(behind[0])
+		return behind[0], nil
 	}
 	if err == nil {
 		err = context.Cause(ctx)
@@ -233,7 +243,7 @@ func (r *layoutReader) read(ctx context.Context) (l layout, err error) {
 }
 
 func (r *layoutReader) keep(l layout) {
-	r.epoch = l.epoch
+	r.belief.keep(l)
 	r.known = slices.Clone(l.replicas)
 	for i, owner := range l.owners {
 		if owner != "" && (i == 0 || owner != l.owners[i-1]) {
@@ -276,6 +286,7 @@ func (r *layoutReader) ask(ctx context.Context) (l layout, ok bool, err error) {
 	for _, part := range owners.Val() {
 		for i, node := range part.Nodes {
 			addr := r.reach(node)
+			l.ids = append(l.ids, node.ID)
 			if i > 0 {
 				l.replicas = append(l.replicas, addr)
 				continue
@@ -287,6 +298,8 @@ func (r *layoutReader) ask(ctx context.Context) (l layout, ok bool, err error) {
 	}
 	slices.Sort(l.replicas)
 	l.replicas = slices.Compact(l.replicas)
+	slices.Sort(l.ids)
+	l.ids = slices.Compact(l.ids)
 	return l, field(info.Val(), "cluster_state") == "ok", nil
 }
 

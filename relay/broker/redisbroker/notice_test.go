@@ -95,20 +95,35 @@ func TestHalfOpenAlone(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		kind kind
-	}{{"publisher", publisherKind}, {"prober", proberKind}, {"subscriber", subscriberKind}} {
+	}{{"publisher", publisherKind}, {"asker", askerKind}, {"prober", proberKind}, {"subscriber", subscriberKind}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := newProxy(t, redistest.Start(t))
 			r := relayOn(t, p.url)
 			r.Join(group)
+			r.Count(group)
 			from, began := r.Events(), time.Now()
 			p.mute(c.kind)
-			if c.kind == subscriberKind {
+			switch c.kind {
+			case subscriberKind:
 				// A subscription that is regained at once is told as deafness.
 				place := awaitDeaf(r, from)
 				within(t, "told to be deaf", began, noticed)
 				awaitSubscribed(r, place, group)
-			} else {
+			case askerKind:
+				// The probe is answered: Redis is not away.
+				token := r.Token()
+				r.ReadHistory(group, protocol.Position{}, token)
+				answer, _ := brokertest.Await(r, from, "History", func(e broker.History) bool { return e.Token == token })
+				within(t, "answered", began, commandTimeout+time.Second)
+				if answer.Err == nil {
+					t.Errorf("%+v from nowhere", answer)
+				}
+				r.History(group, protocol.Position{})
+				if got := states(r, from); len(got) != 0 {
+					t.Errorf("told %+v", got)
+				}
+			default:
 				if c.kind == publisherKind {
 					r.Publish(broker.Publish{Token: r.Token(), Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2})
 				}

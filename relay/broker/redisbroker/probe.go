@@ -110,14 +110,16 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 	return true
 }
 
-// check asks for the version, and loads the script.
+// check asks for the version, and loads the scripts.
 func (p *prober) check(ctx context.Context, client *redis.Client) error {
 	version, err := p.checkVersion(ctx, client)
 	if err != nil {
 		return err
 	}
-	if err := client.ScriptLoad(ctx, publishScript).Err(); err != nil {
-		return unfit(err)
+	for _, script := range []string{publishScript, readScript} {
+		if err := client.ScriptLoad(ctx, script).Err(); err != nil {
+			return unfit(err)
+		}
 	}
 	p.log.Debug("redis serves", "version", version)
 	return nil

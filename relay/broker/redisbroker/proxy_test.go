@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
@@ -20,6 +21,9 @@ type proxy struct {
 	losePublishReply atomic.Bool // the next script's request passes, its reply does not: the connection is cut instead
 	swallow          atomic.Bool // connections stay open, new ones are taken, and nothing passes
 
+	rate    atomic.Int64 // bytes a second that each connection carries in each direction; 0: as many as come
+	carried atomic.Int64 // bytes, of all connections
+
 	mu    sync.Mutex // guards the following
 	conns []*proxied
 }
@@ -30,6 +34,7 @@ type kind int32
 const (
 	otherKind kind = iota
 	publisherKind
+	askerKind // once it has counted subscribers
 	proberKind
 	subscriberKind
 )
@@ -114,10 +119,8 @@ func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)
 			return
 		}
 		forward, goOn := pass(buf[:n])
-		if forward {
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
+		if forward && !c.carry(buf[:n], to) {
+			return
 		}
 		if !goOn {
 			return
@@ -125,13 +128,33 @@ func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)
 	}
 }
 
+// carry writes b, at the rate if there is one.
+func (c *proxied) carry(b []byte, to net.Conn) bool {
+	for len(b) > 0 {
+		n := len(b)
+		rate := c.rate.Load()
+		if rate > 0 {
+			n = min(n, 8<<10)
+			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate)) // it is the way that takes so long
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return false
+		}
+		c.carried.Add(int64(n))
+		b = b[n:]
+	}
+	return true
+}
+
 func (c *proxied) request(b []byte) (forward, goOn bool) {
-	script := bytes.Contains(b, []byte("EVALSHA"))
+	script := bytes.Contains(b, []byte(publishSHA))
 	switch {
 	case bytes.Contains(b, []byte(probeTopic)):
 		c.kind.Store(int32(proberKind))
 	case script:
 		c.kind.Store(int32(publisherKind))
+	case bytes.Contains(b, []byte("numsub")):
+		c.kind.Store(int32(askerKind))
 	case bytes.Contains(b, []byte("subscribe")):
 		c.kind.Store(int32(subscriberKind))
 	}

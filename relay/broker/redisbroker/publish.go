@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/redis/go-redis/v9"
 )
 
-// A pipeline takes what was queued while the one before it ran, up to these.
+// A pipeline takes what was queued while the one before it ran, up to so many requests and bytes, the bytes at the pace of the way, or one message.
 const (
-	pipelineRequests = 500
-	pipelineBytes    = 1 << 20
+	pipelineRequests   = 500
+	pipelineBytes      = 1 << 20
+	pipelineBytesLeast = 64 << 10
 )
 
 // publisher carries out Publish requests in order, on one connection, each at most once.
@@ -29,21 +31,37 @@ type publisher struct {
 	identity   identity
 	identified bool
 
+	pace  pace         // of bytes; owned by run
+	grace atomic.Int64 // of time.Duration: how much later than small ones replies may come; read by the connection
+
 	changed atomic.Bool // somebody found that the server is another than it was
 }
 
 func newPublisher(opt *redis.Options, k keys, h history, i *identifier, s *state, m *metrics) *publisher {
-	return &publisher{
-		queue: newQueue(func(p *broker.Publish) int { return len(p.Msg) + 512 }),
-		line:  newLineOf(func() *redis.Client { return publisherClient(opt) }),
-		keys:  k, history: h, identifier: i, state: s, metrics: m,
+	p := &publisher{
+		queue: newQueue(weightOf), keys: k, history: h, identifier: i, state: s, metrics: m, pace: newPace(pipelineBytesLeast, pipelineBytes),
+	}
+	p.line = newLineOf(func() *redis.Client { return publisherClient(opt, p.graceSince(s.outages.Load())) })
+	return p
+}
+
+// graceSince returns how much later replies may come on a connection of that time: no later once the probe has missed Redis.
+func (p *publisher) graceSince(outages uint64) func() time.Duration {
+	return func() time.Duration {
+		if p.state.outages.Load() != outages {
+			return 0
+		}
+		return time.Duration(p.grace.Load())
 	}
 }
+
+// weightOf is about what p takes on the wire.
+func weightOf(p *broker.Publish) int { return len(p.Msg) + 512 }
 
 func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
 	defer p.line.closeWhen(ctx)()
 	for {
-		batch := p.queue.take(ctx, pipelineRequests, pipelineBytes)
+		batch := p.queue.take(ctx, pipelineRequests, p.pace.now)
 		if batch == nil {
 			return
 		}
@@ -74,25 +92,35 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 	for i := range all {
 		all[i] = i
 	}
-	timed, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	unknown, unsent := p.send(timed, batch, all, answers)
+	began := time.Now()
+	unknown, unsent := p.send(ctx, batch, all, answers)
 	if unsent {
 		p.renew()
-		unknown, _ = p.send(timed, batch, all, answers)
+		unknown, _ = p.send(ctx, batch, all, answers)
 	}
 	if len(unknown) > 0 {
 		// The script was not there, so none of these ran. What was behind one of them on its topic was refused.
-		if err := p.line.get().ScriptLoad(timed, publishScript).Err(); err == nil {
-			p.send(timed, batch, unknown, answers)
+		if err := p.line.get().ScriptLoad(ctx, publishScript).Err(); err == nil {
+			p.send(ctx, batch, unknown, answers)
 		}
 	}
+	p.pace.took(weightOfAll(batch), time.Since(began))
 	p.note(ctx, answers)
 	return answers
 }
 
+func weightOfAll(batch []broker.Publish) (sum int) {
+	for i := range batch {
+		sum += weightOf(&batch[i])
+	}
+	return sum
+}
+
 // identify asks the server who it is, unless this connection's is known.
 func (p *publisher) identify(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout) // dialling included
+	defer cancel()
+	p.grace.Store(0)
 	if p.changed.Swap(false) || !p.identified {
 		p.identity, err = p.identifier.read(ctx, p.line.get())
 		p.identified = err == nil
@@ -115,13 +143,15 @@ func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []i
 		}
 		return nil, errors.Is(err, errRedial)
 	}
-	pipe := p.line.get().Pipeline()
-	cmds := make([]*redis.Cmd, len(chosen))
+	cmds, send, longest := make([]*redis.Cmd, len(chosen)), make([]redis.Cmder, len(chosen)), 0
 	for n, i := range chosen {
 		cmds[n] = publishCmd(ctx, p.keys, p.history, p.identity.data, &batch[i])
-		_ = pipe.Process(ctx, cmds[n]) // only queues
+		send[n] = cmds[n]
+		longest = max(longest, weightOf(&batch[i]))
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	// Each is answered when it has arrived; until then the kernel alone knows how far it is.
+	p.grace.Store(int64(time.Duration(longest) * time.Second / slowest))
+	pipeline(ctx, p.line.get(), send)
 	for n, i := range chosen {
 		answers[i] = published(batch[i].Token, cmds[n])
 		if redis.HasErrorPrefix(answers[i].Err, "NOSCRIPT") {
@@ -146,6 +176,7 @@ func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 		p.state.failed(last)
 		p.identified = false
 		if failureOf(last) != single && !redirected(last) {
+			p.pace.failed()
 			p.renew()
 		}
 	}

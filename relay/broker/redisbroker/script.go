@@ -18,10 +18,12 @@ import (
 var publishScript string
 
 // publishSHA is what Redis calls the script once it is loaded.
-var publishSHA = func() string {
-	sum := sha1.Sum([]byte(publishScript))
+var publishSHA = hashOf(publishScript)
+
+func hashOf(script string) string {
+	sum := sha1.Sum([]byte(script))
 	return hex.EncodeToString(sum[:])
-}()
+}
 
 // history says how much of it is kept.
 type history struct {

@@ -317,3 +317,33 @@ func TestSentinelAbsent(t *testing.T) {
 	r := relayOn(t, watched.URL)
 	r.Join(group)
 }
+
+// TestClusterMadeAnew makes another cluster of the same servers, which counts its epochs from the beginning.
+func TestClusterMadeAnew(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	r := brokertest.Start(t, openBroker(t, Config{URL: cluster.URL}))
+	r.Join(group)
+	before := r.Say(group, 1, "before")
+	r.Received(group, 0, 1)
+	ctx, place := t.Context(), r.Events()
+	for _, s := range cluster.Servers {
+		eventually(t, "reset", func() bool {
+			s.Client().FlushAll(ctx) // a master with data is not reset, and the probe writes; a replica refuses this, and does not need it
+			return s.Client().ClusterResetHard(ctx).Err() == nil
+		})
+	}
+	owner := cluster.Servers[1]
+	if err := owner.Client().ClusterAddSlotsRange(ctx, 0, slots-1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	awaitState(r, place, true)
+	eventually(t, "published at the new cluster", func() bool {
+		answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "after", Instance: r.Instance, Number: 2, Predecessor: 1, Floor: 1, Known: before})
+		return answer.Outcome == broker.Done && before.Before(answer.Position)
+	})
+	awaitSubscribed(r, place, group)
+	if got := r.Received(group, place, 1)[0]; got.Msg != "after" {
+		t.Errorf("received %+v", got)
+	}
+}

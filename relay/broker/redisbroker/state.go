@@ -91,6 +91,14 @@ func (s *state) failed(err error) {
 	}
 }
 
+// doubted notes that a question was not answered in time, of which there are large ones: the probe, which is small, is to say whether Redis is
+// away.
+func (s *state) doubted() {
+	if s.ok() {
+		signal(s.trouble)
+	}
+}
+
 // failuresSoFar is to be handed to answered by a probe that begins now.
 func (s *state) failuresSoFar() uint64 {
 	s.mu.Lock()

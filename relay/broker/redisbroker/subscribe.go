@@ -169,7 +169,7 @@ const (
 
 // run holds sessions until ctx is done.
 func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
-	tops := newLine(s.opt)
+	tops := newLineOf(func() *redis.Client { return readerClient(s.opt) })
 	defer tops.closeWhen(ctx)()
 	var pause time.Duration
 	deaf := time.Now()

@@ -6,9 +6,10 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
 )
 
-// topsAtOnce is the number of tops read in one round trip.
+// topsAtOnce is the number of tops read in one round trip. Replies are some 30 bytes long, whatever the topics' messages are.
 const topsAtOnce = 1000
 
 // elsewherePause is for tops of keys that are moving to another node of a cluster.
@@ -84,15 +85,15 @@ func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (faile
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
 	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
 	s.tops.after(s.subscriber.state.outages.Load())
-	pipe := s.tops.get().Pipeline()
-	cmds := make([]topCmds, len(topics))
+	cmds, send := make([]*redis.Cmd, len(topics)), make([]redis.Cmder, len(topics))
 	for i, t := range topics {
-		cmds[i] = readTop(ctx, pipe, s.keys, t)
+		cmds[i] = topCmd(ctx, s.keys, t)
+		send[i] = cmds[i]
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	exec(ctx, s.tops.get(), send)
 	again = pauseMax
 	for i, t := range topics {
-		top, err := cmds[i].position()
+		read, err := readingOf(cmds[i])
 		if err != nil {
 			s.metrics.failures.WithLabelValues("tops", string(failureOf(err))).Inc()
 			switch {
@@ -106,7 +107,7 @@ func (s *session) readBatch(ctx context.Context, topics []protocol.Topic) (faile
 			}
 			continue
 		}
-		s.subscribed(t, generations[i], top)
+		s.subscribed(t, generations[i], read.top)
 	}
 	return failed, bad, again
 }
