@@ -8,6 +8,7 @@ const (
 	metricOpened        = "edgerelay_edge_sessions_opened_total"
 	metricRelayLost     = "edgerelay_relay_publications_lost_total"
 	metricEdgeGaps      = "edgerelay_edge_gaps_total"
+	metricLogBytes      = "edgerelay_edge_log_bytes"
 	metricLogMessages   = "edgerelay_edge_log_messages"
 	metricDropped       = "edgerelay_relay_redis_dropped_total"
 	metricEnded         = "edgerelay_edge_sessions_ended_total"
