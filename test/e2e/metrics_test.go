@@ -10,6 +10,7 @@ const (
 	metricEdgeGaps      = "edgerelay_edge_gaps_total"
 	metricLogBytes      = "edgerelay_edge_log_bytes"
 	metricLogMessages   = "edgerelay_edge_log_messages"
+	metricLogWaiting    = "edgerelay_edge_log_waiting"
 	metricDropped       = "edgerelay_relay_redis_dropped_total"
 	metricEnded         = "edgerelay_edge_sessions_ended_total"
 	metricLinkUp        = "edgerelay_edge_link_up"
