@@ -26,5 +26,7 @@ const (
 	metricLinkEnds      = "edgerelay_edge_link_ends_total"
 	metricBehind        = "edgerelay_relay_followers_behind_total"
 	metricFromHistory   = "edgerelay_relay_publications_from_history_total"
+	metricRelayLinkEnds = "edgerelay_relay_link_ends_total"
+	metricRelayEdges    = "edgerelay_relay_edges"
 	metricLinkRefusals  = "edgerelay_relay_link_refusals_total"
 )
