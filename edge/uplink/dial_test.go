@@ -193,6 +193,75 @@ func TestBackoffAfterALink(t *testing.T) {
 	})
 }
 
+// most returns how many of times lie in one span at most.
+func most(times []time.Time, span time.Duration) (n int) {
+	for i, first := 0, 0; i < len(times); i++ {
+		for times[i].Sub(times[first]) >= span {
+			first++
+		}
+		n = max(n, i-first+1)
+	}
+	return n
+}
+
+// TestManyEdgesComeBackToARelayOneByOne: fifty lose it at one moment, and would dial it together again and again. Each draws its own moments, up to 0.1 s at first and 5 s in the end; the bounds
+// here are such that chance breaks none in a lifetime.
+func TestManyEdgesComeBackToARelayOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const edges = 50
+		var n network
+		r := n.start(t, "r1:1")
+		var all []*edge
+		for range edges {
+			e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
+			e.open(1)
+			all = append(all, e)
+		}
+		time.Sleep(settled)
+		same(t, "links", len(r.links()), edges)
+
+		before, lost := n.dialCount(), time.Now()
+		r.stop()
+		for _, e := range all {
+			e.accept(1, "meanwhile")
+		}
+		time.Sleep(30 * time.Second)
+		n.mu.Lock()
+		dials := n.dials[before:]
+		n.mu.Unlock()
+		after := func(d time.Duration) int {
+			return slices.IndexFunc(dials, func(at time.Time) bool { return at.Sub(lost) > d })
+		}
+		if early := after(backoffFirst); early < edges {
+			t.Errorf("%d dials in the first %v, want one of each edge at least", early, backoffFirst)
+		}
+		if at := most(dials, backoffFirst/10); at > edges/2 {
+			t.Errorf("%d of %d edges dialled in one span of %v", at, edges, backoffFirst/10)
+		}
+		if late := dials[after(10*time.Second):]; len(late) < 20*edges/5 || most(late, backoffMax/50) > edges/3 {
+			t.Errorf("%d dials from 10 s to 30 s, %d of them in one span of %v", len(late), most(late, backoffMax/50), backoffMax/50)
+		}
+
+		r = n.start(t, "r1:1")
+		var came []time.Time
+		for end := time.Now().Add(backoffMax); time.Now().Before(end); time.Sleep(backoffMax / 50) {
+			synctest.Wait()
+			for len(came) < len(r.links()) {
+				came = append(came, time.Now())
+			}
+		}
+		synctest.Wait()
+		links := r.links()
+		same(t, "edges that are back", len(links), edges)
+		if at := most(came, backoffMax/50); at > edges/3 {
+			t.Errorf("%d of %d edges came back in one span of %v", at, edges, backoffMax/50)
+		}
+		for _, l := range links {
+			same(t, "frames", render(l.received()), "session 1|synced 1-1 1 0|1: 1 meanwhile")
+		}
+	})
+}
+
 func TestNewRefuses(t *testing.T) {
 	keys := testKeys(t, goodKey)
 	for name, config := range map[string]Config{

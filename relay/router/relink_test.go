@@ -405,6 +405,37 @@ func TestLaterLinkOfOneBootReplacesTheOlder(t *testing.T) {
 	b.saw(2, "group 【g】 user 【1】 send:x")
 }
 
+// TestOlderLinkOfOneBootBringsNothing: whichever of two links of one boot the relay sees first, the one with the higher generation stays, and what the other brings does not count.
+func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	old, next := a.conn, a.number+1
+	late := func(text string) Received {
+		return Received{old, []any{link.Message{Number: next, Session: 1, Payload: []byte(`{"Method":"Group","Group":"g","MsgBody":"` + text + `"}`)}}}
+	}
+	a.linkTo(rl)
+	w.settle()
+	rl.inputs = append(rl.inputs, late("by the older link"), Disconnected{old, w.now, errors.New("closed")})
+	w.settle()
+
+	slow := &testLink{edge: a} // dialled before the one in use, it comes after it
+	rl.inputs = append(rl.inputs, Connected{slow, link.Hello{Instance: a.instance, Node: a.node, Generation: a.generation - 1, LogSize: 4 << 20}})
+	w.settle()
+	old = slow
+	rl.inputs = append(rl.inputs, late("by one that was refused"), Disconnected{slow, w.now, errors.New("closed")})
+	w.settle()
+	if !slices.Equal(a.closed, []link.Code{link.CodeSuperseded, link.CodeSuperseded}) {
+		t.Errorf("the relay closed links with %v", a.closed)
+	}
+
+	w.wait(time.Minute) // long after the grace of an edge without a link
+	a.group(1, "g", "by the link in use")
+	w.settle()
+	b.saw(2, "group 【g】 user 【1】 send:by the link in use")
+	a.quiet()
+}
+
 // tooManyTopics has as many memberships as two sessions may have, all of one of them.
 func tooManyTopics() (frames []any) {
 	frames = append(frames, link.Session{ID: 1, Endpoint: 1, User: "1"}, link.Session{ID: 2, Endpoint: 1, User: "2"})

@@ -63,6 +63,82 @@ func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 	quiet(t, e, b)
 }
 
+// TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot: the rate is each connection's own.
+func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // and a burst of 200
+	flood, calm, b := channel(t, e, unique("flood")), channel(t, e, unique("calm")), channel(t, e, unique("b"))
+	const n, rounds = 240, 100
+	for i := range n {
+		flood.Send(cmdOne(b.id, fmt.Sprint(i)))
+	}
+	next := 0 // of the flood
+	for i := range rounds {
+		calm.Send(cmdOne(b.id, fmt.Sprint(i)))
+		for _, text := range until(t, b, direct(calm.id, fmt.Sprint(i))) {
+			if text != direct(flood.id, fmt.Sprint(next)) {
+				t.Fatalf("got %q, want number %d of the flood", text, next)
+			}
+			next++
+		}
+	}
+	if next == n {
+		t.Errorf("all %d messages of a flood at 20/s behind a burst of 200 came before the last of %d that were sent one by one", n, rounds)
+	}
+	t.Logf("%d of %d messages of the flood came before the last of the calm client", next, n)
+	for ; next < n; next++ {
+		b.Expect(direct(flood.id, fmt.Sprint(next)))
+	}
+	quiet(t, e, flood, calm, b)
+}
+
+// TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn: nothing leaves the log for a moment, and a flood may take a sixteenth of it. What the calm client says then is accepted, and is
+// published before what the flood had no room for.
+func TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	e := c.StartEdge(cluster.Env{"EDGE_LOG": "64KiB", "EDGE_MAX_MESSAGE": "8KiB"}, c.StartRelay(nil))
+	flood, calm, b := channel(t, e, unique("flood")), channel(t, e, unique("calm")), channel(t, e, unique("b"))
+	const n, share = 200, 3 // messages of 1,000 bytes in 4 KiB
+	text := func(i int) string { return fmt.Sprint(i, " ", strings.Repeat("x", 1000)) }
+	e.Links()[0].Freeze()
+	for i := range n {
+		flood.Send(cmdOne(b.id, text(i)))
+	}
+	logged := func() int { return int(e.Metrics().Sum(metricLogMessages)) }
+	cluster.Eventually(t, "the flood waits for its share", func() bool { return logged() == share && e.Metrics().Sum(metricLogWaiting) == 1 })
+	for i := range share {
+		calm.Send(cmdOne(b.id, text(i)))
+	}
+	cluster.Eventually(t, "all of the calm client is accepted", func() bool { return logged() == 2*share })
+	e.Links()[0].Thaw()
+	for _, u := range []*user{flood, calm} {
+		for i := range share {
+			b.Expect(direct(u.id, text(i)))
+		}
+	}
+	cluster.Eventually(t, "there is room", func() bool { return logged() == 0 })
+	flood.Send(cmdOne(b.id, "end"))
+	last := share - 1
+	rest := until(t, b, direct(flood.id, "end"))
+	for _, got := range rest { // on a busy machine the flood waited for more than 2 s, and was answered
+		i := last + 1
+		for i < n && got != direct(flood.id, text(i)) {
+			i++
+		}
+		if i == n {
+			t.Fatalf("got %.40q behind number %d of the flood", got, last)
+		}
+		last = i
+	}
+	if told := len(flood.Frames()); share+len(rest)+told != n {
+		t.Errorf("%d of the flood delivered and %d answered, want %d in all", share+len(rest), told, n)
+	}
+	flood.Seek(len(flood.Frames()))
+	quiet(t, e, flood, calm, b)
+}
+
 func TestSilentClientsAreClosedWith4004AndPongingOnesAreNot(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

@@ -83,3 +83,33 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 	load.flowing(5)
 	load.finish(e)
 }
+
+// TestP2_OfTwoLinksOfOneBootTheLaterStays: the relay still believes in the older one when the later comes, and what was on its way on the older comes to it after that. It is served on the later one
+// at once, and no frame counts twice.
+func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e, f := c.StartEdge(nil, r, r), c.StartEdge(nil, r) // two ways to one relay
+	load := startTraffic(t, pace, e, f)
+	load.flowing(3)
+	old := e.Link()
+	old.Freeze()
+	load.sendOn(5) // these are on their way,
+	old.Strand()
+	cluster.Eventually(t, "linked by the other way", func() bool { return e.Metrics().Sum(metricLinks) == 2 })
+	load.flowing(1) // come by the other one in a replay,
+	old.Thaw()      // and by the old one now
+	cluster.Eventually(t, "the relay has ended the older link", func() bool {
+		return r.Metrics().Sum(metricRelayLinkEnds, `code="superseded"`, `by="relay"`) == 1
+	})
+	load.flowing(1)
+	m := r.Metrics()
+	if ends := m.Sum(metricRelayLinkEnds); ends != 1 {
+		t.Errorf("%v links have ended, want the older one only", ends)
+	}
+	if edges, sessions := m.Sum(metricRelayEdges), m.Sum(metricRelaySessions); edges != 2 || sessions != 4 {
+		t.Errorf("the relay knows %v edges with %v sessions, want 2 with 4", edges, sessions)
+	}
+	load.finish(e)
+}

@@ -8,7 +8,9 @@ const (
 	metricOpened        = "edgerelay_edge_sessions_opened_total"
 	metricRelayLost     = "edgerelay_relay_publications_lost_total"
 	metricEdgeGaps      = "edgerelay_edge_gaps_total"
+	metricLogBytes      = "edgerelay_edge_log_bytes"
 	metricLogMessages   = "edgerelay_edge_log_messages"
+	metricLogWaiting    = "edgerelay_edge_log_waiting"
 	metricDropped       = "edgerelay_relay_redis_dropped_total"
 	metricEnded         = "edgerelay_edge_sessions_ended_total"
 	metricLinkUp        = "edgerelay_edge_link_up"
@@ -24,5 +26,7 @@ const (
 	metricLinkEnds      = "edgerelay_edge_link_ends_total"
 	metricBehind        = "edgerelay_relay_followers_behind_total"
 	metricFromHistory   = "edgerelay_relay_publications_from_history_total"
+	metricRelayLinkEnds = "edgerelay_relay_link_ends_total"
+	metricRelayEdges    = "edgerelay_relay_edges"
 	metricLinkRefusals  = "edgerelay_relay_link_refusals_total"
 )

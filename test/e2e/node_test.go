@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -28,6 +29,52 @@ func TestP9_SessionsOfAKilledEdgeAreGoneFromTheRelay(t *testing.T) {
 	t.Logf("gone after %v", took.Round(100*time.Millisecond))
 	untilNotExists(t, b, g)
 	quiet(t, f, b)
+}
+
+// TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing: its numbers and its sessions' begin anew, and neither they nor its clients are taken for those of the boot that was killed. That one's
+// sessions are gone in time, though its node is there.
+func TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	e, f := c.StartEdge(cluster.Env{"EDGE_NODE_ID": "same"}, r), c.StartEdge(nil, r)
+	g, own := unique("g"), unique("own")
+	a, b := channel(t, e, unique("a")), channel(t, f, unique("b"))
+	b.join(t, g)
+	a.join(t, g)
+	b.Expect(inGroup(g, a.id, joinText(a.id, g)))
+	a.join(t, own)
+	say := func(from *user, n int) {
+		for i := range n {
+			from.Send(cmdOne(b.id, fmt.Sprint(i)))
+			from.Send(cmdGroup(g, fmt.Sprint(i)))
+			b.ExpectAnyOrder(direct(from.id, fmt.Sprint(i)), inGroup(g, from.id, fmt.Sprint(i)))
+		}
+	}
+	say(a, 20)
+	e.Kill()
+	e.Restart()
+	cluster.Eventually(t, "the edge is linked again", e.IsReady)
+
+	stranger, same := channel(t, e, unique("stranger")), channel(t, e, a.id)
+	b.Send(cmdGroup(g, "to members"))
+	b.Send(cmdOne(a.id, "to whoever is a now"))
+	same.Expect(direct(b.id, "to whoever is a now"))
+	for _, u := range []*user{stranger, same} { // the first sessions of this boot, as a was of the other
+		u.Send(cmdGroup(g, "as a member"))
+		u.Expect(notIn(u.id, g))
+	}
+	quiet(t, f, b, stranger, same)
+	stranger.join(t, g)
+	b.Expect(inGroup(g, stranger.id, joinText(stranger.id, g)))
+	say(stranger, 10) // with numbers that the killed boot gave, too
+	b.Send(cmdGroup(g, "welcome"))
+	stranger.Expect(inGroup(g, b.id, "welcome"))
+
+	took := cluster.Within(t, 17*time.Second, "the killed boot's session is gone", func() bool { return r.Metrics().Sum(metricRelaySessions) == 3 })
+	t.Logf("gone after %v", took.Round(100*time.Millisecond))
+	untilNotExists(t, b, own)
+	quiet(t, f, b, stranger, same)
 }
 
 func TestP9_SessionsOfASilentEdgeAreGoneFromTheRelayAndComeBackWithIt(t *testing.T) {

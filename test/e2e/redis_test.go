@@ -92,6 +92,48 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 	load.finish(e)
 }
 
+// TestP2_RedisLosesItsDataWhileAFrameIsUnderWay: it was published, and its edge, cut off, does not know. When Redis has lost everything it is published again, in a new epoch, and those who had it
+// do not get it again.
+func TestP2_RedisLosesItsDataWhileAFrameIsUnderWay(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onRedis(t))
+	one, two := c.StartRelay(nil), c.StartRelay(nil)
+	e, f, far := c.StartEdge(nil, one), c.StartEdge(nil, one), c.StartEdge(nil, two)
+	g := unique("g")
+	a, b, z := onlyGroup(t, e, g, unique("a")), onlyGroup(t, f, g, unique("b")), onlyGroup(t, far, g, unique("z"))
+	hears := func(text string) {
+		t.Helper()
+		for _, u := range []*user{b, z} {
+			u.Expect(inGroup(g, a.id, text))
+		}
+	}
+	a.Send("before")
+	hears("before")
+	logged := func() float64 { return e.Metrics().Sum(metricLogMessages) }
+	cluster.Eventually(t, "it is acknowledged", func() bool { return logged() == 0 })
+	p := e.Links()[0]
+	p.FreezeBack()
+	a.Send("under way")
+	hears("under way")
+	if n := logged(); n != 1 {
+		t.Fatalf("%v messages in the log of the edge that is cut off, want 1", n)
+	}
+	if err := c.Redis().Client().FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	p.Reset()
+	p.Thaw()
+	cluster.Eventually(t, "it is published again", func() bool { return logged() == 0 })
+	a.Send("after")
+	hears("after")
+	for _, s := range []*cluster.Edge{f, far} {
+		if n := s.Metrics().Sum(metricEdgeDropped, `reason="repeated"`); n != 1 {
+			t.Errorf("%s has dropped %v publications as repeated, want that one", s.Name, n)
+		}
+	}
+	quiet(t, far, a, b, z)
+}
+
 func TestP3_ARedisOutageClosesNoSocket(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))

@@ -87,6 +87,51 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 	load.finish(e)
 }
 
+// TestP3_ARelayRestartsUnderManyEdges: all of them lose it at one moment; when it is back each is there with its tables and what its client said meanwhile, and nobody misses anything.
+func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, onBest(t))
+	r := c.StartRelay(nil)
+	edges := make([]*cluster.Edge, 30)
+	if c.Kind() != cluster.InProcess {
+		edges = edges[:6]
+	}
+	for i := range edges {
+		edges[i] = c.LaunchEdge(nil, r)
+	}
+	g := unique("g")
+	var users []*user
+	for _, e := range edges {
+		cluster.Eventually(t, e.Name+" is linked", e.IsReady)
+		users = append(users, onlyGroup(t, e, g, unique("u")))
+	}
+	for range 2 {
+		users[0].Send("all well")
+		for _, u := range users[1:] {
+			u.Expect(inGroup(g, users[0].id, "all well"))
+		}
+		r.Kill()
+		for _, u := range users {
+			u.Send("first")
+			u.Send("second")
+		}
+		r.Restart()
+		for _, u := range users {
+			var streams [][]string
+			for _, from := range users {
+				if from != u {
+					streams = append(streams, []string{inGroup(g, from.id, "first"), inGroup(g, from.id, "second")})
+				}
+			}
+			expectStreams(t, u, streams...)
+		}
+	}
+	if n := r.Metrics().Sum(metricRelaySessions); n != float64(len(users)) {
+		t.Errorf("the relay knows %v sessions, want %d", n, len(users))
+	}
+	quiet(t, edges[0], users...)
+}
+
 // inUse returns the relay that an edge is linked to; nil without a link.
 func inUse(e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 	used := e.Link()

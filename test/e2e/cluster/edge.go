@@ -40,13 +40,23 @@ func (c *Cluster) LaunchEdge(env Env, relays ...*Relay) *Edge {
 		r.links, e.links = append(r.links, p), append(e.links, p)
 		urls = append(urls, "ws://"+p.Addr())
 	}
-	e.addr, e.admin, e.log = loopback.FreeAddr(c.t), loopback.FreeAddr(c.t), newLogbook(c.t, e.Name)
+	e.log = newLogbook(c.t, e.Name)
 	e.env = merged(Env{
-		"EDGE_ADDR": e.addr, "EDGE_ADMIN_ADDR": e.admin, "EDGE_RELAY_URLS": strings.Join(urls, ","), "EDGE_NODE_ID": e.Name,
+		"EDGE_RELAY_URLS": strings.Join(urls, ","), "EDGE_NODE_ID": e.Name,
 		"EDGE_AUTH": "open", "EDGE_RATE": "0", "EDGE_DRAIN": "1s", "LINK_KEYS": Key, "LOG_LEVEL": "debug",
 	}, c.o.Edge, env)
-	e.run = c.keep(c.run.edge(c.t, e.env, e.log))
+	e.boot()
 	return e
+}
+
+// boot starts the edge at an address of this boot.
+func (e *Edge) boot() {
+	t := e.c.t
+	e.addr, e.admin = loopback.FreeAddr(t), loopback.FreeAddr(t)
+	e.run = e.c.keep(e.c.run.edge(t, merged(Env{"EDGE_ADDR": e.addr, "EDGE_ADMIN_ADDR": e.admin}, e.env), e.log))
+	for _, p := range e.links {
+		p.Allow()
+	}
 }
 
 // URL returns a ws:// URL of the edge; path begins with a slash.
@@ -61,6 +71,13 @@ func (e *Edge) Kill() {
 		p.Refuse()
 	}
 	e.run.kill()
+}
+
+// Restart starts a killed edge again, under its node ID: a new boot, with nothing of the old one's memory. It does not wait until it is linked.
+func (e *Edge) Restart() {
+	e.c.t.Helper()
+	e.Exited() // in this process the old boot would dial again
+	e.boot()
 }
 
 // Freeze stops the edge as SIGSTOP does. It cannot be done to a server in the test's own process.

@@ -17,9 +17,10 @@ type Proxy struct {
 	mu      sync.Mutex
 	target  string
 	refuse  bool
-	rate    int64 // bytes a second, each way of each connection; 0: unlimited
-	budget  int64 // bytes until the next cut, both directions together; negative: unlimited
-	thawed  chan struct{}
+	rate    int64         // bytes a second, each way of each connection; 0: unlimited
+	budget  int64         // bytes until the next cut, both directions together; negative: unlimited
+	thawed  chan struct{} // closed unless frozen
+	heard   chan struct{} // closed unless what the target sends is frozen
 	pipes   map[*pipe]struct{}
 	strays  []net.Conn // ends of stranded connections
 	dialled int
@@ -41,8 +42,9 @@ func NewProxy(t testing.TB, addr, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: l, target: target, budget: -1, thawed: make(chan struct{}), pipes: map[*pipe]struct{}{}}
+	p := &Proxy{listener: l, target: target, budget: -1, thawed: make(chan struct{}), heard: make(chan struct{}), pipes: map[*pipe]struct{}{}}
 	close(p.thawed)
+	close(p.heard)
 	p.running.Go(p.accept)
 	t.Cleanup(p.close)
 	return p
@@ -121,24 +123,36 @@ func (p *Proxy) Strand() {
 }
 
 // Freeze lets no byte through, old connections and new ones alike, and breaks nothing: a black hole. Thaw ends it.
-func (p *Proxy) Freeze() {
+func (p *Proxy) Freeze() { p.freeze(&p.thawed) }
+
+// FreezeBack is Freeze for what the target sends: it is sent everything, and nobody hears its answers.
+func (p *Proxy) FreezeBack() { p.freeze(&p.heard) }
+
+func (p *Proxy) freeze(gate *chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	select {
-	case <-p.thawed:
-		p.thawed = make(chan struct{})
-	default:
+	if isClosed(*gate) {
+		*gate = make(chan struct{})
 	}
 }
 
-// Thaw ends Freeze; what was held flows on.
+// Thaw ends Freeze and FreezeBack; what was held flows on.
 func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, gate := range []chan struct{}{p.thawed, p.heard} {
+		if !isClosed(gate) {
+			close(gate)
+		}
+	}
+}
+
+func isClosed(c chan struct{}) bool {
 	select {
-	case <-p.thawed:
+	case <-c:
+		return true
 	default:
-		close(p.thawed)
+		return false
 	}
 }
 
@@ -246,7 +260,7 @@ func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := src.Read(buf[:p.slowly(len(buf))])
-		p.wait()
+		p.wait(dst == c.front)
 		if n > 0 {
 			keep, cut := p.spend(n)
 			sniff.Write(buf[:keep])
@@ -288,12 +302,15 @@ func abort(c net.Conn) {
 	c.Close()
 }
 
-// wait blocks while the Proxy is frozen.
-func (p *Proxy) wait() {
+// wait blocks while the Proxy is frozen; back: on what the target sends.
+func (p *Proxy) wait(back bool) {
 	p.mu.Lock()
-	thawed := p.thawed
+	thawed, heard := p.thawed, p.heard
 	p.mu.Unlock()
 	<-thawed
+	if back {
+		<-heard
+	}
 }
 
 // slowly returns how many of n bytes may be carried next, and takes the time for them when the Proxy is throttled.
