@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/edgerelay/edgerelay/edge/gateway"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -293,46 +291,6 @@ func (w *world) bareReachesAll() {
 	}
 }
 
-// leaveAll ends all sessions, and checks that nothing is left of them.
-func (w *world) leaveAll() {
-	if w.failure != "" {
-		return
-	}
-	alive := 0
-	for _, e := range w.edges {
-		for len(e.sessions) > 0 {
-			w.disconnect(e.sessions[0])
-		}
-		if e.alive {
-			alive++
-		}
-	}
-	w.pass(20 * time.Second)
-	edges := 0.0
-	for _, r := range w.relays {
-		if !r.alive {
-			continue
-		}
-		edges += r.gauge("edgerelay_relay_edges")
-		for _, left := range []string{"sessions", "bindings", "topics"} {
-			if n := r.gauge("edgerelay_relay_" + left); n != 0 {
-				w.fail("P9: %s: %v %s are left", r.name, n, left)
-			}
-		}
-		if n := len(r.carrier.order); n > 0 {
-			w.fail("P9: %s: %d topics are still subscribed", r.name, n)
-		}
-	}
-	if int(edges) != alive && w.failure == "" {
-		w.fail("P9: %d edges are known, %d live", int(edges), alive)
-	}
-	for _, e := range w.edges {
-		if all, _ := e.hub.Len(); e.alive && all > 0 {
-			w.fail("P9: %s: %d sessions are left", e.name, all)
-		}
-	}
-}
-
 func (w *world) serving() (n int) {
 	for _, r := range w.relays {
 		if r.alive && !r.refusing {
@@ -374,172 +332,9 @@ func (w *world) edge() *edge {
 	return pick(w, alive)
 }
 
-// someone picks a client that is connected; nil: there is none.
-func (w *world) someone() *session {
-	var ready []*session
-	for _, e := range w.edges {
-		for _, s := range e.sessions {
-			if s.ready {
-				ready = append(ready, s)
-			}
-		}
-	}
-	if len(ready) == 0 {
-		return nil
-	}
-	return pick(w, ready)
-}
-
 var (
 	users  = []string{"u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"}
 	groups = []string{"g", "h"}
 )
-
-// topic picks one that somebody may follow.
-func (w *world) topic() protocol.Topic {
-	switch w.rnd.IntN(3) {
-	case 0:
-		return protocol.UserTopic(pick(w, users))
-	case 1:
-		return protocol.GroupTopic(pick(w, groups))
-	}
-	return protocol.All
-}
-
-// text returns one that was not used before.
-func (w *world) text() string {
-	w.model.texts++
-	return fmt.Sprint("#", w.model.texts)
-}
-
-// populate gives an edge its first clients, once it has a relay.
-func (w *world) populate(e *edge) {
-	w.after(50*time.Millisecond, func() {
-		if _, ever := e.links.Linked(); !ever && e.alive {
-			w.populate(e)
-			return
-		}
-		for range 3 {
-			s := w.connectTo(e, protocol.EndpointChannel)
-			if s != nil && w.chance(70) {
-				w.after(20*time.Millisecond, func() { w.join(s, "g") })
-			}
-		}
-	})
-}
-
-// connect brings a client.
-func (w *world) connect() {
-	if e := w.edge(); e != nil && len(e.sessions) < 12 {
-		w.connectTo(e, pick(w, []protocol.Endpoint{
-			protocol.EndpointChannel, protocol.EndpointChannel, protocol.EndpointChannel, protocol.EndpointUser, protocol.EndpointGroup, protocol.EndpointAll,
-		}))
-	}
-}
-
-func (w *world) connectTo(e *edge, at protocol.Endpoint) *session {
-	now, ever := e.links.Linked()
-	if !ever || !e.alive {
-		return nil // it is answered 503
-	}
-	s := &session{e: e, user: pick(w, users), endpoint: at, ready: !now}
-	if at == protocol.EndpointGroup {
-		s.group = pick(w, groups)
-	}
-	s.Session = gateway.NewSession(link.Session{Endpoint: at, User: s.user, Group: s.group}, 1<<20)
-	w.model.connected(s)
-	e.hub.Open(s.Session, e.links)
-	s.id = s.Info().ID
-	e.sessions = append(e.sessions, s)
-	w.tracef("%s/%d: %s connects, endpoint %d %s", e.name, s.id, s.user, at, s.group)
-	w.after(2*time.Second, func() { s.ready = true })
-	return s
-}
-
-func (w *world) disconnect(s *session) {
-	e := s.e
-	w.tracef("%s/%d: %s goes", e.name, s.id, s.user)
-	s.gone = true
-	e.ended = append(e.ended[max(0, len(e.ended)-20):], s)
-	e.sessions = slices.DeleteFunc(e.sessions, func(o *session) bool { return o == s })
-	e.hub.End(s.Session, e.links)
-	e.number++
-}
-
-// say lets somebody say something.
-func (w *world) say() {
-	if s := w.someone(); s != nil {
-		w.speak(s)
-	}
-}
-
-func (w *world) speak(s *session) {
-	text := w.text()
-	if w.chance(5) {
-		text += fmt.Sprintf("%0*d", w.rnd.IntN(900), 0)
-	}
-	one := func() *frame {
-		to := pick(w, users)
-		return &frame{kind: protocol.KindOne, topic: protocol.UserTopic(to), msg: text}
-	}
-	switch s.endpoint {
-	case protocol.EndpointUser:
-		f := one()
-		w.send(s, f, `{"Id":"`+f.topic.Name()+`","Msg":"`+text+`"}`)
-		return
-	case protocol.EndpointGroup:
-		w.send(s, &frame{kind: protocol.KindGroup, topic: protocol.GroupTopic(s.group), msg: text}, text)
-		return
-	case protocol.EndpointAll:
-		w.send(s, &frame{kind: protocol.KindAll, topic: protocol.All, msg: text}, text)
-		return
-	}
-	switch n := w.rnd.IntN(100); {
-	case n < 35:
-		f := one()
-		w.send(s, f, `{"Method":"One","MsgBody":{"Id":"`+f.topic.Name()+`","Msg":"`+text+`"}}`)
-	case n < 75:
-		w.sayTo(s, pick(w, groups))
-	case n < 95:
-		w.send(s, &frame{kind: protocol.KindAll, topic: protocol.All, msg: text}, `{"MsgBody":"`+text+`"}`)
-	default:
-		w.send(s, &frame{}, "{")
-	}
-}
-
-// command lets a client join or leave a group.
-func (w *world) command(s *session) {
-	if s.endpoint != protocol.EndpointChannel {
-		return
-	}
-	g := pick(w, groups)
-	if w.chance(60) {
-		w.join(s, g)
-		return
-	}
-	w.quit(s, g)
-}
-
-func (w *world) sayTo(s *session, g string) {
-	text := w.text()
-	w.send(s, &frame{kind: protocol.KindGroup, topic: protocol.GroupTopic(g), msg: text}, `{"Method":"Group","Group":"`+g+`","MsgBody":"`+text+`"}`)
-}
-
-func (w *world) quit(s *session, g string) {
-	w.send(s, &frame{kind: protocol.KindLeave, topic: protocol.GroupTopic(g), msg: protocol.LeaveText(s.user, g)}, `{"Method":"LeaveGroup","Group":"`+g+`"}`)
-}
-
-func (w *world) join(s *session, g string) {
-	w.send(s, &frame{kind: protocol.KindJoin, topic: protocol.GroupTopic(g), msg: protocol.JoinText(s.user, g)}, `{"Method":"UserGroup","Group":"`+g+`"}`)
-}
-
-// send gives a client's frame to its edge's log, which may have no room.
-func (w *world) send(s *session, f *frame, payload string) {
-	if s.gone || !s.e.links.Accept(s.id, []byte(payload)) {
-		return
-	}
-	w.model.accepted(s, f)
-	w.tracef("%s/%d: %s says, as number %d: %.80s", s.e.name, s.id, s.user, f.number, payload)
-}
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
