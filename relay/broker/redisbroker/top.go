@@ -32,12 +32,20 @@ func (c topCmds) inHistory() (protocol.Position, error) {
 	return protocol.ParsePosition(entries[0].ID)
 }
 
-// position reads the topic's top, zero if none is known.
+// position reads the topic's top, zero if none is known, or one that the script does not believe.
 func (c topCmds) position() (protocol.Position, error) {
 	top, err := c.inHistory()
-	if err != nil || !top.IsZero() {
-		return top, err
+	if err == nil && top.IsZero() {
+		top, err = c.kept()
 	}
+	if top.Epoch > protocol.MaxEpoch {
+		top = protocol.Position{}
+	}
+	return top, err
+}
+
+// kept reads the last position, which outlives the history.
+func (c topCmds) kept() (protocol.Position, error) {
 	last, err := c.last.Result()
 	if errors.Is(err, redis.Nil) {
 		return protocol.Position{}, nil
@@ -46,7 +54,7 @@ func (c topCmds) position() (protocol.Position, error) {
 		return protocol.Position{}, err
 	}
 	last, _, _ = strings.Cut(last, " ") // behind it is who gave it
-	top, err = protocol.ParsePosition(last)
+	top, err := protocol.ParsePosition(last)
 	if err != nil {
 		return protocol.Position{}, nil // not ours: the script does not look at it either
 	}
