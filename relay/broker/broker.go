@@ -60,7 +60,8 @@ type Publish struct {
 	Predecessor uint64
 	// Floor: all numbers up to it are finished. A mark that is missing or lower is raised to it first.
 	Floor uint64
-	// Known is the highest position the caller has seen on Topic. If the topic's top is lower, a new epoch begins.
+	// Known is the highest position the caller has seen on Topic. If the topic's top is lower, a new epoch begins: at
+	// protocol.MaxEpoch at the latest, and for the sake of a position that is there or beyond none does.
 	Known protocol.Position
 }
 

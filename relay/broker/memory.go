@@ -88,11 +88,9 @@ func (m *Memory) publishLocked(p Publish, now time.Time) Published {
 	if !ok {
 		h = &history{size: m.cfg.HistorySize}
 	}
-	if kept.server != m.server { // more may have been given since
-		top, p.Known = protocol.Position{}, later(top, p.Known)
-	}
+	old := kept.server != m.server // more may have been given since
 	pub := Publication{
-		Topic: p.Topic, Position: next(top, p.Known, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
+		Topic: p.Topic, Position: next(top, old, p.Known, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
 	}
 	if pub.Position.Epoch != kept.position.Epoch {
 		pub.Previous = kept.position

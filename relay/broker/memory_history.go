@@ -14,23 +14,15 @@ type history struct {
 }
 
 // next returns the position of the publication after a topic's top. A publisher that knows a higher one than the top proves that publications
-// were lost: a new epoch begins, later than any that was seen.
-func next(top, known protocol.Position, now time.Time) protocol.Position {
-	if !top.IsZero() && !top.Before(known) {
+// were lost, and old says that they may have been: a new epoch begins, later than any that was seen. None begins behind the last one.
+func next(top protocol.Position, old bool, known protocol.Position, now time.Time) protocol.Position {
+	if known.Epoch >= protocol.MaxEpoch {
+		known = protocol.Position{}
+	}
+	if !top.IsZero() && !top.Before(known) && (!old || top.Epoch == protocol.MaxEpoch) {
 		return protocol.Position{Epoch: top.Epoch, Offset: top.Offset + 1}
 	}
-	epoch := uint64(now.UnixMicro())
-	if !known.IsZero() {
-		epoch = max(epoch, known.Epoch+1)
-	}
-	return protocol.Position{Epoch: epoch, Offset: 1}
-}
-
-func later(a, b protocol.Position) protocol.Position {
-	if a.Before(b) {
-		return b
-	}
-	return a
+	return protocol.Position{Epoch: max(uint64(now.UnixMicro()), top.Epoch+1, known.Epoch+1), Offset: 1}
 }
 
 // append adds p and lets the oldest go. The slice is copied only after size have gone, so that appending stays cheap.

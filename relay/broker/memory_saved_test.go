@@ -41,6 +41,15 @@ func TestSaveAndLoad(t *testing.T) {
 			t.Errorf("the number behind it: %+v", got)
 		}
 	}
+	lastEpoch := protocol.Position{Epoch: protocol.MaxEpoch, Offset: 1}
+	h.Publish(Publish{Topic: "all", Msg: "e", Instance: instance, Number: 4, Known: protocol.Position{Epoch: protocol.MaxEpoch - 1}})
+	if got := h.Take()[0].(Published); got.Position != lastEpoch {
+		t.Errorf("the first of the last epoch: %+v", got)
+	}
+	m.Load(m.Save())
+	if got := publish(5, "f"); got.Position != (protocol.Position{Epoch: protocol.MaxEpoch, Offset: 2}) {
+		t.Errorf("behind the last epoch, to which none follows: %+v", got)
+	}
 	m.Load(Saved{})
 	if got := history(); len(got) > 0 {
 		t.Errorf("history of an empty one: %v", got)

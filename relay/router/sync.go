@@ -134,7 +134,7 @@ func (r *Router) hold(e *edge, h link.Held) *violation {
 	f := r.follow(e, h.Topic)
 	f.position = h.Position
 	f.adopted = h.Position == protocol.Unplaced
-	if f.topic.known.Before(h.Position) && h.Position != protocol.Unplaced && h.Position.Epoch <= protocol.MaxEpoch {
+	if f.topic.known.Before(h.Position) && h.Position != protocol.Unplaced && h.Position.Epoch < protocol.MaxEpoch {
 		f.topic.known = h.Position
 	}
 	for _, id := range h.Sessions {

@@ -15,7 +15,8 @@ type Position struct {
 	Offset uint64
 }
 
-// MaxEpoch is the last epoch that is believed, and the last that Redis' scripts, which count in doubles, can count beyond: no clock gets there.
+// MaxEpoch is the last epoch that is believed, and so the last that a broker begins: a topic that is there goes on in it. No clock gets there, and Redis' scripts,
+// which count in doubles, can tell it from what lies beyond.
 const MaxEpoch = 1<<53 - 2
 
 // IsZero reports whether p is before everything.

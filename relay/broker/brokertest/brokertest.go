@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 		{"a floor raises the mark, also when nothing is published", usual, testFloor},
 		{"marks are per topic and instance", usual, testMarks},
 		{"a publisher that has seen more begins a new epoch", usual, testKnown},
+		{"behind the last epoch none begins", usual, testLastEpoch},
 		{"any text passes", usual, testTexts},
 		{"subscribed means every later publication", usual, testSubscribedTop},
 		{"a flush is answered behind what was published before it", usual, testFlush},

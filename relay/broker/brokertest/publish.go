@@ -237,6 +237,38 @@ func testKnown(t *testing.T, b Backend) {
 	}
 }
 
+func testLastEpoch(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	last, beyond := uint64(protocol.MaxEpoch), uint64(1<<64-1)
+	for _, c := range []struct {
+		topic protocol.Topic
+		first uint64              // epoch; 0: the clock's
+		known []protocol.Position // by the publishers, one after the other
+	}{
+		{"group:to", last, []protocol.Position{{Epoch: last - 1, Offset: 7}, {Epoch: last - 1, Offset: beyond}, {Epoch: last, Offset: 1}, {Epoch: last, Offset: 9}, {Epoch: beyond, Offset: 1}, {}}},
+		{"group:in", 0, []protocol.Position{{Epoch: last, Offset: 1}, {Epoch: last, Offset: beyond}, {}}},
+		{"group:beyond", 0, []protocol.Position{{Epoch: last + 1, Offset: 1}, {Epoch: last + 1, Offset: 1}, {Epoch: beyond, Offset: beyond}, {}}},
+	} {
+		r.Join(c.topic)
+		for i, known := range c.known {
+			answer := r.Ask(broker.Publish{Topic: c.topic, From: "1", Msg: "m", Instance: r.Instance, Number: uint64(i + 1), Known: known})
+			if i == 0 && c.first == 0 && answer.Position.Epoch < last/2 {
+				c.first = answer.Position.Epoch
+			}
+			want := protocol.Position{Epoch: c.first, Offset: uint64(i + 1)}
+			if answer.Outcome != broker.Done || answer.Position != want {
+				t.Errorf("%s: knowing %v: %+v, want it Done at %v", c.topic, known, answer, want)
+			}
+			if got := r.Received(c.topic, 0, i+1)[i]; got.Position != answer.Position {
+				t.Errorf("%s: published at %v, and received at %v", c.topic, answer.Position, got.Position)
+			}
+		}
+		if page := r.History(c.topic, protocol.Position{}); len(page.Publications) != len(c.known) {
+			t.Errorf("%s: a history of %d, want %d", c.topic, len(page.Publications), len(c.known))
+		}
+	}
+}
+
 func testTexts(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	odd := protocol.GroupTopic(`a}b{c"d\e f*?【ü】`)

@@ -203,16 +203,45 @@ func TestOnTheWire(t *testing.T) {
 	}
 }
 
-// TestImpossiblePosition has a publisher that was told of a place beyond what Redis can count to: what it publishes comes through, and is not
-// placed before what receivers were told.
-func TestImpossiblePosition(t *testing.T) {
+// TestLastPositionAtAndBeyondTheLastEpoch: in the last one a topic goes on, whoever gave the position; one beyond is none, and its history goes.
+func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
-	for n := range uint64(3) {
-		answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "x", Instance: r.Instance, Number: n + 1,
-			Known: protocol.Position{Epoch: 1<<64 - 1, Offset: 1<<64 - 1}})
-		if want := (protocol.Position{Epoch: protocol.MaxEpoch + 1, Offset: n + 1}); answer.Outcome != broker.Done || answer.Position != want {
-			t.Errorf("%+v, want done at %v", answer, want)
+	const last = protocol.MaxEpoch
+	for name, c := range map[string]struct {
+		history bool // holds it; else the last position alone
+		epoch   uint64
+		goesOn  bool
+	}{
+		"in history": {true, last, true}, "kept": {false, last, true},
+		"in history, beyond": {true, last + 1, false}, "kept, beyond": {false, last + 1, false},
+		"far beyond": {true, 1<<64 - 1, false},
+	} {
+		topic := protocol.GroupTopic(name)
+		planted := protocol.Position{Epoch: c.epoch, Offset: 5}
+		if c.history {
+			entry := redis.XAddArgs{Stream: "h:{" + string(topic) + "}", ID: planted.String(), Values: []string{"m", `{"FromId":"1","Msg":"m"}`}}
+			if err := server.Client().XAdd(t.Context(), &entry).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := server.Client().Set(t.Context(), "t:{"+string(topic)+"}", planted.String()+" another", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		top := planted
+		if !c.goesOn {
+			top = protocol.Position{}
+		}
+		if got := r.Join(topic).Top; got != top {
+			t.Errorf("%s: top %v, want %v", name, got, top)
+		}
+		at := r.Say(topic, 1, "x")
+		if goesOn := at == (protocol.Position{Epoch: last, Offset: 6}); goesOn != c.goesOn || !goesOn && (at.Epoch > last/2 || at.Offset != 1) {
+			t.Errorf("%s: published at %v", name, at)
+		}
+		got := r.Received(topic, 0, 1)[0]
+		if page := r.History(topic, top).Publications; len(page) != 1 || page[0] != got || got.Position != at {
+			t.Errorf("%s: published at %v, received %+v, history %+v", name, at, got, page)
 		}
 	}
 }

@@ -21,8 +21,26 @@ if raised then mark = floor end
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local last, giver = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+%-%d+) ?(%S*)$')
 giver = giver or ''
-local topid = top and top[1] or last or ''
-local topepoch, topoffset = string.match(topid, '^(%d+)-(%d+)$')
+
+local function place(id)
+  local epoch, offset = string.match(id or '', '^(%d+)-(%d+)$')
+  return tonumber(epoch), tonumber(offset)
+end
+
+-- The last position is further than the history where that has expired, or its last entries were deleted: their ids cannot be given again.
+local topid = last or ''
+local topepoch, topoffset = place(last)
+if top and top[1] ~= last then
+  local epoch, offset = place(top[1])
+  if not topepoch or epoch > topepoch or epoch == topepoch and offset > topoffset then
+    topid, topepoch, topoffset = top[1], epoch, offset
+  end
+end
+
+-- The last epoch that anybody believes, protocol.MaxEpoch. None is begun behind it: what is there goes on, and what is beyond it is no position.
+local lastepoch = 2^53 - 2
+local impossible = topepoch and topepoch > lastepoch
+if impossible then topepoch = nil end
 if not topepoch then topid = '0-0' end
 
 if number <= mark or mark < predecessor then
@@ -31,14 +49,13 @@ if number <= mark or mark < predecessor then
   return 'refused'
 end
 
+-- What a publisher knows of the last epoch has none behind it to begin for its sake.
 local knownepoch, knownoffset = tonumber(ARGV[6]), tonumber(ARGV[7])
-
-topepoch, topoffset = tonumber(topepoch), tonumber(topoffset)
+if knownepoch >= lastepoch then knownepoch, knownoffset = 0, 0 end
 
 -- A last position that another server gave is that of a snapshot, or of a replica that may have been behind: more may have been given since.
--- Behind the last epoch that can be counted there is none to begin.
 local identity = ARGV[12]
-local old = giver ~= '' and identity ~= '' and giver ~= identity and topepoch and topepoch < 2^53 - 1
+local old = giver ~= '' and identity ~= '' and giver ~= identity and topepoch and topepoch < lastepoch
 if identity == '' then identity = giver end
 
 -- A topic without a last position, or whose last one is old or behind what the publisher has seen, begins an epoch later than any before.
@@ -60,6 +77,7 @@ else
   id = string.format('%.0f-%.0f', topepoch, topoffset + 1)
 end
 
+if impossible then redis.call('DEL', KEYS[1]) end
 local json = ARGV[2] .. ',"Pos":"' .. id .. '"' .. previous .. '}'
 redis.call('XADD', KEYS[1], 'MAXLEN', '=', ARGV[8], id, 'm', json)
 redis.call('PEXPIRE', KEYS[1], ARGV[9])

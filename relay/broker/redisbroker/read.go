@@ -39,7 +39,7 @@ func readCmd(ctx context.Context, k keys, t protocol.Topic, from string, entries
 
 // reading is what the script replied.
 type reading struct {
-	top     protocol.Position // zero: none is known
+	top     protocol.Position // zero: none is known, or one that the publish script does not believe
 	more    bool              // there are entries behind these
 	entries []entry
 }
@@ -61,6 +61,9 @@ func readingOf(cmd *redis.Cmd) (r reading, err error) {
 	}
 	if r.top, err = positionIn(reply[0]); err != nil {
 		return reading{}, err
+	}
+	if r.top.Epoch > protocol.MaxEpoch {
+		r.top = protocol.Position{}
 	}
 	r.more = reply[1] == int64(1)
 	r.entries = make([]entry, 0, len(reply)/2-1)

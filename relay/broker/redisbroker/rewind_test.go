@@ -83,6 +83,21 @@ func TestFlushed(t *testing.T) {
 	wantLater(t, server.URL, r, had)
 }
 
+// TestLastEntryDeleted deletes the newest entry of a history, whose id Redis does not take again: publishing goes on behind it.
+func TestLastEntryDeleted(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	r.Join(group)
+	had := say(r, group, 1, 3)
+	if n, err := server.Client().XDel(t.Context(), "h:{group:g}", had.String()).Result(); n != 1 {
+		t.Fatal(n, err)
+	}
+	if got := r.Say(group, 4, "behind"); got != (protocol.Position{Epoch: had.Epoch, Offset: had.Offset + 1}) {
+		t.Errorf("published at %v behind %v", got, had)
+	}
+}
+
 // TestReplicaPromotedBehind loses the last messages with the master, and the subscriber goes over to a replica that never had them.
 func TestReplicaPromotedBehind(t *testing.T) {
 	t.Parallel()

@@ -39,12 +39,8 @@ func (h history) positionMS() int64 { return h.ageMS + h.markAge*1000 }
 func publishCmd(ctx context.Context, k keys, h history, identity string, p *broker.Publish) *redis.Cmd {
 	envelope := protocol.Envelope{From: p.From, To: p.Topic.Name(), Msg: p.Msg, Instance: p.Instance, Number: p.Number}
 	open := envelope.AppendOpen(make([]byte, 0, len(p.From)+len(p.Topic)+len(p.Msg)+128))
-	known := p.Known
-	if known.Epoch > protocol.MaxEpoch {
-		known = protocol.Position{Epoch: protocol.MaxEpoch}
-	}
 	return redis.NewCmd(ctx, "EVALSHA", publishSHA, 3, k.history(p.Topic), k.mark(p.Topic, p.Instance), k.position(p.Topic),
-		k.channel(p.Topic), open, p.Number, p.Predecessor, p.Floor, known.Epoch, known.Offset, h.size, h.ageMS, h.markAge, h.positionMS(), identity)
+		k.channel(p.Topic), open, p.Number, p.Predecessor, p.Floor, p.Known.Epoch, p.Known.Offset, h.size, h.ageMS, h.markAge, h.positionMS(), identity)
 }
 
 // published reads the script's reply.
