@@ -107,10 +107,7 @@ func (r *Router) completeNotice(fr *frame) {
 // settleEarlier finishes what its lane holds before a notice that was heard: that was published, or the notice would have been refused. The edge
 // knows it before it hears that the session left, so that it never replays, as a non-member's, what was published as a member's.
 func (r *Router) settleEarlier(fr *frame) {
-	for _, earlier := range fr.lane.entries {
-		if earlier.number >= fr.number {
-			break
-		}
+	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.behind {
 		if earlier.ready && !earlier.notice() { // others are parked, and judged yet
 			r.finish(earlier)
 		}

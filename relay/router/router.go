@@ -74,6 +74,7 @@ type Router struct {
 	hearings  map[uint64]*edge     // of edges that are not whole yet, waiting for Flushed
 
 	later        timers
+	waking       []*lane // that are given ahead now, or next
 	left         []Link  // to be closed at the end of the step
 	dirty        []*edge // edges with something to append to their link at the end of the step
 	tails        tails

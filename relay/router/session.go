@@ -22,8 +22,9 @@ type session struct {
 	gone    bool        // its End was handled, or its edge removed
 
 	// waiting is the frame that waits for the broker's word; later ones are parked behind it.
-	waiting *frame
-	parked  []*frame
+	waiting   *frame
+	parked    []*frame
+	releasing bool // parked is being gone through
 
 	addressed  addressed
 	unfinished int    // frames of this link
