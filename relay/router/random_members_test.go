@@ -357,7 +357,7 @@ func (rl *testRelay) clean(t *testing.T, i int) {
 	}
 	for _, e := range r.edges {
 		followers -= len(e.followers)
-		if e.link == nil || len(e.lanes)+len(e.behind)+len(e.frames) > 0 || e.bytes != 0 || len(e.sessions) != 1 || len(e.numbers.above) > 0 {
+		if e.link == nil || len(e.lanes)+len(e.behind)+len(e.frames) > 0 || e.bytes != 0 || len(e.sessions) != 1 || len(e.numbers.above.blocks) > 0 {
 			t.Errorf("relay %d: %s: link %v, %d lanes, %d behind, %d frames, %d sessions", i, e.node, e.link, len(e.lanes), len(e.behind), len(e.frames), len(e.sessions))
 		}
 		for name, l := range e.lanes {
