@@ -78,7 +78,10 @@ func (r *Router) arriveEnd(e *edge, end link.End) *violation {
 	if fr == nil {
 		return v
 	}
-	fr.end = true
+	if fr.session.ending {
+		return &violation{link.CodeProtocol, "a session ends twice"}
+	}
+	fr.end, fr.session.ending = true, true
 	r.await(fr)
 	return nil
 }

@@ -19,6 +19,7 @@ type session struct {
 
 	topics  []*follower // bound to
 	opening bool        // not yet bound to its own topics
+	ending  bool        // its End came
 	gone    bool        // its End was handled, or its edge removed
 
 	// waiting is the frame that waits for the broker's word; later ones are parked behind it.
