@@ -11,16 +11,29 @@ import (
 
 // join publishes the join's notice; its echo makes the session a member.
 func (r *Router) join(fr *frame) {
-	s := fr.session
-	if !s.bound(fr.topic) && len(s.topics) >= r.cfg.MaxGroups {
+	if text := r.full(fr); text != "" {
 		r.leaveLane(fr)
-		r.answer(fr, fmt.Sprintf("error: a connection can be in %d groups at most", r.cfg.MaxGroups))
+		r.answer(fr, text)
 		r.finish(fr)
 		return
 	}
 	if r.mayAddress(fr) {
 		r.awaitEcho(fr)
 	}
+}
+
+// full says why there is no room for one more membership; empty: there is.
+func (r *Router) full(fr *frame) string {
+	s := fr.session
+	switch {
+	case s.bound(fr.topic):
+	case len(s.topics) >= r.cfg.MaxGroups:
+		return fmt.Sprintf("error: a connection can be in %d groups at most", r.cfg.MaxGroups)
+	case s.edge.grouped >= r.cfg.TellBytes/2:
+		r.m.dropped("memberships", 1)
+		return "error: the connections of this server are in as many groups as they can be"
+	}
+	return ""
 }
 
 // awaitEcho publishes a notice, and parks the session's later frames until it is heard.

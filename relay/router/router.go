@@ -34,6 +34,10 @@ type Config struct {
 	MaxAddressed int
 	// MaxGroups is how many groups one session may be in: 1,000.
 	MaxGroups int
+	// TellBytes bounds the tables that an edge tells on a new link, in bytes: 256 MiB. Memberships in groups may take half of it: joins beyond are refused, so that no
+	// client keeps its edge from linking again. TellWait is how long it may take: 60 s.
+	TellBytes int
+	TellWait  time.Duration
 
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: discard
@@ -99,6 +103,10 @@ func New(cfg Config, brk broker.Broker) *Router {
 	def(&cfg.History, 256)
 	def(&cfg.MaxGroups, 1000)
 	def(&cfg.MaxAddressed, 4096)
+	def(&cfg.TellBytes, 256<<20)
+	if cfg.TellWait == 0 {
+		cfg.TellWait = time.Minute
+	}
 	if cfg.HistoryAge == 0 {
 		cfg.HistoryAge = 120 * time.Second
 	}

@@ -80,6 +80,7 @@ func (r *Router) bind(s *session, f *follower) {
 	}
 	s.topics = append(s.topics, f)
 	f.bound++
+	s.edge.grouped += f.share()
 	s.edge.bindingHash ^= link.BindingHash(s.id, f.topic.name)
 	s.edge.bindings++
 	r.m.bindings.Inc()
@@ -92,11 +93,23 @@ func (r *Router) unbind(s *session, f *follower) {
 		return
 	}
 	s.topics = slices.Delete(s.topics, i, i+1)
+	s.edge.grouped -= f.share()
 	f.bound--
 	s.edge.bindingHash ^= link.BindingHash(s.id, f.topic.name)
 	s.edge.bindings--
 	r.m.bindings.Dec()
 	r.dropIfIdle(f)
+}
+
+// share is what the last of f's members takes of edge.grouped.
+func (f *follower) share() int {
+	switch {
+	case !f.topic.name.IsGroup():
+		return 0
+	case f.bound == 1:
+		return rowCost + len(f.topic.name) + memberCost
+	}
+	return memberCost
 }
 
 // open starts binding a session to its own topics; it is finished by tryOpen.
