@@ -13,7 +13,7 @@ type Handler interface {
 	// Connected tells of a new link, before anything was received on it. Frames may be appended at once. An error refuses the link: the edge is
 	// told the Code of a *link.CloseError, else CodeLimit, and nothing else is called for n.
 	Connected(n *Node, h link.Hello) error
-	// Received gives the frames of one batch, in order: link.Session, link.Held, link.Synced, link.Message, link.End. The slice and all in it
+	// Received gives the frames of one batch, or of a part of a large one, in order: link.Session, link.Held, link.Synced, link.Message, link.End. The slice and all in it
 	// belong to the Handler. size is about the memory they hold, in bytes. It may block: that link alone is not read meanwhile; it
 	// must return in the end even when nobody takes frames any more.
 	Received(n *Node, frames []any, size int) error

@@ -9,8 +9,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// frameOverhead is about what a decoded frame holds beside its body, in bytes.
-const frameOverhead = 64
+const (
+	// frameOverhead is about what a decoded frame holds beside its texts, in bytes, whatever it takes on the wire.
+	frameOverhead = 128
+	// portion is how much of a batch is handed on at once, in bytes of decoded frames. Most batches are smaller; a batch of small frames may decode to twenty times its
+	// length.
+	portion = 256 << 10
+)
 
 // Conn is what a Node needs of its connection: *link.Conn is one. No method blocks.
 type Conn interface {
@@ -19,7 +24,7 @@ type Conn interface {
 	Features() uint64
 }
 
-// Node is a live link. It satisfies the router's Link: no exported method but EndBatch blocks, which waits as Handler.Received does; Fill is for the link's writer,
+// Node is a live link. It satisfies the router's Link: no exported method but HandleFrame and EndBatch blocks, which wait as Handler.Received does; Fill is for the link's writer,
 // HandleFrame and EndBatch for its reader, all others may be called by anyone at any time. It has no goroutine.
 type Node struct {
 	handler    Handler
@@ -89,18 +94,34 @@ func (n *Node) release() {
 	n.out.drop()
 }
 
-// HandleFrame implements link.Sink. It decodes what an edge may send; anything else breaks the protocol.
+// HandleFrame implements link.Sink. It decodes what an edge may send, and hands it on when it is enough; anything else breaks the protocol.
 func (n *Node) HandleFrame(t link.Type, body []byte) error {
 	f, err := decode(t, body)
 	if err != nil {
 		return err
 	}
 	n.frames = append(n.frames, f)
-	n.size += len(body) + frameOverhead
-	return nil
+	n.size += cost(f)
+	if n.size < portion {
+		return nil
+	}
+	return n.EndBatch()
 }
 
-// EndBatch implements link.Sink.
+// cost is about what a decoded frame holds, in bytes.
+func cost(f any) int {
+	switch f := f.(type) {
+	case link.Message:
+		return frameOverhead + len(f.Payload)
+	case link.Session:
+		return frameOverhead + len(f.User) + len(f.Group)
+	case link.Held:
+		return frameOverhead + len(f.Topic) + 8*len(f.Sessions)
+	}
+	return frameOverhead
+}
+
+// EndBatch implements link.Sink: it hands on what is left.
 func (n *Node) EndBatch() error {
 	if len(n.frames) == 0 {
 		return nil

@@ -15,19 +15,32 @@ import (
 //   - in the order of its lane, from the lane's first frame;
 //   - to edges that are not behind on the topic, and in the order of the topic's tail, which keeps all that was given ahead.
 
-// giveAhead gives on what stands ready in a lane and was not given since the broker is away.
+// giveAhead gives on what stands ready in a lane and was not given since the broker is away. What that makes ready elsewhere is given on behind it, not within it: such
+// a chain may be as long as the logs are.
 func (r *Router) giveAhead(l *lane) {
-	if !r.away || !l.edge.whole {
+	if !r.away || l.waking {
 		return
 	}
-	for l.given < len(l.entries) {
-		fr := l.entries[l.given]
-		if !fr.ready {
-			return
-		}
-		l.given++ // before: what was parked behind fr may come here too
+	l.waking = true
+	r.waking = append(r.waking, l)
+	if len(r.waking) > 1 {
+		return // the caller that has the first one goes on with it
+	}
+	for i := 0; i < len(r.waking); i++ {
+		r.waking[i].waking = false
+		r.giveLane(r.waking[i])
+	}
+	clear(r.waking)
+	r.waking = r.waking[:0]
+}
+
+// giveLane is giveAhead's for one lane.
+func (r *Router) giveLane(l *lane) {
+	for l.edge.whole && l.ungiven != nil && l.ungiven.ready {
+		fr := l.ungiven
+		l.ungiven = fr.behind // before: what was parked behind fr may come here too
 		if !r.giveFrame(fr) {
-			l.given--
+			l.ungiven = fr
 			return
 		}
 	}
@@ -130,7 +143,7 @@ func (r *Router) comeBack() {
 	for _, e := range r.inOrder() {
 		e.passed = nil
 		for _, l := range e.lanes {
-			l.given = 0 // next time all is given again: who was behind has not had it, and others know it by its ID
+			l.ungiven = l.first // next time all is given again: who was behind has not had it, and others know it by its ID
 		}
 		if e.ready && e.hearing != 0 {
 			r.hearOut(e)

@@ -30,6 +30,8 @@ type edge struct {
 	bindings    uint64
 	bindingHash uint64
 
+	grouped int // bytes that its memberships in groups take when they are told
+
 	sessions  map[uint64]*session
 	followers map[protocol.Topic]*follower
 	behind    []*follower // followers of this edge with something to catch up
@@ -62,7 +64,14 @@ type told struct {
 	sessions []link.Session
 	held     []link.Held
 	members  uint64 // in held
+	bytes    int    // that all of it takes
 }
+
+// What a row of the tables takes beside its texts while it is told, in bytes.
+const (
+	rowCost    = 64 // a session, or a topic
+	memberCost = 8
+)
 
 // connected takes a new link. It replaces an older one of the same instance at once; another instance with the same node ID is another edge.
 func (r *Router) connected(l Link, h link.Hello) {
@@ -100,6 +109,11 @@ func (r *Router) connected(l Link, h link.Hello) {
 	e.told = &told{}
 	e.heard, e.awaited, e.liveDue, e.leaving = 0, 0, false, 0
 	r.links[l] = e
+	r.after(r.cfg.TellWait, func() {
+		if e.link == l && e.told != nil {
+			r.cut(e, link.CodeLimit, fmt.Sprintf("its tables were not told within %v", r.cfg.TellWait))
+		}
+	})
 	r.askToMove(l)
 	r.log.Info("edge linked", "node", h.Node, "instance", h.Instance.String(), "generation", h.Generation, "build", h.Build)
 	for _, other := range r.edges {

@@ -18,7 +18,9 @@ type frame struct {
 	err     error            // what the client is told instead
 	topic   protocol.Topic   // what it publishes to, if anything
 
-	lane      *lane             // while it waits there
+	lane      *lane             // while it waits there,
+	before    *frame            // behind that one,
+	behind    *frame            // and before that one
 	ready     bool              // judged: may be published
 	granted   bool              // in effect before it is published: there is nothing to judge, to bind or to answer any more
 	flying    bool              // given to the broker, not answered
@@ -76,7 +78,10 @@ func (r *Router) arriveEnd(e *edge, end link.End) *violation {
 	if fr == nil {
 		return v
 	}
-	fr.end = true
+	if fr.session.ending {
+		return &violation{link.CodeProtocol, "a session ends twice"}
+	}
+	fr.end, fr.session.ending = true, true
 	r.await(fr)
 	return nil
 }
@@ -211,18 +216,23 @@ func (r *Router) done(fr *frame) {
 	r.release(fr)
 }
 
-// release lets the frames go on that are parked behind fr.
+// release lets the frames go on that are parked behind fr. One of them that is done with at once, and so comes here, leaves those behind it to the loop that judged it.
 func (r *Router) release(fr *frame) {
 	s := fr.session
 	if s.waiting != fr {
 		return
 	}
 	s.waiting = nil
+	if s.releasing {
+		return
+	}
+	s.releasing = true
 	for s.waiting == nil && len(s.parked) > 0 {
 		next := s.parked[0]
 		s.parked = s.parked[1:]
 		r.judge(next)
 	}
+	s.releasing = false
 	if len(s.parked) == 0 {
 		s.parked = nil
 	}
@@ -242,7 +252,9 @@ func (r *Router) void(e *edge) {
 	}
 	for _, l := range e.lanes {
 		t := r.topics[l.topic]
-		for _, fr := range l.entries {
+		for l.first != nil { // its timer may still come, and finds nothing
+			fr := l.first
+			l.remove(fr)
 			fr.forgotten = true // those too whose echo was heard before their answer
 			if fr.flying {
 				e.ghosts += fr.size
@@ -251,7 +263,6 @@ func (r *Router) void(e *edge) {
 				t.unheard.blurred = true // it has no place among those that come again
 			}
 		}
-		l.entries = nil // its timer may still come
 	}
 	e.frames = make(map[uint64]*frame)
 	e.lanes = make(map[protocol.Topic]*lane)

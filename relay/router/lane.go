@@ -1,14 +1,13 @@
 package router
 
 import (
-	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// lane is one edge's unfinished publications to one topic, in number order. Those before sent have been given to the broker.
+// lane is one edge's unfinished publications to one topic, in number order.
 //
 // A mark is one number, so a frame must never be published before a lower one of its lane: each names the one before it, and the broker
 // refuses it if that one was not published. After a failure the lane waits until nothing is in flight and starts again at its first.
@@ -16,12 +15,11 @@ type lane struct {
 	edge  *edge
 	topic protocol.Topic
 
-	entries []*frame
-	sent    int
-	given   int    // while the broker is away: how many were given ahead, or need not be
-	flying  int    // given to the broker, not answered
-	done    uint64 // the last number known to be published
-	known   protocol.Position
+	entries
+	waking bool   // in Router.waking
+	flying int    // given to the broker, not answered
+	done   uint64 // the last number known to be published
+	known  protocol.Position
 
 	failed  bool // since something in flight failed, until the pause is over
 	backoff time.Duration
@@ -36,7 +34,7 @@ func (r *Router) enlane(fr *frame) {
 		e.lanes[fr.topic] = l
 	}
 	fr.lane = l
-	l.entries = append(l.entries, fr)
+	l.add(fr)
 }
 
 // leaveLane takes out a frame that will not be published, and lets those behind it go.
@@ -46,7 +44,7 @@ func (r *Router) leaveLane(fr *frame) {
 		return
 	}
 	fr.lane = nil
-	l.entries = without(l.entries, fr) // never sent nor given ahead: it was not ready
+	l.remove(fr) // never sent nor given ahead: it was not ready
 	r.runLane(l)
 	r.giveAhead(l)
 }
@@ -67,14 +65,14 @@ func (r *Router) runLane(l *lane) {
 		return
 	}
 	t := r.topics[l.topic]
-	for l.sent < len(l.entries) && l.flying < laneWindow {
-		fr := l.entries[l.sent]
+	for l.unsent != nil && l.flying < laneWindow {
+		fr := l.unsent
 		if fr.answered { // one before it was not
-			l.sent++
+			l.unsent = fr.behind
 			continue
 		}
 		if fr.finished { // its echo was heard
-			l.entries = slices.Delete(l.entries, l.sent, l.sent+1)
+			l.remove(fr)
 			continue
 		}
 		if !fr.ready || fr.joins() && !l.placed(t) || !r.pace.take(l.topic, t) {
@@ -90,20 +88,20 @@ func (r *Router) runLane(l *lane) {
 			Floor:    max(l.edge.numbers.through, l.done),
 			Known:    l.known,
 		}
-		if l.sent > 0 {
-			p.Predecessor = l.entries[l.sent-1].number
+		if fr.before != nil {
+			p.Predecessor = fr.before.number
 		}
 		if t != nil && p.Known.Before(t.known) {
 			p.Known = t.known
 		}
 		r.publishes[p.Token] = fr
 		fr.flying = true
-		l.sent++
+		l.unsent = fr.behind
 		l.flying++
 		r.brk.Publish(p)
 	}
 	r.trim(l)
-	if len(l.entries) == 0 && l.flying == 0 && l.edge.lanes[l.topic] == l {
+	if l.first == nil && l.flying == 0 && l.edge.lanes[l.topic] == l {
 		delete(l.edge.lanes, l.topic)
 	}
 }
@@ -192,20 +190,17 @@ func (r *Router) layGhost(fr *frame) {
 
 // trim takes out what a lane begins with and is published.
 func (r *Router) trim(l *lane) {
-	for len(l.entries) > 0 && l.entries[0].answered {
+	for l.first != nil && l.first.answered {
 		if t := r.topics[l.topic]; t != nil {
-			r.noteUnheard(t, l.entries[0], l.given > 0)
+			r.noteUnheard(t, l.first, l.first != l.ungiven)
 		}
-		l.entries[0] = nil
-		l.entries = l.entries[1:]
-		l.sent = max(l.sent-1, 0)
-		l.given = max(l.given-1, 0)
+		l.remove(l.first)
 	}
 }
 
 // restart begins again at a lane's first unpublished frame, after a pause.
 func (r *Router) restart(l *lane) {
-	l.sent = 0
+	l.unsent = l.first
 	l.backoff = min(max(l.backoff*2, retryFirst), retryMost)
 	r.after(l.backoff, func() {
 		l.failed = false

@@ -11,16 +11,29 @@ import (
 
 // join publishes the join's notice; its echo makes the session a member.
 func (r *Router) join(fr *frame) {
-	s := fr.session
-	if !s.bound(fr.topic) && len(s.topics) >= r.cfg.MaxGroups {
+	if text := r.full(fr); text != "" {
 		r.leaveLane(fr)
-		r.answer(fr, fmt.Sprintf("error: a connection can be in %d groups at most", r.cfg.MaxGroups))
+		r.answer(fr, text)
 		r.finish(fr)
 		return
 	}
 	if r.mayAddress(fr) {
 		r.awaitEcho(fr)
 	}
+}
+
+// full says why there is no room for one more membership; empty: there is.
+func (r *Router) full(fr *frame) string {
+	s := fr.session
+	switch {
+	case s.bound(fr.topic):
+	case len(s.topics) >= r.cfg.MaxGroups:
+		return fmt.Sprintf("error: a connection can be in %d groups at most", r.cfg.MaxGroups)
+	case s.edge.grouped >= r.cfg.TellBytes/2:
+		r.m.dropped("memberships", 1)
+		return "error: the connections of this server are in as many groups as they can be"
+	}
+	return ""
 }
 
 // awaitEcho publishes a notice, and parks the session's later frames until it is heard.
@@ -107,10 +120,7 @@ func (r *Router) completeNotice(fr *frame) {
 // settleEarlier finishes what its lane holds before a notice that was heard: that was published, or the notice would have been refused. The edge
 // knows it before it hears that the session left, so that it never replays, as a non-member's, what was published as a member's.
 func (r *Router) settleEarlier(fr *frame) {
-	for _, earlier := range fr.lane.entries {
-		if earlier.number >= fr.number {
-			break
-		}
+	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.behind {
 		if earlier.ready && !earlier.notice() { // others are parked, and judged yet
 			r.finish(earlier)
 		}

@@ -9,9 +9,9 @@ import (
 // numbers knows which of an edge's numbers are finished, on one link: all up to through, and the ranges above it.
 type numbers struct {
 	through uint64
-	above   []link.Range // ascending, disjoint, not adjacent, all above through+1
-	arrived uint64       // the last one that came
-	changed bool         // since the last Ack
+	above   ranges // all above through+1
+	arrived uint64 // the last one that came
+	changed bool   // since the last Ack
 }
 
 // start begins with a link's tables: all below first are finished.
@@ -35,25 +35,14 @@ func (n *numbers) arrive(number uint64) bool {
 // finish notes that the numbers from first to last, none of them finished before, are finished.
 func (n *numbers) finish(first, last uint64) {
 	n.changed = true
-	i, _ := slices.BinarySearchFunc(n.above, first, func(r link.Range, first uint64) int {
-		if r.Last+1 < first {
-			return -1
-		}
-		return 1
-	})
-	// above[i] is the first range that touches or follows first.
-	if i < len(n.above) && n.above[i].Last+1 == first {
-		n.above[i].Last = last
-	} else {
-		n.above = slices.Insert(n.above, i, link.Range{First: first, Last: last})
+	if first > n.through+1 {
+		n.above.add(first, last)
+		return
 	}
-	if i+1 < len(n.above) && n.above[i+1].First == n.above[i].Last+1 {
-		n.above[i].Last = n.above[i+1].Last
-		n.above = slices.Delete(n.above, i+1, i+2)
-	}
-	if n.above[0].First == n.through+1 {
-		n.through = n.above[0].Last
-		n.above = slices.Delete(n.above, 0, 1)
+	n.through = last
+	if next := n.above.at(0, 0); next != nil && next.First == last+1 {
+		n.through = next.Last
+		n.above.remove(0, 0)
 	}
 }
 
@@ -62,22 +51,18 @@ func (n *numbers) finished(first, last uint64) bool {
 	if last <= n.through {
 		return true
 	}
-	return slices.ContainsFunc(n.above, func(r link.Range) bool {
-		return r.First <= max(first, n.through+1) && last <= r.Last
-	})
+	r := n.above.at(n.above.find(last))
+	return r != nil && r.First <= max(first, n.through+1)
 }
 
 // ack returns what to tell the edge. Ranges beyond link.MaxRanges are told later, when through has grown.
 func (n *numbers) ack() link.Ack {
-	return link.Ack{Through: n.through, Finished: n.above[:min(len(n.above), link.MaxRanges)]}
+	return link.Ack{Through: n.through, Finished: n.above.upTo(link.MaxRanges)}
 }
 
 // acks returns all there is to tell, in as many as it takes.
 func (n *numbers) acks() (all []link.Ack) {
-	all = append(all, n.ack())
-	for rest := n.above[len(all[0].Finished):]; len(rest) > 0; {
-		some := rest[:min(len(rest), link.MaxRanges)]
-		rest = rest[len(some):]
+	for some := range slices.Chunk(n.above.all(), link.MaxRanges) {
 		all = append(all, link.Ack{Through: n.through, Finished: some})
 	}
 	return all

@@ -357,11 +357,11 @@ func (rl *testRelay) clean(t *testing.T, i int) {
 	}
 	for _, e := range r.edges {
 		followers -= len(e.followers)
-		if e.link == nil || len(e.lanes)+len(e.behind)+len(e.frames) > 0 || e.bytes != 0 || len(e.sessions) != 1 || len(e.numbers.above) > 0 {
+		if e.link == nil || len(e.lanes)+len(e.behind)+len(e.frames) > 0 || e.bytes != 0 || len(e.sessions) != 1 || len(e.numbers.above.blocks) > 0 {
 			t.Errorf("relay %d: %s: link %v, %d lanes, %d behind, %d frames, %d sessions", i, e.node, e.link, len(e.lanes), len(e.behind), len(e.frames), len(e.sessions))
 		}
 		for name, l := range e.lanes {
-			t.Errorf("relay %d: %s lane %s: %d entries, %d sent, %d flying, failed %v, away %v", i, e.node, name, len(l.entries), l.sent, l.flying, l.failed, r.away)
+			t.Errorf("relay %d: %s lane %s: first %+v, to be sent %+v, %d flying, failed %v, away %v", i, e.node, name, l.first, l.unsent, l.flying, l.failed, r.away)
 		}
 		for name, f := range e.followers {
 			if f.bound != 1 || f.notices != 0 || len(f.waiting)+len(f.openers) > 0 || r.topics[name] != f.topic || f.isBehind {

@@ -34,6 +34,10 @@ type Config struct {
 	MaxAddressed int
 	// MaxGroups is how many groups one session may be in: 1,000.
 	MaxGroups int
+	// TellBytes bounds the tables that an edge tells on a new link, in bytes: 256 MiB. Memberships in groups may take half of it: joins beyond are refused, so that no
+	// client keeps its edge from linking again. TellWait is how long it may take: 60 s.
+	TellBytes int
+	TellWait  time.Duration
 
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: discard
@@ -74,6 +78,7 @@ type Router struct {
 	hearings  map[uint64]*edge     // of edges that are not whole yet, waiting for Flushed
 
 	later        timers
+	waking       []*lane // that are given ahead now, or next
 	left         []Link  // to be closed at the end of the step
 	dirty        []*edge // edges with something to append to their link at the end of the step
 	tails        tails
@@ -98,6 +103,10 @@ func New(cfg Config, brk broker.Broker) *Router {
 	def(&cfg.History, 256)
 	def(&cfg.MaxGroups, 1000)
 	def(&cfg.MaxAddressed, 4096)
+	def(&cfg.TellBytes, 256<<20)
+	if cfg.TellWait == 0 {
+		cfg.TellWait = time.Minute
+	}
 	if cfg.HistoryAge == 0 {
 		cfg.HistoryAge = 120 * time.Second
 	}

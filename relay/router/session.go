@@ -19,11 +19,13 @@ type session struct {
 
 	topics  []*follower // bound to
 	opening bool        // not yet bound to its own topics
+	ending  bool        // its End came
 	gone    bool        // its End was handled, or its edge removed
 
 	// waiting is the frame that waits for the broker's word; later ones are parked behind it.
-	waiting *frame
-	parked  []*frame
+	waiting   *frame
+	parked    []*frame
+	releasing bool // parked is being gone through
 
 	unfinished int    // frames of this link
 	said       uint64 // the last number that it said to a group on this link, of those finished
@@ -77,6 +79,7 @@ func (r *Router) bind(s *session, f *follower) {
 	}
 	s.topics = append(s.topics, f)
 	f.bound++
+	s.edge.grouped += f.share()
 	s.edge.bindingHash ^= link.BindingHash(s.id, f.topic.name)
 	s.edge.bindings++
 	r.m.bindings.Inc()
@@ -89,11 +92,23 @@ func (r *Router) unbind(s *session, f *follower) {
 		return
 	}
 	s.topics = slices.Delete(s.topics, i, i+1)
+	s.edge.grouped -= f.share()
 	f.bound--
 	s.edge.bindingHash ^= link.BindingHash(s.id, f.topic.name)
 	s.edge.bindings--
 	r.m.bindings.Dec()
 	r.dropIfIdle(f)
+}
+
+// share is what the last of f's members takes of edge.grouped.
+func (f *follower) share() int {
+	switch {
+	case !f.topic.name.IsGroup():
+		return 0
+	case f.bound == 1:
+		return rowCost + len(f.topic.name) + memberCost
+	}
+	return memberCost
 }
 
 // open starts binding a session to its own topics; it is finished by tryOpen.

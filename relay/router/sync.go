@@ -23,6 +23,7 @@ func (r *Router) toldSession(e *edge, s link.Session) *violation {
 	switch {
 	case e.told != nil:
 		e.told.sessions = append(e.told.sessions, s)
+		return r.tells(e, rowCost+len(s.User)+len(s.Group))
 	case r.stopping: // its edge is about to link elsewhere
 	case e.sessions[s.ID] == nil:
 		r.open(r.addSession(e, s))
@@ -45,6 +46,14 @@ func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 		return &violation{link.CodeProtocol, "more memberships than the sessions told can have"}
 	}
 	e.told.held = append(e.told.held, h)
+	return r.tells(e, rowCost+len(h.Topic)+memberCost*len(h.Sessions))
+}
+
+// tells counts what an edge has told.
+func (r *Router) tells(e *edge, size int) *violation {
+	if e.told.bytes += size; e.told.bytes > r.cfg.TellBytes {
+		return &violation{link.CodeLimit, fmt.Sprintf("tables of more than %d bytes", r.cfg.TellBytes)}
+	}
 	return nil
 }
 
@@ -122,7 +131,7 @@ func (r *Router) clear(e *edge) []*follower {
 	e.followers = make(map[protocol.Topic]*follower)
 	e.clearBehind()
 	e.unread = nil
-	e.sessionHash, e.bindingHash, e.bindings = 0, 0, 0
+	e.sessionHash, e.bindingHash, e.bindings, e.grouped = 0, 0, 0, 0
 	return old
 }
 

@@ -21,6 +21,7 @@ type tailItem struct {
 	position protocol.Position // zero: bare, or ahead
 	id       uint64            // of what was given ahead; else zero
 	bytes    []byte            // the encoded link.Publication or link.Ahead
+	place    int               // in tails.order, counted from the first that ever was
 }
 
 // first and last are the numbers of the items in it; last is first-1 when it is empty.
@@ -67,25 +68,27 @@ const maxTailItems = 1 << 18
 type tails struct {
 	most  int
 	bytes int
-	order []tailEntry // in order of arrival; those of dropped tails are passed over
+	order []tailEntry // in order of arrival
 	head  int
+	cut   int // how many have been cut off before order's first
 }
 
+// tailEntry is an item of a tail. One that has left keeps its place until its time has come, and nothing alive: its topic may be gone.
 type tailEntry struct {
-	topic *topic
-	seq   uint64
+	topic *topic // nil: it has left
 	at    time.Time
 }
 
 // add puts a publication into a topic's tail, which is as long as it has to be while it holds what was given ahead.
 func (ts *tails) add(r *Router, t *topic, item tailItem) {
+	item.place = ts.cut + len(ts.order)
 	t.tail.items = append(t.tail.items, item)
 	t.tail.next++
 	if item.id != 0 {
 		t.tail.ahead++
 	}
 	ts.bytes += len(item.bytes)
-	ts.order = append(ts.order, tailEntry{t, t.tail.next, r.now})
+	ts.order = append(ts.order, tailEntry{t, r.now})
 	for len(t.tail.items) > r.cfg.TailLength && t.tail.ahead == 0 {
 		ts.pop(t)
 	}
@@ -101,17 +104,16 @@ func (ts *tails) expire(now time.Time) {
 	}
 }
 
-// oldest takes the first entry in order off; its item leaves if it is still there.
+// oldest takes the first entry in order off; its item, the first of its tail, leaves if it is still there.
 func (ts *tails) oldest() {
-	e := ts.order[ts.head]
-	ts.order[ts.head] = tailEntry{}
+	if t := ts.order[ts.head].topic; t != nil {
+		ts.pop(t)
+	}
 	ts.head++
 	if ts.head > 1024 && ts.head > len(ts.order)/2 {
 		ts.order = append([]tailEntry(nil), ts.order[ts.head:]...)
+		ts.cut += ts.head
 		ts.head = 0
-	}
-	for len(e.topic.tail.items) > 0 && e.topic.tail.first() <= e.seq {
-		ts.pop(e.topic)
 	}
 }
 
@@ -123,6 +125,7 @@ func (ts *tails) pop(t *topic) {
 	if len(t.tail.items) == 0 {
 		t.tail.items = nil
 	}
+	ts.order[item.place-ts.cut].topic = nil
 	ts.bytes -= len(item.bytes)
 	if item.id != 0 {
 		t.tail.ahead--
@@ -133,7 +136,7 @@ func (ts *tails) pop(t *topic) {
 	}
 }
 
-// drop empties a tail. Its entries in order are passed over later.
+// drop empties a tail.
 func (ts *tails) drop(t *topic) {
 	for len(t.tail.items) > 0 {
 		ts.pop(t)

@@ -16,6 +16,8 @@ func TestViolationsCutTheLink(t *testing.T) {
 	}{
 		{"a message before Synced", []any{link.Message{Number: 1, Session: 1}}},
 		{"counts that differ", []any{link.Synced{First: 1, Sessions: 1}}},
+		{"an End twice", []any{link.Session{ID: 1, Endpoint: 1, User: "1"}, link.Synced{First: 1, Sessions: 1},
+			link.Message{Number: 1, Session: 1, Payload: []byte(`{"Method":"UserGroup","Group":"g"}`)}, link.End{Number: 2, Session: 1}, link.End{Number: 3, Session: 1}}},
 		{"a number twice", []any{link.Synced{First: 1}, link.End{Number: 1}, link.End{Number: 1}}},
 		{"Held after Synced", []any{link.Synced{First: 1}, link.Held{Topic: "all"}}},
 		{"an unknown endpoint", []any{link.Session{ID: 1, Endpoint: 9, User: "1"}}},

@@ -1,0 +1,88 @@
+package downlink
+
+import (
+	"bytes"
+	"runtime"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// smallFrames are such that decode to much more than they take on a link, and some that do not.
+var smallFrames = map[string]func(i uint64) []byte{
+	"end":     func(i uint64) []byte { return link.End{Number: i, Session: 1}.Append(nil) },
+	"message": func(i uint64) []byte { return link.Message{Number: i, Session: 1, Payload: []byte("x")}.Append(nil) },
+	"longer":  func(i uint64) []byte { return link.Message{Number: i, Payload: make([]byte, 1000)}.Append(nil) },
+	"session": func(i uint64) []byte {
+		return link.Session{ID: i, Endpoint: protocol.EndpointGroup, User: "1", Group: "g"}.Append(nil)
+	},
+	"held":     func(i uint64) []byte { return link.Held{Topic: "all", Sessions: []uint64{i}}.Append(nil) },
+	"held all": func(i uint64) []byte { return link.Held{Topic: "all", Sessions: make([]uint64, 2000)}.Append(nil) },
+	"moved":    func(i uint64) []byte { return link.Moved{}.Append(nil) },
+}
+
+// portions keeps what a Node hands on.
+type portions struct {
+	Handler
+	frames [][]any
+	sizes  []int
+}
+
+func (p *portions) Received(_ *Node, frames []any, size int) error {
+	p.frames, p.sizes = append(p.frames, frames), append(p.sizes, size)
+	return nil
+}
+
+// TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold: a batch is no larger on the way to the router for being of small frames.
+func TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold(t *testing.T) {
+	const batch = 1 << 20
+	for name, frame := range smallFrames {
+		var encoded []byte
+		count := 0
+		for len(encoded) < batch {
+			count++
+			encoded = append(encoded, frame(uint64(count))...)
+		}
+		var got portions
+		n := NewNode(&got, nil, link.Hello{}, DefaultBuffer)
+		before := heap()
+		talk := link.NewTalk(func() {})
+		if talk.Take(encoded, n, 0) {
+			t.Fatal("ended")
+		}
+		held := heap() - before
+		counted, frames, most := 0, 0, 0
+		for i, size := range got.sizes {
+			counted += size
+			frames += len(got.frames[i])
+			most = max(most, size)
+		}
+		if frames != count {
+			t.Errorf("%s: %d of %d frames", name, frames, count)
+		}
+		if one := cost(got.frames[0][0]); most >= portion+one {
+			t.Errorf("%s: a portion of %d bytes, want less than one frame above %d", name, most, portion)
+		}
+		if held > counted+counted/8 || name == "end" && counted > 8*held {
+			t.Errorf("%s: %d bytes counted for %d", name, counted, held)
+		}
+		var again []byte
+		for _, frames := range got.frames {
+			for _, f := range frames {
+				again = f.(interface{ Append([]byte) []byte }).Append(again)
+			}
+		}
+		if !bytes.Equal(again, encoded) {
+			t.Errorf("%s: %d frames are not those that came", name, count)
+		}
+	}
+}
+
+// heap returns the bytes that are alive.
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}

@@ -1,0 +1,79 @@
+package router
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+)
+
+// depth returns by how many bytes a stack grows that something is done on.
+func depth(do func()) int64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // else it is made smaller in between
+	var before, after runtime.MemStats
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.ReadMemStats(&before)
+		do()
+		runtime.ReadMemStats(&after)
+	}()
+	<-done
+	return int64(after.StackInuse) - int64(before.StackInuse)
+}
+
+// maxDepth is far above what a step needs, and far below what it would if each frame were decided within the one before.
+const maxDepth = 1 << 20
+
+// TestP8_ParkedFramesTakeNoStack: one session's frames, each answered at once, wait behind a join.
+func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	e := w.edge("e")
+	e.linkTo(rl)
+	e.channel(1, "1")
+	w.settle()
+	rl.broker.onPublish = func(broker.Publish) bool { return false }
+	e.deaf = true
+	e.join(1, "g")
+	for range 50_000 {
+		e.leave(1, "h")
+	}
+	w.settle()
+	rl.broker.onPublish = nil
+	rl.broker.Handle.Publish(rl.broker.published[0])
+	if d := depth(w.settle); d > maxDepth {
+		t.Errorf("%d bytes of stack", d)
+	}
+	if n := rl.router.unfinished(); n != 0 {
+		t.Errorf("%d frames are unfinished", n)
+	}
+}
+
+// TestP8_FramesGivenAheadTakeNoStack: many sessions join one group when the broker goes away.
+func TestP8_FramesGivenAheadTakeNoStack(t *testing.T) {
+	const n = 20_000
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	e := w.edge("e")
+	e.linkTo(rl)
+	for id := range uint64(n) {
+		e.channel(id+1, fmt.Sprint(id))
+	}
+	w.settle()
+	rl.broker.onPublish = func(broker.Publish) bool { return false }
+	e.deaf = true
+	for id := range uint64(n) {
+		e.join(id+1, "g")
+	}
+	w.settle()
+	rl.leave(false)
+	if d := depth(w.settle); d > maxDepth {
+		t.Errorf("%d bytes of stack", d)
+	}
+	if got := rl.router.edges[e.instance].followers["group:g"].bound; got != n {
+		t.Errorf("%d members, want %d", got, n)
+	}
+}

@@ -1,0 +1,117 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// telling links an edge that says what a test has it say.
+func telling(w *world, rl *testRelay) *testEdge {
+	e := w.edge("telling")
+	e.link, e.conn = rl, &testLink{edge: e}
+	rl.inputs = append(rl.inputs, Connected{e.conn, link.Hello{Instance: e.instance, Generation: 1}})
+	return e
+}
+
+func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
+	const most = 64 << 10
+	session := func(n uint64) any { return link.Session{ID: n, Endpoint: protocol.EndpointUser, User: "1"} }
+	for _, c := range []struct {
+		name   string
+		each   int // bytes that it counts
+		frames func(n uint64) []any
+	}{
+		{"sessions", 65, func(n uint64) []any { return []any{session(n)} }},
+		{"topics", 65 + 81, func(n uint64) []any {
+			return []any{session(1), link.Held{Topic: protocol.GroupTopic(fmt.Sprint(n + 99)), Sessions: []uint64{1}}}
+		}},
+		{"memberships", 65 + 67 + 8000, func(n uint64) []any {
+			return []any{session(n), link.Held{Topic: "all", Sessions: make([]uint64, 1000)}}
+		}},
+	} {
+		w := newWorld(t, 0)
+		rl := w.addRelay(Config{TellBytes: most})
+		e := telling(w, rl)
+		n := 0
+		for ; len(e.closed) == 0 && n < most; n++ {
+			e.send(c.frames(uint64(n + 1))...)
+			w.settle()
+		}
+		if want := most/c.each + 1; n != want || !slices.Equal(e.closed, []link.Code{link.CodeLimit}) {
+			t.Errorf("%s: closed with %v by the %dth, want limit by the %dth", c.name, e.closed, n, want)
+		}
+	}
+}
+
+func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
+	w := newWorld(t, 1)
+	good := w.edge("good")
+	good.channel(1, "1")
+	good.linkTo(w.relays[0])
+	slow := telling(w, w.relays[0])
+	slow.send(link.Session{ID: 1, Endpoint: protocol.EndpointUser, User: "1"})
+	w.settle()
+	w.wait(time.Minute - time.Second)
+	if len(slow.closed) > 0 {
+		t.Fatalf("closed with %v before its time", slow.closed)
+	}
+	w.wait(time.Second)
+	if !slices.Equal(slow.closed, []link.Code{link.CodeLimit}) || w.relays[0].router.edges[slow.instance].told != nil {
+		t.Errorf("closed with %v, want limit, and nothing kept", slow.closed)
+	}
+	if len(good.closed) > 0 {
+		t.Errorf("who told everything is closed with %v", good.closed)
+	}
+}
+
+// TestP8_NoClientKeepsItsEdgeFromLinkingAgain: joins beyond half of what the edge may tell are refused, until somebody leaves.
+func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
+	const most = 16 << 10
+	w := newWorld(t, 0)
+	rl := w.addRelay(Config{TellBytes: most})
+	e := w.edge("e")
+	e.linkTo(rl)
+	refused := "error: the connections of this server are in as many groups as they can be"
+	for id := uint64(1); id <= 10; id++ {
+		e.channel(id, fmt.Sprint(id))
+		for i := range 20 {
+			e.join(id, fmt.Sprint("g", id, "-", i))
+		}
+	}
+	w.settle()
+	if n := len(e.received[10]); n != 20 || e.received[10][19] != refused {
+		t.Fatalf("the last one's answers: %v", e.received[10])
+	}
+	clear(e.received)
+	e.join(1, "g1-0") // is in it
+	e.cut()
+	e.linkTo(rl)
+	w.settle()
+	e.saw(1, "user 【1】 add to group 【g1-0】")
+	for i := range 20 {
+		e.leave(1, fmt.Sprint("g1-", i))
+	}
+	w.settle()
+	clear(e.received)
+	e.join(10, "another")
+	w.settle()
+	e.saw(10, "user 【10】 add to group 【another】")
+	e.cut()
+	e.linkTo(rl)
+	w.settle()
+	if len(e.closed) > 0 {
+		t.Errorf("closed with %v", e.closed)
+	}
+	for id := uint64(1); id <= 10; id++ {
+		e.end(id)
+	}
+	w.settle()
+	if got := rl.router.edges[e.instance].grouped; got != 0 {
+		t.Errorf("%d bytes of memberships when nobody is left", got)
+	}
+}
