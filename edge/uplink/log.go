@@ -70,6 +70,9 @@ func (l *Log) logRoom(size, kept int) bool {
 	return used == 0 || used+size+EntryCost <= l.size
 }
 
+// Holds reports whether there is a message of session.
+func (l *Log) Holds(session uint64) bool { return l.used[session] > 0 }
+
 // Append copies payload into a new entry and returns its number. False: there is no room.
 func (l *Log) Append(session uint64, payload []byte) (number uint64, ok bool) {
 	if !l.Room(session, len(payload)) {

@@ -6,15 +6,16 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Open tells the relay of a session that the Handler's tables have already. Without a link it does nothing: the next one is told the tables.
-func (s *Links) Open(session link.Session) {
+// Open tells the relay of a session that the Handler's tables have already. Without a link it does nothing and returns false: the next one is told the tables.
+func (s *Links) Open(session link.Session) (told bool) {
 	s.mu.Lock()
-	if s.newest != nil {
+	if told = s.newest != nil; told {
 		s.newest.added = append(s.newest.added, session)
 	}
 	up := s.up
 	s.mu.Unlock()
 	wake(up)
+	return told
 }
 
 // Accept gives a client's frame its number: from then on it is accepted, and replayed until the relay has acknowledged it. It copies payload. False:
@@ -49,6 +50,13 @@ func (s *Links) WaitRoom(ctx context.Context, session uint64, size int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.admission.cancel(w)
+}
+
+// Holds reports whether the log has a message of the session.
+func (s *Links) Holds(session uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.Holds(session)
 }
 
 // End logs the session's end, behind its last message. The Handler keeps the session until Forget.
