@@ -28,6 +28,7 @@ const (
 	openWait     = 2 * time.Second        // the upgrade's answer waits so long for Opened
 	roomWait     = 2 * time.Second        // a session that finds no room upstream is not read for so long
 	closeWait    = 3 * time.Second        // a client has so long to answer a close frame
+	lingerMost   = 4 << 20                // bytes that are thrown away meanwhile
 	shutdownWait = 250 * time.Millisecond // the same when everything ends at once
 	retryAfter   = "2"                    // seconds, told with every 503
 )

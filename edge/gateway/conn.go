@@ -44,10 +44,23 @@ type conn struct {
 	inside  bool    // a message was begun and is not complete
 	between bool    // the next Read is the first of a frame
 	pongs   pongCount
+	extras  extras
 }
 
-// Read is for ws.
+// Read is for ws. What it reads in small pieces is frame headers and control frames; payload that is longer it reads past its buffer.
 func (c *conn) Read(p []byte) (n int, err error) {
+	if len(p) > readAhead {
+		return c.read(p)
+	}
+	if c.extras.tooMany(c.server.now) {
+		return 0, errFlood
+	}
+	n, err = c.read(p)
+	c.extras.bytes += n
+	return n, err
+}
+
+func (c *conn) read(p []byte) (n int, err error) {
 	if len(c.ahead) > 0 {
 		n = copy(p, c.ahead)
 		c.ahead = c.ahead[n:]

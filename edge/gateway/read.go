@@ -55,6 +55,7 @@ func (c *conn) readMessage(kind websocket.MessageType, r io.Reader) error {
 	c.inside = true
 	message, err := appendAll((*buf)[:0], r)
 	c.inside = false
+	c.extras.message()
 	if cap(message) <= messageKeep {
 		*buf = message[:0]
 	}

@@ -10,7 +10,7 @@ const (
 	ReasonRefused                // the upgrade failed after the session was opened; there never was a WebSocket
 	ReasonProtocol               // the client broke the WebSocket protocol
 	ReasonUTF8                   // a message was not valid UTF-8
-	ReasonLimit                  // the client exceeded a limit that has no code of its own
+	ReasonLimit                  // too many frames that brought no message
 	ReasonTooBig                 // a message was longer than Config.MaxMessage
 	ReasonDraining               // this node is going away; another one takes the client
 	ReasonOverload               // this node has too much to do
