@@ -35,6 +35,7 @@ type conn struct {
 	seen    atomic.Int64  // Server.now of the last byte received
 	expires time.Duration // Server.now at which the session must end, or before; 0: never
 	until   time.Duration // Server.wallSince at which it must, when expires is set
+	begun   atomic.Int64  // Server.now at which the reader first waited for the rest of the present message, else 0; written by the reader
 	pinged  atomic.Int64  // Server.now of a ping without a sign of life since, else 0; written by the clock
 
 	// Owned by the reader.
@@ -72,6 +73,9 @@ func (c *conn) read(p []byte) (n int, err error) {
 	if c.between {
 		c.between = false
 		return 0, errBetween
+	}
+	if c.inside && c.begun.Load() == 0 {
+		c.server.awaitRest(c)
 	}
 	n, err = c.Conn.Read(p)
 	if n > 0 {
