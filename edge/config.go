@@ -30,7 +30,7 @@ type Config struct {
 
 	Ping        time.Duration `env:"EDGE_PING" envDefault:"50s" min:"1s" max:"1h" doc:"silence after which a client is pinged; after 10s more it is closed with 4004"`
 	MaxMessage  service.Bytes `env:"EDGE_MAX_MESSAGE" envDefault:"64KiB" min:"1" max:"1MiB" doc:"payload of one message of a client"`
-	MaxSessions int           `env:"EDGE_MAX_SESSIONS" envDefault:"50000" min:"1" max:"1000000" doc:"sessions at once; more are answered 503 with Retry-After"`
+	MaxSessions int           `env:"EDGE_MAX_SESSIONS" envDefault:"50000" min:"1" max:"1000000" doc:"sessions at once, as far as there are open files for them; more are answered 503 with Retry-After"`
 	Rate        float64       `env:"EDGE_RATE" envDefault:"100" min:"0" max:"1000000" doc:"messages a second of one user, with all its sessions here, a message counting as one for each KiB that it begins; with bursts of ten times that; above it the user's sessions are read more slowly; 0: no limit"`
 	Queue       service.Bytes `env:"EDGE_QUEUE" envDefault:"256KiB" min:"1KiB" max:"64MiB" doc:"outgoing queue of one session; when it is full the session is closed with 4000"`
 	Log         service.Bytes `env:"EDGE_LOG" envDefault:"4MiB" min:"4KiB" max:"64MiB" doc:"accepted messages that the relay has not acknowledged; one user has at most a sixteenth of it"`
@@ -84,10 +84,20 @@ func (c Config) Warnings() (lines []string) {
 	if c.Queue < c.MaxMessage {
 		lines = append(lines, fmt.Sprintf("EDGE_QUEUE: %v is less than one message may have (EDGE_MAX_MESSAGE, %v): two large messages at once end a session with 4000", c.Queue, c.MaxMessage))
 	}
-	if limit, known := service.OpenFiles(); known && limit < uint64(c.MaxSessions)+100 {
-		lines = append(lines, fmt.Sprintf("EDGE_MAX_SESSIONS: %d sessions need more open files than the %d this process may have (ulimit -n)", c.MaxSessions, limit))
+	if taken := c.sessions(); taken < c.MaxSessions {
+		limit, _ := service.OpenFiles()
+		lines = append(lines, fmt.Sprintf("EDGE_MAX_SESSIONS: %d sessions need more open files than the %d this process may have (ulimit -n): it takes %d", c.MaxSessions, limit, taken))
 	}
 	return lines
+}
+
+// sessions returns how many sessions are taken: MaxSessions, or fewer where open files are.
+func (c Config) sessions() int {
+	limit, known := service.OpenFiles()
+	if !known || limit >= uint64(c.MaxSessions)+service.SpareFiles {
+		return c.MaxSessions
+	}
+	return max(int(limit)-service.SpareFiles, 1)
 }
 
 // Node returns the node ID.

@@ -40,6 +40,7 @@ type Edge struct {
 	hub     *gateway.Hub
 	uplink  *uplink.Uplink
 	gateway *gateway.Server
+	clients *service.Server
 
 	listener net.Listener
 	admin    net.Listener // nil: no admin port
@@ -79,7 +80,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 	}
 	e.gateway = gateway.NewServer(gateway.Config{
 		MaxMessage:  int(cfg.MaxMessage),
-		MaxSessions: cfg.MaxSessions,
+		MaxSessions: cfg.sessions(),
 		Rate:        cfg.Rate,
 		Queue:       int(cfg.Queue),
 		Ping:        cfg.Ping,
@@ -89,6 +90,9 @@ func New(cfg Config, o Options) (*Edge, error) {
 		Metrics:     e.metrics,
 		Log:         e.log,
 	}, e.hub, e.uplink)
+	e.clients = service.NewServer(service.ServerConfig{
+		Handler: http.HandlerFunc(e.public), Name: "edge", Port: "public", Upgraded: e.gateway.Active, Metrics: e.metrics, Log: e.log,
+	})
 	return e, nil
 }
 
@@ -131,11 +135,9 @@ func (e *Edge) Run(ctx context.Context) error {
 	parts.Start("gateway", func(ctx context.Context) error { e.gateway.Run(ctx); return nil })
 	if e.admin != nil {
 		server := service.Admin{Name: "edge", Health: e.Health, Metrics: e.metrics, Settings: service.Settings(e.cfg), Log: e.log}.Server()
-		parts.Start("admin", func(ctx context.Context) error { return service.Serve(ctx, e.admin, server, time.Second) })
+		parts.Start("admin", func(ctx context.Context) error { return server.Serve(ctx, e.admin, time.Second) })
 	}
-	parts.Start("clients", func(ctx context.Context) error {
-		return service.Serve(ctx, e.listener, service.NewServer(http.HandlerFunc(e.public), e.log), time.Second)
-	})
+	parts.Start("clients", func(ctx context.Context) error { return e.clients.Serve(ctx, e.listener, time.Second) })
 	e.log.With(service.Known("region", e.cfg.Region)...).Info("edge serves", "addr", e.listener.Addr().String(), "node", e.cfg.Node(), "instance", e.instance.String())
 
 	var failed error

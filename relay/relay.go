@@ -41,6 +41,7 @@ type Relay struct {
 	broker  broker.Broker
 	pump    *router.Pump
 	links   *downlink.Server
+	public  *service.Server
 
 	listener net.Listener
 	admin    net.Listener // nil: no admin port
@@ -76,6 +77,7 @@ func New(cfg Config, o Options) (*Relay, error) {
 		Metrics:  r.metrics,
 		Log:      r.log,
 	}, feed{r.pump})
+	r.public = service.NewServer(service.ServerConfig{Handler: r.pages(), Name: "relay", Port: "public", Metrics: r.metrics, Log: r.log})
 	return r, nil
 }
 
@@ -118,11 +120,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	parts.Start("router", func(ctx context.Context) error { r.pump.Run(ctx); return nil })
 	if r.admin != nil {
 		server := service.Admin{Name: "relay", Health: r.Health, Metrics: r.metrics, Settings: service.Settings(r.cfg), Log: r.log}.Server()
-		parts.Start("admin", func(ctx context.Context) error { return service.Serve(ctx, r.admin, server, time.Second) })
+		parts.Start("admin", func(ctx context.Context) error { return server.Serve(ctx, r.admin, time.Second) })
 	}
-	parts.Start("links", func(ctx context.Context) error {
-		return service.Serve(ctx, r.listener, service.NewServer(r.public(), r.log), time.Second)
-	})
+	parts.Start("links", func(ctx context.Context) error { return r.public.Serve(ctx, r.listener, time.Second) })
 	r.log.With(service.Known("region", r.cfg.Region)...).Info("relay serves", "addr", r.listener.Addr().String(), "name", r.cfg.name(), "broker", r.brokerKind())
 
 	var failed error
@@ -166,8 +166,8 @@ func (r *Relay) closeLinks() {
 	r.links.Close(ctx)
 }
 
-// public is what edges reach. /livez and /readyz are there for platforms, whose checks cannot reach the admin port.
-func (r *Relay) public() http.Handler {
+// pages is what edges reach. /livez and /readyz are there for platforms, whose checks cannot reach the admin port.
+func (r *Relay) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/link", r.links)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { service.ServeWord(w, http.StatusOK, "live") })

@@ -43,7 +43,7 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // admit decides whether the client may connect, and until when (zero: for ever). It answers the request when not.
 func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
-	if all, _ := v.hub.Len(); all >= v.cfg.MaxSessions {
+	if all, _ := v.hub.Len(); all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions { // those that linger have a socket, and this one is active
 		v.refuse(w, r, refuseFull, "this server is full")
 		return until, false
 	}

@@ -18,6 +18,15 @@ func (k *clock) set(s *Session, due time.Duration) {
 	k.wheel.set(&s.timer, due)
 }
 
+// hasten moves the session's timer to due, unless it fires before.
+func (k *clock) hasten(s *Session, due time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s.timer.next == nil || due < s.timer.due {
+		k.wheel.set(&s.timer, due)
+	}
+}
+
 func (k *clock) stop(s *Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -82,11 +91,36 @@ func (v *Server) expires(c *conn) time.Duration {
 	return max(min(c.expires, c.until-time.Duration(v.ahead.Load())), 1)
 }
 
-// look ends a session whose token expired or that gave no sign of life after a ping, and pings a silent one. It reports whether the
-// session goes on.
+// awaitRest notes that a client's message is not here as a whole. A timer that fires when the message is complete by then looks in vain. It is for the reader.
+func (v *Server) awaitRest(c *conn) {
+	now := v.now()
+	c.begun.Store(int64(now))
+	v.clock.hasten(c.session, now+v.cfg.messageTime())
+}
+
+// messageTime is how long a message may take from its first frame on.
+func (cfg *Config) messageTime() time.Duration {
+	return messageWait + time.Duration(cfg.MaxMessage)*time.Second/messageRate
+}
+
+// messageDue returns when the message that is being received must be complete; 0: there is none, or it is not waited for.
+func (v *Server) messageDue(c *conn) time.Duration {
+	begun := c.begun.Load()
+	if begun == 0 {
+		return 0
+	}
+	return time.Duration(max(begun, v.resumed.Load())) + v.cfg.messageTime()
+}
+
+// look ends a session whose token expired, whose message does not end, or that gave no sign of life after a ping, and pings a silent one. It reports
+// whether the session goes on.
 func (v *Server) look(c *conn, now time.Duration) bool {
 	if expires := v.expires(c); expires != 0 && now >= expires {
 		c.session.close(ReasonExpired, closeWait)
+		return false
+	}
+	if due := v.messageDue(c); due != 0 && now >= due {
+		c.session.close(ReasonUnfinished, closeWait)
 		return false
 	}
 	if v.cfg.Ping <= 0 {
@@ -123,5 +157,8 @@ func (v *Server) arm(c *conn) {
 	}
 	if due != 0 {
 		v.clock.set(c.session, due)
+	}
+	if due := v.messageDue(c); due != 0 { // behind set: the reader may have begun to wait meanwhile
+		v.clock.hasten(c.session, due)
 	}
 }

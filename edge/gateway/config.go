@@ -25,8 +25,11 @@ type Config struct {
 const (
 	pongWait     = 10 * time.Second       // silence after a ping that ends a session
 	openWait     = 2 * time.Second        // the upgrade's answer waits so long for Opened
+	messageWait  = 30 * time.Second       // a message may take so long from its first frame on, and
+	messageRate  = 4 << 10                // a second more for each so many bytes of Config.MaxMessage
 	roomWait     = 2 * time.Second        // a session that finds no room upstream is not read for so long
 	closeWait    = 3 * time.Second        // a client has so long to answer a close frame
+	lingerMost   = 4 << 20                // bytes that are thrown away meanwhile
 	shutdownWait = 250 * time.Millisecond // the same when everything ends at once
 	retryAfter   = "2"                    // seconds, told with every 503
 )

@@ -35,6 +35,7 @@ type conn struct {
 	seen    atomic.Int64  // Server.now of the last byte received
 	expires time.Duration // Server.now at which the session must end, or before; 0: never
 	until   time.Duration // Server.wallSince at which it must, when expires is set
+	begun   atomic.Int64  // Server.now at which the reader first waited for the rest of the present message, else 0; written by the reader
 	pinged  atomic.Int64  // Server.now of a ping without a sign of life since, else 0; written by the clock
 
 	// Owned by the reader.
@@ -44,10 +45,23 @@ type conn struct {
 	inside  bool    // a message was begun and is not complete
 	between bool    // the next Read is the first of a frame
 	pongs   pongCount
+	extras  extras
 }
 
-// Read is for ws.
+// Read is for ws. What it reads in small pieces is frame headers and control frames; payload that is longer it reads past its buffer.
 func (c *conn) Read(p []byte) (n int, err error) {
+	if len(p) > readAhead {
+		return c.read(p)
+	}
+	if c.extras.tooMany(c.server.now) {
+		return 0, errFlood
+	}
+	n, err = c.read(p)
+	c.extras.bytes += n
+	return n, err
+}
+
+func (c *conn) read(p []byte) (n int, err error) {
 	if len(c.ahead) > 0 {
 		n = copy(p, c.ahead)
 		c.ahead = c.ahead[n:]
@@ -59,6 +73,9 @@ func (c *conn) Read(p []byte) (n int, err error) {
 	if c.between {
 		c.between = false
 		return 0, errBetween
+	}
+	if c.inside && c.begun.Load() == 0 {
+		c.server.awaitRest(c)
 	}
 	n, err = c.Conn.Read(p)
 	if n > 0 {

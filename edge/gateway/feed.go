@@ -20,6 +20,7 @@ func (h *Hub) Begin(session func(link.Session), held func(link.Held)) *Feed {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.sessions {
+		s.told = true
 		session(s.info)
 	}
 	for _, t := range h.topics {

@@ -38,6 +38,8 @@ func (s *Session) closeFor(err error, broken bool) bool {
 		return s.close(ReasonGone, closeWait)
 	case errors.Is(err, errUTF8):
 		return s.close(ReasonUTF8, closeWait)
+	case errors.Is(err, errFlood):
+		return s.close(ReasonLimit, closeWait)
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		return s.close(ReasonTooBig, closeWait)
 	}
@@ -45,17 +47,19 @@ func (s *Session) closeFor(err error, broken bool) bool {
 }
 
 // linger ends our half of the connection and throws away what still comes, until the client closes or the deadline: a socket closed with unread
-// bytes is reset, and the client might never see why.
+// bytes is reset, and the client might never see why. Who sends on and on is reset.
 func (c *conn) linger() {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
 	}
 	buf := copies.Get().(*[]byte)
 	defer copies.Put(buf)
-	for {
-		if _, err := c.Conn.Read((*buf)[:copyLimit]); err != nil {
+	for rest := lingerMost; rest > 0; {
+		n, err := c.Conn.Read((*buf)[:copyLimit])
+		if err != nil {
 			return
 		}
+		rest -= n
 	}
 }
 

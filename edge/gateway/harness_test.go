@@ -68,10 +68,19 @@ type fakeUpstream struct {
 
 var _ Upstream = (*fakeUpstream)(nil)
 
-func (f *fakeUpstream) Open(s link.Session) {
+func (f *fakeUpstream) Open(s link.Session) (told bool) {
 	if f.open != nil {
 		f.open(s)
 	}
+	return true
+}
+
+func (f *fakeUpstream) Forget(uint64) {}
+
+func (f *fakeUpstream) Holds(uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.accepted) > 0
 }
 
 func (f *fakeUpstream) Accept(session uint64, payload []byte) bool {

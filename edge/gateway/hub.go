@@ -20,7 +20,7 @@ type HubConfig struct {
 // I/O of its own.
 //
 // A session that ended stays, dead, until Forget: it receives nothing, but the relay is told of it, since it must be able to make sense
-// of the session's frames in a replay.
+// of the session's frames in a replay. One that no relay was told of, and that has no frames, does not stay.
 type Hub struct {
 	log     *slog.Logger
 	metrics *hubMetrics
@@ -59,9 +59,10 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 	if !ok {
 		return nil, false
 	}
-	up.Open(s.info)
+	told := up.Open(s.info)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	s.told = s.told || told
 	s.opening = false
 	h.opening--
 	return opened, true
@@ -88,15 +89,32 @@ func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 }
 
 // End makes s dead and logs its end upstream. It must come after the session's last Upstream.Accept, and once. What is still queued
-// is not affected.
+// is not affected. A session of which no relay was told, or will be told by its frames, is forgotten at once: so clients that come and go while there
+// is no link leave nothing.
 func (h *Hub) End(s *Session, up Upstream) {
+	// Asked before the lock: what is held of a session that no relay knows stays held, and no more comes.
+	held := up.Holds(s.info.ID)
+	if h.die(s, held) {
+		up.Forget(s.info.ID)
+		return
+	}
+	up.End(s.info.ID)
+}
+
+// die makes s dead, and forgets it when no relay can know of it and held is false. That it was not told and that the next link will not find it in the tables
+// are of one moment.
+func (h *Hub) die(s *Session, held bool) (forgotten bool) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	s.dead = true
 	h.live--
-	h.mu.Unlock()
 	h.metrics.sessions.Dec()
 	h.metrics.dead.Inc()
-	up.End(s.info.ID)
+	if s.told || held {
+		return false
+	}
+	h.forgetLocked(s)
+	return true
 }
 
 // Forget takes a dead session out of the tables.
@@ -107,11 +125,16 @@ func (h *Hub) Forget(session uint64) {
 	if s == nil || !s.dead {
 		return // only what ended is acknowledged as ended
 	}
+	h.forgetLocked(s)
+}
+
+// forgetLocked takes s out of the tables. h.mu must be held.
+func (h *Hub) forgetLocked(s *Session) {
 	for len(s.memberships) > 0 {
 		h.unbindLocked(s, len(s.memberships)-1)
 	}
 	s.memberships = nil
-	delete(h.sessions, session)
+	delete(h.sessions, s.info.ID)
 	h.digest.Sessions--
 	h.digest.SessionHash ^= link.SessionHash(s.info)
 	h.metrics.dead.Dec()

@@ -59,6 +59,10 @@ func (c *conn) readMessage(kind websocket.MessageType, r io.Reader) error {
 	c.inside = true
 	message, err := appendAll((*buf)[:0], r)
 	c.inside = false
+	if c.begun.Load() != 0 {
+		c.begun.Store(0)
+	}
+	c.extras.message()
 	if cap(message) <= messageKeep {
 		*buf = message[:0]
 	}

@@ -4,21 +4,22 @@ package gateway
 type Reason uint8
 
 const (
-	reasonNone     Reason = iota // the session goes on
-	ReasonClient                 // the client sent a close frame; it is answered with the client's own code
-	ReasonGone                   // the connection broke, or was closed without a close frame
-	ReasonRefused                // the upgrade failed after the session was opened; there never was a WebSocket
-	ReasonProtocol               // the client broke the WebSocket protocol
-	ReasonUTF8                   // a message was not valid UTF-8
-	ReasonLimit                  // the client exceeded a limit that has no code of its own
-	ReasonTooBig                 // a message was longer than Config.MaxMessage
-	ReasonDraining               // this node is going away; another one takes the client
-	ReasonOverload               // this node has too much to do
-	ReasonSlow                   // the client did not read; what was queued for it is lost
-	ReasonReplaced               // another connection took this one's place
-	ReasonExpired                // the token that the client came with expired
-	ReasonKicked                 // the operator ended it
-	ReasonSilent                 // no sign of life
+	reasonNone       Reason = iota // the session goes on
+	ReasonClient                   // the client sent a close frame; it is answered with the client's own code
+	ReasonGone                     // the connection broke, or was closed without a close frame
+	ReasonRefused                  // the upgrade failed after the session was opened; there never was a WebSocket
+	ReasonProtocol                 // the client broke the WebSocket protocol
+	ReasonUTF8                     // a message was not valid UTF-8
+	ReasonLimit                    // too many frames that brought no message
+	ReasonUnfinished               // a message was begun and not finished in time
+	ReasonTooBig                   // a message was longer than Config.MaxMessage
+	ReasonDraining                 // this node is going away; another one takes the client
+	ReasonOverload                 // this node has too much to do
+	ReasonSlow                     // the client did not read; what was queued for it is lost
+	ReasonReplaced                 // another connection took this one's place
+	ReasonExpired                  // the token that the client came with expired
+	ReasonKicked                   // the operator ended it
+	ReasonSilent                   // no sign of life
 	reasons
 )
 
@@ -27,21 +28,22 @@ var reasonTable = [reasons]struct {
 	code  int // 0: no close frame of ours
 	text  string
 }{
-	reasonNone:     {"none", 0, ""},
-	ReasonClient:   {"client_closed", 0, ""},
-	ReasonGone:     {"client_gone", 0, ""},
-	ReasonRefused:  {"refused", 0, ""},
-	ReasonProtocol: {"protocol_error", 1002, "protocol error"},
-	ReasonUTF8:     {"not_utf8", 1007, "not UTF-8"},
-	ReasonLimit:    {"limit", 1008, "limit exceeded"},
-	ReasonTooBig:   {"too_big", 1009, "message too big"},
-	ReasonDraining: {"draining", 1012, "draining"},
-	ReasonOverload: {"overload", 1013, "overload"},
-	ReasonSlow:     {"slow_reader", 4000, "slow reader"},
-	ReasonReplaced: {"replaced", 4001, "replaced"},
-	ReasonExpired:  {"token_expired", 4002, "token expired"},
-	ReasonKicked:   {"kicked", 4003, "kicked"},
-	ReasonSilent:   {"silent", 4004, "no sign of life"},
+	reasonNone:       {"none", 0, ""},
+	ReasonClient:     {"client_closed", 0, ""},
+	ReasonGone:       {"client_gone", 0, ""},
+	ReasonRefused:    {"refused", 0, ""},
+	ReasonProtocol:   {"protocol_error", 1002, "protocol error"},
+	ReasonUTF8:       {"not_utf8", 1007, "not UTF-8"},
+	ReasonLimit:      {"limit", 1008, "limit exceeded"},
+	ReasonUnfinished: {"unfinished", 1008, "message not finished"},
+	ReasonTooBig:     {"too_big", 1009, "message too big"},
+	ReasonDraining:   {"draining", 1012, "draining"},
+	ReasonOverload:   {"overload", 1013, "overload"},
+	ReasonSlow:       {"slow_reader", 4000, "slow reader"},
+	ReasonReplaced:   {"replaced", 4001, "replaced"},
+	ReasonExpired:    {"token_expired", 4002, "token expired"},
+	ReasonKicked:     {"kicked", 4003, "kicked"},
+	ReasonSilent:     {"silent", 4004, "no sign of life"},
 }
 
 // closeFrames are the reasons' close frames, encoded once; nil where there is none.

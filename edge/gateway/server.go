@@ -60,7 +60,7 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 	}
 }
 
-// Run pings silent clients and ends those whose token expired, until ctx is done; then it does what Close does, and returns.
+// Run pings silent clients and ends those whose token expired or whose message does not end, until ctx is done; then it does what Close does, and returns.
 func (v *Server) Run(ctx context.Context) {
 	ticker := time.NewTicker(wheelTick)
 	defer ticker.Stop()

@@ -19,6 +19,7 @@ type Session struct {
 	memberships []membership
 	opened      chan struct{} // closed, and nil, at the first Opened
 	opening     bool          // Upstream.Open has not returned
+	told        bool          // to a link, or queued for one
 	dead        bool
 
 	// guarded by clock.mu

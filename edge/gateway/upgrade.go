@@ -15,7 +15,7 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (*c
 	if slices.ContainsFunc(listHeader(r.Header, "Sec-WebSocket-Protocol"), isBearer) {
 		r.Header.Set("Sec-WebSocket-Protocol", bearer) // the answer names it alone, and ws keeps no token
 	}
-	c := &conn{server: v, session: s}
+	c := &conn{server: v, session: s, extras: extras{since: v.now()}}
 	ws, err := websocket.Accept(hijacker{w, c}, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{bearer},
 		InsecureSkipVerify: true, // the origin was checked before the session was opened

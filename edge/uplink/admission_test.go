@@ -241,4 +241,10 @@ func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	if len(h.l.used) != 0 || len(h.a.shares) != 0 || h.l.ownerOf(2) != 2 {
 		t.Errorf("left: %v, %v, owner %d", h.l.used, h.a.shares, h.l.ownerOf(2))
 	}
+	if h.l.Disown(3); h.l.ownerOf(3) != 3 {
+		t.Error("a session that was disowned has an owner")
+	}
+	if n := len(h.l.accounts); n != 30-3 {
+		t.Errorf("%d accounts are left", n)
+	}
 }

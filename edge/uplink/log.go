@@ -32,8 +32,16 @@ type Log struct {
 	bytes    int
 	messages int
 	ends     int
-	owners   map[uint64]uint64 // by session; of a session that is not in it, itself
-	used     map[uint64]int    // bytes per owner; no owner without bytes
+	accounts map[uint64]account // by session: those with an owner, until their end is finished, and those with messages
+	used     map[uint64]int      // bytes per owner; no owner without bytes
+}
+
+// account is what is known of a session.
+type account struct {
+	owner    uint64 // whose share it uses
+	messages int
+	own      bool // it was not said: itself
+	ended    bool // and its end is finished
 }
 
 // Entry is one numbered frame: a client's message or, with End, the end of its session.
@@ -51,16 +59,19 @@ var ErrAck = errors.New("invalid acknowledgement")
 
 // NewLog returns an empty Log of size bytes.
 func NewLog(size int) *Log {
-	return &Log{size: size, share: size / shares, owners: make(map[uint64]uint64), used: make(map[uint64]int)}
+	return &Log{size: size, share: size / shares, accounts: make(map[uint64]account), used: make(map[uint64]int)}
 }
 
-// Own says whose share a session uses, until its end is finished.
-func (l *Log) Own(session, owner uint64) { l.owners[session] = owner }
+// Own says whose share a session uses, until its end is finished, or until Disown. It comes before the session's first message.
+func (l *Log) Own(session, owner uint64) { l.accounts[session] = account{owner: owner} }
 
-// ownerOf returns whose share a session uses.
+// Disown forgets a session that has no messages, and no end.
+func (l *Log) Disown(session uint64) { delete(l.accounts, session) }
+
+// ownerOf returns whose share a session uses: its own, unless Own said so.
 func (l *Log) ownerOf(session uint64) uint64 {
-	if owner, ok := l.owners[session]; ok {
-		return owner
+	if a, ok := l.accounts[session]; ok {
+		return a.owner
 	}
 	return session
 }
@@ -82,18 +93,26 @@ func (l *Log) logRoom(size, kept int) bool {
 	return used == 0 || used+size+EntryCost <= l.size
 }
 
+// Holds reports whether there is a message of session.
+func (l *Log) Holds(session uint64) bool { return l.accounts[session].messages > 0 }
+
 // Append copies payload into a new entry and returns its number. False: there is no room.
 func (l *Log) Append(session uint64, payload []byte) (number uint64, ok bool) {
 	if !l.Room(session, len(payload)) {
 		return 0, false
 	}
 	cost := len(payload) + EntryCost
-	owner := l.ownerOf(session)
-	l.used[owner] += cost
+	a, ok := l.accounts[session]
+	if !ok {
+		a = account{owner: session, own: true}
+	}
+	a.messages++
+	l.accounts[session] = a
+	l.used[a.owner] += cost
 	l.bytes += cost
 	l.messages++
 	l.last++
-	l.entries.push(slot{number: l.last, session: session, owner: owner, payload: append([]byte(nil), payload...)})
+	l.entries.push(slot{number: l.last, session: session, payload: append([]byte(nil), payload...)})
 	return l.last, true
 }
 
@@ -200,20 +219,35 @@ func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 func (l *Log) drop(s *slot, dropped func(session uint64, end bool)) {
 	if s.end {
 		l.ends--
-		delete(l.owners, s.session)
+		if a, ok := l.accounts[s.session]; ok {
+			a.ended = true
+			l.settle(s.session, a)
+		}
 	} else {
 		l.messages--
-		l.release(s.owner, len(s.payload)+EntryCost)
+		l.release(s.session, len(s.payload)+EntryCost)
 	}
 	dropped(s.session, s.end)
 }
 
-func (l *Log) release(owner uint64, cost int) {
+func (l *Log) release(session uint64, cost int) {
 	l.bytes -= cost
-	if left := l.used[owner] - cost; left > 0 {
-		l.used[owner] = left
+	a := l.accounts[session]
+	if left := l.used[a.owner] - cost; left > 0 {
+		l.used[a.owner] = left
 	} else {
-		delete(l.used, owner)
+		delete(l.used, a.owner)
+	}
+	a.messages--
+	l.settle(session, a)
+}
+
+// settle puts an account back, unless it is not needed any more. An end may be finished before a message that came before it, if a relay says so.
+func (l *Log) settle(session uint64, a account) {
+	if a.messages == 0 && (a.own || a.ended) {
+		delete(l.accounts, session)
+	} else {
+		l.accounts[session] = a
 	}
 }
 

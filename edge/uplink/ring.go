@@ -6,7 +6,6 @@ import "sort"
 type slot struct {
 	number   uint64
 	session  uint64
-	owner    uint64
 	payload  []byte
 	end      bool
 	granted  bool // in effect at a relay, not finished

@@ -10,16 +10,17 @@ import (
 // ownerSeed makes owners of users' names.
 var ownerSeed = maphash.MakeSeed()
 
-// Open tells the relay of a session that the Handler's tables have already. Without a link it does nothing: the next one is told the tables.
-func (s *Links) Open(session link.Session) {
+// Open tells the relay of a session that the Handler's tables have already. Without a link it does nothing and returns false: the next one is told the tables.
+func (s *Links) Open(session link.Session) (told bool) {
 	s.mu.Lock()
 	s.log.Own(session.ID, maphash.String(ownerSeed, session.User))
-	if s.newest != nil {
+	if told = s.newest != nil; told {
 		s.newest.added = append(s.newest.added, session)
 	}
 	up := s.up
 	s.mu.Unlock()
 	wake(up)
+	return told
 }
 
 // Accept gives a client's frame its number: from then on it is accepted, and replayed until the relay has acknowledged it. It copies payload. False:
@@ -56,6 +57,13 @@ func (s *Links) WaitRoom(ctx context.Context, session uint64, size int) bool {
 	return s.admission.cancel(w)
 }
 
+// Holds reports whether the log has a message of the session.
+func (s *Links) Holds(session uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.Holds(session)
+}
+
 // End logs the session's end, behind its last message. The Handler keeps the session until Forget.
 func (s *Links) End(session uint64) {
 	s.mu.Lock()
@@ -65,6 +73,15 @@ func (s *Links) End(session uint64) {
 	up := s.up
 	s.mu.Unlock()
 	wake(up)
+}
+
+// Forget takes back Open of a session of which no relay was told, and that is not held: its end is nobody's matter.
+func (s *Links) Forget(session uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log.Disown(session)
+	s.admission.forfeit(session)
+	s.admission.grant()
 }
 
 func wake(up *Link) {

@@ -35,7 +35,7 @@ func NewRegistry() *prometheus.Registry {
 
 // Server returns the server of an admin port: /livez, /readyz and /metrics for everyone who reaches the port; /debug/ for callers on
 // loopback alone.
-func (a Admin) Server() *http.Server {
+func (a Admin) Server() *Server {
 	started := time.Now()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) {
@@ -45,8 +45,9 @@ func (a Admin) Server() *http.Server {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { a.Health().ServeDetail(w) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Metrics, promhttp.HandlerOpts{}))
-	mux.Handle("/debug/", onLoopback(a.debug()))
-	return NewServer(mux, a.Log)
+	s := NewServer(ServerConfig{Handler: mux, Name: a.Name, Port: "admin", MaxWaiting: adminWaiting, Metrics: a.Metrics, Log: a.Log})
+	mux.Handle("/debug/", onLoopback(s.waiting.unhurried(a.debug()))) // a profile takes as long as it was asked to
+	return s
 }
 
 func (a Admin) debug() http.Handler {

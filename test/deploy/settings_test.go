@@ -24,7 +24,7 @@ const (
 	// margin is the least that a platform waits longer than our process needs to stop.
 	margin = 5 * time.Second
 	// spareFiles is the number of open files that an edge needs besides its sockets; it warns below that.
-	spareFiles = 100
+	spareFiles = service.SpareFiles
 )
 
 // What the files leave to secrets.

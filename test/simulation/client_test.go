@@ -133,8 +133,11 @@ func (w *world) disconnect(s *session) {
 	s.gone = true
 	e.ended = append(e.ended[max(0, len(e.ended)-20):], s)
 	e.sessions = slices.DeleteFunc(e.sessions, func(o *session) bool { return o == s })
+	_, before := e.hub.Len()
 	e.hub.End(s.Session, e.links)
-	e.number++
+	if _, dead := e.hub.Len(); dead > before { // else no relay had heard of it, and its end has no number
+		e.number++
+	}
 }
 
 // say lets somebody say something.
