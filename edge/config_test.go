@@ -3,6 +3,8 @@ package edge
 import (
 	"strings"
 	"testing"
+
+	"github.com/edgerelay/edgerelay/shared/service"
 )
 
 func good(more ...string) []string {
@@ -111,6 +113,24 @@ func TestOpenNeedsNoKeys(t *testing.T) {
 		}
 		if got := strings.Contains(strings.Join(cfg.Warnings(), "\n"), "EDGE_AUTH: open"); got != warns {
 			t.Errorf("open on %s: warnings %q", addr, cfg.Warnings())
+		}
+	}
+}
+
+// TestP8_NoMoreSessionsThanOpenFiles: beside the files that are kept back.
+func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
+	limit, known := service.OpenFiles()
+	if !known || limit < 2*service.SpareFiles || limit > 1<<30 {
+		t.Skip(limit, " open files")
+	}
+	most := int(limit) - service.SpareFiles
+	for _, test := range []struct{ asked, want int }{{1, 1}, {most, most}, {most + 1, most}, {1 << 30, most}} {
+		c := Config{MaxSessions: test.asked, Auth: "jwt", Queue: 1}
+		if got := c.sessions(); got != test.want {
+			t.Errorf("%d sessions of %d, want %d", got, test.asked, test.want)
+		}
+		if warned := len(c.Warnings()) > 0; warned != (test.asked > test.want) {
+			t.Errorf("%d sessions: warned %v", test.asked, warned)
 		}
 	}
 }

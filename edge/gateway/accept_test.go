@@ -311,3 +311,19 @@ func TestASessionEndsWithItsToken(t *testing.T) {
 	wantClose(t, c, 4002)
 	g.endsWith(ReasonExpired)
 }
+
+// TestP8_WhoLingersCounts: a session that has ended, and that the relay has forgotten, has its socket until its client closes or its time is over.
+func TestP8_WhoLingersCounts(t *testing.T) {
+	g := start(t, nil, func(c *Config) { c.MaxSessions = 1 })
+	lingers := g.raw("/chat/user/1", masked(0x83, "")) // broken: our close frame waits for the client
+	lingers.wantCloseFrame(ReasonProtocol)
+	eventually(t, "its end", func() bool { return len(g.up.ends()) == 1 })
+	g.hub.Forget(1)
+	c := g.rawRequest("/chat/user/2", "")
+	if res, err := http.ReadResponse(c.r, nil); err != nil || res.StatusCode != http.StatusServiceUnavailable {
+		t.Fatalf("%v, %+v; want 503", err, res)
+	}
+	lingers.Close()
+	eventually(t, "its socket is closed", func() bool { return g.server.Active() == 0 })
+	g.raw("/chat/user/3", "")
+}
