@@ -126,6 +126,9 @@ func (v *Server) look(c *conn, now time.Duration) bool {
 	if v.cfg.Ping <= 0 {
 		return true
 	}
+	if c.session.pacing.Load() != nil { // its signs of life are not read
+		c.seen.Store(int64(now))
+	}
 	seen, pinged := v.lastSeen(c), time.Duration(c.pinged.Load())
 	if pinged != 0 && seen < pinged {
 		if now < pinged+pongWait {

@@ -15,12 +15,13 @@ const (
 	dropEnding               // came for a client whose close frame was sent
 	dropClosing              // came from a client whose close frame was sent
 	dropNoRoom               // came from a client and found no room upstream; it was told
+	dropCrowded              // came from one of too many sessions of a user that wait for its allowance; it was told
 	dropNoTopic              // named a topic number that was not given
 	dropOverlap              // one of too many that came without a position while two links were up
 	drops
 )
 
-var dropLabels = [drops]string{"repeated", "slow_reader", "client_gone", "ending", "closing", "no_room", "no_topic", "overlap"}
+var dropLabels = [drops]string{"repeated", "slow_reader", "client_gone", "ending", "closing", "no_room", "crowded", "no_topic", "overlap"}
 
 // refusal says why a connect was refused. It is a metric label.
 type refusal uint8

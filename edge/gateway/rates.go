@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -11,6 +12,7 @@ import (
 const (
 	rateBurst = 10   // a user may be ahead of Config.Rate by so many seconds
 	rateUnit  = 1024 // bytes: a message counts as one for each that it begins
+	rateCrowd = 16   // sessions of a user that wait at once; a message of another one is refused
 )
 
 // rates slows users down to Config.Rate. All sessions of a user have one allowance, which outlives them until it would be whole again: neither more connections nor new ones
@@ -24,11 +26,22 @@ type rates struct {
 	rotated       time.Time
 }
 
-// allowance is one user's. Its limiter may be used by several at once.
+// allowance is one user's. It may be used by several sessions at once: one of them at a time waits for it, the others for their turn, in the order in which they came.
 type allowance struct {
 	limiter  *rate.Limiter
-	sessions int
+	sessions int // guarded by rates.mu
+	turn     chan struct{}
+	waiting  atomic.Int32
 }
+
+// paced is what became of a wait for an allowance.
+type paced uint8
+
+const (
+	pacedOn      paced = iota // the message may be taken
+	pacedOut                  // the session has ended, or the server
+	pacedCrowded              // too many of the user's sessions wait
+)
 
 func newRates(perSecond float64) *rates {
 	return &rates{perSecond: perSecond, users: make(map[string]*allowance)}
@@ -50,7 +63,7 @@ func (r *rates) join(user string) *allowance {
 		}
 	}
 	if a == nil {
-		a = &allowance{limiter: rate.NewLimiter(rate.Limit(r.perSecond), max(1, int(r.perSecond*rateBurst)))}
+		a = &allowance{limiter: rate.NewLimiter(rate.Limit(r.perSecond), max(1, int(r.perSecond*rateBurst))), turn: make(chan struct{}, 1)}
 	}
 	a.sessions++
 	r.users[user] = a
@@ -78,8 +91,47 @@ func (r *rates) rotateLocked() {
 	}
 }
 
-// wait returns when a message of so many bytes may be taken, or with ctx' error.
-func (a *allowance) wait(ctx context.Context, bytes int) error {
-	n := max(1, (bytes+rateUnit-1)/rateUnit)
-	return a.limiter.WaitN(ctx, min(n, a.limiter.Burst()))
+// cost is what a message of so many bytes takes.
+func (a *allowance) cost(bytes int) int {
+	return min(max(1, (bytes+rateUnit-1)/rateUnit), a.limiter.Burst())
+}
+
+// take takes a message's cost if it is there, and nobody waits for it.
+func (a *allowance) take(bytes int) bool {
+	return a.waiting.Load() == 0 && a.limiter.AllowN(time.Now(), a.cost(bytes))
+}
+
+// wait returns when a message may be taken, or when ended is closed or ctx done: then nothing was taken.
+func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) paced {
+	defer a.waiting.Add(-1)
+	if a.waiting.Add(1) > rateCrowd {
+		return pacedCrowded
+	}
+	select {
+	case a.turn <- struct{}{}:
+	case <-ended:
+		return pacedOut
+	case <-ctx.Done():
+		return pacedOut
+	}
+	defer func() { <-a.turn }()
+	r := a.limiter.ReserveN(time.Now(), a.cost(bytes))
+	if pause(ctx, ended, r.Delay()) {
+		return pacedOn
+	}
+	r.Cancel()
+	return pacedOut
+}
+
+// pause returns after d, or, false, when ended is closed or ctx done.
+func pause(ctx context.Context, ended <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ended:
+	case <-ctx.Done():
+	}
+	return false
 }

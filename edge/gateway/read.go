@@ -101,11 +101,17 @@ func (c *conn) forward(message []byte) error {
 	s, v := c.session, c.server
 	v.metrics.frames.Inc()
 	v.metrics.bytes.Add(float64(len(message)))
-	if err := c.pace(len(message)); err != nil {
-		return err
+	result := pacedOut
+	if Reason(s.reason.Load()).accepts() {
+		result = c.pace(len(message))
 	}
-	if !Reason(s.reason.Load()).accepts() {
+	if !Reason(s.reason.Load()).accepts() || result == pacedOut {
 		v.hub.metrics.dropped[dropClosing].Inc()
+		return v.ctx.Err()
+	}
+	if result == pacedCrowded {
+		v.hub.metrics.dropped[dropCrowded].Inc()
+		s.deliver(notDelivered)
 		return nil
 	}
 	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message) {
@@ -118,15 +124,32 @@ func (c *conn) forward(message []byte) error {
 	return nil
 }
 
-// pace returns when the user's allowance has room for a message.
-func (c *conn) pace(bytes int) error {
+// pace waits for the user's allowance. Where too many of the user's sessions do, this one is not read for 2 s. Meanwhile nothing is read, so the client is not judged by its silence;
+// the session's end ends the wait.
+func (c *conn) pace(bytes int) paced {
 	s, v := c.session, c.server
 	if s.allowance == nil {
 		if s.allowance = v.rates.join(s.info.User); s.allowance == nil {
-			return nil
+			return pacedOn
 		}
 	}
-	return s.allowance.wait(v.ctx, bytes)
+	if s.allowance.take(bytes) {
+		return pacedOn
+	}
+	ended := make(chan struct{})
+	s.pacing.Store(&ended)
+	defer func() {
+		c.seen.Store(int64(v.now()))
+		s.pacing.Store(nil)
+	}()
+	if _, over := s.Reason(); over { // before there was somebody to tell
+		return pacedOut
+	}
+	result := s.allowance.wait(v.ctx, ended, bytes)
+	if result == pacedCrowded && !pause(v.ctx, ended, roomWait) {
+		return pacedOut
+	}
+	return result
 }
 
 // awaitRoom tries for 2 s to have the message accepted.

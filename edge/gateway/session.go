@@ -12,8 +12,9 @@ import (
 type Session struct {
 	info   link.Session // static after Hub.Open
 	queue  queue
-	reason atomic.Uint32        // Reason; the first one stays
-	conn   atomic.Pointer[conn] // nil before the upgrade, after the end, and without a socket
+	reason atomic.Uint32                 // Reason; the first one stays
+	pacing atomic.Pointer[chan struct{}] // while the reader waits for an allowance: closed at the session's end
+	conn   atomic.Pointer[conn]          // nil before the upgrade, after the end, and without a socket
 
 	// guarded by Hub.mu
 	memberships []membership
@@ -82,6 +83,9 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 		return false
 	}
 	s.queue.seal(frame, r == ReasonSlow)
+	if ended := s.pacing.Load(); ended != nil {
+		close(*ended)
+	}
 	if c := s.conn.Load(); c != nil {
 		c.Conn.SetDeadline(time.Now().Add(wait))
 	}

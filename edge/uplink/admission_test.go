@@ -248,3 +248,55 @@ func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 		t.Errorf("%d accounts are left", n)
 	}
 }
+
+// TestP7_AnOwnerIsNotPromisedMoreThanItsShare: one acknowledgement frees a share for which many sessions of its user wait; others find the rest of the log.
+func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
+	const each = 900
+	h := newHall(t, 16*2000)
+	for s := uint64(1); s <= 30; s++ {
+		h.l.Own(s, 7000)
+	}
+	for h.a.accept(1, []byte("x")) {
+	}
+	var waiters []*waiter
+	for s := uint64(2); s <= 30; s++ {
+		waiters = append(waiters, h.wait(s, each))
+	}
+	h.ack(h.l.Last())
+	granted := 0
+	for _, w := range waiters {
+		if w.granted {
+			granted++
+		}
+	}
+	if granted != 2 || h.a.promised != 2*(each+EntryCost) || h.a.line.Len() != 0 {
+		t.Errorf("%d sessions were promised %d bytes, %d stand in line; their share is 2000", granted, h.a.promised, h.a.line.Len())
+	}
+	h.accept(100, each, true)
+	h.accept(2, each, true)
+	h.accept(3, each, true)
+	h.accept(4, each, false)
+	if h.a.promised != 0 || len(h.a.kept) != 0 {
+		t.Errorf("%d promised, %v kept", h.a.promised, h.a.kept)
+	}
+}
+
+// The first of those who wait for a share gives up: who is behind it has room, and is told.
+func TestAShareWaiterThatGivesUpLetsTheNextOneIn(t *testing.T) {
+	h := newHall(t, 16*1000)
+	for s := uint64(1); s <= 3; s++ {
+		h.l.Own(s, 7)
+	}
+	for range 3 {
+		h.accept(1, 250, true) // 314 each
+	}
+	large, small := h.wait(2, 800), h.wait(3, 200)
+	h.ack(1)
+	if g := granted(large, small); g[0] || g[1] {
+		t.Fatalf("granted %v", g)
+	}
+	h.a.cancel(large)
+	if !small.granted {
+		t.Error("the next one was not told")
+	}
+}

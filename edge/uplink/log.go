@@ -33,7 +33,7 @@ type Log struct {
 	messages int
 	ends     int
 	accounts map[uint64]account // by session: those with an owner, until their end is finished, and those with messages
-	used     map[uint64]int      // bytes per owner; no owner without bytes
+	used     map[uint64]int     // bytes per owner; no owner without bytes
 }
 
 // account is what is known of a session.

@@ -68,8 +68,7 @@ func (s *Links) Holds(session uint64) bool {
 func (s *Links) End(session uint64) {
 	s.mu.Lock()
 	s.log.End(session)
-	s.admission.forfeit(session)
-	s.admission.grant()
+	s.admission.leave(session)
 	up := s.up
 	s.mu.Unlock()
 	wake(up)
@@ -79,9 +78,8 @@ func (s *Links) End(session uint64) {
 func (s *Links) Forget(session uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.admission.leave(session)
 	s.log.Disown(session)
-	s.admission.forfeit(session)
-	s.admission.grant()
 }
 
 func wake(up *Link) {

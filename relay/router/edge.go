@@ -46,7 +46,6 @@ type edge struct {
 
 	frames map[uint64]*frame // arrived on this link, unfinished
 	bytes  uint64            // of their payloads
-	ghosts uint64            // bytes of frames of earlier links that the broker has yet to answer; above logSize no more are given to it
 	lanes  map[protocol.Topic]*lane
 	passed map[protocol.Topic]uint64 // while the broker is away: the last item of the tail that the edge knows by its ID, see passOver
 

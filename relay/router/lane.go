@@ -61,7 +61,7 @@ func (r *Router) ready(fr *frame) {
 
 // runLane gives the broker what can be given now.
 func (r *Router) runLane(l *lane) {
-	if l.failed || r.away || l.edge.ghosts > l.edge.logSize {
+	if l.failed || r.away || r.ghosts[l.edge.instance] > l.edge.logSize {
 		return
 	}
 	t := r.topics[l.topic]
@@ -179,9 +179,13 @@ func (r *Router) published(ev broker.Published) {
 // layGhost takes note of the answer to a frame of an earlier link. The lanes go on when few enough are left: an edge that links again and again to a relay whose broker is slow
 // does not fill its queues.
 func (r *Router) layGhost(fr *frame) {
-	e := fr.session.edge
-	had := e.ghosts
-	if e.ghosts -= fr.size; had > e.logSize && e.ghosts <= e.logSize {
+	instance := fr.session.edge.instance
+	had := r.ghosts[instance]
+	left := had - fr.size
+	if r.ghosts[instance] = left; left == 0 {
+		delete(r.ghosts, instance)
+	}
+	if e := r.edges[instance]; e != nil && had > e.logSize && left <= e.logSize {
 		for _, l := range e.inOrder() {
 			r.runLane(l)
 		}

@@ -20,7 +20,7 @@ func (r *Router) wentBack(t *topic, top protocol.Position) {
 	}
 	t.rewind = rewind{top, end}
 	for _, f := range t.followers {
-		if f.isBehind && !f.inTail && f.bound > 0 {
+		if f.isBehind && !f.inTail && f.bound > 0 && f.edge.ready {
 			r.passRewind(f)
 		}
 	}
