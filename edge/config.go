@@ -86,7 +86,7 @@ func (c Config) Warnings() (lines []string) {
 	}
 	if taken := c.sessions(); taken < c.MaxSessions {
 		limit, _ := service.OpenFiles()
-		lines = append(lines, fmt.Sprintf("EDGE_MAX_SESSIONS: %d sessions need more open files than the %d this process may have (ulimit -n): it takes %d", c.MaxSessions, limit, taken))
+		lines = append(lines, fmt.Sprintf("EDGE_MAX_SESSIONS: %d sessions need more open files than the %d this process may have: it takes %d (raise ulimit -n, or set EDGE_MAX_SESSIONS to %d or less)", c.MaxSessions, limit, taken, taken))
 	}
 	return lines
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func Load[T any](environ []string) (cfg T, err error) {
 	set := environment(environ)
 	problems := unset(vs, set)
 	problems = append(problems, parse(&cfg, vs, set)...)
-	problems = append(problems, outOfRange(&cfg, vs, problems)...)
+	problems = append(problems, outOfRange(&cfg, vs, set, problems)...)
 	if v, ok := any(&cfg).(Validator); ok {
 		found := problems
 		for _, p := range v.Validate() {
@@ -102,14 +103,22 @@ func (v Variable) notAllowed(value string) Problem {
 	return Problemf(v.Name, "%s is not %s", quote(value), v.allowed())
 }
 
-func outOfRange(cfg any, vs []Variable, found Problems) (ps Problems) {
+func outOfRange(cfg any, vs []Variable, set map[string]string, found Problems) (ps Problems) {
 	for _, v := range vs {
 		value := reflect.ValueOf(cfg).Elem().FieldByIndex(v.index)
 		if !found.has(v.Name) && !v.inRange(value) {
-			ps = append(ps, v.notAllowed(fmt.Sprint(value.Interface())))
+			ps = append(ps, v.beyond(set[v.Name], value))
 		}
 	}
 	return ps
+}
+
+// beyond says of a value that can be read, as it was written, that it is not allowed.
+func (v Variable) beyond(text string, value reflect.Value) Problem {
+	if v.oneOf != nil || v.Secret || value.CanFloat() && math.IsNaN(value.Float()) {
+		return v.notAllowed(text)
+	}
+	return Problemf(v.Name, "%s is out of range: %s", quote(text), strings.TrimPrefix(v.span(), ", "))
 }
 
 // quote shortens what may be anything, so that a problem stays one line.
