@@ -1,0 +1,519 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// testEdge plays an edge process: it keeps what an edge keeps, and checks what a relay must never do.
+type testEdge struct {
+	w          *world
+	instance   protocol.Instance
+	node       string
+	generation uint64
+	link       *testRelay // nil: none
+	conn       *testLink  // the link to it
+	deaf       bool       // what comes on it is lost
+	old        *leaving   // the link that it moves away from; nil: none
+
+	number   uint64
+	answered map[uint64]bool // numbers that are granted and were answered
+	recent   map[uint64]bool // IDs of publications that came, or were given ahead
+	log      []any           // link.Message and link.End not acknowledged
+	through  uint64
+	sessions map[uint64]link.Session
+	dead     map[uint64]bool
+	topics   map[protocol.Topic]*heldTopic
+	names    map[uint64]protocol.Topic // of this link
+	heard    uint64
+
+	cutIn     int  // the link is lost to the edge before so many more frames; 0: no
+	noAcks    bool // the link is cut before each acknowledgement
+	stuck     int  // what Queued returns
+	bytes     int
+	closed    []link.Code // of links that the relay closed; a current one is lost to the edge
+	digests   int
+	digest    link.Digest // the last one
+	renews    bool        // the link, when the tables differ, as an edge does; else that fails the test
+	renewed   int
+	live      int // Live frames
+	drains    int
+	status    []string
+	frames    map[protocol.Topic]int // Publication frames by topic
+	aheads    int                    // Ahead frames
+	received  map[uint64][]string    // what each session's client saw
+	confirmed map[uint64]bool
+}
+
+type heldTopic struct {
+	position protocol.Position
+	members  []uint64
+	unplaced bool // the relay does not know where it is
+}
+
+// testLink is one link of an edge. What an old one brings is not looked at.
+type testLink struct {
+	edge   *testEdge
+	queued func() int // nil: the edge's stuck
+}
+
+// leaving is a link that brings publications yet, while its edge has told its tables on another.
+type leaving struct {
+	relay *testRelay
+	conn  *testLink
+	names map[uint64]protocol.Topic
+}
+
+var _ Link = (*testLink)(nil)
+
+func (l *testLink) Moves() bool { return true }
+
+func (l *testLink) Queued() int {
+	if l.queued != nil {
+		return l.queued()
+	}
+	return l.edge.stuck
+}
+
+func (l *testLink) String() string { return l.edge.node }
+
+func (l *testLink) Close(code link.Code, text string) {
+	if old := l.edge.old; old != nil && old.conn == l && code == link.CodeNormal {
+		l.edge.letGo()
+		return
+	}
+	l.edge.closed = append(l.edge.closed, code)
+}
+
+// Append takes what the relay sends as an edge does.
+func (l *testLink) Append(frames []byte) {
+	e := l.edge
+	if old := e.old; old != nil && old.conn == l && !e.deaf {
+		e.takeOld(frames)
+		return
+	}
+	if e.conn != l || e.deaf {
+		return
+	}
+	e.bytes += len(frames)
+	for len(frames) > 0 && e.conn == l {
+		if e.cutIn > 0 {
+			if e.cutIn--; e.cutIn == 0 {
+				e.link, e.conn = nil, nil
+				return
+			}
+		}
+		t, body, rest, err := link.Next(frames)
+		if err != nil {
+			e.w.t.Fatal(err)
+		}
+		frames = rest
+		e.take(t, body)
+	}
+}
+
+func (w *world) edge(node string) *testEdge {
+	e := &testEdge{
+		w: w, instance: protocol.NewInstance(), node: node,
+		sessions: map[uint64]link.Session{}, dead: map[uint64]bool{},
+		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
+		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
+		answered: map[uint64]bool{}, recent: map[uint64]bool{},
+	}
+	w.edges = append(w.edges, e)
+	return e
+}
+
+// linkTo gives the edge a link to a relay, tells the tables and replays.
+func (e *testEdge) linkTo(rl *testRelay) {
+	e.letGo()
+	e.generation++
+	e.deaf = false
+	e.link, e.conn, e.names, e.heard = rl, &testLink{edge: e}, map[uint64]protocol.Topic{}, 0
+	rl.inputs = append(rl.inputs, Connected{e.conn, link.Hello{
+		Instance: e.instance, Node: e.node, Generation: e.generation, LogSize: 4 << 20,
+	}})
+	var frames []any
+	for _, id := range sorted(e.sessions) {
+		frames = append(frames, e.sessions[id])
+		e.heard++
+	}
+	held := uint64(0)
+	for name, t := range e.topics {
+		frames = append(frames, link.Held{Topic: name, Position: t.position, Sessions: slices.Clone(t.members)})
+		held += uint64(len(t.members))
+	}
+	frames = append(frames, link.Synced{First: e.through + 1, Last: e.number, Sessions: e.heard, Held: held})
+	frames = append(frames, e.log...)
+	e.send(frames...)
+}
+
+// moveTo gives the edge a link to another relay, while the one that it has goes on: until Live, or letGo.
+func (e *testEdge) moveTo(rl *testRelay) {
+	e.letGo()
+	old := &leaving{e.link, e.conn, e.names}
+	e.linkTo(rl)
+	e.old = old
+}
+
+// letGo ends the link that the edge moves away from.
+func (e *testEdge) letGo() {
+	if old := e.old; old != nil {
+		e.old = nil
+		old.relay.inputs = append(old.relay.inputs, Disconnected{old.conn, e.w.now, errors.New("moved")})
+	}
+}
+
+// takeOld takes from a link that is being left what brings publications, and nothing else.
+func (e *testEdge) takeOld(frames []byte) {
+	names := e.names
+	e.names = e.old.names
+	defer func() { e.names = names }()
+	for len(frames) > 0 {
+		t, body, rest, err := link.Next(frames)
+		if err != nil {
+			e.w.t.Fatal(err)
+		}
+		frames = rest
+		switch t {
+		case link.TypeTopic: // what it numbers from now on brings nothing: its members were bound by the new link
+			e.names[must(link.ParseTopicNumber(body)).ID] = ""
+		case link.TypePublication:
+			if e.names[must(link.ParsePublication(body)).Topic] != "" {
+				e.take(t, body)
+			}
+		case link.TypeGap:
+			if e.names[must(link.ParseGap(body)).Topic] != "" {
+				e.take(t, body)
+			}
+		case link.TypeUntopic:
+			delete(e.names, must(link.ParseUntopic(body)).ID)
+		}
+	}
+}
+
+// cut loses the link.
+func (e *testEdge) cut() {
+	rl, conn := e.link, e.conn
+	e.link, e.conn = nil, nil
+	if rl != nil {
+		rl.inputs = append(rl.inputs, Disconnected{conn, e.w.now, fmt.Errorf("cut")})
+	}
+}
+
+func (e *testEdge) send(frames ...any) {
+	if e.link != nil {
+		e.link.inputs = append(e.link.inputs, Received{e.conn, frames})
+	}
+}
+
+// open adds a session. Sessions are named by the test.
+func (e *testEdge) open(id uint64, at protocol.Endpoint, user, group string) {
+	s := link.Session{ID: id, Endpoint: at, User: user, Group: group}
+	e.sessions[id] = s
+	e.heard++
+	e.send(s)
+}
+
+func (e *testEdge) channel(id uint64, user string) { e.open(id, protocol.EndpointChannel, user, "") }
+
+func (e *testEdge) say(id uint64, text string) {
+	e.number++
+	m := link.Message{Number: e.number, Session: id, Payload: []byte(text)}
+	e.log = append(e.log, m)
+	e.send(m)
+}
+
+func (e *testEdge) join(id uint64, g string)  { e.say(id, `{"Method":"UserGroup","Group":"`+g+`"}`) }
+func (e *testEdge) leave(id uint64, g string) { e.say(id, `{"Method":"LeaveGroup","Group":"`+g+`"}`) }
+func (e *testEdge) group(id uint64, g, msg string) {
+	e.say(id, `{"Method":"Group","Group":"`+g+`","MsgBody":"`+msg+`"}`)
+}
+func (e *testEdge) one(id uint64, to, msg string) {
+	e.say(id, `{"Method":"One","MsgBody":{"Id":"`+to+`","Msg":"`+msg+`"}}`)
+}
+
+func (e *testEdge) end(id uint64) {
+	e.number++
+	e.dead[id] = true
+	m := link.End{Number: e.number, Session: id}
+	e.log = append(e.log, m)
+	e.send(m)
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func (e *testEdge) take(t link.Type, body []byte) {
+	switch t {
+	case link.TypeTopic:
+		f := must(link.ParseTopicNumber(body))
+		e.names[f.ID] = f.Topic
+		if h := e.topics[f.Topic]; h == nil {
+			e.topics[f.Topic] = &heldTopic{position: f.Position}
+		} else if h.position == protocol.Unplaced || h.position.Before(f.Position) {
+			h.position = f.Position
+		}
+		e.topics[f.Topic].unplaced = f.Position == protocol.Unplaced
+	case link.TypeUntopic:
+		f := must(link.ParseUntopic(body))
+		name := e.names[f.ID]
+		for _, id := range e.topics[name].members {
+			if !e.dead[id] {
+				e.w.t.Errorf("%s: Untopic of %s, which has member %d", e.node, name, id)
+			}
+		}
+		if len(e.topics[name].members) == 0 { // the dead stay until their End is acknowledged
+			delete(e.topics, name)
+		}
+		delete(e.names, f.ID)
+	case link.TypeOpened:
+		f := must(link.ParseOpened(body))
+		for _, n := range f.Topics {
+			e.bind(n, f.Session)
+		}
+		if f.Confirmed {
+			e.confirmed[f.Session] = true
+		}
+	case link.TypeJoined:
+		f := must(link.ParseJoined(body))
+		e.bind(f.Topic, f.Session)
+		e.answerOnce(link.Joined(f))
+	case link.TypeLeft:
+		f := must(link.ParseLeft(body))
+		h := e.topics[e.names[f.Topic]]
+		h.members = without(h.members, f.Session)
+		e.answerOnce(link.Joined(f))
+	case link.TypeAnswer:
+		f := must(link.ParseAnswer(body))
+		e.answer(f.Number, f.Session, f.Text)
+	case link.TypePublication:
+		e.publication(must(link.ParsePublication(body)))
+	case link.TypeAhead:
+		e.ahead(must(link.ParseAhead(body)))
+	case link.TypeGranted:
+		f := must(link.ParseGranted(body))
+		for n := f.First; n <= f.Last; n++ {
+			e.grant(n)
+		}
+	case link.TypeGap:
+		f := must(link.ParseGap(body))
+		h := e.topics[e.names[f.Topic]]
+		if h == nil || !h.position.Before(f.Position) {
+			return
+		}
+		h.position = f.Position
+		for _, id := range h.members {
+			e.received[id] = append(e.received[id], string(f.Text))
+		}
+	case link.TypeAck:
+		e.acked(must(link.ParseAck(body)))
+	case link.TypeDigest:
+		e.compare(must(link.ParseDigest(body)))
+	case link.TypeStatus:
+		e.status = must(link.ParseStatus(body)).Degraded
+	case link.TypeLive:
+		must(link.ParseLive(body))
+		e.live++
+		if old := e.old; old != nil {
+			old.relay.inputs = append(old.relay.inputs, Received{old.conn, []any{link.Moved{}}})
+		}
+	case link.TypeDrain:
+		must(link.ParseDrain(body))
+		e.drains++
+	default:
+		e.w.t.Errorf("%s: unexpected frame %x", e.node, t)
+	}
+}
+
+func (e *testEdge) bind(topic, session uint64) {
+	name, ok := e.names[topic]
+	if !ok {
+		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, topic)
+	}
+	if _, ok := e.sessions[session]; !ok {
+		return
+	}
+	h := e.topics[name]
+	if !slices.Contains(h.members, session) {
+		h.members = append(h.members, session)
+	}
+}
+
+func (e *testEdge) answer(number, session uint64, text []byte) {
+	if number <= e.through {
+		e.w.t.Errorf("%s: number %d was acknowledged before its answer", e.node, number)
+	}
+	i := slices.IndexFunc(e.log, func(f any) bool { m, ok := f.(link.Message); return ok && m.Number == number })
+	if i < 0 {
+		e.w.t.Errorf("%s: answer %q to number %d, which is finished", e.node, text, number)
+		return
+	}
+	e.log = slices.Delete(e.log, i, i+1)
+	e.received[session] = append(e.received[session], string(text))
+}
+
+func (e *testEdge) publication(f link.Publication) {
+	name, ok := e.names[f.Topic]
+	if !ok {
+		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, f.Topic)
+	}
+	e.frames[name]++
+	h := e.topics[name]
+	if h == nil { // the new link freed it, nobody is in it
+		return
+	}
+	if !f.Position.IsZero() {
+		if !h.position.Before(f.Position) {
+			return
+		}
+		h.position = f.Position
+		if e.recent[f.ID] {
+			return
+		}
+		e.recent[f.ID] = true
+	}
+	for _, id := range h.members {
+		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
+			e.received[id] = append(e.received[id], string(f.Payload))
+		}
+	}
+}
+
+// ahead takes what will be published.
+func (e *testEdge) ahead(f link.Ahead) {
+	name, ok := e.names[f.Topic]
+	if !ok {
+		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, f.Topic)
+	}
+	e.aheads++
+	h := e.topics[name]
+	if h == nil || e.recent[f.ID] {
+		return
+	}
+	e.recent[f.ID] = true
+	for _, id := range h.members {
+		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
+			e.received[id] = append(e.received[id], string(f.Payload))
+		}
+	}
+}
+
+// grant marks a message that is in effect, so that it is sent again as such.
+func (e *testEdge) grant(number uint64) {
+	for i, f := range e.log {
+		if m, ok := f.(link.Message); ok && m.Number == number {
+			m.Again = true
+			e.log[i] = m
+		}
+	}
+}
+
+// answerOnce takes a Joined or Left: a granted number is not finished by it.
+func (e *testEdge) answerOnce(f link.Joined) {
+	if !f.Granted {
+		e.answer(f.Number, f.Session, f.Text)
+		return
+	}
+	if !e.answered[f.Number] {
+		e.answered[f.Number] = true
+		e.received[f.Session] = append(e.received[f.Session], string(f.Text))
+	}
+	e.grant(f.Number)
+}
+
+func (e *testEdge) acked(a link.Ack) {
+	if e.noAcks {
+		return
+	}
+	if a.Through < e.through {
+		e.w.t.Errorf("%s: acknowledgement went back from %d to %d", e.node, e.through, a.Through)
+	}
+	e.through = max(e.through, a.Through)
+	done := func(n uint64) bool {
+		return n <= a.Through || slices.ContainsFunc(a.Finished, func(r link.Range) bool { return r.First <= n && n <= r.Last })
+	}
+	e.log = slices.DeleteFunc(e.log, func(f any) bool {
+		switch f := f.(type) {
+		case link.Message:
+			return done(f.Number)
+		case link.End:
+			if done(f.Number) {
+				e.forget(f.Session)
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (e *testEdge) forget(id uint64) {
+	delete(e.sessions, id)
+	delete(e.dead, id)
+	for _, h := range e.topics {
+		h.members = without(h.members, id)
+	}
+}
+
+// compare looks whether the relay's tables are the edge's.
+func (e *testEdge) compare(d link.Digest) {
+	e.digest = d
+	if d.Heard != e.heard || len(e.dead) > 0 {
+		return // something is on its way
+	}
+	e.digests++
+	want := link.Digest{Heard: e.heard}
+	for _, s := range e.sessions {
+		want.Sessions++
+		want.SessionHash ^= link.SessionHash(s)
+	}
+	for name, h := range e.topics {
+		for _, id := range h.members {
+			want.Bindings++
+			want.BindingHash ^= link.BindingHash(id, name)
+		}
+	}
+	if d != want && e.renews {
+		e.renewed++
+		e.cut()
+		e.linkTo(e.w.relays[0])
+	} else if d != want {
+		e.w.t.Errorf("%s: the relay's tables are %+v, the edge's %+v", e.node, d, want)
+	}
+}
+
+// saw compares what a session's client has received with want, and forgets it.
+func (e *testEdge) saw(id uint64, want ...string) {
+	e.w.t.Helper()
+	got := e.received[id]
+	delete(e.received, id)
+	if !slices.Equal(got, want) {
+		e.w.t.Errorf("%s, session %d: got\n\t%s\nwant\n\t%s", e.node, id, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// quiet checks that nothing is unfinished.
+func (e *testEdge) quiet() {
+	e.w.t.Helper()
+	if len(e.log) > 0 {
+		e.w.t.Errorf("%s: %d frames not acknowledged, first %+v", e.node, len(e.log), e.log[0])
+	}
+}
+
+func sorted[V any](m map[uint64]V) []uint64 {
+	ids := make([]uint64, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
