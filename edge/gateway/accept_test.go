@@ -188,6 +188,7 @@ func TestDeadSessionsCountAsSessions(t *testing.T) {
 		t.Fatalf("second connect: %v, %+v", err, res)
 	}
 	g.hub.Forget(1)
+	eventually(t, "its socket is closed", func() bool { return g.server.Active() == 0 })
 	g.dial("/chat/user/1", nil)
 }
 
