@@ -186,3 +186,26 @@ func (r *Relay) SoFar(t protocol.Topic) []broker.Publication {
 	}
 	return list
 }
+
+// Told returns the highest position told of t until now: of a publication received, or the top of a confirmed subscription, behind which the caller reads history.
+func (r *Relay) Told(t protocol.Topic) (top protocol.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		var at protocol.Position
+		switch e := e.(type) {
+		case broker.Received:
+			if e.Publication.Topic == t {
+				at = e.Publication.Position
+			}
+		case broker.Subscribed:
+			if e.Topic == t {
+				at = e.Top
+			}
+		}
+		if top.Before(at) {
+			top = at
+		}
+	}
+	return top
+}
