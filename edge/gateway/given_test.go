@@ -99,20 +99,16 @@ func TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack(t *testing.T) {
 		f := h.Feed
 		f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
 		published(f, 1, 1, 1, 11, "a")
-		join := func() {
-			f.Topic(link.TopicNumber{ID: 9, Topic: "group:g", Position: pos(2, 1)})
+		join := func(epoch uint64) {
+			f.Topic(link.TopicNumber{ID: 9, Topic: "group:g", Position: pos(epoch, 1)})
 			f.Joined(link.Joined{Session: s.Info().ID, Topic: 9, Granted: true}, false)
 		}
-		leave := func() {
-			f.Left(link.Left{Session: s.Info().ID, Topic: 9, Granted: true}, false)
-			f.Untopic(link.Untopic{ID: 9})
-		}
-		join()
+		join(2)
 		published(f, 9, 2, 2, 12, "b")
-		leave()
+		f.Left(link.Left{Session: s.Info().ID, Topic: 9, Granted: true}, false)
+		f.Untopic(link.Untopic{ID: 9})
 		published(f, 1, 3, 1, 13, "c") // another epoch: Redis was emptied
-		f.Topic(link.TopicNumber{ID: 9, Topic: "group:g", Position: pos(3, 1)})
-		f.Joined(link.Joined{Session: s.Info().ID, Topic: 9, Granted: true}, false)
+		join(3)
 		published(f, 9, 3, 2, 12, "b")
 		published(f, 9, 3, 3, 14, "d")
 		wantTexts(t, s, "a", "b", "c", "d")

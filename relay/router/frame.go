@@ -257,7 +257,7 @@ func (r *Router) void(e *edge) {
 			l.remove(fr)
 			fr.forgotten = true // those too whose echo was heard before their answer
 			if fr.flying {
-				r.ghosts[e.instance] += fr.size
+				r.orphaned[e.instance] += fr.size
 			}
 			if t != nil && fr.answered && !t.heard(fr) {
 				t.unheard.blurred = true // it has no place among those that come again

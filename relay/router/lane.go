@@ -61,7 +61,7 @@ func (r *Router) ready(fr *frame) {
 
 // runLane gives the broker what can be given now.
 func (r *Router) runLane(l *lane) {
-	if l.failed || r.away || r.ghosts[l.edge.instance] > l.edge.logSize {
+	if l.failed || r.away || r.orphaned[l.edge.instance] > l.edge.logSize {
 		return
 	}
 	t := r.topics[l.topic]
@@ -134,7 +134,7 @@ func (r *Router) published(ev broker.Published) {
 	}
 	fr.flying = false
 	if fr.forgotten {
-		r.layGhost(fr)
+		r.orphanAnswered(fr)
 		return
 	}
 	l := fr.lane
@@ -176,14 +176,14 @@ func (r *Router) published(ev broker.Published) {
 	r.runLane(l)
 }
 
-// layGhost takes note of the answer to a frame of an earlier link. The lanes go on when few enough are left: an edge that links again and again to a relay whose broker is slow
+// orphanAnswered takes note of the answer to a frame of an earlier link. The lanes go on when few enough are left: an edge that links again and again to a relay whose broker is slow
 // does not fill its queues.
-func (r *Router) layGhost(fr *frame) {
+func (r *Router) orphanAnswered(fr *frame) {
 	instance := fr.session.edge.instance
-	had := r.ghosts[instance]
+	had := r.orphaned[instance]
 	left := had - fr.size
-	if r.ghosts[instance] = left; left == 0 {
-		delete(r.ghosts, instance)
+	if r.orphaned[instance] = left; left == 0 {
+		delete(r.orphaned, instance)
 	}
 	if e := r.edges[instance]; e != nil && had > e.logSize && left <= e.logSize {
 		for _, l := range e.inOrder() {

@@ -72,7 +72,7 @@ type Router struct {
 
 	tokens    uint64                       // the last one given to a broker request, or topic number
 	publishes map[uint64]*frame            // in flight, by token
-	ghosts    map[protocol.Instance]uint64 // bytes of those of links that edges have left; of an edge whose log is smaller no more are given to the broker
+	orphaned  map[protocol.Instance]uint64 // bytes of those of links that edges have left; of an edge whose log is smaller no more are given to the broker
 	asked     map[uint64]*frame            // non-members' frames waiting for Counted
 	reads     map[uint64]*follower         // waiting for History
 	leaving   map[uint64]Link              // of edges that have moved, waiting for Flushed
@@ -129,7 +129,7 @@ func New(cfg Config, brk broker.Broker) *Router {
 		links:     make(map[Link]*edge),
 		topics:    make(map[protocol.Topic]*topic),
 		publishes: make(map[uint64]*frame),
-		ghosts:    make(map[protocol.Instance]uint64),
+		orphaned:  make(map[protocol.Instance]uint64),
 		asked:     make(map[uint64]*frame),
 		reads:     make(map[uint64]*follower),
 		leaving:   make(map[uint64]Link),

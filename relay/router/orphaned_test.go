@@ -44,7 +44,7 @@ func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T)
 	if n := len(e.received[1]); n != 30 {
 		t.Errorf("%d of 30 messages came", n)
 	}
-	if n := len(rl.router.ghosts); n != 0 {
+	if n := len(rl.router.orphaned); n != 0 {
 		t.Errorf("%d edges' bytes are still waited for", n)
 	}
 }
