@@ -1,0 +1,247 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// takeOld takes from a link that is being left what brings publications, and nothing else.
+func (e *testEdge) takeOld(frames []byte) {
+	names := e.names
+	e.names = e.old.names
+	defer func() { e.names = names }()
+	for len(frames) > 0 {
+		t, body, rest, err := link.Next(frames)
+		if err != nil {
+			e.w.t.Fatal(err)
+		}
+		frames = rest
+		switch t {
+		case link.TypeTopic: // what it numbers from now on brings nothing: its members were bound by the new link
+			e.names[must(link.ParseTopicNumber(body)).ID] = ""
+		case link.TypePublication:
+			if e.names[must(link.ParsePublication(body)).Topic] != "" {
+				e.take(t, body)
+			}
+		case link.TypeGap:
+			if e.names[must(link.ParseGap(body)).Topic] != "" {
+				e.take(t, body)
+			}
+		case link.TypeUntopic:
+			delete(e.names, must(link.ParseUntopic(body)).ID)
+		}
+	}
+}
+
+func (e *testEdge) take(t link.Type, body []byte) {
+	switch t {
+	case link.TypeTopic:
+		f := must(link.ParseTopicNumber(body))
+		e.names[f.ID] = f.Topic
+		if h := e.topics[f.Topic]; h == nil {
+			e.topics[f.Topic] = &heldTopic{position: f.Position}
+		} else if h.position == protocol.Unplaced || h.position.Before(f.Position) {
+			h.position = f.Position
+		}
+		e.topics[f.Topic].unplaced = f.Position == protocol.Unplaced
+	case link.TypeUntopic:
+		f := must(link.ParseUntopic(body))
+		name := e.names[f.ID]
+		for _, id := range e.topics[name].members {
+			if !e.dead[id] {
+				e.w.t.Errorf("%s: Untopic of %s, which has member %d", e.node, name, id)
+			}
+		}
+		if len(e.topics[name].members) == 0 { // the dead stay until their End is acknowledged
+			delete(e.topics, name)
+		}
+		delete(e.names, f.ID)
+	case link.TypeOpened:
+		f := must(link.ParseOpened(body))
+		for _, n := range f.Topics {
+			e.bind(n, f.Session)
+		}
+		if f.Confirmed {
+			e.confirmed[f.Session] = true
+		}
+	case link.TypeJoined:
+		f := must(link.ParseJoined(body))
+		e.bind(f.Topic, f.Session)
+		e.answerOnce(link.Joined(f))
+	case link.TypeLeft:
+		f := must(link.ParseLeft(body))
+		h := e.topics[e.names[f.Topic]]
+		h.members = without(h.members, f.Session)
+		e.answerOnce(link.Joined(f))
+	case link.TypeAnswer:
+		f := must(link.ParseAnswer(body))
+		e.answer(f.Number, f.Session, f.Text)
+	case link.TypePublication:
+		e.publication(must(link.ParsePublication(body)))
+	case link.TypeAhead:
+		e.ahead(must(link.ParseAhead(body)))
+	case link.TypeGranted:
+		f := must(link.ParseGranted(body))
+		for n := f.First; n <= f.Last; n++ {
+			e.grant(n)
+		}
+	case link.TypeGap:
+		f := must(link.ParseGap(body))
+		h := e.topics[e.names[f.Topic]]
+		if h == nil || !h.position.Before(f.Position) {
+			return
+		}
+		h.position = f.Position
+		for _, id := range h.members {
+			e.received[id] = append(e.received[id], string(f.Text))
+		}
+	case link.TypeAck:
+		e.acked(must(link.ParseAck(body)))
+	case link.TypeDigest:
+		e.compare(must(link.ParseDigest(body)))
+	case link.TypeStatus:
+		e.status = must(link.ParseStatus(body)).Degraded
+	case link.TypeLive:
+		must(link.ParseLive(body))
+		e.live++
+		if old := e.old; old != nil {
+			old.relay.inputs = append(old.relay.inputs, Received{old.conn, []any{link.Moved{}}})
+		}
+	case link.TypeDrain:
+		must(link.ParseDrain(body))
+		e.drains++
+	default:
+		e.w.t.Errorf("%s: unexpected frame %x", e.node, t)
+	}
+}
+
+func (e *testEdge) bind(topic, session uint64) {
+	name, ok := e.names[topic]
+	if !ok {
+		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, topic)
+	}
+	if _, ok := e.sessions[session]; !ok {
+		return
+	}
+	h := e.topics[name]
+	if !slices.Contains(h.members, session) {
+		h.members = append(h.members, session)
+	}
+}
+
+func (e *testEdge) answer(number, session uint64, text []byte) {
+	if number <= e.through {
+		e.w.t.Errorf("%s: number %d was acknowledged before its answer", e.node, number)
+	}
+	i := slices.IndexFunc(e.log, func(f any) bool { m, ok := f.(link.Message); return ok && m.Number == number })
+	if i < 0 {
+		e.w.t.Errorf("%s: answer %q to number %d, which is finished", e.node, text, number)
+		return
+	}
+	e.log = slices.Delete(e.log, i, i+1)
+	e.received[session] = append(e.received[session], string(text))
+}
+
+func (e *testEdge) publication(f link.Publication) {
+	name, ok := e.names[f.Topic]
+	if !ok {
+		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, f.Topic)
+	}
+	e.frames[name]++
+	h := e.topics[name]
+	if h == nil { // the new link freed it, nobody is in it
+		return
+	}
+	if !f.Position.IsZero() {
+		if !h.position.Before(f.Position) {
+			return
+		}
+		h.position = f.Position
+		if e.recent[f.ID] {
+			return
+		}
+		e.recent[f.ID] = true
+	}
+	for _, id := range h.members {
+		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
+			e.received[id] = append(e.received[id], string(f.Payload))
+		}
+	}
+}
+
+// ahead takes what will be published.
+func (e *testEdge) ahead(f link.Ahead) {
+	name, ok := e.names[f.Topic]
+	if !ok {
+		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, f.Topic)
+	}
+	e.aheads++
+	h := e.topics[name]
+	if h == nil || e.recent[f.ID] {
+		return
+	}
+	e.recent[f.ID] = true
+	for _, id := range h.members {
+		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
+			e.received[id] = append(e.received[id], string(f.Payload))
+		}
+	}
+}
+
+// grant marks a message that is in effect, so that it is sent again as such.
+func (e *testEdge) grant(number uint64) {
+	for i, f := range e.log {
+		if m, ok := f.(link.Message); ok && m.Number == number {
+			m.Again = true
+			e.log[i] = m
+		}
+	}
+}
+
+// answerOnce takes a Joined or Left: a granted number is not finished by it.
+func (e *testEdge) answerOnce(f link.Joined) {
+	if !f.Granted {
+		e.answer(f.Number, f.Session, f.Text)
+		return
+	}
+	if !e.answered[f.Number] {
+		e.answered[f.Number] = true
+		e.received[f.Session] = append(e.received[f.Session], string(f.Text))
+	}
+	e.grant(f.Number)
+}
+
+func (e *testEdge) acked(a link.Ack) {
+	if e.noAcks {
+		return
+	}
+	if a.Through < e.through {
+		e.w.t.Errorf("%s: acknowledgement went back from %d to %d", e.node, e.through, a.Through)
+	}
+	e.through = max(e.through, a.Through)
+	done := func(n uint64) bool {
+		return n <= a.Through || slices.ContainsFunc(a.Finished, func(r link.Range) bool { return r.First <= n && n <= r.Last })
+	}
+	e.log = slices.DeleteFunc(e.log, func(f any) bool {
+		switch f := f.(type) {
+		case link.Message:
+			return done(f.Number)
+		case link.End:
+			if done(f.Number) {
+				e.forget(f.Session)
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (e *testEdge) forget(id uint64) {
+	delete(e.sessions, id)
+	delete(e.dead, id)
+	for _, h := range e.topics {
+		h.members = without(h.members, id)
+	}
+}

@@ -1,0 +1,136 @@
+package simulation
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/edge/gateway"
+	"github.com/edgerelay/edgerelay/edge/uplink"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// sink sees the frames of a link before the link takes them.
+type sink struct {
+	a *attachment
+	e *edge
+}
+
+func (s sink) HandleFrame(t link.Type, body []byte) error {
+	if ack, err := link.ParseAck(body); t == link.TypeAck && err == nil {
+		s.e.acked = max(s.e.acked, ack.Through)
+	}
+	err := s.a.link.HandleFrame(t, body)
+	s.e.look(s.a)
+	return err
+}
+
+func (s sink) EndBatch() error { return s.a.link.EndBatch() }
+
+// handler gives frames to the hub, and then asks the sessions what they were given because of it. It tells the tables in order, which the hub has in maps.
+type handler struct {
+	*gateway.Hub
+	e *edge
+}
+
+func (h handler) Begin(session func(link.Session), held func(link.Held)) uplink.Feed {
+	var sessions []link.Session
+	var topics []link.Held
+	f := h.Hub.Begin(func(s link.Session) { sessions = append(sessions, s) }, func(t link.Held) { topics = append(topics, t) })
+	slices.SortFunc(sessions, func(a, b link.Session) int { return int(a.ID) - int(b.ID) })
+	slices.SortStableFunc(topics, func(a, b link.Held) int {
+		if a.Topic < b.Topic {
+			return -1
+		}
+		return 1
+	})
+	for _, s := range sessions {
+		session(s)
+	}
+	for _, t := range topics {
+		held(t)
+	}
+	return &feed{Feed: f, e: h.e, a: h.e.used, names: map[uint64]protocol.Topic{}}
+}
+
+func (h handler) Answer(f link.Answer) {
+	h.Hub.Answer(f)
+	h.e.w.model.answered(h.e, f.Number, f.Session, answerOnly)
+	h.e.collect(cause{number: f.Number, session: f.Session})
+}
+
+func (h handler) Digest() (link.Digest, bool) {
+	d, comparable := h.Hub.Digest()
+	if comparable {
+		h.e.compared++
+	}
+	return d, comparable
+}
+
+type feed struct {
+	*gateway.Feed
+	e     *edge
+	a     *attachment
+	names map[uint64]protocol.Topic // but those that are told while the link is being left: they have no effect
+}
+
+func (f *feed) Topic(n link.TopicNumber) {
+	delete(f.names, n.ID)
+	if f.a == f.e.used {
+		f.names[n.ID] = n.Topic
+		f.e.w.model.numbered(f.e, n)
+	}
+	f.Feed.Topic(n)
+}
+
+func (f *feed) Opened(o link.Opened) {
+	f.Feed.Opened(o)
+	f.e.w.model.opened(f.e, o)
+}
+
+func (f *feed) Joined(j link.Joined, answer bool) {
+	f.Feed.Joined(j, answer)
+	if answer {
+		f.e.w.model.answered(f.e, j.Number, j.Session, answerJoined)
+	}
+	f.e.collect(cause{number: j.Number, session: j.Session})
+}
+
+func (f *feed) Left(l link.Left, answer bool) {
+	f.Feed.Left(l, answer)
+	if answer {
+		f.e.w.model.answered(f.e, l.Number, l.Session, answerLeft)
+	}
+	f.e.collect(cause{number: l.Number, session: l.Session})
+}
+
+func (f *feed) Publication(p link.Publication) {
+	topic := f.names[p.Topic]
+	f.Feed.Publication(p)
+	f.e.collect(cause{topic: topic, position: p.Position, id: p.ID})
+	if topic != "" {
+		f.e.w.model.told(f.e, topic, p.Position)
+	}
+}
+
+func (f *feed) Ahead(a link.Ahead) {
+	topic := f.names[a.Topic]
+	f.Feed.Ahead(a)
+	f.e.collect(cause{topic: topic, id: a.ID, ahead: true})
+	if topic != "" {
+		f.e.w.model.broughtAhead(f.e, topic, a.ID)
+	}
+}
+
+func (f *feed) Untopic(u link.Untopic) {
+	delete(f.names, u.ID)
+	f.Feed.Untopic(u)
+}
+
+func (f *feed) Gap(g link.Gap) {
+	topic := f.names[g.Topic]
+	if topic != "" {
+		f.e.w.model.gap(f.e, topic, g)
+	}
+	f.Feed.Gap(g)
+	f.e.collect(cause{topic: topic, position: g.Position, gap: true})
+}
