@@ -82,7 +82,7 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 		v.abandon(s, ReasonGone)
 		return false
 	}
-	c, err := v.upgrade(w, r, s)
+	c, early, err := v.upgrade(w, r, s)
 	if err != nil {
 		v.log.Debug("upgrade failed", "session", s.info.ID, "err", err)
 		v.abandon(s, ReasonRefused)
@@ -95,7 +95,7 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 		c.expires = max(wall.Sub(v.start)+min(until.Sub(wall), longestStay), 1)
 		c.until = v.wallSince(until)
 	}
-	v.begin(c)
+	v.begin(c, early)
 	return true
 }
 
@@ -123,8 +123,8 @@ func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 
 var closedTimes = func() chan time.Time { c := make(chan time.Time); close(c); return c }()
 
-// begin starts the session's reader, and its writer with what is queued already.
-func (v *Server) begin(c *conn) {
+// begin starts the session's reader, unless there is nothing to read yet, and its writer with what is queued already.
+func (v *Server) begin(c *conn, early []byte) {
 	s := c.session
 	s.conn.Store(c)
 	if _, ending := s.Reason(); ending { // before there was a conn to set a deadline
@@ -132,7 +132,9 @@ func (v *Server) begin(c *conn) {
 	}
 	s.queue.attach(c.write)
 	v.arm(c)
-	go v.serve(c)
+	if len(early) > 0 || !c.rest() {
+		go v.serve(c, early)
+	}
 }
 
 // abandon ends a session that never had a WebSocket.

@@ -1,36 +1,17 @@
 package gateway
 
 import (
-	"bufio"
-	"bytes"
-	"context"
-	"errors"
 	"net"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"github.com/coder/websocket"
 )
 
-const (
-	readAhead  = 16  // bytes of the buffer under ws; conn reads ahead itself, into a pooled buffer that an idle conn does not hold
-	controlMax = 128 // bytes of the buffer that ws writes into: every control frame is one Write
-)
-
-// errBetween is what a read returns instead of waiting between two frames, so that the reader can wait with a small stack.
-var errBetween = errors.New("between frames")
-
-// conn is a session's socket. ws reads from it and writes control frames to it; whatever is written to the client goes through the
-// session's queue, so that only the session's writer ever blocks on writing. ws never writes data.
+// conn is a session's socket. A reader reads it, while there is something to read or was lately; at rest it has none, and is watched by the Server's poller.
+// Whatever is written to the client goes through the session's queue, so that only the session's writer ever blocks on writing.
 type conn struct {
-	net.Conn                 // the socket
-	raw      syscall.RawConn // of it; nil where it has none
-	fill     func(fd uintptr) bool
+	net.Conn // the socket
 	server   *Server
 	session  *Session
-	ws       *websocket.Conn
-	buffered *bufio.Reader // between ws and this
 
 	seen    atomic.Int64  // Server.now of the last byte received
 	expires time.Duration // Server.now at which the session must end, or before; 0: never
@@ -38,99 +19,34 @@ type conn struct {
 	begun   atomic.Int64  // Server.now at which the reader first waited for the rest of the present message, else 0; written by the reader
 	pinged  atomic.Int64  // Server.now of a ping without a sign of life since, else 0; written by the clock
 
-	// Owned by the reader.
-	ahead   []byte  // read from the socket and not yet by ws
-	buf     *[]byte // pooled, under ahead; nil when ahead is empty or was read by the HTTP server
-	err     error   // that ended reading from the socket
-	inside  bool    // a message was begun and is not complete
-	between bool    // the next Read is the first of a frame
-	pongs   pongCount
-	extras  extras
+	deadline atomic.Int64 // Unix nanoseconds, of reading, once the session ends; else 0
+	watched  watched
 }
-
-// Read is for ws. What it reads in small pieces is frame headers and control frames; payload that is longer it reads past its buffer.
-func (c *conn) Read(p []byte) (n int, err error) {
-	if len(p) > readAhead {
-		return c.read(p)
-	}
-	if c.extras.tooMany(c.server.now) {
-		return 0, errFlood
-	}
-	n, err = c.read(p)
-	c.extras.bytes += n
-	return n, err
-}
-
-func (c *conn) read(p []byte) (n int, err error) {
-	if len(c.ahead) > 0 {
-		n = copy(p, c.ahead)
-		c.ahead = c.ahead[n:]
-		if len(c.ahead) == 0 {
-			c.putBuffer()
-		}
-		return n, nil
-	}
-	if c.between {
-		c.between = false
-		return 0, errBetween
-	}
-	if c.inside && c.begun.Load() == 0 {
-		c.server.awaitRest(c)
-	}
-	n, err = c.Conn.Read(p)
-	if n > 0 {
-		c.stamp()
-	}
-	if err != nil {
-		c.err = err
-	}
-	return n, err
-}
-
-// Write is for ws, which writes whole control frames. Pongs are queued; close frames are not ws' business.
-func (c *conn) Write(p []byte) (int, error) {
-	if len(p) > 0 && p[0] == pongByte {
-		c.session.deliver(bytes.Clone(p))
-	}
-	return len(p), nil
-}
-
-// Close is for ws; the reader closes the socket when the last frame was written.
-func (c *conn) Close() error { return nil }
 
 // stamp notes a sign of life.
 func (c *conn) stamp() { c.seen.Store(int64(c.server.now())) }
 
-// onPing decides whether ws answers a ping.
-func (c *conn) onPing(context.Context, []byte) bool {
-	c.markBetween()
-	if c.pongs.allow(c.server.now()) {
-		return true
+// endBy bounds reading and writing once the session ends, and wakes who must end it. It does not block.
+func (c *conn) endBy(at time.Time) {
+	c.deadline.Store(at.UnixNano())
+	c.Conn.SetDeadline(at)
+	c.wake()
+}
+
+// endNow lets reading fail at once. It does not block.
+func (c *conn) endNow() {
+	c.deadline.Store(1)
+	c.Conn.SetReadDeadline(time.Unix(0, 1))
+	c.wake()
+}
+
+// ending reports whether endBy or endNow was called: reading may fail by its deadline.
+func (c *conn) ending() bool { return c.deadline.Load() != 0 }
+
+// setReadDeadline is for the reader's own waits; that of the end goes before it. Zero: none.
+func (c *conn) setReadDeadline(at time.Time) {
+	c.Conn.SetReadDeadline(at)
+	if ns := c.deadline.Load(); ns != 0 { // endBy may have come first
+		c.Conn.SetReadDeadline(time.Unix(0, ns))
 	}
-	c.server.metrics.pongsWithheld.Inc()
-	return false
-}
-
-func (c *conn) onPong(context.Context, []byte) { c.markBetween() }
-
-// markBetween is called at the end of a control frame. When nothing was read beyond it and no message was begun, the next byte begins a frame.
-func (c *conn) markBetween() {
-	c.between = c.raw != nil && !c.inside && len(c.ahead) == 0 && c.buffered.Buffered() == 0
-}
-
-// pongsPerSecond bounds how many pings of one client are answered.
-const pongsPerSecond = 10
-
-// pongCount counts the pongs of the present second.
-type pongCount struct {
-	second int64
-	n      int
-}
-
-func (p *pongCount) allow(now time.Duration) bool {
-	if second := int64(now / time.Second); second != p.second {
-		*p = pongCount{second: second}
-	}
-	p.n++
-	return p.n <= pongsPerSecond
 }

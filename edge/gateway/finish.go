@@ -9,9 +9,10 @@ import (
 
 // finish ends a session whose reading ended with err: no message is accepted or delivered from here on. What is queued is still
 // written, for at most as long as the close frame may wait, then the socket is closed.
-func (v *Server) finish(c *conn, err error) {
+func (v *Server) finish(w *waiter, err error) {
+	c := w.conn
 	s := c.session
-	broken := c.err != nil
+	broken := w.err != nil
 	mustLinger := s.closeFor(err, broken) && !broken && websocket.CloseStatus(err) == -1
 	v.clock.stop(s)
 	v.hub.End(s, v.up)
@@ -23,9 +24,9 @@ func (v *Server) finish(c *conn, err error) {
 		c.linger()
 	}
 	c.Conn.Close()
-	c.ws.CloseNow() // lets go of what ws holds
-	c.putBuffer()
+	w.putBuffer()
 	v.ended(s)
+	v.passed.Add(1)
 }
 
 // closeFor closes s with the reason that err stands for, and reports whether it was the first.
@@ -79,6 +80,6 @@ func (v *Server) ended(s *Session) {
 // hurry gives a session that is ending so long, from now, until its socket is closed.
 func (s *Session) hurry(wait time.Duration) {
 	if c := s.conn.Load(); c != nil {
-		c.Conn.SetDeadline(time.Now().Add(wait))
+		c.endBy(time.Now().Add(wait))
 	}
 }

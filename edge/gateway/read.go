@@ -20,49 +20,80 @@ var (
 	messages     = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
 	notDelivered = textFrame(protocol.NotDelivered)
 	errUTF8      = errors.New("not UTF-8")
+	errRest      = errors.New("silent") // a wait's: the conn may come to rest
 )
 
-// serve is the session's reader. It returns when the session has ended and its socket is closed.
-func (v *Server) serve(c *conn) {
-	defer v.leave()
-	defer func() {
-		if s := c.session; s.allowance != nil {
-			v.rates.leave(s.info.User, s.allowance)
+// serve reads a conn that is awake, until it comes to rest or the session has ended and its socket is closed. early was read of it before.
+func (v *Server) serve(c *conn, early []byte) {
+	w := newWaiter(c, early)
+	err := w.readAll()
+	for err == errRest {
+		if c.rest() {
+			return
 		}
-	}()
-	v.finish(c, c.readAll())
+		err = w.readAll()
+	}
+	defer v.leave()
+	v.finish(w, err)
+	if s := c.session; s.allowance != nil {
+		v.rates.leave(s.info.User, s.allowance)
+	}
 }
 
-// readAll reads messages until the client's close frame or an error.
-func (c *conn) readAll() error {
+// readAll reads messages until the client's close frame or an error; errRest: until the conn may come to rest.
+func (w *waiter) readAll() error {
 	for {
-		if err := c.wait(); err != nil {
+		if err := w.wait(); err != nil {
 			return err
 		}
-		kind, r, err := c.ws.Reader(context.Background())
+		if err := w.readSome(); err != nil {
+			return err
+		}
+	}
+}
+
+// readSome reads what is there, to the end of the last message that was begun.
+func (w *waiter) readSome() error {
+	readers := &w.conn.server.readers
+	r := readers.Get().(*reader)
+	r.begin(w)
+	err := r.readFrames()
+	if err != nil {
+		r.ws.CloseNow() // it may be in the middle of a message: nobody else can use it
+		return err
+	}
+	r.end()
+	readers.Put(r)
+	return nil
+}
+
+func (r *reader) readFrames() error {
+	for r.more() {
+		kind, body, err := r.ws.Reader(context.Background())
 		if errors.Is(err, errBetween) {
 			continue
 		}
 		if err == nil {
-			err = c.readMessage(kind, r)
+			err = r.readMessage(kind, body)
 		}
 		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // readMessage reads one message and sends it on its way. The buffer grows with what arrives, not with what a header announces.
-func (c *conn) readMessage(kind websocket.MessageType, r io.Reader) error {
+func (r *reader) readMessage(kind websocket.MessageType, body io.Reader) error {
 	buf := messages.Get().(*[]byte)
 	defer messages.Put(buf)
-	c.inside = true
-	message, err := appendAll((*buf)[:0], r)
-	c.inside = false
-	if c.begun.Load() != 0 {
-		c.begun.Store(0)
+	r.inside = true
+	message, err := appendAll((*buf)[:0], body)
+	r.inside = false
+	if r.conn.begun.Load() != 0 {
+		r.conn.begun.Store(0)
 	}
-	c.extras.message()
+	r.extras.message()
 	if cap(message) <= messageKeep {
 		*buf = message[:0]
 	}
@@ -75,7 +106,7 @@ func (c *conn) readMessage(kind websocket.MessageType, r io.Reader) error {
 	if !utf8.Valid(message) {
 		return errUTF8
 	}
-	return c.forward(message)
+	return r.conn.forward(message)
 }
 
 // appendAll is io.ReadAll into a buffer that is there.

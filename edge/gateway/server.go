@@ -29,11 +29,17 @@ type Server struct {
 	cancel context.CancelFunc
 	clock  clock
 	rates  *rates
+	poller *poller
+
+	readers sync.Pool // of *reader: those whose conn has come to rest
 
 	suspension service.Suspension // stepped by Run
+	trim       service.Trim       // stepped by Run
+	passed     atomic.Uint64      // conns that came to rest, and that were closed
 	resumed    atomic.Int64       // now of the last resume
 	ahead      atomic.Int64       // by how much wallSince is ahead of now
 
+	closing  sync.Once
 	draining chan struct{} // closed, with mu held, when no new clients are taken
 	mu       sync.Mutex    // guards what follows
 	active   int           // connects in progress and sessions
@@ -43,7 +49,7 @@ type Server struct {
 // NewServer makes a Server; it serves as an http.Handler at once, but pings and expiries need Run.
 func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Server{
+	v := &Server{
 		cfg:        cfg,
 		log:        orDiscard(cfg.Log),
 		metrics:    newServerMetrics(cfg.Metrics),
@@ -54,16 +60,21 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 		cancel:     cancel,
 		clock:      clock{wheel: newWheel()},
 		rates:      newRates(cfg.Rate),
+		poller:     newPoller(),
 		suspension: service.Suspension{Every: wheelTick},
 		draining:   make(chan struct{}),
 		empty:      make(chan struct{}),
 	}
+	v.readers.New = func() any { return v.newReader() }
+	return v
 }
 
 // Run pings silent clients and ends those whose token expired or whose message does not end, until ctx is done; then it does what Close does, and returns.
 func (v *Server) Run(ctx context.Context) {
 	ticker := time.NewTicker(wheelTick)
 	defer ticker.Stop()
+	var freeing sync.WaitGroup
+	defer freeing.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,6 +83,9 @@ func (v *Server) Run(ctx context.Context) {
 		case <-ticker.C:
 			wall := time.Now()
 			v.beat(wall, wall.Sub(v.start))
+			if v.trim.Step(v.now(), v.passed.Load()) {
+				freeing.Go(service.Free)
+			}
 		}
 	}
 }
@@ -84,6 +98,7 @@ func (v *Server) Close() {
 	v.cancel()
 	v.endAll() // those that were being connected meanwhile
 	<-v.empty
+	v.closing.Do(v.poller.close)
 }
 
 // endAll sends 1012 to all who were not sent a close frame yet, and shortens the time of the others.

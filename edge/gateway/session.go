@@ -87,7 +87,7 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 		close(*ended)
 	}
 	if c := s.conn.Load(); c != nil {
-		c.Conn.SetDeadline(time.Now().Add(wait))
+		c.endBy(time.Now().Add(wait))
 	}
 	return true
 }

@@ -2,9 +2,16 @@
 
 package gateway
 
-// wait returns at once: the conn is read in the ordinary way, which keeps a larger stack while it waits.
-func (c *conn) wait() error { return nil }
+import (
+	"net"
+	"syscall"
+)
 
-func (c *conn) putBuffer() { c.ahead = nil }
+func rawOf(net.Conn) syscall.RawConn { return nil }
 
-func (c *conn) useRaw() {}
+// wait returns at once: the conn is read in the ordinary way, which keeps a reader and a larger stack while it waits.
+func (w *waiter) wait() error { return nil }
+
+func (w *waiter) fill(uintptr) bool { return true }
+
+func (w *waiter) putBuffer() { w.ahead = nil }

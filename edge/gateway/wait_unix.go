@@ -4,9 +4,11 @@ package gateway
 
 import (
 	"io"
+	"net"
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // aheadSize is the size of the pooled buffers that conns read ahead into.
@@ -14,60 +16,77 @@ const aheadSize = 4 << 10
 
 var aheads = sync.Pool{New: func() any { b := make([]byte, aheadSize); return &b }}
 
-// wait returns when there is something to read, which it has read ahead, or the socket's error. While it waits the conn holds no buffer, and
-// the goroutine's stack is so shallow that the garbage collector shrinks it to the smallest.
-func (c *conn) wait() error {
-	if c.raw == nil || len(c.ahead) > 0 || c.buffered.Buffered() > 0 {
+// wait returns when there is something to read, which it has read ahead, or the socket's error; errRest: there was nothing for restAfter. Its stack is so shallow that the
+// garbage collector shrinks it to the smallest.
+func (w *waiter) wait() error {
+	if w.raw == nil || len(w.ahead) > 0 {
 		return nil
 	}
-	if err := c.raw.Read(c.fill); err != nil {
-		c.err = err
+	for {
+		if !w.timed && w.conn.server.poller.takes(w.conn) {
+			w.timed = true
+			silent := w.conn.untilRest()
+			if silent <= 0 { // it was woken by what is there to read
+				silent = restAfter
+			}
+			w.conn.setReadDeadline(time.Now().Add(silent))
+		}
+		err := w.raw.Read(w.look)
+		if err == nil {
+			return w.err
+		}
+		if !w.timedOut(err) {
+			w.err = err
+			return err
+		}
+		if w.conn.untilRest() <= 0 {
+			return errRest
+		}
 	}
-	return c.err
 }
 
-// fillAhead reads what is there without waiting, and reports whether there was anything, be it an error.
-func (c *conn) fillAhead(fd uintptr) bool {
+// untilRest is for how long c must be silent yet before it comes to rest.
+func (c *conn) untilRest() time.Duration {
+	return time.Duration(c.seen.Load()) + restAfter - c.server.now()
+}
+
+// fill reads what is there without waiting, and reports whether there was anything, be it an error.
+func (w *waiter) fill(fd uintptr) bool {
 	buf := aheads.Get().(*[]byte)
 	n, err := syscall.Read(int(fd), *buf)
 	for err == syscall.EINTR {
 		n, err = syscall.Read(int(fd), *buf)
 	}
 	if n > 0 {
-		c.ahead, c.buf = (*buf)[:n], buf
-		c.stamp()
+		w.ahead, w.buf = (*buf)[:n], buf
+		w.conn.stamp()
 		return true
 	}
 	aheads.Put(buf)
 	switch err {
 	case nil:
-		c.err = io.EOF
+		w.err = io.EOF
 	case syscall.EAGAIN:
 		return false
 	default:
-		c.err = os.NewSyscallError("read", err)
+		w.err = os.NewSyscallError("read", err)
 	}
 	return true
 }
 
 // putBuffer gives the buffer under ahead back.
-func (c *conn) putBuffer() {
-	c.ahead = nil
-	if c.buf != nil {
-		aheads.Put(c.buf)
-		c.buf = nil
+func (w *waiter) putBuffer() {
+	w.ahead = nil
+	if w.buf != nil {
+		aheads.Put(w.buf)
+		w.buf = nil
 	}
 }
 
-// useRaw lets wait use the socket itself. Sockets that are not the kernel's (TLS, pipes) are read in the ordinary way.
-func (c *conn) useRaw() {
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return
+// rawOf lets wait use the socket itself. Sockets that are not the kernel's (TLS, pipes) are read in the ordinary way.
+func rawOf(socket net.Conn) (raw syscall.RawConn) {
+	if sc, ok := socket.(syscall.Conn); ok {
+		raw, _ = sc.SyscallConn()
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return
-	}
-	c.raw, c.fill = raw, c.fillAhead
+	return raw
 }

@@ -1,0 +1,25 @@
+package gateway
+
+import "time"
+
+// restAfter is the silence after which a conn comes to rest. Until then its reader waits for it: a client that speaks again within the time is read with one
+// goroutine switch, one that speaks later with a poll, a new goroutine and the poller's being asked again, some 5 µs more.
+const restAfter = 2 * time.Second
+
+// rest lets the poller watch c instead of a goroutine, and returns true: the caller has nothing to do with c any more, which may be awake again. False: it goes on reading, since
+// the poller cannot, or c ends.
+func (c *conn) rest() bool {
+	v := c.server // c may be awake, and closed, once it is at rest
+	if !v.poller.rest(c) {
+		return false
+	}
+	v.passed.Add(1)
+	return true
+}
+
+// wake starts a reader if c is at rest. It does not block.
+func (c *conn) wake() {
+	if c.server.poller.rouse(c) {
+		go c.server.serve(c, nil)
+	}
+}
