@@ -1,59 +1,49 @@
 package gateway
 
 import (
-	"bufio"
 	"bytes"
-	"net"
+	"crypto/sha1"
+	"encoding/base64"
 	"net/http"
 	"slices"
-
-	"github.com/coder/websocket"
+	"strings"
+	"time"
 )
 
-// upgrade answers the handshake and takes the connection over from the HTTP server, with what the client has sent behind its request. r must have passed checkUpgrade.
+// handshakeSalt is what a server shows by that it knows the protocol (RFC 6455, 1.3).
+const handshakeSalt = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// upgrade takes the connection over from the HTTP server, with what the client has sent behind its request, and answers the handshake: past the library, which would make a
+// parser for each connection, and past net/http, which would date the answer. r must have passed checkUpgrade.
 func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c *conn, early []byte, err error) {
-	if slices.ContainsFunc(listHeader(r.Header, "Sec-WebSocket-Protocol"), isBearer) {
-		r.Header.Set("Sec-WebSocket-Protocol", bearer) // the answer names it alone
-	}
-	h := &hijacker{ResponseWriter: w}
-	ws, err := websocket.Accept(h, r, &websocket.AcceptOptions{
-		Subprotocols:       []string{bearer},
-		InsecureSkipVerify: true, // the origin was checked before the session was opened
-	})
+	socket, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	ws.CloseNow() // it has done its part: a reader has its own
-	c = &conn{Conn: h.socket, server: v, session: s}
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ = rw.Reader.Peek(n) // of what is buffered: cannot fail
+		early = bytes.Clone(early)
+	}
+	socket.SetWriteDeadline(time.Now().Add(closeWait))
+	if _, err := socket.Write(switching(r)); err != nil {
+		socket.Close()
+		return nil, nil, err
+	}
+	socket.SetWriteDeadline(time.Time{})
+	c = &conn{Conn: socket, server: v, session: s}
 	v.poller.adopt(c)
 	c.stamp()
-	return c, h.early, nil
+	return c, early, nil
 }
 
-// hijacker is the ResponseWriter of the handshake: it takes the connection over, and ws gets none.
-type hijacker struct {
-	http.ResponseWriter
-	socket net.Conn
-	early  []byte
-}
-
-// Hijack implements http.Hijacker.
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	socket, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
+// switching is the answer to a handshake (RFC 6455, 4.2.2). Of the client's subprotocols it names bearer alone, and no token.
+func switching(r *http.Request) []byte {
+	sum := sha1.Sum([]byte(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")) + handshakeSalt))
+	answer := make([]byte, 0, 192)
+	answer = append(answer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	answer = base64.StdEncoding.AppendEncode(answer, sum[:])
+	if slices.ContainsFunc(listHeader(r.Header, "Sec-WebSocket-Protocol"), isBearer) {
+		answer = append(answer, "\r\nSec-WebSocket-Protocol: "+bearer...)
 	}
-	h.socket = socket
-	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Reader.Peek(n) // of what is buffered: cannot fail
-		h.early = bytes.Clone(early)
-		rw.Reader.Discard(n)
-	}
-	return nobody{}, rw, nil
+	return append(answer, "\r\n\r\n"...)
 }
-
-// nobody is a connection that ws neither reads nor writes, and closes to no effect.
-type nobody struct{ net.Conn }
-
-// Close implements net.Conn.
-func (nobody) Close() error { return nil }

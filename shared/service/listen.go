@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -8,7 +9,7 @@ import (
 
 // Listen listens on addr. Its error is a Problem of the variable that addr comes from, a passing one: a port may be free later, and an interface may come up.
 func Listen(variable string, addr Addr) (net.Listener, error) {
-	l, err := net.Listen("tcp", string(addr))
+	l, err := listening.Listen(context.Background(), "tcp", string(addr))
 	if err == nil {
 		return l, nil
 	}
