@@ -16,20 +16,22 @@ import (
 	"time"
 )
 
+const module = "github.com/edgerelay/edgerelay"
+
 // Dir holds the binaries and Redis' data. Remove it in the end.
 type Dir string
 
-// Build compiles both binaries as they are shipped. It must be called at the root of the repository.
+// Build compiles the binaries as they are shipped: edge, relay, and edgerelay, which is all in one process. It must be called in the repository.
 func Build(ctx context.Context) (Dir, error) {
 	dir, err := os.MkdirTemp("", "edgerelay-bench-")
 	if err != nil {
 		return "", err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir, "./edge/cmd/edge", "./relay/cmd/relay")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir, module, module+"/edge/cmd/edge", module+"/relay/cmd/relay", module+"/test/bench/floor")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		os.RemoveAll(dir)
-		return "", fmt.Errorf("run it at the root of the repository: go build: %w\n%s", err, out)
+		return "", fmt.Errorf("run it in the repository: go build: %w\n%s", err, out)
 	}
 	return Dir(dir), nil
 }
@@ -75,18 +77,35 @@ func (d Dir) Edge(urls string, env ...string) *Server {
 	admin, _ := free()
 	return &Server{Addr: addr, admin: admin, ready: "http://" + addr + "/readyz", path: filepath.Join(string(d), "edge"), env: append([]string{
 		linkKeys, "EDGE_ADDR=" + addr, "EDGE_ADMIN_ADDR=" + admin, "EDGE_RELAY_URLS=" + urls, "EDGE_NODE_ID=edge-" + port,
-		"EDGE_AUTH=open", "EDGE_MAX_SESSIONS=15000", "LOG_LEVEL=error"}, env...)}
+		"EDGE_AUTH=open", "LOG_LEVEL=error"}, env...)}
 }
 
-// free returns an address of loopback that nobody listens on.
+// One returns the whole cluster in one process, messages in memory.
+func (d Dir) One(env ...string) *Server {
+	addr, _ := free()
+	return &Server{Addr: addr, ready: "http://" + addr + "/readyz", path: filepath.Join(string(d), "edgerelay"), env: append([]string{
+		"EDGE_ADDR=" + addr, "EDGE_AUTH=open", "LOG_LEVEL=error"}, env...)}
+}
+
+// Ports are taken below the range from which the kernel gives local ports to outgoing connections, so that a server that is started again finds its port free,
+// however many clients there are.
+const firstPort, lastPort = 20000, 31999
+
+var nextPort = firstPort + os.Getpid()*97%(lastPort-firstPort) // apart from other processes that run side by side
+
+// free returns an address of loopback that nobody listens on, and that was not returned before.
 func free() (addr, port string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
+	for range lastPort - firstPort {
+		if nextPort++; nextPort > lastPort {
+			nextPort = firstPort
+		}
+		port = strconv.Itoa(nextPort)
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			l.Close()
+			return "127.0.0.1:" + port, port
+		}
 	}
-	defer l.Close()
-	port = strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	return "127.0.0.1:" + port, port
+	panic("no free port on loopback")
 }
 
 // Start starts the process and returns how long it took until it was ready.
