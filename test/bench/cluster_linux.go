@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 
-	"github.com/edgerelay/edgerelay/test/bench/load"
 	"github.com/edgerelay/edgerelay/test/bench/local"
 )
 
 // cluster is our servers as processes of their own.
 type cluster struct {
 	redis, relay *local.Server
+	spare        *local.Server // a relay that is not started
 	edges        [2]*local.Server
 }
 
@@ -20,9 +20,9 @@ func startCluster(ctx context.Context, b *session) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{redis: redis, relay: b.dir.Relay(redis)}
+	c := &cluster{redis: redis, relay: b.dir.Relay(redis), spare: b.dir.Relay(redis)}
 	for i := range c.edges {
-		c.edges[i] = b.dir.Edge("ws://"+c.relay.Addr, noRate)
+		c.edges[i] = b.dir.Edge("ws://"+c.relay.Addr+",ws://"+c.spare.Addr, noRate)
 	}
 	stop, err := startAll(ctx, c.redis, c.relay, c.edges[0], c.edges[1])
 	if err != nil {
@@ -32,7 +32,7 @@ func startCluster(ctx context.Context, b *session) (*site, error) {
 		addrs:   []string{c.edges[0].Addr, c.edges[1].Addr},
 		counted: []process{{"edge", c.edges[0].PID()}, {"edge", c.edges[1].PID()}, {"relay", c.relay.PID()}},
 		redis:   &process{"Redis", redis.PID()},
-		cluster: c, stop: stop,
+		cluster: c, stop: func() { c.spare.Kill(); stop() },
 	}, nil
 }
 
@@ -43,21 +43,4 @@ func startOne(ctx context.Context, b *session) (*site, error) {
 		return nil, err
 	}
 	return &site{addrs: []string{one.Addr}, counted: []process{{"server", one.PID()}}, stop: stop}, nil
-}
-
-// set makes a set of names.
-func set(names ...string) map[string]bool {
-	m := map[string]bool{}
-	for _, n := range names {
-		m[n] = true
-	}
-	return m
-}
-
-// forms returns what is measured.
-func (b *session) forms() []*form {
-	return []*form{
-		{name: "cluster", dialect: load.Chat{}, budgets: true, can: set("idle", "connect", "direct", "fanout"), start: startCluster},
-		{name: "one process", dialect: load.Chat{}, can: set("idle", "connect", "direct", "fanout"), start: startOne},
-	}
 }

@@ -5,58 +5,42 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/edgerelay/edgerelay/test/bench/usage"
+	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
 // connect opens sessions as fast as they are let in, some at once.
 func connect(ctx context.Context, b *session, f *form) error {
-	s, l, done, err := f.open(ctx, b)
-	if err != nil {
-		return err
-	}
-	defer done()
-	if err := l.Idle(ctx, b.time(time.Second)); err != nil {
-		return err
-	}
-	n := b.sessions(5000)
-	before, err := s.each()
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	if _, err := openSessions(ctx, s, l, n); err != nil {
-		return err
-	}
-	took := time.Since(began)
-	after, err := s.each()
-	if err != nil {
-		return err
-	}
-	sum := time.Duration(0)
-	by := map[string]time.Duration{}
-	for i, p := range s.counted {
-		by[p.name] += after[i] - before[i]
-		sum += after[i] - before[i]
-	}
-	what := fmt.Sprintf("%d sessions, CPU per connect", n)
-	b.row("connect", f.name, what, "µs", micros(sum, n), f.budget(250))
-	if len(by) > 1 {
-		for _, name := range []string{"edge", "relay"} {
-			b.row("connect", f.name, what+", "+name, "µs", micros(by[name], n), 0)
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		n := b.sessions(5000)
+		r := b.of("connect", f, fmt.Sprintf("%d sessions", n))
+		if err := l.Idle(ctx, b.time(time.Second)); err != nil {
+			return err
 		}
-	}
-	b.row("connect", f.name, fmt.Sprintf("%d sessions, connects", n), "/s", float64(n)/took.Seconds(), 0)
-	return nil
-}
-
-// each is the CPU time of each counted process.
-func (s *site) each() (all []time.Duration, err error) {
-	for _, p := range s.counted {
-		d, err := usage.CPU(p.pid)
+		before, err := s.each()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, d)
-	}
-	return all, nil
+		began := time.Now()
+		if _, err := openSessions(ctx, s, l, n); err != nil {
+			return err
+		}
+		took := time.Since(began)
+		after, err := s.each()
+		if err != nil {
+			return err
+		}
+		var sum time.Duration
+		by := map[string]time.Duration{}
+		for i, p := range s.counted {
+			by[p.name] += after[i] - before[i]
+			sum += after[i] - before[i]
+		}
+		r.add("CPU per connect", "µs", micros(sum, n), 250)
+		if s.cluster != nil {
+			r.add("CPU per connect, edge", "µs", micros(by["edge"], n), 0)
+			r.add("CPU per connect, relay", "µs", micros(by["relay"], n), 0)
+		}
+		r.add("connects", "/s", float64(n)/took.Seconds(), 0)
+		return nil
+	})
 }

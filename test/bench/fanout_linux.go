@@ -10,17 +10,26 @@ import (
 
 // fanout sends to one group with members on all edges.
 func fanout(ctx context.Context, b *session, f *form) error {
-	for _, of := range []struct {
-		members int
-		budgets map[int]float64 // by messages in flight
-	}{{1000, map[int]float64{4: 4, 16: 2}}, {10_000, nil}} {
-		members := b.sessions(of.members)
-		s, l, done, err := f.open(ctx, b)
-		if err != nil {
-			return err
+	for _, members := range []int{1000, 10_000} {
+		budgets := map[int]float64{} // by messages in flight
+		if members == 1000 && !b.quick {
+			budgets = map[int]float64{4: 4, 16: 2}
 		}
-		err = b.toGroup(ctx, s, l, of.members, members, of.budgets)
-		done()
+		err := f.with(ctx, b, func(s *site, l *load.Loop) error {
+			speaker, err := openGroup(ctx, s, l, load.Group("g"), b.sessions(members))
+			if err != nil {
+				return err
+			}
+			for _, window := range []int{1, 4, 16} {
+				r := b.of("fanout", f, fmt.Sprintf("%d members, %d in flight", b.sessions(members), window))
+				c, err := b.toAll(ctx, s, l, speaker, messageSize, window)
+				if err != nil {
+					return err
+				}
+				r.deliveries(c, budgets[window])
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
@@ -28,47 +37,69 @@ func fanout(ctx context.Context, b *session, f *form) error {
 	return nil
 }
 
-func (b *session) toGroup(ctx context.Context, s *site, l *load.Loop, named, members int, budgets map[int]float64) error {
-	speaker, wrap, receivers, err := group(ctx, s, l, "g", members)
-	if err != nil {
-		return err
-	}
-	for _, window := range []int{1, 4, 16} {
-		what := fmt.Sprintf("%d members, %d in flight", members, window)
-		b.say("fanout: %s, %s", s.form.name, what)
-		stream := l.Stream(speaker, wrap, messageSize, window)
-		for _, r := range receivers {
-			r.Hear(stream)
-		}
-		c, err := measure(ctx, b, s, l, load.Limits{Messages: 2_000_000 / members, Time: b.time(3 * time.Second)}, stream)
+// broadcast sends to everybody.
+func broadcast(ctx context.Context, b *session, f *form) error {
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		n := b.sessions(5000)
+		speaker, err := openGroup(ctx, s, l, load.All, n)
 		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return err
 		}
-		budget := 0.0
-		if members == named {
-			budget = s.form.budget(budgets[window])
+		r := b.of("broadcast", f, fmt.Sprintf("%d sessions, 4 in flight", n))
+		c, err := b.toAll(ctx, s, l, speaker, messageSize, 4)
+		if err != nil {
+			return err
 		}
-		b.row("fanout", s.form.name, what+", CPU per delivery", "µs", micros(c.servers, c.Deliveries), budget)
-		b.row("fanout", s.form.name, what+", deliveries", "/s", float64(c.Deliveries)/c.Took.Seconds(), 0)
-		b.latency("fanout", s.form.name, what, c.Latencies, 0, 0.5, 0.99)
-	}
-	return nil
-}
-
-// group opens the sessions of a group: one that sends, and others that receive.
-func group(ctx context.Context, s *site, l *load.Loop, name string, members int) (speaker *load.Socket, wrap load.Wrap, receivers []*load.Socket, err error) {
-	topic := load.Group(name)
-	sockets, err := l.Open(ctx, members, func(i int) (string, load.Opening) {
-		user := fmt.Sprintf("%s-%d", name, i)
-		if i > 0 {
-			return s.addr(i), s.form.dialect.Receive(user, topic)
-		}
-		opening, w := s.form.dialect.Send(user, topic)
-		wrap = w
-		return s.addr(i), opening
+		r.deliveries(c, 0)
+		return nil
 	})
-	if err != nil {
-		return nil, wrap, nil, err
-	}
-	return sockets[0], wrap, sockets[1:], l.Idle(ctx, settled)
+}
+
+// payload sends short and long messages to a group.
+func payload(ctx context.Context, b *session, f *form) error {
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		n := b.sessions(500)
+		speaker, err := openGroup(ctx, s, l, load.Group("g"), n)
+		if err != nil {
+			return err
+		}
+		for _, size := range []int{64, 1 << 10, 16 << 10} {
+			r := b.of("payload", f, fmt.Sprintf("%d bytes to %d members, 4 in flight", size, n))
+			c, err := b.toAll(ctx, s, l, speaker, size, 4)
+			if err != nil {
+				return err
+			}
+			r.deliveries(c, 0)
+		}
+		return nil
+	})
+}
+
+// groups sends to many small groups, one message in flight in each.
+func groups(ctx context.Context, b *session, f *form) error {
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		n := b.sessions(1000)
+		r := b.of("groups", f, fmt.Sprintf("%d groups of 10, one in flight each", n))
+		speakers, err := openGroups(ctx, s, l, n, 10)
+		if err != nil {
+			return err
+		}
+		var streams []*load.Stream
+		for _, speaker := range speakers {
+			streams = append(streams, speaker.stream(l, messageSize, 1))
+		}
+		c, err := measure(ctx, s, l, load.Limits{Messages: 300_000, Time: b.time(4 * time.Second)}, streams...)
+		if err != nil {
+			return err
+		}
+		r.messages(c, s.redis != nil, 0)
+		r.deliveries(c, 0)
+		return nil
+	})
+}
+
+// toAll measures messages from a speaker to all its listeners.
+func (b *session) toAll(ctx context.Context, s *site, l *load.Loop, sp speaker, size, window int) (cost, error) {
+	most := min(2_000_000/len(sp.listeners), 4_000_000_000/size/len(sp.listeners))
+	return measure(ctx, s, l, load.Limits{Messages: most, Time: b.time(3 * time.Second)}, sp.stream(l, size, window))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/test/bench/load"
@@ -20,40 +21,48 @@ func idle(ctx context.Context, b *session, f *form) error {
 }
 
 func (b *session) idleAt(ctx context.Context, f *form, n int) error {
-	s, l, done, err := f.open(ctx, b)
-	if err != nil {
-		return err
-	}
-	defer done()
-	if err := l.Idle(ctx, b.time(2*time.Second)); err != nil {
-		return err
-	}
-	before, err := s.resident()
-	if err != nil {
-		return err
-	}
-	kernel := usage.KernelMemory()
-	sockets, err := openSessions(ctx, s, l, n)
-	if err != nil {
-		return err
-	}
-	if err := b.remembered(ctx, s, l, n, before, kernel, fmt.Sprintf("%d sessions, per session", n)); err != nil {
-		return err
-	}
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		r := b.of("idle", f, fmt.Sprintf("%d sessions, per session", n))
+		if err := l.Idle(ctx, b.time(2*time.Second)); err != nil {
+			return err
+		}
+		before, _, err := s.memory()
+		if err != nil {
+			return err
+		}
+		sockets, err := openSessions(ctx, s, l, n)
+		if err != nil {
+			return err
+		}
+		if err := b.remembered(ctx, s, l, n, before, r); err != nil {
+			return err
+		}
+		if _, can := f.dialect.Self(""); !can {
+			return nil
+		}
+		r = b.of("idle", f, fmt.Sprintf("%d sessions, after a message each, per session", n))
+		if err := toThemselves(ctx, f, l, sockets); err != nil {
+			return err
+		}
+		return b.remembered(ctx, s, l, n, before, r)
+	})
+}
+
+// toThemselves has each session send itself a message.
+func toThemselves(ctx context.Context, f *form, l *load.Loop, sockets []*load.Socket) error {
 	var streams []*load.Stream
 	for i, socket := range sockets {
-		stream := l.Stream(socket, f.dialect.Self(idler(i)), messageSize, 1)
+		wrap, _ := f.dialect.Self(idler(i))
+		stream := l.Stream(socket, wrap, messageSize, 1)
 		socket.Hear(stream)
 		streams = append(streams, stream)
 	}
-	for len(streams) > 0 { // some at once
-		some := streams[:min(64, len(streams))]
+	for some := range slices.Chunk(streams, 64) { // at once
 		if _, err := l.Run(ctx, load.Limits{Messages: len(some), Time: time.Minute}, some...); err != nil {
 			return err
 		}
-		streams = streams[len(some):]
 	}
-	return b.remembered(ctx, s, l, n, before, kernel, fmt.Sprintf("%d sessions, after a message each, per session", n))
+	return nil
 }
 
 func idler(i int) string { return fmt.Sprint("idle-", i) }
@@ -63,34 +72,47 @@ func openSessions(ctx context.Context, s *site, l *load.Loop, n int) ([]*load.So
 	return l.Open(ctx, n, func(i int) (string, load.Opening) { return s.addr(i), s.form.dialect.Session(idler(i)) })
 }
 
-// remembered adds rows of the memory that n sessions take some seconds later: now, less before they came.
-func (b *session) remembered(ctx context.Context, s *site, l *load.Loop, n int, before []int64, kernel usage.Kernel, what string) error {
-	b.say("idle: %s, %s", s.form.name, what)
+// memory is what is held at a moment, in bytes.
+type memory struct {
+	resident map[string]int64 // by the name of the processes, Redis included
+	kernel   usage.Kernel
+}
+
+// memory also returns the names of the processes in their order.
+func (s *site) memory() (m memory, names []string, err error) {
+	m = memory{map[string]int64{}, usage.KernelMemory()}
+	all := slices.Clone(s.counted)
+	if s.redis != nil {
+		all = append(all, *s.redis)
+	}
+	for _, p := range all {
+		n, err := usage.Resident(p.pid)
+		if err != nil {
+			return m, nil, err
+		}
+		if _, there := m.resident[p.name]; !there {
+			names = append(names, p.name)
+		}
+		m.resident[p.name] += n
+	}
+	return m, names, nil
+}
+
+// remembered adds the memory that n sessions hold some seconds later: now, less before they came.
+func (b *session) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows) error {
 	if err := l.Idle(ctx, b.time(5*time.Second)); err != nil {
 		return err
 	}
-	now, err := s.resident()
+	now, names, err := s.memory()
 	if err != nil {
 		return err
 	}
-	by := map[string]int64{}
-	var order []string
-	for i, p := range s.counted {
-		if _, there := by[p.name]; !there {
-			order = append(order, p.name)
-		}
-		by[p.name] += now[i] - before[i]
-	}
 	budgets := map[string]float64{"edge": 6000, "relay": 1000}
-	for _, name := range order {
-		b.row("idle", s.form.name, what+", "+name, "B", float64(by[name])/float64(n), s.form.budget(budgets[name]))
+	each := func(bytes int64) float64 { return float64(bytes) / float64(n) }
+	for _, name := range names {
+		r.add("resident memory, "+name, "B", each(now.resident[name]-before.resident[name]), budgets[name])
 	}
-	if s.redis != nil {
-		last := len(now) - 1
-		b.row("idle", s.form.name, what+", Redis", "B", float64(now[last]-before[last])/float64(n), 0)
-	}
-	k := usage.KernelMemory()
-	b.row("idle", s.form.name, what+", kernel's objects, both ends", "B", float64(k.Slab-kernel.Slab)/float64(n), 0)
-	b.row("idle", s.form.name, what+", kernel's buffers, both ends", "B", float64(k.Buffers-kernel.Buffers)/float64(n), 0)
+	r.add("objects of the kernel, both ends", "B", each(now.kernel.Slab-before.kernel.Slab), 0)
+	r.add("buffers of the kernel, both ends", "B", each(now.kernel.Buffers-before.kernel.Buffers), 0)
 	return nil
 }

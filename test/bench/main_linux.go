@@ -1,18 +1,19 @@
-// Bench measures what the servers cost: their CPU time, their memory, and what clients wait, apart from the clients that make the load.
+// Bench measures what servers cost: their CPU time, their memory, and how long clients wait, apart from the clients that make the load.
 //
-//	go run ./test/bench [-run regexp] [-quick] [-peers] [-json file]
+//	go run ./test/bench [-run regexp] [-servers regexp] [-quick] [-peers] [-json file]
 //
-// It builds the binaries and starts them on loopback with a redis-server. With -peers it starts other servers that are installed, too, and with -target it loads
-// one that runs already.
+// It builds the binaries and starts them on loopback, with a redis-server. With -peers it also starts other servers that are installed, and puts the same load on them.
+// With -target it loads servers that run already:
+//
+//	go run ./test/bench -target ws://host:port[,ws://host:port] -kind chat|centrifugo|nchan -pid n[,n…]
 package main
 
 import (
 	"context"
-	"flag"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"regexp"
 	"syscall"
 	"time"
 
@@ -21,45 +22,43 @@ import (
 )
 
 func main() {
-	if err := bench(os.Args[1:]); err != nil {
+	o, err := parse(os.Args[1:])
+	if err == nil {
+		err = bench(o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(args []string) error {
-	flags := flag.NewFlagSet("bench", flag.ExitOnError)
-	run := flags.String("run", "", "a regular expression: the scenarios to run, of "+names())
-	quick := flags.Bool("quick", false, "a tenth of the sessions and a quarter of the time: for trying, not for figures")
-	flags.Parse(args)
-	chosen, err := regexp.Compile(*run)
-	if err != nil {
-		return fmt.Errorf("-run: %w", err)
-	}
+var errTooLong = errors.New("it took longer than an hour")
+
+// bench runs what is asked for. It prints nothing but the error when one of ours fails.
+func bench(o options) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Minute, fmt.Errorf("it took longer than 30 minutes"))
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Hour, errTooLong)
 	defer cancel()
 	dir, err := local.Build(ctx)
 	if err != nil {
 		return err
 	}
 	defer dir.Remove()
-	b := &session{dir: dir, quick: *quick, began: time.Now()}
+	b := &session{dir: dir, quick: o.quick, began: time.Now()}
 	defer b.beat()()
-	for _, s := range scenarios {
-		if !chosen.MatchString(s.name) {
-			continue
-		}
-		for _, f := range b.forms() {
-			if !f.can[s.name] {
-				continue
-			}
-			b.say("%s: %s", s.name, f.name)
-			if err := s.run(ctx, b, f); err != nil {
-				return fmt.Errorf("%s, %s: %w", s.name, f.name, err)
-			}
+	forms, err := b.forms(o)
+	if err != nil {
+		return err
+	}
+	if err := b.runAll(ctx, o, forms); err != nil {
+		return err
+	}
+	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: b.rows}
+	if o.json != "" {
+		if err := r.WriteFile(o.json); err != nil {
+			return err
 		}
 	}
-	return report.Table(os.Stdout, b.rows)
+	return r.Markdown(os.Stdout)
 }

@@ -3,16 +3,25 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/edgerelay/edgerelay/test/bench/load"
-	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
 // scenario is one kind of load.
 type scenario struct {
 	name string
 	run  func(ctx context.Context, b *session, f *form) error
+}
+
+// names of all scenarios.
+func names() string {
+	var all []string
+	for _, s := range scenarios {
+		all = append(all, s.name)
+	}
+	return strings.Join(all, ", ")
 }
 
 // scenarios are in the order in which they run.
@@ -24,6 +33,12 @@ func init() {
 		{"connect", connect},
 		{"direct", direct},
 		{"fanout", fanout},
+		{"groups", groups},
+		{"broadcast", broadcast},
+		{"payload", payload},
+		{"link", link},
+		{"redis", redis},
+		{"restart", restart},
 	}
 }
 
@@ -40,7 +55,7 @@ type cost struct {
 }
 
 // measure runs a round after a shorter one that warms the servers up.
-func measure(ctx context.Context, b *session, s *site, l *load.Loop, limits load.Limits, streams ...*load.Stream) (c cost, err error) {
+func measure(ctx context.Context, s *site, l *load.Loop, limits load.Limits, streams ...*load.Stream) (c cost, err error) {
 	if _, err := l.Run(ctx, load.Limits{Messages: max(1, limits.Messages/4), Time: limits.Time / 4}, streams...); err != nil {
 		return c, fmt.Errorf("warming up: %w", err)
 	}
@@ -56,23 +71,21 @@ func measure(ctx context.Context, b *session, s *site, l *load.Loop, limits load
 	return c, err
 }
 
+// deliveries adds what each delivery cost.
+func (r rows) deliveries(c cost, budget float64) {
+	r.add("CPU per delivery", "µs", micros(c.servers, c.Deliveries), budget)
+	r.add("deliveries", "/s", float64(c.Deliveries)/c.Took.Seconds(), 0)
+	r.latency(c.Latencies, 0, 0.5, 0.99)
+}
+
+// messages adds what each message cost.
+func (r rows) messages(c cost, redis bool, budget float64) {
+	r.add("CPU per message", "µs", micros(c.servers, c.Messages), budget)
+	if redis {
+		r.add("CPU of Redis per message", "µs", micros(c.redis, c.Messages), 0)
+	}
+	r.add("messages", "/s", float64(c.Messages)/c.Took.Seconds(), 0)
+}
+
 // micros is d for each of n, in microseconds.
 func micros(d time.Duration, n int) float64 { return float64(d) / 1000 / float64(max(1, n)) }
-
-// latency adds rows of how long messages took.
-func (b *session) latency(scenario, server, what string, sorted []time.Duration, budget float64, shares ...float64) {
-	for i, share := range shares {
-		if i > 0 {
-			budget = 0
-		}
-		b.row(scenario, server, fmt.Sprintf("%s, latency p%v", what, share*100), "ms", report.Percentile(sorted, share).Seconds()*1000, budget)
-	}
-}
-
-// budget is a budget of ours where it applies.
-func (f *form) budget(v float64) float64 {
-	if f.budgets {
-		return v
-	}
-	return 0
-}

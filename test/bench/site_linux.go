@@ -32,55 +32,52 @@ func (s *site) addr(i int) string { return s.addrs[i%len(s.addrs)] }
 type form struct {
 	name    string
 	dialect load.Dialect
-	budgets bool            // the budgets are for it
-	can     map[string]bool // which scenarios it takes part in
+	ours    bool   // when it fails, so does the bench
+	budgets bool   // the budgets are for it
+	can     string // the scenarios that it takes part in, blanks between them
 	start   func(ctx context.Context, b *session) (*site, error)
 }
 
-// open starts the servers, and a loop for sessions on them. Both are ended by done.
-func (f *form) open(ctx context.Context, b *session) (s *site, l *load.Loop, done func(), err error) {
-	if s, err = f.start(ctx, b); err != nil {
-		return nil, nil, nil, err
+// with starts the servers, gives them and a loop for sessions on them to do, and ends both.
+func (f *form) with(ctx context.Context, b *session, do func(s *site, l *load.Loop) error) error {
+	s, err := f.start(ctx, b)
+	if err != nil {
+		return err
 	}
+	defer s.stop()
 	s.form = f
-	if l, err = load.NewLoop(f.dialect); err != nil {
-		s.stop()
-		return nil, nil, nil, err
+	l, err := load.NewLoop(f.dialect)
+	if err != nil {
+		return err
 	}
-	return s, l, func() { l.Close(); s.stop() }, nil
+	defer l.Close()
+	return do(s, l)
 }
 
 // spent is CPU time.
 type spent struct{ servers, redis time.Duration }
 
 func (s *site) cpu() (t spent, err error) {
-	for _, p := range s.counted {
-		d, err := usage.CPU(p.pid)
-		if err != nil {
-			return t, err
-		}
+	each, err := s.each()
+	for _, d := range each {
 		t.servers += d
 	}
-	if s.redis != nil {
+	if err == nil && s.redis != nil {
 		t.redis, err = usage.CPU(s.redis.pid)
 	}
 	return t, err
 }
 
-// resident is the memory of each counted process, and at last of Redis.
-func (s *site) resident() (bytes []int64, err error) {
-	all := s.counted
-	if s.redis != nil {
-		all = append(all[:len(all):len(all)], *s.redis)
-	}
-	for _, p := range all {
-		n, err := usage.Resident(p.pid)
+// each is the CPU time of each counted process.
+func (s *site) each() (all []time.Duration, err error) {
+	for _, p := range s.counted {
+		d, err := usage.CPU(p.pid)
 		if err != nil {
 			return nil, err
 		}
-		bytes = append(bytes, n)
+		all = append(all, d)
 	}
-	return bytes, nil
+	return all, nil
 }
 
 // startAll starts servers one after the other, and ends them all when one does not start.

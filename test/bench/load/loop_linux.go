@@ -25,7 +25,13 @@ type Loop struct {
 	unopened   int
 	streams    []*Stream // by number
 	deliveries int
-	round      *round
+	round      listener
+}
+
+// listener is told of what is complete.
+type listener interface {
+	// complete is told that all receivers have a message of a stream, in its place of the window.
+	complete(l *Loop, st *Stream, place uint64) error
 }
 
 // NewLoop returns a loop without sockets. Close it.
@@ -52,6 +58,9 @@ const atOnce = 64
 
 // Open opens n sessions; of says where and how number i begins. It returns when all are open.
 func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o Opening)) ([]*Socket, error) {
+	if err := room(len(l.sockets) + n); err != nil {
+		return nil, err
+	}
 	sockets := make([]*Socket, n)
 	for i := range sockets {
 		addr, o := of(i)
@@ -66,6 +75,18 @@ func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o O
 	}
 	return sockets, l.settle(ctx, 0)
 }
+
+// room returns an error when so many files cannot be open.
+func room(files int) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= uint64(files) {
+		return nil
+	}
+	return fmt.Errorf("%d sessions need %d open files, and %d are allowed: raise the limit with ulimit -n %d, or take fewer with -quick", files, files+spareFiles, limit.Cur, files+spareFiles)
+}
+
+// spareFiles are those of this process, or of a server, beside one for each session.
+const spareFiles = 200
 
 // settle waits until at most so many sessions are not open yet.
 func (l *Loop) settle(ctx context.Context, most int) error {
@@ -99,9 +120,6 @@ func (l *Loop) dial(addr string, o Opening) (*Socket, error) {
 		family, at = unix.AF_INET6, &unix.SockaddrInet6{Port: to.Port, Addr: [16]byte(to.IP.To16())}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if errors.Is(err, unix.EMFILE) {
-		return nil, fmt.Errorf("%w: raise the limit with ulimit -n, or ask for fewer sessions", err)
-	}
 	if err != nil {
 		return nil, err
 	}

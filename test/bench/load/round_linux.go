@@ -33,28 +33,37 @@ const patience = 20 * time.Second
 // Run has each stream send, as many at once as its window is, and the next as soon as one is with all its receivers.
 func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Result, err error) {
 	began, before := l.now(), l.deliveries
-	l.round = &round{left: limits.Messages, until: began + limits.Time, latencies: make([]time.Duration, 0, min(limits.Messages, 1<<20))}
+	all := &round{left: limits.Messages, until: began + limits.Time, latencies: make([]time.Duration, 0, min(limits.Messages, 1<<20))}
+	l.round = all
 	defer func() { l.round = nil }()
 	for _, st := range streams {
 		for range st.left {
-			if err := l.round.say(l, st); err != nil {
+			if err := all.say(l, st); err != nil {
 				return r, err
 			}
 		}
 	}
-	for last, at := l.deliveries, l.now(); l.round.underWay > 0; {
+	if err := l.await(ctx, func() int { return all.underWay }); err != nil {
+		return r, err
+	}
+	r = Result{Messages: len(all.latencies), Deliveries: l.deliveries - before, Took: l.now() - began, Latencies: all.latencies}
+	slices.Sort(r.Latencies)
+	return r, nil
+}
+
+// await goes on until nothing is under way.
+func (l *Loop) await(ctx context.Context, underWay func() int) error {
+	for last, at := l.deliveries, l.now(); underWay() > 0; {
 		if err := l.Turn(ctx, time.Second); err != nil {
-			return r, err
+			return err
 		}
 		if l.deliveries != last {
 			last, at = l.deliveries, l.now()
 		} else if l.now()-at > patience {
-			return r, wrong("%d messages are not with all their receivers, and nothing came for %v", l.round.underWay, patience)
+			return wrong("%d messages are not with all their receivers, and nothing came for %v", underWay(), patience)
 		}
 	}
-	r = Result{Messages: len(l.round.latencies), Deliveries: l.deliveries - before, Took: l.now() - began, Latencies: l.round.latencies}
-	slices.Sort(r.Latencies)
-	return r, nil
+	return nil
 }
 
 func (r *round) say(l *Loop, st *Stream) error {
@@ -66,7 +75,6 @@ func (r *round) say(l *Loop, st *Stream) error {
 	return l.say(st)
 }
 
-// complete is told that all receivers have a message.
 func (r *round) complete(l *Loop, st *Stream, place uint64) error {
 	r.underWay--
 	r.latencies = append(r.latencies, l.now()-st.at[place])

@@ -86,3 +86,6 @@ func (l *Loop) now() time.Duration {
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
 	return time.Duration(t.Nano())
 }
+
+// Sent is how many messages it has sent.
+func (st *Stream) Sent() int { return int(st.sent) }

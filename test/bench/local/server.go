@@ -84,7 +84,13 @@ func (d Dir) Edge(urls string, env ...string) *Server {
 func (d Dir) One(env ...string) *Server {
 	addr, _ := free()
 	return &Server{Addr: addr, ready: "http://" + addr + "/readyz", path: filepath.Join(string(d), "edgerelay"), env: append([]string{
-		"EDGE_ADDR=" + addr, "EDGE_AUTH=open", "LOG_LEVEL=error"}, env...)}
+		"EDGE_ADDR=" + addr, "EDGE_AUTH=open", "EDGE_MAX_SESSIONS=50000", "LOG_LEVEL=error"}, env...)}
+}
+
+// Floor returns the program that only writes what one WebSocket sends to all others.
+func (d Dir) Floor() *Server {
+	addr, _ := free()
+	return &Server{Addr: addr, path: filepath.Join(string(d), "floor"), args: []string{"-addr", addr}}
 }
 
 // Ports are taken below the range from which the kernel gives local ports to outgoing connections, so that a server that is started again finds its port free,

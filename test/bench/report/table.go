@@ -2,9 +2,11 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,8 +15,9 @@ import (
 // Row is one measurement.
 type Row struct {
 	Scenario string  `json:"scenario"`
-	Server   string  `json:"server"`
+	Case     string  `json:"case"` // how much of what
 	What     string  `json:"what"`
+	Server   string  `json:"server"`
 	Unit     string  `json:"unit"`
 	Value    float64 `json:"value"`
 	Budget   float64 `json:"budget,omitempty"` // at most; 0: there is none
@@ -30,7 +33,7 @@ func (r Row) Ratio() float64 {
 
 // Table writes the rows of each scenario beside each other: the same measurement of all servers.
 func Table(w io.Writer, rows []Row) error {
-	if _, err := io.WriteString(w, "| scenario | measurement | server | measured | budget | ratio |\n|---|---|---|---:|---:|---:|\n"); err != nil {
+	if _, err := io.WriteString(w, "| scenario | case | measurement | server | measured | budget | ratio |\n|---|---|---|---|---:|---:|---:|\n"); err != nil {
 		return err
 	}
 	for _, r := range beside(rows) {
@@ -38,30 +41,34 @@ func Table(w io.Writer, rows []Row) error {
 		if r.Budget != 0 {
 			budget, ratio = Number(r.Budget, r.Unit), fmt.Sprintf("%.2f", r.Ratio())
 		}
-		if _, err := fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s |\n", r.Scenario, r.What, r.Server, Number(r.Value, r.Unit), budget, ratio); err != nil {
+		if _, err := fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s |\n", r.Scenario, r.Case, r.What, r.Server, Number(r.Value, r.Unit), budget, ratio); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// beside orders rows by scenario and measurement, each in the order of its first appearance.
+// beside orders rows by scenario, case and measurement, each in the order of its first appearance.
 func beside(rows []Row) []Row {
-	type key struct{ scenario, what string }
-	var order []key
-	by := map[key][]Row{}
-	for _, r := range rows {
-		k := key{r.Scenario, r.What}
-		if by[k] == nil {
-			order = append(order, k)
+	order := map[[3]string]int{}
+	rank := func(scenario, of, what string) int {
+		k := [3]string{scenario, of, what}
+		if _, there := order[k]; !there {
+			order[k] = len(order)
 		}
-		by[k] = append(by[k], r)
+		return order[k]
 	}
-	var sorted []Row
-	for _, k := range order {
-		sorted = append(sorted, by[k]...)
+	for _, r := range rows {
+		rank(r.Scenario, "", "")
+		rank(r.Scenario, r.Case, "")
+		rank(r.Scenario, r.Case, r.What)
 	}
-	return sorted
+	return slices.SortedStableFunc(slices.Values(rows), func(a, b Row) int {
+		return cmp.Or(
+			cmp.Compare(rank(a.Scenario, "", ""), rank(b.Scenario, "", "")),
+			cmp.Compare(rank(a.Scenario, a.Case, ""), rank(b.Scenario, b.Case, "")),
+			cmp.Compare(rank(a.Scenario, a.Case, a.What), rank(b.Scenario, b.Case, b.What)))
+	})
 }
 
 // Number writes a value with three digits that count, whole thousands separated.
