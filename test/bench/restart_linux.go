@@ -36,7 +36,7 @@ func restart(ctx context.Context, b *session, f *form) error {
 			if err := o.settle(ctx, l); err != nil {
 				return err
 			}
-			before := o.caughtUp(ctx)
+			before := o.fromHistory(ctx)
 			seen, err := l.Through(ctx, streams[:steady], 20*time.Millisecond, streams[steady:], way.away)
 			if err != nil {
 				return fmt.Errorf("the relay %s: %w", way.name, err)
@@ -44,7 +44,7 @@ func restart(ctx context.Context, b *session, f *form) error {
 			r.add("all have what was said when it went, after", "ms", seen.Arrived[len(seen.Arrived)-1].Seconds()*1000, 0)
 			r.add("the same, median", "ms", report.Percentile(seen.Arrived, 0.5).Seconds()*1000, 0)
 			r.add("longest silence of a group that speaks every 20 ms", "ms", seen.Silence.Seconds()*1000, 0)
-			r.add("messages that edges were given from history", "", o.caughtUp(ctx)-before, 0)
+			r.add("messages that edges were given from history", "", since(o.fromHistory(ctx), before), 0)
 			r.add("sockets closed", "", float64(o.closed), 0)
 		}
 		return nil
@@ -101,10 +101,19 @@ func (o *outages) ways(ctx context.Context, b *session) []way {
 	}
 }
 
-// caughtUp is how many publications the relays that answer have sent from history.
-func (o *outages) caughtUp(ctx context.Context) (n float64) {
+// fromHistory is how many publications each relay has sent from history, by its process: one that is started again counts from 0.
+func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
+	n := map[int]float64{}
 	for _, r := range []*local.Server{o.cluster.relay, o.cluster.spare} {
-		n += r.Metric(ctx, "edgerelay_relay_publications_from_history_total")
+		n[r.PID()] = r.Metric(ctx, "edgerelay_relay_publications_from_history_total")
+	}
+	return n
+}
+
+// since is how many more those have sent that still answer.
+func since(now, before map[int]float64) (n float64) {
+	for process, sent := range now {
+		n += max(0, sent-before[process])
 	}
 	return n
 }

@@ -53,9 +53,9 @@ http {
 	nchan_shared_memory_size 512M;
 	nchan_message_buffer_length 200;
 	nchan_message_timeout 60s;
-	nchan_subscriber_first_message newest;
 	server {
 		listen %s backlog=4096;
+		nchan_subscriber_first_message newest;
 		location ~ ^/sub/(.+)$ { nchan_subscriber websocket; nchan_channel_id $1; }
 		location ~ ^/pub/(.+)$ { nchan_publisher websocket; nchan_channel_id $1; }
 		location ~ ^/both/(.+)$ { nchan_pubsub websocket; nchan_channel_id $1; }

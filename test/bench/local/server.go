@@ -49,6 +49,7 @@ type Server struct {
 	admin string // "": it has none
 	ready string // a URL that is 200 when it is ready; "": once it listens
 	cmd   *exec.Cmd
+	ended chan struct{} // closed when the process has ended
 }
 
 const linkKeys = "LINK_KEYS=bench:a-key-for-loopback-only"
@@ -114,22 +115,42 @@ func free() (addr, port string) {
 	panic("no free port on loopback")
 }
 
-// Start starts the process and returns how long it took until it was ready.
-func (s *Server) Start(ctx context.Context) (time.Duration, error) {
-	s.cmd = exec.Command(s.path, s.args...)
-	s.cmd.Env, s.cmd.Stderr = s.env, os.Stderr
+// Start starts the process and returns how long it took until it was ready. When it fails the process has ended.
+func (s *Server) Start(ctx context.Context) (took time.Duration, err error) {
+	cmd, ended := exec.Command(s.path, s.args...), make(chan struct{})
+	cmd.Env, cmd.Stderr = s.env, os.Stderr
 	began := time.Now()
-	if err := s.cmd.Start(); err != nil {
+	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	for ctx.Err() == nil {
-		if s.answers() {
-			return time.Since(began), nil
+	s.cmd, s.ended = cmd, ended
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	defer func() {
+		if err != nil {
+			s.Kill()
+			err = fmt.Errorf("%s: %w", filepath.Base(s.path), err)
 		}
-		time.Sleep(time.Millisecond)
+	}()
+	for !s.answers() {
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-ended:
+			return 0, fmt.Errorf("it ended before it was ready: %v", cmd.ProcessState)
+		case <-time.After(time.Millisecond):
+		}
+		if time.Since(began) > patience {
+			return 0, fmt.Errorf("it is not ready after %v", patience)
+		}
 	}
-	return 0, fmt.Errorf("%s is not ready: %w", s.path, ctx.Err())
+	return time.Since(began), nil
 }
+
+// patience is how long a process may take to be ready.
+const patience = 30 * time.Second
 
 func (s *Server) answers() bool {
 	if s.ready == "" {
@@ -151,7 +172,7 @@ func (s *Server) answers() bool {
 func (s *Server) Kill() {
 	if s != nil && s.cmd != nil {
 		s.cmd.Process.Kill()
-		s.cmd.Wait()
+		<-s.ended
 		http.DefaultClient.CloseIdleConnections()
 	}
 }
@@ -160,10 +181,15 @@ func (s *Server) Kill() {
 func (s *Server) Terminate() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 
 // Wait returns when it has ended.
-func (s *Server) Wait() { s.cmd.Wait() }
+func (s *Server) Wait() { <-s.ended }
 
-// PID returns the process' id.
-func (s *Server) PID() int { return s.cmd.Process.Pid }
+// PID returns the process' id; 0 when it was not started.
+func (s *Server) PID() int {
+	if s.cmd == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
+}
 
 // Metric returns the sum of the series of a name; 0 when nobody answers.
 func (s *Server) Metric(ctx context.Context, name string) (sum float64) {
