@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/load"
+)
+
+// pairs is how many send to each other.
+const pairs = 50
+
+// direct sends from users on one edge to users on the other.
+func direct(ctx context.Context, b *session, f *form) error {
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		r := b.of("direct", f, fmt.Sprintf("%d pairs, one in flight each", pairs))
+		streams, err := openPairs(ctx, s, l)
+		if err != nil {
+			return err
+		}
+		c, err := measure(ctx, s, l, load.Limits{Messages: 500_000, Time: b.time(5 * time.Second)}, streams...)
+		if err != nil {
+			return err
+		}
+		r.messages(c, s.redis != nil, 60)
+		r.latency(c.Latencies, 0, 0.5, 0.99)
+		r = b.of("direct", f, "one pair at rest")
+		latencies, err := b.atRest(ctx, l, streams[0])
+		r.latency(latencies, 0.9, 0.5, 0.99, 0.999)
+		return err
+	})
+}
+
+// atRest sends one message at a time, with pauses, on a machine that does nothing else.
+func (b *session) atRest(ctx context.Context, l *load.Loop, stream *load.Stream) (latencies []time.Duration, err error) {
+	if err := l.Idle(ctx, time.Second); err != nil {
+		return nil, err
+	}
+	messages := 1500
+	if b.quick {
+		messages /= 5
+	}
+	for range messages {
+		r, err := l.Run(ctx, load.Limits{Messages: 1, Time: time.Minute}, stream)
+		if err != nil {
+			return nil, err
+		}
+		latencies = append(latencies, r.Latencies...)
+		if err := l.Idle(ctx, 4*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(latencies)
+	return latencies, nil
+}
+
+// openPairs opens pairs of a sender on the first server and a receiver on the last.
+func openPairs(ctx context.Context, s *site, l *load.Loop) (streams []*load.Stream, err error) {
+	var wraps []load.Wrap
+	senders, err := l.Open(ctx, pairs, func(i int) (string, load.Opening) {
+		opening, wrap := s.form.dialect.Send(fmt.Sprint("from-", i), load.User(fmt.Sprint("to-", i)))
+		wraps = append(wraps, wrap)
+		return s.addr(0), opening
+	})
+	if err != nil {
+		return nil, err
+	}
+	receivers, err := l.Open(ctx, pairs, func(i int) (string, load.Opening) {
+		user := fmt.Sprint("to-", i)
+		return s.addr(len(s.addrs) - 1), s.form.dialect.Receive(user, load.User(user))
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, sender := range senders {
+		stream := l.Stream(sender, wraps[i], messageSize, 1)
+		receivers[i].Hear(stream)
+		streams = append(streams, stream)
+	}
+	return streams, l.Idle(ctx, settled)
+}

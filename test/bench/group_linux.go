@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/edgerelay/edgerelay/test/bench/load"
+)
+
+// speaker sends to a topic.
+type speaker struct {
+	socket    *load.Socket
+	wrap      load.Wrap
+	listeners []*load.Socket
+}
+
+// stream returns a stream from it to its listeners, which no longer hear any other.
+func (s speaker) stream(l *load.Loop, size, window int) *load.Stream {
+	stream := l.Stream(s.socket, s.wrap, size, window)
+	for _, listener := range s.listeners {
+		listener.Hear(stream)
+	}
+	return stream
+}
+
+// openGroup opens one session that sends to a topic, and others that receive, spread over the servers.
+func openGroup(ctx context.Context, s *site, l *load.Loop, topic load.Topic, members int) (sp speaker, err error) {
+	sockets, err := l.Open(ctx, members, func(i int) (string, load.Opening) {
+		opening, wrap := member(s, topic, i)
+		if i == 0 {
+			sp.wrap = wrap
+		}
+		return s.addr(i), opening
+	})
+	if err != nil {
+		return sp, err
+	}
+	sp.socket, sp.listeners = sockets[0], sockets[1:]
+	return sp, l.Idle(ctx, settled)
+}
+
+// openGroups opens many groups; their speakers, too, are spread over the servers.
+func openGroups(ctx context.Context, s *site, l *load.Loop, groups, members int) ([]speaker, error) {
+	speakers := make([]speaker, groups)
+	sockets, err := l.Open(ctx, groups*members, func(i int) (string, load.Opening) {
+		group, place := i/members, i%members
+		opening, wrap := member(s, load.Group(fmt.Sprint("g", group)), place)
+		if place == 0 {
+			speakers[group].wrap = wrap
+		}
+		return s.addr(group + place), opening
+	})
+	if err != nil {
+		return nil, err
+	}
+	for g := range speakers {
+		of := sockets[g*members : (g+1)*members]
+		speakers[g].socket, speakers[g].listeners = of[0], of[1:]
+	}
+	return speakers, l.Idle(ctx, settled)
+}
+
+// member is how the session in a place of a topic begins; the one in place 0 sends.
+func member(s *site, topic load.Topic, place int) (load.Opening, load.Wrap) {
+	user := fmt.Sprintf("%s%s-%d", topic.Kind, topic.Name, place)
+	if place == 0 {
+		return s.form.dialect.Send(user, topic)
+	}
+	return s.form.dialect.Receive(user, topic), load.Wrap{}
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/load"
+)
+
+// link counts what a message to a group takes on the links, by how many members there are; and what a quiet link takes.
+func link(ctx context.Context, b *session, f *form) error {
+	for _, members := range []int{10, 100, 10_000} {
+		err := f.with(ctx, b, func(s *site, l *load.Loop) error {
+			n := members
+			if n > 1000 {
+				n = b.sessions(n)
+			}
+			r := b.of("link", f, fmt.Sprintf("%d members on two edges", n))
+			speaker, err := openGroup(ctx, s, l, load.Group("g"), n)
+			if err != nil {
+				return err
+			}
+			stream := speaker.stream(l, messageSize, 1)
+			before := s.cluster.linkBytes(ctx)
+			result, err := l.Run(ctx, load.Limits{Messages: 200, Time: b.time(4 * time.Second)}, stream)
+			if err != nil {
+				return err
+			}
+			if err := l.Idle(ctx, 100*time.Millisecond); err != nil { // acknowledgements are counted
+				return err
+			}
+			r.add("bytes of both links, both ways, per message of 128", "B", (s.cluster.linkBytes(ctx)-before)/float64(result.Messages), 0)
+			quiet := b.time(10 * time.Second)
+			before = s.cluster.linkBytes(ctx)
+			if err := l.Idle(ctx, quiet); err != nil {
+				return err
+			}
+			r.add("bytes of both links when quiet", "B/s", (s.cluster.linkBytes(ctx)-before)/quiet.Seconds(), 0)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkBytes are those of all links, both ways, below WebSocket.
+func (c *cluster) linkBytes(ctx context.Context) float64 {
+	return c.relay.Metric(ctx, "edgerelay_relay_link_bytes_total")
+}

@@ -1,0 +1,41 @@
+package load
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Centrifugo is its JSON protocol. A session subscribes to what it receives in the text in which it connects; the server must let clients subscribe and publish.
+type Centrifugo struct {
+	Path string // of the endpoint, such as /connection/websocket
+}
+
+func (c Centrifugo) Session(user string) Opening { return c.Receive(user, User(user)) }
+
+func (c Centrifugo) Self(user string) (Wrap, bool) { return publish(User(user)), true }
+
+func (c Centrifugo) Receive(_ string, topic Topic) Opening {
+	return Opening{
+		Path:  c.Path,
+		Hello: `{"id":1,"connect":{}}` + "\n" + `{"id":2,"subscribe":{"channel":"` + topic.channel() + `"}}`,
+		Await: `"subscribe":{`,
+	}
+}
+
+func (c Centrifugo) Send(_ string, topic Topic) (Opening, Wrap) {
+	return Opening{Path: c.Path, Hello: `{"id":1,"connect":{}}`, Await: `"connect":{`}, publish(topic)
+}
+
+func publish(topic Topic) Wrap {
+	return Wrap{`{"id":3,"publish":{"channel":"` + topic.channel() + `","data":"`, `"}}`}
+}
+
+func (Centrifugo) Aside(text []byte) ([]byte, error) {
+	switch {
+	case string(text) == "{}":
+		return text, nil // a ping
+	case bytes.Contains(text, []byte(`"error":{`)):
+		return nil, fmt.Errorf("the server answered %s", text)
+	}
+	return nil, nil
+}

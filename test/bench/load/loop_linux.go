@@ -1,0 +1,213 @@
+// Package load is the clients of a measurement: thousands of WebSockets in one thread, which costs so little that servers on the same machine are hardly
+// disturbed. It counts every message, and fails when one is missing, twice, or out of order.
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Loop owns the sockets. All its methods are for one goroutine.
+type Loop struct {
+	// Closed, when it is set, is told of sockets that the server closed; else that is an error.
+	Closed func(*Socket, error)
+
+	dialect    Dialect
+	epoll      int
+	events     []unix.EpollEvent
+	buf        []byte
+	sockets    []*Socket // by descriptor
+	unopened   int
+	streams    []*Stream // by number
+	deliveries int
+	round      listener
+}
+
+// listener is told of what is complete.
+type listener interface {
+	// complete is told that all receivers have a message of a stream, in its place of the window.
+	complete(l *Loop, st *Stream, place uint64) error
+}
+
+// NewLoop returns a loop without sockets. Close it.
+func NewLoop(dialect Dialect) (*Loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	return &Loop{dialect: dialect, epoll: epoll, events: make([]unix.EpollEvent, 1024), buf: make([]byte, 0, 256<<10)}, nil
+}
+
+// Close closes all sockets.
+func (l *Loop) Close() {
+	for _, s := range l.sockets {
+		if s != nil {
+			unix.Close(s.fd)
+		}
+	}
+	unix.Close(l.epoll)
+}
+
+// atOnce is how many sessions are being opened at the same time.
+const atOnce = 64
+
+// Open opens n sessions; of says where and how number i begins. It returns when all are open.
+func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o Opening)) ([]*Socket, error) {
+	if err := room(len(l.sockets) + n); err != nil {
+		return nil, err
+	}
+	sockets := make([]*Socket, n)
+	for i := range sockets {
+		addr, o := of(i)
+		s, err := l.dial(addr, o)
+		if err != nil {
+			return nil, fmt.Errorf("session %d of %d at %s: %w", i+1, n, addr, err)
+		}
+		sockets[i] = s
+		if err := l.settle(ctx, atOnce); err != nil {
+			return nil, err
+		}
+	}
+	return sockets, l.settle(ctx, 0)
+}
+
+// room returns an error when so many files cannot be open.
+func room(files int) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= uint64(files) {
+		return nil
+	}
+	return fmt.Errorf("%d sessions need %d open files, and %d are allowed: raise the limit with ulimit -n %d, or take fewer with -quick", files, files+spareFiles, limit.Cur, files+spareFiles)
+}
+
+// spareFiles are those of this process, or of a server, beside one for each session.
+const spareFiles = 200
+
+// settle waits until at most so many sessions are not open yet.
+func (l *Loop) settle(ctx context.Context, most int) error {
+	late := time.Now().Add(30 * time.Second)
+	for l.unopened > most {
+		if time.Now().After(late) {
+			return fmt.Errorf("%d sessions were not open after 30 s", l.unopened)
+		}
+		if err := l.Turn(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Loop) opened(s *Socket) {
+	s.state = open
+	l.unopened--
+}
+
+func (l *Loop) dial(addr string, o Opening) (*Socket, error) {
+	to, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	var at unix.Sockaddr
+	family := unix.AF_INET
+	if ip := to.IP.To4(); ip != nil {
+		at = &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(ip)}
+	} else {
+		family, at = unix.AF_INET6, &unix.SockaddrInet6{Port: to.Port, Addr: [16]byte(to.IP.To16())}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &Socket{fd: fd, name: addr + o.Path, hello: o.Hello, await: o.Await}
+	if err := l.begin(s, at, addr, o.Path); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	for len(l.sockets) <= fd {
+		l.sockets = append(l.sockets, nil)
+	}
+	l.sockets[fd] = s
+	l.unopened++
+	return s, nil
+}
+
+func (l *Loop) begin(s *Socket, at unix.Sockaddr, host, path string) error {
+	if err := unix.Connect(s.fd, at); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return err
+	}
+	request := "GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+	if _, err := unix.Write(s.fd, []byte(request)); err != nil {
+		return err
+	}
+	if err := unix.SetNonblock(s.fd, true); err != nil {
+		return err
+	}
+	return l.watch(s, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
+}
+
+// Turn waits at most so long for something to read, and handles it.
+func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	const most = 100 * time.Millisecond // so that ctx is noticed
+	n, err := unix.EpollWait(l.epoll, l.events, int((min(wait, most)+time.Millisecond-1)/time.Millisecond))
+	if errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("epoll: %w", err)
+	}
+	for _, e := range l.events[:n] {
+		s := l.sockets[e.Fd]
+		if s == nil {
+			continue
+		}
+		if e.Events&unix.EPOLLOUT != 0 {
+			err = l.flush(s)
+		}
+		if err == nil && e.Events&^unix.EPOLLOUT != 0 {
+			err = l.take(s)
+		}
+		if err != nil {
+			if err := l.gone(s, err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Idle goes on for a while without sending.
+func (l *Loop) Idle(ctx context.Context, d time.Duration) error {
+	for until := time.Now().Add(d); ; {
+		left := time.Until(until)
+		if left <= 0 {
+			return nil
+		}
+		if err := l.Turn(ctx, left); err != nil {
+			return err
+		}
+	}
+}
+
+// gone is told that a socket is of no more use.
+func (l *Loop) gone(s *Socket, err error) error {
+	var wrong *Wrong
+	if l.Closed == nil || errors.As(err, &wrong) {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	unix.Close(s.fd)
+	l.sockets[s.fd] = nil
+	l.Closed(s, err)
+	return nil
+}

@@ -1,0 +1,82 @@
+package load
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Limits end a round; what is under way then is still awaited. The first that is reached counts.
+type Limits struct {
+	Messages int
+	Time     time.Duration
+}
+
+// Result is what happened in a round.
+type Result struct {
+	Messages   int
+	Deliveries int
+	Took       time.Duration
+	Latencies  []time.Duration // from the sending until the last receiver had it, sorted
+}
+
+type round struct {
+	left      int // messages that may still be sent
+	until     time.Duration
+	underWay  int
+	latencies []time.Duration
+}
+
+// patience is how long nothing may come while something is under way.
+const patience = 20 * time.Second
+
+// Run has each stream send, as many at once as its window is, and the next as soon as one is with all its receivers.
+func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Result, err error) {
+	began, before := l.now(), l.deliveries
+	all := &round{left: limits.Messages, until: began + limits.Time, latencies: make([]time.Duration, 0, min(limits.Messages, 1<<20))}
+	l.round = all
+	defer func() { l.round = nil }()
+	for _, st := range streams {
+		for range st.left {
+			if err := all.say(l, st); err != nil {
+				return r, err
+			}
+		}
+	}
+	if err := l.await(ctx, func() int { return all.underWay }); err != nil {
+		return r, err
+	}
+	r = Result{Messages: len(all.latencies), Deliveries: l.deliveries - before, Took: l.now() - began, Latencies: all.latencies}
+	slices.Sort(r.Latencies)
+	return r, nil
+}
+
+// await goes on until nothing is under way.
+func (l *Loop) await(ctx context.Context, underWay func() int) error {
+	for last, at := l.deliveries, l.now(); underWay() > 0; {
+		if err := l.Turn(ctx, time.Second); err != nil {
+			return err
+		}
+		if l.deliveries != last {
+			last, at = l.deliveries, l.now()
+		} else if l.now()-at > patience {
+			return wrong("%d messages are not with all their receivers, and nothing came for %v", underWay(), patience)
+		}
+	}
+	return nil
+}
+
+func (r *round) say(l *Loop, st *Stream) error {
+	if r.left == 0 || len(r.latencies) > 0 && l.now() > r.until {
+		return nil
+	}
+	r.left--
+	r.underWay++
+	return l.say(st)
+}
+
+func (r *round) complete(l *Loop, st *Stream, place uint64) error {
+	r.underWay--
+	r.latencies = append(r.latencies, l.now()-st.at[place])
+	return r.say(l, st)
+}

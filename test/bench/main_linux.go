@@ -1,0 +1,64 @@
+// Bench measures what servers cost: their CPU time, their memory, and how long clients wait, apart from the clients that make the load.
+//
+//	go run ./test/bench [-run regexp] [-servers regexp] [-quick] [-peers] [-json file]
+//
+// It builds the binaries and starts them on loopback, with a redis-server. With -peers it also starts other servers that are installed, and puts the same load on them.
+// With -target it loads servers that run already:
+//
+//	go run ./test/bench -target ws://host:port[,ws://host:port] -kind chat|centrifugo|nchan -pid n[,n…]
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/local"
+	"github.com/edgerelay/edgerelay/test/bench/report"
+)
+
+func main() {
+	o, err := parse(os.Args[1:])
+	if err == nil {
+		err = bench(o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+var errTooLong = errors.New("it took longer than an hour")
+
+// bench runs what is asked for. It prints nothing but the error when one of ours fails.
+func bench(o options) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Hour, errTooLong)
+	defer cancel()
+	dir, err := local.Build(ctx)
+	if err != nil {
+		return err
+	}
+	defer dir.Remove()
+	b := &session{dir: dir, quick: o.quick, began: time.Now()}
+	defer b.beat()()
+	forms, err := b.forms(o)
+	if err != nil {
+		return err
+	}
+	if err := b.runAll(ctx, o, forms); err != nil {
+		return err
+	}
+	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: b.rows}
+	if o.json != "" {
+		if err := r.WriteFile(o.json); err != nil {
+			return err
+		}
+	}
+	return r.Markdown(os.Stdout)
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// options are what is asked for.
+type options struct {
+	command  string // as it was given
+	scenario *regexp.Regexp
+	server   *regexp.Regexp
+	quick    bool
+	peers    bool
+	json     string
+	target   string
+	kind     string
+	pids     []int
+}
+
+func parse(args []string) (o options, err error) {
+	o.command = strings.TrimSpace("go run ./test/bench " + strings.Join(args, " "))
+	flags := flag.NewFlagSet("go run ./test/bench", flag.ContinueOnError)
+	flags.SetOutput(os.Stderr)
+	run := flags.String("run", "", "regular expression: which scenarios, of "+names())
+	servers := flags.String("servers", "", "regular expression: on which servers, by their name in the table")
+	flags.BoolVar(&o.quick, "quick", false, "a tenth of the sessions, a quarter of the time: to see that all works, not for figures")
+	flags.BoolVar(&o.peers, "peers", false, "also start other servers that are installed: centrifugo, and nginx with the nchan module")
+	flags.StringVar(&o.json, "json", "", "file to write all numbers to")
+	flags.StringVar(&o.target, "target", "", "servers that run already: ws://host:port[/path], comma separated")
+	flags.StringVar(&o.kind, "kind", "chat", "what they speak: chat, centrifugo or nchan (with /sub/, /pub/ and /both/)")
+	pids := flags.String("pid", "", "their process ids, comma separated: whose CPU time and memory count")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q: all is said with flags; see -h", flags.Arg(0))
+	}
+	if o.scenario, err = regexp.Compile(*run); err != nil {
+		return o, fmt.Errorf("-run: %w", err)
+	}
+	if o.server, err = regexp.Compile(*servers); err != nil {
+		return o, fmt.Errorf("-servers: %w", err)
+	}
+	for text := range strings.SplitSeq(*pids, ",") {
+		if text == "" {
+			continue
+		}
+		pid, err := strconv.Atoi(text)
+		if err != nil || pid <= 0 {
+			return o, fmt.Errorf("-pid %q: say process ids, comma separated", text)
+		}
+		o.pids = append(o.pids, pid)
+	}
+	return o, nil
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/load"
+)
+
+// redis counts what messages ask of Redis.
+func redis(ctx context.Context, b *session, f *form) error {
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		r := b.of("redis", f, fmt.Sprintf("%d pairs, one in flight each", pairs))
+		streams, err := openPairs(ctx, s, l)
+		if err != nil {
+			return err
+		}
+		if err := s.asked(ctx, l, r, load.Limits{Messages: 500_000, Time: b.time(2 * time.Second)}, streams...); err != nil {
+			return err
+		}
+		n := b.sessions(1000)
+		r = b.of("redis", f, fmt.Sprintf("a group of %d, 4 in flight", n))
+		speaker, err := openGroup(ctx, s, l, load.Group("g"), n)
+		if err != nil {
+			return err
+		}
+		return s.asked(ctx, l, r, load.Limits{Messages: 1000, Time: b.time(2 * time.Second)}, speaker.stream(l, messageSize, 4))
+	})
+}
+
+// asked adds what a round asks of Redis.
+func (s *site) asked(ctx context.Context, l *load.Loop, r rows, limits load.Limits, streams ...*load.Stream) error {
+	before, err := s.cluster.redis.Info()
+	if err != nil {
+		return err
+	}
+	c, err := measure(ctx, s, l, limits, streams...)
+	if err != nil {
+		return err
+	}
+	after, err := s.cluster.redis.Info()
+	if err != nil {
+		return err
+	}
+	// The messages of the warming up are counted by Redis, too.
+	messages := 0
+	for _, stream := range streams {
+		messages += stream.Sent()
+	}
+	r.add("scripts per message", "", float64(after.Since(before, "eval"))/float64(messages), 0)
+	r.add("commands per message, those in scripts included", "", float64(after.Since(before))/float64(messages), 0)
+	r.add("CPU of Redis per message", "µs", micros(c.redis, c.Messages), 0)
+	r.add("connections to Redis", "", float64(after.Clients), 0)
+	return nil
+}

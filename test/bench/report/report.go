@@ -1,0 +1,47 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// Report is all that a run found.
+type Report struct {
+	Date    time.Time `json:"date"`
+	Command string    `json:"command"`
+	Machine Machine   `json:"machine"`
+	Notes   []string  `json:"notes"`
+	Rows    []Row     `json:"rows"`
+}
+
+// WriteFile writes it as JSON.
+func (r Report) WriteFile(name string) error {
+	text, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, append(text, '\n'), 0o644)
+}
+
+// Markdown writes it for people.
+func (r Report) Markdown(w io.Writer) error {
+	m := r.Machine
+	if _, err := fmt.Fprintf(w, "`%s` on %s: %d cores (%s), Linux %s, %s, commit %s\n\n", r.Command, r.Date.Format(time.DateOnly), m.Cores, m.CPU, m.Kernel, m.Go, m.Commit); err != nil {
+		return err
+	}
+	if err := Table(w, r.Rows); err != nil {
+		return err
+	}
+	for i, note := range r.Notes {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		if _, err := fmt.Fprintf(w, "- %s\n", note); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+// Package report writes what was measured, as a Markdown table and as JSON.
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Row is one measurement.
+type Row struct {
+	Scenario string  `json:"scenario"`
+	Case     string  `json:"case"` // how much of what
+	What     string  `json:"what"`
+	Server   string  `json:"server"`
+	Unit     string  `json:"unit"`
+	Value    float64 `json:"value"`
+	Budget   float64 `json:"budget,omitempty"` // at most; 0: there is none
+}
+
+// Ratio is the value in parts of the budget; 0 without one.
+func (r Row) Ratio() float64 {
+	if r.Budget == 0 {
+		return 0
+	}
+	return r.Value / r.Budget
+}
+
+// Table writes the rows of each scenario beside each other: the same measurement of all servers.
+func Table(w io.Writer, rows []Row) error {
+	if _, err := io.WriteString(w, "| scenario | case | measurement | server | measured | budget | ratio |\n|---|---|---|---|---:|---:|---:|\n"); err != nil {
+		return err
+	}
+	for _, r := range beside(rows) {
+		budget, ratio := "", ""
+		if r.Budget != 0 {
+			budget, ratio = Number(r.Budget, r.Unit), fmt.Sprintf("%.2f", r.Ratio())
+		}
+		if _, err := fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s |\n", r.Scenario, r.Case, r.What, r.Server, Number(r.Value, r.Unit), budget, ratio); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beside orders rows by scenario, case and measurement, each in the order of its first appearance.
+func beside(rows []Row) []Row {
+	order := map[[3]string]int{}
+	rank := func(scenario, of, what string) int {
+		k := [3]string{scenario, of, what}
+		if _, there := order[k]; !there {
+			order[k] = len(order)
+		}
+		return order[k]
+	}
+	for _, r := range rows {
+		rank(r.Scenario, "", "")
+		rank(r.Scenario, r.Case, "")
+		rank(r.Scenario, r.Case, r.What)
+	}
+	return slices.SortedStableFunc(slices.Values(rows), func(a, b Row) int {
+		return cmp.Or(
+			cmp.Compare(rank(a.Scenario, "", ""), rank(b.Scenario, "", "")),
+			cmp.Compare(rank(a.Scenario, a.Case, ""), rank(b.Scenario, b.Case, "")),
+			cmp.Compare(rank(a.Scenario, a.Case, a.What), rank(b.Scenario, b.Case, b.What)))
+	})
+}
+
+// Number writes a value with three digits that count, whole thousands separated.
+func Number(v float64, unit string) string {
+	text := strconv.FormatFloat(v, 'f', 0, 64)
+	if a := math.Abs(v); a < 100 && v != math.Trunc(v) {
+		decimals := 2
+		if a >= 10 {
+			decimals = 1
+		}
+		if a < 0.1 {
+			decimals = 4
+		}
+		text = strconv.FormatFloat(v, 'f', decimals, 64)
+	}
+	whole, fraction, _ := strings.Cut(text, ".")
+	for i := len(whole) - 3; i > 0 && whole[i-1] != '-'; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	if fraction != "" {
+		whole += "." + fraction
+	}
+	return strings.TrimSpace(whole + " " + unit)
+}
+
+// Percentile returns the value below which a share of the sorted values is; 0 when there are none.
+func Percentile(sorted []time.Duration, share float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(len(sorted)-1, max(0, int(math.Ceil(share*float64(len(sorted))))-1))]
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/load"
+	"github.com/edgerelay/edgerelay/test/bench/local"
+	"github.com/edgerelay/edgerelay/test/bench/report"
+)
+
+// restart takes the relay away under many sessions in groups. Some groups speak steadily, and each of the others says one message the moment that it is away:
+// the cluster is whole again when all have it.
+func restart(ctx context.Context, b *session, f *form) error {
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		const members, steady = 10, 10
+		n := b.sessions(10_000)
+		b.say("restart: %d sessions are being opened", n)
+		o := &outages{cluster: s.cluster}
+		l.Closed = func(*load.Socket, error) { o.closed++ }
+		speakers, err := openGroups(ctx, s, l, n/members, members)
+		if err != nil {
+			return err
+		}
+		var streams []*load.Stream
+		for i, speaker := range speakers {
+			window := 1
+			if i < steady {
+				window = 1024 // so that it goes on for some 20 s of silence
+			}
+			streams = append(streams, speaker.stream(l, messageSize, window))
+		}
+		for _, way := range o.ways(ctx, b) {
+			r := b.of("restart", f, fmt.Sprintf("%d sessions in %d groups; the relay %s", n, n/members, way.name))
+			if err := o.settle(ctx, l); err != nil {
+				return err
+			}
+			before := o.fromHistory(ctx)
+			seen, err := l.Through(ctx, streams[:steady], 20*time.Millisecond, streams[steady:], way.away)
+			if err != nil {
+				return fmt.Errorf("the relay %s: %w", way.name, err)
+			}
+			r.add("all have what was said when it went, after", "ms", seen.Arrived[len(seen.Arrived)-1].Seconds()*1000, 0)
+			r.add("the same, median", "ms", report.Percentile(seen.Arrived, 0.5).Seconds()*1000, 0)
+			r.add("longest silence of a group that speaks every 20 ms", "ms", seen.Silence.Seconds()*1000, 0)
+			r.add("messages that edges were given from history", "", since(o.fromHistory(ctx), before), 0)
+			r.add("sockets closed", "", float64(o.closed), 0)
+		}
+		return nil
+	})
+}
+
+// outages takes relays away.
+type outages struct {
+	cluster *cluster
+	closed  int // sockets that ended under us
+}
+
+type way struct {
+	name string
+	away func(now chan<- struct{}) error // closes now when the relay is gone
+}
+
+// ways are carried out in their order. The spare relay comes with the first, and each leaves what the next one needs.
+func (o *outages) ways(ctx context.Context, b *session) []way {
+	relay, spare := o.cluster.relay, o.cluster.spare
+	restart := func(s *local.Server) error {
+		_, err := s.Start(ctx)
+		return err
+	}
+	return []way{
+		{"is killed, alone, and started again at once", func(now chan<- struct{}) error {
+			relay.Kill()
+			close(now)
+			return restart(relay)
+		}},
+		{"is killed, another takes over", func(now chan<- struct{}) error {
+			if err := restart(spare); err != nil {
+				return err
+			}
+			relay.Kill()
+			close(now)
+			return nil
+		}},
+		{"is stopped, and hands over to another", func(now chan<- struct{}) error {
+			if err := restart(relay); err != nil {
+				return err
+			}
+			close(now)
+			return spare.Terminate()
+		}},
+		{"is stopped, alone, and started again when it has ended", func(now chan<- struct{}) error {
+			if err := relay.Terminate(); err != nil {
+				return err
+			}
+			relay.Wait() // it serves on for some seconds, in which its edges could go elsewhere
+			close(now)
+			return restart(relay)
+		}},
+	}
+}
+
+// fromHistory is how many publications each relay has sent from history, by its process: one that is started again counts from 0.
+func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
+	n := map[int]float64{}
+	for _, r := range []*local.Server{o.cluster.relay, o.cluster.spare} {
+		n[r.PID()] = r.Metric(ctx, "edgerelay_relay_publications_from_history_total")
+	}
+	return n
+}
+
+// since is how many more those have sent that still answer.
+func since(now, before map[int]float64) (n float64) {
+	for process, sent := range now {
+		n += max(0, sent-before[process])
+	}
+	return n
+}
+
+// settle waits until all is acknowledged, and beyond what an edge takes for a settled link.
+func (o *outages) settle(ctx context.Context, l *load.Loop) error {
+	for {
+		busy := 0.0
+		for _, e := range o.cluster.edges {
+			busy += e.Metric(ctx, "edgerelay_edge_log_messages")
+		}
+		if busy == 0 {
+			return l.Idle(ctx, 6*time.Second)
+		}
+		if err := l.Idle(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/local"
+	"github.com/edgerelay/edgerelay/test/bench/report"
+)
+
+// session is one run of the bench.
+type session struct {
+	dir   local.Dir
+	quick bool
+	began time.Time
+	rows  []report.Row
+	notes []string
+
+	mu   sync.Mutex
+	said time.Time
+	last string
+}
+
+// sessions scales a count of sessions down when it is to be quick.
+func (b *session) sessions(n int) int {
+	if b.quick {
+		return max(20, n/10)
+	}
+	return n
+}
+
+// time scales a duration likewise.
+func (b *session) time(d time.Duration) time.Duration {
+	if b.quick {
+		return d / 4
+	}
+	return d
+}
+
+// rows adds measurements of one server in one case.
+type rows struct {
+	b                      *session
+	scenario, server, what string
+	budgets                bool // its budgets apply
+}
+
+// of returns where to add what is measured of a form; what is how much of what.
+func (b *session) of(scenario string, f *form, what string) rows {
+	b.say("%s: %s: %s", scenario, f.name, what)
+	return rows{b, scenario, f.name, what, f.budgets}
+}
+
+// add adds one; a budget of 0 is none.
+func (r rows) add(what, unit string, value, budget float64) {
+	if !r.budgets || r.b.quick { // which is not what budgets are for
+		budget = 0
+	}
+	r.b.rows = append(r.b.rows, report.Row{Scenario: r.scenario, Case: r.what, What: what, Server: r.server, Unit: unit, Value: value, Budget: budget})
+}
+
+// latency adds how long messages took; the budget is that of the first share.
+func (r rows) latency(sorted []time.Duration, budget float64, shares ...float64) {
+	for _, share := range shares {
+		r.add(fmt.Sprintf("latency p%v", share*100), "ms", report.Percentile(sorted, share).Seconds()*1000, budget)
+		budget = 0
+	}
+}
+
+// note adds a sentence under the table.
+func (b *session) note(format string, args ...any) {
+	b.notes = append(b.notes, fmt.Sprintf(format, args...))
+}
+
+// say tells what is being done, on stderr.
+func (b *session) say(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.said, b.last = time.Now(), fmt.Sprintf(format, args...)
+	b.print(b.last)
+}
+
+func (b *session) print(text string) {
+	fmt.Fprintf(os.Stderr, "%4.0fs %s\n", time.Since(b.began).Seconds(), text)
+}
+
+// beat says every 20 s that it still does what it said last, until the function that it returns is called.
+func (b *session) beat() (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		for tick := time.NewTicker(time.Second); ; {
+			select {
+			case <-done:
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			b.mu.Lock()
+			if time.Since(b.said) > 20*time.Second {
+				b.said = time.Now()
+				b.print(b.last + " …")
+			}
+			b.mu.Unlock()
+		}
+	}()
+	return func() { close(done) }
+}
+
+// runAll runs the scenarios that are asked for, each on all servers, so that what is beside each other in the table was measured after each other.
+func (b *session) runAll(ctx context.Context, o options, forms []*form) error {
+	for _, s := range scenarios {
+		for _, f := range forms {
+			if !o.scenario.MatchString(s.name) || !o.server.MatchString(f.name) || !f.takesPart(s.name) {
+				continue
+			}
+			if err := b.run(ctx, s, f); err != nil {
+				return err
+			}
+		}
+	}
+	if len(b.rows) == 0 && len(b.notes) == 0 {
+		return fmt.Errorf("nothing is both in -run %s and in -servers %s", o.scenario, o.server)
+	}
+	return nil
+}
+
+// run runs a scenario on a form. That another's server fails is a note, and its rows go: of what cannot be trusted there are no figures.
+func (b *session) run(ctx context.Context, s scenario, f *form) error {
+	before := len(b.rows)
+	err := s.run(ctx, b, f)
+	if err == nil {
+		return nil
+	}
+	if f.ours || ctx.Err() != nil {
+		return fmt.Errorf("%s, %s: %w", s.name, f.name, err)
+	}
+	b.rows = b.rows[:before]
+	b.note("%s failed in %s: %v.", f.name, s.name, err)
+	b.say("%s", b.notes[len(b.notes)-1])
+	return nil
+}
