@@ -130,7 +130,7 @@ func (v *Server) begin(c *conn, early []byte) {
 	if _, ending := s.Reason(); ending { // before there was a conn to set a deadline
 		s.hurry(closeWait)
 	}
-	s.queue.attach(c.write)
+	s.queue.attach(func() { v.hub.writers.add(c) })
 	v.arm(c)
 	if len(early) > 0 || !c.rest() {
 		go v.serve(c, early)

@@ -16,6 +16,7 @@ const batchKeep = 256
 type batch struct {
 	frames [][]byte
 	size   int         // as the queue counts it
+	torn   bool        // the first frame is a message whose beginning was written
 	vec    net.Buffers // here, so that writev needs no allocation
 }
 
@@ -26,8 +27,8 @@ var (
 
 // messages returns how many of the frames are messages, not control frames.
 func (b *batch) messages() (n int) {
-	for _, f := range b.frames {
-		if len(f) > 0 && f[0] == textByte {
+	for i, f := range b.frames {
+		if i == 0 && b.torn || len(f) > 0 && f[0] == textByte {
 			n++
 		}
 	}
@@ -42,6 +43,22 @@ func (b *batch) release() {
 	}
 	*b = batch{frames: b.frames[:0]}
 	batches.Put(b)
+}
+
+// skip drops the first n bytes, which were written, and returns how many frames went with them as a whole. They count as queued until the rest is written.
+func (b *batch) skip(n int) (frames int) {
+	for frames < len(b.frames) && n >= len(b.frames[frames]) {
+		n -= len(b.frames[frames])
+		frames++
+	}
+	left := copy(b.frames, b.frames[frames:])
+	clear(b.frames[left:])
+	b.frames = b.frames[:left]
+	if n > 0 {
+		b.torn = b.frames[0][0] == textByte
+		b.frames[0] = b.frames[0][n:]
+	}
+	return frames
 }
 
 // writeTo writes all frames with as few system calls as possible. It blocks as conn does.

@@ -3,15 +3,18 @@ package gateway
 import (
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // conn is a session's socket. A reader reads it, while there is something to read or was lately; at rest it has none, and is watched by the Server's poller.
 // Whatever is written to the client goes through the session's queue, so that only the session's writer ever blocks on writing.
 type conn struct {
-	net.Conn // the socket
+	net.Conn                 // the socket
+	raw      syscall.RawConn // of it; nil where it is not the kernel's (TLS, pipes), or is not used as such
 	server   *Server
 	session  *Session
+	next     *conn // guarded by writers.mu
 
 	seen    atomic.Int64  // Server.now of the last byte received
 	expires time.Duration // Server.now at which the session must end, or before; 0: never

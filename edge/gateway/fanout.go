@@ -20,6 +20,7 @@ func (f *Feed) Publication(p link.Publication) {
 		h.metrics.dropped[dropRepeated].Inc()
 		return
 	}
+	f.queued += len(t.members)
 	h.fanOutLocked(t, p.Payload, p.Except)
 }
 

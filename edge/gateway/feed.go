@@ -12,6 +12,27 @@ import (
 type Feed struct {
 	hub     *Hub
 	numbers map[uint64]*topic // as the relay gave them; nil: muted, see Topic
+	holding bool              // between BeginBatch and EndBatch
+	queued  int               // messages since
+}
+
+// BeginBatch is called before each frame of a batch, and EndBatch behind the last: what is queued meanwhile for clients is written then, with few system calls. EndBatch writes some of it
+// itself; neither blocks.
+func (f *Feed) BeginBatch() {
+	if f.holding && f.queued < holdMost {
+		return
+	}
+	f.EndBatch()
+	f.holding = true
+	f.hub.writers.hold()
+}
+
+// EndBatch is called behind the last frame of a batch; without a frame it does nothing.
+func (f *Feed) EndBatch() {
+	if f.holding {
+		f.holding, f.queued = false, 0
+		f.hub.writers.release()
+	}
 }
 
 // Begin starts a link: it calls session for every session and then held for every topic with members, the dead included. It holds the Hub's lock: the two
@@ -31,8 +52,9 @@ func (h *Hub) Begin(session func(link.Session), held func(link.Held)) *Feed {
 	return f
 }
 
-// Down ends the link: its topic numbers are void.
+// Down ends the link, and the batch that it may have broken off: its topic numbers are void.
 func (f *Feed) Down() {
+	f.EndBatch()
 	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -24,6 +24,7 @@ type HubConfig struct {
 type Hub struct {
 	log     *slog.Logger
 	metrics *hubMetrics
+	writers writers // of the sessions that have sockets
 
 	mu       sync.Mutex // guards what follows, and the sessions' fields that name it; never held across I/O
 	last     uint64     // session id given last

@@ -52,12 +52,8 @@ func (p *poller) close() {
 // adopt notes the socket of a new conn.
 func (p *poller) adopt(c *conn) {
 	c.watched.fd = -1
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok || p.file == nil {
-		return
-	}
-	if raw, err := sc.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) { c.watched.fd = int(fd) })
+	if c.raw != nil && p.file != nil {
+		c.raw.Control(func(fd uintptr) { c.watched.fd = int(fd) })
 	}
 }
 

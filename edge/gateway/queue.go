@@ -12,7 +12,7 @@ const frameCost = 24
 type queue struct {
 	mu      sync.Mutex
 	limit   int           // bytes
-	run     func()        // the writer: it takes until take returns nil; nil: nobody writes yet
+	start   func()        // has a writer take until there is nothing; called with mu held; nil: nobody writes yet
 	pending *batch        // not yet taken; nil when empty, so that an idle session holds none
 	size    int           // bytes of pending, and of the writer's batch until it is written
 	lost    int           // messages that were queued and will not be written
@@ -58,17 +58,17 @@ func (q *queue) appendLocked(frame []byte, cost int) {
 
 // startLocked starts the writer if there is one, it does not run, and there is something to write. q.mu must be held.
 func (q *queue) startLocked() {
-	if q.run != nil && !q.writing && q.pending != nil {
+	if q.start != nil && !q.writing && q.pending != nil {
 		q.writing = true
-		go q.run()
+		q.start()
 	}
 }
 
 // attach gives the queue its writer, which starts with what is queued already.
-func (q *queue) attach(run func()) {
+func (q *queue) attach(start func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.run = run
+	q.start = start
 	q.startLocked()
 }
 
@@ -117,12 +117,25 @@ func (q *queue) take(done *batch) *batch {
 	return next
 }
 
+// written is take for a writer that takes later: it reports whether there is more. If not, the writer must end, as with take.
+func (q *queue) written(done *batch) (more bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.size -= done.size
+	done.release()
+	if q.pending == nil {
+		q.stoppedLocked()
+		return false
+	}
+	return true
+}
+
 // fail is take for a writer whose write of the batch failed: it must end, and nothing is written any more.
 func (q *queue) fail(failed *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sealed = true
-	q.run = nil
+	q.start = nil
 	q.lost += failed.messages()
 	q.size -= failed.size
 	failed.release()
@@ -158,7 +171,7 @@ func (q *queue) end() (lost int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sealed = true
-	q.run = nil
+	q.start = nil
 	q.discardLocked()
 	return q.lost
 }

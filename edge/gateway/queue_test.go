@@ -83,12 +83,14 @@ func (p *pipeConn) Write(b []byte) (int, error) {
 // writeTo runs q's writer on conn as conn.write does.
 func writeTo(q *queue, conn net.Conn) {
 	q.attach(func() {
-		for b := q.take(nil); b != nil; b = q.take(b) {
-			if err := b.writeTo(conn); err != nil {
-				q.fail(b)
-				return
+		go func() {
+			for b := q.take(nil); b != nil; b = q.take(b) {
+				if err := b.writeTo(conn); err != nil {
+					q.fail(b)
+					return
+				}
 			}
-		}
+		}()
 	})
 }
 

@@ -99,6 +99,7 @@ func (v *Server) Close() {
 	v.endAll() // those that were being connected meanwhile
 	<-v.empty
 	v.closing.Do(v.poller.close)
+	v.hub.writers.close()
 }
 
 // endAll sends 1012 to all who were not sent a close frame yet, and shortens the time of the others.

@@ -30,7 +30,7 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 		return nil, nil, err
 	}
 	socket.SetWriteDeadline(time.Time{})
-	c = &conn{Conn: socket, server: v, session: s}
+	c = &conn{Conn: socket, raw: rawOf(socket), server: v, session: s}
 	v.poller.adopt(c)
 	c.stamp()
 	return c, early, nil

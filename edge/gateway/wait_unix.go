@@ -23,13 +23,13 @@ func (w *waiter) wait() error {
 		return nil
 	}
 	for {
-		if !w.timed && w.conn.server.poller.takes(w.conn) {
+		if !w.timed && w.server.poller.takes(w.conn) {
 			w.timed = true
-			silent := w.conn.untilRest()
+			silent := w.untilRest()
 			if silent <= 0 { // it was woken by what is there to read
 				silent = restAfter
 			}
-			w.conn.setReadDeadline(time.Now().Add(silent))
+			w.setReadDeadline(time.Now().Add(silent))
 		}
 		err := w.raw.Read(w.look)
 		if err == nil {
@@ -39,7 +39,7 @@ func (w *waiter) wait() error {
 			w.err = err
 			return err
 		}
-		if w.conn.untilRest() <= 0 {
+		if w.untilRest() <= 0 {
 			return errRest
 		}
 	}
@@ -59,7 +59,7 @@ func (w *waiter) fill(fd uintptr) bool {
 	}
 	if n > 0 {
 		w.ahead, w.buf = (*buf)[:n], buf
-		w.conn.stamp()
+		w.stamp()
 		return true
 	}
 	aheads.Put(buf)
@@ -83,7 +83,7 @@ func (w *waiter) putBuffer() {
 	}
 }
 
-// rawOf lets wait use the socket itself. Sockets that are not the kernel's (TLS, pipes) are read in the ordinary way.
+// rawOf gives access to the socket itself; nil: it is not the kernel's (TLS, pipes), and is used in the ordinary way.
 func rawOf(socket net.Conn) (raw syscall.RawConn) {
 	if sc, ok := socket.(syscall.Conn); ok {
 		raw, _ = sc.SyscallConn()

@@ -3,15 +3,13 @@ package gateway
 import (
 	"errors"
 	"os"
-	"syscall"
 	"time"
 )
 
 // waiter reads from the socket of a conn that is awake, for the goroutine that does so, and keeps what is of that time alone. While it waits between two messages it
 // holds no buffer and no reader.
 type waiter struct {
-	conn   *conn
-	raw    syscall.RawConn       // of the socket; nil: where it has none, wait does not wait
+	*conn
 	look   func(fd uintptr) bool // fill
 	ahead  []byte                // read from the socket and not yet by a reader
 	buf    *[]byte               // pooled, under ahead; nil when ahead is empty or was read by the HTTP server
@@ -23,7 +21,7 @@ type waiter struct {
 
 // newWaiter begins with what was read of c before, if anything.
 func newWaiter(c *conn, early []byte) *waiter {
-	w := &waiter{conn: c, raw: rawOf(c.Conn), ahead: early, extras: extras{since: c.server.now()}}
+	w := &waiter{conn: c, ahead: early, extras: extras{since: c.server.now()}}
 	w.look = w.fill
 	return w
 }
@@ -38,12 +36,12 @@ func (w *waiter) Read(p []byte) (n int, err error) {
 		}
 		return n, nil
 	}
-	n, err = w.conn.Conn.Read(p)
+	n, err = w.Conn.Read(p)
 	for n == 0 && w.timedOut(err) { // in the middle of a frame: there is no rest
-		n, err = w.conn.Conn.Read(p)
+		n, err = w.Conn.Read(p)
 	}
 	if n > 0 {
-		w.conn.stamp()
+		w.stamp()
 	}
 	if err != nil {
 		w.err = err
@@ -53,10 +51,10 @@ func (w *waiter) Read(p []byte) (n int, err error) {
 
 // timedOut reports whether err is of the deadline after which the conn comes to rest, and takes that away.
 func (w *waiter) timedOut(err error) bool {
-	if !w.timed || !errors.Is(err, os.ErrDeadlineExceeded) || w.conn.ending() {
+	if !w.timed || !errors.Is(err, os.ErrDeadlineExceeded) || w.ending() {
 		return false
 	}
 	w.timed = false
-	w.conn.setReadDeadline(time.Time{})
+	w.setReadDeadline(time.Time{})
 	return true
 }

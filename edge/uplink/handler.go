@@ -19,6 +19,9 @@ type Handler interface {
 // Feed takes what one link brings about topics, whose numbers are the link's own. Its methods are called by one goroutine at a time; those of two Feeds at
 // once while the edge moves from one relay to another.
 type Feed interface {
+	// BeginBatch is called before each frame of a batch, and EndBatch behind the last, unless the link breaks off before: what the frames bring for clients may be written then.
+	BeginBatch()
+	EndBatch()
 	Topic(link.TopicNumber)
 	Untopic(link.Untopic)
 	Opened(link.Opened)

@@ -301,6 +301,8 @@ func (h *fakeHub) Answer(f link.Answer)               { h.note("answer %d %s", f
 func (h *fakeFeed) Publication(f link.Publication)    { h.note("publication %d %s", f.Topic, f.Payload) }
 func (h *fakeFeed) Ahead(f link.Ahead)                { h.note("ahead %d %s", f.Topic, f.Payload) }
 func (h *fakeFeed) Gap(f link.Gap)                    { h.note("gap %d %d", f.Topic, f.Lost) }
+func (h *fakeFeed) BeginBatch()                       {}
+func (h *fakeFeed) EndBatch()                         {}
 func (h *fakeFeed) BrokerBack()                       {}
 func (h *fakeFeed) Leaving()                          {}
 func (h *fakeFeed) Down()                             { h.note("down") }

@@ -10,6 +10,7 @@ import (
 
 // HandleFrame implements link.Sink: it gives a frame to the Handler.
 func (l *Link) HandleFrame(t link.Type, body []byte) error {
+	l.feed.BeginBatch()
 	switch t {
 	case link.TypeTopic:
 		return handle(body, link.ParseTopicNumber, l.feed.Topic)
@@ -57,8 +58,11 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	return fmt.Errorf("frame %v from a relay", t)
 }
 
-// EndBatch implements link.Sink. It does nothing: each frame is handled at once.
-func (l *Link) EndBatch() error { return nil }
+// EndBatch implements link.Sink. Each frame was handled at once; what they brought for clients is written.
+func (l *Link) EndBatch() error {
+	l.feed.EndBatch()
+	return nil
+}
 
 func handle[F any](body []byte, parse func([]byte) (F, error), use func(F)) error {
 	f, err := parse(body)
