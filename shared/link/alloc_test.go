@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -145,3 +146,18 @@ func BenchmarkForward(b *testing.B) {
 	}
 }
 
+// TestOneAllocPerFrameThatIsKept: a frame that is encoded into memory of its own, as the relay does with a publication, grows once.
+func TestOneAllocPerFrameThatIsKept(t *testing.T) {
+	p := Publication{
+		Topic: math.MaxUint32, Position: protocol.Position{Epoch: protocol.MaxEpoch, Offset: math.MaxUint32}, ID: 9, Except: "somebody",
+		Payload: bytes.Repeat([]byte("x"), 20_000),
+	}
+	var kept []byte
+	for size := 0; size <= len(p.Payload); size += 97 {
+		one := p
+		one.Payload = p.Payload[:size]
+		if n := testing.AllocsPerRun(10, func() { kept = one.Append(nil) }); n != 1 {
+			t.Errorf("payload of %d bytes: %v allocations, and %d bytes of %d used", size, n, len(kept), cap(kept))
+		}
+	}
+}
