@@ -1,6 +1,7 @@
 package downlink
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -11,6 +12,8 @@ const (
 	chunkSize = link.BatchTarget
 	// hardLimit times Config.Buffer is where a link is closed.
 	hardLimit = 16
+	// keepChunks is how many chunks an empty buffer keeps the places for.
+	keepChunks = 16
 )
 
 // chunks are shared by all links: an idle link holds none.
@@ -78,10 +81,10 @@ func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 		batch = append(batch, chunk...)
 		b.taken += len(chunk)
 		recycle(chunk)
-		b.chunks[n] = nil
 		n++
 	}
-	if b.chunks = b.chunks[n:]; len(b.chunks) == 0 {
+	b.chunks = slices.Delete(b.chunks, 0, n)
+	if len(b.chunks) == 0 && cap(b.chunks) > keepChunks {
 		b.chunks = nil
 	}
 	drained = b.wasFull && b.bytes < b.full

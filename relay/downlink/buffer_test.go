@@ -2,10 +2,12 @@ package downlink
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // TestBufferKeepsFrames: any appends come out in order, whole, in batches near the target, and the count of bytes ends at zero.
@@ -88,13 +90,61 @@ func TestBufferWritable(t *testing.T) {
 	}
 }
 
-func TestBufferNoAlloc(t *testing.T) {
-	b := buffer{full: 1 << 20, limit: 1 << 30}
-	frame := link.Publication{Payload: make([]byte, 200)}.Append(nil)
-	batch := make([]byte, 0, 2*chunkSize)
-	b.append(frame) // the first chunk
-	if n := testing.AllocsPerRun(200, func() { b.append(frame) }); n > 0 {
-		t.Errorf("append: %v allocations", n)
+// awake is the Conn of a Node that nobody reads.
+type awake struct{ Conn }
+
+func (awake) Wake() {}
+
+// publishing returns what the router does with a publication to many edges, and each link's writer: it is encoded once, appended to every link's buffer, and
+// taken from there.
+func publishing(links, frames, size int) (step func()) {
+	nodes := make([]*Node, links)
+	for i := range nodes {
+		nodes[i] = NewNode(nil, awake{}, link.Hello{}, DefaultBuffer)
 	}
-	b.fill(batch)
+	publication := link.Publication{Topic: 7, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, Except: "somebody", Payload: make([]byte, size)}
+	var frame, batch []byte
+	return func() {
+		for range frames {
+			frame = publication.Append(frame[:0])
+			for _, n := range nodes {
+				n.Append(frame)
+			}
+		}
+		for _, n := range nodes {
+			for {
+				if batch = n.Fill(batch[:0]); len(batch) == 0 {
+					break
+				}
+			}
+		}
+	}
+}
+
+// TestNoAllocPerPublicationAndLink: what is queued and taken uses the same memory again, one frame at a time as well as many batches at once.
+func TestNoAllocPerPublicationAndLink(t *testing.T) {
+	if raced {
+		t.Skip("counts without the race detector")
+	}
+	for _, frames := range []int{1, 1000} {
+		step := publishing(10, frames, 128)
+		step()
+		if n := testing.AllocsPerRun(100, step); n != 0 {
+			t.Errorf("%d publications to 10 links: %v allocations", frames, n)
+		}
+	}
+}
+
+// BenchmarkBuffer queues a publication of 128 bytes for 10 links and takes it, alone and as one of many.
+func BenchmarkBuffer(b *testing.B) {
+	for _, frames := range []int{1, 100} {
+		b.Run(fmt.Sprint("queued=", frames), func(b *testing.B) {
+			step := publishing(10, frames, 128)
+			b.ReportAllocs()
+			for b.Loop() {
+				step()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*frames*10), "ns/append")
+		})
+	}
 }

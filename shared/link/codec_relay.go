@@ -135,7 +135,7 @@ func ParseAnswer(body []byte) (Answer, error) {
 
 // Append appends the frame.
 func (p Publication) Append(b []byte) []byte {
-	hint := len(p.Payload) + len(p.Except) + 22
+	hint := len(p.Payload) + len(p.Except) + 24
 	b, at := begin(b, TypePublication, hint)
 	b = binary.AppendUvarint(b, p.Topic)
 	b = appendPosition(b, p.Position)

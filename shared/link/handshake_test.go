@@ -40,7 +40,7 @@ type accepted struct {
 }
 
 // serve accepts links on a network in memory. The results must be received.
-func serve(t *testing.T, cfg AcceptConfig) (*memnet.Listener, <-chan accepted) {
+func serve(t testing.TB, cfg AcceptConfig) (*memnet.Listener, <-chan accepted) {
 	t.Helper()
 	if cfg.Welcome == nil {
 		cfg.Welcome = func(Hello) (Welcome, error) { return testWelcome, nil }

@@ -110,7 +110,7 @@ func (p *peer) wait(t *testing.T) *CloseError {
 }
 
 // join makes a link over a network in memory.
-func join(t *testing.T) (edge, relay *Conn, wire *memnet.Conn) {
+func join(t testing.TB) (edge, relay *Conn, wire *memnet.Conn) {
 	t.Helper()
 	keys := keysOf(t, ringA)
 	l, results := serve(t, AcceptConfig{Keys: keys})

@@ -107,13 +107,15 @@ func (t *Talk) control(batch []byte, now time.Duration) []byte {
 // the end as Bye does; from then on what is received is discarded.
 func (t *Talk) Take(batch []byte, sink Sink, now time.Duration) (ended bool) {
 	err := t.handleBatch(batch, sink, now)
-	var bye *CloseError
+	if err == nil {
+		return false
+	}
+	bye, ok := errors.AsType[*CloseError](err)
 	switch {
-	case err == nil:
-	case errors.As(err, &bye) && bye.Remote:
+	case ok && bye.Remote:
 		t.end(bye)
 		return true
-	case bye != nil:
+	case ok:
 		t.leave(bye, now)
 	default:
 		t.leave(&CloseError{Code: CodeProtocol, Text: err.Error(), Err: err}, now)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -44,9 +45,10 @@ func Next(batch []byte) (t Type, body, rest []byte, err error) {
 	return t, rest[:length:length], rest[length:], nil
 }
 
-// begin appends a frame's type and room for the length of a body of about hint bytes; the body follows, then finish.
+// begin appends a frame's type and room for the length of a body of about hint bytes; the body follows, then finish. b grows once, if at all.
 func begin(b []byte, t Type, hint int) (_ []byte, start int) {
-	b = append(b, byte(t))
+	const more = 1 + binary.MaxVarintLen32 + 8 // type, length, and what hint falls short by
+	b = append(slices.Grow(b, hint+more), byte(t))
 	start = len(b)
 	return binary.AppendUvarint(b, uint64(hint)), start
 }

@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"github.com/coder/websocket"
 )
@@ -28,6 +29,7 @@ func (c *Conn) write(src Source) {
 		if len(batch) == 0 {
 			select {
 			case <-c.wake:
+				runtime.Gosched()
 			case <-c.done:
 				return
 			}

@@ -1,8 +1,9 @@
 package protocol
 
 import (
+	"bytes"
+	"encoding/hex"
 	"strconv"
-	"strings"
 )
 
 // MaxEnvelope is the length of an encoded Envelope at most: MaxMsg bytes, each escaped by six, and room for the rest.
@@ -37,7 +38,7 @@ func (e Envelope) AppendOpen(b []byte) []byte {
 		return b
 	}
 	b = append(b, `,"Id":"`...)
-	b = append(b, e.Instance.String()...)
+	b = hex.AppendEncode(b, e.Instance[:])
 	b = append(b, '-')
 	b = strconv.AppendUint(b, e.Number, 10)
 	return append(b, '"')
@@ -48,12 +49,12 @@ func (e Envelope) Append(b []byte) []byte {
 	b = e.AppendOpen(b)
 	if !e.Position.IsZero() {
 		b = append(b, `,"Pos":"`...)
-		b = append(b, e.Position.String()...)
+		b = e.Position.append(b)
 		b = append(b, '"')
 	}
 	if !e.Previous.IsZero() {
 		b = append(b, `,"Prev":"`...)
-		b = append(b, e.Previous.String()...)
+		b = e.Previous.append(b)
 		b = append(b, '"')
 	}
 	return append(b, '}')
@@ -121,11 +122,11 @@ func (e *Envelope) setIdentity(id, pos []byte) {
 	if !isString(id) || !isString(pos) {
 		return
 	}
-	instance, number, ok := parseIdentity(unquote(id))
+	instance, number, ok := parseIdentity(unquoteBytes(id))
 	if !ok {
 		return
 	}
-	p, ok := parseCanonicalPosition(unquote(pos))
+	p, ok := parseCanonicalPosition(unquoteBytes(pos))
 	if !ok {
 		return
 	}
@@ -140,28 +141,29 @@ func (e *Envelope) setPrevious(prev []byte) {
 	if !isString(prev) || e.Position.IsZero() {
 		return
 	}
-	if p, ok := parseCanonicalPosition(unquote(prev)); ok && p.Epoch < e.Position.Epoch {
+	if p, ok := parseCanonicalPosition(unquoteBytes(prev)); ok && p.Epoch < e.Position.Epoch {
 		e.Previous = p
 	}
 }
 
 // parseIdentity reads "instance-number".
-func parseIdentity(s string) (Instance, uint64, bool) {
-	i, n, ok := strings.Cut(s, "-")
-	if !ok || strings.ContainsAny(i, "ABCDEF") {
+func parseIdentity(s []byte) (instance Instance, number uint64, ok bool) {
+	i, n, ok := bytes.Cut(s, dash)
+	if !ok || len(i) != hex.EncodedLen(len(instance)) || bytes.ContainsAny(i, "ABCDEF") {
 		return Instance{}, 0, false
 	}
-	instance, err := ParseInstance(i)
-	if err != nil || instance == (Instance{}) {
+	if _, err := hex.Decode(instance[:], i); err != nil || instance == (Instance{}) {
 		return Instance{}, 0, false
 	}
-	number, ok := parseCount(n)
+	number, ok = parseCount(n)
 	return instance, number, ok
 }
 
+var dash = []byte("-")
+
 // parseCanonicalPosition reads what Position.String writes of a place that a publication can have.
-func parseCanonicalPosition(s string) (Position, bool) {
-	e, o, ok := strings.Cut(s, "-")
+func parseCanonicalPosition(s []byte) (Position, bool) {
+	e, o, ok := bytes.Cut(s, dash)
 	if !ok {
 		return Position{}, false
 	}
@@ -177,10 +179,10 @@ func parseCanonicalPosition(s string) (Position, bool) {
 }
 
 // parseCount reads a decimal number from 1 without leading zeros.
-func parseCount(s string) (uint64, bool) {
-	if s == "" || s[0] == '0' {
+func parseCount(s []byte) (uint64, bool) {
+	if len(s) == 0 || s[0] == '0' {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(s, 10, 64)
+	n, err := strconv.ParseUint(string(s), 10, 64) // the copy is on the stack
 	return n, err == nil
 }

@@ -212,3 +212,20 @@ func BenchmarkAppendEnvelope(b *testing.B) {
 		buf = e.AppendOpen(buf[:0])
 	}
 }
+
+// TestNoAllocForWhatIsNotKept: of an envelope the texts alone are copied, and of one that is written nothing is.
+func TestNoAllocForWhatIsNotKept(t *testing.T) {
+	e := Envelope{"somebody", "somebody else", strings.Repeat("x", 128), testInstance, 1 << 40, Position{1700000000000000, 3}, Position{16, 3}}
+	data := e.Append(nil)
+	buf := make([]byte, 0, 2*len(data))
+	if n := testing.AllocsPerRun(100, func() { buf = e.Append(buf[:0]) }); n != 0 {
+		t.Errorf("%v allocations to write", n)
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		if got, err := ParseEnvelope(data); err != nil || got != e {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}); n > 3 {
+		t.Errorf("%v allocations to read, want one for each of From, To, Msg", n)
+	}
+}

@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"unicode/utf8"
 )
 
 // Both commands and envelopes are small objects of which a few top-level fields matter, nearly always plain strings. eachField walks
-// such an object in one pass without allocating; whatever is rare (nested values, escapes) is left to encoding/json.
+// such an object in one pass without allocating. What is accepted, and what it means, is as encoding/json has it.
 
 var (
 	errNotObject = errors.New("want a JSON object")
@@ -42,7 +41,7 @@ func eachField(data []byte, f func(key, value []byte)) error {
 		if end = valueEnd(data, i); end < 0 {
 			return errSyntax
 		}
-		f(unquoteKey(key), data[i:end])
+		f(unquoteBytes(key), data[i:end])
 		if i = skipSpace(data, end); i == len(data) {
 			return errSyntax
 		}
@@ -78,6 +77,7 @@ func stringEnd(data []byte, i int) int {
 	}
 	for i++; i < len(data); i++ {
 		switch c := data[i]; {
+		case c > '\\' || c >= ' ' && c != '"' && c != '\\': // nearly always
 		case c == '"':
 			return i + 1
 		case c == '\\':
@@ -86,7 +86,7 @@ func stringEnd(data []byte, i int) int {
 				return -1
 			}
 			i += n - 1
-		case c < ' ':
+		default:
 			return -1
 		}
 	}
@@ -115,55 +115,6 @@ func escapeLen(b []byte) int {
 	return 0
 }
 
-// valueEnd returns the index behind the JSON value that begins at i; -1: there is none.
-func valueEnd(data []byte, i int) int {
-	if i >= len(data) {
-		return -1
-	}
-	end := -1
-	switch data[i] {
-	case '"':
-		return stringEnd(data, i)
-	case '{', '[':
-		end = nestedEnd(data, i)
-	default:
-		end = i + scalarLen(data[i:])
-	}
-	// The end was found by brackets alone: if it is not the end of a valid value, then there is none.
-	if end < 0 || !json.Valid(data[i:end]) {
-		return -1
-	}
-	return end
-}
-
-// nestedEnd returns the index behind the bracket that closes the one at i; -1: it is not closed.
-func nestedEnd(data []byte, i int) int {
-	for depth := 0; i < len(data); {
-		switch data[i] {
-		case '"':
-			if i = stringEnd(data, i); i < 0 {
-				return -1
-			}
-			continue
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-		i++
-	}
-	return -1
-}
-
-func scalarLen(b []byte) int {
-	if n := bytes.IndexAny(b, ",} \n\t\r"); n >= 0 {
-		return n
-	}
-	return len(b)
-}
-
 // isString reports whether a raw JSON value is a string.
 func isString(value []byte) bool { return len(value) > 0 && value[0] == '"' }
 
@@ -173,29 +124,6 @@ func isNull(value []byte) bool { return len(value) == 0 || value[0] == 'n' }
 // isNumber reports whether a raw JSON value is a number.
 func isNumber(value []byte) bool {
 	return len(value) > 0 && (value[0] == '-' || '0' <= value[0] && value[0] <= '9')
-}
-
-// isPlain reports whether the raw JSON string means the bytes between its quotes.
-func isPlain(raw []byte) bool { return bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) }
-
-// unquote decodes a raw JSON string. Half surrogates and invalid UTF-8 become U+FFFD.
-func unquote(raw []byte) string {
-	if isPlain(raw) {
-		return string(raw[1 : len(raw)-1])
-	}
-	var s string
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return "" // cannot be: raw was checked by stringEnd
-	}
-	return s
-}
-
-// unquoteKey decodes like unquote, without copying a plain key.
-func unquoteKey(raw []byte) []byte {
-	if isPlain(raw) {
-		return raw[1 : len(raw)-1]
-	}
-	return []byte(unquote(raw))
 }
 
 // literal returns what a raw JSON value says as a text: a string's contents, everything else as compact JSON.

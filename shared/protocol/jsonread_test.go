@@ -3,6 +3,7 @@ package protocol
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -11,6 +12,8 @@ func FuzzEachField(f *testing.F) {
 	for _, s := range []string{
 		`{}`, ` { "a" : 1 , "b":[1,{"c":"]}"}],"c":null} `, `{"a":"\u00e9\\","a":-1e5,"\u0061":true}`, `{"a":1}}`, `{"a":[1}`, `{"a":tru}`, `{"a"}`,
 		`{,}`, `{"a":1,}`, `{"a":"` + "\x01" + `"}`, `{"a":"\u12"}`, `[]`, `{"a":01}`, `{"` + "\xff" + `":"x"}`, `{"a":1"b"}`, `{"a":{"b":"\x"}}`,
+		`{"a":-0.5E+07,"b":[],"c":{ }}`, `{"a":-}`, `{"a":1.}`, `{"a":1e}`, `{"a":-01}`, `{"a":[1,]}`, `{"a":{"b":1,}}`, `{"a":[true false]}`, `{"a":nul}`,
+		`{"a":"\ud83d\ude00\ud83d\u0041\ude00\ud83dx"}`, `{"a":"\/\b\f\n\r\t\"\\` + "\xe4\xff" + `"}`, `{"a":"\uD83D\uDE0a"}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -42,6 +45,28 @@ func FuzzEachField(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNesting: as deep as encoding/json reads, and what is deeper costs no more.
+func TestNesting(t *testing.T) {
+	for _, c := range []struct {
+		depth int
+		want  bool
+	}{{maxDepth, true}, {maxDepth + 1, false}, {1 << 20, false}} {
+		for _, bracket := range []string{"[]", "{}"} {
+			open, end := bracket[:1], bracket[1:]
+			if bracket == "{}" {
+				open = `{"":`
+			}
+			data := `{"a":` + strings.Repeat(open, c.depth-1) + bracket + strings.Repeat(end, c.depth-1) + `}`
+			if err := eachField([]byte(data), func(_, _ []byte) {}); (err == nil) != c.want {
+				t.Errorf("%d deep %s: %v", c.depth, bracket, err)
+			}
+		}
+	}
+	if value := []byte(strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)); !json.Valid(value) || json.Valid([]byte("["+string(value)+"]")) {
+		t.Error("encoding/json reads another depth")
+	}
 }
 
 func unquotedBy(v json.RawMessage) (string, bool) {

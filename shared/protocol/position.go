@@ -28,8 +28,11 @@ func (p Position) Before(q Position) bool {
 }
 
 // String returns "epoch-offset", which is also the id of a Redis stream entry.
-func (p Position) String() string {
-	return strconv.FormatUint(p.Epoch, 10) + "-" + strconv.FormatUint(p.Offset, 10)
+func (p Position) String() string { return string(p.append(nil)) }
+
+func (p Position) append(b []byte) []byte {
+	b = strconv.AppendUint(b, p.Epoch, 10)
+	return strconv.AppendUint(append(b, '-'), p.Offset, 10)
 }
 
 // ParsePosition reads what String writes.

@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +55,7 @@ func benchmarkPublish(b *testing.B, flight, topics int) {
 		<-subscribed
 	}
 	msg := strings.Repeat("m", 128)
+	began := cpuOf(b, server)
 	b.ReportAllocs()
 	n := uint64(0)
 	for b.Loop() {
@@ -68,8 +70,26 @@ func benchmarkPublish(b *testing.B, flight, topics int) {
 		<-answered
 		<-received
 	}
+	b.ReportMetric((cpuOf(b, server)-began)*1e9/float64(n), "redis-ns/op")
 	cancel()
 	running.Wait()
+}
+
+// cpuOf returns the seconds of CPU that a server has taken.
+func cpuOf(b *testing.B, server *redistest.Server) (sum float64) {
+	b.Helper()
+	info, err := server.Client().Info(b.Context(), "cpu").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, name := range []string{"used_cpu_user", "used_cpu_sys"} {
+		seconds, err := strconv.ParseFloat(field(info, name), 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += seconds
+	}
+	return sum
 }
 
 // BenchmarkResubscribe loses the subscriber's connection with many topics, half of which have a history, and waits until all are subscribed

@@ -15,8 +15,8 @@ var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, since a lost subscription must be seen as lost, over a connection on which silence is
 // an error: go-redis waits for publications without a deadline, and the kernel takes a quarter of an hour to notice that nobody is there any
-// more; pings keep the other side talking. It tells who it is connected to.
-func subscriberClient(opt *redis.Options, i *identifier, connected func(identity)) *redis.Client {
+// more; pings keep the other side talking. It tells the connection, and who it is connected to.
+func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn), connected func(identity)) *redis.Client {
 	o := *opt
 	o.ReadTimeout = dialTimeout // of the handshake; then it is silence
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
@@ -29,7 +29,11 @@ func subscriberClient(opt *redis.Options, i *identifier, connected func(identity
 		connected(who)
 		return err
 	}
-	return oneConnection(&o, func(c net.Conn) net.Conn { return patiently(c, silence, nil) })
+	return oneConnection(&o, func(c net.Conn) net.Conn {
+		c = patiently(c, silence, nil)
+		dialled(c)
+		return c
+	})
 }
 
 // publisherClient returns a client that connects once: what is said about the server goes for all that is sent to it. Its timeouts are of

@@ -1,6 +1,7 @@
 package redisbroker
 
 import (
+	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -8,7 +9,7 @@ import (
 type metrics struct {
 	commands      *prometheus.CounterVec
 	pipelines     *prometheus.HistogramVec
-	outcomes      *prometheus.CounterVec
+	published     [broker.Refused + 1]prometheus.Counter // by outcome
 	failures      *prometheus.CounterVec
 	received      prometheus.Counter
 	dropped       *prometheus.CounterVec
@@ -21,16 +22,22 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
 	const prefix = "edgerelay_relay_redis_"
+	published := f.NewCounterVec(prometheus.CounterOpts{
+		Name: prefix + "published_total", Help: "Answers to publish requests.",
+	}, []string{"outcome"})
 	return &metrics{
+		published: [...]prometheus.Counter{
+			broker.Failed:    published.WithLabelValues("failed"),
+			broker.Done:      published.WithLabelValues("done"),
+			broker.Duplicate: published.WithLabelValues("duplicate"),
+			broker.Refused:   published.WithLabelValues("refused"),
+		},
 		commands: f.NewCounterVec(prometheus.CounterOpts{
 			Name: prefix + "commands_total", Help: "Requests sent to Redis.",
 		}, []string{"kind"}),
 		pipelines: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: prefix + "pipeline_requests", Help: "Requests in one round trip.", Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500},
 		}, []string{"client"}),
-		outcomes: f.NewCounterVec(prometheus.CounterOpts{
-			Name: prefix + "published_total", Help: "Answers to publish requests.",
-		}, []string{"outcome"}),
 		failures: f.NewCounterVec(prometheus.CounterOpts{
 			Name: prefix + "failures_total", Help: "Requests that failed: Redis unreachable, refusing, or the request's own fault.",
 		}, []string{"client", "kind"}),

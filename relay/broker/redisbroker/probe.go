@@ -129,11 +129,11 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	p.number++
 	once := broker.Publish{Topic: p.place.topic(), From: "edgerelay", Instance: p.instance, Number: p.number}
-	brief := history{size: 1, ageMS: 10_000, markAge: 10}
+	request := newRequest(history{size: 1, ageMS: 10_000, markAge: 10})
+	request.set(p.keys, "", &once)
 	for loaded := false; ; loaded = true {
-		cmd := publishCmd(ctx, p.keys, brief, "", &once)
-		_ = client.Process(ctx, cmd) // its error is cmd's
-		err := published(0, cmd).Err
+		_ = client.Process(ctx, request.StringCmd) // its error is the request's
+		err := published(0, request.StringCmd).Err
 		if err == nil {
 			return nil
 		}

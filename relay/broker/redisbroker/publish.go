@@ -31,6 +31,11 @@ type publisher struct {
 	identity   identity
 	identified bool
 
+	requests []*request    // one for each of a pipeline's, as many as there were at once; owned by run
+	sending  []redis.Cmder // the same
+	answers  []broker.Published
+	all      []int // 0, 1, 2 …
+
 	pace  pace         // of bytes; owned by run
 	grace atomic.Int64 // of time.Duration: how much later than small ones replies may come; read by the connection
 
@@ -66,17 +71,15 @@ func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
 			return
 		}
 		for _, answer := range p.publish(ctx, batch) {
-			p.metrics.outcomes.WithLabelValues(outcomeLabels[answer.Outcome]).Inc()
+			p.metrics.published[answer.Outcome].Inc()
 			sink(answer)
 		}
 	}
 }
 
-var outcomeLabels = [...]string{broker.Failed: "failed", broker.Done: "done", broker.Duplicate: "duplicate", broker.Refused: "refused"}
-
-// publish answers every request of batch. While Redis is known to be away the answers come at once, so that its return finds no backlog.
+// publish answers every request of batch; the answers are valid until the next call. While Redis is known to be away the answers come at once, so that its return finds no backlog.
 func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broker.Published {
-	answers := make([]broker.Published, len(batch))
+	answers, all := p.scratch(len(batch))
 	if err := p.state.cannotPublish(); err != nil {
 		for i := range batch {
 			answers[i] = broker.Published{Token: batch[i].Token, Err: err}
@@ -88,10 +91,6 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 	}
 	p.metrics.commands.WithLabelValues("publish").Add(float64(len(batch)))
 	p.metrics.pipelines.WithLabelValues("publish").Observe(float64(len(batch)))
-	all := make([]int, len(batch))
-	for i := range all {
-		all[i] = i
-	}
 	began := time.Now()
 	unknown, unsent := p.send(ctx, batch, all, answers)
 	if unsent {
@@ -109,6 +108,19 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 	return answers
 }
 
+// scratch returns n empty answers, and the numbers below n.
+func (p *publisher) scratch(n int) (answers []broker.Published, all []int) {
+	for len(p.all) < n {
+		p.all = append(p.all, len(p.all))
+	}
+	clear(p.answers)
+	if p.answers = p.answers[:0]; cap(p.answers) < n {
+		p.answers = make([]broker.Published, 0, max(n, 2*cap(p.answers)))
+	}
+	p.answers = p.answers[:n]
+	return p.answers, p.all[:n]
+}
+
 func weightOfAll(batch []broker.Publish) (sum int) {
 	for i := range batch {
 		sum += weightOf(&batch[i])
@@ -118,13 +130,14 @@ func weightOfAll(batch []broker.Publish) (sum int) {
 
 // identify asks the server who it is, unless this connection's is known.
 func (p *publisher) identify(ctx context.Context) (err error) {
+	if !p.changed.Swap(false) && p.identified {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout) // dialling included
 	defer cancel()
 	p.grace.Store(0)
-	if p.changed.Swap(false) || !p.identified {
-		p.identity, err = p.identifier.read(ctx, p.line.get())
-		p.identified = err == nil
-	}
+	p.identity, err = p.identifier.read(ctx, p.line.get())
+	p.identified = err == nil
 	return err
 }
 
@@ -143,22 +156,30 @@ func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []i
 		}
 		return nil, errors.Is(err, errRedial)
 	}
-	cmds, send, longest := make([]*redis.Cmd, len(chosen)), make([]redis.Cmder, len(chosen)), 0
+	longest := 0
 	for n, i := range chosen {
-		cmds[n] = publishCmd(ctx, p.keys, p.history, p.identity.data, &batch[i])
-		send[n] = cmds[n]
+		p.request(n).set(p.keys, p.identity.data, &batch[i])
 		longest = max(longest, weightOf(&batch[i]))
 	}
 	// Each is answered when it has arrived; until then the kernel alone knows how far it is.
 	p.grace.Store(int64(time.Duration(longest) * time.Second / slowest))
-	pipeline(ctx, p.line.get(), send)
+	pipeline(ctx, p.line.get(), p.sending[:len(chosen)])
 	for n, i := range chosen {
-		answers[i] = published(batch[i].Token, cmds[n])
-		if redis.HasErrorPrefix(answers[i].Err, "NOSCRIPT") {
+		answers[i] = published(batch[i].Token, p.requests[n].StringCmd)
+		if err := answers[i].Err; err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 			unknown = append(unknown, i)
 		}
 	}
 	return unknown, errors.Is(answers[chosen[0]].Err, errRedial)
+}
+
+// request returns the n-th of a pipeline.
+func (p *publisher) request(n int) *request {
+	if n == len(p.requests) {
+		r := newRequest(p.history)
+		p.requests, p.sending = append(p.requests, r), append(p.sending, r.StringCmd)
+	}
+	return p.requests[n]
 }
 
 // note counts failures and tells the state of the last one.

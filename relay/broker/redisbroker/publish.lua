@@ -13,73 +13,83 @@
 -- why a Redis that does not permit it is not used at all.
 
 local number, predecessor, floor = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local identity = ARGV[12]
+
+-- The last epoch that anybody believes, protocol.MaxEpoch. None is begun behind it: what is there goes on, and what is beyond it is no position.
+local lastepoch = 2^53 - 2
 
 local mark = tonumber(redis.call('GET', KEYS[2]) or 0) or 0
 local raised = mark < floor
 if raised then mark = floor end
 
-local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local last, giver = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+%-%d+) ?(%S*)$')
+local epoch, offset, giver = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+)%-(%d+) ?(%S*)$')
+local topepoch, topoffset = tonumber(epoch), tonumber(offset)
 giver = giver or ''
-
-local function place(id)
-  local epoch, offset = string.match(id or '', '^(%d+)-(%d+)$')
-  return tonumber(epoch), tonumber(offset)
-end
-
--- The last position is further than the history where that has expired, or its last entries were deleted: their ids cannot be given again.
-local topid = last or ''
-local topepoch, topoffset = place(last)
-if top and top[1] ~= last then
-  local epoch, offset = place(top[1])
-  if not topepoch or epoch > topepoch or epoch == topepoch and offset > topoffset then
-    topid, topepoch, topoffset = top[1], epoch, offset
-  end
-end
-
--- The last epoch that anybody believes, protocol.MaxEpoch. None is begun behind it: what is there goes on, and what is beyond it is no position.
-local lastepoch = 2^53 - 2
-local impossible = topepoch and topepoch > lastepoch
-if impossible then topepoch = nil end
-if not topepoch then topid = '0-0' end
-
-if number <= mark or mark < predecessor then
-  if raised then redis.call('SET', KEYS[2], string.format('%.0f', mark), 'EX', ARGV[10]) end
-  if number <= mark then return 'duplicate ' .. topid end
-  return 'refused'
-end
 
 -- What a publisher knows of the last epoch has none behind it to begin for its sake.
 local knownepoch, knownoffset = tonumber(ARGV[6]), tonumber(ARGV[7])
 if knownepoch >= lastepoch then knownepoch, knownoffset = 0, 0 end
 
--- A last position that another server gave is that of a snapshot, or of a replica that may have been behind: more may have been given since.
-local identity = ARGV[12]
-local old = giver ~= '' and identity ~= '' and giver ~= identity and topepoch and topepoch < lastepoch
-if identity == '' then identity = giver end
+local function text(e, o) return string.format('%.0f-%.0f', e, o) end
 
--- A topic without a last position, or whose last one is old or behind what the publisher has seen, begins an epoch later than any before.
-local function birth()
-  local time = redis.call('TIME')
-  local epoch = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  local before = math.max(knownepoch, topepoch or 0)
-  if epoch <= before then epoch = before + 1 end
-  return string.format('%.0f', epoch) .. '-1'
+-- Whether the last position is there, and not to be followed by another epoch: one that another server gave is that of a snapshot, or of a replica that may have been behind,
+-- and more may have been given since; and one that is behind what the publisher has seen is lost.
+local function continues()
+  return topepoch
+    and not (giver ~= '' and identity ~= '' and giver ~= identity and topepoch < lastepoch)
+    and not (topepoch < knownepoch or topepoch == knownepoch and topoffset < knownoffset)
 end
 
--- The first of an epoch tells where the topic was before, so that who missed the end of the one before learns of it.
+-- Appends to the history, and returns what Redis says to it.
+local json
+local function append(call, id, previous)
+  json = ARGV[2] .. ',"Pos":"' .. id .. '"' .. previous .. '}'
+  return call('XADD', KEYS[1], 'MAXLEN', '=', ARGV[8], id, 'm', json)
+end
+
+-- Nearly always all is as the one before left it, and the history need not be read: it takes an entry if it is not further itself.
 local id
-local previous = ''
-if not topepoch or old or topepoch < knownepoch or topepoch == knownepoch and topoffset < knownoffset then
-  id = birth()
-  if topepoch then previous = ',"Prev":"' .. topid .. '"' end
-else
-  id = string.format('%.0f-%.0f', topepoch, topoffset + 1)
+if number > mark and mark >= predecessor and continues() and topepoch <= lastepoch then
+  id = text(topepoch, topoffset + 1)
+  if type(append(redis.pcall, id, '')) == 'table' then id = nil end
 end
 
-if impossible then redis.call('DEL', KEYS[1]) end
-local json = ARGV[2] .. ',"Pos":"' .. id .. '"' .. previous .. '}'
-redis.call('XADD', KEYS[1], 'MAXLEN', '=', ARGV[8], id, 'm', json)
+if not id then
+  -- The last position is further than the history where that has expired, or its last entries were deleted: their ids cannot be given again.
+  local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  if top then
+    local e, o = string.match(top[1], '^(%d+)-(%d+)$')
+    e, o = tonumber(e), tonumber(o)
+    if not topepoch or e > topepoch or e == topepoch and o > topoffset then topepoch, topoffset = e, o end
+  end
+  local impossible = topepoch and topepoch > lastepoch
+  if impossible then topepoch = nil end
+  local topid = topepoch and text(topepoch, topoffset) or '0-0'
+
+  if number <= mark or mark < predecessor then
+    if raised then redis.call('SET', KEYS[2], string.format('%.0f', mark), 'EX', ARGV[10]) end
+    if number <= mark then return 'duplicate ' .. topid end
+    return 'refused'
+  end
+
+  -- A topic without a last position, or whose last one does not continue, begins an epoch later than any before. The first of an epoch tells where the topic was before, so
+  -- that who missed the end of the one before learns of it.
+  local previous = ''
+  if continues() then
+    id = text(topepoch, topoffset + 1)
+  else
+    local time = redis.call('TIME')
+    local born = tonumber(time[1]) * 1000000 + tonumber(time[2])
+    local before = math.max(knownepoch, topepoch or 0)
+    if born <= before then born = before + 1 end
+    id = text(born, 1)
+    if topepoch then previous = ',"Prev":"' .. topid .. '"' end
+  end
+  if impossible then redis.call('DEL', KEYS[1]) end
+  append(redis.call, id, previous)
+end
+
+if identity == '' then identity = giver end
 redis.call('PEXPIRE', KEYS[1], ARGV[9])
 redis.call('SET', KEYS[3], identity == '' and id or id .. ' ' .. identity, 'PX', ARGV[11])
 redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[10])

@@ -106,8 +106,6 @@ func exec(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 
 func pipeline(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	pipe := client.Pipeline()
-	for _, cmd := range cmds {
-		_ = pipe.Process(ctx, cmd) // only queues
-	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	_ = pipe.BatchProcess(ctx, cmds...) // only queues
+	_, _ = pipe.Exec(ctx)               // each command has its own error
 }

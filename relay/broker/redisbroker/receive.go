@@ -7,44 +7,63 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
-	"github.com/redis/go-redis/v9"
 )
 
 // receive reads until the connection fails.
 func (s *session) receive(ctx context.Context) error {
+	select {
+	case <-s.opened:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	pushes, err := newPushes(s.conn)
+	if err != nil {
+		return err
+	}
 	for {
-		message, err := s.pubsub.Receive(ctx)
+		p, err := pushes.next()
 		if err != nil {
 			return err
 		}
-		s.heard.Store(true)
-		switch m := message.(type) {
-		case *redis.Message:
-			s.received(m)
-		case *redis.Subscription:
-			if err := s.confirm(m.Kind, s.keys.topic(m.Channel)); err != nil {
-				return err
-			}
-		case *redis.Pong:
-			switch m.Payload {
-			case inForcePing:
-				s.nowInForce()
-			case flushPing:
-				s.flushedNext()
-			}
+		if err := s.take(p); err != nil {
+			return err
 		}
 	}
 }
 
+func (s *session) take(p push) error {
+	if !s.heard.Load() {
+		s.heard.Store(true)
+	}
+	switch p.kind {
+	case pushMessage:
+		s.received(p)
+	case pushSubscribe, pushUnsubscribe:
+		return s.confirm(p.kind, s.keys.topic(string(p.channel)))
+	case pushPong:
+		switch string(p.payload) {
+		case inForcePing:
+			s.nowInForce()
+		case flushPing:
+			s.flushedNext()
+		}
+	}
+	return nil
+}
+
 // received tells a publication. While the topic's top is being read it counts as one at or before it.
-func (s *session) received(m *redis.Message) {
+func (s *session) received(p push) {
 	s.metrics.received.Inc()
-	envelope, err := protocol.ParseEnvelope([]byte(m.Payload))
+	if p.tooLong {
+		s.metrics.dropped.WithLabelValues("too_big").Inc()
+		return
+	}
+	envelope, err := protocol.ParseEnvelope(p.payload)
 	if err != nil {
 		s.metrics.drop(err)
 		return
 	}
-	topic := s.keys.topic(m.Channel)
+	topic := s.keys.topic(string(p.channel))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a := s.awaiting[topic]; a != nil && a.top.Before(envelope.Position) {

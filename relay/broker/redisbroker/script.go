@@ -1,7 +1,6 @@
 package redisbroker
 
 import (
-	"context"
 	"crypto/sha1"
 	_ "embed"
 	"encoding/hex"
@@ -35,18 +34,10 @@ type history struct {
 // positionMS is how long a topic's last position is kept: as long beyond its history as a mark.
 func (h history) positionMS() int64 { return h.ageMS + h.markAge*1000 }
 
-// publishCmd returns the command that carries out p on the server with that identity, not yet sent.
-func publishCmd(ctx context.Context, k keys, h history, identity string, p *broker.Publish) *redis.Cmd {
-	envelope := protocol.Envelope{From: p.From, To: p.Topic.Name(), Msg: p.Msg, Instance: p.Instance, Number: p.Number}
-	open := envelope.AppendOpen(make([]byte, 0, len(p.From)+len(p.Topic)+len(p.Msg)+128))
-	return redis.NewCmd(ctx, "EVALSHA", publishSHA, 3, k.history(p.Topic), k.mark(p.Topic, p.Instance), k.position(p.Topic),
-		k.channel(p.Topic), open, p.Number, p.Predecessor, p.Floor, p.Known.Epoch, p.Known.Offset, h.size, h.ageMS, h.markAge, h.positionMS(), identity)
-}
-
 // published reads the script's reply.
-func published(token uint64, cmd *redis.Cmd) broker.Published {
+func published(token uint64, cmd *redis.StringCmd) broker.Published {
 	answer := broker.Published{Token: token}
-	reply, err := cmd.Text()
+	reply, err := cmd.Result()
 	if err != nil {
 		answer.Err = err
 		return answer

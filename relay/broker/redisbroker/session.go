@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,9 @@ type session struct {
 	metrics    *metrics
 	sink       func(broker.Event)
 	client     *redis.Client
-	pubsub     *redis.PubSub
+	pubsub     *redis.PubSub // writes only
+	conn       net.Conn      // pubsub's, read by the receiver once opened is closed
+	opened     chan struct{} // closed by the writer when pubsub has written: the connection is no longer being opened
 	tops       *line
 	began      time.Time
 	deaf       time.Time                 // since when there were no subscriptions in force
@@ -65,8 +68,9 @@ func newSession(s *subscriber, tops *line, sink func(broker.Event), deaf time.Ti
 	one := &session{
 		subscriber: s, keys: s.keys, metrics: s.metrics, sink: sink, tops: tops, began: time.Now(), deaf: deaf,
 		active: make(map[protocol.Topic]uint64), awaiting: make(map[protocol.Topic]*awaited), confirmed: make(chan struct{}, 1),
+		opened: make(chan struct{}),
 	}
-	one.client = subscriberClient(s.opt, s.identifier, func(who identity) { one.server.Store(&who) })
+	one.client = subscriberClient(s.opt, s.identifier, func(c net.Conn) { one.conn = c }, func(who identity) { one.server.Store(&who) })
 	return one
 }
 
@@ -147,11 +151,15 @@ func (s *session) flushedNext() {
 func (s *session) write(ctx context.Context) error {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
-	for asked := false; ; {
+	for asked, opened := false, false; ; {
 		done, err := s.follow(ctx)
 		if err == nil && done && !asked {
 			asked = true
 			err = s.pubsub.Ping(ctx, inForcePing)
+		}
+		if err == nil && !opened {
+			opened = true
+			close(s.opened)
 		}
 		if err == nil {
 			err = s.flush(ctx)
@@ -234,18 +242,18 @@ func (s *session) unconfirmed() int {
 var errOutOfStep = errors.New("redis confirmed another subscription than the one asked for")
 
 // confirm takes the next confirmation.
-func (s *session) confirm(kind string, t protocol.Topic) error {
+func (s *session) confirm(kind pushKind, t protocol.Topic) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.expected) == 0 {
-		return fmt.Errorf("%w: %s, none expected", errOutOfStep, kind)
+		return fmt.Errorf("%w: none was", errOutOfStep)
 	}
 	next := s.expected[0]
 	if s.expected = s.expected[1:]; len(s.expected) == subscribeBatch-1 || len(s.expected) == 0 {
 		s.subscriber.signal()
 	}
-	if next.topic != t || (kind == "subscribe") != (next.generation != 0) {
-		return fmt.Errorf("%w: %s", errOutOfStep, kind)
+	if next.topic != t || (kind == pushSubscribe) != (next.generation != 0) {
+		return errOutOfStep
 	}
 	delete(s.awaiting, t)
 	if next.generation == 0 || s.subscriber.want(t).generation != next.generation {

@@ -15,7 +15,7 @@ import (
 )
 
 // newTestSession returns a session without a connection, and what it tells.
-func newTestSession(t *testing.T) (*session, *[]broker.Event) {
+func newTestSession(t testing.TB) (*session, *[]broker.Event) {
 	t.Helper()
 	opt := &redis.Options{Addr: "127.0.0.1:1"}
 	fixOptions(opt)
@@ -45,7 +45,7 @@ func (s *session) pretend(t protocol.Topic, token uint64) (generation uint64) {
 
 func bring(s *session, t protocol.Topic, offset uint64) {
 	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: offset, Position: protocol.Position{Epoch: 7, Offset: offset}}
-	s.received(&redis.Message{Channel: string(t), Payload: string(e.Append(nil))})
+	s.received(push{channel: []byte(t), payload: e.Append(nil)})
 }
 
 // TestTopOvertaken brings publications while the top is being read: they are before Subscribed, so Top must cover them.
@@ -53,7 +53,7 @@ func TestTopOvertaken(t *testing.T) {
 	s, told := newTestSession(t)
 	g := s.pretend(group, 5)
 	bring(s, group, 3) // before the confirmation
-	if err := s.confirm("subscribe", group); err != nil {
+	if err := s.confirm(pushSubscribe, group); err != nil {
 		t.Fatal(err)
 	}
 	bring(s, group, 5)
@@ -72,12 +72,12 @@ func TestTopOvertaken(t *testing.T) {
 func TestOldConfirmations(t *testing.T) {
 	s, told := newTestSession(t)
 	first := s.pretend(group, 1)
-	s.confirm("subscribe", group)
+	s.confirm(pushSubscribe, group)
 	s.pretend(group, 0)
 	s.subscribed(group, first, protocol.Position{}) // its top comes late
 	second := s.pretend(group, 2)
 	third := s.pretend(group, 3)
-	for _, kind := range []string{"unsubscribe", "subscribe"} {
+	for _, kind := range []pushKind{pushUnsubscribe, pushSubscribe} {
 		if err := s.confirm(kind, group); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func TestOldConfirmations(t *testing.T) {
 	if len(*told) != 0 {
 		t.Fatalf("told %+v before the last was confirmed", *told)
 	}
-	s.confirm("subscribe", group)
+	s.confirm(pushSubscribe, group)
 	s.subscribed(group, second, protocol.Position{})
 	s.subscribed(group, third, protocol.Position{})
 	s.subscribed(group, third, protocol.Position{})
@@ -97,15 +97,15 @@ func TestOldConfirmations(t *testing.T) {
 
 func TestOutOfStep(t *testing.T) {
 	s, _ := newTestSession(t)
-	if err := s.confirm("subscribe", group); !errors.Is(err, errOutOfStep) {
+	if err := s.confirm(pushSubscribe, group); !errors.Is(err, errOutOfStep) {
 		t.Errorf("unasked: %v", err)
 	}
 	s.pretend(group, 1)
-	if err := s.confirm("unsubscribe", group); !errors.Is(err, errOutOfStep) {
+	if err := s.confirm(pushUnsubscribe, group); !errors.Is(err, errOutOfStep) {
 		t.Errorf("another kind: %v", err)
 	}
 	s.pretend(group, 1)
-	if err := s.confirm("subscribe", protocol.All); !errors.Is(err, errOutOfStep) {
+	if err := s.confirm(pushSubscribe, protocol.All); !errors.Is(err, errOutOfStep) {
 		t.Errorf("another topic: %v", err)
 	}
 }
@@ -114,7 +114,7 @@ func TestOutOfStep(t *testing.T) {
 func TestHush(t *testing.T) {
 	s, told := newTestSession(t)
 	g := s.pretend(group, 1)
-	s.confirm("subscribe", group)
+	s.confirm(pushSubscribe, group)
 	bring(s, group, 1)
 	s.hush(errRedial)
 	s.subscribed(group, g, protocol.Position{})

@@ -50,7 +50,7 @@ func TestSlot(t *testing.T) {
 	k, instance := keys("p:"), protocol.NewInstance()
 	for _, topic := range []protocol.Topic{"group:a}b{c", "all", "user:{1}"} {
 		at := k.slot(topic)
-		for _, key := range []string{k.history(topic), k.mark(topic, instance), k.position(topic)} {
+		for _, key := range []string{k.history(topic), string(k.appendMark(nil, topic, instance)), k.position(topic)} {
 			if slot(key) != at {
 				t.Errorf("%s is not in the slot of %s", key, topic)
 			}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package downlink
+
+const raced = false

@@ -1,0 +1,94 @@
+package protocol
+
+import (
+	"bytes"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// isPlain reports whether the raw JSON string means the bytes between its quotes.
+func isPlain(raw []byte) bool { return bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) }
+
+// unquote decodes a raw JSON string. Half surrogates and invalid UTF-8 become U+FFFD.
+func unquote(raw []byte) string {
+	if isPlain(raw) {
+		return string(raw[1 : len(raw)-1])
+	}
+	return string(appendUnquoted(make([]byte, 0, len(raw)), raw))
+}
+
+// unquoteBytes decodes like unquote, without copying a plain string.
+func unquoteBytes(raw []byte) []byte {
+	if isPlain(raw) {
+		return raw[1 : len(raw)-1]
+	}
+	return appendUnquoted(nil, raw)
+}
+
+// appendUnquoted appends what raw, which stringEnd has checked, means.
+func appendUnquoted(b, raw []byte) []byte {
+	for raw = raw[1 : len(raw)-1]; len(raw) > 0; {
+		n := bytes.IndexByte(raw, '\\')
+		if n < 0 {
+			n = len(raw)
+		}
+		if b, raw = appendValid(b, raw[:n]), raw[n:]; len(raw) > 0 {
+			r, size := unescape(raw)
+			b, raw = utf8.AppendRune(b, r), raw[size:]
+		}
+	}
+	return b
+}
+
+// appendValid appends text, each byte of it that is no UTF-8 as U+FFFD.
+func appendValid(b, text []byte) []byte {
+	if utf8.Valid(text) {
+		return append(b, text...)
+	}
+	for _, r := range string(text) {
+		b = utf8.AppendRune(b, r)
+	}
+	return b
+}
+
+// unescape returns what the escape sequence that b begins with means, and its length; a pair of surrogates is one.
+func unescape(b []byte) (r rune, size int) {
+	switch b[1] {
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'u':
+	default:
+		return rune(b[1]), 2
+	}
+	r = hexRune(b[2:6])
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	if len(b) >= 12 && b[6] == '\\' && b[7] == 'u' {
+		if pair := utf16.DecodeRune(r, hexRune(b[8:12])); pair != utf8.RuneError {
+			return pair, 12
+		}
+	}
+	return utf8.RuneError, 6
+}
+
+// hexRune reads hexadecimal digits.
+func hexRune(digits []byte) (r rune) {
+	for _, c := range digits {
+		switch {
+		case c <= '9':
+			r = r<<4 | rune(c-'0')
+		default:
+			r = r<<4 | rune(c|0x20-'a'+10)
+		}
+	}
+	return r
+}

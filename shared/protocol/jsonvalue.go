@@ -1,0 +1,124 @@
+package protocol
+
+// maxDepth is how deep a value may be nested, as encoding/json has it.
+const maxDepth = 10_000
+
+// valueEnd returns the index behind the JSON value that begins at i; -1: there is none.
+func valueEnd(data []byte, i int) int { return nestedEnd(data, i, 0) }
+
+// nestedEnd is valueEnd in a value that is so deep.
+func nestedEnd(data []byte, i, depth int) int {
+	if i >= len(data) {
+		return -1
+	}
+	switch c := data[i]; {
+	case c == '"':
+		return stringEnd(data, i)
+	case c == '{' && depth < maxDepth:
+		return objectEnd(data, i, depth+1)
+	case c == '[' && depth < maxDepth:
+		return arrayEnd(data, i, depth+1)
+	case c == '-' || isDigit(c):
+		return numberEnd(data, i)
+	case c == 't':
+		return wordEnd(data, i, "true")
+	case c == 'f':
+		return wordEnd(data, i, "false")
+	case c == 'n':
+		return wordEnd(data, i, "null")
+	}
+	return -1
+}
+
+func objectEnd(data []byte, i, depth int) int {
+	if i = skipSpace(data, i+1); i < len(data) && data[i] == '}' {
+		return i + 1
+	}
+	for {
+		if i = stringEnd(data, i); i < 0 {
+			return -1
+		}
+		if i = skipSpace(data, i); i == len(data) || data[i] != ':' {
+			return -1
+		}
+		if i = nestedEnd(data, skipSpace(data, i+1), depth); i < 0 {
+			return -1
+		}
+		if i = skipSpace(data, i); i == len(data) {
+			return -1
+		}
+		switch data[i] {
+		case ',':
+			i = skipSpace(data, i+1)
+		case '}':
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+func arrayEnd(data []byte, i, depth int) int {
+	if i = skipSpace(data, i+1); i < len(data) && data[i] == ']' {
+		return i + 1
+	}
+	for {
+		if i = nestedEnd(data, i, depth); i < 0 {
+			return -1
+		}
+		if i = skipSpace(data, i); i == len(data) {
+			return -1
+		}
+		switch data[i] {
+		case ',':
+			i = skipSpace(data, i+1)
+		case ']':
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+func numberEnd(data []byte, i int) int {
+	if data[i] == '-' {
+		i++
+	}
+	whole := digitsEnd(data, i)
+	if whole < 0 || data[i] == '0' && whole > i+1 {
+		return -1
+	}
+	if i = whole; i < len(data) && data[i] == '.' {
+		if i = digitsEnd(data, i+1); i < 0 {
+			return -1
+		}
+	}
+	if i < len(data) && data[i]|0x20 == 'e' {
+		if i++; i < len(data) && (data[i] == '+' || data[i] == '-') {
+			i++
+		}
+		i = digitsEnd(data, i)
+	}
+	return i
+}
+
+// digitsEnd returns the index behind the digits that begin at i; -1: there is none.
+func digitsEnd(data []byte, i int) int {
+	end := i
+	for end < len(data) && isDigit(data[end]) {
+		end++
+	}
+	if end == i {
+		return -1
+	}
+	return end
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func wordEnd(data []byte, i int, word string) int {
+	if len(data)-i < len(word) || string(data[i:i+len(word)]) != word {
+		return -1
+	}
+	return i + len(word)
+}
