@@ -3,6 +3,7 @@ package gateway
 import (
 	"runtime"
 	"sync"
+	"time"
 )
 
 const (
@@ -10,6 +11,9 @@ const (
 	inlineMost = 4
 	// holdMost bounds how many messages are queued before the writers begin with them: a millisecond's work.
 	holdMost = 16 << 10
+	// crowd is so many conns at once that their writing takes longer than gatherFor: the writers wait that long for what comes for them next.
+	crowd     = 64
+	gatherFor = time.Millisecond
 )
 
 // writers write to the conns whose queues are not empty, in the order in which they came to be so: a few goroutines for all of them, which end when there is nothing to
@@ -65,7 +69,12 @@ func (w *writers) release() {
 	w.mu.Lock()
 	w.holds--
 	few := w.waiting <= inlineMost && w.running == 0
-	if !few {
+	switch {
+	case few:
+	case w.running == 0 && w.waiting >= crowd && w.holds == 0:
+		w.holds++
+		time.AfterFunc(gatherFor, w.start)
+	case w.holds == 0:
 		w.startLocked()
 	}
 	n := w.waiting
@@ -80,6 +89,14 @@ func (w *writers) release() {
 			w.write(c, p)
 		}
 	}
+}
+
+// start ends the time of gathering.
+func (w *writers) start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.holds--
+	w.startLocked()
 }
 
 // next takes the first of the list out; nil: there is none.
