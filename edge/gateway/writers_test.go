@@ -1,0 +1,159 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// TestABatchOfTheLinkIsOneWriteToEachClient: what one batch brings for a client is written at once, when the batch is whole.
+func TestABatchOfTheLinkIsOneWriteToEachClient(t *testing.T) {
+	for _, members := range []int{1, inlineMost, inlineMost + 1, crowd + 1} {
+		g := start(t, nil, nil)
+		clients := make([]*rawClient, members)
+		for i := range clients {
+			clients[i] = g.raw(fmt.Sprint("/chat/channel/", i), "")
+		}
+		before := g.metric("client_writes_total", "")
+		for i := range 5 {
+			g.hub.BeginBatch()
+			g.publish("all", fmt.Sprint(i))
+		}
+		g.hub.EndBatch()
+		for _, c := range clients {
+			for i := range 5 {
+				if _, text, err := c.frame(); text != fmt.Sprint(i) || err != nil {
+					t.Fatalf("%d members: %q %v, want %d", members, text, err, i)
+				}
+			}
+		}
+		eventually(t, "the writes are counted", func() bool { return g.metric("client_writes_total", "")-before >= float64(members) })
+		if writes := g.metric("client_writes_total", "") - before; writes != float64(members) {
+			t.Errorf("%v writes to %d members", writes, members)
+		}
+	}
+}
+
+// TestABatchThatBreaksOffIsWritten: a link that ends in the middle of a batch holds nothing back.
+func TestABatchThatBreaksOffIsWritten(t *testing.T) {
+	g := start(t, nil, nil)
+	c := g.raw("/chat/channel/1", "")
+	g.hub.BeginBatch()
+	g.publish("all", "last")
+	g.hub.LinkDown()
+	if _, text, err := c.frame(); text != "last" || err != nil {
+		t.Fatalf("%q %v", text, err)
+	}
+}
+
+// TestALongBatchIsBegunBeforeItIsWhole: a relay that has much to say at once does not keep the clients waiting for all of it.
+func TestALongBatchIsBegunBeforeItIsWhole(t *testing.T) {
+	g := start(t, nil, func(c *Config) { c.Queue = 64 << 20 })
+	c := g.raw("/chat/channel/1", "")
+	for range holdMost + 1 {
+		g.hub.BeginBatch()
+		g.hub.Publication(link.Publication{Topic: numberOf("all"), Payload: []byte("x")})
+	}
+	if _, text, err := c.frame(); text != "x" || err != nil {
+		t.Fatalf("%q %v", text, err)
+	}
+	g.hub.EndBatch()
+}
+
+// TestAClientThatStallsGetsTheRest: a write that a socket takes in part is gone on with, in order and whole, while others get theirs.
+func TestAClientThatStallsGetsTheRest(t *testing.T) {
+	const messages = 2000
+	g := start(t, nil, func(c *Config) { c.Queue = 64 << 20 })
+	stalled := g.raw("/chat/channel/1", "")
+	other := g.raw("/chat/channel/2", "")
+	text := func(i int) string { return fmt.Sprintf("%d %s", i, bytes.Repeat([]byte("x"), 10*i)) }
+	for i := range messages {
+		g.publish("all", text(i))
+	}
+	for _, c := range []*rawClient{other, stalled} {
+		for i := range messages {
+			if _, got, err := c.frame(); got != text(i) || err != nil {
+				t.Fatalf("message %d: %.20q %v", i, got, err)
+			}
+		}
+	}
+	if n := g.metric("dropped_total", dropLabels[dropSlow]); n != 0 {
+		t.Errorf("%v messages were dropped", n)
+	}
+	eventually(t, "all frames are counted once", func() bool { return g.metric("client_frames_written_total", "") == 2*messages })
+}
+
+func TestSkip(t *testing.T) {
+	frames := func() *batch {
+		return &batch{frames: [][]byte{textFrame("a"), pingFrame, textFrame("bc")}}
+	}
+	for _, c := range []struct {
+		n, frames, messages int
+		rest                string
+	}{
+		{0, 0, 2, "\x81\x01a\x89\x00\x81\x02bc"},
+		{1, 0, 2, "\x01a\x89\x00\x81\x02bc"},
+		{3, 1, 1, "\x89\x00\x81\x02bc"},
+		{4, 1, 1, "\x00\x81\x02bc"},
+		{8, 2, 1, "c"},
+		{9, 3, 0, ""},
+	} {
+		b := frames()
+		n := b.skip(c.n)
+		if rest := bytes.Join(b.frames, nil); n != c.frames || string(rest) != c.rest || b.messages() != c.messages {
+			t.Errorf("skip %d: %d frames, rest %q with %d messages; want %+v", c.n, n, rest, b.messages(), c)
+		}
+	}
+}
+
+// TestAllocPerDelivery: a publication costs the frame and a few things beside, whatever the number of members, down to their sockets.
+func TestAllocPerDelivery(t *testing.T) {
+	const members, most = 100, 10
+	if raceEnabled {
+		t.Skip("the race detector lets pools forget; CI runs this without it")
+	}
+	g := start(t, nil, nil)
+	clients := make([]*rawClient, members)
+	for i := range clients {
+		clients[i] = g.raw(fmt.Sprint("/chat/channel/", i), "")
+	}
+	p := link.Publication{Topic: numberOf("all"), Payload: make([]byte, 128)}
+	buf := make([]byte, headerLen(128)+128)
+	n := testing.AllocsPerRun(100, func() {
+		g.hub.BeginBatch()
+		g.hub.Publication(p)
+		g.hub.EndBatch()
+		for _, c := range clients {
+			if _, err := io.ReadFull(c.r, buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if n > most {
+		t.Errorf("%v allocations for %d deliveries, want %d at most, whatever their number", n, members, most)
+	}
+}
+
+// TestCrowdIsBounded: a crowd's writers wait for more, but not for long.
+func TestCrowdIsBounded(t *testing.T) {
+	g := start(t, nil, nil)
+	clients := make([]*rawClient, crowd)
+	for i := range clients {
+		clients[i] = g.raw(fmt.Sprint("/chat/channel/", i), "")
+	}
+	for range 3 {
+		g.hub.BeginBatch()
+		g.publish("all", "x")
+		g.hub.EndBatch()
+		for _, c := range clients {
+			c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			if _, text, err := c.frame(); text != "x" || err != nil {
+				t.Fatalf("%q %v", text, err)
+			}
+		}
+	}
+}
