@@ -11,7 +11,9 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,14 +21,15 @@ import (
 
 	"github.com/edgerelay/edgerelay/test/bench/local"
 	"github.com/edgerelay/edgerelay/test/bench/report"
+	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
 func main() {
 	o, err := parse(os.Args[1:])
 	if err == nil {
-		err = bench(o)
+		err = bench(context.Background(), o, os.Stdout)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -35,8 +38,8 @@ func main() {
 var errTooLong = errors.New("it took longer than an hour")
 
 // bench runs what is asked for. It prints nothing but the error when one of ours fails.
-func bench(o options) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+func bench(ctx context.Context, o options, out io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Hour, errTooLong)
 	defer cancel()
@@ -45,8 +48,10 @@ func bench(o options) error {
 		return err
 	}
 	defer dir.Remove()
-	b := &session{dir: dir, quick: o.quick, began: time.Now()}
+	b := &session{dir: dir, scale: o.scale, began: time.Now()}
 	defer b.beat()()
+	b.explain()
+	before := usage.Busy()
 	forms, err := b.forms(o)
 	if err != nil {
 		return err
@@ -54,11 +59,12 @@ func bench(o options) error {
 	if err := b.runAll(ctx, o, forms); err != nil {
 		return err
 	}
+	b.others(usage.Busy().Since(before))
 	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: b.rows}
 	if o.json != "" {
 		if err := r.WriteFile(o.json); err != nil {
 			return err
 		}
 	}
-	return r.Markdown(os.Stdout)
+	return r.Markdown(out)
 }

@@ -15,7 +15,7 @@ import (
 func restart(ctx context.Context, b *session, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const members, steady = 10, 10
-		n := b.sessions(10_000)
+		n := max(b.sessions(10_000), 2*members*steady)
 		b.say("restart: %d sessions are being opened", n)
 		o := &outages{cluster: s.cluster}
 		l.Closed = func(*load.Socket, error) { o.closed++ }

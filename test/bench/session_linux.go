@@ -14,7 +14,7 @@ import (
 // session is one run of the bench.
 type session struct {
 	dir   local.Dir
-	quick bool
+	scale scale
 	began time.Time
 	rows  []report.Row
 	notes []string
@@ -24,21 +24,19 @@ type session struct {
 	last string
 }
 
-// sessions scales a count of sessions down when it is to be quick.
-func (b *session) sessions(n int) int {
-	if b.quick {
-		return max(20, n/10)
-	}
-	return n
-}
+// scale is by what sessions are fewer, and times shorter.
+type scale struct{ sessions, time int }
 
-// time scales a duration likewise.
-func (b *session) time(d time.Duration) time.Duration {
-	if b.quick {
-		return d / 4
-	}
-	return d
-}
+var (
+	whole = scale{1, 1} // what budgets are for
+	quick = scale{10, 4}
+)
+
+// sessions scales a count of sessions, or of groups.
+func (b *session) sessions(n int) int { return max(min(n, 20), n/b.scale.sessions) }
+
+// time scales a duration.
+func (b *session) time(d time.Duration) time.Duration { return d / time.Duration(b.scale.time) }
 
 // rows adds measurements of one server in one case.
 type rows struct {
@@ -55,7 +53,7 @@ func (b *session) of(scenario string, f *form, what string) rows {
 
 // add adds one; a budget of 0 is none.
 func (r rows) add(what, unit string, value, budget float64) {
-	if !r.budgets || r.b.quick { // which is not what budgets are for
+	if !r.budgets || r.b.scale != whole {
 		budget = 0
 	}
 	r.b.rows = append(r.b.rows, report.Row{Scenario: r.scenario, Case: r.what, What: what, Server: r.server, Unit: unit, Value: value, Budget: budget})
