@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +68,10 @@ func TestParse(t *testing.T) {
 	if err != nil || o.scale != quick || !slices.Equal(o.pids, []int{3, 4}) || o.command != "go run ./test/bench -run 'idle|fanout' -quick -target ws://h:1 -pid 3,4" {
 		t.Errorf("%+v, %v", o, err)
 	}
+	b := &session{scale: whole}
+	if err := b.runAll(t.Context(), options{scenario: regexp.MustCompile("nope"), server: regexp.MustCompile("")}, nil); err == nil || !strings.Contains(err.Error(), "fanout") {
+		t.Errorf("got %v; want the names that there are", err)
+	}
 	for _, args := range [][]string{{"-run", "("}, {"-servers", "("}, {"-pid", "x"}, {"-pid", "-1"}, {"idle"}} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%q is taken", args)
@@ -75,7 +80,8 @@ func TestParse(t *testing.T) {
 }
 
 func TestTarget(t *testing.T) {
-	f, err := targetForm("ws://127.0.0.1:1/a,ws://127.0.0.1:2/a", "chat", []int{1})
+	b := &session{}
+	f, err := b.targetForm("ws://127.0.0.1:1/a,ws://127.0.0.1:2/a", "chat", []int{1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +93,7 @@ func TestTarget(t *testing.T) {
 		urls, kind string
 		pids       []int
 	}{{"ws://h:1", "chat", nil}, {"wss://h:1", "chat", []int{1}}, {"ws://h", "chat", []int{1}}, {"ws://h:1", "smoke", []int{1}}} {
-		if _, err := targetForm(bad.urls, bad.kind, bad.pids); err == nil {
+		if _, err := b.targetForm(bad.urls, bad.kind, bad.pids); err == nil {
 			t.Errorf("%+v is taken", bad)
 		}
 	}

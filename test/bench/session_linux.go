@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/bench/load"
 	"github.com/edgerelay/edgerelay/test/bench/local"
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
@@ -108,18 +109,28 @@ func (b *session) beat() (stop func()) {
 
 // runAll runs the scenarios that are asked for, each on all servers, so that what is beside each other in the table was measured after each other.
 func (b *session) runAll(ctx context.Context, o options, forms []*form) error {
+	type part struct {
+		scenario
+		*form
+	}
+	var parts []part
 	for _, s := range scenarios {
 		for _, f := range forms {
-			if !o.scenario.MatchString(s.name) || !o.server.MatchString(f.name) || !f.takesPart(s.name) {
-				continue
-			}
-			if err := b.run(ctx, s, f); err != nil {
-				return err
+			if o.scenario.MatchString(s.name) && o.server.MatchString(f.name) && f.takesPart(s.name) {
+				if err := load.Room(b.sessions(s.most)); err != nil { // said before minutes are spent
+					return fmt.Errorf("%s: %w, or leave it out with -run", s.name, err)
+				}
+				parts = append(parts, part{s, f})
 			}
 		}
 	}
-	if len(b.rows) == 0 && len(b.notes) == 0 {
-		return fmt.Errorf("nothing is both in -run %s and in -servers %s", o.scenario, o.server)
+	if len(parts) == 0 {
+		return fmt.Errorf("-run '%s' and -servers '%s' leave nothing: there are the scenarios %s, not each on each server", o.scenario, o.server, names())
+	}
+	for _, p := range parts {
+		if err := b.run(ctx, p.scenario, p.form); err != nil {
+			return err
+		}
 	}
 	return nil
 }

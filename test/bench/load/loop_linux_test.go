@@ -130,7 +130,7 @@ func TestOpenSaysHowItWasAnswered(t *testing.T) {
 }
 
 func TestRoomNamesTheLimit(t *testing.T) {
-	if err := room(1 << 40); err == nil || !strings.Contains(err.Error(), "ulimit -n") {
+	if err := Room(1 << 40); err == nil || !strings.Contains(err.Error(), "ulimit -n") {
 		t.Errorf("got %v; want what to do", err)
 	}
 }
