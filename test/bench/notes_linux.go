@@ -20,7 +20,7 @@ func (b *session) explain() {
 
 // others adds how much of the machine went to processes that are not of the bench: latencies and rates, and less so CPU times, suffer from them.
 func (b *session) others(u usage.Share) {
-	b.note("Meanwhile %s of the machine's CPU time was used, and %s was used or withheld by others than the bench and what it started.", percent(u.Used), percent(u.Others))
+	b.note("Meanwhile %s of the machine's CPU time was used: %s by the clients, and %s by others than the bench and what it started, or withheld.", percent(u.Used), percent(u.Self), percent(u.Others))
 }
 
 func percent(share float64) string { return fmt.Sprintf("%.0f %%", share*100) }

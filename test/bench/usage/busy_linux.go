@@ -13,7 +13,8 @@ import (
 type Moment struct {
 	all  time.Duration // of all cores
 	idle time.Duration
-	own  time.Duration // of this process, and of its children that have ended
+	self time.Duration // of this process
+	own  time.Duration // of it, and of its children that have ended
 }
 
 // tick is the unit of /proc/stat.
@@ -37,6 +38,9 @@ func Busy() (m Moment) {
 		var r unix.Rusage
 		if unix.Getrusage(who, &r) == nil {
 			m.own += time.Duration(r.Utime.Nano() + r.Stime.Nano())
+			if who == unix.RUSAGE_SELF {
+				m.self = m.own
+			}
 		}
 	}
 	return m
@@ -45,6 +49,7 @@ func Busy() (m Moment) {
 // Share is parts of the machine's time.
 type Share struct {
 	Used   float64 // by anybody
+	Self   float64 // by this process
 	Others float64 // by others than this process and its children
 }
 
@@ -55,6 +60,7 @@ func (m Moment) Since(before Moment) (s Share) {
 		return s
 	}
 	s.Used = 1 - float64(m.idle-before.idle)/all
+	s.Self = float64(m.self-before.self) / all
 	s.Others = max(0, s.Used-float64(m.own-before.own)/all)
 	return s
 }

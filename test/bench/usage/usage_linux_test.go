@@ -32,3 +32,14 @@ func TestMemory(t *testing.T) {
 		t.Errorf("the kernel's objects take %d bytes", k.Slab)
 	}
 }
+
+func TestBusy(t *testing.T) {
+	second := time.Second
+	s := Moment{all: 20 * second, idle: 11 * second, self: 2 * second, own: 5 * second}.Since(Moment{all: 10 * second, idle: 5 * second, self: second, own: 3 * second})
+	if s.Used != 0.4 || s.Self != 0.1 || s.Others < 0.199 || s.Others > 0.201 {
+		t.Errorf("%+v; want 40 %% used, 10 %% by this one, 20 %% by others", s)
+	}
+	if m := Busy(); m.all <= m.idle || m.all < time.Second {
+		t.Errorf("the machine did %+v", m)
+	}
+}
