@@ -34,7 +34,7 @@ func TestBench(t *testing.T) {
 		}
 		return o, out.String()
 	}
-	if _, out := few("-servers", "one process", "-run", "connect"); !strings.Contains(out, "| connect | 20 sessions | CPU per connect | one process |") {
+	if _, out := few("-servers", "one process", "-run", "connect", "-count", "2"); !strings.Contains(out, "| connect | 20 sessions | CPU per connect | one process |") {
 		t.Errorf("the table is\n%s", out)
 	}
 	file := filepath.Join(t.TempDir(), "out.json")
@@ -72,7 +72,7 @@ func TestParse(t *testing.T) {
 	if err := b.runAll(t.Context(), options{scenario: regexp.MustCompile("nope"), server: regexp.MustCompile("")}, nil); err == nil || !strings.Contains(err.Error(), "fanout") {
 		t.Errorf("got %v; want the names that there are", err)
 	}
-	for _, args := range [][]string{{"-run", "("}, {"-servers", "("}, {"-pid", "x"}, {"-pid", "-1"}, {"idle"}} {
+	for _, args := range [][]string{{"-run", "("}, {"-servers", "("}, {"-pid", "x"}, {"-pid", "-1"}, {"-count", "0"}, {"idle"}} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%q is taken", args)
 		}

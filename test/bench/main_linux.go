@@ -1,6 +1,6 @@
 // Bench measures what servers cost: their CPU time, their memory, and how long clients wait, apart from the clients that make the load.
 //
-//	go run ./test/bench [-run regexp] [-servers regexp] [-quick] [-peers] [-json file]
+//	go run ./test/bench [-run regexp] [-servers regexp] [-quick] [-count n] [-peers] [-json file]
 //
 // It builds the binaries and starts them on loopback, with a redis-server. With -peers it also starts other servers that are installed, and puts the same load on them.
 // With -target it loads servers that run already:
@@ -60,7 +60,7 @@ func bench(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	b.others(usage.Busy().Since(before))
-	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: b.rows}
+	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: report.Medians(b.rows)}
 	if o.json != "" {
 		if err := r.WriteFile(o.json); err != nil {
 			return err

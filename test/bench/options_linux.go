@@ -15,6 +15,7 @@ type options struct {
 	scenario *regexp.Regexp
 	server   *regexp.Regexp
 	scale    scale
+	count    int
 	peers    bool
 	json     string
 	target   string
@@ -29,6 +30,7 @@ func parse(args []string) (o options, err error) {
 	run := flags.String("run", "", "regular expression: which scenarios, of "+names())
 	servers := flags.String("servers", "", "regular expression: on which servers, by their name in the table")
 	few := flags.Bool("quick", false, "a tenth of the sessions, a quarter of the time: to see that all works, not for figures")
+	flags.IntVar(&o.count, "count", 1, "how often each scenario is run on each server, one after the other; the medians are told")
 	flags.BoolVar(&o.peers, "peers", false, "also start other servers that are installed: centrifugo, and nginx with the nchan module")
 	flags.StringVar(&o.json, "json", "", "file to write all numbers to")
 	flags.StringVar(&o.target, "target", "", "servers that run already: ws://host:port[/path], comma separated")
@@ -42,6 +44,9 @@ func parse(args []string) (o options, err error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q: all is said with flags; see -h", flags.Arg(0))
+	}
+	if o.count < 1 || o.count > 100 {
+		return o, fmt.Errorf("-count %d: say 1 to 100", o.count)
 	}
 	if o.scenario, err = regexp.Compile(*run); err != nil {
 		return o, fmt.Errorf("-run: %w", err)

@@ -109,27 +109,33 @@ func (b *session) beat() (stop func()) {
 
 // runAll runs the scenarios that are asked for, each on all servers, so that what is beside each other in the table was measured after each other.
 func (b *session) runAll(ctx context.Context, o options, forms []*form) error {
-	type part struct {
-		scenario
-		*form
-	}
-	var parts []part
-	for _, s := range scenarios {
+	takePart := func(s scenario) (some []*form) {
 		for _, f := range forms {
 			if o.scenario.MatchString(s.name) && o.server.MatchString(f.name) && f.takesPart(s.name) {
-				if err := load.Room(b.sessions(s.most)); err != nil { // said before minutes are spent
-					return fmt.Errorf("%s: %w, or leave it out with -run", s.name, err)
-				}
-				parts = append(parts, part{s, f})
+				some = append(some, f)
 			}
 		}
+		return some
 	}
-	if len(parts) == 0 {
+	runs := 0
+	for _, s := range scenarios {
+		if runs += len(takePart(s)); len(takePart(s)) == 0 {
+			continue
+		}
+		if err := load.Room(b.sessions(s.most)); err != nil { // said before minutes are spent
+			return fmt.Errorf("%s: %w, or leave it out with -run", s.name, err)
+		}
+	}
+	if runs == 0 {
 		return fmt.Errorf("-run '%s' and -servers '%s' leave nothing: there are the scenarios %s, not each on each server", o.scenario, o.server, names())
 	}
-	for _, p := range parts {
-		if err := b.run(ctx, p.scenario, p.form); err != nil {
-			return err
+	for _, s := range scenarios {
+		for range o.count {
+			for _, f := range takePart(s) {
+				if err := b.run(ctx, s, f); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil

@@ -43,11 +43,21 @@ func TestNumber(t *testing.T) {
 var example = Report{
 	Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run ./test/bench", Machine: Machine{2, "a CPU", "6.1", "go1.26", "abc"}, Notes: []string{"A note."},
 	Rows: []Row{
-		{"fanout", "10 members", "CPU", "ours", "µs", 3, 4},
-		{"fanout", "10 members", "rate", "ours", "/s", 5000, 0},
-		{"fanout", "10 members", "CPU", "theirs", "µs", 6, 0},
-		{"fanout", "10 members", "rate", "theirs", "/s", 4000, 0},
+		{"fanout", "10 members", "CPU", "ours", "µs", 3, 4, nil},
+		{"fanout", "10 members", "rate", "ours", "/s", 5000, 0, nil},
+		{"fanout", "10 members", "CPU", "theirs", "µs", 6, 0, nil},
+		{"fanout", "10 members", "rate", "theirs", "/s", 4000, 0, nil},
 	},
+}
+
+func TestMedians(t *testing.T) {
+	row := func(server string, v float64, values ...float64) Row {
+		return Row{"fanout", "10 members", "CPU", server, "µs", v, 4, values}
+	}
+	got := Medians([]Row{row("ours", 9), row("theirs", 1), row("ours", 2), row("ours", 3), row("theirs", 2)})
+	if want := []Row{row("ours", 3, 9, 2, 3), row("theirs", 1.5, 1, 2)}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
 
 func TestMarkdown(t *testing.T) {
