@@ -43,6 +43,13 @@ func bench(ctx context.Context, o options, out io.Writer) error {
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Hour, errTooLong)
 	defer cancel()
+	if o.json != "" { // said before minutes are spent
+		f, err := os.OpenFile(o.json, os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			return fmt.Errorf("-json: %w", err)
+		}
+		f.Close()
+	}
 	dir, err := local.Build(ctx)
 	if err != nil {
 		return err
@@ -61,10 +68,8 @@ func bench(ctx context.Context, o options, out io.Writer) error {
 	}
 	b.others(usage.Busy().Since(before))
 	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: report.Medians(b.rows)}
-	if o.json != "" {
-		if err := r.WriteFile(o.json); err != nil {
-			return err
-		}
+	if err := r.Markdown(out); err != nil || o.json == "" {
+		return err
 	}
-	return r.Markdown(out)
+	return r.WriteFile(o.json)
 }
