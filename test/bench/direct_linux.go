@@ -38,11 +38,7 @@ func (b *session) atRest(ctx context.Context, l *load.Loop, stream *load.Stream)
 	if err := l.Idle(ctx, time.Second); err != nil {
 		return nil, err
 	}
-	messages := 1500
-	if b.quick {
-		messages /= 5
-	}
-	for range messages {
+	for range 1500 / b.scale.time {
 		r, err := l.Run(ctx, load.Limits{Messages: 1, Time: time.Minute}, stream)
 		if err != nil {
 			return nil, err

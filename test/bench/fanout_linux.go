@@ -12,7 +12,7 @@ import (
 func fanout(ctx context.Context, b *session, f *form) error {
 	for _, members := range []int{1000, 10_000} {
 		budgets := map[int]float64{} // by messages in flight
-		if members == 1000 && !b.quick {
+		if members == 1000 {
 			budgets = map[int]float64{4: 4, 16: 2}
 		}
 		err := f.with(ctx, b, func(s *site, l *load.Loop) error {

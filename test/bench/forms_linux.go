@@ -23,7 +23,7 @@ func (b *session) forms(o options) (forms []*form, err error) {
 		{name: "floor", dialect: load.Floor{}, can: "idle connect fanout payload", start: startFloor},
 	}
 	if o.target != "" {
-		f, err := targetForm(o.target, o.kind, o.pids)
+		f, err := b.targetForm(o.target, o.kind, o.pids)
 		if err != nil {
 			return nil, err
 		}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/test/bench/load"
-	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
 // idle opens sessions, and looks at memory some seconds later; then each sends itself one message.
@@ -26,7 +25,7 @@ func (b *session) idleAt(ctx context.Context, f *form, n int) error {
 		if err := l.Idle(ctx, b.time(2*time.Second)); err != nil {
 			return err
 		}
-		before, _, err := s.memory()
+		before, err := s.memory()
 		if err != nil {
 			return err
 		}
@@ -72,47 +71,25 @@ func openSessions(ctx context.Context, s *site, l *load.Loop, n int) ([]*load.So
 	return l.Open(ctx, n, func(i int) (string, load.Opening) { return s.addr(i), s.form.dialect.Session(idler(i)) })
 }
 
-// memory is what is held at a moment, in bytes.
-type memory struct {
-	resident map[string]int64 // by the name of the processes, Redis included
-	kernel   usage.Kernel
-}
-
-// memory also returns the names of the processes in their order.
-func (s *site) memory() (m memory, names []string, err error) {
-	m = memory{map[string]int64{}, usage.KernelMemory()}
-	all := slices.Clone(s.counted)
-	if s.redis != nil {
-		all = append(all, *s.redis)
-	}
-	for _, p := range all {
-		n, err := usage.Resident(p.pid)
-		if err != nil {
-			return m, nil, err
-		}
-		if _, there := m.resident[p.name]; !there {
-			names = append(names, p.name)
-		}
-		m.resident[p.name] += n
-	}
-	return m, names, nil
-}
-
 // remembered adds the memory that n sessions hold some seconds later: now, less before they came.
 func (b *session) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows) error {
 	if err := l.Idle(ctx, b.time(5*time.Second)); err != nil {
 		return err
 	}
-	now, names, err := s.memory()
+	now, err := s.memory()
 	if err != nil {
 		return err
 	}
-	budgets := map[string]float64{"edge": 6000, "relay": 1000}
-	each := func(bytes int64) float64 { return float64(bytes) / float64(n) }
-	for _, name := range names {
-		r.add("resident memory, "+name, "B", each(now.resident[name]-before.resident[name]), budgets[name])
+	add := func(what string, bytes int64, budget float64) { r.add(what, "B", float64(bytes)/float64(n), budget) }
+	add("resident memory", now.servers-before.servers, 7000)
+	if s.cluster != nil {
+		add("of it the edges'", now.by["edge"]-before.by["edge"], 6000)
+		add("of it the relay's", now.by["relay"]-before.by["relay"], 1000)
 	}
-	r.add("objects of the kernel, both ends", "B", each(now.kernel.Slab-before.kernel.Slab), 0)
-	r.add("buffers of the kernel, both ends", "B", each(now.kernel.Buffers-before.kernel.Buffers), 0)
+	if s.redis != nil {
+		add("resident memory of Redis", now.redis-before.redis, 0)
+	}
+	add("objects of the kernel, both ends", now.kernel.Slab-before.kernel.Slab, 0)
+	add("buffers of the kernel, both ends", now.kernel.Buffers-before.kernel.Buffers, 0)
 	return nil
 }

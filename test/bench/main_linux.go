@@ -1,6 +1,6 @@
 // Bench measures what servers cost: their CPU time, their memory, and how long clients wait, apart from the clients that make the load.
 //
-//	go run ./test/bench [-run regexp] [-servers regexp] [-quick] [-peers] [-json file]
+//	go run ./test/bench [-run regexp] [-servers regexp] [-quick] [-count n] [-peers] [-json file]
 //
 // It builds the binaries and starts them on loopback, with a redis-server. With -peers it also starts other servers that are installed, and puts the same load on them.
 // With -target it loads servers that run already:
@@ -11,7 +11,9 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,14 +21,15 @@ import (
 
 	"github.com/edgerelay/edgerelay/test/bench/local"
 	"github.com/edgerelay/edgerelay/test/bench/report"
+	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
 func main() {
 	o, err := parse(os.Args[1:])
 	if err == nil {
-		err = bench(o)
+		err = bench(context.Background(), o, os.Stdout)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -35,18 +38,27 @@ func main() {
 var errTooLong = errors.New("it took longer than an hour")
 
 // bench runs what is asked for. It prints nothing but the error when one of ours fails.
-func bench(o options) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+func bench(ctx context.Context, o options, out io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Hour, errTooLong)
 	defer cancel()
+	if o.json != "" { // said before minutes are spent
+		f, err := os.OpenFile(o.json, os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			return fmt.Errorf("-json: %w", err)
+		}
+		f.Close()
+	}
 	dir, err := local.Build(ctx)
 	if err != nil {
 		return err
 	}
 	defer dir.Remove()
-	b := &session{dir: dir, quick: o.quick, began: time.Now()}
+	b := &session{dir: dir, scale: o.scale, began: time.Now()}
 	defer b.beat()()
+	b.explain()
+	before := usage.Busy()
 	forms, err := b.forms(o)
 	if err != nil {
 		return err
@@ -54,11 +66,10 @@ func bench(o options) error {
 	if err := b.runAll(ctx, o, forms); err != nil {
 		return err
 	}
-	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: b.rows}
-	if o.json != "" {
-		if err := r.WriteFile(o.json); err != nil {
-			return err
-		}
+	b.others(usage.Busy().Since(before))
+	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: report.Medians(b.rows)}
+	if err := r.Markdown(out); err != nil || o.json == "" {
+		return err
 	}
-	return r.Markdown(os.Stdout)
+	return r.WriteFile(o.json)
 }

@@ -14,7 +14,8 @@ type options struct {
 	command  string // as it was given
 	scenario *regexp.Regexp
 	server   *regexp.Regexp
-	quick    bool
+	scale    scale
+	count    int
 	peers    bool
 	json     string
 	target   string
@@ -23,12 +24,13 @@ type options struct {
 }
 
 func parse(args []string) (o options, err error) {
-	o.command = strings.TrimSpace("go run ./test/bench " + strings.Join(args, " "))
+	o.command = command(args)
 	flags := flag.NewFlagSet("go run ./test/bench", flag.ContinueOnError)
 	flags.SetOutput(os.Stderr)
 	run := flags.String("run", "", "regular expression: which scenarios, of "+names())
 	servers := flags.String("servers", "", "regular expression: on which servers, by their name in the table")
-	flags.BoolVar(&o.quick, "quick", false, "a tenth of the sessions, a quarter of the time: to see that all works, not for figures")
+	few := flags.Bool("quick", false, "a tenth of the sessions, a quarter of the time: to see that all works, not for figures")
+	flags.IntVar(&o.count, "count", 1, "how often each scenario is run on each server, one after the other; the medians are told")
 	flags.BoolVar(&o.peers, "peers", false, "also start other servers that are installed: centrifugo, and nginx with the nchan module")
 	flags.StringVar(&o.json, "json", "", "file to write all numbers to")
 	flags.StringVar(&o.target, "target", "", "servers that run already: ws://host:port[/path], comma separated")
@@ -37,8 +39,14 @@ func parse(args []string) (o options, err error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
+	if o.scale = whole; *few {
+		o.scale = quick
+	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q: all is said with flags; see -h", flags.Arg(0))
+	}
+	if o.count < 1 || o.count > 100 {
+		return o, fmt.Errorf("-count %d: say 1 to 100", o.count)
 	}
 	if o.scenario, err = regexp.Compile(*run); err != nil {
 		return o, fmt.Errorf("-run: %w", err)
@@ -57,4 +65,16 @@ func parse(args []string) (o options, err error) {
 		o.pids = append(o.pids, pid)
 	}
 	return o, nil
+}
+
+// command is what gives these arguments in a shell.
+func command(args []string) string {
+	words := []string{"go run ./test/bench"}
+	for _, arg := range args {
+		if arg == "" || strings.ContainsAny(arg, " |&;<>()$`\\\"'*?[]#~{}^!") {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
 }

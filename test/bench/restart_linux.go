@@ -15,7 +15,7 @@ import (
 func restart(ctx context.Context, b *session, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const members, steady = 10, 10
-		n := b.sessions(10_000)
+		n := max(b.sessions(10_000), 2*members*steady)
 		b.say("restart: %d sessions are being opened", n)
 		o := &outages{cluster: s.cluster}
 		l.Closed = func(*load.Socket, error) { o.closed++ }
@@ -46,6 +46,9 @@ func restart(ctx context.Context, b *session, f *form) error {
 			r.add("longest silence of a group that speaks every 20 ms", "ms", seen.Silence.Seconds()*1000, 0)
 			r.add("messages that edges were given from history", "", since(o.fromHistory(ctx), before), 0)
 			r.add("sockets closed", "", float64(o.closed), 0)
+			if o.closed > 0 {
+				return fmt.Errorf("%d sockets were closed when the relay %s", o.closed, way.name)
+			}
 		}
 		return nil
 	})

@@ -12,6 +12,7 @@ import (
 // scenario is one kind of load.
 type scenario struct {
 	name string
+	most int // sessions at once
 	run  func(ctx context.Context, b *session, f *form) error
 }
 
@@ -29,16 +30,16 @@ var scenarios []scenario
 
 func init() {
 	scenarios = []scenario{
-		{"idle", idle},
-		{"connect", connect},
-		{"direct", direct},
-		{"fanout", fanout},
-		{"groups", groups},
-		{"broadcast", broadcast},
-		{"payload", payload},
-		{"link", link},
-		{"redis", redis},
-		{"restart", restart},
+		{"idle", 19_000, idle},
+		{"connect", 5000, connect},
+		{"direct", 100, direct},
+		{"fanout", 10_000, fanout},
+		{"groups", 10_000, groups},
+		{"broadcast", 5000, broadcast},
+		{"payload", 500, payload},
+		{"link", 10_000, link},
+		{"redis", 1000, redis},
+		{"restart", 10_000, restart},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/bench/load"
 	"github.com/edgerelay/edgerelay/test/bench/local"
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
@@ -14,7 +15,7 @@ import (
 // session is one run of the bench.
 type session struct {
 	dir   local.Dir
-	quick bool
+	scale scale
 	began time.Time
 	rows  []report.Row
 	notes []string
@@ -24,21 +25,19 @@ type session struct {
 	last string
 }
 
-// sessions scales a count of sessions down when it is to be quick.
-func (b *session) sessions(n int) int {
-	if b.quick {
-		return max(20, n/10)
-	}
-	return n
-}
+// scale is by what sessions are fewer, and times shorter.
+type scale struct{ sessions, time int }
 
-// time scales a duration likewise.
-func (b *session) time(d time.Duration) time.Duration {
-	if b.quick {
-		return d / 4
-	}
-	return d
-}
+var (
+	whole = scale{1, 1} // what budgets are for
+	quick = scale{10, 4}
+)
+
+// sessions scales a count of sessions, or of groups.
+func (b *session) sessions(n int) int { return max(min(n, 20), n/b.scale.sessions) }
+
+// time scales a duration.
+func (b *session) time(d time.Duration) time.Duration { return d / time.Duration(b.scale.time) }
 
 // rows adds measurements of one server in one case.
 type rows struct {
@@ -55,7 +54,7 @@ func (b *session) of(scenario string, f *form, what string) rows {
 
 // add adds one; a budget of 0 is none.
 func (r rows) add(what, unit string, value, budget float64) {
-	if !r.budgets || r.b.quick { // which is not what budgets are for
+	if !r.budgets || r.b.scale != whole {
 		budget = 0
 	}
 	r.b.rows = append(r.b.rows, report.Row{Scenario: r.scenario, Case: r.what, What: what, Server: r.server, Unit: unit, Value: value, Budget: budget})
@@ -110,18 +109,34 @@ func (b *session) beat() (stop func()) {
 
 // runAll runs the scenarios that are asked for, each on all servers, so that what is beside each other in the table was measured after each other.
 func (b *session) runAll(ctx context.Context, o options, forms []*form) error {
-	for _, s := range scenarios {
+	takePart := func(s scenario) (some []*form) {
 		for _, f := range forms {
-			if !o.scenario.MatchString(s.name) || !o.server.MatchString(f.name) || !f.takesPart(s.name) {
-				continue
-			}
-			if err := b.run(ctx, s, f); err != nil {
-				return err
+			if o.scenario.MatchString(s.name) && o.server.MatchString(f.name) && f.takesPart(s.name) {
+				some = append(some, f)
 			}
 		}
+		return some
 	}
-	if len(b.rows) == 0 && len(b.notes) == 0 {
-		return fmt.Errorf("nothing is both in -run %s and in -servers %s", o.scenario, o.server)
+	runs := 0
+	for _, s := range scenarios {
+		if runs += len(takePart(s)); len(takePart(s)) == 0 {
+			continue
+		}
+		if err := load.Room(b.sessions(s.most)); err != nil { // said before minutes are spent
+			return fmt.Errorf("%s: %w, or leave it out with -run", s.name, err)
+		}
+	}
+	if runs == 0 {
+		return fmt.Errorf("-run '%s' and -servers '%s' leave nothing: there are the scenarios %s, not each on each server", o.scenario, o.server, names())
+	}
+	for _, s := range scenarios {
+		for range o.count {
+			for _, f := range takePart(s) {
+				if err := b.run(ctx, s, f); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
 }

@@ -51,7 +51,10 @@ func (f *form) with(ctx context.Context, b *session, do func(s *site, l *load.Lo
 		return err
 	}
 	defer l.Close()
-	return do(s, l)
+	if err := do(s, l); err != nil {
+		return err
+	}
+	return l.Idle(ctx, 100*time.Millisecond) // what comes now has come twice
 }
 
 // spent is CPU time.

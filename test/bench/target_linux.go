@@ -10,7 +10,7 @@ import (
 )
 
 // targetForm is servers that somebody else started: urls as ws://host:port[/path], comma separated, sessions are spread over them.
-func targetForm(urls, kind string, pids []int) (*form, error) {
+func (b *session) targetForm(urls, kind string, pids []int) (*form, error) {
 	if len(pids) == 0 {
 		return nil, fmt.Errorf("-target: say with -pid which processes' CPU time and memory count, comma separated")
 	}
@@ -37,6 +37,7 @@ func targetForm(urls, kind string, pids []int) (*form, error) {
 	default:
 		return nil, fmt.Errorf("-kind %q: say chat, centrifugo or nchan", kind)
 	}
+	b.note("Target: it was not started anew for each case, so what it kept from earlier ones is not in its memory per session; for that, start it, and run idle alone.")
 	f.start = func(context.Context, *session) (*site, error) {
 		s := &site{addrs: addrs, stop: func() {}}
 		for _, pid := range pids {

@@ -44,7 +44,7 @@ func parseFrame(b []byte) (opcode byte, payload []byte, size int, err error) {
 	case n >= 126:
 		return 0, nil, 0, nil
 	}
-	if n > maxFrame {
+	if n < 0 || n > maxFrame {
 		return 0, nil, 0, fmt.Errorf("a frame of %d bytes: at most %d are understood", n, maxFrame)
 	}
 	if len(b) < head+n {

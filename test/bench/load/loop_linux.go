@@ -58,7 +58,7 @@ const atOnce = 64
 
 // Open opens n sessions; of says where and how number i begins. It returns when all are open.
 func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o Opening)) ([]*Socket, error) {
-	if err := room(len(l.sockets) + n); err != nil {
+	if err := Room(len(l.sockets) + n); err != nil {
 		return nil, err
 	}
 	sockets := make([]*Socket, n)
@@ -76,13 +76,13 @@ func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o O
 	return sockets, l.settle(ctx, 0)
 }
 
-// room returns an error when so many files cannot be open.
-func room(files int) error {
+// Room returns an error when so many files cannot be open.
+func Room(files int) error {
 	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= uint64(files) {
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= uint64(files+spareFiles) {
 		return nil
 	}
-	return fmt.Errorf("%d sessions need %d open files, and %d are allowed: raise the limit with ulimit -n %d, or take fewer with -quick", files, files+spareFiles, limit.Cur, files+spareFiles)
+	return fmt.Errorf("%d sessions need %d open files, here and at the servers, and %d are allowed: raise the limit with ulimit -n %d, or take a tenth with -quick", files, files+spareFiles, limit.Cur, files+spareFiles)
 }
 
 // spareFiles are those of this process, or of a server, beside one for each session.

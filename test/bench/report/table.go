@@ -21,6 +21,37 @@ type Row struct {
 	Unit     string  `json:"unit"`
 	Value    float64 `json:"value"`
 	Budget   float64 `json:"budget,omitempty"` // at most; 0: there is none
+
+	Values []float64 `json:"values,omitempty"` // of which Value is the median
+}
+
+// Medians makes one row of those that measure the same.
+func Medians(rows []Row) (merged []Row) {
+	type key struct{ scenario, of, what, server string }
+	at := map[key]int{}
+	for _, r := range rows {
+		k := key{r.Scenario, r.Case, r.What, r.Server}
+		if i, there := at[k]; there {
+			merged[i].Values = append(merged[i].Values, r.Value)
+			continue
+		}
+		at[k] = len(merged)
+		r.Values = []float64{r.Value}
+		merged = append(merged, r)
+	}
+	for i := range merged {
+		merged[i].Value = median(merged[i].Values)
+	}
+	return merged
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 0 {
+		return (sorted[middle-1] + sorted[middle]) / 2
+	}
+	return sorted[middle]
 }
 
 // Ratio is the value in parts of the budget; 0 without one.

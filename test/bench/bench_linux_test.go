@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/test/bench/report"
+)
+
+// TestBench runs the bench with few sessions, so that it does not rot.
+func TestBench(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		const hint = "redis-server is not on the PATH: apt-get install redis-server"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(hint)
+		}
+		t.Skip(hint)
+	}
+	few := func(args ...string) (options, string) {
+		o, err := parse(args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.scale = scale{sessions: 500, time: 40}
+		var out strings.Builder
+		if err := bench(t.Context(), o, &out); err != nil {
+			t.Fatal(err)
+		}
+		return o, out.String()
+	}
+	if _, out := few("-servers", "one process", "-run", "connect", "-count", "2"); !strings.Contains(out, "| connect | 20 sessions | CPU per connect | one process |") {
+		t.Errorf("the table is\n%s", out)
+	}
+	file := filepath.Join(t.TempDir(), "out.json")
+	o, out := few("-servers", "cluster|floor", "-run", "idle|connect|direct|fanout|groups|broadcast|payload|redis", "-json", file)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r report.Report
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range scenarios {
+		ran := slices.ContainsFunc(r.Rows, func(row report.Row) bool { return row.Scenario == s.name && row.Server == "cluster" })
+		if want := o.scenario.MatchString(s.name); ran != want {
+			t.Errorf("%s is in the table: %v, want %v", s.name, ran, want)
+		}
+	}
+	for _, row := range r.Rows {
+		if strings.HasPrefix(row.What, "CPU") && row.Value <= 0 {
+			t.Errorf("%+v: no CPU was used", row)
+		}
+	}
+	if !strings.Contains(out, "| fanout | 20 members, 16 in flight | CPU per delivery | cluster |") {
+		t.Errorf("the table is\n%s", out)
+	}
+}
+
+func TestParse(t *testing.T) {
+	o, err := parse([]string{"-run", "idle|fanout", "-quick", "-target", "ws://h:1", "-pid", "3,4"})
+	if err != nil || o.scale != quick || !slices.Equal(o.pids, []int{3, 4}) || o.command != "go run ./test/bench -run 'idle|fanout' -quick -target ws://h:1 -pid 3,4" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	b := &session{scale: whole}
+	if err := b.runAll(t.Context(), options{scenario: regexp.MustCompile("nope"), server: regexp.MustCompile("")}, nil); err == nil || !strings.Contains(err.Error(), "fanout") {
+		t.Errorf("got %v; want the names that there are", err)
+	}
+	for _, args := range [][]string{{"-run", "("}, {"-servers", "("}, {"-pid", "x"}, {"-pid", "-1"}, {"-count", "0"}, {"idle"}} {
+		if _, err := parse(args); err == nil {
+			t.Errorf("%q is taken", args)
+		}
+	}
+}
+
+func TestTarget(t *testing.T) {
+	b := &session{}
+	f, err := b.targetForm("ws://127.0.0.1:1/a,ws://127.0.0.1:2/a", "chat", []int{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := f.start(t.Context(), nil)
+	if err != nil || s.addr(0) != "127.0.0.1:1" || s.addr(1) != "127.0.0.1:2" || f.dialect.Session("x").Path != "/a/chat/channel/x" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, bad := range []struct {
+		urls, kind string
+		pids       []int
+	}{{"ws://h:1", "chat", nil}, {"wss://h:1", "chat", []int{1}}, {"ws://h", "chat", []int{1}}, {"ws://h:1", "smoke", []int{1}}} {
+		if _, err := b.targetForm(bad.urls, bad.kind, bad.pids); err == nil {
+			t.Errorf("%+v is taken", bad)
+		}
+	}
+}

@@ -1,0 +1,27 @@
+package main
+
+import "github.com/edgerelay/edgerelay/test/bench/usage"
+
+// memory is what is held at a moment, in bytes.
+type memory struct {
+	servers int64            // all counted processes
+	by      map[string]int64 // of them, those of a name
+	redis   int64
+	kernel  usage.Kernel
+}
+
+func (s *site) memory() (m memory, err error) {
+	m = memory{by: map[string]int64{}, kernel: usage.KernelMemory()}
+	for _, p := range s.counted {
+		n, err := usage.Resident(p.pid)
+		if err != nil {
+			return m, err
+		}
+		m.servers += n
+		m.by[p.name] += n
+	}
+	if s.redis != nil {
+		m.redis, err = usage.Resident(s.redis.pid)
+	}
+	return m, err
+}

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/edgerelay/edgerelay/test/bench/usage"
+)
+
+// explain adds what must be known to read the table.
+func (b *session) explain() {
+	b.note("Cluster: two edges, one relay, one redis-server, a process each. One process: edge and relay in one, messages in memory. Both with EDGE_AUTH=open and EDGE_RATE=0, all else by default.")
+	b.note("CPU and memory are those of all server processes of the product together, Redis apart; the clients are not in them. CPU is user and system time. On loopback a sender also pays for what the kernel does to receive, up to waking the reader.")
+	b.note("Session i is on server i modulo their number. Memory is what processes have resident, less what they had before the sessions, per session; that of the kernel is of the whole machine, and of both ends of each socket.")
+	b.note("Messages have %d bytes where nothing else is said. One in flight: the next is sent when all receivers have the last; latency is until the last of them has it. A member that sends does not receive.", messageSize)
+	b.note("Floor: a program that writes what one WebSocket sends to all others, and does nothing else.")
+	if b.scale != whole {
+		b.note("Sessions were divided by %d and times by %d: no figures to go by, so they are beside no budgets.", b.scale.sessions, b.scale.time)
+	}
+}
+
+// others adds how much of the machine went to processes that are not of the bench: latencies and rates, and less so CPU times, suffer from them.
+func (b *session) others(u usage.Share) {
+	b.note("Meanwhile %s of the machine's CPU time was used: %s by the clients, and %s by others than the bench and what it started, or withheld.", percent(u.Used), percent(u.Self), percent(u.Others))
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.0f %%", share*100) }

@@ -1,0 +1,66 @@
+package usage
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Moment is what the machine had done until a moment.
+type Moment struct {
+	all  time.Duration // of all cores
+	idle time.Duration
+	self time.Duration // of this process
+	own  time.Duration // of it, and of its children that have ended
+}
+
+// tick is the unit of /proc/stat.
+const tick = 10 * time.Millisecond
+
+// Busy reads it. What cannot be read is zero.
+func Busy() (m Moment) {
+	text, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, field := range strings.Fields(line) {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil || i > 8 { // guests are in the first fields
+			continue
+		}
+		m.all += time.Duration(n) * tick
+		if i == 4 || i == 5 { // waiting for disks is idle, too
+			m.idle += time.Duration(n) * tick
+		}
+	}
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var r unix.Rusage
+		if unix.Getrusage(who, &r) == nil {
+			m.own += time.Duration(r.Utime.Nano() + r.Stime.Nano())
+			if who == unix.RUSAGE_SELF {
+				m.self = m.own
+			}
+		}
+	}
+	return m
+}
+
+// Share is parts of the machine's time.
+type Share struct {
+	Used   float64 // by anybody
+	Self   float64 // by this process
+	Others float64 // by others than this process and its children
+}
+
+// Since returns the shares since an earlier moment.
+func (m Moment) Since(before Moment) (s Share) {
+	all := float64(m.all - before.all)
+	if all <= 0 {
+		return s
+	}
+	s.Used = 1 - float64(m.idle-before.idle)/all
+	s.Self = float64(m.self-before.self) / all
+	s.Others = max(0, s.Used-float64(m.own-before.own)/all)
+	return s
+}
