@@ -12,34 +12,46 @@ import (
 // a mark, whether or not anybody is there. It knows those since its window began by their hashes: Config.MaxAddressed at most. It outlives the connections, else connecting
 // again would begin it anew.
 type addressed struct {
-	topics map[uint64]struct{}
-	since  time.Time
+	few   [3]uint64           // the first ones; 0: none
+	more  map[uint64]struct{} // those beyond
+	since time.Duration       // of Router.clock
 }
 
 var addressedSeed = maphash.MakeSeed()
 
 // take notes that a topic is addressed. False: there were most others in this window.
-func (a *addressed) take(t protocol.Topic, at time.Time, window time.Duration, most int) bool {
-	if at.Sub(a.since) >= window {
-		a.topics, a.since = nil, at
+func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) bool {
+	if at-a.since >= window {
+		*a = addressed{since: at}
 	}
-	sum := maphash.String(addressedSeed, string(t))
-	if _, known := a.topics[sum]; known {
+	sum := max(maphash.String(addressedSeed, string(t)), 1)
+	for i, known := range a.few {
+		switch {
+		case known == sum:
+			return true
+		case known == 0 && i < most:
+			a.few[i] = sum
+			return true
+		case known == 0:
+			return false
+		}
+	}
+	if _, known := a.more[sum]; known {
 		return true
 	}
-	if len(a.topics) >= most {
+	if len(a.few)+len(a.more) >= most {
 		return false
 	}
-	if a.topics == nil {
-		a.topics = make(map[uint64]struct{})
+	if a.more == nil {
+		a.more = make(map[uint64]struct{})
 	}
-	a.topics[sum] = struct{}{}
+	a.more[sum] = struct{}{}
 	return true
 }
 
 // mayAddress reports whether a direct message or a join may make its topic; it answers one that may not.
 func (r *Router) mayAddress(fr *frame) bool {
-	if r.addressedBy(fr.session).take(fr.topic, r.now, r.cfg.HistoryAge, r.cfg.MaxAddressed) {
+	if r.addressedBy(fr.session).take(fr.topic, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed) {
 		return true
 	}
 	r.leaveLane(fr)
@@ -54,7 +66,7 @@ func (r *Router) addressedBy(s *session) *addressed {
 	e := s.edge
 	a := e.addressed[s.user]
 	if a == nil {
-		a = &addressed{since: r.now}
+		a = &addressed{since: r.clock}
 		if e.addressed == nil {
 			e.addressed = make(map[string]*addressed)
 		}
@@ -64,9 +76,9 @@ func (r *Router) addressedBy(s *session) *addressed {
 }
 
 // forgetAddressed lets those go whose window is over.
-func (e *edge) forgetAddressed(now time.Time, window time.Duration) {
+func (e *edge) forgetAddressed(now, window time.Duration) {
 	for user, a := range e.addressed {
-		if now.Sub(a.since) >= window {
+		if now-a.since >= window {
 			delete(e.addressed, user)
 		}
 	}

@@ -41,7 +41,7 @@ func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	}
 	a.quiet()
 	edge := rl.router.edges[a.instance]
-	if n := len(edge.addressed["1"].topics); n != 50 {
+	if n := len(edge.addressed["1"].few) + len(edge.addressed["1"].more); n != 50 {
 		t.Errorf("%d are remembered", n)
 	}
 	a.end(1)

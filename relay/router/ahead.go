@@ -41,6 +41,7 @@ func (r *Router) giveLane(l *lane) {
 		l.ungiven = fr.behind // before: what was parked behind fr may come here too
 		if !r.giveFrame(fr) {
 			l.ungiven = fr
+			r.stall(l)
 			return
 		}
 	}
@@ -62,7 +63,7 @@ func (r *Router) giveFrame(fr *frame) bool {
 		}
 		return true
 	}
-	f := e.followers[fr.topic]
+	f := t.find(e)
 	if fr.notice() && f.isBehind && f.bound > 0 {
 		return false // what came before it comes first; see caughtUp
 	}
@@ -79,17 +80,18 @@ func (r *Router) giveFrame(fr *frame) bool {
 // spread sends a frame's message to all who can be given it.
 func (r *Router) spread(t *topic, fr *frame) {
 	ahead := link.Ahead{
-		Topic:   t.number,
-		ID:      protocol.BriefID(fr.session.edge.instance, fr.number),
-		Payload: protocol.AppendText(nil, t.name, fr.session.user, fr.msg()),
+		Topic: t.number,
+		ID:    protocol.BriefID(fr.session.edge.instance, fr.number),
 	}
+	r.text = protocol.AppendText(r.text[:0], t.name, fr.session.user, fr.msg())
+	ahead.Payload = r.text
 	if !t.name.IsUser() {
 		ahead.Except = fr.session.user
 	}
 	bytes := ahead.Append(nil)
 	r.tails.add(r, t, tailItem{id: ahead.ID, bytes: bytes})
 	r.m.ahead.Inc()
-	for _, f := range t.followers {
+	for f := range t.all {
 		r.deliver(f, protocol.Position{}, bytes)
 	}
 }
@@ -97,8 +99,8 @@ func (r *Router) spread(t *topic, fr *frame) {
 // takeEffect makes a join or a leave take effect, and answers it, before its notice is published. From then on that is a publication like any other.
 func (r *Router) takeEffect(fr *frame, f *follower) {
 	t, s := f.topic, fr.session
-	delete(t.notices, fr)
-	f.notices--
+	t.forgetNotice(fr)
+	f.noticed(-1)
 	if fr.command.Kind == protocol.KindJoin {
 		r.enter(f)
 		r.bind(s, f)
@@ -134,11 +136,12 @@ func (r *Router) goAhead() {
 
 // comeBack ends it: what was given ahead is published, and edges that were behind read history.
 func (r *Router) comeBack() {
-	for _, t := range r.topicsInOrder(func(t *topic) bool { return t.tail.ahead > 0 || t.tail.torn || t.unheard.given > 0 }) {
+	for _, t := range r.activeInOrder(func(n *recent) bool { return n.tail.ahead > 0 || n.tail.torn || n.unheard.given > 0 }) {
 		r.tails.drop(t)
-		t.tail.torn = false
-		t.unheard.given = 0
+		t.recent.tail.torn = false
+		t.recent.unheard.given = 0
 		r.dropTopic(t)
+		r.rest(t)
 	}
 	for _, e := range r.inOrder() {
 		e.passed = nil
@@ -209,20 +212,19 @@ func (r *Router) wakeAhead(t protocol.Topic) {
 	if !r.away {
 		return
 	}
-	for _, e := range r.inOrder() {
-		if l := e.lanes[t]; l != nil {
-			r.giveAhead(l)
-		}
+	for _, l := range r.resumed(t) {
+		r.giveAhead(l)
 	}
 }
 
 // passOver has an edge that has no member of a topic yet know what was given ahead before, by its ID: its first member is not given that when it is published.
 // It does so once.
 func (r *Router) passOver(f *follower) {
-	e, tail := f.edge, &f.topic.tail
-	if tail.ahead == 0 {
+	e := f.edge
+	if f.topic.recent == nil || f.topic.recent.tail.ahead == 0 {
 		return
 	}
+	tail := &f.topic.recent.tail
 	from := max(tail.first(), e.passed[f.topic.name]+1)
 	for seq := from; seq <= tail.last(); seq++ {
 		if item := tail.at(seq); item.id != 0 {

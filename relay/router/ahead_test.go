@@ -313,7 +313,7 @@ func TestP5_ATopicIsForgottenWithWhatWasGivenAhead(t *testing.T) {
 		a.group(1, "g", fmt.Sprint(i))
 	}
 	w.wait(2 * tailAge)
-	tail := &rl.router.topics[protocol.GroupTopic("g")].tail
+	tail := &rl.router.topics[protocol.GroupTopic("g")].recent.tail
 	if tail.ahead != 300 || tail.torn {
 		t.Errorf("%d of 300 are in the tail while the broker is away, torn %v", tail.ahead, tail.torn)
 	}

@@ -73,7 +73,7 @@ func TestP8_FramesGivenAheadTakeNoStack(t *testing.T) {
 	if d := depth(w.settle); d > maxDepth {
 		t.Errorf("%d bytes of stack", d)
 	}
-	if got := rl.router.edges[e.instance].followers["group:g"].bound; got != n {
+	if got := rl.router.follower(rl.router.edges[e.instance], "group:g").bound; got != n {
 		t.Errorf("%d members, want %d", got, n)
 	}
 }

@@ -33,7 +33,7 @@ type edge struct {
 	grouped int // bytes that its memberships in groups take when they are told
 
 	sessions  map[uint64]*session
-	followers map[protocol.Topic]*follower
+	followers []*follower // in no order
 	behind    []*follower // followers of this edge with something to catch up
 	reading   int         // pages of history asked for and not answered
 	unread    []*follower // behind, and wait for their turn to ask
@@ -89,11 +89,10 @@ func (r *Router) connected(l Link, h link.Hello) {
 	}
 	if e == nil {
 		e = &edge{
-			instance:  h.Instance,
-			sessions:  make(map[uint64]*session),
-			followers: make(map[protocol.Topic]*follower),
-			frames:    make(map[uint64]*frame),
-			lanes:     make(map[protocol.Topic]*lane),
+			instance: h.Instance,
+			sessions: make(map[uint64]*session),
+			frames:   make(map[uint64]*frame),
+			lanes:    make(map[protocol.Topic]*lane),
 		}
 		r.edges[h.Instance] = e
 		r.ordered = nil
@@ -108,6 +107,7 @@ func (r *Router) connected(l Link, h link.Hello) {
 	e.told = &told{}
 	e.heard, e.awaited, e.liveDue, e.leaving = 0, 0, false, 0
 	r.links[l] = e
+	r.named[e.node]++
 	r.after(r.cfg.TellWait, func() {
 		if e.link == l && e.told != nil {
 			r.cut(e, link.CodeLimit, fmt.Sprintf("its tables were not told within %v", r.cfg.TellWait))
@@ -115,11 +115,8 @@ func (r *Router) connected(l Link, h link.Hello) {
 	})
 	r.askToMove(l)
 	r.log.Info("edge linked", "node", h.Node, "instance", h.Instance.String(), "generation", h.Generation, "build", h.Build)
-	for _, other := range r.edges {
-		if other != e && other.node == e.node && other.link != nil {
-			r.log.Warn("two live edges have one node ID; both are served", "node", e.node)
-			break
-		}
+	if r.named[e.node] > 1 {
+		r.log.Warn("two live edges have one node ID; both are served", "node", e.node)
 	}
 }
 
@@ -151,6 +148,9 @@ func (r *Router) cut(e *edge, code link.Code, text string) {
 // unlink makes e an edge without a link: nothing is sent to it, its followers stay.
 func (r *Router) unlink(e *edge) {
 	delete(r.links, e.link)
+	if r.named[e.node]--; r.named[e.node] == 0 {
+		delete(r.named, e.node)
+	}
 	e.link, e.ready, e.told = nil, false, nil
 	e.liveDue = false
 	e.sampled = false
@@ -172,9 +172,10 @@ func (r *Router) removeEdge(e *edge) {
 	for _, s := range e.sessions {
 		r.removeSession(s)
 	}
-	for _, f := range e.followers {
-		r.dropFollower(f) // those that only waited
+	for len(e.followers) > 0 {
+		r.dropFollower(e.followers[0]) // those that only waited
 	}
+	e.sessions, e.followers, e.frames, e.lanes = nil, nil, nil, nil // a topic's first follower may outlive it
 }
 
 // send gives a frame to an edge, in this step's order. Before its tables are told, nothing is sent.

@@ -15,24 +15,18 @@ type follower struct {
 	edge  *edge
 
 	position protocol.Position
-	seq      uint64 // in the tail: the next item to send, when inTail
-	bareFrom uint64 // the first item that is sent if it is bare
-	inTail   bool   // seq is exact, bare publications included
-	isBehind bool
-	place    int               // in its edge's behind, from 1; 0: not there
-	reading  uint64            // token of the History asked for; 0: none
-	unread   bool              // in its edge's unread
-	target   protocol.Position // history is to be read up to here: the tail's base when it was asked for
+	waits    *waits // nil: it waits for nothing
+	bound    int32  // members at this edge
+	inTopic  uint32 // its place in its topic's crowd, once there is one,
+	inEdge   uint32 // and in its edge's followers
 
+	isBehind bool
+	unread   bool // in its edge's unread
 	numbered bool // the topic's number was told on this link
-	bound    int  // members at this edge
 	awaited  bool // its edge's Live waits for it
 	adopted  bool // its edge told it as Unplaced: another relay had it
 	seeking  bool // its place is looked for in history, see seekPlace
-
-	openers map[*session]struct{} // connects that wait to be bound here; nil when empty
-	notices int                   // joins and leaves under way: reasons to stay
-	waiting []*frame              // joins and leaves whose echo came while behind
+	gone     bool // dropped
 }
 
 func (f *follower) live() bool { return !f.isBehind }
@@ -51,12 +45,13 @@ func (r *Router) enter(f *follower) {
 		case t.subscribed:
 			f.position = t.top
 		case t.placed:
-			f.position = t.known
+			f.position = t.known()
 		default:
 			f.position = protocol.Unplaced
 		}
 		f.isBehind = false
 		f.edge.removeBehind(f)
+		f.rest()
 		r.stopSeeking(f)
 		f.numbered = false
 	}
@@ -83,36 +78,44 @@ func (r *Router) dropIfIdle(f *follower) {
 	if f.bound == 0 && f.isBehind {
 		r.caughtUp(f)
 	}
-	if f.bound == 0 && len(f.openers) == 0 && f.notices == 0 {
+	f.rest()
+	if f.bound == 0 && !f.opens() && (f.waits == nil || f.waits.notices == 0) {
 		r.dropFollower(f)
 	}
 }
 
 // dropFollower forgets a follower; its topic's subscription ends with the last one, at once.
 func (r *Router) dropFollower(f *follower) {
-	t := f.topic
-	if f.edge.followers[t.name] == f {
-		delete(f.edge.followers, t.name)
+	if f.gone {
+		return
 	}
-	f.edge.removeBehind(f)
+	e := f.edge
+	end := len(e.followers) - 1
+	last := e.followers[end]
+	e.followers[f.inEdge], last.inEdge = last, f.inEdge
+	e.followers[end] = nil
+	e.followers = e.followers[:end]
+	e.removeBehind(f)
 	f.isBehind = false
+	f.rest()
 	r.arrived(f)
-	t.followers = without(slices.Clone(t.followers), f) // a copy: somebody may be walking through the old one
-	r.dropTopic(t)
+	f.topic.remove(f)
+	r.dropTopic(f.topic)
 }
 
 // dropTopic forgets a topic that nobody follows.
 func (r *Router) dropTopic(t *topic) {
-	if r.away && (t.tail.ahead > 0 || t.tail.torn) {
+	if n := t.recent; r.away && n != nil && (n.tail.ahead > 0 || n.tail.torn) {
 		return // who comes next is not given that when it is published; see comeBack
 	}
-	if len(t.followers) == 0 && r.topics[t.name] == t {
+	if !t.followed() && r.topics[t.name] == t {
 		delete(r.topics, t.name)
 		if t.placed && !t.subscribed {
 			r.deafened--
 		}
 		r.tails.drop(t)
 		r.forgetUnheard(t)
+		delete(r.active, t)
 		r.m.topics.Dec()
 		r.brk.Unsubscribe(t.name)
 		if !t.subscribed {
@@ -131,8 +134,10 @@ func (r *Router) deliver(f *follower, at protocol.Position, bytes []byte) {
 	}
 	if !r.room(f.edge, len(bytes)) {
 		r.m.behind("full")
-		f.inTail, f.seq, f.bareFrom = true, f.topic.tail.last(), 0
 		r.fallBehind(f)
+		if n := f.topic.recent; n != nil { // else it is not in the tail, and comes from history
+			f.waits.inTail, f.waits.seq, f.waits.bareFrom = true, n.tail.last(), 0
+		}
 		return
 	}
 	r.sendPublication(f, at, bytes)
@@ -153,28 +158,30 @@ func (r *Router) fallBehind(f *follower) {
 }
 
 func (e *edge) addBehind(f *follower) {
-	if f.place == 0 {
+	if w := f.wait(); w.place == 0 {
 		e.behind = append(e.behind, f)
-		f.place = len(e.behind)
+		w.place = len(e.behind)
 	}
 }
 
 // removeBehind fills f's place with the last one.
 func (e *edge) removeBehind(f *follower) {
-	if f.place == 0 {
+	if f.waits == nil || f.waits.place == 0 {
 		return
 	}
 	end := len(e.behind) - 1
 	last := e.behind[end]
-	e.behind[f.place-1], last.place = last, f.place
-	f.place = 0
+	e.behind[f.waits.place-1], last.waits.place = last, f.waits.place
+	f.waits.place = 0
 	e.behind[end] = nil
-	e.behind = e.behind[:end]
+	if e.behind = e.behind[:end]; end == 0 {
+		e.behind = nil
+	}
 }
 
 func (e *edge) clearBehind() {
 	for _, f := range e.behind {
-		f.place = 0
+		f.waits.place = 0
 	}
 	e.behind = nil
 }
@@ -192,18 +199,21 @@ func (r *Router) advanceAll(e *edge) {
 
 // advance brings a follower that is behind as far as it can now: to live, until the edge's buffer is full, or until history has been read.
 func (r *Router) advance(f *follower) {
-	if !f.isBehind || !f.edge.ready || f.reading != 0 || !f.topic.subscribed && !r.away {
+	if !f.isBehind || !f.edge.ready || f.waits.reading != 0 || !f.topic.subscribed && !r.away {
 		return
 	}
-	tail := &f.topic.tail
+	w, tail := f.waits, &tail{base: f.topic.top}
+	if f.topic.recent != nil {
+		tail = &f.topic.recent.tail
+	}
 	if f.seeking {
 		if f.topic.subscribed {
 			r.read(f)
 		}
 		return
 	}
-	if !f.inTail || f.seq < tail.first() {
-		f.inTail = false
+	if !w.inTail || f.topic.recent == nil || w.seq < tail.first() {
+		w.inTail = false
 		switch {
 		case f.position.Before(tail.base):
 			if f.topic.subscribed {
@@ -216,18 +226,18 @@ func (r *Router) advance(f *follower) {
 			!f.topic.subscribed && f.topic.top.Before(f.position):                     // they know more than is known here, later messages of those given ahead here among it perhaps
 			return
 		}
-		f.inTail, f.bareFrom = true, tail.seek(f.position)
-		f.seq = min(f.bareFrom, tail.firstAhead())
+		w.inTail, w.bareFrom = true, tail.seek(f.position)
+		w.seq = min(w.bareFrom, tail.firstAhead())
 	}
-	for f.seq <= tail.last() {
-		item := tail.at(f.seq)
-		if item.id != 0 || item.position.IsZero() && f.seq >= f.bareFrom || f.position.Before(item.position) {
+	for w.seq <= tail.last() {
+		item := tail.at(w.seq)
+		if item.id != 0 || item.position.IsZero() && w.seq >= w.bareFrom || f.position.Before(item.position) {
 			if !r.room(f.edge, len(item.bytes)) {
 				return
 			}
 			r.sendPublication(f, item.position, item.bytes)
 		}
-		f.seq++
+		w.seq++
 	}
 	r.caughtUp(f)
 }
@@ -243,9 +253,13 @@ func (r *Router) read(f *follower) {
 		return
 	}
 	e.reading++
-	f.reading, f.target = r.token(), f.topic.tail.base
-	r.reads[f.reading] = f
-	r.brk.ReadHistory(f.topic.name, f.position, f.reading)
+	w := f.wait()
+	w.reading, w.target = r.token(), f.topic.top
+	if f.topic.recent != nil {
+		w.target = f.topic.recent.tail.base
+	}
+	r.reads[w.reading] = f
+	r.brk.ReadHistory(f.topic.name, f.position, w.reading)
 }
 
 // readOn lets those read whose turn has come.
@@ -260,12 +274,15 @@ func (r *Router) readOn(e *edge) {
 
 // caughtUp makes a follower live: what waited for it goes on.
 func (r *Router) caughtUp(f *follower) {
-	f.isBehind, f.inTail = false, false
+	f.isBehind = false
 	r.stopSeeking(f) // its members left
 	f.edge.removeBehind(f)
-	waiting := f.waiting
-	f.waiting = nil
-	for _, fr := range waiting {
+	var echoes []*frame
+	if w := f.waits; w != nil {
+		echoes, w.echoes, w.inTail = w.echoes, nil, false
+	}
+	f.rest()
+	for _, fr := range echoes {
 		if fr.notice() { // else it was granted meanwhile
 			r.completeNotice(fr)
 		}
@@ -289,9 +306,13 @@ func (r *Router) history(ev broker.History) {
 		return
 	}
 	delete(r.reads, ev.Token)
-	f.reading = 0
 	f.edge.reading--
-	if !f.isBehind || !f.edge.ready {
+	asked := f.waits != nil && f.waits.reading == ev.Token // else on an earlier link
+	if asked {
+		f.waits.reading = 0
+		f.rest()
+	}
+	if !asked || !f.isBehind || !f.edge.ready {
 		r.readOn(f.edge)
 		return
 	}
@@ -309,7 +330,7 @@ func (r *Router) history(ev broker.History) {
 		if !f.position.Before(p.Position) {
 			continue
 		}
-		bytes := f.topic.encode(p)
+		bytes := r.encode(f.topic, p)
 		if !r.room(f.edge, len(bytes)) {
 			return // Writable goes on
 		}
@@ -326,10 +347,10 @@ func (r *Router) history(ev broker.History) {
 		lost, _ := missing(f.position, ev.Through)
 		r.gap(f, ev.Through, lost+1)
 	}
-	if !ev.More && f.position.Before(f.target) {
+	if target := f.waits.target; !ev.More && f.position.Before(target) {
 		// History ends before what is known to have been published: what lay between is gone.
-		lost, _ := missing(f.position, f.target)
-		r.gap(f, f.target, lost+1)
+		lost, _ := missing(f.position, target)
+		r.gap(f, target, lost+1)
 	}
 	r.advance(f)
 	r.readOn(f.edge)

@@ -22,6 +22,7 @@ type frame struct {
 	before    *frame            // behind that one,
 	behind    *frame            // and before that one
 	ready     bool              // judged: may be published
+	awaited   bool              // a notice whose echo is awaited
 	granted   bool              // in effect before it is published: there is nothing to judge, to bind or to answer any more
 	flying    bool              // given to the broker, not answered
 	answered  bool              // Published came, and it is published
@@ -118,11 +119,11 @@ func (r *Router) admit(e *edge, number, sid, size uint64) (*frame, *violation) {
 // await judges a frame, or parks it behind the one that its session waits for.
 func (r *Router) await(fr *frame) {
 	s := fr.session
-	if s.waiting == nil {
+	if s.talks().waiting == nil {
 		r.judge(fr)
 		return
 	}
-	s.parked = append(s.parked, fr)
+	s.talk.parked = append(s.talk.parked, fr)
 	if fr.topic != "" {
 		r.enlane(fr)
 	}
@@ -131,7 +132,7 @@ func (r *Router) await(fr *frame) {
 // parse reads the command and finds the topic that it publishes to.
 func (fr *frame) parse(payload []byte) {
 	s := fr.session
-	fr.command, fr.err = protocol.ParseCommand(s.endpoint, s.group, payload)
+	fr.command, fr.err = protocol.ParseCommand(s.endpoint, s.talks().group, payload)
 	if fr.err == nil {
 		fr.topic = fr.command.Topic()
 	}
@@ -139,11 +140,12 @@ func (fr *frame) parse(payload []byte) {
 
 // msg is what the frame publishes.
 func (fr *frame) msg() string {
-	switch fr.command.Kind {
-	case protocol.KindJoin:
-		return protocol.JoinText(fr.session.user, fr.command.Target)
-	case protocol.KindLeave:
-		return protocol.LeaveText(fr.session.user, fr.command.Target)
+	switch c := &fr.command; {
+	case c.Msg != "": // of notices too, from the first time on
+	case c.Kind == protocol.KindJoin:
+		c.Msg = protocol.JoinText(fr.session.user, c.Target)
+	case c.Kind == protocol.KindLeave:
+		c.Msg = protocol.LeaveText(fr.session.user, c.Target)
 	}
 	return fr.command.Msg
 }
@@ -155,7 +157,7 @@ func (r *Router) judge(fr *frame) {
 	case fr.end:
 		r.removeSession(s)
 		if s.unfinished > 1 {
-			s.end = fr // the edge tells the session until then, so that a replay of what it said makes sense
+			s.speak().end = fr // the edge tells the session until then, so that a replay of what it said makes sense
 			return
 		}
 		r.finish(fr)
@@ -166,8 +168,8 @@ func (r *Router) judge(fr *frame) {
 		r.ready(fr)
 	case fr.command.Kind == protocol.KindJoin:
 		r.join(fr)
-	case fr.command.Kind == protocol.KindLeave && !s.bound(fr.topic),
-		fr.command.Kind == protocol.KindGroup && !s.memberOf(fr.topic):
+	case fr.command.Kind == protocol.KindLeave && !r.bound(s, fr.topic),
+		fr.command.Kind == protocol.KindGroup && !r.memberOf(s, fr.topic):
 		r.nonMember(fr)
 	case fr.command.Kind == protocol.KindLeave:
 		r.awaitEcho(fr)
@@ -178,8 +180,8 @@ func (r *Router) judge(fr *frame) {
 }
 
 // memberOf reports whether s may send to a group: a /chat/group session is a member of its own from its connect on.
-func (s *session) memberOf(t protocol.Topic) bool {
-	return s.bound(t) || s.endpoint == protocol.EndpointGroup && protocol.GroupTopic(s.group) == t
+func (r *Router) memberOf(s *session, t protocol.Topic) bool {
+	return r.bound(s, t) || s.endpoint == protocol.EndpointGroup && protocol.GroupTopic(s.talks().group) == t
 }
 
 // answer sends a client the answer to its frame. The edge passes it on once.
@@ -203,10 +205,11 @@ func (r *Router) finish(fr *frame) {
 	r.touch(e)
 	s := fr.session
 	if fr.command.Kind == protocol.KindGroup {
-		s.said = max(s.said, fr.number)
+		t := s.speak()
+		t.said = max(t.said, fr.number)
 	}
-	if s.unfinished--; s.unfinished == 1 && s.end != nil {
-		r.finish(s.end)
+	if s.unfinished--; s.unfinished == 1 && s.talks().end != nil {
+		r.finish(s.talk.end)
 	}
 }
 
@@ -219,23 +222,25 @@ func (r *Router) done(fr *frame) {
 // release lets the frames go on that are parked behind fr. One of them that is done with at once, and so comes here, leaves those behind it to the loop that judged it.
 func (r *Router) release(fr *frame) {
 	s := fr.session
-	if s.waiting != fr {
+	t := s.talks()
+	if t.waiting != fr {
 		return
 	}
-	s.waiting = nil
-	if s.releasing {
+	t.waiting = nil
+	if t.releasing {
 		return
 	}
-	s.releasing = true
-	for s.waiting == nil && len(s.parked) > 0 {
-		next := s.parked[0]
-		s.parked = s.parked[1:]
+	t.releasing = true
+	for t.waiting == nil && len(t.parked) > 0 {
+		next := t.parked[0]
+		t.parked = t.parked[1:]
 		r.judge(next)
 	}
-	s.releasing = false
-	if len(s.parked) == 0 {
-		s.parked = nil
+	t.releasing = false
+	if len(t.parked) == 0 {
+		t.parked = nil
 	}
+	s.rest()
 }
 
 // void forgets all unfinished frames of an edge: it sends them again, or is gone.
@@ -243,12 +248,18 @@ func (r *Router) void(e *edge) {
 	for _, fr := range e.frames {
 		fr.forgotten = true
 		if t := r.topics[fr.topic]; t != nil && fr.notice() {
-			delete(t.notices, fr)
+			t.forgetNotice(fr)
+			r.rest(t)
 		}
-		fr.session.waiting, fr.session.parked = nil, nil
+		if t := fr.session.talk; t != nil {
+			t.waiting, t.parked = nil, nil
+		}
 	}
 	for _, f := range e.followers {
-		f.notices, f.waiting = 0, nil
+		if f.waits != nil {
+			f.waits.notices, f.waits.echoes = 0, nil
+			f.rest()
+		}
 	}
 	for _, l := range e.lanes {
 		t := r.topics[l.topic]
@@ -260,9 +271,10 @@ func (r *Router) void(e *edge) {
 				r.orphaned[e.instance] += fr.size
 			}
 			if t != nil && fr.answered && !t.heard(fr) {
-				t.unheard.blurred = true // it has no place among those that come again
+				r.recently(t).unheard.blurred = true // it has no place among those that come again
 			}
 		}
+		r.unstall(l)
 	}
 	e.frames = make(map[uint64]*frame)
 	e.lanes = make(map[protocol.Topic]*lane)

@@ -16,10 +16,11 @@ type lane struct {
 	topic protocol.Topic
 
 	entries
-	waking bool   // in Router.waking
-	flying int    // given to the broker, not answered
-	done   uint64 // the last number known to be published
-	known  protocol.Position
+	waking  bool   // in Router.waking
+	stalled bool   // in Router.stalled
+	flying  int    // given to the broker, not answered
+	done    uint64 // the last number known to be published
+	known   protocol.Position
 
 	failed  bool // since something in flight failed, until the pause is over
 	backoff time.Duration
@@ -75,7 +76,11 @@ func (r *Router) runLane(l *lane) {
 			l.remove(fr)
 			continue
 		}
-		if !fr.ready || fr.joins() && !l.placed(t) || !r.pace.take(l.topic, t) {
+		if !fr.ready {
+			break
+		}
+		if fr.joins() && !l.placed(t) || !r.pace.take(r, l.topic, t) {
+			r.stall(l)
 			break
 		}
 		p := broker.Publish{
@@ -91,8 +96,8 @@ func (r *Router) runLane(l *lane) {
 		if fr.before != nil {
 			p.Predecessor = fr.before.number
 		}
-		if t != nil && p.Known.Before(t.known) {
-			p.Known = t.known
+		if t != nil && p.Known.Before(t.known()) {
+			p.Known = t.known()
 		}
 		r.publishes[p.Token] = fr
 		fr.flying = true
@@ -103,6 +108,7 @@ func (r *Router) runLane(l *lane) {
 	r.trim(l)
 	if l.first == nil && l.flying == 0 && l.edge.lanes[l.topic] == l {
 		delete(l.edge.lanes, l.topic)
+		r.unstall(l)
 	}
 }
 
@@ -112,17 +118,8 @@ func (l *lane) placed(t *topic) bool {
 	if t == nil {
 		return true
 	}
-	f := l.edge.followers[t.name]
+	f := t.find(l.edge)
 	return t.subscribed && (f == nil || !f.seeking)
-}
-
-// runLanes runs every edge's lane to a topic.
-func (r *Router) runLanes(t protocol.Topic) {
-	for _, e := range r.inOrder() {
-		if l := e.lanes[t]; l != nil {
-			r.runLane(l)
-		}
-	}
 }
 
 // published takes the broker's answer to a publish.
@@ -150,12 +147,13 @@ func (r *Router) published(ev broker.Published) {
 		l.backoff = 0
 		t := r.topics[fr.topic]
 		if fr.notice() && t != nil {
-			t.answered = append(t.answered, fr)
+			n := r.recently(t)
+			n.answered = append(n.answered, fr)
 		} else {
 			r.finish(fr)
 		}
 		if t != nil {
-			t.saidAt(ev.Position)
+			r.saidAt(t, ev.Position)
 		}
 		r.trim(l)
 		if t != nil {

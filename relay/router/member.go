@@ -2,7 +2,6 @@ package router
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -26,8 +25,8 @@ func (r *Router) join(fr *frame) {
 func (r *Router) full(fr *frame) string {
 	s := fr.session
 	switch {
-	case s.bound(fr.topic):
-	case len(s.topics) >= r.cfg.MaxGroups:
+	case r.bound(s, fr.topic):
+	case s.memberships() >= r.cfg.MaxGroups:
 		return fmt.Sprintf("error: a connection can be in %d groups at most", r.cfg.MaxGroups)
 	case s.edge.grouped >= r.cfg.TellBytes/2:
 		r.m.dropped("memberships", 1)
@@ -39,18 +38,16 @@ func (r *Router) full(fr *frame) string {
 // awaitEcho publishes a notice, and parks the session's later frames until it is heard.
 func (r *Router) awaitEcho(fr *frame) {
 	f := r.follow(fr.session.edge, fr.topic)
-	f.notices++
-	if f.topic.notices == nil {
-		f.topic.notices = make(map[*frame]struct{})
-	}
-	f.topic.notices[fr] = struct{}{}
-	fr.session.waiting = fr
+	f.noticed(+1)
+	r.recently(f.topic).notices++
+	fr.awaited = true
+	fr.session.speak().waiting = fr
 	r.ready(fr)
 }
 
 // completeEcho lets the join or leave take effect whose echo is p, if it is one's.
 func (r *Router) completeEcho(t *topic, p broker.Publication) {
-	if len(t.notices) == 0 {
+	if t.recent == nil || t.recent.notices == 0 {
 		return
 	}
 	if e := r.edges[p.Instance]; e != nil {
@@ -62,29 +59,32 @@ func (r *Router) completeEcho(t *topic, p broker.Publication) {
 
 // completeAnswered lets those take effect whose echo is known to lie at or before the topic's top.
 func (r *Router) completeAnswered(t *topic) {
-	if !t.subscribed || len(t.answered) == 0 {
+	n := t.recent
+	if !t.subscribed || n == nil || len(n.answered) == 0 {
 		return
 	}
-	answered := t.answered
-	t.answered = nil
+	answered := n.answered
+	n.answered = nil
 	for _, fr := range answered {
 		if t.top.Before(fr.at) {
-			t.answered = append(t.answered, fr)
+			n = r.recently(t)
+			n.answered = append(n.answered, fr)
 			continue
 		}
 		r.heardNotice(t, fr)
 	}
+	r.rest(t)
 }
 
 // heardNotice takes a notice that was heard, unless it took effect before.
 func (r *Router) heardNotice(t *topic, fr *frame) {
-	if _, waits := t.notices[fr]; !waits {
+	if !fr.awaited {
 		return
 	}
-	delete(t.notices, fr)
-	f := fr.session.edge.followers[t.name]
+	t.forgetNotice(fr)
+	f := t.find(fr.session.edge)
 	if f.isBehind && f.bound > 0 {
-		f.waiting = append(f.waiting, fr) // what came before it comes first
+		f.waits.echoes = append(f.waits.echoes, fr) // what came before it comes first
 		return
 	}
 	r.completeNotice(fr)
@@ -93,22 +93,21 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 // completeNotice makes a join or a leave take effect, and answers it in the same frame.
 func (r *Router) completeNotice(fr *frame) {
 	s := fr.session
-	f := s.edge.followers[fr.topic]
-	f.notices--
-	group := fr.topic.Name()
+	f := r.follower(s.edge, fr.topic)
+	f.noticed(-1)
 	if fr.command.Kind == protocol.KindJoin {
 		r.enter(f)
 		r.bind(s, f)
 		r.send(s.edge, link.Joined{
 			Number: fr.number, Session: s.id, Topic: f.topic.number,
-			Text: []byte(protocol.JoinText(s.user, group)),
+			Text: []byte(fr.msg()),
 		}.Append)
 	} else {
 		r.settleEarlier(fr)
 		r.number(f)
 		r.send(s.edge, link.Left{
 			Number: fr.number, Session: s.id, Topic: f.topic.number,
-			Text: []byte(protocol.LeaveText(s.user, group)),
+			Text: []byte(fr.msg()),
 		}.Append)
 		r.unbind(s, f)
 	}
@@ -131,8 +130,12 @@ func (r *Router) settleEarlier(fr *frame) {
 // tellFinished acknowledges what a session has published to a group: the edge knows it before it hears that the session left.
 func (r *Router) tellFinished(s *session) {
 	e := s.edge
-	switch said := s.said; {
-	case said == 0: // nothing to tell
+	said := s.talks().said
+	if said == 0 {
+		return // nothing to tell
+	}
+	s.talk.said = 0
+	switch {
 	case said <= e.numbers.through:
 		r.send(e, link.Ack{Through: e.numbers.through}.Append)
 	default:
@@ -147,16 +150,15 @@ func (r *Router) tellFinished(s *session) {
 // acknowledgement of all that the session published before.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
-	fr.session.waiting = fr
+	fr.session.speak().waiting = fr
 	r.refuse(fr)
 }
 
 // refuse answers a non-member: the group has members somewhere, or it does not exist.
 func (r *Router) refuse(fr *frame) {
 	t := r.topics[fr.topic]
-	known := t != nil && slices.ContainsFunc(t.followers, func(f *follower) bool { return f.bound > 0 })
 	switch {
-	case known || fr.command.Kind == protocol.KindLeave:
+	case t != nil && t.populated() || fr.command.Kind == protocol.KindLeave:
 		r.answer(fr, protocol.NotInText(fr.session.user, fr.topic.Name()))
 		r.done(fr)
 	case r.away:
@@ -166,6 +168,16 @@ func (r *Router) refuse(fr *frame) {
 		r.asked[token] = fr
 		r.brk.CountSubscribers(fr.topic, token)
 	}
+}
+
+// populated reports whether t has a member here. Of a topic's followers all but those that wait have.
+func (t *topic) populated() bool {
+	for f := range t.all {
+		if f.bound > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Router) refuseUnknown(fr *frame) {

@@ -13,7 +13,11 @@ type metrics struct {
 
 	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost prometheus.Counter
 
-	drops, commands, outcomes, fell *prometheus.CounterVec
+	drops, fell *prometheus.CounterVec
+
+	// Counters of each message, so that it need not look for them.
+	commands [protocol.KindAll + 1]prometheus.Counter // by kind; 0: invalid
+	outcomes [broker.Refused + 1]prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -27,7 +31,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	vec := func(name, label, help string) *prometheus.CounterVec {
 		return f.NewCounterVec(prometheus.CounterOpts{Name: "edgerelay_relay_" + name + "_total", Help: help}, []string{label})
 	}
-	return &metrics{
+	m := &metrics{
 		edges:    gauge("edges", "Edges known, those without a link for less than the grace time included."),
 		sessions: gauge("sessions", "Sessions of these edges."),
 		bindings: gauge("bindings", "Memberships of these sessions, their own topics included."),
@@ -42,36 +46,31 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		gaps:         counter("gaps", "Losses told to the members of a topic on an edge."),
 		lost:         counter("publications_lost", "Publications counted in these losses, as far as known."),
 
-		drops:    vec("dropped", "reason", "What was dropped, by reason."),
-		commands: vec("commands", "kind", "Commands of clients."),
-		outcomes: vec("publishes", "outcome", "Answers of the broker to publishes."),
-		fell:     vec("followers_behind", "reason", "Followers that fell behind."),
+		drops: vec("dropped", "reason", "What was dropped, by reason."),
+		fell:  vec("followers_behind", "reason", "Followers that fell behind."),
 	}
+	commands := vec("commands", "kind", "Commands of clients.")
+	for kind, label := range []string{
+		"invalid", protocol.KindOne: "one", protocol.KindJoin: "join", protocol.KindGroup: "group", protocol.KindLeave: "leave", protocol.KindAll: "all",
+	} {
+		m.commands[kind] = commands.WithLabelValues(label)
+	}
+	outcomes := vec("publishes", "outcome", "Answers of the broker to publishes.")
+	for outcome, label := range []string{broker.Failed: "failed", broker.Done: "done", broker.Duplicate: "duplicate", broker.Refused: "refused"} {
+		m.outcomes[outcome] = outcomes.WithLabelValues(label)
+	}
+	return m
 }
 
 func (m *metrics) dropped(reason string, n int) { m.drops.WithLabelValues(reason).Add(float64(n)) }
 func (m *metrics) behind(reason string)         { m.fell.WithLabelValues(reason).Inc() }
 
-func (m *metrics) published(o broker.Outcome) {
-	label := [...]string{broker.Failed: "failed", broker.Done: "done", broker.Duplicate: "duplicate", broker.Refused: "refused"}[o]
-	m.outcomes.WithLabelValues(label).Inc()
-}
+func (m *metrics) published(o broker.Outcome) { m.outcomes[o].Inc() }
 
 func (m *metrics) command(fr *frame) {
-	label := "invalid"
-	if fr.err == nil {
-		switch fr.command.Kind {
-		case protocol.KindOne:
-			label = "one"
-		case protocol.KindGroup:
-			label = "group"
-		case protocol.KindAll:
-			label = "all"
-		case protocol.KindJoin:
-			label = "join"
-		case protocol.KindLeave:
-			label = "leave"
-		}
+	kind := fr.command.Kind
+	if fr.err != nil {
+		kind = 0
 	}
-	m.commands.WithLabelValues(label).Inc()
+	m.commands[kind].Inc()
 }

@@ -38,13 +38,13 @@ func (p *pace) begin(r *Router) {
 }
 
 // take counts one more publication to a topic, unless it has to wait. t is the topic if it is followed here, else nil.
-func (p *pace) take(name protocol.Topic, t *topic) bool {
+func (p *pace) take(r *Router, name protocol.Topic, t *topic) bool {
 	blind := t != nil && !t.subscribed
-	if blind && t.blind >= p.quarter || p.spent != nil && p.spent[name] >= p.quarter {
+	if blind && int(r.recently(t).blind) >= p.quarter || p.spent != nil && p.spent[name] >= p.quarter {
 		return false
 	}
 	if blind {
-		t.blind++
+		t.recent.blind++
 	}
 	if p.spent != nil {
 		p.spent[name]++

@@ -32,16 +32,23 @@ type Pump struct {
 	mu       sync.Mutex
 	inputs   []Input
 	room     sync.Cond // broadcast when a step has taken the inputs
-	shares   map[Link]int
-	events   int // bytes of broker events
+	shares   map[Link]share
+	round    uint64 // counts the times that the inputs were taken
+	events   int    // bytes of broker events
 	stopped  bool
 	drained  chan struct{} // closed when no frame is unfinished; nil until Drain
 	degraded []string
 }
 
+// share is what a link has in the mailbox, in bytes, if round is the Pump's; else that was taken.
+type share struct {
+	round uint64
+	bytes int
+}
+
 // NewPump returns a Pump for r, which nobody else may step from now on.
 func NewPump(r *Router) *Pump {
-	p := &Pump{router: r, wake: make(chan struct{}, 1), shares: make(map[Link]int)}
+	p := &Pump{router: r, wake: make(chan struct{}, 1), shares: make(map[Link]share)}
 	p.room.L = &p.mu
 	return p
 }
@@ -80,7 +87,7 @@ func (p *Pump) take(empty []Input) []Input {
 	if cap(empty) > 4096 {
 		p.inputs = nil
 	}
-	clear(p.shares)
+	p.round++ // no share counts any more: there are as many as edges
 	p.events = 0
 	p.room.Broadcast()
 	return inputs
@@ -131,15 +138,25 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 func (p *Pump) Received(l Link, frames []any, size int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for !p.stopped && p.shares[l] > 0 && p.shares[l]+size > linkShare {
+	used := p.usedLocked(l)
+	for !p.stopped && used > 0 && used+size > linkShare {
 		p.room.Wait()
+		used = p.usedLocked(l)
 	}
 	if p.stopped {
 		return ErrStopped
 	}
-	p.shares[l] += size + eventCost
+	p.shares[l] = share{p.round, used + size + eventCost}
 	p.put(Received{l, frames})
 	return nil
+}
+
+// usedLocked returns how much of its share a link has used; mu must be held.
+func (p *Pump) usedLocked(l Link) int {
+	if s := p.shares[l]; s.round == p.round {
+		return s.bytes
+	}
+	return 0
 }
 
 // Writable tells that a link has room again. It does not block.
@@ -155,6 +172,7 @@ func (p *Pump) Writable(l Link) {
 func (p *Pump) Disconnected(l Link, lastReceived time.Time, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	delete(p.shares, l)
 	if !p.stopped {
 		p.put(Disconnected{l, lastReceived, err})
 	}

@@ -243,7 +243,7 @@ func memberSchedule(t *testing.T, seed uint64) {
 				if rnd.IntN(2) == 0 {
 					rl.broker.held = append(rl.broker.held, broker.Deaf{Topic: name})
 					rl.broker.Unsubscribe(name)
-					rl.broker.Subscribe(name, topic.token)
+					rl.broker.Subscribe(name, topic.number)
 				}
 			}
 		case n < 80:
@@ -348,11 +348,29 @@ func (rl *testRelay) clean(t *testing.T, i int) {
 	if len(r.later) > 2*len(r.edges)+2 {
 		t.Errorf("relay %d: %d timers for %d edges", i, len(r.later), len(r.edges))
 	}
+	for tp := range r.active {
+		if tp.recent == nil || r.topics[tp.name] != tp {
+			t.Errorf("relay %d: topic %s is said to be active", i, tp.name)
+		}
+	}
+	if len(r.stalled) > 0 {
+		t.Errorf("relay %d: lanes wait for %d topics", i, len(r.stalled))
+	}
 	followers := 0
 	for _, tp := range r.topics {
-		followers += len(tp.followers)
-		if len(tp.notices) > 0 || !tp.subscribed || len(tp.followers) == 0 || tp.name.IsGroup() {
-			t.Errorf("relay %d: topic %s: %d notices, subscribed %v, %d followers", i, tp.name, len(tp.notices), tp.subscribed, len(tp.followers))
+		here := 0
+		for f := range tp.all {
+			here++
+			if tp.find(f.edge) != f {
+				t.Errorf("relay %d: topic %s: a follower is not found", i, tp.name)
+			}
+		}
+		followers += here
+		if !tp.subscribed || here == 0 || tp.name.IsGroup() {
+			t.Errorf("relay %d: topic %s: subscribed %v, %d followers", i, tp.name, tp.subscribed, here)
+		}
+		if n := tp.recent; n != nil && (n.idle(tp.top) || n.notices > 0 || !has(r.active, tp)) {
+			t.Errorf("relay %d: topic %s: of late %+v", i, tp.name, n)
 		}
 	}
 	for _, e := range r.edges {
@@ -363,9 +381,9 @@ func (rl *testRelay) clean(t *testing.T, i int) {
 		for name, l := range e.lanes {
 			t.Errorf("relay %d: %s lane %s: first %+v, to be sent %+v, %d flying, failed %v, away %v", i, e.node, name, l.first, l.unsent, l.flying, l.failed, r.away)
 		}
-		for name, f := range e.followers {
-			if f.bound != 1 || f.notices != 0 || len(f.waiting)+len(f.openers) > 0 || r.topics[name] != f.topic || f.isBehind {
-				t.Errorf("relay %d: %s in %s: %d bound, %d notices, %d waiting, %d openers, behind %v", i, e.node, name, f.bound, f.notices, len(f.waiting), len(f.openers), f.isBehind)
+		for _, f := range e.followers {
+			if f.bound != 1 || f.waits != nil || r.topics[f.topic.name] != f.topic || f.isBehind {
+				t.Errorf("relay %d: %s in %s: %d bound, waits %+v, behind %v", i, e.node, f.topic.name, f.bound, f.waits, f.isBehind)
 			}
 		}
 	}
@@ -373,3 +391,5 @@ func (rl *testRelay) clean(t *testing.T, i int) {
 		t.Errorf("relay %d: %d followers too many", i, followers)
 	}
 }
+
+func has[K comparable](set map[K]struct{}, k K) bool { _, ok := set[k]; return ok }

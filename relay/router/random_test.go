@@ -173,7 +173,7 @@ func schedule(t *testing.T, seed uint64) {
 			rl.broker.held = append(rl.broker.held, broker.Deaf{All: true})
 			for name, topic := range rl.router.topics {
 				rl.broker.Unsubscribe(name)
-				rl.broker.Subscribe(name, topic.token)
+				rl.broker.Subscribe(name, topic.number)
 			}
 		case n < 88:
 			e.deaf = true

@@ -303,7 +303,7 @@ func TestBrokerAwayOpensUnconfirmedAndResumes(t *testing.T) {
 	}
 	back := []broker.Event{broker.State{}}
 	for name, topic := range rl.router.topics {
-		back = append(back, broker.Subscribed{Topic: name, Token: topic.token})
+		back = append(back, broker.Subscribed{Topic: name, Token: topic.number})
 	}
 	rl.broker.held = back
 	w.settle()
@@ -332,7 +332,7 @@ func TestDeafTimeIsMadeUpFromHistory(t *testing.T) {
 	w.settle()
 	b.saw(2)
 	rl.broker.onEvent = nil
-	rl.broker.Subscribe("group:g", rl.router.topics["group:g"].token)
+	rl.broker.Subscribe("group:g", rl.router.topics["group:g"].number)
 	w.settle()
 	b.saw(2, want...)
 }

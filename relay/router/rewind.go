@@ -14,13 +14,16 @@ func (w rewind) ambiguous(p protocol.Position) bool {
 // wentBack is told where history ends now, and notes if that is before what was received from it. Followers that were told while the subscription was lost are as
 // ambiguous as those that come; those on their way through the tail had begun before.
 func (r *Router) wentBack(t *topic, top protocol.Position) {
-	end := t.tail.end()
+	if t.recent == nil {
+		return
+	}
+	end := t.recent.tail.end()
 	if !top.Before(end) {
 		return
 	}
-	t.rewind = rewind{top, end}
-	for _, f := range t.followers {
-		if f.isBehind && !f.inTail && f.bound > 0 && f.edge.ready {
+	t.recent.rewind = &rewind{top, end}
+	for f := range t.all {
+		if f.isBehind && !f.waits.inTail && f.bound > 0 && f.edge.ready {
 			r.passRewind(f)
 		}
 	}
@@ -28,7 +31,8 @@ func (r *Router) wentBack(t *topic, top protocol.Position) {
 
 // passRewind takes an ambiguous follower past what was lost.
 func (r *Router) passRewind(f *follower) {
-	if w := f.topic.rewind; !f.seeking && w.ambiguous(f.position) {
+	if n := f.topic.recent; n != nil && n.rewind != nil && !f.seeking && n.rewind.ambiguous(f.position) {
+		w := n.rewind
 		lost, _ := missing(f.position, w.to)
 		r.gap(f, w.to, lost+1)
 	}

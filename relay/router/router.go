@@ -65,10 +65,15 @@ type Router struct {
 	m   *metrics
 	now time.Time
 
+	began time.Time     // the first Step
+	clock time.Duration // since then: what tables keep, of which there are many
+
 	edges   map[protocol.Instance]*edge // with a link, or lost for less than Grace
 	links   map[Link]*edge              // live links
+	named   map[string]int              // live links by node ID
 	ordered []*edge                     // inOrder's; nil: to be made
 	topics  map[protocol.Topic]*topic
+	active  map[*topic]struct{} // those of them that have a recent
 
 	tokens    uint64                       // the last one given to a broker request, or topic number
 	publishes map[uint64]*frame            // in flight, by token
@@ -77,6 +82,7 @@ type Router struct {
 	reads     map[uint64]*follower         // waiting for History
 	leaving   map[uint64]Link              // of edges that have moved, waiting for Flushed
 	hearings  map[uint64]*edge             // of edges that are not whole yet, waiting for Flushed
+	stalled   map[protocol.Topic][]*lane   // lanes that wait for something about their topic, see stall
 
 	later        timers
 	waking       []*lane // that are given ahead now, or next
@@ -89,6 +95,9 @@ type Router struct {
 	pace         pace          // of publishing when it is back
 	window       time.Duration // in which edges are asked to move elsewhere; 0: they are not
 	stopping     bool          // no new frames are taken
+
+	text, encoded []byte   // scratch of encode,
+	opened        []uint64 // and of tryOpen
 }
 
 // New returns a Router that publishes through brk.
@@ -134,6 +143,9 @@ func New(cfg Config, brk broker.Broker) *Router {
 		reads:     make(map[uint64]*follower),
 		leaving:   make(map[uint64]Link),
 		hearings:  make(map[uint64]*edge),
+		active:    make(map[*topic]struct{}),
+		stalled:   make(map[protocol.Topic][]*lane),
+		named:     make(map[string]int),
 	}
 	r.tails.most = cfg.TailBytes
 	r.pace.quarter = max(cfg.History/4, 1)
@@ -144,12 +156,16 @@ func New(cfg Config, brk broker.Broker) *Router {
 // called at least every 100 ms.
 func (r *Router) Step(now time.Time, inputs []Input) {
 	r.now = now
+	if r.began.IsZero() {
+		r.began = now
+	}
+	r.clock = now.Sub(r.began)
 	for _, in := range inputs {
 		in.apply(r)
 	}
 	r.later.due(now)
 	if !r.away { // else they hold what was given ahead
-		r.tails.expire(now)
+		r.tails.expire(r)
 	}
 	r.flush()
 }
@@ -184,9 +200,12 @@ func (r *Router) flush() {
 	}
 	clear(r.left)
 	r.left = r.left[:0]
+	if cap(r.text)+cap(r.encoded) > maxScratch {
+		r.text, r.encoded = nil, nil
+	}
 }
 
-// maxScratch is the size up to which an edge's scratch buffer is kept for the next step.
+// maxScratch is the size up to which a scratch buffer is kept for the next step.
 const maxScratch = 256 << 10
 
 // token returns a number not used before.
@@ -236,10 +255,10 @@ func (r *Router) inOrder() []*edge {
 	return r.ordered
 }
 
-// topicsInOrder returns the topics for which want holds, in the order of their names.
-func (r *Router) topicsInOrder(want func(*topic) bool) (some []*topic) {
-	for _, t := range r.topics {
-		if want(t) {
+// activeInOrder returns the topics of whose recent want holds, in the order of their names.
+func (r *Router) activeInOrder(want func(*recent) bool) (some []*topic) {
+	for t := range r.active {
+		if want(t.recent) {
 			some = append(some, t)
 		}
 	}

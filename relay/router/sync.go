@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -72,12 +73,7 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 	}
 	r.begun(e, f.First)
 	r.void(e)
-	old := r.clear(e)
-	defer func() {
-		for _, follower := range old {
-			r.dropFollower(follower)
-		}
-	}()
+	r.clear(e)
 	e.numbers.start(f.First)
 	e.passed = nil
 	e.ready = true
@@ -87,6 +83,7 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 	}
 	for _, h := range told.held {
 		if v := r.hold(e, h); v != nil {
+			r.dropIdle(e)
 			return v
 		}
 	}
@@ -95,32 +92,31 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 		r.awaitLive(follower)
 	}
 	for _, h := range told.held {
-		if follower := e.followers[h.Topic]; follower != nil {
+		if follower := r.follower(e, h.Topic); follower != nil {
 			r.resume(follower)
 		}
 	}
 	r.tellLive(e)
 	for _, told := range told.sessions {
 		s := e.sessions[told.ID]
-		for _, t := range s.endpoint.Topics(s.user, s.group) {
-			if !s.bound(t) {
+		for _, t := range s.own() {
+			if !r.bound(s, t) {
 				r.open(s)
 				break
 			}
 		}
 	}
+	r.dropIdle(e)
 	r.log.Info("edge's tables told", "node", e.node, "sessions", len(e.sessions), "topics", len(e.followers),
 		"replays", f.Last+1-f.First)
 	r.digestLater(e)
 	return nil
 }
 
-// clear empties an edge's tables and returns its followers, which keep their topics subscribed until they are dropped.
-func (r *Router) clear(e *edge) []*follower {
-	var old []*follower
+// clear empties an edge's tables. Its followers begin anew, where they are: they keep their topics subscribed until it is known which are needed.
+func (r *Router) clear(e *edge) {
 	for _, f := range e.followers {
-		f.awaited = false // of the link before
-		old = append(old, f)
+		*f = follower{topic: f.topic, edge: e, inTopic: f.inTopic, inEdge: f.inEdge}
 	}
 	for _, s := range e.sessions {
 		s.gone = true
@@ -128,11 +124,15 @@ func (r *Router) clear(e *edge) []*follower {
 	r.m.sessions.Sub(float64(len(e.sessions)))
 	r.m.bindings.Sub(float64(e.bindings))
 	e.sessions = make(map[uint64]*session)
-	e.followers = make(map[protocol.Topic]*follower)
-	e.clearBehind()
-	e.unread = nil
+	e.behind, e.unread = nil, nil
 	e.sessionHash, e.bindingHash, e.bindings, e.grouped = 0, 0, 0, 0
-	return old
+}
+
+// dropIdle forgets those of them that were not needed.
+func (r *Router) dropIdle(e *edge) {
+	for _, f := range slices.Clone(e.followers) {
+		r.dropIfIdle(f)
+	}
 }
 
 // hold binds a topic's told members at the told position.
@@ -143,15 +143,15 @@ func (r *Router) hold(e *edge, h link.Held) *violation {
 	f := r.follow(e, h.Topic)
 	f.position = h.Position
 	f.adopted = h.Position == protocol.Unplaced
-	if f.topic.known.Before(h.Position) && h.Position != protocol.Unplaced && h.Position.Epoch < protocol.MaxEpoch {
-		f.topic.known = h.Position
+	if h.Position != protocol.Unplaced && h.Position.Epoch < protocol.MaxEpoch {
+		r.knows(f.topic, h.Position)
 	}
 	for _, id := range h.Sessions {
 		s := e.sessions[id]
 		if s == nil {
 			return &violation{link.CodeProtocol, "a member that was not told as a session"}
 		}
-		if len(s.topics) >= r.maxTopics() {
+		if s.memberships() >= r.maxTopics() {
 			return &violation{link.CodeProtocol, "a session in more topics than it can be"}
 		}
 		r.bind(s, f)
@@ -182,7 +182,7 @@ func (r *Router) digestLater(e *edge) {
 	r.after(r.cfg.DigestEvery, func() {
 		if e.ready && e.generation == generation {
 			e.digestDue = true
-			e.forgetAddressed(r.now, r.cfg.HistoryAge)
+			e.forgetAddressed(r.clock, r.cfg.HistoryAge)
 			r.touch(e)
 			r.digestLater(e)
 		}

@@ -7,13 +7,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// tail is the recent publications of one topic, bare ones included, numbered from 1 in the order they came. Every publication with a position after base
+// tail is the recent publications of one topic, bare ones included, numbered in the order they came. Every publication with a position after base
 // and up to the topic's top is in it.
 type tail struct {
-	base  protocol.Position
+	base  protocol.Position // the top, when it is empty
 	items []tailItem
-	next  uint64 // number of items ever added
-	ahead int    // how many items were given ahead
+	next  uint64 // the number of the last item
+	ahead int32  // how many items were given ahead
 	torn  bool   // such an item has left while the broker is away
 }
 
@@ -21,7 +21,7 @@ type tailItem struct {
 	position protocol.Position // zero: bare, or ahead
 	id       uint64            // of what was given ahead; else zero
 	bytes    []byte            // the encoded link.Publication or link.Ahead
-	place    int               // in tails.order, counted from the first that ever was
+	place    uint64            // in tails.order, counted from the first that ever was
 }
 
 // first and last are the numbers of the items in it; last is first-1 when it is empty.
@@ -70,75 +70,92 @@ type tails struct {
 	bytes int
 	order []tailEntry // in order of arrival
 	head  int
-	cut   int // how many have been cut off before order's first
+	cut   uint64 // how many have been cut off before order's first
 }
 
 // tailEntry is an item of a tail. One that has left keeps its place until its time has come, and nothing alive: its topic may be gone.
 type tailEntry struct {
-	topic *topic // nil: it has left
-	at    time.Time
+	topic *topic        // nil: it has left
+	at    time.Duration // of Router.clock
 }
+
+// added returns how many items were ever added.
+func (ts *tails) added() uint64 { return ts.cut + uint64(len(ts.order)) }
 
 // add puts a publication into a topic's tail, which is as long as it has to be while it holds what was given ahead.
 func (ts *tails) add(r *Router, t *topic, item tailItem) {
-	item.place = ts.cut + len(ts.order)
-	t.tail.items = append(t.tail.items, item)
-	t.tail.next++
+	tail := &r.recently(t).tail
+	item.place = ts.added()
+	tail.items = append(tail.items, item)
+	tail.next++
 	if item.id != 0 {
-		t.tail.ahead++
+		tail.ahead++
 	}
 	ts.bytes += len(item.bytes)
-	ts.order = append(ts.order, tailEntry{t, r.now})
-	for len(t.tail.items) > r.cfg.TailLength && t.tail.ahead == 0 {
+	ts.order = append(ts.order, tailEntry{t, r.clock})
+	for len(tail.items) > r.cfg.TailLength && tail.ahead == 0 {
 		ts.pop(t)
 	}
 	for ts.bytes > ts.most || len(ts.order)-ts.head > maxTailItems {
-		ts.oldest()
+		if was := ts.oldest(); was != nil && was != t {
+			r.rest(was)
+		}
 	}
 }
 
 // expire lets what is older than tailAge go.
-func (ts *tails) expire(now time.Time) {
-	for ts.head < len(ts.order) && now.Sub(ts.order[ts.head].at) > tailAge {
-		ts.oldest()
+func (ts *tails) expire(r *Router) {
+	for ts.head < len(ts.order) && r.clock-ts.order[ts.head].at > tailAge {
+		if was := ts.oldest(); was != nil {
+			r.rest(was)
+		}
 	}
 }
 
-// oldest takes the first entry in order off; its item, the first of its tail, leaves if it is still there.
-func (ts *tails) oldest() {
-	if t := ts.order[ts.head].topic; t != nil {
+// oldest takes the first entry in order off, and returns its topic; its item, the first of its tail, leaves if it is still there, else it returns nil.
+func (ts *tails) oldest() *topic {
+	t := ts.order[ts.head].topic
+	if t != nil {
 		ts.pop(t)
 	}
 	ts.head++
-	if ts.head > 1024 && ts.head > len(ts.order)/2 {
+	switch {
+	case ts.head == len(ts.order):
+		ts.cut += uint64(ts.head)
+		ts.order, ts.head = ts.order[:0], 0
+		if cap(ts.order) > 1024 {
+			ts.order = nil
+		}
+	case ts.head > 1024 && ts.head > len(ts.order)/2:
 		ts.order = append([]tailEntry(nil), ts.order[ts.head:]...)
-		ts.cut += ts.head
+		ts.cut += uint64(ts.head)
 		ts.head = 0
 	}
+	return t
 }
 
 // pop takes the first item off a tail.
 func (ts *tails) pop(t *topic) {
-	item := t.tail.items[0]
-	t.tail.items[0] = tailItem{}
-	t.tail.items = t.tail.items[1:]
-	if len(t.tail.items) == 0 {
-		t.tail.items = nil
+	tail := &t.recent.tail
+	item := tail.items[0]
+	tail.items[0] = tailItem{}
+	if tail.items = tail.items[1:]; len(tail.items) == 0 {
+		tail.items = nil
 	}
 	ts.order[item.place-ts.cut].topic = nil
 	ts.bytes -= len(item.bytes)
 	if item.id != 0 {
-		t.tail.ahead--
-		t.tail.torn = true
+		tail.ahead--
+		tail.torn = true
 	}
 	if !item.position.IsZero() {
-		t.tail.base = item.position
+		tail.base = item.position
 	}
 }
 
 // drop empties a tail.
 func (ts *tails) drop(t *topic) {
-	for len(t.tail.items) > 0 {
+	for t.recent != nil && len(t.recent.tail.items) > 0 {
 		ts.pop(t)
 	}
 }

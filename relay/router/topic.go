@@ -1,68 +1,73 @@
 package router
 
 import (
+	"bytes"
+
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// topic is a stream of publications that somebody here follows. It is subscribed from the first follower to the last.
+// topic is a stream of publications that somebody here follows. It is subscribed from the first follower to the last. There are as many as users, and a silent one holds
+// little: keep it so.
 type topic struct {
 	name   protocol.Topic
-	number uint64 // on every link; never used for another topic
-	token  uint64 // of the Subscribe
+	number uint64 // on every link, and the token of the Subscribe; never used for another topic
 
+	top        protocol.Position // the highest known to be published here
+	first      follower          // the first one
+	crowd      *crowd            // all followers, once there was a second one
+	recent     *recent           // nil: nothing is under way, and nothing was published lately
 	subscribed bool              // confirmed, and not deaf since
 	placed     bool              // it was confirmed once: top is what was the top then, or later
-	blind      int               // publications made here while it is not confirmed
-	top        protocol.Position // the highest known to be published here
-	known      protocol.Position // the highest known to anyone here, told positions included: what publishers pass
-	said       protocol.Position // the highest that was published here
-	tail       tail
-	rewind     rewind // the last one
-
-	followers []*follower
-	notices   map[*frame]struct{} // joins and leaves whose echo is awaited
-	answered  []*frame            // those of them that are published, in the order of the answers
-	unheard   unheard
 }
 
 // follow returns e's follower of a topic, subscribing the topic if this is its first. The caller gives the follower a reason to stay: openers,
 // notices or members.
 func (r *Router) follow(e *edge, name protocol.Topic) *follower {
-	if f := e.followers[name]; f != nil {
-		return f
-	}
 	t := r.topics[name]
 	if t == nil {
-		t = &topic{name: name, number: r.token(), token: r.token()}
+		t = &topic{name: name, number: r.token()}
 		r.topics[name] = t
 		r.m.topics.Inc()
-		r.brk.Subscribe(name, t.token)
+		r.brk.Subscribe(name, t.number)
+	} else if f := t.find(e); f != nil {
+		return f
 	}
-	f := &follower{topic: t, edge: e}
-	e.followers[name] = f
-	t.followers = append(t.followers, f)
+	f := t.add(e)
+	f.inEdge = uint32(len(e.followers))
+	e.followers = append(e.followers, f)
 	return f
+}
+
+// follower returns e's follower of a topic, or nil.
+func (r *Router) follower(e *edge, name protocol.Topic) *follower {
+	if t := r.topics[name]; t != nil {
+		return t.find(e)
+	}
+	return nil
 }
 
 // subscribed is told that a topic's subscription was confirmed, the first time or anew.
 func (r *Router) subscribed(ev broker.Subscribed) {
 	t := r.topics[ev.Topic]
-	if t == nil || t.token != ev.Token {
+	if t == nil || t.number != ev.Token {
 		return
 	}
 	if t.placed && !t.subscribed {
 		r.deafened--
 	}
-	t.subscribed, t.placed, t.blind = true, true, 0
+	t.subscribed, t.placed = true, true
+	if t.recent != nil {
+		t.recent.blind = 0
+	}
 	// What is known to have been published and is no more there is lost: a back end that went back in time is told as a hole.
 	top := ev.Top
-	if top.Before(t.known) {
-		top = t.known
+	if known := t.known(); top.Before(known) {
+		top = known
 	}
 	r.wentBack(t, ev.Top)
-	for _, f := range t.followers {
+	for f := range t.all {
 		r.place(f, top)
 	}
 	if t.top.Before(top) {
@@ -71,6 +76,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	r.heardTo(t)
 	r.settle(t)
 	r.wakeAhead(t.name)
+	r.rest(t)
 }
 
 // deaf is told that subscriptions were lost. Followers stay where they are; the next Subscribed tells what they missed.
@@ -96,25 +102,20 @@ func (r *Router) deafen(t *topic) {
 // skipTo makes p the top though what lies before it has not been seen here: followers fetch it from history.
 func (t *topic) skipTo(r *Router, p protocol.Position) {
 	r.tails.drop(t)
-	t.tail.base = p
-	t.setTop(p)
-	for _, f := range t.followers {
+	if t.recent != nil {
+		t.recent.tail.base = p
+	}
+	t.top = p
+	for f := range t.all {
 		if f.live() && f.position.Before(p) && f.bound > 0 {
 			r.fallBehind(f)
 		}
 	}
 }
 
-func (t *topic) setTop(p protocol.Position) {
-	t.top = p
-	if t.known.Before(p) {
-		t.known = p
-	}
-}
-
 // settle lets go on what waited for the topic: followers behind, connects, joins.
 func (r *Router) settle(t *topic) {
-	for _, f := range t.followers {
+	for f := range t.all {
 		r.advance(f)
 	}
 	r.releaseOpeners(t)
@@ -124,13 +125,17 @@ func (r *Router) settle(t *topic) {
 
 // releaseOpeners tries the connects that wait for a topic.
 func (r *Router) releaseOpeners(t *topic) {
-	for _, f := range t.followers {
+	for f := range t.all {
 		r.tryOpeners(f)
 	}
 }
 
 func (r *Router) tryOpeners(f *follower) {
-	if len(f.openers) == 0 || !f.bindable() {
+	if !f.opens() || !f.bindable() {
+		return
+	}
+	if one := f.waits.opener; one != nil {
+		r.tryOpen(one)
 		return
 	}
 	for _, s := range f.inOrder() {
@@ -157,37 +162,36 @@ func (r *Router) receive(p broker.Publication) {
 			t.skipTo(r, before)
 		}
 	}
-	bytes := t.encode(p)
-	r.tails.add(r, t, tailItem{position: p.Position, bytes: bytes})
+	encoded := bytes.Clone(r.encode(t, p))
+	r.tails.add(r, t, tailItem{position: p.Position, bytes: encoded})
 	if !p.Position.IsZero() {
-		t.setTop(p.Position)
+		t.top = p.Position
 		r.heardTo(t)
 	}
-	for _, f := range t.followers {
-		r.deliver(f, p.Position, bytes)
+	for f := range t.all {
+		r.deliver(f, p.Position, encoded)
 	}
 	r.completeEcho(t, p)
 	r.completeAnswered(t)
-	for _, f := range t.followers {
+	for f := range t.all {
 		r.advance(f)
 	}
 	r.wakeAhead(t.name)
+	r.rest(t)
 }
 
-// encode renders a publication's text, once, into the frame that every link gets.
-func (t *topic) encode(p broker.Publication) []byte {
-	f := link.Publication{
-		Topic:    t.number,
-		Position: p.Position,
-		Payload:  protocol.AppendText(nil, t.name, p.From, p.Msg),
-	}
+// encode renders a publication's text, once, into the frame that every link gets. It is good until the next call.
+func (r *Router) encode(t *topic, p broker.Publication) []byte {
+	r.text = protocol.AppendText(r.text[:0], t.name, p.From, p.Msg)
+	f := link.Publication{Topic: t.number, Position: p.Position, Payload: r.text}
 	if !p.Position.IsZero() {
 		f.ID = protocol.BriefID(p.Instance, p.Number)
 	}
 	if !t.name.IsUser() {
 		f.Except = p.From
 	}
-	return f.Append(nil)
+	r.encoded = f.Append(r.encoded[:0])
+	return r.encoded
 }
 
 // missed tells how many publications lie between a position and a publication, and whether there are any. The first one of an epoch knows where the one before ended;

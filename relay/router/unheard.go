@@ -9,18 +9,19 @@ const maxUnheard = 8 << 20
 // is back. A subscription that is deaf without a word has them for seconds.
 type unheard struct {
 	frames  []*frame // in order of their positions, beyond the topic's top
-	given   int      // while the broker is away: how many of them were given ahead
+	given   int32    // while the broker is away: how many of them were given ahead
 	blurred bool     // there was no room for one: what is missing is not known until the top is past said
 }
 
 // saidAt notes where a publication of ours is.
-func (t *topic) saidAt(p protocol.Position) {
-	if t.said.Before(p) {
-		t.said = p
+func (r *Router) saidAt(t *topic, p protocol.Position) {
+	if !t.top.Before(p) {
+		return // it was heard
 	}
-	if t.known.Before(p) {
-		t.known = p
+	if n := r.recently(t); n.said.Before(p) {
+		n.said = p
 	}
+	r.knows(t, p)
 }
 
 // heard reports whether a frame's publication has come back, or was before what did.
@@ -33,13 +34,13 @@ func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 	}
 	size := fr.cost()
 	if r.unheardBytes+size > maxUnheard {
-		t.unheard.blurred = true
+		r.recently(t).unheard.blurred = true
 		return
 	}
 	r.unheardBytes += size
-	u := &t.unheard
+	u := &r.recently(t).unheard
 	u.frames = append(u.frames, fr)
-	if given && u.given == len(u.frames)-1 {
+	if given && int(u.given) == len(u.frames)-1 {
 		u.given++
 	} else if r.away {
 		r.giveUnheard(t)
@@ -48,7 +49,10 @@ func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 
 // heardTo forgets those that the topic's top has reached.
 func (r *Router) heardTo(t *topic) {
-	u := &t.unheard
+	if t.recent == nil {
+		return
+	}
+	u := &t.recent.unheard
 	for len(u.frames) > 0 && !t.top.Before(u.frames[0].at) {
 		r.unheardBytes -= u.frames[0].cost()
 		u.frames[0] = nil
@@ -58,35 +62,38 @@ func (r *Router) heardTo(t *topic) {
 	if len(u.frames) == 0 {
 		u.frames = nil
 	}
-	if !t.top.Before(t.said) {
+	if !t.top.Before(t.recent.said) {
 		u.blurred = false
 	}
 }
 
 // forgetUnheard forgets all of a topic that goes.
 func (r *Router) forgetUnheard(t *topic) {
-	for _, fr := range t.unheard.frames {
+	if t.recent == nil {
+		return
+	}
+	for _, fr := range t.recent.unheard.frames {
 		r.unheardBytes -= fr.cost()
 	}
-	t.unheard = unheard{}
+	t.recent.unheard = unheard{}
 }
 
 // giveUnheard gives ahead what was published here and not heard; notices among it take effect.
 func (r *Router) giveUnheard(t *topic) {
-	if t.unheard.blurred {
+	if t.recent == nil || t.recent.unheard.blurred {
 		return
 	}
-	for u := &t.unheard; u.given < len(u.frames); {
+	for u := &t.recent.unheard; int(u.given) < len(u.frames); {
 		fr := u.frames[u.given]
 		u.given++
 		if !fr.session.edge.whole {
 			continue // nor is what follows of it
 		}
 		r.spread(t, fr)
-		if _, waits := t.notices[fr]; !waits {
+		if !fr.awaited {
 			continue
 		}
-		if f := fr.session.edge.followers[t.name]; f.isBehind && f.bound > 0 {
+		if f := t.find(fr.session.edge); f.isBehind && f.bound > 0 {
 			r.heardNotice(t, fr) // it waits for what comes before
 		} else {
 			r.takeEffect(fr, f)
@@ -96,15 +103,23 @@ func (r *Router) giveUnheard(t *topic) {
 }
 
 // level reports, while the broker is away, whether everything that was published here was heard, or given ahead.
-func (t *topic) level() bool { return !t.unheard.blurred && t.unheard.given == len(t.unheard.frames) }
+func (t *topic) level() bool {
+	if t.recent == nil {
+		return true
+	}
+	u := &t.recent.unheard
+	return !u.blurred && int(u.given) == len(u.frames)
+}
+
+func (u *unheard) idle() bool { return len(u.frames) == 0 && u.given == 0 && !u.blurred }
 
 // cost is what a frame counts in a bound.
 func (fr *frame) cost() int { return int(fr.size) + frameCost }
 
 // giveAllUnheard gives what is unheard of all topics, from the first on: who has it knows it by its ID.
 func (r *Router) giveAllUnheard() {
-	for _, t := range r.topicsInOrder(func(t *topic) bool { return len(t.unheard.frames) > 0 }) {
-		t.unheard.given = 0
+	for _, t := range r.activeInOrder(func(n *recent) bool { return len(n.unheard.frames) > 0 }) {
+		t.recent.unheard.given = 0
 		r.giveUnheard(t)
 	}
 }

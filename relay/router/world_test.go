@@ -139,7 +139,7 @@ func (rl *testRelay) undeafen() {
 	rl.broker.held = append(rl.broker.held, broker.State{})
 	for name, topic := range rl.router.topics {
 		rl.broker.Unsubscribe(name)
-		rl.broker.Subscribe(name, topic.token)
+		rl.broker.Subscribe(name, topic.number)
 	}
 }
 
@@ -151,7 +151,7 @@ func (rl *testRelay) comeBack() {
 		rl.broker.held = append(rl.broker.held, broker.State{})
 		for name, topic := range rl.router.topics {
 			rl.broker.Unsubscribe(name)
-			rl.broker.Subscribe(name, topic.token)
+			rl.broker.Subscribe(name, topic.number)
 		}
 	}
 }
@@ -257,4 +257,12 @@ func (rl *testRelay) step() bool {
 func exceptEchoes(ev broker.Event) bool {
 	_, echo := ev.(broker.Received)
 	return !echo
+}
+
+// without removes x from list, in place.
+func without[T comparable](list []T, x T) []T {
+	if i := slices.Index(list, x); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
 }

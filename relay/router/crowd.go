@@ -1,0 +1,105 @@
+package router
+
+// crowdIndex is the number of followers from which on a crowd finds those of an edge by a map.
+const crowdIndex = 8
+
+// crowd is the followers of a topic that has, or had, more than one. Adding, finding and removing one takes as long however many there are.
+type crowd struct {
+	list  []*follower
+	of    map[*edge]*follower // nil while there are few
+	walks int                 // how many are walking through the list
+}
+
+// find returns an edge's follower of t, or nil.
+func (t *topic) find(e *edge) *follower {
+	switch c := t.crowd; {
+	case c == nil && t.first.edge == e && !t.first.gone:
+		return &t.first
+	case c == nil:
+		return nil
+	case c.of != nil:
+		return c.of[e]
+	default:
+		for _, f := range c.list {
+			if f.edge == e {
+				return f
+			}
+		}
+		return nil
+	}
+}
+
+// followed reports whether anybody follows t.
+func (t *topic) followed() bool {
+	if t.crowd != nil {
+		return len(t.crowd.list) > 0
+	}
+	return t.first.edge != nil && !t.first.gone
+}
+
+// all walks through the followers that there are when it begins. Any of them may be removed, and others added, meanwhile.
+func (t *topic) all(yield func(*follower) bool) {
+	c := t.crowd
+	if c == nil {
+		if t.followed() {
+			yield(&t.first)
+		}
+		return
+	}
+	c.walks++
+	defer func() { c.walks-- }()
+	for _, f := range c.list {
+		if !yield(f) {
+			return
+		}
+	}
+}
+
+// add makes a follower for an edge that has none. The first one of a topic, mostly the only one, is part of it; its place is not used again.
+func (t *topic) add(e *edge) *follower {
+	if t.first.edge == nil {
+		t.first = follower{topic: t, edge: e}
+		return &t.first
+	}
+	c := t.crowd
+	if c == nil {
+		c = &crowd{}
+		t.crowd = c
+		if !t.first.gone {
+			c.list = append(c.list, &t.first)
+		}
+	}
+	f := &follower{topic: t, edge: e, inTopic: uint32(len(c.list))}
+	c.list = append(c.list, f)
+	switch {
+	case c.of != nil:
+		c.of[e] = f
+	case len(c.list) >= crowdIndex:
+		c.of = make(map[*edge]*follower, len(c.list))
+		for _, f := range c.list {
+			c.of[f.edge] = f
+		}
+	}
+	return f
+}
+
+// remove takes a follower out. Whoever is walking through the list goes on through what it was.
+func (t *topic) remove(f *follower) {
+	if f.gone {
+		return
+	}
+	f.gone = true
+	c := t.crowd
+	if c == nil {
+		return
+	}
+	if c.walks > 0 {
+		c.list = append([]*follower(nil), c.list...)
+	}
+	end := len(c.list) - 1
+	last := c.list[end]
+	c.list[f.inTopic], last.inTopic = last, f.inTopic
+	c.list[end] = nil
+	c.list = c.list[:end]
+	delete(c.of, f.edge)
+}

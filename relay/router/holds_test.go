@@ -1,0 +1,46 @@
+package router
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// TestP8_ASilentSessionHoldsLittle: so many bytes at most, with the topic of its user; what it has said is forgotten in time, and so is what its groups took.
+func TestP8_ASilentSessionHoldsLittle(t *testing.T) {
+	const sessions, edges, most = 20_000, 4, 350
+	s := newStage(edges)
+	before := heapNow()
+	each := func() float64 { return float64(heapNow()-before) / sessions }
+	ids := make([]uint64, sessions)
+	before = heapNow()
+	for i := range ids {
+		ids[i] = s.open(i%edges, protocol.EndpointChannel, fmt.Sprint(1_000_000+i))
+	}
+	silent := each()
+	if silent > most {
+		t.Errorf("%.0f bytes a session, at most %d", silent, most)
+	}
+	for i, id := range ids {
+		s.say(i%edges, id, fmt.Appendf(nil, `{"Method":"One","MsgBody":{"Id":"%d","Msg":"hello"}}`, 1_000_000+i))
+		s.say(i%edges, id, fmt.Appendf(nil, `{"Method":"UserGroup","Group":"%d"}`, i/10))
+		s.say(i%edges, id, fmt.Appendf(nil, `{"Method":"Group","Group":"%d","MsgBody":"hello"}`, i/10))
+		s.say(i%edges, id, fmt.Appendf(nil, `{"Method":"LeaveGroup","Group":"%d"}`, i/10))
+	}
+	s.tops = map[protocol.Topic]uint64{}
+	if talked := each(); talked < silent+100 {
+		t.Errorf("%.0f bytes a session that talked, %.0f a silent one: what is measured?", talked, silent)
+	}
+	for range 150 {
+		s.now = s.now.Add(time.Second)
+		s.router.Step(s.now, nil)
+	}
+	if again := each(); again > silent+20 {
+		t.Errorf("%.0f bytes a session that has been silent again for long, %.0f before it said anything", again, silent)
+	}
+	runtime.KeepAlive(s)
+	runtime.KeepAlive(ids)
+}
