@@ -1,7 +1,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X github.com/edgerelay/edgerelay/shared/service.version=$(VERSION)
 
-.PHONY: run build test race simulation e2e e2e-process e2e-container images ledger fuzz lint ci nightly
+.PHONY: run build test race simulation e2e e2e-process e2e-container images ledger fuzz bench bench-commit profile lint ci nightly
 
 run: ; go run .
 build: ; CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./edge/cmd/edge ./relay/cmd/relay
@@ -14,6 +14,9 @@ images: ; test/e2e/images/build
 e2e-container: images ; E2E_KIND=container go test -race ./test/e2e/...
 ledger: images ; go test -count=1 -timeout 45m -run TestLedger ./test/e2e/stack -long -write
 fuzz: ; .ci/fuzz 10s
+bench: ; .ci/bench
+bench-commit: ; .ci/bench commit
+profile: ; .ci/profile $(WHAT)
 lint: ; .ci/lint
 ci: ; .ci/run
 

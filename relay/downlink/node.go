@@ -15,6 +15,8 @@ const (
 	// portion is how much of a batch is handed on at once, in bytes of decoded frames. Most batches are smaller; a batch of small frames may decode to twenty times its
 	// length.
 	portion = 256 << 10
+	// foreseen is for how many frames there is place before they come, as many as came before: a place takes 16 bytes, which nobody counts.
+	foreseen = 32
 )
 
 // Conn is what a Node needs of its connection: *link.Conn is one. No method blocks.
@@ -38,6 +40,7 @@ type Node struct {
 	// Owned by the link's reader.
 	frames []any
 	size   int
+	last   int // how many frames were handed on at once
 }
 
 // NewNode returns the Node of a link whose handshake brought h. It calls no method of conn, and of handler only Writable and Received. buffer is Config.Buffer, above 0.
@@ -100,6 +103,9 @@ func (n *Node) HandleFrame(t link.Type, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if n.frames == nil {
+		n.frames = make([]any, 0, max(1, min(n.last, foreseen)))
+	}
 	n.frames = append(n.frames, f)
 	n.size += cost(f)
 	if n.size < portion {
@@ -127,7 +133,7 @@ func (n *Node) EndBatch() error {
 		return nil
 	}
 	frames, size := n.frames, n.size
-	n.frames, n.size = nil, 0
+	n.frames, n.size, n.last = nil, 0, len(frames)
 	return n.handler.Received(n, frames, size)
 }
 

@@ -86,3 +86,40 @@ func heap() int {
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
 }
+
+// handedOn forgets what a Node hands on.
+type handedOn struct{ Handler }
+
+func (handedOn) Received(*Node, []any, int) error { return nil }
+
+// TestDecodeAllocatesTheCopyOnly: of a batch the slice is allocated, and of each message what the router gets: itself and its payload. All else on the way from the edge's
+// encoder costs nothing, see the link's TestNoAllocPerForwardedFrame.
+func TestDecodeAllocatesTheCopyOnly(t *testing.T) {
+	for _, count := range []int{1, 30} {
+		var encoded []byte
+		for i := range count {
+			encoded = link.Message{Number: uint64(i + 1), Session: 1, Payload: make([]byte, 128)}.Append(encoded)
+		}
+		n := NewNode(handedOn{}, nil, link.Hello{}, DefaultBuffer)
+		talk := link.NewTalk(func() {})
+		take := func() { talk.Take(encoded, n, 0) }
+		take()
+		if got := testing.AllocsPerRun(100, take); got != float64(1+2*count) {
+			t.Errorf("%v allocations for a batch of %d messages, want 1 and 2 for each", got, count)
+		}
+	}
+}
+
+// BenchmarkDecode takes a batch of 30 messages of 128 bytes from the link and hands it on.
+func BenchmarkDecode(b *testing.B) {
+	var encoded []byte
+	for i := range 30 {
+		encoded = link.Message{Number: uint64(i + 1), Session: 1, Payload: make([]byte, 128)}.Append(encoded)
+	}
+	n := NewNode(handedOn{}, nil, link.Hello{}, DefaultBuffer)
+	talk := link.NewTalk(func() {})
+	b.ReportAllocs()
+	for b.Loop() {
+		talk.Take(encoded, n, 0)
+	}
+}

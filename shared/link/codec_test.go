@@ -313,3 +313,41 @@ func BenchmarkMessage(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCodec writes and reads back one of the frames that a message costs.
+func BenchmarkCodec(b *testing.B) {
+	payload := bytes.Repeat([]byte("x"), 128)
+	var names Names
+	for _, c := range []struct {
+		name  string
+		write func(b []byte) []byte
+		read  func(body []byte) error
+	}{
+		{
+			"publication",
+			Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, ID: 9, Except: "somebody", Payload: payload}.Append,
+			func(body []byte) error { _, err := names.ParsePublication(body); return err },
+		},
+		{"ack", Ack{Through: 1 << 40}.Append, func(body []byte) error { _, err := ParseAck(body); return err }},
+		{"answer", Answer{Number: 1 << 40, Session: 70_000, Text: payload}.Append, func(body []byte) error { _, err := ParseAnswer(body); return err }},
+		{
+			"session", Session{ID: 70_000, Endpoint: protocol.EndpointChannel, User: "somebody"}.Append,
+			func(body []byte) error { _, err := ParseSession(body); return err },
+		},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var buf []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				buf = c.write(buf[:0])
+				_, body, _, err := Next(buf)
+				if err == nil {
+					err = c.read(body)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -29,7 +29,7 @@ func (c *Conn) write(src Source) {
 		if len(batch) == 0 {
 			select {
 			case <-c.wake:
-				runtime.Gosched()
+				runtime.Gosched() // who else is about to run often has more for this batch; while there is more, nobody is waited for
 			case <-c.done:
 				return
 			}

@@ -79,18 +79,18 @@ func ParseEnvelope(data []byte) (Envelope, error) {
 	var from, to, msg, id, pos, prev []byte
 	err := eachField(data, func(key, value []byte) {
 		switch {
-		case folds(key, "FromId"):
-			from = value
-		case folds(key, "ToId"):
-			to = value
-		case folds(key, "Msg"):
-			msg = value
 		case string(key) == "Id":
 			id = value
 		case string(key) == "Pos":
 			pos = value
 		case string(key) == "Prev":
 			prev = value
+		case folds(key, "FromId"):
+			from = value
+		case folds(key, "ToId"):
+			to = value
+		case folds(key, "Msg"):
+			msg = value
 		}
 	})
 	if err != nil {

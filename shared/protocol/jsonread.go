@@ -2,8 +2,10 @@ package protocol
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"math/bits"
 )
 
 // Both commands and envelopes are small objects of which a few top-level fields matter, nearly always plain strings. eachField walks
@@ -76,11 +78,13 @@ func stringEnd(data []byte, i int) int {
 		return -1
 	}
 	for i++; i < len(data); i++ {
-		switch c := data[i]; {
-		case c > '\\' || c >= ' ' && c != '"' && c != '\\': // nearly always
-		case c == '"':
+		if i += plainLen(data[i:]); i == len(data) {
+			return -1
+		}
+		switch data[i] {
+		case '"':
 			return i + 1
-		case c == '\\':
+		case '\\':
 			n := escapeLen(data[i:])
 			if n == 0 {
 				return -1
@@ -91,6 +95,23 @@ func stringEnd(data []byte, i int) int {
 		}
 	}
 	return -1
+}
+
+// plainLen returns how many bytes from the first on mean themselves in a JSON string: those before a quote, a backslash or a control character.
+func plainLen(b []byte) (n int) {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; n+8 <= len(b); n += 8 {
+		w := binary.LittleEndian.Uint64(b[n:])
+		quote, slash := w^('"'*ones), w^('\\'*ones)
+		// The high bit of each byte that is below a space, or zero; of one above such a byte too, perhaps.
+		if found := ((w-' '*ones)&^w | (quote-ones)&^quote | (slash-ones)&^slash) & highs; found != 0 {
+			return n + bits.TrailingZeros64(found)/8
+		}
+	}
+	for n < len(b) && b[n] >= ' ' && b[n] != '"' && b[n] != '\\' {
+		n++
+	}
+	return n
 }
 
 // escapeLen returns the length of the escape sequence that b begins with; 0: it is none.

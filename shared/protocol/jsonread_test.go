@@ -69,6 +69,26 @@ func TestNesting(t *testing.T) {
 	}
 }
 
+// TestPlainLen: in every place, of every byte.
+func TestPlainLen(t *testing.T) {
+	for c := range 256 {
+		special := c < ' ' || c == '"' || c == '\\'
+		for length := range 20 {
+			for at := range length {
+				b := bytes.Repeat([]byte("x\xff"), 10)[:length]
+				b[at] = byte(c)
+				want := length
+				if special {
+					want = at
+				}
+				if got := plainLen(b); got != want {
+					t.Errorf("byte %#x at %d of %d: %d", c, at, length, got)
+				}
+			}
+		}
+	}
+}
+
 func unquotedBy(v json.RawMessage) (string, bool) {
 	if !isString(v) {
 		return "", false

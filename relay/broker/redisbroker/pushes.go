@@ -14,7 +14,7 @@ import (
 )
 
 // pushes reads what Redis sends to a subscriber, in RESP2. go-redis has opened the connection and writes to it, but reads no more: its PubSub takes ten allocations
-// and two deadlines for each message.
+// and two deadlines for each message. (In RESP3 it would look for push frames when it writes.)
 type pushes struct {
 	in      *bufio.Reader
 	channel []byte

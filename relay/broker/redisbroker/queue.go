@@ -2,7 +2,6 @@ package redisbroker
 
 import (
 	"context"
-	"runtime"
 	"sync"
 )
 
@@ -46,7 +45,6 @@ func (q *queue[T]) take(ctx context.Context, n, weight int) []T {
 		case <-ctx.Done():
 			return nil
 		case <-q.wake:
-			runtime.Gosched()
 		}
 	}
 }

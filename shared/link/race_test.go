@@ -1,0 +1,6 @@
+//go:build race
+
+package link
+
+// raced: under the race detector slices.Grow allocates twice.
+const raced = true
