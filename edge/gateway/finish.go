@@ -26,7 +26,6 @@ func (v *Server) finish(w *waiter, err error) {
 	c.Conn.Close()
 	w.putBuffer()
 	v.ended(s)
-	v.passed.Add(1)
 }
 
 // closeFor closes s with the reason that err stands for, and reports whether it was the first.

@@ -8,14 +8,7 @@ const restAfter = 2 * time.Second
 
 // rest lets the poller watch c instead of a goroutine, and returns true: the caller has nothing to do with c any more, which may be awake again. False: it goes on reading, since
 // the poller cannot, or c ends.
-func (c *conn) rest() bool {
-	v := c.server // c may be awake, and closed, once it is at rest
-	if !v.poller.rest(c) {
-		return false
-	}
-	v.passed.Add(1)
-	return true
-}
+func (c *conn) rest() bool { return c.server.poller.rest(c) }
 
 // wake starts a reader if c is at rest. It does not block.
 func (c *conn) wake() {

@@ -34,8 +34,6 @@ type Server struct {
 	readers sync.Pool // of *reader: those whose conn has come to rest
 
 	suspension service.Suspension // stepped by Run
-	trim       service.Trim       // stepped by Run
-	passed     atomic.Uint64      // conns that came to rest, and that were closed
 	resumed    atomic.Int64       // now of the last resume
 	ahead      atomic.Int64       // by how much wallSince is ahead of now
 
@@ -73,8 +71,6 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 func (v *Server) Run(ctx context.Context) {
 	ticker := time.NewTicker(wheelTick)
 	defer ticker.Stop()
-	var freeing sync.WaitGroup
-	defer freeing.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -83,9 +79,6 @@ func (v *Server) Run(ctx context.Context) {
 		case <-ticker.C:
 			wall := time.Now()
 			v.beat(wall, wall.Sub(v.start))
-			if v.trim.Step(v.now(), v.passed.Load()) {
-				freeing.Go(service.Free)
-			}
 		}
 	}
 }

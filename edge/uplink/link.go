@@ -15,6 +15,7 @@ type Link struct {
 	feed  Feed
 	drain chan time.Duration // cap 1
 	live  chan struct{}      // closed when the relay has said Live
+	names link.Names         // for the reader
 
 	tables          // guarded by Links.mu
 	ended  []uint64 // sessions whose end the Ack under way acknowledges; guarded by Links.mu

@@ -17,7 +17,7 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	case link.TypeUntopic:
 		return handle(body, link.ParseUntopic, l.feed.Untopic)
 	case link.TypePublication:
-		return handle(body, link.ParsePublication, l.feed.Publication)
+		return handle(body, l.names.ParsePublication, l.feed.Publication)
 	case link.TypeGap:
 		return handle(body, link.ParseGap, l.feed.Gap)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 )
 
 // Program is a binary: its command line around its configuration and its work.
@@ -152,7 +153,7 @@ func (p Program[T]) work(environ []string, stderr io.Writer) int {
 	limit, _ := OpenFiles()
 	log.Info("starting", "program", p.Name, "version", Version(), "open_files", limit)
 	limitMemory(log)
-	err := p.Run(ctx, cfg, log)
+	err := p.runTrimmed(ctx, cfg, log)
 	var problem Problem
 	switch {
 	case err == nil:
@@ -167,4 +168,14 @@ func (p Program[T]) work(environ []string, stderr io.Writer) int {
 	}
 	log.Error("stopped", "program", p.Name, "error", err)
 	return statusFailed
+}
+
+// runTrimmed is Run, with memory given back when it is free.
+func (p Program[T]) runTrimmed(ctx context.Context, cfg T, log *slog.Logger) error {
+	trimming, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var trimmer sync.WaitGroup
+	trimmer.Go(func() { trimMemory(trimming) })
+	defer trimmer.Wait()
+	defer cancel()
+	return p.Run(ctx, cfg, log)
 }

@@ -1,42 +1,60 @@
 package service
 
 import (
+	"context"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 )
 
 const (
-	trimCrowd = 512             // so many that passed are worth a collection
+	trimCrowd = 8 << 20         // bytes allocated that are worth a collection
 	trimEvery = time.Second     // between two looks
 	trimPause = 5 * time.Second // between two collections at least
+	trimCalm  = 16              // it is calm when less than a 16th of the most is allocated
 )
 
-// Trim says when to collect garbage and give memory back to the operating system: once a crowd has passed. What came and went with it, stacks and buffers of handshakes and
-// of messages, is else kept until the heap has doubled, or for two minutes. A collection costs 1 to 2 µs of CPU for each session that there is.
+// trim says when to collect garbage and give memory back to the operating system: once a crowd has passed. What came and went with it, stacks and buffers of handshakes, of tables
+// and of messages, is else kept until the heap has doubled, or for two minutes. Under steady work, little or much, it says nothing: the collector has its own measure then.
 //
 // It is a plain structure, stepped by one caller.
-type Trim struct {
-	looked  time.Duration
-	trimmed time.Duration
-	total   uint64 // that had passed when it was looked at
-	waiting uint64 // that have passed since the last collection
+type trim struct {
+	trimmed time.Duration // when it was last said; 0: never
+	total   uint64        // bytes allocated when it was last looked
+	since   uint64        // of them since it was last said
+	most    uint64        // between two looks since then
 }
 
-// Step is called now and then with a monotonic time, and how many have passed since the start. It reports whether Free should be called: a crowd has
-// passed, and no more are just passing that would be worth waiting for.
-func (t *Trim) Step(now time.Duration, total uint64) bool {
-	if now-t.looked < trimEvery {
-		return false
-	}
+// step is called every trimEvery with a monotonic time, and the bytes allocated since the start. It reports whether it is time.
+func (t *trim) step(now time.Duration, total uint64) bool {
 	passing := total - t.total
-	t.looked, t.total = now, total
-	t.waiting += passing
-	if t.waiting < trimCrowd || passing > t.waiting/16 || t.trimmed != 0 && now-t.trimmed < trimPause {
+	t.total = total
+	t.since += passing
+	t.most = max(t.most, passing)
+	if t.since < trimCrowd || passing > t.most/trimCalm || t.trimmed != 0 && now-t.trimmed < trimPause {
 		return false
 	}
-	t.waiting, t.trimmed = 0, now
+	t.trimmed, t.since, t.most = now, 0, 0
 	return true
 }
 
-// Free collects garbage and gives free memory back. It blocks meanwhile, some 0.1 s with 50,000 sessions; other goroutines go on.
-func Free() { debug.FreeOSMemory() }
+// trimMemory does as trim says until ctx is done. A collection takes 1 to 2 µs of CPU for each session that there is; other goroutines go on meanwhile.
+func trimMemory(ctx context.Context) {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	read := func() uint64 { metrics.Read(sample); return sample[0].Value.Uint64() }
+	start := time.Now()
+	var t trim // so that the start is a crowd, too
+	ticker := time.NewTicker(trimEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if t.step(time.Since(start), read()) {
+				debug.FreeOSMemory()
+				t.total = read()
+			}
+		}
+	}
+}

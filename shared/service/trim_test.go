@@ -1,40 +1,55 @@
 package service
 
 import (
+	"context"
+	"runtime"
 	"testing"
 	"time"
 )
 
-// TestTrim: memory is given back once when a crowd has passed, not while it passes, not for a few, and not all the time.
+// TestTrim: memory is given back once when a crowd has passed, not while it passes, not for little, not under steady work, and not all the time.
 func TestTrim(t *testing.T) {
-	var trim Trim
-	var total uint64
 	var now time.Duration
-	step := func(passing uint64) bool {
-		now += time.Second
-		total += passing
-		return trim.Step(now, total)
-	}
+	var total uint64
+	var tr trim
 	expect := func(what string, passing uint64, want bool) {
 		t.Helper()
-		if got := step(passing); got != want {
+		now += trimEvery
+		total += passing
+		if got := tr.step(now, total); got != want {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
 	}
-	for range 5 {
-		expect("a crowd passes", 1000, false)
+	for range 100 {
+		expect("steady work", 3<<20, false)
 	}
-	if trim.Step(now+time.Millisecond, total) {
-		t.Error("looked at again at once")
-	}
-	expect("it has passed", 10, true)
-	expect("there was nobody since", 0, false)
-	expect("enough again, too soon after the last", trimCrowd, false)
+	expect("it ends", 0, true)
+	expect("nothing since", 0, false)
+	expect("another crowd passes", trimCrowd, false)
+	expect("calm, too soon after the last", 0, false)
 	expect("still too soon", 0, false)
 	now += trimPause
-	expect("late enough", 0, true)
+	expect("late enough", trimCrowd/trimCalm, true)
 	now += trimPause
-	expect("a few", trimCrowd-1, false)
-	expect("and nobody", 0, false)
-	expect("and one more", 1, true)
+	expect("little", trimCrowd-1, false)
+	expect("calm, and not worth it", 0, false)
+	expect("a little more", 1, true)
+}
+
+// TestTrimMemory: a crowd's garbage is collected without anybody's asking, and ends with its context.
+func TestTrimMemory(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { trimMemory(ctx); close(done) }()
+	collected := make(chan struct{})
+	crowd := make([]byte, 4*trimCrowd)
+	runtime.AddCleanup(&crowd[0], func(int) { close(collected) }, 0)
+	crowd = nil
+	select {
+	case <-collected:
+	case <-time.After(30 * time.Second):
+		t.Error("the garbage is still there")
+	}
+	cancel()
+	<-done
 }
