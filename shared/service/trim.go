@@ -8,10 +8,11 @@ import (
 )
 
 const (
-	trimCrowd = 8 << 20         // bytes allocated that are worth a collection
+	trimCrowd = 4 << 20         // bytes allocated that are worth a collection
 	trimEvery = time.Second     // between two looks
 	trimPause = 5 * time.Second // between two collections at least
-	trimCalm  = 16              // it is calm when less than a 16th of the most is allocated
+	trimShare = 16              // it is calm when less than a 16th of the most is allocated
+	trimCalm  = 3               // so often in a row: goroutines that wait for more, as an edge's readers do for 2 s, end first
 )
 
 // trim says when to collect garbage and give memory back to the operating system: once a crowd has passed. What came and went with it, stacks and buffers of handshakes, of tables
@@ -23,6 +24,7 @@ type trim struct {
 	total   uint64        // bytes allocated when it was last looked
 	since   uint64        // of them since it was last said
 	most    uint64        // between two looks since then
+	calm    int           // looks in a row
 }
 
 // step is called every trimEvery with a monotonic time, and the bytes allocated since the start. It reports whether it is time.
@@ -31,7 +33,11 @@ func (t *trim) step(now time.Duration, total uint64) bool {
 	t.total = total
 	t.since += passing
 	t.most = max(t.most, passing)
-	if t.since < trimCrowd || passing > t.most/trimCalm || t.trimmed != 0 && now-t.trimmed < trimPause {
+	t.calm++
+	if passing > t.most/trimShare {
+		t.calm = 0
+	}
+	if t.since < trimCrowd || t.calm < trimCalm || t.trimmed != 0 && now-t.trimmed < trimPause {
 		return false
 	}
 	t.trimmed, t.since, t.most = now, 0, 0

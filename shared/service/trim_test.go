@@ -23,16 +23,19 @@ func TestTrim(t *testing.T) {
 	for range 100 {
 		expect("steady work", 3<<20, false)
 	}
-	expect("it ends", 0, true)
-	expect("nothing since", 0, false)
+	expect("it ends", 0, false)
+	expect("it seems to have ended", 0, false)
+	expect("it has ended", 0, true)
 	expect("another crowd passes", trimCrowd, false)
-	expect("calm, too soon after the last", 0, false)
-	expect("still too soon", 0, false)
-	now += trimPause
-	expect("late enough", trimCrowd/trimCalm, true)
+	for range trimCalm {
+		expect("calm, too soon after the last", 0, false)
+	}
+	expect("late enough", trimCrowd/trimShare, true)
 	now += trimPause
 	expect("little", trimCrowd-1, false)
-	expect("calm, and not worth it", 0, false)
+	for range 2 * trimCalm {
+		expect("calm, and not worth it", 0, false)
+	}
 	expect("a little more", 1, true)
 }
 
