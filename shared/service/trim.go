@@ -9,6 +9,7 @@ import (
 
 const (
 	trimCrowd = 4 << 20         // bytes allocated that are worth a collection
+	trimStack = 4 << 10         // bytes that a goroutine is taken to have had
 	trimEvery = time.Second     // between two looks
 	trimPause = 5 * time.Second // between two collections at least
 	trimShare = 16              // it is calm when less than a 16th of the most is allocated
@@ -27,7 +28,7 @@ type trim struct {
 	calm    int           // looks in a row
 }
 
-// step is called every trimEvery with a monotonic time, and the bytes allocated since the start. It reports whether it is time.
+// step is called every trimEvery with a monotonic time, and the bytes allocated since the start, stacks included. It reports whether it is time.
 func (t *trim) step(now time.Duration, total uint64) bool {
 	passing := total - t.total
 	t.total = total
@@ -46,8 +47,11 @@ func (t *trim) step(now time.Duration, total uint64) bool {
 
 // trimMemory does as trim says until ctx is done. A collection takes 1 to 2 µs of CPU for each session that there is; other goroutines go on meanwhile.
 func trimMemory(ctx context.Context) {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	read := func() uint64 { metrics.Read(sample); return sample[0].Value.Uint64() }
+	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines-created:goroutines"}}
+	read := func() uint64 {
+		metrics.Read(samples)
+		return samples[0].Value.Uint64() + samples[1].Value.Uint64()*trimStack
+	}
 	start := time.Now()
 	var t trim // so that the start is a crowd, too
 	ticker := time.NewTicker(trimEvery)
