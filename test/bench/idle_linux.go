@@ -33,7 +33,7 @@ func (b *session) idleAt(ctx context.Context, f *form, n int) error {
 		if err != nil {
 			return err
 		}
-		if err := b.remembered(ctx, s, l, n, before, r); err != nil {
+		if err := b.remembered(ctx, s, l, n, before, r, budgets{7000, 6000, 1000}); err != nil {
 			return err
 		}
 		if _, can := f.dialect.Self(""); !can {
@@ -43,7 +43,7 @@ func (b *session) idleAt(ctx context.Context, f *form, n int) error {
 		if err := toThemselves(ctx, f, l, sockets); err != nil {
 			return err
 		}
-		return b.remembered(ctx, s, l, n, before, r)
+		return b.remembered(ctx, s, l, n, before, r, budgets{}) // they are for who has just come: a relay keeps what was said lately
 	})
 }
 
@@ -71,8 +71,11 @@ func openSessions(ctx context.Context, s *site, l *load.Loop, n int) ([]*load.So
 	return l.Open(ctx, n, func(i int) (string, load.Opening) { return s.addr(i), s.form.dialect.Session(idler(i)) })
 }
 
+// budgets are in bytes per session; 0: none.
+type budgets struct{ all, edges, relay float64 }
+
 // remembered adds the memory that n sessions hold some seconds later: now, less before they came.
-func (b *session) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows) error {
+func (b *session) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows, most budgets) error {
 	if err := l.Idle(ctx, b.time(5*time.Second)); err != nil {
 		return err
 	}
@@ -81,10 +84,10 @@ func (b *session) remembered(ctx context.Context, s *site, l *load.Loop, n int, 
 		return err
 	}
 	add := func(what string, bytes int64, budget float64) { r.add(what, "B", float64(bytes)/float64(n), budget) }
-	add("resident memory", now.servers-before.servers, 7000)
+	add("resident memory", now.servers-before.servers, most.all)
 	if s.cluster != nil {
-		add("of it the edges'", now.by["edge"]-before.by["edge"], 6000)
-		add("of it the relay's", now.by["relay"]-before.by["relay"], 1000)
+		add("of it the edges'", now.by["edge"]-before.by["edge"], most.edges)
+		add("of it the relay's", now.by["relay"]-before.by["relay"], most.relay)
 	}
 	if s.redis != nil {
 		add("resident memory of Redis", now.redis-before.redis, 0)

@@ -46,7 +46,6 @@ var example = Report{
 		{"fanout", "10 members", "CPU", "ours", "µs", 3, 4, nil},
 		{"fanout", "10 members", "rate", "ours", "/s", 5000, 0, nil},
 		{"fanout", "10 members", "CPU", "theirs", "µs", 6, 0, nil},
-		{"fanout", "10 members", "rate", "theirs", "/s", 4000, 0, nil},
 	},
 }
 
@@ -66,11 +65,9 @@ func TestMarkdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "`go run ./test/bench` on 2026-01-02: 2 cores (a CPU), Linux 6.1, go1.26, commit abc\n\n" +
-		"| scenario | case | measurement | server | measured | budget | ratio |\n|---|---|---|---|---:|---:|---:|\n" +
-		"| fanout | 10 members | CPU | ours | 3 µs | 4 µs | 0.75 |\n" +
-		"| fanout | 10 members | CPU | theirs | 6 µs |  |  |\n" +
-		"| fanout | 10 members | rate | ours | 5,000 /s |  |  |\n" +
-		"| fanout | 10 members | rate | theirs | 4,000 /s |  |  |\n" +
+		"| scenario | case | measurement | budget | ratio | ours | theirs |\n|---|---|---|---:|---:|---:|---:|\n" +
+		"| fanout | 10 members | CPU | 4 µs | 0.75 | 3 µs | 6 µs |\n" +
+		"| fanout | 10 members | rate |  |  | 5,000 /s |  |\n" +
 		"\n- A note.\n"
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)

@@ -62,25 +62,48 @@ func (r Row) Ratio() float64 {
 	return r.Value / r.Budget
 }
 
-// Table writes the rows of each scenario beside each other: the same measurement of all servers.
+// Table writes a line for each measurement, its budget, and what it was of each server; the ratio is that of the server that has the budget.
 func Table(w io.Writer, rows []Row) error {
-	if _, err := io.WriteString(w, "| scenario | case | measurement | server | measured | budget | ratio |\n|---|---|---|---|---:|---:|---:|\n"); err != nil {
-		return err
+	servers := serversOf(rows)
+	b := []byte("| scenario | case | measurement | budget | ratio |")
+	for _, s := range servers {
+		b = fmt.Appendf(b, " %s |", s)
 	}
-	for _, r := range beside(rows) {
+	b = append(b, "\n|---|---|---|---:|---:|"+strings.Repeat("---:|", len(servers))+"\n"...)
+	for _, line := range lines(rows) {
+		first := line[0]
 		budget, ratio := "", ""
-		if r.Budget != 0 {
-			budget, ratio = Number(r.Budget, r.Unit), fmt.Sprintf("%.2f", r.Ratio())
+		for _, r := range line {
+			if r.Budget != 0 {
+				budget, ratio = Number(r.Budget, r.Unit), fmt.Sprintf("%.2f", r.Ratio())
+			}
 		}
-		if _, err := fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s |\n", r.Scenario, r.Case, r.What, r.Server, Number(r.Value, r.Unit), budget, ratio); err != nil {
-			return err
+		b = fmt.Appendf(b, "| %s | %s | %s | %s | %s |", first.Scenario, first.Case, first.What, budget, ratio)
+		for _, s := range servers {
+			text := ""
+			if i := slices.IndexFunc(line, func(r Row) bool { return r.Server == s }); i >= 0 {
+				text = Number(line[i].Value, line[i].Unit)
+			}
+			b = fmt.Appendf(b, " %s |", text)
 		}
+		b = append(b, '\n')
 	}
-	return nil
+	_, err := w.Write(b)
+	return err
 }
 
-// beside orders rows by scenario, case and measurement, each in the order of its first appearance.
-func beside(rows []Row) []Row {
+// serversOf returns the servers, each in the order of its first appearance.
+func serversOf(rows []Row) (servers []string) {
+	for _, r := range rows {
+		if !slices.Contains(servers, r.Server) {
+			servers = append(servers, r.Server)
+		}
+	}
+	return servers
+}
+
+// lines puts the rows together that measure the same of different servers. Scenarios, their cases and their measurements are in the order of their first appearance.
+func lines(rows []Row) (all [][]Row) {
 	order := map[[3]string]int{}
 	rank := func(scenario, of, what string) int {
 		k := [3]string{scenario, of, what}
@@ -94,12 +117,20 @@ func beside(rows []Row) []Row {
 		rank(r.Scenario, r.Case, "")
 		rank(r.Scenario, r.Case, r.What)
 	}
-	return slices.SortedStableFunc(slices.Values(rows), func(a, b Row) int {
+	compare := func(a, b Row) int {
 		return cmp.Or(
 			cmp.Compare(rank(a.Scenario, "", ""), rank(b.Scenario, "", "")),
 			cmp.Compare(rank(a.Scenario, a.Case, ""), rank(b.Scenario, b.Case, "")),
 			cmp.Compare(rank(a.Scenario, a.Case, a.What), rank(b.Scenario, b.Case, b.What)))
-	})
+	}
+	for _, r := range slices.SortedStableFunc(slices.Values(rows), compare) {
+		if last := len(all) - 1; last >= 0 && compare(all[last][0], r) == 0 {
+			all[last] = append(all[last], r)
+		} else {
+			all = append(all, []Row{r})
+		}
+	}
+	return all
 }
 
 // Number writes a value with three digits that count, whole thousands separated.
