@@ -3,7 +3,6 @@ package gateway
 import (
 	"net"
 	"testing"
-	"time"
 )
 
 // TestAMessageThatIsCutOffIsNotAccepted: neither a connection that ends between two fragments nor one that ends in the middle of one makes a message of what has come.
@@ -21,7 +20,6 @@ func TestAMessageThatIsCutOffIsNotAccepted(t *testing.T) {
 			g := start(t, nil, nil)
 			c := g.raw("/chat/user/1", "")
 			c.send(sent)
-			time.Sleep(20 * time.Millisecond)
 			c.Conn.(*net.TCPConn).CloseWrite()
 			eventually(t, "the end", func() bool { return g.server.Active() == 0 })
 			if got := g.up.messages(); len(got) != 0 {
@@ -38,7 +36,6 @@ func TestWhoIsCutOffCostsNobodyElse(t *testing.T) {
 		for range 20 {
 			c := g.raw("/chat/user/1", "")
 			c.send(sent)
-			time.Sleep(time.Millisecond)
 			c.Conn.(*net.TCPConn).CloseWrite()
 			eventually(t, "the end", func() bool { return g.server.Active() == 0 })
 			other := g.raw("/chat/user/2", masked(0x89, "ping"))
