@@ -257,9 +257,12 @@ func (r *Router) void(e *edge) {
 	}
 	for _, f := range e.followers {
 		if f.waits != nil {
-			f.waits.notices, f.waits.echoes = 0, nil
-			f.rest()
+			f.waits.notices = 0
 		}
+		if g := f.lag(); g != nil {
+			g.echoes = nil
+		}
+		f.rest()
 	}
 	for _, l := range e.lanes {
 		t := r.topics[l.topic]
