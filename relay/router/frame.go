@@ -44,10 +44,8 @@ func (fr *frame) joins() bool {
 // frame takes one frame from a link.
 func (r *Router) frame(e *edge, f any) *violation {
 	switch f := f.(type) {
-	case link.Session:
-		return r.toldSession(e, f)
-	case link.Held:
-		return r.toldHeld(e, f)
+	case link.Session, link.Held:
+		return r.tell(e, f)
 	case link.Synced:
 		return r.synced(e, f)
 	case link.Message:

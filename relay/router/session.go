@@ -113,6 +113,11 @@ func (s *session) member(f *follower) bool {
 	return f != nil && (s.few[0] == f || s.few[1] == f || slices.Contains(s.talks().more, f))
 }
 
+// in reports whether t is one of the few topics that s is in; it looks nothing up.
+func (s *session) in(t protocol.Topic) bool {
+	return slices.ContainsFunc(s.few[:], func(f *follower) bool { return f != nil && f.topic.name == t })
+}
+
 // bound reports whether s is a member of t.
 func (r *Router) bound(s *session, t protocol.Topic) bool { return s.member(r.follower(s.edge, t)) }
 
