@@ -1,7 +1,7 @@
 package router
 
 // crowdIndex is the number of followers from which on a crowd finds those of an edge by a map.
-const crowdIndex = 8
+const crowdIndex = 16
 
 // crowd is the followers of a topic that has, or had, more than one. Adding, finding and removing one takes as long however many there are.
 type crowd struct {

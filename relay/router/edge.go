@@ -58,10 +58,10 @@ type edge struct {
 	watched bool   // lookAgain will
 }
 
-// told collects an edge's tables until Synced.
+// told collects an edge's tables until Synced: the frames as they came.
 type told struct {
-	sessions []link.Session
-	held     []link.Held
+	sessions []any  // link.Session
+	held     []any  // link.Held
 	members  uint64 // in held
 	bytes    int    // that all of it takes
 }

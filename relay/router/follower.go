@@ -135,8 +135,8 @@ func (r *Router) deliver(f *follower, at protocol.Position, bytes []byte) {
 	if !r.room(f.edge, len(bytes)) {
 		r.m.behind("full")
 		r.fallBehind(f)
-		if n := f.topic.recent; n != nil { // else it is not in the tail, and comes from history
-			f.waits.inTail, f.waits.seq, f.waits.bareFrom = true, n.tail.last(), 0
+		if n, g := f.topic.recent, f.lag(); n != nil { // else it is not in the tail, and comes from history
+			g.inTail, g.seq, g.bareFrom = true, n.tail.last(), 0
 		}
 		return
 	}
@@ -158,21 +158,26 @@ func (r *Router) fallBehind(f *follower) {
 }
 
 func (e *edge) addBehind(f *follower) {
-	if w := f.wait(); w.place == 0 {
+	w := f.wait()
+	if w.lag == nil {
+		w.lag = &lag{}
+	}
+	if w.lag.place == 0 {
 		e.behind = append(e.behind, f)
-		w.place = len(e.behind)
+		w.lag.place = len(e.behind)
 	}
 }
 
 // removeBehind fills f's place with the last one.
 func (e *edge) removeBehind(f *follower) {
-	if f.waits == nil || f.waits.place == 0 {
+	g := f.lag()
+	if g == nil || g.place == 0 {
 		return
 	}
 	end := len(e.behind) - 1
 	last := e.behind[end]
-	e.behind[f.waits.place-1], last.waits.place = last, f.waits.place
-	f.waits.place = 0
+	e.behind[g.place-1], last.waits.lag.place = last, g.place
+	g.place = 0
 	e.behind[end] = nil
 	if e.behind = e.behind[:end]; end == 0 {
 		e.behind = nil
@@ -181,7 +186,7 @@ func (e *edge) removeBehind(f *follower) {
 
 func (e *edge) clearBehind() {
 	for _, f := range e.behind {
-		f.waits.place = 0
+		f.waits.lag.place = 0
 	}
 	e.behind = nil
 }
@@ -199,10 +204,10 @@ func (r *Router) advanceAll(e *edge) {
 
 // advance brings a follower that is behind as far as it can now: to live, until the edge's buffer is full, or until history has been read.
 func (r *Router) advance(f *follower) {
-	if !f.isBehind || !f.edge.ready || f.waits.reading != 0 || !f.topic.subscribed && !r.away {
+	if !f.isBehind || !f.edge.ready || f.lag().reading != 0 || !f.topic.subscribed && !r.away {
 		return
 	}
-	w, tail := f.waits, &tail{base: f.topic.top}
+	g, tail := f.lag(), &tail{base: f.topic.top}
 	if f.topic.recent != nil {
 		tail = &f.topic.recent.tail
 	}
@@ -212,8 +217,8 @@ func (r *Router) advance(f *follower) {
 		}
 		return
 	}
-	if !w.inTail || f.topic.recent == nil || w.seq < tail.first() {
-		w.inTail = false
+	if !g.inTail || f.topic.recent == nil || g.seq < tail.first() {
+		g.inTail = false
 		switch {
 		case f.position.Before(tail.base):
 			if f.topic.subscribed {
@@ -226,18 +231,18 @@ func (r *Router) advance(f *follower) {
 			!f.topic.subscribed && f.topic.top.Before(f.position):                     // they know more than is known here, later messages of those given ahead here among it perhaps
 			return
 		}
-		w.inTail, w.bareFrom = true, tail.seek(f.position)
-		w.seq = min(w.bareFrom, tail.firstAhead())
+		g.inTail, g.bareFrom = true, tail.seek(f.position)
+		g.seq = min(g.bareFrom, tail.firstAhead())
 	}
-	for w.seq <= tail.last() {
-		item := tail.at(w.seq)
-		if item.id != 0 || item.position.IsZero() && w.seq >= w.bareFrom || f.position.Before(item.position) {
+	for g.seq <= tail.last() {
+		item := tail.at(g.seq)
+		if item.id != 0 || item.position.IsZero() && g.seq >= g.bareFrom || f.position.Before(item.position) {
 			if !r.room(f.edge, len(item.bytes)) {
 				return
 			}
 			r.sendPublication(f, item.position, item.bytes)
 		}
-		w.seq++
+		g.seq++
 	}
 	r.caughtUp(f)
 }
@@ -253,13 +258,13 @@ func (r *Router) read(f *follower) {
 		return
 	}
 	e.reading++
-	w := f.wait()
-	w.reading, w.target = r.token(), f.topic.top
+	g := f.lag()
+	g.reading, g.target = r.token(), f.topic.top
 	if f.topic.recent != nil {
-		w.target = f.topic.recent.tail.base
+		g.target = f.topic.recent.tail.base
 	}
-	r.reads[w.reading] = f
-	r.brk.ReadHistory(f.topic.name, f.position, w.reading)
+	r.reads[g.reading] = f
+	r.brk.ReadHistory(f.topic.name, f.position, g.reading)
 }
 
 // readOn lets those read whose turn has come.
@@ -278,8 +283,8 @@ func (r *Router) caughtUp(f *follower) {
 	r.stopSeeking(f) // its members left
 	f.edge.removeBehind(f)
 	var echoes []*frame
-	if w := f.waits; w != nil {
-		echoes, w.echoes, w.inTail = w.echoes, nil, false
+	if g := f.lag(); g != nil {
+		echoes, g.echoes, g.inTail = g.echoes, nil, false
 	}
 	f.rest()
 	for _, fr := range echoes {
@@ -290,7 +295,7 @@ func (r *Router) caughtUp(f *follower) {
 	r.tryOpeners(f)
 	if r.away {
 		for _, s := range f.inOrder() {
-			r.openAhead(s) // its connect came while this was behind
+			r.openAhead(s, s.own()) // its connect came while this was behind
 		}
 	}
 	r.arrived(f)
@@ -307,9 +312,10 @@ func (r *Router) history(ev broker.History) {
 	}
 	delete(r.reads, ev.Token)
 	f.edge.reading--
-	asked := f.waits != nil && f.waits.reading == ev.Token // else on an earlier link
+	g := f.lag()
+	asked := g != nil && g.reading == ev.Token // else on an earlier link
 	if asked {
-		f.waits.reading = 0
+		g.reading = 0
 		f.rest()
 	}
 	if !asked || !f.isBehind || !f.edge.ready {
@@ -347,7 +353,7 @@ func (r *Router) history(ev broker.History) {
 		lost, _ := missing(f.position, ev.Through)
 		r.gap(f, ev.Through, lost+1)
 	}
-	if target := f.waits.target; !ev.More && f.position.Before(target) {
+	if target := g.target; !ev.More && f.position.Before(target) {
 		// History ends before what is known to have been published: what lay between is gone.
 		lost, _ := missing(f.position, target)
 		r.gap(f, target, lost+1)

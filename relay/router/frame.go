@@ -44,10 +44,8 @@ func (fr *frame) joins() bool {
 // frame takes one frame from a link.
 func (r *Router) frame(e *edge, f any) *violation {
 	switch f := f.(type) {
-	case link.Session:
-		return r.toldSession(e, f)
-	case link.Held:
-		return r.toldHeld(e, f)
+	case link.Session, link.Held:
+		return r.tell(e, f)
 	case link.Synced:
 		return r.synced(e, f)
 	case link.Message:
@@ -257,9 +255,12 @@ func (r *Router) void(e *edge) {
 	}
 	for _, f := range e.followers {
 		if f.waits != nil {
-			f.waits.notices, f.waits.echoes = 0, nil
-			f.rest()
+			f.waits.notices = 0
 		}
+		if g := f.lag(); g != nil {
+			g.echoes = nil
+		}
+		f.rest()
 	}
 	for _, l := range e.lanes {
 		t := r.topics[l.topic]

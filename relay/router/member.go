@@ -84,7 +84,7 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 	t.forgetNotice(fr)
 	f := t.find(fr.session.edge)
 	if f.isBehind && f.bound > 0 {
-		f.waits.echoes = append(f.waits.echoes, fr) // what came before it comes first
+		f.waits.lag.echoes = append(f.waits.lag.echoes, fr) // what came before it comes first
 		return
 	}
 	r.completeNotice(fr)

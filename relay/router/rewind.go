@@ -23,7 +23,7 @@ func (r *Router) wentBack(t *topic, top protocol.Position) {
 	}
 	t.recent.rewind = &rewind{top, end}
 	for f := range t.all {
-		if f.isBehind && !f.waits.inTail && f.bound > 0 && f.edge.ready {
+		if f.isBehind && !f.lag().inTail && f.bound > 0 && f.edge.ready {
 			r.passRewind(f)
 		}
 	}

@@ -113,6 +113,11 @@ func (s *session) member(f *follower) bool {
 	return f != nil && (s.few[0] == f || s.few[1] == f || slices.Contains(s.talks().more, f))
 }
 
+// in reports whether t is one of the few topics that s is in; it looks nothing up.
+func (s *session) in(t protocol.Topic) bool {
+	return slices.ContainsFunc(s.few[:], func(f *follower) bool { return f != nil && f.topic.name == t })
+}
+
 // bound reports whether s is a member of t.
 func (r *Router) bound(s *session, t protocol.Topic) bool { return s.member(r.follower(s.edge, t)) }
 
@@ -195,19 +200,19 @@ func (f *follower) share() int {
 // open starts binding a session to its own topics; it is finished by tryOpen.
 func (r *Router) open(s *session) {
 	s.opening = true
-	for _, t := range s.own() {
+	own := s.own()
+	for _, t := range own {
 		r.follow(s.edge, t).openTo(s)
 	}
-	r.tryOpen(s)
+	r.tryOpen(s, own)
 	if s.opening && r.away {
-		r.openAhead(s)
+		r.openAhead(s, own)
 	}
 }
 
 // tryOpen binds s to all its own topics at once if every one of them can be: subscribed, and this edge not behind on it. The edge is then told
 // that the connect may be answered: from here on no message is missed.
-func (r *Router) tryOpen(s *session) {
-	own := s.own()
+func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 	for _, t := range own {
 		if f := r.follower(s.edge, t); f == nil || !f.bindable() {
 			return
@@ -232,8 +237,8 @@ func (r *Router) openUnconfirmed(e *edge) {
 	slices.SortFunc(waiting, func(a, b *follower) int { return cmp.Compare(a.topic.name, b.topic.name) })
 	for _, f := range waiting {
 		for _, s := range f.inOrder() {
-			if s.own()[0] == f.topic.name { // once per session
-				r.openAhead(s)
+			if own := s.own(); own[0] == f.topic.name { // once per session
+				r.openAhead(s, own)
 			}
 		}
 	}
@@ -241,8 +246,7 @@ func (r *Router) openUnconfirmed(e *edge) {
 
 // openAhead answers a connect that cannot be confirmed. The session is bound all the same if its edge is not behind on its topics: it gets what this relay's edges
 // say.
-func (r *Router) openAhead(s *session) {
-	own := s.own()
+func (r *Router) openAhead(s *session, own []protocol.Topic) {
 	opened := link.Opened{Session: s.id, Topics: r.opened[:0]}
 	if !slices.ContainsFunc(own, func(t protocol.Topic) bool { f := r.follower(s.edge, t); return f.bound > 0 && f.isBehind }) {
 		for _, t := range own {

@@ -11,10 +11,33 @@ import (
 // maxToldSessions bounds the sessions of one edge.
 const maxToldSessions = 1 << 20
 
-// toldSession takes a session: into the tables being told, or, afterwards, as a new one.
+// tell takes a row of an edge's tables.
+func (r *Router) tell(e *edge, f any) *violation {
+	size, v := 0, (*violation)(nil)
+	switch row := f.(type) {
+	case link.Session:
+		if v = r.toldSession(e, row); v != nil || e.told == nil {
+			return v
+		}
+		e.told.sessions = append(e.told.sessions, f)
+		size = rowCost + len(row.User) + len(row.Group)
+	case link.Held:
+		if v = r.toldHeld(e, row); v != nil || len(row.Sessions) == 0 {
+			return v
+		}
+		e.told.held = append(e.told.held, f)
+		size = rowCost + len(row.Topic) + memberCost*len(row.Sessions)
+	}
+	if e.told.bytes += size; e.told.bytes > r.cfg.TellBytes {
+		return &violation{link.CodeLimit, fmt.Sprintf("tables of more than %d bytes", r.cfg.TellBytes)}
+	}
+	return nil
+}
+
+// toldSession checks a session that is told, and takes it in if the tables were.
 func (r *Router) toldSession(e *edge, s link.Session) *violation {
 	e.heard++
-	if s.Endpoint.Topics(s.User, s.Group) == nil || protocol.CheckID(s.User) != nil ||
+	if s.Endpoint < protocol.EndpointChannel || s.Endpoint > protocol.EndpointAll || protocol.CheckID(s.User) != nil ||
 		(s.Endpoint == protocol.EndpointGroup) != (protocol.CheckID(s.Group) == nil) {
 		return &violation{link.CodeProtocol, "a session with an endpoint, user or group that can not be"}
 	}
@@ -22,9 +45,7 @@ func (r *Router) toldSession(e *edge, s link.Session) *violation {
 		return &violation{link.CodeLimit, "too many sessions"}
 	}
 	switch {
-	case e.told != nil:
-		e.told.sessions = append(e.told.sessions, s)
-		return r.tells(e, rowCost+len(s.User)+len(s.Group))
+	case e.told != nil: // Synced takes it in
 	case r.stopping: // its edge is about to link elsewhere
 	case e.sessions[s.ID] == nil:
 		r.open(r.addSession(e, s))
@@ -32,6 +53,7 @@ func (r *Router) toldSession(e *edge, s link.Session) *violation {
 	return nil
 }
 
+// toldHeld checks members of a topic that are told.
 func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 	if e.told == nil {
 		return &violation{link.CodeProtocol, "Held after Synced"}
@@ -39,21 +61,9 @@ func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 	if h.Topic != protocol.All && !((h.Topic.IsUser() || h.Topic.IsGroup()) && protocol.CheckID(h.Topic.Name()) == nil) {
 		return &violation{link.CodeProtocol, "a topic that can not be"}
 	}
-	if len(h.Sessions) == 0 {
-		return nil
-	}
 	e.told.members += uint64(len(h.Sessions))
 	if e.told.members > uint64(len(e.told.sessions))*uint64(r.maxTopics()) {
 		return &violation{link.CodeProtocol, "more memberships than the sessions told can have"}
-	}
-	e.told.held = append(e.told.held, h)
-	return r.tells(e, rowCost+len(h.Topic)+memberCost*len(h.Sessions))
-}
-
-// tells counts what an edge has told.
-func (r *Router) tells(e *edge, size int) *violation {
-	if e.told.bytes += size; e.told.bytes > r.cfg.TellBytes {
-		return &violation{link.CodeLimit, fmt.Sprintf("tables of more than %d bytes", r.cfg.TellBytes)}
 	}
 	return nil
 }
@@ -73,34 +83,35 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 	}
 	r.begun(e, f.First)
 	r.void(e)
-	r.clear(e)
+	r.clear(e, len(told.sessions))
 	e.numbers.start(f.First)
 	e.passed = nil
 	e.ready = true
 	r.sendStatus(e)
 	for _, s := range told.sessions {
-		r.addSession(e, s)
+		r.addSession(e, s.(link.Session))
 	}
-	for _, h := range told.held {
-		if v := r.hold(e, h); v != nil {
+	held := make([]*follower, len(told.held))
+	for i, h := range told.held {
+		f, v := r.hold(e, h.(link.Held))
+		if v != nil {
 			r.dropIdle(e)
 			return v
 		}
+		held[i] = f
 	}
 	e.awaited, e.liveDue = 0, e.link.Moves()
 	for _, follower := range e.followers {
 		r.awaitLive(follower)
 	}
-	for _, h := range told.held {
-		if follower := r.follower(e, h.Topic); follower != nil {
-			r.resume(follower)
-		}
+	for _, follower := range held {
+		r.resume(follower)
 	}
 	r.tellLive(e)
 	for _, told := range told.sessions {
-		s := e.sessions[told.ID]
+		s := e.sessions[told.(link.Session).ID]
 		for _, t := range s.own() {
-			if !r.bound(s, t) {
+			if !s.in(t) && !r.bound(s, t) {
 				r.open(s)
 				break
 			}
@@ -113,8 +124,8 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 	return nil
 }
 
-// clear empties an edge's tables. Its followers begin anew, where they are: they keep their topics subscribed until it is known which are needed.
-func (r *Router) clear(e *edge) {
+// clear empties an edge's tables, to be filled with so many sessions. Its followers begin anew, where they are: they keep their topics subscribed until it is known which are needed.
+func (r *Router) clear(e *edge, expected int) {
 	for _, f := range e.followers {
 		*f = follower{topic: f.topic, edge: e, inTopic: f.inTopic, inEdge: f.inEdge}
 	}
@@ -123,7 +134,7 @@ func (r *Router) clear(e *edge) {
 	}
 	r.m.sessions.Sub(float64(len(e.sessions)))
 	r.m.bindings.Sub(float64(e.bindings))
-	e.sessions = make(map[uint64]*session)
+	e.sessions = make(map[uint64]*session, expected)
 	e.behind, e.unread = nil, nil
 	e.sessionHash, e.bindingHash, e.bindings, e.grouped = 0, 0, 0, 0
 }
@@ -136,10 +147,7 @@ func (r *Router) dropIdle(e *edge) {
 }
 
 // hold binds a topic's told members at the told position.
-func (r *Router) hold(e *edge, h link.Held) *violation {
-	if len(h.Sessions) == 0 {
-		return nil
-	}
+func (r *Router) hold(e *edge, h link.Held) (*follower, *violation) {
 	f := r.follow(e, h.Topic)
 	f.position = h.Position
 	f.adopted = h.Position == protocol.Unplaced
@@ -149,14 +157,14 @@ func (r *Router) hold(e *edge, h link.Held) *violation {
 	for _, id := range h.Sessions {
 		s := e.sessions[id]
 		if s == nil {
-			return &violation{link.CodeProtocol, "a member that was not told as a session"}
+			return f, &violation{link.CodeProtocol, "a member that was not told as a session"}
 		}
 		if s.memberships() >= r.maxTopics() {
-			return &violation{link.CodeProtocol, "a session in more topics than it can be"}
+			return f, &violation{link.CodeProtocol, "a session in more topics than it can be"}
 		}
 		r.bind(s, f)
 	}
-	return nil
+	return f, nil
 }
 
 // maxTopics is how many topics one session is in at most: its groups, and its own two.

@@ -135,11 +135,11 @@ func (r *Router) tryOpeners(f *follower) {
 		return
 	}
 	if one := f.waits.opener; one != nil {
-		r.tryOpen(one)
+		r.tryOpen(one, one.own())
 		return
 	}
 	for _, s := range f.inOrder() {
-		r.tryOpen(s)
+		r.tryOpen(s, s.own())
 	}
 }
 

@@ -12,15 +12,19 @@ import (
 type waits struct {
 	opener  *session              // a connect that waits to be bound here
 	openers map[*session]struct{} // all of them, once there was a second one
-	notices int                   // joins and leaves under way: reasons to stay
-	echoes  []*frame              // joins and leaves whose echo came while behind
+	lag     *lag                  // nil: it is not behind
+	notices int32                 // joins and leaves under way: reasons to stay
+}
 
+// lag is how far a follower is that is behind.
+type lag struct {
 	place    int               // in its edge's behind, from 1; 0: not there
 	inTail   bool              // seq is exact, bare publications included
 	seq      uint64            // in the tail: the next item to send, when inTail
 	bareFrom uint64            // the first item that is sent if it is bare
 	reading  uint64            // token of the History asked for; 0: none
 	target   protocol.Position // history is to be read up to here: the tail's base when it was asked for
+	echoes   []*frame          // joins and leaves whose echo came meanwhile
 }
 
 // wait returns what f waits for, to be added to.
@@ -31,9 +35,24 @@ func (f *follower) wait() *waits {
 	return f.waits
 }
 
+// lag returns how far f is; nil: it is not behind, and no history that it asked for is on its way.
+func (f *follower) lag() *lag {
+	if f.waits == nil {
+		return nil
+	}
+	return f.waits.lag
+}
+
 // rest forgets what f waits for, if that is nothing. Whoever takes something away calls it in the end.
 func (f *follower) rest() {
-	if w := f.waits; w != nil && !f.isBehind && w.opener == nil && w.openers == nil && w.notices == 0 && w.echoes == nil && w.place == 0 && w.reading == 0 {
+	w := f.waits
+	if w == nil {
+		return
+	}
+	if g := w.lag; g != nil && !f.isBehind && g.place == 0 && g.reading == 0 && g.echoes == nil {
+		w.lag = nil
+	}
+	if w.lag == nil && w.opener == nil && w.openers == nil && w.notices == 0 {
 		f.waits = nil
 	}
 }
@@ -84,7 +103,7 @@ func (f *follower) inOrder() []*session {
 }
 
 // noticed notes that a join or a leave has begun here, or is over.
-func (f *follower) noticed(more int) {
+func (f *follower) noticed(more int32) {
 	f.wait().notices += more
 	f.rest()
 }
