@@ -24,6 +24,41 @@ func (s *scripted) Read(p []byte) (int, error) {
 	return copy(p, s.bytes), nil
 }
 
+// deadlines notes the deadline of reading; meanwhile is called once, before the second one is set.
+type deadlines struct {
+	net.Conn
+	set       int
+	last      time.Time
+	meanwhile func()
+}
+
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	if d.set++; d.set == 2 {
+		d.meanwhile()
+	}
+	d.last = at
+	return nil
+}
+
+func (d *deadlines) SetDeadline(at time.Time) error {
+	d.last = at
+	return nil
+}
+
+// TestTheLastEndHolds: a reader that takes its own deadline away leaves that of the end, also when it is moved meanwhile.
+func TestTheLastEndHolds(t *testing.T) {
+	g := start(t, nil, nil)
+	d := &deadlines{}
+	c := &conn{Conn: d, server: g.server}
+	g.server.poller.adopt(c)
+	c.endBy(time.Now().Add(closeWait))
+	d.meanwhile = c.endNow
+	c.setReadDeadline(time.Time{})
+	if time.Until(d.last) > 0 {
+		t.Errorf("reading fails in %v, not now", time.Until(d.last))
+	}
+}
+
 // TestAReaderThatWaitedLongIsNotGivenOn: the library closes its parser 5 s after a control frame has begun, in a goroutine of its own, which may come when the frame is complete
 // and the parser is another conn's.
 func TestAReaderThatWaitedLongIsNotGivenOn(t *testing.T) {
