@@ -52,13 +52,14 @@ func (v *Server) tick(now time.Duration) {
 }
 
 // beat is a tick with both clocks: now and, of the same moment, the wall clock. What the wall clock gained on now since the start, as it does while the
-// machine is suspended, counts for tokens.
+// machine is suspended, counts for tokens. What a batch of the link holds back is written if it has not ended by then.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.ahead.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
 		v.resume(now)
 	}
 	v.tick(now)
+	v.hub.writers.relieve()
 }
 
 // resume goes on after a time that this process did not live through: no client is judged by it, each has all its time from now on. It looks anew when each

@@ -49,7 +49,12 @@ func (c *conn) ending() bool { return c.deadline.Load() != 0 }
 // setReadDeadline is for the reader's own waits; that of the end goes before it. Zero: none.
 func (c *conn) setReadDeadline(at time.Time) {
 	c.Conn.SetReadDeadline(at)
-	if ns := c.deadline.Load(); ns != 0 { // endBy may have come first
+	for set := int64(0); ; { // endBy and endNow may come at any moment
+		ns := c.deadline.Load()
+		if ns == set {
+			return
+		}
 		c.Conn.SetReadDeadline(time.Unix(0, ns))
+		set = ns
 	}
 }

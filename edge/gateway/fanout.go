@@ -36,6 +36,7 @@ func (f *Feed) Ahead(a link.Ahead) {
 	switch h.given.takeAhead(a.ID) {
 	case pass:
 		h.metrics.ahead.Inc()
+		f.queued += len(t.members)
 		h.fanOutLocked(t, a.Payload, a.Except)
 	case repeat:
 		h.metrics.dropped[dropRepeated].Inc()
@@ -68,6 +69,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 		lost = min(lost, g.Position.Offset-before.Offset)
 	}
 	h.metrics.gaps.Inc()
+	f.queued += len(t.members)
 	h.fanOutLocked(t, g.Text, "")
 	return t.name, lost, len(t.members)
 }

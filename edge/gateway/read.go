@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
@@ -15,6 +16,10 @@ import (
 
 // messageKeep is the size up to which the buffer of a message goes back to the pool.
 const messageKeep = 64 << 10
+
+// readerKeep is how long a reader may have served a conn at a time that is given to another one. ws closes itself 5 s after a control frame has begun, in a goroutine of its own: when
+// the rest of the frame comes at that moment, that may be after ws went on to other things. It does not happen to one that has served for less.
+const readerKeep = 4 * time.Second
 
 var (
 	messages     = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
@@ -55,11 +60,12 @@ func (w *waiter) readAll() error {
 // readSome reads what is there, to the end of the last message that was begun.
 func (w *waiter) readSome() error {
 	readers := &w.conn.server.readers
+	began := w.server.now()
 	r := readers.Get().(*reader)
 	r.begin(w)
 	err := r.readFrames()
-	if err != nil {
-		r.ws.CloseNow() // it may be in the middle of a message: nobody else can use it
+	if err != nil || w.server.now()-began > readerKeep {
+		r.ws.CloseNow() // it may be in the middle of a message, or about to be closed: nobody else can use it
 		return err
 	}
 	r.end()

@@ -91,6 +91,13 @@ func (w *writers) release() {
 	}
 }
 
+// relieve has what is held written all the same: a batch may not go on, as one that the link breaks off for its fault, or not soon.
+func (w *writers) relieve() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.startLocked()
+}
+
 // start ends the time of gathering.
 func (w *writers) start() {
 	w.mu.Lock()

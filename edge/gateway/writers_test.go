@@ -62,6 +62,35 @@ func TestALongBatchIsBegunBeforeItIsWhole(t *testing.T) {
 		t.Fatalf("%q %v", text, err)
 	}
 	g.hub.EndBatch()
+	for range holdMost {
+		c.frame()
+	}
+	for i := range holdMost + 1 { // as when the broker is away
+		g.hub.BeginBatch()
+		g.hub.Ahead(link.Ahead{Topic: numberOf("all"), ID: uint64(i + 1), Payload: []byte("y")})
+	}
+	if _, text, err := c.frame(); text != "y" || err != nil {
+		t.Fatalf("%q %v", text, err)
+	}
+	g.hub.EndBatch()
+}
+
+// TestAHoldIsBounded: a batch that does not go on, as one whose link is about to end, does not keep the clients waiting.
+func TestAHoldIsBounded(t *testing.T) {
+	g := start(t, nil, nil)
+	clients := make([]*rawClient, inlineMost+1)
+	for i := range clients {
+		clients[i] = g.raw(fmt.Sprint("/chat/channel/", i), "")
+	}
+	g.hub.BeginBatch()
+	g.publish("all", "x")
+	g.server.beat(time.Now(), g.server.now())
+	for _, c := range clients {
+		if _, text, err := c.frame(); text != "x" || err != nil {
+			t.Fatalf("%q %v", text, err)
+		}
+	}
+	g.hub.EndBatch()
 }
 
 // TestAClientThatStallsGetsTheRest: a write that a socket takes in part is gone on with, in order and whole, while others get theirs.
