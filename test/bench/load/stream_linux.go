@@ -34,6 +34,9 @@ func (l *Loop) Stream(from *Socket, wrap Wrap, size, window int) *Stream {
 // promise, so it is for a window of 1.
 func (st *Stream) Among(wraps []Wrap) { st.wraps = wraps }
 
+// Topics is how many it goes among.
+func (st *Stream) Topics() int { return max(1, len(st.wraps)) }
+
 // wrap makes the frame.
 func (st *Stream) wrap(w Wrap) {
 	text := appendMessage([]byte(w.Before), st.number, st.size)
