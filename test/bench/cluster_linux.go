@@ -52,12 +52,23 @@ func startOne(ctx context.Context, b *session) (*site, error) {
 }
 
 // parts is CPU time of the parts of a cluster: of all edges together, of the relay in use, and of Redis.
-type parts struct{ edges, relay, redis time.Duration }
+type parts struct {
+	edges, relay, redis time.Duration
+	took                time.Duration // in which it was spent; 0: not known
+}
 
 func (p parts) servers() time.Duration { return p.edges + p.relay }
 
 func (p parts) since(before parts) parts {
-	return parts{p.edges - before.edges, p.relay - before.relay, p.redis - before.redis}
+	return parts{edges: p.edges - before.edges, relay: p.relay - before.relay, redis: p.redis - before.redis}
+}
+
+// less is what was spent beyond what is spent at rest in the same time, at least a microsecond.
+func (p parts) less(rest parts) parts {
+	beyond := func(spent, rested time.Duration) time.Duration {
+		return max(time.Microsecond, spent-time.Duration(float64(rested)*p.took.Seconds()/rest.took.Seconds()))
+	}
+	return parts{beyond(p.edges, rest.edges), beyond(p.relay, rest.relay), beyond(p.redis, rest.redis), p.took}
 }
 
 // spent is what they have spent since each was started.

@@ -23,21 +23,24 @@ func growEdges(ctx context.Context, b *session) ([]growth.Figure, error) {
 				if err != nil {
 					return err
 				}
-				stream := sp.stream(l, messageSize, 1)
+				rest, err := s.atRest(ctx, l, b.time(time.Second))
+				if err != nil {
+					return err
+				}
+				stream, messages := sp.stream(l, messageSize, 1), 20/min(b.scale.time, 4)
 				figures, err := medians(func() ([]float64, error) {
 					before := s.cluster.linkBytes(ctx)
-					m, err := s.round(ctx, l, load.Limits{Messages: 300, Time: b.roundTime()}, stream)
+					p, err := s.paced(ctx, l, messages, time.Second/20, stream)
 					if err == nil {
 						err = l.Idle(ctx, 100*time.Millisecond) // acknowledgements are counted
 					}
-					return []float64{micros(m.parts.relay, m.Messages), (s.cluster.linkBytes(ctx) - before) / float64(m.Messages)}, err
+					return []float64{micros(p.less(rest).relay, messages), (s.cluster.linkBytes(ctx) - before) / float64(messages)}, err
 				})
 				if err != nil {
 					return err
 				}
-				name := fmt.Sprintf("%d sessions in all", n)
-				cost.Add(name, growth.Proportional, float64(edges), figures[0])
-				bytes.Add(name, growth.Proportional, float64(edges), figures[1])
+				cost.Add(fmt.Sprintf("CPU of the relay per broadcast, %d sessions in all", n), growth.Proportional, float64(edges), figures[0])
+				bytes.Add(fmt.Sprintf("bytes on links per broadcast, %d sessions in all", n), growth.Proportional, float64(edges), figures[1])
 				if n < 800 {
 					return nil
 				}

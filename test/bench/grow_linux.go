@@ -75,11 +75,11 @@ func (b *session) grow(ctx context.Context, o options, out io.Writer) error {
 
 func (b *session) explainGrowth() {
 	b.note("Two edges, one relay, one redis-server, a process each, where nothing else is said, with EDGE_AUTH=open and EDGE_RATE=0. CPU is user and system time of the edges and the relay, without Redis and the clients, where nothing else is said; each is the median of three rounds. Every message is checked: none is lost, doubled or out of order.")
-	b.note("Members are of one group, on both edges; messages have %d bytes.", messageSize)
+	b.note("Members are of one group, on both edges; messages have %d bytes. The relay alone is measured while messages come 8 times a second, however many members there are, less what it takes at rest. Redis is beside it since it does the same for each message: what rises there as well is the machine's, which has the cores busy with the edges' work, and caches cold.", messageSize)
 	b.note("Topics are groups with one member each, joined by %d sessions. At each point, %d joins and leaves of some of them, one at a time, each of which subscribes or unsubscribes at Redis; then messages to some of them, one at a time, to that member. Redis' memory is mostly the history of each topic, which has the announcement of the join.", talkers, opsOfTopics)
 	b.note("Sessions: connects are those from the point before to this one; memory is resident, less what the processes had before, per session; direct messages go between %d pairs, one in flight each, while the others idle. At rest: without pings (EDGE_PING=1h), and each session pinged every %v.", pairs, pingEvery)
 	b.note("Told again: the relay is killed and started again at once, which loses both links; CPU is that of the edges since then and of the new relay since its start, until a second after all is delivered. Time is from the kill until every pair (of topics: every member) has a message that is sent the moment after; the edges wait some 0.2 s before they dial again.")
-	b.note("Edges: sessions are spread over them; a broadcast goes to all, one in flight. Bytes are those of all links, both ways.")
+	b.note("Edges: sessions are spread over them; a broadcast goes to all, 20 times a second. Bytes are those of all links, both ways.")
 	b.note("Payload: to 500 members of a group on both edges, 2 messages in flight.")
 	if b.scale != whole {
 		b.note("Counts were divided by %d and times by %d: no figures to go by.", b.scale.sessions, b.scale.time)
@@ -121,6 +121,44 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 	after, err := s.cluster.spent()
 	m.parts = after.since(before)
 	return m, err
+}
+
+// paced measures messages of a stream, each alone and so long after the last one began, whatever each takes. To be woken costs a process more than to handle a message, and the more the
+// longer it slept: the cost of messages compares where they come as often.
+func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
+	before, err := s.cluster.spent()
+	if err != nil {
+		return p, err
+	}
+	began := time.Now()
+	for range messages {
+		next := time.Now().Add(every)
+		if _, err := l.Run(ctx, load.Limits{Messages: 1, Time: time.Minute}, stream); err != nil {
+			return p, err
+		}
+		if err := l.Idle(ctx, time.Until(next)); err != nil {
+			return p, err
+		}
+	}
+	after, err := s.cluster.spent()
+	p = after.since(before)
+	p.took = time.Since(began)
+	return p, err
+}
+
+// atRest measures a cluster that does nothing for so long.
+func (s *site) atRest(ctx context.Context, l *load.Loop, d time.Duration) (p parts, err error) {
+	before, err := s.cluster.spent()
+	if err != nil {
+		return p, err
+	}
+	if err := l.Idle(ctx, d); err != nil {
+		return p, err
+	}
+	after, err := s.cluster.spent()
+	p = after.since(before)
+	p.took = d
+	return p, err
 }
 
 // medians has a measurement made some times, after one that warms up and does not count, and returns the median of each figure.

@@ -25,8 +25,8 @@ func growPayload(ctx context.Context, b *session) ([]growth.Figure, error) {
 			if err != nil {
 				return err
 			}
-			f.Add("per delivery", growth.Proportional, float64(size), figures[0])
-			f.Add("per MB delivered", growth.Constant, float64(size), figures[0]/float64(size)*(1<<20))
+			f.Add("CPU per delivery", growth.Proportional, float64(size), figures[0])
+			f.Add("CPU per MB delivered", growth.Constant, float64(size), figures[0]/float64(size)*(1<<20))
 		}
 		return nil
 	})

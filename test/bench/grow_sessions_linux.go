@@ -71,13 +71,13 @@ func growSessions(ctx context.Context, b *session) ([]growth.Figure, error) {
 			if err != nil {
 				return err
 			}
-			room.Add("edges", growth.Constant, x, positive(now.by["edge"]-empty.by["edge"])/x)
-			room.Add("relay", growth.Constant, x, positive(now.by["relay"]-empty.by["relay"])/x)
-			idle, err := s.idling(ctx, l, b.time(3*time.Second))
+			room.Add("memory of the edges, per session", growth.Constant, x, positive(now.by["edge"]-empty.by["edge"])/x)
+			room.Add("memory of the relay, per session", growth.Constant, x, positive(now.by["relay"]-empty.by["relay"])/x)
+			idle, err := s.atRest(ctx, l, b.time(3*time.Second))
 			if err != nil {
 				return err
 			}
-			rest.Add("CPU at rest, per second, without pings", growth.Proportional, x, idle)
+			rest.Add("CPU at rest, per second, without pings", growth.Proportional, x, float64(idle.servers().Microseconds())/idle.took.Seconds())
 			figures, err := medians(func() ([]float64, error) {
 				m, err := s.round(ctx, l, load.Limits{Messages: 100_000, Time: b.roundTime()}, streams...)
 				return []float64{micros(m.parts.servers(), m.Messages)}, err
@@ -104,28 +104,15 @@ func growRest(ctx context.Context, b *session) ([]growth.Figure, error) {
 			}
 			there = n
 			figures, err := medians(func() ([]float64, error) {
-				micros, err := s.idling(ctx, l, pingEvery) // each is pinged once
-				return []float64{micros / 1000}, err
+				idle, err := s.atRest(ctx, l, pingEvery) // each is pinged once
+				return []float64{idle.servers().Seconds() * 1000 / pingEvery.Seconds()}, err
 			})
 			if err != nil {
 				return err
 			}
-			f.Add("CPU per second", growth.Proportional, float64(n), figures[0])
+			f.Add("CPU at rest, per second, with pings", growth.Proportional, float64(n), figures[0])
 		}
 		return nil
 	})
 	return []growth.Figure{f}, err
-}
-
-// idling is the CPU time of a second without messages, in microseconds.
-func (s *site) idling(ctx context.Context, l *load.Loop, d time.Duration) (float64, error) {
-	before, err := s.cluster.spent()
-	if err != nil {
-		return 0, err
-	}
-	if err := l.Idle(ctx, d); err != nil {
-		return 0, err
-	}
-	after, err := s.cluster.spent()
-	return float64(after.since(before).servers().Microseconds()) / d.Seconds(), err
 }

@@ -98,7 +98,7 @@ func (b *session) told(ctx context.Context, s *site, l *load.Loop, f *growth.Fig
 			least[i] = min(least[i], took.Seconds()*1000)
 		}
 	}
-	for i, name := range []string{"time until everything is delivered again", "CPU of the edges", "CPU of the new relay"} {
+	for i, name := range []string{"relay restarted: time until all is delivered again", "relay restarted: CPU of the edges", "relay restarted: CPU of the new relay"} {
 		f.Add(name, growth.Proportional, float64(n), least[i])
 	}
 	return nil

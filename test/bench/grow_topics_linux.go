@@ -54,9 +54,9 @@ func growTopics(ctx context.Context, b *session) ([]growth.Figure, error) {
 				if err != nil {
 					return err
 				}
-				room.Add("edges", growth.Constant, x, positive(now.by["edge"]-empty.by["edge"])/x)
-				room.Add("relay", growth.Constant, x, positive(now.by["relay"]-empty.by["relay"])/x)
-				room.Add("Redis", growth.Constant, x, positive(now.redis-empty.redis)/x)
+				room.Add("memory of the edges, per topic", growth.Constant, x, positive(now.by["edge"]-empty.by["edge"])/x)
+				room.Add("memory of the relay, per topic", growth.Constant, x, positive(now.by["relay"]-empty.by["relay"])/x)
+				room.Add("memory of Redis, per topic", growth.Constant, x, positive(now.redis-empty.redis)/x)
 			}
 			figures, err := medians(func() ([]float64, error) { return t.ops(ctx, b) })
 			if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// talkers is how many sessions share the topics, so that none addresses more in two minutes than one user may, which is 4,096.
-const talkers = 50
+// talkers is how many sessions share the topics, so that none is in more groups than a connection may be, 1,000, or addresses more than a user may, 4,096 in two minutes.
+const talkers = 200
 
 // topics are groups with one member each. Each member has a partner on the other edge, who can join to speak.
 type topics struct {

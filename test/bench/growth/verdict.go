@@ -10,11 +10,11 @@ const (
 func (g Growth) Verdict() string {
 	switch {
 	case g.Ratio <= 1/noise:
-		return "falls"
+		return "less than its work"
 	case g.Ratio <= noise:
 		return "as its work"
 	case g.Exponent <= level:
-		return "rises, then as its work"
+		return "more at first, then as its work"
 	}
 	return faster
 }
