@@ -14,9 +14,9 @@ func growEdges(ctx context.Context, b *session) ([]growth.Figure, error) {
 	cost := growth.Figure{File: "edges", Title: "Edges: the relay's work for a broadcast", Grows: "edges", Unit: "µs", Axis: "CPU of the relay per broadcast, µs"}
 	bytes := growth.Figure{File: "edges-links", Title: "Edges: what a broadcast takes on all links", Grows: "edges", Unit: "B", Axis: "bytes per broadcast"}
 	clients := growth.Figure{Grows: "edges"}
-	for _, edges := range []int{1, 2, 3, 4, 6, 8} {
+	for _, edges := range b.points(1, 2, 3, 4, 6, 8) {
 		for _, n := range []int{80, 800} {
-			n = max(16, b.sessions(n))
+			n = max(n/10, b.sessions(n))
 			b.say("edges: %d with %d sessions", edges, n)
 			err := b.onCluster(ctx, edges, nil, func(s *site, l *load.Loop) error {
 				sp, err := openGroup(ctx, s, l, load.All, n)
@@ -41,11 +41,8 @@ func growEdges(ctx context.Context, b *session) ([]growth.Figure, error) {
 				}
 				cost.Add(fmt.Sprintf("CPU of the relay per broadcast, %d sessions in all", n), growth.Proportional, float64(edges), figures[0])
 				bytes.Add(fmt.Sprintf("bytes on links per broadcast, %d sessions in all", n), growth.Proportional, float64(edges), figures[1])
-				if n < 800 {
-					return nil
-				}
 				info, err := s.cluster.redis.Info()
-				clients.Add("connections to Redis", growth.Constant, float64(edges), float64(info.Clients))
+				clients.Add(fmt.Sprintf("connections to Redis, %d sessions in all", n), growth.Constant, float64(edges), float64(info.Clients))
 				return err
 			})
 			if err != nil {

@@ -92,8 +92,17 @@ func (b *session) onCluster(ctx context.Context, edges int, env []string, do fun
 	return f.with(ctx, b, do)
 }
 
-// scaled are the points of an axis, fewer of each by the scale; the last is the most.
-func (b *session) scaled(points ...int) []int {
+// points are those of an axis: all, or in a test the first and the last.
+func (b *session) points(all ...int) []int {
+	if b.scale.time > quick.time {
+		return []int{all[0], all[len(all)-1]}
+	}
+	return all
+}
+
+// scaled are the points of an axis, divided by the scale.
+func (b *session) scaled(all ...int) []int {
+	points := b.points(all...)
 	for i, n := range points {
 		points[i] = max(min(n, 10*(i+1)), n/b.scale.sessions)
 	}

@@ -15,7 +15,7 @@ func growPayload(ctx context.Context, b *session) ([]growth.Figure, error) {
 		if err != nil {
 			return err
 		}
-		for _, size := range []int{64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10} {
+		for _, size := range b.points(64, 256, 1<<10, 4<<10, 16<<10, 64<<10) {
 			b.say("payload: %d bytes", size)
 			stream := sp.stream(l, size, 2)
 			figures, err := medians(func() ([]float64, error) {

@@ -104,8 +104,8 @@ func growRest(ctx context.Context, b *session) ([]growth.Figure, error) {
 			}
 			there = n
 			figures, err := medians(func() ([]float64, error) {
-				idle, err := s.atRest(ctx, l, pingEvery) // each is pinged once
-				return []float64{idle.servers().Seconds() * 1000 / pingEvery.Seconds()}, err
+				idle, err := s.atRest(ctx, l, b.time(pingEvery)) // each is pinged once
+				return []float64{idle.servers().Seconds() * 1000 / idle.took.Seconds()}, err
 			})
 			if err != nil {
 				return err

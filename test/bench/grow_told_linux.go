@@ -72,7 +72,7 @@ func (b *session) told(ctx context.Context, s *site, l *load.Loop, f *growth.Fig
 	o := &outages{cluster: s.cluster}
 	least := []float64{math.Inf(1), math.Inf(1), math.Inf(1)}
 	for range 2 {
-		if err := o.settle(ctx, l); err != nil {
+		if err := o.settle(ctx, l, b.time(6*time.Second)); err != nil {
 			return err
 		}
 		before, err := s.cluster.spent()
@@ -83,7 +83,7 @@ func (b *session) told(ctx context.Context, s *site, l *load.Loop, f *growth.Fig
 		if err != nil {
 			return err
 		}
-		if err := l.Idle(ctx, time.Second); err != nil {
+		if err := l.Idle(ctx, b.time(time.Second)); err != nil {
 			return err
 		}
 		after, err := s.cluster.spent()

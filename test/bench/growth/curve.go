@@ -69,11 +69,11 @@ type Growth struct {
 	Exponent    float64 // e, where that cost goes with x^e, in the upper half of the points
 }
 
-// Growth of a curve with two points or more, all above zero.
+// Growth of a curve whose points are above zero.
 func (c Curve) Growth() Growth {
 	each := c.each()
 	g := Growth{First: c.Points[0], Last: c.Points[len(c.Points)-1], Ratio: each[len(each)-1].Y / each[0].Y}
-	g.Exponent = exponent(each[min(len(each)/2, len(each)-2):])
+	g.Exponent = exponent(each[max(0, min(len(each)/2, len(each)-2)):])
 	return g
 }
 

@@ -27,6 +27,9 @@ const (
 	ending    = "<!-- end of growth -->\n"
 )
 
+// Place is where a section goes in a page that has none yet.
+const Place = beginning + ending
+
 // folder is where charts and numbers are, beside the page.
 const folder = "curves"
 
