@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,11 +11,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/test/bench/growth"
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
-// TestBench runs the bench with few sessions, so that it does not rot.
-func TestBench(t *testing.T) {
+func needRedis(t *testing.T) {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		const hint = "redis-server is not on the PATH: apt-get install redis-server"
 		if os.Getenv("CI") == "true" {
@@ -22,12 +24,19 @@ func TestBench(t *testing.T) {
 		}
 		t.Skip(hint)
 	}
+}
+
+var tiny = scale{sessions: 500, time: 40}
+
+// TestBench runs the bench with few sessions, so that it does not rot.
+func TestBench(t *testing.T) {
+	needRedis(t)
 	few := func(args ...string) (options, string) {
 		o, err := parse(args)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.scale = scale{sessions: 500, time: 40}
+		o.scale = tiny
 		var out strings.Builder
 		if err := bench(t.Context(), o, &out); err != nil {
 			t.Fatal(err)
@@ -63,6 +72,50 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// TestGrow runs along all axes, with few of everything.
+func TestGrow(t *testing.T) {
+	needRedis(t)
+	page := filepath.Join(t.TempDir(), "page.md")
+	o, err := parse([]string{"-grow", page})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.scale = tiny
+	if err := bench(t.Context(), o, io.Discard); err == nil {
+		t.Error("a page that is not there is taken")
+	}
+	if err := os.WriteFile(page, []byte(growth.Place), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := bench(t.Context(), o, &out); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(page), "curves", "growth.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r growth.Run
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Figures {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(page), "curves", f.File+".svg")); err != nil && f.File != "" {
+			t.Error(err)
+		}
+		for _, c := range f.Curves {
+			for _, p := range c.Points {
+				if p.Y <= 0 {
+					t.Errorf("%s at %v: %v", c.Name, p.X, p.Y)
+				}
+			}
+		}
+	}
+	if len(r.Figures) < len(axes) || !strings.Contains(out.String(), "| edges | 1 – 8 |") {
+		t.Errorf("the table is\n%s", out.String())
+	}
+}
+
 func TestParse(t *testing.T) {
 	o, err := parse([]string{"-run", "idle|fanout", "-quick", "-target", "ws://h:1", "-pid", "3,4"})
 	if err != nil || o.scale != quick || !slices.Equal(o.pids, []int{3, 4}) || o.command != "go run ./test/bench -run 'idle|fanout' -quick -target ws://h:1 -pid 3,4" {
@@ -72,7 +125,7 @@ func TestParse(t *testing.T) {
 	if err := b.runAll(t.Context(), options{scenario: regexp.MustCompile("nope"), server: regexp.MustCompile("")}, nil); err == nil || !strings.Contains(err.Error(), "fanout") {
 		t.Errorf("got %v; want the names that there are", err)
 	}
-	for _, args := range [][]string{{"-run", "("}, {"-servers", "("}, {"-pid", "x"}, {"-pid", "-1"}, {"-count", "0"}, {"idle"}} {
+	for _, args := range [][]string{{"-run", "("}, {"-servers", "("}, {"-pid", "x"}, {"-pid", "-1"}, {"-count", "0"}, {"idle"}, {"-grow", "page.md", "-count", "3"}} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%q is taken", args)
 		}

@@ -25,18 +25,31 @@ func (s speaker) stream(l *load.Loop, size, window int) *load.Stream {
 
 // openGroup opens one session that sends to a topic, and others that receive, spread over the servers.
 func openGroup(ctx context.Context, s *site, l *load.Loop, topic load.Topic, members int) (sp speaker, err error) {
-	sockets, err := l.Open(ctx, members, func(i int) (string, load.Opening) {
-		opening, wrap := member(s, topic, i)
-		if i == 0 {
+	err = sp.more(ctx, s, l, topic, members)
+	return sp, err
+}
+
+// more opens more of them, up to so many members. The new ones hear no stream yet.
+func (sp *speaker) more(ctx context.Context, s *site, l *load.Loop, topic load.Topic, members int) error {
+	there := len(sp.listeners)
+	if sp.socket != nil {
+		there++
+	}
+	sockets, err := l.Open(ctx, members-there, func(i int) (string, load.Opening) {
+		opening, wrap := member(s, topic, there+i)
+		if there+i == 0 {
 			sp.wrap = wrap
 		}
-		return s.addr(i), opening
+		return s.addr(there + i), opening
 	})
 	if err != nil {
-		return sp, err
+		return err
 	}
-	sp.socket, sp.listeners = sockets[0], sockets[1:]
-	return sp, l.Idle(ctx, settled)
+	if sp.socket == nil {
+		sp.socket, sockets = sockets[0], sockets[1:]
+	}
+	sp.listeners = append(sp.listeners, sockets...)
+	return l.Idle(ctx, settled)
 }
 
 // openGroups opens many groups; their speakers, too, are spread over the servers.

@@ -1,7 +1,9 @@
 // Bench measures what servers cost: their CPU time, their memory, and how long clients wait, apart from the clients that make the load.
 //
 //	go run ./test/bench [-run regexp] [-servers regexp] [-quick] [-count n] [-peers] [-json file]
+//	go run ./test/bench -grow docs/benchmarks.md
 //
+// The second measures how cost grows with members, topics, sessions, edges and payload, and writes a section of that page.
 // It builds the binaries and starts them on loopback, with a redis-server. With -peers it also starts other servers that are installed, and puts the same load on them.
 // With -target it loads servers that run already:
 //
@@ -19,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/bench/growth"
 	"github.com/edgerelay/edgerelay/test/bench/local"
 	"github.com/edgerelay/edgerelay/test/bench/report"
 	"github.com/edgerelay/edgerelay/test/bench/usage"
@@ -50,6 +53,11 @@ func bench(ctx context.Context, o options, out io.Writer) error {
 		}
 		f.Close()
 	}
+	if o.grow != "" {
+		if err := growth.Check(o.grow); err != nil {
+			return fmt.Errorf("-grow: %w", err)
+		}
+	}
 	dir, err := local.Build(ctx)
 	if err != nil {
 		return err
@@ -57,6 +65,9 @@ func bench(ctx context.Context, o options, out io.Writer) error {
 	defer dir.Remove()
 	b := &session{dir: dir, scale: o.scale, began: time.Now()}
 	defer b.beat()()
+	if o.grow != "" {
+		return b.grow(ctx, o, out)
+	}
 	b.explain()
 	before := usage.Busy()
 	forms, err := b.forms(o)

@@ -18,6 +18,7 @@ type options struct {
 	count    int
 	peers    bool
 	json     string
+	grow     string // a page; "": how cost grows is not measured
 	target   string
 	kind     string
 	pids     []int
@@ -33,6 +34,7 @@ func parse(args []string) (o options, err error) {
 	flags.IntVar(&o.count, "count", 1, "how often each scenario is run on each server, one after the other; the medians are told")
 	flags.BoolVar(&o.peers, "peers", false, "also start other servers that are installed: centrifugo, and nginx with the nchan module")
 	flags.StringVar(&o.json, "json", "", "file to write all numbers to")
+	flags.StringVar(&o.grow, "grow", "", "measure how cost grows instead, some ten minutes, and write it to this page, between its lines for it, with charts in curves/ beside it; -run says along which axes")
 	flags.StringVar(&o.target, "target", "", "servers that run already: ws://host:port[/path], comma separated")
 	flags.StringVar(&o.kind, "kind", "chat", "what they speak: chat, centrifugo or nchan (with /sub/, /pub/ and /both/)")
 	pids := flags.String("pid", "", "their process ids, comma separated: whose CPU time and memory count")
@@ -47,6 +49,9 @@ func parse(args []string) (o options, err error) {
 	}
 	if o.count < 1 || o.count > 100 {
 		return o, fmt.Errorf("-count %d: say 1 to 100", o.count)
+	}
+	if o.grow != "" && (o.json != "" || o.target != "" || o.peers || o.count > 1 || *servers != "") {
+		return o, fmt.Errorf("-grow: it is of our cluster, three rounds each, with its numbers beside the page: say it with -run and -quick alone")
 	}
 	if o.scenario, err = regexp.Compile(*run); err != nil {
 		return o, fmt.Errorf("-run: %w", err)

@@ -33,7 +33,7 @@ func restart(ctx context.Context, b *session, f *form) error {
 		}
 		for _, way := range o.ways(ctx, b) {
 			r := b.of("restart", f, fmt.Sprintf("%d sessions in %d groups; the relay %s", n, n/members, way.name))
-			if err := o.settle(ctx, l); err != nil {
+			if err := o.settle(ctx, l, b.time(6*time.Second)); err != nil {
 				return err
 			}
 			before := o.fromHistory(ctx)
@@ -121,15 +121,15 @@ func since(now, before map[int]float64) (n float64) {
 	return n
 }
 
-// settle waits until all is acknowledged, and beyond what an edge takes for a settled link.
-func (o *outages) settle(ctx context.Context, l *load.Loop) error {
+// settle waits until all is acknowledged, and a while: 5 s and more are what an edge takes for a settled link.
+func (o *outages) settle(ctx context.Context, l *load.Loop, d time.Duration) error {
 	for {
 		busy := 0.0
 		for _, e := range o.cluster.edges {
 			busy += e.Metric(ctx, "edgerelay_edge_log_messages")
 		}
 		if busy == 0 {
-			return l.Idle(ctx, 6*time.Second)
+			return l.Idle(ctx, d)
 		}
 		if err := l.Idle(ctx, 10*time.Millisecond); err != nil {
 			return err

@@ -22,6 +22,7 @@ type Socket struct {
 
 	hears *Stream // whose messages it receives
 	next  uint64  // the number of the next one
+	asks  *Ask    // nil: no commands
 }
 
 type state int
@@ -125,6 +126,9 @@ func (l *Loop) text(s *Socket, line []byte) error {
 	}
 	if answer != nil {
 		return l.send(s, appendFrame(nil, opText, answer))
+	}
+	if s.asks != nil && bytes.HasPrefix(line, []byte(s.asks.Answer)) {
+		return l.answer(s.asks)
 	}
 	if s.state == greeting && bytes.Contains(line, []byte(s.await)) {
 		l.opened(s)

@@ -13,6 +13,7 @@ type Stream struct {
 	from      *Socket
 	frame     []byte // of the next message
 	digits    []byte // its number, in frame
+	wraps     []Wrap // of the messages, one after the other; none: frame is as it is but for the number
 	size      int    // of a message, in bytes
 	receivers int
 	sent      uint64
@@ -24,13 +25,25 @@ type Stream struct {
 // Stream returns a stream of messages of so many bytes, with as many under way at once as window says.
 func (l *Loop) Stream(from *Socket, wrap Wrap, size, window int) *Stream {
 	st := &Stream{number: len(l.streams), from: from, size: size, left: make([]int, window), at: make([]time.Duration, window)}
-	text := appendMessage([]byte(wrap.Before), st.number, size)
-	text = append(text, wrap.After...)
-	st.frame = appendFrame(nil, opText, text)
-	number := len(st.frame) - len(text) + len(wrap.Before) + numberAt
-	st.digits = st.frame[number : number+numberDigits]
+	st.wrap(wrap)
 	l.streams = append(l.streams, st)
 	return st
+}
+
+// Among has the messages go to several topics, one after the other: message n is wrapped in number n modulo how many there are. The order of messages to several topics is nobody's
+// promise, so it is for a window of 1.
+func (st *Stream) Among(wraps []Wrap) { st.wraps = wraps }
+
+// Topics is how many it goes among.
+func (st *Stream) Topics() int { return max(1, len(st.wraps)) }
+
+// wrap makes the frame.
+func (st *Stream) wrap(w Wrap) {
+	text := appendMessage([]byte(w.Before), st.number, st.size)
+	text = append(text, w.After...)
+	st.frame = appendFrame(st.frame[:0], opText, text)
+	number := len(st.frame) - len(text) + len(w.Before) + numberAt
+	st.digits = st.frame[number : number+numberDigits]
 }
 
 // Wrong says that a message was lost, came twice, out of order, or to somebody else.
@@ -69,6 +82,9 @@ func (l *Loop) message(s *Socket, b []byte) error {
 
 // say sends the stream's next message.
 func (l *Loop) say(st *Stream) error {
+	if len(st.wraps) > 0 {
+		st.wrap(st.wraps[st.sent%uint64(len(st.wraps))])
+	}
 	setDigits(st.digits, st.sent)
 	place := st.sent % uint64(len(st.left))
 	st.left[place] = st.receivers

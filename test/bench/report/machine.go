@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -15,6 +16,11 @@ type Machine struct {
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
 	Commit string `json:"commit"` // with -dirty when files differ from it; "unknown" outside a repository
+}
+
+// String describes it in a line.
+func (m Machine) String() string {
+	return fmt.Sprintf("%d cores (%s), Linux %s, %s, commit %s", m.Cores, m.CPU, m.Kernel, m.Go, m.Commit)
 }
 
 // ThisMachine describes this one.

@@ -28,8 +28,7 @@ func (r Report) WriteFile(name string) error {
 
 // Markdown writes it for people.
 func (r Report) Markdown(w io.Writer) error {
-	m := r.Machine
-	if _, err := fmt.Fprintf(w, "`%s` on %s: %d cores (%s), Linux %s, %s, commit %s\n\n", r.Command, r.Date.Format(time.DateOnly), m.Cores, m.CPU, m.Kernel, m.Go, m.Commit); err != nil {
+	if _, err := fmt.Fprintf(w, "`%s` on %s: %s\n\n", r.Command, r.Date.Format(time.DateOnly), r.Machine); err != nil {
 		return err
 	}
 	if err := Table(w, r.Rows); err != nil {

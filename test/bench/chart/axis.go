@@ -1,0 +1,113 @@
+package chart
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// axis is the range of one direction.
+type axis struct {
+	low, high float64
+	log       bool
+}
+
+// apart is from what ratio of its values on an axis is logarithmic.
+const apart = 20
+
+// axisOf returns an axis that has room for all values.
+func axisOf(values []float64) axis {
+	low, high := math.Inf(1), 0.0
+	for _, v := range values {
+		low, high = min(low, v), max(high, v)
+	}
+	switch {
+	case high <= 0:
+		return axis{0, 1, false}
+	case low > 0 && high/low >= apart:
+		return axis{floorOf(low), ceilOf(high), true}
+	}
+	step := stepOf(high)
+	return axis{0, math.Ceil(high/step-1e-9) * step, false}
+}
+
+// place is where a value is on it, from 0 to 1.
+func (a axis) place(v float64) float64 {
+	if a.log {
+		return math.Log(v/a.low) / math.Log(a.high/a.low)
+	}
+	return (v - a.low) / (a.high - a.low)
+}
+
+// ticks are the values that are written beside it.
+func (a axis) ticks() (at []float64) {
+	if !a.log {
+		step := stepOf(a.high)
+		for i := 0; float64(i)*step <= a.high*(1+1e-9); i++ {
+			at = append(at, float64(i)*step)
+		}
+		return at
+	}
+	leads := []float64{1}
+	if a.high/a.low < 2000 {
+		leads = []float64{1, 2, 5}
+	}
+	for decade := math.Floor(math.Log10(a.low)); decade <= math.Log10(a.high)+1e-9; decade++ {
+		for _, lead := range leads {
+			if v := lead * math.Pow(10, decade); v >= a.low*(1-1e-9) && v <= a.high*(1+1e-9) {
+				at = append(at, v)
+			}
+		}
+	}
+	return at
+}
+
+func (a axis) note() string {
+	if a.log {
+		return " (logarithmic)"
+	}
+	return ""
+}
+
+// floorOf is the next of 1, 2, 5, 10 … at or below a value, ceilOf at or above.
+func floorOf(v float64) float64 {
+	unit := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, lead := range []float64{5, 2, 1} {
+		if lead*unit <= v*(1+1e-9) {
+			return lead * unit
+		}
+	}
+	return unit
+}
+
+func ceilOf(v float64) float64 {
+	low := floorOf(v)
+	if v <= low*(1+1e-9) {
+		return low
+	}
+	if floorOf(low*2) > low {
+		return floorOf(low * 2)
+	}
+	return floorOf(low * 2.5)
+}
+
+// stepOf is between ticks so that there are four to eight.
+func stepOf(high float64) float64 { return floorOf(high / 4) }
+
+// label writes a tick's value, thousands and millions short.
+func label(v float64) string {
+	for _, unit := range []struct {
+		size float64
+		name string
+	}{{1e6, "M"}, {1e3, "k"}} {
+		if v >= unit.size {
+			return number(v/unit.size) + unit.name
+		}
+	}
+	return number(v)
+}
+
+func number(v float64) string {
+	text := strconv.FormatFloat(v, 'f', 4, 64)
+	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
+}

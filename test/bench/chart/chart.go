@@ -1,0 +1,112 @@
+// Package chart draws lines as SVG: the same numbers give the same bytes.
+package chart
+
+import (
+	"fmt"
+	"html"
+	"math"
+	"strings"
+)
+
+// Chart is lines over one pair of axes.
+type Chart struct {
+	Title string
+	X, Y  string // what the axes are of, with the unit
+	Lines []Line
+}
+
+// Line is points from left to right.
+type Line struct {
+	Name   string
+	Points []Point
+}
+
+// Point is one of a line.
+type Point struct{ X, Y float64 }
+
+// Where things are, in the units of the drawing.
+const (
+	width, height = 640, 400
+	left, right   = 72, 616
+	top, bottom   = 44, 288
+	legend        = 344 // the first line of names
+	legendStep    = 18
+)
+
+// colours are told apart by people who see few, too; marks are for print.
+var (
+	colours = []string{"#0072b2", "#d55e00", "#009e73", "#aa4499", "#666666"}
+	marks   = []string{"circle", "square", "triangle", "diamond", "circle"}
+)
+
+// SVG draws it, on white, so that it is read on dark pages as well. An axis is logarithmic when its values are 20 times apart and all above zero; else it begins at zero.
+func (c Chart) SVG() []byte {
+	var b strings.Builder
+	bottomLine := height
+	if more := legend + legendStep*len(c.Lines) - 4; more > bottomLine {
+		bottomLine = more
+	}
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" font-family="sans-serif" font-size="12" fill="#222">`+"\n", width, bottomLine, width, bottomLine)
+	fmt.Fprintf(&b, "<title>%s</title>\n", html.EscapeString(c.Title))
+	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", width, bottomLine)
+	fmt.Fprintf(&b, `<text x="%d" y="24" font-size="15" font-weight="bold">%s</text>`+"\n", left, html.EscapeString(c.Title))
+	x, y := axisOf(c.values(func(p Point) float64 { return p.X })), axisOf(c.values(func(p Point) float64 { return p.Y }))
+	atX := func(v float64) float64 { return left + x.place(v)*(right-left) }
+	atY := func(v float64) float64 { return bottom - y.place(v)*(bottom-top) }
+	for _, t := range y.ticks() {
+		fmt.Fprintf(&b, `<path d="M%d %sH%d" stroke="#ddd"/><text x="%d" y="%s" text-anchor="end">%s</text>`+"\n", left, coordinate(atY(t)), right, left-6, coordinate(atY(t)+4), label(t))
+	}
+	for _, t := range x.ticks() {
+		fmt.Fprintf(&b, `<path d="M%s %dV%d" stroke="#ddd"/><text x="%s" y="%d" text-anchor="middle">%s</text>`+"\n", coordinate(atX(t)), top, bottom, coordinate(atX(t)), bottom+17, label(t))
+	}
+	fmt.Fprintf(&b, `<path d="M%d %dV%dH%d" fill="none" stroke="#222"/>`+"\n", left, top, bottom, right)
+	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", (left+right)/2, bottom+36, html.EscapeString(c.X+x.note()))
+	fmt.Fprintf(&b, `<text transform="translate(16 %d) rotate(-90)" text-anchor="middle">%s</text>`+"\n", (top+bottom)/2, html.EscapeString(c.Y+y.note()))
+	for i, line := range c.Lines {
+		colour, mark := colours[i%len(colours)], marks[i%len(marks)]
+		var path strings.Builder
+		for j, p := range line.Points {
+			path.WriteByte("ML"[min(j, 1)])
+			path.WriteString(coordinate(atX(p.X)) + " " + coordinate(atY(p.Y)))
+		}
+		fmt.Fprintf(&b, `<path d="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", path.String(), colour)
+		for _, p := range line.Points {
+			drawMark(&b, mark, colour, atX(p.X), atY(p.Y))
+		}
+		at := float64(legend + legendStep*i)
+		drawMark(&b, mark, colour, left+6, at-4)
+		fmt.Fprintf(&b, `<text x="%d" y="%s">%s</text>`+"\n", left+18, coordinate(at), html.EscapeString(line.Name))
+	}
+	b.WriteString("</svg>\n")
+	return []byte(b.String())
+}
+
+// values of all lines.
+func (c Chart) values(of func(Point) float64) (all []float64) {
+	for _, line := range c.Lines {
+		for _, p := range line.Points {
+			all = append(all, of(p))
+		}
+	}
+	return all
+}
+
+// drawMark draws one of marks around a place.
+func drawMark(b *strings.Builder, mark, colour string, x, y float64) {
+	at := func(dx, dy float64) string { return coordinate(x+dx) + " " + coordinate(y+dy) }
+	switch mark {
+	case "circle":
+		fmt.Fprintf(b, `<circle cx="%s" cy="%s" r="4" fill="%s"/>`+"\n", coordinate(x), coordinate(y), colour)
+	case "square":
+		fmt.Fprintf(b, `<path d="M%sh7v7h-7z" fill="%s"/>`+"\n", at(-3.5, -3.5), colour)
+	case "triangle":
+		fmt.Fprintf(b, `<path d="M%sL%sL%sz" fill="%s"/>`+"\n", at(0, -5), at(4.5, 3.5), at(-4.5, 3.5), colour)
+	default:
+		fmt.Fprintf(b, `<path d="M%sL%sL%sL%sz" fill="%s"/>`+"\n", at(0, -5), at(5, 0), at(0, 5), at(-5, 0), colour)
+	}
+}
+
+// coordinate writes a tenth of a unit at the finest.
+func coordinate(v float64) string {
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", math.Round(v*10)/10), ".0")
+}

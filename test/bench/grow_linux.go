@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/growth"
+	"github.com/edgerelay/edgerelay/test/bench/load"
+	"github.com/edgerelay/edgerelay/test/bench/report"
+	"github.com/edgerelay/edgerelay/test/bench/usage"
+)
+
+// axis is one thing that there can be more of.
+type axis struct {
+	name string
+	most int // sessions at once
+	run  func(ctx context.Context, b *session) ([]growth.Figure, error)
+}
+
+// axes are in the order in which they are gone along.
+var axes []axis
+
+func init() {
+	axes = []axis{
+		{"members", 10_000, growMembers},
+		{"topics", 2 * talkers, growTopics},
+		{"topics told again", 2 * talkers, growTold},
+		{"sessions", 19_000, growSessions},
+		{"sessions at rest", 19_000, growRest},
+		{"sessions told again", 19_000, growResync},
+		{"edges", 800, growEdges},
+		{"payload", 500, growPayload},
+	}
+}
+
+// grow measures how cost grows along the axes that are asked for, and writes it to a page.
+func (b *session) grow(ctx context.Context, o options, out io.Writer) error {
+	var some []axis
+	var all []string
+	for _, a := range axes {
+		all = append(all, a.name)
+		if o.scenario.MatchString(a.name) {
+			some = append(some, a)
+		}
+	}
+	if len(some) == 0 {
+		return fmt.Errorf("-run '%s' leaves nothing: with -grow there are %q", o.scenario, all)
+	}
+	for _, a := range some {
+		if err := load.Room(b.sessions(a.most)); err != nil {
+			return fmt.Errorf("%s: %w, or leave it out with -run", a.name, err)
+		}
+	}
+	b.explainGrowth()
+	before := usage.Busy()
+	r := growth.Run{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx)}
+	for _, a := range some {
+		figures, err := a.run(ctx, b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.name, err)
+		}
+		r.Figures = append(r.Figures, figures...)
+	}
+	b.others(usage.Busy().Since(before))
+	r.Notes = b.notes
+	if err := r.Write(o.grow); err != nil {
+		return fmt.Errorf("-grow: %w", err)
+	}
+	_, err := io.WriteString(out, r.Table())
+	return err
+}
+
+func (b *session) explainGrowth() {
+	b.note("Two edges, one relay, one redis-server, a process each, where nothing else is said, with EDGE_AUTH=open and EDGE_RATE=0. CPU is user and system time of the edges and the relay, without Redis and the clients, where nothing else is said; each is the median of three rounds. Every message is checked: none is lost, doubled or out of order.")
+	b.note("Members are of one group, on both edges; messages have %d bytes. The relay alone is measured while messages come 8 times a second, however many members there are, less what it takes at rest. Redis is beside it since it does the same for each message: what rises there as well is the machine's, which has the cores busy with the edges' work, and caches cold.", messageSize)
+	b.note("Topics are groups with one member each, joined by %d sessions. At each point, %d joins and leaves of some of them, one at a time, each of which subscribes or unsubscribes at Redis; then messages to some of them, one at a time, to that member. Redis' memory is mostly the history of each topic, which has the announcement of the join.", talkers, opsOfTopics)
+	b.note("Sessions: connects are those from the point before to this one; memory is resident, less what the processes had before, per session; direct messages go between %d pairs, one in flight each, while the others idle. At rest: without pings (EDGE_PING=1h), and each session pinged every %v.", pairs, pingEvery)
+	b.note("Told again: the relay is killed and started again at once, which loses both links; CPU is that of the edges since then and of the new relay since its start, until a second after all is delivered. Time is from the kill until every pair (of topics: every member) has a message that is sent the moment after; the edges wait some 0.2 s before they dial again.")
+	b.note("Edges: sessions are spread over them; a broadcast goes to all, 20 times a second. Bytes are those of all links, both ways.")
+	b.note("Payload: to 500 members of a group on both edges, 2 messages in flight.")
+	if b.scale != whole {
+		b.note("Counts were divided by %d and times by %d: no figures to go by.", b.scale.sessions, b.scale.time)
+	}
+}
+
+// onCluster starts a cluster and gives it, with clients.
+func (b *session) onCluster(ctx context.Context, edges int, env []string, do func(s *site, l *load.Loop) error) error {
+	f := &form{name: "cluster", dialect: load.Chat{}, start: func(ctx context.Context, b *session) (*site, error) { return startEdges(ctx, b, edges, env...) }}
+	return f.with(ctx, b, do)
+}
+
+// points are those of an axis: all, or in a test the first and the last.
+func (b *session) points(all ...int) []int {
+	if b.scale.time > quick.time {
+		return []int{all[0], all[len(all)-1]}
+	}
+	return all
+}
+
+// scaled are the points of an axis, divided by the scale.
+func (b *session) scaled(all ...int) []int {
+	points := b.points(all...)
+	for i, n := range points {
+		points[i] = max(min(n, 10*(i+1)), n/b.scale.sessions)
+	}
+	return slices.Compact(points)
+}
+
+// rounds is how often each measurement is made.
+const rounds = 3
+
+// measured is what a round took.
+type measured struct {
+	load.Result
+	parts
+}
+
+// round measures a round.
+func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, streams ...*load.Stream) (m measured, err error) {
+	before, err := s.cluster.spent()
+	if err != nil {
+		return m, err
+	}
+	if m.Result, err = l.Run(ctx, limits, streams...); err != nil {
+		return m, err
+	}
+	after, err := s.cluster.spent()
+	m.parts = after.since(before)
+	return m, err
+}
+
+// paced measures messages of a stream, each alone and so long after the last one began, whatever each takes. To be woken costs a process more than to handle a message, and the more the
+// longer it slept: the cost of messages compares where they come as often.
+func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
+	before, err := s.cluster.spent()
+	if err != nil {
+		return p, err
+	}
+	began := time.Now()
+	for range messages {
+		next := time.Now().Add(every)
+		if _, err := l.Run(ctx, load.Limits{Messages: 1, Time: time.Minute}, stream); err != nil {
+			return p, err
+		}
+		if err := l.Idle(ctx, time.Until(next)); err != nil {
+			return p, err
+		}
+	}
+	after, err := s.cluster.spent()
+	p = after.since(before)
+	p.took = time.Since(began)
+	return p, err
+}
+
+// atRest measures a cluster that does nothing for so long.
+func (s *site) atRest(ctx context.Context, l *load.Loop, d time.Duration) (p parts, err error) {
+	before, err := s.cluster.spent()
+	if err != nil {
+		return p, err
+	}
+	if err := l.Idle(ctx, d); err != nil {
+		return p, err
+	}
+	after, err := s.cluster.spent()
+	p = after.since(before)
+	p.took = d
+	return p, err
+}
+
+// medians has a measurement made some times, after one that warms up and does not count, and returns the median of each figure.
+func medians(measure func() ([]float64, error)) ([]float64, error) {
+	if _, err := measure(); err != nil {
+		return nil, err
+	}
+	var all [][]float64
+	for range rounds {
+		figures, err := measure()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, figures)
+	}
+	middle := make([]float64, len(all[0]))
+	for i := range middle {
+		var values []float64
+		for _, figures := range all {
+			values = append(values, figures[i])
+		}
+		slices.Sort(values)
+		middle[i] = values[len(values)/2]
+	}
+	return middle, nil
+}
+
+// roundTime is how long a round goes on.
+func (b *session) roundTime() time.Duration { return b.time(600 * time.Millisecond) }

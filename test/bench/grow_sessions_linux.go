@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/growth"
+	"github.com/edgerelay/edgerelay/test/bench/load"
+)
+
+const (
+	noPings   = "EDGE_PING=1h"
+	pingEvery = 2 * time.Second
+)
+
+func (b *session) sessionPoints() []int { return b.scaled(1000, 2000, 5000, 10_000, 15_000, 19_000) }
+
+// moreSessions opens idle sessions until there are so many.
+func moreSessions(ctx context.Context, s *site, l *load.Loop, there, n int) error {
+	_, err := l.Open(ctx, max(0, n-there), func(i int) (string, load.Opening) {
+		return s.addr(there + i), s.form.dialect.Session(idler(there + i))
+	})
+	return err
+}
+
+// growSessions opens more and more sessions, which idle while a few send.
+func growSessions(ctx context.Context, b *session) ([]growth.Figure, error) {
+	cost := growth.Figure{File: "sessions", Title: "Sessions: what one connect, and one message, costs", Grows: "sessions", Unit: "µs", Axis: "CPU of edges and relay, µs"}
+	room := growth.Figure{File: "sessions-memory", Title: "Sessions: memory", Grows: "sessions", Unit: "B", Axis: "resident memory per session, bytes"}
+	rest := growth.Figure{Grows: "sessions", Unit: "µs"}
+	err := b.onCluster(ctx, 2, []string{noPings}, func(s *site, l *load.Loop) error {
+		if err := l.Idle(ctx, b.time(2*time.Second)); err != nil {
+			return err
+		}
+		empty, err := s.memory()
+		if err != nil {
+			return err
+		}
+		var streams []*load.Stream
+		there := 0
+		for _, n := range b.sessionPoints() {
+			b.say("sessions: %d", n)
+			pairing := 0
+			if streams == nil {
+				pairing = 2 * pairs // are opened after it
+			}
+			before, err := s.cluster.spent()
+			if err != nil {
+				return err
+			}
+			if err := moreSessions(ctx, s, l, there, max(n-pairing, there+10)); err != nil {
+				return err
+			}
+			after, err := s.cluster.spent()
+			if err != nil {
+				return err
+			}
+			x := float64(n)
+			cost.Add("a connect", growth.Constant, x, micros(after.since(before).servers(), max(n-pairing-there, 10)))
+			there = n
+			if streams == nil {
+				if streams, err = openPairs(ctx, s, l); err != nil {
+					return err
+				}
+			}
+			if err := l.Idle(ctx, b.time(3*time.Second)); err != nil {
+				return err
+			}
+			now, err := s.memory()
+			if err != nil {
+				return err
+			}
+			room.Add("memory of the edges, per session", growth.Constant, x, positive(now.by["edge"]-empty.by["edge"])/x)
+			room.Add("memory of the relay, per session", growth.Constant, x, positive(now.by["relay"]-empty.by["relay"])/x)
+			idle, err := s.atRest(ctx, l, b.time(3*time.Second))
+			if err != nil {
+				return err
+			}
+			rest.Add("CPU at rest, per second, without pings", growth.Proportional, x, float64(idle.servers().Microseconds())/idle.took.Seconds())
+			figures, err := medians(func() ([]float64, error) {
+				m, err := s.round(ctx, l, load.Limits{Messages: 100_000, Time: b.roundTime()}, streams...)
+				return []float64{micros(m.parts.servers(), m.Messages)}, err
+			})
+			if err != nil {
+				return err
+			}
+			cost.Add("a direct message between two edges", growth.Constant, x, figures[0])
+		}
+		return nil
+	})
+	return []growth.Figure{cost, room, rest}, err
+}
+
+// growRest has more and more sessions idle, each of which is pinged.
+func growRest(ctx context.Context, b *session) ([]growth.Figure, error) {
+	f := growth.Figure{File: "sessions-rest", Title: fmt.Sprintf("Sessions at rest, each pinged every %v", pingEvery), Grows: "sessions", Unit: "ms", Axis: "CPU of edges and relay per second, ms"}
+	err := b.onCluster(ctx, 2, []string{fmt.Sprint("EDGE_PING=", pingEvery)}, func(s *site, l *load.Loop) error {
+		there := 0
+		for _, n := range b.sessionPoints() {
+			b.say("sessions at rest: %d", n)
+			if err := moreSessions(ctx, s, l, there, n); err != nil {
+				return err
+			}
+			there = n
+			figures, err := medians(func() ([]float64, error) {
+				idle, err := s.atRest(ctx, l, b.time(pingEvery)) // each is pinged once
+				return []float64{idle.servers().Seconds() * 1000 / idle.took.Seconds()}, err
+			})
+			if err != nil {
+				return err
+			}
+			f.Add("CPU at rest, per second, with pings", growth.Proportional, float64(n), figures[0])
+		}
+		return nil
+	})
+	return []growth.Figure{f}, err
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/edgerelay/edgerelay/test/bench/load"
+)
+
+// talkers is how many sessions share the topics, so that none is in more groups than a connection may be, 1,000, or addresses more than a user may, 4,096 in two minutes.
+const talkers = 200
+
+// topics are groups with one member each. Each member has a partner on the other edge, who can join to speak.
+type topics struct {
+	s                 *site
+	l                 *load.Loop
+	members, partners []*load.Socket
+	count             int
+}
+
+func openTopics(ctx context.Context, s *site, l *load.Loop) (t *topics, err error) {
+	t = &topics{s: s, l: l}
+	open := func(kind string, edge int) ([]*load.Socket, error) {
+		return l.Open(ctx, talkers, func(i int) (string, load.Opening) {
+			return s.addr(i + edge), s.form.dialect.Session(fmt.Sprint(kind, i))
+		})
+	}
+	if t.members, err = open("member-", 0); err == nil {
+		t.partners, err = open("partner-", 1)
+	}
+	return t, err
+}
+
+// more has members join until there are so many topics.
+func (t *topics) more(ctx context.Context, count int) error {
+	const atOnce = 8 // by each member
+	asks := make([]*load.Ask, talkers)
+	for i := range asks {
+		asks[i] = t.ask("member-", i, "UserGroup")
+	}
+	for ; t.count < count; t.count++ {
+		a := asks[t.count%talkers]
+		a.Commands = append(a.Commands, groupCommand("UserGroup", t.count))
+	}
+	return t.l.Ask(ctx, atOnce, asks...)
+}
+
+// some are so many topics, or as many as there are, evenly spread over all.
+func (t *topics) some(n int) (topics []int) {
+	n = min(n, t.count)
+	for i := range n {
+		topics = append(topics, i*t.count/n)
+	}
+	return topics
+}
+
+// each has the members or the partners of topics carry out a method, one after the other, in all so many times.
+func (t *topics) each(ctx context.Context, kind, method string, topics []int) error {
+	for _, topic := range topics {
+		a := t.ask(kind, topic%talkers, method)
+		a.Commands = []string{groupCommand(method, topic)}
+		if err := t.l.Ask(ctx, 1, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask is for commands of a talker.
+func (t *topics) ask(kind string, i int, method string) *load.Ask {
+	of := t.members
+	if kind == "partner-" {
+		of = t.partners
+	}
+	answer := "add to group"
+	if method == "LeaveGroup" {
+		answer = "leave group"
+	}
+	return &load.Ask{Of: of[i], Answer: fmt.Sprintf("user 【%s%d】 %s", kind, i, answer)}
+}
+
+func groupCommand(method string, topic int) string {
+	return fmt.Sprintf(`{"Method":"%s","Group":"%s"}`, method, topicName(topic))
+}
+
+func topicName(topic int) string { return fmt.Sprintf("g%06d", topic) }
+
+// streams are from partners, who are members by now, to the members of topics: one for each pair that shares some.
+func (t *topics) streams(topics []int) (streams []*load.Stream) {
+	var wraps [talkers][]load.Wrap
+	for _, topic := range topics {
+		wraps[topic%talkers] = append(wraps[topic%talkers], load.Wrap{Before: `{"Method":"Group","Group":"` + topicName(topic) + `","MsgBody":"`, After: `"}`})
+	}
+	for i, of := range wraps {
+		if len(of) > 0 {
+			stream := t.l.Stream(t.partners[i], of[0], messageSize, 1)
+			stream.Among(of)
+			t.members[i].Hear(stream)
+			streams = append(streams, stream)
+		}
+	}
+	return streams
+}
