@@ -174,13 +174,14 @@ func TestMoveStaysWhereThereIsNoOtherRelay(t *testing.T) {
 		r.welcome = link.Welcome{Features: link.FeatureMove, Instance: protocol.Instance{1}}
 		r.mu.Unlock()
 		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://nobody:1"}})
-		e.open(1)
 		l := r.last(1)
+		synctest.Wait() // until the tables are told
+		e.open(1)
 		l.send(link.Drain{Window: 100})
 		time.Sleep(3 * time.Second) // it dials the same relay meanwhile, again and again: that does not count
 		e.accept(1, "a")
 		synctest.Wait()
-		same(t, "frames", render(l.received()), "session 1|synced 1-0 1 0|1: 1 a")
+		same(t, "frames", render(l.received()), "synced 1-0 0 0|session 1|1: 1 a")
 		if now, _ := e.Linked(); !now || l.ended() != nil {
 			t.Error("the link did not last")
 		}
