@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"runtime"
 
 	"github.com/coder/websocket"
 )
@@ -45,6 +46,7 @@ func (v *Server) newReader() *reader {
 	if err != nil {
 		panic("a request without fault was refused: " + err.Error())
 	}
+	runtime.SetFinalizer(ws, nil) // it would close ws; there is nothing to close, and what a finalizer's object and its own refer to in a circle is never collected
 	ws.SetReadLimit(int64(v.cfg.MaxMessage))
 	r.ws = ws
 	return r

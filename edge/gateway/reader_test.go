@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net"
+	"runtime"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -83,6 +84,22 @@ func TestAReaderThatWaitedLongIsNotGivenOn(t *testing.T) {
 		read(masked(0x81, "hello"), "", 0)
 		if made != 2 {
 			t.Errorf("%d readers for two conns, the first of which was slow", made)
+		}
+	})
+}
+
+// TestAReaderIsForgotten: one that the pool lets go leaves nothing, as it must, since that happens at every collection.
+func TestAReaderIsForgotten(t *testing.T) {
+	g := start(t, nil, nil)
+	gone := make(chan struct{})
+	runtime.AddCleanup(g.server.newReader(), func(gone chan struct{}) { close(gone) }, gone)
+	eventually(t, "the reader is collected", func() bool {
+		runtime.GC()
+		select {
+		case <-gone:
+			return true
+		default:
+			return false
 		}
 	})
 }
