@@ -16,7 +16,7 @@ type axis struct {
 const apart = 20
 
 // axisOf returns an axis that has room for all values.
-func axisOf(values []float64) axis {
+func axisOf(values []float64, straight bool) axis {
 	low, high := math.Inf(1), 0.0
 	for _, v := range values {
 		low, high = min(low, v), max(high, v)
@@ -24,7 +24,7 @@ func axisOf(values []float64) axis {
 	switch {
 	case high <= 0:
 		return axis{0, 1, false}
-	case low > 0 && high/low >= apart:
+	case !straight && low > 0 && high/low >= apart:
 		return axis{floorOf(low), ceilOf(high), true}
 	}
 	step := stepOf(high)

@@ -13,6 +13,8 @@ type Chart struct {
 	Title string
 	X, Y  string // what the axes are of, with the unit
 	Lines []Line
+
+	Straight bool // no axis is logarithmic, so that what is proportional is a straight line
 }
 
 // Line is points from left to right.
@@ -39,7 +41,7 @@ var (
 	marks   = []string{"circle", "square", "triangle", "diamond", "circle"}
 )
 
-// SVG draws it, on white, so that it is read on dark pages as well. An axis is logarithmic when its values are 20 times apart and all above zero; else it begins at zero.
+// SVG draws it, on white, so that it is read on dark pages as well. An axis is logarithmic when its values are 20 times apart and all above zero, unless the chart is straight; else it begins at zero.
 func (c Chart) SVG() []byte {
 	var b strings.Builder
 	bottomLine := height
@@ -50,7 +52,7 @@ func (c Chart) SVG() []byte {
 	fmt.Fprintf(&b, "<title>%s</title>\n", html.EscapeString(c.Title))
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", width, bottomLine)
 	fmt.Fprintf(&b, `<text x="%d" y="24" font-size="15" font-weight="bold">%s</text>`+"\n", left, html.EscapeString(c.Title))
-	x, y := axisOf(c.values(func(p Point) float64 { return p.X })), axisOf(c.values(func(p Point) float64 { return p.Y }))
+	x, y := axisOf(c.values(func(p Point) float64 { return p.X }), c.Straight), axisOf(c.values(func(p Point) float64 { return p.Y }), c.Straight)
 	atX := func(v float64) float64 { return left + x.place(v)*(right-left) }
 	atY := func(v float64) float64 { return bottom - y.place(v)*(bottom-top) }
 	for _, t := range y.ticks() {

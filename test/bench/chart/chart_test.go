@@ -60,7 +60,7 @@ func TestAxis(t *testing.T) {
 		{[]float64{64, 65536}, 50, 100_000, true, 4},
 		{[]float64{0.3, 33}, 0.2, 50, true, 8},
 	} {
-		a := axisOf(test.values)
+		a := axisOf(test.values, false)
 		if math.Abs(a.low-test.low) > 1e-9 || math.Abs(a.high-test.high) > 1e-9 || a.log != test.log || len(a.ticks()) != test.ticks {
 			t.Errorf("%v: %+v with ticks %v; want %+v", test.values, a, a.ticks(), test)
 		}
@@ -69,6 +69,14 @@ func TestAxis(t *testing.T) {
 				t.Errorf("%v: %v is at %v", test.values, v, p)
 			}
 		}
+	}
+}
+
+func TestStraight(t *testing.T) {
+	c := example
+	c.Straight = true
+	if svg := string(c.SVG()); strings.Contains(svg, "logarithmic") || !strings.Contains(svg, ">0<") {
+		t.Errorf("its axes do not begin at zero:\n%s", svg)
 	}
 }
 

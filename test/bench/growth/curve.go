@@ -51,8 +51,9 @@ func (f *Figure) Add(name string, work Work, x, y float64) {
 
 // Chart is the figure to be drawn.
 func (f Figure) Chart() chart.Chart {
-	c := chart.Chart{Title: f.Title, X: f.Grows, Y: f.Axis}
+	c := chart.Chart{Title: f.Title, X: f.Grows, Y: f.Axis, Straight: true}
 	for _, curve := range f.Curves {
+		c.Straight = c.Straight && curve.Work == Proportional
 		line := chart.Line{Name: curve.Name}
 		for _, p := range curve.Points {
 			line.Points = append(line.Points, chart.Point(p))
@@ -64,28 +65,30 @@ func (f Figure) Chart() chart.Chart {
 
 // Growth is how the cost of one piece of work changes along a curve.
 type Growth struct {
-	First, Last Point   // as measured
-	Ratio       float64 // of the cost of one piece of work, of the last point to the first
-	Exponent    float64 // e, where that cost goes with x^e, in the upper half of the points
+	First, Last Point // as measured
+
+	// Ratio is of what one piece of work costs, at the last point to the first. A proportional cost that rises in the upper half of the points: of each further piece there to each further
+	// one in the lower half, so that a part that is always there hides nothing.
+	Ratio    float64
+	Exponent float64 // of a constant cost: e, where it goes with x^e in the upper half
+
+	most float64 // the ratio that can be noise
 }
 
 // Growth of a curve whose points are above zero.
 func (c Curve) Growth() Growth {
-	each := c.each()
-	g := Growth{First: c.Points[0], Last: c.Points[len(c.Points)-1], Ratio: each[len(each)-1].Y / each[0].Y}
-	g.Exponent = exponent(each[max(0, min(len(each)/2, len(each)-2)):])
-	return g
-}
-
-// each is the cost of one piece of work.
-func (c Curve) each() (each []Point) {
-	for _, p := range c.Points {
-		if c.Work == Proportional {
-			p.Y /= p.X
-		}
-		each = append(each, p)
+	first, middle, last := c.Points[0], c.Points[len(c.Points)/2], c.Points[len(c.Points)-1]
+	g := Growth{First: first, Last: last, Ratio: last.Y / first.Y, most: noise}
+	if c.Work == Constant {
+		g.Exponent = exponent(c.Points[max(0, min(len(c.Points)/2, len(c.Points)-2)):])
+		return g
 	}
-	return each
+	g.Ratio /= last.X / first.X
+	lower, upper := (middle.Y-first.Y)/(middle.X-first.X), (last.Y-middle.Y)/(last.X-middle.X)
+	if lower > 0 && last.Y > middle.Y*noise {
+		g.Ratio, g.most = upper/lower, slope
+	}
+	return g
 }
 
 // exponent is the slope of the straight line through the logarithms that is nearest.

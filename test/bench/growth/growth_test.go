@@ -21,24 +21,31 @@ func TestGrowth(t *testing.T) {
 		}
 		return c
 	}
+	const faster = "**faster than its work**"
 	for name, test := range map[string]struct {
-		curve    Curve
-		exponent float64
-		verdict  string
+		curve   Curve
+		verdict string
 	}{
-		"constant":                  {along(Constant, func(float64) float64 { return 50 }), 0, "as its work"},
-		"a scan":                    {along(Constant, func(x float64) float64 { return 50 * x }), 1, faster},
-		"a scan that shows late":    {along(Constant, func(x float64) float64 { return 50 + x/1000 }), math.NaN(), faster},
-		"caches that hold less":     {along(Constant, func(x float64) float64 { return 50 + 10*math.Log10(x) }), math.NaN(), "more at first, then as its work"},
-		"linear":                    {along(Proportional, func(x float64) float64 { return 3 * x }), 0, "as its work"},
-		"linear, and a part beside": {along(Proportional, func(x float64) float64 { return 100 + 3*x }), math.NaN(), "less than its work"},
-		"a square":                  {along(Proportional, func(x float64) float64 { return x * x }), 1, faster},
-		"two points":                {Curve{"cost", Constant, []Point{{1, 2}, {10, 20}}}, 1, faster},
+		"constant":                     {along(Constant, func(float64) float64 { return 50 }), "as its work"},
+		"a scan":                       {along(Constant, func(x float64) float64 { return 50 * x }), faster},
+		"a scan that shows late":       {along(Constant, func(x float64) float64 { return 50 + x/1000 }), faster},
+		"caches that hold less":        {along(Constant, func(x float64) float64 { return 50 + 10*math.Log10(x) }), "more at first, then as its work"},
+		"less and less":                {along(Constant, func(x float64) float64 { return 5 + 50/x }), "less than its work"},
+		"linear":                       {along(Proportional, func(x float64) float64 { return 3 * x }), "as its work"},
+		"linear, and a part beside":    {along(Proportional, func(x float64) float64 { return 1000 + 3*x }), "as its work"},
+		"a square":                     {along(Proportional, func(x float64) float64 { return x * x }), faster},
+		"a square, and a part beside":  {along(Proportional, func(x float64) float64 { return 1e9 + x*x }), faster},
+		"nothing that is told from it": {along(Proportional, func(x float64) float64 { return 1e12 + x*x }), "less than its work"},
+		"two points":                   {Curve{"cost", Constant, []Point{{1, 2}, {10, 20}}}, faster},
+		"two points of all":            {Curve{"cost", Proportional, []Point{{1, 2}, {10, 20}}}, "as its work"},
+		"one point":                    {Curve{"cost", Constant, []Point{{1, 2}}}, "as its work"},
 	} {
-		g := test.curve.Growth()
-		if !math.IsNaN(test.exponent) && math.Abs(g.Exponent-test.exponent) > 1e-9 || g.Verdict() != test.verdict {
-			t.Errorf("%s: %+v %s; want %v %s", name, g, g.Verdict(), test.exponent, test.verdict)
+		if g := test.curve.Growth(); g.Verdict() != test.verdict || g.Faster() != (test.verdict == faster) {
+			t.Errorf("%s: %+v %s; want %s", name, g, g.Verdict(), test.verdict)
 		}
+	}
+	if g := along(Constant, func(x float64) float64 { return 50 * x }).Growth(); math.Abs(g.Exponent-1) > 1e-9 {
+		t.Errorf("a scan has the exponent %v", g.Exponent)
 	}
 }
 
@@ -68,7 +75,7 @@ func TestWrite(t *testing.T) {
 	}
 	text, _ := os.ReadFile(page)
 	for _, want := range []string{"# Page\n" + beginning + "`go run", "2 cores (a CPU), Linux 6.1, go1.26, commit abc", "- A note.\n", "![Members](curves/members.svg)", ending + "after\n",
-		"| members | 10 – 1,000 | a delivery | 6 µs | 4 µs | 0.67 | -0.09 | less than its work |\n", "| a message | 50 µs | 5,000 µs | 100.00 | 1.00 | " + faster + " |\n"} {
+		"| members | 10 – 1,000 | a delivery | 6 µs | 4 µs | 0.67 | -0.09 | less than its work |\n", "| a message | 50 µs | 5,000 µs | 100.00 | 1.00 | **faster than its work** |\n"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}

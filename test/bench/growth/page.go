@@ -86,9 +86,9 @@ func (r Run) Write(page string) error {
 func (r Run) Section() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`%s` on %s: %s\n\n%s\n", r.Command, r.Date.Format(time.DateOnly), r.Machine, r.Table())
-	b.WriteString("\"each\" is the cost of one piece of work: as measured, or, where a cost is of all there is, divided by how much there is. Exponent: e, where that cost goes with xᵉ over the upper half of the points; " +
-		"work that is done for all there is, and should not be, comes to 1, and caches that hold less and less of it to 0.1 or so. ")
-	fmt.Fprintf(&b, "Up to %v times is noise on a machine that does other things too. All numbers: [growth.json](%s/growth.json).\n\n", noise, folder)
+	fmt.Fprintf(&b, "Ratio: where a cost is of one piece of work, of the last point to the first; where it is of all there is, of that cost divided by how much there is, or, where it goes on rising, of "+
+		"what each further one costs in the upper half of the points to the lower half, so that a part that is always there hides nothing. Exponent: e, where the cost of one piece goes with xᵉ in the upper half; what is done for all there is, and should not be, comes to 1. "+
+		"Ratios up to %v are noise, up to %v those of further ones. All numbers: [growth.json](%s/growth.json).\n\n", noise, slope, folder)
 	for _, note := range r.Notes {
 		fmt.Fprintf(&b, "- %s\n", note)
 	}
@@ -104,12 +104,15 @@ func (r Run) Section() string {
 // Table has a line for each curve.
 func (r Run) Table() string {
 	var b strings.Builder
-	b.WriteString("| what grows | from – to | cost | at first | at last | each, last to first | exponent | it grows |\n|---|---|---|---:|---:|---:|---:|---|\n")
+	b.WriteString("| what grows | from – to | cost | at first | at last | ratio | exponent | it grows |\n|---|---|---|---:|---:|---:|---:|---|\n")
 	for _, f := range r.Figures {
 		for _, c := range f.Curves {
-			g := c.Growth()
-			fmt.Fprintf(&b, "| %s | %s – %s | %s | %s | %s | %.2f | %.2f | %s |\n", f.Grows, report.Number(g.First.X, ""), report.Number(g.Last.X, ""), c.Name,
-				report.Number(g.First.Y, f.Unit), report.Number(g.Last.Y, f.Unit), g.Ratio, g.Exponent, g.Verdict())
+			g, e := c.Growth(), ""
+			if c.Work == Constant {
+				e = fmt.Sprintf("%.2f", g.Exponent)
+			}
+			fmt.Fprintf(&b, "| %s | %s – %s | %s | %s | %s | %.2f | %s | %s |\n", f.Grows, report.Number(g.First.X, ""), report.Number(g.Last.X, ""), c.Name,
+				report.Number(g.First.Y, f.Unit), report.Number(g.Last.Y, f.Unit), g.Ratio, e, g.Verdict())
 		}
 	}
 	return b.String()
