@@ -20,8 +20,7 @@ func (f *Feed) Publication(p link.Publication) {
 		h.metrics.dropped[dropRepeated].Inc()
 		return
 	}
-	f.queued += len(t.members)
-	h.fanOutLocked(t, p.Payload, p.Except)
+	f.fanOutLocked(t, p.Payload, p.Except)
 }
 
 // Ahead gives a message to the members of the topic before it is published. When it is, they are not given it again.
@@ -36,8 +35,7 @@ func (f *Feed) Ahead(a link.Ahead) {
 	switch h.given.takeAhead(a.ID) {
 	case pass:
 		h.metrics.ahead.Inc()
-		f.queued += len(t.members)
-		h.fanOutLocked(t, a.Payload, a.Except)
+		f.fanOutLocked(t, a.Payload, a.Except)
 	case repeat:
 		h.metrics.dropped[dropRepeated].Inc()
 	case excess:
@@ -69,8 +67,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 		lost = min(lost, g.Position.Offset-before.Offset)
 	}
 	h.metrics.gaps.Inc()
-	f.queued += len(t.members)
-	h.fanOutLocked(t, g.Text, "")
+	f.fanOutLocked(t, g.Text, "")
 	return t.name, lost, len(t.members)
 }
 

@@ -13,13 +13,14 @@ type Feed struct {
 	hub     *Hub
 	numbers map[uint64]*topic // as the relay gave them; nil: muted, see Topic
 	holding bool              // between BeginBatch and EndBatch
-	queued  int               // messages since
+	queued  int               // messages since, for all members
+	bytes   int               // of them for one member, at most
 }
 
 // BeginBatch is called before each frame of a batch, and EndBatch behind the last: what is queued meanwhile for clients is written then, with few system calls. EndBatch writes some of it
 // itself; neither blocks.
 func (f *Feed) BeginBatch() {
-	if f.holding && f.queued < holdMost {
+	if f.holding && f.queued < holdMost && f.bytes < holdBytes {
 		return
 	}
 	f.EndBatch()
@@ -29,10 +30,19 @@ func (f *Feed) BeginBatch() {
 
 // EndBatch is called behind the last frame of a batch; without a frame it does nothing.
 func (f *Feed) EndBatch() {
-	if f.holding {
-		f.holding, f.queued = false, 0
-		f.hub.writers.release()
+	if !f.holding {
+		return
 	}
+	enough := f.queued >= holdMost || f.bytes >= holdBytes
+	f.holding, f.queued, f.bytes = false, 0, 0
+	f.hub.writers.release(enough)
+}
+
+// fanOutLocked is Hub.fanOutLocked of what the batch brings. Hub.mu must be held.
+func (f *Feed) fanOutLocked(t *topic, text []byte, except string) {
+	f.queued += len(t.members)
+	f.bytes += len(text)
+	f.hub.fanOutLocked(t, text, except)
 }
 
 // Begin starts a link: it calls session for every session and then held for every topic with members, the dead included. It holds the Hub's lock: the two

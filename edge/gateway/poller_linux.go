@@ -4,6 +4,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // pollBatch is how many conns one look at the kernel wakes at most.
@@ -36,7 +37,13 @@ func newPoller() *poller {
 		return p
 	}
 	syscall.SetNonblock(fd, true) // so that os gives it to Go's runtime
-	p.fd, p.file = fd, os.NewFile(uintptr(fd), "epoll")
+	file := os.NewFile(uintptr(fd), "epoll")
+	if err := file.SetDeadline(time.Time{}); err != nil { // Go's runtime cannot watch it
+		file.Close()
+		close(p.done)
+		return p
+	}
+	p.fd, p.file = fd, file
 	go p.run()
 	return p
 }

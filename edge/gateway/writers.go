@@ -11,6 +11,8 @@ const (
 	inlineMost = 4
 	// holdMost bounds how many messages are queued before the writers begin with them: a millisecond's work.
 	holdMost = 16 << 10
+	// holdBytes bounds the same for one member: an eighth of a queue, by default, so that a burst fills nobody's queue before it is written.
+	holdBytes = 32 << 10
 	// crowd is so many conns at once that their writing takes longer than gatherFor: the writers wait that long for what comes for them next.
 	crowd     = 64
 	gatherFor = time.Millisecond
@@ -64,14 +66,14 @@ func (w *writers) hold() {
 	w.holds++
 }
 
-// release ends a hold, and writes what is there if it is little. It must not be called with a lock held.
-func (w *writers) release() {
+// release ends a hold, and writes what is there if it is little. A crowd waits for more, unless enough is there. It must not be called with a lock held.
+func (w *writers) release(enough bool) {
 	w.mu.Lock()
 	w.holds--
 	few := w.waiting <= inlineMost && w.running == 0
 	switch {
 	case few:
-	case w.running == 0 && w.waiting >= crowd && w.holds == 0:
+	case !enough && w.running == 0 && w.waiting >= crowd && w.holds == 0:
 		w.holds++
 		time.AfterFunc(gatherFor, w.start)
 	case w.holds == 0:

@@ -186,3 +186,23 @@ func TestCrowdIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestP7_ABurstIsBegunBeforeItFillsAQueue: what a batch brings for one client is written when it is an eighth of a queue, and does not wait for more then.
+func TestP7_ABurstIsBegunBeforeItFillsAQueue(t *testing.T) {
+	g := start(t, nil, nil)
+	clients := make([]*rawClient, crowd)
+	for i := range clients {
+		clients[i] = g.raw(fmt.Sprint("/chat/channel/", i), "")
+	}
+	text := string(bytes.Repeat([]byte("x"), 1<<10))
+	for range holdBytes/len(text) + 1 {
+		g.hub.BeginBatch()
+		g.publish("all", text)
+	}
+	for _, c := range clients {
+		if _, got, err := c.frame(); got != text || err != nil {
+			t.Fatalf("%.20q %v", got, err)
+		}
+	}
+	g.hub.EndBatch()
+}

@@ -29,13 +29,13 @@ func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("go run ./test/bench", flag.ContinueOnError)
 	flags.SetOutput(os.Stderr)
 	run := flags.String("run", "", "regular expression: which scenarios, of "+names())
-	servers := flags.String("servers", "", "regular expression: on which servers, by their name in the table")
+	servers := flags.String("servers", "", "regular expression: on which servers, by their name in the table: cluster, one process, floor, target, Centrifugo, nchan")
 	few := flags.Bool("quick", false, "a tenth of the sessions, a quarter of the time: to see that all works, not for figures")
 	flags.IntVar(&o.count, "count", 1, "how often each scenario is run on each server, one after the other; the medians are told")
 	flags.BoolVar(&o.peers, "peers", false, "also start other servers that are installed: centrifugo, and nginx with the nchan module")
 	flags.StringVar(&o.json, "json", "", "file to write all numbers to")
 	flags.StringVar(&o.grow, "grow", "", "measure how cost grows instead, some ten minutes, and write it to this page, between its lines for it, with charts in curves/ beside it; -run says along which axes")
-	flags.StringVar(&o.target, "target", "", "servers that run already: ws://host:port[/path], comma separated")
+	flags.StringVar(&o.target, "target", "", "servers that run already, beside ours (-servers target: alone): ws://host:port[/path before /chat/…], comma separated; edges are best started with EDGE_AUTH=open EDGE_RATE=0, as ours are here")
 	flags.StringVar(&o.kind, "kind", "chat", "what they speak: chat, centrifugo or nchan (with /sub/, /pub/ and /both/)")
 	pids := flags.String("pid", "", "their process ids, comma separated: whose CPU time and memory count")
 	if err := flags.Parse(args); err != nil {
@@ -56,7 +56,7 @@ func parse(args []string) (o options, err error) {
 	if o.scenario, err = regexp.Compile(*run); err != nil {
 		return o, fmt.Errorf("-run: %w", err)
 	}
-	if o.server, err = regexp.Compile(*servers); err != nil {
+	if o.server, err = regexp.Compile("(?i)" + *servers); err != nil {
 		return o, fmt.Errorf("-servers: %w", err)
 	}
 	for text := range strings.SplitSeq(*pids, ",") {
@@ -68,6 +68,9 @@ func parse(args []string) (o options, err error) {
 			return o, fmt.Errorf("-pid %q: say process ids, comma separated", text)
 		}
 		o.pids = append(o.pids, pid)
+	}
+	if len(o.pids) > 0 && o.target == "" {
+		return o, fmt.Errorf("-pid: it is for -target, say which servers")
 	}
 	return o, nil
 }

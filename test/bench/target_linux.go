@@ -3,27 +3,40 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/edgerelay/edgerelay/test/bench/load"
+	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
 // targetForm is servers that somebody else started: urls as ws://host:port[/path], comma separated, sessions are spread over them.
 func (b *session) targetForm(urls, kind string, pids []int) (*form, error) {
-	if len(pids) == 0 {
-		return nil, fmt.Errorf("-target: say with -pid which processes' CPU time and memory count, comma separated")
-	}
 	var addrs []string
 	path := ""
 	for text := range strings.SplitSeq(urls, ",") {
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme != "ws" || u.Port() == "" {
-			return nil, fmt.Errorf("-target %q: say ws://host:port, without TLS", text)
+			return nil, fmt.Errorf("-target %q: say ws://host:port[/path], without TLS", text)
 		}
+		probe, err := net.DialTimeout("tcp", u.Host, 5*time.Second)
+		if err != nil {
+			return nil, fmt.Errorf("-target %q: %w", text, err)
+		}
+		probe.Close()
 		addrs, path = append(addrs, u.Host), strings.TrimSuffix(u.Path, "/")
 	}
-	f := &form{name: "target (" + kind + ")", can: anywhere}
+	if len(pids) == 0 {
+		return nil, fmt.Errorf("-target: say with -pid whose CPU time and memory count, of edges and relays without Redis, as -pid $(pgrep -d, -x 'edge|relay')")
+	}
+	for _, pid := range pids {
+		if _, err := usage.CPU(pid); err != nil {
+			return nil, fmt.Errorf("-pid %d: there is no such process", pid)
+		}
+	}
+	f := &form{name: "target (" + kind + ")", ours: true, can: anywhere}
 	switch kind {
 	case "chat":
 		f.dialect, f.can = load.Chat{Prefix: path}, anywhere+pairwise

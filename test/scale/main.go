@@ -39,8 +39,13 @@ func main() {
 	flag.IntVar(&cfg.sessions, "sessions", 10_000_000, "sessions, on all edges together")
 	flag.IntVar(&cfg.pieces, "pieces", 200_000, "sessions with which memory is measured piece by piece; 0: not")
 	limit := flag.Int64("memory", 13, "memory that the process may have, in GB")
+	flag.CommandLine.Init("go run ./test/scale", flag.ExitOnError)
 	flag.Parse()
 	debug.SetMemoryLimit(*limit << 30)
+	if flag.NArg() > 0 || *limit < 1 {
+		fmt.Fprintf(os.Stderr, "scale: %q, -memory %d: all is said with flags, and memory is 1 GB at least; see -h\n", flag.Args(), *limit)
+		os.Exit(2)
+	}
 	if err := run(cfg, &report{out: os.Stdout}); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(1)
@@ -52,7 +57,7 @@ func run(cfg config, r *report) error {
 	runtime.LockOSThread() // see meter
 	defer runtime.UnlockOSThread()
 	if cfg.edges < 1 || cfg.sessions < cfg.edges {
-		return fmt.Errorf("%d sessions on %d edges: at least one on each", cfg.sessions, cfg.edges)
+		return fmt.Errorf("-sessions %d, -edges %d: there is an edge at least, and a session on each", cfg.sessions, cfg.edges)
 	}
 	c := newCluster(cfg.edges, cfg.sessions/cfg.edges, protocol.EndpointChannel, r)
 	base := heap()

@@ -22,7 +22,12 @@ import (
 
 func main() {
 	topics := flag.Int("topics", 2000, "topics: users who send themselves messages")
+	flag.CommandLine.Init("go run ./test/bench/history", flag.ExitOnError)
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "history: %q: all is said with flags; see -h\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	fmt.Printf("%d topics\n\n", *topics)

@@ -19,7 +19,12 @@ import (
 
 func main() {
 	runs := flag.Int("runs", 20, "starts of each")
+	flag.CommandLine.Init("go run ./test/bench/start", flag.ExitOnError)
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "start: %q: all is said with flags; see -h\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if err := measure(ctx, *runs); err != nil {
