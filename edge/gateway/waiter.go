@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"io"
 	"os"
 	"time"
 )
@@ -42,6 +43,9 @@ func (w *waiter) Read(p []byte) (n int, err error) {
 	}
 	if n > 0 {
 		w.stamp()
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF // ws takes the other for the end of the message
 	}
 	if err != nil {
 		w.err = err
