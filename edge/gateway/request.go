@@ -16,6 +16,8 @@ func checkUpgrade(r *http.Request) error {
 		return errors.New("want a WebSocket upgrade")
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		return errors.New("want Sec-WebSocket-Version: 13")
+	case r.ContentLength != 0: // what follows the request would be taken for frames
+		return errors.New("want a request without a body")
 	}
 	keys := r.Header.Values("Sec-WebSocket-Key")
 	if len(keys) != 1 {

@@ -57,6 +57,8 @@ func (c *Conn) readBatch(ctx context.Context) ([]byte, error) {
 		c.in = make([]byte, 4<<10)
 	}
 	c.in = c.in[:cap(c.in)]
+	c.socket.inside = true
+	defer func() { c.socket.inside = false }()
 	for n := 0; ; {
 		m, err := r.Read(c.in[n:])
 		n += m

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ type socket struct {
 	net.Conn
 	start time.Time // all durations count from here, on the monotonic clock
 
+	inside        bool         // a batch was begun and is not complete; the reader's own
 	received      atomic.Int64 // when the last byte came
 	receivedBytes atomic.Uint64
 	progress      atomic.Int64 // when the last byte went, or a batch began; 0: no batch is being written
@@ -41,9 +43,12 @@ func (s *socket) now() time.Duration { return time.Since(s.start) }
 // stamp is now for progress, where 0 means something else.
 func (s *socket) stamp() int64 { return max(1, int64(s.now())) }
 
-// Read stamps received.
+// Read stamps received. The end of the connection is not that of a batch, which the WebSocket layer would take io.EOF for.
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
+	if s.inside && err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
 	if n > 0 {
 		s.receivedBytes.Add(uint64(n))
 		s.received.Store(int64(s.now()))

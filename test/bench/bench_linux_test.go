@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,21 +134,35 @@ func TestParse(t *testing.T) {
 }
 
 func TestTarget(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	server, itself := l.Addr().String(), []int{os.Getpid()}
 	b := &session{}
-	f, err := b.targetForm("ws://127.0.0.1:1/a,ws://127.0.0.1:2/a", "chat", []int{1})
+	f, err := b.targetForm("ws://"+server+"/a,ws://"+server+"/a", "chat", itself)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, err := f.start(t.Context(), nil)
-	if err != nil || s.addr(0) != "127.0.0.1:1" || s.addr(1) != "127.0.0.1:2" || f.dialect.Session("x").Path != "/a/chat/channel/x" {
+	if err != nil || len(s.addrs) != 2 || s.addr(0) != server || f.dialect.Session("x").Path != "/a/chat/channel/x" {
 		t.Errorf("%+v, %v", s, err)
 	}
 	for _, bad := range []struct {
 		urls, kind string
 		pids       []int
-	}{{"ws://h:1", "chat", nil}, {"wss://h:1", "chat", []int{1}}, {"ws://h", "chat", []int{1}}, {"ws://h:1", "smoke", []int{1}}} {
-		if _, err := b.targetForm(bad.urls, bad.kind, bad.pids); err == nil {
-			t.Errorf("%+v is taken", bad)
+		says       string
+	}{
+		{"ws://" + server, "chat", nil, "-pid"},
+		{"ws://" + server, "chat", []int{1 << 30}, "no such process"},
+		{"wss://" + server, "chat", itself, "TLS"},
+		{"ws://h", "chat", itself, "ws://host:port"},
+		{"ws://127.0.0.1:1", "chat", itself, "refused"},
+		{"ws://" + server, "smoke", itself, "-kind"},
+	} {
+		if _, err := b.targetForm(bad.urls, bad.kind, bad.pids); err == nil || !strings.Contains(err.Error(), bad.says) {
+			t.Errorf("%+v: %v", bad, err)
 		}
 	}
 }

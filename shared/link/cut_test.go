@@ -1,0 +1,24 @@
+package link
+
+import (
+	"testing"
+	"testing/synctest"
+)
+
+// TestABatchThatIsCutOffIsNone: also where the connection ends between two fragments of it, of which a proxy may make as many as it likes.
+func TestABatchThatIsCutOffIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edge, relay, _ := join(t)
+		r := start(t.Context(), relay)
+		frames := message(1, 100).Append(nil)
+		fragment := append([]byte{0x02, 0x80 | byte(len(frames)), 0, 0, 0, 0}, frames...)
+		if _, err := edge.socket.Write(fragment); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		edge.CloseNow()
+		if end := r.wait(t); end.Code != CodeLost || len(r.frames) != 0 {
+			t.Errorf("%v after %d frames", end, len(r.frames))
+		}
+	})
+}
