@@ -155,7 +155,7 @@ func TestTarget(t *testing.T) {
 		says       string
 	}{
 		{"ws://" + server, "chat", nil, "-pid"},
-		{"ws://" + server, "chat", []int{1 << 30}, "no such process"},
+		{"ws://" + server, "chat", []int{1<<22 - 1}, "no such process"},
 		{"wss://" + server, "chat", itself, "TLS"},
 		{"ws://h", "chat", itself, "ws://host:port"},
 		{"ws://127.0.0.1:1", "chat", itself, "refused"},

@@ -64,7 +64,7 @@ func parse(args []string) (o options, err error) {
 			continue
 		}
 		pid, err := strconv.Atoi(text)
-		if err != nil || pid <= 0 {
+		if err != nil || pid <= 0 || pid >= 1<<22 { // as many as Linux has
 			return o, fmt.Errorf("-pid %q: say process ids, comma separated", text)
 		}
 		o.pids = append(o.pids, pid)
