@@ -20,7 +20,7 @@ type Feed struct {
 // BeginBatch is called before each frame of a batch, and EndBatch behind the last: what is queued meanwhile for clients is written then, with few system calls. EndBatch writes some of it
 // itself; neither blocks.
 func (f *Feed) BeginBatch() {
-	if f.holding && f.queued < holdMost && f.bytes < holdBytes {
+	if f.holding && f.queued < holdMost && f.bytes < f.hub.writers.enough {
 		return
 	}
 	f.EndBatch()
@@ -33,7 +33,7 @@ func (f *Feed) EndBatch() {
 	if !f.holding {
 		return
 	}
-	enough := f.queued >= holdMost || f.bytes >= holdBytes
+	enough := f.queued >= holdMost || f.bytes >= f.hub.writers.enough
 	f.holding, f.queued, f.bytes = false, 0, 0
 	f.hub.writers.release(enough)
 }

@@ -2,8 +2,8 @@ package gateway
 
 import "time"
 
-// restAfter is the silence after which a conn comes to rest. Until then its reader waits for it: a client that speaks again within the time is read with one
-// goroutine switch, one that speaks later with a poll, a new goroutine and the poller's being asked again, some 5 µs more.
+// restAfter is the silence after which a conn comes to rest. Until then its reader waits for it. A client that speaks again within the time costs a goroutine switch, and once in it a
+// look at whether it still speaks; one that speaks later a poll, a new goroutine and the poller's being asked again: half as much again as waiting readers, which are woken too.
 const restAfter = 2 * time.Second
 
 // rest lets the poller watch c instead of a goroutine, and returns true: the caller has nothing to do with c any more, which may be awake again. False: it goes on reading, since

@@ -63,6 +63,7 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 		draining:   make(chan struct{}),
 		empty:      make(chan struct{}),
 	}
+	hub.writers.enough = cfg.Queue / holdShare
 	v.readers.New = func() any { return v.newReader() }
 	return v
 }

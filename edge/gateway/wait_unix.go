@@ -24,12 +24,11 @@ func (w *waiter) wait() error {
 	}
 	for {
 		if !w.timed && w.server.poller.takes(w.conn) {
-			w.timed = true
 			silent := w.untilRest()
 			if silent <= 0 { // it was woken by what is there to read
 				silent = restAfter
 			}
-			w.setReadDeadline(time.Now().Add(silent))
+			w.restIn(silent)
 		}
 		err := w.raw.Read(w.look)
 		if err == nil {
@@ -39,10 +38,20 @@ func (w *waiter) wait() error {
 			w.err = err
 			return err
 		}
-		if w.untilRest() <= 0 {
+		silent := w.untilRest()
+		if silent <= 0 {
+			w.timed = false
+			w.setReadDeadline(time.Time{})
 			return errRest
 		}
+		w.restIn(silent)
 	}
+}
+
+// restIn sets the deadline after which wait looks whether the conn may come to rest: once in restAfter, however often it speaks.
+func (w *waiter) restIn(silent time.Duration) {
+	w.timed = true
+	w.setReadDeadline(time.Now().Add(silent))
 }
 
 // untilRest is for how long c must be silent yet before it comes to rest.

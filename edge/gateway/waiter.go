@@ -39,6 +39,8 @@ func (w *waiter) Read(p []byte) (n int, err error) {
 	}
 	n, err = w.Conn.Read(p)
 	for n == 0 && w.timedOut(err) { // in the middle of a frame: there is no rest
+		w.timed = false
+		w.setReadDeadline(time.Time{})
 		n, err = w.Conn.Read(p)
 	}
 	if n > 0 {
@@ -53,12 +55,7 @@ func (w *waiter) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// timedOut reports whether err is of the deadline after which the conn comes to rest, and takes that away.
+// timedOut reports whether err is of the deadline after which the conn comes to rest, and not of its end.
 func (w *waiter) timedOut(err error) bool {
-	if !w.timed || !errors.Is(err, os.ErrDeadlineExceeded) || w.ending() {
-		return false
-	}
-	w.timed = false
-	w.setReadDeadline(time.Time{})
-	return true
+	return w.timed && errors.Is(err, os.ErrDeadlineExceeded) && !w.ending()
 }

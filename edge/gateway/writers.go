@@ -11,8 +11,8 @@ const (
 	inlineMost = 4
 	// holdMost bounds how many messages are queued before the writers begin with them: a millisecond's work.
 	holdMost = 16 << 10
-	// holdBytes bounds the same for one member: an eighth of a queue, by default, so that a burst fills nobody's queue before it is written.
-	holdBytes = 32 << 10
+	// holdShare bounds the same for one member: a part of its queue, so that a burst fills nobody's queue before it is written.
+	holdShare = 8
 	// crowd is so many conns at once that their writing takes longer than gatherFor: the writers wait that long for what comes for them next.
 	crowd     = 64
 	gatherFor = time.Millisecond
@@ -26,6 +26,8 @@ const (
 //
 // A conn is in the list at most once, and is its queue's writer from add until queue.take or queue.written says that there is nothing.
 type writers struct {
+	enough int // bytes for one conn that are not held back any more; set before there are conns
+
 	mu          sync.Mutex // guards what follows; never held across I/O
 	first, last *conn      // linked by conn.next
 	waiting     int        // conns in the list

@@ -195,7 +195,7 @@ func TestP7_ABurstIsBegunBeforeItFillsAQueue(t *testing.T) {
 		clients[i] = g.raw(fmt.Sprint("/chat/channel/", i), "")
 	}
 	text := string(bytes.Repeat([]byte("x"), 1<<10))
-	for range holdBytes/len(text) + 1 {
+	for range (256<<10)/holdShare/len(text) + 1 {
 		g.hub.BeginBatch()
 		g.publish("all", text)
 	}
