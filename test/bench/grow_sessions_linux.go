@@ -11,7 +11,7 @@ import (
 
 const (
 	noPings   = "EDGE_PING=1h"
-	pingEvery = 2 * time.Second
+	pingEvery = 5 * time.Second // longer than an edge waits before a session is at rest, else it is chance which are
 )
 
 func (b *session) sessionPoints() []int { return b.scaled(1000, 2000, 5000, 10_000, 15_000, 19_000) }
