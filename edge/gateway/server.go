@@ -15,8 +15,8 @@ var _ http.Handler = (*Server)(nil)
 
 // Server accepts client WebSockets at /chat/…, gives what they send to its Upstream, and writes what its Hub queues for them.
 //
-// Per session there is one reader goroutine, and a writer while there is something to write; the HTTP server's goroutine ends with the
-// upgrade. Run, Drain and Close end them; a Server cannot be used again.
+// A session has a reader goroutine while it speaks, and a writer of its own only while its client takes less than there is; the poller and the writers are for all of them. The HTTP
+// server's goroutine ends with the upgrade. Run, Drain and Close end them; a Server cannot be used again.
 type Server struct {
 	cfg     Config
 	log     *slog.Logger

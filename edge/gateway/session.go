@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Session is one client connection: one reader, and a writer while something is queued for it. One made by NewSession has neither: it
+// Session is one client connection: a reader while it speaks, and a queue that the Hub's writers empty. One made by NewSession has no socket: it
 // is a queue in the Hub, which Take empties.
 type Session struct {
 	info   link.Session // static after Hub.Open

@@ -26,7 +26,7 @@ const (
 //
 // A conn is in the list at most once, and is its queue's writer from add until queue.take or queue.written says that there is nothing.
 type writers struct {
-	enough int // bytes for one conn that are not held back any more; set before there are conns
+	enough int // bytes for one conn that are not held back any more: holdShare of its queue; set by NewServer, before there are conns
 
 	mu          sync.Mutex // guards what follows; never held across I/O
 	first, last *conn      // linked by conn.next
