@@ -3,28 +3,54 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// build compiles the three binaries and returns where they are.
+// TestMain removes what build has built.
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	os.Exit(status)
+}
+
+// built holds the binaries of this test run.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// build compiles the three binaries, unless that was done, and returns where they are.
 func build(t *testing.T) (dir string) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("builds binaries")
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "edgerelay-"); built.err != nil {
+			return
+		}
+		version := "-X " + module + "/shared/service.version=v9.8.7"
+		cmd := exec.Command("go", "build", "-o", built.dir+"/", "-ldflags", version,
+			".", "./edge/cmd/edge", "./relay/cmd/relay")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	dir = t.TempDir()
-	cmd := exec.Command("go", "build", "-o", dir+"/", "-ldflags", "-X "+module+"/shared/service.version=v9.8.7", ".", "./edge/cmd/edge", "./relay/cmd/relay")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return dir
+	return built.dir
 }
 
 func command(binary string, environ []string, args ...string) *exec.Cmd {
@@ -72,25 +98,28 @@ func testCommands(t *testing.T, dir string) {
 		{"edge", "--version", nil, 0, "edge v9.8.7 go1", ""},
 		{"edge", "--check", edge, 0, "valid", ""},
 		{"edge", "--check", append(edge, "EDGE_PNIG=1s"), 0, "valid", "EDGE_PNIG: unknown variable, ignored; the nearest known one is EDGE_PING\n"},
-		{"edge", "--check", append(edge, "EDGE_PING=x"), 2, "", `EDGE_PING: "x" is not a duration`},
-		{"edge", "--chekc", edge, 2, "", `unknown argument "--chekc"`},
-		{"edge", "", nil, 2, "", "EDGE_JWT_KEYS: is required under EDGE_AUTH=jwt"},
+		{"edge", "--check", append(edge, "EDGE_PING=x"), 78, "", `EDGE_PING: "x" is not a duration`},
+		{"edge", "--chekc", edge, 64, "", `unknown argument "--chekc"`},
+		{"edge", "", nil, 78, "", "EDGE_JWT_KEYS: is required under EDGE_AUTH=jwt"},
 		{"edge", "", append(edge, "EDGE_ADDR="+taken.Addr().String()), 1, "", "\nEDGE_ADDR: cannot listen on " + taken.Addr().String()},
 		{"edge", "", append(edge, "EDGE_ADDR=127.0.0.1:0", "EDGE_ADMIN_ADDR="+taken.Addr().String()), 1, "", "\nEDGE_ADMIN_ADDR: cannot listen"},
 		{"edge", "token --sub 1 --ttl 5m", edge, 0, "eyJ", ""},
-		{"edge", "token --sub 1", nil, 2, "", "EDGE_JWT_KEYS: is required"},
-		{"edge", "token", edge, 2, "", "--sub"},
-		{"edge", "token --sub 1 --ttl -1h", edge, 2, "", "--ttl"},
-		{"edge", "token --sub 1 more", edge, 2, "", `unknown argument "more"`},
+		{"edge", "token --sub 1", nil, 78, "", "EDGE_JWT_KEYS: is required"},
+		{"edge", "token", edge, 64, "", "--sub"},
+		{"edge", "token --sub 1 --ttl -1h", edge, 64, "", "--ttl"},
+		{"edge", "token --sub 1 more", edge, 64, "", `unknown argument "more"`},
+		{"edge", "token --sub a】", edge, 64, "", `--sub must have no 【, 】 or " send:"`},
+		{"edge", "token --sub a】", edge, 64, "", "--any-id"},
+		{"edge", "token --sub a】 --any-id", edge, 0, "eyJ", ""},
 		{"relay", "--help", nil, 0, "RELAY_REDIS_URL", ""},
 		{"relay", "--version", nil, 0, "relay v9.8.7 go1", ""},
 		{"relay", "--check", relay, 0, "valid", ""},
-		{"relay", "--check", nil, 2, "", "RELAY_REDIS_URL: is required and not set"},
+		{"relay", "--check", nil, 78, "", "RELAY_REDIS_URL: is required and not set"},
 		{"relay", "", append(relay, "RELAY_ADDR="+taken.Addr().String()), 1, "", "\nRELAY_ADDR: cannot listen on"},
 		{"relay", "healthcheck", append(relay, "RELAY_ADMIN_ADDR="+freeAddr(t)), 1, "", "refused"},
 		{"edgerelay", "--help", nil, 0, "RELAY_HISTORY_SIZE", ""},
 		{"edgerelay", "--check", nil, 0, "valid", ""},
-		{"edgerelay", "", []string{"EDGE_ADDR=:0"}, 2, "", "EDGE_AUTH: must be said"},
+		{"edgerelay", "", []string{"EDGE_ADDR=:0"}, 78, "", "EDGE_AUTH: must be said"},
 		{"edgerelay", "", []string{"EDGE_ADDR=" + taken.Addr().String()}, 1, "", "\nEDGE_ADDR: cannot listen"},
 	} {
 		t.Run(c.binary+" "+c.args, func(t *testing.T) {
@@ -105,18 +134,18 @@ func testCommands(t *testing.T, dir string) {
 	}
 }
 
-// TestREADMEBuilds runs README's build commands, with another directory in place of bin/, and looks for the binaries that README then starts.
-func TestREADMEBuilds(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds binaries")
-	}
-	readme, err := os.ReadFile("README.md")
+// TestDocsBuild runs the build commands of docs/deploy.md, with another directory in place of bin/,
+// and looks for the binaries that it then starts.
+func TestDocsBuild(t *testing.T) {
+	long.Only(t, "it builds binaries")
+	const page = "docs/deploy.md"
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	built := 0
-	for line := range strings.Lines(string(readme)) {
+	for line := range strings.Lines(string(text)) {
 		args := strings.Fields(line)
 		if len(args) < 2 || args[0] != "go" || args[1] != "build" {
 			continue
@@ -133,13 +162,13 @@ func TestREADMEBuilds(t *testing.T) {
 		}
 		built++
 	}
-	started := regexp.MustCompile(`\./bin/(\w+)`).FindAllStringSubmatch(string(readme), -1)
+	started := regexp.MustCompile(`\./bin/(\w+)`).FindAllStringSubmatch(string(text), -1)
 	if built == 0 || len(started) == 0 {
-		t.Fatalf("README builds %d times and starts %d binaries", built, len(started))
+		t.Fatalf("%s builds %d times and starts %d binaries", page, built, len(started))
 	}
 	for _, s := range started {
 		if out, err := exec.Command(filepath.Join(dir, s[1]), "--version").CombinedOutput(); err != nil {
-			t.Errorf("README starts bin/%s: %v\n%s", s[1], err, out)
+			t.Errorf("%s starts bin/%s: %v\n%s", page, s[1], err, out)
 		}
 	}
 }

@@ -8,17 +8,18 @@ import (
 
 	"github.com/edgerelay/edgerelay/edge"
 	"github.com/edgerelay/edgerelay/relay"
-	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// config is an edge's and a relay's. A relay without Addr has no port: its edge reaches it in memory.
-type config struct {
+// settings configure an edge and a relay. A relay without Addr has no port: its edge reaches it in
+// memory.
+type settings struct {
 	edge  edge.Config
 	relay relay.Config
 	extra []string // warnings
 }
 
-// defaults of a cluster that is to run without being told anything. Those of ports are "none".
+// defaults are for a cluster that runs without any configuration. ports lists those without one.
 var defaults = map[string]string{
 	"EDGE_ADDR":         "127.0.0.1:8080",
 	"EDGE_DRAIN":        "1s",
@@ -26,13 +27,13 @@ var defaults = map[string]string{
 	"RELAY_REDIS_URL":   "memory://",
 }
 
-// ports are not opened unless they are said.
+// ports are not opened unless their variables are set.
 var ports = []string{"EDGE_ADMIN_ADDR", "RELAY_ADDR", "RELAY_ADMIN_ADDR"}
 
 // variables lists what load reads, with the defaults that hold here.
-func variables() (list []service.Variable) {
+func variables() (list []config.Variable) {
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
-		known := slices.ContainsFunc(list, func(l service.Variable) bool { return l.Name == v.Name })
+		known := slices.ContainsFunc(list, func(l config.Variable) bool { return l.Name == v.Name })
 		if known || v.Name == "EDGE_RELAY_URLS" {
 			continue
 		}
@@ -53,7 +54,7 @@ func variables() (list []service.Variable) {
 }
 
 // load reads both configurations, completed by what a cluster in one process can choose for itself.
-func load(environ []string) (c config, err error) {
+func load(environ []string) (c settings, err error) {
 	set := map[string]bool{}
 	for _, e := range environ {
 		name, _, _ := strings.Cut(e, "=")
@@ -70,7 +71,8 @@ func load(environ []string) (c config, err error) {
 	}
 	for _, name := range ports {
 		if !set[name] {
-			environ = append(environ, name+"=127.0.0.1:0") // its default would be in the way of others
+			// The variable's own default would clash with other processes.
+			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}
 	if !set["LINK_KEYS"] {
@@ -81,23 +83,23 @@ func load(environ []string) (c config, err error) {
 	if openable && !set["EDGE_AUTH"] {
 		environ = append(environ, "EDGE_AUTH=open")
 	}
-	var problems service.Problems
+	var problems config.Problems
 	c.edge, err = edge.Load(environ)
 	problems = join(problems, err)
 	c.relay, err = relay.Load(environ)
 	problems = join(problems, err)
-	problems = join(problems, service.Problems(service.SharedPorts(
-		service.Port{Variable: "EDGE_ADDR", Addr: c.edge.Addr}, service.Port{Variable: "EDGE_ADMIN_ADDR", Addr: c.edge.AdminAddr},
-		service.Port{Variable: "RELAY_ADDR", Addr: c.relay.Addr}, service.Port{Variable: "RELAY_ADMIN_ADDR", Addr: c.relay.AdminAddr})))
+	problems = join(problems, config.Problems(config.SharedPorts(
+		config.Port{Variable: "EDGE_ADDR", Addr: c.edge.Addr}, config.Port{Variable: "EDGE_ADMIN_ADDR", Addr: c.edge.AdminAddr},
+		config.Port{Variable: "RELAY_ADDR", Addr: c.relay.Addr}, config.Port{Variable: "RELAY_ADMIN_ADDR", Addr: c.relay.AdminAddr})))
 	if !openable && !set["EDGE_AUTH"] {
-		problems = slices.DeleteFunc(problems, func(p service.Problem) bool { return p.Variable == "EDGE_JWT_KEYS" && len(c.edge.JWTKeys) == 0 })
-		problems = append(problems, service.Problemf("EDGE_AUTH",
+		problems = slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Variable == "EDGE_JWT_KEYS" && len(c.edge.JWTKeys) == 0 })
+		problems = append(problems, config.Problemf("EDGE_AUTH",
 			"must be said when EDGE_ADDR is not loopback: jwt, with EDGE_JWT_KEYS, or open for anybody under any name"))
 	}
 	if len(problems) > 0 {
 		return c, problems
 	}
-	for name, addr := range map[string]*service.Addr{"EDGE_ADMIN_ADDR": &c.edge.AdminAddr, "RELAY_ADDR": &c.relay.Addr, "RELAY_ADMIN_ADDR": &c.relay.AdminAddr} {
+	for name, addr := range map[string]*config.Addr{"EDGE_ADMIN_ADDR": &c.edge.AdminAddr, "RELAY_ADDR": &c.relay.Addr, "RELAY_ADMIN_ADDR": &c.relay.AdminAddr} {
 		if !set[name] {
 			*addr = ""
 		}
@@ -105,36 +107,42 @@ func load(environ []string) (c config, err error) {
 	return c, nil
 }
 
-// openByDefault reports whether EDGE_ADDR, the last one in environ, cannot be reached by other machines.
+// openByDefault reports whether EDGE_ADDR is a loopback address, which other machines cannot reach.
+// The last EDGE_ADDR in environ counts.
 func openByDefault(environ []string) (open bool) {
 	for _, e := range environ {
 		if addr, ok := strings.CutPrefix(e, "EDGE_ADDR="); ok {
-			open = service.Addr(addr).Loopback()
+			open = config.Addr(addr).Loopback()
 		}
 	}
 	return open
 }
 
-// join adds the problems in err whose variable has none yet: some variables are in both configurations.
-func join(problems service.Problems, err error) service.Problems {
-	var more service.Problems
+// join adds those problems in err whose variable is not among the problems yet. Both configurations
+// have some variables.
+func join(problems config.Problems, err error) config.Problems {
+	var more config.Problems
 	errors.As(err, &more)
-	var news service.Problems
+	var news config.Problems
 	for _, p := range more {
-		if !slices.ContainsFunc(problems, func(q service.Problem) bool { return q.Variable == p.Variable }) {
+		if !slices.ContainsFunc(problems, func(q config.Problem) bool { return q.Variable == p.Variable }) {
 			news = append(news, p)
 		}
 	}
 	return append(problems, news...)
 }
 
-func (c config) warnings() []string {
+func (c settings) warnings() []string {
 	lines := slices.Concat(c.extra, c.edge.Warnings(), c.relay.Warnings())
-	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "RELAY_REDIS_URL: memory") }) // as said on the page and meant
+	if c.edge.StrictIDs != c.relay.StrictIDs {
+		lines = append(lines, "EDGE_STRICT_IDS: is for paths alone, and RELAY_STRICT_IDS for commands alone: set both, or none")
+	}
+	// The memory broker is meant here, and the page tells of it.
+	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "RELAY_REDIS_URL: memory") })
 }
 
-// live is where this process answers for its life: the public port when there is no other.
-func (c config) live() service.Addr {
+// live is the address of this process's health checks: the public port when there is no admin port.
+func (c settings) live() config.Addr {
 	if c.edge.AdminAddr != "" {
 		return c.edge.AdminAddr
 	}

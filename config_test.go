@@ -37,6 +37,22 @@ func TestVariablesOfOneProcess(t *testing.T) {
 	}
 }
 
+// TestA7_StrictIDsAreForPathsAndForCommands: one setting without the other is a warning where both
+// are known.
+func TestA7_StrictIDsAreForPathsAndForCommands(t *testing.T) {
+	for set, warns := range map[string]bool{
+		"": false, "EDGE_STRICT_IDS=true": true, "RELAY_STRICT_IDS=true": true, "EDGE_STRICT_IDS=true RELAY_STRICT_IDS=true": false,
+	} {
+		c, err := load(strings.Fields(set))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.Join(c.warnings(), "\n"), "EDGE_STRICT_IDS: "); got != warns {
+			t.Errorf("%s: warnings %q", set, c.warnings())
+		}
+	}
+}
+
 func TestOpenOnlyOnLoopback(t *testing.T) {
 	const said = "EDGE_AUTH: must be said"
 	for _, c := range []struct {
@@ -54,7 +70,8 @@ func TestOpenOnlyOnLoopback(t *testing.T) {
 		{"EDGE_ADDR=localhost:8080", ""},
 		{"EDGE_ADDR=[::1]:8080", ""},
 		{"EDGE_ADDR=127.0.0.1:8080 EDGE_AUTH=jwt", "EDGE_JWT_KEYS: is required"},
-		{"EDGE_ADDR=127.0.0.1:9091", ""}, // the default of EDGE_ADMIN_ADDR, which is not opened here
+		// This is the default of EDGE_ADMIN_ADDR, which is not opened here.
+		{"EDGE_ADDR=127.0.0.1:9091", ""},
 		{"EDGE_ADDR=127.0.0.1:9000", ""},
 		{"RELAY_ADDR=127.0.0.1:9092", ""},
 		{"EDGE_ADDR=127.0.0.1:9000 RELAY_ADDR=:9000", "RELAY_ADDR: "},

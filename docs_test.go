@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -14,25 +15,102 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// papers are what people read.
+// papers are the documents for people.
 func papers(t *testing.T) (texts map[string]string) {
 	t.Helper()
 	texts = map[string]string{}
-	names, err := filepath.Glob("docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range append(names, "README.md", "README.zh.md", "ARCHITECTURE.md", "SECURITY.md", "shared/link/SPEC.md") {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "shared/link/*.md"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%d papers are %s: %v", len(names), pattern, err)
 		}
-		texts[name] = string(text)
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[name] = string(text)
+		}
 	}
 	return texts
 }
 
-// TestPapersNameMetricsThatThereAre checks each edgerelay_… in them.
+// TestTheFrontDoorIsShort bounds the words of README, and checks that it leads to every document.
+func TestTheFrontDoorIsShort(t *testing.T) {
+	const words = 900
+	texts := papers(t)
+	if n := len(strings.Fields(texts["README.md"])); n > words {
+		t.Errorf("README.md has %d words, at most %d: details have pages under docs", n, words)
+	}
+	for _, front := range []string{"README.md", "README.zh.md"} {
+		for paper := range texts {
+			within := filepath.Dir(paper) // a link to a folder may stand for links to its pages
+			if strings.HasPrefix(paper, "README") || within == "docs/bench" {
+				continue
+			}
+			if !strings.Contains(texts[front], "]("+paper+")") && !strings.Contains(texts[front], "]("+within+")") {
+				t.Errorf("%s does not lead to %s", front, paper)
+			}
+		}
+	}
+}
+
+// TestPapersHaveShortLines holds papers to 100 columns. The others are not rewritten yet.
+func TestPapersHaveShortLines(t *testing.T) {
+	const columns = 100
+	texts := papers(t)
+	for _, paper := range []string{"README.md", "README.zh.md", "CONTRIBUTING.md",
+		"SECURITY.md", "docs/benchmarks.md", "docs/configuration.md", "docs/deploy.md",
+		"docs/limits.md", "docs/migrate.md", "docs/promises.md", "docs/protocol.md",
+		"docs/sizing.md", "docs/tokens.md"} {
+		text, there := texts[paper]
+		if !there {
+			t.Errorf("there is no %s", paper)
+		}
+		for i, line := range strings.Split(text, "\n") {
+			one := strings.HasPrefix(line, "ACL SETUSER ") // a command that cannot be broken
+			if n := utf8.RuneCountInString(line); n > columns && !one {
+				t.Errorf("%s:%d has %d columns, at most %d", paper, i+1, n, columns)
+			}
+		}
+	}
+}
+
+// TestFilesNamePapersThatThereAre checks each page that code, scripts and settings name.
+func TestFilesNamePapersThatThereAre(t *testing.T) {
+	name := regexp.MustCompile(`\b(?:docs|shared/link)/[\w/-]+\.(?:md|txt|json|png|svg)\b|\b[A-Z]+(?:\.zh)?\.md\b`)
+	found := 0
+	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			if d != nil && d.Name() == ".git" {
+				return filepath.SkipDir
+			}
+			return err
+		}
+		switch filepath.Ext(path) {
+		case ".go", ".lua", ".yaml", ".yml", ".toml", ".service", ".html", "":
+		default:
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for _, paper := range name.FindAllString(string(text), -1) {
+			found++
+			_, err := os.Stat(paper)
+			if _, beside := os.Stat(filepath.Join(filepath.Dir(path), paper)); err != nil && beside != nil {
+				t.Errorf("%s names %s: %v", path, paper, err)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found < 20 {
+		t.Errorf("only %d names of papers in all files: the pattern is wrong", found)
+	}
+}
+
+// TestPapersNameMetricsThatThereAre checks each edgerelay_… in the papers.
 func TestPapersNameMetricsThatThereAre(t *testing.T) {
 	known := map[string]bool{}
 	for _, r := range []*prometheus.Registry{edgeMetrics(t), relayMetrics(t)} {
@@ -85,7 +163,8 @@ func relayMetrics(t *testing.T) *prometheus.Registry {
 	return r
 }
 
-// TestPapersNameTestsThatThereAre checks each test and fuzz target in them, so that what a paper promises goes with a test that is there.
+// TestPapersNameTestsThatThereAre checks that each test and fuzz target named in the papers exists,
+// so that a promise in a paper always has its test.
 func TestPapersNameTestsThatThereAre(t *testing.T) {
 	there := map[string]bool{}
 	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
@@ -114,14 +193,14 @@ func TestPapersNameTestsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameVariablesThatThereAre checks each EDGE_…, RELAY_… and LINK_… in them.
+// TestPapersNameVariablesThatThereAre checks each EDGE_…, RELAY_…, LINK_… and JWT_… in the papers.
 func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	known := map[string]bool{"RELAY_API_ADDR": false}
 	for _, v := range append(edge.Variables(), relay.Variables()...) {
 		known[v.Name] = true
 	}
 	for paper, text := range papers(t) {
-		for _, name := range regexp.MustCompile(`\b(EDGE|RELAY|LINK)_[A-Z_]*[A-Z]\b`).FindAllString(text, -1) {
+		for _, name := range regexp.MustCompile(`\b(EDGE|RELAY|LINK|JWT)_[A-Z_]*[A-Z]\b`).FindAllString(text, -1) {
 			if !known[name] {
 				t.Errorf("%s names %s, which is no variable", paper, name)
 			}
@@ -129,7 +208,7 @@ func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersLinkToFilesThatThereAre checks each relative link.
+// TestPapersLinkToFilesThatThereAre checks each relative link in the papers.
 func TestPapersLinkToFilesThatThereAre(t *testing.T) {
 	for paper, text := range papers(t) {
 		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(text, -1) {

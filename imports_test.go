@@ -1,7 +1,11 @@
 package main
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -9,37 +13,50 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// mayImport lists which of our packages a package may import, beside itself. What is not here may import none.
+// mayImport lists which of our packages a package may import, beside itself. A package that is not
+// listed may import none.
 var mayImport = map[string][]string{
-	"":                         {"edge", "relay", "shared/memnet", "shared/service"},
-	"edge/cmd/edge":            {"edge", "edge/gateway", "shared/protocol", "shared/service"},
-	"edge":                     {"edge/gateway", "edge/uplink", "shared/link", "shared/protocol", "shared/service"},
-	"edge/gateway":             {"shared/link", "shared/protocol", "shared/service"},
-	"edge/uplink":              {"shared/link", "shared/protocol", "shared/service"},
-	"relay/cmd/relay":          {"relay", "shared/service"},
-	"relay":                    {"relay/broker", "relay/broker/redisbroker", "relay/downlink", "relay/router", "shared/link", "shared/protocol", "shared/service"},
-	"relay/downlink":           {"shared/link", "shared/protocol"},
-	"relay/router":             {"relay/broker", "shared/link", "shared/protocol"},
-	"relay/broker":             {"shared/protocol"},
-	"relay/broker/brokertest":  {"relay/broker", "shared/protocol"},
-	"relay/broker/redisbroker": {"relay/broker", "shared/protocol"},
-	"shared/link":              {"shared/protocol"},
-	"shared/memnet":            {},
-	"shared/protocol":          {},
-	"shared/service":           {},
+	"":                          {"edge", "relay", "shared/config", "shared/logging", "shared/memnet", "shared/service"},
+	"edge/cmd/edge":             {"edge", "edge/gateway", "shared/config", "shared/keyring", "shared/logging", "shared/protocol", "shared/service"},
+	"edge":                      {"edge/gateway", "edge/uplink", "shared/config", "shared/httpguard", "shared/keyring", "shared/link", "shared/logging", "shared/protocol", "shared/service"},
+	"edge/gateway":              {"shared/crowd", "shared/httpguard", "shared/keyring", "shared/link", "shared/logging", "shared/protocol", "shared/timing"},
+	"edge/uplink":               {"shared/link", "shared/logging", "shared/protocol", "shared/resolve", "shared/timing"},
+	"relay/cmd/relay":           {"relay", "shared/config", "shared/logging", "shared/service"},
+	"relay":                     {"relay/broker", "relay/broker/memorybroker", "relay/broker/redisbroker", "relay/chat", "relay/downlink", "relay/router", "shared/config", "shared/httpguard", "shared/link", "shared/logging", "shared/protocol", "shared/service"},
+	"relay/downlink":            {"shared/httpguard", "shared/link", "shared/logging", "shared/protocol"},
+	"relay/router":              {"relay/broker", "relay/router/dialect", "shared/link", "shared/logging", "shared/protocol"},
+	"relay/router/dialect":      {"shared/link", "shared/protocol"},
+	"relay/chat":                {"relay/router/dialect", "shared/link", "shared/protocol"},
+	"relay/broker":              {"shared/protocol"},
+	"relay/broker/brokertest":   {"relay/broker", "relay/broker/memorybroker", "shared/protocol"},
+	"relay/broker/memorybroker": {"relay/broker", "shared/protocol"},
+	"relay/broker/redisbroker":  {"relay/broker", "shared/logging", "shared/protocol", "shared/resolve", "shared/timing"},
+	"shared/config":             {},
+	"shared/crowd":              {},
+	"shared/httpguard":          {"shared/config", "shared/crowd", "shared/logging", "shared/service"},
+	"shared/keyring":            {},
+	"shared/link":               {"shared/crowd", "shared/keyring", "shared/protocol"},
+	"shared/logging":            {},
+	"shared/memnet":             {},
+	"shared/protocol":           {},
+	"shared/resolve":            {},
+	"shared/service":            {"shared/config", "shared/logging"},
+	"shared/timing":             {},
 }
 
 // mayUse lists which packages may import a third-party module.
 var mayUse = map[string][]string{
 	"github.com/coder/websocket":            {"edge/gateway", "shared/link"},
 	"github.com/redis/go-redis":             {"relay/broker/redisbroker"},
-	"github.com/caarlos0/env":               {"shared/service"},
+	"github.com/caarlos0/env":               {"shared/config"},
 	"github.com/golang-jwt/jwt":             {"edge/gateway"},
 	"github.com/KimMachineGun/automemlimit": {"shared/service"},
-	"golang.org/x/time":                     {"edge/gateway", "relay/downlink"},
-	"golang.org/x/sys":                      {"edge/gateway", "shared/service", "shared/link"},
+	"golang.org/x/text":                     {"shared/protocol"},
+	"golang.org/x/time":                     {"relay/downlink"},
+	"golang.org/x/sys":                      {"edge/gateway", "shared/link"},
 	"github.com/prometheus/client_golang": {
-		"edge", "edge/gateway", "edge/uplink", "relay", "relay/downlink", "relay/router", "relay/broker/redisbroker", "shared/service",
+		"edge", "edge/gateway", "edge/uplink", "relay", "relay/downlink", "relay/router", "relay/broker/redisbroker",
+		"shared/httpguard", "shared/logging", "shared/service",
 	},
 }
 
@@ -75,7 +92,7 @@ func TestImportsPointDownwards(t *testing.T) {
 	}
 }
 
-// forbidden says why from may not import to; "" when it may.
+// forbidden returns why from may not import to, or "" when it may.
 func forbidden(from, to string) string {
 	if ours, ok := strings.CutPrefix(to, module+"/"); ok {
 		if slices.Contains(mayImport[from], ours) {
@@ -115,6 +132,40 @@ func TestHalvesAreApart(t *testing.T) {
 	}
 }
 
+// TestTheRouterHasNoTextOfAClient checks that what clients read is written in the dialects.
+func TestTheRouterHasNoTextOfAClient(t *testing.T) {
+	checked := 0
+	for _, pattern := range []string{"relay/router/*.go", "relay/router/dialect/*.go"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				if text, ok := n.(*ast.BasicLit); ok && text.Kind == token.STRING {
+					checked++
+					for _, of := range []string{"【", "error: ", " send:", " send all:", "not exists", "not in "} {
+						if strings.Contains(text.Value, of) {
+							t.Errorf("%s: %s is a client's text", name, text.Value)
+						}
+					}
+				}
+				return true
+			})
+		}
+	}
+	if checked < 100 {
+		t.Errorf("only %d texts were looked at", checked)
+	}
+}
+
 func TestForbidden(t *testing.T) {
 	for _, c := range []struct {
 		from, to string
@@ -124,6 +175,7 @@ func TestForbidden(t *testing.T) {
 		{"edge", module + "/relay/router", false},
 		{"relay/router", module + "/relay/broker", true},
 		{"relay/router", "github.com/redis/go-redis/v9", false},
+		{"relay/router", module + "/relay/chat", false},
 		{"relay/broker/redisbroker", "github.com/redis/go-redis/v9", true},
 		{"edge/gateway", "github.com/gorilla/websocket", false},
 		{"shared/memnet", "net/http", true},

@@ -1,36 +1,37 @@
-// Command edgerelay is a whole cluster in one process: an edge and a relay joined by a network in memory, and a page to try it. For
-// production there are edge/cmd/edge and relay/cmd/relay.
+// Command edgerelay is a whole cluster in one process: an edge and a relay joined by a network in
+// memory, and a page to try it. For production there are edge/cmd/edge and relay/cmd/relay.
 package main
 
 import (
 	"context"
-	"log/slog"
 	"net"
-	"os"
 
 	"github.com/edgerelay/edgerelay/edge"
 	"github.com/edgerelay/edgerelay/relay"
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/memnet"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
 func main() {
-	service.Program[config]{
+	service.Program[settings]{
 		Name:      "edgerelay",
 		About:     "edgerelay is a whole cluster in one process, to try it and to develop with it.",
 		Variables: variables(),
 		Load:      load,
-		Warnings:  config.warnings,
-		Logging:   func(c config) service.Logging { return c.edge.Logging },
-		Live:      config.live,
+		Warnings:  settings.warnings,
+		Logging:   func(c settings) logging.Config { return c.edge.Logging },
+		Live:      settings.live,
 		Run:       run,
 	}.Main()
 }
 
-// run runs a relay and an edge until ctx is done. The edge drains first, so that what it accepted still finds the relay.
-func run(ctx context.Context, cfg config, log *slog.Logger) error {
-	relayOptions := relay.Options{Log: log.With("part", "relay")}
-	edgeOptions := edge.Options{Log: log.With("part", "edge"), Pages: page()}
+// run runs a relay and an edge until ctx is done. The edge drains first, so that what it accepted
+// still finds the relay.
+func run(ctx context.Context, cfg settings, p service.Process) error {
+	relayOptions := relay.Options{Metrics: p.Registry(), Log: p.Log.With("part", "relay")}
+	edgeOptions := edge.Options{Metrics: p.Registry(), Log: p.Log.With("part", "edge"), Pages: page()}
 	if cfg.relay.Addr == "" {
 		network := memnet.Listen()
 		relayOptions.Listener, edgeOptions.NetDial = network, network.DialContext
@@ -43,7 +44,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 		return err
 	}
 	if edgeOptions.NetDial == nil {
-		edgeOptions.NetDial = dialTo(service.Addr(r.Addr().String()))
+		edgeOptions.NetDial = dialTo(config.Addr(r.Addr().String()))
 	}
 	e, err := edge.New(cfg.edge, edgeOptions)
 	if err != nil {
@@ -56,7 +57,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 	parts := service.NewStack()
 	parts.Start("relay", r.Run)
 	parts.Start("edge", e.Run)
-	printHints(os.Stdout, cfg, e.Addr())
+	printHints(p.Out, cfg, e.Addr())
 	select {
 	case <-ctx.Done():
 		return parts.Stop()
@@ -66,8 +67,8 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 	}
 }
 
-// dialTo dials one address, whatever is asked for.
-func dialTo(addr service.Addr) func(ctx context.Context, network, _ string) (net.Conn, error) {
+// dialTo returns a dialler that always dials one address, whatever address it is given.
+func dialTo(addr config.Addr) func(ctx context.Context, network, _ string) (net.Conn, error) {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, addr.Dial())

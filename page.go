@@ -7,17 +7,17 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/config"
 )
 
 //go:embed page.html
 var pageHTML []byte
 
-// pagePolicy lets the page do what it does and nothing else: its own script and style, and WebSockets.
+// pagePolicy permits only what the page does: its own script and style, and WebSockets.
 const pagePolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// page serves the page to try a cluster with, at / alone.
+// page serves, at / alone, the page for trying a cluster.
 func page() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -36,9 +36,9 @@ func page() http.Handler {
 	})
 }
 
-// printHints says what to try.
-func printHints(w io.Writer, cfg config, at net.Addr) {
-	addr := service.Addr(at.String()).Dial()
+// printHints prints what to try.
+func printHints(w io.Writer, cfg settings, at net.Addr) {
+	addr := config.Addr(at.String()).Dial()
 	carrier := "Redis"
 	if cfg.relay.Memory() {
 		carrier = "memory"

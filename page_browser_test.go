@@ -1,35 +1,56 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	_ "embed"
+	"image/png"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
-	"sync/atomic"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// typist types into the page, sends, and tells what has the focus once the server has closed.
+// typist types into the page, sends, and reports which element has the focus once the server has
+// closed.
 const typist = `<script>
 new MutationObserver(() => {
-  if ($("state").className === "open") { $("allText").focus(); $("allText").value = "x"; $("all").requestSubmit(); }
-  if ($("state").className === "closed") fetch("/focus", {method: "POST", body: document.activeElement.id});
+  if ($("state").className === "open") {
+    $("allText").focus();
+    $("allText").value = "x";
+    $("all").requestSubmit();
+  }
+  if ($("state").className === "closed") {
+    fetch("/focus", {method: "POST", body: document.activeElement.id});
+  }
 }).observe($("state"), {childList: true});
 </script>`
 
-// TestFocusGoesToConnect runs the page in a browser, if there is one, against a server that closes while one types.
+// TestFocusGoesToConnect runs the page in a browser, if there is one. The server closes while
+// somebody types.
 func TestFocusGoesToConnect(t *testing.T) {
-	browser := findBrowser(t)
+	path := findBrowser(t)
 	focus := make(chan string, 1)
-	var loaded atomic.Bool
+	loaded := make(chan struct{})
+	markLoaded := sync.OnceFunc(func() { close(loaded) })
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		loaded.Store(true)
+		markLoaded()
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Write(append(slices.Clone(pageHTML), typist...))
 	})
@@ -52,40 +73,160 @@ func TestFocusGoesToConnect(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
-	profile, err := os.MkdirTemp("", "page")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(profile) // as far as it goes: the browser's children may still write
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-		"--user-data-dir="+profile, "--remote-debugging-port=0", server.URL+"/?name=1") // a debugging port keeps it running
-	if err := cmd.Start(); err != nil {
-		t.Skip(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	// A debugging port keeps the browser running.
+	ended := browse(t, path, loaded, "--remote-debugging-port=0", server.URL+"/?name=1")
 	select {
 	case id := <-focus:
 		if id != "toggle" {
 			t.Errorf("the focus is at %q", id)
 		}
-		cancel()
-		<-ended
 	case err := <-ended:
-		if loaded.Load() {
-			t.Fatalf("the page tells no focus: %v", err)
+		t.Fatalf("the page tells no focus: %v", err)
+	}
+}
+
+// screenshot names the file that TestTwoTabsChat writes, for the README.
+const screenshot = "EDGERELAY_SCREENSHOT"
+
+// tabs shows two pages side by side. To their server they are two tabs.
+//
+//go:embed testdata/tabs.html
+var tabs []byte
+
+// talker makes a tab say its part. A tab says each line once it has seen the previous one.
+//
+//go:embed testdata/talker.html
+var talker []byte
+
+// TestTwoTabsChat runs the product, and its page in two tabs of a browser that chat. The browser
+// takes a picture of both tabs after they have loaded. An image on the page finishes loading only
+// when all messages are said.
+func TestTwoTabsChat(t *testing.T) {
+	path := findBrowser(t)
+	chat, err := url.Parse("http://" + startProduct(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(chan struct{})
+	markSaid := sync.OnceFunc(func() { close(said) })
+	loaded := make(chan struct{})
+	markLoaded := sync.OnceFunc(func() { close(loaded) })
+	serve := func(path string, texts ...[]byte) (string, http.HandlerFunc) {
+		return path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.Write(bytes.Join(texts, nil))
 		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc(serve("GET /{$}", tabs))
+	mux.HandleFunc(serve("GET /tab", pageHTML, talker))
+	mux.Handle("GET /chat/", httputil.NewSingleHostReverseProxy(chat))
+	mux.HandleFunc("POST /said", func(w http.ResponseWriter, r *http.Request) { markSaid() })
+	mux.HandleFunc("GET /all-is-said", func(w http.ResponseWriter, r *http.Request) {
+		markLoaded()
+		select {
+		case <-said:
+		case <-r.Context().Done():
+		case <-time.After(time.Minute):
+		}
+		w.Header().Set("Content-Type", "image/svg+xml")
+		io.WriteString(w, `<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>`)
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+
+	file := os.Getenv(screenshot)
+	if file == "" {
+		file = filepath.Join(t.TempDir(), "chat.png")
+	}
+	if file, err = filepath.Abs(file); err != nil {
+		t.Fatal(err)
+	}
+	ended := browse(t, path, loaded, "--hide-scrollbars", "--window-size=1120,760",
+		"--screenshot="+file, server.URL)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-said:
+	default:
+		t.Fatal("the tabs did not say all to each other")
+	}
+	image, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := png.DecodeConfig(bytes.NewReader(image))
+	if err != nil || size.Width != 1120 || len(image) > 120<<10 {
+		t.Errorf("the picture has %d bytes and %d columns: %v", len(image), size.Width, err)
+	}
+}
+
+// startProduct runs the whole cluster in one process until the test ends, and returns its address.
+func startProduct(t *testing.T) (addr string) {
+	t.Helper()
+	product := command(filepath.Join(build(t), "edgerelay"), []string{"EDGE_ADDR=127.0.0.1:0"})
+	hints, err := product.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := product.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		product.Process.Signal(syscall.SIGTERM)
+		io.Copy(io.Discard, hints)
+		if err := product.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	at := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)/ `)
+	for lines := bufio.NewScanner(hints); lines.Scan(); {
+		if m := at.FindStringSubmatch(lines.Text()); m != nil {
+			return m[1]
+		}
+	}
+	t.Fatal("it does not say where it runs")
+	return ""
+}
+
+// browse starts a browser without a window. A browser that ends before it has loaded anything does
+// not run here, and the test is skipped. The browser is ended with the test.
+func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
+	t.Helper()
+	profile, err := os.MkdirTemp("", "page")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	cmd := exec.CommandContext(ctx, path, append([]string{"--headless", "--no-sandbox", "--disable-gpu",
+		"--disable-dev-shm-usage", "--no-first-run", "--user-data-dir=" + profile}, args...)...)
+	waited := make(chan struct{})
+	t.Cleanup(func() {
+		cancel()
+		<-waited
+		os.RemoveAll(profile) // best effort: the browser's children may still write
+	})
+	if err := cmd.Start(); err != nil {
+		close(waited)
+		t.Skip(err)
+	}
+	end := make(chan error, 1)
+	go func() {
+		end <- cmd.Wait()
+		close(waited)
+	}()
+	select {
+	case <-loaded:
+	case err := <-end:
 		t.Skipf("the browser does not run here: %v", err)
 	}
+	return end
 }
 
 func findBrowser(t *testing.T) string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts a browser")
-	}
+	long.Only(t, "it starts a browser")
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path

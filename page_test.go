@@ -24,7 +24,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestPageTellsScreenReaders: a hidden legend names nothing, and role=log would take its items from a list.
+// TestPageTellsScreenReaders: a hidden legend names nothing. role=log would take its items from a
+// list.
 func TestPageTellsScreenReaders(t *testing.T) {
 	text := string(pageHTML)
 	if !regexp.MustCompile(`<fieldset[^>]*>\s*<legend class="unseen">\w+</legend>`).MatchString(text) {

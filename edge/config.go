@@ -1,79 +1,113 @@
 package edge
 
 import (
+	"cmp"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/edgerelay/edgerelay/edge/gateway"
 	"github.com/edgerelay/edgerelay/edge/uplink"
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/httpguard"
+	"github.com/edgerelay/edgerelay/shared/keyring"
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// Config is what an edge can be told, and by which variables. Load fills and checks it; New trusts it.
+// Config is an edge's configuration, with the variable of each field. Load fills and checks it, and
+// New trusts it. Docs says what each variable is for.
 type Config struct {
-	Addr      service.Addr `env:"EDGE_ADDR" envDefault:":8080" doc:"public address: the chat endpoints, /livez and /readyz"`
-	AdminAddr service.Addr `env:"EDGE_ADMIN_ADDR" envDefault:"127.0.0.1:9091" doc:"private address: /livez and /readyz with detail, /metrics, and /debug/ for callers on loopback"`
+	Addr      config.Addr `env:"EDGE_ADDR" envDefault:":8080"`
+	AdminAddr config.Addr `env:"EDGE_ADMIN_ADDR" envDefault:"127.0.0.1:9091"`
 
-	RelayURLs []string  `env:"EDGE_RELAY_URLS,required" doc:"relays to choose from, comma separated: ws://host:9000, wss://host, or dns://name:9000 for every address of a name"`
-	LinkKeys  link.Keys `env:"LINK_KEYS,required" secret:"true" type:"keys" doc:"keys of the link between edges and relays, id:secret[,id:secret]: the first signs, all verify"`
-	NodeID    string    `env:"EDGE_NODE_ID" doc:"name of this node in logs and metrics; else the Fly machine id, else the host name"`
-	Machine   string    `env:"FLY_MACHINE_ID" doc:"set by Fly.io: the node ID when there is none else; and requests that cannot be served here are sent to another machine"`
-	Region    string    `env:"FLY_REGION" doc:"set by Fly.io: shown in /readyz and logged at the start"`
+	RelayURLs []string  `env:"EDGE_RELAY_URLS,required"`
+	LinkKeys  link.Keys `env:"LINK_KEYS,required" secret:"true" type:"keys"`
+	NodeID    string    `env:"EDGE_NODE_ID"`
+	Machine   string    `env:"FLY_MACHINE_ID"`
+	Region    string    `env:"FLY_REGION"`
 
-	Auth       string       `env:"EDGE_AUTH" envDefault:"jwt" oneof:"jwt,open" doc:"who may connect: holders of a token, or anybody under any name"`
-	JWTKeys    service.Keys `env:"EDGE_JWT_KEYS" secret:"true" doc:"HS256 keys of client tokens, kid:secret[,kid:secret]; required under EDGE_AUTH=jwt"`
-	TokenQuery bool         `env:"EDGE_TOKEN_QUERY" envDefault:"false" doc:"also take the token from the query parameter token, which proxies log"`
-	Origins    []string     `env:"EDGE_ORIGINS" doc:"origins of web pages that may connect besides the same host, comma separated patterns: chat.example.com, *.example.com, https://chat.example.com"`
+	Auth       string       `env:"EDGE_AUTH" envDefault:"jwt" oneof:"jwt,open"`
+	JWTKeys    keyring.Keys `env:"EDGE_JWT_KEYS" secret:"true" type:"keys"`
+	Issuer     string       `env:"JWT_ISSUER"`
+	Audience   string       `env:"JWT_AUDIENCE"`
+	StrictIDs  bool         `env:"EDGE_STRICT_IDS" envDefault:"false"`
+	TokenQuery bool         `env:"EDGE_TOKEN_QUERY" envDefault:"false"`
+	Origins    []string     `env:"EDGE_ORIGINS"`
 
-	Ping        time.Duration `env:"EDGE_PING" envDefault:"50s" min:"1s" max:"1h" doc:"silence after which a client is pinged; after 10s more it is closed with 4004"`
-	MaxMessage  service.Bytes `env:"EDGE_MAX_MESSAGE" envDefault:"64KiB" min:"1" max:"1MiB" doc:"payload of one message of a client"`
-	MaxSessions int           `env:"EDGE_MAX_SESSIONS" envDefault:"50000" min:"1" max:"1000000" doc:"sessions at once, as far as there are open files for them; more are answered 503 with Retry-After"`
-	Rate        float64       `env:"EDGE_RATE" envDefault:"100" min:"0" max:"1000000" doc:"messages a second of one user, with all its sessions here, a message counting as one for each KiB that it begins; with bursts of ten times that; above it the user's sessions are read more slowly; 0: no limit"`
-	Queue       service.Bytes `env:"EDGE_QUEUE" envDefault:"256KiB" min:"1KiB" max:"64MiB" doc:"outgoing queue of one session; when it is full the session is closed with 4000"`
-	Log         service.Bytes `env:"EDGE_LOG" envDefault:"4MiB" min:"4KiB" max:"64MiB" doc:"accepted messages that the relay has not acknowledged; one user has at most a sixteenth of it"`
-	Drain       time.Duration `env:"EDGE_DRAIN" envDefault:"30s" min:"0s" max:"1h" doc:"time within which the edge stops when it is told to: no client is closed in its first sixth, at most 5s, so that balancers notice; its last quarter, at most 2s, is kept for the relay's acknowledgements"`
+	Ping        time.Duration `env:"EDGE_PING" envDefault:"50s" min:"1s" max:"1h"`
+	MaxMessage  config.Bytes  `env:"EDGE_MAX_MESSAGE" envDefault:"64KiB" min:"1" max:"1MiB"`
+	MaxSessions int           `env:"EDGE_MAX_SESSIONS" envDefault:"50000" min:"1" max:"1000000"`
+	Rate        float64       `env:"EDGE_RATE" envDefault:"100" min:"0" max:"1000000"`
+	FanOut      int           `env:"EDGE_FANOUT" envDefault:"250" min:"0" max:"1000000"`
+	Queue       config.Bytes  `env:"EDGE_QUEUE" envDefault:"256KiB" min:"1KiB" max:"64MiB"`
+	Log         config.Bytes  `env:"EDGE_LOG" envDefault:"4MiB" min:"4KiB" max:"64MiB"`
+	Drain       time.Duration `env:"EDGE_DRAIN" envDefault:"30s" min:"0s" max:"1h"`
 
-	service.Logging
+	UserSessions int          `env:"EDGE_USER_SESSIONS" envDefault:"100" min:"1" max:"1000000"`
+	Unfinished   config.Bytes `env:"EDGE_UNFINISHED" envDefault:"64MiB" min:"1MiB" max:"4GiB"`
+	SendBuffer   config.Bytes `env:"EDGE_SEND_BUFFER" envDefault:"128KiB" min:"0" max:"16MiB"`
+
+	Logging logging.Config
 }
 
-// Load reads the configuration of an edge from environ, as os.Environ gives it. The error is service.Problems.
-func Load(environ []string) (Config, error) { return service.Load[Config](environ) }
+// Load reads the configuration of an edge from environ, which is as os.Environ gives it. The error
+// is config.Problems.
+func Load(environ []string) (Config, error) { return config.Load[Config](environ) }
 
 // Variables lists what Load reads.
-func Variables() []service.Variable { return service.Variables[Config]() }
+func Variables() []config.Variable { return config.Variables[Config]() }
 
-// Validate implements service.Validator.
-func (c *Config) Validate() (problems []service.Problem) {
+// Validate implements config.Validator.
+func (c *Config) Validate() (problems []config.Problem) {
 	trim(c.RelayURLs)
 	trim(c.Origins)
-	problems = service.SharedPorts(service.Port{Variable: "EDGE_ADDR", Addr: c.Addr}, service.Port{Variable: "EDGE_ADMIN_ADDR", Addr: c.AdminAddr})
+	problems = config.SharedPorts(config.Port{Variable: "EDGE_ADDR", Addr: c.Addr}, config.Port{Variable: "EDGE_ADMIN_ADDR", Addr: c.AdminAddr})
 	for _, u := range c.RelayURLs {
 		if err := uplink.CheckURL(u); err != nil {
-			problems = append(problems, service.Problemf("EDGE_RELAY_URLS", "%v", err))
+			problems = append(problems, config.Problemf("EDGE_RELAY_URLS", "%v", err))
 		}
 	}
+	problems = append(problems, quoted("EDGE_RELAY_URLS", c.RelayURLs)...)
+	problems = append(problems, quoted("EDGE_ORIGINS", c.Origins)...)
 	if c.Auth == "jwt" && len(c.JWTKeys) == 0 {
-		problems = append(problems, service.Problemf("EDGE_JWT_KEYS",
+		problems = append(problems, config.Problemf("EDGE_JWT_KEYS",
 			"is required under EDGE_AUTH=jwt: kid:secret[,kid:secret]; EDGE_AUTH=open lets anybody connect under any name"))
 	}
 	for _, o := range c.Origins {
 		if err := gateway.CheckOriginPattern(o); err != nil {
-			problems = append(problems, service.Problemf("EDGE_ORIGINS", "%v", err))
+			problems = append(problems, config.Problemf("EDGE_ORIGINS", "%v", err))
 		}
 	}
 	if len(c.Node()) > 128 || strings.ContainsFunc(c.Node(), func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		problems = append(problems, service.Problemf("EDGE_NODE_ID", "%q is longer than 128 bytes or has control characters", c.Node()))
+		problems = append(problems, config.Problemf("EDGE_NODE_ID", "%q is longer than 128 bytes or has control characters", c.Node()))
 	}
 	return problems
 }
 
-// Warnings lists what is allowed and yet deserves a line.
+// quoted finds hosts that no resolver and no browser knows, since they contain quotes that were
+// meant for a shell or a file.
+func quoted(variable string, list []string) (problems []config.Problem) {
+	for _, one := range list {
+		if strings.ContainsAny(one, "\"'`") {
+			problems = append(problems, config.Problemf(variable, "%q has a quote in it; write it without", one))
+		}
+	}
+	return problems
+}
+
+// Warnings lists settings that are allowed and yet deserve a line.
 func (c Config) Warnings() (lines []string) {
 	if c.Auth == "open" && !c.Addr.Loopback() {
 		lines = append(lines, "EDGE_AUTH: open on "+string(c.Addr)+": anybody who reaches it may connect under any name")
+	}
+	if c.Auth == "open" {
+		for _, v := range []struct{ name, value string }{{"JWT_ISSUER", c.Issuer}, {"JWT_AUDIENCE", c.Audience}} {
+			if v.value != "" {
+				lines = append(lines, v.name+": demands nothing under EDGE_AUTH=open, which asks for no token")
+			}
+		}
 	}
 	if c.Machine != "" && c.Addr.Loopback() {
 		lines = append(lines, "EDGE_ADDR: "+string(c.Addr)+" is loopback, which Fly's proxy does not reach")
@@ -84,6 +118,9 @@ func (c Config) Warnings() (lines []string) {
 	if c.Queue < c.MaxMessage {
 		lines = append(lines, fmt.Sprintf("EDGE_QUEUE: %v is less than one message may have (EDGE_MAX_MESSAGE, %v): two large messages at once end a session with 4000", c.Queue, c.MaxMessage))
 	}
+	if c.UserSessions >= c.MaxSessions {
+		lines = append(lines, fmt.Sprintf("EDGE_USER_SESSIONS: %d is not less than EDGE_MAX_SESSIONS, %d: one user may take all sessions", c.UserSessions, c.MaxSessions))
+	}
 	if taken := c.sessions(); taken < c.MaxSessions {
 		limit, _ := service.OpenFiles()
 		lines = append(lines, fmt.Sprintf("EDGE_MAX_SESSIONS: %d sessions need more open files than the %d this process may have: it takes %d (raise ulimit -n, or set EDGE_MAX_SESSIONS to %d or less)", c.MaxSessions, limit, taken, taken))
@@ -91,27 +128,19 @@ func (c Config) Warnings() (lines []string) {
 	return lines
 }
 
-// sessions returns how many sessions are taken: MaxSessions, or fewer where open files are.
+// sessions returns how many sessions the edge takes: MaxSessions, or fewer when there are too few
+// open files.
 func (c Config) sessions() int {
 	limit, known := service.OpenFiles()
-	if !known || limit >= uint64(c.MaxSessions)+service.SpareFiles {
+	if !known || limit >= uint64(c.MaxSessions)+httpguard.SpareFiles {
 		return c.MaxSessions
 	}
-	return max(int(limit)-service.SpareFiles, 1)
+	return max(int(limit)-httpguard.SpareFiles, 1)
 }
 
 // Node returns the node ID.
 func (c Config) Node() string {
-	if c.NodeID != "" {
-		return c.NodeID
-	}
-	if c.Machine != "" {
-		return c.Machine
-	}
-	if host, err := os.Hostname(); err == nil {
-		return host
-	}
-	return "edge"
+	return cmp.Or(c.NodeID, c.Machine, service.Host("edge"))
 }
 
 func trim(list []string) {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/httpguard"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
@@ -19,6 +21,30 @@ func TestConfigDefaults(t *testing.T) {
 	if c.Auth != "jwt" || c.MaxMessage != 64<<10 || c.Queue != 256<<10 || c.Log != 4<<20 || c.MaxSessions != 50000 || c.Ping.Seconds() != 50 ||
 		c.Drain.Seconds() != 30 || c.Rate != 100 || c.TokenQuery || c.RelayURLs[2] != "dns://c.internal:9000" || c.Origins[0] != "*.example.com" {
 		t.Errorf("%+v", c)
+	}
+}
+
+// TestA9_DemandsOfTokensAreRead: a demand that an open edge cannot make is a warning.
+func TestA9_DemandsOfTokensAreRead(t *testing.T) {
+	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
+	c, err := Load(set)
+	if err != nil || c.Issuer != "https://id.example/" || c.Audience != "chat" || !c.StrictIDs {
+		t.Errorf("%v, %+v", err, c)
+	}
+	if lines := strings.Join(c.Warnings(), "\n"); strings.Contains(lines, "JWT_") {
+		t.Errorf("warnings %q", lines)
+	}
+	c, err = Load(append(set, "EDGE_AUTH=open"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Join(c.Warnings(), "\n")
+	if !strings.Contains(lines, "JWT_ISSUER: demands nothing") || !strings.Contains(lines, "JWT_AUDIENCE: demands nothing") {
+		t.Errorf("warnings %q", lines)
+	}
+	misspelt := config.Unknown([]string{"JWT_ISUER=x"}, Variables())
+	if len(misspelt) != 1 || !strings.Contains(misspelt[0], "JWT_ISSUER") {
+		t.Errorf("a demand that is misspelt: %q", misspelt)
 	}
 }
 
@@ -117,13 +143,13 @@ func TestOpenNeedsNoKeys(t *testing.T) {
 	}
 }
 
-// TestP8_NoMoreSessionsThanOpenFiles: beside the files that are kept back.
+// TestP8_NoMoreSessionsThanOpenFiles: some open files are kept back for other uses.
 func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 	limit, known := service.OpenFiles()
-	if !known || limit < 2*service.SpareFiles || limit > 1<<30 {
+	if !known || limit < 2*httpguard.SpareFiles || limit > 1<<30 {
 		t.Skip(limit, " open files")
 	}
-	most := int(limit) - service.SpareFiles
+	most := int(limit) - httpguard.SpareFiles
 	for _, test := range []struct{ asked, want int }{{1, 1}, {most, most}, {most + 1, most}, {1 << 30, most}} {
 		c := Config{MaxSessions: test.asked, Auth: "jwt", Queue: 1}
 		if got := c.sessions(); got != test.want {
@@ -131,6 +157,56 @@ func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 		}
 		if warned := len(c.Warnings()) > 0; warned != (test.asked > test.want) {
 			t.Errorf("%d sessions: warned %v", test.asked, warned)
+		}
+	}
+}
+
+// A secret with stray characters of a file or a shell around it differs from the secret of its
+// peers.
+func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
+	const secret = "hidden-hidden-hidden"
+	for _, name := range []string{"LINK_KEYS", "EDGE_JWT_KEYS"} {
+		for _, value := range []string{
+			"k:" + secret + "\n", "k:" + secret + "\r", "k:" + secret + " ", "k: " + secret,
+			"k:" + secret + `"`, `"k:` + secret + `"`, "k:'" + secret + "'", "'k:" + secret + "'",
+			"k:" + secret[:8] + "\t" + secret, "k:" + secret + "\u00a0", "k:" + secret + "\x00",
+			"k:" + secret + " ,n:" + secret, "k:" + secret + ",n:'" + secret + "'",
+		} {
+			_, err := Load(good(name + "=" + value))
+			if err == nil || !strings.HasPrefix(err.Error(), name+": ") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s=%q: %v, want one line", name, value, err)
+			}
+			if err != nil && strings.Contains(err.Error(), secret[:8]) {
+				t.Errorf("%s=%q: the error shows a secret: %v", name, value, err)
+			}
+		}
+		for _, value := range []string{
+			"k:" + secret + ",n:" + secret + "-too", "k:" + secret + `"'in it`, "k:" + secret + " in words",
+			"k:" + secret + "==", "k:" + secret + ":" + secret, "k:" + secret + "\xff",
+		} {
+			if _, err := Load(good(name + "=" + value)); err != nil {
+				t.Errorf("%s=%q: %v", name, value, err)
+			}
+		}
+	}
+	for _, value := range []string{" k:" + secret, "k:" + secret + ", n:" + secret} {
+		if _, err := Load(good("EDGE_JWT_KEYS=" + value)); err != nil {
+			t.Errorf("a space before an id: %v", err)
+		}
+	}
+}
+
+// A URL with stray characters of a file or a shell around it is refused where it could not be
+// reached.
+func TestC3_StrayCharactersInURLsAreRefused(t *testing.T) {
+	for _, value := range []string{`"ws://a:9000"`, `ws://a:9000"`, "'ws://a:9000'", "ws://a\n:9000", "ws://a :9000", `dns://"a":9000`} {
+		if _, err := Load(good("EDGE_RELAY_URLS=" + value)); err == nil {
+			t.Errorf("EDGE_RELAY_URLS=%q is valid", value)
+		}
+	}
+	for _, value := range []string{`"https://a.example"`, "'a.example'", "a.example\"", "a.exa\nmple"} {
+		if _, err := Load(good("EDGE_ORIGINS=" + value)); err == nil {
+			t.Errorf("EDGE_ORIGINS=%q is valid", value)
 		}
 	}
 }

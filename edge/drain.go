@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// LeftError tells that accepted messages had to be left: no relay acknowledged them in time.
+// LeftError tells that accepted messages were left, since no relay acknowledged them in time.
 type LeftError struct{ Messages int }
 
 func (e *LeftError) Error() string {
@@ -14,18 +14,24 @@ func (e *LeftError) Error() string {
 }
 
 const (
-	flushTime  = 2 * time.Second        // of EDGE_DRAIN, kept for the relay's acknowledgements after the last client has gone
-	flushLeast = 500 * time.Millisecond // they have at least this, even when EDGE_DRAIN is shorter
-	noticeTime = 5 * time.Second        // at most a sixth of EDGE_DRAIN, in which balancers notice and no client is closed
+	// flushTime is the part of EDGE_DRAIN that is kept for the relay's acknowledgements after the
+	// last client has gone. It is at most a quarter of EDGE_DRAIN.
+	flushTime = 2 * time.Second
+	// flushLeast is the least time for them, even when EDGE_DRAIN is shorter.
+	flushLeast = 500 * time.Millisecond
+	// noticeTime is the time that balancers have to notice the drain, in which no client is closed.
+	// It is at most a sixth of EDGE_DRAIN.
+	noticeTime = 5 * time.Second
 )
 
-// drain refuses new clients, gives balancers time to notice, sends away those there are, and waits until what they sent is acknowledged.
+// drain refuses new clients and gives balancers time to notice. Then it sends the clients away and
+// waits until their messages are acknowledged.
 func (e *Edge) drain() error {
 	e.draining.Store(true)
 	deadline := time.Now().Add(e.cfg.Drain)
 	over := e.cfg.Drain - min(flushTime, e.cfg.Drain/4)
 
-	// A client that has not answered the close by then is cut off.
+	// A client is cut off if it has not answered the close by then.
 	ctx, cancel := context.WithTimeout(e.aborted, over)
 	e.gateway.Drain(ctx, min(noticeTime, e.cfg.Drain/6), over)
 	cancel()

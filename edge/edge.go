@@ -1,4 +1,4 @@
-// Package edge puts an edge together: the clients' WebSockets and the one link to a relay.
+// Package edge puts an edge together from the clients' WebSockets and the one link to a relay.
 package edge
 
 import (
@@ -11,21 +11,25 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/edgerelay/edgerelay/edge/gateway"
 	"github.com/edgerelay/edgerelay/edge/uplink"
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/httpguard"
+	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// Options replace what an Edge else makes for itself.
+// Options replace what an Edge otherwise makes for itself.
 type Options struct {
-	Listener net.Listener         // for clients; nil: listens on Config.Addr. Run closes it
+	Listener net.Listener         // for clients; nil: on Config.Addr. Run closes it
 	Metrics  *prometheus.Registry // nil: a registry of its own
 	Log      *slog.Logger         // nil: discarded
-	// NetDial makes the network connections of links; nil: a net.Dialer.
+	// NetDial makes the network connections of links; nil means the default of uplink.Config.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Pages answers requests for other paths than the edge's own; nil: 404.
+	// Pages answers requests for other paths than the edge's own; nil answers 404.
 	Pages http.Handler
 }
 
@@ -40,20 +44,22 @@ type Edge struct {
 	hub     *gateway.Hub
 	uplink  *uplink.Uplink
 	gateway *gateway.Server
-	clients *service.Server
+	clients *httpguard.Server
 
 	listener net.Listener
-	admin    net.Listener // nil: no admin port
+	// buffer is the bytes that the kernel keeps for one client, set once the edge listens.
+	buffer atomic.Int64
+	admin  net.Listener // nil: no admin port
 
 	draining atomic.Bool
 	aborted  context.Context // done after Abort
 	abort    context.CancelFunc
 }
 
-// New returns an Edge that neither listens nor dials yet. An error is a service.Problem.
+// New returns an Edge that neither listens nor dials yet. An error is a config.Problem.
 func New(cfg Config, o Options) (*Edge, error) {
 	e := &Edge{
-		cfg: cfg, log: service.Discard(o.Log), metrics: o.Metrics, pages: o.Pages, instance: protocol.NewInstance(), listener: o.Listener,
+		cfg: cfg, log: logging.OrDiscard(o.Log), metrics: o.Metrics, pages: o.Pages, instance: protocol.NewInstance(), listener: o.Listener,
 	}
 	e.aborted, e.abort = context.WithCancel(context.Background())
 	if e.metrics == nil {
@@ -76,36 +82,52 @@ func New(cfg Config, o Options) (*Edge, error) {
 		NetDial:  o.NetDial,
 	}, handler{e.hub})
 	if err != nil {
-		return nil, service.Problemf("EDGE_RELAY_URLS", "%v", err)
+		return nil, config.Problemf("EDGE_RELAY_URLS", "%v", err)
 	}
 	e.gateway = gateway.NewServer(gateway.Config{
 		MaxMessage:  int(cfg.MaxMessage),
 		MaxSessions: cfg.sessions(),
+		PerUser:     cfg.UserSessions,
+		Unfinished:  int(cfg.Unfinished),
 		Rate:        cfg.Rate,
+		FanOut:      cfg.FanOut,
 		Queue:       int(cfg.Queue),
 		Ping:        cfg.Ping,
 		Origins:     cfg.Origins,
 		Replay:      cfg.Machine != "",
-		Auth:        gateway.Auth{Open: cfg.Auth == "open", Keys: cfg.JWTKeys, TokenQuery: cfg.TokenQuery},
-		Metrics:     e.metrics,
-		Log:         e.log,
+		Auth: gateway.Auth{
+			Open: cfg.Auth == "open", Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience, TokenQuery: cfg.TokenQuery,
+		},
+		StrictIDs: cfg.StrictIDs,
+		Metrics:   e.metrics,
+		Log:       e.log,
 	}, e.hub, e.uplink)
-	e.clients = service.NewServer(service.ServerConfig{
+	promauto.With(e.metrics).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "edgerelay_edge_send_buffer_bytes",
+		Help: "What the kernel keeps at most for one client that does not read, as the kernel counts it.",
+	}, func() float64 { return float64(e.buffer.Load()) })
+	guard := httpguard.Config{
 		Handler: http.HandlerFunc(e.public), Name: "edge", Port: "public", Upgraded: e.gateway.Active, Metrics: e.metrics, Log: e.log,
-	})
+	}
+	// With tokens a page of another name is stopped already, since it has none.
+	if cfg.Auth == "open" {
+		guard.OtherHosts, guard.OtherHostsBy = cfg.servesHost, "EDGE_ORIGINS"
+	}
+	e.clients = httpguard.NewServer(guard)
 	return e, nil
 }
 
-// Listen opens the edge's ports, so that Addr and AdminAddr are known before Run. An error is a service.Problem that names the variable. Run
-// calls it when nobody has.
+// Listen opens the edge's ports, so that Addr and AdminAddr are known before Run. An error is a
+// config.Problem that names the variable. Run calls Listen when nobody has.
 func (e *Edge) Listen() (err error) {
 	if e.listener == nil {
-		if e.listener, err = service.Listen("EDGE_ADDR", e.cfg.Addr); err != nil {
+		if e.listener, err = httpguard.ListenBuffered("EDGE_ADDR", e.cfg.Addr, int(e.cfg.SendBuffer)); err != nil {
 			return err
 		}
 	}
+	e.buffer.Store(int64(httpguard.SendBuffer(e.listener)))
 	if e.admin == nil && e.cfg.AdminAddr != "" {
-		if e.admin, err = service.Listen("EDGE_ADMIN_ADDR", e.cfg.AdminAddr); err != nil {
+		if e.admin, err = httpguard.Listen("EDGE_ADMIN_ADDR", e.cfg.AdminAddr); err != nil {
 			e.listener.Close()
 			return err
 		}
@@ -113,10 +135,10 @@ func (e *Edge) Listen() (err error) {
 	return nil
 }
 
-// Addr returns where clients are accepted, after Listen.
+// Addr returns the address where clients are accepted. It must be called after Listen.
 func (e *Edge) Addr() net.Addr { return e.listener.Addr() }
 
-// AdminAddr returns the admin port's address, after Listen; nil without one.
+// AdminAddr returns the admin port's address, or nil without one. It must be called after Listen.
 func (e *Edge) AdminAddr() net.Addr {
 	if e.admin == nil {
 		return nil
@@ -124,8 +146,9 @@ func (e *Edge) AdminAddr() net.Addr {
 	return e.admin.Addr()
 }
 
-// Run serves until ctx is done, then drains over Config.Drain. It returns nil when every accepted message was acknowledged, *LeftError when some had to
-// be left, and else the error of the part that failed. It is called once.
+// Run serves until ctx is done, then drains over Config.Drain. It returns nil when every accepted
+// message was acknowledged, and *LeftError when some had to be left. Otherwise it returns the error
+// of the part that failed. It is called once.
 func (e *Edge) Run(ctx context.Context) error {
 	if err := e.Listen(); err != nil {
 		return err
@@ -134,11 +157,11 @@ func (e *Edge) Run(ctx context.Context) error {
 	parts.Start("uplink", e.uplink.Run)
 	parts.Start("gateway", func(ctx context.Context) error { e.gateway.Run(ctx); return nil })
 	if e.admin != nil {
-		server := service.Admin{Name: "edge", Health: e.Health, Metrics: e.metrics, Settings: service.Settings(e.cfg), Log: e.log}.Server()
+		server := httpguard.Admin{Name: "edge", Health: e.Health, Metrics: e.metrics, Settings: config.Settings(e.cfg), Log: e.log}.Server()
 		parts.Start("admin", func(ctx context.Context) error { return server.Serve(ctx, e.admin, time.Second) })
 	}
 	parts.Start("clients", func(ctx context.Context) error { return e.clients.Serve(ctx, e.listener, time.Second) })
-	e.log.With(service.Known("region", e.cfg.Region)...).Info("edge serves", "addr", e.listener.Addr().String(), "node", e.cfg.Node(), "instance", e.instance.String())
+	e.log.With(logging.Known("region", e.cfg.Region)...).Info("edge serves", "addr", e.listener.Addr().String(), "node", e.cfg.Node(), "instance", e.instance.String())
 
 	var failed error
 	select {
@@ -146,7 +169,7 @@ func (e *Edge) Run(ctx context.Context) error {
 		failed = e.drain()
 	case <-e.aborted.Done():
 	case failed = <-parts.Failed():
-		e.log.Error("edge failed", "error", failed)
+		e.log.Error("edge failed", "err", failed)
 	}
 	if err := parts.Stop(); failed == nil {
 		failed = err
@@ -154,10 +177,12 @@ func (e *Edge) Run(ctx context.Context) error {
 	return failed
 }
 
-// Abort ends Run without draining: what the relay has not acknowledged is lost. It may be called at any time by anyone.
+// Abort ends Run without draining. Messages that the relay has not acknowledged are lost. Anyone
+// may call it at any time.
 func (e *Edge) Abort() { e.abort() }
 
-// public is what clients and platforms reach. It is no ServeMux: that would redirect ids with an escaped slash or dots in them.
+// public serves clients and platforms. It is no ServeMux, which would redirect ids with an escaped
+// slash or dots in them.
 func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	if e.draining.Load() {
 		w.Header().Set("Connection", "close")
@@ -167,7 +192,7 @@ func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(r.URL.Path, "/chat/"):
 		e.gateway.ServeHTTP(w, r)
 	case r.URL.Path == "/livez" && read:
-		service.ServeWord(w, http.StatusOK, "live")
+		httpguard.ServeWord(w, http.StatusOK, "live")
 	case r.URL.Path == "/readyz" && read:
 		e.Health().ServeWord(w)
 	default:
@@ -175,8 +200,9 @@ func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Health is what /readyz tells. Without a link the edge stays ready: its clients would find no better one elsewhere, and what they send is kept.
-func (e *Edge) Health() service.Health {
+// Health returns the content of /readyz. Without a link the edge stays ready, since its clients
+// would find no better edge elsewhere, and their messages are kept.
+func (e *Edge) Health() httpguard.Health {
 	link := e.uplink.State()
 	var causes []string
 	switch {
@@ -189,7 +215,7 @@ func (e *Edge) Health() service.Health {
 		causes = append(causes, "draining")
 	}
 	all, dead := e.hub.Len()
-	return service.NewHealth(causes, link.Degraded, map[string]any{
+	return httpguard.NewHealth(causes, link.Degraded, map[string]any{
 		"node": e.cfg.Node(), "region": e.cfg.Region, "instance": e.instance.String(), "linked": link.Linked, "sessions": all - dead,
 	})
 }

@@ -14,7 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/httpguard"
 )
 
 func newEdge(t *testing.T, more ...string) *Edge {
@@ -56,7 +57,7 @@ func run(t *testing.T, e *Edge) (stop func() error) {
 
 func get(t *testing.T, url string) (status int, body string) {
 	t.Helper()
-	client := http.Client{Timeout: 5 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	r, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
@@ -80,9 +81,9 @@ func TestPorts(t *testing.T) {
 	}{
 		{public + "/livez", 200, "live\n"},
 		{public + "/readyz", 503, "unready\n"},
-		{public + "/chat/channel/1", 400, "upgrade"},
-		{public + "/chat/channel/a%2F%2Fb", 400, "upgrade"}, // not redirected to a cleaner path
-		{public + "/chat/channel/%2E%2E", 400, "upgrade"},
+		{public + "/chat/channel/1", 426, "upgrade"},
+		{public + "/chat/channel/a%2F%2Fb", 426, "upgrade"}, // not redirected to a cleaner path
+		{public + "/chat/channel/%2E%2E", 426, "upgrade"},
 		{public + "/", 404, ""},
 		{public + "/metrics", 404, ""},
 		{public + "/debug/pprof/", 404, ""},
@@ -99,7 +100,7 @@ func TestPorts(t *testing.T) {
 		t.Error("the configuration page shows a secret")
 	}
 	_, body := get(t, admin+"/readyz")
-	var health service.Health
+	var health httpguard.Health
 	if err := json.Unmarshal([]byte(body), &health); err != nil || health.Detail["node"] != "n1" || health.Detail["region"] != "fra" || health.Degraded[0] != "relay" {
 		t.Errorf("%s %v", body, err)
 	}
@@ -133,7 +134,7 @@ func TestTakenPortNamesItsVariable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var problem service.Problem
+		var problem config.Problem
 		if err := e.Run(t.Context()); !errors.As(err, &problem) || problem.Variable != c.variable {
 			t.Errorf("%s taken: %v", c.variable, err)
 		}
@@ -156,7 +157,7 @@ func TestLogHasNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slog.New(slog.NewJSONHandler(&text, nil)).Info("configuration", "cfg", fmt.Sprintf("%+v %v", cfg, service.Settings(cfg)), "keys", cfg.JWTKeys)
+	slog.New(slog.NewJSONHandler(&text, nil)).Info("configuration", "cfg", fmt.Sprintf("%+v %v", cfg, config.Settings(cfg)), "keys", cfg.JWTKeys)
 	if strings.Contains(text.String(), "hidden") {
 		t.Error(text.String())
 	}

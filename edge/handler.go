@@ -6,7 +6,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// handler is the Hub as the uplink feeds it. It exists since neither of the two packages knows the other.
+// handler adapts the Hub to the uplink's Handler. It exists because neither of the two packages
+// knows the other.
 type handler struct{ *gateway.Hub }
 
 var _ uplink.Handler = handler{}

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// mirrored is a hub with its links, and no relay: the test is the links' writer.
+// mirrored is a hub with its links and without a relay. The test is the links' writer.
 type mirrored struct {
 	hub   *gateway.Hub
 	links *uplink.Links
@@ -28,7 +28,7 @@ func (m mirrored) open() *gateway.Session {
 	return s
 }
 
-// said renders what of sessions a link is told: +id, its messages, -id.
+// said renders what a link is told of sessions: +id, its messages, -id.
 func said(t *testing.T, l *uplink.Link) (list []string) {
 	t.Helper()
 	for {
@@ -64,7 +64,8 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 	}
 }
 
-// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing: but whose message was accepted, and whom a relay may know of, is told with its end.
+// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing: a later link is told only of a session whose
+// message was accepted, or that a relay may know of. It is told that session's end too.
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()
@@ -125,7 +126,7 @@ func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	for over := false; !over; {
 		select {
 		case <-done:
-			over = true // and one more link
+			over = true // one more link follows
 		default:
 		}
 		l := uplink.NewLink(m.links, func() {})
@@ -139,7 +140,8 @@ func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	l := uplink.NewLink(m.links, func() {})
 	defer l.Down()
 	last := map[string]int{}
-	for _, s := range said(t, l) { // nothing was acknowledged: it has every end
+	// Nothing was acknowledged, so the link is told every end.
+	for _, s := range said(t, l) {
 		last[s]++
 	}
 	for id := range told {

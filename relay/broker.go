@@ -7,25 +7,37 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/memorybroker"
 	"github.com/edgerelay/edgerelay/relay/broker/redisbroker"
-	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// newBroker makes the broker that cfg names. It connects to nothing yet: Redis may come later than the relay.
+// newBroker makes the broker that cfg names. It does not connect yet, because Redis may start later
+// than the relay.
 func newBroker(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (broker.Broker, error) {
 	if cfg.Memory() {
-		return broker.NewMemory(broker.MemoryConfig{HistorySize: cfg.HistorySize, HistoryAge: cfg.HistoryAge}).Broker(), nil
+		return memorybroker.New(memorybroker.Config{HistorySize: cfg.HistorySize, HistoryAge: cfg.HistoryAge}).Broker(), nil
+	}
+	authorities, problem := newReread(cfg.readRedisCA, log)
+	if problem != nil {
+		return nil, *problem // the file has changed since the configuration was loaded
+	}
+	certificate, problem := newReread(cfg.readRedisPair, log)
+	if problem != nil {
+		return nil, *problem
 	}
 	b, err := redisbroker.New(redisbroker.Config{
 		URL:         cfg.RedisURL,
 		Prefix:      cfg.Prefix,
 		HistorySize: cfg.HistorySize,
 		HistoryAge:  cfg.HistoryAge,
+		Authorities: authorities.now,
+		Certificate: certificate.now,
 		Metrics:     metrics,
 		Log:         log,
 	})
 	if err != nil {
-		return nil, service.Problemf("RELAY_REDIS_URL", "%s", strings.TrimPrefix(err.Error(), "RELAY_REDIS_URL: "))
+		return nil, config.Problemf("RELAY_REDIS_URL", "%s", strings.TrimPrefix(err.Error(), "RELAY_REDIS_URL: "))
 	}
 	return b, nil
 }

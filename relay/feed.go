@@ -8,19 +8,20 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// feed hands what links bring to the router. It exists since neither of the two packages knows the other.
+// feed passes what links bring to the router. It exists because downlink and router do not know
+// each other.
 type feed struct{ pump *router.Pump }
 
 var _ downlink.Handler = feed{}
 
-func (f feed) Connected(n *downlink.Node, h link.Hello) error { return f.pump.Connected(n, h) }
+func (f feed) Connected(l *downlink.Link, h link.Hello) error { return f.pump.Connected(l, h) }
 
-func (f feed) Received(n *downlink.Node, frames []any, size int) error {
-	return f.pump.Received(n, frames, size)
+func (f feed) Received(l *downlink.Link, frames []any, size int) error {
+	return f.pump.Received(l, frames, size)
 }
 
-func (f feed) Writable(n *downlink.Node) { f.pump.Writable(n) }
+func (f feed) Writable(l *downlink.Link) { f.pump.Writable(l) }
 
-func (f feed) Disconnected(n *downlink.Node, lastReceived time.Time, err error) {
-	f.pump.Disconnected(n, lastReceived, err)
+func (f feed) Disconnected(l *downlink.Link, lastReceived time.Time, err error) {
+	f.pump.Disconnected(l, lastReceived, err)
 }

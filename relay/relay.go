@@ -1,4 +1,4 @@
-// Package relay puts a relay together: the links of edges, the chat's rules, and the broker.
+// Package relay puts a relay together: the links of edges, the router, the chat, and the broker.
 package relay
 
 import (
@@ -6,26 +6,32 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/relay/downlink"
 	"github.com/edgerelay/edgerelay/relay/router"
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/httpguard"
+	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
 const (
-	drainTime  = 5 * time.Second // a relay told to stop serves on for at most this long,
-	moveTime   = 3 * time.Second // the first part of it whole, while edges that can link elsewhere;
-	moveWindow = time.Second     // they begin within this
-	byeTime    = 2 * time.Second // then its links have this long to end in order
+	drainTime  = 5 * time.Second // at most, from the order to stop to the Bye
+	moveTime   = 3 * time.Second // first part: all works while edges move away
+	moveWindow = time.Second     // edges begin to move within this
+	byeTime    = 2 * time.Second // for links to end in order, after drainTime
 )
 
-// Options replace what a Relay else makes for itself.
+// Options replace parts that a Relay would make for itself.
 type Options struct {
 	Listener net.Listener         // for the links; nil: listens on Config.Addr. Run closes it
 	Broker   broker.Broker        // nil: the one that Config.RedisURL names. Run runs it
@@ -41,7 +47,7 @@ type Relay struct {
 	broker  broker.Broker
 	pump    *router.Pump
 	links   *downlink.Server
-	public  *service.Server
+	public  *httpguard.Server
 
 	listener net.Listener
 	admin    net.Listener // nil: no admin port
@@ -51,10 +57,10 @@ type Relay struct {
 	abort    context.CancelFunc
 }
 
-// New returns a Relay that does not listen yet. An error is a service.Problem.
+// New returns a Relay that does not listen yet. An error is a config.Problem.
 func New(cfg Config, o Options) (*Relay, error) {
 	r := &Relay{
-		cfg: cfg, log: service.Discard(o.Log), metrics: o.Metrics, broker: o.Broker, listener: o.Listener,
+		cfg: cfg, log: logging.OrDiscard(o.Log), metrics: o.Metrics, broker: o.Broker, listener: o.Listener,
 	}
 	r.aborted, r.abort = context.WithCancel(context.Background())
 	if r.metrics == nil {
@@ -67,7 +73,10 @@ func New(cfg Config, o Options) (*Relay, error) {
 		}
 		r.broker = b
 	}
-	r.pump = router.NewPump(router.New(router.Config{History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, Metrics: r.metrics, Log: r.log}, r.broker))
+	r.pump = router.NewPump(router.New(router.Config{
+		History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, TopicRate: int(cfg.TopicRate),
+		Metrics: r.metrics, Log: r.log,
+	}, chat.Dialect{StrictIDs: cfg.StrictIDs}, r.broker))
 	r.links = downlink.NewServer(downlink.Config{
 		Keys:     cfg.LinkKeys,
 		Instance: protocol.NewInstance(),
@@ -77,20 +86,20 @@ func New(cfg Config, o Options) (*Relay, error) {
 		Metrics:  r.metrics,
 		Log:      r.log,
 	}, feed{r.pump})
-	r.public = service.NewServer(service.ServerConfig{Handler: r.pages(), Name: "relay", Port: "public", Metrics: r.metrics, Log: r.log})
+	r.public = httpguard.NewServer(httpguard.Config{Handler: r.pages(), Name: "relay", Port: "public", Metrics: r.metrics, Log: r.log})
 	return r, nil
 }
 
-// Listen opens the relay's ports, so that Addr and AdminAddr are known before Run. An error is a service.Problem that names the variable. Run
-// calls it when nobody has.
+// Listen opens the relay's ports, so that Addr and AdminAddr are known before Run. Its error is a
+// config.Problem that names the variable. Run calls it if nobody has.
 func (r *Relay) Listen() (err error) {
 	if r.listener == nil {
-		if r.listener, err = service.Listen("RELAY_ADDR", r.cfg.Addr); err != nil {
+		if r.listener, err = httpguard.Listen("RELAY_ADDR", r.cfg.Addr); err != nil {
 			return err
 		}
 	}
 	if r.admin == nil && r.cfg.AdminAddr != "" {
-		if r.admin, err = service.Listen("RELAY_ADMIN_ADDR", r.cfg.AdminAddr); err != nil {
+		if r.admin, err = httpguard.Listen("RELAY_ADMIN_ADDR", r.cfg.AdminAddr); err != nil {
 			r.listener.Close()
 			return err
 		}
@@ -109,8 +118,10 @@ func (r *Relay) AdminAddr() net.Addr {
 	return r.admin.Addr()
 }
 
-// Run serves until ctx is done, then drains: for at most 3 s it goes on while its edges link to other relays; from those that are still here it takes no new
-// frames, goes on until what they had sent is acknowledged, at most 5 s in all, says Bye to them and returns nil. It returns an error when a part of it failed. It is called once.
+// Run serves until ctx is done, then drains and returns nil. For at most 3 s the relay goes on
+// while its edges link to other relays. From the edges that stay it then takes no new frames, and
+// it goes on until their earlier frames are acknowledged. At most 5 s after ctx was done it says
+// Bye to them. Run returns an error if a part of the relay failed. It may be called only once.
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.Listen(); err != nil {
 		return err
@@ -119,11 +130,11 @@ func (r *Relay) Run(ctx context.Context) error {
 	parts.Start("broker", func(ctx context.Context) error { return r.broker.Run(ctx, r.pump.Event) })
 	parts.Start("router", func(ctx context.Context) error { r.pump.Run(ctx); return nil })
 	if r.admin != nil {
-		server := service.Admin{Name: "relay", Health: r.Health, Metrics: r.metrics, Settings: service.Settings(r.cfg), Log: r.log}.Server()
+		server := httpguard.Admin{Name: "relay", Health: r.Health, Metrics: r.metrics, Settings: config.Settings(r.cfg), Log: r.log}.Server()
 		parts.Start("admin", func(ctx context.Context) error { return server.Serve(ctx, r.admin, time.Second) })
 	}
 	parts.Start("links", func(ctx context.Context) error { return r.public.Serve(ctx, r.listener, time.Second) })
-	r.log.With(service.Known("region", r.cfg.Region)...).Info("relay serves", "addr", r.listener.Addr().String(), "name", r.cfg.name(), "broker", r.brokerKind())
+	r.log.With(logging.Known("region", r.cfg.Region)...).Info("relay serves", "addr", r.listener.Addr().String(), "name", r.cfg.name(), "broker", r.brokerKind())
 
 	var failed error
 	select {
@@ -131,7 +142,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.drain()
 	case <-r.aborted.Done():
 	case failed = <-parts.Failed():
-		r.log.Error("relay failed", "error", failed)
+		r.log.Error("relay failed", "err", failed)
 	}
 	r.closeLinks()
 	if err := parts.Stop(); failed == nil {
@@ -140,7 +151,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	return failed
 }
 
-// Abort ends Run without draining: what is under way stays with the edges, which take it elsewhere. It may be called at any time by anyone.
+// Abort ends Run without draining. The edges keep what is under way and take it to other relays.
+// Any goroutine may call it at any time.
 func (r *Relay) Abort() { r.abort() }
 
 func (r *Relay) drain() {
@@ -166,24 +178,49 @@ func (r *Relay) closeLinks() {
 	r.links.Close(ctx)
 }
 
-// pages is what edges reach. /livez and /readyz are there for platforms, whose checks cannot reach the admin port.
+// pages are the endpoints of the port that edges reach. It has /livez and /readyz too, for
+// platforms whose checks cannot reach the admin port.
 func (r *Relay) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/link", r.links)
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { service.ServeWord(w, http.StatusOK, "live") })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { httpguard.ServeWord(w, http.StatusOK, "live") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { r.Health().ServeWord(w) })
 	return mux
 }
 
-// Health is what /readyz tells. A broker that is away only degrades: the links must stay here, and edges talk through this relay meanwhile.
-func (r *Relay) Health() service.Health {
+// Health returns the content of /readyz. A broker that is away only degrades the relay: the links
+// must stay here, and edges talk through this relay meanwhile.
+func (r *Relay) Health() httpguard.Health {
 	var causes []string
 	if r.draining.Load() {
 		causes = append(causes, "draining")
 	}
-	return service.NewHealth(causes, r.pump.Degraded(), map[string]any{
+	degraded, missing := r.pump.Degraded(), r.missingPermissions()
+	if missing != "" {
+		degraded = append(slices.Clone(degraded), "broker_permissions")
+	}
+	return httpguard.NewHealth(causes, degraded, map[string]any{
 		"name": r.cfg.name(), "region": r.cfg.Region, "broker": r.brokerKind(), "broker_name": r.broker.Name(),
+		"missing_permissions": missing, "broker_cause": r.brokerCause(),
 	})
+}
+
+// brokerCause says why the broker is away.
+func (r *Relay) brokerCause() string {
+	if b, ok := r.broker.(interface{ Cause() error }); ok {
+		if err := b.Cause(); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// missingPermissions names the permissions that the broker needs and does not have.
+func (r *Relay) missingPermissions() string {
+	if b, ok := r.broker.(interface{ Missing() []string }); ok {
+		return strings.Join(b.Missing(), " ")
+	}
+	return ""
 }
 
 func (r *Relay) brokerKind() string {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/config"
 )
 
 func good(more ...string) []string {
@@ -20,7 +20,7 @@ func good(more ...string) []string {
 func TestBadValuesNameTheirVariable(t *testing.T) {
 	for _, set := range []string{
 		"RELAY_REDIS_URL=", "RELAY_REDIS_URL=127.0.0.1:6379", "RELAY_REDIS_URL=http://hidden@h", "RELAY_REDIS_URL=redis://", "RELAY_REDIS_URL=redis://u:hidden%zz@h",
-		"RELAY_REDIS_URL=memory://here", "RELAY_REDIS_URL=redis://u:hidden@h:x",
+		"RELAY_REDIS_URL=memory://here", "RELAY_REDIS_URL=memory:///here", "RELAY_REDIS_URL=memory://%zz", "RELAY_REDIS_URL=redis://u:hidden@h:x",
 		"RELAY_PREFIX={a}", "RELAY_PREFIX=a b", "RELAY_PREFIX=" + strings.Repeat("p", 65),
 		"RELAY_HISTORY_SIZE=0", "RELAY_HISTORY_SIZE=x", "RELAY_HISTORY_AGE=0s", "RELAY_HISTORY_AGE=120", "RELAY_HISTORY_AGE=48h",
 		"RELAY_ADDR=9000", "RELAY_ADDR=", "RELAY_ADMIN_ADDR=x", "LINK_KEYS=", "LINK_KEYS=hidden", "LINK_KEYS=l:hidden", "LOG_LEVEL=x", "LOG_FORMAT=x",
@@ -42,58 +42,6 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 	}
 }
 
-// TestRedisURLProblems: each says which part is wrong, whatever the password is.
-func TestRedisURLProblems(t *testing.T) {
-	for _, c := range []struct{ url, want string }{
-		{"redis://u:hidden@h:x", "the port"},
-		{"redis://u:hidden@h:", ""},
-		{"redis://u:hidden@h:0", "the port"},
-		{"redis://u:hidden@h:70000", "the port"},
-		{"redis://u:hidden@[::1]:x", "the port"},
-		{"redis://h:6379x/1", "the port"},
-		{"redis://u:hid/den@h:6379", "percent-encoded"},
-		{"redis://u:1/hidden@h:6379", "percent-encoded"},
-		{"redis://u:hid#den@h:6379", "percent-encoded"},
-		{"redis://u:hid?den@h:6379", "percent-encoded"},
-		{"redis://u:hid%zen@h:6379", "percent-encoded"},
-		{"redis://u:hid den@h:6379", "percent-encoded"},
-		{"redis://u:hid%2Fden@h:6379", ""},
-		{"redis://u:hidden@:6379", "no host"},
-		{"redis://u:hidden@h/db", "database"},
-		{"tcp://u:hidden@h", "is not redis://"},
-		{"memory://h", "neither host nor path"},
-		{"redis+sentinel://u:hidden@a:1,b:2/m", ""},
-		{"rediss+sentinel://u:hidden@a,b,[::1]:7/m/3?sentinel_username=x&sentinel_password=hidden", ""},
-		{"redis+sentinel://u:hidden@a:1,b:2", "names no master"},
-		{"redis+sentinel://u:hidden@a:1,b:2/m/db", "database"},
-		{"redis+sentinel://u:hidden@a:1,b:x/m", "the port"},
-		{"redis+sentinel://u:hidden@a:1,/m", "no host"},
-		{"redis+sentinel://u:hid/den@a:1,b:2/m", "percent-encoded"},
-		{"redis+cluster://a:1,b:2", ""},
-		{"redis+cluster://u:hidden@a:1,b:2/", ""},
-		{"rediss+cluster://u:hidden@a", ""},
-		{"redis+cluster://u:hidden@a:1/1", "names a database"},
-		{"redis+cluster://u:hidden@a:1:2", "not host:port"},
-		{"redis+cluster://u:hid%zen@a:1,b:2", "percent-encoded"},
-		{"redis+cluster://u:hidden@a:1?colour=hidden", "colour"},
-		{"redis+cluster://", "no host"},
-		{"redis+ring://u:hidden@a:1", "is not redis://"},
-		{"unix+cluster://u:hidden@a:1", "is not redis://"},
-	} {
-		_, err := Load(good("RELAY_REDIS_URL=" + c.url))
-		if c.want == "" {
-			if err != nil {
-				t.Errorf("%s: %v", c.url, err)
-			}
-			continue
-		}
-		if err == nil || !strings.HasPrefix(err.Error(), "RELAY_REDIS_URL: ") || !strings.Contains(err.Error(), c.want) ||
-			strings.Contains(err.Error(), "hid") || strings.Contains(err.Error(), "en@") {
-			t.Errorf("%s: %v, want %s, and nothing of the password", c.url, err, c.want)
-		}
-	}
-}
-
 func TestOnePortForTwoIsAProblem(t *testing.T) {
 	_, err := Load(good("RELAY_ADDR=:9000", "RELAY_ADMIN_ADDR=127.0.0.1:9000"))
 	if err == nil || !strings.HasPrefix(err.Error(), "RELAY_ADMIN_ADDR: ") {
@@ -110,7 +58,7 @@ func TestBadRedisParameterIsAProblem(t *testing.T) {
 
 func get(t *testing.T, url string) (status int, body string) {
 	t.Helper()
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: time.Minute}
 	r, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
@@ -183,14 +131,15 @@ func TestTakenPortNamesItsVariable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var problem service.Problem
+		var problem config.Problem
 		if err := r.Run(t.Context()); !errors.As(err, &problem) || problem.Variable != variable {
 			t.Errorf("%s taken: %v", variable, err)
 		}
 	}
 }
 
-// TestRedisAwayAtStart: a relay starts without its Redis, is live and ready, and says that it is degraded.
+// TestRedisAwayAtStart: a relay starts without its Redis, is live and ready, and reports that it is
+// degraded.
 func TestRedisAwayAtStart(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -209,7 +158,7 @@ func TestRedisAwayAtStart(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
 	for began := time.Now(); len(r.Health().Degraded) == 0; {
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > time.Minute {
 			t.Fatal("not degraded after 10 s")
 		}
 		time.Sleep(10 * time.Millisecond) // polls: there is no event to wait for
@@ -222,4 +171,23 @@ func TestRedisAwayAtStart(t *testing.T) {
 		t.Error(err)
 	}
 	cancel()
+}
+
+// Characters that a file or a shell left around a URL get a problem of their own. It is not about
+// the password.
+func TestC3_StrayCharactersInTheRedisURLAreRefused(t *testing.T) {
+	for value, want := range map[string]string{
+		"redis://u:hidden@h:6379\n": "control character", "redis://u:hidden@h:6379\r": "control character",
+		"redis://u:hidden@h:6379 ": "space", " redis://u:hidden@h:6379": "space",
+		`"redis://u:hidden@h:6379"`: "quote", "'redis://u:hidden@h:6379'": "quote",
+		"redis+sentinel://u:hidden@h:26379/main\n": "control character", "memory:// ": "space",
+	} {
+		_, err := Load(good("RELAY_REDIS_URL=" + value))
+		if err == nil || !strings.HasPrefix(err.Error(), "RELAY_REDIS_URL: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want a line about a %s", value, err, want)
+		}
+		if err != nil && (strings.Contains(err.Error(), "hidden") || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%q: the line shows a secret, or there are several: %v", value, err)
+		}
+	}
 }

@@ -1,5 +1,5 @@
 package relay
 
-// StopsWithin is how long a relay that was told to stop may still serve. Its ports close within a second or two more. What starts relays has to
-// leave them that time.
+// StopsWithin is the longest time that a stopping relay serves. Its ports close within a second or
+// two more. A supervisor must leave the relay that time.
 const StopsWithin = drainTime + byeTime

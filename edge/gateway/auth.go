@@ -1,85 +1,146 @@
 package gateway
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/keyring"
 )
 
-// Auth says who may connect. The zero Auth admits nobody.
+// Auth decides who may connect. The zero Auth admits nobody.
 type Auth struct {
-	// Open admits everybody as whom they say they are.
+	// Open admits every client without a token, under the id in the path.
 	Open bool
-	// Keys verify tokens: JWTs signed with HS256. A token's kid picks the key; one without kid may be signed by any of them.
-	Keys service.Keys
-	// TokenQuery also takes a token from the URL (?token=), where proxies and histories may keep it.
+	// Keys verify tokens, which are JWTs signed with HS256. A token's kid selects the key. A token
+	// without a kid may be signed by any of the keys.
+	Keys keyring.Keys
+	// Issuer must equal a token's iss, and Audience must be in its aud. An empty string accepts any
+	// value.
+	Issuer, Audience string
+	// TokenQuery also accepts a token in the URL (?token=). Proxies and browser histories may store
+	// such a token.
 	TokenQuery bool
 }
 
-// MinSecret is the length in bytes that a secret of Auth.Keys should have at least.
+// MinSecret is the recommended minimum length, in bytes, of a secret of Auth.Keys.
 const MinSecret = 16
 
 // tokenLeeway is how far the clocks of issuer and edge may differ.
 const tokenLeeway = 30 * time.Second
 
-// bearer is the subprotocol that a browser names before its token, since it cannot send an Authorization header.
+// maxTokens is the number of tokens of one request that are tried. Later ones are ignored.
+const maxTokens = 8
+
+// bearer is the subprotocol that a browser names before its token. A browser cannot set an
+// Authorization header on a WebSocket request.
 const bearer = "bearer"
 
-var (
-	errNoToken  = errors.New("a token is required: as Authorization: Bearer, or as the subprotocols bearer, <token>")
-	errTokenKey = errors.New("no such key")
-)
+var errNoToken = errors.New("a token is required: as Authorization: Bearer, or as the subprotocols bearer, <token>")
 
-// check returns until when the request may stay connected as user (zero: for ever). The error's text may be shown to the client.
+// check returns the time until which the client may stay connected as user. The zero time means for
+// ever. One valid token of the request is enough. The error's text may be shown to the client.
 func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	if a.Open {
 		return time.Time{}, nil
 	}
-	token := a.token(r)
-	if token == "" {
+	var faults []string
+	for _, o := range a.offered(r) {
+		until, err := a.verify(o.token, user)
+		if err == nil {
+			return until, nil
+		}
+		if text := "token in " + o.source + ": " + err.Error(); !slices.Contains(faults, text) {
+			faults = append(faults, text)
+		}
+	}
+	if len(faults) == 0 {
 		return time.Time{}, errNoToken
 	}
-	var claims jwt.RegisteredClaims
-	_, err = jwt.ParseWithClaims(token, &claims, a.key,
+	return time.Time{}, errors.New(strings.Join(faults, "; "))
+}
+
+// offer is a token of a request. source names where the request carried it.
+type offer struct{ source, token string }
+
+// offered returns the request's tokens in the order in which they are tried. The subprotocol comes
+// first because only the client itself can have set it; proxies add Authorization headers.
+func (a Auth) offered(r *http.Request) (offers []offer) {
+	add := func(source, token string) {
+		if token = strings.TrimSpace(token); token != "" && len(offers) < maxTokens {
+			offers = append(offers, offer{source, token})
+		}
+	}
+	protocols := listHeader(r.Header, "Sec-WebSocket-Protocol")
+	for i, p := range protocols {
+		if isBearer(p) && i+1 < len(protocols) {
+			add("the subprotocol", protocols[i+1])
+		}
+	}
+	for _, line := range r.Header.Values("Authorization") {
+		if scheme, token, ok := strings.Cut(line, " "); ok && isBearer(scheme) {
+			add("Authorization", token)
+		}
+	}
+	if a.TokenQuery {
+		for _, token := range r.URL.Query()["token"] {
+			add("the query", token)
+		}
+	}
+	return offers
+}
+
+func isBearer(s string) bool { return strings.EqualFold(s, bearer) }
+
+// verify returns the time at which a token for user ends.
+func (a Auth) verify(token, user string) (until time.Time, err error) {
+	if strings.ContainsAny(token, "\r\n") { // base64 decoders skip line breaks
+		return time.Time{}, errMalformed
+	}
+	var c claims
+	_, err = jwt.ParseWithClaims(token, &c, a.key,
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithStrictDecoding(),
 		jwt.WithExpirationRequired(),
 		jwt.WithSubject(user),
+		jwt.WithIssuer(a.Issuer),
+		a.audience(),
 		jwt.WithLeeway(tokenLeeway))
 	if err != nil {
-		return time.Time{}, tokenError(err)
+		return time.Time{}, a.fault(err)
 	}
-	until = claims.ExpiresAt.Time
-	if !until.After(time.Now()) { // admitted by the leeway alone
+	until = c.ExpiresAt.Time
+	if !until.After(time.Now()) { // only the leeway admitted the token
 		until = until.Add(tokenLeeway)
 	}
 	return until, nil
 }
 
-// token returns the request's token, "" without one.
-func (a Auth) token(r *http.Request) string {
-	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, bearer) {
-		return strings.TrimSpace(token)
+// audience returns the parser option for Audience.
+func (a Auth) audience() jwt.ParserOption {
+	if a.Audience == "" {
+		return jwt.WithAudience()
 	}
-	protocols := listHeader(r.Header, "Sec-WebSocket-Protocol")
-	if i := slices.IndexFunc(protocols, isBearer); i >= 0 && i+1 < len(protocols) {
-		return protocols[i+1]
-	}
-	if a.TokenQuery {
-		return r.URL.Query().Get("token")
-	}
-	return ""
+	return jwt.WithAudience(a.Audience)
 }
 
-func isBearer(s string) bool { return strings.EqualFold(s, bearer) }
-
-// key returns the key, or the keys, that may have signed the token.
+// key returns the keys that may have signed the token.
 func (a Auth) key(t *jwt.Token) (any, error) {
+	if err := checkHeader(t); err != nil {
+		return nil, err
+	}
 	kid, named := t.Header["kid"]
 	var set jwt.VerificationKeySet
 	for _, k := range a.Keys {
@@ -88,43 +149,227 @@ func (a Auth) key(t *jwt.Token) (any, error) {
 		}
 	}
 	if len(set.Keys) == 0 {
-		return nil, errTokenKey
+		return nil, tokenFault("its kid names no key")
 	}
 	return set, nil
 }
 
-// tokenError says in a few words what is wrong with a token, without a part of it.
-func tokenError(err error) error {
+// tokenFault is a short text about what is wrong with a token. It quotes no part of the token.
+type tokenFault string
+
+func (f tokenFault) Error() string { return string(f) }
+
+const errMalformed = tokenFault("malformed")
+
+// fault translates an error of the parser into a tokenFault.
+func (a Auth) fault(err error) error {
+	if own, ok := errors.AsType[tokenFault](err); ok {
+		return own
+	}
 	for _, row := range []struct {
 		is   error
 		text string
 	}{
 		{jwt.ErrTokenMalformed, "malformed"},
-		{errTokenKey, "its kid names no key"},
 		{jwt.ErrTokenSignatureInvalid, "its signature or alg (want HS256) is wrong"},
-		{jwt.ErrTokenRequiredClaimMissing, "exp and sub are required"},
+		{jwt.ErrTokenRequiredClaimMissing, "a claim is missing; required are " + a.required()},
 		{jwt.ErrTokenExpired, "expired"},
 		{jwt.ErrTokenNotValidYet, "not yet valid"},
 		{jwt.ErrTokenInvalidSubject, "sub is not the id in the path"},
+		{jwt.ErrTokenInvalidIssuer, "iss is not the issuer that is demanded here"},
+		{jwt.ErrTokenInvalidAudience, "aud does not have the audience that is demanded here"},
 	} {
 		if errors.Is(err, row.is) {
-			return errors.New("token: " + row.text)
+			return tokenFault(row.text)
 		}
 	}
-	return errors.New("token: invalid")
+	return tokenFault("invalid")
 }
 
-// SignToken makes a token that Auth with the same keys takes: signed by the first key, for the user sub, expiring after ttl.
-func SignToken(keys service.Keys, sub string, ttl time.Duration) (string, error) {
-	if len(keys) == 0 {
+// required lists the claims that a token must have.
+func (a Auth) required() string {
+	list := "exp, sub"
+	if a.Issuer != "" {
+		list += ", iss"
+	}
+	if a.Audience != "" {
+		list += ", aud"
+	}
+	return list
+}
+
+// Sign makes a token that check accepts. It is signed by the first key, is for the user sub, and
+// expires after ttl.
+func (a Auth) Sign(sub string, ttl time.Duration) (string, error) {
+	if len(a.Keys) == 0 {
 		return "", errors.New("no key to sign with")
 	}
 	now := time.Now()
-	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+	c := jwt.RegisteredClaims{
 		Subject:   sub,
+		Issuer:    a.Issuer,
 		IssuedAt:  jwt.NewNumericDate(now),
 		ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
-	})
-	token.Header["kid"] = keys[0].ID
-	return token.SignedString(keys[0].Secret)
+	}
+	if a.Audience != "" {
+		c.Audience = jwt.ClaimStrings{a.Audience}
+	}
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, c)
+	token.Header["kid"] = a.Keys[0].ID
+	return token.SignedString(a.Keys[0].Secret)
+}
+
+// claims are the registered claims of a token (RFC 7519, 4.1), read strictly: names match exactly,
+// no name occurs twice, and a date is a number. A claim that is null counts as absent.
+type claims struct{ jwt.RegisteredClaims }
+
+var _ json.Unmarshaler = (*claims)(nil)
+
+// UnmarshalJSON implements json.Unmarshaler. Its errors are of type tokenFault.
+func (c *claims) UnmarshalJSON(text []byte) error {
+	m, err := membersOf(text)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(
+		m.readText("sub", &c.Subject),
+		m.readText("iss", &c.Issuer),
+		m.readAudience(&c.Audience),
+		m.readDate("exp", &c.ExpiresAt),
+		m.readDate("nbf", &c.NotBefore),
+		m.readDate("iat", &c.IssuedAt),
+	)
+}
+
+// checkHeader checks what the parser ignores in a token's header. It refuses a name that occurs
+// twice. It also refuses crit, the list of the extensions that a recipient must understand (RFC
+// 7515, 4.1.11). No extension is known here.
+func checkHeader(t *jwt.Token) error {
+	segment, _, _ := strings.Cut(t.Raw, ".")
+	text, err := base64.RawURLEncoding.DecodeString(segment)
+	if err != nil {
+		return errMalformed
+	}
+	m, err := membersOf(text)
+	if err != nil {
+		return err
+	}
+	if _, critical := m["crit"]; critical {
+		return tokenFault("its crit demands an extension; none is known here")
+	}
+	return nil
+}
+
+// members maps the names of a JSON object's members to their values as written.
+type members map[string]json.RawMessage
+
+// membersOf reads an object and fails unless its names are unique.
+func membersOf(text []byte) (members, error) {
+	if !utf8.Valid(text) || !json.Valid(text) {
+		return nil, errMalformed
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	if begin, _ := d.Token(); begin != json.Delim('{') {
+		return nil, errMalformed
+	}
+	m := members{}
+	for d.More() {
+		var value json.RawMessage
+		token, _ := d.Token()
+		name, ok := token.(string)
+		if !ok || d.Decode(&value) != nil {
+			return nil, errMalformed
+		}
+		if _, twice := m[name]; twice {
+			return nil, tokenFault("a name is there twice in its header or claims")
+		}
+		m[name] = value
+	}
+	return m, nil
+}
+
+// get returns a member's text, or nil when the member is null or absent.
+func (m members) get(name string) json.RawMessage {
+	if value := m[name]; string(value) != "null" {
+		return value
+	}
+	return nil
+}
+
+// readText reads a claim that is a string.
+func (m members) readText(name string, into *string) error {
+	value := m.get(name)
+	if value == nil {
+		return nil
+	}
+	if value[0] != '"' || unpaired(value) || json.Unmarshal(value, into) != nil {
+		return tokenFault(name + " is no string")
+	}
+	return nil
+}
+
+// readAudience reads aud, which is a string or a list of strings.
+func (m members) readAudience(into *jwt.ClaimStrings) error {
+	value := m.get("aud")
+	if value == nil {
+		return nil
+	}
+	if json.Unmarshal(value, into) != nil {
+		return tokenFault("aud is no string and no list of strings")
+	}
+	return nil
+}
+
+// lastDate is the end of the year 9999, in Unix seconds. Dates further from 1970 in either
+// direction are clamped to this distance, since time.Time would wrap around.
+const lastDate = 253402300799
+
+// readDate reads a claim that is a number of seconds, perhaps with a fraction.
+func (m members) readDate(name string, into **jwt.NumericDate) error {
+	value := m.get(name)
+	if value == nil {
+		return nil
+	}
+	if c := value[0]; c != '-' && (c < '0' || c > '9') {
+		return tokenFault(name + " is no number")
+	}
+	// ParseFloat returns an infinity for numbers beyond its range.
+	seconds, _ := strconv.ParseFloat(string(value), 64)
+	whole, fraction := math.Modf(min(max(seconds, -lastDate), lastDate))
+	*into = &jwt.NumericDate{Time: time.Unix(int64(whole), int64(fraction*1e9))}
+	return nil
+}
+
+// unpaired reports whether a JSON string escapes half of a surrogate pair. Such a string is not
+// text. The decoder puts the same replacement character in place of any half, so different strings
+// would become equal.
+func unpaired(value []byte) bool {
+	for i := 0; i < len(value); i++ {
+		if value[i] != '\\' {
+			continue
+		}
+		first, ok := escaped(value[i:])
+		if !ok {
+			i++ // skips the escaped character, which may be a backslash
+			continue
+		}
+		i += 5
+		if utf16.IsSurrogate(first) {
+			second, _ := escaped(value[i+1:])
+			if utf16.DecodeRune(first, second) == utf8.RuneError {
+				return true
+			}
+			i += 6
+		}
+	}
+	return false
+}
+
+// escaped returns the UTF-16 code unit of the \uXXXX escape at the beginning of b.
+func escaped(b []byte) (r rune, ok bool) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	return rune(n), err == nil
 }

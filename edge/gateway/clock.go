@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// clock is the wheel of all sessions: when a session must be looked at next, because of silence or its token.
+// clock holds the timers of all sessions. A session's timer fires when the session must be checked
+// next. The check concerns silence, the token, an unfinished message and a deferred pong.
 type clock struct {
-	mu    sync.Mutex // guards what follows, and the sessions' timers
+	mu    sync.Mutex // guards the fields below, and the sessions' timers
 	wheel *wheel
-	fired []*Session // scratch of step
+	fired []*Session // scratch space of step
 }
 
 func (k *clock) set(s *Session, due time.Duration) {
@@ -18,7 +19,7 @@ func (k *clock) set(s *Session, due time.Duration) {
 	k.wheel.set(&s.timer, due)
 }
 
-// hasten moves the session's timer to due, unless it fires before.
+// hasten moves the session's timer to due, unless the timer fires earlier.
 func (k *clock) hasten(s *Session, due time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -33,7 +34,7 @@ func (k *clock) stop(s *Session) {
 	k.wheel.stop(&s.timer)
 }
 
-// step returns the sessions to look at; the slice is valid until the next step.
+// step returns the sessions whose timers fired. The slice is valid until the next step.
 func (k *clock) step(now time.Duration) []*Session {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -42,19 +43,21 @@ func (k *clock) step(now time.Duration) []*Session {
 	return k.fired
 }
 
-// tick looks at every session whose time has come. Only one goroutine may call it.
+// tick checks every session whose timer has fired. Only one goroutine may call it.
 func (v *Server) tick(now time.Duration) {
 	for _, s := range v.clock.step(now) {
-		if c := s.conn.Load(); c != nil && v.look(c, now) {
-			v.arm(c)
+		if c := s.conn.Load(); c != nil && v.check(c, now) {
+			v.arm(c, now)
 		}
 	}
 }
 
-// beat is a tick with both clocks: now and, of the same moment, the wall clock. What the wall clock gained on now since the start, as it does while the
-// machine is suspended, counts for tokens. What a batch of the link holds back is written if it has not ended by then.
+// beat is a tick at the time now; wall is the wall clock's time at the same moment. While the
+// machine is suspended, the wall clock goes on and the monotonic clock may stand still. beat
+// records the difference for expires. It also has the writers write what an unfinished batch of the
+// link holds back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
-	v.ahead.Store(int64(v.wallSince(wall) - now))
+	v.wallGain.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
 		v.resume(now)
 	}
@@ -62,60 +65,68 @@ func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.hub.writers.relieve()
 }
 
-// resume goes on after a time that this process did not live through: no client is judged by it, each has all its time from now on. It looks anew when each
-// session is due, and is called by the goroutine that calls tick.
+// resume is called after a time during which this process did not run. That time does not count
+// against any client: silence and unfinished messages are measured from now on. resume sets every
+// session's timer anew. Only the goroutine that calls tick may call it.
 func (v *Server) resume(now time.Duration) {
 	v.resumed.Store(int64(now))
 	for _, s := range v.hub.living() {
 		if c := s.conn.Load(); c != nil {
-			v.arm(c)
+			v.arm(c, now)
 		}
 	}
 }
 
-// lastSeen returns when a client gave its last sign of life, or could have.
+// lastSeen returns the time of the client's last sign of life or of the last resume, whichever is
+// later.
 func (v *Server) lastSeen(c *conn) time.Duration {
 	return time.Duration(max(c.seen.Load(), v.resumed.Load()))
 }
 
-// wallSince returns what the wall clock says of the time since the start, longestStay at most.
+// wallSince returns the time since the start by the wall clock, capped at longestStay.
 func (v *Server) wallSince(wall time.Time) time.Duration {
 	return min(wall.Round(0).Sub(v.start.Round(0)), longestStay)
 }
 
-// expires returns the time at which a session's token ends, 0: never. It ends by the wall clock, which may have been set or gone on without now; and when its
-// time is over by now, so that a wall clock that is set back makes nobody stay longer.
+// expires returns the Server.now at which a session's token ends; 0 means never. The token's time
+// is measured by the wall clock and by the monotonic clock, and the earlier end counts. The wall
+// clock also measures the time of a suspension. If the wall clock is set back, the end by the
+// monotonic clock still holds.
 func (v *Server) expires(c *conn) time.Duration {
 	if c.expires == 0 {
 		return 0
 	}
-	return max(min(c.expires, c.until-time.Duration(v.ahead.Load())), 1)
+	return max(min(c.expires, c.expiresByWall-time.Duration(v.wallGain.Load())), 1)
 }
 
-// awaitRest notes that a client's message is not here as a whole. A timer that fires when the message is complete by then looks in vain. It is for the reader.
-func (v *Server) awaitRest(c *conn) {
+// startMessageTimer records that the reader waits for the remainder of a message. The timer then
+// fires at the message's deadline at the latest. It stays set when the message is complete, and the
+// check finds nothing to do. Only the reader calls startMessageTimer.
+func (v *Server) startMessageTimer(c *conn) {
 	now := v.now()
-	c.begun.Store(int64(now))
+	c.awaitedSince.Store(int64(now))
 	v.clock.hasten(c.session, now+v.cfg.messageTime())
 }
 
-// messageTime is how long a message may take from its first frame on.
+// messageTime is how long the reader waits at most for the remainder of a message.
 func (cfg *Config) messageTime() time.Duration {
 	return messageWait + time.Duration(cfg.MaxMessage)*time.Second/messageRate
 }
 
-// messageDue returns when the message that is being received must be complete; 0: there is none, or it is not waited for.
+// messageDue returns when the message that is being received must be complete. It returns 0 if
+// there is no such message, or if the reader has not waited for the message's remainder.
 func (v *Server) messageDue(c *conn) time.Duration {
-	begun := c.begun.Load()
+	begun := c.awaitedSince.Load()
 	if begun == 0 {
 		return 0
 	}
 	return time.Duration(max(begun, v.resumed.Load())) + v.cfg.messageTime()
 }
 
-// look ends a session whose token expired, whose message does not end, or that gave no sign of life after a ping, and pings a silent one. It reports
-// whether the session goes on.
-func (v *Server) look(c *conn, now time.Duration) bool {
+// check ends a session whose token expired, whose message was not finished in time, or whose client
+// gave no sign of life after a ping. It pings a silent client. It reports whether the session goes
+// on.
+func (v *Server) check(c *conn, now time.Duration) bool {
 	if expires := v.expires(c); expires != 0 && now >= expires {
 		c.session.close(ReasonExpired, closeWait)
 		return false
@@ -124,10 +135,11 @@ func (v *Server) look(c *conn, now time.Duration) bool {
 		c.session.close(ReasonUnfinished, closeWait)
 		return false
 	}
+	c.sendDeferred(now)
 	if v.cfg.Ping <= 0 {
 		return true
 	}
-	if c.session.pacing.Load() != nil { // its signs of life are not read
+	if c.session.pacing.Load() != nil { // its signs of life are not being read
 		c.seen.Store(int64(now))
 	}
 	seen, pinged := v.lastSeen(c), time.Duration(c.pinged.Load())
@@ -147,13 +159,19 @@ func (v *Server) look(c *conn, now time.Duration) bool {
 	return true
 }
 
-// arm sets the session's timer to when it must be looked at next. A sign of life does not move the timer: it is found when the timer fires.
-func (v *Server) arm(c *conn) {
+// arm sets the session's timer to when the session must be checked next. A sign of life does not
+// move the timer; the check notices it. A pinged client is checked when its time to answer is over.
+// If Ping is shorter than that time, the client is first checked when its next ping is due, since
+// it may have answered at once.
+func (v *Server) arm(c *conn, now time.Duration) {
 	var due time.Duration
 	if v.cfg.Ping > 0 {
 		due = v.lastSeen(c) + v.cfg.Ping
 		if pinged := time.Duration(c.pinged.Load()); pinged != 0 {
 			due = pinged + pongWait
+			if next := pinged + v.cfg.Ping; now < next && next < due {
+				due = next
+			}
 		}
 	}
 	if expires := v.expires(c); expires != 0 && (due == 0 || expires < due) {
@@ -162,7 +180,80 @@ func (v *Server) arm(c *conn) {
 	if due != 0 {
 		v.clock.set(c.session, due)
 	}
-	if due := v.messageDue(c); due != 0 { // behind set: the reader may have begun to wait meanwhile
+	// The reader may have hastened the timer just before set moved it, so its deadlines come last.
+	if due := v.messageDue(c); due != 0 {
 		v.clock.hasten(c.session, due)
 	}
+	if p := c.deferred.Load(); p != nil {
+		v.clock.hasten(c.session, p.due)
+	}
+}
+
+// wheelTick is the wheel's precision: a timer fires up to one tick late, never early.
+const wheelTick = 250 * time.Millisecond
+
+// wheelSlots bounds how many slots one step checks. A timer that is further away than one
+// revolution is passed over once per revolution.
+const wheelSlots = 256
+
+// timer is a session's entry in the wheel. It is in at most one list.
+type timer struct {
+	prev, next *timer
+	due        time.Duration
+	session    *Session
+}
+
+// wheel fires timers at their time. To set, move or stop a timer takes constant time. Times are
+// durations since a start that the wheel's owner chooses. The wheel has no clock and no lock of its
+// own.
+type wheel struct {
+	tick  int64             // the last tick that was stepped over
+	slots [wheelSlots]timer // heads of rings
+}
+
+func newWheel() *wheel {
+	w := new(wheel)
+	for i := range w.slots {
+		w.slots[i].prev, w.slots[i].next = &w.slots[i], &w.slots[i]
+	}
+	return w
+}
+
+// set makes t fire at due, or at the next step if due has passed. It moves a timer that was set
+// before.
+func (w *wheel) set(t *timer, due time.Duration) {
+	w.stop(t)
+	t.due = due
+	tick := max(int64((due+wheelTick-1)/wheelTick), w.tick+1)
+	head := &w.slots[tick%wheelSlots]
+	t.prev, t.next = head.prev, head
+	t.prev.next, t.next.prev = t, t
+}
+
+// stop makes sure that t does not fire. It does nothing to a timer that is not set.
+func (w *wheel) stop(t *timer) {
+	if t.next == nil {
+		return
+	}
+	t.prev.next, t.next.prev = t.next, t.prev
+	t.prev, t.next = nil, nil
+}
+
+// step stops all timers that are due by now, and appends their sessions to fired.
+func (w *wheel) step(now time.Duration, fired []*Session) []*Session {
+	to := int64(now / wheelTick)
+	from := max(w.tick+1, to-wheelSlots+1) // visits no slot twice
+	w.tick = max(w.tick, to)
+	for tick := from; tick <= to; tick++ {
+		head := &w.slots[tick%wheelSlots]
+		for t := head.next; t != head; {
+			next := t.next
+			if t.due <= now {
+				w.stop(t)
+				fired = append(fired, t.session)
+			}
+			t = next
+		}
+	}
+	return fired
 }

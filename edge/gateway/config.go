@@ -7,36 +7,43 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config says how a Server treats its clients. It is read once, by NewServer.
+// Config is how a Server treats its clients. NewServer reads it once.
 type Config struct {
-	MaxMessage  int           // bytes of a client's message at most; above: close 1009
-	MaxSessions int           // sessions at most, those that ended and are not yet forgotten by the relay included; above: 503
-	Rate        float64       // messages a second that are read of one session, in bursts of ten times that; 0: no bound
-	Queue       int           // bytes queued and not yet written to one session at most, one message at least; above: close 4000
-	Ping        time.Duration // silence after which a client is pinged; 10 s more of it: close 4004. 0: never
-	Origins     []string      // patterns of foreign origins that may connect, see CheckOriginPattern
-	Auth        Auth          // who may connect as whom
-	Replay      bool          // Fly's proxy is in front: it is asked to try another machine with a request that is answered 503
+	MaxMessage int // most bytes of a client's message; above it: close 1009
+	// MaxSessions bounds the sessions, dead ones included. Above it, a connect is answered 503.
+	MaxSessions int
+	PerUser     int // most sessions of one user; above it: 429. 0: no bound
+	// Unfinished bounds the bytes of memory that unfinished messages take. One user may have a
+	// sixteenth of them. Above it, a session is closed with 1008. 0 means no bound.
+	Unfinished int
+	Rate       float64 // messages read from one user in a second; 0: no bound
+	// FanOut deliveries of a user's messages cost that user as much as one message. With 0,
+	// deliveries cost nothing.
+	FanOut int
+	// Queue bounds the bytes that are queued for one session and not yet written. Above it, the
+	// session is closed with 4000. An empty queue takes one message of any size.
+	Queue int
+	// Ping is the silence after which a client is pinged; 0 means never. If the silence lasts 10 s
+	// more, the session is closed with 4004.
+	Ping      time.Duration
+	Origins   []string // foreign origins that may connect, see CheckOriginPattern
+	Auth      Auth     // who may connect, and as which user
+	StrictIDs bool     // names in a path must pass protocol.CheckStrictID
+	// Replay is set behind Fly's proxy. A 503 answer then asks the proxy to try another machine.
+	Replay bool
 
-	Metrics prometheus.Registerer // nil: not registered
-	Log     *slog.Logger          // nil: discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
+	Log     *slog.Logger          // nil: the log is discarded
 }
 
 const (
-	pongWait     = 10 * time.Second       // silence after a ping that ends a session
-	openWait     = 2 * time.Second        // the upgrade's answer waits so long for Opened
-	messageWait  = 30 * time.Second       // a message may take so long from its first frame on, and
-	messageRate  = 4 << 10                // a second more for each so many bytes of Config.MaxMessage
-	roomWait     = 2 * time.Second        // a session that finds no room upstream is not read for so long
-	closeWait    = 3 * time.Second        // a client has so long to answer a close frame
-	lingerMost   = 4 << 20                // bytes that are thrown away meanwhile
-	shutdownWait = 250 * time.Millisecond // the same when everything ends at once
-	retryAfter   = "2"                    // seconds, told with every 503
+	pongWait     = 10 * time.Second       // a silence this long after a ping ends the session
+	openWait     = 2 * time.Second        // longest wait for Opened before the upgrade is answered
+	messageWait  = 30 * time.Second       // the constant part of Config.messageTime
+	messageRate  = 4 << 10                // bytes of MaxMessage that add a second to messageTime
+	roomWait     = 2 * time.Second        // pause in reading a session without room upstream
+	closeWait    = 3 * time.Second        // time for a client to answer a close frame
+	lingerMost   = 4 << 20                // most bytes discarded after the close frame
+	shutdownWait = 250 * time.Millisecond // in place of closeWait when everything ends at once
+	retryAfter   = "2"                    // seconds, sent with every 503 and 429
 )
-
-func orDiscard(log *slog.Logger) *slog.Logger {
-	if log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return log
-}

@@ -5,18 +5,25 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// Drain refuses new clients and, after notice, sends each session 1012 at a random moment, so that not all come back to other nodes at once. Notice is for
-// balancers, which else would send a client that was closed straight back. It returns when all have ended: within the time given, notice included, or when ctx is
-// done, with its error. What a client sends before it answers the close is accepted.
-func (v *Server) Drain(ctx context.Context, notice, over time.Duration) error {
+// Drain refuses new clients and closes all sessions. It closes none during notice, so that
+// balancers learn of the drain first. Otherwise they would send a closed client straight back.
+// After notice it sends each session 1012 at a random moment, so that the clients do not all move
+// to other nodes at once.
+//
+// Drain returns when all sessions have ended, which takes at most the time within, notice included.
+// If ctx is done earlier, it returns the error of ctx. What a client sends before it answers the
+// close is accepted.
+func (v *Server) Drain(ctx context.Context, notice, within time.Duration) error {
 	v.refuseAll()
-	v.log.Info("draining", "sessions", v.Active(), "notice", notice, "over", over)
-	if v.sleep(ctx, notice) {
-		over -= notice
-		wait := min(closeWait, over/2)
-		v.spread(ctx, over-wait, wait)
+	v.log.Info("draining", "sessions", v.Active(), "notice", notice, "over", within)
+	if timing.Sleep(ctx, notice, v.empty) {
+		within -= notice
+		wait := min(closeWait, within/2)
+		v.spread(ctx, within-wait, wait)
 	}
 	select {
 	case <-v.empty:
@@ -28,20 +35,21 @@ func (v *Server) Drain(ctx context.Context, notice, over time.Duration) error {
 	}
 }
 
-// spread closes all sessions at random moments within a time.
+// spread closes all sessions at random moments within the given time. Each client then has wait to
+// answer.
 func (v *Server) spread(ctx context.Context, within, wait time.Duration) {
 	sessions := v.hub.living()
 	rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
 	start := time.Now()
 	for i, at := range moments(len(sessions), within) {
-		if !v.sleep(ctx, time.Until(start.Add(at))) {
+		if !timing.Sleep(ctx, time.Until(start.Add(at)), v.empty) {
 			return
 		}
 		sessions[i].close(ReasonDraining, wait)
 	}
 }
 
-// moments returns n random times in order.
+// moments returns n random times below within, in ascending order.
 func moments(n int, within time.Duration) []time.Duration {
 	times := make([]time.Duration, n)
 	if within > 0 {
@@ -51,21 +59,4 @@ func moments(n int, within time.Duration) []time.Duration {
 	}
 	slices.Sort(times)
 	return times
-}
-
-// sleep returns false when there is nothing more to wait for.
-func (v *Server) sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-v.empty:
-		return false
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -7,20 +7,23 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Feed is what one link brings to the Hub. Topic numbers are the link's own; topics, their positions and members are the Hub's. While an edge moves to
-// another relay there are two. Methods may be called by one goroutine at a time for each Feed.
+// Feed passes what one link brings to the Hub. Topic numbers belong to the link. Topics, their
+// positions and their members belong to the Hub. While an edge moves to another relay there are two
+// Feeds. The methods of one Feed may be called by one goroutine at a time.
 type Feed struct {
 	hub     *Hub
-	numbers map[uint64]*topic // as the relay gave them; nil: muted, see Topic
-	holding bool              // between BeginBatch and EndBatch
-	queued  int               // messages since, for all members
-	bytes   int               // of them for one member, at most
+	numbers map[uint64]*topic // by the relay's number; nil: muted, see Topic
+	holding bool              // set between BeginBatch and EndBatch
+	queued  int               // messages queued since BeginBatch, for all members
+	bytes   int               // most bytes of them that one member may have
 }
 
-// BeginBatch is called before each frame of a batch, and EndBatch behind the last: what is queued meanwhile for clients is written then, with few system calls. EndBatch writes some of it
-// itself; neither blocks.
+// BeginBatch is called before each link frame of a batch, and EndBatch after the last. Frames that
+// are queued for clients in between are held back, and then written with few system calls. If too
+// much is held back, BeginBatch releases it. A release may write to a few clients itself. Neither
+// method blocks.
 func (f *Feed) BeginBatch() {
-	if f.holding && f.queued < holdMost && f.bytes < f.hub.writers.enough {
+	if f.holding && f.queued < holdMost && f.bytes < f.hub.writers.holdBytes {
 		return
 	}
 	f.EndBatch()
@@ -28,41 +31,44 @@ func (f *Feed) BeginBatch() {
 	f.hub.writers.hold()
 }
 
-// EndBatch is called behind the last frame of a batch; without a frame it does nothing.
+// EndBatch is called after the last link frame of a batch. Without a batch it does nothing.
 func (f *Feed) EndBatch() {
 	if !f.holding {
 		return
 	}
-	enough := f.queued >= holdMost || f.bytes >= f.hub.writers.enough
+	enough := f.queued >= holdMost || f.bytes >= f.hub.writers.holdBytes
 	f.holding, f.queued, f.bytes = false, 0, 0
 	f.hub.writers.release(enough)
 }
 
-// fanOutLocked is Hub.fanOutLocked of what the batch brings. Hub.mu must be held.
+// fanOutLocked calls Hub.fanOutLocked and counts the result towards the batch. Hub.mu must be held.
 func (f *Feed) fanOutLocked(t *topic, text []byte, except string) {
 	f.queued += len(t.members)
 	f.bytes += len(text)
 	f.hub.fanOutLocked(t, text, except)
 }
 
-// Begin starts a link: it calls session for every session and then held for every topic with members, the dead included. It holds the Hub's lock: the two
-// must only append to a buffer. A session that is being opened may be told here and by Upstream.Open: Session frames are idempotent.
-func (h *Hub) Begin(session func(link.Session), held func(link.Held)) *Feed {
+// Begin starts a link. It calls tellSession for every session, and then tellMembers for the members
+// of every topic; dead sessions are included. It holds the Hub's lock, so both functions must only
+// append to a buffer. A session that is being opened may be told both here and by Upstream.Open.
+// That is harmless, since Session frames are idempotent.
+func (h *Hub) Begin(tellSession func(link.Session), tellMembers func(link.Held)) *Feed {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.sessions {
 		s.told = true
-		session(s.info)
+		tellSession(s.info)
 	}
 	for _, t := range h.topics {
-		t.tell(held)
+		t.tell(tellMembers)
 	}
 	f := &Feed{hub: h, numbers: map[uint64]*topic{}}
 	h.beginOverlapLocked(f)
 	return f
 }
 
-// Down ends the link, and the batch that it may have broken off: its topic numbers are void.
+// Down is called when the link has ended. It releases a batch that was not complete. The link's
+// topic numbers become void.
 func (f *Feed) Down() {
 	f.EndBatch()
 	h := f.hub
@@ -77,11 +83,13 @@ func (f *Feed) Down() {
 	h.endOverlapLocked(f)
 }
 
-// Topic gives a topic its number. Its position becomes the one given unless ours is later; one that was unplaced, or whose members are all dead, becomes it in any
-// case: who comes next begins there.
+// Topic gives a topic its number. The topic takes the given position unless its own is later. It
+// takes the given position in any case if it was unplaced or has no living member: the next member
+// begins there.
 //
-// From a link that is being left it mutes the number: that relay begins with the topic anew, at its own top, and knows nothing of the members that the new link
-// has bound, which is yet to bring what lies before.
+// A number from an older link is muted: link frames that name the number have no effect. The older
+// relay begins the topic at its own top, and does not know the members that the newer link has
+// bound. The messages before that top are yet to come by the newer link.
 func (f *Feed) Topic(n link.TopicNumber) {
 	h := f.hub
 	h.mu.Lock()
@@ -104,26 +112,28 @@ func (f *Feed) Topic(n link.TopicNumber) {
 			h.unnumberLocked(old)
 		}
 	}
-	if t.position == protocol.Unplaced || t.position.Before(n.Position) || t.desertedLocked() {
+	if t.position.IsUnplaced() || t.position.Before(n.Position) || t.desertedLocked() {
 		h.moveLocked(t, n.Position)
 	}
 }
 
-// BrokerBack tells that the relay's broker is there. What comes ahead is given again, if there was no room for it: the relay gives it all anew when its broker is away again.
+// BrokerBack says that the relay's broker is reachable again. If there was no room for messages
+// given ahead, there is room again: the next time its broker is away, the relay gives ahead anew
+// all that is not published by then.
 func (f *Feed) BrokerBack() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
 	f.hub.given.brokerBack(time.Now())
 }
 
-// Untopic frees a number. The topic goes with it if it has no members and no other number.
+// Untopic frees a number. The topic is removed if it has no members and no other number.
 func (f *Feed) Untopic(u link.Untopic) {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
 	f.freeLocked(u.ID)
 }
 
-// freeLocked takes a number back. The Hub's lock must be held.
+// freeLocked takes a number back. Hub.mu must be held.
 func (f *Feed) freeLocked(number uint64) {
 	t := f.numbers[number]
 	delete(f.numbers, number)
@@ -138,8 +148,9 @@ func (h *Hub) unnumberLocked(t *topic) {
 	h.tidyLocked(t)
 }
 
-// numberedLocked finds a topic by its number. What comes for a muted one comes by the new link too. An unknown one is the relay's fault. Both are counted, and the
-// frame has no effect on that topic. The Hub's lock must be held.
+// numberedLocked finds a topic by its number. It returns nil for a muted number and for an unknown
+// one, and counts the link frame as dropped. The link frames of a muted number also come by the
+// newer link. An unknown number is the relay's fault. Hub.mu must be held.
 func (f *Feed) numberedLocked(number uint64) *topic {
 	t, known := f.numbers[number]
 	switch {
@@ -150,4 +161,232 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 		f.hub.metrics.dropped[dropNoTopic].Inc()
 	}
 	return t
+}
+
+// Publication encodes the message once and queues the same bytes for every member of the topic
+// except the sessions of user p.Except.
+//
+// A publication that is not newer than the topic's position was given to the members before, and is
+// dropped. A publication without a position is passed on, but only once if several links bring it.
+func (f *Feed) Publication(p link.Publication) {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.metrics.publications.Inc()
+	t := f.advanceLocked(p.Topic, p.Position)
+	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p) {
+		return
+	}
+	if p.ID != 0 && h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath()) {
+		h.metrics.dropped[dropRepeated].Inc()
+		return
+	}
+	f.fanOutLocked(t, p.Payload, p.Except)
+}
+
+// Ahead gives a message to the members of the topic before it is published. They do not get it
+// again when it is published. A message without a payload is given to no member, now or later.
+func (f *Feed) Ahead(a link.Ahead) {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := f.numberedLocked(a.Topic)
+	if t == nil {
+		return
+	}
+	switch h.given.takeAhead(a.ID) {
+	case pass:
+		if len(a.Payload) > 0 {
+			h.metrics.ahead.Inc()
+			f.fanOutLocked(t, a.Payload, a.Except)
+		}
+	case repeat:
+		h.metrics.dropped[dropRepeated].Inc()
+	case excess:
+		h.metrics.aheadExcess.Inc()
+	}
+}
+
+// Cost charges a user for the deliveries of its messages.
+func (f *Feed) Cost(c link.Cost) {
+	if h := f.hub; h.rates != nil {
+		h.metrics.charged.Add(float64(c.Deliveries))
+		h.rates.charge(c.User, c.Deliveries)
+	}
+}
+
+// Gap tells the members that messages were lost. It tells them nothing if they were told already,
+// or if they have received messages from after the loss.
+func (f *Feed) Gap(g link.Gap) {
+	if name, lost, members := f.gap(g); members > 0 {
+		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
+	}
+}
+
+// gap counts the lost messages and returns their number. While an edge moves, its older link may
+// have brought some of the messages that the new relay reports. These do not count as lost.
+func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := f.numberedLocked(g.Topic)
+	if t == nil {
+		return "", 0, 0
+	}
+	lost, before := g.Lost, t.position
+	if f.advanceLocked(g.Topic, g.Position) == nil {
+		return "", 0, 0
+	}
+	if before.Epoch == g.Position.Epoch {
+		lost = min(lost, g.Position.Offset-before.Offset)
+	}
+	h.metrics.gaps.Inc()
+	h.metrics.lost.Add(float64(lost))
+	f.fanOutLocked(t, g.Text, "")
+	return t.name, lost, len(t.members)
+}
+
+// advanceLocked moves a topic to p and returns it. It returns nil when there is no such topic, or
+// when its members had already reached p. The zero p moves nothing. Hub.mu must be held.
+func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
+	t := f.numberedLocked(number)
+	if t == nil || p.IsZero() {
+		return t
+	}
+	if !t.position.Before(p) {
+		f.hub.metrics.dropped[dropRepeated].Inc()
+		return nil
+	}
+	f.hub.moveLocked(t, p)
+	return t
+}
+
+// fanOutLocked queues a text for the members of t except the sessions of user except. It allocates
+// once, whatever the number of members. h.mu must be held.
+func (h *Hub) fanOutLocked(t *topic, text []byte, except string) {
+	if len(t.members) == 0 {
+		return
+	}
+	frame := textFrame(text)
+	var results [pushSealed + 1]int
+	for i := range t.members {
+		s := t.members[i].session
+		if s.dead || except != "" && s.info.User == except {
+			continue
+		}
+		results[s.deliver(frame)]++
+	}
+	for result, n := range results {
+		h.count(pushed(result), n)
+	}
+}
+
+// count adds n messages to the metric of their result.
+func (h *Hub) count(result pushed, n int) {
+	if n == 0 {
+		return
+	}
+	switch result {
+	case pushOK:
+		h.metrics.deliveries.Add(float64(n))
+	case pushFull:
+		h.metrics.dropped[dropSlow].Add(float64(n))
+	case pushSealed:
+		h.metrics.dropped[dropEnding].Add(float64(n))
+	}
+}
+
+// Opened binds a session to its own topics. The session's first Opened, confirmed or not, releases
+// the connect that waits for it.
+func (f *Feed) Opened(o link.Opened) {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.sessions[o.Session]
+	if s == nil {
+		return // the session was forgotten meanwhile
+	}
+	for _, number := range o.Topics {
+		if t := f.numberedLocked(number); t != nil {
+			h.bindLocked(s, t)
+		}
+	}
+	if !o.Confirmed {
+		h.metrics.unconfirmed.Inc()
+	}
+	if s.opened != nil {
+		close(s.opened)
+		s.opened = nil
+	}
+}
+
+// Joined binds a session to a group: the client gets every message that comes after this call. If
+// answer is set, the client gets o.Text before those messages.
+func (f *Feed) Joined(o link.Joined, answer bool) {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.sessions[o.Session]
+	if s == nil {
+		return
+	}
+	if t := f.numberedLocked(o.Topic); t != nil {
+		h.bindLocked(s, t)
+	}
+	if answer {
+		h.answerLocked(s, o.Text)
+	}
+}
+
+// Left unbinds a session from a group: the client gets no message of the group after the answer.
+func (f *Feed) Left(o link.Left, answer bool) {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.sessions[o.Session]
+	if s == nil {
+		return
+	}
+	if t := f.numberedLocked(o.Topic); t != nil {
+		if slot := s.findLocked(t); slot >= 0 {
+			h.unbindLocked(s, slot)
+		}
+	}
+	if answer {
+		h.answerLocked(s, o.Text)
+	}
+}
+
+// Answer passes the relay's answer on to its client. Nothing happens if the session is unknown.
+func (h *Hub) Answer(f link.Answer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.sessions[f.Session]; s != nil {
+		h.answerLocked(s, f.Text)
+	}
+}
+
+// answerLocked queues an answer for the client of s. h.mu must be held.
+func (h *Hub) answerLocked(s *Session, text []byte) {
+	if s.dead {
+		h.metrics.dropped[dropGone].Inc()
+		return
+	}
+	h.count(s.deliver(textFrame(text)), 1)
+}
+
+// heldChunk is the largest number of members in one Held.
+const heldChunk = 1024
+
+// tell calls tellMembers with the members of t, in chunks of heldChunk. Hub.mu must be held.
+func (t *topic) tell(tellMembers func(link.Held)) {
+	for remainder := t.members; len(remainder) > 0; {
+		chunk := remainder[:min(len(remainder), heldChunk)]
+		remainder = remainder[len(chunk):]
+		ids := make([]uint64, len(chunk))
+		for i, m := range chunk {
+			ids[i] = m.session.info.ID
+		}
+		tellMembers(link.Held{Topic: t.name, Position: t.position, Sessions: ids})
+	}
 }

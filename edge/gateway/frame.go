@@ -1,21 +1,37 @@
 package gateway
 
-import "encoding/binary"
-
-// First bytes of server frames: all are final and, as the protocol has it for servers, unmasked.
-const (
-	textByte  = 0x80 | 0x1
-	closeByte = 0x80 | 0x8
-	pongByte  = 0x80 | 0xa
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"unicode/utf8"
 )
 
-// noStatus stands for the absence of a code in a close frame (RFC 6455, 7.4.1).
+// Opcodes (RFC 6455, 5.2). opClose and above are control frames.
+const (
+	opContinuation = 0x0
+	opText         = 0x1
+	opBinary       = 0x2
+	opClose        = 0x8
+	opPing         = 0x9
+	opPong         = 0xa
+)
+
+// First bytes of server frames. All of these frames are final.
+const (
+	textByte  = 0x80 | opText
+	closeByte = 0x80 | opClose
+	pongByte  = 0x80 | opPong
+)
+
+// noStatus stands for a close frame without a code (RFC 6455, 7.4.1).
 const noStatus = 1005
 
-// pingFrame is a ping without payload. It is shared: nobody may change it.
-var pingFrame = []byte{0x80 | 0x9, 0}
+// pingFrame is a ping without payload. All sessions share it, so it must not be changed.
+var pingFrame = []byte{0x80 | opPing, 0}
 
-// textFrame encodes a text message of any length. The frame is the same for every client, so it is encoded once for all of them.
+// textFrame encodes a text message of any length. The frame is the same for every client, so a
+// message is encoded once for all of them.
 func textFrame[T string | []byte](payload T) []byte {
 	n := len(payload)
 	frame := make([]byte, 0, headerLen(n)+n)
@@ -31,7 +47,7 @@ func textFrame[T string | []byte](payload T) []byte {
 	return append(frame, payload...)
 }
 
-// headerLen is the length of a server frame's header before n bytes of payload.
+// headerLen returns the length of a server frame's header for n bytes of payload.
 func headerLen(n int) int {
 	switch {
 	case n < 126:
@@ -42,7 +58,7 @@ func headerLen(n int) int {
 	return 10
 }
 
-// closeFrame encodes a close frame; text has at most 123 bytes.
+// closeFrame encodes a close frame. text may have at most 123 bytes.
 func closeFrame(code int, text string) []byte {
 	if code == noStatus {
 		return []byte{closeByte, 0}
@@ -61,4 +77,315 @@ func payload(frame []byte) []byte {
 		return frame[10:]
 	}
 	return frame[2:]
+}
+
+// controlMost is the longest payload of a control frame (RFC 6455, 5.5).
+const controlMost = 125
+
+// Most of the parser's errors end a session as protocol errors. Only errTooBig, errUTF8 and
+// errFlood have reasons of their own.
+var (
+	errTooBig       = errors.New("message too big")
+	errUTF8         = errors.New("not UTF-8")
+	errReserved     = errors.New("a reserved bit is set")
+	errOpcode       = errors.New("unknown opcode")
+	errUnmasked     = errors.New("a client's frame is not masked")
+	errControl      = errors.New("a control frame is too long or fragmented")
+	errLength       = errors.New("a frame's length is negative")
+	errContinuation = errors.New("a continuation without a message")
+	errInterleaved  = errors.New("a message within a message")
+	errCloseCode    = errors.New("a close code that may not be sent")
+)
+
+// closeCode is the error that reading a client's close frame returns. Its value is the frame's
+// code, or noStatus.
+type closeCode int
+
+func (closeCode) Error() string { return "the client closed" }
+
+// header is what precedes the payload of a client's frame.
+type header struct {
+	final bool
+	op    byte
+	size  int64 // of the payload
+	key   uint32
+}
+
+// control reports whether the frame is a close, ping or pong.
+func (h *header) control() bool { return h.op >= opClose }
+
+// parseStart parses the first two bytes. It returns how many bytes of the header follow them.
+func (h *header) parseStart(b0, b1 byte) (remainder int, err error) {
+	*h = header{final: b0&0x80 != 0, op: b0 & 0xf, size: int64(b1 & 0x7f)}
+	switch {
+	case b0&0x70 != 0:
+		return 0, errReserved
+	case h.op > opBinary && h.op < opClose || h.op > opPong:
+		return 0, errOpcode
+	case b1&0x80 == 0:
+		return 0, errUnmasked
+	case h.control() && (!h.final || h.size > controlMost):
+		return 0, errControl
+	case h.size == 126:
+		return 6, nil
+	case h.size == 127:
+		return 12, nil
+	}
+	return 4, nil
+}
+
+// parseRemainder parses the bytes that parseStart asked for: a longer length, if any, and the key.
+func (h *header) parseRemainder(b []byte) error {
+	switch len(b) {
+	case 6:
+		h.size = int64(binary.BigEndian.Uint16(b))
+	case 12:
+		h.size = int64(binary.BigEndian.Uint64(b))
+	}
+	h.key = binary.LittleEndian.Uint32(b[len(b)-4:])
+	if h.size < 0 {
+		return errLength
+	}
+	return nil
+}
+
+// readHeader reads a frame's header. A fault in the first two bytes is reported before the others
+// are awaited.
+func (r *reader) readHeader() (h header, err error) {
+	if r.extras.tooMany(r.server.now) {
+		return h, errFlood
+	}
+	var b [12]byte
+	if err := r.readHead(b[:2]); err != nil {
+		return h, err
+	}
+	remainder, err := h.parseStart(b[0], b[1])
+	if err != nil {
+		return h, err
+	}
+	if err := r.readHead(b[:remainder]); err != nil {
+		return h, err
+	}
+	if err := h.parseRemainder(b[:remainder]); err != nil {
+		return h, err
+	}
+	r.extras.bytes += min(2+remainder+int(min(h.size, frameExtra)), frameExtra)
+	r.inside = true
+	return h, nil
+}
+
+// readFrame reads the next message as a whole, or a control frame that comes before it.
+func (r *reader) readFrame() error {
+	h, err := r.readHeader()
+	if err != nil {
+		return err
+	}
+	if h.control() {
+		defer r.complete()
+		return r.readControl(h)
+	}
+	if h.op == opContinuation {
+		return errContinuation
+	}
+	r.message = message{binary: h.op == opBinary}
+	if err := r.beginFragment(h); err != nil {
+		return err
+	}
+	return r.readMessage((*payloadReader)(r))
+}
+
+// awaitMore is called before a read that may wait for the remainder of a message or frame. It
+// starts the message's timer and counts the message's buffer.
+func (r *reader) awaitMore() {
+	v := r.server
+	if r.awaitedSince.Load() == 0 {
+		v.startMessageTimer(r.conn)
+	}
+	if r.entry == nil || r.size > r.counted {
+		r.counted = r.size
+		r.entry = v.unfinished.count(r.session, r.entry, r.size)
+	}
+}
+
+// complete records that no frame and no message is awaited any more.
+func (r *reader) complete() {
+	r.inside = false
+	if r.awaitedSince.Load() != 0 {
+		r.awaitedSince.Store(0)
+	}
+	r.server.unfinished.done(r.entry)
+	r.size, r.counted, r.entry = 0, 0, nil
+}
+
+// message is the state of a message that is being read.
+type message struct {
+	header       // of the present fragment; size: what is not read yet
+	binary bool  // the first fragment was a binary frame
+	read   int64 // payload bytes of all fragments begun so far
+	text   runes
+}
+
+// beginFragment takes the header of the message's next fragment. A message that is too big is
+// refused as soon as a header announces its length.
+func (r *reader) beginFragment(h header) error {
+	r.message.header = h
+	r.message.read += h.size
+	if h.size > int64(r.server.cfg.MaxMessage) || r.message.read > int64(r.server.cfg.MaxMessage) {
+		return errTooBig
+	}
+	return nil
+}
+
+// nextFragment reads up to the message's next fragment, and handles the control frames before it.
+func (r *reader) nextFragment() error {
+	for {
+		h, err := r.readHeader()
+		switch {
+		case err != nil:
+			return err
+		case h.op == opContinuation:
+			return r.beginFragment(h)
+		case !h.control():
+			return errInterleaved
+		}
+		if err := r.readControl(h); err != nil {
+			return err
+		}
+	}
+}
+
+// payloadReader reads the payload of the present message. It returns io.EOF after the last
+// fragment.
+type payloadReader reader
+
+func (p *payloadReader) Read(b []byte) (n int, err error) {
+	m := &p.message
+	for m.size == 0 {
+		if m.final {
+			return 0, m.text.end()
+		}
+		if err := (*reader)(p).nextFragment(); err != nil {
+			return 0, err
+		}
+	}
+	b = b[:min(int64(len(b)), m.size)]
+	n, err = (*reader)(p).Read(b)
+	m.key = unmask(b[:n], m.key)
+	m.size -= int64(n)
+	if err == nil && !m.text.add(b[:n]) {
+		err = errUTF8
+	}
+	return n, err
+}
+
+// readControl reads a control frame's payload and acts on it.
+func (r *reader) readControl(h header) error {
+	pong := make([]byte, 2+h.size)
+	pong[0], pong[1] = pongByte, byte(h.size)
+	payload := pong[2:]
+	if _, err := io.ReadFull(r, payload); err != nil {
+		return err
+	}
+	unmask(payload, h.key)
+	switch h.op {
+	case opPing:
+		r.pong(pong)
+	case opClose:
+		return parseClose(payload)
+	}
+	return nil
+}
+
+// parseClose returns the content of a client's close frame as an error. The error is of type
+// closeCode if the frame is valid.
+func parseClose(payload []byte) error {
+	if len(payload) == 0 {
+		return closeCode(noStatus)
+	}
+	if len(payload) == 1 {
+		return errCloseCode
+	}
+	code := int(binary.BigEndian.Uint16(payload))
+	if !mayBeSent(code) {
+		return errCloseCode
+	}
+	if !utf8.Valid(payload[2:]) {
+		return errUTF8
+	}
+	return closeCode(code)
+}
+
+// mayBeSent reports whether a close frame may carry a code: one that is registered for the wire, or
+// one from the ranges for libraries and applications (RFC 6455, 7.4).
+func mayBeSent(code int) bool {
+	switch {
+	case code >= 1000 && code <= 1014:
+		return code < 1004 || code > 1006
+	}
+	return code >= 3000 && code <= 4999
+}
+
+// unmask removes the mask from b and returns the key for the bytes that follow.
+func unmask(b []byte, key uint32) uint32 {
+	wide := uint64(key)<<32 | uint64(key)
+	for len(b) >= 8 {
+		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^wide)
+		b = b[8:]
+	}
+	for i := range b {
+		b[i] ^= byte(key)
+		key = key>>8 | key<<24
+	}
+	return key
+}
+
+// runes checks that bytes which arrive in pieces are UTF-8. It fails at the first byte that no text
+// can have there, so the remainder of the message is not awaited.
+type runes struct {
+	half [utf8.UTFMax]byte // the beginning of a rune
+	n    int
+}
+
+// add checks the next piece. It returns false if the piece cannot belong to UTF-8 text.
+func (r *runes) add(b []byte) bool {
+	for r.n > 0 && len(b) > 0 {
+		r.half[r.n] = b[0]
+		r.n++
+		b = b[1:]
+		if !utf8.FullRune(r.half[:r.n]) {
+			continue
+		}
+		if c, size := utf8.DecodeRune(r.half[:r.n]); c == utf8.RuneError && size == 1 {
+			return false
+		}
+		r.n = 0
+	}
+	if utf8.Valid(b) {
+		return true
+	}
+	whole := len(b) - halfRune(b)
+	r.n = copy(r.half[:], b[whole:])
+	return utf8.Valid(b[:whole])
+}
+
+// halfRune returns how many bytes at the end of b are the beginning of an incomplete rune.
+func halfRune(b []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		if last := b[len(b)-n:]; utf8.RuneStart(last[0]) {
+			if utf8.FullRune(last) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+// end is called at the end of the message. It returns io.EOF, or errUTF8 if the message ends within
+// a rune.
+func (r *runes) end() error {
+	if r.n > 0 {
+		return errUTF8
+	}
+	return io.EOF
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/edgerelay/edgerelay/shared/keyring"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -37,9 +38,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// soon waits up to 5 s for what must come true.
+// patience is how long a test waits for an event that must come. It is long, since only a test that
+// fails waits for so long.
+const patience = time.Minute
+
+// soon waits until f returns true, for patience at most. It reports whether that happened.
 func soon(f func() bool) bool {
-	for deadline := time.Now().Add(5 * time.Second); !f(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			return false
 		}
@@ -54,7 +59,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// fakeUpstream is an Upstream of funcs; those left nil accept everything.
+// fakeUpstream is an Upstream made of functions. Functions left nil accept everything.
 type fakeUpstream struct {
 	open     func(link.Session)
 	accept   func(session uint64, payload []byte) bool
@@ -125,7 +130,8 @@ func (f *fakeUpstream) ends() []uint64 {
 	return append([]uint64(nil), f.ended...)
 }
 
-// gateway is a Server behind a real port. Unless up.open is set, its relay binds every session at once to its topics.
+// gateway is a Server behind a real port. By default, its relay binds every session to its topics
+// at once. up.open replaces that.
 type gateway struct {
 	t      *testing.T
 	hub    *mirror
@@ -173,10 +179,10 @@ func newMirror(cfg HubConfig) *mirror {
 	return m
 }
 
-// begin begins a link whose relay is told nothing.
+// begin begins a link without telling its relay the tables.
 func (m *mirror) begin() *Feed { return m.Begin(func(link.Session) {}, func(link.Held) {}) }
 
-// LinkDown ends the link; the next one is up at once.
+// LinkDown ends the link and begins the next one at once.
 func (m *mirror) LinkDown() {
 	m.Down()
 	m.Feed = m.begin()
@@ -190,7 +196,7 @@ func numberOf(t protocol.Topic) (n uint64) {
 	return n
 }
 
-// bindAll is what a relay does about a new session.
+// bindAll does what a relay does for a new session.
 func bindAll(hub *mirror, s link.Session) {
 	opened := link.Opened{Session: s.ID, Confirmed: true}
 	for _, topic := range s.Endpoint.Topics(s.User, s.Group) {
@@ -200,12 +206,13 @@ func bindAll(hub *mirror, s link.Session) {
 	hub.Opened(opened)
 }
 
-// publish sends a text without position to a topic.
+// publish sends a text without a position to a topic.
 func (g *gateway) publish(topic protocol.Topic, text string) {
 	g.hub.Publication(link.Publication{Topic: numberOf(topic), Payload: []byte(text)})
 }
 
-// metric returns the value of a metric, by its name behind edgerelay_edge_ and the value of its label, if any.
+// metric returns the value of a metric. name lacks the prefix edgerelay_edge_. label is the value
+// of the metric's label, if it has one.
 func (g *gateway) metric(name, label string) float64 {
 	g.t.Helper()
 	families, err := g.reg.Gather()
@@ -233,7 +240,7 @@ func (g *gateway) endsWith(reason Reason) {
 	})
 }
 
-// dial connects with coder's client.
+// dial connects with the client of the coder/websocket library.
 func (g *gateway) dial(path string, opts *websocket.DialOptions) *websocket.Conn {
 	g.t.Helper()
 	c, res, err := websocket.Dial(g.t.Context(), "ws"+strings.TrimPrefix(g.http.URL, "http")+path, opts)
@@ -253,7 +260,7 @@ func send(t *testing.T, c *websocket.Conn, kind websocket.MessageType, message s
 
 func receive(t *testing.T, c *websocket.Conn) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, b, err := c.Read(ctx)
 	if err != nil {
@@ -264,7 +271,7 @@ func receive(t *testing.T, c *websocket.Conn) string {
 
 func wantClose(t *testing.T, c *websocket.Conn, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, b, err := c.Read(ctx)
 	if got := int(websocket.CloseStatus(err)); got != code {
@@ -272,7 +279,12 @@ func wantClose(t *testing.T, c *websocket.Conn, code int) {
 	}
 }
 
-// rawClient is a client that says what it likes. It has no goroutine.
+// SignToken makes a token that Auth accepts with the same keys.
+func SignToken(keys keyring.Keys, sub string, ttl time.Duration) (string, error) {
+	return Auth{Keys: keys}.Sign(sub, ttl)
+}
+
+// rawClient is a client that sends arbitrary bytes. It has no goroutine.
 type rawClient struct {
 	t *testing.T
 	net.Conn
@@ -282,7 +294,7 @@ type rawClient struct {
 const rawHandshake = "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
-// raw connects and upgrades; early is sent with the request.
+// raw connects and upgrades. It sends early together with the request.
 func (g *gateway) raw(path, early string) *rawClient {
 	g.t.Helper()
 	c := g.rawRequest(path, early)
@@ -312,7 +324,7 @@ func (c *rawClient) send(s string) {
 	}
 }
 
-// masked encodes a client's frame with the zero mask.
+// masked encodes a frame of a client with the zero mask.
 func masked(first byte, payload string) string {
 	f := []byte{first}
 	switch n := len(payload); {
@@ -328,7 +340,7 @@ func masked(first byte, payload string) string {
 
 // frame reads one frame of the server.
 func (c *rawClient) frame() (first byte, payload string, err error) {
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	c.SetReadDeadline(time.Now().Add(patience))
 	var h [8]byte
 	if _, err := io.ReadFull(c.r, h[:2]); err != nil {
 		return 0, "", err
@@ -354,7 +366,7 @@ func (c *rawClient) frame() (first byte, payload string, err error) {
 	return first, string(b), err
 }
 
-// wantFrame reads frames until one that is no ping and no pong.
+// wantFrame reads one frame, which must be the given one.
 func (c *rawClient) wantFrame(first byte, payload string) {
 	c.t.Helper()
 	f, p, err := c.frame()

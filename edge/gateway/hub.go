@@ -2,37 +2,42 @@ package gateway
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // HubConfig is what a Hub needs.
 type HubConfig struct {
-	Metrics prometheus.Registerer // nil: not registered
-	Log     *slog.Logger          // nil: discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
+	Log     *slog.Logger          // nil: the log is discarded
 }
 
-// Hub finds the sessions of this node by id, and the members of topics. It is a mirror that the relay writes, by the Feed of each link. It does no
-// I/O of its own.
+// Hub finds the sessions of this node by id, and the members of topics. Memberships mirror those at
+// the relay, which changes them through the Feed of each link. A Hub does no I/O of its own.
 //
-// A session that ended stays, dead, until Forget: it receives nothing, but the relay is told of it, since it must be able to make sense
-// of the session's frames in a replay. One that no relay was told of, and that has no frames, does not stay.
+// An ended session stays in the Hub, dead, until Forget. It receives nothing, but each new link is
+// told of it: a relay must be able to make sense of the session's messages in a replay. A session
+// that no relay was told of, and that has no messages in the log, does not stay.
 type Hub struct {
 	log     *slog.Logger
 	metrics *hubMetrics
 	writers writers // of the sessions that have sockets
+	rates   *rates  // of users; set by NewServer; nil without a Server
 
-	mu       sync.Mutex // guards what follows, and the sessions' fields that name it; never held across I/O
-	last     uint64     // session id given last
+	mu       sync.Mutex // guards what follows, and sessions; not held across I/O
+	last     uint64     // the latest session id
 	sessions map[uint64]*Session
 	topics   map[protocol.Topic]*topic
-	newest   *Feed       // of the links that are up; nil: none
-	overlap  *overlap    // of links that are up and some that were; nil: there is none
-	given    given       // what may come again
+	newest   *Feed       // of the link that began last; nil: that link has ended
+	overlap  *overlap    // nil: no two links bring the same
+	given    given       // messages that may come again
 	live     int         // sessions that are not dead
 	opening  int         // sessions whose Upstream.Open has not returned
 	digest   link.Digest // of the tables; Heard stays zero
@@ -41,20 +46,22 @@ type Hub struct {
 // NewHub makes an empty Hub.
 func NewHub(cfg HubConfig) *Hub {
 	return &Hub{
-		log:      orDiscard(cfg.Log),
+		log:      logging.OrDiscard(cfg.Log),
 		metrics:  newHubMetrics(cfg.Metrics),
 		sessions: map[uint64]*Session{},
 		topics:   map[protocol.Topic]*topic{},
 	}
 }
 
-// Open gives s the next id, adds it, and tells up. The channel is closed when the relay has answered with Opened.
+// Open gives s the next id, adds it to the tables, and tells the relay of it by up.Open. The
+// channel is closed when the relay has answered with Opened.
 func (h *Hub) Open(s *Session, up Upstream) (opened <-chan struct{}) {
 	opened, _ = h.open(s, up, 0)
 	return opened
 }
 
-// open is Open, unless there are limit sessions already, the dead ones included; 0: no limit.
+// open is Open with a limit: it fails if there are already limit sessions, dead ones included. A
+// limit of 0 means no limit.
 func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, ok bool) {
 	opened, ok = h.add(s, limit)
 	if !ok {
@@ -69,7 +76,8 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 	return opened, true
 }
 
-// add puts s into the tables before the relay hears of it: the relay's frames for it may come at once.
+// add puts s into the tables before the relay hears of it, since the relay's answers for s may come
+// at once.
 func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -89,29 +97,34 @@ func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	return s.opened, true
 }
 
-// End makes s dead and logs its end upstream. It must come after the session's last Upstream.Accept, and once. What is still queued
-// is not affected. A session of which no relay was told, or will be told by its frames, is forgotten at once: so clients that come and go while there
-// is no link leave nothing.
+// End makes s dead and logs its end upstream. It must be called once, after the session's last
+// Upstream.Accept. What is queued for the client stays queued.
+//
+// If no relay was told of the session, and no relay will hear of it by its messages, the session is
+// forgotten at once. So clients that come and go while there is no link leave nothing behind.
 func (h *Hub) End(s *Session, up Upstream) {
-	// Asked before the lock: what is held of a session that no relay knows stays held, and no more comes.
-	held := up.Holds(s.info.ID)
-	if h.die(s, held) {
+	// Holds must be called without the lock. For a session that no relay knows, its answer is still
+	// right under the lock: none of the session's messages is acknowledged meanwhile, and none is
+	// added.
+	unacknowledged := up.Holds(s.info.ID)
+	if h.die(s, unacknowledged) {
 		up.Forget(s.info.ID)
 		return
 	}
 	up.End(s.info.ID)
 }
 
-// die makes s dead, and forgets it when no relay can know of it and held is false. That it was not told and that the next link will not find it in the tables
-// are of one moment.
-func (h *Hub) die(s *Session, held bool) (forgotten bool) {
+// die makes s dead. It forgets s if no relay was told of s and unacknowledged is false. It reads
+// s.told and removes s from the tables under one lock, so no link can begin in between and tell of
+// s.
+func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.dead = true
 	h.live--
 	h.metrics.sessions.Dec()
 	h.metrics.dead.Inc()
-	if s.told || held {
+	if s.told || unacknowledged {
 		return false
 	}
 	h.forgetLocked(s)
@@ -119,12 +132,12 @@ func (h *Hub) die(s *Session, held bool) (forgotten bool) {
 }
 
 // Forget takes a dead session out of the tables.
-func (h *Hub) Forget(session uint64) {
+func (h *Hub) Forget(id uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.sessions[session]
+	s := h.sessions[id]
 	if s == nil || !s.dead {
-		return // only what ended is acknowledged as ended
+		return // only an ended session can be acknowledged as ended
 	}
 	h.forgetLocked(s)
 }
@@ -136,6 +149,7 @@ func (h *Hub) forgetLocked(s *Session) {
 	}
 	s.memberships = nil
 	delete(h.sessions, s.info.ID)
+	s.release(claimTables)
 	h.digest.Sessions--
 	h.digest.SessionHash ^= link.SessionHash(s.info)
 	h.metrics.dead.Dec()
@@ -159,4 +173,104 @@ func (h *Hub) living() []*Session {
 		}
 	}
 	return living
+}
+
+// Digest returns a digest of the tables. It is comparable with the relay's digest only if no
+// session in the tables is dead or is being opened. The relay was then told of each session, by
+// Hub.Begin or by Upstream.Open.
+func (h *Hub) Digest() (d link.Digest, comparable bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.digest, h.opening == 0 && h.live == len(h.sessions)
+}
+
+// topic is this node's entry for a topic. It exists while it has members, or a number on a link.
+type topic struct {
+	name     protocol.Topic
+	numbers  int               // how many numbers, of all links, name it
+	position protocol.Position // of the last publication that the members were given
+	members  []member
+}
+
+// moveLocked makes p the topic's position. h.mu must be held.
+func (h *Hub) moveLocked(t *topic, p protocol.Position) {
+	if t.position.Epoch != p.Epoch && t.position.Epoch != 0 {
+		h.given.epochChanged = time.Now()
+	}
+	t.position = p
+}
+
+// desertedLocked reports whether t has no living member. Hub.mu must be held.
+func (t *topic) desertedLocked() bool {
+	return !slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead })
+}
+
+// member and membership are the two ends of one binding. Each stores the other's index, so that
+// both can be removed from their slices in constant time.
+type member struct {
+	session *Session
+	slot    int // in session.memberships
+}
+
+type membership struct {
+	topic *topic
+	slot  int // in topic.members
+}
+
+// tidyLocked removes t if it has neither a number nor a member. h.mu must be held.
+func (h *Hub) tidyLocked(t *topic) {
+	if t.numbers == 0 && len(t.members) == 0 {
+		delete(h.topics, t.name)
+		h.metrics.topics.Dec()
+	}
+}
+
+// bindLocked makes s a member of t, unless it is one. h.mu must be held.
+func (h *Hub) bindLocked(s *Session, t *topic) {
+	if s.findLocked(t) >= 0 {
+		return
+	}
+	t.members = append(t.members, member{s, len(s.memberships)})
+	s.memberships = append(s.memberships, membership{t, len(t.members) - 1})
+	h.digest.Bindings++
+	h.digest.BindingHash ^= link.BindingHash(s.info.ID, t.name)
+	h.metrics.bindings.Inc()
+}
+
+// findLocked returns the slot of t among the session's memberships, or -1 if s is not a member.
+// Hub.mu must be held.
+func (s *Session) findLocked(t *topic) int {
+	for slot, m := range s.memberships {
+		if m.topic == t {
+			return slot
+		}
+	}
+	return -1
+}
+
+// unbindLocked ends the membership in the given slot. The last element of each slice moves to the
+// free slot. h.mu must be held.
+func (h *Hub) unbindLocked(s *Session, slot int) {
+	t, memberSlot := s.memberships[slot].topic, s.memberships[slot].slot
+
+	last := len(t.members) - 1
+	moved := t.members[last]
+	t.members[memberSlot] = moved
+	moved.session.memberships[moved.slot].slot = memberSlot
+	t.members[last] = member{}
+	t.members = t.members[:last]
+
+	end := len(s.memberships) - 1
+	other := s.memberships[end]
+	s.memberships[slot] = other
+	if slot != end {
+		other.topic.members[other.slot].slot = slot
+	}
+	s.memberships[end] = membership{}
+	s.memberships = s.memberships[:end]
+
+	h.digest.Bindings--
+	h.digest.BindingHash ^= link.BindingHash(s.info.ID, t.name)
+	h.metrics.bindings.Dec()
+	h.tidyLocked(t)
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -15,7 +17,7 @@ func channel(user string) *Session {
 	return NewSession(link.Session{Endpoint: protocol.EndpointChannel, User: user}, 1<<20)
 }
 
-// openAll opens a session of each user and binds it as a relay does.
+// openAll opens a session of each user, and binds it as a relay does.
 func openAll(h *mirror, up Upstream, users ...string) (sessions []*Session) {
 	for _, user := range users {
 		s := channel(user)
@@ -129,7 +131,7 @@ func TestForgetLeavesTheLivingAlone(t *testing.T) {
 	wantTexts(t, s, "x")
 }
 
-// told returns what Begin tells.
+// told returns what Begin passes to its functions.
 func told(h *mirror) (sessions []link.Session, held map[protocol.Topic][]uint64) {
 	held = map[protocol.Topic][]uint64{}
 	h.Begin(
@@ -237,7 +239,7 @@ func FuzzHub(f *testing.F) {
 	})
 }
 
-// model is the Hub's tables in the plainest form.
+// model holds the Hub's tables in the simplest form.
 type model struct {
 	sessions []*Session // by id - 1; nil when forgotten
 	ended    map[uint64]bool
@@ -326,7 +328,7 @@ func (m *model) compare(t *testing.T, h *mirror) {
 	}
 }
 
-// roomy gives each session a batch that needs not grow.
+// roomy gives each session a batch that need not grow.
 func roomy(sessions []*Session) {
 	for _, s := range sessions {
 		s.queue.limit = 1 << 30
@@ -366,8 +368,9 @@ func BenchmarkFanOut(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
 }
 
-// TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace: the dead are members until their End is acknowledged. Where they were is not where the next one begins, who would be given
-// what is older than it is after the next change of relay.
+// TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace checks a topic with dead members whose End is
+// not acknowledged. The next member must not begin at their position. Otherwise it would be given
+// older messages after the next change of relay.
 func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
 	h := newMirror(HubConfig{})
 	up := &fakeUpstream{}
@@ -378,7 +381,8 @@ func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
 	h.End(dead, up)
 	f.Untopic(link.Untopic{ID: 1})
 	next := openAll(h, up, "2")[0]
-	f.Topic(link.TopicNumber{ID: 2, Topic: "group:g", Position: protocol.Unplaced}) // Redis is away
+	// Redis is away, so the topic is unplaced.
+	f.Topic(link.TopicNumber{ID: 2, Topic: "group:g", Position: protocol.Unplaced(0)})
 	f.Joined(link.Joined{Session: next.Info().ID, Topic: 2, Granted: true}, false)
 	var told []protocol.Position
 	h.Begin(func(link.Session) {}, func(held link.Held) {
@@ -386,12 +390,14 @@ func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
 			told = append(told, held.Position)
 		}
 	})
-	if !slices.Equal(told, []protocol.Position{protocol.Unplaced}) {
+	if !slices.Equal(told, []protocol.Position{protocol.Unplaced(0)}) {
 		t.Errorf("told %v", told)
 	}
 }
 
-// TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted: while an edge moves, the old link may bring some of what the new one's relay, which was told an earlier position, cannot give.
+// TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted checks a move of an edge. The new relay was
+// told an earlier position, and reports the messages that it cannot give. The old link may have
+// brought some of them.
 func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
 	h := newMirror(HubConfig{})
 	openAll(h, &fakeUpstream{}, "1")
@@ -401,8 +407,26 @@ func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
 		position   protocol.Position
 		lost, want uint64
 	}{{pos(1, 4), 2, 0}, {pos(1, 8), 6, 3}, {pos(2, 2), 4, 4}} {
-		if _, lost, _ := h.gap(link.Gap{Topic: 9, Position: c.position, Lost: c.lost}); lost != c.want {
-			t.Errorf("to %v: %d lost, want %d", c.position, lost, c.want)
+		before := testutil.ToFloat64(h.metrics.lost)
+		h.Gap(link.Gap{Topic: 9, Position: c.position, Lost: c.lost})
+		if lost := testutil.ToFloat64(h.metrics.lost) - before; lost != float64(c.want) {
+			t.Errorf("to %v: %v lost, want %d", c.position, lost, c.want)
 		}
 	}
+}
+
+// BenchmarkBegin measures the beginning of a link. Frames that change memberships wait for it.
+func BenchmarkBegin(b *testing.B) {
+	h := newMirror(HubConfig{})
+	users := make([]string, 50_000)
+	for i := range users {
+		users[i] = fmt.Sprint("user-", i)
+	}
+	openAll(h, &fakeUpstream{}, users...)
+	var bytes []byte
+	for b.Loop() {
+		bytes = bytes[:0]
+		h.Begin(func(s link.Session) { bytes = s.Append(bytes) }, func(f link.Held) { bytes = f.Append(bytes) })
+	}
+	b.ReportMetric(float64(len(bytes))/50_000, "bytes/session")
 }

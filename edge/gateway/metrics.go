@@ -5,46 +5,58 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// drop says why a message did not reach whom it was for. It is a metric label.
+// drop is the reason why a message did not reach its recipient. It is a metric label.
 type drop uint8
 
 const (
-	dropRepeated drop = iota // a publication at or before the topic's position
-	dropSlow                 // queued for a client that did not read
-	dropGone                 // queued for a client that went away
-	dropEnding               // came for a client whose close frame was sent
-	dropClosing              // came from a client whose close frame was sent
-	dropNoRoom               // came from a client and found no room upstream; it was told
-	dropCrowded              // came from one of too many sessions of a user that wait for its allowance; it was told
-	dropNoTopic              // named a topic number that was not given
-	dropOverlap              // one of too many that came without a position while two links were up
+	dropRepeated drop = iota // members have it, or another link brings it
+	dropSlow                 // was queued for a client that did not read
+	dropGone                 // was queued for a client that went away
+	dropEnding               // came for a client that was being closed
+	dropClosing              // came from a client that was being closed
+	dropNoRoom               // found no room upstream; its client was told
+	dropCrowded              // from a user with too many sessions waiting
+	dropNoTopic              // its topic number was not given
+	dropOverlap              // without a position, and overlap was full
 	drops
 )
 
 var dropLabels = [drops]string{"repeated", "slow_reader", "client_gone", "ending", "closing", "no_room", "crowded", "no_topic", "overlap"}
 
-// refusal says why a connect was refused. It is a metric label.
+// refusal is the reason why a connect was refused. It is a metric label.
 type refusal uint8
 
 const (
 	refuseRequest refusal = iota
+	refuseUpgrade
 	refusePath
 	refuseDraining
 	refuseFull
+	refuseUser
 	refuseAuth
 	refuseOrigin
 	refuseUnlinked
 	refusals
 )
 
-var refusalLabels = [refusals]string{"bad_request", "bad_path", "draining", "max_sessions", "auth", "origin", "never_linked"}
+var refusalLabels = [refusals]string{
+	"bad_request", "upgrade_required", "bad_path", "draining", "max_sessions", "user_sessions", "auth", "origin", "never_linked",
+}
 
 type hubMetrics struct {
 	sessions, dead, topics, bindings prometheus.Gauge
-	publications, deliveries, gaps   prometheus.Counter
-	ahead, late                      prometheus.Counter
+	publications, deliveries         prometheus.Counter
+	gaps, lost                       prometheus.Counter
+	ahead, aheadExcess, charged      prometheus.Counter
 	unconfirmed                      prometheus.Counter
 	dropped                          [drops]prometheus.Counter
+}
+
+// counters returns a function that makes counters of the edge.
+func counters(f promauto.Factory) func(name, help string) prometheus.Counter {
+	return func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: "edgerelay_edge_" + name, Help: help})
+	}
 }
 
 func newHubMetrics(r prometheus.Registerer) *hubMetrics {
@@ -52,9 +64,7 @@ func newHubMetrics(r prometheus.Registerer) *hubMetrics {
 	gauge := func(name, help string) prometheus.Gauge {
 		return f.NewGauge(prometheus.GaugeOpts{Name: "edgerelay_edge_" + name, Help: help})
 	}
-	counter := func(name, help string) prometheus.Counter {
-		return f.NewCounter(prometheus.CounterOpts{Name: "edgerelay_edge_" + name, Help: help})
-	}
+	counter := counters(f)
 	m := &hubMetrics{
 		sessions:     gauge("sessions", "Sessions that have not ended."),
 		dead:         gauge("sessions_dead", "Sessions that ended and are not yet forgotten by the relay."),
@@ -63,8 +73,10 @@ func newHubMetrics(r prometheus.Registerer) *hubMetrics {
 		publications: counter("publications_total", "Publications received from the relay."),
 		deliveries:   counter("deliveries_total", "Messages queued for clients."),
 		ahead:        counter("given_ahead_total", "Messages given to members before they were published."),
-		late:         counter("ahead_not_given_total", "Messages that came ahead and will be given when they are published: too many wait for that."),
+		aheadExcess:  counter("ahead_not_given_total", "Messages that came ahead and will be given when they are published: too many wait for that."),
+		charged:      counter("deliveries_charged_total", "Deliveries that users of this edge were charged for."),
 		gaps:         counter("gaps_total", "Losses told to the members of a topic."),
+		lost:         counter("publications_lost_total", "Publications in these losses that no link has brought, as far as known."),
 		unconfirmed:  counter("openings_unconfirmed_total", "Openings that the relay could not confirm when it was asked."),
 	}
 	dropped := f.NewCounterVec(prometheus.CounterOpts{
@@ -77,27 +89,25 @@ func newHubMetrics(r prometheus.Registerer) *hubMetrics {
 }
 
 type serverMetrics struct {
-	opened, unanswered, frames, bytes, pongsWithheld, pings prometheus.Counter
-	writes, written                                         prometheus.Counter
-	openSeconds                                             prometheus.Histogram
-	ended                                                   [reasons]prometheus.Counter
-	refused                                                 [refusals]prometheus.Counter
+	opened, unanswered, messages, messageBytes, pongsWithheld, pings prometheus.Counter
+	writes, framesWritten                                            prometheus.Counter
+	openSeconds                                                      prometheus.Histogram
+	ended                                                            [reasons]prometheus.Counter
+	refused                                                          [refusals]prometheus.Counter
 }
 
 func newServerMetrics(r prometheus.Registerer) *serverMetrics {
 	f := promauto.With(r)
-	counter := func(name, help string) prometheus.Counter {
-		return f.NewCounter(prometheus.CounterOpts{Name: "edgerelay_edge_" + name, Help: help})
-	}
+	counter := counters(f)
 	m := &serverMetrics{
 		opened:        counter("sessions_opened_total", "Sessions whose upgrade was answered."),
 		unanswered:    counter("openings_unanswered_total", "Upgrades answered without an answer of the relay."),
-		frames:        counter("client_messages_total", "Messages read from clients."),
-		bytes:         counter("client_message_bytes_total", "Payload bytes of messages read from clients."),
+		messages:      counter("client_messages_total", "Messages read from clients."),
+		messageBytes:  counter("client_message_bytes_total", "Payload bytes of messages read from clients."),
 		pongsWithheld: counter("pongs_withheld_total", "Pings of clients that were too many to be answered."),
 		pings:         counter("pings_total", "Pings sent to silent clients."),
 		writes:        counter("client_writes_total", "Writes to client sockets."),
-		written:       counter("client_frames_written_total", "Frames in those writes."),
+		framesWritten: counter("client_frames_written_total", "Frames in those writes."),
 		openSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "edgerelay_edge_open_seconds", Help: "Time from the session's opening to the upgrade's answer.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 2.5},
@@ -116,4 +126,11 @@ func newServerMetrics(r prometheus.Registerer) *serverMetrics {
 		m.refused[r] = refused.WithLabelValues(label)
 	}
 	return m
+}
+
+func measureUnfinished(r prometheus.Registerer, u *unfinished) {
+	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "edgerelay_edge_unfinished_bytes",
+		Help: "Memory of clients' messages that are begun and waited for.",
+	}, u.bytes)
 }

@@ -10,9 +10,17 @@ import (
 	"strings"
 )
 
-// CheckOriginPattern reports why pattern cannot be one of Config.Origins: it is no pattern, or one that no browser's origin can match. A
-// pattern is matched, in lower case and as path.Match has it, with the origin's host and port, or with scheme://host:port if it has "://"
-// in it.
+// nullOrigin is the origin that browsers send for a page without a host, such as a page from a file
+// or in a sandboxed frame. As a pattern it admits every such page, whoever made it.
+const nullOrigin = "null"
+
+// CheckOriginPattern returns an error if pattern cannot be one of Config.Origins: because it is not
+// a pattern, or because no browser's origin can match it.
+//
+// A pattern is matched in lower case, by the rules of path.Match. It is matched against the
+// origin's host and port, or against scheme://host:port if the pattern contains "://". A port that
+// is the scheme's default may be written or left out. The pattern "null" matches only the origin
+// null.
 func CheckOriginPattern(pattern string) error {
 	if pattern == "" {
 		return errors.New("an empty pattern matches no origin; unset it when only pages of the same host may connect")
@@ -26,15 +34,16 @@ func CheckOriginPattern(pattern string) error {
 	return nil
 }
 
-// unmatchable says why no origin that a browser sends can match pattern, and what to write instead; "" when one can.
+// unmatchable returns why no origin that a browser sends can match pattern, and what to write
+// instead. It returns "" when an origin can match.
 func unmatchable(pattern string) string {
 	scheme, host, schemed := strings.Cut(strings.ToLower(pattern), "://")
 	if !schemed {
 		scheme, host = "", scheme
 	}
 	switch name, port := splitPort(host); {
-	case host == "null":
-		return "pages without a host are let in by * alone"
+	case host == nullOrigin && !schemed:
+		return ""
 	case strings.ContainsFunc(pattern, func(r rune) bool { return r <= ' ' || r == 0x7f }):
 		return "it has a space; patterns are separated by commas"
 	case strings.ContainsFunc(pattern, func(r rune) bool { return r > 0x7f }):
@@ -49,8 +58,6 @@ func unmatchable(pattern string) string {
 		return "it has no host"
 	case strings.Trim(port, "0123456789*?[]^-") != "":
 		return "what follows the colon is not a port; with a scheme, want scheme://host"
-	case scheme == "https" && port == "443", scheme == "http" && port == "80":
-		return "browsers leave this port out, so leave it out too"
 	}
 	return ""
 }
@@ -63,8 +70,9 @@ func splitPort(host string) (name, port string) {
 	return host, ""
 }
 
-// originAllowed reports whether the page that the request comes from may connect: none is named (no browser), or it is of the same
-// host, or of a host that a pattern allows.
+// originAllowed reports whether the page that sent the request may connect. It may if it is of the
+// same host, or if a pattern allows it. A request that names no page does not come from a browser,
+// and is allowed.
 func originAllowed(r *http.Request, patterns []string) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -74,15 +82,52 @@ func originAllowed(r *http.Request, patterns []string) bool {
 	if err != nil {
 		return false
 	}
-	if u.Host != "" && strings.EqualFold(u.Host, r.Host) {
+	scheme := strings.ToLower(u.Scheme)
+	host := withoutPort(scheme, u.Host)
+	if host != "" && host == withoutPort(scheme, r.Host) {
 		return true
 	}
+	hosts := []string{host} // the forms that a pattern may use
+	if _, port := splitPort(host); host != "" && port == "" && defaultPorts[scheme] != "" {
+		hosts = append(hosts, host+":"+defaultPorts[scheme])
+	}
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		target := u.Host
-		if strings.Contains(pattern, "://") {
-			target = u.Scheme + "://" + u.Host
+		pattern = strings.ToLower(pattern)
+		if pattern == nullOrigin {
+			return origin == nullOrigin
 		}
-		ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(target))
-		return ok && err == nil
+		return slices.ContainsFunc(hosts, func(target string) bool {
+			if strings.Contains(pattern, "://") {
+				target = scheme + "://" + target
+			}
+			ok, err := path.Match(pattern, target)
+			return ok && err == nil
+		})
 	})
+}
+
+// defaultPorts are the ports that an origin leaves out. A proxy may add them to the Host header.
+var defaultPorts = map[string]string{"http": "80", "https": "443"}
+
+// withoutPort returns host in lower case, without the port if it is the scheme's default.
+func withoutPort(scheme, host string) string {
+	host = strings.ToLower(host)
+	if name, port := splitPort(host); port == "" || port == defaultPorts[scheme] {
+		return name
+	}
+	return host
+}
+
+// originRefusal is the answer to a page that may not connect. It names the setting with which the
+// operator can admit the page.
+func originRefusal(origin string) string {
+	const most = 200 // most bytes of an origin that the text repeats
+	switch u, err := url.Parse(origin); {
+	case origin == nullOrigin:
+		return "a page with Origin: null, such as one from a file, may not connect; " +
+			"to let such pages in, set EDGE_ORIGINS=null on the server"
+	case err != nil || u.Host == "" || len(origin) > most:
+		return "this origin may not connect; EDGE_ORIGINS on the server lets in others than its own"
+	}
+	return fmt.Sprintf("the origin %q may not connect; to let its pages in, add it to EDGE_ORIGINS on the server", origin)
 }

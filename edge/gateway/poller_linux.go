@@ -7,56 +7,62 @@ import (
 	"time"
 )
 
-// pollBatch is how many conns one look at the kernel wakes at most.
+// pollBatch bounds how many conns one call to the kernel wakes.
 const pollBatch = 128
 
-// watched is what the poller keeps of a conn.
+// watched is what the poller stores in a conn. The goroutine that reads the conn writes fd and
+// known. While idle is set, nobody reads the conn.
 type watched struct {
-	fd     int  // of the socket; -1: it cannot be watched. Written by who reads the conn
-	known  bool // to the kernel; written by who reads the conn
-	atRest bool // guarded by poller.mu: nobody reads the conn, and who takes this away must
+	fd    int  // the socket's; -1: it cannot be watched
+	known bool // the kernel has the socket in its set
+	idle  bool // guarded by poller.mu; whoever clears it starts a reader
 }
 
-// poller watches the sockets of conns at rest, so that they need no goroutine, stack or buffer. It is an epoll instance of its own beside that of Go's runtime, which
-// watches it in turn: no thread waits in the kernel. Each socket is told once, then it must be watched anew.
+// poller watches the sockets of idle conns, which therefore need no goroutine, stack or buffer. It
+// is an epoll instance beside that of Go's runtime. The runtime's instance watches the poller's, so
+// no thread of the poller waits in the kernel. The kernel reports each socket once. After that the
+// socket must be watched anew.
 type poller struct {
-	file *os.File // the epoll instance; nil: the kernel has none for us
+	file *os.File // the epoll instance; nil: the kernel refused one
 	fd   int
 	done chan struct{}
 
-	mu    sync.Mutex
-	conns []*conn // at rest, by descriptor
+	mu      sync.Mutex // guards the fields below
+	conns   []*conn    // the idle conns, by file descriptor
+	running bool       // run was started, by the first conn that became idle
 }
 
-// newPoller starts the poller's goroutine, which close ends.
+// newPoller returns a poller. The caller must close it.
 func newPoller() *poller {
 	p := &poller{done: make(chan struct{})}
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
-		close(p.done)
 		return p
 	}
-	syscall.SetNonblock(fd, true) // so that os gives it to Go's runtime
+	syscall.SetNonblock(fd, true) // package os then registers it with Go's runtime
 	file := os.NewFile(uintptr(fd), "epoll")
 	if err := file.SetDeadline(time.Time{}); err != nil { // Go's runtime cannot watch it
 		file.Close()
-		close(p.done)
 		return p
 	}
 	p.fd, p.file = fd, file
-	go p.run()
 	return p
 }
 
-// close ends the poller: no conn may be at rest.
+// close ends the poller. No conn may be idle.
 func (p *poller) close() {
 	if p.file != nil {
 		p.file.Close()
 	}
-	<-p.done
+	p.mu.Lock()
+	running := p.running
+	p.mu.Unlock()
+	if running {
+		<-p.done
+	}
 }
 
-// adopt notes the socket of a new conn.
+// adopt records the file descriptor of a new conn.
 func (p *poller) adopt(c *conn) {
 	c.watched.fd = -1
 	if c.raw != nil && p.file != nil {
@@ -64,18 +70,23 @@ func (p *poller) adopt(c *conn) {
 	}
 }
 
-// takes reports whether c can be watched. It is for who reads c.
-func (p *poller) takes(c *conn) bool { return c.watched.fd >= 0 }
+// canWatch reports whether c can be watched. Only the goroutine that reads c may call it.
+func (p *poller) canWatch(c *conn) bool { return c.watched.fd >= 0 }
 
-// rest puts c to rest: it is woken when there is something to read, be it an error. False: it cannot be watched, or it ends. It is for who reads c.
-func (p *poller) rest(c *conn) bool {
+// watch makes c idle. The poller wakes c when there is something to read, which may be an error.
+// watch returns false if c cannot be watched, or if c is ending. Only the goroutine that reads c
+// may call it.
+func (p *poller) watch(c *conn) bool {
 	w := &c.watched
 	if w.fd < 0 {
 		return false
 	}
-	p.mu.Lock() // held while the kernel is told, which does not block: until then nobody may wake c, and close its socket
+	// The lock is held while the kernel is told of c, which does not block. Until the kernel knows
+	// c, nobody may wake c and close its socket.
+	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c.ending() { // who ends it has woken it, or will have to wait for the lock
+	// Whoever ends c marks it as ending first, and then takes the lock to wake it.
+	if c.ending() {
 		return false
 	}
 	op := syscall.EPOLL_CTL_ADD
@@ -84,33 +95,38 @@ func (p *poller) rest(c *conn) bool {
 	}
 	event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT, Fd: int32(w.fd), Pad: tag(c)}
 	if err := syscall.EpollCtl(p.fd, op, w.fd, &event); err != nil {
-		w.fd = -1 // the kernel watches as many as it wants to
+		w.fd = -1 // the kernel limits how many sockets it watches
 		return false
 	}
 	for w.fd >= len(p.conns) {
 		p.conns = append(p.conns, nil)
 	}
 	p.conns[w.fd] = c
-	w.known, w.atRest = true, true
+	w.known, w.idle = true, true
+	if !p.running {
+		p.running = true
+		go p.run()
+	}
 	return true
 }
 
-// rouse reports whether c was at rest, and is not any more.
-func (p *poller) rouse(c *conn) bool {
+// unwatch ends the watch over c. It reports whether c was idle.
+func (p *poller) unwatch(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	was := c.watched.atRest
+	was := c.watched.idle
 	if was {
-		c.watched.atRest = false
+		c.watched.idle = false
 		p.conns[c.watched.fd] = nil
 	}
 	return was
 }
 
-// tag tells a conn from an earlier one with its descriptor.
+// tag distinguishes a conn from an earlier one with the same descriptor.
 func tag(c *conn) int32 { return int32(c.session.info.ID) }
 
-// find returns the conn of an event; nil: it was woken meanwhile, and may be gone.
+// find returns the conn of an event. It returns nil if the conn was woken meanwhile, since such a
+// conn may be gone.
 func (p *poller) find(e *syscall.EpollEvent) *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,11 +144,11 @@ func (p *poller) run() {
 	}
 	events := make([]syscall.EpollEvent, pollBatch)
 	n := 0
-	look := func(uintptr) bool {
+	poll := func(uintptr) bool {
 		n, err = syscall.EpollWait(p.fd, events, 0)
 		return n > 0
 	}
-	for raw.Read(look) == nil { // it ends with close
+	for raw.Read(poll) == nil { // close ends the loop
 		for i := range events[:n] {
 			if c := p.find(&events[i]); c != nil {
 				c.wake()

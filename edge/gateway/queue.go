@@ -2,35 +2,36 @@ package gateway
 
 import "sync"
 
-// frameCost is what a queued frame costs beside its bytes: its place in the batch.
+// frameCost is the cost of a queued frame beside its bytes, in bytes: its slot in the batch.
 const frameCost = 24
 
-// queue holds the frames for one client in order. It is bounded in bytes, and what the writer took counts until it is written. A frame
-// that does not fit is refused, which ends its session as a slow reader; an empty queue takes one frame of any size.
+// queue holds the frames for one client in order. It is bounded in bytes. Frames that the writer
+// took count until they are written. A frame that does not fit is refused, and Session.deliver then
+// ends the session as a slow reader. An empty queue takes one frame of any size.
 //
-// Frames are shared between queues: nobody may change them. No method blocks.
+// Queues share frames, so a frame must not be changed. No method blocks.
 type queue struct {
-	mu      sync.Mutex
-	limit   int           // bytes
-	start   func()        // has a writer take until there is nothing; called with mu held; nil: nobody writes yet
-	pending *batch        // not yet taken; nil when empty, so that an idle session holds none
-	size    int           // bytes of pending, and of the writer's batch until it is written
-	lost    int           // messages that were queued and will not be written
-	writing bool          // the writer runs
-	sealed  bool          // nothing more is taken in
-	idle    chan struct{} // closed when the writer ends; nil unless somebody waits for it
+	mu         sync.Mutex
+	limit      int           // bytes
+	start      func()        // starts the writer, with mu held; nil: there is none
+	pending    *batch        // what the writer has not taken; nil: nothing
+	size       int           // bytes of pending and of the writer's batch
+	lost       int           // messages that were queued and will not be written
+	writing    bool          // the writer runs
+	sealed     bool          // no more frames are accepted
+	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
 
-// pushed is what became of a frame.
+// pushed is the result of pushing a frame.
 type pushed uint8
 
 const (
 	pushOK     pushed = iota
-	pushFull          // it does not fit
-	pushSealed        // the session ends
+	pushFull          // the frame does not fit
+	pushSealed        // the session is ending
 )
 
-// push appends a frame and starts the writer if it does not run.
+// push appends a frame and starts the writer if it is not running.
 func (q *queue) push(frame []byte) pushed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -45,7 +46,7 @@ func (q *queue) push(frame []byte) pushed {
 	return pushOK
 }
 
-// q.mu must be held.
+// appendLocked queues a frame and starts the writer. q.mu must be held.
 func (q *queue) appendLocked(frame []byte, cost int) {
 	if q.pending == nil {
 		q.pending = batches.Get().(*batch)
@@ -56,7 +57,8 @@ func (q *queue) appendLocked(frame []byte, cost int) {
 	q.startLocked()
 }
 
-// startLocked starts the writer if there is one, it does not run, and there is something to write. q.mu must be held.
+// startLocked starts the writer if there is one, it is not running, and there is something to
+// write. q.mu must be held.
 func (q *queue) startLocked() {
 	if q.start != nil && !q.writing && q.pending != nil {
 		q.writing = true
@@ -64,7 +66,7 @@ func (q *queue) startLocked() {
 	}
 }
 
-// attach gives the queue its writer, which starts with what is queued already.
+// attach gives the queue its writer. The writer starts at once if frames are already queued.
 func (q *queue) attach(start func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -72,8 +74,8 @@ func (q *queue) attach(start func()) {
 	q.startLocked()
 }
 
-// seal refuses all later frames, and queues last (if any) behind those before it, or with discard instead of them. Only the first seal
-// has an effect.
+// seal makes the queue refuse all later frames. If last is not nil, seal appends it. With discard,
+// it first drops the frames that are pending. Only the first call has an effect.
 func (q *queue) seal(last []byte, discard bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -100,8 +102,9 @@ func (q *queue) discardLocked() {
 	q.pending = nil
 }
 
-// take gives the writer all that is queued, after it wrote the batch done (nil at first). With nothing queued it returns nil: the
-// writer must end, and is started anew by the next push.
+// take returns all frames that are queued. done is the batch that the writer has written, or nil at
+// first. If nothing is queued, take returns nil and the writer must end. The next push starts the
+// writer again.
 func (q *queue) take(done *batch) *batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -117,7 +120,8 @@ func (q *queue) take(done *batch) *batch {
 	return next
 }
 
-// written is take for a writer that takes later: it reports whether there is more. If not, the writer must end, as with take.
+// written is for a writer that calls take later. It reports whether there is more to take. If not,
+// the writer must end.
 func (q *queue) written(done *batch) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -130,7 +134,8 @@ func (q *queue) written(done *batch) (more bool) {
 	return true
 }
 
-// fail is take for a writer whose write of the batch failed: it must end, and nothing is written any more.
+// fail is for a writer that could not write a batch. The writer must end, and nothing is written
+// any more.
 func (q *queue) fail(failed *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -143,30 +148,31 @@ func (q *queue) fail(failed *batch) {
 	q.stoppedLocked()
 }
 
-// q.mu must be held.
+// stoppedLocked records that the writer has ended, and closes writerDone. q.mu must be held.
 func (q *queue) stoppedLocked() {
 	q.writing = false
-	if q.idle != nil {
-		close(q.idle)
-		q.idle = nil
+	if q.writerDone != nil {
+		close(q.writerDone)
+		q.writerDone = nil
 	}
 }
 
-// stopped returns a channel that is closed once the writer does not run. After seal it will not run again.
+// stopped returns a channel that is closed once the writer is not running. If the queue is sealed,
+// the writer does not run again after that.
 func (q *queue) stopped() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.writing {
 		return closedChan
 	}
-	if q.idle == nil {
-		q.idle = make(chan struct{})
+	if q.writerDone == nil {
+		q.writerDone = make(chan struct{})
 	}
-	return q.idle
+	return q.writerDone
 }
 
-// end forgets the writer and all that is queued, which frees what they hold on to, and returns how many messages were lost in all. The
-// writer must not run.
+// end drops the writer and all that is queued, to free their memory. It returns how many messages
+// were lost in all. The writer must not be running.
 func (q *queue) end() (lost int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -175,5 +181,3 @@ func (q *queue) end() (lost int) {
 	q.discardLocked()
 	return q.lost
 }
-
-var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()

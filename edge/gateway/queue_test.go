@@ -65,7 +65,7 @@ func TestSealKeepsOrDiscardsWhatIsQueued(t *testing.T) {
 	}
 }
 
-// pipeConn counts writes, and holds each until it is let go.
+// pipeConn records writes, and holds each of them until the test sends to gate.
 type pipeConn struct {
 	net.Conn
 	mu     sync.Mutex
@@ -80,7 +80,7 @@ func (p *pipeConn) Write(b []byte) (int, error) {
 	return len(b), <-p.gate
 }
 
-// writeTo runs q's writer on conn as conn.write does.
+// writeTo runs q's writer on conn as conn.patiently does.
 func writeTo(q *queue, conn net.Conn) {
 	q.attach(func() {
 		go func() {
@@ -114,7 +114,7 @@ func TestTheWriterTakesEverythingQueuedInOneWrite(t *testing.T) {
 			t.Errorf("writes %q, want the second to have all three", conn.writes)
 		}
 		if q.pending != nil || q.size != 0 || q.writing {
-			t.Errorf("an idle queue holds on: %+v", q)
+			t.Errorf("an empty queue holds on: %+v", q)
 		}
 		q.push(textFrame("again"))
 		conn.gate <- nil
@@ -143,27 +143,4 @@ func TestAFailedWriteEndsTheQueueAndCountsWhatIsLost(t *testing.T) {
 			t.Errorf("lost %d messages, %d bytes counted; want 3, 0", got, q.size)
 		}
 	})
-}
-
-func TestFramesHaveTheirLengthInTheRightForm(t *testing.T) {
-	for _, n := range []int{0, 1, 125, 126, 65535, 65536, 1 << 20} {
-		f := textFrame(strings.Repeat("x", n))
-		if len(f) != headerLen(n)+n || cap(f) != len(f) || len(payload(f)) != n {
-			t.Errorf("%d bytes: frame of %d (room for %d), payload %d", n, len(f), cap(f), len(payload(f)))
-		}
-	}
-}
-
-func TestEveryReasonHasALabelAndItsCode(t *testing.T) {
-	labels := map[string]bool{}
-	for r := range reasons {
-		label := r.String()
-		if label == "" || labels[label] {
-			t.Errorf("reason %d: label %q", r, label)
-		}
-		labels[label] = true
-		if (r.Code() != 0) != (closeFrames[r] != nil) || len(closeFrames[r]) > 127 {
-			t.Errorf("%s: code %d, frame %q", label, r.Code(), closeFrames[r])
-		}
-	}
 }

@@ -5,123 +5,190 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
-	"unicode/utf8"
-
-	"github.com/coder/websocket"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// messageKeep is the size up to which the buffer of a message goes back to the pool.
+// idleAfter is the silence after which a conn becomes idle. Until then its reader goroutine waits
+// for the client.
+//
+// To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
+// goroutine and another request to the poller, which is half as much again. A client that keeps
+// speaking costs one check for silence in each idleAfter.
+const idleAfter = 2 * time.Second
+
+// messageKeep is the largest message buffer, in bytes, that goes back to the pool.
 const messageKeep = 64 << 10
 
-// readerKeep is how long a reader may have served a conn at a time that is given to another one. ws closes itself 5 s after a control frame has begun, in a goroutine of its own: when
-// the rest of the frame comes at that moment, that may be after ws went on to other things. It does not happen to one that has served for less.
-const readerKeep = 4 * time.Second
-
 var (
-	messages     = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
-	notDelivered = textFrame(protocol.NotDelivered)
-	errUTF8      = errors.New("not UTF-8")
-	errRest      = errors.New("silent") // a wait's: the conn may come to rest
+	messageBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+	notDelivered   = textFrame(protocol.NotDelivered)
+	errIdle        = errors.New("silent") // returned by reader.wait: the conn may become idle
 )
 
-// serve reads a conn that is awake, until it comes to rest or the session has ended and its socket is closed. early was read of it before.
-func (v *Server) serve(c *conn, early []byte) {
-	w := newWaiter(c, early)
-	err := w.readAll()
-	for err == errRest {
-		if c.rest() {
+// reader is the state of the goroutine that reads a conn while the conn is awake. Between two
+// messages it waits without a buffer.
+type reader struct {
+	*conn
+	fillFunc func(fd uintptr) bool // fill
+	unparsed []byte                // read from the socket and not yet parsed
+	buf      *[]byte               // the pooled buffer of unparsed, if there is one
+	err      error                 // the error that ended reading from the socket
+	timed    bool                  // the socket's deadline is that of setIdleDeadline
+	pongs    pongCount
+	extras   extras
+
+	inside  bool               // a frame or a message was begun and is not complete
+	message message            // valid while a message is being read
+	size    int                // bytes of the message's buffer
+	counted int                // bytes that Server.unfinished counts for the message
+	entry   *unfinishedMessage // in Server.unfinished; nil: no wait for the message
+	small   [16]byte           // for unparsed, when a header is read by Read
+}
+
+// newReader makes a reader. unparsed has the bytes that were read from c before, if any.
+func newReader(c *conn, unparsed []byte) *reader {
+	r := &reader{conn: c, unparsed: unparsed, extras: extras{since: c.server.now()}}
+	r.fillFunc = r.fill
+	return r
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (n int, err error) {
+	if len(r.unparsed) > 0 {
+		return r.take(p), nil
+	}
+	if r.inside {
+		r.awaitMore()
+	}
+	n, err = r.Conn.Read(p)
+	// In the middle of a frame the conn cannot become idle.
+	for n == 0 && r.timedOut(err) {
+		r.timed = false
+		r.setReadDeadline(time.Time{})
+		n, err = r.Conn.Read(p)
+	}
+	if n > 0 {
+		r.stamp()
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF // io.EOF would mean the end of a message
+	}
+	if err != nil {
+		r.err = err
+	}
+	return n, err
+}
+
+// timedOut reports whether err is due to the deadline of setIdleDeadline, and not to the deadline
+// of the session's end.
+func (r *reader) timedOut(err error) bool {
+	return r.timed && errors.Is(err, os.ErrDeadlineExceeded) && !r.ending()
+}
+
+// readHead fills p, which is a part of a frame's header. It may read a few bytes beyond p into
+// small.
+func (r *reader) readHead(p []byte) error {
+	for len(p) > 0 {
+		if len(r.unparsed) == 0 {
+			n, err := r.Read(r.small[:])
+			if err != nil {
+				return err
+			}
+			r.unparsed = r.small[:n]
+		}
+		p = p[r.take(p):]
+	}
+	return nil
+}
+
+// take copies unparsed bytes into p, and returns how many it copied.
+func (r *reader) take(p []byte) (n int) {
+	n = copy(p, r.unparsed)
+	r.unparsed = r.unparsed[n:]
+	if len(r.unparsed) == 0 {
+		r.putBuffer()
+	}
+	return n
+}
+
+// more reports whether readSome reads another frame before the next call of wait. Without raw, wait
+// does not wait. Then more always returns true, and readFrame waits.
+func (r *reader) more() bool { return r.raw == nil || len(r.unparsed) > 0 }
+
+// serve reads a conn that is awake, until the conn becomes idle, or until the session has ended
+// and its socket is closed. unparsed holds the bytes that were read from the conn before.
+func (v *Server) serve(c *conn, unparsed []byte) {
+	r := newReader(c, unparsed)
+	err := r.readAll()
+	for err == errIdle {
+		if c.goIdle() {
 			return
 		}
-		err = w.readAll()
+		err = r.readAll()
 	}
 	defer v.leave()
-	v.finish(w, err)
+	v.end(r, err)
 	if s := c.session; s.allowance != nil {
 		v.rates.leave(s.info.User, s.allowance)
 	}
 }
 
-// readAll reads messages until the client's close frame or an error; errRest: until the conn may come to rest.
-func (w *waiter) readAll() error {
+// readAll reads messages until the client's close frame or an error. It returns errIdle when the
+// conn may become idle.
+func (r *reader) readAll() error {
 	for {
-		if err := w.wait(); err != nil {
+		if err := r.wait(); err != nil {
 			return err
 		}
-		if err := w.readSome(); err != nil {
+		if err := r.readSome(); err != nil {
 			return err
 		}
 	}
 }
 
-// readSome reads what is there, to the end of the last message that was begun.
-func (w *waiter) readSome() error {
-	readers := &w.conn.server.readers
-	began := w.server.now()
-	r := readers.Get().(*reader)
-	r.begin(w)
-	err := r.readFrames()
-	if err != nil || w.server.now()-began > readerKeep {
-		r.ws.CloseNow() // it may be in the middle of a message, or about to be closed: nobody else can use it
-		return err
-	}
-	r.end()
-	readers.Put(r)
-	return nil
-}
-
-func (r *reader) readFrames() error {
+// readSome reads all frames that have arrived. It also waits for the remainder of the last message.
+func (r *reader) readSome() error {
 	for r.more() {
-		kind, body, err := r.ws.Reader(context.Background())
-		if errors.Is(err, errBetween) {
-			continue
-		}
-		if err == nil {
-			err = r.readMessage(kind, body)
-		}
-		if err != nil {
+		if err := r.readFrame(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readMessage reads one message and sends it on its way. The buffer grows with what arrives, not with what a header announces.
-func (r *reader) readMessage(kind websocket.MessageType, body io.Reader) error {
-	buf := messages.Get().(*[]byte)
-	defer messages.Put(buf)
-	r.inside = true
-	message, err := appendAll((*buf)[:0], body)
-	r.inside = false
-	if r.conn.begun.Load() != 0 {
-		r.conn.begun.Store(0)
-	}
-	r.extras.message()
+// readMessage reads one message and forwards it. The buffer grows with the bytes that arrive, not
+// with the length that a header announces.
+func (r *reader) readMessage(body io.Reader) error {
+	buf := messageBuffers.Get().(*[]byte)
+	defer messageBuffers.Put(buf)
+	message, err := r.appendAll((*buf)[:0], body)
+	r.complete()
+	r.extras.discount()
 	if cap(message) <= messageKeep {
 		*buf = message[:0]
 	}
 	if err != nil {
 		return err
 	}
-	if kind == websocket.MessageBinary {
+	if r.message.binary {
 		message = bytes.TrimRight(message, "\x00")
-	}
-	if !utf8.Valid(message) {
-		return errUTF8
 	}
 	return r.conn.forward(message)
 }
 
-// appendAll is io.ReadAll into a buffer that is there.
-func appendAll(b []byte, r io.Reader) ([]byte, error) {
+// appendAll is io.ReadAll into an existing buffer.
+func (r *reader) appendAll(b []byte, body io.Reader) ([]byte, error) {
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
-		n, err := r.Read(b[len(b):cap(b)])
+		r.size = cap(b)
+		n, err := body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		if err == io.EOF {
 			return b, nil
@@ -132,15 +199,16 @@ func appendAll(b []byte, r io.Reader) ([]byte, error) {
 	}
 }
 
-// forward gives a message to the upstream, as fast as its user's allowance permits. Without room there the session is not read for 2 s; from then on its
-// messages are answered as not delivered until there is room.
+// forward gives a message to the upstream, as fast as the user's allowance permits. If there is no
+// room upstream, the session is not read for up to roomWait. Then its messages are answered as not
+// delivered until there is room.
 func (c *conn) forward(message []byte) error {
 	s, v := c.session, c.server
-	v.metrics.frames.Inc()
-	v.metrics.bytes.Add(float64(len(message)))
+	v.metrics.messages.Inc()
+	v.metrics.messageBytes.Add(float64(len(message)))
 	result := pacedOut
 	if Reason(s.reason.Load()).accepts() {
-		result = c.pace(len(message))
+		result = c.pace(s.info.Endpoint.StoredLen(message))
 	}
 	if !Reason(s.reason.Load()).accepts() || result == pacedOut {
 		v.hub.metrics.dropped[dropClosing].Inc()
@@ -161,8 +229,9 @@ func (c *conn) forward(message []byte) error {
 	return nil
 }
 
-// pace waits for the user's allowance. Where too many of the user's sessions do, this one is not read for 2 s. Meanwhile nothing is read, so the client is not judged by its silence;
-// the session's end ends the wait.
+// pace waits for the user's allowance. If too many of the user's sessions wait already, this
+// session is not read for roomWait. Nothing is read during a wait, so the client is not judged by
+// its silence. The session's end ends the wait.
 func (c *conn) pace(bytes int) paced {
 	s, v := c.session, c.server
 	if s.allowance == nil {
@@ -179,17 +248,18 @@ func (c *conn) pace(bytes int) paced {
 		c.seen.Store(int64(v.now()))
 		s.pacing.Store(nil)
 	}()
-	if _, over := s.Reason(); over { // before there was somebody to tell
+	// The session may have ended before s.pacing was set, so its end did not close the channel.
+	if _, ending := s.Reason(); ending {
 		return pacedOut
 	}
 	result := s.allowance.wait(v.ctx, ended, bytes)
-	if result == pacedCrowded && !pause(v.ctx, ended, roomWait) {
+	if result == pacedCrowded && !timing.Sleep(v.ctx, roomWait, ended) {
 		return pacedOut
 	}
 	return result
 }
 
-// awaitRoom tries for 2 s to have the message accepted.
+// awaitRoom tries for roomWait to have the message accepted.
 func (c *conn) awaitRoom(message []byte) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, roomWait)
 	defer cancel()
@@ -200,4 +270,102 @@ func (c *conn) awaitRoom(message []byte) bool {
 		}
 	}
 	return false
+}
+
+const (
+	// extraPerSecond bounds what a client may send in a second beside messages, in bytes: control
+	// frames and fragments. The bound allows 5,400 empty frames a second, or 2,000 others.
+	extraPerSecond = 32 << 10
+	// frameExtra is the largest number of bytes that one frame adds to the count.
+	frameExtra = 16
+	// messageExtra is the number of bytes that each message takes off the count.
+	messageExtra = 3 * frameExtra
+)
+
+// errFlood is returned by a read when extras.tooMany reports a flood.
+var errFlood = errors.New("too many frames without a message")
+
+// extras counts the bytes that a client sends beside its messages. The clock is read only when the
+// count reaches extraPerSecond.
+type extras struct {
+	bytes int
+	since time.Duration // Server.now when bytes was 0
+}
+
+// tooMany reports whether the count reached extraPerSecond within one second.
+func (e *extras) tooMany(now func() time.Duration) bool {
+	if e.bytes < extraPerSecond {
+		return false
+	}
+	at := now()
+	within := at-e.since < time.Second
+	*e = extras{since: at}
+	return within
+}
+
+// discount takes messageExtra off the count, when a message is complete.
+func (e *extras) discount() { e.bytes = max(e.bytes-messageExtra, 0) }
+
+// pongsPerSecond bounds how many pings of one client are answered immediately in a second.
+const pongsPerSecond = 10
+
+// pongCount counts the pongs of the present second.
+type pongCount struct {
+	second time.Duration // the beginning of the second
+	n      int
+}
+
+// next returns when the next pong may be sent: now, or at the end of the present second.
+func (p *pongCount) next(now time.Duration) time.Duration {
+	if second := now.Truncate(time.Second); second != p.second {
+		*p = pongCount{second: second}
+	}
+	p.n++
+	if p.n <= pongsPerSecond {
+		return now
+	}
+	return p.second + time.Second
+}
+
+// deferredPong is the pong for the newest of the pings beyond pongsPerSecond. It is sent when their
+// second is over.
+type deferredPong struct {
+	frame []byte
+	due   time.Duration // Server.now
+}
+
+// pong answers a ping. Of the pings beyond pongsPerSecond only the newest is answered, since one
+// pong answers the earlier ones too (RFC 6455, 5.5.3).
+func (r *reader) pong(frame []byte) {
+	c, v := r.conn, r.server
+	if c.deferred.Swap(nil) != nil {
+		v.metrics.pongsWithheld.Inc()
+	}
+	now := v.now()
+	due := r.pongs.next(now)
+	if due <= now {
+		c.session.deliver(frame)
+		return
+	}
+	c.deferred.Store(&deferredPong{frame, due})
+	v.clock.hasten(c.session, due)
+}
+
+// sendDeferred sends the deferred pong if it is due. Only the clock calls it.
+func (c *conn) sendDeferred(now time.Duration) {
+	if p := c.deferred.Load(); p != nil && now >= p.due && c.deferred.CompareAndSwap(p, nil) {
+		c.session.deliver(p.frame)
+	}
+}
+
+// goIdle lets the poller watch c in place of a goroutine. If it returns true, the caller must not
+// use c any more: c may already be awake again. It returns false if the poller cannot watch c, or
+// if c is ending; the caller then goes on reading.
+func (c *conn) goIdle() bool { return c.server.poller.watch(c) }
+
+// wake starts a reader if c is idle. It does not block.
+func (c *conn) wake() {
+	if c.server.poller.unwatch(c) {
+		go c.server.serve(c, nil)
+	}
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -136,7 +137,7 @@ func TestControlFramesBetweenFragmentsAndFramesInOneSegment(t *testing.T) {
 	c.wantFrame(pongByte, "ping")
 	c.send(masked(0x00, "men") + masked(0x8a, "") + masked(0x80, "ts") + masked(0x81, "next") + masked(0x89, "2"))
 	c.wantFrame(pongByte, "2")
-	c.send(masked(0x89, "3")) // after a wait between frames
+	c.send(masked(0x89, "3")) // comes after a wait between frames
 	c.wantFrame(pongByte, "3")
 	for _, b := range []byte(masked(0x81, "byte by byte")) {
 		c.send(string([]byte{b}))
@@ -145,5 +146,155 @@ func TestControlFramesBetweenFragmentsAndFramesInOneSegment(t *testing.T) {
 	eventually(t, "all accepted", func() bool { return len(g.up.messages()) == len(want) })
 	if got := g.up.messages(); !slices.Equal(got, want) {
 		t.Errorf("accepted %q, want %q", got, want)
+	}
+}
+
+// TestAMessageThatIsCutOffIsNotAccepted ends connections between two fragments, and in the middle
+// of one. In neither case is a part of the message accepted.
+func TestAMessageThatIsCutOffIsNotAccepted(t *testing.T) {
+	for name, sent := range map[string]string{
+		"between fragments":        masked(0x01, "beginning"),
+		"behind a header":          masked(0x81, "beginning")[:6],
+		"in the middle":            masked(0x81, "beginning")[:10],
+		"behind a second header":   masked(0x01, "begin") + masked(0x80, "ning")[:6],
+		"behind control frames":    masked(0x01, "begin") + masked(0x89, "x"),
+		"in the middle of a ping":  masked(0x01, "begin") + masked(0x89, "xyz")[:8],
+		"in the middle of a close": masked(0x01, "begin") + masked(0x88, "\x03\xe8")[:6],
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := start(t, nil, nil)
+			c := g.raw("/chat/user/1", "")
+			c.send(sent)
+			c.Conn.(*net.TCPConn).CloseWrite()
+			eventually(t, "the end", func() bool { return g.server.Active() == 0 })
+			if got := g.up.messages(); len(got) != 0 {
+				t.Errorf("accepted %q", got)
+			}
+		})
+	}
+}
+
+// TestWhoIsCutOffCostsNobodyElse checks connections that end in the middle of a message. Nothing of
+// that message may reach a later connection.
+func TestWhoIsCutOffCostsNobodyElse(t *testing.T) {
+	g := start(t, nil, nil)
+	for _, sent := range []string{masked(0x01, "beginning"), masked(0x81, "beginning")[:6], masked(0x81, "beginning")[:8]} {
+		for range 20 {
+			c := g.raw("/chat/user/1", "")
+			c.send(sent)
+			c.Conn.(*net.TCPConn).CloseWrite()
+			eventually(t, "the end", func() bool { return g.server.Active() == 0 })
+			other := g.raw("/chat/user/2", masked(0x89, "ping"))
+			other.wantFrame(pongByte, "ping")
+			other.send(masked(0x81, "message") + masked(0x89, "2"))
+			other.wantFrame(pongByte, "2")
+			other.Close()
+			eventually(t, "the end", func() bool { return g.server.Active() == 0 })
+		}
+	}
+	for _, m := range g.up.messages() {
+		if m != "message" {
+			t.Errorf("accepted %q", m)
+		}
+	}
+}
+
+// TestP7_FramesThatBringNoMessageAreBounded checks that a client that keeps sending frames without
+// a message is closed. The messages that it sent before are accepted.
+func TestP7_FramesThatBringNoMessageAreBounded(t *testing.T) {
+	for _, test := range []struct{ name, begin, frame string }{
+		{"pings", "", masked(0x89, "")},
+		{"pings with a payload", "", masked(0x89, strings.Repeat("x", 125))},
+		{"pongs", "", masked(0x8a, "")},
+		{"empty fragments", masked(0x01, "{"), masked(0x00, "")},
+		{"fragments of one byte", masked(0x01, "{"), masked(0x00, "x")},
+		{"empty fragments and pings", masked(0x01, "{"), masked(0x00, "") + masked(0x8a, "")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g := start(t, nil, nil)
+			other := g.raw("/chat/user/2", "")
+			c := g.raw("/chat/user/1", masked(0x81, "before"))
+			flood := test.begin + strings.Repeat(test.frame, 3*extraPerSecond/6)
+			go c.Write([]byte(flood)) // fails when the client is cut off
+			for {
+				first, p, err := c.frame()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if first != pongByte {
+					if first != closeByte || p != string(payload(closeFrames[ReasonLimit])) {
+						t.Errorf("got frame %#x %q", first, p)
+					}
+					break
+				}
+			}
+			c.Close()
+			g.endsWith(ReasonLimit)
+			if got := fmt.Sprint(g.up.messages()); got != "[before]" {
+				t.Errorf("accepted %s", got)
+			}
+			g.publish("user:2", "x")
+			other.wantFrame(textByte, "x")
+		})
+	}
+}
+
+func TestP7_WhoIsClosedAndSendsOnIsCutOff(t *testing.T) {
+	g := start(t, nil, nil)
+	c := g.raw("/chat/user/1", "")
+	c.SetWriteDeadline(time.Now().Add(patience))
+	flood := []byte(strings.Repeat(masked(0x8a, ""), 1<<20/6))
+	for n := range 16 * lingerMost >> 20 {
+		if _, err := c.Write(flood); err != nil {
+			g.endsWith(ReasonLimit)
+			return
+		}
+		if n == 0 {
+			c.wantCloseFrame(ReasonLimit)
+		}
+	}
+	t.Errorf("%d bytes are taken", 16*lingerMost)
+}
+
+// TestMessagesAreNoExtras checks messages that are not taken for a flood: many small ones, and
+// large ones in fragments with pongs beside them.
+func TestMessagesAreNoExtras(t *testing.T) {
+	g := start(t, nil, nil)
+	c := g.raw("/chat/user/1", "")
+	n := 0
+	for _, message := range []string{"", "x", strings.Repeat("x", 15), strings.Repeat("x", 130)} {
+		c.send(strings.Repeat(masked(0x81, message), 4*extraPerSecond/messageExtra))
+		n += 4 * extraPerSecond / messageExtra
+	}
+	large := masked(0x01, "") + strings.Repeat(masked(0x00, strings.Repeat("x", 256)), 255) + masked(0x80, "")
+	for range 5 {
+		c.send(large + masked(0x8a, ""))
+		n++
+	}
+	eventually(t, "all are accepted", func() bool { return len(g.up.messages()) == n })
+	c.send(masked(0x88, ""))
+	c.wantFrame(closeByte, "")
+	g.endsWith(ReasonClient)
+}
+
+func TestExtrasAreCountedBySeconds(t *testing.T) {
+	var e extras
+	now := time.Duration(0)
+	clock := func() time.Duration { return now }
+	for range 10 { // as many as are allowed in a second
+		now += time.Second
+		e.bytes += extraPerSecond
+		if e.tooMany(clock) {
+			t.Fatal("too many")
+		}
+	}
+	e.bytes += extraPerSecond - 1
+	if e.tooMany(clock) {
+		t.Error("too many, before the bound")
+	}
+	now += time.Second - 1
+	e.bytes++
+	if !e.tooMany(clock) {
+		t.Error("not too many")
 	}
 }

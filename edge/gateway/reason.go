@@ -1,52 +1,60 @@
 package gateway
 
-// Reason says why a session ended. It is a metric label, and for ends that the gateway decides, the code and text of the close frame.
+// Reason is why a session ended. It is a metric label. If the gateway ends the session, the reason
+// also gives the close frame's code and text.
 type Reason uint8
 
 const (
-	reasonNone       Reason = iota // the session goes on
-	ReasonClient                   // the client sent a close frame; it is answered with the client's own code
-	ReasonGone                     // the connection broke, or was closed without a close frame
-	ReasonRefused                  // the upgrade failed after the session was opened; there never was a WebSocket
-	ReasonProtocol                 // the client broke the WebSocket protocol
-	ReasonUTF8                     // a message was not valid UTF-8
-	ReasonLimit                    // too many frames that brought no message
-	ReasonUnfinished               // a message was begun and not finished in time
-	ReasonTooBig                   // a message was longer than Config.MaxMessage
-	ReasonDraining                 // this node is going away; another one takes the client
-	ReasonOverload                 // this node has too much to do
-	ReasonSlow                     // the client did not read; what was queued for it is lost
-	ReasonReplaced                 // another connection took this one's place
-	ReasonExpired                  // the token that the client came with expired
-	ReasonKicked                   // the operator ended it
-	ReasonSilent                   // no sign of life
+	reasonNone Reason = iota // the session goes on
+	// ReasonClient means that the client sent a close frame. The gateway answers with the same
+	// code.
+	ReasonClient
+	// ReasonGone means that the connection broke or was closed without a close frame.
+	ReasonGone
+	// ReasonRefused means that the upgrade failed after the session was opened. There never was a
+	// WebSocket.
+	ReasonRefused
+	ReasonProtocol        // the client broke the WebSocket protocol
+	ReasonUTF8            // a message was not valid UTF-8
+	ReasonLimit           // too many frames that brought no message
+	ReasonUnfinished      // a message was begun and not finished in time
+	ReasonUnfinishedBytes // an unfinished message had to give way to another one
+	ReasonTooBig          // a message was longer than Config.MaxMessage
+	ReasonDraining        // this node is going away; another one takes the client
+	ReasonOverload        // this node has too much to do
+	ReasonSlow            // the client did not read; what was queued for it is lost
+	ReasonReplaced        // another connection took this one's place
+	ReasonExpired         // the token that the client came with expired
+	ReasonKicked          // the operator ended it
+	ReasonSilent          // no sign of life after a ping
 	reasons
 )
 
 var reasonTable = [reasons]struct {
 	label string
-	code  int // 0: no close frame of ours
+	code  int // 0: the gateway sends no close frame
 	text  string
 }{
-	reasonNone:       {"none", 0, ""},
-	ReasonClient:     {"client_closed", 0, ""},
-	ReasonGone:       {"client_gone", 0, ""},
-	ReasonRefused:    {"refused", 0, ""},
-	ReasonProtocol:   {"protocol_error", 1002, "protocol error"},
-	ReasonUTF8:       {"not_utf8", 1007, "not UTF-8"},
-	ReasonLimit:      {"limit", 1008, "limit exceeded"},
-	ReasonUnfinished: {"unfinished", 1008, "message not finished"},
-	ReasonTooBig:     {"too_big", 1009, "message too big"},
-	ReasonDraining:   {"draining", 1012, "draining"},
-	ReasonOverload:   {"overload", 1013, "overload"},
-	ReasonSlow:       {"slow_reader", 4000, "slow reader"},
-	ReasonReplaced:   {"replaced", 4001, "replaced"},
-	ReasonExpired:    {"token_expired", 4002, "token expired"},
-	ReasonKicked:     {"kicked", 4003, "kicked"},
-	ReasonSilent:     {"silent", 4004, "no sign of life"},
+	reasonNone:            {"none", 0, ""},
+	ReasonClient:          {"client_closed", 0, ""},
+	ReasonGone:            {"client_gone", 0, ""},
+	ReasonRefused:         {"refused", 0, ""},
+	ReasonProtocol:        {"protocol_error", 1002, "protocol error"},
+	ReasonUTF8:            {"not_utf8", 1007, "not UTF-8"},
+	ReasonLimit:           {"limit", 1008, "limit exceeded"},
+	ReasonUnfinished:      {"unfinished", 1008, "message not finished"},
+	ReasonUnfinishedBytes: {"unfinished_bytes", 1008, "too many unfinished messages"},
+	ReasonTooBig:          {"too_big", 1009, "message too big"},
+	ReasonDraining:        {"draining", 1012, "draining"},
+	ReasonOverload:        {"overload", 1013, "overload"},
+	ReasonSlow:            {"slow_reader", 4000, "slow reader"},
+	ReasonReplaced:        {"replaced", 4001, "replaced"},
+	ReasonExpired:         {"token_expired", 4002, "token expired"},
+	ReasonKicked:          {"kicked", 4003, "kicked"},
+	ReasonSilent:          {"silent", 4004, "no sign of life"},
 }
 
-// closeFrames are the reasons' close frames, encoded once; nil where there is none.
+// closeFrames has the close frame of each reason, or nil for a reason that sends none.
 var closeFrames = func() (frames [reasons][]byte) {
 	for r, row := range reasonTable {
 		if row.code != 0 {
@@ -59,8 +67,9 @@ var closeFrames = func() (frames [reasons][]byte) {
 // String returns the metric label.
 func (r Reason) String() string { return reasonTable[r].label }
 
-// Code returns the close code that the client is sent; 0: none.
+// Code returns the close code that the client is sent; 0 means none.
 func (r Reason) Code() int { return reasonTable[r].code }
 
-// accepts reports whether what the client still sends, until its close frame, is accepted.
+// accepts reports whether the gateway still accepts what the client sends before it answers the
+// close frame.
 func (r Reason) accepts() bool { return r == reasonNone || r == ReasonDraining }

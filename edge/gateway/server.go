@@ -1,3 +1,6 @@
+// Package gateway serves the clients of an edge. It accepts their WebSockets, and gives what they
+// send to an Upstream. Its Hub knows the sessions and the members of topics, and queues for them
+// what the link brings.
 package gateway
 
 import (
@@ -8,15 +11,20 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/logging"
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
 var _ http.Handler = (*Server)(nil)
 
-// Server accepts client WebSockets at /chat/…, gives what they send to its Upstream, and writes what its Hub queues for them.
+// Server accepts client WebSockets at /chat/…. It gives what clients send to its Upstream, and
+// writes what its Hub queues for them.
 //
-// A session has a reader goroutine while it speaks, and a writer of its own only while its client takes less than there is; the poller and the writers are for all of them. The HTTP
-// server's goroutine ends with the upgrade. Run, Drain and Close end them; a Server cannot be used again.
+// A session has a reader goroutine while its client speaks. It has a writer goroutine of its own
+// only while its client takes less than is queued, or if its socket is not the kernel's (TLS,
+// pipes). All sessions share the poller and the writers. The HTTP server's goroutine ends with the
+// upgrade. Run, Drain and Close end the goroutines. After that a Server cannot be used again.
 type Server struct {
 	cfg     Config
 	log     *slog.Logger
@@ -24,32 +32,32 @@ type Server struct {
 	hub     *Hub
 	up      Upstream
 
-	start  time.Time       // of the monotonic clock that now reads
-	ctx    context.Context // done when everything must end at once
-	cancel context.CancelFunc
-	clock  clock
-	rates  *rates
-	poller *poller
+	start      time.Time       // where the time of Server.now begins
+	ctx        context.Context // done when all sessions must end at once
+	cancel     context.CancelFunc
+	clock      clock
+	rates      *rates
+	users      users
+	unfinished unfinished
+	poller     *poller
 
-	readers sync.Pool // of *reader: those whose conn has come to rest
-
-	suspension service.Suspension // stepped by Run
-	resumed    atomic.Int64       // now of the last resume
-	ahead      atomic.Int64       // by how much wallSince is ahead of now
+	suspension timing.Suspension // stepped by Run
+	resumed    atomic.Int64      // Server.now of the last resume
+	wallGain   atomic.Int64      // wallSince minus now
 
 	closing  sync.Once
-	draining chan struct{} // closed, with mu held, when no new clients are taken
-	mu       sync.Mutex    // guards what follows
+	draining chan struct{} // closed, with mu held, when new clients are refused
+	mu       sync.Mutex    // guards the fields below
 	active   int           // connects in progress and sessions
-	empty    chan struct{} // closed when draining, and active is zero
+	empty    chan struct{} // closed when draining and active is zero
 }
 
-// NewServer makes a Server; it serves as an http.Handler at once, but pings and expiries need Run.
+// NewServer makes a Server. It serves requests at once, but pings and expiries need Run.
 func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	v := &Server{
 		cfg:        cfg,
-		log:        orDiscard(cfg.Log),
+		log:        logging.OrDiscard(cfg.Log),
 		metrics:    newServerMetrics(cfg.Metrics),
 		hub:        hub,
 		up:         up,
@@ -57,18 +65,22 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 		ctx:        ctx,
 		cancel:     cancel,
 		clock:      clock{wheel: newWheel()},
-		rates:      newRates(cfg.Rate),
+		rates:      newRates(cfg.Rate, cfg.Queue, cfg.FanOut),
+		users:      users{most: cfg.PerUser, sessions: map[string]int{}},
 		poller:     newPoller(),
-		suspension: service.Suspension{Every: wheelTick},
+		suspension: timing.Suspension{Every: wheelTick},
 		draining:   make(chan struct{}),
 		empty:      make(chan struct{}),
 	}
-	hub.writers.enough = cfg.Queue / holdShare
-	v.readers.New = func() any { return v.newReader() }
+	v.unfinished.bound(int64(cfg.Unfinished), cfg.MaxMessage)
+	measureUnfinished(cfg.Metrics, &v.unfinished)
+	hub.writers.holdBytes = cfg.Queue / holdShare
+	hub.rates = v.rates
 	return v
 }
 
-// Run pings silent clients and ends those whose token expired or whose message does not end, until ctx is done; then it does what Close does, and returns.
+// Run pings silent clients. It ends sessions whose token expired, whose message was not finished in
+// time, or whose client is silent. When ctx is done, Run does what Close does, and returns.
 func (v *Server) Run(ctx context.Context) {
 	ticker := time.NewTicker(wheelTick)
 	defer ticker.Stop()
@@ -84,8 +96,9 @@ func (v *Server) Run(ctx context.Context) {
 	}
 }
 
-// Close refuses new clients, ends all sessions at once, with 1012 for those that can take it in a quarter of a second, and returns when
-// all their goroutines have ended. Their ends are logged upstream by then.
+// Close refuses new clients and ends all sessions. A client that reads within shutdownWait gets
+// 1012. Close returns when all goroutines of the sessions have ended. The ends of the sessions are
+// in the upstream's log by then.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
@@ -96,7 +109,8 @@ func (v *Server) Close() {
 	v.hub.writers.close()
 }
 
-// endAll sends 1012 to all who were not sent a close frame yet, and shortens the time of the others.
+// endAll sends 1012 to the clients that were not yet sent a close frame. All clients have
+// shutdownWait from then on.
 func (v *Server) endAll() {
 	for _, s := range v.hub.living() {
 		s.close(ReasonDraining, shutdownWait)
@@ -104,10 +118,10 @@ func (v *Server) endAll() {
 	}
 }
 
-// now is the time since the start, by the monotonic clock.
+// now returns the time since the start by the monotonic clock.
 func (v *Server) now() time.Duration { return time.Since(v.start) }
 
-// enter counts a connect, unless no new ones are taken. Each enter that returned true needs a leave.
+// enter counts a connect, unless the server drains. Each enter that returned true needs a leave.
 func (v *Server) enter() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -155,4 +169,35 @@ func (v *Server) Active() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.active
+}
+
+// Upstream carries what clients send towards the relay. edge/uplink implements it. Only WaitRoom
+// blocks.
+type Upstream interface {
+	// Open tells the relay of a session that the Hub has. It returns false if there is no link.
+	Open(link.Session) (told bool)
+	// Accept numbers a client's message and puts a copy of it into the log. It returns false if
+	// there is no room.
+	Accept(id uint64, payload []byte) bool
+	// WaitRoom waits until Accept of size bytes would succeed, and returns true. It returns false
+	// when ctx is done.
+	WaitRoom(ctx context.Context, id uint64, size int) bool
+	// Holds reports whether the log has a message of the session.
+	Holds(id uint64) bool
+	// End logs the session's end. The Hub keeps the session until Forget.
+	End(id uint64)
+	// Forget says that the Hub has forgotten a session without End. No relay was told of the
+	// session, and the log has no message of it.
+	Forget(id uint64)
+	// Linked reports whether there is a link now, and whether there ever was one.
+	Linked() (now, ever bool)
+}
+
+var closedChan = closed[struct{}]()
+
+// closed returns a channel that is closed.
+func closed[T any]() chan T {
+	c := make(chan T)
+	close(c)
+	return c
 }

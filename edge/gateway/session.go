@@ -1,37 +1,42 @@
 package gateway
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Session is one client connection: a reader while it speaks, and a queue that the Hub's writers empty. One made by NewSession has no socket: it
-// is a queue in the Hub, which Take empties.
+// Session is one client connection. It has a reader while its client speaks, and a queue that the
+// Hub's writers empty. A session has no socket before its upgrade. Without a Server it never has
+// one, and Take empties its queue.
 type Session struct {
-	info   link.Session // static after Hub.Open
+	info   link.Session // does not change after Hub.Open
 	queue  queue
-	reason atomic.Uint32                 // Reason; the first one stays
-	pacing atomic.Pointer[chan struct{}] // while the reader waits for an allowance: closed at the session's end
-	conn   atomic.Pointer[conn]          // nil before the upgrade, after the end, and without a socket
+	reason atomic.Uint32                 // a Reason; the first one set stays
+	pacing atomic.Pointer[chan struct{}] // set during a wait for the allowance; closed at the end
+	conn   atomic.Pointer[conn]          // nil before the upgrade, after the end, without a socket
 
-	// guarded by Hub.mu
+	users  *users       // counts this session; nil: nobody; fixed after enter
+	claims atomic.Int32 // claimSocket, claimTables
+
+	// The following fields are guarded by Hub.mu.
 	memberships []membership
-	opened      chan struct{} // closed, and nil, at the first Opened
+	opened      chan struct{} // closed, and set to nil, at the first Opened
 	opening     bool          // Upstream.Open has not returned
-	told        bool          // to a link, or queued for one
+	told        bool          // a link was told of the session, or will be
 	dead        bool
 
-	// guarded by clock.mu
-	timer timer
+	timer timer // guarded by clock.mu
 
-	// Owned by the reader.
-	allowance *allowance // nil before the first message, and without a limit
-	starved   bool       // the last frame found no room upstream
+	// The following fields belong to the reader.
+	allowance *allowance // nil: no message yet, or no limit
+	starved   bool       // the last message found no room upstream
 }
 
-// NewSession makes a session for Hub.Open. Its queue takes so many bytes at most, one message at least. info.ID is given by Hub.Open.
+// NewSession makes a session for Hub.Open, which sets info.ID. Its queue is bounded by queueBytes,
+// but always takes one message.
 func NewSession(info link.Session, queueBytes int) *Session {
 	s := &Session{info: info}
 	s.queue.limit = queueBytes
@@ -48,7 +53,7 @@ func (s *Session) Reason() (Reason, bool) {
 	return r, r != reasonNone
 }
 
-// Take returns the texts queued since the last Take. It is for sessions without a socket.
+// Take returns the texts that were queued since the last Take. It is for sessions without a socket.
 func (s *Session) Take() (texts []string) {
 	b := s.queue.take(nil)
 	if b == nil {
@@ -63,7 +68,8 @@ func (s *Session) Take() (texts []string) {
 	return texts
 }
 
-// deliver queues a frame. A full queue ends the session. It does not block, and may be called under Hub.mu.
+// deliver queues a frame. If the queue is full, the session ends. deliver does not block, and may
+// be called under Hub.mu.
 func (s *Session) deliver(frame []byte) pushed {
 	result := s.queue.push(frame)
 	if result == pushFull {
@@ -72,8 +78,10 @@ func (s *Session) deliver(frame []byte) pushed {
 	return result
 }
 
-// close begins the session's end, unless it began before: the reason's close frame is queued behind what is there (instead of it for a
-// slow reader), nothing is queued any more, and the client has so long to answer. It does not block.
+// close begins the session's end, and reports whether it was the first to do so. It queues the
+// reason's close frame behind what is queued. For a slow reader the close frame replaces what is
+// queued. Nothing more is queued after that, and the client has wait to answer. close does not
+// block.
 func (s *Session) close(r Reason, wait time.Duration) bool {
 	return s.closeWith(r, closeFrames[r], wait)
 }
@@ -90,4 +98,87 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 		c.endBy(time.Now().Add(wait))
 	}
 	return true
+}
+
+// end ends a session whose reading ended with err. From here on no message is accepted or
+// delivered. What is queued is still written before the deadline of the close frame. Then the
+// socket is closed.
+func (v *Server) end(r *reader, err error) {
+	c := r.conn
+	s := c.session
+	broken := r.err != nil
+	first := s.closeFor(err, broken)
+	_, byClient := err.(closeCode)
+	mustLinger := !broken && first && !byClient
+	v.clock.stop(s)
+	v.hub.End(s, v.up)
+	if broken {
+		c.Conn.Close()
+	}
+	<-s.queue.stopped()
+	if mustLinger || !broken && r.unread() {
+		c.linger()
+	}
+	c.Conn.Close()
+	r.putBuffer()
+	v.ended(s)
+}
+
+// closeFor closes s with the reason that belongs to err. It reports whether that was the first
+// close.
+func (s *Session) closeFor(err error, broken bool) bool {
+	if code, ok := err.(closeCode); ok {
+		return s.closeWith(ReasonClient, closeFrame(int(code), ""), closeWait)
+	}
+	switch {
+	case broken:
+		return s.close(ReasonGone, closeWait)
+	case errors.Is(err, errUTF8):
+		return s.close(ReasonUTF8, closeWait)
+	case errors.Is(err, errFlood):
+		return s.close(ReasonLimit, closeWait)
+	case errors.Is(err, errTooBig):
+		return s.close(ReasonTooBig, closeWait)
+	}
+	return s.close(ReasonProtocol, closeWait)
+}
+
+// linger closes the server's half of the connection. It discards what still arrives, until the
+// client closes or the deadline passes. The kernel resets a connection that is closed with unread
+// bytes, and the client might then never see the close frame. A client that sends more than
+// lingerMost is reset.
+func (c *conn) linger() {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+	buf := copies.Get().(*[]byte)
+	defer copies.Put(buf)
+	for remainder := lingerMost; remainder > 0; {
+		n, err := c.Conn.Read((*buf)[:copyLimit])
+		if err != nil {
+			return
+		}
+		remainder -= n
+	}
+}
+
+// ended counts the session's end and releases everything that a dead session does not need.
+func (v *Server) ended(s *Session) {
+	s.conn.Store(nil)
+	s.release(claimSocket)
+	reason, _ := s.Reason()
+	why := dropGone
+	if reason == ReasonSlow {
+		why = dropSlow
+	}
+	v.hub.metrics.dropped[why].Add(float64(s.queue.end()))
+	v.metrics.ended[reason].Inc()
+	v.log.Debug("session ended", "session", s.info.ID, "reason", reason)
+}
+
+// hurry bounds the time, from now, until the socket of an ending session is closed.
+func (s *Session) hurry(wait time.Duration) {
+	if c := s.conn.Load(); c != nil {
+		c.endBy(time.Now().Add(wait))
+	}
 }

@@ -4,25 +4,238 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/edgerelay/edgerelay/shared/httpguard"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// handshakeSalt is what a server shows by that it knows the protocol (RFC 6455, 1.3).
+// longestStay caps the time until a token's end. Some ends are too far away for a Duration: those
+// in the year 9999, and those whose exp is in milliseconds.
+const longestStay = 100 * 365 * 24 * time.Hour
+
+// ServeHTTP answers a request for a chat endpoint. An admitted client becomes a session. The
+// upgrade is answered once the relay has bound the session to its topics, or after openWait at the
+// latest.
+func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch err := httpguard.CheckUpgrade(r); err {
+	case nil:
+	case httpguard.ErrNoUpgrade, httpguard.ErrVersion:
+		v.refuse(w, r, refuseUpgrade, err.Error())
+		return
+	default:
+		v.refuse(w, r, refuseRequest, err.Error())
+		return
+	}
+	endpoint, group, user, err := v.parsePath(r)
+	if err != nil {
+		v.refuse(w, r, refusePath, err.Error())
+		return
+	}
+	if !v.enter() {
+		v.refuse(w, r, refuseDraining, "this server is draining")
+		return
+	}
+	handedOver := false
+	defer func() {
+		if !handedOver {
+			v.leave()
+		}
+	}()
+	// Substrings would keep the request's memory for as long as the session lives.
+	info := link.Session{Endpoint: endpoint, User: strings.Clone(user), Group: strings.Clone(group)}
+	until, ok := v.admit(w, r, user)
+	handedOver = ok && v.connect(w, r, info, until)
+}
+
+// parsePath reads the endpoint, the group and the user from the path. The error's text may be shown
+// to the client.
+func (v *Server) parsePath(r *http.Request) (e protocol.Endpoint, group, user string, err error) {
+	e, group, user, err = protocol.ParsePath(r.URL.EscapedPath())
+	if err != nil || !v.cfg.StrictIDs {
+		return e, group, user, err
+	}
+	if err = protocol.CheckStrictID(user); err != nil {
+		return e, group, user, fmt.Errorf("id %w", err)
+	}
+	if e == protocol.EndpointGroup {
+		if err = protocol.CheckStrictID(group); err != nil {
+			return e, group, user, fmt.Errorf("group %w", err)
+		}
+	}
+	return e, group, user, nil
+}
+
+// admit decides whether the client may connect, and until when. The zero time means for ever. If
+// the client may not connect, admit answers the request.
+func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
+	// Active counts this connect, and also lingering sessions, which still have a socket.
+	if all, _ := v.hub.Len(); all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions {
+		v.refuse(w, r, refuseFull, "this server is full")
+		return until, false
+	}
+	until, err := v.cfg.Auth.check(r, user)
+	if err != nil {
+		v.refuse(w, r, refuseAuth, err.Error())
+		return until, false
+	}
+	if !originAllowed(r, v.cfg.Origins) {
+		v.refuse(w, r, refuseOrigin, originRefusal(r.Header.Get("Origin")))
+		return until, false
+	}
+	if _, ever := v.up.Linked(); !ever {
+		v.refuse(w, r, refuseUnlinked, "this server has not reached a relay yet")
+		return until, false
+	}
+	return until, true
+}
+
+// connect opens a session, waits for the relay, and upgrades. If it returns true, the session has
+// begun and its reader calls leave at the end.
+func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Session, until time.Time) (running bool) {
+	s := NewSession(info, v.cfg.Queue)
+	began := time.Now()
+	if !v.users.enter(s) {
+		v.refuse(w, r, refuseUser, fmt.Sprintf("this user has %d sessions here already, which is the most: "+
+			"close one of them; EDGE_USER_SESSIONS on the server permits more", v.cfg.PerUser))
+		return false
+	}
+	opened, ok := v.hub.open(s, v.up, v.cfg.MaxSessions)
+	if !ok {
+		s.release(claimSocket)
+		s.release(claimTables)
+		v.refuse(w, r, refuseFull, "this server is full")
+		return false
+	}
+	came := v.awaitOpened(r, opened)
+	// A draining server leaves the client to another one. A session that passes this check was in
+	// the hub before the drain began, so the drain will close it.
+	if v.Draining() {
+		v.refuse(w, r, refuseDraining, "this server is draining")
+		v.abandon(s, ReasonDraining)
+		return false
+	}
+	if !came {
+		v.abandon(s, ReasonGone)
+		return false
+	}
+	c, unparsed, err := v.upgrade(w, r, s)
+	if err != nil {
+		v.log.Debug("upgrade failed", "session", s.info.ID, "err", err)
+		v.abandon(s, ReasonRefused)
+		return false
+	}
+	v.metrics.opened.Inc()
+	v.metrics.openSeconds.Observe(time.Since(began).Seconds())
+	if !until.IsZero() {
+		wall := time.Now()
+		c.expires = max(wall.Sub(v.start)+min(until.Sub(wall), longestStay), 1)
+		c.expiresByWall = v.wallSince(until)
+	}
+	v.begin(c, unparsed)
+	return true
+}
+
+// awaitOpened waits for the relay's Opened: openWait at most, and not at all without a link. It
+// returns false if the client went away or this server drains.
+func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
+	linked, _ := v.up.Linked()
+	var late <-chan time.Time = closedTimes
+	if linked {
+		timer := time.NewTimer(openWait)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-opened:
+		return true
+	case <-r.Context().Done():
+		return false
+	case <-v.draining:
+		return false
+	case <-late:
+		v.metrics.unanswered.Inc()
+		return true
+	}
+}
+
+var closedTimes = closed[time.Time]()
+
+// begin starts the session's writer with what is already queued. It starts the reader, too, or lets
+// the poller watch the conn if there is nothing to read yet.
+func (v *Server) begin(c *conn, unparsed []byte) {
+	s := c.session
+	s.conn.Store(c)
+	// The session may have been closed before it had a conn on which to set a deadline.
+	if _, ending := s.Reason(); ending {
+		s.hurry(closeWait)
+	}
+	s.queue.attach(func() { v.hub.writers.add(c) })
+	v.arm(c, v.now())
+	if len(unparsed) > 0 || !c.goIdle() {
+		go v.serve(c, unparsed)
+	}
+}
+
+// abandon ends a session that never had a WebSocket.
+func (v *Server) abandon(s *Session, r Reason) {
+	s.closeWith(r, nil, 0)
+	v.hub.End(s, v.up)
+	v.ended(s)
+}
+
+// refuse answers a request that is not upgraded.
+func (v *Server) refuse(w http.ResponseWriter, r *http.Request, why refusal, text string) {
+	v.metrics.refused[why].Inc()
+	status := refusalStatus[why]
+	switch status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", retryAfter)
+		if v.cfg.Replay && r.Header.Get("Fly-Replay-Src") == "" { // once per request
+			w.Header().Set("Fly-Replay", "elsewhere=true")
+		}
+	case http.StatusUpgradeRequired:
+		httpguard.AskForUpgrade(w.Header())
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", retryAfter)
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	http.Error(w, text, status)
+}
+
+var refusalStatus = [refusals]int{
+	refuseRequest:  http.StatusBadRequest,
+	refuseUpgrade:  http.StatusUpgradeRequired,
+	refusePath:     http.StatusBadRequest,
+	refuseDraining: http.StatusServiceUnavailable,
+	refuseFull:     http.StatusServiceUnavailable,
+	refuseUser:     http.StatusTooManyRequests,
+	refuseAuth:     http.StatusUnauthorized,
+	refuseOrigin:   http.StatusForbidden,
+	refuseUnlinked: http.StatusServiceUnavailable,
+}
+
+// handshakeSalt is the GUID by which a server proves that it knows the protocol (RFC 6455, 1.3).
 const handshakeSalt = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// upgrade takes the connection over from the HTTP server, with what the client has sent behind its request, and answers the handshake: past the library, which would make a
-// parser for each connection, and past net/http, which would date the answer. r must have passed checkUpgrade.
-func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c *conn, early []byte, err error) {
+// upgrade takes the connection over from the HTTP server and answers the handshake. unparsed has
+// the bytes that the client sent behind its request. upgrade writes the answer itself: the
+// WebSocket library would make a parser for each connection, and net/http would add a date. r must
+// have passed httpguard.CheckUpgrade.
+func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c *conn, unparsed []byte, err error) {
 	socket, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
 	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ = rw.Reader.Peek(n) // of what is buffered: cannot fail
-		early = bytes.Clone(early)
+		unparsed, _ = rw.Reader.Peek(n) // cannot fail: these bytes are buffered
+		unparsed = bytes.Clone(unparsed)
 	}
 	socket.SetWriteDeadline(time.Now().Add(closeWait))
 	if _, err := socket.Write(switching(r)); err != nil {
@@ -33,17 +246,30 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 	c = &conn{Conn: socket, raw: rawOf(socket), server: v, session: s}
 	v.poller.adopt(c)
 	c.stamp()
-	return c, early, nil
+	return c, unparsed, nil
 }
 
-// switching is the answer to a handshake (RFC 6455, 4.2.2). Of the client's subprotocols it names bearer alone, and no token.
+// switching returns the answer to a handshake (RFC 6455, 4.2.2). Of the client's subprotocols it
+// names only bearer, and never the token. It repeats the client's own spelling, since browsers
+// compare by bytes.
 func switching(r *http.Request) []byte {
 	sum := sha1.Sum([]byte(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")) + handshakeSalt))
 	answer := make([]byte, 0, 192)
 	answer = append(answer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	answer = base64.StdEncoding.AppendEncode(answer, sum[:])
-	if slices.ContainsFunc(listHeader(r.Header, "Sec-WebSocket-Protocol"), isBearer) {
-		answer = append(answer, "\r\nSec-WebSocket-Protocol: "+bearer...)
+	offered := listHeader(r.Header, "Sec-WebSocket-Protocol")
+	if i := slices.IndexFunc(offered, isBearer); i >= 0 {
+		answer = append(answer, "\r\nSec-WebSocket-Protocol: "+offered[i]...)
 	}
 	return append(answer, "\r\n\r\n"...)
+}
+
+// listHeader returns the elements of a comma-separated header.
+func listHeader(h http.Header, name string) (list []string) {
+	for _, line := range h.Values(name) {
+		for element := range strings.SplitSeq(line, ",") {
+			list = append(list, strings.TrimSpace(element))
+		}
+	}
+	return list
 }

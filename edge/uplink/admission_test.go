@@ -46,7 +46,7 @@ func granted(waiters ...*waiter) (g []bool) {
 	return g
 }
 
-// A large message is not passed by small ones for ever, and only those who find room are woken.
+// Small messages do not pass a large one for ever. Only waiters that find room are woken.
 func TestRoomIsServedInTurn(t *testing.T) {
 	const part = 1000 - EntryCost
 	h := newHall(t, 4000)
@@ -110,7 +110,7 @@ func TestRoomGivenUpGoesToTheNext(t *testing.T) {
 	}
 }
 
-// Whatever is promised is kept, the bound holds, and everybody is served in the end.
+// Every promise is kept, the bound holds, and everybody is served in the end.
 func TestP8_RoomIsKeptAndBounded(t *testing.T) {
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 4))
@@ -211,7 +211,8 @@ func BenchmarkGrant(b *testing.B) {
 	}
 }
 
-// TestP7_AUsersSessionsShareOneShareOfTheLog: with many connections one user fills the log no more than with one.
+// TestP7_AUsersSessionsShareOneShareOfTheLog: a user with many connections fills no more of the log
+// than with one.
 func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	h := newHall(t, 16*1000)
 	for s := range uint64(30) {
@@ -249,7 +250,8 @@ func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	}
 }
 
-// TestP7_AnOwnerIsNotPromisedMoreThanItsShare: one acknowledgement frees a share for which many sessions of its user wait; others find the rest of the log.
+// TestP7_AnOwnerIsNotPromisedMoreThanItsShare: one acknowledgement frees a share that many sessions
+// of its user wait for. Other users still find the rest of the log.
 func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	const each = 900
 	h := newHall(t, 16*2000)
@@ -281,7 +283,7 @@ func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	}
 }
 
-// The first of those who wait for a share gives up: who is behind it has room, and is told.
+// The first share waiter gives up. The waiter behind it then has room, and is told.
 func TestAShareWaiterThatGivesUpLetsTheNextOneIn(t *testing.T) {
 	h := newHall(t, 16*1000)
 	for s := uint64(1); s <= 3; s++ {

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// TestCuts cuts links at random bytes while sessions come, send and go, and an honest relay finishes frames in a random order. Every number arrives,
-// in order on each link, behind its session, and nothing that the edge knew to be finished is sent again.
+// TestCuts cuts links at random bytes while sessions come, send and go. An honest relay finishes
+// frames in a random order. Every number arrives, in order on each link and behind its session.
+// Nothing that the edge knew to be finished is sent again.
 func TestCuts(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -62,7 +64,7 @@ func cuts(t *testing.T, seed uint64) {
 			for _, c := range r.net.Conns() {
 				c.CutAfter(random.IntN(6000))
 			}
-			sleep(ctx, time.Duration(random.IntN(300))*time.Millisecond)
+			timing.Sleep(ctx, time.Duration(random.IntN(300))*time.Millisecond, nil)
 		}
 	})
 	clients.Wait()
@@ -91,8 +93,8 @@ func cuts(t *testing.T, seed uint64) {
 	same(t, "sessions left in the hub", len(e.hub.sessions), 0)
 }
 
-// finisher is an honest relay's bookkeeping over all links: it finishes frames in any order, ends behind their sessions' messages, and acknowledges what is
-// finished.
+// finisher is an honest relay's bookkeeping over all links. It finishes frames in any order, but
+// ends after their sessions' messages, and acknowledges what is finished.
 type finisher struct {
 	mu     sync.Mutex
 	random *rand.Rand
@@ -132,12 +134,13 @@ func (f *finisher) handle(l *fakeLink, frame any) {
 	}
 }
 
-// finish finishes some of what is open. f.mu must be held.
+// finish finishes some of the open frames. f.mu must be held.
 func (f *finisher) finish() {
 	for len(f.open) > 8 || len(f.open) > 0 && f.random.IntN(3) > 0 {
 		i := f.random.IntN(len(f.open))
 		if session, end := strings.CutPrefix(f.done[f.open[i]], "end "); end {
-			// Not before the session's messages: the first of them goes instead, if there is one.
+			// An end is not finished before the session's messages; the first of them goes instead,
+			// if any.
 			i = max(0, slices.IndexFunc(f.open, func(n uint64) bool {
 				return n == f.open[i] || strings.HasPrefix(f.done[n], session+"-")
 			}))
@@ -147,10 +150,10 @@ func (f *finisher) finish() {
 	f.current.send(f.ack())
 }
 
-// run finishes frames when none comes, until ctx is done.
+// run finishes frames while none comes, until ctx is done.
 func (f *finisher) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		sleep(ctx, 20*time.Millisecond)
+		timing.Sleep(ctx, 20*time.Millisecond, nil)
 		f.mu.Lock()
 		if f.synced {
 			f.finish()
@@ -175,15 +178,15 @@ func (f *finisher) arrive(number, session uint64, what string) {
 			f.fail("%d is left out", n)
 		}
 	}
-	if before := f.done[number]; before != "" && before != what {
-		f.fail("%d is %q, was %q", number, what, before)
+	if prev := f.done[number]; prev != "" && prev != what {
+		f.fail("%d is %q, was %q", number, what, prev)
 	}
 	f.last = number
 	f.done[number] = what
 	f.open = append(f.open, number)
 }
 
-// ack acknowledges all that came on this link and is not open, the frames left out included.
+// ack acknowledges all frames that came on this link and are not open, including those left out.
 func (f *finisher) ack() link.Ack {
 	var a link.Ack
 	a.Through = f.last
@@ -213,14 +216,14 @@ func (f *finisher) check(t *testing.T, last uint64, sessions, messages int) {
 	next := make(map[string]int)
 	for n := uint64(1); n <= last; n++ {
 		what := f.done[n]
-		session, rest, ok := strings.Cut(what, "-")
+		session, remainder, ok := strings.Cut(what, "-")
 		if !ok {
 			session = strings.TrimPrefix(what, "end ")
 			same(t, "messages before the end of session "+session, next[session], messages)
 			continue
 		}
 		var i int
-		fmt.Sscan(rest, &i)
+		fmt.Sscan(remainder, &i)
 		same(t, "message of session "+session, i, next[session])
 		next[session]++
 	}

@@ -3,14 +3,15 @@ package uplink
 import (
 	"context"
 	"errors"
-	"net"
-	"net/netip"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/resolve"
 )
 
 // dialTimeout bounds one dial, the handshake included.
@@ -23,20 +24,18 @@ type dialled struct {
 	welcome link.Welcome
 }
 
-func lookupIP(ctx context.Context, name string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
-}
-
-// errSame is for a relay that was to be left.
+// errSame is the error of a dial that reached the very relay that the edge is leaving.
 var errSame = errors.New("it is the relay that stops")
 
-// connect races the relays there are once; that of leaving, a link that is up yet, does not count. nil: none gave a link.
+// connect races all relays once and returns nil if none gave a link. The relay of leaving, a link
+// that is still up, does not count.
 func (u *Uplink) connect(ctx context.Context, leaving *running) *dialled {
-	urls, errs := candidates(ctx, u.relays, u.config.Lookup)
+	urls, errs := candidates(ctx, u.relays, u.names)
 	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(errs)))
-	free, held := u.holds.pass(urls, time.Now())
+	free, refused := u.refusals.pass(urls, time.Now())
 
-	// Each dial has a generation of its own, the earlier start the higher one: when two reach the same relay, the later does not replace the first.
+	// Each dial has a generation of its own, and an earlier start has a higher one. When two dials
+	// reach the same relay, the later one then does not replace the first.
 	u.generation += uint64(len(free))
 	top, started := u.generation, atomic.Uint64{}
 	dial := func(ctx context.Context, url string) (*dialled, error) {
@@ -47,31 +46,32 @@ func (u *Uplink) connect(ctx context.Context, leaving *running) *dialled {
 		}
 		return l, err
 	}
-	won, failed := race(ctx, free, dial, func(l *dialled) { l.conn.CloseNow() })
+	rand.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
+	won, failed := resolve.Race(ctx, free, dial, func(l *dialled) { l.conn.CloseNow() })
 	if ctx.Err() != nil {
 		if won != nil {
-			won.conn.conn.CloseNow()
+			won.Conn.conn.CloseNow()
 		}
 		return nil
 	}
-	errs = append(errs, held...)
+	errs = append(errs, refused...)
 	for _, f := range failed {
-		errs = append(errs, f.err)
-		u.refuse(f.url, f.err)
+		errs = append(errs, f.Err)
+		u.refuse(f.Target, f.Err)
 	}
 	if won == nil && leaving != nil {
-		u.logger.Debug("no other relay", "error", outage(errs))
+		u.logger.Debug("no other relay", "err", failures(errs))
 		return nil
 	}
 	if won == nil {
 		u.fail(errs)
 		return nil
 	}
-	u.outage = ""
-	return won.conn
+	u.failure = ""
+	return won.Conn
 }
 
-// dial is one attempt.
+// dial makes one attempt, within dialTimeout.
 func (u *Uplink) dial(ctx context.Context, url string, generation uint64) (*dialled, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -94,7 +94,8 @@ func (u *Uplink) dial(ctx context.Context, url string, generation uint64) (*dial
 	return &dialled{url: url, conn: conn, welcome: welcome}, nil
 }
 
-// refuse counts a failed dial, and holds a relay that refused this edge: dialling it again soon would not help.
+// refuse counts a failed dial. It notes a relay that refused this edge, since dialling it again
+// soon would not help.
 func (u *Uplink) refuse(url string, err error) {
 	reason := "unreachable"
 	switch {
@@ -107,11 +108,11 @@ func (u *Uplink) refuse(url string, err error) {
 	if reason == "unreachable" {
 		return
 	}
-	u.holds.add(url, err, time.Now())
-	u.logger.Warn("relay refused this edge", "url", url, "reason", reason, "error", err)
+	u.refusals.add(url, err, time.Now())
+	u.logger.Warn("relay refused this edge", "url", url, "reason", reason, "err", err)
 }
 
-// fail notes that no relay gave a link, and logs why when it is not what it was.
+// fail notes that no relay gave a link. It logs the reason when that differs from the last one.
 func (u *Uplink) fail(errs []error) {
 	refused := len(errs) > 0
 	for _, err := range errs {
@@ -121,14 +122,15 @@ func (u *Uplink) fail(errs []error) {
 	u.refused = refused
 	u.mu.Unlock()
 
-	if reason := outage(errs); reason != u.outage {
-		u.outage = reason
-		u.logger.Warn("no link", "error", reason)
+	if reason := failures(errs); reason != u.failure {
+		u.failure = reason
+		u.logger.Warn("no link", "err", reason)
 	}
 }
 
-// outage makes one line of the errors, each of which names its relay. They are sorted, since a race is in another order each time.
-func outage(errs []error) string {
+// failures makes one line of the errors, each of which names its relay. The errors are sorted,
+// because every race ends in another order.
+func failures(errs []error) string {
 	if len(errs) == 0 {
 		return "no relay has an address"
 	}
@@ -138,4 +140,54 @@ func outage(errs []error) string {
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "; ")
+}
+
+// Delays between races.
+const (
+	backoffFirst = 100 * time.Millisecond
+	backoffMax   = 5 * time.Second
+	// settled is how long a link must last to reset the back-off.
+	settled = 5 * time.Second
+	// refusedFor is the longest time that a relay is not dialled after it refused the key or the
+	// version.
+	refusedFor = 30 * time.Second
+)
+
+// backoff gives delays with full jitter: any time up to a bound that doubles with each delay.
+type backoff struct{ bound time.Duration }
+
+func (b *backoff) next() time.Duration {
+	b.bound = min(max(2*b.bound, backoffFirst), backoffMax)
+	return rand.N(b.bound)
+}
+
+func (b *backoff) reset() { b.bound = 0 }
+
+// refusals are the candidates that refused this edge, with the time until which none dials them.
+type refusals map[string]refusal
+
+type refusal struct {
+	until time.Time
+	err   error
+}
+
+func (r refusals) add(url string, err error, now time.Time) {
+	r[url] = refusal{until: now.Add(refusedFor/2 + rand.N(refusedFor/2)), err: err}
+}
+
+// pass returns the urls to dial, and the errors of those that refused. It removes refusals that
+// have expired or whose URL is no candidate any more.
+func (r refusals) pass(urls []string, now time.Time) (free []string, refused []error) {
+	kept := make(refusals, len(r))
+	for _, u := range urls {
+		if refusal, ok := r[u]; ok && now.Before(refusal.until) {
+			kept[u] = refusal
+			refused = append(refused, refusal.err)
+			continue
+		}
+		free = append(free, u)
+	}
+	clear(r)
+	maps.Copy(r, kept)
+	return free, refused
 }

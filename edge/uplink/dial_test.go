@@ -1,9 +1,11 @@
 package uplink
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/memnet"
+	"github.com/edgerelay/edgerelay/shared/resolve"
 )
 
 func TestFailover(t *testing.T) {
@@ -34,7 +37,7 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// An outage is one line that names each relay once, and is logged once however the races go.
+// A failure is one line that names each relay once, and is logged once however the races go.
 func TestOutageIsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -45,12 +48,12 @@ func TestOutageIsOneLine(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		var got []string
 		for line := range strings.Lines(log.String()) {
-			var entry struct{ Msg, Error string }
+			var entry struct{ Msg, Err string }
 			if err := json.Unmarshal([]byte(line), &entry); err != nil {
 				t.Fatal(err)
 			}
 			if entry.Msg == "no link" {
-				got = append(got, entry.Error)
+				got = append(got, entry.Err)
 			}
 		}
 		const want = `ws://r1:1/link: connection refused; ws://r2:1/link: connection refused; ` +
@@ -61,14 +64,14 @@ func TestOutageIsOneLine(t *testing.T) {
 	})
 }
 
-// The second of a race starts when the first does not answer, and the first is dropped.
+// The second dial of a race starts when the first gets no answer. The first is then dropped.
 func TestRaceAroundASilentRelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		r := n.start(t, "r1:1")
 		n.relays["r2:1"] = &fakeRelay{net: memnet.Listen()} // takes connections and says nothing
 		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}})
-		time.Sleep(stagger + time.Millisecond)
+		time.Sleep(resolve.Stagger + time.Millisecond)
 		r.last(1)
 		if now, _ := e.Linked(); !now {
 			t.Error("no link")
@@ -146,6 +149,36 @@ func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
 	})
 }
 
+// TestC4_ALinkWhileTheFirstNameserverIsSilent: a look-up takes longer than a race waits for it.
+func TestC4_ALinkWhileTheFirstNameserverIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const silence = 5*time.Second + time.Millisecond
+		var n network
+		first, second := n.start(t, "10.0.0.1:9000"), n.start(t, "10.0.0.2:9000")
+		var names answers
+		slowly := func(ctx context.Context, network, name string) ([]netip.Addr, error) {
+			select {
+			case <-time.After(silence):
+				return names.lookup(ctx, network, name)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		names.set(nil, "10.0.0.1")
+		n.run(t, Config{URLs: []string{"dns://relay.internal:9000"}, Lookup: slowly})
+		time.Sleep(silence + time.Second)
+		first.last(1)
+
+		names.set(nil, "10.0.0.2") // the relay has moved
+		n.mu.Lock()
+		delete(n.relays, "10.0.0.1:9000")
+		n.mu.Unlock()
+		first.cut()
+		time.Sleep(2*silence + 2*backoffMax)
+		second.last(1)
+	})
+}
+
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -164,7 +197,7 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// A link that ends at once is no reason to begin the back-off anew; one that lasted is.
+// A link that ends at once does not reset the back-off. One that lasted does.
 func TestBackoffAfterALink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -193,7 +226,7 @@ func TestBackoffAfterALink(t *testing.T) {
 	})
 }
 
-// most returns how many of times lie in one span at most.
+// most returns the greatest number of times that lie in one span.
 func most(times []time.Time, span time.Duration) (n int) {
 	for i, first := 0, 0; i < len(times); i++ {
 		for times[i].Sub(times[first]) >= span {
@@ -204,8 +237,9 @@ func most(times []time.Time, span time.Duration) (n int) {
 	return n
 }
 
-// TestManyEdgesComeBackToARelayOneByOne: fifty lose it at one moment, and would dial it together again and again. Each draws its own moments, up to 0.1 s at first and 5 s in the end; the bounds
-// here are such that chance breaks none in a lifetime.
+// TestManyEdgesComeBackToARelayOneByOne: fifty edges lose a relay at one moment, and would dial it
+// together again and again. Each draws its own moments, up to 0.1 s at first and 5 s in the end.
+// The bounds here are so wide that chance breaks none in a lifetime.
 func TestManyEdgesComeBackToARelayOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const edges = 50

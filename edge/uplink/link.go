@@ -6,24 +6,31 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Link is one link of an edge, without its connection: the link.Source and the link.Sink of it. Its writer calls Fill, its reader HandleFrame and EndBatch; wake asks the
-// writer to Fill again. Two Links may be at work while the edge moves to another relay: then the older one sends nothing but Moved, and passes on nothing but
-// publications, since all else could contradict what the new relay has been told.
+// Link is one link of an edge without its connection. It is that connection's link.Source and
+// link.Sink. The link's writer calls Fill; its reader calls HandleFrame and EndBatch. wake asks the
+// writer to call Fill again.
+//
+// Two Links may exist while the edge moves to another relay. The older one then sends only Moved
+// and passes on only publications. All else could contradict what the new relay has been told.
 type Link struct {
 	links *Links
 	wake  func()
 	feed  Feed
 	drain chan time.Duration // cap 1
 	live  chan struct{}      // closed when the relay has said Live
-	names link.Names         // for the reader
+	names link.Names         // used by the reader alone
 
 	tables          // guarded by Links.mu
-	ended  []uint64 // sessions whose end the Ack under way acknowledges; guarded by Links.mu
+	ended  []uint64 // sessions ended by the Ack under way; guarded by Links.mu
 }
 
-// NewLink starts a link, which is the one in use from then on: it reads the Handler's tables, which Fill gives first, and sets the log back. wake must not block, and may
-// be called by anyone, at any time from now on. From the first line on sessions are queued for the new link, so that one that is added while the tables are read may be
-// told twice, but not missed; and a link that was in use until now sends nothing more. Down must follow.
+// NewLink starts a link, which is in use from then on. It rewinds the log and copies the Handler's
+// tables, which are the first frames that Fill returns. wake must not block. Any goroutine may call
+// wake at any time from now on.
+//
+// Sessions are queued for the new link before the tables are read. A session that is added
+// meanwhile may be told twice, but it is never missed. The link that was in use until now sends
+// nothing more. The caller must call Down at the end.
 func NewLink(links *Links, wake func()) *Link {
 	l := &Link{links: links, wake: wake, drain: make(chan time.Duration, 1), live: make(chan struct{})}
 	links.turn.Lock()
@@ -43,14 +50,16 @@ func NewLink(links *Links, wake func()) *Link {
 	return l
 }
 
-// Drain receives when the relay stops soon and asks the edge to link elsewhere, beginning at a random moment within that time.
+// Drain receives a window when the relay is about to stop and asks the edge to link elsewhere. The
+// edge begins at a random moment within that window.
 func (l *Link) Drain() <-chan time.Duration { return l.drain }
 
-// Live is closed when the relay has said that nothing is left to catch up with.
+// Live is closed when the relay has said that it has caught up with everything.
 func (l *Link) Live() <-chan struct{} { return l.live }
 
-// Leave has the relay told that another link has taken over: it ends this one behind what has been published. False: it was never told the tables, and nothing
-// more is sent.
+// Leave tells the relay that another link has taken over. The relay then sends what has been
+// published, and ends this link. If the relay was never told all tables, Leave returns false, and
+// nothing more is sent.
 func (l *Link) Leave() bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()
@@ -62,7 +71,7 @@ func (l *Link) Leave() bool {
 	return true
 }
 
-// Down takes note of the link's end. It is the last call.
+// Down notes that the link has ended. It is the last call.
 func (l *Link) Down() {
 	l.links.mu.Lock()
 	if l.links.newest == l {
@@ -73,7 +82,7 @@ func (l *Link) Down() {
 	l.feed.Down()
 }
 
-// inUse reports whether no later link has been told the tables.
+// inUse reports whether this is still the newest link.
 func (l *Link) inUse() bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()

@@ -2,10 +2,15 @@ package uplink
 
 import (
 	"cmp"
+	"context"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/logging"
 )
 
 // LinksConfig configures Links.
@@ -18,37 +23,161 @@ type LinksConfig struct {
 
 const defaultLogSize = 4 << 20
 
-// Links is the logic of an Uplink: the log of what clients sent, and what each Link is told, sent, and does. It has no goroutine and does no I/O, and it knows no
-// time: Uplink's goroutines step it, and so can one caller that has a network of its own. All methods may be called at any time, by anyone; none blocks
-// but WaitRoom and Flush.
+// Links is the logic of an Uplink: the log of clients' frames, and what each Link sends and does.
+// It has no goroutine, does no I/O and knows no time. Uplink's goroutines step it, and so can one
+// caller with a network of its own. Any goroutine may call its methods at any time. Only WaitRoom
+// and Flush block.
 type Links struct {
 	handler Handler
 	logger  *slog.Logger
 	metrics *metrics
 
-	// turn is held while the link in use changes the Handler's tables or the log by a frame from the relay, and while the tables are read for a new link: what a new
-	// relay is told, and what is replayed to it, are of one moment. It is taken before mu and never held across I/O.
+	// turn is held while a frame from the relay in use changes the Handler's tables or the log. It
+	// is also held while the tables are read for a new link. So the tables that a new relay is told
+	// and the messages replayed to it are of one moment. turn is taken before mu and never held
+	// across I/O.
 	turn sync.Mutex
 
-	// mu makes one order of what sessions do: a Session frame goes before the messages of its session, and those before its end. It is never
-	// held across I/O nor while the Handler is called.
+	// mu gives one order to what sessions do: a Session frame goes before the session's messages,
+	// and those go before its end. mu is never held across I/O nor while the Handler is called.
 	mu        sync.Mutex // guards the following
 	log       *Log
 	admission *admission
-	newest    *Link // that is being told or up; nil: there is none
-	up        *Link // the same, once it was told
+	newest    *Link // the link that is being told or up; nil: none
+	up        *Link // newest, once the tables were read; nil: none
 	ever      bool
 	degraded  []string      // as the relay said
-	changed   chan struct{} // closed when the log has shrunk or the link is gone; nil: nobody waits
+	changed   chan struct{} // closed when the log shrank or the link ended; nil: unused
 }
 
-// NewLinks returns Links with an empty log and no link, that feed handler.
+// NewLinks returns Links with an empty log and no link. They feed handler.
 func NewLinks(config LinksConfig, handler Handler) *Links {
-	s := &Links{handler: handler, logger: config.Log, log: NewLog(cmp.Or(config.LogSize, defaultLogSize))}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
-	}
+	s := &Links{handler: handler, logger: logging.OrDiscard(config.Log), log: NewLog(cmp.Or(config.LogSize, defaultLogSize))}
 	s.admission = newAdmission(s.log)
 	s.metrics = newMetrics(config.Metrics, s)
 	return s
+}
+
+// ownerSeed is the seed of the hash that makes owners of users' names.
+var ownerSeed = maphash.MakeSeed()
+
+// Open tells the relay of a session that the Handler's tables have already. Without a link it
+// returns false; the next link is told the tables.
+func (s *Links) Open(session link.Session) (told bool) {
+	s.mu.Lock()
+	s.log.Own(session.ID, maphash.String(ownerSeed, session.User))
+	if told = s.newest != nil; told {
+		s.newest.added = append(s.newest.added, session)
+	}
+	up := s.up
+	s.mu.Unlock()
+	wake(up)
+	return told
+}
+
+// Accept gives a client's frame its number and copies payload. From then on the frame is accepted,
+// and it is replayed until the relay has acknowledged it. Accept returns false when there is no
+// room or when others wait for it.
+func (s *Links) Accept(session uint64, payload []byte) bool {
+	s.mu.Lock()
+	ok := s.admission.accept(session, payload)
+	up := s.up
+	s.mu.Unlock()
+	if !ok {
+		s.metrics.refused.Inc()
+		return false
+	}
+	wake(up)
+	return true
+}
+
+// WaitRoom blocks until there is room for size bytes of session (true) or ctx is done (false). The
+// room is kept for the session's next Accept, or until its End. A session waits once at a time.
+// Sessions that wait for the whole log are served first come first served.
+func (s *Links) WaitRoom(ctx context.Context, session uint64, size int) bool {
+	s.mu.Lock()
+	w := s.admission.wait(session, size)
+	s.mu.Unlock()
+	if w == nil {
+		return true
+	}
+	select {
+	case <-w.ready:
+		return true
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.admission.cancel(w)
+}
+
+// Holds reports whether the log has a message of the session.
+func (s *Links) Holds(session uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.Holds(session)
+}
+
+// End logs the session's end after its last message. The Handler keeps the session until Forget.
+func (s *Links) End(session uint64) {
+	s.mu.Lock()
+	s.log.End(session)
+	s.admission.leave(session)
+	up := s.up
+	s.mu.Unlock()
+	wake(up)
+}
+
+// Forget undoes Open for a session that no relay was told of and that has no message in the log.
+// Nobody needs to hear of its end.
+func (s *Links) Forget(session uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.admission.leave(session)
+	s.log.Disown(session)
+}
+
+// Linked reports whether there is a link now, and whether there ever was one.
+func (s *Links) Linked() (now, ever bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.up != nil, s.ever
+}
+
+// Flush blocks until the relay has acknowledged everything in the log. When ctx is done, it returns
+// how many messages are not acknowledged. Without a link it does not wait for ends of sessions,
+// since the relay then removes them by itself. New messages prolong the wait.
+func (s *Links) Flush(ctx context.Context) (left int) {
+	for {
+		s.mu.Lock()
+		left = s.log.Messages()
+		if left == 0 && (s.log.Ends() == 0 || s.up == nil) {
+			s.mu.Unlock()
+			return 0
+		}
+		if s.changed == nil {
+			s.changed = make(chan struct{})
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return left
+		}
+	}
+}
+
+// notify lets Flush look again. The caller holds mu.
+func (s *Links) notify() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+func wake(up *Link) {
+	if up != nil {
+		up.wake()
+	}
 }

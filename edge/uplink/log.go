@@ -7,17 +7,20 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// EntryCost is what each message in the Log counts besides the bytes of its payload, so that many tiny messages are bounded too. Ends
-// count nothing.
+// EntryCost is what each message in the Log counts in addition to its payload, in bytes. It bounds
+// the number of tiny messages. Ends of sessions count nothing.
 const EntryCost = 64
 
-// shares is how many owners can use up their share before the Log is full.
+// shares is how many owners fill the Log when each uses up its share.
 const shares = 16
 
-// Log keeps what clients sent until the relay has acknowledged it. Entries are numbered from 1, over the boot of the edge.
+// Log keeps what clients sent until the relay has acknowledged it. Entries are numbered from 1,
+// over the boot of the edge.
 //
-// It is bounded by size bytes in all and a sixteenth of that per owner, a user with all its sessions; each of the two takes at least one whole message when empty.
-// Ends are exempt: there is one per session at most. When there is no room Append refuses and changes nothing.
+// The Log is bounded by size bytes in all, and by a sixteenth of that per owner. An owner is a user
+// with all its sessions. Each of the two bounds admits one whole message when empty. Ends are
+// exempt, since there is at most one per session. When there is no room, Append refuses and changes
+// nothing.
 //
 // A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
 type Log struct {
@@ -32,26 +35,28 @@ type Log struct {
 	bytes    int
 	messages int
 	ends     int
-	accounts map[uint64]account // by session: those with an owner, until their end is finished, and those with messages
-	used     map[uint64]int     // bytes per owner; no owner without bytes
+	// accounts is keyed by session. It has the sessions with messages, and those with an owner
+	// until their end is finished.
+	accounts map[uint64]account
+	used     map[uint64]int // bytes per owner; no owner without bytes
 }
 
 // account is what is known of a session.
 type account struct {
 	owner    uint64 // whose share it uses
 	messages int
-	own      bool // it was not said: itself
-	ended    bool // and its end is finished
+	own      bool // Own named no owner: the session is its own
+	ended    bool // its end is finished
 }
 
 // Entry is one numbered frame: a client's message or, with End, the end of its session.
 type Entry struct {
 	Number  uint64
 	Session uint64
-	Payload []byte // the Log's own: valid until the next call of Ack or Answer
+	Payload []byte // the Log's own; valid until the next Ack or Answer
 	End     bool
-	Replay  bool // it was sent before, on an earlier link
-	Granted bool // it is in effect already: it is to be published, and neither judged nor answered
+	Replay  bool // sent before, on an earlier link
+	Granted bool // in effect: to be published, not judged or answered
 }
 
 // ErrAck is returned for an acknowledgement that no correct relay sends.
@@ -62,10 +67,11 @@ func NewLog(size int) *Log {
 	return &Log{size: size, share: size / shares, accounts: make(map[uint64]account), used: make(map[uint64]int)}
 }
 
-// Own says whose share a session uses, until its end is finished, or until Disown. It comes before the session's first message.
+// Own sets the owner whose share a session uses until its end is finished or Disown is called. It
+// must be called before the session's first message.
 func (l *Log) Own(session, owner uint64) { l.accounts[session] = account{owner: owner} }
 
-// Disown forgets a session that has no messages, and no end.
+// Disown forgets a session that has neither messages nor an end.
 func (l *Log) Disown(session uint64) { delete(l.accounts, session) }
 
 // ownerOf returns whose share a session uses: its own, unless Own said so.
@@ -81,22 +87,25 @@ func (l *Log) Room(session uint64, size int) bool {
 	return l.shareRoom(session, size, 0) && l.logRoom(size, 0)
 }
 
-// shareRoom reports whether session's owner's share has room for size bytes of payload besides kept ones.
+// shareRoom reports whether the share of session's owner has room for size more bytes of payload.
+// kept bytes of the share count as used.
 func (l *Log) shareRoom(session uint64, size, kept int) bool {
 	used := l.used[l.ownerOf(session)] + kept
 	return used == 0 || used+size+EntryCost <= l.share
 }
 
-// logRoom reports whether the Log has room for size bytes of payload besides kept ones that are promised to others.
+// logRoom reports whether the Log has room for size more bytes of payload. kept bytes, which are
+// promised to others, count as used.
 func (l *Log) logRoom(size, kept int) bool {
 	used := l.bytes + kept
 	return used == 0 || used+size+EntryCost <= l.size
 }
 
-// Holds reports whether there is a message of session.
+// Holds reports whether the Log holds a message of session.
 func (l *Log) Holds(session uint64) bool { return l.accounts[session].messages > 0 }
 
-// Append copies payload into a new entry and returns its number. False: there is no room.
+// Append copies payload into a new entry and returns its number. It returns false if there is no
+// room.
 func (l *Log) Append(session uint64, payload []byte) (number uint64, ok bool) {
 	if !l.Room(session, len(payload)) {
 		return 0, false
@@ -124,7 +133,7 @@ func (l *Log) End(session uint64) (number uint64) {
 	return l.last
 }
 
-// Next returns the next entry to send on this link. False: all were.
+// Next returns the next entry to send on this link. It returns false when all were sent.
 func (l *Log) Next() (Entry, bool) {
 	for l.cursor < l.entries.n {
 		s := l.entries.at(l.cursor)
@@ -146,9 +155,12 @@ func (l *Log) Rewind() {
 	l.through = 0
 }
 
-// Ack drops all entries up to through and those in ranges, and calls dropped for each of them. Entries that were sent on an earlier link
-// only may be acknowledged on this one: the relay may have had them from there. An acknowledgement of what was never sent, one whose through
-// is below an earlier one of this link, and ranges out of order are ErrAck, and nothing is changed.
+// Ack drops all entries up to through and those in ranges. It calls dropped for each of them. An
+// entry that was sent only on an earlier link may be acknowledged on this one, since the relay may
+// have had it from there.
+//
+// Ack returns ErrAck and changes nothing if it covers a number that was never sent, if through is
+// below an earlier one of this link, or if ranges are out of order.
 func (l *Log) Ack(through uint64, ranges []link.Range, dropped func(session uint64, end bool)) error {
 	if err := l.check(through, ranges); err != nil {
 		return err
@@ -171,15 +183,15 @@ func (l *Log) check(through uint64, ranges []link.Range) error {
 	if through > l.sent {
 		return fmt.Errorf("%w: through %d, only %d was sent", ErrAck, through, l.sent)
 	}
-	before := through
+	prev := through
 	for _, r := range ranges {
-		if r.First <= before || r.Last < r.First {
-			return fmt.Errorf("%w: range %d-%d after %d", ErrAck, r.First, r.Last, before)
+		if r.First <= prev || r.Last < r.First {
+			return fmt.Errorf("%w: range %d-%d after %d", ErrAck, r.First, r.Last, prev)
 		}
 		if r.Last > l.sent {
 			return fmt.Errorf("%w: range %d-%d, only %d was sent", ErrAck, r.First, r.Last, l.sent)
 		}
-		before = r.Last
+		prev = r.Last
 	}
 	return nil
 }
@@ -193,7 +205,8 @@ func (l *Log) shift(dropped func(session uint64, end bool)) {
 	l.cursor = max(l.cursor-1, 0)
 }
 
-// finish drops the entries in r. The relay says a range again and again while it grows; the dead run at its start is passed in one step.
+// finish drops the entries in r. The relay repeats a range while it grows, so finish skips the dead
+// entries at its start in one step.
 func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	start := l.entries.find(r.First)
 	i := start
@@ -215,7 +228,7 @@ func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	}
 }
 
-// drop takes what s counts out of the sums.
+// drop takes s out of the sums and calls dropped.
 func (l *Log) drop(s *slot, dropped func(session uint64, end bool)) {
 	if s.end {
 		l.ends--
@@ -242,7 +255,8 @@ func (l *Log) release(session uint64, cost int) {
 	l.settle(session, a)
 }
 
-// settle puts an account back, unless it is not needed any more. An end may be finished before a message that came before it, if a relay says so.
+// settle stores an account, or deletes it when nothing needs it any more. A relay may finish an end
+// before an earlier message of its session.
 func (l *Log) settle(session uint64, a account) {
 	if a.messages == 0 && (a.own || a.ended) {
 		delete(l.accounts, session)
@@ -251,9 +265,12 @@ func (l *Log) settle(session uint64, a account) {
 	}
 }
 
-// Answer reports whether an answer to number should be passed on: once per entry, and never for one that is finished. An answer finishes its
-// entry as an acknowledgement does: what it changed is in the edge's tables, so it must not be replayed. One that grants it does not: the entry is replayed as
-// granted until it is acknowledged.
+// Answer reports whether an answer to number should be passed on. That is true once per entry, and
+// never for a finished one.
+//
+// An answer finishes its entry as an acknowledgement does: the edge's tables hold what it changed,
+// so the entry must not be replayed. An answer that grants does not finish its entry. The entry is
+// replayed as granted until it is acknowledged.
 func (l *Log) Answer(number uint64, grants bool, dropped func(session uint64, end bool)) bool {
 	s := l.message(number)
 	if s == nil {
@@ -270,7 +287,8 @@ func (l *Log) Answer(number uint64, grants bool, dropped func(session uint64, en
 	return first
 }
 
-// Grant notes that the messages of these numbers are in effect. Those that are finished, and ends, are passed over.
+// Grant notes that the messages of these numbers are in effect. It passes over ends and finished
+// messages.
 func (l *Log) Grant(r link.Range) error {
 	if r.First == 0 || r.Last < r.First || r.Last > l.sent {
 		return fmt.Errorf("%w: %d-%d granted, only %d was sent", ErrAck, r.First, r.Last, l.sent)
@@ -285,7 +303,7 @@ func (l *Log) Grant(r link.Range) error {
 	return nil
 }
 
-// message returns the slot of a message that was sent and is not finished; nil: there is none.
+// message returns the slot of a message that was sent and is not finished; nil if there is none.
 func (l *Log) message(number uint64) *slot {
 	i := l.entries.find(number)
 	if i == l.entries.n || number > l.sent {
@@ -297,7 +315,7 @@ func (l *Log) message(number uint64) *slot {
 	return nil
 }
 
-// trim takes the dead out that hold places.
+// trim takes dead slots out at the front, and in the middle when they are many.
 func (l *Log) trim() {
 	for l.entries.n > 0 && l.entries.at(0).dead() {
 		l.entries.shift()
@@ -306,7 +324,7 @@ func (l *Log) trim() {
 	l.cursor = l.entries.tidy(l.cursor)
 }
 
-// First returns the first number that is not acknowledged; Last()+1 if all are.
+// First returns the first number that is not acknowledged, or Last()+1 if all are.
 func (l *Log) First() uint64 {
 	if l.entries.n == 0 {
 		return l.last + 1
@@ -314,10 +332,10 @@ func (l *Log) First() uint64 {
 	return l.entries.at(0).number
 }
 
-// Last returns the last number given; 0: none.
+// Last returns the last number given, or 0 if none was.
 func (l *Log) Last() uint64 { return l.last }
 
-// Bytes returns what the entries count together.
+// Bytes returns the cost of all messages: payloads and EntryCost each.
 func (l *Log) Bytes() int { return l.bytes }
 
 // Messages returns how many messages are not acknowledged.

@@ -10,7 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// model is the Log written the slow and obvious way: everything that was ever appended, in one slice.
+// model is the Log written the slow and obvious way. One slice holds everything that was ever
+// appended.
 type model struct {
 	size    int
 	entries []modelEntry
@@ -67,12 +68,12 @@ func (m *model) valid(through uint64, ranges []link.Range) bool {
 	if through < m.through || through > uint64(m.sent) {
 		return false
 	}
-	before := through
+	prev := through
 	for _, r := range ranges {
-		if r.First <= before || r.Last < r.First || r.Last > uint64(m.sent) {
+		if r.First <= prev || r.Last < r.First || r.Last > uint64(m.sent) {
 			return false
 		}
-		before = r.Last
+		prev = r.Last
 	}
 	return true
 }
@@ -125,7 +126,7 @@ func (m *model) first() uint64 {
 	return uint64(len(m.entries) + 1)
 }
 
-// choices gives a schedule its decisions: at random, or from a fuzzer's bytes.
+// choices makes the decisions of a schedule, at random or from a fuzzer's bytes.
 type choices func(n int) int
 
 // pair steps a Log and its model together and fails at the first difference.
@@ -293,7 +294,7 @@ func drain(l *Log) {
 
 func ignore(uint64, bool) {}
 
-// One number that stays unfinished must not make the Log keep anything of the many finished after it.
+// One unfinished number must not make the Log keep anything of the many finished after it.
 func TestLogForgetsBehindOneUnfinished(t *testing.T) {
 	l := NewLog(1 << 20)
 	payload := make([]byte, 100)

@@ -74,7 +74,7 @@ func newMetrics(r prometheus.Registerer, s *Links) *metrics {
 	return m
 }
 
-// watchRTT adds the gauge that Links does not know.
+// watchRTT adds the gauge of the round-trip time, which Links does not know.
 func (u *Uplink) watchRTT(r prometheus.Registerer) {
 	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "edgerelay_edge_link_rtt_seconds", Help: "Smoothed round-trip time of the link; 0: not measured, or no link.",

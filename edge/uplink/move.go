@@ -6,16 +6,18 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// liveWait is how long an edge that moves keeps its old link at most while the new relay catches up.
+// liveWait is the longest time that a moving edge keeps its old link while the new relay catches
+// up.
 const liveWait = 5 * time.Second
 
-// leaveWait is how long it then waits for the old relay's Bye at most.
+// leaveWait is the longest time that the edge then waits for the old relay's Bye.
 const leaveWait = 2 * time.Second
 
-// move links to another relay while old, whose relay stops soon, goes on; then it lets go of old, and returns the new link. Without another relay it
-// returns old when that has ended.
+// move links to another relay while old, whose relay stops soon, goes on. Then it ends old and
+// returns the new link. If old ends before another relay is found, move returns old.
 func (u *Uplink) move(ctx context.Context, old *running, window time.Duration) *running {
 	u.logger.Info("relay stops: looking for another", "relay", old.welcome.Relay, "window", window)
 	old.feed.Leaving()
@@ -47,8 +49,8 @@ func (u *Uplink) move(ctx context.Context, old *running, window time.Duration) *
 	return next
 }
 
-// leave ends a link after another, next, has taken over: its relay is asked to end it behind what has been published. Without next, or if the tables were never told there, it is ended
-// at once.
+// leave ends old after next has taken over. It asks old's relay to end the link after what has been
+// published. It ends old at once if next is lost, or if that relay was never told the tables.
 func (u *Uplink) leave(old, next *running) {
 	if next.over.Err() == nil && old.Leave() {
 		timer := time.NewTimer(leaveWait)
@@ -64,15 +66,16 @@ func (u *Uplink) leave(old, next *running) {
 	old.conn.Bye(link.CodeNormal, "moved to another relay")
 }
 
-// another dials, from a random moment of the window on, until a relay answers that is not the one of old; nil when old has ended before.
+// another waits for a random moment of the window, then dials until a relay other than old's
+// answers. It returns nil when old has ended before.
 func (u *Uplink) another(ctx context.Context, old *running, window time.Duration) *dialled {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(old.over, cancel)()
 	if window > 0 {
-		sleep(ctx, rand.N(window))
+		timing.Sleep(ctx, rand.N(window), nil)
 	}
-	for backoff := (backoff{}); ctx.Err() == nil; sleep(ctx, backoff.next()) {
+	for backoff := (backoff{}); ctx.Err() == nil; timing.Sleep(ctx, backoff.next(), nil) {
 		if l := u.connect(ctx, old); l != nil {
 			return l
 		}

@@ -12,14 +12,15 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// moving is an edge whose relay has asked it to move, and which has a link to another; what it was given so far was taken.
+// moving is an edge whose relay has asked it to move, and which has a link to another relay. What
+// the edge was given so far was taken.
 type moving struct {
 	*edge
-	left, right *fakeRelay // the one that it leaves, and the other
+	left, right *fakeRelay // the relay that the edge leaves, and the other
 	old, next   *fakeLink
 }
 
-// startMoving has an edge with session 1 and three accepted messages, none acknowledged.
+// startMoving makes an edge with session 1 and three accepted messages, none acknowledged.
 func startMoving(t *testing.T, n *network) *moving {
 	t.Helper()
 	m := &moving{left: n.start(t, "r1:1"), right: n.start(t, "r2:1")}
@@ -37,7 +38,7 @@ func startMoving(t *testing.T, n *network) *moving {
 		m.left, m.right = m.right, m.left
 	}
 	m.old = m.left.last(1)
-	m.left.refuse(true) // as a relay that stops does
+	m.left.refuse(true) // as a stopping relay does
 	m.old.send(link.Drain{Window: 100})
 	time.Sleep(time.Second)
 	m.next = m.right.last(1)
@@ -178,7 +179,8 @@ func TestMoveStaysWhereThereIsNoOtherRelay(t *testing.T) {
 		synctest.Wait() // until the tables are told
 		e.open(1)
 		l.send(link.Drain{Window: 100})
-		time.Sleep(3 * time.Second) // it dials the same relay meanwhile, again and again: that does not count
+		// The edge dials the same relay again and again meanwhile, which does not count.
+		time.Sleep(3 * time.Second)
 		e.accept(1, "a")
 		synctest.Wait()
 		same(t, "frames", render(l.received()), "synced 1-0 0 0|session 1|1: 1 a")
@@ -206,7 +208,8 @@ func TestStopDuringAMove(t *testing.T) {
 	})
 }
 
-// A relay that asks its edge to move while the tables are still being told there is not told Moved: it would take that for a violation.
+// A relay may ask its edge to move while the edge still tells it the tables. The edge must not send
+// Moved then, since the relay would take that for a violation.
 func TestNoMovedBeforeSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -269,7 +272,8 @@ func TestNewLinkLostWhileLeaving(t *testing.T) {
 	})
 }
 
-// So it does when the machine was suspended then, and the old relay answers nothing.
+// The edge also dials at once when the machine was suspended then and the old relay answers
+// nothing.
 func TestSuspensionWhileLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

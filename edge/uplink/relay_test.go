@@ -64,10 +64,10 @@ type fakeRelay struct {
 	mu       sync.Mutex
 	keys     link.Keys
 	versions link.Versions
-	welcome  link.Welcome // Relay "": the relay's name
+	welcome  link.Welcome // Relay "" stands for the relay's name
 	accepted []*fakeLink
 	refusing bool
-	asked    []*fakeLink // of edges that only ask who it is
+	asked    []*fakeLink // of edges that only ask who the relay is
 }
 
 // start adds a relay to n at addr.
@@ -131,7 +131,7 @@ func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	l.mu.Unlock()
 }
 
-// refuse has the relay take no new links, as one that stops does.
+// refuse makes the relay take no new links, as a stopping relay does.
 func (r *fakeRelay) refuse(on bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,7 +144,7 @@ func (r *fakeRelay) links() []*fakeLink {
 	return slices.Clone(r.accepted)
 }
 
-// last returns the last link once everything is quiet; it must be the nth.
+// last returns the last link once everything is quiet. It must be the nth.
 func (r *fakeRelay) last(n int) *fakeLink {
 	r.t.Helper()
 	synctest.Wait()
@@ -235,7 +235,7 @@ func (l *fakeLink) ended() *link.CloseError {
 // cut cuts the connection of the last link.
 func (r *fakeRelay) cut() { r.net.CutAll() }
 
-// fakeHub is a Handler that keeps sessions and writes down what it is given.
+// fakeHub is a Handler that keeps sessions and records its calls.
 type fakeHub struct {
 	mu         sync.Mutex
 	sessions   map[uint64]link.Session
@@ -284,7 +284,7 @@ type fakeFeed struct {
 	n int
 }
 
-// note writes down the link's number too, of any but the first, where a test asks for it.
+// note records a call. It adds the link's number, except the first's, where a test asks for it.
 func (f *fakeFeed) note(format string, args ...any) {
 	if f.naming && f.n > 1 {
 		format = fmt.Sprintf("%d: ", f.n) + format
@@ -303,6 +303,7 @@ func (h *fakeFeed) Ahead(f link.Ahead)                { h.note("ahead %d %s", f.
 func (h *fakeFeed) Gap(f link.Gap)                    { h.note("gap %d %d", f.Topic, f.Lost) }
 func (h *fakeFeed) BeginBatch()                       {}
 func (h *fakeFeed) EndBatch()                         {}
+func (h *fakeFeed) Cost(link.Cost)                    {}
 func (h *fakeFeed) BrokerBack()                       {}
 func (h *fakeFeed) Leaving()                          {}
 func (h *fakeFeed) Down()                             { h.note("down") }
@@ -330,10 +331,10 @@ type edge struct {
 	*Uplink
 	t    testing.TB
 	hub  *fakeHub
-	stop context.CancelFunc // has Run return
+	stop context.CancelFunc // makes Run return
 }
 
-// run starts an Uplink in the bubble, after prepare; it ends with the test.
+// run starts an Uplink in the bubble, after prepare. The Uplink ends with the test.
 func (n *network) run(t testing.TB, config Config, prepare ...func(*edge)) *edge {
 	t.Helper()
 	if config.Keys.IsZero() {
@@ -406,8 +407,13 @@ func (a *answers) set(err error, addrs ...string) {
 	}
 }
 
-func (a *answers) lookup(context.Context, string) ([]netip.Addr, error) {
+func (a *answers) lookup(_ context.Context, network, _ string) (of []netip.Addr, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.addrs, a.err
+	for _, addr := range a.addrs {
+		if addr.Unmap().Is4() == (network == "ip4") {
+			of = append(of, addr)
+		}
+	}
+	return of, a.err
 }

@@ -13,24 +13,23 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/resolve"
 )
 
-// lookupTimeout bounds the look-up of one name: a resolver that does not answer must not keep the edge from relays that need no look-up.
-const lookupTimeout = 3 * time.Second
-
-// Lookup returns the addresses of a name. The default asks the system's resolver.
-type Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+// lookupWait is how long the edge waits for names that were never resolved. The look-up goes on
+// afterwards, while the edge dials the relays that need none.
+const lookupWait = 3 * time.Second
 
 // relay is one element of EDGE_RELAY_URLS.
 type relay struct {
-	url string // to dial; "" for a name whose every address is a candidate
+	url string // to dial; "" for a name with many addresses
 
-	name  string
-	port  uint16
-	known []string // the URLs of the last look-up that succeeded; owned by Run
+	name string
+	port uint16
 }
 
-// CheckURL reports what is wrong with a relay's URL: it is ws://host:port, wss://host or dns://name:port. The error shows no password.
+// CheckURL reports what is wrong with a relay's URL. The forms are ws://host:port, wss://host and
+// dns://name:port. The error shows no password.
 func CheckURL(s string) error {
 	_, err := parseRelay(s)
 	return err
@@ -87,23 +86,24 @@ func shown(s string) string {
 	return s
 }
 
-// candidates returns the URLs of all relays, each once. Names are looked up at the same time; one that cannot be looked up gives what it gave last.
-func candidates(ctx context.Context, relays []*relay, lookup Lookup) (urls []string, errs []error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+// candidates returns the URLs of all relays, each once. It looks all names up at the same time. For
+// a name without a new answer it returns the last answer, and an error.
+func candidates(
+	ctx context.Context, relays []*relay, names *resolve.Names,
+) (urls []string, errs []error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupWait)
 	defer cancel()
-	failed := make([]error, len(relays))
+	found, failed := make([][]string, len(relays)), make([]error, len(relays))
 	var wg sync.WaitGroup
 	for i, r := range relays {
-		if r.name != "" {
-			wg.Go(func() { failed[i] = r.resolve(ctx, lookup) })
-		}
+		wg.Go(func() { found[i], failed[i] = r.urls(ctx, names) })
 	}
 	wg.Wait()
-	for i, r := range relays {
+	for i := range relays {
 		if failed[i] != nil {
 			errs = append(errs, failed[i])
 		}
-		for _, u := range r.urls() {
+		for _, u := range found[i] {
 			if !slices.Contains(urls, u) {
 				urls = append(urls, u)
 			}
@@ -112,23 +112,19 @@ func candidates(ctx context.Context, relays []*relay, lookup Lookup) (urls []str
 	return urls, errs
 }
 
-func (r *relay) urls() []string {
-	if r.name != "" {
-		return r.known
+// urls returns the URLs to dial for r.
+func (r *relay) urls(ctx context.Context, names *resolve.Names) (urls []string, err error) {
+	if r.name == "" {
+		return []string{r.url}, nil
 	}
-	return []string{r.url}
-}
-
-func (r *relay) resolve(ctx context.Context, lookup Lookup) error {
-	addrs, err := lookup(ctx, r.name)
-	if err != nil {
-		return fmt.Errorf("look up relay %s: %w", r.name, err)
-	}
-	known := make([]string, 0, len(addrs))
+	addrs, err := names.Lookup(ctx, r.name)
 	for _, a := range addrs {
-		u := url.URL{Scheme: "ws", Host: netip.AddrPortFrom(a.Unmap(), r.port).String(), Path: link.Path}
-		known = append(known, u.String())
+		host := netip.AddrPortFrom(a, r.port).String()
+		u := url.URL{Scheme: "ws", Host: host, Path: link.Path}
+		urls = append(urls, u.String())
 	}
-	r.known = known
-	return nil
+	if err != nil {
+		err = fmt.Errorf("address of relay %s: %w", r.name, err)
+	}
+	return urls, err
 }

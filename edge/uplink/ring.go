@@ -2,7 +2,7 @@ package uplink
 
 import "sort"
 
-// slot is one place in a ring.
+// slot is one element of a ring.
 type slot struct {
 	number   uint64
 	session  uint64
@@ -10,14 +10,17 @@ type slot struct {
 	end      bool
 	granted  bool // in effect at a relay, not finished
 	answered bool // and its client was answered
-	// skip is 0 for a live slot. A dead one is finished and waits to be taken out; it and the skip-1 slots after it are dead.
+	// skip is 0 for a live slot. A dead slot is finished and waits to be taken out; it and the
+	// skip-1 slots after it are dead.
 	skip uint32
 }
 
 func (s *slot) dead() bool { return s.skip > 0 }
 
-// ring is a queue of slots in ascending order of their numbers. It grows and shrinks with what is in it. Slots in its middle can be killed:
-// they stay until they are first, or until they are more than the live ones, so that one unfinished number holds no memory of later ones.
+// ring is a queue of slots in ascending order of their numbers. It grows and shrinks with its
+// content. A slot in its middle can be killed. Dead slots stay until they are first, or until they
+// outnumber the live ones. The memory for later numbers is thus freed even while one early number
+// is unfinished.
 type ring struct {
 	slots  []slot // its length is a power of two, or 0
 	head   int
@@ -65,15 +68,15 @@ func (r *ring) find(number uint64) int {
 	if number <= first {
 		return 0
 	}
-	// Numbers are dense until slots were taken out of the middle.
+	// Numbers are dense until slots are taken out of the middle.
 	if i := number - first; i < uint64(r.n) && r.at(int(i)).number == number {
 		return int(i)
 	}
 	return sort.Search(r.n, func(i int) bool { return r.at(i).number >= number })
 }
 
-// tidy takes the dead out when they are more than the live ones, and gives memory back when little of it is used. It returns where index i is
-// now. Its cost is paid for by the kills and shifts before it.
+// tidy takes dead slots out when they outnumber the live ones, and gives memory back when little of
+// it is used. It returns where index i is now. The kills and shifts before it pay for its cost.
 func (r *ring) tidy(i int) int {
 	if r.killed > r.n-r.killed+ringMin {
 		i = r.sweep(i)

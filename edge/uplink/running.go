@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
 // running is a link that is up.
@@ -14,13 +15,14 @@ type running struct {
 	*dialled
 	*Link
 	began   time.Time
-	renewed atomic.Bool // it was ended for the sake of a new one
+	renewed atomic.Bool // ended on purpose, for a new link
 
 	over context.Context // done when the link has ended
-	err  error           // why; set before
+	err  error           // why it ended; set before over is done
 }
 
-// begin tells the edge's tables on a new link, which is the one in use from then on, and carries frames in a goroutine until it has ended. down awaits it.
+// begin starts to tell the edge's tables on a new link, which is in use from then on. A goroutine
+// carries frames until the link has ended; down waits for it.
 func (u *Uplink) begin(ctx context.Context, l *dialled) *running {
 	r := &running{dialled: l, Link: NewLink(u.Links, l.conn.Wake), began: time.Now()}
 	u.mu.Lock()
@@ -43,20 +45,21 @@ func (u *Uplink) begin(ctx context.Context, l *dialled) *running {
 	return r
 }
 
-// compare says when the relay is not of the cluster of the last one: clients of the two do not reach each other.
+// compare logs that a relay is not of the last relay's cluster. Clients of the two clusters do not
+// reach each other.
 func (u *Uplink) compare(w link.Welcome) {
 	if w.Broker == "" {
 		return
 	}
-	if u.carrier != "" && u.carrier != w.Broker {
+	if u.lastBroker != "" && u.lastBroker != w.Broker {
 		u.metrics.strangers.Inc()
 		u.logger.Error("this relay has another broker than the last one: they do not form one cluster, and clients behind them do not reach each other",
-			"relay", w.Relay, "broker", w.Broker, "last_relay", u.relayed, "last_broker", u.carrier)
+			"relay", w.Relay, "broker", w.Broker, "last_relay", u.lastRelay, "last_broker", u.lastBroker)
 	}
-	u.carrier, u.relayed = w.Broker, w.Relay
+	u.lastBroker, u.lastRelay = w.Broker, w.Relay
 }
 
-// down takes note of a link that has ended.
+// down waits until the link has ended, and notes why.
 func (u *Uplink) down(ctx context.Context, r *running) {
 	<-r.over.Done()
 	u.mu.Lock()
@@ -79,8 +82,43 @@ func (u *Uplink) down(ctx context.Context, r *running) {
 	}
 	u.metrics.ends.WithLabelValues(end.Code.String()).Inc()
 	if ctx.Err() != nil || end.Code == link.CodeNormal {
-		u.logger.Info("link closed", "relay", r.welcome.Relay, "url", r.url, "reason", r.err)
+		u.logger.Info("link closed", "relay", r.welcome.Relay, "url", r.url, "err", r.err)
 		return
 	}
-	u.logger.Warn("link lost", "relay", r.welcome.Relay, "url", r.url, "reason", end.Code.String(), "error", r.err)
+	u.logger.Warn("link lost", "relay", r.welcome.Relay, "url", r.url, "reason", end.Code.String(), "err", r.err)
+}
+
+const clockTick = 500 * time.Millisecond
+
+// watchClock ends the link after each suspension, until ctx is done. The relay may have given the
+// edge up, and the connection may have vanished silently.
+func (u *Uplink) watchClock(ctx context.Context) {
+	start := time.Now()
+	s := timing.Suspension{Every: clockTick}
+	ticker := time.NewTicker(clockTick)
+	defer ticker.Stop()
+	for {
+		now := time.Now()
+		if lost := s.Step(now, now.Sub(start)); lost > 0 {
+			u.renew(lost)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// renew ends the link in use, so that Run dials another at once.
+func (u *Uplink) renew(lost time.Duration) {
+	u.metrics.suspensions.Inc()
+	u.logger.Warn("this process was stopped for a while, or the clock was set: the link is renewed", "lost", lost)
+	u.mu.Lock()
+	used := u.used
+	u.mu.Unlock()
+	if used != nil {
+		used.renewed.Store(true)
+		used.conn.CloseNow()
+	}
 }

@@ -20,6 +20,8 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 		return handle(body, l.names.ParsePublication, l.feed.Publication)
 	case link.TypeGap:
 		return handle(body, link.ParseGap, l.feed.Gap)
+	case link.TypeCost:
+		return handle(body, link.ParseCost, l.feed.Cost)
 	}
 	l.links.turn.Lock()
 	defer l.links.turn.Unlock()
@@ -29,7 +31,8 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	return l.handleInTurn(t, body)
 }
 
-// handleInTurn takes the frames that change memberships or finish numbers. Links.turn is held.
+// handleInTurn handles the frames that change memberships or finish numbers. The caller holds
+// Links.turn.
 func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	switch t {
 	case link.TypeOpened:
@@ -40,7 +43,9 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 		return handle(body, link.ParseLeft, func(f link.Left) { l.feed.Left(f, l.answer(f.Number, f.Granted)) })
 	case link.TypeAnswer:
 		return handle(body, link.ParseAnswer, l.handleAnswer)
-	case link.TypeAhead: // not from a link that is left: the new relay may give it behind what that has yet to bring
+	// On a link that is being left, Ahead is ignored. The new relay may give the message only after
+	// others that this link has yet to bring.
+	case link.TypeAhead:
 		return handle(body, link.ParseAhead, l.feed.Ahead)
 	case link.TypeGranted:
 		return l.handleGranted(body)
@@ -58,7 +63,7 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	return fmt.Errorf("frame %v from a relay", t)
 }
 
-// EndBatch implements link.Sink. Each frame was handled at once; what they brought for clients is written.
+// EndBatch implements link.Sink. Each frame was handled at once; now the clients are written to.
 func (l *Link) EndBatch() error {
 	l.feed.EndBatch()
 	return nil
@@ -72,7 +77,8 @@ func handle[F any](body []byte, parse func([]byte) (F, error), use func(F)) erro
 	return err
 }
 
-// answer reports whether the answer to number, which grants or finishes it, should be passed on.
+// answer reports whether the answer to number should be passed on. The answer grants the number or
+// finishes it.
 func (l *Link) answer(number uint64, grants bool) bool {
 	l.links.mu.Lock()
 	first := l.links.log.Answer(number, grants, l.dropped)
@@ -119,7 +125,7 @@ func (l *Link) handleAck(body []byte) error {
 	return err
 }
 
-// dropped takes an entry that the Log let go. Links.mu is held.
+// dropped takes an entry that the Log let go. The caller holds Links.mu.
 func (l *Link) dropped(session uint64, end bool) {
 	if end {
 		l.ended = append(l.ended, session)
@@ -141,7 +147,8 @@ func (l *Link) handleStatus(f link.Status) {
 	}
 }
 
-// handleDrain passes on that the relay stops; a second time it is no news.
+// handleDrain passes the relay's Drain on. It ignores a second Drain until the edge has received
+// the first.
 func (l *Link) handleDrain(f link.Drain) {
 	select {
 	case l.drain <- min(time.Duration(f.Window), maxWindow) * time.Millisecond:
@@ -158,4 +165,36 @@ func (l *Link) handleLive(link.Live) {
 	default:
 		close(l.live)
 	}
+}
+
+// handleDigest compares the relay's tables of this edge with the Handler's. A difference ends the
+// link, and the next link is told everything anew.
+func (l *Link) handleDigest(body []byte) error {
+	theirs, err := link.ParseDigest(body)
+	if err != nil {
+		return err
+	}
+	ours, comparable := l.links.handler.Digest()
+	if !comparable || !l.allTold(theirs.Heard) {
+		l.links.metrics.digests.WithLabelValues("skipped").Inc()
+		return nil
+	}
+	ours.Heard = theirs.Heard
+	if ours == theirs {
+		l.links.metrics.digests.WithLabelValues("equal").Inc()
+		return nil
+	}
+	l.links.metrics.digests.WithLabelValues("different").Inc()
+	return &link.CloseError{Code: link.CodeTables, Text: fmt.Sprintf(
+		"tables differ: edge has %d sessions (%016x) and %d bindings (%016x), relay %d (%016x) and %d (%016x)",
+		ours.Sessions, ours.SessionHash, ours.Bindings, ours.BindingHash,
+		theirs.Sessions, theirs.SessionHash, theirs.Bindings, theirs.BindingHash)}
+}
+
+// allTold reports whether the relay knows exactly the sessions that live. heard is how many Session
+// frames it heard on this link.
+func (l *Link) allTold(heard uint64) bool {
+	l.links.mu.Lock()
+	defer l.links.mu.Unlock()
+	return len(l.chunks) == 0 && len(l.added) == 0 && l.told == heard && l.links.log.Ends() == 0
 }

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
 const (
-	surveyFirst = 2 * time.Second  // after the start, and as much again at random; and again while there is no link
-	surveyEvery = 45 * time.Second // and up to 30 s more
+	surveyFirst = 2 * time.Second  // before each round; up to twice this, at random
+	surveyEvery = 45 * time.Second // between surveys; up to 30 s more, at random
 	surveyDial  = 3 * time.Second  // for each relay
-	// surveyAgain is how often it is said again that brokers differ.
+	// surveyAgain is how often the log repeats that brokers differ.
 	surveyAgain = 10 * time.Minute
 )
 
@@ -35,35 +36,32 @@ type finding struct {
 	err    error
 }
 
-// survey asks the candidates who they are, now and then, until ctx is done: so that relays which do not form one cluster are noticed, and a spare relay that is
-// not there before it is needed. It touches no link.
+// survey asks all candidates now and then who they are, until ctx is done. The edge thus notices
+// relays that do not form one cluster, and a spare relay that is away before it is needed. The
+// survey touches no link.
 func (u *Uplink) survey(ctx context.Context) {
-	relays := make([]*relay, len(u.relays)) // of its own: look-ups write to them
-	for i, r := range u.relays {
-		c := *r
-		relays[i] = &c
-	}
 	s := surveyor{uplink: u}
 	for {
-		sleep(ctx, surveyFirst+rand.N(surveyFirst))
+		timing.Sleep(ctx, surveyFirst+rand.N(surveyFirst), nil)
 		if now, _ := u.Linked(); !now {
 			if ctx.Err() != nil {
 				return
 			}
 			continue
 		}
-		found := u.askAll(ctx, relays)
+		found := u.askAll(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		s.take(found, time.Now())
-		sleep(ctx, surveyEvery+rand.N(surveyEvery*2/3)-surveyFirst)
+		timing.Sleep(ctx, surveyEvery+rand.N(surveyEvery*2/3)-surveyFirst, nil)
 	}
 }
 
-// askAll asks each candidate, one after the other; the relay in use too, which may not have known its broker when the link came up.
-func (u *Uplink) askAll(ctx context.Context, relays []*relay) map[string]finding {
-	urls, _ := candidates(ctx, relays, u.config.Lookup)
+// askAll asks one candidate after the other. It includes the relay in use, which may not have known
+// its broker when the link came up.
+func (u *Uplink) askAll(ctx context.Context) map[string]finding {
+	urls, _ := candidates(ctx, u.relays, u.names)
 	found := make(map[string]finding, len(urls))
 	for _, url := range urls {
 		found[url] = u.ask(ctx, url)
@@ -85,11 +83,11 @@ func (u *Uplink) ask(ctx context.Context, url string) finding {
 	return finding{state: relayReachable, broker: l.welcome.Broker}
 }
 
-// surveyor compares one survey with the last. It is bounded by the candidates.
+// surveyor compares one survey with the last. Its size is bounded by the number of candidates.
 type surveyor struct {
 	uplink *Uplink
 	last   map[string]finding
-	said   string // of brokers that differ; "": they do not
+	said   string // the brokers that differ, as logged; "": they do not
 	at     time.Time
 }
 
@@ -117,19 +115,19 @@ func (s *surveyor) take(found map[string]finding, now time.Time) {
 	s.tell(brokers, now)
 }
 
-// compare logs a candidate's change. That a relay is there is no news at first.
+// compare logs a candidate's change. A relay that is reachable at first is not worth a line.
 func (s *surveyor) compare(url string, f finding) {
-	before, known := s.last[url]
+	prev, known := s.last[url]
 	switch {
-	case known && before.state == f.state, !known && f.state == relayReachable:
+	case known && prev.state == f.state, !known && f.state == relayReachable:
 	case f.state == relayReachable:
 		s.uplink.logger.Info("a relay is reachable again", "url", url)
 	default:
-		s.uplink.logger.Warn("a relay could not take this edge", "url", url, "state", f.state, "error", f.err)
+		s.uplink.logger.Warn("a relay could not take this edge", "url", url, "state", f.state, "err", f.err)
 	}
 }
 
-// tell says that brokers differ: when it is new, and again after a while.
+// tell logs that brokers differ when that is new, and again after surveyAgain.
 func (s *surveyor) tell(brokers map[string][]string, now time.Time) {
 	if len(brokers) < 2 {
 		if s.said != "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// surveyed is longer than it takes until a survey that begins at any moment is over.
+// surveyed is longer than a survey that begins at any moment needs to be over.
 const surveyed = surveyEvery*2 + 3*surveyDial
 
 func TestSurveyFindsRelaysOfAnotherBroker(t *testing.T) {
@@ -52,7 +52,7 @@ func TestSurveyFindsRelaysOfAnotherBroker(t *testing.T) {
 	})
 }
 
-// Whoever only asks has generation 0, so that no relay takes it for a link.
+// An edge that only asks has generation 0, so that no relay takes it for a link.
 func TestSurveyAsksWithGenerationZero(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -76,7 +76,7 @@ func TestSurveyAsksWithGenerationZero(t *testing.T) {
 	})
 }
 
-// is has the relay say who it is.
+// is sets the name and broker that the relay says it has.
 func (r *fakeRelay) is(name, broker string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

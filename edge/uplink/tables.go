@@ -4,17 +4,20 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// tables is what one link has to be told besides the log: the edge's tables as they were at its begin, and the sessions added since.
+// tables is what one link must tell in addition to the log: the edge's tables as they were when the
+// link began, and the sessions added since.
 //
-// It is bounded by the tables themselves: one Session frame per session, twice at most for those added while the tables were read, and the
-// memberships. The begin is encoded in one go, some 100 bytes per session with its topics, and let go as it is sent.
+// The edge's tables bound its size. It holds one Session frame per session, or two for a session
+// added while the tables were read, and the memberships. The tables at the link's beginning are
+// encoded at once, in some 100 bytes per session with its topics. That memory is freed as it is
+// sent.
 type tables struct {
-	chunks [][]byte // the begin, whole frames, about BatchTarget each
-	begun  uint64   // Session frames in it
+	chunks [][]byte // the begin in whole frames, about BatchTarget each
+	begun  uint64   // Session frames in chunks
 	synced link.Synced
 	added  []link.Session
 	told   uint64 // Session frames given to the link's writer
-	moved  bool   // Moved is to be sent: another link has taken over
+	moved  bool   // Moved is to be sent, as another link took over
 }
 
 func (t *tables) session(s link.Session) {
@@ -37,7 +40,8 @@ func (t *tables) append(frame interface{ Append([]byte) []byte }) {
 	t.chunks[last] = frame.Append(t.chunks[last])
 }
 
-// Fill implements link.Source. It gives the tables first, then new sessions, then the log: a message goes only when no Session frame waits.
+// Fill implements link.Source. It returns the tables first, then new sessions, then the log. A
+// message is thus never sent while a Session frame waits.
 func (l *Link) Fill(batch []byte) []byte {
 	s := l.links
 	s.mu.Lock()
@@ -77,7 +81,7 @@ func (l *Link) Fill(batch []byte) []byte {
 	return batch
 }
 
-// fillMoved is all that is sent on a link when another has taken over. Links.mu is held.
+// fillMoved gives all that a link sends after another has taken over. The caller holds Links.mu.
 func (t *tables) fillMoved(batch []byte) []byte {
 	if t.moved {
 		t.moved = false

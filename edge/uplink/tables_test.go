@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// upPath is Links with a Link that was told: the caller is its writer and its reader.
+// upPath returns Links with a Link whose tables were told. The caller is its writer and its reader.
 func upPath() (*Links, *Link) {
 	u := NewLinks(LinksConfig{}, &fakeHub{})
 	l := NewLink(u, func() {})
@@ -16,7 +16,7 @@ func upPath() (*Links, *Link) {
 	return u, l
 }
 
-// What is sent between two Fills goes in batches of about BatchTarget, none of it twice.
+// Messages sent between two Fills go in batches of about BatchTarget, none of them twice.
 func TestFillStopsAtTheTarget(t *testing.T) {
 	u, l := upPath()
 	for i := range 3000 {
@@ -115,7 +115,8 @@ func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
 	}
 }
 
-// What a relay granted is sent again as such, on any link, until it is acknowledged; its answer is passed on once.
+// A granted message is sent again as such, on any link, until it is acknowledged. Its answer is
+// passed on once.
 func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 	u, l := upPath()
 	hub := u.handler.(*fakeHub)
@@ -144,11 +145,11 @@ func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 		l = NewLink(u, func() {})
 		for batch := l.Fill(nil); len(batch) > 0; batch = l.Fill(nil) {
 			for len(batch) > 0 {
-				typ, body, rest, err := link.Next(batch)
+				typ, body, remainder, err := link.Next(batch)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if batch = rest; typ == link.TypeAgain || typ == link.TypeMessage {
+				if batch = remainder; typ == link.TypeAgain || typ == link.TypeMessage {
 					m, _ := link.ParseMessage(body)
 					got = append(got, fmt.Sprint(typ, " ", m.Number))
 				}
@@ -160,9 +161,10 @@ func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 	if got := again(); !slices.Equal(got, want) {
 		t.Errorf("sent %q, want %q", got, want)
 	}
-	take(joined)                                                            // of a relay that has granted it once more
-	take(link.Joined{Number: 1, Session: 1, Topic: 5})                      // or finished it
-	take(link.Ack{Through: 1, Finished: []link.Range{{First: 3, Last: 3}}}) // it did
+	// A relay grants the join once more.
+	take(joined)
+	take(link.Joined{Number: 1, Session: 1, Topic: 5}) // or it finished the join
+	take(link.Ack{Through: 1, Finished: []link.Range{{First: 3, Last: 3}}})
 	if got := again(); !slices.Equal(got, want[1:2]) {
 		t.Errorf("sent %q, want %q", got, want[1:2])
 	}

@@ -1,5 +1,6 @@
-// Package uplink keeps the one link of an edge to a relay: it chooses a relay and dials it, tells it the edge's tables, keeps what clients sent in
-// a log until the relay has acknowledged it, and replays that on every new link.
+// Package uplink keeps the one link of an edge to a relay. It chooses a relay, dials it and tells
+// it the edge's tables. It keeps what clients sent in a log until the relay has acknowledged it,
+// and it replays the log on every new link.
 package uplink
 
 import (
@@ -8,13 +9,15 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/resolve"
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
 // Config configures an Uplink.
@@ -24,39 +27,44 @@ type Config struct {
 	Node     string            // the node ID, a label
 	Instance protocol.Instance // of this boot; zero: a new one
 	Build    string            // the version, for logs
-	LogSize  int               // bounds the Log in bytes, each message counted with EntryCost; default 4 MiB
+	// LogSize bounds the Log in bytes. Each message counts EntryCost in addition to its payload.
+	// The default is 4 MiB.
+	LogSize int
 
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: discarded
 
-	// NetDial makes the network connections; nil: a net.Dialer.
+	// NetDial makes the network connections; nil dials addresses that Lookup finds.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Lookup resolves the names of dns URLs; nil: the system's resolver, both address families.
-	Lookup Lookup
+	// Lookup finds addresses of names; nil asks the system's resolver.
+	Lookup resolve.Lookup
 }
 
-// Uplink carries what sessions send to a relay, and what the relay sends to a Handler: Links decides what, Uplink dials and owns the goroutines. Run keeps its link;
-// all other methods may be called at any time, by anyone.
+// Uplink carries what sessions send to a relay, and what the relay sends to a Handler. Links
+// decides what is sent; Uplink dials and owns the goroutines. Run keeps the link. Anyone may call
+// the other methods at any time.
 type Uplink struct {
 	*Links
 	config Config
+	names  *resolve.Names
 
 	// Owned by Run.
 	relays     []*relay
-	holds      holds
+	refusals   refusals
 	backoff    backoff
 	generation uint64 // the highest so far
-	outage     string // the reason that was logged last while there is no link
-	carrier    string // the broker behind the last link, and its relay
-	relayed    string
+	failure    string // the reason logged last while there is no link
+	lastBroker string // the broker behind the last link
+	lastRelay  string
 
 	// Guarded by Links.mu.
-	used    *running // the link in use; nil: there is none
+	used    *running // the link in use; nil: none
 	divided bool     // the last survey found relays of different brokers
 	refused bool     // every relay refused the key
 }
 
-// New returns an Uplink that feeds handler. It does no I/O. The error tells what is wrong with a URL or the keys.
+// New returns an Uplink that feeds handler. It does no I/O. The error tells what is wrong with a
+// URL or the keys.
 func New(config Config, handler Handler) (*Uplink, error) {
 	if len(config.URLs) == 0 {
 		return nil, errors.New("no relay URL")
@@ -68,10 +76,10 @@ func New(config Config, handler Handler) (*Uplink, error) {
 	if config.Instance == (protocol.Instance{}) {
 		config.Instance = protocol.NewInstance()
 	}
-	if config.Lookup == nil {
-		config.Lookup = lookupIP
+	u := &Uplink{config: config, names: resolve.New(config.Lookup), refusals: make(refusals)}
+	if config.NetDial == nil {
+		u.config.NetDial = u.names.DialContext
 	}
-	u := &Uplink{config: config, holds: make(holds)}
 	for _, s := range config.URLs {
 		r, err := parseRelay(s)
 		if err != nil {
@@ -84,9 +92,11 @@ func New(config Config, handler Handler) (*Uplink, error) {
 	return u, nil
 }
 
-// Run keeps a link until ctx is cancelled: then it says Bye, waits up to 2 s for the relay to close, and returns nil. What is in the log then is
-// lost: call Flush before. It is called once.
+// Run keeps a link until ctx is cancelled. Then it says Bye, waits up to 2 s for the relay to
+// close, and returns nil. Messages that are still in the log then are lost, so the caller should
+// call Flush before. Run may be called only once.
 func (u *Uplink) Run(ctx context.Context) error {
+	defer u.names.Close()
 	var aside sync.WaitGroup
 	defer aside.Wait()
 	aside.Go(func() { u.survey(ctx) })
@@ -95,21 +105,13 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if l := u.connect(ctx, nil); l != nil && u.serve(ctx, u.begin(ctx, l)) {
 			continue
 		}
-		sleep(ctx, u.backoff.next())
+		timing.Sleep(ctx, u.backoff.next(), nil)
 	}
 	return nil
 }
 
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
-// serve returns when l, and every link that it moves to, has ended, and whether another is to be dialled at once.
+// serve returns when l has ended, and every link to which the edge moved from it. atOnce says
+// whether Run may dial the next one without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {
@@ -121,3 +123,30 @@ func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 		}
 	}
 }
+
+// State is what an Uplink's readiness depends on.
+type State struct {
+	Linked     bool
+	EverLinked bool
+	KeyRefused bool // no link, and every relay refused the key
+	// Degraded is "relay" without a link; otherwise it is what the relay says of itself, in words
+	// of the metrics. "brokers differ" may follow.
+	Degraded []string
+}
+
+// State returns the state now.
+func (u *Uplink) State() State {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s := State{Linked: u.up != nil, EverLinked: u.ever, KeyRefused: u.refused && u.up == nil, Degraded: slices.Clone(u.degraded)}
+	if !s.Linked {
+		s.Degraded = []string{"relay"}
+	}
+	if u.divided {
+		s.Degraded = append(s.Degraded, "brokers differ")
+	}
+	return s
+}
+
+// Degraded returns what is degraded; it is empty if nothing is.
+func (u *Uplink) Degraded() []string { return u.State().Degraded }

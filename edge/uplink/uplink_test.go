@@ -63,7 +63,8 @@ func TestTablesThenLogThenNew(t *testing.T) {
 	})
 }
 
-// A session that is added while the tables are read is told behind them, whether they had it or not, and before its messages.
+// A session that is added while the tables are read is told after them, whether they had it or not.
+// It is told before its messages.
 func TestSessionAddedWhileTelling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -226,7 +227,7 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// told is the digest of a relay that heard so many Session frames and agrees with the hub.
+// told is the digest of a relay that heard this many Session frames and agrees with the hub.
 func told(heard uint64) func(*edge) link.Digest {
 	return func(e *edge) link.Digest {
 		d, _ := e.hub.Digest()

@@ -8,18 +8,19 @@ import (
 )
 
 const (
-	// chunkSize is what a batch aims at, so that a full chunk is a batch.
+	// chunkSize is the size that a batch aims at, so that a full chunk is a batch.
 	chunkSize = link.BatchTarget
-	// hardLimit times Config.Buffer is where a link is closed.
+	// hardLimit times Config.Buffer is the limit at which a link is closed.
 	hardLimit = 16
-	// keepChunks is how many chunks an empty buffer keeps the places for.
+	// keepChunks is the number of chunks for which an empty buffer keeps room.
 	keepChunks = 16
 )
 
-// chunks are shared by all links: an idle link holds none.
+// chunks are shared by all links; an idle link holds none.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
-// buffer is what is queued for one link: chunks of whole frames, in order. It is appended to by the router and emptied by the link's writer.
+// buffer holds the frames queued for one link, in order, as chunks of whole frames. The router
+// appends to it, and the link's writer empties it.
 type buffer struct {
 	full  int // bytes at which the link stops being writable
 	limit int // bytes that are never exceeded
@@ -28,14 +29,15 @@ type buffer struct {
 	chunks  [][]byte
 	bytes   int  // in chunks and taken
 	taken   int  // in the batch that is being written
-	wasFull bool // bytes reached full, and fill has not told so
+	wasFull bool // bytes reached full, and fill has not reported it
 	over    bool // closed because of limit
 	closed  bool
 }
 
 func newBuffer(size int) buffer { return buffer{full: size / 2, limit: hardLimit * size} }
 
-// append copies whole frames. It reports false when the buffer is closed, as it is from the first bytes on that would exceed the limit.
+// append copies whole frames. It returns false when the buffer is closed. Frames that would exceed
+// the limit close the buffer.
 func (b *buffer) append(frames []byte) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -48,7 +50,7 @@ func (b *buffer) append(frames []byte) bool {
 	}
 	b.bytes += len(frames)
 	b.wasFull = b.wasFull || b.bytes >= b.full
-	for len(frames) > chunkSize { // rarely: as many frames in one call, or one large frame
+	for len(frames) > chunkSize { // rare: many frames in one call, or one large frame
 		n := frameLen(frames)
 		b.put(frames[:n])
 		frames = frames[n:]
@@ -69,7 +71,8 @@ func (b *buffer) put(frames []byte) {
 	b.chunks[last] = append(b.chunks[last], frames...)
 }
 
-// fill moves chunks to batch, at least one if there is one, and takes the batch before as written. drained tells that the link is writable again.
+// fill moves chunks to batch, at least one if there is one. The previous batch now counts as
+// written. drained says that the link has become writable again.
 func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,14 +110,14 @@ func (b *buffer) overrun() bool {
 	return b.over
 }
 
-// close makes append do nothing; what is queued stays.
+// close makes append do nothing; the queued frames stay.
 func (b *buffer) close() {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
 }
 
-// drop forgets what is queued.
+// drop forgets the queued frames.
 func (b *buffer) drop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -132,18 +135,19 @@ func newChunk(size int) []byte {
 	return chunks.Get().(*[chunkSize]byte)[:0]
 }
 
-// recycle takes chunks of the one size back; larger ones are garbage.
+// recycle puts chunks of the standard size back into the pool; larger ones are garbage.
 func recycle(chunk []byte) {
 	if cap(chunk) == chunkSize {
 		chunks.Put((*[chunkSize]byte)(chunk[:chunkSize]))
 	}
 }
 
-// frameLen returns the length of the first frame. Bytes that are no frame stay together: the peer will say so.
+// frameLen returns the length of the first frame. If the bytes are no frame, it returns the length
+// of all of them, and the peer will refuse them.
 func frameLen(frames []byte) int {
-	_, _, rest, err := link.Next(frames)
+	_, _, remainder, err := link.Next(frames)
 	if err != nil {
 		return len(frames)
 	}
-	return len(frames) - len(rest)
+	return len(frames) - len(remainder)
 }

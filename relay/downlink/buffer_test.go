@@ -8,9 +8,11 @@ import (
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/test/race"
 )
 
-// TestBufferKeepsFrames: any appends come out in order, whole, in batches near the target, and the count of bytes ends at zero.
+// TestBufferKeepsFrames: any appends come out in order, whole and in batches near the target. The
+// count of bytes ends at zero.
 func TestBufferKeepsFrames(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	b := buffer{full: 1 << 20, limit: 1 << 30}
@@ -19,9 +21,9 @@ func TestBufferKeepsFrames(t *testing.T) {
 		batch, _ := b.fill(nil)
 		got = append(got, batch...)
 		frames := 0
-		for rest := batch; len(rest) > 0; frames++ {
+		for remainder := batch; len(remainder) > 0; frames++ {
 			var err error
-			if _, _, rest, err = link.Next(rest); err != nil {
+			if _, _, remainder, err = link.Next(remainder); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -90,30 +92,30 @@ func TestBufferWritable(t *testing.T) {
 	}
 }
 
-// awake is the Conn of a Node that nobody reads.
+// awake is the Conn of a Link that nobody reads.
 type awake struct{ Conn }
 
 func (awake) Wake() {}
 
-// publishing returns what the router does with a publication to many edges, and each link's writer: it is encoded once, appended to every link's buffer, and
-// taken from there.
+// publishing returns what the router and each link's writer do with a publication to many edges. It
+// is encoded once, appended to every link's buffer, and taken from there.
 func publishing(links, frames, size int) (step func()) {
-	nodes := make([]*Node, links)
-	for i := range nodes {
-		nodes[i] = NewNode(nil, awake{}, link.Hello{}, DefaultBuffer)
+	all := make([]*Link, links)
+	for i := range all {
+		all[i] = NewLink(nil, awake{}, link.Hello{}, DefaultBuffer)
 	}
 	publication := link.Publication{Topic: 7, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, Except: "somebody", Payload: make([]byte, size)}
 	var frame, batch []byte
 	return func() {
 		for range frames {
 			frame = publication.Append(frame[:0])
-			for _, n := range nodes {
-				n.Append(frame)
+			for _, l := range all {
+				l.Append(frame)
 			}
 		}
-		for _, n := range nodes {
+		for _, l := range all {
 			for {
-				if batch = n.Fill(batch[:0]); len(batch) == 0 {
+				if batch = l.Fill(batch[:0]); len(batch) == 0 {
 					break
 				}
 			}
@@ -121,9 +123,10 @@ func publishing(links, frames, size int) (step func()) {
 	}
 }
 
-// TestNoAllocPerPublicationAndLink: what is queued and taken uses the same memory again, one frame at a time as well as many batches at once.
+// TestNoAllocPerPublicationAndLink: queued and taken frames use the same memory again. That holds
+// for one frame at a time and for many batches at once.
 func TestNoAllocPerPublicationAndLink(t *testing.T) {
-	if raced {
+	if race.Enabled { // a sync.Pool drops some of what it is given under it
 		t.Skip("counts without the race detector")
 	}
 	for _, frames := range []int{1, 1000} {
@@ -135,7 +138,8 @@ func TestNoAllocPerPublicationAndLink(t *testing.T) {
 	}
 }
 
-// BenchmarkBuffer queues a publication of 128 bytes for 10 links and takes it, alone and as one of many.
+// BenchmarkBuffer queues a publication of 128 bytes for 10 links and takes it, alone and as one of
+// many.
 func BenchmarkBuffer(b *testing.B) {
 	for _, frames := range []int{1, 100} {
 		b.Run(fmt.Sprint("queued=", frames), func(b *testing.B) {

@@ -1,4 +1,5 @@
-// Package downlink accepts the links of edges and keeps one outgoing buffer per link. It knows frames, not the chat's rules.
+// Package downlink accepts the links of edges and keeps one outgoing buffer per link. It knows
+// frames, not the chat's rules.
 package downlink
 
 import (
@@ -7,18 +8,24 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Handler is what the links feed: the router's pump implements it. Calls for one Node follow each other except Writable, which comes from another
-// goroutine and may overlap with Received; calls for different Nodes overlap.
+// Handler is what the links feed; the router's pump implements it. Calls for one Link follow each
+// other, except that Writable comes from another goroutine and may overlap with Received. Calls for
+// different Links overlap.
 type Handler interface {
-	// Connected tells of a new link, before anything was received on it. Frames may be appended at once. An error refuses the link: the edge is
-	// told the Code of a *link.CloseError, else CodeLimit, and nothing else is called for n.
-	Connected(n *Node, h link.Hello) error
-	// Received gives the frames of one batch, or of a part of a large one, in order: link.Session, link.Held, link.Synced, link.Message, link.End. The slice and all in it
-	// belong to the Handler. size is about the memory they hold, in bytes. It may block: that link alone is not read meanwhile; it
-	// must return in the end even when nobody takes frames any more.
-	Received(n *Node, frames []any, size int) error
-	// Writable tells that Queued fell below half of Config.Buffer after it had been at or above that. It must not block.
-	Writable(n *Node)
-	// Disconnected is the last call for n. lastReceived is when the edge's last byte came; err is a *link.CloseError.
-	Disconnected(n *Node, lastReceived time.Time, err error)
+	// Connected tells of a new link before anything was received on it. Frames may be appended at
+	// once. An error refuses the link. The edge is then told the Code of a *link.CloseError, or
+	// else CodeLimit, and nothing else is called for l.
+	Connected(l *Link, h link.Hello) error
+	// Received gives the frames of one batch, or of a part of a large one, in order. They are of
+	// type link.Session, link.Held, link.Synced, link.Message, link.End or link.Moved. The slice
+	// and all in it belong to the Handler. size is roughly the memory that they hold, in bytes.
+	// Received may block, and only this link is not read meanwhile. It must return in the end even
+	// when frames are no longer taken.
+	Received(l *Link, frames []any, size int) error
+	// Writable tells that Queued has fallen below half of Config.Buffer, after it had been at or
+	// above that. It must not block.
+	Writable(l *Link)
+	// Disconnected is the last call for l. lastReceived is when the edge's last byte came. err is a
+	// *link.CloseError.
+	Disconnected(l *Link, lastReceived time.Time, err error)
 }

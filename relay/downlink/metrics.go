@@ -18,7 +18,8 @@ const (
 	refusedKey      = "key"
 	refusedVersion  = "version"
 	refusedStopping = "stopping"
-	refusedBroken   = "broken" // not the protocol, or the connection was lost
+	refusedCrowded  = "crowded" // it made room for another handshake
+	refusedBroken   = "broken"  // not the protocol, or the connection was lost
 )
 
 func refusalReason(err error) string {
@@ -27,11 +28,14 @@ func refusalReason(err error) string {
 		return refusedKey
 	case errors.Is(err, link.ErrVersion):
 		return refusedVersion
+	case errors.Is(err, link.ErrCrowded):
+		return refusedCrowded
 	}
 	return refusedBroken
 }
 
-// refusalLog logs at most one refusal of each reason every ten seconds: they come from unauthenticated peers.
+// refusalLog logs at most one refusal of each reason every ten seconds, since they come from
+// unauthenticated peers.
 type refusalLog struct {
 	log   *slog.Logger
 	limit sync.Map // reason → *rate.Sometimes
@@ -110,20 +114,21 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect is for prometheus. Of two links of one instance, while the later replaces the earlier, only the later has a series.
+// Collect is for prometheus. While a later link of an instance replaces an earlier one, only the
+// later one has a series.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.server.mu.Lock()
 	m.mu.Lock()
 	total := m.ended
 	m.mu.Unlock()
-	links := len(m.server.nodes)
-	latest := make(map[protocol.Instance]*Node, links)
-	rtts := make(map[*Node]time.Duration, links)
-	for n, conn := range m.server.nodes {
+	links := len(m.server.links)
+	latest := make(map[protocol.Instance]*Link, links)
+	rtts := make(map[*Link]time.Duration, links)
+	for l, conn := range m.server.links {
 		total = sum(total, conn.Stats())
-		if other := latest[n.instance]; other == nil || other.generation < n.generation {
-			latest[n.instance] = n
-			rtts[n] = conn.Stats().RTT
+		if other := latest[l.instance]; other == nil || other.generation < l.generation {
+			latest[l.instance] = l
+			rtts[l] = conn.Stats().RTT
 		}
 	}
 	m.server.mu.Unlock()
@@ -140,8 +145,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(batchDesc, total.ReceivedBatches, "received")
 	counter(batchDesc, total.SentBatches, "sent")
 	counter(frameDesc, total.ReceivedFrames)
-	for _, n := range latest {
-		gauge(rttDesc, rtts[n].Seconds(), n.name, n.instance.String())
-		gauge(queueDesc, float64(n.Queued()), n.name, n.instance.String())
+	for _, l := range latest {
+		gauge(rttDesc, rtts[l].Seconds(), l.node, l.instance.String())
+		gauge(queueDesc, float64(l.Queued()), l.node, l.instance.String())
 	}
 }

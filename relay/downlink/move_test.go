@@ -23,8 +23,8 @@ func TestWhoOnlyAsksIsNoLink(t *testing.T) {
 		t.Errorf("%v counted, want 3", got)
 	}
 	select {
-	case n := <-f.handler.up:
-		t.Errorf("the handler was told of %v", n)
+	case l := <-f.handler.up:
+		t.Errorf("the handler was told of %v", l)
 	case err := <-live.end:
 		t.Errorf("the live link ended: %v", err)
 	default:
@@ -33,18 +33,18 @@ func TestWhoOnlyAsksIsNoLink(t *testing.T) {
 
 func TestRefuseLeavesTheLinksThatThereAre(t *testing.T) {
 	f := listen(t, 0)
-	e, n := f.link(t, 1, nil)
+	e, l := f.link(t, 1, nil)
 	f.server.Refuse()
 	if _, err := f.dial(t, 2, nil); err == nil {
 		t.Error("a new link was taken")
 	}
-	n.Append(link.Ack{Through: 0}.Append(nil))
+	l.Append(link.Ack{Through: 0}.Append(nil))
 	recv(t, "a frame", e.in)
 }
 
 func TestAwaitMovedWaitsForThoseWhoCanMove(t *testing.T) {
 	f := listen(t, 0)
-	f.link(t, 1, nil) // cannot
+	f.link(t, 1, nil) // an edge that cannot move
 	able := f.able(t, 2)
 	f.server.Refuse()
 	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -72,7 +72,7 @@ func (f *fixture) able(t *testing.T, generation uint64) *edge {
 	e := &edge{conn: conn, end: make(chan error, 1), in: make(chan []byte, 16), out: make(chan []byte, 16)}
 	go func() { e.end <- conn.Run(context.Background(), e, e) }()
 	t.Cleanup(conn.CloseNow)
-	if n := recv(t, "link", f.handler.up); !n.Moves() {
+	if l := recv(t, "link", f.handler.up); !l.Moves() {
 		t.Error("its link does not say that it moves")
 	}
 	return e

@@ -7,60 +7,63 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/edgerelay/edgerelay/shared/httpguard"
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxPending bounds the handshakes under way; of more the oldest are dropped.
+// maxPending bounds the handshakes under way. One more makes the server drop another.
 const maxPending = 1024
 
 // DefaultBuffer is Config.Buffer when it is zero, in bytes.
 const DefaultBuffer = 4 << 20
 
-// Config of a Server.
+// Config configures a Server.
 type Config struct {
 	Keys     link.Keys
-	Instance protocol.Instance     // this boot of the relay
-	Name     string                // told to edges, for their logs
-	Build    string                // likewise
-	Broker   func() string         // names the broker's back end, asked for each Welcome; must not block
-	Metrics  prometheus.Registerer // nil: none
-	Log      *slog.Logger          // nil: discard
-	Buffer   int                   // bytes queued for one link at which it counts as full; 0: DefaultBuffer
+	Instance protocol.Instance // this boot of the relay
+	Name     string            // told to edges, for their logs
+	Build    string            // told to edges, for their logs
+	// Broker names the broker's back end. It is asked for each Welcome and must not block.
+	Broker  func() string
+	Metrics prometheus.Registerer // nil: none
+	Log     *slog.Logger          // nil: discard
+	// Buffer is the bytes queued for one link at which it counts as full; 0 means DefaultBuffer.
+	Buffer int
 }
 
-// Server accepts links. It does not listen: it is an http.Handler.
+// Server accepts links. It is an http.Handler and does not listen itself.
 type Server struct {
 	cfg     Config
 	handler Handler
 	metrics *metrics
 	log     *refusalLog
-	pending link.Pending
+	pending *link.Pending
 
-	ctx    context.Context // ends links that do not end by themselves
-	cancel context.CancelFunc
-	links  sync.WaitGroup // Add under mu, while not closing
+	ctx     context.Context // ends links that do not end by themselves
+	cancel  context.CancelFunc
+	running sync.WaitGroup // Add under mu, while not closing
 
 	mu       sync.Mutex // guards the following
-	refusing bool       // new links
+	refusing bool       // new links are refused
 	closing  bool
-	nodes    map[*Node]*link.Conn
-	moved    chan struct{} // closed when no link is left that moves; nil: nobody waits
+	links    map[*Link]*link.Conn
+	// moved is closed when no link is left that can move. It is nil while nobody waits.
+	moved chan struct{}
 }
 
-// NewServer returns a Server that feeds h. Close it in the end.
+// NewServer returns a Server that feeds h. The caller must close it in the end.
 func NewServer(cfg Config, h Handler) *Server {
 	if cfg.Buffer <= 0 {
 		cfg.Buffer = DefaultBuffer
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
+	cfg.Log = logging.OrDiscard(cfg.Log)
 	if cfg.Broker == nil {
 		cfg.Broker = func() string { return "" }
 	}
-	s := &Server{cfg: cfg, handler: h, log: &refusalLog{log: cfg.Log}, pending: link.Pending{Max: maxPending}, nodes: make(map[*Node]*link.Conn)}
+	s := &Server{cfg: cfg, handler: h, log: &refusalLog{log: cfg.Log}, pending: link.NewPending(maxPending), links: make(map[*Link]*link.Conn)}
 	s.metrics = newMetrics(cfg.Metrics, s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -77,21 +80,27 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "relay stops", http.StatusServiceUnavailable)
 		return
 	}
-	conn, hello, err := link.Accept(w, r, link.AcceptConfig{Keys: s.cfg.Keys, Welcome: s.welcome, Pending: &s.pending})
+	if err := httpguard.CheckUpgrade(r); err != nil {
+		s.metrics.refused.WithLabelValues(refusedBroken).Inc()
+		s.log.refused(refusedBroken, r.RemoteAddr, err)
+		http.Error(w, "this is where edges link: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	conn, hello, err := link.Accept(w, r, link.AcceptConfig{Keys: s.cfg.Keys, Welcome: s.welcome, Pending: s.pending})
 	if err != nil {
 		reason := refusalReason(err)
 		s.metrics.refused.WithLabelValues(reason).Inc()
 		s.log.refused(reason, r.RemoteAddr, err)
 		return
 	}
-	n := NewNode(s.handler, conn, hello, s.cfg.Buffer)
-	if !s.register(n, conn) {
+	l := NewLink(s.handler, conn, hello, s.cfg.Buffer)
+	if !s.register(l, conn) {
 		s.metrics.refused.WithLabelValues(refusedStopping).Inc()
 		conn.CloseNow()
 		return
 	}
-	defer s.unregister(n, conn)
-	s.serve(n, conn, hello)
+	defer s.unregister(l, conn)
+	s.serve(l, conn, hello)
 }
 
 func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
@@ -102,25 +111,25 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 }
 
 // serve runs a registered link from Connected to Disconnected.
-func (s *Server) serve(n *Node, conn *link.Conn, hello link.Hello) {
+func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	if hello.Generation == 0 {
 		s.metrics.asked.Inc()
-		n.Close(link.CodeNormal, "who this is was all that was asked")
-		conn.Run(s.ctx, n, refusing{})
+		l.Close(link.CodeNormal, "who this is was all that was asked")
+		conn.Run(s.ctx, l, refusing{})
 		return
 	}
-	log := s.cfg.Log.With("link", n.String())
-	if err := s.handler.Connected(n, hello); err != nil {
+	log := s.cfg.Log.With("link", l.String())
+	if err := s.handler.Connected(l, hello); err != nil {
 		bye := &link.CloseError{Code: link.CodeLimit, Text: err.Error()}
 		errors.As(err, &bye)
-		n.Close(bye.Code, bye.Text)
-		s.ended(log, conn, conn.Run(s.ctx, n, refusing{}))
+		l.Close(bye.Code, bye.Text)
+		s.ended(log, conn, conn.Run(s.ctx, l, refusing{}))
 		return
 	}
 	log.Info("link up", "build", hello.Build, "remote", conn.RemoteAddr(), "version", conn.Version())
-	err := conn.Run(s.ctx, n, n)
+	err := conn.Run(s.ctx, l, l)
 	s.ended(log, conn, err)
-	s.handler.Disconnected(n, conn.LastReceived(), err)
+	s.handler.Disconnected(l, conn.LastReceived(), err)
 }
 
 func (s *Server) ended(log *slog.Logger, conn *link.Conn, err error) {
@@ -139,37 +148,39 @@ func (s *Server) ended(log *slog.Logger, conn *link.Conn, err error) {
 	log.Info("link down", "code", code.String(), "by", by, "err", err, "rtt", conn.Stats().RTT)
 }
 
-// Close refuses new links, says Bye to all there are and returns when they have ended: within seconds, or soon after ctx is done, in which case it
-// drops them and returns ctx's error. Handshakes under way are dropped when they are through.
+// Close refuses new links, says Bye to all links and returns when they have ended. That takes
+// seconds at most. When ctx is done before, Close drops the links and returns ctx's error. A
+// handshake that is under way is dropped when it has finished.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
-	var nodes []*Node
-	for n := range s.nodes {
-		nodes = append(nodes, n)
+	var links []*Link
+	for l := range s.links {
+		links = append(links, l)
 	}
 	s.mu.Unlock()
-	for _, n := range nodes {
-		n.Close(link.CodeNormal, "relay stops")
+	for _, l := range links {
+		l.Close(link.CodeNormal, "relay stops")
 	}
 	defer s.cancel()
 	stop := context.AfterFunc(ctx, s.cancel)
 	defer stop()
-	s.links.Wait()
+	s.running.Wait()
 	if stop() {
 		return nil
 	}
 	return ctx.Err()
 }
 
-// Refuse answers new links 503 from now on. Those there are go on.
+// Refuse makes the server answer new links 503 from now on. Present links go on.
 func (s *Server) Refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refusing = true
 }
 
-// AwaitMoved waits until no link is left whose edge could move elsewhere, or ctx is done, and returns how many are left. Call Refuse before, once.
+// AwaitMoved waits until no link is left whose edge could move elsewhere, or ctx is done. It
+// returns how many are left. It is called once, after Refuse.
 func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	s.mu.Lock()
 	moved := make(chan struct{})
@@ -185,17 +196,17 @@ func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	return s.movingLocked()
 }
 
-// movingLocked returns how many links could move. s.mu must be held.
+// movingLocked returns how many links could move. The caller holds s.mu.
 func (s *Server) movingLocked() (n int) {
-	for node := range s.nodes {
-		if node.Moves() {
+	for l := range s.links {
+		if l.Moves() {
 			n++
 		}
 	}
 	return n
 }
 
-// tellMovedLocked ends AwaitMoved when there is nothing more to wait for. s.mu must be held.
+// tellMovedLocked ends AwaitMoved when there is nothing more to wait for. The caller holds s.mu.
 func (s *Server) tellMovedLocked() {
 	if s.moved != nil && s.movingLocked() == 0 {
 		close(s.moved)
@@ -209,29 +220,29 @@ func (s *Server) isRefusing() bool {
 	return s.refusing || s.closing
 }
 
-// register reports false when no new link is taken.
-func (s *Server) register(n *Node, conn *link.Conn) bool {
+// register returns false when no new link is taken.
+func (s *Server) register(l *Link, conn *link.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refusing || s.closing {
 		return false
 	}
-	s.nodes[n] = conn
-	s.links.Add(1)
+	s.links[l] = conn
+	s.running.Add(1)
 	return true
 }
 
-func (s *Server) unregister(n *Node, conn *link.Conn) {
-	n.release()
+func (s *Server) unregister(l *Link, conn *link.Conn) {
+	l.release()
 	s.mu.Lock()
-	delete(s.nodes, n)
+	delete(s.links, l)
 	s.tellMovedLocked()
-	s.metrics.add(conn.Stats()) // under mu, so that no scrape counts n twice or not at all
+	s.metrics.add(conn.Stats()) // under mu: no scrape may count l twice or not at all
 	s.mu.Unlock()
-	s.links.Done()
+	s.running.Done()
 }
 
-// refusing is the Sink of a link that the Handler refused: what still comes is not looked at.
+// refusing is the Sink of a link that the Handler refused. It ignores the frames that still come.
 type refusing struct{}
 
 func (refusing) HandleFrame(link.Type, []byte) error { return nil }

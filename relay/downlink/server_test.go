@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// routerLink is what the router wants of a Node.
+// routerLink is what the router wants of a Link.
 type routerLink interface {
 	Append(frames []byte)
 	Queued() int
@@ -25,13 +25,13 @@ type routerLink interface {
 	String() string
 }
 
-var _ routerLink = (*Node)(nil)
+var _ routerLink = (*Link)(nil)
 
-// patience bounds what a test waits for; nothing takes nearly as long.
+// patience bounds each wait of a test. Nothing takes nearly as long.
 const patience = 20 * time.Second
 
 type gone struct {
-	node *Node
+	link *Link
 	last time.Time
 	err  error
 }
@@ -39,34 +39,34 @@ type gone struct {
 // recorder is a Handler that hands everything to the test.
 type recorder struct {
 	refuse   error
-	up       chan *Node
+	up       chan *Link
 	down     chan gone
-	writable chan *Node
+	writable chan *Link
 
 	mu     sync.Mutex // guards the following
-	frames map[*Node][]any
+	frames map[*Link][]any
 	size   int
 	came   chan struct{} // one slot
 }
 
 func newRecorder() *recorder {
 	return &recorder{
-		up: make(chan *Node, 16), down: make(chan gone, 16), writable: make(chan *Node, 16),
-		frames: make(map[*Node][]any), came: make(chan struct{}, 1),
+		up: make(chan *Link, 16), down: make(chan gone, 16), writable: make(chan *Link, 16),
+		frames: make(map[*Link][]any), came: make(chan struct{}, 1),
 	}
 }
 
-func (r *recorder) Connected(n *Node, h link.Hello) error {
+func (r *recorder) Connected(l *Link, h link.Hello) error {
 	if r.refuse != nil {
 		return r.refuse
 	}
-	r.up <- n
+	r.up <- l
 	return nil
 }
 
-func (r *recorder) Received(n *Node, frames []any, size int) error {
+func (r *recorder) Received(l *Link, frames []any, size int) error {
 	r.mu.Lock()
-	r.frames[n] = append(r.frames[n], frames...)
+	r.frames[l] = append(r.frames[l], frames...)
 	r.size += size
 	r.mu.Unlock()
 	select {
@@ -76,15 +76,15 @@ func (r *recorder) Received(n *Node, frames []any, size int) error {
 	return nil
 }
 
-func (r *recorder) Writable(n *Node)                                { r.writable <- n }
-func (r *recorder) Disconnected(n *Node, last time.Time, err error) { r.down <- gone{n, last, err} }
+func (r *recorder) Writable(l *Link)                                { r.writable <- l }
+func (r *recorder) Disconnected(l *Link, last time.Time, err error) { r.down <- gone{l, last, err} }
 
-func (r *recorder) await(t *testing.T, n *Node, count int) []any {
+func (r *recorder) await(t *testing.T, l *Link, count int) []any {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
 		r.mu.Lock()
-		frames := r.frames[n]
+		frames := r.frames[l]
 		r.mu.Unlock()
 		if len(frames) >= count {
 			return frames
@@ -195,7 +195,7 @@ func (f *fixture) dial(t *testing.T, generation uint64, stop chan struct{}) (*ed
 	return e, nil
 }
 
-func (f *fixture) link(t *testing.T, generation uint64, stop chan struct{}) (*edge, *Node) {
+func (f *fixture) link(t *testing.T, generation uint64, stop chan struct{}) (*edge, *Link) {
 	t.Helper()
 	e, err := f.dial(t, generation, stop)
 	if err != nil {
@@ -235,9 +235,9 @@ func (f *fixture) series(t *testing.T, name string, labels ...string) (v float64
 
 func TestFramesUp(t *testing.T) {
 	f := listen(t, 0)
-	e, n := f.link(t, 7, nil)
-	if want := "edge-1 07000000000000000000000000000000 #7"; n.String() != want {
-		t.Errorf("name %q, want %q", n, want)
+	e, l := f.link(t, 7, nil)
+	if want := "edge-1 07000000000000000000000000000000 #7"; l.String() != want {
+		t.Errorf("name %q, want %q", l, want)
 	}
 	want := []any{
 		link.Session{ID: 1, Endpoint: protocol.EndpointChannel, User: "1"},
@@ -252,21 +252,22 @@ func TestFramesUp(t *testing.T) {
 		batch = frame.(interface{ Append([]byte) []byte }).Append(batch)
 	}
 	e.send(batch)
-	f.handler.await(t, n, len(want))
-	third := link.Message{Number: 4, Session: 1, Payload: bytes.Repeat([]byte("z"), 500)} // overwrites the reader's buffer
+	f.handler.await(t, l, len(want))
+	// This message overwrites the reader's buffer.
+	third := link.Message{Number: 4, Session: 1, Payload: bytes.Repeat([]byte("z"), 500)}
 	e.send(third.Append(nil))
 	want = append(want, third)
-	if got := f.handler.await(t, n, len(want)); !reflect.DeepEqual(got, want) {
+	if got := f.handler.await(t, l, len(want)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 	e.conn.Bye(link.CodeNormal, "done")
 	g := recv(t, "end", f.handler.down)
 	ended(t, g.err, link.CodeNormal, true)
-	if g.node != n || time.Since(g.last) > patience || g.last.IsZero() {
-		t.Errorf("end of %v, last received %v", g.node, g.last)
+	if g.link != l || time.Since(g.last) > patience || g.last.IsZero() {
+		t.Errorf("end of %v, last received %v", g.link, g.last)
 	}
-	n.Append(link.Untopic{ID: 1}.Append(nil)) // nothing, and no panic
-	if n.Queued() != 0 {
+	l.Append(link.Untopic{ID: 1}.Append(nil)) // nothing, and no panic
+	if l.Queued() != 0 {
 		t.Error("a link that ended queues")
 	}
 	if got := f.series(t, "edgerelay_relay_link_ends_total", "edge", "normal"); got != 1 {
@@ -276,22 +277,23 @@ func TestFramesUp(t *testing.T) {
 
 func TestFramesDown(t *testing.T) {
 	f := listen(t, 0)
-	e, n := f.link(t, 1, nil)
+	e, l := f.link(t, 1, nil)
 	const count = 3000
 	for i := range count {
-		n.Append(link.Publication{Topic: uint64(i), Payload: bytes.Repeat([]byte("x"), i%300)}.Append(nil))
+		l.Append(link.Publication{Topic: uint64(i), Payload: bytes.Repeat([]byte("x"), i%300)}.Append(nil))
 	}
 	large := link.Publication{Topic: count, Payload: bytes.Repeat([]byte("y"), 3<<20)}.Append(nil)
-	n.Append(link.Publication{Topic: count + 1}.Append(large)) // two frames in one call, one over the chunk size
+	// These are two frames in one call, one of them over the chunk size.
+	l.Append(link.Publication{Topic: count + 1}.Append(large))
 	for i := range count + 2 {
 		p, err := link.ParsePublication(recv(t, "publication", e.in))
 		if err != nil || p.Topic != uint64(i) {
 			t.Fatalf("publication %d: %d, %v", i, p.Topic, err)
 		}
 	}
-	n.Append(link.Publication{Topic: 1}.Append(nil))
-	n.Close(link.CodeSuperseded, "later link") // behind what is queued
-	n.Append(link.Publication{Topic: 2}.Append(nil))
+	l.Append(link.Publication{Topic: 1}.Append(nil))
+	l.Close(link.CodeSuperseded, "later link") // behind what is queued
+	l.Append(link.Publication{Topic: 2}.Append(nil))
 	ended(t, recv(t, "end", e.end), link.CodeSuperseded, true)
 	ended(t, recv(t, "end", f.handler.down).err, link.CodeSuperseded, false)
 	if len(e.in) != 1 {
@@ -299,49 +301,53 @@ func TestFramesDown(t *testing.T) {
 	}
 }
 
-// TestRelayFrames: what only a relay may send ends the link.
+// TestRelayFrames: a frame that only a relay may send ends the link.
 func TestRelayFrames(t *testing.T) {
 	f := listen(t, 0)
 	for _, frame := range [][]byte{
 		link.Ack{Through: 1}.Append(nil), link.Publication{}.Append(nil), link.Status{}.Append(nil), link.Untopic{}.Append(nil),
 		link.Digest{}.Append(nil), link.Answer{}.Append(nil), {byte(link.TypeMessage), 1, 0xff}, {0x7f, 0},
 	} {
-		e, n := f.link(t, 1, nil)
+		e, l := f.link(t, 1, nil)
 		e.send(link.End{Number: 1}.Append(nil), frame)
 		ended(t, recv(t, "end", e.end), link.CodeProtocol, true)
 		ended(t, recv(t, "end", f.handler.down).err, link.CodeProtocol, false)
 		f.handler.mu.Lock()
-		if got := f.handler.frames[n]; len(got) > 0 {
+		if got := f.handler.frames[l]; len(got) > 0 {
 			t.Errorf("%x: %v was handled", frame, got)
 		}
 		f.handler.mu.Unlock()
 	}
 }
 
-// TestStalledEdge: an edge that stops reading queues at its own link only, is told of as writable when it reads again, and loses nothing.
+// TestStalledEdge: an edge that stops reading queues at its own link only. It is reported as
+// writable when it reads again, and it loses nothing.
 func TestStalledEdge(t *testing.T) {
 	const buffer = 4 << 20
 	f := listen(t, buffer)
 	stop := make(chan struct{})
-	slow, behind := f.link(t, 1, stop)
-	fast, n := f.link(t, 2, nil)
+	slow, slowLink := f.link(t, 1, stop)
+	fast, l := f.link(t, 2, nil)
 
 	frame := link.Publication{Topic: 1, Payload: bytes.Repeat([]byte("x"), 60_000)}.Append(nil)
 	sent := 0
-	for deadline := time.Now().Add(patience); behind.Queued() < buffer; sent++ {
+	// The metric says so too. The kernel may take some more at any time.
+	full := func() bool {
+		const queued = "edgerelay_relay_link_queued_bytes"
+		return slowLink.Queued() >= buffer && f.series(t, queued) >= buffer
+	}
+	for deadline := time.Now().Add(patience); !full(); sent++ {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes queued after %d frames", behind.Queued(), sent)
+			t.Fatalf("%d bytes queued after %d frames", slowLink.Queued(), sent)
 		}
-		behind.Append(frame)
-		n.Append(frame)
+		slowLink.Append(frame)
+		l.Append(frame)
 		recv(t, "publication for the other edge", fast.in)
 	}
-	if got := f.series(t, "edgerelay_relay_link_queued_bytes"); got < buffer {
-		t.Errorf("metric says %v bytes queued", got)
-	}
 	close(stop)
-	// The kernel's buffers take more and more while they fill, so the link may have been writable in between already.
-	for recv(t, "writable", f.handler.writable) != behind || behind.Queued() >= buffer/2 {
+	// The kernel's buffers take more and more while they fill. So the link may have been writable
+	// in between already.
+	for recv(t, "writable", f.handler.writable) != slowLink || slowLink.Queued() >= buffer/2 {
 	}
 	for range sent {
 		recv(t, "publication", slow.in)
@@ -352,12 +358,12 @@ func TestStalledEdge(t *testing.T) {
 func TestP8_AnOverrunLinkIsClosed(t *testing.T) {
 	f := listen(t, 256<<10)
 	stop := make(chan struct{})
-	slow, n := f.link(t, 1, stop)
+	slow, l := f.link(t, 1, stop)
 	defer close(stop)
 	frame := link.Publication{Payload: bytes.Repeat([]byte("x"), 60_000)}.Append(nil)
 	for range 400 {
-		n.Append(frame)
-		if q := n.Queued(); q > hardLimit*256<<10 {
+		l.Append(frame)
+		if q := l.Queued(); q > hardLimit*256<<10 {
 			t.Fatalf("%d bytes queued", q)
 		}
 	}

@@ -1,25 +1,28 @@
 package router
 
 import (
-	"fmt"
 	"hash/maphash"
 	"time"
 
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// addressed bounds the topics that one user makes by one edge, with all its connections there: each user it writes to and each group it joins costs the broker a history and
-// a mark, whether or not anybody is there. It knows those since its window began by their hashes: Config.MaxAddressed at most. It outlives the connections, else connecting
-// again would begin it anew.
+// addressed holds the topics that one user has addressed through one edge, over all its connections
+// there. Each user and each group that is written to, joined or left costs the broker a history and
+// a mark, whether or not anybody follows it. Config.MaxAddressed bounds these topics in each window
+// of Config.HistoryAge. A topic is remembered by its hash. The value outlives the connections,
+// since a reconnect would otherwise begin a new window.
 type addressed struct {
-	few   [3]uint64           // the first ones; 0: none
-	more  map[uint64]struct{} // those beyond
-	since time.Duration       // of Router.clock
+	few   [3]uint64           // hashes of the first topics; 0: free
+	more  map[uint64]struct{} // hashes of the topics beyond few
+	since time.Duration       // Router.clock when the window began
 }
 
 var addressedSeed = maphash.MakeSeed()
 
-// take notes that a topic is addressed. False: there were most others in this window.
+// take adds t, which is addressed at the time at. It returns false if t is new and the window
+// already has most topics.
 func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) bool {
 	if at-a.since >= window {
 		*a = addressed{since: at}
@@ -49,19 +52,24 @@ func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) b
 	return true
 }
 
-// mayAddress reports whether a direct message or a join may make its topic; it answers one that may not.
+// address counts a frame's topic for the frame's user. It returns false if the topic is new and the
+// user has addressed Config.MaxAddressed topics already.
+func (r *Router) address(fr *frame) bool {
+	return r.addressedBy(fr.session).take(fr.topic(), r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
+}
+
+// mayAddress reports whether a frame may create its topic, and answers a frame that may not. Every
+// publication to a topic whose name a client may invent must pass mayAddress or address.
 func (r *Router) mayAddress(fr *frame) bool {
-	if r.addressedBy(fr.session).take(fr.topic, r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed) {
+	if r.address(fr) {
 		return true
 	}
-	r.leaveLane(fr)
-	r.answer(fr, fmt.Sprintf("error: a user can address %d different users and groups in %v, not delivered", r.cfg.MaxAddressed, r.cfg.HistoryAge))
-	r.finish(fr)
+	r.deny(fr, dialect.Verdict{Reason: dialect.ManyAddressed, Most: r.cfg.MaxAddressed, Window: r.cfg.HistoryAge})
 	r.m.dropped("addressed", 1)
 	return false
 }
 
-// addressedBy returns what the session's user has addressed by its edge.
+// addressedBy returns the topics that the session's user has addressed through its edge.
 func (r *Router) addressedBy(s *session) *addressed {
 	e := s.edge
 	a := e.addressed[s.user]
@@ -75,7 +83,7 @@ func (r *Router) addressedBy(s *session) *addressed {
 	return a
 }
 
-// forgetAddressed lets those go whose window is over.
+// forgetAddressed removes the users whose window is over.
 func (e *edge) forgetAddressed(now, window time.Duration) {
 	for user, a := range e.addressed {
 		if now-a.since >= window {

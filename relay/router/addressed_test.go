@@ -5,9 +5,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// A client that writes to invented users, or joins and leaves invented groups, makes a bounded number of histories, however often it connects; whom it wrote to before it may still write to.
+// A client that writes to invented users, or joins and leaves invented groups, creates a bounded
+// number of histories, however often it connects. It may still write to users whom it wrote to
+// before.
 func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxAddressed: 50, HistoryAge: time.Minute})
@@ -40,7 +44,7 @@ func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 		t.Errorf("%d of known ones refused", n)
 	}
 	a.quiet()
-	edge := rl.router.edges[a.instance]
+	edge := rl.router.directory.edges[a.instance]
 	if n := len(edge.addressed["1"].few) + len(edge.addressed["1"].more); n != 50 {
 		t.Errorf("%d are remembered", n)
 	}
@@ -68,6 +72,57 @@ func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	a.one(1, "another", "x")
 	if n := refused(); n != 0 {
 		t.Errorf("%d refused in the next window", n)
+	}
+	a.quiet()
+}
+
+// TestA4_EveryDoorToATopicIsCounted checks the ways to create a topic besides a join. A user may
+// invent a group by connecting to it and speaking there, or create it anew by leaving it.
+func TestA4_EveryDoorToATopicIsCounted(t *testing.T) {
+	const most = 50
+	w := newWorld(t, 0)
+	rl := w.addRelay(Config{MaxAddressed: most, HistoryAge: time.Minute})
+	a := w.edge("a")
+	a.linkTo(rl)
+	refused := func() (n int) {
+		w.settle()
+		for _, lines := range a.received {
+			for _, line := range lines {
+				if strings.HasPrefix(line, "error: a user can address 50 different users and groups in 1m0s") {
+					n++
+				}
+			}
+		}
+		clear(a.received)
+		return n
+	}
+	for i := range most + 10 {
+		id := uint64(i + 1)
+		a.open(id, protocol.EndpointGroup, "1", fmt.Sprint("invented", i))
+		w.settle()
+		a.say(id, "x")
+		w.settle()
+		a.end(id)
+	}
+	if n := refused(); n != 10 {
+		t.Errorf("%d of the messages to %d invented groups were refused, want 10", n, most+10)
+	}
+
+	a.channel(1000, "2")
+	for i := range most {
+		a.join(1000, fmt.Sprint("g", i))
+	}
+	if n := refused(); n != 0 {
+		t.Fatalf("%d joins were refused", n)
+	}
+	w.wait(2 * time.Minute)
+	for i := range most {
+		a.leave(1000, fmt.Sprint("g", i))
+	}
+	w.settle()
+	a.one(1000, "somebody", "x")
+	if n := refused(); n != 1 {
+		t.Errorf("%d refused: %d leaves make as many topics, and are not refused; one more is", n, most)
 	}
 	a.quiet()
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestP6_JoinOfATopicLeftWhileBehind: a join that waits for its edge to catch up is answered though the members that were behind have left.
+// TestP6_JoinOfATopicLeftWhileBehind checks a join that waits for its edge to catch up. It is
+// answered although the members that were behind have left.
 func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w := newWorld(t, 1)
 	e, other := w.edge("e"), w.edge("other")
@@ -26,7 +27,7 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w.settle()
 	e.end(1)
 	w.settle()
-	e.join(3, "g") // the first member of an edge that is not behind any more
+	e.join(3, "g") // the first member of an edge that is no longer behind
 	w.settle()
 	e.stuck = 0
 	w.relays[0].inputs = append(w.relays[0].inputs, Writable{e.conn})
@@ -40,7 +41,8 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	}
 }
 
-// TestP4_NewLinkAfterFullOne: what was sampled of a full link says nothing of the one that replaces it in the same step.
+// TestP4_NewLinkAfterFullOne checks that a full link's sampled length is not used for the link that
+// replaces it in the same step.
 func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -52,7 +54,8 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	w.settle()
 	e.conn.queued = func() int { return 8 << 20 }
 	other.one(1, "a", "1")
-	rl.step() // published; its echo comes with the next step, in which the edge links anew
+	// The message is published. Its echo comes with the next step, in which the edge links anew.
+	rl.step()
 	rl.inputs = append(rl.inputs, eventsOf(rl)...)
 	e.linkTo(rl)
 	w.settle()
@@ -60,7 +63,8 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	e.saw(1, "user o send:1")
 }
 
-// TestP4_FullLinkDrainedWithinAStep: a link may be empty again before the step that found it full has appended to it. No Writable follows then.
+// TestP4_FullLinkDrainedWithinAStep has a step find a link full. The link is empty again before the
+// step appends to it, so no Writable follows.
 func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -73,7 +77,7 @@ func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	asked := 0
 	e.conn.queued = func() int {
 		if asked++; asked == 1 {
-			return 2<<20 - 1 // not half full: no Writable will tell
+			return 2<<20 - 1 // not half full: no Writable will come
 		}
 		return 0
 	}

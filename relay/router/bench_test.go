@@ -10,9 +10,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Each benchmark of one event goes over how much else is there: ns/op is to stay about the same.
+// Each benchmark of one event varies how much else is there. Its ns/op should stay about the same.
 
-// BenchmarkDirect: a message from one user to another, on two edges: the frame, its publication, its delivery, its acknowledgement.
+// BenchmarkDirect measures a message between two users on two edges: its frame, publication,
+// delivery and acknowledgement.
 func BenchmarkDirect(b *testing.B) {
 	for _, users := range []int{2, 1000, 100_000} {
 		b.Run(fmt.Sprint("users=", users), func(b *testing.B) {
@@ -35,7 +36,7 @@ func BenchmarkDirect(b *testing.B) {
 	}
 }
 
-// BenchmarkPublication: a message to a group that has members on so many edges.
+// BenchmarkPublication measures a message to a group that has members on a number of edges.
 func BenchmarkPublication(b *testing.B) {
 	for _, edges := range []int{1, 10, 100, 1000} {
 		b.Run(fmt.Sprint("edges=", edges), func(b *testing.B) {
@@ -65,7 +66,8 @@ func BenchmarkPublication(b *testing.B) {
 	}
 }
 
-// BenchmarkJoinLeave: a session joins a group and leaves it, beside so many others there, each on an edge of its own.
+// BenchmarkJoinLeave measures a session that joins a group and leaves it. The group has a number of
+// other members, each on an edge of its own.
 func BenchmarkJoinLeave(b *testing.B) {
 	for _, edges := range []int{1, 10, 100, 1000} {
 		b.Run(fmt.Sprint("edges=", edges), func(b *testing.B) {
@@ -90,7 +92,8 @@ func BenchmarkJoinLeave(b *testing.B) {
 	}
 }
 
-// BenchmarkConnectEnd: a session comes and goes, on /chat/channel, beside so many others, on so many edges.
+// BenchmarkConnectEnd measures a session on /chat/channel that comes and goes, beside a number of
+// others on a number of edges.
 func BenchmarkConnectEnd(b *testing.B) {
 	for _, size := range []struct{ edges, sessions int }{{1, 1}, {1, 10_000}, {1, 100_000}, {100, 100_000}, {1000, 1000}, {1000, 1_000_000}} {
 		b.Run(fmt.Sprintf("edges=%d,sessions=%d", size.edges, size.sessions), func(b *testing.B) {
@@ -109,7 +112,8 @@ func BenchmarkConnectEnd(b *testing.B) {
 	}
 }
 
-// BenchmarkResync: an edge that lost its link tells its tables on another; ns/session is to stay about the same.
+// BenchmarkResync measures an edge that lost its link and tells its tables on another.
+// ns/membership should stay about the same.
 func BenchmarkResync(b *testing.B) {
 	for _, size := range []struct{ sessions, groups int }{{100, 0}, {1000, 0}, {10_000, 0}, {100_000, 0}, {1000, 10}, {1000, 100}, {100, 1000}} {
 		b.Run(fmt.Sprintf("sessions=%d,groups=%d", size.sessions, size.groups), func(b *testing.B) {
@@ -135,15 +139,15 @@ func BenchmarkResync(b *testing.B) {
 				s.step(Received{s.links[0], frames})
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(ids)*(size.groups+2)), "ns/membership")
-			e := s.router.links[s.links[0]]
-			if got := e.bindings; got != uint64(len(ids)*(size.groups+2)) {
+			e := s.router.directory.links[s.links[0]]
+			if got := e.tables.bindings; got != uint64(len(ids)*(size.groups+2)) {
 				b.Fatalf("%d memberships, want %d", got, len(ids)*(size.groups+2))
 			}
 		})
 	}
 }
 
-// BenchmarkWaitingConnects: so many connects wait for one topic until it is subscribed.
+// BenchmarkWaitingConnects has a number of connects wait for one topic until it is subscribed.
 func BenchmarkWaitingConnects(b *testing.B) {
 	for _, sessions := range []int{100, 1000, 10_000, 100_000} {
 		b.Run(fmt.Sprint("sessions=", sessions), func(b *testing.B) {
@@ -154,7 +158,7 @@ func BenchmarkWaitingConnects(b *testing.B) {
 					frames = append(frames, link.Session{ID: uint64(i + 1), Endpoint: protocol.EndpointChannel, User: fmt.Sprint(i)})
 				}
 				s.step(Received{s.links[0], frames})
-				if got := s.router.links[s.links[0]].bindings; got != uint64(2*sessions) {
+				if got := s.router.directory.links[s.links[0]].tables.bindings; got != uint64(2*sessions) {
 					b.Fatalf("%d memberships", got)
 				}
 			}
@@ -163,7 +167,7 @@ func BenchmarkWaitingConnects(b *testing.B) {
 	}
 }
 
-// BenchmarkGroups: a session in so many groups says something to the last one.
+// BenchmarkGroups has a session in a number of groups say something to the last one.
 func BenchmarkGroups(b *testing.B) {
 	for _, groups := range []int{1, 10, 100, 900} {
 		b.Run(fmt.Sprint("groups=", groups), func(b *testing.B) {
@@ -182,7 +186,8 @@ func BenchmarkGroups(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle: what a session on /chat/channel holds while it says nothing, and what it holds a moment after it has said something to itself, and two minutes later.
+// BenchmarkIdle measures the memory of a session on /chat/channel: while it says nothing, a moment
+// after it has said something to itself, and two minutes later.
 func BenchmarkIdle(b *testing.B) {
 	const sessions, edges = 100_000, 10
 	for b.Loop() {

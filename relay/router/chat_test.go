@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// places runs a test with two parties on one edge, on two edges of one relay, and on edges of two relays.
+// places runs a test with two parties: on one edge, on two edges of one relay, and on edges of two
+// relays.
 func places(t *testing.T, test func(t *testing.T, w *world, a, b *testEdge)) {
 	for _, place := range []struct {
 		name          string
@@ -134,7 +135,8 @@ func TestInvalidCommandsAreAnsweredInOrder(t *testing.T) {
 	a.one(1, "1", "last")
 	w.settle()
 	got := a.received[1]
-	if len(got) != 4 || got[0] != "user 【1】 add to group 【g】" || got[1][:7] != "error: " || got[2][:7] != "error: " || got[3] != "user 1 send:last" {
+	if len(got) != 4 || got[0] != "user 1 send:last" || // a message waits for no answer
+		got[1] != "user 【1】 add to group 【g】" || got[2][:7] != "error: " || got[3][:7] != "error: " {
 		t.Errorf("got %q", got)
 	}
 	a.quiet()

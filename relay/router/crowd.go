@@ -1,13 +1,14 @@
 package router
 
-// crowdIndex is the number of followers from which on a crowd finds those of an edge by a map.
+// crowdIndex is the number of followers from which on a crowd has a map of them by edge.
 const crowdIndex = 16
 
-// crowd is the followers of a topic that has, or had, more than one. Adding, finding and removing one takes as long however many there are.
+// crowd holds the followers of a topic that has, or had, more than one. To add, find or remove a
+// follower takes the same time however many there are.
 type crowd struct {
 	list  []*follower
-	of    map[*edge]*follower // nil while there are few
-	walks int                 // how many are walking through the list
+	of    map[*edge]*follower // nil while there are few followers
+	walks int                 // number of walks through list under way
 }
 
 // find returns an edge's follower of t, or nil.
@@ -37,7 +38,8 @@ func (t *topic) followed() bool {
 	return t.first.edge != nil && !t.first.gone
 }
 
-// all walks through the followers that there are when it begins. Any of them may be removed, and others added, meanwhile.
+// all iterates over the followers that exist when it begins. Meanwhile any of them may be removed,
+// and others added.
 func (t *topic) all(yield func(*follower) bool) {
 	c := t.crowd
 	if c == nil {
@@ -55,7 +57,8 @@ func (t *topic) all(yield func(*follower) bool) {
 	}
 }
 
-// add makes a follower for an edge that has none. The first one of a topic, mostly the only one, is part of it; its place is not used again.
+// add creates a follower for an edge that has none. The first follower of a topic, often the only
+// one, is stored in the topic itself; this slot is not used again.
 func (t *topic) add(e *edge) *follower {
 	if t.first.edge == nil {
 		t.first = follower{topic: t, edge: e}
@@ -83,7 +86,7 @@ func (t *topic) add(e *edge) *follower {
 	return f
 }
 
-// remove takes a follower out. Whoever is walking through the list goes on through what it was.
+// remove takes a follower out. A walk under way continues through the list as it was.
 func (t *topic) remove(f *follower) {
 	if f.gone {
 		return

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestCrowd: a topic's followers are those that were added and not removed, whatever is added and removed while somebody walks through them; a walk is through those there were when it
+// TestCrowd checks that a topic's followers are those that were added and not removed, even if
+// followers are added and removed during a walk. A walk covers the followers that existed when it
 // began.
 func TestCrowd(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))

@@ -9,9 +9,10 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// depth returns by how many bytes a stack grows that something is done on.
+// depth returns by how many bytes the stack grows while do runs.
 func depth(do func()) int64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // else it is made smaller in between
+	// A collection would shrink the stack in between.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	var before, after runtime.MemStats
 	done := make(chan struct{})
 	go func() {
@@ -24,10 +25,12 @@ func depth(do func()) int64 {
 	return int64(after.StackInuse) - int64(before.StackInuse)
 }
 
-// maxDepth is far above what a step needs, and far below what it would if each frame were decided within the one before.
+// maxDepth is far above the stack that a step needs, in bytes. It is far below the stack that a
+// step would need if frames were decided recursively.
 const maxDepth = 1 << 20
 
-// TestP8_ParkedFramesTakeNoStack: one session's frames, each answered at once, wait behind a join.
+// TestP8_ParkedFramesTakeNoStack parks many frames of one session behind a join. Once the join is
+// done, each of them is answered at once.
 func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -52,7 +55,7 @@ func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 	}
 }
 
-// TestP8_FramesGivenAheadTakeNoStack: many sessions join one group when the broker goes away.
+// TestP8_FramesGivenAheadTakeNoStack has many sessions join one group when the broker goes away.
 func TestP8_FramesGivenAheadTakeNoStack(t *testing.T) {
 	const n = 20_000
 	w := newWorld(t, 1)
@@ -73,7 +76,7 @@ func TestP8_FramesGivenAheadTakeNoStack(t *testing.T) {
 	if d := depth(w.settle); d > maxDepth {
 		t.Errorf("%d bytes of stack", d)
 	}
-	if got := rl.router.follower(rl.router.edges[e.instance], "group:g").bound; got != n {
+	if got := rl.router.directory.follower(rl.router.directory.edges[e.instance], "group:g").bound; got != n {
 		t.Errorf("%d members, want %d", got, n)
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// digestOf sums up what a relay's tables are of an edge, row by row.
+// digestOf computes the digest of a relay's tables of an edge, row by row.
 func digestOf(rl *testRelay, e *testEdge) (d link.Digest) {
-	known := rl.router.edges[e.instance]
-	d.Heard = known.heard
-	for _, s := range known.sessions {
+	known := rl.router.directory.edges[e.instance]
+	d.Heard = known.tables.heard
+	for _, s := range known.tables.sessions {
 		d.Sessions++
-		d.SessionHash ^= link.SessionHash(link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: s.talks().group})
-		for _, f := range append(s.few[:], s.talks().more...) {
+		d.SessionHash ^= link.SessionHash(link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: s.peek().group})
+		for _, f := range append(s.few[:], s.peek().more...) {
 			if f == nil {
 				continue
 			}
@@ -26,14 +26,15 @@ func digestOf(rl *testRelay, e *testEdge) (d link.Digest) {
 	return d
 }
 
-// TestP9_ARelayTellsItsTablesEveryTenSeconds: whatever changed them, what it tells is what they are; the edge's side compares it with its own.
+// TestP9_ARelayTellsItsTablesEveryTenSeconds checks that a relay's digest matches its tables,
+// whatever changed them. The test edge compares the digest with its own tables.
 func TestP9_ARelayTellsItsTablesEveryTenSeconds(t *testing.T) {
 	w := newWorld(t, 2)
 	a, b := pair(w, w.relays[0], w.relays[0])
 	for _, step := range []struct {
 		name               string
 		change             func()
-		sessions, bindings uint64 // of a
+		sessions, bindings uint64 // of edge a
 	}{
 		{"as it is", func() {}, 1, 3},
 		{"a connect", func() { a.channel(3, "3") }, 2, 5},
@@ -59,23 +60,23 @@ func TestP9_ARelayTellsItsTablesEveryTenSeconds(t *testing.T) {
 	}
 }
 
-// TestP9_TablesThatDriftAreToldAnew: a relay whose tables have gone wrong tells them as they are; the edge renews its link for that, and what it tells then is what the relay
-// goes on with.
+// TestP9_TablesThatDriftAreToldAnew has a relay's tables go wrong. The edge sees it by their Digest
+// and renews its link. The relay goes on with the tables that the edge tells then.
 func TestP9_TablesThatDriftAreToldAnew(t *testing.T) {
 	g, h := protocol.GroupTopic("g"), protocol.GroupTopic("h")
 	for _, drift := range []struct {
 		name string
 		by   func(r *Router, e *edge)
 	}{
-		{"a session is missing", func(r *Router, e *edge) { r.removeSession(e.sessions[1]) }},
+		{"a session is missing", func(r *Router, e *edge) { r.removeSession(e.tables.sessions[1]) }},
 		{"a session is left over", func(r *Router, e *edge) {
 			r.addSession(e, link.Session{ID: 9, Endpoint: protocol.EndpointUser, User: "9"})
 		}},
-		{"a membership is missing", func(r *Router, e *edge) { r.unbind(e.sessions[1], r.follower(e, g)) }},
-		{"a membership is left over", func(r *Router, e *edge) { r.bind(e.sessions[3], r.follower(e, h)) }},
+		{"a membership is missing", func(r *Router, e *edge) { r.unbind(e.tables.sessions[1], r.directory.follower(e, g)) }},
+		{"a membership is left over", func(r *Router, e *edge) { r.bind(e.tables.sessions[3], r.directory.follower(e, h)) }},
 		{"a membership is another's", func(r *Router, e *edge) {
-			r.unbind(e.sessions[1], r.follower(e, g))
-			r.bind(e.sessions[3], r.follower(e, h))
+			r.unbind(e.tables.sessions[1], r.directory.follower(e, g))
+			r.bind(e.tables.sessions[3], r.directory.follower(e, h))
 		}},
 	} {
 		t.Run(drift.name, func(t *testing.T) {
@@ -93,7 +94,7 @@ func TestP9_TablesThatDriftAreToldAnew(t *testing.T) {
 			a.renews = true
 			want := digestOf(w.relays[0], a)
 
-			drift.by(w.relays[0].router, w.relays[0].router.edges[a.instance])
+			drift.by(w.relays[0].router, w.relays[0].router.directory.edges[a.instance])
 			w.settle()
 			if digestOf(w.relays[0], a) == want {
 				t.Fatal("nothing has drifted")

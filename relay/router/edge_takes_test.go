@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// takeOld takes from a link that is being left what brings publications, and nothing else.
+// takeOld takes the frames of a link that is being left. It uses publications and the frames that
+// they need, and drops the rest.
 func (e *testEdge) takeOld(frames []byte) {
 	names := e.names
 	e.names = e.old.names
@@ -19,7 +20,8 @@ func (e *testEdge) takeOld(frames []byte) {
 		}
 		frames = rest
 		switch t {
-		case link.TypeTopic: // what it numbers from now on brings nothing: its members were bound by the new link
+		// A topic numbered from now on brings nothing: the new link bound its members.
+		case link.TypeTopic:
 			e.names[must(link.ParseTopicNumber(body)).ID] = ""
 		case link.TypePublication:
 			if e.names[must(link.ParsePublication(body)).Topic] != "" {
@@ -42,10 +44,11 @@ func (e *testEdge) take(t link.Type, body []byte) {
 		e.names[f.ID] = f.Topic
 		if h := e.topics[f.Topic]; h == nil {
 			e.topics[f.Topic] = &heldTopic{position: f.Position}
-		} else if h.position == protocol.Unplaced || h.position.Before(f.Position) {
+		} else if h.position.IsUnplaced() || h.position.Before(f.Position) || e.deserted(h) {
+			e.changedEpoch(h.position, f.Position)
 			h.position = f.Position
 		}
-		e.topics[f.Topic].unplaced = f.Position == protocol.Unplaced
+		e.topics[f.Topic].unplaced = f.Position.IsUnplaced()
 	case link.TypeUntopic:
 		f := must(link.ParseUntopic(body))
 		name := e.names[f.ID]
@@ -93,6 +96,7 @@ func (e *testEdge) take(t link.Type, body []byte) {
 		if h == nil || !h.position.Before(f.Position) {
 			return
 		}
+		e.changedEpoch(h.position, f.Position)
 		h.position = f.Position
 		for _, id := range h.members {
 			e.received[id] = append(e.received[id], string(f.Text))
@@ -112,9 +116,16 @@ func (e *testEdge) take(t link.Type, body []byte) {
 	case link.TypeDrain:
 		must(link.ParseDrain(body))
 		e.drains++
+	case link.TypeCost:
+		e.costs = append(e.costs, must(link.ParseCost(body)))
 	default:
 		e.w.t.Errorf("%s: unexpected frame %x", e.node, t)
 	}
+}
+
+// deserted reports whether no member of a topic is alive.
+func (e *testEdge) deserted(h *heldTopic) bool {
+	return !slices.ContainsFunc(h.members, func(id uint64) bool { return !e.dead[id] })
 }
 
 func (e *testEdge) bind(topic, session uint64) {
@@ -151,18 +162,21 @@ func (e *testEdge) publication(f link.Publication) {
 	}
 	e.frames[name]++
 	h := e.topics[name]
-	if h == nil { // the new link freed it, nobody is in it
+	if h == nil { // the new link freed it: it has no members
 		return
 	}
 	if !f.Position.IsZero() {
 		if !h.position.Before(f.Position) {
 			return
 		}
+		e.changedEpoch(h.position, f.Position)
 		h.position = f.Position
-		if e.recent[f.ID] {
+		had := e.given[f.ID] || e.aftermath && e.recent[f.ID]
+		delete(e.given, f.ID)
+		e.recent[f.ID] = true
+		if had {
 			return
 		}
-		e.recent[f.ID] = true
 	}
 	for _, id := range h.members {
 		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
@@ -171,7 +185,14 @@ func (e *testEdge) publication(f link.Publication) {
 	}
 }
 
-// ahead takes what will be published.
+// changedEpoch notes a loss in Redis when one epoch follows another on a topic.
+func (e *testEdge) changedEpoch(from, to protocol.Position) {
+	if from.Epoch != 0 && from.Epoch != to.Epoch {
+		e.aftermath = true
+	}
+}
+
+// ahead takes a message that will be published later.
 func (e *testEdge) ahead(f link.Ahead) {
 	name, ok := e.names[f.Topic]
 	if !ok {
@@ -179,10 +200,17 @@ func (e *testEdge) ahead(f link.Ahead) {
 	}
 	e.aheads++
 	h := e.topics[name]
-	if h == nil || e.recent[f.ID] {
+	if h == nil {
 		return
 	}
-	e.recent[f.ID] = true
+	had := e.given[f.ID] || e.recent[f.ID]
+	e.given[f.ID] = true
+	if had {
+		return
+	}
+	if len(f.Payload) == 0 {
+		return
+	}
 	for _, id := range h.members {
 		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
 			e.received[id] = append(e.received[id], string(f.Payload))
@@ -190,7 +218,7 @@ func (e *testEdge) ahead(f link.Ahead) {
 	}
 }
 
-// grant marks a message that is in effect, so that it is sent again as such.
+// grant marks a message that is in effect, so that it is replayed as granted.
 func (e *testEdge) grant(number uint64) {
 	for i, f := range e.log {
 		if m, ok := f.(link.Message); ok && m.Number == number {
@@ -200,7 +228,7 @@ func (e *testEdge) grant(number uint64) {
 	}
 }
 
-// answerOnce takes a Joined or Left: a granted number is not finished by it.
+// answerOnce takes a Joined or Left. If it is granted, it does not finish the number.
 func (e *testEdge) answerOnce(f link.Joined) {
 	if !f.Granted {
 		e.answer(f.Number, f.Session, f.Text)

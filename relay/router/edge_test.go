@@ -1,8 +1,10 @@
 package router
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,7 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// testEdge plays an edge process: it keeps what an edge keeps, and checks what a relay must never do.
+// testEdge plays an edge process. It keeps what an edge keeps, and checks what a relay must never
+// do.
 type testEdge struct {
 	w          *world
 	instance   protocol.Instance
@@ -18,51 +21,58 @@ type testEdge struct {
 	generation uint64
 	link       *testRelay // nil: none
 	conn       *testLink  // the link to it
-	deaf       bool       // what comes on it is lost
+	deaf       bool       // frames that come on the link are lost
 	old        *leaving   // the link that it moves away from; nil: none
 
 	number   uint64
-	answered map[uint64]bool // numbers that are granted and were answered
-	recent   map[uint64]bool // IDs of publications that came, or were given ahead
+	answered map[uint64]bool // granted numbers that were answered
+	given    map[uint64]bool // IDs of what was given ahead and is not published yet
+	recent   map[uint64]bool // IDs of publications that came
 	log      []any           // link.Message and link.End not acknowledged
 	through  uint64
 	sessions map[uint64]link.Session
 	dead     map[uint64]bool
 	topics   map[protocol.Topic]*heldTopic
-	names    map[uint64]protocol.Topic // of this link
+	names    map[uint64]protocol.Topic // topic numbers of this link
 	heard    uint64
 
-	cutIn     int  // the link is lost to the edge before so many more frames; 0: no
-	noAcks    bool // the link is cut before each acknowledgement
-	stuck     int  // what Queued returns
-	bytes     int
-	closed    []link.Code // of links that the relay closed; a current one is lost to the edge
-	digests   int
-	digest    link.Digest // the last one
-	renews    bool        // the link, when the tables differ, as an edge does; else that fails the test
+	aftermath bool // an epoch followed another: messages may come once more
+
+	cutIn  int  // frames until the edge loses the link; 0: it does not
+	noAcks bool // the link is cut before each acknowledgement
+	stuck  int  // result of Queued
+	bytes  int
+	// closed has the codes with which the relay closed links.
+	closed  []link.Code
+	digests int
+	digest  link.Digest // the last one
+	// renews makes the edge renew its link when the tables differ, as an edge does. Otherwise a
+	// difference fails the test.
+	renews    bool
 	renewed   int
-	live      int // Live frames
+	live      int // number of Live frames
 	drains    int
 	status    []string
-	frames    map[protocol.Topic]int // Publication frames by topic
-	aheads    int                    // Ahead frames
-	received  map[uint64][]string    // what each session's client saw
+	frames    map[protocol.Topic]int // number of Publication frames by topic
+	aheads    int                    // number of Ahead frames
+	costs     []link.Cost
+	received  map[uint64][]string // texts that each session's client saw
 	confirmed map[uint64]bool
 }
 
 type heldTopic struct {
 	position protocol.Position
 	members  []uint64
-	unplaced bool // the relay does not know where it is
+	unplaced bool // the relay does not know its position
 }
 
-// testLink is one link of an edge. What an old one brings is not looked at.
+// testLink is one link of an edge. What an old link brings is ignored.
 type testLink struct {
 	edge   *testEdge
 	queued func() int // nil: the edge's stuck
 }
 
-// leaving is a link that brings publications yet, while its edge has told its tables on another.
+// leaving is a link that still brings publications while its edge has told its tables on another.
 type leaving struct {
 	relay *testRelay
 	conn  *testLink
@@ -119,11 +129,11 @@ func (l *testLink) Append(frames []byte) {
 
 func (w *world) edge(node string) *testEdge {
 	e := &testEdge{
-		w: w, instance: protocol.NewInstance(), node: node,
+		w: w, instance: protocol.Instance{byte(len(w.edges) + 1)}, node: node,
 		sessions: map[uint64]link.Session{}, dead: map[uint64]bool{},
 		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
 		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
-		answered: map[uint64]bool{}, recent: map[uint64]bool{},
+		answered: map[uint64]bool{}, recent: map[uint64]bool{}, given: map[uint64]bool{},
 	}
 	w.edges = append(w.edges, e)
 	return e
@@ -144,7 +154,8 @@ func (e *testEdge) linkTo(rl *testRelay) {
 		e.heard++
 	}
 	held := uint64(0)
-	for name, t := range e.topics {
+	for _, name := range sorted(e.topics) {
+		t := e.topics[name]
 		frames = append(frames, link.Held{Topic: name, Position: t.position, Sessions: slices.Clone(t.members)})
 		held += uint64(len(t.members))
 	}
@@ -153,7 +164,7 @@ func (e *testEdge) linkTo(rl *testRelay) {
 	e.send(frames...)
 }
 
-// moveTo gives the edge a link to another relay, while the one that it has goes on: until Live, or letGo.
+// moveTo gives the edge a link to another relay. The present link goes on until Live or letGo.
 func (e *testEdge) moveTo(rl *testRelay) {
 	e.letGo()
 	old := &leaving{e.link, e.conn, e.names}
@@ -184,7 +195,7 @@ func (e *testEdge) send(frames ...any) {
 	}
 }
 
-// open adds a session. Sessions are named by the test.
+// open adds a session. The test chooses its id.
 func (e *testEdge) open(id uint64, at protocol.Endpoint, user, group string) {
 	s := link.Session{ID: id, Endpoint: at, User: user, Group: group}
 	e.sessions[id] = s
@@ -225,7 +236,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// compare looks whether the relay's tables are the edge's.
+// compare checks whether the relay's tables match the edge's.
 func (e *testEdge) compare(d link.Digest) {
 	e.digest = d
 	if d.Heard != e.heard || len(e.dead) > 0 {
@@ -270,11 +281,5 @@ func (e *testEdge) quiet() {
 	}
 }
 
-func sorted[V any](m map[uint64]V) []uint64 {
-	ids := make([]uint64, 0, len(m))
-	for id := range m {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
-}
+// sorted returns the keys of a map in order, so that a schedule is the same each time.
+func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

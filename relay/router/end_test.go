@@ -6,7 +6,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP2_LastWords: a session ends while its last message is still to be published, and its relay dies.
+// TestP2_LastWords ends a session whose last message is not published yet. Then its relay dies.
 func TestP2_LastWords(t *testing.T) {
 	w := newWorld(t, 2)
 	rl := w.relays[0]

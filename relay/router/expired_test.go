@@ -13,13 +13,14 @@ import (
 
 var lostInG = protocol.LostText(protocol.GroupTopic("g"))
 
-// TestP4_LossOfAnExpiredHistoryIsTold: what was published to a topic while an edge was away, and expired before it was back, is told as lost, at
-// once and once, though its relay followed the topic no more.
+// TestP4_LossOfAnExpiredHistoryIsTold publishes to a topic while an edge is away. The history
+// expires before the edge is back. The loss is told at once and only once, although the edge's
+// relay no longer followed the topic.
 func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		lost  int // messages said and expired while b was away
-		later int // then
+		later int // messages said afterwards
 		want  []string
 	}{
 		{"nothing was said", 0, 0, nil},
@@ -62,12 +63,13 @@ func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 	}
 }
 
-// TestP4_UnreadableEntriesAreToldAsLost: entries of a history that cannot be read are passed over, and told like others that are gone.
+// TestP4_UnreadableEntriesAreToldAsLost has a history with entries that cannot be read. They are
+// skipped and told as lost.
 func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 	const missed = 2*broker.PageSize + 10
 	for _, c := range []struct {
 		name        string
-		first, last int // of those missed, the unreadable ones
+		first, last int // the unreadable ones of those missed
 		told        []int
 	}{
 		{"at the beginning", 1, 3, []int{1}},
@@ -116,7 +118,7 @@ func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 	}
 }
 
-// unreadable takes publications out of the history pages that a relay reads, and tells of each page.
+// unreadable removes publications from the history pages that a relay reads, and reports each page.
 func unreadable(rl *testRelay, is func(broker.Publication) bool, page func()) {
 	rl.broker.onEvent = func(ev broker.Event) bool {
 		h, ok := ev.(broker.History)

@@ -1,75 +1,105 @@
 package router
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 
-	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// follower is one edge's place in one topic: what its members there have been sent. It is live when that is everything, else behind, and
-// then on its way: from the tail if that has what comes next, else from history, page by page.
+// follower is one edge's place in one topic. Its position says how far the edge's members have been
+// sent the topic. A follower is live if they have been sent everything, else it is behind. A
+// follower that is behind is sent the next publication from the tail. If the tail does not have it,
+// history is read, page by page.
 type follower struct {
 	topic *topic
 	edge  *edge
 
 	position protocol.Position
-	waits    *waits // nil: it waits for nothing
+	waits    *waits // nil: nothing waits
 	bound    int32  // members at this edge
-	inTopic  uint32 // its place in its topic's crowd, once there is one,
-	inEdge   uint32 // and in its edge's followers
+	// since is when its first member came, or when its last gap was told. 0 means before the link.
+	since   moment
+	inTopic uint32 // index in its topic's crowd, if that exists
+	inEdge  uint32 // index in its edge's followers
 
-	isBehind bool
-	unread   bool // in its edge's unread
-	numbered bool // the topic's number was told on this link
-	awaited  bool // its edge's Live waits for it
-	adopted  bool // its edge told it as Unplaced: another relay had it
-	seeking  bool // its place is looked for in history, see seekPlace
-	gone     bool // dropped
+	isBehind  bool
+	unread    bool // listed in its edge's unread
+	numbered  bool // the topic's number was told on this link
+	holdsLive bool // its edge's Live waits for it
+	adopted   bool // its edge told it as unplaced
+	seeking   bool // its position is being looked for, see seekPlace
+	gone      bool // dropped
+	gapped    bool // since is the moment of a gap
 }
 
 func (f *follower) live() bool { return !f.isBehind }
 
-// bindable reports whether a session can become a member now: the subscription is in force, and the members of this edge have been sent everything.
+// bindable reports whether a session can become a member now. The edge must be linked and the
+// subscription in force, and any members at this edge must have been sent everything.
 func (f *follower) bindable() bool {
-	return f.edge.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
+	return f.edge.outbox.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
 }
 
-// enter makes f ready for a member: its first one starts at the topic's top, or, while that may be behind, at what is known from edges and answers. The edge learns the
-// topic's number.
-func (r *Router) enter(f *follower) {
+// enter prepares f for a member that begins at the end of the topic.
+func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
+
+// enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
+// its position:
+//   - While the topic is subscribed, f begins at the top. If place is set and lies before the top,
+//     f begins there instead, is behind, and is sent what lies between. f never begins before the
+//     position of earlier members, since the new member may be one of them who comes back.
+//   - While the subscription is lost, f begins at the highest position known from edges and
+//     answers.
+//   - Before the topic was ever subscribed, f is unplaced.
+func (r *Router) enterAt(f *follower, place protocol.Position) {
 	first := f.bound == 0
+	earlier := false
 	if first {
-		switch t := f.topic; {
+		t, had := f.topic, f.position
+		switch {
+		case t.subscribed && !place.IsZero() && place.Before(t.top):
+			f.position = place
 		case t.subscribed:
 			f.position = t.top
 		case t.placed:
 			f.position = t.known()
 		default:
-			f.position = protocol.Unplaced
+			f.position = protocol.Unplaced(max(f.edge.inbox.numbers.arrived, f.edge.inbox.last))
 		}
+		if t.subscribed && !had.IsUnplaced() && f.position.Before(had) {
+			f.position = had
+		}
+		earlier = t.subscribed && f.position.Before(t.top)
 		f.isBehind = false
-		f.edge.removeBehind(f)
-		f.rest()
+		f.edge.catchup.remove(f)
+		f.compact()
 		r.stopSeeking(f)
 		f.numbered = false
+		f.since, f.gapped = r.tick(), false
 	}
 	r.number(f)
 	if first {
 		r.passOver(f)
 	}
+	if earlier {
+		r.fallBehind(f)
+		r.after(0, func() { r.advance(f) })
+	}
 }
 
-// number tells the edge the topic's number, once a link.
+// number tells the edge the topic's number, once on each link.
 func (r *Router) number(f *follower) {
-	if !f.numbered && f.edge.ready {
+	if !f.numbered && f.edge.outbox.ready {
 		f.numbered = true
 		r.send(f.edge, link.TopicNumber{ID: f.topic.number, Position: f.position, Topic: f.topic.name}.Append)
 	}
 }
 
-// dropIfIdle forgets a follower that has no reason to stay. Without members there is nobody who is behind.
+// dropIfIdle forgets a follower that has no reason to stay. A follower that stays without members
+// is no longer behind.
 func (r *Router) dropIfIdle(f *follower) {
 	if f.bound == 0 && f.numbered {
 		f.numbered = false
@@ -78,13 +108,13 @@ func (r *Router) dropIfIdle(f *follower) {
 	if f.bound == 0 && f.isBehind {
 		r.caughtUp(f)
 	}
-	f.rest()
+	f.compact()
 	if f.bound == 0 && !f.opens() && (f.waits == nil || f.waits.notices == 0) {
 		r.dropFollower(f)
 	}
 }
 
-// dropFollower forgets a follower; its topic's subscription ends with the last one, at once.
+// dropFollower forgets a follower. With the last follower the topic's subscription ends at once.
 func (r *Router) dropFollower(f *follower) {
 	if f.gone {
 		return
@@ -95,9 +125,9 @@ func (r *Router) dropFollower(f *follower) {
 	e.followers[f.inEdge], last.inEdge = last, f.inEdge
 	e.followers[end] = nil
 	e.followers = e.followers[:end]
-	e.removeBehind(f)
+	e.catchup.remove(f)
 	f.isBehind = false
-	f.rest()
+	f.compact()
 	r.arrived(f)
 	f.topic.remove(f)
 	r.dropTopic(f.topic)
@@ -105,37 +135,40 @@ func (r *Router) dropFollower(f *follower) {
 
 // dropTopic forgets a topic that nobody follows.
 func (r *Router) dropTopic(t *topic) {
-	if n := t.recent; r.away && n != nil && (n.tail.ahead > 0 || n.tail.torn) {
-		return // who comes next is not given that when it is published; see comeBack
+	if n := t.recent; r.outage.away && n != nil && (n.tail.ahead > 0 || n.tail.torn) {
+		// A later member must not be given these messages when they are published; see comeBack.
+		return
 	}
-	if !t.followed() && r.topics[t.name] == t {
-		delete(r.topics, t.name)
+	if !t.followed() && r.directory.has(t) {
+		delete(r.directory.topics, t.name)
 		if t.placed && !t.subscribed {
-			r.deafened--
+			r.outage.deafened--
 		}
 		r.tails.drop(t)
 		r.forgetUnheard(t)
-		delete(r.active, t)
+		delete(r.directory.active, t)
 		r.m.topics.Dec()
 		r.brk.Unsubscribe(t.name)
 		if !t.subscribed {
-			r.runLanes(t.name) // nobody is here for whom they would have to wait
+			r.runLanes(t.name) // no follower is left for whom the lanes have to wait
 		}
 	}
 }
 
-// deliver sends a publication to a live follower's edge, or leaves it behind if there is no room.
+// deliver sends a publication to a live follower's edge. If there is no room, the follower falls
+// behind.
 func (r *Router) deliver(f *follower, at protocol.Position, bytes []byte) {
-	if f.isBehind || f.bound == 0 || !f.edge.ready {
+	if f.isBehind || f.bound == 0 || !f.edge.outbox.ready {
 		return
 	}
 	if !at.IsZero() && !f.position.Before(at) {
-		return // told by the edge: it came by another relay before
+		return // the edge has it from another relay
 	}
 	if !r.room(f.edge, len(bytes)) {
 		r.m.behind("full")
 		r.fallBehind(f)
-		if n, g := f.topic.recent, f.lag(); n != nil { // else it is not in the tail, and comes from history
+		// Without recent state the topic has no tail, and the publication is read from history.
+		if n, g := f.topic.recent, f.lag(); n != nil {
 			g.inTail, g.seq, g.bareFrom = true, n.tail.last(), 0
 		}
 		return
@@ -144,7 +177,7 @@ func (r *Router) deliver(f *follower, at protocol.Position, bytes []byte) {
 }
 
 func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte) {
-	f.edge.out = append(f.edge.out, bytes...)
+	f.edge.outbox.frames = append(f.edge.outbox.frames, bytes...)
 	r.touch(f.edge)
 	r.m.delivered.Inc()
 	if !at.IsZero() {
@@ -152,222 +185,94 @@ func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte
 	}
 }
 
-func (r *Router) fallBehind(f *follower) {
-	f.isBehind = true
-	f.edge.addBehind(f)
+// waits holds whatever waits for a follower, and what the follower itself waits for. Most followers
+// have members and nothing else, and so have no waits.
+type waits struct {
+	opener  *session              // a session whose connect waits to be bound here
+	openers map[*session]struct{} // all such sessions, once there was a second one
+	lag     *lag                  // nil: it is not behind
+	notices int32                 // joins and leaves under way: reasons to stay
 }
 
-func (e *edge) addBehind(f *follower) {
-	w := f.wait()
-	if w.lag == nil {
-		w.lag = &lag{}
+// wait returns f's waits for adding, and creates them if there are none.
+func (f *follower) wait() *waits {
+	if f.waits == nil {
+		f.waits = &waits{}
 	}
-	if w.lag.place == 0 {
-		e.behind = append(e.behind, f)
-		w.lag.place = len(e.behind)
-	}
+	return f.waits
 }
 
-// removeBehind fills f's place with the last one.
-func (e *edge) removeBehind(f *follower) {
-	g := f.lag()
-	if g == nil || g.place == 0 {
+// lag returns f's lag. It is nil if f is not behind and no history that f requested is on its way.
+func (f *follower) lag() *lag {
+	if f.waits == nil {
+		return nil
+	}
+	return f.waits.lag
+}
+
+// compact frees f's waits if they are empty. Code that takes something from the waits must call
+// compact at its end.
+func (f *follower) compact() {
+	w := f.waits
+	if w == nil {
 		return
 	}
-	end := len(e.behind) - 1
-	last := e.behind[end]
-	e.behind[g.place-1], last.waits.lag.place = last, g.place
-	g.place = 0
-	e.behind[end] = nil
-	if e.behind = e.behind[:end]; end == 0 {
-		e.behind = nil
+	if g := w.lag; g != nil && !f.isBehind && g.index == 0 && g.reading == 0 && g.echoes == nil {
+		w.lag = nil
+	}
+	if w.lag == nil && w.opener == nil && w.openers == nil && w.notices == 0 {
+		f.waits = nil
 	}
 }
 
-func (e *edge) clearBehind() {
-	for _, f := range e.behind {
-		f.waits.lag.place = 0
-	}
-	e.behind = nil
+// opens reports whether a connect waits to be bound at f.
+func (f *follower) opens() bool {
+	return f.waits != nil && (f.waits.opener != nil || f.waits.openers != nil)
 }
 
-// advanceAll goes on with every follower of an edge that is behind.
-func (r *Router) advanceAll(e *edge) {
-	for _, f := range slices.Clone(e.behind) {
-		if !r.room(e, 0) {
-			return
-		}
-		r.advance(f)
+// openTo makes a connect wait at f.
+func (f *follower) openTo(s *session) {
+	switch w := f.wait(); {
+	case w.openers != nil:
+		w.openers[s] = struct{}{}
+	case w.opener == nil:
+		w.opener = s
+	case w.opener != s:
+		w.openers = map[*session]struct{}{w.opener: {}, s: {}}
+		w.opener = nil
 	}
-	r.readOn(e)
 }
 
-// advance brings a follower that is behind as far as it can now: to live, until the edge's buffer is full, or until history has been read.
-func (r *Router) advance(f *follower) {
-	if !f.isBehind || !f.edge.ready || f.lag().reading != 0 || !f.topic.subscribed && !r.away {
+// closeTo removes s from the connects that wait at f.
+func (f *follower) closeTo(s *session) {
+	w := f.waits
+	if w == nil {
 		return
 	}
-	g, tail := f.lag(), &tail{base: f.topic.top}
-	if f.topic.recent != nil {
-		tail = &f.topic.recent.tail
+	if w.opener == s {
+		w.opener = nil
 	}
-	if f.seeking {
-		if f.topic.subscribed {
-			r.read(f)
-		}
-		return
+	if delete(w.openers, s); len(w.openers) == 0 {
+		w.openers = nil
 	}
-	if !g.inTail || f.topic.recent == nil || g.seq < tail.first() {
-		g.inTail = false
-		switch {
-		case f.position.Before(tail.base):
-			if f.topic.subscribed {
-				r.read(f)
-			}
-			return
-		case r.away && tail.torn, // it may be what it misses
-			!f.topic.subscribed && !f.topic.placed && f.position != protocol.Unplaced, // what it misses is not known
-			f.position == protocol.Unplaced && f.topic.placed,                         // its members came elsewhere, behind some of what is here
-			!f.topic.subscribed && f.topic.top.Before(f.position):                     // they know more than is known here, later messages of those given ahead here among it perhaps
-			return
-		}
-		g.inTail, g.bareFrom = true, tail.seek(f.position)
-		g.seq = min(g.bareFrom, tail.firstAhead())
-	}
-	for g.seq <= tail.last() {
-		item := tail.at(g.seq)
-		if item.id != 0 || item.position.IsZero() && g.seq >= g.bareFrom || f.position.Before(item.position) {
-			if !r.room(f.edge, len(item.bytes)) {
-				return
-			}
-			r.sendPublication(f, item.position, item.bytes)
-		}
-		g.seq++
-	}
-	r.caughtUp(f)
+	f.compact()
 }
 
-// read asks for a page of history, when it is f's turn: what is asked for at once is thrown away when the link has no room.
-func (r *Router) read(f *follower) {
-	e := f.edge
-	if e.reading >= readsAtOnce {
-		if !f.unread {
-			f.unread = true
-			e.unread = append(e.unread, f)
-		}
-		return
-	}
-	e.reading++
-	g := f.lag()
-	g.reading, g.target = r.token(), f.topic.top
-	if f.topic.recent != nil {
-		g.target = f.topic.recent.tail.base
-	}
-	r.reads[g.reading] = f
-	r.brk.ReadHistory(f.topic.name, f.position, g.reading)
-}
-
-// readOn lets those read whose turn has come.
-func (r *Router) readOn(e *edge) {
-	for e.reading < readsAtOnce && len(e.unread) > 0 {
-		f := e.unread[0]
-		e.unread = e.unread[1:]
-		f.unread = false
-		r.advance(f)
+// inOrder returns the connects that wait at f, in the order of their ids, so that equal inputs give
+// equal outputs.
+func (f *follower) inOrder() []*session {
+	switch w := f.waits; {
+	case w == nil:
+		return nil
+	case w.opener != nil:
+		return []*session{w.opener}
+	default:
+		return slices.SortedFunc(maps.Keys(w.openers), func(a, b *session) int { return cmp.Compare(a.id, b.id) })
 	}
 }
 
-// caughtUp makes a follower live: what waited for it goes on.
-func (r *Router) caughtUp(f *follower) {
-	f.isBehind = false
-	r.stopSeeking(f) // its members left
-	f.edge.removeBehind(f)
-	var echoes []*frame
-	if g := f.lag(); g != nil {
-		echoes, g.echoes, g.inTail = g.echoes, nil, false
-	}
-	f.rest()
-	for _, fr := range echoes {
-		if fr.notice() { // else it was granted meanwhile
-			r.completeNotice(fr)
-		}
-	}
-	r.tryOpeners(f)
-	if r.away {
-		for _, s := range f.inOrder() {
-			r.openAhead(s, s.own()) // its connect came while this was behind
-		}
-	}
-	r.arrived(f)
-	if l := f.edge.lanes[f.topic.name]; l != nil {
-		r.giveAhead(l) // its joins and leaves waited for this
-	}
-}
-
-// history takes a page: it is sent, a hole in it is told.
-func (r *Router) history(ev broker.History) {
-	f := r.reads[ev.Token]
-	if f == nil {
-		return
-	}
-	delete(r.reads, ev.Token)
-	f.edge.reading--
-	g := f.lag()
-	asked := g != nil && g.reading == ev.Token // else on an earlier link
-	if asked {
-		g.reading = 0
-		f.rest()
-	}
-	if !asked || !f.isBehind || !f.edge.ready {
-		r.readOn(f.edge)
-		return
-	}
-	if ev.Err != nil {
-		r.after(askAgainAfter, func() {
-			r.advance(f)
-			r.readOn(f.edge)
-		})
-		return
-	}
-	if f.seeking && !r.seekPlace(f, ev) {
-		return
-	}
-	for _, p := range ev.Publications {
-		if !f.position.Before(p.Position) {
-			continue
-		}
-		bytes := r.encode(f.topic, p)
-		if !r.room(f.edge, len(bytes)) {
-			return // Writable goes on
-		}
-		if lost, hole := missed(f.position, p); hole {
-			before := p.Position
-			before.Offset--
-			r.gap(f, before, lost)
-		}
-		r.m.fromHistory.Inc()
-		r.sendPublication(f, p.Position, bytes)
-	}
-	if f.position.Before(ev.Through) {
-		// What the page ends with cannot be had.
-		lost, _ := missing(f.position, ev.Through)
-		r.gap(f, ev.Through, lost+1)
-	}
-	if target := g.target; !ev.More && f.position.Before(target) {
-		// History ends before what is known to have been published: what lay between is gone.
-		lost, _ := missing(f.position, target)
-		r.gap(f, target, lost+1)
-	}
-	r.advance(f)
-	r.readOn(f.edge)
-}
-
-// gap tells a follower's members that messages were lost to them.
-func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
-	r.m.gaps.Inc()
-	r.m.lost.Add(float64(lost))
-	r.log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
-	f.position = at
-	r.number(f)
-	r.send(f.edge, link.Gap{Topic: f.topic.number, Position: at, Lost: lost, Text: []byte(protocol.LostText(f.topic.name))}.Append)
+// noticed adds more, which is 1 or -1, to the number of joins and leaves under way here.
+func (f *follower) noticed(more int32) {
+	f.wait().notices += more
+	f.compact()
 }

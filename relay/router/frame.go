@@ -1,11 +1,14 @@
 package router
 
 import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// frameCost is what each unfinished message counts besides its payload.
+// frameCost is what each unfinished message counts besides its payload, in bytes.
 const frameCost = 64
 
 // frame is a numbered frame of an edge between its arrival and its finish.
@@ -13,32 +16,59 @@ type frame struct {
 	number  uint64
 	size    uint64
 	session *session
-	end     bool             // the session's end; else a command
-	command protocol.Command // if err is nil
-	err     error            // what the client is told instead
-	topic   protocol.Topic   // what it publishes to, if anything
+	origin
+	command dialect.Command
+	refusal []byte // the answer, if the command does nothing
 
-	lane      *lane             // while it waits there,
-	before    *frame            // behind that one,
-	behind    *frame            // and before that one
-	ready     bool              // judged: may be published
-	awaited   bool              // a notice whose echo is awaited
-	granted   bool              // in effect before it is published: there is nothing to judge, to bind or to answer any more
-	flying    bool              // given to the broker, not answered
-	answered  bool              // Published came, and it is published
-	at        protocol.Position // where, once answered
-	finished  bool
-	forgotten bool // its edge sends it again on another link: events for this one are ignored
+	lane *lane             // the lane in which it waits
+	prev *frame            // in the lane
+	next *frame            // in the lane
+	at   protocol.Position // position of its publication or later; zero: unknown
+
+	end    bool // the session's end; else a command
+	stage  frameStage
+	effect frameEffect
 }
 
-// notice reports whether the frame's effect is at the echo of what it publishes.
+// A frame's stage is how far its publication is. Its effect is what it has done for its session.
+// Neither follows from the other. A notice may be heard before the broker has answered, and a
+// granted frame is published later.
+
+// frameStage is how far a frame's publication is. A failure leads from flying back to ready.
+type frameStage uint8
+
+const (
+	stageWaiting  frameStage = iota // for its turn in its session
+	stageReady                      // may be published
+	stageFlying                     // given to the broker, not answered
+	stageAnswered                   // published; its position is known
+)
+
+// frameEffect is what a frame has done for its session.
+type frameEffect uint8
+
+const (
+	effectNone      frameEffect = iota
+	effectAwaited               // a notice whose echo is awaited
+	effectPlacing               // its echo is not awaited any more; it waits for its place
+	effectGranted               // in effect ahead: nothing left to judge, bind or answer
+	effectFinished              // nothing left to do for its session
+	effectForgotten             // its edge sends it again; events for this one are ignored
+)
+
+// refused reports whether the frame is a command that does nothing.
+func (fr *frame) refused() bool { return fr.command.Verb == dialect.Nothing && !fr.end }
+
+// notice reports whether the frame is a join or a leave that is not in effect yet. It takes effect
+// at the echo of its publication.
 func (fr *frame) notice() bool {
-	return fr.err == nil && !fr.end && !fr.granted && (fr.command.Kind == protocol.KindJoin || fr.command.Kind == protocol.KindLeave)
+	return fr.effect < effectGranted && (fr.command.Verb == dialect.Join || fr.command.Verb == dialect.Leave)
 }
 
-// joins reports whether the frame publishes a notice whose echo has a meaning here: a member's place. Its topic has to be subscribed first.
+// joins reports whether the frame's topic must be subscribed before the frame is published. The
+// echo of such a frame marks a member's place.
 func (fr *frame) joins() bool {
-	return fr.notice() || fr.granted && fr.command.Kind == protocol.KindJoin
+	return fr.notice() || fr.effect == effectGranted && fr.command.Verb == dialect.Join
 }
 
 // frame takes one frame from a link.
@@ -58,20 +88,26 @@ func (r *Router) frame(e *edge, f any) *violation {
 	return &violation{link.CodeProtocol, "a frame that edges do not send"}
 }
 
-// arrive takes a message: it is parsed now, and judged now or when the frames of its session that it waits for are done.
+// arrive takes a message and parses it at once. It is judged at once or after the frames of its
+// session that it waits for.
 func (r *Router) arrive(e *edge, m link.Message) *violation {
 	fr, v := r.admit(e, m.Number, m.Session, uint64(len(m.Payload))+frameCost)
 	if fr == nil {
 		return v
 	}
-	fr.parse(m.Payload)
-	fr.granted = m.Again && fr.err == nil
-	r.m.command(fr)
+	fr.command = r.dialect.Parse(fr.session.who(), m.Payload, m.Again)
+	if fr.command.Verb == dialect.Nothing {
+		fr.refusal = []byte(fr.command.Text)
+	}
+	if m.Again && !fr.refused() {
+		fr.effect = effectGranted
+	}
+	r.m.command(fr.command)
 	r.await(fr)
 	return nil
 }
 
-// arriveEnd takes the end of a session. Ends are bounded by the sessions.
+// arriveEnd takes the end of a session. The number of sessions bounds the number of ends.
 func (r *Router) arriveEnd(e *edge, end link.End) *violation {
 	fr, v := r.admit(e, end.Number, end.Session, 0)
 	if fr == nil {
@@ -85,172 +121,140 @@ func (r *Router) arriveEnd(e *edge, end link.End) *violation {
 	return nil
 }
 
-// admit takes a numbered frame into the edge's tables. None: there is nothing to do with it, or it is a violation.
+// admit enters a numbered frame into the edge's inbox. It returns no frame if the frame is ignored
+// or is a violation.
 func (r *Router) admit(e *edge, number, sid, size uint64) (*frame, *violation) {
 	if r.stopping {
 		return nil, nil // not acknowledged: another relay gets it
 	}
-	if !e.ready {
+	if !e.outbox.ready {
 		return nil, &violation{link.CodeProtocol, "a numbered frame before Synced"}
 	}
-	skipped := e.numbers.arrived + 1
-	if !e.numbers.arrive(number) {
+	skipped := e.inbox.numbers.arrived + 1
+	if !e.inbox.numbers.arrive(number) {
 		return nil, &violation{link.CodeProtocol, "a number out of order"}
 	}
 	e.passedOver(skipped, number)
 	r.touch(e)
-	s := e.sessions[sid]
+	s := e.tables.sessions[sid]
 	if s == nil {
 		r.m.dropped("unknown_session", 1)
-		e.numbers.finish(number, number)
+		e.inbox.numbers.finish(number, number)
 		return nil, nil
 	}
 	fr := &frame{number: number, session: s, size: size}
-	if e.bytes += fr.size; e.bytes > e.logSize+e.logSize/4+protocol.MaxMsg {
+	if number <= e.inbox.last {
+		fr.origin = origin{sent: e.inbox.began + 1, again: true}
+	}
+	if e.inbox.bytes += fr.size; e.inbox.bytes > e.inbox.logSize+e.inbox.logSize/4+protocol.MaxMsg {
 		return nil, &violation{link.CodeLimit, "more unfinished frames than its log holds"}
 	}
-	e.frames[number] = fr
+	e.inbox.frames[number] = fr
 	s.unfinished++
 	return fr, nil
 }
 
-// await judges a frame, or parks it behind the one that its session waits for.
-func (r *Router) await(fr *frame) {
-	s := fr.session
-	if s.talks().waiting == nil {
-		r.judge(fr)
-		return
+// topic returns the topic that the frame is about; "" if there is none.
+func (fr *frame) topic() protocol.Topic { return fr.command.Topic }
+
+// msg returns the text that the frame publishes.
+func (r *Router) msg(fr *frame) string {
+	c := &fr.command
+	if c.Text == "" && (c.Verb == dialect.Join || c.Verb == dialect.Leave) {
+		c.Text = r.dialect.Notice(fr.session.who(), c)
 	}
-	s.talk.parked = append(s.talk.parked, fr)
-	if fr.topic != "" {
-		r.enlane(fr)
-	}
+	return c.Text
 }
 
-// parse reads the command and finds the topic that it publishes to.
-func (fr *frame) parse(payload []byte) {
-	s := fr.session
-	fr.command, fr.err = protocol.ParseCommand(s.endpoint, s.talks().group, payload)
-	if fr.err == nil {
-		fr.topic = fr.command.Topic()
-	}
+// doneText returns the answer to a join or a leave that is in effect.
+func (r *Router) doneText(fr *frame) []byte {
+	r.msg(fr)
+	return r.verdict(fr, dialect.Verdict{})
 }
 
-// msg is what the frame publishes.
-func (fr *frame) msg() string {
-	switch c := &fr.command; {
-	case c.Msg != "": // of notices too, from the first time on
-	case c.Kind == protocol.KindJoin:
-		c.Msg = protocol.JoinText(fr.session.user, c.Target)
-	case c.Kind == protocol.KindLeave:
-		c.Msg = protocol.LeaveText(fr.session.user, c.Target)
-	}
-	return fr.command.Msg
-}
-
-// judge decides a frame whose turn it is in its session: it is answered, published, or waits for the broker's word.
+// judge decides a frame when it is its turn in its session: the frame is answered or published, or
+// it waits for the broker's answer.
 func (r *Router) judge(fr *frame) {
 	s := fr.session
 	switch {
 	case fr.end:
 		r.removeSession(s)
 		if s.unfinished > 1 {
-			s.speak().end = fr // the edge tells the session until then, so that a replay of what it said makes sense
+			// Until its earlier frames are finished the edge tells the session in its tables.
+			// So the session is known when they are sent again.
+			s.grow().end = fr
 			return
 		}
 		r.finish(fr)
-	case fr.err != nil:
-		r.answer(fr, fr.err.Error())
+	case fr.refused():
+		r.answer(fr, fr.refusal)
 		r.finish(fr)
-	case fr.granted:
+	case fr.effect == effectGranted:
 		r.ready(fr)
-	case fr.command.Kind == protocol.KindJoin:
+	case fr.command.Verb == dialect.Join:
 		r.join(fr)
-	case fr.command.Kind == protocol.KindLeave && !r.bound(s, fr.topic),
-		fr.command.Kind == protocol.KindGroup && !r.memberOf(s, fr.topic):
+	case fr.command.Verb == dialect.Leave && !r.memberSoon(s, fr.topic()),
+		fr.command.Verb == dialect.MemberPublish && !r.memberOf(s, fr.topic()):
 		r.nonMember(fr)
-	case fr.command.Kind == protocol.KindLeave:
+	case fr.command.Verb == dialect.Leave:
+		// The notice may create the topic anew, so it is counted. A leave is never refused for
+		// that.
+		r.address(fr)
 		r.awaitEcho(fr)
-	case fr.command.Kind == protocol.KindOne && !r.mayAddress(fr):
+	case !fr.command.Fixed && !r.mayAddress(fr):
+	case !r.mayWait(fr):
 	default:
 		r.ready(fr)
 	}
 }
 
-// memberOf reports whether s may send to a group: a /chat/group session is a member of its own from its connect on.
+// memberOf reports whether s counts as a member of t. A session is a member of its own topics from
+// its connect on.
 func (r *Router) memberOf(s *session, t protocol.Topic) bool {
-	return r.bound(s, t) || s.endpoint == protocol.EndpointGroup && protocol.GroupTopic(s.talks().group) == t
+	return r.memberSoon(s, t) || s.opening && slices.Contains(r.own(s), t)
 }
 
 // answer sends a client the answer to its frame. The edge passes it on once.
-func (r *Router) answer(fr *frame, text string) {
-	r.send(fr.session.edge, link.Answer{Number: fr.number, Session: fr.session.id, Text: []byte(text)}.Append)
+func (r *Router) answer(fr *frame, text []byte) {
+	r.send(fr.session.edge, link.Answer{Number: fr.number, Session: fr.session.id, Text: text}.Append)
 }
 
-// finish notes that a frame needs nothing any more. It is acknowledged behind what this step sends.
+// verdict returns the client's text for what became of its frame.
+func (r *Router) verdict(fr *frame, v dialect.Verdict) []byte {
+	return r.dialect.Answer(fr.session.who(), &fr.command, v)
+}
+
+// finish marks a frame's number as finished. Its acknowledgement follows all that this step sends.
 func (r *Router) finish(fr *frame) {
-	if fr.finished {
+	if fr.effect >= effectFinished {
 		return
 	}
-	fr.finished = true
+	fr.effect = effectFinished
 	e := fr.session.edge
-	if fr.forgotten {
-		return
-	}
-	delete(e.frames, fr.number)
-	e.bytes -= fr.size
-	e.numbers.finish(fr.number, fr.number)
+	delete(e.inbox.frames, fr.number)
+	e.inbox.bytes -= fr.size
+	e.inbox.numbers.finish(fr.number, fr.number)
 	r.touch(e)
 	s := fr.session
-	if fr.command.Kind == protocol.KindGroup {
-		t := s.speak()
-		t.said = max(t.said, fr.number)
+	if fr.command.Verb == dialect.MemberPublish {
+		x := s.grow()
+		x.said = max(x.said, fr.number)
 	}
-	if s.unfinished--; s.unfinished == 1 && s.talks().end != nil {
-		r.finish(s.talk.end)
+	if s.unfinished--; s.unfinished == 1 && s.peek().end != nil {
+		r.finish(s.extra.end)
 	}
 }
 
-// done finishes the frame that its session waited for, and lets the parked ones go on.
-func (r *Router) done(fr *frame) {
-	r.finish(fr)
-	r.release(fr)
-}
-
-// release lets the frames go on that are parked behind fr. One of them that is done with at once, and so comes here, leaves those behind it to the loop that judged it.
-func (r *Router) release(fr *frame) {
-	s := fr.session
-	t := s.talks()
-	if t.waiting != fr {
-		return
-	}
-	t.waiting = nil
-	if t.releasing {
-		return
-	}
-	t.releasing = true
-	for t.waiting == nil && len(t.parked) > 0 {
-		next := t.parked[0]
-		t.parked = t.parked[1:]
-		r.judge(next)
-	}
-	t.releasing = false
-	if len(t.parked) == 0 {
-		t.parked = nil
-	}
-	s.rest()
-}
-
-// void forgets all unfinished frames of an edge: it sends them again, or is gone.
+// void forgets all unfinished frames of an edge. The edge sends them again, or is gone.
 func (r *Router) void(e *edge) {
-	for _, fr := range e.frames {
-		fr.forgotten = true
-		if t := r.topics[fr.topic]; t != nil && fr.notice() {
+	for _, fr := range e.inbox.frames {
+		if t := r.directory.topics[fr.topic()]; t != nil && fr.notice() {
 			t.forgetNotice(fr)
-			r.rest(t)
+			r.compact(t)
 		}
-		if t := fr.session.talk; t != nil {
-			t.waiting, t.parked = nil, nil
+		fr.effect = effectForgotten
+		if x := fr.session.extra; x != nil {
+			x.underway, x.parked, x.about = nil, nil, nil
 		}
 	}
 	for _, f := range e.followers {
@@ -260,24 +264,25 @@ func (r *Router) void(e *edge) {
 		if g := f.lag(); g != nil {
 			g.echoes = nil
 		}
-		f.rest()
+		f.compact()
 	}
-	for _, l := range e.lanes {
-		t := r.topics[l.topic]
-		for l.first != nil { // its timer may still come, and finds nothing
+	for _, l := range e.inbox.lanes {
+		t := r.directory.topics[l.topic]
+		for l.first != nil { // the lane's timer may still fire, and finds nothing
 			fr := l.first
 			l.remove(fr)
-			fr.forgotten = true // those too whose echo was heard before their answer
-			if fr.flying {
-				r.orphaned[e.instance] += fr.size
+			fr.effect = effectForgotten // even a frame that was finished before its answer
+			if fr.stage == stageFlying {
+				r.requests.orphan(fr)
 			}
-			if t != nil && fr.answered && !t.heard(fr) {
-				r.recently(t).unheard.blurred = true // it has no place among those that come again
+			if t != nil && fr.stage == stageAnswered && !t.heard(fr) {
+				// Its place among the frames that are sent again is not known.
+				r.recently(t).unheard.blurred = true
 			}
 		}
 		r.unstall(l)
 	}
-	e.frames = make(map[uint64]*frame)
-	e.lanes = make(map[protocol.Topic]*lane)
-	e.bytes = 0
+	e.inbox.frames = make(map[uint64]*frame)
+	e.inbox.lanes = make(map[protocol.Topic]*lane)
+	e.inbox.bytes = 0
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP8_ASilentSessionHoldsLittle: so many bytes at most, with the topic of its user; what it has said is forgotten in time, and so is what its groups took.
+// TestP8_ASilentSessionHoldsLittle bounds the bytes of a silent session, with the topic of its
+// user. Memory for its messages and groups is freed in time.
 func TestP8_ASilentSessionHoldsLittle(t *testing.T) {
 	const sessions, edges, most = 20_000, 4, 350
 	s := newStage(edges)

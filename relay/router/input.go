@@ -7,17 +7,18 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Input is one thing that happened: Connected, Received, Writable, Disconnected or FromBroker.
+// Input is one event for the Router: Connected, Received, Writable, Disconnected or FromBroker.
 type Input interface{ apply(*Router) }
 
-// Connected tells of a new link whose handshake is over. Its tables follow as Received.
+// Connected tells of a new link whose handshake is complete. Its tables follow as Received.
 type Connected struct {
 	Link  Link
 	Hello link.Hello
 }
 
-// Received brings the frames of one batch: link.Session, link.Held, link.Synced, link.Message, link.End and link.Moved values, in order. The
-// Router keeps their byte slices.
+// Received brings the frames of one batch, in order. The frames are values of link.Session,
+// link.Held, link.Synced, link.Message, link.End and link.Moved. The Router keeps their byte
+// slices.
 type Received struct {
 	Link   Link
 	Frames []any
@@ -40,16 +41,16 @@ func (in Connected) apply(r *Router)    { r.connected(in.Link, in.Hello) }
 func (in Disconnected) apply(r *Router) { r.disconnected(in.Link, in.LastReceived, in.Err) }
 
 func (in Writable) apply(r *Router) {
-	if e := r.links[in.Link]; e != nil {
-		e.sampled = false
+	if e := r.directory.links[in.Link]; e != nil {
+		e.outbox.sampled = false
 		r.advanceAll(e)
 	}
 }
 
 func (in Received) apply(r *Router) {
-	e := r.links[in.Link]
+	e := r.directory.links[in.Link]
 	if e == nil {
-		return // of a link that was replaced or closed meanwhile
+		return // the link was replaced or closed meanwhile
 	}
 	for _, f := range in.Frames {
 		if err := r.frame(e, f); err != nil {
@@ -80,8 +81,24 @@ func (in FromBroker) apply(r *Router) {
 	}
 }
 
-// violation is what a peer did that ends its link.
+// violation is a peer's breach of the protocol or of a limit. It ends the link.
 type violation struct {
 	code link.Code
 	text string
+}
+
+// Link is a live link to an edge, as the Router uses it. relay/downlink implements it. No method
+// blocks.
+type Link interface {
+	// Append queues whole encoded frames in order. The bytes are copied. After Close it does
+	// nothing.
+	Append(frames []byte)
+	// Queued returns the number of bytes appended and not yet written to the connection.
+	Queued() int
+	// Close sends Bye after what is queued and ends the link. Disconnected follows.
+	Close(code link.Code, text string)
+	// Moves reports whether the edge knows link.Drain and link.Live.
+	Moves() bool
+	// String names the link for the log: node, instance, generation.
+	String() string
 }

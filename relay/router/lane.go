@@ -1,119 +1,133 @@
 package router
 
 import (
+	"bytes"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// lane is one edge's unfinished publications to one topic, in number order.
+// lane holds one edge's unfinished publications to one topic, in number order.
 //
-// A mark is one number, so a frame must never be published before a lower one of its lane: each names the one before it, and the broker
-// refuses it if that one was not published. After a failure the lane waits until nothing is in flight and starts again at its first.
+// A mark is a single number, so a frame must never be published before a lower one of its lane.
+// Each publish therefore names the frame before it. If that frame was not published, the broker
+// refuses the publish. After a failure the lane waits until nothing is in flight, and starts again
+// at its first frame.
 type lane struct {
 	edge  *edge
 	topic protocol.Topic
 
 	entries
-	waking  bool   // in Router.waking
-	stalled bool   // in Router.stalled
-	flying  int    // given to the broker, not answered
+	waking  bool   // listed in outage.waking
+	stalled bool   // listed in Router.stalled
+	paced   bool   // waits in Router.rates
+	flying  int    // frames given to the broker and not answered
 	done    uint64 // the last number known to be published
 	known   protocol.Position
 
-	failed  bool // since something in flight failed, until the pause is over
+	failed  bool // a publish failed, and the pause is not over
 	backoff time.Duration
 }
 
-// enlane puts a frame into its lane: numbers arrive in order, so at the end.
+// enlane appends a frame to its lane. Numbers arrive in order, so its place is at the end.
 func (r *Router) enlane(fr *frame) {
 	e := fr.session.edge
-	l := e.lanes[fr.topic]
+	l := e.inbox.lanes[fr.topic()]
 	if l == nil {
-		l = &lane{edge: e, topic: fr.topic}
-		e.lanes[fr.topic] = l
+		l = &lane{edge: e, topic: fr.topic()}
+		e.inbox.lanes[fr.topic()] = l
 	}
 	fr.lane = l
 	l.add(fr)
 }
 
-// leaveLane takes out a frame that will not be published, and lets those behind it go.
+// leaveLane takes out a frame that will not be published, and lets the frames after it go on.
 func (r *Router) leaveLane(fr *frame) {
 	l := fr.lane
 	if l == nil {
 		return
 	}
 	fr.lane = nil
-	l.remove(fr) // never sent nor given ahead: it was not ready
+	l.remove(fr) // neither sent nor given ahead: it was not ready
 	r.runLane(l)
 	r.giveAhead(l)
 }
 
-// ready lets a frame be published when its turn in its lane comes.
+// ready allows a frame to be published when its turn in its lane comes.
 func (r *Router) ready(fr *frame) {
 	if fr.lane == nil {
 		r.enlane(fr)
 	}
-	fr.ready = true
+	fr.stage = stageReady
 	r.runLane(fr.lane)
 	r.giveAhead(fr.lane)
 }
 
-// runLane gives the broker what can be given now.
+// runLane gives the broker the frames of a lane that can be published now.
 func (r *Router) runLane(l *lane) {
-	if l.failed || r.away || r.orphaned[l.edge.instance] > l.edge.logSize {
+	if l.failed || r.outage.away || r.requests.orphaned[l.edge.instance] > l.edge.inbox.logSize {
 		return
 	}
-	t := r.topics[l.topic]
+	t := r.directory.topics[l.topic]
 	for l.unsent != nil && l.flying < laneWindow {
 		fr := l.unsent
-		if fr.answered { // one before it was not
-			l.unsent = fr.behind
+		if fr.stage == stageAnswered { // before the lane was restarted
+			l.unsent = fr.next
 			continue
 		}
-		if fr.finished { // its echo was heard
+		if fr.effect == effectFinished { // known to be published, by an echo
 			l.remove(fr)
 			continue
 		}
-		if !fr.ready {
+		if fr.stage < stageReady {
 			break
 		}
-		if fr.joins() && !l.placed(t) || !r.pace.take(r, l.topic, t) {
+		if !r.mayPublish(l) {
+			break
+		}
+		if fr.joins() && !l.placed(t) || !r.outage.pace.take(r, l.topic, t) {
 			r.stall(l)
 			break
 		}
 		p := broker.Publish{
-			Token:    r.token(),
+			Token:    r.requests.token(),
 			Topic:    l.topic,
 			From:     fr.session.user,
-			Msg:      fr.msg(),
+			Msg:      r.msg(fr),
 			Instance: l.edge.instance,
 			Number:   fr.number,
-			Floor:    max(l.edge.numbers.through, l.done),
+			Floor:    max(l.edge.inbox.numbers.through, l.done),
 			Known:    l.known,
 		}
-		if fr.before != nil {
-			p.Predecessor = fr.before.number
+		if fr.prev != nil {
+			p.Predecessor = fr.prev.number
 		}
 		if t != nil && p.Known.Before(t.known()) {
 			p.Known = t.known()
 		}
-		r.publishes[p.Token] = fr
-		fr.flying = true
-		l.unsent = fr.behind
+		r.requests.publishes[p.Token] = fr
+		fr.stage = stageFlying
+		if fr.sent == 0 {
+			fr.sent = r.outage.moment + 1
+		}
+		l.unsent = fr.next
 		l.flying++
+		r.spend(l.topic, len(p.Msg))
 		r.brk.Publish(p)
 	}
 	r.trim(l)
-	if l.first == nil && l.flying == 0 && l.edge.lanes[l.topic] == l {
-		delete(l.edge.lanes, l.topic)
+	if l.first == nil && l.flying == 0 && l.edge.inbox.lanes[l.topic] == l {
+		delete(l.edge.inbox.lanes, l.topic)
 		r.unstall(l)
 	}
 }
 
-// placed reports whether the edge's members of t, the lane's topic, have their place, or there is nobody who needs one: an acknowledgement of a join comes behind
-// that. t may be nil.
+// placed reports whether a join can be published to t, the lane's topic. A join must not be
+// acknowledged before the edge's members of t have their position. If nobody follows the topic, t
+// is nil, and no position is needed.
 func (l *lane) placed(t *topic) bool {
 	if t == nil {
 		return true
@@ -124,13 +138,13 @@ func (l *lane) placed(t *topic) bool {
 
 // published takes the broker's answer to a publish.
 func (r *Router) published(ev broker.Published) {
-	fr := r.publishes[ev.Token]
-	delete(r.publishes, ev.Token)
+	fr := r.requests.publishes[ev.Token]
+	delete(r.requests.publishes, ev.Token)
 	if fr == nil {
 		return
 	}
-	fr.flying = false
-	if fr.forgotten {
+	fr.stage = stageReady
+	if fr.effect == effectForgotten {
 		r.orphanAnswered(fr)
 		return
 	}
@@ -139,13 +153,13 @@ func (r *Router) published(ev broker.Published) {
 	r.m.published(ev.Outcome)
 	switch ev.Outcome {
 	case broker.Done, broker.Duplicate:
-		fr.answered, fr.at = true, ev.Position
+		fr.stage, fr.at = stageAnswered, ev.Position
 		l.done = max(l.done, fr.number)
 		if l.known.Before(ev.Position) {
 			l.known = ev.Position
 		}
 		l.backoff = 0
-		t := r.topics[fr.topic]
+		t := r.directory.topics[fr.topic()]
 		if fr.notice() && t != nil {
 			n := r.recently(t)
 			n.answered = append(n.answered, fr)
@@ -160,8 +174,8 @@ func (r *Router) published(ev broker.Published) {
 			r.completeAnswered(t)
 		}
 	default:
-		if ev.Err != nil && !r.away && l.backoff == 0 {
-			r.log.Warn("publish failed; it will be repeated", "topic", l.topic, "error", ev.Err)
+		if ev.Err != nil && !r.outage.away && l.backoff == 0 {
+			r.log.Warn("publish failed; it will be repeated", "topic", l.topic, "err", ev.Err)
 		}
 		l.failed = true
 	}
@@ -174,26 +188,22 @@ func (r *Router) published(ev broker.Published) {
 	r.runLane(l)
 }
 
-// orphanAnswered takes note of the answer to a frame of an earlier link. The lanes go on when few enough are left: an edge that links again and again to a relay whose broker is slow
-// does not fill its queues.
+// orphanAnswered handles the answer to a frame of an earlier link. The edge's lanes resume once the
+// frames of its earlier links take no more bytes in flight than its log. With this bound, an edge
+// that links again and again does not fill the queues of a slow broker.
 func (r *Router) orphanAnswered(fr *frame) {
-	instance := fr.session.edge.instance
-	had := r.orphaned[instance]
-	left := had - fr.size
-	if r.orphaned[instance] = left; left == 0 {
-		delete(r.orphaned, instance)
-	}
-	if e := r.edges[instance]; e != nil && had > e.logSize && left <= e.logSize {
-		for _, l := range e.inOrder() {
+	had, left := r.requests.unorphan(fr)
+	if e := r.directory.edges[fr.session.edge.instance]; e != nil && had > e.inbox.logSize && left <= e.inbox.logSize {
+		for _, l := range e.lanesInOrder() {
 			r.runLane(l)
 		}
 	}
 }
 
-// trim takes out what a lane begins with and is published.
+// trim removes the published frames at the head of a lane.
 func (r *Router) trim(l *lane) {
-	for l.first != nil && l.first.answered {
-		if t := r.topics[l.topic]; t != nil {
+	for l.first != nil && l.first.stage == stageAnswered {
+		if t := r.directory.topics[l.topic]; t != nil {
 			r.noteUnheard(t, l.first, l.first != l.ungiven)
 		}
 		l.remove(l.first)
@@ -208,4 +218,112 @@ func (r *Router) restart(l *lane) {
 		l.failed = false
 		r.runLane(l)
 	})
+}
+
+// lanesInOrder returns the lanes of an edge in the order of their topics.
+func (e *edge) lanesInOrder() []*lane {
+	lanes := make([]*lane, 0, len(e.inbox.lanes))
+	for _, name := range slices.Sorted(maps.Keys(e.inbox.lanes)) {
+		lanes = append(lanes, e.inbox.lanes[name])
+	}
+	return lanes
+}
+
+// entries is a linked list of a lane's frames, in the lane's order. Any frame can leave it in
+// constant time.
+type entries struct {
+	first, last *frame
+	unsent      *frame // first frame to give to the broker; nil: none
+	ungiven     *frame // first frame to give ahead in an outage; nil: none
+	bytes       uint64 // sum of frame.size
+}
+
+// add puts a frame at the end.
+func (es *entries) add(fr *frame) {
+	es.bytes += fr.size
+	if fr.prev = es.last; es.last != nil {
+		es.last.next = fr
+	} else {
+		es.first = fr
+	}
+	es.last = fr
+	if es.unsent == nil {
+		es.unsent = fr
+	}
+	if es.ungiven == nil {
+		es.ungiven = fr
+	}
+}
+
+// remove takes a frame out and clears its links, so that it keeps no other frame alive.
+func (es *entries) remove(fr *frame) {
+	es.bytes -= fr.size
+	prev, next := fr.prev, fr.next
+	fr.prev, fr.next = nil, nil
+	if prev != nil {
+		prev.next = next
+	} else {
+		es.first = next
+	}
+	if next != nil {
+		next.prev = prev
+	} else {
+		es.last = prev
+	}
+	if es.unsent == fr {
+		es.unsent = next
+	}
+	if es.ungiven == fr {
+		es.ungiven = next
+	}
+}
+
+// stall notes that a lane waits for news of its topic. When the news comes, only the stalled lanes
+// are tried, not the lanes of all edges.
+func (r *Router) stall(l *lane) {
+	if !l.stalled {
+		l.stalled = true
+		r.stalled[l.topic] = append(r.stalled[l.topic], l)
+	}
+}
+
+// unstall removes a lane that no longer waits.
+func (r *Router) unstall(l *lane) {
+	if !l.stalled {
+		return
+	}
+	l.stalled = false
+	list := r.stalled[l.topic]
+	i := slices.Index(list, l)
+	if list = slices.Delete(list, i, i+1); len(list) == 0 {
+		delete(r.stalled, l.topic)
+	} else {
+		r.stalled[l.topic] = list
+	}
+}
+
+// resumed takes the stalled lanes to a topic off the list. It returns them in the order of their
+// edges' instances, so that equal inputs give equal outputs.
+func (r *Router) resumed(t protocol.Topic) []*lane {
+	list := r.stalled[t]
+	if list == nil {
+		return nil
+	}
+	delete(r.stalled, t)
+	for _, l := range list {
+		l.stalled = false
+	}
+	slices.SortFunc(list, func(a, b *lane) int { return bytes.Compare(a.edge.instance[:], b.edge.instance[:]) })
+	return list
+}
+
+// runLanes runs the stalled lanes to a topic. While the broker is away they stay stalled: all lanes
+// run when the broker is back.
+func (r *Router) runLanes(t protocol.Topic) {
+	if r.outage.away {
+		return
+	}
+	for _, l := range r.resumed(t) {
+		r.runLane(l)
+	}
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestLaneEndsWithItsLink: what a lane of an earlier link still waits for starts nothing on the next one.
+// TestLaneEndsWithItsLink checks that the pending retry of a lane publishes nothing once the edge
+// has linked again.
 func TestLaneEndsWithItsLink(t *testing.T) {
 	w := newWorld(t, 2)
 	rl := w.relays[0]

@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP8_ManyLeaves: what leaves cost does not grow with what else is unfinished.
+// TestP8_ManyLeaves checks that the cost of a leave does not grow with the number of unfinished
+// frames.
 func TestP8_ManyLeaves(t *testing.T) {
 	const n = 1000
 	w := newWorld(t, 1)
@@ -35,7 +36,8 @@ func TestP8_ManyLeaves(t *testing.T) {
 	}
 }
 
-// TestACutBehindLeft: what a session said before it left is not replayed as a non-member's, wherever the link is cut.
+// TestACutBehindLeft cuts the link of a session that speaks in a group and leaves it, at each frame
+// in turn. No replay of its messages is judged as a non-member's.
 func TestACutBehindLeft(t *testing.T) {
 	for in := 1; in < 12; in++ {
 		w := newWorld(t, 2)

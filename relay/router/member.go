@@ -1,19 +1,17 @@
 package router
 
 import (
-	"fmt"
+	"slices"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
-	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// join publishes the join's notice; its echo makes the session a member.
+// join publishes the notice of a join. Its echo makes the session a member.
 func (r *Router) join(fr *frame) {
-	if text := r.full(fr); text != "" {
-		r.leaveLane(fr)
-		r.answer(fr, text)
-		r.finish(fr)
+	if v := r.full(fr); v.Reason != dialect.Done {
+		r.deny(fr, v)
 		return
 	}
 	if r.mayAddress(fr) {
@@ -21,43 +19,46 @@ func (r *Router) join(fr *frame) {
 	}
 }
 
-// full says why there is no room for one more membership; empty: there is.
-func (r *Router) full(fr *frame) string {
+// full returns why a session may not be in one more topic. Done means that it may.
+func (r *Router) full(fr *frame) dialect.Verdict {
 	s := fr.session
 	switch {
-	case r.bound(s, fr.topic):
+	case r.bound(s, fr.topic()) || r.memberSoon(s, fr.topic()): // no further membership
 	case s.memberships() >= r.cfg.MaxGroups:
-		return fmt.Sprintf("error: a connection can be in %d groups at most", r.cfg.MaxGroups)
-	case s.edge.grouped >= r.cfg.TellBytes/2:
+		return dialect.Verdict{Reason: dialect.ManyTopics, Most: r.cfg.MaxGroups}
+	case s.edge.tables.grouped >= r.cfg.TellBytes/2:
 		r.m.dropped("memberships", 1)
-		return "error: the connections of this server are in as many groups as they can be"
+		return dialect.Verdict{Reason: dialect.ManyMemberships}
 	}
-	return ""
+	return dialect.Verdict{}
 }
 
-// awaitEcho publishes a notice, and parks the session's later frames until it is heard.
+// awaitEcho publishes a notice, which takes effect when its echo is heard.
 func (r *Router) awaitEcho(fr *frame) {
-	f := r.follow(fr.session.edge, fr.topic)
+	f := r.follow(fr.session.edge, fr.topic())
 	f.noticed(+1)
 	r.recently(f.topic).notices++
-	fr.awaited = true
-	fr.session.speak().waiting = fr
+	fr.effect = effectAwaited
+	x := fr.session.grow()
+	x.underway = append(x.underway, fr)
 	r.ready(fr)
 }
 
-// completeEcho lets the join or leave take effect whose echo is p, if it is one's.
+// completeEcho puts a join or a leave in effect if p is its echo.
 func (r *Router) completeEcho(t *topic, p broker.Publication) {
 	if t.recent == nil || t.recent.notices == 0 {
 		return
 	}
-	if e := r.edges[p.Instance]; e != nil {
-		if fr := e.frames[p.Number]; fr != nil && fr.topic == t.name {
+	if e := r.directory.edges[p.Instance]; e != nil {
+		if fr := e.inbox.frames[p.Number]; fr != nil && fr.topic() == t.name && fr.effect == effectAwaited {
+			fr.at = p.Position
 			r.heardNotice(t, fr)
 		}
 	}
 }
 
-// completeAnswered lets those take effect whose echo is known to lie at or before the topic's top.
+// completeAnswered puts in effect the published notices that lie at or before the topic's top.
+// Their own echoes may have been lost.
 func (r *Router) completeAnswered(t *topic) {
 	n := t.recent
 	if !t.subscribed || n == nil || len(n.answered) == 0 {
@@ -73,42 +74,90 @@ func (r *Router) completeAnswered(t *topic) {
 		}
 		r.heardNotice(t, fr)
 	}
-	r.rest(t)
+	r.compact(t)
 }
 
-// heardNotice takes a notice that was heard, unless it took effect before.
+// heardNotice handles a notice whose echo was heard, unless that was done before.
 func (r *Router) heardNotice(t *topic, fr *frame) {
-	if !fr.awaited {
+	if fr.effect != effectAwaited {
 		return
 	}
 	t.forgetNotice(fr)
-	f := t.find(fr.session.edge)
-	if f.isBehind && f.bound > 0 {
-		f.waits.lag.echoes = append(f.waits.lag.echoes, fr) // what came before it comes first
+	r.takeNotice(t.find(fr.session.edge), fr)
+}
+
+// takeNotice puts a join or a leave in effect at its place among the publications. f is the
+// follower of its edge. If f has not been sent what lies before that place, the notice waits until
+// then.
+func (r *Router) takeNotice(f *follower, fr *frame) {
+	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
+		f.waits.lag.echoes = append(f.waits.lag.echoes, fr)
 		return
 	}
 	r.completeNotice(fr)
 }
 
-// completeNotice makes a join or a leave take effect, and answers it in the same frame.
+// takeEchoes puts in effect the joins and leaves whose place f has reached. It reports whether
+// there were any. If so, f may be live or at another position.
+func (r *Router) takeEchoes(f *follower) (any bool) {
+	for g := f.lag(); f.isBehind && len(g.echoes) > 0; g = f.lag() {
+		fr := g.echoes[0]
+		if fr.at.IsZero() || f.position.Before(fr.at) {
+			break
+		}
+		if g.echoes = g.echoes[1:]; len(g.echoes) == 0 {
+			g.echoes = nil
+		}
+		any = true
+		if fr.notice() { // else granted meanwhile, or in effect
+			r.completeNotice(fr)
+		}
+	}
+	return any
+}
+
+// completeEarlier puts in effect the joins and leaves of fr's session that are under way before fr.
+// They precede fr in its lane, and their echoes may have been lost. It reports whether fr is still
+// to take effect.
+func (r *Router) completeEarlier(fr *frame) bool {
+	way := fr.session.peek().underway
+	i := slices.Index(way, fr)
+	if i == 0 {
+		return true
+	}
+	for _, earlier := range slices.Clone(way[:i]) {
+		if earlier.effect < effectGranted { // else its own completion led here
+			r.directory.topics[earlier.topic()].forgetNotice(earlier)
+			r.completeNotice(earlier)
+		}
+	}
+	return fr.effect < effectGranted
+}
+
+// completeNotice puts a join or a leave in effect. One frame of the link tells the edge of it and
+// carries the answer.
 func (r *Router) completeNotice(fr *frame) {
+	if !r.completeEarlier(fr) {
+		return
+	}
 	s := fr.session
-	f := r.follower(s.edge, fr.topic)
+	f := r.directory.follower(s.edge, fr.topic())
 	f.noticed(-1)
-	if fr.command.Kind == protocol.KindJoin {
-		r.enter(f)
+	if fr.command.Verb == dialect.Join {
+		r.enterAt(f, fr.at)
 		r.bind(s, f)
 		r.send(s.edge, link.Joined{
 			Number: fr.number, Session: s.id, Topic: f.topic.number,
-			Text: []byte(fr.msg()),
+			Text: r.doneText(fr),
 		}.Append)
 	} else {
 		r.settleEarlier(fr)
 		r.number(f)
 		r.send(s.edge, link.Left{
 			Number: fr.number, Session: s.id, Topic: f.topic.number,
-			Text: []byte(fr.msg()),
+			Text: r.doneText(fr),
 		}.Append)
+		r.finish(fr) // before unbind, which may run its lane
 		r.unbind(s, f)
 	}
 	r.dropIfIdle(f)
@@ -116,61 +165,64 @@ func (r *Router) completeNotice(fr *frame) {
 	r.runLane(fr.lane)
 }
 
-// settleEarlier finishes what its lane holds before a notice that was heard: that was published, or the notice would have been refused. The edge
-// knows it before it hears that the session left, so that it never replays, as a non-member's, what was published as a member's.
+// settleEarlier finishes the frames before a leave in its lane, when the leave was heard. These
+// frames were published, or the broker would have refused the leave's notice. The edge is told that
+// they are finished before it hears that the session left. Otherwise it could replay a message that
+// was published as a member's, and the replay would be judged as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
-	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.behind {
-		if earlier.ready && !earlier.notice() { // others are parked, and judged yet
+	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
+		if earlier.stage >= stageReady && !earlier.notice() { // else parked, or a notice
 			r.finish(earlier)
 		}
 	}
 	r.tellFinished(fr.session)
 }
 
-// tellFinished acknowledges what a session has published to a group: the edge knows it before it hears that the session left.
+// tellFinished acknowledges the messages that a session has published to groups. The edge thus
+// learns that they are finished before it hears that the session left.
 func (r *Router) tellFinished(s *session) {
 	e := s.edge
-	said := s.talks().said
+	said := s.peek().said
 	if said == 0 {
 		return // nothing to tell
 	}
-	s.talk.said = 0
+	s.extra.said = 0
 	switch {
-	case said <= e.numbers.through:
-		r.send(e, link.Ack{Through: e.numbers.through}.Append)
+	case said <= e.inbox.numbers.through:
+		r.send(e, link.Ack{Through: e.inbox.numbers.through}.Append)
 	default:
-		for _, ack := range e.numbers.acks() {
+		for _, ack := range e.inbox.numbers.acks() {
 			r.send(e, ack.Append)
 		}
 	}
 }
 
-// nonMember answers a group message or a leave of one who is not in the group. A replay is judged like any other frame: the edge's tables
-// have the effect of every frame that it had an answer for, and it replays none of these; and with the answer to a leave it has had the
-// acknowledgement of all that the session published before.
+// nonMember answers a group message or a leave of a session that is not in the group. A replay is
+// judged like any other frame. The edge replays no frame that was answered, and the tables that it
+// told contain the effect of every answered frame. Before the answer to a leave, the edge got the
+// acknowledgement of all messages that the session had published to groups.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
-	fr.session.speak().waiting = fr
+	x := fr.session.grow()
+	x.underway = append(x.underway, fr)
 	r.refuse(fr)
 }
 
-// refuse answers a non-member: the group has members somewhere, or it does not exist.
+// refuse answers a non-member: others are members of the group, or the group does not exist. The
+// broker is asked if this relay does not know.
 func (r *Router) refuse(fr *frame) {
-	t := r.topics[fr.topic]
+	t := r.directory.topics[fr.topic()]
 	switch {
-	case t != nil && t.populated() || fr.command.Kind == protocol.KindLeave:
-		r.answer(fr, protocol.NotInText(fr.session.user, fr.topic.Name()))
-		r.done(fr)
-	case r.away:
-		r.refuseUnknown(fr)
+	case t != nil && t.populated() || fr.command.Verb == dialect.Leave:
+		r.refuseAs(fr, dialect.NotMember)
+	case r.outage.away:
+		r.refuseAs(fr, dialect.Undecided)
 	default:
-		token := r.token()
-		r.asked[token] = fr
-		r.brk.CountSubscribers(fr.topic, token)
+		r.brk.CountSubscribers(fr.topic(), r.requests.ask(fr))
 	}
 }
 
-// populated reports whether t has a member here. Of a topic's followers all but those that wait have.
+// populated reports whether t has a member here. Followers that only wait have none.
 func (t *topic) populated() bool {
 	for f := range t.all {
 		if f.bound > 0 {
@@ -180,24 +232,22 @@ func (t *topic) populated() bool {
 	return false
 }
 
-func (r *Router) refuseUnknown(fr *frame) {
-	r.answer(fr, fmt.Sprintf("error: group 【%s】 cannot be looked up now, not delivered", fr.topic.Name()))
+// refuseAs answers a non-member.
+func (r *Router) refuseAs(fr *frame, why dialect.Reason) {
+	r.answer(fr, r.verdict(fr, dialect.Verdict{Reason: why}))
 	r.done(fr)
 }
 
-// counted tells how many subscribers a group has anywhere.
+// counted takes the broker's count of a group's subscribers on all relays.
 func (r *Router) counted(ev broker.Counted) {
-	fr := r.asked[ev.Token]
-	delete(r.asked, ev.Token)
+	fr := asker[*frame](&r.requests, ev.Token)
 	switch {
-	case fr == nil || fr.forgotten:
+	case fr == nil || fr.effect == effectForgotten:
 	case ev.Err != nil:
-		r.refuseUnknown(fr)
+		r.refuseAs(fr, dialect.Undecided)
 	case ev.Count > 0:
-		r.answer(fr, protocol.NotInText(fr.session.user, fr.topic.Name()))
-		r.done(fr)
+		r.refuseAs(fr, dialect.NotMember)
 	default:
-		r.answer(fr, protocol.NotExistsText(fr.topic.Name()))
-		r.done(fr)
+		r.refuseAs(fr, dialect.NoMembers)
 	}
 }

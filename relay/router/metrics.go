@@ -5,22 +5,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
-	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 )
 
 type metrics struct {
 	edges, sessions, bindings, topics, away prometheus.Gauge
 
-	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost prometheus.Counter
+	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost, paced prometheus.Counter
 
 	drops, fell *prometheus.CounterVec
 
-	// Counters of each message, so that it need not look for them.
-	commands [protocol.KindAll + 1]prometheus.Counter // by kind; 0: invalid
+	// These counters count every message, so their labels are resolved once.
+	commands []prometheus.Counter // by dialect.Command.Kind
 	outcomes [broker.Refused + 1]prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, kinds []string) *metrics {
 	f := promauto.With(reg)
 	gauge := func(name, help string) prometheus.Gauge {
 		return f.NewGauge(prometheus.GaugeOpts{Name: "edgerelay_relay_" + name, Help: help})
@@ -41,19 +41,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sessionsGone: counter("sessions_gone", "Sessions that ended because their edge did not come back."),
 		delivered:    counter("publications_sent", "Publication frames sent: one per publication and edge."),
 		ahead:        counter("given_ahead", "Messages given to this relay's own edges while the broker was away."),
+		paced:        counter("lanes_paced", "Times that what an edge publishes to a topic waited for its rate."),
 		fromHistory:  counter("publications_from_history", "Those of them that were read from history."),
 		holes:        counter("holes", "Publications that did not continue their topic; history was read."),
 		gaps:         counter("gaps", "Losses told to the members of a topic on an edge."),
-		lost:         counter("publications_lost", "Publications counted in these losses, as far as known."),
+		lost:         counter("publications_lost", "Publications counted in these losses, as far as known; of an edge that moves, its other link may have brought some."),
 
 		drops: vec("dropped", "reason", "What was dropped, by reason."),
 		fell:  vec("followers_behind", "reason", "Followers that fell behind."),
 	}
 	commands := vec("commands", "kind", "Commands of clients.")
-	for kind, label := range []string{
-		"invalid", protocol.KindOne: "one", protocol.KindJoin: "join", protocol.KindGroup: "group", protocol.KindLeave: "leave", protocol.KindAll: "all",
-	} {
-		m.commands[kind] = commands.WithLabelValues(label)
+	for _, kind := range kinds {
+		m.commands = append(m.commands, commands.WithLabelValues(kind))
 	}
 	outcomes := vec("publishes", "outcome", "Answers of the broker to publishes.")
 	for outcome, label := range []string{broker.Failed: "failed", broker.Done: "done", broker.Duplicate: "duplicate", broker.Refused: "refused"} {
@@ -67,10 +66,4 @@ func (m *metrics) behind(reason string)         { m.fell.WithLabelValues(reason)
 
 func (m *metrics) published(o broker.Outcome) { m.outcomes[o].Inc() }
 
-func (m *metrics) command(fr *frame) {
-	kind := fr.command.Kind
-	if fr.err != nil {
-		kind = 0
-	}
-	m.commands[kind].Inc()
-}
+func (m *metrics) command(c dialect.Command) { m.commands[c.Kind].Inc() }

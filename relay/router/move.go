@@ -7,58 +7,62 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// moveAll asks every edge that can to link elsewhere, beginning within a window; so it does edges that link from now on.
+// moveAll asks every edge that can move to link elsewhere. Each begins at a random moment within
+// window. Edges that link later are asked too.
 func (r *Router) moveAll(window time.Duration) {
 	r.window = window
-	for _, e := range r.inOrder() {
-		if e.link != nil {
-			r.askToMove(e.link)
+	for _, e := range r.directory.inOrder() {
+		if e.outbox.link != nil {
+			r.askToMove(e.outbox.link)
 		}
 	}
 }
 
-// askToMove sends Drain when this relay is about to stop. It may stand anywhere among a link's frames.
+// askToMove sends Drain if this relay is about to stop. Drain may stand anywhere among a link's
+// frames.
 func (r *Router) askToMove(l Link) {
 	if r.window > 0 && l.Moves() {
 		l.Append(link.Drain{Window: uint64(r.window.Milliseconds())}.Append(nil))
 	}
 }
 
-// awaitLive notes a follower that was told on this link: Live waits for it.
-func (r *Router) awaitLive(f *follower) {
-	if f.bound > 0 && !f.awaited {
-		f.awaited = true
-		f.edge.awaited++
+// holdLive makes Live wait for a follower that was told on this link.
+func (r *Router) holdLive(f *follower) {
+	if f.bound > 0 && !f.holdsLive {
+		f.holdsLive = true
+		f.edge.catchup.unlive++
 	}
 }
 
-// arrived is told that a follower is live, or is none any more. Live follows the last publication that made the last one so.
+// arrived handles a follower that became live or was dropped. If it was the last one that Live
+// waited for, Live is sent, after the publication that made the follower live.
 func (r *Router) arrived(f *follower) {
-	if !f.awaited {
+	if !f.holdsLive {
 		return
 	}
-	f.awaited = false
-	f.edge.awaited--
+	f.holdsLive = false
+	f.edge.catchup.unlive--
 	r.tellLive(f.edge)
 }
 
-// tellLive says once a link that its edge has nothing to catch up with: not while the broker is away, when nobody can know.
+// tellLive tells an edge, once on each link, that it has nothing left to catch up. Nobody can know
+// that while the broker is away, so Live waits until it is back.
 func (r *Router) tellLive(e *edge) {
-	if !e.liveDue || e.awaited > 0 || r.away {
+	if !e.catchup.liveDue || e.catchup.unlive > 0 || r.outage.away {
 		return
 	}
-	e.liveDue = false
+	e.catchup.liveDue = false
 	r.send(e, link.Live{}.Append)
 }
 
-// moved is told that an edge has another link, which is live: this one ends behind what had been published until now.
+// moved handles Moved: the edge has another link, which is live. The link that brought Moved ends
+// after it has carried all that was published before.
 func (r *Router) moved(e *edge) *violation {
-	if !e.ready || !e.link.Moves() || e.leaving != 0 {
+	if !e.outbox.ready || !e.outbox.link.Moves() || e.leaving != 0 {
 		return &violation{link.CodeProtocol, "Moved where it can not be"}
 	}
-	token := r.token()
+	token := r.requests.ask(mover{e.outbox.link})
 	e.leaving = token
-	r.leaving[token] = e.link
 	r.brk.Flush(token)
 	r.after(leaveWait, func() { r.leave(token) })
 	return nil
@@ -69,10 +73,9 @@ func (r *Router) flushed(ev broker.Flushed) {
 	r.heardOut(ev)
 }
 
-// leave ends a link at the end of the step, unless that was done.
+// leave ends a link at the end of the step, unless that is already done.
 func (r *Router) leave(token uint64) {
-	if l := r.leaving[token]; l != nil {
-		delete(r.leaving, token)
-		r.left = append(r.left, l)
+	if m := asker[mover](&r.requests, token); m.Link != nil {
+		r.left = append(r.left, m.Link)
 	}
 }

@@ -20,7 +20,7 @@ func TestLiveIsSaidOnceWhenNothingWasTold(t *testing.T) {
 	}
 }
 
-// TestP4_LiveComesBehindWhatWasMissed: it waits for the subscription, and for history.
+// TestP4_LiveComesBehindWhatWasMissed checks that Live waits for the subscription and for history.
 func TestP4_LiveComesBehindWhatWasMissed(t *testing.T) {
 	w := newWorld(t, 2)
 	e, other := w.edge("e"), w.edge("other")
@@ -129,7 +129,8 @@ func TestEveryEdgeIsAskedToMoveOnce(t *testing.T) {
 	e.saw(1, "user u send:as before")
 }
 
-// TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved: what they sent here and is not finished is elsewhere.
+// TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved checks that unfinished frames of an edge that
+// moved do not count: the edge has sent them elsewhere.
 func TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved(t *testing.T) {
 	w := newWorld(t, 2)
 	e := w.edge("e")
@@ -153,7 +154,8 @@ func TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved(t *testing.T) {
 	}
 }
 
-// TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove: an original server published it before the new relay subscribed.
+// TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove has an original server publish a message
+// before the new relay subscribes.
 func TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove(t *testing.T) {
 	w := newWorld(t, 2)
 	old, next := w.relays[0], w.relays[1]
@@ -186,7 +188,8 @@ func TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove(t *testing.T) {
 	e.saw(1, "user 【v】 send all:late")
 }
 
-// TestP3_ARelayWhoseBrokerDoesNotAnswerLetsItsEdgesGo: nothing is left to wait for there.
+// TestP3_ARelayWhoseBrokerDoesNotAnswerLetsItsEdgesGo checks that a relay ends the link of an edge
+// that moved, even if the broker does not answer the Flush.
 func TestP3_ARelayWhoseBrokerDoesNotAnswerLetsItsEdgesGo(t *testing.T) {
 	w := newWorld(t, 2)
 	e := w.edge("e")

@@ -6,21 +6,23 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// numbers knows which of an edge's numbers are finished, on one link: all up to through, and the ranges above it.
+// numbers records which of an edge's numbers are finished on one link: all up to through, and the
+// ranges in above.
 type numbers struct {
 	through uint64
-	above   ranges // all above through+1
-	arrived uint64 // the last one that came
+	above   ranges // all ranges lie above through+1
+	arrived uint64 // the last number that came
 	changed bool   // since the last Ack
 }
 
-// start begins with a link's tables: all below first are finished.
+// start is called when an edge has told its tables. All numbers below first are finished.
 func (n *numbers) start(first uint64) {
 	*n = numbers{through: first - 1, arrived: first - 1}
 }
 
-// arrive notes that number came. Numbers come in ascending order; one that is left out was acknowledged to the edge before, by this relay or
-// another. It reports false for a number out of order.
+// arrive notes that number came, and returns false for a number out of order. Numbers come in
+// ascending order. A number that is left out was acknowledged to the edge before, by this relay or
+// another.
 func (n *numbers) arrive(number uint64) bool {
 	if number <= n.arrived {
 		return false
@@ -32,7 +34,7 @@ func (n *numbers) arrive(number uint64) bool {
 	return true
 }
 
-// finish notes that the numbers from first to last, none of them finished before, are finished.
+// finish notes that the numbers from first to last are finished. None of them was finished before.
 func (n *numbers) finish(first, last uint64) {
 	n.changed = true
 	if first > n.through+1 {
@@ -46,7 +48,7 @@ func (n *numbers) finish(first, last uint64) {
 	}
 }
 
-// finished reports whether all numbers from first to last are.
+// finished reports whether all numbers from first to last are finished.
 func (n *numbers) finished(first, last uint64) bool {
 	if last <= n.through {
 		return true
@@ -55,12 +57,13 @@ func (n *numbers) finished(first, last uint64) bool {
 	return r != nil && r.First <= max(first, n.through+1)
 }
 
-// ack returns what to tell the edge. Ranges beyond link.MaxRanges are told later, when through has grown.
+// ack returns the next Ack for the edge. Ranges beyond link.MaxRanges are told later, when through
+// has grown.
 func (n *numbers) ack() link.Ack {
 	return link.Ack{Through: n.through, Finished: n.above.upTo(link.MaxRanges)}
 }
 
-// acks returns all there is to tell, in as many as it takes.
+// acks returns all finished numbers, in as many Acks as they need.
 func (n *numbers) acks() (all []link.Ack) {
 	for some := range slices.Chunk(n.above.all(), link.MaxRanges) {
 		all = append(all, link.Ack{Through: n.through, Finished: some})

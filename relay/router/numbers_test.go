@@ -65,7 +65,7 @@ func TestNumbersMatchASet(t *testing.T) {
 	}
 }
 
-// orders are those in which an edge's numbers from 1 to n may finish.
+// orders returns orders in which an edge's numbers from 1 to n may finish.
 func orders(n int) map[string][]uint64 {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var ascending, alternating []uint64
@@ -73,7 +73,7 @@ func orders(n int) map[string][]uint64 {
 		ascending = append(ascending, uint64(i+1))
 		alternating = append(alternating, uint64(2*i%n+2*i/n+1))
 	}
-	slices.Reverse(alternating[:n/2]) // from the end, and then what was stuck, from the begin
+	slices.Reverse(alternating[:n/2]) // from the end, then the blocked ones from the begin
 	descending := slices.Clone(ascending)
 	slices.Reverse(descending)
 	random := slices.Clone(ascending)
@@ -81,7 +81,8 @@ func orders(n int) map[string][]uint64 {
 	return map[string][]uint64{"ascending": ascending, "descending": descending, "alternating": alternating, "random": random}
 }
 
-// TestP8_NumbersMayFinishInAnyOrder: what one of them costs is bounded by the length of a block and the number of blocks, and both stay small.
+// TestP8_NumbersMayFinishInAnyOrder checks that blocks and their list stay small. The cost of a
+// number is bounded by the length of a block and the number of blocks.
 func TestP8_NumbersMayFinishInAnyOrder(t *testing.T) {
 	const total = 40_000
 	for name, order := range orders(total) {
@@ -103,7 +104,7 @@ func TestP8_NumbersMayFinishInAnyOrder(t *testing.T) {
 	}
 }
 
-// wantNumbers compares with what is finished, by number.
+// wantNumbers compares n with the finished numbers.
 func wantNumbers(t *testing.T, name string, n *numbers, finished []bool) {
 	t.Helper()
 	var want []link.Range
@@ -144,7 +145,7 @@ func wantNumbers(t *testing.T, name string, n *numbers, finished []bool) {
 	}
 }
 
-// BenchmarkNumbers: the time for each number is to be the same whatever how many there are.
+// BenchmarkNumbers measures the time for each number. It should not depend on how many there are.
 func BenchmarkNumbers(b *testing.B) {
 	for _, total := range []int{10_000, 100_000, 600_000} {
 		for name, order := range orders(total) {

@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue: the broker takes long; each link replays all that waits.
+// TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue has a slow broker, and an edge that
+// replays all its waiting frames on each new link.
 func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -17,13 +18,13 @@ func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T)
 	e.channel(1, "a")
 	w.settle()
 	rl.broker.onPublish = func(broker.Publish) bool { return false }
-	const each, most = 100 << 10, 4 << 20 // the log that testEdge tells
+	const each, most = 100 << 10, 4 << 20 // most is the log size that testEdge tells
 	for range 30 {
 		e.one(1, "a", strings.Repeat("x", each))
 	}
 	w.settle()
 	for i := range 20 {
-		if i%2 == 1 { // for so long that the edge is forgotten
+		if i%2 == 1 { // away until the edge is forgotten
 			e.cut()
 			w.settle()
 			w.wait(20 * time.Second)
@@ -36,7 +37,7 @@ func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T)
 		t.Errorf("%d bytes wait at the broker, want no more than %d", n, 2*most)
 	}
 	rl.broker.onPublish = nil
-	for _, p := range waiting { // it is there after all
+	for _, p := range waiting { // the broker answers after all
 		rl.broker.Handle.Publish(p)
 	}
 	w.settle()
@@ -44,7 +45,7 @@ func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T)
 	if n := len(e.received[1]); n != 30 {
 		t.Errorf("%d of 30 messages came", n)
 	}
-	if n := len(rl.router.orphaned); n != 0 {
+	if n := len(rl.router.requests.orphaned); n != 0 {
 		t.Errorf("%d edges' bytes are still waited for", n)
 	}
 }

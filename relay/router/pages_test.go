@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestP7_HistoryIsReadAsFastAsItIsTaken: an edge with much to catch up has its pages read about once, not once each time its link has room.
+// TestP7_HistoryIsReadAsFastAsItIsTaken checks that an edge with much to catch up has its pages
+// read about once, not once each time its link has room.
 func TestP7_HistoryIsReadAsFastAsItIsTaken(t *testing.T) {
 	const topics = 300
 	w := newWorld(t, 0)

@@ -8,8 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestAParkedFrameIsAnsweredBesideALeave: a zombie publishes one session's leave; a frame of another session, refused there, is parked before it in
-// the lane here.
+// TestAParkedFrameIsAnsweredBesideALeave has the edge's former relay publish one session's leave
+// late. On the edge's new relay, a frame of another session is parked before that leave in the
+// lane. That frame is refused, so it must still be answered.
 func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 	w := newWorld(t, 2)
 	ra, rb := w.relays[0], w.relays[1]
@@ -27,7 +28,7 @@ func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 	a.deaf = true
 	var leave []broker.Publish
 	ra.broker.onPublish = func(p broker.Publish) bool {
-		if p.Topic == "group:g" { // on its way to Redis for long
+		if p.Topic == "group:g" { // long on its way to Redis
 			leave = append(leave, p)
 			return false
 		}

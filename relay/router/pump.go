@@ -15,15 +15,16 @@ var ErrStopped = errors.New("router: stopped")
 
 // Bounds of the mailbox, in bytes.
 const (
-	linkShare   = 1 << 20  // undelivered batches of one link; then that link is not read
-	brokerShare = 16 << 20 // undelivered publications; then the broker's receiver waits
-	eventCost   = 64       // what an event without a payload counts
+	linkShare   = 1 << 20  // batches of one link; beyond it the link is not read
+	brokerShare = 16 << 20 // broker events; beyond it the broker's receiver waits
+	eventCost   = 64       // size of an event without its payload
 )
 
 const tick = 100 * time.Millisecond
 
-// Pump is the goroutine that steps a Router, and the mailbox in front of it. The Router never waits, so whoever waits for room in the mailbox
-// waits for CPU time only, and each link for its own share.
+// Pump is the goroutine that steps a Router, and the mailbox in front of it. The Router never
+// waits. So a caller that waits for room in the mailbox waits for CPU time only. Each link waits
+// only for its own share.
 type Pump struct {
 	router *Router
 	spare  []Input       // memory for the mailbox; owned by Step's caller
@@ -33,20 +34,21 @@ type Pump struct {
 	inputs   []Input
 	room     sync.Cond // broadcast when a step has taken the inputs
 	shares   map[Link]share
-	round    uint64 // counts the times that the inputs were taken
+	round    uint64 // number of times that the inputs were taken
 	events   int    // bytes of broker events
 	stopped  bool
 	drained  chan struct{} // closed when no frame is unfinished; nil until Drain
 	degraded []string
 }
 
-// share is what a link has in the mailbox, in bytes, if round is the Pump's; else that was taken.
+// share is the size of the batches of a link in the mailbox, in bytes. It counts only while round
+// equals Pump.round. Otherwise the batches have been taken.
 type share struct {
 	round uint64
 	bytes int
 }
 
-// NewPump returns a Pump for r, which nobody else may step from now on.
+// NewPump returns a Pump for r. From now on nobody else may step r.
 func NewPump(r *Router) *Pump {
 	p := &Pump{router: r, wake: make(chan struct{}, 1), shares: make(map[Link]share)}
 	p.room.L = &p.mu
@@ -69,7 +71,8 @@ func (p *Pump) Run(ctx context.Context) {
 	}
 }
 
-// Step steps the Router once, with all that is in the mailbox. It is Run's, or the caller's who does what Run does without a goroutine.
+// Step steps the Router once, with all that is in the mailbox. Run calls it, or a caller that does
+// the work of Run without a goroutine.
 func (p *Pump) Step(now time.Time) {
 	inputs := p.take(p.spare)
 	p.router.Step(now, inputs)
@@ -78,7 +81,8 @@ func (p *Pump) Step(now time.Time) {
 	p.report()
 }
 
-// take empties the mailbox into a slice, whose memory it swaps with.
+// take empties the mailbox and returns its inputs. The mailbox uses the memory of empty for the
+// next ones.
 func (p *Pump) take(empty []Input) []Input {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,13 +91,14 @@ func (p *Pump) take(empty []Input) []Input {
 	if cap(empty) > 4096 {
 		p.inputs = nil
 	}
-	p.round++ // no share counts any more: there are as many as edges
+	// All shares become void at once, without a walk over all links.
+	p.round++
 	p.events = 0
 	p.room.Broadcast()
 	return inputs
 }
 
-// report passes on what others may ask of the Router.
+// report publishes the Router's state that other goroutines may ask for.
 func (p *Pump) report() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,7 +139,8 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 	return nil
 }
 
-// Received hands over a batch of frames of size bytes. It blocks while the link's share of the mailbox is used up; an empty share takes any batch.
+// Received hands over a batch of frames of size bytes. It blocks while the link's share of the
+// mailbox is used up. An empty share takes any batch.
 func (p *Pump) Received(l Link, frames []any, size int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,7 +157,7 @@ func (p *Pump) Received(l Link, frames []any, size int) error {
 	return nil
 }
 
-// usedLocked returns how much of its share a link has used; mu must be held.
+// usedLocked returns how many bytes of its share a link has used. The caller must hold mu.
 func (p *Pump) usedLocked(l Link) int {
 	if s := p.shares[l]; s.round == p.round {
 		return s.bytes
@@ -201,14 +207,15 @@ func (p *Pump) Event(ev broker.Event) {
 	p.put(FromBroker{ev})
 }
 
-// Degraded lists shared causes why the service is not whole: "broker".
+// Degraded lists the shared causes for which the service is not whole. The only one is "broker".
 func (p *Pump) Degraded() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.degraded
 }
 
-// Move asks every edge that can to link to another relay, beginning at a random moment within window; all goes on meanwhile. It does not block.
+// Move asks every edge that can move to link to another relay, beginning at a random moment within
+// window. All work goes on meanwhile. Move does not block.
 func (p *Pump) Move(window time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -222,8 +229,9 @@ type move struct{ window time.Duration }
 
 func (in move) apply(r *Router) { r.moveAll(in.window) }
 
-// Drain stops taking new frames from edges (their logs keep them for the next relay) and returns when all that had been taken are
-// finished and acknowledged, or ctx is done. Deliveries go on.
+// Drain stops taking new frames from edges. Their logs keep such frames for the next relay. Drain
+// returns when all frames taken before are finished and acknowledged, or ctx is done. Deliveries go
+// on.
 func (p *Pump) Drain(ctx context.Context) error {
 	p.mu.Lock()
 	if p.drained == nil {
@@ -245,10 +253,11 @@ type stop struct{}
 
 func (stop) apply(r *Router) { r.stopping = true }
 
-// unfinished returns the number of frames that are neither published nor answered. Those of an edge without a link do not count: it has them elsewhere.
+// unfinished returns the number of frames that are neither published nor answered. Frames of an
+// edge without a link do not count: the edge takes them elsewhere.
 func (r *Router) unfinished() (n int) {
-	for _, e := range r.links {
-		n += len(e.frames)
+	for _, e := range r.directory.links {
+		n += len(e.inbox.frames)
 	}
 	return n
 }

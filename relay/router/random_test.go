@@ -10,20 +10,32 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/test/long"
 )
 
 var (
-	seeds = flag.Uint64("seeds", 150, "schedules that TestP1P2P4_AnySchedule tries")
+	seeds = flag.Uint64("seeds", 0, "how many schedules to try, from 1 on; 0: 150, and 3000 in the long run")
 	seed  = flag.Uint64("seed", 0, "the one schedule to try")
 )
 
-// TestP1P2P4_AnySchedule runs clients of three edges on two relays through random cuts, kills, zombies, stalls and failed publishes. In the end each
-// session that was in from the start has received every message once, those of one sender to one topic in order.
-func TestP1P2P4_AnySchedule(t *testing.T) {
-	first, last := uint64(1), *seeds
-	if *seed != 0 {
-		first, last = *seed, *seed
+// schedules returns the first and the last schedule to try.
+func schedules() (first, last uint64) {
+	switch {
+	case *seed != 0:
+		return *seed, *seed
+	case *seeds != 0:
+		return 1, *seeds
+	case long.Wanted():
+		return 1, 3000
 	}
+	return 1, 150
+}
+
+// TestP1P2P4_AnySchedule runs clients of three edges on two relays through random cuts, kills,
+// zombies, stalls and failed publishes. In the end each session that was there from the start has
+// received every message once. It has received the messages of one sender to one topic in order.
+func TestP1P2P4_AnySchedule(t *testing.T) {
+	first, last := schedules()
 	for s := first; s <= last; s++ {
 		if schedule(t, s); t.Failed() {
 			t.Fatalf("go test ./relay/router -run AnySchedule -seed %d", s)
@@ -31,7 +43,8 @@ func TestP1P2P4_AnySchedule(t *testing.T) {
 	}
 }
 
-// schedule is one run. Sessions 1 and 2 of each edge stay and are in group g; session 3 and up come and go.
+// schedule is one run. Sessions 1 and 2 of each edge stay and are in group g. Sessions from 3 on
+// come and go.
 func schedule(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	w := newWorld(t, 2)
@@ -113,7 +126,7 @@ func schedule(t *testing.T, seed uint64) {
 				e.moveTo(other) // with both links up for a while
 				break
 			}
-			// The edge moves; the old relay may notice late, or never got the last of what was sent.
+			// The edge moves. The old relay may notice late, or may have missed the last frames.
 			if old, conn := e.link, e.conn; old != nil {
 				lost := rnd.IntN(3)
 				for i := len(old.inputs) - 1; i >= 0 && lost > 0; i-- {
@@ -171,7 +184,8 @@ func schedule(t *testing.T, seed uint64) {
 		case n < 86:
 			rl := w.relays[rnd.IntN(2)]
 			rl.broker.held = append(rl.broker.held, broker.Deaf{All: true})
-			for name, topic := range rl.router.topics {
+			for _, name := range sorted(rl.router.directory.topics) {
+				topic := rl.router.directory.topics[name]
 				rl.broker.Unsubscribe(name)
 				rl.broker.Subscribe(name, topic.number)
 			}

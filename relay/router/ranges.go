@@ -7,15 +7,17 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// ranges is a list of ranges of numbers: ascending, disjoint, not adjacent. It is in blocks: numbers may be added in any order, which clients choose by the topics that
-// they name, and each of them moves no more than one block and, once in many, the list of blocks.
+// ranges is a list of ranges of numbers: ascending, disjoint and not adjacent. Clients decide in
+// which order numbers are added, by the topics that they name. The list is stored in blocks, so
+// each addition moves no more than one block and, rarely, the list of blocks.
 type ranges struct {
-	blocks [][]link.Range // none empty, none longer than maxBlock
+	blocks [][]link.Range // none is empty or longer than maxBlock
 }
 
 const maxBlock = 512
 
-// find returns the place of the first range that ends with number or behind it: a block, and where in it. The place behind the last block: there is none.
+// find returns the place of the first range that ends at number or after it: a block, and an index
+// in it. If there is none, it returns the place after the last block.
 func (rs *ranges) find(number uint64) (b, i int) {
 	b = sort.Search(len(rs.blocks), func(b int) bool { return rs.blocks[b][len(rs.blocks[b])-1].Last >= number })
 	if b < len(rs.blocks) {
@@ -24,7 +26,8 @@ func (rs *ranges) find(number uint64) (b, i int) {
 	return b, i
 }
 
-// at returns the range at a place, or at the begin of the next block if the place is the end of one; nil: there is none.
+// at returns the range at a place, or nil if there is none. The end of a block is the same place as
+// the beginning of the next one.
 func (rs *ranges) at(b, i int) *link.Range {
 	if b < len(rs.blocks) && i == len(rs.blocks[b]) {
 		b, i = b+1, 0
@@ -35,7 +38,7 @@ func (rs *ranges) at(b, i int) *link.Range {
 	return &rs.blocks[b][i]
 }
 
-// add adds the numbers from first to last, none of which is in it. first is above 0.
+// add adds the numbers from first to last, none of which is in the list. first is above 0.
 func (rs *ranges) add(first, last uint64) {
 	b, i := rs.find(first - 1)
 	at := rs.at(b, i)
@@ -71,14 +74,14 @@ func (rs *ranges) insert(b, i int, r link.Range) {
 	}
 }
 
-// remove takes the range at a place out.
+// remove takes out the range at a place.
 func (rs *ranges) remove(b, i int) {
 	if rs.blocks[b] = slices.Delete(rs.blocks[b], i, i+1); len(rs.blocks[b]) == 0 {
 		rs.blocks = slices.Delete(rs.blocks, b, b+1)
 	}
 }
 
-// upTo returns the first ranges, so many at most. It may share the list's memory.
+// upTo returns the first ranges, no more than most. The result may share the list's memory.
 func (rs *ranges) upTo(most int) (some []link.Range) {
 	for b, block := range rs.blocks {
 		if b == 0 {

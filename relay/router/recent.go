@@ -2,37 +2,40 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// recent is what a topic has that is under way or was published lately. Most topics are silent most of the time, and have none.
+// recent is a topic's state about publications that are under way or came lately. Most topics are
+// silent most of the time, and have none.
 type recent struct {
-	known    protocol.Position // the highest known to anyone here, told positions included, if it is beyond the top
-	said     protocol.Position // the highest that was published here
+	// known is the highest position known to this relay, if it is beyond the top. Positions that
+	// edges told count too.
+	known    protocol.Position
+	said     protocol.Position // the highest position that was published here
 	tail     tail
-	rewind   *rewind  // the last one
-	answered []*frame // those of notices that are published, in the order of the answers
+	rewind   *rewind  // the last one; nil: none
+	answered []*frame // answered notices whose echo is awaited, in order
 	unheard  unheard
 	notices  int32 // joins and leaves whose echo is awaited
-	blind    int32 // publications made here while it is not confirmed
+	blind    int32 // publications made here while not subscribed
 }
 
-// recently returns what t has of late, to be added to.
+// recently returns t's recent state for changing, and creates it if there is none.
 func (r *Router) recently(t *topic) *recent {
 	if t.recent == nil {
-		// Nothing is in its tail: it begins behind the top. Followers that are behind may know numbers of an earlier tail, which are lower.
+		// The tail is empty and begins after the top. Followers that are behind may still have
+		// numbers of an earlier tail, so the new tail counts on above those.
 		t.recent = &recent{tail: tail{base: t.top, next: r.tails.added()}}
-		if r.topics[t.name] == t { // else it was dropped in this step
-			r.active[t] = struct{}{}
+		if r.directory.has(t) { // else t was dropped in this step
+			r.directory.active[t] = struct{}{}
 		}
 	}
 	return t.recent
 }
 
-// rest forgets what t has of late, if it has nothing. Whoever takes something away calls it in the end.
-func (r *Router) rest(t *topic) {
+// compact forgets t's recent state if it is idle. Code that takes something from that state must
+// call compact at its end.
+func (r *Router) compact(t *topic) {
 	if n := t.recent; n != nil && n.idle(t.top) {
 		t.recent = nil
-		if delete(r.active, t); len(r.active) == 0 {
-			r.active = make(map[*topic]struct{}) // a map does not shrink
-		}
+		r.directory.rest(t)
 	}
 }
 
@@ -41,7 +44,8 @@ func (n *recent) idle(top protocol.Position) bool {
 		n.rewind == nil && !top.Before(n.known) && !top.Before(n.said)
 }
 
-// known is the highest position known to anyone here, told ones included: what publishers pass.
+// known returns the highest position of the topic that this relay knows of. Positions that edges
+// told count too. Each broker.Publish names it as Known.
 func (t *topic) known() protocol.Position {
 	if t.recent != nil && t.top.Before(t.recent.known) {
 		return t.recent.known
@@ -49,17 +53,17 @@ func (t *topic) known() protocol.Position {
 	return t.top
 }
 
-// knows notes that there is a position.
+// knows notes that a position exists.
 func (r *Router) knows(t *topic, p protocol.Position) {
 	if t.known().Before(p) {
 		r.recently(t).known = p
 	}
 }
 
-// forgetNotice ends that a notice's echo is awaited.
+// forgetNotice ends the wait for a notice's echo.
 func (t *topic) forgetNotice(fr *frame) {
-	if fr.awaited {
-		fr.awaited = false
+	if fr.effect == effectAwaited {
+		fr.effect = effectPlacing
 		t.recent.notices--
 	}
 }

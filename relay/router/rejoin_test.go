@@ -6,7 +6,8 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP6_ReplayOfAnsweredNotices: what a session was answered stays true while its edge replays joins and leaves whose acknowledgements were lost.
+// TestP6_ReplayOfAnsweredNotices checks that a session's last answer stays true while its edge
+// replays joins and leaves whose acknowledgements were lost.
 func TestP6_ReplayOfAnsweredNotices(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -25,7 +26,8 @@ func TestP6_ReplayOfAnsweredNotices(t *testing.T) {
 			w.settle()
 			a.noAcks = false
 			clear(a.received)
-			// The answers came, the acknowledgements did not. Somebody speaks while the other relay works through the replay.
+			// The answers came, but the acknowledgements did not. Somebody speaks while the other
+			// relay works through the replay.
 			a.cut()
 			w.settle()
 			said := 0

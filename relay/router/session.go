@@ -8,76 +8,95 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// session is one client connection at an edge. One that is in no group and has nothing under way holds no more than this.
+// session is one client connection at an edge. A session in no group and with nothing under way
+// takes no more memory than this struct.
 type session struct {
 	edge *edge
 	id   uint64
-	user string // it shares the memory of its topic's name, where that is followed
+	user string // shares the memory of its user topic's name, if bound
 
-	few  [2]*follower // bound to: its own topics, mostly; nil: none
-	talk *talk        // nil: the zero value
+	few   [2]*follower // followers of topics it is bound to; nil: free
+	extra *extra       // nil: the zero value
 
 	endpoint   protocol.Endpoint
 	opening    bool  // not yet bound to its own topics
 	ending     bool  // its End came
-	gone       bool  // its End was handled, or its edge removed
-	unfinished int32 // frames of this link
+	gone       bool  // no longer in the directory
+	unfinished int32 // unfinished frames of this link
 }
 
-// talk is what a session has that is in groups or has something under way.
-type talk struct {
-	group string // of /chat/group
+// extra is the state of a session that is in groups or has something under way.
+type extra struct {
+	group string // as its edge told it; empty: none
 
-	more []*follower // bound to, beside few
+	more []*follower // followers it is bound to beyond few
 
-	// waiting is the frame that waits for the broker's word; later ones are parked behind it.
-	waiting   *frame
-	parked    []*frame
-	releasing bool // parked is being gone through
+	// underway are the frames that wait for the broker's answer, all about one group. They are
+	// joins and leaves whose notices are awaited, or a single frame of a non-member.
+	underway  []*frame
+	parked    []*frame               // frames behind underway, in number order
+	about     map[protocol.Topic]int // number of parked frames that may publish to a topic
+	releasing bool                   // release is walking through parked
 
-	said uint64 // the last number that it said to a group on this link, of those finished
-	end  *frame // its End, which is finished behind all others; nil until it was handled
+	said uint64 // last finished group message of this link; 0: none to tell
+	end  *frame // its End, if handled and not yet finished
 }
 
-var silent talk // is only read
+var noExtra extra // read-only
 
-// talks returns what s has of it, to be read.
-func (s *session) talks() *talk {
-	if s.talk == nil {
-		return &silent
+// peek returns the extra state of s for reading.
+func (s *session) peek() *extra {
+	if s.extra == nil {
+		return &noExtra
 	}
-	return s.talk
+	return s.extra
 }
 
-// speak returns it to be changed. Whoever takes something away calls rest in the end.
-func (s *session) speak() *talk {
-	if s.talk == nil {
-		s.talk = &talk{}
+// grow returns the extra state of s for changing. Code that takes something from that state must
+// call compact at its end.
+func (s *session) grow() *extra {
+	if s.extra == nil {
+		s.extra = &extra{}
 	}
-	return s.talk
+	return s.extra
 }
 
-// rest forgets what has no meaning any more.
-func (s *session) rest() {
-	if t := s.talk; t != nil && t.group == "" && len(t.more) == 0 && t.waiting == nil && len(t.parked) == 0 && !t.releasing && t.said == 0 && t.end == nil {
-		s.talk = nil
+// compact frees the extra state of s if it is empty.
+func (s *session) compact() {
+	x := s.extra
+	if x == nil || x.group != "" || len(x.more) > 0 || len(x.underway) > 0 || len(x.parked) > 0 || x.releasing {
+		return
+	}
+	if x.said == 0 && x.end == nil {
+		s.extra = nil
 	}
 }
 
-// own returns the topics that s is bound to from its connect on.
-func (s *session) own() []protocol.Topic { return s.endpoint.Topics(s.user, s.talks().group) }
+// own returns the topics that s is bound to from its connect on. The result is valid until the end
+// of the step.
+func (r *Router) own(s *session) []protocol.Topic {
+	from := len(r.scratch.own)
+	r.scratch.own = r.dialect.Topics(r.scratch.own, s.who())
+	return slices.Clip(r.scratch.own[from:])
+}
 
-// addSession puts a told session into the directory. A session known already stays as it is.
+// who returns s as its edge told it.
+func (s *session) who() link.Session {
+	return link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: s.peek().group}
+}
+
+// addSession enters a told session into the directory. A session that is already known is left
+// unchanged.
 func (r *Router) addSession(e *edge, told link.Session) *session {
-	if s := e.sessions[told.ID]; s != nil {
+	if s := e.tables.sessions[told.ID]; s != nil {
 		return s
 	}
 	s := &session{edge: e, id: told.ID, endpoint: told.Endpoint, user: told.User}
 	if told.Group != "" {
-		s.speak().group = told.Group
+		s.grow().group = told.Group
 	}
-	e.sessions[s.id] = s
-	e.sessionHash ^= link.SessionHash(told)
+	e.tables.sessions[s.id] = s
+	e.tables.sessionHash ^= link.SessionHash(told)
 	r.m.sessions.Inc()
 	return s
 }
@@ -88,19 +107,19 @@ func (r *Router) removeSession(s *session) {
 		return
 	}
 	s.gone = true
-	delete(s.edge.sessions, s.id)
-	s.edge.sessionHash ^= link.SessionHash(link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: s.talks().group})
+	delete(s.edge.tables.sessions, s.id)
+	s.edge.tables.sessionHash ^= link.SessionHash(s.who())
 	r.m.sessions.Dec()
 	if s.opening {
 		s.opening = false
-		for _, t := range s.own() {
-			if f := r.follower(s.edge, t); f != nil {
+		for _, t := range r.own(s) {
+			if f := r.directory.follower(s.edge, t); f != nil {
 				f.closeTo(s)
 				r.dropIfIdle(f)
 			}
 		}
 	}
-	for more := s.talks().more; len(more) > 0; more = s.talks().more {
+	for more := s.peek().more; len(more) > 0; more = s.peek().more {
 		r.unbind(s, more[len(more)-1])
 	}
 	for _, f := range s.few {
@@ -108,22 +127,25 @@ func (r *Router) removeSession(s *session) {
 	}
 }
 
-// member reports whether s is bound to a topic at f, which may be nil. It looks through all topics of s, of which there are Config.MaxGroups and two at most.
+// member reports whether s is bound to a topic at f, which may be nil. It searches all topics of s,
+// of which there are Config.MaxGroups+2 at most.
 func (s *session) member(f *follower) bool {
-	return f != nil && (s.few[0] == f || s.few[1] == f || slices.Contains(s.talks().more, f))
+	return f != nil && (s.few[0] == f || s.few[1] == f || slices.Contains(s.peek().more, f))
 }
 
-// in reports whether t is one of the few topics that s is in; it looks nothing up.
+// in reports whether few has a follower of t. It looks nothing up in the directory.
 func (s *session) in(t protocol.Topic) bool {
 	return slices.ContainsFunc(s.few[:], func(f *follower) bool { return f != nil && f.topic.name == t })
 }
 
 // bound reports whether s is a member of t.
-func (r *Router) bound(s *session, t protocol.Topic) bool { return s.member(r.follower(s.edge, t)) }
+func (r *Router) bound(s *session, t protocol.Topic) bool {
+	return s.member(r.directory.follower(s.edge, t))
+}
 
 // memberships returns how many topics s is bound to.
 func (s *session) memberships() int {
-	n := len(s.talks().more)
+	n := len(s.peek().more)
 	for _, f := range s.few {
 		if f != nil {
 			n++
@@ -132,7 +154,7 @@ func (s *session) memberships() int {
 	return n
 }
 
-// bind makes s a member at f's place. The edge is told by the caller's frame.
+// bind makes s a member at f's position. The edge learns it from a frame that the caller sends.
 func (r *Router) bind(s *session, f *follower) {
 	switch {
 	case s.member(f):
@@ -142,20 +164,20 @@ func (r *Router) bind(s *session, f *follower) {
 	case s.few[1] == nil:
 		s.few[1] = f
 	default:
-		t := s.speak()
-		t.more = append(t.more, f)
+		x := s.grow()
+		x.more = append(x.more, f)
 	}
 	if t := f.topic.name; t.IsUser() && t.Name() == s.user {
 		s.user = t.Name()
 	}
 	f.bound++
-	s.edge.grouped += f.share()
-	s.edge.bindingHash ^= link.BindingHash(s.id, f.topic.name)
-	s.edge.bindings++
+	s.edge.tables.grouped += f.share()
+	s.edge.tables.bindingHash ^= link.BindingHash(s.id, f.topic.name)
+	s.edge.tables.bindings++
 	r.m.bindings.Inc()
 }
 
-// unbind ends s's membership.
+// unbind ends the membership of s at f.
 func (r *Router) unbind(s *session, f *follower) {
 	switch {
 	case f == nil:
@@ -165,28 +187,28 @@ func (r *Router) unbind(s *session, f *follower) {
 	case s.few[1] == f:
 		s.few[1] = nil
 	default:
-		t := s.talks()
-		i := len(t.more) - 1
-		for i >= 0 && t.more[i] != f {
+		x := s.peek()
+		i := len(x.more) - 1
+		for i >= 0 && x.more[i] != f {
 			i--
 		}
 		if i < 0 {
 			return
 		}
-		if t.more = slices.Delete(t.more, i, i+1); len(t.more) == 0 {
-			t.more = nil
-			s.rest()
+		if x.more = slices.Delete(x.more, i, i+1); len(x.more) == 0 {
+			x.more = nil
+			s.compact()
 		}
 	}
-	s.edge.grouped -= f.share()
+	s.edge.tables.grouped -= f.share()
 	f.bound--
-	s.edge.bindingHash ^= link.BindingHash(s.id, f.topic.name)
-	s.edge.bindings--
+	s.edge.tables.bindingHash ^= link.BindingHash(s.id, f.topic.name)
+	s.edge.tables.bindings--
 	r.m.bindings.Dec()
 	r.dropIfIdle(f)
 }
 
-// share is what the last of f's members takes of edge.grouped.
+// share is what f's latest member counts in edge.tables.grouped.
 func (f *follower) share() int {
 	switch {
 	case !f.topic.name.IsGroup():
@@ -197,65 +219,67 @@ func (f *follower) share() int {
 	return memberCost
 }
 
-// open starts binding a session to its own topics; it is finished by tryOpen.
+// open starts to bind a session to its own topics. tryOpen completes it.
 func (r *Router) open(s *session) {
 	s.opening = true
-	own := s.own()
+	own := r.own(s)
 	for _, t := range own {
 		r.follow(s.edge, t).openTo(s)
 	}
 	r.tryOpen(s, own)
-	if s.opening && r.away {
+	if s.opening && r.outage.away {
 		r.openAhead(s, own)
 	}
 }
 
-// tryOpen binds s to all its own topics at once if every one of them can be: subscribed, and this edge not behind on it. The edge is then told
-// that the connect may be answered: from here on no message is missed.
+// tryOpen binds s to all its own topics at once, if all of them are bindable. The edge is then told
+// that it may answer the connect, since no message is missed from here on.
 func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 	for _, t := range own {
-		if f := r.follower(s.edge, t); f == nil || !f.bindable() {
+		if f := r.directory.follower(s.edge, t); f == nil || !f.bindable() {
 			return
 		}
 	}
 	s.opening = false
-	opened := link.Opened{Session: s.id, Confirmed: true, Topics: r.opened[:0]}
+	opened := link.Opened{Session: s.id, Confirmed: true, Topics: r.scratch.opened[:0]}
 	for _, t := range own {
-		f := r.follower(s.edge, t)
+		f := r.directory.follower(s.edge, t)
 		f.closeTo(s)
 		r.enter(f)
 		r.bind(s, f)
 		opened.Topics = append(opened.Topics, f.topic.number)
 	}
-	r.opened = opened.Topics
+	r.scratch.opened = opened.Topics
 	r.send(s.edge, opened.Append)
 }
 
-// openUnconfirmed answers connects that wait while the broker is away; they are confirmed when it is back.
+// openUnconfirmed answers the waiting connects when the broker goes away. They are confirmed when
+// the broker is back.
 func (r *Router) openUnconfirmed(e *edge) {
 	waiting := slices.DeleteFunc(slices.Clone(e.followers), func(f *follower) bool { return !f.opens() })
 	slices.SortFunc(waiting, func(a, b *follower) int { return cmp.Compare(a.topic.name, b.topic.name) })
 	for _, f := range waiting {
 		for _, s := range f.inOrder() {
-			if own := s.own(); own[0] == f.topic.name { // once per session
+			if own := r.own(s); own[0] == f.topic.name { // once per session
 				r.openAhead(s, own)
 			}
 		}
 	}
 }
 
-// openAhead answers a connect that cannot be confirmed. The session is bound all the same if its edge is not behind on its topics: it gets what this relay's edges
+// openAhead answers a connect that cannot be confirmed. If the edge is not behind on the session's
+// own topics, the session is bound all the same. It gets what the clients of this relay's edges
 // say.
 func (r *Router) openAhead(s *session, own []protocol.Topic) {
-	opened := link.Opened{Session: s.id, Topics: r.opened[:0]}
-	if !slices.ContainsFunc(own, func(t protocol.Topic) bool { f := r.follower(s.edge, t); return f.bound > 0 && f.isBehind }) {
+	opened := link.Opened{Session: s.id, Topics: r.scratch.opened[:0]}
+	if !slices.ContainsFunc(own, func(t protocol.Topic) bool { f := r.directory.follower(s.edge, t); return f.bound > 0 && f.isBehind }) {
 		for _, t := range own {
-			f := r.follower(s.edge, t)
+			f := r.directory.follower(s.edge, t)
 			r.enter(f)
 			r.bind(s, f)
 			opened.Topics = append(opened.Topics, f.topic.number)
 		}
 	}
-	r.opened = opened.Topics
+	r.scratch.opened = opened.Topics
 	r.send(s.edge, opened.Append)
 }

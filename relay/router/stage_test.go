@@ -7,17 +7,19 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// stage is a Router for benchmarks: links that only count, a broker that answers at once and keeps nothing but offsets.
+// stage is a Router for benchmarks. Its links only count. Its broker answers at once and keeps only
+// offsets.
 type stage struct {
 	router *Router
 	now    time.Time
 	links  []*counter
 	number []uint64 // the last one of each link's edge
-	last   uint64   // session
+	last   uint64   // the last session
 	events []broker.Event
 	spare  []Input
 	tops   map[protocol.Topic]uint64
@@ -39,7 +41,7 @@ func (c *counter) String() string          { return "" }
 
 func newStage(edges int) *stage {
 	s := &stage{now: time.Unix(1e9, 0), tops: map[protocol.Topic]uint64{}}
-	s.router = New(Config{}, s)
+	s.router = New(Config{}, chat.Dialect{}, s)
 	for range edges {
 		c := &counter{}
 		s.links = append(s.links, c)
@@ -50,7 +52,7 @@ func newStage(edges int) *stage {
 	return s
 }
 
-// step gives the Router one input, and all that the broker has to say to what follows.
+// step gives the Router one input, and then all that the broker answers to what follows.
 func (s *stage) step(in Input) {
 	s.in[0] = in
 	s.router.Step(s.now, s.in[:])
@@ -124,7 +126,7 @@ func (s *stage) Flush(token uint64) {
 // relink gives an edge another link.
 func (s *stage) relink(edge int) {
 	old := s.links[edge]
-	e := s.router.links[old]
+	e := s.router.directory.links[old]
 	h := link.Hello{Instance: e.instance, Node: e.node, Generation: e.generation + 1, LogSize: 4 << 20}
 	s.step(Disconnected{Link: old, LastReceived: s.now})
 	s.links[edge] = &counter{}

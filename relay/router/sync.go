@@ -16,77 +16,77 @@ func (r *Router) tell(e *edge, f any) *violation {
 	size, v := 0, (*violation)(nil)
 	switch row := f.(type) {
 	case link.Session:
-		if v = r.toldSession(e, row); v != nil || e.told == nil {
+		if v = r.toldSession(e, row); v != nil || e.tables.told == nil {
 			return v
 		}
-		e.told.sessions = append(e.told.sessions, f)
+		e.tables.told.sessions = append(e.tables.told.sessions, f)
 		size = rowCost + len(row.User) + len(row.Group)
 	case link.Held:
 		if v = r.toldHeld(e, row); v != nil || len(row.Sessions) == 0 {
 			return v
 		}
-		e.told.held = append(e.told.held, f)
+		e.tables.told.held = append(e.tables.told.held, f)
 		size = rowCost + len(row.Topic) + memberCost*len(row.Sessions)
 	}
-	if e.told.bytes += size; e.told.bytes > r.cfg.TellBytes {
+	if e.tables.told.bytes += size; e.tables.told.bytes > r.cfg.TellBytes {
 		return &violation{link.CodeLimit, fmt.Sprintf("tables of more than %d bytes", r.cfg.TellBytes)}
 	}
 	return nil
 }
 
-// toldSession checks a session that is told, and takes it in if the tables were.
+// toldSession checks a told session. If the edge's tables are complete, it also adds the session.
 func (r *Router) toldSession(e *edge, s link.Session) *violation {
-	e.heard++
-	if s.Endpoint < protocol.EndpointChannel || s.Endpoint > protocol.EndpointAll || protocol.CheckID(s.User) != nil ||
-		(s.Endpoint == protocol.EndpointGroup) != (protocol.CheckID(s.Group) == nil) {
-		return &violation{link.CodeProtocol, "a session with an endpoint, user or group that can not be"}
+	e.tables.heard++
+	if err := r.dialect.Check(s); err != nil {
+		return &violation{link.CodeProtocol, err.Error()}
 	}
-	if len(e.sessions) >= maxToldSessions || e.told != nil && len(e.told.sessions) >= maxToldSessions {
+	if len(e.tables.sessions) >= maxToldSessions || e.tables.told != nil && len(e.tables.told.sessions) >= maxToldSessions {
 		return &violation{link.CodeLimit, "too many sessions"}
 	}
 	switch {
-	case e.told != nil: // Synced takes it in
+	case e.tables.told != nil: // Synced adds it
 	case r.stopping: // its edge is about to link elsewhere
-	case e.sessions[s.ID] == nil:
+	case e.tables.sessions[s.ID] == nil:
 		r.open(r.addSession(e, s))
 	}
 	return nil
 }
 
-// toldHeld checks members of a topic that are told.
+// toldHeld checks the told members of a topic.
 func (r *Router) toldHeld(e *edge, h link.Held) *violation {
-	if e.told == nil {
+	if e.tables.told == nil {
 		return &violation{link.CodeProtocol, "Held after Synced"}
 	}
-	if h.Topic != protocol.All && !((h.Topic.IsUser() || h.Topic.IsGroup()) && protocol.CheckID(h.Topic.Name()) == nil) {
+	if !h.Topic.Valid() {
 		return &violation{link.CodeProtocol, "a topic that can not be"}
 	}
-	e.told.members += uint64(len(h.Sessions))
-	if e.told.members > uint64(len(e.told.sessions))*uint64(r.maxTopics()) {
+	e.tables.told.members += uint64(len(h.Sessions))
+	if e.tables.told.members > uint64(len(e.tables.told.sessions))*uint64(r.maxTopics()) {
 		return &violation{link.CodeProtocol, "more memberships than the sessions told can have"}
 	}
 	return nil
 }
 
-// synced replaces what is known of an edge by what it told: its tables are the truth, and the frames it has not seen acknowledged come
-// again. Topics that stay followed are not unsubscribed in between.
+// synced replaces what is known of an edge by the tables that it told. The edge sends again the
+// frames whose acknowledgement it has not seen. Topics that stay followed are not unsubscribed in
+// between.
 func (r *Router) synced(e *edge, f link.Synced) *violation {
-	told := e.told
+	told := e.tables.told
 	if told == nil {
 		return &violation{link.CodeProtocol, "Synced twice"}
 	}
-	e.told = nil
+	e.tables.told = nil
 	bindings := told.members
 	if f.First == 0 || f.Sessions != uint64(len(told.sessions)) || f.Held != bindings {
 		return &violation{link.CodeProtocol, fmt.Sprintf("Synced counts %d sessions and %d memberships; %d and %d were told",
 			f.Sessions, f.Held, len(told.sessions), bindings)}
 	}
-	r.begun(e, f.First)
+	r.begun(e, f.First, f.Last)
 	r.void(e)
 	r.clear(e, len(told.sessions))
-	e.numbers.start(f.First)
+	e.inbox.numbers.start(f.First)
 	e.passed = nil
-	e.ready = true
+	e.outbox.ready = true
 	r.sendStatus(e)
 	for _, s := range told.sessions {
 		r.addSession(e, s.(link.Session))
@@ -100,17 +100,17 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 		}
 		held[i] = f
 	}
-	e.awaited, e.liveDue = 0, e.link.Moves()
+	e.catchup.unlive, e.catchup.liveDue = 0, e.outbox.link.Moves()
 	for _, follower := range e.followers {
-		r.awaitLive(follower)
+		r.holdLive(follower)
 	}
 	for _, follower := range held {
 		r.resume(follower)
 	}
 	r.tellLive(e)
 	for _, told := range told.sessions {
-		s := e.sessions[told.(link.Session).ID]
-		for _, t := range s.own() {
+		s := e.tables.sessions[told.(link.Session).ID]
+		for _, t := range r.own(s) {
 			if !s.in(t) && !r.bound(s, t) {
 				r.open(s)
 				break
@@ -118,28 +118,36 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 		}
 	}
 	r.dropIdle(e)
-	r.log.Info("edge's tables told", "node", e.node, "sessions", len(e.sessions), "topics", len(e.followers),
+	r.log.Info("edge's tables told", "node", e.node, "sessions", len(e.tables.sessions), "topics", len(e.followers),
 		"replays", f.Last+1-f.First)
 	r.digestLater(e)
 	return nil
 }
 
-// clear empties an edge's tables, to be filled with so many sessions. Its followers begin anew, where they are: they keep their topics subscribed until it is known which are needed.
+// clear empties an edge's tables, to be filled with the expected number of sessions. Its followers
+// are reset but stay: they keep their topics subscribed until it is known which of them are needed.
+// The moment at which a follower's members came is forgotten if it may have been at another relay.
+// The moment of a gap that they were told is kept.
 func (r *Router) clear(e *edge, expected int) {
 	for _, f := range e.followers {
-		*f = follower{topic: f.topic, edge: e, inTopic: f.inTopic, inEdge: f.inEdge}
+		since := f.since
+		if e.tables.strayed && !f.gapped {
+			since = 0
+		}
+		*f = follower{topic: f.topic, edge: e, inTopic: f.inTopic, inEdge: f.inEdge, since: since, gapped: f.gapped}
 	}
-	for _, s := range e.sessions {
+	e.tables.strayed = false
+	for _, s := range e.tables.sessions {
 		s.gone = true
 	}
-	r.m.sessions.Sub(float64(len(e.sessions)))
-	r.m.bindings.Sub(float64(e.bindings))
-	e.sessions = make(map[uint64]*session, expected)
-	e.behind, e.unread = nil, nil
-	e.sessionHash, e.bindingHash, e.bindings, e.grouped = 0, 0, 0, 0
+	r.m.sessions.Sub(float64(len(e.tables.sessions)))
+	r.m.bindings.Sub(float64(e.tables.bindings))
+	e.tables.sessions = make(map[uint64]*session, expected)
+	e.catchup.behind, e.catchup.unread = nil, nil
+	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings, e.tables.grouped = 0, 0, 0, 0
 }
 
-// dropIdle forgets those of them that were not needed.
+// dropIdle forgets the followers that are not needed.
 func (r *Router) dropIdle(e *edge) {
 	for _, f := range slices.Clone(e.followers) {
 		r.dropIfIdle(f)
@@ -150,12 +158,12 @@ func (r *Router) dropIdle(e *edge) {
 func (r *Router) hold(e *edge, h link.Held) (*follower, *violation) {
 	f := r.follow(e, h.Topic)
 	f.position = h.Position
-	f.adopted = h.Position == protocol.Unplaced
-	if h.Position != protocol.Unplaced && h.Position.Epoch < protocol.MaxEpoch {
+	f.adopted = h.Position.IsUnplaced()
+	if !f.adopted && h.Position.Epoch < protocol.MaxEpoch {
 		r.knows(f.topic, h.Position)
 	}
 	for _, id := range h.Sessions {
-		s := e.sessions[id]
+		s := e.tables.sessions[id]
 		if s == nil {
 			return f, &violation{link.CodeProtocol, "a member that was not told as a session"}
 		}
@@ -167,10 +175,11 @@ func (r *Router) hold(e *edge, h link.Held) (*follower, *violation) {
 	return f, nil
 }
 
-// maxTopics is how many topics one session is in at most: its groups, and its own two.
+// maxTopics bounds the topics that an edge may tell of one session. It leaves room for two of the
+// session's own.
 func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
 
-// resume lets a told follower catch up from its position.
+// resume lets a follower that was told catch up from its position.
 func (r *Router) resume(f *follower) {
 	if f.bound == 0 {
 		return
@@ -184,12 +193,13 @@ func (r *Router) resume(f *follower) {
 	r.advance(f)
 }
 
-// digestLater asks for the comparison of tables, again and again while the link lasts, and tidies up after the edge's users.
+// digestLater makes a Digest due every Config.DigestEvery while the link lasts. At the same times
+// it forgets old entries of addressed.
 func (r *Router) digestLater(e *edge) {
 	generation := e.generation
 	r.after(r.cfg.DigestEvery, func() {
-		if e.ready && e.generation == generation {
-			e.digestDue = true
+		if e.outbox.ready && e.generation == generation {
+			e.tables.digestDue = true
 			e.forgetAddressed(r.clock, r.cfg.HistoryAge)
 			r.touch(e)
 			r.digestLater(e)
@@ -197,18 +207,19 @@ func (r *Router) digestLater(e *edge) {
 	})
 }
 
-// digest adds the comparison of tables when it is due, behind the acknowledgement: what the relay changes in them it has told by then, and the
-// edge sees whether something that it changed is still on its way.
+// digest sends the edge a Digest of its tables when one is due. The Digest follows the
+// acknowledgement. By then the relay has told all its changes to the tables, and the edge knows
+// whether a change of its own is still under way.
 func (r *Router) digest(e *edge) {
-	if !e.digestDue || r.stopping { // while stopping, new sessions are not taken in
+	if !e.tables.digestDue || r.stopping { // a stopping relay adds no new sessions
 		return
 	}
-	e.digestDue = false
-	e.out = link.Digest{
-		Heard:       e.heard,
-		Sessions:    uint64(len(e.sessions)),
-		SessionHash: e.sessionHash,
-		Bindings:    e.bindings,
-		BindingHash: e.bindingHash,
-	}.Append(e.out)
+	e.tables.digestDue = false
+	e.outbox.frames = link.Digest{
+		Heard:       e.tables.heard,
+		Sessions:    uint64(len(e.tables.sessions)),
+		SessionHash: e.tables.sessionHash,
+		Bindings:    e.tables.bindings,
+		BindingHash: e.tables.bindingHash,
+	}.Append(e.outbox.frames)
 }

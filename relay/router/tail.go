@@ -7,29 +7,35 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// tail is the recent publications of one topic, bare ones included, numbered in the order they came. Every publication with a position after base
-// and up to the topic's top is in it.
+// tail is the recent publications of one topic, numbered in order of arrival. It holds every
+// publication with a position after base and up to the topic's top. It also holds publications
+// without a position: bare ones, of original servers, and messages given ahead.
 type tail struct {
-	base  protocol.Position // the top, when it is empty
+	base  protocol.Position // equals the topic's top if the tail is empty
 	items []tailItem
-	next  uint64 // the number of the last item
-	ahead int32  // how many items were given ahead
-	torn  bool   // such an item has left while the broker is away
+	next  uint64 // number of the last item
+	ahead int32  // number of items given ahead
+	torn  bool   // one of these has left while the broker is away
 }
 
 type tailItem struct {
 	position protocol.Position // zero: bare, or ahead
-	id       uint64            // of what was given ahead; else zero
+	id       uint64            // of a message given ahead; else zero
 	bytes    []byte            // the encoded link.Publication or link.Ahead
-	place    uint64            // in tails.order, counted from the first that ever was
+	index    uint64            // index in tails.order, plus tails.cut
+
+	// Only for messages given ahead:
+	origin
+	at protocol.Position // position of its publication or later; zero: unknown
 }
 
-// first and last are the numbers of the items in it; last is first-1 when it is empty.
+// first and last are the numbers of the first and last item. In an empty tail last is first-1.
 func (t *tail) first() uint64           { return t.next - uint64(len(t.items)) + 1 }
 func (t *tail) last() uint64            { return t.next }
 func (t *tail) at(seq uint64) *tailItem { return &t.items[seq-t.first()] }
 
-// firstAhead returns the number of the first item that was given ahead; last()+1: there is none.
+// firstAhead returns the number of the first item that was given ahead. If there is none, it
+// returns last()+1.
 func (t *tail) firstAhead() uint64 {
 	if t.ahead == 0 {
 		return t.last() + 1
@@ -37,7 +43,7 @@ func (t *tail) firstAhead() uint64 {
 	return t.first() + uint64(slices.IndexFunc(t.items, func(item tailItem) bool { return item.id != 0 }))
 }
 
-// end is the highest position in it; zero: there is none.
+// end returns the highest position in the tail, or zero if there is none.
 func (t *tail) end() protocol.Position {
 	for _, item := range slices.Backward(t.items) {
 		if !item.position.IsZero() {
@@ -47,7 +53,8 @@ func (t *tail) end() protocol.Position {
 	return protocol.Position{}
 }
 
-// seek returns the number of the first item after p. What was bare before it is passed over: whether it was received is not known.
+// seek returns the number of the first item with a position after p, or last()+1. Items without a
+// position are skipped before it, since it is not known whether they were received.
 func (t *tail) seek(p protocol.Position) uint64 {
 	seq := t.first()
 	for i, item := range t.items {
@@ -64,28 +71,31 @@ func (t *tail) seek(p protocol.Position) uint64 {
 // maxTailItems bounds the number of publications in all tails together.
 const maxTailItems = 1 << 18
 
-// tails bounds all tails together, in bytes, number and age: the oldest publication of all leaves first.
+// tails bounds all tails together, in bytes, number and age. The oldest publication of all leaves
+// first.
 type tails struct {
 	most  int
 	bytes int
 	order []tailEntry // in order of arrival
 	head  int
-	cut   uint64 // how many have been cut off before order's first
+	cut   uint64 // number of entries cut off before order's first
 }
 
-// tailEntry is an item of a tail. One that has left keeps its place until its time has come, and nothing alive: its topic may be gone.
+// tailEntry refers to an item of a tail. When the item leaves before its turn, the entry stays in
+// order until it is the oldest. It then names no topic, so it keeps none in memory.
 type tailEntry struct {
-	topic *topic        // nil: it has left
-	at    time.Duration // of Router.clock
+	topic *topic        // nil: the item has left
+	at    time.Duration // Router.clock when the item came
 }
 
 // added returns how many items were ever added.
 func (ts *tails) added() uint64 { return ts.cut + uint64(len(ts.order)) }
 
-// add puts a publication into a topic's tail, which is as long as it has to be while it holds what was given ahead.
+// add puts a publication into a topic's tail. While the tail holds messages given ahead, its length
+// is not bounded by Config.TailLength.
 func (ts *tails) add(r *Router, t *topic, item tailItem) {
 	tail := &r.recently(t).tail
-	item.place = ts.added()
+	item.index = ts.added()
 	tail.items = append(tail.items, item)
 	tail.next++
 	if item.id != 0 {
@@ -98,21 +108,22 @@ func (ts *tails) add(r *Router, t *topic, item tailItem) {
 	}
 	for ts.bytes > ts.most || len(ts.order)-ts.head > maxTailItems {
 		if was := ts.oldest(); was != nil && was != t {
-			r.rest(was)
+			r.compact(was)
 		}
 	}
 }
 
-// expire lets what is older than tailAge go.
+// expire removes the items older than tailAge.
 func (ts *tails) expire(r *Router) {
 	for ts.head < len(ts.order) && r.clock-ts.order[ts.head].at > tailAge {
 		if was := ts.oldest(); was != nil {
-			r.rest(was)
+			r.compact(was)
 		}
 	}
 }
 
-// oldest takes the first entry in order off, and returns its topic; its item, the first of its tail, leaves if it is still there, else it returns nil.
+// oldest takes the first entry off order. If its item is still in a tail, it is the first one
+// there. Then oldest removes the item too and returns its topic. Otherwise oldest returns nil.
 func (ts *tails) oldest() *topic {
 	t := ts.order[ts.head].topic
 	if t != nil {
@@ -142,7 +153,7 @@ func (ts *tails) pop(t *topic) {
 	if tail.items = tail.items[1:]; len(tail.items) == 0 {
 		tail.items = nil
 	}
-	ts.order[item.place-ts.cut].topic = nil
+	ts.order[item.index-ts.cut].topic = nil
 	ts.bytes -= len(item.bytes)
 	if item.id != 0 {
 		tail.ahead--

@@ -10,7 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP8_ATopicThatIsLeftIsNotKeptAlive by what its tail was.
+// TestP8_ATopicThatIsLeftIsNotKeptAlive checks that entries of tails.order do not keep a dropped
+// topic in memory.
 func TestP8_ATopicThatIsLeftIsNotKeptAlive(t *testing.T) {
 	const n = 100
 	w := newWorld(t, 1)
@@ -24,7 +25,7 @@ func TestP8_ATopicThatIsLeftIsNotKeptAlive(t *testing.T) {
 		g := fmt.Sprint("g", i)
 		e.join(1, g)
 		w.settle()
-		topics = append(topics, weak.Make(rl.router.topics[protocol.GroupTopic(g)]))
+		topics = append(topics, weak.Make(rl.router.directory.topics[protocol.GroupTopic(g)]))
 		for range i { // more than its tail takes
 			e.group(1, g, "x")
 		}
@@ -45,7 +46,8 @@ func TestP8_ATopicThatIsLeftIsNotKeptAlive(t *testing.T) {
 	}
 }
 
-// TestP8_TailsAreBoundedTogether: the oldest publications of all leave, whichever topics are left, and whatever has left its own tail before.
+// TestP8_TailsAreBoundedTogether checks that all tails together keep within Config.TailBytes. It
+// does not matter which topics are dropped, or which items leave their own tails early.
 func TestP8_TailsAreBoundedTogether(t *testing.T) {
 	const most, size = 64 << 10, 1 << 10
 	w := newWorld(t, 0)
@@ -65,14 +67,14 @@ func TestP8_TailsAreBoundedTogether(t *testing.T) {
 		}
 		w.settle()
 		bytes, items := 0, 0
-		for name, topic := range rl.router.topics {
+		for name, topic := range rl.router.directory.topics {
 			if topic.recent == nil {
 				continue
 			}
 			items += len(topic.recent.tail.items)
 			for _, item := range topic.recent.tail.items {
 				bytes += len(item.bytes)
-				if got := rl.router.tails.order[item.place-rl.router.tails.cut].topic; got != topic {
+				if got := rl.router.tails.order[item.index-rl.router.tails.cut].topic; got != topic {
 					t.Fatalf("message %d: an item of %s has the place of one of %v", i, name, got)
 				}
 			}

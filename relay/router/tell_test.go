@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// telling links an edge that says what a test has it say.
+// telling links an edge whose frames the test chooses.
 func telling(w *world, rl *testRelay) *testEdge {
 	e := w.edge("telling")
 	e.link, e.conn = rl, &testLink{edge: e}
@@ -23,7 +23,7 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	session := func(n uint64) any { return link.Session{ID: n, Endpoint: protocol.EndpointUser, User: "1"} }
 	for _, c := range []struct {
 		name   string
-		each   int // bytes that it counts
+		each   int // its size as counted, in bytes
 		frames func(n uint64) []any
 	}{
 		{"sessions", 65, func(n uint64) []any { return []any{session(n)} }},
@@ -61,7 +61,7 @@ func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
 		t.Fatalf("closed with %v before its time", slow.closed)
 	}
 	w.wait(time.Second)
-	if !slices.Equal(slow.closed, []link.Code{link.CodeLimit}) || w.relays[0].router.edges[slow.instance].told != nil {
+	if !slices.Equal(slow.closed, []link.Code{link.CodeLimit}) || w.relays[0].router.directory.edges[slow.instance].tables.told != nil {
 		t.Errorf("closed with %v, want limit, and nothing kept", slow.closed)
 	}
 	if len(good.closed) > 0 {
@@ -69,7 +69,8 @@ func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
 	}
 }
 
-// TestP8_NoClientKeepsItsEdgeFromLinkingAgain: joins beyond half of what the edge may tell are refused, until somebody leaves.
+// TestP8_NoClientKeepsItsEdgeFromLinkingAgain checks that joins beyond half of what the edge may
+// tell are refused until somebody leaves.
 func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 	const most = 16 << 10
 	w := newWorld(t, 0)
@@ -88,7 +89,7 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 		t.Fatalf("the last one's answers: %v", e.received[10])
 	}
 	clear(e.received)
-	e.join(1, "g1-0") // is in it
+	e.join(1, "g1-0") // is already a member
 	e.cut()
 	e.linkTo(rl)
 	w.settle()
@@ -111,7 +112,7 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 		e.end(id)
 	}
 	w.settle()
-	if got := rl.router.edges[e.instance].grouped; got != 0 {
+	if got := rl.router.directory.edges[e.instance].tables.grouped; got != 0 {
 		t.Errorf("%d bytes of memberships when nobody is left", got)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// timers are things to do later, by the time that Step is given.
+// timers are functions to call later. Their time is the one that Step is given.
 type timers []timer
 
 type timer struct {
@@ -13,14 +13,14 @@ type timer struct {
 	do func()
 }
 
-// due does what has come due.
+// due calls the functions that have come due.
 func (t *timers) due(now time.Time) {
 	for len(*t) > 0 && !(*t)[0].at.After(now) {
 		heap.Pop(t).(timer).do()
 	}
 }
 
-// after does something in a later Step, d from now. What it does must look whether it is still wanted.
+// after calls do in a later Step, d from now. do must check whether its work is still wanted.
 func (r *Router) after(d time.Duration, do func()) {
 	heap.Push(&r.later, timer{r.now.Add(d), do})
 }

@@ -8,27 +8,30 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// topic is a stream of publications that somebody here follows. It is subscribed from the first follower to the last. There are as many as users, and a silent one holds
-// little: keep it so.
+// topic is a stream of publications that somebody here follows. It is subscribed while it has
+// followers. There are as many topics as users, so the struct of a silent topic has to be small.
 type topic struct {
-	name   protocol.Topic
-	number uint64 // on every link, and the token of the Subscribe; never used for another topic
+	name protocol.Topic
+	// number names the topic on every link, and is the token of its Subscribe. It is never used for
+	// another topic.
+	number uint64
 
-	top        protocol.Position // the highest known to be published here
-	first      follower          // the first one
+	top        protocol.Position // the highest position known to be published here
+	first      follower          // the first follower
 	crowd      *crowd            // all followers, once there was a second one
-	recent     *recent           // nil: nothing is under way, and nothing was published lately
+	recent     *recent           // nil: nothing under way or published lately
 	subscribed bool              // confirmed, and not deaf since
-	placed     bool              // it was confirmed once: top is what was the top then, or later
+	placed     bool              // was confirmed: top is of that moment or later
 }
 
-// follow returns e's follower of a topic, subscribing the topic if this is its first. The caller gives the follower a reason to stay: openers,
-// notices or members.
+// follow returns e's follower of a topic, and creates it if there is none. With the first follower
+// the topic is subscribed. The caller must give the follower a reason to stay: openers, notices or
+// members.
 func (r *Router) follow(e *edge, name protocol.Topic) *follower {
-	t := r.topics[name]
+	t := r.directory.topics[name]
 	if t == nil {
-		t = &topic{name: name, number: r.token()}
-		r.topics[name] = t
+		t = &topic{name: name, number: r.requests.token()}
+		r.directory.topics[name] = t
 		r.m.topics.Inc()
 		r.brk.Subscribe(name, t.number)
 	} else if f := t.find(e); f != nil {
@@ -40,28 +43,21 @@ func (r *Router) follow(e *edge, name protocol.Topic) *follower {
 	return f
 }
 
-// follower returns e's follower of a topic, or nil.
-func (r *Router) follower(e *edge, name protocol.Topic) *follower {
-	if t := r.topics[name]; t != nil {
-		return t.find(e)
-	}
-	return nil
-}
-
-// subscribed is told that a topic's subscription was confirmed, the first time or anew.
+// subscribed handles the confirmation of a topic's subscription, be it the first or a later one.
 func (r *Router) subscribed(ev broker.Subscribed) {
-	t := r.topics[ev.Topic]
+	t := r.directory.topics[ev.Topic]
 	if t == nil || t.number != ev.Token {
 		return
 	}
 	if t.placed && !t.subscribed {
-		r.deafened--
+		r.outage.deafened--
 	}
 	t.subscribed, t.placed = true, true
 	if t.recent != nil {
 		t.recent.blind = 0
 	}
-	// What is known to have been published and is no more there is lost: a back end that went back in time is told as a hole.
+	// If publications beyond ev.Top are known, they are lost. The topic goes on at the highest
+	// known position, and the loss is told as a hole.
 	top := ev.Top
 	if known := t.known(); top.Before(known) {
 		top = known
@@ -76,30 +72,32 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	r.heardTo(t)
 	r.settle(t)
 	r.wakeAhead(t.name)
-	r.rest(t)
+	r.compact(t)
 }
 
-// deaf is told that subscriptions were lost. Followers stay where they are; the next Subscribed tells what they missed.
+// deaf handles the loss of subscriptions. Followers keep their positions, and the next Subscribed
+// shows what they missed.
 func (r *Router) deaf(ev broker.Deaf) {
 	if !ev.All {
-		if t := r.topics[ev.Topic]; t != nil {
+		if t := r.directory.topics[ev.Topic]; t != nil {
 			r.deafen(t)
 		}
 		return
 	}
-	for _, t := range r.topics {
+	for _, t := range r.directory.topics {
 		r.deafen(t)
 	}
 }
 
 func (r *Router) deafen(t *topic) {
 	if t.subscribed {
-		r.deafened++
+		r.outage.deafened++
 	}
 	t.subscribed = false
 }
 
-// skipTo makes p the top though what lies before it has not been seen here: followers fetch it from history.
+// skipTo makes p the top although publications before it were not seen here. Followers read these
+// from history.
 func (t *topic) skipTo(r *Router, p protocol.Position) {
 	r.tails.drop(t)
 	if t.recent != nil {
@@ -113,7 +111,7 @@ func (t *topic) skipTo(r *Router, p protocol.Position) {
 	}
 }
 
-// settle lets go on what waited for the topic: followers behind, connects, joins.
+// settle resumes what waited for the topic: followers behind, connects and joins.
 func (r *Router) settle(t *topic) {
 	for f := range t.all {
 		r.advance(f)
@@ -135,17 +133,17 @@ func (r *Router) tryOpeners(f *follower) {
 		return
 	}
 	if one := f.waits.opener; one != nil {
-		r.tryOpen(one, one.own())
+		r.tryOpen(one, r.own(one))
 		return
 	}
 	for _, s := range f.inOrder() {
-		r.tryOpen(s, s.own())
+		r.tryOpen(s, r.own(s))
 	}
 }
 
-// receive takes a publication from the broker: to the tail, and to every live follower.
+// receive takes a publication from the broker. It goes to the tail and to every live follower.
 func (r *Router) receive(p broker.Publication) {
-	t := r.topics[p.Topic]
+	t := r.directory.topics[p.Topic]
 	if t == nil {
 		r.m.dropped("unfollowed", 1)
 		return
@@ -160,6 +158,10 @@ func (r *Router) receive(p broker.Publication) {
 			before := p.Position
 			before.Offset--
 			t.skipTo(r, before)
+			r.completeAnswered(t)
+			if !r.directory.has(t) { // its last members left
+				return
+			}
 		}
 	}
 	encoded := bytes.Clone(r.encode(t, p))
@@ -168,34 +170,54 @@ func (r *Router) receive(p broker.Publication) {
 		t.top = p.Position
 		r.heardTo(t)
 	}
+	members := 0
 	for f := range t.all {
 		r.deliver(f, p.Position, encoded)
+		members += int(f.bound)
 	}
+	r.account(t, p, members)
 	r.completeEcho(t, p)
 	r.completeAnswered(t)
 	for f := range t.all {
 		r.advance(f)
 	}
 	r.wakeAhead(t.name)
-	r.rest(t)
+	r.compact(t)
 }
 
-// encode renders a publication's text, once, into the frame that every link gets. It is good until the next call.
+// costLeast is the number of sessions from which a sender's edge is told how many its message
+// reaches.
+const costLeast = 64
+
+// account counts a publication in its topic's rate. A publication of an edge of this relay was
+// counted before, when it was published. If it reaches at least costLeast sessions, its edge is
+// told how many.
+func (r *Router) account(t *topic, p broker.Publication, members int) {
+	e := r.directory.edges[p.Instance]
+	switch {
+	case e == nil:
+		r.spend(t.name, len(p.Msg))
+	case members >= costLeast:
+		r.send(e, link.Cost{User: p.From, Deliveries: uint64(members)}.Append)
+	}
+}
+
+// encode renders a publication once, into the frame that every link gets. The result is valid until
+// the next call of encode.
 func (r *Router) encode(t *topic, p broker.Publication) []byte {
-	r.text = protocol.AppendText(r.text[:0], t.name, p.From, p.Msg)
-	f := link.Publication{Topic: t.number, Position: p.Position, Payload: r.text}
+	f := link.Publication{Topic: t.number, Position: p.Position}
+	r.scratch.text, f.Except = r.dialect.Render(r.scratch.text[:0], t.name, p.From, p.Msg)
+	f.Payload = r.scratch.text
 	if !p.Position.IsZero() {
 		f.ID = protocol.BriefID(p.Instance, p.Number)
 	}
-	if !t.name.IsUser() {
-		f.Except = p.From
-	}
-	r.encoded = f.Append(r.encoded[:0])
-	return r.encoded
+	r.scratch.encoded = f.Append(r.scratch.encoded[:0])
+	return r.scratch.encoded
 }
 
-// missed tells how many publications lie between a position and a publication, and whether there are any. The first one of an epoch knows where the one before ended;
-// of others what was lost at the end of an earlier epoch is not known.
+// missed returns how many publications lie between a position and a publication, and whether there
+// are any. The first publication of an epoch knows where the epoch before ended. For any other
+// publication it is not known what was lost at the end of an earlier epoch.
 func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole bool) {
 	if lost, hole = missing(prev, p.Position); hole || !prev.Before(p.Previous) {
 		return lost, hole
@@ -206,8 +228,8 @@ func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole boo
 	return lost, true
 }
 
-// missing tells how many publications lie between two positions, and whether there are any. An epoch begins at offset 1: what was lost at the end of
-// an earlier one is not known here.
+// missing returns how many publications lie between two positions, and whether there are any. An
+// epoch begins at offset 1. What was lost at the end of an earlier epoch is not known here.
 func missing(prev, next protocol.Position) (lost uint64, hole bool) {
 	if prev.Epoch == next.Epoch {
 		lost = next.Offset - prev.Offset - 1

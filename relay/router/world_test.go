@@ -7,14 +7,16 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// world is routers on one in-memory back end, and edges, all stepped by the test.
+// world is a set of routers on one in-memory back end, and edges. The test steps all of them.
 type world struct {
 	t      *testing.T
 	now    time.Time
-	store  *broker.Memory
+	store  *brokertest.Memory
 	relays []*testRelay
 	edges  []*testEdge
 }
@@ -29,17 +31,17 @@ type testRelay struct {
 
 // filter is a broker whose events and requests a test can hold back or change, as a network would.
 type filter struct {
-	*broker.Handle
+	*brokertest.Handle
 	onPublish func(broker.Publish) bool // false: the request is lost; the test answers
 	onEvent   func(broker.Event) bool   // false: the event is lost
-	away      bool                      // the back end is out of reach: requests fail, events are lost
-	replies   bool                      // but replies to what was carried out before may yet come
+	away      bool                      // out of reach: requests fail, events are lost
+	replies   bool                      // replies to what was carried out before may still come
 	published []broker.Publish
 	histories int
 	held      []broker.Event
 	slow      bool // events of subscriptions are late
 	late      []broker.Event
-	refusing  bool // publications
+	refusing  bool // publications are refused
 }
 
 func (f *filter) Publish(p broker.Publish) {
@@ -60,7 +62,8 @@ func (f *filter) ReadHistory(t protocol.Topic, after protocol.Position, token ui
 
 var errAway = errors.New("away")
 
-// lost turns an event into what comes of it while the back end is out of reach; nil: nothing.
+// lost returns what becomes of an event while the back end is out of reach. It returns nil for an
+// event that is lost.
 func (f *filter) lost(ev broker.Event) broker.Event {
 	switch ev := ev.(type) {
 	case broker.Received, broker.Subscribed:
@@ -87,7 +90,7 @@ func (rl *testRelay) leave(replies bool) {
 	}
 }
 
-// refuse has publications refused, while subscriptions are in force.
+// refuse makes the broker refuse publications while subscriptions stay in force.
 func (rl *testRelay) refuse() {
 	if !rl.broker.away && !rl.broker.refusing {
 		rl.broker.refusing = true
@@ -113,7 +116,7 @@ func (rl *testRelay) deafen() {
 	rl.broker.late = nil
 	rl.broker.loseEvents()
 	rl.broker.held = append(rl.broker.held, broker.Deaf{All: true}, broker.State{Away: true, Cause: errAway})
-	for name := range rl.router.topics {
+	for _, name := range sorted(rl.router.directory.topics) {
 		rl.broker.Unsubscribe(name)
 	}
 }
@@ -137,19 +140,21 @@ func (rl *testRelay) undeafen() {
 		return
 	}
 	rl.broker.held = append(rl.broker.held, broker.State{})
-	for name, topic := range rl.router.topics {
+	for _, name := range sorted(rl.router.directory.topics) {
+		topic := rl.router.directory.topics[name]
 		rl.broker.Unsubscribe(name)
 		rl.broker.Subscribe(name, topic.number)
 	}
 }
 
-// comeBack ends that.
+// comeBack ends leave.
 func (rl *testRelay) comeBack() {
 	if rl.broker.away {
 		rl.step()
 		rl.broker.away = false
 		rl.broker.held = append(rl.broker.held, broker.State{})
-		for name, topic := range rl.router.topics {
+		for _, name := range sorted(rl.router.directory.topics) {
+			topic := rl.router.directory.topics[name]
 			rl.broker.Unsubscribe(name)
 			rl.broker.Subscribe(name, topic.number)
 		}
@@ -157,16 +162,18 @@ func (rl *testRelay) comeBack() {
 }
 
 func newWorld(t *testing.T, relays int) *world {
-	w := &world{t: t, now: time.Now(), store: broker.NewMemory(broker.MemoryConfig{})}
+	w := &world{t: t, now: time.Now(), store: brokertest.NewMemory(brokertest.MemoryConfig{})}
 	for range relays {
 		w.addRelay(Config{})
 	}
 	return w
 }
 
-func (w *world) addRelay(cfg Config) *testRelay {
+func (w *world) addRelay(cfg Config) *testRelay { return w.addSpeaking(cfg, chat.Dialect{}) }
+
+func (w *world) addSpeaking(cfg Config, d chat.Dialect) *testRelay {
 	f := &filter{Handle: w.store.Broker()}
-	rl := &testRelay{w: w, broker: f, router: New(cfg, f)}
+	rl := &testRelay{w: w, broker: f, router: New(cfg, d, f)}
 	w.relays = append(w.relays, rl)
 	return rl
 }
@@ -182,7 +189,7 @@ func (w *world) kill(rl *testRelay) {
 			e.old = nil
 		}
 	}
-	for name := range rl.router.topics {
+	for _, name := range sorted(rl.router.directory.topics) {
 		rl.broker.Unsubscribe(name)
 	}
 }
@@ -202,7 +209,7 @@ func (w *world) settle() {
 func (w *world) wait(d time.Duration) {
 	w.now = w.now.Add(d)
 	w.settle() // what has come due
-	w.settle() // what follows
+	w.settle() // what follows from it
 }
 
 func (rl *testRelay) step() bool {
@@ -253,7 +260,8 @@ func (rl *testRelay) step() bool {
 	return len(inputs) > 0
 }
 
-// exceptEchoes, as an onEvent, makes a broker publish and answer, and hear nothing of what is published.
+// exceptEchoes is for filter.onEvent. It loses the publications that the broker brings, and no
+// other event.
 func exceptEchoes(ev broker.Event) bool {
 	_, echo := ev.(broker.Received)
 	return !echo

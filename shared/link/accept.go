@@ -7,20 +7,24 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
+	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/edgerelay/edgerelay/shared/crowd"
 )
 
 // Path is where a relay accepts links.
 const Path = "/link"
 
 const (
-	// HandshakeTimeout is what a relay gives an edge from the request to its Hello.
-	HandshakeTimeout = 5 * time.Second
-	// maxHello bounds the one batch that is read from a peer that has not proved its key, in bytes.
+	// handshakeTimeout is the time that a relay gives an edge from the request to its Hello.
+	handshakeTimeout = 5 * time.Second
+	// maxHello bounds the one batch that is read from a peer before it has proved its key, in
+	// bytes.
 	maxHello = 4 << 10
 )
 
@@ -28,54 +32,88 @@ const (
 type AcceptConfig struct {
 	// Keys must not be zero.
 	Keys Keys
-	// Welcome answers a Hello whose proof was right. Its Features are those that the relay has; the edge is told which of them are in
-	// force. An error refuses the edge, which is told the Code of a *CloseError, else CodeLimit. It must not block.
+	// Welcome answers a Hello whose proof was right. The Features it returns are those that the
+	// relay has; the edge is told which of them are in force. An error refuses the edge. The edge
+	// is then told the Code of a *CloseError, or else CodeLimit. Welcome must not block.
 	Welcome func(Hello) (Welcome, error)
-	// Pending bounds the handshakes that wait for Hello; all calls for one server share it. nil: no limit.
+	// Pending bounds the handshakes that wait for Hello; nil sets no limit. All calls for one
+	// server share it.
 	Pending *Pending
-	// Versions to accept; zero: Spoken.
+	// Versions are those to accept; zero means all that this package speaks.
 	Versions Versions
 }
 
-// Pending bounds handshakes under way. Who has no key can begin as many as he likes, so a new one is not refused: it drops the one that has waited
-// longest. An edge says Hello a round trip later, and is dropped only if as many as Max are begun meanwhile.
+// Pending bounds handshakes under way. A peer without a key can begin as many as it likes, so a new
+// handshake is not refused. Another one is dropped instead: the oldest of the source that has most,
+// or the oldest of all while no source has more than a few. An edge says Hello one round trip after
+// its request. It is dropped only if Max handshakes begin meanwhile, from as many sources.
 type Pending struct {
 	Max int
 
 	mu      sync.Mutex
-	waiting []*socket // in order of arrival
+	waiting crowd.Crowd[netip.Addr, *socket] // by source
 }
 
-// enter counts a handshake until the function that it returns is called.
-func (p *Pending) enter(s *socket) (leave func()) {
+// NewPending returns a Pending of most handshakes. A source with a few of them counts like a source
+// with one.
+func NewPending(most int) *Pending {
+	p := &Pending{Max: most}
+	p.waiting.Little = crowd.Few(most)
+	return p
+}
+
+// pending is one counted handshake.
+type pending struct {
+	in     *Pending // nil: nothing is bounded
+	member *crowd.Member[netip.Addr, *socket]
+}
+
+// enter counts a handshake until leave is called.
+func (p *Pending) enter(s *socket) pending {
 	if p == nil {
-		return func() {}
+		return pending{}
 	}
+	m, other := p.join(s)
+	if other != nil {
+		other.Close()
+	}
+	return pending{p, m}
+}
+
+// join counts a handshake. It returns the other handshake that is to be dropped, or nil if there
+// was room.
+func (p *Pending) join(s *socket) (m *crowd.Member[netip.Addr, *socket], other *socket) {
+	source := crowd.Source(s.RemoteAddr())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waiting) >= p.Max {
-		p.waiting[0].Close()
-		p.waiting = slices.Delete(p.waiting, 0, 1)
+	if p.waiting.Len() >= p.Max {
+		first := p.waiting.First()
+		p.waiting.Leave(first)
+		other = first.Value
 	}
-	p.waiting = append(p.waiting, s)
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if i := slices.Index(p.waiting, s); i >= 0 {
-			p.waiting = slices.Delete(p.waiting, i, i+1)
-		}
-	}
+	return p.waiting.Join(source, s, 1), other
 }
 
-// Accept takes an edge's request through the handshake: it returns after Welcome was written, at most HandshakeTimeout after the call. Before it returns
-// an error it has answered the request or closed the connection. Errors match ErrKeyRefused or ErrVersion, or are the network's or the
+// leave ends the count and reports whether the handshake was dropped before.
+func (h pending) leave() (dropped bool) {
+	if h.in == nil {
+		return false
+	}
+	h.in.mu.Lock()
+	defer h.in.mu.Unlock()
+	return !h.in.waiting.Leave(h.member)
+}
+
+// Accept takes an edge's request through the handshake. It returns after Welcome was written, at
+// most 5 s after the call. Before it returns an error, it has answered the request or closed the
+// connection. An error matches ErrKeyRefused or ErrVersion, or it is the network's or the
 // protocol's. The request's context does not bound the link.
 func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, Hello, error) {
 	o, rep, err := answerOffer(w, r, cfg)
 	if err != nil {
 		return nil, Hello{}, err
 	}
-	rep.proof = encoding.EncodeToString(prove(cfg.Keys.signer().secret, relayLabel, o, rep))
+	rep.proof = encoding.EncodeToString(prove(cfg.Keys.signer().Secret, relayLabel, o, rep))
 	w.Header().Set(headerName, rep.String())
 
 	hijacker := &hijacker{ResponseWriter: w}
@@ -87,8 +125,11 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, He
 		return nil, Hello{}, err
 	}
 	conn := newConn(ws, hijacker.socket, rep.version, 0)
-	defer cfg.Pending.enter(hijacker.socket)()
+	handshake := cfg.Pending.enter(hijacker.socket)
 	hello, err := conn.greet(cfg, o, rep)
+	if handshake.leave() {
+		err = ErrCrowded
+	}
 	if err != nil {
 		ws.CloseNow()
 		return nil, Hello{}, err
@@ -98,22 +139,26 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, He
 
 // answerOffer checks the request's header and chooses version and key.
 func answerOffer(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (offer, reply, error) {
-	o, err := parseOffer(r.Header.Get(headerName))
+	offers := r.Header.Values(headerName)
+	if len(offers) > 1 { // a proxy may have judged the other header
+		return offer{}, reply{}, refuse(w, http.StatusBadRequest, errHeader, "want it once")
+	}
+	o, err := parseOffer(strings.Join(offers, ""))
 	if err != nil {
 		return o, reply{}, refuse(w, http.StatusBadRequest, err, "this is where edges link")
 	}
-	if _, ok := cfg.Keys.find(o.key); !ok || cfg.Keys.IsZero() {
+	if _, ok := cfg.Keys.ring.Find(o.key); !ok {
 		w.Header().Set("WWW-Authenticate", headerName)
 		return o, reply{}, refuse(w, http.StatusUnauthorized, ErrKeyRefused, fmt.Sprintf("unknown key id %q", o.key))
 	}
 	versions := cfg.Versions.orSpoken()
-	version, ok := versions.Common(o.versions)
+	version, ok := versions.common(o.versions)
 	if !ok {
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set(headerName, "versions="+versions.String())
 		return o, reply{}, refuse(w, http.StatusUpgradeRequired, ErrVersion, fmt.Sprintf("edge speaks %v, relay %v", o.versions, versions))
 	}
-	return o, reply{version: version, key: cfg.Keys.signer().id, nonce: newNonce()}, nil
+	return o, reply{version: version, key: cfg.Keys.signer().ID, nonce: newNonce()}, nil
 }
 
 // refuse answers with one line and returns the error for Accept.
@@ -125,7 +170,7 @@ func refuse(w http.ResponseWriter, status int, cause error, text string) error {
 
 // greet reads Hello, checks its proof and answers Welcome, or Bye.
 func (c *Conn) greet(cfg AcceptConfig, o offer, rep reply) (Hello, error) {
-	c.socket.SetDeadline(time.Now().Add(HandshakeTimeout))
+	c.socket.SetDeadline(time.Now().Add(handshakeTimeout))
 	c.ws.SetReadLimit(maxHello)
 	batch, err := c.readBatch(context.Background())
 	if err != nil {
@@ -148,27 +193,27 @@ func (c *Conn) greet(cfg AcceptConfig, o offer, rep reply) (Hello, error) {
 	if err := c.ws.Write(context.Background(), websocket.MessageBinary, welcome.Append(nil)); err != nil {
 		return Hello{}, fmt.Errorf("welcome: %w", err)
 	}
-	c.ws.SetReadLimit(MaxBatch)
+	c.ws.SetReadLimit(maxBatch)
 	c.socket.SetDeadline(time.Time{})
 	return hello, nil
 }
 
 // checkHello checks the proof before it looks at anything else.
 func checkHello(batch []byte, keys Keys, o offer, rep reply) (Hello, error) {
-	t, body, rest, err := Next(batch)
+	t, body, remainder, err := Next(batch)
 	if err != nil {
 		return Hello{}, err
 	}
-	if t != TypeHello || len(rest) > 0 {
+	if t != TypeHello || len(remainder) > 0 {
 		return Hello{}, fmt.Errorf("first batch is not one hello")
 	}
 	first := fields{b: body}
 	proof := first.bytes()
-	k, _ := keys.find(o.key)
-	if first.err != nil || !proven(k.secret, edgeLabel, o, rep, proof) {
+	k, _ := keys.ring.Find(o.key)
+	if first.err != nil || !proven(k.Secret, edgeLabel, o, rep, proof) {
 		return Hello{}, &CloseError{Code: CodeAuth, Text: "wrong proof", Err: ErrKeyRefused}
 	}
-	return ParseHello(body)
+	return parseHello(body)
 }
 
 // dismiss says Bye to an edge whose Hello was not accepted, and returns the reason.
@@ -181,7 +226,7 @@ func (c *Conn) dismiss(err error) error {
 	return bye
 }
 
-// hijacker puts a socket under the connection that the HTTP server gives away.
+// hijacker puts a socket under the connection that the HTTP server hands over.
 type hijacker struct {
 	http.ResponseWriter
 	socket *socket
@@ -193,6 +238,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.socket = newSocket(conn)
-	// What the server has read ahead stays in brw.Reader, from where the WebSocket layer takes it.
+	// Bytes that the server has already read stay in brw.Reader, where the WebSocket layer finds
+	// them.
 	return h.socket, bufio.NewReadWriter(brw.Reader, bufio.NewWriter(h.socket)), nil
 }

@@ -7,22 +7,24 @@ import (
 	"testing"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/test/race"
 )
 
-// carrier is an end of a link that sends frames of one kind and takes them as edge or relay do, keeping nothing.
-type carrier struct {
+// feeder is an end of a link that sends frames of one kind. It takes frames as an edge or a relay
+// does, and keeps nothing.
+type feeder struct {
 	conn  *Conn
 	frame func(batch []byte, n uint64) []byte
 	take  func(t Type, body []byte) error
 
-	order chan int      // how many frames to send; one slot
-	left  int           // owned by the writer
-	sent  uint64        // likewise
-	taken int           // owned by the reader
-	came  chan struct{} // one for each batch of the other end, as far as somebody waits
+	order chan int      // number of frames to send; one slot
+	left  int           // only the writer uses it
+	sent  uint64        // only the writer uses it
+	taken int           // only the reader uses it
+	came  chan struct{} // one for each batch received, if somebody waits
 }
 
-func (c *carrier) Fill(batch []byte) []byte {
+func (c *feeder) Fill(batch []byte) []byte {
 	select {
 	case n := <-c.order:
 		c.left += n
@@ -35,23 +37,23 @@ func (c *carrier) Fill(batch []byte) []byte {
 	return batch
 }
 
-func (c *carrier) HandleFrame(t Type, body []byte) error {
+func (c *feeder) HandleFrame(t Type, body []byte) error {
 	c.taken++
 	return c.take(t, body)
 }
 
-func (c *carrier) EndBatch() error {
+func (c *feeder) EndBatch() error {
 	for ; c.taken > 0; c.taken-- {
 		c.came <- struct{}{}
 	}
 	return nil
 }
 
-// joinCarriers runs a link. send has one end send n frames and returns when the other has them.
-func joinCarriers(tb testing.TB, up, down *carrier) (send func(from *carrier, n int)) {
+// joinFeeders runs a link. send makes one end send n frames and returns when the other has them.
+func joinFeeders(tb testing.TB, up, down *feeder) (send func(from *feeder, n int)) {
 	edge, relay, _ := join(tb)
 	up.conn, down.conn = edge, relay
-	for _, end := range []*carrier{up, down} {
+	for _, end := range []*feeder{up, down} {
 		end.order, end.came = make(chan int, 1), make(chan struct{}, 1024)
 		done := make(chan struct{})
 		go func() {
@@ -60,7 +62,7 @@ func joinCarriers(tb testing.TB, up, down *carrier) (send func(from *carrier, n 
 		}()
 		tb.Cleanup(func() { <-done })
 	}
-	return func(from *carrier, n int) {
+	return func(from *feeder, n int) {
 		to := up
 		if from == up {
 			to = down
@@ -73,12 +75,13 @@ func joinCarriers(tb testing.TB, up, down *carrier) (send func(from *carrier, n 
 	}
 }
 
-// forwarding returns the two ends of a link as edge and relay are: messages go up, publications to a group, encoded once, down.
-func forwarding(size int) (up, down *carrier) {
+// forwarding returns the two ends of a link between an edge and a relay. Messages go up.
+// Publications to a group, each encoded once, go down.
+func forwarding(size int) (up, down *feeder) {
 	payload := bytes.Repeat([]byte("x"), size)
 	publication := Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, ID: 9, Except: "somebody", Payload: payload}.Append(nil)
 	var names Names
-	up = &carrier{
+	up = &feeder{
 		frame: func(batch []byte, n uint64) []byte {
 			return Message{Number: n, Session: 70_000, Payload: payload}.Append(batch)
 		},
@@ -90,7 +93,7 @@ func forwarding(size int) (up, down *carrier) {
 			return err
 		},
 	}
-	down = &carrier{
+	down = &feeder{
 		frame: func(batch []byte, _ uint64) []byte { return append(batch, publication...) },
 		take: func(t Type, body []byte) error {
 			m, err := ParseMessage(body)
@@ -103,22 +106,23 @@ func forwarding(size int) (up, down *carrier) {
 	return up, down
 }
 
-// TestNoAllocPerForwardedFrame: a frame costs no allocation on its way over a link, in batches nor alone: from the Source's append by the WebSocket and back to what
-// the Sink parsed. Both ends are counted.
+// TestNoAllocPerForwardedFrame checks that a frame costs no allocation on its way over a link, in a
+// batch or alone. The way leads from the Source's append through the WebSocket to the parsed frame
+// in the Sink. The allocations of both ends count.
 func TestNoAllocPerForwardedFrame(t *testing.T) {
 	for _, batch := range []int{1, 50} {
 		up, down := forwarding(128)
-		send := joinCarriers(t, up, down)
+		send := joinFeeders(t, up, down)
 		for _, way := range []struct {
 			name string
-			from *carrier
+			from *feeder
 		}{{"message", up}, {"publication", down}} {
 			const runs = 200 // AllocsPerRun rounds down
 			if n := testing.AllocsPerRun(1, func() {
 				for range runs {
 					send(way.from, batch)
 				}
-			}); n > runs/20 { // a link that begins has its own
+			}); n > runs/20 { // a new link allocates a few times for itself
 				t.Errorf("%d of %s: %v allocations in %d batches", batch, way.name, n, runs)
 			}
 		}
@@ -131,7 +135,7 @@ func BenchmarkForward(b *testing.B) {
 		for _, way := range []string{"message", "publication"} {
 			b.Run(fmt.Sprintf("%s/batch=%d", way, batch), func(b *testing.B) {
 				up, down := forwarding(128)
-				send := joinCarriers(b, up, down)
+				send := joinFeeders(b, up, down)
 				from := up
 				if way == "publication" {
 					from = down
@@ -146,9 +150,10 @@ func BenchmarkForward(b *testing.B) {
 	}
 }
 
-// TestOneAllocPerFrameThatIsKept: a frame that is encoded into memory of its own, as the relay does with a publication, grows once.
+// TestOneAllocPerFrameThatIsKept checks that encoding a frame into memory of its own grows that
+// memory once. The relay encodes each publication so.
 func TestOneAllocPerFrameThatIsKept(t *testing.T) {
-	if raced {
+	if race.Enabled { // slices.Grow allocates twice under it
 		t.Skip("counts without the race detector")
 	}
 	p := Publication{

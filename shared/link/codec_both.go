@@ -5,11 +5,11 @@ import (
 	"strconv"
 )
 
-// AppendPing appends a Ping. The token means something to its sender only.
-func AppendPing(b []byte, token uint64) []byte { return appendToken(b, TypePing, token) }
+// appendPing appends a Ping. The token has a meaning for its sender only.
+func appendPing(b []byte, token uint64) []byte { return appendToken(b, TypePing, token) }
 
-// AppendPong appends the answer to the Ping with that token.
-func AppendPong(b []byte, token uint64) []byte { return appendToken(b, TypePong, token) }
+// appendPong appends the answer to the Ping with that token.
+func appendPong(b []byte, token uint64) []byte { return appendToken(b, TypePong, token) }
 
 func appendToken(b []byte, t Type, token uint64) []byte {
 	const hint = 8
@@ -17,8 +17,8 @@ func appendToken(b []byte, t Type, token uint64) []byte {
 	return finish(binary.AppendUvarint(b, token), at, hint)
 }
 
-// ParsePing parses the body of a Ping or a Pong.
-func ParsePing(body []byte) (token uint64, err error) {
+// parsePing parses the body of a Ping or a Pong.
+func parsePing(body []byte) (token uint64, err error) {
 	f := fields{b: body}
 	token = f.uvarint()
 	return token, f.end("ping")
@@ -36,14 +36,15 @@ func (y Bye) Append(b []byte) []byte {
 // ParseBye parses a body.
 func ParseBye(body []byte) (Bye, error) {
 	f := fields{b: body}
-	y := Bye{Code: Code(f.uvarint()), Text: string(f.rest())}
+	y := Bye{Code: Code(f.uvarint()), Text: string(f.remainder())}
 	return y, f.end("bye")
 }
 
 // codeNames are metric labels, indexed by Code.
 var codeNames = [...]string{"normal", "superseded", "protocol", "auth", "version", "silent", "stuck", "limit", "tables", "lost"}
 
-// String returns the metric label: one of a fixed set of words. Codes that this version does not know are "unknown".
+// String returns the metric label, one of a fixed set of words. Codes that this version does not
+// know are "unknown".
 func (c Code) String() string {
 	if c < Code(len(codeNames)) {
 		return codeNames[c]
@@ -51,13 +52,14 @@ func (c Code) String() string {
 	return "unknown"
 }
 
-// typeNames are for errors and logs; the types without one are unknown to this version.
+// typeNames are for errors and logs. Types without a name are unknown to this version.
 var typeNames = [256]string{
 	TypeHello: "hello", TypeWelcome: "welcome", TypePing: "ping", TypePong: "pong", TypeBye: "bye",
 	TypeSession: "session", TypeHeld: "held", TypeSynced: "synced", TypeMessage: "message", TypeEnd: "end", TypeMoved: "moved", TypeAgain: "again",
 	TypeTopic: "topic", TypeUntopic: "untopic", TypeOpened: "opened", TypeJoined: "joined", TypeLeft: "left", TypeAnswer: "answer",
 	TypePublication: "publication", TypeAck: "ack", TypeGap: "gap", TypeDigest: "digest", TypeStatus: "status",
 	TypeDrain: "drain", TypeLive: "live", TypeAhead: "ahead", TypeGranted: "granted",
+	TypeCost: "cost",
 }
 
 // String returns the frame's name, or its number when this version does not know it.

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Each Append method appends the whole frame (type, length, body) and allocates only to grow b. Each Parse function takes a body; byte slices of
-// the result alias it, strings are copies.
+// Each Append method appends the whole frame (type, length, body) and allocates only to grow b.
+// Each Parse function takes a body. Byte slices of its result alias the body; strings are copies.
 
 // Append appends the frame.
 func (h Hello) Append(b []byte) []byte {
@@ -24,8 +24,9 @@ func (h Hello) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseHello parses a body. Bytes after the last field are fields of a later version and are ignored.
-func ParseHello(body []byte) (Hello, error) {
+// parseHello parses a body. It ignores bytes after the last field, which are fields of a later
+// version.
+func parseHello(body []byte) (Hello, error) {
 	f := fields{b: body}
 	h := Hello{
 		Proof:      f.bytes(),
@@ -134,10 +135,10 @@ func (m Message) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseMessage parses a body, of TypeAgain too; Again is the caller's to set.
+// ParseMessage parses a body of TypeMessage or TypeAgain. The caller sets Again.
 func ParseMessage(body []byte) (Message, error) {
 	f := fields{b: body}
-	m := Message{Number: f.uvarint(), Session: f.uvarint(), Payload: f.rest()}
+	m := Message{Number: f.uvarint(), Session: f.uvarint(), Payload: f.remainder()}
 	return m, f.end("message")
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -21,8 +22,9 @@ func (w Welcome) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseWelcome parses a body. Bytes after the last field are fields of a later version and are ignored.
-func ParseWelcome(body []byte) (Welcome, error) {
+// parseWelcome parses a body. It ignores bytes after the last field, which are fields of a later
+// version.
+func parseWelcome(body []byte) (Welcome, error) {
 	f := fields{b: body}
 	w := Welcome{Features: f.uvarint(), Instance: f.instance(), Broker: f.string(), Relay: f.string(), Build: f.string()}
 	return w, f.extended("welcome")
@@ -102,7 +104,7 @@ func (j Joined) Append(b []byte) []byte { return j.append(b, TypeJoined) }
 // ParseJoined parses a body.
 func ParseJoined(body []byte) (Joined, error) {
 	f := fields{b: body}
-	j := Joined{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Granted: f.bool(), Text: f.rest()}
+	j := Joined{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Granted: f.bool(), Text: f.remainder()}
 	return j, f.end("joined")
 }
 
@@ -112,7 +114,7 @@ func (l Left) Append(b []byte) []byte { return Joined(l).append(b, TypeLeft) }
 // ParseLeft parses a body.
 func ParseLeft(body []byte) (Left, error) {
 	f := fields{b: body}
-	l := Left{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Granted: f.bool(), Text: f.rest()}
+	l := Left{Number: f.uvarint(), Session: f.uvarint(), Topic: f.uvarint(), Granted: f.bool(), Text: f.remainder()}
 	return l, f.end("left")
 }
 
@@ -129,7 +131,7 @@ func (a Answer) Append(b []byte) []byte {
 // ParseAnswer parses a body.
 func ParseAnswer(body []byte) (Answer, error) {
 	f := fields{b: body}
-	a := Answer{Number: f.uvarint(), Session: f.uvarint(), Text: f.rest()}
+	a := Answer{Number: f.uvarint(), Session: f.uvarint(), Text: f.remainder()}
 	return a, f.end("answer")
 }
 
@@ -148,7 +150,7 @@ func (p Publication) Append(b []byte) []byte {
 // ParsePublication parses a body.
 func ParsePublication(body []byte) (Publication, error) {
 	f := fields{b: body}
-	p := Publication{Topic: f.uvarint(), Position: f.position(), ID: f.eight(), Except: f.string(), Payload: f.rest()}
+	p := Publication{Topic: f.uvarint(), Position: f.position(), ID: f.eight(), Except: f.string(), Payload: f.remainder()}
 	return p, f.end("publication")
 }
 
@@ -166,11 +168,12 @@ func (p Ahead) Append(b []byte) []byte {
 // ParseAhead parses a body.
 func ParseAhead(body []byte) (Ahead, error) {
 	f := fields{b: body}
-	p := Ahead{Topic: f.uvarint(), ID: f.eight(), Except: f.string(), Payload: f.rest()}
+	p := Ahead{Topic: f.uvarint(), ID: f.eight(), Except: f.string(), Payload: f.remainder()}
 	return p, f.end("ahead")
 }
 
-// Append appends the frame: the first number, and how many more. Last is not below First.
+// Append appends the frame. It writes the first number, then how many more follow. Last must not be
+// below First.
 func (g Granted) Append(b []byte) []byte {
 	const hint = 6
 	b, at := begin(b, TypeGranted, hint)
@@ -190,6 +193,22 @@ func ParseGranted(body []byte) (Granted, error) {
 }
 
 // Append appends the frame.
+func (c Cost) Append(b []byte) []byte {
+	hint := len(c.User) + 6
+	b, at := begin(b, TypeCost, hint)
+	b = appendString(b, c.User)
+	b = binary.AppendUvarint(b, c.Deliveries)
+	return finish(b, at, hint)
+}
+
+// ParseCost parses a body.
+func ParseCost(body []byte) (Cost, error) {
+	f := fields{b: body}
+	c := Cost{User: f.string(), Deliveries: f.uvarint()}
+	return c, f.end("cost")
+}
+
+// Append appends the frame.
 func (g Gap) Append(b []byte) []byte {
 	hint := len(g.Text) + 16
 	b, at := begin(b, TypeGap, hint)
@@ -203,12 +222,13 @@ func (g Gap) Append(b []byte) []byte {
 // ParseGap parses a body.
 func ParseGap(body []byte) (Gap, error) {
 	f := fields{b: body}
-	g := Gap{Topic: f.uvarint(), Position: f.position(), Lost: f.uvarint(), Text: f.rest()}
+	g := Gap{Topic: f.uvarint(), Position: f.position(), Lost: f.uvarint(), Text: f.remainder()}
 	return g, f.end("gap")
 }
 
-// Append appends the frame. Each range is written as its distance from the end of the one before (the first: from Through) and its
-// length less one: a frame cannot say ranges that are out of order. Ranges that are, or more than MaxRanges, are the caller's bug.
+// Append appends the frame. It writes each range as its distance from the end of the one before and
+// its length less one. The first distance counts from Through. A frame therefore cannot express
+// ranges that are out of order. Such ranges, or more than MaxRanges of them, are the caller's bug.
 func (a Ack) Append(b []byte) []byte {
 	hint := 8 + 2*len(a.Finished)
 	b, at := begin(b, TypeAck, hint)
@@ -278,7 +298,8 @@ func (s Status) Append(b []byte) []byte {
 	return finish(b, at, hint)
 }
 
-// ParseStatus parses a body. Bytes after the last field are fields of a later version and are ignored.
+// ParseStatus parses a body. It ignores bytes after the last field, which are fields of a later
+// version.
 func ParseStatus(body []byte) (Status, error) {
 	f := fields{b: body}
 	var s Status
@@ -316,4 +337,32 @@ func (l Live) Append(b []byte) []byte {
 func ParseLive(body []byte) (Live, error) {
 	f := fields{b: body}
 	return Live{}, f.end("live")
+}
+
+// Names keeps the users that a link's frames have excepted. A user who talks is excepted again and
+// again, and costs one copy. Names keeps at most 256 users. Its zero value is ready. One caller at
+// a time may use it.
+type Names struct {
+	kept [256]string // indexed by hash; a later user replaces an earlier one
+}
+
+var namesSeed = maphash.MakeSeed()
+
+// of returns b as a string. It returns the same string as before if it still has that.
+func (n *Names) of(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	kept := &n.kept[maphash.Bytes(namesSeed, b)%uint64(len(n.kept))]
+	if *kept != string(b) {
+		*kept = string(b)
+	}
+	return *kept
+}
+
+// ParsePublication is the function of that name, without a copy of a known Except.
+func (n *Names) ParsePublication(body []byte) (Publication, error) {
+	f := fields{b: body}
+	p := Publication{Topic: f.uvarint(), Position: f.position(), ID: f.eight(), Except: n.of(f.bytes()), Payload: f.remainder()}
+	return p, f.end("publication")
 }

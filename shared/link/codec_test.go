@@ -20,21 +20,21 @@ type (
 	pongFrame uint64
 )
 
-func (p pingFrame) Append(b []byte) []byte { return AppendPing(b, uint64(p)) }
-func (p pongFrame) Append(b []byte) []byte { return AppendPong(b, uint64(p)) }
+func (p pingFrame) Append(b []byte) []byte { return appendPing(b, uint64(p)) }
+func (p pongFrame) Append(b []byte) []byte { return appendPong(b, uint64(p)) }
 
 // parse parses any frame that this version knows.
 func parse(t Type, body []byte) (f frame, err error) {
 	switch t {
 	case TypeHello:
-		return ParseHello(body)
+		return parseHello(body)
 	case TypeWelcome:
-		return ParseWelcome(body)
+		return parseWelcome(body)
 	case TypePing:
-		token, err := ParsePing(body)
+		token, err := parsePing(body)
 		return pingFrame(token), err
 	case TypePong:
-		token, err := ParsePing(body)
+		token, err := parsePing(body)
 		return pongFrame(token), err
 	case TypeBye:
 		return ParseBye(body)
@@ -70,6 +70,8 @@ func parse(t Type, body []byte) (f frame, err error) {
 		return ParseAhead(body)
 	case TypeGranted:
 		return ParseGranted(body)
+	case TypeCost:
+		return ParseCost(body)
 	case TypeAck:
 		return ParseAck(body)
 	case TypeGap:
@@ -90,23 +92,24 @@ func corpus() map[string]frame {
 	instance := protocol.Instance{0: 1, 7: 0x80, 15: 0xff}
 	at := protocol.Position{Epoch: 1_700_000_000_000_000, Offset: 300}
 	return map[string]frame{
-		"hello":             Hello{Proof: bytes.Repeat([]byte{0xab}, 32), Features: 5, Generation: 3, LogSize: 4 << 20, Instance: instance, Node: "fra-1", Build: "v1.2.3"},
-		"hello-empty":       Hello{Proof: []byte{}},
-		"welcome":           Welcome{Features: 1, Instance: instance, Broker: "redis:abc", Relay: "relay-1", Build: "v1.2.3"},
-		"ping":              pingFrame(127),
-		"pong":              pongFrame(math.MaxUint64),
-		"bye":               Bye{Code: CodeSuperseded, Text: "later link"},
-		"bye-normal":        Bye{},
-		"session":           Session{ID: 1, Endpoint: protocol.EndpointChannel, User: "1"},
-		"session-group":     Session{ID: 128, Endpoint: protocol.EndpointGroup, User: "ü", Group: "g1"},
-		"held":              Held{Topic: "group:g1", Position: at, Sessions: []uint64{1, 128, 1 << 40}},
-		"held-none":         Held{Topic: "all"},
-		"moved":             Moved{},
-		"synced":            Synced{First: 10, Last: 20, Sessions: 2, Held: 5},
-		"message":           Message{Number: 1, Session: 2, Payload: []byte(`{"Method":"All","MsgBody":"Hello All"}`)},
-		"message-again":     Message{Number: 1, Session: 2, Payload: []byte("Hi"), Again: true},
-		"message-empty":     Message{Number: 1, Session: 2, Payload: []byte{}},
-		"message-longer":    Message{Number: 1 << 62, Session: 1 << 62, Payload: bytes.Repeat([]byte("a"), 115)}, // the hint is a byte short
+		"hello":         Hello{Proof: bytes.Repeat([]byte{0xab}, 32), Features: 5, Generation: 3, LogSize: 4 << 20, Instance: instance, Node: "fra-1", Build: "v1.2.3"},
+		"hello-empty":   Hello{Proof: []byte{}},
+		"welcome":       Welcome{Features: 1, Instance: instance, Broker: "redis:abc", Relay: "relay-1", Build: "v1.2.3"},
+		"ping":          pingFrame(127),
+		"pong":          pongFrame(math.MaxUint64),
+		"bye":           Bye{Code: CodeSuperseded, Text: "later link"},
+		"bye-normal":    Bye{},
+		"session":       Session{ID: 1, Endpoint: protocol.EndpointChannel, User: "1"},
+		"session-group": Session{ID: 128, Endpoint: protocol.EndpointGroup, User: "ü", Group: "g1"},
+		"held":          Held{Topic: "group:g1", Position: at, Sessions: []uint64{1, 128, 1 << 40}},
+		"held-none":     Held{Topic: "all"},
+		"moved":         Moved{},
+		"synced":        Synced{First: 10, Last: 20, Sessions: 2, Held: 5},
+		"message":       Message{Number: 1, Session: 2, Payload: []byte(`{"Method":"All","MsgBody":"Hello All"}`)},
+		"message-again": Message{Number: 1, Session: 2, Payload: []byte("Hi"), Again: true},
+		"message-empty": Message{Number: 1, Session: 2, Payload: []byte{}},
+		// The size hint of this frame is a byte too small.
+		"message-longer":    Message{Number: 1 << 62, Session: 1 << 62, Payload: bytes.Repeat([]byte("a"), 115)},
 		"end":               End{Number: 200, Session: 2},
 		"topic":             TopicNumber{ID: 7, Position: at, Topic: "user:1"},
 		"untopic":           Untopic{ID: 7},
@@ -120,6 +123,7 @@ func corpus() map[string]frame {
 		"publication-bare":  Publication{Topic: 3, Payload: []byte("x")},
 		"ahead":             Ahead{Topic: 3, ID: 0x0123456789abcdef, Except: "1", Payload: []byte("group 【g1】 user 【1】 send:Hi")},
 		"granted":           Granted{First: 9, Last: 12},
+		"cost":              Cost{User: "1", Deliveries: 1000},
 		"granted-highest":   Granted{First: 1, Last: math.MaxUint64},
 		"gap":               Gap{Topic: 3, Position: at, Lost: 12, Text: []byte("error: messages lost")},
 		"ack":               Ack{Through: 100, Finished: []Range{{102, 102}, {105, 300}}},
@@ -133,14 +137,14 @@ func corpus() map[string]frame {
 	}
 }
 
-// TestLengths crosses every size at which the length field grows.
+// TestLengths uses sizes just below and above each at which the length field grows.
 func TestLengths(t *testing.T) {
 	for _, size := range []int{0, 1, 117, 118, 119, 125, 126, 127, 128, 16_373, 16_380, 16_381, 16_382, 16_383, 16_384, 1 << 20, 2<<20 - 1, 2 << 20} {
 		m := Message{Number: 1, Session: 1, Payload: bytes.Repeat([]byte{'x'}, size)}
 		b := m.Append([]byte("before"))
-		typ, body, rest, err := Next(b[len("before"):])
-		if err != nil || typ != TypeMessage || len(rest) != 0 {
-			t.Fatalf("%d: %v %v, %d bytes left", size, typ, err, len(rest))
+		typ, body, remainder, err := Next(b[len("before"):])
+		if err != nil || typ != TypeMessage || len(remainder) != 0 {
+			t.Fatalf("%d: %v %v, %d bytes left", size, typ, err, len(remainder))
 		}
 		if got, err := ParseMessage(body); err != nil || !reflect.DeepEqual(got, m) {
 			t.Fatalf("%d: not the same message (%v)", size, err)
@@ -175,6 +179,8 @@ func TestParseRefuses(t *testing.T) {
 		{"id of seven bytes", TypeAhead, "0301234567890123"},
 		{"granted beyond 64 bits", TypeGranted, "02" + "ffffffffffffffffff01"},
 		{"byte after granted", TypeGranted, "020300"},
+		{"byte after cost", TypeCost, "01310500"},
+		{"cost without deliveries", TypeCost, "0131"},
 	} {
 		body, err := hex.DecodeString(tt.body)
 		if err != nil {
@@ -186,10 +192,10 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestExtension: later versions may append fields to these frames only.
+// TestExtension checks that later versions may append fields to these frames and to no others.
 func TestExtension(t *testing.T) {
 	extensible := map[Type]bool{TypeHello: true, TypeWelcome: true, TypeStatus: true}
-	rest := map[Type]bool{
+	hasText := map[Type]bool{
 		TypeBye: true, TypeMessage: true, TypeAgain: true, TypeJoined: true, TypeLeft: true, TypeAnswer: true, TypePublication: true, TypeAhead: true, TypeGap: true,
 	}
 	for name, encoded := range readGolden(t) {
@@ -197,8 +203,8 @@ func TestExtension(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rest[typ] {
-			continue // the last field takes everything
+		if hasText[typ] {
+			continue // its last field takes all bytes up to the end
 		}
 		if _, err := parse(typ, append(slices.Clone(body), 1)); (err == nil) != extensible[typ] {
 			t.Errorf("%s with a byte more: %v", name, err)
@@ -233,14 +239,14 @@ func TestCodeNames(t *testing.T) {
 }
 
 func TestHashes(t *testing.T) {
-	// Values of the specification.
+	// These values are in the specification.
 	if got, want := SessionHash(Session{ID: 1, Endpoint: 1, User: "1"}), uint64(0x7427f0609f190a46); got != want {
 		t.Errorf("session hash %#x, want %#x", got, want)
 	}
 	if got, want := BindingHash(1, "all"), uint64(0xcd7c98994c59b5ee); got != want {
 		t.Errorf("binding hash %#x, want %#x", got, want)
 	}
-	// What XOR must not confuse.
+	// The XOR of the hashes must tell these pairs apart.
 	pairs := [][2]uint64{
 		{SessionHash(Session{ID: 1, User: "ab"}), SessionHash(Session{ID: 1, User: "a", Group: "b"})},
 		{BindingHash(1, "a") ^ BindingHash(2, "b"), BindingHash(1, "b") ^ BindingHash(2, "a")},
@@ -267,14 +273,14 @@ func TestNoAlloc(t *testing.T) {
 		}},
 		{"append ack", func() { buf = Ack{Through: 1 << 40}.Append(buf[:0]) }},
 		{"next and parse", func() {
-			_, body, rest, err := Next(batch)
+			_, body, remainder, err := Next(batch)
 			if err == nil {
 				_, err = ParsePublication(body)
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, body, _, err = Next(rest); err == nil {
+			if _, body, _, err = Next(remainder); err == nil {
 				_, err = ParseMessage(body)
 			}
 			if err != nil {
@@ -314,7 +320,7 @@ func BenchmarkMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkCodec writes and reads back one of the frames that a message costs.
+// BenchmarkCodec writes and reads one of the frames that a message costs.
 func BenchmarkCodec(b *testing.B) {
 	payload := bytes.Repeat([]byte("x"), 128)
 	var names Names

@@ -11,23 +11,29 @@ import (
 
 // Source has the frames that a link's writer sends. Fill is called by one goroutine.
 type Source interface {
-	// Fill appends whole frames to batch, control frames first, up to about BatchTarget in all, and returns it; unchanged when there are none. It
-	// must not block and must not keep batch. It is called again after each batch, and after Wake.
+	// Fill appends whole frames to batch, control frames first, up to about BatchTarget in all. It
+	// returns batch unchanged when there are none. It must not block and must not keep batch. It is
+	// called again after each batch, and after Wake.
 	Fill(batch []byte) []byte
 }
 
-// Sink takes the frames that a link's reader receives. Both methods are called by one goroutine and may block: the peer is then not read.
+// Sink takes the frames that a link's reader receives. One goroutine calls both methods. They may
+// block; the peer is not read meanwhile.
 type Sink interface {
-	// HandleFrame takes a frame other than Ping, Pong, Bye. The body is valid until EndBatch returns. An error ends the link: the peer is told
-	// the Code of a *CloseError, else CodeProtocol.
+	// HandleFrame takes a frame other than Ping, Pong and Bye. The body is valid until EndBatch
+	// returns. An error ends the link. The peer is then told the Code of a *CloseError, or else
+	// CodeProtocol.
 	HandleFrame(t Type, body []byte) error
 	// EndBatch follows the last frame of each batch.
 	EndBatch() error
 }
 
-// Stats counts since the handshake began. Bytes are those of the network, below WebSocket and TLS.
+// Stats counts from the beginning of the handshake. Its bytes are those on the network, below
+// WebSocket and TLS.
 type Stats struct {
-	RTT             time.Duration // smoothed; 0: not measured yet. It includes the time that a Ping waits behind a batch under way
+	// RTT is smoothed; 0 means not measured yet. It includes the time that a Ping waits behind a
+	// batch under way.
+	RTT             time.Duration
 	ReceivedBytes   uint64
 	SentBytes       uint64
 	ReceivedBatches uint64
@@ -35,7 +41,8 @@ type Stats struct {
 	ReceivedFrames  uint64
 }
 
-// Conn is a link after its handshake. Dial and Accept make it; Run must be called once, or CloseNow.
+// Conn is a link after its handshake. Dial and Accept make it. The owner must call Run once, or
+// CloseNow.
 type Conn struct {
 	ws       *websocket.Conn
 	socket   *socket
@@ -58,7 +65,7 @@ type Conn struct {
 }
 
 func newConn(ws *websocket.Conn, s *socket, version, features uint64) *Conn {
-	ws.SetReadLimit(MaxBatch)
+	ws.SetReadLimit(maxBatch)
 	c := &Conn{ws: ws, socket: s, version: version, features: features, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	c.talk = NewTalk(c.Wake)
 	return c
@@ -78,7 +85,7 @@ func (c *Conn) LastReceived() time.Time {
 	return c.socket.start.Add(time.Duration(c.socket.received.Load()))
 }
 
-// Stats may be called at any time, also after Run.
+// Stats may be called at any time, even after Run.
 func (c *Conn) Stats() Stats {
 	return Stats{
 		RTT:             time.Duration(c.talk.rtt.Load()),
@@ -90,9 +97,10 @@ func (c *Conn) Stats() Stats {
 	}
 }
 
-// Run carries frames until the link ends, and returns why: always a *CloseError. It reads in the caller's goroutine, owns a writer and a
-// watchdog, and returns after both ended and the connection is closed. Cancelling ctx ends the link at once, without Bye; neither src nor
-// sink is called after Run returned.
+// Run carries frames until the link ends and returns the reason, always a *CloseError. It reads in
+// the caller's goroutine and owns a writer and a watchdog. It returns after both have ended and the
+// connection is closed. Cancelling ctx ends the link at once, without Bye. Neither src nor sink is
+// called after Run has returned.
 func (c *Conn) Run(ctx context.Context, src Source, sink Sink) error {
 	defer c.ws.CloseNow()
 	stop := context.AfterFunc(ctx, func() { c.end(&CloseError{Code: CodeNormal, Err: context.Cause(ctx)}) })
@@ -105,7 +113,7 @@ func (c *Conn) Run(ctx context.Context, src Source, sink Sink) error {
 	return c.talk.Cause()
 }
 
-// Wake makes the writer ask the Source. It never blocks and may be called by anyone at any time.
+// Wake makes the writer ask the Source. It never blocks, and anyone may call it at any time.
 func (c *Conn) Wake() {
 	select {
 	case c.wake <- struct{}{}:
@@ -113,17 +121,18 @@ func (c *Conn) Wake() {
 	}
 }
 
-// Bye ends the link with a reason: the writer sends what the Source still has, for up to 1 s, then Bye; Run returns when the peer has closed, or 2 s
-// after the call. What the peer sends meanwhile is discarded. It does not block, and only the first reason of a link counts.
+// Bye ends the link with a reason. The writer sends what the Source still has, for up to 1 s, then
+// Bye. Run returns when the peer has closed, or 2 s after the call. Frames that arrive meanwhile
+// are discarded. Bye does not block, and only the first reason of a link counts.
 func (c *Conn) Bye(code Code, text string) { c.talk.Bye(code, text, c.socket.now()) }
 
-// CloseNow drops a link that will not be Run, or ends one at once without Bye.
+// CloseNow drops a link that will not be Run, or ends a running one at once without Bye.
 func (c *Conn) CloseNow() {
 	c.end(&CloseError{Code: CodeNormal})
 	c.ws.CloseNow()
 }
 
-// end closes the connection, which unblocks reader and writer. The cause stays the first one.
+// end closes the connection, which unblocks reader and writer. The first cause stays.
 func (c *Conn) end(cause *CloseError) {
 	c.talk.end(cause)
 	c.closeNow()
@@ -136,10 +145,10 @@ func (c *Conn) closeNow() {
 	})
 }
 
-// WatchEvery is how often a link is to be judged.
+// WatchEvery is the interval at which a link is judged.
 const WatchEvery = 500 * time.Millisecond
 
-// watch ends the link when it is dead, and has the writer ping.
+// watch ends the link when it is dead, and makes the writer ping.
 func (c *Conn) watch() {
 	ticker := time.NewTicker(WatchEvery)
 	defer ticker.Stop()

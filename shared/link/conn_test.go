@@ -43,7 +43,8 @@ func TestFramesArrive(t *testing.T) {
 	})
 }
 
-// TestByeComesLast: what was queued before Bye arrives, and the ends agree without waiting for a timeout.
+// TestByeComesLast checks that frames queued before Bye arrive, and that both ends return without
+// waiting for a timeout.
 func TestByeComesLast(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
 		begun := time.Now()
@@ -72,7 +73,7 @@ func TestByeOfBoth(t *testing.T) {
 	})
 }
 
-// TestByeUnheard: a peer that is gone does not hold the end up.
+// TestByeUnheard checks that a peer that is gone does not delay the end.
 func TestByeUnheard(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		wire.Freeze()
@@ -86,12 +87,12 @@ func TestByeUnheard(t *testing.T) {
 	})
 }
 
-// TestByeBounded: a Source that has a lot left delays Bye by a second, and Bye still comes.
+// TestByeBounded checks that a Source with much left to send delays Bye by at most a second.
 func TestByeBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		wire.SetRate(2_000_000)
 		for i := range 100 {
-			e.send(message(i, 60_000).Append(nil)) // three seconds' worth
+			e.send(message(i, 60_000).Append(nil)) // these take three seconds to send
 		}
 		begun := time.Now()
 		e.conn.Bye(CodeNormal, "")
@@ -104,10 +105,10 @@ func TestByeBounded(t *testing.T) {
 	})
 }
 
-// TestSilence: a connection that carries nothing is found dead after 15 and before 16 s, by both.
+// TestSilence checks that both ends take a silent connection for dead after 15 s to 16 s.
 func TestSilence(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
-		time.Sleep(time.Minute) // idle links live
+		time.Sleep(time.Minute) // idle links stay alive
 		synctest.Wait()
 		wire.Freeze()
 		for name, p := range map[string]*peer{"edge": e, "relay": r} {
@@ -126,7 +127,7 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// swallow is a connection whose writes from now on go nowhere.
+// swallow is a connection that, once told so, drops what is written to it.
 type swallow struct {
 	net.Conn
 	on atomic.Bool
@@ -139,7 +140,7 @@ func (s *swallow) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// TestHalfOpen: one dead direction is enough, however busy the other is.
+// TestHalfOpen checks that one dead direction ends a link, however busy the other direction is.
 func TestHalfOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)
@@ -171,9 +172,10 @@ func TestHalfOpen(t *testing.T) {
 	})
 }
 
-// TestSlowLinkLives: 1 MiB of backlog each way at 10 KB/s takes minutes; the link is slow, not dead.
+// TestSlowLinkLives sends 1 MiB each way at 10 KB/s, which takes minutes. The link is slow, not
+// dead, and must live.
 func TestSlowLinkLives(t *testing.T) {
-	for _, size := range []int{1_000, 1 << 20} { // many frames, or one
+	for _, size := range []int{1_000, 1 << 20} { // many frames, or one frame
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				keys := keysOf(t, ringA)
@@ -204,7 +206,8 @@ func TestSlowLinkLives(t *testing.T) {
 	}
 }
 
-// TestStuck: a peer that stops reading is found by the lack of progress, and is not itself the one to call this side dead.
+// TestStuck checks that lack of progress reveals a peer that stops reading. That peer must not
+// declare this side dead first.
 func TestStuck(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
 		release := make(chan struct{})
@@ -224,7 +227,7 @@ func TestStuck(t *testing.T) {
 	})
 }
 
-// TestBusySink: a minute in the Sink is this side's, not the peer's silence.
+// TestBusySink checks that a minute inside the Sink does not count as the peer's silence.
 func TestBusySink(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
 		r.handle = func(Type) error { time.Sleep(time.Minute); return nil }
@@ -312,7 +315,7 @@ func TestTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edge, relay, _ := join(t)
 		r := start(t.Context(), relay)
-		go edge.ws.Write(t.Context(), websocket.MessageBinary, make([]byte, MaxBatch+1))
+		go edge.ws.Write(t.Context(), websocket.MessageBinary, make([]byte, maxBatch+1))
 		if end := r.wait(t); end.Code != CodeLimit {
 			t.Errorf("relay: %v", end)
 		}
@@ -320,7 +323,7 @@ func TestTooLarge(t *testing.T) {
 	})
 }
 
-// TestWebSocketPing: no answer to a WebSocket ping, and no harm from it.
+// TestWebSocketPing checks that a WebSocket ping gets no answer and does no harm.
 func TestWebSocketPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edge, relay, _ := join(t)
@@ -338,7 +341,7 @@ func TestWebSocketPing(t *testing.T) {
 	})
 }
 
-// counted counts writes.
+// counted counts the writes to a connection.
 type counted struct {
 	net.Conn
 	writes atomic.Int64
@@ -349,7 +352,8 @@ func (c *counted) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestCork: a batch reaches the network in as few writes as its size needs, on both sides.
+// TestCork checks that a batch reaches the network in as few writes as its size needs, on both
+// sides.
 func TestCork(t *testing.T) {
 	keys := keysOf(t, ringA)
 	for _, tt := range []struct{ size, most int }{{100, 1}, {5_000, 1}, {16_000, 1}, {65_000, 4}, {1 << 20, 65}} {

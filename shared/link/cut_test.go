@@ -5,7 +5,9 @@ import (
 	"testing/synctest"
 )
 
-// TestABatchThatIsCutOffIsNone: also where the connection ends between two fragments of it, of which a proxy may make as many as it likes.
+// TestABatchThatIsCutOffIsNone checks that a batch whose end is missing brings no frames. That
+// holds even if the connection ends between two fragments of the batch, which a proxy may make as
+// it likes.
 func TestABatchThatIsCutOffIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edge, relay, _ := join(t)

@@ -17,23 +17,25 @@ import (
 
 // DialConfig says how an edge dials a relay.
 type DialConfig struct {
-	// URL is ws://host:port or wss://host:port; the path is /link unless it has one.
+	// URL is ws://host:port or wss://host:port. The path is /link unless URL has one.
 	URL string
 	// Keys must not be zero.
 	Keys Keys
-	// Hello is sent once the relay has proved its key; Proof is filled in.
+	// Hello is sent once the relay has proved its key. Dial fills Proof in.
 	Hello Hello
-	// NetDial opens the network connection; nil: a net.Dialer. Under wss, TLS comes on top of it.
+	// NetDial opens the network connection; nil means a net.Dialer. Under wss, TLS comes on top of
+	// it.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLS is for wss; nil: the system's roots, and the name in URL.
+	// TLS is for wss; nil means the system's roots and the name in URL.
 	TLS *tls.Config
-	// Versions to offer; zero: Spoken.
+	// Versions are those to offer; zero means all that this package speaks.
 	Versions Versions
 }
 
-// Dial opens a link: it returns after the relay's Welcome, or when ctx is done, which should have a deadline. ctx does not bound the link
-// afterwards. Errors name the URL, and match ErrKeyRefused or ErrVersion (neither passes by itself), are a *CloseError when the relay said Bye, or else
-// the network's.
+// Dial opens a link. It returns after the relay's Welcome, or when ctx is done, which should have a
+// deadline. ctx does not bound the link afterwards. Errors name the URL. An error that matches
+// ErrKeyRefused or ErrVersion will not pass by itself. If the relay said Bye, the error is a
+// *CloseError. Other errors are the network's.
 func Dial(ctx context.Context, cfg DialConfig) (*Conn, Welcome, error) {
 	conn, welcome, err := dial(ctx, cfg)
 	if err != nil {
@@ -50,7 +52,7 @@ func dial(ctx context.Context, cfg DialConfig) (_ *Conn, _ Welcome, err error) {
 	if err != nil {
 		return nil, Welcome{}, err
 	}
-	o := offer{versions: cfg.Versions.orSpoken(), key: cfg.Keys.signer().id, nonce: newNonce()}
+	o := offer{versions: cfg.Versions.orSpoken(), key: cfg.Keys.signer().ID, nonce: newNonce()}
 	ws, socket, header, err := upgrade(ctx, address, cfg, o)
 	if err != nil {
 		return nil, Welcome{}, err
@@ -65,7 +67,7 @@ func dial(ctx context.Context, cfg DialConfig) (_ *Conn, _ Welcome, err error) {
 		return nil, Welcome{}, err
 	}
 	hello := cfg.Hello
-	hello.Proof = prove(cfg.Keys.signer().secret, edgeLabel, o, r)
+	hello.Proof = prove(cfg.Keys.signer().Secret, edgeLabel, o, r)
 	if err := ws.Write(ctx, websocket.MessageBinary, hello.Append(nil)); err != nil {
 		return nil, Welcome{}, err
 	}
@@ -81,13 +83,15 @@ func dial(ctx context.Context, cfg DialConfig) (_ *Conn, _ Welcome, err error) {
 	return conn, welcome, nil
 }
 
-// upgrade makes the connection and the WebSocket handshake with the offer, and returns the relay's reply header.
+// upgrade makes the connection and the WebSocket handshake with the offer. It returns the relay's
+// reply header.
 func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*websocket.Conn, *socket, string, error) {
 	netDial := cfg.NetDial
 	if netDial == nil {
 		netDial = new(net.Dialer).DialContext
 	}
-	var dialled atomic.Pointer[socket] // the transport dials in a goroutine that may outlive ctx
+	// The transport dials in a goroutine that may outlive ctx.
+	var dialled atomic.Pointer[socket]
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := netDial(ctx, network, addr)
@@ -99,7 +103,7 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 			return s, nil
 		},
 		TLSClientConfig:        cfg.TLS,
-		DisableKeepAlives:      true, // else a connection that comes too late would be kept
+		DisableKeepAlives:      true, // otherwise a late connection would be kept
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 16 << 10,
 	}
@@ -117,17 +121,18 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			err = refusal(resp)
 		} else if request, ok := errors.AsType[*url.Error](err); ok {
-			err = request.Err // what is around it says no more than that a request was sent
+			err = request.Err // the wrapping only says that a request was sent
 		}
 		return nil, nil, "", err
 	}
 	return ws, dialled.Load(), resp.Header.Get(headerName), nil
 }
 
-// ignorePing leaves WebSocket pings unanswered: the answer would be written by the reader, and two busy peers would wait for each other.
+// ignorePing leaves WebSocket pings unanswered. The reader would write the answer, and two busy
+// peers would wait for each other.
 func ignorePing(context.Context, []byte) bool { return false }
 
-// refusal tells from the relay's status what is wrong. Only a relay's 426 bears the header.
+// refusal makes an error of the relay's status. Only a relay's 426 bears the header.
 func refusal(resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
@@ -143,40 +148,40 @@ func refusal(resp *http.Response) error {
 	return fmt.Errorf("%w: %s: %q", cause, resp.Status, line)
 }
 
-// verifyRelay checks the reply before anything is sent.
+// verifyRelay checks the reply before the edge sends anything.
 func verifyRelay(header string, keys Keys, o offer) (reply, error) {
 	r, err := parseReply(header)
 	if err != nil {
 		return r, fmt.Errorf("not a relay: %w", err)
 	}
-	if !o.versions.Contains(r.version) {
+	if !o.versions.contains(r.version) {
 		return r, fmt.Errorf("%w: relay chose %d, offered %v", ErrVersion, r.version, o.versions)
 	}
-	k, ok := keys.find(r.key)
+	k, ok := keys.ring.Find(r.key)
 	if !ok {
 		return r, fmt.Errorf("%w: relay signs with key %q, which is not ours", ErrKeyRefused, r.key)
 	}
 	proof, err := decode32(r.proof)
-	if err != nil || !proven(k.secret, relayLabel, o, r, proof) {
+	if err != nil || !proven(k.Secret, relayLabel, o, r, proof) {
 		return r, fmt.Errorf("%w: relay did not prove key %q", ErrKeyRefused, r.key)
 	}
 	return r, nil
 }
 
-// awaitWelcome reads the relay's first batch: Welcome or Bye, alone.
+// awaitWelcome reads the relay's first batch, which is Welcome or Bye alone.
 func (c *Conn) awaitWelcome(ctx context.Context) (Welcome, error) {
 	batch, err := c.readBatch(ctx)
 	if err != nil {
 		return Welcome{}, err
 	}
-	t, body, rest, err := Next(batch)
+	t, body, remainder, err := Next(batch)
 	switch {
 	case err != nil:
 		return Welcome{}, err
-	case len(rest) > 0:
+	case len(remainder) > 0:
 		return Welcome{}, fmt.Errorf("%v is not alone in its batch", t)
 	case t == TypeWelcome:
-		return ParseWelcome(body)
+		return parseWelcome(body)
 	case t == TypeBye:
 		y, err := ParseBye(body)
 		if err != nil {
@@ -194,7 +199,7 @@ func (c *Conn) awaitWelcome(ctx context.Context) (Welcome, error) {
 	return Welcome{}, fmt.Errorf("first frame is %v, want welcome", t)
 }
 
-// linkURL checks the URL and gives it the path.
+// linkURL checks the URL and adds the path if there is none.
 func linkURL(s string) (string, error) {
 	u, err := url.Parse(s)
 	if err != nil {

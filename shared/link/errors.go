@@ -5,25 +5,30 @@ import (
 	"strings"
 )
 
-// Errors of Dial and Accept. Other errors are the network's, or a peer that does not speak this protocol.
+// Errors of Dial and Accept. Other errors are the network's, or of a peer that does not speak this
+// protocol.
 var (
-	// ErrKeyRefused: one side does not know the other's key, or a proof was wrong. It does not pass by itself.
+	// ErrKeyRefused: one side does not know the other's key, or a proof was wrong. It does not pass
+	// by itself.
 	ErrKeyRefused = errors.New("link key refused")
 	// ErrVersion: no common protocol version.
 	ErrVersion = errors.New("no common link version")
-	// ErrBusy: the relay answered 503: it stops, or a proxy in front of it has no relay.
+	// ErrCrowded: too many handshakes were under way, and the relay dropped this one for another.
+	ErrCrowded = errors.New("too many handshakes are under way")
+	// ErrBusy: the relay answered 503. It stops, or a proxy in front of it has no relay.
 	ErrBusy = errors.New("the relay is not taking links now")
 )
 
-// CloseError says why a link ended. Run returns nothing else. A Sink may return one to choose the Code that the peer is told.
+// CloseError says why a link ended. Run returns nothing else. A Sink may return one to choose the
+// Code that the peer is told.
 type CloseError struct {
 	Code   Code
 	Text   string // as sent or received in Bye
-	Remote bool   // the peer said so, in a Bye
-	Err    error  // what this side saw; nil after a Bye
+	Remote bool   // the reason came in the peer's Bye
+	Err    error  // the error that this side saw; nil after a Bye
 }
 
-// Error names the code, and who ended the link.
+// Error names the code and the side that ended the link.
 func (e *CloseError) Error() string {
 	var b strings.Builder
 	b.WriteString("link ended")

@@ -1,28 +1,31 @@
-// Package link is the frame protocol between an edge and a relay: one WebSocket, binary messages, each a batch of length-prefixed
-// frames. SPEC.md describes it for other implementers.
+// Package link is the frame protocol between an edge and a relay. It runs over one WebSocket, whose
+// binary messages are batches of length-prefixed frames. SPEC.md describes it for other
+// implementers.
 //
 // Flow (E edge, R relay):
 //
-//	E→R  GET /link, Edgerelay-Link: versions, key id, nonce        nothing about the edge yet
-//	R→E  101, Edgerelay-Link: version, key id, nonce, proof        the relay holds the key
-//	E→R  Hello                                                     the edge's proof, then who it is
+//	E→R  GET /link, Edgerelay-Link: versions, key id, nonce  nothing about the edge yet
+//	R→E  101, Edgerelay-Link: version, key id, nonce, proof  the relay holds the key
+//	E→R  Hello                                               the edge's proof, then who it is
 //	R→E  Welcome
-//	E→R  Session*, Held*, Synced                                   tables of the edge, then
-//	E→R  Message, End (numbered), Session (new ones)               the log from its first entry
-//	E→R  Moved                                                     on the link that the edge leaves, its last frame but Bye
-//	R→E  Topic, Untopic, Opened, Joined, Left, Answer, Publication, Ahead, Granted, Gap, Ack, Status, Digest, Drain, Live
+//	E→R  Session*, Held*, Synced                             tables of the edge, then
+//	E→R  Message, End (numbered), Session (new ones)         the log from its first entry
+//	E→R  Moved                                               on the old link; only Bye follows
+//	R→E  Topic, Untopic, Opened, Joined, Left, Answer, Publication, Ahead, Granted, Gap, Ack,
+//	     Cost, Status, Digest, Drain, Live
 //	both Ping, Pong, Bye
 package link
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// Type is a frame's first byte. Types with the high bit set may be ignored by a peer that does not know them; an unknown type
-// without it ends the link.
+// Type is a frame's first byte. A peer that does not know a type may ignore the frame if the type's
+// high bit is set. An unknown type without that bit ends the link.
 type Type uint8
 
-// A frame on the wire is: type, 1 byte · length of the body, uvarint · body. In bodies, integers are uvarints, strings and byte
-// strings are a uvarint length and the bytes, positions are two uvarints, instances are 16 bytes; a last field named Payload or Text
-// takes the rest of the body.
+// A frame on the wire is: type, 1 byte · length of the body, uvarint · body. In bodies, integers
+// are uvarints. Strings and byte strings are a uvarint length and the bytes. Positions are two
+// uvarints, and instances are 16 bytes. A last field named Payload or Text takes the rest of the
+// body.
 const (
 	TypeHello   Type = 0x01 // E→R  see Hello
 	TypeWelcome Type = 0x02 // R→E  see Welcome
@@ -31,16 +34,17 @@ const (
 	TypeBye     Type = 0x05 // both uvarint code, Text: the last frame before closing
 
 	TypeSession Type = 0x10 // E→R  a session exists
-	TypeHeld    Type = 0x11 // E→R  a topic's position at the edge, and (some of) its members
+	TypeHeld    Type = 0x11 // E→R  a topic's position at the edge, and members of it
 	TypeSynced  Type = 0x12 // E→R  the tables have been told; replay follows
 	TypeMessage Type = 0x13 // E→R  numbered: a client's frame
 	TypeEnd     Type = 0x14 // E→R  numbered: a session ended
-	TypeMoved   Type = 0x15 // E→R  the edge has another link that is live: end this one behind what is on its way
-	TypeAgain   Type = 0x16 // E→R  a Message that was granted on an earlier link
+	// E→R The edge has another link that is live: end this one after what is on its way.
+	TypeMoved Type = 0x15
+	TypeAgain Type = 0x16 // E→R  a Message that was granted on an earlier link
 
 	TypeTopic       Type = 0x20 // R→E  gives a topic a number on this link
 	TypeUntopic     Type = 0x21 // R→E  the number is free, the topic has no members here
-	TypeOpened      Type = 0x22 // R→E  a session is bound to its own topics; its connect may be answered
+	TypeOpened      Type = 0x22 // R→E  own topics are bound; the connect may be answered
 	TypeJoined      Type = 0x23 // R→E  a session is bound to a group; answer to a number
 	TypeLeft        Type = 0x24 // R→E  a session is unbound from a group; answer to a number
 	TypeAnswer      Type = 0x25 // R→E  answer to a number
@@ -51,34 +55,42 @@ const (
 	TypeStatus      Type = 0x2a // R→E  what is degraded at the relay
 	TypeDrain       Type = 0x2b // R→E  the relay stops soon: link elsewhere first
 	TypeLive        Type = 0x2c // R→E  all topics told in the tables are caught up
-	TypeAhead       Type = 0x2d // R→E  a message for all members of a topic that is not published yet
+	TypeAhead       Type = 0x2d // R→E  an unpublished message for all members of a topic
 	TypeGranted     Type = 0x2e // R→E  numbers that are in effect and not finished
+
+	TypeCost Type = 0xa0 // R→E  how often a user's message was delivered
 )
 
 // Features, bits of Hello and Welcome.
 const (
-	// FeatureMove: the edge links elsewhere when it is sent Drain, and says Moved on the old link when it is sent Live on the new one.
+	// FeatureMove: the edge links elsewhere when it is sent Drain. When it is sent Live on the new
+	// link, it says Moved on the old one.
 	FeatureMove uint64 = 1 << 0
 )
 
 // Hello is the edge's first frame. Proof is checked before anything after it is parsed.
 type Hello struct {
-	Proof      []byte            // HMAC-SHA256, see handshake.go
-	Features   uint64            // that the edge can do
-	Generation uint64            // counts the edge's links; of two links of one instance the higher is the live one; 0: only asks who the relay is
-	LogSize    uint64            // bytes of unfinished frames that the edge may have sent at most
-	Instance   protocol.Instance // this boot of the edge
-	Node       string            // its node ID, a label
-	Build      string            // its version, for the log
+	Proof    []byte // HMAC-SHA256, see prove
+	Features uint64 // that the edge can do
+	// Generation counts the edge's links. Of two links of one instance the higher is the live one.
+	// 0 means that the edge only asks who the relay is.
+	Generation uint64
+	// LogSize is the most bytes of unfinished frames that the edge may have sent.
+	LogSize  uint64
+	Instance protocol.Instance // this boot of the edge
+	Node     string            // its node ID, a label
+	Build    string            // its version, for the log
 }
 
 // Welcome is the relay's first frame.
 type Welcome struct {
 	Features uint64            // in force: what both can do
 	Instance protocol.Instance // this boot of the relay
-	Broker   string            // names what carries publications behind this relay: equal for relays that form one cluster
-	Relay    string            // its name, for the log
-	Build    string
+	// Broker names what carries publications behind this relay. It is equal for relays that form
+	// one cluster.
+	Broker string
+	Relay  string // its name, for the log
+	Build  string
 }
 
 // Session tells that a session exists. It is idempotent.
@@ -89,7 +101,7 @@ type Session struct {
 	Group    string // of /chat/group, else empty
 }
 
-// Held tells a topic's position at the edge and members of it; one topic may take several frames.
+// Held tells a topic's position at the edge and members of it. One topic may take several frames.
 type Held struct {
 	Topic    protocol.Topic
 	Position protocol.Position // zero: none was ever given
@@ -99,7 +111,7 @@ type Held struct {
 // Synced ends the tables.
 type Synced struct {
 	First    uint64 // the first number not acknowledged; all below are finished
-	Last     uint64 // the last number given so far: from First to Last are replays
+	Last     uint64 // the last number given; First to Last are replays
 	Sessions uint64 // how many were told
 	Held     uint64 // how many memberships were told
 }
@@ -110,18 +122,19 @@ type Message struct {
 	Session uint64
 	Payload []byte
 
-	// Again: it was Granted on an earlier link. It is TypeAgain on the wire.
+	// Again says that the message was Granted on an earlier link. It is TypeAgain on the wire.
 	Again bool
 }
 
-// End tells that a session ended. It is a numbered frame, so that it comes after the session's last Message.
+// End tells that a session ended. It is a numbered frame, so it comes after the session's last
+// Message.
 type End struct {
 	Number  uint64
 	Session uint64
 }
 
-// TopicNumber gives a topic its number on this link; other frames name topics by it. The edge's position becomes Position unless it already has
-// a later one.
+// TopicNumber gives a topic its number on this link, by which other frames name the topic. The
+// edge's position becomes Position unless it already has a later one.
 type TopicNumber struct {
 	ID       uint64
 	Position protocol.Position
@@ -131,16 +144,17 @@ type TopicNumber struct {
 // Untopic frees a topic number. The edge forgets the topic's position.
 type Untopic struct{ ID uint64 }
 
-// Opened binds a session to its own topics. Confirmed false: the relay could not confirm now (the broker is away); the connect may be
-// answered all the same and a second Opened follows.
+// Opened binds a session to its own topics. Confirmed is false when the relay could not confirm
+// now, since the broker is away. The connect may be answered all the same, and a second Opened
+// follows.
 type Opened struct {
 	Session   uint64
 	Confirmed bool
 	Topics    []uint64
 }
 
-// Joined binds a session to a group from here on and answers Number. Left unbinds it. With Granted the number is not finished by it, but granted: its
-// notice is yet to be published.
+// Joined binds a session to a group from here on and answers Number. Left unbinds it. With Granted
+// the number is granted, not finished: its notice is yet to be published.
 type Joined struct {
 	Number  uint64
 	Session uint64
@@ -159,17 +173,23 @@ type Answer struct {
 	Text    []byte
 }
 
-// Publication is for every member of Topic on this edge but the sessions of user Except. The bytes are the same on every link.
+// Publication is for every member of Topic on this edge but the sessions of user Except. The bytes
+// are the same on every link.
 type Publication struct {
-	Topic    uint64
-	Position protocol.Position // zero: none (an original server published it); always passed on
-	ID       uint64            // protocol.BriefID of the frame that asked for it; 0: there is none. One that came as Ahead is not passed on again
-	Except   string
-	Payload  []byte
+	Topic uint64
+	// Position is zero if there is none, since an original server published the message. Such a
+	// publication is always passed on.
+	Position protocol.Position
+	// ID is the protocol.BriefID of the frame that asked for the publication, or 0 if there is
+	// none. A publication that came as Ahead is not passed on again.
+	ID      uint64
+	Except  string
+	Payload []byte
 }
 
-// Ahead is a Publication that will come: what carries publications is away, and the relay gives its own edges what their clients say. It has no
-// position; the members are given it once, now or with the Publication of the same ID.
+// Ahead is a Publication that will come. The broker is away, and the relay gives its own edges what
+// their clients say. An Ahead has no position. The members are given it once, now or with the
+// Publication of the same ID.
 type Ahead struct {
 	Topic   uint64
 	ID      uint64
@@ -177,11 +197,13 @@ type Ahead struct {
 	Payload []byte
 }
 
-// Granted tells that the Messages of these numbers are in effect, though not finished: they were found permitted and given ahead. On a later link they are
-// sent again as such (Message.Again), and then neither judged nor answered, only published.
+// Granted tells that the Messages of these numbers are in effect, though not finished. They were
+// found permitted and given ahead. On a later link they are sent again as such (Message.Again).
+// They are then neither judged nor answered, only published.
 type Granted Range
 
-// Gap tells that messages were lost to the members of Topic on this edge; the position becomes Position, and each member is sent Text.
+// Gap tells that messages were lost to the members of Topic on this edge. The position becomes
+// Position, and each member is sent Text.
 type Gap struct {
 	Topic    uint64
 	Position protocol.Position
@@ -192,17 +214,26 @@ type Gap struct {
 // Range is an inclusive range of numbers.
 type Range struct{ First, Last uint64 }
 
+// Cost tells the edge of a message's sender to how many sessions the message was delivered, on all
+// edges of this relay. The edge can so slow down users who cost others much.
+type Cost struct {
+	User       string
+	Deliveries uint64
+}
+
 // MaxRanges bounds Ack.Finished.
 const MaxRanges = 64
 
-// Ack tells which numbers are finished: all up to Through, and those in Finished (ascending, above Through, at most MaxRanges).
+// Ack tells which numbers are finished: all up to Through, and those in Finished. The ranges are
+// ascending, above Through, and at most MaxRanges.
 type Ack struct {
 	Through  uint64
 	Finished []Range
 }
 
-// Digest describes the relay's tables of this edge, to be compared when the edge has sent exactly Heard Session frames on this link
-// and has no End unacknowledged. Hashes are XORs of SessionHash and BindingHash.
+// Digest describes the relay's tables of this edge. The edge compares it when it has sent exactly
+// Heard Session frames on this link and has no End unacknowledged. Hashes are XORs of SessionHash
+// and BindingHash.
 type Digest struct {
 	Heard       uint64 // Session frames received on this link
 	Sessions    uint64
@@ -214,18 +245,22 @@ type Digest struct {
 // Status lists what is degraded at the relay, in words of the metrics ("broker"); empty: nothing.
 type Status struct{ Degraded []string }
 
-// Drain asks the edge to link to another relay and then to leave this one, beginning at a random moment within Window, so that not all edges of a
-// relay come to the next one at once. Only with FeatureMove.
+// Drain asks the edge to link to another relay and then to leave this one. The edge begins at a
+// random moment within Window, so that not all edges of a relay come to the next one at once. It is
+// sent only with FeatureMove.
 type Drain struct{ Window uint64 } // milliseconds
 
-// Moved asks the relay to end the link with Bye once it has sent what was published until then: what the broker has not yet brought to it, the other relay may
-// have been too late for. Only with FeatureMove.
+// Moved asks the relay to end the link with Bye once it has sent what was published until then. The
+// broker may not have brought all of that to it yet, and the other relay may have been too late for
+// it. It is sent only with FeatureMove.
 type Moved struct{}
 
-// Live tells, once a link, that every topic told in Held is followed, and its members have been sent what they had missed. Only with FeatureMove.
+// Live tells, once a link, that every topic told in Held is followed, and that its members have
+// been sent what they had missed. It is sent only with FeatureMove.
 type Live struct{}
 
-// Code says why a link ended: a metric label, and what Bye carries. The values are on the wire: never renumber.
+// Code says why a link ended. It is a metric label, and Bye carries it. The values are on the wire:
+// never renumber.
 type Code uint64
 
 const (
@@ -241,7 +276,7 @@ const (
 	CodeLost       Code = 9 // the connection broke; never sent
 )
 
-// Bye is the last frame of one who closes.
+// Bye is the last frame of the side that closes.
 type Bye struct {
 	Code Code
 	Text string

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzNext: any bytes as a batch. What parses encodes to the same bytes again, and nothing allocates beyond a multiple of the input.
+// FuzzNext takes any bytes as a batch. A parsed frame must encode to the same bytes again, and
+// parsing may allocate at most a multiple of the input.
 func FuzzNext(f *testing.F) {
 	var all []byte
 	for _, encoded := range readGolden(f) {
@@ -18,18 +19,18 @@ func FuzzNext(f *testing.F) {
 	f.Fuzz(func(t *testing.T, batch []byte) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		for rest := batch; len(rest) > 0; {
-			typ, body, next, err := Next(rest)
+		for remainder := batch; len(remainder) > 0; {
+			typ, body, next, err := Next(remainder)
 			if err != nil {
 				break
 			}
 			fr, err := parse(typ, body)
 			if err == nil && !extensibleAndExtended(typ, fr, body) {
-				if again := fr.Append(nil); !bytes.Equal(again, rest[:len(rest)-len(next)]) {
-					t.Fatalf("%x parsed as %#v encodes to %x", rest[:len(rest)-len(next)], fr, again)
+				if again := fr.Append(nil); !bytes.Equal(again, remainder[:len(remainder)-len(next)]) {
+					t.Fatalf("%x parsed as %#v encodes to %x", remainder[:len(remainder)-len(next)], fr, again)
 				}
 			}
-			rest = next
+			remainder = next
 		}
 		runtime.ReadMemStats(&after)
 		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(64*len(batch)+1<<20); got > most {
@@ -38,7 +39,8 @@ func FuzzNext(f *testing.F) {
 	})
 }
 
-// extensibleAndExtended reports whether the body has bytes of a later version, which encoding drops.
+// extensibleAndExtended reports whether the body ends in bytes of a later version. Encoding drops
+// these.
 func extensibleAndExtended(typ Type, f frame, body []byte) bool {
 	switch typ {
 	case TypeHello, TypeWelcome, TypeStatus:
@@ -48,7 +50,7 @@ func extensibleAndExtended(typ Type, f frame, body []byte) bool {
 	return false
 }
 
-// FuzzParse: any type with any body.
+// FuzzParse parses any type with any body.
 func FuzzParse(f *testing.F) {
 	for _, encoded := range readGolden(f) {
 		typ, body, _, err := Next(encoded)
@@ -62,8 +64,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, again, rest, err := Next(fr.Append(nil))
-		if err != nil || len(rest) > 0 {
+		_, again, remainder, err := Next(fr.Append(nil))
+		if err != nil || len(remainder) > 0 {
 			t.Fatalf("%#v: encoding does not split: %v", fr, err)
 		}
 		back, err := parse(Type(typ), again)
@@ -73,7 +75,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzHandshake: any text as either header. What parses has one text.
+// FuzzHandshake takes any text as either header. A header that parses must be written as the same
+// text again.
 func FuzzHandshake(f *testing.F) {
 	f.Add(vectorOffer.String())
 	f.Add(vectorReply.String())

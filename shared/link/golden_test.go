@@ -26,7 +26,7 @@ const (
 `
 )
 
-// TestGolden holds the encoding of version 1: a frame's bytes never change.
+// TestGolden holds the encoding of version 1: the bytes of a frame never change.
 func TestGolden(t *testing.T) {
 	frames := corpus()
 	text := []byte(goldenHead)
@@ -49,9 +49,9 @@ func TestGolden(t *testing.T) {
 		if got := f.Append(nil); !bytes.Equal(got, want[name]) {
 			t.Errorf("%s: %x, want %x", name, got, want[name])
 		}
-		typ, body, rest, err := Next(append(want[name], 0x99))
-		if err != nil || !bytes.Equal(rest, []byte{0x99}) {
-			t.Errorf("%s: Next: %v, rest %x", name, err, rest)
+		typ, body, remainder, err := Next(append(want[name], 0x99))
+		if err != nil || !bytes.Equal(remainder, []byte{0x99}) {
+			t.Errorf("%s: Next: %v, rest %x", name, err, remainder)
 			continue
 		}
 		back, err := parse(typ, body)
@@ -81,7 +81,7 @@ func readGolden(tb testing.TB) map[string][]byte {
 	return frames
 }
 
-// values writes a frame for people who write another edge: its fields by the names that the specification gives them.
+// values writes a frame for developers of another edge. It names fields as the specification does.
 func values(f frame) string {
 	v := reflect.ValueOf(f)
 	if v.Kind() != reflect.Struct {
@@ -89,11 +89,12 @@ func values(f frame) string {
 	}
 	var fields []string
 	for i := range v.NumField() {
-		if v.Type().Field(i).Name == "Again" { // the type says it
+		if v.Type().Field(i).Name == "Again" { // the type of the frame says it
 			continue
 		}
 		name := specName(v.Type().Field(i).Name, v.Field(i).Kind())
-		if id, ok := v.Field(i).Interface().(uint64); ok && name == "id" && i > 0 { // of eight bytes
+		// An id that is not the first field is eight bytes long.
+		if id, ok := v.Field(i).Interface().(uint64); ok && name == "id" && i > 0 {
 			fields = append(fields, fmt.Sprintf("id 0x%016x", id))
 			continue
 		}
@@ -102,7 +103,7 @@ func values(f frame) string {
 	return strings.Join(fields, " · ")
 }
 
-// specName makes "log size" of LogSize.
+// specName turns LogSize into "log size".
 func specName(field string, kind reflect.Kind) string {
 	switch {
 	case field == "ID":

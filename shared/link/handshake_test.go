@@ -39,7 +39,7 @@ type accepted struct {
 	err   error
 }
 
-// serve accepts links on a network in memory. The results must be received.
+// serve accepts links on a network in memory. The caller must receive all results.
 func serve(t testing.TB, cfg AcceptConfig) (*memnet.Listener, <-chan accepted) {
 	t.Helper()
 	if cfg.Welcome == nil {
@@ -67,8 +67,8 @@ func TestHandshake(t *testing.T) {
 		edge, relay string
 		offered     Versions
 		spoken      Versions
-		edgeErr     error // nil: it succeeds
-		relayErr    error // nil: as edgeErr
+		edgeErr     error // nil: the edge's side succeeds
+		relayErr    error // nil: the same as edgeErr
 		version     uint64
 	}{
 		{name: "one key", edge: ringA, relay: ringA, version: 1},
@@ -122,7 +122,7 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// rawEdge is the WebSocket part of the handshake, without Dial's checks.
+// rawEdge does the WebSocket part of an edge's handshake, without Dial's checks.
 func rawEdge(t *testing.T, l *memnet.Listener, o offer) (*websocket.Conn, reply) {
 	t.Helper()
 	ws, resp, err := websocket.Dial(t.Context(), "ws://relay/link", &websocket.DialOptions{
@@ -140,11 +140,12 @@ func rawEdge(t *testing.T, l *memnet.Listener, o offer) (*websocket.Conn, reply)
 	return ws, r
 }
 
-// TestWrongHello: a Hello without the right proof is answered by Bye alone, and nothing of it is used.
+// TestWrongHello checks that a Hello without the right proof is answered by Bye alone, and that
+// nothing in it has an effect.
 func TestWrongHello(t *testing.T) {
 	keys := keysOf(t, ringA)
-	secret := keys.signer().secret
-	o := offer{versions: Spoken, key: "a", nonce: newNonce()}
+	secret := keys.signer().Secret
+	o := offer{versions: spoken, key: "a", nonce: newNonce()}
 	welcomed := false
 	l, results := serve(t, AcceptConfig{Keys: keys, Welcome: func(Hello) (Welcome, error) { welcomed = true; return testWelcome, nil }})
 
@@ -173,11 +174,11 @@ func TestWrongHello(t *testing.T) {
 		}, CodeAuth},
 		{"no proof", func(reply) []byte { return testHello.Append(nil) }, CodeAuth},
 		{"wrong proof before garbage", func(reply) []byte { return []byte{byte(TypeHello), 3, 1, 0xff, 0xff} }, CodeAuth},
-		{"not a hello", func(reply) []byte { return AppendPing(nil, 1) }, CodeProtocol},
+		{"not a hello", func(reply) []byte { return appendPing(nil, 1) }, CodeProtocol},
 		{"a frame behind hello", func(r reply) []byte {
 			h := testHello
 			h.Proof = prove(secret, edgeLabel, o, r)
-			return AppendPing(h.Append(nil), 1)
+			return appendPing(h.Append(nil), 1)
 		}, CodeProtocol},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -189,9 +190,9 @@ func TestWrongHello(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			typ, body, rest, err := Next(batch)
-			if err != nil || typ != TypeBye || len(rest) > 0 {
-				t.Fatalf("%v %v, %d bytes behind", typ, err, len(rest))
+			typ, body, remainder, err := Next(batch)
+			if err != nil || typ != TypeBye || len(remainder) > 0 {
+				t.Fatalf("%v %v, %d bytes behind", typ, err, len(remainder))
 			}
 			if y, err := ParseBye(body); err != nil || y.Code != tt.code {
 				t.Errorf("bye %+v, want %v", y, tt.code)
@@ -211,11 +212,11 @@ func TestWrongHello(t *testing.T) {
 	}
 }
 
-// TestFakeRelay: a peer that does not prove a key gets nothing after its 101.
+// TestFakeRelay checks that a peer that does not prove a key gets nothing after its 101.
 func TestFakeRelay(t *testing.T) {
 	keys := keysOf(t, ringA)
 	l, results := serve(t, AcceptConfig{Keys: keys})
-	ws, recorded := rawEdge(t, l, offer{versions: Spoken, key: "a", nonce: newNonce()})
+	ws, recorded := rawEdge(t, l, offer{versions: spoken, key: "a", nonce: newNonce()})
 	ws.CloseNow()
 	<-results
 
@@ -245,7 +246,8 @@ func TestFakeRelay(t *testing.T) {
 	}
 }
 
-// fakeRelay answers an upgrade with this header and returns how many bytes followed the request.
+// fakeRelay answers an upgrade with this header. It returns the number of bytes that followed the
+// request.
 func fakeRelay(conn net.Conn, header string) int64 {
 	defer conn.Close()
 	br := bufio.NewReader(conn)
@@ -292,13 +294,15 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// TestPending: the relay bounds unfinished handshakes in time, and in number without keeping out an edge that has a key.
+// TestPending checks that the relay bounds unfinished handshakes in time and in number. The bound
+// must not keep out an edge with a key.
 func TestPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)
 		l, results := serve(t, AcceptConfig{Keys: keys, Pending: &Pending{Max: 1}})
 		start := time.Now()
-		rawEdge(t, l, offer{versions: Spoken, key: "a", nonce: newNonce()}) // and never says hello
+		// This edge never says Hello.
+		rawEdge(t, l, offer{versions: spoken, key: "a", nonce: newNonce()})
 		synctest.Wait()
 		conn, _, err := dialTo(t.Context(), l, keys)
 		if err != nil {
@@ -310,14 +314,14 @@ func TestPending(t *testing.T) {
 				got.conn.CloseNow()
 			}
 		}
-		if took := time.Since(start); took >= HandshakeTimeout {
+		if took := time.Since(start); took >= handshakeTimeout {
 			t.Errorf("the silent one was dropped after %v", took)
 		}
 
 		start = time.Now()
-		rawEdge(t, l, offer{versions: Spoken, key: "a", nonce: newNonce()})
+		rawEdge(t, l, offer{versions: spoken, key: "a", nonce: newNonce()})
 		got := <-results
-		if took := time.Since(start); got.err == nil || took != HandshakeTimeout {
+		if took := time.Since(start); got.err == nil || took != handshakeTimeout {
 			t.Fatalf("silent edge: %v after %v", got.err, took)
 		}
 	})
@@ -338,7 +342,8 @@ func TestWelcomeRefuses(t *testing.T) {
 	}
 }
 
-// TestDialEnds: a relay that never answers does not outlast ctx, and ctx does not outlast the handshake.
+// TestDialEnds checks that Dial returns at the end of ctx if the relay never answers, and that ctx
+// has no effect after the handshake.
 func TestDialEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)
@@ -369,7 +374,7 @@ func TestDialEnds(t *testing.T) {
 	})
 }
 
-// TestTLS: a link over wss carries frames, and its socket below TLS counts bytes.
+// TestTLS checks that a link over wss carries frames, and that bytes are counted below TLS.
 func TestTLS(t *testing.T) {
 	keys := keysOf(t, ringA)
 	results := make(chan accepted, 1)
@@ -394,7 +399,8 @@ func TestTLS(t *testing.T) {
 	edge.Bye(CodeNormal, "")
 	e.wait(t)
 	r.wait(t)
-	if s := edge.Stats(); s.SentBytes <= 200_000 || s.SentBatches != 2 { // the message and the Bye; counted by the writer once they are written
+	// The two batches are the message and the Bye. The writer counts them once they are written.
+	if s := edge.Stats(); s.SentBytes <= 200_000 || s.SentBatches != 2 {
 		t.Errorf("stats %+v", s)
 	}
 }

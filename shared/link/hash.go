@@ -6,8 +6,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Hashes of table rows, which Digest combines by XOR: equal tables give equal sums in any order. Each is FNV-1a over the bytes that a frame would
-// carry, then a mix, since FNV of similar rows differs too regularly to be XORed.
+// Hashes of table rows, which Digest combines by XOR. Equal tables give equal sums in any order.
+// Each hash is FNV-1a over the bytes that a frame would carry, then a mix. The mix is needed since
+// FNV of similar rows differs too regularly for XOR.
 
 // SessionHash hashes a session: FNV-1a over the body of its Session frame.
 func SessionHash(s Session) uint64 {

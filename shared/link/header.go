@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// headerName is the HTTP header of the handshake. Its form is the same in every version: what is new is told in Hello and Welcome.
+// headerName is the HTTP header of the handshake. Its form is the same in every version; Hello and
+// Welcome carry what is new.
 const headerName = "Edgerelay-Link"
 
 var errHeader = errors.New("malformed " + headerName + " header")
@@ -55,7 +56,7 @@ func parseOffer(s string) (o offer, err error) {
 	return o, nil
 }
 
-// unproven is what the relay's proof covers of its reply.
+// unproven is the part of the reply that the relay's proof covers.
 func (r reply) unproven() string {
 	return "version=" + strconv.FormatUint(r.version, 10) + ", key=" + r.key + ", nonce=" + r.nonce
 }
@@ -82,7 +83,8 @@ func parseReply(s string) (r reply, err error) {
 	return r, nil
 }
 
-// parameters takes "a=…, b=…" apart: these names, in this order, once each.
+// parameters splits "a=…, b=…" into the values of these names. Each name must occur once, in this
+// order.
 func parameters(s string, names ...string) ([]string, error) {
 	parts := strings.Split(s, ", ")
 	if len(parts) != len(names) {
@@ -98,7 +100,7 @@ func parameters(s string, names ...string) ([]string, error) {
 	return parts, nil
 }
 
-// encoding of nonces and proofs. Strict: 32 bytes have exactly one text.
+// encoding is that of nonces and proofs. It is strict, so 32 bytes have exactly one text.
 var encoding = base64.RawURLEncoding.Strict()
 
 func decode32(s string) ([]byte, error) {
@@ -116,4 +118,60 @@ func newNonce() string {
 	var b [32]byte
 	rand.Read(b[:]) // never fails: it ends the process instead
 	return encoding.EncodeToString(b[:])
+}
+
+// Versions is an inclusive range of protocol versions.
+type Versions struct{ Min, Max uint64 }
+
+// spoken is the range that this package speaks.
+var spoken = Versions{1, 1}
+
+// orSpoken makes the zero range mean spoken.
+func (v Versions) orSpoken() Versions {
+	if v == (Versions{}) {
+		return spoken
+	}
+	return v
+}
+
+// common returns the highest version in both ranges.
+func (v Versions) common(w Versions) (uint64, bool) {
+	highest := min(v.Max, w.Max)
+	return highest, highest >= max(v.Min, w.Min)
+}
+
+// contains reports whether version is in the range.
+func (v Versions) contains(version uint64) bool { return v.Min <= version && version <= v.Max }
+
+// String returns "min-max".
+func (v Versions) String() string {
+	return strconv.FormatUint(v.Min, 10) + "-" + strconv.FormatUint(v.Max, 10)
+}
+
+func parseVersions(s string) (Versions, error) {
+	low, high, ok := strings.Cut(s, "-")
+	if !ok {
+		return Versions{}, fmt.Errorf("%w: versions", errHeader)
+	}
+	least, err := parseVersion(low)
+	if err != nil {
+		return Versions{}, err
+	}
+	most, err := parseVersion(high)
+	if err != nil {
+		return Versions{}, err
+	}
+	if least > most {
+		return Versions{}, fmt.Errorf("%w: versions", errHeader)
+	}
+	return Versions{least, most}, nil
+}
+
+// parseVersion takes a decimal number from 1 to 65535 without sign or leading zeros.
+func parseVersion(s string) (uint64, error) {
+	v, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || v == 0 || strconv.FormatUint(v, 10) != s {
+		return 0, fmt.Errorf("%w: version", errHeader)
+	}
+	return v, nil
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The worked example of the specification.
+// These are the inputs and results of the specification's worked example.
 var (
 	vectorKeys  = "k1:correct horse battery staple"
 	vectorOffer = offer{versions: Versions{1, 1}, key: "k1", nonce: "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}
@@ -19,7 +19,7 @@ const (
 )
 
 func TestProofVector(t *testing.T) {
-	secret := keysOf(t, vectorKeys).signer().secret
+	secret := keysOf(t, vectorKeys).signer().Secret
 	if got := hex.EncodeToString(prove(secret, relayLabel, vectorOffer, vectorReply)); got != vectorRelayProof {
 		t.Errorf("relay's proof %s, want %s", got, vectorRelayProof)
 	}
@@ -28,7 +28,7 @@ func TestProofVector(t *testing.T) {
 	}
 }
 
-// TestProofCovers: a change of any input changes the proof.
+// TestProofCovers checks that a change of any input changes the proof.
 func TestProofCovers(t *testing.T) {
 	secret := []byte("correct horse battery staple")
 	proof := prove(secret, relayLabel, vectorOffer, vectorReply)
@@ -87,7 +87,7 @@ func TestOfferRefuses(t *testing.T) {
 func TestCommonVersion(t *testing.T) {
 	for _, tt := range []struct {
 		a, b Versions
-		want uint64 // 0: none
+		want uint64 // 0: no common version
 	}{
 		{Versions{1, 1}, Versions{1, 1}, 1},
 		{Versions{1, 3}, Versions{2, 5}, 3},
@@ -97,7 +97,7 @@ func TestCommonVersion(t *testing.T) {
 		{Versions{1, 1}, Versions{2, 2}, 0},
 		{Versions{3, 4}, Versions{1, 2}, 0},
 	} {
-		got, ok := tt.a.Common(tt.b)
+		got, ok := tt.a.common(tt.b)
 		if ok != (tt.want != 0) || ok && got != tt.want {
 			t.Errorf("%v and %v: %d %v, want %d", tt.a, tt.b, got, ok, tt.want)
 		}

@@ -1,79 +1,58 @@
 package link
 
 import (
-	"errors"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
-	"slices"
-	"strings"
+
+	"github.com/edgerelay/edgerelay/shared/keyring"
 )
 
 // minSecret is the least length of a secret, in bytes.
 const minSecret = 16
 
-// maxKeyID is the most length of a key id, in bytes.
+// maxKeyID is the greatest length of a key id, in bytes.
 const maxKeyID = 64
 
-// Keys is the ring of secrets that both ends of a link hold. The first key signs, every key verifies: a new secret is added behind the
-// others everywhere, then moved to the front, then the old one is removed, and no link is refused meanwhile.
+// Keys is the ring of secrets that both ends of a link hold. The first key signs; every key
+// verifies. To rotate, one adds a new secret after the others everywhere, then moves it to the
+// front, then removes the old one. No link is refused meanwhile.
 //
-// The zero Keys has none; Dial and Accept refuse it. Keys is immutable after UnmarshalText and may be shared.
-type Keys struct{ ring []key }
+// The zero Keys has no key, and Dial and Accept refuse it. Keys is immutable after UnmarshalText
+// and may be shared.
+type Keys struct{ ring keyring.Keys }
 
-type key struct {
-	id     string
-	secret []byte
-}
-
-// UnmarshalText reads id:secret[,id:secret]. A secret is the raw text after the first colon, up to the comma. Errors never show a secret, nor
-// anything that could be one.
+// UnmarshalText reads id:secret[,id:secret], as keyring.Keys does, and checks ids and secrets by
+// the rules of the link. Errors never show a secret, nor anything that could be one.
 func (k *Keys) UnmarshalText(text []byte) error {
-	if len(text) == 0 {
-		return errors.New("no key: want id:secret[,id:secret]")
+	var ring keyring.Keys
+	if err := ring.UnmarshalText(text); err != nil {
+		return err
 	}
-	var ring []key
-	for i, item := range strings.Split(string(text), ",") {
-		id, secret, ok := strings.Cut(item, ":")
+	for i, key := range ring {
 		switch {
-		case !ok:
-			return fmt.Errorf("key %d has no colon: want id:secret", i+1)
-		case !validKeyID(id):
+		case !validKeyID(key.ID):
 			return fmt.Errorf("key %d: an id is 1 to %d letters, digits, dots, dashes and underscores", i+1, maxKeyID)
-		case slices.ContainsFunc(ring, func(o key) bool { return o.id == id }):
-			return fmt.Errorf("key %q is there twice", id)
-		case len(secret) < minSecret:
-			return fmt.Errorf("key %q: its secret has %d bytes, want %d or more", id, len(secret), minSecret)
+		case len(key.Secret) < minSecret:
+			return fmt.Errorf("key %q: its secret has %d bytes, want %d or more", key.ID, len(key.Secret), minSecret)
 		}
-		ring = append(ring, key{id, []byte(secret)})
 	}
 	k.ring = ring
 	return nil
 }
 
 // String names the keys and hides the secrets.
-func (k Keys) String() string {
-	ids := make([]string, len(k.ring))
-	for i, key := range k.ring {
-		ids[i] = key.id + ":***"
-	}
-	return strings.Join(ids, ",")
-}
+func (k Keys) String() string { return k.ring.String() }
 
-// GoString is String, so that %#v hides the secrets too.
+// GoString returns String's text, so that %#v hides the secrets too.
 func (k Keys) GoString() string { return k.String() }
 
 // IsZero reports whether there is no key.
 func (k Keys) IsZero() bool { return len(k.ring) == 0 }
 
-// signer returns the key that signs; there must be one.
-func (k Keys) signer() key { return k.ring[0] }
-
-func (k Keys) find(id string) (key, bool) {
-	i := slices.IndexFunc(k.ring, func(o key) bool { return o.id == id })
-	if i < 0 {
-		return key{}, false
-	}
-	return k.ring[i], true
-}
+// signer returns the key that signs. Keys must not be zero.
+func (k Keys) signer() keyring.Key { return k.ring[0] }
 
 func validKeyID(id string) bool {
 	if id == "" || len(id) > maxKeyID {
@@ -87,4 +66,29 @@ func validKeyID(id string) bool {
 		}
 	}
 	return true
+}
+
+// Labels keep one side's proof from being taken for the other's.
+const (
+	relayLabel = "edgerelay link relay"
+	edgeLabel  = "edgerelay link edge"
+)
+
+// prove returns HMAC-SHA256 over a label, the edge's offer and the relay's reply before its proof.
+// Each is written as its length in four bytes (big endian) and its text as in the header. So a
+// proof holds only for these two nonces, these key ids and this choice of a version.
+func prove(secret []byte, label string, o offer, r reply) []byte {
+	mac := hmac.New(sha256.New, secret)
+	for _, s := range []string{label, o.String(), r.unproven()} {
+		var length [4]byte
+		binary.BigEndian.PutUint32(length[:], uint32(len(s)))
+		mac.Write(length[:])
+		mac.Write([]byte(s))
+	}
+	return mac.Sum(nil)
+}
+
+// proven compares proofs in constant time.
+func proven(secret []byte, label string, o offer, r reply, proof []byte) bool {
+	return hmac.Equal(prove(secret, label, o, r), proof)
 }

@@ -22,13 +22,13 @@ func keysOf(tb testing.TB, text string) Keys {
 
 func TestKeys(t *testing.T) {
 	k := keysOf(t, "new:"+secretB+",old:"+secretA)
-	if s := k.signer(); s.id != "new" || string(s.secret) != secretB {
-		t.Errorf("signer is %q %q", s.id, s.secret)
+	if s := k.signer(); s.ID != "new" || string(s.Secret) != secretB {
+		t.Errorf("signer is %q %q", s.ID, s.Secret)
 	}
-	if o, ok := k.find("old"); !ok || string(o.secret) != secretA {
-		t.Errorf("old key: %q %v", o.secret, ok)
+	if o, ok := k.ring.Find("old"); !ok || string(o.Secret) != secretA {
+		t.Errorf("old key: %q %v", o.Secret, ok)
 	}
-	if _, ok := k.find("other"); ok {
+	if _, ok := k.ring.Find("other"); ok {
 		t.Error("found a key that is not there")
 	}
 	for _, verb := range []string{"%v", "%s", "%+v", "%#v", "%q"} {
@@ -40,14 +40,14 @@ func TestKeys(t *testing.T) {
 
 func TestKeysErrors(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
-		{"", "no key"},
-		{"sixteen-byte-secret", "key 1 has no colon"},
-		{"a:" + secretA + ",", "key 2 has no colon"},
-		{":" + secretA, "key 1: an id is"},
-		{"sp ace:" + secretA, "key 1: an id is"},
+		{"", "entry 1 has no colon"},
+		{"sixteen-byte-secret", "entry 1 has no colon"},
+		{"a:" + secretA + ",", "entry 2 has no colon"},
+		{":" + secretA, "entry 1 has no id"},
+		{"sp ace:" + secretA, "the id of entry 1 has other characters"},
 		{strings.Repeat("a", 65) + ":" + secretA, "key 1: an id is"},
-		{"a:" + secretA + ",a:" + secretB, `key "a" is there twice`},
-		{"a:", `key "a": its secret has 0 bytes`},
+		{"a:" + secretA + ",a:" + secretB, `the id "a" is there twice`},
+		{"a:", "entry 1 has no secret"},
 		{"a:0123456789abcde", `key "a": its secret has 15 bytes`},
 	} {
 		var k Keys

@@ -14,17 +14,17 @@ import (
 // peer is one end of a link: a Source, a Sink, and the Run between them.
 type peer struct {
 	conn *Conn
-	end  chan error // Run's result
+	end  chan error // result of Run
 
-	mu      sync.Mutex // guards the following
-	queue   [][]byte   // each at most a batch
+	mu      sync.Mutex // guards the fields below
+	queue   [][]byte   // each part is at most a batch
 	frames  []any
 	batches int
-	changed chan struct{} // closed and replaced when frames arrived
+	changed chan struct{} // closed and replaced when frames arrive
 	handle  func(Type) error
 }
 
-// start runs a link; wait must be called.
+// start runs a link. The caller must call wait.
 func start(ctx context.Context, c *Conn) *peer {
 	p := &peer{conn: c, end: make(chan error, 1), changed: make(chan struct{})}
 	go func() { p.end <- c.Run(ctx, p, p) }()
@@ -80,7 +80,7 @@ func (p *peer) EndBatch() error {
 	return nil
 }
 
-// await returns the frames once there are n.
+// await returns the received frames once there are n.
 func (p *peer) await(t *testing.T, n int) []any {
 	t.Helper()
 	for {
@@ -125,7 +125,7 @@ func join(t testing.TB) (edge, relay *Conn, wire *memnet.Conn) {
 	return edge, got.conn, l.Conns()[0]
 }
 
-// bubble runs a test on a running link with time under its control.
+// bubble runs a test on a running link in a synctest bubble.
 func bubble(t *testing.T, f func(t *testing.T, e, r *peer, wire *memnet.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

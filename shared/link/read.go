@@ -8,13 +8,14 @@ import (
 	"github.com/coder/websocket"
 )
 
-// keepBuffer is the largest reading or writing buffer, in bytes, that is kept for the next batch.
+// keepBuffer is the size of the largest reading or writing buffer that is kept for the next batch,
+// in bytes.
 const keepBuffer = 1 << 20
 
 // errNotBinary is for messages of the wrong WebSocket type.
 var errNotBinary = errors.New("a batch is a binary message")
 
-// read is the reader: it ends with the link.
+// read is the reader; it ends with the link.
 func (c *Conn) read(sink Sink) {
 	for {
 		batch, err := c.readBatch(context.Background())

@@ -9,24 +9,29 @@ import (
 	"time"
 )
 
-// writePiece bounds one write to the network, in bytes: even at 2 KB/s it ends within the time after which a write without progress is stuck. A full
-// batch costs four system calls instead of one, about 50 ns for each of its frames.
+// writePiece bounds one write to the network, in bytes. Even at 2 KB/s such a write ends before a
+// write without progress counts as stuck. A full batch costs four system calls instead of one,
+// about 50 ns for each of its frames.
 const writePiece = 16 << 10
 
-// socket is the net.Conn under a link's WebSocket (and TLS). It notes when bytes come and go, whatever message they are part of, so that a slow
-// link is told from a dead one; and it gathers what the WebSocket layer writes in 4 KiB bits.
+// socket is the net.Conn under a link's WebSocket (and TLS). It records when bytes come and go,
+// whatever message they belong to. The watchdog can thus tell a slow link from a dead one. The
+// socket also gathers the 4 KiB pieces that the WebSocket layer writes.
 type socket struct {
 	net.Conn
-	start time.Time // all durations count from here, on the monotonic clock
+	start time.Time // all durations count from here; a monotonic clock
 
-	inside        bool         // a batch was begun and is not complete; the reader's own
+	inside        bool         // a batch is incomplete; owned by the reader
 	received      atomic.Int64 // when the last byte came
 	receivedBytes atomic.Uint64
-	progress      atomic.Int64 // when the last byte went, or a batch began; 0: no batch is being written
-	sentBytes     atomic.Uint64
-	unsent        int // bytes in the kernel's buffer when the watchdog looked last; its own
+	// progress is when the last byte went, or a batch began. It is 0 while no batch is written.
+	progress  atomic.Int64
+	sentBytes atomic.Uint64
+	// unsent is the bytes in the kernel's buffer at the watchdog's last look. The watchdog owns it.
+	unsent int
 
-	// mu serialises writes. Only the answer to a WebSocket close, at the end of the link, ever competes with the writer.
+	// mu serialises writes. Only the answer to a WebSocket close, at the end of the link, ever
+	// competes with the writer.
 	mu     sync.Mutex
 	out    *bufio.Writer
 	corked bool
@@ -40,10 +45,11 @@ func newSocket(c net.Conn) *socket {
 
 func (s *socket) now() time.Duration { return time.Since(s.start) }
 
-// stamp is now for progress, where 0 means something else.
+// stamp is now for progress, where 0 has another meaning.
 func (s *socket) stamp() int64 { return max(1, int64(s.now())) }
 
-// Read stamps received. The end of the connection is not that of a batch, which the WebSocket layer would take io.EOF for.
+// Read stamps received. It turns io.EOF inside a batch into another error, since the WebSocket
+// layer would take io.EOF for the batch's end.
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if s.inside && err == io.EOF {
@@ -56,7 +62,7 @@ func (s *socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes through, except between cork and uncork, when it may keep up to writePiece bytes.
+// Write writes through to the network. Between cork and uncork it may keep up to writePiece bytes.
 func (s *socket) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,8 +73,9 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// look notes progress that no Write tells: the kernel wakes a writer only when a third of its buffer is free, which may be megabytes and, on a slow link, minutes. It is for
-// the watchdog.
+// look notes progress that no Write reports. The kernel wakes a writer only when a third of its
+// buffer is free. That third may be megabytes and, on a slow link, take minutes. Only the watchdog
+// calls look.
 func (s *socket) look() {
 	if s.progress.Load() == 0 {
 		s.unsent = 0
@@ -91,7 +98,7 @@ func (s *socket) cork() {
 	s.mu.Unlock()
 }
 
-// uncork ends a batch: what is left of it is written.
+// uncork ends a batch and writes what is left of it.
 func (s *socket) uncork() error {
 	s.mu.Lock()
 	s.corked = false
@@ -101,7 +108,7 @@ func (s *socket) uncork() error {
 	return err
 }
 
-// pieces writes to the network at most writePiece bytes at a time and stamps progress.
+// pieces writes at most writePiece bytes at a time to the network, and stamps progress.
 type pieces struct{ *socket }
 
 func (w pieces) Write(p []byte) (written int, err error) {

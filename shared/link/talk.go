@@ -8,9 +8,12 @@ import (
 	"time"
 )
 
-// Talk is one end of a link after its handshake, without its connection: which batch is sent next, what a received one does, and whether the peer lives. It has no goroutine
-// and does no I/O; times are passed in, counted from the link's start. Conn steps it, and so can one caller that carries the batches itself. One caller at a
-// time calls Next, one Take, one Watch; Bye is for anyone.
+// Talk is one end of a link after its handshake, without its connection. It decides which batch is
+// sent next, what a received batch does, and whether the peer lives. It has no goroutine and does
+// no I/O. Callers pass in the time, counted from the link's start.
+//
+// Conn steps a Talk, and so can one caller that carries the batches itself. At any time one caller
+// may call Next, one Take, and one Watch. Any goroutine may call Bye.
 type Talk struct {
 	wake     func() // asks for Next; must not block
 	liveness liveness
@@ -20,7 +23,7 @@ type Talk struct {
 
 	mu        sync.Mutex // guards the following
 	cause     *CloseError
-	leaving   bool // cause is to be told to the peer
+	leaving   bool // the peer is to be told cause
 	left      time.Duration
 	pingDue   bool
 	pongDue   bool
@@ -30,7 +33,7 @@ type Talk struct {
 // NewTalk returns a Talk that calls wake when Next has something new.
 func NewTalk(wake func()) *Talk { return &Talk{wake: wake} }
 
-// Cause returns why the link ends; nil: it does not.
+// Cause returns why the link ends; nil if it does not.
 func (t *Talk) Cause() *CloseError {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -66,9 +69,10 @@ func (t *Talk) isLeaving() bool {
 	return t.leaving
 }
 
-// Next appends what is to be sent next: control frames, then what src has, then Bye, which is last. Unchanged: nothing is.
+// Next appends what is to be sent next: control frames, then what src has, then Bye, which is last.
+// It returns batch unchanged when there is nothing to send.
 func (t *Talk) Next(batch []byte, src Source, now time.Duration) (_ []byte, last bool) {
-	cause, overdue := t.farewell(now) // before Fill: frames queued before Bye go before it
+	cause, overdue := t.farewell(now) // before Fill: frames queued before Bye precede it
 	batch = t.control(batch, now)
 	control := len(batch)
 	batch = src.Fill(batch)
@@ -78,7 +82,8 @@ func (t *Talk) Next(batch []byte, src Source, now time.Duration) (_ []byte, last
 	return batch, false
 }
 
-// farewell returns the reason to be told in Bye, if any, and whether it is time to do so whatever the Source has left.
+// farewell returns the reason to tell in Bye, or nil. overdue says that Bye is due whatever the
+// Source has left.
 func (t *Talk) farewell(now time.Duration) (cause *CloseError, overdue bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -95,16 +100,17 @@ func (t *Talk) control(batch []byte, now time.Duration) []byte {
 	t.pongDue, t.pingDue = false, false
 	t.mu.Unlock()
 	if pong {
-		batch = AppendPong(batch, token)
+		batch = appendPong(batch, token)
 	}
 	if ping {
-		batch = AppendPing(batch, uint64(now))
+		batch = appendPing(batch, uint64(now))
 	}
 	return batch
 }
 
-// Take gives the frames of a received batch to sink. It reports whether the link has ended: the peer said Bye. What breaks the protocol, or the sink does not want, begins
-// the end as Bye does; from then on what is received is discarded.
+// Take gives the frames of a received batch to sink. It reports whether the link has ended because
+// the peer said Bye. A breach of the protocol, or an error of sink, begins the end as Bye does.
+// From then on received frames are discarded.
 func (t *Talk) Take(batch []byte, sink Sink, now time.Duration) (ended bool) {
 	err := t.handleBatch(batch, sink, now)
 	if err == nil {
@@ -123,7 +129,8 @@ func (t *Talk) Take(batch []byte, sink Sink, now time.Duration) (ended bool) {
 	return false
 }
 
-// handleBatch gives the frames of a batch to the sink. A *CloseError with Remote set is the peer's Bye; the frames before it count.
+// handleBatch gives the frames of a batch to the sink. A *CloseError with Remote set is the peer's
+// Bye; the frames before it count.
 func (t *Talk) handleBatch(batch []byte, sink Sink, now time.Duration) error {
 	if t.isLeaving() {
 		sink = discard{}
@@ -131,16 +138,16 @@ func (t *Talk) handleBatch(batch []byte, sink Sink, now time.Duration) error {
 	var frames uint64
 	defer func() { t.frames.Add(frames) }()
 	for len(batch) > 0 {
-		kind, body, rest, err := Next(batch)
+		kind, body, remainder, err := Next(batch)
 		if err != nil {
 			return err
 		}
-		batch = rest
+		batch = remainder
 		frames++
 		if bye, err := t.handleFrame(kind, body, sink, now); err != nil {
 			return err
 		} else if bye != nil {
-			sink.EndBatch() // its error could not be told any more
+			sink.EndBatch() // too late to tell the peer its error
 			return bye
 		}
 	}
@@ -151,7 +158,7 @@ func (t *Talk) handleBatch(batch []byte, sink Sink, now time.Duration) error {
 func (t *Talk) handleFrame(kind Type, body []byte, sink Sink, now time.Duration) (bye *CloseError, err error) {
 	switch kind {
 	case TypePing, TypePong:
-		token, err := ParsePing(body)
+		token, err := parsePing(body)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +178,7 @@ func (t *Talk) handleFrame(kind Type, body []byte, sink Sink, now time.Duration)
 		return nil, fmt.Errorf("unexpected frame %v", kind)
 	}
 	if typeNames[kind] == "" {
-		if kind.Ignorable() {
+		if kind.ignorable() {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("unknown frame %v", kind)
@@ -185,7 +192,7 @@ type discard struct{}
 func (discard) HandleFrame(Type, []byte) error { return nil }
 func (discard) EndBatch() error                { return nil }
 
-// owePong has the writer answer a Ping; of several unanswered ones the last.
+// owePong makes the writer answer a Ping. Of several unanswered Pings it answers the last.
 func (t *Talk) owePong(token uint64) {
 	t.mu.Lock()
 	t.pongDue, t.pongToken = true, token
@@ -193,7 +200,7 @@ func (t *Talk) owePong(token uint64) {
 	t.wake()
 }
 
-// measure takes a Pong: its token is the time of the Ping. A sample has the weight 1/8.
+// measure takes a Pong, whose token is the time of the Ping. A sample has the weight 1/8.
 func (t *Talk) measure(token uint64, now time.Duration) {
 	if token == 0 || token > uint64(now) {
 		return // not one of ours
@@ -205,23 +212,27 @@ func (t *Talk) measure(token uint64, now time.Duration) {
 	t.rtt.Store(int64(max(sample, 1)))
 }
 
-// Signs are what is seen of a connection. Times count from the link's start.
+// Signs describe a connection as it is seen. Times count from the link's start.
 type Signs struct {
 	Now      time.Duration
-	Received time.Duration // the last byte came
-	Handling bool          // nothing is read: the Sink has a batch
-	Handled  time.Duration // the Sink gave the last batch back
+	Received time.Duration // when the last byte came
+	Handling bool          // the Sink has a batch, so nothing is read
+	Handled  time.Duration // when the Sink gave the last batch back
 	Writing  bool          // a batch is on its way to the network
-	Progress time.Duration // its last byte that went, or its begin
+	Progress time.Duration // when that batch's last byte went, or it began
+
+	leaving bool          // Bye was called
+	left    time.Duration // when Bye was called
 }
 
-// Watch judges the link, to be called every WatchEvery. It has a Ping sent when one is due, and reports whether the connection is to be closed at once: the peer is dead, or
-// does not close after Bye.
+// Watch judges the link. The caller must call it every WatchEvery. It sends a Ping when one is due.
+// It reports whether the connection must be closed at once, since the peer is dead or does not
+// close after Bye.
 func (t *Talk) Watch(s Signs) (dead bool) {
 	t.mu.Lock()
-	leaving, left := t.leaving, t.left
+	s.leaving, s.left = t.leaving, t.left
 	t.mu.Unlock()
-	switch t.liveness.step(signs{s.Now, s.Received, s.Handling, s.Handled, s.Writing, s.Progress, leaving, left}) {
+	switch t.liveness.step(s) {
 	case alive:
 		return false
 	case pingDue:
@@ -236,4 +247,41 @@ func (t *Talk) Watch(s Signs) (dead bool) {
 		t.end(&CloseError{Code: CodeStuck, Text: "no write progress for " + stuckAfter.String()})
 	}
 	return true
+}
+
+const (
+	pingEvery   = 5 * time.Second
+	silentAfter = 15 * time.Second // nothing received
+	stuckAfter  = 10 * time.Second // a batch is begun and makes no progress
+	drainFor    = time.Second      // from Bye until what the Source has left is given up
+	leaveFor    = 2 * time.Second  // from Bye until the connection is closed one-sidedly
+)
+
+type verdict uint8
+
+const (
+	alive verdict = iota
+	pingDue
+	silent
+	stuck
+	abandoned // the peer does not close after Bye
+)
+
+// liveness judges a link. It measures progress only. Neither a late Pong nor the age of a queue is
+// a sign of death. A peer is not silent while this side does not read.
+type liveness struct{ pinged time.Duration }
+
+func (l *liveness) step(s Signs) verdict {
+	switch {
+	case s.leaving && s.Now-s.left >= leaveFor:
+		return abandoned
+	case s.Writing && s.Now-s.Progress >= stuckAfter:
+		return stuck
+	case !s.Handling && s.Now-max(s.Received, s.Handled) >= silentAfter:
+		return silent
+	case s.Now-l.pinged >= pingEvery:
+		l.pinged = s.Now
+		return pingDue
+	}
+	return alive
 }

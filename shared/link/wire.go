@@ -12,24 +12,26 @@ import (
 
 // Limits of the protocol, in bytes.
 const (
-	// MaxBatch bounds one WebSocket message, and so one frame: a payload of 1 MiB grows about sixfold when each of its bytes is escaped.
-	MaxBatch = 8 << 20
-	// BatchTarget is what a writer aims at in one batch. One frame may exceed it.
+	// maxBatch bounds one WebSocket message, and so one frame. A payload of 1 MiB grows about
+	// sixfold when each of its bytes is escaped.
+	maxBatch = 8 << 20
+	// BatchTarget is the size that a writer aims at in one batch. One frame may exceed it.
 	BatchTarget = 64 << 10
 )
 
-// Errors of Next and of the Parse functions; all mean that the peer broke the protocol.
+// Errors of Next and of the Parse functions. All mean that the peer broke the protocol.
 var (
 	errShort    = errors.New("frame ends early")
 	errTrailing = errors.New("bytes after the last field")
 	errUvarint  = errors.New("integer is not a minimal uvarint of 64 bits")
 )
 
-// Ignorable reports whether a peer that does not know t may skip the frame.
-func (t Type) Ignorable() bool { return t&0x80 != 0 }
+// ignorable reports whether a peer that does not know t may skip the frame.
+func (t Type) ignorable() bool { return t&0x80 != 0 }
 
-// Next splits the first frame off a batch. Both body and rest alias batch, which must not be empty.
-func Next(batch []byte) (t Type, body, rest []byte, err error) {
+// Next splits the first frame off a batch. Both body and remainder alias batch, which must not be
+// empty.
+func Next(batch []byte) (t Type, body, remainder []byte, err error) {
 	if len(batch) == 0 {
 		return 0, nil, nil, errShort
 	}
@@ -38,14 +40,15 @@ func Next(batch []byte) (t Type, body, rest []byte, err error) {
 	if err != nil {
 		return t, nil, nil, fmt.Errorf("frame %#02x: length: %w", uint8(t), err)
 	}
-	rest = batch[1+n:]
-	if length > uint64(len(rest)) {
-		return t, nil, nil, fmt.Errorf("frame %#02x: body of %d bytes, %d left: %w", uint8(t), length, len(rest), errShort)
+	remainder = batch[1+n:]
+	if length > uint64(len(remainder)) {
+		return t, nil, nil, fmt.Errorf("frame %#02x: body of %d bytes, %d left: %w", uint8(t), length, len(remainder), errShort)
 	}
-	return t, rest[:length:length], rest[length:], nil
+	return t, remainder[:length:length], remainder[length:], nil
 }
 
-// begin appends a frame's type and room for the length of a body of about hint bytes; the body follows, then finish. b grows once, if at all.
+// begin appends a frame's type and room for the length of a body of about hint bytes. The caller
+// appends the body and calls finish. b grows once, if at all.
 func begin(b []byte, t Type, hint int) (_ []byte, start int) {
 	const more = 1 + binary.MaxVarintLen32 + 8 // type, length, and what hint falls short by
 	b = append(slices.Grow(b, hint+more), byte(t))
@@ -53,7 +56,8 @@ func begin(b []byte, t Type, hint int) (_ []byte, start int) {
 	return binary.AppendUvarint(b, uint64(hint)), start
 }
 
-// finish writes the length of the body that follows start, moving the body when hint was of another magnitude.
+// finish writes the length of the body that follows start. It moves the body if its length needs
+// another number of bytes than hint's.
 func finish(b []byte, start, hint int) []byte {
 	reserved := uvarintLen(uint64(hint))
 	size := len(b) - start - reserved
@@ -72,7 +76,7 @@ func finish(b []byte, start, hint int) []byte {
 
 func uvarintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
-// uvarint is binary.Uvarint that takes the shortest form only, so that a frame has one encoding.
+// uvarint is a binary.Uvarint that takes the shortest form only, so that a frame has one encoding.
 func uvarint(b []byte) (v uint64, n int, err error) {
 	v, n = binary.Uvarint(b)
 	if n == 0 {
@@ -99,7 +103,8 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
-// fields reads a body field by field. After the first error every field is zero; end or rest reports it.
+// fields reads a body field by field. After the first error every field but remainder is zero; end
+// and extended return the error.
 type fields struct {
 	b   []byte
 	err error
@@ -118,7 +123,7 @@ func (f *fields) uvarint() uint64 {
 	return v
 }
 
-// fixed takes n bytes, aliasing the body.
+// fixed takes n bytes, which alias the body.
 func (f *fields) fixed(n uint64) []byte {
 	if f.err != nil {
 		return nil
@@ -160,7 +165,8 @@ func (f *fields) bool() bool {
 	return v == 1
 }
 
-// count reads how many items of at least size bytes follow, and refuses more than the body can hold before anything is allocated.
+// count reads how many items of at least size bytes follow. It refuses more than the body can hold,
+// before anything is allocated.
 func (f *fields) count(size int) int {
 	n := f.uvarint()
 	if n > uint64(len(f.b)/size) {
@@ -176,14 +182,14 @@ func (f *fields) fail(err error) {
 	}
 }
 
-// rest takes what is left of the body.
-func (f *fields) rest() []byte {
+// remainder takes the remaining bytes of the body.
+func (f *fields) remainder() []byte {
 	p := f.b
 	f.b = nil
 	return p
 }
 
-// end returns the first error; bytes that no field took are one.
+// end returns the first error. Bytes that no field took are an error.
 func (f *fields) end(frame string) error {
 	if f.err == nil && len(f.b) > 0 {
 		f.err = errTrailing
@@ -191,7 +197,7 @@ func (f *fields) end(frame string) error {
 	return f.extended(frame)
 }
 
-// extended is end for frames to which later versions may add fields.
+// extended is end for frames to which later versions may add fields: bytes may be left.
 func (f *fields) extended(frame string) error {
 	if f.err != nil {
 		return fmt.Errorf("%s: %w", frame, f.err)

@@ -8,7 +8,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// write is the writer: it ends with the link, or when Bye is sent.
+// write is the writer. It ends with the link, or when Bye is sent.
 func (c *Conn) write(src Source) {
 	var buf []byte
 	for {
@@ -29,7 +29,9 @@ func (c *Conn) write(src Source) {
 		if len(batch) == 0 {
 			select {
 			case <-c.wake:
-				runtime.Gosched() // who else is about to run often has more for this batch; while there is more, nobody is waited for
+				// Goroutines that are ready to run often have more frames for this batch, so they
+				// run first. If there is more already, the writer does not wait for them.
+				runtime.Gosched()
 			case <-c.done:
 				return
 			}
@@ -37,10 +39,10 @@ func (c *Conn) write(src Source) {
 	}
 }
 
-// writeBatch writes one message. It is not bounded in time but by the watchdog.
+// writeBatch writes one message. Only the watchdog bounds its time.
 func (c *Conn) writeBatch(batch []byte) *CloseError {
-	if len(batch) > MaxBatch {
-		return &CloseError{Code: CodeLimit, Err: fmt.Errorf("own batch of %d bytes, at most %d", len(batch), MaxBatch)}
+	if len(batch) > maxBatch {
+		return &CloseError{Code: CodeLimit, Err: fmt.Errorf("own batch of %d bytes, at most %d", len(batch), maxBatch)}
 	}
 	c.socket.cork()
 	err := c.ws.Write(context.Background(), websocket.MessageBinary, batch)

@@ -15,7 +15,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// conform runs f against this package and against TCP: what holds for one must hold for the other.
+// conform runs f with this package and with TCP. What holds for one must hold for the other.
 func conform(t *testing.T, f func(t *testing.T, a, b net.Conn)) {
 	listeners := map[string]func(t *testing.T) (net.Listener, func() (net.Conn, error)){
 		"memnet": func(*testing.T) (net.Listener, func() (net.Conn, error)) {
@@ -45,7 +45,7 @@ func conform(t *testing.T, f func(t *testing.T, a, b net.Conn)) {
 				t.Fatal(err)
 			}
 			defer b.Close()
-			// Nothing here takes long: what hangs should fail, and say where.
+			// Nothing here takes long. A test that hangs should fail and show where.
 			hang := time.AfterFunc(20*time.Second, func() { panic(t.Name() + " hangs") })
 			defer hang.Stop()
 			f(t, a, b)
@@ -70,13 +70,13 @@ func TestBothWaysAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, ends := range [][2]net.Conn{{a, b}, {b, a}} {
 			wg.Go(func() {
-				for rest := want; len(rest) > 0; {
-					n := min(len(rest), 1+len(rest)/7)
-					if _, err := ends[0].Write(rest[:n]); err != nil {
+				for remainder := want; len(remainder) > 0; {
+					n := min(len(remainder), 1+len(remainder)/7)
+					if _, err := ends[0].Write(remainder[:n]); err != nil {
 						t.Error(err)
 						return
 					}
-					rest = rest[n:]
+					remainder = remainder[n:]
 				}
 			})
 			wg.Go(func() {
@@ -115,7 +115,7 @@ func TestReaderDrainsWhatAClosedPeerWrote(t *testing.T) {
 func TestWriteToClosedPeerFails(t *testing.T) {
 	conform(t, func(t *testing.T, a, b net.Conn) {
 		b.Close()
-		for { // TCP learns it from the answer to the first bytes
+		for { // TCP notices it when the first bytes are answered
 			if _, err := a.Write([]byte("x")); err != nil {
 				if isTimeout(err) || errors.Is(err, net.ErrClosed) {
 					t.Fatalf("error %v; want one that blames the peer", err)
@@ -141,7 +141,7 @@ func TestCloseWakesBlocked(t *testing.T) {
 				}
 			}
 		}()
-		if _, err := io.ReadFull(b, make([]byte, 1<<20)); err != nil { // the writer runs
+		if _, err := io.ReadFull(b, make([]byte, 1<<20)); err != nil { // now the writer is running
 			t.Fatal(err)
 		}
 		a.Close()
@@ -230,7 +230,7 @@ func TestEmptyReadAndWrite(t *testing.T) {
 
 func TestConcurrentWritesAreNotTorn(t *testing.T) {
 	conform(t, func(t *testing.T, a, b net.Conn) {
-		const size, each, writers = 300_000, 5, 4 // a Write is more than the buffer holds
+		const size, each, writers = 300_000, 5, 4 // a Write is larger than the buffer
 		var wg sync.WaitGroup
 		for w := range writers {
 			wg.Go(func() {
@@ -254,7 +254,7 @@ func TestConcurrentWritesAreNotTorn(t *testing.T) {
 	})
 }
 
-// TestConcurrentUse has no other aim than to let the race detector see every pair of methods.
+// TestConcurrentUse only shows the race detector every pair of methods.
 func TestConcurrentUse(t *testing.T) {
 	conform(t, func(t *testing.T, a, b net.Conn) {
 		var wg sync.WaitGroup

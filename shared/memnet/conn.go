@@ -8,12 +8,14 @@ import (
 	"time"
 )
 
-// Buffer is how many bytes a direction of a connection holds at most, written and not yet read; then Write blocks.
+// Buffer bounds the bytes that one direction of a connection holds, written and not yet read. At
+// the bound, Write blocks.
 const Buffer = 256 << 10
 
-// Conn is one end of a connection. It behaves like TCP: Write returns when the bytes are buffered; a peer that closed is noticed by a reader
-// after it has read everything, and by a writer at its next Write; deadlines may be set and Close called at any time, also
-// while others read or write. All methods may be called concurrently.
+// Conn is one end of a connection, and behaves like TCP. Write returns when the bytes are buffered.
+// A reader notices that the peer closed once it has read everything, and a writer notices it at its
+// next Write. All methods may be called concurrently. In particular, deadlines may be set and Close
+// called while other goroutines read or write.
 type Conn struct {
 	wire          *wire
 	local, remote Addr
@@ -28,7 +30,8 @@ type wire struct {
 	streams [2]*stream
 	cut     bool
 	frozen  bool
-	gone    func() // called once both ends are closed or the wire is cut, without mu; nil: nobody cares
+	// gone is called, without mu, once both ends are closed or the wire is cut. It may be nil.
+	gone func()
 }
 
 // Pipe returns the two ends of a connection.
@@ -40,8 +43,9 @@ func newConns(a, b Addr) (*Conn, *Conn) {
 	return &Conn{w, a, b, w.streams[0], w.streams[1]}, &Conn{w, b, a, w.streams[1], w.streams[0]}
 }
 
-// Read reads what there is, at least one byte; it blocks while there is none. The error is io.EOF after everything that a peer wrote before
-// its Close, else it wraps os.ErrDeadlineExceeded, net.ErrClosed or (after a cut) syscall.ECONNRESET.
+// Read reads at least one byte, and blocks while there is none. Its error is io.EOF once everything
+// is read that the peer wrote before its Close. Other errors wrap os.ErrDeadlineExceeded,
+// net.ErrClosed or, after a cut, syscall.ECONNRESET.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, cut, err := c.in.read(p)
 	if cut {
@@ -53,8 +57,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write buffers p whole, blocking while the buffer is full or another Write is under way. The error wraps os.ErrDeadlineExceeded, net.ErrClosed, syscall.EPIPE (the peer
-// closed) or syscall.ECONNRESET (a cut); n bytes may have been read by the peer all the same.
+// Write buffers all of p. It blocks while the buffer is full or another Write is under way. Its
+// error wraps os.ErrDeadlineExceeded, net.ErrClosed, syscall.EPIPE (the peer closed) or
+// syscall.ECONNRESET (a cut). Even then the peer may have read n bytes.
 func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.out.write(p)
 	if err != nil {
@@ -63,7 +68,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends this end: blocked and further calls on it fail with net.ErrClosed. The peer can still read what was written.
+// Close closes this end. Calls on it, blocked ones too, fail with net.ErrClosed. The peer can still
+// read what was written.
 func (c *Conn) Close() error {
 	w := c.wire
 	w.mu.Lock()
@@ -96,10 +102,12 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetReadDeadline sets when blocked and further Reads fail, even when there are bytes to read; zero: never.
+// SetReadDeadline sets the time from which Reads fail, even if there are bytes to read. Reads that
+// are blocked then fail too. A zero time means never.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(&c.in.reader, t) }
 
-// SetWriteDeadline sets when blocked and further Writes fail, even when there is room; zero: never.
+// SetWriteDeadline sets the time from which Writes fail, even if there is room. Writes that are
+// blocked then fail too. A zero time means never.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.out.writer, t) }
 
 func (c *Conn) setDeadline(s *side, t time.Time) error {
@@ -116,7 +124,7 @@ func (c *Conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "memnet", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// wake lets everybody who is blocked look again. mu must be held.
+// wake lets all blocked goroutines check again. mu must be held.
 func (w *wire) wake() {
 	for _, s := range w.streams {
 		s.reader.changed.Broadcast()
@@ -124,7 +132,7 @@ func (w *wire) wake() {
 	}
 }
 
-// takeGone returns gone, once, if the connection has ended. mu must be held.
+// takeGone returns gone when the connection has ended, and nil at later calls. mu must be held.
 func (w *wire) takeGone() func() {
 	if !w.cut && !(w.streams[0].finished && w.streams[1].finished) {
 		return nil

@@ -1,6 +1,7 @@
 package memnet
 
-// Cut breaks the connection: what is in flight either way is lost, and blocked and further calls at both ends fail with syscall.ECONNRESET at once.
+// Cut breaks the connection at once. The bytes in flight either way are lost. Calls at both ends,
+// blocked ones too, fail with syscall.ECONNRESET.
 func (c *Conn) Cut() {
 	w := c.wire
 	w.mu.Lock()
@@ -16,8 +17,9 @@ func (c *Conn) Cut() {
 	}
 }
 
-// CutAfter cuts the connection when the peer has read exactly n more bytes that were or will be written at this end. Then it is cut as by
-// Cut, n 0 at once; a negative n takes the limit back.
+// CutAfter cuts the connection, as Cut does, when the peer has read exactly n more bytes from this
+// end. Bytes that are already written and still unread count. With n 0 it cuts at once. A negative
+// n removes the limit.
 func (c *Conn) CutAfter(n int) {
 	if n == 0 {
 		c.Cut()
@@ -28,8 +30,9 @@ func (c *Conn) CutAfter(n int) {
 	c.out.limited, c.out.left = n > 0, n
 }
 
-// Freeze lets nothing through, either way, until Thaw: reads block, writes are buffered until the buffer is full, and neither end notices
-// the other's Close. Deadlines and Cut work. What was buffered goes on at Thaw.
+// Freeze lets no byte through, either way, until Thaw. Reads block, writes fill the buffer and then
+// block, and neither end notices the other's Close. Deadlines and Cut still work. After Thaw
+// buffered bytes flow on.
 func (c *Conn) Freeze() { c.setFrozen(true) }
 
 // Thaw ends Freeze.
@@ -42,7 +45,8 @@ func (c *Conn) setFrozen(frozen bool) {
 	c.wire.wake()
 }
 
-// SetRate lets the peer read what this end writes at no more than so many bytes a second, in pieces of a hundredth of that; 0: no limit.
+// SetRate bounds how many bytes a second the peer reads from this end. They come in pieces of a
+// hundredth of that number. 0 means no limit.
 func (c *Conn) SetRate(bytesPerSecond int) {
 	c.wire.mu.Lock()
 	defer c.wire.mu.Unlock()

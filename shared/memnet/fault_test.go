@@ -14,7 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// outcome is what a Read or Write returned.
+// outcome is the result of a Read or Write.
 type outcome struct {
 	n   int
 	err error

@@ -1,5 +1,6 @@
-// Package memnet is a network in memory. It joins the parts of a cluster that runs in one process, and it can be frozen, slowed and cut at any
-// byte, for tests. It blocks on conditions and channels only and has no state of its own, so it works in testing/synctest bubbles.
+// Package memnet is a network in memory. It joins the parts of a cluster that runs in one process.
+// Tests can freeze it, slow it down, and cut it at any byte. It blocks on conditions and channels
+// only and has no global state, so it works in testing/synctest bubbles.
 package memnet
 
 import (
@@ -10,10 +11,11 @@ import (
 	"syscall"
 )
 
-// backlog is how many dialled connections may wait for Accept; further dials wait.
+// backlog bounds the dialled connections that wait for Accept. Further dials block.
 const backlog = 128
 
-// Addr is the address of a Listener or of one end of a connection: "memnet:0" for everything that listens, "memnet:n" for the nth that dialled.
+// Addr is the address of a Listener or of one end of a connection. It is "memnet:0" for every
+// Listener and accepted end, and "memnet:n" for the nth dialled end.
 type Addr uint64
 
 // Network returns "memnet".
@@ -35,7 +37,7 @@ type Listener struct {
 
 var _ net.Listener = (*Listener)(nil)
 
-// Listen returns a Listener. It has no address that others could dial: whoever has the Listener has the network.
+// Listen returns a Listener. There is no address to dial: only holders of the Listener can dial it.
 func Listen() *Listener {
 	return &Listener{
 		pending: make(chan *Conn, backlog),
@@ -44,8 +46,9 @@ func Listen() *Listener {
 	}
 }
 
-// Dial makes a connection and returns its dialled end, a *Conn. It does not wait for Accept unless 128 connections do already; then it
-// waits until ctx is done. It fails with syscall.ECONNREFUSED once the Listener is closed.
+// Dial makes a connection and returns its dialled end, a *Conn. It does not wait for Accept unless
+// 128 connections wait already; then it blocks until there is room or ctx is done. It fails with
+// syscall.ECONNREFUSED once the Listener is closed.
 func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, l.opError("dial", err)
@@ -74,7 +77,8 @@ func (l *Listener) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 	return l.Dial(ctx)
 }
 
-// Accept waits for a connection and returns its accepted end, a *Conn. It fails with net.ErrClosed once the Listener is closed.
+// Accept waits for a connection and returns its accepted end, a *Conn. It fails with net.ErrClosed
+// once the Listener is closed.
 func (l *Listener) Accept() (net.Conn, error) {
 	if l.isClosed() {
 		return nil, l.opError("accept", net.ErrClosed)

@@ -13,7 +13,9 @@ import (
 type stream struct {
 	wire *wire
 
-	buf  []byte // buf[head:] is written and not read; its capacity grows up to Buffer and stays until the reader closes
+	// buf[head:] is written and not read. Its capacity grows up to Buffer and stays until the
+	// reader closes.
+	buf  []byte
 	head int
 
 	finished  bool // the writing end closed
@@ -43,7 +45,7 @@ func newStream(w *wire) *stream {
 	return s
 }
 
-// setDeadline lets what is blocked look again now, and once more at t.
+// setDeadline wakes blocked goroutines to check again now, and once more at t.
 func (d *side) setDeadline(t time.Time) {
 	d.deadline = t
 	switch wait := time.Until(t); {
@@ -61,14 +63,16 @@ func (d *side) setDeadline(t time.Time) {
 
 func (d *side) expired() bool { return !d.deadline.IsZero() && !time.Now().Before(d.deadline) }
 
-// wakeUp broadcasts under the lock, so that it cannot fall between another's check and its wait.
+// wakeUp broadcasts under the lock, so that no broadcast falls between a goroutine's check and its
+// wait.
 func (d *side) wakeUp() {
 	d.changed.L.Lock()
 	defer d.changed.L.Unlock()
 	d.changed.Broadcast()
 }
 
-// read is Conn.Read. cut tells that the last byte before the limit was read: the caller cuts the wire.
+// read is Conn.Read. When cut is true, the last byte before the limit was read and the caller must
+// cut the wire.
 func (s *stream) read(p []byte) (n int, cut bool, err error) {
 	s.wire.mu.Lock()
 	defer s.wire.mu.Unlock()
@@ -116,7 +120,8 @@ func (s *stream) take(p []byte) int {
 	return n
 }
 
-// paced returns how many of n bytes may be read now; if none, it sees to it that the reader looks again when some may.
+// paced returns how many of n bytes may be read now. If the rate allows none yet, paced returns 0
+// and sets a timer that wakes the reader.
 func (s *stream) paced(n int) int {
 	if s.rate == 0 || n == 0 {
 		return n

@@ -14,7 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// TestWebSocketInBubble is what the package is for: an HTTP server, a WebSocket over it, and a fault, all in one synctest bubble.
+// TestWebSocketInBubble shows what the package is for: an HTTP server, a WebSocket over it, and a
+// fault run in one synctest bubble.
 func TestWebSocketInBubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := memnet.Listen()

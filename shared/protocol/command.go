@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// Kind is what a Command does.
+// Kind is the kind of a Command.
 type Kind uint8
 
 const (
@@ -20,8 +20,9 @@ const (
 // Command is what a client's frame asks for.
 type Command struct {
 	Kind   Kind
-	Target string // the user or the group; passes CheckID; "" for KindAll
-	Msg    string // valid UTF-8 of up to MaxMsg bytes, possibly none; "" for KindJoin and KindLeave
+	Target string // the user or group; passes CheckID; "" for KindAll
+	// Msg is valid UTF-8 of up to MaxMsg bytes, possibly none. It is "" for KindJoin and KindLeave.
+	Msg string
 }
 
 // Topic returns the topic that the command is about.
@@ -35,18 +36,21 @@ func (c Command) Topic() Topic {
 	return All
 }
 
-// MaxMsg is the length of a message at most, in bytes of UTF-8, before rendering and escaping.
+// MaxMsg is the greatest length of a message, in bytes of UTF-8, before rendering and escaping.
 const MaxMsg = 1 << 20
 
-// CommandError says why a frame is no command. Its Error is the answer to the client, beginning "error: ", and short whatever was sent.
+// CommandError says why a frame is no command. Its Error is the answer to the client. It begins
+// with "error: " and is short whatever was sent.
 type CommandError struct{ text string }
 
 func (e *CommandError) Error() string { return "error: " + e.text }
 
-// ParseCommand reads a frame that a client sent on a session at e; group is the session's own, for EndpointGroup. Every error is a
-// *CommandError, and every frame without error is a command: none is to be passed over in silence. Fields that a command has no use for are
-// ignored, whatever they hold; of a repeated field the last counts. NUL bytes that pad a binary frame are for the caller to drop.
-// data is not kept.
+// ParseCommand reads a frame that a client sent on a session at e. group is the session's own, for
+// EndpointGroup. It does not keep data.
+//
+// Every error is a *CommandError. Every frame without an error is a command that must not be passed
+// over in silence. Fields that a command has no use for are ignored, whatever they hold. The last
+// of a repeated field counts. The caller drops NUL bytes that pad a binary frame.
 func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	if !utf8.Valid(data) {
 		return Command{}, &CommandError{"the frame is not valid UTF-8"}
@@ -138,7 +142,7 @@ func parseKind(method []byte) (Kind, error) {
 	}
 }
 
-// parseOne reads {"Id":…,"Msg":…}; name says what it is the value of.
+// parseOne reads {"Id":…,"Msg":…}. name says what the object is the value of, for errors.
 func parseOne(name string, data []byte) (Command, error) {
 	var id, msg []byte
 	err := eachField(data, func(key, value []byte) {
@@ -162,7 +166,8 @@ func parseOne(name string, data []byte) (Command, error) {
 	return c, nil
 }
 
-// parseID reads the value of a field that names a user or a group: a string, or a number for its literal text.
+// parseID reads the value of a field that names a user or a group. The value is a string, or a
+// number that stands for its literal text.
 func parseID(field string, value []byte) (string, error) {
 	if isNull(value) {
 		return "", &CommandError{field + " is missing"}
@@ -177,7 +182,8 @@ func parseID(field string, value []byte) (string, error) {
 	return id, nil
 }
 
-// parseMsg reads the value of a field that holds a message: a string, or anything else for its compact JSON text.
+// parseMsg reads the value of a field that holds a message. The value is a string, or anything else
+// that stands for its compact JSON text.
 func parseMsg(field string, value []byte) (string, error) {
 	if isNull(value) {
 		return "", &CommandError{field + " is missing"}
@@ -202,7 +208,7 @@ func notObject(name string, err error) error {
 
 func unknownMethod(s string) error { return &CommandError{"unknown method " + strconv.Quote(s)} }
 
-// bounded cuts what a client sent, to be quoted back to it, to 64 bytes of whole characters.
+// bounded cuts a client's text to 64 bytes of whole characters, for quoting it back to the client.
 func bounded(b []byte) []byte {
 	const limit = 64
 	if len(b) <= limit {

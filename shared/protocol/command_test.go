@@ -20,12 +20,12 @@ func TestParseCommand(t *testing.T) {
 		{EndpointChannel, `{"Method":"LeaveGroup","Group":"g1"}`, Command{KindLeave, "g1", ""}},
 		{EndpointChannel, `{"Method":"All","MsgBody":"Hello All"}`, Command{KindAll, "", "Hello All"}},
 
-		// Method absent, null or empty.
+		// Method is absent, null or empty.
 		{EndpointChannel, `{"MsgBody":"x"}`, Command{KindAll, "", "x"}},
 		{EndpointChannel, `{"Method":null,"MsgBody":"x"}`, Command{KindAll, "", "x"}},
 		{EndpointChannel, `{"Method":"","MsgBody":"x"}`, Command{KindAll, "", "x"}},
 
-		// Keys in any case, escaped keys, space, repetition, unknown and unneeded fields.
+		// Keys come in any case, escaped, with space around them, twice, unknown, and without need.
 		{EndpointChannel, `{"method":"One","msgbody":{"id":"2","MSG":"x"}}`, Command{KindOne, "2", "x"}},
 		{EndpointChannel, `{"METHOD":"UserGroup","gROUP":"g1"}`, Command{KindJoin, "g1", ""}},
 		{EndpointChannel, `{"\u004dethod":"One","MsgBody":{"I\u0064":"2","Msg":"x"}}`, Command{KindOne, "2", "x"}},
@@ -35,20 +35,20 @@ func TestParseCommand(t *testing.T) {
 		{EndpointChannel, `{"Method":"All","Group":7.5,"MsgBody":"x"}`, Command{KindAll, "", "x"}},
 		{EndpointChannel, `{"Method":"O\u006ee","MsgBody":{"Id":"2","Msg":"x"}}`, Command{KindOne, "2", "x"}},
 
-		// Numbers as ids: their literal text.
+		// Numbers as ids stand for their literal text.
 		{EndpointChannel, `{"Method":"One","MsgBody":{"Id":2,"Msg":"x"}}`, Command{KindOne, "2", "x"}},
 		{EndpointChannel, `{"Method":"One","MsgBody":{"Id":-1.50e+3,"Msg":"x"}}`, Command{KindOne, "-1.50e+3", "x"}},
 		{EndpointChannel, `{"Method":"One","MsgBody":{"Id":12345678901234567890,"Msg":"x"}}`, Command{KindOne, "12345678901234567890", "x"}},
 		{EndpointChannel, `{"Method":"UserGroup","Group":0}`, Command{KindJoin, "0", ""}},
 
-		// Messages that are no string: their compact JSON text.
+		// Messages that are no string stand for their compact JSON text.
 		{EndpointChannel, `{"Method":"Group","Group":"g","MsgBody":{ "b" : [ 1 , "x y" ] , "a" : "<&>" }}`, Command{KindGroup, "g", `{"b":[1,"x y"],"a":"<&>"}`}},
 		{EndpointChannel, `{"MsgBody":[ ]}`, Command{KindAll, "", `[]`}},
 		{EndpointChannel, `{"MsgBody":1.0}`, Command{KindAll, "", `1.0`}},
 		{EndpointChannel, `{"MsgBody":false}`, Command{KindAll, "", `false`}},
 		{EndpointChannel, `{"Method":"One","MsgBody":{"Id":"2","Msg":{"a": null}}}`, Command{KindOne, "2", `{"a":null}`}},
 
-		// Strings.
+		// These messages are strings.
 		{EndpointChannel, `{"MsgBody":""}`, Command{KindAll, "", ""}},
 		{EndpointChannel, `{"MsgBody":"\"\\\/\b\f\n\r\t\u4f60😀\ud83d\ude00"}`, Command{KindAll, "", "\"\\/\b\f\n\r\t你😀😀"}},
 		{EndpointChannel, `{"MsgBody":"a\ud800b\udc00"}`, Command{KindAll, "", "a\uFFFDb\uFFFD"}},

@@ -1,10 +1,13 @@
 package protocol
 
-// Endpoint says at which of the chat paths a session connected. Its values are on the link: never renumber.
+// Endpoint says at which of the chat paths a session connected. Its values are on the link: never
+// renumber.
 type Endpoint uint8
 
 const (
-	EndpointChannel Endpoint = 1 // /chat/channel/{id}: commands in; direct messages, groups joined and broadcasts out
+	// EndpointChannel is /chat/channel/{id}. Commands come in. Direct messages, joined groups and
+	// broadcasts go out.
+	EndpointChannel Endpoint = 1
 	EndpointUser    Endpoint = 2 // /chat/user/{id}: direct messages in and out
 	EndpointGroup   Endpoint = 3 // /chat/group/{group}/{id}: a group's messages in and out
 	EndpointAll     Endpoint = 4 // /chat/all/{id}: broadcasts in and out
@@ -23,4 +26,14 @@ func (e Endpoint) Topics(user, group string) []Topic {
 		return []Topic{All}
 	}
 	return nil
+}
+
+// StoredLen is about how many bytes the text of a client's frame takes in the published envelope.
+// At the endpoints of raw text, escaping makes it up to six times as long. JSON frames are escaped
+// already.
+func (e Endpoint) StoredLen(frame []byte) int {
+	if e == EndpointGroup || e == EndpointAll {
+		return quotedLen(frame)
+	}
+	return len(frame)
 }

@@ -6,27 +6,39 @@ import (
 	"strconv"
 )
 
-// MaxEnvelope is the length of an encoded Envelope at most: MaxMsg bytes, each escaped by six, and room for the rest.
+// MaxEnvelope is the greatest length of an encoded Envelope, in bytes. It has room for MaxMsg bytes
+// that escaping makes six times as long, and for the rest.
 const MaxEnvelope = 8 << 20
 
-// Envelope is a publication as it is on a Redis channel. The three fields of the original servers come first; Instance, Number and
-// Position are ours, and either all there or all zero: a bare envelope, published by an original server. So is Previous.
+// Envelope is a publication as it is on a Redis channel. The three fields of the original servers
+// come first. Instance, Number, Position and Previous are ours. Instance, Number and Position are
+// either all there or all zero. An original server publishes a bare envelope, in which all four are
+// zero.
 type Envelope struct {
 	From string // the sending user
-	To   string // the target user or group, "" on All; informative: the channel decides
-	Msg  string
+	// To is the target user or group, "" on All. It is informative only: the channel decides.
+	To  string
+	Msg string
 
-	Instance Instance // with Number, names the frame that asked for the publication
+	Instance Instance // with Number, names the frame that asked for it
 	Number   uint64   // from 1
 	Position Position
-	Previous Position // where the topic was before its epoch began, in the first envelope of an epoch; zero: there was nothing, or it is not known
+	// Previous is where the topic was before its epoch began, in the first envelope of an epoch. It
+	// is zero if there was nothing, or if that is not known.
+	Previous Position
+
+	// Realm says whose topic it is: the database and prefix of the relay that published the
+	// envelope. It is "" in bare envelopes, and in those of older relays, which did not say so.
+	Realm string
 }
 
 // IsBare reports whether e has no identity and position.
 func (e Envelope) IsBare() bool { return e.Position.IsZero() }
 
-// AppendOpen appends the JSON object without Pos and without the closing brace, for a script that completes it with `,"Pos":"…"}` or
-// `,"Pos":"…","Prev":"…"}`. The fields come in the order FromId, ToId, Msg, Id; Id is left out when Instance or Number is zero.
+// AppendOpen appends the JSON object without Pos and without the closing brace. A script completes
+// it with `,"Pos":"…"}` or `,"Pos":"…","Prev":"…"}`. The fields come in the order FromId, ToId,
+// Msg, Id, In. Id is left out when Instance or Number is zero. In is left out when Id is, or when
+// Realm is empty.
 func (e Envelope) AppendOpen(b []byte) []byte {
 	b = append(b, `{"FromId":`...)
 	b = appendQuoted(b, e.From)
@@ -41,10 +53,15 @@ func (e Envelope) AppendOpen(b []byte) []byte {
 	b = hex.AppendEncode(b, e.Instance[:])
 	b = append(b, '-')
 	b = strconv.AppendUint(b, e.Number, 10)
-	return append(b, '"')
+	b = append(b, '"')
+	if e.Realm == "" {
+		return b
+	}
+	return appendQuoted(append(b, `,"In":`...), e.Realm)
 }
 
-// Append appends the whole JSON object; Pos is left out when Position is zero, and Prev when Previous is.
+// Append appends the whole JSON object. Pos is left out when Position is zero, and Prev when
+// Previous is.
 func (e Envelope) Append(b []byte) []byte {
 	b = e.AppendOpen(b)
 	if !e.Position.IsZero() {
@@ -62,21 +79,27 @@ func (e Envelope) Append(b []byte) []byte {
 
 // EnvelopeError says why data is no envelope.
 type EnvelopeError struct {
-	// Reason is one of too_big, malformed, from_id, msg: fit for a metric's label.
+	// Reason is one of too_big, malformed, from_id and msg. It is fit for a metric's label.
 	Reason string
 	detail string
 }
 
 func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 
-// ParseEnvelope reads what any server of the cluster published. Every error is an *EnvelopeError. FromId and Msg must be strings, FromId
-// an id, Msg at most MaxMsg bytes. Unknown fields are ignored. Unless both Id and Pos are as Append writes them, to the letter, they are taken
-// for somebody else's fields, and the envelope is bare; so is Prev, unless it is of an epoch before that of Pos. data is not kept.
-func ParseEnvelope(data []byte) (Envelope, error) {
+// ParseEnvelope reads an envelope that any server of the cluster published. It does not keep data.
+// Every error is an *EnvelopeError. FromId and Msg must be strings, FromId an id, and Msg at most
+// MaxMsg bytes. Unknown fields are ignored.
+//
+// Id and Pos count only if both are exactly as Append writes them. Otherwise they are taken for
+// fields of another program, and the envelope is bare. Prev is likewise ignored unless its epoch is
+// before that of Pos.
+//
+// A Realm equal to ours costs no memory, since the string ours is used.
+func ParseEnvelope(data []byte, ours string) (Envelope, error) {
 	if len(data) > MaxEnvelope {
 		return Envelope{}, &EnvelopeError{"too_big", "more than " + strconv.Itoa(MaxEnvelope) + " bytes"}
 	}
-	var from, to, msg, id, pos, prev []byte
+	var from, to, msg, id, pos, prev, in []byte
 	err := eachField(data, func(key, value []byte) {
 		switch {
 		case string(key) == "Id":
@@ -85,6 +108,8 @@ func ParseEnvelope(data []byte) (Envelope, error) {
 			pos = value
 		case string(key) == "Prev":
 			prev = value
+		case string(key) == "In":
+			in = value
 		case folds(key, "FromId"):
 			from = value
 		case folds(key, "ToId"):
@@ -114,6 +139,7 @@ func ParseEnvelope(data []byte) (Envelope, error) {
 	}
 	e.setIdentity(id, pos)
 	e.setPrevious(prev)
+	e.setRealm(in, ours)
 	return e, nil
 }
 
@@ -130,8 +156,10 @@ func (e *Envelope) setIdentity(id, pos []byte) {
 	if !ok {
 		return
 	}
-	if p.Epoch > MaxEpoch {
-		p = Position{} // forged, or born beyond a forged one: whoever took it for its place would drop everything that comes later
+	if !p.IsCredible() {
+		// The position is forged, or born beyond a forged one. A reader that took it for its place
+		// would drop everything that comes later.
+		p = Position{}
 	}
 	e.Instance, e.Number, e.Position = instance, number, p
 }
@@ -141,8 +169,20 @@ func (e *Envelope) setPrevious(prev []byte) {
 	if !isString(prev) || e.Position.IsZero() {
 		return
 	}
-	if p, ok := parseCanonicalPosition(unquoteBytes(prev)); ok && p.Epoch < e.Position.Epoch {
+	if p, ok := parseCanonicalPosition(unquoteBytes(prev)); ok && p.IsCredible() && p.Epoch < e.Position.Epoch {
 		e.Previous = p
+	}
+}
+
+// setRealm sets Realm if the raw value is well-formed and the envelope has an identity.
+func (e *Envelope) setRealm(in []byte, ours string) {
+	if !isString(in) || e.Number == 0 {
+		return
+	}
+	if realm := unquoteBytes(in); string(realm) == ours {
+		e.Realm = ours
+	} else {
+		e.Realm = string(realm)
 	}
 }
 

@@ -16,18 +16,18 @@ const testID = "01ab00000000000000000000000000ff"
 func TestEnvelopeAppend(t *testing.T) {
 	for _, tt := range []struct {
 		e    Envelope
-		open string // without Pos and brace
+		open string // the text without Pos and the last brace
 		rest string
 	}{
 		{Envelope{From: "1", To: "2", Msg: "Hello"}, `{"FromId":"1","ToId":"2","Msg":"Hello"`, `}`},
 		{Envelope{From: "1", Msg: "Hello"}, `{"FromId":"1","ToId":"","Msg":"Hello"`, `}`},
 		{
-			Envelope{"1", "g1", "Hi", testInstance, 7, Position{1700000000000000, 3}, Position{}},
+			Envelope{"1", "g1", "Hi", testInstance, 7, Position{1700000000000000, 3}, Position{}, ""},
 			`{"FromId":"1","ToId":"g1","Msg":"Hi","Id":"` + testID + `-7"`, `,"Pos":"1700000000000000-3"}`,
 		},
 		{
-			Envelope{"1", "", "x", testInstance, 7, Position{1700000000000000, 1}, Position{1600000000000000, 9}},
-			`{"FromId":"1","ToId":"","Msg":"x","Id":"` + testID + `-7"`, `,"Pos":"1700000000000000-1","Prev":"1600000000000000-9"}`,
+			Envelope{"1", "", "x", testInstance, 7, Position{1700000000000000, 1}, Position{1600000000000000, 9}, `0 "`},
+			`{"FromId":"1","ToId":"","Msg":"x","Id":"` + testID + `-7","In":"0 \""`, `,"Pos":"1700000000000000-1","Prev":"1600000000000000-9"}`,
 		},
 		{Envelope{From: "1", Msg: "x", Instance: testInstance, Number: 1}, `{"FromId":"1","ToId":"","Msg":"x","Id":"` + testID + `-1"`, `}`},
 		{Envelope{From: "1", Msg: "x", Instance: testInstance}, `{"FromId":"1","ToId":"","Msg":"x"`, `}`},
@@ -47,8 +47,13 @@ func TestEnvelopeAppend(t *testing.T) {
 }
 
 func TestParseEnvelope(t *testing.T) {
-	first := Envelope{"1", "2", "x", testInstance, 7, Position{5, 1}, Position{4, 9}}
-	ours := Envelope{"1", "2", "x", testInstance, 7, Position{5, 3}, Position{}}
+	first := Envelope{"1", "2", "x", testInstance, 7, Position{5, 1}, Position{4, 9}, ""}
+	ours := Envelope{"1", "2", "x", testInstance, 7, Position{5, 3}, Position{}, ""}
+	of := func(realm string) Envelope {
+		e := ours
+		e.Realm = realm
+		return e
+	}
 	bare := Envelope{From: "1", To: "2", Msg: "x"}
 	all := Envelope{From: "1", Msg: "x"}
 	with := func(rest string) string { return `{"FromId":"1","ToId":"2","Msg":"x"` + rest + `}` }
@@ -63,14 +68,14 @@ func TestParseEnvelope(t *testing.T) {
 		{" {\n\"FromId\" : \"1\",\t\"ToId\":\"2\", \"Msg\":\"x\" } ", bare},
 		{with(`,"Time":1,"Extra":{"FromId":"9"}`), bare},
 
-		// ToId in every shape.
+		// Here ToId has every shape.
 		{`{"FromId":"1","Msg":"x"}`, all},
 		{`{"FromId":"1","ToId":null,"Msg":"x"}`, all},
 		{`{"FromId":"1","ToId":"","Msg":"x"}`, all},
 		{`{"FromId":"1","ToId":["2"],"Msg":"x"}`, all},
 		{`{"FromId":"1","ToId":2,"Msg":"x"}`, bare},
 
-		// One without the other, foreign ones, and ours in another spelling.
+		// Here Id or Pos is missing, foreign, or ours in another spelling.
 		{with(`,"Id":"` + testID + `-7"`), bare},
 		{with(`,"Id":"` + testID + `-7","Pos":"5-1","Prev":"4-9"`), first},
 		{with(`,"Prev":"4-9","Id":"` + testID + `-7","Pos":"5-1"`), first},
@@ -99,11 +104,20 @@ func TestParseEnvelope(t *testing.T) {
 		{with(`,"id":"` + testID + `-7","pos":"5-3"`), bare},
 		{with(`,"Id":"` + testID + `-7","Pos":"5-3","id":"mine","POS":"9-9"`), ours},
 
+		// In names the cluster to which Id and Pos belong.
+		{with(`,"Id":"` + testID + `-7","In":"0","Pos":"5-3"`), of("0")},
+		{with(`,"In":"1 p:","Pos":"5-3","Id":"` + testID + `-7"`), of("1 p:")},
+		{with(`,"Id":"` + testID + `-7","In":"","Pos":"5-3"`), ours},
+		{with(`,"Id":"` + testID + `-7","In":1,"Pos":"5-3"`), ours},
+		{with(`,"Id":"` + testID + `-7","in":"1","Pos":"5-3"`), ours},
+		{with(`,"In":"1"`), bare},
+		{with(`,"In":"1","Pos":"5-3"`), bare},
+
 		{`{"FromId":"1","ToId":"2","Msg":""}`, Envelope{From: "1", To: "2"}},
 		{`{"FromId":"\u7528","Msg":"a\ud800b\n"}`, Envelope{From: "用", Msg: "a\uFFFDb\n"}},
 		{"{\"FromId\":\"1\",\"Msg\":\"\xff\"}", Envelope{From: "1", Msg: "\uFFFD"}},
 	} {
-		got, err := ParseEnvelope([]byte(tt.in))
+		got, err := ParseEnvelope([]byte(tt.in), "0")
 		if err != nil || got != tt.want {
 			t.Errorf("%s:\ngot  %+v, %v\nwant %+v", tt.in, got, err, tt.want)
 		}
@@ -116,8 +130,18 @@ func TestParseEnvelope(t *testing.T) {
 func TestAnEpochThatCannotBeIsNotBelieved(t *testing.T) {
 	for epoch, want := range map[uint64]Position{MaxEpoch: {MaxEpoch, 7}, MaxEpoch + 1: {}, 1<<64 - 1: {}} {
 		in := fmt.Sprintf(`{"FromId":"1","Msg":"x","Id":"%s-7","Pos":"%d-7"}`, testID, epoch)
-		got, err := ParseEnvelope([]byte(in))
+		got, err := ParseEnvelope([]byte(in), "0")
 		if err != nil || got.Position != want || got.Instance != testInstance || got.Number != 7 {
+			t.Errorf("%s: %+v, %v", in, got, err)
+		}
+	}
+}
+
+func TestA12_AnOffsetThatCannotBeIsNotBelieved(t *testing.T) {
+	for offset, want := range map[uint64]Position{MaxOffset: {5, MaxOffset}, MaxOffset + 1: {}, 1<<64 - 1: {}} {
+		in := fmt.Sprintf(`{"FromId":"1","Msg":"x","Id":"%s-7","Pos":"5-%d","Prev":"4-%[2]d"}`, testID, offset)
+		got, err := ParseEnvelope([]byte(in), "0")
+		if err != nil || got.Position != want || got.Previous.IsZero() != want.IsZero() {
 			t.Errorf("%s: %+v, %v", in, got, err)
 		}
 	}
@@ -144,7 +168,7 @@ func TestParseEnvelopeErrors(t *testing.T) {
 		{"{\"FromId\":\"1\",\"Msg\":\"" + strings.Repeat("\xff", MaxMsg/2) + `"}`, "too_big"},
 		{`{"FromId":"1","Msg":"x"}` + strings.Repeat(" ", MaxEnvelope), "too_big"},
 	} {
-		got, err := ParseEnvelope([]byte(tt.in))
+		got, err := ParseEnvelope([]byte(tt.in), "0")
 		var ee *EnvelopeError
 		if !errors.As(err, &ee) || ee.Reason != tt.reason || ee.Error() == "" || got != (Envelope{}) {
 			t.Errorf("%.100s: %+v, %v; want %s", tt.in, got, err, tt.reason)
@@ -152,12 +176,12 @@ func TestParseEnvelopeErrors(t *testing.T) {
 	}
 }
 
-// TestLargestEnvelope: whatever ParseCommand lets through can be read back by every relay.
+// TestLargestEnvelope checks that every relay can read back whatever ParseCommand accepts.
 func TestLargestEnvelope(t *testing.T) {
 	id := strings.Repeat(`"`, MaxID)
-	want := Envelope{id, id, strings.Repeat("\x00", MaxMsg), testInstance, 1<<64 - 1, Position{MaxEpoch, 1<<64 - 1}, Position{MaxEpoch - 1, 1<<64 - 1}}
+	want := Envelope{id, id, strings.Repeat("\x00", MaxMsg), testInstance, 1<<64 - 1, Position{MaxEpoch, MaxOffset}, Position{MaxEpoch - 1, MaxOffset}, "15 " + strings.Repeat(`"`, 64)}
 	data := want.Append(nil)
-	if got, err := ParseEnvelope(data); err != nil || got != want {
+	if got, err := ParseEnvelope(data, "0"); err != nil || got != want {
 		t.Fatalf("%d bytes: %v", len(data), err)
 	}
 }
@@ -165,20 +189,23 @@ func TestLargestEnvelope(t *testing.T) {
 func FuzzParseEnvelope(f *testing.F) {
 	for _, s := range []string{
 		`{"FromId":"1","ToId":"2","Msg":"Hello"}`,
-		`{"FromId":"1","ToId":"","Msg":"<\u0000>","Id":"` + testID + `-7","Pos":"5-3","Prev":"4-1"}`,
+		`{"FromId":"1","ToId":"","Msg":"<\u0000>","Id":"` + testID + `-7","In":"1 \"","Pos":"5-3","Prev":"4-1"}`,
 		`{"fromid":"1","msg":"\ud800","Id":7,"x":[{}]}`, `{`, `{"FromId":"1","Msg":"a\qb"}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		e, err := ParseEnvelope(data)
+		e, err := ParseEnvelope(data, "0")
 		if err != nil {
 			return
 		}
-		if !utf8.ValidString(e.Msg) || !utf8.ValidString(e.To) || CheckID(e.From) != nil || e.IsBare() != (e.Number == 0) {
+		if !utf8.ValidString(e.Msg) || !utf8.ValidString(e.To) || CheckID(e.From) != nil || !e.IsBare() && e.Number == 0 {
 			t.Fatalf("%q: %+v", data, e)
 		}
-		if again, err := ParseEnvelope(e.Append(nil)); err != nil || again != e {
+		if e.IsBare() { // whatever the envelope says of itself
+			e.Instance, e.Number, e.Realm = Instance{}, 0, ""
+		}
+		if again, err := ParseEnvelope(e.Append(nil), "0"); err != nil || again != e {
 			t.Fatalf("round trip:\n%+v\n%+v, %v", e, again, err)
 		}
 		var others struct{ FromId, ToId, Msg string }
@@ -189,14 +216,14 @@ func FuzzParseEnvelope(f *testing.F) {
 }
 
 func BenchmarkParseEnvelope(b *testing.B) {
-	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}, Position{}}
+	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}, Position{}, "0"}
 	ours := e.Append(nil)
 	e.Msg = strings.Repeat("line\n", 26)
 	for name, data := range map[string][]byte{"ours": ours, "bare": []byte(`{"FromId":"1","ToId":"2","Msg":"Hello"}`), "escaped": e.Append(nil)} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := ParseEnvelope(data); err != nil {
+				if _, err := ParseEnvelope(data, "0"); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -205,7 +232,7 @@ func BenchmarkParseEnvelope(b *testing.B) {
 }
 
 func BenchmarkAppendEnvelope(b *testing.B) {
-	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}, Position{}}
+	e := Envelope{"1", "g1", strings.Repeat("x", 128), testInstance, 7, Position{1700000000000000, 3}, Position{}, "0"}
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
@@ -213,16 +240,17 @@ func BenchmarkAppendEnvelope(b *testing.B) {
 	}
 }
 
-// TestNoAllocForWhatIsNotKept: of an envelope the texts alone are copied, and of one that is written nothing is.
+// TestNoAllocForWhatIsNotKept checks that reading an envelope copies only its texts, and that
+// writing one copies nothing.
 func TestNoAllocForWhatIsNotKept(t *testing.T) {
-	e := Envelope{"somebody", "somebody else", strings.Repeat("x", 128), testInstance, 1 << 40, Position{1700000000000000, 3}, Position{16, 3}}
+	e := Envelope{"somebody", "somebody else", strings.Repeat("x", 128), testInstance, 1 << 40, Position{1700000000000000, 3}, Position{16, 3}, "0"}
 	data := e.Append(nil)
 	buf := make([]byte, 0, 2*len(data))
 	if n := testing.AllocsPerRun(100, func() { buf = e.Append(buf[:0]) }); n != 0 {
 		t.Errorf("%v allocations to write", n)
 	}
 	if n := testing.AllocsPerRun(100, func() {
-		if got, err := ParseEnvelope(data); err != nil || got != e {
+		if got, err := ParseEnvelope(data, "0"); err != nil || got != e {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}); n > 3 {

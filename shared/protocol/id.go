@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxID is the length of a user or group id at most, in bytes of UTF-8.
+// MaxID is the greatest length of a user or group id, in bytes of UTF-8.
 const MaxID = 128
 
 var (
@@ -15,8 +15,9 @@ var (
 	errIDControl = errors.New("must have no control characters")
 )
 
-// CheckID reports why s cannot be the id of a user or a group: it has 1 to MaxID bytes of valid UTF-8 without control characters.
-// The error's text is a predicate ("must be …") and may be shown to a client behind the name of the field; it never quotes s.
+// CheckID reports why s cannot be the id of a user or a group. An id has 1 to MaxID bytes of valid
+// UTF-8 without control characters. The error's text is a predicate ("must be …") and never quotes
+// s. A client may be shown it after the name of the field.
 func CheckID(s string) error {
 	if len(s) == 0 || len(s) > MaxID {
 		return errIDLength

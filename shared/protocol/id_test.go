@@ -8,7 +8,7 @@ import (
 func TestCheckID(t *testing.T) {
 	for _, tt := range []struct {
 		id   string
-		want string // "": fine
+		want string // "": the id is valid
 	}{
 		{"1", ""},
 		{"a b", ""},

@@ -7,7 +7,8 @@ import (
 	"fmt"
 )
 
-// Instance names one boot of one process: 16 random bytes. Everything that a process numbers (frames, sessions) is counted per Instance.
+// Instance names one boot of one process: 16 random bytes. Each process numbers its frames and
+// sessions per Instance.
 type Instance [16]byte
 
 // NewInstance returns a random Instance.
@@ -29,8 +30,9 @@ func ParseInstance(s string) (i Instance, err error) {
 	return i, nil
 }
 
-// BriefID is what a publication is known by where the 24 bytes of instance and number are too many: unequal for different ones, as good as always. It is
-// not zero.
+// BriefID returns a short name of a publication, for places where the 24 bytes of instance and
+// number are too many. Different publications almost always have different short names. It is never
+// zero.
 func BriefID(i Instance, number uint64) uint64 {
 	id := binary.BigEndian.Uint64(i[:]) ^ number*0x9e3779b97f4a7c15
 	return max(id, 1)

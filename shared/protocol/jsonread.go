@@ -8,17 +8,19 @@ import (
 	"math/bits"
 )
 
-// Both commands and envelopes are small objects of which a few top-level fields matter, nearly always plain strings. eachField walks
-// such an object in one pass without allocating. What is accepted, and what it means, is as encoding/json has it.
+// Commands and envelopes are small objects. Few of their top-level fields matter, and those are
+// nearly always plain strings. eachField walks such an object in one pass without allocating. It
+// accepts and understands the same as encoding/json.
 
 var (
 	errNotObject = errors.New("want a JSON object")
 	errSyntax    = errors.New("malformed JSON")
 )
 
-// eachField calls f with every key (decoded) and value (raw JSON) of the object that data is, in order, duplicates included. Both are
-// valid during the call only. It accepts what encoding/json does, one level of nesting more aside; after an error some
-// fields may have been seen.
+// eachField calls f with every key (decoded) and value (raw JSON) of the object in data, in order,
+// duplicates included. Key and value are valid only during the call. It accepts what encoding/json
+// accepts, and one level of nesting more. Before it returns an error, it may already have called f
+// for some fields.
 func eachField(data []byte, f func(key, value []byte)) error {
 	i := skipSpace(data, 0)
 	if i == len(data) || data[i] != '{' {
@@ -72,7 +74,7 @@ func skipSpace(data []byte, i int) int {
 	return i
 }
 
-// stringEnd returns the index behind the JSON string that begins at i; -1: there is none.
+// stringEnd returns the index after the JSON string that begins at i, or -1 if there is none.
 func stringEnd(data []byte, i int) int {
 	if i >= len(data) || data[i] != '"' {
 		return -1
@@ -97,13 +99,16 @@ func stringEnd(data []byte, i int) int {
 	return -1
 }
 
-// plainLen returns how many bytes from the first on mean themselves in a JSON string: those before a quote, a backslash or a control character.
+// plainLen returns the number of bytes at the start of b that stand for themselves in a JSON
+// string. They end before a quote, a backslash or a control character.
 func plainLen(b []byte) (n int) {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; n+8 <= len(b); n += 8 {
 		w := binary.LittleEndian.Uint64(b[n:])
 		quote, slash := w^('"'*ones), w^('\\'*ones)
-		// The high bit of each byte that is below a space, or zero; of one above such a byte too, perhaps.
+		// found has the high bit set in each byte of w that is a quote, a backslash or below a
+		// space. The byte after such a byte may have the bit too, wrongly. That does no harm, since
+		// only the lowest bit counts.
 		if found := ((w-' '*ones)&^w | (quote-ones)&^quote | (slash-ones)&^slash) & highs; found != 0 {
 			return n + bits.TrailingZeros64(found)/8
 		}
@@ -114,7 +119,7 @@ func plainLen(b []byte) (n int) {
 	return n
 }
 
-// escapeLen returns the length of the escape sequence that b begins with; 0: it is none.
+// escapeLen returns the length of the escape sequence that b begins with, or 0 if there is none.
 func escapeLen(b []byte) int {
 	if len(b) < 2 {
 		return 0
@@ -139,7 +144,7 @@ func escapeLen(b []byte) int {
 // isString reports whether a raw JSON value is a string.
 func isString(value []byte) bool { return len(value) > 0 && value[0] == '"' }
 
-// isNull reports whether a raw JSON value is null, or was not there at all.
+// isNull reports whether a raw JSON value is null or was missing.
 func isNull(value []byte) bool { return len(value) == 0 || value[0] == 'n' }
 
 // isNumber reports whether a raw JSON value is a number.
@@ -147,14 +152,15 @@ func isNumber(value []byte) bool {
 	return len(value) > 0 && (value[0] == '-' || '0' <= value[0] && value[0] <= '9')
 }
 
-// literal returns what a raw JSON value says as a text: a string's contents, everything else as compact JSON.
+// literal returns a raw JSON value as a text: a string's contents, and everything else as compact
+// JSON.
 func literal(value []byte) string {
 	if isString(value) {
 		return unquote(value)
 	}
 	var b bytes.Buffer
 	if err := json.Compact(&b, value); err != nil {
-		return "" // cannot be: value was checked by valueEnd
+		return "" // cannot happen: valueEnd has checked value
 	}
 	return b.String()
 }

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzEachField compares with encoding/json: the same inputs are accepted, and the same fields found.
+// FuzzEachField compares the reader with encoding/json. Both must accept the same inputs and find
+// the same fields.
 func FuzzEachField(f *testing.F) {
 	for _, s := range []string{
 		`{}`, ` { "a" : 1 , "b":[1,{"c":"]}"}],"c":null} `, `{"a":"\u00e9\\","a":-1e5,"\u0061":true}`, `{"a":1}}`, `{"a":[1}`, `{"a":tru}`, `{"a"}`,
@@ -47,7 +48,8 @@ func FuzzEachField(f *testing.F) {
 	})
 }
 
-// TestNesting: as deep as encoding/json reads, and what is deeper costs no more.
+// TestNesting checks that values are read as deep as encoding/json reads them, and that a deeper
+// value costs no more.
 func TestNesting(t *testing.T) {
 	for _, c := range []struct {
 		depth int
@@ -69,7 +71,7 @@ func TestNesting(t *testing.T) {
 	}
 }
 
-// TestPlainLen: in every place, of every byte.
+// TestPlainLen tries every byte at every index.
 func TestPlainLen(t *testing.T) {
 	for c := range 256 {
 		special := c < ' ' || c == '"' || c == '\\'

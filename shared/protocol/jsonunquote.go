@@ -25,7 +25,7 @@ func unquoteBytes(raw []byte) []byte {
 	return appendUnquoted(nil, raw)
 }
 
-// appendUnquoted appends what raw, which stringEnd has checked, means.
+// appendUnquoted appends the meaning of raw, which stringEnd has checked.
 func appendUnquoted(b, raw []byte) []byte {
 	for raw = raw[1 : len(raw)-1]; len(raw) > 0; {
 		n := bytes.IndexByte(raw, '\\')
@@ -40,7 +40,7 @@ func appendUnquoted(b, raw []byte) []byte {
 	return b
 }
 
-// appendValid appends text, each byte of it that is no UTF-8 as U+FFFD.
+// appendValid appends text, with U+FFFD for each byte that is no UTF-8.
 func appendValid(b, text []byte) []byte {
 	if utf8.Valid(text) {
 		return append(b, text...)
@@ -51,7 +51,8 @@ func appendValid(b, text []byte) []byte {
 	return b
 }
 
-// unescape returns what the escape sequence that b begins with means, and its length; a pair of surrogates is one.
+// unescape returns the meaning and the length of the escape sequence that b begins with. A pair of
+// surrogates is one sequence.
 func unescape(b []byte) (r rune, size int) {
 	switch b[1] {
 	case 'b':

@@ -1,12 +1,12 @@
 package protocol
 
-// maxDepth is how deep a value may be nested, as encoding/json has it.
+// maxDepth is the greatest nesting of a value, as in encoding/json.
 const maxDepth = 10_000
 
-// valueEnd returns the index behind the JSON value that begins at i; -1: there is none.
+// valueEnd returns the index after the JSON value that begins at i, or -1 if there is none.
 func valueEnd(data []byte, i int) int { return nestedEnd(data, i, 0) }
 
-// nestedEnd is valueEnd in a value that is so deep.
+// nestedEnd is valueEnd for a value at the given depth.
 func nestedEnd(data []byte, i, depth int) int {
 	if i >= len(data) {
 		return -1
@@ -14,10 +14,8 @@ func nestedEnd(data []byte, i, depth int) int {
 	switch c := data[i]; {
 	case c == '"':
 		return stringEnd(data, i)
-	case c == '{' && depth < maxDepth:
-		return objectEnd(data, i, depth+1)
-	case c == '[' && depth < maxDepth:
-		return arrayEnd(data, i, depth+1)
+	case (c == '{' || c == '[') && depth < maxDepth:
+		return listEnd(data, i, depth+1)
 	case c == '-' || isDigit(c):
 		return numberEnd(data, i)
 	case c == 't':
@@ -30,39 +28,23 @@ func nestedEnd(data []byte, i, depth int) int {
 	return -1
 }
 
-func objectEnd(data []byte, i, depth int) int {
-	if i = skipSpace(data, i+1); i < len(data) && data[i] == '}' {
+// listEnd is valueEnd for an object or an array.
+func listEnd(data []byte, i, depth int) int {
+	opening := data[i]
+	closing := opening + 2 // as with { and }, and with [ and ]
+	if i = skipSpace(data, i+1); i < len(data) && data[i] == closing {
 		return i + 1
 	}
 	for {
-		if i = stringEnd(data, i); i < 0 {
-			return -1
-		}
-		if i = skipSpace(data, i); i == len(data) || data[i] != ':' {
-			return -1
-		}
-		if i = nestedEnd(data, skipSpace(data, i+1), depth); i < 0 {
-			return -1
-		}
-		if i = skipSpace(data, i); i == len(data) {
-			return -1
-		}
-		switch data[i] {
-		case ',':
+		if opening == '{' {
+			if i = stringEnd(data, i); i < 0 {
+				return -1
+			}
+			if i = skipSpace(data, i); i == len(data) || data[i] != ':' {
+				return -1
+			}
 			i = skipSpace(data, i+1)
-		case '}':
-			return i + 1
-		default:
-			return -1
 		}
-	}
-}
-
-func arrayEnd(data []byte, i, depth int) int {
-	if i = skipSpace(data, i+1); i < len(data) && data[i] == ']' {
-		return i + 1
-	}
-	for {
 		if i = nestedEnd(data, i, depth); i < 0 {
 			return -1
 		}
@@ -72,7 +54,7 @@ func arrayEnd(data []byte, i, depth int) int {
 		switch data[i] {
 		case ',':
 			i = skipSpace(data, i+1)
-		case ']':
+		case closing:
 			return i + 1
 		default:
 			return -1
@@ -102,7 +84,7 @@ func numberEnd(data []byte, i int) int {
 	return i
 }
 
-// digitsEnd returns the index behind the digits that begin at i; -1: there is none.
+// digitsEnd returns the index after the digits that begin at i, or -1 if there are none.
 func digitsEnd(data []byte, i int) int {
 	end := i
 	for end < len(data) && isDigit(data[end]) {

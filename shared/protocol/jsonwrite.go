@@ -4,8 +4,9 @@ import "unicode/utf8"
 
 const hexDigits = "0123456789abcdef"
 
-// appendQuoted appends s as a JSON string. Unlike encoding/json it leaves <, > and & as they are: nothing here ends up in HTML, and other
-// servers should find the text that was sent. Invalid UTF-8 becomes U+FFFD.
+// appendQuoted appends s as a JSON string. Unlike encoding/json it leaves <, > and & as they are.
+// Nothing here ends up in HTML, and other servers should find the text that was sent. Invalid UTF-8
+// becomes U+FFFD.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0
@@ -43,4 +44,18 @@ func appendQuoted(b []byte, s string) []byte {
 	}
 	b = append(b, s[start:]...)
 	return append(b, '"')
+}
+
+// quotedLen is the length that appendQuoted makes of valid UTF-8, without the quotes.
+func quotedLen(s []byte) int {
+	n := len(s)
+	for _, c := range s {
+		switch {
+		case c == '"', c == '\\', c == '\n', c == '\r', c == '\t':
+			n++
+		case c < ' ':
+			n += 5
+		}
+	}
+	return n
 }

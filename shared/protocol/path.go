@@ -7,13 +7,15 @@ import (
 	"strings"
 )
 
-// ErrNoEndpoint is returned by ParsePath for a path that has the shape of none of the endpoints.
+// ErrNoEndpoint is returned by ParsePath for a path that has the shape of no endpoint.
 var ErrNoEndpoint = errors.New("want /chat/channel/{id}, /chat/user/{id}, /chat/group/{group}/{id} or /chat/all/{id}")
 
-// ParsePath reads the path of a WebSocket upgrade, as it was on the wire (url.URL.EscapedPath). The ids in it are percent-decoded
-// once, each by itself, so that %2F is a slash inside an id; a plus is a plus. group is "" but for EndpointGroup.
+// ParsePath reads the path of a WebSocket upgrade, as it was on the wire (url.URL.EscapedPath).
+// Each id in it is percent-decoded once, by itself, so that %2F is a slash inside an id. A plus is
+// a plus. group is "" but for EndpointGroup.
 //
-// The error is ErrNoEndpoint, or names the segment that is no id; its text may be shown to the client.
+// The error is ErrNoEndpoint, or it names the segment that is no id. Its text may be shown to the
+// client.
 func ParsePath(escapedPath string) (e Endpoint, group, user string, err error) {
 	rest, ok := strings.CutPrefix(escapedPath, "/chat/")
 	if !ok {

@@ -22,7 +22,7 @@ func TestParsePath(t *testing.T) {
 		{"/chat/group/a%2fb/c%2Fd", EndpointGroup, "a/b", "c/d"},
 		{"/chat/channel/a+b", EndpointChannel, "", "a+b"},
 		{"/chat/channel/a%2Bb%20c", EndpointChannel, "", "a+b c"},
-		{"/chat/channel/%2541", EndpointChannel, "", "%41"}, // decoded once
+		{"/chat/channel/%2541", EndpointChannel, "", "%41"}, // the path is decoded once
 		{"/chat/channel/%E7%94%A8", EndpointChannel, "", "用"},
 		{"/chat/channel/用", EndpointChannel, "", "用"},
 		{"/chat/channel/..", EndpointChannel, "", ".."},
@@ -39,7 +39,7 @@ func TestParsePath(t *testing.T) {
 func TestParsePathErrors(t *testing.T) {
 	for _, tt := range []struct {
 		path string
-		want string // "": ErrNoEndpoint
+		want string // "": the error is ErrNoEndpoint
 	}{
 		{"", ""},
 		{"/", ""},
@@ -102,7 +102,7 @@ func FuzzParsePath(f *testing.F) {
 		if CheckID(user) != nil || (e == EndpointGroup) != (group != "") || group != "" && CheckID(group) != nil {
 			t.Fatalf("ParsePath(%q) = %v, %q, %q", path, e, group, user)
 		}
-		// What it understood, written by others' rules, is understood the same.
+		// A path that another program's rules write from the result means the same.
 		word := map[Endpoint]string{EndpointChannel: "channel", EndpointUser: "user", EndpointGroup: "group", EndpointAll: "all"}[e]
 		again := "/chat/" + word + "/"
 		if e == EndpointGroup {

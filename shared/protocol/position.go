@@ -2,22 +2,33 @@ package protocol
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
 
 // Position is a place in a topic's history. The zero Position is before everything.
 //
-// Within an epoch offsets are dense, from 1: the publication after {e, o} is {e, o+1}. An epoch is the microsecond, by the broker's clock, of its
-// first publication; it lasts as long as the topic's last position is remembered, longer than the history. A later epoch is later.
+// Within an epoch offsets are dense, from 1: the publication after {e, o} is {e, o+1}. An epoch is
+// the microsecond, by the broker's clock, of its first publication, or later where that clock was
+// set back. It lasts as long as the topic's last position is remembered, which is longer than the
+// history. A greater epoch is later.
 type Position struct {
 	Epoch  uint64
 	Offset uint64
 }
 
-// MaxEpoch is the last epoch that is believed, and so the last that a broker begins: a topic that is there goes on in it. No clock gets there, and Redis' scripts,
-// which count in doubles, can tell it from what lies beyond.
+// MaxEpoch is the last epoch that is believed, and so the last that a broker begins. A topic in
+// that epoch goes on in it. No clock gets there. Redis' scripts count in doubles and can still tell
+// it from greater numbers.
 const MaxEpoch = 1<<53 - 2
+
+// MaxOffset is the last offset that is believed, and so the last that a broker gives. The
+// publication after it begins an epoch. A million publications a second get there in 285 years.
+const MaxOffset = 1<<53 - 2
+
+// IsCredible reports whether p can be the place of a publication, as far as its numbers tell.
+func (p Position) IsCredible() bool { return p.Epoch <= MaxEpoch && p.Offset <= MaxOffset }
 
 // IsZero reports whether p is before everything.
 func (p Position) IsZero() bool { return p == Position{} }
@@ -52,6 +63,13 @@ func ParsePosition(s string) (Position, error) {
 	return Position{epoch, offset}, nil
 }
 
-// Unplaced is the position of members who came while nobody could say where their topic is, the broker being away: they begin at the top that is found
-// next. It is after the zero Position and before every other.
-var Unplaced = Position{Offset: 1}
+// Unplaced is the position of members who came while the broker was away, when nobody could say
+// where their topic was. They came after the first number messages of their edge, and nothing more
+// is known of their place. Unplaced positions are after the zero Position and before all others.
+func Unplaced(number uint64) Position { return Position{Offset: min(number, math.MaxUint64-1) + 1} }
+
+// IsUnplaced reports whether p is a result of Unplaced.
+func (p Position) IsUnplaced() bool { return p.Epoch == 0 && p.Offset > 0 }
+
+// Number returns the number of an unplaced position.
+func (p Position) Number() uint64 { return p.Offset - 1 }

@@ -3,7 +3,8 @@ package protocol
 // NotDelivered is the answer to a frame that found no room on its way.
 const NotDelivered = "error: the server has no room, not delivered"
 
-// AppendText appends the text that a member of t is sent when from publishes msg on it. Every server of a cluster renders alike.
+// AppendText appends the text that a member of t is sent when from publishes msg on it. Every
+// server of a cluster renders it alike.
 func AppendText(b []byte, t Topic, from, msg string) []byte {
 	switch {
 	case t.IsUser():
@@ -24,20 +25,23 @@ func AppendText(b []byte, t Topic, from, msg string) []byte {
 	return append(b, msg...)
 }
 
-// JoinText is both the answer to one who joined a group and the message of the notice to its members.
+// JoinText is the answer to a user who joined a group. It is also the message of the notice to its
+// members.
 func JoinText(user, group string) string {
 	return "user 【" + user + "】 add to group 【" + group + "】"
 }
 
-// LeaveText is both the answer to one who left a group and the message of the notice to its members.
+// LeaveText is the answer to a user who left a group. It is also the message of the notice to its
+// members.
 func LeaveText(user, group string) string {
 	return "user 【" + user + "】 leave group 【" + group + "】"
 }
 
-// NotExistsText is the answer to a message for a group that has no member anywhere. There is no space before the bracket.
+// NotExistsText is the answer to a message for a group that has no member anywhere. There is no
+// space before the bracket.
 func NotExistsText(group string) string { return "group【" + group + "】 not exists" }
 
-// NotInText is the answer to a message for, or a leave of, a group that user is no member of.
+// NotInText is the answer to a message for a group that user is no member of, or to a leave of one.
 func NotInText(user, group string) string {
 	return "user 【" + user + "】 not in 【" + group + "】"
 }

@@ -1,9 +1,11 @@
-// Package protocol has the words that edges, relays and the original servers share: ids, topics, positions, commands, envelopes and texts.
+// Package protocol has the words that edges, relays and the original servers share. They are ids,
+// topics, positions, commands, envelopes and texts.
 package protocol
 
 import "strings"
 
-// Topic names a stream of publications: user:{id}, group:{id} or all. It is also the name of the Redis channel, after the prefix.
+// Topic names a stream of publications: user:{id}, group:{id} or all. After the prefix, it is also
+// the name of the Redis channel.
 type Topic string
 
 // All is the topic of broadcasts.
@@ -32,4 +34,9 @@ func (t Topic) Name() string {
 		return name
 	}
 	return ""
+}
+
+// Valid reports whether t can be a topic: a user's, a group's, or All.
+func (t Topic) Valid() bool {
+	return t == All || (t.IsUser() || t.IsGroup()) && CheckID(t.Name()) == nil
 }

@@ -1,3 +1,3 @@
-// Package service is what every binary of the project shares around its work: configuration from environment variables, the command
-// line, logs, the admin port, signals, and the order in which parts start and stop.
+// Package service has what all binaries of the project share: the command line, exit statuses,
+// signals, the memory limit, and the order in which parts start and stop.
 package service

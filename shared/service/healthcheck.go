@@ -7,17 +7,21 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// healthcheck asks the process that listens on addr whether it lives. It exists for images that have neither a shell nor curl.
-func healthcheck(ctx context.Context, addr Addr) error {
+// healthcheck asks the process that listens on addr whether it lives. Container images without a
+// shell and curl need it.
+func healthcheck(ctx context.Context, addr config.Addr) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr.Dial()+"/livez", nil)
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy from the environment
+	// This client ignores the environment's proxy.
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(r)
 	if err != nil {
 		return err

@@ -10,11 +10,14 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// memoryShare is the part of the memory there is that the Go heap is held to: the rest is for stacks of the kernel's, and for being late.
+// memoryShare is the part of the available memory that the Go runtime may use. The rest is for
+// kernel stacks, and for a garbage collection that comes late.
 const memoryShare = 0.9
 
-// limitMemory tells the garbage collector how much memory there is, unless GOMEMLIMIT did: the whole machine's on Fly.io, where it is the process' own; else the limit of the
-// container. Without either the machine's memory is the limit, as ever, and others have their part of it.
+// limitMemory tells the garbage collector how much memory there is, unless GOMEMLIMIT did. On
+// Fly.io the limit is the whole machine's memory, since the process has the machine to itself.
+// Elsewhere it is the container's limit. Without a container's limit nothing is set: the machine's
+// memory is the bound, and other processes share it.
 func limitMemory(log *slog.Logger) {
 	limit, source := memoryLimit(os.Getenv, memlimit.FromCgroup, memlimit.FromSystem)
 	if source == "" {
@@ -26,8 +29,10 @@ func limitMemory(log *slog.Logger) {
 	log.Info("memory limit", "bytes", debug.SetMemoryLimit(-1), "source", source)
 }
 
-// memoryLimit returns the limit and where it comes from; 0 when there is nothing to be set, and no source either when there is no limit. What is said of a machine, or of a
-// container, may be more than the machine has: the kernel keeps a part of it, which of a small one is not little.
+// memoryLimit returns the limit in bytes and where it comes from. The limit is 0 when nothing is to
+// be set; without any limit the source is "" too. The configured size of a machine or a container
+// may exceed the memory that the machine reports, because the kernel keeps a part for itself. On a
+// small machine that part matters.
 func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, error)) (limit int64, source string) {
 	if getenv("GOMEMLIMIT") != "" {
 		return 0, "GOMEMLIMIT"
@@ -45,7 +50,7 @@ func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, err
 	return int64(float64(bytes) * memoryShare), source
 }
 
-// known returns the bytes that of tells; 0: none, or so many that they are no limit.
+// known returns the bytes that of returns. 0 means no limit, or one too large to be a limit.
 func known(of func() (uint64, error)) uint64 {
 	bytes, err := of()
 	if err != nil || bytes > math.MaxInt64/2 {

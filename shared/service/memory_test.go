@@ -10,19 +10,19 @@ import (
 	"testing"
 )
 
-// TestMemoryLimitIsInForce: the limit is the whole process', so that this test runs alone.
+// TestMemoryLimitIsInForce must run alone, since the limit is that of the whole process.
 func TestMemoryLimitIsInForce(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)
 	var out bytes.Buffer
-	t.Setenv("GOMEMLIMIT", "") // of the tests
+	t.Setenv("GOMEMLIMIT", "") // the tests' own
 	t.Setenv("FLY_VM_MEMORY_MB", "100")
 	limitMemory(slog.New(slog.NewTextHandler(&out, nil)))
 	if limit := debug.SetMemoryLimit(-1); limit != 90<<20 || !strings.Contains(out.String(), "bytes=94371840 source=FLY_VM_MEMORY_MB") {
 		t.Errorf("the limit is %d; %s", limit, &out)
 	}
 	out.Reset()
-	t.Setenv("GOMEMLIMIT", "1GiB") // too late for the runtime: what is in force stays, and is said
+	t.Setenv("GOMEMLIMIT", "1GiB") // too late: the limit in force stays, and is logged
 	limitMemory(slog.New(slog.NewTextHandler(&out, nil)))
 	if limit := debug.SetMemoryLimit(-1); limit != 90<<20 || !strings.Contains(out.String(), "bytes=94371840 source=GOMEMLIMIT") {
 		t.Errorf("the limit is %d; %s", limit, &out)
@@ -33,8 +33,8 @@ func TestMemoryLimit(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		env     map[string]string
-		cgroup  uint64 // 0: there is none
-		machine uint64 // 0: nobody knows
+		cgroup  uint64 // 0: no limit
+		machine uint64 // 0: unknown
 		limit   int64
 		source  string
 	}{

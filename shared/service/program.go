@@ -7,7 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/logging"
 )
 
 // Program is a binary: its command line around its configuration and its work.
@@ -15,16 +22,17 @@ type Program[T any] struct {
 	Name  string
 	About string // one sentence for --help
 
-	Variables []Variable
+	Variables []config.Variable
 	Load      func(environ []string) (T, error)
-	// Warnings lists what is allowed and yet deserves a line; nil: nothing.
+	// Warnings lists permitted settings that deserve a log line. nil: no warnings.
 	Warnings func(T) []string
-	Logging  func(T) Logging
+	Logging  func(T) logging.Config
 	// Live is the address whose /livez the healthcheck subcommand asks.
-	Live func(T) Addr
-	// Run does the work until ctx is done and then drains. A Problem ends the process with status 2, a passing one (a port that is taken) and
-	// any other error with status 1.
-	Run func(ctx context.Context, cfg T, log *slog.Logger) error
+	Live func(T) config.Addr
+	// Run does the work until ctx is done and then drains. A config.Problem ends the process with
+	// the status of a wrong configuration. A Passing one (a port is taken) and any other error end
+	// it with 1.
+	Run func(ctx context.Context, cfg T, p Process) error
 	// Commands are further subcommands.
 	Commands []Command
 }
@@ -36,12 +44,23 @@ type Command struct {
 	Run   func(args, environ []string, stdout, stderr io.Writer) (status int)
 }
 
-// Statuses of a process.
-const (
-	statusDone   = 0
-	statusFailed = 1 // it could not finish its work
-	statusWrong  = 2 // its configuration or command line is wrong
-)
+// Process is what Run gets of the process around it.
+type Process struct {
+	Log *slog.Logger
+	// Out is standard output, for people to read. It never blocks, and drops lines that nobody
+	// reads.
+	Out io.Writer
+
+	dropped *logging.Dropped
+}
+
+// Registry returns a registry with the collectors of the Go runtime, of the process, of the build
+// and of the log.
+func (p Process) Registry() *prometheus.Registry {
+	r := NewRegistry()
+	p.dropped.Register(r)
+	return r
+}
 
 // Main runs the program on this process's arguments and environment, and ends the process.
 func (p Program[T]) Main() {
@@ -50,7 +69,7 @@ func (p Program[T]) Main() {
 
 func (p Program[T]) run(args, environ []string, stdout, stderr io.Writer) (status int) {
 	if len(args) == 0 {
-		return p.work(environ, stderr)
+		return p.work(environ, stdout, stderr)
 	}
 	for _, c := range p.Commands {
 		if c.Name == args[0] {
@@ -63,10 +82,10 @@ func (p Program[T]) run(args, environ []string, stdout, stderr io.Writer) (statu
 	switch args[0] {
 	case "-h", "-help", "--help", "help":
 		p.help(stdout)
-		return statusDone
+		return StatusDone
 	case "-version", "--version", "version":
 		fmt.Fprintln(stdout, versionLine(p.Name))
-		return statusDone
+		return StatusDone
 	case "-check", "--check":
 		return p.check(environ, stdout, stderr)
 	case "healthcheck":
@@ -76,26 +95,28 @@ func (p Program[T]) run(args, environ []string, stdout, stderr io.Writer) (statu
 }
 
 func (p Program[T]) misused(arg string, stderr io.Writer) int {
-	fmt.Fprintf(stderr, "%s: unknown argument %s; see %s --help\n", p.Name, quote(arg), p.Name)
-	return statusWrong
+	fmt.Fprintf(stderr, "%s: unknown argument %s; see %s --help\n", p.Name, config.Quote(arg), p.Name)
+	return StatusUsage
 }
 
 func (p Program[T]) help(w io.Writer) {
 	fmt.Fprintf(w, "%s\n\nUsage:\n", p.About)
 	usage := []Command{
-		{Usage: "runs until SIGTERM or SIGINT, then drains; a second one ends it at once"},
-		{Name: "--check", Usage: "validates the configuration: status 0, or 2 and a line per problem"},
+		{Usage: "runs until SIGTERM, SIGINT or SIGHUP, then drains; a second SIGTERM or SIGINT ends it at once"},
+		{Name: "--check", Usage: "validates the configuration: status 0, or 78 and a line per problem"},
 		{Name: "--version", Usage: "prints the version"},
 		{Name: "healthcheck", Usage: "asks the running process with this configuration: status 0 when it lives, else 1"},
 	}
 	for _, c := range append(usage, p.Commands...) {
 		fmt.Fprintf(w, "  %-24s%s\n", p.Name+" "+c.Name, c.Usage)
 	}
+	fmt.Fprint(w, "\nExit status:\n\n")
+	writeStatuses(w)
 	fmt.Fprint(w, "\nIt is configured by environment variables:\n\n")
-	WriteHelp(w, p.Variables)
+	config.WriteHelp(w, p.Variables)
 }
 
-// load reads the configuration and tells what is wrong with it.
+// load reads the configuration and prints its problems.
 func (p Program[T]) load(environ []string, stderr io.Writer) (cfg T, ok bool) {
 	cfg, err := p.Load(environ)
 	if err != nil {
@@ -105,7 +126,7 @@ func (p Program[T]) load(environ []string, stderr io.Writer) (cfg T, ok bool) {
 }
 
 func (p Program[T]) warnings(environ []string, cfg T) (lines []string) {
-	lines = Unknown(environ, p.Variables)
+	lines = config.Unknown(environ, p.Variables)
 	if p.Warnings != nil {
 		lines = append(lines, p.Warnings(cfg)...)
 	}
@@ -115,67 +136,84 @@ func (p Program[T]) warnings(environ []string, cfg T) (lines []string) {
 func (p Program[T]) check(environ []string, stdout, stderr io.Writer) int {
 	cfg, ok := p.load(environ, stderr)
 	if !ok {
-		for _, line := range Unknown(environ, p.Variables) {
+		for _, line := range config.Unknown(environ, p.Variables) {
 			fmt.Fprintln(stderr, "warning:", line)
 		}
-		return statusWrong
+		return StatusConfig
 	}
 	for _, line := range p.warnings(environ, cfg) {
 		fmt.Fprintln(stderr, "warning:", line)
 	}
 	fmt.Fprintln(stdout, "the configuration is valid")
-	return statusDone
+	return StatusDone
 }
 
 func (p Program[T]) healthcheck(environ []string, stderr io.Writer) int {
 	cfg, ok := p.load(environ, stderr)
 	if !ok {
-		return statusFailed
+		return StatusFailed
 	}
 	if err := healthcheck(context.Background(), p.Live(cfg)); err != nil {
 		fmt.Fprintln(stderr, err)
-		return statusFailed
+		return StatusFailed
 	}
-	return statusDone
+	return StatusDone
 }
 
-func (p Program[T]) work(environ []string, stderr io.Writer) int {
-	ctx, cancel := untilSignal(context.Background(), stderr)
-	defer cancel()
-	cfg, ok := p.load(environ, stderr)
+// work runs the program. All that the program prints goes through outputs, so a stuck or closed
+// reader costs lines and nothing else. Only Go's runtime, which writes the text of a crash, writes
+// to standard error directly.
+func (p Program[T]) work(environ []string, stdout, stderr io.Writer) int {
+	signal.Ignore(syscall.SIGPIPE) // a write to a closed stderr would end the process
+	process := Process{dropped: new(logging.Dropped)}
+	out, errs := logging.NewOutput(stdout, process.dropped), logging.NewOutput(stderr, process.dropped)
+	defer logging.End(out, errs)
+	process.Out = out
+	ctx, ignore := untilSignal(errs)
+	defer ignore()
+
+	cfg, ok := p.load(environ, errs)
 	if !ok {
-		return statusWrong
+		return StatusConfig
 	}
-	log := NewLog(stderr, p.Logging(cfg))
+	errs.Form(p.Logging(cfg))
+	process.Log = logging.New(errs, p.Logging(cfg))
+	slog.SetDefault(process.Log) // for lines that libraries write by themselves
 	for _, line := range p.warnings(environ, cfg) {
-		log.Warn(line)
+		process.Log.Warn(line)
 	}
+	return p.serve(ctx, cfg, process, errs)
+}
+
+// serve runs Run and logs how it ended.
+func (p Program[T]) serve(ctx context.Context, cfg T, process Process, stderr io.Writer) int {
+	log := process.Log
 	limit, _ := OpenFiles()
 	log.Info("starting", "program", p.Name, "version", Version(), "open_files", limit)
 	limitMemory(log)
-	err := p.runTrimmed(ctx, cfg, log)
-	var problem Problem
+	err := p.runTrimmed(ctx, cfg, process)
+	var problem config.Problem
 	switch {
 	case err == nil:
 		log.Info("stopped", "program", p.Name)
-		return statusDone
+		return StatusDone
 	case errors.As(err, &problem):
 		fmt.Fprintln(stderr, problem)
 		if problem.Passing {
-			return statusFailed
+			return StatusFailed
 		}
-		return statusWrong
+		return StatusConfig
 	}
-	log.Error("stopped", "program", p.Name, "error", err)
-	return statusFailed
+	log.Error("stopped", "program", p.Name, "err", err)
+	return StatusFailed
 }
 
-// runTrimmed is Run, with memory given back when it is free.
-func (p Program[T]) runTrimmed(ctx context.Context, cfg T, log *slog.Logger) error {
+// runTrimmed is Run, while trimMemory gives free memory back.
+func (p Program[T]) runTrimmed(ctx context.Context, cfg T, process Process) error {
 	trimming, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var trimmer sync.WaitGroup
 	trimmer.Go(func() { trimMemory(trimming) })
 	defer trimmer.Wait()
 	defer cancel()
-	return p.Run(ctx, cfg, log)
+	return p.Run(ctx, cfg, process)
 }

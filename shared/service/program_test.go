@@ -6,20 +6,31 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/logging"
 )
 
-func program(run func(context.Context, sample, *slog.Logger) error) Program[sample] {
+type sample struct {
+	Addr    config.Addr   `env:"EDGE_ADDR" envDefault:":8080" doc:"where to listen"`
+	URL     string        `env:"RELAY_URL,required" secret:"true" doc:"where to go"`
+	Ping    time.Duration `env:"EDGE_PING" envDefault:"50s" min:"1s" max:"1h" doc:"silence"`
+	Logging logging.Config
+}
+
+func good(more ...string) []string { return append([]string{"RELAY_URL=x://host"}, more...) }
+
+func program(run func(context.Context, sample, Process) error) Program[sample] {
 	return Program[sample]{
-		Name: "sample", About: "sample does nothing.", Variables: Variables[sample](), Load: Load[sample],
+		Name: "sample", About: "sample does nothing.", Variables: config.Variables[sample](), Load: config.Load[sample],
 		Warnings: func(sample) []string { return []string{"EDGE_MODE: odd"} },
-		Logging:  func(s sample) Logging { return s.Logging },
-		Live:     func(s sample) Addr { return s.Addr },
+		Logging:  func(s sample) logging.Config { return s.Logging },
+		Live:     func(s sample) config.Addr { return s.Addr },
 		Run:      run,
 		Commands: []Command{{"echo", "says it again", func(args, _ []string, stdout, _ io.Writer) int {
 			fmt.Fprint(stdout, args)
@@ -40,8 +51,8 @@ func TestCommandLine(t *testing.T) {
 		args    string
 		environ []string
 		status  int
-		out     string // in standard output
-		err     string // in standard error
+		out     string // part of standard output
+		err     string // part of standard error
 	}{
 		{"--help", nil, 0, "EDGE_PING", ""},
 		{"--help", nil, 0, "says it again", ""},
@@ -49,9 +60,9 @@ func TestCommandLine(t *testing.T) {
 		{"--version", nil, 0, "sample ", ""},
 		{"--check", good(), 0, "valid", "warning: EDGE_MODE: odd"},
 		{"--check", good("EDGE_PNIG=1"), 0, "valid", "warning: EDGE_PNIG: unknown"},
-		{"--check", good("EDGE_PING=1"), 2, "", `EDGE_PING: "1" is not`},
-		{"--chekc", good(), 2, "", `unknown argument "--chekc"`},
-		{"--check --help", good(), 2, "", `unknown argument "--help"`},
+		{"--check", good("EDGE_PING=1"), StatusConfig, "", `EDGE_PING: "1" is not`},
+		{"--chekc", good(), StatusUsage, "", `unknown argument "--chekc"`},
+		{"--check --help", good(), StatusUsage, "", `unknown argument "--help"`},
 		{"echo a b", nil, 0, "[a b]", ""},
 		{"healthcheck", nil, 1, "", "RELAY_URL: "},
 	} {
@@ -63,30 +74,29 @@ func TestCommandLine(t *testing.T) {
 }
 
 func TestStatusOfRun(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
 	for _, c := range []struct {
 		name   string
-		run    func(context.Context, sample, *slog.Logger) error
+		run    func(context.Context, sample, Process) error
 		status int
 		has    string
 	}{
-		{"done", func(context.Context, sample, *slog.Logger) error { return nil }, 0, "msg=stopped"},
-		{"failed", func(context.Context, sample, *slog.Logger) error { return errors.New("3 messages left") }, 1, "3 messages left"},
-		{"port", func(context.Context, sample, *slog.Logger) error {
-			_, err := Listen("EDGE_ADDR", Addr(taken.Addr().String()))
-			return fmt.Errorf("wrapped: %w", err)
-		}, 1, "\nEDGE_ADDR: cannot listen on " + taken.Addr().String() + ": address already in use\n"},
+		{"done", func(context.Context, sample, Process) error { return nil }, 0, "msg=stopped"},
+		{"failed", func(context.Context, sample, Process) error { return errors.New("3 messages left") }, 1, "3 messages left"},
+		{"port", func(context.Context, sample, Process) error {
+			problem := config.Problemf("EDGE_ADDR", "the port is taken")
+			problem.Passing = true
+			return fmt.Errorf("wrapped: %w", problem)
+		}, StatusFailed, "\nEDGE_ADDR: the port is taken\n"},
+		{"file", func(context.Context, sample, Process) error {
+			return fmt.Errorf("wrapped: %w", config.Problemf("RELAY_URL", "no such file"))
+		}, StatusConfig, "\nRELAY_URL: no such file\n"},
 	} {
 		status, _, err := call(program(c.run), good())
 		if status != c.status || !strings.Contains(err, c.has) {
 			t.Errorf("%s: status %d\n%s", c.name, status, err)
 		}
 	}
-	if status, _, err := call(program(nil), nil); status != 2 || !strings.HasPrefix(err, "RELAY_URL: is required") {
+	if status, _, err := call(program(nil), nil); status != StatusConfig || !strings.HasPrefix(err, "RELAY_URL: is required") {
 		t.Errorf("bad configuration: status %d\n%s", status, err)
 	}
 }
@@ -114,15 +124,24 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-func TestMarkdown(t *testing.T) {
-	got := Markdown(Variables[sample]())
-	for _, row := range []string{
-		"| `EDGE_PING` | duration | `50s` | silence (1s to 1h) |\n",
-		"| `RELAY_URL` | text | (required) | where to go |\n",
-		"| `EDGE_MODE` | jwt or open | `jwt` | who may connect |\n",
-	} {
-		if !strings.Contains(got, row) {
-			t.Errorf("no row %sin\n%s", row, got)
+// A crash must not have the status of a wrong configuration, after which supervisors do not try
+// again.
+func TestC1_StatusesOfHelp(t *testing.T) {
+	_, help, _ := call(program(nil), nil, "--help")
+	seen := map[int]bool{}
+	for _, s := range statuses {
+		if seen[s.code] || !strings.Contains(help, fmt.Sprintf("\n  %-4d%s\n", s.code, s.means)) {
+			t.Errorf("status %d is there twice or not in\n%s", s.code, help)
 		}
+		seen[s.code] = true
+	}
+	const crash = 2 // Go's status for a panic
+	for _, wrong := range []int{StatusUsage, StatusConfig} {
+		if wrong == crash || !seen[wrong] || !seen[crash] {
+			t.Errorf("status %d is a crash's, or one of them is not told", wrong)
+		}
+	}
+	if !strings.Contains(help, "SIGHUP") {
+		t.Errorf("help does not say what SIGHUP does:\n%s", help)
 	}
 }

@@ -4,7 +4,8 @@ package service
 
 import "syscall"
 
-// OpenFiles returns how many files and sockets this process may have open. The Go runtime has raised it to the hard limit at start.
+// OpenFiles returns how many files and sockets this process may have open. The Go runtime raises
+// the limit to the hard limit at start.
 func OpenFiles() (limit uint64, known bool) {
 	var r syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) != nil {

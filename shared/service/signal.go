@@ -3,24 +3,47 @@ package service
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
+
+	"github.com/edgerelay/edgerelay/shared/logging"
 )
 
-// untilSignal returns a context that ends at the first SIGTERM or SIGINT. A second one ends the process at once with status 1, whatever is
-// still to be done.
-func untilSignal(ctx context.Context, stderr io.Writer) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	signals := make(chan os.Signal, 2)
+// untilSignal returns a context that ends at the first SIGTERM, SIGINT or SIGHUP. A second SIGTERM
+// or SIGINT ends the process at once with status 1, even if work is left. A second SIGHUP does
+// nothing, because a closing terminal sends it more than once. An ignored SIGHUP, as under nohup,
+// stays ignored. The returned function ends the watch and waits for it.
+func untilSignal(stderr *logging.Output) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	go func() {
-		<-signals
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(hangups, syscall.SIGHUP)
+	}
+	over := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for told := false; ; {
+			select {
+			case <-hangups:
+			case <-signals:
+				if told {
+					fmt.Fprintln(stderr, "second signal: ending at once")
+					logging.End(stderr)
+					os.Exit(StatusFailed)
+				}
+				told = true
+			case <-over:
+				return
+			}
+			cancel()
+		}
+	})
+	return ctx, func() {
+		close(over)
+		watch.Wait()
 		cancel()
-		<-signals
-		fmt.Fprintln(stderr, "second signal: ending at once")
-		os.Exit(1)
-	}()
-	return ctx, cancel
+	}
 }

@@ -4,23 +4,39 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
 )
 
-// TestMain lets the test binary stand in for a program: signals need a process of their own.
+// TestMain lets the test binary stand in for a program, since signals need a process of their own.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("SIGNAL_TEST_PROGRAM"); how != "" {
-		program(func(ctx context.Context, _ sample, _ *slog.Logger) error {
+		if how != "ignores" { // the tests' caller may ignore SIGHUP, as nohup does
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+		}
+		program(func(ctx context.Context, _ sample, _ Process) error {
 			fmt.Println("running")
+			switch how {
+			case "ignores":
+				fmt.Println("hang-ups are ignored:", signal.Ignored(syscall.SIGHUP))
+				return nil
+			case "hung up":
+				syscall.Kill(os.Getpid(), syscall.SIGHUP)
+			}
 			<-ctx.Done()
 			fmt.Println("draining")
-			if how == "stuck" {
+			switch how {
+			case "stuck":
 				select {}
+			case "hung up":
+				// A closing terminal sends SIGHUP twice, and a supervisor may stop the process at
+				// that time.
+				syscall.Kill(os.Getpid(), syscall.SIGHUP)
+				syscall.Kill(os.Getpid(), syscall.SIGTERM)
 			}
 			return nil
 		}).Main()
@@ -36,6 +52,7 @@ func TestSignals(t *testing.T) {
 	}{
 		{"drains", []os.Signal{syscall.SIGTERM}, 0},
 		{"drains", []os.Signal{os.Interrupt}, 0},
+		{"drains", []os.Signal{syscall.SIGHUP}, 0},
 		{"stuck", []os.Signal{syscall.SIGTERM, syscall.SIGTERM}, 1},
 		{"stuck", []os.Signal{os.Interrupt, syscall.SIGTERM}, 1},
 	} {
@@ -49,7 +66,7 @@ func TestSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for _, s := range c.signals { // each once the one before has been taken
+		for _, s := range c.signals { // sends each signal once the previous one was handled
 			if !lines.Scan() {
 				t.Fatalf("%s %v: ended early", c.how, c.signals)
 			}
@@ -66,5 +83,31 @@ func TestSignals(t *testing.T) {
 		if c.how == "drains" && !strings.Contains(rest, "draining") {
 			t.Errorf("%s %v: did not drain", c.how, c.signals)
 		}
+	}
+}
+
+// TestC2_AHangUpDrains has a program send itself SIGHUP, alone and as the first process of a
+// container.
+func TestC2_AHangUpDrains(t *testing.T) {
+	for _, c := range []struct {
+		name, how, prints string
+		wrapped           []string // words before the program in the command line
+	}{
+		{"a process", "hung up", "draining", nil},
+		{"process 1", "hung up", "draining", []string{"unshare", "--pid", "--fork", "--kill-child"}},
+		{"under nohup", "ignores", "hang-ups are ignored: true", []string{"sh", "-c", `trap "" HUP; exec "$0"`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := append(c.wrapped, os.Args[0])
+			if exec.Command("unshare", "--pid", "--fork", "true").Run() != nil && args[0] == "unshare" {
+				t.Skip("a namespace of processes cannot be made here")
+			}
+			cmd := exec.Command(args[0], args[1:]...)
+			cmd.Env = append(good("SIGNAL_TEST_PROGRAM="+c.how), "PATH="+os.Getenv("PATH"))
+			out, err := cmd.Output()
+			if err != nil || !strings.Contains(string(out), c.prints) {
+				t.Errorf("%v, and it printed %q", err, out)
+			}
+		})
 	}
 }

@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// Stack runs the parts of a process. Each part may use those started before it, so they are stopped in reverse, and each is awaited before
-// the one below it is told to stop. Its methods are for one goroutine.
+// Stack runs the parts of a process. Each part may use the parts started before it. Stop therefore
+// goes in reverse order, and waits for each part before it stops the one below. Only one goroutine
+// may call its methods.
 type Stack struct {
 	parts  []*part
 	failed chan error // first failure; never closed
@@ -23,7 +24,8 @@ type part struct {
 // NewStack returns a Stack without parts.
 func NewStack() *Stack { return &Stack{failed: make(chan error, 1)} }
 
-// Start runs a part in its own goroutine until the Stack stops it by cancelling its context. Returning earlier is a failure.
+// Start runs a part in its own goroutine until Stop cancels the part's context. A part that returns
+// earlier has failed.
 func (s *Stack) Start(name string, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &part{name: name, stop: cancel}
@@ -46,7 +48,8 @@ func (s *Stack) Start(name string, run func(context.Context) error) {
 // Failed gives the error of the first part that ended by itself.
 func (s *Stack) Failed() <-chan error { return s.failed }
 
-// Stop stops all parts and returns when they have ended, with the first error that one ended with, context.Canceled apart.
+// Stop stops all parts and returns when they have ended. It returns the first error of a part,
+// leaving out context.Canceled.
 func (s *Stack) Stop() (err error) {
 	for len(s.parts) > 0 {
 		p := s.parts[len(s.parts)-1]

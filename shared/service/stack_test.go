@@ -9,7 +9,7 @@ import (
 
 func TestStackStopsInReverse(t *testing.T) {
 	s := NewStack()
-	var order []string // only one part ends at a time: Stop awaits each
+	var order []string // needs no lock: Stop ends one part at a time
 	for _, name := range []string{"log", "link", "clients"} {
 		s.Start(name, func(ctx context.Context) error {
 			<-ctx.Done()

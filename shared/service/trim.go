@@ -12,23 +12,29 @@ const (
 	trimStack = 4 << 10         // bytes that a goroutine is taken to have had
 	trimEvery = time.Second     // between two looks
 	trimPause = 5 * time.Second // between two collections at least
-	trimShare = 16              // it is calm when less than a 16th of the most is allocated
-	trimCalm  = 3               // so often in a row: goroutines that wait for more, as an edge's readers do for 2 s, end first
+	// It is calm when less than a 16th of the most is allocated between two looks.
+	trimShare = 16
+	// trimCalm is the number of calm looks in a row that are needed. Idle goroutines end meanwhile,
+	// such as an edge's readers, which wait 2 s for more.
+	trimCalm = 3
 )
 
-// trim says when to collect garbage and give memory back to the operating system: once a crowd has passed. What came and went with it, stacks and buffers of handshakes, of tables
-// and of messages, is else kept until the heap has doubled, or for two minutes. Under steady work, little or much, it says nothing: the collector has its own measure then.
+// trim says when to collect garbage and give memory back to the operating system, which is once a
+// crowd has passed. A crowd leaves stacks and buffers of handshakes, tables and messages. Without
+// trim the process keeps them until the heap has doubled, or for two minutes. Under steady work,
+// little or much, trim says nothing, because the collector's own pace is right then.
 //
 // It is a plain structure, stepped by one caller.
 type trim struct {
-	trimmed time.Duration // when it was last said; 0: never
-	total   uint64        // bytes allocated when it was last looked
-	since   uint64        // of them since it was last said
-	most    uint64        // between two looks since then
-	calm    int           // looks in a row
+	trimmed time.Duration // when step last returned true; 0: never
+	total   uint64        // bytes allocated at the last look
+	since   uint64        // bytes allocated since trimmed
+	most    uint64        // most bytes between two looks since trimmed
+	calm    int           // calm looks in a row
 }
 
-// step is called every trimEvery with a monotonic time, and the bytes allocated since the start, stacks included. It reports whether it is time.
+// step is called every trimEvery. It takes a monotonic time, and the bytes allocated since the
+// start, stacks included. It reports whether to collect now.
 func (t *trim) step(now time.Duration, total uint64) bool {
 	passing := total - t.total
 	t.total = total
@@ -45,7 +51,8 @@ func (t *trim) step(now time.Duration, total uint64) bool {
 	return true
 }
 
-// trimMemory does as trim says until ctx is done. A collection takes 1 to 2 µs of CPU for each session that there is; other goroutines go on meanwhile.
+// trimMemory does as trim says until ctx is done. A collection takes 1 to 2 µs of CPU for each
+// session. Other goroutines go on meanwhile.
 func trimMemory(ctx context.Context) {
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines-created:goroutines"}}
 	read := func() uint64 {
@@ -53,7 +60,7 @@ func trimMemory(ctx context.Context) {
 		return samples[0].Value.Uint64() + samples[1].Value.Uint64()*trimStack
 	}
 	start := time.Now()
-	var t trim // so that the start is a crowd, too
+	var t trim // the zero value makes the start a crowd, too
 	ticker := time.NewTicker(trimEvery)
 	defer ticker.Stop()
 	for {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestTrim: memory is given back once when a crowd has passed, not while it passes, not for little, not under steady work, and not all the time.
+// TestTrim checks that memory is given back once after a crowd has passed. It must not be given
+// back while the crowd passes, for little, under steady work, or all the time.
 func TestTrim(t *testing.T) {
 	var now time.Duration
 	var total uint64
@@ -39,7 +40,8 @@ func TestTrim(t *testing.T) {
 	expect("a little more", 1, true)
 }
 
-// TestTrimMemory: a crowd's garbage is collected without anybody's asking, and ends with its context.
+// TestTrimMemory checks that a crowd's garbage is collected without further work, and that
+// trimMemory ends with its context.
 func TestTrimMemory(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -9,7 +9,8 @@ import (
 // version is set by -ldflags "-X github.com/edgerelay/edgerelay/shared/service.version=v1.2.3".
 var version string
 
-// Version names this build: what the linker was told, else the module's version, else the commit, else "devel".
+// Version names this build. It is the version that the linker was told, or else the module's
+// version, or else the commit, or else "devel".
 func Version() string {
 	if version != "" {
 		return version

@@ -14,6 +14,7 @@ import (
 
 	"github.com/edgerelay/edgerelay/test/bench/growth"
 	"github.com/edgerelay/edgerelay/test/bench/report"
+	"github.com/edgerelay/edgerelay/test/long"
 )
 
 func needRedis(t *testing.T) {
@@ -29,8 +30,9 @@ func needRedis(t *testing.T) {
 
 var tiny = scale{sessions: 500, time: 40}
 
-// TestBench runs the bench with few sessions, so that it does not rot.
+// TestBench runs every scenario with few sessions, so that the bench keeps working.
 func TestBench(t *testing.T) {
+	long.Only(t, "it runs the bench, which takes minutes")
 	needRedis(t)
 	few := func(args ...string) (options, string) {
 		o, err := parse(args)
@@ -39,7 +41,7 @@ func TestBench(t *testing.T) {
 		}
 		o.scale = tiny
 		var out strings.Builder
-		if err := bench(t.Context(), o, &out); err != nil {
+		if err := run(t.Context(), o, &out); err != nil {
 			t.Fatal(err)
 		}
 		return o, out.String()
@@ -73,8 +75,9 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// TestGrow runs along all axes, with few of everything.
+// TestGrow measures along all axes with few of everything.
 func TestGrow(t *testing.T) {
+	long.Only(t, "it runs the bench, which takes minutes")
 	needRedis(t)
 	page := filepath.Join(t.TempDir(), "page.md")
 	o, err := parse([]string{"-grow", page})
@@ -82,14 +85,14 @@ func TestGrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.scale = tiny
-	if err := bench(t.Context(), o, io.Discard); err == nil {
+	if err := run(t.Context(), o, io.Discard); err == nil {
 		t.Error("a page that is not there is taken")
 	}
 	if err := os.WriteFile(page, []byte(growth.Place), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	if err := bench(t.Context(), o, &out); err != nil {
+	if err := run(t.Context(), o, &out); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(page), "curves", "growth.json"))
@@ -122,7 +125,7 @@ func TestParse(t *testing.T) {
 	if err != nil || o.scale != quick || !slices.Equal(o.pids, []int{3, 4}) || o.command != "go run ./test/bench -run 'idle|fanout' -quick -target ws://h:1 -pid 3,4" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	b := &session{scale: whole}
+	b := &bench{scale: whole}
 	if err := b.runAll(t.Context(), options{scenario: regexp.MustCompile("nope"), server: regexp.MustCompile("")}, nil); err == nil || !strings.Contains(err.Error(), "fanout") {
 		t.Errorf("got %v; want the names that there are", err)
 	}
@@ -140,7 +143,7 @@ func TestTarget(t *testing.T) {
 	}
 	defer l.Close()
 	server, itself := l.Addr().String(), []int{os.Getpid()}
-	b := &session{}
+	b := &bench{}
 	f, err := b.targetForm("ws://"+server+"/a,ws://"+server+"/a", "chat", itself)
 	if err != nil {
 		t.Fatal(err)

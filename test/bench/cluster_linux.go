@@ -9,19 +9,19 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// cluster is our servers as processes of their own.
+// cluster is the product's servers, each a process of its own.
 type cluster struct {
 	redis, relay *local.Server
-	spare        *local.Server // a relay that is not started
+	spare        *local.Server // a second relay, not started yet
 	edges        []*local.Server
 }
 
-const noRate = "EDGE_RATE=0" // what is measured is the servers, not the limit that they set
+const noRate = "EDGE_RATE=0" // without it the rate limit would be measured
 
-func startCluster(ctx context.Context, b *session) (*site, error) { return startEdges(ctx, b, 2) }
+func startCluster(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, 2) }
 
-// startEdges starts a cluster of so many edges. env is added to what each edge has.
-func startEdges(ctx context.Context, b *session, edges int, env ...string) (*site, error) {
+// startEdges starts a cluster with a number of edges. env is added to the environment of each edge.
+func startEdges(ctx context.Context, b *bench, edges int, env ...string) (*site, error) {
 	redis, err := b.dir.Redis()
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func startEdges(ctx context.Context, b *session, edges int, env ...string) (*sit
 	return s, nil
 }
 
-func startOne(ctx context.Context, b *session) (*site, error) {
+func startOne(ctx context.Context, b *bench) (*site, error) {
 	one := b.dir.One(noRate)
 	stop, err := startAll(ctx, one)
 	if err != nil {
@@ -51,10 +51,10 @@ func startOne(ctx context.Context, b *session) (*site, error) {
 	return &site{addrs: []string{one.Addr}, counted: []process{{"server", one.PID()}}, stop: stop}, nil
 }
 
-// parts is CPU time of the parts of a cluster: of all edges together, of the relay in use, and of Redis.
+// parts holds the CPU times of a cluster's parts: all edges together, the relay in use, and Redis.
 type parts struct {
 	edges, relay, redis time.Duration
-	took                time.Duration // in which it was spent; 0: not known
+	took                time.Duration // wall time in which it was spent; 0: unknown
 }
 
 func (p parts) servers() time.Duration { return p.edges + p.relay }
@@ -63,15 +63,16 @@ func (p parts) since(before parts) parts {
 	return parts{edges: p.edges - before.edges, relay: p.relay - before.relay, redis: p.redis - before.redis}
 }
 
-// less is what was spent beyond what is spent at rest in the same time, at least a microsecond.
-func (p parts) less(rest parts) parts {
-	beyond := func(spent, rested time.Duration) time.Duration {
-		return max(time.Microsecond, spent-time.Duration(float64(rested)*p.took.Seconds()/rest.took.Seconds()))
+// less subtracts the CPU time that a cluster at rest spends in the same wall time. Each part keeps
+// at least 1 µs.
+func (p parts) less(idle parts) parts {
+	beyond := func(spent, meanwhile time.Duration) time.Duration {
+		return max(time.Microsecond, spent-time.Duration(float64(meanwhile)*p.took.Seconds()/idle.took.Seconds()))
 	}
-	return parts{beyond(p.edges, rest.edges), beyond(p.relay, rest.relay), beyond(p.redis, rest.redis), p.took}
+	return parts{beyond(p.edges, idle.edges), beyond(p.relay, idle.relay), beyond(p.redis, idle.redis), p.took}
 }
 
-// spent is what they have spent since each was started.
+// spent returns the CPU time that the parts have spent since each was started.
 func (c *cluster) spent() (p parts, err error) {
 	for _, e := range c.edges {
 		d, err := usage.CPU(e.PID())

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// connect opens sessions as fast as they are let in, some at once.
-func connect(ctx context.Context, b *session, f *form) error {
+// connect opens sessions as fast as the servers accept them, several at a time.
+func connect(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(5000)
 		r := b.of("connect", f, fmt.Sprintf("%d sessions", n))

@@ -9,11 +9,11 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// pairs is how many send to each other.
+// pairs is the number of pairs of a sender and a receiver.
 const pairs = 50
 
-// direct sends from users on one edge to users on the other.
-func direct(ctx context.Context, b *session, f *form) error {
+// direct measures messages from users on one edge to users on the other.
+func direct(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		r := b.of("direct", f, fmt.Sprintf("%d pairs, one in flight each", pairs))
 		streams, err := openPairs(ctx, s, l)
@@ -27,14 +27,14 @@ func direct(ctx context.Context, b *session, f *form) error {
 		r.messages(c, s.redis != nil, 60)
 		r.latency(c.Latencies, 0, 0.5, 0.99)
 		r = b.of("direct", f, "one pair at rest")
-		latencies, err := b.atRest(ctx, l, streams[0])
+		latencies, err := b.oneAtATime(ctx, l, streams[0])
 		r.latency(latencies, 0.9, 0.5, 0.99, 0.999)
 		return err
 	})
 }
 
-// atRest sends one message at a time, with pauses, on a machine that does nothing else.
-func (b *session) atRest(ctx context.Context, l *load.Loop, stream *load.Stream) (latencies []time.Duration, err error) {
+// oneAtATime sends one message at a time, with pauses, on a machine that does nothing else.
+func (b *bench) oneAtATime(ctx context.Context, l *load.Loop, stream *load.Stream) (latencies []time.Duration, err error) {
 	if err := l.Idle(ctx, time.Second); err != nil {
 		return nil, err
 	}

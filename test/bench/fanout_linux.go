@@ -8,10 +8,10 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// fanout sends to one group with members on all edges.
-func fanout(ctx context.Context, b *session, f *form) error {
+// fanout measures messages to one group with members on all edges.
+func fanout(ctx context.Context, b *bench, f *form) error {
 	for _, members := range []int{1000, 10_000} {
-		budgets := map[int]float64{} // by messages in flight
+		budgets := map[int]float64{} // key: messages in flight
 		if members == 1000 {
 			budgets = map[int]float64{4: 4, 16: 2}
 		}
@@ -37,8 +37,8 @@ func fanout(ctx context.Context, b *session, f *form) error {
 	return nil
 }
 
-// broadcast sends to everybody.
-func broadcast(ctx context.Context, b *session, f *form) error {
+// broadcast measures messages to everybody.
+func broadcast(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(5000)
 		speaker, err := openGroup(ctx, s, l, load.All, n)
@@ -55,8 +55,8 @@ func broadcast(ctx context.Context, b *session, f *form) error {
 	})
 }
 
-// payload sends short and long messages to a group.
-func payload(ctx context.Context, b *session, f *form) error {
+// payload measures short and long messages to a group.
+func payload(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(500)
 		speaker, err := openGroup(ctx, s, l, load.Group("g"), n)
@@ -75,8 +75,8 @@ func payload(ctx context.Context, b *session, f *form) error {
 	})
 }
 
-// groups sends to many small groups, one message in flight in each.
-func groups(ctx context.Context, b *session, f *form) error {
+// groups measures messages to many small groups, one message in flight in each.
+func groups(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		n := b.sessions(1000)
 		r := b.of("groups", f, fmt.Sprintf("%d groups of 10, one in flight each", n))
@@ -99,7 +99,7 @@ func groups(ctx context.Context, b *session, f *form) error {
 }
 
 // toAll measures messages from a speaker to all its listeners.
-func (b *session) toAll(ctx context.Context, s *site, l *load.Loop, sp speaker, size, window int) (cost, error) {
+func (b *bench) toAll(ctx context.Context, s *site, l *load.Loop, sp speaker, size, window int) (cost, error) {
 	most := min(2_000_000/len(sp.listeners), 4_000_000_000/size/len(sp.listeners))
 	return measure(ctx, s, l, load.Limits{Messages: most, Time: b.time(3 * time.Second)}, sp.stream(l, size, window))
 }

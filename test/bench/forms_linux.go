@@ -8,15 +8,15 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/local"
 )
 
-// Scenarios by what they need.
+// These are sets of scenarios, grouped by what a server must be able to do.
 const (
 	anywhere = "idle connect fanout groups broadcast payload"
 	pairwise = " direct"
 	ours     = " link redis restart"
 )
 
-// forms returns what is measured beside each other, and says which are absent.
-func (b *session) forms(o options) (forms []*form, err error) {
+// forms returns the forms to measure side by side. It adds a note for each form that is absent.
+func (b *bench) forms(o options) (forms []*form, err error) {
 	forms = []*form{
 		{name: "cluster", dialect: load.Chat{}, ours: true, budgets: true, can: anywhere + pairwise + ours, start: startCluster},
 		{name: "one process", dialect: load.Chat{}, ours: true, can: anywhere + pairwise, start: startOne},
@@ -35,8 +35,8 @@ func (b *session) forms(o options) (forms []*form, err error) {
 	return forms, nil
 }
 
-// peers returns other servers that are installed.
-func (b *session) peers() (forms []*form) {
+// peers returns a form for each other server that is installed.
+func (b *bench) peers() (forms []*form) {
 	if local.HasCentrifugo() {
 		dialect := load.Centrifugo{Path: centrifugoPath}
 		forms = append(forms,
@@ -55,11 +55,11 @@ func (b *session) peers() (forms []*form) {
 
 const centrifugoPath = "/connection/websocket"
 
-func startFloor(ctx context.Context, b *session) (*site, error) {
+func startFloor(ctx context.Context, b *bench) (*site, error) {
 	return startSingle(ctx, b.dir.Floor())
 }
 
-func startCentrifugo(ctx context.Context, b *session) (*site, error) {
+func startCentrifugo(ctx context.Context, b *bench) (*site, error) {
 	s, err := b.dir.Centrifugo(nil)
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func startCentrifugo(ctx context.Context, b *session) (*site, error) {
 	return startSingle(ctx, s)
 }
 
-func startNchan(ctx context.Context, b *session) (*site, error) {
+func startNchan(ctx context.Context, b *bench) (*site, error) {
 	s, err := b.dir.Nchan()
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func startNchan(ctx context.Context, b *session) (*site, error) {
 	return startSingle(ctx, s)
 }
 
-// startSingle starts a server that is all.
+// startSingle starts a form that consists of one server.
 func startSingle(ctx context.Context, s *local.Server) (*site, error) {
 	stop, err := startAll(ctx, s)
 	if err != nil {
@@ -84,29 +84,29 @@ func startSingle(ctx context.Context, s *local.Server) (*site, error) {
 	return &site{addrs: []string{s.Addr}, counted: []process{{"server", s.PID()}}, stop: stop}, nil
 }
 
-func startCentrifugos(ctx context.Context, b *session) (*site, error) {
+func startCentrifugos(ctx context.Context, b *bench) (*site, error) {
 	redis, err := b.dir.Redis()
 	if err != nil {
 		return nil, err
 	}
-	var nodes [2]*local.Server
-	for i := range nodes {
-		if nodes[i], err = b.dir.Centrifugo(redis); err != nil {
+	var servers [2]*local.Server
+	for i := range servers {
+		if servers[i], err = b.dir.Centrifugo(redis); err != nil {
 			return nil, err
 		}
 	}
-	stop, err := startAll(ctx, redis, nodes[0], nodes[1])
+	stop, err := startAll(ctx, redis, servers[0], servers[1])
 	if err != nil {
 		return nil, err
 	}
 	return &site{
-		addrs:   []string{nodes[0].Addr, nodes[1].Addr},
-		counted: []process{{"server", nodes[0].PID()}, {"server", nodes[1].PID()}},
+		addrs:   []string{servers[0].Addr, servers[1].Addr},
+		counted: []process{{"server", servers[0].PID()}, {"server", servers[1].PID()}},
 		redis:   &process{"Redis", redis.PID()}, stop: stop,
 	}, nil
 }
 
-// takesPart says whether a scenario can be run on it.
+// takesPart reports whether the form can run a scenario.
 func (f *form) takesPart(scenario string) bool {
 	for can := range strings.FieldsSeq(f.can) {
 		if can == scenario {

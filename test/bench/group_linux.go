@@ -7,14 +7,15 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// speaker sends to a topic.
+// speaker is a session that sends to a topic, and the sessions that receive its messages.
 type speaker struct {
 	socket    *load.Socket
 	wrap      load.Wrap
 	listeners []*load.Socket
 }
 
-// stream returns a stream from it to its listeners, which no longer hear any other.
+// stream returns a new stream from the speaker to its listeners. They hear no other stream any
+// more.
 func (s speaker) stream(l *load.Loop, size, window int) *load.Stream {
 	stream := l.Stream(s.socket, s.wrap, size, window)
 	for _, listener := range s.listeners {
@@ -23,13 +24,15 @@ func (s speaker) stream(l *load.Loop, size, window int) *load.Stream {
 	return stream
 }
 
-// openGroup opens one session that sends to a topic, and others that receive, spread over the servers.
+// openGroup opens one session that sends to a topic and others that receive. They are spread over
+// the servers.
 func openGroup(ctx context.Context, s *site, l *load.Loop, topic load.Topic, members int) (sp speaker, err error) {
 	err = sp.more(ctx, s, l, topic, members)
 	return sp, err
 }
 
-// more opens more of them, up to so many members. The new ones hear no stream yet.
+// more opens further sessions until the topic has the given number of members. The speaker counts
+// as one. The new members hear no stream yet.
 func (sp *speaker) more(ctx context.Context, s *site, l *load.Loop, topic load.Topic, members int) error {
 	there := len(sp.listeners)
 	if sp.socket != nil {
@@ -52,16 +55,16 @@ func (sp *speaker) more(ctx context.Context, s *site, l *load.Loop, topic load.T
 	return l.Idle(ctx, settled)
 }
 
-// openGroups opens many groups; their speakers, too, are spread over the servers.
+// openGroups opens many groups. Their speakers, too, are spread over the servers.
 func openGroups(ctx context.Context, s *site, l *load.Loop, groups, members int) ([]speaker, error) {
 	speakers := make([]speaker, groups)
 	sockets, err := l.Open(ctx, groups*members, func(i int) (string, load.Opening) {
-		group, place := i/members, i%members
-		opening, wrap := member(s, load.Group(fmt.Sprint("g", group)), place)
-		if place == 0 {
+		group, index := i/members, i%members
+		opening, wrap := member(s, load.Group(fmt.Sprint("g", group)), index)
+		if index == 0 {
 			speakers[group].wrap = wrap
 		}
-		return s.addr(group + place), opening
+		return s.addr(group + index), opening
 	})
 	if err != nil {
 		return nil, err
@@ -73,10 +76,10 @@ func openGroups(ctx context.Context, s *site, l *load.Loop, groups, members int)
 	return speakers, l.Idle(ctx, settled)
 }
 
-// member is how the session in a place of a topic begins; the one in place 0 sends.
-func member(s *site, topic load.Topic, place int) (load.Opening, load.Wrap) {
-	user := fmt.Sprintf("%s%s-%d", topic.Kind, topic.Name, place)
-	if place == 0 {
+// member is how the session of an index in a topic begins; index 0 sends.
+func member(s *site, topic load.Topic, index int) (load.Opening, load.Wrap) {
+	user := fmt.Sprintf("%s%s-%d", topic.Kind, topic.Name, index)
+	if index == 0 {
 		return s.form.dialect.Send(user, topic)
 	}
 	return s.form.dialect.Receive(user, topic), load.Wrap{}

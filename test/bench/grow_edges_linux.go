@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// growEdges spreads sessions over more and more edges, and sends to all.
-func growEdges(ctx context.Context, b *session) ([]growth.Figure, error) {
+// growEdges measures broadcasts to sessions that are spread over more and more edges.
+func growEdges(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	cost := growth.Figure{File: "edges", Title: "Edges: the relay's work for a broadcast", Grows: "edges", Unit: "µs", Axis: "CPU of the relay per broadcast, µs"}
 	bytes := growth.Figure{File: "edges-links", Title: "Edges: what a broadcast takes on all links", Grows: "edges", Unit: "B", Axis: "bytes per broadcast"}
 	clients := growth.Figure{Grows: "edges"}
@@ -23,7 +23,7 @@ func growEdges(ctx context.Context, b *session) ([]growth.Figure, error) {
 				if err != nil {
 					return err
 				}
-				rest, err := s.atRest(ctx, l, b.time(time.Second))
+				idle, err := s.idle(ctx, l, b.time(time.Second))
 				if err != nil {
 					return err
 				}
@@ -32,9 +32,9 @@ func growEdges(ctx context.Context, b *session) ([]growth.Figure, error) {
 					before := s.cluster.linkBytes(ctx)
 					p, err := s.paced(ctx, l, messages, time.Second/20, stream)
 					if err == nil {
-						err = l.Idle(ctx, 100*time.Millisecond) // acknowledgements are counted
+						err = l.Idle(ctx, 100*time.Millisecond) // the acknowledgements count too
 					}
-					return []float64{micros(p.less(rest).relay, messages), (s.cluster.linkBytes(ctx) - before) / float64(messages)}, err
+					return []float64{micros(p.less(idle).relay, messages), (s.cluster.linkBytes(ctx) - before) / float64(messages)}, err
 				})
 				if err != nil {
 					return err

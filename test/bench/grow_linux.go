@@ -13,14 +13,14 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// axis is one thing that there can be more of.
+// axis is one quantity that grows, and the measurements along it.
 type axis struct {
 	name string
-	most int // sessions at once
-	run  func(ctx context.Context, b *session) ([]growth.Figure, error)
+	most int // most sessions at one time
+	run  func(ctx context.Context, b *bench) ([]growth.Figure, error)
 }
 
-// axes are in the order in which they are gone along.
+// axes are in the order in which they are measured.
 var axes []axis
 
 func init() {
@@ -29,15 +29,15 @@ func init() {
 		{"topics", 2 * talkers, growTopics},
 		{"topics told again", 2 * talkers, growTold},
 		{"sessions", 19_000, growSessions},
-		{"sessions at rest", 19_000, growRest},
+		{"sessions at rest", 19_000, growIdle},
 		{"sessions told again", 19_000, growResync},
 		{"edges", 800, growEdges},
 		{"payload", 500, growPayload},
 	}
 }
 
-// grow measures how cost grows along the axes that are asked for, and writes it to a page.
-func (b *session) grow(ctx context.Context, o options, out io.Writer) error {
+// grow measures how costs grow along the axes that the options select, and writes the page.
+func (b *bench) grow(ctx context.Context, o options, out io.Writer) error {
 	var some []axis
 	var all []string
 	for _, a := range axes {
@@ -73,7 +73,7 @@ func (b *session) grow(ctx context.Context, o options, out io.Writer) error {
 	return err
 }
 
-func (b *session) explainGrowth() {
+func (b *bench) explainGrowth() {
 	b.note("Two edges, one relay, one redis-server, a process each, where nothing else is said, with EDGE_AUTH=open and EDGE_RATE=0. CPU is user and system time of the edges and the relay, without Redis and the clients, where nothing else is said; each is the median of three rounds, and what a relay's restart takes the least of two. Every message is checked: none is lost, doubled or out of order.")
 	b.note("Members are of one group, on both edges; messages have %d bytes. The relay alone is measured while messages come 8 times a second, however many members there are, less what it takes at rest. Redis is beside it since it does the same for each message: what rises there as well is the machine's, which has the cores busy with the edges' work, and caches cold.", messageSize)
 	b.note("Topics are groups with one member each, joined by %d sessions. At each point, %d joins and leaves of some of them, one at a time, each of which subscribes or unsubscribes at Redis; then messages to some of them, one at a time, to that member. Redis' memory is mostly the history of each topic, which has the announcement of the join.", talkers, opsOfTopics)
@@ -86,22 +86,23 @@ func (b *session) explainGrowth() {
 	}
 }
 
-// onCluster starts a cluster and gives it, with clients.
-func (b *session) onCluster(ctx context.Context, edges int, env []string, do func(s *site, l *load.Loop) error) error {
-	f := &form{name: "cluster", dialect: load.Chat{}, start: func(ctx context.Context, b *session) (*site, error) { return startEdges(ctx, b, edges, env...) }}
+// onCluster starts a cluster and calls do with it and with a loop for clients.
+func (b *bench) onCluster(ctx context.Context, edges int, env []string, do func(s *site, l *load.Loop) error) error {
+	f := &form{name: "cluster", dialect: load.Chat{}, start: func(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, edges, env...) }}
 	return f.with(ctx, b, do)
 }
 
-// points are those of an axis: all, or in a test the first and the last.
-func (b *session) points(all ...int) []int {
+// points returns the points of an axis at which to measure: all of them, or in a test only the
+// first and the last.
+func (b *bench) points(all ...int) []int {
 	if b.scale.time > quick.time {
 		return []int{all[0], all[len(all)-1]}
 	}
 	return all
 }
 
-// scaled are the points of an axis, divided by the scale.
-func (b *session) scaled(all ...int) []int {
+// scaled returns the points of an axis, divided by the scale.
+func (b *bench) scaled(all ...int) []int {
 	points := b.points(all...)
 	for i, n := range points {
 		points[i] = max(min(n, 10*(i+1)), n/b.scale.sessions)
@@ -109,16 +110,15 @@ func (b *session) scaled(all ...int) []int {
 	return slices.Compact(points)
 }
 
-// rounds is how often each measurement is made.
+// rounds is the number of rounds of each measurement.
 const rounds = 3
 
-// measured is what a round took.
+// measured is the result of a round and the CPU time of the cluster's parts.
 type measured struct {
 	load.Result
 	parts
 }
 
-// round measures a round.
 func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, streams ...*load.Stream) (m measured, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {
@@ -132,8 +132,9 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 	return m, err
 }
 
-// paced measures messages of a stream, each alone and so long after the last one began, whatever each takes. To be woken costs a process more than to handle a message, and the more the
-// longer it slept: the cost of messages compares where they come as often.
+// paced sends the messages of a stream one at a time, at a fixed interval from start to start, and
+// measures the cost of one. Waking up costs a process more than handling a message, and the longer
+// it slept, the more. Costs of messages are thus comparable only at the same interval.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {
@@ -155,8 +156,8 @@ func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time
 	return p, err
 }
 
-// atRest measures a cluster that does nothing for so long.
-func (s *site) atRest(ctx context.Context, l *load.Loop, d time.Duration) (p parts, err error) {
+// idle measures a cluster that does nothing for the time d.
+func (s *site) idle(ctx context.Context, l *load.Loop, d time.Duration) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {
 		return p, err
@@ -170,7 +171,8 @@ func (s *site) atRest(ctx context.Context, l *load.Loop, d time.Duration) (p par
 	return p, err
 }
 
-// medians has a measurement made some times, after one that warms up and does not count, and returns the median of each figure.
+// medians repeats a measurement and returns the median of each figure. An extra round before the
+// others warms up and does not count.
 func medians(measure func() ([]float64, error)) ([]float64, error) {
 	if _, err := measure(); err != nil {
 		return nil, err
@@ -195,5 +197,5 @@ func medians(measure func() ([]float64, error)) ([]float64, error) {
 	return middle, nil
 }
 
-// roundTime is how long a round goes on.
-func (b *session) roundTime() time.Duration { return b.time(600 * time.Millisecond) }
+// roundTime is the length of a round.
+func (b *bench) roundTime() time.Duration { return b.time(600 * time.Millisecond) }

@@ -8,11 +8,11 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// growMembers sends to one group that has more and more members.
-func growMembers(ctx context.Context, b *session) ([]growth.Figure, error) {
+// growMembers measures messages to one group while the group gets more and more members.
+func growMembers(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	f := growth.Figure{File: "members", Title: "Members of one group", Grows: "members", Unit: "µs", Axis: "CPU, µs"}
 	err := b.onCluster(ctx, 2, nil, func(s *site, l *load.Loop) error {
-		rest, err := s.atRest(ctx, l, b.time(3*time.Second))
+		idle, err := s.idle(ctx, l, b.time(3*time.Second))
 		if err != nil {
 			return err
 		}
@@ -33,7 +33,7 @@ func growMembers(ctx context.Context, b *session) ([]growth.Figure, error) {
 			stream, messages := sp.stream(l, messageSize, 1), 10/min(b.scale.time, 4)
 			figures, err = medians(func() ([]float64, error) {
 				p, err := s.paced(ctx, l, messages, time.Second/8, stream)
-				return []float64{micros(p.less(rest).relay, messages), micros(p.less(rest).redis, messages)}, err
+				return []float64{micros(p.less(idle).relay, messages), micros(p.less(idle).redis, messages)}, err
 			})
 			if err != nil {
 				return err

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// growPayload sends longer and longer messages to one group.
-func growPayload(ctx context.Context, b *session) ([]growth.Figure, error) {
+// growPayload measures messages to one group while the messages get longer and longer.
+func growPayload(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	f := growth.Figure{File: "payload", Title: "Payload", Grows: "bytes of a message", Unit: "µs", Axis: "CPU of edges and relay, µs"}
 	err := b.onCluster(ctx, 2, nil, func(s *site, l *load.Loop) error {
 		sp, err := openGroup(ctx, s, l, load.Group("g"), b.sessions(500))

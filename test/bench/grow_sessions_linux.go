@@ -10,13 +10,16 @@ import (
 )
 
 const (
-	noPings   = "EDGE_PING=1h"
-	pingEvery = 5 * time.Second // longer than an edge waits before a session is at rest, else it is chance which are
+	noPings = "EDGE_PING=1h"
+
+	// pingEvery is longer than an edge waits before it puts a session at rest. With less, chance
+	// would decide which sessions are at rest.
+	pingEvery = 5 * time.Second
 )
 
-func (b *session) sessionPoints() []int { return b.scaled(1000, 2000, 5000, 10_000, 15_000, 19_000) }
+func (b *bench) sessionPoints() []int { return b.scaled(1000, 2000, 5000, 10_000, 15_000, 19_000) }
 
-// moreSessions opens idle sessions until there are so many.
+// moreSessions opens idle sessions until there are n. As many as there says are open already.
 func moreSessions(ctx context.Context, s *site, l *load.Loop, there, n int) error {
 	_, err := l.Open(ctx, max(0, n-there), func(i int) (string, load.Opening) {
 		return s.addr(there + i), s.form.dialect.Session(idler(there + i))
@@ -24,11 +27,11 @@ func moreSessions(ctx context.Context, s *site, l *load.Loop, there, n int) erro
 	return err
 }
 
-// growSessions opens more and more sessions, which idle while a few send.
-func growSessions(ctx context.Context, b *session) ([]growth.Figure, error) {
+// growSessions measures while more and more sessions idle and a few send messages.
+func growSessions(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	cost := growth.Figure{File: "sessions", Title: "Sessions: what one connect, and one message, costs", Grows: "sessions", Unit: "µs", Axis: "CPU of edges and relay, µs"}
 	room := growth.Figure{File: "sessions-memory", Title: "Sessions: memory", Grows: "sessions", Unit: "B", Axis: "resident memory per session, bytes"}
-	rest := growth.Figure{Grows: "sessions", Unit: "µs"}
+	idleCost := growth.Figure{Grows: "sessions", Unit: "µs"}
 	err := b.onCluster(ctx, 2, []string{noPings}, func(s *site, l *load.Loop) error {
 		if err := l.Idle(ctx, b.time(2*time.Second)); err != nil {
 			return err
@@ -43,7 +46,7 @@ func growSessions(ctx context.Context, b *session) ([]growth.Figure, error) {
 			b.say("sessions: %d", n)
 			pairing := 0
 			if streams == nil {
-				pairing = 2 * pairs // are opened after it
+				pairing = 2 * pairs // sessions that are opened after the idle ones
 			}
 			before, err := s.cluster.spent()
 			if err != nil {
@@ -73,11 +76,11 @@ func growSessions(ctx context.Context, b *session) ([]growth.Figure, error) {
 			}
 			room.Add("memory of the edges, per session", growth.Constant, x, positive(now.by["edge"]-empty.by["edge"])/x)
 			room.Add("memory of the relay, per session", growth.Constant, x, positive(now.by["relay"]-empty.by["relay"])/x)
-			idle, err := s.atRest(ctx, l, b.time(3*time.Second))
+			idle, err := s.idle(ctx, l, b.time(3*time.Second))
 			if err != nil {
 				return err
 			}
-			rest.Add("CPU at rest, per second, without pings", growth.Proportional, x, float64(idle.servers().Microseconds())/idle.took.Seconds())
+			idleCost.Add("CPU at rest, per second, without pings", growth.Proportional, x, float64(idle.servers().Microseconds())/idle.took.Seconds())
 			figures, err := medians(func() ([]float64, error) {
 				m, err := s.round(ctx, l, load.Limits{Messages: 100_000, Time: b.roundTime()}, streams...)
 				return []float64{micros(m.parts.servers(), m.Messages)}, err
@@ -89,11 +92,11 @@ func growSessions(ctx context.Context, b *session) ([]growth.Figure, error) {
 		}
 		return nil
 	})
-	return []growth.Figure{cost, room, rest}, err
+	return []growth.Figure{cost, room, idleCost}, err
 }
 
-// growRest has more and more sessions idle, each of which is pinged.
-func growRest(ctx context.Context, b *session) ([]growth.Figure, error) {
+// growIdle has more and more sessions idle, each of which is pinged.
+func growIdle(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	f := growth.Figure{File: "sessions-rest", Title: fmt.Sprintf("Sessions at rest, each pinged every %v", pingEvery), Grows: "sessions", Unit: "ms", Axis: "CPU of edges and relay per second, ms"}
 	err := b.onCluster(ctx, 2, []string{fmt.Sprint("EDGE_PING=", pingEvery)}, func(s *site, l *load.Loop) error {
 		there := 0
@@ -104,7 +107,7 @@ func growRest(ctx context.Context, b *session) ([]growth.Figure, error) {
 			}
 			there = n
 			figures, err := medians(func() ([]float64, error) {
-				idle, err := s.atRest(ctx, l, b.time(pingEvery)) // each is pinged once
+				idle, err := s.idle(ctx, l, b.time(pingEvery)) // each session is pinged once
 				return []float64{idle.servers().Seconds() * 1000 / idle.took.Seconds()}, err
 			})
 			if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// growTold takes the relay away under more and more topics.
-func growTold(ctx context.Context, b *session) ([]growth.Figure, error) {
+// growTold measures restarts of the relay while sessions are in more and more topics.
+func growTold(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	f := growth.Figure{File: "topics-told", Title: "Topics with a member each: the relay is restarted", Grows: "topics", Unit: "ms", Axis: "ms"}
 	err := b.onCluster(ctx, 2, nil, func(s *site, l *load.Loop) error {
 		t, err := openTopics(ctx, s, l)
@@ -42,8 +42,8 @@ func growTold(ctx context.Context, b *session) ([]growth.Figure, error) {
 	return []growth.Figure{f}, err
 }
 
-// growResync takes the relay away under more and more sessions.
-func growResync(ctx context.Context, b *session) ([]growth.Figure, error) {
+// growResync measures restarts of the relay while there are more and more sessions.
+func growResync(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	f := growth.Figure{File: "sessions-told", Title: "Sessions: the relay is restarted", Grows: "sessions", Unit: "ms", Axis: "ms"}
 	err := b.onCluster(ctx, 2, []string{noPings}, func(s *site, l *load.Loop) error {
 		streams, err := openPairs(ctx, s, l)
@@ -66,9 +66,11 @@ func growResync(ctx context.Context, b *session) ([]growth.Figure, error) {
 	return []growth.Figure{f}, err
 }
 
-// told adds what it takes until the relay, which is killed and started again, knows everything and each stream has come through: the least of two rounds, since each needs seconds
-// before it in which edges take their link for settled.
-func (b *session) told(ctx context.Context, s *site, l *load.Loop, f *growth.Figure, n int, streams []*load.Stream) error {
+// told adds the cost of a restart of the relay. The relay is killed and started again, and the
+// measurement ends when it knows everything and each stream has come through. The smaller cost of
+// only two rounds counts, because before each round the edges need seconds to take their links for
+// settled.
+func (b *bench) told(ctx context.Context, s *site, l *load.Loop, f *growth.Figure, n int, streams []*load.Stream) error {
 	o := &outages{cluster: s.cluster}
 	least := []float64{math.Inf(1), math.Inf(1), math.Inf(1)}
 	for range 2 {
@@ -93,7 +95,7 @@ func (b *session) told(ctx context.Context, s *site, l *load.Loop, f *growth.Fig
 		for i, took := range []time.Duration{
 			seen.Arrived[len(seen.Arrived)-1],
 			after.edges - before.edges,
-			after.relay, // a new process
+			after.relay, // counts from 0: the process is new
 		} {
 			least[i] = min(least[i], took.Seconds()*1000)
 		}

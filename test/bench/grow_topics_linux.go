@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	opsOfTopics = 300 // joins, and leaves, at each point
-	spokenTo    = 200 // topics that get messages at each point, at most
+	opsOfTopics = 300 // joins, and as many leaves, at each point
+	spokenTo    = 200 // most topics that get messages at each point
 	fewTopics   = 1000
 )
 
-// growTopics joins more and more topics.
-func growTopics(ctx context.Context, b *session) ([]growth.Figure, error) {
+// growTopics measures while sessions join more and more topics.
+func growTopics(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	cost := growth.Figure{File: "topics", Title: "Topics with a member each: what one of them costs", Grows: "topics", Unit: "µs", Axis: "CPU of edges and relay, µs"}
 	room := growth.Figure{File: "topics-memory", Title: "Topics with a member each: memory", Grows: "topics", Unit: "B", Axis: "resident memory per topic, bytes"}
 	err := b.onCluster(ctx, 2, nil, func(s *site, l *load.Loop) error {
@@ -71,11 +71,12 @@ func growTopics(ctx context.Context, b *session) ([]growth.Figure, error) {
 	return []growth.Figure{cost, room}, err
 }
 
-// positive is a difference of memory, which is nothing or less when the process had freed as much before.
+// positive returns a difference of memory, at least 1 byte. The difference may be zero or less when
+// the process had freed as much before.
 func positive(bytes int64) float64 { return float64(max(bytes, 1)) }
 
-// ops leaves and joins topics, and sends to some: what one of each costs.
-func (t *topics) ops(ctx context.Context, b *session) (figures []float64, err error) {
+// ops leaves and joins topics and sends messages to some. It returns the cost of one of each.
+func (t *topics) ops(ctx context.Context, b *bench) (figures []float64, err error) {
 	var again []int
 	for some := t.some(opsOfTopics); len(again) < opsOfTopics/b.scale.time; {
 		again = append(again, some...)
@@ -93,7 +94,7 @@ func (t *topics) ops(ctx context.Context, b *session) (figures []float64, err er
 		*sum += after.since(before).servers()
 		return err
 	}
-	chunk := min(t.count, opsOfTopics) // of topics that differ
+	chunk := min(t.count, opsOfTopics) // topics in one round; none comes twice
 	for i := 0; i < len(again); i += chunk {
 		if err := measure(&sums[0], "LeaveGroup", again[i:i+chunk]); err != nil {
 			return nil, err

@@ -9,8 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// idle opens sessions, and looks at memory some seconds later; then each sends itself one message.
-func idle(ctx context.Context, b *session, f *form) error {
+// idle opens sessions and measures memory some seconds later. Then each session sends itself a
+// message, and memory is measured again.
+func idle(ctx context.Context, b *bench, f *form) error {
 	for _, n := range []int{5000, 19_000} {
 		if err := b.idleAt(ctx, f, b.sessions(n)); err != nil {
 			return err
@@ -19,7 +20,7 @@ func idle(ctx context.Context, b *session, f *form) error {
 	return nil
 }
 
-func (b *session) idleAt(ctx context.Context, f *form, n int) error {
+func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		r := b.of("idle", f, fmt.Sprintf("%d sessions, per session", n))
 		if err := l.Idle(ctx, b.time(2*time.Second)); err != nil {
@@ -43,7 +44,9 @@ func (b *session) idleAt(ctx context.Context, f *form, n int) error {
 		if err := toThemselves(ctx, f, l, sockets); err != nil {
 			return err
 		}
-		return b.remembered(ctx, s, l, n, before, r, budgets{}) // they are for who has just come: a relay keeps what was said lately
+		// There are no budgets, since they are for sessions that have said nothing yet. A relay
+		// keeps recent messages in memory.
+		return b.remembered(ctx, s, l, n, before, r, budgets{})
 	})
 }
 
@@ -56,7 +59,7 @@ func toThemselves(ctx context.Context, f *form, l *load.Loop, sockets []*load.So
 		socket.Hear(stream)
 		streams = append(streams, stream)
 	}
-	for some := range slices.Chunk(streams, 64) { // at once
+	for some := range slices.Chunk(streams, 64) { // as many at a time
 		if _, err := l.Run(ctx, load.Limits{Messages: len(some), Time: time.Minute}, some...); err != nil {
 			return err
 		}
@@ -66,16 +69,17 @@ func toThemselves(ctx context.Context, f *form, l *load.Loop, sockets []*load.So
 
 func idler(i int) string { return fmt.Sprint("idle-", i) }
 
-// openSessions opens sessions that idle, on all servers alike.
+// openSessions opens idle sessions, spread over all servers.
 func openSessions(ctx context.Context, s *site, l *load.Loop, n int) ([]*load.Socket, error) {
 	return l.Open(ctx, n, func(i int) (string, load.Opening) { return s.addr(i), s.form.dialect.Session(idler(i)) })
 }
 
-// budgets are in bytes per session; 0: none.
+// budgets are upper bounds in bytes per session; 0 means none.
 type budgets struct{ all, edges, relay float64 }
 
-// remembered adds the memory that n sessions hold some seconds later: now, less before they came.
-func (b *session) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows, most budgets) error {
+// remembered adds rows for the memory that n sessions hold some seconds later: the memory in use
+// then, less the memory before they came.
+func (b *bench) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows, most budgets) error {
 	if err := l.Idle(ctx, b.time(5*time.Second)); err != nil {
 		return err
 	}

@@ -8,8 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// link counts what a message to a group takes on the links, by how many members there are; and what a quiet link takes.
-func link(ctx context.Context, b *session, f *form) error {
+// link counts the bytes that cross the links: for each message to groups of several sizes, and
+// while no messages are sent.
+func link(ctx context.Context, b *bench, f *form) error {
 	for _, members := range []int{10, 100, 10_000} {
 		err := f.with(ctx, b, func(s *site, l *load.Loop) error {
 			n := members
@@ -27,7 +28,8 @@ func link(ctx context.Context, b *session, f *form) error {
 			if err != nil {
 				return err
 			}
-			if err := l.Idle(ctx, 100*time.Millisecond); err != nil { // acknowledgements are counted
+			// The acknowledgements that follow are counted too.
+			if err := l.Idle(ctx, 100*time.Millisecond); err != nil {
 				return err
 			}
 			r.add("bytes of both links, both ways, per message of 128", "B", (s.cluster.linkBytes(ctx)-before)/float64(result.Messages), 0)
@@ -49,7 +51,7 @@ func link(ctx context.Context, b *session, f *form) error {
 	return nil
 }
 
-// linkBytes are those of all links, both ways, below WebSocket.
+// linkBytes returns the bytes that crossed all links, both ways. WebSocket's framing counts.
 func (c *cluster) linkBytes(ctx context.Context) float64 {
 	return c.relay.Metric(ctx, "edgerelay_relay_link_bytes_total")
 }

@@ -1,13 +1,15 @@
-// Bench measures what servers cost: their CPU time, their memory, and how long clients wait, apart from the clients that make the load.
+// Bench measures what servers cost: their CPU time, their memory, and how long clients wait. The
+// costs of the clients that make the load do not count.
 //
 //	go run ./test/bench [-run regexp] [-servers regexp] [-quick] [-count n] [-peers] [-json file]
-//	go run ./test/bench -grow docs/benchmarks.md
+//	go run ./test/bench -grow docs/bench/growth.md
 //
-// The second measures how cost grows with members, topics, sessions, edges and payload, and writes a section of that page.
-// It builds the binaries and starts them on loopback, with a redis-server. With -peers it also starts other servers that are installed, and puts the same load on them.
-// With -target it loads servers that run already:
+// The second command measures how costs grow with members, topics, sessions, edges and payload, and
+// writes a section of that page. Both commands build the binaries and start them on loopback, with
+// a redis-server. With -peers, bench also starts other servers that are installed, and puts the
+// same load on them. With -target it loads servers that run already, each at a URL ws://host:port:
 //
-//	go run ./test/bench -target ws://host:port[,ws://host:port] -kind chat|centrifugo|nchan -pid n[,n…]
+//	go run ./test/bench -target url[,url] -kind chat|centrifugo|nchan -pid n[,n…]
 package main
 
 import (
@@ -30,7 +32,7 @@ import (
 func main() {
 	o, err := parse(os.Args[1:])
 	if err == nil {
-		err = bench(context.Background(), o, os.Stdout)
+		err = run(context.Background(), o, os.Stdout)
 	}
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -40,13 +42,13 @@ func main() {
 
 var errTooLong = errors.New("it took longer than an hour")
 
-// bench runs what is asked for. It prints nothing but the error when one of ours fails.
-func bench(ctx context.Context, o options, out io.Writer) error {
+// run runs what is asked for. It prints nothing but the error when one of ours fails.
+func run(ctx context.Context, o options, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Hour, errTooLong)
 	defer cancel()
-	if o.json != "" { // said before minutes are spent
+	if o.json != "" { // a bad path fails here, before minutes are spent
 		f, err := os.OpenFile(o.json, os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			return fmt.Errorf("-json: %w", err)
@@ -63,7 +65,7 @@ func bench(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	defer dir.Remove()
-	b := &session{dir: dir, scale: o.scale, began: time.Now()}
+	b := &bench{dir: dir, scale: o.scale, began: time.Now()}
 	defer b.beat()()
 	if o.grow != "" {
 		return b.grow(ctx, o, out)

@@ -1,6 +1,7 @@
 //go:build !linux
 
-// Bench needs Linux: it reads CPU times and memory of processes there, and its clients wait with epoll.
+// Bench needs Linux, where it reads CPU times and memory of processes, and where its clients wait
+// with epoll.
 package main
 
 import (

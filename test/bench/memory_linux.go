@@ -2,10 +2,10 @@ package main
 
 import "github.com/edgerelay/edgerelay/test/bench/usage"
 
-// memory is what is held at a moment, in bytes.
+// memory is the memory in use at one moment, in bytes.
 type memory struct {
-	servers int64            // all counted processes
-	by      map[string]int64 // of them, those of a name
+	servers int64            // resident memory of all counted processes
+	by      map[string]int64 // the same by name of the process
 	redis   int64
 	kernel  usage.Kernel
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// explain adds what must be known to read the table.
-func (b *session) explain() {
+// explain adds the notes that the table needs.
+func (b *bench) explain() {
 	b.note("Cluster: two edges, one relay, one redis-server, a process each. One process: edge and relay in one, messages in memory. Both with EDGE_AUTH=open and EDGE_RATE=0, all else by default.")
 	b.note("CPU and memory are those of all server processes of the product together, Redis apart; the clients are not in them. CPU is user and system time. On loopback a sender also pays for what the kernel does to receive, up to waking the reader.")
 	b.note("Session i is on server i modulo their number. Memory is what processes have resident, less what they had before the sessions, per session; that of the kernel is of the whole machine, and of both ends of each socket.")
@@ -18,8 +18,9 @@ func (b *session) explain() {
 	}
 }
 
-// others adds how much of the machine went to processes that are not of the bench: latencies and rates, and less so CPU times, suffer from them.
-func (b *session) others(u usage.Share) {
+// others adds a note on the share of the machine that other processes took. That share spoils
+// latencies and rates more than CPU times.
+func (b *bench) others(u usage.Share) {
 	b.note("Meanwhile %s of the machine's CPU time was used: %s by the clients, and %s by others than the bench and what it started, or withheld.", percent(u.Used), percent(u.Self), percent(u.Others))
 }
 

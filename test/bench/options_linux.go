@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// options are what is asked for.
+// options are the settings of the command line.
 type options struct {
-	command  string // as it was given
+	command  string // the command line
 	scenario *regexp.Regexp
 	server   *regexp.Regexp
 	scale    scale
 	count    int
 	peers    bool
 	json     string
-	grow     string // a page; "": how cost grows is not measured
+	grow     string // page to write; "": growth is not measured
 	target   string
 	kind     string
 	pids     []int
@@ -64,7 +64,7 @@ func parse(args []string) (o options, err error) {
 			continue
 		}
 		pid, err := strconv.Atoi(text)
-		if err != nil || pid <= 0 || pid >= 1<<22 { // as many as Linux has
+		if err != nil || pid <= 0 || pid >= 1<<22 { // Linux' largest PID is 1<<22
 			return o, fmt.Errorf("-pid %q: say process ids, comma separated", text)
 		}
 		o.pids = append(o.pids, pid)
@@ -75,7 +75,7 @@ func parse(args []string) (o options, err error) {
 	return o, nil
 }
 
-// command is what gives these arguments in a shell.
+// command returns a shell command with these arguments.
 func command(args []string) string {
 	words := []string{"go run ./test/bench"}
 	for _, arg := range args {

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// redis counts what messages ask of Redis.
-func redis(ctx context.Context, b *session, f *form) error {
+// redis counts the commands and scripts that messages cost on Redis.
+func redis(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		r := b.of("redis", f, fmt.Sprintf("%d pairs, one in flight each", pairs))
 		streams, err := openPairs(ctx, s, l)
@@ -29,7 +29,7 @@ func redis(ctx context.Context, b *session, f *form) error {
 	})
 }
 
-// asked adds what a round asks of Redis.
+// asked adds rows for what Redis does for each message of a round.
 func (s *site) asked(ctx context.Context, l *load.Loop, r rows, limits load.Limits, streams ...*load.Stream) error {
 	before, err := s.cluster.redis.Info()
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *site) asked(ctx context.Context, l *load.Loop, r rows, limits load.Limi
 	if err != nil {
 		return err
 	}
-	// The messages of the warming up are counted by Redis, too.
+	// The counts of Redis include the messages of the warm-up.
 	messages := 0
 	for _, stream := range streams {
 		messages += stream.Sent()

@@ -10,9 +10,10 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
-// restart takes the relay away under many sessions in groups. Some groups speak steadily, and each of the others says one message the moment that it is away:
-// the cluster is whole again when all have it.
-func restart(ctx context.Context, b *session, f *form) error {
+// restart takes the relay away while many sessions are in groups. Some groups speak steadily. In
+// each other group one message is sent at the moment that the relay is away. The cluster is whole
+// again when all members have these messages.
+func restart(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const members, steady = 10, 10
 		n := max(b.sessions(10_000), 2*members*steady)
@@ -27,7 +28,7 @@ func restart(ctx context.Context, b *session, f *form) error {
 		for i, speaker := range speakers {
 			window := 1
 			if i < steady {
-				window = 1024 // so that it goes on for some 20 s of silence
+				window = 1024 // enough for 20 s without an answer
 			}
 			streams = append(streams, speaker.stream(l, messageSize, window))
 		}
@@ -54,19 +55,20 @@ func restart(ctx context.Context, b *session, f *form) error {
 	})
 }
 
-// outages takes relays away.
+// outages takes relays away, and records what happens.
 type outages struct {
 	cluster *cluster
-	closed  int // sockets that ended under us
+	closed  int // sockets that the servers closed
 }
 
 type way struct {
 	name string
-	away func(now chan<- struct{}) error // closes now when the relay is gone
+	away func(now chan<- struct{}) error // takes the relay away, then closes now
 }
 
-// ways are carried out in their order. The spare relay comes with the first, and each leaves what the next one needs.
-func (o *outages) ways(ctx context.Context, b *session) []way {
+// ways returns the ways to take a relay away. They must be carried out in order, since each leaves
+// running what the next one needs. The spare relay starts in the second.
+func (o *outages) ways(ctx context.Context, b *bench) []way {
 	relay, spare := o.cluster.relay, o.cluster.spare
 	restart := func(s *local.Server) error {
 		_, err := s.Start(ctx)
@@ -97,14 +99,15 @@ func (o *outages) ways(ctx context.Context, b *session) []way {
 			if err := relay.Terminate(); err != nil {
 				return err
 			}
-			relay.Wait() // it serves on for some seconds, in which its edges could go elsewhere
+			relay.Wait() // until then edges could still choose another relay
 			close(now)
 			return restart(relay)
 		}},
 	}
 }
 
-// fromHistory is how many publications each relay has sent from history, by its process: one that is started again counts from 0.
+// fromHistory returns the number of publications that each relay has sent from history, by PID. A
+// relay that is started again counts from 0.
 func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
 	n := map[int]float64{}
 	for _, r := range []*local.Server{o.cluster.relay, o.cluster.spare} {
@@ -113,7 +116,8 @@ func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
 	return n
 }
 
-// since is how many more those have sent that still answer.
+// since returns the number of publications that the relays in now have sent from history after
+// before.
 func since(now, before map[int]float64) (n float64) {
 	for process, sent := range now {
 		n += max(0, sent-before[process])
@@ -121,7 +125,8 @@ func since(now, before map[int]float64) (n float64) {
 	return n
 }
 
-// settle waits until all is acknowledged, and a while: 5 s and more are what an edge takes for a settled link.
+// settle waits until all messages are acknowledged, and then for the time d. An edge takes its link
+// for settled after more than 5 s.
 func (o *outages) settle(ctx context.Context, l *load.Loop, d time.Duration) error {
 	for {
 		busy := 0.0

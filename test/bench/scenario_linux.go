@@ -12,11 +12,11 @@ import (
 // scenario is one kind of load.
 type scenario struct {
 	name string
-	most int // sessions at once
-	run  func(ctx context.Context, b *session, f *form) error
+	most int // most sessions at one time
+	run  func(ctx context.Context, b *bench, f *form) error
 }
 
-// names of all scenarios.
+// names returns the names of all scenarios.
 func names() string {
 	var all []string
 	for _, s := range scenarios {
@@ -43,13 +43,14 @@ func init() {
 	}
 }
 
-// messageSize is that of messages, in bytes, where the scenario says nothing else.
+// messageSize is the size of messages in bytes, unless a scenario chooses another.
 const messageSize = 128
 
-// settled is how long servers are left alone after sessions have opened: some say that a subscription is in force before it is.
+// settled is how long servers are left alone after sessions have opened. Some servers confirm a
+// subscription before it is in force.
 const settled = 500 * time.Millisecond
 
-// cost is a round and what it took of the servers.
+// cost is the result of a round and the CPU time that the servers spent on it.
 type cost struct {
 	load.Result
 	spent
@@ -72,14 +73,14 @@ func measure(ctx context.Context, s *site, l *load.Loop, limits load.Limits, str
 	return c, err
 }
 
-// deliveries adds what each delivery cost.
+// deliveries adds a row for the CPU time of one delivery.
 func (r rows) deliveries(c cost, budget float64) {
 	r.add("CPU per delivery", "µs", micros(c.servers, c.Deliveries), budget)
 	r.add("deliveries", "/s", float64(c.Deliveries)/c.Took.Seconds(), 0)
 	r.latency(c.Latencies, 0, 0.5, 0.99)
 }
 
-// messages adds what each message cost.
+// messages adds rows for the CPU time of one message.
 func (r rows) messages(c cost, redis bool, budget float64) {
 	r.add("CPU per message", "µs", micros(c.servers, c.Messages), budget)
 	if redis {
@@ -88,5 +89,5 @@ func (r rows) messages(c cost, redis bool, budget float64) {
 	r.add("messages", "/s", float64(c.Messages)/c.Took.Seconds(), 0)
 }
 
-// micros is d for each of n, in microseconds.
+// micros returns d / n in microseconds.
 func micros(d time.Duration, n int) float64 { return float64(d) / 1000 / float64(max(1, n)) }

@@ -9,37 +9,37 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// site is servers that run.
+// site is a set of running servers.
 type site struct {
 	form    *form
-	addrs   []string  // sessions are spread over them, one after the other
-	counted []process // the product's own
-	redis   *process  // nil: none
-	cluster *cluster  // nil: it is not ours
+	addrs   []string  // servers; sessions take them in turn
+	counted []process // processes whose CPU and memory are measured
+	redis   *process  // nil: the servers use no Redis
+	cluster *cluster  // nil: the servers are not edgerelay
 	stop    func()
 }
 
-// process is what one process is called and its id.
+// process is the name and the ID of a process.
 type process struct {
 	name string
 	pid  int
 }
 
-// addr is where session i goes.
+// addr returns the address of the server for session i.
 func (s *site) addr(i int) string { return s.addrs[i%len(s.addrs)] }
 
 // form is a way to run servers.
 type form struct {
 	name    string
 	dialect load.Dialect
-	ours    bool   // when it fails, so does the bench
-	budgets bool   // the budgets are for it
-	can     string // the scenarios that it takes part in, blanks between them
-	start   func(ctx context.Context, b *session) (*site, error)
+	ours    bool   // its failure fails the bench
+	budgets bool   // budgets apply to it
+	can     string // names of the scenarios it can run, separated by blanks
+	start   func(ctx context.Context, b *bench) (*site, error)
 }
 
-// with starts the servers, gives them and a loop for sessions on them to do, and ends both.
-func (f *form) with(ctx context.Context, b *session, do func(s *site, l *load.Loop) error) error {
+// with starts the servers and a loop for sessions on them, calls do with both, and ends both.
+func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop) error) error {
 	s, err := f.start(ctx, b)
 	if err != nil {
 		return err
@@ -54,10 +54,10 @@ func (f *form) with(ctx context.Context, b *session, do func(s *site, l *load.Lo
 	if err := do(s, l); err != nil {
 		return err
 	}
-	return l.Idle(ctx, 100*time.Millisecond) // what comes now has come twice
+	return l.Idle(ctx, 100*time.Millisecond) // a message that comes now is a duplicate
 }
 
-// spent is CPU time.
+// spent is the CPU time of all counted processes, and that of Redis.
 type spent struct{ servers, redis time.Duration }
 
 func (s *site) cpu() (t spent, err error) {
@@ -71,7 +71,7 @@ func (s *site) cpu() (t spent, err error) {
 	return t, err
 }
 
-// each is the CPU time of each counted process.
+// each returns the CPU time of each counted process.
 func (s *site) each() (all []time.Duration, err error) {
 	for _, p := range s.counted {
 		d, err := usage.CPU(p.pid)
@@ -83,7 +83,7 @@ func (s *site) each() (all []time.Duration, err error) {
 	return all, nil
 }
 
-// startAll starts servers one after the other, and ends them all when one does not start.
+// startAll starts servers one after the other. If one does not start, it ends those before it.
 func startAll(ctx context.Context, servers ...*local.Server) (stop func(), err error) {
 	stop = func() {
 		for i := range servers {

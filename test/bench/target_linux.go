@@ -12,8 +12,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// targetForm is servers that somebody else started: urls as ws://host:port[/path], comma separated, sessions are spread over them.
-func (b *session) targetForm(urls, kind string, pids []int) (*form, error) {
+// targetForm returns a form for servers that somebody else started. urls are separated by commas,
+// each ws://host:port[/path]. Sessions are spread over them.
+func (b *bench) targetForm(urls, kind string, pids []int) (*form, error) {
 	var addrs []string
 	path := ""
 	for text := range strings.SplitSeq(urls, ",") {
@@ -51,7 +52,7 @@ func (b *session) targetForm(urls, kind string, pids []int) (*form, error) {
 		return nil, fmt.Errorf("-kind %q: say chat, centrifugo or nchan", kind)
 	}
 	b.note("Target: it was not started anew for each case, so what it kept from earlier ones is not in its memory per session; for that, start it, and run idle alone.")
-	f.start = func(context.Context, *session) (*site, error) {
+	f.start = func(context.Context, *bench) (*site, error) {
 		s := &site{addrs: addrs, stop: func() {}}
 		for _, pid := range pids {
 			s.counted = append(s.counted, process{"server", pid})

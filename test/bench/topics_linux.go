@@ -7,10 +7,13 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// talkers is how many sessions share the topics, so that none is in more groups than a connection may be, 1,000, or addresses more than a user may, 4,096 in two minutes.
+// talkers is the number of sessions that share the topics. With fewer, a session could exceed a
+// server's limits: 1,000 groups a connection, and 4,096 topics that a user addresses in two
+// minutes.
 const talkers = 200
 
-// topics are groups with one member each. Each member has a partner on the other edge, who can join to speak.
+// topics are groups with one member each. Each member has a partner on the other edge, which can
+// join the member's groups to speak.
 type topics struct {
 	s                 *site
 	l                 *load.Loop
@@ -31,9 +34,9 @@ func openTopics(ctx context.Context, s *site, l *load.Loop) (t *topics, err erro
 	return t, err
 }
 
-// more has members join until there are so many topics.
+// more has members join further topics until count topics have a member.
 func (t *topics) more(ctx context.Context, count int) error {
-	const atOnce = 8 // by each member
+	const atOnce = 8 // commands in flight per member
 	asks := make([]*load.Ask, talkers)
 	for i := range asks {
 		asks[i] = t.ask("member-", i, "UserGroup")
@@ -45,7 +48,7 @@ func (t *topics) more(ctx context.Context, count int) error {
 	return t.l.Ask(ctx, atOnce, asks...)
 }
 
-// some are so many topics, or as many as there are, evenly spread over all.
+// some returns n topics, or all if there are fewer, spread evenly over all of them.
 func (t *topics) some(n int) (topics []int) {
 	n = min(n, t.count)
 	for i := range n {
@@ -54,7 +57,8 @@ func (t *topics) some(n int) (topics []int) {
 	return topics
 }
 
-// each has the members or the partners of topics carry out a method, one after the other, in all so many times.
+// each has the member, or the partner, of each given topic carry out a command, one after the
+// other.
 func (t *topics) each(ctx context.Context, kind, method string, topics []int) error {
 	for _, topic := range topics {
 		a := t.ask(kind, topic%talkers, method)
@@ -66,7 +70,7 @@ func (t *topics) each(ctx context.Context, kind, method string, topics []int) er
 	return nil
 }
 
-// ask is for commands of a talker.
+// ask returns an Ask for commands of a talker.
 func (t *topics) ask(kind string, i int, method string) *load.Ask {
 	of := t.members
 	if kind == "partner-" {
@@ -85,7 +89,8 @@ func groupCommand(method string, topic int) string {
 
 func topicName(topic int) string { return fmt.Sprintf("g%06d", topic) }
 
-// streams are from partners, who are members by now, to the members of topics: one for each pair that shares some.
+// streams returns a stream for each pair that shares some of topics, from partner to member. The
+// partners must have joined the topics.
 func (t *topics) streams(topics []int) (streams []*load.Stream) {
 	var wraps [talkers][]load.Wrap
 	for _, topic := range topics {

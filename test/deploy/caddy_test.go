@@ -12,7 +12,7 @@ import (
 
 const caddyfile = "deploy/caddy/Caddyfile"
 
-// directive returns the arguments of each line that begins with a word.
+// directive returns the arguments of each line that begins with the given word.
 func directive(text, word string) (lines []string) {
 	for _, found := range regexp.MustCompile(`(?m)^\s*`+word+`\s+(.+?)(?:\s*\{)?$`).FindAllStringSubmatch(text, -1) {
 		lines = append(lines, found[1])
@@ -39,7 +39,8 @@ func TestCaddyfile(t *testing.T) {
 	if one("handle") != "/chat/*" {
 		t.Errorf("handle %s", one("handle"))
 	}
-	// An edge that drains closes nobody for the first 5 s, or for a sixth of a shorter EDGE_DRAIN.
+	// An edge that drains closes no session for the first 5 s, or for a sixth of a shorter
+	// EDGE_DRAIN.
 	interval, err := time.ParseDuration(one("health_interval"))
 	if err != nil || interval > min(cfg.Drain/6, 5*time.Second)/2 {
 		t.Errorf("health_interval %v %v, EDGE_DRAIN is %v", interval, err, cfg.Drain)
@@ -54,7 +55,8 @@ func TestCaddyfile(t *testing.T) {
 	answers(t, e.public+one("health_uri"))
 }
 
-// TestCaddyValidate has Caddy read the file. It asks the edges for their health while it does, so these are on loopback.
+// TestCaddyValidate has Caddy validate the file. Caddy asks the edges for their health meanwhile,
+// so the test uses edges on loopback.
 func TestCaddyValidate(t *testing.T) {
 	caddy, err := exec.LookPath("caddy")
 	if err != nil {

@@ -16,10 +16,10 @@ import (
 
 const (
 	flyMostKill  = 300 * time.Second
-	flyOpenFiles = 10240 // that a process may have which is not root
+	flyOpenFiles = 10240 // limit of open files for a process that is not root
 )
 
-// flyMemory is the least and the most memory of Fly's machines, in megabytes.
+// flyMemory maps each kind of Fly's machines to its least and its most memory, in megabytes.
 var flyMemory = map[string][2]int{
 	"shared-cpu-1x": {256, 2048}, "shared-cpu-2x": {512, 4096}, "shared-cpu-4x": {1024, 8192}, "shared-cpu-8x": {2048, 16384},
 	"performance-1x": {2048, 8192}, "performance-2x": {4096, 16384}, "performance-4x": {8192, 32768},
@@ -74,7 +74,8 @@ func (f flyFile) allChecks() (all []flyCheck) {
 	return all
 }
 
-// TestFlyRefusesUnknownKeys is about the test itself: were unknown keys let pass, the others would miss a service that makes a relay public.
+// TestFlyRefusesUnknownKeys checks the test's own parser. If it let unknown keys pass, the other
+// tests would miss a service that makes a relay public.
 func TestFlyRefusesUnknownKeys(t *testing.T) {
 	for _, text := range []string{"kil_timeout = '9s'", "[[services]]\ninternal_port = 9000", "[http_service]\nport = 1", "kill_timeout = '9'"} {
 		var f flyFile
@@ -134,7 +135,8 @@ func TestFlyEdge(t *testing.T) {
 	answers(t, e.admin+f.Metrics[0].Path)
 }
 
-// documentedURL is the EDGE_RELAY_URLS that fly.toml tells to set, for a relay app of some name.
+// documentedURL returns the EDGE_RELAY_URLS that fly.toml tells the reader to set. Its app name is
+// an example.
 func documentedURL(t *testing.T) string {
 	t.Helper()
 	found := regexp.MustCompile(`EDGE_RELAY_URLS=(\S+)`).FindStringSubmatch(read(t, "fly.toml"))
@@ -144,7 +146,8 @@ func documentedURL(t *testing.T) string {
 	return strings.ReplaceAll(found[1], "$RELAY", "some-relay")
 }
 
-// documented checks that a file's comments tell to set what is required and not in [env].
+// documented checks that a file's comments tell the reader to set the required variables, and that
+// [env] does not set them.
 func documented(t *testing.T, path string, names ...string) {
 	t.Helper()
 	text := read(t, path)
@@ -223,7 +226,7 @@ func TestFlyValkey(t *testing.T) {
 		t.Errorf("%q does not write to %v", f.Experimental.Cmd, f.Mounts)
 	}
 
-	// A real server takes the same options, but for where it listens and writes.
+	// A real server is started with the same options, except for addresses and paths.
 	var args []string
 	for _, name := range order {
 		if name != "--bind" && name != "--dir" {

@@ -11,8 +11,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// flyFile is what our files say, of what flyctl reads. A key that is not here is refused: flyctl passes over one that it does not know,
-// so a mistake in a name would go unseen. Who adds a key looks it up in flyctl first.
+// flyFile is the part of flyctl's format that our files use. An unknown key is an error, since
+// flyctl ignores keys that it does not know, so that a misspelled name would go unseen. Look a key
+// up in flyctl before adding it here.
 type flyFile struct {
 	App           string            `toml:"app"`
 	PrimaryRegion string            `toml:"primary_region"`
@@ -21,12 +22,12 @@ type flyFile struct {
 	Env           map[string]string `toml:"env"`
 
 	Build struct {
-		Dockerfile string `toml:"dockerfile"` // relative to the file
+		Dockerfile string `toml:"dockerfile"` // relative to the fly.toml
 		Image      string `toml:"image"`
 	} `toml:"build"`
 	Deploy *struct {
 		Strategy       string   `toml:"strategy"`
-		MaxUnavailable float64  `toml:"max_unavailable"` // below 1 a share of the machines
+		MaxUnavailable float64  `toml:"max_unavailable"` // below 1: a share of the machines
 		WaitTimeout    duration `toml:"wait_timeout"`
 	} `toml:"deploy"`
 	Experimental struct {
@@ -49,7 +50,7 @@ type flyFile struct {
 			Hard int    `toml:"hard_limit"`
 		} `toml:"concurrency"`
 		HTTPOptions struct {
-			IdleTimeout int `toml:"idle_timeout"` // seconds
+			IdleTimeout int `toml:"idle_timeout"` // in seconds
 		} `toml:"http_options"`
 		Checks []flyCheck `toml:"checks"`
 	} `toml:"http_service"`
@@ -77,7 +78,8 @@ type flyCheck struct {
 	GracePeriod duration `toml:"grace_period"`
 }
 
-// duration is always written with its unit: Fly takes a bare number for seconds in one place, for milliseconds in another.
+// duration is a time with a unit. Our files always write the unit, since Fly takes a bare number
+// for seconds in one place and for milliseconds in another.
 type duration time.Duration
 
 func (d *duration) UnmarshalText(text []byte) error {
@@ -105,7 +107,7 @@ func decodeFly(text string, f *flyFile) error {
 	return err
 }
 
-// megabytes returns a machine's memory.
+// megabytes returns the memory of one machine.
 func (f flyFile) megabytes(t *testing.T) int {
 	t.Helper()
 	text, unit := f.VM[0].Memory, 1

@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/edgerelay/edgerelay/relay"
-	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// selects reports whether a selector selects the pods of d.
+// selectedBy reports whether a selector selects the pods of d.
 func (d deployment) selectedBy(selector map[string]string) bool {
 	labels := d.Spec.Template.Metadata.Labels
 	for name, value := range selector {
@@ -30,7 +30,7 @@ func (d deployment) selectedBy(selector map[string]string) bool {
 	return len(selector) > 0
 }
 
-// selected returns the one deployment whose pods a selector selects.
+// selected returns the deployment whose pods a selector selects. There must be exactly one.
 func (m manifests) selected(t *testing.T, selector map[string]string) deployment {
 	t.Helper()
 	var found []deployment
@@ -58,7 +58,7 @@ func (c container) port(t *testing.T, name string) int {
 	return 0
 }
 
-// settings returns the variables of a container, those of secrets with the values of the example.
+// settings returns the variables of a container. Those from secrets have the values of the example.
 func (c container) settings(t *testing.T, m manifests) map[string]string {
 	t.Helper()
 	settings := map[string]string{}
@@ -86,7 +86,7 @@ func (c container) settings(t *testing.T, m manifests) map[string]string {
 	return settings
 }
 
-// checkPod checks what holds for edges and relays alike.
+// checkPod checks what must hold for edges and relays alike.
 func checkPod(t *testing.T, d deployment, stops time.Duration) {
 	t.Helper()
 	pod, c := d.Spec.Template.Spec, d.container()
@@ -124,11 +124,11 @@ func checkPod(t *testing.T, d deployment, stops time.Duration) {
 	}
 }
 
-// isNot reports whether something that is true by default was not declined.
+// isNot reports whether a setting that is true by default was left true.
 func isNot(b *bool) bool { return b == nil || *b }
 
-// checkProbes asks a running process what the probes ask.
-func checkProbes(t *testing.T, c container, p process, public, admin service.Addr) {
+// checkProbes sends the requests of the probes to a running process.
+func checkProbes(t *testing.T, c container, p process, public, admin config.Addr) {
 	t.Helper()
 	for _, pr := range []probe{c.ReadinessProbe, c.LivenessProbe} {
 		number := c.port(t, pr.HTTPGet.Port)
@@ -175,7 +175,7 @@ func TestKubernetesEdge(t *testing.T) {
 		t.Errorf("the admin port is %s", cfg.AdminAddr)
 	}
 
-	// The name and the port that it dials are those of the headless service of the relays.
+	// The edge dials the name and the port of the relays' headless service.
 	u, err := url.Parse(settings["EDGE_RELAY_URLS"])
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +247,8 @@ func TestKubernetesSelectors(t *testing.T) {
 		d := m.selected(t, s.Spec.Selector)
 		for _, p := range s.Spec.Ports {
 			number := d.container().port(t, p.TargetPort)
-			// The address of a headless service is the pod's, so its port is the container's.
+			// A headless service resolves to the pod's own address, so its port must be the
+			// container's.
 			if s.Spec.ClusterIP == "None" && p.Port != number {
 				t.Errorf("%s: port %d, and its pods listen on %d", name, p.Port, number)
 			}
@@ -280,7 +281,7 @@ func TestKubernetesSelectors(t *testing.T) {
 			t.Errorf("%d objects of a kind that edges and relays both have", kind)
 		}
 	}
-	// Who has which secret.
+	// Each deployment must use these secrets.
 	for name, secrets := range map[string][]string{"edgerelay-edge": {"EDGE_JWT_KEYS", "LINK_KEYS"}, "edgerelay-relay": {"LINK_KEYS", "RELAY_REDIS_URL"}} {
 		var got []string
 		for _, e := range m.deployments[name].container().Env {
@@ -294,8 +295,30 @@ func TestKubernetesSelectors(t *testing.T) {
 	}
 }
 
+// The test checks that applied images have fixed tags and that each deployment has a policy.
+func TestA13_KustomizationPinsImagesAndAppliesPolicies(t *testing.T) {
+	m := readManifests(t)
+	if !slices.Contains(m.kustomization.Resources, "networkpolicy.yaml") {
+		t.Errorf("no network policy among %v", m.kustomization.Resources)
+	}
+	for name := range m.deployments {
+		if _, ok := m.policies[name]; !ok {
+			t.Errorf("%s has no network policy", name)
+		}
+	}
+	for _, i := range m.kustomization.Images {
+		if i.NewTag == "" || i.NewTag == "latest" {
+			t.Errorf("%s: the tag is %q, want one that does not move", i.Name, i.NewTag)
+		}
+	}
+}
+
 func TestKustomization(t *testing.T) {
 	m := readManifests(t)
+	tags := map[string]string{}
+	for _, i := range m.kustomization.Images {
+		tags[i.Name] = i.NewTag
+	}
 	for _, file := range m.kustomization.Resources {
 		if _, err := os.Stat(filepath.Join(root, kubernetes, file)); err != nil {
 			t.Error(err)
@@ -319,8 +342,7 @@ func TestKustomization(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, stderr(err))
 	}
-	var built manifests
-	built.deployments, built.services, built.budgets = map[string]deployment{}, map[string]kubeService{}, map[string]disruptionBudget{}
+	built := noManifests()
 	for _, document := range strings.Split(string(out), "\n---\n") {
 		var node yaml.Node
 		if err := yaml.Unmarshal([]byte(document), &node); err != nil {
@@ -330,8 +352,11 @@ func TestKustomization(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if len(built.policies) != len(m.deployments) {
+		t.Errorf("%d network policies are applied, want %d", len(built.policies), len(m.deployments))
+	}
 	for name := range m.deployments {
-		if got, want := built.deployments[name].container().Image, fmt.Sprintf("registry.example.com/%s:latest", name); got != want {
+		if got, want := built.deployments[name].container().Image, fmt.Sprintf("registry.example.com/%s:%s", name, tags[name]); got != want {
 			t.Errorf("the image of %s is %s, want %s", name, got, want)
 		}
 	}

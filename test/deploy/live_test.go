@@ -11,10 +11,10 @@ import (
 	"github.com/edgerelay/edgerelay/relay"
 )
 
-// process is a running edge or relay: the URLs of its ports.
+// process holds the URLs of the ports of a running edge or relay.
 type process struct{ public, admin string }
 
-// running starts a relay and an edge that is linked to it, and ends them with the test.
+// running starts a relay and an edge that is linked to it. Both end with the test.
 func running(t *testing.T) (e, r process) {
 	t.Helper()
 	relayConfig, err := relay.Load([]string{
@@ -73,7 +73,7 @@ func start(t *testing.T, run func(context.Context) error, abort func()) {
 
 func get(t *testing.T, url string) (status int, body string) {
 	t.Helper()
-	// No redirect is followed: platforms' checks follow none.
+	// The client follows no redirect, since the platforms' checks do not.
 	client := http.Client{Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Get(url)
 	if err != nil {
@@ -87,7 +87,7 @@ func get(t *testing.T, url string) (status int, body string) {
 	return response.StatusCode, string(b)
 }
 
-// answers checks that a path is answered with 200.
+// answers checks that a path answers 200.
 func answers(t *testing.T, url string) {
 	t.Helper()
 	if status, body := get(t, url); status != http.StatusOK {

@@ -7,11 +7,11 @@ import (
 	"path"
 	"testing"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
-// What the manifests say, of Kubernetes' objects. A field that is not here is refused: a mistake in a name would otherwise be seen in a
-// cluster only.
+// These types are the part of Kubernetes' objects that the manifests use. An unknown field is an
+// error, since a misspelled name would otherwise show only in a cluster.
 type (
 	meta struct {
 		Name   string            `yaml:"name"`
@@ -102,7 +102,7 @@ type (
 	probe struct {
 		HTTPGet struct {
 			Path string `yaml:"path"`
-			Port string `yaml:"port"` // the name of a container's port
+			Port string `yaml:"port"` // name of a container's port
 		} `yaml:"httpGet"`
 		PeriodSeconds    int `yaml:"periodSeconds"`
 		TimeoutSeconds   int `yaml:"timeoutSeconds"`
@@ -201,7 +201,7 @@ type (
 	}
 )
 
-// manifests are all objects of deploy/kubernetes, by name.
+// manifests holds all objects of deploy/kubernetes, by name.
 type manifests struct {
 	deployments   map[string]deployment
 	services      map[string]kubeService
@@ -214,12 +214,16 @@ type manifests struct {
 
 const kubernetes = "deploy/kubernetes/"
 
-func readManifests(t *testing.T) manifests {
-	t.Helper()
-	m := manifests{
+func noManifests() manifests {
+	return manifests{
 		map[string]deployment{}, map[string]kubeService{}, map[string]disruptionBudget{}, map[string]secret{},
 		map[string]autoscaler{}, map[string]networkPolicy{}, kustomization{},
 	}
+}
+
+func readManifests(t *testing.T) manifests {
+	t.Helper()
+	m := noManifests()
 	for _, file := range ours(t) {
 		if path.Dir(file)+"/" != kubernetes {
 			continue
@@ -280,7 +284,7 @@ func put[T interface{ name() string }](node *yaml.Node, objects map[string]T) er
 
 func (o object) name() string { return o.Metadata.Name }
 
-// strictly decodes a document and refuses fields that into does not have.
+// strictly decodes a document. A field that into does not have is an error.
 func strictly(node *yaml.Node, into any) error {
 	text, err := yaml.Marshal(node)
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package deploy holds the files in deploy/, and both fly.toml, against the code that they configure.
+// Package deploy checks the files in deploy/ and both fly.toml files against the code that they
+// configure.
 package deploy
 
 import (
@@ -16,18 +17,21 @@ import (
 
 	"github.com/edgerelay/edgerelay/edge"
 	"github.com/edgerelay/edgerelay/relay"
-	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/httpguard"
 )
 
 const (
 	root = "../.."
-	// margin is the least that a platform waits longer than our process needs to stop.
+	// margin is the least time that a platform must wait in addition to the time that our process
+	// needs to stop.
 	margin = 5 * time.Second
-	// spareFiles is the number of open files that an edge needs besides its sockets; it warns below that.
-	spareFiles = service.SpareFiles
+	// spareFiles is the number of open files that an edge needs besides its sockets. With fewer the
+	// edge logs a warning.
+	spareFiles = httpguard.SpareFiles
 )
 
-// What the files leave to secrets.
+// The files leave these settings to secrets.
 var (
 	edgeSecrets = map[string]string{
 		"EDGE_RELAY_URLS": "dns://relay.internal:9000", "LINK_KEYS": "k1:0123456789abcdef", "EDGE_JWT_KEYS": "k1:0123456789abcdef",
@@ -35,7 +39,8 @@ var (
 	relaySecrets = map[string]string{"RELAY_REDIS_URL": "redis://:password@redis:6379", "LINK_KEYS": "k1:0123456789abcdef"}
 )
 
-// loadEdge loads an edge's configuration from settings and, for what they leave out, edgeSecrets. Every name must be one that an edge reads.
+// loadEdge loads an edge's configuration from settings. edgeSecrets supplies what settings leave
+// out. Every name must be one that an edge reads.
 func loadEdge(t *testing.T, settings map[string]string) edge.Config {
 	t.Helper()
 	cfg, err := edge.Load(environ(t, settings, edgeSecrets, edge.Variables()))
@@ -55,12 +60,12 @@ func loadRelay(t *testing.T, settings map[string]string) relay.Config {
 	return cfg
 }
 
-func environ(t *testing.T, settings, secrets map[string]string, known []service.Variable) (list []string) {
+func environ(t *testing.T, settings, secrets map[string]string, known []config.Variable) (list []string) {
 	t.Helper()
 	all := maps.Clone(secrets)
 	maps.Copy(all, settings)
 	for name, value := range all {
-		if !slices.ContainsFunc(known, func(v service.Variable) bool { return v.Name == name }) {
+		if !slices.ContainsFunc(known, func(v config.Variable) bool { return v.Name == name }) {
 			t.Errorf("%s is no variable of it", name)
 		}
 		list = append(list, name+"="+value)
@@ -68,7 +73,7 @@ func environ(t *testing.T, settings, secrets map[string]string, known []service.
 	return list
 }
 
-// noSecrets checks that settings, which anybody may read, have none.
+// noSecrets checks that settings contain no secret, since anybody may read them.
 func noSecrets(t *testing.T, settings map[string]string) {
 	t.Helper()
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -78,8 +83,9 @@ func noSecrets(t *testing.T, settings map[string]string) {
 	}
 }
 
-// port returns the port of an address, and whether it is one of every address of the machine.
-func port(t *testing.T, a service.Addr) (number int, everywhere bool) {
+// port returns the port of an address. everywhere says that the address stands for all addresses of
+// the machine.
+func port(t *testing.T, a config.Addr) (number int, everywhere bool) {
 	t.Helper()
 	host, text, err := net.SplitHostPort(string(a))
 	if err != nil {
@@ -120,7 +126,7 @@ func readSettings(t *testing.T, path string) map[string]string {
 	return settings
 }
 
-// ours are the files whose words are checked.
+// ours returns the files in which variables and paths are checked.
 func ours(t *testing.T) (paths []string) {
 	t.Helper()
 	paths = []string{"fly.toml", "relay/fly.toml"}
@@ -136,7 +142,7 @@ func ours(t *testing.T) (paths []string) {
 	return paths
 }
 
-// TestVariablesThatFilesNameExist reads comments too.
+// TestVariablesThatFilesNameExist checks the comments of the files too.
 func TestVariablesThatFilesNameExist(t *testing.T) {
 	known := map[string]bool{}
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -152,7 +158,7 @@ func TestVariablesThatFilesNameExist(t *testing.T) {
 	}
 }
 
-// TestFilesThatFilesNameExist reads comments too.
+// TestFilesThatFilesNameExist checks the comments of the files too.
 func TestFilesThatFilesNameExist(t *testing.T) {
 	word := regexp.MustCompile(`(?:^|[ =])((?:deploy|relay)/[a-z./-]+[a-z])`)
 	for _, path := range ours(t) {

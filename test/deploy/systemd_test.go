@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path"
@@ -12,11 +13,13 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay"
+	"github.com/edgerelay/edgerelay/shared/service"
 )
 
 const systemd = "deploy/systemd/"
 
-// unit is a unit's settings, by Section.Name; a repeated one has its lines joined.
+// unit holds a unit's settings by Section.Name. The values of a repeated setting are joined by
+// newlines.
 type unit map[string]string
 
 func readUnit(t *testing.T, file string) unit {
@@ -32,8 +35,8 @@ func readUnit(t *testing.T, file string) unit {
 			if !ok {
 				t.Fatalf("%s: %s", file, line)
 			}
-			if before, ok := u[section+"."+name]; ok {
-				value = before + "\n" + value
+			if prev, ok := u[section+"."+name]; ok {
+				value = prev + "\n" + value
 			}
 			u[section+"."+name] = value
 		}
@@ -41,18 +44,22 @@ func readUnit(t *testing.T, file string) unit {
 	return u
 }
 
-// checkUnit checks what holds for both, and returns the example of its environment.
+// checkUnit checks what must hold for both units. It returns the example of the unit's environment.
 func checkUnit(t *testing.T, file string, stops func(settings map[string]string) (time.Duration, int)) {
 	t.Helper()
 	u := readUnit(t, file)
 	for name, want := range map[string]string{
 		"Service.DynamicUser": "yes", "Service.KillSignal": "SIGTERM", "Service.KillMode": "mixed", "Service.Restart": "always",
-		"Service.RestartPreventExitStatus": "2", "Service.CapabilityBoundingSet": "", "Service.NoNewPrivileges": "yes",
+		"Service.CapabilityBoundingSet": "", "Service.NoNewPrivileges": "yes",
 		"Service.ProtectSystem": "strict", "Install.WantedBy": "multi-user.target",
 	} {
 		if got, ok := u[name]; !ok || got != want {
 			t.Errorf("%s: %s is %q, want %q", file, name, got, want)
 		}
+	}
+	wrong := fmt.Sprint(service.StatusUsage, " ", service.StatusConfig)
+	if got := u["Service.RestartPreventExitStatus"]; got != wrong {
+		t.Errorf("%s: not restarted after exit status %s, want %s", file, got, wrong)
 	}
 	example := readSettings(t, systemd+path.Base(u["Service.EnvironmentFile"])+".example")
 	needs, files := stops(example)
@@ -67,7 +74,7 @@ func checkUnit(t *testing.T, file string, stops func(settings map[string]string)
 	}
 }
 
-func TestSystemdEdge(t *testing.T) {
+func TestC1_SystemdEdge(t *testing.T) {
 	checkUnit(t, "edgerelay-edge.service", func(settings map[string]string) (time.Duration, int) {
 		cfg := loadEdge(t, settings)
 		for name := range edgeSecrets {
@@ -82,7 +89,7 @@ func TestSystemdEdge(t *testing.T) {
 	})
 }
 
-func TestSystemdRelay(t *testing.T) {
+func TestC1_SystemdRelay(t *testing.T) {
 	checkUnit(t, "edgerelay-relay.service", func(settings map[string]string) (time.Duration, int) {
 		cfg := loadRelay(t, settings)
 		for name := range relaySecrets {
@@ -101,7 +108,7 @@ func TestSystemdRelay(t *testing.T) {
 	})
 }
 
-// TestSystemdVerify has systemd read the units, with a program that is there.
+// TestSystemdVerify has systemd verify the units, with a program that exists in place of ours.
 func TestSystemdVerify(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -117,7 +124,7 @@ func TestSystemdVerify(t *testing.T) {
 		out, _ := exec.CommandContext(t.Context(), analyze, "verify", name).CombinedOutput()
 		var about []string
 		for _, line := range strings.Split(string(out), "\n") {
-			if strings.Contains(line, file) { // not about other units of this machine
+			if strings.Contains(line, file) { // other units of this machine do not matter
 				about = append(about, line)
 			}
 		}

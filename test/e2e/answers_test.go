@@ -3,10 +3,12 @@ package e2e
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
@@ -27,60 +29,62 @@ func TestAnswersWhereOriginalServersAreSilentOrHarmful(t *testing.T) {
 	}.everywhere(t)
 }
 
-func otherCase(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
+func otherCase(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
 	b.join(t, g)
 	a.Send(fmt.Sprintf(`{"method":"One","msgBody":{"id":%q,"MSG":"lower"}}`, b.id))
-	b.Expect(direct(a.id, "lower"))
+	b.Expect(chat.Direct(a.id, "lower"))
 	a.Send(fmt.Sprintf(`{"METHOD":"UserGroup","group":%q}`, g))
-	a.Expect(joinText(a.id, g))
+	a.Expect(chat.Joined(a.id, g))
 	a.groups[g] = true
-	b.Expect(inGroup(g, a.id, joinText(a.id, g)))
-	u := onlyUser(t, p.near, unique("u"))
+	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
+	u := onlyUser(t, p.near, chat.Unique("u"))
 	u.Send(fmt.Sprintf(`{"iD":%q,"msg":"x"}`, b.id))
-	b.Expect(direct(u.id, "x"))
+	b.Expect(chat.Direct(u.id, "x"))
 	quiet(t, p.near, a, b, u)
 }
 
-func numericIDs(t *testing.T, p place) {
-	n := nonce.Add(1) + 9_000_000
+var numbers atomic.Int64
+
+func numericIDs(t *testing.T, p parties) {
+	n := numbers.Add(1) + 9_000_000
 	for _, literal := range []string{fmt.Sprint(n), fmt.Sprintf("%d.50", n), fmt.Sprintf("-%de2", n)} {
-		a, b := channel(t, p.near, unique("a")), channel(t, p.far, literal)
+		a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, literal)
 		a.Send(fmt.Sprintf(`{"Method":"One","MsgBody":{"Id":%s,"Msg":"n"}}`, literal))
-		b.Expect(direct(a.id, "n"))
+		b.Expect(chat.Direct(a.id, "n"))
 		b.Send(fmt.Sprintf(`{"Method":"UserGroup","Group":%s}`, literal))
-		b.Expect(joinText(literal, literal))
+		b.Expect(chat.Joined(literal, literal))
 		b.groups[literal] = true
 		a.join(t, literal)
-		b.Expect(inGroup(literal, a.id, joinText(a.id, literal)))
+		b.Expect(chat.InGroup(literal, a.id, chat.Joined(a.id, literal)))
 		quiet(t, p.near, a, b)
 	}
 }
 
-func compactJSON(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
+func compactJSON(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
 	a.join(t, g)
 	b.join(t, g)
-	a.Expect(inGroup(g, b.id, joinText(b.id, g)))
+	a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
 	for _, v := range []struct{ sent, want string }{
 		{`7`, `7`}, {`1.50`, `1.50`}, {`true`, `true`}, {`[ 1 , "a b" ]`, `[1,"a b"]`},
 		{"{ \"k\" :\n{ \"n\" : null } }", `{"k":{"n":null}}`},
 	} {
 		a.Send(fmt.Sprintf(`{"Method":"Group","Group":%q,"MsgBody":%s}`, g, v.sent))
-		b.Expect(inGroup(g, a.id, v.want))
+		b.Expect(chat.InGroup(g, a.id, v.want))
 		a.Send(fmt.Sprintf(`{"Method":"All","MsgBody":%s}`, v.sent))
-		b.Expect(toAll(a.id, v.want))
+		b.Expect(chat.ToAll(a.id, v.want))
 		a.Send(fmt.Sprintf(`{"Method":"One","MsgBody":{"Id":%q,"Msg":%s}}`, b.id, v.sent))
-		b.Expect(direct(a.id, v.want))
+		b.Expect(chat.Direct(a.id, v.want))
 	}
 	quiet(t, p.near, a, b)
 }
 
-func missingMessage(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
+func missingMessage(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
 	a.join(t, g)
 	for _, v := range []struct{ frame, field string }{
 		{fmt.Sprintf(`{"Method":"Group","Group":%q}`, g), "MsgBody"},
@@ -98,8 +102,8 @@ func missingMessage(t *testing.T, p place) {
 	quiet(t, p.near, a, b)
 }
 
-func unknownMethod(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
+func unknownMethod(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
 	for _, m := range []string{"all", "one", "group", "ONE", "Broadcast", " All"} {
 		a.Send(fmt.Sprintf(`{"Method":%q,"MsgBody":"leak"}`, m))
 		a.Expect(fmt.Sprintf(`error: unknown method %q`, m))
@@ -111,8 +115,8 @@ func unknownMethod(t *testing.T, p place) {
 	quiet(t, p.near, a, b)
 }
 
-func malformed(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
+func malformed(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
 	for _, frame := range []string{"", "hello", "{", `{"Method":"All","MsgBody":"x"`, `{"Method":"All","MsgBody":"x"} x`, `{Method:"All"}`, "[]", `"All"`, "7", "null", "true"} {
 		a.Send(frame)
 		a.ExpectError()
@@ -135,24 +139,24 @@ func malformed(t *testing.T, p place) {
 	quiet(t, p.near, a, b)
 }
 
-func binaryFrames(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
-	c, d := onlyGroup(t, p.near, g, unique("c")), onlyGroup(t, p.far, g, unique("d"))
-	a.SendBinary([]byte(cmdOne(b.id, "bin")))
-	b.Expect(direct(a.id, "bin"))
-	a.SendBinary([]byte(cmdOne(b.id, "padded") + "\x00\x00\x00"))
-	b.Expect(direct(a.id, "padded"))
+func binaryFrames(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
+	c, d := onlyGroup(t, p.near, g, chat.Unique("c")), onlyGroup(t, p.far, g, chat.Unique("d"))
+	a.SendBinary([]byte(chat.One(b.id, "bin")))
+	b.Expect(chat.Direct(a.id, "bin"))
+	a.SendBinary([]byte(chat.One(b.id, "padded") + "\x00\x00\x00"))
+	b.Expect(chat.Direct(a.id, "padded"))
 	c.SendBinary([]byte("raw\x00\x00"))
-	d.Expect(inGroup(g, c.id, "raw"))
+	d.Expect(chat.InGroup(g, c.id, "raw"))
 	a.SendBinary([]byte("no JSON"))
 	a.ExpectError()
 	quiet(t, p.near, a, b, c, d)
 }
 
-func notUTF8(t *testing.T, p place) {
-	g := unique("g")
-	b, c := onlyGroup(t, p.far, g, unique("b")), onlyGroup(t, p.near, g, unique("c"))
+func notUTF8(t *testing.T, p parties) {
+	g := chat.Unique("g")
+	b, c := onlyGroup(t, p.far, g, chat.Unique("b")), onlyGroup(t, p.near, g, chat.Unique("c"))
 	bad := []byte("x\xff\xfe")
 	for _, send := range []func(*client.Client){
 		func(c *client.Client) { c.SendRaw(bad) },
@@ -160,7 +164,7 @@ func notUTF8(t *testing.T, p place) {
 		func(c *client.Client) { c.SendRaw([]byte("cut \xe3\x80")) },
 		func(c *client.Client) { c.SendRaw([]byte("surrogate \xed\xa0\x80")) },
 	} {
-		for _, a := range []*user{onlyGroup(t, p.near, g, unique("a")), channel(t, p.near, unique("a"))} {
+		for _, a := range []*user{onlyGroup(t, p.near, g, chat.Unique("a")), channel(t, p.near, chat.Unique("a"))} {
 			send(a.Client)
 			a.ExpectEnd(websocket.StatusInvalidFramePayloadData)
 		}
@@ -168,27 +172,27 @@ func notUTF8(t *testing.T, p place) {
 	quiet(t, p.near, b, c)
 }
 
-func tooBig(t *testing.T, p place) {
+func tooBig(t *testing.T, p parties) {
 	const limit = 64 << 10
-	g := unique("g")
-	a, b := onlyGroup(t, p.near, g, unique("a")), onlyGroup(t, p.far, g, unique("b"))
+	g := chat.Unique("g")
+	a, b := onlyGroup(t, p.near, g, chat.Unique("a")), onlyGroup(t, p.far, g, chat.Unique("b"))
 	most := strings.Repeat("x", limit)
 	a.Send(most)
-	b.Expect(inGroup(g, a.id, most))
+	b.Expect(chat.InGroup(g, a.id, most))
 	a.TrySend(most + "y") // the server may close before it has read all of it
 	a.ExpectEnd(websocket.StatusMessageTooBig)
-	c := onlyGroup(t, p.near, g, unique("c"))
+	c := onlyGroup(t, p.near, g, chat.Unique("c"))
 	c.Send("after")
-	b.Expect(inGroup(g, c.id, "after"))
+	b.Expect(chat.InGroup(g, c.id, "after"))
 	quiet(t, p.near, b, c)
 }
 
-func carriedAsIs(t *testing.T, p place) {
-	g := unique("g")
-	a, b := onlyGroup(t, p.near, g, unique("a")), onlyGroup(t, p.far, g, unique("b"))
+func carriedAsIs(t *testing.T, p parties) {
+	g := chat.Unique("g")
+	a, b := onlyGroup(t, p.near, g, chat.Unique("a")), onlyGroup(t, p.far, g, chat.Unique("b"))
 	for _, msg := range []string{"line\nbreak\t\x01", `"quotes" \ and </script> &`, "【】 中文 🙂", "a\x00b", "\u2028\u2029", " spaces ", "{}"} {
 		a.Send(msg)
-		b.Expect(inGroup(g, a.id, msg))
+		b.Expect(chat.InGroup(g, a.id, msg))
 	}
 	quiet(t, p.near, a, b)
 }
@@ -198,12 +202,12 @@ func TestP7_BrokenFramesCostNobodyElse(t *testing.T) {
 	onEach(t, func(t *testing.T, o cluster.Options) {
 		c := cluster.New(t, o)
 		e := c.StartEdge(nil, c.StartRelay(nil))
-		g := unique("g")
-		a, b := channel(t, e, unique("a")), channel(t, e, unique("b"))
+		g := chat.Unique("g")
+		a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 		a.join(t, g)
 		b.join(t, g)
-		a.Expect(inGroup(g, b.id, joinText(b.id, g)))
-		text := []byte(cmdAll("leak"))
+		a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
+		text := []byte(chat.All("leak"))
 		for name, bytes := range map[string][]byte{
 			"unmasked":                       append([]byte{0x81, byte(len(text))}, text...),
 			"garbage":                        []byte(strings.Repeat("GET / HTTP/1.1\r\n\r\n", 20)),
@@ -220,18 +224,18 @@ func TestP7_BrokenFramesCostNobodyElse(t *testing.T) {
 			"fragments over the limit":       append(client.Masked(0x01, make([]byte, 40<<10)), client.Masked(0x80, make([]byte, 40<<10))...),
 		} {
 			t.Run(name, func(t *testing.T) {
-				r := client.DialRaw(t, e.URL("/chat/channel/"+unique("broken")))
+				r := client.DialRaw(t, e.URL("/chat/channel/"+chat.Unique("broken")))
 				r.Write(bytes)
 				r.ExpectGone(t)
 			})
 		}
 		t.Run("half a frame and then nothing", func(t *testing.T) {
-			r := client.DialRaw(t, e.URL("/chat/channel/"+unique("broken")))
+			r := client.DialRaw(t, e.URL("/chat/channel/"+chat.Unique("broken")))
 			r.Write(client.Masked(0x81, text)[:9])
 			r.Close()
 		})
 		t.Run("a command in fragments is one command", func(t *testing.T) {
-			r := client.DialRaw(t, e.URL("/chat/all/"+unique("whole")))
+			r := client.DialRaw(t, e.URL("/chat/all/"+chat.Unique("whole")))
 			r.Write(append(client.Masked(0x01, []byte("a ")), client.Masked(0x80, []byte("whole"))...))
 			f, err := b.Next()
 			if err != nil || !strings.HasSuffix(f.Text, " send all:a whole") {

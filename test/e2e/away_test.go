@@ -6,10 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// outages are ways in which Redis is away, and comes back.
+// outages are the ways in which Redis goes away and comes back.
 var outages = []struct {
 	name        string
 	begin, over func(t *testing.T, c *cluster.Cluster)
@@ -27,8 +28,9 @@ func config(t *testing.T, c *cluster.Cluster, name, value string) {
 	}
 }
 
-// TestP5_EdgesOfOneRelayTalkWhileRedisIsAway: they talk, join, leave and connect; the other relay's clients get all of it once when Redis is back, and nobody is given
-// anything twice.
+// TestP5_EdgesOfOneRelayTalkWhileRedisIsAway has clients talk, join, leave and connect while Redis
+// is away. When Redis is back, the clients of the other relay get everything once. No client is
+// given anything twice.
 func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	for _, outage := range outages {
 		t.Run(outage.name, func(t *testing.T) {
@@ -36,55 +38,57 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 			c := cluster.New(t, onRedis(t))
 			one, two := c.StartRelay(nil), c.StartRelay(nil)
 			e, f, far := c.StartEdge(nil, one), c.StartEdge(nil, one), c.StartEdge(nil, two)
-			g := unique("g")
-			a, b, z := channel(t, e, unique("a")), channel(t, f, unique("b")), channel(t, far, unique("z"))
+			g := chat.Unique("g")
+			a, b, z := channel(t, e, chat.Unique("a")), channel(t, f, chat.Unique("b")), channel(t, far, chat.Unique("z"))
 			a.join(t, g)
 			b.join(t, g)
-			a.Expect(inGroup(g, b.id, joinText(b.id, g)))
+			a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
 			z.join(t, g)
 			for _, u := range []*user{a, b} {
-				u.Expect(inGroup(g, z.id, joinText(z.id, g)))
+				u.Expect(chat.InGroup(g, z.id, chat.Joined(z.id, g)))
 			}
 
 			begin := time.Now()
 			outage.begin(t, c)
-			a.Send(cmdGroup(g, "is anybody there?")) // nobody knows yet; a client of the other relay may get it before it is away too
+			// No relay knows of the outage yet. A client of the other relay may still get this
+			// message before its relay is cut off too.
+			a.Send(chat.Group(g, "is anybody there?"))
 			cluster.Eventually(t, "both relays say that Redis is away", func() bool { return len(degraded(t, one)) > 0 && len(degraded(t, two)) > 0 })
 			t.Logf("%s: said after %v", outage.name, time.Since(begin).Round(10*time.Millisecond))
-			b.Expect(inGroup(g, a.id, "is anybody there?"))
+			b.Expect(chat.InGroup(g, a.id, "is anybody there?"))
 
 			var group, all []string
 			for i := range 20 {
 				n := fmt.Sprint(i)
-				a.Send(cmdGroup(g, n))
-				a.Send(cmdAll(n))
-				a.Send(cmdOne(b.id, n))
-				b.Expect(inGroup(g, a.id, n))
-				b.Expect(toAll(a.id, n))
-				b.Expect(direct(a.id, n))
-				group, all = append(group, inGroup(g, a.id, n)), append(all, toAll(a.id, n))
+				a.Send(chat.Group(g, n))
+				a.Send(chat.All(n))
+				a.Send(chat.One(b.id, n))
+				b.Expect(chat.InGroup(g, a.id, n))
+				b.Expect(chat.ToAll(a.id, n))
+				b.Expect(chat.Direct(a.id, n))
+				group, all = append(group, chat.InGroup(g, a.id, n)), append(all, chat.ToAll(a.id, n))
 			}
-			late := channel(t, f, unique("late"))
-			h := unique("h")
+			late := channel(t, f, chat.Unique("late"))
+			h := chat.Unique("h")
 			late.join(t, g)
 			for _, u := range []*user{a, b} {
-				u.Expect(inGroup(g, late.id, joinText(late.id, g)))
+				u.Expect(chat.InGroup(g, late.id, chat.Joined(late.id, g)))
 			}
 			a.join(t, h)
 			late.join(t, h)
-			a.Expect(inGroup(h, late.id, joinText(late.id, h)))
-			late.Send(cmdGroup(h, "new group"))
-			a.Expect(inGroup(h, late.id, "new group"))
-			a.Send(cmdOne(late.id, "direct"))
-			late.Expect(direct(a.id, "direct"))
+			a.Expect(chat.InGroup(h, late.id, chat.Joined(late.id, h)))
+			late.Send(chat.Group(h, "new group"))
+			a.Expect(chat.InGroup(h, late.id, "new group"))
+			a.Send(chat.One(late.id, "direct"))
+			late.Expect(chat.Direct(a.id, "direct"))
 			late.leave(t, g)
 			for _, u := range []*user{a, b} {
-				u.Expect(inGroup(g, late.id, leaveText(late.id, g)))
+				u.Expect(chat.InGroup(g, late.id, chat.Left(late.id, g)))
 			}
 
 			outage.over(t, c)
-			group = append([]string{inGroup(g, a.id, "is anybody there?")}, group...)
-			notices := []string{inGroup(g, late.id, joinText(late.id, g)), inGroup(g, late.id, leaveText(late.id, g))}
+			group = append([]string{chat.InGroup(g, a.id, "is anybody there?")}, group...)
+			notices := []string{chat.InGroup(g, late.id, chat.Joined(late.id, g)), chat.InGroup(g, late.id, chat.Left(late.id, g))}
 			expectStreams(t, z, group, all, notices)
 			cluster.Eventually(t, "nothing is degraded", func() bool { return len(degraded(t, e)) == 0 && len(degraded(t, far)) == 0 })
 			for _, s := range []*cluster.Edge{e, f, far} {
@@ -97,17 +101,18 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// TestP5_ARelayDiesWhileRedisIsAway: its edges are on another one, messages wait or are given there, and what was given before is not given again.
+// TestP5_ARelayDiesWhileRedisIsAway moves the edges of a dead relay to another one. There their
+// messages wait or are given early. Messages that the dead relay gave early are not given again.
 func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
 	relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
 	e, f := c.StartEdge(nil, relays[0], relays[1]), c.StartEdge(nil, relays[0], relays[1])
-	g := unique("g")
-	a, b := channel(t, e, unique("a")), channel(t, f, unique("b"))
+	g := chat.Unique("g")
+	a, b := channel(t, e, chat.Unique("a")), channel(t, f, chat.Unique("b"))
 	a.join(t, g)
 	b.join(t, g)
-	a.Expect(inGroup(g, b.id, joinText(b.id, g)))
+	a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
 	c.Redis().Pause()
 	for _, r := range relays {
 		cluster.Eventually(t, "the relay says that Redis is away", func() bool { return len(degraded(t, r)) > 0 })
@@ -115,8 +120,8 @@ func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	var want []string
 	say := func(first, last int) {
 		for i := first; i < last; i++ {
-			a.Send(cmdGroup(g, fmt.Sprint(i)))
-			want = append(want, inGroup(g, a.id, fmt.Sprint(i)))
+			a.Send(chat.Group(g, fmt.Sprint(i)))
+			want = append(want, chat.InGroup(g, a.id, fmt.Sprint(i)))
 		}
 	}
 	say(0, 10)
@@ -130,13 +135,16 @@ func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	quiet(t, e, a, b)
 }
 
-// TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold: what the log took is given to the clients of the same relay at once, and to those of another one when Redis is back, once and in
-// order. What it had no room for is answered, message for message, and given to nobody.
+// TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold fills an edge's log. The clients of the
+// same relay get the messages in the log at once. Clients of another relay get them when Redis is
+// back, once and in order. A message without room in the log is answered, and nobody gets it.
 func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 	const (
 		senders, each = 20, 5
-		bound         = 64 << 10 // of the log: three messages of each sender fill its share, 57 of all of them the whole
-		refusal       = "error: the server has no room, not delivered"
+		// bound is the size of the log. Three messages of a sender fill the sender's share, and 57
+		// messages of all senders together fill the log.
+		bound   = 64 << 10
+		refusal = "error: the server has no room, not delivered"
 	)
 	for _, outage := range outages[:2] {
 		t.Run(outage.name, func(t *testing.T) {
@@ -144,11 +152,11 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 			c := cluster.New(t, onRedis(t))
 			one, two := c.StartRelay(nil), c.StartRelay(nil)
 			e, far := c.StartEdge(cluster.Env{"EDGE_LOG": fmt.Sprint(bound), "EDGE_MAX_MESSAGE": "8KiB"}, one), c.StartEdge(nil, two)
-			id := unique("heard")
+			id := chat.Unique("heard")
 			b, z := channel(t, e, id), channel(t, far, id)
 			users := make([]*user, senders+1)
 			for i := range users {
-				users[i] = channel(t, e, unique("a"))
+				users[i] = channel(t, e, chat.Unique("a"))
 			}
 			late := users[senders]
 
@@ -157,32 +165,32 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 			text := func(i int) string { return fmt.Sprint(i, " ", strings.Repeat("x", 1000)) }
 			for i := range each {
 				for _, a := range users[:senders] {
-					a.Send(cmdOne(id, text(i)))
+					a.Send(chat.One(id, text(i)))
 				}
 			}
 			sent := senders * each
 			told := func() (n int) {
 				for _, a := range users {
-					n += len(a.Frames())
+					n += len(a.Messages())
 				}
 				return n
 			}
 			allTaken := func() bool { return told()+int(e.Metrics().Sum(metricLogMessages)) == sent }
 			cluster.Eventually(t, "every message is in the log, or answered", allTaken)
-			late.Send(cmdOne(id, text(0))) // its own share is empty
+			late.Send(chat.One(id, text(0))) // the share of this sender is empty
 			sent++
 			cluster.Eventually(t, "the last one is answered, too", allTaken)
 			if used := e.Metrics().Sum(metricLogBytes); used > bound || used < bound-2000 {
 				t.Errorf("%v bytes in a log of %v", used, bound)
 			}
-			if n := len(late.Frames()); n != 1 {
+			if n := len(late.Messages()); n != 1 {
 				t.Errorf("who first sent into a full log has %d answers, want 1", n)
 			}
 			accepted := func() (streams [][]string) {
 				for _, a := range users[:senders] {
 					var s []string
-					for i := range each - len(a.Frames()) {
-						s = append(s, direct(a.id, text(i)))
+					for i := range each - len(a.Messages()) {
+						s = append(s, chat.Direct(a.id, text(i)))
 					}
 					streams = append(streams, s)
 				}
@@ -191,7 +199,7 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 			want := accepted()
 			expectStreams(t, b, accepted()...)
 			for _, a := range users {
-				for range a.Frames() {
+				for range a.Messages() {
 					a.Expect(refusal)
 				}
 			}
@@ -199,23 +207,26 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 			outage.over(t, c)
 			expectStreams(t, z, want...)
 			cluster.Eventually(t, "the log is empty", func() bool { return e.Metrics().Sum(metricLogMessages) == 0 })
-			late.Send(cmdOne(id, "there is room"))
-			b.Expect(direct(late.id, "there is room"))
-			z.Expect(direct(late.id, "there is room"))
+			late.Send(chat.One(id, "there is room"))
+			b.Expect(chat.Direct(late.id, "there is room"))
+			z.Expect(chat.Direct(late.id, "there is room"))
 			quiet(t, e, append(users, b, z)...)
 		})
 	}
 }
 
-// TestP5_ARelayAloneIsCutFromRedis: Redis is there for the other relay. The edges of the one that is cut stay with it, though they know the other, and talk among each other, as those of the other
-// do. When it is back each side gets what the other said meanwhile, once and in order.
+// TestP5_ARelayAloneIsCutFromRedis cuts one relay from Redis, and not the other. The edges of the
+// cut relay stay linked to it, although they know the other relay. They talk among each other, and
+// so do the edges of the other relay. When Redis is back, each side gets what the other said
+// meanwhile, once and in order.
 func TestP5_ARelayAloneIsCutFromRedis(t *testing.T) {
 	for _, cut := range []struct {
 		name        string
 		begin, over func(p *cluster.Proxy)
 	}{
 		{"refused", (*cluster.Proxy).Refuse, (*cluster.Proxy).Allow},
-		{"a black hole", (*cluster.Proxy).Freeze, (*cluster.Proxy).Thaw}, // what was under way before comes to Redis at its end
+		// What was under way before the cut reaches Redis when the cut ends.
+		{"a black hole", (*cluster.Proxy).Freeze, (*cluster.Proxy).Thaw},
 	} {
 		t.Run(cut.name, func(t *testing.T) {
 			t.Parallel()
@@ -227,44 +238,44 @@ func TestP5_ARelayAloneIsCutFromRedis(t *testing.T) {
 				alone, other = other, alone
 			}
 			f, far := c.StartEdge(nil, alone), c.StartEdge(nil, other)
-			g := unique("g")
-			a, b, y, z := channel(t, e, unique("a")), channel(t, f, unique("b")), channel(t, far, unique("y")), channel(t, far, unique("z"))
+			g := chat.Unique("g")
+			a, b, y, z := channel(t, e, chat.Unique("a")), channel(t, f, chat.Unique("b")), channel(t, far, chat.Unique("y")), channel(t, far, chat.Unique("z"))
 			users := []*user{a, b, y, z}
 			for i, u := range users {
 				u.join(t, g)
 				for _, member := range users[:i] {
-					member.Expect(inGroup(g, u.id, joinText(u.id, g)))
+					member.Expect(chat.InGroup(g, u.id, chat.Joined(u.id, g)))
 				}
 			}
 
 			cut.begin(alone.RedisProxy())
-			a.Send(cmdGroup(g, "is anybody there?")) // nobody knows yet
+			a.Send(chat.Group(g, "is anybody there?")) // no relay knows of the outage yet
 			cluster.Eventually(t, "the relay says that Redis is away", func() bool { return len(degraded(t, alone)) > 0 })
 			cluster.Eventually(t, "its edges pass it on", func() bool { return len(degraded(t, e)) > 0 && len(degraded(t, f)) > 0 })
-			b.Expect(inGroup(g, a.id, "is anybody there?"))
-			ofA, ofZ := []string{inGroup(g, a.id, "is anybody there?")}, []string(nil)
+			b.Expect(chat.InGroup(g, a.id, "is anybody there?"))
+			ofA, ofZ := []string{chat.InGroup(g, a.id, "is anybody there?")}, []string(nil)
 			var allOfA, allOfZ, directOfA, directOfZ []string
 			for i := range 20 {
 				n := fmt.Sprint(i)
 				for _, side := range []struct{ from, near, beyond *user }{{a, b, z}, {z, y, a}} {
-					side.from.Send(cmdGroup(g, n))
-					side.near.Expect(inGroup(g, side.from.id, n))
-					side.from.Send(cmdAll(n))
-					side.near.Expect(toAll(side.from.id, n))
-					side.from.Send(cmdOne(side.beyond.id, n))
+					side.from.Send(chat.Group(g, n))
+					side.near.Expect(chat.InGroup(g, side.from.id, n))
+					side.from.Send(chat.All(n))
+					side.near.Expect(chat.ToAll(side.from.id, n))
+					side.from.Send(chat.One(side.beyond.id, n))
 				}
-				ofA, allOfA, directOfA = append(ofA, inGroup(g, a.id, n)), append(allOfA, toAll(a.id, n)), append(directOfA, direct(a.id, n))
-				ofZ, allOfZ, directOfZ = append(ofZ, inGroup(g, z.id, n)), append(allOfZ, toAll(z.id, n)), append(directOfZ, direct(z.id, n))
+				ofA, allOfA, directOfA = append(ofA, chat.InGroup(g, a.id, n)), append(allOfA, chat.ToAll(a.id, n)), append(directOfA, chat.Direct(a.id, n))
+				ofZ, allOfZ, directOfZ = append(ofZ, chat.InGroup(g, z.id, n)), append(allOfZ, chat.ToAll(z.id, n)), append(directOfZ, chat.Direct(z.id, n))
 			}
-			late := channel(t, f, unique("late"))
+			late := channel(t, f, chat.Unique("late"))
 			late.join(t, g)
-			notice := inGroup(g, late.id, joinText(late.id, g))
+			notice := chat.InGroup(g, late.id, chat.Joined(late.id, g))
 			a.Expect(notice)
 			b.Expect(notice)
-			late.Send(cmdGroup(g, "me too"))
-			a.Expect(inGroup(g, late.id, "me too"))
-			b.Expect(inGroup(g, late.id, "me too"))
-			ofLate := []string{notice, inGroup(g, late.id, "me too")}
+			late.Send(chat.Group(g, "me too"))
+			a.Expect(chat.InGroup(g, late.id, "me too"))
+			b.Expect(chat.InGroup(g, late.id, "me too"))
+			ofLate := []string{notice, chat.InGroup(g, late.id, "me too")}
 			for _, s := range []interface{ Ready() (int, string) }{other, far} {
 				if why := degraded(t, s); len(why) > 0 {
 					t.Errorf("the other relay, or its edge, is degraded: %v", why)

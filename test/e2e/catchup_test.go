@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
@@ -16,25 +17,25 @@ func TestP4_WhatWasSentDuringACutReachesThoseBehindItInOrder(t *testing.T) {
 		c := cluster.New(t, o)
 		r := c.StartRelay(nil)
 		e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
-		g := unique("g")
-		a, b := channel(t, e, unique("a")), channel(t, f, unique("b"))
+		g := chat.Unique("g")
+		a, b := channel(t, e, chat.Unique("a")), channel(t, f, chat.Unique("b"))
 		b.join(t, g)
 		a.join(t, g)
-		b.Expect(inGroup(g, a.id, joinText(a.id, g)))
+		b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 		f.Links()[0].Refuse()
 		var inG, one, all []string
 		for i := range 40 {
 			n := fmt.Sprint(i)
-			a.Send(cmdGroup(g, n))
-			a.Send(cmdOne(b.id, n))
-			a.Send(cmdAll(n))
-			inG, one, all = append(inG, inGroup(g, a.id, n)), append(one, direct(a.id, n)), append(all, toAll(a.id, n))
+			a.Send(chat.Group(g, n))
+			a.Send(chat.One(b.id, n))
+			a.Send(chat.All(n))
+			inG, one, all = append(inG, chat.InGroup(g, a.id, n)), append(one, chat.Direct(a.id, n)), append(all, chat.ToAll(a.id, n))
 		}
-		a.Send(cmdOne(a.id, "published")) // behind the others on the way to the broker
-		a.Expect(direct(a.id, "published"))
-		b.Send(cmdGroup(g, "from behind the cut"))
+		a.Send(chat.One(a.id, "published")) // the broker gets it after the others
+		a.Expect(chat.Direct(a.id, "published"))
+		b.Send(chat.Group(g, "from behind the cut"))
 		f.Links()[0].Allow()
-		a.Expect(inGroup(g, b.id, "from behind the cut"))
+		a.Expect(chat.InGroup(g, b.id, "from behind the cut"))
 		expectStreams(t, b, inG, one, all)
 		quiet(t, e, a, b)
 	})
@@ -47,26 +48,28 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 		c := cluster.New(t, o)
 		r := c.StartRelay(nil)
 		e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
-		g := unique("g")
-		a, b := channel(t, e, unique("a")), channel(t, f, unique("b"))
+		g := chat.Unique("g")
+		a, b := channel(t, e, chat.Unique("a")), channel(t, f, chat.Unique("b"))
 		b.join(t, g)
 		a.join(t, g)
-		b.Expect(inGroup(g, a.id, joinText(a.id, g)))
+		b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 		f.Links()[0].Refuse()
-		const n = 300 // more than the relay's memory of recent publications holds, too
+		before := r.Metrics().Sum(metricPublishes, `outcome="done"`)
+		// n is also larger than the relay's memory of recent publications.
+		const n = 300
 		for i := range n {
 			k := fmt.Sprint(i)
-			a.Send(cmdGroup(g, k))
-			a.Send(cmdOne(b.id, k))
-			a.Send(cmdAll(k))
+			a.Send(chat.Group(g, k))
+			a.Send(chat.One(b.id, k))
+			a.Send(chat.All(k))
 		}
-		cluster.Eventually(t, "all is published", func() bool { return e.Metrics().Sum(metricLogMessages) == 0 })
+		cluster.Eventually(t, "all is published", func() bool { return r.Metrics().Sum(metricPublishes, `outcome="done"`) >= before+3*n })
 		f.Links()[0].Allow()
 		lost := 0.0
 		for _, topic := range readTails(t, b, n,
-			tail{loss: "error: messages lost in group 【" + g + "】", head: inGroup(g, a.id, "")},
-			tail{loss: "error: messages lost", head: direct(a.id, "")},
-			tail{loss: "error: messages lost to all", head: toAll(a.id, "")}) {
+			tail{loss: "error: messages lost in group 【" + g + "】", head: chat.InGroup(g, a.id, "")},
+			tail{loss: "error: messages lost", head: chat.Direct(a.id, "")},
+			tail{loss: "error: messages lost to all", head: chat.ToAll(a.id, "")}) {
 			if kept := n - topic.first; kept < 10 || kept > 100 {
 				t.Errorf("%d messages behind %q, want some of %d", kept, topic.loss, n)
 			}
@@ -82,15 +85,15 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 	})
 }
 
-// tail is what of a topic's messages a user gets behind a loss.
+// tail is the part of a topic's messages that a user gets after a loss.
 type tail struct {
 	loss, head  string
 	told        bool
 	first, next int
 }
 
-// readTails reads until a user has the last of n numbered messages of each topic: on each it must be told of one loss, and then get every message from
-// some first one on.
+// readTails reads until a user has the last of n numbered messages of each topic. On each topic the
+// user must be told of one loss, and then get all messages from some number on.
 func readTails(t *testing.T, u *user, n int, tails ...tail) []tail {
 	t.Helper()
 	for left := len(tails); left > 0; {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"testing"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
@@ -27,191 +28,192 @@ func TestCommands(t *testing.T) {
 	}.everywhere(t)
 }
 
-func oneReachesUser(t *testing.T, p place) {
-	a := channel(t, p.near, unique("a"))
-	b := unique("b")
+func oneReachesUser(t *testing.T, p parties) {
+	a := channel(t, p.near, chat.Unique("a"))
+	b := chat.Unique("b")
 	onChannel, onUser, near := channel(t, p.far, b), onlyUser(t, p.far, b), channel(t, p.near, b)
-	onAll, other := onlyAll(t, p.far, b), channel(t, p.far, unique("c"))
-	a.Send(cmdOne(b, "Hello"))
+	onAll, other := onlyAll(t, p.far, b), channel(t, p.far, chat.Unique("c"))
+	a.Send(chat.One(b, "Hello"))
 	for _, u := range []*user{onChannel, onUser, near} {
-		u.Expect(direct(a.id, "Hello"))
+		u.Expect(chat.Direct(a.id, "Hello"))
 	}
 	quiet(t, p.far, a, onChannel, onUser, near, onAll, other)
 }
 
-func oneToNobody(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	a.Send(cmdOne(unique("nowhere"), "Hello"))
+func oneToNobody(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	a.Send(chat.One(chat.Unique("nowhere"), "Hello"))
 	quiet(t, p.near, a, b)
 }
 
-func oneToSelf(t *testing.T, p place) {
-	a := channel(t, p.near, unique("a"))
+func oneToSelf(t *testing.T, p parties) {
+	a := channel(t, p.near, chat.Unique("a"))
 	again := channel(t, p.far, a.id)
-	a.Send(cmdOne(a.id, "note"))
-	a.Expect(direct(a.id, "note"))
-	again.Expect(direct(a.id, "note"))
+	a.Send(chat.One(a.id, "note"))
+	a.Expect(chat.Direct(a.id, "note"))
+	again.Expect(chat.Direct(a.id, "note"))
 	quiet(t, p.near, a, again)
 }
 
-func joinTellsMembers(t *testing.T, p place) {
-	a, b, c := channel(t, p.near, unique("a")), channel(t, p.far, unique("b")), channel(t, p.far, unique("c"))
-	g := unique("g")
+func joinTellsMembers(t *testing.T, p parties) {
+	a, b, c := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b")), channel(t, p.far, chat.Unique("c"))
+	g := chat.Unique("g")
 	a.join(t, g)
 	b.join(t, g)
-	a.Expect(inGroup(g, b.id, joinText(b.id, g)))
+	a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
 	quiet(t, p.near, a, b, c)
 }
 
-func joinAgain(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
+func joinAgain(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
 	a.join(t, g)
 	b.join(t, g)
-	a.Expect(inGroup(g, b.id, joinText(b.id, g)))
+	a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
 	a.join(t, g)
-	b.Expect(inGroup(g, a.id, joinText(a.id, g)))
-	a.Send(cmdGroup(g, "once"))
-	b.Send(cmdGroup(g, "once"))
-	a.Expect(inGroup(g, b.id, "once"))
-	b.Expect(inGroup(g, a.id, "once"))
+	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
+	a.Send(chat.Group(g, "once"))
+	b.Send(chat.Group(g, "once"))
+	a.Expect(chat.InGroup(g, b.id, "once"))
+	b.Expect(chat.InGroup(g, a.id, "once"))
 	quiet(t, p.far, a, b)
 }
 
-func groupReachesMembers(t *testing.T, p place) {
-	a, b, c := channel(t, p.near, unique("a")), channel(t, p.far, unique("b")), channel(t, p.near, unique("c"))
-	again, outside := channel(t, p.far, a.id), channel(t, p.far, unique("d"))
-	g := unique("g")
+func groupReachesMembers(t *testing.T, p parties) {
+	a, b, c := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b")), channel(t, p.near, chat.Unique("c"))
+	again, outside := channel(t, p.far, a.id), channel(t, p.far, chat.Unique("d"))
+	g := chat.Unique("g")
 	a.join(t, g)
 	b.join(t, g)
-	a.Expect(inGroup(g, b.id, joinText(b.id, g)))
+	a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
 	c.join(t, g)
-	a.Expect(inGroup(g, c.id, joinText(c.id, g)))
-	b.Expect(inGroup(g, c.id, joinText(c.id, g)))
-	again.join(t, g) // a's other connection: a itself is not told
-	b.Expect(inGroup(g, a.id, joinText(a.id, g)))
-	c.Expect(inGroup(g, a.id, joinText(a.id, g)))
+	a.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
+	b.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
+	again.join(t, g) // this is a's other connection; a itself is not told
+	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
+	c.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 
-	a.Send(cmdGroup(g, "Hi All"))
-	b.Expect(inGroup(g, a.id, "Hi All"))
-	c.Expect(inGroup(g, a.id, "Hi All"))
+	a.Send(chat.Group(g, "Hi All"))
+	b.Expect(chat.InGroup(g, a.id, "Hi All"))
+	c.Expect(chat.InGroup(g, a.id, "Hi All"))
 	quiet(t, p.near, a, b, c, again, outside)
 }
 
-func groupNotExists(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
-	a.Send(cmdGroup(g, "Hi"))
-	a.Expect(notExists(g))
+func groupNotExists(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
+	a.Send(chat.Group(g, "Hi"))
+	a.Expect(chat.NotExists(g))
 	quiet(t, p.near, a, b)
 }
 
-func groupNotIn(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	again := channel(t, p.near, b.id) // membership is the connection's, not the user's
-	g := unique("g")
+func groupNotIn(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	again := channel(t, p.near, b.id) // b's other connection does not share its membership
+	g := chat.Unique("g")
 	b.join(t, g)
-	a.Send(cmdGroup(g, "Hi"))
-	a.Expect(notIn(a.id, g))
-	again.Send(cmdGroup(g, "Hi"))
-	again.Expect(notIn(b.id, g))
+	a.Send(chat.Group(g, "Hi"))
+	a.Expect(chat.NotIn(a.id, g))
+	again.Send(chat.Group(g, "Hi"))
+	again.Expect(chat.NotIn(b.id, g))
 	quiet(t, p.near, a, b, again)
 }
 
-func allReachesEveryone(t *testing.T, p place) {
-	a, b, onAll := channel(t, p.near, unique("a")), channel(t, p.far, unique("b")), onlyAll(t, p.far, unique("c"))
+func allReachesEveryone(t *testing.T, p parties) {
+	a, b, onAll := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b")), onlyAll(t, p.far, chat.Unique("c"))
 	again := onlyAll(t, p.far, a.id)
-	onUser, g := onlyUser(t, p.far, unique("d")), unique("g")
-	onGroup := onlyGroup(t, p.far, g, unique("e"))
-	a.Send(cmdAll("Hello All"))
-	b.Expect(toAll(a.id, "Hello All"))
-	onAll.Expect(toAll(a.id, "Hello All"))
+	onUser, g := onlyUser(t, p.far, chat.Unique("d")), chat.Unique("g")
+	onGroup := onlyGroup(t, p.far, g, chat.Unique("e"))
+	a.Send(chat.All("Hello All"))
+	b.Expect(chat.ToAll(a.id, "Hello All"))
+	onAll.Expect(chat.ToAll(a.id, "Hello All"))
 	quiet(t, p.near, a, b, onAll, again, onUser, onGroup)
 }
 
-func absentMethodIsAll(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
+func absentMethodIsAll(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
 	for _, frame := range []string{`{"MsgBody":"x"}`, `{"Method":null,"MsgBody":"x"}`, `{"Method":"","MsgBody":"x"}`} {
 		a.Send(frame)
-		b.Expect(toAll(a.id, "x"))
+		b.Expect(chat.ToAll(a.id, "x"))
 	}
 	quiet(t, p.near, a, b)
 }
 
-func leaveTellsMembers(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
+func leaveTellsMembers(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
 	a.join(t, g)
 	b.join(t, g)
-	a.Expect(inGroup(g, b.id, joinText(b.id, g)))
+	a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
 	a.leave(t, g)
-	b.Expect(inGroup(g, a.id, leaveText(a.id, g)))
-	b.Send(cmdGroup(g, "alone"))
-	a.Send(cmdGroup(g, "out"))
-	a.Expect(notIn(a.id, g))
+	b.Expect(chat.InGroup(g, a.id, chat.Left(a.id, g)))
+	b.Send(chat.Group(g, "alone"))
+	a.Send(chat.Group(g, "out"))
+	a.Expect(chat.NotIn(a.id, g))
 	quiet(t, p.near, a, b)
 }
 
-func leaveNotIn(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
-	a.Send(cmdLeave(g))
-	a.Expect(notIn(a.id, g))
+func leaveNotIn(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
+	a.Send(chat.Leave(g))
+	a.Expect(chat.NotIn(a.id, g))
 	b.join(t, g)
-	a.Send(cmdLeave(g))
-	a.Expect(notIn(a.id, g))
+	a.Send(chat.Leave(g))
+	a.Expect(chat.NotIn(a.id, g))
 	quiet(t, p.near, a, b)
 }
 
-func leaveEndsGroup(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
+func leaveEndsGroup(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
 	b.join(t, g)
 	b.leave(t, g)
 	untilNotExists(t, a, g)
 	quiet(t, p.near, a, b)
 }
 
-func disconnectLeaves(t *testing.T, p place) {
-	a, b, c := channel(t, p.near, unique("a")), channel(t, p.far, unique("b")), channel(t, p.near, unique("c"))
-	g, h := unique("g"), unique("h")
+func disconnectLeaves(t *testing.T, p parties) {
+	a, b, c := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b")), channel(t, p.near, chat.Unique("c"))
+	g, h := chat.Unique("g"), chat.Unique("h")
 	a.join(t, g)
 	b.join(t, g)
-	a.Expect(inGroup(g, b.id, joinText(b.id, g)))
+	a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
 	b.join(t, h)
 	b.Close()
 	untilNotExists(t, c, h)
-	a.Send(cmdGroup(g, "still here"))
+	a.Send(chat.Group(g, "still here"))
 	quiet(t, p.near, a, c)
 	a.Drop()
 	untilNotExists(t, c, g)
 }
 
-// untilNotExists asks until the group is gone: subscriptions on Redis end a moment after the last member.
+// untilNotExists sends to the group until the answer is that it does not exist. Subscriptions on
+// Redis end a moment after the last member leaves.
 func untilNotExists(t *testing.T, u *user, group string) {
 	t.Helper()
 	cluster.Eventually(t, group+" does not exist", func() bool {
-		u.Send(cmdGroup(group, "anyone"))
+		u.Send(chat.Group(group, "anyone"))
 		f, err := u.Next()
 		if err != nil {
 			t.Fatalf("%s: asking for %s: %v", u.Name, group, err)
 		}
-		if f.Text != notIn(u.id, group) && f.Text != notExists(group) {
+		if f.Text != chat.NotIn(u.id, group) && f.Text != chat.NotExists(group) {
 			t.Fatalf("%s: asking for %s: got %q", u.Name, group, f.Text)
 		}
-		return f.Text == notExists(group)
+		return f.Text == chat.NotExists(group)
 	})
 }
 
-func commandsInOrder(t *testing.T, p place) {
-	a, b := channel(t, p.near, unique("a")), channel(t, p.far, unique("b"))
-	g := unique("g")
+func commandsInOrder(t *testing.T, p parties) {
+	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
+	g := chat.Unique("g")
 	b.join(t, g)
-	for _, frame := range []string{cmdGroup(g, "too early"), cmdJoin(g), cmdGroup(g, "one"), cmdGroup(g, "two"), cmdLeave(g), cmdGroup(g, "too late")} {
+	for _, frame := range []string{chat.Group(g, "too early"), chat.Join(g), chat.Group(g, "one"), chat.Group(g, "two"), chat.Leave(g), chat.Group(g, "too late")} {
 		a.Send(frame)
 	}
-	a.Expect(notIn(a.id, g), joinText(a.id, g), leaveText(a.id, g), notIn(a.id, g))
-	b.Expect(inGroup(g, a.id, joinText(a.id, g)), inGroup(g, a.id, "one"), inGroup(g, a.id, "two"), inGroup(g, a.id, leaveText(a.id, g)))
+	a.Expect(chat.NotIn(a.id, g), chat.Joined(a.id, g), chat.Left(a.id, g), chat.NotIn(a.id, g))
+	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)), chat.InGroup(g, a.id, "one"), chat.InGroup(g, a.id, "two"), chat.InGroup(g, a.id, chat.Left(a.id, g)))
 	quiet(t, p.near, a, b)
 }
 
@@ -220,23 +222,24 @@ func TestP6_WhenAConnectOrAJoinIsAnsweredNoLaterMessageIsMissed(t *testing.T) {
 	everywhere(t, inForceWhenAnswered)
 }
 
-// inForceWhenAnswered sends to a newcomer as soon as its connect or join was answered, many times over, since a race would be rare.
-func inForceWhenAnswered(t *testing.T, p place) {
-	a := channel(t, p.near, unique("a"))
+// inForceWhenAnswered sends to a newcomer as soon as the newcomer's connect or join was answered.
+// It does so many times, since a race would be rare.
+func inForceWhenAnswered(t *testing.T, p parties) {
+	a := channel(t, p.near, chat.Unique("a"))
 	for range 20 {
-		b, g := channel(t, p.far, unique("b")), unique("g")
-		a.Send(cmdOne(b.id, "welcome"))
-		b.Expect(direct(a.id, "welcome"))
-		a.Send(cmdAll("all welcome"))
-		b.Expect(toAll(a.id, "all welcome"))
+		b, g := channel(t, p.far, chat.Unique("b")), chat.Unique("g")
+		a.Send(chat.One(b.id, "welcome"))
+		b.Expect(chat.Direct(a.id, "welcome"))
+		a.Send(chat.All("all welcome"))
+		b.Expect(chat.ToAll(a.id, "all welcome"))
 		a.join(t, g)
 		b.join(t, g)
-		a.Send(cmdGroup(g, "in"))
-		b.Expect(inGroup(g, a.id, "in"))
-		a.Expect(inGroup(g, b.id, joinText(b.id, g)))
-		silent := onlyGroup(t, p.far, g, unique("c"))
-		a.Send(cmdGroup(g, "and"))
-		silent.Expect(inGroup(g, a.id, "and"))
+		a.Send(chat.Group(g, "in"))
+		b.Expect(chat.InGroup(g, a.id, "in"))
+		a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
+		silent := onlyGroup(t, p.far, g, chat.Unique("c"))
+		a.Send(chat.Group(g, "and"))
+		silent.Expect(chat.InGroup(g, a.id, "and"))
 		b.Close()
 		silent.Close()
 		a.leave(t, g)

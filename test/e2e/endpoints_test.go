@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
@@ -24,138 +25,143 @@ func TestEndpoints(t *testing.T) {
 	}.everywhere(t)
 }
 
-func userEndpoint(t *testing.T, p place) {
-	a, b := onlyUser(t, p.near, unique("a")), onlyUser(t, p.far, unique("b"))
+func userEndpoint(t *testing.T, p parties) {
+	a, b := onlyUser(t, p.near, chat.Unique("a")), onlyUser(t, p.far, chat.Unique("b"))
 	c := channel(t, p.far, b.id)
 	a.Send(fmt.Sprintf(`{"Id":%q,"Msg":"Hello"}`, b.id))
-	b.Expect(direct(a.id, "Hello"))
-	c.Expect(direct(a.id, "Hello"))
+	b.Expect(chat.Direct(a.id, "Hello"))
+	c.Expect(chat.Direct(a.id, "Hello"))
 	b.Send(fmt.Sprintf(`{"Id":%q,"Msg":"Hello back"}`, a.id))
-	a.Expect(direct(b.id, "Hello back"))
-	a.Send(cmdAll("no command here")) // no Id
+	a.Expect(chat.Direct(b.id, "Hello back"))
+	a.Send(chat.All("no command here")) // the message has no Id
 	a.ExpectError("Id")
 	a.Send("not JSON")
 	a.ExpectError("JSON")
 	quiet(t, p.near, a, b, c)
 }
 
-func groupEndpoint(t *testing.T, p place) {
-	g := unique("g")
-	a, b := onlyGroup(t, p.near, g, unique("a")), onlyGroup(t, p.far, g, unique("b"))
-	c := channel(t, p.far, unique("c"))
-	other := onlyGroup(t, p.far, unique("h"), unique("d"))
+func groupEndpoint(t *testing.T, p parties) {
+	g := chat.Unique("g")
+	a, b := onlyGroup(t, p.near, g, chat.Unique("a")), onlyGroup(t, p.far, g, chat.Unique("b"))
+	c := channel(t, p.far, chat.Unique("c"))
+	other := onlyGroup(t, p.far, chat.Unique("h"), chat.Unique("d"))
 	c.join(t, g)
-	a.Expect(inGroup(g, c.id, joinText(c.id, g)))
-	b.Expect(inGroup(g, c.id, joinText(c.id, g)))
+	a.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
+	b.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
 	again := onlyGroup(t, p.far, g, a.id)
-	a.Send(`{"Method":"All","MsgBody":"text"}`) // no command: the raw text
-	b.Expect(inGroup(g, a.id, `{"Method":"All","MsgBody":"text"}`))
-	c.Expect(inGroup(g, a.id, `{"Method":"All","MsgBody":"text"}`))
-	c.Send(cmdGroup(g, "Hi"))
+	a.Send(`{"Method":"All","MsgBody":"text"}`) // on this endpoint a command is raw text
+	b.Expect(chat.InGroup(g, a.id, `{"Method":"All","MsgBody":"text"}`))
+	c.Expect(chat.InGroup(g, a.id, `{"Method":"All","MsgBody":"text"}`))
+	c.Send(chat.Group(g, "Hi"))
 	for _, u := range []*user{a, b, again} {
-		u.Expect(inGroup(g, c.id, "Hi"))
+		u.Expect(chat.InGroup(g, c.id, "Hi"))
 	}
 	quiet(t, p.near, a, b, c, again, other)
 }
 
-func allEndpoint(t *testing.T, p place) {
-	a, b, c := onlyAll(t, p.near, unique("a")), onlyAll(t, p.far, unique("b")), channel(t, p.far, unique("c"))
+func allEndpoint(t *testing.T, p parties) {
+	a, b, c := onlyAll(t, p.near, chat.Unique("a")), onlyAll(t, p.far, chat.Unique("b")), channel(t, p.far, chat.Unique("c"))
 	a.Send("Hello All")
-	b.Expect(toAll(a.id, "Hello All"))
-	c.Expect(toAll(a.id, "Hello All"))
-	c.Send(cmdOne(b.id, "not on this endpoint"))
-	c.Send(cmdAll("back"))
-	a.Expect(toAll(c.id, "back"))
-	b.Expect(toAll(c.id, "back"))
+	b.Expect(chat.ToAll(a.id, "Hello All"))
+	c.Expect(chat.ToAll(a.id, "Hello All"))
+	c.Send(chat.One(b.id, "not on this endpoint"))
+	c.Send(chat.All("back"))
+	a.Expect(chat.ToAll(c.id, "back"))
+	b.Expect(chat.ToAll(c.id, "back"))
 	quiet(t, p.near, a, b, c)
 }
 
-func emptyFrames(t *testing.T, p place) {
-	g := unique("g")
-	a, b := onlyGroup(t, p.near, g, unique("a")), onlyGroup(t, p.far, g, unique("b"))
+func emptyFrames(t *testing.T, p parties) {
+	g := chat.Unique("g")
+	a, b := onlyGroup(t, p.near, g, chat.Unique("a")), onlyGroup(t, p.far, g, chat.Unique("b"))
 	a.Send("")
-	b.Expect(inGroup(g, a.id, ""))
-	c, d := onlyAll(t, p.near, unique("c")), onlyAll(t, p.far, unique("d"))
+	b.Expect(chat.InGroup(g, a.id, ""))
+	c, d := onlyAll(t, p.near, chat.Unique("c")), onlyAll(t, p.far, chat.Unique("d"))
 	c.Send("")
-	d.Expect(toAll(c.id, ""))
+	d.Expect(chat.ToAll(c.id, ""))
 	quiet(t, p.near, a, b, c, d)
 }
 
-func decodedIDs(t *testing.T, p place) {
-	suffix := unique("")
+func decodedIDs(t *testing.T, p parties) {
+	suffix := chat.Unique("")
 	b := &user{Client: dial(t, p.far, "/chat/channel/x%2Fy%20z%2541"+suffix), id: "x/y z%41" + suffix, direct: true, all: true}
-	a := channel(t, p.near, unique("a"))
-	a.Send(cmdOne(b.id, "slash"))
-	b.Expect(direct(a.id, "slash"))
-	b.Send(cmdOne(a.id, "back"))
-	a.Expect(direct(b.id, "back"))
+	a := channel(t, p.near, chat.Unique("a"))
+	a.Send(chat.One(b.id, "slash"))
+	b.Expect(chat.Direct(a.id, "slash"))
+	b.Send(chat.One(a.id, "back"))
+	a.Expect(chat.Direct(b.id, "back"))
 
 	g := "g/1%2F" + suffix
 	c := onlyGroup(t, p.far, g, "c/d")
 	a.join(t, g)
-	c.Expect(inGroup(g, a.id, joinText(a.id, g)))
+	c.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 	c.Send("grouped")
-	a.Expect(inGroup(g, "c/d", "grouped"))
+	a.Expect(chat.InGroup(g, "c/d", "grouped"))
 	quiet(t, p.near, a, b, c)
 }
 
-func longIDs(t *testing.T, p place) {
-	suffix := unique("")
+func longIDs(t *testing.T, p parties) {
+	suffix := chat.Unique("")
 	for _, id := range []string{strings.Repeat("x", 128-len(suffix)) + suffix, "名【前】" + suffix, "user:1" + suffix, "{tag}" + suffix, "…🙂 %" + suffix} {
-		a, b := channel(t, p.near, unique("a")), channel(t, p.far, id)
-		a.Send(cmdOne(id, "Hello"))
-		b.Expect(direct(a.id, "Hello"))
+		a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, id)
+		a.Send(chat.One(id, "Hello"))
+		b.Expect(chat.Direct(a.id, "Hello"))
 		b.join(t, id)
 		a.join(t, id)
-		b.Expect(inGroup(id, a.id, joinText(a.id, id)))
+		b.Expect(chat.InGroup(id, a.id, chat.Joined(a.id, id)))
 		quiet(t, p.near, a, b)
 	}
 }
 
-func twoConnections(t *testing.T, p place) {
+func twoConnections(t *testing.T, p parties) {
 	for _, firstEnds := range []bool{true, false} {
-		a := channel(t, p.near, unique("a"))
-		b := unique("b")
+		a := channel(t, p.near, chat.Unique("a"))
+		b := chat.Unique("b")
 		first, second := channel(t, p.near, b), channel(t, p.far, b)
-		a.Send(cmdOne(b, "both"))
-		first.Expect(direct(a.id, "both"))
-		second.Expect(direct(a.id, "both"))
+		a.Send(chat.One(b, "both"))
+		first.Expect(chat.Direct(a.id, "both"))
+		second.Expect(chat.Direct(a.id, "both"))
 		gone, stays := second, first
 		if firstEnds {
 			gone, stays = first, second
 		}
 		gone.Close()
-		a.Send(cmdOne(b, "one"))
-		stays.Expect(direct(a.id, "one"))
+		a.Send(chat.One(b, "one"))
+		stays.Expect(chat.Direct(a.id, "one"))
 		third := channel(t, p.near, b)
-		a.Send(cmdOne(b, "two again"))
-		stays.Expect(direct(a.id, "two again"))
-		third.Expect(direct(a.id, "two again"))
+		a.Send(chat.One(b, "two again"))
+		stays.Expect(chat.Direct(a.id, "two again"))
+		third.Expect(chat.Direct(a.id, "two again"))
 		quiet(t, p.near, a, stays, third)
 	}
 }
 
-func mixedConnections(t *testing.T, p place) {
-	a, id, g := channel(t, p.near, unique("a")), unique("b"), unique("g")
+func mixedConnections(t *testing.T, p parties) {
+	a, id, g := channel(t, p.near, chat.Unique("a")), chat.Unique("b"), chat.Unique("g")
 	all := []*user{channel(t, p.far, id), onlyUser(t, p.far, id), onlyGroup(t, p.far, g, id), onlyAll(t, p.far, id)}
 	a.join(t, g)
-	all[2].Expect(inGroup(g, a.id, joinText(a.id, g)))
-	a.Send(cmdOne(id, "1"))
-	all[0].Expect(direct(a.id, "1"))
-	all[1].Expect(direct(a.id, "1"))
-	a.Send(cmdGroup(g, "2"))
-	all[2].Expect(inGroup(g, a.id, "2"))
-	a.Send(cmdAll("3"))
-	all[0].Expect(toAll(a.id, "3"))
-	all[3].Expect(toAll(a.id, "3"))
+	all[2].Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
+	a.Send(chat.One(id, "1"))
+	all[0].Expect(chat.Direct(a.id, "1"))
+	all[1].Expect(chat.Direct(a.id, "1"))
+	a.Send(chat.Group(g, "2"))
+	all[2].Expect(chat.InGroup(g, a.id, "2"))
+	a.Send(chat.All("3"))
+	all[0].Expect(chat.ToAll(a.id, "3"))
+	all[3].Expect(chat.ToAll(a.id, "3"))
 	quiet(t, p.near, append(all, a)...)
 }
 
-func TestRequestsThatAreNoUpgradeOrHaveABadIDGet400(t *testing.T) {
+// TestW2_RequestsThatAreNoUpgradeOrHaveABadIDAreRefused: a GET that asks for no upgrade gets 426,
+// whose answer says what to do (RFC 9110, 15.5.22). Every other bad request gets 400.
+func TestW2_RequestsThatAreNoUpgradeOrHaveABadIDAreRefused(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	e := c.StartEdge(nil, c.StartRelay(nil))
-	for _, method := range []string{"GET", "POST", "PUT", "HEAD"} {
+	for method, want := range map[string]int{
+		"GET": http.StatusUpgradeRequired, "POST": http.StatusBadRequest,
+		"PUT": http.StatusBadRequest, "HEAD": http.StatusBadRequest,
+	} {
 		for _, path := range []string{"/chat/channel/1", "/chat/user/1", "/chat/group/g/1", "/chat/all/1"} {
 			t.Run(method+" "+strings.ReplaceAll(path, "/", "∕")+" without upgrade", func(t *testing.T) {
 				req, _ := http.NewRequestWithContext(t.Context(), method, "http://"+e.Addr()+path, nil)
@@ -164,8 +170,8 @@ func TestRequestsThatAreNoUpgradeOrHaveABadIDGet400(t *testing.T) {
 					t.Fatal(err)
 				}
 				res.Body.Close()
-				if res.StatusCode != http.StatusBadRequest {
-					t.Errorf("got %s, want 400", res.Status)
+				if res.StatusCode != want {
+					t.Errorf("got %s, want %d", res.Status, want)
 				}
 			})
 		}
@@ -190,6 +196,6 @@ func TestRequestsThatAreNoUpgradeOrHaveABadIDGet400(t *testing.T) {
 			}
 		})
 	}
-	u := channel(t, e, unique("a"))
+	u := channel(t, e, chat.Unique("a"))
 	quiet(t, e, u)
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+	"github.com/edgerelay/edgerelay/test/long"
 )
 
 func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
@@ -15,18 +17,19 @@ func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
 	const clients, rounds = 5, 40
 	users := make([]*user, clients)
 	for i := range users {
-		users[i] = channel(t, e, unique("a"))
+		users[i] = channel(t, e, chat.Unique("a"))
 	}
 	group := func(u *user, round int) string { return fmt.Sprint(u.id, "-", round) }
 	p := e.Links()[0]
 	for i := range rounds {
 		dialled := p.Dialled()
 		if i%4 == 0 {
-			p.CutAfter(int64(400 + 171*i)) // somewhere between these commands and their acknowledgements
+			// Each cut falls between these commands and their acknowledgements.
+			p.CutAfter(int64(400 + 171*i))
 		}
 		for _, u := range users {
 			g := group(u, i)
-			for _, frame := range []string{cmdGroup(g+"-none", "x"), cmdJoin(g), `{"Method":"x"}`, cmdGroup(g, "nobody hears it"), cmdLeave(g)} {
+			for _, frame := range []string{chat.Group(g+"-none", "x"), chat.Join(g), `{"Method":"x"}`, chat.Group(g, "nobody hears it"), chat.Leave(g)} {
 				u.Send(frame)
 			}
 		}
@@ -37,7 +40,7 @@ func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
 	for _, u := range users {
 		for i := range rounds {
 			g := group(u, i)
-			u.Expect(notExists(g+"-none"), joinText(u.id, g), `error: unknown method "x"`, leaveText(u.id, g))
+			u.Expect(chat.NotExists(g+"-none"), chat.Joined(u.id, g), `error: unknown method "x"`, chat.Left(u.id, g))
 		}
 	}
 	if n := e.Metrics().Sum("edgerelay_edge_replayed_total"); n == 0 {
@@ -47,6 +50,7 @@ func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
 }
 
 func TestP2_LinkResetTwentyTimesUnderLoad(t *testing.T) {
+	long.Only(t, "twenty dials take half a minute")
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
@@ -73,7 +77,7 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 		dialled := p.Dialled()
 		p.CutAfter(int64(700 + 613*i))
 		if i%4 == 3 {
-			p.CutAfter(int64(100 + 37*i)) // in the handshake of the link after, or the tables
+			p.CutAfter(int64(100 + 37*i)) // in the next handshake, or the tables
 		}
 		cluster.Eventually(t, "linked again", func() bool { return p.Dialled() > dialled && p.Live() > 0 })
 		if i%2 == 1 {
@@ -84,22 +88,23 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 	load.finish(e)
 }
 
-// TestP2_OfTwoLinksOfOneBootTheLaterStays: the relay still believes in the older one when the later comes, and what was on its way on the older comes to it after that. It is served on the later one
-// at once, and no frame counts twice.
+// TestP2_OfTwoLinksOfOneBootTheLaterStays opens a second link while the relay still takes the first
+// for alive. The frames that were on their way on the first link reach the relay after that. The
+// relay serves the edge on the second link at once, and no frame counts twice.
 func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
-	e, f := c.StartEdge(nil, r, r), c.StartEdge(nil, r) // two ways to one relay
+	e, f := c.StartEdge(nil, r, r), c.StartEdge(nil, r) // e has two proxies to one relay
 	load := startTraffic(t, pace, e, f)
 	load.flowing(3)
 	old := e.Link()
 	old.Freeze()
-	load.sendOn(5) // these are on their way,
+	load.sendOn(5) // these messages are on their way on the old link,
 	old.Strand()
 	cluster.Eventually(t, "linked by the other way", func() bool { return e.Metrics().Sum(metricLinks) == 2 })
-	load.flowing(1) // come by the other one in a replay,
-	old.Thaw()      // and by the old one now
+	load.flowing(1) // they come on the new link in a replay,
+	old.Thaw()      // and on the old link now
 	cluster.Eventually(t, "the relay has ended the older link", func() bool {
 		return r.Metrics().Sum(metricRelayLinkEnds, `code="superseded"`, `by="relay"`) == 1
 	})

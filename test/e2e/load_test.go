@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
@@ -16,24 +17,26 @@ import (
 func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	const n = 1000
 	c := cluster.New(t, onBest(t))
-	r := c.StartRelay(nil)
+	// A busy machine may lose its subscription meanwhile. The history is long enough for all joins.
+	r := c.StartRelay(cluster.Env{"RELAY_HISTORY_SIZE": "2000"})
 	edges := []*cluster.Edge{c.StartEdge(nil, r), c.StartEdge(nil, r)}
-	g, users := unique("g"), make([]*user, n)
+	g, users := chat.Unique("g"), make([]*user, n)
 	inParallel(16, n, func(i int) { users[i] = channel(t, edges[i%2], fmt.Sprintf("%s-%d", g, i)) })
-	inParallel(n, n, func(i int) { users[i].Send(cmdJoin(g)) })
+	inParallel(n, n, func(i int) { users[i].Send(chat.Join(g)) })
 	for _, u := range users {
-		u.Expect(joinText(u.id, g)) // each its own, before any notice
+		u.Expect(chat.Joined(u.id, g)) // the answer to the own join comes before any notice
 	}
 	first, second := users[0], users[1]
-	first.Send(cmdGroup(g, "Hi All"))
-	heard := make([][]string, n) // what each was told of later joins
+	first.Send(chat.Group(g, "Hi All"))
+	heard := make([][]string, n) // by user: notices of later joins
 	for i, u := range users[1:] {
-		heard[i+1] = until(t, u, inGroup(g, first.id, "Hi All"))
+		heard[i+1] = until(t, u, chat.InGroup(g, first.id, "Hi All"))
 	}
-	second.Send(cmdGroup(g, "Thanks"))
-	heard[0] = until(t, first, inGroup(g, second.id, "Thanks"))
+	second.Send(chat.Group(g, "Thanks"))
+	heard[0] = until(t, first, chat.InGroup(g, second.id, "Thanks"))
 
-	// All joins have one order, that of the group: who heard of most others came first. Each must have heard of exactly those behind it.
+	// The group has one order of joins. The user with the most notices joined first, and each user
+	// must have the notices of exactly the users that joined later.
 	order, total := make([]int, n), 0
 	for i := range order {
 		order[i] = i
@@ -41,11 +44,26 @@ func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	slices.SortFunc(order, func(a, b int) int { return len(heard[b]) - len(heard[a]) })
 	notices := make([]string, n)
 	for k, i := range order {
-		notices[k] = inGroup(g, users[i].id, joinText(users[i].id, g))
+		notices[k] = chat.InGroup(g, users[i].id, chat.Joined(users[i].id, g))
+	}
+	// A busy machine may take Redis away from the relay. Then a member is owed no notice that was
+	// accepted before the member came (docs/outage.md, Doubt). It still gets none twice.
+	if ahead := r.Metrics().Sum(metricGivenAhead); ahead > 0 {
+		for _, i := range order {
+			if got := slices.Sorted(slices.Values(heard[i])); len(slices.Compact(got)) != len(heard[i]) {
+				t.Errorf("%s got a notice twice", users[i].id)
+			}
+		}
+		t.Logf("Redis was away: %v messages were given ahead, so the order of joins is not compared", ahead)
+		return
 	}
 	for k, i := range order {
 		if !slices.Equal(heard[i], notices[k+1:]) {
-			t.Fatalf("%s came at place %d and got %d notices, which are not those of the %d behind it", users[i].id, k, len(heard[i]), n-1-k)
+			missing := slices.DeleteFunc(slices.Clone(notices[k+1:]), func(text string) bool {
+				return slices.Contains(heard[i], text)
+			})
+			t.Fatalf("%s came at place %d and got %d notices, which are not those of the %d behind it; missing: %.1000q",
+				users[i].id, k, len(heard[i]), n-1-k, missing)
 		}
 		total += len(heard[i])
 	}
@@ -65,7 +83,7 @@ func inParallel(w, n int, f func(i int)) {
 	all.Wait()
 }
 
-// until returns the frames before last.
+// until reads up to the frame last and returns the frames before it.
 func until(t *testing.T, u *user, last string) (frames []string) {
 	t.Helper()
 	for {
@@ -85,18 +103,18 @@ func TestP1_FiftyThousandMessagesOfOneSenderArriveInOrder(t *testing.T) {
 	c := cluster.New(t, onBest(t))
 	one, two := c.StartRelay(nil), c.StartRelay(nil)
 	e, f := c.StartEdge(nil, one), c.StartEdge(cluster.Env{"EDGE_QUEUE": "16MiB"}, two)
-	a, b := channel(t, e, unique("a")), channel(t, f, unique("b"))
+	a, b := channel(t, e, chat.Unique("a")), channel(t, f, chat.Unique("b"))
 	begin := time.Now()
 	var sending sync.WaitGroup
 	sending.Go(func() {
 		for i := range n {
-			if a.TrySend(cmdOne(b.id, fmt.Sprint(i))) != nil {
+			if a.TrySend(chat.One(b.id, fmt.Sprint(i))) != nil {
 				return
 			}
 		}
 	})
 	for i := range n {
-		b.Expect(direct(a.id, fmt.Sprint(i)))
+		b.Expect(chat.Direct(a.id, fmt.Sprint(i)))
 	}
 	sending.Wait()
 	t.Logf("%d messages in %v", n, time.Since(begin).Round(time.Millisecond))
@@ -107,11 +125,11 @@ func TestP7_AClientThatNeverReadsIsClosedAndTwoHundredOthersGetEverything(t *tes
 	const readers, size = 200, 4 << 10
 	c := cluster.New(t, onBest(t))
 	e := c.StartEdge(cluster.Env{"EDGE_QUEUE": "64KiB"}, c.StartRelay(nil))
-	g := unique("g")
+	g := chat.Unique("g")
 	users := make([]*user, readers)
-	inParallel(8, readers, func(i int) { users[i] = onlyGroup(t, e, g, unique("reader")) })
-	deaf := client.DialNarrow(t, e.URL("/chat/group/"+g+"/"+unique("deaf")))
-	sender := onlyGroup(t, e, g, unique("sender"))
+	inParallel(8, readers, func(i int) { users[i] = onlyGroup(t, e, g, chat.Unique("reader")) })
+	deaf := client.DialNarrow(t, e.URL("/chat/group/"+g+"/"+chat.Unique("deaf")))
+	sender := onlyGroup(t, e, g, chat.Unique("sender"))
 
 	lost := func() float64 { return e.Metrics().Sum(metricEdgeDropped, `reason="slow_reader"`) }
 	sent := 0
@@ -120,16 +138,14 @@ func TestP7_AClientThatNeverReadsIsClosedAndTwoHundredOthersGetEverything(t *tes
 			sender.Send(message(sent, size))
 			sent++
 		}
-		users[0].Expect(expected(g, sender.id, sent-10, sent, size)...) // the others are not left behind meanwhile
+		for _, u := range users { // no other client falls behind meanwhile
+			u.Expect(expected(g, sender.id, sent-10, sent, size)...)
+		}
 		return lost() > 0
 	})
 	code := make(chan int)
-	go func() { code <- closeCode(deaf) }() // it has a few seconds to read on
+	go func() { code <- closeCode(deaf) }() // the client may read on for a few seconds
 	t.Logf("closed after %d messages of %d bytes", sent, size)
-	users[1].Expect(expected(g, sender.id, 0, sent, size)...)
-	for _, u := range users[2:] {
-		u.Expect(expected(g, sender.id, 0, sent, size)...)
-	}
 	if got := <-code; got != 4000 {
 		t.Errorf("the deaf client's close code is %d, want 4000", got)
 	}
@@ -141,12 +157,13 @@ func message(i, size int) string { return fmt.Sprintf("%d %s", i, strings.Repeat
 
 func expected(group, from string, first, end, size int) (texts []string) {
 	for i := first; i < end; i++ {
-		texts = append(texts, inGroup(group, from, message(i, size)))
+		texts = append(texts, chat.InGroup(group, from, message(i, size)))
 	}
 	return texts
 }
 
-// closeCode reads on until the close frame; 0 when the connection ended without one.
+// closeCode reads up to the close frame and returns its code, or 0 if the connection ends without
+// one.
 func closeCode(r *client.Raw) int {
 	r.SetReadDeadline(time.Now().Add(cluster.Patience))
 	for {
@@ -167,12 +184,12 @@ func TestOneFrameForEachBroadcastAndEdgeWhateverTheMembers(t *testing.T) {
 	r := c.StartRelay(nil)
 	e, f, empty := c.StartEdge(nil, r), c.StartEdge(nil, r), c.StartEdge(nil, r)
 	onE, onF, onEmpty := e.Sniff(), f.Sniff(), empty.Sniff()
-	g := unique("g")
+	g := chat.Unique("g")
 	var users []*user
 	for i := range members {
-		users = append(users, onlyGroup(t, []*cluster.Edge{e, f}[i%2], g, unique("u")), onlyAll(t, []*cluster.Edge{e, f}[i%2], unique("v")))
+		users = append(users, onlyGroup(t, []*cluster.Edge{e, f}[i%2], g, chat.Unique("u")), onlyAll(t, []*cluster.Edge{e, f}[i%2], chat.Unique("v")))
 	}
-	a, b := onlyGroup(t, e, g, unique("a")), onlyAll(t, e, unique("b"))
+	a, b := onlyGroup(t, e, g, chat.Unique("a")), onlyAll(t, e, chat.Unique("b"))
 	counts := func() [3]int {
 		return [3]int{onE.Count(link.TypePublication), onF.Count(link.TypePublication), onEmpty.Count(link.TypePublication)}
 	}
@@ -184,9 +201,9 @@ func TestOneFrameForEachBroadcastAndEdgeWhateverTheMembers(t *testing.T) {
 	for _, u := range users {
 		for i := range messages {
 			if u.all {
-				u.Expect(toAll(b.id, fmt.Sprint(i)))
+				u.Expect(chat.ToAll(b.id, fmt.Sprint(i)))
 			} else {
-				u.Expect(inGroup(g, a.id, fmt.Sprint(i)))
+				u.Expect(chat.InGroup(g, a.id, fmt.Sprint(i)))
 			}
 		}
 	}

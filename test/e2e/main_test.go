@@ -1,31 +1,25 @@
-// Package e2e runs the whole product: clients, edges, relays and Redis. E2E_KIND says how the servers run: inprocess (the default), process or
-// container.
+// Package e2e runs the whole product: clients, edges, relays and Redis. E2E_KIND selects how the
+// servers run: inprocess (the default), process or container.
 package e2e
 
 import (
-	"flag"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+	"github.com/edgerelay/edgerelay/test/long"
+	"github.com/edgerelay/edgerelay/test/sidebyside"
 )
 
-// sideBySide is how many tests run at once unless -parallel says otherwise: most of them wait most of the time.
-const sideBySide = "4"
-
 func TestMain(m *testing.M) {
-	flag.Parse()
-	said := false
-	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
-	if !said {
-		flag.Set("test.parallel", sideBySide)
-	}
+	sidebyside.Run(4)
 	status := m.Run()
 	cluster.RemoveBinaries()
 	os.Exit(status)
 }
 
-// kind is how servers run in this test run.
+// kind returns how servers run in this test run.
 func kind(t *testing.T) cluster.Kind {
 	t.Helper()
 	switch k := cluster.Kind(os.Getenv("E2E_KIND")); k {
@@ -37,6 +31,16 @@ func kind(t *testing.T) cluster.Kind {
 		t.Fatalf("E2E_KIND=%q: want %s, %s or %s", k, cluster.InProcess, cluster.Process, cluster.Container)
 		return ""
 	}
+}
+
+// promised returns the time within which something must happen. In the long run it is the promised
+// time d. In the usual run it is longer, since a machine that does much else says nothing about
+// promised times.
+func promised(d time.Duration) time.Duration {
+	if long.Wanted() {
+		return d
+	}
+	return d + cluster.Patience
 }
 
 // onEach runs f on every back end that this kind has.
@@ -68,14 +72,14 @@ func onBest(t *testing.T) cluster.Options {
 	return onRedis(t)
 }
 
-// onRedis is for what only Redis can show.
+// onRedis returns options for tests that need Redis.
 func onRedis(t *testing.T) cluster.Options {
 	t.Helper()
 	cluster.NeedRedis(t)
 	return cluster.Options{Kind: kind(t), Backend: cluster.Redis}
 }
 
-// onProcesses is for what only processes can show.
+// onProcesses returns options for tests that need servers in processes of their own.
 func onProcesses(t *testing.T) cluster.Options {
 	t.Helper()
 	if kind(t) != cluster.Process {

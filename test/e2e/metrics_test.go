@@ -1,8 +1,9 @@
 package e2e
 
-// Names of the metrics that the cases read, in one place.
+// These are the metrics that the tests read.
 const (
 	metricRelaySessions = "edgerelay_relay_sessions"
+	metricGivenAhead    = "edgerelay_relay_given_ahead_total"
 	metricRelaySent     = "edgerelay_relay_publications_sent_total"
 	metricPublishes     = "edgerelay_relay_publishes_total"
 	metricOpened        = "edgerelay_edge_sessions_opened_total"

@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
 )
 
-// TestP3_RelaysReplacedOneByOneUnderLoad: each relay that stops hands its edges over to another while the old link still delivers.
+// TestP3_RelaysReplacedOneByOneUnderLoad stops each relay in turn. The relay hands its edges over
+// to another one while the old link still delivers.
 func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
@@ -52,19 +54,20 @@ func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	})
 }
 
-// frames returns how many frames each user has.
+// frames returns the number of frames that each user has got.
 func (f *traffic) frames() (counts []int) {
 	for _, u := range f.users {
-		counts = append(counts, len(u.Frames()))
+		counts = append(counts, len(u.Messages()))
 	}
 	return counts
 }
 
-// silence returns the longest time between two frames of one user, from a moment on at which they had so many.
+// silence returns the longest time after from in which a user got no frame. before is the number of
+// frames that each user had got by then.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from
-		for _, frame := range u.Frames()[before[i]:] {
+		for _, frame := range u.Messages()[before[i]:] {
 			longest = max(longest, frame.At.Sub(last))
 			last = frame.At
 		}
@@ -72,19 +75,20 @@ func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) 
 	return longest
 }
 
-// TestP4_MessagesWithoutAPositionAreNotDoubledByAMove: while two links are up both bring what original servers publish.
+// TestP4_MessagesWithoutAPositionAreNotDoubledByAMove looks at the time when two links are up. Both
+// links then bring what original servers publish.
 func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
 	relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
 	e := c.StartEdge(nil, relays...)
-	g := unique("g")
-	users := []*user{onlyGroup(t, e, g, unique("a")), onlyGroup(t, e, g, unique("b"))}
+	g := chat.Unique("g")
+	users := []*user{onlyGroup(t, e, g, chat.Unique("a")), onlyGroup(t, e, g, chat.Unique("b"))}
 	peer := seedpeer.New(t, c.RedisURL())
 
 	stop := make(chan struct{})
 	var sending sync.WaitGroup
-	sent := map[string]int{} // owned by the sender until it has stopped
+	sent := map[string]int{} // only the sender uses it, until it has stopped
 	sending.Go(func() {
 		tick := time.NewTicker(2 * time.Millisecond)
 		defer tick.Stop()
@@ -112,8 +116,8 @@ func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
 	peer.Publish("group:"+g, seedpeer.Envelope{FromId: "old", ToId: g, Msg: "end"})
 	for _, u := range users {
 		got := map[string]int{}
-		for _, text := range until(t, u, inGroup(g, "old", "end")) {
-			got[strings.TrimPrefix(text, inGroup(g, "old", ""))]++
+		for _, text := range until(t, u, chat.InGroup(g, "old", "end")) {
+			got[strings.TrimPrefix(text, chat.InGroup(g, "old", ""))]++
 		}
 		if !maps.Equal(got, sent) {
 			t.Errorf("%s: of %d different messages it got %d; not once: %s", u.Name, len(sent), len(got), differing(sent, got))
@@ -132,7 +136,8 @@ func differing(sent, got map[string]int) string {
 	return strings.Join(lines[:min(len(lines), 10)], ", ")
 }
 
-// TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan: an edge that moves to a relay which follows the same topics costs Redis no reading.
+// TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan moves an edge to a relay that follows the same
+// topics. The move must not read from Redis.
 func TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -141,22 +146,23 @@ func TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan(t *testing.T) {
 	const groups = 20
 	var heard, speaking []*user
 	for i := range groups {
-		g := unique("g")
-		heard = append(heard, onlyGroup(t, moving, g, unique("m")))
-		speaking = append(speaking, onlyGroup(t, staying, g, unique("s")))
+		g := chat.Unique("g")
+		heard = append(heard, onlyGroup(t, moving, g, chat.Unique("m")))
+		speaking = append(speaking, onlyGroup(t, staying, g, chat.Unique("s")))
 		speaking[i].Send("before")
-		heard[i].Expect(inGroup(g, speaking[i].id, "before"))
+		heard[i].Expect(chat.InGroup(g, speaking[i].id, "before"))
 		heard[i].groups[g], speaking[i].groups[g] = true, true
 	}
 	moving.Links()[0].Refuse()
+	before := two.Metrics().Sum(metricPublishes, `outcome="done"`)
 	for _, u := range speaking {
 		u.Send("during")
 	}
-	cluster.Eventually(t, "all is published", func() bool { return staying.Metrics().Sum(metricLogMessages) == 0 })
+	cluster.Eventually(t, "all is published", func() bool { return two.Metrics().Sum(metricPublishes, `outcome="done"`) >= before+groups })
 	moving.Links()[0].SetTarget(two.Addr())
 	moving.Links()[0].Allow()
 	for i, u := range heard {
-		u.Expect(inGroup(only(speaking[i].groups), speaking[i].id, "during"))
+		u.Expect(chat.InGroup(only(speaking[i].groups), speaking[i].id, "during"))
 	}
 	if read := two.Metrics().Sum(metricFromHistory); read != 0 {
 		t.Errorf("%v publications were read from history; the relay had them in memory", read)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
@@ -13,42 +14,43 @@ func TestP9_SessionsOfAKilledEdgeAreGoneFromTheRelay(t *testing.T) {
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
-	g := unique("g")
+	g := chat.Unique("g")
 	for range 5 {
-		channel(t, e, unique("gone")).join(t, unique("own"))
+		channel(t, e, chat.Unique("gone")).join(t, chat.Unique("own"))
 	}
-	a := channel(t, e, unique("a"))
+	a := channel(t, e, chat.Unique("a"))
 	a.join(t, g)
-	b := channel(t, f, unique("b"))
+	b := channel(t, f, chat.Unique("b"))
 	sessions := func() float64 { return r.Metrics().Sum(metricRelaySessions) }
 	cluster.Eventually(t, "the relay knows seven sessions", func() bool { return sessions() == 7 })
-	b.Send(cmdGroup(g, "anyone"))
-	b.Expect(notIn(b.id, g))
+	b.Send(chat.Group(g, "anyone"))
+	b.Expect(chat.NotIn(b.id, g))
 	e.Kill()
-	took := cluster.Within(t, 17*time.Second, "the killed edge's sessions are gone", func() bool { return sessions() == 1 })
+	took := cluster.Within(t, promised(17*time.Second), "the killed edge's sessions are gone", func() bool { return sessions() == 1 })
 	t.Logf("gone after %v", took.Round(100*time.Millisecond))
 	untilNotExists(t, b, g)
 	quiet(t, f, b)
 }
 
-// TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing: its numbers and its sessions' begin anew, and neither they nor its clients are taken for those of the boot that was killed. That one's
-// sessions are gone in time, though its node is there.
+// TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing kills an edge and starts it again. The new
+// boot counts its frames and its sessions from 1. The relay takes neither for those of the killed
+// boot. It drops the sessions of the killed boot in time, although the node is there.
 func TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e, f := c.StartEdge(cluster.Env{"EDGE_NODE_ID": "same"}, r), c.StartEdge(nil, r)
-	g, own := unique("g"), unique("own")
-	a, b := channel(t, e, unique("a")), channel(t, f, unique("b"))
+	g, own := chat.Unique("g"), chat.Unique("own")
+	a, b := channel(t, e, chat.Unique("a")), channel(t, f, chat.Unique("b"))
 	b.join(t, g)
 	a.join(t, g)
-	b.Expect(inGroup(g, a.id, joinText(a.id, g)))
+	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 	a.join(t, own)
 	say := func(from *user, n int) {
 		for i := range n {
-			from.Send(cmdOne(b.id, fmt.Sprint(i)))
-			from.Send(cmdGroup(g, fmt.Sprint(i)))
-			b.ExpectAnyOrder(direct(from.id, fmt.Sprint(i)), inGroup(g, from.id, fmt.Sprint(i)))
+			from.Send(chat.One(b.id, fmt.Sprint(i)))
+			from.Send(chat.Group(g, fmt.Sprint(i)))
+			b.ExpectAnyOrder(chat.Direct(from.id, fmt.Sprint(i)), chat.InGroup(g, from.id, fmt.Sprint(i)))
 		}
 	}
 	say(a, 20)
@@ -56,22 +58,23 @@ func TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing(t *testing.T) {
 	e.Restart()
 	cluster.Eventually(t, "the edge is linked again", e.IsReady)
 
-	stranger, same := channel(t, e, unique("stranger")), channel(t, e, a.id)
-	b.Send(cmdGroup(g, "to members"))
-	b.Send(cmdOne(a.id, "to whoever is a now"))
-	same.Expect(direct(b.id, "to whoever is a now"))
-	for _, u := range []*user{stranger, same} { // the first sessions of this boot, as a was of the other
-		u.Send(cmdGroup(g, "as a member"))
-		u.Expect(notIn(u.id, g))
+	stranger, same := channel(t, e, chat.Unique("stranger")), channel(t, e, a.id)
+	b.Send(chat.Group(g, "to members"))
+	b.Send(chat.One(a.id, "to whoever is a now"))
+	same.Expect(chat.Direct(b.id, "to whoever is a now"))
+	// These are the first sessions of this boot. User a was the first session of the killed boot.
+	for _, u := range []*user{stranger, same} {
+		u.Send(chat.Group(g, "as a member"))
+		u.Expect(chat.NotIn(u.id, g))
 	}
 	quiet(t, f, b, stranger, same)
 	stranger.join(t, g)
-	b.Expect(inGroup(g, stranger.id, joinText(stranger.id, g)))
-	say(stranger, 10) // with numbers that the killed boot gave, too
-	b.Send(cmdGroup(g, "welcome"))
-	stranger.Expect(inGroup(g, b.id, "welcome"))
+	b.Expect(chat.InGroup(g, stranger.id, chat.Joined(stranger.id, g)))
+	say(stranger, 10) // the killed boot has used the same numbers
+	b.Send(chat.Group(g, "welcome"))
+	stranger.Expect(chat.InGroup(g, b.id, "welcome"))
 
-	took := cluster.Within(t, 17*time.Second, "the killed boot's session is gone", func() bool { return r.Metrics().Sum(metricRelaySessions) == 3 })
+	took := cluster.Within(t, promised(17*time.Second), "the killed boot's session is gone", func() bool { return r.Metrics().Sum(metricRelaySessions) == 3 })
 	t.Logf("gone after %v", took.Round(100*time.Millisecond))
 	untilNotExists(t, b, own)
 	quiet(t, f, b, stranger, same)
@@ -82,21 +85,21 @@ func TestP9_SessionsOfASilentEdgeAreGoneFromTheRelayAndComeBackWithIt(t *testing
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
-	g := unique("g")
-	a, b := channel(t, e, unique("a")), channel(t, f, unique("b"))
+	g := chat.Unique("g")
+	a, b := channel(t, e, chat.Unique("a")), channel(t, f, chat.Unique("b"))
 	a.join(t, g)
 	e.Links()[0].Freeze()
-	cluster.Within(t, 17*time.Second, "the silent edge's session is gone", func() bool { return r.Metrics().Sum(metricRelaySessions) == 1 })
+	cluster.Within(t, promised(17*time.Second), "the silent edge's session is gone", func() bool { return r.Metrics().Sum(metricRelaySessions) == 1 })
 	untilNotExists(t, b, g)
-	a.Send(cmdGroup(g, "still a member"))
+	a.Send(chat.Group(g, "still a member"))
 	e.Links()[0].Reset()
 	e.Links()[0].Thaw()
 	b.join(t, g)
 	cluster.Eventually(t, "the edge is back", func() bool { return r.Metrics().Sum(metricRelaySessions) == 2 })
-	b.Send(cmdGroup(g, "welcome back"))
+	b.Send(chat.Group(g, "welcome back"))
 	cluster.Eventually(t, "the member hears of it", func() bool {
-		frames := a.Frames()
-		return len(frames) > 0 && frames[len(frames)-1].Text == inGroup(g, b.id, "welcome back")
+		frames := a.Messages()
+		return len(frames) > 0 && frames[len(frames)-1].Text == chat.InGroup(g, b.id, "welcome back")
 	})
 }
 

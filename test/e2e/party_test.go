@@ -4,45 +4,14 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// The protocol's texts, written out here once more and not taken from the product, so that a change of one shows.
-
-func direct(from, msg string) string { return "user " + from + " send:" + msg }
-func toAll(from, msg string) string  { return "user 【" + from + "】 send all:" + msg }
-func joinText(user, group string) string {
-	return "user 【" + user + "】 add to group 【" + group + "】"
-}
-func leaveText(user, group string) string {
-	return "user 【" + user + "】 leave group 【" + group + "】"
-}
-func inGroup(group, from, msg string) string {
-	return "group 【" + group + "】 user 【" + from + "】 send:" + msg
-}
-func notExists(group string) string   { return "group【" + group + "】 not exists" }
-func notIn(user, group string) string { return "user 【" + user + "】 not in 【" + group + "】" }
-
-func cmdOne(to, msg string) string {
-	return fmt.Sprintf(`{"Method":"One","MsgBody":{"Id":%q,"Msg":%q}}`, to, msg)
-}
-func cmdJoin(group string) string { return fmt.Sprintf(`{"Method":"UserGroup","Group":%q}`, group) }
-func cmdGroup(group, msg string) string {
-	return fmt.Sprintf(`{"Method":"Group","Group":%q,"MsgBody":%q}`, group, msg)
-}
-func cmdAll(msg string) string     { return fmt.Sprintf(`{"Method":"All","MsgBody":%q}`, msg) }
-func cmdLeave(group string) string { return fmt.Sprintf(`{"Method":"LeaveGroup","Group":%q}`, group) }
-
-var nonce atomic.Int64
-
-// unique returns a name that no other test, row or placement uses.
-func unique(name string) string { return fmt.Sprintf("%s.%d", name, nonce.Add(1)) }
-
-// user is one connection and what it should hear.
+// user is one connection, and the kinds of topics whose messages it should get.
 type user struct {
 	*client.Client
 	id     string
@@ -79,24 +48,25 @@ func onlyAll(t *testing.T, e *cluster.Edge, id string) *user {
 // join joins a group and waits for the answer.
 func (u *user) join(t *testing.T, group string) {
 	t.Helper()
-	u.Send(cmdJoin(group))
-	u.Expect(joinText(u.id, group))
+	u.Send(chat.Join(group))
+	u.Expect(chat.Joined(u.id, group))
 	u.groups[group] = true
 }
 
 // leave leaves a group and waits for the answer.
 func (u *user) leave(t *testing.T, group string) {
 	t.Helper()
-	u.Send(cmdLeave(group))
-	u.Expect(leaveText(u.id, group))
+	u.Send(chat.Leave(group))
+	u.Expect(chat.Left(u.id, group))
 	delete(u.groups, group)
 }
 
-// quiet proves that users were sent nothing beyond what the test has seen: another user sends one message on every topic that they hear, and those
-// must be what each gets next. Since a topic's messages come in one order, whatever was sent before would come before.
+// quiet proves that the users were sent nothing beyond what the test has seen. Another user sends
+// one message on every topic that they hear, and each user must get that message next. A topic's
+// messages come in one order, so an unexpected message would come first.
 func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	t.Helper()
-	fencer, text := unique("fencer"), unique("fence")
+	fencer, text := chat.Unique("fencer"), chat.Unique("fence")
 	groups, ids := map[string]bool{}, map[string]bool{}
 	for _, u := range users {
 		ids[u.id] = true
@@ -118,32 +88,33 @@ func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	for _, u := range users {
 		var want []string
 		if u.direct {
-			want = append(want, direct(fencer, text))
+			want = append(want, chat.Direct(fencer, text))
 		}
 		if u.all {
-			want = append(want, toAll(fencer, text))
+			want = append(want, chat.ToAll(fencer, text))
 		}
 		for g := range u.groups {
-			want = append(want, inGroup(g, fencer, text))
+			want = append(want, chat.InGroup(g, fencer, text))
 		}
 		u.ExpectAnyOrder(want...)
 	}
 }
 
-// place is where the parties of a case are.
-type place struct {
+// parties says where the parties of a case are.
+type parties struct {
 	name      string
-	near, far *cluster.Edge // of the first speaker, and of the others
+	near, far *cluster.Edge // edges of the first speaker, and of the others
 }
 
-// everywhere runs f with the parties on one edge, on two edges of one relay, and on edges of two relays.
-func everywhere(t *testing.T, f func(t *testing.T, p place)) {
+// everywhere runs f with the parties on one edge, on two edges of one relay, and on edges of two
+// relays.
+func everywhere(t *testing.T, f func(t *testing.T, p parties)) {
 	t.Helper()
 	onEach(t, func(t *testing.T, o cluster.Options) {
 		c := cluster.New(t, o)
 		one, two := c.StartRelay(nil), c.StartRelay(nil)
 		first, second, third := c.StartEdge(nil, one), c.StartEdge(nil, one), c.StartEdge(nil, two)
-		for _, p := range []place{{"on one edge", first, first}, {"on two edges of one relay", first, second}, {"on edges of two relays", first, third}} {
+		for _, p := range []parties{{"on one edge", first, first}, {"on two edges of one relay", first, second}, {"on edges of two relays", first, third}} {
 			t.Run(p.name, func(t *testing.T) { f(t, p) })
 		}
 		for _, e := range []*cluster.Edge{first, second, third} {
@@ -157,12 +128,12 @@ func everywhere(t *testing.T, f func(t *testing.T, p place)) {
 // rows runs named cases one after the other.
 type rows []struct {
 	name string
-	run  func(t *testing.T, p place)
+	run  func(t *testing.T, p parties)
 }
 
 func (rs rows) everywhere(t *testing.T) {
 	t.Helper()
-	everywhere(t, func(t *testing.T, p place) {
+	everywhere(t, func(t *testing.T, p parties) {
 		for _, r := range rs {
 			t.Run(strings.ReplaceAll(r.name, "/", "∕"), func(t *testing.T) { r.run(t, p) })
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 	"github.com/edgerelay/edgerelay/test/loopback"
 )
@@ -17,10 +18,11 @@ func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
 	c := cluster.New(t, onProcesses(t))
 	r := c.StartRelay(nil)
 	e := c.StartEdge(cluster.Env{"EDGE_DRAIN": "1h"}, r)
-	a := channel(t, e, unique("a"))
+	a := channel(t, e, chat.Unique("a"))
 	e.Terminate()
 	cluster.Eventually(t, "the edge drains", func() bool { status, _ := e.Ready(); return status == http.StatusServiceUnavailable })
-	cluster.Eventually(t, "the edge ends", func() bool { // a signal repeated within a moment is still the first
+	// The edge takes two signals within a moment for one.
+	cluster.Eventually(t, "the edge ends", func() bool {
 		e.Terminate()
 		return e.HasExited()
 	})
@@ -32,17 +34,18 @@ func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
 	}
 }
 
-// edgeEnv is enough for an edge to start.
+// edgeEnv is the least environment with which an edge starts.
 func edgeEnv(t *testing.T) cluster.Env {
 	return cluster.Env{"EDGE_ADDR": loopback.FreeAddr(t), "EDGE_ADMIN_ADDR": loopback.FreeAddr(t), "EDGE_RELAY_URLS": "ws://127.0.0.1:1", "EDGE_AUTH": "open", "LINK_KEYS": cluster.Key}
 }
 
-// relayEnv is enough for a relay to start.
+// relayEnv is the least environment with which a relay starts.
 func relayEnv(t *testing.T) cluster.Env {
 	return cluster.Env{"RELAY_ADDR": loopback.FreeAddr(t), "RELAY_ADMIN_ADDR": loopback.FreeAddr(t), "RELAY_REDIS_URL": "memory://", "LINK_KEYS": cluster.Key}
 }
 
-// What is wrong for good ends with status 2, what may be right later, a taken port, with 1.
+// A lasting fault, such as a bad variable, ends with status 78. A passing fault, such as a taken
+// port, ends with 1.
 func TestBadStartsSayWhyInOneLinePerProblem(t *testing.T) {
 	t.Parallel()
 	onProcesses(t)
@@ -56,16 +59,16 @@ func TestBadStartsSayWhyInOneLinePerProblem(t *testing.T) {
 		set          cluster.Env
 		unset        []string
 		status       int
-		problems     []string // the variable that each line names
+		problems     []string // the variable that each line of output names
 	}{
 		{"a taken port", "edge", cluster.Env{"EDGE_ADDR": taken.Addr().String()}, nil, 1, []string{"EDGE_ADDR"}},
 		{"a taken admin port", "edge", cluster.Env{"EDGE_ADMIN_ADDR": taken.Addr().String()}, nil, 1, []string{"EDGE_ADMIN_ADDR"}},
 		{"a relay's taken port", "relay", cluster.Env{"RELAY_ADDR": taken.Addr().String()}, nil, 1, []string{"RELAY_ADDR"}},
-		{"nothing set", "edge", nil, []string{"EDGE_RELAY_URLS", "EDGE_AUTH", "LINK_KEYS"}, 2, []string{"EDGE_RELAY_URLS", "EDGE_JWT_KEYS", "LINK_KEYS"}},
-		{"nothing set for a relay", "relay", nil, []string{"RELAY_REDIS_URL", "LINK_KEYS"}, 2, []string{"RELAY_REDIS_URL", "LINK_KEYS"}},
-		{"several bad values", "edge", cluster.Env{"EDGE_PING": "soon", "EDGE_MAX_MESSAGE": "2MiB", "EDGE_AUTH": "maybe", "EDGE_RELAY_URLS": "http://x"}, nil, 2,
+		{"nothing set", "edge", nil, []string{"EDGE_RELAY_URLS", "EDGE_AUTH", "LINK_KEYS"}, 78, []string{"EDGE_RELAY_URLS", "EDGE_JWT_KEYS", "LINK_KEYS"}},
+		{"nothing set for a relay", "relay", nil, []string{"RELAY_REDIS_URL", "LINK_KEYS"}, 78, []string{"RELAY_REDIS_URL", "LINK_KEYS"}},
+		{"several bad values", "edge", cluster.Env{"EDGE_PING": "soon", "EDGE_MAX_MESSAGE": "2MiB", "EDGE_AUTH": "maybe", "EDGE_RELAY_URLS": "http://x"}, nil, 78,
 			[]string{"EDGE_PING", "EDGE_MAX_MESSAGE", "EDGE_AUTH", "EDGE_RELAY_URLS"}},
-		{"a Redis URL of another kind", "relay", cluster.Env{"RELAY_REDIS_URL": "http://127.0.0.1"}, nil, 2, []string{"RELAY_REDIS_URL"}},
+		{"a Redis URL of another kind", "relay", cluster.Env{"RELAY_REDIS_URL": "http://127.0.0.1"}, nil, 78, []string{"RELAY_REDIS_URL"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := relayEnv(t)
@@ -112,7 +115,7 @@ func TestCommandLine(t *testing.T) {
 			{[]string{"--help"}, 0, []string{"LINK_KEYS", "LOG_LEVEL", strings.ToUpper(binary) + "_ADDR"}},
 			{[]string{"--check"}, 0, nil},
 			{[]string{"--version"}, 0, nil},
-			{[]string{"--no-such-flag"}, 2, nil},
+			{[]string{"--no-such-flag"}, 64, nil},
 		} {
 			t.Run(binary+" "+run.args[0], func(t *testing.T) {
 				status, out := cluster.Command(t, binary, env, run.args...)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
@@ -24,20 +25,20 @@ func TestRedisAbsentAtStart(t *testing.T) {
 	})
 	cluster.Eventually(t, "the edge passes it on", func() bool { return len(degraded(t, e)) > 0 })
 
-	a, b := channel(t, e, unique("a")), channel(t, e, unique("b"))
+	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	const n = 20
 	for i := range n {
-		a.Send(cmdOne(b.id, fmt.Sprint(i)))
+		a.Send(chat.One(b.id, fmt.Sprint(i)))
 	}
 	c.Redis().Restart()
 	for i := range n {
-		b.Expect(direct(a.id, fmt.Sprint(i)))
+		b.Expect(chat.Direct(a.id, fmt.Sprint(i)))
 	}
 	cluster.Eventually(t, "nothing is degraded", func() bool { return len(degraded(t, e)) == 0 })
-	g := unique("g")
+	g := chat.Unique("g")
 	a.join(t, g)
 	b.join(t, g)
-	a.Expect(inGroup(g, b.id, joinText(b.id, g)))
+	a.Expect(chat.InGroup(g, b.id, chat.Joined(b.id, g)))
 	quiet(t, e, a, b)
 }
 
@@ -92,19 +93,20 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 	load.finish(e)
 }
 
-// TestP2_RedisLosesItsDataWhileAFrameIsUnderWay: it was published, and its edge, cut off, does not know. When Redis has lost everything it is published again, in a new epoch, and those who had it
-// do not get it again.
+// TestP2_RedisLosesItsDataWhileAFrameIsUnderWay has a frame published while its edge is cut off, so
+// that the edge gets no answer. After Redis has lost all its data, the frame is published again, in
+// a new epoch. Clients that got it the first time do not get it again.
 func TestP2_RedisLosesItsDataWhileAFrameIsUnderWay(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
 	one, two := c.StartRelay(nil), c.StartRelay(nil)
 	e, f, far := c.StartEdge(nil, one), c.StartEdge(nil, one), c.StartEdge(nil, two)
-	g := unique("g")
-	a, b, z := onlyGroup(t, e, g, unique("a")), onlyGroup(t, f, g, unique("b")), onlyGroup(t, far, g, unique("z"))
+	g := chat.Unique("g")
+	a, b, z := onlyGroup(t, e, g, chat.Unique("a")), onlyGroup(t, f, g, chat.Unique("b")), onlyGroup(t, far, g, chat.Unique("z"))
 	hears := func(text string) {
 		t.Helper()
 		for _, u := range []*user{b, z} {
-			u.Expect(inGroup(g, a.id, text))
+			u.Expect(chat.InGroup(g, a.id, text))
 		}
 	}
 	a.Send("before")
@@ -139,11 +141,11 @@ func TestP3_ARedisOutageClosesNoSocket(t *testing.T) {
 	c := cluster.New(t, onRedis(t))
 	r := c.StartRelay(nil)
 	e := c.StartEdge(nil, r)
-	a, b := channel(t, e, unique("a")), channel(t, e, unique("b"))
+	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	c.Redis().Kill()
-	a.Send(cmdOne(b.id, "meanwhile"))
+	a.Send(chat.One(b.id, "meanwhile"))
 	ping(t, 5*time.Second, a.Client, b.Client)
 	c.Redis().Restart()
-	b.Expect(direct(a.id, "meanwhile"))
+	b.Expect(chat.Direct(a.id, "meanwhile"))
 	quiet(t, e, a, b)
 }

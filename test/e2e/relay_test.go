@@ -2,15 +2,17 @@ package e2e
 
 import (
 	"context"
-	"os"
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// pace is the pause between a user's rounds of messages while things break: four users send some 250 messages a second.
+// pace is the pause between a user's rounds of messages while things break. At this pace four users
+// send some 250 messages a second.
 const pace = 50 * time.Millisecond
 
 func TestP3_RelayKillClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing.T) {
@@ -22,7 +24,7 @@ func TestP3_RelayKillClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing
 	for range 5 {
 		load.flowing(5)
 		r.Kill()
-		load.sendOn(10) // while nobody is there
+		load.sendOn(10) // while no relay runs
 		r.Restart()
 	}
 	load.flowing(5)
@@ -56,7 +58,7 @@ func TestP3_OfTwoRelaysTheOneInUseIsKilled(t *testing.T) {
 		load.flowing(5)
 		used := inUse(e, relays)
 		used.Kill()
-		cluster.Within(t, 5*time.Second, "linked to the other relay", func() bool { return inUse(e, relays) != used && e.Linked() && f.Linked() })
+		cluster.Within(t, promised(5*time.Second), "linked to the other relay", func() bool { return inUse(e, relays) != used && e.Linked() && f.Linked() })
 		load.flowing(5)
 		used.Restart()
 		cluster.Eventually(t, "the relay is back", used.Live)
@@ -74,12 +76,12 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 	old := inUse(e, relays)
 	p := e.Link()
 	p.Freeze()
-	load.sendOn(10) // these are on their way to the old relay,
+	load.sendOn(10) // these messages are on their way to the old relay,
 	p.Strand()
 	cluster.Eventually(t, "linked to the other relay", func() bool { return e.Linked() && inUse(e, relays) != old })
-	load.flowing(3) // come to the new one in a replay,
+	load.flowing(3) // they come to the new relay in a replay,
 	before := old.Metrics().Sum(metricPublishes, `outcome="duplicate"`)
-	p.Thaw() // and reach the old one now, which believes in its link
+	p.Thaw() // and they reach the old relay now, which still has its link
 	cluster.Eventually(t, "the old relay was refused what the new one had published", func() bool {
 		return old.Metrics().Sum(metricPublishes, `outcome="duplicate"`) > before
 	})
@@ -87,7 +89,9 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 	load.finish(e)
 }
 
-// TestP3_ARelayRestartsUnderManyEdges: all of them lose it at one moment; when it is back each is there with its tables and what its client said meanwhile, and nobody misses anything.
+// TestP3_ARelayRestartsUnderManyEdges makes all edges lose their relay at one moment. When the
+// relay is back, each edge tells it its tables and what its clients said meanwhile. No client
+// misses anything.
 func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -99,16 +103,16 @@ func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 	for i := range edges {
 		edges[i] = c.LaunchEdge(nil, r)
 	}
-	g := unique("g")
+	g := chat.Unique("g")
 	var users []*user
 	for _, e := range edges {
 		cluster.Eventually(t, e.Name+" is linked", e.IsReady)
-		users = append(users, onlyGroup(t, e, g, unique("u")))
+		users = append(users, onlyGroup(t, e, g, chat.Unique("u")))
 	}
 	for range 2 {
 		users[0].Send("all well")
 		for _, u := range users[1:] {
-			u.Expect(inGroup(g, users[0].id, "all well"))
+			u.Expect(chat.InGroup(g, users[0].id, "all well"))
 		}
 		r.Kill()
 		for _, u := range users {
@@ -120,7 +124,7 @@ func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 			var streams [][]string
 			for _, from := range users {
 				if from != u {
-					streams = append(streams, []string{inGroup(g, from.id, "first"), inGroup(g, from.id, "second")})
+					streams = append(streams, []string{chat.InGroup(g, from.id, "first"), chat.InGroup(g, from.id, "second")})
 				}
 			}
 			expectStreams(t, u, streams...)
@@ -132,7 +136,7 @@ func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 	quiet(t, edges[0], users...)
 }
 
-// inUse returns the relay that an edge is linked to; nil without a link.
+// inUse returns the relay to which an edge is linked, or nil without a link.
 func inUse(e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 	used := e.Link()
 	for i, p := range e.Links() {
@@ -146,34 +150,34 @@ func inUse(e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
 	t.Parallel()
 	outage := 5 * time.Second
-	if os.Getenv("CI") != "" && kind(t) == cluster.Process {
+	if long.Wanted() && kind(t) == cluster.Process {
 		outage = time.Minute
 	}
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
 	e := c.StartEdge(nil, r)
-	a, b := channel(t, e, unique("a")), channel(t, e, unique("b"))
+	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	r.Kill()
-	a.Send(cmdOne(b.id, "meanwhile"))
+	a.Send(chat.One(b.id, "meanwhile"))
 	ping(t, outage, a.Client, b.Client)
-	fresh := channel(t, e, unique("c")) // connects are answered without a relay
-	fresh.Send(cmdOne(a.id, "fresh"))
+	fresh := channel(t, e, chat.Unique("c")) // an edge answers connects without a relay
+	fresh.Send(chat.One(a.id, "fresh"))
 	r.Restart()
-	b.Expect(direct(a.id, "meanwhile"))
-	a.Expect(direct(fresh.id, "fresh"))
-	a.Send(cmdOne(fresh.id, "welcome"))
-	fresh.Expect(direct(a.id, "welcome"))
+	b.Expect(chat.Direct(a.id, "meanwhile"))
+	a.Expect(chat.Direct(fresh.id, "fresh"))
+	a.Send(chat.One(fresh.id, "welcome"))
+	fresh.Expect(chat.Direct(a.id, "welcome"))
 	quiet(t, e, a, b, fresh)
 }
 
-// ping has clients ping all the while; each ping must be answered within a second.
+// ping has clients ping for the time d. Each ping must be answered within a second.
 func ping(t *testing.T, d time.Duration, clients ...*client.Client) {
 	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(d); time.Now().Before(end); <-tick.C {
 		for _, c := range clients {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), promised(2*time.Second))
 			err := c.Ping(ctx)
 			cancel()
 			if err != nil {

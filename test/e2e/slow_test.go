@@ -5,31 +5,35 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse: a link that carries 10 KB a second falls behind what its topic brings. The clients of other edges wait for nothing, the relay keeps
-// no more for it than its bound, the link stays, and once it is quicker its clients get everything in order.
+// TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse limits a link to 10 KB a second, so that its
+// edge falls behind the topic. Clients of other edges do not wait for it. The relay buffers no more
+// for the link than its bound, and the link stays up. Once the link is fast again, its clients get
+// everything in order.
 func TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
 		c := cluster.New(t, o)
 		r := c.StartRelay(cluster.Env{"RELAY_HISTORY_SIZE": "5000"})
 		quick, slow := c.StartEdge(nil, r), c.StartEdge(cluster.Env{"EDGE_QUEUE": "64MiB"}, r)
-		g := unique("g")
-		a, b, z := channel(t, quick, unique("a")), channel(t, quick, unique("b")), channel(t, slow, unique("z"))
+		g := chat.Unique("g")
+		a, b, z := channel(t, quick, chat.Unique("a")), channel(t, quick, chat.Unique("b")), channel(t, slow, chat.Unique("z"))
 		for i, u := range []*user{a, b, z} {
 			u.join(t, g)
 			for _, other := range []*user{a, b}[:min(i, 2)] {
-				other.Expect(inGroup(g, u.id, joinText(u.id, g)))
+				other.Expect(chat.InGroup(g, u.id, chat.Joined(u.id, g)))
 			}
 		}
 		slow.Links()[0].Throttle(10 << 10)
 		text := func(i int) string { return fmt.Sprintf("%d %s", i, strings.Repeat("x", 16<<10)) }
-		n := 0 // 4 MB may wait for an edge, and the kernels between hold some more
+		// The relay may buffer 4 MB for an edge, and the kernels on the way hold some more.
+		n := 0
 		for ; n < 2500 && (n%100 > 0 || r.Metrics().Sum(metricBehind) == 0); n++ {
-			a.Send(cmdGroup(g, text(n)))
-			b.Expect(inGroup(g, a.id, text(n)))
+			a.Send(chat.Group(g, text(n)))
+			b.Expect(chat.InGroup(g, a.id, text(n)))
 		}
 		if behind := r.Metrics().Sum(metricBehind); behind == 0 {
 			t.Errorf("no follower is behind after %d messages of 16 KB", n)
@@ -39,7 +43,7 @@ func TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse(t *testing.T) {
 		}
 		slow.Links()[0].Throttle(0)
 		for i := range n {
-			z.Expect(inGroup(g, a.id, text(i)))
+			z.Expect(chat.InGroup(g, a.id, text(i)))
 		}
 		if links := slow.Metrics().Sum(metricLinks); links != 1 {
 			t.Errorf("%v links in the end, want the first one", links)

@@ -5,23 +5,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestP9_ASuspendedEdgeIsTakenBack: an edge is stopped for a minute; its relay drops its sessions meanwhile and takes them back, and its clients have what they missed.
+// TestP9_ASuspendedEdgeIsTakenBack stops an edge for a minute. Its relay drops the edge's sessions
+// meanwhile and takes them back afterwards. The edge's clients then get what they missed.
 func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onFreezable(t))
 	r := c.StartRelay(nil)
 	e, f := c.StartEdge(nil, r), c.StartEdge(nil, r)
-	g := unique("g")
-	sleepers := []*user{channel(t, e, unique("a")), channel(t, e, unique("b"))}
-	speaker := channel(t, f, unique("s"))
+	g := chat.Unique("g")
+	sleepers := []*user{channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))}
+	speaker := channel(t, f, chat.Unique("s"))
 	speaker.join(t, g)
 	for i, u := range sleepers {
 		u.join(t, g)
 		for _, other := range append([]*user{speaker}, sleepers[:i]...) {
-			other.Expect(inGroup(g, u.id, joinText(u.id, g)))
+			other.Expect(chat.InGroup(g, u.id, chat.Joined(u.id, g)))
 		}
 	}
 	e.Freeze()
@@ -31,12 +33,12 @@ func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 	ones := make([][]string, len(sleepers))
 	for i := range 20 {
 		n := fmt.Sprint(i)
-		speaker.Send(cmdGroup(g, n))
-		speaker.Send(cmdAll(n))
-		group, all = append(group, inGroup(g, speaker.id, n)), append(all, toAll(speaker.id, n))
+		speaker.Send(chat.Group(g, n))
+		speaker.Send(chat.All(n))
+		group, all = append(group, chat.InGroup(g, speaker.id, n)), append(all, chat.ToAll(speaker.id, n))
 		for k, u := range sleepers {
-			speaker.Send(cmdOne(u.id, n))
-			ones[k] = append(ones[k], direct(speaker.id, n))
+			speaker.Send(chat.One(u.id, n))
+			ones[k] = append(ones[k], chat.Direct(speaker.id, n))
 		}
 	}
 	<-resume
@@ -44,9 +46,9 @@ func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 	for k, u := range sleepers {
 		expectStreams(t, u, group, ones[k], all)
 	}
-	sleepers[0].Send(cmdGroup(g, "good morning"))
+	sleepers[0].Send(chat.Group(g, "good morning"))
 	for _, u := range []*user{speaker, sleepers[1]} {
-		u.Expect(inGroup(g, sleepers[0].id, "good morning"))
+		u.Expect(chat.InGroup(g, sleepers[0].id, "good morning"))
 	}
 	quiet(t, f, append(sleepers, speaker)...)
 	if n := e.Metrics().Sum(metricEnded); n != 0 {
@@ -57,7 +59,8 @@ func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 	}
 }
 
-// TestP2_ARelayThatWasFrozenIsAZombie: what it held was published by another, and what it believes in does no harm.
+// TestP2_ARelayThatWasFrozenIsAZombie freezes a relay and thaws it. Meanwhile another relay has
+// published the frames that it held. What the thawed relay still believes does no harm.
 func TestP2_ARelayThatWasFrozenIsAZombie(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onFreezable(t))
@@ -67,14 +70,14 @@ func TestP2_ARelayThatWasFrozenIsAZombie(t *testing.T) {
 	load.flowing(3)
 	old := inUse(e, relays)
 	old.Freeze()
-	load.flowing(3) // by the other
+	load.flowing(3) // through the other relay
 	old.Thaw()
 	cluster.Eventually(t, "the old relay has noticed", func() bool { return old.Metrics().Sum(metricRelaySessions) == 0 })
 	load.flowing(3)
 	load.finish(e)
 }
 
-// onFreezable is for what needs servers that can be stopped and go on.
+// onFreezable returns options for tests that freeze servers.
 func onFreezable(t *testing.T) cluster.Options {
 	t.Helper()
 	if kind(t) == cluster.InProcess {

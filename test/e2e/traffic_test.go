@@ -10,56 +10,58 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// traffic is a set of users who all send direct messages, group messages and broadcasts all the time, numbered, and check that each gets
-// everything from everyone once and in order.
+// traffic is a set of users who all send numbered messages all the time: direct ones, group
+// messages and broadcasts. It checks that each user gets everything once and in order.
 type traffic struct {
 	t     *testing.T
 	group string
 	users []*user
 	sent  [][len(kinds)]atomic.Int64 // by sender: messages sent so far
 	got   [][][len(kinds)]int64      // by receiver and sender: the last number received
-	read  []int                      // by receiver: its frames that were checked
+	read  []int                      // by receiver: number of its frames that were checked
 
 	stop    context.CancelFunc
 	stopped <-chan struct{}
 	sending sync.WaitGroup
-	prefix  map[string]stream // what a text begins with, up to its number
+	prefix  map[string]stream // by text before the number of a message
 }
 
-// kinds of messages. Across them no order is promised.
+// kinds are the kinds of messages. No order is promised across kinds.
 var kinds = [...]string{"one", "group", "all"}
 
 // stream is one sender's messages of one kind.
 type stream struct{ sender, kind int }
 
-// startTraffic connects two users to each edge, has them join one group, and starts to send: each user a message of each kind every pause.
+// startTraffic connects two users to each edge, has them join one group, and starts to send. After
+// each pause every user sends one message of each kind.
 func startTraffic(t *testing.T, pause time.Duration, edges ...*cluster.Edge) *traffic {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	f := &traffic{t: t, group: unique("g"), stop: stop, stopped: ctx.Done(), prefix: map[string]stream{}}
+	f := &traffic{t: t, group: chat.Unique("g"), stop: stop, stopped: ctx.Done(), prefix: map[string]stream{}}
 	for range 2 {
 		for _, e := range edges {
-			f.users = append(f.users, channel(t, e, unique("u")))
+			f.users = append(f.users, channel(t, e, chat.Unique("u")))
 		}
 	}
 	for i, u := range f.users {
 		u.join(t, f.group)
 		for _, member := range f.users[:i] {
-			member.Expect(inGroup(f.group, u.id, joinText(u.id, f.group)))
+			member.Expect(chat.InGroup(f.group, u.id, chat.Joined(u.id, f.group)))
 		}
 	}
 	f.sent = make([][len(kinds)]atomic.Int64, len(f.users))
 	for i, u := range f.users {
 		f.got = append(f.got, make([][len(kinds)]int64, len(f.users)))
-		f.read = append(f.read, len(u.Frames()))
-		f.prefix[direct(u.id, "one ")] = stream{i, 0}
-		f.prefix[inGroup(f.group, u.id, "group ")] = stream{i, 1}
-		f.prefix[toAll(u.id, "all ")] = stream{i, 2}
+		f.read = append(f.read, len(u.Messages()))
+		f.prefix[chat.Direct(u.id, "one ")] = stream{i, 0}
+		f.prefix[chat.InGroup(f.group, u.id, "group ")] = stream{i, 1}
+		f.prefix[chat.ToAll(u.id, "all ")] = stream{i, 2}
 	}
-	t.Cleanup(func() { // before the users' sockets are dropped
+	t.Cleanup(func() { // runs before the cleanup that drops the users' sockets
 		f.stop()
 		f.sending.Wait()
 	})
@@ -69,7 +71,8 @@ func startTraffic(t *testing.T, pause time.Duration, edges ...*cluster.Edge) *tr
 	return f
 }
 
-// peer is who gets the direct messages of sender i: on another edge where there is one.
+// peer returns the user who gets the direct messages of sender i. The peer is on another edge if
+// there is one.
 func (f *traffic) peer(i int) *user { return f.users[(i+1)%len(f.users)] }
 
 func (f *traffic) send(i int, pause time.Duration) {
@@ -77,9 +80,9 @@ func (f *traffic) send(i int, pause time.Duration) {
 	defer tick.Stop()
 	for {
 		for k, frame := range []func(n int64) string{
-			func(n int64) string { return cmdOne(f.peer(i).id, fmt.Sprint("one ", n)) },
-			func(n int64) string { return cmdGroup(f.group, fmt.Sprint("group ", n)) },
-			func(n int64) string { return cmdAll(fmt.Sprint("all ", n)) },
+			func(n int64) string { return chat.One(f.peer(i).id, fmt.Sprint("one ", n)) },
+			func(n int64) string { return chat.Group(f.group, fmt.Sprint("group ", n)) },
+			func(n int64) string { return chat.All(fmt.Sprint("all ", n)) },
 		} {
 			if err := u.TrySend(frame(f.sent[i][k].Load() + 1)); err != nil {
 				f.t.Errorf("%s: its socket closed under it: %v", u.Name, err)
@@ -95,13 +98,15 @@ func (f *traffic) send(i int, pause time.Duration) {
 	}
 }
 
-// flowing waits until n more messages of every kind of everyone have arrived everywhere: proof that all is well again.
+// flowing waits until each user has sent n more messages of each kind, and these have arrived
+// everywhere. When it returns, all is well again.
 func (f *traffic) flowing(n int64) {
 	f.t.Helper()
 	f.await(f.goal(n))
 }
 
-// sendOn waits until everyone has sent n more messages of every kind, whether or not they arrive.
+// sendOn waits until each user has sent n more messages of each kind. It does not wait for their
+// arrival.
 func (f *traffic) sendOn(n int64) {
 	f.t.Helper()
 	goal := f.goal(n)
@@ -117,7 +122,8 @@ func (f *traffic) sendOn(n int64) {
 	})
 }
 
-// finish stops sending, waits until everything sent has arrived everywhere, and proves by a fence on every topic that nothing else did.
+// finish stops sending and waits until everything sent has arrived everywhere. A fence on every
+// topic then proves that nothing else arrived.
 func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Helper()
 	f.stop()
@@ -137,7 +143,7 @@ func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Logf("%d messages of %d users, each received once and in order", total, len(f.users))
 }
 
-// goal is what has been sent so far and more of each kind.
+// goal returns what each user has sent so far of each kind, plus more.
 func (f *traffic) goal(more int64) (goal [][len(kinds)]int64) {
 	goal = make([][len(kinds)]int64, len(f.users))
 	for i := range f.sent {
@@ -168,11 +174,12 @@ func (f *traffic) await(goal [][len(kinds)]int64) {
 	})
 }
 
-// check reads what user j received since the last time: anything doubled, out of order, unknown or not for it fails the test.
+// check reads what user j received since the last time. It fails the test on any message that is
+// doubled, out of order, unknown or not for that user.
 func (f *traffic) check(j int) {
 	f.t.Helper()
 	u := f.users[j]
-	frames := u.Frames()
+	frames := u.Messages()
 	for ; f.read[j] < len(frames); f.read[j]++ {
 		text := frames[f.read[j]].Text
 		head, n, ok := number(text)
@@ -199,7 +206,7 @@ func (f *traffic) receives(j int, s stream) bool {
 	return s.sender != j
 }
 
-// missing names something that user j has not received up to goal.
+// missing describes something up to goal that user j has not received.
 func (f *traffic) missing(j int, goal [][len(kinds)]int64) string {
 	for i := range f.users {
 		for k := range kinds {
@@ -211,7 +218,7 @@ func (f *traffic) missing(j int, goal [][len(kinds)]int64) string {
 	return ""
 }
 
-// number splits "…text 17" into the text with its space, and 17.
+// number splits "…text 17" into "…text ", with the space, and 17.
 func number(text string) (head string, n int64, ok bool) {
 	i := strings.LastIndexByte(text, ' ') + 1
 	n, err := strconv.ParseInt(text[i:], 10, 64)

@@ -1,7 +1,8 @@
-// Package loopback gives tests addresses of their own on this machine.
+// Package loopback gives tests and measurements addresses of their own on this machine.
 package loopback
 
 import (
+	"errors"
 	"net"
 	"os"
 	"strconv"
@@ -9,8 +10,8 @@ import (
 	"testing"
 )
 
-// Ports are taken below the range from which the kernel gives local ports to outgoing connections, so that a server that is down for a moment
-// finds its port free when it comes back, however many clients dial meanwhile.
+// These ports are below the range from which the kernel gives local ports to outgoing connections.
+// A server that is down for a moment thus finds its port free, however many clients dial meanwhile.
 const (
 	firstPort = 20000
 	lastPort  = 31999
@@ -22,13 +23,24 @@ var ports struct {
 	next int
 }
 
-// FreeAddr returns a loopback address on which nobody listens. No other call in this process returns it again.
+// FreeAddr is Free for tests. The test fails when no port is free.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
+	addr, err := Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
+}
+
+// Free returns a loopback address on which nobody listens. No other call in this process returns
+// it.
+func Free() (addr string, err error) {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
 	if ports.next == 0 {
-		ports.next = firstPort + os.Getpid()*stride%(lastPort-firstPort) // apart from test processes that run side by side
+		// Processes that run side by side start apart from each other.
+		ports.next = firstPort + os.Getpid()*stride%(lastPort-firstPort)
 	}
 	for range lastPort - firstPort {
 		ports.next++
@@ -41,8 +53,7 @@ func FreeAddr(t testing.TB) string {
 			continue
 		}
 		l.Close()
-		return addr
+		return addr, nil
 	}
-	t.Fatal("no free port on loopback")
-	return ""
+	return "", errors.New("no free port on loopback")
 }

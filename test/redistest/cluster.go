@@ -15,25 +15,46 @@ import (
 // slots is the number of slots of a Redis Cluster.
 const slots = 16384
 
-// Cluster is a Redis Cluster of a test's own: masters with equal shares of the slots, and one replica for each. Its methods are as Server's.
+// Cluster is a Redis Cluster of a test's own. Its masters have equal shares of the slots and one
+// replica each. The rules for a Server's methods hold for its methods too.
 type Cluster struct {
 	URL     string    // redis+cluster://host:port,…
-	Servers []*Server // the masters at first, then their replicas in the same order
+	Servers []*Server // the masters, then their replicas in the same order
 
 	t testing.TB
 }
 
-// StartCluster starts one with n masters, in which a dead master is replaced in one or two seconds. Its end is the test's.
+// StartCluster starts a Cluster with n masters. Until Hasten is called, no master is replaced,
+// however late it answers on a busy machine. The Cluster ends with the test.
 func StartCluster(t testing.TB, n int) *Cluster {
+	t.Helper()
+	return startCluster(t, nil, n)
+}
+
+// StartClusterTLS is StartCluster for servers that speak only TLS, also to each other.
+func StartClusterTLS(t testing.TB, how TLS, n int) *Cluster {
+	t.Helper()
+	return startCluster(t, &how, n)
+}
+
+func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	var addrs, bus []string
 	for range 2 * n {
 		_, port, _ := net.SplitHostPort(loopback.FreeAddr(t))
-		s := Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", port)
+		options := plain([]string{
+			"--cluster-enabled", "yes", "--cluster-port", port,
+			// The nodes must find each other within this time too.
+			"--cluster-node-timeout", fmt.Sprint(brisk.Milliseconds()),
+		})
+		if how != nil {
+			options = append(options, "--tls-cluster", "yes")
+		}
+		s := start(t, how, nil, options)
 		c.Servers, addrs, bus = append(c.Servers, s), append(addrs, s.Addr), append(bus, port)
 	}
-	c.URL = "redis+cluster://" + strings.Join(addrs, ",")
+	c.URL = how.scheme() + "+cluster://" + strings.Join(addrs, ",")
 	for i, s := range c.Servers {
 		c.do(s, "cluster", "set-config-epoch", i+1)
 		if i < n {
@@ -41,22 +62,59 @@ func StartCluster(t testing.TB, n int) *Cluster {
 				t.Fatal(err)
 			}
 		}
-		if i > 0 {
-			host, port, _ := net.SplitHostPort(addrs[i])
-			c.do(c.Servers[0], "cluster", "meet", host, port, bus[i])
-		}
 	}
-	c.await("all know all", func(s *Server) bool {
-		return strings.Contains(s.Client().ClusterInfo(t.Context()).Val(), fmt.Sprintf("cluster_known_nodes:%d\r", 2*n))
-	})
+	c.await("all know all", func(s *Server) bool { return c.knowsAll(s, bus) })
 	for i, s := range c.Servers[n:] {
-		c.do(s, "cluster", "replicate", c.Servers[i].Client().ClusterMyID(t.Context()).Val())
+		// A node has a temporary name while others are still meeting it.
+		master := c.Servers[i].Client().ClusterMyID(t.Context()).Val()
+		c.awaitOf(s, "a replica has a master", func(s *Server) bool {
+			return s.Client().ClusterReplicate(t.Context(), master).Err() == nil
+		})
 	}
 	c.AwaitWell()
+	c.replaceAfter(steady)
 	return c
 }
 
-// AwaitWell waits until every node finds the cluster well, and every replica has its master's data.
+// knowsAll reports whether s knows all nodes. It makes s meet the nodes that s does not know. On a
+// busy machine s may have given up on them before they answered.
+func (c *Cluster) knowsAll(s *Server, bus []string) bool {
+	c.t.Helper()
+	known := ""
+	for line := range strings.Lines(s.Client().ClusterNodes(c.t.Context()).Val()) {
+		if !strings.Contains(line, "handshake") {
+			known += line
+		}
+	}
+	all := true
+	for i, other := range c.Servers {
+		if strings.Contains(known, other.Addr+"@") {
+			continue
+		}
+		all = false
+		host, port, _ := net.SplitHostPort(other.Addr)
+		c.do(s, "cluster", "meet", host, port, bus[i])
+	}
+	return all
+}
+
+// Hasten has a dead master replaced within one or two seconds from now on.
+func (c *Cluster) Hasten() {
+	c.t.Helper()
+	c.replaceAfter(brisk)
+	c.AwaitWell()
+}
+
+// replaceAfter sets the silence after which the nodes replace a master.
+func (c *Cluster) replaceAfter(silence time.Duration) {
+	c.t.Helper()
+	for _, s := range c.Servers {
+		c.do(s, "config", "set", "cluster-node-timeout", silence.Milliseconds())
+	}
+}
+
+// AwaitWell waits until every node reports the cluster as well, and every replica has its master's
+// data.
 func (c *Cluster) AwaitWell() {
 	c.t.Helper()
 	c.await("the cluster is well", func(s *Server) bool {
@@ -72,7 +130,7 @@ func (c *Cluster) AwaitWell() {
 	})
 }
 
-// Owner returns the server that owns a key's slot, as any node that runs says.
+// Owner returns the server that owns a key's slot. It asks any running node.
 func (c *Cluster) Owner(key string) *Server {
 	c.t.Helper()
 	for _, asked := range c.Servers {
@@ -96,7 +154,7 @@ func (c *Cluster) Owner(key string) *Server {
 	return nil
 }
 
-// layout returns who owns which slots, as s says.
+// layout returns the owners of the slots according to s.
 func layout(ctx context.Context, s *Server) []redis.ClusterSlot {
 	//lint:ignore SA1019 CLUSTER SHARDS needs Redis 7
 	return s.Client().ClusterSlots(ctx).Val()
@@ -112,17 +170,23 @@ func (c *Cluster) at(node redis.ClusterNode) *Server {
 	return nil
 }
 
-// await waits until every node that runs holds.
+// await waits until the condition holds for every running node.
 func (c *Cluster) await(what string, holds func(*Server) bool) {
 	c.t.Helper()
-	end := time.Now().Add(30 * time.Second)
 	for _, s := range c.Servers {
-		for s.cmd != nil && !holds(s) {
-			if time.Now().After(end) {
-				c.t.Fatalf("redistest: not in time: %s", what)
-			}
-			time.Sleep(20 * time.Millisecond)
+		c.awaitOf(s, what, holds)
+	}
+}
+
+// awaitOf waits until the condition holds for one node. It does not wait for a node that does not
+// run.
+func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
+	c.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); s.cmd != nil && !holds(s); {
+		if time.Now().After(end) {
+			c.t.Fatalf("redistest: not in time: %s", what)
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -1,10 +1,10 @@
-// Package redistest runs Redis servers of a test's own, and does to them what the world does: kill, freeze, restart.
+// Package redistest runs Redis servers of a test's own. It can kill, freeze and restart them, as
+// happens to servers in production.
 package redistest
 
 import (
 	"context"
 	"net"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -18,42 +18,44 @@ import (
 	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
-// Server is a redis-server on a free loopback port, with its data in the test's temporary directory. It ends with the test. Its methods
-// are for the test's goroutine and end the test if they fail.
+// Server is a redis-server on a free loopback port. Its data is in the test's temporary directory,
+// and it ends with the test. Only the test's goroutine may call its methods, which end the test if
+// they fail.
 type Server struct {
 	Addr string // host:port, the same after a Restart
-	URL  string // redis://host:port
+	URL  string // redis://host:port, or rediss
 
-	t       testing.TB
-	dir     string
-	first   []string // arguments before the others
-	options []string
-	cmd     *exec.Cmd
-	client  *redis.Client
+	t        testing.TB
+	program  string
+	dir      string
+	first    []string // arguments before those of Start
+	identity []string // arguments for the port and TLS
+	options  []string
+	cmd      *exec.Cmd
+	client   *redis.Client
 }
 
-// Start starts a server. Options are arguments of redis-server such as "--maxmemory", "10mb". Without redis-server on the PATH the test is
-// skipped, unless the environment says CI=true: then it fails.
+// Start starts a server. Options are arguments of redis-server such as "--maxmemory", "10mb". If
+// there is no redis-server, the test is skipped, as Need says.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
-	return start(t, nil, append([]string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, options...))
+	return start(t, nil, nil, plain(options))
 }
 
-func start(t testing.TB, first, options []string) *Server {
+// plain puts the usual options before a test's own. With the usual options nothing is kept on disk.
+func plain(options []string) []string {
+	return append([]string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, options...)
+}
+
+func start(t testing.TB, how *TLS, first, options []string) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		const hint = "redis-server is not on the PATH: apt-get install redis-server"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(hint)
-		}
-		t.Skip(hint)
-	}
+	program := Need(t)
 	addr := loopback.FreeAddr(t)
-	s := &Server{Addr: addr, URL: "redis://" + addr, t: t, dir: t.TempDir(), first: first, options: options}
-	s.client = redis.NewClient(&redis.Options{
-		Addr: addr, Protocol: 2, DisableIdentity: true, DialerRetries: 1,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
+	s := &Server{
+		Addr: addr, URL: how.scheme() + "://" + addr, t: t, program: program, dir: t.TempDir(),
+		first: first, options: options,
+	}
+	s.identify(how)
 	t.Cleanup(func() {
 		s.client.Close()
 		s.end()
@@ -62,7 +64,19 @@ func start(t testing.TB, first, options []string) *Server {
 	return s
 }
 
-// Client returns a client of the server, with the retries that a test wants. It is closed with the test.
+// identify sets the arguments for TLS as how says, and a client that fits them.
+func (s *Server) identify(how *TLS) {
+	s.t.Helper()
+	host, port, _ := net.SplitHostPort(s.Addr)
+	s.identity = how.arguments(host, port)
+	s.client = redis.NewClient(&redis.Options{
+		Addr: s.Addr, Protocol: 2, DisableIdentity: true, DialerRetries: 1, TLSConfig: how.client(s.t),
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
+// Client returns a client of the server, with few retries. The client is closed at the end of the
+// test.
 func (s *Server) Client() *redis.Client { return s.client }
 
 // Kill ends the server without warning, as SIGKILL does. What was not saved is lost.
@@ -74,14 +88,14 @@ func (s *Server) Kill() {
 	s.end()
 }
 
-// Stop ends the server as an operator does: it closes its connections. Nothing is saved.
+// Stop ends the server as an operator does. The server closes its connections and saves nothing.
 func (s *Server) Stop() {
 	s.t.Helper()
 	if s.cmd == nil {
 		s.t.Fatal("redistest: stopped twice")
 	}
 	s.signal(syscall.SIGTERM)
-	_ = s.cmd.Wait() // says how it ended
+	_ = s.cmd.Wait() // the error only says how it ended
 	s.cmd = nil
 }
 
@@ -93,7 +107,8 @@ func (s *Server) Save() {
 	}
 }
 
-// Restart starts the server again after Kill, on the same address, with the data last saved; empty if none was.
+// Restart starts the server again after Kill, at the same address and with the data last saved.
+// Without saved data it starts empty.
 func (s *Server) Restart() {
 	s.t.Helper()
 	if s.cmd != nil {
@@ -102,7 +117,7 @@ func (s *Server) Restart() {
 	s.start()
 }
 
-// Pause freezes the server: connections stay, nothing is answered.
+// Pause freezes the server. Connections stay open, but nothing is answered.
 func (s *Server) Pause() {
 	s.t.Helper()
 	s.signal(syscall.SIGSTOP)
@@ -123,19 +138,19 @@ func (s *Server) signal(sig syscall.Signal) {
 
 func (s *Server) start() {
 	s.t.Helper()
-	host, port, _ := net.SplitHostPort(s.Addr)
-	args := slices.Concat(s.first, []string{"--bind", host, "--port", port, "--dir", s.dir}, s.options)
-	s.cmd = exec.Command("redis-server", args...)
+	host, _, _ := net.SplitHostPort(s.Addr)
+	args := slices.Concat(s.first, []string{"--bind", host, "--dir", s.dir}, s.identity, s.options)
+	s.cmd = exec.Command(s.program, args...)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	s.await()
 }
 
-// await returns when the server answers as itself: the port could be another's.
+// await waits until this very server answers. Another process could have taken its port.
 func (s *Server) await() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	want := strconv.Itoa(s.cmd.Process.Pid)
 	for ctx.Err() == nil {
@@ -144,15 +159,15 @@ func (s *Server) await() {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	s.t.Fatalf("redistest: redis-server does not answer on %s", s.Addr)
+	s.t.Fatalf("redistest: %s does not answer on %s", s.program, s.Addr)
 }
 
-// end kills the process if there is one, and waits for it.
+// end kills the process, if there is one, and waits for its end.
 func (s *Server) end() {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill() // works on a frozen process too
-	_ = s.cmd.Wait()         // says that it was killed
+	_ = s.cmd.Process.Kill() // this ends a frozen process too
+	_ = s.cmd.Wait()         // the error only says that it was killed
 	s.cmd = nil
 }

@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// Watched is a master and a replica that three sentinels watch. Its methods are as Server's.
+// Watched is a master and a replica that three sentinels watch. The rules for a Server's methods
+// hold for its methods too.
 type Watched struct {
 	URL       string    // redis+sentinel://host:port,…/name
-	Servers   []*Server // the master at first, and the replica
+	Servers   []*Server // the first master, then its replica
 	Sentinels []*Server
 
 	t testing.TB
@@ -21,13 +22,31 @@ type Watched struct {
 
 const watchedName = "chat"
 
-// StartWatched starts them; a dead master is replaced in a few seconds. Their end is the test's.
+// A master is replaced after one of these silences. steady is longer than any test.
+const (
+	steady = 10 * time.Minute
+	brisk  = time.Second
+)
+
+// StartWatched starts a Watched. Until Hasten is called, the master is not replaced, however late
+// it answers on a busy machine. All servers end with the test.
 func StartWatched(t testing.TB) *Watched {
 	t.Helper()
+	return startWatched(t, nil)
+}
+
+// StartWatchedTLS is StartWatched for servers and sentinels that speak only TLS.
+func StartWatchedTLS(t testing.TB, how TLS) *Watched {
+	t.Helper()
+	return startWatched(t, &how)
+}
+
+func startWatched(t testing.TB, how *TLS) *Watched {
+	t.Helper()
 	w := &Watched{t: t}
-	master := Start(t)
+	master := start(t, how, nil, plain(nil))
 	host, port, _ := net.SplitHostPort(master.Addr)
-	replica := Start(t, "--replicaof", host, port)
+	replica := start(t, how, nil, plain([]string{"--replicaof", host, port}))
 	w.Servers = []*Server{master, replica}
 	w.await("the replica has the master's data", func() bool {
 		return strings.Contains(replica.Client().Info(t.Context(), "replication").Val(), "master_link_status:up")
@@ -35,15 +54,16 @@ func StartWatched(t testing.TB) *Watched {
 	var addrs []string
 	for range 3 {
 		file := filepath.Join(t.TempDir(), "sentinel.conf")
-		text := fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]s 2\nsentinel down-after-milliseconds %[1]s 1000\nsentinel failover-timeout %[1]s 5000\n",
-			watchedName, host, port)
+		text := fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]s 2\n"+
+			"sentinel down-after-milliseconds %[1]s %[4]d\nsentinel failover-timeout %[1]s 5000\n",
+			watchedName, host, port, steady.Milliseconds())
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := start(t, []string{file, "--sentinel"}, nil)
+		s := start(t, how, []string{file, "--sentinel"}, nil)
 		w.Sentinels, addrs = append(w.Sentinels, s), append(addrs, s.Addr)
 	}
-	w.URL = "redis+sentinel://" + strings.Join(addrs, ",") + "/" + watchedName
+	w.URL = how.scheme() + "+sentinel://" + strings.Join(addrs, ",") + "/" + watchedName
 	w.AwaitWell(master)
 	return w
 }
@@ -64,7 +84,8 @@ func (w *Watched) Master() *Server {
 	return nil
 }
 
-// AwaitWell waits until the sentinels find that master well, with a replica that has its data, so that they would replace it.
+// AwaitWell waits until the sentinels report that master as well, with a replica that has its data.
+// From then on they would replace the master if it failed.
 func (w *Watched) AwaitWell(master *Server) {
 	w.t.Helper()
 	w.await("a replica has the master's data", func() bool {
@@ -80,6 +101,17 @@ func (w *Watched) AwaitWell(master *Server) {
 	}
 }
 
+// Hasten has a dead master replaced within a few seconds from now on.
+func (w *Watched) Hasten() {
+	w.t.Helper()
+	for _, s := range w.Sentinels {
+		do := []any{"sentinel", "set", watchedName, "down-after-milliseconds", brisk.Milliseconds()}
+		if err := s.Client().Do(w.t.Context(), do...).Err(); err != nil {
+			w.t.Fatalf("redistest: %v", err)
+		}
+	}
+}
+
 // Failover has the sentinels replace the master, which runs on as a replica.
 func (w *Watched) Failover() {
 	w.t.Helper()
@@ -90,7 +122,8 @@ func (w *Watched) Failover() {
 
 func (w *Watched) await(what string, holds func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+	// If a sentinel is delayed on a busy machine, it does nothing for half a minute.
+	for end := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("redistest: not in time: %s", what)
 		}

@@ -9,18 +9,18 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// cluster is one relay and its edges, with as many sessions at each.
+// cluster is one relay and its edges. Each edge has the same number of sessions.
 type cluster struct {
 	store    *store
 	relay    *relay
 	edges    []*edge
-	at       protocol.Endpoint // of all sessions
-	sessions int               // at each edge
+	at       protocol.Endpoint // endpoint of all sessions
+	sessions int               // number of sessions at each edge
 	random   *rand.Rand
 	report   *report
 }
 
-// newCluster links edges without sessions.
+// newCluster returns a cluster with a relay. Its edges have neither links nor sessions yet.
 func newCluster(edges, sessions int, at protocol.Endpoint, r *report) *cluster {
 	c := &cluster{store: newStore(), at: at, sessions: sessions, random: rand.New(rand.NewPCG(1, 2)), report: r}
 	for i := range edges {
@@ -30,7 +30,7 @@ func newCluster(edges, sessions int, at protocol.Endpoint, r *report) *cluster {
 	return c
 }
 
-// link links all edges, which have no sessions yet.
+// link links all edges. They must have no sessions yet.
 func (c *cluster) link() error {
 	for _, e := range c.edges {
 		e.dial(c.relay)
@@ -49,15 +49,16 @@ func (c *cluster) link() error {
 	return nil
 }
 
-// members returns how many sessions there are.
+// members returns the number of sessions at all edges together.
 func (c *cluster) members() int { return len(c.edges) * c.sessions }
 
-// somebody returns a session anywhere.
+// somebody returns a random session and its edge.
 func (c *cluster) somebody() (*edge, uint64) {
 	return c.edges[c.random.IntN(len(c.edges))], uint64(1 + c.random.IntN(c.sessions))
 }
 
-// forgetAll begins to count anew, and returns the bytes that crossed the links up and down.
+// forgetAll sets the counts of all edges to zero. It returns the bytes that had crossed the links
+// up and down.
 func (c *cluster) forgetAll() (up, down int) {
 	for _, e := range c.edges {
 		up, down = up+e.up, down+e.down

@@ -9,23 +9,24 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// edge is one edge as its relay sees it: the frames that it sends, and how many come to it. Its sessions are numbered from 1; it keeps nothing about each.
+// edge is one edge as its relay sees it: it sends frames and counts those that arrive. Its sessions
+// are numbered from 1, and it stores nothing per session.
 type edge struct {
-	first      int // the number of its first user
+	first      int // number of its first user
 	instance   protocol.Instance
 	generation uint64
-	node       *downlink.Node // of its link
+	link       *downlink.Link // at the relay
 	features   uint64
 	woken      bool
 
-	number uint64 // the last of its numbered frames; all are acknowledged when the relay has settled
+	number uint64 // of its last frame; a settled relay has acknowledged it
 	heard  uint64 // Session frames sent on this link
 	groups map[string][]uint64
 
-	out      []byte      // encoded frames, to be sent
-	took     [256]int    // frames that came, by type, since they were last asked for
-	digest   link.Digest // the last one
-	up, down int         // bytes since they were last asked for
+	out      []byte      // encoded frames that are to be sent
+	took     [256]int    // frames received since the last count, by type
+	digest   link.Digest // the last one received
+	up, down int         // bytes since the last count
 	closed   string      // why the relay ended the link
 	relay    *relay
 }
@@ -53,27 +54,27 @@ func (e *edge) Features() uint64 { return e.features }
 // user returns the name of a session's user.
 func (e *edge) user(session uint64) string { return name(e.first + int(session) - 1) }
 
-// name returns the name of the n'th user: eight digits.
+// name returns the name of user n, which has eight digits.
 func name(n int) string { return strconv.Itoa(10_000_000 + n) }
 
-// dial gives the edge a link to r. Its tables are to follow.
+// dial gives the edge a link to r. The caller sends its tables next.
 func (e *edge) dial(r *relay) {
 	e.generation++
 	e.relay, e.heard = r, 0
 	h := link.Hello{Features: e.features, Generation: e.generation, LogSize: 4 << 20, Instance: e.instance, Node: fmt.Sprint("e", e.first)}
-	e.node = downlink.NewNode(r, e, h, downlink.DefaultBuffer)
-	if err := r.Connected(e.node, h); err != nil {
+	e.link = downlink.NewLink(r, e, h, downlink.DefaultBuffer)
+	if err := r.Connected(e.link, h); err != nil {
 		e.closed = err.Error()
 	}
 }
 
 // hang ends the link.
 func (e *edge) hang() {
-	e.relay.Disconnected(e.node, e.relay.now, &link.CloseError{Code: link.CodeLost})
-	e.node = nil
+	e.relay.Disconnected(e.link, e.relay.now, &link.CloseError{Code: link.CodeLost})
+	e.link = nil
 }
 
-// tables encodes sessions, the topics that they are in, and Synced.
+// tables encodes the edge's sessions, the topics that they are in, and Synced.
 func (e *edge) tables(at protocol.Endpoint, sessions int, s *store) {
 	held := 0
 	e.connects(at, 1, sessions)
@@ -100,7 +101,7 @@ func (e *edge) tables(at protocol.Endpoint, sessions int, s *store) {
 	e.out = link.Synced{First: e.number + 1, Last: e.number, Sessions: uint64(sessions), Held: uint64(held)}.Append(e.out)
 }
 
-// connects encodes sessions from one number on.
+// connects encodes Session frames for a number of sessions, beginning with first.
 func (e *edge) connects(at protocol.Endpoint, first, sessions int) {
 	for id := first; id < first+sessions; id++ {
 		e.out = link.Session{ID: uint64(id), Endpoint: at, User: e.user(uint64(id))}.Append(e.out)
@@ -108,29 +109,30 @@ func (e *edge) connects(at protocol.Endpoint, first, sessions int) {
 	}
 }
 
-// message returns a frame in which a session says something, and what its publication is known by.
+// message returns a frame in which a session says something, and the id of its publication.
 func (e *edge) message(session uint64, format string, args ...any) (id uint64, frame []byte) {
 	e.number++
 	return protocol.BriefID(e.instance, e.number), link.Message{Number: e.number, Session: session, Payload: fmt.Appendf(nil, format, args...)}.Append(nil)
 }
 
-// send sends what was encoded, so many frames in a batch at most, and lets the relay settle after each.
+// send sends the encoded frames in batches of at most the given number of frames. The relay settles
+// after each batch.
 func (e *edge) send(frames int) error {
 	out := e.out
 	e.up += len(out)
 	batch, size := 0, 0
 	for len(out) > 0 {
-		t, body, rest, err := link.Next(out)
+		t, body, remainder, err := link.Next(out)
 		if err != nil {
 			return err
 		}
-		size += len(out) - len(rest)
-		out = rest
-		if err := e.node.HandleFrame(t, body); err != nil {
+		size += len(out) - len(remainder)
+		out = remainder
+		if err := e.link.HandleFrame(t, body); err != nil {
 			return err
 		}
 		if batch++; batch == frames || size >= link.BatchTarget || len(out) == 0 {
-			if err := e.node.EndBatch(); err != nil {
+			if err := e.link.EndBatch(); err != nil {
 				return err
 			}
 			e.relay.settle()
@@ -144,14 +146,14 @@ func (e *edge) send(frames int) error {
 	return nil
 }
 
-// take looks at frames that came.
+// take counts and checks the frames of a batch that arrived.
 func (e *edge) take(in []byte) error {
 	for len(in) > 0 {
-		t, body, rest, err := link.Next(in)
+		t, body, remainder, err := link.Next(in)
 		if err != nil {
 			return err
 		}
-		in = rest
+		in = remainder
 		e.took[t]++
 		switch t {
 		case link.TypePublication:
@@ -173,12 +175,12 @@ func (e *edge) take(in []byte) error {
 	return nil
 }
 
-// forget begins to count anew.
+// forget sets all counts to zero.
 func (e *edge) forget() {
 	e.took, e.up, e.down = [256]int{}, 0, 0
 }
 
-// wants fails unless the relay's tables, as it told them last, are the edge's.
+// wants fails unless the tables that the relay last reported equal the edge's own.
 func (e *edge) wants(at protocol.Endpoint, sessions int) error {
 	want := link.Digest{Heard: e.heard, Sessions: uint64(sessions)}
 	bind := func(id uint64, t protocol.Topic) {

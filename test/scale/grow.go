@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// grow connects all sessions, some of one edge at a time, and measures on the way.
+// grow connects all sessions, a few of each edge in turn, and measures on the way.
 func (c *cluster) grow(base float64, steps []int) error {
 	m := begin()
 	done, since := 0, 0

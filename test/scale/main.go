@@ -1,9 +1,12 @@
-// Scale measures what one relay costs with as many edges and sessions as a large cluster has, by simulation: the relay's real router, mailbox and links, stepped by one goroutine; the network
-// cut away, and the broker in memory.
+// Scale measures by simulation what one relay costs with the edges and sessions of a large cluster.
+// The relay's router, mailbox and links are real, and one goroutine steps them. There is no
+// network, and the broker is in memory.
 //
 //	go run ./test/scale [-edges 1000] [-sessions 10000000]
 //
-// Ten million sessions take some seven GB and a few minutes. It checks what it measures: whoever is bound gets exactly one frame for each edge that is interested, and the relay's tables are the edges'. See docs/scale.md.
+// Ten million sessions take some seven GB and a few minutes. Scale checks what it measures: each
+// interested edge gets exactly one frame of a publication, and the relay's tables equal those of
+// the edges. See docs/sizing.md.
 package main
 
 import (
@@ -17,24 +20,26 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// connectsAtOnce is how many connects an edge sends in one batch: it has some to send whenever the link's writer comes by.
+// connectsAtOnce is the number of connects that an edge sends in one batch. A busy edge, too, has
+// several waiting whenever its link's writer runs.
 const connectsAtOnce = 10
 
-// tickOf is how long it takes for so many connects to come: ten thousand in a second.
+// tickOf returns the time in which the given number of connects come: ten thousand come in a
+// second.
 func tickOf(connects int) time.Duration { return time.Duration(connects) * 100 * time.Microsecond }
 
-// config says how much is measured.
+// config says how much of everything is measured.
 type config struct {
-	edges, sessions        int // all sessions together
-	pieces                 int // sessions of the relays that measure what each thing holds; 0: they are left out
-	directs, broadcasts    int // messages
-	groups, size, messages int // groups, their members, messages in each
+	edges, sessions        int // sessions are those of all edges together
+	pieces                 int // sessions for measuring memory by piece; 0: none
+	directs, broadcasts    int // messages of each kind
+	groups, size, messages int // groups, members of each, messages in each
 	relinks                int // edges that lose their link
-	rest                   time.Duration
+	idle                   time.Duration
 }
 
 func main() {
-	cfg := config{directs: 50_000, broadcasts: 200, groups: 1000, size: 10, messages: 20, relinks: 20, rest: time.Minute}
+	cfg := config{directs: 50_000, broadcasts: 200, groups: 1000, size: 10, messages: 20, relinks: 20, idle: time.Minute}
 	flag.IntVar(&cfg.edges, "edges", 1000, "edges")
 	flag.IntVar(&cfg.sessions, "sessions", 10_000_000, "sessions, on all edges together")
 	flag.IntVar(&cfg.pieces, "pieces", 200_000, "sessions with which memory is measured piece by piece; 0: not")
@@ -52,9 +57,9 @@ func main() {
 	}
 }
 
-// run measures step by step.
+// run makes all measurements, step by step.
 func run(cfg config, r *report) error {
-	runtime.LockOSThread() // see meter
+	runtime.LockOSThread() // a meter needs this
 	defer runtime.UnlockOSThread()
 	if cfg.edges < 1 || cfg.sessions < cfg.edges {
 		return fmt.Errorf("-sessions %d, -edges %d: there is an edge at least, and a session on each", cfg.sessions, cfg.edges)
@@ -73,7 +78,7 @@ func run(cfg config, r *report) error {
 		func() error { return c.relink(min(cfg.relinks, len(c.edges))) },
 		func() error { return c.broadcast(cfg.broadcasts) },
 		func() error { return c.lose() },
-		func() error { return c.rest(cfg.rest) },
+		func() error { return c.idle(cfg.idle) },
 		func() error { return c.restart() },
 		func() error { return c.direct(cfg.directs) },
 		func() error { return c.broadcast(cfg.broadcasts) },

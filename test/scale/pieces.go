@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// pieces measures what an edge, a session, a topic and a membership hold, each on a relay of its own.
+// pieces measures the memory of an edge, of a session, of a topic and of a membership. Each has a
+// relay of its own.
 func pieces(sessions int, r *report) error {
 	const edges = 10
 	each := sessions / edges
@@ -32,7 +33,8 @@ func pieces(sessions int, r *report) error {
 		return held, nil
 	}
 	none := func(*cluster) {}
-	// in puts every session into n groups, of ten members each: of one edge, or of ten.
+	// in puts every session into n groups of ten members each. The members are sessions of one
+	// edge, or with spread of ten edges.
 	in := func(n int, spread bool) func(*cluster) {
 		return func(c *cluster) {
 			for i, e := range c.edges {

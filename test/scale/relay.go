@@ -5,41 +5,43 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/relay/downlink"
 	"github.com/edgerelay/edgerelay/relay/router"
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// relay is the relay that is measured: the real router behind its mailbox, the real Node of each link. One goroutine steps it.
+// relay is the relay that is measured: the real router behind its mailbox, and a real
+// downlink.Link for each edge. One goroutine steps it.
 type relay struct {
 	pump    *router.Pump
-	carrier *carrier
+	broker  *relayBroker
 	now     time.Time
 	woken   []*edge
 	batch   []byte
-	wire    []byte                // what was written to the links and not looked at yet,
-	written []written             // batch by batch
-	due     map[delivery]struct{} // publications that were not read yet
-	longest time.Duration         // of its steps
+	wire    []byte                // batches written to links and not read yet
+	written []written             // where each batch ends in wire
+	due     map[delivery]struct{} // publications that must still be read
+	longest time.Duration         // duration of its longest step
 }
 
 var _ downlink.Handler = (*relay)(nil)
 
 func newRelay(s *store, now time.Time) *relay {
-	c := s.carrier()
+	c := s.broker()
 	return &relay{
-		pump:    router.NewPump(router.New(router.Config{Metrics: prometheus.NewRegistry()}, c)),
-		carrier: c, now: now, due: map[delivery]struct{}{}, batch: make([]byte, 0, 2*link.BatchTarget),
+		pump:   router.NewPump(router.New(router.Config{Metrics: prometheus.NewRegistry()}, chat.Dialect{}, c)),
+		broker: c, now: now, due: map[delivery]struct{}{}, batch: make([]byte, 0, 2*link.BatchTarget),
 	}
 }
 
-func (r *relay) Connected(n *downlink.Node, h link.Hello) error { return r.pump.Connected(n, h) }
-func (r *relay) Received(n *downlink.Node, frames []any, size int) error {
-	return r.pump.Received(n, frames, size)
+func (r *relay) Connected(l *downlink.Link, h link.Hello) error { return r.pump.Connected(l, h) }
+func (r *relay) Received(l *downlink.Link, frames []any, size int) error {
+	return r.pump.Received(l, frames, size)
 }
-func (r *relay) Writable(n *downlink.Node) { r.pump.Writable(n) }
-func (r *relay) Disconnected(n *downlink.Node, lastReceived time.Time, err error) {
-	r.pump.Disconnected(n, lastReceived, err)
+func (r *relay) Writable(l *downlink.Link) { r.pump.Writable(l) }
+func (r *relay) Disconnected(l *downlink.Link, lastReceived time.Time, err error) {
+	r.pump.Disconnected(l, lastReceived, err)
 }
 
 // delivery is a publication on its way to an edge.
@@ -48,19 +50,19 @@ type delivery struct {
 	id uint64
 }
 
-// written is a batch on a link: it ends at a place in relay.wire.
+// written is a batch on a link: it ends at an offset of relay.wire.
 type written struct {
 	to  *edge
 	end int
 }
 
-// eventsAtOnce is how many events of the broker a step takes at most.
+// eventsAtOnce is the largest number of broker events that one step takes.
 const eventsAtOnce = 256
 
-// settle steps the router until nothing follows, and brings what it has for the links to the edges.
+// settle steps the router until nothing follows, and then writes what it has for the links.
 func (r *relay) settle() {
 	r.step()
-	for events := r.carrier.take(); len(events) > 0; events = r.carrier.take() {
+	for events := r.broker.take(); len(events) > 0; events = r.broker.take() {
 		for len(events) > 0 {
 			n := min(len(events), eventsAtOnce)
 			for _, ev := range events[:n] {
@@ -78,10 +80,10 @@ func (r *relay) settle() {
 	r.woken = r.woken[:0]
 }
 
-// write does what a link's writer does.
+// write writes all batches that a link's writer would write to an edge.
 func (r *relay) write(e *edge) {
-	for e.node != nil {
-		batch := e.node.Fill(r.batch[:0])
+	for e.link != nil {
+		batch := e.link.Fill(r.batch[:0])
 		if len(batch) == 0 {
 			return
 		}
@@ -91,7 +93,7 @@ func (r *relay) write(e *edge) {
 	}
 }
 
-// read has the edges look at what was written.
+// read lets the edges read the written batches.
 func (r *relay) read() error {
 	begin := 0
 	for _, w := range r.written {
@@ -111,7 +113,7 @@ func (r *relay) step() {
 	r.longest = max(r.longest, time.Since(began))
 }
 
-// pass lets time pass, tick by tick.
+// pass lets the time d pass, tick by tick.
 func (r *relay) pass(d time.Duration) {
 	const tick = 100 * time.Millisecond
 	for ; d > 0; d -= tick {

@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// relink cuts the link of some edges, one after the other; each links again and tells its tables.
+// relink cuts the links of some edges, one after the other. Each edge then links again and tells
+// its tables.
 func (c *cluster) relink(edges int) error {
 	m := beginAlone()
 	defer m.end()
@@ -27,7 +28,7 @@ func (c *cluster) relink(edges int) error {
 	return c.compare(c.edges[:edges])
 }
 
-// tell gives an edge a new link and tells its tables there.
+// tell gives an edge a new link and sends its tables over it.
 func (c *cluster) tell(m *meter, e *edge) (err error) {
 	m.besides(func() {
 		e.dial(c.relay)
@@ -44,7 +45,7 @@ func (c *cluster) tell(m *meter, e *edge) (err error) {
 	return err
 }
 
-// compare has the relay tell its tables of some edges, and fails unless they are the edges'.
+// compare asks the relay for its tables of some edges. It fails unless they equal the edges' own.
 func (c *cluster) compare(edges []*edge) error {
 	for _, e := range edges {
 		e.forget()
@@ -65,12 +66,12 @@ func (c *cluster) compare(edges []*edge) error {
 	return nil
 }
 
-// restart has another relay take the place of the first, and all edges tell it their tables.
+// restart replaces the relay by another one, to which all edges tell their tables.
 func (c *cluster) restart() error {
 	for _, e := range c.edges {
-		e.node, e.relay = nil, nil
+		e.link, e.relay = nil, nil
 	}
-	c.relay.carrier.die()
+	c.relay.broker.die()
 	now := c.relay.now
 	c.relay = nil
 	runtime.GC()
@@ -92,7 +93,7 @@ func (c *cluster) restart() error {
 	return c.compare(c.edges[:min(len(c.edges), 3)])
 }
 
-// lose has an edge not come back.
+// lose cuts off an edge that never returns.
 func (c *cluster) lose() error {
 	e := c.edges[len(c.edges)-1]
 	e.hang()

@@ -5,9 +5,9 @@ import (
 	"io"
 )
 
-// report is what was measured, line by line, as a table.
+// report is a table of the measurements, line by line.
 type report struct {
-	out   io.Writer // nil: nowhere
+	out   io.Writer // nil: lines are dropped
 	begun bool
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// speech is a message on its way, and the edges that it is for.
+// speech is a message on its way, and the edges that must get it.
 type speech struct {
 	from  *edge
 	id    uint64
@@ -14,13 +14,13 @@ type speech struct {
 	to    []*edge
 }
 
-// speak has a session say something that is for some edges.
+// speak has a session send a message that the edges in to must get.
 func speak(to []*edge, from *edge, session uint64, format string, args ...any) speech {
 	id, frame := from.message(session, format, args...)
 	return speech{from, id, frame, to}
 }
 
-// said is what messages cost, one on average.
+// said is the average cost of one message.
 type said struct {
 	cpu, wall time.Duration
 	allocated int // bytes
@@ -31,9 +31,10 @@ func (s said) String() string {
 	return fmt.Sprintf("%s of CPU, %s allocated, %s up and %s down", per(s.cpu, 1), size(float64(s.allocated)), size(float64(s.up)), size(float64(s.down)))
 }
 
-// say has n messages said, one after the other, a millisecond apart. It fails unless each brings one frame to each edge that it is for, and none to others.
+// say sends n messages one after the other, a millisecond apart. It fails unless each message
+// brings one frame to each edge that must get it, and none to other edges.
 func (c *cluster) say(n int, next func(i int) speech) (said, error) {
-	c.relay.wire = slices.Grow(c.relay.wire, 64<<20) // of which what the edges keep is no part
+	c.relay.wire = slices.Grow(c.relay.wire, 64<<20) // allocated before the meter begins
 	c.relay.written = slices.Grow(c.relay.written, 1<<20)
 	m := beginAlone()
 	defer m.end()
@@ -67,7 +68,7 @@ func (c *cluster) say(n int, next func(i int) speech) (said, error) {
 	return said{cpu: m.cpu / time.Duration(n), wall: m.wall / time.Duration(n), allocated: int(m.allocated) / n, up: up / n, down: down / n}, nil
 }
 
-// direct has somebody write to somebody else, anywhere, so many times.
+// direct sends n direct messages, each between two random sessions.
 func (c *cluster) direct(n int) error {
 	each, err := c.say(n, func(int) speech {
 		from, session := c.somebody()
@@ -80,7 +81,7 @@ func (c *cluster) direct(n int) error {
 	return err
 }
 
-// broadcast has somebody say something to all, so many times.
+// broadcast sends n broadcasts, each from a random session.
 func (c *cluster) broadcast(n int) error {
 	each, err := c.say(n, func(int) speech {
 		from, session := c.somebody()
@@ -98,7 +99,8 @@ type member struct {
 	session uint64
 }
 
-// group makes groups of members on different edges, and has somebody of each say something, so many times.
+// group makes groups of members on different edges. Then members of each group send the given
+// number of messages.
 func (c *cluster) group(groups, members, messages int) error {
 	members = min(members, len(c.edges))
 	in := make([][]member, groups)
@@ -109,7 +111,8 @@ func (c *cluster) group(groups, members, messages int) error {
 			e.groups[groupName(g)] = append(e.groups[groupName(g)], session)
 		}
 	}
-	joined, err := c.say(groups*members, func(i int) speech { // its notice comes to those who are there
+	// The notice of a join goes to the edges of earlier members.
+	joined, err := c.say(groups*members, func(i int) speech {
 		g, there := i/members, i%members
 		one := in[g][there]
 		return speak(edgesOf(in[g][:there]), one.edge, one.session, `{"Method":"UserGroup","Group":"%s"}`, groupName(g))

@@ -11,11 +11,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// small is the program's measurement with little of everything.
-var small = config{edges: 20, sessions: 10_000, pieces: 2000, directs: 500, broadcasts: 20, groups: 30, size: 10, messages: 5, relinks: 5, rest: 20 * time.Second}
+// small is a run of the program with few of everything.
+var small = config{edges: 20, sessions: 10_000, pieces: 2000, directs: 500, broadcasts: 20, groups: 30, size: 10, messages: 5, relinks: 5, idle: 20 * time.Second}
 
-// TestSmallCluster: through connects, messages, resyncs, a lost edge and another relay, whoever is bound gets one frame for each edge that is interested, and the relay's tables are the
-// edges'; else run fails.
+// TestSmallCluster goes through connects, messages, resyncs, a lost edge and another relay. The run
+// fails unless each interested edge gets one frame of a publication, and the relay's tables equal
+// those of the edges.
 func TestSmallCluster(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(small, &report{out: &out}); err != nil {
@@ -29,7 +30,7 @@ func TestSmallCluster(t *testing.T) {
 	}
 }
 
-// smallCluster has some sessions connected.
+// smallCluster returns a cluster of 3 edges with 10 sessions each.
 func smallCluster(t *testing.T) *cluster {
 	t.Helper()
 	runtime.LockOSThread()
@@ -44,7 +45,7 @@ func smallCluster(t *testing.T) *cluster {
 	return c
 }
 
-// TestWrongIsSeen: what run checks can fail.
+// TestWrongIsSeen checks that each check of run can fail.
 func TestWrongIsSeen(t *testing.T) {
 	publish := func(c *cluster, id uint64) {
 		c.relay.wire = link.Publication{Topic: 1, ID: id, Payload: []byte("x")}.Append(c.relay.wire)

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// heap returns the bytes that are alive.
+// heap returns the number of live bytes on the heap.
 func heap() float64 {
 	runtime.GC()
-	runtime.GC() // what the first one found by finalizers
+	runtime.GC() // frees what the first one's finalizers released
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc)
 }
 
-// resident returns the bytes that the process has in memory; 0 where there is no /proc.
+// resident returns the resident memory of the process in bytes, or 0 where there is no /proc.
 func resident() float64 {
 	statm, _ := os.ReadFile("/proc/self/statm")
 	if fields := strings.Fields(string(statm)); len(fields) > 1 {
@@ -31,7 +31,7 @@ func resident() float64 {
 	return 0
 }
 
-// processTime returns the CPU time of all threads, the garbage collector's among them.
+// processTime returns the CPU time of all threads, those of the garbage collector included.
 func processTime() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
@@ -40,7 +40,7 @@ func processTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// threadTime returns the CPU time of this thread; 0 where there is no /proc.
+// threadTime returns the CPU time of this thread, or 0 where there is no /proc.
 func threadTime() time.Duration {
 	stat, _ := os.ReadFile("/proc/thread-self/schedstat")
 	text, _, _ := strings.Cut(string(stat), " ")
@@ -48,20 +48,23 @@ func threadTime() time.Duration {
 	return time.Duration(ns)
 }
 
-// meter measures what the relay costs: the CPU time of the process, but for what the edges' side does. One goroutine uses it, locked to its thread.
+// meter measures what the relay costs: the CPU time of the process, less that of the edges' side.
+// Only one goroutine may use it, locked to its thread.
 type meter struct {
 	cpu, apart  time.Duration
 	wall, aside time.Duration
 	since       time.Time
-	allocated   uint64 // bytes, until begin or since
+	allocated   uint64 // bytes; at begin, and since then after end
 	ended       bool
-	percent     int // of the garbage collector, to be set again; 0: it was left alone
+	percent     int // GC percentage to restore; 0: it was not changed
 }
 
-// begin begins to measure, garbage collection included.
+// begin begins a measurement that includes garbage collection.
 func begin() *meter { return &meter{cpu: processTime(), since: time.Now()} }
 
-// beginAlone begins to measure without garbage collection: of what lasts for less than a collection it would be all, or nothing. What is allocated is measured instead.
+// beginAlone begins a measurement without garbage collection. A measurement shorter than a
+// collection would contain either a whole collection or none. The meter counts the allocated bytes
+// instead.
 func beginAlone() *meter {
 	percent := debug.SetGCPercent(-1)
 	m := begin()
@@ -69,7 +72,7 @@ func beginAlone() *meter {
 	return m
 }
 
-// besides does something that is not the relay's.
+// besides runs work of the edges' side, whose cost does not count.
 func (m *meter) besides(do func()) {
 	cpu, at, bytes := threadTime(), time.Now(), uint64(0)
 	if m.percent != 0 {
@@ -83,7 +86,9 @@ func (m *meter) besides(do func()) {
 	m.aside += time.Since(at)
 }
 
-// end ends it, the first time that it is called: cpu and wall are the relay's CPU time and how long it took, allocated is what it allocated, if it was measured alone.
+// end ends the measurement; only its first call has an effect. Afterwards cpu is the relay's CPU
+// time, and wall the time that it took. After beginAlone, allocated is the number of bytes that the
+// relay allocated.
 func (m *meter) end() {
 	if m.ended {
 		return

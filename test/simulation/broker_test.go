@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -15,42 +16,42 @@ var (
 	errAway = errors.New("away")
 )
 
-// store is Redis: broker.Memory, and what can happen to it.
+// store stands for Redis: brokertest.Memory, and the failures of Redis.
 type store struct {
-	w        *world
-	memory   *broker.Memory
-	carriers []*carrier
-	trouble  int // so many requests of 100 go wrong
-	saved    []saved
+	w       *world
+	memory  *brokertest.Memory
+	brokers []*relayBroker
+	trouble int // percentage of requests that go wrong
+	saved   []saved
 
-	others *broker.Handle // of a relay elsewhere
-	number uint64         // its last one
-	name   protocol.Instance
+	others *brokertest.Handle // handle of a relay that is not simulated
+	number uint64             // last number that it published
+	name   protocol.Instance  // instance that it publishes for
 }
 
 type saved struct {
-	broker.Saved
-	stored map[protocol.Topic]int // publications until then
+	brokertest.Saved
+	stored map[protocol.Topic]int // publications when it was saved
 }
 
 func newStore(w *world) *store {
-	s := &store{w: w, memory: broker.NewMemory(broker.MemoryConfig{HistorySize: w.config.history, HistoryAge: w.config.age})}
+	s := &store{w: w, memory: brokertest.NewMemory(brokertest.MemoryConfig{HistorySize: w.config.history, HistoryAge: w.config.age})}
 	s.others = s.memory.Broker()
 	s.name = w.instance()
 	return s
 }
 
-// spread brings what the handles have been given on its way.
+// spread sends the events of all handles on their way to the relays.
 func (s *store) spread() {
-	for _, c := range s.carriers {
-		for _, ev := range c.handle.Take() {
-			c.dispatch(ev)
+	for _, b := range s.brokers {
+		for _, ev := range b.handle.Take() {
+			b.dispatch(ev)
 		}
 	}
 }
 
-// publish carries a publish out.
-func (s *store) publish(h *broker.Handle, p broker.Publish) (done broker.Published) {
+// publish carries out a publish and tells the model of it.
+func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Published) {
 	h.Publish(p)
 	events := h.Take()
 	answer := slices.IndexFunc(events, func(ev broker.Event) bool { _, ok := ev.(broker.Published); return ok })
@@ -60,13 +61,13 @@ func (s *store) publish(h *broker.Handle, p broker.Publish) (done broker.Publish
 	if done.Outcome == broker.Done {
 		s.w.model.stored(p, done.Position)
 	}
-	for _, c := range s.carriers {
-		if done.Outcome == broker.Done && c.subs[p.Topic] != nil && c.hearsNot() {
+	for _, b := range s.brokers {
+		if done.Outcome == broker.Done && b.subs[p.Topic] != nil && b.hearsNot() {
 			s.w.model.unheard(p.Topic, done.Position)
 		}
-		if c.handle == h {
+		if b.handle == h {
 			for _, ev := range slices.Delete(events, answer, answer+1) {
-				c.dispatch(ev)
+				b.dispatch(ev)
 			}
 		}
 	}
@@ -74,13 +75,13 @@ func (s *store) publish(h *broker.Handle, p broker.Publish) (done broker.Publish
 	return done
 }
 
-// elsewhere publishes as a relay does that is not simulated.
+// elsewhere publishes as a relay that is not simulated.
 func (s *store) elsewhere(t protocol.Topic, from, msg string) {
 	s.number++
 	s.publish(s.others, broker.Publish{Topic: t, From: from, Msg: msg, Instance: s.name, Number: s.number})
 }
 
-// bare publishes as an original server does.
+// bare publishes as an original server does, without a position.
 func (s *store) bare(t protocol.Topic, from, msg string) {
 	s.w.tracef("redis: bare %s %s", t, msg)
 	s.w.model.bare(t, from, msg)
@@ -99,11 +100,11 @@ func (f *fifo) next(at time.Time) time.Time {
 	return at
 }
 
-// carrier is one relay's broker: its connections to the store.
-type carrier struct {
+// relayBroker is one relay's broker: its connections to the store.
+type relayBroker struct {
 	w      *world
 	store  *store
-	handle *broker.Handle
+	handle *brokertest.Handle
 	event  func(broker.Event)
 	name   string
 	dead   bool // the relay is gone
@@ -112,25 +113,25 @@ type carrier struct {
 	published, answered, received  fifo // from it
 
 	unreachable bool
-	frozen      bool // it is the store that does not go on: what was sent to it is carried out when it does
-	away        bool // as the relay was told
+	frozen      bool // the store froze, and does hung requests later
+	away        bool // the relay was told that it is unreachable
 	hung        []request
 	subs        map[protocol.Topic]*subscription
 	order       []*subscription
-	session     int                  // of the connection that brings publications
-	heard       []broker.Publication // brought to the relay, which has not been stepped since
+	connects    int                  // counts connections that bring publications
+	heard       []broker.Publication // delivered since the relay's last step
 	deafAt      time.Time
-	outages     []outage  // when the store was out of reach
-	backAt      time.Time // when the relay knows that it is back
-	swallow     int       // so many publications get lost without a word
-	missed      bool      // one was, on this connection
+	outages     []outage  // times when the store was out of reach
+	backAt      time.Time // when the relay knows that Redis is back
+	swallow     int       // publications still to be lost silently
+	missed      bool      // this connection lost a publication silently
 }
 
-// request is what was sent and has no answer.
+// request is a request without an answer.
 type request struct {
-	do   func() broker.Event // carries it out; the event is its answer, nil: it comes another way
-	fail broker.Event
-	gone bool // failed already
+	do   func() broker.Event // returns the answer; nil: it comes otherwise
+	fail broker.Event        // the answer if the request fails
+	gone bool                // failed already
 }
 
 type subscription struct {
@@ -140,303 +141,302 @@ type subscription struct {
 	epoch int // counts the times that it was lost
 }
 
-var _ broker.Broker = (*carrier)(nil)
+var _ broker.Broker = (*relayBroker)(nil)
 
-func (s *store) carrier(name string) *carrier {
-	c := &carrier{w: s.w, store: s, handle: s.memory.Broker(), name: name, subs: map[protocol.Topic]*subscription{}}
-	s.carriers = append(s.carriers, c)
-	return c
+func (s *store) broker(name string) *relayBroker {
+	b := &relayBroker{w: s.w, store: s, handle: s.memory.Broker(), name: name, subs: map[protocol.Topic]*subscription{}}
+	s.brokers = append(s.brokers, b)
+	return b
 }
 
-func (c *carrier) Name() string                                  { return c.handle.Name() }
-func (c *carrier) Run(context.Context, func(broker.Event)) error { panic("it is stepped") }
+func (b *relayBroker) Name() string                                  { return b.handle.Name() }
+func (b *relayBroker) Run(context.Context, func(broker.Event)) error { panic("it is stepped") }
 
-func (c *carrier) delay() time.Duration {
-	if c.w.chance(5) {
-		return c.w.between(0, 100*time.Millisecond)
+func (b *relayBroker) delay() time.Duration {
+	if b.w.chance(5) {
+		return b.w.between(0, 100*time.Millisecond)
 	}
-	return c.w.between(50*time.Microsecond, 2*time.Millisecond)
+	return b.w.between(50*time.Microsecond, 2*time.Millisecond)
 }
 
 // ask sends a request on a connection.
-func (c *carrier) ask(out, in *fifo, r request) {
-	c.w.at(out.next(c.w.now.Add(c.delay())), func() {
+func (b *relayBroker) ask(out, in *fifo, r request) {
+	b.w.at(out.next(b.w.now.Add(b.delay())), func() {
 		switch {
-		case c.dead && c.w.chance(50): // it died with the relay
-		case c.away && c.unreachable:
-			c.answer(in, r.fail)
-		case c.unreachable:
-			c.hung = append(c.hung, r)
+		case b.dead && b.w.chance(50): // it died with the relay
+		case b.away && b.unreachable:
+			b.answer(in, r.fail)
+		case b.unreachable:
+			b.hung = append(b.hung, r)
 		default:
-			c.try(in, r)
+			b.try(in, r)
 		}
 	})
 }
 
-// try carries a request out, if nothing goes wrong.
-func (c *carrier) try(in *fifo, r request) {
-	if !c.w.chance(c.store.trouble) {
+// try carries out a request, unless the store's trouble makes it go wrong.
+func (b *relayBroker) try(in *fifo, r request) {
+	if !b.w.chance(b.store.trouble) {
 		if ev := r.do(); ev != nil {
-			c.answer(in, ev)
+			b.answer(in, ev)
 		}
 		return
 	}
-	switch c.w.rnd.IntN(3) {
+	switch b.w.rnd.IntN(3) {
 	case 0:
-		c.w.tracef("%s: a request is lost", c.name)
+		b.w.tracef("%s: a request is lost", b.name)
 	case 1:
-		c.w.tracef("%s: a request is carried out, its answer lost", c.name)
+		b.w.tracef("%s: a request is carried out, its answer lost", b.name)
 		r.do()
 	case 2:
-		c.w.tracef("%s: a request fails, and is carried out later", c.name)
-		c.w.after(c.w.between(0, time.Second), func() { r.do() })
+		b.w.tracef("%s: a request fails, and is carried out later", b.name)
+		b.w.after(b.w.between(0, time.Second), func() { r.do() })
 	}
-	c.answer(in, r.fail)
+	b.answer(in, r.fail)
 }
 
 // answer brings an event to the relay.
-func (c *carrier) answer(in *fifo, ev broker.Event) {
-	c.w.at(in.next(c.w.now.Add(c.delay())), func() { c.deliver(ev) })
+func (b *relayBroker) answer(in *fifo, ev broker.Event) {
+	b.w.at(in.next(b.w.now.Add(b.delay())), func() { b.deliver(ev) })
 }
 
-func (c *carrier) deliver(ev broker.Event) {
-	if !c.dead {
-		c.event(ev)
+func (b *relayBroker) deliver(ev broker.Event) {
+	if !b.dead {
+		b.event(ev)
 	}
 }
 
-func (c *carrier) Publish(p broker.Publish) {
-	c.ask(&c.publishes, &c.published, request{
-		do:   func() broker.Event { return c.store.publish(c.handle, p) },
+func (b *relayBroker) Publish(p broker.Publish) {
+	b.ask(&b.publishes, &b.published, request{
+		do:   func() broker.Event { return b.store.publish(b.handle, p) },
 		fail: broker.Published{Token: p.Token, Err: errLost},
 	})
 }
 
-func (c *carrier) ReadHistory(t protocol.Topic, after protocol.Position, token uint64) {
-	c.ask(&c.questions, &c.answered, request{
+func (b *relayBroker) ReadHistory(t protocol.Topic, after protocol.Position, token uint64) {
+	b.ask(&b.questions, &b.answered, request{
 		do: func() broker.Event {
-			c.handle.ReadHistory(t, after, token)
-			ev := c.handle.Take()[0]
-			c.w.tracef("redis: history of %s after %v for %s: %d", t, after, c.name, len(ev.(broker.History).Publications))
+			b.handle.ReadHistory(t, after, token)
+			ev := b.handle.Take()[0]
+			b.w.tracef("redis: history of %s after %v for %s: %d", t, after, b.name, len(ev.(broker.History).Publications))
 			return ev
 		},
 		fail: broker.History{Token: token, Topic: t, Err: errLost},
 	})
 }
 
-func (c *carrier) CountSubscribers(t protocol.Topic, token uint64) {
-	c.ask(&c.questions, &c.answered, request{
+func (b *relayBroker) CountSubscribers(t protocol.Topic, token uint64) {
+	b.ask(&b.questions, &b.answered, request{
 		do: func() broker.Event {
-			c.handle.CountSubscribers(t, token)
-			return c.handle.Take()[0]
+			b.handle.CountSubscribers(t, token)
+			return b.handle.Take()[0]
 		},
 		fail: broker.Counted{Token: token, Err: errLost},
 	})
 }
 
-func (c *carrier) Flush(token uint64) {
-	c.w.at(c.commands.next(c.w.now.Add(c.delay())), func() {
-		session, connected := c.session, !c.unreachable && !c.missed
-		c.w.at(c.received.next(c.w.now.Add(c.delay())), func() {
-			c.deliver(broker.Flushed{Token: token, Heard: connected && c.session == session && !c.unreachable && !c.missed})
+func (b *relayBroker) Flush(token uint64) {
+	b.w.at(b.commands.next(b.w.now.Add(b.delay())), func() {
+		connects, connected := b.connects, !b.unreachable && !b.missed
+		b.w.at(b.received.next(b.w.now.Add(b.delay())), func() {
+			b.deliver(broker.Flushed{Token: token, Heard: connected && b.connects == connects && !b.unreachable && !b.missed})
 		})
 	})
 }
 
-func (c *carrier) Subscribe(t protocol.Topic, token uint64) {
+func (b *relayBroker) Subscribe(t protocol.Topic, token uint64) {
 	s := &subscription{topic: t, token: token}
-	c.subs[t] = s
-	c.order = append(c.order, s)
-	c.w.at(c.commands.next(c.w.now.Add(c.delay())), func() { c.establish(s) })
+	b.subs[t] = s
+	b.order = append(b.order, s)
+	b.w.at(b.commands.next(b.w.now.Add(b.delay())), func() { b.establish(s) })
 }
 
-func (c *carrier) Unsubscribe(t protocol.Topic) {
-	s := c.subs[t]
-	delete(c.subs, t)
-	c.order = slices.DeleteFunc(c.order, func(o *subscription) bool { return o == s })
-	c.handle.Unsubscribe(t)
+func (b *relayBroker) Unsubscribe(t protocol.Topic) {
+	s := b.subs[t]
+	delete(b.subs, t)
+	b.order = slices.DeleteFunc(b.order, func(o *subscription) bool { return o == s })
+	b.handle.Unsubscribe(t)
 }
 
 // establish confirms a subscription, if it is still wanted and can be.
-func (c *carrier) establish(s *subscription) {
-	if c.subs[s.topic] == s && !s.on && !c.unreachable && !c.dead {
+func (b *relayBroker) establish(s *subscription) {
+	if b.subs[s.topic] == s && !s.on && !b.unreachable && !b.dead {
 		s.on = true
-		if s.epoch > 0 {
-			c.w.model.disturbed(s.topic)
-		}
-		c.handle.Subscribe(s.topic, s.token)
-		c.store.spread()
+		b.handle.Subscribe(s.topic, s.token)
+		b.store.spread()
 	}
 }
 
-// dispatch brings what the handle was given on its way to the relay, on the connection that brings publications.
-func (c *carrier) dispatch(ev broker.Event) {
-	session, epoch := c.session, 0
+// dispatch sends an event of the handle on its way to the relay, by the connection that brings
+// publications.
+func (b *relayBroker) dispatch(ev broker.Event) {
+	connects, epoch := b.connects, 0
 	var s *subscription
 	switch ev := ev.(type) {
 	case broker.Received:
-		if c.swallow > 0 {
-			c.swallow--
-			c.missed = true
-			c.w.model.unheard(ev.Publication.Topic, ev.Publication.Position)
-			c.w.tracef("%s: publication %v of %s is lost without a word", c.name, ev.Publication.Position, ev.Publication.Topic)
+		if b.swallow > 0 {
+			b.swallow--
+			b.missed = true
+			b.w.model.unheard(ev.Publication.Topic, ev.Publication.Position)
+			b.w.tracef("%s: publication %v of %s is lost without a word", b.name, ev.Publication.Position, ev.Publication.Topic)
 			return
 		}
-		s = c.subs[ev.Publication.Topic]
-		c.w.model.flies(ev.Publication, 1)
+		s = b.subs[ev.Publication.Topic]
+		b.w.model.flies(ev.Publication, 1)
 	case broker.Subscribed:
-		s = c.subs[ev.Topic]
+		s = b.subs[ev.Topic]
 	}
 	if s != nil {
 		epoch = s.epoch
 	}
-	c.w.at(c.received.next(c.w.now.Add(c.delay())), func() {
-		lost := c.session != session || s != nil && s.epoch != epoch
+	b.w.at(b.received.next(b.w.now.Add(b.delay())), func() {
+		lost := b.connects != connects || s != nil && s.epoch != epoch
 		if !lost {
-			c.deliver(ev)
+			b.deliver(ev)
 		}
 		if ev, ok := ev.(broker.Received); ok {
 			switch {
 			case lost:
-				c.w.model.unheard(ev.Publication.Topic, ev.Publication.Position)
-				c.w.model.flies(ev.Publication, -1)
-			case c.dead:
-				c.w.model.flies(ev.Publication, -1)
+				b.w.model.unheard(ev.Publication.Topic, ev.Publication.Position)
+				b.w.model.flies(ev.Publication, -1)
+			case b.dead:
+				b.w.model.flies(ev.Publication, -1)
 			default:
-				c.heard = append(c.heard, ev.Publication)
+				b.w.model.broughtBare(b, ev.Publication)
+				b.heard = append(b.heard, ev.Publication)
 			}
 		}
 	})
 }
 
-// stepped tells that the relay has taken note of what it was brought.
-func (c *carrier) stepped() {
-	for _, p := range c.heard {
-		c.w.model.flies(p, -1)
+// stepped is called after the relay's router has handled all events that were delivered.
+func (b *relayBroker) stepped() {
+	for _, p := range b.heard {
+		b.w.model.flies(p, -1)
 	}
-	c.heard = nil
+	b.heard = nil
 }
 
-// hearsNot reports whether publications pass the relay by, and it does not know that.
-func (c *carrier) hearsNot() bool {
-	return c.unreachable && !c.away || c.w.now.Sub(c.deafAt) < 2*time.Millisecond
+// hearsNot reports whether the relay misses publications without knowing that it does.
+func (b *relayBroker) hearsNot() bool {
+	return b.unreachable && !b.away || b.w.now.Sub(b.deafAt) < 2*time.Millisecond
 }
 
-// deafen loses subscriptions, with what they had on its way: all of them, or those of one topic.
-func (c *carrier) deafen(all bool, t protocol.Topic) {
-	for _, s := range c.order {
+// deafen ends subscriptions, all of them or that of one topic. Their events on the way are lost.
+func (b *relayBroker) deafen(all bool, t protocol.Topic) {
+	for _, s := range b.order {
 		if s.on && (all || s.topic == t) {
 			s.on = false
 			s.epoch++
-			c.w.model.disturbed(s.topic)
-			c.handle.Unsubscribe(s.topic)
+			b.handle.Unsubscribe(s.topic)
 		}
 	}
 	if all {
-		c.session++
-		c.missed = false
+		b.connects++
+		b.missed = false
 	}
-	c.deafAt = c.w.now
-	c.w.tracef("%s: deaf, all %v %s", c.name, all, t)
-	c.deliver(broker.Deaf{All: all, Topic: t})
+	b.deafAt = b.w.now
+	b.w.tracef("%s: deaf, all %v %s", b.name, all, t)
+	b.deliver(broker.Deaf{All: all, Topic: t})
 }
 
 // listen has all lost subscriptions confirmed anew, within a time.
-func (c *carrier) listen(within time.Duration) {
-	for _, s := range slices.Clone(c.order) {
-		c.w.after(c.w.between(0, within), func() { c.establish(s) })
+func (b *relayBroker) listen(within time.Duration) {
+	for _, s := range slices.Clone(b.order) {
+		b.w.after(b.w.between(0, within), func() { b.establish(s) })
 	}
 }
 
-// lose makes the store unreachable from here: because it is frozen, or not. The relay says so within three seconds.
-func (c *carrier) lose(frozen bool) {
-	if c.unreachable || c.dead {
+// lose makes the store unreachable from this relay. If frozen is set, the store itself stands still
+// and carries out hung requests later. The relay's broker reports the loss within three seconds.
+func (b *relayBroker) lose(frozen bool) {
+	if b.unreachable || b.dead {
 		return
 	}
-	c.unreachable, c.frozen = true, frozen
-	if last := len(c.outages) - 1; last < 0 || c.w.now.Sub(c.backAt) > time.Second {
-		c.outages = append(c.outages, outage{lost: c.w.now})
-	} else { // what it missed before it may not know yet
-		c.outages[last].back = time.Time{}
+	b.unreachable, b.frozen = true, frozen
+	if last := len(b.outages) - 1; last < 0 || b.w.now.Sub(b.backAt) > time.Second {
+		b.outages = append(b.outages, outage{lost: b.w.now})
+	} else { // it may not know yet what it missed before
+		b.outages[last].back = time.Time{}
 	}
-	c.w.tracef("%s: redis is out of reach, frozen %v", c.name, frozen)
+	b.w.tracef("%s: redis is out of reach, frozen %v", b.name, frozen)
 	if !frozen {
-		for _, s := range c.order { // what it is published meanwhile is not heard
+		for _, s := range b.order { // publications meanwhile are missed
 			if s.on {
-				c.handle.Unsubscribe(s.topic)
+				b.handle.Unsubscribe(s.topic)
 			}
 		}
 	}
-	c.w.after(c.w.between(0, 3*time.Second), c.giveUp)
+	b.w.after(b.w.between(0, 3*time.Second), b.giveUp)
 }
 
-// outage is a time in which a relay had no Redis, by what it knows; back is zero: it lasts.
+// outage is a time in which a relay had no Redis, by what it knows. It lasts while back is zero.
 type outage struct{ lost, back time.Time }
 
-// giveUp is the relay's broker noticing.
-func (c *carrier) giveUp() {
-	if !c.unreachable || c.away || c.dead {
+// giveUp makes the relay's broker notice that the store is unreachable.
+func (b *relayBroker) giveUp() {
+	if !b.unreachable || b.away || b.dead {
 		return
 	}
-	c.away = true
-	c.w.tracef("%s: says that redis is away", c.name)
-	c.deliver(broker.State{Away: true, Cause: errAway})
-	c.deafen(true, "")
-	for i := range c.hung {
-		c.hung[i].gone = true
-		c.deliver(c.hung[i].fail)
+	b.away = true
+	b.w.tracef("%s: says that redis is away", b.name)
+	b.deliver(broker.State{Away: true, Cause: errAway})
+	b.deafen(true, "")
+	for i := range b.hung {
+		b.hung[i].gone = true
+		b.deliver(b.hung[i].fail)
 	}
 }
 
 // regain makes the store reachable again.
-func (c *carrier) regain() {
-	if !c.unreachable || c.dead {
+func (b *relayBroker) regain() {
+	if !b.unreachable || b.dead {
 		return
 	}
-	c.unreachable = false
-	c.w.tracef("%s: redis can be reached again", c.name)
-	hung := c.hung
-	c.hung = nil
+	b.unreachable = false
+	b.w.tracef("%s: redis can be reached again", b.name)
+	hung := b.hung
+	b.hung = nil
 	for _, r := range hung {
 		switch {
-		case c.frozen && !r.gone:
-			c.try(&c.published, r)
-		case c.frozen:
-			r.do() // its answer is nobody's any more
+		case b.frozen && !r.gone:
+			b.try(&b.published, r)
+		case b.frozen:
+			r.do() // nobody waits for the answer any more
 		case !r.gone:
-			c.answer(&c.published, r.fail)
+			b.answer(&b.published, r.fail)
 		}
 	}
-	c.backAt = c.w.now.Add(400 * time.Millisecond)
-	c.outages[len(c.outages)-1].back = c.backAt
-	if !c.away && !c.frozen {
-		c.deafen(true, "")
+	b.backAt = b.w.now.Add(400 * time.Millisecond)
+	b.outages[len(b.outages)-1].back = b.backAt
+	if !b.away && !b.frozen {
+		b.deafen(true, "")
 	}
-	first := c.w.chance(50)
+	first := b.w.chance(50)
 	if first {
-		c.listen(300 * time.Millisecond)
+		b.listen(300 * time.Millisecond)
 	}
-	if c.away {
-		c.away = false
-		c.w.after(c.w.between(0, 300*time.Millisecond), func() {
-			if !c.away {
-				c.w.tracef("%s: says that redis is back", c.name)
-				c.deliver(broker.State{})
+	if b.away {
+		b.away = false
+		b.w.after(b.w.between(0, 300*time.Millisecond), func() {
+			if !b.away {
+				b.w.tracef("%s: says that redis is back", b.name)
+				b.deliver(broker.State{})
 			}
 		})
 	}
 	if !first {
-		c.listen(300 * time.Millisecond)
+		b.listen(300 * time.Millisecond)
 	}
 }
 
-// die ends the carrier with its relay. What it sent may still be carried out.
-func (c *carrier) die() {
-	c.dead = true
-	c.stepped()
-	for _, s := range c.order {
-		c.handle.Unsubscribe(s.topic)
+// die ends the broker with its relay. What it sent may still be carried out.
+func (b *relayBroker) die() {
+	b.dead = true
+	b.stepped()
+	for _, s := range b.order {
+		b.handle.Unsubscribe(s.topic)
 	}
-	c.order, c.subs = nil, map[protocol.Topic]*subscription{}
-	c.store.carriers = slices.DeleteFunc(c.store.carriers, func(o *carrier) bool { return o == c })
+	b.order, b.subs = nil, map[protocol.Topic]*subscription{}
+	b.store.brokers = slices.DeleteFunc(b.store.brokers, func(o *relayBroker) bool { return o == b })
 }

@@ -36,7 +36,7 @@ func (w *world) leaveAll() {
 				w.fail("P9: %s: %v %s are left", r.name, n, left)
 			}
 		}
-		if n := len(r.carrier.order); n > 0 {
+		if n := len(r.broker.order); n > 0 {
 			w.fail("P9: %s: %d topics are still subscribed", r.name, n)
 		}
 	}
@@ -66,7 +66,7 @@ func (w *world) someone() *session {
 	return pick(w, ready)
 }
 
-// topic picks one that somebody may follow.
+// topic picks a topic that somebody may follow.
 func (w *world) topic() protocol.Topic {
 	switch w.rnd.IntN(3) {
 	case 0:
@@ -77,7 +77,7 @@ func (w *world) topic() protocol.Topic {
 	return protocol.All
 }
 
-// text returns one that was not used before.
+// text returns a text that was not used before.
 func (w *world) text() string {
 	w.model.texts++
 	return fmt.Sprint("#", w.model.texts)
@@ -99,7 +99,7 @@ func (w *world) populate(e *edge) {
 	})
 }
 
-// connect brings a client.
+// connect opens a session on some edge, unless it has 12 already.
 func (w *world) connect() {
 	if e := w.edge(); e != nil && len(e.sessions) < 12 {
 		w.connectTo(e, pick(w, []protocol.Endpoint{
@@ -135,7 +135,8 @@ func (w *world) disconnect(s *session) {
 	e.sessions = slices.DeleteFunc(e.sessions, func(o *session) bool { return o == s })
 	_, before := e.hub.Len()
 	e.hub.End(s.Session, e.links)
-	if _, dead := e.hub.Len(); dead > before { // else no relay had heard of it, and its end has no number
+	// If no relay had heard of the session, its end has no number.
+	if _, dead := e.hub.Len(); dead > before {
 		e.number++
 	}
 }
@@ -207,7 +208,7 @@ func (w *world) join(s *session, g string) {
 	w.send(s, &frame{kind: protocol.KindJoin, topic: protocol.GroupTopic(g), msg: protocol.JoinText(s.user, g)}, `{"Method":"UserGroup","Group":"`+g+`"}`)
 }
 
-// send gives a client's frame to its edge's log, which may have no room.
+// send gives a client's frame to its edge's log. The log may refuse it for lack of room.
 func (w *world) send(s *session, f *frame, payload string) {
 	if s.gone || !s.e.links.Accept(s.id, []byte(payload)) {
 		return

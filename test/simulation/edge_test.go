@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/edgerelay/edgerelay/edge/gateway"
 	"github.com/edgerelay/edgerelay/edge/uplink"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// edge is an edge's process: the real hub, log and links. What is made up is when it dials which relay, as uplink.Uplink does with goroutines.
+// edge is an edge's process: the real hub, log and links. Only the dialling is simulated: when it
+// dials which relay. In the product uplink.Uplink does that with goroutines.
 type edge struct {
 	w          *world
 	name       string
@@ -19,21 +22,21 @@ type edge struct {
 	instance   protocol.Instance
 	moves      bool // it knows how to move
 	hub        *gateway.Hub
+	metrics    *prometheus.Registry
 	links      *uplink.Links
 	generation uint64
 	alive      bool
-	number     uint64 // the last one that the log gave
+	number     uint64 // last number that the log gave
 
 	used     *attachment // the link in use; nil: none
-	old      *attachment // that it moves away from
+	old      *attachment // the link that the edge moves away from
 	dialling bool
 	moving   bool
 	stalled  bool
 
-	sessions []*session // the living
-	acked    uint64     // of its numbers, by any link
-	ended    []*session // the last of those that are not
-	compared int        // tables
+	sessions []*session // live sessions
+	ended    []*session // the most recently ended ones
+	compared int        // times that tables were compared
 }
 
 // attachment is a link that is up.
@@ -59,7 +62,8 @@ func short(i protocol.Instance) string { return i.String()[:6] }
 func (w *world) startEdge(node string) *edge {
 	e := &edge{w: w, node: node, instance: w.instance(), alive: true, moves: !w.chance(20)}
 	e.name = node + "-" + short(e.instance)
-	e.hub = gateway.NewHub(gateway.HubConfig{})
+	e.metrics = prometheus.NewRegistry()
+	e.hub = gateway.NewHub(gateway.HubConfig{Metrics: e.metrics})
 	e.links = uplink.NewLinks(uplink.LinksConfig{LogSize: w.config.logSize}, handler{e.hub, e})
 	w.edges = append(w.edges, e)
 	w.model.edges[e.instance] = newNumbered(e)
@@ -116,7 +120,7 @@ func (e *edge) dial(after time.Duration) {
 	})
 }
 
-// choose picks a relay that takes links, and is not the one to be left.
+// choose picks a relay that takes links, other than leaving. It returns nil if there is none.
 func (e *edge) choose(leaving *relay) *relay {
 	var free []*relay
 	for _, r := range e.w.relays {
@@ -130,7 +134,8 @@ func (e *edge) choose(leaving *relay) *relay {
 	return pick(e.w, free)
 }
 
-// handshake links to a relay, which knows of it before the edge does; nil: it failed.
+// handshake links to a relay. The relay has the link before the edge does. If the handshake failed,
+// done is called with nil.
 func (e *edge) handshake(r *relay, done func(*attachment)) {
 	w := e.w
 	e.generation++
@@ -142,7 +147,8 @@ func (e *edge) handshake(r *relay, done func(*attachment)) {
 	c := w.newConn(name+"="+r.name, name, r.name+"<"+name, e.moves)
 	c.edge.pause()
 	if w.chance(4) {
-		// The edge gives up, and the relay hears of it late: behind a newer link, perhaps, and not that it has ended.
+		// The edge gives up, and the relay accepts the link late. That may be after a newer link,
+		// and the relay may not hear that this one has ended.
 		w.tracef("%s: gives up", c.name)
 		c.edge.paused, c.edge.closed = false, true
 		c.cut = w.chance(50)
@@ -202,7 +208,7 @@ func (e *edge) down(a *attachment, cause *link.CloseError) {
 	e.dial(e.w.between(0, 200*time.Millisecond))
 }
 
-// look does what a link has asked for.
+// look acts on what a link has signalled: a drain of its relay, or that it is live.
 func (e *edge) look(a *attachment) {
 	select {
 	case window := <-a.link.Drain():
@@ -278,7 +284,7 @@ func (e *edge) attachments() (all []*attachment) {
 	return all
 }
 
-// stall stops the reading of links, as on a machine that has too much to do; unstall goes on.
+// stall stops reading from the links, as an overloaded machine does. unstall lets it go on.
 func (e *edge) stall() {
 	e.stalled = true
 	e.w.tracef("%s stalls", e.name)
@@ -319,18 +325,19 @@ func (e *edge) left() int {
 	return e.links.Flush(now)
 }
 
-// cause is the frame that made sessions receive something: an answer to a number, or what came on a topic.
+// cause is the frame that made sessions receive something: an answer to a numbered frame, or what
+// came on a topic.
 type cause struct {
 	number   uint64
 	session  uint64
 	topic    protocol.Topic
 	position protocol.Position
-	id       uint64 // of the publication; 0: it has none
-	ahead    bool   // of its publication
+	id       uint64 // ID of the publication; 0: none
+	ahead    bool   // came ahead of its publication
 	gap      bool
 }
 
-// collect takes what clients were sent because of one frame.
+// collect takes the texts that sessions were sent because of one frame. The model checks them.
 func (e *edge) collect(c cause) {
 	for _, s := range e.sessions {
 		for _, text := range s.Take() {

@@ -9,16 +9,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// sink sees the frames of a link before the link takes them.
+// sink stands between a connection and its link. After each frame it acts on the link's signals.
 type sink struct {
 	a *attachment
 	e *edge
 }
 
 func (s sink) HandleFrame(t link.Type, body []byte) error {
-	if ack, err := link.ParseAck(body); t == link.TypeAck && err == nil {
-		s.e.acked = max(s.e.acked, ack.Through)
-	}
 	err := s.a.link.HandleFrame(t, body)
 	s.e.look(s.a)
 	return err
@@ -26,7 +23,8 @@ func (s sink) HandleFrame(t link.Type, body []byte) error {
 
 func (s sink) EndBatch() error { return s.a.link.EndBatch() }
 
-// handler gives frames to the hub, and then asks the sessions what they were given because of it. It tells the tables in order, which the hub has in maps.
+// handler gives frames to the hub, and then collects what the sessions got because of them. The hub
+// has its tables in maps, so handler sorts them, for the same order in every run.
 type handler struct {
 	*gateway.Hub
 	e *edge
@@ -68,9 +66,10 @@ func (h handler) Digest() (link.Digest, bool) {
 
 type feed struct {
 	*gateway.Feed
-	e     *edge
-	a     *attachment
-	names map[uint64]protocol.Topic // but those that are told while the link is being left: they have no effect
+	e *edge
+	a *attachment
+	// names leaves out topics that are told while the link is being left. They have no effect.
+	names map[uint64]protocol.Topic
 }
 
 func (f *feed) Topic(n link.TopicNumber) {
@@ -126,11 +125,21 @@ func (f *feed) Untopic(u link.Untopic) {
 	f.Feed.Untopic(u)
 }
 
+// lost returns how many publications the edge counts as lost.
+func (e *edge) lost() uint64 {
+	return uint64(metric(e.metrics, "edgerelay_edge_publications_lost_total"))
+}
+
 func (f *feed) Gap(g link.Gap) {
 	topic := f.names[g.Topic]
+	want, known := uint64(0), false
 	if topic != "" {
-		f.e.w.model.gap(f.e, topic, g)
+		want, known = f.e.w.model.gap(f.e, topic, g)
 	}
+	before := f.e.lost()
 	f.Feed.Gap(g)
+	if got := f.e.lost() - before; known && got != want {
+		f.e.w.fail("P4: %s counts %d messages of %s as lost, and %d are", f.e.name, got, topic, want)
+	}
 	f.e.collect(cause{topic: topic, position: g.Position, gap: true})
 }

@@ -8,71 +8,83 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// model is what must be true, kept beside the cluster by one who sees all: which frames were accepted, what the broker stored in which order, and for each session what of it
-// it must, may and must not receive. It is told what happens as it happens, and fails the run at the first broken promise.
+// model keeps what must be true, beside the cluster, and sees everything. It knows which frames
+// were accepted, what the broker stored in which order, and what each session must, may and must
+// not receive. It is told of each event as it happens, and fails the run at the first broken
+// promise.
 type model struct {
 	w      *world
 	edges  map[protocol.Instance]*numbered
 	topics map[protocol.Topic]*stream
-	texts  int                          // given
-	ids    map[uint64]*frame            // of the frames that are to be published
-	unsure map[protocol.Topic]time.Time // until when a relay may have a hole that it does not know of
-	lossy  bool                         // Redis has lost something
+	texts  int               // texts drawn so far; makes each one unique
+	ids    map[uint64]*frame // accepted frames by their brief ID
+	lossy  bool              // Redis has lost something
 }
 
-// numbered is the frames of one edge's boot.
+// numbered holds the frames of one boot of an edge, by number.
 type numbered struct {
 	e      *edge
 	frames map[uint64]*frame
-	last   map[protocol.Topic]uint64 // the last one stored
+	last   map[protocol.Topic]uint64 // number of the last frame stored
 	at     map[protocol.Topic]protocol.Position
 
-	unplaced map[protocol.Topic]bool // its members' place is not known yet
-	ahead    map[uint64]bool         // brought ahead, by ID
-	given    uint64                  // the last one that was passed on
+	unplaced map[protocol.Topic]bool // the members' position is not known yet
+	ahead    map[uint64]bool         // IDs of messages that came ahead
+	given    uint64                  // ID of the last one that a session got
 }
 
 func newNumbered(e *edge) *numbered {
 	return &numbered{e, map[uint64]*frame{}, map[protocol.Topic]uint64{}, map[protocol.Topic]protocol.Position{}, map[protocol.Topic]bool{}, map[uint64]bool{}, 0}
 }
 
-// frame is one that was accepted.
+// frame is a client's frame that an edge's log accepted.
 type frame struct {
 	number   uint64
-	at       time.Time // when it was accepted
+	at       time.Time // time of acceptance
 	s        *session
-	topic    protocol.Topic // what it is about; "": it is no command
-	msg      string         // what it publishes
+	topic    protocol.Topic // "": not a command
+	msg      string         // text to publish
 	kind     protocol.Kind
-	interest *interest // that it changes; nil: none
-	stores   bool      // it is to be published
-	answers  bool      // it is to be answered
+	interest *interest // the interest that it changes; nil: none
+	stores   bool      // must be published
+	answers  bool      // must be answered
 	stored   int
-	storedAt time.Time // the first time
 	answered int
-	again    bool // Redis may have lost that it was
+	again    bool // Redis may have lost it, so may store it again
 }
 
 // stream is a topic as the broker stored it.
 type stream struct {
 	entries []*entry
-	last    time.Time         // when the last one was stored
-	from    int               // the first one whose history has not expired since
-	bares   map[string]*entry // by text
+	last    time.Time         // when the last entry was stored
+	from    int               // index of the first one since the history expired
+	bares   map[string]*entry // bare publications by text
+}
+
+// withID returns the first entry with an ID, or nil.
+func (s *stream) withID(id uint64) *entry {
+	for _, e := range s.entries {
+		if e.id == id {
+			return e
+		}
+	}
+	return nil
 }
 
 type entry struct {
-	index    int               // in its stream
-	position protocol.Position // zero: bare
+	index    int               // index in its stream
+	position protocol.Position // zero: a bare publication
 	id       uint64
 	from     string
 	text     string
 	gone     bool // Redis lost it
-	restored bool // and had it again
+	restored bool // Redis lost it and had it again
 	at       time.Time
-	flying   int  // to relays that have not yet taken note of it
-	unsure   bool // bare, and while a relay may have had a hole
-	unheard  bool // a relay was not brought it, and not told so
+	flying   int                        // relays that it is still on its way to
+	prev     protocol.Position          // bare: position of the entry before it
+	brought  map[*relayBroker]time.Time // bare: when it reached each relay
+	holed    map[*session]bool          // bare: sessions still missing entries before it
+	unheard  bool                       // a relay missed it, perhaps without knowing
 }
 
 // session is a client's connection.
@@ -87,12 +99,12 @@ type session struct {
 	gone      bool // it ended, or its edge did
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
-	had       map[uint64]bool    // by ID: what it was given, ahead or not
-	never     map[uint64]bool    // by ID: what it must not be given
-	heard     map[hearing]uint64 // the number of the last one
+	had       map[uint64]bool    // IDs of messages received, ahead or not
+	never     map[uint64]bool    // IDs of messages it must not receive
+	heard     map[hearing]uint64 // number of the last message received
 }
 
-// hearing is what has one order for a receiver: what one session says on one topic.
+// hearing names messages that a receiver gets in order: those of one session on one topic.
 type hearing struct {
 	s *session
 	t protocol.Topic
@@ -100,15 +112,17 @@ type hearing struct {
 
 // interest is one session's part in one topic.
 type interest struct {
-	own      bool      // followed from the connect on
-	in       bool      // as was confirmed to it
-	wants    bool      // as its last command says
-	awaits   int       // commands that were not answered
-	leaves   int       // of them
-	came     time.Time // when it asked for it
-	loose    time.Time // it came while a relay had no Redis: it may have what was published since, when it is back; zero: it did not
+	own    bool      // followed from the connect on
+	in     bool      // membership as confirmed to the client
+	wants  bool      // membership that the last command asks for
+	awaits int       // commands without an answer
+	leaves int       // leave commands without an answer
+	came   time.Time // when the session asked to join
+	// loose is set if the session came while a relay had no Redis: the start of that time. The
+	// session may get publications since then once Redis is back. Zero: every relay had Redis.
+	loose    time.Time
 	expected []*expected
-	next     int // behind what came last
+	next     int // index behind the last entry that came
 }
 
 type class uint8
@@ -119,15 +133,15 @@ const (
 	mustNot
 )
 
-// expected is an entry, and whether a session is to have it.
+// expected is an entry with one session's claim to it.
 type expected struct {
 	*entry
 	class   class
-	excused bool // it was told that it is lost
+	excused bool // the session was told of its loss
 	got     bool
 }
 
-// class says whether a session is to have what is stored now.
+// class says whether a session must, may or must not receive an entry that is stored now.
 func (m *model) class(s *session, t protocol.Topic) class {
 	i := s.interests[t]
 	switch {
@@ -162,11 +176,13 @@ func (m *model) connected(s *session) {
 	}
 }
 
-// awaySince returns from when on there may be publications that a relay did not know while it had no Redis, at some time from came until now; zero: every relay had it.
-// What is not acknowledged then may be older by the time that requests take which go wrong.
+// awaySince looks at the outages of relays that lasted at some time between came and now. It
+// returns the time from which a relay may not know publications because of them, or zero if every
+// relay had Redis. The time is 5 s before the outage, because what is unacknowledged then may be
+// older by as long as a failed request takes.
 func (m *model) awaySince(came time.Time) (since time.Time) {
 	for _, r := range m.w.relays {
-		for _, o := range r.carrier.outages {
+		for _, o := range r.broker.outages {
 			if at := o.lost.Add(-5 * time.Second); (o.back.IsZero() || o.back.After(came)) && (since.IsZero() || at.Before(since)) {
 				since = at
 			}
@@ -182,10 +198,10 @@ func (m *model) opened(e *edge, o link.Opened) {
 			continue
 		}
 		s.ready = true
-		if len(o.Topics) > 0 { // else it is not bound
-			for t, i := range s.interests {
+		if len(o.Topics) > 0 { // without topics the session is not bound
+			for _, i := range s.interests {
 				i.in = i.in || i.own
-				i.loosen(m, e, t)
+				i.loosen(m)
 			}
 		}
 	}
@@ -241,7 +257,7 @@ const (
 	answerLeft
 )
 
-// answered takes note of an answer that an edge let pass.
+// answered checks an answer that an edge passed on to its session.
 func (m *model) answered(e *edge, number, session uint64, as answer) {
 	f := m.edges[e.instance].frames[number]
 	if f == nil || f.s.id != session {
@@ -272,12 +288,13 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 	case f.kind == protocol.KindJoin:
 		i.in = true
 		i.awaits--
-		i.loosen(m, e, f.topic)
+		i.loosen(m)
 	case f.kind == protocol.KindLeave:
 		i.in = false
 		i.awaits--
 		i.leaves--
-		// In force ahead of what its relay does not know yet: that comes too late for it.
+		// The leave is in force before publications that the relay does not know yet. They come
+		// too late for this session.
 		if since := m.awaySince(f.at); !since.IsZero() {
 			for _, x := range i.expected[i.next:] {
 				if x.at.After(since) && x.class == must {

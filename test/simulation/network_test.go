@@ -8,16 +8,17 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// conn is the connection under one link: two directions, each a stream of bytes that comes in order, in pieces, late, and perhaps only in part.
+// conn is the connection under one link. Each of its two directions is a stream of bytes. The bytes
+// arrive in order, in pieces and late, and perhaps only some of them.
 type conn struct {
 	w     *world
 	name  string
 	edge  *end
 	relay *end
-	cut   bool // nothing that is sent from now on arrives
+	cut   bool // nothing sent after the cut arrives
 }
 
-// end is one end of a conn: what link.Conn is in a process.
+// end is one end of a conn. It does what link.Conn does in a process.
 type end struct {
 	w     *world
 	conn  *conn
@@ -27,20 +28,20 @@ type end struct {
 	src   link.Source
 	sink  link.Sink
 	began time.Time
-	ended func(cause *link.CloseError, lastReceived time.Time) // nil: nobody is there to be told
+	ended func(cause *link.CloseError, lastReceived time.Time) // nil: its process has died
 
 	woken    bool
 	spoken   bool // Bye was sent
 	closed   bool
-	paused   bool // nothing is read, and nobody watches
+	paused   bool // its process stands: no reads, no watching
 	received time.Duration
 	progress time.Duration
-	flying   int       // bytes on their way to the peer, or waiting there to be read
-	arrives  int       // how many of them arrive yet, once the conn is cut
+	flying   int       // bytes sent that the peer has not read
+	arrives  int       // once cut: how many of them still arrive
 	last     time.Time // when the last of them arrives
-	waiting  []byte    // arrived while paused
-	lost     bool      // the end of the connection was seen while paused
-	in       []byte    // read, and not yet a whole batch
+	waiting  []byte    // bytes that arrived while paused
+	lost     bool      // the connection ended while paused
+	in       []byte    // bytes read of an incomplete batch
 	moves    bool
 }
 
@@ -88,7 +89,7 @@ func (e *end) Features() uint64 {
 	return 0
 }
 
-// write is the writer: it sends batches until there are none, or nothing more fits into the connection.
+// write sends batches until there are none left, or the connection is full.
 func (e *end) write() {
 	e.woken = false
 	for !e.closed && !e.spoken && !e.paused && e.src != nil && !e.full() {
@@ -103,7 +104,7 @@ func (e *end) write() {
 
 func (e *end) full() bool { return e.flying >= e.w.config.window }
 
-// send puts a batch on its way, as a message that is no good without its last byte.
+// send puts a batch on its way in pieces. The peer takes it only when its last byte has come.
 func (e *end) send(batch []byte) {
 	w := e.w
 	e.trace("sends", batch)
@@ -169,7 +170,7 @@ func (e *end) take(piece []byte) {
 	}
 }
 
-// watch looks every now and then whether the link lives.
+// watch checks every link.WatchEvery whether the link is alive.
 func (e *end) watch() {
 	e.w.after(link.WatchEvery, func() {
 		if e.closed {
@@ -202,7 +203,7 @@ func (e *end) resume() {
 	e.Wake()
 }
 
-// shut closes this end. The peer sees it, behind what was sent, unless the conn is cut.
+// shut closes this end. The peer sees that after all bytes that were sent, unless the conn is cut.
 func (e *end) shut() {
 	if e.closed {
 		return
@@ -234,7 +235,8 @@ func (e *end) lose() {
 	e.shut()
 }
 
-// sever cuts the connection at some byte in each direction. Each end sees it soon, or when it has heard nothing for too long.
+// sever cuts the connection at some byte in each direction. An end that sees the cut is told within
+// 30 ms. The other end notices when it has heard nothing for too long.
 func (c *conn) sever(edgeSees, relaySees bool) {
 	if c.cut {
 		return

@@ -7,18 +7,21 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// outage takes Redis away in calm, when all links and subscriptions are in force and every relay knows its edges whole, and checks that the edges of each relay talk on. What
-// edges whose relays are not the same tell each other comes afterwards.
+// outage takes Redis away in calm: all links and subscriptions are in force, and every relay knows
+// all of its edges' tables. It checks that the edges of each relay go on talking to each other.
+// Messages between edges of different relays come after the outage.
 func (w *world) outage() {
-	for range 2 { // the first one is for edges whose relays did not hear what came before their links
+	// Before the first outage, a relay may not have heard what came before its edges linked to it.
+	// So servedBy checks nothing during the first one.
+	for range 2 {
 		w.tracef("--- redis is away, and nothing else")
-		for _, c := range w.store.carriers {
+		for _, c := range w.store.brokers {
 			c.lose(w.chance(50))
 		}
 		w.pass(3100 * time.Millisecond)
-		w.servedBy(w.talk())
+		w.servedBy(w.everyoneSpeaks())
 		w.newcomers()
-		w.servedBy(w.talk())
+		w.servedBy(w.everyoneSpeaks())
 		w.regain()
 		w.pass(time.Second)
 		w.settledOnce = true
@@ -33,8 +36,8 @@ func (w *world) outage() {
 	}
 }
 
-// talk has every client say something of each kind, and returns what is to be published of it.
-func (w *world) talk() (said []*frame) {
+// everyoneSpeaks has every client speak, and returns the frames that must be published.
+func (w *world) everyoneSpeaks() (said []*frame) {
 	for _, e := range w.edges {
 		before := e.number
 		for _, s := range e.sessions {
@@ -53,7 +56,8 @@ func (w *world) talk() (said []*frame) {
 	return said
 }
 
-// newcomers brings a client to each edge, which joins; it is in force at once, and it is given nothing that was given ahead before.
+// newcomers connects a client to each edge and lets it join a group. The join is in force at once,
+// and the client must not receive messages that were given ahead before it came.
 func (w *world) newcomers() {
 	given := map[*relay][]*frame{}
 	for _, e := range w.edges {
@@ -77,14 +81,16 @@ func (w *world) newcomers() {
 	w.pass(time.Second)
 	for _, s := range all {
 		for _, f := range given[s.e.used.relay] {
-			if i := s.interests[f.topic]; i != nil && i.in { // else it waits for Redis
+			// A join that is not in force waits for Redis.
+			if i := s.interests[f.topic]; i != nil && i.in {
 				s.never[protocol.BriefID(f.s.e.instance, f.number)] = true
 			}
 		}
 	}
 }
 
-// servedBy checks that what was said has come to everybody on its relay, though it is not published.
+// servedBy checks that each frame has reached every member on the sender's relay, though it is not
+// published yet.
 func (w *world) servedBy(said []*frame) {
 	if !w.settledOnce || w.failure != "" {
 		return

@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// late reports whether an entry may come to one who was not there.
+// late reports whether an entry may reach a session that was not in the topic when it was stored.
 func (m *model) late(i *interest, c cause, text string) bool {
 	for _, e := range m.stream(c.topic).entries {
 		if e.position == c.position && e.text == text {
@@ -19,13 +19,14 @@ func (m *model) late(i *interest, c cause, text string) bool {
 	return false
 }
 
-// stale reports whether an entry may come to one who came when Redis had lost it: Redis had it again, and who came meanwhile is at no position; or it is in the tail of a relay that has no Redis,
-// and does not know that it is lost.
+// stale reports whether an entry that Redis lost may reach a session that came after the loss.
+// Redis may have the entry again, and a session that came in between has no position. Or a relay
+// without Redis has it in its tail, and does not know of the loss.
 func (m *model) stale(e *entry) bool {
 	return e.restored || e.gone && !m.awaySince(m.w.now).IsZero()
 }
 
-// isLoose reports whether an entry is of the time without Redis in which one came.
+// isLoose reports whether an entry was stored in the time without Redis in which the session came.
 func (i *interest) isLoose(e *entry) bool { return !i.loose.IsZero() && e.at.After(i.loose) }
 
 // told takes note of a topic's position at an edge.
@@ -36,36 +37,27 @@ func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// numbered takes note of a topic's number, and of the place that its members are told.
+// numbered takes note of a topic's number, and of the position that the edge is told with it.
 func (m *model) numbered(e *edge, n link.TopicNumber) {
 	known := m.edges[e.instance]
-	known.unplaced[n.Topic] = n.Position == protocol.Unplaced
+	known.unplaced[n.Topic] = n.Position.IsUnplaced()
 	if !slices.ContainsFunc(e.sessions, func(s *session) bool { i := s.interests[n.Topic]; return i != nil && i.in }) {
-		delete(known.at, n.Topic) // whoever was there has gone
+		delete(known.at, n.Topic) // no member is left here
 	}
-	if n.Position != protocol.Unplaced {
+	if !n.Position.IsUnplaced() {
 		m.told(e, n.Topic, n.Position)
 	}
 }
 
-// loosen takes note that a session has come to a topic, perhaps while a relay had no Redis. Its place in a group is looked for before what its edge had published there, and does not
-// know of: of a link that was half open that may be long ago.
-func (i *interest) loosen(m *model, e *edge, t protocol.Topic) {
-	if !i.loose.IsZero() {
-		return
-	}
-	i.loose = m.awaySince(i.came)
-	if i.loose.IsZero() || !t.IsGroup() {
-		return
-	}
-	for number, f := range m.edges[e.instance].frames {
-		if number > e.acked && f.stored > 0 && f.topic == t && !i.loose.Before(f.storedAt) {
-			i.loose = f.storedAt.Add(-1)
-		}
+// loosen takes note that a session has come to a topic, perhaps while a relay had no Redis.
+func (i *interest) loosen(m *model) {
+	if i.loose.IsZero() {
+		i.loose = m.awaySince(i.came)
 	}
 }
 
-// broughtAhead takes note that an edge was brought what is not published, and has given it to its members: from then on it gives it to nobody.
+// broughtAhead takes note that an edge received an unpublished message and gave it to its members.
+// From then on the edge gives this message to nobody.
 func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	n := m.edges[e.instance]
 	f := m.ids[id]
@@ -95,26 +87,28 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	}
 }
 
-// gap takes note that an edge was told of a loss.
-func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) {
+// gap takes note that an edge was told of a loss. It returns how many messages are lost, where that
+// is known.
+func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known bool) {
 	at := m.edges[e.instance].at[t]
 	if !at.Before(g.Position) {
-		return
+		return 0, false
 	}
 	m.w.tracef("%s: %d lost on %s up to %v", e.name, g.Lost, t, g.Position)
 	s := m.stream(t)
 	if !m.lossy && at.Epoch == g.Position.Epoch {
-		// During a move the link that is left may have brought some of it since the tables were told: then it is told as lost what was not.
-		lost := g.Position.Offset - at.Offset
+		// During a move the old link may have brought some of the messages since the edge told its
+		// tables. Then the edge counts fewer than the relay does.
+		lost, known = g.Position.Offset-at.Offset, true
 		if g.Lost < lost || g.Lost > lost && !e.used.byMove {
 			m.w.fail("P4: %s: %d messages of %s were told to be lost between %v and %v", e.name, g.Lost, t, at, g.Position)
-			return
+			return lost, known
 		}
 		for i, entry := range s.entries {
 			kept := i >= s.from && len(s.entries)-i <= m.w.config.history && m.w.now.Sub(s.last) < m.w.config.age
 			if kept && at.Before(entry.position) && !g.Position.Before(entry.position) {
 				m.w.fail("P4: %s: %q on %s was told to be lost, and is in the history", e.name, entry.text, t)
-				return
+				return lost, known
 			}
 		}
 	}
@@ -130,9 +124,10 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) {
 		}
 	}
 	m.told(e, t, g.Position)
+	return lost, known
 }
 
-// delivered takes note of what a client was sent.
+// delivered checks a text that a client was sent, by the frame that caused it.
 func (m *model) delivered(s *session, c cause, text string) {
 	fail := func(promise, what string) {
 		m.w.fail("%s: %s/%d (%s) got %q (on %s at %v), %s", promise, s.e.name, s.id, s.user, text, c.topic, c.position, what)
@@ -156,7 +151,8 @@ func (m *model) delivered(s *session, c cause, text string) {
 	}
 }
 
-// once checks that what came had not come before, ahead of its publication or otherwise, and that nothing has come that its sender said later.
+// once checks that a message had not come before, ahead of its publication or otherwise. It also
+// checks that no later message of the same sender has come before it on this topic.
 func (m *model) once(s *session, c cause, fail func(promise, what string)) bool {
 	if s.had[c.id] {
 		fail("P2", "a second time")
@@ -169,7 +165,7 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 	s.had[c.id] = true
 	f := m.ids[c.id]
 	if f == nil {
-		return true // it is from elsewhere
+		return true // published elsewhere: its sender is not modelled
 	}
 	h := hearing{f.s, c.topic}
 	if f.number < s.heard[h] && !m.mayComeLate(s, c, f) {
@@ -180,8 +176,10 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 	return true
 }
 
-// mayComeLate reports whether a message may come behind what its sender said later: it was told as lost; Redis has lost it, and got it again, or a relay does not know that, and it comes to one who was not there the
-// first time; or it was published before this one came, and is given ahead by a relay that has not heard that it was.
+// mayComeLate reports whether a message may come behind a later one of its sender. There are three
+// reasons. The session was told that the message is lost. Or Redis lost it, and either has it again
+// or a relay does not know of the loss, and the session was not there the first time. Or it was
+// published before the session came, and a relay that did not hear of that gives it ahead.
 func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	list := s.interests[c.topic].expected
 	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
@@ -189,13 +187,27 @@ func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	case f.stored > 1:
 		return true
 	case n < 0:
-		at := slices.IndexFunc(m.stream(c.topic).entries, func(e *entry) bool { return e.id == c.id })
-		return c.ahead && f.stored > 0 || at >= 0 && m.stale(m.stream(c.topic).entries[at])
+		e := m.stream(c.topic).withID(c.id)
+		return e != nil && (m.stale(e) || c.ahead && m.relinked(f, s))
+	case c.ahead:
+		return list[n].class != must && m.relinked(f, s)
 	}
-	return list[n].excused || c.ahead && list[n].class != must
+	return list[n].excused
 }
 
-// deliveredAhead checks what came before it was published, or at least before this edge knows.
+// relinked reports whether the sender's or the receiver's edge has linked anew since the message
+// was said. Then a relay that did not publish the message may have it. Until Redis is back, no
+// relay knows which came first, the publication or the receiver.
+func (m *model) relinked(f *frame, s *session) bool {
+	for _, a := range []*attachment{f.s.e.used, s.e.used} {
+		if a == nil || !a.began.Before(f.at) {
+			return true
+		}
+	}
+	return false
+}
+
+// deliveredAhead checks a message that came before its publication, as far as this edge knows.
 func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promise, what string)) {
 	f, i := m.ids[c.id], s.interests[c.topic]
 	switch {
@@ -210,12 +222,39 @@ func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promi
 	case !i.own && !i.in && i.awaits == 0:
 		fail("P6", "ahead, and had been told that it has left")
 	}
+	m.deliveredLate(s, c, f, fail)
 	m.edges[s.e.instance].given = c.id
 	for _, x := range i.expected {
 		if x.id == c.id {
 			x.got = true
 		}
 	}
+}
+
+// deliveredLate checks that a message given ahead was not published before its receiver came, and
+// that the receiver was not told of its loss.
+func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, what string)) {
+	if f == nil || f.stored == 0 {
+		return
+	}
+	list := s.interests[c.topic].expected
+	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
+	if n >= 0 {
+		if list[n].excused && f.stored == 1 && !leftBehind(f, s) {
+			fail("P4", "ahead, which it was told is lost")
+		}
+		return
+	}
+	if e := m.stream(c.topic).withID(c.id); !e.unheard && !m.stale(e) && !m.relinked(f, s) {
+		fail("P6", "ahead, which was published before it came")
+	}
+}
+
+// leftBehind reports whether the sender's edge has left the receiver's relay. That relay may not
+// know so yet, and may have the message from before.
+func leftBehind(f *frame, s *session) bool {
+	from, to := f.s.e.used, s.e.used
+	return from == nil || to == nil || from.relay != to.relay
 }
 
 func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(promise, what string)) {
@@ -239,15 +278,23 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 	}
 }
 
+// broughtLater reports whether an edge may get a bare publication again by a newer link. It may if
+// the publication reached that link's relay while the link was up, or if another link was up beside
+// it. The edge cannot tell it from another publication with the same text.
+func (e *edge) broughtLater(bare *entry) bool {
+	a := e.used
+	return a == nil || a.began.After(bare.at) && (a.byMove || !bare.brought[a.relay.broker].Before(a.began))
+}
+
 func (m *model) deliveredBare(s *session, c cause, text string, fail func(promise, what string)) {
 	e := m.stream(c.topic).bares[text]
 	if e == nil {
 		fail("P2", "which nobody published")
 		return
 	}
-	// A relay to which the edge has linked since may have been brought it later than the one before.
-	relinked := s.e.used != nil && s.e.used.began.After(e.at)
-	if s.bares[e]++; s.bares[e] > 1 && !e.unsure && !relinked {
+	if s.bares[e]++; s.bares[e] == 1 {
+		e.holed[s] = m.edges[s.e.instance].at[c.topic].Before(e.prev)
+	} else if !e.holed[s] && !s.e.broughtLater(e) {
 		fail("P2", "a second time")
 	}
 	if m.class(s, c.topic) == mustNot {
@@ -255,7 +302,8 @@ func (m *model) deliveredBare(s *session, c cause, text string, fail func(promis
 	}
 }
 
-// deliveredEntry checks that what came is the next of what was stored that is to come.
+// deliveredEntry checks that a stored entry came in its turn: no entry before it that the session
+// must receive is missing.
 func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promise, what string)) {
 	i := s.interests[c.topic]
 	find := func(from, to int) int {
@@ -297,7 +345,7 @@ func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promi
 		return
 	}
 	for _, x := range i.expected[i.next:n] {
-		// What was at the end of an epoch that Redis lost, and has left the history since, is not known to anybody.
+		// Nobody knows the end of an epoch that Redis lost once it has left the history.
 		unknown := m.lossy && x.position.Epoch < c.position.Epoch
 		if x.class == must && !x.got && !x.excused && !x.gone && !unknown {
 			fail("P4", "and never "+x.text+" at "+x.position.String()+" before it")

@@ -9,20 +9,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/relay/downlink"
 	"github.com/edgerelay/edgerelay/relay/router"
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// relay is a relay's process: the real router behind its mailbox, the real Node of each link, and a carrier.
+// relay is a relay's process: the real router behind its mailbox, a real downlink.Link for each
+// edge, and a simulated broker.
 type relay struct {
 	w        *world
 	name     string
 	pump     *router.Pump
-	carrier  *carrier
+	broker   *relayBroker
 	metrics  *prometheus.Registry
 	ends     []*end
-	nodes    []*downlink.Node
+	links    []*downlink.Link
 	alive    bool
 	frozen   bool
 	refusing bool
@@ -35,14 +37,15 @@ const tick = 100 * time.Millisecond
 
 func (w *world) startRelay() *relay {
 	r := &relay{w: w, name: fmt.Sprint("r", len(w.relays)+1), metrics: prometheus.NewRegistry(), alive: true}
-	r.carrier = w.store.carrier(r.name)
-	r.carrier.event = func(ev broker.Event) {
+	r.broker = w.store.broker(r.name)
+	r.broker.event = func(ev broker.Event) {
 		r.pump.Event(ev)
 		r.stepSoon()
 	}
 	r.pump = router.NewPump(router.New(router.Config{
-		Outgoing: w.config.buffer, TailLength: w.config.tail, DigestEvery: w.config.digestEach, Metrics: r.metrics,
-	}, r.carrier))
+		Outgoing: w.config.buffer, TailLength: w.config.tail, DigestEvery: w.config.digestEach,
+		TopicRate: w.config.topicRate, Metrics: r.metrics,
+	}, chat.Dialect{}, r.broker))
 	w.relays = append(w.relays, r)
 	w.tracef("%s starts", r.name)
 	r.tick()
@@ -69,27 +72,27 @@ func (r *relay) step() {
 	r.due = false
 	if r.alive && !r.frozen {
 		r.pump.Step(r.w.now)
-		r.carrier.stepped()
+		r.broker.stepped()
 	}
 }
 
-func (r *relay) Connected(n *downlink.Node, h link.Hello) error {
+func (r *relay) Connected(l *downlink.Link, h link.Hello) error {
 	defer r.stepSoon()
-	return r.pump.Connected(n, h)
+	return r.pump.Connected(l, h)
 }
 
-func (r *relay) Received(n *downlink.Node, frames []any, size int) error {
+func (r *relay) Received(l *downlink.Link, frames []any, size int) error {
 	defer r.stepSoon()
-	return r.pump.Received(n, frames, size)
+	return r.pump.Received(l, frames, size)
 }
 
-func (r *relay) Writable(n *downlink.Node) {
-	r.pump.Writable(n)
+func (r *relay) Writable(l *downlink.Link) {
+	r.pump.Writable(l)
 	r.stepSoon()
 }
 
-func (r *relay) Disconnected(n *downlink.Node, lastReceived time.Time, err error) {
-	r.pump.Disconnected(n, lastReceived, err)
+func (r *relay) Disconnected(l *downlink.Link, lastReceived time.Time, err error) {
+	r.pump.Disconnected(l, lastReceived, err)
 	r.stepSoon()
 }
 
@@ -99,27 +102,27 @@ func (r *relay) takes() bool { return r.alive && !r.frozen && !r.refusing }
 // accept is the end of a handshake at the relay.
 func (r *relay) accept(c *conn, h link.Hello) {
 	e := c.relay
-	n := downlink.NewNode(r, e, h, r.w.config.buffer)
-	r.ends, r.nodes = append(r.ends, e), append(r.nodes, n)
-	if err := r.Connected(n, h); err != nil {
+	l := downlink.NewLink(r, e, h, r.w.config.buffer)
+	r.ends, r.links = append(r.ends, e), append(r.links, l)
+	if err := r.Connected(l, h); err != nil {
 		panic(err)
 	}
-	e.open(n, n, func(cause *link.CloseError, last time.Time) {
+	e.open(l, l, func(cause *link.CloseError, last time.Time) {
 		i := slices.Index(r.ends, e)
-		r.ends, r.nodes = slices.Delete(r.ends, i, i+1), slices.Delete(r.nodes, i, i+1)
+		r.ends, r.links = slices.Delete(r.ends, i, i+1), slices.Delete(r.links, i, i+1)
 		r.w.judgeEnd(c.relay.name, cause)
-		r.Disconnected(n, last, cause)
+		r.Disconnected(l, last, cause)
 	})
 }
 
-// kill ends the process. Its connections end as its machine has it: at once, or without a word.
+// kill ends the process. If silent, the edges do not see their connections end.
 func (r *relay) kill(silent bool) {
 	if !r.alive {
 		return
 	}
 	r.w.tracef("%s dies, without a word %v", r.name, silent)
 	r.alive = false
-	r.carrier.die()
+	r.broker.die()
 	for _, e := range r.ends {
 		e.ended, e.paused = nil, false
 		if silent {
@@ -129,7 +132,7 @@ func (r *relay) kill(silent bool) {
 		}
 		e.closed = true
 	}
-	r.ends, r.nodes = nil, nil
+	r.ends, r.links = nil, nil
 }
 
 // freeze stops the process; thaw lets it go on, as a zombie if its edges have left it.
@@ -156,7 +159,7 @@ func (r *relay) thaw() {
 	r.stepSoon()
 }
 
-// drain stops the relay in order, as relay.Run does.
+// drain stops the relay gracefully, in the steps of relay.Run.
 func (r *relay) drain() {
 	if !r.takes() {
 		return
@@ -175,8 +178,8 @@ func (r *relay) drain() {
 		r.pump.Drain(now)
 		r.stepSoon()
 		w.after(w.between(0, 2*time.Second), func() {
-			for _, n := range slices.Clone(r.nodes) {
-				n.Close(link.CodeNormal, "relay stops")
+			for _, l := range slices.Clone(r.links) {
+				l.Close(link.CodeNormal, "relay stops")
 			}
 			w.after(2500*time.Millisecond, func() { r.kill(false) })
 		})
@@ -184,20 +187,24 @@ func (r *relay) drain() {
 }
 
 // gauge reads one of the relay's metrics.
-func (r *relay) gauge(name string) float64 {
-	families, err := r.metrics.Gather()
+func (r *relay) gauge(name string) float64 { return metric(r.metrics, name) }
+
+// metric reads a gauge or a counter.
+func metric(of *prometheus.Registry, name string) float64 {
+	families, err := of.Gather()
 	if err != nil {
 		panic(err)
 	}
 	for _, f := range families {
 		if f.GetName() == name {
-			return f.GetMetric()[0].GetGauge().GetValue()
+			m := f.GetMetric()[0]
+			return m.GetGauge().GetValue() + m.GetCounter().GetValue()
 		}
 	}
 	panic("no metric " + name)
 }
 
-// judgeEnd looks why a link ended: no bug of ours may be the reason.
+// judgeEnd fails the run if a link ended for a reason that only a bug of ours can be.
 func (w *world) judgeEnd(name string, cause *link.CloseError) {
 	switch cause.Code {
 	case link.CodeProtocol, link.CodeTables, link.CodeLimit:

@@ -1,6 +1,7 @@
 package simulation
 
-// caughtUp checks that after a while everybody has what the relays know of, though nothing more was published.
+// caughtUp checks that after a while every session has what the relays know. No further publication
+// may be needed for that.
 func (m *model) caughtUp() {
 	for _, e := range m.w.edges {
 		for _, s := range e.sessions {
@@ -16,7 +17,7 @@ func (m *model) caughtUp() {
 	}
 }
 
-// finish checks what must be true in the end, when everything was mended and had time.
+// finish checks the promises that hold at the end, when everything is mended and has settled.
 func (m *model) finish() {
 	for _, e := range m.w.edges {
 		if !e.alive {
@@ -39,7 +40,7 @@ func (m *model) finishFrames(e *edge) {
 	for number := uint64(1); number <= e.number; number++ {
 		f := m.edges[e.instance].frames[number]
 		switch {
-		case f == nil: // an end
+		case f == nil: // the number of a session's end
 		case f.stores && f.stored == 0:
 			m.w.fail("P2: %s: number %d (%q to %s) was never published", e.name, number, f.msg, f.topic)
 		case f.answers && f.answered == 0 && !f.s.gone:

@@ -16,18 +16,23 @@ var (
 	tracing = flag.Bool("show", false, "with -seed: print all that happens")
 )
 
-// TestSimulation runs schedules, as many at a time as there are cores. One that fails is made as short as it can be, and told.
+// TestSimulation runs schedules, as many at a time as there are cores. It shortens a schedule that
+// fails as far as it can, and prints it.
 func TestSimulation(t *testing.T) {
 	if *seed != 0 {
 		one(t, *seed, *tracing)
 		return
 	}
-	var next atomic.Uint64
+	var next, digest atomic.Uint64
+	// A change that must not alter what links carry leaves this line as it was.
+	t.Cleanup(func() { t.Logf("digest of all bytes that links carried: %x", digest.Load()) })
 	for range runtime.GOMAXPROCS(0) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			for n := next.Add(1); n <= *seeds; n = next.Add(1) {
-				if !one(t, n, false) {
+				r, kept := one(t, n, false)
+				digest.Add(r.digest)
+				if !kept {
 					next.Store(*seeds) // one failure is enough to look at
 				}
 			}
@@ -36,23 +41,23 @@ func TestSimulation(t *testing.T) {
 }
 
 // one runs a seed, and reports whether all promises were kept.
-func one(t *testing.T, n uint64, tracing bool) bool {
+func one(t *testing.T, n uint64, tracing bool) (r result, kept bool) {
 	s := plan(n)
-	r := run(t, s, tracing)
+	r = run(t, s, tracing)
 	if tracing {
 		t.Logf("%+v, %d events\n%s", s.config, r.events, strings.Join(r.lines, "\n"))
 	}
 	if r.failure == "" {
-		return true
+		return r, true
 	}
 	less := shrink(t, s)
 	short := run(t, less, true)
 	t.Errorf("seed %d fails: %s\n\nIt fails with %d of its %d actions too: %s\n%+v\n%s\n\nThe whole run: go test ./test/simulation -run TestSimulation -seed %d -show",
 		n, r.failure, len(less.actions), len(s.actions), short.failure, s.config, strings.Join(short.lines, "\n"), n)
-	return false
+	return r, false
 }
 
-// TestTheSameSeedIsTheSameRun: what a seed finds, it finds again.
+// TestTheSameSeedIsTheSameRun: a run is determined by its seed, so a failure can be repeated.
 func TestTheSameSeedIsTheSameRun(t *testing.T) {
 	for n := uint64(1); n <= 20; n++ {
 		a, b := run(t, plan(n), false), run(t, plan(n), false)
@@ -62,7 +67,8 @@ func TestTheSameSeedIsTheSameRun(t *testing.T) {
 	}
 }
 
-// TestAFailureIsShortened: what is not needed for a failure is left out, and what is left still fails.
+// TestAFailureIsShortened: shortening leaves out the actions that a failure does not need, and the
+// remaining schedule still fails.
 func TestAFailureIsShortened(t *testing.T) {
 	s := plan(1)
 	needed := []int{17, 90}
@@ -80,14 +86,15 @@ func TestAFailureIsShortened(t *testing.T) {
 	}
 }
 
-// shrinkRuns bounds how long a failure is made shorter, in runs.
+// shrinkRuns bounds the runs that go into shortening one failure.
 const shrinkRuns = 400
 
 func shrink(t *testing.T, s schedule) schedule {
 	return shorten(s, func(s schedule) bool { return run(t, s, false).failure != "" })
 }
 
-// shorten leaves actions out as long as the schedule fails without them: halves, then quarters, then single ones.
+// shorten leaves out actions as long as the schedule fails without them. It tries halves first,
+// then quarters, and so on down to single actions.
 func shorten(s schedule, fails func(schedule) bool) schedule {
 	runs := 0
 	for size := max(1, len(s.actions)/2); size >= 1; size /= 2 {
@@ -105,7 +112,7 @@ func shorten(s schedule, fails func(schedule) bool) schedule {
 	return s
 }
 
-// String tells a config by its fields.
+// String describes a config by its fields.
 func (c config) String() string {
 	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes", c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window)
 }

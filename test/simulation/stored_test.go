@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// arriving lets one who comes to a topic have what is on its way to relays: it comes behind what they know of.
+// arriving allows a session that comes to a topic the publications that are still on their way to
+// relays. They arrive behind what the relays know when the session comes.
 func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	for _, e := range m.stream(t).entries {
 		if e.flying == 0 || !t.IsUser() && e.from == user {
@@ -24,7 +25,7 @@ func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	}
 }
 
-// flies takes note that a publication is on its way to a relay (1), or no longer (-1).
+// flies takes note that a publication set out for a relay (by is 1), or ended its way (by is -1).
 func (m *model) flies(p broker.Publication, by int) {
 	for _, e := range m.stream(p.Topic).entries {
 		if e.position == p.Position {
@@ -55,9 +56,7 @@ func (m *model) stored(p broker.Publish, at protocol.Position) {
 			m.w.fail("P1: number %d of %s (to %s) was published behind %d", p.Number, n.e.name, f.topic, n.last[p.Topic])
 			return
 		}
-		if again = f.stored > 0; !again {
-			f.storedAt = m.w.now
-		}
+		again = f.stored > 0
 		f.stored++
 		n.last[p.Topic] = p.Number
 	}
@@ -71,7 +70,7 @@ func (m *model) stored(p broker.Publish, at protocol.Position) {
 	m.expect(p.Topic, e, again)
 }
 
-// expect says for each session whether it is to have an entry.
+// expect decides for each session of the topic whether it must, may or must not receive an entry.
 func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 	for _, edge := range m.w.edges {
 		for _, s := range edge.sessions {
@@ -83,34 +82,45 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 			if !t.IsUser() && s.user == e.from || s.had[e.id] {
 				c = mustNot
 			} else if c == must && (again || m.edges[edge.instance].ahead[e.id]) {
-				c = may // it may have had it; or its edge had, for others: then only one whose join was published before this gets it
+				// The session may have had the entry already. Or its edge had it for other
+				// sessions: then only a session whose join was published before this entry gets it.
+				c = may
 			}
 			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id]})
 		}
 	}
 }
 
-// bare takes note of a publication of an original server: it is received once at most.
+// bare takes note of a publication of an original server, which has no position.
 func (m *model) bare(t protocol.Topic, from, msg string) {
 	text := string(protocol.AppendText(nil, t, from, msg))
-	m.stream(t).bares[text] = &entry{from: from, text: text, at: m.w.now, unsure: m.w.now.Before(m.unsure[t])}
+	e := &entry{from: from, text: text, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}}
+	s := m.stream(t)
+	if n := len(s.entries); n > 0 {
+		e.prev = s.entries[n-1].position
+	}
+	s.bares[text] = e
 }
 
-// disturbed takes note that a relay's subscription was broken, or lost something: its edges may be given what is bare before they catch up with what came before it, and get
-// it again from another relay's tail.
-func (m *model) disturbed(t protocol.Topic) { m.unsure[t] = m.w.now.Add(10 * time.Second) }
+// broughtBare takes note that a publication of an original server has reached a relay.
+func (m *model) broughtBare(c *relayBroker, p broker.Publication) {
+	if p.Position.IsZero() {
+		m.stream(p.Topic).bares[string(protocol.AppendText(nil, p.Topic, p.From, p.Msg))].brought[c] = m.w.now
+	}
+}
 
-// unheard takes note that a relay was not brought a publication, and knows nothing of it until the next one: who connects or joins there before, may get it then.
+// unheard takes note that a publication did not reach a relay. The relay knows nothing of it until
+// the next publication. A session that connects or joins there before that may get it then.
 func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	for _, e := range m.stream(t).entries {
 		if e.position == at {
 			e.unheard = true
 		}
 	}
-	m.disturbed(t)
 }
 
-// lose takes note that Redis lost what it had beyond the first stored publications of each topic, and the marks of that time.
+// lose takes note that Redis kept only the first publications of each topic, kept says how many.
+// The marks against duplicates are lost too, so any frame may be stored again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {

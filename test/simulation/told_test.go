@@ -7,16 +7,16 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// told makes a batch readable; "": there is nothing to tell.
+// told makes a batch readable. It is empty for a batch of pings and pongs.
 func told(batch []byte) string {
 	var frames []string
 	for len(batch) > 0 {
-		t, body, rest, err := link.Next(batch)
+		t, body, remainder, err := link.Next(batch)
 		if err != nil {
 			frames = append(frames, err.Error())
 			break
 		}
-		batch = rest
+		batch = remainder
 		if t != link.TypePing && t != link.TypePong {
 			frames = append(frames, toldFrame(t, body))
 		}

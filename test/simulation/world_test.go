@@ -1,5 +1,7 @@
-// Package simulation runs a whole cluster in one goroutine: the real hub, log and links of edges, the real link, and the real router over the real broker in memory, joined
-// by a network and a broker's connections that do what networks do, in an order that a seed decides. docs/simulation.md says what it finds, and how to repeat it.
+// Package simulation runs a whole cluster in one goroutine. The hub, log and links of the edges are
+// real, and so are the link protocol and the router over the broker in memory. The network and the
+// broker's connections are simulated: they delay, split, lose and break, in an order that a seed
+// decides. docs/simulation.md says what it finds, and how to repeat a run.
 package simulation
 
 import (
@@ -13,7 +15,8 @@ import (
 	"time"
 )
 
-// world is one run. Its clock is that of a synctest bubble, so that product code which asks for the time is told the simulated one.
+// world is one run. It runs in a synctest bubble, so product code that asks for the time gets the
+// simulated time.
 type world struct {
 	rnd   *rand.Rand
 	start time.Time
@@ -23,33 +26,34 @@ type world struct {
 
 	tracing bool
 	lines   []string
-	digest  uint64 // of all that happened
-	failure string // the first; then nothing goes on
+	digest  uint64 // digest of all bytes that links carried
+	failure string // the first failure; it stops the run
 
 	config config
 	store  *store
-	relays []*relay // those that are gone too
-	edges  []*edge  // likewise
-	conns  []*conn  // likewise
+	relays []*relay // includes dead relays
+	edges  []*edge  // includes dead edges
+	conns  []*conn  // includes closed conns
 	model  *model
-	calm   bool // all that was broken has been mended
+	calm   bool // everything broken has been mended
 
-	settledOnce bool // redis was away in calm
+	settledOnce bool // a first outage in calm is over
 }
 
 // config is drawn for a run, before its schedule.
 type config struct {
 	lossy      bool          // Redis loses what it has acknowledged
 	history    int           // publications kept per topic
-	age        time.Duration // of the history
-	logSize    int           // of each edge
-	buffer     int           // of each link at a relay, in bytes
+	age        time.Duration // how long history is kept
+	logSize    int           // bytes of each edge's log
+	buffer     int           // bytes a relay buffers for each link
 	tail       int           // publications in a relay's memory, per topic
-	window     int           // bytes that a connection takes in without being read
+	window     int           // bytes that a conn holds unread
 	digestEach time.Duration
+	topicRate  int // bytes a second; 0: no bound
 }
 
-// result is what a run came to.
+// result is the outcome of a run.
 type result struct {
 	failure string
 	digest  uint64
@@ -75,10 +79,11 @@ func run(t *testing.T, s schedule, tracing bool) (r result) {
 	return r
 }
 
-// reseed makes what follows depend on seed only, and not on what was drawn before: so that a schedule without some of its actions does with the others what it did.
+// reseed makes everything drawn from now on depend on seed alone. So the remaining actions of a
+// shortened schedule draw the same numbers as before.
 func (w *world) reseed(seed uint64) { w.rnd = rand.New(rand.NewPCG(seed, 0x5eed)) }
 
-// chance is true p times of 100.
+// chance is true in p of 100 cases.
 func (w *world) chance(p int) bool { return w.rnd.IntN(100) < p }
 
 // between draws a time.
@@ -89,7 +94,8 @@ func (w *world) between(least, most time.Duration) time.Duration {
 // pick draws one of a list that is not empty.
 func pick[T any](w *world, list []T) T { return list[w.rnd.IntN(len(list))] }
 
-// event is something that happens at a time; of one time, in the order in which they were planned.
+// event is something that happens at a time. Events of the same time happen in the order in which
+// they were planned, by seq.
 type event struct {
 	at  time.Time
 	seq uint64
@@ -122,7 +128,7 @@ func (w *world) at(at time.Time, do func()) {
 
 func (w *world) after(d time.Duration, do func()) { w.at(w.now.Add(d), do) }
 
-// pass lets time pass, with all that happens in it.
+// pass lets time pass and carries out the events that are due in it.
 func (w *world) pass(d time.Duration) {
 	until := w.now.Add(d)
 	for w.failure == "" && len(w.queue) > 0 && !w.queue[0].at.After(until) {
@@ -148,14 +154,14 @@ func (w *world) fail(format string, args ...any) {
 	}
 }
 
-// tracef notes what happened, for the reader.
+// tracef records an event for the reader of a trace.
 func (w *world) tracef(format string, args ...any) {
 	if w.tracing {
 		w.lines = append(w.lines, fmt.Sprintf("%9.3f  ", w.now.Sub(w.start).Seconds())+fmt.Sprintf(format, args...))
 	}
 }
 
-// note adds bytes that went somewhere to the digest.
+// note adds bytes that arrived somewhere to the digest.
 func (w *world) note(where string, what []byte) {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d %d %s ", w.digest, w.now.Sub(w.start), where)

@@ -3,9 +3,10 @@ package main
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/edgerelay/edgerelay/edge"
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
@@ -16,15 +17,15 @@ func main() {
 		Variables: edge.Variables(),
 		Load:      edge.Load,
 		Warnings:  edge.Config.Warnings,
-		Logging:   func(c edge.Config) service.Logging { return c.Logging },
-		Live:      func(c edge.Config) service.Addr { return c.AdminAddr },
+		Logging:   func(c edge.Config) logging.Config { return c.Logging },
+		Live:      func(c edge.Config) config.Addr { return c.AdminAddr },
 		Run:       run,
-		Commands:  []service.Command{{Name: "token", Usage: "prints a token for a client: --sub ID [--ttl 1h], signed by the first of EDGE_JWT_KEYS", Run: token}},
+		Commands:  []service.Command{{Name: "token", Usage: "prints a token for a client: --sub ID [--ttl 1h] [--any-id], signed by the first of EDGE_JWT_KEYS", Run: token}},
 	}.Main()
 }
 
-func run(ctx context.Context, cfg edge.Config, log *slog.Logger) error {
-	e, err := edge.New(cfg, edge.Options{Log: log})
+func run(ctx context.Context, cfg edge.Config, p service.Process) error {
+	e, err := edge.New(cfg, edge.Options{Metrics: p.Registry(), Log: p.Log})
 	if err != nil {
 		return err
 	}

@@ -8,48 +8,58 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/edge/gateway"
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/keyring"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// tokenConfig is all of an edge's configuration that signing needs.
+// tokenConfig is the part of an edge's configuration that signing needs.
 type tokenConfig struct {
-	JWTKeys service.Keys `env:"EDGE_JWT_KEYS,required" secret:"true" doc:"HS256 keys of client tokens, kid:secret[,kid:secret]: the first signs"`
+	JWTKeys  keyring.Keys `env:"EDGE_JWT_KEYS,required" secret:"true" type:"keys" doc:"HS256 keys of client tokens, kid:secret[,kid:secret]: the first signs"`
+	Issuer   string       `env:"JWT_ISSUER" doc:"the token's iss"`
+	Audience string       `env:"JWT_AUDIENCE" doc:"the token's aud"`
 }
 
-// token prints a token, to try an edge by hand: in production the site that knows its users signs them.
+// token prints a token, to try an edge by hand. In production, the site that knows its users signs
+// their tokens.
 func token(args, environ []string, stdout, stderr io.Writer) (status int) {
 	flags := flag.NewFlagSet("edge token", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	sub := flags.String("sub", "", "the id that the client connects under")
 	ttl := flags.Duration("ttl", time.Hour, "the time until the token expires")
+	anyID := flags.Bool("any-id", false, "make the token also for an id that edges with EDGE_STRICT_IDS refuse")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil: // Parse has said it
-		return 2
+		return service.StatusDone
+	case err != nil: // Parse has printed the error
+		return service.StatusUsage
 	case flags.NArg() > 0:
 		fmt.Fprintf(stderr, "edge token: unknown argument %q\n", flags.Arg(0))
-		return 2
+		return service.StatusUsage
 	case *ttl <= 0:
 		fmt.Fprintln(stderr, "edge token: --ttl must be more than 0")
-		return 2
+		return service.StatusUsage
 	}
 	if err := protocol.CheckID(*sub); err != nil {
 		fmt.Fprintf(stderr, "edge token: --sub %v\n", err)
-		return 2
+		return service.StatusUsage
 	}
-	cfg, err := service.Load[tokenConfig](environ)
+	if err := protocol.CheckStrictID(*sub); err != nil && !*anyID {
+		fmt.Fprintf(stderr, "edge token: --sub %v; --any-id makes the token all the same, for edges without EDGE_STRICT_IDS\n", err)
+		return service.StatusUsage
+	}
+	cfg, err := config.Load[tokenConfig](environ)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
-		return 2
+		return service.StatusConfig
 	}
-	text, err := gateway.SignToken(cfg.JWTKeys, *sub, *ttl)
+	text, err := gateway.Auth{Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience}.Sign(*sub, *ttl)
 	if err != nil {
 		fmt.Fprintln(stderr, "edge token:", err)
-		return 1
+		return service.StatusFailed
 	}
 	fmt.Fprintln(stdout, text)
-	return 0
+	return service.StatusDone
 }

@@ -1,4 +1,5 @@
-// Package brokertest is one suite for every broker.Broker, and what its tests stand on.
+// Package brokertest has one suite for every broker.Broker, the helpers of its tests, and a Redis
+// in memory.
 package brokertest
 
 import (
@@ -18,28 +19,34 @@ type Config struct {
 
 // Backend is an empty back end that several Brokers share.
 type Backend interface {
-	// NewBroker returns another Broker on it, not running yet.
+	// NewBroker returns another Broker on the back end. It is not running yet.
 	NewBroker(t testing.TB) broker.Broker
 	// PublishBare publishes as an original server does.
 	PublishBare(t testing.TB, topic protocol.Topic, from, msg string)
 }
 
-// Run runs the suite. open makes a new back end that ends with the test it is given.
+// Most tests use usual. Tests of expiry use brief, and tests with many messages use ample.
+var (
+	usual = Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
+	brief = Config{HistorySize: 100, HistoryAge: time.Second, MarkAge: 6 * time.Second}
+	ample = Config{HistorySize: 10_000, HistoryAge: time.Minute, MarkAge: time.Hour}
+)
+
+// Run runs the suite. The function open makes a new back end that ends with the test it is given.
 func Run(t *testing.T, open func(*testing.T, Config) Backend) {
-	usual := Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
-	brief := Config{HistorySize: 100, HistoryAge: 300 * time.Millisecond, MarkAge: 2 * time.Second}
 	for _, c := range []struct {
 		name   string
 		config Config
 		test   func(*testing.T, Backend)
 	}{
 		{"a publication reaches every subscriber, with dense positions, in order", usual, testPublish},
-		{"a pipeline of publications keeps its order", usual, testPipeline},
+		{"a pipeline of publications keeps its order", ample, testPipeline},
 		{"a number is published once", usual, testDuplicate},
 		{"a publication whose predecessor is missing is refused", usual, testRefused},
 		{"a floor raises the mark, also when nothing is published", usual, testFloor},
 		{"marks are per topic and instance", usual, testMarks},
 		{"a publisher that has seen more begins a new epoch", usual, testKnown},
+		{"an epoch is later than any of another topic", usual, testLaterEpoch},
 		{"behind the last epoch none begins", usual, testLastEpoch},
 		{"any text passes", usual, testTexts},
 		{"subscribed means every later publication", usual, testSubscribedTop},

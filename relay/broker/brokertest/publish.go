@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -51,23 +52,18 @@ func testPipeline(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	r.Join(group)
 	const messages = 3000
-	tokens := make(map[uint64]uint64)
+	var list []broker.Publish
 	for n := uint64(1); n <= messages; n++ {
-		token := r.Token()
-		tokens[token] = n
-		r.Publish(broker.Publish{Token: token, Topic: group, From: "1", Msg: fmt.Sprint(n), Instance: r.Instance, Number: n, Predecessor: n - 1})
+		list = append(list, r.Message(group, n, fmt.Sprint(n)))
+	}
+	for i, answer := range r.Pipeline(list) {
+		if answer.Outcome == broker.Done && answer.Position.Offset != uint64(i+1) {
+			t.Fatalf("answer %d is %+v", i+1, answer)
+		}
 	}
 	for i, p := range r.Received(group, 0, messages) {
 		if n := uint64(i + 1); p.Number != n || p.Position.Offset != n || p.Msg != fmt.Sprint(n) {
 			t.Fatalf("publication %d is %+v", n, p)
-		}
-	}
-	place := 0
-	for n := uint64(1); n <= messages; n++ {
-		var answer broker.Published
-		answer, place = Await(r, place, "Published", func(broker.Published) bool { return true })
-		if answer.Outcome != broker.Done || tokens[answer.Token] != n || answer.Position.Offset != n {
-			t.Fatalf("answer %d is %+v", n, answer)
 		}
 	}
 }
@@ -104,24 +100,15 @@ func testRefused(t *testing.T, b Backend) {
 		t.Fatalf("the refused one left %+v", h)
 	}
 	r.Say(group, 1, "first")
-	answer = r.Ask(broker.Publish{Topic: group, From: "1", Msg: "now", Instance: r.Instance, Number: 2, Predecessor: 1})
-	if answer.Outcome != broker.Done || answer.Position.Offset != 2 {
-		t.Fatalf("with the predecessor there: %+v", answer)
+	now := r.Message(group, 2, "now")
+	now.Predecessor = 1
+	if at := r.Put(now); at.Offset != 2 {
+		t.Fatalf("with the predecessor there: %v", at)
 	}
 }
 
 func testFloor(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
-	ask := func(number, predecessor, floor uint64) broker.Outcome {
-		t.Helper()
-		answer := r.Ask(broker.Publish{
-			Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: number, Predecessor: predecessor, Floor: floor,
-		})
-		if answer.Err != nil {
-			t.Fatal(answer.Err)
-		}
-		return answer.Outcome
-	}
 	for _, c := range []struct {
 		name                       string
 		number, predecessor, floor uint64
@@ -135,15 +122,22 @@ func testFloor(t *testing.T, b Backend) {
 		{"the floor is the predecessor", 21, 20, 20, broker.Done, 21},
 		{"raised and published", 40, 0, 30, broker.Done, 40},
 	} {
-		if got := ask(c.number, c.predecessor, c.floor); got != c.want {
+		p := broker.Publish{
+			Topic: group, From: "1", Msg: "m", Instance: r.Instance,
+			Number: c.number, Predecessor: c.predecessor, Floor: c.floor,
+		}
+		if c.want == broker.Done {
+			r.Put(p)
+		} else if got := r.Ask(p).Outcome; got != c.want {
 			t.Errorf("%s: outcome %d, want %d", c.name, got, c.want)
 		}
 		wantMark(t, c.name, r, group, r.Instance, c.mark)
 	}
 }
 
-// wantMark tells a mark by what it does to two requests that leave it as it is: its own number is a Duplicate, and one whose predecessor is
-// the number behind it is Refused. A mark of 0 is none.
+// wantMark checks a mark with two requests that do not change it. A request with the mark's own
+// number must be a Duplicate. A request whose predecessor is the number after the mark must be
+// Refused. A mark of 0 means that there is none.
 func wantMark(t *testing.T, what string, r *Relay, topic protocol.Topic, i protocol.Instance, mark uint64) {
 	t.Helper()
 	if mark > 0 {
@@ -171,10 +165,10 @@ func testMarks(t *testing.T, b Backend) {
 	}{{group, x.Instance, 7}, {group, y.Instance, 3}, {other, x.Instance, 8}, {other, y.Instance, 0}, {protocol.All, x.Instance, 0}} {
 		what := fmt.Sprintf("%s for %s", c.topic, c.instance)
 		wantMark(t, what, y, c.topic, c.instance, c.mark)
-		next := broker.Publish{Topic: c.topic, From: "1", Msg: "next", Instance: c.instance, Number: c.mark + 1, Predecessor: c.mark}
-		if answer := y.Ask(next); answer.Outcome != broker.Done {
-			t.Errorf("%s: %+v for the number behind the mark %d, want it Done", what, answer, c.mark)
-		}
+		y.Put(broker.Publish{
+			Topic: c.topic, From: "1", Msg: "next",
+			Instance: c.instance, Number: c.mark + 1, Predecessor: c.mark,
+		})
 	}
 }
 
@@ -185,11 +179,9 @@ func testKnown(t *testing.T, b Backend) {
 	say := func(known protocol.Position) protocol.Position {
 		t.Helper()
 		n++
-		answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: n, Known: known})
-		if answer.Outcome != broker.Done {
-			t.Fatalf("%+v", answer)
-		}
-		return answer.Position
+		p := r.Message(group, n, "m")
+		p.Known = known
+		return r.Put(p)
 	}
 	next := func(p protocol.Position) protocol.Position {
 		return protocol.Position{Epoch: p.Epoch, Offset: p.Offset + 1}
@@ -237,13 +229,39 @@ func testKnown(t *testing.T, b Backend) {
 	}
 }
 
+// testLaterEpoch has a topic in an epoch that the clock has not reached, as if the clock was set
+// back. The relay that saw it begins later epochs, and soon so does one that did not see it.
+func testLaterEpoch(t *testing.T, b Backend) {
+	future := protocol.Position{Epoch: uint64(time.Now().Add(time.Hour).UnixMicro()), Offset: 1}
+	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
+	first := r.Message(group, 1, "m")
+	first.Known = future
+	began := r.Put(first)
+	if began.Epoch != future.Epoch+1 {
+		t.Fatalf("knowing %v: %v", future, began)
+	}
+	if next := r.Say("group:next", 1, "m"); next.Epoch <= began.Epoch || next.Offset != 1 {
+		t.Errorf("another topic began at %v, which is not later than %v", next, began)
+	}
+	deadline := time.Now().Add(Patience)
+	for n := 0; ; n++ {
+		topic := protocol.Topic(fmt.Sprint("group:other", n))
+		if next := other.Say(topic, 1, "m"); next.Epoch > began.Epoch {
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("another relay still begins at %v, which is not later than %v", next, began)
+		}
+		time.Sleep(50 * time.Millisecond) // pause between two polls
+	}
+}
+
 func testLastEpoch(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	last, beyond := uint64(protocol.MaxEpoch), uint64(1<<64-1)
 	for _, c := range []struct {
 		topic protocol.Topic
 		first uint64              // epoch; 0: the clock's
-		known []protocol.Position // by the publishers, one after the other
+		known []protocol.Position // by the publishers, in their order
 	}{
 		{"group:to", last, []protocol.Position{{Epoch: last - 1, Offset: 7}, {Epoch: last - 1, Offset: beyond}, {Epoch: last, Offset: 1}, {Epoch: last, Offset: 9}, {Epoch: beyond, Offset: 1}, {}}},
 		{"group:in", 0, []protocol.Position{{Epoch: last, Offset: 1}, {Epoch: last, Offset: beyond}, {}}},
@@ -251,16 +269,17 @@ func testLastEpoch(t *testing.T, b Backend) {
 	} {
 		r.Join(c.topic)
 		for i, known := range c.known {
-			answer := r.Ask(broker.Publish{Topic: c.topic, From: "1", Msg: "m", Instance: r.Instance, Number: uint64(i + 1), Known: known})
-			if i == 0 && c.first == 0 && answer.Position.Epoch < last/2 {
-				c.first = answer.Position.Epoch
+			p := r.Message(c.topic, uint64(i+1), "m")
+			p.Known = known
+			at := r.Put(p)
+			if i == 0 && c.first == 0 && at.Epoch < last/2 {
+				c.first = at.Epoch
 			}
-			want := protocol.Position{Epoch: c.first, Offset: uint64(i + 1)}
-			if answer.Outcome != broker.Done || answer.Position != want {
-				t.Errorf("%s: knowing %v: %+v, want it Done at %v", c.topic, known, answer, want)
+			if want := (protocol.Position{Epoch: c.first, Offset: uint64(i + 1)}); at != want {
+				t.Errorf("%s: knowing %v: %v, want %v", c.topic, known, at, want)
 			}
-			if got := r.Received(c.topic, 0, i+1)[i]; got.Position != answer.Position {
-				t.Errorf("%s: published at %v, and received at %v", c.topic, answer.Position, got.Position)
+			if got := r.Received(c.topic, 0, i+1)[i]; got.Position != at {
+				t.Errorf("%s: published at %v, and received at %v", c.topic, at, got.Position)
 			}
 		}
 		if page := r.History(c.topic, protocol.Position{}); len(page.Publications) != len(c.known) {
@@ -279,10 +298,10 @@ func testTexts(t *testing.T, b Backend) {
 			position := r.Say(topic, number, msg)
 			want := broker.Publication{Topic: topic, Position: position, From: "1", Msg: msg, Instance: r.Instance, Number: number}
 			if got := r.Received(topic, 0, j+1)[j]; got != want {
-				t.Errorf("%s: received %.200q", topic, fmt.Sprint(got))
+				t.Errorf("%s: received %.100q", topic, fmt.Sprint(got))
 			}
 		}
-		if got := len(whole(r, topic)); got != 4 {
+		if got := len(behind(r, topic, protocol.Position{})); got != 4 {
 			t.Errorf("%s: history of %d", topic, got)
 		}
 	}

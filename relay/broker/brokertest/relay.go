@@ -2,6 +2,8 @@ package brokertest
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -10,10 +12,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Patience is how long an event is waited for before the test fails.
-const Patience = 15 * time.Second
+// Patience is how long a test waits for an event before it fails.
+const Patience = time.Minute
 
-// Relay runs a Broker as a relay would, and keeps its events. Its methods that wait end the test after Patience.
+// Relay runs a Broker as a relay would, and keeps its events. Its methods that wait end the test
+// after Patience. They repeat what fails, as a relay does, since a healthy Redis may answer too
+// late on a busy machine. Once and Read do not repeat, for tests that are about failures.
 type Relay struct {
 	broker.Broker
 	Instance protocol.Instance // of the edge that it publishes for
@@ -27,7 +31,7 @@ type Relay struct {
 	asked   map[uint64]int // by token: answers so far
 }
 
-// Start runs b until the test ends. Then every request must have been answered once.
+// Start runs b until the test ends. By then every request must have been answered once.
 func Start(t testing.TB, b broker.Broker) *Relay {
 	t.Helper()
 	r := &Relay{Broker: b, Instance: protocol.NewInstance(), t: t, changed: make(chan struct{}), asked: make(map[uint64]int)}
@@ -75,14 +79,15 @@ func (r *Relay) Token() uint64 {
 	return r.token
 }
 
-// Events returns the number of events so far: a place to await later ones from.
+// Events returns the number of events so far. It is the index to await later events from.
 func (r *Relay) Events() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.events)
 }
 
-// Await returns the first event of type E from place from on that matches, and the place behind it.
+// Await returns the first event of type E from index from on that matches, and the index after
+// it.
 func Await[E broker.Event](r *Relay, from int, what string, match func(E) bool) (E, int) {
 	r.t.Helper()
 	timeout := time.NewTimer(Patience)
@@ -105,8 +110,8 @@ func Await[E broker.Event](r *Relay, from int, what string, match func(E) bool) 
 	}
 }
 
-// Ask publishes and returns the answer.
-func (r *Relay) Ask(p broker.Publish) broker.Published {
+// Once publishes once. It returns the answer, which may be that it failed.
+func (r *Relay) Once(p broker.Publish) broker.Published {
 	r.t.Helper()
 	from := r.Events()
 	p.Token = r.Token()
@@ -115,14 +120,109 @@ func (r *Relay) Ask(p broker.Publish) broker.Published {
 	return answer
 }
 
-// Say publishes msg on t as number n of r.Instance and returns its position; it must be Done.
+// Ask publishes until it succeeds, and returns the answer.
+func (r *Relay) Ask(p broker.Publish) broker.Published {
+	r.t.Helper()
+	answer, _ := r.ask(p)
+	return answer
+}
+
+// ask is Ask, and also reports whether an attempt failed before.
+func (r *Relay) ask(p broker.Publish) (answer broker.Published, repeated bool) {
+	r.t.Helper()
+	repeated = r.repeat(fmt.Sprintf("publishing %.100q", p.Msg), func() error {
+		answer = r.Once(p)
+		return answer.Err
+	})
+	return answer, repeated
+}
+
+// pause is the time between two attempts at what failed.
+const pause = 10 * time.Millisecond
+
+// repeat does something until it succeeds, and reports whether it failed before.
+func (r *Relay) repeat(what string, do func() error) (repeated bool) {
+	r.t.Helper()
+	for end := time.Now().Add(Patience); ; repeated = true {
+		err := do()
+		if err == nil {
+			return repeated
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// Put publishes and returns the position. The message must be published. A Duplicate after a
+// failed attempt says that this attempt published it.
+func (r *Relay) Put(p broker.Publish) protocol.Position {
+	r.t.Helper()
+	answer, repeated := r.ask(p)
+	switch {
+	case answer.Outcome == broker.Done:
+		return answer.Position
+	case answer.Outcome != broker.Duplicate || !repeated:
+		r.t.Fatalf("publishing %.100q: %+v", p.Msg, answer)
+	}
+	for _, kept := range behind(r, p.Topic, protocol.Position{}) {
+		if kept.Instance == p.Instance && kept.Number == p.Number {
+			return kept.Position
+		}
+	}
+	// This is the top: the history has expired, and nothing has come since.
+	return answer.Position
+}
+
+// Say publishes msg on t as number n of r.Instance and returns its position. It must be
+// published.
 func (r *Relay) Say(t protocol.Topic, n uint64, msg string) protocol.Position {
 	r.t.Helper()
-	answer := r.Ask(broker.Publish{Topic: t, From: "1", Msg: msg, Instance: r.Instance, Number: n})
-	if answer.Outcome != broker.Done || answer.Err != nil {
-		r.t.Fatalf("publishing %q: %+v", msg, answer)
+	return r.Put(r.Message(t, n, msg))
+}
+
+// Message returns the request that Say publishes.
+func (r *Relay) Message(t protocol.Topic, n uint64, msg string) broker.Publish {
+	return broker.Publish{Topic: t, From: "1", Msg: msg, Instance: r.Instance, Number: n}
+}
+
+// Pipeline publishes many at once, as a lane does. Each names the one before it. After a failure,
+// once all that were given are answered, those that are not published are given again, in order.
+// The list is of one topic and instance, with rising numbers. The answers come in order. A
+// Duplicate answers a message that a failed attempt published.
+func (r *Relay) Pipeline(list []broker.Publish) (answers []broker.Published) {
+	r.t.Helper()
+	for i := 1; i < len(list); i++ {
+		list[i].Predecessor = list[i-1].Number
 	}
-	return answer.Position
+	repeated := false
+	r.repeat(fmt.Sprintf("publishing %d messages", len(list)), func() (failure error) {
+		index, given := r.Events(), list[len(answers):]
+		for i := range given {
+			given[i].Token = r.Token()
+			r.Publish(given[i])
+		}
+		for _, p := range given {
+			var answer broker.Published
+			answer, index = Await(r, index, "Published", func(broker.Published) bool { return true })
+			switch {
+			case answer.Token != p.Token:
+				r.t.Fatalf("%+v came, want the answer to request %d", answer, p.Token)
+			// This one may be Refused, since its predecessor was not published.
+			case failure != nil:
+			case answer.Err != nil, answer.Outcome == broker.Refused:
+				failure = fmt.Errorf("number %d: %+v", p.Number, answer)
+			case answer.Outcome == broker.Duplicate && !repeated:
+				r.t.Fatalf("number %d: %+v", p.Number, answer)
+			default:
+				answers = append(answers, answer)
+			}
+		}
+		repeated = true
+		return failure
+	})
+	return answers
 }
 
 // Join subscribes and returns the answer.
@@ -138,40 +238,112 @@ func (r *Relay) Join(t protocol.Topic) broker.Subscribed {
 	return answer
 }
 
-// History reads a page and returns it; it must not fail.
-func (r *Relay) History(t protocol.Topic, after protocol.Position) broker.History {
+// Read asks for a page once. It returns the answer, which may be that it failed.
+func (r *Relay) Read(t protocol.Topic, after protocol.Position) broker.History {
 	r.t.Helper()
 	from, token := r.Events(), r.Token()
 	r.ReadHistory(t, after, token)
 	answer, _ := Await(r, from, "History", func(e broker.History) bool { return e.Token == token })
-	if answer.Err != nil || answer.Topic != t {
+	if answer.Topic != t {
 		r.t.Fatalf("history of %s: %+v", t, answer)
 	}
 	return answer
 }
 
-// Count counts subscribers; it must not fail.
+// History reads a page until that succeeds, and returns it.
+func (r *Relay) History(t protocol.Topic, after protocol.Position) (page broker.History) {
+	r.t.Helper()
+	r.repeat("history of "+string(t), func() error {
+		page = r.Read(t, after)
+		return page.Err
+	})
+	return page
+}
+
+// Count counts subscribers until that succeeds.
 func (r *Relay) Count(t protocol.Topic) int64 {
 	r.t.Helper()
-	from, token := r.Events(), r.Token()
-	r.CountSubscribers(t, token)
-	answer, _ := Await(r, from, "Counted", func(e broker.Counted) bool { return e.Token == token })
-	if answer.Err != nil {
-		r.t.Fatalf("subscribers of %s: %v", t, answer.Err)
-	}
+	var answer broker.Counted
+	r.repeat("subscribers of "+string(t), func() error {
+		from, token := r.Events(), r.Token()
+		r.CountSubscribers(t, token)
+		answer, _ = Await(r, from, "Counted", func(e broker.Counted) bool { return e.Token == token })
+		return answer.Err
+	})
 	return answer.Count
 }
 
-// Received returns the first n publications received on t from place from on, once they are there.
-func (r *Relay) Received(t protocol.Topic, from, n int) []broker.Publication {
+// Received returns the first n publications on t from index from on, once they are there. As a
+// relay does, it reads from the history what was published while the subscription was lost.
+func (r *Relay) Received(t protocol.Topic, from, n int) (list []broker.Publication) {
 	r.t.Helper()
-	var list []broker.Publication
-	for len(list) < n {
-		var e broker.Received
-		e, from = Await(r, from, "publication on "+string(t), func(e broker.Received) bool { return e.Publication.Topic == t })
-		list = append(list, e.Publication)
+	// Publications of t were told up to told, and its history was read up to read.
+	var told, read protocol.Position
+	for index, lost := 0, false; len(list) < n; {
+		var e broker.Event
+		e, index = Await(r, index, "publication on "+string(t), func(e broker.Event) bool {
+			return about(e, t)
+		})
+		var come []broker.Publication
+		switch e := e.(type) {
+		case broker.Deaf:
+			lost = true
+			continue
+		case broker.Received:
+			at := e.Publication.Position
+			if lost && !at.IsZero() {
+				continue // the top of the next Subscribed covers it
+			}
+			if at.IsZero() || read.Before(at) {
+				come = []broker.Publication{e.Publication}
+			}
+			told = later(told, at)
+		case broker.Subscribed:
+			if lost && told.Before(e.Top) && index > from {
+				come = behind(r, t, told)
+			}
+			if len(come) > 0 {
+				read = come[len(come)-1].Position
+			}
+			lost, told = false, later(later(told, read), e.Top)
+		}
+		if index > from {
+			list = append(list, come...)
+		}
 	}
-	return list
+	return list[:n]
+}
+
+// Bare has a bare message published on t, to which r is subscribed, and returns it as it comes.
+// If the subscription is lost meanwhile, the message is in no history, and is published again.
+func (r *Relay) Bare(t protocol.Topic, publish func()) broker.Publication {
+	r.t.Helper()
+	for {
+		from := r.Events()
+		publish()
+		e, from := Await(r, from, "bare publication on "+string(t), func(e broker.Event) bool {
+			_, subscribed := e.(broker.Subscribed)
+			got, received := e.(broker.Received)
+			return about(e, t) && !subscribed && (!received || got.Publication.Position.IsZero())
+		})
+		if got, received := e.(broker.Received); received {
+			return got.Publication
+		}
+		Await(r, from, "Subscribed", func(e broker.Subscribed) bool { return e.Topic == t })
+	}
+}
+
+// about reports whether e brings a publication of t, or says whether its subscription is in force.
+func about(e broker.Event, t protocol.Topic) bool {
+	switch e := e.(type) {
+	case broker.Received:
+		return e.Publication.Topic == t
+	case broker.Subscribed:
+		return e.Topic == t
+	case broker.Deaf:
+		return e.All || e.Topic == t
+	}
+	return false
 }
 
 // SoFar returns all publications received on t until now.
@@ -187,7 +359,18 @@ func (r *Relay) SoFar(t protocol.Topic) []broker.Publication {
 	return list
 }
 
-// Told returns the highest position told of t until now: of a publication received, or the top of a confirmed subscription, behind which the caller reads history.
+// LostSince reports whether the subscription of t was lost between index from and now.
+func (r *Relay) LostSince(t protocol.Topic, from int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.events[from:], func(e broker.Event) bool {
+		deaf, ok := e.(broker.Deaf)
+		return ok && about(deaf, t)
+	})
+}
+
+// Told returns the highest position told of t until now. It is that of a received publication, or
+// the top of a confirmed subscription, after which the caller reads history.
 func (r *Relay) Told(t protocol.Topic) (top protocol.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -203,9 +386,14 @@ func (r *Relay) Told(t protocol.Topic) (top protocol.Position) {
 				at = e.Top
 			}
 		}
-		if top.Before(at) {
-			top = at
-		}
+		top = later(top, at)
 	}
 	return top
+}
+
+func later(a, b protocol.Position) protocol.Position {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// BenchmarkPublish publishes 128 bytes with some in flight, and receives each again.
+// BenchmarkPublish publishes messages of 128 bytes, of which several are in flight, and receives
+// each of them.
 func BenchmarkPublish(b *testing.B) {
 	for _, flight := range []int{1, 16, 500} {
 		for _, topics := range []int{1, 1000} {
@@ -75,7 +76,7 @@ func benchmarkPublish(b *testing.B, flight, topics int) {
 	running.Wait()
 }
 
-// cpuOf returns the seconds of CPU that a server has taken.
+// cpuOf returns the seconds of CPU time that a server has taken.
 func cpuOf(b *testing.B, server *redistest.Server) (sum float64) {
 	b.Helper()
 	info, err := server.Client().Info(b.Context(), "cpu").Result()
@@ -92,8 +93,8 @@ func cpuOf(b *testing.B, server *redistest.Server) (sum float64) {
 	return sum
 }
 
-// BenchmarkResubscribe loses the subscriber's connection with many topics, half of which have a history, and waits until all are subscribed
-// again, their tops read.
+// BenchmarkResubscribe loses the subscriber's connection with many topics, half of which have a
+// history. It waits until all are subscribed again and their tops are read.
 func BenchmarkResubscribe(b *testing.B) {
 	for _, topics := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint("topics=", topics), func(b *testing.B) { benchmarkResubscribe(b, topics) })

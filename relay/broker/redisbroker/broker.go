@@ -3,6 +3,8 @@ package redisbroker
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -20,95 +22,149 @@ func New(cfg Config) (broker.Broker, error) {
 	}
 	redis.SetLogger(clientLog{cfg.Log})
 	c := common{
-		keys: keys(cfg.Prefix), history: history{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), int64(cfg.MarkAge.Seconds())},
-		metrics: newMetrics(cfg.Metrics), log: cfg.Log, candidate: rand.Text(), name: new(atomic.Pointer[string]),
+		keys: keys(cfg.Prefix), retention: retention{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), int64(cfg.MarkAge.Seconds())},
+		metrics: newMetrics(cfg.Metrics), log: cfg.Log, candidate: rand.Text(), name: new(backEndName), epochs: new(broker.Epochs),
 	}
+	c.foreigners = &foreigners{metrics: c.metrics, log: c.log}
 	if t.cluster {
 		return newCluster(t, c), nil
 	}
-	here := place{topic: func() protocol.Topic { return probeTopic }, named: func() bool { return true }}
+	single := role{
+		topic: func() protocol.Topic { return probeTopic }, named: func() bool { return true },
+		end: t.names.Close,
+	}
 	if t.master != "" {
 		throughSentinels(t)
-		here.watch = t.watchSentinels
+		single.watch = t.watchSentinels
 	}
-	return newBroker(t.opt, c, here), nil
+	b := newBroker(t.opt, c, single)
+	b.neighbours = newNeighbours(func() *redis.Options { return t.opt }, t.opt.DB, c)
+	return b, nil
 }
 
-// common is what the Brokers on a cluster's masters have in common.
+// common has what the Brokers on a cluster's masters share.
 type common struct {
-	keys      keys
-	history   history
-	metrics   *metrics
-	log       *slog.Logger
-	candidate string                  // what the back end is called if it has no name yet
-	name      *atomic.Pointer[string] // what it is called, once known
+	keys       keys
+	retention  retention
+	epochs     *broker.Epochs
+	metrics    *metrics
+	foreigners *foreigners
+	log        *slog.Logger
+	candidate  string // name to give the back end if it has none
+	name       *backEndName
 }
 
-// place says what a Redis has: all keys, or those of a cluster's master.
-type place struct {
-	topic func() protocol.Topic                      // where it can be probed
-	named func() bool                                // whether it has the back end's name
-	watch func(ctx context.Context, switched func()) // calls switched when it is elsewhere, until ctx is done; nil: nobody knows
-	moved chan struct{}                              // told, one slot, when keys turn out to be elsewhere; nil: that is a fault
+// backEndName is the back end's name, once it is known.
+type backEndName struct{ atomic.Pointer[string] }
+
+// get returns the name, "" while it is unknown.
+func (n *backEndName) get() string {
+	if name := n.Load(); name != nil {
+		return *name
+	}
+	return ""
 }
 
-// Broker is a broker.Broker on one Redis. It holds five connections at most: to publish, to ask, for the tops of new subscriptions, to probe,
-// and to subscribe.
+// role tells a Broker how its Redis is used: alone, or as one master of a cluster.
+type role struct {
+	topic func() protocol.Topic // topic that the prober publishes to
+	named func() bool           // reports whether this Redis keeps the back end's name
+	// watch runs until ctx is done. It calls switched each time that the sentinels name another
+	// master. It is nil without sentinels.
+	watch func(ctx context.Context, switched func())
+	end   func() // called when Run has ended; nil on a cluster's master
+	// moved gets a signal when Redis says that a key is on another node; it has one slot. It is nil
+	// for a single Redis, where such a reply is a fault.
+	moved chan struct{}
+}
+
+// Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to ask, to
+// read the tops of new subscriptions, to probe, to subscribe, and to hear other clusters' relays.
+// Further connections are open only briefly.
 type Broker struct {
 	state      *state
-	name       *atomic.Pointer[string]
+	name       *backEndName
 	publisher  *publisher
 	asker      *asker
 	subscriber *subscriber
 	prober     *prober
+	neighbours *neighbours // nil on a cluster's master: Cluster has its own
 }
 
 var _ broker.Broker = (*Broker)(nil)
 
-func newBroker(opt *redis.Options, c common, p place) *Broker {
+func newBroker(opt *redis.Options, c common, p role) *Broker {
 	log := c.log.With("redis", opt.Addr)
 	b := &Broker{name: c.name, state: newState(log, c.metrics, p.moved)}
 	i := &identifier{log: log}
-	b.publisher = newPublisher(opt, c.keys, c.history, i, b.state, c.metrics)
+	b.publisher = newPublisher(opt, c, i, b.state)
 	b.asker = newAsker(opt, c.keys, b.state, c.metrics)
-	b.subscriber = newSubscriber(opt, c.keys, i, b.state, c.metrics, log)
+	b.subscriber = newSubscriber(opt, c.keys, i, c.epochs, b.state, c.foreigners, c.metrics, log)
 	b.prober = &prober{
-		opt: opt, keys: c.keys, place: p, identifier: i, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
+		opt: opt, keys: c.keys, role: p, identifier: i, epochs: c.epochs, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
 		instance: protocol.NewInstance(), found: b.found,
 	}
 	return b
 }
 
-// found is told by each probe who answers, and whether that is another than before.
-func (b *Broker) found(who identity, another bool) {
-	if another {
+// found is called with the identity of the server that answered a probe, and with how it compares
+// to the identity before it.
+func (b *Broker) found(who identity, seen sighting) {
+	if seen != same {
 		b.publisher.changed.Store(true)
+	}
+	if seen == another {
 		b.state.outages.Add(1)
 	}
 	b.subscriber.found(who)
 }
 
-// switched has the prober find another Redis.
+// switched is called when the sentinels name another master. The prober is to connect to it, and
+// the connections for requests are replaced before they are used again.
 func (b *Broker) switched() {
 	b.prober.elsewhere.Store(true)
 	b.state.outages.Add(1)
 	signal(b.state.trouble)
 }
 
-// Run implements broker.Broker. Redis may be absent, at the start too: Run goes on trying. It may be called once, and returns nil.
+// Run implements broker.Broker. It keeps trying while Redis is absent, also at the start. It may be
+// called once. The only error that it returns wraps errForeign.
 func (b *Broker) Run(ctx context.Context, sink func(broker.Event)) error {
 	b.state.sink = sink
+	ctx, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
 	var running sync.WaitGroup
+	if b.neighbours != nil {
+		running.Go(func() { refuseBy(refuse, b.neighbours.run(ctx)) })
+	}
 	running.Go(func() { b.publisher.run(ctx, sink) })
 	running.Go(func() { b.asker.run(ctx, sink) })
 	running.Go(func() { b.subscriber.run(ctx, sink) })
 	running.Go(func() { b.prober.run(ctx) })
-	if watch := b.prober.place.watch; watch != nil {
+	if watch := b.prober.role.watch; watch != nil {
 		running.Go(func() { watch(ctx, b.switched) })
 	}
 	running.Wait()
 	b.state.end()
 	b.subscriber.end()
+	if end := b.prober.role.end; end != nil {
+		end()
+	}
+	return refusal(ctx)
+}
+
+// refuseBy ends a Broker because of err. It does nothing if err is nil.
+func refuseBy(refuse context.CancelCauseFunc, err error) {
+	if err != nil {
+		refuse(err)
+	}
+}
+
+// refusal returns why a Broker was refused. It is nil if it was not.
+func refusal(ctx context.Context) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errForeign) {
+		return cause
+	}
 	return nil
 }
 
@@ -135,9 +191,20 @@ func (b *Broker) CountSubscribers(t protocol.Topic, token uint64) {
 func (b *Broker) Flush(token uint64) { b.subscriber.flush(token) }
 
 // Name implements broker.Broker: a random id that Redis keeps under the prefix.
-func (b *Broker) Name() string {
-	if name := b.name.Load(); name != nil {
-		return *name
+func (b *Broker) Name() string { return b.name.get() }
+
+// Cause returns the latest known reason why Redis is away. It is nil if Redis is there.
+func (b *Broker) Cause() error { return b.state.because() }
+
+// Missing returns the permissions that relays need and Redis does not give.
+func (b *Broker) Missing() []string { return b.state.lacking() }
+
+// clientLog writes go-redis' own messages to the log, at debug level. The changes of state are
+// logged elsewhere.
+type clientLog struct{ log *slog.Logger }
+
+func (l clientLog) Printf(ctx context.Context, format string, v ...any) {
+	if l.log.Enabled(ctx, slog.LevelDebug) {
+		l.log.DebugContext(ctx, "redis client", "detail", fmt.Sprintf(format, v...))
 	}
-	return ""
 }

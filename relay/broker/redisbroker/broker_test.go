@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func TestBadURL(t *testing.T) {
 		}
 	}
 	for _, url := range []string{
-		"redis://u:p@h:1/2", "rediss://h", "unix:///run/redis.sock?db=1",
+		"redis://u:p@h:1/2", "rediss://h",
 		"redis+sentinel://u:p@a,b:2/m/3", "rediss+cluster://a:1,[::1]",
 	} {
 		if _, err := New(Config{URL: url}); err != nil {
@@ -46,11 +47,13 @@ func TestTooOld(t *testing.T) {
 	}
 }
 
-// TestForeign shows that what others put on Redis harms their own topic only.
+// TestForeign: what other programs put on Redis harms only the topic that it is put on.
 func TestForeign(t *testing.T) {
 	server := redistest.Start(t)
-	registry := prometheus.NewRegistry()
-	b, err := New(Config{URL: server.URL, Metrics: registry})
+	var log safeBuffer
+	b, err := New(Config{
+		URL: server.URL, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +61,7 @@ func TestForeign(t *testing.T) {
 	r.Join(group)
 	ctx, client := t.Context(), server.Client()
 
+	from := r.Events()
 	for _, junk := range []string{"", "junk", `{"FromId":7,"Msg":"m"}`, `{"FromId":"7"}`, `[]`} {
 		client.Publish(ctx, string(group), junk)
 	}
@@ -65,38 +69,42 @@ func TestForeign(t *testing.T) {
 	if got := r.Received(group, 0, 1)[0]; got.Msg != "ours" {
 		t.Errorf("received %+v", got)
 	}
-	if n := testutil.ToFloat64(b.(*Broker).subscriber.metrics.received); n != 6 {
-		t.Errorf("%v received", n)
+	if got := absences(r, from); len(got) != 0 {
+		t.Errorf("junk was told as %+v", got)
 	}
+	received := testutil.ToFloat64(b.(*Broker).subscriber.metrics.received)
 	dropped := 0.0
 	for _, reason := range []string{"malformed", "from_id", "msg", "too_big"} {
 		dropped += testutil.ToFloat64(b.(*Broker).subscriber.metrics.dropped.WithLabelValues(reason))
 	}
-	if dropped != 5 {
-		t.Errorf("%v counted as dropped", dropped)
+	if whole := !r.LostSince(group, from); whole && (received != 6 || dropped != 5) {
+		t.Errorf("%v received, %v counted as dropped", received, dropped)
+	}
+	if strings.Contains(log.String(), errReply.Error()) {
+		t.Errorf("the subscription was lost by junk: %s", log.String())
 	}
 
 	taken := protocol.GroupTopic("taken")
 	client.Set(ctx, "h:{group:taken}", "not a stream", 0)
-	from := r.Events()
-	if answer := r.Ask(broker.Publish{Topic: taken, From: "1", Msg: "m", Instance: r.Instance, Number: 1}); answer.Err == nil {
+	from = r.Events()
+	if answer := r.Once(r.Message(taken, 1, "m")); answer.Err == nil {
 		t.Errorf("%+v", answer)
 	}
 	if n := client.Exists(ctx, "m:{group:taken}:"+r.Instance.String()).Val(); n != 0 {
 		t.Error("the failed one set the mark")
 	}
 	r.Say(group, 2, "others go on")
-	if got := states(r, from); len(got) != 0 {
+	if got := absences(r, from); len(got) != 0 {
 		t.Errorf("one topic's trouble was told as %+v", got)
 	}
 	client.Del(ctx, "h:{group:taken}")
 	r.Say(taken, 1, "m")
 
-	// A history emptied by hand keeps its last id on Redis: the next one must be later.
+	// A history emptied by hand keeps its last id on Redis, so the next id must be later.
 	client.XTrimMaxLen(ctx, "h:{group:taken}", 0)
 	r.Say(taken, 2, "m")
 
-	// A last position that is none is as good as none.
+	// A last position that cannot be parsed counts as none.
 	client.Del(ctx, "h:{group:taken}")
 	client.Set(ctx, "t:{group:taken}", "not a position", 0)
 	if top := r.Join(taken).Top; !top.IsZero() {
@@ -112,12 +120,13 @@ func TestForeign(t *testing.T) {
 	if got := r.Say(taken, 3, "m"); got.Offset != 1 {
 		t.Errorf("published at %v", got)
 	}
-	if got := states(r, from); len(got) != 0 {
+	if got := absences(r, from); len(got) != 0 {
 		t.Errorf("one topic's trouble was told as %+v", got)
 	}
 }
 
-// TestForeignEntries has more of somebody else's entries in a history than a page holds: the pages go on behind them.
+// TestForeignEntries puts more foreign entries into a history than a page holds. The pages go on
+// behind the foreign entries.
 func TestForeignEntries(t *testing.T) {
 	const foreign = broker.PageSize + 6
 	server := redistest.Start(t)
@@ -146,7 +155,8 @@ func TestForeignEntries(t *testing.T) {
 		t.Errorf("the page behind it: %+v", page)
 	}
 
-	// An id of Redis' own making is no position that we give, whatever the entry says.
+	// An id that Redis made has the offset 0, which no publication has. So its entry does not
+	// count, whatever the entry says.
 	zero := protocol.GroupTopic("zero")
 	auto := redis.XAddArgs{Stream: "h:{group:zero}", ID: "1700000000000-0", Values: []string{"m", `{"FromId":"1","ToId":"zero","Msg":"m"}`}}
 	if err := server.Client().XAdd(t.Context(), &auto).Err(); err != nil {
@@ -159,7 +169,7 @@ func TestForeignEntries(t *testing.T) {
 	}
 }
 
-// TestOnTheWire is what original servers, other versions and operators rely on.
+// TestOnTheWire holds what original servers, other versions and operators rely on.
 func TestOnTheWire(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL, Prefix: "p:"}))
@@ -174,42 +184,44 @@ func TestOnTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf(`{"FromId":"1","ToId":"g","Msg":"say \"hi\"","Id":"%s-9","Pos":"%s"}`, r.Instance, position)
+	want := fmt.Sprintf(`{"FromId":"1","ToId":"g","Msg":"say \"hi\"","Id":"%s-9","In":"0 p:","Pos":"%s"}`, r.Instance, position)
 	if message.Payload != want {
 		t.Errorf("published %s\nwant      %s", message.Payload, want)
 	}
-	entries := client.XRange(ctx, "p:h:{group:g}", "-", "+").Val()
+	entries := client.XRange(ctx, "p:h:{p:group:g}", "-", "+").Val()
 	if len(entries) != 1 || entries[0].ID != position.String() || entries[0].Values["m"] != want {
 		t.Errorf("stream %+v", entries)
 	}
-	mark := "p:m:{group:g}:" + r.Instance.String()
+	mark := "p:m:{p:group:g}:" + r.Instance.String()
 	if got := client.Get(ctx, mark).Val(); got != "9" {
 		t.Errorf("mark %q", got)
 	}
 	if got := client.TTL(ctx, mark).Val().Hours(); got < 0.9 || got > 1 {
 		t.Errorf("mark for %v hours", got)
 	}
-	if got := client.PTTL(ctx, "p:h:{group:g}").Val().Seconds(); got < 110 || got > 120 {
+	if got := client.PTTL(ctx, "p:h:{p:group:g}").Val().Seconds(); got < 110 || got > 120 {
 		t.Errorf("history for %v s", got)
 	}
-	if got, identity, _ := strings.Cut(client.Get(ctx, "p:t:{group:g}").Val(), " "); got != position.String() || len(identity) != 8 {
+	if got, identity, _ := strings.Cut(client.Get(ctx, "p:t:{p:group:g}").Val(), " "); got != position.String() || len(identity) != 8 {
 		t.Errorf("last position %q, given by %q", got, identity)
 	}
-	if got := client.TTL(ctx, "p:t:{group:g}").Val(); got < time.Hour+100*time.Second || got > time.Hour+120*time.Second {
+	if got := client.TTL(ctx, "p:t:{p:group:g}").Val(); got < time.Hour+100*time.Second || got > time.Hour+120*time.Second {
 		t.Errorf("last position for %v, want it to outlive the history by an hour", got)
 	}
-	if got := client.Get(ctx, "p:edgerelay:cluster").Val(); got == "" || got != r.Name() {
+	brokertest.Eventually(t, "a name", func() bool { return r.Name() != "" })
+	if got := client.Get(ctx, "p:edgerelay:cluster").Val(); got != r.Name() {
 		t.Errorf("named %q, on Redis %q", r.Name(), got)
 	}
 }
 
-// TestLastPositionAtAndBeyondTheLastEpoch: in the last one a topic goes on, whoever gave the position; one beyond is none, and its history goes.
+// TestLastPositionAtAndBeyondTheLastEpoch: a topic goes on in the last epoch, whichever server gave
+// its last position. A position beyond that epoch counts as none, and its history is deleted.
 func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	const last = protocol.MaxEpoch
 	for name, c := range map[string]struct {
-		history bool // holds it; else the last position alone
+		history bool // the history holds it; else the last position alone
 		epoch   uint64
 		goesOn  bool
 	}{
@@ -246,6 +258,63 @@ func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	}
 }
 
+// TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic plants positions that are the last ones, or
+// that are not believed. The next message begins an epoch.
+func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
+	epoch := r.Say(group, 1, "m").Epoch
+	for name, c := range map[string]struct {
+		history bool // the history holds it; else the last position alone
+		at      protocol.Position
+	}{
+		"last offset":                    {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},
+		"beyond":                         {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset + 1}},
+		"end of 64 bits":                 {false, protocol.Position{Epoch: epoch, Offset: 1<<64 - 1}},
+		"in history, last offset":        {true, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},
+		"in history, end of 64 bits":     {true, protocol.Position{Epoch: epoch, Offset: 1<<64 - 1}},
+		"last offset of the last epoch":  {false, protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}},
+		"in history, of the last, as it": {true, protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}},
+	} {
+		topic := protocol.GroupTopic(name)
+		if c.history {
+			add := redis.XAddArgs{Stream: "h:{" + string(topic) + "}", ID: c.at.String(), Values: []string{"m", `{"FromId":"1","Msg":"m"}`}}
+			if err := server.Client().XAdd(t.Context(), &add).Err(); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := server.Client().Set(t.Context(), "t:{"+string(topic)+"}", c.at.String(), 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if top := r.Join(topic).Top; !top.IsCredible() {
+			t.Errorf("%s: told as %v", name, top)
+		}
+		first, second := r.Say(topic, 1, "x"), r.Say(topic, 2, "y")
+		if first.Offset != 1 || second.Offset != 2 || c.at.Epoch == epoch && first.Epoch <= epoch {
+			t.Errorf("%s: published at %v, %v", name, first, second)
+		}
+		if got := r.Received(topic, 0, 2); got[1].Position != second {
+			t.Errorf("%s: received %+v", name, got)
+		}
+	}
+}
+
+// TestScriptForgottenAtOnce: a server may forget a script right after it was loaded. It is sent the
+// text of the script.
+func TestScriptForgottenAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, redistest.Start(t))
+	p.forgets.Store(true)
+	r := relayOn(t, p.url)
+	last := say(r, group, 1, 3)
+	if page := r.History(group, protocol.Position{}); page.Top != last || len(page.Publications) != 3 {
+		t.Errorf("%+v", page)
+	}
+	if got := absences(r, 0); len(got) > 0 {
+		t.Errorf("told as %+v", got)
+	}
+}
+
 func TestFailureOf(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()
@@ -257,6 +326,7 @@ func TestFailureOf(t *testing.T) {
 	}{
 		{wrongType, single},
 		{noScript, refusing},
+		{replyError("NOPERM this user has no permissions to run the 'xrange' command"), forbidden},
 		{unfit(wrongType), refusing},
 		{errors.New("EOF"), unreachable},
 		{unfit(errors.New("EOF")), unreachable},

@@ -4,54 +4,70 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
 )
 
-// Cluster is a broker.Broker on a Redis Cluster: a Broker on each master that owns slots, and each topic at the one that owns its slot, where
-// it is published and subscribed, so that what holds for one Redis holds for each topic.
+// Cluster is a broker.Broker on a Redis Cluster. It has a Broker on each master that owns slots.
+// The master that owns a topic's slot carries the topic's publications and its subscription, so
+// each topic is served as on a single Redis.
 type Cluster struct {
 	target *target
 	common
-	answers  *queue[broker.Event] // to requests that no master was there for
+	answers  *queue[broker.Event] // to requests that had no master
 	replicas *replicas
 	sums     sums
-	moved    chan struct{} // to the follower of the layout, when keys turn out to be elsewhere; one slot
+	// moved gets a signal when a master says that a key is on another node; it has one slot. Then
+	// follow reads the layout soon.
+	moved chan struct{}
 
 	sink func(broker.Event) // set before use, then constant
 
-	// No event about a topic is told while topics move: tellers hold it for reading, across sink, who moves them for writing. Taken before calls.
+	// events is read-locked while a Received, Subscribed or Deaf of a shard is passed to sink, and
+	// write-locked while topics move between shards. So no such event is passed on during a move.
+	// events is locked before calls.
 	events sync.RWMutex
 
-	// What the caller's methods need; never held across sink. view is replaced with both held.
+	// calls guards view, early and wanted. It is never held during a call of sink. The view is
+	// replaced with both events and calls held.
 	calls  sync.RWMutex
-	view   *view // nil until the layout was read, or could not be
-	early  []func()
+	view   *view                     // nil until the layout was read, or reading it failed
+	early  []func()                  // requests from before there was a view
 	wanted map[protocol.Topic]uint64 // tokens
 
-	stateMu sync.Mutex // guards the following; held while telling, so that changes are told in order
+	// stateMu guards the following. It is held during calls of sink, so that State events keep
+	// their order.
+	stateMu sync.Mutex
+	// causes says what keeps the cluster away, by a master's address or theCluster. Of a master it
+	// has the first cause; the master's own state has the latest.
 	causes  map[string]error
+	telling telling
 	away    bool
 }
 
 var _ broker.Broker = (*Cluster)(nil)
 
-// view says who owns which slot.
+// view maps each slot to its owner.
 type view struct {
 	layout
 	owner  [slots]*shard // nil: nobody
 	shards map[string]*shard
 }
 
-// shard is the Broker on one master. A master that has lost its slots is gone for good; if it gets some again it is another shard.
+// shard is the Broker on one master. When the master loses its slots, the shard ends. If the master
+// gets slots again, it gets another shard.
 type shard struct {
 	*Broker
 	addr  string
-	topic atomic.Pointer[protocol.Topic] // where it can be probed
-	named atomic.Bool                    // it has the back end's name
+	topic atomic.Pointer[protocol.Topic] // topic that the prober publishes to
+	named atomic.Bool                    // it keeps the back end's name
 	gone  bool                           // guarded by Cluster.stateMu
 
 	stop  context.CancelFunc
@@ -66,18 +82,41 @@ func newCluster(t *target, c common) *Cluster {
 	}
 }
 
-// Run implements broker.Broker. It may be called once, and returns nil.
+// Run implements broker.Broker. It may be called once. The only error that it returns wraps
+// errForeign.
 func (c *Cluster) Run(ctx context.Context, sink func(broker.Event)) error {
+	defer c.target.names.Close()
 	c.sink = sink
+	ctx, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
 	var running sync.WaitGroup
+	neighbours := newNeighbours(c.anyNode, 0, c.common)
+	running.Go(func() { refuseBy(refuse, neighbours.run(ctx)) })
 	running.Go(func() { c.answer(ctx) })
 	running.Go(func() { c.replicas.run(ctx, c.counted) })
 	c.follow(ctx)
 	running.Wait()
-	return nil
+	return refusal(ctx)
 }
 
-// answer tells what no master was there for.
+// anyNode returns options for some node, a master if one is known. A PUBLISH at any node reaches
+// all of them.
+func (c *Cluster) anyNode() *redis.Options {
+	opt := *c.target.opt
+	opt.Addr = c.target.addrs[rand.N(len(c.target.addrs))]
+	c.calls.RLock()
+	defer c.calls.RUnlock()
+	if c.view == nil {
+		return &opt
+	}
+	for addr := range c.view.shards {
+		opt.Addr = addr
+		break
+	}
+	return &opt
+}
+
+// answer passes the answers to requests that had no master to sink.
 func (c *Cluster) answer(ctx context.Context) {
 	for {
 		batch := c.answers.take(ctx, 1000, 1000)
@@ -90,13 +129,14 @@ func (c *Cluster) answer(ctx context.Context) {
 	}
 }
 
-// errUnheard is of a master without a connection to wait for.
+// errUnheard is the error of a flush at a master whose subscriber had no connection.
 var errUnheard = errors.New("nothing was heard")
 
 // errNoOwner answers requests for a topic whose slot nobody owns.
 var errNoOwner = errors.New("no master of the cluster has this topic's slot")
 
-// call runs f with calls held: for reading, once the layout is known; before, later, in the order of the calls.
+// call runs f, with calls locked, if there is a view. Else it keeps f in early, and move runs it in
+// the order of the calls.
 func (c *Cluster) call(f func()) {
 	c.calls.RLock()
 	if c.view != nil {
@@ -164,8 +204,8 @@ func (c *Cluster) ReadHistory(t protocol.Topic, after protocol.Position, token u
 	})
 }
 
-// CountSubscribers implements broker.Broker: it adds up those of all masters, since others may subscribe anywhere, and of the replicas that
-// answer.
+// CountSubscribers implements broker.Broker. It adds up the counts of all masters, and of the
+// replicas that answer, since other programs may subscribe at any node.
 func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 	c.call(func() {
 		if len(c.view.shards) == 0 {
@@ -180,8 +220,8 @@ func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 	})
 }
 
-// Flush implements broker.Broker. What somebody published at another node than the topic's master comes over the cluster's bus, and is not
-// waited for.
+// Flush implements broker.Broker. It does not cover a message that somebody published at another
+// node than its topic's master: such a message comes over the cluster's bus.
 func (c *Cluster) Flush(token uint64) {
 	c.call(func() {
 		if len(c.view.shards) == 0 {
@@ -197,14 +237,44 @@ func (c *Cluster) Flush(token uint64) {
 }
 
 // Name implements broker.Broker: a random id that the cluster keeps under the prefix.
-func (c *Cluster) Name() string {
-	if name := c.name.Load(); name != nil {
-		return *name
+func (c *Cluster) Name() string { return c.name.get() }
+
+// Cause returns why a part of the cluster is away. It is nil if no part is away.
+func (c *Cluster) Cause() error {
+	c.stateMu.Lock()
+	err := c.causes[theCluster]
+	c.stateMu.Unlock()
+	if err != nil {
+		return err
 	}
-	return ""
+	c.calls.RLock()
+	defer c.calls.RUnlock()
+	if c.view == nil {
+		return nil
+	}
+	for _, addr := range slices.Sorted(maps.Keys(c.view.shards)) {
+		if err := c.view.shards[addr].Cause(); err != nil {
+			return fmt.Errorf("%s: %w", addr, err)
+		}
+	}
+	return nil
 }
 
-// from returns the sink of s.
+// Missing returns the permissions that relays need and some master does not give.
+func (c *Cluster) Missing() (list []string) {
+	c.calls.RLock()
+	defer c.calls.RUnlock()
+	if c.view == nil {
+		return nil
+	}
+	for _, s := range c.view.shards {
+		list = append(list, s.Missing()...)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// from returns the sink for the events of s.
 func (c *Cluster) from(s *shard) func(broker.Event) {
 	return func(e broker.Event) {
 		switch e := e.(type) {
@@ -239,7 +309,7 @@ func (c *Cluster) added(whole broker.Event) {
 	}
 }
 
-// tell passes on what the topic's owner says about it.
+// tell passes on an event of s about t, if s still owns t.
 func (c *Cluster) tell(s *shard, t protocol.Topic, e broker.Event) {
 	c.events.RLock()
 	defer c.events.RUnlock()
@@ -248,7 +318,7 @@ func (c *Cluster) tell(s *shard, t protocol.Topic, e broker.Event) {
 	}
 }
 
-// tellDeaf tells that the subscriptions at s were lost.
+// tellDeaf tells that the subscriptions of all topics at s were lost.
 func (c *Cluster) tellDeaf(s *shard) {
 	c.events.RLock()
 	defer c.events.RUnlock()
@@ -265,7 +335,10 @@ func (c *Cluster) tellDeaf(s *shard) {
 	}
 }
 
-// setState notes why the master s does not work, nil if it does.
+// theCluster is the key in causes for a fault of the layout.
+const theCluster = "the cluster"
+
+// setState notes why the master s does not work. A nil cause says that it works.
 func (c *Cluster) setState(s *shard, cause error) {
 	c.stateMu.Lock()
 	defer c.stateMu.Unlock()
@@ -274,23 +347,30 @@ func (c *Cluster) setState(s *shard, cause error) {
 	}
 }
 
-// causeLocked notes why who, a master or the layout, does not work; stateMu must be held. The cluster is away while any part of it is: the
-// topics there do not work.
+// causeLocked notes the cause for which a part of the cluster does not work. A nil cause says that
+// the part works. The argument who is a master's address or theCluster. The cluster is away while
+// any part does not work, since some topics then fail. The caller holds stateMu.
 func (c *Cluster) causeLocked(who string, cause error) {
 	if cause != nil {
 		c.causes[who] = fmt.Errorf("%s: %w", who, cause)
 	} else {
 		delete(c.causes, who)
 	}
-	if away := len(c.causes) > 0; away != c.away {
-		c.away = away
-		if away {
-			c.log.Warn("redis is away", "cause", c.causes[who])
-		} else {
-			c.log.Info("redis is back")
+	cause, away := c.causes[who], len(c.causes) > 0
+	if away == c.away {
+		if cause != nil && c.telling.due(cause) {
+			c.log.Warn("redis is still away", "err", cause)
 		}
-		c.sink(broker.State{Away: away, Cause: c.causes[who]})
+		return
 	}
+	c.away = away
+	if away {
+		c.telling.begin(cause)
+		c.log.Warn("redis is away", "err", cause)
+	} else {
+		c.log.Info("redis is back")
+	}
+	c.sink(broker.State{Away: away, Cause: cause})
 }
 
 func (c *Cluster) isAway() bool {

@@ -1,12 +1,19 @@
-// Package redisbroker carries publications between relays over Redis (6.2 or later) or Valkey: one, one that Sentinels watch, or a Redis Cluster.
+// Package redisbroker carries publications between relays over Redis (6.2 or later) or Valkey.
+// The server may be a single one, one that Sentinels watch, or a Redis Cluster.
 package redisbroker
 
 import (
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/logging"
+	"github.com/edgerelay/edgerelay/shared/resolve"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -14,15 +21,26 @@ import (
 
 // Config says which Redis, and what is kept there. Zero values mean the defaults.
 type Config struct {
-	// URL is redis:// or unix://, with user, password and database; redis+sentinel://host:port,…/master-name[/database]; or
-	// redis+cluster://host:port,…; each but unix:// with rediss for TLS. Parameters about timeouts, retries and pools have no effect: what is
-	// promised about a Redis that is away rests on ours.
+	// URL has one of these forms: redis://, with user, password and database;
+	// redis+sentinel://host:port,…/master-name[/database]; redis+cluster://host:port,…. Each form
+	// takes rediss for TLS. Parameters about timeouts, retries and pools have no effect, since the
+	// promises about an absent Redis rest on fixed values.
 	URL string
-	// Prefix begins the name of every channel and key. Relays of one cluster share it; the original servers use none.
+	// Prefix begins the name of every channel and key. Relays of one cluster share it. The
+	// original servers use none.
 	Prefix      string
 	HistorySize int           // publications kept per topic; default 256
-	HistoryAge  time.Duration // a topic's history expires this long after its last publication; default 120 s
-	MarkAge     time.Duration // a mark expires this long after it was last set, a topic's last position this long after its history; default 1 h
+	HistoryAge  time.Duration // expiry after a topic's last publication; default 120 s
+	// MarkAge is how long a mark is kept after it was last set. A topic's last position is kept for
+	// MarkAge longer than its history. The default is 1 h.
+	MarkAge time.Duration
+
+	// Authorities and Certificate are for a URL with rediss. Both are called for each connection,
+	// so their results may change. Authorities returns the authorities that may sign a server's
+	// certificate; nil means those of the system. Certificate returns the certificate for a server
+	// that asks for one; nil means none.
+	Authorities func() *x509.CertPool
+	Certificate func() *tls.Certificate
 
 	Metrics prometheus.Registerer // nil: not registered
 	Log     *slog.Logger          // nil: discarded
@@ -30,50 +48,86 @@ type Config struct {
 
 // How long things may take.
 const (
-	dialTimeout    = time.Second
-	commandTimeout = 3 * time.Second         // silence of questions' connections: nothing can be written, or no byte of the replies comes
-	publishTimeout = 2 * time.Second         // the same of the publisher's, and what it asks before: noticed within 3 s though the probe is answered
-	slowest        = 64 << 10                // bytes a second of the slowest way that is reckoned with: so long a message may be under way unanswered
-	probeTimeout   = 1300 * time.Millisecond // with probeEvery less than the 3 s within which an absent Redis is to be noticed
-	probeEvery     = time.Second
-	probeAway      = 200 * time.Millisecond // while Redis is away
-	probeBrief     = 700 * time.Millisecond // then, most probes: what was lost on the way is not waited for when the way is free again
-	pingEvery      = time.Second            // on the subscriber's connection
-	silence        = 2500 * time.Millisecond
-	regain         = 400 * time.Millisecond // for which lost subscriptions, looked for at once, are no absence
+	dialTimeout = time.Second
+	// commandTimeout bounds silence on the connections for questions and for tops. Silence means
+	// that nothing can be written, or that no byte of a reply comes.
+	commandTimeout = 3 * time.Second
+	// publishTimeout bounds such silence on the publisher's connection. It also bounds dialling
+	// together with the questions that the publisher asks first. It is short enough that a silent
+	// publisher is noticed within 3 s even if the probe is answered.
+	publishTimeout = 2 * time.Second
+	// slowest is the lowest speed of the way to Redis that is allowed for, in bytes a second. An
+	// answer may come later than publishTimeout by the time that its message takes at this speed.
+	slowest = 64 << 10
+	// probeTimeout and probeEvery add up to less than the 3 s within which an absent Redis is
+	// noticed.
+	probeTimeout = 1300 * time.Millisecond
+	probeEvery   = time.Second
+	probeAway    = 200 * time.Millisecond // while Redis is away
+	// probeBrief is the timeout of most probes while Redis is away. It is short, so that a lost
+	// probe does not hold up the next one when Redis is back.
+	probeBrief = 700 * time.Millisecond
+	pingEvery  = time.Second             // on the subscriber's connection
+	silence    = 2500 * time.Millisecond // longest on the subscriber's connection
+	// Subscriptions that are lost for less than regain do not count as an absence.
+	regain = 400 * time.Millisecond
 )
 
-// withDefaults returns c completed, and what its URL names.
+// withDefaults returns c completed, and the target that its URL names.
 func (c Config) withDefaults() (Config, *target, error) {
-	c.HistorySize = cmp.Or(c.HistorySize, 256)
-	c.HistoryAge = cmp.Or(c.HistoryAge, 120*time.Second)
-	c.MarkAge = cmp.Or(c.MarkAge, time.Hour)
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.HistorySize = cmp.Or(c.HistorySize, broker.DefaultHistorySize)
+	c.HistoryAge = cmp.Or(c.HistoryAge, broker.DefaultHistoryAge)
+	c.MarkAge = cmp.Or(c.MarkAge, broker.DefaultMarkAge)
+	c.Log = logging.OrDiscard(c.Log)
 	if c.HistorySize < 1 || c.HistoryAge < time.Millisecond || c.MarkAge < time.Second {
 		return c, nil, fmt.Errorf("history of %d for %v, marks for %v: at least 1, 1ms and 1s are needed", c.HistorySize, c.HistoryAge, c.MarkAge)
+	}
+	if strings.ContainsAny(c.Prefix, "{} ") {
+		return c, nil, fmt.Errorf("RELAY_PREFIX: %q has braces or spaces", c.Prefix)
 	}
 	t, err := parseURL(c.URL)
 	if err != nil {
 		return c, nil, fmt.Errorf("RELAY_REDIS_URL: %w", err)
 	}
-	fixOptions(t.opt)
+	t.names, t.secure = resolve.New(nil), c.secure
+	fixOptions(t.opt, t.names, t.secure)
 	return c, t, nil
 }
 
-// fixOptions sets what must not be left to go-redis' defaults.
-func fixOptions(opt *redis.Options) {
-	opt.Protocol = 2    // no push frames between the publications
-	opt.MaxRetries = -1 // a retry of what may have been carried out is the caller's to decide
+// secure completes the TLS configuration of one connection.
+func (c Config) secure(config *tls.Config) {
+	if c.Authorities != nil {
+		config.RootCAs = c.Authorities()
+	}
+	if c.Certificate == nil {
+		return
+	}
+	if pair := c.Certificate(); pair != nil {
+		config.Certificates = []tls.Certificate{*pair}
+	}
+}
+
+// fixOptions sets the options that must not be left to go-redis' defaults.
+func fixOptions(opt *redis.Options, names *resolve.Names, secure func(*tls.Config)) {
+	opt.Protocol = 2    // no pushes of RESP3 between the publications
+	opt.MaxRetries = -1 // the caller decides about retries
 	opt.DialerRetries = 1
 	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = dialTimeout, commandTimeout, commandTimeout
 	opt.ContextTimeoutEnabled = true
-	opt.PoolSize, opt.PipelinePoolSize = 4, -1 // a client has one goroutine and thus one connection; see line for the rest
+	opt.PoolSize, opt.PipelinePoolSize = 4, -1 // a client has one connection; see line
 	opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns = 0, 0, 0
 	opt.ConnMaxIdleTime, opt.ConnMaxLifetime = -1, -1
 	opt.DisableIdentity = true
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	opt.Dialer = dialer(opt, names, secure)
+}
+
+// node returns options for one node of a cluster. The timeout d is for dialling, and for each
+// request.
+func node(opt *redis.Options, addr string, d time.Duration) *redis.Options {
+	c := with(opt, d)
+	c.Addr, c.DialTimeout = addr, d
+	return c
 }
 
 // with returns a copy of opt with the timeouts of requests set to d.

@@ -4,29 +4,33 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// errRedial keeps go-redis from connecting again behind our back.
+// errRedial fails the second dial of a client that may connect only once.
 var errRedial = errors.New("the connection was lost")
 
-// subscriberClient returns a client that connects once, since a lost subscription must be seen as lost, over a connection on which silence is
-// an error: go-redis waits for publications without a deadline, and the kernel takes a quarter of an hour to notice that nobody is there any
-// more; pings keep the other side talking. It tells the connection, and who it is connected to.
-func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn), connected func(identity)) *redis.Client {
+// subscriberClient returns a client that connects once, so that a lost connection shows as an
+// error. The connection also ends after silence: go-redis sets no deadline while it waits for
+// publications, and the kernel takes a quarter of an hour to notice that the other side is gone.
+// Our pings keep a living server talking.
+// The client passes its connection to dialled, and its server's identity to opened.
+func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn), opened func(connected)) *redis.Client {
 	o := *opt
-	o.ReadTimeout = dialTimeout // of the handshake; then it is silence
+	o.ReadTimeout = dialTimeout // for the handshake; silence applies after it
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
 		if opt.OnConnect != nil {
 			if err := opt.OnConnect(ctx, conn); err != nil {
 				return err
 			}
 		}
+		replacements := i.replacements.Load()
 		who, err := i.read(ctx, conn)
-		connected(who)
+		opened(connected{who, replacements})
 		return err
 	}
 	return oneConnection(&o, func(c net.Conn) net.Conn {
@@ -36,16 +40,16 @@ func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn),
 	})
 }
 
-// publisherClient returns a client that connects once: what is said about the server goes for all that is sent to it. Its timeouts are of
-// silence, with grace.
+// publisherClient returns a client that connects once, so that all its requests go to the server
+// whose identity was read. Its timeouts bound silence, and grace extends them.
 func publisherClient(opt *redis.Options, grace func() time.Duration) *redis.Client {
 	return oneConnection(with(opt, publishTimeout), func(c net.Conn) net.Conn { return patiently(c, 0, grace) })
 }
 
-// readerClient returns a client whose timeouts are of silence.
+// readerClient returns a client whose timeouts bound silence.
 func readerClient(opt *redis.Options) *redis.Client {
 	o := *opt
-	dial := dialer(&o)
+	dial := o.Dialer
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
@@ -56,10 +60,11 @@ func readerClient(opt *redis.Options) *redis.Client {
 	return redis.NewClient(&o)
 }
 
-// oneConnection returns a client that connects once. When that connection is lost, requests fail with errRedial, unsent.
+// oneConnection returns a client that connects once. After that connection is lost, requests fail
+// with errRedial and are not sent.
 func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Client {
 	o := *opt
-	dial := dialer(&o)
+	dial := o.Dialer
 	var dialled atomic.Bool
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if dialled.Swap(true) {
@@ -74,10 +79,88 @@ func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Clie
 	return redis.NewClient(&o)
 }
 
-// dialer returns what opt dials with.
-func dialer(opt *redis.Options) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	if opt.Dialer != nil {
-		return opt.Dialer
+// line holds the client of one goroutine. Call renew when Redis could not be reached. Otherwise,
+// once dialling has failed as often as a go-redis pool has places, the pool repeats the last error
+// for up to a second instead of dialling, although Redis may be back.
+type line struct {
+	open func() *redis.Client
+
+	mu      sync.Mutex // guards the following
+	client  *redis.Client
+	closed  bool
+	outages uint64
+}
+
+func newLine(opt *redis.Options) *line {
+	return newLineOf(func() *redis.Client { return redis.NewClient(opt) })
+}
+
+// newLineOf returns a line whose clients are made by open.
+func newLineOf(open func() *redis.Client) *line { return &line{open: open, client: open()} }
+
+// get returns the client, which is good until renew.
+func (l *line) get() *redis.Client {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.client
+}
+
+// renew replaces the client.
+func (l *line) renew() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.client.Close()
+		l.client = l.open()
 	}
-	return redis.NewDialer(opt)
+}
+
+// after renews the client if outages differs from the number at the last call, and reports whether
+// it did. A connection from before an outage may be dead without having failed yet.
+func (l *line) after(outages uint64) bool {
+	l.mu.Lock()
+	known := l.outages == outages
+	l.outages = outages
+	l.mu.Unlock()
+	if !known {
+		l.renew()
+	}
+	return !known
+}
+
+func (l *line) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.client.Close()
+}
+
+// closeWhen closes l when ctx is done, or when the function that it returns is called.
+func (l *line) closeWhen(ctx context.Context) func() { return closeWhen(ctx, l.close) }
+
+// closeWhen calls end when ctx is done, to interrupt reads and writes under way. It returns a
+// function that calls end if nobody has yet, and waits until end has returned.
+func closeWhen(ctx context.Context, end func()) func() {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		end()
+	})
+	return func() {
+		if stop() {
+			end()
+			return
+		}
+		<-ended
+	}
+}
+
+// closeSubscriber returns a function that closes a connection while somebody reads or writes on it.
+// It closes the client first, to interrupt the reader and the writer: they hold the lock that
+// sub.Close needs.
+func closeSubscriber(client *redis.Client, sub *redis.PubSub) func() {
+	return func() {
+		client.Close()
+		sub.Close()
+	}
 }

@@ -1,8 +1,15 @@
 package redisbroker
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -12,13 +19,14 @@ type failure string
 
 const (
 	unreachable failure = "unreachable" // no answer: nothing will work
-	refusing    failure = "refusing"    // an answer, but no publications: out of memory, a replica, not permitted
-	single      failure = "request"     // this request's own
+	refusing    failure = "refusing"    // an answer, but no publications: out of memory, a replica
+	forbidden   failure = "forbidden"   // this command, key or channel is not permitted
+	single      failure = "request"     // the fault of this request alone
 )
 
 // refusals are the first words of errors that every publication would get.
 var refusals = []string{
-	"OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOPERM", "NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "BUSY",
+	"OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "BUSY",
 	"NOSCRIPT", "TRYAGAIN",
 }
 
@@ -37,16 +45,68 @@ func failureOf(err error) failure {
 		return unreachable
 	}
 	text := reply.Error()
+	if strings.HasPrefix(text, "NOPERM ") || strings.Contains(text, ": -NOPERM ") || strings.Contains(text, "user executing the script") ||
+		strings.Contains(text, "ACL failure in script") { // Redis 7.2 and later, Valkey
+		return forbidden
+	}
 	for _, word := range refusals {
 		// Redis before 7 wraps the error of a command within a script.
 		if strings.HasPrefix(text, word+" ") || strings.Contains(text, ": -"+word+" ") {
 			return refusing
 		}
 	}
-	for _, part := range []string{"max number of clients", "command not allowed when used memory", "The user executing the script"} {
+	for _, part := range []string{"max number of clients", "command not allowed when used memory"} {
 		if strings.Contains(text, part) {
 			return refusing
 		}
 	}
 	return single
+}
+
+// tellEvery is the least time between two lines of the log about one absence.
+const tellEvery = 5 * time.Second
+
+// telling decides which causes of one absence are logged. These are the first cause, and later ones
+// whose kind differs from that of the last one logged.
+type telling struct {
+	kind string
+	at   time.Time
+}
+
+// begin notes the cause that was just logged.
+func (t *telling) begin(cause error) { t.kind, t.at = kindOf(cause), time.Now() }
+
+// due reports whether a later cause is to be logged, and notes it if so. A cause that comes within
+// tellEvery is logged when it comes again, since requests are tried all the time.
+func (t *telling) due(cause error) bool {
+	if time.Since(t.at) < tellEvery || kindOf(cause) == t.kind {
+		return false
+	}
+	t.begin(cause)
+	return true
+}
+
+// silentEnds are the ways in which a connection ends without a word.
+var silentEnds = []error{
+	io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed, errRedial, errDeaf,
+}
+
+// kindOf returns the kind of a cause. Causes that look the same to an operator are of one kind.
+func kindOf(cause error) string {
+	if reply, ok := errors.AsType[redis.Error](cause); ok {
+		word, _, _ := strings.Cut(reply.Error(), " ")
+		return word
+	}
+	if slices.ContainsFunc(silentEnds, func(one error) bool { return errors.Is(cause, one) }) {
+		return "lost"
+	}
+	if errors.Is(cause, os.ErrDeadlineExceeded) || errors.Is(cause, context.DeadlineExceeded) {
+		return "timeout"
+	}
+	return strings.Map(func(r rune) rune { // ports and times differ
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, cause.Error())
 }

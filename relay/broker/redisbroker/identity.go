@@ -5,29 +5,55 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// identifier asks servers who they are.
+// identifier asks servers for their identity. A server tells the same identity on all its
+// connections, and never takes back one that it has left. A proxy may tell another identity on each
+// connection, or for each command. The identifier gives up after several such answers.
 type identifier struct {
 	log  *slog.Logger
-	once sync.Once // says that it is not permitted
+	once sync.Once // for the warning that INFO is not permitted
+
+	replacements atomic.Uint64          // times that the probe found a server replaced
+	replaced     atomic.Pointer[string] // run of the server that was replaced last
+
+	mu      sync.Mutex // guards the following
+	seen    []identity // in the order in which they came, at most seenMost
+	last    identity
+	doubts  int       // answers that no server gives
+	since   time.Time // when the first of them came
+	givenUp bool
 }
+
+// The identifier remembers seenMost identities, and gives up at doubtsMost doubts within
+// doubtsAge. A failover makes one or two doubts, since two servers may be asked in turn.
+const (
+	seenMost   = 64
+	doubtsMost = 5
+	doubtsAge  = 10 * time.Minute
+)
 
 // pipeliner is a client or a connection.
 type pipeliner interface{ Pipeline() redis.Pipeliner }
 
-// identity tells servers apart. Both are "" when INFO is not permitted.
+// identity tells servers apart. Both fields are "" if the server does not tell it, or if the
+// identifier has given up.
 type identity struct {
-	run  string // of the process
-	data string // 8 characters, others after each restart and each promotion: data may then be a snapshot's, or a replica's that was behind
+	run string // of the process
+	// data has 8 characters, which change with each restart and each promotion. After either, the
+	// server may have the data of a snapshot, or of a replica that was behind.
+	data string
 }
 
-// read returns the identity of the server that client is connected to. That INFO is not permitted is no error: then it is not noticed when a
-// topic goes back in time.
+// read returns the identity of the server that client is connected to. If INFO is not permitted,
+// the identity is zero and err is nil. Then nobody notices that a server came back with older data.
 func (i *identifier) read(ctx context.Context, client pipeliner) (identity, error) {
 	pipe := client.Pipeline()
 	server, replication := pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")
@@ -40,13 +66,69 @@ func (i *identifier) read(ctx context.Context, client pipeliner) (identity, erro
 	who := identityOf(field(server.Val(), "run_id"), field(replication.Val(), "master_replid"))
 	if who.run == "" {
 		i.once.Do(func() {
-			i.log.Warn("redis does not tell who it is (INFO): if it comes back with older data, that is not noticed", "cause", server.Err())
+			i.log.Warn("redis does not tell who it is (INFO): if it comes back with older data, that is not noticed", "err", server.Err())
 		})
 	}
-	return who, nil
+	return i.note(who), nil
 }
 
-// identityOf hashes what changes at a restart and at a promotion.
+// replace notes that the server with the identity old was replaced.
+func (i *identifier) replace(old identity) {
+	i.replaced.Store(&old.run)
+	i.replacements.Add(1)
+}
+
+// wasReplaced reports whether the server of the connection c was replaced by the server with the
+// identity who. Another run alone does not show that. The connection must also be older than the
+// probe's last replacement, or be to the server that was replaced then.
+func (i *identifier) wasReplaced(c connected, who identity) bool {
+	if c.run == "" || who.run == "" || c.run == who.run {
+		return false
+	}
+	old := i.replaced.Load()
+	return c.replacements != i.replacements.Load() || old != nil && c.run == *old
+}
+
+// note remembers the identity who, and returns it. An earlier identity that comes back is a doubt.
+// Once the identifier has given up, note returns the zero identity.
+func (i *identifier) note(who identity) identity {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch {
+	case who.run == "" || i.givenUp:
+		return identity{}
+	case !slices.Contains(i.seen, who):
+		if len(i.seen) == seenMost {
+			i.seen = slices.Delete(i.seen, 0, 1)
+		}
+		i.seen = append(i.seen, who)
+	case who != i.last:
+		i.doubtLocked()
+	}
+	i.last = who
+	return who
+}
+
+// doubt notes that one connection named two servers.
+func (i *identifier) doubt() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.doubtLocked()
+}
+
+func (i *identifier) doubtLocked() {
+	if time.Since(i.since) > doubtsAge {
+		i.since, i.doubts = time.Now(), 0
+	}
+	if i.doubts++; i.doubts < doubtsMost || i.givenUp {
+		return
+	}
+	i.givenUp, i.seen = true, nil
+	i.log.Warn("redis tells one connection, or command, another run_id than the next, as proxies " +
+		"before it may: if it comes back with older data, that is not noticed")
+}
+
+// identityOf hashes the ids that change at a restart and at a promotion.
 func identityOf(runID, replID string) identity {
 	if runID == "" || replID == "" {
 		return identity{}

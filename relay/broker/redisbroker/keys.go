@@ -2,12 +2,16 @@ package redisbroker
 
 import (
 	"encoding/hex"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// keys names everything on Redis; its value is the prefix. A topic's keys share its hash tag, so that one script may use them in a cluster.
+// keys makes the names of keys and channels. Its value is their prefix, which has no braces. A
+// topic's keys and its channel are in one slot. So one script may use them all in a cluster, and on
+// servers where PUBLISH belongs to a slot.
 type keys string
 
 func (k keys) channel(t protocol.Topic) string { return string(k) + string(t) }
@@ -31,13 +35,79 @@ func (k keys) appendMark(b []byte, t protocol.Topic, i protocol.Instance) []byte
 	return hex.AppendEncode(append(k.appendKey(b, "m", t), ':'), i[:])
 }
 
+// appendKey appends a key of t. Its hash tag is the topic's channel. A channel with braces cannot
+// be a hash tag, so the tag is then a number in the channel's slot.
 func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 	b = append(append(append(b, k...), kind...), ":{"...)
-	return append(append(b, t...), '}')
+	if strings.ContainsAny(string(t), "{}") {
+		b = append(b, tags()[slot(k.channel(t))]...)
+		return append(append(b, '}'), t...)
+	}
+	return append(append(append(b, k...), t...), '}')
 }
 
 // cluster is the key of the back end's name.
 func (k keys) cluster() string { return string(k) + "edgerelay:cluster" }
 
-// probeTopic is where the probe publishes: like any topic, followed by nobody.
+// probeTopic is the topic that the prober publishes to. In a cluster its name ends with a number.
+// It is like any topic, but no client uses it.
 const probeTopic protocol.Topic = "edgerelay:probe"
+
+// realm names the cluster of relays that owns a topic. Channels belong to no database, so clusters
+// with the same prefix in different databases share channels. Their realms differ. The name is
+// unambiguous, since a prefix has no spaces.
+func (k keys) realm(database int) string {
+	if k == "" {
+		return strconv.Itoa(database)
+	}
+	return strconv.Itoa(database) + " " + string(k)
+}
+
+// slots is the number of slots that a cluster's keys are spread over.
+const slots = 16384
+
+// slot returns the slot of a key. It depends on the text between the first { and the next }, or on
+// the whole key if there is no such text.
+func slot(key string) int {
+	if _, remainder, ok := strings.Cut(key, "{"); ok {
+		if tag, _, ok := strings.Cut(remainder, "}"); ok && tag != "" {
+			key = tag
+		}
+	}
+	var crc uint16
+	for i := range len(key) {
+		crc = crc<<8 ^ crc16[byte(crc>>8)^key[i]]
+	}
+	return int(crc) % slots
+}
+
+// slot returns the slot of all keys of a topic, and of its channel.
+func (k keys) slot(t protocol.Topic) int { return slot(k.channel(t)) }
+
+// tags has, for each slot, a number that is in that slot.
+var tags = sync.OnceValue(func() []string {
+	list := make([]string, slots)
+	for n, left := 0, slots; left > 0; n++ {
+		tag := strconv.Itoa(n)
+		if at := slot(tag); list[at] == "" {
+			list[at] = tag
+			left--
+		}
+	}
+	return list
+})
+
+// crc16 is the table of CRC-16/XMODEM, which Redis uses.
+var crc16 = func() (table [256]uint16) {
+	for i := range table {
+		crc := uint16(i) << 8
+		for range 8 {
+			carry := crc&0x8000 != 0
+			if crc <<= 1; carry {
+				crc ^= 0x1021
+			}
+		}
+		table[i] = crc
+	}
+	return table
+}()

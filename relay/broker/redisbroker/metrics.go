@@ -1,7 +1,10 @@
 package redisbroker
 
 import (
+	"errors"
+
 	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -13,10 +16,12 @@ type metrics struct {
 	failures      *prometheus.CounterVec
 	received      prometheus.Counter
 	dropped       *prometheus.CounterVec
+	neighbours    prometheus.Counter
 	subscriptions prometheus.Gauge
 	lost          prometheus.Counter
 	deaf          prometheus.Counter
 	away          prometheus.Gauge
+	missing       prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -39,14 +44,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: prefix + "pipeline_requests", Help: "Requests in one round trip.", Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500},
 		}, []string{"client"}),
 		failures: f.NewCounterVec(prometheus.CounterOpts{
-			Name: prefix + "failures_total", Help: "Requests that failed: Redis unreachable, refusing, or the request's own fault.",
+			Name: prefix + "failures_total", Help: "Requests that failed: Redis unreachable, refusing, the kind of command forbidden, or the request's own fault.",
 		}, []string{"client", "kind"}),
 		received: f.NewCounter(prometheus.CounterOpts{
 			Name: prefix + "received_total", Help: "Publications received.",
 		}),
 		dropped: f.NewCounterVec(prometheus.CounterOpts{
-			Name: prefix + "dropped_total", Help: "Publications received or read from history that are no valid envelopes.",
+			Name: prefix + "dropped_total", Help: "Publications received or read from history that are no valid envelopes, or another cluster's (foreign).",
 		}, []string{"reason"}),
+		neighbours: f.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "neighbours_total", Help: "Times that a relay of another cluster was heard that uses channels of ours.",
+		}),
 		subscriptions: f.NewGauge(prometheus.GaugeOpts{
 			Name: prefix + "subscriptions", Help: "Topics subscribed to.",
 		}),
@@ -56,8 +64,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		deaf: f.NewCounter(prometheus.CounterOpts{
 			Name: prefix + "deaf_seconds_total", Help: "Time without subscriptions in force, in which bare publications are missed.",
 		}),
+		missing: f.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "missing_permissions", Help: "Commands that relays need and that Redis does not permit.",
+		}),
 		away: f.NewGauge(prometheus.GaugeOpts{
 			Name: prefix + "away", Help: "1 while Redis does not answer, refuses publications, or subscriptions cannot be had.",
 		}),
 	}
+}
+
+// drop counts a publication that ParseEnvelope refused.
+func (m *metrics) drop(err error) {
+	reason := "malformed"
+	if bad, ok := errors.AsType[*protocol.EnvelopeError](err); ok {
+		reason = bad.Reason
+	}
+	m.dropped.WithLabelValues(reason).Inc()
 }

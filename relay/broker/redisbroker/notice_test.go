@@ -2,6 +2,7 @@ package redisbroker
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -9,17 +10,21 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/test/long"
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// Within what an absence is told, and within what its end is, subscriptions included.
+// noticed bounds the time until an absence is told. back bounds the time until its end is told,
+// when the subscriptions are in force again.
 const (
 	noticed = 3 * time.Second
-	back    = 3 * time.Second // a second on a machine that has time
+	back    = 3 * time.Second // a second on an idle machine
 )
 
-// TestNoticed takes Redis away in each way there is, from a relay that does not publish meanwhile, and gives it back.
+// TestNoticed takes Redis away in each possible way, and gives it back. The relay does not
+// publish meanwhile.
 func TestNoticed(t *testing.T) {
+	long.Only(t, "it is about time alone")
 	do := func(args ...any) func(*testing.T, *redistest.Server, *proxy) {
 		return func(t *testing.T, s *redistest.Server, _ *proxy) {
 			t.Helper()
@@ -59,89 +64,120 @@ func TestNoticed(t *testing.T) {
 				within(t, "told to be deaf", began, noticed)
 			}
 			time.Sleep(2 * time.Second) // so that pauses grow
-			place := r.Events()
-			if got := states(r, from); len(got) != 1 {
+			index := r.Events()
+			if got := states(r, from); len(got) > 1 {
 				t.Errorf("told %+v", got)
 			}
 			began = time.Now()
 			c.give(t, server, p)
-			awaitState(r, place, false)
+			awaitState(r, index, false)
 			within(t, "back", began, back)
 			if c.deaf {
-				awaitSubscribed(r, place, group)
+				awaitSubscribed(r, index, group)
 				within(t, "subscribed again", began, back)
 			}
-			answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2})
-			if answer.Outcome != broker.Done {
-				t.Errorf("%+v", answer)
-			}
-			r.Received(group, place, 1)
+			r.Say(group, 2, "m")
+			r.Received(group, index, 1)
 			within(t, "publishes again", began, back)
 		})
 	}
 }
 
+// within wants that something took no longer than a limit. On a busy machine the limit is up to
+// four times as long. Only the long run enforces it.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
 	t.Logf("%s after %v", what, took.Round(time.Millisecond))
-	if took > limit {
-		t.Errorf("%s after %v, want %v", what, took, limit)
+	busy := pressure()
+	limit += time.Duration(3 * busy * float64(limit))
+	if took > limit && long.Wanted() {
+		t.Errorf("%s after %v, want %v, on a machine that was busy %.0f%% of the time",
+			what, took, limit, 100*busy)
 	}
 }
 
-// TestHalfOpenAlone silences one connection, which nobody closes, while the others work.
+// pressure returns the share of the last ten seconds in which something waited for a core. It is
+// from 0 to 1, and 0 where the system does not tell.
+func pressure() float64 {
+	text, err := os.ReadFile("/proc/pressure/cpu")
+	if err != nil {
+		return 0
+	}
+	var percent float64
+	if _, err := fmt.Sscanf(string(text), "some avg10=%f", &percent); err != nil {
+		return 0
+	}
+	return percent / 100
+}
+
+// TestHalfOpenAlone silences one connection, which nobody closes, while the others work. The
+// silence of each of these connections is told.
 func TestHalfOpenAlone(t *testing.T) {
+	long.Only(t, "it is about time alone")
 	for _, c := range []struct {
 		name string
 		kind kind
-	}{{"publisher", publisherKind}, {"asker", askerKind}, {"prober", proberKind}, {"subscriber", subscriberKind}} {
+	}{{"publisher", publisherKind}, {"prober", proberKind}, {"subscriber", subscriberKind}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := newProxy(t, redistest.Start(t))
 			r := relayOn(t, p.url)
 			r.Join(group)
-			r.Count(group)
-			from, began := r.Events(), time.Now()
-			p.mute(c.kind)
+			from := r.Events()
+			p.mute(t, c.kind)
+			began := time.Now()
 			switch c.kind {
 			case subscriberKind:
-				// A subscription that is regained at once is told as deafness.
-				place := awaitDeaf(r, from)
+				// A subscription that is regained at once is told as Deaf only.
+				index := awaitDeaf(r, from)
 				within(t, "told to be deaf", began, noticed)
-				awaitSubscribed(r, place, group)
-			case askerKind:
-				// The probe is answered: Redis is not away.
-				token := r.Token()
-				r.ReadHistory(group, protocol.Position{}, token)
-				answer, _ := brokertest.Await(r, from, "History", func(e broker.History) bool { return e.Token == token })
-				within(t, "answered", began, commandTimeout+time.Second)
-				if answer.Err == nil {
-					t.Errorf("%+v from nowhere", answer)
-				}
-				r.History(group, protocol.Position{})
-				if got := states(r, from); len(got) != 0 {
-					t.Errorf("told %+v", got)
-				}
+				awaitSubscribed(r, index, group)
 			default:
 				if c.kind == publisherKind {
 					r.Publish(broker.Publish{Token: r.Token(), Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2})
 				}
-				_, place := awaitState(r, from, true)
+				_, index := awaitState(r, from, true)
 				within(t, "told", began, noticed)
-				awaitState(r, place, false)
+				awaitState(r, index, false)
 			}
 			within(t, "back", began, noticed+back)
-			answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2})
-			if answer.Err != nil {
-				t.Errorf("%+v", answer)
-			}
+			r.Ask(r.Message(group, 2, "m"))
 			r.Received(group, from, 1)
 		})
 	}
 }
 
-// TestDeafForLong has Redis refuse new subscriptions after the old ones were lost: to be deaf is to be away.
+// TestHalfOpenAsker silences the connection of questions. Redis is not away, since the probe is
+// answered.
+func TestHalfOpenAsker(t *testing.T) {
+	long.Only(t, "it is about time alone")
+	t.Parallel()
+	atLeastOnce(t, func() error {
+		p := newProxy(t, redistest.Start(t))
+		r := relayOn(t, p.url)
+		r.Say(group, 2, "m")
+		r.Count(group)
+		from, began := r.Events(), time.Now()
+		p.mute(t, askerKind)
+		answer := r.Read(group, protocol.Position{})
+		within(t, "answered", began, commandTimeout+time.Second)
+		if answer.Err == nil {
+			t.Errorf("%+v from nowhere", answer)
+		}
+		if page := r.History(group, protocol.Position{}); len(page.Publications) != 1 {
+			t.Errorf("%+v", page)
+		}
+		within(t, "back", began, noticed+back)
+		if told := states(r, from); len(told) > 0 {
+			return fmt.Errorf("told %+v", told)
+		}
+		return nil
+	})
+}
+
+// TestDeafForLong has Redis refuse new subscriptions after the old ones were lost. Redis then
+// counts as away.
 func TestDeafForLong(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -164,7 +200,8 @@ func TestDeafForLong(t *testing.T) {
 	awaitSubscribed(r, from, group)
 }
 
-// TestOutputBufferOverrun has Redis give up a subscriber that reads too slowly.
+// TestOutputBufferOverrun has Redis drop a subscriber that reads too slowly. On a busy machine,
+// Redis does so more than once.
 func TestOutputBufferOverrun(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--client-output-buffer-limit", "pubsub 1mb 0 0")
@@ -172,30 +209,32 @@ func TestOutputBufferOverrun(t *testing.T) {
 	r := relayOn(t, p.url)
 	r.Join(group)
 	other := relayOn(t, server.URL)
-	from := r.Events()
-	goOn := p.stall(subscriberKind)
-	var last protocol.Position
-	for n := uint64(1); ; n++ {
-		last = other.Say(group, n, strings.Repeat("x", 1<<20-100))
-		list, err := server.Client().ClientList(t.Context()).Result()
-		if err != nil {
-			t.Fatal(err)
+	from, said, last, began := 0, uint64(0), protocol.Position{}, time.Now()
+	for gaveUp := false; !gaveUp; {
+		r.Join(group)
+		from = r.Events()
+		goOn := p.stall(t, subscriberKind)
+		// A relay that hears nothing for long gives up by itself.
+		for !gaveUp && !r.LostSince(group, from) {
+			said++
+			last = other.Say(group, said, strings.Repeat("x", 256<<10))
+			gaveUp = p.gaveUp(t, server)
 		}
-		if strings.Count(list, "cmd=subscribe") < 2 { // the other's is left
-			break
-		}
-		if n == 50 {
+		goOn()
+		if time.Since(began) > brokertest.Patience {
 			t.Fatal("Redis keeps its slow subscriber")
 		}
 	}
-	began := time.Now()
-	goOn()
-	place := awaitDeaf(r, from)
+	began = time.Now()
+	index := awaitDeaf(r, from)
 	within(t, "told to be deaf", began, noticed)
-	if again, _ := awaitSubscribed(r, place, group); again.Top != last {
-		t.Errorf("subscribed again at %v, want %v", again.Top, last)
-	}
+	what := fmt.Sprint("Subscribed at ", last)
+	_, index = brokertest.Await(r, index, what, func(e broker.Subscribed) bool {
+		return e.Topic == group && e.Top == last
+	})
 	within(t, "subscribed again", began, noticed+back)
-	r.Say(group, 2, "m")
-	brokertest.Await(r, place, fmt.Sprint("the next one after ", last), func(e broker.Received) bool { return last.Before(e.Publication.Position) })
+	next := r.Say(group, 2, "m")
+	if got := r.Received(group, index, 1)[0]; got.Position != next {
+		t.Errorf("received %v next, want %v", got.Position, next)
+	}
 }

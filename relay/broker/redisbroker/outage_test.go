@@ -1,7 +1,13 @@
 package redisbroker
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"net"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +16,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/test/redistest"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 var group = protocol.GroupTopic("g")
@@ -18,12 +25,19 @@ var group = protocol.GroupTopic("g")
 func relayOn(t *testing.T, url string) *brokertest.Relay {
 	t.Helper()
 	r := brokertest.Start(t, openBroker(t, Config{URL: url}))
-	r.Join(protocol.GroupTopic("connected"))
-	r.Say(protocol.GroupTopic("connected"), 1, "m")
+	connected := protocol.GroupTopic("connected")
+	r.Join(connected)
+	r.Say(connected, 1, "m")
 	return r
 }
 
+// awaitState waits for the event that tells an absence, or its end, from an index on. On a busy
+// machine, Redis may be away at that index already, since it answered too late. Then awaitState
+// returns the event of that absence.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
+	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
+		return before[len(before)-1], from
+	}
 	return brokertest.Await(r, from, fmt.Sprint("State away=", away), func(s broker.State) bool { return s.Away == away })
 }
 
@@ -36,9 +50,13 @@ func awaitDeaf(r *brokertest.Relay, from int) int {
 	return from
 }
 
-// states returns all State events so far from a place on.
-func states(r *brokertest.Relay, from int) (list []broker.State) {
-	for end := r.Events(); from < end; {
+// states returns all State events so far from an index on.
+func states(r *brokertest.Relay, from int) []broker.State {
+	return statesUntil(r, from, r.Events())
+}
+
+func statesUntil(r *brokertest.Relay, from, end int) (list []broker.State) {
+	for from < end {
 		list, from = appendState(r, list, from)
 	}
 	return list
@@ -52,6 +70,61 @@ func appendState(r *brokertest.Relay, list []broker.State, from int) ([]broker.S
 	return list, next
 }
 
+// absences returns the State events from an index on, without absences for which a busy machine may
+// be the reason. A test that asks for absences is about other ones.
+func absences(r *brokertest.Relay, from int) (list []broker.State) {
+	late := true // an end that comes first is of an earlier absence
+	for _, s := range states(r, from) {
+		if s.Away {
+			late = tooLate(s.Cause)
+		}
+		if !late {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// tooLate reports whether a busy machine may have caused an absence.
+func tooLate(cause error) bool {
+	timeout, ok := errors.AsType[net.Error](cause)
+	return ok && timeout.Timeout() ||
+		errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, errDeaf)
+}
+
+// wantCause wants a cause for an absence that was told. The event has only the first cause, which
+// may be due to a busy machine, or to another connection. In that case the cause that is wanted may
+// come later.
+func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause string) {
+	t.Helper()
+	if told.Cause == nil {
+		t.Error("away without a cause")
+		return
+	}
+	if !strings.Contains(told.Cause.Error(), cause) {
+		brokertest.Eventually(t, fmt.Sprintf("away because of %v, want %q", told.Cause, cause), func() bool {
+			return slices.ContainsFunc(causes(r.Broker), func(err error) bool {
+				return strings.Contains(err.Error(), cause)
+			})
+		})
+	}
+}
+
+// causes returns why Redis is away now.
+func causes(b broker.Broker) (list []error) {
+	switch b := b.(type) {
+	case *Broker:
+		b.state.mu.Lock()
+		defer b.state.mu.Unlock()
+		list = append(list, b.state.causes[:]...)
+	case *Cluster:
+		b.stateMu.Lock()
+		defer b.stateMu.Unlock()
+		list = slices.Collect(maps.Values(b.causes))
+	}
+	return slices.DeleteFunc(list, func(err error) bool { return err == nil })
+}
+
 func TestKilledAndRestarted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -59,7 +132,8 @@ func TestKilledAndRestarted(t *testing.T) {
 	token := r.Join(group).Token
 	before := r.Say(group, 2, "before")
 	r.Received(group, 0, 1)
-	name := r.Name()
+	var name string
+	brokertest.Eventually(t, "a name", func() bool { name = r.Name(); return name != "" })
 
 	from := r.Events()
 	server.Kill()
@@ -68,24 +142,28 @@ func TestKilledAndRestarted(t *testing.T) {
 		t.Error("away without a cause")
 	}
 	awaitDeaf(r, from)
-	if answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "lost", Instance: r.Instance, Number: 3}); answer.Outcome != broker.Failed || answer.Err == nil {
+	answer := r.Once(r.Message(group, 3, "lost"))
+	if answer.Outcome != broker.Failed || answer.Err == nil {
 		t.Errorf("published nowhere: %+v", answer)
 	}
 
-	server.Restart() // empty
-	awaitState(r, from, false)
-	again, _ := awaitSubscribed(r, from, group)
+	index := r.Events()
+	server.Restart() // it comes back empty
+	awaitState(r, index, false)
+	again, _ := awaitSubscribed(r, index, group)
 	if again.Token != token || !again.Top.IsZero() {
 		t.Errorf("subscribed anew: %+v, want token %d and no top", again, token)
 	}
-	answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "after", Instance: r.Instance, Number: 3, Predecessor: 2, Floor: 2, Known: before})
-	if answer.Outcome != broker.Done || answer.Position.Epoch <= before.Epoch {
-		t.Errorf("published anew: %+v, before %v", answer, before)
+	after := r.Message(group, 3, "after")
+	after.Predecessor, after.Floor, after.Known = 2, 2, before
+	at := r.Put(after)
+	if at.Epoch <= before.Epoch {
+		t.Errorf("published anew at %v, before %v", at, before)
 	}
-	if got := r.Received(group, from, 1)[0]; got.Position != answer.Position {
+	if got := r.Received(group, index, 1)[0]; got.Position != at {
 		t.Errorf("received %+v", got)
 	}
-	if got := states(r, from); len(got) != 2 {
+	if got := absences(r, from); len(got) > 2 {
 		t.Errorf("states %+v, want away and back once", got)
 	}
 	if r.Name() != name {
@@ -100,7 +178,7 @@ func TestAbsentAtTheStart(t *testing.T) {
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	r.Subscribe(group, 77)
 	awaitState(r, 0, true)
-	if answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 1}); answer.Err == nil {
+	if answer := r.Once(r.Message(group, 1, "m")); answer.Err == nil {
 		t.Errorf("%+v", answer)
 	}
 	server.Restart()
@@ -110,7 +188,8 @@ func TestAbsentAtTheStart(t *testing.T) {
 	r.Received(group, 0, 1)
 }
 
-// TestOneBadKey has a topic whose history is no stream: others are subscribed meanwhile without delay, and it is when it is mended.
+// TestOneBadKey has a topic whose history is no stream. Other topics are subscribed without delay
+// meanwhile. The topic itself is subscribed once its history is mended.
 func TestOneBadKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -120,16 +199,34 @@ func TestOneBadKey(t *testing.T) {
 	server.Client().Set(t.Context(), key, "no stream", 0)
 	from, token := r.Events(), uint64(1<<40)
 	r.Subscribe(bad, token)
-	time.Sleep(500 * time.Millisecond)
+	failed := r.Broker.(*Broker).subscriber.metrics.failures.WithLabelValues("tops", string(single))
+	brokertest.Eventually(t, "it is tried", func() bool { return testutil.ToFloat64(failed) > 0 })
 	began := time.Now()
 	for i := range 5 {
 		r.Join(protocol.UserTopic(fmt.Sprint(i)))
 	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("5 subscriptions took %v", took)
-	}
+	within(t, "5 subscriptions", began, time.Second)
 	server.Client().Del(t.Context(), key)
 	brokertest.Await(r, from, "Subscribed", func(e broker.Subscribed) bool { return e.Token == token })
+}
+
+// killSubscriber closes the subscriber's connection of a relay with several topics. It spares
+// connections with one channel, since the probe tries a subscription on such a connection.
+func killSubscriber(t *testing.T, server *redistest.Server) {
+	t.Helper()
+	list, err := server.Client().ClientList(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := regexp.MustCompile(`(?m)^id=(\d+) .* sub=(\d+) `)
+	for _, client := range clients.FindAllStringSubmatch(list, -1) {
+		if client[2] == "0" || client[2] == "1" {
+			continue
+		}
+		if err := server.Client().ClientKillByFilter(t.Context(), "ID", client[1]).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestSubscriberKilled(t *testing.T) {
@@ -139,20 +236,19 @@ func TestSubscriberKilled(t *testing.T) {
 	r.Join(group)
 	r.Say(group, 2, "before")
 	r.Received(group, 0, 1)
-	from := r.Events()
-	if err := server.Client().ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
-		t.Fatal(err)
-	}
-	place := awaitDeaf(r, from)
-	again, place := awaitSubscribed(r, place, group)
+	from, began := r.Events(), time.Now()
+	killSubscriber(t, server)
+	index := awaitDeaf(r, from)
+	again, index := awaitSubscribed(r, index, group)
+	atOnce := time.Since(began) < regain // on a busy machine it takes longer, and is told
 	if again.Top.Offset != 1 {
 		t.Errorf("%+v", again)
 	}
 	r.Say(group, 3, "after")
-	if got := r.Received(group, place, 1)[0]; got.Msg != "after" {
+	if got := r.Received(group, index, 1)[0]; got.Msg != "after" {
 		t.Errorf("received %+v", got)
 	}
-	if got := states(r, from); len(got) != 0 {
+	if got := states(r, from); len(got) != 0 && atOnce {
 		t.Errorf("a subscription regained at once was told as %+v", got)
 	}
 }
@@ -165,40 +261,42 @@ func TestFrozen(t *testing.T) {
 	from, began := r.Events(), time.Now()
 	server.Pause()
 	awaitState(r, from, true)
-	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("noticed after %v", took)
-	}
+	within(t, "noticed", began, noticed)
 	awaitDeaf(r, from)
-	if answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2}); answer.Err == nil {
+	if answer := r.Once(r.Message(group, 2, "m")); answer.Err == nil {
 		t.Errorf("%+v", answer)
 	}
 	server.Continue()
-	_, place := awaitState(r, from, false)
+	_, index := awaitState(r, from, false)
+	returned := time.Now()
 	awaitSubscribed(r, from, group)
 	r.Say(group, 2, "m")
 	r.Received(group, from, 1)
-	if got := states(r, place); len(got) != 0 {
+	got := states(r, index)
+	// A busy machine takes longer, and may be late again.
+	atOnce := time.Since(returned) < probeBrief
+	if len(got) != 0 && (atOnce || !tooLate(got[0].Cause)) {
 		t.Errorf("after the return: %+v", got)
 	}
 }
 
-// TestFrozenInFlight freezes the server under a publication that it has not answered.
+// TestFrozenInFlight freezes the server before it has answered a publication.
 func TestFrozenInFlight(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	server.Pause()
 	from, began := r.Events(), time.Now()
-	answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2})
-	if answer.Err == nil || time.Since(began) > commandTimeout+time.Second {
-		t.Errorf("%+v after %v", answer, time.Since(began))
+	answer := r.Once(r.Message(group, 2, "m"))
+	within(t, "answered", began, commandTimeout+time.Second)
+	if answer.Err == nil {
+		t.Errorf("%+v", answer)
 	}
 	server.Continue()
 	awaitState(r, from, false)
-	// It may have been carried out when the server went on: either way it is published once.
-	if answer = r.Ask(broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2}); answer.Err != nil {
-		t.Errorf("%+v", answer)
-	}
+	// The server may have carried out the publication when it went on. In either case it is
+	// published once.
+	r.Ask(r.Message(group, 2, "m"))
 	if page := r.History(group, protocol.Position{}); len(page.Publications) != 1 {
 		t.Errorf("history %+v", page)
 	}
@@ -213,7 +311,7 @@ func TestRefusing(t *testing.T) {
 	}{
 		{"out of memory", []any{"config", "set", "maxmemory", "1"}, []any{"config", "set", "maxmemory", "0"}, "OOM"},
 		{"a replica", []any{"replicaof", "127.0.0.1", "1"}, []any{"replicaof", "no", "one"}, "READONLY"},
-		{"publish not permitted", []any{"acl", "setuser", "default", "-publish"}, []any{"acl", "setuser", "default", "+publish"}, "executing the script"},
+		{"publish not permitted", []any{"acl", "setuser", "default", "-publish"}, []any{"acl", "setuser", "default", "+publish"}, "may not use publish"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -227,22 +325,20 @@ func TestRefusing(t *testing.T) {
 			r := relayOn(t, server.URL)
 			r.Join(group)
 			r.Say(group, 2, "before")
+			from := r.Events() // the probe may be refused first
 			do(c.take)
-			from := r.Events()
 			p := broker.Publish{Topic: group, From: "1", Msg: "refused", Instance: r.Instance, Number: 3, Predecessor: 2}
-			if answer := r.Ask(p); answer.Outcome != broker.Failed || answer.Err == nil {
+			if answer := r.Once(p); answer.Outcome != broker.Failed || answer.Err == nil {
 				t.Errorf("%+v", answer)
 			}
-			state, _ := awaitState(r, from, true)
-			if state.Cause == nil || !strings.Contains(state.Cause.Error(), c.cause) {
-				t.Errorf("cause %v, want one with %q", state.Cause, c.cause)
-			}
+			state, index := awaitState(r, from, true)
+			wantCause(t, r, state, c.cause)
 			if page := r.History(group, protocol.Position{}); len(page.Publications) == 0 {
 				t.Errorf("history while only publishing is refused: %+v", page)
 			}
 			do(c.give)
-			awaitState(r, from, false)
-			if answer := r.Ask(p); answer.Err != nil || answer.Outcome == broker.Refused {
+			awaitState(r, index, false)
+			if answer := r.Ask(p); answer.Outcome == broker.Refused {
 				t.Errorf("%+v", answer)
 			}
 			if page := r.History(group, protocol.Position{}); len(page.Publications) != 2 {
@@ -261,9 +357,12 @@ func TestReplyLost(t *testing.T) {
 	p.losePublishReply.Store(true)
 	from := r.Events()
 	message := broker.Publish{Topic: group, From: "1", Msg: "once", Instance: r.Instance, Number: 2}
-	if answer := r.Ask(message); answer.Outcome != broker.Failed {
-		t.Fatalf("%+v", answer)
-	}
+	brokertest.Eventually(t, "a reply is lost", func() bool {
+		if answer := r.Once(message); answer.Outcome != broker.Failed {
+			t.Fatalf("%+v", answer)
+		}
+		return !p.losePublishReply.Load()
+	})
 	got := r.Received(group, from, 1)[0]
 	awaitState(r, from, false)
 	if answer := r.Ask(message); answer.Outcome != broker.Duplicate || answer.Position != got.Position {
@@ -275,31 +374,42 @@ func TestReplyLost(t *testing.T) {
 }
 
 func TestManyTopicsResubscribed(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	const topics = 20_000
 	for i := range topics {
 		r.Subscribe(protocol.UserTopic(fmt.Sprint(i)), uint64(i))
 	}
-	place := 0
+	index := 0
 	all := func() {
 		t.Helper()
-		for n := range topics {
-			_, place = brokertest.Await(r, place, fmt.Sprint("Subscribed after ", n), func(s broker.Subscribed) bool { return s.Topic.IsUser() })
+		for n := 0; n < topics; {
+			var e broker.Event
+			what := fmt.Sprint("Subscribed after ", n)
+			e, index = brokertest.Await(r, index, what, func(broker.Event) bool { return true })
+			switch e := e.(type) {
+			case broker.Deaf:
+				n = 0
+			case broker.Subscribed:
+				if e.Topic.IsUser() {
+					n++
+				}
+			}
 		}
 	}
 	all()
 	began := time.Now()
-	server.Client().ClientKillByFilter(t.Context(), "TYPE", "pubsub")
-	place = awaitDeaf(r, place)
+	killSubscriber(t, server)
+	index = awaitDeaf(r, index)
 	all()
 	within(t, fmt.Sprint(topics, " topics subscribed again"), began, 5*time.Second)
 	last := protocol.UserTopic(fmt.Sprint(topics - 1))
 	r.Say(last, 2, "m")
-	r.Received(last, place, 1)
+	r.Received(last, index, 1)
 }
 
-// TestScriptFlushed takes the script away from a pipeline of dependent publications.
+// TestScriptFlushed removes the script before a pipeline of publications that depend on each other.
 func TestScriptFlushed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -307,24 +417,16 @@ func TestScriptFlushed(t *testing.T) {
 	if err := server.Client().ScriptFlush(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
+	var list []broker.Publish
+	for n := uint64(1); n <= 100; n++ {
+		list = append(list, r.Message(group, n, fmt.Sprint(n)))
+	}
 	from := r.Events()
-	next := uint64(1)
-	for place := from; next <= 100; {
-		// As a lane does: all unfinished in order, and again from the first that was not done.
-		first := next
-		for n := first; n <= 100; n++ {
-			r.Publish(broker.Publish{Token: r.Token(), Topic: group, From: "1", Msg: fmt.Sprint(n), Instance: r.Instance, Number: n, Predecessor: n - 1})
-		}
-		for n := first; n <= 100; n++ {
-			var answer broker.Published
-			answer, place = brokertest.Await(r, place, "Published", func(broker.Published) bool { return true })
-			if answer.Err != nil {
-				t.Fatal(answer.Err)
-			}
-			if answer.Outcome == broker.Done && n == next {
-				next++
-			}
-		}
+	r.Pipeline(list)
+	failures := r.Broker.(*Broker).publisher.metrics.failures
+	refused := failures.WithLabelValues("publish", string(refusing))
+	if n := testutil.ToFloat64(refused); n > 0 || len(absences(r, from)) > 0 {
+		t.Errorf("%v failed, told as %+v", n, absences(r, from))
 	}
 	page := r.History(group, protocol.Position{})
 	if page.Top.Offset != 100 {
@@ -332,7 +434,7 @@ func TestScriptFlushed(t *testing.T) {
 	}
 	for i, p := range page.Publications {
 		if p.Number != uint64(i+1) {
-			t.Fatalf("number %d at place %d", p.Number, i+1)
+			t.Fatalf("number %d came as number %d", p.Number, i+1)
 		}
 	}
 }
@@ -341,11 +443,7 @@ func TestRunEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	var began time.Time
-	t.Cleanup(func() {
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("Run ended %v after its context", took)
-		}
-	})
+	t.Cleanup(func() { within(t, "Run ended behind its context", began, time.Second) })
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	r.Join(group)
 	server.Pause()

@@ -13,33 +13,55 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/timing"
 	"github.com/redis/go-redis/v9"
 )
 
-// prober asks Redis every second, so that its absence is noticed when nobody speaks, and its return by somebody other than a client.
+// prober publishes a message on Redis every second. So it notices an absence and a return of Redis
+// even if no client sends anything.
 type prober struct {
 	opt        *redis.Options
 	keys       keys
-	place      place
+	role       role
 	identifier *identifier
+	epochs     *broker.Epochs
 	state      *state
 	metrics    *metrics
 	log        *slog.Logger
-	name       *atomic.Pointer[string]
-	candidate  string                           // what the back end is called if it has no name yet
-	instance   protocol.Instance                // that the probes publish for
-	found      func(who identity, another bool) // called with who answers, and whether it is another than before; must not wait
+	name       *backEndName
+	candidate  string                         // name to give the back end if it has none
+	instance   protocol.Instance              // instance in whose name the probes publish
+	found      func(who identity, s sighting) // called after each answer; must not wait
 
-	elsewhere atomic.Bool // the connection is with a Redis that is not the one any more
+	// elsewhere is set when the sentinels name another master. The next probe then connects anew.
+	elsewhere atomic.Bool
 
 	// Owned by run.
 	number   uint64   // of the last probe
 	identity identity // of the server, zero at first
+
+	// connection is the number of the connection on which identity was read, from 1 on. It is owned
+	// by run.
+	connection  uint64
+	connections atomic.Uint64 // opened so far
+}
+
+// counted returns opt with its connections counted.
+func (p *prober) counted(opt *redis.Options) *redis.Options {
+	o := *opt
+	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		p.connections.Add(1)
+		if opt.OnConnect != nil {
+			return opt.OnConnect(ctx, conn)
+		}
+		return nil
+	}
+	return &o
 }
 
 // run probes until ctx is done.
 func (p *prober) run(ctx context.Context) {
-	l := newLine(with(p.opt, probeTimeout))
+	l := newLine(p.counted(with(p.opt, probeTimeout)))
 	defer l.closeWhen(ctx)()
 	for checked, hurried, missed := false, false, 0; ; {
 		timeout, pause := probeTimeout, probeEvery
@@ -52,28 +74,23 @@ func (p *prober) run(ctx context.Context) {
 		} else {
 			pause = probeAway
 		}
-		// A lost connection is not yet a lost Redis: look at once. But once between two pauses, else a Redis that answers the probe and nothing
-		// else would come and go as fast as its errors.
+		// A failed request may have lost only its connection, so the next probe comes at once, but
+		// not twice in a row. Otherwise a Redis that answers nothing but the probe would be told as
+		// away at each failed request, and as back at each probe.
 		trouble := p.state.trouble
 		if hurried {
 			trouble = nil
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		hurried = !timing.Sleep(ctx, pause, trouble)
+		if ctx.Err() != nil {
 			return
-		case <-timer.C:
-			hurried = false
-		case <-trouble:
-			timer.Stop()
-			hurried = true
 		}
 	}
 }
 
-// probe asks once for all that is needed; for what only another Redis could lack, unless it was there since Redis was last away. That is
-// what checked says, and the result.
+// probe asks once for all that relays need, and reports whether Redis has it. The argument checked
+// is the result of the last probe. If it is true, what only another Redis could lack is not checked
+// again, unless the state asks for it.
 func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -83,17 +100,23 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 		l.renew()
 	}
 	var err error
-	if !checked || !p.state.ok() {
+	recheck := p.state.recheck.Swap(false) || !checked || !p.state.ok()
+	if recheck {
 		err = p.check(ctx, l.get())
 	}
-	if err == nil && p.place.named() {
+	if err == nil && p.role.named() {
 		err = p.readName(ctx, l.get())
+	}
+	if err == nil && recheck {
+		err = p.try(ctx, l.get())
 	}
 	if err == nil {
 		err = p.publish(ctx, l.get())
 	}
 	if err == nil {
-		err = p.identify(ctx, l.get()) // behind the publication: a server that takes one has been promoted before
+		// The identity is read after the publication, since a server takes a publication only when
+		// its promotion is over.
+		err = p.identify(ctx, l.get())
 	}
 	switch {
 	case errors.Is(context.Cause(ctx), context.Canceled):
@@ -125,43 +148,91 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// publish publishes like any other: nothing else shows that Redis has the memory, is no replica, and permits it.
+// publish publishes to the probe's topic with the script that clients' messages use. Only a
+// publication shows that Redis has memory left, is no replica, and permits publishing.
+// Relays also tell each other the latest epoch in this way. The probe's topic is never in an epoch
+// before the latest that a probing relay has seen, and the answer tells the topic's epoch.
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	p.number++
-	once := broker.Publish{Topic: p.place.topic(), From: "edgerelay", Instance: p.instance, Number: p.number}
-	request := newRequest(history{size: 1, ageMS: 10_000, markAge: 10})
-	request.set(p.keys, "", &once)
-	for loaded := false; ; loaded = true {
-		_ = client.Process(ctx, request.StringCmd) // its error is the request's
-		err := published(0, request.StringCmd).Err
-		if err == nil {
-			return nil
-		}
-		if loaded || !redis.HasErrorPrefix(err, "NOSCRIPT") {
-			return unfit(err)
-		}
+	once := broker.Publish{Topic: p.role.topic(), From: "edgerelay", Instance: p.instance, Number: p.number}
+	once.Known.Epoch = p.epochs.Latest()
+	request := newRequest(retention{size: 1, ageMS: 10_000, markAge: 10}, p.keys.realm(p.opt.DB))
+	request.set(p.keys, "", once.Known.Epoch, &once)
+	_ = client.Process(ctx, request.StringCmd) // its error is the request's
+	if redis.HasErrorPrefix(request.Err(), "NOSCRIPT") {
 		if err := client.ScriptLoad(ctx, publishScript).Err(); err != nil {
 			return unfit(err)
 		}
+		_ = client.Process(ctx, request.StringCmd)
 	}
+	if redis.HasErrorPrefix(request.Err(), "NOSCRIPT") {
+		withText(request, publishScript)
+		_ = client.Process(ctx, request.StringCmd)
+	}
+	answer := published(0, request.StringCmd)
+	if answer.Err != nil {
+		return p.refused(ctx, client, answer.Err)
+	}
+	p.epochs.Saw(answer.Position)
+	return nil
 }
 
-// identify tells when the server is another than it was.
+// refused wraps err as unfit does. If a permission is missing, the result names all that are
+// missing, since a script's error does not say which one it was.
+func (p *prober) refused(ctx context.Context, client *redis.Client, err error) error {
+	if failureOf(err) == forbidden {
+		if named := p.try(ctx, client); named != nil {
+			return named
+		}
+	}
+	return unfit(err)
+}
+
+// sighting says how a probe's answer compares to the one before it.
+type sighting uint8
+
+const (
+	same sighting = iota
+	// odd is the first answer, or a changed one that does not show that the server was replaced.
+	odd
+	// another says that the server was replaced, restarted or promoted.
+	another
+)
+
+// identify reads the server's identity, and tells found how it compares to the one before.
 func (p *prober) identify(ctx context.Context, client *redis.Client) error {
 	who, err := p.identifier.read(ctx, client)
 	if err != nil {
 		return err
 	}
-	another := p.identity.run != "" && who != p.identity
-	if another {
+	now := p.connections.Load()
+	seen, old := p.compare(who, now == p.connection), p.identity
+	p.identity, p.connection = who, now
+	if seen == another {
+		p.identifier.replace(old)
 		p.log.Info("redis was restarted, promoted or replaced: each topic goes on in a new epoch")
 	}
-	p.identity = who
-	p.found(who, another)
+	p.found(who, seen)
 	return nil
 }
 
-// unfit wraps the refusal of something that is needed; an absent Redis stays absent, and what is elsewhere, elsewhere.
+// compare compares who, the identity just read, to the one before it. The argument sameConnection
+// says that both were read on one connection.
+func (p *prober) compare(who identity, sameConnection bool) sighting {
+	switch {
+	case who == p.identity:
+		return same
+	case p.identity.run == "" || who.run == "": // the publisher may have asked too early
+		return odd
+	case sameConnection && who.run != p.identity.run: // no server does that
+		p.identifier.doubt()
+		return odd
+	}
+	return another
+}
+
+// unfit wraps a refusal in errUnfit. It returns err as it is if Redis did not answer, or said that
+// a key is on another node.
 func unfit(err error) error {
 	if failureOf(err) == unreachable || redirected(err) {
 		return err
@@ -169,28 +240,28 @@ func unfit(err error) error {
 	return fmt.Errorf("%w: %w", errUnfit, err)
 }
 
-// readName reads the name that the back end has under the prefix, or gives it one: the one it had, if its data was lost.
+// readName reads the name that the back end has under the prefix. If there is none, it writes the
+// name that it read before, or else the candidate.
 func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	key := p.keys.cluster()
 	name, err := client.Get(ctx, key).Result()
 	if errors.Is(err, redis.Nil) {
-		candidate := p.candidate
-		if known := p.name.Load(); known != nil {
-			candidate = *known
-		}
-		if err := client.SetNX(ctx, key, candidate, 0).Err(); err != nil {
-			return unfit(err)
+		candidate := cmp.Or(p.name.get(), p.candidate)
+		err = client.SetArgs(ctx, key, candidate, redis.SetArgs{Mode: "NX"}).Err()
+		if err != nil && !errors.Is(err, redis.Nil) { // redis.Nil: another relay was first
+			return p.refused(ctx, client, err)
 		}
 		name, err = client.Get(ctx, key).Result()
 	}
 	if err != nil {
-		return unfit(err)
+		return p.refused(ctx, client, err)
 	}
 	p.name.Store(&name)
 	return nil
 }
 
-// checkVersion refuses a Redis that is known to be too old. One that does not tell its version is given a try.
+// checkVersion refuses a Redis before 6.2, and a node of a cluster if the URL is for a single
+// Redis. A Redis that does not tell its version is accepted.
 func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string, error) {
 	info, err := client.Info(ctx, "server").Result()
 	if err != nil {
@@ -199,7 +270,8 @@ func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string
 		}
 		return "unknown", nil
 	}
-	if p.place.moved == nil && field(info, "redis_mode") == "cluster" {
+	mode := cmp.Or(field(info, "redis_mode"), field(info, "server_mode")) // the latter is Valkey's
+	if p.role.moved == nil && mode == "cluster" {
 		return "", fmt.Errorf("%w: this is a node of a Redis Cluster: RELAY_REDIS_URL is to be redis+cluster://…", errUnfit)
 	}
 	version := field(info, "redis_version")
@@ -211,8 +283,8 @@ func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string
 
 // tooOld reports whether version is before 6.2.
 func tooOld(version string) bool {
-	major, rest, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
+	major, remainder, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(remainder, ".")
 	x, errX := strconv.Atoi(major)
 	y, errY := strconv.Atoi(minor)
 	return errX == nil && errY == nil && (x < 6 || x == 6 && y < 2)

@@ -2,12 +2,17 @@ package redisbroker
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
@@ -18,17 +23,34 @@ type proxy struct {
 	target   atomic.Value // string: where new connections go
 	running  sync.WaitGroup
 
-	losePublishReply atomic.Bool // the next script's request passes, its reply does not: the connection is cut instead
-	swallow          atomic.Bool // connections stay open, new ones are taken, and nothing passes
+	// With losePublishReply, the proxy passes the request of the next script. It cuts the
+	// connection instead of passing the reply.
+	losePublishReply atomic.Bool
+	// With swallow, connections stay open and new ones are accepted, but nothing passes.
+	swallow atomic.Bool
 
-	rate    atomic.Int64 // bytes a second that each connection carries in each direction; 0: as many as come
-	carried atomic.Int64 // bytes, of all connections
+	forgets atomic.Bool // the server has no script, whichever was loaded
 
-	mu    sync.Mutex // guards the following
-	conns []*proxied
+	runs atomic.Int32 // what the run_id of INFO becomes: runsTruly and so on
+
+	// rate is in bytes a second, for each connection and direction. At 0 it is unbounded.
+	rate    atomic.Int64
+	carried atomic.Int64 // bytes, over all connections
+
+	mu     sync.Mutex // guards the following
+	conns  []*proxied
+	stalls []func() // each lets replies go on; called at the end
 }
 
-// kind is what a connection is used for, as its requests tell.
+// These say what the proxy makes of run_id in the replies.
+const (
+	runsTruly int32 = iota
+	runsOfProxy
+	runsOfConnection
+	runsOfReply
+)
+
+// kind is what a connection is used for, as seen from its requests.
 type kind int32
 
 const (
@@ -50,6 +72,9 @@ func newProxy(t *testing.T, server *redistest.Server) *proxy {
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
 		l.Close()
+		for _, goOn := range p.stalls {
+			goOn()
+		}
 		p.running.Wait()
 	})
 	return p
@@ -76,25 +101,58 @@ func (p *proxy) accept() {
 	}
 }
 
-// of calls do with each connection of a kind so far.
-func (p *proxy) of(k kind, do func(*proxied)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.conns {
-		if kind(c.kind.Load()) == k {
-			do(c)
+// of waits until there are connections of a kind, and calls do with each of them.
+func (p *proxy) of(t *testing.T, k kind, do func(*proxied)) {
+	t.Helper()
+	brokertest.Eventually(t, "a connection of the kind", func() (there bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, c := range p.conns {
+			if kind(c.kind.Load()) == k && !c.over.Load() {
+				there = true
+				do(c)
+			}
 		}
-	}
+		return there
+	})
 }
 
-// mute makes connections of a kind half-open: they stay, and nothing passes any more. New ones work.
-func (p *proxy) mute(k kind) { p.of(k, func(c *proxied) { c.mute.Store(true) }) }
+// mute makes connections of a kind half-open. They stay, but nothing passes any more. New
+// connections work.
+func (p *proxy) mute(t *testing.T, k kind) {
+	t.Helper()
+	p.of(t, k, func(c *proxied) { c.mute.Store(true) })
+}
 
-// stall has replies on connections of a kind wait until the function that it returns is called.
-func (p *proxy) stall(k kind) (goOn func()) {
+// stall holds back replies on connections of a kind until the function that it returns is called.
+func (p *proxy) stall(t *testing.T, k kind) (goOn func()) {
+	t.Helper()
 	hold := make(chan struct{})
-	p.of(k, func(c *proxied) { c.stalled = hold })
-	return func() { close(hold) }
+	goOn = sync.OnceFunc(func() { close(hold) })
+	p.of(t, k, func(c *proxied) { c.stalled = hold })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stalls = append(p.stalls, goOn)
+	return goOn
+}
+
+// gaveUp reports whether the server has closed a stalled connection that the client still holds.
+func (p *proxy) gaveUp(t *testing.T, server *redistest.Server) bool {
+	t.Helper()
+	list, err := server.Client().ClientList(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.conns, func(c *proxied) bool {
+		select {
+		case <-c.stalled:
+			return false
+		default:
+			return !strings.Contains(list, "addr="+c.server.LocalAddr().String()+" ") && !c.over.Load()
+		}
+	})
 }
 
 // proxied is one connection through the proxy.
@@ -102,16 +160,18 @@ type proxied struct {
 	*proxy
 	client, server net.Conn
 	doomed         atomic.Bool // the next reply is lost
+	over           atomic.Bool
 	mute           atomic.Bool
 	kind           atomic.Int32
 
-	stalled chan struct{} // guarded by proxy.mu; closed: replies pass
+	stalled chan struct{} // guarded by proxy.mu; replies pass once it is closed
 }
 
 // pump copies until pass says no or a side is closed, then closes both.
 func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)) {
 	defer c.client.Close()
 	defer c.server.Close()
+	defer c.over.Store(true)
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
@@ -128,14 +188,14 @@ func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)
 	}
 }
 
-// carry writes b, at the rate if there is one.
+// carry writes b, at the proxy's rate if there is one.
 func (c *proxied) carry(b []byte, to net.Conn) bool {
 	for len(b) > 0 {
 		n := len(b)
 		rate := c.rate.Load()
 		if rate > 0 {
 			n = min(n, 8<<10)
-			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate)) // it is the way that takes so long
+			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
 		}
 		if _, err := to.Write(b[:n]); err != nil {
 			return false
@@ -148,6 +208,13 @@ func (c *proxied) carry(b []byte, to net.Conn) bool {
 
 func (c *proxied) request(b []byte) (forward, goOn bool) {
 	script := bytes.Contains(b, []byte(publishSHA))
+	if c.forgets.Load() {
+		for _, sha := range []string{publishSHA, readSHA} {
+			for at := bytes.Index(b, []byte(sha)); at >= 0; at = bytes.Index(b, []byte(sha)) {
+				copy(b[at:], strings.Repeat("0", len(sha)))
+			}
+		}
+	}
 	switch {
 	case bytes.Contains(b, []byte(probeTopic)):
 		c.kind.Store(int32(proberKind))
@@ -164,7 +231,8 @@ func (c *proxied) request(b []byte) (forward, goOn bool) {
 	return !c.silent(), true
 }
 
-func (c *proxied) reply([]byte) (forward, goOn bool) {
+func (c *proxied) reply(b []byte) (forward, goOn bool) {
+	c.disguise(b)
 	c.proxy.mu.Lock()
 	stalled := c.stalled
 	c.proxy.mu.Unlock()
@@ -173,6 +241,24 @@ func (c *proxied) reply([]byte) (forward, goOn bool) {
 		return false, false
 	}
 	return !c.silent(), true
+}
+
+// disguise puts another run_id into b, if the proxy is set to do so.
+func (c *proxied) disguise(b []byte) {
+	const name = "run_id:"
+	at := bytes.Index(b, []byte(name))
+	if at < 0 || at+len(name)+40 > len(b) {
+		return
+	}
+	id := b[at+len(name):][:40]
+	switch c.runs.Load() {
+	case runsOfProxy:
+		copy(id, fmt.Sprintf("%040d", c.listener.Addr().(*net.TCPAddr).Port))
+	case runsOfConnection:
+		copy(id, fmt.Sprintf("%040d", c.client.RemoteAddr().(*net.TCPAddr).Port))
+	case runsOfReply:
+		copy(id, fmt.Sprintf("%040d", rand.Uint64()))
+	}
 }
 
 func (c *proxied) silent() bool { return c.swallow.Load() || c.mute.Load() }

@@ -10,7 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A pipeline takes what was queued while the one before it ran, up to so many requests and bytes, the bytes at the pace of the way, or one message.
+// A pipeline takes the requests that were queued during the one before it, up to pipelineRequests.
+// Their bytes are bounded by the pace, which is from pipelineBytesLeast to pipelineBytes. A single
+// message may exceed that.
 const (
 	pipelineRequests   = 500
 	pipelineBytes      = 1 << 20
@@ -22,35 +24,42 @@ type publisher struct {
 	queue      *queue[broker.Publish]
 	line       *line
 	keys       keys
-	history    history
+	realm      string
+	retention  retention
 	identifier *identifier
+	epochs     *broker.Epochs
 	state      *state
 	metrics    *metrics
 
-	// Of the server that line is connected to. Owned by run.
+	// These describe the server that line is connected to. They are owned by run.
 	identity   identity
 	identified bool
 
-	requests []*request    // one for each of a pipeline's, as many as there were at once; owned by run
-	sending  []redis.Cmder // the same
+	// requests are the reused commands of a pipeline, as many as the longest pipeline had. They and
+	// the next three fields are owned by run.
+	requests []*request
+	sending  []redis.Cmder // the commands of requests
 	answers  []broker.Published
 	all      []int // 0, 1, 2 …
 
-	pace  pace         // of bytes; owned by run
-	grace atomic.Int64 // of time.Duration: how much later than small ones replies may come; read by the connection
+	pace pace // in bytes; owned by run
+	// grace is a time.Duration that the connection adds to its read deadline, for long messages.
+	grace atomic.Int64
 
-	changed atomic.Bool // somebody found that the server is another than it was
+	changed atomic.Bool // the server's identity may differ from identity
 }
 
-func newPublisher(opt *redis.Options, k keys, h history, i *identifier, s *state, m *metrics) *publisher {
+func newPublisher(opt *redis.Options, c common, i *identifier, s *state) *publisher {
 	p := &publisher{
-		queue: newQueue(weightOf), keys: k, history: h, identifier: i, state: s, metrics: m, pace: newPace(pipelineBytesLeast, pipelineBytes),
+		queue: newQueue(weightOf), keys: c.keys, realm: c.keys.realm(opt.DB), retention: c.retention, identifier: i, epochs: c.epochs, state: s,
+		metrics: c.metrics, pace: newPace(pipelineBytesLeast, pipelineBytes),
 	}
 	p.line = newLineOf(func() *redis.Client { return publisherClient(opt, p.graceSince(s.outages.Load())) })
 	return p
 }
 
-// graceSince returns how much later replies may come on a connection of that time: no later once the probe has missed Redis.
+// graceSince returns the grace function of a connection that was opened after this number of
+// outages. The function returns 0 once there was another outage.
 func (p *publisher) graceSince(outages uint64) func() time.Duration {
 	return func() time.Duration {
 		if p.state.outages.Load() != outages {
@@ -60,7 +69,7 @@ func (p *publisher) graceSince(outages uint64) func() time.Duration {
 	}
 }
 
-// weightOf is about what p takes on the wire.
+// weightOf returns about how many bytes p takes on the wire.
 func weightOf(p *broker.Publish) int { return len(p.Msg) + 512 }
 
 func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
@@ -77,7 +86,9 @@ func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
 	}
 }
 
-// publish answers every request of batch; the answers are valid until the next call. While Redis is known to be away the answers come at once, so that its return finds no backlog.
+// publish carries out batch and returns its answers, which are valid until the next call. While
+// Redis is known to be away, all answers are errors and come at once. So no backlog waits for its
+// return.
 func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broker.Published {
 	answers, all := p.scratch(len(batch))
 	if err := p.state.cannotPublish(); err != nil {
@@ -97,11 +108,13 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 		p.renew()
 		unknown, _ = p.send(ctx, batch, all, answers)
 	}
+	// A request that found no script did not run, so it may be sent again. Requests behind it on
+	// its topic did not run either, or were refused.
+	if len(unknown) > 0 && p.line.get().ScriptLoad(ctx, publishScript).Err() == nil {
+		unknown, _ = p.send(ctx, batch, unknown, answers)
+	}
 	if len(unknown) > 0 {
-		// The script was not there, so none of these ran. What was behind one of them on its topic was refused.
-		if err := p.line.get().ScriptLoad(ctx, publishScript).Err(); err == nil {
-			p.send(ctx, batch, unknown, answers)
-		}
+		p.sendText(ctx, batch, unknown, answers)
 	}
 	p.pace.took(weightOfAll(batch), time.Since(began))
 	p.note(ctx, answers)
@@ -128,7 +141,8 @@ func weightOfAll(batch []broker.Publish) (sum int) {
 	return sum
 }
 
-// identify asks the server who it is, unless this connection's is known.
+// identify reads the identity of the server, unless it is known for this connection and nothing
+// says that it changed.
 func (p *publisher) identify(ctx context.Context) (err error) {
 	if !p.changed.Swap(false) && p.identified {
 		return nil
@@ -141,14 +155,15 @@ func (p *publisher) identify(ctx context.Context) (err error) {
 	return err
 }
 
-// renew is for a connection that is lost.
+// renew replaces a connection that is lost.
 func (p *publisher) renew() {
 	p.line.renew()
 	p.identified = false
 }
 
-// send runs the chosen requests in one pipeline and returns those that found no script, or that none was sent, since the connection had been
-// lost before.
+// send sends the requests of batch with the indices chosen in one pipeline. It returns the indices
+// of those that found no script. The result unsent says that nothing was sent, since the connection
+// had been lost before.
 func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int, unsent bool) {
 	if err := p.identify(ctx); err != nil {
 		for _, i := range chosen {
@@ -156,16 +171,36 @@ func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []i
 		}
 		return nil, errors.Is(err, errRedial)
 	}
-	longest := 0
 	for n, i := range chosen {
-		p.request(n).set(p.keys, p.identity.data, &batch[i])
+		p.set(n, &batch[i])
+	}
+	return p.carryOut(ctx, batch, chosen, answers)
+}
+
+// sendText does the same for a server that forgets scripts at once. Each request has the script's
+// text.
+func (p *publisher) sendText(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) {
+	for n, i := range chosen {
+		p.set(n, &batch[i])
+		withText(p.requests[n], publishScript)
+	}
+	p.carryOut(ctx, batch, chosen, answers)
+}
+
+// carryOut sends the requests that were set for the indices chosen. It turns the replies into
+// answers.
+func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int, unsent bool) {
+	longest := 0
+	for _, i := range chosen {
 		longest = max(longest, weightOf(&batch[i]))
 	}
-	// Each is answered when it has arrived; until then the kernel alone knows how far it is.
+	// Redis answers a request once all of it has arrived. Until then nothing shows how far it is,
+	// so the longest message is given its time at the slowest speed.
 	p.grace.Store(int64(time.Duration(longest) * time.Second / slowest))
 	pipeline(ctx, p.line.get(), p.sending[:len(chosen)])
 	for n, i := range chosen {
 		answers[i] = published(batch[i].Token, p.requests[n].StringCmd)
+		p.epochs.Saw(answers[i].Position)
 		if err := answers[i].Err; err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 			unknown = append(unknown, i)
 		}
@@ -173,16 +208,23 @@ func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []i
 	return unknown, errors.Is(answers[chosen[0]].Err, errRedial)
 }
 
-// request returns the n-th of a pipeline.
+// set fills the n-th request of a pipeline with one message.
+func (p *publisher) set(n int, one *broker.Publish) {
+	p.epochs.Saw(one.Known)
+	p.request(n).set(p.keys, p.identity.data, p.epochs.Latest(), one)
+}
+
+// request returns the n-th request of a pipeline.
 func (p *publisher) request(n int) *request {
 	if n == len(p.requests) {
-		r := newRequest(p.history)
+		r := newRequest(p.retention, p.realm)
 		p.requests, p.sending = append(p.requests, r), append(p.sending, r.StringCmd)
 	}
 	return p.requests[n]
 }
 
-// note counts failures and tells the state of the last one.
+// note counts failures. It tells the state the last one that is no redirection, or else the first
+// redirection.
 func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	var last error
 	for i := range answers {
@@ -196,7 +238,7 @@ func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	if last != nil && ctx.Err() == nil {
 		p.state.failed(last)
 		p.identified = false
-		if failureOf(last) != single && !redirected(last) {
+		if kind := failureOf(last); kind != single && kind != forbidden && !redirected(last) {
 			p.pace.failed()
 			p.renew()
 		}

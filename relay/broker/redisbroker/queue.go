@@ -3,10 +3,12 @@ package redisbroker
 import (
 	"context"
 	"sync"
+	"time"
 )
 
-// queue holds requests from the Broker's callers for the one goroutine that carries them out, in order. It is bounded by the callers, who
-// have a bounded number of unanswered requests: of each edge twice its log.
+// queue passes requests of the Broker's callers to the one goroutine that carries them out, in
+// order. Its callers bound its length: the unanswered requests of an edge are at most twice its
+// log.
 type queue[T any] struct {
 	weigh func(*T) int
 
@@ -14,7 +16,7 @@ type queue[T any] struct {
 	items []T        // those before head were taken
 	head  int
 
-	taken []T // what take returned last; its caller's
+	taken []T // what take returned last; belongs to its caller
 
 	wake chan struct{} // from put to take; one slot
 }
@@ -34,8 +36,9 @@ func (q *queue[T]) put(x T) {
 	signal(q.wake)
 }
 
-// take waits for requests and returns the first ones: at most n, and not more than weight in all unless the first alone is. They are valid until
-// the next call. It returns nil when ctx is cancelled.
+// take waits for requests and returns the first of them. These are at most n, and weigh at most
+// weight together. One alone may weigh more. The slice is valid until the next call. It is nil once
+// ctx is done and nothing is queued.
 func (q *queue[T]) take(ctx context.Context, n, weight int) []T {
 	for {
 		if batch := q.first(n, weight); len(batch) > 0 {
@@ -79,5 +82,42 @@ func (q *queue[T]) moveLocked(count int) {
 		left := copy(q.items, q.items[q.head:])
 		clear(q.items[left:])
 		q.items, q.head = q.items[:left], 0
+	}
+}
+
+// pace bounds how much goes into one round trip. It shrinks while round trips are slow, so that an
+// answer waits for few others, and a lost connection loses little. It grows while round trips are
+// quick. It begins with the least.
+type pace struct {
+	least, most, now int
+}
+
+// The pace aims at round trips that take between these times.
+const (
+	paceQuick = 250 * time.Millisecond
+	paceSlow  = time.Second
+)
+
+func newPace(least, most int) pace { return pace{least, most, least} }
+
+// took notes how long a round trip took and how much was in it. The pace does not grow after a
+// round trip that used at most half of it: a small round trip says nothing about larger ones.
+func (p *pace) took(much int, d time.Duration) {
+	switch {
+	case d > paceSlow:
+		p.now = max(p.now/2, p.least)
+	case d < paceQuick && much > p.now/2:
+		p.now = min(p.now*2, p.most)
+	}
+}
+
+// failed notes that a round trip was not answered.
+func (p *pace) failed() { p.took(0, paceSlow+1) }
+
+// signal fills the one slot of c.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }

@@ -3,9 +3,11 @@ package redisbroker
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
-// TestQueueKeepsOrder: whatever is put and taken in turns, all comes once, in order, within the bounds.
+// TestQueueKeepsOrder: however put and take alternate, each request is taken once and in order, and
+// no batch exceeds the bounds.
 func TestQueueKeepsOrder(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	q := newQueue(func(x *int) int { return *x % 7 })
@@ -32,7 +34,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 	}
 }
 
-// TestNoAllocPerQueuedRequest: the memory of those that were taken is used again.
+// TestNoAllocPerQueuedRequest: the queue reuses the memory of requests that were taken.
 func TestNoAllocPerQueuedRequest(t *testing.T) {
 	q := newQueue(func(*[20]uint64) int { return 1 })
 	if n := testing.AllocsPerRun(100, func() {
@@ -44,5 +46,37 @@ func TestNoAllocPerQueuedRequest(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations for 100 requests", n)
+	}
+}
+
+func TestPace(t *testing.T) {
+	p := newPace(10, 100)
+	for i, c := range []struct {
+		much int
+		took time.Duration
+		want int
+	}{
+		{10, 0, 20},
+		{10, 0, 20}, // not more than half of the pace
+		{11, paceQuick, 20},
+		{11, 0, 40},
+		{40, 0, 80},
+		{80, 0, 100},
+		{100, paceSlow, 100},
+		{1, paceSlow + 1, 50},
+		{50, time.Hour, 25},
+		{25, time.Hour, 12},
+		{12, time.Hour, 10},
+		{10, time.Hour, 10},
+	} {
+		if p.took(c.much, c.took); p.now != c.want {
+			t.Fatalf("%d: %d after %d took %v, want %d", i, p.now, c.much, c.took, c.want)
+		}
+	}
+	if p.took(10, 0); p.now != 20 {
+		t.Fatal(p.now)
+	}
+	if p.failed(); p.now != 10 {
+		t.Errorf("%d after a failure", p.now)
 	}
 }

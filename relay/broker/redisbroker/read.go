@@ -13,10 +13,11 @@ import (
 //go:embed read.lua
 var readScript string
 
-// readSHA is what Redis calls the script once it is loaded.
+// readSHA is the name that Redis gives the script when it is loaded.
 var readSHA = hashOf(readScript)
 
-// pageBytes is what the texts of one page take at most, unless the first alone is more: the next page begins where this one had to end.
+// pageBytes bounds the texts of one page, in bytes, unless the first text alone is longer. The next
+// page begins where the page before ended.
 const pageBytes = 256 << 10
 
 // topCmd returns the command that reads a topic's top, not yet sent.
@@ -37,20 +38,21 @@ func readCmd(ctx context.Context, k keys, t protocol.Topic, from string, entries
 	return redis.NewCmd(ctx, "EVALSHA", readSHA, 2, k.history(t), k.position(t), from, entries, pageBytes)
 }
 
-// reading is what the script replied.
+// reading is the script's reply.
 type reading struct {
-	top     protocol.Position // zero: none is known, or one that the publish script does not believe
-	more    bool              // there are entries behind these
+	// top is zero if none is known, or if it is not credible.
+	top     protocol.Position
+	more    bool // there are entries behind these
 	entries []entry
 }
 
-// entry is one of a history. The text of one that is not ours is no envelope.
+// entry is one entry of a history. Its text may be no envelope, since others can add entries, too.
 type entry struct {
 	position protocol.Position
 	text     string
 }
 
-// readingOf takes the reply.
+// readingOf parses the script's reply.
 func readingOf(cmd *redis.Cmd) (r reading, err error) {
 	reply, err := cmd.Slice()
 	if err != nil {
@@ -62,7 +64,7 @@ func readingOf(cmd *redis.Cmd) (r reading, err error) {
 	if r.top, err = positionIn(reply[0]); err != nil {
 		return reading{}, err
 	}
-	if r.top.Epoch > protocol.MaxEpoch {
+	if !r.top.IsCredible() {
 		r.top = protocol.Position{}
 	}
 	r.more = reply[1] == int64(1)
@@ -83,29 +85,29 @@ func positionIn(value any) (protocol.Position, error) {
 	return protocol.ParsePosition(id)
 }
 
-// exec sends cmds in one pipeline, and those that found no script once more when it is loaded. Each has its own error.
+// exec sends cmds in one pipeline. If Redis did not know the script of some, it loads the script
+// and sends them again. If the script is unknown even then, it sends them with the script's text,
+// since some servers forget scripts at once. Each command has its own error.
 func exec(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	pipeline(ctx, client, cmds)
-	var unknown []redis.Cmder
+	if unknown := withoutScript(cmds); len(unknown) > 0 && client.ScriptLoad(ctx, readScript).Err() == nil {
+		pipeline(ctx, client, unknown)
+	}
+	if unknown := withoutScript(cmds); len(unknown) > 0 {
+		for _, cmd := range unknown {
+			withText(cmd, readScript)
+		}
+		pipeline(ctx, client, unknown)
+	}
+}
+
+// withoutScript returns those of cmds that found no script, with their errors cleared.
+func withoutScript(cmds []redis.Cmder) (unknown []redis.Cmder) {
 	for _, cmd := range cmds {
 		if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+			cmd.SetErr(nil)
 			unknown = append(unknown, cmd)
 		}
 	}
-	if len(unknown) == 0 {
-		return
-	}
-	if err := client.ScriptLoad(ctx, readScript).Err(); err != nil {
-		for _, cmd := range unknown {
-			cmd.SetErr(err)
-		}
-		return
-	}
-	pipeline(ctx, client, unknown)
-}
-
-func pipeline(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
-	pipe := client.Pipeline()
-	_ = pipe.BatchProcess(ctx, cmds...) // only queues
-	_, _ = pipe.Exec(ctx)               // each command has its own error
+	return unknown
 }

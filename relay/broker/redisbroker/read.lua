@@ -1,6 +1,6 @@
 -- Reads a topic's top and, if asked for, a page of its history, at one moment. It changes nothing.
 --
--- KEYS[1] the topic's history      KEYS[2] the topic's last position, and behind a space who gave it
+-- KEYS[1] the topic's history      KEYS[2] the topic's last position, and behind a space who gave the last ones
 -- ARGV[1] where the page begins, as XRANGE has it      [2] entries that it has at most; 0: no page
 -- ARGV[3] bytes that it has at most, unless its first entry alone is more
 -- Returns the top (0-0: none is known), whether there are entries behind the page (1, else 0), and of each entry its id and its JSON: empty if it
@@ -10,10 +10,11 @@
 
 local few = 8
 
--- What others put in the last position's place counts for nothing: no number of ours comes near 2^53.
+-- What others put in the last position's place counts for nothing: no number of ours comes near
+-- 2^53.
 local last = '0-0'
 local epoch, offset = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+)%-(%d+)%f[^%d]')
-if epoch and tonumber(epoch) < 2^53 and tonumber(offset) < 2^53 then last = epoch .. '-' .. offset end
+if epoch and tonumber(epoch) < 2^53 - 1 and tonumber(offset) < 2^53 - 1 then last = epoch .. '-' .. offset end
 
 -- The history goes further where the last position was evicted, or others added to it.
 local top = last

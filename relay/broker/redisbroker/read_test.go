@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TestPagesAreBoundedInBytes reads messages of a third of what a page may have, and of more than that.
+// TestPagesAreBoundedInBytes reads messages of a third of what a page may hold, and of more than
+// a page may hold.
 func TestPagesAreBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	r := relayOn(t, redistest.Start(t).URL)
@@ -33,7 +34,7 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestTop takes away what the top is read from, or has others put something there.
+// TestTop removes what the top is read from, or has others put something there.
 func TestTop(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -42,7 +43,7 @@ func TestTop(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(history, position string, top protocol.Position)
-		want   uint64 // offset; 0: no top
+		want   uint64 // offset; 0: no top is known
 	}{
 		{"as it was", func(string, string, protocol.Position) {}, 3},
 		{"without a history", func(h, _ string, _ protocol.Position) { client.Del(t.Context(), h) }, 3},
@@ -75,7 +76,7 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// TestReadScriptFlushed takes the script away from questions and from tops.
+// TestReadScriptFlushed removes the script before questions, and before tops are read.
 func TestReadScriptFlushed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -95,7 +96,7 @@ func TestReadScriptFlushed(t *testing.T) {
 	if top := r.Join(group).Top; top.Offset != 3 {
 		t.Errorf("subscribed at %v", top)
 	}
-	if got := states(r, from); len(got) != 0 {
+	if got := absences(r, from); len(got) != 0 {
 		t.Errorf("told %+v", got)
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // receive reads until the connection fails.
-func (s *session) receive(ctx context.Context) error {
+func (s *subscriberConn) receive(ctx context.Context) error {
 	select {
 	case <-s.opened:
 	case <-ctx.Done():
@@ -31,7 +31,7 @@ func (s *session) receive(ctx context.Context) error {
 	}
 }
 
-func (s *session) take(p push) error {
+func (s *subscriberConn) take(p push) error {
 	if !s.heard.Load() {
 		s.heard.Store(true)
 	}
@@ -51,44 +51,52 @@ func (s *session) take(p push) error {
 	return nil
 }
 
-// received tells a publication. While the topic's top is being read it counts as one at or before it.
-func (s *session) received(p push) {
+// received sends the event of a publication. If the topic's top is being read, the position of the
+// publication raises that top.
+func (s *subscriberConn) received(p push) {
 	s.metrics.received.Inc()
 	if p.tooLong {
 		s.metrics.dropped.WithLabelValues("too_big").Inc()
 		return
 	}
-	envelope, err := protocol.ParseEnvelope(p.payload)
+	envelope, err := protocol.ParseEnvelope(p.payload, s.subscriber.realm)
 	if err != nil {
 		s.metrics.drop(err)
 		return
 	}
+	if envelope.Realm != "" && envelope.Realm != s.subscriber.realm {
+		s.subscriber.foreigners.envelope(envelope.Realm)
+		return
+	}
+	s.subscriber.epochs.Saw(envelope.Position)
 	topic := s.keys.topic(string(p.channel))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.awaiting[topic]; a != nil && a.top.Before(envelope.Position) {
+	if a := s.pendingTops[topic]; a != nil && a.top.Before(envelope.Position) {
 		a.top = envelope.Position
 	}
 	s.tellLocked(broker.Received{Publication: publication(topic, envelope)})
 }
 
-// nowInForce notes that everything is subscribed again.
-func (s *session) nowInForce() {
+// nowInForce notes that all wanted subscriptions are confirmed.
+func (s *subscriberConn) nowInForce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inForce.Store(true)
 	s.metrics.deaf.Add(time.Since(s.deaf).Seconds())
-	s.subscriber.state.subscriber(nil)
+	s.subscriber.state.noteSubscriber(nil)
 }
 
-// errBack ends a session that has not heard anything while Redis is known to answer again: its connection was begun before.
+// errBack ends a connection that was begun before Redis answered again and that has heard nothing.
 var errBack = errors.New("redis answers again, on other connections")
 
-// errAnother ends a session with a server that is not the one that takes publications: what this one brings may be late, or lost.
+// errAnother ends a connection to a server that was replaced. What the old server brings may be
+// late, or lost.
 var errAnother = errors.New("the probe finds another redis")
 
-// watch ends a session that is with the wrong server, and tells when subscriptions that were lost are not in force again soon.
-func (s *session) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+// watch ends the connection with errBack or errAnother. It also tells the state if the
+// subscriptions are not in force within regain of their loss.
+func (s *subscriberConn) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	late := time.NewTimer(time.Until(s.deaf.Add(regain)))
 	defer late.Stop()
 	for {
@@ -98,15 +106,15 @@ func (s *session) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-late.C:
 			s.mu.Lock()
 			if !s.inForce.Load() && !s.over {
-				s.subscriber.state.subscriber(errDeaf)
+				s.subscriber.state.noteSubscriber(errDeaf)
 			}
 			s.mu.Unlock()
 		case <-s.subscriber.state.back:
-			if !s.heard.Load() {
+			if !s.heard.Load() && s.returns != s.subscriber.state.returns.Load() {
 				cancel(errBack)
 			}
 		case who := <-s.subscriber.probed:
-			if own := s.server.Load(); own != nil && own.run != "" && who.run != "" && own.run != who.run {
+			if own := s.server.Load(); own != nil && s.subscriber.identifier.wasReplaced(*own, who) {
 				cancel(errAnother)
 			}
 		}

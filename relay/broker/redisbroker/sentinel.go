@@ -9,18 +9,21 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgerelay/edgerelay/shared/timing"
 	"github.com/redis/go-redis/v9"
 )
 
-// sentinelTimeout is how long sentinels have to answer: half of the time for a dial. sentinelsEvery is the pause between two questions.
+// sentinelTimeout is how long sentinels have to answer: half of the time for a dial.
+// sentinelsEvery is the pause between two questions.
 const (
 	sentinelTimeout = dialTimeout / 2
 	sentinelsEvery  = time.Second
 )
 
-// throughSentinels has each connection of t's options made to whom the sentinels call the master, if it calls itself so.
+// throughSentinels makes each connection of t's options go to the server that the sentinels call
+// the master. The connection fails if that server says that it is a replica.
 func throughSentinels(t *target) {
-	dial := redis.NewDialer(t.opt)
+	dial := t.opt.Dialer
 	t.opt.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		addr, err := t.askSentinels(ctx)
 		if err != nil {
@@ -32,10 +35,11 @@ func throughSentinels(t *target) {
 	t.opt.Addr = t.master + " of " + strings.Join(t.addrs, ",") // for logs
 }
 
-// watchSentinels calls switched each time that most of the sentinels name another master than before: the old one may live on, and take
-// publications that are lost when it is told.
+// watchSentinels calls switched each time that most of the sentinels name another master than
+// before. The old master may live on, and take publications that are lost when it becomes a
+// replica.
 func (t *target) watchSentinels(ctx context.Context, switched func()) {
-	for last := ""; ctx.Err() == nil; wait(ctx, sentinelsEvery) {
+	for last := ""; ctx.Err() == nil; timing.Sleep(ctx, sentinelsEvery, nil) {
 		addr, votes, err := t.poll(ctx)
 		if err != nil || votes <= len(t.addrs)/2 {
 			continue
@@ -47,10 +51,11 @@ func (t *target) watchSentinels(ctx context.Context, switched func()) {
 	}
 }
 
-// errNoMaster is an absence, as if nobody answered.
+// errNoMaster counts as an absence, as if nobody answered.
 var errNoMaster = errors.New("no master")
 
-// isMaster fails for a server that says that it is a replica: a sentinel may not know it yet.
+// isMaster returns an error for a server that says that it is a replica. The sentinels may not know
+// that yet.
 func isMaster(ctx context.Context, conn *redis.Conn) error {
 	info, err := conn.Info(ctx, "replication").Result()
 	if err != nil && failureOf(err) == unreachable {
@@ -62,18 +67,19 @@ func isMaster(ctx context.Context, conn *redis.Conn) error {
 	return nil // or INFO is not permitted
 }
 
-// askSentinels returns the master's address: what most of the sentinels say, or of those that answer.
+// askSentinels returns the master's address, as poll does.
 func (t *target) askSentinels(ctx context.Context) (string, error) {
 	addr, _, err := t.poll(ctx)
 	return addr, err
 }
 
-// poll returns what most of the sentinels say, or of those that answer, and how many say so.
+// poll returns the address that the most sentinels name, and how many name it. It does not wait for
+// the others once more than half of all sentinels agree.
 func (t *target) poll(ctx context.Context) (best string, most int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
 	var asking sync.WaitGroup
 	defer asking.Wait()
-	defer cancel() // first: it ends those that still ask
+	defer cancel() // runs before Wait, and ends those that still ask
 	type answer struct {
 		addr string
 		err  error
@@ -108,7 +114,7 @@ func (t *target) poll(ctx context.Context) (best string, most int, err error) {
 
 func (t *target) askSentinel(ctx context.Context, sentinel string) (string, error) {
 	opt := &redis.Options{Addr: sentinel, Username: t.sentinelUser, Password: t.sentinelPassword, TLSConfig: t.opt.TLSConfig}
-	fixOptions(opt)
+	fixOptions(opt, t.names, t.secure)
 	client := redis.NewSentinelClient(with(opt, sentinelTimeout))
 	defer client.Close()
 	defer context.AfterFunc(ctx, func() { client.Close() })() // interrupts a read

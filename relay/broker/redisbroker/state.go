@@ -3,6 +3,8 @@ package redisbroker
 import (
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,43 +12,57 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// trouble is a reason why Redis is away. Redis is there when there is none.
+// trouble is a kind of reason why Redis is away. Redis is there while there is no reason.
 type trouble int
 
 const (
-	noAnswer     trouble = iota // to requests
+	noAnswer     trouble = iota // requests are not answered
 	noWrites                    // requests are answered, publications refused
-	noSubscriber                // the subscriber's connection cannot be had
+	noSubscriber                // the subscriptions cannot be had
 	troubles
 )
 
-// state knows whether Redis is there, and tells each change once: one event, one log line.
+// state knows whether Redis is there, and tells each change once: by one event and one log line.
+// While Redis stays away, it also logs causes of another kind.
 type state struct {
 	log     *slog.Logger
 	metrics *metrics
 	sink    func(broker.Event) // set before use, then constant
 
-	mu       sync.Mutex // guards the following; held while telling, so that changes are told in order
+	// mu guards the following. It is held during calls of sink, so that State events keep their
+	// order.
+	mu       sync.Mutex
 	causes   [troubles]error
+	newest   trouble // the latest of noAnswer and noWrites
+	telling  telling
+	deaf     bool // the subscriptions are not in force
 	away     bool
 	since    time.Time
 	failures uint64
 
-	moved   chan struct{} // to who knows where keys are, one slot; nil: nobody does
+	// moved gets a signal when a node says that a key is on another node; it has one slot. It is
+	// nil without a cluster.
+	moved   chan struct{}
 	trouble chan struct{} // to the prober, when requests begin to fail; one slot
 	back    chan struct{} // to the subscriber, when they are answered again; one slot
+	returns atomic.Uint64 // times that back was signalled
 
-	// Copies for those who must not wait.
+	// These can be read without waiting for mu.
 	unanswered atomic.Pointer[error]
 	unwritable atomic.Pointer[error]
-	outages    atomic.Uint64 // times that requests began to fail, or another Redis was found: older connections are to be replaced
+	cause      atomic.Pointer[error] // why Redis is away
+	recheck    atomic.Bool           // the next probe is to try what is permitted
+	missing    atomic.Pointer[[]string]
+	// outages counts the times that requests began to fail, or that Redis turned out to be another
+	// server. Connections from before the last time are to be replaced.
+	outages atomic.Uint64
 }
 
 func newState(log *slog.Logger, m *metrics, moved chan struct{}) *state {
-	return &state{log: log, metrics: m, moved: moved, trouble: make(chan struct{}, 1), back: make(chan struct{}, 1)}
+	return &state{log: log, metrics: m, moved: moved, deaf: true, trouble: make(chan struct{}, 1), back: make(chan struct{}, 1)}
 }
 
-// cannotRead returns why a read would fail now, nil if it may work.
+// cannotRead returns why a read would fail now. It is nil if a read may work.
 func (s *state) cannotRead() error {
 	if err := s.unanswered.Load(); err != nil {
 		return *err
@@ -54,7 +70,7 @@ func (s *state) cannotRead() error {
 	return nil
 }
 
-// cannotPublish returns why a publication would fail now, nil if it may work.
+// cannotPublish returns why a publication would fail now. It is nil if one may work.
 func (s *state) cannotPublish() error {
 	if err := s.cannotRead(); err != nil {
 		return err
@@ -65,7 +81,7 @@ func (s *state) cannotPublish() error {
 	return nil
 }
 
-// failed notes what a failed request means for others.
+// failed notes what the error of a request shows about Redis.
 func (s *state) failed(err error) {
 	if s.moved != nil && redirected(err) {
 		signal(s.moved)
@@ -75,31 +91,39 @@ func (s *state) failed(err error) {
 	defer s.mu.Unlock()
 	was := s.ok()
 	switch failureOf(err) {
+	case forbidden: // the next probe tries what is needed
+		s.recheck.Store(true)
+		signal(s.trouble)
+		return
 	case unreachable:
 		s.failures++
-		s.causes[noAnswer] = err
+		s.newest, s.causes[noAnswer] = noAnswer, err
 	case refusing:
 		s.failures++
-		s.causes[noWrites] = err
+		s.newest, s.causes[noWrites] = noWrites, err
 	case single:
 		return
 	}
 	s.changedLocked()
+	s.retellLocked()
 	if was {
 		s.outages.Add(1)
 		signal(s.trouble)
 	}
 }
 
-// doubted notes that a question was not answered in time, of which there are large ones: the probe, which is small, is to say whether Redis is
-// away.
+// doubted notes that a question was refused, or not answered in time. That is no absence, since a
+// question's answer may be large. A probe is small, and is made at once. It shows whether Redis is
+// away, and what is permitted.
 func (s *state) doubted() {
+	s.recheck.Store(true)
 	if s.ok() {
 		signal(s.trouble)
 	}
 }
 
-// failuresSoFar is to be handed to answered by a probe that begins now.
+// failuresSoFar counts failed requests. A probe calls it at its beginning, and passes the result to
+// answered.
 func (s *state) failuresSoFar() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,47 +140,96 @@ func (s *state) answered(failures uint64) {
 	}
 }
 
-// subscriber notes whether the subscriber is connected, nil, or why not.
-func (s *state) subscriber(err error) {
+// noteSubscriber notes why the subscriptions are not in force. A nil err says that they are.
+func (s *state) noteSubscriber(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.causes[noSubscriber] = err
+	s.deaf = err != nil
 	s.changedLocked()
+	if err != nil {
+		s.retellLocked()
+	}
 }
 
-// ok reports whether the requests' side is well; the subscriber looks after itself.
+// subscriptionsLost notes that the subscriptions are not in force. That alone is no absence. But an
+// absence for any cause then lasts until they are in force again.
+func (s *state) subscriptionsLost() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deaf = true
+}
+
+// because returns the latest cause why Redis is away. It is nil if Redis is there.
+func (s *state) because() error {
+	if err := s.cause.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// ok reports whether requests and publications may work. Subscriptions do not count.
 func (s *state) ok() bool { return s.cannotPublish() == nil }
 
-// end forgets what was told: nothing is any more.
+// lacks notes the permissions that are missing. It is called by one goroutine.
+func (s *state) lacks(permissions []string) {
+	before := s.lacking()
+	if slices.Equal(before, permissions) {
+		return
+	}
+	s.missing.Store(&permissions)
+	s.metrics.missing.Add(float64(len(permissions) - len(before)))
+	if len(permissions) > 0 {
+		s.log.Warn("redis does not permit what relays need, see docs/deploy.md",
+			"missing", strings.Join(permissions, " "))
+	} else {
+		s.log.Info("redis permits what relays need")
+	}
+}
+
+// lacking returns the permissions that are missing.
+func (s *state) lacking() []string {
+	if list := s.missing.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// end takes this state out of the metrics.
 func (s *state) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {
 		s.metrics.away.Dec()
 	}
+	s.metrics.missing.Sub(float64(len(s.lacking())))
 }
 
 func (s *state) changedLocked() {
 	if s.unanswered.Load() != nil && s.causes[noAnswer] == nil {
+		s.returns.Add(1)
 		signal(s.back)
 	}
 	store(&s.unanswered, s.causes[noAnswer])
 	store(&s.unwritable, s.causes[noWrites])
-	var cause error
-	for _, err := range s.causes {
-		if err != nil {
-			cause = err
-			break
-		}
+	cause := s.causes[s.newest]
+	if cause == nil {
+		cause = s.causes[noSubscriber]
 	}
-	if away := cause != nil; away == s.away {
+	away := cause != nil || s.away && s.deaf
+	store(&s.cause, cause)
+	if away && cause == nil {
+		store(&s.cause, errDeaf)
+	}
+	if away == s.away {
 		return
 	}
-	s.away = !s.away
+	s.away = away
 	if s.away {
 		s.since = time.Now()
 		s.metrics.away.Inc()
-		s.log.Warn("redis is away", "cause", cause)
+		s.telling.begin(cause)
+		s.log.Warn("redis is away", "err", cause)
 	} else {
 		s.metrics.away.Dec()
 		s.log.Info("redis is back", "after", time.Since(s.since).Round(time.Millisecond))
@@ -164,11 +237,12 @@ func (s *state) changedLocked() {
 	s.sink(broker.State{Away: s.away, Cause: cause})
 }
 
-// signal fills the one slot of c.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
+// retellLocked logs the cause of an absence that goes on, if that is due. It may be called only
+// after a new failure: when requests succeed again, the stored causes may be old.
+func (s *state) retellLocked() {
+	if cause := s.because(); cause != nil && s.telling.due(cause) {
+		after := time.Since(s.since).Round(time.Millisecond)
+		s.log.Warn("redis is still away", "err", cause, "after", after)
 	}
 }
 

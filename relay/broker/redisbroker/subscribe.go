@@ -10,44 +10,54 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/timing"
 	"github.com/redis/go-redis/v9"
 )
 
-// subscriber keeps the topics that are wanted subscribed, through one session after the other.
+// subscriber keeps the wanted topics subscribed, through one connection after the other.
 type subscriber struct {
 	opt        *redis.Options
 	keys       keys
+	realm      string
+	foreigners *foreigners
 	identifier *identifier
+	epochs     *broker.Epochs
 	state      *state
 	metrics    *metrics
 	log        *slog.Logger
 
 	mu      sync.Mutex // guards the following
 	wanted  map[protocol.Topic]subscription
-	count   uint64                      // generations given
-	counted int                         // of wanted, in the metrics
-	changed map[protocol.Topic]struct{} // topics that the session has not looked at; nil without a session
-	order   []protocol.Topic            // the same, in the order of their changes
-	flushes []uint64                    // tokens of flushes that no session has taken
+	count   uint64 // generations given
+	counted int    // size of wanted in the metrics
+	// changed has the topics whose change the connection has not taken. It is nil without a
+	// connection.
+	changed map[protocol.Topic]struct{}
+	order   []protocol.Topic // the same, in the order of their changes
+	flushes []uint64         // tokens of flushes that no connection has taken
 
-	wake   chan struct{} // to the session's writer; one slot
-	probed chan identity // to the session: who answers the probe
+	wake   chan struct{} // to the connection's writer; one slot
+	probed chan identity // identity of the server that answers the probe
 }
 
-// subscription is what the caller asked for last on a topic. Each asking is a generation of its own, and needs a confirmation of its own.
+// subscription is the last Subscribe of a topic. Each Subscribe gets a generation of its own, and
+// waits for a confirmation of its own.
 type subscription struct {
 	token      uint64
 	generation uint64 // from 1
 }
 
-func newSubscriber(opt *redis.Options, k keys, i *identifier, s *state, m *metrics, log *slog.Logger) *subscriber {
+func newSubscriber(
+	opt *redis.Options, k keys, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
+) *subscriber {
 	return &subscriber{
-		opt: opt, keys: k, identifier: i, state: s, metrics: m, log: log,
+		opt: opt, keys: k, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
 		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1), probed: make(chan identity),
 	}
 }
 
-// found tells the session who answers the probe, unless there is none, or it is busy.
+// found tells the connection the identity of the server that answers the probe. It does nothing if
+// there is no connection, or the connection is busy.
 func (s *subscriber) found(who identity) {
 	select {
 	case s.probed <- who:
@@ -72,7 +82,7 @@ func (s *subscriber) unsubscribe(t protocol.Topic) {
 	s.signal()
 }
 
-// flush asks for Flushed.
+// flush asks for a Flushed event.
 func (s *subscriber) flush(token uint64) {
 	s.mu.Lock()
 	s.flushes = append(s.flushes, token)
@@ -80,7 +90,7 @@ func (s *subscriber) flush(token uint64) {
 	s.signal()
 }
 
-// takeFlushes takes those that are not answered and were not taken.
+// takeFlushes returns the flushes that no connection has taken, and forgets them.
 func (s *subscriber) takeFlushes() []uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +112,7 @@ func (s *subscriber) countLocked(n int) {
 	s.counted = n
 }
 
-// end takes what is wanted out of the metrics.
+// end takes the subscriptions out of the metrics.
 func (s *subscriber) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +128,7 @@ func (s *subscriber) want(t protocol.Topic) subscription {
 	return s.wanted[t]
 }
 
-// begin makes everything that is wanted a change, for a new session.
+// begin lists every wanted topic as changed, for a new connection.
 func (s *subscriber) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,13 +148,13 @@ func (s *subscriber) forget() {
 	s.changed, s.order = nil, nil
 }
 
-// change is a topic with what is wanted of it now.
+// change is a topic with the subscription that it is to have, zero for none.
 type change struct {
 	topic protocol.Topic
 	want  subscription
 }
 
-// changes takes up to n changes.
+// changes returns up to n changed topics, and takes them off the list.
 func (s *subscriber) changes(n int) []change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,21 +170,22 @@ func (s *subscriber) changes(n int) []change {
 	return batch
 }
 
-// The pause before a new session: none after one that lived for a while.
+// The pause before a new connection doubles from pauseMin up to pauseMax, and a random part of up
+// to half is left out. There is none after a connection that was in force and older than lived.
 const (
 	pauseMin = 50 * time.Millisecond
 	pauseMax = 2 * time.Second
 	lived    = 2 * time.Second
 )
 
-// run holds sessions until ctx is done.
+// run keeps one connection after the other until ctx is done.
 func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
 	tops := newLineOf(func() *redis.Client { return readerClient(s.opt) })
 	defer tops.closeWhen(ctx)()
 	var pause time.Duration
 	deaf := time.Now()
 	for ctx.Err() == nil {
-		one := newSession(s, tops, sink, deaf)
+		one := newSubscriberConn(s, tops, sink, deaf)
 		err := one.run(ctx)
 		for _, token := range append(one.flushing, s.takeFlushes()...) {
 			sink(broker.Flushed{Token: token})
@@ -184,11 +195,11 @@ func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
 		}
 		switch {
 		case one.inForce.Load():
-			s.log.Info("subscriptions lost", "cause", err, "topics", len(one.active))
+			s.log.Info("subscriptions lost", "err", err, "topics", len(one.active))
 			deaf = time.Now()
-		case errors.Is(err, errBack): // not a failure: the next one says how it is
+		case errors.Is(err, errBack): // no failure: the next connection will show
 		default:
-			s.state.subscriber(err)
+			s.state.noteSubscriber(err)
 			s.metrics.deaf.Add(time.Since(deaf).Seconds())
 			deaf = time.Now()
 		}
@@ -197,24 +208,8 @@ func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
 			continue
 		}
 		pause = min(max(2*pause, pauseMin), pauseMax)
-		if waitOr(ctx, pause/2+rand.N(pause/2), s.state.back) {
+		if !timing.Sleep(ctx, pause/2+rand.N(pause/2), s.state.back) {
 			pause = 0
 		}
 	}
-}
-
-// wait returns after d or when ctx is done.
-func wait(ctx context.Context, d time.Duration) { waitOr(ctx, d, nil) }
-
-// waitOr is wait that early ends, and says whether it did.
-func waitOr(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-early:
-		return true
-	}
-	return false
 }

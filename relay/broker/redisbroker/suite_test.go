@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/test/redistest"
+	"github.com/edgerelay/edgerelay/test/sidebyside"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -41,7 +43,8 @@ func openBroker(t testing.TB, c Config) broker.Broker {
 	return b
 }
 
-// output is a test's, until its end: go-redis has one logger for all clients, and they may speak later.
+// output belongs to a test until the test ends. go-redis has one logger for all clients, and they
+// may log later.
 type output struct {
 	mu sync.Mutex // guards the following
 	w  io.Writer
@@ -64,6 +67,7 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 func TestRedis(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	n := 0
 	brokertest.Run(t, func(_ *testing.T, c brokertest.Config) brokertest.Backend {
@@ -72,4 +76,9 @@ func TestRedis(t *testing.T) {
 			URL: server.URL, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge,
 		}}
 	})
+}
+
+func TestMain(m *testing.M) {
+	sidebyside.Run(6)
+	os.Exit(m.Run())
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// traffic publishes on topics, as a relay's lanes do, through one Broker, and receives through another that knows only what it receives.
+// traffic publishes on topics through one Broker, as a relay's lanes do. It receives through
+// another Broker, which knows only what it receives.
 type traffic struct {
 	t                 *testing.T
 	speaker, listener *brokertest.Relay
@@ -23,7 +24,9 @@ type traffic struct {
 	speaking          sync.WaitGroup
 	done              []atomic.Uint64 // by topic: numbers published
 
-	acknowledged [][]protocol.Position // by topic, by number less one; owned by the topic's speaker until finish
+	// acknowledged has positions by topic, and by number less one. The topic's speaker owns it
+	// until finish.
+	acknowledged [][]protocol.Position
 }
 
 func startTraffic(t *testing.T, c Config, topics ...protocol.Topic) *traffic {
@@ -46,12 +49,12 @@ func startTraffic(t *testing.T, c Config, topics ...protocol.Topic) *traffic {
 	return f
 }
 
-// speak publishes one number after the other, each until it is published.
+// speak publishes one number after the other. It repeats each until it is published.
 func (f *traffic) speak(ctx context.Context, i int) {
 	known := protocol.Position{}
 	for n := uint64(1); ctx.Err() == nil; n++ {
 		for ctx.Err() == nil {
-			answer := f.speaker.Ask(broker.Publish{
+			answer := f.speaker.Once(broker.Publish{
 				Topic: f.topics[i], From: "1", Msg: fmt.Sprint(n), Instance: f.speaker.Instance, Number: n, Floor: n - 1, Known: known,
 			})
 			if answer.Outcome == broker.Done || answer.Outcome == broker.Duplicate {
@@ -71,12 +74,14 @@ func (f *traffic) flowing(n uint64) {
 	f.t.Helper()
 	for i := range f.topics {
 		from := f.done[i].Load()
-		eventually(f.t, fmt.Sprint(f.topics[i], " flows"), func() bool { return f.done[i].Load() >= from+n })
+		brokertest.Eventually(f.t, fmt.Sprint(f.topics[i], " flows"), func() bool { return f.done[i].Load() >= from+n })
 	}
 }
 
-// finish stops and accounts for everything: what came and what is in the history are together without a hole within any epoch, no message is
-// there twice within one, and one that the history lacks was lost before an epoch began. It returns the number of those; some came all the same.
+// finish stops the traffic, and checks it. Within an epoch, the messages received and those in the
+// history together have no hole, and none comes twice. A message that is not in the history was
+// lost before an epoch began. finish returns the number of lost messages, of which the listener may
+// have received some.
 func (f *traffic) finish() (lost int) {
 	f.t.Helper()
 	f.stop()
@@ -122,26 +127,17 @@ func (f *traffic) finish() (lost int) {
 	return lost
 }
 
-// history reads a page, from where the topic is by now.
-func (f *traffic) history(topic protocol.Topic, after protocol.Position) (page broker.History) {
-	f.t.Helper()
-	eventually(f.t, "history", func() bool {
-		from, token := f.listener.Events(), f.listener.Token()
-		f.listener.ReadHistory(topic, after, token)
-		page, _ = brokertest.Await(f.listener, from, "History", func(e broker.History) bool { return e.Token == token })
-		return page.Err == nil
-	})
-	return page
-}
-
-// whole returns what the listener received and what the history has, in order, once it reaches last; and the numbers that the history has.
+// whole waits until the listener was told the position last, or a later one. It returns the
+// publications that were received or are in the history, in order. The numbers in kept are those in
+// the history.
 func (f *traffic) whole(topic protocol.Topic, last protocol.Position) (list []broker.Publication, kept map[uint64]bool) {
 	f.t.Helper()
-	// It may have been published while the subscription was changing its server: then the top says so.
-	eventually(f.t, "the last one is told", func() bool { return !f.listener.Told(topic).Before(last) })
+	// The last message may have been published while the subscription moved to another server. Then
+	// the top of the subscription tells it.
+	brokertest.Eventually(f.t, "the last one is told", func() bool { return !f.listener.Told(topic).Before(last) })
 	list, kept = f.listener.SoFar(topic), make(map[uint64]bool)
 	for after := (protocol.Position{}); ; {
-		page := f.history(topic, after)
+		page := f.listener.History(topic, after)
 		list = append(list, page.Publications...)
 		for _, p := range page.Publications {
 			kept[p.Number] = true

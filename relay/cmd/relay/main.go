@@ -3,9 +3,10 @@ package main
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/edgerelay/edgerelay/relay"
+	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
@@ -16,14 +17,14 @@ func main() {
 		Variables: relay.Variables(),
 		Load:      relay.Load,
 		Warnings:  relay.Config.Warnings,
-		Logging:   func(c relay.Config) service.Logging { return c.Logging },
-		Live:      func(c relay.Config) service.Addr { return c.AdminAddr },
+		Logging:   func(c relay.Config) logging.Config { return c.Logging },
+		Live:      func(c relay.Config) config.Addr { return c.AdminAddr },
 		Run:       run,
 	}.Main()
 }
 
-func run(ctx context.Context, cfg relay.Config, log *slog.Logger) error {
-	r, err := relay.New(cfg, relay.Options{Log: log})
+func run(ctx context.Context, cfg relay.Config, p service.Process) error {
+	r, err := relay.New(cfg, relay.Options{Metrics: p.Registry(), Log: p.Log})
 	if err != nil {
 		return err
 	}

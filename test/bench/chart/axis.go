@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// axis is the range of one direction.
+// axis is the range of values along one direction of a chart.
 type axis struct {
 	low, high float64
 	log       bool
 }
 
-// apart is from what ratio of its values on an axis is logarithmic.
+// apart is the least ratio of the highest to the lowest value on a logarithmic axis.
 const apart = 20
 
 // axisOf returns an axis that has room for all values.
@@ -31,15 +31,15 @@ func axisOf(values []float64, straight bool) axis {
 	return axis{0, math.Ceil(high/step-1e-9) * step, false}
 }
 
-// place is where a value is on it, from 0 to 1.
-func (a axis) place(v float64) float64 {
+// fraction is where a value is on it, from 0 to 1.
+func (a axis) fraction(v float64) float64 {
 	if a.log {
 		return math.Log(v/a.low) / math.Log(a.high/a.low)
 	}
 	return (v - a.low) / (a.high - a.low)
 }
 
-// ticks are the values that are written beside it.
+// ticks returns the values at which the axis is labelled.
 func (a axis) ticks() (at []float64) {
 	if !a.log {
 		step := stepOf(a.high)
@@ -69,7 +69,7 @@ func (a axis) note() string {
 	return ""
 }
 
-// floorOf is the next of 1, 2, 5, 10 … at or below a value, ceilOf at or above.
+// floorOf returns the next of 1, 2, 5, 10 … at or below v, and ceilOf the next at or above v.
 func floorOf(v float64) float64 {
 	unit := math.Pow(10, math.Floor(math.Log10(v)))
 	for _, lead := range []float64{5, 2, 1} {
@@ -91,10 +91,10 @@ func ceilOf(v float64) float64 {
 	return floorOf(low * 2.5)
 }
 
-// stepOf is between ticks so that there are four to eight.
+// stepOf returns the distance between ticks. It gives an axis up to high four to eight ticks.
 func stepOf(high float64) float64 { return floorOf(high / 4) }
 
-// label writes a tick's value, thousands and millions short.
+// label writes a tick's value. Thousands end in k and millions in M.
 func label(v float64) string {
 	for _, unit := range []struct {
 		size float64

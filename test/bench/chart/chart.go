@@ -1,4 +1,4 @@
-// Package chart draws lines as SVG: the same numbers give the same bytes.
+// Package chart draws lines as SVG. The same numbers give the same bytes.
 package chart
 
 import (
@@ -8,40 +8,43 @@ import (
 	"strings"
 )
 
-// Chart is lines over one pair of axes.
+// Chart is a set of lines over one pair of axes.
 type Chart struct {
 	Title string
-	X, Y  string // what the axes are of, with the unit
+	X, Y  string // labels of the axes, with the unit
 	Lines []Line
 
-	Straight bool // no axis is logarithmic, so that what is proportional is a straight line
+	Straight bool // no axis is logarithmic: proportional lines are straight
 }
 
-// Line is points from left to right.
+// Line is a series of points from left to right.
 type Line struct {
 	Name   string
 	Points []Point
 }
 
-// Point is one of a line.
+// Point is a point of a line, in the units of the axes.
 type Point struct{ X, Y float64 }
 
-// Where things are, in the units of the drawing.
+// These are places in the drawing, in its own units.
 const (
 	width, height = 640, 400
 	left, right   = 72, 616
 	top, bottom   = 44, 288
-	legend        = 344 // the first line of names
+	legend        = 344 // height of the first line of names
 	legendStep    = 18
 )
 
-// colours are told apart by people who see few, too; marks are for print.
+// The colours are distinct for colour-blind people too. The marks tell lines apart in black and
+// white.
 var (
 	colours = []string{"#0072b2", "#d55e00", "#009e73", "#aa4499", "#666666"}
 	marks   = []string{"circle", "square", "triangle", "diamond", "circle"}
 )
 
-// SVG draws it, on white, so that it is read on dark pages as well. An axis is logarithmic when its values are 20 times apart and all above zero, unless the chart is straight; else it begins at zero.
+// SVG draws the chart on white, so that it is legible on dark pages too. An axis is logarithmic if
+// its values are 20 times apart and all above zero, and the chart is not straight. Otherwise it
+// begins at zero.
 func (c Chart) SVG() []byte {
 	var b strings.Builder
 	bottomLine := height
@@ -53,8 +56,8 @@ func (c Chart) SVG() []byte {
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", width, bottomLine)
 	fmt.Fprintf(&b, `<text x="%d" y="24" font-size="15" font-weight="bold">%s</text>`+"\n", left, html.EscapeString(c.Title))
 	x, y := axisOf(c.values(func(p Point) float64 { return p.X }), c.Straight), axisOf(c.values(func(p Point) float64 { return p.Y }), c.Straight)
-	atX := func(v float64) float64 { return left + x.place(v)*(right-left) }
-	atY := func(v float64) float64 { return bottom - y.place(v)*(bottom-top) }
+	atX := func(v float64) float64 { return left + x.fraction(v)*(right-left) }
+	atY := func(v float64) float64 { return bottom - y.fraction(v)*(bottom-top) }
 	for _, t := range y.ticks() {
 		fmt.Fprintf(&b, `<path d="M%d %sH%d" stroke="#ddd"/><text x="%d" y="%s" text-anchor="end">%s</text>`+"\n", left, coordinate(atY(t)), right, left-6, coordinate(atY(t)+4), label(t))
 	}
@@ -83,7 +86,7 @@ func (c Chart) SVG() []byte {
 	return []byte(b.String())
 }
 
-// values of all lines.
+// values returns one coordinate of all points of all lines.
 func (c Chart) values(of func(Point) float64) (all []float64) {
 	for _, line := range c.Lines {
 		for _, p := range line.Points {
@@ -93,7 +96,7 @@ func (c Chart) values(of func(Point) float64) (all []float64) {
 	return all
 }
 
-// drawMark draws one of marks around a place.
+// drawMark draws one of marks around a point.
 func drawMark(b *strings.Builder, mark, colour string, x, y float64) {
 	at := func(dx, dy float64) string { return coordinate(x+dx) + " " + coordinate(y+dy) }
 	switch mark {
@@ -108,7 +111,7 @@ func drawMark(b *strings.Builder, mark, colour string, x, y float64) {
 	}
 }
 
-// coordinate writes a tenth of a unit at the finest.
+// coordinate writes v with at most one decimal.
 func coordinate(v float64) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", math.Round(v*10)/10), ".0")
 }

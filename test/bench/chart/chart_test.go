@@ -65,7 +65,7 @@ func TestAxis(t *testing.T) {
 			t.Errorf("%v: %+v with ticks %v; want %+v", test.values, a, a.ticks(), test)
 		}
 		for _, v := range slices.Concat(test.values, a.ticks()) {
-			if p := a.place(v); p < -1e-9 || p > 1+1e-9 {
+			if p := a.fraction(v); p < -1e-9 || p > 1+1e-9 {
 				t.Errorf("%v: %v is at %v", test.values, v, p)
 			}
 		}

@@ -1,6 +1,8 @@
-// Floor writes what one WebSocket sends to all others, and does nothing else: no routing, no Redis, no limits. What it costs is what any Go server must pay.
+// Floor passes the frames of each WebSocket on to all others. It has no routing, no Redis and no
+// limits. Any Go server must pay at least what Floor costs.
 //
-// One write per delivery when messages come singly, one for all that wait otherwise.
+// A message that comes alone takes one write per delivery. Messages that wait together share a
+// write.
 package main
 
 import (
@@ -36,7 +38,7 @@ func main() {
 	}
 }
 
-// hub is all sockets.
+// hub is the set of all sockets.
 type hub struct {
 	mu    sync.Mutex
 	conns []net.Conn
@@ -74,7 +76,8 @@ func (h *hub) leave(conn net.Conn) {
 	}
 }
 
-// upgrade answers the request. It reads no further than its end, as long as the client waits for the answer.
+// upgrade reads a WebSocket request and answers it. Bytes behind the request would be lost, so the
+// client must wait for the answer before it sends more.
 func upgrade(conn net.Conn) error {
 	req, err := http.ReadRequest(bufio.NewReaderSize(conn, 512))
 	if err != nil {
@@ -85,9 +88,10 @@ func upgrade(conn net.Conn) error {
 	return err
 }
 
-// relay gives what a client sends to write, as a server's frames: as many at once as have come. It returns when the socket ends.
+// relay reads a client's frames, turns them into a server's frames, and passes all that came in one
+// read to write at once. It returns when the socket ends.
 func relay(conn net.Conn, write func(frames []byte)) {
-	// Who says nothing holds a small buffer.
+	// The buffer starts small, since most clients say nothing.
 	in, out := make([]byte, 0, 512), []byte(nil)
 	for {
 		if len(in) == cap(in) {
@@ -98,25 +102,26 @@ func relay(conn net.Conn, write func(frames []byte)) {
 			return
 		}
 		in, out = in[:len(in)+n], out[:0]
-		rest := in
+		remainder := in
 		for {
-			frame, size := unmask(rest)
+			frame, size := unmask(remainder)
 			if size == 0 {
 				break
 			}
 			if frame[0]&0x0f == 8 {
 				return
 			}
-			out, rest = append(out, frame...), rest[size:]
+			out, remainder = append(out, frame...), remainder[size:]
 		}
-		in = in[:copy(in, rest)]
+		in = in[:copy(in, remainder)]
 		if len(out) > 0 {
 			write(out)
 		}
 	}
 }
 
-// unmask returns a client's first frame as a server would send it, in place, and its size as it came; 0: it is not whole.
+// unmask turns the first frame in b, a client's, into a server's frame, in place. It returns that
+// frame and the size that the client's frame had. A size of 0 means that the frame is not complete.
 func unmask(b []byte) (frame []byte, size int) {
 	if len(b) < 2 {
 		return nil, 0

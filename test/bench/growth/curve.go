@@ -1,4 +1,5 @@
-// Package growth judges how cost grows with what there is, and writes it down: curves, a table, and the section of a page.
+// Package growth judges how costs grow with a load, and writes curves, a table, and the section of
+// a page about it.
 package growth
 
 import (
@@ -7,38 +8,38 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/chart"
 )
 
-// Figure is curves over one pair of axes.
+// Figure is a set of curves over one pair of axes.
 type Figure struct {
-	File   string  `json:"file"` // of its chart, without .svg; "": its curves are in the table only
+	File   string  `json:"file"` // name of the chart without .svg; "": only a table
 	Title  string  `json:"title"`
-	Grows  string  `json:"grows"` // what there is more of
-	Unit   string  `json:"unit"`  // of the curves
-	Axis   string  `json:"axis"`  // what the curves are, with the unit
+	Grows  string  `json:"grows"` // the quantity that grows: label of the X axis
+	Unit   string  `json:"unit"`  // unit of the curves
+	Axis   string  `json:"axis"`  // label of the Y axis, with the unit
 	Curves []Curve `json:"curves"`
 }
 
-// Curve is what something costs by how much there is.
+// Curve is a cost at growing amounts of the quantity on the X axis.
 type Curve struct {
 	Name   string  `json:"name"`
 	Work   Work    `json:"work"`
 	Points []Point `json:"points"`
 }
 
-// Point is a cost, where there is so much.
+// Point is a cost Y at an amount X.
 type Point struct {
 	X float64 `json:"x"`
 	Y float64 `json:"y"`
 }
 
-// Work is what a curve may grow with.
+// Work says how the amount of work behind a cost depends on X.
 type Work string
 
 const (
-	Constant     Work = "constant"     // the cost is of one piece of work, whatever else there is: it is to stay
-	Proportional Work = "proportional" // the work is as much as there is: the cost may grow with it
+	Constant     Work = "constant"     // the work is the same at every X: the cost must not grow
+	Proportional Work = "proportional" // the work grows with X: the cost may grow with it
 )
 
-// Add adds a point to the curve of a name, which it makes when there is none.
+// Add adds a point to the curve with that name. It makes the curve if there is none.
 func (f *Figure) Add(name string, work Work, x, y float64) {
 	for i := range f.Curves {
 		if c := &f.Curves[i]; c.Name == name {
@@ -49,7 +50,7 @@ func (f *Figure) Add(name string, work Work, x, y float64) {
 	f.Curves = append(f.Curves, Curve{name, work, []Point{{x, y}}})
 }
 
-// Chart is the figure to be drawn.
+// Chart returns the figure as a chart.
 func (f Figure) Chart() chart.Chart {
 	c := chart.Chart{Title: f.Title, X: f.Grows, Y: f.Axis, Straight: true}
 	for _, curve := range f.Curves {
@@ -67,15 +68,18 @@ func (f Figure) Chart() chart.Chart {
 type Growth struct {
 	First, Last Point // as measured
 
-	// Ratio is of what one piece of work costs, at the last point to the first. A proportional cost that rises in the upper half of the points: of each further piece there to each further
-	// one in the lower half, so that a part that is always there hides nothing.
+	// Ratio is the cost of one piece of work at the last point, divided by that cost at the first
+	// point. A proportional cost that rises in the upper half of the points is judged by slopes
+	// instead: the cost of a further piece of work in the upper half, divided by that in the lower
+	// half. A fixed part of the cost can thus hide nothing.
 	Ratio    float64
-	Exponent float64 // of a constant cost: e, where it goes with x^e in the upper half
+	Exponent float64 // of a constant cost: e of x^e in the upper half
 
-	most float64 // the ratio that can be noise
+	most float64 // the largest ratio that noise explains
 }
 
-// Growth of a curve whose points are above zero.
+// Growth returns how the cost of one piece of work grows. The values of the curve must be above
+// zero.
 func (c Curve) Growth() Growth {
 	first, middle, last := c.Points[0], c.Points[len(c.Points)/2], c.Points[len(c.Points)-1]
 	g := Growth{First: first, Last: last, Ratio: last.Y / first.Y, most: noise}
@@ -91,7 +95,7 @@ func (c Curve) Growth() Growth {
 	return g
 }
 
-// exponent is the slope of the straight line through the logarithms that is nearest.
+// exponent returns the slope of the straight line that fits the points' logarithms best.
 func exponent(points []Point) float64 {
 	var x, y, xx, xy, n float64
 	for _, p := range points {

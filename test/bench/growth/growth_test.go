@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
@@ -68,7 +69,7 @@ func TestWrite(t *testing.T) {
 		t.Errorf("a page without a place: %v", err)
 	}
 	os.WriteFile(page, []byte("# Page\n"+beginning+"what was there\n"+ending+"after\n"), 0o644)
-	for range 2 { // it may be written again
+	for range 2 { // a second Write replaces the first section
 		if err := example().Write(page); err != nil {
 			t.Fatal(err)
 		}
@@ -90,5 +91,15 @@ func TestWrite(t *testing.T) {
 	}
 	if svg, err := os.ReadFile(filepath.Join(filepath.Dir(page), "curves", "members.svg")); err != nil || !strings.Contains(string(svg), "<title>Members</title>") {
 		t.Errorf("the chart: %v\n%s", err, svg)
+	}
+}
+
+func TestProseIsWrapped(t *testing.T) {
+	r := example()
+	r.Notes = []string{strings.Repeat("a note of many words ", 20)}
+	for line := range strings.Lines(r.Section()) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > columns && !strings.HasPrefix(line, "|") {
+			t.Errorf("%d columns: %s", n, line)
+		}
 	}
 }

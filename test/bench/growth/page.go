@@ -8,11 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
-// Run is all that was measured at once.
+// Run is one run of all measurements of growth.
 type Run struct {
 	Date    time.Time      `json:"date"`
 	Command string         `json:"command"`
@@ -27,26 +28,26 @@ const (
 	ending    = "<!-- end of growth -->\n"
 )
 
-// Place is where a section goes in a page that has none yet.
+// Place is the text by which a page without a section marks where the section goes.
 const Place = beginning + ending
 
-// folder is where charts and numbers are, beside the page.
+// folder is the folder of charts and numbers, beside the page.
 const folder = "curves"
 
-// Check returns why a page cannot be written.
+// Check returns an error if a section cannot be written into the page.
 func Check(page string) error {
 	_, err := cut(page)
 	return err
 }
 
-// cut returns what is around the section.
+// cut returns the text before the section and the text after it.
 func cut(page string) (around [2][]byte, err error) {
 	text, err := os.ReadFile(page)
 	if err != nil {
 		return around, err
 	}
-	before, rest, begins := bytes.Cut(text, []byte(beginning))
-	_, after, ends := bytes.Cut(rest, []byte(ending))
+	before, remainder, begins := bytes.Cut(text, []byte(beginning))
+	_, after, ends := bytes.Cut(remainder, []byte(ending))
 	if !begins || !ends {
 		return around, fmt.Errorf("%s has no place for it: put the lines %q and %q where it is to be", page, strings.TrimSpace(beginning), strings.TrimSpace(ending))
 	}
@@ -82,15 +83,21 @@ func (r Run) Write(page string) error {
 	return os.WriteFile(page, []byte(text), 0o644)
 }
 
-// Section is the run for people, in Markdown.
+// Section returns the section of the page, in Markdown.
 func (r Run) Section() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "`%s` on %s: %s\n\n%s\n", r.Command, r.Date.Format(time.DateOnly), r.Machine, r.Table())
-	fmt.Fprintf(&b, "Ratio: where a cost is of one piece of work, of the last point to the first; where it is of all there is, of that cost divided by how much there is, or, where it goes on rising, of "+
-		"what each further one costs in the upper half of the points to the lower half, so that a part that is always there hides nothing. Exponent: e, where the cost of one piece goes with xᵉ in the upper half; what is done for all there is, and should not be, comes to 1. "+
-		"Ratios up to %v are noise, up to %v those of further ones. All numbers: [growth.json](%s/growth.json).\n\n", noise, slope, folder)
+	fmt.Fprintf(&b, "`%s` on %s:\n%s\n\n%s\n", r.Command, r.Date.Format(time.DateOnly), r.Machine, r.Table())
+	b.WriteString(wrap("", "Ratio: if a cost is of one piece of work, it is the last point's to the first's. If it is "+
+		"of all there is, it is of the cost divided by how much there is. If such a cost goes on rising, "+
+		"it is of what each further piece costs in the upper half of the points, to the lower half. So a "+
+		"part that is always there hides nothing."))
+	b.WriteString(wrap("\n", "Exponent: e, where the cost of one piece goes with xᵉ in the upper half. Work that is done "+
+		"for all there is, and should not be, comes to 1."))
+	b.WriteString(wrap("\n", fmt.Sprintf("Ratios up to %v are noise, and up to %v those of further pieces. All numbers: "+
+		"[growth.json](%s/growth.json).", noise, slope, folder)))
+	b.WriteByte('\n')
 	for _, note := range r.Notes {
-		fmt.Fprintf(&b, "- %s\n", note)
+		b.WriteString(wrap("- ", note))
 	}
 	b.WriteByte('\n')
 	for _, f := range r.Figures {
@@ -101,7 +108,35 @@ func (r Run) Section() string {
 	return b.String()
 }
 
-// Table has a line for each curve.
+// columns is the width of a page's prose.
+const columns = 100
+
+// wrap returns a paragraph that begins with start, in lines of the page's width. Further lines are
+// indented by the width of start.
+func wrap(start, text string) string {
+	indent := strings.Repeat(" ", utf8.RuneCountInString(strings.TrimLeft(start, "\n")))
+	var b strings.Builder
+	b.WriteString(start)
+	used := len(indent)
+	for i, word := range strings.Fields(text) {
+		size := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case used+1+size > columns:
+			b.WriteString("\n" + indent)
+			used = len(indent)
+		default:
+			b.WriteByte(' ')
+			used++
+		}
+		b.WriteString(word)
+		used += size
+	}
+	b.WriteByte('\n')
+	return b.String()
+}
+
+// Table returns a Markdown table with a line for each curve.
 func (r Run) Table() string {
 	var b strings.Builder
 	b.WriteString("| what grows | from – to | cost | at first | at last | ratio | exponent | it grows |\n|---|---|---|---:|---:|---:|---:|---|\n")

@@ -1,13 +1,15 @@
 package growth
 
-// What is told apart: noise, caches that hold less and less of what there is, and work that should not be there. A scan of all there is comes to an exponent of 1.
+// These bounds tell apart three things: noise, caches that hold a shrinking share of the data, and
+// work that should not be done. A scan of all data has an exponent of 1.
 const (
-	noise = 1.5           // ratios of costs up to here
-	slope = noise * noise // ratios of differences of costs up to here; a square comes to 2.6 and more
-	level = 0.15          // exponents up to here: 1.4 times for ten times as much
+	noise = 1.5           // the largest ratio of two costs that noise explains
+	slope = noise * noise // the same for slopes; a square has 2.6 or more
+	level = 0.15          // largest exponent of a flat cost: 1.4 times at 10 times x
 )
 
-// Verdict says it in words. What rises by more than noise, but hardly where there is most, is named apart from what goes on rising.
+// Verdict describes a growth in words. It tells a cost that rises only at first from a cost that
+// still rises at the upper end.
 func (g Growth) Verdict() string {
 	switch {
 	case g.Faster():
@@ -20,7 +22,7 @@ func (g Growth) Verdict() string {
 	return "as its work"
 }
 
-// Faster reports whether it grows faster than its work.
+// Faster reports whether the cost grows faster than its work.
 func (g Growth) Faster() bool {
 	return g.Ratio > g.most && (g.most == slope || g.Exponent > level)
 }

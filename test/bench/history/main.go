@@ -1,8 +1,10 @@
-// History measures the memory that Redis takes for topics: while their histories live, and in the hour after.
+// History measures how much memory Redis takes for topics: while their histories live, and in the
+// hour after that.
 //
 //	go run ./test/bench/history [-topics 2000]
 //
-// Real clients send the messages, through an edge and a relay; Redis says what it uses. Run twice, also with redis-server's --stream-node-max-bytes 512.
+// Real clients send the messages through an edge and a relay, and Redis reports the memory that it
+// uses. All cases are measured with redis-server's --stream-node-max-bytes 4096, and then with 512.
 package main
 
 import (
@@ -33,28 +35,28 @@ func main() {
 	fmt.Printf("%d topics\n\n", *topics)
 	fmt.Println("| messages of a topic | bytes each | stream-node-max-bytes | bytes of Redis per topic | after the history's age |")
 	fmt.Println("|---|---|---|---|---|")
-	for _, node := range []string{"4096", "512"} {
+	for _, nodeMaxBytes := range []string{"4096", "512"} {
 		for _, load := range []struct{ messages, size int }{{1, 100}, {16, 100}, {256, 100}, {1, 1000}, {16, 1000}} {
-			live, after, err := measure(ctx, *topics, load.messages, load.size, node)
+			live, after, err := measure(ctx, *topics, load.messages, load.size, nodeMaxBytes)
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "history:", err)
 				os.Exit(1)
 			}
-			fmt.Printf("| %d | %d | %s | %d | %d |\n", load.messages, load.size, node, live, after)
+			fmt.Printf("| %d | %d | %s | %d | %d |\n", load.messages, load.size, nodeMaxBytes, live, after)
 		}
 	}
 }
 
-// age is how long histories live here: long enough to fill them.
+// age is the lifetime of histories here. It is long enough to fill them.
 const age = 20 * time.Second
 
-func measure(ctx context.Context, topics, messages, size int, node string) (live, after int, err error) {
+func measure(ctx context.Context, topics, messages, size int, nodeMaxBytes string) (live, after int, err error) {
 	dir, err := local.Build(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer dir.Remove()
-	redis, err := dir.Redis("--stream-node-max-bytes", node)
+	redis, err := dir.Redis("--stream-node-max-bytes", nodeMaxBytes)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -102,12 +104,13 @@ func measure(ctx context.Context, topics, messages, size int, node string) (live
 	if err != nil {
 		return 0, 0, err
 	}
-	time.Sleep(age + 5*time.Second) // Redis takes what has expired away by and by
+	time.Sleep(age + 5*time.Second) // Redis removes expired keys little by little
 	expired, err := used(redis)
 	return (filled - before) / topics, (expired - before) / topics, err
 }
 
-// used returns Redis' used_memory, after it has looked at all keys, since what has expired leaves when it is looked at.
+// used returns the used_memory of Redis. It touches all keys first, because Redis frees an expired
+// key when it is touched.
 func used(redis *local.Server) (int, error) {
 	c, err := net.Dial("tcp", redis.Addr)
 	if err != nil {

@@ -2,7 +2,8 @@ package load
 
 import "context"
 
-// Ask is commands of a session, each of which is answered by a text that begins like Answer. No message is on its way to the session meanwhile.
+// Ask holds commands of one session. The server answers each with a text that begins with Answer.
+// No message of a stream may be on its way to the session meanwhile.
 type Ask struct {
 	Of       *Socket
 	Commands []string
@@ -11,7 +12,8 @@ type Ask struct {
 	sent, answered int
 }
 
-// Ask has each session give its commands, as many at once as window says. It returns when all are answered.
+// Ask has each session give its commands, up to window of them in flight per session. It returns
+// when all are answered.
 func (l *Loop) Ask(ctx context.Context, window int, asks ...*Ask) error {
 	for _, a := range asks {
 		a.Of.asks = a
@@ -34,20 +36,20 @@ func (l *Loop) Ask(ctx context.Context, window int, asks ...*Ask) error {
 	})
 }
 
-// command gives the next one, if there is one.
+// command sends the session's next command, if there is one.
 func (l *Loop) command(a *Ask) error {
 	if a.sent == len(a.Commands) {
 		return nil
 	}
 	a.sent++
-	return l.send(a.Of, appendFrame(nil, opText, []byte(a.Commands[a.sent-1])))
+	return l.send(a.Of, AppendFrame(nil, OpText, []byte(a.Commands[a.sent-1])))
 }
 
-// answer takes an answer.
+// answer handles the answer to one command.
 func (l *Loop) answer(a *Ask) error {
 	if a.answered++; a.answered > a.sent {
 		return wrong("%s: %d answers to %d commands", a.Of.name, a.answered, a.sent)
 	}
-	l.deliveries++ // so that something came
+	l.deliveries++ // counts as an arrival, for patience
 	return l.command(a)
 }

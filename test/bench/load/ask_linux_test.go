@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// answers is a server that answers each text of up to 125 bytes.
+// answers starts a server that answers each text of up to 125 bytes.
 func answers(t *testing.T, answer func(text string) string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,7 +38,7 @@ func answers(t *testing.T, answer func(text string) string) string {
 			for i := range text {
 				text[i], _ = in.ReadByte()
 			}
-			c.Write(server(opText, []byte(answer(string(text)))))
+			c.Write(server(OpText, []byte(answer(string(text)))))
 		}
 	}()
 	return l.Addr().String()

@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// Centrifugo is its JSON protocol. A session subscribes to what it receives in the text in which it connects; the server must let clients subscribe and publish.
+// Centrifugo is the JSON protocol of Centrifugo. A session connects and subscribes in one text. The
+// server must let clients subscribe and publish.
 type Centrifugo struct {
-	Path string // of the endpoint, such as /connection/websocket
+	Path string // path of the endpoint, such as /connection/websocket
 }
 
 func (c Centrifugo) Session(user string) Opening { return c.Receive(user, User(user)) }

@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// Chat is the chat protocol. Members of groups, and those who take broadcasts, are on the endpoints that are made for it, where the text is the message.
+// Chat is edgerelay's chat protocol. Members of groups and receivers of broadcasts use the
+// endpoints made for them, where each text is a message.
 type Chat struct {
-	Prefix string // of all paths
+	Prefix string // prefix of all paths
 }
 
 func (c Chat) Session(user string) Opening { return Opening{Path: c.Prefix + "/chat/channel/" + user} }

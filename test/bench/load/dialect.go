@@ -1,6 +1,7 @@
 package load
 
-// Topic is where messages go: to a user ("user", name), to a group ("group", name), or to everybody ("all", "").
+// Topic is the destination of a message: a user ("user", name), a group ("group", name), or
+// everybody ("all", "").
 type Topic struct{ Kind, Name string }
 
 // User is the topic of one user.
@@ -12,29 +13,31 @@ func Group(name string) Topic { return Topic{"group", name} }
 // All is everybody's topic.
 var All = Topic{Kind: "all"}
 
-// channel is a name for it where all topics are one kind.
+// channel returns one name for the topic, for servers with only one kind of topic.
 func (t Topic) channel() string { return t.Kind + "-" + t.Name }
 
 // Opening is how a session begins.
 type Opening struct {
-	Path  string // of the upgrade
-	Hello string // is sent after it; "": nothing
-	Await string // is in the server's answer to Hello; "": the session is open when it is upgraded
+	Path  string // path of the upgrade
+	Hello string // text sent after the upgrade; "": none
+	Await string // part of the answer to Hello; "": open once upgraded
 }
 
-// Wrap is what stands around a message.
+// Wrap is the text before and after a message in a frame.
 type Wrap struct{ Before, After string }
 
-// Dialect is what a kind of server understands.
+// Dialect is the protocol of one kind of server.
 type Dialect interface {
-	// Session is a session of a user who can be written to.
+	// Session opens a session that receives messages to a user.
 	Session(user string) Opening
-	// Self wraps what such a session sends to itself; false: it cannot.
+	// Self wraps a message from such a session to itself. false means that the server has no such
+	// messages.
 	Self(user string) (Wrap, bool)
-	// Receive is a session that receives what is sent to a topic.
+	// Receive opens a session that receives messages to a topic.
 	Receive(user string, topic Topic) Opening
-	// Send is a session that sends to a topic, and receives nothing that it sends itself.
+	// Send opens a session that sends to a topic and does not receive its own messages.
 	Send(user string, topic Topic) (Opening, Wrap)
-	// Aside judges a text without a message of ours: what to answer, or what the server complains of.
+	// Aside judges a text that contains no message of a stream. It returns an answer to send, or
+	// the server's complaint as an error.
 	Aside(text []byte) (answer []byte, err error)
 }

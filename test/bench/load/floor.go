@@ -1,6 +1,7 @@
 package load
 
-// Floor is a server that gives what one session sends to all others, wherever they are.
+// Floor is the dialect of test/bench/floor, where each message of a session goes to all other
+// sessions.
 type Floor struct{}
 
 func (Floor) Session(string) Opening             { return Opening{Path: "/"} }

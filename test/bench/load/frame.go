@@ -5,16 +5,16 @@ import (
 	"fmt"
 )
 
-// Opcodes of WebSocket frames.
+// These are opcodes of WebSocket frames.
 const (
-	opText  = 1
-	opClose = 8
-	opPing  = 9
-	opPong  = 10
+	OpText  = 1
+	OpClose = 8
+	OpPing  = 9
+	OpPong  = 10
 )
 
-// appendFrame appends a client's frame. Its mask is zero: the payload is as it was.
-func appendFrame(b []byte, opcode byte, payload []byte) []byte {
+// AppendFrame appends a client's frame. Its mask is zero: the payload is as it was.
+func AppendFrame(b []byte, opcode byte, payload []byte) []byte {
 	b = append(b, 0x80|opcode)
 	switch n := len(payload); {
 	case n < 126:
@@ -27,7 +27,8 @@ func appendFrame(b []byte, opcode byte, payload []byte) []byte {
 	return append(append(b, 0, 0, 0, 0), payload...)
 }
 
-// parseFrame returns the first frame of what a server sent, and its size with the header; size 0: it is not all there.
+// parseFrame returns a server's first frame in b, and its size with the header. Size 0 means that
+// the frame is not complete.
 func parseFrame(b []byte) (opcode byte, payload []byte, size int, err error) {
 	if len(b) < 2 {
 		return 0, nil, 0, nil
@@ -53,5 +54,5 @@ func parseFrame(b []byte) (opcode byte, payload []byte, size int, err error) {
 	return b[0] & 0x0f, b[head : head+n], head + n, nil
 }
 
-// maxFrame is the longest payload that is understood.
+// maxFrame is the longest payload that parseFrame accepts, in bytes.
 const maxFrame = 1 << 20

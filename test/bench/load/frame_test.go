@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// server is a frame as a server sends it.
+// server returns a frame as a server sends it, without a mask.
 func server(opcode byte, payload []byte) []byte {
-	frame := appendFrame(nil, opcode, payload)
+	frame := AppendFrame(nil, opcode, payload)
 	key := len(frame) - len(payload) - 4
 	frame = append(frame[:key], frame[key+4:]...)
 	frame[1] &= 0x7f
@@ -17,9 +17,9 @@ func server(opcode byte, payload []byte) []byte {
 func TestParseFrame(t *testing.T) {
 	for _, n := range []int{0, 1, 125, 126, 65535, 65536} {
 		payload := bytes.Repeat([]byte{'x'}, n)
-		frame := append(server(opText, payload), "next"...)
+		frame := append(server(OpText, payload), "next"...)
 		opcode, got, size, err := parseFrame(frame)
-		if err != nil || opcode != opText || !bytes.Equal(got, payload) || size != len(frame)-len("next") {
+		if err != nil || opcode != OpText || !bytes.Equal(got, payload) || size != len(frame)-len("next") {
 			t.Errorf("%d bytes: opcode %d, %d bytes, size %d of %d, %v", n, opcode, len(got), size, len(frame)-4, err)
 		}
 		for _, cut := range []int{0, 1, 2, 3, size - 1} {

@@ -1,5 +1,6 @@
-// Package load is the clients of a measurement: thousands of WebSockets in one thread, which costs so little that servers on the same machine are hardly
-// disturbed. It counts every message, and fails when one is missing, twice, or out of order.
+// Package load provides the clients of a measurement: thousands of WebSockets in one thread. They
+// cost so little that they hardly disturb servers on the same machine. The package counts every
+// message, and fails when one is missing, comes twice, or is out of order.
 package load
 
 import (
@@ -12,29 +13,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Loop owns the sockets. All its methods are for one goroutine.
+// Loop owns the sockets. Only one goroutine may call its methods.
 type Loop struct {
-	// Closed, when it is set, is told of sockets that the server closed; else that is an error.
+	// Closed is called for each socket that the server closes. If Closed is nil, such a close is an
+	// error.
 	Closed func(*Socket, error)
 
 	dialect    Dialect
 	epoll      int
 	events     []unix.EpollEvent
 	buf        []byte
-	sockets    []*Socket // by descriptor
+	sockets    []*Socket // index: file descriptor
 	unopened   int
-	streams    []*Stream // by number
+	streams    []*Stream // index: number of the stream
 	deliveries int
 	round      listener
 }
 
-// listener is told of what is complete.
+// listener learns of each message that has reached all its receivers.
 type listener interface {
-	// complete is told that all receivers have a message of a stream, in its place of the window.
-	complete(l *Loop, st *Stream, place uint64) error
+	// complete is told that all receivers have a message of a stream, in its slot of the window.
+	complete(l *Loop, st *Stream, slot uint64) error
 }
 
-// NewLoop returns a loop without sockets. Close it.
+// NewLoop returns a loop without sockets. The caller must Close it.
 func NewLoop(dialect Dialect) (*Loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -53,10 +55,11 @@ func (l *Loop) Close() {
 	unix.Close(l.epoll)
 }
 
-// atOnce is how many sessions are being opened at the same time.
+// atOnce is the number of sessions that are being opened at the same time.
 const atOnce = 64
 
-// Open opens n sessions; of says where and how number i begins. It returns when all are open.
+// Open opens n sessions and returns when all are open. The function of returns the address of
+// session i and how it begins.
 func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o Opening)) ([]*Socket, error) {
 	if err := Room(len(l.sockets) + n); err != nil {
 		return nil, err
@@ -76,7 +79,7 @@ func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o O
 	return sockets, l.settle(ctx, 0)
 }
 
-// Room returns an error when so many files cannot be open.
+// Room returns an error if this process may not have the given number of files open, and some more.
 func Room(files int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= uint64(files+spareFiles) {
@@ -85,10 +88,10 @@ func Room(files int) error {
 	return fmt.Errorf("%d sessions need %d open files, here and at the servers, and %d are allowed: raise the limit with ulimit -n %d, or take a tenth with -quick", files, files+spareFiles, limit.Cur, files+spareFiles)
 }
 
-// spareFiles are those of this process, or of a server, beside one for each session.
+// spareFiles is the number of files that this process, or a server, needs besides its sockets.
 const spareFiles = 200
 
-// settle waits until at most so many sessions are not open yet.
+// settle waits until at most the given number of sessions are still being opened.
 func (l *Loop) settle(ctx context.Context, most int) error {
 	late := time.Now().Add(30 * time.Second)
 	for l.unopened > most {
@@ -154,12 +157,12 @@ func (l *Loop) begin(s *Socket, at unix.Sockaddr, host, path string) error {
 	return l.watch(s, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
 }
 
-// Turn waits at most so long for something to read, and handles it.
+// Turn waits for something to read, for at most the time wait, and handles it.
 func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	const most = 100 * time.Millisecond // so that ctx is noticed
+	const most = 100 * time.Millisecond // bounds how late the end of ctx is noticed
 	n, err := unix.EpollWait(l.epoll, l.events, int((min(wait, most)+time.Millisecond-1)/time.Millisecond))
 	if errors.Is(err, unix.EINTR) {
 		return nil
@@ -187,7 +190,7 @@ func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
-// Idle goes on for a while without sending.
+// Idle handles what comes for the time d, and sends nothing.
 func (l *Loop) Idle(ctx context.Context, d time.Duration) error {
 	for until := time.Now().Add(d); ; {
 		left := time.Until(until)
@@ -200,7 +203,7 @@ func (l *Loop) Idle(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// gone is told that a socket is of no more use.
+// gone handles the end of a socket.
 func (l *Loop) gone(s *Socket, err error) error {
 	var wrong *Wrong
 	if l.Closed == nil || errors.As(err, &wrong) {

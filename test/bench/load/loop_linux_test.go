@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// answering is a server of two sessions, the first of which sends; what it sends is given to the second as told.
+// answering starts a server for two sessions. The first one sends. The second one receives the
+// texts that give makes of each text sent.
 func answering(t *testing.T, give func(text []byte) [][]byte) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,7 +39,7 @@ func answering(t *testing.T, give func(text []byte) [][]byte) string {
 			for frame := in[:n]; len(frame) > 0; {
 				size := 2 + 4 + int(frame[1]&0x7f)
 				for _, text := range give(frame[6:size]) {
-					conns[1].Write(server(opText, text))
+					conns[1].Write(server(OpText, text))
 				}
 				frame = frame[size:]
 			}
@@ -72,7 +73,7 @@ func TestRunCounts(t *testing.T) {
 	}
 }
 
-// TestRunFails checks that a server which is not exact yields no figure.
+// TestRunFails checks that a faulty server yields an error and no figure.
 func TestRunFails(t *testing.T) {
 	fifth := func(text []byte) bool { return strings.Contains(string(text), "0000000005") }
 	for name, give := range map[string]func(text []byte) [][]byte{

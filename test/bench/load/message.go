@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// A message is mark, six digits of its stream, ten of its number, filling, and an end, so that what came can be told from what was to come wherever a server
-// puts it in a text of its own.
+// A message consists of mark, six digits of the stream's number, ten digits of its own number,
+// filling, and end. A receiver thus recognises it wherever a server puts it in a text of its own.
 const (
 	mark = "@@"
 	end  = '$'
@@ -15,24 +15,25 @@ const (
 	numberDigits = 10
 	numberAt     = len(mark) + streamDigits
 
-	// MinSize is the least size of a message, in bytes.
+	// MinSize is the smallest size of a message, in bytes.
 	MinSize = len(mark) + streamDigits + numberDigits + 1
 )
 
-// appendMessage appends message 0 of a stream.
+// appendMessage appends the message with number 0 of a stream.
 func appendMessage(b []byte, stream, size int) []byte {
 	b = fmt.Appendf(b, "%s%0*d%0*d", mark, streamDigits, stream, numberDigits, 0)
 	return append(append(b, bytes.Repeat([]byte{'x'}, size-MinSize)...), end)
 }
 
-// setDigits writes a number over all of b.
+// setDigits fills b with the decimal digits of n.
 func setDigits(b []byte, n uint64) {
 	for i := len(b) - 1; i >= 0; i-- {
 		b[i], n = byte('0'+n%10), n/10
 	}
 }
 
-// digits reads a number that is all of b; what is no digit makes it wrong, so it will not be the one that is awaited.
+// digits reads b as a decimal number. If a byte is no digit, the result is some wrong number, which
+// matches no awaited one.
 func digits(b []byte) (n uint64) {
 	for _, c := range b {
 		n = n*10 + uint64(c-'0')

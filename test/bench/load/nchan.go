@@ -1,8 +1,9 @@
 package load
 
-// Nchan is nginx with the nchan module, with subscribers at /sub/, publishers at /pub/ and both at /both/, each followed by a channel.
+// Nchan is the dialect of nginx with the nchan module. Subscribers connect at /sub/, publishers at
+// /pub/, and sessions that do both at /both/, each followed by the name of a channel.
 type Nchan struct {
-	Prefix string // of all paths
+	Prefix string // prefix of all paths
 }
 
 func (n Nchan) Session(user string) Opening {
@@ -19,5 +20,5 @@ func (n Nchan) Send(_ string, topic Topic) (Opening, Wrap) {
 	return Opening{Path: n.Prefix + "/pub/" + topic.channel()}, Wrap{}
 }
 
-// Aside passes over what publishers are answered.
+// Aside ignores the answers that publishers get.
 func (Nchan) Aside([]byte) ([]byte, error) { return nil, nil }

@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// Limits end a round; what is under way then is still awaited. The first that is reached counts.
+// Limits end a round; the first limit that is reached counts. The round still waits for the
+// messages that are under way then.
 type Limits struct {
 	Messages int
 	Time     time.Duration
 }
 
-// Result is what happened in a round.
+// Result is the outcome of a round.
 type Result struct {
 	Messages   int
 	Deliveries int
 	Took       time.Duration
-	Latencies  []time.Duration // from the sending until the last receiver had it, sorted
+	Latencies  []time.Duration // from sending to the last receiver; ascending
 }
 
 type round struct {
@@ -27,10 +28,11 @@ type round struct {
 	latencies []time.Duration
 }
 
-// patience is how long nothing may come while something is under way.
+// patience bounds the time in which nothing arrives although messages are under way.
 const patience = 20 * time.Second
 
-// Run has each stream send, as many at once as its window is, and the next as soon as one is with all its receivers.
+// Run has each stream send as many messages at once as its window allows. The stream's next message
+// follows as soon as one has reached all its receivers.
 func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Result, err error) {
 	began, before := l.now(), l.deliveries
 	all := &round{left: limits.Messages, until: began + limits.Time, latencies: make([]time.Duration, 0, min(limits.Messages, 1<<20))}
@@ -51,7 +53,7 @@ func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Re
 	return r, nil
 }
 
-// await goes on until nothing is under way.
+// await handles what comes until underWay returns 0.
 func (l *Loop) await(ctx context.Context, underWay func() int) error {
 	for last, at := l.deliveries, l.now(); underWay() > 0; {
 		if err := l.Turn(ctx, time.Second); err != nil {
@@ -75,8 +77,8 @@ func (r *round) say(l *Loop, st *Stream) error {
 	return l.say(st)
 }
 
-func (r *round) complete(l *Loop, st *Stream, place uint64) error {
+func (r *round) complete(l *Loop, st *Stream, slot uint64) error {
 	r.underWay--
-	r.latencies = append(r.latencies, l.now()-st.at[place])
+	r.latencies = append(r.latencies, l.now()-st.at[slot])
 	return r.say(l, st)
 }

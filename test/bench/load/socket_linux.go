@@ -10,36 +10,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is one session. It holds no buffer while nothing of a frame is left over.
+// Socket is one session. It holds no read buffer unless part of a frame is left over.
 type Socket struct {
 	fd      int
 	name    string
 	state   state
 	hello   string
 	await   string
-	partial []byte // what came of a frame that is not whole
-	out     []byte // what the kernel would not take yet
+	partial []byte // received bytes of an incomplete frame
+	out     []byte // bytes that the kernel has not taken yet
 
-	hears *Stream // whose messages it receives
-	next  uint64  // the number of the next one
-	asks  *Ask    // nil: no commands
+	hears *Stream // the stream that it receives
+	next  uint64  // number of the next message of that stream
+	asks  *Ask    // nil: it gives no commands
 }
 
 type state int
 
 const (
 	upgrading state = iota
-	greeting        // it has sent its hello
+	greeting        // its hello was sent
 	open
 )
 
-// Hear says whose messages the socket must receive, each of them, in order, once.
+// Hear makes the socket a receiver of a stream. From now on each message of the stream must reach
+// it once and in order.
 func (s *Socket) Hear(stream *Stream) {
 	s.hears, s.next = stream, stream.sent
 	stream.receivers++
 }
 
-// take handles what there is to read. buf is the loop's.
+// take reads from the socket once and handles what came. It uses the loop's buffer.
 func (l *Loop) take(s *Socket) error {
 	buf := append(l.buf[:0], s.partial...)
 	if len(buf) == cap(buf) {
@@ -54,13 +55,13 @@ func (l *Loop) take(s *Socket) error {
 	case n == 0:
 		return io.ErrUnexpectedEOF
 	}
-	rest, err := l.parse(s, buf[:len(buf)+n])
-	s.partial = append(s.partial[:0], rest...)
+	remainder, err := l.parse(s, buf[:len(buf)+n])
+	s.partial = append(s.partial[:0], remainder...)
 	return err
 }
 
-// parse handles all whole frames and returns the rest.
-func (l *Loop) parse(s *Socket, b []byte) (rest []byte, err error) {
+// parse handles all whole frames and returns the remainder.
+func (l *Loop) parse(s *Socket, b []byte) (remainder []byte, err error) {
 	if s.state == upgrading {
 		i := bytes.Index(b, []byte("\r\n\r\n"))
 		if i < 0 {
@@ -73,7 +74,7 @@ func (l *Loop) parse(s *Socket, b []byte) (rest []byte, err error) {
 		b = b[i+4:]
 		if s.state = greeting; s.hello == "" {
 			l.opened(s)
-		} else if err := l.send(s, appendFrame(nil, opText, []byte(s.hello))); err != nil {
+		} else if err := l.send(s, AppendFrame(nil, OpText, []byte(s.hello))); err != nil {
 			return nil, err
 		}
 	}
@@ -91,17 +92,17 @@ func (l *Loop) parse(s *Socket, b []byte) (rest []byte, err error) {
 
 func (l *Loop) frame(s *Socket, opcode byte, payload []byte) error {
 	switch opcode {
-	case opClose:
+	case OpClose:
 		if len(payload) >= 2 {
 			return fmt.Errorf("closed with %d %s", int(payload[0])<<8|int(payload[1]), payload[2:])
 		}
 		return errors.New("closed without a code")
-	case opPing:
-		return l.send(s, appendFrame(nil, opPong, payload))
-	case opPong:
+	case OpPing:
+		return l.send(s, AppendFrame(nil, OpPong, payload))
+	case OpPong:
 		return nil
 	}
-	for len(payload) > 0 { // texts of some servers are several, a line each
+	for len(payload) > 0 { // some servers put several texts into a frame, a line each
 		line := payload
 		if i := bytes.IndexByte(payload, '\n'); i >= 0 {
 			line, payload = payload[:i], payload[i+1:]
@@ -125,7 +126,7 @@ func (l *Loop) text(s *Socket, line []byte) error {
 		return err
 	}
 	if answer != nil {
-		return l.send(s, appendFrame(nil, opText, answer))
+		return l.send(s, AppendFrame(nil, OpText, answer))
 	}
 	if s.asks != nil && bytes.HasPrefix(line, []byte(s.asks.Answer)) {
 		return l.answer(s.asks)
@@ -136,7 +137,7 @@ func (l *Loop) text(s *Socket, line []byte) error {
 	return nil
 }
 
-// send writes, or keeps what the kernel does not take until it does.
+// send writes b. It keeps what the kernel does not take, and flush writes that later.
 func (l *Loop) send(s *Socket, b []byte) error {
 	if len(s.out) > 0 {
 		s.out = append(s.out, b...)
@@ -153,7 +154,7 @@ func (l *Loop) send(s *Socket, b []byte) error {
 	return l.watch(s, unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLOUT)
 }
 
-// flush writes what was kept.
+// flush writes the bytes that send kept.
 func (l *Loop) flush(s *Socket) error {
 	n, err := unix.Write(s.fd, s.out)
 	if err != nil && !errors.Is(err, unix.EAGAIN) {

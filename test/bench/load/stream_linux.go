@@ -7,22 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stream is numbered messages that one session sends, and others receive.
+// Stream is a series of numbered messages from one session to its receivers.
 type Stream struct {
 	number    int
 	from      *Socket
-	frame     []byte // of the next message
-	digits    []byte // its number, in frame
-	wraps     []Wrap // of the messages, one after the other; none: frame is as it is but for the number
-	size      int    // of a message, in bytes
+	frame     []byte // frame of the next message
+	digits    []byte // the part of frame that is the number
+	wraps     []Wrap // taken in turn; none: only the number in frame changes
+	size      int    // bytes per message
 	receivers int
 	sent      uint64
-	whole     uint64          // those that all receivers have
-	left      []int           // receivers that do not have it yet, by number modulo the window
-	at        []time.Duration // when it was sent, likewise
+	whole     uint64          // messages that all receivers have
+	left      []int           // receivers still waiting, by number modulo window
+	at        []time.Duration // time of sending, by number modulo window
 }
 
-// Stream returns a stream of messages of so many bytes, with as many under way at once as window says.
+// Stream returns a stream of messages of size bytes, up to window of them under way at once.
 func (l *Loop) Stream(from *Socket, wrap Wrap, size, window int) *Stream {
 	st := &Stream{number: len(l.streams), from: from, size: size, left: make([]int, window), at: make([]time.Duration, window)}
 	st.wrap(wrap)
@@ -30,30 +30,31 @@ func (l *Loop) Stream(from *Socket, wrap Wrap, size, window int) *Stream {
 	return st
 }
 
-// Among has the messages go to several topics, one after the other: message n is wrapped in number n modulo how many there are. The order of messages to several topics is nobody's
-// promise, so it is for a window of 1.
+// Among has the messages go to several topics in turn: message n takes wraps[n % len(wraps)]. No
+// server promises an order across topics, so the stream must have a window of 1.
 func (st *Stream) Among(wraps []Wrap) { st.wraps = wraps }
 
-// Topics is how many it goes among.
+// Topics returns the number of topics that its messages go to.
 func (st *Stream) Topics() int { return max(1, len(st.wraps)) }
 
-// wrap makes the frame.
+// wrap builds the frame of the stream's messages with w around them.
 func (st *Stream) wrap(w Wrap) {
 	text := appendMessage([]byte(w.Before), st.number, st.size)
 	text = append(text, w.After...)
-	st.frame = appendFrame(st.frame[:0], opText, text)
+	st.frame = AppendFrame(st.frame[:0], OpText, text)
 	number := len(st.frame) - len(text) + len(w.Before) + numberAt
 	st.digits = st.frame[number : number+numberDigits]
 }
 
-// Wrong says that a message was lost, came twice, out of order, or to somebody else.
+// Wrong is the error for a message that was lost, came twice or out of order, or came to a session
+// that is no receiver.
 type Wrong struct{ text string }
 
 func (w *Wrong) Error() string { return w.text }
 
 func wrong(format string, args ...any) error { return &Wrong{fmt.Sprintf(format, args...)} }
 
-// message takes a message of ours; a server's own text may follow it.
+// message handles a message of a stream. The server's own text may follow it in b.
 func (l *Loop) message(s *Socket, b []byte) error {
 	if len(b) < MinSize {
 		return wrong("a message was cut to %q", b)
@@ -72,10 +73,10 @@ func (l *Loop) message(s *Socket, b []byte) error {
 	}
 	s.next++
 	l.deliveries++
-	place := number % uint64(len(st.left))
-	if st.left[place]--; st.left[place] == 0 {
+	slot := number % uint64(len(st.left))
+	if st.left[slot]--; st.left[slot] == 0 {
 		st.whole++
-		return l.round.complete(l, st, place)
+		return l.round.complete(l, st, slot)
 	}
 	return nil
 }
@@ -86,9 +87,9 @@ func (l *Loop) say(st *Stream) error {
 		st.wrap(st.wraps[st.sent%uint64(len(st.wraps))])
 	}
 	setDigits(st.digits, st.sent)
-	place := st.sent % uint64(len(st.left))
-	st.left[place] = st.receivers
-	st.at[place] = l.now()
+	slot := st.sent % uint64(len(st.left))
+	st.left[slot] = st.receivers
+	st.at[slot] = l.now()
 	st.sent++
 	if err := l.send(st.from, st.frame); err != nil {
 		return fmt.Errorf("%s: %w", st.from.name, err)
@@ -96,12 +97,12 @@ func (l *Loop) say(st *Stream) error {
 	return nil
 }
 
-// now is monotonic.
+// now returns the monotonic time.
 func (l *Loop) now() time.Duration {
 	var t unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
 	return time.Duration(t.Nano())
 }
 
-// Sent is how many messages it has sent.
+// Sent returns the number of messages sent so far.
 func (st *Stream) Sent() int { return int(st.sent) }

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Info is what a redis-server says of itself.
+// Info holds counts that a redis-server reports.
 type Info struct {
-	Calls   map[string]int // of each command, those by scripts included
-	Clients int            // connections, but for the one that asks
+	Calls   map[string]int // by command; those in scripts included
+	Clients int            // connections, without the asking one
 }
 
-// Info asks a redis-server.
+// Info asks a redis-server for its Info.
 func (s *Server) Info() (i Info, err error) {
 	c, err := net.Dial("tcp", s.Addr)
 	if err != nil {
@@ -28,7 +28,7 @@ func (s *Server) Info() (i Info, err error) {
 		return i, fmt.Errorf("asking Redis: %w", err)
 	}
 	in := bufio.NewReader(c)
-	size, err := in.ReadString('\n') // $size of a bulk string
+	size, err := in.ReadString('\n') // the line $size before a bulk string
 	if err != nil {
 		return i, fmt.Errorf("asking Redis: %w", err)
 	}
@@ -59,7 +59,8 @@ func parseInfo(text string) Info {
 	return i
 }
 
-// Since returns how often commands were called since an earlier look: those that begin with one of the names, or all but INFO.
+// Since returns the number of commands that were called after before. It counts the commands that
+// begin with one of names. Without names it counts all commands but INFO.
 func (i Info) Since(before Info, names ...string) (n int) {
 	for command, calls := range i.Calls {
 		wanted := len(names) == 0 && command != "info"

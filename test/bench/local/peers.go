@@ -10,13 +10,14 @@ import (
 	"regexp"
 )
 
-// HasCentrifugo says whether Centrifugo is on the PATH.
+// HasCentrifugo reports whether Centrifugo is on the PATH.
 func HasCentrifugo() bool {
 	_, err := exec.LookPath("centrifugo")
 	return err == nil
 }
 
-// Centrifugo returns a node of Centrifugo 6 that lets clients subscribe and publish, without history; in memory, or on a Redis.
+// Centrifugo returns a node of Centrifugo 6 that lets clients subscribe and publish. It has no
+// history, and works in memory if redis is nil.
 func (d Dir) Centrifugo(redis *Server) (*Server, error) {
 	path, err := exec.LookPath("centrifugo")
 	if err != nil {
@@ -42,7 +43,8 @@ func (d Dir) Centrifugo(redis *Server) (*Server, error) {
 	return &Server{Addr: addr, path: path, args: []string{"--config", file}}, os.WriteFile(file, text, 0o600)
 }
 
-// nginx holds one process, for all its sessions. A subscriber that is slower than 200 messages would miss some.
+// nginx is a configuration with one worker process for all sessions. A subscriber that is more than
+// 200 messages behind would miss some.
 const nginx = `load_module %s;
 daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 65535;
 pid nginx.pid; error_log stderr crit;
@@ -65,7 +67,7 @@ http {
 
 var modulesPath = regexp.MustCompile(`--modules-path=(\S+)`)
 
-// nchanModule returns where nginx' nchan module is.
+// nchanModule returns the path of nginx' nchan module.
 func nchanModule() (string, error) {
 	out, err := exec.Command("nginx", "-V").CombinedOutput()
 	if err != nil {
@@ -82,13 +84,14 @@ func nchanModule() (string, error) {
 	return module, nil
 }
 
-// HasNchan returns why there is no nginx with the nchan module; nil: there is.
+// HasNchan returns nil if nginx has the nchan module, and otherwise the reason why not.
 func HasNchan() error {
 	_, err := nchanModule()
 	return err
 }
 
-// Nchan returns an nginx of one process, with nchan's subscribers at /sub/, publishers at /pub/, and both at /both/.
+// Nchan returns an nginx of one worker process. Subscribers connect at /sub/, publishers at /pub/,
+// and sessions that do both at /both/.
 func (d Dir) Nchan() (*Server, error) {
 	module, err := nchanModule()
 	if err != nil {

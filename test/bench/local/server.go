@@ -1,4 +1,4 @@
-// Package local runs the product's static binaries and a redis-server on loopback, for measurements.
+// Package local runs the product's static binaries and a redis-server on loopback, to measure them.
 package local
 
 import (
@@ -14,14 +14,17 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
 const module = "github.com/edgerelay/edgerelay"
 
-// Dir holds the binaries and Redis' data. Remove it in the end.
+// Dir is the path of a folder with the binaries and Redis' data. The caller must Remove it.
 type Dir string
 
-// Build compiles the binaries as they are shipped: edge, relay, and edgerelay, which is all in one process. It must be called in the repository.
+// Build compiles the binaries as they are shipped: edge, relay, and edgerelay, which is the whole
+// cluster in one process. The working directory must be in the repository.
 func Build(ctx context.Context) (Dir, error) {
 	dir, err := os.MkdirTemp("", "edgerelay-bench-")
 	if err != nil {
@@ -36,25 +39,26 @@ func Build(ctx context.Context) (Dir, error) {
 	return Dir(dir), nil
 }
 
-// Remove deletes all of it.
+// Remove deletes the folder.
 func (d Dir) Remove() { os.RemoveAll(string(d)) }
 
-// Server is a process, which may be started again and again at the same address.
+// Server is a process that may be started again and again at the same address.
 type Server struct {
-	Addr string // host:port that it serves on
+	Addr string // host:port of its service
 
 	path  string
 	args  []string
 	env   []string
-	admin string // "": it has none
-	ready string // a URL that is 200 when it is ready; "": once it listens
+	admin string // address of its admin port; "": none
+	ready string // URL that answers 200 when ready; "": ready once it listens
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has ended
 }
 
 const linkKeys = "LINK_KEYS=bench:a-key-for-loopback-only"
 
-// Redis returns a redis-server that keeps nothing on disk; options as "--maxmemory", "10mb".
+// Redis returns a redis-server that keeps nothing on disk. Options are arguments such as
+// "--maxmemory", "10mb".
 func (d Dir) Redis(options ...string) (*Server, error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -64,7 +68,7 @@ func (d Dir) Redis(options ...string) (*Server, error) {
 	return &Server{Addr: addr, path: path, args: append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", string(d)}, options...)}, nil
 }
 
-// Relay returns a relay. env is added to what it needs.
+// Relay returns a relay. env is added to the environment that the relay needs.
 func (d Dir) Relay(redis *Server, env ...string) *Server {
 	addr, _ := free()
 	admin, _ := free()
@@ -72,7 +76,7 @@ func (d Dir) Relay(redis *Server, env ...string) *Server {
 		linkKeys, "RELAY_ADDR=" + addr, "RELAY_ADMIN_ADDR=" + admin, "RELAY_REDIS_URL=redis://" + redis.Addr, "LOG_LEVEL=error"}, env...)}
 }
 
-// Edge returns an edge. urls are relays to choose from.
+// Edge returns an edge. urls are the relays that it may choose from.
 func (d Dir) Edge(urls string, env ...string) *Server {
 	addr, port := free()
 	admin, _ := free()
@@ -81,41 +85,31 @@ func (d Dir) Edge(urls string, env ...string) *Server {
 		"EDGE_AUTH=open", "LOG_LEVEL=error"}, env...)}
 }
 
-// One returns the whole cluster in one process, messages in memory.
+// One returns the whole cluster in one process, with messages in memory.
 func (d Dir) One(env ...string) *Server {
 	addr, _ := free()
 	return &Server{Addr: addr, ready: "http://" + addr + "/readyz", path: filepath.Join(string(d), "edgerelay"), env: append([]string{
 		"EDGE_ADDR=" + addr, "EDGE_AUTH=open", "EDGE_MAX_SESSIONS=50000", "LOG_LEVEL=error"}, env...)}
 }
 
-// Floor returns the program that only writes what one WebSocket sends to all others.
+// Floor returns the program of test/bench/floor.
 func (d Dir) Floor() *Server {
 	addr, _ := free()
 	return &Server{Addr: addr, path: filepath.Join(string(d), "floor"), args: []string{"-addr", addr}}
 }
 
-// Ports are taken below the range from which the kernel gives local ports to outgoing connections, so that a server that is started again finds its port free,
-// however many clients there are.
-const firstPort, lastPort = 20000, 31999
-
-var nextPort = firstPort + os.Getpid()*97%(lastPort-firstPort) // apart from other processes that run side by side
-
-// free returns an address of loopback that nobody listens on, and that was not returned before.
+// free returns an address of loopback for a server, and its port.
 func free() (addr, port string) {
-	for range lastPort - firstPort {
-		if nextPort++; nextPort > lastPort {
-			nextPort = firstPort
-		}
-		port = strconv.Itoa(nextPort)
-		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			l.Close()
-			return "127.0.0.1:" + port, port
-		}
+	addr, err := loopback.Free()
+	if err != nil {
+		panic(err)
 	}
-	panic("no free port on loopback")
+	_, port, _ = net.SplitHostPort(addr)
+	return addr, port
 }
 
-// Start starts the process and returns how long it took until it was ready. When it fails the process has ended.
+// Start starts the process and returns how long it took until it was ready. If it fails, the
+// process has ended.
 func (s *Server) Start(ctx context.Context) (took time.Duration, err error) {
 	cmd, ended := exec.Command(s.path, s.args...), make(chan struct{})
 	cmd.Env, cmd.Stderr = s.env, os.Stderr
@@ -149,7 +143,7 @@ func (s *Server) Start(ctx context.Context) (took time.Duration, err error) {
 	return time.Since(began), nil
 }
 
-// patience is how long a process may take to be ready.
+// patience is the longest time that a process may take to be ready.
 const patience = 30 * time.Second
 
 func (s *Server) answers() bool {
@@ -168,7 +162,8 @@ func (s *Server) answers() bool {
 	return res.StatusCode == http.StatusOK
 }
 
-// Kill ends it as kill -9 does. It may be called on one that was not started, or has ended.
+// Kill ends the process as kill -9 does. It has no effect on a process that was not started or has
+// ended.
 func (s *Server) Kill() {
 	if s != nil && s.cmd != nil {
 		s.cmd.Process.Kill()
@@ -180,10 +175,10 @@ func (s *Server) Kill() {
 // Terminate sends SIGTERM.
 func (s *Server) Terminate() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 
-// Wait returns when it has ended.
+// Wait returns when the process has ended.
 func (s *Server) Wait() { <-s.ended }
 
-// PID returns the process' id; 0 when it was not started.
+// PID returns the process' ID, or 0 if it was not started.
 func (s *Server) PID() int {
 	if s.cmd == nil {
 		return 0
@@ -191,7 +186,7 @@ func (s *Server) PID() int {
 	return s.cmd.Process.Pid
 }
 
-// Metric returns the sum of the series of a name; 0 when nobody answers.
+// Metric returns the sum of all series with a name, or 0 if the server does not answer.
 func (s *Server) Metric(ctx context.Context, name string) (sum float64) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
 	if err != nil {

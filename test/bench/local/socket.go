@@ -6,15 +6,17 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// Socket is an upgraded connection of a client that takes as little memory as it can.
+// Socket is an upgraded connection of a client. It takes as little memory as possible.
 type Socket struct {
 	net.Conn
 	in *bufio.Reader
 }
 
-// Dial upgrades a connection to a path of an edge.
+// Dial connects to an edge and upgrades the connection at a path.
 func Dial(addr, path string) (*Socket, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -34,20 +36,20 @@ func Dial(addr, path string) (*Socket, error) {
 	return &Socket{conn, in}, nil
 }
 
-// Send sends a text of at most 65,535 bytes.
-func (s *Socket) Send(text string) error { return s.write(0x81, []byte(text)) }
+// Send sends a text.
+func (s *Socket) Send(text string) error { return s.write(load.OpText, []byte(text)) }
 
-// Text returns the next text; pings are answered.
+// Text returns the next text. It answers the pings that come before it.
 func (s *Socket) Text() ([]byte, error) {
 	for {
 		opcode, payload, err := s.frame()
 		switch {
 		case err != nil:
 			return nil, err
-		case opcode == 8:
+		case opcode == load.OpClose:
 			return nil, fmt.Errorf("closed by the server: %q", payload)
-		case opcode == 9:
-			if err := s.write(0x8a, payload); err != nil {
+		case opcode == load.OpPing:
+			if err := s.write(load.OpPong, payload); err != nil {
 				return nil, err
 			}
 		default:
@@ -56,16 +58,12 @@ func (s *Socket) Text() ([]byte, error) {
 	}
 }
 
-// write sends a frame with a mask of zeros.
-func (s *Socket) write(first byte, payload []byte) error {
-	frame := []byte{first, 0x80 | byte(len(payload))}
-	if n := len(payload); n > 125 {
-		frame = []byte{first, 0x80 | 126, byte(n >> 8), byte(n)}
-	}
-	_, err := s.Write(append(append(frame, 0, 0, 0, 0), payload...))
+func (s *Socket) write(opcode byte, payload []byte) error {
+	_, err := s.Write(load.AppendFrame(nil, opcode, payload))
 	return err
 }
 
+// frame reads a frame of at most 65,535 bytes.
 func (s *Socket) frame() (opcode byte, payload []byte, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(s.in, head[:2]); err != nil {

@@ -9,21 +9,21 @@ import (
 	"strings"
 )
 
-// Machine is where a run was, and of what.
+// Machine describes the machine of a run, and the commit that ran.
 type Machine struct {
 	Cores  int    `json:"cores"`
 	CPU    string `json:"cpu"`
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
-	Commit string `json:"commit"` // with -dirty when files differ from it; "unknown" outside a repository
+	Commit string `json:"commit"` // with -dirty after changes; "unknown": no repository
 }
 
-// String describes it in a line.
+// String describes the machine in one line.
 func (m Machine) String() string {
 	return fmt.Sprintf("%d cores (%s), Linux %s, %s, commit %s", m.Cores, m.CPU, m.Kernel, m.Go, m.Commit)
 }
 
-// ThisMachine describes this one.
+// ThisMachine describes the machine on which it runs.
 func ThisMachine(ctx context.Context) Machine {
 	m := Machine{Cores: runtime.NumCPU(), CPU: "unknown CPU", Kernel: "unknown", Go: runtime.Version(), Commit: "unknown"}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {

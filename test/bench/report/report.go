@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Report is all that a run found.
+// Report is the result of a run.
 type Report struct {
 	Date    time.Time `json:"date"`
 	Command string    `json:"command"`
@@ -17,7 +17,7 @@ type Report struct {
 	Rows    []Row     `json:"rows"`
 }
 
-// WriteFile writes it as JSON.
+// WriteFile writes the report as JSON.
 func (r Report) WriteFile(name string) error {
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
@@ -26,7 +26,7 @@ func (r Report) WriteFile(name string) error {
 	return os.WriteFile(name, append(text, '\n'), 0o644)
 }
 
-// Markdown writes it for people.
+// Markdown writes the report for people to read.
 func (r Report) Markdown(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "`%s` on %s: %s\n\n", r.Command, r.Date.Format(time.DateOnly), r.Machine); err != nil {
 		return err

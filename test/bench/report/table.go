@@ -1,4 +1,4 @@
-// Package report writes what was measured, as a Markdown table and as JSON.
+// Package report writes measurements, as a Markdown table and as JSON.
 package report
 
 import (
@@ -15,17 +15,17 @@ import (
 // Row is one measurement.
 type Row struct {
 	Scenario string  `json:"scenario"`
-	Case     string  `json:"case"` // how much of what
+	Case     string  `json:"case"` // the load, such as "a group of 1000, 4 in flight"
 	What     string  `json:"what"`
 	Server   string  `json:"server"`
 	Unit     string  `json:"unit"`
 	Value    float64 `json:"value"`
-	Budget   float64 `json:"budget,omitempty"` // at most; 0: there is none
+	Budget   float64 `json:"budget,omitempty"` // upper bound of Value; 0: no budget
 
-	Values []float64 `json:"values,omitempty"` // of which Value is the median
+	Values []float64 `json:"values,omitempty"` // one of each round; Value is their median
 }
 
-// Medians makes one row of those that measure the same.
+// Medians merges the rows that measure the same thing into one row.
 func Medians(rows []Row) (merged []Row) {
 	type key struct{ scenario, of, what, server string }
 	at := map[key]int{}
@@ -54,7 +54,7 @@ func median(values []float64) float64 {
 	return sorted[middle]
 }
 
-// Ratio is the value in parts of the budget; 0 without one.
+// Ratio returns the value divided by the budget, or 0 without a budget.
 func (r Row) Ratio() float64 {
 	if r.Budget == 0 {
 		return 0
@@ -62,7 +62,8 @@ func (r Row) Ratio() float64 {
 	return r.Value / r.Budget
 }
 
-// Table writes a line for each measurement, its budget, and what it was of each server; the ratio is that of the server that has the budget.
+// Table writes a line for each measurement, with its budget and the value of each server. The ratio
+// in a line is that of the server with the budget.
 func Table(w io.Writer, rows []Row) error {
 	servers := serversOf(rows)
 	b := []byte("| scenario | case | measurement | budget | ratio |")
@@ -92,7 +93,7 @@ func Table(w io.Writer, rows []Row) error {
 	return err
 }
 
-// serversOf returns the servers, each in the order of its first appearance.
+// serversOf returns the names of the servers, in the order of their first appearance.
 func serversOf(rows []Row) (servers []string) {
 	for _, r := range rows {
 		if !slices.Contains(servers, r.Server) {
@@ -102,7 +103,8 @@ func serversOf(rows []Row) (servers []string) {
 	return servers
 }
 
-// lines puts the rows together that measure the same of different servers. Scenarios, their cases and their measurements are in the order of their first appearance.
+// lines groups the rows that measure the same thing on different servers. Scenarios, cases and
+// measurements keep the order of their first appearance.
 func lines(rows []Row) (all [][]Row) {
 	order := map[[3]string]int{}
 	rank := func(scenario, of, what string) int {
@@ -133,7 +135,7 @@ func lines(rows []Row) (all [][]Row) {
 	return all
 }
 
-// Number writes a value with three digits that count, whole thousands separated.
+// Number writes a value with three significant digits, and separates thousands.
 func Number(v float64, unit string) string {
 	text := strconv.FormatFloat(v, 'f', 0, 64)
 	if a := math.Abs(v); a < 100 && v != math.Trunc(v) {
@@ -156,7 +158,8 @@ func Number(v float64, unit string) string {
 	return strings.TrimSpace(whole + " " + unit)
 }
 
-// Percentile returns the value below which a share of the sorted values is; 0 when there are none.
+// Percentile returns the value below which the given share of the sorted values lies; 0 if there
+// are no values.
 func Percentile(sorted []time.Duration, share float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

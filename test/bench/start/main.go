@@ -1,8 +1,10 @@
-// Start measures the time from exec to the first 200 of /readyz, of the static binaries on loopback:
+// Start measures the time from exec of a static binary to its first 200 at /readyz. Everything runs
+// on loopback:
 //
 //	go run ./test/bench/start [-runs 20]
 //
-// A relay is ready when it serves; it is started with redis-server at hand. An edge is ready when it has its link; it is started with a relay at hand.
+// A relay is ready when it serves; a redis-server runs before it starts. An edge is ready when it
+// has its link; a relay runs before it starts.
 package main
 
 import (
@@ -66,7 +68,7 @@ func measure(ctx context.Context, runs int) error {
 	return nil
 }
 
-// report starts a server again and again, and prints a line of the table.
+// report starts a server many times and prints a line of the table.
 func report(ctx context.Context, name string, runs int, s *local.Server) error {
 	var times []time.Duration
 	for range runs {

@@ -9,28 +9,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Moment is what the machine had done until a moment.
+// Moment holds the machine's CPU times since its boot.
 type Moment struct {
 	all  time.Duration // of all cores
 	idle time.Duration
 	self time.Duration // of this process
-	own  time.Duration // of it, and of its children that have ended
+	own  time.Duration // of this process and its ended children
 }
 
 // tick is the unit of /proc/stat.
 const tick = 10 * time.Millisecond
 
-// Busy reads it. What cannot be read is zero.
+// Busy reads a Moment. A time that cannot be read is zero.
 func Busy() (m Moment) {
 	text, _ := os.ReadFile("/proc/stat")
 	line, _, _ := strings.Cut(string(text), "\n")
 	for i, field := range strings.Fields(line) {
 		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil || i > 8 { // guests are in the first fields
+		if err != nil || i > 8 { // the first fields include the time of guests
 			continue
 		}
 		m.all += time.Duration(n) * tick
-		if i == 4 || i == 5 { // waiting for disks is idle, too
+		if i == 4 || i == 5 { // idle; waiting for disks counts as idle
 			m.idle += time.Duration(n) * tick
 		}
 	}
@@ -46,11 +46,11 @@ func Busy() (m Moment) {
 	return m
 }
 
-// Share is parts of the machine's time.
+// Share holds shares of the machine's CPU time.
 type Share struct {
-	Used   float64 // by anybody
-	Self   float64 // by this process
-	Others float64 // by others than this process and its children
+	Used   float64 // of all processes
+	Self   float64 // of this process
+	Others float64 // of all but this process and its children
 }
 
 // Since returns the shares since an earlier moment.

@@ -1,4 +1,5 @@
-// Package usage reads what the operating system counts of processes, and of the kernel's memory.
+// Package usage reads the resources that processes and the kernel use, as the operating system
+// counts them.
 package usage
 
 import (
@@ -12,10 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CPU returns the time that a process has run, user and system together, of all its threads, ended ones included.
+// CPU returns the time that a process has run: user and system time of all its threads, including
+// those that have ended.
 //
-// It is the process' CPU clock, which the scheduler counts in nanoseconds. /proc/PID/stat has the same sum in ticks of 10 ms, and schedstat loses threads that
-// have ended.
+// It reads the CPU clock of the process, which the scheduler counts in nanoseconds. /proc/PID/stat
+// has the same sum in ticks of 10 ms, and schedstat loses threads that have ended.
 func CPU(pid int) (time.Duration, error) {
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^pid)<<3|2, &t); err != nil {
@@ -24,7 +26,7 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// Resident returns a process' resident memory in bytes.
+// Resident returns the resident memory of a process, in bytes.
 func Resident(pid int) (int64, error) {
 	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
@@ -38,20 +40,21 @@ func Resident(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
-// Kernel is memory of the kernel in bytes, of the whole machine.
+// Kernel is the memory of the kernel on the whole machine, in bytes.
 type Kernel struct {
-	Slab    int64 // objects that stay while they are used: sockets, files, inodes and much else
-	Buffers int64 // what is in the buffers of TCP sockets
+	Slab    int64 // objects in use: sockets, files, inodes and others
+	Buffers int64 // contents of the buffers of TCP sockets
 }
 
-// KernelMemory returns zeros for what cannot be read.
+// KernelMemory reads a Kernel. A value that cannot be read is zero.
 func KernelMemory() Kernel {
 	buffers, _ := strconv.ParseInt(after("/proc/net/sockstat", "TCP:", "mem"), 10, 64)
 	slab, _ := strconv.ParseInt(after("/proc/meminfo", "SUnreclaim:", "SUnreclaim:"), 10, 64)
 	return Kernel{Slab: slab << 10, Buffers: buffers * int64(os.Getpagesize())}
 }
 
-// after returns the word after another one in the first line of a file that begins with a word.
+// after finds the first line of a file that begins with the given prefix. It returns the word that
+// follows another word in that line.
 func after(file, line, word string) string {
 	f, err := os.Open(file)
 	if err != nil {

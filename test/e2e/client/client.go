@@ -1,4 +1,5 @@
-// Package client is a chat client for tests: it records every frame in the order of arrival and checks that exactly the expected ones come.
+// Package client is a chat client for tests. It records every message in the order of arrival and
+// checks that exactly the expected messages come.
 package client
 
 import (
@@ -14,38 +15,41 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Patience is how long a client waits for a frame before the test is given up.
-const Patience = 30 * time.Second
+// Patience is how long a client waits for a message before the test is given up.
+const Patience = time.Minute
 
-// Frame is one message from the server.
-type Frame struct {
+// Message is one message from the server.
+type Message struct {
 	At     time.Time
 	Text   string
 	Binary bool
 }
 
-// Client is one connection. It reads all the time; its methods may be called by one goroutine, but for Send and Frames.
+// Client is one connection, which it reads all the time. Its methods are for one goroutine, except
+// Send and Messages.
 type Client struct {
 	Name string // for messages of a failing test
 
 	t    testing.TB
 	conn *websocket.Conn
-	sink func(Frame)
+	sink func(Message)
 	done chan struct{} // closed when reading has ended
 
-	mu      sync.Mutex
-	frames  []Frame
-	ended   error         // why reading ended; guarded by mu until done is closed
-	arrived chan struct{} // closed and replaced at each arrival
-	next    int           // the first frame that no Expect has seen
+	mu       sync.Mutex
+	messages []Message
+	ended    error         // why reading ended; guarded by mu until done is closed
+	arrived  chan struct{} // closed and replaced at each arrival
+	next     int           // the first message that no Expect has seen
 }
 
-// Options of a connection.
+// Options are the options of a connection.
 type Options struct {
 	Header       http.Header
 	Subprotocols []string
 	Name         string
-	Sink         func(Frame) // gets every frame as it arrives, on the reading goroutine; none is kept then, and nothing is to be expected
+	// Sink gets every message as it arrives, on the reading goroutine. With a Sink no message is
+	// kept, so that nothing can be expected.
+	Sink func(Message)
 }
 
 // Dial connects to a ws:// URL, or fails the test. The connection is dropped at the test's end.
@@ -77,14 +81,14 @@ func Try(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
 	return c, res, nil
 }
 
-// dialer follows no proxy of the environment and keeps no connection.
+// dialer ignores the proxies of the environment and keeps no idle connection.
 var dialer = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 func (c *Client) read() {
 	defer close(c.done)
 	for {
 		kind, b, err := c.conn.Read(context.Background())
-		f := Frame{At: time.Now(), Text: string(b), Binary: kind == websocket.MessageBinary}
+		f := Message{At: time.Now(), Text: string(b), Binary: kind == websocket.MessageBinary}
 		if err == nil && c.sink != nil {
 			c.sink(f)
 			continue
@@ -96,7 +100,7 @@ func (c *Client) read() {
 			c.mu.Unlock()
 			return
 		}
-		c.frames = append(c.frames, f)
+		c.messages = append(c.messages, f)
 		close(c.arrived)
 		c.arrived = make(chan struct{})
 		c.mu.Unlock()
@@ -132,29 +136,29 @@ func (c *Client) SendRaw(b []byte) {
 	}
 }
 
-// Subprotocol returns what the server chose.
+// Subprotocol returns the subprotocol that the server chose.
 func (c *Client) Subprotocol() string { return c.conn.Subprotocol() }
 
 // Ping sends a WebSocket ping and waits for its pong.
 func (c *Client) Ping(ctx context.Context) error { return c.conn.Ping(ctx) }
 
-// Close closes in order and waits until that is done.
+// Close does the closing handshake and waits until it is done.
 func (c *Client) Close() {
 	c.conn.Close(websocket.StatusNormalClosure, "")
 	<-c.done
 }
 
-// Drop ends the connection without a word.
+// Drop ends the connection without a close frame.
 func (c *Client) Drop() {
 	c.conn.CloseNow()
 	<-c.done
 }
 
-// Frames returns what arrived so far.
-func (c *Client) Frames() []Frame {
+// Messages returns what arrived so far.
+func (c *Client) Messages() []Message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.frames[:len(c.frames):len(c.frames)]
+	return c.messages[:len(c.messages):len(c.messages)]
 }
 
 // Open reports whether the connection still stands.
@@ -167,7 +171,7 @@ func (c *Client) Open() bool {
 	}
 }
 
-// Ended waits for the connection's end and returns the close code, -1 when there was none.
+// Ended waits for the connection's end and returns the close code, or -1 if there was none.
 func (c *Client) Ended() websocket.StatusCode {
 	c.t.Helper()
 	select {
@@ -181,37 +185,37 @@ func (c *Client) Ended() websocket.StatusCode {
 // Done is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns why the connection ended; nil while it stands.
+// Err returns why the connection ended, or nil while it stands.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended
 }
 
-// at waits for the i-th frame.
-func (c *Client) at(i int, deadline <-chan time.Time) (Frame, error) {
+// at waits for the i-th message.
+func (c *Client) at(i int, deadline <-chan time.Time) (Message, error) {
 	for {
 		c.mu.Lock()
-		if len(c.frames) > i {
-			f := c.frames[i]
+		if len(c.messages) > i {
+			f := c.messages[i]
 			c.mu.Unlock()
 			return f, nil
 		}
 		arrived, ended := c.arrived, c.ended
 		c.mu.Unlock()
 		if ended != nil {
-			return Frame{}, fmt.Errorf("the connection ended: %w", ended)
+			return Message{}, fmt.Errorf("the connection ended: %w", ended)
 		}
 		select {
 		case <-arrived:
 		case <-deadline:
-			return Frame{}, errors.New("nothing came")
+			return Message{}, errors.New("nothing came")
 		}
 	}
 }
 
-// Next waits for the next frame that no Expect has seen.
-func (c *Client) Next() (Frame, error) {
+// Next waits for the next message that no Expect has seen.
+func (c *Client) Next() (Message, error) {
 	f, err := c.at(c.next, time.After(Patience))
 	if err == nil {
 		c.next++
@@ -219,21 +223,22 @@ func (c *Client) Next() (Frame, error) {
 	return f, err
 }
 
-// Expect waits for exactly these frames, in this order, as text.
+// Expect waits for exactly these messages, in this order, as text.
 func (c *Client) Expect(want ...string) {
 	c.t.Helper()
 	for i, w := range want {
 		f, err := c.Next()
 		if err != nil {
-			c.t.Fatalf("%s: frame %d of %d: want %q: %v", c.Name, i+1, len(want), w, err)
+			c.t.Fatalf("%s: message %d of %d: want %q: %v", c.Name, i+1, len(want), w, err)
 		}
 		if f.Text != w || f.Binary {
-			c.t.Fatalf("%s: frame %d of %d: want %q, got %q (binary %v)", c.Name, i+1, len(want), w, clip(f.Text), f.Binary)
+			c.t.Fatalf("%s: message %d of %d: want %q, got %q (binary %v)", c.Name, i+1, len(want), w, clip(f.Text), f.Binary)
 		}
 	}
 }
 
-// ExpectAnyOrder waits for exactly these frames in whatever order: for frames of different topics, among which no order is promised.
+// ExpectAnyOrder waits for exactly these messages in any order. It serves messages of different
+// topics, among which no order is promised.
 func (c *Client) ExpectAnyOrder(want ...string) {
 	c.t.Helper()
 	missing := map[string]int{}
@@ -271,18 +276,19 @@ func (c *Client) ExpectError(parts ...string) {
 	}
 }
 
-// ExpectEnd waits for the connection's end with a close code, and that nothing unseen came before it.
+// ExpectEnd waits for the connection to end with a close code. It checks that no unseen message
+// came before the end.
 func (c *Client) ExpectEnd(want websocket.StatusCode) {
 	c.t.Helper()
 	if got := c.Ended(); got != want {
 		c.t.Fatalf("%s: closed with %d (%v), want %d", c.Name, got, c.ended, want)
 	}
-	if rest := c.Frames()[c.next:]; len(rest) > 0 {
-		c.t.Fatalf("%s: %d unexpected frames before the close, first %q", c.Name, len(rest), clip(rest[0].Text))
+	if after := c.Messages()[c.next:]; len(after) > 0 {
+		c.t.Fatalf("%s: %d unexpected messages before the close, first %q", c.Name, len(after), clip(after[0].Text))
 	}
 }
 
-// Seek takes the first n frames as seen, and no others.
+// Seek marks the first n messages as seen, and no others.
 func (c *Client) Seek(n int) { c.next = n }
 
 func clip(s string) string {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Raw is an upgraded connection on which a test writes bytes as they come: the broken clients.
+// Raw is an upgraded connection on which a test writes any bytes. Tests use it as a broken client.
 type Raw struct {
 	net.Conn
 	in *bufio.Reader
@@ -26,7 +26,8 @@ func DialRaw(t testing.TB, target string) *Raw {
 	return dialRaw(t, &net.Dialer{}, target)
 }
 
-// DialNarrow is DialRaw with the smallest kernel buffers that both ends can be brought to, so that a server soon notices a client that does not read.
+// DialNarrow is DialRaw with the smallest kernel buffers that both ends accept. A server thus soon
+// notices a client that does not read.
 func DialNarrow(t testing.TB, target string) *Raw {
 	t.Helper()
 	return dialRaw(t, &net.Dialer{Control: narrow}, target)
@@ -83,7 +84,7 @@ func Masked(first byte, payload []byte) []byte {
 	return append(append(b, 0, 0, 0, 0), payload...)
 }
 
-// ExpectGone waits until the server ends the connection, whatever it says before.
+// ExpectGone waits until the server ends the connection. Frames before the end do not matter.
 func (r *Raw) ExpectGone(t testing.TB) {
 	t.Helper()
 	r.SetReadDeadline(time.Now().Add(Patience))

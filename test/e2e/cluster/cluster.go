@@ -1,8 +1,9 @@
-// Package cluster starts edges, relays and their Redis for tests, in the test's process, as processes of the built binaries, or as containers of the images,
-// behind one type.
+// Package cluster starts edges, relays and their Redis for tests. One type serves all kinds:
+// servers in the test's process, processes of the built binaries, and containers of the images.
 //
-// Between every edge and every relay, and between every relay and Redis, lies a Proxy that the test owns. So a relay can die and come back elsewhere,
-// and any connection can be reset, frozen or cut at any byte, in all kinds alike.
+// A Proxy of the test lies between every edge and every relay, and between every relay and Redis.
+// In all kinds a relay can therefore die and come back elsewhere, and any connection can be reset,
+// frozen or cut at any byte.
 package cluster
 
 import (
@@ -19,15 +20,15 @@ type Kind string
 
 const (
 	InProcess Kind = "inprocess" // in the test's process, under its race detector
-	Process   Kind = "process"   // processes of binaries that are built once per test run
-	Container Kind = "container" // containers of the images that test/e2e/images/build makes, on a network of the test's own
+	Process   Kind = "process"   // as processes of binaries, built once per test run
+	Container Kind = "container" // as containers of the images, on the test's own network
 )
 
 // Backend says what carries publications between relays.
 type Backend string
 
 const (
-	Memory Backend = "memory" // one store in the test's process that all relays share; InProcess only
+	Memory Backend = "memory" // one store in the process for all relays; InProcess only
 	Redis  Backend = "redis"  // a redis-server of the test's own
 )
 
@@ -38,56 +39,58 @@ type Env map[string]string
 type Options struct {
 	Kind    Kind
 	Backend Backend
-	Edge    Env  // variables of every edge beside the harness' own
-	Relay   Env  // of every relay
-	NoRedis bool // Redis is not started: Redis().Restart starts it
+	Edge    Env  // added to the environment of every edge
+	Relay   Env  // added to the environment of every relay
+	NoRedis bool // Redis starts only with Redis().Restart
 }
 
-// Key is the link key of every server that is not told another.
+// Key is the link key of every server whose test sets no other.
 const Key = "test:a-link-key-for-tests-that-is-long-enough"
 
-// stopTime is how long servers have at a test's end: long enough for an edge's drain and a relay's 5 s.
+// stopTime is how long servers may take to stop at a test's end. It suffices for an edge's drain
+// and a relay's 5 s.
 const stopTime = 8 * time.Second
 
-// longHistory is what relays keep per topic unless told otherwise: more than any outage here is long, since a loss beyond history is told to
-// clients and is a case of its own.
+// longHistory is the length of a topic's history at relays whose test sets no other. It outlasts
+// every outage here, since only a test of losses wants one.
 const longHistory = "20000"
 
-// Cluster is edges, relays and their Redis. Everything in it ends with the test.
+// Cluster is a set of edges and relays, and their Redis. Everything in it ends with the test.
 type Cluster struct {
 	t       testing.TB
 	o       Options
 	run     runner
 	redis   *redistest.Server // nil with Memory
 	started int
-	servers []server // every boot
+	servers []server // one entry per boot
 }
 
 // runner starts servers of one Kind.
 type runner interface {
 	edge(t testing.TB, env Env, log *logbook) server
 	relay(t testing.TB, env Env, log *logbook) server
-	host() string // where proxies listen, so that its servers reach them
+	host() string // address of proxies that its servers can reach
 }
 
 // server is one boot of an edge or a relay.
 type server interface {
 	terminate()            // asks it to stop, as SIGTERM does
-	kill()                 // ends it, or at least its work, without a word
-	freeze()               // stops it as SIGSTOP does; not in this process
+	kill()                 // ends it, or at least its work, without notice
+	freeze()               // stops it as SIGSTOP does; panics for InProcess
 	thaw()                 // lets it go on
 	done() <-chan struct{} // closed when it has ended
 	exit() int             // its exit status, once done
 }
 
-// keep takes a boot on. At the test's end all are stopped together, before any proxy between them goes.
+// keep registers a boot. At the test's end all boots are stopped together, before the proxies
+// between them are closed.
 func (c *Cluster) keep(s server) server {
 	c.servers = append(c.servers, s)
 	c.t.Cleanup(c.stop)
 	return s
 }
 
-// stop asks all servers to stop. One that takes too long fails the test and is ended.
+// stop asks all servers to stop. A server that takes too long is killed and fails the test.
 func (c *Cluster) stop() {
 	for _, s := range c.servers {
 		s.terminate()
@@ -124,7 +127,7 @@ func New(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// proxy returns a Proxy to target that the servers reach.
+// proxy returns a Proxy to target at an address that the servers can reach.
 func (c *Cluster) proxy(target string) *Proxy {
 	c.t.Helper()
 	return NewProxy(c.t, at(c.t, c.run.host(), loopback.FreeAddr(c.t)), target)
@@ -133,21 +136,12 @@ func (c *Cluster) proxy(target string) *Proxy {
 // Kind returns how the Cluster's servers run.
 func (c *Cluster) Kind() Kind { return c.o.Kind }
 
-// RedisURL returns where the Redis of the Cluster listens, past all proxies.
+// RedisURL returns the URL of the Cluster's Redis itself, past all proxies.
 func (c *Cluster) RedisURL() string { return c.redis.URL }
 
-// Redis returns the redis-server, to kill, freeze and restart it: it keeps what it has acknowledged, and its address. nil with Memory.
+// Redis returns the redis-server, which a test may kill, freeze and restart. The server keeps its
+// address, and the data that it has acknowledged. With Memory, Redis returns nil.
 func (c *Cluster) Redis() *redistest.Server { return c.redis }
-
-func exited(t testing.TB, name string, s server) int {
-	t.Helper()
-	select {
-	case <-s.done():
-	case <-time.After(Patience):
-		t.Fatalf("%s has not ended after %v", name, Patience)
-	}
-	return s.exit()
-}
 
 func merged(envs ...Env) Env {
 	all := Env{}

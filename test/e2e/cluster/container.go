@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -12,66 +14,69 @@ import (
 	"time"
 )
 
-// dockerTime bounds one docker command: long, since the machine may be busy.
-const dockerTime = time.Minute
+// dockerTime bounds one docker command on a busy machine. docker stop may take its grace period in
+// addition.
+const dockerTime = 2 * time.Minute
 
-// images of test/e2e/images/build.
-const imagePrefix = "edgerelay-test/"
+// Images begins the names of the images that test/e2e/images/build makes of this tree.
+const Images = "edgerelay-test/"
 
-// ports of servers inside their containers, by variable.
+// containerPorts are the ports of servers inside their containers, by variable.
 var containerPorts = map[string]string{"EDGE_ADDR": "8080", "EDGE_ADMIN_ADDR": "9091", "RELAY_ADDR": "9000", "RELAY_ADMIN_ADDR": "9092"}
 
-// containerRunner starts servers as containers on a network of the test's own, driven by the docker command. Their ports are published on loopback, where the
-// test expects them; they reach the test's proxies at the network's gateway.
+// containerRunner starts servers as containers, by the docker command, on a network of the test's
+// own. The ports are published on loopback at the addresses that the test expects. The servers
+// reach the test's proxies at the network's gateway.
 type containerRunner struct {
 	network string
 	gateway string
 }
 
-// containers makes the network. The images must be there: a missing one, or a missing Docker, fails the test.
+// containers makes the network. The images must exist. A missing image or a missing Docker fails
+// the test.
 func containers(t testing.TB) *containerRunner {
 	t.Helper()
 	for _, part := range []string{"edge", "relay"} {
-		if _, err := docker("image", "inspect", "--format", "{{.Id}}", imagePrefix+part); err != nil {
-			t.Fatalf("no image %s%s: run test/e2e/images/build (%v)", imagePrefix, part, err)
+		if _, err := Docker("image", "inspect", "--format", "{{.Id}}", Images+part); err != nil {
+			t.Fatalf("no image %s%s: run test/e2e/images/build (%v)", Images, part, err)
 		}
 	}
 	r := &containerRunner{network: fmt.Sprintf("edgerelay-test-%d", time.Now().UnixNano())}
-	must(t, "network", "create", r.network)
+	MustDocker(t, "network", "create", r.network)
 	t.Cleanup(func() { r.remove(t) })
-	r.gateway = must(t, "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", r.network)
+	r.gateway = MustDocker(t, "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", r.network)
 	return r
 }
 
-// remove ends and deletes whatever is on the network, and the network.
+// remove deletes all containers on the network, and then the network.
 func (r *containerRunner) remove(t testing.TB) {
-	if ids := strings.Fields(must(t, "ps", "-aq", "--filter", "label="+r.network)); len(ids) > 0 {
-		must(t, append([]string{"rm", "-f", "-v"}, ids...)...)
+	if ids := strings.Fields(MustDocker(t, "ps", "-aq", "--filter", "label="+r.network)); len(ids) > 0 {
+		MustDocker(t, append([]string{"rm", "-f", "-v"}, ids...)...)
 	}
-	must(t, "network", "rm", r.network)
+	MustDocker(t, "network", "rm", r.network)
 }
 
-func must(t testing.TB, args ...string) string {
+// MustDocker is Docker for a command that must succeed. An error fails the test.
+func MustDocker(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := docker(args...)
+	out, err := Docker(args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
 }
 
-// docker runs a docker command and returns what it printed, without space around it.
-func docker(args ...string) (string, error) {
+// Docker runs a docker command and returns what it printed, without space around it.
+func Docker(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dockerTime)
 	defer cancel()
-	var errors strings.Builder
-	cmd := exec.CommandContext(ctx, "docker", args...)
-	cmd.Stderr = &errors
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errors.String()))
+	var stdout, stderr bytes.Buffer
+	c := exec.CommandContext(ctx, "docker", args...)
+	c.Stdout, c.Stderr = &stdout, &stderr
+	if err := c.Run(); err != nil {
+		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), errors.Join(err, ctx.Err()), bytes.TrimSpace(stderr.Bytes()))
 	}
-	return strings.TrimSpace(string(out)), nil
+	return strings.TrimSpace(stdout.String()), nil
 }
 
 func (r *containerRunner) edge(t testing.TB, env Env, log *logbook) server {
@@ -92,7 +97,7 @@ func (r *containerRunner) start(t testing.TB, part string, env Env, log *logbook
 		}
 		args = append(args, "-e", name+"="+value)
 	}
-	id := must(t, append(args, imagePrefix+part)...)
+	id := MustDocker(t, append(args, Images+part)...)
 	c := &container{t: t, id: id, ended: make(chan struct{})}
 	var watching sync.WaitGroup
 	watching.Go(func() {
@@ -117,22 +122,23 @@ func (r *containerRunner) start(t testing.TB, part string, env Env, log *logbook
 type container struct {
 	t      testing.TB
 	id     string
-	ended  chan struct{} // closed when its log is complete, too
-	status int           // set before
+	ended  chan struct{} // closed when it has ended and its log is complete
+	status int           // set before ended is closed
 }
 
-// A container that has ended meanwhile can be sent no signal, which is no fault.
-func (c *container) terminate()            { docker("kill", "--signal", "TERM", c.id) }
-func (c *container) kill()                 { docker("kill", c.id); <-c.ended }
-func (c *container) freeze()               { must(c.t, "pause", c.id) }
-func (c *container) thaw()                 { must(c.t, "unpause", c.id) }
+// terminate asks the container to stop. A container that has ended refuses the signal, which is not
+// an error.
+func (c *container) terminate()            { Docker("kill", "--signal", "TERM", c.id) }
+func (c *container) kill()                 { Docker("kill", c.id); <-c.ended }
+func (c *container) freeze()               { MustDocker(c.t, "pause", c.id) }
+func (c *container) thaw()                 { MustDocker(c.t, "unpause", c.id) }
 func (c *container) done() <-chan struct{} { return c.ended }
 func (c *container) exit() int             { return c.status }
 
-// host is where proxies listen, so that the servers reach them.
+// host returns the address on which proxies must listen so that the servers reach them.
 func (r *containerRunner) host() string { return r.gateway }
 
-// at returns addr's port on another host.
+// at returns an address with addr's port on another host.
 func at(t testing.TB, host, addr string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(addr)

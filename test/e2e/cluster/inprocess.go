@@ -13,18 +13,19 @@ import (
 
 	"github.com/edgerelay/edgerelay/edge"
 	"github.com/edgerelay/edgerelay/relay"
-	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/memorybroker"
 )
 
-// inProcess runs servers in the test's process. With Memory its relays share one store, which outlives them as Redis would.
-type inProcess struct{ memory *broker.Memory }
+// inProcess runs servers in the test's process. With Memory its relays share one store, which
+// outlives them as Redis would.
+type inProcess struct{ memory *memorybroker.Memory }
 
 func newInProcess(t testing.TB, relays Env) runner {
 	size, err := strconv.Atoi(relays["RELAY_HISTORY_SIZE"])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return inProcess{broker.NewMemory(broker.MemoryConfig{HistorySize: size})}
+	return inProcess{memorybroker.New(memorybroker.Config{HistorySize: size})}
 }
 
 // embedded is a server in the test's process.
@@ -74,7 +75,7 @@ func run(serve func(context.Context) error, abort func(), socket *abrupt, log *l
 	s := &embedded{cancel: cancel, abort: abort, ended: make(chan struct{}), socket: socket}
 	go func() {
 		if s.err = serve(ctx); s.err != nil {
-			fmt.Fprintln(log, s.err) // as the binaries do
+			fmt.Fprintln(log, s.err) // the binaries print the error too
 		}
 		close(s.ended)
 	}()
@@ -83,7 +84,8 @@ func run(serve func(context.Context) error, abort func(), socket *abrupt, log *l
 
 func (s *embedded) terminate() { s.cancel() }
 
-// kill breaks every socket before the server is told anything. Its proxies have done the same to its connections elsewhere.
+// kill breaks every socket of the server before it stops the server. The proxies have already
+// broken its connections to other servers.
 func (s *embedded) kill() {
 	s.socket.reset()
 	s.abort()
@@ -114,7 +116,7 @@ func list(env Env) (environ []string) {
 	return environ
 }
 
-// abrupt is a listener that can break all the connections that it accepted.
+// abrupt is a listener that can break all connections that it accepted.
 type abrupt struct {
 	net.Listener
 
@@ -160,7 +162,7 @@ func (l *abrupt) reset() {
 	}
 }
 
-// tracked forgets itself when it is closed. It is a *net.TCPConn in all else.
+// tracked is a *net.TCPConn that leaves its listener's table when it is closed.
 type tracked struct {
 	*net.TCPConn
 	listener *abrupt

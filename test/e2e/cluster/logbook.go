@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// tailLines is how much of a server's log a failed test prints; all of it is in the test's artifact directory.
+// tailLines is the number of last lines of a server's log that a failed test prints. The whole log
+// is in the test's artifact directory.
 const tailLines = 40
 
-// logbook keeps what a server writes, over all its boots. When the test has failed the end of it is printed. A race that the detector reports in it fails
-// the test.
+// logbook keeps what a server writes over all its boots, and reports it at the test's end.
 type logbook struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -21,7 +21,7 @@ type logbook struct {
 
 func newLogbook(t testing.TB, name string) *logbook {
 	l := &logbook{}
-	t.Cleanup(func() { l.report(t, name) })
+	t.Cleanup(func() { ReportLog(t, name, l.String()) })
 	return l
 }
 
@@ -38,9 +38,10 @@ func (l *logbook) String() string {
 	return l.text.String()
 }
 
-func (l *logbook) report(t testing.TB, name string) {
-	text := l.String()
-	for _, sign := range []string{"DATA RACE", "panic:", "fatal error:"} {
+// ReportLog prints the end of a server's log when the test has failed, and keeps the whole log. A
+// race, a panic or an unknown variable in the log fails the test.
+func ReportLog(t testing.TB, name, text string) {
+	for _, sign := range []string{"DATA RACE", "panic:", "fatal error:", ": unknown variable"} {
 		if strings.Contains(text, sign) {
 			t.Errorf("%s: %s in its log", name, sign)
 		}

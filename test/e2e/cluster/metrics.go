@@ -13,19 +13,21 @@ import (
 
 var adminClient = &http.Client{Timeout: 5 * time.Second}
 
-// Metrics is one scrape: values by series as Prometheus' text format writes them, labels included.
+// Metrics is the result of one scrape: values by series. A series is written as in Prometheus' text
+// format, labels included.
 type Metrics map[string]float64
 
-// Sum adds up the series called name whose labels contain every one of labels, written `key="value"`.
+// Sum adds up the series called name whose labels contain every one of labels. A label is written
+// `key="value"`.
 func (m Metrics) Sum(name string, labels ...string) (sum float64) {
 series:
 	for series, value := range m {
-		base, rest, _ := strings.Cut(series, "{")
+		base, remainder, _ := strings.Cut(series, "{")
 		if base != name {
 			continue
 		}
 		for _, l := range labels {
-			if !strings.Contains(rest, l) {
+			if !strings.Contains(remainder, l) {
 				continue series
 			}
 		}
@@ -76,7 +78,7 @@ func mustScrape(t testing.TB, admin string) Metrics {
 	return m
 }
 
-// fetch returns a page's status and body; 0 when nobody answers.
+// fetch returns a page's status and body, or status 0 if the server does not answer.
 func fetch(url string) (status int, body string) {
 	res, err := adminClient.Get(url)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// built holds the binaries of this test run.
+// built is the folder of the binaries, which one test run builds once.
 var built struct {
 	once sync.Once
 	dir  string
@@ -60,14 +60,15 @@ func hasCompiler() bool {
 	return false
 }
 
-// RemoveBinaries deletes what was built; TestMain calls it at the end.
+// RemoveBinaries deletes the built binaries. TestMain calls it at the end.
 func RemoveBinaries() {
 	if built.dir != "" {
 		os.RemoveAll(built.dir)
 	}
 }
 
-// Command runs a binary, "edge" or "relay", to its end and returns its exit status and all it printed.
+// Command runs a binary, "edge" or "relay", to its end. It returns the exit status and everything
+// that the binary printed.
 func Command(t testing.TB, binary string, env Env, args ...string) (status int, output string) {
 	t.Helper()
 	processes(t)
@@ -110,7 +111,8 @@ func (r processRunner) start(t testing.TB, binary string, env Env, log *logbook)
 
 func (r processRunner) host() string { return "127.0.0.1" }
 
-// environ is a process' whole environment: nothing of the test's own that could change what it does.
+// environ returns the whole environment of a process. It contains nothing of the test's own
+// environment that could change what the process does.
 func environ(env Env) []string {
 	list := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
 	if dir := os.Getenv("GOCOVERDIR"); dir != "" {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Proxy is a TCP proxy that a test owns: its address stays while what is behind it moves, and every connection through it can be reset, frozen,
-// or cut after a number of bytes.
+// Proxy is a TCP proxy that a test controls. Its address stays while its target moves. Every
+// connection through it can be reset, frozen, or cut after a number of bytes.
 type Proxy struct {
 	listener net.Listener
 	running  sync.WaitGroup
@@ -18,14 +18,14 @@ type Proxy struct {
 	target  string
 	refuse  bool
 	rate    int64         // bytes a second, each way of each connection; 0: unlimited
-	budget  int64         // bytes until the next cut, both directions together; negative: unlimited
-	thawed  chan struct{} // closed unless frozen
-	heard   chan struct{} // closed unless what the target sends is frozen
+	budget  int64         // bytes until the next cut, both ways; negative: no cut
+	thawed  chan struct{} // closed unless both directions are frozen
+	heard   chan struct{} // closed unless the direction from the target is frozen
 	pipes   map[*pipe]struct{}
-	strays  []net.Conn // ends of stranded connections
+	strays  []net.Conn // target's ends of stranded connections
 	dialled int
 	closed  bool
-	onBack  func() io.Writer // sees what flows from the target, one Writer per connection
+	onBack  func() io.Writer // opens a copy of what the target sends, per connection
 }
 
 // pipe is one connection through the Proxy.
@@ -67,7 +67,8 @@ func (p *Proxy) Live() int {
 	return len(p.pipes)
 }
 
-// oldest returns when the oldest connection through the Proxy now began; the zero time: there is none.
+// oldest returns when the oldest open connection through the Proxy began, or the zero time if there
+// is none.
 func (p *Proxy) oldest() (began time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,14 +87,15 @@ func (p *Proxy) Dialled() int {
 	return p.dialled
 }
 
-// Reset ends every connection at once, as a machine does that has lost its state: RST to both sides. New ones are let through.
+// Reset breaks every connection at once, as when a machine has lost its state: both sides get RST.
+// New connections are let through.
 func (p *Proxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.resetLocked()
 }
 
-// Refuse resets every connection and all that come, until Allow.
+// Refuse resets every present and future connection until Allow is called.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,8 +110,8 @@ func (p *Proxy) Allow() {
 	p.refuse = false
 }
 
-// Strand resets the dialling side of every connection, refuses new ones, and leaves the target none the wiser: it still gets what a Freeze holds back, once
-// there is a Thaw, and then nothing.
+// Strand resets the dialling side of every connection and refuses new ones. The target does not
+// notice it. After a Thaw the target still gets what a Freeze held back, and then nothing.
 func (p *Proxy) Strand() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,10 +124,12 @@ func (p *Proxy) Strand() {
 	}
 }
 
-// Freeze lets no byte through, old connections and new ones alike, and breaks nothing: a black hole. Thaw ends it.
+// Freeze turns the Proxy into a black hole: no byte passes on old or new connections, and no
+// connection breaks. Thaw ends it.
 func (p *Proxy) Freeze() { p.freeze(&p.thawed) }
 
-// FreezeBack is Freeze for what the target sends: it is sent everything, and nobody hears its answers.
+// FreezeBack freezes only what the target sends. The target still receives everything, but nobody
+// hears its answers.
 func (p *Proxy) FreezeBack() { p.freeze(&p.heard) }
 
 func (p *Proxy) freeze(gate *chan struct{}) {
@@ -136,7 +140,7 @@ func (p *Proxy) freeze(gate *chan struct{}) {
 	}
 }
 
-// Thaw ends Freeze and FreezeBack; what was held flows on.
+// Thaw ends Freeze and FreezeBack. The bytes held back flow on.
 func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -156,21 +160,24 @@ func isClosed(c chan struct{}) bool {
 	}
 }
 
-// Throttle lets so many bytes a second through, each way of each connection, as a slow network does; 0: all.
+// Throttle limits each direction of each connection to a number of bytes a second, like a slow
+// network. 0 removes the limit.
 func (p *Proxy) Throttle(bytesPerSecond int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rate = bytesPerSecond
 }
 
-// CutAfter resets every connection once n more bytes have passed, both directions together, in the middle of whatever is being sent.
+// CutAfter resets every connection once n more bytes have passed, counted over both directions. The
+// cut falls in the middle of whatever is being sent.
 func (p *Proxy) CutAfter(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.budget = n
 }
 
-// Sniff gives what flows from the target on each later connection to a Writer of its own.
+// Sniff copies what the target sends on later connections. open returns the Writer for each
+// connection.
 func (p *Proxy) Sniff(open func() io.Writer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -198,12 +205,8 @@ func (p *Proxy) resetLocked() {
 }
 
 func (c *pipe) reset() {
-	for _, conn := range []net.Conn{c.front, c.back} {
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			tcp.SetLinger(0)
-		}
-		conn.Close()
-	}
+	abort(c.front)
+	abort(c.back)
 }
 
 func (p *Proxy) accept() {
@@ -255,7 +258,8 @@ func (p *Proxy) serve(front net.Conn) {
 	}
 }
 
-// carry copies from src to dst, and passes the end of src on: a reset as a reset, an orderly end as one.
+// carry copies from src to dst. It passes the end of src on to dst: a reset as a reset, an orderly
+// end as an orderly end.
 func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -286,7 +290,8 @@ func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	}
 }
 
-// abort breaks one side of a connection because the other has ended, unless it was stranded.
+// abort breaks one side of a connection because the other side has ended. It leaves a stranded side
+// alone.
 func (p *Proxy) abort(c *pipe, side net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -302,7 +307,7 @@ func abort(c net.Conn) {
 	c.Close()
 }
 
-// wait blocks while the Proxy is frozen; back: on what the target sends.
+// wait blocks while the Proxy is frozen. back says that the bytes come from the target.
 func (p *Proxy) wait(back bool) {
 	p.mu.Lock()
 	thawed, heard := p.thawed, p.heard
@@ -313,7 +318,8 @@ func (p *Proxy) wait(back bool) {
 	}
 }
 
-// slowly returns how many of n bytes may be carried next, and takes the time for them when the Proxy is throttled.
+// slowly returns how many of n bytes may be copied next. When the Proxy is throttled, it blocks for
+// the time that these bytes take.
 func (p *Proxy) slowly(n int) int {
 	p.mu.Lock()
 	rate := p.rate
@@ -326,7 +332,8 @@ func (p *Proxy) slowly(n int) int {
 	return min(n, max(1, int(rate*int64(pause)/int64(time.Second))))
 }
 
-// spend takes n bytes off the budget; it returns how many of them may still pass, and whether that was the last.
+// spend takes n bytes off the budget. It returns how many of them may still pass, and whether the
+// budget is used up.
 func (p *Proxy) spend(n int) (keep int, cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

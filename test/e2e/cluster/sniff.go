@@ -11,8 +11,8 @@ import (
 
 const typeWelcome = link.TypeWelcome
 
-// Sniffer counts the link's frames by type in what a relay sends. It knows WebSocket framing and the link's outer framing and nothing else, so that it
-// measures what is on the wire and not what either side believes of it.
+// Sniffer counts the link frames that a relay sends, by type. It knows only WebSocket framing and
+// the link's outer framing. It thus measures what is on the wire, not what either side believes.
 type Sniffer struct {
 	mu     sync.Mutex
 	counts map[link.Type]int
@@ -27,7 +27,8 @@ func (s *Sniffer) Count(t link.Type) int {
 
 func (s *Sniffer) open() io.Writer { return &sniffed{sniffer: s} }
 
-// sniffed is one connection's state: bytes of the WebSocket stream not yet decoded, and bytes of link frames not yet decoded.
+// sniffed is the state of one connection: the bytes of its WebSocket stream, and of its link
+// frames, that are not decoded yet.
 type sniffed struct {
 	sniffer  *Sniffer
 	upgraded bool
@@ -35,15 +36,15 @@ type sniffed struct {
 	frames   []byte
 }
 
-// Write takes what flows; it never fails.
+// Write takes bytes that the relay sent. It never fails.
 func (s *sniffed) Write(b []byte) (int, error) {
 	s.raw = append(s.raw, b...)
 	if !s.upgraded {
-		_, rest, ok := bytes.Cut(s.raw, []byte("\r\n\r\n"))
+		_, remainder, ok := bytes.Cut(s.raw, []byte("\r\n\r\n"))
 		if !ok {
 			return len(b), nil
 		}
-		s.upgraded, s.raw = true, bytes.Clone(rest)
+		s.upgraded, s.raw = true, bytes.Clone(remainder)
 	}
 	for s.message() {
 	}
@@ -52,7 +53,8 @@ func (s *sniffed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// message moves the payload of one whole WebSocket data frame over to the link's bytes.
+// message moves the payload of one whole WebSocket data frame to the bytes of link frames. It
+// reports whether there was one.
 func (s *sniffed) message() bool {
 	if len(s.raw) < 2 {
 		return false
@@ -83,7 +85,7 @@ func (s *sniffed) message() bool {
 	return true
 }
 
-// frame counts one whole link frame.
+// frame counts one whole link frame. It reports whether there was one.
 func (s *sniffed) frame() bool {
 	if len(s.frames) < 2 {
 		return false

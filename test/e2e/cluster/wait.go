@@ -5,13 +5,16 @@ import (
 	"time"
 )
 
-// Patience is how long a wait lasts before the test is given up: long, since only a failing test ever waits it out.
-const Patience = 30 * time.Second
+// Patience is how long a wait lasts before it fails the test. It is long, since only a failing test
+// waits that long.
+const Patience = time.Minute
 
-// longestPause is between two looks at a condition that does not come about soon: some look at all metrics of a server.
+// longestPause is the longest pause between two checks of a condition. Some checks read all metrics
+// of a server, so slow conditions are not checked more often.
 const longestPause = 100 * time.Millisecond
 
-// Eventually waits until cond holds, asking again and again, and fails the test when it does not within Patience.
+// Eventually checks cond again and again until it holds. It fails the test when cond does not hold
+// within Patience.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	if took := Within(t, Patience, what, cond); took > 5*time.Second {
@@ -19,7 +22,7 @@ func Eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// Within waits until cond holds and returns how long it took; it fails the test after limit.
+// Within waits until cond holds and returns how long that took. It fails the test after limit.
 func Within(t testing.TB, limit time.Duration, what string, cond func() bool) time.Duration {
 	t.Helper()
 	begin, pause := time.Now(), 2*time.Millisecond

@@ -1,5 +1,5 @@
-// Package seedpeer is a double of the original servers, as far as Redis sees them: it knows channels and three fields, and nothing of histories,
-// marks or positions.
+// Package seedpeer is a double of the original servers, as Redis sees them. It knows channels and
+// three fields, but no histories, marks or positions.
 package seedpeer
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Envelope is all that the original servers put on Redis and read from it.
+// Envelope holds all fields that the original servers write to Redis and read from it.
 type Envelope struct {
 	FromId string
 	ToId   string
@@ -38,7 +38,8 @@ func New(t testing.TB, url string) *Peer {
 	return p
 }
 
-// Publish sends an envelope as the original servers do, and returns how many subscribers Redis gave it to.
+// Publish sends an envelope as the original servers do. It returns the number of subscribers to
+// which Redis gave it.
 func (p *Peer) Publish(channel string, e Envelope) int64 {
 	p.t.Helper()
 	b, err := json.Marshal(e)
@@ -48,7 +49,7 @@ func (p *Peer) Publish(channel string, e Envelope) int64 {
 	return p.PublishRaw(channel, string(b))
 }
 
-// PublishRaw sends any text.
+// PublishRaw publishes any text.
 func (p *Peer) PublishRaw(channel, text string) int64 {
 	p.t.Helper()
 	n, err := p.client.Publish(p.t.Context(), channel, text).Result()
@@ -79,7 +80,8 @@ type Channel struct {
 	next    int
 }
 
-// Subscribe returns once Redis has confirmed. It ends at the test's end, or with Close.
+// Subscribe returns once Redis has confirmed the subscription. The subscription ends at the test's
+// end, or with Close.
 func (p *Peer) Subscribe(channel string) *Channel {
 	p.t.Helper()
 	c := &Channel{t: p.t, sub: p.client.Subscribe(p.t.Context(), channel), arrived: make(chan struct{})}
@@ -130,7 +132,7 @@ func (c *Channel) Expect(want ...Envelope) {
 	}
 }
 
-// Received returns what came so far.
+// Received returns the envelopes that have arrived so far.
 func (c *Channel) Received() []Envelope {
 	c.mu.Lock()
 	defer c.mu.Unlock()

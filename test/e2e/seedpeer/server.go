@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is a model of an original server with its clients: /chat/channel/{id} and the four commands, without the faults. It knows of other servers what
-// Redis carries.
+// Server is a model of an original server, without its faults. It serves /chat/channel/{id} and the
+// four commands. It knows of other servers only what Redis carries.
 type Server struct {
 	peer *Peer
 	http *httptest.Server
@@ -27,7 +27,7 @@ type Server struct {
 	serving sync.WaitGroup
 }
 
-// Serve serves on a listener until the test's end, or Close.
+// Serve serves on a listener until the test's end, or until Close.
 func (p *Peer) Serve(t testing.TB, l net.Listener) *Server {
 	t.Helper()
 	s := &Server{peer: p, clients: map[string]bool{}}
@@ -38,7 +38,7 @@ func (p *Peer) Serve(t testing.TB, l net.Listener) *Server {
 	return s
 }
 
-// Close ends the server and, without a word, its clients' connections.
+// Close ends the server. It drops its clients' connections without a close frame.
 func (s *Server) Close() {
 	s.end()
 	s.http.Close()
@@ -63,7 +63,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.serving.Done()
 	sub := s.peer.client.Subscribe(s.done, "user:"+id, "all")
 	defer sub.Close()
-	for range 2 { // confirmations
+	for range 2 { // Redis confirms the two subscriptions
 		if _, err := sub.Receive(s.done); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
@@ -85,7 +85,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.obey(sub, id, b)
 	}
-	sub.Close() // ends tell
+	sub.Close() // this ends tell
 	telling.Wait()
 }
 
@@ -112,7 +112,7 @@ func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 			s.publish("user:"+to.Id, Envelope{id, to.Id, to.Msg})
 		}
 	case "UserGroup":
-		sub.Subscribe(s.done, "group:"+c.Group) // tell goes on when it is confirmed
+		sub.Subscribe(s.done, "group:"+c.Group) // tell goes on when Redis has confirmed
 	case "Group":
 		if json.Unmarshal(c.MsgBody, &text) == nil {
 			s.publish("group:"+c.Group, Envelope{id, c.Group, text})
@@ -124,7 +124,7 @@ func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	}
 }
 
-// tell writes to a client what Redis says, until the subscription is closed.
+// tell writes to a client what Redis publishes, until the subscription is closed.
 func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 	write := func(text string) { ws.Write(s.done, websocket.MessageText, []byte(text)) }
 	for {
@@ -135,7 +135,8 @@ func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 		switch m := m.(type) {
 		case *redis.Subscription:
 			if group, ok := strings.CutPrefix(m.Channel, "group:"); ok && m.Kind == "subscribe" {
-				text := "user 【" + id + "】 add  to group 【" + group + "】" // two spaces, as they print it
+				// The original servers print two spaces here.
+				text := "user 【" + id + "】 add  to group 【" + group + "】"
 				write(text)
 				s.publish(m.Channel, Envelope{id, group, text})
 			}
@@ -148,7 +149,7 @@ func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 			switch {
 			case kind == "user":
 				write("user " + e.FromId + " send:" + e.Msg)
-			case e.FromId == id: // not one's own
+			case e.FromId == id: // a user gets no own messages
 			case kind == "group":
 				write("group 【" + name + "】 user 【" + e.FromId + "】 send:" + e.Msg)
 			default:
@@ -158,7 +159,8 @@ func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 	}
 }
 
-// publish is Peer.Publish for any goroutine. What Redis does not take is lost, as it is with them.
+// publish is Peer.Publish for any goroutine. Messages that Redis does not take are lost, as they
+// are with the original servers.
 func (s *Server) publish(channel string, e Envelope) {
 	if b, err := json.Marshal(e); err == nil {
 		s.peer.client.Publish(s.done, channel, b)

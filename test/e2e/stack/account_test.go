@@ -7,22 +7,25 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 )
 
-// account is what one connection got of one stream, entered as it came.
+// account records which messages of one stream one connection got. Numbers are entered as they
+// arrive.
 type account struct {
 	first, last int64
-	missing     map[int64]bool // between the two
-	early       []int64        // below first, and come after it
+	missing     map[int64]bool // numbers between first and last that did not arrive
+	early       []int64        // numbers below first that arrived after it
 	doubled     int
 	disordered  int
-	toldFirst   bool  // a loss was announced before the first came
-	told        int64 // numbers that are missing behind the first and were announced as lost
-	seen        int   // announcements that are used up
+	toldFirst   bool  // a loss was announced before the first number
+	told        int64 // numbers after first that were announced as lost
+	seen        int   // announcements that explain an earlier gap
 }
 
-// enter enters a number. told is how many losses were announced so far: who was told has not lost what is missing next.
+// enter enters a number. told is the number of losses announced so far. If a loss was announced
+// since the last number, the numbers between the two count as told and not as missing.
 func (a *account) enter(number int64, told int) {
 	switch {
 	case a.last == 0:
@@ -48,7 +51,7 @@ func (a *account) enter(number int64, told int) {
 	a.last, a.seen = max(a.last, number), told
 }
 
-// upTo counts the numbers that came, of those up to a given one.
+// upTo counts the numbers that arrived, up to the given one.
 func (a *account) upTo(number int64) (count int) {
 	for n := a.first; n <= min(number, a.last); n++ {
 		if !a.missing[n] {
@@ -58,13 +61,13 @@ func (a *account) upTo(number int64) (count int) {
 	return count
 }
 
-// gotten reports whether a number came.
+// gotten reports whether a number arrived.
 func (a *account) gotten(number int64) bool {
 	return a != nil && (number >= a.first && number <= a.last && !a.missing[number] || slices.Contains(a.early, number))
 }
 
-// book enters one frame. The goroutine that reads calls it.
-func (n *life) book(f client.Frame) {
+// book enters one frame. Only the goroutine that reads the connection calls it.
+func (n *life) book(f client.Message) {
 	if n.enter(f) {
 		return
 	}
@@ -74,7 +77,7 @@ func (n *life) book(f client.Frame) {
 }
 
 // enter reports whether the frame is one that the user may get.
-func (n *life) enter(f client.Frame) bool {
+func (n *life) enter(f client.Message) bool {
 	u, l, text := n.user, n.l, f.Text
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -82,19 +85,19 @@ func (n *life) enter(f client.Frame) bool {
 		n.longest = max(n.longest, f.At.Sub(n.silence))
 		n.silence = f.At
 	}
-	if text == joinText(u.id, u.group) {
+	if text == chat.Joined(u.id, u.group) {
 		close(n.joined)
 		return true
 	}
-	if rest, ok := strings.CutPrefix(text, "error: "); ok {
+	if reason, ok := strings.CutPrefix(text, "error: "); ok {
 		lost := [...]string{"messages lost", "messages lost in group 【" + u.group + "】", "messages lost to all"}
 		for k := range kinds {
-			if rest == lost[k] {
+			if reason == lost[k] {
 				n.told[k]++
 				return true
 			}
 		}
-		if strings.HasSuffix(rest, ", not delivered") {
+		if strings.HasSuffix(reason, ", not delivered") {
 			n.refused++
 			return true
 		}
@@ -110,7 +113,7 @@ func (n *life) enter(f client.Frame) bool {
 		return false
 	}
 	from := l.users[s.sender].id
-	if text != [...]string{direct(from, payload), inGroup(u.group, from, payload), toAll(from, payload)}[s.kind] {
+	if text != [...]string{chat.Direct(from, payload), chat.InGroup(u.group, from, payload), chat.ToAll(from, payload)}[s.kind] {
 		return false
 	}
 	a := n.accounts[s]
@@ -123,7 +126,7 @@ func (n *life) enter(f client.Frame) bool {
 	return true
 }
 
-// parse reads what say wrote.
+// parse splits a payload that say wrote.
 func (l *ledger) parse(payload string) (s stream, number int64, ok bool) {
 	words := strings.Split(payload, " ")
 	if len(words) != 4 {

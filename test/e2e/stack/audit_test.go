@@ -8,35 +8,38 @@ import (
 	"time"
 )
 
-// inFlight is how long before an edge's death a message may have been sent that died with it: on its way to the edge, in its log, or on its way to the
-// relay. That takes milliseconds; a machine with two cores for all of it has a bad moment now and then.
+// inFlight is how long before an edge's death a message may have been sent and still be lost with
+// the edge. Such a message was on its way to the edge, in its log, or on its way to the relay. That
+// takes milliseconds, but two cores that run everything are sometimes slow.
 const inFlight = time.Second
 
-// audit is the result, client by client.
+// audit is the result of a ledger, client by client.
 type audit struct {
 	clients []books
-	first   string // the first fault
+	first   string // describes the first fault found
 	strange []string
 }
 
-// books is the result of one client, or of several.
+// books holds the counts of one client, or the sums of several.
 type books struct {
 	sent, accepted, delivered int64
-	died                      int64 // sent, and gone with an edge that was killed
+	died                      int64 // sent, and lost with a killed edge
 	refused                   int64 // answered as not delivered
 	told                      int64 // missing where a loss was announced
 	closes                    int64
 	lost, doubled, disordered int64
 }
 
-// audit reads the books. Every accepted message has to have arrived once, in its stream's order, on every connection that stood from before it was sent until
-// the end, or until something later of the stream arrived there.
+// audit reads the books. Every accepted message must have arrived once and in its stream's order.
+// This holds for every connection that stood from before the message was sent until the end. It
+// also holds for one that ended earlier, if a later message of the stream arrived there.
 //
-// Accepted is what was sent, but for these, and only if they came to nobody and nothing later of their stream did:
-//   - the last message of a connection that the cluster closed: it may have crossed the close;
-//   - what a connection of an edge that was killed had in flight then.
+// Every sent message counts as accepted, with two exceptions. They apply only if the message, and
+// every later one of its stream, came to nobody:
+//   - The last message of a connection that the cluster closed may have crossed the close.
+//   - Messages of a killed edge's connection may have been in flight at the time of the kill.
 //
-// And as many as were answered as not delivered, which came to nobody.
+// Each answer that said "not delivered" also excepts one message that came to nobody.
 func (l *ledger) audit() (a audit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,9 +66,9 @@ func (l *ledger) audit() (a audit) {
 		b.sent += int64(len(sent))
 		b.accepted += int64(n)
 	})
-	refused := map[stream]map[int64]bool{} // that came to nobody, of those who had an answer
+	refused := map[stream]map[int64]bool{} // messages that came to nobody, of answered senders
 	for _, u := range l.users {
-		before := map[stream]int64{} // the last number of the lives before
+		before := map[stream]int64{} // last number in the user's earlier lives
 		b := &a.clients[u.index]
 		for _, n := range u.lives {
 			b.delivered += n.delivered
@@ -155,7 +158,7 @@ func (l *ledger) audit() (a audit) {
 	return a
 }
 
-// heard reports whether a message came to anybody. All locks are held.
+// heard reports whether a message came to anybody. The caller holds all locks.
 func (l *ledger) heard(s stream, number int64) bool {
 	for _, u := range l.users {
 		for _, n := range u.lives {
@@ -167,13 +170,13 @@ func (l *ledger) heard(s stream, number int64) bool {
 	return false
 }
 
-// columns are the counts of the books, and what they are called.
+// columns returns the counts of the books and their names.
 func (b *books) columns() (names []string, counts []*int64) {
 	return []string{"sent", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "lost, and told", "closed", "lost", "doubled", "out of order"},
 		[]*int64{&b.sent, &b.accepted, &b.died, &b.refused, &b.delivered, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered}
 }
 
-// sum adds up the books of the clients for whom which is true.
+// sum adds up the books of the clients that which selects.
 func (a audit) sum(which func(client int) bool) books {
 	return a.fold(which, func(sum, n int64) int64 { return sum + n })
 }
@@ -181,7 +184,7 @@ func (a audit) sum(which func(client int) bool) books {
 // all adds up everybody's books.
 func (a audit) all() books { return a.sum(func(int) bool { return true }) }
 
-// fold puts the books of clients together, count by count.
+// fold combines the books of the clients that which selects, count by count.
 func (a audit) fold(which func(client int) bool, with func(sofar, n int64) int64) (sum books) {
 	begun := false
 	_, sums := sum.columns()
@@ -202,7 +205,7 @@ func (a audit) fold(which func(client int) bool, with func(sofar, n int64) int64
 	return sum
 }
 
-// String has a line for each client.
+// String returns a table with a line for each client.
 func (a audit) String() string {
 	var s strings.Builder
 	names, _ := (&books{}).columns()
@@ -213,7 +216,7 @@ func (a audit) String() string {
 	return s.String()
 }
 
-// cells writes the counts one after the other.
+// cells formats the counts one after the other.
 func (b books) cells(format string) string {
 	var s strings.Builder
 	_, counts := b.columns()

@@ -9,10 +9,11 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 )
 
-// mute is a server that takes connections and says nothing.
+// mute starts a server that accepts connections and says nothing.
 func mute(t *testing.T) (url string) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if ws, err := websocket.Accept(w, r, nil); err == nil {
@@ -24,7 +25,8 @@ func mute(t *testing.T) (url string) {
 	return strings.Replace(server.URL, "http", "ws", 1)
 }
 
-// kept opens the books of users who have all a connection, and of whom the first has sent three broadcasts: long ago, but for the last.
+// kept returns the books of users who all have a connection. The first user has sent three
+// broadcasts, all but the last of them long ago.
 func kept(t *testing.T, url string, names ...string) *ledger {
 	l := &ledger{t: t, joins: map[string]int{}}
 	for i, name := range names {
@@ -41,7 +43,7 @@ func kept(t *testing.T, url string, names ...string) *ledger {
 	return l
 }
 
-// born gives u another connection, which need not get the first few.
+// born gives u another connection. The first broadcasts, up to began, need not arrive on it.
 func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	n := l.live(u)
 	n.Client = client.Dial(t, url, client.Options{Name: u.id})
@@ -51,18 +53,20 @@ func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	return n
 }
 
-// got enters broadcasts of the first user by number, and an announcement of losses for 0.
+// got enters broadcasts of the first user by their numbers. "told" stands for an announcement of
+// losses.
 func (n *life) got(numbers ...string) {
 	for _, number := range numbers {
-		text := toAll(n.l.users[0].id, "all 0 0 "+number)
+		text := chat.ToAll(n.l.users[0].id, "all 0 0 "+number)
 		if number == "told" {
 			text = "error: messages lost to all"
 		}
-		n.book(client.Frame{At: time.Now(), Text: text})
+		n.book(client.Message{At: time.Now(), Text: text})
 	}
 }
 
-// TestBooks holds the books against what they are for: two users, of whom the second gets three broadcasts of the first.
+// TestBooks checks that the books find the faults that they must find. The first user sends three
+// broadcasts, and the second gets some of them.
 func TestBooks(t *testing.T) {
 	url := mute(t)
 	for _, c := range []struct {
@@ -72,9 +76,11 @@ func TestBooks(t *testing.T) {
 		left  bool // the receiver's connection has ended
 		want  books
 
-		closed, killed bool // the sender's connection has ended, just after the last that it sent; and its edge was killed
+		// closed says that the sender's connection ended just after its last message. killed says
+		// that the sender's edge was killed.
+		closed, killed bool
 		refused        int
-		third          string // what a third user got; else all
+		third          string // what a third user got; "": all three
 	}{
 		{name: "all of it", got: "1 2 3"},
 		{name: "nothing", want: books{lost: 3}},
@@ -125,7 +131,7 @@ func TestBooks(t *testing.T) {
 				from.killed = time.Now()
 			}
 			for range c.refused {
-				from.book(client.Frame{At: time.Now(), Text: "error: the server has no room, not delivered"})
+				from.book(client.Message{At: time.Now(), Text: "error: the server has no room, not delivered"})
 			}
 			a := l.audit()
 			got, want := a.all(), c.want
@@ -156,11 +162,11 @@ func TestBooks(t *testing.T) {
 
 	t.Run("what nobody should get", func(t *testing.T) {
 		for _, text := range []string{
-			"something", toAll("from", "all 0 0 4"), toAll("from", "all 0 0 0"), toAll("from", "all 0 -1 1"), toAll("from", "all 0 1 1"), toAll("from", "all 7 0 1"), toAll("third", "all 0 0 1"),
-			toAll("from", "one 0 0 1"), direct("from", "one 0 0 1"), "error: something", "error: messages lost in group 【another】",
+			"something", chat.ToAll("from", "all 0 0 4"), chat.ToAll("from", "all 0 0 0"), chat.ToAll("from", "all 0 -1 1"), chat.ToAll("from", "all 0 1 1"), chat.ToAll("from", "all 7 0 1"), chat.ToAll("third", "all 0 0 1"),
+			chat.ToAll("from", "one 0 0 1"), chat.Direct("from", "one 0 0 1"), "error: something", "error: messages lost in group 【another】",
 		} {
 			l := kept(t, url, "from", "to")
-			l.users[1].current().book(client.Frame{At: time.Now(), Text: text})
+			l.users[1].current().book(client.Message{At: time.Now(), Text: text})
 			if got := l.audit().strange; len(got) != 1 {
 				t.Errorf("%q: strange are %q, want it", text, got)
 			}
@@ -173,14 +179,14 @@ func TestBooks(t *testing.T) {
 	})
 }
 
-// TestSilence holds the measure of silence against three frames, the window's begin and its end.
+// TestSilence checks the measured silences on three frames and the begin and the end of the window.
 func TestSilence(t *testing.T) {
 	l := kept(t, mute(t), "from", "to")
 	to := l.users[1].current()
 	began := time.Now().Add(-time.Minute)
 	l.window, to.since, to.silence, l.users[0].current().silence = began, began.Add(-time.Hour), began, time.Now()
 	for _, after := range []int{-5, 3, 5, 59} {
-		to.book(client.Frame{At: began.Add(time.Duration(after) * time.Second), Text: "error: messages lost"})
+		to.book(client.Message{At: began.Add(time.Duration(after) * time.Second), Text: "error: messages lost"})
 	}
 	if got, _ := l.silence(); got != 54*time.Second {
 		t.Errorf("the longest silence is %v, want 54s", got)

@@ -2,18 +2,17 @@ package stack
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
@@ -23,11 +22,6 @@ const (
 	metricLinkUp     = "edgerelay_edge_link_up"
 	metricRelayLinks = "edgerelay_relay_links"
 )
-
-var nonce atomic.Int64
-
-// unique returns a name that no other case uses.
-func unique(name string) string { return fmt.Sprintf("%s.%d", name, nonce.Add(1)) }
 
 func testPage(t *testing.T, s *Stack) {
 	page, err := os.ReadFile("../../../page.html")
@@ -49,8 +43,8 @@ func testPage(t *testing.T, s *Stack) {
 		t.Errorf("content security policy %q", policy)
 	}
 	origin := strings.TrimSuffix(at, "/")
-	client.Dial(t, s.URL("/chat/channel/"+unique("page")), client.Options{Header: http.Header{"Origin": {origin}}}).Close()
-	if _, res, err := client.Try(t, s.URL("/chat/channel/"+unique("page")), client.Options{Header: http.Header{"Origin": {"http://elsewhere.test"}}}); err == nil || res == nil || res.StatusCode != http.StatusForbidden {
+	client.Dial(t, s.URL("/chat/channel/"+chat.Unique("page")), client.Options{Header: http.Header{"Origin": {origin}}}).Close()
+	if _, res, err := client.Try(t, s.URL("/chat/channel/"+chat.Unique("page")), client.Options{Header: http.Header{"Origin": {"http://elsewhere.test"}}}); err == nil || res == nil || res.StatusCode != http.StatusForbidden {
 		t.Errorf("a page from elsewhere: %v, %v, want 403", res, err)
 	}
 }
@@ -58,19 +52,19 @@ func testPage(t *testing.T, s *Stack) {
 func testChat(t *testing.T, s *Stack) {
 	edges := s.Of("edge")
 	n := 3 * len(edges)
-	group := unique("g")
+	group := chat.Unique("g")
 	type party struct {
 		*client.Client
 		id string
 	}
 	var all []party
 	for range n {
-		id := unique("chat/ü") // whose slash has to reach the edge as %2F
+		id := chat.Unique("chat/ü") // the slash has to reach the edge as %2F
 		p := party{client.Dial(t, s.URL("/chat/channel/"+url.PathEscape(id)), client.Options{Name: id}), id}
-		p.Send(cmdJoin(group))
-		p.Expect(joinText(id, group))
+		p.Send(chat.Join(group))
+		p.Expect(chat.Joined(id, group))
 		for _, member := range all {
-			member.Expect(inGroup(group, id, joinText(id, group)))
+			member.Expect(chat.InGroup(group, id, chat.Joined(id, group)))
 		}
 		all = append(all, p)
 	}
@@ -81,18 +75,18 @@ func testChat(t *testing.T, s *Stack) {
 	}
 	for i, p := range all {
 		to := all[(i+1)%n]
-		p.Send(cmdOne(to.id, "Hello"))
-		to.Expect(direct(p.id, "Hello"))
-		p.Send(cmdGroup(group, "Hi All"))
+		p.Send(chat.One(to.id, "Hello"))
+		to.Expect(chat.Direct(p.id, "Hello"))
+		p.Send(chat.Group(group, "Hi All"))
 		for j, member := range all {
 			if j != i {
-				member.Expect(inGroup(group, p.id, "Hi All"))
+				member.Expect(chat.InGroup(group, p.id, "Hi All"))
 			}
 		}
-		p.Send(cmdAll("Hello All"))
+		p.Send(chat.All("Hello All"))
 		for j, other := range all {
 			if j != i {
-				other.Expect(toAll(p.id, "Hello All"))
+				other.Expect(chat.ToAll(p.id, "Hello All"))
 			}
 		}
 	}
@@ -110,7 +104,7 @@ func testChat(t *testing.T, s *Stack) {
 }
 
 func testKilledRelay(t *testing.T, s *Stack) {
-	l := s.talk(t)
+	l := s.openPairs(t)
 	l.flowing(9)
 	r := s.busiest()
 	l.begin()
@@ -121,13 +115,14 @@ func testKilledRelay(t *testing.T, s *Stack) {
 }
 
 func testPausedRelay(t *testing.T, s *Stack) {
-	l := s.talk(t)
+	l := s.openPairs(t)
 	l.flowing(9)
 	r := s.busiest()
 	l.begin()
 	paused := time.Now()
 	s.Pause(r)
-	defer command("unpause", s.scoped(r)) // when the case fails: nobody can stop it else
+	// If the case fails, the container cannot be stopped while it is frozen.
+	defer cluster.Docker("unpause", s.scoped(r))
 	cluster.Eventually(t, "every edge is linked to the other relay", func() bool { return s.links(r) == len(s.Of("edge")) })
 	l.flowing(15)
 	t.Logf("paused for %v", time.Since(paused).Round(time.Second))
@@ -138,7 +133,7 @@ func testPausedRelay(t *testing.T, s *Stack) {
 }
 
 func testCutNetworks(t *testing.T, s *Stack) {
-	l := s.talk(t)
+	l := s.openPairs(t)
 	l.flowing(9)
 	l.begin()
 
@@ -159,9 +154,9 @@ func testCutNetworks(t *testing.T, s *Stack) {
 	l.close(0)
 }
 
-// testRolling replaces every relay and every edge, one by one, while everybody talks.
+// testRolling replaces every relay and every edge, one by one, while users talk.
 func testRolling(t *testing.T, s *Stack) {
-	l := s.talk(t)
+	l := s.openPairs(t)
 	l.flowing(9)
 	l.begin()
 	begin := time.Now()
@@ -189,8 +184,9 @@ func testRolling(t *testing.T, s *Stack) {
 	}
 }
 
-// talk opens a ledger of two users for each edge, through nginx, which spreads them. They say about a hundred messages a second.
-func (s *Stack) talk(t *testing.T) *ledger {
+// openPairs opens a ledger of two users for each edge. They connect through nginx, which spreads
+// them, and say about a hundred messages a second.
+func (s *Stack) openPairs(t *testing.T) *ledger {
 	t.Helper()
 	n := 2 * len(s.Of("edge"))
 	l := openLedger(t, plan{
@@ -206,7 +202,7 @@ func (s *Stack) talk(t *testing.T) *ledger {
 	return l
 }
 
-// roll stops a service, removes it, runs it anew and waits until it takes part.
+// roll stops a service, removes its container, starts a new one, and waits until it takes part.
 func (s *Stack) roll(name string) {
 	s.t.Helper()
 	begin := time.Now()
@@ -214,7 +210,9 @@ func (s *Stack) roll(name string) {
 		s.t.Errorf("%s: exit status %d, want 0", name, status)
 	}
 	stopped := time.Since(begin)
-	if grace := s.file.Services[name].StopGracePeriod; stopped > grace+10*time.Second { // docker kills it then, and the status says so; this is for what hangs
+	// After the grace period docker kills the service, which shows in the status. This check finds
+	// a docker stop that hangs.
+	if grace := s.file.Services[name].StopGracePeriod; stopped > grace+10*time.Second {
 		s.t.Errorf("%s took %v to stop", name, stopped)
 	}
 	s.Replace(name)

@@ -8,11 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
-// compose is a compose file, as far as this package can do what it says. A key that is not here is an error, and so is another form of a value: nothing may be
-// said there that the stack does not do.
+// compose is a compose file. It has fields for the part of the format that this package implements.
+// An unknown key, or another form of a value, is an error, so the stack leaves out nothing that the
+// file says.
 type compose struct {
 	Services   map[string]service   `yaml:"services"`
 	Networks   map[string]struct{}  `yaml:"networks"`
@@ -40,7 +41,9 @@ type service struct {
 	Ulimits         map[string]ulimit `yaml:"ulimits"`
 	Restart         string            `yaml:"restart"`
 	ReadOnly        bool              `yaml:"read_only"`
+	Tmpfs           []string          `yaml:"tmpfs"`
 	CapDrop         []string          `yaml:"cap_drop"`
+	CapAdd          []string          `yaml:"cap_add"`
 	SecurityOpt     []string          `yaml:"security_opt"`
 }
 
@@ -62,7 +65,7 @@ type ulimit struct {
 	Hard int64 `yaml:"hard"`
 }
 
-// readCompose reads a compose file. Variables in it have their values from env, and else their defaults.
+// readCompose reads a compose file. A variable in it has its value in env, or else its default.
 func readCompose(path string, env map[string]string) (*compose, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -95,7 +98,7 @@ func parseCompose(text []byte, env map[string]string) (*compose, error) {
 	return c, nil
 }
 
-// check finds what would be passed over in silence.
+// check finds settings that this package would otherwise ignore silently.
 func (c *compose) check(s service) error {
 	if (s.Image == "") == (s.Build == nil) {
 		return fmt.Errorf("wants either image or build")
@@ -127,7 +130,7 @@ func (c *compose) check(s service) error {
 
 var variable = regexp.MustCompile(`\$(\$|\{[A-Z_]+(:-[^{}]*)?\}|.?)`)
 
-// interpolate puts in the values of ${NAME:-default} and ${NAME}, and nothing for $$ but one $.
+// interpolate replaces ${NAME:-default} and ${NAME} by their values, and $$ by one $.
 func interpolate(text []byte, env map[string]string) (_ []byte, err error) {
 	text = variable.ReplaceAllFunc(text, func(found []byte) []byte {
 		expr := string(found[1:])

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay"
 )
 
-// written is compose.yaml as it is without variables.
+// written is compose.yaml as it reads without variables from the environment.
 func written(t *testing.T) *compose {
 	t.Helper()
 	c, err := readCompose("../../../compose.yaml", nil)
@@ -21,7 +21,7 @@ func written(t *testing.T) *compose {
 	return c
 }
 
-// environ is a service's environment as os.Environ would give it.
+// environ returns a service's environment in the form of os.Environ.
 func (svc service) environ() (list []string) {
 	for k, v := range svc.Environment {
 		list = append(list, k+"="+v)
@@ -93,6 +93,25 @@ func TestComposeSuitsTheBinaries(t *testing.T) {
 	}
 }
 
+// The test holds that no service has more rights than it needs. It checks the services whose images
+// are built here and also the others.
+func TestA13_ComposeServicesHaveFewRights(t *testing.T) {
+	for name, svc := range written(t).Services {
+		if !svc.ReadOnly || !slices.Equal(svc.CapDrop, []string{"ALL"}) ||
+			!slices.Contains(svc.SecurityOpt, "no-new-privileges:true") {
+			t.Errorf("%s: read_only %v, cap_drop %v, security_opt %v", name, svc.ReadOnly, svc.CapDrop, svc.SecurityOpt)
+		}
+		if svc.Build != nil && len(svc.CapAdd) > 0 {
+			t.Errorf("%s: cap_add %v, want none", name, svc.CapAdd)
+		}
+		for _, c := range svc.CapAdd {
+			if c == "ALL" || strings.HasPrefix(c, "SYS_") || strings.HasPrefix(c, "NET_ADMIN") {
+				t.Errorf("%s: cap_add %s", name, c)
+			}
+		}
+	}
+}
+
 func TestComposeIsForThisMachineOnly(t *testing.T) {
 	for name, svc := range written(t).Services {
 		for _, p := range svc.Ports {
@@ -106,7 +125,7 @@ func TestComposeIsForThisMachineOnly(t *testing.T) {
 	}
 }
 
-// TestComposeIsReadByDocker asks what there is of docker compose, old and new.
+// TestComposeIsReadByDocker has every installed docker compose read the file, whether old or new.
 func TestComposeIsReadByDocker(t *testing.T) {
 	asked := false
 	for _, c := range [][]string{{"docker-compose"}, {"docker", "compose"}} {

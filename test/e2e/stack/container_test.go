@@ -9,7 +9,17 @@ import (
 	"time"
 )
 
-// testContainers holds every running container against what compose.yaml says of it.
+// withoutPrefix returns capabilities as compose.yaml names them. Some versions of Docker write CAP_
+// before the names.
+func withoutPrefix(capabilities []string) (list []string) {
+	for _, c := range capabilities {
+		list = append(list, strings.TrimPrefix(c, "CAP_"))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// testContainers compares every running container with its service in compose.yaml.
 func testContainers(t *testing.T, s *Stack) {
 	for name, svc := range s.file.Services {
 		c := s.Inspect(name)
@@ -23,6 +33,8 @@ func testContainers(t *testing.T, s *Stack) {
 		want("restart", c.HostConfig.RestartPolicy.Name, svc.Restart)
 		want("read_only", c.HostConfig.ReadonlyRootfs, svc.ReadOnly)
 		want("cap_drop", join(c.HostConfig.CapDrop), join(svc.CapDrop))
+		want("cap_add", join(withoutPrefix(c.HostConfig.CapAdd)), join(svc.CapAdd))
+		want("tmpfs", join(slices.Sorted(maps.Keys(c.HostConfig.Tmpfs))), join(svc.Tmpfs))
 		want("security_opt", join(c.HostConfig.SecurityOpt), join(svc.SecurityOpt))
 		if svc.Hostname != "" {
 			want("hostname", c.Config.Hostname, svc.Hostname)

@@ -1,28 +1,23 @@
 package stack
 
 import (
-	"bytes"
-	"context"
+	"cmp"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// slow is how long one docker command may take on a busy machine; docker stop has its grace period besides.
-const slow = 2 * time.Minute
-
-// needDocker skips the test where docker does not answer, or has not the images. Where the environment says CI=true it fails instead.
+// needDocker skips the test where docker does not answer or the images are missing. It fails the
+// test instead where the environment says CI=true.
 func needDocker(t testing.TB) {
 	t.Helper()
-	_, err := command("version", "--format", "{{.Server.Version}}")
+	_, err := cluster.Docker("version", "--format", "{{.Server.Version}}")
 	hint := "needs docker, which does not answer here"
 	if err == nil {
-		_, err = command("image", "inspect", "--format", "{{.Id}}", images+"edge", images+"relay", images+"nginx", images+"redis")
+		_, err = cluster.Docker("image", "inspect", "--format", "{{.Id}}", cluster.Images+"edge", cluster.Images+"relay", cluster.Images+"nginx", cluster.Images+redisImage())
 		hint = "needs images that are not here: run test/e2e/images/build"
 	}
 	if err != nil {
@@ -30,7 +25,8 @@ func needDocker(t testing.TB) {
 	}
 }
 
-// need ends a test that has not what it needs: it skips it, or fails it where the environment says CI=true.
+// need ends a test whose requirements are not met. It skips the test, or fails it where the
+// environment says CI=true.
 func need(t testing.TB, hint string, err error) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -39,32 +35,10 @@ func need(t testing.TB, hint string, err error) {
 	t.Skipf("%s: %v", hint, err)
 }
 
-// images begins the names of the images that test/e2e/images/build makes of this tree.
-const images = "edgerelay-test/"
+// redisImage returns the name of the image of Redis: redis, or redis8 or valkey8 as E2E_REDIS says.
+func redisImage() string { return cmp.Or(os.Getenv("E2E_REDIS"), "redis") }
 
-// docker runs a docker command and returns what it printed, without the last line's end. It fails the test when the command does.
-func docker(t testing.TB, args ...string) string {
-	t.Helper()
-	out, err := command(args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func command(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), slow)
-	defer cancel()
-	var stdout, stderr bytes.Buffer
-	c := exec.CommandContext(ctx, "docker", args...)
-	c.Stdout, c.Stderr = &stdout, &stderr
-	if err := c.Run(); err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), errors.Join(err, ctx.Err()), bytes.TrimSpace(stderr.Bytes()))
-	}
-	return strings.TrimSpace(stdout.String()), nil
-}
-
-// container is what docker inspect says, as far as tests look.
+// container is the part of docker inspect's output that tests read.
 type container struct {
 	Name  string
 	State struct {
@@ -92,6 +66,8 @@ type container struct {
 		RestartPolicy  struct{ Name string }
 		ReadonlyRootfs bool
 		CapDrop        []string
+		CapAdd         []string
+		Tmpfs          map[string]string
 		SecurityOpt    []string
 		Ulimits        []struct {
 			Name       string
@@ -116,7 +92,7 @@ type mount struct {
 func inspect(t testing.TB, name string) container {
 	t.Helper()
 	var c []container
-	if err := json.Unmarshal([]byte(docker(t, "inspect", "--type", "container", name)), &c); err != nil {
+	if err := json.Unmarshal([]byte(cluster.MustDocker(t, "inspect", "--type", "container", name)), &c); err != nil {
 		t.Fatal(err)
 	}
 	return c[0]

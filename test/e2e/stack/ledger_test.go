@@ -11,42 +11,52 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// A ledger is users who talk all the time, and the books about it. Each sends numbered messages: direct ones to the next user, group messages and
-// broadcasts. One whose connection is closed connects again, joins again, and goes on, with numbers that begin anew: order is promised to a connection, not
-// to a user. The books know of every message who had to receive it, and hold that against what came.
+// A ledger is a set of users who send messages all the time, and the books about it. Each user
+// sends numbered messages: direct ones to the next user, group messages and broadcasts. A user
+// whose connection is closed connects again, joins again, and goes on. The numbers then begin anew,
+// since order is promised to a connection and not to a user. The books know who had to receive each
+// message, and compare that with what arrived.
 type ledger struct {
 	t     *testing.T
 	plan  plan
 	users []*speaker
 
-	stop    context.CancelFunc
-	ctx     context.Context
-	talking sync.WaitGroup
+	stop     context.CancelFunc
+	ctx      context.Context
+	speaking sync.WaitGroup
 
-	joins map[string]int // notices of joins, and whose each is
+	joins map[string]int // by text of a join's notice: index of the user
 
-	mu      sync.Mutex             // guards everything below, and the lists of users' lives; it is taken before any life's
+	// mu guards everything below and the lists of users' lives. Whoever needs the mutex of a life
+	// too must lock mu first.
+	mu      sync.Mutex
 	closes  []websocket.StatusCode // of connections that the cluster ended
-	failed  int                    // handshakes
-	strange []string               // frames that nobody should have got
-	window  time.Time              // from when silences count
+	failed  int                    // handshakes that failed
+	strange []string               // frames that the receiver should not have got
+	window  time.Time              // begin of the time over which silences count
 }
 
-// plan is who talks, how much, and where they connect.
+// plan says how many users talk, how much, and where they connect.
 type plan struct {
-	users   int
-	circle  int                              // how many of them, one after the other, are one group
-	pace    time.Duration                    // between two messages of one user
-	kind    func(user, turn int) kind        // what a user's message is, the turns counted over all its connections
-	at      func(id string, user int) string // the ws:// URL where a user connects now
-	mayFail bool                             // handshakes may: where a user connects is away for a while
+	users  int
+	circle int           // number of consecutive users that form a group
+	pace   time.Duration // pause between two messages of one user
+	// kind chooses the kind of a user's message. turn counts the user's messages over all of the
+	// user's connections.
+	kind func(user, turn int) kind
+	at   func(id string, user int) string // the ws: // the ws:// URL where a user connects now
+	// mayFail allows handshakes to fail, for plans in which the place where a user connects goes
+	// away for a while.
+	mayFail bool
 }
 
-// kind of a message; each is on a topic of its own, and across topics no order is promised.
+// kind is a kind of message. Each kind has topics of its own, and no order is promised across
+// topics.
 type kind int
 
 const (
@@ -58,7 +68,8 @@ const (
 
 func (k kind) String() string { return [...]string{"one", "group", "all"}[k] }
 
-// stream is what one connection of a sender sends of one kind: numbers from 1, in this order, to everybody who is to get them.
+// stream is what one connection sends of one kind: messages numbered from 1, in this order, all to
+// the same receivers.
 type stream struct {
 	sender, life int
 	kind         kind
@@ -69,11 +80,12 @@ type speaker struct {
 	id    string
 	index int
 	group string
-	turns int // messages sent; for the goroutine that talks for it
+	turns int // messages sent; only the talking goroutine uses it
 	lives []*life
 }
 
-// life is one connection of a user, and the books about it. Those of thousands of frames a second are kept at once: there is no lock but its own on their way.
+// life is one connection of a user, and the books about it. The books record thousands of frames a
+// second in parallel, so a frame takes no other lock than that of its own life.
 type life struct {
 	*client.Client // set when the connect is answered
 	l              *ledger
@@ -82,43 +94,47 @@ type life struct {
 	joined         chan struct{}       // closed when the join is answered
 	said           [kinds]atomic.Int64 // how many messages were sent
 
-	mu     sync.Mutex       // guards the rest
-	since  time.Time        // when the join was answered
-	closed time.Time        // when the cluster ended it
-	killed time.Time        // just before its edge was killed
-	began  map[stream]int64 // what had been sent when the connect or the join was answered: what came later has to come
+	mu     sync.Mutex // guards the fields below
+	since  time.Time  // when the join was answered
+	closed time.Time  // when the cluster ended it
+	killed time.Time  // just before its edge was killed
+	// began is what had been sent of each stream when the connect or the join was answered. All
+	// later messages must arrive.
+	began map[stream]int64
 
-	// What it said.
-	sent    [kinds][]time.Time // when, by number
-	spare   [kinds]int         // whether the last message of a kind is the last that the socket took, or one that it did not: either may have crossed a close
-	refused int                // answers that one was not delivered
+	// The next fields are about what the connection sent.
+	sent [kinds][]time.Time // times of sending, by number
+	// spare counts the messages that may have crossed a close, by kind: the last message that the
+	// socket took, and a message that it did not take.
+	spare   [kinds]int
+	refused int // answers that say "not delivered"
 
-	// What it got.
+	// The next fields are about what the connection got.
 	accounts  map[stream]*account
 	delivered int64
 	told      [kinds]int    // announcements of losses
 	joins     map[int]int   // notices of joins, by user
-	silence   time.Time     // when the present one began
-	longest   time.Duration // of those since the ledger's window began
+	silence   time.Time     // begin of the present silence
+	longest   time.Duration // longest silence since the ledger's window began
 }
 
-// openLedger connects everybody, and lets them talk. Every user's endpoint has to be there.
+// openLedger connects all users and lets them talk. The endpoint of every user must already exist.
 func openLedger(t *testing.T, p plan) *ledger {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	l := &ledger{t: t, plan: p, ctx: ctx, stop: stop, joins: map[string]int{}, window: time.Now()}
-	t.Cleanup(func() { // before the sockets are dropped
+	t.Cleanup(func() { // runs before the cleanup that drops the sockets
 		stop()
-		l.talking.Wait()
+		l.speaking.Wait()
 	})
 	for i := range p.users {
-		l.add(unique("u"), i)
+		l.add(chat.Unique("u"), i)
 	}
 	for i := 0; i < p.users; i += p.circle {
-		name := unique("g")
+		name := chat.Unique("g")
 		for _, u := range l.users[i:min(i+p.circle, p.users)] {
 			u.group = name
-			l.joins[inGroup(name, u.id, joinText(u.id, name))] = u.index
+			l.joins[chat.InGroup(name, u.id, chat.Joined(u.id, name))] = u.index
 		}
 	}
 	for _, u := range l.users {
@@ -127,7 +143,7 @@ func openLedger(t *testing.T, p plan) *ledger {
 		}
 	}
 	for _, u := range l.users {
-		l.talking.Go(func() { l.talk(u) })
+		l.speaking.Go(func() { l.speak(u) })
 	}
 	return l
 }
@@ -138,8 +154,9 @@ func (l *ledger) add(id string, index int) *speaker {
 	return u
 }
 
-// talk sends until the ledger stops, over as many connections as it takes. Users begin one after the other, and so they go on.
-func (l *ledger) talk(u *speaker) {
+// speak sends until the ledger stops, over as many connections as that takes. Users begin one after
+// the other at equal distances, and keep these distances.
+func (l *ledger) speak(u *speaker) {
 	select {
 	case <-l.ctx.Done():
 		return
@@ -163,14 +180,14 @@ func (l *ledger) talk(u *speaker) {
 	}
 }
 
-// say sends one message. false: the connection has ended.
+// say sends one message. It returns false when the connection has ended.
 func (l *ledger) say(u *speaker) bool {
 	n, k := u.current(), l.plan.kind(u.index, u.turns)
 	n.mu.Lock()
 	n.sent[k] = append(n.sent[k], time.Now())
 	n.mu.Unlock()
 	text := fmt.Sprintf("%v %d %d %d", k, u.index, n.number, n.said[k].Add(1))
-	frame := [...]string{cmdOne(l.peer(u).id, text), cmdGroup(u.group, text), cmdAll(text)}[k]
+	frame := [...]string{chat.One(l.peer(u).id, text), chat.Group(u.group, text), chat.All(text)}[k]
 	err := n.TrySend(frame)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -182,7 +199,7 @@ func (l *ledger) say(u *speaker) bool {
 	return err == nil
 }
 
-// comeBack notes why the connection ended, and makes another.
+// comeBack records why the connection ended, and makes another.
 func (l *ledger) comeBack(u *speaker) bool {
 	n := u.current()
 	code := n.Ended()
@@ -195,7 +212,7 @@ func (l *ledger) comeBack(u *speaker) bool {
 	return l.connect(u)
 }
 
-// connect begins a life of u: connects, joins the group, and waits for the answer.
+// connect begins a life of u. It connects, joins the group, and waits for the answer.
 func (l *ledger) connect(u *speaker) bool {
 	begin := time.Now()
 	for {
@@ -207,7 +224,7 @@ func (l *ledger) connect(u *speaker) bool {
 			began := l.sentSoFar(u)
 			u.lives = append(u.lives, n)
 			l.mu.Unlock()
-			c.Send(cmdJoin(u.group))
+			c.Send(chat.Join(u.group))
 			select {
 			case <-n.joined:
 			case <-c.Done():
@@ -239,16 +256,17 @@ func (l *ledger) connect(u *speaker) bool {
 			l.t.Errorf("%s: cannot connect any more: %v, %v", u.id, err, res)
 			return false
 		}
-		<-time.After(l.plan.pace) // between attempts, as clients do
+		<-time.After(l.plan.pace) // clients, too, pause between attempts
 	}
 }
 
-// live makes the books of u's next connection.
+// live opens the books of u's next connection.
 func (l *ledger) live(u *speaker) *life {
 	return &life{l: l, user: u, number: len(u.lives), joined: make(chan struct{}), accounts: map[stream]*account{}, joins: map[int]int{}}
 }
 
-// sentSoFar returns how much of what u is to receive was sent until now. l.mu is held.
+// sentSoFar returns the number of messages sent so far in each stream that u is to receive. The
+// caller holds l.mu.
 func (l *ledger) sentSoFar(u *speaker) map[stream]int64 {
 	m := map[stream]int64{}
 	l.streams(func(s stream, n *life) {
@@ -259,7 +277,7 @@ func (l *ledger) sentSoFar(u *speaker) map[stream]int64 {
 	return m
 }
 
-// streams calls f for every stream in which anything was sent. l.mu is held.
+// streams calls f for every stream in which anything was sent. The caller holds l.mu.
 func (l *ledger) streams(f func(s stream, of *life)) {
 	for _, u := range l.users {
 		for _, n := range u.lives {
@@ -272,10 +290,11 @@ func (l *ledger) streams(f func(s stream, of *life)) {
 	}
 }
 
-// current is for the goroutine that talks for u, and for who holds l.mu.
+// current returns u's latest connection. Only the goroutine that talks for u, or a holder of l.mu,
+// may call it.
 func (u *speaker) current() *life { return u.lives[len(u.lives)-1] }
 
-// peer is who gets the direct messages of u.
+// peer returns the user who gets the direct messages of u.
 func (l *ledger) peer(u *speaker) *speaker { return l.users[(u.index+1)%len(l.users)] }
 
 // receives reports whether u is to get the messages of s.
@@ -291,7 +310,8 @@ func (l *ledger) receives(u *speaker, s stream) bool {
 	}
 }
 
-// sentOn waits until every connection that stands has sent n more messages, whether or not they arrive.
+// sentOn waits until every open connection has sent n more messages. It does not wait for their
+// arrival.
 func (l *ledger) sentOn(n int64) {
 	l.t.Helper()
 	goal := map[*life]int64{}
@@ -316,7 +336,7 @@ func (l *ledger) standing(u *speaker) *life {
 	return u.current()
 }
 
-// messages is how many the connection has sent.
+// messages returns the number of messages that the connection has sent.
 func (n *life) messages() (sum int64) {
 	for k := range kinds {
 		sum += n.said[k].Load()
@@ -324,11 +344,12 @@ func (n *life) messages() (sum int64) {
 	return sum
 }
 
-// flowing waits until everybody has sent n more messages and those have arrived everywhere: proof that all is well.
+// flowing waits until every user has sent n more messages and these have arrived everywhere. When
+// it returns, all is well.
 func (l *ledger) flowing(n int64) {
 	l.t.Helper()
 	l.sentOn(n)
-	goal := map[*life]map[stream]int64{} // by receiver
+	goal := map[*life]map[stream]int64{} // by receiver, by stream: the number that must arrive
 	for _, u := range l.users {
 		goal[l.standing(u)] = map[stream]int64{}
 	}
@@ -344,10 +365,10 @@ func (l *ledger) flowing(n int64) {
 	}
 	cluster.Eventually(l.t, "messages flow between all users", func() bool {
 		for to, due := range goal {
-			if to.has(due); len(due) == 0 || !to.Open() { // who has left gets nothing more
+			if to.has(due); len(due) == 0 || !to.Open() { // a closed one gets nothing
 				delete(goal, to)
 			}
-			for s := range due { // what one said as it was closed may not have been taken
+			for s := range due { // the last messages of a closed sender may be lost
 				if l.standing(l.users[s.sender]).number != s.life {
 					delete(due, s)
 				}
@@ -357,7 +378,7 @@ func (l *ledger) flowing(n int64) {
 	})
 }
 
-// has takes out of due what has come, and what need not come.
+// has removes from due the streams whose messages have arrived or need not arrive.
 func (n *life) has(due map[stream]int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -368,7 +389,7 @@ func (n *life) has(due map[stream]int64) {
 	}
 }
 
-// begin begins a time over which silences count.
+// begin begins the time over which silences count.
 func (l *ledger) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -381,7 +402,8 @@ func (l *ledger) begin() {
 	}
 }
 
-// silence returns the longest time since begin in which a connection that stands now brought nothing, and the longest in which a user had none.
+// silence returns two durations since begin. The first is the longest silence of a connection that
+// is open now. The second is the longest time in which a user had no connection.
 func (l *ledger) silence() (silent, away time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -404,7 +426,8 @@ func (l *ledger) silence() (silent, away time.Duration) {
 	return silent, away
 }
 
-// kill notes that what the users' connections have in flight may be lost, and has their edge killed.
+// kill records that messages in flight on the users' connections may be lost, and then calls how to
+// kill their edge.
 func (l *ledger) kill(whose func(user int) bool, how func()) {
 	for _, u := range l.users {
 		if whose(u.index) {
@@ -417,13 +440,15 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 	how()
 }
 
-// close ends the talk, waits until everything has arrived, and has everybody say one thing more: what was doubled would have come before it. It prints
-// the books and fails the test unless they are clean and everybody's connection was closed as often as it should.
+// close ends the talk and waits until everything has arrived. Then every user sends one more
+// message, since any duplicate would arrive before it. close prints the books. It fails the test
+// unless the books are clean and the cluster has closed each user's connection as often as
+// expected.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()
 	l.stop()
-	l.talking.Wait()
+	l.speaking.Wait()
 	settled := func() bool { return l.audit().all().lost == 0 }
 	l.settle(settled)
 	for _, u := range l.users {
@@ -450,7 +475,8 @@ func (l *ledger) close(closes int) audit {
 	return a
 }
 
-// settle waits for a condition; what is then still wrong is in the books.
+// settle waits for a condition, for as long as a test waits for anything. If the condition stays
+// false, settle returns too, and the books show what is still wrong.
 func (l *ledger) settle(cond func() bool) {
 	for deadline := time.Now().Add(cluster.Patience); !cond() && time.Now().Before(deadline); {
 		<-time.After(100 * time.Millisecond)

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// needPacketFilter skips the test where the networks of containers cannot be tampered with. Where the environment says CI=true it fails instead.
+// needPacketFilter skips the test where it cannot filter the packets of containers. Where the
+// environment says CI=true, it fails the test instead.
 func needPacketFilter(t testing.TB) {
 	t.Helper()
 	for _, program := range []string{"nsenter", "iptables"} {
@@ -22,8 +23,9 @@ func needPacketFilter(t testing.TB) {
 	}
 }
 
-// Swallow takes every packet between a service and a network away, both ways, until the function that it returns is called: what is connected stays so,
-// and hears nothing. What goes to this machine is let through, so that tests can look.
+// Swallow drops every packet between a service and a network, both ways, until the returned
+// function is called. Connections stay open and hear nothing. Packets to this machine pass, so that
+// tests can still observe the service.
 func (s *Stack) Swallow(name, network string) (mend func()) {
 	s.t.Helper()
 	end := s.end(name, network)
@@ -36,10 +38,12 @@ func (s *Stack) Swallow(name, network string) (mend func()) {
 	}
 }
 
-// Slow holds back every packet that a service sends to a network for a time, and takes one in a hundred of them away, until the function that it returns is
-// called; that says how many passed and how many did not. What goes to this machine is let through.
+// Slow delays every packet that a service sends to a network, and drops one in a hundred, until the
+// returned function is called. That function returns how many packets passed and how many were
+// dropped. Packets to this machine pass without delay.
 //
-// It does what `tc qdisc … netem delay … loss 1%` does, in the test's process (queue): that discipline is a module that kernels need not have.
+// Slow does what `tc qdisc … netem delay … loss 1%` does, but in the test's process (see queue).
+// Kernels thus need not have the module of that discipline.
 func (s *Stack) Slow(name, network string, delay time.Duration) (mend func() (passed, lost int)) {
 	s.t.Helper()
 	end := s.end(name, network)
@@ -58,9 +62,9 @@ func (s *Stack) Slow(name, network string, delay time.Duration) (mend func() (pa
 	}
 }
 
-// end is where a network ends in a service's container.
+// end is the network interface of a service's container on one network.
 type end struct {
-	pid           int // whose network namespace it is
+	pid           int // PID of a process in the container
 	addr, gateway string
 }
 
@@ -70,7 +74,8 @@ func (s *Stack) end(name, network string) end {
 	return end{c.State.Pid, c.NetworkSettings.Networks[s.scoped(network)].IPAddress, s.Gateway(network)}
 }
 
-// rule adds or removes a rule for the packets of this end; own and other are the options that name its address and the other side's.
+// rule adds or removes a packet filter rule for this end. own and other are the options that name
+// its address and the address of the other side.
 func (e end) rule(t testing.TB, how, chain, own, other string, target ...string) {
 	t.Helper()
 	args := append([]string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, own, e.addr, "!", other, e.gateway, "-j"}, target...)

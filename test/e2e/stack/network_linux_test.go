@@ -7,20 +7,20 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestPacketFilters holds Swallow and Slow against two containers: what they are told to spoil is spoilt, all else is not, and it ends.
+// TestPacketFilters tests Swallow and Slow on two containers. Each filter must affect the packets
+// that it names and no others, and it must end.
 func TestPacketFilters(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts containers")
-	}
+	long.Only(t, "it starts containers")
 	needDocker(t)
 	needPacketFilter(t)
 	s := &Stack{t: t, stack: &stack{name: fmt.Sprintf("edgerelay-filters-%x", time.Now().UnixMilli())}}
 	s.sweepAtTheEnd()
-	docker(t, "network", "create", "--label", label+"="+s.name, s.scoped("data"))
+	cluster.MustDocker(t, "network", "create", "--label", label+"="+s.name, s.scoped("data"))
 	run := func(name string) {
-		docker(t, "run", "-d", "--name", s.scoped(name), "--label", label+"="+s.name, "--network", s.scoped("data"), images+"redis")
+		cluster.MustDocker(t, "run", "-d", "--name", s.scoped(name), "--label", label+"="+s.name, "--network", s.scoped("data"), cluster.Images+"redis")
 	}
 	run("redis")
 	run("other")
@@ -28,7 +28,7 @@ func TestPacketFilters(t *testing.T) {
 	addr := c.NetworkSettings.Networks[s.scoped("data")].IPAddress
 	ping := func() (took time.Duration, err error) {
 		begin := time.Now()
-		_, err = command("exec", s.scoped("other"), "busybox", "timeout", "2", "redis-cli", "-h", addr, "ping")
+		_, err = cluster.Docker("exec", s.scoped("other"), "busybox", "timeout", "2", "redis-cli", "-h", addr, "ping")
 		return time.Since(begin), err
 	}
 	here := func() error {
@@ -57,7 +57,7 @@ func TestPacketFilters(t *testing.T) {
 	slow := s.Slow("redis", "data", delay)
 	const pings = 10
 	for range pings {
-		if took, err := ping(); err != nil || took < 2*delay { // the answer to SYN, and the answer
+		if took, err := ping(); err != nil || took < 2*delay { // delays SYN-ACK and answer
 			t.Errorf("slow: a ping took %v (%v), usually %v", took, err, usual)
 		}
 	}

@@ -10,12 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgerelay/edgerelay/test/e2e/chat"
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
 )
 
-// testOriginal goes the way of a migration: an original server alone behind nginx, then edges beside it, then edges alone.
+// testOriginal goes through the steps of a migration. At first an original server is alone behind
+// nginx, then edges stand beside it, and at last edges stand alone.
 func testOriginal(t *testing.T, s *Stack) {
 	l, err := net.Listen("tcp", net.JoinHostPort(s.Gateway("front"), "0"))
 	if err != nil {
@@ -45,11 +47,12 @@ func testOriginal(t *testing.T, s *Stack) {
 		*client.Client
 		id string
 	}
-	// come connects new users until one is where it should be; the others leave.
+	// come connects new users through nginx until one lands on the wanted server. The other users
+	// leave.
 	come := func(name string, atTheirs bool) party {
 		t.Helper()
 		for range 50 {
-			id := unique(name)
+			id := chat.Unique(name)
 			c := client.Dial(t, s.URL("/chat/channel/"+id), client.Options{Name: id})
 			if theirs.Has(id) == atTheirs {
 				return party{c, id}
@@ -61,42 +64,42 @@ func testOriginal(t *testing.T, s *Stack) {
 	}
 	join := func(group, text string, p party, members ...party) {
 		t.Helper()
-		p.Send(cmdJoin(group))
+		p.Send(chat.Join(group))
 		p.Expect(text)
 		for _, m := range members {
-			m.Expect(inGroup(group, p.id, text))
+			m.Expect(chat.InGroup(group, p.id, text))
 		}
 	}
-	// chat has everybody say everything to everybody.
-	chat := func(group string, parties ...party) {
+	// everyoneSpeaks has everybody say everything to everybody.
+	everyoneSpeaks := func(group string, parties ...party) {
 		t.Helper()
 		for i, p := range parties {
 			for j, q := range parties {
 				if i != j {
-					p.Send(cmdOne(q.id, "Hello"))
-					q.Expect(direct(p.id, "Hello"))
+					p.Send(chat.One(q.id, "Hello"))
+					q.Expect(chat.Direct(p.id, "Hello"))
 				}
 			}
-			p.Send(cmdGroup(group, "Hi All"))
+			p.Send(chat.Group(group, "Hi All"))
 			for j, q := range parties {
 				if i != j {
-					q.Expect(inGroup(group, p.id, "Hi All"))
+					q.Expect(chat.InGroup(group, p.id, "Hi All"))
 				}
 			}
-			p.Send(cmdAll("Hello All"))
+			p.Send(chat.All("Hello All"))
 			for j, q := range parties {
 				if i != j {
-					q.Expect(toAll(p.id, "Hello All"))
+					q.Expect(chat.ToAll(p.id, "Hello All"))
 				}
 			}
 		}
 	}
 	theirJoin := func(p party, group string) string {
-		return "user 【" + p.id + "】 add  to group 【" + group + "】" // two spaces
+		return "user 【" + p.id + "】 add  to group 【" + group + "】" // two spaces, as theirs
 	}
 
 	s.balance(upstream(their))
-	g := unique("g")
+	g := chat.Unique("g")
 	old := come("old", true)
 	join(g, theirJoin(old, g), old)
 
@@ -104,33 +107,34 @@ func testOriginal(t *testing.T, s *Stack) {
 	old2 := come("old", true)
 	join(g, theirJoin(old2, g), old2, old)
 	new1 := come("new", false)
-	join(g, joinText(new1.id, g), new1, old, old2)
+	join(g, chat.Joined(new1.id, g), new1, old, old2)
 	new2 := come("new", false)
-	join(g, joinText(new2.id, g), new2, old, old2, new1)
-	chat(g, old, old2, new1, new2)
+	join(g, chat.Joined(new2.id, g), new2, old, old2, new1)
+	everyoneSpeaks(g, old, old2, new1, new2)
 
 	s.balance(before)
-	chat(g, old, old2, new1, new2) // nobody's connection has ended with the reload
+	everyoneSpeaks(g, old, old2, new1, new2) // the reload of nginx has ended no connection
 	theirs.Close()
 	for _, p := range []party{old, old2} {
 		p.Ended()
 	}
 	back := party{client.Dial(t, s.URL("/chat/channel/"+old.id), client.Options{Name: old.id}), old.id}
-	join(g, joinText(back.id, g), back, new1, new2)
-	chat(g, back, new1, new2)
+	join(g, chat.Joined(back.id, g), back, new1, new2)
+	everyoneSpeaks(g, back, new1, new2)
 }
 
-// balance gives nginx another configuration, as an operator does, and waits until it is in force. The page at /round says which it is.
+// balance gives nginx another configuration, as an operator does, and waits until it is in force.
+// The page at /round names the configuration.
 func (s *Stack) balance(conf []byte) {
 	s.t.Helper()
-	round := unique("round")
+	round := chat.Unique("round")
 	conf = []byte(strings.Replace(string(conf), "        listen 80;\n", "        listen 80;\n        location = /round { return 200 "+round+"; }\n", 1))
 	if err := os.WriteFile(s.File("nginx.conf"), conf, 0o644); err != nil {
 		s.t.Fatal(err)
 	}
 	s.Kill("nginx", "HUP")
 	web := http.Client{Timeout: client.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	seen := 0 // for a moment old and new workers both take clients
+	seen := 0 // old and new workers take clients side by side for a moment
 	cluster.Eventually(s.t, "nginx works by its new configuration", func() bool {
 		seen++
 		res, err := web.Get(strings.Replace(s.URL("/round"), "ws:", "http:", 1))

@@ -14,13 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queues counts them: each has a number of its own.
+// queues is the number of queues so far, from which each queue gets its own number.
 var queues atomic.Uint32
 
-// queueLength is how many packets may be held back at once. More are taken away.
+// queueLength is the largest number of packets that the kernel holds back at once. It drops further
+// packets.
 const queueLength = 16384
 
-// Of linux/netfilter/nfnetlink_queue.h: kinds of messages, attributes of packets, verdicts and configurations, a command, a mode.
+// These constants are from linux/netfilter/nfnetlink_queue.h: kinds of messages, attributes of
+// packets, verdicts, kinds of configuration, a command and a mode.
 const (
 	msgPacket, msgVerdict, msgConfig       = 0, 1, 2
 	packetHeader                           = 1
@@ -29,17 +31,19 @@ const (
 	bind, copyMeta                         = 1, 1
 )
 
-// queue is the receiving end of iptables' target NFQUEUE in a container: the kernel tells it of every packet, and waits for its verdict. It lets each go
-// after a delay, in order, but for one in a hundred, at random.
+// queue is the receiving end of iptables' target NFQUEUE in a container. The kernel reports every
+// packet to it and waits for its verdict. The queue accepts the packets in order after a delay, but
+// drops one in a hundred at random.
 //
-// Numbers in its messages are big-endian, those of netlink itself as the machine has them.
+// Numbers in NFQUEUE's messages are big-endian. Those of netlink itself have the machine's byte
+// order.
 type queue struct {
 	number       uint16
 	socket       *os.File
 	delay        time.Duration
 	running      sync.WaitGroup
 	closing      sync.Once
-	passed, lost int // once it is closed
+	passed, lost int // packets so far; read them once it is closed
 }
 
 type held struct {
@@ -78,7 +82,9 @@ func socketIn(pid int) (fd int, err error) {
 	runtime.LockOSThread()
 	defer func() {
 		if err == nil {
-			runtime.UnlockOSThread() // else the thread ends with its goroutine's lock, in whatever namespace it is
+			// After an error the thread stays locked, since its namespace may be the other one. It
+			// then ends with its goroutine.
+			runtime.UnlockOSThread()
 		}
 	}()
 	home, err := os.Open("/proc/thread-self/ns/net")
@@ -105,7 +111,7 @@ func socketIn(pid int) (fd int, err error) {
 	return fd, nil
 }
 
-// attr is a netlink attribute.
+// attr encodes a netlink attribute.
 func attr(kind uint16, value []byte) []byte {
 	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(value)))
 	b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
@@ -124,7 +130,7 @@ func (q *queue) send(kind, flags uint16, attributes []byte) error {
 	return err
 }
 
-// configure sends a request and waits for the kernel's consent.
+// configure sends a request and waits until the kernel acknowledges it.
 func (q *queue) configure(attribute []byte) error {
 	if err := q.send(msgConfig, unix.NLM_F_ACK, attribute); err != nil {
 		return err
@@ -149,7 +155,7 @@ func (q *queue) receive(order chan<- held) {
 	for {
 		n, err := q.socket.Read(buf)
 		if errors.Is(err, unix.ENOBUFS) {
-			continue // the kernel had to take some away
+			continue // the kernel had to drop some reports
 		}
 		if err != nil {
 			return
@@ -198,14 +204,14 @@ func (q *queue) release(order <-chan held) {
 		}
 		value := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, verdict), h.packet)
 		if q.send(msgVerdict, 0, attr(verdictHeader, value)) != nil {
-			for range order { // closed: the kernel has taken away what it held
+			for range order { // the socket is closed: the kernel has dropped the rest
 			}
 			return
 		}
 	}
 }
 
-// close ends the queue. What it holds is taken away, as on a line that breaks.
+// close ends the queue. The packets that it still holds are dropped, as on a line that breaks.
 func (q *queue) close() {
 	q.closing.Do(func() {
 		q.socket.Close()

@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// Of lists the services whose names begin with prefix, in order.
+// Of lists the services whose names begin with prefix, in the order of their start.
 func (s *stack) Of(prefix string) (names []string) {
 	for _, n := range s.file.order() {
 		if len(n) > len(prefix) && n[:len(prefix)] == prefix {
@@ -23,7 +23,7 @@ func (s *stack) Of(prefix string) (names []string) {
 // URL returns a ws:// URL of nginx; path begins with a slash.
 func (s *Stack) URL(path string) string { return "ws://" + s.published("nginx", "80") + path }
 
-// RedisURL returns where the test reaches Redis.
+// RedisURL returns the URL at which the test reaches Redis.
 func (s *Stack) RedisURL() string { return "redis://" + s.published("redis", redisPort) }
 
 // Admin returns the address of an edge's or a relay's admin port.
@@ -42,7 +42,7 @@ func (s *Stack) Metrics(name string) cluster.Metrics {
 	return m
 }
 
-// Ready returns what an edge or a relay says at /readyz; 0 when nobody answers.
+// Ready returns the answer of an edge or a relay at /readyz. The status is 0 when nobody answers.
 func (s *Stack) Ready(name string) (status int, body string) {
 	s.t.Helper()
 	client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -55,13 +55,13 @@ func (s *Stack) Ready(name string) (status int, body string) {
 	return res.StatusCode, string(b)
 }
 
-// Inspect returns what docker knows of a service's container.
+// Inspect returns what docker reports of a service's container.
 func (s *Stack) Inspect(name string) container {
 	s.t.Helper()
 	return inspect(s.t, s.scoped(name))
 }
 
-// AwaitHealthy waits until docker says that a service is healthy.
+// AwaitHealthy waits until docker reports that a service is healthy.
 func (s *Stack) AwaitHealthy(name string) {
 	s.t.Helper()
 	cluster.Within(s.t, healthy, name+" is healthy", func() bool {
@@ -73,42 +73,47 @@ func (s *Stack) AwaitHealthy(name string) {
 	})
 }
 
-// Stop stops a service as docker does, with its own signal and grace period, and returns its exit status.
+// Stop stops a service as docker does, with the service's own signal and grace period. It returns
+// the exit status.
 func (s *Stack) Stop(name string) int {
 	s.t.Helper()
-	docker(s.t, "stop", s.scoped(name))
+	cluster.MustDocker(s.t, "stop", s.scoped(name))
 	return s.Inspect(name).State.ExitCode
 }
 
-// Replace removes a stopped service's container and runs it anew, and waits until it is healthy.
+// Replace removes a stopped service's container, starts a new one, and waits until that is healthy.
 func (s *Stack) Replace(name string) {
 	s.t.Helper()
-	docker(s.t, "rm", "-f", "-v", s.scoped(name))
+	cluster.MustDocker(s.t, "rm", "-f", "-v", s.scoped(name))
 	s.create(name)
-	docker(s.t, "start", s.scoped(name))
+	cluster.MustDocker(s.t, "start", s.scoped(name))
 	s.AwaitHealthy(name)
 }
 
 // Kill sends a service a signal, such as KILL or HUP.
 func (s *Stack) Kill(name, signal string) {
 	s.t.Helper()
-	docker(s.t, "kill", "--signal", signal, s.scoped(name))
+	cluster.MustDocker(s.t, "kill", "--signal", signal, s.scoped(name))
 }
 
 // Restart starts the container of a service that was stopped or killed.
 func (s *Stack) Restart(name string) {
 	s.t.Helper()
-	docker(s.t, "start", s.scoped(name))
+	cluster.MustDocker(s.t, "start", s.scoped(name))
 }
 
 // Pause freezes a service; Unpause lets it go on.
-func (s *Stack) Pause(name string)   { s.t.Helper(); docker(s.t, "pause", s.scoped(name)) }
-func (s *Stack) Unpause(name string) { s.t.Helper(); docker(s.t, "unpause", s.scoped(name)) }
+func (s *Stack) Pause(name string) { s.t.Helper(); cluster.MustDocker(s.t, "pause", s.scoped(name)) }
+func (s *Stack) Unpause(name string) {
+	s.t.Helper()
+	cluster.MustDocker(s.t, "unpause", s.scoped(name))
+}
 
-// Disconnect takes a service off a network: its address there is gone, and what was connected over it hangs.
+// Disconnect takes a service off a network. The service loses its address there, and connections
+// over that network hang.
 func (s *Stack) Disconnect(name, network string) {
 	s.t.Helper()
-	docker(s.t, "network", "disconnect", s.scoped(network), s.scoped(name))
+	cluster.MustDocker(s.t, "network", "disconnect", s.scoped(network), s.scoped(name))
 }
 
 // Connect puts a service onto a network, under its names there.
@@ -118,16 +123,16 @@ func (s *Stack) Connect(name, network string) {
 	for _, a := range s.aliases(name, network) {
 		args = append(args, "--alias", a)
 	}
-	docker(s.t, append(args, s.scoped(network), s.scoped(name))...)
+	cluster.MustDocker(s.t, append(args, s.scoped(network), s.scoped(name))...)
 }
 
 // Gateway returns the address of this machine on a network of the stack.
 func (s *Stack) Gateway(network string) string {
 	s.t.Helper()
-	return docker(s.t, "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", s.scoped(network))
+	return cluster.MustDocker(s.t, "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", s.scoped(network))
 }
 
-// well reports whether an edge or a relay is ready, with nothing degraded.
+// well reports whether an edge or a relay is ready and lists nothing as degraded.
 func (s *Stack) well(name string) bool {
 	s.t.Helper()
 	status, body := s.Ready(name)
@@ -135,7 +140,8 @@ func (s *Stack) well(name string) bool {
 	return status == http.StatusOK && json.Unmarshal([]byte(body), &health) == nil && len(health.Degraded) == 0
 }
 
-// links counts the links that relays have, but for those named. A relay that does not answer has none.
+// links counts the links of all relays except those named. A relay that does not answer counts as
+// having none.
 func (s *Stack) links(without ...string) (n int) {
 	s.t.Helper()
 	for _, r := range s.Of("relay") {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// quantity is something that has to stay flat, by the name of its metric.
+// quantity is the name of a metric that must not grow without bound.
 type quantity string
 
 var quantities = [...]quantity{"go_memstats_heap_inuse_bytes", "process_resident_memory_bytes", "go_goroutines"}
@@ -31,16 +31,17 @@ func (q quantity) write(v float64) string {
 	return fmt.Sprint(v)
 }
 
-// sizes are the quantities of edges and relays at one moment.
+// sizes holds the quantities of all edges and relays at one moment, by name of the service.
 type sizes map[string][len(quantities)]float64
 
-// measured are the services whose sizes are taken.
+// measured returns the services whose sizes are measured.
 func (r *trial) measured() []string { return append(r.s.Of("edge"), r.s.Of("relay")...) }
 
-// looks is how often a size is looked at. The least counts: a session's writer is a goroutine while there is something to write, and garbage is no growth.
+// looks is the number of readings for one size. The least reading counts, for two reasons: a
+// session has a writer goroutine only while there is something to write, and garbage is no growth.
 const looks = 5
 
-// measure takes the sizes of all.
+// measure records the sizes of all measured services.
 func (r *trial) measure() {
 	r.s.t.Helper()
 	now := sizes{}
@@ -59,7 +60,7 @@ func (r *trial) measure() {
 	r.sizes = append(r.sizes, now)
 }
 
-// course is how a quantity of a service has gone.
+// course returns the first, the highest and the last value of a service's quantity.
 func (r *trial) course(name string, quantity int) (first, highest, last float64) {
 	for _, at := range r.sizes {
 		highest = max(highest, at[name][quantity])
@@ -67,21 +68,26 @@ func (r *trial) course(name string, quantity int) (first, highest, last float64)
 	return r.sizes[0][name][quantity], highest, r.sizes[len(r.sizes)-1][name][quantity]
 }
 
-// most is how much each quantity may be at an edge and at a relay, at rest, whatever has happened.
+// most bounds each quantity of an edge and of a relay at rest, whatever has happened before.
 //
-// An edge: 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and 5 MiB that it has without clients. A relay: 30 s of publications in its
-// tails, at 1,000 a second of some 400 bytes with all that belongs to them; the tables of three edges, and 5 MiB without. All of it twice, since the collector
-// runs when the heap has doubled. Resident is besides what the heap once was and has not given back yet, and the binary.
+// An edge needs 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and the 5
+// MiB that it takes without clients. A relay needs its tails, the tables of three edges, and the 5
+// MiB that it takes without them. The tails hold 30 s of publications, 1,000 a second, of some 400
+// bytes each with all that belongs to them. All of it counts twice, since the collector runs when
+// the heap has doubled. Resident memory also contains the binary, and memory that the heap once
+// used and has not returned yet.
 var most = map[string][len(quantities)]float64{
 	"edge":  {24 << 20, 48 << 20, 0},
 	"relay": {48 << 20, 80 << 20, 0},
 }
 
-// moreGoroutines is how many more than at the begin there may be: three links come to a relay, of four goroutines each, and an edge looks at its relays or dials
-// them. One that stays behind at every fault, or one for each client of an edge, is too many.
+// moreGoroutines bounds how many goroutines a server may have beyond those at the beginning. A
+// relay gets three links of four goroutines each, and an edge has some while it asks its relays or
+// dials them. One goroutine left behind at every fault would exceed the bound, and so would one for
+// each client of an edge.
 const moreGoroutines = 15
 
-// flat fails the test when an edge or a relay has grown.
+// flat fails the test if an edge or a relay has grown.
 func (r *trial) flat() {
 	for _, name := range r.measured() {
 		for i, q := range quantities {

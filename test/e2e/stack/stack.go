@@ -1,5 +1,6 @@
-// Package stack runs what compose.yaml says through docker commands: the services on networks of its own, by their names, with every setting that is
-// written there. What differs is said in Start. So tests hold that file to the product's promises, container by container.
+// Package stack runs the services of compose.yaml through docker commands. The services have
+// networks of their own, their names, and every setting in the file. Start lists the differences.
+// Tests can thus check each container of that file against the product's promises.
 package stack
 
 import (
@@ -15,36 +16,42 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
-// label is on every container, network and volume of a stack; its value is the stack's name.
+// label is a label on every container, network and volume of a stack. Its value is the stack's
+// name.
 const label = "edgerelay.stack"
 
-// healthy is how long a service may take until its healthcheck says so.
+// healthy is how long a service may take to become healthy.
 const healthy = time.Minute
 
-// Stack is the services of compose.yaml, running. All of it goes when the test that started it ends, and also when the test's process dies.
+// Stack is a running copy of compose.yaml's services. All of it is removed when the test that
+// started it ends, and also when the test's process dies.
 type Stack struct {
 	*stack
 	t testing.TB
 }
 
 type stack struct {
-	name    string // of this run; begins every name
+	name    string // prefix of all names in this run
 	file    *compose
-	root    string            // of the repository
-	files   string            // the folder with copies of what is mounted
-	ports   map[string]string // "service port" inside to address on loopback
-	started []string          // services in the order of their start
+	root    string            // folder of the repository
+	files   string            // folder of the copies of mounted files
+	ports   map[string]string // "service port" to its address on loopback
+	started []string          // services in the order in which they started
 }
 
-// Start starts all services of compose.yaml, each when those it depends on are healthy. Other than there,
-//   - images are those that test/e2e/images/build last made;
-//   - every port that a test needs is published, on a free port of loopback: the admin ports and Redis besides nginx;
-//   - files are mounted from a copy, so that a test can change them.
+// Start starts all services of compose.yaml. Each starts when the services that it depends on are
+// healthy. The stack differs from the file in three points:
+//   - Images are those that test/e2e/images/build last made.
+//   - Every port that a test needs is published on a free port of loopback: those of nginx, the
+//     admin ports and Redis.
+//   - Files are mounted from a copy, so that a test can change them.
 //
-// Its methods are for the goroutine of a test and fail it when docker does; For gives them to another test.
+// The methods of a Stack belong to the goroutine of one test, and fail that test when docker fails.
+// For returns the same stack for another test.
 func Start(t testing.TB) *Stack {
 	t.Helper()
 	needDocker(t)
@@ -53,7 +60,7 @@ func Start(t testing.TB) *Stack {
 		t.Fatal(err)
 	}
 	file, err := readCompose(filepath.Join(root, "compose.yaml"), map[string]string{
-		"NGINX_IMAGE": images + "nginx", "REDIS_IMAGE": images + "redis",
+		"NGINX_IMAGE": cluster.Images + "nginx", "REDIS_IMAGE": cluster.Images + redisImage(),
 	})
 	if err != nil {
 		t.Fatalf("compose.yaml: %v", err)
@@ -63,17 +70,17 @@ func Start(t testing.TB) *Stack {
 	}}
 	s.sweepAtTheEnd()
 	for n := range file.Networks {
-		docker(t, "network", "create", "--label", label+"="+s.name, s.scoped(n))
+		cluster.MustDocker(t, "network", "create", "--label", label+"="+s.name, s.scoped(n))
 	}
 	for v := range file.Volumes {
-		docker(t, "volume", "create", "--label", label+"="+s.name, s.scoped(v))
+		cluster.MustDocker(t, "volume", "create", "--label", label+"="+s.name, s.scoped(v))
 	}
 	for _, name := range file.order() {
 		for d := range file.Services[name].DependsOn {
 			s.AwaitHealthy(d)
 		}
 		s.create(name)
-		docker(t, "start", s.scoped(name))
+		cluster.MustDocker(t, "start", s.scoped(name))
 		s.started = append(s.started, name)
 	}
 	t.Cleanup(s.report)
@@ -83,10 +90,11 @@ func Start(t testing.TB) *Stack {
 // For returns the stack for the goroutine of another test.
 func (s *Stack) For(t testing.TB) *Stack { return &Stack{s.stack, t} }
 
-// scoped is the name that docker knows a service, network or volume by.
+// scoped returns docker's name for a service, network or volume.
 func (s *stack) scoped(name string) string { return s.name + "-" + name }
 
-// sweepAtTheEnd removes everything of this stack when the test ends. A process of its own does it, when its input ends: so also when this one is killed.
+// sweepAtTheEnd removes everything of this stack when the test ends. A separate process does so
+// when its standard input ends, and therefore also when this process is killed.
 func (s *Stack) sweepAtTheEnd() {
 	s.t.Helper()
 	const script = `cat >/dev/null
@@ -99,7 +107,7 @@ for try in 1 2 3 4 5 6 7 8 9 10; do # a command of a test that was killed may st
 done >/dev/null
 exit 1`
 	sweeper := exec.Command("sh", "-c", script, label+"="+s.name)
-	sweeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the test
+	sweeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not reach the sweeper
 	in, err := sweeper.StdinPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -117,7 +125,7 @@ exit 1`
 	})
 }
 
-// order returns the services so that each comes after those it depends on.
+// order returns the services so that each stands behind those that it depends on.
 func (c *compose) order() (names []string) {
 	var visit func(name string)
 	visit = func(name string) {
@@ -163,6 +171,12 @@ func (s *Stack) create(name string) {
 	for _, c := range svc.CapDrop {
 		add("--cap-drop", c)
 	}
+	for _, c := range svc.CapAdd {
+		add("--cap-add", c)
+	}
+	for _, dir := range svc.Tmpfs {
+		add("--tmpfs", dir)
+	}
 	for _, o := range svc.SecurityOpt {
 		add("--security-opt", o)
 	}
@@ -173,7 +187,9 @@ func (s *Stack) create(name string) {
 		add("--publish", s.published(name, port)+":"+port)
 	}
 	if h := svc.Healthcheck; h != nil {
-		if h.Test[0] == "CMD-SHELL" { // docker create has no word for the other form: it stays the image's, and a test compares that
+		// docker create has no option for a check without a shell. The image's own check stays in
+		// that case, and a test compares it with the file's.
+		if h.Test[0] == "CMD-SHELL" {
 			add("--health-cmd", h.Test[1])
 		}
 		add("--health-interval", h.Interval.String())
@@ -185,26 +201,28 @@ func (s *Stack) create(name string) {
 	for _, a := range s.aliases(name, networks[0]) {
 		add("--network-alias", a)
 	}
-	docker(s.t, append(append(args, svc.image()), svc.Command...)...)
+	cluster.MustDocker(s.t, append(append(args, svc.image()), svc.Command...)...)
 	for _, n := range networks[1:] {
 		s.Connect(name, n)
 	}
 }
 
-// aliases are the names by which a service is known on a network; compose gives it its own besides those written.
+// aliases returns the names of a service on a network. docker compose adds the service's own name
+// to the names in the file.
 func (s *stack) aliases(name, network string) []string {
 	return append([]string{name}, s.file.Services[name].Networks[network].Aliases...)
 }
 
-// image is what the service runs: Dockerfile.edge becomes edgerelay-test/edge.
+// image returns the image that a service runs. Dockerfile.edge becomes edgerelay-test/edge.
 func (svc service) image() string {
 	if svc.Build != nil {
-		return images + strings.TrimPrefix(svc.Build.Dockerfile, "Dockerfile.")
+		return cluster.Images + strings.TrimPrefix(svc.Build.Dockerfile, "Dockerfile.")
 	}
 	return svc.Image
 }
 
-// inside lists the ports of the service that tests use: what compose.yaml publishes, admin ports, and Redis.
+// inside lists the service's ports that tests use: the ports that compose.yaml publishes, admin
+// ports, and the port of Redis.
 func (svc service) inside() (ports []string) {
 	for _, p := range svc.Ports {
 		ports = append(ports, p[strings.LastIndexByte(p, ':')+1:])
@@ -222,7 +240,8 @@ func (svc service) inside() (ports []string) {
 
 const redisPort = "6379"
 
-// published returns the address on loopback of a service's port: the same after a replacement.
+// published returns the address on loopback of a service's port. It stays the same when the service
+// is replaced.
 func (s *Stack) published(name, port string) string {
 	key := name + " " + port
 	if s.ports[key] == "" {
@@ -231,12 +250,13 @@ func (s *Stack) published(name, port string) string {
 	return s.ports[key]
 }
 
-// source puts into a volume of the file what it is here: a volume of this stack's own, or the copy of a file.
+// source replaces the source in a volume entry of the file by this stack's own: a volume of the
+// stack, or the copy of a file.
 func (s *Stack) source(volume string) string {
 	s.t.Helper()
-	source, rest, _ := strings.Cut(volume, ":")
+	source, remainder, _ := strings.Cut(volume, ":")
 	if !strings.HasPrefix(source, "./") {
-		return s.scoped(source) + ":" + rest
+		return s.scoped(source) + ":" + remainder
 	}
 	copied := s.File(source)
 	if _, err := os.Stat(copied); err != nil {
@@ -248,30 +268,19 @@ func (s *Stack) source(volume string) string {
 			s.t.Fatal(err)
 		}
 	}
-	return copied + ":" + rest
+	return copied + ":" + remainder
 }
 
-// File returns the copy of a file that compose.yaml mounts.
+// File returns the path of the copy of a file that compose.yaml mounts.
 func (s *stack) File(source string) string { return filepath.Join(s.files, filepath.Base(source)) }
 
-// report prints the end of every log when the test has failed; all of it is in the test's artifact directory then.
+// report reports the logs of all services that are there.
 func (s *Stack) report() {
 	for _, name := range s.started {
 		logs, err := exec.Command("docker", "logs", s.scoped(name)).CombinedOutput()
 		if err != nil {
-			continue // it was being replaced
+			continue // the container was being replaced
 		}
-		for _, sign := range []string{"DATA RACE", "panic:", "fatal error:"} {
-			if strings.Contains(string(logs), sign) {
-				s.t.Errorf("%s: %s in its log", name, sign)
-			}
-		}
-		if s.t.Failed() {
-			if err := os.WriteFile(filepath.Join(s.t.ArtifactDir(), name+".log"), logs, 0o644); err != nil {
-				s.t.Log(err)
-			}
-			lines := strings.Split(strings.TrimSpace(string(logs)), "\n")
-			s.t.Logf("%s, the end of its log:\n%s", name, strings.Join(lines[max(0, len(lines)-25):], "\n"))
-		}
+		cluster.ReportLog(s.t, name, string(logs))
 	}
 }

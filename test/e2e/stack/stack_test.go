@@ -4,13 +4,12 @@ import (
 	"testing"
 
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestStack runs compose.yaml once, and all cases on it. Each leaves it whole.
+// TestStack starts compose.yaml once and runs all cases on it. Each case leaves the stack whole.
 func TestStack(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts seven containers")
-	}
+	long.Only(t, "it starts seven containers")
 	s := Start(t)
 	for _, c := range []struct {
 		name string

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/edgerelay/edgerelay/edge"
+	"github.com/edgerelay/edgerelay/relay"
+	"github.com/edgerelay/edgerelay/shared/memnet"
+)
+
+// TestA2_ALawfulBurstClosesNobody: at default settings senders say as much to all as they may at
+// once. In one case there is one sender, in the other there are eight. With one sender, a reader
+// takes what one user may say in the long run; with eight, it takes RELAY_TOPIC_RATE. No such
+// reader is closed, and each gets everything.
+func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
+	for _, c := range []struct{ senders, rate int }{{1, 128 << 10}, {8, 1 << 20}} {
+		t.Run(fmt.Sprint(c.senders), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { burst(t, c.senders, 20, c.rate) })
+		})
+	}
+}
+
+// burst has senders say each messages of 65,000 bytes, as fast as they are taken. The readers take
+// rate bytes a second each, and their network buffers little.
+func burst(t *testing.T, senders, each, rate int) {
+	dial := startInMemory(t)
+	var readers []*websocket.Conn
+	for i := range 4 {
+		readers = append(readers, dial(fmt.Sprint("reader", i), rate))
+	}
+	var sending, reading sync.WaitGroup
+	for i := range senders {
+		ws := dial(fmt.Sprint("sender", i), 0)
+		go drop(ws)
+		sending.Go(func() {
+			for range each {
+				if err := ws.Write(t.Context(), websocket.MessageText, []byte(strings.Repeat("x", 65_000))); err != nil {
+					t.Errorf("a sender: %v", err)
+					return
+				}
+			}
+		})
+	}
+	for i, ws := range readers {
+		reading.Go(func() {
+			for n := range senders * each {
+				if _, _, err := ws.Read(t.Context()); err != nil {
+					t.Errorf("reader %d, after %d messages: %v", i, n, err)
+					return
+				}
+			}
+		})
+	}
+	sending.Wait()
+	reading.Wait()
+}
+
+// drop reads and discards what a sender receives.
+func drop(ws *websocket.Conn) {
+	for {
+		if _, _, err := ws.Read(context.Background()); err != nil {
+			return
+		}
+	}
+}
+
+// startInMemory runs an edge and a relay at default settings without sockets, until the test ends.
+// A dialled client takes rate bytes a second; 0 means no limit.
+func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Conn) {
+	t.Helper()
+	clients, links := memnet.Listen(), memnet.Listen()
+	relayConfig, err := relay.Load([]string{"RELAY_REDIS_URL=memory://", "LINK_KEYS=k:a-secret-of-16-bytes"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relayConfig.AdminAddr = ""
+	r, err := relay.New(relayConfig, relay.Options{Listener: links})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edgeConfig, err := edge.Load([]string{"EDGE_RELAY_URLS=ws://relay", "EDGE_AUTH=open", "EDGE_DRAIN=1s", "LINK_KEYS=k:a-secret-of-16-bytes"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edgeConfig.AdminAddr = ""
+	e, err := edge.New(edgeConfig, edge.Options{Listener: clients, NetDial: links.DialContext})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = r.Run(ctx) })
+	running.Go(func() { _ = e.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	time.Sleep(time.Second) // in the bubble's time, for the link to begin
+	return func(user string, rate int) *websocket.Conn {
+		var near net.Conn
+		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+			near, err = clients.Dial(ctx)
+			return near, err
+		}}
+		ws, _, err := websocket.Dial(ctx, "ws://edge/chat/all/"+user, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ws.SetReadLimit(1 << 20)
+		if rate > 0 {
+			conns := clients.Conns()
+			conns[len(conns)-1].SetRate(rate)
+		}
+		t.Cleanup(func() { ws.CloseNow() })
+		return ws
+	}
+}

@@ -1,0 +1,301 @@
+package gateway
+
+import (
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+const (
+	// overlapTexts bounds the texts that are tracked because one link has brought them more often
+	// than another. Beyond it, new texts from newer links are dropped.
+	overlapTexts = 4096
+	// overlapAfter is how long a newer link may still be behind a link that has ended.
+	overlapAfter = 2 * time.Second
+)
+
+// overlap passes a publication without a position on once, from the first link that brings it.
+// Original servers publish without positions. While an edge moves from relay to relay, several
+// links bring their publications.
+//
+// It counts by topic and text how often each link has brought a publication. A publication is
+// passed on if its link has now brought it more often than any other link.
+//
+// A publication from before the new relay subscribed comes by the old link only. If the same text
+// is published again just after the old link has ended, overlap takes it for a repeat and drops it.
+// One message too few is preferred to one twice.
+//
+// Counting begins as soon as the first link's relay says that it stops. The second link may bring
+// again what the first one brought just before the second began.
+//
+// overlap is a plain structure, stepped under the Hub's lock.
+type overlap struct {
+	links  []*Feed // the oldest first; nil: ended
+	alone  bool    // no second link has begun
+	seed   maphash.Seed
+	counts map[bare][]int // by link; no entry: all links are level
+	full   bool           // a text found no room; no new text is remembered
+	until  time.Time      // when the last link that ended may be forgotten
+}
+
+// bare identifies a publication without a position, as far as such publications can be told apart.
+type bare struct {
+	topic protocol.Topic
+	sum   uint64 // hash of the text and the excepted user
+}
+
+// beginOverlapLocked records a new link. h.mu must be held.
+func (h *Hub) beginOverlapLocked(f *Feed) {
+	h.dropOverlapLocked()
+	if h.overlap == nil && h.newest != nil {
+		h.overlap = newOverlap(h.newest)
+	}
+	if h.overlap != nil {
+		h.overlap.links = append(h.overlap.links, f)
+		h.overlap.alone = false
+	}
+	h.newest = f
+}
+
+func newOverlap(f *Feed) *overlap {
+	return &overlap{links: []*Feed{f}, alone: true, seed: maphash.MakeSeed(), counts: map[bare][]int{}}
+}
+
+// Leaving says that another link will begin while this one is still up.
+func (f *Feed) Leaving() {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dropOverlapLocked()
+	if h.overlap == nil && h.newest == f {
+		h.overlap = newOverlap(f)
+	}
+}
+
+// endOverlapLocked records a link's end. h.mu must be held.
+func (h *Hub) endOverlapLocked(f *Feed) {
+	if h.newest == f {
+		h.newest = nil
+	}
+	h.dropOverlapLocked()
+	if o := h.overlap; o != nil {
+		o.alone = false
+		o.links[slices.Index(o.links, f)] = nil
+		o.until = time.Now().Add(overlapAfter)
+	}
+}
+
+// dropOverlapLocked forgets an overlap that is over. h.mu must be held.
+func (h *Hub) dropOverlapLocked() {
+	if h.overlap != nil && h.overlap.over() {
+		h.overlap = nil
+	}
+}
+
+// over reports whether at most one link is up, and no link has ended within overlapAfter. An
+// overlap whose second link has not begun is not over.
+func (o *overlap) over() bool {
+	up := 0
+	for _, f := range o.links {
+		if f != nil {
+			up++
+		}
+	}
+	return up < 2 && !o.alone && time.Now().After(o.until)
+}
+
+// verdict is the decision about a message that may be a repeat.
+type verdict int
+
+const (
+	pass   verdict = iota // the message is passed on
+	repeat                // the message came before
+	excess                // there is no room to remember the message
+)
+
+// take counts a publication that a link brought, and decides about it.
+func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string) verdict {
+	var h maphash.Hash
+	h.SetSeed(o.seed)
+	h.WriteString(except)
+	h.WriteByte(0)
+	h.Write(text)
+	key, i := bare{topic, h.Sum64()}, slices.Index(o.links, f)
+	counts := o.counts[key]
+	if counts == nil {
+		if o.full || len(o.counts) >= overlapTexts {
+			if o.full = true; i > 0 {
+				return excess
+			}
+			return pass
+		}
+		counts = []int{}
+	}
+	most := slices.Max(append(counts, 0))
+	for len(counts) < len(o.links) {
+		counts = append(counts, 0)
+	}
+	counts[i]++
+	if o.level(counts) {
+		delete(o.counts, key)
+	} else {
+		o.counts[key] = counts
+	}
+	if counts[i] <= most {
+		return repeat
+	}
+	return pass
+}
+
+// level reports whether each link that is up has brought a text as often as any other link. It
+// returns false while no second link has begun.
+func (o *overlap) level(counts []int) bool {
+	most := slices.Max(counts)
+	for i, f := range o.links {
+		if f != nil && counts[i] < most {
+			return false
+		}
+	}
+	return !o.alone
+}
+
+// passLocked reports whether to pass on a publication without a position, which f brought. h.mu
+// must be held.
+func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication) bool {
+	if h.dropOverlapLocked(); h.overlap == nil {
+		return true
+	}
+	switch h.overlap.take(f, t.name, p.Payload, p.Except) {
+	case repeat:
+		h.metrics.dropped[dropRepeated].Inc()
+		return false
+	case excess:
+		h.metrics.dropped[dropOverlap].Inc()
+		return false
+	}
+	return true
+}
+
+const (
+	// givenAhead bounds the remembered ids of messages that were given ahead and are not yet
+	// published. Beyond it, messages wait for their publication.
+	givenAhead = 1 << 16
+	// givenAge is the least time for which these ids are kept once Redis is back. A relay
+	// recognises a replay for as long.
+	givenAge = time.Hour
+	// givenRecent is how many of the latest published ids are remembered. It exceeds what is under
+	// way when a relay or Redis is lost.
+	givenRecent = 1 << 15
+	// givenEarly is how many of an epoch's first publications are checked for repeats. They may
+	// have been under way when the epoch before ended.
+	givenEarly = 4096
+)
+
+// given remembers the ids of messages that members have received and that may come again, under
+// another position or without one. A message given ahead comes again when it is published. A
+// published message is given ahead by a relay that does not know of its publication. If Redis has
+// lost a message, it is published once more. given is a plain structure, stepped under the Hub's
+// lock.
+type given struct {
+	ahead        map[uint64]struct{}
+	older        map[uint64]struct{} // ids that were in ahead at the time rotated
+	rotated      time.Time           // when ahead was begun anew, by brokerBack
+	epochChanged time.Time           // when Redis lost data; zero: never, or not lately
+	full         bool                // an id found no room; see takeAhead
+
+	recent []uint64 // a ring
+	next   int
+	index  map[uint64]int32 // how often an id is in recent; nil until it is needed
+}
+
+// brokerBack records that Redis is back, so messages that were given ahead are published now. If
+// the last rotation was more than givenAge ago, the ids in older are forgotten, and those in ahead
+// move to older.
+func (g *given) brokerBack(now time.Time) {
+	g.full = false
+	if now.Sub(g.rotated) > givenAge {
+		g.older, g.ahead, g.rotated = g.ahead, nil, now
+	}
+}
+
+// takeAhead records a message that a relay gives ahead. It returns repeat if the members had the
+// message, and excess if there is no room to remember it. A message that was published already is
+// recorded too: the same link may yet bring its publication, for members who joined later.
+//
+// After an id has found no room, all later ones find none either, until Redis is back or no id
+// waits. Otherwise a sender's later messages would overtake those without room.
+func (g *given) takeAhead(id uint64) verdict {
+	if g.has(id) {
+		return repeat
+	}
+	v, full := pass, excess
+	if g.wasRecent(id) {
+		v, full = repeat, repeat
+	}
+	waiting := len(g.ahead) + len(g.older)
+	if g.full = g.full && waiting > 0 || waiting >= givenAhead; g.full {
+		return full
+	}
+	if g.ahead == nil {
+		g.ahead = make(map[uint64]struct{})
+	}
+	g.ahead[id] = struct{}{}
+	return v
+}
+
+// aftermath reports whether Redis has lost data within the last givenAge. In that time messages
+// that wait in a log may be published again, on any topic. A member that has left the topic and
+// come back may have had them before.
+func (g *given) aftermath() bool {
+	if !g.epochChanged.IsZero() && time.Since(g.epochChanged) > givenAge {
+		g.epochChanged = time.Time{}
+	}
+	return !g.epochChanged.IsZero()
+}
+
+// takePublished records a publication and reports whether its members were given it before. early
+// is set, in an aftermath, for the first publications of an epoch.
+func (g *given) takePublished(id uint64, early bool) (had bool) {
+	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
+		delete(g.ahead, id)
+		delete(g.older, id)
+	} else if early {
+		had = g.wasRecent(id)
+	}
+	if g.index != nil {
+		g.index[id]++
+	}
+	if len(g.recent) < givenRecent {
+		g.recent = append(g.recent, id)
+		return had
+	}
+	if old := g.recent[g.next]; g.index != nil {
+		if g.index[old]--; g.index[old] == 0 {
+			delete(g.index, old)
+		}
+	}
+	g.recent[g.next] = id
+	g.next = (g.next + 1) % givenRecent
+	return had
+}
+
+func (g *given) has(id uint64) bool {
+	_, ahead := g.ahead[id]
+	_, older := g.older[id]
+	return ahead || older
+}
+
+// wasRecent reports whether id is in recent. It is called only while Redis is away and after Redis
+// has lost data. The first call builds the index, so in normal operation there is none.
+func (g *given) wasRecent(id uint64) bool {
+	if g.index == nil {
+		g.index = make(map[uint64]int32, len(g.recent))
+		for _, other := range g.recent {
+			g.index[other]++
+		}
+	}
+	return g.index[id] > 0
+}

@@ -1,0 +1,369 @@
+package gateway
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// twoLinks returns a Hub with one member of the topic all, and two links. The older link has
+// numbered the topic 1, the newer one 2.
+func twoLinks() (h *mirror, s *Session, older, newer *Feed) {
+	h = newMirror(HubConfig{})
+	s = openAll(h, &fakeUpstream{}, "1")[0]
+	older = h.Feed
+	older.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+	newer = h.begin()
+	newer.Topic(link.TopicNumber{ID: 2, Topic: "all"})
+	return h, s, older, newer
+}
+
+func bring(f *Feed, number uint64, texts ...string) {
+	for _, text := range texts {
+		f.Publication(link.Publication{Topic: number, Payload: []byte(text)})
+	}
+}
+
+func TestTwoLinksGiveAMemberEachPublicationOnce(t *testing.T) {
+	_, s, older, newer := twoLinks()
+	give := func(f *Feed, number, offset uint64) {
+		f.Publication(link.Publication{Topic: number, Position: pos(1, offset), Payload: []byte(fmt.Sprint(offset))})
+	}
+	give(older, 1, 1)
+	give(newer, 2, 1)
+	give(newer, 2, 2)
+	give(newer, 2, 3)
+	give(older, 1, 2)
+	older.Gap(link.Gap{Topic: 1, Position: pos(1, 3), Lost: 2, Text: []byte("lost")})
+	older.Untopic(link.Untopic{ID: 1})
+	give(newer, 2, 4)
+	older.Down()
+	give(newer, 2, 5)
+	wantTexts(t, s, "1", "2", "3", "4", "5")
+}
+
+func TestATopicOutlivesTheLinkThatNumberedItFirst(t *testing.T) {
+	h, s, older, newer := twoLinks()
+	h.End(s, &fakeUpstream{})
+	h.Forget(s.Info().ID)
+	older.Down()
+	if len(h.topics) != 1 {
+		t.Errorf("%d topics, want the one that the newer link has numbered", len(h.topics))
+	}
+	newer.Down()
+	if len(h.topics) != 0 {
+		t.Errorf("%d topics are left", len(h.topics))
+	}
+}
+
+func TestTwoLinksBringMessagesWithoutAPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, s, older, newer := twoLinks()
+		bring(older, 1, "a", "b", "same", "same") // the newer link has not subscribed when a comes
+		bring(newer, 2, "b", "c", "same", "same", "same")
+		bring(older, 1, "c", "d", "same")
+		wantTexts(t, s, "a", "b", "same", "same", "c", "same", "d")
+		older.Down()
+		bring(newer, 2, "d", "e", "e")
+		wantTexts(t, s, "e", "e")
+		time.Sleep(overlapAfter + time.Millisecond)
+		bring(newer, 2, "a", "d", "e")
+		wantTexts(t, s, "a", "d", "e")
+	})
+}
+
+// TestP4_MovesInQuickSuccession begins a third link while the second is still behind the first.
+func TestP4_MovesInQuickSuccession(t *testing.T) {
+	h, s, first, second := twoLinks()
+	bring(first, 1, "a", "b")
+	first.Down()
+	third := h.begin()
+	third.Topic(link.TopicNumber{ID: 3, Topic: "all"})
+	bring(second, 2, "a")
+	bring(third, 3, "b", "c")
+	bring(second, 2, "b", "c", "d")
+	second.Down()
+	bring(third, 3, "d", "d")
+	wantTexts(t, s, "a", "b", "c", "d", "d")
+	third.Down()
+	fourth := h.begin()
+	fourth.Topic(link.TopicNumber{ID: 4, Topic: "all"})
+	bring(fourth, 4, "e", "e")
+	wantTexts(t, s, "e", "e")
+}
+
+func TestOfTooManyTextsTheNewerLinkPassesOnNone(t *testing.T) {
+	_, s, older, newer := twoLinks()
+	var want []string
+	for i := range overlapTexts + 10 {
+		text := fmt.Sprint("t", i)
+		bring(older, 1, text)
+		want = append(want, text)
+	}
+	bring(newer, 2, "new", want[0], want[overlapTexts+5])
+	bring(older, 1, "new")
+	if got := s.Take(); !slices.Equal(got, append(want, "new")) {
+		t.Errorf("got %d texts, the last %q; want %d", len(got), got[len(got)-1], len(want)+1)
+	}
+}
+
+// TestATopicThatIsNumberedOnTheOldLinkBringsNothing checks that an old relay brings nothing of a
+// topic that it begins at its own top. The new relay has yet to bring the messages before that top.
+func TestATopicThatIsNumberedOnTheOldLinkBringsNothing(t *testing.T) {
+	_, s, older, newer := twoLinks()
+	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 1), Payload: []byte("1")})
+	// The old relay added its first member at its own top.
+	older.Topic(link.TopicNumber{ID: 1, Topic: "all", Position: pos(1, 2)})
+	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 2), Payload: []byte("2")})
+	older.Publication(link.Publication{Topic: 1, Position: pos(1, 4), Payload: []byte("4")})
+	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 3), Payload: []byte("3")})
+	wantTexts(t, s, "1", "2", "3")
+}
+
+func TestP8_BeyondTheBoundNothingIsDoubledAfterTheOldLinkEither(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, s, older, newer := twoLinks()
+		for i := range overlapTexts + 10 {
+			bring(older, 1, fmt.Sprint("t", i))
+		}
+		s.Take()
+		older.Down()
+		bring(newer, 2, fmt.Sprint("t", overlapTexts+5)) // the new relay is behind
+		if got := s.Take(); len(got) != 0 {
+			t.Errorf("given twice: %q", got)
+		}
+	})
+}
+
+// TestWhatCameBeforeTheTablesIsNotDoubled checks a message that the older link brings just before
+// the newer link begins. The new relay is behind, and brings it too.
+func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
+	h := newMirror(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	older := h.Feed
+	older.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+	older.Leaving()
+	bring(older, 1, "a")
+	newer := h.begin()
+	newer.Topic(link.TopicNumber{ID: 2, Topic: "all"})
+	bring(newer, 2, "a")
+	wantTexts(t, s, "a")
+}
+
+// TestAnOverlapThatIsOverStaysSo checks that a move an hour ago has no effect on a third link.
+func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s, older, newer := twoLinks()
+		bring(older, 1, "hello")
+		older.Down()
+		wantTexts(t, s, "hello")
+		time.Sleep(time.Hour)
+		newer.Down() // the link is lost
+		time.Sleep(100 * time.Millisecond)
+		third := h.begin()
+		third.Topic(link.TopicNumber{ID: 3, Topic: "all"})
+		time.Sleep(100 * time.Millisecond)
+		bring(third, 3, "hello")
+		wantTexts(t, s, "hello")
+	})
+}
+
+func ahead(f *Feed, number, id uint64, text string) {
+	f.Ahead(link.Ahead{Topic: number, ID: id, Payload: []byte(text)})
+}
+
+func published(f *Feed, number, epoch, offset, id uint64, text string) {
+	f.Publication(link.Publication{Topic: number, Position: pos(epoch, offset), ID: id, Payload: []byte(text)})
+}
+
+func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
+	h := newMirror(HubConfig{})
+	sessions := openAll(h, &fakeUpstream{}, "1", "2")
+	f := h.Feed
+	f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+	published(f, 1, 1, 1, 11, "a")
+	ahead(f, 1, 12, "b")
+	ahead(f, 1, 12, "b") // from a tail
+	// The next one comes from a relay that does not know of the publication.
+	ahead(f, 1, 11, "a")
+	// Session 1 is the sender.
+	f.Ahead(link.Ahead{Topic: 1, ID: 13, Except: "1", Payload: []byte("not for one")})
+	f.Down()
+	g := h.begin() // the link of another relay
+	g.Topic(link.TopicNumber{ID: 7, Topic: "all"})
+	ahead(g, 7, 12, "b")
+	published(g, 7, 1, 2, 12, "b")
+	published(g, 7, 1, 3, 14, "c")
+	published(g, 7, 1, 4, 13, "not for one")
+	wantTexts(t, sessions[0], "a", "b", "c")
+	wantTexts(t, sessions[1], "a", "b", "not for one", "c")
+	if n := len(h.given.ahead) + len(h.given.older); n != 1 {
+		t.Errorf("%d are still waited for, want the one that was published before it came ahead", n)
+	}
+}
+
+// TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore checks a message that the old link
+// brings as a publication. The new link first gives it ahead, and then brings the publication too.
+// Members of the new link may have joined later, if their topic was forgotten in between.
+func TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore(t *testing.T) {
+	var g given
+	if g.takePublished(11, false) {
+		t.Error("a new message was taken for one that was given")
+	}
+	if v := g.takeAhead(11); v != repeat {
+		t.Errorf("what was published came ahead: verdict %v, want %v", v, repeat)
+	}
+	if !g.takePublished(11, false) {
+		t.Error("what was published, and came ahead, would be given once more")
+	}
+}
+
+// TestP5_WhatWasGivenAheadInALongOutageIsNotGivenAgain checks that a message given ahead is
+// recognised when it is published, however long the outage lasts.
+func TestP5_WhatWasGivenAheadInALongOutageIsNotGivenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newMirror(HubConfig{})
+		s := openAll(h, &fakeUpstream{}, "1")[0]
+		f := h.Feed
+		f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+		f.BrokerBack() // the broker is there when the link begins
+		for id, text := range []string{"a", "b", "c"} {
+			ahead(f, 1, uint64(id+1), text)
+			time.Sleep(givenAge + time.Second)
+		}
+		f.BrokerBack()
+		for id, text := range []string{"a", "b", "c"} {
+			published(f, 1, 1, uint64(id+1), uint64(id+1), text)
+		}
+		wantTexts(t, s, "a", "b", "c")
+	})
+}
+
+// TestP5_GivenAheadOutlivesTheTopic checks that a member who leaves and comes back is not given a
+// message again that it got ahead, even if the topic is forgotten in between.
+func TestP5_GivenAheadOutlivesTheTopic(t *testing.T) {
+	h := newMirror(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	f := h.Feed
+	enter := func() {
+		f.Topic(link.TopicNumber{ID: 9, Topic: "group:g"})
+		f.Joined(link.Joined{Session: s.Info().ID, Topic: 9, Granted: true}, false)
+	}
+	enter()
+	ahead(f, 9, 5, "x")
+	f.Left(link.Left{Session: s.Info().ID, Topic: 9, Granted: true}, false)
+	f.Untopic(link.Untopic{ID: 9})
+	enter()
+	published(f, 9, 1, 1, 5, "x")
+	wantTexts(t, s, "x")
+}
+
+// TestP2_APublicationOfALostEpochIsNotGivenTwice checks a Redis that comes back empty. The messages
+// that were under way are published again, in a new epoch.
+func TestP2_APublicationOfALostEpochIsNotGivenTwice(t *testing.T) {
+	h := newMirror(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	h.Feed.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+	published(h.Feed, 1, 1, 1, 11, "a")
+	published(h.Feed, 1, 1, 2, 12, "b")
+	published(h.Feed, 1, 2, 1, 12, "b")
+	published(h.Feed, 1, 2, 2, 13, "c")
+	wantTexts(t, s, "a", "b", "c")
+}
+
+// TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack checks a member that left a topic and
+// comes back after Redis was emptied. The topic's entry is new and does not record the earlier
+// epoch. The member is not given again what it had before.
+func TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newMirror(HubConfig{})
+		s := openAll(h, &fakeUpstream{}, "1")[0]
+		f := h.Feed
+		f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+		published(f, 1, 1, 1, 11, "a")
+		join := func(epoch uint64) {
+			f.Topic(link.TopicNumber{ID: 9, Topic: "group:g", Position: pos(epoch, 1)})
+			f.Joined(link.Joined{Session: s.Info().ID, Topic: 9, Granted: true}, false)
+		}
+		join(2)
+		published(f, 9, 2, 2, 12, "b")
+		f.Left(link.Left{Session: s.Info().ID, Topic: 9, Granted: true}, false)
+		f.Untopic(link.Untopic{ID: 9})
+		published(f, 1, 3, 1, 13, "c") // another epoch: Redis was emptied
+		join(3)
+		published(f, 9, 3, 2, 12, "b")
+		published(f, 9, 3, 3, 14, "d")
+		wantTexts(t, s, "a", "b", "c", "d")
+		time.Sleep(givenAge + time.Second)
+		if h.given.aftermath() {
+			t.Error("it has no end")
+		}
+	})
+}
+
+// TestP8_GivenAheadIsBounded checks that beyond the bound nothing is given ahead until Redis is
+// back. Otherwise a sender's later message could overtake one that found no room.
+func TestP8_GivenAheadIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newMirror(HubConfig{})
+		s := openAll(h, &fakeUpstream{}, "1")[0]
+		f := h.Feed
+		f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+		for id := range uint64(givenAhead) {
+			ahead(f, 1, id+1, "")
+			s.Take()
+		}
+		ahead(f, 1, givenAhead+1, "late")
+		published(f, 1, 1, 1, 1, "")
+		wantTexts(t, s)
+		ahead(f, 1, givenAhead+2, "later")
+		wantTexts(t, s)
+		f.BrokerBack() // the broker then goes away again
+		ahead(f, 1, givenAhead+2, "later")
+		wantTexts(t, s, "later")
+		for range 2 { // messages that were never published are forgotten
+			time.Sleep(givenAge + time.Second)
+			f.BrokerBack()
+		}
+		if n := len(h.given.ahead) + len(h.given.older); n > 0 {
+			t.Errorf("%d are remembered", n)
+		}
+		for id := range uint64(3 * givenRecent) {
+			published(f, 1, 1, id+2, 1<<40+id, "")
+		}
+		if n := len(h.given.recent); n != givenRecent {
+			t.Errorf("%d publications are remembered, want %d", n, givenRecent)
+		}
+		if !h.given.wasRecent(1<<40+3*givenRecent-1) || h.given.wasRecent(1<<40+givenRecent) {
+			t.Error("it is not the last ones that are remembered")
+		}
+	})
+}
+
+func BenchmarkPublishedWhileMuchIsGivenAhead(b *testing.B) {
+	h := newMirror(HubConfig{})
+	h.Feed.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+	for id := range uint64(givenAhead / 2) {
+		ahead(h.Feed, 1, id+1, fmt.Sprint(id))
+	}
+	b.ReportAllocs()
+	for i := range b.N {
+		published(h.Feed, 1, 1, uint64(i+1), 1<<40+uint64(i), "")
+	}
+}
+
+// TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody checks a message that is older than all members
+// here. The relay sends only its ID ahead, and no member is given it.
+func TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody(t *testing.T) {
+	h := newMirror(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	h.Feed.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+	ahead(h.Feed, 1, 5, "")
+	published(h.Feed, 1, 1, 1, 5, "x")
+	published(h.Feed, 1, 1, 2, 6, "y")
+	wantTexts(t, s, "y")
+}

@@ -1,0 +1,354 @@
+package gateway
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/crowd"
+	"github.com/edgerelay/edgerelay/shared/timing"
+)
+
+const (
+	rateBurst = 10 * time.Second // how far a user may exceed Config.Rate
+	rateDebt  = rateBurst        // how far deliveries may put a user behind it
+	rateUnit  = 1024             // bytes; a message counts once for each unit that it begins
+	// A user's burst in bytes is Config.Queue divided by rateShare.
+	rateShare = 4
+	// rateWaiters is how many sessions of a user may wait at once. A message of a further session
+	// is refused.
+	rateWaiters = 16
+)
+
+// rates limits users to Config.Rate. All sessions of a user share one allowance. The allowance
+// outlives the sessions until it would be full again. So a user gains nothing by more connections,
+// or by new ones. A user costs no memory before its first message.
+type rates struct {
+	perSecond float64       // messages; 0: there is no limit
+	byteBurst time.Duration // the burst in bytes, as the time that pays for it
+	fanOut    int           // deliveries that count as one message; 0: they cost nothing
+
+	mu           sync.Mutex // guards the fields below
+	users        map[string]*allowance
+	ended, older map[string]*allowance // of users without sessions; in ended since rotated
+	rotated      time.Time
+}
+
+// allowance is what one user may still send. Several sessions may need it at once. Then one of them
+// waits for the allowance, and the others wait for their turn in the order in which they came.
+//
+// The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). messagesDue
+// is the time at which all that was taken is paid for. More may be taken while that time is less
+// than the burst away. Bytes have a time of their own because their burst is shorter: a burst must
+// fit into the queue of a client that receives it.
+type allowance struct {
+	rates    *rates
+	sessions int // guarded by rates.mu
+	turn     chan struct{}
+	waiting  atomic.Int32
+
+	mu                    sync.Mutex // guards the fields below
+	messagesDue, bytesDue time.Time  // when what was taken is paid for
+}
+
+// paced is the result of a wait for an allowance.
+type paced uint8
+
+const (
+	pacedOn      paced = iota // the message may be taken
+	pacedOut                  // the session or the server has ended
+	pacedCrowded              // too many of the user's sessions wait
+)
+
+// newRates limits users to perSecond messages a second, and to queue/rateShare bytes at once. A
+// user pays for one message more for each fanOut deliveries of its messages.
+func newRates(perSecond float64, queue, fanOut int) *rates {
+	r := &rates{perSecond: perSecond, fanOut: fanOut, users: make(map[string]*allowance)}
+	if perSecond > 0 {
+		r.byteBurst = r.time(float64(max(queue/rateShare, rateUnit)) / rateUnit)
+	}
+	return r
+}
+
+// time returns how long it takes until the given number of messages is paid for.
+func (r *rates) time(messages float64) time.Duration {
+	return time.Duration(min(messages/r.perSecond*float64(time.Second), math.MaxInt64/4))
+}
+
+// join returns the user's allowance for one more session, or nil if there is no limit. The session
+// must return it by leave.
+func (r *rates) join(user string) *allowance {
+	if r.perSecond <= 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rotateLocked()
+	a := r.findLocked(user)
+	if a == nil {
+		a = &allowance{rates: r, turn: make(chan struct{}, 1)}
+	}
+	delete(r.ended, user)
+	delete(r.older, user)
+	a.sessions++
+	r.users[user] = a
+	return a
+}
+
+// findLocked returns a user's allowance, even if the user's sessions have ended. It returns nil for
+// a user without one, whose allowance would be full. r.mu must be held.
+func (r *rates) findLocked(user string) *allowance {
+	for _, users := range []map[string]*allowance{r.users, r.ended, r.older} {
+		if a := users[user]; a != nil {
+			return a
+		}
+	}
+	return nil
+}
+
+func (r *rates) leave(user string, a *allowance) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rotateLocked()
+	if a.sessions--; a.sessions > 0 {
+		return
+	}
+	delete(r.users, user)
+	if r.ended == nil {
+		r.ended = make(map[string]*allowance)
+	}
+	r.ended[user] = a
+}
+
+// rotateLocked drops the allowances that are full again. r.mu must be held.
+func (r *rates) rotateLocked() {
+	if now := time.Now(); now.Sub(r.rotated) > rateBurst+rateDebt {
+		r.older, r.ended, r.rotated = r.ended, nil, now
+	}
+}
+
+// charge makes a user pay for the deliveries of its messages. The user's later messages are then
+// read more slowly. A user without an allowance here pays nothing.
+func (r *rates) charge(user string, deliveries uint64) {
+	if r.perSecond <= 0 || r.fanOut == 0 {
+		return
+	}
+	r.mu.Lock()
+	a := r.findLocked(user)
+	r.mu.Unlock()
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	due := later(a.messagesDue, now).Add(r.time(float64(deliveries) / float64(r.fanOut)))
+	if most := now.Add(rateBurst + rateDebt); due.After(most) {
+		due = most
+	}
+	a.messagesDue = due
+}
+
+// take takes the cost of a message of the given size. It fails if the cost is not available, or if
+// a session waits for the allowance.
+func (a *allowance) take(bytes int) bool {
+	return a.waiting.Load() == 0 && a.spend(bytes) == 0
+}
+
+// spend takes a message's cost and returns 0. If the cost is not available, spend takes nothing and
+// returns how long the caller should wait before it tries again. A message that costs more than a
+// burst may be taken once all earlier ones are paid for.
+func (a *allowance) spend(bytes int) (delay time.Duration) {
+	r := a.rates
+	bytes = max(bytes, 1)
+	messages := r.time(float64((bytes + rateUnit - 1) / rateUnit))
+	weight := r.time(float64(bytes) / rateUnit)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	messagesDue, bytesDue := later(a.messagesDue, now), later(a.bytesDue, now)
+	delay = max(
+		messagesDue.Sub(now)+min(messages, rateBurst)-rateBurst,
+		bytesDue.Sub(now)+min(weight, r.byteBurst)-r.byteBurst)
+	if delay > 0 {
+		return delay
+	}
+	a.messagesDue, a.bytesDue = messagesDue.Add(messages), bytesDue.Add(weight)
+	return 0
+}
+
+func later(t, now time.Time) time.Time {
+	if t.Before(now) {
+		return now
+	}
+	return t
+}
+
+// wait waits until it has taken a message's cost, until ended is closed, or until ctx is done. In
+// the latter two cases it has taken nothing. If rateWaiters sessions of the user wait already, it
+// returns pacedCrowded at once.
+func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) paced {
+	defer a.waiting.Add(-1)
+	if a.waiting.Add(1) > rateWaiters {
+		return pacedCrowded
+	}
+	select {
+	case a.turn <- struct{}{}:
+	case <-ended:
+		return pacedOut
+	case <-ctx.Done():
+		return pacedOut
+	}
+	defer func() { <-a.turn }()
+	for {
+		delay := a.spend(bytes)
+		if delay == 0 {
+			return pacedOn
+		}
+		if !timing.Sleep(ctx, delay, ended) {
+			return pacedOut
+		}
+	}
+}
+
+// users counts the sessions of each user, so that one token can take only a part of this edge. A
+// session counts until its socket is closed and the relay has forgotten it. Otherwise a user who
+// connects and leaves again and again could hold any number of sockets, or of sessions at the
+// relay.
+type users struct {
+	most int // sessions of one user; 0: no bound
+
+	mu       sync.Mutex // guards sessions; no other lock is taken under it
+	sessions map[string]int
+}
+
+// A session counts for its user as long as it has one of these claims.
+const (
+	claimSocket int32 = 1 << iota
+	claimTables
+)
+
+// enter counts a session for its user. It returns false if the user has too many. s.release takes
+// the session out of the count.
+func (u *users) enter(s *Session) bool {
+	if u.most <= 0 {
+		return true
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sessions[s.info.User] >= u.most {
+		return false
+	}
+	u.sessions[s.info.User]++
+	s.users = u
+	s.claims.Store(claimSocket | claimTables)
+	return true
+}
+
+func (u *users) leave(user string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sessions[user]--; u.sessions[user] <= 0 {
+		delete(u.sessions, user)
+	}
+}
+
+// release gives up one of the session's claims. It must be called once for each claim.
+func (s *Session) release(claim int32) {
+	if s.users != nil && s.claims.And(^claim) == claim {
+		s.users.leave(s.info.User)
+	}
+}
+
+const (
+	// unfinishedShare divides Config.Unfinished: one user may hold one such part.
+	unfinishedShare = 16
+	// unfinishedCost is what an unfinished message takes beside its buffer, in bytes: a goroutine's
+	// stack, a reader, and a buffer for what is read.
+	unfinishedCost = 8 << 10
+	// unfinishedWait is how long a session that gives way may take to receive its close frame. Its
+	// message stays in memory until then.
+	unfinishedWait = 100 * time.Millisecond
+)
+
+// unfinished bounds the memory of unfinished messages, for each user and for all users together. A
+// message is unfinished when it was begun and its reader has to wait for the remainder.
+//
+// When there is no room for more, the session that has waited longest gives way. It is a session of
+// the user whose share is full, or else of the user who holds most. Two users count as holding
+// equally much if neither holds more than one message can take.
+type unfinished struct {
+	most int64 // 0: no bound
+
+	mu    sync.Mutex // guards crowd; never held across I/O
+	crowd crowd.Crowd[string, *Session]
+}
+
+// unfinishedMessage is the entry of an unfinished message.
+type unfinishedMessage = crowd.Member[string, *Session]
+
+// bound sets the bound; message is the length of the longest message. Two users count as holding
+// equally much if neither holds more than such a message can take. Otherwise many users, with a
+// byte each, could push out everybody's messages.
+func (u *unfinished) bound(most int64, message int) {
+	u.most = most
+	grown := int64(message) + int64(message)/4 // a buffer grows by a quarter
+	u.crowd.Little = min(grown+unfinishedCost, most/unfinishedShare)
+}
+
+// count counts bytes for the unfinished message of s. m is that message's entry; nil means that it
+// has none yet.
+func (u *unfinished) count(s *Session, m *unfinishedMessage, bytes int) *unfinishedMessage {
+	if u.most <= 0 {
+		return m
+	}
+	m, others := u.weigh(s, m, int64(bytes)+unfinishedCost)
+	for _, other := range others {
+		other.close(ReasonUnfinishedBytes, unfinishedWait)
+	}
+	return m
+}
+
+// weigh counts the weight for m and returns the sessions that must give way.
+func (u *unfinished) weigh(s *Session, m *unfinishedMessage, weight int64) (_ *unfinishedMessage, others []*Session) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if m == nil {
+		m = u.crowd.Join(s.info.User, s, weight)
+	} else {
+		u.crowd.Weigh(m, weight)
+	}
+	for {
+		first, held := u.crowd.FirstOf(s.info.User)
+		if first == nil || first == m || held <= u.most/unfinishedShare {
+			break
+		}
+		u.crowd.Leave(first)
+		others = append(others, first.Value)
+	}
+	for u.crowd.Weight() > u.most && u.crowd.Len() > 1 {
+		first := u.crowd.First()
+		u.crowd.Leave(first)
+		others = append(others, first.Value)
+	}
+	return m, others
+}
+
+// done removes the entry m; m may be nil.
+func (u *unfinished) done(m *unfinishedMessage) {
+	if m == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.crowd.Leave(m)
+}
+
+// bytes returns the bytes that are counted now.
+func (u *unfinished) bytes() float64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return float64(u.crowd.Weight())
+}

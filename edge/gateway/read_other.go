@@ -1,0 +1,20 @@
+//go:build !unix
+
+package gateway
+
+import (
+	"net"
+	"syscall"
+)
+
+func rawOf(net.Conn) syscall.RawConn { return nil }
+
+// wait returns at once, and the parser reads the conn by Read. Such a conn keeps its reader, and a
+// larger stack, while the client is silent.
+func (r *reader) wait() error { return nil }
+
+func (r *reader) fill(uintptr) bool { return true }
+
+func (r *reader) unread() bool { return len(r.unparsed) > 0 }
+
+func (r *reader) putBuffer() { r.unparsed = nil }

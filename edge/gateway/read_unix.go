@@ -1,0 +1,119 @@
+//go:build unix
+
+package gateway
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// readBufferSize is the size, in bytes, of the pooled buffers that conns are read into.
+const readBufferSize = 4 << 10
+
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, readBufferSize); return &b }}
+
+// wait waits until there is something to read, and reads it into unparsed. It returns at once if
+// unparsed is not empty, or without raw. It returns the socket's error, or errIdle after a silence
+// of idleAfter. Its stack is so shallow that the garbage collector shrinks it to the smallest size.
+func (r *reader) wait() error {
+	if r.raw == nil || len(r.unparsed) > 0 {
+		return nil
+	}
+	for {
+		if !r.timed && r.server.poller.canWatch(r.conn) {
+			left := r.untilIdle()
+			if left <= 0 { // the conn was idle, and there is something to read
+				left = idleAfter
+			}
+			r.setIdleDeadline(left)
+		}
+		err := r.raw.Read(r.fillFunc)
+		if err == nil {
+			return r.err
+		}
+		if !r.timedOut(err) {
+			r.err = err
+			return err
+		}
+		left := r.untilIdle()
+		if left <= 0 {
+			r.timed = false
+			r.setReadDeadline(time.Time{})
+			return errIdle
+		}
+		r.setIdleDeadline(left)
+	}
+}
+
+// setIdleDeadline sets the deadline at which wait checks whether the conn may become idle. wait
+// sets it once in idleAfter, however often the client speaks.
+func (r *reader) setIdleDeadline(in time.Duration) {
+	r.timed = true
+	r.setReadDeadline(time.Now().Add(in))
+}
+
+// untilIdle returns how much longer c must be silent before it becomes idle.
+func (c *conn) untilIdle() time.Duration {
+	return time.Duration(c.seen.Load()) + idleAfter - c.server.now()
+}
+
+// fill reads what has arrived into unparsed, without waiting. It returns false if nothing has
+// arrived. It reports an error in r.err, and returns true.
+func (r *reader) fill(fd uintptr) bool {
+	buf := readBuffers.Get().(*[]byte)
+	n, err := syscall.Read(int(fd), *buf)
+	for err == syscall.EINTR {
+		n, err = syscall.Read(int(fd), *buf)
+	}
+	if n > 0 {
+		r.unparsed, r.buf = (*buf)[:n], buf
+		r.stamp()
+		return true
+	}
+	readBuffers.Put(buf)
+	switch err {
+	case nil:
+		r.err = io.EOF
+	case syscall.EAGAIN:
+		return false
+	default:
+		r.err = os.NewSyscallError("read", err)
+	}
+	return true
+}
+
+// unread reports whether bytes have arrived that were not read. The kernel resets a connection that
+// is closed with unread bytes, and the client may then never see the close frame.
+func (r *reader) unread() bool {
+	if len(r.unparsed) > 0 || r.raw == nil {
+		return len(r.unparsed) > 0
+	}
+	n := 0
+	var b [1]byte
+	r.raw.Control(func(fd uintptr) {
+		n, _, _ = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	return n > 0
+}
+
+// putBuffer drops what is unparsed and returns its buffer to the pool.
+func (r *reader) putBuffer() {
+	r.unparsed = nil
+	if r.buf != nil {
+		readBuffers.Put(r.buf)
+		r.buf = nil
+	}
+}
+
+// rawOf returns access to the socket's file descriptor. It returns nil for a socket that is not the
+// kernel's (TLS, pipes), which is read and written by its own methods.
+func rawOf(socket net.Conn) (raw syscall.RawConn) {
+	if sc, ok := socket.(syscall.Conn); ok {
+		raw, _ = sc.SyscallConn()
+	}
+	return raw
+}

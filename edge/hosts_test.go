@@ -1,0 +1,46 @@
+package edge
+
+import (
+	"net/http"
+	"testing"
+)
+
+// TestA8_ServedHosts: besides loopback's names, an open edge on loopback serves the hosts whose
+// pages may connect.
+func TestA8_ServedHosts(t *testing.T) {
+	c := Config{Origins: []string{"chat.example.com", "https://*.example.org", "http://a.example:8080"}}
+	for host, want := range map[string]bool{
+		"chat.example.com": true, "CHAT.example.com": true, "x.example.org": true, "a.example:8080": true,
+		"example.org": false, "chat.example.com.evil.example": false, "a.example": false, "": false,
+	} {
+		if got := c.servesHost(host); got != want {
+			t.Errorf("%q: %v", host, got)
+		}
+	}
+}
+
+// TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost: an edge with tokens may be, since the page has
+// none.
+func TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost(t *testing.T) {
+	for auth, want := range map[string]int{"open": http.StatusForbidden, "jwt": http.StatusOK} {
+		e := newEdge(t, "EDGE_AUTH="+auth, "EDGE_JWT_KEYS=k:hidden-hidden-hidden")
+		stop := run(t, e)
+		r, err := http.NewRequest(http.MethodGet, "http://"+e.Addr().String()+"/livez", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "evil.example:8080"
+		r.Close = true
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", auth, res.StatusCode, want)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}

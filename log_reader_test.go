@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// server is a running binary, with its log.
+type server struct {
+	*exec.Cmd
+	log   *os.File // the reading end of its log
+	ended chan struct{}
+}
+
+// serve starts a binary whose standard output and standard error are one pipe.
+func serve(t *testing.T, binary string, environ ...string) *server {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	s := &server{command(filepath.Join(build(t), binary), environ), reader, make(chan struct{})}
+	s.Stdout, s.Stderr = writer, writer
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		s.Wait()
+		close(s.ended)
+	}()
+	t.Cleanup(func() {
+		reader.Close()
+		s.Process.Kill()
+		<-s.ended
+	})
+	return s
+}
+
+// lives fails the test if the process has ended.
+func (s *server) lives(t *testing.T) {
+	t.Helper()
+	select {
+	case <-s.ended:
+		t.Fatalf("%s ended: %v", filepath.Base(s.Path), s.ProcessState)
+	default:
+	}
+}
+
+// stops makes the process drain, and checks that it did.
+func (s *server) stops(t *testing.T, by os.Signal) {
+	t.Helper()
+	s.Process.Signal(by)
+	select {
+	case <-s.ended:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s still runs 30 s after %v", filepath.Base(s.Path), by)
+	}
+	if status := s.ProcessState.ExitCode(); status != 0 {
+		t.Errorf("%s: %v, want exit status 0", filepath.Base(s.Path), s.ProcessState)
+	}
+}
+
+// eventually waits until done reports true.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+// get returns what a server answers to a GET, or "" when it does not answer.
+func get(url string) string {
+	response, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	return string(body)
+}
+
+// ready waits until the server at addr is ready.
+func ready(t *testing.T, addr string) {
+	t.Helper()
+	eventually(t, addr+" is ready", func() bool {
+		answer := get("http://" + addr + "/readyz")
+		return answer != "" && !strings.Contains(answer, "unready") && !strings.Contains(answer, "false")
+	})
+}
+
+// dropped reports whether the server with that admin port has dropped lines of its log.
+func dropped(admin, reason string) bool {
+	metric := regexp.MustCompile(`(?m)^edgerelay_log_dropped_total\{reason="` + reason + `"\} [1-9]`)
+	return metric.MatchString(get("http://" + admin + "/metrics"))
+}
+
+// client connects to an edge.
+func client(t *testing.T, edge, name string) *websocket.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, "ws://"+edge+"/chat/channel/"+name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.CloseNow() })
+	return c
+}
+
+// talks checks that a text that from says reaches the client to.
+func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	said := fmt.Sprintf(`{"Method":"One","MsgBody":{"Id":%q,"Msg":%q}}`, name, text)
+	if err := from.Write(ctx, websocket.MessageText, []byte(said)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, got, err := to.Read(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(got), text) {
+			return
+		}
+	}
+}
+
+func relayEnv(addr, admin string) []string {
+	return []string{linkKeys, "RELAY_REDIS_URL=memory://", "RELAY_ADDR=" + addr, "RELAY_ADMIN_ADDR=" + admin, "LOG_LEVEL=debug"}
+}
+
+func edgeEnv(addr, admin, relay string) []string {
+	return []string{
+		linkKeys, "EDGE_RELAY_URLS=ws://" + relay, "EDGE_AUTH=open", "EDGE_DRAIN=200ms",
+		"EDGE_ADDR=" + addr, "EDGE_ADMIN_ADDR=" + admin, "LOG_LEVEL=debug",
+	}
+}
+
+// The reader of the log goes away after four lines, as `2>&1 | head -4` does. Then the relay dies.
+func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
+	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
+	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)
+	ready(t, relayAdmin)
+	relay.log.Close()
+	edge := serve(t, "edge", edgeEnv(edgeAddr, edgeAdmin, relayAddr)...)
+	ready(t, edgeAddr)
+	lines := bufio.NewScanner(edge.log)
+	for i := 0; i < 4 && lines.Scan(); i++ {
+	}
+	edge.log.Close()
+	a, b := client(t, edgeAddr, "a"), client(t, edgeAddr, "b")
+	talks(t, a, b, "b", "before")
+
+	relay.stops(t, syscall.SIGTERM) // while lines remain that nobody reads
+	eventually(t, "the edge has said that its link is lost", func() bool {
+		edge.lives(t)
+		return dropped(edgeAdmin, "failed")
+	})
+	serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)
+	talks(t, a, b, "b", "after")
+	edge.stops(t, syscall.SIGTERM)
+}
+
+// Nobody reads the pipe of the log, and it is full. The load logs more than there is room for.
+func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
+	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
+	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)
+	edge := serve(t, "edge", edgeEnv(edgeAddr, edgeAdmin, relayAddr)...)
+	ready(t, edgeAddr)
+	a, b := client(t, edgeAddr, "a"), client(t, edgeAddr, "b")
+	long := strings.Repeat("long-name", 13)
+	for i := 0; !dropped(edgeAdmin, "full"); i++ {
+		if i == 100 {
+			t.Fatal("no line was dropped: what was to fill the log does not")
+		}
+		for range 100 {
+			comeAndGo(t, edgeAddr, long)
+		}
+	}
+	talks(t, a, b, "b", "hello")
+	relay.lives(t)
+	edge.stops(t, syscall.SIGTERM)
+	relay.stops(t, syscall.SIGTERM)
+}
+
+// comeAndGo connects and leaves at once, which makes the edge log a line.
+func comeAndGo(t *testing.T, edge, name string) {
+	t.Helper()
+	c, err := net.Dial("tcp", edge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	fmt.Fprintf(c, "GET /chat/channel/%s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", name)
+	answer, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil || !strings.Contains(answer, "101") {
+		t.Fatalf("%q, %v", answer, err)
+	}
+}

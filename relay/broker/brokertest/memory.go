@@ -1,0 +1,81 @@
+package brokertest
+
+import (
+	"container/list"
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/memorybroker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Memory is the broker in memory, as a Redis that original servers use too, and that may be
+// restarted from a snapshot.
+type Memory struct{ *memorybroker.Memory }
+
+// These are the names by which tests know the parts of a Memory.
+type (
+	MemoryConfig = memorybroker.Config
+	Handle       = memorybroker.Handle
+)
+
+// NewMemory returns an empty Memory.
+func NewMemory(cfg MemoryConfig) *Memory { return &Memory{memorybroker.New(cfg)} }
+
+// PublishBare publishes as an original server does. It reaches those who are subscribed now, and
+// leaves no history, mark or position.
+func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
+	m.Mu.Lock()
+	defer m.Mu.Unlock()
+	m.Send(broker.Publication{Topic: t, From: from, Msg: msg})
+}
+
+// Saved is what a Memory kept at one moment: histories, last positions and marks, as a snapshot
+// of Redis has them. The zero Saved is empty.
+type Saved struct{ kept memorybroker.Kept }
+
+// Save returns a copy of what is kept now. Its cost grows with all that is kept.
+func (m *Memory) Save() (s Saved) {
+	m.Mu.Lock()
+	defer m.Mu.Unlock()
+	load(&s.kept, &m.Kept)
+	return s
+}
+
+// Load replaces what is kept by what was saved earlier, or by nothing, as a Redis does that was
+// restarted from a snapshot or without one. The Memory is another server from then on. Each topic
+// begins a new epoch at its next publication, later than any that was saved or that the publisher
+// knows. Subscriptions stay, and nobody is told.
+func (m *Memory) Load(s Saved) {
+	m.Mu.Lock()
+	defer m.Mu.Unlock()
+	load(&m.Kept, &s.kept)
+	m.Server++
+}
+
+// load replaces what to has by copies of what from has.
+func load(to, from *memorybroker.Kept) {
+	loadEntries(&to.Histories, &from.Histories, func(h *memorybroker.History) *memorybroker.History {
+		c := *h
+		c.Items = slices.Clone(h.Items)
+		return &c
+	})
+	loadEntries(&to.Positions, &from.Positions, same)
+	loadEntries(&to.Marks, &from.Marks, same)
+}
+
+func same[V any](v V) V { return v }
+
+// loadEntries replaces the entries by copies of those of from, which may be a zero value. The age
+// stays. The function value copies each value.
+func loadEntries[K comparable, V any](to, from *memorybroker.Expiring[K, V], value func(V) V) {
+	to.Entries, to.Order = make(map[K]*list.Element), list.New()
+	if from.Order == nil {
+		return
+	}
+	for el := from.Order.Front(); el != nil; el = el.Next() {
+		entry := *el.Value.(*memorybroker.Entry[K, V])
+		entry.Value = value(entry.Value)
+		to.Entries[entry.Key] = to.Order.PushBack(&entry)
+	}
+}

@@ -1,0 +1,62 @@
+package brokertest
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// TestSaveAndLoad: later publications do not change what was saved, and it comes back as it was,
+// with history, top and marks. Nothing comes back from an empty Saved.
+func TestSaveAndLoad(t *testing.T) {
+	m := NewMemory(MemoryConfig{})
+	h := m.Broker()
+	instance := protocol.NewInstance()
+	publish := func(number uint64, msg string) broker.Published {
+		h.Publish(broker.Publish{Topic: "all", Msg: msg, Instance: instance, Number: number})
+		return h.Take()[0].(broker.Published)
+	}
+	history := func() (msgs []string) {
+		h.ReadHistory("all", protocol.Position{}, 1)
+		for _, p := range h.Take()[0].(broker.History).Publications {
+			msgs = append(msgs, p.Msg)
+		}
+		return msgs
+	}
+	first := publish(1, "a")
+	saved := m.Save()
+	publish(2, "b")
+	for range 2 { // loading twice gives the same
+		m.Load(saved)
+		if got := history(); !slices.Equal(got, []string{"a"}) {
+			t.Fatalf("history %v", got)
+		}
+		if got := publish(1, "again"); got.Outcome != broker.Duplicate || got.Position != first.Position {
+			t.Errorf("the number that was saved: %+v", got)
+		}
+		if got := publish(2, "c"); got.Outcome != broker.Done || got.Position.Epoch <= first.Position.Epoch || got.Position.Offset != 1 {
+			t.Errorf("the number that was not, which begins an epoch: %+v, first %+v", got, first)
+		}
+		if got := publish(3, "d"); got.Outcome != broker.Done || got.Position.Offset != 2 {
+			t.Errorf("the number behind it: %+v", got)
+		}
+	}
+	lastEpoch := protocol.Position{Epoch: protocol.MaxEpoch, Offset: 1}
+	h.Publish(broker.Publish{Topic: "all", Msg: "e", Instance: instance, Number: 4, Known: protocol.Position{Epoch: protocol.MaxEpoch - 1}})
+	if got := h.Take()[0].(broker.Published); got.Position != lastEpoch {
+		t.Errorf("the first of the last epoch: %+v", got)
+	}
+	m.Load(m.Save())
+	if got := publish(5, "f"); got.Position != (protocol.Position{Epoch: protocol.MaxEpoch, Offset: 2}) {
+		t.Errorf("behind the last epoch, to which none follows: %+v", got)
+	}
+	m.Load(Saved{})
+	if got := history(); len(got) > 0 {
+		t.Errorf("history of an empty one: %v", got)
+	}
+	if got := publish(1, "anew"); got.Outcome != broker.Done || got.Position.Offset != 1 {
+		t.Errorf("the first number of an empty one: %+v", got)
+	}
+}

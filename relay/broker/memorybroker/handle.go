@@ -1,0 +1,202 @@
+package memorybroker
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Handle is one relay's Broker on a Memory. Each method carries out its request at once, and Run
+// delivers the events in order.
+type Handle struct {
+	memory *Memory
+	tokens map[protocol.Topic]uint64 // guarded by memory.Mu
+
+	// mu guards the following. It is taken after memory.Mu, never before it.
+	mu     sync.Mutex
+	events []broker.Event
+	bytes  int // of the publications in events
+	// deaf says that the queue was full. Publications are then not queued until the subscriptions
+	// are confirmed anew.
+	deaf bool
+
+	wake chan struct{} // to Run, from whoever queued; one slot
+}
+
+var _ broker.Broker = (*Handle)(nil)
+
+// Broker returns a new Handle, with no subscriptions.
+func (m *Memory) Broker() *Handle {
+	return &Handle{memory: m, tokens: make(map[protocol.Topic]uint64), wake: make(chan struct{}, 1)}
+}
+
+// Name implements Broker.
+func (h *Handle) Name() string { return h.memory.name }
+
+// Publish implements Broker.
+func (h *Handle) Publish(p broker.Publish) {
+	h.memory.Mu.Lock()
+	defer h.memory.Mu.Unlock()
+	h.queue(h.memory.publishLocked(p, time.Now()))
+}
+
+// Subscribe implements Broker.
+func (h *Handle) Subscribe(t protocol.Topic, token uint64) {
+	m := h.memory
+	m.Mu.Lock()
+	defer m.Mu.Unlock()
+	if _, ok := h.tokens[t]; !ok {
+		m.subscribers[t] = append(m.subscribers[t], h)
+	}
+	h.tokens[t] = token
+	h.mu.Lock()
+	deaf := h.deaf
+	h.mu.Unlock()
+	if !deaf { // a deaf Handle is confirmed by reconfirm
+		h.queue(broker.Subscribed{Topic: t, Token: token, Top: m.topLocked(t, time.Now())})
+	}
+}
+
+// Unsubscribe implements Broker.
+func (h *Handle) Unsubscribe(t protocol.Topic) {
+	h.memory.Mu.Lock()
+	defer h.memory.Mu.Unlock()
+	h.unsubscribeLocked(t)
+}
+
+// unsubscribeLocked ends a subscription if there is one. The caller holds memory.Mu.
+func (h *Handle) unsubscribeLocked(t protocol.Topic) {
+	if _, ok := h.tokens[t]; !ok {
+		return
+	}
+	delete(h.tokens, t)
+	m := h.memory
+	if left := slices.DeleteFunc(m.subscribers[t], func(other *Handle) bool { return other == h }); len(left) > 0 {
+		m.subscribers[t] = left
+	} else {
+		delete(m.subscribers, t)
+	}
+}
+
+// ReadHistory implements Broker.
+func (h *Handle) ReadHistory(t protocol.Topic, after protocol.Position, token uint64) {
+	h.memory.Mu.Lock()
+	defer h.memory.Mu.Unlock()
+	now := time.Now()
+	kept, _ := h.memory.Histories.get(t, now)
+	page, more := kept.page(after)
+	answer := broker.History{Token: token, Topic: t, Publications: page, More: more, Top: h.memory.topLocked(t, now)}
+	if len(page) > 0 {
+		answer.Through = page[len(page)-1].Position
+	}
+	h.queue(answer)
+}
+
+// CountSubscribers implements Broker.
+func (h *Handle) CountSubscribers(t protocol.Topic, token uint64) {
+	h.memory.Mu.Lock()
+	defer h.memory.Mu.Unlock()
+	h.queue(broker.Counted{Token: token, Count: int64(len(h.memory.subscribers[t]))})
+}
+
+// Flush implements Broker.
+func (h *Handle) Flush(token uint64) {
+	h.memory.Mu.Lock()
+	defer h.memory.Mu.Unlock()
+	h.queue(broker.Flushed{Token: token, Heard: true})
+}
+
+// queue adds the answer to a request. The caller's requests, which the caller bounds, bound the
+// answers.
+func (h *Handle) queue(e broker.Event) {
+	h.mu.Lock()
+	h.events = append(h.events, e)
+	h.mu.Unlock()
+	h.signal()
+}
+
+// receive queues a publication, or notes that there is no room for it.
+func (h *Handle) receive(pub broker.Publication) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.deaf {
+		return
+	}
+	size := len(pub.From) + len(pub.Msg)
+	if h.bytes > 0 && h.bytes+size > h.memory.cfg.QueueBytes {
+		h.deaf = true
+		h.events = append(h.events, broker.Deaf{All: true})
+	} else {
+		h.bytes += size
+		h.events = append(h.events, broker.Received{Publication: pub})
+	}
+	h.signal()
+}
+
+func (h *Handle) signal() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run implements Broker. When it returns, the subscriptions are gone, and nobody may use the
+// Handle any more.
+func (h *Handle) Run(ctx context.Context, sink func(broker.Event)) error {
+	defer h.unsubscribeAll()
+	sweep := time.NewTicker(max(h.memory.cfg.HistoryAge/4, time.Millisecond))
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-sweep.C:
+			h.memory.sweep(now)
+		case <-h.wake:
+			for _, e := range h.Take() {
+				sink(e)
+			}
+		}
+	}
+}
+
+// Take returns what is queued, for a caller that steps the Handle instead of running it.
+func (h *Handle) Take() []broker.Event {
+	h.mu.Lock()
+	events := h.events
+	h.events, h.bytes = nil, 0
+	h.mu.Unlock()
+	h.reconfirm()
+	return events
+}
+
+// reconfirm confirms all subscriptions anew when a full queue has been delivered. That is one
+// step with the end of the deafness.
+func (h *Handle) reconfirm() {
+	m := h.memory
+	m.Mu.Lock()
+	defer m.Mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.deaf || h.bytes > 0 {
+		return
+	}
+	h.deaf = false
+	now := time.Now()
+	for t, token := range h.tokens {
+		h.events = append(h.events, broker.Subscribed{Topic: t, Token: token, Top: m.topLocked(t, now)})
+	}
+	h.signal()
+}
+
+func (h *Handle) unsubscribeAll() {
+	h.memory.Mu.Lock()
+	defer h.memory.Mu.Unlock()
+	for t := range h.tokens {
+		h.unsubscribeLocked(t)
+	}
+}

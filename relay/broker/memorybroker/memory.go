@@ -1,0 +1,137 @@
+// Package memorybroker carries publications within one process.
+package memorybroker
+
+import (
+	"cmp"
+	"sync"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Config says what a Memory keeps. Zero values mean the defaults.
+type Config struct {
+	HistorySize int           // publications kept per topic; default 256
+	HistoryAge  time.Duration // expiry after a topic's last publication; default 120 s
+	// MarkAge is how long a mark lives after it was last set, and a topic's last position after
+	// its history. The default is 1 h.
+	MarkAge time.Duration
+	// QueueBytes bounds the publications that wait in one Handle, counted by their texts. The
+	// default is 16 MiB. When the queue is full, the Handle's subscriptions are lost as they
+	// would be on Redis. It tells Deaf, and each subscription is confirmed anew once the
+	// queue has been delivered.
+	QueueBytes int
+}
+
+// Memory is a back end within one process. It keeps what Redis keeps, with the same semantics,
+// and loses it when the process ends. Each relay has a Handle of its own on it. All methods may
+// be called concurrently, and none blocks.
+type Memory struct {
+	cfg  Config
+	name string
+
+	Mu sync.Mutex // guards the following
+	Kept
+	Server      uint64                       // number of the server; another one begins epochs
+	subscribers map[protocol.Topic][]*Handle // in the order in which they subscribed
+	epochs      broker.Epochs
+}
+
+// Kept is what a Redis would save.
+type Kept struct {
+	Histories Expiring[protocol.Topic, *History]
+	Positions Expiring[protocol.Topic, last]
+	Marks     Expiring[markKey, uint64]
+}
+
+// last is a topic's last position, and the server that gave it.
+type last struct {
+	position protocol.Position
+	server   uint64
+}
+
+// markKey names what a mark is kept for.
+type markKey struct {
+	topic    protocol.Topic
+	instance protocol.Instance
+}
+
+// New returns an empty Memory.
+func New(cfg Config) *Memory {
+	cfg.HistorySize = cmp.Or(cfg.HistorySize, broker.DefaultHistorySize)
+	cfg.HistoryAge = cmp.Or(cfg.HistoryAge, broker.DefaultHistoryAge)
+	cfg.MarkAge = cmp.Or(cfg.MarkAge, broker.DefaultMarkAge)
+	cfg.QueueBytes = cmp.Or(cfg.QueueBytes, 16<<20)
+	return &Memory{
+		cfg:  cfg,
+		name: "memory-" + protocol.NewInstance().String(),
+		Kept: Kept{
+			Histories: newExpiring[protocol.Topic, *History](cfg.HistoryAge),
+			Positions: newExpiring[protocol.Topic, last](cfg.HistoryAge + cfg.MarkAge),
+			Marks:     newExpiring[markKey, uint64](cfg.MarkAge),
+		},
+		subscribers: make(map[protocol.Topic][]*Handle),
+	}
+}
+
+// publishLocked is the atomic step behind Publish. The caller holds Mu.
+func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published {
+	kept, _ := m.Positions.get(p.Topic, now)
+	top := kept.position
+	key := markKey{p.Topic, p.Instance}
+	mark, _ := m.Marks.get(key, now)
+	if mark < p.Floor {
+		mark = p.Floor
+		m.Marks.put(key, mark, now)
+	}
+	if p.Number <= mark {
+		return broker.Published{Token: p.Token, Outcome: broker.Duplicate, Position: top}
+	}
+	if mark < p.Predecessor {
+		return broker.Published{Token: p.Token, Outcome: broker.Refused}
+	}
+	h, ok := m.Histories.get(p.Topic, now)
+	if !ok {
+		h = &History{size: m.cfg.HistorySize}
+	}
+	old := kept.server != m.Server // more may have been given since
+	pub := broker.Publication{
+		Topic: p.Topic, Position: next(top, old, p.Known, &m.epochs, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
+	}
+	if pub.Position.Epoch != kept.position.Epoch {
+		pub.Previous = kept.position
+	}
+	m.epochs.Saw(pub.Position)
+	h.append(pub)
+	m.Histories.put(p.Topic, h, now)
+	m.Positions.put(p.Topic, last{pub.Position, m.Server}, now)
+	m.Marks.put(key, p.Number, now)
+	m.Send(pub)
+	return broker.Published{Token: p.Token, Outcome: broker.Done, Position: pub.Position}
+}
+
+// Send gives pub to every subscriber. The caller holds Mu.
+func (m *Memory) Send(pub broker.Publication) {
+	for _, h := range m.subscribers[pub.Topic] {
+		h.receive(pub)
+	}
+}
+
+// topLocked returns a topic's last position, zero if none is known. The caller holds Mu.
+func (m *Memory) topLocked(t protocol.Topic, now time.Time) protocol.Position {
+	kept, _ := m.Positions.get(t, now)
+	return kept.position
+}
+
+// sweep forgets what has expired.
+func (m *Memory) sweep(now time.Time) {
+	const batch = 1000 // so that nobody waits long for Mu
+	for more := true; more; {
+		m.Mu.Lock()
+		more = m.Histories.sweep(now, batch)
+		more = m.Positions.sweep(now, batch) || more
+		more = m.Marks.sweep(now, batch) || more
+		m.Mu.Unlock()
+	}
+}

@@ -1,0 +1,162 @@
+package redisbroker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
+)
+
+// replicas counts subscribers at a cluster's replicas. Relays do not subscribe there, but others
+// may, since a classic PUBLISH reaches every node. A replica that does not answer in time adds
+// nothing to the count, and is not asked again for replicaIdle.
+type replicas struct {
+	target *target
+	keys   keys
+	queue  *queue[ask]
+
+	mu    sync.Mutex // guards the following
+	lines map[string]*replicaLine
+}
+
+type replicaLine struct {
+	*line
+	idleUntil time.Time // not asked before this time; owned by run
+}
+
+const (
+	replicaTimeout = 300 * time.Millisecond
+	replicaIdle    = 5 * time.Second
+)
+
+func newReplicas(t *target, k keys) *replicas {
+	return &replicas{target: t, keys: k, queue: newQueue((*ask).weight), lines: make(map[string]*replicaLine)}
+}
+
+// count asks all replicas for the subscribers of t. The answer comes from run.
+func (r *replicas) count(t protocol.Topic, token uint64) {
+	r.queue.put(ask{kind: askCount, topic: t, token: token})
+}
+
+// become sets the addresses of the replicas. It closes the lines to all other addresses.
+func (r *replicas) become(addrs []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.lines
+	r.lines = make(map[string]*replicaLine)
+	for _, addr := range addrs {
+		if l := old[addr]; l != nil {
+			r.lines[addr] = l
+			delete(old, addr)
+			continue
+		}
+		r.lines[addr] = &replicaLine{line: newLine(node(r.target.opt, addr, replicaTimeout))}
+	}
+	for _, l := range old {
+		l.close()
+	}
+}
+
+func (r *replicas) run(ctx context.Context, answer func(broker.Counted)) {
+	for {
+		batch := r.queue.take(ctx, asksAtOnce, asksAtOnce)
+		if batch == nil {
+			r.become(nil)
+			return
+		}
+		for i, n := range r.ask(ctx, batch) {
+			answer(broker.Counted{Token: batch[i].token, Count: n})
+		}
+	}
+}
+
+// ask asks all replicas at once, and adds up their counts.
+func (r *replicas) ask(ctx context.Context, batch []ask) []int64 {
+	r.mu.Lock()
+	lines := make([]*replicaLine, 0, len(r.lines))
+	for _, l := range r.lines {
+		if time.Now().After(l.idleUntil) {
+			lines = append(lines, l)
+		}
+	}
+	r.mu.Unlock()
+	counts := make([][]int64, len(lines))
+	var asking sync.WaitGroup
+	for i, l := range lines {
+		asking.Go(func() { counts[i] = l.count(ctx, r.keys, batch) })
+	}
+	asking.Wait()
+	total := make([]int64, len(batch))
+	for _, count := range counts {
+		for i, n := range count {
+			total[i] += n
+		}
+	}
+	return total
+}
+
+func (l *replicaLine) count(ctx context.Context, k keys, batch []ask) []int64 {
+	ctx, cancel := context.WithTimeout(ctx, replicaTimeout)
+	defer cancel()
+	pipe := l.get().Pipeline()
+	cmds := make([]*redis.MapStringIntCmd, len(batch))
+	for i, q := range batch {
+		cmds[i] = pipe.PubSubNumSub(ctx, k.channel(q.topic))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		l.idleUntil = time.Now().Add(replicaIdle)
+		l.renew()
+		return nil
+	}
+	counts := make([]int64, len(batch))
+	for i, q := range batch {
+		counts[i] = cmds[i].Val()[k.channel(q.topic)]
+	}
+	return counts
+}
+
+// sums holds unanswered requests, each of which went to several nodes.
+type sums struct {
+	mu      sync.Mutex // guards the following
+	last    uint64
+	pending map[uint64]*sum
+}
+
+// sum is one such request, with the answers so far added up.
+type sum struct {
+	left  int // answers to come
+	count int64
+	err   error                   // the last one
+	whole func(*sum) broker.Event // makes the answer to the request
+}
+
+// begin returns an id for a request that goes to n nodes. Once all have answered, whole makes the
+// answer to the request.
+func (s *sums) begin(n int, whole func(*sum) broker.Event) (id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	s.pending[s.last] = &sum{left: n, whole: whole}
+	return s.last
+}
+
+// add adds one node's answer. With the last one it returns the answer to the request, and nil
+// before.
+func (s *sums) add(id uint64, count int64, err error) broker.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := s.pending[id]
+	one.left--
+	one.count += count
+	if err != nil {
+		one.err = err
+	}
+	if one.left > 0 {
+		return nil
+	}
+	delete(s.pending, id)
+	return one.whole(one)
+}

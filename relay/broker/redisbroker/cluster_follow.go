@@ -1,0 +1,176 @@
+package redisbroker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/timing"
+)
+
+// follow keeps the view up to date until ctx is done. When it returns, all shards have ended.
+func (c *Cluster) follow(ctx context.Context) {
+	reader := &layoutReader{target: c.target, log: c.log}
+	defer reader.close()
+	for ctx.Err() == nil {
+		l, err := reader.read(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err == nil:
+			c.adopt(ctx, l)
+		case c.view == nil: // only this goroutine replaces it
+			c.adopt(ctx, layout{})
+		}
+		c.stateMu.Lock()
+		c.causeLocked(theCluster, c.unwell(ctx, err))
+		c.stateMu.Unlock()
+		pause := layoutEvery
+		if c.isAway() {
+			pause = layoutAway
+		}
+		if !timing.Sleep(ctx, pause, c.moved) {
+			timing.Sleep(ctx, layoutAway, nil)
+		}
+	}
+	if c.view != nil {
+		for _, s := range c.view.shards {
+			<-s.ended
+		}
+	}
+}
+
+// unwell returns what is wrong with the view: a slot has no master, or there are no masters because
+// of err. Otherwise it returns nil. While there are masters, a failed read of the layout is no
+// fault, since each master's own state tells whether it works.
+func (c *Cluster) unwell(ctx context.Context, err error) error {
+	if c.view == nil || ctx.Err() != nil {
+		return nil
+	}
+	if len(c.view.shards) == 0 && err != nil {
+		return err
+	}
+	for i, owner := range c.view.owners {
+		if owner == "" {
+			return fmt.Errorf("slot %d, and maybe others, have no master", i)
+		}
+	}
+	return nil
+}
+
+// adopt makes l the view. It starts shards of new masters, moves topics, and ends shards of masters
+// that have lost their slots.
+func (c *Cluster) adopt(ctx context.Context, l layout) {
+	if c.view != nil && slices.Equal(c.view.owners, l.owners) && slices.Equal(c.view.replicas, l.replicas) {
+		return
+	}
+	next := &view{layout: l, shards: make(map[string]*shard)}
+	old := c.view
+	if old == nil {
+		old = &view{}
+	}
+	c.arrange(next, old)
+	c.replicas.become(l.replicas)
+	for addr, s := range next.shards {
+		if old.shards[addr] == nil {
+			c.log.Info("redis cluster: a master with slots", "redis", addr)
+			c.begin(ctx, s)
+		}
+	}
+	c.move(next, old)
+	for addr, s := range old.shards {
+		if next.shards[addr] == nil {
+			c.log.Info("redis cluster: a master without slots", "redis", addr)
+			c.end(s)
+		}
+	}
+}
+
+// arrange finds or makes the shard of each master in next. It also sets the topic that the shard
+// probes, and whether the shard keeps the back end's name.
+func (c *Cluster) arrange(next, old *view) {
+	probed := make(map[*shard]bool)
+	for i, addr := range next.owners {
+		if addr == "" {
+			continue
+		}
+		s := next.shards[addr]
+		if s == nil {
+			if s = old.shards[addr]; s == nil {
+				s = c.newShard(addr)
+			}
+			next.shards[addr] = s
+		}
+		next.owner[i] = s
+	}
+	for _, s := range next.shards {
+		s.named.Store(next.owner[slot(c.keys.cluster())] == s)
+	}
+	for n := 0; len(probed) < len(next.shards); n++ {
+		t := probeTopic + protocol.Topic(":"+strconv.Itoa(n))
+		if s := next.owner[c.keys.slot(t)]; s != nil && !probed[s] {
+			probed[s] = true
+			s.topic.Store(&t)
+		}
+	}
+}
+
+func (c *Cluster) newShard(addr string) *shard {
+	s := &shard{addr: addr, ended: make(chan struct{})}
+	opt := *c.target.opt
+	opt.Addr = addr
+	s.Broker = newBroker(&opt, c.common, role{topic: func() protocol.Topic { return *s.topic.Load() }, named: s.named.Load, moved: c.moved})
+	return s
+}
+
+func (c *Cluster) begin(ctx context.Context, s *shard) {
+	ctx, s.stop = context.WithCancel(ctx)
+	go func() { // end or follow waits for it
+		defer close(s.ended)
+		_ = s.Run(ctx, c.from(s)) // always nil: only the whole Cluster is refused
+	}()
+}
+
+// end stops a shard that left the view, and waits until the shard has answered its last requests.
+func (c *Cluster) end(s *shard) {
+	c.stateMu.Lock()
+	s.gone = true
+	c.causeLocked(s.addr, nil)
+	c.stateMu.Unlock()
+	s.stop()
+	<-s.ended
+}
+
+// move replaces the view, and moves topics whose slot has another owner. Such a topic is deaf until
+// its new owner confirms the subscription.
+func (c *Cluster) move(next, old *view) {
+	c.events.Lock()
+	defer c.events.Unlock()
+	var deaf []protocol.Topic
+	c.calls.Lock()
+	c.view = next
+	for t, token := range c.wanted {
+		at := c.keys.slot(t)
+		from, to := old.owner[at], next.owner[at]
+		if from == to {
+			continue
+		}
+		if from != nil {
+			from.Unsubscribe(t)
+			deaf = append(deaf, t)
+		}
+		if to != nil {
+			to.Subscribe(t, token)
+		}
+	}
+	for _, f := range c.early {
+		f()
+	}
+	c.early = nil
+	c.calls.Unlock()
+	for _, t := range deaf {
+		c.sink(broker.Deaf{Topic: t})
+	}
+}

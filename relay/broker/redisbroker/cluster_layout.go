@@ -1,0 +1,206 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// layout describes a cluster, as one of its nodes tells it.
+type layout struct {
+	changes  int64    // the cluster's epoch, which counts changes of owners
+	owners   []string // address of each slot's master; "" for none
+	replicas []string // sorted
+	ids      []string // node ids of masters and replicas, sorted
+}
+
+// How often the layout is read, and how long a node has to tell it.
+const (
+	layoutEvery   = time.Second
+	layoutAway    = 100 * time.Millisecond // while something is away; also the shortest pause
+	layoutTimeout = 500 * time.Millisecond
+)
+
+// layoutReader asks one node for the layout, and further nodes until one gives it.
+type layoutReader struct {
+	target *target
+	log    *slog.Logger
+	line   *line
+	addr   string
+	known  []string // all nodes of the last layout
+	belief belief
+}
+
+// read returns the cluster's layout. It begins with the node that it asked last. It returns the
+// first layout of a node that finds the cluster working, else the first layout of any node. It
+// ignores layouts that are behind the believed one, unless the cluster was made anew.
+func (r *layoutReader) read(ctx context.Context) (l layout, err error) {
+	candidates := slices.Concat([]string{r.addr}, r.known, r.target.addrs)
+	var unsure *layout
+	var behind []layout
+	for i, addr := range candidates {
+		if addr == "" || slices.Contains(candidates[:i], addr) || ctx.Err() != nil {
+			continue
+		}
+		r.use(addr)
+		one, ok, oneErr := r.ask(ctx)
+		if oneErr == nil && r.belief.behind(one) {
+			oneErr = errBehind
+			if ok {
+				behind = append(behind, one)
+			}
+		}
+		switch {
+		case oneErr != nil:
+			err = fmt.Errorf("%s: %w", addr, oneErr)
+			r.line.renew()
+		case ok:
+			r.keep(one)
+			return one, nil
+		case unsure == nil:
+			unsure = &one
+		}
+	}
+	if unsure != nil {
+		r.belief.confirmed()
+		return *unsure, nil
+	}
+	if r.belief.anew(behind, time.Now()) {
+		r.log.Warn("redis cluster: these are other nodes than before, and none of those is left: it is taken to be made anew")
+		r.keep(behind[0])
+		return behind[0], nil
+	}
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return layout{}, err
+}
+
+func (r *layoutReader) keep(l layout) {
+	r.belief.keep(l)
+	r.known = slices.Clone(l.replicas)
+	for i, owner := range l.owners {
+		if owner != "" && (i == 0 || owner != l.owners[i-1]) {
+			r.known = append(r.known, owner)
+		}
+	}
+	slices.Sort(r.known)
+	r.known = slices.Compact(r.known)
+}
+
+// use makes addr the node that is asked.
+func (r *layoutReader) use(addr string) {
+	if r.addr == addr {
+		return
+	}
+	r.close()
+	r.addr, r.line = addr, newLine(node(r.target.opt, addr, layoutTimeout))
+}
+
+func (r *layoutReader) close() {
+	if r.line != nil {
+		r.line.close()
+	}
+}
+
+// ask asks the node. The result ok says whether the node finds the cluster working.
+func (r *layoutReader) ask(ctx context.Context) (l layout, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, layoutTimeout)
+	defer cancel()
+	pipe := r.line.get().Pipeline()
+	info, owners := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	if err := errors.Join(info.Err(), owners.Err()); err != nil {
+		return layout{}, false, err
+	}
+	l.owners = make([]string, slots)
+	l.changes, _ = strconv.ParseInt(field(info.Val(), "cluster_current_epoch"), 10, 64)
+	for _, part := range owners.Val() {
+		for i, node := range part.Nodes {
+			addr := r.reach(node)
+			l.ids = append(l.ids, node.ID)
+			if i > 0 {
+				l.replicas = append(l.replicas, addr)
+				continue
+			}
+			for s := max(part.Start, 0); s <= part.End && s < slots; s++ {
+				l.owners[s] = addr
+			}
+		}
+	}
+	slices.Sort(l.replicas)
+	l.replicas = slices.Compact(l.replicas)
+	slices.Sort(l.ids)
+	l.ids = slices.Compact(l.ids)
+	return l, field(info.Val(), "cluster_state") == "ok", nil
+}
+
+// reach returns the address of a node. A node that does not know its own host is at the host that
+// was asked.
+func (r *layoutReader) reach(node redis.ClusterNode) string {
+	host, port, err := net.SplitHostPort(node.Addr)
+	if err == nil && host == "" {
+		host, _, _ = net.SplitHostPort(r.addr)
+		return net.JoinHostPort(host, port)
+	}
+	return node.Addr
+}
+
+// belief describes the latest layout of the cluster that was believed.
+type belief struct {
+	changes int64
+	ids     []string
+
+	// doubted is when nodes began to tell of another cluster only. It is zero if they do not.
+	doubted time.Time
+}
+
+// anewAfter is how long all nodes must tell of a cluster made anew until it is believed. Before
+// that it counts as a mistake.
+const anewAfter = 3 * time.Second
+
+// errBehind is the error for a layout behind the believed one. Its node may be cut off from the
+// nodes that changed the layout.
+var errBehind = errors.New("this node knows an older layout of the cluster")
+
+// behind reports whether l counts fewer changes than the believed layout. Then l is older, or
+// another cluster's.
+func (b *belief) behind(l layout) bool { return l.changes < b.changes }
+
+// keep makes l the believed layout.
+func (b *belief) keep(l layout) { *b = belief{changes: l.changes, ids: l.ids} }
+
+// confirmed notes that a node told a layout that is not behind.
+func (b *belief) confirmed() { b.doubted = time.Time{} }
+
+// anew reports whether the cluster was made anew, so that the layouts told replace the believed
+// one. They are from all nodes that answer and find their cluster working, and all of them are
+// behind.
+// A node that was only cut off names nodes that are known, itself among them. Its layout is never
+// believed, however long it alone answers. A cluster made anew names only unknown nodes, and counts
+// its changes from the start. It is believed once its nodes have agreed on all owners for
+// anewAfter.
+func (b *belief) anew(told []layout, now time.Time) bool {
+	known := func(id string) bool { return id == "" || slices.Contains(b.ids, id) }
+	for _, l := range told {
+		if slices.ContainsFunc(l.ids, known) || !slices.Equal(l.owners, told[0].owners) {
+			b.doubted = time.Time{}
+			return false
+		}
+	}
+	switch {
+	case len(told) == 0:
+		b.doubted = time.Time{}
+		return false
+	case b.doubted.IsZero():
+		b.doubted = now
+	}
+	return now.Sub(b.doubted) >= anewAfter
+}

@@ -1,0 +1,298 @@
+package redisbroker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/test/long"
+	"github.com/edgerelay/edgerelay/test/redistest"
+)
+
+// clusterBackend is one prefix on a cluster that all tests of a suite share.
+type clusterBackend struct {
+	cluster *redistest.Cluster
+	config  Config
+}
+
+func (b clusterBackend) NewBroker(t testing.TB) broker.Broker { return openBroker(t, b.config) }
+
+// PublishBare publishes at the topic's owner, since a message from another node comes later.
+func (b clusterBackend) PublishBare(t testing.TB, topic protocol.Topic, from, msg string) {
+	t.Helper()
+	owner := b.cluster.Owner(keys(b.config.Prefix).history(topic))
+	redisBackend{server: owner, config: b.config}.PublishBare(t, topic, from, msg)
+}
+
+func TestRedisCluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	n := 0
+	brokertest.Run(t, func(_ *testing.T, c brokertest.Config) brokertest.Backend {
+		n++
+		return clusterBackend{cluster, Config{
+			URL: cluster.URL, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge,
+		}}
+	})
+}
+
+// onEach returns a topic for each of n masters. The first topic is on the first master.
+func onEach(cluster *redistest.Cluster, n int) (topics []protocol.Topic) {
+	seen := make(map[*redistest.Server]bool)
+	for i := 0; len(topics) < n; i++ {
+		topic := protocol.GroupTopic(fmt.Sprint(i))
+		if owner := cluster.Owner(keys("").history(topic)); !seen[owner] {
+			seen[owner] = true
+			topics = append(topics, topic)
+		}
+	}
+	return topics
+}
+
+// replicaOf returns the server that replicates another one's data.
+func replicaOf(cluster *redistest.Cluster, master *redistest.Server) *redistest.Server {
+	half := len(cluster.Servers) / 2
+	for i, s := range cluster.Servers {
+		if s == master {
+			return cluster.Servers[(i+half)%(2*half)]
+		}
+	}
+	return nil
+}
+
+// cutReplication cuts a master's replica off from further data.
+func cutReplication(t *testing.T, master *redistest.Server) {
+	t.Helper()
+	for _, args := range [][]any{{"acl", "setuser", "default", "-psync", "-sync", "-replconf"}, {"client", "kill", "type", "replica"}} {
+		if err := master.Client().Do(t.Context(), args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestClusterFailover kills a master under traffic while its replica is behind. After that, the old
+// master is made the master again by hand.
+func TestClusterFailover(t *testing.T) {
+	long.Only(t, "the move of a master takes a quarter of a minute")
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	topics := onEach(cluster, 3)
+	f := startTraffic(t, Config{URL: cluster.URL}, topics...)
+	f.flowing(50)
+	cluster.Hasten()
+
+	key := keys("").history(topics[0])
+	master := cluster.Owner(key)
+	cutReplication(t, master)
+	f.flowing(20)
+	from, began := f.listener.Events(), time.Now()
+	master.Kill()
+	state, index := awaitState(f.listener, from, true)
+	within(t, "told", began, noticed)
+	wantCause(t, f.listener, state, master.Addr)
+	brokertest.Await(f.listener, from, "Deaf", func(d broker.Deaf) bool { return d.Topic == topics[0] && !d.All })
+	awaitState(f.listener, index, false)
+	t.Logf("back after %v", time.Since(began))
+	// Owner may ask a server that does not know yet who took over.
+	brokertest.Eventually(t, "somebody took over", func() bool { return cluster.Owner(key) != master })
+	f.flowing(50)
+
+	master.Restart()
+	cluster.AwaitWell()
+	if err := master.Client().ClusterFailover(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	brokertest.Eventually(t, "the old master is it again", func() bool { return cluster.Owner(key) == master })
+	f.flowing(50)
+	if f.finish() == 0 {
+		t.Error("nothing was lost with a replica that was behind")
+	}
+	for _, topic := range topics {
+		brokertest.Eventually(t, "one subscriber", func() bool { return f.listener.Count(topic) == 1 })
+	}
+}
+
+// TestClusterFrozenMaster freezes a master until it is replaced. When it goes on, it does not know
+// yet that it is a replica.
+func TestClusterFrozenMaster(t *testing.T) {
+	long.Only(t, "the move of a master takes a quarter of a minute")
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	topics := onEach(cluster, 3)
+	f := startTraffic(t, Config{URL: cluster.URL}, topics...)
+	f.flowing(50)
+	cluster.Hasten()
+	key := keys("").history(topics[0])
+	master := cluster.Owner(key)
+	from, began := f.listener.Events(), time.Now()
+	master.Pause()
+	_, index := awaitState(f.listener, from, true)
+	within(t, "told", began, noticed)
+	successor := replicaOf(cluster, master)
+	brokertest.Eventually(t, "another one takes over", func() bool {
+		return strings.Contains(successor.Client().Info(t.Context(), "replication").Val(), "role:master")
+	})
+	awaitState(f.listener, index, false)
+	t.Logf("back after %v", time.Since(began))
+	master.Continue()
+	f.flowing(50)
+	cluster.AwaitWell()
+	f.flowing(50)
+	f.finish()
+}
+
+// TestClusterSlotMoved moves a topic's slot to another master under traffic, key by key.
+func TestClusterSlotMoved(t *testing.T) {
+	long.Only(t, "the move of a master takes a quarter of a minute")
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	topics := onEach(cluster, 3)
+	f := startTraffic(t, Config{URL: cluster.URL}, topics...)
+	f.flowing(50)
+	ctx, at := t.Context(), keys("").slot(topics[0])
+	source, target := cluster.Owner(keys("").history(topics[0])), cluster.Owner(keys("").history(topics[1]))
+	do := func(s *redistest.Server, args ...any) {
+		t.Helper()
+		if err := s.Client().Do(ctx, args...).Err(); err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+	}
+	id := func(s *redistest.Server) string { return s.Client().ClusterMyID(ctx).Val() }
+	from := f.listener.Events()
+	do(target, "cluster", "setslot", at, "importing", id(source))
+	do(source, "cluster", "setslot", at, "migrating", id(target))
+	host, port, _ := net.SplitHostPort(target.Addr)
+	for {
+		names, err := source.Client().ClusterGetKeysInSlot(ctx, at, 100).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(names) == 0 {
+			break
+		}
+		do(source, "migrate", host, port, names[0], 0, 5000)
+	}
+	do(target, "cluster", "setslot", at, "node", id(target))
+	do(source, "cluster", "setslot", at, "node", id(target))
+	brokertest.Await(f.listener, from, "Deaf", func(d broker.Deaf) bool { return d.Topic == topics[0] })
+	awaitSubscribed(f.listener, from, topics[0])
+	f.flowing(50)
+	if lost := f.finish(); lost > 0 {
+		t.Errorf("%d lost", lost)
+	}
+	if got := absences(f.listener, from); len(got) > 0 {
+		t.Errorf("a move was told as %+v", got)
+	}
+}
+
+// TestClusterCounts has other clients subscribe at each node, replicas included.
+func TestClusterCounts(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	r := brokertest.Start(t, openBroker(t, Config{URL: cluster.URL}))
+	r.Join(group)
+	for _, s := range cluster.Servers {
+		sub := s.Client().Subscribe(t.Context(), string(group))
+		defer sub.Close()
+		if _, err := sub.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// On a busy machine, a replica may answer too late and be left out. So the count may be lower
+	// at first.
+	brokertest.Eventually(t, "7 subscribers", func() bool { return r.Count(group) == 7 })
+	// A replica that does not answer is left out.
+	paused := replicaOf(cluster, cluster.Owner(keys("").history(group)))
+	paused.Pause()
+	brokertest.Eventually(t, "6 subscribers with a replica away", func() bool { return r.Count(group) == 6 })
+	// A message that is published at any node arrives.
+	for i, s := range cluster.Servers {
+		if s == paused {
+			continue
+		}
+		json := protocol.Envelope{From: "7", To: "g", Msg: fmt.Sprint(i)}.Append(nil)
+		got := r.Bare(group, func() {
+			if err := s.Client().Publish(t.Context(), string(group), json).Err(); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got.Msg != fmt.Sprint(i) {
+			t.Errorf("received %+v", got)
+		}
+	}
+}
+
+// TestClusterAbsent starts without a cluster.
+func TestClusterAbsent(t *testing.T) {
+	t.Parallel()
+	r := brokertest.Start(t, openBroker(t, Config{URL: "redis+cluster://127.0.0.1:1,127.0.0.1:2"}))
+	r.Subscribe(group, 7)
+	answer := r.Once(r.Message(group, 1, "m"))
+	if answer.Err == nil {
+		t.Errorf("%+v", answer)
+	}
+	state, _ := awaitState(r, 0, true)
+	t.Log(state.Cause)
+	token := r.Token()
+	r.Flush(token)
+	brokertest.Await(r, 0, "Flushed", func(e broker.Flushed) bool { return e.Token == token })
+}
+
+// TestClusterByOneURL names a node of a cluster by a URL for a single Redis.
+func TestClusterByOneURL(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	away(t, Config{URL: cluster.Servers[0].URL}, "redis+cluster://")
+	one := brokertest.Start(t, openBroker(t, Config{URL: "redis+cluster://" + redistest.Start(t).Addr}))
+	state, _ := awaitState(one, 0, true)
+	t.Log(state.Cause)
+	t.Run("TestG1_PrefixesOnARedisCluster", func(t *testing.T) {
+		startAlone(t, Config{URL: cluster.URL})
+		awaitServes(t, cluster.Servers[0].Client(), statement{})
+		if err := refused(t, Config{URL: cluster.URL, Prefix: "group:"}); !errors.Is(err, errForeign) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestClusterMadeAnew makes another cluster of the same servers. The new cluster counts its epochs
+// from the beginning.
+func TestClusterMadeAnew(t *testing.T) {
+	long.Only(t, "the move of a master takes a quarter of a minute")
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	r := brokertest.Start(t, openBroker(t, Config{URL: cluster.URL}))
+	r.Join(group)
+	before := r.Say(group, 1, "before")
+	r.Received(group, 0, 1)
+	ctx, index := t.Context(), r.Events()
+	for _, s := range cluster.Servers {
+		brokertest.Eventually(t, "reset", func() bool {
+			// A master with data cannot be reset, and probes write data meanwhile. On a replica the
+			// flush fails, and is not needed.
+			s.Client().FlushAll(ctx)
+			return s.Client().ClusterResetHard(ctx).Err() == nil
+		})
+	}
+	owner := cluster.Servers[1]
+	if err := owner.Client().ClusterAddSlotsRange(ctx, 0, slots-1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	awaitState(r, index, true)
+	brokertest.Eventually(t, "published at the new cluster", func() bool {
+		after := r.Message(group, 2, "after")
+		after.Predecessor, after.Floor, after.Known = 1, 1, before
+		answer := r.Once(after)
+		return answer.Outcome == broker.Done && before.Before(answer.Position)
+	})
+	awaitSubscribed(r, index, group)
+	if got := r.Received(group, index, 1)[0]; got.Msg != "after" {
+		t.Errorf("received %+v", got)
+	}
+}

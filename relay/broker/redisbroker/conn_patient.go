@@ -1,0 +1,102 @@
+package redisbroker
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// patient is a connection whose deadlines bound silence: bytes that pass reset a deadline to its
+// full length. So a reply may take long on a slow way, as long as bytes come. The probe finds out
+// whether Redis is there, and uses a connection that is not patient.
+type patient struct {
+	net.Conn
+	endless time.Duration // longest silence without a deadline; 0: unbounded
+	// grace returns how much longer than its deadline the other side may be silent. It is called
+	// once the deadline has passed. A nil grace adds nothing.
+	grace func() time.Duration
+
+	reading, writing atomic.Int64 // time.Duration of a deadline; 0: none, or already passed
+}
+
+// writeAtOnce is the number of bytes of a write that one deadline covers.
+const writeAtOnce = 32 << 10
+
+// patiently wraps c. If c is a syscall.Conn, the result is one, too, so that go-redis can check
+// whether it is still open.
+func patiently(c net.Conn, endless time.Duration, grace func() time.Duration) net.Conn {
+	p := &patient{Conn: c, endless: endless, grace: grace}
+	if raw, ok := c.(syscall.Conn); ok {
+		return struct {
+			*patient
+			syscall.Conn
+		}{p, raw}
+	}
+	return p
+}
+
+func (c *patient) Read(b []byte) (int, error) {
+	began := time.Now()
+	for {
+		n, err := c.Conn.Read(b)
+		d := time.Duration(c.reading.Load())
+		switch {
+		case d == 0:
+			return n, err
+		case n > 0:
+			_ = c.Conn.SetReadDeadline(time.Now().Add(d)) // an error shows at the next Read
+			return n, err
+		case c.grace == nil || !errors.Is(err, os.ErrDeadlineExceeded):
+			return n, err
+		}
+		left := time.Until(began.Add(d + c.grace()))
+		if left <= 0 {
+			return n, err
+		}
+		_ = c.Conn.SetReadDeadline(time.Now().Add(min(d, left))) // an error shows at the next Read
+	}
+}
+
+func (c *patient) Write(b []byte) (written int, err error) {
+	for {
+		n, err := c.Conn.Write(b[:min(len(b), writeAtOnce)])
+		written += n
+		if b = b[n:]; err != nil || len(b) == 0 {
+			return written, err
+		}
+		if d := c.writing.Load(); d > 0 {
+			_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Duration(d))) // an error shows in Write
+		}
+	}
+}
+
+func (c *patient) SetReadDeadline(t time.Time) error {
+	if t.IsZero() && c.endless > 0 {
+		t = time.Now().Add(c.endless)
+	}
+	c.reading.Store(patience(t))
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *patient) SetWriteDeadline(t time.Time) error {
+	c.writing.Store(patience(t))
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *patient) SetDeadline(t time.Time) error {
+	if err := c.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return c.SetReadDeadline(t)
+}
+
+// patience returns how long it is until t.
+func patience(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return int64(max(time.Until(t), 0))
+}

@@ -1,0 +1,93 @@
+package redisbroker
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestPatientRead has bytes come a second apart under a deadline of 2 s, and then none.
+func TestPatientRead(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		endless, grace time.Duration
+		withdrawn      time.Duration // silence after which there is no grace any more
+		deadline       bool
+		want           time.Duration // silence until the read fails; 0: it never does
+	}{
+		{"a deadline", 0, 0, 0, true, 2 * time.Second},
+		{"with grace", 0, 5 * time.Second, time.Hour, true, 7 * time.Second},
+		{"with grace for a while", 0, time.Minute, 3 * time.Second, true, 4 * time.Second},
+		{"none", 0, 0, 0, false, 0},
+		{"none, and not endless", 3 * time.Second, 0, 0, false, 3 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				defer near.Close()
+				defer far.Close()
+				var last time.Time
+				p := patiently(near, c.endless, func() time.Duration {
+					if time.Since(last) > c.withdrawn {
+						return 0
+					}
+					return c.grace
+				})
+				deadline := time.Time{}
+				if c.deadline {
+					deadline = time.Now().Add(2 * time.Second)
+				}
+				if err := p.SetReadDeadline(deadline); err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					for range 10 {
+						time.Sleep(time.Second)
+						far.Write([]byte("x"))
+					}
+					if c.want == 0 {
+						time.Sleep(time.Hour)
+						far.Close()
+					}
+				}()
+				if _, err := io.ReadFull(p, make([]byte, 10)); err != nil {
+					t.Fatal(err)
+				}
+				last = time.Now()
+				_, err := p.Read(make([]byte, 1))
+				if took := time.Since(last); c.want > 0 && (took != c.want || !errors.Is(err, os.ErrDeadlineExceeded)) || c.want == 0 && err != io.EOF {
+					t.Errorf("%v after %v, want the end of patience after %v", err, took, c.want)
+				}
+			})
+		})
+	}
+}
+
+// TestPatientWrite has the other side take one part a second under a deadline of 2 s, and then
+// nothing.
+func TestPatientWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		p := patiently(near, 0, nil)
+		if err := p.SetWriteDeadline(time.Now().Add(2 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		const taken = 10
+		go func() {
+			for range taken {
+				time.Sleep(time.Second)
+				io.ReadFull(far, make([]byte, writeAtOnce))
+			}
+		}()
+		n, err := p.Write(make([]byte, (taken+1)*writeAtOnce))
+		if n != taken*writeAtOnce || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d bytes written, %v", n, err)
+		}
+	})
+}

@@ -1,0 +1,253 @@
+package redisbroker
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/timing"
+	"github.com/redis/go-redis/v9"
+)
+
+// relaysChannel is the channel on which relays say who they are. All relays on one Redis hear it,
+// whatever their databases and prefixes.
+const relaysChannel = "edgerelay:relays"
+
+// Times of the neighbours' connection.
+const (
+	settling        = time.Second      // from a relay's first statement until it counts as serving
+	neighboursPing  = 30 * time.Second // between pings; also how long an answer may take
+	neighboursPause = 2 * time.Second  // longest pause before another connection
+)
+
+// statement describes the relay that publishes it.
+type statement struct {
+	Cluster  string // its cluster's name in the database; "": not read yet
+	Database int
+	Prefix   string
+	Relay    protocol.Instance
+	Serves   bool // it was not refused, and serves
+	Answer   bool // it answers a statement; nobody answers it
+}
+
+// sameCluster reports whether both relays have the same topics.
+func (s statement) sameCluster(o statement) bool {
+	return s.Database == o.Database && s.Prefix == o.Prefix
+}
+
+// crosses reports whether the channels of one cluster are channels of the other.
+func (s statement) crosses(o statement) bool {
+	if s.Prefix == o.Prefix {
+		return s.Database != o.Database
+	}
+	return makesTopics(s.Prefix, o.Prefix) || makesTopics(o.Prefix, s.Prefix)
+}
+
+// makesTopics reports whether channels of topics under the longer prefix are also channels of
+// topics under the shorter one.
+func makesTopics(shorter, longer string) bool {
+	remainder, ok := strings.CutPrefix(longer, shorter)
+	return ok && (protocol.Topic(remainder).IsUser() || protocol.Topic(remainder).IsGroup())
+}
+
+// before orders clusters that do not serve yet. The first of them is to serve.
+func (s statement) before(o statement) bool {
+	return cmp.Or(cmp.Compare(s.Database, o.Database), strings.Compare(s.Prefix, o.Prefix)) < 0
+}
+
+func (s statement) String() string {
+	if s.Prefix == "" {
+		return fmt.Sprintf("database %d without a prefix", s.Database)
+	}
+	return fmt.Sprintf("database %d with the prefix %q", s.Database, s.Prefix)
+}
+
+// neighbours listens to the relays of other clusters on the same Redis. Its own relay is refused if
+// a cluster that shares channels with it serves, and its own cluster does not. A relay that serves
+// already is never refused, since the newcomer is at fault.
+type neighbours struct {
+	opt        func() *redis.Options // options for a server that hears all others
+	own        statement
+	name       *backEndName
+	foreigners *foreigners
+	log        *slog.Logger
+
+	// Owned by run.
+	serves   bool
+	decide   time.Time  // when it starts to serve, unless somebody objects
+	objector *statement // of another cluster, heard before decide
+	kin      bool       // a relay of the same cluster serves
+}
+
+func newNeighbours(opt func() *redis.Options, database int, c common) *neighbours {
+	return &neighbours{
+		opt: opt, name: c.name, foreigners: c.foreigners, log: c.log,
+		own: statement{Database: database, Prefix: string(c.keys), Relay: protocol.NewInstance()},
+	}
+}
+
+// run listens until ctx is done and then returns nil, or until this relay is refused.
+func (n *neighbours) run(ctx context.Context) error {
+	for said := false; ; {
+		err := n.listen(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errForeign):
+			return err
+		case !said && failureOf(err) != unreachable:
+			said = true
+			n.log.Warn("other clusters on this redis would not be noticed: the user may not use a channel",
+				"channel", relaysChannel, "err", err)
+		}
+		timing.Sleep(ctx, neighboursPause/2+rand.N(neighboursPause/2), nil)
+	}
+}
+
+// errForeign ends a Broker on whose channels another cluster serves.
+var errForeign = errors.New("another cluster of relays serves on this Redis")
+
+// listen serves one connection until it ends, and returns why it ended.
+func (n *neighbours) listen(ctx context.Context) error {
+	client := redis.NewClient(with(n.opt(), commandTimeout))
+	sub := client.Subscribe(ctx, relaysChannel)
+	defer closeWhen(ctx, closeSubscriber(client, sub))()
+	if _, err := sub.ReceiveTimeout(ctx, commandTimeout); err != nil {
+		return err
+	}
+	if err := n.say(ctx, false); err != nil {
+		return err
+	}
+	n.decide = time.Now().Add(settling)
+	n.objector, n.kin = nil, false
+	return n.hear(ctx, sub)
+}
+
+// say publishes who this relay is. It is called so seldom that no connection is kept for it.
+func (n *neighbours) say(ctx context.Context, answer bool) error {
+	own := n.own
+	own.Serves, own.Answer = n.serves, answer
+	own.Cluster = n.name.get()
+	text, err := json.Marshal(own)
+	if err != nil {
+		return err
+	}
+	client := redis.NewClient(with(n.opt(), commandTimeout))
+	defer client.Close()
+	defer context.AfterFunc(ctx, func() { client.Close() })() // interrupts a read
+	return client.Publish(ctx, relaysChannel, text).Err()
+}
+
+// hear takes statements until the connection fails, or this relay is refused.
+func (n *neighbours) hear(ctx context.Context, sub *redis.PubSub) error {
+	for pinged := false; ; {
+		patience := neighboursPing
+		if !n.serves {
+			patience = max(time.Until(n.decide), time.Millisecond)
+		}
+		message, err := sub.ReceiveTimeout(ctx, patience)
+		late, isNet := errors.AsType[net.Error](err)
+		switch {
+		case err == nil:
+			pinged = false
+			if m, ok := message.(*redis.Message); ok {
+				err = n.heard(ctx, m.Payload)
+			}
+		case ctx.Err() != nil || pinged || !(isNet && late.Timeout() || errors.Is(err, os.ErrDeadlineExceeded)):
+			return err
+		case n.serves:
+			pinged = true
+			err = sub.Ping(ctx)
+		default:
+			err = nil
+		}
+		if err == nil && !n.serves && !time.Now().Before(n.decide) {
+			err = n.settle()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// heard takes one statement. It ignores other payloads, since anybody may publish here.
+func (n *neighbours) heard(ctx context.Context, payload string) error {
+	var m statement
+	if len(payload) > 4096 || json.Unmarshal([]byte(payload), &m) != nil || m.Relay == n.own.Relay {
+		return nil
+	}
+	kin, crosses := m.sameCluster(n.own), m.crosses(n.own)
+	switch {
+	case kin && m.Serves:
+		n.kin = true
+	case crosses && n.serves:
+		n.foreigners.relay(m)
+	case crosses && (m.Serves || m.before(n.own)):
+		n.objector = &m
+	}
+	if (kin || crosses) && !m.Answer {
+		return n.say(ctx, true)
+	}
+	return nil
+}
+
+// settle decides whether this relay serves.
+func (n *neighbours) settle() error {
+	if n.objector != nil && !n.kin {
+		return fmt.Errorf("%w: %s, and this relay is to use %s; channels know no databases, and one "+
+			"prefix must not make channels of the other: set RELAY_PREFIX to a word of its own and a "+
+			"colon for all relays of one of the two, or RELAY_REDIS_URL to another Redis",
+			errForeign, n.objector, n.own)
+	}
+	n.serves = true
+	if n.objector != nil {
+		n.foreigners.relay(*n.objector)
+	}
+	return nil
+}
+
+// foreigners counts messages and statements of other clusters on the same Redis. It warns of them
+// at most once every foreignersEvery.
+type foreigners struct {
+	metrics *metrics
+	log     *slog.Logger
+	said    atomic.Int64 // Unix nanoseconds of the last warning
+}
+
+// foreignersEvery is the shortest time between two warnings.
+const foreignersEvery = time.Minute
+
+// due reports whether a warning may be given now.
+func (f *foreigners) due() bool {
+	now, said := time.Now().UnixNano(), f.said.Load()
+	return now-said >= int64(foreignersEvery) && f.said.CompareAndSwap(said, now)
+}
+
+const foreignersAdvice = "relays of another cluster use this redis, and channels of ours: give " +
+	"theirs or ours a RELAY_PREFIX, or another redis"
+
+// envelope counts a publication of another realm, which is dropped.
+func (f *foreigners) envelope(realm string) {
+	f.metrics.dropped.WithLabelValues("foreign").Inc()
+	if f.due() {
+		f.log.Warn(foreignersAdvice, "database_and_prefix", realm, "came", "a message, which is dropped")
+	}
+}
+
+// relay counts the statement of a relay of another cluster.
+func (f *foreigners) relay(s statement) {
+	f.metrics.neighbours.Inc()
+	if f.due() {
+		f.log.Warn(foreignersAdvice, "theirs", s.String(), "cluster", s.Cluster, "came", "a relay")
+	}
+}

@@ -1,0 +1,105 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
+)
+
+// numsub is the one permission that a relay can do without. Without it a relay cannot tell whether
+// a group exists.
+const numsub = "pubsub|numsub"
+
+// try tries each command that relays and their scripts use. INFO is not tried here, see identifier.
+// The commands that Redis does not permit are recorded. If one of them is needed, try returns an
+// error.
+func (p *prober) try(ctx context.Context, client *redis.Client) error {
+	missing, err := p.refusedCommands(ctx, client)
+	if err == nil && len(missing) == 0 {
+		missing, err = p.refusedSubscription(ctx, client)
+	}
+	if err != nil {
+		return err
+	}
+	p.state.lacks(missing)
+	needed := slices.DeleteFunc(slices.Clone(missing), func(name string) bool { return name == numsub })
+	if len(needed) > 0 {
+		return fmt.Errorf("%w: its user may not use %s: docs/deploy.md lists the permissions that relays need",
+			errUnfit, strings.Join(needed, ", "))
+	}
+	return nil
+}
+
+// refusedCommands tries commands on an unused key of the probe's topic. It returns those that Redis
+// does not permit.
+func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (missing []string, err error) {
+	topic := p.role.topic()
+	key := string(p.keys.appendMark(nil, topic, protocol.Instance{}))
+	channel := p.keys.channel(topic)
+	commands := [][]any{
+		{"ping"},
+		{"time"},
+		{"xadd", key, "NOMKSTREAM", "*", "m", ""}, // does nothing without a stream
+		{"xrange", key, "-", "+"},
+		{"xrevrange", key, "+", "-"},
+		{"get", key},
+		{"pexpire", key, 1},
+		{"set", key, 0, "PX", 1},
+		{"publish", channel, ""},
+		{"pubsub", "numsub", channel},
+	}
+	cmds := make([]redis.Cmder, len(commands))
+	for i, args := range commands {
+		cmds[i] = redis.NewCmd(ctx, args...)
+	}
+	pipeline(ctx, client, cmds)
+	for i, cmd := range cmds {
+		err := cmd.Err()
+		switch {
+		case err == nil || errors.Is(err, redis.Nil):
+		case redirected(err) || failureOf(err) == unreachable:
+			return nil, err
+		case failureOf(err) == forbidden:
+			missing = append(missing, nameOf(commands[i]))
+		}
+	}
+	return missing, nil
+}
+
+// nameOf returns the name of the permission for a command.
+func nameOf(args []any) string {
+	if args[0] == "pubsub" {
+		return numsub
+	}
+	return args[0].(string)
+}
+
+// refusedSubscription tries to subscribe and to unsubscribe, on a connection of its own. It returns
+// what Redis does not permit.
+func (p *prober) refusedSubscription(ctx context.Context, client *redis.Client) (missing []string, err error) {
+	sub := client.Subscribe(ctx)
+	defer sub.Close()
+	defer context.AfterFunc(ctx, func() { sub.Close() })() // interrupts a read
+	channel := p.keys.channel(p.role.topic())
+	for _, one := range []struct {
+		name string
+		send func(context.Context, ...string) error
+	}{{"subscribe", sub.Subscribe}, {"unsubscribe", sub.Unsubscribe}} {
+		if err = one.send(ctx, channel); err == nil {
+			_, err = sub.ReceiveTimeout(ctx, probeTimeout)
+		}
+		switch {
+		case err == nil:
+		case failureOf(err) == forbidden:
+			missing = append(missing, one.name)
+		default:
+			return nil, err
+		}
+	}
+	return missing, nil
+}

@@ -1,0 +1,132 @@
+package redisbroker
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/test/redistest"
+)
+
+// documentedUser returns the ACL line of docs/deploy.md, as arguments.
+func documentedUser(t *testing.T) []any {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^ACL SETUSER edgerelay .*$`).FindString(string(text))
+	if line == "" {
+		t.Fatal("docs/deploy.md has no ACL line")
+	}
+	var args []any
+	for word := range strings.FieldsSeq(line) {
+		args = append(args, word)
+	}
+	return args
+}
+
+func command(t *testing.T, server *redistest.Server, args ...any) {
+	t.Helper()
+	if err := server.Client().Do(t.Context(), args...).Err(); err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+}
+
+// urlOf returns the URL of the documented user.
+func urlOf(server *redistest.Server) string { return "redis://edgerelay:a-password@" + server.Addr }
+
+func TestC7_TheDocumentedPermissionsDo(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	command(t, server, documentedUser(t)...)
+	r := relayOn(t, urlOf(server)+"/1")
+	r.Join(group)
+	last := say(r, group, 1, 3)
+	if page := r.History(group, protocol.Position{}); page.Top != last || len(page.Publications) != 3 {
+		t.Errorf("%+v", page)
+	}
+	brokertest.Eventually(t, "one subscriber", func() bool { return r.Count(group) == 1 })
+	if got := absences(r, 0); len(got) > 0 {
+		t.Errorf("told as %+v", got)
+	}
+	if missing := r.Broker.(*Broker).Missing(); len(missing) > 0 {
+		t.Errorf("missing %v", missing)
+	}
+}
+
+// TestC7_AMissingPermissionIsNamed takes the permissions away one by one, and gives all back.
+func TestC7_AMissingPermissionIsNamed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	user := documentedUser(t)
+	for _, name := range []string{
+		"ping", "time", "xadd", "xrange", "xrevrange", "get", "pexpire", "set", "publish", "subscribe", "unsubscribe",
+	} {
+		t.Run(name, func(t *testing.T) {
+			command(t, server, "acl", "deluser", "edgerelay")
+			command(t, server, append(slices.Clone(user), "-"+name)...)
+			r := brokertest.Start(t, openBroker(t, Config{URL: urlOf(server)}))
+			state, from := awaitState(r, 0, true)
+			wantCause(t, r, state, name)
+			brokertest.Eventually(t, "what is missing is known", func() bool {
+				return slices.Equal(r.Broker.(*Broker).Missing(), []string{name})
+			})
+			command(t, server, user...)
+			awaitState(r, from, false)
+			r.Join(group)
+			brokertest.Eventually(t, "nothing is missing", func() bool {
+				return len(r.Broker.(*Broker).Missing()) == 0
+			})
+		})
+	}
+}
+
+// TestC7_APermissionThatIsTakenLaterIsNoticed: history cannot be read, but the probe is answered.
+func TestC7_APermissionThatIsTakenLaterIsNoticed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	user := documentedUser(t)
+	command(t, server, user...)
+	r := relayOn(t, urlOf(server))
+	r.Say(group, 1, "m")
+	command(t, server, append(slices.Clone(user), "-xrange")...)
+	from := r.Events()
+	r.ReadHistory(group, protocol.Position{}, r.Token())
+	state, index := awaitState(r, from, true)
+	wantCause(t, r, state, "may not use xrange")
+	command(t, server, user...)
+	awaitState(r, index, false)
+}
+
+// TestC8_ARefusedQuestionIsNoAbsence: without PUBSUB NUMSUB everything else goes on.
+func TestC8_ARefusedQuestionIsNoAbsence(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	user := documentedUser(t)
+	command(t, server, user...)
+	r := relayOn(t, urlOf(server))
+	r.Join(group)
+	r.Say(group, 1, "m")
+	command(t, server, append(slices.Clone(user), "-pubsub|numsub")...)
+	for n := range uint64(5) {
+		from, token := r.Events(), r.Token()
+		r.CountSubscribers(group, token)
+		answer, _ := brokertest.Await(r, from, "Counted", func(e broker.Counted) bool { return e.Token == token })
+		if answer.Err == nil {
+			t.Errorf("%+v", answer)
+		}
+		r.Say(group, n+2, "m")
+	}
+	brokertest.Eventually(t, "what is missing is known", func() bool {
+		return slices.Equal(r.Broker.(*Broker).Missing(), []string{numsub})
+	})
+	if got := absences(r, 0); len(got) > 0 {
+		t.Errorf("told as %+v", got)
+	}
+}

@@ -1,0 +1,185 @@
+package redisbroker
+
+import (
+	"context"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
+)
+
+type askKind uint8
+
+const (
+	askHistory askKind = iota
+	askCount
+)
+
+var askLabels = [...]string{askHistory: "history", askCount: "count"}
+
+// ask is a request that changes nothing.
+type ask struct {
+	kind  askKind
+	topic protocol.Topic
+	after protocol.Position // askHistory
+	token uint64
+}
+
+// A round trip carries at most asksAtOnce questions. A history page weighs as much as
+// asksAtOnce/historyShare counts, because pages take memory. So a round trip reads at most
+// historyShare pages. These have up to 4 MiB of text, or 16 texts if each is longer than pageBytes.
+const (
+	asksAtOnce   = 256
+	historyShare = 16
+)
+
+func (a *ask) weight() int {
+	if a.kind == askHistory {
+		return asksAtOnce / historyShare
+	}
+	return 1
+}
+
+// asker answers asks in order, on one connection.
+type asker struct {
+	queue   *queue[ask]
+	line    *line
+	keys    keys
+	state   *state
+	metrics *metrics
+
+	// Owned by run.
+	pace   pace // in units of ask.weight
+	silent bool // the last round trip was not answered
+}
+
+func newAsker(opt *redis.Options, k keys, s *state, m *metrics) *asker {
+	return &asker{
+		queue: newQueue((*ask).weight), line: newLineOf(func() *redis.Client { return readerClient(opt) }), keys: k, state: s, metrics: m,
+		pace: newPace(asksAtOnce/historyShare, asksAtOnce),
+	}
+}
+
+func (a *asker) run(ctx context.Context, sink func(broker.Event)) {
+	defer a.line.closeWhen(ctx)()
+	for {
+		batch := a.queue.take(ctx, asksAtOnce, a.pace.now)
+		if batch == nil {
+			return
+		}
+		if err := a.state.cannotRead(); err != nil {
+			for i := range batch {
+				sink(batch[i].failed(err))
+			}
+			continue
+		}
+		a.ask(ctx, batch, sink)
+	}
+}
+
+// ask sends the questions in one pipeline and answers them.
+func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
+	a.metrics.pipelines.WithLabelValues("ask").Observe(float64(len(batch)))
+	a.line.after(a.state.outages.Load())
+	cmds, weight := make([]redis.Cmder, len(batch)), 0
+	for i, q := range batch {
+		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()
+		cmds[i] = a.question(ctx, q)
+		weight += q.weight()
+	}
+	began := time.Now()
+	exec(ctx, a.line.get(), cmds)
+	a.pace.took(weight, time.Since(began))
+	var last error
+	for i, cmd := range cmds {
+		event, err := a.answer(batch[i], cmd)
+		if err != nil {
+			if last == nil || !redirected(err) {
+				last = err
+			}
+			a.metrics.failures.WithLabelValues("ask", string(failureOf(err))).Inc()
+			event = batch[i].failed(err)
+		}
+		sink(event)
+	}
+	if ctx.Err() == nil {
+		a.note(last)
+	}
+}
+
+// note tells the state what a round trip shows about Redis. The err is nil if all was answered.
+func (a *asker) note(err error) {
+	silent := err != nil && failureOf(err) == unreachable
+	switch {
+	case silent:
+		if !a.silent {
+			a.state.log.Warn("redis did not answer questions: history is read later", "err", err)
+		}
+		a.pace.failed()
+		a.line.renew()
+		a.state.doubted()
+	case err != nil && redirected(err):
+		a.state.failed(err)
+	case err != nil && failureOf(err) != single:
+		a.state.doubted()
+	}
+	a.silent = silent
+}
+
+// question returns the command of q.
+func (a *asker) question(ctx context.Context, q ask) redis.Cmder {
+	if q.kind == askCount {
+		return redis.NewMapStringIntCmd(ctx, "pubsub", "numsub", a.keys.channel(q.topic))
+	}
+	return pageCmd(ctx, a.keys, q.topic, q.after)
+}
+
+// answer turns the reply to q's command into q's event.
+func (a *asker) answer(q ask, cmd redis.Cmder) (broker.Event, error) {
+	if cmd, ok := cmd.(*redis.MapStringIntCmd); ok {
+		counts, err := cmd.Result()
+		return broker.Counted{Token: q.token, Count: counts[a.keys.channel(q.topic)]}, err
+	}
+	read, err := readingOf(cmd.(*redis.Cmd))
+	return a.page(q, read), err
+}
+
+// failed returns the event that answers q with err.
+func (q *ask) failed(err error) broker.Event {
+	switch q.kind {
+	case askCount:
+		return broker.Counted{Token: q.token, Err: err}
+	default:
+		return broker.History{Token: q.token, Topic: q.topic, Err: err}
+	}
+}
+
+// page turns what was read into the answer to q.
+func (a *asker) page(q ask, read reading) broker.History {
+	answer := broker.History{Token: q.token, Topic: q.topic, More: read.more, Top: read.top}
+	answer.Publications = make([]broker.Publication, 0, len(read.entries))
+	for _, e := range read.entries {
+		answer.Through = e.position
+		if pub, ok := a.publicationIn(q.topic, e); ok {
+			answer.Publications = append(answer.Publications, pub)
+		}
+	}
+	return answer
+}
+
+// publicationIn parses one entry. If it is no publication of ours, it is counted as dropped and
+// left out of the page.
+func (a *asker) publicationIn(t protocol.Topic, e entry) (broker.Publication, bool) {
+	envelope, err := protocol.ParseEnvelope([]byte(e.text), "") // any realm: the history is ours
+	if err != nil || e.position.Offset == 0 || !e.position.IsCredible() {
+		a.metrics.drop(err)
+		return broker.Publication{}, false
+	}
+	envelope.Position = e.position
+	return publication(t, envelope), true
+}
+
+func publication(t protocol.Topic, e protocol.Envelope) broker.Publication {
+	return broker.Publication{Topic: t, Position: e.Position, Previous: e.Previous, From: e.From, Msg: e.Msg, Instance: e.Instance, Number: e.Number}
+}

@@ -1,0 +1,178 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/resolve"
+	"github.com/redis/go-redis/v9"
+)
+
+func newTestNames(t testing.TB) *resolve.Names {
+	names := resolve.New(nil)
+	t.Cleanup(names.Close)
+	return names
+}
+
+// newTestConn returns a subscriber's connection that is not connected, and the events that it
+// tells.
+func newTestConn(t testing.TB) (*subscriberConn, *[]broker.Event) {
+	t.Helper()
+	opt := &redis.Options{Addr: "127.0.0.1:1"}
+	fixOptions(opt, newTestNames(t), nil)
+	m := newMetrics(nil)
+	log := slog.New(slog.DiscardHandler)
+	tops := newLine(opt)
+	var told []broker.Event
+	s := newSubscriberConn(newSubscriber(opt, "", &identifier{log: log}, new(broker.Epochs), newState(log, m, nil), &foreigners{metrics: m, log: log}, m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
+	t.Cleanup(func() {
+		tops.close()
+		s.client.Close()
+	})
+	return s, &told
+}
+
+// pretend does what the writer does for one Subscribe, or for an Unsubscribe if token is 0. It
+// sends no command.
+func (s *subscriberConn) pretend(t protocol.Topic, token uint64) (generation uint64) {
+	if token == 0 {
+		s.subscriber.unsubscribe(t)
+	} else {
+		s.subscriber.subscribe(t, token)
+	}
+	generation = s.subscriber.want(t).generation
+	s.expect([]expectation{{t, generation}})
+	return generation
+}
+
+func bring(s *subscriberConn, t protocol.Topic, offset uint64) {
+	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: offset, Position: protocol.Position{Epoch: 7, Offset: offset}}
+	s.received(push{channel: []byte(t), payload: e.Append(nil)})
+}
+
+// TestTopOvertaken brings publications while the top is being read. They come before Subscribed,
+// so Top must cover them.
+func TestTopOvertaken(t *testing.T) {
+	s, told := newTestConn(t)
+	g := s.pretend(group, 5)
+	bring(s, group, 3) // before the confirmation
+	if err := s.confirm(pushSubscribe, group); err != nil {
+		t.Fatal(err)
+	}
+	bring(s, group, 5)
+	s.subscribed(group, g, protocol.Position{Epoch: 7, Offset: 4})
+	bring(s, group, 6)
+	if len(*told) != 4 {
+		t.Fatalf("told %+v", *told)
+	}
+	want := broker.Subscribed{Topic: group, Token: 5, Top: protocol.Position{Epoch: 7, Offset: 5}}
+	if (*told)[2] != want {
+		t.Errorf("told %+v, want %+v", (*told)[2], want)
+	}
+}
+
+// TestOldConfirmations subscribes and unsubscribes between a command, its confirmation and its top.
+// Only the last Subscribe may be answered.
+func TestOldConfirmations(t *testing.T) {
+	s, told := newTestConn(t)
+	first := s.pretend(group, 1)
+	s.confirm(pushSubscribe, group)
+	s.pretend(group, 0)
+	s.subscribed(group, first, protocol.Position{}) // its top comes late
+	second := s.pretend(group, 2)
+	third := s.pretend(group, 3)
+	for _, kind := range []pushKind{pushUnsubscribe, pushSubscribe} {
+		if err := s.confirm(kind, group); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.subscribed(group, second, protocol.Position{})
+	if len(*told) != 0 {
+		t.Fatalf("told %+v before the last was confirmed", *told)
+	}
+	s.confirm(pushSubscribe, group)
+	s.subscribed(group, second, protocol.Position{})
+	s.subscribed(group, third, protocol.Position{})
+	s.subscribed(group, third, protocol.Position{})
+	if len(*told) != 1 || (*told)[0] != (broker.Subscribed{Topic: group, Token: 3}) {
+		t.Errorf("told %+v", *told)
+	}
+}
+
+func TestOutOfStep(t *testing.T) {
+	s, _ := newTestConn(t)
+	if err := s.confirm(pushSubscribe, group); !errors.Is(err, errOutOfStep) {
+		t.Errorf("unasked: %v", err)
+	}
+	s.pretend(group, 1)
+	if err := s.confirm(pushUnsubscribe, group); !errors.Is(err, errOutOfStep) {
+		t.Errorf("another kind: %v", err)
+	}
+	s.pretend(group, 1)
+	if err := s.confirm(pushSubscribe, protocol.All); !errors.Is(err, errOutOfStep) {
+		t.Errorf("another topic: %v", err)
+	}
+}
+
+// TestHush ends a connection while a top is still being read. Nothing is told after Deaf.
+func TestHush(t *testing.T) {
+	s, told := newTestConn(t)
+	g := s.pretend(group, 1)
+	s.confirm(pushSubscribe, group)
+	bring(s, group, 1)
+	s.hush(errRedial)
+	s.subscribed(group, g, protocol.Position{})
+	bring(s, group, 2)
+	if len(*told) != 2 || (*told)[1] != (broker.Deaf{All: true}) {
+		t.Errorf("told %+v", *told)
+	}
+}
+
+// TestBackIsNoFailure: a connection may end because Redis answers again on newer connections. Such
+// an end does not tell that Redis is away.
+func TestBackIsNoFailure(t *testing.T) {
+	frozen, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer frozen.Close()
+	accepted := make(chan net.Conn)
+	go func() {
+		for {
+			conn, err := frozen.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	opt := &redis.Options{Addr: frozen.Addr().String()}
+	fixOptions(opt, newTestNames(t), nil)
+	m, log := newMetrics(nil), slog.New(slog.DiscardHandler)
+	st := newState(log, m, nil)
+	told := make(chan broker.Event, 100)
+	st.sink = func(e broker.Event) { told <- e }
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		newSubscriber(opt, "", &identifier{log: log}, new(broker.Epochs), st, &foreigners{metrics: m, log: log}, m, log).run(ctx, st.sink)
+	})
+	defer running.Wait()
+	defer cancel()
+	defer (<-accepted).Close()
+	st.failed(errRedial)
+	st.answered(st.failuresSoFar())
+	defer (<-accepted).Close()
+	for len(told) > 0 {
+		if e, ok := (<-told).(broker.State); ok && errors.Is(e.Cause, errBack) {
+			t.Errorf("told %+v", e)
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package redisbroker
+
+import (
+	"context"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/timing"
+	"github.com/redis/go-redis/v9"
+)
+
+// topsAtOnce is the number of tops read in one round trip. A reply is some 30 bytes long, however
+// long the topic's messages are.
+const topsAtOnce = 1000
+
+// elsewherePause is the pause before reading a top again whose key is on another node.
+const elsewherePause = 200 * time.Millisecond
+
+// readTops reads the top of each confirmed topic, then sends Subscribed for it. It tries again
+// until it succeeds. If a topic's own key is at fault, other topics do not wait for that topic.
+func (s *subscriberConn) readTops(ctx context.Context) {
+	pause := pauseMin
+	for {
+		batch := s.takeUnread()
+		if len(batch) == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.confirmed:
+			}
+			continue
+		}
+		failed, bad, again := s.readBatch(ctx, batch)
+		if len(bad) > 0 {
+			generations := s.generations(bad)
+			time.AfterFunc(again, func() { s.readBadAgain(bad, generations) })
+		}
+		if len(failed) == 0 {
+			pause = pauseMin
+			continue
+		}
+		s.readAgain(failed)
+		s.tops.renew()
+		if !timing.Sleep(ctx, pause, nil) {
+			return
+		}
+		pause = min(2*pause, pauseMax)
+	}
+}
+
+// takeUnread takes the next topics whose top is to be read.
+func (s *subscriberConn) takeUnread() []protocol.Topic {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(topsAtOnce, len(s.unread))
+	batch := s.unread[:n:n]
+	if s.unread = s.unread[n:]; len(s.unread) == 0 {
+		s.unread = nil
+	}
+	return batch
+}
+
+// readAgain puts topics at the end of unread.
+func (s *subscriberConn) readAgain(topics []protocol.Topic) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unread = append(s.unread, topics...)
+}
+
+// readBadAgain does the same for those topics whose confirmed generation has not changed. It wakes
+// the top reader.
+func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, t := range topics {
+		if a := s.pendingTops[t]; a != nil && a.generation == generations[i] {
+			s.unread = append(s.unread, t)
+		}
+	}
+	signal(s.confirmed)
+}
+
+// readBatch reads the tops of topics, and sends Subscribed for each that it could read. It returns
+// the topics that failed because Redis did, the bad ones that failed by their own fault, and the
+// pause before the bad ones are read again.
+func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic, again time.Duration) {
+	generations := s.generations(topics)
+	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
+	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
+	s.tops.after(s.subscriber.state.outages.Load())
+	cmds, send := make([]*redis.Cmd, len(topics)), make([]redis.Cmder, len(topics))
+	for i, t := range topics {
+		cmds[i] = topCmd(ctx, s.keys, t)
+		send[i] = cmds[i]
+	}
+	exec(ctx, s.tops.get(), send)
+	again = pauseMax
+	for i, t := range topics {
+		read, err := readingOf(cmds[i])
+		if err != nil {
+			s.metrics.failures.WithLabelValues("tops", string(failureOf(err))).Inc()
+			switch {
+			case redirected(err):
+				s.subscriber.state.failed(err)
+				bad, again = append(bad, t), elsewherePause
+			case failureOf(err) == single:
+				bad = append(bad, t)
+			case failureOf(err) == forbidden:
+				s.subscriber.state.failed(err)
+				bad = append(bad, t)
+			default:
+				failed = append(failed, t)
+			}
+			continue
+		}
+		s.subscribed(t, generations[i], read.top)
+	}
+	return failed, bad, again
+}
+
+// generations returns each topic's confirmed generation, or 0 if its top is not awaited.
+func (s *subscriberConn) generations(topics []protocol.Topic) []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]uint64, len(topics))
+	for i, t := range topics {
+		if a := s.pendingTops[t]; a != nil {
+			list[i] = a.generation
+		}
+	}
+	return list
+}
+
+// subscribed sends Subscribed, unless a later subscription was asked for.
+func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, top protocol.Position) {
+	s.subscriber.epochs.Saw(top)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, want := s.pendingTops[t], s.subscriber.want(t)
+	if a == nil || a.generation != generation {
+		return
+	}
+	delete(s.pendingTops, t)
+	if want.generation != generation {
+		return
+	}
+	if top.Before(a.top) {
+		top = a.top
+	}
+	s.tellLocked(broker.Subscribed{Topic: t, Token: want.token, Top: top})
+}

@@ -1,0 +1,112 @@
+// Package chat is the dialect of the chat: what a client's frame asks for, and the texts that
+// clients get. package protocol has their form.
+package chat
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Dialect is the chat as a relay speaks it.
+type Dialect struct {
+	// StrictIDs refuses commands whose user or group name protocol.CheckStrictID does not allow.
+	StrictIDs bool
+}
+
+var _ dialect.Dialect = Dialect{}
+
+var errSession = errors.New("a session with an endpoint, user or group that can not be")
+
+// Check implements dialect.Dialect.
+func (Dialect) Check(s link.Session) error {
+	// A group is told at EndpointGroup, and only there.
+	if s.Endpoint < protocol.EndpointChannel || s.Endpoint > protocol.EndpointAll || protocol.CheckID(s.User) != nil ||
+		(s.Endpoint == protocol.EndpointGroup) != (protocol.CheckID(s.Group) == nil) {
+		return errSession
+	}
+	return nil
+}
+
+// Topics implements dialect.Dialect.
+func (Dialect) Topics(dst []protocol.Topic, s link.Session) []protocol.Topic {
+	return append(dst, s.Endpoint.Topics(s.User, s.Group)...)
+}
+
+// verbs are what the chat's commands do.
+var verbs = [...]dialect.Verb{
+	protocol.KindOne:   dialect.Publish,
+	protocol.KindJoin:  dialect.Join,
+	protocol.KindGroup: dialect.MemberPublish,
+	protocol.KindLeave: dialect.Leave,
+	protocol.KindAll:   dialect.Publish,
+}
+
+// Kinds implements dialect.Dialect.
+func (Dialect) Kinds() []string {
+	return []string{
+		"invalid", protocol.KindOne: "one", protocol.KindJoin: "join", protocol.KindGroup: "group",
+		protocol.KindLeave: "leave", protocol.KindAll: "all",
+	}
+}
+
+// Parse implements dialect.Dialect.
+func (d Dialect) Parse(s link.Session, frame []byte, again bool) dialect.Command {
+	c, err := protocol.ParseCommand(s.Endpoint, s.Group, frame)
+	if err == nil && d.StrictIDs && !again {
+		err = c.CheckStrict()
+	}
+	if err != nil {
+		return dialect.Command{Text: err.Error()}
+	}
+	return dialect.Command{
+		Verb: verbs[c.Kind], Kind: uint8(c.Kind), Fixed: c.Kind == protocol.KindAll, Topic: c.Topic(), Text: c.Msg,
+	}
+}
+
+// Notice implements dialect.Dialect.
+func (Dialect) Notice(s link.Session, c *dialect.Command) string {
+	if c.Verb == dialect.Join {
+		return protocol.JoinText(s.User, c.Topic.Name())
+	}
+	return protocol.LeaveText(s.User, c.Topic.Name())
+}
+
+// Answer implements dialect.Dialect. A join or a leave in effect is answered by its notice.
+func (Dialect) Answer(s link.Session, c *dialect.Command, v dialect.Verdict) []byte {
+	switch v.Reason {
+	case dialect.NotMember:
+		return []byte(protocol.NotInText(s.User, c.Topic.Name()))
+	case dialect.NoMembers:
+		return []byte(protocol.NotExistsText(c.Topic.Name()))
+	case dialect.Undecided:
+		return fmt.Appendf(nil, "error: group 【%s】 cannot be looked up now, not delivered", c.Topic.Name())
+	case dialect.ManyTopics:
+		return fmt.Appendf(nil, "error: a connection can be in %d groups at most", v.Most)
+	case dialect.ManyMemberships:
+		return []byte("error: the connections of this server are in as many groups as they can be")
+	case dialect.ManyAddressed:
+		return fmt.Appendf(nil, "error: a user can address %d different users and groups in %v, not delivered",
+			v.Most, v.Window)
+	case dialect.TooMuch:
+		return []byte("error: too much is said there at once, not delivered")
+	case dialect.Done:
+		return []byte(c.Text)
+	}
+	return []byte("error: not delivered")
+}
+
+// Render implements dialect.Dialect. The sender of a group message or a broadcast does not receive
+// it.
+func (Dialect) Render(b []byte, t protocol.Topic, from, msg string) (text []byte, except string) {
+	if !t.IsUser() {
+		except = from
+	}
+	return protocol.AppendText(b, t, from, msg), except
+}
+
+// Lost implements dialect.Dialect.
+func (Dialect) Lost(t protocol.Topic) []byte { return []byte(protocol.LostText(t)) }

@@ -1,0 +1,166 @@
+package downlink
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+const (
+	// frameOverhead is roughly the memory of a decoded frame besides its texts, in bytes. It does
+	// not depend on the frame's length on the wire.
+	frameOverhead = 128
+	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. Most
+	// batches are smaller. A batch of small frames may decode to twenty times its length.
+	portion = 256 << 10
+	// foreseen bounds the frames for which a slice has room before they come. The slice has room
+	// for as many as came before, up to that. An element takes 16 bytes, which nobody counts.
+	foreseen = 32
+)
+
+// Conn is what a Link needs of its connection; *link.Conn is one. No method blocks.
+type Conn interface {
+	Wake()
+	Bye(code link.Code, text string)
+	Features() uint64
+}
+
+// Link is the relay's end of one link. It has no goroutine. HandleFrame and EndBatch may block, as
+// Handler.Received does; no other exported method blocks. The link's writer calls Fill, and its
+// reader calls HandleFrame and EndBatch. Anyone may call the other methods at any time.
+type Link struct {
+	handler    Handler
+	conn       Conn
+	label      string
+	instance   protocol.Instance
+	generation uint64
+	node       string // the edge's node ID
+	out        buffer
+
+	// Owned by the link's reader.
+	frames []any
+	size   int
+	last   int // the number of frames handed on last
+}
+
+// NewLink returns a Link after the handshake that brought h. It calls no method of conn. Of
+// handler, the Link calls only Writable and Received. buffer is Config.Buffer, above 0.
+func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
+	node := strings.ToValidUTF8(h.Node, "?") // a metric label must be valid UTF-8
+	return &Link{
+		handler:    handler,
+		conn:       conn,
+		label:      fmt.Sprintf("%s %s #%d", node, h.Instance, h.Generation),
+		instance:   h.Instance,
+		generation: h.Generation,
+		node:       node,
+		out:        newBuffer(buffer),
+	}
+}
+
+// String names the link for logs by node ID, instance and generation.
+func (l *Link) String() string { return l.label }
+
+// Moves reports whether the edge can be asked to link elsewhere, and takes Live.
+func (l *Link) Moves() bool { return l.conn.Features()&link.FeatureMove != 0 }
+
+// Queued returns the bytes that are appended and not yet written to the connection.
+func (l *Link) Queued() int { return l.out.queued() }
+
+// Append queues whole frames, which it copies. After Close it does nothing. A link with more than
+// 16 times Config.Buffer queued is closed with CodeLimit. Publications stop long before, so such a
+// queue owes its size to control frames that the edge does not take.
+func (l *Link) Append(frames []byte) {
+	if l.out.append(frames) {
+		l.conn.Wake()
+	} else if l.out.overrun() {
+		l.Close(link.CodeLimit, "outgoing buffer full")
+	}
+}
+
+// Close sends Bye after the queued frames, as far as they go within a second, and ends the link.
+// Handler.Disconnected follows.
+func (l *Link) Close(code link.Code, text string) {
+	l.out.close()
+	l.conn.Bye(code, text)
+}
+
+// Fill implements link.Source.
+func (l *Link) Fill(batch []byte) []byte {
+	batch, drained := l.out.fill(batch)
+	if drained {
+		l.handler.Writable(l)
+	}
+	return batch
+}
+
+// release gives the buffer's memory back after the link has ended.
+func (l *Link) release() {
+	l.out.close()
+	l.out.drop()
+}
+
+// HandleFrame implements link.Sink. It decodes the frames that an edge may send, and hands them on
+// once they fill a portion. Any other frame breaks the protocol.
+func (l *Link) HandleFrame(t link.Type, body []byte) error {
+	f, err := decode(t, body)
+	if err != nil {
+		return err
+	}
+	if l.frames == nil {
+		l.frames = make([]any, 0, max(1, min(l.last, foreseen)))
+	}
+	l.frames = append(l.frames, f)
+	l.size += cost(f)
+	if l.size < portion {
+		return nil
+	}
+	return l.EndBatch()
+}
+
+// cost is about the memory that a decoded frame holds, in bytes.
+func cost(f any) int {
+	switch f := f.(type) {
+	case link.Message:
+		return frameOverhead + len(f.Payload)
+	case link.Session:
+		return frameOverhead + len(f.User) + len(f.Group)
+	case link.Held:
+		return frameOverhead + len(f.Topic) + 8*len(f.Sessions)
+	}
+	return frameOverhead
+}
+
+// EndBatch implements link.Sink. It hands on the frames that are left.
+func (l *Link) EndBatch() error {
+	if len(l.frames) == 0 {
+		return nil
+	}
+	frames, size := l.frames, l.size
+	l.frames, l.size, l.last = nil, 0, len(frames)
+	return l.handler.Received(l, frames, size)
+}
+
+// decode returns a frame that shares nothing with body.
+func decode(t link.Type, body []byte) (any, error) {
+	switch t {
+	case link.TypeMessage, link.TypeAgain:
+		m, err := link.ParseMessage(body)
+		m.Payload, m.Again = bytes.Clone(m.Payload), t == link.TypeAgain
+		return m, err
+	case link.TypeEnd:
+		return link.ParseEnd(body)
+	case link.TypeSession:
+		return link.ParseSession(body)
+	case link.TypeHeld:
+		return link.ParseHeld(body)
+	case link.TypeSynced:
+		return link.ParseSynced(body)
+	case link.TypeMoved:
+		return link.ParseMoved(body)
+	}
+	return nil, fmt.Errorf("an edge sends no %v", t)
+}

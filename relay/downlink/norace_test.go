@@ -1,5 +1,0 @@
-//go:build !race
-
-package downlink
-
-const raced = false

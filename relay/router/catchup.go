@@ -1,0 +1,297 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// catchup is the state of an edge's followers that are behind, and of what they read.
+type catchup struct {
+	behind  []*follower // followers that are behind, unordered
+	reading int         // pages of history requested and not answered
+	unread  []*follower // of behind, waiting for their turn to read
+	unlive  int         // told followers that are not live yet; at 0 Live is due
+	liveDue bool        // Live is still to be sent on this link
+}
+
+// lag is the state of a follower that is behind.
+type lag struct {
+	index    int               // index in its edge's behind, plus 1; 0: not listed
+	held     bool              // waits until the broker is back
+	inTail   bool              // reads the tail, from seq on
+	seq      uint64            // number of the next item to send, if inTail
+	bareFrom uint64            // bare items of the tail are sent from this number on
+	older    uint64            // while seeking: last number from before its members came
+	reading  uint64            // token of the ReadHistory under way; 0: none
+	target   protocol.Position // base of the tail at the request; history must reach it
+	echoes   []*frame          // heard joins and leaves that wait for their place
+}
+
+func (r *Router) fallBehind(f *follower) {
+	f.isBehind = true
+	f.edge.catchup.add(f)
+}
+
+// add lists a follower that has fallen behind.
+func (c *catchup) add(f *follower) {
+	w := f.wait()
+	if w.lag == nil {
+		w.lag = &lag{}
+	}
+	if w.lag.index == 0 {
+		c.behind = append(c.behind, f)
+		w.lag.index = len(c.behind)
+	}
+}
+
+// remove takes f off the list, if it is there.
+func (c *catchup) remove(f *follower) {
+	g := f.lag()
+	if g == nil || g.index == 0 {
+		return
+	}
+	end := len(c.behind) - 1
+	last := c.behind[end]
+	c.behind[g.index-1], last.waits.lag.index = last, g.index
+	g.index, g.held = 0, false
+	c.behind[end] = nil
+	if c.behind = c.behind[:end]; end == 0 {
+		c.behind = nil
+	}
+}
+
+// clear takes all followers off the list. They stay behind.
+func (c *catchup) clear() {
+	for _, f := range c.behind {
+		f.waits.lag.index = 0
+	}
+	c.behind = nil
+}
+
+// advanceAll advances all followers of an edge that are behind, while the edge's buffer has room.
+func (r *Router) advanceAll(e *edge) {
+	for _, f := range slices.Clone(e.catchup.behind) {
+		if !r.room(e, 0) {
+			return
+		}
+		r.advance(f)
+	}
+	r.readOn(e)
+}
+
+// advance sends a follower that is behind as much as possible now. It stops when the follower is
+// live, the edge's buffer is full, or the follower has to wait for history or for the broker.
+func (r *Router) advance(f *follower) {
+	for r.advanceOn(f) {
+	}
+}
+
+// advanceOn does the work of advance, and stops when a join or a leave takes effect. It reports
+// whether one did.
+func (r *Router) advanceOn(f *follower) (again bool) {
+	g := f.lag()
+	if !f.isBehind || !f.edge.outbox.ready || g.reading != 0 || !f.topic.subscribed && !r.outage.away || r.outage.away && g.held {
+		return false
+	}
+	tail := &tail{base: f.topic.top}
+	if f.topic.recent != nil {
+		tail = &f.topic.recent.tail
+	}
+	if f.seeking {
+		if f.topic.subscribed {
+			r.read(f)
+		}
+		return false
+	}
+	if r.takeEchoes(f) {
+		return true
+	}
+	if !g.inTail || f.topic.recent == nil || g.seq < tail.first() {
+		g.inTail = false
+		switch {
+		case f.position.Before(tail.base):
+			if f.topic.subscribed {
+				r.read(f)
+			}
+			return false
+		// A message that has left the tail may be what this follower misses.
+		case r.outage.away && tail.torn,
+			// It is not known what this follower misses.
+			!f.topic.subscribed && !f.topic.placed && !f.position.IsUnplaced(),
+			// Its members came at another relay, perhaps after some of the tail's messages.
+			f.position.IsUnplaced() && f.topic.placed,
+			// The edge has received more of the topic than this relay. That may include later
+			// messages of the clients whose messages were given ahead here.
+			!f.topic.subscribed && f.topic.top.Before(f.position):
+			return false
+		}
+		g.inTail, g.bareFrom = true, tail.seek(f.position)
+		g.seq = min(g.bareFrom, tail.firstAhead())
+	}
+	for g.seq <= tail.last() {
+		item := tail.at(g.seq)
+		if item.id != 0 || item.position.IsZero() && g.seq >= g.bareFrom || f.position.Before(item.position) {
+			if !r.room(f.edge, len(item.bytes)) {
+				return false
+			}
+			bytes := item.bytes
+			if item.id != 0 {
+				bytes = f.aheadTo(item)
+			}
+			if bytes == nil {
+				g.held = true
+				return false
+			}
+			r.sendPublication(f, item.position, bytes)
+		}
+		g.seq++
+		if r.takeEchoes(f) {
+			return true
+		}
+	}
+	r.caughtUp(f)
+	return false
+}
+
+// read asks for a page of history, or lists f to do so when it is f's turn. At most readsAtOnce
+// pages are under way for one edge, since a page is thrown away if the link has no room for it.
+func (r *Router) read(f *follower) {
+	e := f.edge
+	if e.catchup.reading >= readsAtOnce {
+		if !f.unread {
+			f.unread = true
+			e.catchup.unread = append(e.catchup.unread, f)
+		}
+		return
+	}
+	e.catchup.reading++
+	g := f.lag()
+	g.reading, g.target = r.requests.ask(f), f.topic.top
+	if f.topic.recent != nil {
+		g.target = f.topic.recent.tail.base
+	}
+	r.brk.ReadHistory(f.topic.name, f.position, g.reading)
+}
+
+// readOn advances the followers whose turn to read has come.
+func (r *Router) readOn(e *edge) {
+	for e.catchup.reading < readsAtOnce && len(e.catchup.unread) > 0 {
+		f := e.catchup.unread[0]
+		e.catchup.unread = e.catchup.unread[1:]
+		f.unread = false
+		r.advance(f)
+	}
+}
+
+// caughtUp makes a follower live. It resumes the joins, leaves, connects and frames that had to
+// wait until then.
+func (r *Router) caughtUp(f *follower) {
+	f.isBehind = false
+	r.stopSeeking(f) // its members have left
+	f.edge.catchup.remove(f)
+	var echoes []*frame
+	if g := f.lag(); g != nil {
+		echoes, g.echoes, g.inTail = g.echoes, nil, false
+	}
+	f.compact()
+	for _, fr := range echoes {
+		if fr.notice() { // else granted meanwhile, or in effect
+			r.takeNotice(f, fr)
+		}
+	}
+	r.tryOpeners(f)
+	if r.outage.away {
+		for _, s := range f.inOrder() {
+			r.openAhead(s, r.own(s)) // its connect came while this follower was behind
+		}
+	}
+	r.arrived(f)
+	if l := f.edge.inbox.lanes[f.topic.name]; l != nil {
+		r.giveAhead(l) // its joins and leaves waited for this
+	}
+}
+
+// history takes a page of history and sends it to the follower's edge. A hole in it is told as a
+// gap.
+func (r *Router) history(ev broker.History) {
+	f := asker[*follower](&r.requests, ev.Token)
+	if f == nil {
+		return
+	}
+	f.edge.catchup.reading--
+	g := f.lag()
+	asked := g != nil && g.reading == ev.Token // false: requested on an earlier link
+	if asked {
+		g.reading = 0
+		f.compact()
+	}
+	if !asked || !f.isBehind || !f.edge.outbox.ready {
+		r.readOn(f.edge)
+		return
+	}
+	if ev.Err != nil {
+		r.after(askAgainAfter, func() {
+			r.advance(f)
+			r.readOn(f.edge)
+		})
+		return
+	}
+	if f.seeking && !r.seekPlace(f, ev) {
+		return
+	}
+	for _, p := range ev.Publications {
+		if !f.position.Before(p.Position) {
+			continue
+		}
+		bytes := r.encode(f.topic, p)
+		if !r.room(f.edge, len(bytes)) {
+			return // Writable resumes this
+		}
+		if lost, hole := missed(f.position, p); hole {
+			before := p.Position
+			before.Offset--
+			r.gap(f, before, lost)
+		}
+		r.m.fromHistory.Inc()
+		r.sendPublication(f, p.Position, bytes)
+		// If p lies beyond the top, other followers must first be sent what comes before p.
+		if !f.topic.top.Before(p.Position) {
+			r.completeEcho(f.topic, p)
+		}
+		if r.takeEchoes(f); f.lag() != g {
+			break
+		}
+	}
+	// f's members have left, and others may have come at another position.
+	if f.lag() != g {
+		r.advance(f)
+		r.readOn(f.edge)
+		return
+	}
+	if f.position.Before(ev.Through) {
+		// The end of the page could not be read: those publications are lost.
+		lost, _ := missing(f.position, ev.Through)
+		r.gap(f, ev.Through, lost+1)
+	}
+	if target := g.target; !ev.More && f.position.Before(target) {
+		// History ends before a position that is known to be published. What lies between is lost.
+		lost, _ := missing(f.position, target)
+		r.gap(f, target, lost+1)
+	}
+	r.advance(f)
+	r.readOn(f.edge)
+}
+
+// gap tells a follower's members that they lost messages.
+func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
+	r.m.gaps.Inc()
+	r.m.lost.Add(float64(lost))
+	r.log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
+	f.position = at
+	f.since, f.gapped = r.tick(), true
+	r.number(f)
+	r.send(f.edge, link.Gap{Topic: f.topic.number, Position: at, Lost: lost, Text: r.dialect.Lost(f.topic.name)}.Append)
+}

@@ -1,0 +1,98 @@
+package router
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// directory is who is where: the edges, their links, and the topics that somebody follows.
+type directory struct {
+	edges   map[protocol.Instance]*edge // with a link, or lost for less than Grace
+	ordered []*edge                     // cache of inOrder; nil: to be rebuilt
+	links   map[Link]*edge              // live links
+	named   map[string]int              // number of live links by node ID
+	topics  map[protocol.Topic]*topic
+	active  map[*topic]struct{} // topics with recent state
+}
+
+func newDirectory() directory {
+	return directory{
+		edges:  make(map[protocol.Instance]*edge),
+		links:  make(map[Link]*edge),
+		named:  make(map[string]int),
+		topics: make(map[protocol.Topic]*topic),
+		active: make(map[*topic]struct{}),
+	}
+}
+
+// add enters an edge that was not known.
+func (d *directory) add(e *edge) {
+	d.edges[e.instance] = e
+	d.ordered = nil
+}
+
+// remove forgets an edge. The edge must have no link.
+func (d *directory) remove(e *edge) {
+	delete(d.edges, e.instance)
+	d.ordered = nil
+}
+
+// link notes that l is e's live link. It returns how many live links bear e's node ID.
+func (d *directory) link(e *edge, l Link) int {
+	d.links[l] = e
+	d.named[e.node]++
+	return d.named[e.node]
+}
+
+// unlink notes that l is no longer e's live link.
+func (d *directory) unlink(e *edge, l Link) {
+	delete(d.links, l)
+	if d.named[e.node]--; d.named[e.node] == 0 {
+		delete(d.named, e.node)
+	}
+}
+
+// follower returns e's follower of a topic, or nil.
+func (d *directory) follower(e *edge, name protocol.Topic) *follower {
+	if t := d.topics[name]; t != nil {
+		return t.find(e)
+	}
+	return nil
+}
+
+// has reports whether t is still in the directory, that is, it was not dropped.
+func (d *directory) has(t *topic) bool { return d.topics[t.name] == t }
+
+// rest notes that t has no recent state any more.
+func (d *directory) rest(t *topic) {
+	if delete(d.active, t); len(d.active) == 0 {
+		d.active = make(map[*topic]struct{}) // a map does not shrink
+	}
+}
+
+// inOrder returns the edges in the order of their instances, so that equal inputs give equal
+// outputs.
+func (d *directory) inOrder() []*edge {
+	if d.ordered == nil {
+		d.ordered = slices.SortedFunc(maps.Values(d.edges), func(a, b *edge) int {
+			return bytes.Compare(a.instance[:], b.instance[:])
+		})
+	}
+	return d.ordered
+}
+
+// activeInOrder returns the active topics whose recent state is accepted by want, in the order of
+// their names.
+func (d *directory) activeInOrder(want func(*recent) bool) (some []*topic) {
+	for t := range d.active {
+		if want(t.recent) {
+			some = append(some, t)
+		}
+	}
+	slices.SortFunc(some, func(a, b *topic) int { return cmp.Compare(a.name, b.name) })
+	return some
+}

@@ -1,0 +1,48 @@
+package router
+
+import "github.com/edgerelay/edgerelay/relay/broker"
+
+// outage is the router's state that concerns outages of the broker. docs/outage.md describes them.
+// Publications that were made here and not heard are kept at all times, since nobody knows
+// beforehand when the broker goes away.
+type outage struct {
+	away         bool    // the broker does not answer
+	deafened     int     // number of topics whose subscription is lost
+	unheardBytes int     // total cost of all unheard frames
+	waking       []*lane // work queue of giveAhead
+	moment       moment  // the present moment
+	pace         pace    // paces publishing after the broker came back
+}
+
+// state is told whether the broker answers.
+func (r *Router) state(ev broker.State) {
+	if r.outage.away == ev.Away {
+		return
+	}
+	r.outage.away = ev.Away
+	r.m.away.Set(gauge(ev.Away))
+	for _, e := range r.directory.inOrder() {
+		r.sendStatus(e)
+	}
+	if r.outage.away {
+		r.goAhead() // first: the frames are older than the waiting connects
+		for _, e := range r.directory.inOrder() {
+			r.openUnconfirmed(e)
+		}
+		for _, e := range r.directory.inOrder() {
+			if e.outbox.ready {
+				r.advanceAll(e)
+			}
+		}
+		return
+	}
+	r.comeBack()
+	r.outage.pace.begin(r)
+	for _, e := range r.directory.inOrder() {
+		r.tellLive(e)
+		for _, l := range e.lanesInOrder() {
+			l.backoff = 0
+			r.runLane(l)
+		}
+	}
+}

@@ -1,0 +1,261 @@
+package router
+
+import (
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// While the broker is away, this relay gives its edges the messages of their own clients ahead of
+// publication, in the relay's own order. This does not finish a number: the frames stay in their
+// lanes, and in the logs of the edges. An edge recognizes a message that it was given ahead by its
+// ID, and drops it when it is published.
+//
+// The messages of one connection to one topic keep their order throughout, because a message is
+// given ahead only where no message before it can be missing:
+//   - The sending edge is whole: all that it has ever published is known here, see inbox.whole.
+//   - The topic is level: every publication made here has come back or was given ahead, see
+//     topic.level.
+//   - The order is that of the lane, from its first frame.
+//   - The receiving edges are not behind on the topic. They follow the order of the topic's tail,
+//     which keeps all that was given ahead.
+
+// giveAhead gives ahead the ready frames of a lane that were not yet given since the broker went
+// away. Other lanes may become ready by this. They are queued and processed afterwards, not
+// recursively, because a chain of them may be as long as the logs are.
+func (r *Router) giveAhead(l *lane) {
+	if !r.outage.away || l.waking {
+		return
+	}
+	l.waking = true
+	r.outage.waking = append(r.outage.waking, l)
+	if len(r.outage.waking) > 1 {
+		return // the caller that queued the first lane continues
+	}
+	for i := 0; i < len(r.outage.waking); i++ {
+		r.outage.waking[i].waking = false
+		r.giveLane(r.outage.waking[i])
+	}
+	clear(r.outage.waking)
+	r.outage.waking = r.outage.waking[:0]
+}
+
+// giveLane does the work of giveAhead for one lane.
+func (r *Router) giveLane(l *lane) {
+	for l.edge.inbox.whole && l.ungiven != nil && l.ungiven.stage >= stageReady {
+		if !r.mayPublish(l) {
+			return
+		}
+		fr := l.ungiven
+		l.ungiven = fr.next // first: frames parked behind fr may come here too
+		if !r.giveFrame(fr) {
+			l.ungiven = fr
+			r.stall(l)
+			return
+		}
+	}
+}
+
+// giveFrame gives one frame ahead and puts it in effect. It returns false if that is not possible
+// now.
+func (r *Router) giveFrame(fr *frame) bool {
+	e := fr.session.edge
+	t := r.directory.topics[fr.topic()]
+	if t == nil || !t.level() {
+		return false // no follower here, or a message before it may be missing
+	}
+	if t.heard(fr) {
+		return true
+	}
+	if fr.effect == effectFinished { // if it is answered, its echo is yet to come
+		if fr.stage == stageAnswered {
+			r.spread(t, fr)
+		}
+		return true
+	}
+	f := t.find(e)
+	if fr.notice() && f.isBehind && f.bound > 0 {
+		return false // earlier messages come first; see caughtUp
+	}
+	r.spread(t, fr)
+	if fr.notice() {
+		r.takeEffect(fr, f)
+	} else if fr.effect < effectGranted {
+		fr.effect = effectGranted
+		r.send(e, link.Granted{First: fr.number, Last: fr.number}.Append)
+	}
+	return true
+}
+
+// spread sends a frame's message to every follower that may be given it.
+func (r *Router) spread(t *topic, fr *frame) {
+	ahead := link.Ahead{
+		Topic: t.number,
+		ID:    protocol.BriefID(fr.session.edge.instance, fr.number),
+	}
+	r.scratch.text, ahead.Except = r.dialect.Render(r.scratch.text[:0], t.name, fr.session.user, r.msg(fr))
+	ahead.Payload = r.scratch.text
+	bytes := ahead.Append(nil)
+	r.spend(t.name, len(ahead.Payload))
+	item := tailItem{id: ahead.ID, bytes: bytes, origin: fr.origin, at: fr.at}
+	r.tails.add(r, t, item)
+	r.m.ahead.Inc()
+	for f := range t.all {
+		r.deliverAhead(f, &item)
+	}
+}
+
+// takeEffect puts a join or a leave in effect, and answers it, before its notice is published.
+// Afterwards the notice is an ordinary publication.
+func (r *Router) takeEffect(fr *frame, f *follower) {
+	if !r.completeEarlier(fr) {
+		return
+	}
+	t, s := f.topic, fr.session
+	t.forgetNotice(fr)
+	f.noticed(-1)
+	fr.effect = effectGranted // first: frames behind it may take effect in the calls below
+	if fr.command.Verb == dialect.Join {
+		r.enter(f)
+		r.bind(s, f)
+		r.send(s.edge, link.Joined{
+			Number: fr.number, Session: s.id, Topic: t.number, Granted: true, Text: r.doneText(fr),
+		}.Append)
+	} else {
+		r.tellFinished(s)
+		r.number(f)
+		r.send(s.edge, link.Left{
+			Number: fr.number, Session: s.id, Topic: t.number, Granted: true, Text: r.doneText(fr),
+		}.Append)
+		r.unbind(s, f)
+	}
+	if fr.stage == stageAnswered {
+		r.finish(fr)
+	}
+	r.dropIfIdle(f)
+	r.release(fr)
+	r.wakeAhead(t.name) // the topic has a follower now
+}
+
+// goAhead starts giving ahead. The broker has just gone away.
+func (r *Router) goAhead() {
+	r.giveAllUnheard()
+	for _, e := range r.directory.inOrder() {
+		for _, l := range e.lanesInOrder() {
+			r.giveAhead(l)
+		}
+	}
+}
+
+// comeBack stops giving ahead. All that was given ahead will be published, and followers that are
+// behind read history.
+func (r *Router) comeBack() {
+	for _, t := range r.directory.activeInOrder(func(n *recent) bool { return n.tail.ahead > 0 || n.tail.torn || n.unheard.given > 0 }) {
+		r.tails.drop(t)
+		t.recent.tail.torn = false
+		t.recent.unheard.given = 0
+		r.dropTopic(t)
+		r.compact(t)
+	}
+	for _, e := range r.directory.inOrder() {
+		e.passed = nil
+		e.catchup.letGo()
+		for _, l := range e.inbox.lanes {
+			// The next outage gives all frames again. Followers that were behind have not had them,
+			// and edges that have had them recognize them by ID.
+			l.ungiven = l.first
+		}
+		if e.outbox.ready && e.inbox.hearing != 0 {
+			r.hearOut(e)
+		}
+		if e.outbox.ready {
+			r.advanceAll(e)
+		}
+	}
+}
+
+// begun decides, at an edge's Synced, whether the edge is whole: all that it has ever published is
+// known here. Then its next messages can be given ahead, with none missing before them. An edge is
+// whole if every number that it does not replay was finished on a link to this relay. Otherwise it
+// becomes whole by the Flush that begun sends, see heardOut.
+func (r *Router) begun(e *edge, first, last uint64) {
+	e.inbox.earlier = numbers{}
+	if e.inbox.whole { // else another relay may have finished some of them
+		e.inbox.earlier = e.inbox.numbers
+	}
+	e.inbox.whole = first == 1 || e.inbox.whole && first <= e.inbox.numbers.through+1
+	e.inbox.acked, e.inbox.last, e.inbox.began = first-1, last, r.outage.moment
+	r.hearOut(e)
+}
+
+// passedOver handles the numbers from first to next-1, which an edge's replay left out since they
+// were finished before. If some of them were not finished on the previous link to this relay, the
+// edge is not whole until it is heard out.
+func (e *edge) passedOver(first, next uint64) {
+	if e.inbox.hearing != 0 && first < next && !e.inbox.earlier.finished(first, next-1) {
+		e.inbox.whole = false
+	}
+}
+
+// hearOut flushes the broker. Its answer comes after all that other relays published for e before
+// this link.
+func (r *Router) hearOut(e *edge) {
+	e.inbox.hearing = r.requests.ask(e)
+	r.brk.Flush(e.inbox.hearing)
+}
+
+// heardOut takes the answer to hearOut. If everything on its way has arrived, and no topic has lost
+// its subscription, the edge is whole. Otherwise hearOut is repeated.
+func (r *Router) heardOut(ev broker.Flushed) {
+	e := asker[*edge](&r.requests, ev.Token)
+	switch {
+	case e == nil || e.inbox.hearing != ev.Token:
+	case ev.Heard && r.outage.deafened == 0:
+		e.inbox.hearing, e.inbox.whole, e.inbox.earlier = 0, true, numbers{}
+		if r.outage.away {
+			r.giveAllUnheard() // this edge's were left out
+		}
+		for _, l := range e.lanesInOrder() {
+			r.giveAhead(l)
+		}
+	case ev.Heard || !r.outage.away: // otherwise comeBack asks again
+		r.after(askAgainAfter, func() {
+			if e.inbox.hearing == ev.Token && e.outbox.ready {
+				r.hearOut(e)
+			}
+		})
+	}
+}
+
+// wakeAhead retries the lanes to a topic after something about it became known.
+func (r *Router) wakeAhead(t protocol.Topic) {
+	if !r.outage.away {
+		return
+	}
+	for _, l := range r.resumed(t) {
+		r.giveAhead(l)
+	}
+}
+
+// passOver is called when an edge gets its first member of a topic. It tells the edge the IDs of
+// all that was given ahead there before, so the edge drops these messages when they are published.
+// Each ID is told once.
+func (r *Router) passOver(f *follower) {
+	e := f.edge
+	if f.topic.recent == nil || f.topic.recent.tail.ahead == 0 {
+		return
+	}
+	tail := &f.topic.recent.tail
+	from := max(tail.first(), e.passed[f.topic.name]+1)
+	for seq := from; seq <= tail.last(); seq++ {
+		if item := tail.at(seq); item.id != 0 {
+			e.outbox.frames = link.Ahead{Topic: f.topic.number, ID: item.id}.Append(e.outbox.frames)
+		}
+	}
+	if e.passed == nil {
+		e.passed = make(map[protocol.Topic]uint64)
+	}
+	e.passed[f.topic.name] = tail.last()
+	r.touch(e)
+}

@@ -1,0 +1,289 @@
+package router
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// A message is published, and the answer is lost. Then its receiver connects, and gets the sender's
+// next message. When Redis goes away, the receiver is not given the older message.
+func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b, c := w.edge("a"), w.edge("b"), w.edge("c")
+	for _, e := range w.edges {
+		e.linkTo(rl)
+	}
+	a.channel(1, "1")
+	c.channel(3, "3")
+	w.settle()
+	var next broker.Publish
+	rl.broker.onPublish = func(p broker.Publish) bool {
+		if p.Msg == "next" {
+			next = p
+			return false
+		}
+		rl.broker.Handle.Publish(p)
+		rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errAway})
+		return false
+	}
+	rl.broker.onEvent = func(ev broker.Event) bool { // the answer is lost
+		done, ok := ev.(broker.Published)
+		return !ok || done.Err != nil || done.Token == next.Token
+	}
+	a.one(1, "2", "first")
+	a.one(1, "2", "next")
+	w.settle()
+	b.channel(2, "2")
+	w.settle()
+	rl.broker.Handle.Publish(next)
+	w.settle()
+	b.saw(2, "user 1 send:next")
+
+	rl.broker.onPublish, rl.broker.onEvent = nil, nil
+	rl.leave(false)
+	w.settle()
+	a.one(1, "2", "last")
+	a.one(1, "3", "to another")
+	w.settle()
+	b.saw(2, "user 1 send:last")
+	c.saw(3, "user 1 send:to another")
+	rl.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	b.saw(2)
+	c.saw(3)
+	a.quiet()
+}
+
+// Here the message of unknown fate was not published. Members who were there before it are given it
+// ahead. Members who came after it are never given it: not ahead, and not when it is published
+// after the sender's next one.
+func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b, c := w.edge("a"), w.edge("b"), w.edge("c")
+	for _, e := range w.edges {
+		e.linkTo(rl)
+	}
+	a.channel(1, "1")
+	c.channel(3, "2")
+	w.settle()
+	rl.broker.onPublish = func(p broker.Publish) bool {
+		rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errAway})
+		return false
+	}
+	a.one(1, "2", "first")
+	w.settle()
+	b.channel(2, "2")
+	w.settle()
+	rl.broker.onPublish = nil
+	rl.leave(false)
+	w.settle()
+	a.one(1, "2", "last")
+	w.settle()
+	b.saw(2, "user 1 send:last")
+	c.saw(3, "user 1 send:first", "user 1 send:last")
+	rl.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	b.saw(2)
+	c.saw(3)
+	a.quiet()
+}
+
+// Redis goes away while a connect waits. Other clients of its edge are then given messages that
+// were not heard. These are older than the connect.
+func TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := w.edge("a"), w.edge("b")
+	a.linkTo(rl)
+	b.linkTo(rl)
+	a.channel(1, "1")
+	b.channel(2, "2")
+	w.settle()
+	rl.broker.onEvent = exceptEchoes
+	a.say(1, `{"MsgBody":"unheard"}`)
+	w.settle()
+	a.quiet()
+	rl.broker.held = append(rl.broker.held, broker.Deaf{All: true})
+	w.settle()
+	b.channel(3, "3")
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	b.saw(2, "user 【1】 send all:unheard")
+	b.saw(3)
+	a.say(1, `{"MsgBody":"then"}`)
+	w.settle()
+	b.saw(3, "user 【1】 send all:then")
+}
+
+// An edge moves to a relay that cannot publish, and replays a message that its last relay had
+// published. The message has left the history, and is told as lost. It is not given ahead after
+// that.
+func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
+	w := newWorld(t, 2)
+	w.store = brokertest.NewMemory(brokertest.MemoryConfig{HistorySize: 2})
+	w.relays = nil
+	there, here := w.addRelay(Config{}), w.addRelay(Config{TailLength: 1})
+	a, b := pair(w, there, here)
+	a.channel(3, "3")
+	w.settle()
+	a.join(3, "g")
+	w.settle()
+	b.received = map[uint64][]string{}
+	a.received = map[uint64][]string{}
+
+	a.deaf = true
+	a.group(1, "g", "1")
+	w.settle()
+	b.group(2, "g", "2")
+	b.group(2, "g", "3")
+	w.settle()
+	b.saw(2, inGroupG("1", "1"))
+	here.refuse()
+	w.settle()
+	a.linkTo(here)
+	w.settle()
+	a.group(1, "g", "4")
+	w.settle()
+	want := []string{protocol.LostText("group:g"), inGroupG("2", "2"), inGroupG("2", "3")}
+	a.saw(3, want...)
+	b.saw(2, inGroupG("1", "4"))
+	here.accept()
+	w.settle()
+	w.wait(paceFor)
+	a.saw(3, inGroupG("1", "4"))
+	b.saw(2)
+	a.quiet()
+}
+
+// An edge's link is half open: its messages are published, and the edge does not learn it. It links
+// to a relay without Redis, and a client connects to the group there. The client begins after the
+// edge's earlier messages, though they were never acknowledged.
+func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *testing.T) {
+	w := newWorld(t, 3)
+	first, away, last := w.relays[0], w.relays[1], w.relays[2]
+	a, b := w.edge("a"), w.edge("b")
+	a.linkTo(first)
+	b.linkTo(last)
+	b.open(2, protocol.EndpointGroup, "2", "g")
+	a.open(3, protocol.EndpointGroup, "3", "g")
+	w.settle()
+	a.deaf = true // published, and the edge does not know
+	a.say(3, "before")
+	a.end(3)
+	w.settle()
+	b.say(2, "meanwhile")
+	w.settle()
+
+	away.leave(false)
+	w.settle()
+	a.linkTo(away)
+	w.settle()
+	a.open(4, protocol.EndpointGroup, "4", "g")
+	w.settle()
+	a.say(4, "I am in")
+	w.settle()
+	w.kill(away)
+	a.linkTo(last)
+	w.settle()
+	w.wait(paceFor)
+	for _, text := range a.received[4] {
+		if text == inGroupG("3", "before") || text == inGroupG("2", "meanwhile") {
+			t.Errorf("a younger member got %q", text)
+		}
+	}
+	b.say(2, "after")
+	w.settle()
+	if got := a.received[4]; len(got) == 0 || got[len(got)-1] != inGroupG("2", "after") {
+		t.Errorf("it got %q, the last is not what was said then", got)
+	}
+	a.quiet()
+}
+
+// A relay has published a message and not heard it. It does not give the message ahead to an edge
+// that another relay told its loss.
+func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	rl.broker.onEvent = exceptEchoes
+	a.group(1, "g", "1")
+	w.settle()
+	a.quiet()
+	b.topics["group:g"].position.Offset++ // as after a Gap of another relay
+	b.linkTo(rl)
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	a.group(1, "g", "2")
+	w.settle()
+	b.saw(2, inGroupG("1", "2"))
+	rl.broker.onEvent = nil
+	rl.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	b.saw(2)
+}
+
+// A connect waits here, and its edge links to another relay, which answers the connect. Then a
+// message is sent to this relay's broker, Redis goes away, and the edge comes back. The receiver
+// was there before the message, so it is given the message. The same holds if a first link back is
+// lost before the edge has told its sessions.
+func TestP2_WhoCameElsewhereMeanwhileIsGivenWhatIsAhead(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprint("a link back is lost ", lost), func(t *testing.T) {
+			cameElsewhere(t, lost)
+		})
+	}
+}
+
+func cameElsewhere(t *testing.T, lost bool) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	a, b := w.edge("a"), w.edge("b")
+	a.linkTo(here)
+	a.channel(1, "1")
+	w.settle()
+	here.broker.onEvent = func(ev broker.Event) bool { // the connect waits
+		s, ok := ev.(broker.Subscribed)
+		return !ok || s.Topic != "user:2"
+	}
+	b.linkTo(here)
+	b.channel(2, "2")
+	w.settle()
+	b.linkTo(there)
+	w.settle()
+	if !b.confirmed[2] {
+		t.Fatal("the connect was not answered at the other relay")
+	}
+	here.broker.onPublish = func(p broker.Publish) bool {
+		here.broker.held = append(here.broker.held, broker.Published{Token: p.Token, Err: errAway})
+		return false
+	}
+	a.say(1, `{"Method":"All","MsgBody":"m"}`)
+	w.settle()
+	here.broker.onPublish, here.broker.onEvent = nil, nil
+	here.leave(false)
+	w.settle()
+	if lost {
+		b.linkTo(here)
+		here.inputs = here.inputs[:1] // Connected
+		b.cut()
+		w.settle()
+	}
+	b.linkTo(here)
+	w.settle()
+	here.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	b.saw(2, "user 【1】 send all:m")
+	a.quiet()
+}

@@ -1,0 +1,152 @@
+package router
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// rewound has an edge of the second relay follow user n when Redis loses a message to n. The second
+// relay has the message in its tail.
+func rewound(t *testing.T) (w *world, slow *testEdge) {
+	w = newWorld(t, 2)
+	slow = w.edge("slow")
+	slow.linkTo(w.relays[1])
+	slow.channel(1, "n")
+	slow.channel(2, "o")
+	w.settle()
+	slow.one(2, "n", "kept")
+	w.settle()
+	slow.saw(1, "user o send:kept")
+	saved := w.store.Save()
+	slow.stuck = 8 << 20
+	slow.one(2, "n", "lost")
+	w.settle()
+	w.store.Load(saved)
+	for _, rl := range w.relays {
+		rl.deafen()
+	}
+	w.settle()
+	return w, slow
+}
+
+func (w *world) undeafen() {
+	for _, rl := range w.relays {
+		rl.undeafen()
+	}
+	w.settle()
+}
+
+// TestP6_WhoCameAfterALossIsNotGivenWhatWasLost moves an edge to a relay that still has the lost
+// message. The edge's client came after the loss, at a relay that does not have the message.
+func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
+	for _, deaf := range []bool{false, true} {
+		w, _ := rewound(t)
+		e := w.edge("e")
+		e.linkTo(w.relays[0])
+		w.relays[0].undeafen()
+		w.settle()
+		if !deaf {
+			w.undeafen()
+		}
+		e.channel(1, "n")
+		w.settle()
+		if !e.confirmed[1] {
+			t.Fatal("not confirmed")
+		}
+		// The second relay knows that Redis is back, but not yet what it lost.
+		if deaf {
+			w.relays[1].broker.held = append(w.relays[1].broker.held, broker.State{})
+			w.settle()
+		}
+		e.cut()
+		e.linkTo(w.relays[1])
+		w.settle()
+		if deaf {
+			w.undeafen()
+		}
+		e.saw(1, protocol.LostText("user:n"))
+	}
+}
+
+// TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas has a follower that was behind when the loss
+// happened.
+func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
+	w, slow := rewound(t)
+	w.undeafen()
+	slow.stuck = 0
+	w.relays[1].inputs = append(w.relays[1].inputs, Writable{slow.conn})
+	w.settle()
+	slow.saw(1, "user o send:lost")
+}
+
+// TestP4_ALossAtTheEndOfAnEpochIsTold publishes five messages while an edge has no link. They leave
+// the history, by its length or by its age. Then Redis restarts with all that it has, which begins
+// an epoch.
+func TestP4_ALossAtTheEndOfAnEpochIsTold(t *testing.T) {
+	for _, aged := range []bool{false, true} {
+		t.Run(fmt.Sprint("by age ", aged), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{t: t, now: time.Now(), store: brokertest.NewMemory(brokertest.MemoryConfig{HistorySize: 2})}
+				w.addRelay(Config{TailLength: 1})
+				w.addRelay(Config{TailLength: 1})
+				a, b := pair(w, w.relays[0], w.relays[1])
+				b.cut()
+				w.settle()
+				for i := range 5 {
+					a.group(1, "g", fmt.Sprint(i))
+				}
+				w.settle()
+				if aged {
+					time.Sleep(3 * time.Minute) // the broker's clock
+					w.wait(3 * time.Minute)     // the relays' clock
+				}
+				w.store.Load(w.store.Save())
+				a.group(1, "g", "new")
+				w.settle()
+				b.linkTo(w.relays[1])
+				w.settle()
+				if aged {
+					b.saw(2, protocol.LostText("group:g"), inGroupG("1", "new"))
+				} else {
+					b.saw(2, protocol.LostText("group:g"), inGroupG("1", "4"), inGroupG("1", "new"))
+				}
+				b.cut()
+				w.settle()
+				a.group(1, "g", "newer")
+				w.settle()
+				b.linkTo(w.relays[1])
+				w.settle()
+				b.saw(2, inGroupG("1", "newer"))
+			})
+		})
+	}
+}
+
+func TestMissed(t *testing.T) {
+	at := func(epoch, offset uint64) protocol.Position { return protocol.Position{Epoch: epoch, Offset: offset} }
+	for _, c := range []struct {
+		before, position, previous protocol.Position
+		lost                       uint64
+	}{
+		{at(1, 4), at(1, 5), at(0, 0), 0},
+		{at(1, 4), at(1, 7), at(0, 0), 2},
+		{at(1, 4), at(2, 1), at(0, 0), 0}, // not known
+		{at(1, 4), at(2, 1), at(1, 4), 0},
+		{at(1, 4), at(2, 1), at(1, 3), 0}, // lost by the back end, but not by its follower
+		{at(1, 4), at(2, 1), at(1, 9), 5},
+		{at(1, 4), at(3, 1), at(2, 9), 9}, // at least
+		{at(0, 0), at(2, 1), at(1, 9), 9},
+		{at(1, 4), at(2, 3), at(0, 0), 2},
+	} {
+		lost, hole := missed(c.before, broker.Publication{Position: c.position, Previous: c.previous})
+		if lost != c.lost || hole != (c.lost > 0) {
+			t.Errorf("%v after %v, behind %v: %d, %v", c.position, c.before, c.previous, lost, hole)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package router
+
+import "github.com/edgerelay/edgerelay/shared/protocol"
+
+// maxUnheard bounds the publications kept because their echo has not come, in bytes over all
+// topics.
+const maxUnheard = 8 << 20
+
+// unheard are publications that were made here and whose echo has not come. When the broker goes
+// away they are given ahead first, since their echo may be lost until the broker is back. They
+// gather for seconds while a subscription is deaf and nobody has noticed it.
+type unheard struct {
+	frames []*frame // in order of position, beyond the topic's top
+	given  int32    // number of frames given ahead while the broker is away
+	// blurred means that a publication is not in frames though its echo has not come. Until the top
+	// reaches recent.said, it is not known which publications are missing.
+	blurred bool
+}
+
+// saidAt notes the position of a publication made here.
+func (r *Router) saidAt(t *topic, p protocol.Position) {
+	if !t.top.Before(p) {
+		return // it was heard
+	}
+	if n := r.recently(t); n.said.Before(p) {
+		n.said = p
+	}
+	r.knows(t, p)
+}
+
+// heard reports whether a frame's publication has come back, or lies before one that did.
+func (t *topic) heard(fr *frame) bool { return fr.stage == stageAnswered && !t.top.Before(fr.at) }
+
+// noteUnheard keeps a published frame whose echo was not heard, when the frame leaves its lane as
+// the first one. given says that the frame was given ahead.
+func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
+	if t.heard(fr) {
+		return
+	}
+	size := fr.cost()
+	if r.outage.unheardBytes+size > maxUnheard {
+		r.recently(t).unheard.blurred = true
+		return
+	}
+	r.outage.unheardBytes += size
+	u := &r.recently(t).unheard
+	u.frames = append(u.frames, fr)
+	if given && int(u.given) == len(u.frames)-1 {
+		u.given++
+	} else if r.outage.away {
+		r.giveUnheard(t)
+	}
+}
+
+// heardTo forgets the publications that the topic's top has reached.
+func (r *Router) heardTo(t *topic) {
+	if t.recent == nil {
+		return
+	}
+	u := &t.recent.unheard
+	for len(u.frames) > 0 && !t.top.Before(u.frames[0].at) {
+		r.outage.unheardBytes -= u.frames[0].cost()
+		u.frames[0] = nil
+		u.frames = u.frames[1:]
+		u.given = max(u.given-1, 0)
+	}
+	if len(u.frames) == 0 {
+		u.frames = nil
+	}
+	if !t.top.Before(t.recent.said) {
+		u.blurred = false
+	}
+}
+
+// forgetUnheard forgets all of a topic that is being dropped.
+func (r *Router) forgetUnheard(t *topic) {
+	if t.recent == nil {
+		return
+	}
+	for _, fr := range t.recent.unheard.frames {
+		r.outage.unheardBytes -= fr.cost()
+	}
+	t.recent.unheard = unheard{}
+}
+
+// giveUnheard gives ahead the publications that were made here and not heard. Notices among them
+// take effect.
+func (r *Router) giveUnheard(t *topic) {
+	if t.recent == nil || t.recent.unheard.blurred {
+		return
+	}
+	for u := &t.recent.unheard; int(u.given) < len(u.frames); {
+		fr := u.frames[u.given]
+		u.given++
+		if !fr.session.edge.inbox.whole {
+			continue // later frames of this edge are skipped too
+		}
+		r.spread(t, fr)
+		if fr.effect != effectAwaited {
+			continue
+		}
+		if f := t.find(fr.session.edge); f.isBehind && f.bound > 0 {
+			r.heardNotice(t, fr) // it waits for what comes before
+		} else {
+			r.takeEffect(fr, f)
+		}
+	}
+	r.wakeAhead(t.name)
+}
+
+// level reports, while the broker is away, whether all that was published here was heard or given
+// ahead.
+func (t *topic) level() bool {
+	if t.recent == nil {
+		return true
+	}
+	u := &t.recent.unheard
+	return !u.blurred && int(u.given) == len(u.frames)
+}
+
+func (u *unheard) idle() bool { return len(u.frames) == 0 && u.given == 0 && !u.blurred }
+
+// cost is what a frame counts in maxUnheard, in bytes.
+func (fr *frame) cost() int { return int(fr.size) + frameCost }
+
+// giveAllUnheard gives ahead the unheard publications of all topics, from the first on. An edge
+// that was given some of them before recognizes these by their IDs.
+func (r *Router) giveAllUnheard() {
+	for _, t := range r.directory.activeInOrder(func(n *recent) bool { return len(n.unheard.frames) > 0 }) {
+		t.recent.unheard.given = 0
+		r.giveUnheard(t)
+	}
+}

@@ -1,0 +1,473 @@
+package router
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+)
+
+// Flushed with Heard comes while a topic is deaf, and then the broker is away again. In
+// redisbroker, State and the ping's answer come before Subscribed, which waits until the tops are
+// read.
+func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	a, b := pair(w, there, here) // a at the healthy relay
+	here.leave(false)
+	w.settle()
+	a.group(1, "g", "1") // there publishes and acknowledges it
+	w.settle()
+	a.linkTo(here)
+	w.settle()
+	// The broker is back, and is away again before the topics' Subscribed comes.
+	here.broker.onEvent = func(ev broker.Event) bool { _, sub := ev.(broker.Subscribed); return !sub }
+	here.comeBack()
+	w.settle()
+	here.leave(false)
+	w.settle()
+	here.broker.onEvent = nil
+	a.group(1, "g", "2")
+	w.settle()
+	b.saw(2)
+	here.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	b.saw(2, inGroupG("1", "1"), inGroupG("1", "2"))
+}
+
+// A topic to which something was given ahead is kept although nobody follows it any more. It does
+// not begin anew.
+func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := w.edge("a"), w.edge("b")
+	a.linkTo(rl)
+	b.linkTo(rl)
+	a.channel(1, "1")
+	b.channel(2, "2")
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	a.join(1, "g")
+	a.group(1, "g", "old")
+	a.leave(1, "g")
+	w.settle()
+	b.join(2, "g")
+	w.settle()
+	a.join(1, "g")
+	a.group(1, "g", "new")
+	w.settle()
+	rl.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	b.saw(2, joined("2", "g"), inGroupG("1", joined("1", "g")), inGroupG("1", "new"))
+}
+
+// Direct messages wait for a user who is not here. A user who comes later gets them in order.
+func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := w.edge("a"), w.edge("b")
+	a.linkTo(rl)
+	b.linkTo(rl)
+	a.channel(1, "1")
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	// These are more than a quarter of history, so the rest waits for the subscription.
+	for i := range 70 {
+		a.one(1, "2", fmt.Sprint("old", i))
+	}
+	w.settle()
+	b.channel(2, "2")
+	w.settle()
+	a.one(1, "2", "new")
+	w.settle()
+	rl.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	var want []string
+	for i := range 70 {
+		want = append(want, fmt.Sprint("user 1 send:old", i))
+	}
+	b.saw(2, append(want, "user 1 send:new")...)
+}
+
+// Publishing is refused while subscriptions are in force. A topic that becomes level meanwhile must
+// wake its lane.
+func TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	b.channel(4, "4")
+	w.settle()
+	var late []broker.Event
+	rl.broker.onEvent = func(ev broker.Event) bool {
+		if _, ok := ev.(broker.Received); ok {
+			late = append(late, ev)
+			return false
+		}
+		return true
+	}
+	a.group(1, "g", "1")
+	w.settle()
+	a.quiet()
+	rl.broker.onEvent = nil
+	rl.broker.onPublish = func(p broker.Publish) bool {
+		rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errAway})
+		return false
+	}
+	rl.broker.held = append(rl.broker.held, broker.State{Away: true, Cause: errAway})
+	w.settle()
+	a.group(1, "g", "2")
+	b.join(4, "g")
+	w.settle()
+	rl.broker.held = append(rl.broker.held, late...) // the echo, a moment later
+	w.settle()
+	w.wait(time.Minute)
+	b.saw(2, inGroupG("1", "1"), inGroupG("1", "2"), inGroupG("4", joined("4", "g")))
+	b.saw(4, joined("4", "g"))
+}
+
+// A lane must also be woken when its edge becomes whole while the broker is away.
+func TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed(t *testing.T) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	a, b := pair(w, there, here)
+	a.channel(4, "4")
+	w.settle()
+	clear(b.received)
+	here.broker.onPublish = func(p broker.Publish) bool {
+		here.broker.held = append(here.broker.held, broker.Published{Token: p.Token, Err: errAway})
+		return false
+	}
+	here.broker.held = append(here.broker.held, broker.State{Away: true, Cause: errAway})
+	w.settle()
+	a.linkTo(here)
+	a.group(1, "g", "2")
+	a.join(4, "g")
+	w.settle()
+	w.wait(time.Minute)
+	b.saw(2, inGroupG("1", "2"), inGroupG("4", joined("4", "g")))
+	a.saw(4, joined("4", "g"))
+}
+
+// Heard may be false while the broker is not away. The relay must then ask again.
+func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	a, b := pair(w, there, here)
+	here.broker.onEvent = func(ev broker.Event) bool {
+		if f, ok := ev.(broker.Flushed); ok && f.Heard {
+			here.broker.held = append(here.broker.held, broker.Flushed{Token: f.Token})
+			return false
+		}
+		return true
+	}
+	a.linkTo(here) // while the subscriber's connection is replaced
+	w.settle()
+	here.broker.onEvent = nil
+	w.wait(time.Hour)
+	here.leave(false)
+	w.settle()
+	a.group(1, "g", "x")
+	w.settle()
+	b.saw(2, inGroupG("1", "x"))
+}
+
+// One client that joins and leaves must not make the relay send the tail again and again.
+func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	b.leave(2, "g")
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	for range 4 {
+		a.group(1, "g", strings.Repeat("x", 60<<10)) // a session's share of a log
+	}
+	w.settle()
+	b.bytes = 0
+	for range 500 { // 5 s of EDGE_RATE, or half of a burst
+		b.join(2, "g")
+		b.leave(2, "g")
+	}
+	w.settle()
+	if b.bytes > 1<<20 {
+		t.Errorf("%d KiB to edge b for 1000 commands of one client", b.bytes>>10)
+	}
+}
+
+// A page of history is read to look for a member's place. Only afterwards does the member's former
+// relay publish the join.
+func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	a := w.edge("a")
+	a.linkTo(here)
+	a.channel(1, "1")
+	x := w.edge("x")
+	x.linkTo(there)
+	x.channel(9, "9")
+	w.settle()
+	x.join(9, "g")
+	w.settle()
+	here.leave(false)
+	w.settle()
+	a.join(1, "g")
+	w.settle()
+	a.saw(1, joined("1", "g"))
+	// a's link is cut and a goes to there. here does not know this yet, and its broker comes back
+	// at that moment.
+	var page []broker.Event
+	there.broker.onEvent = func(ev broker.Event) bool {
+		if h, ok := ev.(broker.History); ok {
+			page = append(page, h)
+			return false
+		}
+		return true
+	}
+	a.linkTo(there)
+	there.step()
+	there.step()
+	here.comeBack()
+	w.settle() // here publishes the join
+	x.group(9, "g", "hello")
+	w.settle()
+	there.broker.onEvent = nil
+	if len(page) == 0 {
+		t.Fatal("no page was asked for")
+	}
+	there.broker.held = append(there.broker.held, page...)
+	w.settle()
+	w.wait(paceFor)
+	a.saw(1, inGroupG("9", "hello"))
+	a.quiet()
+}
+
+// A message is sent while its receiver is not here, with subscriptions in force and publications
+// refused. Then the receiver's edge moves here, and the next message is sent.
+func TestP1_AReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	a, b := w.edge("a"), w.edge("b")
+	a.linkTo(here)
+	b.linkTo(there)
+	a.channel(1, "1")
+	b.channel(2, "2")
+	w.settle()
+	here.broker.onPublish = func(p broker.Publish) bool {
+		here.broker.held = append(here.broker.held, broker.Published{Token: p.Token, Err: errAway})
+		return false
+	}
+	here.broker.held = append(here.broker.held, broker.State{Away: true, Cause: errAway})
+	w.settle()
+	a.one(1, "2", "first")
+	w.settle()
+	b.moveTo(here)
+	w.settle()
+	a.one(1, "2", "second")
+	w.settle()
+	here.broker.onPublish = nil
+	here.broker.held = append(here.broker.held, broker.State{})
+	w.settle()
+	w.wait(paceFor)
+	b.saw(2, "user 1 send:first", "user 1 send:second")
+}
+
+// The order also holds if the broker is away from both relays, for a receiver who connected at the
+// other relay meanwhile.
+func TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	a, b := w.edge("a"), w.edge("b")
+	a.linkTo(here)
+	b.linkTo(there)
+	a.channel(1, "1")
+	w.settle()
+	here.leave(false)
+	there.leave(false)
+	w.settle()
+	b.channel(2, "2")
+	w.settle()
+	for i := range 70 {
+		a.one(1, "2", fmt.Sprint("first", i))
+	}
+	w.settle()
+	w.kill(there)
+	b.linkTo(here)
+	w.settle()
+	a.one(1, "2", "second")
+	w.settle()
+	here.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	if got := b.received[2]; len(got) > 1 && got[0] == "user 1 send:second" {
+		t.Errorf("%d messages, the last one first", len(got))
+	}
+}
+
+// A notice is published and answered, its echo is lost, and Redis comes back empty.
+func TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect(t *testing.T) {
+	w := newWorld(t, 1)
+	empty := w.store.Save()
+	rl := w.relays[0]
+	a := w.edge("a")
+	a.linkTo(rl)
+	a.channel(1, "1")
+	w.settle()
+	rl.broker.onEvent = exceptEchoes
+	a.join(1, "g")
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	rl.broker.onEvent = nil
+	w.store.Load(empty)
+	rl.comeBack()
+	w.settle()
+	for range 100 {
+		w.wait(10 * time.Second)
+	}
+	a.one(1, "1", "am I heard?")
+	w.settle()
+	// Only the session's own notice is known to be lost, and the session begins after it.
+	a.saw(1, joined("1", "g"), "user 1 send:am I heard?")
+	a.quiet()
+}
+
+// The subscriptions go deaf, and publishing works until that is noticed. On topics that were spoken
+// to meanwhile, messages must still be given ahead during the outage.
+func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	b.channel(4, "4")
+	w.settle()
+	rl.broker.onEvent = exceptEchoes
+	// The message is published and not heard: the connection of the subscriber is dead. That is
+	// noticed after 2.5 s.
+	a.group(1, "g", "1")
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	for range 20 {
+		a.group(1, "g", "2")
+		w.wait(time.Minute)
+	}
+	b.join(4, "g")
+	w.settle()
+	if n := len(b.received[2]); n != 22 { // the unheard one, 20, and the join
+		t.Errorf("%d messages in 20 minutes", n)
+	}
+	b.saw(4, joined("4", "g"))
+}
+
+// A notice is published and answered, and its echo is lost. Redis loses nothing. The join must be
+// answered during the outage.
+func TestP5_ANoticeWhoseEchoIsLostTakesEffect(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a := w.edge("a")
+	a.linkTo(rl)
+	a.channel(1, "1")
+	w.settle()
+	rl.broker.onEvent = exceptEchoes
+	a.join(1, "g")
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	w.wait(time.Hour)
+	a.one(1, "1", "am I heard?")
+	w.settle()
+	a.saw(1, joined("1", "g"), "user 1 send:am I heard?")
+}
+
+// An edge links between Deaf and away. It is behind, and must be advanced although the broker is
+// away.
+func TestP5_WhoIsBehindWhenItBeginsCatchesUp(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	rl.broker.held = append(rl.broker.held, broker.Deaf{All: true})
+	w.settle()
+	b.linkTo(rl) // its link was cut, say
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	b.channel(4, "4")
+	b.join(4, "g")
+	w.settle()
+	for range 10 {
+		a.group(1, "g", "x")
+		w.wait(time.Minute)
+	}
+	if n := len(b.received[2]); n < 10 {
+		t.Errorf("%d messages in 10 minutes", n)
+	}
+	if got := b.received[4]; len(got) != 11 || got[0] != joined("4", "g") {
+		t.Errorf("who joined got %q", got)
+	}
+}
+
+// A connect comes while its edge is behind on a topic. It must be bound when the edge has caught
+// up, even while the broker is away.
+func TestP5_AConnectWhileItsEdgeIsBehindIsBound(t *testing.T) {
+	w := newWorld(t, 1)
+	rl := w.relays[0]
+	a, b := pair(w, rl, rl)
+	rl.leave(false)
+	w.settle()
+	b.stuck = 8 << 20
+	a.say(1, `{"MsgBody":"to all"}`)
+	w.settle()
+	b.channel(5, "5")
+	w.settle()
+	b.stuck = 0
+	w.wait(time.Minute)
+	b.saw(2, "user 【1】 send all:to all")
+	a.one(1, "5", "x")
+	w.wait(time.Minute)
+	b.saw(5, "user 1 send:x")
+}
+
+// An edge must not become whole by linking twice.
+func TestP1_LinkingTwiceMakesNoEdgeWhole(t *testing.T) {
+	w := newWorld(t, 2)
+	here, there := w.relays[0], w.relays[1]
+	a, b := w.edge("a"), w.edge("b")
+	a.linkTo(there)
+	b.linkTo(here)
+	a.channel(1, "1")
+	b.channel(2, "2")
+	w.settle()
+	here.leave(false)
+	w.settle()
+	there.broker.onPublish = func(p broker.Publish) bool {
+		if p.Msg != "stuck" {
+			return true
+		}
+		there.broker.held = append(there.broker.held, broker.Published{Token: p.Token, Err: errAway})
+		return false
+	}
+	a.one(1, "zz", "stuck")
+	a.say(1, `{"MsgBody":"first"}`)
+	w.settle()
+	if len(a.log) != 1 {
+		t.Fatal("not as meant", a.log)
+	}
+	a.linkTo(here)
+	a.say(1, `{"MsgBody":"second"}`)
+	w.settle()
+	b.saw(2)
+	a.linkTo(here)
+	w.settle()
+	b.saw(2)
+	here.comeBack()
+	w.settle()
+	w.wait(paceFor)
+	b.saw(2, "user 【1】 send all:first", "user 【1】 send all:second")
+}

@@ -1,0 +1,94 @@
+package router
+
+// outbox holds what an edge is sent: its link, and the frames of this step, which flush appends to
+// the link.
+type outbox struct {
+	link    Link   // nil while lost
+	ready   bool   // the tables were told on this link
+	frames  []byte // of this step
+	dirty   bool   // listed in Router.dirty
+	queued  int    // Link.Queued as of this step, if sampled
+	sampled bool   // queued is valid
+	watched bool   // a lookAgain timer is pending
+}
+
+// maxScratch is the size up to which a buffer is kept for the next step, in bytes.
+const maxScratch = 256 << 10
+
+// flush gives the link what the edge was sent in this step.
+func (o *outbox) flush() {
+	if o.ready && len(o.frames) > 0 {
+		o.link.Append(o.frames)
+	}
+	if cap(o.frames) > maxScratch {
+		o.frames = nil
+	}
+	o.frames = o.frames[:0]
+}
+
+// waiting returns the bytes that the link has not written yet, as of this step.
+func (o *outbox) waiting() int {
+	if !o.sampled {
+		o.sampled = true
+		o.queued = o.link.Queued()
+	}
+	return o.queued + len(o.frames)
+}
+
+// unlink forgets the link, and what was to be sent on it.
+func (o *outbox) unlink() {
+	o.link, o.ready = nil, false
+	o.sampled = false
+	o.frames = o.frames[:0]
+}
+
+// send appends a frame to an edge's output, in the order of this step. Nothing is sent before the
+// edge's tables are told.
+func (r *Router) send(e *edge, frame func([]byte) []byte) {
+	if !e.outbox.ready {
+		return
+	}
+	e.outbox.frames = frame(e.outbox.frames)
+	r.touch(e)
+}
+
+// touch makes flush visit e at the end of the step.
+func (r *Router) touch(e *edge) {
+	if !e.outbox.dirty {
+		e.outbox.dirty = true
+		r.dirty = append(r.dirty, e)
+	}
+}
+
+// room reports whether size more bytes of publications fit into e's outgoing buffer. An empty
+// buffer always has room.
+func (r *Router) room(e *edge, size int) bool {
+	waiting := e.outbox.waiting()
+	r.touch(e) // so that flush ends the sample
+	if waiting == 0 || waiting+size <= r.cfg.Outgoing {
+		return true
+	}
+	r.lookAgain(e)
+	return false
+}
+
+// lookAgain resumes the followers that found no room, as soon as e's buffer is at most half full.
+// Usually Writable comes earlier and does so. It does not come if the connection writes the sampled
+// bytes before this step appends its own, since the buffer was then never full.
+func (r *Router) lookAgain(e *edge) {
+	if e.outbox.watched {
+		return
+	}
+	e.outbox.watched = true
+	r.after(lookAgainAfter, func() {
+		e.outbox.watched = false
+		switch {
+		case e.outbox.link == nil:
+		case e.outbox.link.Queued() > r.cfg.Outgoing/2:
+			r.lookAgain(e)
+		default:
+			e.outbox.sampled = false
+			r.advanceAll(e)
+		}
+	})
+}

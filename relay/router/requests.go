@@ -1,0 +1,64 @@
+package router
+
+import "github.com/edgerelay/edgerelay/shared/protocol"
+
+// requests are the calls to the broker that are not answered yet.
+type requests struct {
+	tokens    uint64            // last result of token
+	publishes map[uint64]*frame // frames in flight, by token
+	// asked has, by token, whatever waits for an answer: a *frame of a non-member for Counted, a
+	// *follower for History, a mover or an *edge for Flushed.
+	asked map[uint64]any
+	// orphaned has, by edge, the bytes in flight of frames that came on its earlier links. If they
+	// are more than the edge's log holds, the edge's lanes publish nothing.
+	orphaned map[protocol.Instance]uint64
+}
+
+// mover is the link of an edge that has moved away.
+type mover struct{ Link }
+
+func newRequests() requests {
+	return requests{
+		publishes: make(map[uint64]*frame),
+		asked:     make(map[uint64]any),
+		orphaned:  make(map[protocol.Instance]uint64),
+	}
+}
+
+// token returns a number that was not used before.
+func (q *requests) token() uint64 {
+	q.tokens++
+	return q.tokens
+}
+
+// ask returns the token of a new request. The answer is for by.
+func (q *requests) ask(by any) uint64 {
+	token := q.token()
+	q.asked[token] = by
+	return token
+}
+
+// asker returns the T that asked, and forgets the request. If there is no such request, or
+// something other than a T asked, it changes nothing and returns T's zero value.
+func asker[T any](q *requests, token uint64) T {
+	by, ok := q.asked[token].(T)
+	if ok {
+		delete(q.asked, token)
+	}
+	return by
+}
+
+// orphan notes that a frame in flight belongs to a link that its edge has left.
+func (q *requests) orphan(fr *frame) { q.orphaned[fr.session.edge.instance] += fr.size }
+
+// unorphan notes that such a frame was answered. It returns the edge's orphaned bytes before and
+// after.
+func (q *requests) unorphan(fr *frame) (had, left uint64) {
+	instance := fr.session.edge.instance
+	had = q.orphaned[instance]
+	left = had - fr.size
+	if q.orphaned[instance] = left; left == 0 {
+		delete(q.orphaned, instance)
+	}
+	return had, left
+}

@@ -1,0 +1,160 @@
+package router
+
+import (
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+const (
+	// topicBurst is how far a topic may be ahead of its rate. At the default rate that is 128 KiB,
+	// half of what an edge queues for one client.
+	topicBurst = 125 * time.Millisecond
+	// topicTurn is how many bytes a lane may publish before the other lanes of its topic have their
+	// turns.
+	topicTurn = 16 << 10
+	// topicHold is a divisor: messages of 1/topicHold of an edge's log size may wait at the relay
+	// for the rates of topics. Messages beyond that are refused, so a topic with too many senders
+	// takes no room from users who write elsewhere.
+	topicHold = 4
+	// topicSweep is how often topics that are not ahead of their rate are forgotten.
+	topicSweep = time.Second
+	// topicCost is what a message counts besides its text, in bytes. It equals the cost in a
+	// client's queue.
+	topicCost = 24
+)
+
+// topicRates bounds what all senders together publish to one topic. So a burst fits into the queue
+// of a client that reads the topic, however many senders join in it. Messages beyond the rate wait
+// in their lanes, and the lanes take turns.
+//
+// The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). Each topic
+// has a time at which all its publications are paid for. More may be published while that time is
+// less than topicBurst away. Publications of other relays count when they are heard. So relays that
+// publish to one topic at once may have a burst each, and pay for it together.
+type topicRates struct {
+	rate    int                              // bytes a second; 0: there is no bound
+	paid    map[protocol.Topic]time.Duration // Router.clock at which all is paid for
+	waiting map[protocol.Topic]*turns        // the topics whose lanes wait
+	swept   time.Duration                    // Router.clock at the last sweep
+}
+
+func newTopicRates(rate int) topicRates {
+	return topicRates{
+		rate:    rate,
+		paid:    make(map[protocol.Topic]time.Duration),
+		waiting: make(map[protocol.Topic]*turns),
+	}
+}
+
+// turns are the lanes of one topic that wait for its rate, first come, first served.
+type turns struct {
+	lanes []*lane
+	now   *lane // whose turn it is; nil outside of takeTurns
+	left  int   // bytes that it may publish
+}
+
+// mayPublish reports whether l may publish now by its topic's rate. If not, l gets a turn later.
+func (r *Router) mayPublish(l *lane) bool {
+	rates := &r.rates
+	if rates.rate == 0 {
+		return true
+	}
+	w := rates.waiting[l.topic]
+	ahead := rates.paid[l.topic] - r.clock
+	if ahead < topicBurst && (w == nil || w.now == l && w.left > 0) {
+		return true
+	}
+	if w == nil {
+		w = &turns{}
+		rates.waiting[l.topic] = w
+		r.takeTurnsLater(l.topic)
+	}
+	if !l.paced {
+		l.paced = true
+		r.m.paced.Inc()
+		w.lanes = append(w.lanes, l)
+	}
+	return false
+}
+
+// spend notes that a number of bytes is published to a topic.
+func (r *Router) spend(topic protocol.Topic, bytes int) {
+	rates := &r.rates
+	if rates.rate == 0 {
+		return
+	}
+	cost := time.Duration(bytes+topicCost) * time.Second / time.Duration(rates.rate)
+	rates.paid[topic] = max(rates.paid[topic], r.clock) + cost
+	if w := rates.waiting[topic]; w != nil {
+		w.left -= bytes + topicCost
+	}
+}
+
+// takeTurnsLater calls takeTurns when half of the topic's burst is paid for.
+func (r *Router) takeTurnsLater(topic protocol.Topic) {
+	r.after(r.rates.paid[topic]-r.clock-topicBurst/2, func() { r.takeTurns(topic) })
+}
+
+// takeTurns lets the waiting lanes of a topic go on, in turn, as far as its rate permits.
+func (r *Router) takeTurns(topic protocol.Topic) {
+	rates := &r.rates
+	w := rates.waiting[topic]
+	for len(w.lanes) > 0 && rates.paid[topic]-r.clock < topicBurst {
+		l := w.lanes[0]
+		w.lanes = w.lanes[1:]
+		l.paced = false
+		w.now, w.left = l, topicTurn
+		if r.outage.away {
+			r.giveAhead(l)
+		} else {
+			r.runLane(l)
+		}
+		w.now = nil
+	}
+	if len(w.lanes) == 0 {
+		delete(rates.waiting, topic)
+		return
+	}
+	r.takeTurnsLater(topic)
+}
+
+// mayWait reports whether a message may be published or wait for the rate of its topic. A message
+// that may not is refused.
+func (r *Router) mayWait(fr *frame) bool {
+	e := fr.session.edge
+	if r.rates.waiting[fr.topic()] == nil || r.waitingBytes(e) < e.inbox.logSize/topicHold {
+		return true
+	}
+	r.deny(fr, dialect.Verdict{Reason: dialect.TooMuch})
+	r.m.dropped("topic_rate", 1)
+	return false
+}
+
+// waitingBytes returns how many bytes of an edge's log wait for the rates of topics.
+func (r *Router) waitingBytes(e *edge) (n uint64) {
+	for topic := range r.rates.waiting {
+		if l := e.inbox.lanes[topic]; l != nil {
+			n += l.bytes
+		}
+	}
+	return n
+}
+
+// sweepRates forgets the topics that are not ahead of their rate.
+func (r *Router) sweepRates() {
+	rates := &r.rates
+	if r.clock-rates.swept < topicSweep {
+		return
+	}
+	rates.swept = r.clock
+	for topic, paid := range rates.paid {
+		if paid <= r.clock {
+			delete(rates.paid, topic)
+		}
+	}
+	if len(rates.paid) == 0 {
+		rates.paid = make(map[protocol.Topic]time.Duration) // a map does not shrink
+	}
+}

@@ -1,0 +1,104 @@
+package config
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Addr is an address to listen on, as host:port. Without a host it means every address of the
+// machine. Port 0 means any free port.
+type Addr string
+
+// UnmarshalText reads an address.
+func (a *Addr) UnmarshalText(text []byte) error {
+	_, port, err := net.SplitHostPort(string(text))
+	if err != nil {
+		return errors.New("not an address")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return errors.New("not a port")
+	}
+	*a = Addr(text)
+	return nil
+}
+
+// Loopback reports whether only this machine can reach the address.
+func (a Addr) Loopback() bool {
+	host, _, err := net.SplitHostPort(string(a))
+	return err == nil && loopbackHost(host)
+}
+
+// Overlaps reports whether a listener on one address keeps the other's port from being opened. That
+// is so when the ports are equal and not 0, and the hosts are equal or one of them means every
+// address of the machine.
+func (a Addr) Overlaps(b Addr) bool {
+	aHost, aPort := a.split()
+	bHost, bPort := b.split()
+	return aPort == bPort && aPort != 0 && (aHost == bHost || everyHost(aHost) || everyHost(bHost))
+}
+
+// split returns host and port. The port is 0 for a text that is not an address. localhost becomes
+// 127.0.0.1, as in net.Listen.
+func (a Addr) split() (host string, port uint64) {
+	host, text, err := net.SplitHostPort(string(a))
+	if err != nil {
+		return "", 0
+	}
+	port, _ = strconv.ParseUint(text, 10, 16)
+	if host = strings.ToLower(host); host == "localhost" {
+		host = "127.0.0.1"
+	}
+	return host, port
+}
+
+// everyHost reports whether net.Listen takes host for all addresses of the machine.
+func everyHost(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
+}
+
+// Dial returns the address at which this machine reaches a listener on a.
+func (a Addr) Dial() string {
+	host, port, err := net.SplitHostPort(string(a))
+	if err != nil {
+		return string(a)
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "" || err == nil && ip.IsUnspecified() && ip.Is4():
+		host = "127.0.0.1"
+	case err == nil && ip.IsUnspecified():
+		host = "::1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func loopbackHost(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// Port is an address to listen on, and the variable that says it.
+type Port struct {
+	Variable string
+	Addr     Addr
+}
+
+// SharedPorts returns a Problem for each of ports that cannot be opened beside an earlier one.
+func SharedPorts(ports ...Port) (problems []Problem) {
+	for i, p := range ports {
+		for _, earlier := range ports[:i] {
+			if p.Addr.Overlaps(earlier.Addr) {
+				problems = append(problems, Problemf(p.Variable, "%s is the port of %s already, which is %s; each needs its own", p.Addr, earlier.Variable, earlier.Addr))
+				break
+			}
+		}
+	}
+	return problems
+}

@@ -1,0 +1,85 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode/utf8"
+)
+
+// WriteHelp writes the table that --help shows.
+func WriteHelp(w io.Writer, vs []Variable) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "VARIABLE\tTYPE\tDEFAULT\tMEANING")
+	for _, v := range vs {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", v.Name, v.Type, v.shownDefault(), v.Doc, v.limits())
+	}
+	t.Flush()
+}
+
+// Markdown returns the same as a section for each variable, in lines of at most 100 columns.
+func Markdown(vs []Variable) string {
+	var b strings.Builder
+	for _, v := range vs {
+		shown := "not set by default"
+		switch {
+		case v.Required:
+			shown = "required"
+		case v.Default != "":
+			shown = "by default `" + v.Default + "`"
+		}
+		if s := v.span(); s != "" {
+			shown += s
+		}
+		fmt.Fprintf(&b, "### %s\n*%s, %s.*\n\n", v.Name, v.Type, shown)
+		b.WriteString(Wrap(sentence(strings.ReplaceAll(v.Doc, "*", `\*`)), "") + "\n")
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// sentence begins a text with a capital, unless its first word is no plain one, and ends it with a
+// dot.
+func sentence(text string) string {
+	first, _, _ := strings.Cut(text, " ")
+	if !strings.ContainsAny(first, ":[/") {
+		text = strings.ToUpper(text[:1]) + text[1:]
+	}
+	return strings.TrimSuffix(text, ".") + "."
+}
+
+// Wrap breaks a text into lines of at most 100 columns, where its words permit. All lines but the
+// first begin with the indent.
+func Wrap(text, indent string) string {
+	var b strings.Builder
+	column := 0
+	for _, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case column == 0:
+		case column+1+n > 100:
+			b.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	return b.String() + "\n"
+}
+
+func (v Variable) shownDefault() string {
+	if v.Required {
+		return "(required)"
+	}
+	return v.Default
+}
+
+func (v Variable) limits() string {
+	if s := v.span(); s != "" {
+		return " (" + strings.TrimPrefix(s, ", ") + ")"
+	}
+	return ""
+}

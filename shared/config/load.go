@@ -1,0 +1,137 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Validator is a configuration with rules that tags cannot express. Load calls Validate when it has
+// set every field that it could read. It leaves out problems with variables that it could not read.
+type Validator interface{ Validate() []Problem }
+
+// Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns
+// it. The error is Problems, and has all of them. An empty variable is a problem unless its default
+// is empty: taking the default would hide a mistake in the deployment.
+func Load[T any](environ []string) (cfg T, err error) {
+	vs := Variables[T]()
+	set := environment(environ)
+	problems := append(unset(vs, set), strays(vs, set)...)
+	for _, p := range parse(&cfg, vs, set) {
+		if !problems.has(p.Variable) {
+			problems = append(problems, p)
+		}
+	}
+	problems = append(problems, outOfRange(&cfg, vs, set, problems)...)
+	if v, ok := any(&cfg).(Validator); ok {
+		found := problems
+		for _, p := range v.Validate() {
+			if !found.has(p.Variable) && !slices.Contains(problems, p) {
+				problems = append(problems, p)
+			}
+		}
+	}
+	if len(problems) == 0 {
+		return cfg, nil
+	}
+	order := map[string]int{}
+	for i, v := range vs {
+		order[v.Name] = i
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int { return order[a.Variable] - order[b.Variable] })
+	return cfg, problems
+}
+
+func environment(environ []string) map[string]string {
+	m := make(map[string]string, len(environ))
+	for _, e := range environ {
+		if name, value, ok := strings.Cut(e, "="); ok {
+			m[name] = value
+		}
+	}
+	return m
+}
+
+// unset finds required variables that are missing, and variables that are set to nothing.
+func unset(vs []Variable, set map[string]string) (ps Problems) {
+	for _, v := range vs {
+		value, ok := set[v.Name]
+		switch {
+		case !ok && v.Required:
+			ps = append(ps, Problemf(v.Name, "is required and not set: %s", v.Doc))
+		case ok && value == "" && v.Required:
+			ps = append(ps, Problemf(v.Name, "is required and empty: %s", v.Doc))
+		case ok && value == "" && v.Default != "":
+			ps = append(ps, Problemf(v.Name, "is set but empty; unset it to have the default, %s", v.Default))
+		}
+	}
+	return ps
+}
+
+// parse fills cfg and returns a Problem for each variable that it cannot read. Load drops those
+// that were reported already.
+func parse(cfg any, vs []Variable, set map[string]string) (ps Problems) {
+	err := env.ParseWithOptions(cfg, env.Options{Environment: set})
+	if err == nil {
+		return nil
+	}
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		panic(err)
+	}
+	for _, e := range all.Errors {
+		var bad env.ParseError
+		if errors.As(e, &bad) {
+			i := slices.IndexFunc(vs, func(v Variable) bool { return v.field == bad.Name })
+			ps = append(ps, vs[i].unreadable(set[vs[i].Name], bad.Err))
+		}
+	}
+	return ps
+}
+
+func (v Variable) unreadable(value string, err error) Problem {
+	if v.readsItself() {
+		return Problemf(v.Name, "%v", err)
+	}
+	return v.notAllowed(value)
+}
+
+func (v Variable) notAllowed(value string) Problem {
+	if v.Secret {
+		return Problemf(v.Name, "is not %s", v.allowed())
+	}
+	return Problemf(v.Name, "%s is not %s", Quote(value), v.allowed())
+}
+
+func outOfRange(cfg any, vs []Variable, set map[string]string, found Problems) (ps Problems) {
+	for _, v := range vs {
+		value := reflect.ValueOf(cfg).Elem().FieldByIndex(v.index)
+		if !found.has(v.Name) && !v.inRange(value) {
+			ps = append(ps, v.beyond(set[v.Name], value))
+		}
+	}
+	return ps
+}
+
+// beyond returns the Problem of a value that can be read but is not allowed. text is the value as
+// it was written.
+func (v Variable) beyond(text string, value reflect.Value) Problem {
+	if v.oneOf != nil || v.Secret || value.CanFloat() && math.IsNaN(value.Float()) {
+		return v.notAllowed(text)
+	}
+	return Problemf(v.Name, "%s is out of range: %s", Quote(text), strings.TrimPrefix(v.span(), ", "))
+}
+
+// Quote shortens an arbitrary value, so that a problem stays on one line.
+func Quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}

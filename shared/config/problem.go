@@ -1,0 +1,43 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Problem is one mistake in the configuration. It names the variable, and never contains the value
+// of a secret one.
+type Problem struct {
+	Variable string
+	Text     string
+	Passing  bool // it may pass by itself; trying again makes sense
+}
+
+// Problemf returns a Problem of a variable.
+func Problemf(variable, format string, args ...any) Problem {
+	return Problem{Variable: variable, Text: fmt.Sprintf(format, args...)}
+}
+
+// Error returns one line: the variable, a colon, what is wrong and what is allowed.
+func (p Problem) Error() string { return p.Variable + ": " + p.Text }
+
+// Problems are all mistakes of a configuration, in the order of the variables.
+type Problems []Problem
+
+// Error returns one line per problem.
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (ps Problems) has(variable string) bool {
+	for _, p := range ps {
+		if p.Variable == variable {
+			return true
+		}
+	}
+	return false
+}

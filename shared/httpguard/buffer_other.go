@@ -1,0 +1,13 @@
+//go:build !unix
+
+package httpguard
+
+import (
+	"net"
+	"syscall"
+)
+
+func bufferSends(syscall.RawConn, int) error { return nil }
+
+// SendBuffer returns 0: it is unknown on this system.
+func SendBuffer(net.Listener) (bytes int) { return 0 }

@@ -1,0 +1,40 @@
+//go:build unix
+
+package httpguard
+
+import (
+	"net"
+	"syscall"
+)
+
+// bufferSends fixes the size of the kernel's send buffer. Accepted sockets inherit the size from
+// their listener. Linux doubles the value, to have room for its own bookkeeping.
+func bufferSends(raw syscall.RawConn, bytes int) (err error) {
+	told := raw.Control(func(fd uintptr) {
+		err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, bytes)
+	})
+	if told != nil {
+		return told
+	}
+	return err
+}
+
+// SendBuffer returns how many bytes a connection of l may have sent that its peer has not taken.
+// The bound is the kernel's, in the kernel's count. 0 means unknown.
+func SendBuffer(l net.Listener) (bytes int) {
+	socket, ok := l.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	raw.Control(func(fd uintptr) {
+		bytes, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF)
+	})
+	if err != nil {
+		return 0
+	}
+	return bytes
+}

@@ -1,0 +1,59 @@
+package httpguard
+
+import "bytes"
+
+const (
+	// maxHeadBytes bounds the head of a request, which is its first line and its header lines: two
+	// tokens of 4 KB, several cookies, and what proxies add.
+	maxHeadBytes = 16 << 10
+	// maxHeadLines bounds the header lines. Each becomes an entry of a table, which may take fifty
+	// times the bytes of a short line. Browsers send some 20 lines, and proxies add some 15.
+	maxHeadLines = 64
+)
+
+// head measures the head of one request while it comes in. The zero value has seen nothing.
+type head struct {
+	bytes, lines int
+	open         int  // bytes of the line that has not ended
+	cr           bool // the last of them is a carriage return
+}
+
+// scan goes on with b. When the head ends in b, at an empty line, end is the index after that line;
+// otherwise end is 0. net/http finds the end at the same place.
+func (h *head) scan(b []byte) (end int) {
+	for at := 0; at < len(b); {
+		n := bytes.IndexByte(b[at:], '\n')
+		if n < 0 {
+			h.add(b[at:])
+			return 0
+		}
+		h.add(b[at : at+n])
+		at += n + 1
+		h.bytes++
+		h.lines++
+		empty := h.open == 0 || h.open == 1 && h.cr
+		h.open, h.cr = 0, false
+		if empty {
+			return at
+		}
+		if h.tooLong() {
+			return 0
+		}
+	}
+	return 0
+}
+
+// add counts bytes of a line, without its end.
+func (h *head) add(b []byte) {
+	if len(b) > 0 {
+		h.bytes += len(b)
+		h.open += len(b)
+		h.cr = b[len(b)-1] == '\r'
+	}
+}
+
+// tooLong reports whether no request may have so long a head.
+func (h *head) tooLong() bool {
+	// The request line counts as a line, and is no header.
+	return h.bytes > maxHeadBytes || h.lines > maxHeadLines+1
+}

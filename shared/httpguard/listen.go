@@ -1,0 +1,46 @@
+package httpguard
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/edgerelay/edgerelay/shared/config"
+)
+
+// Listen listens on addr. Its error is a config.Problem of the variable that addr comes from. The
+// Problem is Passing, because a port may be free later and an interface may come up.
+func Listen(variable string, addr config.Addr) (net.Listener, error) {
+	return ListenBuffered(variable, addr, 0)
+}
+
+// ListenBuffered is Listen with a bound on the kernel's send buffer of each connection. The bound
+// is send bytes that the peer has not taken; the kernel may permit less. With 0 the kernel decides,
+// and may keep megabytes for a peer that reads slowly.
+func ListenBuffered(variable string, addr config.Addr, send int) (net.Listener, error) {
+	listening := listening
+	if control := listening.Control; send > 0 {
+		listening.Control = func(network, address string, raw syscall.RawConn) error {
+			if control != nil {
+				if err := control(network, address, raw); err != nil {
+					return err
+				}
+			}
+			return bufferSends(raw, send)
+		}
+	}
+	l, err := listening.Listen(context.Background(), "tcp", string(addr))
+	if err == nil {
+		return l, nil
+	}
+	var cause error = err
+	var syscallError *os.SyscallError
+	if errors.As(err, &syscallError) {
+		cause = syscallError.Err
+	}
+	problem := config.Problemf(variable, "cannot listen on %s: %v", addr, cause)
+	problem.Passing = true
+	return nil, problem
+}

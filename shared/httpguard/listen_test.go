@@ -1,0 +1,23 @@
+package httpguard
+
+import (
+	"net"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/shared/config"
+)
+
+// TestListenOnATakenPort: the port may be free later, so the mistake is no wrong configuration.
+func TestListenOnATakenPort(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	addr := taken.Addr().String()
+	_, err = Listen("EDGE_ADDR", config.Addr(addr))
+	want := "EDGE_ADDR: cannot listen on " + addr + ": address already in use"
+	if problem, ok := err.(config.Problem); !ok || !problem.Passing || problem.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}

@@ -1,0 +1,160 @@
+package httpguard
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/edgerelay/edgerelay/shared/crowd"
+	"github.com/edgerelay/edgerelay/shared/logging"
+	"github.com/edgerelay/edgerelay/shared/service"
+)
+
+const (
+	maxWaiting   = 4096 // Config.MaxWaiting when it is zero
+	adminWaiting = 32   // the same of an admin port
+	fewWaiting   = 64   // bound that holds however few open files are left
+	maxLong      = 512  // connections whose head is longer than 4 KiB and not whole
+)
+
+// SpareFiles is the number of open files that a process needs in addition to its upgraded
+// connections: 100 for its admin port, links, the back end and logs, and 64 for connections that
+// ask to be upgraded.
+const SpareFiles = 100 + fewWaiting
+
+// Config is what a Server needs.
+type Config struct {
+	Handler http.Handler
+	// Name and Port say in metrics whose server it is: edgerelay_{Name}_http_…{port="{Port}"}.
+	Name, Port string
+	// MaxWaiting bounds the connections without a handler; 0: 4,096. At the bound, the server drops
+	// another connection for each new one. The bound falls where few open files are left, so that
+	// 100 files stay free. It does not fall below 64 for that reason.
+	MaxWaiting int
+	// Upgraded returns how many connections handlers have hijacked and not yet closed; nil: few.
+	Upgraded func() int
+	// OtherHosts reports which hosts a listener on loopback serves in addition to its loopback
+	// names. Its argument is the Host header, with the port. nil means that all hosts are served.
+	OtherHosts func(host string) bool
+	// OtherHostsBy is the variable that names them, for the client; "" without one.
+	OtherHostsBy string
+
+	Metrics prometheus.Registerer // nil: not registered
+	Log     *slog.Logger          // nil: discarded
+}
+
+// Server serves HTTP to anybody who reaches its port. It bounds what a connection may cost until it
+// is upgraded: 64 header lines and 16 KiB of headers; 10 s for the headers of a request, for a
+// handler, and for its answer; 60 s from there to the next request; and the number of connections.
+// It counts the connections and requests that it closes or refuses for these bounds.
+type Server struct {
+	Handler http.Handler // as the connections get it
+
+	http         *http.Server
+	waiting      *waiting
+	otherHosts   func(host string) bool
+	otherHostsBy string
+	loopback     atomic.Bool // listens on loopback and serves certain hosts only
+}
+
+// NewServer returns a server that does not listen yet. Messages of net/http are about single
+// clients, so they go to the log at debug.
+func NewServer(cfg Config) *Server {
+	if cfg.MaxWaiting == 0 {
+		cfg.MaxWaiting = maxWaiting
+	}
+	w := &waiting{most: cfg.most, mostLong: maxLong, visits: map[*visit]struct{}{}}
+	w.queue.Little, w.long.Little = crowd.Few(cfg.MaxWaiting), crowd.Few(maxLong)
+	w.measure(cfg)
+	s := &Server{waiting: w, otherHosts: cfg.OtherHosts, otherHostsBy: cfg.OtherHostsBy}
+	s.Handler = w.handler(s.guardHost(cfg.Handler))
+	// The time-outs of net/http are not used. Nothing reports them, and the one for reads would end
+	// the context of a handler at work. The header bound of net/http never applies, since the
+	// guard's is lower.
+	s.http = &http.Server{
+		Handler:                      s.Handler,
+		MaxHeaderBytes:               2 * maxHeadBytes,
+		DisableGeneralOptionsHandler: true, // it would read bodies past the guard
+		ConnContext:                  w.connContext,
+		ConnState:                    w.connState,
+		ErrorLog:                     slog.NewLogLogger(logging.OrDiscard(cfg.Log).Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// measure makes the metrics of a server.
+func (w *waiting) measure(cfg Config) {
+	f := promauto.With(cfg.Metrics)
+	port := prometheus.Labels{"port": cfg.Port}
+	name := "edgerelay_" + cfg.Name + "_http_"
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        name + "waiting",
+		Help:        "Connections that are not upgraded and have no request that is being handled.",
+		ConstLabels: port,
+	}, func() float64 { return float64(w.len()) })
+	dropped := f.NewCounterVec(prometheus.CounterOpts{
+		Name: name + "dropped_total",
+		Help: "Connections that were not upgraded, and closed here, by reason.", ConstLabels: port,
+	}, []string{"reason"})
+	var counters [drops]prometheus.Counter
+	for d, label := range dropLabels {
+		counters[d] = dropped.WithLabelValues(label)
+	}
+	w.count = func(d drop) { counters[d].Inc() }
+	refused := f.NewCounterVec(prometheus.CounterOpts{
+		Name: name + "refused_total",
+		Help: "Requests that were refused before any endpoint saw them, by reason.", ConstLabels: port,
+	}, []string{"reason"})
+	for r, label := range refusalLabels {
+		w.refused[r] = refused.WithLabelValues(label)
+	}
+}
+
+// most returns the bound of connections without a handler at this moment.
+func (cfg Config) most() int {
+	limit, known := service.OpenFiles()
+	if !known {
+		return cfg.MaxWaiting
+	}
+	used := uint64(SpareFiles - fewWaiting)
+	if cfg.Upgraded != nil {
+		used += uint64(cfg.Upgraded())
+	}
+	left := uint64(0)
+	if limit > used {
+		left = limit - used
+	}
+	return int(min(uint64(cfg.MaxWaiting), max(left, fewWaiting)))
+}
+
+// Serve serves on l until ctx is done, then gives requests under way the grace to end. Hijacked
+// connections belong to their handlers. It closes l, and is called once.
+func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
+	s.loopback.Store(s.otherHosts != nil && onlyLoopback(l))
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(guarded{l, s.waiting}) }()
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case err := <-failed:
+			return err
+		case now := <-ticker.C:
+			s.waiting.sweep(now)
+		case <-ctx.Done():
+		}
+	}
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if s.http.Shutdown(within) != nil {
+		s.http.Close()
+	}
+	<-failed
+	return nil
+}

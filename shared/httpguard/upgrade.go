@@ -1,0 +1,114 @@
+package httpguard
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// These errors say which header of an upgrade a request lacks. Such a request is answered 426, with
+// AskForUpgrade.
+var (
+	ErrNoUpgrade = errors.New("want a WebSocket upgrade: connect with ws:// or wss://")
+	ErrVersion   = errors.New("want Sec-WebSocket-Version: " + version)
+)
+
+// version is that of the protocol (RFC 6455, 4.1).
+const version = "13"
+
+// AskForUpgrade sets the headers of a 426 (RFC 9110, 15.5.22, and RFC 6455, 4.4).
+func AskForUpgrade(h http.Header) {
+	h.Add("Connection", "Upgrade")
+	h.Set("Upgrade", "websocket")
+	h.Set("Sec-WebSocket-Version", version)
+}
+
+// CheckUpgrade reports why r is not a WebSocket upgrade. Its text is for the client. An endpoint
+// that upgrades calls it first. A Server refuses every hijack that CheckUpgrade does not permit.
+func CheckUpgrade(r *http.Request) error {
+	switch {
+	case r.Method != http.MethodGet, !r.ProtoAtLeast(1, 1), r.ProtoMajor != 1:
+		return errors.New("want a WebSocket upgrade: a GET by HTTP/1.1")
+	case !hasToken(r.Header, "Connection", "upgrade"), !hasToken(r.Header, "Upgrade", "websocket"):
+		return ErrNoUpgrade
+	case r.Header.Get("Sec-WebSocket-Version") == "":
+		return ErrVersion
+	case r.ContentLength != 0: // bytes after the request would be taken for frames
+		return errors.New("want a request without a body")
+	}
+	offered, err := One(r.Header, "Sec-WebSocket-Version")
+	if err != nil {
+		return err
+	}
+	if offered != version {
+		return ErrVersion
+	}
+	text, err := One(r.Header, "Sec-WebSocket-Key")
+	if err != nil {
+		return err
+	}
+	if key, err := base64.StdEncoding.DecodeString(text); err != nil || len(key) != 16 {
+		return errors.New("want a Sec-WebSocket-Key of 16 bytes in base64")
+	}
+	return nil
+}
+
+// One returns the value of a header that must occur once. Of two, a proxy may have judged the other
+// one.
+func One(h http.Header, name string) (value string, err error) {
+	values := h.Values(name)
+	if len(values) != 1 {
+		return "", errors.New("want one " + name)
+	}
+	return strings.TrimSpace(values[0]), nil
+}
+
+func hasToken(h http.Header, name, token string) bool {
+	return slices.ContainsFunc(h.Values(name), func(line string) bool {
+		for element := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(element), token) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// answer is the ResponseWriter of a guarded connection. A handler that hijacks the connection gets
+// the socket itself.
+type answer struct {
+	http.ResponseWriter
+	visit   *visit
+	request *http.Request
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// Hijack implements http.Hijacker, for requests that CheckUpgrade lets pass.
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if err := CheckUpgrade(a.request); err != nil {
+		a.visit.guard.refused[refusedUpgrade].Inc()
+		return nil, nil, err
+	}
+	_, rw, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	buffered, _ := rw.Reader.Peek(rw.Reader.Buffered()) // of what is buffered: cannot fail
+	socket, early := a.visit.leave(buffered)
+	rw.Writer.Reset(socket)
+	if len(early) == 0 {
+		rw.Reader.Reset(socket)
+		return socket, rw, nil
+	}
+	rw.Reader = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), socket), len(early))
+	rw.Reader.Peek(len(early)) // so that they are buffered, as net/http has it
+	return socket, rw, nil
+}

@@ -1,0 +1,271 @@
+package httpguard
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/edgerelay/edgerelay/shared/crowd"
+)
+
+const (
+	// requestTime is for the head of a request, for a handler, and for its answer to be taken.
+	requestTime = 10 * time.Second
+	idleTime    = time.Minute // from an answer to the next request
+	sweepEvery  = time.Second // a connection may outlive its time by this much
+)
+
+// drop says why a connection was closed before its client did. It is a metric label.
+type drop uint8
+
+const (
+	dropMany drop = iota // it made room for a new one
+	dropSlow             // requestTime was over
+	dropIdle             // idleTime was over
+	dropLong             // its long head, which was not whole, made room for another one
+	drops
+)
+
+var dropLabels = [drops]string{"too_many", "slow", "idle", "long_headers"}
+
+// refusal says why a request was answered by the guard. It is a metric label.
+type refusal uint8
+
+const (
+	refusedHead    refusal = iota // 431: its head was too long
+	refusedHost                   // 403: it was for a host that is not served here
+	refusedUpgrade                // CheckUpgrade forbids the upgrade that its handler wants
+	refusals
+)
+
+var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
+
+// waiting bounds the connections of a server that are not upgraded. It bounds the time of each, and
+// the number of those without a handler at work.
+//
+// People without a token can open many connections, so the guard does not refuse a new one. Another
+// one gives way. It is the connection that has been longest in its phase, among those of the source
+// that has most. While no source has more than a few, it is the longest waiting one of all.
+//
+// An honest client's request is here a round trip after its connection. That connection is dropped
+// only if as many as the bound come meanwhile, from as many sources.
+type waiting struct {
+	most     func() int // bound of those without a handler; at least 1
+	mostLong int        // bound of those whose head has memory of its own
+	count    func(drop)
+	refused  [refusals]prometheus.Counter
+
+	mu     sync.Mutex // guards what follows, and the visits; never held across I/O
+	visits map[*visit]struct{}
+	queue  crowd.Crowd[netip.Addr, *visit] // those without a handler, by source and since
+	long   crowd.Crowd[netip.Addr, *visit] // those whose head has memory of its own
+}
+
+// guarded is a listener whose connections are visits.
+type guarded struct {
+	net.Listener
+	*waiting
+}
+
+// Accept implements net.Listener.
+func (g guarded) Accept() (net.Conn, error) {
+	c, err := g.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	v := &visit{Conn: c, guard: g.waiting, source: crowd.Source(c.RemoteAddr())}
+	if other := g.enter(v, time.Now()); other != nil {
+		g.count(dropMany)
+		other.Conn.Close()
+	}
+	return v, nil
+}
+
+type visitKey struct{}
+
+// connContext puts the visit into the contexts of its requests.
+func (w *waiting) connContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, visitKey{}, c)
+}
+
+// visitOf returns the visit that r comes by. nil: r is a test's, without a connection.
+func visitOf(r *http.Request) *visit {
+	v, _ := r.Context().Value(visitKey{}).(*visit)
+	return v
+}
+
+// enter takes v in. It returns the connection that has to give way, or nil if there was room.
+func (w *waiting) enter(v *visit, now time.Time) (other *visit) {
+	most := w.most()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.queue.Len() >= most {
+		other = w.queue.First().Value
+		w.takeOutLocked(other)
+	}
+	w.visits[v] = struct{}{}
+	w.moveLocked(v, arriving, now)
+	return other
+}
+
+// joinLong records that v's head has memory of its own. If too many connections have such a head,
+// one of the others gives way.
+func (w *waiting) joinLong(v *visit) {
+	if other := w.enterLong(v); other != nil {
+		w.count(dropLong)
+		other.Conn.Close()
+	}
+}
+
+func (w *waiting) enterLong(v *visit) (other *visit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if v.out || v.long != nil {
+		return nil
+	}
+	if w.long.Len() >= w.mostLong {
+		other = w.long.First().Value
+		w.takeOutLocked(other)
+	}
+	v.long = w.long.Join(v.source, v, 1)
+	return other
+}
+
+// leaveLong takes note that v's head is whole, or given up.
+func (w *waiting) leaveLong(v *visit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if v.long != nil {
+		w.long.Leave(v.long)
+		v.long = nil
+	}
+}
+
+// moveLocked begins a phase. w.mu must be held.
+func (w *waiting) moveLocked(v *visit, to phase, now time.Time) {
+	v.phase, v.since = to, now
+	if v.place != nil {
+		w.queue.Leave(v.place)
+		v.place = nil
+	}
+	if to != handling {
+		v.place = w.queue.Join(v.source, v, 1)
+	}
+}
+
+// takeOutLocked forgets v. w.mu must be held.
+func (w *waiting) takeOutLocked(v *visit) {
+	v.out = true
+	delete(w.visits, v)
+	if v.place != nil {
+		w.queue.Leave(v.place)
+		v.place = nil
+	}
+	if v.long != nil {
+		w.long.Leave(v.long)
+		v.long = nil
+	}
+}
+
+// connState follows what net/http tells of a connection.
+func (w *waiting) connState(c net.Conn, state http.ConnState) {
+	v := c.(*visit)
+	switch state {
+	case http.StateIdle:
+		if v.pauses() {
+			w.begin(v, idle)
+		} else {
+			w.begin(v, arriving)
+		}
+	case http.StateHijacked, http.StateClosed:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.takeOutLocked(v)
+	}
+}
+
+// handler wraps h for connections that were not dropped.
+func (w *waiting) handler(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		v := visitOf(r)
+		if v == nil {
+			h.ServeHTTP(rw, r)
+			return
+		}
+		if !w.begin(v, handling) {
+			panic(http.ErrAbortHandler)
+		}
+		defer w.begin(v, answering)
+		if r.ContentLength != 0 { // without a body v may be read at this moment
+			v.takesBody(r.ContentLength)
+		}
+		if r.ContentLength < 0 {
+			rw.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(&answer{rw, v, r}, r)
+	})
+}
+
+// begin begins a phase. It returns false when v was dropped or upgraded.
+func (w *waiting) begin(v *visit, p phase) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if v.out {
+		return false
+	}
+	v.unhurried = false
+	w.moveLocked(v, p, time.Now())
+	return true
+}
+
+// unhurried lets the handlers under h take any time.
+func (w *waiting) unhurried(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if v := visitOf(r); v != nil {
+			w.mu.Lock()
+			v.unhurried = true
+			w.mu.Unlock()
+		}
+		h.ServeHTTP(rw, r)
+	})
+}
+
+// sweep closes the connections whose time is over.
+func (w *waiting) sweep(now time.Time) {
+	for v, why := range w.overdue(now) {
+		w.count(why)
+		v.Conn.Close()
+	}
+}
+
+// overdue takes out the connections whose time is over.
+func (w *waiting) overdue(now time.Time) map[*visit]drop {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	over := map[*visit]drop{}
+	for v := range w.visits {
+		spent := now.Sub(v.since)
+		switch {
+		case v.phase == idle && spent >= idleTime:
+			over[v] = dropIdle
+		case v.phase != idle && !v.unhurried && spent >= requestTime:
+			over[v] = dropSlow
+		default:
+			continue
+		}
+		w.takeOutLocked(v)
+	}
+	return over
+}
+
+// len returns the number of connections without a handler.
+func (w *waiting) len() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.queue.Len()
+}

@@ -1,0 +1,83 @@
+// Package keyring has lists of keys: secrets that processes share, each with the name by which they
+// refer to it.
+package keyring
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+)
+
+// Key is a secret and the name by which peers refer to it.
+type Key struct {
+	ID     string
+	Secret []byte
+}
+
+// Keys is a list of keys: the first one signs, and all verify. Its text is "id:secret,id:secret". A
+// secret is the raw text after the first colon and cannot contain a comma. Printing Keys shows only
+// their ids.
+type Keys []Key
+
+// UnmarshalText reads keys. Its errors have no part of a secret.
+func (ks *Keys) UnmarshalText(text []byte) error {
+	var read Keys
+	for i, entry := range strings.Split(string(text), ",") {
+		id, secret, ok := strings.Cut(entry, ":")
+		id = strings.TrimSpace(id)
+		switch {
+		case !ok:
+			return fmt.Errorf("entry %d has no colon; want id:secret[,id:secret]", i+1)
+		case id == "":
+			return fmt.Errorf("entry %d has no id before the colon; want id:secret[,id:secret]", i+1)
+		case strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`,;="`, r) }):
+			return fmt.Errorf("the id of entry %d has other characters than printable ASCII without spaces and , ; = \"", i+1)
+		case secret == "":
+			return fmt.Errorf("entry %d has no secret after the colon; want id:secret[,id:secret]", i+1)
+		}
+		if _, twice := read.Find(id); twice {
+			return fmt.Errorf("the id %q is there twice", id)
+		}
+		read = append(read, Key{id, []byte(secret)})
+	}
+	*ks = read
+	return nil
+}
+
+// Find returns the key that peers refer to by id.
+func (ks Keys) Find(id string) (key Key, ok bool) {
+	i := slices.IndexFunc(ks, func(k Key) bool { return k.ID == id })
+	if i < 0 {
+		return Key{}, false
+	}
+	return ks[i], true
+}
+
+// Shorter returns the ids of the keys whose secret has fewer than n bytes.
+func (ks Keys) Shorter(n int) (ids []string) {
+	for _, k := range ks {
+		if len(k.Secret) < n {
+			ids = append(ids, k.ID)
+		}
+	}
+	return ids
+}
+
+// String returns the ids, so that no log shows a secret.
+func (ks Keys) String() string {
+	ids := make([]string, len(ks))
+	for i, k := range ks {
+		ids[i] = k.ID
+	}
+	return strings.Join(ids, ",")
+}
+
+// String returns the id.
+func (k Key) String() string { return k.ID }
+
+// GoString returns the id, for %#v.
+func (k Key) GoString() string { return k.ID }
+
+// LogValue shows the ids.
+func (ks Keys) LogValue() slog.Value { return slog.StringValue(ks.String()) }

@@ -1,0 +1,207 @@
+package logging
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// outputBytes bounds the lines that wait for the reader of an output. Its writer may hold as
+	// much again.
+	outputBytes = 256 << 10
+	// outputPiece bounds the bytes of several lines that one write takes. Writes of this size stay
+	// whole in a pipe that has other writers. A longer line is written alone.
+	outputPiece = 4 << 10
+	// outputEnd is how long the end of a process waits for what is still to be written.
+	outputEnd = time.Second
+)
+
+// Output writes lines to a file that may be slow, stuck or closed. Write never blocks and never
+// fails: a goroutine of the output's own does the writing, and what finds no room is dropped and
+// counted. When lines can be written again, the first one tells how many are missing.
+//
+// The goroutine cannot be taken out of a write that blocks. So End waits for it a bounded time, and
+// the end of the process takes it along.
+type Output struct {
+	file    io.Writer
+	dropped *Dropped
+
+	mu      sync.Mutex // guards the following
+	waiting []byte
+	missing uint64 // lines dropped after waiting
+	ended   bool
+	format  string // of the line about missing ones, as Config has it
+
+	work chan struct{} // to the writer, one slot: there is something to do
+	done chan struct{} // closed when the writer has ended
+}
+
+// Dropped counts lines that nobody can read, by reason.
+type Dropped struct {
+	full   atomic.Uint64 // nobody read fast enough
+	failed atomic.Uint64 // the file refused them: its reader is gone, or its disk is full
+}
+
+// Register registers the metric of dropped lines.
+func (d *Dropped) Register(r prometheus.Registerer) {
+	for reason, count := range map[string]*atomic.Uint64{"full": &d.full, "failed": &d.failed} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name:        "edgerelay_log_dropped_total",
+			Help:        "Lines of the log that were not written, by reason.",
+			ConstLabels: prometheus.Labels{"reason": reason},
+		}, func() float64 { return float64(count.Load()) }))
+	}
+}
+
+// NewOutput returns an Output whose writer runs until End. It counts dropped lines in d.
+func NewOutput(file io.Writer, d *Dropped) *Output {
+	o := &Output{file: file, dropped: d, work: make(chan struct{}, 1), done: make(chan struct{})}
+	go o.run()
+	return o
+}
+
+// Write takes whole lines, or drops them. After a dropped line all lines are dropped, however
+// short, until the writer has taken what waits. So lines are missing in one place only.
+func (o *Output) Write(lines []byte) (int, error) {
+	o.mu.Lock()
+	if o.ended || o.missing > 0 || len(o.waiting)+len(lines) > outputBytes {
+		count := countLines(lines)
+		o.missing += count
+		o.dropped.full.Add(count)
+	} else {
+		o.waiting = append(o.waiting, lines...)
+	}
+	o.mu.Unlock()
+	o.wake()
+	return len(lines), nil
+}
+
+// Form sets the form in which missing lines are told.
+func (o *Output) Form(cfg Config) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.format = cfg.Format
+}
+
+// End has each output write what waits, and returns when all is written or outputEnd is over. What
+// comes later is dropped.
+func End(outputs ...*Output) {
+	for _, o := range outputs {
+		o.mu.Lock()
+		o.ended = true
+		o.mu.Unlock()
+		o.wake()
+	}
+	within, cancel := context.WithTimeout(context.Background(), outputEnd)
+	defer cancel()
+	for _, o := range outputs {
+		select {
+		case <-o.done:
+		case <-within.Done():
+		}
+	}
+}
+
+func (o *Output) wake() {
+	select {
+	case o.work <- struct{}{}:
+	default:
+	}
+}
+
+// run is the writer.
+func (o *Output) run() {
+	defer close(o.done)
+	var batch []byte
+	var missing uint64
+	for range o.work {
+		var more uint64
+		var last bool
+		batch, more, last = o.take(batch)
+		for rest := batch; len(rest) > 0; {
+			piece := firstPiece(rest)
+			rest = rest[len(piece):]
+			missing = o.write(piece, missing)
+		}
+		if missing += more; missing > 0 {
+			missing = o.write(nil, missing)
+		}
+		if last {
+			return
+		}
+	}
+}
+
+// take returns the waiting lines, the number of lines missing after them, and whether the output
+// has ended. spent is the slice that take returned before; take reuses it for later lines.
+func (o *Output) take(spent []byte) (batch []byte, missing uint64, last bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	batch, missing = o.waiting, o.missing
+	o.waiting, o.missing = spent[:0], 0
+	return batch, missing, o.ended
+}
+
+// write writes piece. If lines are missing, it first writes how many. It returns how many are still
+// missing.
+func (o *Output) write(piece []byte, missing uint64) uint64 {
+	if missing > 0 {
+		if _, err := o.file.Write(o.notice(missing)); err != nil {
+			return missing + o.fail(piece)
+		}
+	}
+	if len(piece) == 0 {
+		return 0
+	}
+	n, err := o.file.Write(piece)
+	if err != nil {
+		return o.fail(piece[n:])
+	}
+	return 0
+}
+
+func (o *Output) fail(lines []byte) uint64 {
+	count := countLines(lines)
+	o.dropped.failed.Add(count)
+	return count
+}
+
+// notice is the line about missing lines. It is written at every level of the log.
+func (o *Output) notice(missing uint64) []byte {
+	o.mu.Lock()
+	form := Config{Level: "warn", Format: o.format}
+	o.mu.Unlock()
+	var line bytes.Buffer
+	New(&line, form).Warn("log lines were dropped: nobody read them", slog.Uint64("lines", missing))
+	return line.Bytes()
+}
+
+// firstPiece returns as many whole lines as one write takes, and at least one.
+func firstPiece(lines []byte) []byte {
+	if len(lines) <= outputPiece {
+		return lines
+	}
+	if i := bytes.LastIndexByte(lines[:outputPiece], '\n'); i >= 0 {
+		return lines[:i+1]
+	}
+	if i := bytes.IndexByte(lines, '\n'); i >= 0 {
+		return lines[:i+1]
+	}
+	return lines
+}
+
+// countLines counts an unfinished line as well.
+func countLines(text []byte) uint64 {
+	n := uint64(bytes.Count(text, []byte{'\n'}))
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		n++
+	}
+	return n
+}

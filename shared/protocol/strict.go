@@ -1,0 +1,58 @@
+package protocol
+
+import (
+	"errors"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+var (
+	errIDUnseen = errors.New("must have no characters that cannot be seen: format characters, " +
+		"writing direction, variation, line separators")
+	errIDForges = errors.New(`must have no 【, 】 or " send:", which surround names in messages`)
+	errIDForm   = errors.New("must be in Unicode's normalization form C (NFC)")
+)
+
+// unseen are characters that leave no mark of their own. Format characters (Cf) include the bidi
+// controls, joiners, soft hyphen and byte order mark.
+var unseen = []*unicode.RangeTable{
+	unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point,
+}
+
+// CheckStrictID reports why s cannot be an id where ids are strict. Strict ids also pass CheckID.
+// Different strict ids look different, except for letters that look alike. They cannot pretend to
+// be another part of a rendered message. The error's text has the form of CheckID's.
+func CheckStrictID(s string) error {
+	if err := CheckID(s); err != nil {
+		return err
+	}
+	switch {
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsOneOf(unseen, r) }):
+		return errIDUnseen
+	case strings.ContainsAny(s, "【】"), strings.Contains(s, " send:"):
+		return errIDForges
+	case !norm.NFC.IsNormalString(s):
+		return errIDForm
+	}
+	return nil
+}
+
+// CheckStrict reports, as ParseCommand does, why c names a user or a group that has no strict id. A
+// member of such a group may still leave it.
+func (c Command) CheckStrict() error {
+	var field string
+	switch c.Kind {
+	case KindOne:
+		field = "Id "
+	case KindJoin, KindGroup:
+		field = "Group "
+	default:
+		return nil
+	}
+	if err := CheckStrictID(c.Target); err != nil {
+		return &CommandError{field + err.Error()}
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+package resolve
+
+import (
+	"context"
+	"fmt"
+	"net"
+)
+
+// DialContext connects to addr as net.Dialer does, with the addresses that Lookup gives for its
+// name. It races several addresses, and both families take turns in the race.
+func (n *Names) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	var dialer net.Dialer
+	host, port, err := net.SplitHostPort(addr)
+	if network != "tcp" || err != nil || host == "" {
+		return dialer.DialContext(ctx, network, addr)
+	}
+	addrs, stale := n.Lookup(ctx, host)
+	if len(addrs) == 0 {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: stale}
+	}
+	targets := make([]string, len(addrs))
+	for i, a := range addrs {
+		targets[i] = net.JoinHostPort(a.String(), port)
+	}
+	dial := func(ctx context.Context, target string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, target)
+	}
+	won, failed := Race(ctx, targets, dial, func(late net.Conn) { late.Close() })
+	switch {
+	case won != nil:
+		return won.Conn, nil
+	case stale != nil:
+		return nil, fmt.Errorf("%w (the address may be old: %w)", failed[0].Err, stale)
+	}
+	return nil, failed[0].Err
+}

@@ -1,0 +1,276 @@
+// Package resolve finds the addresses of names, and connects to them, while DNS is slow or away.
+//
+// The source of all addresses is the system's resolver, by way of Go's package net: the hosts file,
+// then the nameservers of resolv.conf. That resolver waits 5 s for a nameserver that is silent
+// before it asks the next one, which is longer than most dials here may take. So a look-up does not
+// belong to the dial that began it. It has 30 s, later dials join it, and its answer is kept until
+// a newer one comes, whatever its time to live. A dial that has an older answer waits 200 ms for a
+// newer one and then uses the older one. A and AAAA are looked up apart from each other, since some
+// nameservers answer only one of the two.
+//
+// A Names remembers 1,024 names; beyond that it forgets the name that was not used for the longest
+// time. It has look-ups of 128 names under way, two for each name. While there are so many, a name
+// that was never resolved is refused, and one that was keeps its older answer.
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// lookupTime bounds one look-up. A silent nameserver costs 5 s for each of up to five names,
+	// since search domains may make five of one. The remaining time is for the nameserver that
+	// answers.
+	lookupTime = 30 * time.Second
+	// patience is how long a dial that has an older answer waits for a look-up, counted from the
+	// look-up's start.
+	patience = 200 * time.Millisecond
+
+	maxNames    = 1024
+	maxUnderWay = 128 // names
+)
+
+// Lookup returns the addresses of a name; network is "ip4" or "ip6". It ends soon after ctx.
+type Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
+
+// families are the networks of a Lookup, in the order in which addresses are dialled.
+var families = [...]string{"ip6", "ip4"}
+
+// Names remembers the addresses of names. All its methods may be called at any time, by anyone.
+type Names struct {
+	lookup   Lookup
+	ended    context.Context // done after Close
+	end      context.CancelFunc
+	underWay sync.WaitGroup
+
+	mu    sync.Mutex // guards the following
+	names map[string]*name
+	busy  int    // names with a look-up under way
+	uses  uint64 // of all names
+}
+
+// name is guarded by Names.mu.
+type name struct {
+	families [len(families)]family
+	used     uint64        // Names.uses at the last use
+	changed  chan struct{} // closed when a look-up has ended; the next one has another
+}
+
+type family struct {
+	began time.Time    // of the look-up under way; zero: there is none
+	addrs []netip.Addr // of the last answer
+	err   error        // of the last look-up; nil: it was answered
+}
+
+// New returns an empty Names. If lookup is nil, it asks the system's resolver. The caller must call
+// Close.
+func New(lookup Lookup) *Names {
+	if lookup == nil {
+		lookup = net.DefaultResolver.LookupNetIP
+	}
+	n := &Names{lookup: lookup, names: make(map[string]*name)}
+	n.ended, n.end = context.WithCancel(context.Background())
+	return n
+}
+
+// Close ends the look-ups that are under way and awaits them. Later look-ups fail.
+func (n *Names) Close() {
+	n.mu.Lock()
+	n.end()
+	n.mu.Unlock()
+	n.underWay.Wait()
+}
+
+var (
+	errAbsent = errors.New("no such host")
+	errClosed = errors.New("names are not looked up any more: this process stops")
+	errCrowd  = errors.New("too many names are being looked up; is DNS slow or away?")
+	errSlow   = errors.New("DNS has not answered yet")
+)
+
+// Lookup returns the addresses of host, both families in turn. Its error says why no address comes
+// from a new answer. An error with addresses means that they come from an older answer. When there
+// is an older answer, Lookup returns before ctx is done.
+func (n *Names) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}, nil
+	}
+	entry, err := n.begin(host)
+	if err != nil {
+		return nil, failure(host, err)
+	}
+	for {
+		n.mu.Lock()
+		addrs, err := entry.answer()
+		wait, bounded := entry.wait(len(addrs) > 0)
+		changed := entry.changed
+		n.mu.Unlock()
+		if bounded && wait <= 0 {
+			return addrs, failure(host, err)
+		}
+		var late <-chan time.Time
+		if bounded {
+			late = time.After(wait)
+		}
+		select {
+		case <-changed:
+		case <-late:
+		case <-n.ended.Done():
+			return addrs, failure(host, errClosed)
+		case <-ctx.Done():
+			if len(addrs) == 0 {
+				err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
+			}
+			return addrs, failure(host, err)
+		}
+	}
+}
+
+// failure names the host in err, unless the error of the resolver does so itself.
+func failure(host string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, named := errors.AsType[*net.DNSError](err); named {
+		return err
+	}
+	return fmt.Errorf("lookup %s: %w", host, err)
+}
+
+// begin begins the look-ups of host that are not under way.
+func (n *Names) begin(host string) (*name, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended.Err() != nil {
+		return nil, errClosed
+	}
+	entry := n.names[host]
+	idle := entry == nil || !entry.busy()
+	if entry == nil {
+		if n.busy >= maxUnderWay {
+			return nil, errCrowd
+		}
+		n.makeRoomLocked()
+		entry = &name{changed: make(chan struct{})}
+		n.names[host] = entry
+	}
+	n.uses++
+	entry.used = n.uses
+	if idle && n.busy >= maxUnderWay {
+		return entry, nil
+	}
+	if idle {
+		n.busy++
+	}
+	for i := range families {
+		if entry.families[i].began.IsZero() {
+			entry.families[i].began = time.Now()
+			n.underWay.Go(func() { n.run(host, entry, i) })
+		}
+	}
+	return entry, nil
+}
+
+// makeRoomLocked forgets a name if there are too many. There always is one that is not looked up.
+func (n *Names) makeRoomLocked() {
+	if len(n.names) < maxNames {
+		return
+	}
+	var oldest string
+	for host, entry := range n.names {
+		if !entry.busy() && (oldest == "" || entry.used < n.names[oldest].used) {
+			oldest = host
+		}
+	}
+	delete(n.names, oldest)
+}
+
+// run is one look-up.
+func (n *Names) run(host string, entry *name, i int) {
+	ctx, cancel := context.WithTimeout(n.ended, lookupTime)
+	defer cancel()
+	addrs, err := n.lookup(ctx, families[i], host)
+	if absent(err) {
+		addrs, err = nil, nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := &entry.families[i]
+	f.began, f.err = time.Time{}, err
+	if err == nil {
+		f.addrs = addrs
+	}
+	if !entry.busy() {
+		n.busy--
+	}
+	close(entry.changed)
+	entry.changed = make(chan struct{})
+}
+
+// absent reports whether err is an answer: there is no such name, or no address of this family.
+func absent(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	if ok {
+		return dns.IsNotFound
+	}
+	_, ok = errors.AsType[*net.AddrError](err) // an entry of the hosts file with the other family
+	return ok
+}
+
+func (e *name) busy() bool {
+	for _, f := range e.families {
+		if !f.began.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// answer returns all known addresses, and why none of them is new.
+func (e *name) answer() (addrs []netip.Addr, stale error) {
+	stale = errAbsent
+	fresh := false
+	for _, f := range e.families {
+		switch {
+		case !f.began.IsZero():
+			stale = errSlow
+		case f.err != nil && !errors.Is(stale, errSlow):
+			stale = f.err
+		case len(f.addrs) > 0:
+			fresh = true
+		}
+	}
+	six, four := e.families[0].addrs, e.families[1].addrs
+	for i := range max(len(six), len(four)) {
+		for _, list := range [][]netip.Addr{six, four} {
+			if i < len(list) {
+				addrs = append(addrs, list[i].Unmap())
+			}
+		}
+	}
+	if fresh {
+		stale = nil
+	}
+	return addrs, stale
+}
+
+// wait returns how long to wait for the look-ups under way. bounded is false when there is no older
+// answer, so that only they can help. A look-up that has lasted longer than patience counts as
+// slow.
+func (e *name) wait(known bool) (rest time.Duration, bounded bool) {
+	for _, f := range e.families {
+		if !f.began.IsZero() {
+			if !known {
+				return 0, false
+			}
+			rest = max(rest, time.Until(f.began.Add(patience)))
+		}
+	}
+	return rest, true
+}

@@ -1,0 +1,70 @@
+package resolve
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Stagger is the time between the starts of two dials of a race.
+const Stagger = 250 * time.Millisecond
+
+// Attempt is the outcome of one dial of a race.
+type Attempt[T any] struct {
+	Target string
+	Conn   T
+	Err    error
+}
+
+// Race dials targets in their order until one dial succeeds. The next dial begins when Stagger is
+// over or a dial has failed. The other dials are cancelled and awaited, and discard gets each
+// connection that came too late. failed has the dials that failed before the first success. Without
+// a target both results are empty.
+func Race[T any](
+	ctx context.Context, targets []string,
+	dial func(context.Context, string) (T, error), discard func(T),
+) (won *Attempt[T], failed []Attempt[T]) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan Attempt[T], len(targets))
+	var dials sync.WaitGroup
+	next := time.NewTimer(Stagger)
+	defer next.Stop()
+
+	rest := targets
+	begin := func() {
+		if len(rest) == 0 {
+			return
+		}
+		target := rest[0]
+		rest = rest[1:]
+		dials.Go(func() {
+			conn, err := dial(ctx, target)
+			done <- Attempt[T]{target, conn, err}
+		})
+		next.Reset(Stagger)
+	}
+	begin()
+	for won == nil && len(failed) < len(targets) {
+		select {
+		case <-next.C:
+			begin()
+		case a := <-done:
+			if a.Err == nil {
+				won = &a
+				continue
+			}
+			failed = append(failed, a)
+			begin()
+		}
+	}
+
+	cancel()
+	dials.Wait()
+	close(done)
+	for a := range done {
+		if a.Err == nil {
+			discard(a.Conn)
+		}
+	}
+	return won, failed
+}

@@ -1,0 +1,31 @@
+package timing
+
+import "time"
+
+// Suspended is the lost time from which on a process should distrust what it knew before.
+const Suspended = 5 * time.Second
+
+// Suspension notices time in which the process did not run. After the process was stopped, a tick
+// comes late by both clocks. After its machine was stopped, the wall clock has gone on, and the
+// monotonic clock may have stood still. A wall clock that is set back, or set forward by less than
+// Suspended, does not count. One caller steps it.
+type Suspension struct {
+	Every time.Duration // between two steps
+
+	wall time.Time
+	mono time.Duration
+}
+
+// Step takes both clocks and is called at regular times. The monotonic time counts from any fixed
+// moment. Step returns the time lost since the last call, or 0 when that is less than Suspended.
+func (s *Suspension) Step(wall time.Time, mono time.Duration) (lost time.Duration) {
+	wall = wall.Round(0)
+	if !s.wall.IsZero() {
+		lost = max(mono-s.mono, wall.Sub(s.wall)) - s.Every
+	}
+	s.wall, s.mono = wall, mono
+	if lost < Suspended {
+		return 0
+	}
+	return lost
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/load"
+	"github.com/edgerelay/edgerelay/test/bench/local"
+	"github.com/edgerelay/edgerelay/test/bench/report"
+)
+
+// bench is one run of the benchmarks.
+type bench struct {
+	dir   local.Dir
+	scale scale
+	began time.Time
+	rows  []report.Row
+	notes []string
+
+	mu   sync.Mutex
+	said time.Time
+	last string
+}
+
+// scale holds what the numbers of sessions and the durations are divided by.
+type scale struct{ sessions, time int }
+
+var (
+	whole = scale{1, 1} // the only scale to which budgets apply
+	quick = scale{10, 4}
+)
+
+// sessions scales a number of sessions or of groups.
+func (b *bench) sessions(n int) int { return max(min(n, 20), n/b.scale.sessions) }
+
+// time scales a duration.
+func (b *bench) time(d time.Duration) time.Duration { return d / time.Duration(b.scale.time) }
+
+// rows adds rows to the report for one server in one case.
+type rows struct {
+	b                      *bench
+	scenario, server, what string
+	budgets                bool // budgets apply to this server
+}
+
+// of returns the rows of a form; what describes the case.
+func (b *bench) of(scenario string, f *form, what string) rows {
+	b.say("%s: %s: %s", scenario, f.name, what)
+	return rows{b, scenario, f.name, what, f.budgets}
+}
+
+// add adds a row. A budget of 0 means none.
+func (r rows) add(what, unit string, value, budget float64) {
+	if !r.budgets || r.b.scale != whole {
+		budget = 0
+	}
+	r.b.rows = append(r.b.rows, report.Row{Scenario: r.scenario, Case: r.what, What: what, Server: r.server, Unit: unit, Value: value, Budget: budget})
+}
+
+// latency adds a row for each percentile of the messages' latencies. The budget applies to the
+// first share.
+func (r rows) latency(sorted []time.Duration, budget float64, shares ...float64) {
+	for _, share := range shares {
+		r.add(fmt.Sprintf("latency p%v", share*100), "ms", report.Percentile(sorted, share).Seconds()*1000, budget)
+		budget = 0
+	}
+}
+
+// note adds a sentence below the table.
+func (b *bench) note(format string, args ...any) {
+	b.notes = append(b.notes, fmt.Sprintf(format, args...))
+}
+
+// say prints a line of progress on stderr.
+func (b *bench) say(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.said, b.last = time.Now(), fmt.Sprintf(format, args...)
+	b.print(b.last)
+}
+
+func (b *bench) print(text string) {
+	fmt.Fprintf(os.Stderr, "%4.0fs %s\n", time.Since(b.began).Seconds(), text)
+}
+
+// beat repeats the last progress line after each 20 s without a new one, until stop is called.
+func (b *bench) beat() (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		for tick := time.NewTicker(time.Second); ; {
+			select {
+			case <-done:
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			b.mu.Lock()
+			if time.Since(b.said) > 20*time.Second {
+				b.said = time.Now()
+				b.print(b.last + " …")
+			}
+			b.mu.Unlock()
+		}
+	}()
+	return func() { close(done) }
+}
+
+// runAll runs the scenarios that the options select. It runs each scenario on all servers before
+// the next one. Figures side by side in the table were thus measured shortly after each other.
+func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
+	takePart := func(s scenario) (some []*form) {
+		for _, f := range forms {
+			if o.scenario.MatchString(s.name) && o.server.MatchString(f.name) && f.takesPart(s.name) {
+				some = append(some, f)
+			}
+		}
+		return some
+	}
+	runs := 0
+	for _, s := range scenarios {
+		if runs += len(takePart(s)); len(takePart(s)) == 0 {
+			continue
+		}
+		if err := load.Room(b.sessions(s.most)); err != nil { // before minutes are spent
+			return fmt.Errorf("%s: %w, or leave it out with -run", s.name, err)
+		}
+	}
+	if runs == 0 {
+		return fmt.Errorf("-run '%s' and -servers '%s' leave nothing: there are the scenarios %s, not each on each server", o.scenario, o.server, names())
+	}
+	for _, s := range scenarios {
+		for range o.count {
+			for _, f := range takePart(s) {
+				if err := b.run(ctx, s, f); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// run runs a scenario on a form. If a server of another project fails, run adds a note and drops
+// that server's rows, because they cannot be trusted. A failure of the product is an error.
+func (b *bench) run(ctx context.Context, s scenario, f *form) error {
+	before := len(b.rows)
+	err := s.run(ctx, b, f)
+	if err == nil {
+		return nil
+	}
+	if f.ours || ctx.Err() != nil {
+		return fmt.Errorf("%s, %s: %w", s.name, f.name, err)
+	}
+	b.rows = b.rows[:before]
+	b.note("%s failed in %s: %v.", f.name, s.name, err)
+	b.say("%s", b.notes[len(b.notes)-1])
+	return nil
+}

@@ -1,0 +1,93 @@
+package load
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Absence is what was seen while something was away.
+type Absence struct {
+	// Silence is the longest time in which no message of a steady stream reached all its receivers.
+	Silence time.Duration
+
+	// Arrived has one time for each message of the burst, in ascending order: from the moment that
+	// away closes its channel until all receivers had the message.
+	Arrived []time.Duration
+}
+
+// absence listens while something is away.
+type absence struct {
+	heard   map[*Stream]time.Duration // per steady stream: time of its last complete message
+	silence time.Duration
+	burst   map[*Stream]bool
+	from    time.Duration
+	arrived []time.Duration
+}
+
+func (o *absence) complete(l *Loop, st *Stream, _ uint64) error {
+	now := l.now()
+	if last, steady := o.heard[st]; steady {
+		o.silence, o.heard[st] = max(o.silence, now-last), now
+	} else if o.burst[st] {
+		o.arrived = append(o.arrived, now-o.from)
+	}
+	return nil
+}
+
+// Through calls away in a goroutine of its own. Meanwhile each steady stream sends a message at the
+// given interval. When away closes its channel, each stream of the burst sends one message, and the
+// times of Arrived begin. Through returns when away has returned and every message has reached all
+// its receivers. It fails if a message is lost.
+func (l *Loop) Through(ctx context.Context, steady []*Stream, every time.Duration, burst []*Stream, away func(now chan<- struct{}) error) (Absence, error) {
+	o := &absence{heard: map[*Stream]time.Duration{}, burst: map[*Stream]bool{}}
+	l.round = o
+	defer func() { l.round = nil }()
+	for _, st := range steady {
+		o.heard[st] = l.now()
+	}
+	now, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- away(now) }()
+	late := l.now() + time.Minute
+	for done := false; !done; {
+		if l.now() > late {
+			return Absence{}, wrong("%d of %d messages are not with all their receivers after a minute", len(burst)-len(o.arrived), len(burst))
+		}
+		select {
+		case err := <-ended:
+			if err != nil {
+				return Absence{}, err
+			}
+			ended = nil
+		case <-now:
+			now, o.from = nil, l.now()
+			for _, st := range burst {
+				o.burst[st] = true
+				if err := l.say(st); err != nil {
+					return Absence{}, err
+				}
+			}
+		default:
+			done = ended == nil && now == nil && len(o.arrived) == len(burst)
+		}
+		for _, st := range steady {
+			if st.left[st.sent%uint64(len(st.left))] > 0 {
+				continue // the window of the stream is full
+			}
+			if err := l.say(st); err != nil {
+				return Absence{}, err
+			}
+		}
+		if err := l.Idle(ctx, every); err != nil {
+			return Absence{}, err
+		}
+	}
+	err := l.await(ctx, func() (n int) {
+		for _, st := range steady {
+			n += int(st.sent - st.whole)
+		}
+		return n
+	})
+	slices.Sort(o.arrived)
+	return Absence{o.silence, o.arrived}, err
+}
