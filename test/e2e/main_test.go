@@ -79,11 +79,14 @@ func onRedis(t *testing.T) cluster.Options {
 	return cluster.Options{Kind: kind(t), Backend: cluster.Redis}
 }
 
-// onProcesses returns options for tests that need servers in processes of their own.
+// onProcesses returns options for tests that need servers in processes of their own. They run as
+// processes beside containers, too.
 func onProcesses(t *testing.T) cluster.Options {
 	t.Helper()
-	if kind(t) != cluster.Process {
+	if kind(t) == cluster.InProcess {
 		t.Skip("needs processes: E2E_KIND=process go test ./test/e2e/...")
 	}
-	return onRedis(t)
+	o := onRedis(t)
+	o.Kind = cluster.Process
+	return o
 }
