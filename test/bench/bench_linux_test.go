@@ -109,7 +109,8 @@ func TestGrow(t *testing.T) {
 		}
 		for _, c := range f.Curves {
 			for _, p := range c.Points {
-				if p.Y <= 0 {
+				// So few sessions at rest may use no CPU for so short a time.
+				if rests := strings.HasPrefix(c.Name, "CPU at rest"); p.Y < 0 || p.Y == 0 && !rests {
 					t.Errorf("%s at %v: %v", c.Name, p.X, p.Y)
 				}
 			}
