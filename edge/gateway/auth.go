@@ -22,13 +22,13 @@ import (
 
 // Auth decides who may connect. The zero Auth admits nobody.
 type Auth struct {
-	// Open admits every client without a token, under the id in the path.
+	// Open admits every client under the id in the path, and asks for no token.
 	Open bool
 	// Keys verify tokens, which are JWTs signed with HS256. A token's kid selects the key. A token
 	// without a kid may be signed by any of the keys.
 	Keys keyring.Keys
 	// Issuer must equal a token's iss, and Audience must be in its aud. An empty string accepts any
-	// value.
+	// value, or none.
 	Issuer, Audience string
 	// TokenQuery also accepts a token in the URL (?token=). Proxies and browser histories may store
 	// such a token.
@@ -41,7 +41,7 @@ const MinSecret = 16
 // tokenLeeway is how far the clocks of issuer and edge may differ.
 const tokenLeeway = 30 * time.Second
 
-// maxTokens is the number of tokens of one request that are tried. Later ones are ignored.
+// maxTokens is the largest number of tokens of one request that are tried. Later ones are ignored.
 const maxTokens = 8
 
 // bearer is the subprotocol that a browser names before its token. A browser cannot set an
@@ -104,7 +104,7 @@ func (a Auth) offered(r *http.Request) (offers []offer) {
 
 func isBearer(s string) bool { return strings.EqualFold(s, bearer) }
 
-// verify returns the time at which a token for user ends.
+// verify checks that a token is valid for the user, and returns the time at which the token ends.
 func (a Auth) verify(token, user string) (until time.Time, err error) {
 	if strings.ContainsAny(token, "\r\n") { // base64 decoders skip line breaks
 		return time.Time{}, errMalformed
@@ -340,9 +340,9 @@ func (m members) readDate(name string, into **jwt.NumericDate) error {
 	return nil
 }
 
-// unpaired reports whether a JSON string escapes half of a surrogate pair. Such a string is not
-// text. The decoder puts the same replacement character in place of any half, so different strings
-// would become equal.
+// unpaired reports whether a JSON string has an escape for one half of a surrogate pair without the
+// other half. Such a string is not text. The decoder puts the same replacement character in place
+// of any half, so different strings would become equal.
 func unpaired(value []byte) bool {
 	for i := 0; i < len(value); i++ {
 		if value[i] != '\\' {

@@ -152,7 +152,8 @@ func TestA9_HeadersAreReadByTheLetter(t *testing.T) {
 	}
 }
 
-// TestW8_AnExtensionThatMustBeUnderstoodIsRefused checks crit, as RFC 7515, 4.1.11, demands.
+// TestW8_AnExtensionThatMustBeUnderstoodIsRefused checks that a token whose header has crit is
+// refused (RFC 7515, 4.1.11).
 func TestW8_AnExtensionThatMustBeUnderstoodIsRefused(t *testing.T) {
 	claims := fmt.Sprintf(`{"exp":%d,"sub":"1"}`, time.Now().Unix()+60)
 	for _, crit := range []string{`["b64"],"b64":false`, `["exp"],"exp":1`, `["x"]`, `[]`, `["alg"]`, `null`, `"x"`, `{}`} {
@@ -201,8 +202,8 @@ func TestW8_DatesBeyondTheCalendarDoNotOverflow(t *testing.T) {
 	}
 }
 
-// TestA9_AnIssuerAndAnAudienceCanBeDemanded checks that both must match exactly, and that no other
-// value is taken in their place.
+// TestA9_AnIssuerAndAnAudienceCanBeDemanded checks that a demanded issuer and a demanded audience
+// must match exactly, and that no other claim is taken in place of iss or aud.
 func TestA9_AnIssuerAndAnAudienceCanBeDemanded(t *testing.T) {
 	soon := time.Now().Unix() + 60
 	token := func(rest string) string {
@@ -438,7 +439,7 @@ func TestASessionEndsWithItsToken(t *testing.T) {
 	if got := receive(t, c); got != "still here" {
 		t.Errorf("got %q", got)
 	}
-	// A client that answers pings stays through the ticks before the end.
+	// The client was pinged by the tick above. It stays while it still has time to answer.
 	for i := range 4 {
 		g.server.tick(g.server.now() + 59*time.Minute + time.Duration(i)*time.Second)
 	}

@@ -52,10 +52,10 @@ func (v *Server) tick(now time.Duration) {
 	}
 }
 
-// beat is a tick at the time now; wall is the wall clock's time at the same moment. While the
-// machine is suspended, the wall clock goes on and the monotonic clock may stand still. beat
-// records the difference for expires. It also has the writers write what an unfinished batch of the
-// link holds back.
+// beat is a tick by both clocks: now is the present moment by Server.now, and wall is the same
+// moment by the wall clock. While the machine is suspended, the wall clock goes on and the
+// monotonic clock may stand still. beat records the difference for expires, and calls resume after
+// a suspension. It also has the writers write what an unfinished batch of the link holds back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.wallGain.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
@@ -124,8 +124,8 @@ func (v *Server) messageDue(c *conn) time.Duration {
 }
 
 // check ends a session whose token expired, whose message was not finished in time, or whose client
-// gave no sign of life after a ping. It pings a silent client. It reports whether the session goes
-// on.
+// gave no sign of life after a ping. It pings a silent client, and sends a deferred pong that is
+// due. It reports whether the session goes on.
 func (v *Server) check(c *conn, now time.Duration) bool {
 	if expires := v.expires(c); expires != 0 && now >= expires {
 		c.session.close(ReasonExpired, closeWait)
@@ -139,7 +139,7 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 	if v.cfg.Ping <= 0 {
 		return true
 	}
-	if c.session.pacing.Load() != nil { // its signs of life are not being read
+	if c.session.pacing.Load() != nil { // the client's signs of life are not being read
 		c.seen.Store(int64(now))
 	}
 	seen, pinged := v.lastSeen(c), time.Duration(c.pinged.Load())
@@ -180,7 +180,8 @@ func (v *Server) arm(c *conn, now time.Duration) {
 	if due != 0 {
 		v.clock.set(c.session, due)
 	}
-	// The reader may have hastened the timer just before set moved it, so its deadlines come last.
+	// The reader may have hastened the timer just before set moved it, so the reader's deadlines
+	// are set last.
 	if due := v.messageDue(c); due != 0 {
 		v.clock.hasten(c.session, due)
 	}
@@ -207,7 +208,7 @@ type timer struct {
 // durations since a start that the wheel's owner chooses. The wheel has no clock and no lock of its
 // own.
 type wheel struct {
-	tick  int64             // the last tick that was stepped over
+	tick  int64             // the last tick that step has visited
 	slots [wheelSlots]timer // heads of rings
 }
 

@@ -100,8 +100,8 @@ func TestC5_ShortPingIntervalsAreKept(t *testing.T) {
 	}
 }
 
-// TestC5_ASilentClientHasAllItsTime checks that a client that does not answer has all of its time,
-// and gets no second ping within it.
+// TestC5_ASilentClientHasAllItsTime checks that a client has all of pongWait to answer a ping, and
+// gets no second ping within that time.
 func TestC5_ASilentClientHasAllItsTime(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.Ping = time.Second })
 	c := g.raw("/chat/user/1", masked(0x81, "the reader runs"))
@@ -129,7 +129,7 @@ func TestTimeNotLivedThroughIsNoSilence(t *testing.T) {
 	g.server.tick(asked)
 	c.wantFrame(pingFrame[0], "")
 
-	// The process is stopped for an hour before the answer is read.
+	// The process is stopped for an hour before an answer can be read.
 	later := asked + time.Hour
 	g.server.beat(g.server.start.Add(asked), asked)
 	g.server.beat(g.server.start.Add(later), later)
@@ -138,9 +138,9 @@ func TestTimeNotLivedThroughIsNoSilence(t *testing.T) {
 		t.Fatal("the session ended for the time that nobody lived through")
 	}
 	g.server.tick(later + 51*time.Second)
-	c.wantFrame(pingFrame[0], "") // the client is pinged again,
+	c.wantFrame(pingFrame[0], "") // the client is pinged again
 	g.server.tick(later + 62*time.Second)
-	c.wantCloseFrame(ReasonSilent) // and ends since it does not answer
+	c.wantCloseFrame(ReasonSilent) // the client did not answer
 	c.Close()
 	g.endsWith(ReasonSilent)
 }
@@ -218,9 +218,9 @@ func TestAConnectBeforeASuspensionIsNoticedHasAllItsTime(t *testing.T) {
 	g.endsWith(ReasonExpired)
 }
 
-// TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver checks that such a session ends, whichever part
-// of the message is missing, even if its client gives signs of life. The same holds for a control
-// frame.
+// TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver checks that a session ends if its client does
+// not finish a message in time, whichever part of the message is missing, and even if the client
+// gives signs of life. The same holds for a control frame.
 func TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver(t *testing.T) {
 	large := masked(0x81, strings.Repeat("x", 64<<10))
 	for name, sent := range map[string]string{

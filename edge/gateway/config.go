@@ -7,18 +7,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config is how a Server treats its clients. NewServer reads it once.
+// Config is how a Server treats its clients. NewServer copies it, so later changes have no effect.
 type Config struct {
 	MaxMessage int // most bytes of a client's message; above it: close 1009
-	// MaxSessions bounds the sessions, dead ones included. Above it, a connect is answered 503.
+	// MaxSessions bounds the sessions, dead ones included. A connect beyond it is answered 503.
 	MaxSessions int
 	PerUser     int // most sessions of one user; above it: 429. 0: no bound
 	// Unfinished bounds the bytes of memory that unfinished messages take. One user may have a
-	// sixteenth of them. Above it, a session is closed with 1008. 0 means no bound.
+	// sixteenth of that. Above either bound, a session is closed with 1008. 0 means no bound.
 	Unfinished int
-	Rate       float64 // messages read from one user in a second; 0: no bound
-	// FanOut deliveries of a user's messages cost that user as much as one message. With 0,
-	// deliveries cost nothing.
+	// Rate bounds how many messages are read from one user in a second. A message counts once for
+	// each KiB that it begins. 0 means no bound.
+	Rate float64
+	// FanOut is how many deliveries of a user's messages cost that user as much as one message.
+	// With 0, deliveries cost nothing.
 	FanOut int
 	// Queue bounds the bytes that are queued for one session and not yet written. Above it, the
 	// session is closed with 4000. An empty queue takes one message of any size.
@@ -26,7 +28,7 @@ type Config struct {
 	// Ping is the silence after which a client is pinged; 0 means never. If the silence lasts 10 s
 	// more, the session is closed with 4004.
 	Ping      time.Duration
-	Origins   []string // foreign origins that may connect, see CheckOriginPattern
+	Origins   []string // patterns of foreign origins that may connect, see CheckOriginPattern
 	Auth      Auth     // who may connect, and as which user
 	StrictIDs bool     // names in a path must pass protocol.CheckStrictID
 	// Replay is set behind Fly's proxy. A 503 answer then asks the proxy to try another machine.
@@ -41,7 +43,7 @@ const (
 	openWait     = 2 * time.Second        // longest wait for Opened before the upgrade is answered
 	messageWait  = 30 * time.Second       // the constant part of Config.messageTime
 	messageRate  = 4 << 10                // bytes of MaxMessage that add a second to messageTime
-	roomWait     = 2 * time.Second        // pause in reading a session without room upstream
+	roomWait     = 2 * time.Second        // longest pause in reading a session that finds no room
 	closeWait    = 3 * time.Second        // time for a client to answer a close frame
 	lingerMost   = 4 << 20                // most bytes discarded after the close frame
 	shutdownWait = 250 * time.Millisecond // in place of closeWait when everything ends at once

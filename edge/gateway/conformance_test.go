@@ -26,15 +26,16 @@ type conformanceCase struct {
 	send []string // each is written on its own
 	chop int      // most bytes of a write; 0: no bound
 	want []string // frames, each as its first byte and its payload
-	// ends is the code of the close frame that the server sends unasked; 0: none.
+	// ends is the code of the close frame that the server sends in the end. 0 means that it sends
+	// none, and that run closes the session.
 	ends int
 }
 
-// These are frames of the server, in the form of want.
+// text and pong return frames of the server, in the form of conformanceCase.want.
 func text(s string) string { return string([]byte{textByte}) + s }
 func pong(s string) string { return string([]byte{pongByte}) + s }
 
-// These are frames of the client. Each has a key of its own.
+// frameOf returns a frame of the client. The key depends on the first byte and the length.
 func frameOf(first byte, payload string) string {
 	key := uint32(0x9e3779b9) * uint32(len(payload)+int(first)+1)
 	return maskedWith(key, first, payload)
@@ -209,7 +210,7 @@ func pingCases() []conformanceCase {
 }
 
 // reservedCases are the cases 3.* and 4.*: bits and opcodes that mean nothing without an extension.
-// Whole frames before them are answered.
+// Whole messages before them are answered.
 func reservedCases() (cases []conformanceCase) {
 	hello := frameOf(final|opText, "Hello")
 	for bits := byte(1); bits < 8; bits++ {
@@ -296,14 +297,14 @@ var (
 		"\ufffe", "\uffff", "\U00010000", "\U0001fffe", "\U0010fffe", "\U0010ffff", "\ufdd0\ufdef", "\ufeff", "a\u0300\U0001f468\u200d\U0001f469",
 	}
 	utf8Bad = []string{
-		// Continuations without a beginning, one and many.
+		// Continuation bytes without a beginning, one and many.
 		"\x80", "\xbf", "\x80\xbf", "\x80\xbf\x80", "\x80\xbf\x80\xbf", "\x80\xbf\x80\xbf\x80\xbf", "Hello\x80",
 		// Beginnings without their continuation.
 		"\xc2 ", "\xdf ", "\xe0 ", "\xef ", "\xf0 ", "\xf4 ", "\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
 		"\xc2", "\xdf", "\xe0\xa0", "\xef\xbf", "\xf0\x90\x80", "\xf4\x8f\xbf", "\xc2\xe0\xa0\xf0\x90\x80",
-		// Bytes that never occur.
+		// Bytes that never occur in UTF-8.
 		"\xfe", "\xff", "\xfe\xfe\xff\xff", "\xc0", "\xc1", "\xf5", "\xf7\xbf\xbf\xbf",
-		// Sequences longer than any, and one beyond the last rune.
+		// Sequences of five and six bytes, and one that is beyond the last rune.
 		"\xf8\x88\x80\x80\x80", "\xfb\xbf\xbf\xbf\xbf", "\xfc\x84\x80\x80\x80\x80", "\xfd\xbf\xbf\xbf\xbf\xbf", "\xf4\x90\x80\x80",
 		// Overlong forms.
 		"\xc0\xaf", "\xe0\x80\xaf", "\xf0\x80\x80\xaf", "\xf8\x80\x80\x80\xaf", "\xfc\x80\x80\x80\x80\xaf",
@@ -336,7 +337,7 @@ func utf8Cases() (cases []conformanceCase) {
 		)
 		n := firstWrong(s)
 		if n == 0 {
-			continue // the text ends too early
+			continue // the text is only cut off
 		}
 		const before = "before κόσμε "
 		whole := frameOf(final|opText, before+s+strings.Repeat("x", 200))

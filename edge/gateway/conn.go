@@ -17,11 +17,13 @@ type conn struct {
 	session *Session
 	next    *conn // guarded by writers.mu
 
-	seen          atomic.Int64  // Server.now of the last byte received
+	// seen is the Server.now of the client's last sign of life. That is a byte received, or a
+	// moment at which the session was not read because of its user's allowance.
+	seen          atomic.Int64
 	expires       time.Duration // Server.now at which the token ends; 0: never
 	expiresByWall time.Duration // the same end by Server.wallSince
-	awaitedSince  atomic.Int64  // Server.now when a wait for more began; 0: none
-	pinged        atomic.Int64  // Server.now of the ping not answered yet; 0: none
+	awaitedSince  atomic.Int64  // Server.now when the wait for a remainder began; 0: none
+	pinged        atomic.Int64  // Server.now of the last ping; 0: none, or check saw its answer
 
 	deferred atomic.Pointer[deferredPong] // nil: none
 
@@ -32,15 +34,15 @@ type conn struct {
 // stamp records a sign of life.
 func (c *conn) stamp() { c.seen.Store(int64(c.server.now())) }
 
-// endBy sets the deadline for reading and writing when the session ends. It wakes an idle conn,
-// since a reader must end the session. It does not block.
+// endBy sets the deadline of the session's end: from the given time on, reading and writing fail.
+// It wakes an idle conn, since only a reader can end the session. It does not block.
 func (c *conn) endBy(at time.Time) {
 	c.deadline.Store(at.UnixNano())
 	c.Conn.SetDeadline(at)
 	c.wake()
 }
 
-// endNow makes reading fail at once. It does not block.
+// endNow makes reading fail at once, and wakes an idle conn. It does not block.
 func (c *conn) endNow() {
 	c.deadline.Store(1)
 	c.Conn.SetReadDeadline(time.Unix(0, 1))

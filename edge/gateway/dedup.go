@@ -26,15 +26,15 @@ const (
 //
 // A publication from before the new relay subscribed comes by the old link only. If the same text
 // is published again just after the old link has ended, overlap takes it for a repeat and drops it.
-// One message too few is preferred to one twice.
+// One message too few is preferred to one message twice.
 //
-// Counting begins as soon as the first link's relay says that it stops. The second link may bring
-// again what the first one brought just before the second began.
+// Counting begins as soon as the first link's relay says that it stops, since the second link may
+// bring again what the first one brought just before the second began.
 //
 // overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
 	links  []*Feed // the oldest first; nil: ended
-	alone  bool    // no second link has begun
+	alone  bool    // no second link has begun, and the first has not ended
 	seed   maphash.Seed
 	counts map[bare][]int // by link; no entry: all links are level
 	full   bool           // a text found no room; no new text is remembered
@@ -64,7 +64,7 @@ func newOverlap(f *Feed) *overlap {
 	return &overlap{links: []*Feed{f}, alone: true, seed: maphash.MakeSeed(), counts: map[bare][]int{}}
 }
 
-// Leaving says that another link will begin while this one is still up.
+// Leaving says that the edge looks for another link while this one is still up.
 func (f *Feed) Leaving() {
 	h := f.hub
 	h.mu.Lock()
@@ -150,7 +150,7 @@ func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string
 	return pass
 }
 
-// level reports whether each link that is up has brought a text as often as any other link. It
+// level reports whether each link that is up has brought the text as often as any other link. It
 // returns false while no second link has begun.
 func (o *overlap) level(counts []int) bool {
 	most := slices.Max(counts)
@@ -184,7 +184,7 @@ const (
 	// published. Beyond it, messages wait for their publication.
 	givenAhead = 1 << 16
 	// givenAge is the least time for which these ids are kept once Redis is back. A relay
-	// recognises a replay for as long.
+	// recognises a replay for the same time.
 	givenAge = time.Hour
 	// givenRecent is how many of the latest published ids are remembered. It exceeds what is under
 	// way when a relay or Redis is lost.
@@ -196,24 +196,24 @@ const (
 
 // given remembers the ids of messages that members have received and that may come again, under
 // another position or without one. A message given ahead comes again when it is published. A
-// published message is given ahead by a relay that does not know of its publication. If Redis has
-// lost a message, it is published once more. given is a plain structure, stepped under the Hub's
-// lock.
+// published message may be given ahead by a relay that does not know of its publication. If Redis
+// has lost a message, it is published once more. given is a plain structure, stepped under the
+// Hub's lock.
 type given struct {
 	ahead        map[uint64]struct{}
-	older        map[uint64]struct{} // ids that were in ahead at the time rotated
-	rotated      time.Time           // when ahead was begun anew, by brokerBack
+	older        map[uint64]struct{} // the ids that brokerBack moved here from ahead
+	rotated      time.Time           // when brokerBack last moved ids from ahead to older
 	epochChanged time.Time           // when Redis lost data; zero: never, or not lately
 	full         bool                // an id found no room; see takeAhead
 
-	recent []uint64 // a ring
+	recent []uint64 // the ids of the last publications, as a ring
 	next   int
 	index  map[uint64]int32 // how often an id is in recent; nil until it is needed
 }
 
-// brokerBack records that Redis is back, so messages that were given ahead are published now. If
-// the last rotation was more than givenAge ago, the ids in older are forgotten, and those in ahead
-// move to older.
+// brokerBack records that Redis is back, so messages that were given ahead are published now. If it
+// last moved ids more than givenAge ago, it forgets those in older, and moves those in ahead to
+// older.
 func (g *given) brokerBack(now time.Time) {
 	g.full = false
 	if now.Sub(g.rotated) > givenAge {
@@ -256,8 +256,9 @@ func (g *given) aftermath() bool {
 	return !g.epochChanged.IsZero()
 }
 
-// takePublished records a publication and reports whether its members were given it before. early
-// is set, in an aftermath, for the first publications of an epoch.
+// takePublished records a publication, and reports whether the members of its topic were given it
+// before. early is set for the first givenEarly publications of an epoch while aftermath returns
+// true.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
 		delete(g.ahead, id)

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// twoLinks returns a Hub with one member of the topic all, and two links. The older link has
-// numbered the topic 1, the newer one 2.
+// twoLinks returns a Hub with two links, and one session, which is a member of the topic "all". The
+// older link has numbered the topic 1, the newer one 2.
 func twoLinks() (h *mirror, s *Session, older, newer *Feed) {
 	h = newMirror(HubConfig{})
 	s = openAll(h, &fakeUpstream{}, "1")[0]
@@ -63,7 +63,8 @@ func TestATopicOutlivesTheLinkThatNumberedItFirst(t *testing.T) {
 func TestTwoLinksBringMessagesWithoutAPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, s, older, newer := twoLinks()
-		bring(older, 1, "a", "b", "same", "same") // the newer link has not subscribed when a comes
+		// "a" comes before the relay of the newer link has subscribed.
+		bring(older, 1, "a", "b", "same", "same")
 		bring(newer, 2, "b", "c", "same", "same", "same")
 		bring(older, 1, "c", "d", "same")
 		wantTexts(t, s, "a", "b", "same", "same", "c", "same", "d")
@@ -187,10 +188,10 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 	f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
 	published(f, 1, 1, 1, 11, "a")
 	ahead(f, 1, 12, "b")
-	ahead(f, 1, 12, "b") // from a tail
+	ahead(f, 1, 12, "b") // as from a relay's tail
 	// The next one comes from a relay that does not know of the publication.
 	ahead(f, 1, 11, "a")
-	// Session 1 is the sender.
+	// The sender is user 1.
 	f.Ahead(link.Ahead{Topic: 1, ID: 13, Except: "1", Payload: []byte("not for one")})
 	f.Down()
 	g := h.begin() // the link of another relay
@@ -208,7 +209,8 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 
 // TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore checks a message that the old link
 // brings as a publication. The new link first gives it ahead, and then brings the publication too.
-// Members of the new link may have joined later, if their topic was forgotten in between.
+// The topic may be forgotten in between, so that its members joined later and its position does not
+// tell of the publication.
 func TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore(t *testing.T) {
 	var g given
 	if g.takePublished(11, false) {
@@ -356,8 +358,8 @@ func BenchmarkPublishedWhileMuchIsGivenAhead(b *testing.B) {
 	}
 }
 
-// TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody checks a message that is older than all members
-// here. The relay sends only its ID ahead, and no member is given it.
+// TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody checks a message that is older than all
+// memberships here. The relay sends only its ID ahead, and no member is given it.
 func TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]

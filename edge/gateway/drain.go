@@ -14,9 +14,10 @@ import (
 // After notice it sends each session 1012 at a random moment, so that the clients do not all move
 // to other nodes at once.
 //
-// Drain returns when all sessions have ended, which takes at most the time within, notice included.
-// If ctx is done earlier, it returns the error of ctx. What a client sends before it answers the
-// close is accepted.
+// Drain returns when all sessions have ended. The parameter within bounds how long that takes,
+// notice included. A session that ends for another reason meanwhile may take up to closeWait
+// longer. If ctx is done earlier, it returns the error of ctx. What a client sends before it
+// answers the close is accepted.
 func (v *Server) Drain(ctx context.Context, notice, within time.Duration) error {
 	v.refuseAll()
 	v.log.Info("draining", "sessions", v.Active(), "notice", notice, "over", within)
@@ -35,8 +36,8 @@ func (v *Server) Drain(ctx context.Context, notice, within time.Duration) error 
 	}
 }
 
-// spread closes all sessions at random moments within the given time. Each client then has wait to
-// answer.
+// spread closes all sessions at random moments within the given time. The parameter wait is the
+// time that each client then has to answer.
 func (v *Server) spread(ctx context.Context, within, wait time.Duration) {
 	sessions := v.hub.living()
 	rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
@@ -49,7 +50,7 @@ func (v *Server) spread(ctx context.Context, within, wait time.Duration) {
 	}
 }
 
-// moments returns n random times below within, in ascending order.
+// moments returns n random times, all shorter than within, in ascending order.
 func moments(n int, within time.Duration) []time.Duration {
 	times := make([]time.Duration, n)
 	if within > 0 {

@@ -14,8 +14,8 @@ type Feed struct {
 	hub     *Hub
 	numbers map[uint64]*topic // by the relay's number; nil: muted, see Topic
 	holding bool              // set between BeginBatch and EndBatch
-	queued  int               // messages queued since BeginBatch, for all members
-	bytes   int               // most bytes of them that one member may have
+	queued  int               // messages that may be queued since the hold began, for all members
+	bytes   int               // bytes of these messages, at most, for one member
 }
 
 // BeginBatch is called before each link frame of a batch, and EndBatch after the last. Frames that
@@ -41,7 +41,8 @@ func (f *Feed) EndBatch() {
 	f.hub.writers.release(enough)
 }
 
-// fanOutLocked calls Hub.fanOutLocked and counts the result towards the batch. Hub.mu must be held.
+// fanOutLocked calls Hub.fanOutLocked, and counts what that may queue towards the batch. Hub.mu
+// must be held.
 func (f *Feed) fanOutLocked(t *topic, text []byte, except string) {
 	f.queued += len(t.members)
 	f.bytes += len(text)
@@ -87,9 +88,10 @@ func (f *Feed) Down() {
 // takes the given position in any case if it was unplaced or has no living member: the next member
 // begins there.
 //
-// A number from an older link is muted: link frames that name the number have no effect. The older
-// relay begins the topic at its own top, and does not know the members that the newer link has
-// bound. The messages before that top are yet to come by the newer link.
+// A number that an older link gives after a newer link has begun is muted: link frames that name
+// the number have no effect. The older relay begins the topic at its own top, and does not know the
+// members that the newer link has bound. The messages before that top are yet to come by the newer
+// link.
 func (f *Feed) Topic(n link.TopicNumber) {
 	h := f.hub
 	h.mu.Lock()
@@ -117,9 +119,9 @@ func (f *Feed) Topic(n link.TopicNumber) {
 	}
 }
 
-// BrokerBack says that the relay's broker is reachable again. If there was no room for messages
-// given ahead, there is room again: the next time its broker is away, the relay gives ahead anew
-// all that is not published by then.
+// BrokerBack says that the relay's broker is reachable again. If a message found no room to be
+// given ahead, messages may be given ahead again from now on: the next time its broker is away, the
+// relay gives ahead anew all that is not published by then.
 func (f *Feed) BrokerBack() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -168,6 +170,7 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 //
 // A publication that is not newer than the topic's position was given to the members before, and is
 // dropped. A publication without a position is passed on, but only once if several links bring it.
+// A publication that the members were given ahead is dropped, too.
 func (f *Feed) Publication(p link.Publication) {
 	h := f.hub
 	h.mu.Lock()
@@ -223,8 +226,9 @@ func (f *Feed) Gap(g link.Gap) {
 	}
 }
 
-// gap counts the lost messages and returns their number. While an edge moves, its older link may
-// have brought some of the messages that the new relay reports. These do not count as lost.
+// gap is Gap without the log, and returns what is to be logged. members is 0 if nobody was told.
+// While an edge moves, its older link may have brought some of the messages that the new relay
+// reports. These do not count as lost.
 func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	h := f.hub
 	h.mu.Lock()
@@ -357,7 +361,8 @@ func (f *Feed) Left(o link.Left, answer bool) {
 	}
 }
 
-// Answer passes the relay's answer on to its client. Nothing happens if the session is unknown.
+// Answer passes the relay's answer on to the session's client. Nothing happens if the session is
+// unknown.
 func (h *Hub) Answer(f link.Answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

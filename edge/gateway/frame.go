@@ -58,7 +58,8 @@ func headerLen(n int) int {
 	return 10
 }
 
-// closeFrame encodes a close frame. text may have at most 123 bytes.
+// closeFrame encodes a close frame. Its text may have at most 123 bytes. With noStatus the frame
+// has neither a code nor a text.
 func closeFrame(code int, text string) []byte {
 	if code == noStatus {
 		return []byte{closeByte, 0}
@@ -315,8 +316,8 @@ func parseClose(payload []byte) error {
 	return closeCode(code)
 }
 
-// mayBeSent reports whether a close frame may carry a code: one that is registered for the wire, or
-// one from the ranges for libraries and applications (RFC 6455, 7.4).
+// mayBeSent reports whether a close frame may carry the code. It may if the code is registered for
+// the wire, or is in the ranges for libraries and applications (RFC 6455, 7.4).
 func mayBeSent(code int) bool {
 	switch {
 	case code >= 1000 && code <= 1014:
@@ -342,7 +343,7 @@ func unmask(b []byte, key uint32) uint32 {
 // runes checks that bytes which arrive in pieces are UTF-8. It fails at the first byte that no text
 // can have there, so the remainder of the message is not awaited.
 type runes struct {
-	half [utf8.UTFMax]byte // the beginning of a rune
+	half [utf8.UTFMax]byte // its first n bytes are the beginning of a rune
 	n    int
 }
 

@@ -129,7 +129,8 @@ func readByUs(v *Server, up *fakeUpstream, stream []byte, size int) ([]string, e
 	return up.accepted, err
 }
 
-// readByLibrary returns the same as the library reads it. The library does not check UTF-8.
+// readByLibrary returns what readByUs does, but read by the WebSocket library. The library does not
+// check UTF-8.
 func readByLibrary(stream []byte) (messages []string, err error) {
 	socket := &hijacked{&pieces{all: stream, size: len(stream)}}
 	ws, err := websocket.Accept(socket, handshake, &websocket.AcceptOptions{
@@ -170,8 +171,8 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // FuzzFrames feeds the parser arbitrary bytes in arbitrary pieces. The parser must read the same
-// messages as the library, up to the first that is not UTF-8. If all are UTF-8, both must end in
-// the same way.
+// messages as the library, up to the first that is not UTF-8. If all are UTF-8, both must end with
+// the same close code, or both without one.
 func FuzzFrames(f *testing.F) {
 	long := strings.Repeat("0123456789", 30)
 	for _, s := range []string{
@@ -215,7 +216,8 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// TestW4_ACloseReasonThatIsNotUTF8 checks that such a close frame ends the session as invalid text.
+// TestW4_ACloseReasonThatIsNotUTF8 checks that a close frame whose text is not UTF-8 ends the
+// session as a message that is not UTF-8 does.
 func TestW4_ACloseReasonThatIsNotUTF8(t *testing.T) {
 	g := start(t, nil, nil)
 	c := g.raw("/chat/user/1", masked(0x88, "\x03\xe8caf\xe9"))

@@ -42,7 +42,8 @@ func TestMain(m *testing.M) {
 // fails waits for so long.
 const patience = time.Minute
 
-// soon waits until f returns true, for patience at most. It reports whether that happened.
+// soon waits until f returns true, but no longer than the constant patience. It reports whether f
+// returned true.
 func soon(f func() bool) bool {
 	for deadline := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -130,8 +131,8 @@ func (f *fakeUpstream) ends() []uint64 {
 	return append([]uint64(nil), f.ended...)
 }
 
-// gateway is a Server behind a real port. By default, its relay binds every session to its topics
-// at once. up.open replaces that.
+// gateway is a Server behind a real port. By default, every session is bound to its topics as soon
+// as it is opened. A test may set up.open to replace that.
 type gateway struct {
 	t      *testing.T
 	hub    *mirror
@@ -279,7 +280,7 @@ func wantClose(t *testing.T, c *websocket.Conn, code int) {
 	}
 }
 
-// SignToken makes a token that Auth accepts with the same keys.
+// SignToken makes a token that an Auth with the same keys accepts.
 func SignToken(keys keyring.Keys, sub string, ttl time.Duration) (string, error) {
 	return Auth{Keys: keys}.Sign(sub, ttl)
 }
@@ -294,7 +295,7 @@ type rawClient struct {
 const rawHandshake = "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
-// raw connects and upgrades. It sends early together with the request.
+// raw connects and upgrades. The bytes in early are sent together with the request.
 func (g *gateway) raw(path, early string) *rawClient {
 	g.t.Helper()
 	c := g.rawRequest(path, early)

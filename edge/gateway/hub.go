@@ -20,7 +20,8 @@ type HubConfig struct {
 }
 
 // Hub finds the sessions of this node by id, and the members of topics. Memberships mirror those at
-// the relay, which changes them through the Feed of each link. A Hub does no I/O of its own.
+// the relay, which changes them through the Feed of each link. Apart from its writers, a Hub does
+// no I/O.
 //
 // An ended session stays in the Hub, dead, until Forget. It receives nothing, but each new link is
 // told of it: a relay must be able to make sense of the session's messages in a replay. A session
@@ -31,11 +32,11 @@ type Hub struct {
 	writers writers // of the sessions that have sockets
 	rates   *rates  // of users; set by NewServer; nil without a Server
 
-	mu       sync.Mutex // guards what follows, and sessions; not held across I/O
-	last     uint64     // the latest session id
+	mu       sync.Mutex // guards the fields below, and some of Session; not held across I/O
+	last     uint64     // the session id that was given last
 	sessions map[uint64]*Session
 	topics   map[protocol.Topic]*topic
-	newest   *Feed       // of the link that began last; nil: that link has ended
+	newest   *Feed       // of the link that began last; nil: none began, or that one has ended
 	overlap  *overlap    // nil: no two links bring the same
 	given    given       // messages that may come again
 	live     int         // sessions that are not dead
@@ -53,15 +54,15 @@ func NewHub(cfg HubConfig) *Hub {
 	}
 }
 
-// Open gives s the next id, adds it to the tables, and tells the relay of it by up.Open. The
-// channel is closed when the relay has answered with Opened.
+// Open gives s the next id, adds s to the tables, and tells the relay of s by up.Open. The channel
+// is closed when the relay has answered with Opened.
 func (h *Hub) Open(s *Session, up Upstream) (opened <-chan struct{}) {
 	opened, _ = h.open(s, up, 0)
 	return opened
 }
 
-// open is Open with a limit: it fails if there are already limit sessions, dead ones included. A
-// limit of 0 means no limit.
+// open is Open with a limit: it fails if the Hub already has that many sessions, dead ones
+// included. A limit of 0 means no limit.
 func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, ok bool) {
 	opened, ok = h.add(s, limit)
 	if !ok {
@@ -100,12 +101,13 @@ func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 // End makes s dead and logs its end upstream. It must be called once, after the session's last
 // Upstream.Accept. What is queued for the client stays queued.
 //
-// If no relay was told of the session, and no relay will hear of it by its messages, the session is
-// forgotten at once. So clients that come and go while there is no link leave nothing behind.
+// If no relay was told of the session, and the log has no message of it, the session is forgotten
+// at once. So clients that come and go without a message while there is no link leave nothing
+// behind.
 func (h *Hub) End(s *Session, up Upstream) {
-	// Holds must be called without the lock. For a session that no relay knows, its answer is still
-	// right under the lock: none of the session's messages is acknowledged meanwhile, and none is
-	// added.
+	// Holds must be called without h.mu. If no relay knows the session, the answer of Holds is
+	// still right when die has locked h.mu: no message of the session is acknowledged in between,
+	// and none is added.
 	unacknowledged := up.Holds(s.info.ID)
 	if h.die(s, unacknowledged) {
 		up.Forget(s.info.ID)
@@ -137,7 +139,7 @@ func (h *Hub) Forget(id uint64) {
 	defer h.mu.Unlock()
 	s := h.sessions[id]
 	if s == nil || !s.dead {
-		return // only an ended session can be acknowledged as ended
+		return // unknown, or alive: no relay can have acknowledged its end
 	}
 	h.forgetLocked(s)
 }
@@ -188,11 +190,11 @@ func (h *Hub) Digest() (d link.Digest, comparable bool) {
 type topic struct {
 	name     protocol.Topic
 	numbers  int               // how many numbers, of all links, name it
-	position protocol.Position // of the last publication that the members were given
+	position protocol.Position // where the members are in the topic's history
 	members  []member
 }
 
-// moveLocked makes p the topic's position. h.mu must be held.
+// moveLocked makes p the topic's position, and records when the epoch changes. h.mu must be held.
 func (h *Hub) moveLocked(t *topic, p protocol.Position) {
 	if t.position.Epoch != p.Epoch && t.position.Epoch != 0 {
 		h.given.epochChanged = time.Now()
@@ -225,7 +227,7 @@ func (h *Hub) tidyLocked(t *topic) {
 	}
 }
 
-// bindLocked makes s a member of t, unless it is one. h.mu must be held.
+// bindLocked makes s a member of t, unless s is one already. h.mu must be held.
 func (h *Hub) bindLocked(s *Session, t *topic) {
 	if s.findLocked(t) >= 0 {
 		return

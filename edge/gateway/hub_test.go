@@ -415,7 +415,8 @@ func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
 	}
 }
 
-// BenchmarkBegin measures the beginning of a link. Frames that change memberships wait for it.
+// BenchmarkBegin measures the beginning of a link. Link frames that change memberships wait until
+// it is over.
 func BenchmarkBegin(b *testing.B) {
 	h := newMirror(HubConfig{})
 	users := make([]string, 50_000)

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	rateBurst = 10 * time.Second // how far a user may exceed Config.Rate
-	rateDebt  = rateBurst        // how far deliveries may put a user behind it
+	rateBurst = 10 * time.Second // a user's burst, as the time in which Config.Rate pays for it
+	rateDebt  = rateBurst        // how much deliveries may charge beyond a burst, as a time too
 	rateUnit  = 1024             // bytes; a message counts once for each unit that it begins
 	// A user's burst in bytes is Config.Queue divided by rateShare.
 	rateShare = 4
@@ -30,9 +30,11 @@ type rates struct {
 	byteBurst time.Duration // the burst in bytes, as the time that pays for it
 	fanOut    int           // deliveries that count as one message; 0: they cost nothing
 
-	mu           sync.Mutex // guards the fields below
-	users        map[string]*allowance
-	ended, older map[string]*allowance // of users without sessions; in ended since rotated
+	mu    sync.Mutex // guards the fields below
+	users map[string]*allowance
+	// ended and older have the users without sessions: ended those who left since rotated, and
+	// older those who left before.
+	ended, older map[string]*allowance
 	rotated      time.Time
 }
 
@@ -62,8 +64,8 @@ const (
 	pacedCrowded              // too many of the user's sessions wait
 )
 
-// newRates limits users to perSecond messages a second, and to queue/rateShare bytes at once. A
-// user pays for one message more for each fanOut deliveries of its messages.
+// newRates limits users to perSecond messages a second, and to queue/rateShare bytes at once. When
+// the messages of a user have been delivered fanOut times, the user pays for one message more.
 func newRates(perSecond float64, queue, fanOut int) *rates {
 	r := &rates{perSecond: perSecond, fanOut: fanOut, users: make(map[string]*allowance)}
 	if perSecond > 0 {
@@ -230,8 +232,8 @@ const (
 	claimTables
 )
 
-// enter counts a session for its user. It returns false if the user has too many. s.release takes
-// the session out of the count.
+// enter counts a session for its user. It returns false if the user has as many as it may have. The
+// session counts until s.release has given up both claims.
 func (u *users) enter(s *Session) bool {
 	if u.most <= 0 {
 		return true
@@ -255,7 +257,8 @@ func (u *users) leave(user string) {
 	}
 }
 
-// release gives up one of the session's claims. It must be called once for each claim.
+// release gives up one of the session's claims. It must be called for each claim. To give up a
+// claim again has no effect.
 func (s *Session) release(claim int32) {
 	if s.users != nil && s.claims.And(^claim) == claim {
 		s.users.leave(s.info.User)
@@ -289,12 +292,12 @@ type unfinished struct {
 // unfinishedMessage is the entry of an unfinished message.
 type unfinishedMessage = crowd.Member[string, *Session]
 
-// bound sets the bound; message is the length of the longest message. Two users count as holding
-// equally much if neither holds more than such a message can take. Otherwise many users, with a
-// byte each, could push out everybody's messages.
+// bound sets most as the bound. The parameter message is the length of the longest message. Two
+// users count as holding equally much if neither holds more than such a message can take. Otherwise
+// many users, with a byte each, could push out the messages of all others.
 func (u *unfinished) bound(most int64, message int) {
 	u.most = most
-	grown := int64(message) + int64(message)/4 // a buffer grows by a quarter
+	grown := int64(message) + int64(message)/4 // a large buffer grows by a quarter
 	u.crowd.Little = min(grown+unfinishedCost, most/unfinishedShare)
 }
 

@@ -144,8 +144,9 @@ func TestP3_WhoIsReadMoreSlowlyIsNotCalledSilent(t *testing.T) {
 	wantClose(t, c, 1012)
 }
 
-// TestA2_ABurstFitsIntoAQueue checks that a user's burst in bytes is a quarter of a client's queue,
-// whatever the number of its messages. In the long run the rate still holds.
+// TestA2_ABurstFitsIntoAQueue checks that a user's burst of large messages is a quarter of a
+// client's queue in bytes. A burst of small messages is bounded by their number. In the long run
+// the rate still holds.
 func TestA2_ABurstFitsIntoAQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const queue, size = 256 << 10, 10_000
@@ -208,7 +209,7 @@ func TestA5_DeliveriesAreChargedToTheSender(t *testing.T) {
 }
 
 // TestA6_WhatIsChargedIsWhatIsStored checks control characters, each of which takes six bytes when
-// it is published.
+// it is published from an endpoint of raw text.
 func TestA6_WhatIsChargedIsWhatIsStored(t *testing.T) {
 	raw := strings.Repeat("\x01", 1000) + `"` + "\n"
 	for endpoint, want := range map[protocol.Endpoint]int{
@@ -259,8 +260,8 @@ func TestA3_OneUserHasAPartOfTheSessions(t *testing.T) {
 	eventually(t, "the user is let in again", func() bool { return !refused() })
 }
 
-// TestA3_TheNumberIsGivenBackWhateverEndsTheConnect checks that a user counts until both claims of
-// its session are released, in either order.
+// TestA3_TheNumberIsGivenBackWhateverEndsTheConnect checks that a session counts for its user until
+// both of its claims are released, in either order.
 func TestA3_TheNumberIsGivenBackWhateverEndsTheConnect(t *testing.T) {
 	u := users{most: 1, sessions: map[string]int{}}
 	for _, order := range [][]int32{{claimSocket, claimTables}, {claimTables, claimSocket}} {

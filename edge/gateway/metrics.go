@@ -10,13 +10,13 @@ type drop uint8
 
 const (
 	dropRepeated drop = iota // members have it, or another link brings it
-	dropSlow                 // was queued for a client that did not read
-	dropGone                 // was queued for a client that went away
+	dropSlow                 // was for a client that did not read
+	dropGone                 // was for a session that has ended
 	dropEnding               // came for a client that was being closed
 	dropClosing              // came from a client that was being closed
 	dropNoRoom               // found no room upstream; its client was told
 	dropCrowded              // from a user with too many sessions waiting
-	dropNoTopic              // its topic number was not given
+	dropNoTopic              // its topic number was unknown
 	dropOverlap              // without a position, and overlap was full
 	drops
 )

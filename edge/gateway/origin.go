@@ -71,7 +71,7 @@ func splitPort(host string) (name, port string) {
 }
 
 // originAllowed reports whether the page that sent the request may connect. It may if it is of the
-// same host, or if a pattern allows it. A request that names no page does not come from a browser,
+// same host, or if a pattern allows it. A request without an origin does not come from a browser,
 // and is allowed.
 func originAllowed(r *http.Request, patterns []string) bool {
 	origin := r.Header.Get("Origin")
@@ -121,7 +121,7 @@ func withoutPort(scheme, host string) string {
 // originRefusal is the answer to a page that may not connect. It names the setting with which the
 // operator can admit the page.
 func originRefusal(origin string) string {
-	const most = 200 // most bytes of an origin that the text repeats
+	const most = 200 // bytes; a longer origin is not repeated in the text
 	switch u, err := url.Parse(origin); {
 	case origin == nullOrigin:
 		return "a page with Origin: null, such as one from a file, may not connect; " +

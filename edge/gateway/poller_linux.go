@@ -10,11 +10,12 @@ import (
 // pollBatch bounds how many conns one call to the kernel wakes.
 const pollBatch = 128
 
-// watched is what the poller stores in a conn. The goroutine that reads the conn writes fd and
-// known. While idle is set, nobody reads the conn.
+// watched is what the poller stores in a conn. fd and known are written by the goroutine that
+// begins the conn, and later by the one that reads the conn. While idle is set, nobody reads the
+// conn.
 type watched struct {
-	fd    int  // the socket's; -1: it cannot be watched
-	known bool // the kernel has the socket in its set
+	fd    int  // the socket's descriptor; -1: the socket cannot be watched
+	known bool // the epoll instance has the socket
 	idle  bool // guarded by poller.mu; whoever clears it starts a reader
 }
 
@@ -74,8 +75,8 @@ func (p *poller) adopt(c *conn) {
 func (p *poller) canWatch(c *conn) bool { return c.watched.fd >= 0 }
 
 // watch makes c idle. The poller wakes c when there is something to read, which may be an error.
-// watch returns false if c cannot be watched, or if c is ending. Only the goroutine that reads c
-// may call it.
+// watch returns false if c cannot be watched, or if c is ending. Only the goroutine that begins or
+// reads c may call it.
 func (p *poller) watch(c *conn) bool {
 	w := &c.watched
 	if w.fd < 0 {
@@ -85,7 +86,8 @@ func (p *poller) watch(c *conn) bool {
 	// c, nobody may wake c and close its socket.
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// Whoever ends c marks it as ending first, and then takes the lock to wake it.
+	// Whoever ends c marks c as ending first, and then takes the lock to wake c. So an end is seen
+	// here, or it wakes c after this.
 	if c.ending() {
 		return false
 	}

@@ -46,7 +46,7 @@ func TestIdle(t *testing.T) {
 }
 
 // TestAnIdleConnEnds checks that an idle conn ends as any other does: by its client's close or
-// loss, by a reason, by a client that does not read, and by the server's end.
+// loss, by a kick, by a client that does not read, and by the server's end.
 func TestAnIdleConnEnds(t *testing.T) {
 	for name, end := range map[string]struct {
 		reason Reason

@@ -2,10 +2,11 @@
 
 package gateway
 
-// watched is what the poller stores in a conn.
+// watched is what the poller stores in a conn, which is nothing without a poller.
 type watched struct{}
 
-// poller exists for Linux only. On other systems each conn keeps its reader while it is silent.
+// poller watches nothing, since conns become idle on Linux only. On other systems each conn keeps
+// its reader while its client is silent.
 type poller struct{}
 
 func newPoller() *poller            { return &poller{} }

@@ -17,7 +17,7 @@ type queue struct {
 	pending    *batch        // what the writer has not taken; nil: nothing
 	size       int           // bytes of pending and of the writer's batch
 	lost       int           // messages that were queued and will not be written
-	writing    bool          // the writer runs
+	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
 	writerDone chan struct{} // closed when the writer ends; nil if nobody waits for it
 }
@@ -31,7 +31,8 @@ const (
 	pushSealed        // the session is ending
 )
 
-// push appends a frame and starts the writer if it is not running.
+// push appends a frame, unless the frame does not fit or the queue is sealed. It starts the writer
+// if it is not running.
 func (q *queue) push(frame []byte) pushed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -120,8 +121,8 @@ func (q *queue) take(done *batch) *batch {
 	return next
 }
 
-// written is for a writer that calls take later. It reports whether there is more to take. If not,
-// the writer must end.
+// written is for a writer that has written the batch done and calls take later. It reports whether
+// there is more to take. If not, the writer must end.
 func (q *queue) written(done *batch) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

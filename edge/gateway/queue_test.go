@@ -80,7 +80,7 @@ func (p *pipeConn) Write(b []byte) (int, error) {
 	return len(b), <-p.gate
 }
 
-// writeTo runs q's writer on conn as conn.patiently does.
+// writeTo gives q a writer that writes to a socket in the way of the method conn.patiently.
 func writeTo(q *queue, conn net.Conn) {
 	q.attach(func() {
 		go func() {

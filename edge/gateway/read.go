@@ -17,8 +17,8 @@ import (
 // for the client.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
-// goroutine and another request to the poller, which is half as much again. A client that keeps
-// speaking costs one check for silence in each idleAfter.
+// goroutine and another request to the poller: with these, a frame costs half as much again. A
+// client that keeps speaking costs about one check for silence in each idleAfter.
 const idleAfter = 2 * time.Second
 
 // messageKeep is the largest message buffer, in bytes, that goes back to the pool.
@@ -34,7 +34,7 @@ var (
 // messages it waits without a buffer.
 type reader struct {
 	*conn
-	fillFunc func(fd uintptr) bool // fill
+	fillFunc func(fd uintptr) bool // the method fill, as a value that is allocated once
 	unparsed []byte                // read from the socket and not yet parsed
 	buf      *[]byte               // the pooled buffer of unparsed, if there is one
 	err      error                 // the error that ended reading from the socket
@@ -46,8 +46,8 @@ type reader struct {
 	message message            // valid while a message is being read
 	size    int                // bytes of the message's buffer
 	counted int                // bytes that Server.unfinished counts for the message
-	entry   *unfinishedMessage // in Server.unfinished; nil: no wait for the message
-	small   [16]byte           // for unparsed, when a header is read by Read
+	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
+	small   [16]byte           // the buffer of unparsed when readHead has called Read
 }
 
 // newReader makes a reader. unparsed has the bytes that were read from c before, if any.
@@ -66,7 +66,8 @@ func (r *reader) Read(p []byte) (n int, err error) {
 		r.awaitMore()
 	}
 	n, err = r.Conn.Read(p)
-	// In the middle of a frame the conn cannot become idle.
+	// The idle deadline may pass in the middle of a frame. The conn cannot become idle there, so
+	// the read is repeated without a deadline.
 	for n == 0 && r.timedOut(err) {
 		r.timed = false
 		r.setReadDeadline(time.Time{})
@@ -248,7 +249,7 @@ func (c *conn) pace(bytes int) paced {
 		c.seen.Store(int64(v.now()))
 		s.pacing.Store(nil)
 	}()
-	// The session may have ended before s.pacing was set, so its end did not close the channel.
+	// If the session ended before s.pacing was set, its end did not close the channel.
 	if _, ending := s.Reason(); ending {
 		return pacedOut
 	}
@@ -273,8 +274,9 @@ func (c *conn) awaitRoom(message []byte) bool {
 }
 
 const (
-	// extraPerSecond bounds what a client may send in a second beside messages, in bytes: control
-	// frames and fragments. The bound allows 5,400 empty frames a second, or 2,000 others.
+	// extraPerSecond bounds what a client may send in a second beside messages, in bytes. Each
+	// frame adds up to frameExtra bytes, and each message takes messageExtra off. Without messages
+	// the bound allows 5,400 empty frames a second, or 2,000 others.
 	extraPerSecond = 32 << 10
 	// frameExtra is the largest number of bytes that one frame adds to the count.
 	frameExtra = 16
@@ -289,10 +291,11 @@ var errFlood = errors.New("too many frames without a message")
 // count reaches extraPerSecond.
 type extras struct {
 	bytes int
-	since time.Duration // Server.now when bytes was 0
+	since time.Duration // Server.now when the count was begun
 }
 
-// tooMany reports whether the count reached extraPerSecond within one second.
+// tooMany reports whether the count reached extraPerSecond within one second. When the count has
+// reached extraPerSecond, tooMany begins it anew.
 func (e *extras) tooMany(now func() time.Duration) bool {
 	if e.bytes < extraPerSecond {
 		return false
@@ -309,9 +312,9 @@ func (e *extras) discount() { e.bytes = max(e.bytes-messageExtra, 0) }
 // pongsPerSecond bounds how many pings of one client are answered immediately in a second.
 const pongsPerSecond = 10
 
-// pongCount counts the pongs of the present second.
+// pongCount counts the pings of the present second, each of which asks for a pong.
 type pongCount struct {
-	second time.Duration // the beginning of the second
+	second time.Duration // the beginning of the second, by Server.now
 	n      int
 }
 
@@ -334,8 +337,8 @@ type deferredPong struct {
 	due   time.Duration // Server.now
 }
 
-// pong answers a ping. Of the pings beyond pongsPerSecond only the newest is answered, since one
-// pong answers the earlier ones too (RFC 6455, 5.5.3).
+// pong answers a ping with the given frame. Of the pings beyond pongsPerSecond only the newest is
+// answered, since one pong answers the earlier ones too (RFC 6455, 5.5.3).
 func (r *reader) pong(frame []byte) {
 	c, v := r.conn, r.server
 	if c.deferred.Swap(nil) != nil {
@@ -360,7 +363,7 @@ func (c *conn) sendDeferred(now time.Duration) {
 
 // goIdle lets the poller watch c in place of a goroutine. If it returns true, the caller must not
 // use c any more: c may already be awake again. It returns false if the poller cannot watch c, or
-// if c is ending; the caller then goes on reading.
+// if c is ending; c then needs a reader.
 func (c *conn) goIdle() bool { return c.server.poller.watch(c) }
 
 // wake starts a reader if c is idle. It does not block.

@@ -9,8 +9,8 @@ import (
 
 func rawOf(net.Conn) syscall.RawConn { return nil }
 
-// wait returns at once, and the parser reads the conn by Read. Such a conn keeps its reader, and a
-// larger stack, while the client is silent.
+// wait returns at once, and the parser reads the conn by Read. So each conn keeps its reader, with
+// a larger stack, while the client is silent.
 func (r *reader) wait() error { return nil }
 
 func (r *reader) fill(uintptr) bool { return true }

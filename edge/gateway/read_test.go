@@ -149,8 +149,8 @@ func TestControlFramesBetweenFragmentsAndFramesInOneSegment(t *testing.T) {
 	}
 }
 
-// TestAMessageThatIsCutOffIsNotAccepted ends connections between two fragments, and in the middle
-// of one. In neither case is a part of the message accepted.
+// TestAMessageThatIsCutOffIsNotAccepted ends connections in the middle of a message: between its
+// fragments, within a fragment, and within a control frame. No part of the message is accepted.
 func TestAMessageThatIsCutOffIsNotAccepted(t *testing.T) {
 	for name, sent := range map[string]string{
 		"between fragments":        masked(0x01, "beginning"),

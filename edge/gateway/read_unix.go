@@ -18,7 +18,8 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, readBufferSize);
 
 // wait waits until there is something to read, and reads it into unparsed. It returns at once if
 // unparsed is not empty, or without raw. It returns the socket's error, or errIdle after a silence
-// of idleAfter. Its stack is so shallow that the garbage collector shrinks it to the smallest size.
+// of idleAfter. While a goroutine waits here, its stack is so shallow that the garbage collector
+// shrinks the stack to the smallest size.
 func (r *reader) wait() error {
 	if r.raw == nil || len(r.unparsed) > 0 {
 		return nil
@@ -26,7 +27,7 @@ func (r *reader) wait() error {
 	for {
 		if !r.timed && r.server.poller.canWatch(r.conn) {
 			left := r.untilIdle()
-			if left <= 0 { // the conn was idle, and there is something to read
+			if left <= 0 { // the conn was idle until now, and is awake again
 				left = idleAfter
 			}
 			r.setIdleDeadline(left)
@@ -50,7 +51,7 @@ func (r *reader) wait() error {
 }
 
 // setIdleDeadline sets the deadline at which wait checks whether the conn may become idle. wait
-// sets it once in idleAfter, however often the client speaks.
+// sets it about once in idleAfter, however often the client speaks.
 func (r *reader) setIdleDeadline(in time.Duration) {
 	r.timed = true
 	r.setReadDeadline(time.Now().Add(in))
@@ -62,7 +63,7 @@ func (c *conn) untilIdle() time.Duration {
 }
 
 // fill reads what has arrived into unparsed, without waiting. It returns false if nothing has
-// arrived. It reports an error in r.err, and returns true.
+// arrived. If reading fails or the client has closed, fill sets r.err and returns true.
 func (r *reader) fill(fd uintptr) bool {
 	buf := readBuffers.Get().(*[]byte)
 	n, err := syscall.Read(int(fd), *buf)

@@ -21,18 +21,18 @@ const (
 	ReasonUnfinishedBytes // an unfinished message had to give way to another one
 	ReasonTooBig          // a message was longer than Config.MaxMessage
 	ReasonDraining        // this node is going away; another one takes the client
-	ReasonOverload        // this node has too much to do
+	ReasonOverload        // not used yet: this node has too much to do
 	ReasonSlow            // the client did not read; what was queued for it is lost
-	ReasonReplaced        // another connection took this one's place
+	ReasonReplaced        // not used yet: another connection took this one's place
 	ReasonExpired         // the token that the client came with expired
-	ReasonKicked          // the operator ended it
+	ReasonKicked          // not used yet: the operator ended the session
 	ReasonSilent          // no sign of life after a ping
 	reasons
 )
 
 var reasonTable = [reasons]struct {
 	label string
-	code  int // 0: the gateway sends no close frame
+	code  int // 0: the gateway has no close frame of its own for this reason
 	text  string
 }{
 	reasonNone:            {"none", 0, ""},
@@ -54,7 +54,7 @@ var reasonTable = [reasons]struct {
 	ReasonSilent:          {"silent", 4004, "no sign of life"},
 }
 
-// closeFrames has the close frame of each reason, or nil for a reason that sends none.
+// closeFrames has the close frame of each reason, or nil for a reason without a code.
 var closeFrames = func() (frames [reasons][]byte) {
 	for r, row := range reasonTable {
 		if row.code != 0 {
@@ -67,9 +67,10 @@ var closeFrames = func() (frames [reasons][]byte) {
 // String returns the metric label.
 func (r Reason) String() string { return reasonTable[r].label }
 
-// Code returns the close code that the client is sent; 0 means none.
+// Code returns the close code that the client is sent. 0 means none, or for ReasonClient the
+// client's own.
 func (r Reason) Code() int { return reasonTable[r].code }
 
-// accepts reports whether the gateway still accepts what the client sends before it answers the
-// close frame.
+// accepts reports whether the gateway still accepts what the client sends before the client answers
+// the close frame.
 func (r Reason) accepts() bool { return r == reasonNone || r == ReasonDraining }

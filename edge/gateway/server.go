@@ -1,6 +1,6 @@
 // Package gateway serves the clients of an edge. It accepts their WebSockets, and gives what they
-// send to an Upstream. Its Hub knows the sessions and the members of topics, and queues for them
-// what the link brings.
+// send to an Upstream. Its Hub knows the sessions and the members of each topic, and queues for the
+// sessions what the link brings.
 package gateway
 
 import (
@@ -21,10 +21,15 @@ var _ http.Handler = (*Server)(nil)
 // Server accepts client WebSockets at /chat/…. It gives what clients send to its Upstream, and
 // writes what its Hub queues for them.
 //
-// A session has a reader goroutine while its client speaks. It has a writer goroutine of its own
-// only while its client takes less than is queued, or if its socket is not the kernel's (TLS,
-// pipes). All sessions share the poller and the writers. The HTTP server's goroutine ends with the
-// upgrade. Run, Drain and Close end the goroutines. After that a Server cannot be used again.
+// A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
+// that the poller cannot watch keeps its reader. All sessions share the poller and the writers. A
+// session has a writer goroutine of its own only while the shared writers leave something to it:
+// what its client does not take at once, several frames that are longer than copyLimit together, or
+// all that is for a socket that is not the kernel's (TLS, pipes). The HTTP server's goroutine ends
+// with the upgrade.
+//
+// Close ends all these goroutines, and Run does the same when its context is done. Drain ends those
+// of the sessions. Afterwards the Server cannot be used again.
 type Server struct {
 	cfg     Config
 	log     *slog.Logger
@@ -43,16 +48,17 @@ type Server struct {
 
 	suspension timing.Suspension // stepped by Run
 	resumed    atomic.Int64      // Server.now of the last resume
-	wallGain   atomic.Int64      // wallSince minus now
+	wallGain   atomic.Int64      // Server.wallSince minus Server.now, at the last beat
 
 	closing  sync.Once
 	draining chan struct{} // closed, with mu held, when new clients are refused
 	mu       sync.Mutex    // guards the fields below
-	active   int           // connects in progress and sessions
-	empty    chan struct{} // closed when draining and active is zero
+	active   int           // connects in progress, and sessions whose socket is open
+	empty    chan struct{} // closed once draining is closed and active is 0
 }
 
-// NewServer makes a Server. It serves requests at once, but pings and expiries need Run.
+// NewServer makes a Server. It serves requests at once. Pings, deferred pongs, expiries and
+// time-outs need Run.
 func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	v := &Server{
@@ -79,8 +85,10 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 	return v
 }
 
-// Run pings silent clients. It ends sessions whose token expired, whose message was not finished in
-// time, or whose client is silent. When ctx is done, Run does what Close does, and returns.
+// Run pings silent clients and sends deferred pongs. It ends sessions whose token expired, whose
+// message was not finished in time, or whose client gave no sign of life after a ping. It has the
+// writers write what an unfinished batch of the link holds back. When ctx is done, Run does what
+// Close does, and returns.
 func (v *Server) Run(ctx context.Context) {
 	ticker := time.NewTicker(wheelTick)
 	defer ticker.Stop()
@@ -97,20 +105,22 @@ func (v *Server) Run(ctx context.Context) {
 }
 
 // Close refuses new clients and ends all sessions. A client that reads within shutdownWait gets
-// 1012. Close returns when all goroutines of the sessions have ended. The ends of the sessions are
-// in the upstream's log by then.
+// 1012, unless it was sent another close frame before. Close returns when the goroutines of the
+// sessions, the poller and the writers have ended. By then the upstream's log has the end of each
+// session that a relay may know of. A session that is dead when Close is called may linger until
+// its own deadline, closeWait at most, and Close waits for it.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
 	v.cancel()
-	v.endAll() // those that were being connected meanwhile
+	v.endAll() // for the clients that were upgraded meanwhile
 	<-v.empty
 	v.closing.Do(v.poller.close)
 	v.hub.writers.close()
 }
 
-// endAll sends 1012 to the clients that were not yet sent a close frame. All clients have
-// shutdownWait from then on.
+// endAll ends the sessions that are not dead. Their clients are sent 1012, unless they were sent
+// another close frame before. All of them have shutdownWait to answer.
 func (v *Server) endAll() {
 	for _, s := range v.hub.living() {
 		s.close(ReasonDraining, shutdownWait)
@@ -118,7 +128,7 @@ func (v *Server) endAll() {
 	}
 }
 
-// now returns the time since the start by the monotonic clock.
+// now returns the time since v.start by the monotonic clock.
 func (v *Server) now() time.Duration { return time.Since(v.start) }
 
 // enter counts a connect, unless the server drains. Each enter that returned true needs a leave.
@@ -177,14 +187,14 @@ type Upstream interface {
 	// Open tells the relay of a session that the Hub has. It returns false if there is no link.
 	Open(link.Session) (told bool)
 	// Accept numbers a client's message and puts a copy of it into the log. It returns false if
-	// there is no room.
+	// there is no room, or if other sessions wait for room.
 	Accept(id uint64, payload []byte) bool
 	// WaitRoom waits until Accept of size bytes would succeed, and returns true. It returns false
 	// when ctx is done.
 	WaitRoom(ctx context.Context, id uint64, size int) bool
 	// Holds reports whether the log has a message of the session.
 	Holds(id uint64) bool
-	// End logs the session's end. The Hub keeps the session until Forget.
+	// End logs the session's end. The Hub keeps the session until Hub.Forget.
 	End(id uint64)
 	// Forget says that the Hub has forgotten a session without End. No relay was told of the
 	// session, and the log has no message of it.

@@ -14,18 +14,19 @@ import (
 type Session struct {
 	info   link.Session // does not change after Hub.Open
 	queue  queue
-	reason atomic.Uint32                 // a Reason; the first one set stays
-	pacing atomic.Pointer[chan struct{}] // set during a wait for the allowance; closed at the end
-	conn   atomic.Pointer[conn]          // nil before the upgrade, after the end, without a socket
+	reason atomic.Uint32 // a Reason; the first one set stays
+	// pacing is set during a wait for the allowance. The session's end closes the channel.
+	pacing atomic.Pointer[chan struct{}]
+	conn   atomic.Pointer[conn] // nil before the upgrade, after the end, and without a Server
 
-	users  *users       // counts this session; nil: nobody; fixed after enter
-	claims atomic.Int32 // claimSocket, claimTables
+	users  *users       // counts this session; nil: nothing does; fixed after users.enter
+	claims atomic.Int32 // those of claimSocket and claimTables that are not released
 
 	// The following fields are guarded by Hub.mu.
 	memberships []membership
 	opened      chan struct{} // closed, and set to nil, at the first Opened
 	opening     bool          // Upstream.Open has not returned
-	told        bool          // a link was told of the session, or will be
+	told        bool          // a relay was told of the session, or will be
 	dead        bool
 
 	timer timer // guarded by clock.mu
@@ -35,8 +36,8 @@ type Session struct {
 	starved   bool       // the last message found no room upstream
 }
 
-// NewSession makes a session for Hub.Open, which sets info.ID. Its queue is bounded by queueBytes,
-// but always takes one message.
+// NewSession makes a session for Hub.Open, which sets info.ID. The session's queue is bounded by
+// queueBytes, but takes one message of any size when it is empty.
 func NewSession(info link.Session, queueBytes int) *Session {
 	s := &Session{info: info}
 	s.queue.limit = queueBytes
@@ -47,7 +48,7 @@ func NewSession(info link.Session, queueBytes int) *Session {
 // Info returns what the relay is told of the session.
 func (s *Session) Info() link.Session { return s.info }
 
-// Reason returns why the session ended, and whether it did.
+// Reason returns why the session is ending or has ended. It returns false if the session goes on.
 func (s *Session) Reason() (Reason, bool) {
 	r := Reason(s.reason.Load())
 	return r, r != reasonNone
@@ -80,8 +81,8 @@ func (s *Session) deliver(frame []byte) pushed {
 
 // close begins the session's end, and reports whether it was the first to do so. It queues the
 // reason's close frame behind what is queued. For a slow reader the close frame replaces what is
-// queued. Nothing more is queued after that, and the client has wait to answer. close does not
-// block.
+// queued. Nothing more is queued after that. The parameter wait is the client's time to answer.
+// close does not block.
 func (s *Session) close(r Reason, wait time.Duration) bool {
 	return s.closeWith(r, closeFrames[r], wait)
 }
@@ -100,9 +101,9 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 	return true
 }
 
-// end ends a session whose reading ended with err. From here on no message is accepted or
-// delivered. What is queued is still written before the deadline of the close frame. Then the
-// socket is closed.
+// end ends a session whose reading ended with err. From here on no message of the client is
+// accepted, and nothing is delivered to the client. Unless the connection is broken, what is queued
+// is still written, until the deadline of the session's end. Then the socket is closed.
 func (v *Server) end(r *reader, err error) {
 	c := r.conn
 	s := c.session

@@ -74,7 +74,7 @@ func (v *Server) parsePath(r *http.Request) (e protocol.Endpoint, group, user st
 // admit decides whether the client may connect, and until when. The zero time means for ever. If
 // the client may not connect, admit answers the request.
 func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
-	// Active counts this connect, and also lingering sessions, which still have a socket.
+	// Active counts this connect too, and sessions that linger, which still have a socket.
 	if all, _ := v.hub.Len(); all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions {
 		v.refuse(w, r, refuseFull, "this server is full")
 		return until, false

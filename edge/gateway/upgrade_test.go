@@ -215,7 +215,8 @@ var testKeys = keyring.Keys{{ID: "new", Secret: []byte("0123456789abcdef-new")},
 // has forgotten the session.
 func TestP8_WhoLingersCounts(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.MaxSessions = 1 })
-	// The broken frame ends the session, whose close frame then waits for the client's answer.
+	// The broken frame ends the session. Its socket then stays open until the client answers the
+	// close frame.
 	lingers := g.raw("/chat/user/1", masked(0x83, ""))
 	lingers.wantCloseFrame(ReasonProtocol)
 	eventually(t, "its end", func() bool { return len(g.up.ends()) == 1 })

@@ -8,11 +8,12 @@ import (
 )
 
 const (
-	// inlineMost is how many conns the reader of the link writes to itself at the end of a batch.
-	// More of them are left to the writers, since nobody reads the link meanwhile.
+	// inlineMost is the largest number of conns to which the link's reader writes at the end of a
+	// batch, in place of the writers. If more conns wait, it leaves all of them to the writers,
+	// since nobody reads the link while it writes.
 	inlineMost = 4
-	// holdMost is how many messages are queued in a batch before the writers begin with them. It is
-	// about a millisecond's work.
+	// holdMost is how many messages are queued in a batch before the writers begin with them. To
+	// queue that many takes about a millisecond.
 	holdMost = 16 << 10
 	// holdShare bounds the bytes that are held back for one member: the size of its queue divided
 	// by holdShare. So a burst fills no queue before the writers begin.
@@ -23,16 +24,16 @@ const (
 	gatherFor  = time.Millisecond
 )
 
-// writers write to the conns whose queues are not empty, in the order in which the queues were
-// first filled. A few goroutines serve all conns, and end when there is nothing to do. They wait
-// for no client: a goroutine of the conn's own writes what its socket does not take at once.
+// writers write to the conns whose queues are not empty, in the order in which the queues came to
+// hold something. A few goroutines serve all conns, and end when there is nothing to do. They wait
+// for no client: what a socket does not take at once is written by a goroutine of its conn's own.
 //
 // While a conn waits for its turn, or is held, its queue collects messages, which are then written
 // in one system call. This makes fan-out cheap: a write costs 5 to 9 µs however many messages it
 // contains.
 //
 // A conn is in the list at most once. Its queue counts the writers as its running writer from add
-// on, until queue.take or queue.written says that nothing is left.
+// on, until queue.take or queue.written says that nothing is left, or queue.fail is called.
 type writers struct {
 	holdBytes int // bytes for one conn that end a hold; set by NewServer
 
@@ -69,16 +70,18 @@ func (w *writers) startLocked() {
 	}
 }
 
-// hold keeps added conns waiting until release. Goroutines that are running go on with the list.
+// hold keeps added conns waiting until release or relieve. Goroutines that are running go on with
+// the list.
 func (w *writers) hold() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.holds++
 }
 
-// release ends a hold. If few conns wait and no goroutine runs, release writes to these conns
-// itself. If gatherFrom conns or more wait, the writers start after gatherFor, or at once if enough
-// is set. release must not be called with a lock held.
+// release ends a hold. If no more than inlineMost conns wait and no goroutine runs, release writes
+// to these conns itself. Otherwise the writers start, unless another hold goes on. They start after
+// gatherFor if gatherFrom conns or more wait and no goroutine runs, but at once if enough is set.
+// release must not be called with a lock held.
 func (w *writers) release(enough bool) {
 	w.mu.Lock()
 	w.holds--
@@ -105,15 +108,15 @@ func (w *writers) release(enough bool) {
 	}
 }
 
-// relieve starts the writers in spite of a hold. The held batch may not end soon, or not at all: a
-// faulty link may break it off.
+// relieve starts the writers in spite of a hold, since the batch that is held may take long to end:
+// its link may stall in the middle of it.
 func (w *writers) relieve() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.startLocked()
 }
 
-// start ends the time of gathering. A timer calls it.
+// start ends the time of gathering and starts the writers. A timer calls it.
 func (w *writers) start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -163,7 +166,8 @@ func (w *writers) nextOrEnd() *conn {
 	return c
 }
 
-// write writes what is queued for c. If more was queued meanwhile, c goes to the end of the list.
+// write writes what is queued for c. It leaves what the socket does not take at once to patiently.
+// If more was queued meanwhile, c goes to the end of the list.
 func (w *writers) write(c *conn, p *pen) {
 	if c.raw == nil {
 		c.patiently(c.session.queue.take(nil))
@@ -196,7 +200,8 @@ func (w *writers) write(c *conn, p *pen) {
 func (w *writers) close() { w.all.Wait() }
 
 // patiently starts a goroutine that writes b, and then what is queued, one batch at a time. The
-// goroutine blocks while the client does not read. It ends when nothing is queued.
+// goroutine blocks while the client does not read. It ends when nothing is queued, or when a write
+// fails.
 func (c *conn) patiently(b *batch) {
 	go func() {
 		q := &c.session.queue
@@ -220,7 +225,7 @@ const copyLimit = 16 << 10
 // batchKeep is the largest capacity, in frames, that a released batch keeps.
 const batchKeep = 256
 
-// batch is a list of frames that one write sends to the socket.
+// batch is a list of frames that are written together, with one system call if possible.
 type batch struct {
 	frames [][]byte
 	size   int         // bytes, as the queue counts them

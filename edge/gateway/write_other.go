@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// pen exists for Unix only. On other systems each conn is written to by a goroutine of its own.
+// pen writes nothing on systems other than Unix. There each conn is written to by a goroutine of
+// its own.
 type pen struct{}
 
 var pens = sync.Pool{New: func() any { return new(pen) }}

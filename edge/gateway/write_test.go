@@ -12,7 +12,7 @@ import (
 )
 
 // TestABatchOfTheLinkIsOneWriteToEachClient checks that the messages of one batch for a client are
-// written at once when the batch is complete.
+// written in one call when the batch is complete.
 func TestABatchOfTheLinkIsOneWriteToEachClient(t *testing.T) {
 	for _, members := range []int{1, inlineMost, inlineMost + 1, gatherFrom + 1} {
 		g := start(t, nil, nil)
@@ -82,8 +82,8 @@ func TestALongBatchIsBegunBeforeItIsWhole(t *testing.T) {
 }
 
 // awaitWritable returns once each client has been written to. A conn whose upgrade was only just
-// answered may not have its writer yet. It would then come to the writers after the message that
-// the test holds back.
+// answered may not have its writer yet. Such a conn may join the writers' list too late to be
+// written to when the test expects it.
 func awaitWritable(g *gateway, clients []*rawClient) {
 	g.publish("all", "here")
 	for _, c := range clients {
@@ -209,7 +209,7 @@ func TestGatheringIsBounded(t *testing.T) {
 }
 
 // TestP7_ABurstIsBegunBeforeItFillsAQueue checks that the messages of a batch for one client are
-// written once they fill an eighth of its queue. Then the writers gather no more.
+// written as soon as they fill an eighth of its queue. Then the writers gather no more.
 func TestP7_ABurstIsBegunBeforeItFillsAQueue(t *testing.T) {
 	g := start(t, nil, nil)
 	clients := make([]*rawClient, gatherFrom)

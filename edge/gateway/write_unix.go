@@ -10,7 +10,7 @@ import (
 
 // pen writes batches to sockets without waiting for the sockets.
 type pen struct {
-	buf       []byte // copyLimit bytes
+	buf       []byte // has room for copyLimit bytes
 	remainder []byte // bytes that have not been written
 	err       error
 	writeFunc func(fd uintptr) bool // made once, since a closure costs an allocation
