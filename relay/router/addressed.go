@@ -8,11 +8,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// addressed holds the topics that one user has addressed through one edge, over all its connections
-// there. Each user and each group that is written to, joined or left costs the broker a history and
-// a mark, whether or not anybody follows it. Config.MaxAddressed bounds these topics in each window
-// of Config.HistoryAge. A topic is remembered by its hash. The value outlives the connections,
-// since a reconnect would otherwise begin a new window.
+// addressed holds the topics that one user has addressed through one edge, over all connections of
+// the user there. Each user and each group that is written to, joined or left costs the broker a
+// history and a mark, whether or not anybody follows it. Config.MaxAddressed bounds these topics in
+// each window of Config.HistoryAge. A topic is remembered by its hash. An addressed value outlives
+// the connections, since otherwise a reconnect would begin a new window.
 type addressed struct {
 	few   [3]uint64           // hashes of the first topics; 0: free
 	more  map[uint64]struct{} // hashes of the topics beyond few
@@ -21,8 +21,8 @@ type addressed struct {
 
 var addressedSeed = maphash.MakeSeed()
 
-// take adds t, which is addressed at the time at. It returns false if t is new and the window
-// already has most topics.
+// take adds t. The parameter at is the present Router.clock, window is how long a window lasts, and
+// most is the bound of the topics in it. take returns false if t is new and the window is full.
 func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) bool {
 	if at-a.since >= window {
 		*a = addressed{since: at}
@@ -53,13 +53,14 @@ func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) b
 }
 
 // address counts a frame's topic for the frame's user. It returns false if the topic is new and the
-// user has addressed Config.MaxAddressed topics already.
+// user has already addressed Config.MaxAddressed topics in the present window.
 func (r *Router) address(fr *frame) bool {
 	return r.addressedBy(fr.session).take(fr.topic(), r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
-// mayAddress reports whether a frame may create its topic, and answers a frame that may not. Every
-// publication to a topic whose name a client may invent must pass mayAddress or address.
+// mayAddress reports whether a frame may create its topic, and refuses a frame that may not. Every
+// publication to a topic whose name a client may invent must pass mayAddress or address. Only
+// frames that were granted on an earlier link pass neither.
 func (r *Router) mayAddress(fr *frame) bool {
 	if r.address(fr) {
 		return true

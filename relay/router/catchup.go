@@ -11,23 +11,25 @@ import (
 // catchup is the state of an edge's followers that are behind, and of what they read.
 type catchup struct {
 	behind  []*follower // followers that are behind, unordered
-	reading int         // pages of history requested and not answered
-	unread  []*follower // of behind, waiting for their turn to read
-	unlive  int         // told followers that are not live yet; at 0 Live is due
+	reading int         // number of pages of history requested and not answered
+	unread  []*follower // followers behind that wait for their turn to read
+	unlive  int         // number of told followers that are not live yet; Live is due at 0
 	liveDue bool        // Live is still to be sent on this link
 }
 
 // lag is the state of a follower that is behind.
 type lag struct {
-	index    int               // index in its edge's behind, plus 1; 0: not listed
-	held     bool              // waits until the broker is back
-	inTail   bool              // reads the tail, from seq on
-	seq      uint64            // number of the next item to send, if inTail
-	bareFrom uint64            // bare items of the tail are sent from this number on
-	older    uint64            // while seeking: last number from before its members came
-	reading  uint64            // token of the ReadHistory under way; 0: none
-	target   protocol.Position // base of the tail at the request; history must reach it
-	echoes   []*frame          // heard joins and leaves that wait for their place
+	index    int    // index in its edge's behind, plus 1; 0: not listed
+	held     bool   // waits until the broker is back
+	inTail   bool   // reads the tail, from seq on
+	seq      uint64 // number of the next item to send, if inTail
+	bareFrom uint64 // bare items of the tail are sent from this number on
+	older    uint64 // while seeking: last number of its edge before its members came
+	reading  uint64 // token of the ReadHistory under way; 0: none
+	// target is the base of the tail when the page was requested, or the top if there was no tail.
+	// History must reach it.
+	target protocol.Position
+	echoes []*frame // heard joins and leaves that wait for their place
 }
 
 func (r *Router) fallBehind(f *follower) {
@@ -63,7 +65,7 @@ func (c *catchup) remove(f *follower) {
 	}
 }
 
-// clear takes all followers off the list. They stay behind.
+// clear takes all followers off the list. They are still behind.
 func (c *catchup) clear() {
 	for _, f := range c.behind {
 		f.waits.lag.index = 0
@@ -89,8 +91,8 @@ func (r *Router) advance(f *follower) {
 	}
 }
 
-// advanceOn does the work of advance, and stops when a join or a leave takes effect. It reports
-// whether one did.
+// advanceOn does the work of advance, but stops when f has reached the place of a join or a leave
+// that waited for it. It reports whether it stopped for that reason; advance then calls it again.
 func (r *Router) advanceOn(f *follower) (again bool) {
 	g := f.lag()
 	if !f.isBehind || !f.edge.outbox.ready || g.reading != 0 || !f.topic.subscribed && !r.outage.away || r.outage.away && g.held {
@@ -117,11 +119,12 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 				r.read(f)
 			}
 			return false
-		// A message that has left the tail may be what this follower misses.
+		// Any of the following makes the follower wait for the broker. What it misses may be a
+		// message that has left the tail.
 		case r.outage.away && tail.torn,
 			// It is not known what this follower misses.
 			!f.topic.subscribed && !f.topic.placed && !f.position.IsUnplaced(),
-			// Its members came at another relay, perhaps after some of the tail's messages.
+			// Its members may have come at another relay, after some of the tail's messages.
 			f.position.IsUnplaced() && f.topic.placed,
 			// The edge has received more of the topic than this relay. That may include later
 			// messages of the clients whose messages were given ahead here.
@@ -156,8 +159,9 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 	return false
 }
 
-// read asks for a page of history, or lists f to do so when it is f's turn. At most readsAtOnce
-// pages are under way for one edge, since a page is thrown away if the link has no room for it.
+// read asks for a page of history, or lists f among those that wait for their turn to ask. At most
+// readsAtOnce pages are under way for one edge, since a page is thrown away if the link has no room
+// for it.
 func (r *Router) read(f *follower) {
 	e := f.edge
 	if e.catchup.reading >= readsAtOnce {
@@ -190,7 +194,7 @@ func (r *Router) readOn(e *edge) {
 // wait until then.
 func (r *Router) caughtUp(f *follower) {
 	f.isBehind = false
-	r.stopSeeking(f) // its members have left
+	r.stopSeeking(f) // if it was seeking, its members have left
 	f.edge.catchup.remove(f)
 	var echoes []*frame
 	if g := f.lag(); g != nil {
@@ -198,7 +202,7 @@ func (r *Router) caughtUp(f *follower) {
 	}
 	f.compact()
 	for _, fr := range echoes {
-		if fr.notice() { // else granted meanwhile, or in effect
+		if fr.notice() { // else it is in effect already
 			r.takeNotice(f, fr)
 		}
 	}
@@ -214,8 +218,8 @@ func (r *Router) caughtUp(f *follower) {
 	}
 }
 
-// history takes a page of history and sends it to the follower's edge. A hole in it is told as a
-// gap.
+// history takes a page of history and sends it to the follower's edge. A hole in the page is told
+// as a gap.
 func (r *Router) history(ev broker.History) {
 	f := asker[*follower](&r.requests, ev.Token)
 	if f == nil {
@@ -248,7 +252,7 @@ func (r *Router) history(ev broker.History) {
 		}
 		bytes := r.encode(f.topic, p)
 		if !r.room(f.edge, len(bytes)) {
-			return // Writable resumes this
+			return // Writable or lookAgain resumes this
 		}
 		if lost, hole := missed(f.position, p); hole {
 			before := p.Position
@@ -257,7 +261,8 @@ func (r *Router) history(ev broker.History) {
 		}
 		r.m.fromHistory.Inc()
 		r.sendPublication(f, p.Position, bytes)
-		// If p lies beyond the top, other followers must first be sent what comes before p.
+		// If p lies beyond the top and is the echo of a notice, the notice takes effect later:
+		// other followers must first be sent what comes before p.
 		if !f.topic.top.Before(p.Position) {
 			r.completeEcho(f.topic, p)
 		}
@@ -265,7 +270,8 @@ func (r *Router) history(ev broker.History) {
 			break
 		}
 	}
-	// f's members have left, and others may have come at another position.
+	// If f's lag is another one now, f's members have left, and others may have come at another
+	// position.
 	if f.lag() != g {
 		r.advance(f)
 		r.readOn(f.edge)
@@ -285,7 +291,8 @@ func (r *Router) history(ev broker.History) {
 	r.readOn(f.edge)
 }
 
-// gap tells a follower's members that they lost messages.
+// gap tells a follower's members that they lost messages, and takes the follower past them. The
+// parameter at is the position of the last lost message.
 func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))

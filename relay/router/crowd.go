@@ -4,10 +4,11 @@ package router
 const crowdIndex = 16
 
 // crowd holds the followers of a topic that has, or had, more than one. To add, find or remove a
-// follower takes the same time however many there are.
+// follower takes the same time however many there are, except that a removal during a walk copies
+// the list.
 type crowd struct {
 	list  []*follower
-	of    map[*edge]*follower // nil while there are few followers
+	of    map[*edge]*follower // by edge; nil while there are few followers
 	walks int                 // number of walks through list under way
 }
 
@@ -39,7 +40,7 @@ func (t *topic) followed() bool {
 }
 
 // all iterates over the followers that exist when it begins. Meanwhile any of them may be removed,
-// and others added.
+// and others added. A follower that is removed before its turn is still visited.
 func (t *topic) all(yield func(*follower) bool) {
 	c := t.crowd
 	if c == nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// directory is who is where: the edges, their links, and the topics that somebody follows.
+// directory knows who is where: the edges, their links, and the topics that somebody follows.
 type directory struct {
-	edges   map[protocol.Instance]*edge // with a link, or lost for less than Grace
+	edges   map[protocol.Instance]*edge // linked, or without a link for less than Config.Grace
 	ordered []*edge                     // cache of inOrder; nil: to be rebuilt
 	links   map[Link]*edge              // live links
 	named   map[string]int              // number of live links by node ID

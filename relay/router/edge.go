@@ -22,9 +22,9 @@ type edge struct {
 	catchup catchup
 
 	followers []*follower // unordered
-	leaving   uint64      // token of the Flush, once Moved came on this link
-	// passed has, by topic, the number of the last tail item whose ID this edge was told while it
-	// had no member there and the broker was away; see passOver.
+	leaving   uint64      // token of the Flush that Moved led to on this link; 0: no Moved yet
+	// passed has, by topic, the number of a tail item. In this outage, passOver has told this edge
+	// the IDs of the items up to that one.
 	passed map[protocol.Topic]uint64
 
 	addressed map[string]*addressed // by user
@@ -33,7 +33,7 @@ type edge struct {
 // tables are what an edge has told of its sessions, and what has changed since.
 type tables struct {
 	told      *told // rows that were told so far; nil: none are expected
-	strayed   bool  // the edge had links elsewhere since they were told here
+	strayed   bool  // the edge may have had other links since its tables were told here
 	digestDue bool
 
 	sessions map[uint64]*session
@@ -56,8 +56,8 @@ type told struct {
 
 // What a row of the tables counts when it is told, in bytes, besides its texts.
 const (
-	rowCost    = 64 // for each session, and for each topic
-	memberCost = 8  // for each member of a topic
+	rowCost    = 64 // for each Session, and for each Held
+	memberCost = 8  // for each member in a Held
 )
 
 // connected takes a new link. It replaces an older link of the same instance at once. Another
@@ -143,8 +143,9 @@ func (r *Router) unlink(e *edge) {
 	e.catchup.unread = nil
 }
 
-// removeEdge forgets an edge that did not come back. Its sessions end, and its unpublished frames
-// are dropped. An edge that is still alive sends these frames again.
+// removeEdge forgets an edge that did not come back. Its sessions end, and its frames that are not
+// yet given to the broker are dropped. An edge that is still alive sends its unfinished frames
+// again on its next link.
 func (r *Router) removeEdge(e *edge) {
 	r.log.Info("edge gone", "node", e.node, "instance", e.instance.String(), "sessions", len(e.tables.sessions), "unfinished", len(e.inbox.frames))
 	r.directory.remove(e)
@@ -156,7 +157,7 @@ func (r *Router) removeEdge(e *edge) {
 		r.removeSession(s)
 	}
 	for len(e.followers) > 0 {
-		r.dropFollower(e.followers[0]) // those that have no members
+		r.dropFollower(e.followers[0]) // what is left has no members
 	}
 	// A topic's first follower is stored in the topic, and may keep the edge in memory. So the edge
 	// itself must keep nothing.

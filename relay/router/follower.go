@@ -20,14 +20,15 @@ type follower struct {
 	position protocol.Position
 	waits    *waits // nil: nothing waits
 	bound    int32  // members at this edge
-	// since is when its first member came, or when its last gap was told. 0 means before the link.
+	// since is the moment at which its first member came, or at which its last gap was told. It is
+	// 0 if that may have been at another relay, before this link.
 	since   moment
 	inTopic uint32 // index in its topic's crowd, if that exists
 	inEdge  uint32 // index in its edge's followers
 
 	isBehind  bool
-	unread    bool // listed in its edge's unread
-	numbered  bool // the topic's number was told on this link
+	unread    bool // listed in catchup.unread of its edge
+	numbered  bool // the edge was told the topic's number and the position on this link
 	holdsLive bool // its edge's Live waits for it
 	adopted   bool // its edge told it as unplaced
 	seeking   bool // its position is being looked for, see seekPlace
@@ -37,8 +38,8 @@ type follower struct {
 
 func (f *follower) live() bool { return !f.isBehind }
 
-// bindable reports whether a session can become a member now. The edge must be linked and the
-// subscription in force, and any members at this edge must have been sent everything.
+// bindable reports whether a session can become a member now. The edge must have told its tables,
+// the subscription must be in force, and any members at this edge must have been sent everything.
 func (f *follower) bindable() bool {
 	return f.edge.outbox.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
 }
@@ -49,10 +50,11 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 // enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
 // its position:
 //   - While the topic is subscribed, f begins at the top. If place is set and lies before the top,
-//     f begins there instead, is behind, and is sent what lies between. f never begins before the
-//     position of earlier members, since the new member may be one of them who comes back.
-//   - While the subscription is lost, f begins at the highest position known from edges and
-//     answers.
+//     f begins at place instead, is behind, and is sent what lies between. f never begins before
+//     the position of earlier members: the new member may be one of them who comes back, and would
+//     be sent messages twice.
+//   - While the subscription is lost, f begins at the highest position known from edges and from
+//     the broker's answers.
 //   - Before the topic was ever subscribed, f is unplaced.
 func (r *Router) enterAt(f *follower, place protocol.Position) {
 	first := f.bound == 0
@@ -90,7 +92,8 @@ func (r *Router) enterAt(f *follower, place protocol.Position) {
 	}
 }
 
-// number tells the edge the topic's number, once on each link.
+// number tells the edge the topic's number and f's position, unless f.numbered says that they were
+// told.
 func (r *Router) number(f *follower) {
 	if !f.numbered && f.edge.outbox.ready {
 		f.numbered = true
@@ -114,7 +117,8 @@ func (r *Router) dropIfIdle(f *follower) {
 	}
 }
 
-// dropFollower forgets a follower. With the last follower the topic's subscription ends at once.
+// dropFollower forgets a follower. If it was the topic's last one, the topic is dropped too, see
+// dropTopic.
 func (r *Router) dropFollower(f *follower) {
 	if f.gone {
 		return
@@ -133,10 +137,12 @@ func (r *Router) dropFollower(f *follower) {
 	r.dropTopic(f.topic)
 }
 
-// dropTopic forgets a topic that nobody follows.
+// dropTopic forgets a topic if nobody follows it, and ends its subscription. In an outage it keeps
+// a topic with messages that were given ahead.
 func (r *Router) dropTopic(t *topic) {
 	if n := t.recent; r.outage.away && n != nil && (n.tail.ahead > 0 || n.tail.torn) {
-		// A later member must not be given these messages when they are published; see comeBack.
+		// These messages must not be given to a later member when they are published, so passOver
+		// needs the tail. comeBack drops the topic.
 		return
 	}
 	if !t.followed() && r.directory.has(t) {
@@ -162,7 +168,7 @@ func (r *Router) deliver(f *follower, at protocol.Position, bytes []byte) {
 		return
 	}
 	if !at.IsZero() && !f.position.Before(at) {
-		return // the edge has it from another relay
+		return // the edge has it already, from another relay or from history
 	}
 	if !r.room(f.edge, len(bytes)) {
 		r.m.behind("full")
@@ -191,7 +197,7 @@ type waits struct {
 	opener  *session              // a session whose connect waits to be bound here
 	openers map[*session]struct{} // all such sessions, once there was a second one
 	lag     *lag                  // nil: it is not behind
-	notices int32                 // joins and leaves under way: reasons to stay
+	notices int32                 // number of joins and leaves under way, which are reasons to stay
 }
 
 // wait returns f's waits for adding, and creates them if there are none.
@@ -271,7 +277,7 @@ func (f *follower) inOrder() []*session {
 	}
 }
 
-// noticed adds more, which is 1 or -1, to the number of joins and leaves under way here.
+// noticed changes the number of joins and leaves under way here. The parameter more is 1 or -1.
 func (f *follower) noticed(more int32) {
 	f.wait().notices += more
 	f.compact()

@@ -11,7 +11,9 @@ import (
 // frameCost is what each unfinished message counts besides its payload, in bytes.
 const frameCost = 64
 
-// frame is a numbered frame of an edge between its arrival and its finish.
+// frame is a numbered frame of an edge: a client's command, or the end of a session. It is
+// unfinished from its arrival until its number is finished. A published frame may be kept for
+// longer, until its echo has come.
 type frame struct {
 	number  uint64
 	size    uint64
@@ -20,28 +22,29 @@ type frame struct {
 	command dialect.Command
 	refusal []byte // the answer, if the command does nothing
 
-	lane *lane             // the lane in which it waits
+	lane *lane             // the lane that it was put into; nil: none
 	prev *frame            // in the lane
 	next *frame            // in the lane
-	at   protocol.Position // position of its publication or later; zero: unknown
+	at   protocol.Position // the position of its publication, or a later one; zero: unknown
 
 	end    bool // the session's end; else a command
 	stage  frameStage
 	effect frameEffect
 }
 
-// A frame's stage is how far its publication is. Its effect is what it has done for its session.
-// Neither follows from the other. A notice may be heard before the broker has answered, and a
-// granted frame is published later.
+// A frame's stage says how far its publication has come. Its effect says what it has done for its
+// session. Neither follows from the other: a notice may be heard before the broker has answered,
+// and a granted frame is published later.
 
-// frameStage is how far a frame's publication is. A failure leads from flying back to ready.
+// frameStage says how far a frame's publication has come. A failure leads from flying back to
+// ready.
 type frameStage uint8
 
 const (
-	stageWaiting  frameStage = iota // for its turn in its session
+	stageWaiting  frameStage = iota // waits for its turn in its session
 	stageReady                      // may be published
 	stageFlying                     // given to the broker, not answered
-	stageAnswered                   // published; its position is known
+	stageAnswered                   // published, as the broker has answered
 )
 
 // frameEffect is what a frame has done for its session.
@@ -50,23 +53,25 @@ type frameEffect uint8
 const (
 	effectNone      frameEffect = iota
 	effectAwaited               // a notice whose echo is awaited
-	effectPlacing               // its echo is not awaited any more; it waits for its place
-	effectGranted               // in effect ahead: nothing left to judge, bind or answer
+	effectPlacing               // its echo is awaited no more; its follower must reach its place
+	effectGranted               // in effect before its echo; nothing to judge, bind or answer
 	effectFinished              // nothing left to do for its session
-	effectForgotten             // its edge sends it again; events for this one are ignored
+	effectForgotten             // sent again by its edge, or its edge is gone; events are ignored
 )
 
 // refused reports whether the frame is a command that does nothing.
 func (fr *frame) refused() bool { return fr.command.Verb == dialect.Nothing && !fr.end }
 
-// notice reports whether the frame is a join or a leave that is not in effect yet. It takes effect
-// at the echo of its publication.
+// notice reports whether the frame is a join or a leave that is not in effect yet. It usually takes
+// effect at the echo of its publication, and in an outage when it is given ahead.
 func (fr *frame) notice() bool {
 	return fr.effect < effectGranted && (fr.command.Verb == dialect.Join || fr.command.Verb == dialect.Leave)
 }
 
-// joins reports whether the frame's topic must be subscribed before the frame is published. The
-// echo of such a frame marks a member's place.
+// joins reports whether the frame may be published only once its topic is subscribed and its edge's
+// members have their position there; see lane.placed. That holds for a join that is not finished,
+// and for a leave that is not in effect. The positions of their publications mark where memberships
+// begin and end.
 func (fr *frame) joins() bool {
 	return fr.notice() || fr.effect == effectGranted && fr.command.Verb == dialect.Join
 }
@@ -107,7 +112,8 @@ func (r *Router) arrive(e *edge, m link.Message) *violation {
 	return nil
 }
 
-// arriveEnd takes the end of a session. The number of sessions bounds the number of ends.
+// arriveEnd takes the end of a session. An end counts no bytes, since there is only one for each
+// session.
 func (r *Router) arriveEnd(e *edge, end link.End) *violation {
 	fr, v := r.admit(e, end.Number, end.Session, 0)
 	if fr == nil {
@@ -172,16 +178,16 @@ func (r *Router) doneText(fr *frame) []byte {
 	return r.verdict(fr, dialect.Verdict{})
 }
 
-// judge decides a frame when it is its turn in its session: the frame is answered or published, or
-// it waits for the broker's answer.
+// judge decides about a frame whose turn in its session has come. The frame is answered or
+// finished, is made ready to be published, or waits for the broker's answer.
 func (r *Router) judge(fr *frame) {
 	s := fr.session
 	switch {
 	case fr.end:
 		r.removeSession(s)
 		if s.unfinished > 1 {
-			// Until its earlier frames are finished the edge tells the session in its tables.
-			// So the session is known when they are sent again.
+			// The end is finished after the session's earlier frames. Until then the edge tells the
+			// session in its tables, so the session is known if these frames are sent again.
 			s.grow().end = fr
 			return
 		}
@@ -197,8 +203,8 @@ func (r *Router) judge(fr *frame) {
 		fr.command.Verb == dialect.MemberPublish && !r.memberOf(s, fr.topic()):
 		r.nonMember(fr)
 	case fr.command.Verb == dialect.Leave:
-		// The notice may create the topic anew, so it is counted. A leave is never refused for
-		// that.
+		// The notice may create the topic anew, so the topic counts as addressed. But a leave is
+		// not refused when its user has addressed too many.
 		r.address(fr)
 		r.awaitEcho(fr)
 	case !fr.command.Fixed && !r.mayAddress(fr):
@@ -208,8 +214,9 @@ func (r *Router) judge(fr *frame) {
 	}
 }
 
-// memberOf reports whether s counts as a member of t. A session is a member of its own topics from
-// its connect on.
+// memberOf reports whether s counts as a member of t when a frame of s is judged. The joins and
+// leaves of s that are under way count as if they were in effect. A session counts as a member of
+// its own topics from its connect on.
 func (r *Router) memberOf(s *session, t protocol.Topic) bool {
 	return r.memberSoon(s, t) || s.opening && slices.Contains(r.own(s), t)
 }
@@ -224,7 +231,8 @@ func (r *Router) verdict(fr *frame, v dialect.Verdict) []byte {
 	return r.dialect.Answer(fr.session.who(), &fr.command, v)
 }
 
-// finish marks a frame's number as finished. Its acknowledgement follows all that this step sends.
+// finish marks a frame's number as finished. The acknowledgement is sent at the end of the step, or
+// earlier by tellFinished.
 func (r *Router) finish(fr *frame) {
 	if fr.effect >= effectFinished {
 		return
@@ -276,7 +284,8 @@ func (r *Router) void(e *edge) {
 				r.requests.orphan(fr)
 			}
 			if t != nil && fr.stage == stageAnswered && !t.heard(fr) {
-				// Its place among the frames that are sent again is not known.
+				// It cannot be kept as unheard: its place among the frames that are sent again is
+				// not known.
 				r.recently(t).unheard.blurred = true
 			}
 		}

@@ -7,18 +7,19 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Input is one event for the Router: Connected, Received, Writable, Disconnected or FromBroker.
+// Input is one event for the Router: Connected, Received, Writable, Disconnected or FromBroker. The
+// Pump has two more of its own, move and stop.
 type Input interface{ apply(*Router) }
 
-// Connected tells of a new link whose handshake is complete. Its tables follow as Received.
+// Connected tells of a new link whose handshake is complete. The edge's tables follow as Received.
 type Connected struct {
 	Link  Link
 	Hello link.Hello
 }
 
 // Received brings the frames of one batch, in order. The frames are values of link.Session,
-// link.Held, link.Synced, link.Message, link.End and link.Moved. The Router keeps their byte
-// slices.
+// link.Held, link.Synced, link.Message, link.End and link.Moved. The Router keeps the byte slices
+// in them.
 type Received struct {
 	Link   Link
 	Frames []any

@@ -12,10 +12,10 @@ import (
 
 // lane holds one edge's unfinished publications to one topic, in number order.
 //
-// A mark is a single number, so a frame must never be published before a lower one of its lane.
-// Each publish therefore names the frame before it. If that frame was not published, the broker
-// refuses the publish. After a failure the lane waits until nothing is in flight, and starts again
-// at its first frame.
+// A mark is a single number, and the broker takes every number up to it for published. So a frame
+// must never be published before a lower one of its lane. Each publish therefore names the frame
+// before it. If that frame was not published, the broker refuses the publish. After a failure the
+// lane waits until nothing is in flight, and starts again at its first unpublished frame.
 type lane struct {
 	edge  *edge
 	topic protocol.Topic
@@ -25,7 +25,7 @@ type lane struct {
 	stalled bool   // listed in Router.stalled
 	paced   bool   // waits in Router.rates
 	flying  int    // frames given to the broker and not answered
-	done    uint64 // the last number known to be published
+	done    uint64 // the highest number known to be published
 	known   protocol.Position
 
 	failed  bool // a publish failed, and the pause is not over
@@ -74,7 +74,7 @@ func (r *Router) runLane(l *lane) {
 	t := r.directory.topics[l.topic]
 	for l.unsent != nil && l.flying < laneWindow {
 		fr := l.unsent
-		if fr.stage == stageAnswered { // before the lane was restarted
+		if fr.stage == stageAnswered { // published before the lane was restarted
 			l.unsent = fr.next
 			continue
 		}
@@ -125,9 +125,9 @@ func (r *Router) runLane(l *lane) {
 	}
 }
 
-// placed reports whether a join can be published to t, the lane's topic. A join must not be
-// acknowledged before the edge's members of t have their position. If nobody follows the topic, t
-// is nil, and no position is needed.
+// placed reports whether a frame for which joins returns true can be published to t, the lane's
+// topic. A join must not be acknowledged before the edge's members of t have their position. If
+// nobody follows the topic, t is nil, and no position is needed.
 func (l *lane) placed(t *topic) bool {
 	if t == nil {
 		return true
@@ -189,8 +189,8 @@ func (r *Router) published(ev broker.Published) {
 }
 
 // orphanAnswered handles the answer to a frame of an earlier link. The edge's lanes resume once the
-// frames of its earlier links take no more bytes in flight than its log. With this bound, an edge
-// that links again and again does not fill the queues of a slow broker.
+// frames in flight of its earlier links take no more bytes than the edge's log may hold. Without
+// this bound, an edge that links again and again would fill the queues of a slow broker.
 func (r *Router) orphanAnswered(fr *frame) {
 	had, left := r.requests.unorphan(fr)
 	if e := r.directory.edges[fr.session.edge.instance]; e != nil && had > e.inbox.logSize && left <= e.inbox.logSize {
@@ -287,7 +287,7 @@ func (r *Router) stall(l *lane) {
 	}
 }
 
-// unstall removes a lane that no longer waits.
+// unstall takes a lane that no longer waits off Router.stalled.
 func (r *Router) unstall(l *lane) {
 	if !l.stalled {
 		return
@@ -302,8 +302,8 @@ func (r *Router) unstall(l *lane) {
 	}
 }
 
-// resumed takes the stalled lanes to a topic off the list. It returns them in the order of their
-// edges' instances, so that equal inputs give equal outputs.
+// resumed takes the stalled lanes to a topic off Router.stalled. It returns them in the order of
+// their edges' instances, so that equal inputs give equal outputs.
 func (r *Router) resumed(t protocol.Topic) []*lane {
 	list := r.stalled[t]
 	if list == nil {

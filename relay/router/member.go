@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// join publishes the notice of a join. Its echo makes the session a member.
+// join publishes the notice of a join, unless it refuses the join. The echo of the notice makes the
+// session a member.
 func (r *Router) join(fr *frame) {
 	if v := r.full(fr); v.Reason != dialect.Done {
 		r.deny(fr, v)
@@ -23,7 +24,7 @@ func (r *Router) join(fr *frame) {
 func (r *Router) full(fr *frame) dialect.Verdict {
 	s := fr.session
 	switch {
-	case r.bound(s, fr.topic()) || r.memberSoon(s, fr.topic()): // no further membership
+	case r.bound(s, fr.topic()) || r.memberSoon(s, fr.topic()): // the join adds no membership
 	case s.memberships() >= r.cfg.MaxGroups:
 		return dialect.Verdict{Reason: dialect.ManyTopics, Most: r.cfg.MaxGroups}
 	case s.edge.tables.grouped >= r.cfg.TellBytes/2:
@@ -77,7 +78,8 @@ func (r *Router) completeAnswered(t *topic) {
 	r.compact(t)
 }
 
-// heardNotice handles a notice whose echo was heard, unless that was done before.
+// heardNotice ends the wait for a notice's echo, and puts the notice in effect at its place. If the
+// wait has ended before, it does nothing.
 func (r *Router) heardNotice(t *topic, fr *frame) {
 	if fr.effect != effectAwaited {
 		return
@@ -87,8 +89,8 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 }
 
 // takeNotice puts a join or a leave in effect at its place among the publications. f is the
-// follower of its edge. If f has not been sent what lies before that place, the notice waits until
-// then.
+// follower of the session's edge. If f has members who have not been sent what lies before that
+// place, the notice waits until they have.
 func (r *Router) takeNotice(f *follower, fr *frame) {
 	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
 		f.waits.lag.echoes = append(f.waits.lag.echoes, fr)
@@ -109,7 +111,7 @@ func (r *Router) takeEchoes(f *follower) (any bool) {
 			g.echoes = nil
 		}
 		any = true
-		if fr.notice() { // else granted meanwhile, or in effect
+		if fr.notice() { // else it is in effect already
 			r.completeNotice(fr)
 		}
 	}
@@ -165,10 +167,11 @@ func (r *Router) completeNotice(fr *frame) {
 	r.runLane(fr.lane)
 }
 
-// settleEarlier finishes the frames before a leave in its lane, when the leave was heard. These
-// frames were published, or the broker would have refused the leave's notice. The edge is told that
-// they are finished before it hears that the session left. Otherwise it could replay a message that
-// was published as a member's, and the replay would be judged as a non-member's.
+// settleEarlier finishes the frames that precede fr, a leave, in its lane. It is called when the
+// leave takes effect at its place. The frames before it were published, or the broker would have
+// refused the leave's notice. The edge is told that they are finished before it hears that the
+// session left. Otherwise it could replay a message that was published as a member's, and the
+// replay would be judged as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
 		if earlier.stage >= stageReady && !earlier.notice() { // else parked, or a notice
@@ -198,8 +201,9 @@ func (r *Router) tellFinished(s *session) {
 }
 
 // nonMember answers a group message or a leave of a session that is not in the group. A replay is
-// judged like any other frame. The edge replays no frame that was answered, and the tables that it
-// told contain the effect of every answered frame. Before the answer to a leave, the edge got the
+// judged like any other frame. That is right, since the edge replays no frame that was answered,
+// and the tables that it told contain the effect of every answered frame. It also replays no
+// message that a member published before leaving, since before the answer to a leave it got the
 // acknowledgement of all messages that the session had published to groups.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
@@ -208,8 +212,9 @@ func (r *Router) nonMember(fr *frame) {
 	r.refuse(fr)
 }
 
-// refuse answers a non-member: others are members of the group, or the group does not exist. The
-// broker is asked if this relay does not know.
+// refuse answers a non-member. The answer to a leave is NotMember. The answer to a message is
+// NotMember if others are members of the group, else NoMembers. If nobody here is a member, the
+// broker is asked. While the broker is away, or if it fails to count, the answer is Undecided.
 func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
@@ -222,7 +227,8 @@ func (r *Router) refuse(fr *frame) {
 	}
 }
 
-// populated reports whether t has a member here. Followers that only wait have none.
+// populated reports whether t has a member here. A session whose connect or join still waits is no
+// member.
 func (t *topic) populated() bool {
 	for f := range t.all {
 		if f.bound > 0 {
@@ -232,7 +238,7 @@ func (t *topic) populated() bool {
 	return false
 }
 
-// refuseAs answers a non-member.
+// refuseAs answers a non-member's frame with the reason why, and finishes the frame.
 func (r *Router) refuseAs(fr *frame, why dialect.Reason) {
 	r.answer(fr, r.verdict(fr, dialect.Verdict{Reason: why}))
 	r.done(fr)

@@ -18,8 +18,8 @@ func (r *Router) moveAll(window time.Duration) {
 	}
 }
 
-// askToMove sends Drain if this relay is about to stop. Drain may stand anywhere among a link's
-// frames.
+// askToMove sends Drain if this relay is about to stop and the edge can move. It appends to the
+// link directly, since Drain may stand anywhere among a link's frames.
 func (r *Router) askToMove(l Link) {
 	if r.window > 0 && l.Moves() {
 		l.Append(link.Drain{Window: uint64(r.window.Milliseconds())}.Append(nil))
@@ -55,8 +55,8 @@ func (r *Router) tellLive(e *edge) {
 	r.send(e, link.Live{}.Append)
 }
 
-// moved handles Moved: the edge has another link, which is live. The link that brought Moved ends
-// after it has carried all that was published before.
+// moved handles Moved: another link of the edge has taken over. The link that brought Moved ends
+// once it has carried all that was published before, or after leaveWait at the latest.
 func (r *Router) moved(e *edge) *violation {
 	if !e.outbox.ready || !e.outbox.link.Moves() || e.leaving != 0 {
 		return &violation{link.CodeProtocol, "Moved where it can not be"}
@@ -73,7 +73,8 @@ func (r *Router) flushed(ev broker.Flushed) {
 	r.heardOut(ev)
 }
 
-// leave ends a link at the end of the step, unless that is already done.
+// leave makes flush close the link for which moved sent the Flush with this token. It does nothing
+// if that was done before, or if the Flush was not sent by moved.
 func (r *Router) leave(token uint64) {
 	if m := asker[mover](&r.requests, token); m.Link != nil {
 		r.left = append(r.left, m.Link)

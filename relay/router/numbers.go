@@ -12,7 +12,7 @@ type numbers struct {
 	through uint64
 	above   ranges // all ranges lie above through+1
 	arrived uint64 // the last number that came
-	changed bool   // since the last Ack
+	changed bool   // something was finished since the last Ack
 }
 
 // start is called when an edge has told its tables. All numbers below first are finished.
@@ -21,8 +21,8 @@ func (n *numbers) start(first uint64) {
 }
 
 // arrive notes that number came, and returns false for a number out of order. Numbers come in
-// ascending order. A number that is left out was acknowledged to the edge before, by this relay or
-// another.
+// ascending order. A number that is left out counts as finished: this relay or another has
+// acknowledged or answered it.
 func (n *numbers) arrive(number uint64) bool {
 	if number <= n.arrived {
 		return false

@@ -11,13 +11,15 @@ import (
 // This file keeps the order of one session's frames.
 //
 // A session gets its answers in the order of its commands. A join or a leave is answered when its
-// notice is heard. So a command that has an answer waits for the commands before it, unless all of
-// them are about its own group: their notices are heard in the order in which they are published.
+// notice is heard. So a command that has an answer waits for the commands before it. A join, or a
+// leave of a member, need not wait if all unfinished commands before it are joins and leaves of the
+// same group, since their notices are heard in the order in which they are published.
 //
-// A message has no answer. It waits only for an earlier frame that may decide what becomes of it:
-// one that is parked and about its own topic.
+// A message has no answer, unless it is refused. It waits only for an earlier frame that may decide
+// what becomes of it: one that is parked and about the message's topic. A group message of a
+// non-member is answered, and waits as other commands with an answer do.
 
-// await judges a frame, or parks it until its session's earlier frames are done.
+// await judges a frame, or parks it until the frames that it has to wait for are done.
 func (r *Router) await(fr *frame) {
 	if r.mayGo(fr, len(fr.session.peek().parked) > 0) {
 		r.judge(fr)
@@ -38,8 +40,8 @@ func (r *Router) outside(fr *frame) bool {
 		fr.session.peek().about[fr.topic()] == 0 && !r.memberOf(fr.session, fr.topic())
 }
 
-// mayGo reports whether a frame can be judged now. behind says whether other frames are parked
-// before it.
+// mayGo reports whether a frame can be judged now. The parameter behind says whether other frames
+// are parked before this one.
 func (r *Router) mayGo(fr *frame, behind bool) bool {
 	s := fr.session
 	x := s.peek()
@@ -63,7 +65,8 @@ func (r *Router) mayGo(fr *frame, behind bool) bool {
 // memberSoon reports whether s will be a member of t once its frames under way are in effect.
 func (r *Router) memberSoon(s *session, t protocol.Topic) bool {
 	if way := s.peek().underway; len(way) > 0 {
-		if last := way[len(way)-1]; last.topic() == t && last.lane != nil { // else a non-member's
+		// A last frame without a lane is a non-member's, and changes nothing.
+		if last := way[len(way)-1]; last.topic() == t && last.lane != nil {
 			return last.command.Verb == dialect.Join
 		}
 	}
@@ -77,7 +80,7 @@ func (x *extra) park(fr *frame) {
 	x.count(fr, +1)
 }
 
-// count adds more, which is 1 or -1, to the number of parked frames about fr's topic. Frames
+// count changes the number of parked frames about fr's topic. The parameter more is 1 or -1. Frames
 // without a lane do not count.
 func (x *extra) count(fr *frame, more int) {
 	if fr.lane == nil {
@@ -110,9 +113,9 @@ func (r *Router) done(fr *frame) {
 	r.release(fr)
 }
 
-// release judges the frames that are parked behind fr, as far as they may go. A judged frame may be
-// done at once and call release again. The inner call leaves the remaining frames to the loop of
-// the outer call.
+// release judges the frames that are parked behind fr, as far as they may go. A frame may be done
+// as soon as it is judged, which leads to another call of release. That inner call leaves the
+// remaining frames to the loop of the outer call.
 func (r *Router) release(fr *frame) {
 	s := fr.session
 	x := s.peek()

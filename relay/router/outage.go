@@ -3,18 +3,18 @@ package router
 import "github.com/edgerelay/edgerelay/relay/broker"
 
 // outage is the router's state that concerns outages of the broker. docs/outage.md describes them.
-// Publications that were made here and not heard are kept at all times, since nobody knows
-// beforehand when the broker goes away.
+// Publications that were made here and not heard are kept at all times (see unheard), since nobody
+// knows beforehand when the broker goes away.
 type outage struct {
 	away         bool    // the broker does not answer
 	deafened     int     // number of topics whose subscription is lost
 	unheardBytes int     // total cost of all unheard frames
 	waking       []*lane // work queue of giveAhead
-	moment       moment  // the present moment
+	moment       moment  // the present moment, see tick
 	pace         pace    // paces publishing after the broker came back
 }
 
-// state is told whether the broker answers.
+// state handles the news that the broker has gone away or is back.
 func (r *Router) state(ev broker.State) {
 	if r.outage.away == ev.Away {
 		return
@@ -25,7 +25,7 @@ func (r *Router) state(ev broker.State) {
 		r.sendStatus(e)
 	}
 	if r.outage.away {
-		r.goAhead() // first: the frames are older than the waiting connects
+		r.goAhead() // before the connects: the frames are older than the waiting connects
 		for _, e := range r.directory.inOrder() {
 			r.openUnconfirmed(e)
 		}

@@ -9,21 +9,22 @@ import (
 
 // While the broker is away, this relay gives its edges the messages of their own clients ahead of
 // publication, in the relay's own order. This does not finish a number: the frames stay in their
-// lanes, and in the logs of the edges. An edge recognizes a message that it was given ahead by its
-// ID, and drops it when it is published.
+// lanes, and in the logs of the edges. An edge remembers the ID of each message that it was given
+// ahead, and drops the message when it comes as a publication.
 //
 // The messages of one connection to one topic keep their order throughout, because a message is
 // given ahead only where no message before it can be missing:
-//   - The sending edge is whole: all that it has ever published is known here, see inbox.whole.
-//   - The topic is level: every publication made here has come back or was given ahead, see
-//     topic.level.
+//   - The sending edge is whole: all that it has ever published is known here, see begun.
+//   - The topic is level: every publication that was made here for a whole edge has come back or
+//     was given ahead, see topic.level.
 //   - The order is that of the lane, from its first frame.
-//   - The receiving edges are not behind on the topic. They follow the order of the topic's tail,
-//     which keeps all that was given ahead.
+//   - The receiving edges are not behind on the topic. An edge that is behind is first sent the
+//     topic's tail, which keeps what was given ahead. If some of that has left the tail, such an
+//     edge waits for the broker.
 
 // giveAhead gives ahead the ready frames of a lane that were not yet given since the broker went
-// away. Other lanes may become ready by this. They are queued and processed afterwards, not
-// recursively, because a chain of them may be as long as the logs are.
+// away. Thereby frames of other lanes may become ready. These lanes are queued and processed
+// afterwards, not recursively, because a chain of them may be as long as the logs are.
 func (r *Router) giveAhead(l *lane) {
 	if !r.outage.away || l.waking {
 		return
@@ -57,8 +58,8 @@ func (r *Router) giveLane(l *lane) {
 	}
 }
 
-// giveFrame gives one frame ahead and puts it in effect. It returns false if that is not possible
-// now.
+// giveFrame gives one frame ahead and puts it in effect. If the frame was heard, nothing is left to
+// do. giveFrame returns false if the frame cannot be given now.
 func (r *Router) giveFrame(fr *frame) bool {
 	e := fr.session.edge
 	t := r.directory.topics[fr.topic()]
@@ -68,7 +69,7 @@ func (r *Router) giveFrame(fr *frame) bool {
 	if t.heard(fr) {
 		return true
 	}
-	if fr.effect == effectFinished { // if it is answered, its echo is yet to come
+	if fr.effect == effectFinished { // if the broker has answered, the echo is yet to come
 		if fr.stage == stageAnswered {
 			r.spread(t, fr)
 		}
@@ -88,7 +89,8 @@ func (r *Router) giveFrame(fr *frame) bool {
 	return true
 }
 
-// spread sends a frame's message to every follower that may be given it.
+// spread gives a frame's message ahead: it adds the message to the topic's tail, and sends it to
+// every follower that may be given it.
 func (r *Router) spread(t *topic, fr *frame) {
 	ahead := link.Ahead{
 		Topic: t.number,
@@ -106,8 +108,8 @@ func (r *Router) spread(t *topic, fr *frame) {
 	}
 }
 
-// takeEffect puts a join or a leave in effect, and answers it, before its notice is published.
-// Afterwards the notice is an ordinary publication.
+// takeEffect puts a join or a leave in effect, and answers it, before the echo of its notice has
+// come. Afterwards the notice is an ordinary publication.
 func (r *Router) takeEffect(fr *frame, f *follower) {
 	if !r.completeEarlier(fr) {
 		return
@@ -135,7 +137,7 @@ func (r *Router) takeEffect(fr *frame, f *follower) {
 	}
 	r.dropIfIdle(f)
 	r.release(fr)
-	r.wakeAhead(t.name) // the topic has a follower now
+	r.wakeAhead(t.name) // lanes may have waited until the topic had a follower
 }
 
 // goAhead starts giving ahead. The broker has just gone away.
@@ -148,8 +150,10 @@ func (r *Router) goAhead() {
 	}
 }
 
-// comeBack stops giving ahead. All that was given ahead will be published, and followers that are
-// behind read history.
+// comeBack stops giving ahead. It empties the tails of the topics to which something was given
+// ahead, because these messages get positions when they are published, and followers that are
+// behind then read them from history. The exception is an edge that is gone: removeEdge has voided
+// its unpublished frames, which are published only if that edge sends them again.
 func (r *Router) comeBack() {
 	for _, t := range r.directory.activeInOrder(func(n *recent) bool { return n.tail.ahead > 0 || n.tail.torn || n.unheard.given > 0 }) {
 		r.tails.drop(t)
@@ -162,8 +166,8 @@ func (r *Router) comeBack() {
 		e.passed = nil
 		e.catchup.letGo()
 		for _, l := range e.inbox.lanes {
-			// The next outage gives all frames again. Followers that were behind have not had them,
-			// and edges that have had them recognize them by ID.
+			// The next outage gives all frames of the lane again. Followers that were behind have
+			// not had them, and edges that have had them recognize them by ID.
 			l.ungiven = l.first
 		}
 		if e.outbox.ready && e.inbox.hearing != 0 {
@@ -176,12 +180,12 @@ func (r *Router) comeBack() {
 }
 
 // begun decides, at an edge's Synced, whether the edge is whole: all that it has ever published is
-// known here. Then its next messages can be given ahead, with none missing before them. An edge is
-// whole if every number that it does not replay was finished on a link to this relay. Otherwise it
-// becomes whole by the Flush that begun sends, see heardOut.
+// known here. The next messages of a whole edge can be given ahead, with none missing before them.
+// An edge is whole if every number that it does not replay was finished on a link to this relay.
+// Otherwise it becomes whole by the Flush that begun sends, see heardOut.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
-	if e.inbox.whole { // else another relay may have finished some of them
+	if e.inbox.whole { // else another relay may have finished some of the numbers
 		e.inbox.earlier = e.inbox.numbers
 	}
 	e.inbox.whole = first == 1 || e.inbox.whole && first <= e.inbox.numbers.through+1
@@ -189,17 +193,17 @@ func (r *Router) begun(e *edge, first, last uint64) {
 	r.hearOut(e)
 }
 
-// passedOver handles the numbers from first to next-1, which an edge's replay left out since they
-// were finished before. If some of them were not finished on the previous link to this relay, the
-// edge is not whole until it is heard out.
+// passedOver handles the numbers from first to next-1. The edge's replay left them out, since they
+// were finished before. If some of them were not finished on the edge's previous link to this
+// relay, the edge is not whole until it is heard out.
 func (e *edge) passedOver(first, next uint64) {
 	if e.inbox.hearing != 0 && first < next && !e.inbox.earlier.finished(first, next-1) {
 		e.inbox.whole = false
 	}
 }
 
-// hearOut flushes the broker. Its answer comes after all that other relays published for e before
-// this link.
+// hearOut asks the broker for a Flush. The answer comes after everything that other relays had
+// published of e's frames when this link began.
 func (r *Router) hearOut(e *edge) {
 	e.inbox.hearing = r.requests.ask(e)
 	r.brk.Flush(e.inbox.hearing)
@@ -214,12 +218,12 @@ func (r *Router) heardOut(ev broker.Flushed) {
 	case ev.Heard && r.outage.deafened == 0:
 		e.inbox.hearing, e.inbox.whole, e.inbox.earlier = 0, true, numbers{}
 		if r.outage.away {
-			r.giveAllUnheard() // this edge's were left out
+			r.giveAllUnheard() // this edge's unheard publications were left out before
 		}
 		for _, l := range e.lanesInOrder() {
 			r.giveAhead(l)
 		}
-	case ev.Heard || !r.outage.away: // otherwise comeBack asks again
+	case ev.Heard || !r.outage.away: // else comeBack asks again
 		r.after(askAgainAfter, func() {
 			if e.inbox.hearing == ev.Token && e.outbox.ready {
 				r.hearOut(e)
@@ -228,7 +232,8 @@ func (r *Router) heardOut(ev broker.Flushed) {
 	}
 }
 
-// wakeAhead retries the lanes to a topic after something about it became known.
+// wakeAhead retries, in an outage, the stalled lanes to a topic after something about the topic
+// became known.
 func (r *Router) wakeAhead(t protocol.Topic) {
 	if !r.outage.away {
 		return
@@ -239,8 +244,8 @@ func (r *Router) wakeAhead(t protocol.Topic) {
 }
 
 // passOver is called when an edge gets its first member of a topic. It tells the edge the IDs of
-// all that was given ahead there before, so the edge drops these messages when they are published.
-// Each ID is told once.
+// the messages given ahead that the topic's tail has, so the edge drops these messages when they
+// are published. Each ID is told once.
 func (r *Router) passOver(f *follower) {
 	e := f.edge
 	if f.topic.recent == nil || f.topic.recent.tail.ahead == 0 {

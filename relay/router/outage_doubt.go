@@ -8,7 +8,7 @@ import (
 
 // moment orders three kinds of events within one relay: a frame's first sending to the broker, the
 // arrival of a follower's first member, and the telling of a gap. The count stops at the type's
-// maximum, after years. From then on nothing is in doubt.
+// maximum, after years. No frame that is first sent from then on is in doubt.
 type moment uint32
 
 // tick begins the next moment and returns it.
@@ -19,20 +19,22 @@ func (r *Router) tick() moment {
 	return r.outage.moment
 }
 
-// origin tells how a frame may have been published although no answer to it has come.
+// origin tells since when a frame may have been published although no answer to it has come, and
+// whether another relay may have published it.
 type origin struct {
 	sent  moment // may be published from this moment on; 0: never sent
 	again bool   // came in a replay; another relay may have published it
 }
 
-// doubts reports whether a frame of the given origin is in doubt for f. The frame may have been
-// published before f's members came, or it may be among the messages whose loss the members were
-// told.
+// doubts reports whether a frame of the given origin is in doubt for f. It is in doubt if it may
+// have been published before f's members came, or if it may be among the messages whose loss the
+// members were told.
 func (f *follower) doubts(from origin) bool {
 	return from.sent != 0 && (from.sent <= f.since || f.gapped && from.again)
 }
 
-// aheadTo returns the bytes that f's edge is sent for a message given ahead:
+// aheadTo returns the bytes that f's edge is sent for a message given ahead. The first case that
+// applies counts:
 //   - the ID alone, if the publication is known not to lie after f's position;
 //   - the message, if it is not in doubt for f;
 //   - nil, if the members may have been told that the message is lost: they wait for the broker;

@@ -6,23 +6,26 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// paceFor is how long publishing is paced after the broker came back. In that time other relays
-// subscribe again.
+// paceFor is how long publishing is paced after the broker came back. In that time other relays are
+// expected to subscribe again.
 const paceFor = 2 * time.Second
 
-// pace holds back publications that nobody might hear and that history could not keep. When the
-// broker comes back, all that waited could pass a topic at once. The topic's followers, here or on
-// other relays, might not be subscribed again yet. For paceFor a topic may therefore publish only a
-// quarter of its history, so that its followers find the publications there.
+// pace holds back publications that a topic's followers might not hear, and that history could not
+// keep for them. When the broker comes back, all that waited could be published to a topic at once.
+// The topic's followers, here or on other relays, might not be subscribed again yet. So for paceFor
+// this relay publishes to each topic at most a quarter of what a history keeps, and the followers
+// find the publications there. While a topic that is followed here is not subscribed, it gets no
+// more than that either, however long it takes.
 //
-// Its size is bounded by the topics that are published to in paceFor.
+// The size of spent is bounded by the number of topics that are published to in paceFor.
 type pace struct {
 	quarter int                    // a quarter of the length of a history
-	spent   map[protocol.Topic]int // publications since the broker is back; nil: not pacing
+	spent   map[protocol.Topic]int // publications since the broker came back; nil: not pacing
 	rounds  uint64                 // number of times that the broker came back
 }
 
-// begin is called when the broker is back.
+// begin starts pacing, when the broker is back. After paceFor it ends the pacing and runs all
+// lanes.
 func (p *pace) begin(r *Router) {
 	p.rounds++
 	round := p.rounds

@@ -6,14 +6,16 @@ import (
 )
 
 // place gives a position to members who came while nobody knew their topic's position. They begin
-// at top. But members of a group who came at another relay may have missed messages since, so their
-// position is looked for in history.
+// at top, the topic's top. But members of a group who came before this link may have missed
+// messages since then, perhaps at another relay. So their position is looked for in history.
 func (r *Router) place(f *follower, top protocol.Position) {
 	switch {
 	case !f.position.IsUnplaced():
 	case f.adopted && f.topic.name.IsGroup() && f.bound > 0:
+		// The number names the last message of their edge from before the members came. 0 stands
+		// for the last message that was acknowledged before this link.
 		number := f.position.Number()
-		if number == 0 { // their age is not known
+		if number == 0 {
 			number = f.edge.inbox.acked
 		}
 		f.seeking = true
@@ -25,7 +27,7 @@ func (r *Router) place(f *follower, top protocol.Position) {
 	}
 }
 
-// placeAt tells the edge where its members begin.
+// placeAt gives f a position, and tells the edge where its members begin.
 func (r *Router) placeAt(f *follower, at protocol.Position) {
 	f.position = at
 	f.numbered = false
@@ -34,11 +36,12 @@ func (r *Router) placeAt(f *follower, at protocol.Position) {
 	}
 }
 
-// seekPlace looks in a page of history for the position of members who came at another relay. They
-// begin before the first publication of their edge that is younger than they are. If their age is
-// not known, they begin before the first one that was not acknowledged when the edge linked here.
-// The notices of their joins were not acknowledged either, so they do not lie before that one.
-// seekPlace reports whether the page is to be sent, from the position on.
+// seekPlace looks in a page of history for the position of members who were told as unplaced. They
+// begin before the first publication of their edge with a number above lag.older, since messages up
+// to that number are from before they came. Where lag.older is the last number acknowledged before
+// this link, the notices of their own joins do not lie before that publication either: no join is
+// acknowledged before its member has a position. seekPlace reports whether the page is to be sent,
+// from the position on.
 func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 	for _, p := range ev.Publications {
 		if p.Instance == f.edge.instance && p.Number > f.lag().older {
@@ -54,7 +57,7 @@ func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 		r.read(f)
 		return false
 	}
-	// The publication sought is not published yet.
+	// No such publication exists yet, so the members begin at the end of the topic.
 	at := ev.Top
 	if at.Before(ev.Through) {
 		at = ev.Through

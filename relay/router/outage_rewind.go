@@ -2,22 +2,24 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// rewind is a loss of the back end on one topic: the publications after from, up to and including
-// to. This relay may still have them in its tail. A position before to, but not before from, is
-// ambiguous. An edge at such a position may have missed these publications, or its members came
-// after the loss and were placed at the end of what was left. It is told a loss, and is not given
-// the publications, which may be older than its members.
+// rewind is a loss of publications by the back end on one topic. The lost ones lie after the
+// position from, up to the position to, which is lost too. This relay may still have them in its
+// tail. A position p with from <= p < to is ambiguous. An edge at such a position may have missed
+// these publications, or its members came after the loss and were placed at the end of what was
+// left. Such an edge is told a loss. It is not given the publications, which may be older than its
+// members.
 type rewind struct{ from, to protocol.Position }
 
-// ambiguous reports whether p does not tell which of the two cases it is.
+// ambiguous reports whether an edge at p may be in either of these two cases. An unplaced position
+// is not ambiguous.
 func (w rewind) ambiguous(p protocol.Position) bool {
 	return !p.IsUnplaced() && !p.Before(w.from) && p.Before(w.to)
 }
 
-// wentBack takes the present end of history. If this relay has received publications beyond it, the
-// back end has lost them, and a rewind is noted. A follower that is behind at an ambiguous position
-// is taken past the loss. A follower that already reads the tail began before the loss, and goes
-// on.
+// wentBack compares the topic's present top at the back end with this relay's tail. If the tail has
+// publications beyond that top, the back end has lost them, and a rewind is noted. A follower that
+// is behind at an ambiguous position is taken past the loss. A follower that already reads the tail
+// began before the loss, and goes on.
 func (r *Router) wentBack(t *topic, top protocol.Position) {
 	if t.recent == nil {
 		return

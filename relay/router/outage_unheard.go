@@ -6,12 +6,12 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // topics.
 const maxUnheard = 8 << 20
 
-// unheard are publications that were made here and whose echo has not come. When the broker goes
-// away they are given ahead first, since their echo may be lost until the broker is back. They
-// gather for seconds while a subscription is deaf and nobody has noticed it.
+// unheard has the publications of one topic that were made here and whose echo has not come. When
+// the broker goes away they are given ahead first, since their echo may be lost until the broker is
+// back. They may gather for seconds while a subscription is deaf and nobody has noticed it.
 type unheard struct {
 	frames []*frame // in order of position, beyond the topic's top
-	given  int32    // number of frames given ahead while the broker is away
+	given  int32    // so many frames from the first on were given ahead or skipped in this outage
 	// blurred means that a publication is not in frames though its echo has not come. Until the top
 	// reaches recent.said, it is not known which publications are missing.
 	blurred bool
@@ -28,11 +28,12 @@ func (r *Router) saidAt(t *topic, p protocol.Position) {
 	r.knows(t, p)
 }
 
-// heard reports whether a frame's publication has come back, or lies before one that did.
+// heard reports whether a frame was published and the topic's top has reached its publication. Then
+// the publication has come back, or followers read it from history.
 func (t *topic) heard(fr *frame) bool { return fr.stage == stageAnswered && !t.top.Before(fr.at) }
 
-// noteUnheard keeps a published frame whose echo was not heard, when the frame leaves its lane as
-// the first one. given says that the frame was given ahead.
+// noteUnheard keeps a published frame whose echo was not heard. It is called when the first frame
+// of a lane leaves the lane. The parameter given says that the frame was given ahead.
 func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 	if t.heard(fr) {
 		return
@@ -72,7 +73,7 @@ func (r *Router) heardTo(t *topic) {
 	}
 }
 
-// forgetUnheard forgets all of a topic that is being dropped.
+// forgetUnheard forgets all unheard publications of a topic that is being dropped.
 func (r *Router) forgetUnheard(t *topic) {
 	if t.recent == nil {
 		return
@@ -93,7 +94,7 @@ func (r *Router) giveUnheard(t *topic) {
 		fr := u.frames[u.given]
 		u.given++
 		if !fr.session.edge.inbox.whole {
-			continue // later frames of this edge are skipped too
+			continue // later frames of this edge are skipped too, so its order holds
 		}
 		r.spread(t, fr)
 		if fr.effect != effectAwaited {
@@ -109,7 +110,7 @@ func (r *Router) giveUnheard(t *topic) {
 }
 
 // level reports, while the broker is away, whether all that was published here was heard or given
-// ahead.
+// ahead. Publications of edges that are not whole do not count: giveUnheard skips them.
 func (t *topic) level() bool {
 	if t.recent == nil {
 		return true
@@ -120,7 +121,7 @@ func (t *topic) level() bool {
 
 func (u *unheard) idle() bool { return len(u.frames) == 0 && u.given == 0 && !u.blurred }
 
-// cost is what a frame counts in maxUnheard, in bytes.
+// cost returns what a frame counts in maxUnheard, in bytes.
 func (fr *frame) cost() int { return int(fr.size) + frameCost }
 
 // giveAllUnheard gives ahead the unheard publications of all topics, from the first on. An edge

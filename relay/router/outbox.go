@@ -26,7 +26,8 @@ func (o *outbox) flush() {
 	o.frames = o.frames[:0]
 }
 
-// waiting returns the bytes that the link has not written yet, as of this step.
+// waiting returns the number of bytes that the edge was sent and that the link has not written yet,
+// as of this step.
 func (o *outbox) waiting() int {
 	if !o.sampled {
 		o.sampled = true
@@ -42,8 +43,9 @@ func (o *outbox) unlink() {
 	o.frames = o.frames[:0]
 }
 
-// send appends a frame to an edge's output, in the order of this step. Nothing is sent before the
-// edge's tables are told.
+// send appends a frame to an edge's output, behind what the edge was sent before. Nothing is sent
+// before the edge's tables are told. The parameter frame appends the encoded frame to the bytes
+// that it is given.
 func (r *Router) send(e *edge, frame func([]byte) []byte) {
 	if !e.outbox.ready {
 		return
@@ -72,9 +74,10 @@ func (r *Router) room(e *edge, size int) bool {
 	return false
 }
 
-// lookAgain resumes the followers that found no room, as soon as e's buffer is at most half full.
-// Usually Writable comes earlier and does so. It does not come if the connection writes the sampled
-// bytes before this step appends its own, since the buffer was then never full.
+// lookAgain looks at e's buffer every lookAgainAfter. Once the buffer is at most half full, it
+// resumes the followers that found no room. Usually Writable comes earlier and does so. It does not
+// come if the connection writes the sampled bytes before this step appends its own, since the
+// buffer was then never full.
 func (r *Router) lookAgain(e *edge) {
 	if e.outbox.watched {
 		return

@@ -17,7 +17,7 @@ var ErrStopped = errors.New("router: stopped")
 const (
 	linkShare   = 1 << 20  // batches of one link; beyond it the link is not read
 	brokerShare = 16 << 20 // broker events; beyond it the broker's receiver waits
-	eventCost   = 64       // size of an event without its payload
+	eventCost   = 64       // what a batch or an event counts besides its payload
 )
 
 const tick = 100 * time.Millisecond
@@ -81,8 +81,8 @@ func (p *Pump) Step(now time.Time) {
 	p.report()
 }
 
-// take empties the mailbox and returns its inputs. The mailbox uses the memory of empty for the
-// next ones.
+// take empties the mailbox and returns its inputs. For the next inputs the mailbox uses the memory
+// of the slice empty, unless that memory is large.
 func (p *Pump) take(empty []Input) []Input {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +98,8 @@ func (p *Pump) take(empty []Input) []Input {
 	return inputs
 }
 
-// report publishes the Router's state that other goroutines may ask for.
+// report copies what other goroutines may ask of the Router's state. It also ends the wait of Drain
+// when no frame is left.
 func (p *Pump) report() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,8 +140,8 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 	return nil
 }
 
-// Received hands over a batch of frames of size bytes. It blocks while the link's share of the
-// mailbox is used up. An empty share takes any batch.
+// Received hands over a batch of frames of size bytes. It blocks until the batch fits into the
+// link's share of the mailbox. An empty share takes any batch.
 func (p *Pump) Received(l Link, frames []any, size int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,7 +185,8 @@ func (p *Pump) Disconnected(l Link, lastReceived time.Time, err error) {
 	}
 }
 
-// Event is the broker's sink. It blocks while the broker's share of the mailbox is used up.
+// Event is the broker's sink. It blocks until the event fits into the broker's share of the
+// mailbox. An empty share takes any event.
 func (p *Pump) Event(ev broker.Event) {
 	size := eventCost
 	switch ev := ev.(type) {
@@ -207,7 +209,8 @@ func (p *Pump) Event(ev broker.Event) {
 	p.put(FromBroker{ev})
 }
 
-// Degraded lists the shared causes for which the service is not whole. The only one is "broker".
+// Degraded lists what degraded the service of this relay at the end of the last step: "broker"
+// while the broker is away, else nothing.
 func (p *Pump) Degraded() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -230,8 +233,8 @@ type move struct{ window time.Duration }
 func (in move) apply(r *Router) { r.moveAll(in.window) }
 
 // Drain stops taking new frames from edges. Their logs keep such frames for the next relay. Drain
-// returns when all frames taken before are finished and acknowledged, or ctx is done. Deliveries go
-// on.
+// returns nil when all frames taken before are finished and acknowledged, or an error when ctx is
+// done before. Deliveries go on.
 func (p *Pump) Drain(ctx context.Context) error {
 	p.mu.Lock()
 	if p.drained == nil {
@@ -253,8 +256,8 @@ type stop struct{}
 
 func (stop) apply(r *Router) { r.stopping = true }
 
-// unfinished returns the number of frames that are neither published nor answered. Frames of an
-// edge without a link do not count: the edge takes them elsewhere.
+// unfinished returns the number of frames that are not finished. Frames of an edge without a link
+// do not count: the edge takes them elsewhere.
 func (r *Router) unfinished() (n int) {
 	for _, e := range r.directory.links {
 		n += len(e.inbox.frames)

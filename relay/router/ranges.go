@@ -8,8 +8,9 @@ import (
 )
 
 // ranges is a list of ranges of numbers: ascending, disjoint and not adjacent. Clients decide in
-// which order numbers are added, by the topics that they name. The list is stored in blocks, so
-// each addition moves no more than one block and, rarely, the list of blocks.
+// which order numbers are added, by the topics that they name, and could choose the order that is
+// slowest to store. So the list is stored in blocks: each addition moves no more than one block
+// and, rarely, the list of blocks.
 type ranges struct {
 	blocks [][]link.Range // none is empty or longer than maxBlock
 }
@@ -81,7 +82,8 @@ func (rs *ranges) remove(b, i int) {
 	}
 }
 
-// upTo returns the first ranges, no more than most. The result may share the list's memory.
+// upTo returns the first ranges of the list. The parameter most bounds their number. The result may
+// share the list's memory.
 func (rs *ranges) upTo(most int) (some []link.Range) {
 	for b, block := range rs.blocks {
 		if b == 0 {
@@ -96,5 +98,5 @@ func (rs *ranges) upTo(most int) (some []link.Range) {
 	return some
 }
 
-// all returns a copy.
+// all returns a copy of the list.
 func (rs *ranges) all() []link.Range { return slices.Concat(rs.blocks...) }

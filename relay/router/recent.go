@@ -8,13 +8,13 @@ type recent struct {
 	// known is the highest position known to this relay, if it is beyond the top. Positions that
 	// edges told count too.
 	known    protocol.Position
-	said     protocol.Position // the highest position that was published here
+	said     protocol.Position // the highest position of a publication made here
 	tail     tail
 	rewind   *rewind  // the last one; nil: none
-	answered []*frame // answered notices whose echo is awaited, in order
+	answered []*frame // published notices whose echo is awaited, in order
 	unheard  unheard
-	notices  int32 // joins and leaves whose echo is awaited
-	blind    int32 // publications made here while not subscribed
+	notices  int32 // number of joins and leaves whose echo is awaited
+	blind    int32 // number of publications made here while not subscribed
 }
 
 // recently returns t's recent state for changing, and creates it if there is none.
@@ -45,7 +45,8 @@ func (n *recent) idle(top protocol.Position) bool {
 }
 
 // known returns the highest position of the topic that this relay knows of. Positions that edges
-// told count too. Each broker.Publish names it as Known.
+// told count too. runLane passes it to the broker as Publish.Known, unless the lane knows of a
+// higher one.
 func (t *topic) known() protocol.Position {
 	if t.recent != nil && t.top.Before(t.recent.known) {
 		return t.recent.known

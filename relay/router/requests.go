@@ -31,7 +31,7 @@ func (q *requests) token() uint64 {
 	return q.tokens
 }
 
-// ask returns the token of a new request. The answer is for by.
+// ask returns the token of a new request. The parameter by is the asker, whom the answer is for.
 func (q *requests) ask(by any) uint64 {
 	token := q.token()
 	q.asked[token] = by
@@ -51,8 +51,8 @@ func asker[T any](q *requests, token uint64) T {
 // orphan notes that a frame in flight belongs to a link that its edge has left.
 func (q *requests) orphan(fr *frame) { q.orphaned[fr.session.edge.instance] += fr.size }
 
-// unorphan notes that such a frame was answered. It returns the edge's orphaned bytes before and
-// after.
+// unorphan notes that a frame that was passed to orphan has been answered. It returns the edge's
+// orphaned bytes before and after that.
 func (q *requests) unorphan(fr *frame) (had, left uint64) {
 	instance := fr.session.edge.instance
 	had = q.orphaned[instance]

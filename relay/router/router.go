@@ -25,14 +25,17 @@ type Config struct {
 	// DigestEvery is how often an edge's tables are compared with the relay's; default 10 s.
 	DigestEvery time.Duration
 	// TailBytes bounds the recent publications kept in memory, in bytes over all topics; default 64
-	// MiB. TailLength bounds their number per topic; default 64.
+	// MiB. TailLength bounds their number per topic; default 64. A topic may exceed TailLength
+	// while it has messages that were given ahead.
 	TailBytes  int
 	TailLength int
-	// History is how many publications of a topic the broker keeps; default 256. After an outage a
-	// topic gets a quarter of them at first, since its followers may not be subscribed yet.
+	// History is how many publications of a topic the broker keeps; default 256. For a while after
+	// an outage this relay publishes at most a quarter of that number to a topic, since the topic's
+	// followers may not be subscribed yet.
 	History int
-	// HistoryAge is how long the broker keeps these publications; default 120 s. In that time one
-	// user may address MaxAddressed users and groups through one edge; default 4,096.
+	// HistoryAge is how long the broker keeps a topic's publications after the last one; default
+	// 120 s. In each window of that length one user may address at most MaxAddressed users and
+	// groups through one edge; default 4,096.
 	HistoryAge   time.Duration
 	MaxAddressed int
 	// TopicRate bounds what all senders together publish to one topic, in bytes a second. Messages
@@ -41,8 +44,9 @@ type Config struct {
 	// MaxGroups is how many topics one session may be in, its own topics included; default 1,000.
 	MaxGroups int
 	// TellBytes bounds the tables that an edge tells on a new link, in bytes; default 256 MiB.
-	// Group memberships may take half of it. Joins beyond that are refused, so no client can keep
-	// its edge from linking again. TellWait bounds how long the telling may take; default 60 s.
+	// Group memberships may take half of it, and joins beyond that are refused. Otherwise a client
+	// could make its edge's tables so large that the edge cannot link again. TellWait bounds how
+	// long the telling may take; default 60 s.
 	TellBytes int
 	TellWait  time.Duration
 
@@ -59,7 +63,7 @@ const (
 	askAgainAfter  = 200 * time.Millisecond // pause after a failed ReadHistory or Flush
 	readsAtOnce    = 16                     // pages of history requested at once, per edge
 	lookAgainAfter = 100 * time.Millisecond // pause after a link's buffer had no room
-	tailAge        = 30 * time.Second       // publications older than this leave memory
+	tailAge        = 30 * time.Second       // older publications leave the tails, except in outages
 	leaveWait      = time.Second            // longest wait for the broker after an edge moved
 )
 
@@ -92,14 +96,16 @@ type Router struct {
 	scratch  scratch
 }
 
-// scratch is memory that each step uses anew.
+// scratch is memory that each step uses anew. The comment of each field names the Router's methods
+// that use it.
 type scratch struct {
-	text, encoded []byte           // of encode and spread
-	opened        []uint64         // of tryOpen and openAhead
-	own           []protocol.Topic // of own
+	text, encoded []byte           // encode uses both, spread uses text
+	opened        []uint64         // used by tryOpen and openAhead
+	own           []protocol.Topic // used by Router.own
 }
 
-// reset frees what was used in a step, or keeps it for the next one.
+// reset is called at the end of a step. It frees memory that has grown large, and keeps the other
+// for the next step.
 func (s *scratch) reset() {
 	if cap(s.text)+cap(s.encoded) > maxScratch {
 		s.text, s.encoded = nil, nil
@@ -154,8 +160,8 @@ func New(cfg Config, d dialect.Dialect, brk broker.Broker) *Router {
 	return r
 }
 
-// Step applies inputs in order, does what has come due by now, and appends the resulting frames to
-// the links. It must be called at least every 100 ms, with empty inputs if there are none.
+// Step applies the inputs in order, does what has come due, and appends the resulting frames to the
+// links. It must be called at least every 100 ms, without inputs if there are none.
 func (r *Router) Step(now time.Time, inputs []Input) {
 	r.now = now
 	if r.began.IsZero() {
@@ -167,14 +173,14 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 	}
 	r.later.due(now)
 	r.sweepRates()
-	if !r.outage.away { // else the tails hold what was given ahead
+	if !r.outage.away { // else the tails must keep what was given ahead
 		r.tails.expire(r)
 	}
 	r.flush()
 }
 
 // flush appends to each link the frames that its edge was sent in this step. The acknowledgement
-// follows them, so an Ack never overtakes an answer.
+// follows them, so an Ack never overtakes an answer. Then flush closes the links that are to end.
 func (r *Router) flush() {
 	for _, e := range r.dirty {
 		o := &e.outbox
@@ -198,7 +204,7 @@ func (r *Router) flush() {
 	r.scratch.reset()
 }
 
-// sendStatus tells an edge what is degraded here.
+// sendStatus tells an edge what is degraded at this relay.
 func (r *Router) sendStatus(e *edge) {
 	var s link.Status
 	if r.outage.away {
@@ -207,8 +213,8 @@ func (r *Router) sendStatus(e *edge) {
 	r.send(e, s.Append)
 }
 
-// degraded lists the shared causes for which the service is not whole. Only Step's caller may call
-// it.
+// degraded lists what degrades the service of this relay. That is "broker" while the broker is
+// away, else nothing. Only Step's caller may call it.
 func (r *Router) degraded() []string {
 	if r.outage.away {
 		return []string{"broker"}

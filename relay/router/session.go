@@ -13,16 +13,16 @@ import (
 type session struct {
 	edge *edge
 	id   uint64
-	user string // shares the memory of its user topic's name, if bound
+	user string // shares the memory of its user topic's name, if bound to that topic
 
 	few   [2]*follower // followers of topics it is bound to; nil: free
 	extra *extra       // nil: the zero value
 
 	endpoint   protocol.Endpoint
-	opening    bool  // not yet bound to its own topics
+	opening    bool  // its connect is not confirmed yet, see tryOpen
 	ending     bool  // its End came
-	gone       bool  // no longer in the directory
-	unfinished int32 // unfinished frames of this link
+	gone       bool  // no longer in its edge's tables
+	unfinished int32 // number of unfinished frames of this link
 }
 
 // extra is the state of a session that is in groups or has something under way.
@@ -32,13 +32,13 @@ type extra struct {
 	more []*follower // followers it is bound to beyond few
 
 	// underway are the frames that wait for the broker's answer, all about one group. They are
-	// joins and leaves whose notices are awaited, or a single frame of a non-member.
+	// joins and leaves whose echoes are awaited, or a single frame of a non-member.
 	underway  []*frame
 	parked    []*frame               // frames behind underway, in number order
 	about     map[protocol.Topic]int // number of parked frames that may publish to a topic
 	releasing bool                   // release is walking through parked
 
-	said uint64 // last finished group message of this link; 0: none to tell
+	said uint64 // number of the last finished group message of this link; 0: none to tell
 	end  *frame // its End, if handled and not yet finished
 }
 
@@ -85,7 +85,7 @@ func (s *session) who() link.Session {
 	return link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: s.peek().group}
 }
 
-// addSession enters a told session into the directory. A session that is already known is left
+// addSession enters a told session into its edge's tables. A session that is already known is left
 // unchanged.
 func (r *Router) addSession(e *edge, told link.Session) *session {
 	if s := e.tables.sessions[told.ID]; s != nil {
@@ -127,13 +127,13 @@ func (r *Router) removeSession(s *session) {
 	}
 }
 
-// member reports whether s is bound to a topic at f, which may be nil. It searches all topics of s,
-// of which there are Config.MaxGroups+2 at most.
+// member reports whether s is bound to f's topic. f may be nil. member searches all topics of s, of
+// which there are Config.MaxGroups+2 at most.
 func (s *session) member(f *follower) bool {
 	return f != nil && (s.few[0] == f || s.few[1] == f || slices.Contains(s.peek().more, f))
 }
 
-// in reports whether few has a follower of t. It looks nothing up in the directory.
+// in reports whether s.few has a follower of t. It looks nothing up in the directory.
 func (s *session) in(t protocol.Topic) bool {
 	return slices.ContainsFunc(s.few[:], func(f *follower) bool { return f != nil && f.topic.name == t })
 }
@@ -208,7 +208,8 @@ func (r *Router) unbind(s *session, f *follower) {
 	r.dropIfIdle(f)
 }
 
-// share is what f's latest member counts in edge.tables.grouped.
+// share returns what f's latest member counts in edge.tables.grouped, in bytes. The first member
+// also counts what telling the topic takes.
 func (f *follower) share() int {
 	switch {
 	case !f.topic.name.IsGroup():
@@ -268,7 +269,7 @@ func (r *Router) openUnconfirmed(e *edge) {
 }
 
 // openAhead answers a connect that cannot be confirmed. If the edge is not behind on the session's
-// own topics, the session is bound all the same. It gets what the clients of this relay's edges
+// own topics, the session is bound all the same, and gets what the clients of this relay's edges
 // say.
 func (r *Router) openAhead(s *session, own []protocol.Topic) {
 	opened := link.Opened{Session: s.id, Topics: r.scratch.opened[:0]}

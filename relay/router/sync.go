@@ -67,8 +67,8 @@ func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 	return nil
 }
 
-// synced replaces what is known of an edge by the tables that it told. The edge sends again the
-// frames whose acknowledgement it has not seen. Topics that stay followed are not unsubscribed in
+// synced replaces what is known of an edge by the tables that it told. It forgets the unfinished
+// frames of the edge, which sends them again. Topics that stay followed are not unsubscribed in
 // between.
 func (r *Router) synced(e *edge, f link.Synced) *violation {
 	told := e.tables.told
@@ -126,8 +126,8 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 
 // clear empties an edge's tables, to be filled with the expected number of sessions. Its followers
 // are reset but stay: they keep their topics subscribed until it is known which of them are needed.
-// The moment at which a follower's members came is forgotten if it may have been at another relay.
-// The moment of a gap that they were told is kept.
+// The moment at which a follower's members came is forgotten if they may have come at another
+// relay. The moment of a gap that they were told is kept.
 func (r *Router) clear(e *edge, expected int) {
 	for _, f := range e.followers {
 		since := f.since
@@ -175,8 +175,8 @@ func (r *Router) hold(e *edge, h link.Held) (*follower, *violation) {
 	return f, nil
 }
 
-// maxTopics bounds the topics that an edge may tell of one session. It leaves room for two of the
-// session's own.
+// maxTopics returns the largest number of topics that an edge may tell of one session. It leaves
+// room for two of the session's own beyond Config.MaxGroups.
 func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
 
 // resume lets a follower that was told catch up from its position.
@@ -194,7 +194,7 @@ func (r *Router) resume(f *follower) {
 }
 
 // digestLater makes a Digest due every Config.DigestEvery while the link lasts. At the same times
-// it forgets old entries of addressed.
+// it calls forgetAddressed.
 func (r *Router) digestLater(e *edge) {
 	generation := e.generation
 	r.after(r.cfg.DigestEvery, func() {

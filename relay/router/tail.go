@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// tail is the recent publications of one topic, numbered in order of arrival. It holds every
+// tail has the recent publications of one topic, numbered in order of arrival. It holds every
 // publication with a position after base and up to the topic's top. It also holds publications
 // without a position: bare ones, of original servers, and messages given ahead.
 type tail struct {
@@ -15,7 +15,7 @@ type tail struct {
 	items []tailItem
 	next  uint64 // number of the last item
 	ahead int32  // number of items given ahead
-	torn  bool   // one of these has left while the broker is away
+	torn  bool   // an item given ahead has left, and the outage is not over
 }
 
 type tailItem struct {
@@ -29,7 +29,8 @@ type tailItem struct {
 	at protocol.Position // position of its publication or later; zero: unknown
 }
 
-// first and last are the numbers of the first and last item. In an empty tail last is first-1.
+// first and last return the numbers of the first and the last item. In an empty tail last is
+// first-1.
 func (t *tail) first() uint64           { return t.next - uint64(len(t.items)) + 1 }
 func (t *tail) last() uint64            { return t.next }
 func (t *tail) at(seq uint64) *tailItem { return &t.items[seq-t.first()] }
@@ -53,8 +54,9 @@ func (t *tail) end() protocol.Position {
 	return protocol.Position{}
 }
 
-// seek returns the number of the first item with a position after p, or last()+1. Items without a
-// position are skipped before it, since it is not known whether they were received.
+// seek returns the number of the first item with a position after p, or last()+1. It passes over
+// items without a position that stand before that item, since it is not known whether they were
+// received.
 func (t *tail) seek(p protocol.Position) uint64 {
 	seq := t.first()
 	for i, item := range t.items {
@@ -68,7 +70,8 @@ func (t *tail) seek(p protocol.Position) uint64 {
 	return seq
 }
 
-// maxTailItems bounds the number of publications in all tails together.
+// maxTailItems bounds the entries of tails.order, and so the number of publications in all tails
+// together.
 const maxTailItems = 1 << 18
 
 // tails bounds all tails together, in bytes, number and age. The oldest publication of all leaves
@@ -82,7 +85,7 @@ type tails struct {
 }
 
 // tailEntry refers to an item of a tail. When the item leaves before its turn, the entry stays in
-// order until it is the oldest. It then names no topic, so it keeps none in memory.
+// tails.order until it is the oldest. It then names no topic, so it keeps none in memory.
 type tailEntry struct {
 	topic *topic        // nil: the item has left
 	at    time.Duration // Router.clock when the item came
@@ -122,8 +125,9 @@ func (ts *tails) expire(r *Router) {
 	}
 }
 
-// oldest takes the first entry off order. If its item is still in a tail, it is the first one
-// there. Then oldest removes the item too and returns its topic. Otherwise oldest returns nil.
+// oldest takes the first entry off tails.order. If the item of that entry is still in its tail, it
+// is the first item there. Then oldest removes the item too and returns its topic. Otherwise oldest
+// returns nil.
 func (ts *tails) oldest() *topic {
 	t := ts.order[ts.head].topic
 	if t != nil {

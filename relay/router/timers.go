@@ -20,7 +20,8 @@ func (t *timers) due(now time.Time) {
 	}
 }
 
-// after calls do in a later Step, d from now. do must check whether its work is still wanted.
+// after makes Step call the function do once the time d has passed. If d is not above 0, that is
+// still in the present step. The function must check whether its work is still wanted.
 func (r *Router) after(d time.Duration, do func()) {
 	heap.Push(&r.later, timer{r.now.Add(d), do})
 }

@@ -9,19 +9,22 @@ import (
 )
 
 // topic is a stream of publications that somebody here follows. It is subscribed while it has
-// followers. There are as many topics as users, so the struct of a silent topic has to be small.
+// followers. In an outage dropTopic may keep it subscribed for longer. There may be as many topics
+// as users, so the struct of a silent topic has to be small.
 type topic struct {
 	name protocol.Topic
 	// number names the topic on every link, and is the token of its Subscribe. It is never used for
 	// another topic.
 	number uint64
 
-	top        protocol.Position // the highest position known to be published here
-	first      follower          // the first follower
-	crowd      *crowd            // all followers, once there was a second one
-	recent     *recent           // nil: nothing under way or published lately
-	subscribed bool              // confirmed, and not deaf since
-	placed     bool              // was confirmed: top is of that moment or later
+	// top is the position that the topic has reached at this relay, by publications received or by
+	// Subscribed. A higher one may be known, see recent.known.
+	top        protocol.Position
+	first      follower // the first follower
+	crowd      *crowd   // all followers, once there was a second one
+	recent     *recent  // nil: nothing under way or published lately
+	subscribed bool     // confirmed, and not deaf since
+	placed     bool     // was confirmed: top is of that moment or later
 }
 
 // follow returns e's follower of a topic, and creates it if there is none. With the first follower
@@ -57,7 +60,7 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 		t.recent.blind = 0
 	}
 	// If publications beyond ev.Top are known, they are lost. The topic goes on at the highest
-	// known position, and the loss is told as a hole.
+	// known position, and the loss is told as a gap.
 	top := ev.Top
 	if known := t.known(); top.Before(known) {
 		top = known
@@ -185,13 +188,13 @@ func (r *Router) receive(p broker.Publication) {
 	r.compact(t)
 }
 
-// costLeast is the number of sessions from which a sender's edge is told how many its message
-// reaches.
+// costLeast is the least number of sessions that a message must reach for its sender's edge to be
+// told how many it reaches.
 const costLeast = 64
 
-// account counts a publication in its topic's rate. A publication of an edge of this relay was
-// counted before, when it was published. If it reaches at least costLeast sessions, its edge is
-// told how many.
+// account counts a heard publication in its topic's rate. A publication of an edge of this relay is
+// assumed to have been counted by spend, when this relay published it. If such a publication
+// reaches at least costLeast sessions, its edge is told how many.
 func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {
@@ -215,9 +218,9 @@ func (r *Router) encode(t *topic, p broker.Publication) []byte {
 	return r.scratch.encoded
 }
 
-// missed returns how many publications lie between a position and a publication, and whether there
-// are any. The first publication of an epoch knows where the epoch before ended. For any other
-// publication it is not known what was lost at the end of an earlier epoch.
+// missed returns how many publications lie between the position prev and the publication p, and
+// whether there are any. The first publication of an epoch knows where the epoch before ended. For
+// any other publication it is not known what was lost at the end of an earlier epoch.
 func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole bool) {
 	if lost, hole = missing(prev, p.Position); hole || !prev.Before(p.Previous) {
 		return lost, hole

@@ -14,9 +14,9 @@ const (
 	// topicTurn is how many bytes a lane may publish before the other lanes of its topic have their
 	// turns.
 	topicTurn = 16 << 10
-	// topicHold is a divisor: messages of 1/topicHold of an edge's log size may wait at the relay
-	// for the rates of topics. Messages beyond that are refused, so a topic with too many senders
-	// takes no room from users who write elsewhere.
+	// topicHold is a divisor: messages that wait at the relay for the rates of topics may fill
+	// 1/topicHold of their edge's log. Messages beyond that are refused, so a topic with too many
+	// senders takes no room from users who write elsewhere.
 	topicHold = 4
 	// topicSweep is how often topics that are not ahead of their rate are forgotten.
 	topicSweep = time.Second
@@ -92,7 +92,7 @@ func (r *Router) spend(topic protocol.Topic, bytes int) {
 	}
 }
 
-// takeTurnsLater calls takeTurns when half of the topic's burst is paid for.
+// takeTurnsLater calls takeTurns when the topic is no more than half a burst ahead of its rate.
 func (r *Router) takeTurnsLater(topic protocol.Topic) {
 	r.after(r.rates.paid[topic]-r.clock-topicBurst/2, func() { r.takeTurns(topic) })
 }

@@ -1,8 +1,8 @@
 // Package dialect is the seam between the router and the protocols that clients speak.
 //
 // The router knows sessions, topics, lanes and followers, and no text of any client. A Dialect
-// turns a client's frame into a Command of the router. It turns what became of the command, and
-// what is published, into texts for clients. docs/design/dialects.md describes the seam.
+// turns a client's frame into a Command of the router. It also turns what became of the command,
+// and what is published, into texts for clients. docs/design/dialects.md describes the seam.
 package dialect
 
 import (
@@ -12,32 +12,35 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Dialect is one client protocol as the relay speaks it. Only the router's goroutine calls it. Its
-// methods do not block, and keep none of the slices that they are given. A session is given as its
-// edge told it.
+// Dialect is one client protocol as the relay speaks it. router.New calls Kinds. All other methods
+// are called only by the caller that steps the Router, one at a time. The methods do not block, and
+// keep none of the slices that they are given. A session is given as its edge told it.
 type Dialect interface {
-	// Check returns an error for a session that cannot be, else nil. With an error the session's
-	// edge loses its link. So Check must accept every session that an edge may have.
+	// Check returns nil for a session that an edge may have, and an error for any other. An error
+	// costs the session's edge its link.
 	Check(s link.Session) error
-	// Topics appends the topics that a session is a member of from its connect on: one or two, and
-	// the same ones each time. It is called often.
+	// Topics appends to dst the topics that s is a member of from its connect on. They are one or
+	// two, and for one session always the same ones in the same order. Topics is called often.
 	Topics(dst []protocol.Topic, s link.Session) []protocol.Topic
-	// Parse reads a client's frame. again means that the frame was granted while Redis was away.
-	// Then rules that may differ from relay to relay must not refuse it.
+	// Parse returns what a client's frame asks for. The parameter again says that the frame was
+	// granted on an earlier link, while the broker was away. Rules that may differ from relay to
+	// relay must not refuse such a frame.
 	Parse(s link.Session, frame []byte, again bool) Command
-	// Notice returns the text that a Join or a Leave publishes to the topic. Render is given it
-	// like any other text.
+	// Notice returns the text that c, which is a Join or a Leave, publishes to its topic. Render is
+	// given this text as msg, like any other.
 	Notice(s link.Session, c *Command) string
-	// Answer returns the text by which a client learns what became of its command. The reason is
-	// Done only for a Join or a Leave, once it is in effect. Then c.Text is the notice.
+	// Answer returns the text by which a client learns what became of its command. v.Reason is Done
+	// only for a Join or a Leave, once it is in effect. c.Text is then the notice.
 	Answer(s link.Session, c *Command, v Verdict) []byte
-	// Render appends the text that members of t are sent when the user from publishes msg. Sessions
-	// of the user except do not get the text; if except is "", all get it. Every relay of a cluster
-	// renders alike.
+	// Render appends to b the text that members of t are sent for a publication. The parameter from
+	// names the user who published it, and msg is the published text. The result except names a
+	// user whose sessions do not get the rendered text. If it is "", all members get it. All relays
+	// that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, from, msg string) (text []byte, except string)
 	// Lost returns the text that tells members of t that they lost messages.
 	Lost(t protocol.Topic) []byte
-	// Kinds returns the names by which commands are counted. Every Command.Kind is an index in it.
+	// Kinds returns the names by which commands are counted. Every Command.Kind is an index in the
+	// result.
 	Kinds() []string
 }
 
@@ -56,29 +59,35 @@ const (
 type Command struct {
 	Verb Verb
 	Kind uint8 // index in Dialect.Kinds
-	// Fixed means that clients cannot choose the topic's name. A Publish or a MemberPublish to such
-	// a topic does not count in what its user may address.
+	// Fixed means that clients cannot choose the topic's name. The router bounds how many different
+	// topics the sender of commands may address, and refuses commands beyond that as ManyAddressed.
+	// A Publish or a MemberPublish with Fixed set does not count for this bound, and is never
+	// refused for it.
 	Fixed bool
 	Topic protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For a Join or a Leave
-	// the router sets it to the result of Notice.
+	// the router sets it to the result of Notice. For Nothing it is the answer.
 	Text string
 }
 
-// Reason is why a command has no effect.
+// Reason says why a command has no effect, or that it has its effect.
 type Reason uint8
 
 const (
-	Done            Reason = iota // it has its effect
-	NotMember                     // the session is no member, others are
-	NoMembers                     // nobody is a member
-	Undecided                     // the broker cannot say now whether anybody is
-	ManyTopics                    // the session is a member of Verdict.Most topics
-	ManyMemberships               // its edge has no room for more memberships
-	ManyAddressed                 // its user addressed Verdict.Most topics in Verdict.Window
-	TooMuch                       // too much waits to be published to the topic
+	Done Reason = iota // it has its effect
+	// The session is not a member of the topic. For a MemberPublish, others are. For a Leave,
+	// nobody asks whether others are.
+	NotMember
+	NoMembers       // nobody is a member
+	Undecided       // the broker cannot say now whether anybody is a member
+	ManyTopics      // the session is in as many topics as it may be, Verdict.Most
+	ManyMemberships // its edge has no room for more memberships
+	ManyAddressed   // its user has addressed Verdict.Most topics within Verdict.Window
+	// The rate of its topic is used up, and too much of what its edge sent already waits for the
+	// rates of topics.
+	TooMuch
 
-	Reasons // how many there are
+	Reasons // number of reasons
 )
 
 // Verdict is what became of a command.
