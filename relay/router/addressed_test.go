@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// A client that writes to invented users, or joins and leaves invented groups, creates a bounded
-// number of histories, however often it connects. It may still write to users whom it wrote to
-// before.
+// TestP8_TopicsThatOneUserMakesAreBounded checks that a client that writes to invented users, or
+// joins and leaves invented groups, creates a bounded number of histories, however often it
+// connects. It may still write to users whom it wrote to before.
 func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxAddressed: 50, HistoryAge: time.Minute})
@@ -76,8 +76,9 @@ func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	a.quiet()
 }
 
-// TestA4_EveryDoorToATopicIsCounted checks the ways to create a topic besides a join. A user may
-// invent a group by connecting to it and speaking there, or create it anew by leaving it.
+// TestA4_EveryDoorToATopicIsCounted checks that the ways to create a topic besides a join are
+// counted too. A user may invent a group by connecting to it and speaking there, or create a group
+// anew by leaving it.
 func TestA4_EveryDoorToATopicIsCounted(t *testing.T) {
 	const most = 50
 	w := newWorld(t, 0)

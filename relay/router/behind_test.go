@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestP6_JoinOfATopicLeftWhileBehind checks a join that waits for its edge to catch up. It is
-// answered although the members that were behind have left.
+// TestP6_JoinOfATopicLeftWhileBehind checks a join that waits for its edge to catch up. The join is
+// answered although the members for whom the edge was behind have left.
 func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w := newWorld(t, 1)
 	e, other := w.edge("e"), w.edge("other")
@@ -23,11 +23,11 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	e.stuck = 8 << 20
 	other.group(1, "g", "held up")
 	w.settle()
-	e.join(2, "g") // heard while behind
+	e.join(2, "g") // its notice is heard while the edge is behind
 	w.settle()
 	e.end(1)
 	w.settle()
-	e.join(3, "g") // the first member of an edge that is no longer behind
+	e.join(3, "g") // the edge is no longer behind
 	w.settle()
 	e.stuck = 0
 	w.relays[0].inputs = append(w.relays[0].inputs, Writable{e.conn})
@@ -41,8 +41,8 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	}
 }
 
-// TestP4_NewLinkAfterFullOne checks that a full link's sampled length is not used for the link that
-// replaces it in the same step.
+// TestP4_NewLinkAfterFullOne checks that the queue length that was sampled on a full link is not
+// used for the link that replaces it in the same step.
 func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -63,8 +63,8 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	e.saw(1, "user o send:1")
 }
 
-// TestP4_FullLinkDrainedWithinAStep has a step find a link full. The link is empty again before the
-// step appends to it, so no Writable follows.
+// TestP4_FullLinkDrainedWithinAStep has a step find no room on a link for the last of three
+// messages. The link is empty again before the step appends the other two, so no Writable follows.
 func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -77,7 +77,7 @@ func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	asked := 0
 	e.conn.queued = func() int {
 		if asked++; asked == 1 {
-			return 2<<20 - 1 // not half full: no Writable will come
+			return 2<<20 - 1 // less than half of Outgoing, so no Writable will come
 		}
 		return 0
 	}

@@ -10,7 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Each benchmark of one event varies how much else is there. Its ns/op should stay about the same.
+// A benchmark of one event varies how much else the relay holds, and its ns/op should stay about
+// the same. BenchmarkPublication is an exception: its cost grows with the number of edges that get
+// the publication.
 
 // BenchmarkDirect measures a message between two users on two edges: its frame, publication,
 // delivery and acknowledgement.
@@ -112,7 +114,7 @@ func BenchmarkConnectEnd(b *testing.B) {
 	}
 }
 
-// BenchmarkResync measures an edge that lost its link and tells its tables on another.
+// BenchmarkResync measures an edge that lost its link and tells its tables on a new one.
 // ns/membership should stay about the same.
 func BenchmarkResync(b *testing.B) {
 	for _, size := range []struct{ sessions, groups int }{{100, 0}, {1000, 0}, {10_000, 0}, {100_000, 0}, {1000, 10}, {1000, 100}, {100, 1000}} {
@@ -186,8 +188,8 @@ func BenchmarkGroups(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle measures the memory of a session on /chat/channel: while it says nothing, a moment
-// after it has said something to itself, and two minutes later.
+// BenchmarkIdle measures the memory of a session on /chat/channel: before it says anything, a
+// moment after it has said something to itself, and two and a half minutes later.
 func BenchmarkIdle(b *testing.B) {
 	const sessions, edges = 100_000, 10
 	for b.Loop() {

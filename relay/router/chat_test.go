@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// places runs a test with two parties: on one edge, on two edges of one relay, and on edges of two
-// relays.
+// places calls test(t, w, a, b) in three arrangements: a and b are one edge, two edges of one
+// relay, or edges of two relays.
 func places(t *testing.T, test func(t *testing.T, w *world, a, b *testEdge)) {
 	for _, place := range []struct {
 		name          string

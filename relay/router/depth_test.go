@@ -9,9 +9,10 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// depth returns by how many bytes the stack grows while do runs.
+// depth calls do() on a new goroutine, and returns by how many bytes the stacks in use have grown
+// by the end of the call.
 func depth(do func()) int64 {
-	// A collection would shrink the stack in between.
+	// A garbage collection could shrink the stack before it is measured.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	var before, after runtime.MemStats
 	done := make(chan struct{})
@@ -25,8 +26,8 @@ func depth(do func()) int64 {
 	return int64(after.StackInuse) - int64(before.StackInuse)
 }
 
-// maxDepth is far above the stack that a step needs, in bytes. It is far below the stack that a
-// step would need if frames were decided recursively.
+// maxDepth, in bytes, is far above the stack that a step needs. It is far below the stack that a
+// step would need if the frames were handled recursively.
 const maxDepth = 1 << 20
 
 // TestP8_ParkedFramesTakeNoStack parks many frames of one session behind a join. Once the join is
@@ -55,7 +56,8 @@ func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 	}
 }
 
-// TestP8_FramesGivenAheadTakeNoStack has many sessions join one group when the broker goes away.
+// TestP8_FramesGivenAheadTakeNoStack has many sessions join one group. The joins are under way when
+// the broker goes away, and all of them are given ahead.
 func TestP8_FramesGivenAheadTakeNoStack(t *testing.T) {
 	const n = 20_000
 	w := newWorld(t, 1)

@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// digestOf computes the digest of a relay's tables of an edge, row by row.
+// digestOf computes, row by row, the Digest of the tables that a relay has of an edge.
 func digestOf(rl *testRelay, e *testEdge) (d link.Digest) {
 	known := rl.router.directory.edges[e.instance]
 	d.Heard = known.tables.heard
@@ -26,8 +26,9 @@ func digestOf(rl *testRelay, e *testEdge) (d link.Digest) {
 	return d
 }
 
-// TestP9_ARelayTellsItsTablesEveryTenSeconds checks that a relay's digest matches its tables,
-// whatever changed them. The test edge compares the digest with its own tables.
+// TestP9_ARelayTellsItsTablesEveryTenSeconds checks that a relay sends each edge a Digest every ten
+// seconds, and that the Digest matches the relay's tables, whatever changed them. The test edge
+// compares each Digest with its own tables.
 func TestP9_ARelayTellsItsTablesEveryTenSeconds(t *testing.T) {
 	w := newWorld(t, 2)
 	a, b := pair(w, w.relays[0], w.relays[0])
@@ -60,8 +61,8 @@ func TestP9_ARelayTellsItsTablesEveryTenSeconds(t *testing.T) {
 	}
 }
 
-// TestP9_TablesThatDriftAreToldAnew has a relay's tables go wrong. The edge sees it by their Digest
-// and renews its link. The relay goes on with the tables that the edge tells then.
+// TestP9_TablesThatDriftAreToldAnew has a relay's tables go wrong. The edge notices that by the
+// Digest, and renews its link. The relay goes on with the tables that the edge then tells.
 func TestP9_TablesThatDriftAreToldAnew(t *testing.T) {
 	g, h := protocol.GroupTopic("g"), protocol.GroupTopic("h")
 	for _, drift := range []struct {

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// takeOld takes the frames of a link that is being left. It uses publications and the frames that
-// they need, and drops the rest.
+// takeOld takes the frames of a link that is being left. It uses publications, gaps, and the frames
+// that number topics for these. It drops the rest.
 func (e *testEdge) takeOld(frames []byte) {
 	names := e.names
 	e.names = e.old.names
@@ -20,7 +20,8 @@ func (e *testEdge) takeOld(frames []byte) {
 		}
 		frames = rest
 		switch t {
-		// A topic numbered from now on brings nothing: the new link bound its members.
+		// A topic that is numbered on this link from now on brings nothing, since its members were
+		// bound on the new link.
 		case link.TypeTopic:
 			e.names[must(link.ParseTopicNumber(body)).ID] = ""
 		case link.TypePublication:
@@ -162,7 +163,7 @@ func (e *testEdge) publication(f link.Publication) {
 	}
 	e.frames[name]++
 	h := e.topics[name]
-	if h == nil { // the new link freed it: it has no members
+	if h == nil { // the topic has no members: an Untopic on the new link has removed it
 		return
 	}
 	if !f.Position.IsZero() {
@@ -185,14 +186,14 @@ func (e *testEdge) publication(f link.Publication) {
 	}
 }
 
-// changedEpoch notes a loss in Redis when one epoch follows another on a topic.
+// changedEpoch notes that Redis has lost data, when one epoch follows another on a topic.
 func (e *testEdge) changedEpoch(from, to protocol.Position) {
 	if from.Epoch != 0 && from.Epoch != to.Epoch {
 		e.aftermath = true
 	}
 }
 
-// ahead takes a message that will be published later.
+// ahead takes a message that is given ahead, or only the ID of such a message.
 func (e *testEdge) ahead(f link.Ahead) {
 	name, ok := e.names[f.Topic]
 	if !ok {
@@ -218,7 +219,7 @@ func (e *testEdge) ahead(f link.Ahead) {
 	}
 }
 
-// grant marks a message that is in effect, so that it is replayed as granted.
+// grant marks a message as granted: it is in effect, and is replayed as Again.
 func (e *testEdge) grant(number uint64) {
 	for i, f := range e.log {
 		if m, ok := f.(link.Message); ok && m.Number == number {
@@ -228,7 +229,8 @@ func (e *testEdge) grant(number uint64) {
 	}
 }
 
-// answerOnce takes a Joined or Left. If it is granted, it does not finish the number.
+// answerOnce takes a Joined, or a Left in the form of a Joined. A granted one does not finish its
+// number, and its text is received only once.
 func (e *testEdge) answerOnce(f link.Joined) {
 	if !f.Granted {
 		e.answer(f.Number, f.Session, f.Text)

@@ -12,41 +12,41 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// testEdge plays an edge process. It keeps what an edge keeps, and checks what a relay must never
-// do.
+// testEdge plays an edge process. It keeps the state that an edge keeps. It fails the test when a
+// relay does what it must never do.
 type testEdge struct {
 	w          *world
 	instance   protocol.Instance
 	node       string
 	generation uint64
-	link       *testRelay // nil: none
-	conn       *testLink  // the link to it
+	link       *testRelay // the relay that it is linked to; nil: none
+	conn       *testLink  // the link to that relay
 	deaf       bool       // frames that come on the link are lost
 	old        *leaving   // the link that it moves away from; nil: none
 
 	number   uint64
 	answered map[uint64]bool // granted numbers that were answered
-	given    map[uint64]bool // IDs of what was given ahead and is not published yet
+	given    map[uint64]bool // IDs given ahead that have not come as publications yet
 	recent   map[uint64]bool // IDs of publications that came
-	log      []any           // link.Message and link.End not acknowledged
+	log      []any           // each link.Message and link.End that is not acknowledged
 	through  uint64
 	sessions map[uint64]link.Session
 	dead     map[uint64]bool
 	topics   map[protocol.Topic]*heldTopic
-	names    map[uint64]protocol.Topic // topic numbers of this link
+	names    map[uint64]protocol.Topic // topics by number, as told on this link
 	heard    uint64
 
 	aftermath bool // an epoch followed another: messages may come once more
 
 	cutIn  int  // frames until the edge loses the link; 0: it does not
-	noAcks bool // the link is cut before each acknowledgement
-	stuck  int  // result of Queued
+	noAcks bool // each Ack is ignored, as if the link had lost it
+	stuck  int  // result of testLink.Queued
 	bytes  int
 	// closed has the codes with which the relay closed links.
 	closed  []link.Code
 	digests int
 	digest  link.Digest // the last one
-	// renews makes the edge renew its link when the tables differ, as an edge does. Otherwise a
+	// renews makes the edge renew its link when the tables differ, as a real edge does. Otherwise a
 	// difference fails the test.
 	renews    bool
 	renewed   int
@@ -66,13 +66,15 @@ type heldTopic struct {
 	unplaced bool // the relay does not know its position
 }
 
-// testLink is one link of an edge. What an old link brings is ignored.
+// testLink is one link of an edge. The edge ignores what a link brings, unless it uses the link or
+// is leaving it.
 type testLink struct {
 	edge   *testEdge
-	queued func() int // nil: the edge's stuck
+	queued func() int // returns the result of Queued; nil: it is testEdge.stuck
 }
 
-// leaving is a link that still brings publications while its edge has told its tables on another.
+// leaving is a link that an edge moves away from. It still brings publications, although the edge
+// has told its tables on another link.
 type leaving struct {
 	relay *testRelay
 	conn  *testLink
@@ -100,7 +102,7 @@ func (l *testLink) Close(code link.Code, text string) {
 	l.edge.closed = append(l.edge.closed, code)
 }
 
-// Append takes what the relay sends as an edge does.
+// Append takes frames from the relay, as an edge would take them.
 func (l *testLink) Append(frames []byte) {
 	e := l.edge
 	if old := e.old; old != nil && old.conn == l && !e.deaf {
@@ -164,7 +166,8 @@ func (e *testEdge) linkTo(rl *testRelay) {
 	e.send(frames...)
 }
 
-// moveTo gives the edge a link to another relay. The present link goes on until Live or letGo.
+// moveTo gives the edge a new link to another relay. At Live on the new link, the edge sends Moved
+// on the old one. The old link goes on until its relay then ends it, or until letGo.
 func (e *testEdge) moveTo(rl *testRelay) {
 	e.letGo()
 	old := &leaving{e.link, e.conn, e.names}
@@ -172,7 +175,7 @@ func (e *testEdge) moveTo(rl *testRelay) {
 	e.old = old
 }
 
-// letGo ends the link that the edge moves away from.
+// letGo ends the link that the edge moves away from, if there is one.
 func (e *testEdge) letGo() {
 	if old := e.old; old != nil {
 		e.old = nil
@@ -180,7 +183,7 @@ func (e *testEdge) letGo() {
 	}
 }
 
-// cut loses the link.
+// cut ends the link. Its relay notices at once.
 func (e *testEdge) cut() {
 	rl, conn := e.link, e.conn
 	e.link, e.conn = nil, nil
@@ -263,7 +266,7 @@ func (e *testEdge) compare(d link.Digest) {
 	}
 }
 
-// saw compares what a session's client has received with want, and forgets it.
+// saw compares the texts that a session's client has received with want, and forgets these texts.
 func (e *testEdge) saw(id uint64, want ...string) {
 	e.w.t.Helper()
 	got := e.received[id]
@@ -273,7 +276,7 @@ func (e *testEdge) saw(id uint64, want ...string) {
 	}
 }
 
-// quiet checks that nothing is unfinished.
+// quiet checks that the relay has acknowledged every frame of the edge.
 func (e *testEdge) quiet() {
 	e.w.t.Helper()
 	if len(e.log) > 0 {

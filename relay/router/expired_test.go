@@ -13,14 +13,14 @@ import (
 
 var lostInG = protocol.LostText(protocol.GroupTopic("g"))
 
-// TestP4_LossOfAnExpiredHistoryIsTold publishes to a topic while an edge is away. The history
-// expires before the edge is back. The loss is told at once and only once, although the edge's
+// TestP4_LossOfAnExpiredHistoryIsTold publishes to a topic while an edge has no link. The history
+// expires before the edge links again. The loss is told at once and only once, although the edge's
 // relay no longer followed the topic.
 func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		lost  int // messages said and expired while b was away
-		later int // messages said afterwards
+		lost  int // messages said while b had no link, and expired
+		later int // messages said after that, before b links again
 		want  []string
 	}{
 		{"nothing was said", 0, 0, nil},
@@ -43,7 +43,7 @@ func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 					a.group(1, "g", "lost")
 				}
 				w.settle()
-				w.wait(time.Minute) // b's relay forgets it
+				w.wait(time.Minute) // b's relay forgets b
 				time.Sleep(10 * time.Minute)
 				for range c.later {
 					a.group(1, "g", "later")
@@ -69,7 +69,7 @@ func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 	const missed = 2*broker.PageSize + 10
 	for _, c := range []struct {
 		name        string
-		first, last int // the unreadable ones of those missed
+		first, last int // the unreadable ones of the messages 1 to missed
 		told        []int
 	}{
 		{"at the beginning", 1, 3, []int{1}},
@@ -85,7 +85,7 @@ func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 			a, b := pair(w, w.relays[0], w.relays[1])
 			was := b.topics["group:g"].position.Offset
 			b.cut()
-			w.wait(time.Minute) // b's relay forgets it
+			w.wait(time.Minute) // b's relay forgets b
 			for n := 1; n <= missed; n++ {
 				a.group(1, "g", fmt.Sprint(n))
 			}
@@ -118,7 +118,8 @@ func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 	}
 }
 
-// unreadable removes publications from the history pages that a relay reads, and reports each page.
+// unreadable changes the pages of history that a relay reads. It removes the publications for which
+// is(publication) is true, and calls page() for each page.
 func unreadable(rl *testRelay, is func(broker.Publication) bool, page func()) {
 	rl.broker.onEvent = func(ev broker.Event) bool {
 		h, ok := ev.(broker.History)

@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP8_ASilentSessionHoldsLittle bounds the bytes of a silent session, with the topic of its
-// user. Memory for its messages and groups is freed in time.
+// TestP8_ASilentSessionHoldsLittle bounds the bytes that a relay holds for a silent session and the
+// topic of its user. The memory for what a session says, and for its groups, is freed within 150 s.
 func TestP8_ASilentSessionHoldsLittle(t *testing.T) {
 	const sessions, edges, most = 20_000, 4, 350
 	s := newStage(edges)

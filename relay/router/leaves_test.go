@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP8_ManyLeaves checks that the cost of a leave does not grow with the number of unfinished
-// frames.
+// TestP8_ManyLeaves checks that the bytes that an edge is sent for a leave do not grow with the
+// number of its unfinished frames.
 func TestP8_ManyLeaves(t *testing.T) {
 	const n = 1000
 	w := newWorld(t, 1)
@@ -36,8 +36,9 @@ func TestP8_ManyLeaves(t *testing.T) {
 	}
 }
 
-// TestACutBehindLeft cuts the link of a session that speaks in a group and leaves it, at each frame
-// in turn. No replay of its messages is judged as a non-member's.
+// TestACutBehindLeft has a session speak in a group and leave it. In each round the edge's link is
+// cut at another one of the frames that the relay then sends. No replay of the session's messages
+// is judged as a non-member's.
 func TestACutBehindLeft(t *testing.T) {
 	for in := 1; in < 12; in++ {
 		w := newWorld(t, 2)

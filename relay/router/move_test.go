@@ -129,8 +129,8 @@ func TestEveryEdgeIsAskedToMoveOnce(t *testing.T) {
 	e.saw(1, "user u send:as before")
 }
 
-// TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved checks that unfinished frames of an edge that
-// moved do not count: the edge has sent them elsewhere.
+// TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved checks that Router.unfinished does not count
+// the frames of an edge that moved, since the edge has sent them elsewhere.
 func TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved(t *testing.T) {
 	w := newWorld(t, 2)
 	e := w.edge("e")
@@ -155,7 +155,8 @@ func TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved(t *testing.T) {
 }
 
 // TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove has an original server publish a message
-// before the new relay subscribes.
+// before the new relay subscribes. The old relay receives the message only after Live came on the
+// new link, and still delivers it.
 func TestP4_WhatTheOldRelayHasYetToReceiveIsNotLostByAMove(t *testing.T) {
 	w := newWorld(t, 2)
 	old, next := w.relays[0], w.relays[1]

@@ -65,7 +65,8 @@ func TestNumbersMatchASet(t *testing.T) {
 	}
 }
 
-// orders returns orders in which an edge's numbers from 1 to n may finish.
+// orders returns, by name, orders in which the numbers from 1 to n of an edge may finish. n must be
+// even.
 func orders(n int) map[string][]uint64 {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var ascending, alternating []uint64
@@ -73,7 +74,7 @@ func orders(n int) map[string][]uint64 {
 		ascending = append(ascending, uint64(i+1))
 		alternating = append(alternating, uint64(2*i%n+2*i/n+1))
 	}
-	slices.Reverse(alternating[:n/2]) // from the end, then the blocked ones from the begin
+	slices.Reverse(alternating[:n/2]) // odd numbers descending, then even ones ascending
 	descending := slices.Clone(ascending)
 	slices.Reverse(descending)
 	random := slices.Clone(ascending)
@@ -81,8 +82,8 @@ func orders(n int) map[string][]uint64 {
 	return map[string][]uint64{"ascending": ascending, "descending": descending, "alternating": alternating, "random": random}
 }
 
-// TestP8_NumbersMayFinishInAnyOrder checks that blocks and their list stay small. The cost of a
-// number is bounded by the length of a block and the number of blocks.
+// TestP8_NumbersMayFinishInAnyOrder checks that the blocks of numbers.above and the list of these
+// blocks stay short. Together they bound the cost of finishing one number.
 func TestP8_NumbersMayFinishInAnyOrder(t *testing.T) {
 	const total = 40_000
 	for name, order := range orders(total) {
@@ -104,7 +105,7 @@ func TestP8_NumbersMayFinishInAnyOrder(t *testing.T) {
 	}
 }
 
-// wantNumbers compares n with the finished numbers.
+// wantNumbers compares n with finished, which says of each number whether it is finished.
 func wantNumbers(t *testing.T, name string, n *numbers, finished []bool) {
 	t.Helper()
 	var want []link.Range
@@ -145,7 +146,8 @@ func wantNumbers(t *testing.T, name string, n *numbers, finished []bool) {
 	}
 }
 
-// BenchmarkNumbers measures the time for each number. It should not depend on how many there are.
+// BenchmarkNumbers measures the time for each number. That time should not depend on how many
+// numbers there are.
 func BenchmarkNumbers(b *testing.B) {
 	for _, total := range []int{10_000, 100_000, 600_000} {
 		for name, order := range orders(total) {

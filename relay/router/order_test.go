@@ -46,8 +46,9 @@ func TestB1_WhoJoinsAndLeavesHoldsNobody(t *testing.T) {
 	a.quiet()
 }
 
-// TestAParkedFrameHoldsOnlyItsLane checks that a command with an answer waits for the commands
-// before it, in the lane of its own group. Messages in other lanes go on.
+// TestAParkedFrameHoldsOnlyItsLane has a join whose notice is not published. Later frames of the
+// same session are parked behind the join. Each of them holds up only what comes after it in its
+// own lane. Messages in other lanes go on.
 func TestAParkedFrameHoldsOnlyItsLane(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -57,7 +58,7 @@ func TestAParkedFrameHoldsOnlyItsLane(t *testing.T) {
 	a.join(4, "i")
 	w.settle()
 	clear(a.received)
-	// The notice hangs.
+	// The notice of the join of h is not published for now.
 	rl.broker.onPublish = func(p broker.Publish) bool { return p.Topic != "group:h" }
 	a.join(3, "h")
 	a.group(3, "h", "in its lane")

@@ -9,7 +9,8 @@ import (
 )
 
 // TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue has a slow broker, and an edge that
-// replays all its waiting frames on each new link.
+// replays all its waiting frames on each new link. What waits at the broker is bounded by twice the
+// size of the log.
 func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

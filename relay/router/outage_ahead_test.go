@@ -13,8 +13,9 @@ func inGroupG(user, msg string) string { return "group 【g】 user 【" + user 
 
 func joined(user, g string) string { return "user 【" + user + "】 add to group 【" + g + "】" }
 
-// While the broker is away, the edges of one relay talk to each other. All their messages are
-// published once when the broker is back, and nobody is given one twice.
+// TestP5_EdgesOfOneRelayTalkWhileTheBrokerIsAway checks that the edges of one relay reach each
+// other while the broker is away. Each message is published once when the broker is back, and
+// nobody is given it twice.
 func TestP5_EdgesOfOneRelayTalkWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -46,13 +47,14 @@ func TestP5_EdgesOfOneRelayTalkWhileTheBrokerIsAway(t *testing.T) {
 	w.settle()
 	w.wait(paceFor)
 	b.saw(2)
-	// The order is that of the topics' names; between topics no order is promised.
+	// The order is that of the topics' names. No order between topics is promised.
 	c.saw(3, want[2], want[1])
 	a.quiet()
 }
 
-// A join, a leave and a connect during the outage take effect at once on their relay. Their notices
-// are published afterwards.
+// TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway checks that a join, a leave and a connect
+// during the outage take effect at once on their relay. The notices of the join and the leave are
+// published afterwards.
 func TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -118,8 +120,9 @@ func TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway(t *testing.T) {
 	}
 }
 
-// The edges' relay dies during the outage. Another relay does not give them again what they were
-// given ahead. A message that a member sent before it left is published.
+// TestP5_AfterAChangeOfRelayNothingIsGivenAgain kills the relay of two edges during the outage.
+// Clients are not given again, through another relay, what they were given ahead. A message that a
+// member sent before it left is published.
 func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -158,13 +161,14 @@ func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 	}
 }
 
-// Messages of an edge that is not whole on this relay are not given ahead: something that it said
-// elsewhere may still be missing here.
+// TestP1_AnEdgeFromElsewhereWaitsForTheBroker checks that messages of an edge that is not whole on
+// this relay are not given ahead, since something that the edge said elsewhere may still be missing
+// here.
 func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
 	a, b := pair(w, there, here)
-	here.leave(false) // away from the broker, which the other relay has
+	here.leave(false) // this relay loses the broker, and the other one does not
 	w.settle()
 	a.group(1, "g", "1")
 	w.settle()
@@ -180,9 +184,9 @@ func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 	b.saw(2, inGroupG("1", "1"), inGroupG("1", "2"))
 }
 
-// Members come at a relay that does not know their topic's position, and their edge moves here.
-// They are not given the older messages that this relay has, even while the broker is away here
-// too.
+// TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder has a member come at a relay that does
+// not know the topic's position. Then the member's edge moves to a second relay. The member is not
+// given the older messages that the second relay has, even while the broker is away there too.
 func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -215,8 +219,9 @@ func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 	c.saw(3, inGroupG("1", "newer"))
 }
 
-// An edge that knows more than this relay is not given the messages that were given ahead here.
-// They may be older than those that the edge's members have.
+// TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker checks an edge that has received more of a topic
+// than its new relay. The edge is not given the messages that were given ahead there, since they
+// may be older than those that its members have.
 func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -251,7 +256,9 @@ func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 	d.quiet()
 }
 
-// What waited does not pass members whose topic is not subscribed again yet.
+// TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack checks that the messages that waited are not all
+// published before another relay has subscribed to their topic again. So that relay's members miss
+// none of them.
 func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -282,7 +289,8 @@ func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	a.quiet()
 }
 
-// A stalled edge is given what it missed ahead, in order, before anything newer.
+// TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway checks that an edge that stalled is given the
+// messages that were given ahead meanwhile, in order, before anything newer.
 func TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -300,7 +308,7 @@ func TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway(t *testing.T) {
 	b.stuck = 0
 	w.wait(time.Second)
 	b.saw(2, want...)
-	// A new telling makes the relay send all of it again, and the edge drops it.
+	// On a new link the relay sends again all that was given ahead, and the edge drops it.
 	b.linkTo(rl)
 	w.settle()
 	a.group(1, "g", "more")

@@ -9,8 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// A message is published, and the answer is lost. Then its receiver connects, and gets the sender's
-// next message. When Redis goes away, the receiver is not given the older message.
+// TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead has a message published whose answer
+// is lost. Then the message's receiver connects, and gets the sender's next message. When Redis
+// goes away, the receiver is not given the older message.
 func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -60,9 +61,10 @@ func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 	a.quiet()
 }
 
-// Here the message of unknown fate was not published. Members who were there before it are given it
-// ahead. Members who came after it are never given it: not ahead, and not when it is published
-// after the sender's next one.
+// TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly has a message whose publish fails
+// and was not carried out. Members who were there before the message are given it ahead. Members
+// who came after it are never given it. They are given the sender's next message ahead, so the
+// older one must not follow when it is published.
 func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -96,8 +98,9 @@ func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T)
 	a.quiet()
 }
 
-// Redis goes away while a connect waits. Other clients of its edge are then given messages that
-// were not heard. These are older than the connect.
+// TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore has Redis go away while a connect waits.
+// Other clients of the same edge are then given messages that were published and not heard. These
+// messages are older than the connect, so its client is not given them.
 func TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -124,9 +127,9 @@ func TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore(t *testing.T) {
 	b.saw(3, "user 【1】 send all:then")
 }
 
-// An edge moves to a relay that cannot publish, and replays a message that its last relay had
-// published. The message has left the history, and is told as lost. It is not given ahead after
-// that.
+// TestP4_WhatWasToldAsLostIsNotGivenAhead moves an edge to a relay that cannot publish. The edge
+// replays a message that its former relay had published. The message has left the history, and is
+// told as lost. It is not given ahead after that.
 func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
 	w := newWorld(t, 2)
 	w.store = brokertest.NewMemory(brokertest.MemoryConfig{HistorySize: 2})
@@ -164,8 +167,9 @@ func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
 	a.quiet()
 }
 
-// An edge's link is half open: its messages are published, and the edge does not learn it. It links
-// to a relay without Redis, and a client connects to the group there. The client begins after the
+// TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore has an edge whose link is
+// half open: its messages to a group are published, and the edge does not learn it. Then it links
+// to a relay without Redis, and a client connects to the group there. That client begins after the
 // edge's earlier messages, though they were never acknowledged.
 func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *testing.T) {
 	w := newWorld(t, 3)
@@ -176,7 +180,7 @@ func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *tes
 	b.open(2, protocol.EndpointGroup, "2", "g")
 	a.open(3, protocol.EndpointGroup, "3", "g")
 	w.settle()
-	a.deaf = true // published, and the edge does not know
+	a.deaf = true // what it sends is published, and it does not learn that
 	a.say(3, "before")
 	a.end(3)
 	w.settle()
@@ -208,8 +212,9 @@ func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *tes
 	a.quiet()
 }
 
-// A relay has published a message and not heard it. It does not give the message ahead to an edge
-// that another relay told its loss.
+// TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead has a relay that published a message and did not
+// hear it. The relay does not give the message ahead to an edge that another relay has told that
+// the message is lost.
 func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -218,7 +223,7 @@ func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
 	a.group(1, "g", "1")
 	w.settle()
 	a.quiet()
-	b.topics["group:g"].position.Offset++ // as after a Gap of another relay
+	b.topics["group:g"].position.Offset++ // as after a Gap from another relay
 	b.linkTo(rl)
 	w.settle()
 	rl.leave(false)
@@ -233,10 +238,11 @@ func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
 	b.saw(2)
 }
 
-// A connect waits here, and its edge links to another relay, which answers the connect. Then a
-// message is sent to this relay's broker, Redis goes away, and the edge comes back. The receiver
-// was there before the message, so it is given the message. The same holds if a first link back is
-// lost before the edge has told its sessions.
+// TestP2_WhoCameElsewhereMeanwhileIsGivenWhatIsAhead has a connect wait at a relay. The client's
+// edge links to another relay, which answers the connect. Then somebody sends a message through the
+// first relay, which cannot publish it. Redis goes away from the first relay, and the edge comes
+// back to that relay. The client was there before the message, so it is given the message. The same
+// holds if the edge's first link back is lost before the edge has told its sessions.
 func TestP2_WhoCameElsewhereMeanwhileIsGivenWhatIsAhead(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		t.Run(fmt.Sprint("a link back is lost ", lost), func(t *testing.T) {
@@ -275,7 +281,7 @@ func cameElsewhere(t *testing.T, lost bool) {
 	w.settle()
 	if lost {
 		b.linkTo(here)
-		here.inputs = here.inputs[:1] // Connected
+		here.inputs = here.inputs[:1] // only Connected arrives
 		b.cut()
 		w.settle()
 	}

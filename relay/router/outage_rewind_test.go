@@ -11,8 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// rewound has an edge of the second relay follow user n when Redis loses a message to n. The second
-// relay has the message in its tail.
+// rewound returns a world in which Redis has lost a message to user n, and an edge of the second
+// relay that follows n. The second relay has the message in its tail, but the edge was behind and
+// did not get it. Both relays are deaf, and were told that Redis is away.
 func rewound(t *testing.T) (w *world, slow *testEdge) {
 	w = newWorld(t, 2)
 	slow = w.edge("slow")
@@ -59,7 +60,7 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 		if !e.confirmed[1] {
 			t.Fatal("not confirmed")
 		}
-		// The second relay knows that Redis is back, but not yet what it lost.
+		// The second relay knows that Redis is back, but not yet what Redis lost.
 		if deaf {
 			w.relays[1].broker.held = append(w.relays[1].broker.held, broker.State{})
 			w.settle()
@@ -75,7 +76,7 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 }
 
 // TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas has a follower that was behind when the loss
-// happened.
+// happened. It is sent the lost message from its relay's tail.
 func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 	w, slow := rewound(t)
 	w.undeafen()
@@ -85,9 +86,9 @@ func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 	slow.saw(1, "user o send:lost")
 }
 
-// TestP4_ALossAtTheEndOfAnEpochIsTold publishes five messages while an edge has no link. They leave
-// the history, by its length or by its age. Then Redis restarts with all that it has, which begins
-// an epoch.
+// TestP4_ALossAtTheEndOfAnEpochIsTold publishes five messages while an edge has no link. The
+// history loses all of them by age, or all but the last by length. Then Redis restarts with all
+// that it has, so the next publication begins an epoch.
 func TestP4_ALossAtTheEndOfAnEpochIsTold(t *testing.T) {
 	for _, aged := range []bool{false, true} {
 		t.Run(fmt.Sprint("by age ", aged), func(t *testing.T) {
@@ -136,11 +137,11 @@ func TestMissed(t *testing.T) {
 	}{
 		{at(1, 4), at(1, 5), at(0, 0), 0},
 		{at(1, 4), at(1, 7), at(0, 0), 2},
-		{at(1, 4), at(2, 1), at(0, 0), 0}, // not known
+		{at(1, 4), at(2, 1), at(0, 0), 0}, // what epoch 1 had after 4 is not known
 		{at(1, 4), at(2, 1), at(1, 4), 0},
-		{at(1, 4), at(2, 1), at(1, 3), 0}, // lost by the back end, but not by its follower
+		{at(1, 4), at(2, 1), at(1, 3), 0}, // the back end has lost 4, and the follower has it
 		{at(1, 4), at(2, 1), at(1, 9), 5},
-		{at(1, 4), at(3, 1), at(2, 9), 9}, // at least
+		{at(1, 4), at(3, 1), at(2, 9), 9}, // at least: the end of epoch 1 is not known
 		{at(0, 0), at(2, 1), at(1, 9), 9},
 		{at(1, 4), at(2, 3), at(0, 0), 2},
 	} {

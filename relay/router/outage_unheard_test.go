@@ -9,16 +9,16 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// Flushed with Heard comes while a topic is deaf, and then the broker is away again. In
-// redisbroker, State and the ping's answer come before Subscribed, which waits until the tops are
-// read.
+// TestP1_ADeafTopicIsNotHeardOut has a Flushed with Heard come while a topic is deaf. Then the
+// broker is away again. In redisbroker that can happen: State, and the pong that answers a Flush,
+// come before Subscribed, which waits until the tops are read.
 func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
 	a, b := pair(w, there, here) // a at the healthy relay
 	here.leave(false)
 	w.settle()
-	a.group(1, "g", "1") // there publishes and acknowledges it
+	a.group(1, "g", "1") // the healthy relay publishes and acknowledges it
 	w.settle()
 	a.linkTo(here)
 	w.settle()
@@ -38,8 +38,9 @@ func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	b.saw(2, inGroupG("1", "1"), inGroupG("1", "2"))
 }
 
-// A topic to which something was given ahead is kept although nobody follows it any more. It does
-// not begin anew.
+// TestP5_ATopicIsKeptWhileTheBrokerIsAway checks that a topic to which something was given ahead is
+// kept, even if nobody follows it any more. So whoever joins it later is not given the older
+// messages when they are published.
 func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -66,7 +67,8 @@ func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	b.saw(2, joined("2", "g"), inGroupG("1", joined("1", "g")), inGroupG("1", "new"))
 }
 
-// Direct messages wait for a user who is not here. A user who comes later gets them in order.
+// TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder has direct messages wait for a user who is not
+// connected. When the user connects later, it gets them in order.
 func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -77,7 +79,8 @@ func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	w.settle()
 	rl.leave(false)
 	w.settle()
-	// These are more than a quarter of history, so the rest waits for the subscription.
+	// They are more than a quarter of a history. So when the broker is back, the last ones wait for
+	// the subscription.
 	for i := range 70 {
 		a.one(1, "2", fmt.Sprint("old", i))
 	}
@@ -96,8 +99,8 @@ func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	b.saw(2, append(want, "user 1 send:new")...)
 }
 
-// Publishing is refused while subscriptions are in force. A topic that becomes level meanwhile must
-// wake its lane.
+// TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane has publishing fail while subscriptions are in
+// force. A topic that becomes level meanwhile must wake the lanes that wait for it.
 func TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -125,14 +128,15 @@ func TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane(t *testing.T) {
 	a.group(1, "g", "2")
 	b.join(4, "g")
 	w.settle()
-	rl.broker.held = append(rl.broker.held, late...) // the echo, a moment later
+	rl.broker.held = append(rl.broker.held, late...) // the echo comes after all
 	w.settle()
 	w.wait(time.Minute)
 	b.saw(2, inGroupG("1", "1"), inGroupG("1", "2"), inGroupG("4", joined("4", "g")))
 	b.saw(4, joined("4", "g"))
 }
 
-// A lane must also be woken when its edge becomes whole while the broker is away.
+// TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed checks that the lanes of an edge are
+// woken when the edge becomes whole while the broker is away.
 func TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -155,7 +159,8 @@ func TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed(t *testing.T) {
 	a.saw(4, joined("4", "g"))
 }
 
-// Heard may be false while the broker is not away. The relay must then ask again.
+// TestP5_WhatWasNotHeardIsAskedForAgain has a Flush answered with Heard false while the broker is
+// not away. The relay must then flush again.
 func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -167,7 +172,7 @@ func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 		}
 		return true
 	}
-	a.linkTo(here) // while the subscriber's connection is replaced
+	a.linkTo(here) // the subscriber's connection is being replaced, so Heard is false
 	w.settle()
 	here.broker.onEvent = nil
 	w.wait(time.Hour)
@@ -178,7 +183,8 @@ func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 	b.saw(2, inGroupG("1", "x"))
 }
 
-// One client that joins and leaves must not make the relay send the tail again and again.
+// TestP7_WhoJoinsAndLeavesCostsItsLinkLittle checks that one client that joins and leaves does not
+// make the relay send the tail again and again.
 func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -188,11 +194,11 @@ func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	rl.leave(false)
 	w.settle()
 	for range 4 {
-		a.group(1, "g", strings.Repeat("x", 60<<10)) // a session's share of a log
+		a.group(1, "g", strings.Repeat("x", 60<<10)) // four times: about a session's share of a log
 	}
 	w.settle()
 	b.bytes = 0
-	for range 500 { // 5 s of EDGE_RATE, or half of a burst
+	for range 500 { // 1000 commands: 10 s of EDGE_RATE, or one burst
 		b.join(2, "g")
 		b.leave(2, "g")
 	}
@@ -202,8 +208,9 @@ func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	}
 }
 
-// A page of history is read to look for a member's place. Only afterwards does the member's former
-// relay publish the join.
+// TestP6_APlaceIsNotBehindThePageItWasLookedForIn has a relay look for a member's place in a page
+// of history. The member's former relay publishes the join only after the page was read. The place
+// is then the end of the page, so the member misses nothing after it.
 func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -221,8 +228,8 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 	a.join(1, "g")
 	w.settle()
 	a.saw(1, joined("1", "g"))
-	// a's link is cut and a goes to there. here does not know this yet, and its broker comes back
-	// at that moment.
+	// Edge a links to the relay there. Its former relay, here, does not know this yet, and the
+	// broker of that relay comes back at this moment.
 	var page []broker.Event
 	there.broker.onEvent = func(ev broker.Event) bool {
 		if h, ok := ev.(broker.History); ok {
@@ -235,7 +242,7 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 	there.step()
 	there.step()
 	here.comeBack()
-	w.settle() // here publishes the join
+	w.settle() // the former relay publishes the join
 	x.group(9, "g", "hello")
 	w.settle()
 	there.broker.onEvent = nil
@@ -249,8 +256,9 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 	a.quiet()
 }
 
-// A message is sent while its receiver is not here, with subscriptions in force and publications
-// refused. Then the receiver's edge moves here, and the next message is sent.
+// TestP1_AReceiverThatMovesHereGetsAllInOrder has a message sent while its receiver is at another
+// relay. The sender's relay cannot publish, and its subscriptions are in force. Then the receiver's
+// edge moves to the sender's relay, and the next message is sent.
 func TestP1_AReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -279,8 +287,8 @@ func TestP1_AReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	b.saw(2, "user 1 send:first", "user 1 send:second")
 }
 
-// The order also holds if the broker is away from both relays, for a receiver who connected at the
-// other relay meanwhile.
+// TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder checks the same order if the broker is away
+// from both relays, and the receiver has connected at the other relay meanwhile.
 func TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -311,7 +319,8 @@ func TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	}
 }
 
-// A notice is published and answered, its echo is lost, and Redis comes back empty.
+// TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect has the notice of a join published and
+// answered. Its echo is lost, and Redis comes back empty. The join takes effect all the same.
 func TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect(t *testing.T) {
 	w := newWorld(t, 1)
 	empty := w.store.Save()
@@ -334,13 +343,15 @@ func TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect(t *testing.T) {
 	}
 	a.one(1, "1", "am I heard?")
 	w.settle()
-	// Only the session's own notice is known to be lost, and the session begins after it.
+	// Only the session's own notice is known to be lost. The session begins after that notice, so
+	// it is told of no loss.
 	a.saw(1, joined("1", "g"), "user 1 send:am I heard?")
 	a.quiet()
 }
 
-// The subscriptions go deaf, and publishing works until that is noticed. On topics that were spoken
-// to meanwhile, messages must still be given ahead during the outage.
+// TestP5_WhatWasNotHeardIsGivenAheadFirst has the subscriptions go deaf, while publishing works
+// until that is noticed. On topics to which somebody spoke in that time, messages must still be
+// given ahead during the outage.
 func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -348,8 +359,8 @@ func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	b.channel(4, "4")
 	w.settle()
 	rl.broker.onEvent = exceptEchoes
-	// The message is published and not heard: the connection of the subscriber is dead. That is
-	// noticed after 2.5 s.
+	// The message is published and not heard, since the connection of the subscriber is dead.
+	// Redisbroker notices that after 2.5 s.
 	a.group(1, "g", "1")
 	w.settle()
 	rl.leave(false)
@@ -360,14 +371,14 @@ func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	}
 	b.join(4, "g")
 	w.settle()
-	if n := len(b.received[2]); n != 22 { // the unheard one, 20, and the join
+	if n := len(b.received[2]); n != 22 { // the unheard message, the 20 after it, and the join
 		t.Errorf("%d messages in 20 minutes", n)
 	}
 	b.saw(4, joined("4", "g"))
 }
 
-// A notice is published and answered, and its echo is lost. Redis loses nothing. The join must be
-// answered during the outage.
+// TestP5_ANoticeWhoseEchoIsLostTakesEffect has the notice of a join published and answered, and its
+// echo lost. Redis loses nothing. The join must be answered during the outage.
 func TestP5_ANoticeWhoseEchoIsLostTakesEffect(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -386,8 +397,8 @@ func TestP5_ANoticeWhoseEchoIsLostTakesEffect(t *testing.T) {
 	a.saw(1, joined("1", "g"), "user 1 send:am I heard?")
 }
 
-// An edge links between Deaf and away. It is behind, and must be advanced although the broker is
-// away.
+// TestP5_WhoIsBehindWhenItBeginsCatchesUp has an edge link after Deaf, before the broker is away.
+// The edge is behind, and must be advanced although the broker is away.
 func TestP5_WhoIsBehindWhenItBeginsCatchesUp(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -413,8 +424,8 @@ func TestP5_WhoIsBehindWhenItBeginsCatchesUp(t *testing.T) {
 	}
 }
 
-// A connect comes while its edge is behind on a topic. It must be bound when the edge has caught
-// up, even while the broker is away.
+// TestP5_AConnectWhileItsEdgeIsBehindIsBound has a connect come while its edge is behind on a
+// topic. The session must be bound when the edge has caught up, even while the broker is away.
 func TestP5_AConnectWhileItsEdgeIsBehindIsBound(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -434,7 +445,7 @@ func TestP5_AConnectWhileItsEdgeIsBehindIsBound(t *testing.T) {
 	b.saw(5, "user 1 send:x")
 }
 
-// An edge must not become whole by linking twice.
+// TestP1_LinkingTwiceMakesNoEdgeWhole checks that an edge does not become whole by linking twice.
 func TestP1_LinkingTwiceMakesNoEdgeWhole(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestAParkedFrameIsAnsweredBesideALeave has the edge's former relay publish one session's leave
-// late. On the edge's new relay, a frame of another session is parked before that leave in the
-// lane. That frame is refused, so it must still be answered.
+// TestAParkedFrameIsAnsweredBesideALeave has an edge's former relay publish one session's leave
+// late. On the edge's new relay, a frame of another session with a lower number than the leave is
+// parked. That frame is refused, not published, so it must still be answered.
 func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 	w := newWorld(t, 2)
 	ra, rb := w.relays[0], w.relays[1]
@@ -35,7 +35,7 @@ func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 		return true
 	}
 	a.join(1, "h")
-	a.group(1, "g", "x") // not in g
+	a.group(1, "g", "x") // session 1 is not in g
 	a.leave(3, "g")
 	w.settle()
 	if len(leave) != 1 {

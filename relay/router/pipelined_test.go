@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP2_WhoLeavesAndComesBackIsSentNothingTwice replays a leave and a join whose answers come
-// after a later message. That message was sent to the member who left, and is not sent again when
-// the member is back.
+// TestP2_WhoLeavesAndComesBackIsSentNothingTwice replays a leave and a join, which the broker
+// answers only after a later message. That message was sent to the member before the leave took
+// effect. It is not sent again when the join takes effect.
 func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -41,10 +41,10 @@ func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
 	a.quiet()
 }
 
-// TestP6_AnothersHistoryTellsNothingAhead has one edge read a page of history with publications
-// that are not heard yet. Among them are a join and a leave of sessions of other edges, which take
-// effect only when heard. So the new member is not given older messages, and the leaving member
-// still gets them.
+// TestP6_AnothersHistoryTellsNothingAhead has a relay read a page of history for one edge. The page
+// has publications that the relay has not heard yet. Among them are the notices of a join and a
+// leave at other edges, which take effect only when they are heard. So the new member is not given
+// older messages, and the leaving member still gets them.
 func TestP6_AnothersHistoryTellsNothingAhead(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{TailLength: 1})
@@ -98,7 +98,7 @@ func TestP5_ALeaveIsNotGivenAheadOfItsJoin(t *testing.T) {
 	w.settle()
 	a.deaf = true
 	a.join(1, "g")
-	w.settle() // it is published and heard
+	w.settle() // the join is published and heard
 	var answer []broker.Event
 	rl.broker.onEvent = func(ev broker.Event) bool {
 		if _, ok := ev.(broker.Published); ok {
@@ -138,7 +138,7 @@ func TestP5_ALeaveIsNotGivenAheadOfItsJoin(t *testing.T) {
 // one of them and join it again at once.
 func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	w := newWorld(t, 0)
-	rl := w.addRelay(Config{MaxGroups: 3}) // its own two included
+	rl := w.addRelay(Config{MaxGroups: 3}) // the session's own two topics included
 	a := w.edge("a")
 	a.linkTo(rl)
 	a.channel(1, "1")
@@ -152,9 +152,9 @@ func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	a.quiet()
 }
 
-// TestP8_NothingIsKeptOfATopicThatNobodyFollows has another relay publish a join and a leave. They
-// take effect here because a later message is heard. Then the topic has no followers here, and
-// nothing is kept of it.
+// TestP8_NothingIsKeptOfATopicThatNobodyFollows has another relay publish a join and a leave whose
+// echoes are lost here. They take effect here because a later message is heard. Then the topic has
+// no followers here, and nothing is kept of it.
 func TestP8_NothingIsKeptOfATopicThatNobodyFollows(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

@@ -15,8 +15,8 @@ import (
 
 // TestP6P9_AnySchedule runs clients that come, go, join and leave. Links are cut between any two
 // frames. There are stalls, deafness, failed requests, and times when the broker is away. A client
-// that was told that it is a member gets everything, and a client that was told that it is not gets
-// nothing. In the end the tables agree and nothing is left over.
+// that was told that it is a member gets everything. A client that was told that it is not a member
+// gets nothing. In the end the tables agree and nothing is left over.
 func TestP6P9_AnySchedule(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {
@@ -41,8 +41,8 @@ type members struct {
 	t     *testing.T
 	edges []*testEdge
 	state map[mkey]*membership
-	seen  map[mkey]int      // number of lines looked at, group empty
-	want  map[mkey][]string // lines, group empty
+	seen  map[mkey]int      // by session, with an empty group: number of lines looked at
+	want  map[mkey][]string // by session, with an empty group: lines that must come
 	sent  int
 }
 
@@ -54,7 +54,7 @@ func (m *members) at(e *testEdge, id uint64, g string) *membership {
 	return m.state[k]
 }
 
-// observe looks at what clients have received since the last call.
+// observe checks the lines that clients have received since the last call.
 func (m *members) observe() {
 	for _, e := range m.edges {
 		for id, lines := range e.received {
@@ -87,7 +87,7 @@ func (m *members) command(e *testEdge, id uint64, g string, join bool) {
 		e.join(id, g)
 	} else {
 		e.leave(id, g)
-		k := mkey{e, id, ""} // frames still on their way may come after the leave
+		k := mkey{e, id, ""} // lines still on their way may come after the leave
 		m.want[k] = slices.DeleteFunc(m.want[k], func(line string) bool {
 			return strings.HasPrefix(line, "group 【"+g+"】") && !slices.Contains(e.received[id], line)
 		})
@@ -109,7 +109,7 @@ func (m *members) say(rnd *rand.Rand, from *testEdge, sender uint64) {
 	case 0, 1:
 		g := []string{"g", "h"}[n]
 		if st := m.at(from, sender, g); !st.joined || st.outstanding > 0 {
-			return // nobody knows whether it is allowed
+			return // nobody knows whether the sender is a member
 		}
 		from.group(sender, g, text)
 		for _, e := range m.edges {
@@ -183,7 +183,7 @@ func memberSchedule(t *testing.T, seed uint64) {
 				id = 1
 			}
 			m.say(rnd, e, id)
-			if id != 1 && rnd.IntN(4) == 0 { // what it said last is not lost with it
+			if id != 1 && rnd.IntN(4) == 0 { // last words are not lost with a session
 				e.end(id)
 				delete(m.want, mkey{e, id, ""})
 			}
@@ -340,7 +340,7 @@ func memberSchedule(t *testing.T, seed uint64) {
 	}
 }
 
-// clean checks that nothing is left over when everybody is quiet.
+// clean checks that a relay has nothing left over when everybody is quiet.
 func (rl *testRelay) clean(t *testing.T, i int) {
 	r := rl.router
 	if n := len(r.requests.publishes); n > 0 {
@@ -348,7 +348,7 @@ func (rl *testRelay) clean(t *testing.T, i int) {
 	}
 	for _, by := range r.requests.asked {
 		switch by.(type) {
-		case *frame, *follower: // the network may have lost a Flushed
+		case *frame, *follower: // of a mover or *edge, the Flushed may have been lost
 			t.Errorf("relay %d: a request of a %T is left", i, by)
 		}
 	}

@@ -18,7 +18,7 @@ var (
 	seed  = flag.Uint64("seed", 0, "the one schedule to try")
 )
 
-// schedules returns the first and the last schedule to try.
+// schedules returns the first and the last seed to try.
 func schedules() (first, last uint64) {
 	switch {
 	case *seed != 0:
@@ -32,8 +32,9 @@ func schedules() (first, last uint64) {
 }
 
 // TestP1P2P4_AnySchedule runs clients of three edges on two relays through random cuts, kills,
-// zombies, stalls and failed publishes. In the end each session that was there from the start has
-// received every message once. It has received the messages of one sender to one topic in order.
+// zombies, stalls, failed publishes and outages. In the end each session that was there from the
+// start has received every message for it once. It has received the messages of one sender to one
+// topic in order.
 func TestP1P2P4_AnySchedule(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {
@@ -43,8 +44,8 @@ func TestP1P2P4_AnySchedule(t *testing.T) {
 	}
 }
 
-// schedule is one run. Sessions 1 and 2 of each edge stay and are in group g. Sessions from 3 on
-// come and go.
+// schedule runs the schedule of one seed. Sessions 1 and 2 of each edge stay and are in group g.
+// Sessions from 3 on come and go.
 func schedule(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	w := newWorld(t, 2)
@@ -126,7 +127,8 @@ func schedule(t *testing.T, seed uint64) {
 				e.moveTo(other) // with both links up for a while
 				break
 			}
-			// The edge moves. The old relay may notice late, or may have missed the last frames.
+			// The edge loses its link and links anew. The old relay may notice that late, or may
+			// have missed the last frames.
 			if old, conn := e.link, e.conn; old != nil {
 				lost := rnd.IntN(3)
 				for i := len(old.inputs) - 1; i >= 0 && lost > 0; i-- {
@@ -153,7 +155,7 @@ func schedule(t *testing.T, seed uint64) {
 				case 0: // never arrived
 					rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errors.New("lost")})
 					return false
-				case 1: // published, the answer lost
+				case 1: // published, and the answer is lost
 					rl.broker.Handle.Publish(p)
 					token := p.Token
 					previous := rl.broker.onEvent
@@ -274,7 +276,7 @@ func check(t *testing.T, edges []*testEdge, sent map[string][]string, refused ma
 	}
 }
 
-// trouble is what a relay has with its broker now and then.
+// trouble begins or ends, now and then, a trouble that a relay has with its broker.
 func trouble(rnd *rand.Rand, rl *testRelay) {
 	switch rnd.IntN(50) {
 	case 0:
@@ -296,7 +298,7 @@ func trouble(rnd *rand.Rand, rl *testRelay) {
 	}
 }
 
-// mend ends all trouble.
+// mend ends all that trouble has begun at a relay.
 func (rl *testRelay) mend() {
 	rl.broker.slow = false
 	rl.accept()

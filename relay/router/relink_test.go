@@ -34,7 +34,7 @@ func TestReplayIsPublishedAndAnsweredOnce(t *testing.T) {
 		t.Run(fmt.Sprint("to another relay ", other), func(t *testing.T) {
 			w := newWorld(t, 2)
 			a, b := pair(w, w.relays[0], w.relays[1])
-			a.deaf = true // all that follows arrives, nothing of it comes back
+			a.deaf = true // what follows arrives at the relay, and no answer comes back
 			a.group(1, "g", "1")
 			a.join(1, "g")
 			a.say(1, "{")
@@ -67,7 +67,7 @@ func TestAnswerToARefusedMessageIsRepeated(t *testing.T) {
 	w.settle()
 	a.deaf = true
 	a.group(3, "g", "refused")
-	a.group(1, "g", "published") // so that the topic's mark is above the refused one
+	a.group(1, "g", "published") // so that the topic's mark is above the refused number
 	w.settle()
 	a.linkTo(w.relays[0])
 	w.settle()
@@ -80,7 +80,8 @@ func TestWhatWasPublishedBeforeALeaveIsAcknowledgedBeforeIt(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
 	a, b := pair(w, rl, rl)
-	var late []broker.Event // the broker's answers come after the echo
+	// The broker's answers, which come after the echoes.
+	var late []broker.Event
 	rl.broker.onEvent = func(ev broker.Event) bool {
 		if _, ok := ev.(broker.Published); ok {
 			late = append(late, ev)
@@ -92,7 +93,7 @@ func TestWhatWasPublishedBeforeALeaveIsAcknowledgedBeforeIt(t *testing.T) {
 	a.group(1, "g", "last")
 	a.leave(1, "g")
 	w.settle()
-	a.linkTo(rl) // before the answers come
+	a.linkTo(rl) // before the broker answers
 	rl.broker.onEvent, rl.broker.held = nil, late
 	w.settle()
 	if got := a.received[1]; len(got) != 2 || got[1] != "user 【1】 leave group 【g】" {
@@ -174,7 +175,7 @@ func TestStalledEdgeIsBehindAndCatchesUp(t *testing.T) {
 				want = append(want, fmt.Sprint("group 【g】 user 【1】 send:", i))
 				w.settle()
 			}
-			b.join(3, "g") // waits until the edge is where its members are
+			b.join(3, "g") // not in effect until the edge has caught up
 			w.settle()
 			b.saw(2)
 			b.saw(3)
@@ -195,7 +196,7 @@ func TestFailedPublishIsNeverOvertaken(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
 	a, b := pair(w, rl, rl)
-	// The third message is lost on its way. The twelfth reaches the broker, but its answer is lost.
+	// The third publish is lost on its way. The twelfth reaches the broker, but its answer is lost.
 	n := 0
 	rl.broker.onPublish = func(p broker.Publish) bool {
 		n++
@@ -380,8 +381,9 @@ func TestLaterLinkOfOneBootReplacesTheOlder(t *testing.T) {
 	b.saw(2, "group 【g】 user 【1】 send:x")
 }
 
-// TestOlderLinkOfOneBootBringsNothing checks two links of one boot. Whichever the relay sees first,
-// the link with the higher generation stays. Frames of the other link do not count.
+// TestOlderLinkOfOneBootBringsNothing checks two links of one boot of an edge. Whichever of them
+// the relay sees first, the link with the higher generation stays. Frames of the other link do not
+// count.
 func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -412,7 +414,9 @@ func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
 	a.quiet()
 }
 
-// tooManyTopics has as many memberships as two sessions may have, all of them of one session.
+// tooManyTopics returns the frames of an edge that tells two sessions and 1003 memberships. One
+// session has all the memberships, which is one more than it may have. Two sessions may have as
+// many together.
 func tooManyTopics() (frames []any) {
 	frames = append(frames, link.Session{ID: 1, Endpoint: 1, User: "1"}, link.Session{ID: 2, Endpoint: 1, User: "2"})
 	for i := range 1003 {

@@ -12,14 +12,14 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// stage is a Router for benchmarks. Its links only count. Its broker answers at once and keeps only
-// offsets.
+// stage is a Router whose links only count. The stage itself is the broker: it answers at once and
+// keeps only offsets.
 type stage struct {
 	router *Router
 	now    time.Time
 	links  []*counter
-	number []uint64 // the last one of each link's edge
-	last   uint64   // the last session
+	number []uint64 // by edge, the number of its last frame
+	last   uint64   // ID of the last session
 	events []broker.Event
 	spare  []Input
 	tops   map[protocol.Topic]uint64
@@ -52,7 +52,8 @@ func newStage(edges int) *stage {
 	return s
 }
 
-// step gives the Router one input, and then all that the broker answers to what follows.
+// step gives the Router one input. Then it gives the Router the events that the broker answers
+// with, until there are no more.
 func (s *stage) step(in Input) {
 	s.in[0] = in
 	s.router.Step(s.now, s.in[:])
@@ -73,7 +74,7 @@ func (s *stage) send(edge int, f any) {
 	s.step(Received{s.links[edge], []any{f}})
 }
 
-// open opens a session and returns its number.
+// open opens a session and returns its ID.
 func (s *stage) open(edge int, at protocol.Endpoint, user string) uint64 {
 	s.last++
 	s.send(edge, link.Session{ID: s.last, Endpoint: at, User: user})
@@ -123,7 +124,7 @@ func (s *stage) Flush(token uint64) {
 	s.events = append(s.events, broker.Flushed{Token: token, Heard: true})
 }
 
-// relink gives an edge another link.
+// relink gives an edge another link, on which the edge has told nothing yet.
 func (s *stage) relink(edge int) {
 	old := s.links[edge]
 	e := s.router.directory.links[old]
@@ -133,7 +134,7 @@ func (s *stage) relink(edge int) {
 	s.step(Connected{s.links[edge], h})
 }
 
-// heapNow returns the bytes that are alive.
+// heapNow returns the bytes that are alive on the heap.
 func heapNow() int64 {
 	runtime.GC()
 	runtime.GC()

@@ -7,14 +7,14 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestA7_NamesInCommandsAreStrictWhereThatIsSet checks that a group whose name imitates somebody's
-// message is not joined, and that nothing changes where ids are not strict.
+// TestA7_NamesInCommandsAreStrictWhereThatIsSet checks that where ids are strict, nobody can join a
+// group whose name imitates somebody's message. Where ids are not strict, nothing changes.
 func TestA7_NamesInCommandsAreStrictWhereThatIsSet(t *testing.T) {
 	const forged = "g】 user 【2】 send:pay 1"
 	const refused = `error: Group must have no 【, 】 or " send:", which surround names in messages`
 	for strict, want := range map[bool][]string{
 		false: {protocol.JoinText("1", forged), protocol.LeaveText("1", forged)},
-		// Members of such a group may leave it.
+		// A leave is not refused for the name, since such a group may have members.
 		true: {refused, refused, protocol.NotInText("1", forged)},
 	} {
 		w := newWorld(t, 0)

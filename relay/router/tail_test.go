@@ -26,7 +26,7 @@ func TestP8_ATopicThatIsLeftIsNotKeptAlive(t *testing.T) {
 		e.join(1, g)
 		w.settle()
 		topics = append(topics, weak.Make(rl.router.directory.topics[protocol.GroupTopic(g)]))
-		for range i { // more than its tail takes
+		for range i { // in the last groups, more than a tail takes
 			e.group(1, g, "x")
 		}
 		w.settle()
@@ -41,7 +41,7 @@ func TestP8_ATopicThatIsLeftIsNotKeptAlive(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(w)
-	if alive > 1 { // the last step's
+	if alive > 1 { // the topic of the last step may be
 		t.Errorf("%d of %d topics that were left are alive", alive, n)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// telling links an edge whose frames the test chooses.
+// telling links an edge that tells nothing by itself. The test chooses all of its frames.
 func telling(w *world, rl *testRelay) *testEdge {
 	e := w.edge("telling")
 	e.link, e.conn = rl, &testLink{edge: e}
@@ -23,7 +23,7 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	session := func(n uint64) any { return link.Session{ID: n, Endpoint: protocol.EndpointUser, User: "1"} }
 	for _, c := range []struct {
 		name   string
-		each   int // its size as counted, in bytes
+		each   int // size of what one call of frames tells, as counted, in bytes
 		frames func(n uint64) []any
 	}{
 		{"sessions", 65, func(n uint64) []any { return []any{session(n)} }},

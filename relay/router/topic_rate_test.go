@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// TestA2_ATopicTakesItsRateFromAllWhoWriteToIt has eight edges speak to all at once. Their messages
-// come out at the topic's rate and in turn. Nothing is lost, and other topics wait for nothing.
+// TestA2_ATopicTakesItsRateFromAllWhoWriteToIt has a client of each of eight edges send messages to
+// the topic "all" at once. The messages come out at the topic's rate, and the edges take turns.
+// Nothing is lost, and messages to other topics do not wait.
 func TestA2_ATopicTakesItsRateFromAllWhoWriteToIt(t *testing.T) {
 	const edges, each, size, rate = 8, 10, 10_000, 100_000
 	w := newWorld(t, 0)
@@ -65,7 +66,8 @@ func TestA2_ATopicTakesItsRateFromAllWhoWriteToIt(t *testing.T) {
 	}
 }
 
-// TestA2_WhatOtherRelaysPublishCounts has two relays publish to one topic at its rate together.
+// TestA2_WhatOtherRelaysPublishCounts has clients of two relays send twice as much to one topic as
+// its rate permits. The two relays together publish at about the rate.
 func TestA2_WhatOtherRelaysPublishCounts(t *testing.T) {
 	const size, rate, seconds = 5_000, 100_000, 10
 	w := newWorld(t, 0)
@@ -77,7 +79,7 @@ func TestA2_WhatOtherRelaysPublishCounts(t *testing.T) {
 		all = append(all, e)
 	}
 	w.settle()
-	for range seconds * 20 { // twice the rate
+	for range seconds * 20 { // 20 times a second from each edge: twice the rate
 		for _, e := range all {
 			e.say(1, `{"MsgBody":"`+strings.Repeat("x", size)+`"}`)
 		}

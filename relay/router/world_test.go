@@ -12,7 +12,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// world is a set of routers on one in-memory back end, and edges. The test steps all of them.
+// world is some relays on one in-memory back end, and some edges. The test steps all of them.
 type world struct {
 	t      *testing.T
 	now    time.Time
@@ -29,19 +29,20 @@ type testRelay struct {
 	inputs []Input
 }
 
-// filter is a broker whose events and requests a test can hold back or change, as a network would.
+// filter is a broker between a Router and the back end. A test can hold back or lose its events,
+// and lose its requests or answer them with errors, as a network might.
 type filter struct {
 	*brokertest.Handle
-	onPublish func(broker.Publish) bool // false: the request is lost; the test answers
+	onPublish func(broker.Publish) bool // false: not carried out; the test answers the request
 	onEvent   func(broker.Event) bool   // false: the event is lost
 	away      bool                      // out of reach: requests fail, events are lost
-	replies   bool                      // replies to what was carried out before may still come
+	replies   bool                      // answers to publishes carried out before still come
 	published []broker.Publish
 	histories int
 	held      []broker.Event
-	slow      bool // events of subscriptions are late
+	slow      bool // Received, Subscribed and Flushed are kept in late
 	late      []broker.Event
-	refusing  bool // publications are refused
+	refusing  bool // publishes fail
 }
 
 func (f *filter) Publish(p broker.Publish) {
@@ -82,7 +83,8 @@ func (f *filter) lost(ev broker.Event) broker.Event {
 	return ev
 }
 
-// leave puts the back end out of reach of a relay, which notices.
+// leave puts the back end out of reach of rl, and rl notices. If replies is true, answers to
+// publishes that were carried out before still come.
 func (rl *testRelay) leave(replies bool) {
 	if !rl.broker.away {
 		rl.broker.away, rl.broker.replies = true, replies
@@ -90,7 +92,8 @@ func (rl *testRelay) leave(replies bool) {
 	}
 }
 
-// refuse makes the broker refuse publications while subscriptions stay in force.
+// refuse makes publishes fail while the subscriptions stay in force. The relay is told that its
+// broker is away.
 func (rl *testRelay) refuse() {
 	if !rl.broker.away && !rl.broker.refusing {
 		rl.broker.refusing = true
@@ -108,7 +111,8 @@ func (rl *testRelay) accept() {
 	}
 }
 
-// deafen loses the subscriptions, while requests are carried out.
+// deafen loses the subscriptions, while requests are still carried out. The relay is told that its
+// broker is away.
 func (rl *testRelay) deafen() {
 	if rl.broker.away || rl.broker.refusing {
 		return
@@ -121,13 +125,13 @@ func (rl *testRelay) deafen() {
 	}
 }
 
-// loseEvents loses what subscriptions had yet to bring.
+// loseEvents loses the events that the subscriptions had yet to bring.
 func (f *filter) loseEvents() {
 	for _, ev := range f.Handle.Take() {
 		switch ev := ev.(type) {
 		case broker.Received, broker.Subscribed:
 		case broker.Flushed:
-			f.held = append(f.held, broker.Flushed{Token: ev.Token}) // what was before it is lost
+			f.held = append(f.held, broker.Flushed{Token: ev.Token}) // what came before is lost
 		default:
 			f.held = append(f.held, ev)
 		}

@@ -8,16 +8,17 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// store is the broker behind all relays: memorybroker.Memory, and the last position of each topic
+// store is the back end of all relays: a memorybroker.Memory, and the last position of each topic
 // that has a publication.
 type store struct {
 	memory *memorybroker.Memory
 	tops   map[protocol.Topic]protocol.Position
 }
 
-// relayBroker is a relay's broker. memorybroker.Memory keeps its publications, marks and
-// histories. Almost all subscriptions are to topics without a publisher. It answers these and does
-// not keep them: what a real broker holds for them is measured elsewhere.
+// relayBroker is a relay's broker. The memorybroker.Memory of the store keeps the publications,
+// marks and histories. Almost all subscriptions are to topics without a publication. relayBroker
+// answers these subscriptions and does not keep them: what a real broker holds for them is measured
+// elsewhere.
 type relayBroker struct {
 	*memorybroker.Handle
 	store  *store
@@ -32,7 +33,7 @@ func newStore() *store {
 
 func (s *store) broker() *relayBroker { return &relayBroker{Handle: s.memory.Broker(), store: s} }
 
-// Run implements broker.Broker. Nobody calls it: events are taken.
+// Run implements broker.Broker. Nobody calls it: relay.settle takes the events.
 func (b *relayBroker) Run(context.Context, func(broker.Event)) error { return nil }
 
 // take returns the events since the last call.
@@ -52,12 +53,13 @@ func (b *relayBroker) Subscribe(t protocol.Topic, token uint64) {
 	b.events = append(b.events, broker.Subscribed{Topic: t, Token: token})
 }
 
-// Publish implements broker.Broker. What is published to is subscribed.
+// Publish implements broker.Broker. At the first publication of a topic it subscribes to the topic,
+// since Subscribe has only answered and kept nothing.
 func (b *relayBroker) Publish(p broker.Publish) {
 	b.events = append(b.events, b.Take()...)
 	if _, published := b.store.tops[p.Topic]; !published {
 		b.Handle.Subscribe(p.Topic, 0)
-		b.Take() // its answer: the caller had one
+		b.Take() // drops the Subscribed: Subscribe has sent one
 	}
 	b.Handle.Publish(p)
 	for _, ev := range b.Take() {
@@ -68,7 +70,7 @@ func (b *relayBroker) Publish(p broker.Publish) {
 	}
 }
 
-// die ends the subscriptions.
+// die ends the subscriptions that are kept.
 func (b *relayBroker) die() {
 	for t := range b.store.tops {
 		b.Unsubscribe(t)

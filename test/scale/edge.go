@@ -10,16 +10,16 @@ import (
 )
 
 // edge is one edge as its relay sees it: it sends frames and counts those that arrive. Its sessions
-// are numbered from 1, and it stores nothing per session.
+// are numbered from 1. It stores nothing for a session but its groups.
 type edge struct {
 	first      int // number of its first user
 	instance   protocol.Instance
 	generation uint64
-	link       *downlink.Link // at the relay
+	link       *downlink.Link // the relay's end of the link
 	features   uint64
 	woken      bool
 
-	number uint64 // of its last frame; a settled relay has acknowledged it
+	number uint64 // number of its last frame; a settled relay has acknowledged that frame
 	heard  uint64 // Session frames sent on this link
 	groups map[string][]uint64
 
@@ -57,7 +57,7 @@ func (e *edge) user(session uint64) string { return name(e.first + int(session) 
 // name returns the name of user n, which has eight digits.
 func name(n int) string { return strconv.Itoa(10_000_000 + n) }
 
-// dial gives the edge a link to r. The caller sends its tables next.
+// dial gives the edge a link to r. The caller must send the edge's tables next.
 func (e *edge) dial(r *relay) {
 	e.generation++
 	e.relay, e.heard = r, 0
@@ -115,8 +115,8 @@ func (e *edge) message(session uint64, format string, args ...any) (id uint64, f
 	return protocol.BriefID(e.instance, e.number), link.Message{Number: e.number, Session: session, Payload: fmt.Appendf(nil, format, args...)}.Append(nil)
 }
 
-// send sends the encoded frames in batches of at most the given number of frames. The relay settles
-// after each batch.
+// send sends the encoded frames in batches. A batch ends with the given number of frames, or once
+// it has link.BatchTarget bytes. The relay settles after each batch.
 func (e *edge) send(frames int) error {
 	out := e.out
 	e.up += len(out)

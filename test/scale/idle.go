@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// idle lets time pass in which nobody says anything.
+// idle lets time pass in which nobody says anything, and measures what that costs.
 func (c *cluster) idle(d time.Duration) error {
 	c.relay.pass(3 * time.Minute) // the relay forgets recent messages
 	c.forgetAll()

@@ -20,8 +20,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// connectsAtOnce is the number of connects that an edge sends in one batch. A busy edge, too, has
-// several waiting whenever its link's writer runs.
+// connectsAtOnce is the number of connects that an edge sends in one batch. A busy edge in
+// production also has several connects waiting whenever its link's writer runs.
 const connectsAtOnce = 10
 
 // tickOf returns the time in which the given number of connects come: ten thousand come in a

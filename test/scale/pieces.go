@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// pieces measures the memory of an edge, of a session, of a topic and of a membership. Each has a
-// relay of its own.
+// pieces measures the memory of an edge, of a session, of a topic and of a membership. Each
+// measurement has a relay of its own.
 func pieces(sessions int, r *report) error {
 	const edges = 10
 	each := sessions / edges
@@ -33,8 +33,8 @@ func pieces(sessions int, r *report) error {
 		return held, nil
 	}
 	none := func(*cluster) {}
-	// in puts every session into n groups of ten members each. The members are sessions of one
-	// edge, or with spread of ten edges.
+	// in puts every session into n groups of ten members each. If spread is set, the members of a
+	// group are on ten edges, otherwise on one.
 	in := func(n int, spread bool) func(*cluster) {
 		return func(c *cluster) {
 			for i, e := range c.edges {

@@ -50,7 +50,7 @@ type delivery struct {
 	id uint64
 }
 
-// written is a batch on a link: it ends at an offset of relay.wire.
+// written says where in relay.wire a batch for an edge ends.
 type written struct {
 	to  *edge
 	end int
@@ -59,7 +59,8 @@ type written struct {
 // eventsAtOnce is the largest number of broker events that one step takes.
 const eventsAtOnce = 256
 
-// settle steps the router until nothing follows, and then writes what it has for the links.
+// settle steps the router until nothing follows, and then puts on the wire what is queued for the
+// links.
 func (r *relay) settle() {
 	r.step()
 	for events := r.broker.take(); len(events) > 0; events = r.broker.take() {
@@ -80,7 +81,7 @@ func (r *relay) settle() {
 	r.woken = r.woken[:0]
 }
 
-// write writes all batches that a link's writer would write to an edge.
+// write puts on the wire all batches that the writer of an edge's link would send.
 func (r *relay) write(e *edge) {
 	for e.link != nil {
 		batch := e.link.Fill(r.batch[:0])

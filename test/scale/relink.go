@@ -28,7 +28,8 @@ func (c *cluster) relink(edges int) error {
 	return c.compare(c.edges[:edges])
 }
 
-// tell gives an edge a new link and sends its tables over it.
+// tell gives an edge a new link and sends its tables over the link. It fails unless the relay
+// answers with Live.
 func (c *cluster) tell(m *meter, e *edge) (err error) {
 	m.besides(func() {
 		e.dial(c.relay)
@@ -45,7 +46,8 @@ func (c *cluster) tell(m *meter, e *edge) (err error) {
 	return err
 }
 
-// compare asks the relay for its tables of some edges. It fails unless they equal the edges' own.
+// compare lets 11 s of the relay's clock pass, in which the relay sends each edge a Digest of its
+// tables. It fails unless the tables of the given edges equal the edges' own.
 func (c *cluster) compare(edges []*edge) error {
 	for _, e := range edges {
 		e.forget()
@@ -93,7 +95,8 @@ func (c *cluster) restart() error {
 	return c.compare(c.edges[:min(len(c.edges), 3)])
 }
 
-// lose cuts off an edge that never returns.
+// lose cuts off an edge until the relay has forgotten it, and measures what the forgetting costs.
+// Then the edge links again.
 func (c *cluster) lose() error {
 	e := c.edges[len(c.edges)-1]
 	e.hang()

@@ -14,7 +14,7 @@ type speech struct {
 	to    []*edge
 }
 
-// speak has a session send a message that the edges in to must get.
+// speak returns a message of one session, with the edges that must get it. It sends nothing yet.
 func speak(to []*edge, from *edge, session uint64, format string, args ...any) speech {
 	id, frame := from.message(session, format, args...)
 	return speech{from, id, frame, to}
@@ -32,7 +32,7 @@ func (s said) String() string {
 }
 
 // say sends n messages one after the other, a millisecond apart. It fails unless each message
-// brings one frame to each edge that must get it, and none to other edges.
+// brings one Publication to each edge that must get it, and none to other edges.
 func (c *cluster) say(n int, next func(i int) speech) (said, error) {
 	c.relay.wire = slices.Grow(c.relay.wire, 64<<20) // allocated before the meter begins
 	c.relay.written = slices.Grow(c.relay.written, 1<<20)
@@ -99,8 +99,8 @@ type member struct {
 	session uint64
 }
 
-// group makes groups of members on different edges. Then members of each group send the given
-// number of messages.
+// group makes groups of members on different edges. Then members send messages, the given number in
+// each group.
 func (c *cluster) group(groups, members, messages int) error {
 	members = min(members, len(c.edges))
 	in := make([][]member, groups)

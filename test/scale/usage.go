@@ -54,7 +54,7 @@ type meter struct {
 	cpu, apart  time.Duration
 	wall, aside time.Duration
 	since       time.Time
-	allocated   uint64 // bytes; at begin, and since then after end
+	allocated   uint64 // in bytes: by the process at begin; after end, by the relay since then
 	ended       bool
 	percent     int // GC percentage to restore; 0: it was not changed
 }

@@ -31,7 +31,7 @@ type store struct {
 
 type saved struct {
 	brokertest.Saved
-	stored map[protocol.Topic]int // publications when it was saved
+	stored map[protocol.Topic]int // number of publications by topic when it was saved
 }
 
 func newStore(w *world) *store {
@@ -113,8 +113,8 @@ type relayBroker struct {
 	published, answered, received  fifo // from it
 
 	unreachable bool
-	frozen      bool // the store froze, and does hung requests later
-	away        bool // the relay was told that it is unreachable
+	frozen      bool // the store froze, and carries out hung requests later
+	away        bool // the relay was told that the store is unreachable
 	hung        []request
 	subs        map[protocol.Topic]*subscription
 	order       []*subscription
@@ -122,16 +122,16 @@ type relayBroker struct {
 	heard       []broker.Publication // delivered since the relay's last step
 	deafAt      time.Time
 	outages     []outage  // times when the store was out of reach
-	backAt      time.Time // when the relay knows that Redis is back
+	backAt      time.Time // by when the relay knows that Redis is back
 	swallow     int       // publications still to be lost silently
 	missed      bool      // this connection lost a publication silently
 }
 
-// request is a request without an answer.
+// request is a request that is not answered yet.
 type request struct {
-	do   func() broker.Event // returns the answer; nil: it comes otherwise
+	do   func() broker.Event // returns the answer; nil: it comes in another way
 	fail broker.Event        // the answer if the request fails
-	gone bool                // failed already
+	gone bool                // the relay was told that it failed
 }
 
 type subscription struct {
@@ -163,7 +163,7 @@ func (b *relayBroker) delay() time.Duration {
 func (b *relayBroker) ask(out, in *fifo, r request) {
 	b.w.at(out.next(b.w.now.Add(b.delay())), func() {
 		switch {
-		case b.dead && b.w.chance(50): // it died with the relay
+		case b.dead && b.w.chance(50): // the request died with the relay
 		case b.away && b.unreachable:
 			b.answer(in, r.fail)
 		case b.unreachable:
@@ -258,7 +258,7 @@ func (b *relayBroker) Unsubscribe(t protocol.Topic) {
 	b.handle.Unsubscribe(t)
 }
 
-// establish confirms a subscription, if it is still wanted and can be.
+// establish confirms a subscription, if it is still wanted and the store can be reached.
 func (b *relayBroker) establish(s *subscription) {
 	if b.subs[s.topic] == s && !s.on && !b.unreachable && !b.dead {
 		s.on = true
@@ -309,7 +309,9 @@ func (b *relayBroker) dispatch(ev broker.Event) {
 	})
 }
 
-// stepped is called after the relay's router has handled all events that were delivered.
+// stepped tells the model that the delivered publications are not on their way any more. It is
+// called after the relay's router has handled all events that were delivered, or when the relay
+// dies.
 func (b *relayBroker) stepped() {
 	for _, p := range b.heard {
 		b.w.model.flies(p, -1)
@@ -340,7 +342,7 @@ func (b *relayBroker) deafen(all bool, t protocol.Topic) {
 	b.deliver(broker.Deaf{All: all, Topic: t})
 }
 
-// listen has all lost subscriptions confirmed anew, within a time.
+// listen has all lost subscriptions confirmed anew, each at a random moment within the given time.
 func (b *relayBroker) listen(within time.Duration) {
 	for _, s := range slices.Clone(b.order) {
 		b.w.after(b.w.between(0, within), func() { b.establish(s) })
@@ -348,7 +350,8 @@ func (b *relayBroker) listen(within time.Duration) {
 }
 
 // lose makes the store unreachable from this relay. If frozen is set, the store itself stands still
-// and carries out hung requests later. The relay's broker reports the loss within three seconds.
+// and carries out hung requests later. The relay's broker reports the loss within three seconds,
+// unless the store can be reached again by then.
 func (b *relayBroker) lose(frozen bool) {
 	if b.unreachable || b.dead {
 		return
@@ -356,12 +359,12 @@ func (b *relayBroker) lose(frozen bool) {
 	b.unreachable, b.frozen = true, frozen
 	if last := len(b.outages) - 1; last < 0 || b.w.now.Sub(b.backAt) > time.Second {
 		b.outages = append(b.outages, outage{lost: b.w.now})
-	} else { // it may not know yet what it missed before
+	} else { // the relay may not know yet what it missed before
 		b.outages[last].back = time.Time{}
 	}
 	b.w.tracef("%s: redis is out of reach, frozen %v", b.name, frozen)
 	if !frozen {
-		for _, s := range b.order { // publications meanwhile are missed
+		for _, s := range b.order { // the relay misses the publications from now on
 			if s.on {
 				b.handle.Unsubscribe(s.topic)
 			}
@@ -370,7 +373,8 @@ func (b *relayBroker) lose(frozen bool) {
 	b.w.after(b.w.between(0, 3*time.Second), b.giveUp)
 }
 
-// outage is a time in which a relay had no Redis, by what it knows. It lasts while back is zero.
+// outage is a time in which a relay had no Redis: from the loss of Redis until the relay knows that
+// Redis is back. A zero back means that the outage lasts.
 type outage struct{ lost, back time.Time }
 
 // giveUp makes the relay's broker notice that the store is unreachable.

@@ -50,7 +50,7 @@ func (w *world) leaveAll() {
 	}
 }
 
-// someone picks a client that is connected; nil: there is none.
+// someone picks a session that is ready, or returns nil if there is none.
 func (w *world) someone() *session {
 	var ready []*session
 	for _, e := range w.edges {
@@ -83,7 +83,7 @@ func (w *world) text() string {
 	return fmt.Sprint("#", w.model.texts)
 }
 
-// populate gives an edge its first clients, once it has a relay.
+// populate gives an edge its first clients, once it has had a link.
 func (w *world) populate(e *edge) {
 	w.after(50*time.Millisecond, func() {
 		if _, ever := e.links.Linked(); !ever && e.alive {
@@ -99,7 +99,7 @@ func (w *world) populate(e *edge) {
 	})
 }
 
-// connect opens a session on some edge, unless it has 12 already.
+// connect opens a session on some edge, unless that edge has 12 sessions already.
 func (w *world) connect() {
 	if e := w.edge(); e != nil && len(e.sessions) < 12 {
 		w.connectTo(e, pick(w, []protocol.Endpoint{
@@ -135,7 +135,7 @@ func (w *world) disconnect(s *session) {
 	e.sessions = slices.DeleteFunc(e.sessions, func(o *session) bool { return o == s })
 	_, before := e.hub.Len()
 	e.hub.End(s.Session, e.links)
-	// If no relay had heard of the session, its end has no number.
+	// If no relay was told of the session and it has no message in the log, its end has no number.
 	if _, dead := e.hub.Len(); dead > before {
 		e.number++
 	}

@@ -44,10 +44,10 @@ type attachment struct {
 	relay  *relay
 	end    *end
 	link   *uplink.Link
-	left   bool // Moved is under way
+	left   bool // leave was called
 	live   bool // Live has come
 	began  time.Time
-	byMove bool // it began while another was up
+	byMove bool // it began while another link was up
 }
 
 func (w *world) instance() (i protocol.Instance) {
@@ -113,14 +113,14 @@ func (e *edge) dial(after time.Duration) {
 		if other := e.choose(r); other != nil && e.w.chance(10) {
 			e.w.after(e.w.between(0, 10*time.Millisecond), func() {
 				if e.alive && !won && e.used == nil {
-					try(other) // a race
+					try(other) // two handshakes race
 				}
 			})
 		}
 	})
 }
 
-// choose picks a relay that takes links, other than leaving. It returns nil if there is none.
+// choose picks a relay that takes links, but not the given one. It returns nil if there is none.
 func (e *edge) choose(leaving *relay) *relay {
 	var free []*relay
 	for _, r := range e.w.relays {
@@ -134,8 +134,8 @@ func (e *edge) choose(leaving *relay) *relay {
 	return pick(e.w, free)
 }
 
-// handshake links to a relay. The relay has the link before the edge does. If the handshake failed,
-// done is called with nil.
+// handshake links to a relay. The relay has the link before the edge does. The function done is
+// called with the link, or with nil if the handshake failed.
 func (e *edge) handshake(r *relay, done func(*attachment)) {
 	w := e.w
 	e.generation++
@@ -208,7 +208,8 @@ func (e *edge) down(a *attachment, cause *link.CloseError) {
 	e.dial(e.w.between(0, 200*time.Millisecond))
 }
 
-// look acts on what a link has signalled: a drain of its relay, or that it is live.
+// look acts on what a link has signalled: that its relay asks the edge to move, or that the link is
+// live.
 func (e *edge) look(a *attachment) {
 	select {
 	case window := <-a.link.Drain():
@@ -230,7 +231,7 @@ func (e *edge) look(a *attachment) {
 	}
 }
 
-// move links elsewhere while a goes on.
+// move links the edge to another relay. The link in use, which is given, goes on meanwhile.
 func (e *edge) move(a *attachment) {
 	if !e.alive || e.used != a {
 		return
@@ -260,7 +261,8 @@ func (e *edge) move(a *attachment) {
 	})
 }
 
-// leave ends a link that another has taken over.
+// leave ends a link that another one has taken over: it sends Moved, and closes the link 2 s later
+// if the relay has not.
 func (e *edge) leave(a *attachment) {
 	if a.left {
 		return
@@ -284,7 +286,8 @@ func (e *edge) attachments() (all []*attachment) {
 	return all
 }
 
-// stall stops reading from the links, as an overloaded machine does. unstall lets it go on.
+// stall stops reading and writing on the edge's links, as on an overloaded machine. unstall ends
+// that.
 func (e *edge) stall() {
 	e.stalled = true
 	e.w.tracef("%s stalls", e.name)
@@ -301,7 +304,7 @@ func (e *edge) unstall() {
 	}
 }
 
-// die ends the process.
+// die ends the process. If silent is set, the relays do not see that their connections end.
 func (e *edge) die(silent bool) {
 	if !e.alive {
 		return
@@ -318,7 +321,7 @@ func (e *edge) die(silent bool) {
 	e.sessions = nil
 }
 
-// left returns how many messages are not acknowledged.
+// left returns how many messages in the log are not acknowledged.
 func (e *edge) left() int {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()

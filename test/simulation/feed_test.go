@@ -68,7 +68,8 @@ type feed struct {
 	*gateway.Feed
 	e *edge
 	a *attachment
-	// names leaves out topics that are told while the link is being left. They have no effect.
+	// names has the topics by number. It leaves out topics that are told while the link is being
+	// left, since those have no effect.
 	names map[uint64]protocol.Topic
 }
 
@@ -125,7 +126,7 @@ func (f *feed) Untopic(u link.Untopic) {
 	f.Feed.Untopic(u)
 }
 
-// lost returns how many publications the edge counts as lost.
+// lost returns how many publications the edge has counted as lost so far.
 func (e *edge) lost() uint64 {
 	return uint64(metric(e.metrics, "edgerelay_edge_publications_lost_total"))
 }

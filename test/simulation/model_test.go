@@ -25,12 +25,12 @@ type model struct {
 type numbered struct {
 	e      *edge
 	frames map[uint64]*frame
-	last   map[protocol.Topic]uint64 // number of the last frame stored
+	last   map[protocol.Topic]uint64 // number of the last frame stored, by topic
 	at     map[protocol.Topic]protocol.Position
 
 	unplaced map[protocol.Topic]bool // the members' position is not known yet
 	ahead    map[uint64]bool         // IDs of messages that came ahead
-	given    uint64                  // ID of the last one that a session got
+	given    uint64                  // ID of the last of these that a session got
 }
 
 func newNumbered(e *edge) *numbered {
@@ -78,12 +78,12 @@ type entry struct {
 	from     string
 	text     string
 	gone     bool // Redis lost it
-	restored bool // Redis lost it and had it again
+	restored bool // Redis lost it, and then had it again
 	at       time.Time
 	flying   int                        // relays that it is still on its way to
 	prev     protocol.Position          // bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // bare: when it reached each relay
-	holed    map[*session]bool          // bare: sessions still missing entries before it
+	holed    map[*session]bool          // bare: whether earlier entries were missing when it came
 	unheard  bool                       // a relay missed it, perhaps without knowing
 }
 
@@ -95,7 +95,7 @@ type session struct {
 	user      string
 	endpoint  protocol.Endpoint
 	group     string
-	ready     bool // its connect was answered
+	ready     bool // its upgrade was answered, with or without an Opened
 	gone      bool // it ended, or its edge did
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
@@ -117,9 +117,9 @@ type interest struct {
 	wants  bool      // membership that the last command asks for
 	awaits int       // commands without an answer
 	leaves int       // leave commands without an answer
-	came   time.Time // when the session asked to join
-	// loose is set if the session came while a relay had no Redis: the start of that time. The
-	// session may get publications since then once Redis is back. Zero: every relay had Redis.
+	came   time.Time // when the session connected or asked to join
+	// loose is zero if every relay had Redis when the session came. Otherwise it is the result of
+	// awaySince: the session may get what was published since then.
 	loose    time.Time
 	expected []*expected
 	next     int // index behind the last entry that came
@@ -176,10 +176,10 @@ func (m *model) connected(s *session) {
 	}
 }
 
-// awaySince looks at the outages of relays that lasted at some time between came and now. It
-// returns the time from which a relay may not know publications because of them, or zero if every
-// relay had Redis. The time is 5 s before the outage, because what is unacknowledged then may be
-// older by as long as a failed request takes.
+// awaySince looks at the outages of all relays that were not over at the given time, or that began
+// later. It returns the time from which a relay may not know publications because of them, or zero
+// if there is no such outage. The time is 5 s before the earliest of them, because what is
+// unacknowledged then may be older by as long as a failed request takes.
 func (m *model) awaySince(came time.Time) (since time.Time) {
 	for _, r := range m.w.relays {
 		for _, o := range r.broker.outages {
@@ -293,8 +293,8 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 		i.in = false
 		i.awaits--
 		i.leaves--
-		// The leave is in force before publications that the relay does not know yet. They come
-		// too late for this session.
+		// While a relay has no Redis, a leave is in force before publications that the relay does
+		// not know yet. They come too late for this session.
 		if since := m.awaySince(f.at); !since.IsZero() {
 			for _, x := range i.expected[i.next:] {
 				if x.at.After(since) && x.class == must {

@@ -33,12 +33,12 @@ type end struct {
 	woken    bool
 	spoken   bool // Bye was sent
 	closed   bool
-	paused   bool // its process stands: no reads, no watching
+	paused   bool // its process stands still: no reads, no writes, no watching
 	received time.Duration
 	progress time.Duration
 	flying   int       // bytes sent that the peer has not read
-	arrives  int       // once cut: how many of them still arrive
-	last     time.Time // when the last of them arrives
+	arrives  int       // once cut: how many bytes in flight still arrive
+	last     time.Time // when the last byte sent so far arrives
 	waiting  []byte    // bytes that arrived while paused
 	lost     bool      // the connection ended while paused
 	in       []byte    // bytes read of an incomplete batch
@@ -184,7 +184,7 @@ func (e *end) watch() {
 	})
 }
 
-// pause stops the process at this end; resume lets it go on.
+// pause stops the process at this end. resume lets the process go on.
 func (e *end) pause() { e.paused = true }
 
 func (e *end) resume() {
@@ -236,7 +236,7 @@ func (e *end) lose() {
 }
 
 // sever cuts the connection at some byte in each direction. An end that sees the cut is told within
-// 30 ms. The other end notices when it has heard nothing for too long.
+// 30 ms. An end that does not see it notices when it has heard nothing for too long.
 func (c *conn) sever(edgeSees, relaySees bool) {
 	if c.cut {
 		return
@@ -257,7 +257,7 @@ func (c *conn) sever(edgeSees, relaySees bool) {
 	}
 }
 
-// trace tells the frames of a batch.
+// trace records the frames of a batch for the reader of a trace.
 func (e *end) trace(verb string, batch []byte) {
 	if !e.w.tracing {
 		return

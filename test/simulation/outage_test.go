@@ -11,8 +11,8 @@ import (
 // all of its edges' tables. It checks that the edges of each relay go on talking to each other.
 // Messages between edges of different relays come after the outage.
 func (w *world) outage() {
-	// Before the first outage, a relay may not have heard what came before its edges linked to it.
-	// So servedBy checks nothing during the first one.
+	// Before the first outage, a relay may not have heard what its edges published through other
+	// relays before they linked to it. So servedBy checks nothing during the first one.
 	for range 2 {
 		w.tracef("--- redis is away, and nothing else")
 		for _, c := range w.store.brokers {
@@ -56,8 +56,9 @@ func (w *world) everyoneSpeaks() (said []*frame) {
 	return said
 }
 
-// newcomers connects a client to each edge and lets it join a group. The join is in force at once,
-// and the client must not receive messages that were given ahead before it came.
+// newcomers connects a client to each edge and lets it join a group. In each topic that the client
+// is in at once, it must never receive the messages that its relay gave ahead before the client
+// came.
 func (w *world) newcomers() {
 	given := map[*relay][]*frame{}
 	for _, e := range w.edges {
@@ -81,7 +82,7 @@ func (w *world) newcomers() {
 	w.pass(time.Second)
 	for _, s := range all {
 		for _, f := range given[s.e.used.relay] {
-			// A join that is not in force waits for Redis.
+			// A join that is not in force yet waits for Redis.
 			if i := s.interests[f.topic]; i != nil && i.in {
 				s.never[protocol.BriefID(f.s.e.instance, f.number)] = true
 			}
@@ -90,7 +91,7 @@ func (w *world) newcomers() {
 }
 
 // servedBy checks that each frame has reached every member on the sender's relay, though it is not
-// published yet.
+// published yet. It also checks that every session is in some topic.
 func (w *world) servedBy(said []*frame) {
 	if !w.settledOnce || w.failure != "" {
 		return

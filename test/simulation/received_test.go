@@ -9,7 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// late reports whether an entry may reach a session that was not in the topic when it was stored.
+// late reports whether an entry may reach a session that was not in the topic when the entry was
+// stored.
 func (m *model) late(i *interest, c cause, text string) bool {
 	for _, e := range m.stream(c.topic).entries {
 		if e.position == c.position && e.text == text {
@@ -20,13 +21,14 @@ func (m *model) late(i *interest, c cause, text string) bool {
 }
 
 // stale reports whether an entry that Redis lost may reach a session that came after the loss.
-// Redis may have the entry again, and a session that came in between has no position. Or a relay
-// without Redis has it in its tail, and does not know of the loss.
+// There are two cases. Redis has the entry again, and a session that came in between has no
+// position. Or a relay without Redis has the entry in its tail, and does not know of the loss.
 func (m *model) stale(e *entry) bool {
 	return e.restored || e.gone && !m.awaySince(m.w.now).IsZero()
 }
 
-// isLoose reports whether an entry was stored in the time without Redis in which the session came.
+// isLoose reports whether the session came while a relay had no Redis, and the entry was stored
+// later than i.loose.
 func (i *interest) isLoose(e *entry) bool { return !i.loose.IsZero() && e.at.After(i.loose) }
 
 // told takes note of a topic's position at an edge.
@@ -56,8 +58,8 @@ func (i *interest) loosen(m *model) {
 	}
 }
 
-// broughtAhead takes note that an edge received an unpublished message and gave it to its members.
-// From then on the edge gives this message to nobody.
+// broughtAhead takes note that an edge received a message ahead of its publication and gave it to
+// its members. From then on the edge gives this message to nobody.
 func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	n := m.edges[e.instance]
 	f := m.ids[id]
@@ -176,10 +178,14 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 	return true
 }
 
-// mayComeLate reports whether a message may come behind a later one of its sender. There are three
-// reasons. The session was told that the message is lost. Or Redis lost it, and either has it again
-// or a relay does not know of the loss, and the session was not there the first time. Or it was
-// published before the session came, and a relay that did not hear of that gives it ahead.
+// mayComeLate reports whether a message may come behind a later one of its sender. That is so in
+// four cases:
+//   - Redis lost the message, and it was stored again.
+//   - The session was told that the message is lost.
+//   - Redis lost the message, and then either has it again or a relay does not know of the loss.
+//     The session was not there when the message was first published.
+//   - The message was published before the session came, or may have been. A relay that did not
+//     hear of that gives it ahead.
 func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	list := s.interests[c.topic].expected
 	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
@@ -196,8 +202,8 @@ func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 }
 
 // relinked reports whether the sender's or the receiver's edge has linked anew since the message
-// was said. Then a relay that did not publish the message may have it. Until Redis is back, no
-// relay knows which came first, the publication or the receiver.
+// was said, or has no link. Then a relay that did not publish the message may have it. Until Redis
+// is back, no relay knows which came first, the publication or the receiver.
 func (m *model) relinked(f *frame, s *session) bool {
 	for _, a := range []*attachment{f.s.e.used, s.e.used} {
 		if a == nil || !a.began.Before(f.at) {
@@ -250,8 +256,8 @@ func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, 
 	}
 }
 
-// leftBehind reports whether the sender's edge has left the receiver's relay. That relay may not
-// know so yet, and may have the message from before.
+// leftBehind reports whether the sender's edge is not on the receiver's relay, or not any more.
+// That relay may not know so yet, and may have the message from before.
 func leftBehind(f *frame, s *session) bool {
 	from, to := f.s.e.used, s.e.used
 	return from == nil || to == nil || from.relay != to.relay
@@ -280,7 +286,7 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 
 // broughtLater reports whether an edge may get a bare publication again by a newer link. It may if
 // the publication reached that link's relay while the link was up, or if another link was up beside
-// it. The edge cannot tell it from another publication with the same text.
+// it. The edge cannot tell a repeat from another publication with the same text.
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
 	return a == nil || a.began.After(bare.at) && (a.byMove || !bare.brought[a.relay.broker].Before(a.began))
@@ -345,7 +351,8 @@ func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promi
 		return
 	}
 	for _, x := range i.expected[i.next:n] {
-		// Nobody knows the end of an epoch that Redis lost once it has left the history.
+		// After Redis has lost data, nobody may know how an earlier epoch ended. Its last entries
+		// may then be missing without being told as lost.
 		unknown := m.lossy && x.position.Epoch < c.position.Epoch
 		if x.class == must && !x.got && !x.excused && !x.gone && !unknown {
 			fail("P4", "and never "+x.text+" at "+x.position.String()+" before it")

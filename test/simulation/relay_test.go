@@ -99,7 +99,7 @@ func (r *relay) Disconnected(l *downlink.Link, lastReceived time.Time, err error
 // takes reports whether a new link can come up.
 func (r *relay) takes() bool { return r.alive && !r.frozen && !r.refusing }
 
-// accept is the end of a handshake at the relay.
+// accept completes a handshake at the relay.
 func (r *relay) accept(c *conn, h link.Hello) {
 	e := c.relay
 	l := downlink.NewLink(r, e, h, r.w.config.buffer)
@@ -135,7 +135,7 @@ func (r *relay) kill(silent bool) {
 	r.ends, r.links = nil, nil
 }
 
-// freeze stops the process; thaw lets it go on, as a zombie if its edges have left it.
+// freeze stops the process. thaw lets it go on, as a zombie if its edges have left it.
 func (r *relay) freeze() {
 	if !r.alive || r.frozen {
 		return
@@ -159,7 +159,7 @@ func (r *relay) thaw() {
 	r.stepSoon()
 }
 
-// drain stops the relay gracefully, in the steps of relay.Run.
+// drain stops the relay gracefully, in the steps of Relay.Run of package relay.
 func (r *relay) drain() {
 	if !r.takes() {
 		return
@@ -204,7 +204,7 @@ func metric(of *prometheus.Registry, name string) float64 {
 	panic("no metric " + name)
 }
 
-// judgeEnd fails the run if a link ended for a reason that only a bug of ours can be.
+// judgeEnd fails the run if a link ended for a reason that only a fault of edgerelay can give.
 func (w *world) judgeEnd(name string, cause *link.CloseError) {
 	switch cause.Code {
 	case link.CodeProtocol, link.CodeTables, link.CodeLimit:

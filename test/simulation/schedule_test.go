@@ -43,7 +43,8 @@ func plan(seed uint64) schedule {
 		window:     one(64<<10, 64<<10, 4<<10, 600),
 		digestEach: time.Duration(one(10, 2)) * time.Second,
 	}}
-	// Only the large log gets a topic rate, because a log of that size refuses nothing.
+	// Only the large log gets a topic rate. There, what waits for the rate stays below the share of
+	// the log from which on messages are refused.
 	if seed%3 == 0 && s.config.logSize == 4<<20 {
 		s.config.topicRate = 20_000
 	}
@@ -201,8 +202,8 @@ func (s *store) save() {
 	s.saved = append(s.saved, saved{s.memory.Save(), s.w.model.count()})
 }
 
-// load replaces the contents of the store by a saved state, or by nothing. It makes the relays deaf
-// for up to 200 ms.
+// load replaces the contents of the store by a saved state, or by nothing if back is false. It
+// makes the relays that can reach the store deaf for up to 200 ms.
 func (s *store) load(back bool) {
 	old := saved{}
 	if back {
@@ -247,7 +248,7 @@ func (w *world) play(s schedule) {
 	w.pass(30 * time.Second)
 	w.model.caughtUp()
 	for _, t := range sortedKeys(w.model.topics) {
-		w.store.elsewhere(t, "elsewhere", w.text()) // reveals a missed last one
+		w.store.elsewhere(t, "elsewhere", w.text()) // reveals the last publication if it was missed
 	}
 	w.pass(11 * time.Second) // tables are compared at least once
 	if w.failure == "" {
@@ -279,7 +280,8 @@ func (w *world) mend() {
 	}
 }
 
-// bareReachesAll checks that in calm a publication without a position reaches everybody.
+// bareReachesAll checks that in calm a publication without a position reaches every session of the
+// topic "all".
 func (w *world) bareReachesAll() {
 	if w.failure != "" {
 		return
@@ -326,10 +328,10 @@ func (w *world) regain() {
 	}
 }
 
-// relay picks a relay of the last few, dead or alive.
+// relay picks one of the last four relays, dead or alive.
 func (w *world) relay() *relay { return pick(w, w.relays[max(0, len(w.relays)-4):]) }
 
-// edge picks a living edge; nil: there is none.
+// edge picks a living edge, or returns nil if there is none.
 func (w *world) edge() *edge {
 	alive := slices.DeleteFunc(slices.Clone(w.edges), func(e *edge) bool { return !e.alive })
 	if len(alive) == 0 {

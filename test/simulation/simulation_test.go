@@ -40,7 +40,8 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// one runs a seed, and reports whether all promises were kept.
+// one runs the schedule of seed n, and reports whether all promises were kept. If one was broken,
+// it shortens the schedule and fails t.
 func one(t *testing.T, n uint64, tracing bool) (r result, kept bool) {
 	s := plan(n)
 	r = run(t, s, tracing)
@@ -57,7 +58,8 @@ func one(t *testing.T, n uint64, tracing bool) (r result, kept bool) {
 	return r, false
 }
 
-// TestTheSameSeedIsTheSameRun: a run is determined by its seed, so a failure can be repeated.
+// TestTheSameSeedIsTheSameRun checks that a run is determined by its seed, so that a failure can be
+// repeated.
 func TestTheSameSeedIsTheSameRun(t *testing.T) {
 	for n := uint64(1); n <= 20; n++ {
 		a, b := run(t, plan(n), false), run(t, plan(n), false)
@@ -67,8 +69,8 @@ func TestTheSameSeedIsTheSameRun(t *testing.T) {
 	}
 }
 
-// TestAFailureIsShortened: shortening leaves out the actions that a failure does not need, and the
-// remaining schedule still fails.
+// TestAFailureIsShortened checks that shorten leaves out the actions that a failure does not need,
+// and that the remaining schedule still fails.
 func TestAFailureIsShortened(t *testing.T) {
 	s := plan(1)
 	needed := []int{17, 90}
@@ -112,7 +114,7 @@ func shorten(s schedule, fails func(schedule) bool) schedule {
 	return s
 }
 
-// String describes a config by its fields.
+// String describes a config. It leaves out digestEach and topicRate.
 func (c config) String() string {
 	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes", c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window)
 }

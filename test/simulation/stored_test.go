@@ -8,8 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// arriving allows a session that comes to a topic the publications that are still on their way to
-// relays. They arrive behind what the relays know when the session comes.
+// arriving takes note that a session comes to a topic. The session may receive the publications
+// that are still on their way to relays, since these arrive behind what the relays know when the
+// session comes.
 func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	for _, e := range m.stream(t).entries {
 		if e.flying == 0 || !t.IsUser() && e.from == user {
@@ -25,7 +26,7 @@ func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	}
 }
 
-// flies takes note that a publication set out for a relay (by is 1), or ended its way (by is -1).
+// flies changes, by 1 or -1, the number of relays that a publication is on its way to.
 func (m *model) flies(p broker.Publication, by int) {
 	for _, e := range m.stream(p.Topic).entries {
 		if e.position == p.Position {
@@ -34,7 +35,7 @@ func (m *model) flies(p broker.Publication, by int) {
 	}
 }
 
-// stored takes note of a publication.
+// stored checks a publication that the broker has stored, and takes note of it.
 func (m *model) stored(p broker.Publish, at protocol.Position) {
 	again := false
 	if n := m.edges[p.Instance]; n != nil {
@@ -82,8 +83,8 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 			if !t.IsUser() && s.user == e.from || s.had[e.id] {
 				c = mustNot
 			} else if c == must && (again || m.edges[edge.instance].ahead[e.id]) {
-				// The session may have had the entry already. Or its edge had it for other
-				// sessions: then only a session whose join was published before this entry gets it.
+				// The session may have had the entry already. Or its edge was given the entry
+				// ahead, and may give it to nobody again.
 				c = may
 			}
 			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id]})
@@ -110,7 +111,8 @@ func (m *model) broughtBare(c *relayBroker, p broker.Publication) {
 }
 
 // unheard takes note that a publication did not reach a relay. The relay knows nothing of it until
-// the next publication. A session that connects or joins there before that may get it then.
+// it receives the next publication of the topic. A session that connects or joins there in between
+// may then get the missed publication too.
 func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	for _, e := range m.stream(t).entries {
 		if e.position == at {
@@ -119,8 +121,8 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// lose takes note that Redis kept only the first publications of each topic, kept says how many.
-// The marks against duplicates are lost too, so any frame may be stored again.
+// lose takes note that Redis has lost data. Of each topic it kept only the first publications, as
+// many as kept says. The marks against duplicates are lost too, so any frame may be stored again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {

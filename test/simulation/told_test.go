@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// told makes a batch readable. It is empty for a batch of pings and pongs.
+// told describes the frames of a batch, except pings and pongs. The result is empty if there are no
+// others.
 func told(batch []byte) string {
 	var frames []string
 	for len(batch) > 0 {

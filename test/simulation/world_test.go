@@ -86,7 +86,7 @@ func (w *world) reseed(seed uint64) { w.rnd = rand.New(rand.NewPCG(seed, 0x5eed)
 // chance is true in p of 100 cases.
 func (w *world) chance(p int) bool { return w.rnd.IntN(100) < p }
 
-// between draws a time.
+// between draws a duration from least to most, both included.
 func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.rnd.Int64N(int64(most-least)+1))
 }
@@ -146,7 +146,7 @@ func (w *world) goTo(at time.Time) {
 	}
 }
 
-// fail notes that a promise was broken.
+// fail notes the first broken promise, which ends the run.
 func (w *world) fail(format string, args ...any) {
 	if w.failure == "" {
 		w.failure = fmt.Sprintf(format, args...)
