@@ -11,42 +11,48 @@ import (
 // Broker carries publications between relays, and to and from any other server that shares its
 // back end.
 //
-// All methods but Run only queue. They never block, and an Event with the same Token answers
-// them. The caller bounds what is queued, since it has a bounded number of unanswered requests.
-// Requests of one kind are carried out in the order of the calls. Every request is answered
-// exactly once while Run runs, with Err set when the back end is away. The caller retries, not
-// the Broker, except for Subscribe.
+// No method but Run blocks. Publish, Subscribe, ReadHistory, CountSubscribers and Flush are
+// requests. Each request is answered by an Event with the same Token. A Broker does not bound its
+// queues: the caller keeps the number of unanswered requests bounded. Requests of one kind about
+// one topic are carried out in the order of the calls.
+//
+// While Run runs, every request but Subscribe is answered exactly once. The Err of an answer is set
+// if the request failed, for example because the back end is away. Then the caller retries, not the
+// Broker. Subscribe may be answered several times, and the Broker itself retries it.
 type Broker interface {
-	// Run owns the Broker's goroutines. It returns when all have ended, after ctx is cancelled.
-	// It calls sink with each Event, from several goroutines. The sink may block shortly, but
-	// must not call the Broker in a way that waits.
+	// Run owns the Broker's goroutines, and returns when all have ended. It ends them when ctx is
+	// cancelled, and then returns nil. Run may end earlier, with an error, if the Broker must not
+	// serve. Run calls sink with each Event, from several goroutines. The sink may block for a
+	// short time, but must not wait for anything that the Broker is to do.
 	Run(ctx context.Context, sink func(Event)) error
 
 	// Publish does three things in one atomic step: it appends to the topic's history, sets the
-	// mark (the last Number published for Topic and Instance), and publishes. Published answers
-	// it. The topic's top, its last position, is kept longer than its history. What is published
-	// after the history expired continues it. Once the top is forgotten too, a new epoch begins.
+	// mark (the last Number published for Topic and Instance), and publishes. Published answers the
+	// request. The topic's top, which is its last position, is kept longer than its history. A
+	// publication that comes after the history has expired continues from that top. Once the top is
+	// forgotten too, the next publication begins a new epoch.
 	Publish(Publish)
 
-	// Subscribe asks for a topic's publications. Subscribed answers it once the back end has
-	// confirmed it, and again, with the same Token, each time that it was confirmed anew after a
-	// loss. The Broker retries it until Unsubscribe.
+	// Subscribe asks for a topic's publications. Subscribed answers the request once the back end
+	// has confirmed the subscription. Subscribed comes again, with the same Token, each time that
+	// the back end has confirmed the subscription anew after a loss. The Broker retries until
+	// Unsubscribe.
 	Subscribe(t protocol.Topic, token uint64)
-	// Unsubscribe ends a subscription at once. A Subscribed or Received that is already under way
-	// may still arrive.
+	// Unsubscribe ends a subscription, and is not answered. A Subscribed or Received of the topic
+	// may still arrive until the back end has ended the subscription.
 	Unsubscribe(t protocol.Topic)
 
-	// ReadHistory asks for publications after a position: up to PageSize, or fewer where they are
-	// long. History answers it.
+	// ReadHistory asks for the publications after a position. History answers the request, with at
+	// most PageSize publications, and with fewer if they are long.
 	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
 	// CountSubscribers asks how many subscribers a topic has anywhere, this Broker's own
-	// subscription included. Counted answers it.
+	// subscription included. Counted answers the request.
 	CountSubscribers(t protocol.Topic, token uint64)
 
-	// Flush waits for all publications that are on their way. Flushed answers it after each
-	// Received of a message that anybody published before the call, on topics whose subscriptions
-	// are in force. Without a connection to wait for, the answer comes soon, and its Heard is
-	// false.
+	// Flush asks to be told when all publications that are now on their way have come. Flushed
+	// answers the request. It comes after the Received of each message that anybody published
+	// before the call on a topic whose subscription is in force. If there is no connection to the
+	// back end, or the connection is lost, Flushed still comes soon, but its Heard may be false.
 	Flush(token uint64)
 
 	// Name returns the name of the back end, which is equal for Brokers that share one. It may be
@@ -54,7 +60,7 @@ type Broker interface {
 	Name() string
 }
 
-// What a back end keeps unless it is told otherwise.
+// These constants say what a back end keeps unless it is told otherwise.
 const (
 	DefaultHistorySize = 256               // publications per topic
 	DefaultHistoryAge  = 120 * time.Second // expiry after a topic's last publication
@@ -75,15 +81,15 @@ type Publish struct {
 	// mark of (Topic, Instance) is a Duplicate.
 	Instance protocol.Instance
 	Number   uint64
-	// Predecessor is the last Number before this one on Topic that is not known to be finished,
-	// or 0. If the mark is below it, the request is Refused.
+	// Predecessor is the highest lower Number of Instance on Topic that is not known to be
+	// finished. It is 0 if there is none. If the mark is below Predecessor, the request is Refused.
 	Predecessor uint64
-	// Floor says that all numbers up to it are finished. A mark that is missing or lower is raised
-	// to it first.
+	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If the mark is
+	// missing or lower, it is raised to Floor before anything else happens.
 	Floor uint64
-	// Known is the highest position that the caller has seen on Topic. If the topic's top is
-	// lower, a new epoch begins, at protocol.MaxEpoch at the latest. A Known at MaxEpoch or beyond
-	// begins none.
+	// Known is the highest position that the caller has seen on Topic. If the topic's top is lower,
+	// a new epoch begins, which is at most protocol.MaxEpoch. A Known whose epoch is MaxEpoch or
+	// higher is ignored.
 	Known protocol.Position
 }
 
@@ -91,22 +97,24 @@ type Publish struct {
 type Outcome uint8
 
 const (
-	Failed    Outcome = iota // Err says why; it may have been carried out or not
+	Failed    Outcome = iota // Err says why; the request may have been carried out all the same
 	Done                     // published at Position
-	Duplicate                // it was published before; Position is the topic's top
-	Refused                  // the mark is below the Predecessor; nothing was done
+	Duplicate                // Number is at or below the mark; Position is the topic's top
+	Refused                  // the mark is below the Predecessor; nothing was published
 )
 
 // Publication is one message on a topic.
 type Publication struct {
-	Topic    protocol.Topic
-	Position protocol.Position // zero: published by an original server, bare
-	// Previous is where the topic was before, for the first publication of an epoch. It is zero
-	// if that is not known.
+	Topic protocol.Topic
+	// Position is zero if an original server published the message. Such a publication is called
+	// bare.
+	Position protocol.Position
+	// Previous is the topic's top before this publication, if this one is the first of its epoch.
+	// Previous is zero if that top is not known, and for all other publications.
 	Previous protocol.Position
 	From     string
 	Msg      string
-	// Instance and Number are those of the Publish; zero when bare.
+	// Instance and Number are those of the Publish. They are zero if the publication is bare.
 	Instance protocol.Instance
 	Number   uint64
 }
@@ -122,36 +130,38 @@ type Published struct {
 	Err      error
 }
 
-// Subscribed answers Subscribe. Every publication after Top arrives as Received after this event.
-// Some at or before Top may arrive too, before this event or after it.
+// Subscribed answers Subscribe. Each publication whose position is after Top arrives in a Received,
+// and later than this event. Some publications at or before Top may arrive too, earlier or later
+// than this event.
 type Subscribed struct {
 	Topic protocol.Topic
 	Token uint64
-	// Top is the topic's top, read after the back end confirmed the subscription. It is zero if
-	// none is known.
+	// Top is the topic's top at some moment after the back end confirmed the subscription. It is
+	// zero if none is known.
 	Top protocol.Position
 }
 
-// Received brings a publication of a subscribed topic. Publications with a position come in the
-// order of it, unless the back end lost some.
+// Received brings a publication of a subscribed topic. Those publications of a topic that have a
+// position come in the order of their positions, unless the back end lost data.
 type Received struct{ Publication Publication }
 
-// Deaf tells that subscriptions were lost. Publications of a topic may be missed until its next
-// Subscribed. If All is true, that holds for every topic, else for Topic.
+// Deaf tells that subscriptions were lost: those of all topics if All is true, else that of Topic.
+// Publications of such a topic may be missed until its next Subscribed.
 type Deaf struct {
 	All   bool
 	Topic protocol.Topic
 }
 
-// History answers ReadHistory. Its Publications are in order, and after the position asked for.
-// More says that there are others after Through, however few these are.
+// History answers ReadHistory. Its Publications are in order, and after the position that was asked
+// for. More says that the history has entries after Through. It may be true even if Publications
+// has fewer than PageSize, or none.
 //
-// Through is the last entry that the page covers, or zero if it covers none. Entries at or before
-// Through that are not in Publications cannot be read. The caller should ask for the next page
-// after Through.
+// Through is the position of the last entry that the page covers, or zero if the page covers none.
+// A publication between the position that was asked for and Through that is not in Publications
+// cannot be read. The caller should ask for the next page after Through.
 //
-// Top is the topic's top, or zero if none is known. It may be after the end of a history that has
-// expired.
+// Top is the topic's top, or zero if none is known. It may be after the last entry of the history,
+// since a history expires before the top.
 type History struct {
 	Token        uint64
 	Topic        protocol.Topic
@@ -169,14 +179,16 @@ type Counted struct {
 	Err   error
 }
 
-// Flushed answers Flush. Heard says that what was on its way has come; else nothing is known.
+// Flushed answers Flush. If Heard is true, all that was on its way has come. If it is false,
+// nothing is known.
 type Flushed struct {
 	Token uint64
 	Heard bool
 }
 
-// State tells whether the back end answers. It is sent at each change, and once at the start if
-// the back end is away. Until the first State the back end counts as there.
+// State tells whether the back end is away: it does not answer, or refuses publications, or the
+// subscriptions cannot be had. A State is sent at each change, and at the start if the back end is
+// away. Until the first State the back end counts as there.
 type State struct {
 	Away  bool
 	Cause error

@@ -7,16 +7,18 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Epochs remembers the latest epoch of any topic that was seen. A topic that begins an epoch
-// begins a later one. So no receiver takes it for an old one if the clock that epochs come from
-// was set back. The zero value has seen none.
+// Epochs remembers the latest epoch that was seen, of whatever topic. A topic that begins a new
+// epoch begins one that is later than the remembered one. So no receiver takes the new epoch for an
+// old one, even if the clock that epochs come from was set back. The zero value has seen no epoch.
 type Epochs struct{ latest atomic.Uint64 }
 
-// maxClockSkew bounds how far beyond the clock an epoch is remembered. No clock gave an epoch from
-// beyond that, and it would leave the other topics few epochs to begin.
+// maxClockSkew is how far ahead of the clock an epoch may be to be remembered. An epoch further
+// ahead came from no clock. If it were remembered, all topics would have to begin later epochs, and
+// few might be left before protocol.MaxEpoch.
 const maxClockSkew = 365 * 24 * time.Hour
 
-// Saw remembers the epoch of p, if it is the latest.
+// Saw remembers the epoch of p if it is the latest so far. It ignores an epoch that is more than
+// maxClockSkew ahead of the clock.
 func (e *Epochs) Saw(p protocol.Position) {
 	for {
 		latest := e.latest.Load()

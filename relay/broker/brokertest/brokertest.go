@@ -1,5 +1,5 @@
-// Package brokertest has one suite for every broker.Broker, the helpers of its tests, and a Redis
-// in memory.
+// Package brokertest has one suite of tests for every broker.Broker, helpers for tests of brokers,
+// and Memory, which stands for a Redis.
 package brokertest
 
 import (
@@ -25,14 +25,16 @@ type Backend interface {
 	PublishBare(t testing.TB, topic protocol.Topic, from, msg string)
 }
 
-// Most tests use usual. Tests of expiry use brief, and tests with many messages use ample.
+// The Config usual is for most tests, brief is for tests of expiry, and ample is for tests with
+// many messages.
 var (
 	usual = Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
 	brief = Config{HistorySize: 100, HistoryAge: time.Second, MarkAge: 6 * time.Second}
 	ample = Config{HistorySize: 10_000, HistoryAge: time.Minute, MarkAge: time.Hour}
 )
 
-// Run runs the suite. The function open makes a new back end that ends with the test it is given.
+// Run runs the suite. The function open makes a new back end, which ends with the test that open is
+// given.
 func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 	for _, c := range []struct {
 		name   string

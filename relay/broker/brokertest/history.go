@@ -97,12 +97,13 @@ func testTrimmed(t *testing.T, b Backend) {
 }
 
 func testExpiry(t *testing.T, b Backend) {
-	t.Parallel() // it waits
+	t.Parallel() // this test waits for expiry
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
 	first := fill(r, group, 3)[2]
 	Eventually(t, "history gone", func() bool { return len(r.History(group, protocol.Position{}).Publications) == 0 })
 
-	// The last position is still told. It is continued also by publishers that do not know it.
+	// The last position is still told. A publication goes on from it even if its publisher does not
+	// know it.
 	after := protocol.Position{Epoch: first.Epoch, Offset: 1}
 	if page := r.History(group, after); len(page.Publications) != 0 || page.More || !page.Through.IsZero() || page.Top != first {
 		t.Errorf("history after its end: %+v, want the top %v", page, first)
@@ -123,7 +124,7 @@ func testExpiry(t *testing.T, b Backend) {
 		}
 		page := r.History(group, after)
 		if len(page.Publications) == 0 && time.Since(began) > brief.HistoryAge {
-			continue // it expired before it was read
+			continue // the history expired before it was read
 		}
 		if len(page.Publications) != 1 || page.Publications[0].Position != next ||
 			page.More || page.Top != next {
@@ -138,14 +139,15 @@ func testExpiry(t *testing.T, b Backend) {
 		t.Errorf("born again at %v after %v", born, next)
 	}
 	late := other.Message(group, 60, "m")
-	late.Predecessor, late.Floor = 59, 59 // the Floor stands for the mark
+	late.Predecessor, late.Floor = 59, 59 // the mark is gone, and the Floor sets it
 	r.Put(late)
 }
 
-// testExpiryKnown is testExpiry with a publisher that has seen a higher position than the topic's
-// last one. The publications between the two were lost.
+// testExpiryKnown publishes after the history has expired, as a publisher that has seen a higher
+// position than the topic's last one. The publications between the two were lost, so a new epoch
+// must begin.
 func testExpiryKnown(t *testing.T, b Backend) {
-	t.Parallel() // it waits
+	t.Parallel() // this test waits for expiry
 	r := Start(t, b.NewBroker(t))
 	first := fill(r, group, 3)[2]
 	Eventually(t, "history gone", func() bool { return len(r.History(group, protocol.Position{}).Publications) == 0 })

@@ -9,11 +9,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Memory is the broker in memory, as a Redis that original servers use too, and that may be
-// restarted from a snapshot.
+// Memory is a memorybroker.Memory that stands for a Redis. PublishBare is what an original server
+// does to that Redis, and Load restarts it from a snapshot.
 type Memory struct{ *memorybroker.Memory }
 
-// These are the names by which tests know the parts of a Memory.
+// These aliases spare tests the import of memorybroker.
 type (
 	MemoryConfig = memorybroker.Config
 	Handle       = memorybroker.Handle
@@ -43,9 +43,10 @@ func (m *Memory) Save() (s Saved) {
 }
 
 // Load replaces what is kept by what was saved earlier, or by nothing, as a Redis does that was
-// restarted from a snapshot or without one. The Memory is another server from then on. Each topic
-// begins a new epoch at its next publication, later than any that was saved or that the publisher
-// knows. Subscriptions stay, and nobody is told.
+// restarted from a snapshot or without one. From then on the Memory counts as another server. At
+// its next publication each topic begins a new epoch, unless the topic is in protocol.MaxEpoch. The
+// new epoch is later than any that was saved or that the publisher knows. Subscriptions stay, and
+// no Event tells of the restart.
 func (m *Memory) Load(s Saved) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()
@@ -53,7 +54,7 @@ func (m *Memory) Load(s Saved) {
 	m.Server++
 }
 
-// load replaces what to has by copies of what from has.
+// load replaces all that the argument to keeps by copies of what the argument from keeps.
 func load(to, from *memorybroker.Kept) {
 	loadEntries(&to.Histories, &from.Histories, func(h *memorybroker.History) *memorybroker.History {
 		c := *h
@@ -66,8 +67,9 @@ func load(to, from *memorybroker.Kept) {
 
 func same[V any](v V) V { return v }
 
-// loadEntries replaces the entries by copies of those of from, which may be a zero value. The age
-// stays. The function value copies each value.
+// loadEntries replaces the entries of the argument to by copies of those of the argument from,
+// which may be a zero Expiring. The age of the former stays. The argument value is a function that
+// copies the value of an entry.
 func loadEntries[K comparable, V any](to, from *memorybroker.Expiring[K, V], value func(V) V) {
 	to.Entries, to.Order = make(map[K]*list.Element), list.New()
 	if from.Order == nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestSaveAndLoad: later publications do not change what was saved, and it comes back as it was,
-// with history, top and marks. Nothing comes back from an empty Saved.
+// TestSaveAndLoad checks that later publications do not change a Saved, and that Load brings back
+// its history, top and marks. Nothing comes back from an empty Saved.
 func TestSaveAndLoad(t *testing.T) {
 	m := NewMemory(MemoryConfig{})
 	h := m.Broker()

@@ -229,8 +229,9 @@ func testKnown(t *testing.T, b Backend) {
 	}
 }
 
-// testLaterEpoch has a topic in an epoch that the clock has not reached, as if the clock was set
-// back. The relay that saw it begins later epochs, and soon so does one that did not see it.
+// testLaterEpoch brings a topic into an epoch that the clock has not reached, as if the clock had
+// been set back. The relay that saw this epoch must begin later epochs on other topics. Soon a
+// relay that did not see it must do so too.
 func testLaterEpoch(t *testing.T, b Backend) {
 	future := protocol.Position{Epoch: uint64(time.Now().Add(time.Hour).UnixMicro()), Offset: 1}
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
@@ -260,8 +261,8 @@ func testLastEpoch(t *testing.T, b Backend) {
 	last, beyond := uint64(protocol.MaxEpoch), uint64(1<<64-1)
 	for _, c := range []struct {
 		topic protocol.Topic
-		first uint64              // epoch; 0: the clock's
-		known []protocol.Position // by the publishers, in their order
+		first uint64              // epoch of the first publication; 0: from the clock
+		known []protocol.Position // the Known of each publication, in order
 	}{
 		{"group:to", last, []protocol.Position{{Epoch: last - 1, Offset: 7}, {Epoch: last - 1, Offset: beyond}, {Epoch: last, Offset: 1}, {Epoch: last, Offset: 9}, {Epoch: beyond, Offset: 1}, {}}},
 		{"group:in", 0, []protocol.Position{{Epoch: last, Offset: 1}, {Epoch: last, Offset: beyond}, {}}},

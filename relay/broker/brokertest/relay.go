@@ -15,12 +15,13 @@ import (
 // Patience is how long a test waits for an event before it fails.
 const Patience = time.Minute
 
-// Relay runs a Broker as a relay would, and keeps its events. Its methods that wait end the test
-// after Patience. They repeat what fails, as a relay does, since a healthy Redis may answer too
-// late on a busy machine. Once and Read do not repeat, for tests that are about failures.
+// Relay runs a Broker as a relay would, and keeps its events. A method that waits fails the test
+// after Patience. It repeats a request that fails, as a relay does, since a healthy Redis may
+// answer too late on a busy machine. Once and Read do not repeat, since they are for tests of
+// failures.
 type Relay struct {
 	broker.Broker
-	Instance protocol.Instance // of the edge that it publishes for
+	Instance protocol.Instance // of the edge that the Relay publishes for
 
 	t testing.TB
 
@@ -31,7 +32,8 @@ type Relay struct {
 	asked   map[uint64]int // by token: answers so far
 }
 
-// Start runs b until the test ends. By then every request must have been answered once.
+// Start runs b until the test ends. By then every request with a token from Token must have been
+// answered exactly once.
 func Start(t testing.TB, b broker.Broker) *Relay {
 	t.Helper()
 	r := &Relay{Broker: b, Instance: protocol.NewInstance(), t: t, changed: make(chan struct{}), asked: make(map[uint64]int)}
@@ -70,7 +72,7 @@ func (r *Relay) sink(e broker.Event) {
 	r.changed = make(chan struct{})
 }
 
-// Token returns a new token, for a request that must be answered once.
+// Token returns a new token, for a request that must be answered exactly once.
 func (r *Relay) Token() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,8 +88,9 @@ func (r *Relay) Events() int {
 	return len(r.events)
 }
 
-// Await returns the first event of type E from index from on that matches, and the index after
-// it.
+// Await returns the first event of type E that matches, and the index after that event. The
+// argument from is the index of the first event that Await looks at. Await waits for events that
+// are not there yet.
 func Await[E broker.Event](r *Relay, from int, what string, match func(E) bool) (E, int) {
 	r.t.Helper()
 	timeout := time.NewTimer(Patience)
@@ -110,7 +113,7 @@ func Await[E broker.Event](r *Relay, from int, what string, match func(E) bool) 
 	}
 }
 
-// Once publishes once. It returns the answer, which may be that it failed.
+// Once publishes p once and returns the answer, which may be a failure.
 func (r *Relay) Once(p broker.Publish) broker.Published {
 	r.t.Helper()
 	from := r.Events()
@@ -120,14 +123,14 @@ func (r *Relay) Once(p broker.Publish) broker.Published {
 	return answer
 }
 
-// Ask publishes until it succeeds, and returns the answer.
+// Ask publishes p until the answer has no Err, and returns that answer.
 func (r *Relay) Ask(p broker.Publish) broker.Published {
 	r.t.Helper()
 	answer, _ := r.ask(p)
 	return answer
 }
 
-// ask is Ask, and also reports whether an attempt failed before.
+// ask does what Ask does, and also reports whether an earlier attempt failed.
 func (r *Relay) ask(p broker.Publish) (answer broker.Published, repeated bool) {
 	r.t.Helper()
 	repeated = r.repeat(fmt.Sprintf("publishing %.100q", p.Msg), func() error {
@@ -140,7 +143,7 @@ func (r *Relay) ask(p broker.Publish) (answer broker.Published, repeated bool) {
 // pause is the time between two attempts at what failed.
 const pause = 10 * time.Millisecond
 
-// repeat does something until it succeeds, and reports whether it failed before.
+// repeat calls the function do until it succeeds, and reports whether an earlier call failed.
 func (r *Relay) repeat(what string, do func() error) (repeated bool) {
 	r.t.Helper()
 	for end := time.Now().Add(Patience); ; repeated = true {
@@ -155,8 +158,8 @@ func (r *Relay) repeat(what string, do func() error) (repeated bool) {
 	}
 }
 
-// Put publishes and returns the position. The message must be published. A Duplicate after a
-// failed attempt says that this attempt published it.
+// Put publishes p and returns the position of the message. The test fails if the message is not
+// published. A Duplicate after a failed attempt says that the failed attempt published the message.
 func (r *Relay) Put(p broker.Publish) protocol.Position {
 	r.t.Helper()
 	answer, repeated := r.ask(p)
@@ -171,12 +174,13 @@ func (r *Relay) Put(p broker.Publish) protocol.Position {
 			return kept.Position
 		}
 	}
-	// This is the top: the history has expired, and nothing has come since.
+	// The history no longer has the message. The answer has the topic's top, which is the position
+	// of the message, since nothing was published after it.
 	return answer.Position
 }
 
-// Say publishes msg on t as number n of r.Instance and returns its position. It must be
-// published.
+// Say publishes msg on t as number n of r.Instance, and returns the position of msg. The test fails
+// if msg is not published.
 func (r *Relay) Say(t protocol.Topic, n uint64, msg string) protocol.Position {
 	r.t.Helper()
 	return r.Put(r.Message(t, n, msg))
@@ -187,10 +191,11 @@ func (r *Relay) Message(t protocol.Topic, n uint64, msg string) broker.Publish {
 	return broker.Publish{Topic: t, From: "1", Msg: msg, Instance: r.Instance, Number: n}
 }
 
-// Pipeline publishes many at once, as a lane does. Each names the one before it. After a failure,
-// once all that were given are answered, those that are not published are given again, in order.
-// The list is of one topic and instance, with rising numbers. The answers come in order. A
-// Duplicate answers a message that a failed attempt published.
+// Pipeline publishes the messages of list at once, as a lane does, and returns their answers in the
+// order of list. All messages are of one topic and one instance, and their numbers rise. Pipeline
+// makes each message the Predecessor of the next. If a message fails, Pipeline awaits the answers
+// to all others, and then publishes the failed message and all behind it again. The answer to a
+// message that an earlier attempt published is then a Duplicate.
 func (r *Relay) Pipeline(list []broker.Publish) (answers []broker.Published) {
 	r.t.Helper()
 	for i := 1; i < len(list); i++ {
@@ -209,7 +214,8 @@ func (r *Relay) Pipeline(list []broker.Publish) (answers []broker.Published) {
 			switch {
 			case answer.Token != p.Token:
 				r.t.Fatalf("%+v came, want the answer to request %d", answer, p.Token)
-			// This one may be Refused, since its predecessor was not published.
+			// A message before this one has failed. So this one may be Refused, and is published
+			// again.
 			case failure != nil:
 			case answer.Err != nil, answer.Outcome == broker.Refused:
 				failure = fmt.Errorf("number %d: %+v", p.Number, answer)
@@ -238,7 +244,7 @@ func (r *Relay) Join(t protocol.Topic) broker.Subscribed {
 	return answer
 }
 
-// Read asks for a page once. It returns the answer, which may be that it failed.
+// Read asks once for a page of history and returns the answer, which may be a failure.
 func (r *Relay) Read(t protocol.Topic, after protocol.Position) broker.History {
 	r.t.Helper()
 	from, token := r.Events(), r.Token()
@@ -250,7 +256,7 @@ func (r *Relay) Read(t protocol.Topic, after protocol.Position) broker.History {
 	return answer
 }
 
-// History reads a page until that succeeds, and returns it.
+// History asks for a page of history until that succeeds, and returns the page.
 func (r *Relay) History(t protocol.Topic, after protocol.Position) (page broker.History) {
 	r.t.Helper()
 	r.repeat("history of "+string(t), func() error {
@@ -260,7 +266,7 @@ func (r *Relay) History(t protocol.Topic, after protocol.Position) (page broker.
 	return page
 }
 
-// Count counts subscribers until that succeeds.
+// Count asks for the number of t's subscribers until that succeeds, and returns the number.
 func (r *Relay) Count(t protocol.Topic) int64 {
 	r.t.Helper()
 	var answer broker.Counted
@@ -273,11 +279,13 @@ func (r *Relay) Count(t protocol.Topic) int64 {
 	return answer.Count
 }
 
-// Received returns the first n publications on t from index from on, once they are there. As a
-// relay does, it reads from the history what was published while the subscription was lost.
+// Received waits for n publications on t, and returns them. The argument from is the index of the
+// first event that counts. As a relay does, Received reads from the history what was published
+// while the subscription was lost.
 func (r *Relay) Received(t protocol.Topic, from, n int) (list []broker.Publication) {
 	r.t.Helper()
-	// Publications of t were told up to told, and its history was read up to read.
+	// The position told is the highest that an event told of t. The position read is the one up to
+	// which the history of t was read.
 	var told, read protocol.Position
 	for index, lost := 0, false; len(list) < n; {
 		var e broker.Event
@@ -314,8 +322,9 @@ func (r *Relay) Received(t protocol.Topic, from, n int) (list []broker.Publicati
 	return list[:n]
 }
 
-// Bare has a bare message published on t, to which r is subscribed, and returns it as it comes.
-// If the subscription is lost meanwhile, the message is in no history, and is published again.
+// Bare calls publish, which publishes a bare message on t, and returns the message as r receives
+// it. The Relay r is subscribed to t. If the subscription is lost meanwhile, Bare calls publish
+// again, since the history has no bare messages.
 func (r *Relay) Bare(t protocol.Topic, publish func()) broker.Publication {
 	r.t.Helper()
 	for {
@@ -333,7 +342,8 @@ func (r *Relay) Bare(t protocol.Topic, publish func()) broker.Publication {
 	}
 }
 
-// about reports whether e brings a publication of t, or says whether its subscription is in force.
+// about reports whether e brings a publication of t, or says whether the subscription of t is in
+// force.
 func about(e broker.Event, t protocol.Topic) bool {
 	switch e := e.(type) {
 	case broker.Received:
@@ -359,7 +369,8 @@ func (r *Relay) SoFar(t protocol.Topic) []broker.Publication {
 	return list
 }
 
-// LostSince reports whether the subscription of t was lost between index from and now.
+// LostSince reports whether an event tells that the subscription of t was lost. The argument from
+// is the index of the first event that counts.
 func (r *Relay) LostSince(t protocol.Topic, from int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -369,8 +380,9 @@ func (r *Relay) LostSince(t protocol.Topic, from int) bool {
 	})
 }
 
-// Told returns the highest position told of t until now. It is that of a received publication, or
-// the top of a confirmed subscription, after which the caller reads history.
+// Told returns the highest position that an event has told of t so far. It is the position of a
+// received publication, or the Top of a Subscribed. The publications up to such a Top need not have
+// been received, but can be read from the history.
 func (r *Relay) Told(t protocol.Topic) (top protocol.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// testSubscribedTop subscribes again and again while another relay publishes. For each
-// Subscribed, nothing may be missing after its Top.
+// testSubscribedTop subscribes again and again while another relay publishes. After each
+// Subscribed, no publication after its Top may be missing.
 func testSubscribedTop(t *testing.T, b Backend) {
 	speaker, listener := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
 	stop, stopped := make(chan struct{}), make(chan uint64, 1)
@@ -43,8 +43,9 @@ func testSubscribedTop(t *testing.T, b Backend) {
 	}
 }
 
-// followsWhole wants that none of the next publications after top is missing, from an index on. It
-// looks at ten, or at those that come before the subscription is lost.
+// followsWhole checks that among the publications that r receives, none after top is missing. It
+// looks at the first ten publications behind the index, or at fewer if the subscription is lost
+// before.
 func followsWhole(t *testing.T, r *Relay, index int, top protocol.Position) {
 	t.Helper()
 	for next, n := top, 0; n < 10; n++ {
@@ -69,8 +70,8 @@ func testFlush(t *testing.T, b Backend) {
 	listener := Start(t, b.NewBroker(t))
 	listener.Join(group)
 	index, deaf := listener.Events(), false
-	// flushed reports whether msg came before the flush after it was answered. Nothing is
-	// promised while the subscription is lost.
+	// flushed publishes msg, calls Flush, and reports whether msg came before a Flushed with Heard.
+	// Nothing is promised while the subscription is lost.
 	flushed := func(msg string) bool {
 		t.Helper()
 		b.PublishBare(t, group, "1", msg)

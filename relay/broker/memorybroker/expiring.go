@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Expiring is a map whose entries expire a fixed age after they were last put. Since all entries
-// have the same age, they expire in the order of the puts, and forgetting costs only a look at
-// the oldest. Its owner guards it.
+// Expiring is a map whose entries expire a fixed time, the field age, after they were last put. So
+// entries expire in the order in which they were last put, and sweep has to look only at the first
+// of Order. The owner of an Expiring guards it against concurrent use.
 type Expiring[K comparable, V any] struct {
 	age     time.Duration
 	Entries map[K]*list.Element // of *Entry
-	Order   *list.List          // the oldest first
+	Order   *list.List          // the entries in the order of their last puts
 }
 
 // Entry is an entry of an Expiring.
@@ -27,7 +27,8 @@ func newExpiring[K comparable, V any](age time.Duration) Expiring[K, V] {
 
 func (x *Expiring[K, V]) len() int { return len(x.Entries) }
 
-// get returns the value of an entry that has not expired.
+// get returns the value of key. The result ok is false if there is no such entry, or if it has
+// expired.
 func (x *Expiring[K, V]) get(key K, now time.Time) (value V, ok bool) {
 	el, ok := x.Entries[key]
 	if !ok {
@@ -40,7 +41,7 @@ func (x *Expiring[K, V]) get(key K, now time.Time) (value V, ok bool) {
 	return entry.Value, true
 }
 
-// put sets an entry and starts its age anew.
+// put sets the value of key, and lets the entry live for x.age from now on.
 func (x *Expiring[K, V]) put(key K, value V, now time.Time) {
 	expires := now.Add(x.age)
 	if el, ok := x.Entries[key]; ok {

@@ -16,10 +16,10 @@ type Handle struct {
 	memory *Memory
 	tokens map[protocol.Topic]uint64 // guarded by memory.Mu
 
-	// mu guards the following. It is taken after memory.Mu, never before it.
+	// mu guards the following. Whoever locks both memory.Mu and mu locks memory.Mu first.
 	mu     sync.Mutex
 	events []broker.Event
-	bytes  int // of the publications in events
+	bytes  int // length of the texts of the publications in events
 	// deaf says that the queue was full. Publications are then not queued until the subscriptions
 	// are confirmed anew.
 	deaf bool
@@ -56,7 +56,7 @@ func (h *Handle) Subscribe(t protocol.Topic, token uint64) {
 	h.mu.Lock()
 	deaf := h.deaf
 	h.mu.Unlock()
-	if !deaf { // a deaf Handle is confirmed by reconfirm
+	if !deaf { // reconfirm confirms the subscriptions of a deaf Handle
 		h.queue(broker.Subscribed{Topic: t, Token: token, Top: m.topLocked(t, time.Now())})
 	}
 }
@@ -110,8 +110,8 @@ func (h *Handle) Flush(token uint64) {
 	h.queue(broker.Flushed{Token: token, Heard: true})
 }
 
-// queue adds the answer to a request. The caller's requests, which the caller bounds, bound the
-// answers.
+// queue adds the answer to a request. The number of queued answers is bounded, since the caller
+// keeps the number of its unanswered requests bounded.
 func (h *Handle) queue(e broker.Event) {
 	h.mu.Lock()
 	h.events = append(h.events, e)
@@ -164,7 +164,8 @@ func (h *Handle) Run(ctx context.Context, sink func(broker.Event)) error {
 	}
 }
 
-// Take returns what is queued, for a caller that steps the Handle instead of running it.
+// Take empties the queue and returns what was in it. Run calls Take. A caller that steps the Handle
+// calls Take instead of Run.
 func (h *Handle) Take() []broker.Event {
 	h.mu.Lock()
 	events := h.events
@@ -174,8 +175,8 @@ func (h *Handle) Take() []broker.Event {
 	return events
 }
 
-// reconfirm confirms all subscriptions anew when a full queue has been delivered. That is one
-// step with the end of the deafness.
+// reconfirm ends the deafness once the full queue has been taken, and confirms all subscriptions
+// anew. It holds both locks for both, so no publication comes in between.
 func (h *Handle) reconfirm() {
 	m := h.memory
 	m.Mu.Lock()

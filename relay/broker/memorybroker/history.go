@@ -8,16 +8,19 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// History is a topic's recent publications in order of position. A nil History is an empty one.
+// History is a topic's recent publications in order of position. For page, a nil *History is an
+// empty one.
 type History struct {
 	size  int
 	Items []broker.Publication
 }
 
-// next returns the position of the publication after a topic's top. A new epoch begins if the
-// publisher knows a higher position than the top, which proves that publications were lost, or if
-// old says that they may have been lost. The new epoch is later than any that was seen, of
-// whatever topic. No epoch begins after the last one.
+// next returns the position of the publication that follows a topic's top. It begins a new epoch in
+// these cases: there is no top; the top has the last offset; the argument old is true, which says
+// that publications may have been lost; or known is higher than the top, which proves that
+// publications were lost. The argument known is the highest position that the publisher knows. The
+// new epoch is later than all that seen has seen, of whatever topic. A topic in protocol.MaxEpoch
+// does not leave that epoch because of old or known.
 func next(top protocol.Position, old bool, known protocol.Position, seen *broker.Epochs, now time.Time) protocol.Position {
 	if known.Epoch >= protocol.MaxEpoch {
 		known = protocol.Position{}
@@ -28,8 +31,8 @@ func next(top protocol.Position, old bool, known protocol.Position, seen *broker
 	return protocol.Position{Epoch: max(uint64(now.UnixMicro()), top.Epoch+1, known.Epoch+1, seen.Latest()+1), Offset: 1}
 }
 
-// append adds p and drops the oldest publication if the history is full. It copies the slice only
-// after size publications were dropped, so that appending stays cheap.
+// append adds p, and drops the oldest publication if the history is full. It does not copy the
+// slice at each drop, but only when the capacity is used up, so appending stays cheap on average.
 func (h *History) append(p broker.Publication) {
 	if len(h.Items) == h.size {
 		h.Items[0] = broker.Publication{}

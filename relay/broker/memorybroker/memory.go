@@ -14,13 +14,13 @@ import (
 type Config struct {
 	HistorySize int           // publications kept per topic; default 256
 	HistoryAge  time.Duration // expiry after a topic's last publication; default 120 s
-	// MarkAge is how long a mark lives after it was last set, and a topic's last position after
-	// its history. The default is 1 h.
+	// MarkAge is how long a mark is kept after it was last set. A topic's last position is kept for
+	// MarkAge longer than its history. The default is 1 h.
 	MarkAge time.Duration
-	// QueueBytes bounds the publications that wait in one Handle, counted by their texts. The
-	// default is 16 MiB. When the queue is full, the Handle's subscriptions are lost as they
-	// would be on Redis. It tells Deaf, and each subscription is confirmed anew once the
-	// queue has been delivered.
+	// QueueBytes bounds the publications that wait in one Handle, by the length of their texts. The
+	// default is 16 MiB. When the queue is full, the Handle's subscriptions are lost as they would
+	// be on Redis. The Handle then sends Deaf, and confirms each subscription anew once the queue
+	// has been delivered.
 	QueueBytes int
 }
 
@@ -33,12 +33,14 @@ type Memory struct {
 
 	Mu sync.Mutex // guards the following
 	Kept
-	Server      uint64                       // number of the server; another one begins epochs
+	// Server is the number of the server that the Memory stands for. After it has changed, each
+	// topic that is not in protocol.MaxEpoch begins a new epoch at its next publication.
+	Server      uint64
 	subscribers map[protocol.Topic][]*Handle // in the order in which they subscribed
 	epochs      broker.Epochs
 }
 
-// Kept is what a Redis would save.
+// Kept has what a Redis would save in a snapshot.
 type Kept struct {
 	Histories Expiring[protocol.Topic, *History]
 	Positions Expiring[protocol.Topic, last]
@@ -95,7 +97,7 @@ func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published
 	if !ok {
 		h = &History{size: m.cfg.HistorySize}
 	}
-	old := kept.server != m.Server // more may have been given since
+	old := kept.server != m.Server // the server that gave top may have given more, which is lost
 	pub := broker.Publication{
 		Topic: p.Topic, Position: next(top, old, p.Known, &m.epochs, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
 	}

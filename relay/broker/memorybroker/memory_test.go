@@ -30,8 +30,8 @@ func TestMemory(t *testing.T) {
 
 var group = protocol.GroupTopic("g")
 
-// TestFullQueue holds a Handle's sink until its queue is full. The Handle must say once that it
-// lost something, and where it goes on.
+// TestFullQueue holds a Handle's sink until the Handle's queue is full. The Handle must then send
+// one Deaf, and a Subscribed that tells the top from which it goes on.
 func TestFullQueue(t *testing.T) {
 	m := memorybroker.New(memorybroker.Config{QueueBytes: 1000})
 	h := m.Broker()
@@ -49,8 +49,8 @@ func TestFullQueue(t *testing.T) {
 			defer held.Unlock()
 		})
 	})
-	// The subscription is now confirmed and the sink held. Nothing leaves the queue until held is
-	// unlocked.
+	// Once this event has come, the subscription is confirmed, and the sink waits for held. Nothing
+	// else leaves the queue until held is unlocked.
 	<-events
 	const messages = 100
 	publish := func(n uint64) {
@@ -104,7 +104,8 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
-// TestForgets lets hours pass. What a Memory keeps follows the topics that were active lately.
+// TestForgets lets hours pass. A Memory must keep something only of the topics that were active
+// lately.
 func TestForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := memorybroker.New(memorybroker.Config{})
@@ -118,8 +119,9 @@ func TestForgets(t *testing.T) {
 		if _, err := fmt.Sscanf(m.String(), "%d histories, %d positions, %d marks", &histories, &positions, &marks); err != nil {
 			t.Fatal(err)
 		}
-		// There is a message a second. A Memory keeps as many as their ages have seconds, and
-		// what a sweep every quarter of a history's age leaves.
+		// There is one message a second, each on another topic. So the Memory keeps as many
+		// histories, positions and marks as their ages have seconds. It keeps up to 30 more of
+		// each, since a sweep comes only every quarter of a history's age.
 		if histories < 119 || histories > 151 || positions < 3719 || positions > 3751 || marks < 3599 || marks > 3631 {
 			t.Errorf("keeps %s", m)
 		}

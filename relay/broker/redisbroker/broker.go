@@ -14,7 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// New returns a Broker that connects when it runs. An error names the variable that sets the URL.
+// New returns a Broker that connects when it runs. An error says what is wrong with cfg. If that is
+// the URL or the prefix, the error names the variable that sets it.
 func New(cfg Config) (broker.Broker, error) {
 	cfg, t, err := cfg.withDefaults()
 	if err != nil {
@@ -42,7 +43,8 @@ func New(cfg Config) (broker.Broker, error) {
 	return b, nil
 }
 
-// common has what the Brokers on a cluster's masters share.
+// common has what the Brokers on the masters of a Redis Cluster share. The Broker on a single Redis
+// has one of its own.
 type common struct {
 	keys       keys
 	retention  retention
@@ -65,22 +67,22 @@ func (n *backEndName) get() string {
 	return ""
 }
 
-// role tells a Broker how its Redis is used: alone, or as one master of a cluster.
+// role tells a Broker how its Redis is used: alone, or as one master of a Redis Cluster.
 type role struct {
 	topic func() protocol.Topic // topic that the prober publishes to
 	named func() bool           // reports whether this Redis keeps the back end's name
 	// watch runs until ctx is done. It calls switched each time that the sentinels name another
-	// master. It is nil without sentinels.
+	// master. The field is nil if there are no sentinels.
 	watch func(ctx context.Context, switched func())
-	end   func() // called when Run has ended; nil on a cluster's master
-	// moved gets a signal when Redis says that a key is on another node; it has one slot. It is nil
-	// for a single Redis, where such a reply is a fault.
+	end   func() // called when Run ends; nil on a master of a Redis Cluster
+	// moved gets a signal when Redis says that a key is on another node. Its buffer holds one
+	// signal. It is nil for a single Redis, where such a reply is a fault.
 	moved chan struct{}
 }
 
 // Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to ask, to
-// read the tops of new subscriptions, to probe, to subscribe, and to hear other clusters' relays.
-// Further connections are open only briefly.
+// read the tops of new subscriptions, to probe, to subscribe, and to hear the relays of other
+// clusters. Further connections are open only briefly.
 type Broker struct {
 	state      *state
 	name       *backEndName
@@ -88,7 +90,7 @@ type Broker struct {
 	asker      *asker
 	subscriber *subscriber
 	prober     *prober
-	neighbours *neighbours // nil on a cluster's master: Cluster has its own
+	neighbours *neighbours // nil on a master of a Redis Cluster: Cluster has its own
 }
 
 var _ broker.Broker = (*Broker)(nil)
@@ -107,8 +109,9 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	return b
 }
 
-// found is called with the identity of the server that answered a probe, and with how it compares
-// to the identity before it.
+// found takes the identity of the server that answered a probe, and how that identity compares to
+// the one before. It tells the publisher of any change, has the connections for requests replaced
+// if seen is another, and passes the identity on to the subscriber.
 func (b *Broker) found(who identity, seen sighting) {
 	if seen != same {
 		b.publisher.changed.Store(true)
@@ -119,8 +122,8 @@ func (b *Broker) found(who identity, seen sighting) {
 	b.subscriber.found(who)
 }
 
-// switched is called when the sentinels name another master. The prober is to connect to it, and
-// the connections for requests are replaced before they are used again.
+// switched is called when the sentinels name another master. It makes the prober connect to that
+// master at once, and has the connections for requests replaced before they are used again.
 func (b *Broker) switched() {
 	b.prober.elsewhere.Store(true)
 	b.state.outages.Add(1)
@@ -160,7 +163,8 @@ func refuseBy(refuse context.CancelCauseFunc, err error) {
 	}
 }
 
-// refusal returns why a Broker was refused. It is nil if it was not.
+// refusal returns the error because of which a Broker was refused. It is nil if the Broker was not
+// refused.
 func refusal(ctx context.Context) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errForeign) {
 		return cause
@@ -190,17 +194,17 @@ func (b *Broker) CountSubscribers(t protocol.Topic, token uint64) {
 // Flush implements broker.Broker.
 func (b *Broker) Flush(token uint64) { b.subscriber.flush(token) }
 
-// Name implements broker.Broker: a random id that Redis keeps under the prefix.
+// Name implements broker.Broker. The name is a random id that Redis keeps under the prefix.
 func (b *Broker) Name() string { return b.name.get() }
 
 // Cause returns the latest known reason why Redis is away. It is nil if Redis is there.
 func (b *Broker) Cause() error { return b.state.because() }
 
-// Missing returns the permissions that relays need and Redis does not give.
+// Missing returns the permissions that relays use and Redis does not give.
 func (b *Broker) Missing() []string { return b.state.lacking() }
 
-// clientLog writes go-redis' own messages to the log, at debug level. The changes of state are
-// logged elsewhere.
+// clientLog writes go-redis' own messages to the log. It writes them at debug level, since state
+// and Cluster log when Redis is away and back.
 type clientLog struct{ log *slog.Logger }
 
 func (l clientLog) Printf(ctx context.Context, format string, v ...any) {

@@ -21,32 +21,33 @@ import (
 type Cluster struct {
 	target *target
 	common
-	answers  *queue[broker.Event] // to requests that had no master
+	answers  *queue[broker.Event] // to requests for which there was no master
 	replicas *replicas
 	sums     sums
-	// moved gets a signal when a master says that a key is on another node; it has one slot. Then
-	// follow reads the layout soon.
+	// moved gets a signal when a master says that a key is on another node. Its buffer holds one
+	// signal. After a signal, follow reads the layout soon.
 	moved chan struct{}
 
 	sink func(broker.Event) // set before use, then constant
 
 	// events is read-locked while a Received, Subscribed or Deaf of a shard is passed to sink, and
-	// write-locked while topics move between shards. So no such event is passed on during a move.
-	// events is locked before calls.
+	// write-locked while topics move between shards. So no such event of a shard is passed on
+	// during a move. Whoever locks both events and calls locks events first.
 	events sync.RWMutex
 
-	// calls guards view, early and wanted. It is never held during a call of sink. The view is
-	// replaced with both events and calls held.
+	// calls guards view, early and wanted. It is never held during a call of sink. Whoever replaces
+	// the view holds both events and calls, so either of the two suffices to read the view.
 	calls  sync.RWMutex
-	view   *view                     // nil until the layout was read, or reading it failed
+	view   *view                     // nil until the first attempt to read the layout has ended
 	early  []func()                  // requests from before there was a view
-	wanted map[protocol.Topic]uint64 // tokens
+	wanted map[protocol.Topic]uint64 // tokens of the subscriptions
 
-	// stateMu guards the following. It is held during calls of sink, so that State events keep
-	// their order.
+	// stateMu guards the following. It is held while sink is called with a State, so that these
+	// events keep their order.
 	stateMu sync.Mutex
-	// causes says what keeps the cluster away, by a master's address or theCluster. Of a master it
-	// has the first cause; the master's own state has the latest.
+	// causes says why parts of the Redis Cluster are away. Its keys are addresses of masters, and
+	// theCluster. It has the first cause of a master's absence. The state of that master's Broker
+	// has the latest cause.
 	causes  map[string]error
 	telling telling
 	away    bool
@@ -54,11 +55,11 @@ type Cluster struct {
 
 var _ broker.Broker = (*Cluster)(nil)
 
-// view maps each slot to its owner.
+// view is a layout with the shards of its masters.
 type view struct {
 	layout
-	owner  [slots]*shard // nil: nobody
-	shards map[string]*shard
+	owner  [slots]*shard     // of each slot; nil: nobody
+	shards map[string]*shard // by the master's address
 }
 
 // shard is the Broker on one master. When the master loses its slots, the shard ends. If the master
@@ -67,8 +68,8 @@ type shard struct {
 	*Broker
 	addr  string
 	topic atomic.Pointer[protocol.Topic] // topic that the prober publishes to
-	named atomic.Bool                    // it keeps the back end's name
-	gone  bool                           // guarded by Cluster.stateMu
+	named atomic.Bool                    // the master keeps the back end's name
+	gone  bool                           // the shard left the view; guarded by Cluster.stateMu
 
 	stop  context.CancelFunc
 	ended chan struct{}
@@ -100,7 +101,7 @@ func (c *Cluster) Run(ctx context.Context, sink func(broker.Event)) error {
 }
 
 // anyNode returns options for some node, a master if one is known. A PUBLISH at any node reaches
-// all of them.
+// all nodes.
 func (c *Cluster) anyNode() *redis.Options {
 	opt := *c.target.opt
 	opt.Addr = c.target.addrs[rand.N(len(c.target.addrs))]
@@ -116,7 +117,7 @@ func (c *Cluster) anyNode() *redis.Options {
 	return &opt
 }
 
-// answer passes the answers to requests that had no master to sink.
+// answer passes on to sink the answers to requests for which there was no master.
 func (c *Cluster) answer(ctx context.Context) {
 	for {
 		batch := c.answers.take(ctx, 1000, 1000)
@@ -135,8 +136,8 @@ var errUnheard = errors.New("nothing was heard")
 // errNoOwner answers requests for a topic whose slot nobody owns.
 var errNoOwner = errors.New("no master of the cluster has this topic's slot")
 
-// call runs f, with calls locked, if there is a view. Else it keeps f in early, and move runs it in
-// the order of the calls.
+// call runs f, with Cluster.calls locked, if there is a view. Otherwise it appends f to early, and
+// move runs f as soon as there is a view.
 func (c *Cluster) call(f func()) {
 	c.calls.RLock()
 	if c.view != nil {
@@ -221,7 +222,7 @@ func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 }
 
 // Flush implements broker.Broker. It does not cover a message that somebody published at another
-// node than its topic's master: such a message comes over the cluster's bus.
+// node than the master of its topic, since such a message comes over the bus between the nodes.
 func (c *Cluster) Flush(token uint64) {
 	c.call(func() {
 		if len(c.view.shards) == 0 {
@@ -236,10 +237,11 @@ func (c *Cluster) Flush(token uint64) {
 	})
 }
 
-// Name implements broker.Broker: a random id that the cluster keeps under the prefix.
+// Name implements broker.Broker. The name is a random id that the Redis Cluster keeps under the
+// prefix.
 func (c *Cluster) Name() string { return c.name.get() }
 
-// Cause returns why a part of the cluster is away. It is nil if no part is away.
+// Cause returns why a part of the Redis Cluster is away. It is nil if no part is away.
 func (c *Cluster) Cause() error {
 	c.stateMu.Lock()
 	err := c.causes[theCluster]
@@ -260,7 +262,7 @@ func (c *Cluster) Cause() error {
 	return nil
 }
 
-// Missing returns the permissions that relays need and some master does not give.
+// Missing returns the permissions that relays use and some master does not give.
 func (c *Cluster) Missing() (list []string) {
 	c.calls.RLock()
 	defer c.calls.RUnlock()
@@ -300,7 +302,7 @@ func (c *Cluster) from(s *shard) func(broker.Event) {
 	}
 }
 
-// counted adds a node's count to its sum.
+// counted adds one count to the sum that it is a part of.
 func (c *Cluster) counted(e broker.Counted) { c.added(c.sums.add(e.Token, e.Count, e.Err)) }
 
 func (c *Cluster) added(whole broker.Event) {
@@ -338,7 +340,7 @@ func (c *Cluster) tellDeaf(s *shard) {
 // theCluster is the key in causes for a fault of the layout.
 const theCluster = "the cluster"
 
-// setState notes why the master s does not work. A nil cause says that it works.
+// setState notes why the master of s does not work. A nil cause says that the master works.
 func (c *Cluster) setState(s *shard, cause error) {
 	c.stateMu.Lock()
 	defer c.stateMu.Unlock()
@@ -347,9 +349,9 @@ func (c *Cluster) setState(s *shard, cause error) {
 	}
 }
 
-// causeLocked notes the cause for which a part of the cluster does not work. A nil cause says that
-// the part works. The argument who is a master's address or theCluster. The cluster is away while
-// any part does not work, since some topics then fail. The caller holds stateMu.
+// causeLocked notes the cause for which a part of the Redis Cluster does not work. A nil cause says
+// that the part works. The argument who is a master's address or theCluster. The whole counts as
+// away while any part does not work, since some topics then fail. The caller holds stateMu.
 func (c *Cluster) causeLocked(who string, cause error) {
 	if cause != nil {
 		c.causes[who] = fmt.Errorf("%s: %w", who, cause)

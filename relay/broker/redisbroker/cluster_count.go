@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// replicas counts subscribers at a cluster's replicas. Relays do not subscribe there, but others
-// may, since a classic PUBLISH reaches every node. A replica that does not answer in time adds
-// nothing to the count, and is not asked again for replicaIdle.
+// replicas counts subscribers at the replicas of a Redis Cluster. Relays do not subscribe there,
+// but other programs may, since a PUBLISH at any node reaches all nodes. A replica that does not
+// answer in time adds nothing to the count, and is not asked again for replicaIdle.
 type replicas struct {
 	target *target
 	keys   keys
@@ -24,7 +24,7 @@ type replicas struct {
 
 type replicaLine struct {
 	*line
-	idleUntil time.Time // not asked before this time; owned by run
+	idleUntil time.Time // the replica is not asked before this time; owned by run
 }
 
 const (
@@ -73,7 +73,8 @@ func (r *replicas) run(ctx context.Context, answer func(broker.Counted)) {
 	}
 }
 
-// ask asks all replicas at once, and adds up their counts.
+// ask asks all replicas at once, but for those that are not to be asked yet, and adds up their
+// counts.
 func (r *replicas) ask(ctx context.Context, batch []ask) []int64 {
 	r.mu.Lock()
 	lines := make([]*replicaLine, 0, len(r.lines))
@@ -118,23 +119,24 @@ func (l *replicaLine) count(ctx context.Context, k keys, batch []ask) []int64 {
 	return counts
 }
 
-// sums holds unanswered requests, each of which went to several nodes.
+// sums holds unanswered requests, each of which was sent on in several parts.
 type sums struct {
 	mu      sync.Mutex // guards the following
 	last    uint64
 	pending map[uint64]*sum
 }
 
-// sum is one such request, with the answers so far added up.
+// sum is an unanswered request that was sent on in several parts. It adds up the answers to the
+// parts.
 type sum struct {
 	left  int // answers to come
 	count int64
-	err   error                   // the last one
+	err   error                   // the last error
 	whole func(*sum) broker.Event // makes the answer to the request
 }
 
-// begin returns an id for a request that goes to n nodes. Once all have answered, whole makes the
-// answer to the request.
+// begin returns an id for a request that has n parts. Once all parts are answered, the function
+// whole makes the answer to the request.
 func (s *sums) begin(n int, whole func(*sum) broker.Event) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,8 +145,8 @@ func (s *sums) begin(n int, whole func(*sum) broker.Event) (id uint64) {
 	return s.last
 }
 
-// add adds one node's answer. With the last one it returns the answer to the request, and nil
-// before.
+// add adds the answer to one part. If that is the last one, add returns the answer to the request,
+// otherwise nil.
 func (s *sums) add(id uint64, count int64, err error) broker.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()

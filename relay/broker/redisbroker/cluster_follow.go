@@ -21,7 +21,7 @@ func (c *Cluster) follow(ctx context.Context) {
 		case ctx.Err() != nil:
 		case err == nil:
 			c.adopt(ctx, l)
-		case c.view == nil: // only this goroutine replaces it
+		case c.view == nil: // read without a lock: only this goroutine replaces the view
 			c.adopt(ctx, layout{})
 		}
 		c.stateMu.Lock()
@@ -42,9 +42,9 @@ func (c *Cluster) follow(ctx context.Context) {
 	}
 }
 
-// unwell returns what is wrong with the view: a slot has no master, or there are no masters because
-// of err. Otherwise it returns nil. While there are masters, a failed read of the layout is no
-// fault, since each master's own state tells whether it works.
+// unwell returns what is wrong with the view, or nil. It returns an error if a slot has no master.
+// If no master is known, it returns err, the error of the last read of the layout. If masters are
+// known, a failed read is no fault, since the state of each master tells whether that master works.
 func (c *Cluster) unwell(ctx context.Context, err error) error {
 	if c.view == nil || ctx.Err() != nil {
 		return nil
@@ -88,8 +88,8 @@ func (c *Cluster) adopt(ctx context.Context, l layout) {
 	}
 }
 
-// arrange finds or makes the shard of each master in next. It also sets the topic that the shard
-// probes, and whether the shard keeps the back end's name.
+// arrange finds in old, or makes, the shard of each master in next. It also sets the topic that
+// each shard probes, and whether the shard's master keeps the back end's name.
 func (c *Cluster) arrange(next, old *view) {
 	probed := make(map[*shard]bool)
 	for i, addr := range next.owners {
@@ -127,7 +127,7 @@ func (c *Cluster) newShard(addr string) *shard {
 
 func (c *Cluster) begin(ctx context.Context, s *shard) {
 	ctx, s.stop = context.WithCancel(ctx)
-	go func() { // end or follow waits for it
+	go func() { // end or follow waits for this goroutine
 		defer close(s.ended)
 		_ = s.Run(ctx, c.from(s)) // always nil: only the whole Cluster is refused
 	}()
@@ -143,8 +143,9 @@ func (c *Cluster) end(s *shard) {
 	<-s.ended
 }
 
-// move replaces the view, and moves topics whose slot has another owner. Such a topic is deaf until
-// its new owner confirms the subscription.
+// move replaces the view, and moves the topics whose slot has another owner than before. Such a
+// topic is deaf until its new owner confirms the subscription. Then move runs the requests in
+// early.
 func (c *Cluster) move(next, old *view) {
 	c.events.Lock()
 	defer c.events.Unlock()

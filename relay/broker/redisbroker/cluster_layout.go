@@ -13,18 +13,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// layout describes a cluster, as one of its nodes tells it.
+// layout describes a Redis Cluster, as one of the nodes tells it.
 type layout struct {
-	changes  int64    // the cluster's epoch, which counts changes of owners
+	changes  int64    // Redis' cluster_current_epoch, which counts changes of owners
 	owners   []string // address of each slot's master; "" for none
 	replicas []string // sorted
 	ids      []string // node ids of masters and replicas, sorted
 }
 
-// How often the layout is read, and how long a node has to tell it.
+// These constants say how often the layout is read, and how long a node has to tell it.
 const (
 	layoutEvery   = time.Second
-	layoutAway    = 100 * time.Millisecond // while something is away; also the shortest pause
+	layoutAway    = 100 * time.Millisecond // while something is away, and after a signal of moved
 	layoutTimeout = 500 * time.Millisecond
 )
 
@@ -34,13 +34,14 @@ type layoutReader struct {
 	log    *slog.Logger
 	line   *line
 	addr   string
-	known  []string // all nodes of the last layout
+	known  []string // all nodes of the last believed layout
 	belief belief
 }
 
-// read returns the cluster's layout. It begins with the node that it asked last. It returns the
-// first layout of a node that finds the cluster working, else the first layout of any node. It
-// ignores layouts that are behind the believed one, unless the cluster was made anew.
+// read returns the layout of the Redis Cluster. It asks one node after the other, beginning with
+// the one that it asked last. It returns the first layout of a node that finds the Redis Cluster
+// working, or else the first layout of any node. Layouts that are behind the believed one do not
+// count, unless the Redis Cluster was made anew.
 func (r *layoutReader) read(ctx context.Context) (l layout, err error) {
 	candidates := slices.Concat([]string{r.addr}, r.known, r.target.addrs)
 	var unsure *layout
@@ -110,7 +111,8 @@ func (r *layoutReader) close() {
 	}
 }
 
-// ask asks the node. The result ok says whether the node finds the cluster working.
+// ask asks the node that use chose. The result ok says whether that node finds the Redis Cluster
+// working.
 func (r *layoutReader) ask(ctx context.Context) (l layout, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, layoutTimeout)
 	defer cancel()
@@ -153,25 +155,26 @@ func (r *layoutReader) reach(node redis.ClusterNode) string {
 	return node.Addr
 }
 
-// belief describes the latest layout of the cluster that was believed.
+// belief describes the latest layout that was believed.
 type belief struct {
 	changes int64
 	ids     []string
 
-	// doubted is when nodes began to tell of another cluster only. It is zero if they do not.
+	// doubted is the time since when nodes tell only of another Redis Cluster. It is zero if they
+	// do not.
 	doubted time.Time
 }
 
-// anewAfter is how long all nodes must tell of a cluster made anew until it is believed. Before
-// that it counts as a mistake.
+// anewAfter is how long all nodes must tell of a Redis Cluster that was made anew until they are
+// believed. Before that, what they tell counts as a mistake.
 const anewAfter = 3 * time.Second
 
 // errBehind is the error for a layout behind the believed one. Its node may be cut off from the
 // nodes that changed the layout.
 var errBehind = errors.New("this node knows an older layout of the cluster")
 
-// behind reports whether l counts fewer changes than the believed layout. Then l is older, or
-// another cluster's.
+// behind reports whether l counts fewer changes than the believed layout. Then l is older, or is of
+// another Redis Cluster.
 func (b *belief) behind(l layout) bool { return l.changes < b.changes }
 
 // keep makes l the believed layout.
@@ -180,13 +183,14 @@ func (b *belief) keep(l layout) { *b = belief{changes: l.changes, ids: l.ids} }
 // confirmed notes that a node told a layout that is not behind.
 func (b *belief) confirmed() { b.doubted = time.Time{} }
 
-// anew reports whether the cluster was made anew, so that the layouts told replace the believed
-// one. They are from all nodes that answer and find their cluster working, and all of them are
-// behind.
+// anew reports whether the Redis Cluster was made anew, so that a new layout replaces the believed
+// one. The argument told has the layouts of all nodes that answer and find their Redis Cluster
+// working. All these layouts are behind the believed one.
+//
 // A node that was only cut off names nodes that are known, itself among them. Its layout is never
-// believed, however long it alone answers. A cluster made anew names only unknown nodes, and counts
-// its changes from the start. It is believed once its nodes have agreed on all owners for
-// anewAfter.
+// believed, even if no other node answers for a long time. The layout of a Redis Cluster that was
+// made anew names only unknown nodes, and counts changes from the start. It is believed once the
+// nodes have agreed on all owners for anewAfter.
 func (b *belief) anew(told []layout, now time.Time) bool {
 	known := func(id string) bool { return id == "" || slices.Contains(b.ids, id) }
 	for _, l := range told {

@@ -19,15 +19,16 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Config says which Redis, and what is kept there. Zero values mean the defaults.
+// Config says which Redis a Broker uses, and what it keeps there. Fields with a default may be
+// zero.
 type Config struct {
 	// URL has one of these forms: redis://, with user, password and database;
 	// redis+sentinel://host:port,…/master-name[/database]; redis+cluster://host:port,…. Each form
 	// takes rediss for TLS. Parameters about timeouts, retries and pools have no effect, since the
 	// promises about an absent Redis rest on fixed values.
 	URL string
-	// Prefix begins the name of every channel and key. Relays of one cluster share it. The
-	// original servers use none.
+	// Prefix begins the name of every key, and of every topic's channel. Relays of one cluster
+	// share it. The original servers use none.
 	Prefix      string
 	HistorySize int           // publications kept per topic; default 256
 	HistoryAge  time.Duration // expiry after a topic's last publication; default 120 s
@@ -46,30 +47,33 @@ type Config struct {
 	Log     *slog.Logger          // nil: discarded
 }
 
-// How long things may take.
+// These constants say how long things may take.
 const (
 	dialTimeout = time.Second
-	// commandTimeout bounds silence on the connections for questions and for tops. Silence means
-	// that nothing can be written, or that no byte of a reply comes.
+	// commandTimeout bounds silence on the asker's connection and on the one for tops. Silence
+	// means that nothing can be written, or that no byte of a reply comes. It also bounds each read
+	// and write on the connections of the neighbours.
 	commandTimeout = 3 * time.Second
-	// publishTimeout bounds such silence on the publisher's connection. It also bounds dialling
-	// together with the questions that the publisher asks first. It is short enough that a silent
-	// publisher is noticed within 3 s even if the probe is answered.
+	// publishTimeout bounds silence on the publisher's connection. It also bounds dialling together
+	// with reading the server's identity. It is so short that silence of the publisher's connection
+	// is noticed within 3 s, even if the probe is answered.
 	publishTimeout = 2 * time.Second
-	// slowest is the lowest speed of the way to Redis that is allowed for, in bytes a second. An
-	// answer may come later than publishTimeout by the time that its message takes at this speed.
+	// slowest is the lowest speed of the way to Redis that is allowed for, in bytes a second. The
+	// answer to a publication may come later than publishTimeout says, by the time that the longest
+	// message of its pipeline takes at this speed.
 	slowest = 64 << 10
 	// probeTimeout and probeEvery add up to less than the 3 s within which an absent Redis is
 	// noticed.
 	probeTimeout = 1300 * time.Millisecond
 	probeEvery   = time.Second
-	probeAway    = 200 * time.Millisecond // while Redis is away
-	// probeBrief is the timeout of most probes while Redis is away. It is short, so that a lost
-	// probe does not hold up the next one when Redis is back.
+	probeAway    = 200 * time.Millisecond // after a probe that failed
+	// probeBrief is the timeout of most probes that follow a failed one. It is short, so that a
+	// probe that Redis never got does not hold up the next one when Redis is back.
 	probeBrief = 700 * time.Millisecond
 	pingEvery  = time.Second             // on the subscriber's connection
-	silence    = 2500 * time.Millisecond // longest on the subscriber's connection
-	// Subscriptions that are lost for less than regain do not count as an absence.
+	silence    = 2500 * time.Millisecond // of Redis, until the subscriber's connection ends
+	// regain is how long the subscriptions may be lost before that counts as an absence. It counts
+	// earlier if a new connection fails.
 	regain = 400 * time.Millisecond
 )
 
@@ -114,7 +118,9 @@ func fixOptions(opt *redis.Options, names *resolve.Names, secure func(*tls.Confi
 	opt.DialerRetries = 1
 	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = dialTimeout, commandTimeout, commandTimeout
 	opt.ContextTimeoutEnabled = true
-	opt.PoolSize, opt.PipelinePoolSize = 4, -1 // a client has one connection; see line
+	// A client has one connection. With fewer places than 4, its pool would sooner begin to repeat
+	// the error of failed dials, see line.
+	opt.PoolSize, opt.PipelinePoolSize = 4, -1
 	opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns = 0, 0, 0
 	opt.ConnMaxIdleTime, opt.ConnMaxLifetime = -1, -1
 	opt.DisableIdentity = true
@@ -122,7 +128,7 @@ func fixOptions(opt *redis.Options, names *resolve.Names, secure func(*tls.Confi
 	opt.Dialer = dialer(opt, names, secure)
 }
 
-// node returns options for one node of a cluster. The timeout d is for dialling, and for each
+// node returns options for one node of a Redis Cluster. The timeout d is for dialling, and for each
 // request.
 func node(opt *redis.Options, addr string, d time.Duration) *redis.Options {
 	c := with(opt, d)

@@ -15,13 +15,15 @@ import (
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, so that a lost connection shows as an
-// error. The connection also ends after silence: go-redis sets no deadline while it waits for
-// publications, and the kernel takes a quarter of an hour to notice that the other side is gone.
-// Our pings keep a living server talking.
-// The client passes its connection to dialled, and its server's identity to opened.
+// error. The client passes its connection to the function dialled, and the identity of its server
+// to the function opened.
+//
+// The receiver sets no deadline while it waits for publications, and the kernel takes a quarter of
+// an hour to notice that the other side is gone. So the connection also ends when nothing has come
+// for the time silence. A living server is never silent that long, since it answers our pings.
 func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn), opened func(connected)) *redis.Client {
 	o := *opt
-	o.ReadTimeout = dialTimeout // for the handshake; silence applies after it
+	o.ReadTimeout = dialTimeout // for the handshake; after it, the constant silence applies
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
 		if opt.OnConnect != nil {
 			if err := opt.OnConnect(ctx, conn); err != nil {
@@ -41,7 +43,8 @@ func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn),
 }
 
 // publisherClient returns a client that connects once, so that all its requests go to the server
-// whose identity was read. Its timeouts bound silence, and grace extends them.
+// whose identity was read. Its timeouts bound silence. A read may take longer, by what the function
+// grace returns.
 func publisherClient(opt *redis.Options, grace func() time.Duration) *redis.Client {
 	return oneConnection(with(opt, publishTimeout), func(c net.Conn) net.Conn { return patiently(c, 0, grace) })
 }
@@ -60,8 +63,8 @@ func readerClient(opt *redis.Options) *redis.Client {
 	return redis.NewClient(&o)
 }
 
-// oneConnection returns a client that connects once. After that connection is lost, requests fail
-// with errRedial and are not sent.
+// oneConnection returns a client that connects once. After that connection was lost, or dialling
+// failed, requests fail with errRedial and are not sent. The function wrap wraps the connection.
 func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Client {
 	o := *opt
 	dial := o.Dialer
@@ -98,7 +101,7 @@ func newLine(opt *redis.Options) *line {
 // newLineOf returns a line whose clients are made by open.
 func newLineOf(open func() *redis.Client) *line { return &line{open: open, client: open()} }
 
-// get returns the client, which is good until renew.
+// get returns the client, which may be used until renew or close.
 func (l *line) get() *redis.Client {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,8 +118,8 @@ func (l *line) renew() {
 	}
 }
 
-// after renews the client if outages differs from the number at the last call, and reports whether
-// it did. A connection from before an outage may be dead without having failed yet.
+// after renews the client if the argument outages differs from that of the last call, and reports
+// whether it did. A connection from before an outage may be dead without having failed yet.
 func (l *line) after(outages uint64) bool {
 	l.mu.Lock()
 	known := l.outages == outages
@@ -156,8 +159,8 @@ func closeWhen(ctx context.Context, end func()) func() {
 }
 
 // closeSubscriber returns a function that closes a connection while somebody reads or writes on it.
-// It closes the client first, to interrupt the reader and the writer: they hold the lock that
-// sub.Close needs.
+// It closes the client first, which interrupts reads and writes. Otherwise sub.Close might wait
+// long for its lock, which is held during a write.
 func closeSubscriber(client *redis.Client, sub *redis.PubSub) func() {
 	return func() {
 		client.Close()

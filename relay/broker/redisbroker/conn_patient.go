@@ -10,16 +10,18 @@ import (
 )
 
 // patient is a connection whose deadlines bound silence: bytes that pass reset a deadline to its
-// full length. So a reply may take long on a slow way, as long as bytes come. The probe finds out
-// whether Redis is there, and uses a connection that is not patient.
+// full length. So a reply may take long on a slow way, as long as bytes come. Whether Redis is
+// there is found out by the prober, whose connection is not patient.
 type patient struct {
 	net.Conn
-	endless time.Duration // longest silence without a deadline; 0: unbounded
-	// grace returns how much longer than its deadline the other side may be silent. It is called
-	// once the deadline has passed. A nil grace adds nothing.
+	endless time.Duration // longest silence of reads that have no deadline; 0: unbounded
+	// grace returns how much longer than the read deadline the other side may be silent. It is
+	// called once the deadline has passed. A nil grace adds nothing.
 	grace func() time.Duration
 
-	reading, writing atomic.Int64 // time.Duration of a deadline; 0: none, or already passed
+	// reading and writing hold the lengths of the two deadlines, as a time.Duration. A length is 0
+	// if there is no deadline, or if the deadline had already passed when it was set.
+	reading, writing atomic.Int64
 }
 
 // writeAtOnce is the number of bytes of a write that one deadline covers.
@@ -93,7 +95,7 @@ func (c *patient) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-// patience returns how long it is until t.
+// patience returns the time.Duration until t. It is 0 if t is zero or has passed.
 func patience(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -15,7 +15,7 @@ import (
 
 // dialer returns the function that makes opt's connections. It does the TLS handshake itself.
 // go-redis' own dialler does not end a handshake with its context, and its errors give no advice.
-// The function secure completes the configuration of each connection.
+// The function secure completes the TLS configuration of each connection.
 func dialer(
 	opt *redis.Options, names *resolve.Names, secure func(*tls.Config),
 ) func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -44,8 +44,8 @@ func dialer(
 type rawConn = syscall.Conn
 
 // checkable lets go-redis check before each use whether a TLS connection is still open. The check
-// fails if bytes are unread. There are none, since what a server sends unasked comes before its
-// first reply.
+// fails if bytes are unread. There are none, since what TLS sends unasked comes before the server's
+// first reply, and so is read with that reply.
 func checkable(conn *tls.Conn) net.Conn {
 	raw, ok := conn.NetConn().(syscall.Conn)
 	if !ok {
@@ -74,7 +74,8 @@ func advised(err error) error {
 		return fmt.Errorf("%w; %s", err, adviceCA)
 	}
 	_, ok := errors.AsType[tls.RecordHeaderError](err)
-	if ok || errors.Is(err, context.DeadlineExceeded) { // Redis waits for the end of a line
+	// A Redis without TLS takes the handshake for a command, and waits for the end of the line.
+	if ok || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w; %s", err, advicePlain)
 	}
 	return err

@@ -24,13 +24,13 @@ const (
 	single      failure = "request"     // the fault of this request alone
 )
 
-// refusals are the first words of errors that every publication would get.
+// refusals are the first words of the errors that count as refusing.
 var refusals = []string{
 	"OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "BUSY",
 	"NOSCRIPT", "TRYAGAIN",
 }
 
-// redirected reports whether err says that a key is, or may be, on another node of a cluster.
+// redirected reports whether err says that a key is, or may be, on another node of a Redis Cluster.
 func redirected(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.HasErrorPrefix(err, "TRYAGAIN ")
 }
@@ -66,18 +66,20 @@ func failureOf(err error) failure {
 // tellEvery is the least time between two lines of the log about one absence.
 const tellEvery = 5 * time.Second
 
-// telling decides which causes of one absence are logged. These are the first cause, and later ones
-// whose kind differs from that of the last one logged.
+// telling decides which causes of one absence are logged. These are the first cause, and each later
+// one whose kind differs from that of the last logged one. A telling has the kind and the time of
+// the last logged cause.
 type telling struct {
 	kind string
 	at   time.Time
 }
 
-// begin notes the cause that was just logged.
+// begin notes cause as the last logged one. It is called just before cause is logged.
 func (t *telling) begin(cause error) { t.kind, t.at = kindOf(cause), time.Now() }
 
-// due reports whether a later cause is to be logged, and notes it if so. A cause that comes within
-// tellEvery is logged when it comes again, since requests are tried all the time.
+// due reports whether a later cause is to be logged. If so, it notes the cause, and its caller logs
+// it next. A cause that comes within tellEvery of the last logged one is not due. It is not lost,
+// since requests are tried all the time, so the cause comes again.
 func (t *telling) due(cause error) bool {
 	if time.Since(t.at) < tellEvery || kindOf(cause) == t.kind {
 		return false
@@ -103,7 +105,7 @@ func kindOf(cause error) string {
 	if errors.Is(cause, os.ErrDeadlineExceeded) || errors.Is(cause, context.DeadlineExceeded) {
 		return "timeout"
 	}
-	return strings.Map(func(r rune) rune { // ports and times differ
+	return strings.Map(func(r rune) rune { // without digits, since ports and times differ
 		if r >= '0' && r <= '9' {
 			return -1
 		}

@@ -15,14 +15,14 @@ import (
 )
 
 // identifier asks servers for their identity. A server tells the same identity on all its
-// connections, and never takes back one that it has left. A proxy may tell another identity on each
+// connections, and never returns to an earlier identity. A proxy may tell another identity on each
 // connection, or for each command. The identifier gives up after several such answers.
 type identifier struct {
 	log  *slog.Logger
 	once sync.Once // for the warning that INFO is not permitted
 
 	replacements atomic.Uint64          // times that the probe found a server replaced
-	replaced     atomic.Pointer[string] // run of the server that was replaced last
+	replaced     atomic.Pointer[string] // run_id of the server that was replaced last
 
 	mu      sync.Mutex // guards the following
 	seen    []identity // in the order in which they came, at most seenMost
@@ -43,17 +43,18 @@ const (
 // pipeliner is a client or a connection.
 type pipeliner interface{ Pipeline() redis.Pipeliner }
 
-// identity tells servers apart. Both fields are "" if the server does not tell it, or if the
-// identifier has given up.
+// identity tells servers apart. Both fields are "" if the server does not tell its identity, or if
+// the identifier has given up.
 type identity struct {
-	run string // of the process
+	run string // run_id of the server's process
 	// data has 8 characters, which change with each restart and each promotion. After either, the
 	// server may have the data of a snapshot, or of a replica that was behind.
 	data string
 }
 
 // read returns the identity of the server that client is connected to. If INFO is not permitted,
-// the identity is zero and err is nil. Then nobody notices that a server came back with older data.
+// the identity is zero and err is nil. If the server then comes back with older data, nobody
+// notices.
 func (i *identifier) read(ctx context.Context, client pipeliner) (identity, error) {
 	pipe := client.Pipeline()
 	server, replication := pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")
@@ -79,8 +80,8 @@ func (i *identifier) replace(old identity) {
 }
 
 // wasReplaced reports whether the server of the connection c was replaced by the server with the
-// identity who. Another run alone does not show that. The connection must also be older than the
-// probe's last replacement, or be to the server that was replaced then.
+// identity who. Another run_id alone does not show that. The connection must also be older than the
+// last replacement that the probe found, or lead to the server that was replaced then.
 func (i *identifier) wasReplaced(c connected, who identity) bool {
 	if c.run == "" || who.run == "" || c.run == who.run {
 		return false
@@ -128,7 +129,8 @@ func (i *identifier) doubtLocked() {
 		"before it may: if it comes back with older data, that is not noticed")
 }
 
-// identityOf hashes the ids that change at a restart and at a promotion.
+// identityOf makes an identity of the run_id, which changes at a restart, and the replication id,
+// which changes at a promotion. The identity is zero if either is missing.
 func identityOf(runID, replID string) identity {
 	if runID == "" || replID == "" {
 		return identity{}

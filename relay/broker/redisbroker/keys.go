@@ -10,8 +10,8 @@ import (
 )
 
 // keys makes the names of keys and channels. Its value is their prefix, which has no braces. A
-// topic's keys and its channel are in one slot. So one script may use them all in a cluster, and on
-// servers where PUBLISH belongs to a slot.
+// topic's keys and its channel are in one hash slot of a Redis Cluster. So one script may use them
+// all there, even on servers where a PUBLISH counts as an access to its channel's slot.
 type keys string
 
 func (k keys) channel(t protocol.Topic) string { return string(k) + string(t) }
@@ -26,7 +26,7 @@ func (k keys) history(t protocol.Topic) string { return string(k.appendHistory(n
 
 func (k keys) appendHistory(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "h", t) }
 
-// position is the key of the topic's last position.
+// position returns the key of the topic's last position.
 func (k keys) position(t protocol.Topic) string { return string(k.appendPosition(nil, t)) }
 
 func (k keys) appendPosition(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "t", t) }
@@ -36,7 +36,7 @@ func (k keys) appendMark(b []byte, t protocol.Topic, i protocol.Instance) []byte
 }
 
 // appendKey appends a key of t. Its hash tag is the topic's channel. A channel with braces cannot
-// be a hash tag, so the tag is then a number in the channel's slot.
+// be a hash tag. Then the tag is a number that is in the same slot as the channel.
 func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 	b = append(append(append(b, k...), kind...), ":{"...)
 	if strings.ContainsAny(string(t), "{}") {
@@ -46,16 +46,16 @@ func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 	return append(append(append(b, k...), t...), '}')
 }
 
-// cluster is the key of the back end's name.
+// cluster returns the key of the back end's name.
 func (k keys) cluster() string { return string(k) + "edgerelay:cluster" }
 
-// probeTopic is the topic that the prober publishes to. In a cluster its name ends with a number.
-// It is like any topic, but no client uses it.
+// probeTopic is the topic that the prober publishes to. On a Redis Cluster a number is appended to
+// it. It is like any topic, but no client uses it.
 const probeTopic protocol.Topic = "edgerelay:probe"
 
-// realm names the cluster of relays that owns a topic. Channels belong to no database, so clusters
-// with the same prefix in different databases share channels. Their realms differ. The name is
-// unambiguous, since a prefix has no spaces.
+// realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
+// belong to no database. So clusters of relays that have the same prefix in different databases
+// share channels, but their realms differ. The name is unambiguous, since a prefix has no spaces.
 func (k keys) realm(database int) string {
 	if k == "" {
 		return strconv.Itoa(database)
@@ -63,11 +63,11 @@ func (k keys) realm(database int) string {
 	return strconv.Itoa(database) + " " + string(k)
 }
 
-// slots is the number of slots that a cluster's keys are spread over.
+// slots is the number of hash slots that the keys of a Redis Cluster are spread over.
 const slots = 16384
 
-// slot returns the slot of a key. It depends on the text between the first { and the next }, or on
-// the whole key if there is no such text.
+// slot returns the hash slot of a key. It depends on the text between the first { and the next },
+// or on the whole key if there is no such text.
 func slot(key string) int {
 	if _, remainder, ok := strings.Cut(key, "{"); ok {
 		if tag, _, ok := strings.Cut(remainder, "}"); ok && tag != "" {
@@ -81,10 +81,11 @@ func slot(key string) int {
 	return int(crc) % slots
 }
 
-// slot returns the slot of all keys of a topic, and of its channel.
+// slot returns the hash slot of all keys of a topic, and of its channel.
 func (k keys) slot(t protocol.Topic) int { return slot(k.channel(t)) }
 
-// tags has, for each slot, a number that is in that slot.
+// tags returns a list that has, for each hash slot, a number that is in that slot when it is used
+// as a key.
 var tags = sync.OnceValue(func() []string {
 	list := make([]string, slots)
 	for n, left := 0, slots; left > 0; n++ {

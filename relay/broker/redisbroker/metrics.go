@@ -73,7 +73,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
-// drop counts a publication that ParseEnvelope refused.
+// drop counts a publication that is no valid envelope. If err is an EnvelopeError, it says the
+// reason. Otherwise the publication counts as malformed.
 func (m *metrics) drop(err error) {
 	reason := "malformed"
 	if bad, ok := errors.AsType[*protocol.EnvelopeError](err); ok {

@@ -23,7 +23,7 @@ import (
 // whatever their databases and prefixes.
 const relaysChannel = "edgerelay:relays"
 
-// Times of the neighbours' connection.
+// These are the times of the neighbours' connection.
 const (
 	settling        = time.Second      // from a relay's first statement until it counts as serving
 	neighboursPing  = 30 * time.Second // between pings; also how long an answer may take
@@ -32,20 +32,20 @@ const (
 
 // statement describes the relay that publishes it.
 type statement struct {
-	Cluster  string // its cluster's name in the database; "": not read yet
+	Cluster  string // name of its cluster's back end; "": not read yet
 	Database int
 	Prefix   string
 	Relay    protocol.Instance
-	Serves   bool // it was not refused, and serves
-	Answer   bool // it answers a statement; nobody answers it
+	Serves   bool // the relay was not refused, and serves
+	Answer   bool // the statement answers another one, and nobody answers it
 }
 
-// sameCluster reports whether both relays have the same topics.
+// sameCluster reports whether both relays are of one cluster.
 func (s statement) sameCluster(o statement) bool {
 	return s.Database == o.Database && s.Prefix == o.Prefix
 }
 
-// crosses reports whether the channels of one cluster are channels of the other.
+// crosses reports whether the relays are of different clusters that share channels.
 func (s statement) crosses(o statement) bool {
 	if s.Prefix == o.Prefix {
 		return s.Database != o.Database
@@ -73,10 +73,11 @@ func (s statement) String() string {
 }
 
 // neighbours listens to the relays of other clusters on the same Redis. Its own relay is refused if
-// a cluster that shares channels with it serves, and its own cluster does not. A relay that serves
-// already is never refused, since the newcomer is at fault.
+// another cluster that shares channels with its cluster serves, or begins at the same time and
+// comes first (see statement.before). The relay is not refused if its own cluster serves. A relay
+// that serves already is never refused, since the newcomer is at fault.
 type neighbours struct {
-	opt        func() *redis.Options // options for a server that hears all others
+	opt        func() *redis.Options // options for a server at which all relays are heard
 	own        statement
 	name       *backEndName
 	foreigners *foreigners
@@ -84,8 +85,8 @@ type neighbours struct {
 
 	// Owned by run.
 	serves   bool
-	decide   time.Time  // when it starts to serve, unless somebody objects
-	objector *statement // of another cluster, heard before decide
+	decide   time.Time  // when this relay starts to serve, unless it is refused
+	objector *statement // of a relay of another cluster because of which this one may be refused
 	kin      bool       // a relay of the same cluster serves
 }
 
@@ -96,7 +97,8 @@ func newNeighbours(opt func() *redis.Options, database int, c common) *neighbour
 	}
 }
 
-// run listens until ctx is done and then returns nil, or until this relay is refused.
+// run listens until ctx is done, and then returns nil. If this relay is refused, run returns an
+// error that wraps errForeign.
 func (n *neighbours) run(ctx context.Context) error {
 	for said := false; ; {
 		err := n.listen(ctx)
@@ -201,7 +203,8 @@ func (n *neighbours) heard(ctx context.Context, payload string) error {
 	return nil
 }
 
-// settle decides whether this relay serves.
+// settle decides whether this relay serves. It returns an error that wraps errForeign if the relay
+// is refused.
 func (n *neighbours) settle() error {
 	if n.objector != nil && !n.kin {
 		return fmt.Errorf("%w: %s, and this relay is to use %s; channels know no databases, and one "+
@@ -227,7 +230,7 @@ type foreigners struct {
 // foreignersEvery is the shortest time between two warnings.
 const foreignersEvery = time.Minute
 
-// due reports whether a warning may be given now.
+// due reports whether a warning may be given now. If so, it notes that the warning is given.
 func (f *foreigners) due() bool {
 	now, said := time.Now().UnixNano(), f.said.Load()
 	return now-said >= int64(foreignersEvery) && f.said.CompareAndSwap(said, now)

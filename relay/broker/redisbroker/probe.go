@@ -46,7 +46,8 @@ type prober struct {
 	connections atomic.Uint64 // opened so far
 }
 
-// counted returns opt with its connections counted.
+// counted returns a copy of opt. Each connection that is opened with the copy is counted in
+// p.connections.
 func (p *prober) counted(opt *redis.Options) *redis.Options {
 	o := *opt
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
@@ -65,7 +66,7 @@ func (p *prober) run(ctx context.Context) {
 	defer l.closeWhen(ctx)()
 	for checked, hurried, missed := false, false, 0; ; {
 		timeout, pause := probeTimeout, probeEvery
-		if missed%4 > 0 { // not always: a slow Redis must be able to answer
+		if missed%4 > 0 { // not every time: a slow Redis must be able to answer
 			timeout = probeBrief
 		}
 		missed++
@@ -74,9 +75,10 @@ func (p *prober) run(ctx context.Context) {
 		} else {
 			pause = probeAway
 		}
-		// A failed request may have lost only its connection, so the next probe comes at once, but
-		// not twice in a row. Otherwise a Redis that answers nothing but the probe would be told as
-		// away at each failed request, and as back at each probe.
+		// A signal of trouble brings the next probe at once, since the request that failed may have
+		// lost only its connection. That does not happen twice in a row. Otherwise a Redis that
+		// answers nothing but the probe would be told as away at each failed request, and as back
+		// at each probe.
 		trouble := p.state.trouble
 		if hurried {
 			trouble = nil
@@ -88,9 +90,9 @@ func (p *prober) run(ctx context.Context) {
 	}
 }
 
-// probe asks once for all that relays need, and reports whether Redis has it. The argument checked
-// is the result of the last probe. If it is true, what only another Redis could lack is not checked
-// again, unless the state asks for it.
+// probe tries once whether Redis does what relays need, and reports whether it does. The argument
+// checked is the result of the last probe. After a probe that succeeded, the version, the scripts
+// and the permissions are not checked again, unless the state asks for that or Redis is away.
 func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -150,15 +152,17 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 
 // publish publishes to the probe's topic with the script that clients' messages use. Only a
 // publication shows that Redis has memory left, is no replica, and permits publishing.
-// Relays also tell each other the latest epoch in this way. The probe's topic is never in an epoch
-// before the latest that a probing relay has seen, and the answer tells the topic's epoch.
+//
+// Relays also tell each other the latest epoch in this way. The Known of a probe is the latest
+// epoch that its relay has seen. So the probe's topic is then in that epoch or a later one, and the
+// answer tells the topic's epoch.
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	p.number++
 	once := broker.Publish{Topic: p.role.topic(), From: "edgerelay", Instance: p.instance, Number: p.number}
 	once.Known.Epoch = p.epochs.Latest()
 	request := newRequest(retention{size: 1, ageMS: 10_000, markAge: 10}, p.keys.realm(p.opt.DB))
 	request.set(p.keys, "", once.Known.Epoch, &once)
-	_ = client.Process(ctx, request.StringCmd) // its error is the request's
+	_ = client.Process(ctx, request.StringCmd) // the request keeps the error
 	if redis.HasErrorPrefix(request.Err(), "NOSCRIPT") {
 		if err := client.ScriptLoad(ctx, publishScript).Err(); err != nil {
 			return unfit(err)
@@ -188,12 +192,12 @@ func (p *prober) refused(ctx context.Context, client *redis.Client, err error) e
 	return unfit(err)
 }
 
-// sighting says how a probe's answer compares to the one before it.
+// sighting says how the identity that a probe finds compares to the one before it.
 type sighting uint8
 
 const (
 	same sighting = iota
-	// odd is the first answer, or a changed one that does not show that the server was replaced.
+	// odd is the first identity, or one that changed without showing that the server was replaced.
 	odd
 	// another says that the server was replaced, restarted or promoted.
 	another
@@ -222,9 +226,11 @@ func (p *prober) compare(who identity, sameConnection bool) sighting {
 	switch {
 	case who == p.identity:
 		return same
-	case p.identity.run == "" || who.run == "": // the publisher may have asked too early
+	case p.identity.run == "" || who.run == "":
+		// The publisher is to read the identity again, since it may have done so too early.
 		return odd
-	case sameConnection && who.run != p.identity.run: // no server does that
+	case sameConnection && who.run != p.identity.run:
+		// A server does not change its run_id on one connection, but a proxy may.
 		p.identifier.doubt()
 		return odd
 	}
@@ -260,7 +266,7 @@ func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// checkVersion refuses a Redis before 6.2, and a node of a cluster if the URL is for a single
+// checkVersion refuses a Redis before 6.2, and a node of a Redis Cluster if the URL is for a single
 // Redis. A Redis that does not tell its version is accepted.
 func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string, error) {
 	info, err := client.Info(ctx, "server").Result()

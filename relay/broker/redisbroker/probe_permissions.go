@@ -15,9 +15,9 @@ import (
 // a group exists.
 const numsub = "pubsub|numsub"
 
-// try tries each command that relays and their scripts use. INFO is not tried here, see identifier.
-// The commands that Redis does not permit are recorded. If one of them is needed, try returns an
-// error.
+// try tries the commands that relays and their scripts use, and records those that Redis does not
+// permit. If relays need one of these, try returns an error. INFO is not tried here but by
+// identifier. The commands that load and run scripts are tried by check and publish.
 func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	missing, err := p.refusedCommands(ctx, client)
 	if err == nil && len(missing) == 0 {
@@ -35,8 +35,8 @@ func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// refusedCommands tries commands on an unused key of the probe's topic. It returns those that Redis
-// does not permit.
+// refusedCommands tries commands on the probe's topic: on its channel, and on a key of it that has
+// no other use. It returns the names of those commands that Redis does not permit.
 func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (missing []string, err error) {
 	topic := p.role.topic()
 	key := string(p.keys.appendMark(nil, topic, protocol.Instance{}))

@@ -11,15 +11,16 @@ import (
 )
 
 // A pipeline takes the requests that were queued during the one before it, up to pipelineRequests.
-// Their bytes are bounded by the pace, which is from pipelineBytesLeast to pipelineBytes. A single
-// message may exceed that.
+// The pace bounds their bytes, and is between pipelineBytesLeast and pipelineBytes. A single
+// message may exceed the pace.
 const (
 	pipelineRequests   = 500
 	pipelineBytes      = 1 << 20
 	pipelineBytesLeast = 64 << 10
 )
 
-// publisher carries out Publish requests in order, on one connection, each at most once.
+// publisher carries out Publish requests, in order and on one connection. No request is carried out
+// twice.
 type publisher struct {
 	queue      *queue[broker.Publish]
 	line       *line
@@ -46,7 +47,7 @@ type publisher struct {
 	// grace is a time.Duration that the connection adds to its read deadline, for long messages.
 	grace atomic.Int64
 
-	changed atomic.Bool // the server's identity may differ from identity
+	changed atomic.Bool // identity may no longer be the server's
 }
 
 func newPublisher(opt *redis.Options, c common, i *identifier, s *state) *publisher {
@@ -59,7 +60,7 @@ func newPublisher(opt *redis.Options, c common, i *identifier, s *state) *publis
 }
 
 // graceSince returns the grace function of a connection that was opened after this number of
-// outages. The function returns 0 once there was another outage.
+// outages. The function returns 0 once there has been a further outage.
 func (p *publisher) graceSince(outages uint64) func() time.Duration {
 	return func() time.Duration {
 		if p.state.outages.Load() != outages {
@@ -87,8 +88,8 @@ func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
 }
 
 // publish carries out batch and returns its answers, which are valid until the next call. While
-// Redis is known to be away, all answers are errors and come at once. So no backlog waits for its
-// return.
+// Redis is known to be away, all answers are errors and come at once. So no backlog is there when
+// Redis is back.
 func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broker.Published {
 	answers, all := p.scratch(len(batch))
 	if err := p.state.cannotPublish(); err != nil {
@@ -108,8 +109,8 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 		p.renew()
 		unknown, _ = p.send(ctx, batch, all, answers)
 	}
-	// A request that found no script did not run, so it may be sent again. Requests behind it on
-	// its topic did not run either, or were refused.
+	// A request that found no script did not run, so it may be sent again. Requests behind it in
+	// its lane did not run either, or were refused.
 	if len(unknown) > 0 && p.line.get().ScriptLoad(ctx, publishScript).Err() == nil {
 		unknown, _ = p.send(ctx, batch, unknown, answers)
 	}
@@ -161,9 +162,9 @@ func (p *publisher) renew() {
 	p.identified = false
 }
 
-// send sends the requests of batch with the indices chosen in one pipeline. It returns the indices
-// of those that found no script. The result unsent says that nothing was sent, since the connection
-// had been lost before.
+// send sends, in one pipeline, those requests of batch whose indices are in chosen, and fills in
+// their answers. It returns the indices of the requests that found no script. The result unsent
+// says that nothing was sent, since the connection had been lost before.
 func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int, unsent bool) {
 	if err := p.identify(ctx); err != nil {
 		for _, i := range chosen {
@@ -177,8 +178,8 @@ func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []i
 	return p.carryOut(ctx, batch, chosen, answers)
 }
 
-// sendText does the same for a server that forgets scripts at once. Each request has the script's
-// text.
+// sendText sends the chosen requests to a server that forgets scripts at once. Each request carries
+// the text of the script.
 func (p *publisher) sendText(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) {
 	for n, i := range chosen {
 		p.set(n, &batch[i])
@@ -187,15 +188,15 @@ func (p *publisher) sendText(ctx context.Context, batch []broker.Publish, chosen
 	p.carryOut(ctx, batch, chosen, answers)
 }
 
-// carryOut sends the requests that were set for the indices chosen. It turns the replies into
-// answers.
+// carryOut sends the requests that were set for the indices in chosen, and turns the replies into
+// answers. Its results are those of send.
 func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int, unsent bool) {
 	longest := 0
 	for _, i := range chosen {
 		longest = max(longest, weightOf(&batch[i]))
 	}
-	// Redis answers a request once all of it has arrived. Until then nothing shows how far it is,
-	// so the longest message is given its time at the slowest speed.
+	// Redis answers a request once the whole request has arrived. Until then nothing comes from
+	// Redis. So the grace is the time that the longest message takes at the slowest speed.
 	p.grace.Store(int64(time.Duration(longest) * time.Second / slowest))
 	pipeline(ctx, p.line.get(), p.sending[:len(chosen)])
 	for n, i := range chosen {
@@ -223,8 +224,8 @@ func (p *publisher) request(n int) *request {
 	return p.requests[n]
 }
 
-// note counts failures. It tells the state the last one that is no redirection, or else the first
-// redirection.
+// note counts failures. It passes the last failure that is no redirection to state.failed. If all
+// are redirections, it passes the first one.
 func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	var last error
 	for i := range answers {

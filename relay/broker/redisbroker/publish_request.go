@@ -79,11 +79,11 @@ type retention struct {
 	markAge int64 // seconds
 }
 
-// positionMS is how long a topic's last position is kept, in milliseconds: the ages of a history
-// and of a mark together.
+// positionMS returns how long a topic's last position is kept, in milliseconds. That is as long as
+// a history and a mark together.
 func (r retention) positionMS() int64 { return r.ageMS + r.markAge*1000 }
 
-// published reads the script's reply.
+// published makes the answer from the script's reply.
 func published(token uint64, cmd *redis.StringCmd) broker.Published {
 	answer := broker.Published{Token: token}
 	reply, err := cmd.Result()

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// queue passes requests of the Broker's callers to the one goroutine that carries them out, in
-// order. Its callers bound its length: the unanswered requests of an edge are at most twice its
-// log.
+// queue passes items, mostly requests to a Broker, to the one goroutine that works on them, in
+// order. It is not bounded itself, since the caller of the Broker bounds what it asks: the
+// unanswered publications of an edge have at most about twice as many bytes as that edge's log may
+// have.
 type queue[T any] struct {
 	weigh func(*T) int
 
@@ -28,7 +29,7 @@ func newQueue[T any](weigh func(*T) int) *queue[T] {
 	return &queue[T]{weigh: weigh, wake: make(chan struct{}, 1)}
 }
 
-// put adds a request. It never blocks.
+// put adds an item. It never blocks.
 func (q *queue[T]) put(x T) {
 	q.mu.Lock()
 	q.items = append(q.items, x)
@@ -36,9 +37,9 @@ func (q *queue[T]) put(x T) {
 	signal(q.wake)
 }
 
-// take waits for requests and returns the first of them. These are at most n, and weigh at most
-// weight together. One alone may weigh more. The slice is valid until the next call. It is nil once
-// ctx is done and nothing is queued.
+// take waits for items and returns the first of them. These are at most n, and together weigh at
+// most the argument weight. A single item may weigh more. The slice is valid until the next call.
+// It is nil once ctx is done and nothing is queued.
 func (q *queue[T]) take(ctx context.Context, n, weight int) []T {
 	for {
 		if batch := q.first(n, weight); len(batch) > 0 {
@@ -65,7 +66,7 @@ func (q *queue[T]) first(n, weight int) []T {
 	return q.taken
 }
 
-// moveLocked moves the first items to taken. mu must be held.
+// moveLocked moves the first count items to taken. The caller holds mu.
 func (q *queue[T]) moveLocked(count int) {
 	first := q.items[q.head : q.head+count]
 	if clear(q.taken); cap(q.taken) > keepItems {
@@ -86,8 +87,8 @@ func (q *queue[T]) moveLocked(count int) {
 }
 
 // pace bounds how much goes into one round trip. It shrinks while round trips are slow, so that an
-// answer waits for few others, and a lost connection loses little. It grows while round trips are
-// quick. It begins with the least.
+// answer waits for few others, and little is under way when a connection is lost. It grows while
+// round trips are quick. It begins at its lowest value.
 type pace struct {
 	least, most, now int
 }
@@ -114,7 +115,7 @@ func (p *pace) took(much int, d time.Duration) {
 // failed notes that a round trip was not answered.
 func (p *pace) failed() { p.took(0, paceSlow+1) }
 
-// signal fills the one slot of c.
+// signal fills the one slot of c, if that is empty.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

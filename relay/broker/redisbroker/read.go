@@ -16,16 +16,16 @@ var readScript string
 // readSHA is the name that Redis gives the script when it is loaded.
 var readSHA = hashOf(readScript)
 
-// pageBytes bounds the texts of one page, in bytes, unless the first text alone is longer. The next
-// page begins where the page before ended.
+// pageBytes bounds the texts of one page together, in bytes. If the first text alone is longer, the
+// page has only that text.
 const pageBytes = 256 << 10
 
-// topCmd returns the command that reads a topic's top, not yet sent.
+// topCmd returns a command that reads a topic's top. It does not send the command.
 func topCmd(ctx context.Context, k keys, t protocol.Topic) *redis.Cmd {
 	return readCmd(ctx, k, t, "-", 0)
 }
 
-// pageCmd returns the command that reads a page and the top.
+// pageCmd returns a command that reads a page of a topic's history, and the topic's top.
 func pageCmd(ctx context.Context, k keys, t protocol.Topic, after protocol.Position) *redis.Cmd {
 	from := "-"
 	if !after.IsZero() {
@@ -42,7 +42,7 @@ func readCmd(ctx context.Context, k keys, t protocol.Topic, from string, entries
 type reading struct {
 	// top is zero if none is known, or if it is not credible.
 	top     protocol.Position
-	more    bool // there are entries behind these
+	more    bool // the history has entries behind these
 	entries []entry
 }
 
@@ -85,9 +85,9 @@ func positionIn(value any) (protocol.Position, error) {
 	return protocol.ParsePosition(id)
 }
 
-// exec sends cmds in one pipeline. If Redis did not know the script of some, it loads the script
-// and sends them again. If the script is unknown even then, it sends them with the script's text,
-// since some servers forget scripts at once. Each command has its own error.
+// exec sends cmds in one pipeline. If Redis did not know the script of some, exec loads the script
+// and sends those again. If the script is unknown even then, exec sends them with the script's
+// text, since some servers forget scripts at once. Each command has its own error.
 func exec(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	pipeline(ctx, client, cmds)
 	if unknown := withoutScript(cmds); len(unknown) > 0 && client.ScriptLoad(ctx, readScript).Err() == nil {

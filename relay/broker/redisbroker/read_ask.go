@@ -22,7 +22,7 @@ var askLabels = [...]string{askHistory: "history", askCount: "count"}
 type ask struct {
 	kind  askKind
 	topic protocol.Topic
-	after protocol.Position // askHistory
+	after protocol.Position // for askHistory
 	token uint64
 }
 
@@ -108,7 +108,8 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	}
 }
 
-// note tells the state what a round trip shows about Redis. The err is nil if all was answered.
+// note tells the state what a round trip shows about Redis. The argument err is nil if all
+// questions were answered.
 func (a *asker) note(err error) {
 	silent := err != nil && failureOf(err) == unreachable
 	switch {
@@ -171,7 +172,8 @@ func (a *asker) page(q ask, read reading) broker.History {
 // publicationIn parses one entry. If it is no publication of ours, it is counted as dropped and
 // left out of the page.
 func (a *asker) publicationIn(t protocol.Topic, e entry) (broker.Publication, bool) {
-	envelope, err := protocol.ParseEnvelope([]byte(e.text), "") // any realm: the history is ours
+	// The realm in the envelope does not matter, since the history is ours.
+	envelope, err := protocol.ParseEnvelope([]byte(e.text), "")
 	if err != nil || e.position.Offset == 0 || !e.position.IsCredible() {
 		a.metrics.drop(err)
 		return broker.Publication{}, false

@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// receive reads until the connection fails.
+// receive reads until the connection fails or ctx is done.
 func (s *subscriberConn) receive(ctx context.Context) error {
 	select {
 	case <-s.opened:
@@ -51,8 +51,9 @@ func (s *subscriberConn) take(p push) error {
 	return nil
 }
 
-// received sends the event of a publication. If the topic's top is being read, the position of the
-// publication raises that top.
+// received sends the event of a publication. While the top of the topic is being read, received
+// notes the highest position that has come. The Top of the Subscribed that follows is at least that
+// position.
 func (s *subscriberConn) received(p push) {
 	s.metrics.received.Inc()
 	if p.tooLong {
@@ -78,7 +79,7 @@ func (s *subscriberConn) received(p push) {
 	s.tellLocked(broker.Received{Publication: publication(topic, envelope)})
 }
 
-// nowInForce notes that all wanted subscriptions are confirmed.
+// nowInForce notes that all subscriptions that were wanted when the connection began are confirmed.
 func (s *subscriberConn) nowInForce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,12 +91,12 @@ func (s *subscriberConn) nowInForce() {
 // errBack ends a connection that was begun before Redis answered again and that has heard nothing.
 var errBack = errors.New("redis answers again, on other connections")
 
-// errAnother ends a connection to a server that was replaced. What the old server brings may be
-// late, or lost.
+// errAnother ends a connection to a server that was replaced. Publications may come through the old
+// server too late, or not at all.
 var errAnother = errors.New("the probe finds another redis")
 
-// watch ends the connection with errBack or errAnother. It also tells the state if the
-// subscriptions are not in force within regain of their loss.
+// watch ends the connection when errBack or errAnother applies. It also tells the state if the
+// subscriptions are not in force within the time regain after their loss.
 func (s *subscriberConn) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	late := time.NewTimer(time.Until(s.deaf.Add(regain)))
 	defer late.Stop()

@@ -14,8 +14,9 @@ import (
 )
 
 // pushes reads what Redis sends to a subscriber, in RESP2. go-redis opens the connection and writes
-// to it, but does not read from it: its PubSub takes ten allocations and two deadlines for each
-// message. In RESP3, go-redis would look for pushes when it writes.
+// to it. It does not read the messages, since its PubSub takes ten allocations and two deadlines
+// for each of them. In RESP3 go-redis would read from the connection even when it writes, to look
+// for pushes.
 type pushes struct {
 	in      *bufio.Reader
 	channel []byte
@@ -52,13 +53,13 @@ type replyError string
 
 func (e replyError) Error() string { return string(e) }
 
-// RedisError makes it a redis.Error.
+// RedisError makes a replyError a redis.Error.
 func (replyError) RedisError() {}
 
 var _ redis.Error = replyError("")
 
-// newPushes reads from a connection that patiently made. It takes the deadline away, so that the
-// connection ends after its longest silence.
+// newPushes returns pushes that read from conn, which the function patiently made. It takes the
+// read deadline away, so that the connection ends only after its longest silence, patient.endless.
 func newPushes(conn net.Conn) (*pushes, error) {
 	return &pushes{in: bufio.NewReaderSize(conn, pushesBuffer)}, conn.SetReadDeadline(time.Time{})
 }
@@ -72,7 +73,7 @@ func (p *pushes) next() (push, error) {
 	switch {
 	case lead == '*' && (n == 2 || n == 3):
 		return p.array(n)
-	case lead == '$': // before the first subscription
+	case lead == '$': // a pong that comes before the first subscription
 		return p.pong(n)
 	case lead == '+':
 		return push{kind: pushPong, payload: text}, nil
@@ -133,7 +134,7 @@ func (p *pushes) kind() (pushKind, error) {
 	return 0, fmt.Errorf("%w: %.20q", errReply, word)
 }
 
-// pong reads the n bytes that a ping had.
+// pong reads a payload of n bytes, which is the one of the ping.
 func (p *pushes) pong(n int) (push, error) {
 	payload, _, err := p.body(n)
 	return push{kind: pushPong, payload: payload}, err

@@ -13,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// sentinelTimeout is how long sentinels have to answer: half of the time for a dial.
-// sentinelsEvery is the pause between two questions.
+// sentinelTimeout is how long sentinels have to answer: half of the time for a dial. sentinelsEvery
+// is the pause between two polls of watchSentinels.
 const (
 	sentinelTimeout = dialTimeout / 2
 	sentinelsEvery  = time.Second
@@ -36,8 +36,8 @@ func throughSentinels(t *target) {
 }
 
 // watchSentinels calls switched each time that most of the sentinels name another master than
-// before. The old master may live on, and take publications that are lost when it becomes a
-// replica.
+// before. A relay must leave the old master then: it may live on, and take publications that are
+// lost when it becomes a replica.
 func (t *target) watchSentinels(ctx context.Context, switched func()) {
 	for last := ""; ctx.Err() == nil; timing.Sleep(ctx, sentinelsEvery, nil) {
 		addr, votes, err := t.poll(ctx)
@@ -54,7 +54,7 @@ func (t *target) watchSentinels(ctx context.Context, switched func()) {
 // errNoMaster counts as an absence, as if nobody answered.
 var errNoMaster = errors.New("no master")
 
-// isMaster returns an error for a server that says that it is a replica. The sentinels may not know
+// isMaster returns an error if the server says that it is a replica. The sentinels may not know
 // that yet.
 func isMaster(ctx context.Context, conn *redis.Conn) error {
 	info, err := conn.Info(ctx, "replication").Result()
@@ -73,13 +73,14 @@ func (t *target) askSentinels(ctx context.Context) (string, error) {
 	return addr, err
 }
 
-// poll returns the address that the most sentinels name, and how many name it. It does not wait for
-// the others once more than half of all sentinels agree.
+// poll asks all sentinels for the master. It returns the address that the largest number of
+// sentinels name, and that number. Once more than half of all sentinels agree, poll does not wait
+// for the others.
 func (t *target) poll(ctx context.Context) (best string, most int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
 	var asking sync.WaitGroup
 	defer asking.Wait()
-	defer cancel() // runs before Wait, and ends those that still ask
+	defer cancel() // runs before Wait, and ends the questions that are under way
 	type answer struct {
 		addr string
 		err  error

@@ -12,18 +12,18 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// trouble is a kind of reason why Redis is away. Redis is there while there is no reason.
+// trouble is a kind of reason why Redis is away.
 type trouble int
 
 const (
 	noAnswer     trouble = iota // requests are not answered
-	noWrites                    // requests are answered, publications refused
+	noWrites                    // requests are answered, but publications are refused
 	noSubscriber                // the subscriptions cannot be had
 	troubles
 )
 
-// state knows whether Redis is there, and tells each change once: by one event and one log line.
-// While Redis stays away, it also logs causes of another kind.
+// state knows whether Redis is there. It tells each change once, by one event and one log line.
+// While Redis stays away, state also logs causes of another kind.
 type state struct {
 	log     *slog.Logger
 	metrics *metrics
@@ -33,18 +33,18 @@ type state struct {
 	// order.
 	mu       sync.Mutex
 	causes   [troubles]error
-	newest   trouble // the latest of noAnswer and noWrites
+	newest   trouble // noAnswer or noWrites, whichever was noted last
 	telling  telling
 	deaf     bool // the subscriptions are not in force
 	away     bool
 	since    time.Time
 	failures uint64
 
-	// moved gets a signal when a node says that a key is on another node; it has one slot. It is
-	// nil without a cluster.
+	// moved gets a signal when a node says that a key is on another node. Its buffer holds one
+	// signal. It is nil without a Redis Cluster.
 	moved   chan struct{}
 	trouble chan struct{} // to the prober, when requests begin to fail; one slot
-	back    chan struct{} // to the subscriber, when they are answered again; one slot
+	back    chan struct{} // to the subscriber, when requests are answered again; one slot
 	returns atomic.Uint64 // times that back was signalled
 
 	// These can be read without waiting for mu.
@@ -53,8 +53,9 @@ type state struct {
 	cause      atomic.Pointer[error] // why Redis is away
 	recheck    atomic.Bool           // the next probe is to try what is permitted
 	missing    atomic.Pointer[[]string]
-	// outages counts the times that requests began to fail, or that Redis turned out to be another
-	// server. Connections from before the last time are to be replaced.
+	// outages counts the times that requests began to fail, that Redis turned out to be another
+	// server, or that the sentinels named another master. Connections from before the last of these
+	// times are to be replaced.
 	outages atomic.Uint64
 }
 
@@ -91,7 +92,7 @@ func (s *state) failed(err error) {
 	defer s.mu.Unlock()
 	was := s.ok()
 	switch failureOf(err) {
-	case forbidden: // the next probe tries what is needed
+	case forbidden: // the next probe is to try what is permitted
 		s.recheck.Store(true)
 		signal(s.trouble)
 		return
@@ -113,8 +114,8 @@ func (s *state) failed(err error) {
 }
 
 // doubted notes that a question was refused, or not answered in time. That is no absence, since a
-// question's answer may be large. A probe is small, and is made at once. It shows whether Redis is
-// away, and what is permitted.
+// question's answer may be large. But doubted has a probe made at once. A probe is small, and shows
+// whether Redis is away, and what is permitted.
 func (s *state) doubted() {
 	s.recheck.Store(true)
 	if s.ok() {
@@ -122,8 +123,8 @@ func (s *state) doubted() {
 	}
 }
 
-// failuresSoFar counts failed requests. A probe calls it at its beginning, and passes the result to
-// answered.
+// failuresSoFar returns the number of failed requests. A probe calls it at its beginning, and
+// passes the result to answered.
 func (s *state) failuresSoFar() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +154,7 @@ func (s *state) noteSubscriber(err error) {
 }
 
 // subscriptionsLost notes that the subscriptions are not in force. That alone is no absence. But an
-// absence for any cause then lasts until they are in force again.
+// absence, whatever its cause, now lasts until the subscriptions are in force again.
 func (s *state) subscriptionsLost() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,8 +238,9 @@ func (s *state) changedLocked() {
 	s.sink(broker.State{Away: s.away, Cause: cause})
 }
 
-// retellLocked logs the cause of an absence that goes on, if that is due. It may be called only
-// after a new failure: when requests succeed again, the stored causes may be old.
+// retellLocked logs the cause of an absence that goes on, if telling says that the cause is due. It
+// may be called only after a new failure: when requests succeed again, the stored causes may be
+// old.
 func (s *state) retellLocked() {
 	if cause := s.because(); cause != nil && s.telling.due(cause) {
 		after := time.Since(s.since).Round(time.Millisecond)
@@ -254,7 +256,7 @@ func store(p *atomic.Pointer[error], err error) {
 	}
 }
 
-// errDeaf is the cause while subscriptions that were lost are not in force again.
+// errDeaf is the cause while the subscriptions are not in force and no other cause is known.
 var errDeaf = errors.New("the subscriptions were lost")
 
 // errUnfit marks a Redis that answers but cannot serve.

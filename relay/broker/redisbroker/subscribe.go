@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// subscriber keeps the wanted topics subscribed, through one connection after the other.
+// subscriber keeps the wanted topics subscribed. It has one connection at a time.
 type subscriber struct {
 	opt        *redis.Options
 	keys       keys
@@ -29,19 +29,19 @@ type subscriber struct {
 	mu      sync.Mutex // guards the following
 	wanted  map[protocol.Topic]subscription
 	count   uint64 // generations given
-	counted int    // size of wanted in the metrics
+	counted int    // subscriptions that are now in the metrics
 	// changed has the topics whose change the connection has not taken. It is nil without a
 	// connection.
 	changed map[protocol.Topic]struct{}
-	order   []protocol.Topic // the same, in the order of their changes
+	order   []protocol.Topic // the topics in changed, in the order of their changes
 	flushes []uint64         // tokens of flushes that no connection has taken
 
 	wake   chan struct{} // to the connection's writer; one slot
 	probed chan identity // identity of the server that answers the probe
 }
 
-// subscription is the last Subscribe of a topic. Each Subscribe gets a generation of its own, and
-// waits for a confirmation of its own.
+// subscription is the last Subscribe of a topic. Each Subscribe gets a generation of its own.
+// Redis' confirmation of an earlier generation does not count for it.
 type subscription struct {
 	token      uint64
 	generation uint64 // from 1
@@ -56,8 +56,8 @@ func newSubscriber(
 	}
 }
 
-// found tells the connection the identity of the server that answers the probe. It does nothing if
-// there is no connection, or the connection is busy.
+// found tells the current connection's watch the identity of the server that answers the probe. It
+// does nothing if there is no connection, or if the watch is busy.
 func (s *subscriber) found(who identity) {
 	select {
 	case s.probed <- who:
@@ -148,7 +148,8 @@ func (s *subscriber) forget() {
 	s.changed, s.order = nil, nil
 }
 
-// change is a topic with the subscription that it is to have, zero for none.
+// change is a topic and the subscription that it is to have. The subscription is zero if it is to
+// have none.
 type change struct {
 	topic protocol.Topic
 	want  subscription
@@ -171,7 +172,8 @@ func (s *subscriber) changes(n int) []change {
 }
 
 // The pause before a new connection doubles from pauseMin up to pauseMax, and a random part of up
-// to half is left out. There is none after a connection that was in force and older than lived.
+// to half is left out. There is no pause after a connection that had its subscriptions in force and
+// was older than lived, nor after errBack.
 const (
 	pauseMin = 50 * time.Millisecond
 	pauseMax = 2 * time.Second
@@ -197,7 +199,7 @@ func (s *subscriber) run(ctx context.Context, sink func(broker.Event)) {
 		case one.inForce.Load():
 			s.log.Info("subscriptions lost", "err", err, "topics", len(one.active))
 			deaf = time.Now()
-		case errors.Is(err, errBack): // no failure: the next connection will show
+		case errors.Is(err, errBack): // no failure: the next connection shows what Redis does
 		default:
 			s.state.noteSubscriber(err)
 			s.metrics.deaf.Add(time.Since(deaf).Seconds())

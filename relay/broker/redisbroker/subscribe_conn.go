@@ -14,14 +14,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// subscribeBatch is the number of channels in one command. At most two batches are unconfirmed. So
-// their confirmations stay far below Redis' output limit for subscribers.
+// subscribeBatch is the largest number of channels in one command. At most two batches are
+// unconfirmed. So the confirmations that Redis has not sent yet stay far below its output limit for
+// subscribers.
 const subscribeBatch = 1000
 
 // subscriberConn is one of the subscriber's connections. It has four goroutines, which end
 // together. The writer sends commands, so that Redis' subscriptions follow the wanted topics. The
-// receiver reads publications and confirmations; these come in the order of the commands. The top
-// reader reads the top of each confirmed topic. The watch ends a connection to the wrong server.
+// receiver reads publications and confirmations. The confirmations come in the order of the
+// commands. The top reader reads the top of each confirmed topic. The watch ends a connection that
+// leads to the wrong server, or to none.
 type subscriberConn struct {
 	subscriber *subscriber
 	keys       keys
@@ -30,19 +32,19 @@ type subscriberConn struct {
 	client     *redis.Client
 	pubsub     *redis.PubSub // writes only
 	conn       net.Conn      // pubsub's; read by the receiver once opened is closed
-	// The writer closes opened after pubsub's first write. Then conn is set, and the receiver may
-	// read it.
+	// The writer closes opened after pubsub's first write. From then on conn is set, and the
+	// receiver may use it.
 	opened  chan struct{}
 	tops    *line
 	began   time.Time
 	returns uint64                    // state.returns when this connection began
-	deaf    time.Time                 // since when no subscriptions were in force
+	deaf    time.Time                 // time since when the subscriptions are not in force
 	active  map[protocol.Topic]uint64 // generations sent; the writer's until run returns
 
 	server atomic.Pointer[connected] // nil before the connection is open
 
-	// inForce is set, under mu, once all subscriptions that were wanted when the connection began
-	// are confirmed.
+	// inForce is set, with mu held, once all subscriptions that were wanted when the connection
+	// began are confirmed.
 	inForce atomic.Bool
 
 	heard atomic.Bool // something was received
@@ -51,7 +53,7 @@ type subscriberConn struct {
 	// order.
 	mu          sync.Mutex
 	over        bool          // no event is sent any more
-	told        bool          // an event was sent
+	told        bool          // a Subscribed, Received or Deaf was sent
 	expected    []expectation // in the order of the commands
 	pendingTops map[protocol.Topic]*pendingTop
 	unread      []protocol.Topic // confirmed topics, for the top reader
@@ -66,8 +68,8 @@ type expectation struct {
 	generation uint64 // 0: an unsubscription
 }
 
-// connected has the identity that a connection's server told, and the number of replacements known
-// before that.
+// connected has the identity that a connection's server told, and the number of replacements that
+// the identifier knew before.
 type connected struct {
 	identity
 	replacements uint64
@@ -76,7 +78,7 @@ type connected struct {
 // pendingTop is a confirmed subscription whose top is not known yet.
 type pendingTop struct {
 	generation uint64
-	top        protocol.Position // the highest received meanwhile
+	top        protocol.Position // the highest position received meanwhile
 }
 
 func newSubscriberConn(s *subscriber, tops *line, sink func(broker.Event), deaf time.Time) *subscriberConn {
@@ -109,8 +111,9 @@ func (s *subscriberConn) run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// hush sends Deaf if the connection has sent any event, but not when Run ends. The connection sends
-// no event after it.
+// hush ends the events of the connection. If the connection has sent a Subscribed or a Received,
+// hush sends Deaf as the last one. It does not send Deaf if the connection ends because the
+// Broker's Run does.
 func (s *subscriberConn) hush(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,12 +135,13 @@ func (s *subscriberConn) tellLocked(e broker.Event) {
 	}
 }
 
-// inForcePing is the payload of a ping that follows the commands for all topics wanted at the
-// beginning. Its answer comes after their confirmations.
+// inForcePing is the payload of a ping that follows the commands for all topics that were wanted
+// when the connection began. The answer to the ping comes after the confirmations of those
+// commands.
 const inForcePing = "in force"
 
-// flushPing is the payload of a flush's ping. Its answer comes after all that was published before
-// the ping.
+// flushPing is the payload of a flush's ping. The answer to the ping comes after all that was
+// published before the ping.
 const flushPing = "flush"
 
 // flush sends a ping for each flush that is asked for.
@@ -211,14 +215,14 @@ func (s *subscriberConn) follow(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-// send turns changes into at most two commands.
+// send turns the changes of batch into at most two commands, and sends these.
 func (s *subscriberConn) send(ctx context.Context, batch []change) error {
 	var on, off []string
 	var expected, expectedOff []expectation
 	for _, c := range batch {
 		generation, active := s.active[c.topic]
 		switch {
-		case c.want.generation == generation: // nothing new, or gone before it was sent
+		case c.want.generation == generation: // sent already, or gone before it was sent
 		case c.want.generation != 0:
 			s.active[c.topic] = c.want.generation
 			on = append(on, s.keys.channel(c.topic))
@@ -259,7 +263,7 @@ func (s *subscriberConn) unconfirmed() int {
 // errOutOfStep ends a connection whose confirmations do not match its commands.
 var errOutOfStep = errors.New("redis confirmed another subscription than the one asked for")
 
-// confirm takes a confirmation, which must be the next one expected.
+// confirm takes a confirmation, which must be the next expected one.
 func (s *subscriberConn) confirm(kind pushKind, t protocol.Topic) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

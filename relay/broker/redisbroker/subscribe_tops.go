@@ -10,15 +10,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// topsAtOnce is the number of tops read in one round trip. A reply is some 30 bytes long, however
-// long the topic's messages are.
+// topsAtOnce is the largest number of tops that are read in one round trip. A reply is some 30
+// bytes long, however long the topic's messages are.
 const topsAtOnce = 1000
 
-// elsewherePause is the pause before reading a top again whose key is on another node.
+// elsewherePause is the pause before a top is read again whose key was on another node.
 const elsewherePause = 200 * time.Millisecond
 
-// readTops reads the top of each confirmed topic, then sends Subscribed for it. It tries again
-// until it succeeds. If a topic's own key is at fault, other topics do not wait for that topic.
+// readTops reads the top of each confirmed topic, and then sends Subscribed for the topic. It tries
+// again until it succeeds. If a topic's own key is at fault, other topics do not wait for that
+// topic.
 func (s *subscriberConn) readTops(ctx context.Context) {
 	pause := pauseMin
 	for {
@@ -49,7 +50,7 @@ func (s *subscriberConn) readTops(ctx context.Context) {
 	}
 }
 
-// takeUnread takes the next topics whose top is to be read.
+// takeUnread takes up to topsAtOnce topics from the beginning of unread.
 func (s *subscriberConn) takeUnread() []protocol.Topic {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,8 +69,8 @@ func (s *subscriberConn) readAgain(topics []protocol.Topic) {
 	s.unread = append(s.unread, topics...)
 }
 
-// readBadAgain does the same for those topics whose confirmed generation has not changed. It wakes
-// the top reader.
+// readBadAgain puts at the end of unread those topics whose confirmed generation is still the one
+// in generations. It wakes the top reader.
 func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,9 +82,10 @@ func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uin
 	signal(s.confirmed)
 }
 
-// readBatch reads the tops of topics, and sends Subscribed for each that it could read. It returns
-// the topics that failed because Redis did, the bad ones that failed by their own fault, and the
-// pause before the bad ones are read again.
+// readBatch reads the tops of topics, and sends Subscribed for each that it could read. The result
+// failed has the topics that could not be read because Redis failed. The result bad has those for
+// which only the topic's own key is at fault. The result again is the pause before the bad ones are
+// read again.
 func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic, again time.Duration) {
 	generations := s.generations(topics)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
@@ -132,7 +134,8 @@ func (s *subscriberConn) generations(topics []protocol.Topic) []uint64 {
 	return list
 }
 
-// subscribed sends Subscribed, unless a later subscription was asked for.
+// subscribed sends Subscribed for t, unless the confirmed subscription is not the wanted one any
+// more.
 func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, top protocol.Position) {
 	s.subscriber.epochs.Saw(top)
 	s.mu.Lock()

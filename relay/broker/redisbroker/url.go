@@ -15,10 +15,10 @@ import (
 
 // target has the servers that a URL names, and the options for them.
 type target struct {
-	opt     *redis.Options // of each server; the address only if there is one server
+	opt     *redis.Options // for each server; the address counts only for a single Redis
 	cluster bool
-	addrs   []string       // of the sentinels or of some nodes of the cluster
-	names   *resolve.Names // for all connections; closed by the whole Broker's Run
+	addrs   []string       // of the sentinels, or of some nodes of the Redis Cluster
+	names   *resolve.Names // for all connections; closed at the end of Run of Broker or Cluster
 	secure  func(*tls.Config)
 
 	// With sentinels.
@@ -91,7 +91,7 @@ func parseURL(s string) (*target, error) {
 		return nil, err
 	}
 	if t.opt.TLSConfig != nil {
-		t.opt.TLSConfig.ServerName = "" // each server's own
+		t.opt.TLSConfig.ServerName = "" // the dialer takes each server's own
 	}
 	return t, nil
 }
@@ -111,8 +111,9 @@ func (t *target) takeSentinels(path, query string) (database, parameters string,
 	return database, values.Encode(), nil
 }
 
-// splitURL splits what follows a URL's scheme. The user ends with its @, and the path begins
-// without its slash. It does not use net/url, which takes one host only.
+// splitURL splits what follows a URL's scheme. The result user has the password too, and ends with
+// the @. The result path has no slash at its beginning. splitURL does not use net/url, which takes
+// one host only.
 func splitURL(remainder string) (user string, hosts []string, path, query string, err error) {
 	authority, behind := remainder, ""
 	if end := strings.IndexAny(remainder, "/?#"); end >= 0 {
@@ -151,7 +152,7 @@ func isPort(s string) bool {
 	return err == nil && n > 0
 }
 
-// withPort returns host as an address, with that port if it has none.
+// withPort returns host as an address. It adds port if host has none.
 func withPort(host, port string) (string, error) {
 	if !strings.Contains(host[strings.LastIndexByte(host, ']')+1:], ":") {
 		host += ":" + port
