@@ -32,9 +32,9 @@ const (
 type AcceptConfig struct {
 	// Keys must not be zero.
 	Keys Keys
-	// Welcome answers a Hello whose proof was right. The Features it returns are those that the
-	// relay has; the edge is told which of them are in force. An error refuses the edge. The edge
-	// is then told the Code of a *CloseError, or else CodeLimit. Welcome must not block.
+	// Welcome answers a Hello whose proof was right. The Features that it returns are those that
+	// the relay has; the edge is told only those that are in force. An error refuses the edge. If
+	// the error is a *CloseError the edge is told its Code, else CodeLimit. Welcome must not block.
 	Welcome func(Hello) (Welcome, error)
 	// Pending bounds the handshakes that wait for Hello; nil sets no limit. All calls for one
 	// server share it.
@@ -43,10 +43,12 @@ type AcceptConfig struct {
 	Versions Versions
 }
 
-// Pending bounds handshakes under way. A peer without a key can begin as many as it likes, so a new
-// handshake is not refused. Another one is dropped instead: the oldest of the source that has most,
-// or the oldest of all while no source has more than a few. An edge says Hello one round trip after
-// its request. It is dropped only if Max handshakes begin meanwhile, from as many sources.
+// Pending bounds handshakes under way. A peer without a key can begin as many as it likes. If new
+// handshakes were refused, such a peer could keep all edges out, so an earlier one is dropped
+// instead: the oldest of the source that has most, or the oldest of all while no source has more
+// than a few. An edge says Hello one round trip after its request. Within that time its handshake
+// is dropped in two cases only: Max handshakes have begun after it, from sources that all have few,
+// or its own source has most.
 type Pending struct {
 	Max int
 
@@ -54,8 +56,8 @@ type Pending struct {
 	waiting crowd.Crowd[netip.Addr, *socket] // by source
 }
 
-// NewPending returns a Pending of most handshakes. A source with a few of them counts like a source
-// with one.
+// NewPending returns a Pending whose Max is most. A source that has a few handshakes counts like a
+// source that has one.
 func NewPending(most int) *Pending {
 	p := &Pending{Max: most}
 	p.waiting.Little = crowd.Few(most)
@@ -68,7 +70,8 @@ type pending struct {
 	member *crowd.Member[netip.Addr, *socket]
 }
 
-// enter counts a handshake until leave is called.
+// enter counts a handshake until leave is called. If there was no room, it closes another
+// handshake's connection.
 func (p *Pending) enter(s *socket) pending {
 	if p == nil {
 		return pending{}
@@ -94,7 +97,7 @@ func (p *Pending) join(s *socket) (m *crowd.Member[netip.Addr, *socket], other *
 	return p.waiting.Join(source, s, 1), other
 }
 
-// leave ends the count and reports whether the handshake was dropped before.
+// leave stops counting the handshake. It reports whether the handshake had been dropped before.
 func (h pending) leave() (dropped bool) {
 	if h.in == nil {
 		return false
@@ -106,8 +109,9 @@ func (h pending) leave() (dropped bool) {
 
 // Accept takes an edge's request through the handshake. It returns after Welcome was written, at
 // most 5 s after the call. Before it returns an error, it has answered the request or closed the
-// connection. An error matches ErrKeyRefused or ErrVersion, or it is the network's or the
-// protocol's. The request's context does not bound the link.
+// connection. An error matches ErrKeyRefused, ErrVersion or ErrCrowded, or it is the error of
+// cfg.Welcome, or it is the network's or the protocol's. The request's context does not bound the
+// link.
 func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, Hello, error) {
 	o, rep, err := answerOffer(w, r, cfg)
 	if err != nil {
@@ -137,10 +141,11 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, He
 	return conn, hello, nil
 }
 
-// answerOffer checks the request's header and chooses version and key.
+// answerOffer checks the request's header and chooses version and key. If it returns an error it
+// has answered the request.
 func answerOffer(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (offer, reply, error) {
 	offers := r.Header.Values(headerName)
-	if len(offers) > 1 { // a proxy may have judged the other header
+	if len(offers) > 1 { // a proxy may have checked another one than is read here
 		return offer{}, reply{}, refuse(w, http.StatusBadRequest, errHeader, "want it once")
 	}
 	o, err := parseOffer(strings.Join(offers, ""))
@@ -168,7 +173,7 @@ func refuse(w http.ResponseWriter, status int, cause error, text string) error {
 	return err
 }
 
-// greet reads Hello, checks its proof and answers Welcome, or Bye.
+// greet reads Hello, checks its proof and answers with Welcome, or with Bye.
 func (c *Conn) greet(cfg AcceptConfig, o offer, rep reply) (Hello, error) {
 	c.socket.SetDeadline(time.Now().Add(handshakeTimeout))
 	c.ws.SetReadLimit(maxHello)
@@ -198,7 +203,8 @@ func (c *Conn) greet(cfg AcceptConfig, o offer, rep reply) (Hello, error) {
 	return hello, nil
 }
 
-// checkHello checks the proof before it looks at anything else.
+// checkHello returns the Hello that the batch has. It checks the proof before it parses any other
+// field.
 func checkHello(batch []byte, keys Keys, o offer, rep reply) (Hello, error) {
 	t, body, remainder, err := Next(batch)
 	if err != nil {

@@ -21,7 +21,7 @@ type feeder struct {
 	left  int           // only the writer uses it
 	sent  uint64        // only the writer uses it
 	taken int           // only the reader uses it
-	came  chan struct{} // one for each batch received, if somebody waits
+	came  chan struct{} // one item for each frame received
 }
 
 func (c *feeder) Fill(batch []byte) []byte {
@@ -49,7 +49,8 @@ func (c *feeder) EndBatch() error {
 	return nil
 }
 
-// joinFeeders runs a link. send makes one end send n frames and returns when the other has them.
+// joinFeeders runs a link. send makes the end from send n frames, and returns when the other end
+// has them.
 func joinFeeders(tb testing.TB, up, down *feeder) (send func(from *feeder, n int)) {
 	edge, relay, _ := join(tb)
 	up.conn, down.conn = edge, relay
@@ -76,7 +77,7 @@ func joinFeeders(tb testing.TB, up, down *feeder) (send func(from *feeder, n int
 }
 
 // forwarding returns the two ends of a link between an edge and a relay. Messages go up.
-// Publications to a group, each encoded once, go down.
+// Publications to a group go down, all as the same bytes, which are encoded beforehand.
 func forwarding(size int) (up, down *feeder) {
 	payload := bytes.Repeat([]byte("x"), size)
 	publication := Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, ID: 9, Except: "somebody", Payload: payload}.Append(nil)
@@ -117,7 +118,7 @@ func TestNoAllocPerForwardedFrame(t *testing.T) {
 			name string
 			from *feeder
 		}{{"message", up}, {"publication", down}} {
-			const runs = 200 // AllocsPerRun rounds down
+			const runs = 200 // many in one run, as AllocsPerRun rounds down
 			if n := testing.AllocsPerRun(1, func() {
 				for range runs {
 					send(way.from, batch)
@@ -129,7 +130,8 @@ func TestNoAllocPerForwardedFrame(t *testing.T) {
 	}
 }
 
-// BenchmarkForward carries frames of 128 bytes over a whole link in memory, in batches.
+// BenchmarkForward carries frames with payloads of 128 bytes over a whole link in memory, in
+// batches of 1 and of 50.
 func BenchmarkForward(b *testing.B) {
 	for _, batch := range []int{1, 50} {
 		for _, way := range []string{"message", "publication"} {
@@ -150,10 +152,10 @@ func BenchmarkForward(b *testing.B) {
 	}
 }
 
-// TestOneAllocPerFrameThatIsKept checks that encoding a frame into memory of its own grows that
-// memory once. The relay encodes each publication so.
+// TestOneAllocPerFrameThatIsKept checks that encoding a frame into memory of its own allocates
+// once, whatever its size. The relay encodes each publication in this way.
 func TestOneAllocPerFrameThatIsKept(t *testing.T) {
-	if race.Enabled { // slices.Grow allocates twice under it
+	if race.Enabled { // under the race detector slices.Grow allocates twice
 		t.Skip("counts without the race detector")
 	}
 	p := Publication{

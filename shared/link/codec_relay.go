@@ -172,8 +172,8 @@ func ParseAhead(body []byte) (Ahead, error) {
 	return p, f.end("ahead")
 }
 
-// Append appends the frame. It writes the first number, then how many more follow. Last must not be
-// below First.
+// Append appends the frame. It writes the first number, then how many numbers follow it. Last must
+// not be below First.
 func (g Granted) Append(b []byte) []byte {
 	const hint = 6
 	b, at := begin(b, TypeGranted, hint)
@@ -226,9 +226,10 @@ func ParseGap(body []byte) (Gap, error) {
 	return g, f.end("gap")
 }
 
-// Append appends the frame. It writes each range as its distance from the end of the one before and
-// its length less one. The first distance counts from Through. A frame therefore cannot express
-// ranges that are out of order. Such ranges, or more than MaxRanges of them, are the caller's bug.
+// Append appends the frame. It writes each range as two integers: the distance of its First from
+// the Last of the range before, and its length less one. The first distance counts from Through. A
+// frame therefore cannot express ranges that are out of order. The caller must pass none that are,
+// and no more than MaxRanges.
 func (a Ack) Append(b []byte) []byte {
 	hint := 8 + 2*len(a.Finished)
 	b, at := begin(b, TypeAck, hint)
@@ -339,16 +340,16 @@ func ParseLive(body []byte) (Live, error) {
 	return Live{}, f.end("live")
 }
 
-// Names keeps the users that a link's frames have excepted. A user who talks is excepted again and
-// again, and costs one copy. Names keeps at most 256 users. Its zero value is ready. One caller at
-// a time may use it.
+// Names keeps the users that were in Except of a link's frames. A user who talks is excepted again
+// and again, and the name is then copied only the first time. Names keeps at most 256 users. Its
+// zero value is ready. One caller at a time may use it.
 type Names struct {
-	kept [256]string // indexed by hash; a later user replaces an earlier one
+	kept [256]string // indexed by hash; a later user replaces one of the same index
 }
 
 var namesSeed = maphash.MakeSeed()
 
-// of returns b as a string. It returns the same string as before if it still has that.
+// of returns b as a string. If Names has kept that string, it returns the kept one.
 func (n *Names) of(b []byte) string {
 	if len(b) == 0 {
 		return ""
@@ -360,7 +361,8 @@ func (n *Names) of(b []byte) string {
 	return *kept
 }
 
-// ParsePublication is the function of that name, without a copy of a known Except.
+// ParsePublication does what the function ParsePublication does, but does not copy an Except that
+// Names has kept.
 func (n *Names) ParsePublication(body []byte) (Publication, error) {
 	f := fields{b: body}
 	p := Publication{Topic: f.uvarint(), Position: f.position(), ID: f.eight(), Except: n.of(f.bytes()), Payload: f.remainder()}

@@ -10,7 +10,8 @@ import (
 )
 
 // TestNames checks that a frame parsed with Names equals one parsed without, however many users
-// there are, and that it outlives the body. A user that comes again has the same string.
+// there are, and that its Except outlives the body. A user that comes again at once is not copied
+// again.
 func TestNames(t *testing.T) {
 	var names Names
 	var body []byte

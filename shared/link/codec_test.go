@@ -108,7 +108,8 @@ func corpus() map[string]frame {
 		"message":       Message{Number: 1, Session: 2, Payload: []byte(`{"Method":"All","MsgBody":"Hello All"}`)},
 		"message-again": Message{Number: 1, Session: 2, Payload: []byte("Hi"), Again: true},
 		"message-empty": Message{Number: 1, Session: 2, Payload: []byte{}},
-		// The size hint of this frame is a byte too small.
+		// The size hint of this frame is 10 bytes too small, so the length takes one byte more than
+		// was left for it.
 		"message-longer":    Message{Number: 1 << 62, Session: 1 << 62, Payload: bytes.Repeat([]byte("a"), 115)},
 		"end":               End{Number: 200, Session: 2},
 		"topic":             TopicNumber{ID: 7, Position: at, Topic: "user:1"},
@@ -137,7 +138,7 @@ func corpus() map[string]frame {
 	}
 }
 
-// TestLengths uses sizes just below and above each at which the length field grows.
+// TestLengths uses payloads just below and above each size at which the length field grows.
 func TestLengths(t *testing.T) {
 	for _, size := range []int{0, 1, 117, 118, 119, 125, 126, 127, 128, 16_373, 16_380, 16_381, 16_382, 16_383, 16_384, 1 << 20, 2<<20 - 1, 2 << 20} {
 		m := Message{Number: 1, Session: 1, Payload: bytes.Repeat([]byte{'x'}, size)}
@@ -320,7 +321,7 @@ func BenchmarkMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkCodec writes and reads one of the frames that a message costs.
+// BenchmarkCodec writes and reads one frame, for several kinds of frames.
 func BenchmarkCodec(b *testing.B) {
 	payload := bytes.Repeat([]byte("x"), 128)
 	var names Names

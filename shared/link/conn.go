@@ -9,11 +9,11 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Source has the frames that a link's writer sends. Fill is called by one goroutine.
+// Source has the frames that a link's writer sends. One goroutine calls Fill.
 type Source interface {
-	// Fill appends whole frames to batch, control frames first, up to about BatchTarget in all. It
-	// returns batch unchanged when there are none. It must not block and must not keep batch. It is
-	// called again after each batch, and after Wake.
+	// Fill appends whole frames to batch until batch has about BatchTarget bytes in all. It returns
+	// batch unchanged when there are no frames to send. It must not block and must not keep batch.
+	// It is called again after each batch, and after Wake.
 	Fill(batch []byte) []byte
 }
 
@@ -21,18 +21,20 @@ type Source interface {
 // block; the peer is not read meanwhile.
 type Sink interface {
 	// HandleFrame takes a frame other than Ping, Pong and Bye. The body is valid until EndBatch
-	// returns. An error ends the link. The peer is then told the Code of a *CloseError, or else
+	// returns. An error ends the link. If it is a *CloseError the peer is told its Code, else
 	// CodeProtocol.
 	HandleFrame(t Type, body []byte) error
-	// EndBatch follows the last frame of each batch.
+	// EndBatch is called after the last frame of a batch, unless an error has ended the batch
+	// before. An error of EndBatch ends the link as one of HandleFrame does.
 	EndBatch() error
 }
 
-// Stats counts from the beginning of the handshake. Its bytes are those on the network, below
-// WebSocket and TLS.
+// Stats counts what a link has carried. Its bytes are those on the network, below WebSocket and
+// TLS. They include the handshake's, though at a relay only from the 101 on. Its batches and frames
+// are counted from the call of Run on.
 type Stats struct {
-	// RTT is smoothed; 0 means not measured yet. It includes the time that a Ping waits behind a
-	// batch under way.
+	// RTT is smoothed; 0 means not measured yet. It includes the time for which Ping and Pong wait
+	// behind batches that are under way.
 	RTT             time.Duration
 	ReceivedBytes   uint64
 	SentBytes       uint64
@@ -85,7 +87,7 @@ func (c *Conn) LastReceived() time.Time {
 	return c.socket.start.Add(time.Duration(c.socket.received.Load()))
 }
 
-// Stats may be called at any time, even after Run.
+// Stats returns what the link has carried so far. It may be called at any time, even after Run.
 func (c *Conn) Stats() Stats {
 	return Stats{
 		RTT:             time.Duration(c.talk.rtt.Load()),
@@ -122,8 +124,9 @@ func (c *Conn) Wake() {
 }
 
 // Bye ends the link with a reason. The writer sends what the Source still has, for up to 1 s, then
-// Bye. Run returns when the peer has closed, or 2 s after the call. Frames that arrive meanwhile
-// are discarded. Bye does not block, and only the first reason of a link counts.
+// a Bye frame. Run returns when the peer has closed, or at the watchdog's first look that is 2 s or
+// more after the call. Frames that arrive meanwhile are discarded. The method does not block. Only
+// the first reason of a link counts.
 func (c *Conn) Bye(code Code, text string) { c.talk.Bye(code, text, c.socket.now()) }
 
 // CloseNow drops a link that will not be Run, or ends a running one at once without Bye.

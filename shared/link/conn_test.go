@@ -105,7 +105,8 @@ func TestByeBounded(t *testing.T) {
 	})
 }
 
-// TestSilence checks that both ends take a silent connection for dead after 15 s to 16 s.
+// TestSilence checks that both ends take a silent connection for dead within 17 s of the last byte,
+// and the edge not before 15 s.
 func TestSilence(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		time.Sleep(time.Minute) // idle links stay alive
@@ -127,7 +128,7 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// swallow is a connection that, once told so, drops what is written to it.
+// swallow is a connection that drops what is written to it once on is set.
 type swallow struct {
 	net.Conn
 	on atomic.Bool
@@ -140,7 +141,7 @@ func (s *swallow) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// TestHalfOpen checks that one dead direction ends a link, however busy the other direction is.
+// TestHalfOpen checks that a link ends when one direction is dead, however busy the other is.
 func TestHalfOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)
@@ -172,8 +173,8 @@ func TestHalfOpen(t *testing.T) {
 	})
 }
 
-// TestSlowLinkLives sends 1 MiB each way at 10 KB/s, which takes minutes. The link is slow, not
-// dead, and must live.
+// TestSlowLinkLives sends 1 MiB to the relay at 10 KB/s, which takes more than 90 s. The link is
+// slow, not dead, and must live.
 func TestSlowLinkLives(t *testing.T) {
 	for _, size := range []int{1_000, 1 << 20} { // many frames, or one frame
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -206,8 +207,8 @@ func TestSlowLinkLives(t *testing.T) {
 	}
 }
 
-// TestStuck checks that lack of progress reveals a peer that stops reading. That peer must not
-// declare this side dead first.
+// TestStuck checks that a peer that stops reading is found by the lack of write progress. That peer
+// must not declare this side dead first.
 func TestStuck(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
 		release := make(chan struct{})

@@ -6,8 +6,8 @@ import (
 )
 
 // TestABatchThatIsCutOffIsNone checks that a batch whose end is missing brings no frames. That
-// holds even if the connection ends between two fragments of the batch, which a proxy may make as
-// it likes.
+// holds even if the connection ends between two WebSocket fragments of the batch. A proxy may split
+// a batch into fragments as it likes.
 func TestABatchThatIsCutOffIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edge, relay, _ := join(t)

@@ -32,10 +32,11 @@ type DialConfig struct {
 	Versions Versions
 }
 
-// Dial opens a link. It returns after the relay's Welcome, or when ctx is done, which should have a
-// deadline. ctx does not bound the link afterwards. Errors name the URL. An error that matches
-// ErrKeyRefused or ErrVersion will not pass by itself. If the relay said Bye, the error is a
-// *CloseError. Other errors are the network's.
+// Dial opens a link. It returns after the relay's Welcome, or when ctx is done. ctx should have a
+// deadline; it does not bound the link afterwards. Errors name the URL. An error that matches
+// ErrKeyRefused or ErrVersion will not pass by itself. If the relay said Bye, the error wraps a
+// *CloseError. An error may also match ErrBusy, say that URL is malformed or that no relay
+// answered, or be the network's.
 func Dial(ctx context.Context, cfg DialConfig) (*Conn, Welcome, error) {
 	conn, welcome, err := dial(ctx, cfg)
 	if err != nil {
@@ -90,7 +91,7 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 	if netDial == nil {
 		netDial = new(net.Dialer).DialContext
 	}
-	// The transport dials in a goroutine that may outlive ctx.
+	// The transport dials in a goroutine that may outlive ctx, so dialled is atomic.
 	var dialled atomic.Pointer[socket]
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -103,7 +104,7 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 			return s, nil
 		},
 		TLSClientConfig:        cfg.TLS,
-		DisableKeepAlives:      true, // otherwise a late connection would be kept
+		DisableKeepAlives:      true, // otherwise a connection that is made too late would be kept
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 16 << 10,
 	}
@@ -121,7 +122,7 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			err = refusal(resp)
 		} else if request, ok := errors.AsType[*url.Error](err); ok {
-			err = request.Err // the wrapping only says that a request was sent
+			err = request.Err // what wraps it only says that a request was sent
 		}
 		return nil, nil, "", err
 	}
@@ -132,7 +133,8 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 // peers would wait for each other.
 func ignorePing(context.Context, []byte) bool { return false }
 
-// refusal makes an error of the relay's status. Only a relay's 426 bears the header.
+// refusal makes an error of the status of resp. A 426 without the header does not come from a
+// relay.
 func refusal(resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
@@ -148,7 +150,7 @@ func refusal(resp *http.Response) error {
 	return fmt.Errorf("%w: %s: %q", cause, resp.Status, line)
 }
 
-// verifyRelay checks the reply before the edge sends anything.
+// verifyRelay checks the reply in header. Before that the edge sends nothing but its request.
 func verifyRelay(header string, keys Keys, o offer) (reply, error) {
 	r, err := parseReply(header)
 	if err != nil {
@@ -214,7 +216,7 @@ func linkURL(s string) (string, error) {
 	return u.String(), nil
 }
 
-// redacted hides a password in the URL.
+// redacted returns a URL for errors, with its password hidden.
 func redacted(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// Errors of Dial and Accept. Other errors are the network's, or of a peer that does not speak this
-// protocol.
+// Errors of Dial and Accept may match one of these. Both functions return other errors too.
 var (
 	// ErrKeyRefused: one side does not know the other's key, or a proof was wrong. It does not pass
 	// by itself.
@@ -15,7 +14,8 @@ var (
 	ErrVersion = errors.New("no common link version")
 	// ErrCrowded: too many handshakes were under way, and the relay dropped this one for another.
 	ErrCrowded = errors.New("too many handshakes are under way")
-	// ErrBusy: the relay answered 503. It stops, or a proxy in front of it has no relay.
+	// ErrBusy: the answer was 503. The relay is stopping, or a proxy has no relay to pass the
+	// request to.
 	ErrBusy = errors.New("the relay is not taking links now")
 )
 
@@ -25,7 +25,7 @@ type CloseError struct {
 	Code   Code
 	Text   string // as sent or received in Bye
 	Remote bool   // the reason came in the peer's Bye
-	Err    error  // the error that this side saw; nil after a Bye
+	Err    error  // the error that this side saw; nil if there was none
 }
 
 // Error names the code and the side that ended the link.

@@ -23,7 +23,8 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 type Type uint8
 
 // A frame on the wire is: type, 1 byte · length of the body, uvarint · body. In bodies, integers
-// are uvarints. Strings and byte strings are a uvarint length and the bytes. Positions are two
+// are uvarints, but the IDs of Publication and Ahead are 8 bytes, big-endian. Booleans are the
+// integers 0 and 1. Strings and byte strings are a uvarint length and the bytes. Positions are two
 // uvarints, and instances are 16 bytes. A last field named Payload or Text takes the rest of the
 // body.
 const (
@@ -34,17 +35,17 @@ const (
 	TypeBye     Type = 0x05 // both uvarint code, Text: the last frame before closing
 
 	TypeSession Type = 0x10 // E→R  a session exists
-	TypeHeld    Type = 0x11 // E→R  a topic's position at the edge, and members of it
+	TypeHeld    Type = 0x11 // E→R  a topic's position at the edge, and its members there
 	TypeSynced  Type = 0x12 // E→R  the tables have been told; replay follows
 	TypeMessage Type = 0x13 // E→R  numbered: a client's frame
 	TypeEnd     Type = 0x14 // E→R  numbered: a session ended
-	// E→R The edge has another link that is live: end this one after what is on its way.
+	// E→R The edge has another link. The relay is to end this one after what is on its way.
 	TypeMoved Type = 0x15
 	TypeAgain Type = 0x16 // E→R  a Message that was granted on an earlier link
 
 	TypeTopic       Type = 0x20 // R→E  gives a topic a number on this link
-	TypeUntopic     Type = 0x21 // R→E  the number is free, the topic has no members here
-	TypeOpened      Type = 0x22 // R→E  own topics are bound; the connect may be answered
+	TypeUntopic     Type = 0x21 // R→E  the topic's number is free; no members at the edge
+	TypeOpened      Type = 0x22 // R→E  a session is bound to its own topics; answer the connect
 	TypeJoined      Type = 0x23 // R→E  a session is bound to a group; answer to a number
 	TypeLeft        Type = 0x24 // R→E  a session is unbound from a group; answer to a number
 	TypeAnswer      Type = 0x25 // R→E  answer to a number
@@ -61,19 +62,19 @@ const (
 	TypeCost Type = 0xa0 // R→E  how often a user's message was delivered
 )
 
-// Features, bits of Hello and Welcome.
+// Features are bits of Hello.Features and Welcome.Features.
 const (
 	// FeatureMove: the edge links elsewhere when it is sent Drain. When it is sent Live on the new
-	// link, it says Moved on the old one.
+	// link, or has waited for Live too long, it says Moved on the old one.
 	FeatureMove uint64 = 1 << 0
 )
 
 // Hello is the edge's first frame. Proof is checked before anything after it is parsed.
 type Hello struct {
 	Proof    []byte // HMAC-SHA256, see prove
-	Features uint64 // that the edge can do
-	// Generation counts the edge's links. Of two links of one instance the higher is the live one.
-	// 0 means that the edge only asks who the relay is.
+	Features uint64 // those that the edge has
+	// Generation counts the edge's links. Of two links of one instance, the relay keeps the one
+	// with the higher generation. 0 means that the edge only asks who the relay is.
 	Generation uint64
 	// LogSize is the most bytes of unfinished frames that the edge may have sent.
 	LogSize  uint64
@@ -84,7 +85,7 @@ type Hello struct {
 
 // Welcome is the relay's first frame.
 type Welcome struct {
-	Features uint64            // in force: what both can do
+	Features uint64            // those in force, which both sides have
 	Instance protocol.Instance // this boot of the relay
 	// Broker names what carries publications behind this relay. It is equal for relays that form
 	// one cluster.
@@ -95,13 +96,14 @@ type Welcome struct {
 
 // Session tells that a session exists. It is idempotent.
 type Session struct {
-	ID       uint64 // counted over the edge's boot, from 1
+	ID       uint64 // counts from 1 during one boot of the edge
 	Endpoint protocol.Endpoint
 	User     string
 	Group    string // of /chat/group, else empty
 }
 
-// Held tells a topic's position at the edge and members of it. One topic may take several frames.
+// Held tells a topic's position at the edge and the topic's members there. One topic may take
+// several frames, each with other members.
 type Held struct {
 	Topic    protocol.Topic
 	Position protocol.Position // zero: none was ever given
@@ -110,8 +112,8 @@ type Held struct {
 
 // Synced ends the tables.
 type Synced struct {
-	First    uint64 // the first number not acknowledged; all below are finished
-	Last     uint64 // the last number given; First to Last are replays
+	First    uint64 // the lowest number not acknowledged, or Last+1; all below are finished
+	Last     uint64 // the highest number given; numbers from First to Last are replays
 	Sessions uint64 // how many were told
 	Held     uint64 // how many memberships were told
 }
@@ -144,17 +146,18 @@ type TopicNumber struct {
 // Untopic frees a topic number. The edge forgets the topic's position.
 type Untopic struct{ ID uint64 }
 
-// Opened binds a session to its own topics. Confirmed is false when the relay could not confirm
-// now, since the broker is away. The connect may be answered all the same, and a second Opened
-// follows.
+// Opened binds a session to Topics, which are its own topics. Confirmed is false if the relay does
+// not follow them all yet, since the broker is away. Topics may then be empty. The connect may be
+// answered all the same, and a second Opened follows.
 type Opened struct {
 	Session   uint64
 	Confirmed bool
 	Topics    []uint64
 }
 
-// Joined binds a session to a group from here on and answers Number. Left unbinds it. With Granted
-// the number is granted, not finished: its notice is yet to be published.
+// Joined answers the join that has Number. It binds the session to a group: the session receives
+// the topic's Publications that follow on the link. Left unbinds it. If Granted is true the number
+// is granted, not finished: its notice is yet to be published.
 type Joined struct {
 	Number  uint64
 	Session uint64
@@ -163,32 +166,32 @@ type Joined struct {
 	Text    []byte
 }
 
-// Left unbinds a session from a group and answers Number.
+// Left answers the leave that has Number, and unbinds the session from the group.
 type Left Joined
 
-// Answer answers Number; the edge passes it on once.
+// Answer answers the Message that has Number. The edge passes Text on once.
 type Answer struct {
 	Number  uint64
 	Session uint64
 	Text    []byte
 }
 
-// Publication is for every member of Topic on this edge but the sessions of user Except. The bytes
-// are the same on every link.
+// Publication is for every member of Topic on this edge but the sessions of user Except. One relay
+// sends the same bytes on all its links.
 type Publication struct {
 	Topic uint64
 	// Position is zero if there is none, since an original server published the message. Such a
 	// publication is always passed on.
 	Position protocol.Position
 	// ID is the protocol.BriefID of the frame that asked for the publication, or 0 if there is
-	// none. A publication that came as Ahead is not passed on again.
+	// none. A publication that the edge has passed on as an Ahead is not passed on again.
 	ID      uint64
 	Except  string
 	Payload []byte
 }
 
 // Ahead is a Publication that will come. The broker is away, and the relay gives its own edges what
-// their clients say. An Ahead has no position. The members are given it once, now or with the
+// their clients say. An Ahead has no position. The edge passes it on only once: now, or else as the
 // Publication of the same ID.
 type Ahead struct {
 	Topic   uint64
@@ -198,8 +201,8 @@ type Ahead struct {
 }
 
 // Granted tells that the Messages of these numbers are in effect, though not finished. They were
-// found permitted and given ahead. On a later link they are sent again as such (Message.Again).
-// They are then neither judged nor answered, only published.
+// found permitted and given ahead. On a later link the edge sends them with Message.Again set. The
+// relay then neither judges nor answers them, and only publishes them.
 type Granted Range
 
 // Gap tells that messages were lost to the members of Topic on this edge. The position becomes
@@ -215,7 +218,7 @@ type Gap struct {
 type Range struct{ First, Last uint64 }
 
 // Cost tells the edge of a message's sender to how many sessions the message was delivered, on all
-// edges of this relay. The edge can so slow down users who cost others much.
+// edges of this relay. The edge can thus slow down users who cost others much.
 type Cost struct {
 	User       string
 	Deliveries uint64
@@ -231,9 +234,9 @@ type Ack struct {
 	Finished []Range
 }
 
-// Digest describes the relay's tables of this edge. The edge compares it when it has sent exactly
-// Heard Session frames on this link and has no End unacknowledged. Hashes are XORs of SessionHash
-// and BindingHash.
+// Digest describes the relay's tables of this edge. The edge compares the two sides' tables if it
+// has sent exactly Heard Session frames on this link and all its End frames are acknowledged.
+// Otherwise it ignores the Digest. Hashes are XORs of SessionHash and BindingHash.
 type Digest struct {
 	Heard       uint64 // Session frames received on this link
 	Sessions    uint64
@@ -242,21 +245,22 @@ type Digest struct {
 	BindingHash uint64
 }
 
-// Status lists what is degraded at the relay, in words of the metrics ("broker"); empty: nothing.
+// Status lists what is degraded at the relay, in the words of the metrics, such as "broker". An
+// empty list means that nothing is.
 type Status struct{ Degraded []string }
 
 // Drain asks the edge to link to another relay and then to leave this one. The edge begins at a
-// random moment within Window, so that not all edges of a relay come to the next one at once. It is
-// sent only with FeatureMove.
+// random moment within Window, so that not all edges of a relay come to the next one at once. Drain
+// is sent only with FeatureMove.
 type Drain struct{ Window uint64 } // milliseconds
 
-// Moved asks the relay to end the link with Bye once it has sent what was published until then. The
-// broker may not have brought all of that to it yet, and the other relay may have been too late for
-// it. It is sent only with FeatureMove.
+// Moved asks the relay to end the link with Bye, but first to send all that was published before
+// Moved came. Some of that may still be on its way from the broker to this relay. The new relay may
+// never receive it, having subscribed too late. Moved is sent only with FeatureMove.
 type Moved struct{}
 
-// Live tells, once a link, that every topic told in Held is followed, and that its members have
-// been sent what they had missed. It is sent only with FeatureMove.
+// Live tells that the relay follows every topic told in Held, and has sent the members what they
+// had missed. It is sent once on a link, and only with FeatureMove.
 type Live struct{}
 
 // Code says why a link ended. It is a metric label, and Bye carries it. The values are on the wire:
@@ -276,7 +280,7 @@ const (
 	CodeLost       Code = 9 // the connection broke; never sent
 )
 
-// Bye is the last frame of the side that closes.
+// Bye is the last frame of the side that ends the link.
 type Bye struct {
 	Code Code
 	Text string

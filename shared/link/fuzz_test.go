@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// FuzzNext takes any bytes as a batch. A parsed frame must encode to the same bytes again, and
-// parsing may allocate at most a multiple of the input.
+// FuzzNext takes any bytes as a batch. A parsed frame must encode to the same bytes again, unless
+// it ends in bytes of a later version, and parsing may allocate at most 64 times the input, and 1
+// MiB.
 func FuzzNext(f *testing.F) {
 	var all []byte
 	for _, encoded := range readGolden(f) {
@@ -50,7 +51,8 @@ func extensibleAndExtended(typ Type, f frame, body []byte) bool {
 	return false
 }
 
-// FuzzParse parses any type with any body.
+// FuzzParse parses any type with any body. A parsed frame, encoded and parsed again, must be the
+// same.
 func FuzzParse(f *testing.F) {
 	for _, encoded := range readGolden(f) {
 		typ, body, _, err := Next(encoded)

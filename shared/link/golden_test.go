@@ -26,7 +26,7 @@ const (
 `
 )
 
-// TestGolden holds the encoding of version 1: the bytes of a frame never change.
+// TestGolden checks that the encoding of version 1 is as it was: the bytes of a frame never change.
 func TestGolden(t *testing.T) {
 	frames := corpus()
 	text := []byte(goldenHead)
@@ -81,7 +81,8 @@ func readGolden(tb testing.TB) map[string][]byte {
 	return frames
 }
 
-// values writes a frame for developers of another edge. It names fields as the specification does.
+// values returns a frame's values as text, for developers of another edge. It names fields as the
+// specification does.
 func values(f frame) string {
 	v := reflect.ValueOf(f)
 	if v.Kind() != reflect.Struct {
@@ -89,7 +90,7 @@ func values(f frame) string {
 	}
 	var fields []string
 	for i := range v.NumField() {
-		if v.Type().Field(i).Name == "Again" { // the type of the frame says it
+		if v.Type().Field(i).Name == "Again" { // the frame's type says so already
 			continue
 		}
 		name := specName(v.Type().Field(i).Name, v.Field(i).Kind())
@@ -103,7 +104,7 @@ func values(f frame) string {
 	return strings.Join(fields, " · ")
 }
 
-// specName turns LogSize into "log size".
+// specName returns the specification's name of a field. That of LogSize is "log size".
 func specName(field string, kind reflect.Kind) string {
 	switch {
 	case field == "ID":

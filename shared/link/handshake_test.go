@@ -122,7 +122,7 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// rawEdge does the WebSocket part of an edge's handshake, without Dial's checks.
+// rawEdge does the WebSocket part of an edge's handshake, without Dial's checks of the reply.
 func rawEdge(t *testing.T, l *memnet.Listener, o offer) (*websocket.Conn, reply) {
 	t.Helper()
 	ws, resp, err := websocket.Dial(t.Context(), "ws://relay/link", &websocket.DialOptions{
@@ -246,8 +246,8 @@ func TestFakeRelay(t *testing.T) {
 	}
 }
 
-// fakeRelay answers an upgrade with this header. It returns the number of bytes that followed the
-// request.
+// fakeRelay answers an upgrade with a 101 that carries header. It returns the number of bytes that
+// followed the request, or -1 if there was none.
 func fakeRelay(conn net.Conn, header string) int64 {
 	defer conn.Close()
 	br := bufio.NewReader(conn)
@@ -374,7 +374,7 @@ func TestDialEnds(t *testing.T) {
 	})
 }
 
-// TestTLS checks that a link over wss carries frames, and that bytes are counted below TLS.
+// TestTLS checks that a link over wss carries frames, and counts their bytes and batches.
 func TestTLS(t *testing.T) {
 	keys := keysOf(t, ringA)
 	results := make(chan accepted, 1)

@@ -6,11 +6,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Hashes of table rows, which Digest combines by XOR. Equal tables give equal sums in any order.
-// Each hash is FNV-1a over the bytes that a frame would carry, then a mix. The mix is needed since
-// FNV of similar rows differs too regularly for XOR.
+// SessionHash and BindingHash hash the rows of tables; Digest has the XOR of all rows. Equal tables
+// thus have equal digests in whatever order their rows are. Each hash is FNV-1a over the bytes that
+// a frame would carry, then a mix. The mix is needed since FNV of similar rows differs too
+// regularly for XOR.
 
-// SessionHash hashes a session: FNV-1a over the body of its Session frame.
+// SessionHash hashes a session, by the body of its Session frame.
 func SessionHash(s Session) uint64 {
 	h := fnvUvarint(fnvOffset, s.ID)
 	h = fnvUvarint(h, uint64(s.Endpoint))
@@ -19,7 +20,8 @@ func SessionHash(s Session) uint64 {
 	return mix(h)
 }
 
-// BindingHash hashes the membership of a session in a topic: FNV-1a over a uvarint and a string.
+// BindingHash hashes the membership of a session in a topic, by the session as a uvarint and the
+// topic as a string.
 func BindingHash(session uint64, topic protocol.Topic) uint64 {
 	return mix(fnvString(fnvUvarint(fnvOffset, session), string(topic)))
 }

@@ -56,7 +56,7 @@ func parseOffer(s string) (o offer, err error) {
 	return o, nil
 }
 
-// unproven is the part of the reply that the relay's proof covers.
+// unproven returns the part of the reply that both sides' proofs cover.
 func (r reply) unproven() string {
 	return "version=" + strconv.FormatUint(r.version, 10) + ", key=" + r.key + ", nonce=" + r.nonce
 }
@@ -100,7 +100,8 @@ func parameters(s string, names ...string) ([]string, error) {
 	return parts, nil
 }
 
-// encoding is that of nonces and proofs. It is strict, so 32 bytes have exactly one text.
+// encoding is that of nonces and proofs in headers. It is strict, so 32 bytes have exactly one
+// text.
 var encoding = base64.RawURLEncoding.Strict()
 
 func decode32(s string) ([]byte, error) {
@@ -126,7 +127,7 @@ type Versions struct{ Min, Max uint64 }
 // spoken is the range that this package speaks.
 var spoken = Versions{1, 1}
 
-// orSpoken makes the zero range mean spoken.
+// orSpoken returns v, or spoken if v is zero.
 func (v Versions) orSpoken() Versions {
 	if v == (Versions{}) {
 		return spoken
@@ -134,7 +135,7 @@ func (v Versions) orSpoken() Versions {
 	return v
 }
 
-// common returns the highest version in both ranges.
+// common returns the highest version that is in both ranges, and whether there is one.
 func (v Versions) common(w Versions) (uint64, bool) {
 	highest := min(v.Max, w.Max)
 	return highest, highest >= max(v.Min, w.Min)
@@ -167,7 +168,7 @@ func parseVersions(s string) (Versions, error) {
 	return Versions{least, most}, nil
 }
 
-// parseVersion takes a decimal number from 1 to 65535 without sign or leading zeros.
+// parseVersion parses a decimal number from 1 to 65535 without sign or leading zeros.
 func parseVersion(s string) (uint64, error) {
 	v, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || v == 0 || strconv.FormatUint(v, 10) != s {

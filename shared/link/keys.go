@@ -15,7 +15,7 @@ const minSecret = 16
 // maxKeyID is the greatest length of a key id, in bytes.
 const maxKeyID = 64
 
-// Keys is the ring of secrets that both ends of a link hold. The first key signs; every key
+// Keys is the ring of secrets that both ends of a link hold. The first key signs, and every key
 // verifies. To rotate, one adds a new secret after the others everywhere, then moves it to the
 // front, then removes the old one. No link is refused meanwhile.
 //
@@ -68,15 +68,16 @@ func validKeyID(id string) bool {
 	return true
 }
 
-// Labels keep one side's proof from being taken for the other's.
+// The labels keep one side's proof from being taken for the other's.
 const (
 	relayLabel = "edgerelay link relay"
 	edgeLabel  = "edgerelay link edge"
 )
 
-// prove returns HMAC-SHA256 over a label, the edge's offer and the relay's reply before its proof.
-// Each is written as its length in four bytes (big endian) and its text as in the header. So a
-// proof holds only for these two nonces, these key ids and this choice of a version.
+// prove returns HMAC-SHA256 over a label, the edge's offer and the relay's reply up to the relay's
+// proof. Each of the three is its length in four bytes (big-endian), then its text; offer and reply
+// are written as in the headers. So a proof holds only for these two nonces, these key ids and this
+// choice of a version.
 func prove(secret []byte, label string, o offer, r reply) []byte {
 	mac := hmac.New(sha256.New, secret)
 	for _, s := range []string{label, o.String(), r.unproven()} {
@@ -88,7 +89,7 @@ func prove(secret []byte, label string, o offer, r reply) []byte {
 	return mac.Sum(nil)
 }
 
-// proven compares proofs in constant time.
+// proven reports whether proof is the right one. It compares in constant time.
 func proven(secret []byte, label string, o offer, r reply, proof []byte) bool {
 	return hmac.Equal(prove(secret, label, o, r), proof)
 }

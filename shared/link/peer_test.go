@@ -17,7 +17,7 @@ type peer struct {
 	end  chan error // result of Run
 
 	mu      sync.Mutex // guards the fields below
-	queue   [][]byte   // each part is at most a batch
+	queue   [][]byte   // each element is one encoded frame
 	frames  []any
 	batches int
 	changed chan struct{} // closed and replaced when frames arrive

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// addressed is a listener. The remote address of its connections is that which from returns.
+// addressed is a listener that gives each connection a remote address, taken from a call of from.
 type addressed struct {
 	net.Listener
 	from func() net.Addr
@@ -32,8 +32,8 @@ type addressedConn struct {
 
 func (c addressedConn) RemoteAddr() net.Addr { return c.remote }
 
-// TestA11_AFloodOfHandshakesPushesOutItsOwn: an edge that has begun its handshake goes on,
-// however many with a known key id come from another address after it.
+// TestA11_AFloodOfHandshakesPushesOutItsOwn checks that an edge can finish a handshake that it has
+// begun, however many handshakes with a known key id come after it from another address.
 func TestA11_AFloodOfHandshakesPushesOutItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)
@@ -78,8 +78,8 @@ func TestA11_AFloodOfHandshakesPushesOutItsOwn(t *testing.T) {
 	})
 }
 
-// TestA10_ADoubledOfferIsRefused sends two headers with offers. A proxy may have judged the one
-// that the relay would not read.
+// TestA10_ADoubledOfferIsRefused sends two headers with offers. A proxy may have checked one of
+// them, and the relay might read the other.
 func TestA10_ADoubledOfferIsRefused(t *testing.T) {
 	l, results := serve(t, AcceptConfig{Keys: keysOf(t, ringA)})
 	o := offer{versions: spoken, key: "a", nonce: newNonce()}

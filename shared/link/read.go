@@ -15,7 +15,7 @@ const keepBuffer = 1 << 20
 // errNotBinary is for messages of the wrong WebSocket type.
 var errNotBinary = errors.New("a batch is a binary message")
 
-// read is the reader; it ends with the link.
+// read runs the reader. It returns when the link ends.
 func (c *Conn) read(sink Sink) {
 	for {
 		batch, err := c.readBatch(context.Background())
@@ -45,7 +45,7 @@ func readError(err error) *CloseError {
 	return &CloseError{Code: CodeLost, Err: err}
 }
 
-// readBatch returns the next message. It is valid until the next call.
+// readBatch returns the next batch, which is valid until the next call.
 func (c *Conn) readBatch(ctx context.Context) ([]byte, error) {
 	kind, r, err := c.ws.Reader(ctx)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 )
 
 // writePiece bounds one write to the network, in bytes. Even at 2 KB/s such a write ends before a
-// write without progress counts as stuck. A full batch costs four system calls instead of one,
-// about 50 ns for each of its frames.
+// write without progress counts as stuck. A batch of BatchTarget bytes therefore takes four system
+// calls instead of one, which costs about 50 ns more for each of its frames.
 const writePiece = 16 << 10
 
 // socket is the net.Conn under a link's WebSocket (and TLS). It records when bytes come and go,
@@ -21,13 +21,15 @@ type socket struct {
 	net.Conn
 	start time.Time // all durations count from here; a monotonic clock
 
-	inside        bool         // a batch is incomplete; owned by the reader
+	inside        bool         // a batch has been read in part; owned by the reader
 	received      atomic.Int64 // when the last byte came
 	receivedBytes atomic.Uint64
-	// progress is when the last byte went, or a batch began. It is 0 while no batch is written.
+	// progress is when the latest byte of a batch went, or else when the batch began. It is 0 while
+	// no batch is written.
 	progress  atomic.Int64
 	sentBytes atomic.Uint64
-	// unsent is the bytes in the kernel's buffer at the watchdog's last look. The watchdog owns it.
+	// unsent is how many bytes the kernel's buffer held at the watchdog's last look. The watchdog
+	// owns it.
 	unsent int
 
 	// mu serialises writes. Only the answer to a WebSocket close, at the end of the link, ever
@@ -45,7 +47,8 @@ func newSocket(c net.Conn) *socket {
 
 func (s *socket) now() time.Duration { return time.Since(s.start) }
 
-// stamp is now for progress, where 0 has another meaning.
+// stamp returns the time for progress. It is at least 1, since a progress of 0 means that no batch
+// is written.
 func (s *socket) stamp() int64 { return max(1, int64(s.now())) }
 
 // Read stamps received. It turns io.EOF inside a batch into another error, since the WebSocket
@@ -73,9 +76,9 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// look notes progress that no Write reports. The kernel wakes a writer only when a third of its
-// buffer is free. That third may be megabytes and, on a slow link, take minutes. Only the watchdog
-// calls look.
+// look stamps progress if the kernel's buffer has shrunk, which no Write reports. The kernel wakes
+// a writer only when a third of that buffer is free. The third may be megabytes and, on a slow
+// link, take minutes. Only the watchdog calls look.
 func (s *socket) look() {
 	if s.progress.Load() == 0 {
 		s.unsent = 0

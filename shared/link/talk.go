@@ -12,8 +12,9 @@ import (
 // sent next, what a received batch does, and whether the peer lives. It has no goroutine and does
 // no I/O. Callers pass in the time, counted from the link's start.
 //
-// Conn steps a Talk, and so can one caller that carries the batches itself. At any time one caller
-// may call Next, one Take, and one Watch. Any goroutine may call Bye.
+// Conn steps a Talk, and so can one caller that carries the batches itself. At most one goroutine
+// at a time may be in Next, at most one in Take and at most one in Watch; these may be different
+// goroutines. Any goroutine may call Bye at any time.
 type Talk struct {
 	wake     func() // asks for Next; must not block
 	liveness liveness
@@ -23,7 +24,7 @@ type Talk struct {
 
 	mu        sync.Mutex // guards the following
 	cause     *CloseError
-	leaving   bool // the peer is to be told cause
+	leaving   bool // the peer is to be told cause, in Bye
 	left      time.Duration
 	pingDue   bool
 	pongDue   bool
@@ -40,7 +41,7 @@ func (t *Talk) Cause() *CloseError {
 	return t.cause
 }
 
-// Bye begins the link's end, as Conn.Bye does.
+// Bye begins to end the link, as Conn.Bye does.
 func (t *Talk) Bye(code Code, text string, now time.Duration) {
 	t.leave(&CloseError{Code: code, Text: text}, now)
 }
@@ -69,10 +70,13 @@ func (t *Talk) isLeaving() bool {
 	return t.leaving
 }
 
-// Next appends what is to be sent next: control frames, then what src has, then Bye, which is last.
-// It returns batch unchanged when there is nothing to send.
+// Next appends what is to be sent next: the Pong and the Ping that are due, then what src has, then
+// Bye if it is due. It returns batch unchanged when there is nothing to send. last reports that the
+// batch ends in Bye, after which nothing may be sent.
 func (t *Talk) Next(batch []byte, src Source, now time.Duration) (_ []byte, last bool) {
-	cause, overdue := t.farewell(now) // before Fill: frames queued before Bye precede it
+	// This comes before Fill, so that frames queued before the call of Bye are sent before the Bye
+	// frame.
+	cause, overdue := t.farewell(now)
 	batch = t.control(batch, now)
 	control := len(batch)
 	batch = src.Fill(batch)
@@ -109,8 +113,8 @@ func (t *Talk) control(batch []byte, now time.Duration) []byte {
 }
 
 // Take gives the frames of a received batch to sink. It reports whether the link has ended because
-// the peer said Bye. A breach of the protocol, or an error of sink, begins the end as Bye does.
-// From then on received frames are discarded.
+// the peer said Bye. A breach of the protocol, or an error of sink, begins to end the link as a
+// call of Bye does. From then on received frames are discarded.
 func (t *Talk) Take(batch []byte, sink Sink, now time.Duration) (ended bool) {
 	err := t.handleBatch(batch, sink, now)
 	if err == nil {
@@ -129,8 +133,8 @@ func (t *Talk) Take(batch []byte, sink Sink, now time.Duration) (ended bool) {
 	return false
 }
 
-// handleBatch gives the frames of a batch to the sink. A *CloseError with Remote set is the peer's
-// Bye; the frames before it count.
+// handleBatch gives the frames of a batch to the sink. It returns a *CloseError with Remote set if
+// the peer said Bye; the frames before Bye are handled.
 func (t *Talk) handleBatch(batch []byte, sink Sink, now time.Duration) error {
 	if t.isLeaving() {
 		sink = discard{}
@@ -147,14 +151,15 @@ func (t *Talk) handleBatch(batch []byte, sink Sink, now time.Duration) error {
 		if bye, err := t.handleFrame(kind, body, sink, now); err != nil {
 			return err
 		} else if bye != nil {
-			sink.EndBatch() // too late to tell the peer its error
+			sink.EndBatch() // an error of it comes too late to be told to the peer
 			return bye
 		}
 	}
 	return sink.EndBatch()
 }
 
-// handleFrame keeps the link's own frames and passes on the others.
+// handleFrame handles the link's own frames and gives the others to sink. bye is set if the frame
+// is the peer's Bye.
 func (t *Talk) handleFrame(kind Type, body []byte, sink Sink, now time.Duration) (bye *CloseError, err error) {
 	switch kind {
 	case TypePing, TypePong:
@@ -186,13 +191,13 @@ func (t *Talk) handleFrame(kind Type, body []byte, sink Sink, now time.Duration)
 	return nil, sink.HandleFrame(kind, body)
 }
 
-// discard is the Sink after Bye.
+// discard is the Sink of a link that this side has begun to end.
 type discard struct{}
 
 func (discard) HandleFrame(Type, []byte) error { return nil }
 func (discard) EndBatch() error                { return nil }
 
-// owePong makes the writer answer a Ping. Of several unanswered Pings it answers the last.
+// owePong makes the writer answer a Ping. Of several unanswered Pings only the last is answered.
 func (t *Talk) owePong(token uint64) {
 	t.mu.Lock()
 	t.pongDue, t.pongToken = true, token
@@ -200,7 +205,8 @@ func (t *Talk) owePong(token uint64) {
 	t.wake()
 }
 
-// measure takes a Pong, whose token is the time of the Ping. A sample has the weight 1/8.
+// measure takes the token of a Pong, which is the time at which its Ping was made. Each sample
+// after the first has the weight 1/8.
 func (t *Talk) measure(token uint64, now time.Duration) {
 	if token == 0 || token > uint64(now) {
 		return // not one of ours
@@ -212,22 +218,22 @@ func (t *Talk) measure(token uint64, now time.Duration) {
 	t.rtt.Store(int64(max(sample, 1)))
 }
 
-// Signs describe a connection as it is seen. Times count from the link's start.
+// Signs are what Watch judges a connection by. Times count from the link's start.
 type Signs struct {
 	Now      time.Duration
 	Received time.Duration // when the last byte came
 	Handling bool          // the Sink has a batch, so nothing is read
 	Handled  time.Duration // when the Sink gave the last batch back
 	Writing  bool          // a batch is on its way to the network
-	Progress time.Duration // when that batch's last byte went, or it began
+	Progress time.Duration // when the latest byte of that batch went, or else when the batch began
 
-	leaving bool          // Bye was called
-	left    time.Duration // when Bye was called
+	leaving bool          // this side has begun to end the link; set by Watch
+	left    time.Duration // when this side began to end it; set by Watch
 }
 
-// Watch judges the link. The caller must call it every WatchEvery. It sends a Ping when one is due.
-// It reports whether the connection must be closed at once, since the peer is dead or does not
-// close after Bye.
+// Watch judges the link. The caller must call it every WatchEvery. It has Next send a Ping when one
+// is due. It reports whether the connection must be closed at once, since the peer is dead or does
+// not close after Bye.
 func (t *Talk) Watch(s Signs) (dead bool) {
 	t.mu.Lock()
 	s.leaving, s.left = t.leaving, t.left

@@ -37,7 +37,7 @@ func TestLiveness(t *testing.T) {
 	}
 }
 
-// TestPingPace: one ping in five seconds, however often the watchdog looks.
+// TestPingPace checks that one Ping is due in five seconds, however often the watchdog looks.
 func TestPingPace(t *testing.T) {
 	var l liveness
 	pings := 0

@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unsent returns how many bytes the kernel holds that the peer has not acknowledged.
+// unsent returns how many bytes the kernel holds that the peer has not acknowledged, and whether
+// that is known.
 func unsent(c net.Conn) (n int, ok bool) {
 	conn, ok := c.(syscall.Conn)
 	if !ok {

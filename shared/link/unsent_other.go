@@ -4,5 +4,5 @@ package link
 
 import "net"
 
-// unsent is not known here.
+// unsent reports that the number is not known on this system.
 func unsent(net.Conn) (n int, ok bool) { return 0, false }

@@ -12,14 +12,14 @@ import (
 
 // Limits of the protocol, in bytes.
 const (
-	// maxBatch bounds one WebSocket message, and so one frame. A payload of 1 MiB grows about
-	// sixfold when each of its bytes is escaped.
+	// maxBatch bounds one WebSocket message, and so one frame. A payload of 1 MiB fits, though it
+	// grows about sixfold if each of its bytes is escaped.
 	maxBatch = 8 << 20
 	// BatchTarget is the size that a writer aims at in one batch. One frame may exceed it.
 	BatchTarget = 64 << 10
 )
 
-// Errors of Next and of the Parse functions. All mean that the peer broke the protocol.
+// These are errors of Next and of the Parse functions. All mean that the peer broke the protocol.
 var (
 	errShort    = errors.New("frame ends early")
 	errTrailing = errors.New("bytes after the last field")
@@ -29,8 +29,8 @@ var (
 // ignorable reports whether a peer that does not know t may skip the frame.
 func (t Type) ignorable() bool { return t&0x80 != 0 }
 
-// Next splits the first frame off a batch. Both body and remainder alias batch, which must not be
-// empty.
+// Next splits the first frame off a batch. Both body and remainder alias batch. An empty batch is
+// an error.
 func Next(batch []byte) (t Type, body, remainder []byte, err error) {
 	if len(batch) == 0 {
 		return 0, nil, nil, errShort
@@ -47,17 +47,18 @@ func Next(batch []byte) (t Type, body, remainder []byte, err error) {
 	return t, remainder[:length:length], remainder[length:], nil
 }
 
-// begin appends a frame's type and room for the length of a body of about hint bytes. The caller
-// appends the body and calls finish. b grows once, if at all.
+// begin appends a frame's type and, at start, room for the length of a body of about hint bytes.
+// The caller appends the body and calls finish. If the body is at most 8 bytes longer than hint, b
+// grows once in all, or not at all.
 func begin(b []byte, t Type, hint int) (_ []byte, start int) {
-	const more = 1 + binary.MaxVarintLen32 + 8 // type, length, and what hint falls short by
+	const more = 1 + binary.MaxVarintLen32 + 8 // type, length, and 8 bytes if hint is too small
 	b = append(slices.Grow(b, hint+more), byte(t))
 	start = len(b)
 	return binary.AppendUvarint(b, uint64(hint)), start
 }
 
-// finish writes the length of the body that follows start. It moves the body if its length needs
-// another number of bytes than hint's.
+// finish writes the length of the body that follows start. It moves the body if that length takes
+// another number of bytes than begin has left room for.
 func finish(b []byte, start, hint int) []byte {
 	reserved := uvarintLen(uint64(hint))
 	size := len(b) - start - reserved
@@ -149,7 +150,7 @@ func (f *fields) instance() (i protocol.Instance) {
 	return i
 }
 
-// eight reads an id of eight bytes, the highest first.
+// eight reads an id of eight bytes, big-endian.
 func (f *fields) eight() uint64 {
 	if b := f.fixed(8); b != nil {
 		return binary.BigEndian.Uint64(b)

@@ -8,7 +8,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// write is the writer. It ends with the link, or when Bye is sent.
+// write runs the writer. It returns when the link ends, or once Bye is sent.
 func (c *Conn) write(src Source) {
 	var buf []byte
 	for {
@@ -30,7 +30,8 @@ func (c *Conn) write(src Source) {
 			select {
 			case <-c.wake:
 				// Goroutines that are ready to run often have more frames for this batch, so they
-				// run first. If there is more already, the writer does not wait for them.
+				// run first. The writer lets them run only here, after a wait: after a batch it
+				// asks for the next one at once.
 				runtime.Gosched()
 			case <-c.done:
 				return
@@ -39,7 +40,8 @@ func (c *Conn) write(src Source) {
 	}
 }
 
-// writeBatch writes one message. Only the watchdog bounds its time.
+// writeBatch writes a batch as one WebSocket message. Only the watchdog bounds the time that it
+// takes.
 func (c *Conn) writeBatch(batch []byte) *CloseError {
 	if len(batch) > maxBatch {
 		return &CloseError{Code: CodeLimit, Err: fmt.Errorf("own batch of %d bytes, at most %d", len(batch), maxBatch)}

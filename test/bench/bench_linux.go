@@ -33,7 +33,7 @@ var (
 	quick = scale{10, 4}
 )
 
-// sessions scales a number of sessions or of groups.
+// sessions scales a number of sessions or of groups, but not below 20.
 func (b *bench) sessions(n int) int { return max(min(n, 20), n/b.scale.sessions) }
 
 // time scales a duration.
@@ -46,13 +46,13 @@ type rows struct {
 	budgets                bool // budgets apply to this server
 }
 
-// of returns the rows of a form; what describes the case.
+// of returns the rows of form f in one case of a scenario. The parameter what describes that case.
 func (b *bench) of(scenario string, f *form, what string) rows {
 	b.say("%s: %s: %s", scenario, f.name, what)
 	return rows{b, scenario, f.name, what, f.budgets}
 }
 
-// add adds a row. A budget of 0 means none.
+// add adds a row. A budget of 0 means none. Budgets count only at the scale whole.
 func (r rows) add(what, unit string, value, budget float64) {
 	if !r.budgets || r.b.scale != whole {
 		budget = 0
@@ -60,8 +60,8 @@ func (r rows) add(what, unit string, value, budget float64) {
 	r.b.rows = append(r.b.rows, report.Row{Scenario: r.scenario, Case: r.what, What: what, Server: r.server, Unit: unit, Value: value, Budget: budget})
 }
 
-// latency adds a row for each percentile of the messages' latencies. The budget applies to the
-// first share.
+// latency adds a row for each of shares: the percentile of the messages' latencies at that share.
+// The budget applies to the first share.
 func (r rows) latency(sorted []time.Duration, budget float64, shares ...float64) {
 	for _, share := range shares {
 		r.add(fmt.Sprintf("latency p%v", share*100), "ms", report.Percentile(sorted, share).Seconds()*1000, budget)
@@ -143,8 +143,8 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 	return nil
 }
 
-// run runs a scenario on a form. If a server of another project fails, run adds a note and drops
-// that server's rows, because they cannot be trusted. A failure of the product is an error.
+// run runs a scenario on a form. If a form fails that is not ours, run adds a note and drops the
+// rows of this run, because they cannot be trusted. If a form of ours fails, run returns an error.
 func (b *bench) run(ctx context.Context, s scenario, f *form) error {
 	before := len(b.rows)
 	err := s.run(ctx, b, f)

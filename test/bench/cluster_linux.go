@@ -12,7 +12,7 @@ import (
 // cluster is the product's servers, each a process of its own.
 type cluster struct {
 	redis, relay *local.Server
-	spare        *local.Server // a second relay, not started yet
+	spare        *local.Server // a second relay, which startEdges does not start
 	edges        []*local.Server
 }
 
@@ -20,7 +20,8 @@ const noRate = "EDGE_RATE=0" // without it the rate limit would be measured
 
 func startCluster(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, 2) }
 
-// startEdges starts a cluster with a number of edges. env is added to the environment of each edge.
+// startEdges starts a cluster with a number of edges. The settings in env are added to the
+// environment of each edge.
 func startEdges(ctx context.Context, b *bench, edges int, env ...string) (*site, error) {
 	redis, err := b.dir.Redis()
 	if err != nil {
@@ -54,7 +55,7 @@ func startOne(ctx context.Context, b *bench) (*site, error) {
 // parts holds the CPU times of a cluster's parts: all edges together, the relay in use, and Redis.
 type parts struct {
 	edges, relay, redis time.Duration
-	took                time.Duration // wall time in which it was spent; 0: unknown
+	took                time.Duration // wall time in which they were spent; 0: unknown
 }
 
 func (p parts) servers() time.Duration { return p.edges + p.relay }

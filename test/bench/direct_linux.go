@@ -12,7 +12,7 @@ import (
 // pairs is the number of pairs of a sender and a receiver.
 const pairs = 50
 
-// direct measures messages from users on one edge to users on the other.
+// direct measures messages from users on the first server to users on the last one.
 func direct(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		r := b.of("direct", f, fmt.Sprintf("%d pairs, one in flight each", pairs))
@@ -33,7 +33,8 @@ func direct(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// oneAtATime sends one message at a time, with pauses, on a machine that does nothing else.
+// oneAtATime sends one message at a time, with pauses, on a machine that does nothing else. It
+// returns the latencies in ascending order.
 func (b *bench) oneAtATime(ctx context.Context, l *load.Loop, stream *load.Stream) (latencies []time.Duration, err error) {
 	if err := l.Idle(ctx, time.Second); err != nil {
 		return nil, err

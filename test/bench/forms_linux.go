@@ -35,7 +35,7 @@ func (b *bench) forms(o options) (forms []*form, err error) {
 	return forms, nil
 }
 
-// peers returns a form for each other server that is installed.
+// peers returns the forms of other servers, as far as these are installed.
 func (b *bench) peers() (forms []*form) {
 	if local.HasCentrifugo() {
 		dialect := load.Centrifugo{Path: centrifugoPath}

@@ -55,7 +55,8 @@ func (sp *speaker) more(ctx context.Context, s *site, l *load.Loop, topic load.T
 	return l.Idle(ctx, settled)
 }
 
-// openGroups opens many groups. Their speakers, too, are spread over the servers.
+// openGroups opens many groups. The members of each group are spread over the servers, and so are
+// the groups' speakers.
 func openGroups(ctx context.Context, s *site, l *load.Loop, groups, members int) ([]speaker, error) {
 	speakers := make([]speaker, groups)
 	sockets, err := l.Open(ctx, groups*members, func(i int) (string, load.Opening) {
@@ -76,7 +77,8 @@ func openGroups(ctx context.Context, s *site, l *load.Loop, groups, members int)
 	return speakers, l.Idle(ctx, settled)
 }
 
-// member is how the session of an index in a topic begins; index 0 sends.
+// member returns how the session with an index in a topic begins. The session with index 0 sends,
+// and the Wrap is for its messages.
 func member(s *site, topic load.Topic, index int) (load.Opening, load.Wrap) {
 	user := fmt.Sprintf("%s%s-%d", topic.Kind, topic.Name, index)
 	if index == 0 {

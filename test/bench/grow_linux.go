@@ -101,7 +101,7 @@ func (b *bench) points(all ...int) []int {
 	return all
 }
 
-// scaled returns the points of an axis, divided by the scale.
+// scaled returns the points of an axis, divided by the scale. Small points are divided by less.
 func (b *bench) scaled(all ...int) []int {
 	points := b.points(all...)
 	for i, n := range points {
@@ -110,7 +110,7 @@ func (b *bench) scaled(all ...int) []int {
 	return slices.Compact(points)
 }
 
-// rounds is the number of rounds of each measurement.
+// rounds is the number of rounds of which medians takes the median.
 const rounds = 3
 
 // measured is the result of a round and the CPU time of the cluster's parts.
@@ -133,8 +133,9 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 }
 
 // paced sends the messages of a stream one at a time, at a fixed interval from start to start, and
-// measures the cost of one. Waking up costs a process more than handling a message, and the longer
-// it slept, the more. Costs of messages are thus comparable only at the same interval.
+// measures what all of them cost together. Waking up costs a process more than handling a message,
+// and the longer it slept, the more. Costs of messages are thus comparable only at the same
+// interval.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {

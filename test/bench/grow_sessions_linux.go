@@ -12,14 +12,15 @@ import (
 const (
 	noPings = "EDGE_PING=1h"
 
-	// pingEvery is longer than an edge waits before it puts a session at rest. With less, chance
-	// would decide which sessions are at rest.
+	// pingEvery is longer than the silence after which an edge makes a session idle. With less,
+	// chance would decide which sessions are idle.
 	pingEvery = 5 * time.Second
 )
 
 func (b *bench) sessionPoints() []int { return b.scaled(1000, 2000, 5000, 10_000, 15_000, 19_000) }
 
-// moreSessions opens idle sessions until there are n. As many as there says are open already.
+// moreSessions opens sessions that say nothing, until n are open. The parameter there says how many
+// are open already.
 func moreSessions(ctx context.Context, s *site, l *load.Loop, there, n int) error {
 	_, err := l.Open(ctx, max(0, n-there), func(i int) (string, load.Opening) {
 		return s.addr(there + i), s.form.dialect.Session(idler(there + i))
@@ -27,7 +28,7 @@ func moreSessions(ctx context.Context, s *site, l *load.Loop, there, n int) erro
 	return err
 }
 
-// growSessions measures while more and more sessions idle and a few send messages.
+// growSessions measures while more and more sessions say nothing and a few send messages.
 func growSessions(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	cost := growth.Figure{File: "sessions", Title: "Sessions: what one connect, and one message, costs", Grows: "sessions", Unit: "µs", Axis: "CPU of edges and relay, µs"}
 	room := growth.Figure{File: "sessions-memory", Title: "Sessions: memory", Grows: "sessions", Unit: "B", Axis: "resident memory per session, bytes"}
@@ -46,7 +47,7 @@ func growSessions(ctx context.Context, b *bench) ([]growth.Figure, error) {
 			b.say("sessions: %d", n)
 			pairing := 0
 			if streams == nil {
-				pairing = 2 * pairs // sessions that are opened after the idle ones
+				pairing = 2 * pairs // sessions that openPairs opens after the others
 			}
 			before, err := s.cluster.spent()
 			if err != nil {
@@ -95,7 +96,7 @@ func growSessions(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	return []growth.Figure{cost, room, idleCost}, err
 }
 
-// growIdle has more and more sessions idle, each of which is pinged.
+// growIdle measures while more and more sessions say nothing and are pinged.
 func growIdle(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	f := growth.Figure{File: "sessions-rest", Title: fmt.Sprintf("Sessions at rest, each pinged every %v", pingEvery), Grows: "sessions", Unit: "ms", Axis: "CPU of edges and relay per second, ms"}
 	err := b.onCluster(ctx, 2, []string{fmt.Sprint("EDGE_PING=", pingEvery)}, func(s *site, l *load.Loop) error {

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	opsOfTopics = 300 // joins, and as many leaves, at each point
-	spokenTo    = 200 // most topics that get messages at each point
+	opsOfTopics = 300 // leaves, and as many joins, in a round of ops
+	spokenTo    = 200 // most topics that get messages in a round of ops
 	fewTopics   = 1000
 )
 
@@ -75,7 +75,8 @@ func growTopics(ctx context.Context, b *bench) ([]growth.Figure, error) {
 // the process had freed as much before.
 func positive(bytes int64) float64 { return float64(max(bytes, 1)) }
 
-// ops leaves and joins topics and sends messages to some. It returns the cost of one of each.
+// ops has members leave and join topics, and sends messages to some topics. It returns the cost of
+// one leave, of one join and of one message.
 func (t *topics) ops(ctx context.Context, b *bench) (figures []float64, err error) {
 	var again []int
 	for some := t.some(opsOfTopics); len(again) < opsOfTopics/b.scale.time; {

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// link counts the bytes that cross the links: for each message to groups of several sizes, and
-// while no messages are sent.
+// link counts the bytes that cross the links: for each message to groups of several sizes, and,
+// with the largest group, while no messages are sent.
 func link(ctx context.Context, b *bench, f *form) error {
 	for _, members := range []int{10, 100, 10_000} {
 		err := f.with(ctx, b, func(s *site, l *load.Loop) error {

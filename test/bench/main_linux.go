@@ -42,7 +42,8 @@ func main() {
 
 var errTooLong = errors.New("it took longer than an hour")
 
-// run runs what is asked for. It prints nothing but the error when one of ours fails.
+// run runs what the options ask for, and writes the result to out. If a form of ours fails, it
+// returns the error and writes no result.
 func run(ctx context.Context, o options, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -11,7 +11,7 @@ import (
 
 // options are the settings of the command line.
 type options struct {
-	command  string // the command line
+	command  string // the whole command line, as command returns it
 	scenario *regexp.Regexp
 	server   *regexp.Regexp
 	scale    scale
@@ -75,7 +75,7 @@ func parse(args []string) (o options, err error) {
 	return o, nil
 }
 
-// command returns a shell command with these arguments.
+// command returns the shell command that runs the bench with args.
 func command(args []string) string {
 	words := []string{"go run ./test/bench"}
 	for _, arg := range args {

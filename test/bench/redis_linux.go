@@ -43,7 +43,7 @@ func (s *site) asked(ctx context.Context, l *load.Loop, r rows, limits load.Limi
 	if err != nil {
 		return err
 	}
-	// The counts of Redis include the messages of the warm-up.
+	// The counts of Redis include the warm-up of measure, and so does Sent.
 	messages := 0
 	for _, stream := range streams {
 		messages += stream.Sent()

@@ -11,7 +11,7 @@ import (
 )
 
 // restart takes the relay away while many sessions are in groups. Some groups speak steadily. In
-// each other group one message is sent at the moment that the relay is away. The cluster is whole
+// each other group one message is sent at the moment at which the relay goes. The cluster is whole
 // again when all members have these messages.
 func restart(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
@@ -63,11 +63,11 @@ type outages struct {
 
 type way struct {
 	name string
-	away func(now chan<- struct{}) error // takes the relay away, then closes now
+	away func(now chan<- struct{}) error // takes the relay away; closes now when the relay goes
 }
 
 // ways returns the ways to take a relay away. They must be carried out in order, since each leaves
-// running what the next one needs. The spare relay starts in the second.
+// running what the next one needs. The second way starts the spare relay.
 func (o *outages) ways(ctx context.Context, b *bench) []way {
 	relay, spare := o.cluster.relay, o.cluster.spare
 	restart := func(s *local.Server) error {
@@ -99,14 +99,14 @@ func (o *outages) ways(ctx context.Context, b *bench) []way {
 			if err := relay.Terminate(); err != nil {
 				return err
 			}
-			relay.Wait() // until then edges could still choose another relay
+			relay.Wait() // until it has ended, it serves its edges, and they look for another
 			close(now)
 			return restart(relay)
 		}},
 	}
 }
 
-// fromHistory returns the number of publications that each relay has sent from history, by PID. A
+// fromHistory returns how many publications each relay has sent from history, by the relay's PID. A
 // relay that is started again counts from 0.
 func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
 	n := map[int]float64{}
@@ -116,8 +116,8 @@ func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
 	return n
 }
 
-// since returns the number of publications that the relays in now have sent from history after
-// before.
+// since returns the number of publications that the relays have sent from history between two calls
+// of fromHistory, whose results are before and now.
 func since(now, before map[int]float64) (n float64) {
 	for process, sent := range now {
 		n += max(0, sent-before[process])
@@ -126,7 +126,7 @@ func since(now, before map[int]float64) (n float64) {
 }
 
 // settle waits until all messages are acknowledged, and then for the time d. An edge takes its link
-// for settled after more than 5 s.
+// for settled once it has lasted 5 s.
 func (o *outages) settle(ctx context.Context, l *load.Loop, d time.Duration) error {
 	for {
 		busy := 0.0

@@ -73,14 +73,16 @@ func measure(ctx context.Context, s *site, l *load.Loop, limits load.Limits, str
 	return c, err
 }
 
-// deliveries adds a row for the CPU time of one delivery.
+// deliveries adds rows for the CPU time of one delivery, for the rate of deliveries, and for
+// latencies.
 func (r rows) deliveries(c cost, budget float64) {
 	r.add("CPU per delivery", "µs", micros(c.servers, c.Deliveries), budget)
 	r.add("deliveries", "/s", float64(c.Deliveries)/c.Took.Seconds(), 0)
 	r.latency(c.Latencies, 0, 0.5, 0.99)
 }
 
-// messages adds rows for the CPU time of one message.
+// messages adds rows for the CPU time of one message, and for the rate of messages. If redis is
+// set, it adds one for Redis' CPU time.
 func (r rows) messages(c cost, redis bool, budget float64) {
 	r.add("CPU per message", "µs", micros(c.servers, c.Messages), budget)
 	if redis {

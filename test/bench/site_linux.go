@@ -34,7 +34,7 @@ type form struct {
 	dialect load.Dialect
 	ours    bool   // its failure fails the bench
 	budgets bool   // budgets apply to it
-	can     string // names of the scenarios it can run, separated by blanks
+	can     string // names of the scenarios that it can run, with blanks between
 	start   func(ctx context.Context, b *bench) (*site, error)
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// targetForm returns a form for servers that somebody else started. urls are separated by commas,
-// each ws://host:port[/path]. Sessions are spread over them.
+// targetForm returns a form for servers that somebody else started. Their URLs are in urls, with
+// commas between, each ws://host:port[/path]. Sessions are spread over the servers.
 func (b *bench) targetForm(urls, kind string, pids []int) (*form, error) {
 	var addrs []string
 	path := ""

@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// talkers is the number of sessions that share the topics. With fewer, a session could exceed a
-// server's limits: 1,000 groups a connection, and 4,096 topics that a user addresses in two
-// minutes.
+// talkers is the number of sessions that share the topics. With fewer, a session could exceed
+// limits of the product: 1,000 topics of a session, and 4,096 topics that a user makes by one edge
+// within two minutes.
 const talkers = 200
 
 // topics are groups with one member each. Each member has a partner on the other edge, which can
@@ -57,8 +57,8 @@ func (t *topics) some(n int) (topics []int) {
 	return topics
 }
 
-// each has the member, or the partner, of each given topic carry out a command, one after the
-// other.
+// each has a talker give the command method for each of topics, one after the other. The talker is
+// the topic's member if kind is "member-", and its partner if kind is "partner-".
 func (t *topics) each(ctx context.Context, kind, method string, topics []int) error {
 	for _, topic := range topics {
 		a := t.ask(kind, topic%talkers, method)
@@ -70,7 +70,7 @@ func (t *topics) each(ctx context.Context, kind, method string, topics []int) er
 	return nil
 }
 
-// ask returns an Ask for commands of a talker.
+// ask returns an Ask without commands, for the i-th talker of a kind and for commands of a method.
 func (t *topics) ask(kind string, i int, method string) *load.Ask {
 	of := t.members
 	if kind == "partner-" {
@@ -89,8 +89,8 @@ func groupCommand(method string, topic int) string {
 
 func topicName(topic int) string { return fmt.Sprintf("g%06d", topic) }
 
-// streams returns a stream for each pair that shares some of topics, from partner to member. The
-// partners must have joined the topics.
+// streams returns a stream from partner to member for each pair whose topics are among the given
+// ones. The partners must have joined the topics.
 func (t *topics) streams(topics []int) (streams []*load.Stream) {
 	var wraps [talkers][]load.Wrap
 	for _, topic := range topics {

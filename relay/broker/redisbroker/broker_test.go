@@ -47,7 +47,8 @@ func TestTooOld(t *testing.T) {
 	}
 }
 
-// TestForeign: what other programs put on Redis harms only the topic that it is put on.
+// TestForeign checks that what other programs put on Redis harms only the topic for which they put
+// it there.
 func TestForeign(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuffer
@@ -125,8 +126,8 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestForeignEntries puts more foreign entries into a history than a page holds. The pages go on
-// behind the foreign entries.
+// TestForeignEntries puts more foreign entries into a history than a page holds. Further pages must
+// bring what lies behind the foreign entries.
 func TestForeignEntries(t *testing.T) {
 	const foreign = broker.PageSize + 6
 	server := redistest.Start(t)
@@ -155,8 +156,8 @@ func TestForeignEntries(t *testing.T) {
 		t.Errorf("the page behind it: %+v", page)
 	}
 
-	// An id that Redis made has the offset 0, which no publication has. So its entry does not
-	// count, whatever the entry says.
+	// Redis makes ids with the offset 0, which no publication has. An entry with such an id does
+	// not count, whatever it says.
 	zero := protocol.GroupTopic("zero")
 	auto := redis.XAddArgs{Stream: "h:{group:zero}", ID: "1700000000000-0", Values: []string{"m", `{"FromId":"1","ToId":"zero","Msg":"m"}`}}
 	if err := server.Client().XAdd(t.Context(), &auto).Err(); err != nil {
@@ -169,7 +170,8 @@ func TestForeignEntries(t *testing.T) {
 	}
 }
 
-// TestOnTheWire holds what original servers, other versions and operators rely on.
+// TestOnTheWire checks what original servers, other versions and operators rely on: the message on
+// the channel, and the keys.
 func TestOnTheWire(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL, Prefix: "p:"}))
@@ -214,14 +216,15 @@ func TestOnTheWire(t *testing.T) {
 	}
 }
 
-// TestLastPositionAtAndBeyondTheLastEpoch: a topic goes on in the last epoch, whichever server gave
-// its last position. A position beyond that epoch counts as none, and its history is deleted.
+// TestLastPositionAtAndBeyondTheLastEpoch checks that a topic goes on in the last epoch, whichever
+// server gave its last position. A position beyond that epoch must count as none, and the next
+// message replaces the topic's history.
 func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	const last = protocol.MaxEpoch
 	for name, c := range map[string]struct {
-		history bool // the history holds it; else the last position alone
+		history bool // the position is planted in the history too, not only as the last position
 		epoch   uint64
 		goesOn  bool
 	}{
@@ -258,15 +261,15 @@ func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	}
 }
 
-// TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic plants positions that are the last ones, or
-// that are not believed. The next message begins an epoch.
+// TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic plants positions at the last offset of an
+// epoch, or beyond that offset. The next message must begin an epoch.
 func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	epoch := r.Say(group, 1, "m").Epoch
 	for name, c := range map[string]struct {
-		history bool // the history holds it; else the last position alone
+		history bool // the position is planted in the history, else as the last position
 		at      protocol.Position
 	}{
 		"last offset":                    {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},
@@ -299,8 +302,8 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 	}
 }
 
-// TestScriptForgottenAtOnce: a server may forget a script right after it was loaded. It is sent the
-// text of the script.
+// TestScriptForgottenAtOnce has a server that forgets each script right after it was loaded. The
+// Broker must then send the script's text with each request.
 func TestScriptForgottenAtOnce(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, redistest.Start(t))

@@ -23,7 +23,8 @@ type clusterBackend struct {
 
 func (b clusterBackend) NewBroker(t testing.TB) broker.Broker { return openBroker(t, b.config) }
 
-// PublishBare publishes at the topic's owner, since a message from another node comes later.
+// PublishBare publishes at the topic's owner, since a message that is published at another node
+// comes later.
 func (b clusterBackend) PublishBare(t testing.TB, topic protocol.Topic, from, msg string) {
 	t.Helper()
 	owner := b.cluster.Owner(keys(b.config.Prefix).history(topic))
@@ -42,7 +43,7 @@ func TestRedisCluster(t *testing.T) {
 	})
 }
 
-// onEach returns a topic for each of n masters. The first topic is on the first master.
+// onEach returns n topics, each of which is on another master.
 func onEach(cluster *redistest.Cluster, n int) (topics []protocol.Topic) {
 	seen := make(map[*redistest.Server]bool)
 	for i := 0; len(topics) < n; i++ {
@@ -55,7 +56,8 @@ func onEach(cluster *redistest.Cluster, n int) (topics []protocol.Topic) {
 	return topics
 }
 
-// replicaOf returns the server that replicates another one's data.
+// replicaOf returns the server that was started as the replica of master. For such a replica it
+// returns the master.
 func replicaOf(cluster *redistest.Cluster, master *redistest.Server) *redistest.Server {
 	half := len(cluster.Servers) / 2
 	for i, s := range cluster.Servers {
@@ -244,7 +246,9 @@ func TestClusterAbsent(t *testing.T) {
 	brokertest.Await(r, 0, "Flushed", func(e broker.Flushed) bool { return e.Token == token })
 }
 
-// TestClusterByOneURL names a node of a cluster by a URL for a single Redis.
+// TestClusterByOneURL names a node of a cluster by a URL for a single Redis, and a single Redis by
+// a URL for a cluster. Neither may serve. A subtest has two clusters of relays on one Redis
+// Cluster.
 func TestClusterByOneURL(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
@@ -261,8 +265,8 @@ func TestClusterByOneURL(t *testing.T) {
 	})
 }
 
-// TestClusterMadeAnew makes another cluster of the same servers. The new cluster counts its epochs
-// from the beginning.
+// TestClusterMadeAnew makes another Redis Cluster of the same servers. The new one counts its
+// changes of owners (cluster_current_epoch) from the beginning.
 func TestClusterMadeAnew(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()

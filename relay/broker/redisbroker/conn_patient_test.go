@@ -67,8 +67,8 @@ func TestPatientRead(t *testing.T) {
 	}
 }
 
-// TestPatientWrite has the other side take one part a second under a deadline of 2 s, and then
-// nothing.
+// TestPatientWrite has the other side take writeAtOnce bytes a second under a deadline of 2 s, and
+// then nothing.
 func TestPatientWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

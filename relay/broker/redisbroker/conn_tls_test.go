@@ -31,7 +31,8 @@ func serves(t *testing.T, c Config) *brokertest.Relay {
 	return r
 }
 
-// TestRedisTLS also restarts the server. New connections use TLS in the same way.
+// TestRedisTLS uses a server that speaks only TLS, and restarts it. New connections must use TLS in
+// the same way.
 func TestRedisTLS(t *testing.T) {
 	t.Parallel()
 	a := redistest.NewAuthority(t)
@@ -54,7 +55,7 @@ func TestRedisTLSWithClientCertificate(t *testing.T) {
 	pair := a.Pair("relay")
 	shown := func() *tls.Certificate { return pair }
 	serves(t, Config{URL: server.URL, Authorities: a.Pool, Certificate: shown})
-	// The cause is an alert, or a reset that overtook it.
+	// Any cause will do: it is a TLS alert, or a reset of the connection that overtook the alert.
 	away(t, Config{URL: server.URL, Authorities: a.Pool}, "")
 }
 
@@ -74,8 +75,9 @@ func TestRedisTLSWithCluster(t *testing.T) {
 	away(t, Config{URL: cluster.URL}, adviceCA)
 }
 
-// TestRedisTLSRefused has servers that are not trusted, and a server that does not speak TLS. Each
-// error says what can be done.
+// TestRedisTLSRefused has a server whose authority is not trusted, and one whose certificate is for
+// another host. Each error must say what can be done. With skip_verify in its URL, the second
+// server is used.
 func TestRedisTLSRefused(t *testing.T) {
 	t.Parallel()
 	a, other := redistest.NewAuthority(t), redistest.NewAuthority(t)
@@ -87,8 +89,8 @@ func TestRedisTLSRefused(t *testing.T) {
 	serves(t, Config{URL: named.URL + "?skip_verify=true"})
 }
 
-// TestRedisTLSAtAPlainPort: Redis waits for the end of a line, so it does not answer the
-// handshake.
+// TestRedisTLSAtAPlainPort dials a port that does not speak TLS. Redis waits there for the end of a
+// line, so it does not answer the handshake.
 func TestRedisTLSAtAPlainPort(t *testing.T) {
 	t.Parallel()
 	opt := &redis.Options{TLSConfig: &tls.Config{}, DialTimeout: 200 * time.Millisecond}

@@ -21,7 +21,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// reply is an error that a server answers.
+// reply is an error that a server replies.
 type reply string
 
 func (r reply) Error() string { return string(r) }
@@ -34,8 +34,9 @@ func refusedBy(port int) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: addr, Err: err}
 }
 
-// TestCausesOfOneAbsence: the latest cause is known at once. It is logged only if it is of another
-// kind than the one before, and at most once every tellEvery.
+// TestCausesOfOneAbsence checks that the latest cause is known at once. It must be logged only if
+// it is of another kind than the cause that was logged last, and no sooner than tellEvery after
+// that one.
 func TestCausesOfOneAbsence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
@@ -71,8 +72,8 @@ func TestCausesOfOneAbsence(t *testing.T) {
 			t.Errorf("%d events, want one", events)
 		}
 
-		// When requests are answered again, the last error of the subscriber's connection is old.
-		// So it is not logged.
+		// When requests are answered again, the last error of the subscriber's connection may be
+		// old. So it is not logged.
 		st.noteSubscriber(io.EOF)
 		time.Sleep(tellEvery)
 		st.answered(st.failuresSoFar())
@@ -117,7 +118,8 @@ func TestKindsOfCauses(t *testing.T) {
 	}
 }
 
-// causeOf reports whether a broker's cause for the absence of Redis has a text.
+// causeOf returns a function that reports whether the cause that b names for the absence of Redis
+// contains text.
 func causeOf(b broker.Broker, text string) func() bool {
 	return func() bool {
 		err := b.(interface{ Cause() error }).Cause()
@@ -125,7 +127,7 @@ func causeOf(b broker.Broker, text string) func() bool {
 	}
 }
 
-// causeless reports whether a broker says that Redis is there.
+// causeless returns a function that reports whether b names no cause for an absence of Redis.
 func causeless(b broker.Broker) func() bool {
 	return func() bool { return b.(interface{ Cause() error }).Cause() == nil }
 }
@@ -159,8 +161,8 @@ func TestCauseChanges(t *testing.T) {
 	brokertest.Eventually(t, "there is no cause", causeless(b))
 }
 
-// TestCauseWithoutALayout has a server that is dead, and then turns out to be no node of a
-// cluster.
+// TestCauseWithoutALayout has a server that is dead, and then turns out to be no node of a Redis
+// Cluster.
 func TestCauseWithoutALayout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -18,7 +18,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		runs    int32
-		epochs  int // epochs that the topic may have in all
+		epochs  int // at most so many epochs of the topic, while no connection is lost
 		givesUp bool
 	}{{"of connections", runsOfConnection, 1, false}, {"of replies", runsOfReply, 2 * doubtsMost, true}} {
 		t.Run(c.name, func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 			said := func() int { return strings.Count(log.String(), "another run_id") }
 			from, epochs, number := r.Events(), map[uint64]bool{}, uint64(0)
 			brokertest.Eventually(t, "many probes", func() bool {
-				signal(b.state.trouble) // probes are hurried
+				signal(b.state.trouble) // makes the next probe come at once
 				number++
 				epochs[r.Say(group, number, "m").Epoch] = true
 				probed := testutil.ToFloat64(b.publisher.metrics.commands.WithLabelValues("probe"))
@@ -113,7 +113,8 @@ func TestG3_WhatNoServerTellsIsADoubt(t *testing.T) {
 	}
 }
 
-// TestG3_ARestartIsAChangeAlsoAfterDoubts: a few doubts do not hide that Redis was restarted.
+// TestG3_ARestartIsAChangeAlsoAfterDoubts checks that a few doubts do not hide that Redis was
+// restarted.
 func TestG3_ARestartIsAChangeAlsoAfterDoubts(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

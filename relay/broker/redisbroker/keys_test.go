@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// FuzzKeys: all keys of a topic are in the slot of its channel, whatever braces its name has. No
-// two topics share a key.
+// FuzzKeys checks that all keys of a topic are in the slot of its channel, whatever braces the
+// topic's name has, and that no two topics share a key.
 func FuzzKeys(f *testing.F) {
 	for _, name := range []string{"group:g", "}x", "{}", "{", "{}}", "a{b}c", "group:{{x}}", "group:}{", "all", "", "{" + strings.Repeat("x", 200)} {
 		f.Add("", name, "group:g")
@@ -43,7 +43,7 @@ func FuzzKeys(f *testing.F) {
 }
 
 // TestTopicsWithBraces publishes and reads topics whose names have braces, with and without a
-// prefix. A prefix with braces is refused.
+// prefix. A prefix with braces must be refused.
 func TestTopicsWithBraces(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -65,7 +65,7 @@ func TestTopicsWithBraces(t *testing.T) {
 	}
 }
 
-// TestSlot compares slots with those that CLUSTER KEYSLOT of Redis 7.0 tells.
+// TestSlot compares slots with those that CLUSTER KEYSLOT of Redis 7.0 returns.
 func TestSlot(t *testing.T) {
 	for key, want := range map[string]int{"123456789": 12739, "foo": 12182, "a{foo}b": 12182, "{}foo": slot("{}foo"), "a{foo}{bar}": 12182, "": 0} {
 		if got := slot(key); got != want {

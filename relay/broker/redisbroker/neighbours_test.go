@@ -55,7 +55,7 @@ type started struct {
 	log      safeBuffer
 	registry *prometheus.Registry
 	ended    chan error
-	stop     func() // returns when it has ended
+	stop     func() // ends Run, and returns once it has ended
 }
 
 func startAlone(t *testing.T, c Config) *started {
@@ -108,8 +108,9 @@ func refused(t *testing.T, c Config) error {
 	return nil
 }
 
-// awaitServes asks the relays on a Redis until one says that it serves. The statement asker says
-// whose relay asks.
+// awaitServes asks the relays on a Redis until one says that it serves. Its question is the
+// statement asker, which is answered by relays of asker's cluster, and by those of clusters that
+// share channels with that cluster.
 func awaitServes(t *testing.T, client redis.UniversalClient, asker statement) {
 	t.Helper()
 	asker.Relay = protocol.NewInstance()
@@ -190,8 +191,8 @@ func TestG1_OfTwoThatBeginAtOnceTheFirstDatabaseStays(t *testing.T) {
 	})
 }
 
-// TestG1_ARelayOfAClusterThatServesIsNotRefused: a foreign relay that came meanwhile does not
-// keep a cluster from replacing its relays.
+// TestG1_ARelayOfAClusterThatServesIsNotRefused checks that a cluster of relays can start further
+// relays, though a foreign relay has come since the cluster began to serve.
 func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -216,7 +217,8 @@ func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	}
 }
 
-// foreigner answers every relay's statement with its own.
+// foreigner plays a relay of another cluster until the test ends. It answers every other relay's
+// statement. Its answer is the parameter own, with an instance added.
 func foreigner(t *testing.T, server *redistest.Server, own statement) {
 	t.Helper()
 	own.Relay = protocol.NewInstance()
@@ -240,7 +242,8 @@ func foreigner(t *testing.T, server *redistest.Server, own statement) {
 	})
 }
 
-// TestG1_AStatementThatIsNotAnsweredHoldsUpNoEnd: Run ends with its context, whatever Redis does.
+// TestG1_AStatementThatIsNotAnsweredHoldsUpNoEnd checks that the publication of a statement ends
+// with its context, though Redis never answers.
 func TestG1_AStatementThatIsNotAnsweredHoldsUpNoEnd(t *testing.T) {
 	t.Parallel()
 	frozen, err := net.Listen("tcp", "127.0.0.1:0")
@@ -319,7 +322,8 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	})
 }
 
-// TestG1_WithoutAMarkAnEnvelopeIsOurs: relays that do not mark their envelopes yet are heard.
+// TestG1_WithoutAMarkAnEnvelopeIsOurs checks that an envelope that names no realm is taken as ours.
+// Relays of earlier versions name none.
 func TestG1_WithoutAMarkAnEnvelopeIsOurs(t *testing.T) {
 	s, told := newTestConn(t)
 	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 7, Offset: 1}}

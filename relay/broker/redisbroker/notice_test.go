@@ -14,15 +14,15 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// noticed bounds the time until an absence is told. back bounds the time until its end is told,
-// when the subscriptions are in force again.
+// noticed bounds the time until an absence of Redis is told. back bounds the time from Redis'
+// return until the absence is told to be over; the subscriptions are then in force again.
 const (
 	noticed = 3 * time.Second
-	back    = 3 * time.Second // a second on an idle machine
+	back    = 3 * time.Second // it takes a second on an idle machine
 )
 
-// TestNoticed takes Redis away in each possible way, and gives it back. The relay does not
-// publish meanwhile.
+// TestNoticed takes Redis away in several ways, and gives it back. The relay does not publish
+// meanwhile.
 func TestNoticed(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	do := func(args ...any) func(*testing.T, *redistest.Server, *proxy) {
@@ -63,7 +63,7 @@ func TestNoticed(t *testing.T) {
 				awaitDeaf(r, from)
 				within(t, "told to be deaf", began, noticed)
 			}
-			time.Sleep(2 * time.Second) // so that pauses grow
+			time.Sleep(2 * time.Second) // so that the pauses before new connections grow
 			index := r.Events()
 			if got := states(r, from); len(got) > 1 {
 				t.Errorf("told %+v", got)
@@ -83,8 +83,8 @@ func TestNoticed(t *testing.T) {
 	}
 }
 
-// within wants that something took no longer than a limit. On a busy machine the limit is up to
-// four times as long. Only the long run enforces it.
+// within wants that something took no longer than limit since began. On a busy machine the limit
+// becomes up to four times as long. It is enforced only in the long run, see long.Wanted.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
@@ -111,8 +111,8 @@ func pressure() float64 {
 	return percent / 100
 }
 
-// TestHalfOpenAlone silences one connection, which nobody closes, while the others work. The
-// silence of each of these connections is told.
+// TestHalfOpenAlone silences one connection, which nobody closes, while the others work. Whichever
+// connection it is, its silence must be told.
 func TestHalfOpenAlone(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	for _, c := range []struct {
@@ -148,8 +148,8 @@ func TestHalfOpenAlone(t *testing.T) {
 	}
 }
 
-// TestHalfOpenAsker silences the connection of questions. Redis is not away, since the probe is
-// answered.
+// TestHalfOpenAsker silences the connection for questions. Redis must not be told as away, since
+// the probe is answered.
 func TestHalfOpenAsker(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	t.Parallel()
@@ -176,8 +176,8 @@ func TestHalfOpenAsker(t *testing.T) {
 	})
 }
 
-// TestDeafForLong has Redis refuse new subscriptions after the old ones were lost. Redis then
-// counts as away.
+// TestDeafForLong has Redis refuse new subscriptions after the old ones were lost. Redis must then
+// count as away.
 func TestDeafForLong(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -200,8 +200,8 @@ func TestDeafForLong(t *testing.T) {
 	awaitSubscribed(r, from, group)
 }
 
-// TestOutputBufferOverrun has Redis drop a subscriber that reads too slowly. On a busy machine,
-// Redis does so more than once.
+// TestOutputBufferOverrun has Redis drop a subscriber that reads too slowly. If the relay gives up
+// the connection before Redis does, which may happen on a busy machine, the test tries again.
 func TestOutputBufferOverrun(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--client-output-buffer-limit", "pubsub 1mb 0 0")
@@ -214,7 +214,7 @@ func TestOutputBufferOverrun(t *testing.T) {
 		r.Join(group)
 		from = r.Events()
 		goOn := p.stall(t, subscriberKind)
-		// A relay that hears nothing for long gives up by itself.
+		// A relay that hears nothing for long gives the connection up by itself.
 		for !gaveUp && !r.LostSince(group, from) {
 			said++
 			last = other.Say(group, said, strings.Repeat("x", 256<<10))

@@ -31,9 +31,9 @@ func relayOn(t *testing.T, url string) *brokertest.Relay {
 	return r
 }
 
-// awaitState waits for the event that tells an absence, or its end, from an index on. On a busy
-// machine, Redis may be away at that index already, since it answered too late. Then awaitState
-// returns the event of that absence.
+// awaitState waits for the first event from an index on that tells an absence, or, if away is
+// false, the end of one. On a busy machine, Redis may be away at that index already, since it
+// answered too late. Then awaitState returns the event of that absence.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
 	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
 		return before[len(before)-1], from
@@ -71,9 +71,9 @@ func appendState(r *brokertest.Relay, list []broker.State, from int) ([]broker.S
 }
 
 // absences returns the State events from an index on, without absences for which a busy machine may
-// be the reason. A test that asks for absences is about other ones.
+// be the reason. The ends of those absences are left out too.
 func absences(r *brokertest.Relay, from int) (list []broker.State) {
-	late := true // an end that comes first is of an earlier absence
+	late := true // an end that comes first is that of an earlier absence
 	for _, s := range states(r, from) {
 		if s.Away {
 			late = tooLate(s.Cause)
@@ -85,16 +85,16 @@ func absences(r *brokertest.Relay, from int) (list []broker.State) {
 	return list
 }
 
-// tooLate reports whether a busy machine may have caused an absence.
+// tooLate reports whether a busy machine may be the reason for an absence with this cause.
 func tooLate(cause error) bool {
 	timeout, ok := errors.AsType[net.Error](cause)
 	return ok && timeout.Timeout() ||
 		errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, errDeaf)
 }
 
-// wantCause wants a cause for an absence that was told. The event has only the first cause, which
-// may be due to a busy machine, or to another connection. In that case the cause that is wanted may
-// come later.
+// wantCause wants an absence to have a cause whose text contains the parameter cause. The event
+// told has only the first cause of the absence, which may be due to a busy machine, or to another
+// connection. The cause that is wanted may come later.
 func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause string) {
 	t.Helper()
 	if told.Cause == nil {
@@ -110,7 +110,7 @@ func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause strin
 	}
 }
 
-// causes returns why Redis is away now.
+// causes returns all causes for which Redis is away now.
 func causes(b broker.Broker) (list []error) {
 	switch b := b.(type) {
 	case *Broker:
@@ -188,8 +188,8 @@ func TestAbsentAtTheStart(t *testing.T) {
 	r.Received(group, 0, 1)
 }
 
-// TestOneBadKey has a topic whose history is no stream. Other topics are subscribed without delay
-// meanwhile. The topic itself is subscribed once its history is mended.
+// TestOneBadKey has a topic whose history is no stream. Other topics must be subscribed without
+// delay meanwhile, and the topic itself once its history is deleted.
 func TestOneBadKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -211,7 +211,8 @@ func TestOneBadKey(t *testing.T) {
 }
 
 // killSubscriber closes the subscriber's connection of a relay with several topics. It spares
-// connections with one channel, since the probe tries a subscription on such a connection.
+// connections with one channel: those for statements, and those on which the probe tries a
+// subscription.
 func killSubscriber(t *testing.T, server *redistest.Server) {
 	t.Helper()
 	list, err := server.Client().ClientList(t.Context()).Result()
@@ -240,7 +241,8 @@ func TestSubscriberKilled(t *testing.T) {
 	killSubscriber(t, server)
 	index := awaitDeaf(r, from)
 	again, index := awaitSubscribed(r, index, group)
-	atOnce := time.Since(began) < regain // on a busy machine it takes longer, and is told
+	// On a busy machine this takes longer, and Redis is told as away.
+	atOnce := time.Since(began) < regain
 	if again.Top.Offset != 1 {
 		t.Errorf("%+v", again)
 	}
@@ -273,14 +275,14 @@ func TestFrozen(t *testing.T) {
 	r.Say(group, 2, "m")
 	r.Received(group, from, 1)
 	got := states(r, index)
-	// A busy machine takes longer, and may be late again.
+	// On a busy machine this takes longer, and Redis may answer too late again.
 	atOnce := time.Since(returned) < probeBrief
 	if len(got) != 0 && (atOnce || !tooLate(got[0].Cause)) {
 		t.Errorf("after the return: %+v", got)
 	}
 }
 
-// TestFrozenInFlight freezes the server before it has answered a publication.
+// TestFrozenInFlight publishes while the server is frozen, but not yet known to be away.
 func TestFrozenInFlight(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -302,7 +304,7 @@ func TestFrozenInFlight(t *testing.T) {
 	}
 }
 
-// TestRefusing takes away what publishing needs while reading works.
+// TestRefusing takes away what publishing needs. Reading must go on.
 func TestRefusing(t *testing.T) {
 	for _, c := range []struct {
 		name       string

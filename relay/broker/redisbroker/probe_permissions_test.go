@@ -38,7 +38,7 @@ func command(t *testing.T, server *redistest.Server, args ...any) {
 	}
 }
 
-// urlOf returns the URL of the documented user.
+// urlOf returns the URL at which the documented user reaches server.
 func urlOf(server *redistest.Server) string { return "redis://edgerelay:a-password@" + server.Addr }
 
 func TestC7_TheDocumentedPermissionsDo(t *testing.T) {
@@ -60,7 +60,7 @@ func TestC7_TheDocumentedPermissionsDo(t *testing.T) {
 	}
 }
 
-// TestC7_AMissingPermissionIsNamed takes the permissions away one by one, and gives all back.
+// TestC7_AMissingPermissionIsNamed takes away one permission at a time, and gives it back.
 func TestC7_AMissingPermissionIsNamed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -87,7 +87,8 @@ func TestC7_AMissingPermissionIsNamed(t *testing.T) {
 	}
 }
 
-// TestC7_APermissionThatIsTakenLaterIsNoticed: history cannot be read, but the probe is answered.
+// TestC7_APermissionThatIsTakenLaterIsNoticed takes away the permission to read history, while
+// probes are answered. The failed read must reveal it.
 func TestC7_APermissionThatIsTakenLaterIsNoticed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -104,7 +105,8 @@ func TestC7_APermissionThatIsTakenLaterIsNoticed(t *testing.T) {
 	awaitState(r, index, false)
 }
 
-// TestC8_ARefusedQuestionIsNoAbsence: without PUBSUB NUMSUB everything else goes on.
+// TestC8_ARefusedQuestionIsNoAbsence takes away the permission for PUBSUB NUMSUB. Everything else
+// must go on.
 func TestC8_ARefusedQuestionIsNoAbsence(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -23,15 +23,15 @@ type proxy struct {
 	target   atomic.Value // string: where new connections go
 	running  sync.WaitGroup
 
-	// With losePublishReply, the proxy passes the request of the next script. It cuts the
-	// connection instead of passing the reply.
+	// If losePublishReply is set, the proxy passes the publisher's next request, clears the flag,
+	// and cuts the connection instead of passing the reply.
 	losePublishReply atomic.Bool
-	// With swallow, connections stay open and new ones are accepted, but nothing passes.
+	// While swallow is set, connections stay open and new ones are accepted, but nothing passes.
 	swallow atomic.Bool
 
-	forgets atomic.Bool // the server has no script, whichever was loaded
+	forgets atomic.Bool // the server seems to have no script, whichever was loaded
 
-	runs atomic.Int32 // what the run_id of INFO becomes: runsTruly and so on
+	runs atomic.Int32 // what becomes of run_id in replies to INFO: runsTruly and so on
 
 	// rate is in bytes a second, for each connection and direction. At 0 it is unbounded.
 	rate    atomic.Int64
@@ -39,10 +39,11 @@ type proxy struct {
 
 	mu     sync.Mutex // guards the following
 	conns  []*proxied
-	stalls []func() // each lets replies go on; called at the end
+	stalls []func() // each lets the replies of one stall go on; called at the end
 }
 
-// These say what the proxy makes of run_id in the replies.
+// The constants say what the proxy makes of run_id: it passes it as it is, or puts another one for
+// the proxy, for each connection, or for each reply.
 const (
 	runsTruly int32 = iota
 	runsOfProxy
@@ -101,7 +102,7 @@ func (p *proxy) accept() {
 	}
 }
 
-// of waits until there are connections of a kind, and calls do with each of them.
+// of waits until there are connections of kind k, and calls do with each of them.
 func (p *proxy) of(t *testing.T, k kind, do func(*proxied)) {
 	t.Helper()
 	brokertest.Eventually(t, "a connection of the kind", func() (there bool) {
@@ -117,14 +118,15 @@ func (p *proxy) of(t *testing.T, k kind, do func(*proxied)) {
 	})
 }
 
-// mute makes connections of a kind half-open. They stay, but nothing passes any more. New
-// connections work.
+// mute makes the connections of kind k half-open. They stay open, but nothing passes on them any
+// more. New connections work.
 func (p *proxy) mute(t *testing.T, k kind) {
 	t.Helper()
 	p.of(t, k, func(c *proxied) { c.mute.Store(true) })
 }
 
-// stall holds back replies on connections of a kind until the function that it returns is called.
+// stall holds back replies on the connections of kind k until the function that it returns is
+// called.
 func (p *proxy) stall(t *testing.T, k kind) (goOn func()) {
 	t.Helper()
 	hold := make(chan struct{})
@@ -167,7 +169,8 @@ type proxied struct {
 	stalled chan struct{} // guarded by proxy.mu; replies pass once it is closed
 }
 
-// pump copies until pass says no or a side is closed, then closes both.
+// pump copies until a side is closed or pass returns goOn false, then closes both sides. It leaves
+// out what pass says not to forward.
 func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)) {
 	defer c.client.Close()
 	defer c.server.Close()
@@ -188,7 +191,7 @@ func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)
 	}
 }
 
-// carry writes b, at the proxy's rate if there is one.
+// carry writes b, at the proxy's rate if there is one. It reports whether that succeeded.
 func (c *proxied) carry(b []byte, to net.Conn) bool {
 	for len(b) > 0 {
 		n := len(b)

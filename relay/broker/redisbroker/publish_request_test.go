@@ -32,8 +32,8 @@ func arguments(t *testing.T, r *request) (texts []string) {
 	return texts
 }
 
-// TestRequestIsSetAnew: a reused request holds nothing of the publication before, whatever their
-// lengths are.
+// TestRequestIsSetAnew checks that a reused request holds nothing of the publication before,
+// however long the texts of the two publications are.
 func TestRequestIsSetAnew(t *testing.T) {
 	h := retention{size: 5, ageMS: 6, markAge: 7}
 	reused := newRequest(h, "1 p:")
@@ -58,8 +58,8 @@ func TestRequestIsSetAnew(t *testing.T) {
 	}
 }
 
-// TestNoAllocPerRequest: setting a request does not allocate, and neither does parsing its reply.
-// The copy that go-redis makes of the reply does not count.
+// TestNoAllocPerRequest checks that setting a request does not allocate, and that parsing its reply
+// does not either. The copy that go-redis makes of the reply does not count.
 func TestNoAllocPerRequest(t *testing.T) {
 	r := newRequest(retention{}, "0")
 	p := broker.Publish{Topic: "user:somebody", From: "1", Msg: strings.Repeat("m", 128), Instance: protocol.Instance{1}, Number: 1 << 40}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestQueueKeepsOrder: however put and take alternate, each request is taken once and in order, and
-// no batch exceeds the bounds.
+// TestQueueKeepsOrder checks that each request is taken once and in order, however put and take
+// alternate, and that no batch exceeds the bounds.
 func TestQueueKeepsOrder(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	q := newQueue(func(x *int) int { return *x % 7 })
@@ -34,7 +34,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 	}
 }
 
-// TestNoAllocPerQueuedRequest: the queue reuses the memory of requests that were taken.
+// TestNoAllocPerQueuedRequest checks that the queue reuses the memory of requests that were taken.
 func TestNoAllocPerQueuedRequest(t *testing.T) {
 	q := newQueue(func(*[20]uint64) int { return 1 })
 	if n := testing.AllocsPerRun(100, func() {

@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TestPagesAreBoundedInBytes reads messages of a third of what a page may hold, and of more than
-// a page may hold.
+// TestPagesAreBoundedInBytes reads messages that are a third as long as a page's bound, and
+// messages that are longer than the bound.
 func TestPagesAreBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	r := relayOn(t, redistest.Start(t).URL)
@@ -34,7 +34,7 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestTop removes what the top is read from, or has others put something there.
+// TestTop removes the keys that the top is read from, or puts there what is not a relay's.
 func TestTop(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -16,7 +16,7 @@ import (
 
 func pushesFrom(r io.Reader) *pushes { return &pushes{in: bufio.NewReaderSize(r, pushesBuffer)} }
 
-// read returns what comes, one push a line, and the error that ends it.
+// read returns the pushes that come, each as one text, and the error that ends them.
 func read(r io.Reader) (got []string, err error) {
 	p := pushesFrom(r)
 	for {
@@ -37,7 +37,7 @@ func message(channel, payload string) string {
 	return fmt.Sprintf("*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(channel), channel, len(payload), payload)
 }
 
-// TestPushes: everything that Redis sends is read, in whatever parts it arrives.
+// TestPushes checks that everything that Redis sends is read, in whatever parts it arrives.
 func TestPushes(t *testing.T) {
 	in := "+PONG\r\n$8\r\nin force\r\n" +
 		"*3\r\n$9\r\nsubscribe\r\n$3\r\nall\r\n:1\r\n" +
@@ -60,8 +60,8 @@ func TestPushes(t *testing.T) {
 	}
 }
 
-// TestPushesThatAreNone: an error that Redis replies is returned as a redis.Error. Bytes that Redis
-// does not send end the connection.
+// TestPushesThatAreNone checks that an error that Redis replies is returned as a redis.Error, and
+// that bytes that Redis would never send are an error too.
 func TestPushesThatAreNone(t *testing.T) {
 	_, err := read(strings.NewReader("-NOPERM no\r\n"))
 	if reply, ok := errors.AsType[redis.Error](err); !ok || reply.Error() != "NOPERM no" || failureOf(err) != forbidden {
@@ -81,7 +81,8 @@ func TestPushesThatAreNone(t *testing.T) {
 	}
 }
 
-// FuzzPushes: reading ends on any input, and each push that was read is a part of the input.
+// FuzzPushes checks that reading ends on any input, and that all pushes together are no longer than
+// the input.
 func FuzzPushes(f *testing.F) {
 	f.Add([]byte("+PONG\r\n" + message("all", "a") + "*3\r\n$9\r\nsubscribe\r\n$3\r\nall\r\n:1\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n-ERR\r\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -112,7 +113,8 @@ func (e *endless) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// received returns a reader that repeats one publication, as Redis sends it.
+// received returns a reader that repeats one publication, as Redis sends it. Its message has size
+// bytes.
 func received(size int) *endless {
 	e := protocol.Envelope{
 		From: "somebody", To: "me", Msg: strings.Repeat("m", size), Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 1700000000000000, Offset: 3},
@@ -120,8 +122,8 @@ func received(size int) *endless {
 	return &endless{text: message("user:me", string(e.Append(nil)))}
 }
 
-// TestNoAllocPerPush: a publication is copied only where it is kept: for the topic, the texts, and
-// the event.
+// TestNoAllocPerPush checks that reading a push allocates nothing, and that passing on a
+// publication allocates only what is kept: the topic, the texts, and the event.
 func TestNoAllocPerPush(t *testing.T) {
 	p := pushesFrom(received(128))
 	if n := testing.AllocsPerRun(1000, func() { p.next() }); n != 0 {
@@ -142,7 +144,7 @@ func TestNoAllocPerPush(t *testing.T) {
 	}
 }
 
-// BenchmarkReceive reads publications of 128 bytes and tells them.
+// BenchmarkReceive reads publications with messages of 128 bytes and passes them to a sink.
 func BenchmarkReceive(b *testing.B) {
 	p := pushesFrom(received(128))
 	s, _ := newTestConn(b)

@@ -25,8 +25,8 @@ func say(r *brokertest.Relay, t protocol.Topic, first, n uint64) (last protocol.
 }
 
 // wantLater publishes through a Broker that has received nothing. The listener has received
-// messages up to the position had, which Redis has lost. It must receive the new messages in a
-// later epoch.
+// messages up to the position in had, and Redis has lost the last of them. The listener must
+// receive the new messages in a later epoch.
 func wantLater(t *testing.T, url string, listener *brokertest.Relay, had protocol.Position) {
 	t.Helper()
 	other := relayOn(t, url)
@@ -50,7 +50,7 @@ func wantLater(t *testing.T, url string, listener *brokertest.Relay, had protoco
 func TestRestoredFromASnapshot(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		expired bool // the history expired, its last position did not
+		expired bool // the topic's history has expired, its last position has not
 	}{{"with a history", false}, {"with a last position alone", true}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -87,8 +87,8 @@ func TestFlushed(t *testing.T) {
 
 // TestR1_TheClockOfRedisIsSetBack begins an epoch in the future, as if the clock was set back
 // since. Then the server loses its data. The next message begins a later epoch, so a subscriber
-// that has a message of the first epoch misses nothing. A relay that came since begins a later
-// epoch, too.
+// that has a message of the first epoch misses nothing. A relay that starts afterwards begins a
+// later epoch, too.
 func TestR1_TheClockOfRedisIsSetBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -120,8 +120,8 @@ func TestR1_TheClockOfRedisIsSetBack(t *testing.T) {
 	})
 }
 
-// TestLastEntryDeleted deletes the newest entry of a history. Redis does not take its id again,
-// and publishing goes on after it.
+// TestLastEntryDeleted deletes the newest entry of a history. Redis does not take that entry's id
+// again, so the next message must get the id behind it.
 func TestLastEntryDeleted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -136,7 +136,7 @@ func TestLastEntryDeleted(t *testing.T) {
 	}
 }
 
-// TestReplicaPromotedBehind loses the last messages with the master. The subscriber goes over to a
+// TestReplicaPromotedBehind loses the last messages with the master. The relay goes over to a
 // replica that never had these messages.
 func TestReplicaPromotedBehind(t *testing.T) {
 	t.Parallel()
@@ -166,7 +166,7 @@ func TestReplicaPromotedBehind(t *testing.T) {
 }
 
 // TestPromotedInPlace promotes the server that the publisher stays connected to. Redis refuses
-// publications until it has the new role. They are then tried again (G5).
+// publications until it has the new role, and they are tried again.
 func TestPromotedInPlace(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -219,7 +219,8 @@ func TestConnectionLost(t *testing.T) {
 	}
 }
 
-// TestInfoNotPermitted: everything works as before, and one warning says that INFO is missing.
+// TestInfoNotPermitted checks that everything else works without the permission for INFO, and that
+// one warning says that it is missing.
 func TestInfoNotPermitted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -251,7 +252,8 @@ func TestInfoNotPermitted(t *testing.T) {
 	}
 }
 
-// TestIdentityAdopted continues a topic whose last position was kept without an identity.
+// TestIdentityAdopted checks that a topic goes on whose last position was kept without a server's
+// identity, and that the identity is then kept too.
 func TestIdentityAdopted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

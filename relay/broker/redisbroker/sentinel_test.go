@@ -24,8 +24,8 @@ func TestRedisSentinel(t *testing.T) {
 	})
 }
 
-// TestSentinelFailover kills a master under traffic while its replica is behind. After that, its
-// successor is replaced by hand while all relays are connected to it.
+// TestSentinelFailover kills a master under traffic while its replica is behind. After that, the
+// new master is replaced by hand while all relays are connected to it.
 func TestSentinelFailover(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -53,8 +53,8 @@ func TestSentinelFailover(t *testing.T) {
 	began = time.Now()
 	awaitSubscribed(f.listener, awaitDeaf(f.listener, from), group)
 	brokertest.Await(f.listener, from, "a later epoch", func(e broker.Received) bool { return e.Publication.Position.Epoch > epoch })
-	// The relays go over before the sentinels tell the replaced master, which takes them ten
-	// seconds.
+	// The relays go over before the sentinels tell the replaced master that it is a replica, which
+	// they do after ten seconds.
 	within(t, "gone over", began, 5*time.Second)
 	f.flowing(50)
 	// Messages that the replaced master acknowledged until then are lost.

@@ -29,7 +29,7 @@ func atLeastOnce(t *testing.T, attempt func() error) {
 }
 
 // slowly returns a relay whose way to the server carries rate bytes a second on each connection,
-// a relay whose way is not slow, and the slow way.
+// another relay whose way is not slow, and the slow way.
 func slowly(t *testing.T, rate int64) (slow, other *brokertest.Relay, way *proxy) {
 	t.Helper()
 	server := redistest.Start(t)
@@ -52,8 +52,8 @@ func sayAll(t *testing.T, r *brokertest.Relay, topics []protocol.Topic, messages
 	}
 }
 
-// calmly wants something done over a slow way without an error. Neither absence nor deafness may
-// be told meanwhile.
+// calmly wants do to succeed over a slow way in one of three attempts. Neither absence nor deafness
+// may be told meanwhile.
 func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way *proxy) error) {
 	t.Helper()
 	atLeastOnce(t, func() error {
@@ -66,7 +66,8 @@ func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way
 	})
 }
 
-// calm returns the absence or deafness told from an index on. It is nil if there was none.
+// calm returns the first absence or deafness told from an index on, as an error. It is nil if there
+// was none.
 func calm(r *brokertest.Relay, from int) error {
 	for end := r.Events(); from < end; {
 		var e broker.Event
@@ -86,8 +87,8 @@ func manyTopics(n int) (list []protocol.Topic) {
 	return list
 }
 
-// TestHistoryOverASlowWay reads as much at once as an edge asks for when it comes back. That
-// takes more than 3 s.
+// TestHistoryOverASlowWay reads the histories of 16 topics at once, as a relay does when an edge
+// comes back. That takes more than 3 s.
 func TestHistoryOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()
@@ -155,7 +156,7 @@ func TestSubscribedOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestSlowWayCut cuts the way in the midst of something that takes long.
+// TestSlowWayCut cuts a slow way while a page and a publication are on it.
 func TestSlowWayCut(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()
@@ -188,7 +189,8 @@ func TestPublishedOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestBiggestMessageOverASlowWay publishes a message that takes more than 3 s.
+// TestBiggestMessageOverASlowWay publishes, receives and reads a message of the greatest length,
+// each of which takes more than 3 s.
 func TestBiggestMessageOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	for _, c := range []struct {

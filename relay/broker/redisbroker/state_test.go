@@ -17,8 +17,8 @@ func answersAgain(s *state) {
 	s.answered(s.failuresSoFar())
 }
 
-// TestG5_AReturnEndsNoConnectionBegunAfterIt: the signal of a return may still be waiting when the
-// next connection begins. It does not end that connection.
+// TestG5_AReturnEndsNoConnectionBegunAfterIt checks that the signal of a return, which may still be
+// waiting when the next connection begins, does not end that connection.
 func TestG5_AReturnEndsNoConnectionBegunAfterIt(t *testing.T) {
 	before, _ := newTestConn(t)
 	st := before.subscriber.state
@@ -48,8 +48,8 @@ func TestG5_AReturnEndsNoConnectionBegunAfterIt(t *testing.T) {
 	}
 }
 
-// TestG5_AnAbsenceEndsOnceSubscriptionsAreInForce: deafness while Redis is away is part of that
-// absence, and not another one after it.
+// TestG5_AnAbsenceEndsOnceSubscriptionsAreInForce checks that deafness while Redis is away is part
+// of that absence, and not another one after it.
 func TestG5_AnAbsenceEndsOnceSubscriptionsAreInForce(t *testing.T) {
 	m := newMetrics(nil)
 	st := newState(slog.New(slog.DiscardHandler), m, nil)

@@ -85,7 +85,7 @@ func TestOldConfirmations(t *testing.T) {
 	first := s.pretend(group, 1)
 	s.confirm(pushSubscribe, group)
 	s.pretend(group, 0)
-	s.subscribed(group, first, protocol.Position{}) // its top comes late
+	s.subscribed(group, first, protocol.Position{}) // the top for the first one comes late
 	second := s.pretend(group, 2)
 	third := s.pretend(group, 3)
 	for _, kind := range []pushKind{pushUnsubscribe, pushSubscribe} {
@@ -135,8 +135,8 @@ func TestHush(t *testing.T) {
 	}
 }
 
-// TestBackIsNoFailure: a connection may end because Redis answers again on newer connections. Such
-// an end does not tell that Redis is away.
+// TestBackIsNoFailure checks that no absence is told when the subscriber ends a connection because
+// Redis answers again on other connections.
 func TestBackIsNoFailure(t *testing.T) {
 	frozen, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

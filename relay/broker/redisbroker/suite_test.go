@@ -43,8 +43,8 @@ func openBroker(t testing.TB, c Config) broker.Broker {
 	return b
 }
 
-// output belongs to a test until the test ends. go-redis has one logger for all clients, and they
-// may log later.
+// output writes to a test's output until the test ends, and then discards. go-redis has one logger
+// for all clients, and they may log after that.
 type output struct {
 	mu sync.Mutex // guards the following
 	w  io.Writer

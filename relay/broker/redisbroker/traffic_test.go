@@ -22,10 +22,10 @@ type traffic struct {
 	topics            []protocol.Topic
 	stop              context.CancelFunc
 	speaking          sync.WaitGroup
-	done              []atomic.Uint64 // by topic: numbers published
+	done              []atomic.Uint64 // by topic: how many numbers are published
 
-	// acknowledged has positions by topic, and by number less one. The topic's speaker owns it
-	// until finish.
+	// acknowledged has the position of each published number, by topic, then by number less one. A
+	// topic's list is owned by the goroutine that speaks on it, until finish.
 	acknowledged [][]protocol.Position
 }
 
@@ -49,7 +49,8 @@ func startTraffic(t *testing.T, c Config, topics ...protocol.Topic) *traffic {
 	return f
 }
 
-// speak publishes one number after the other. It repeats each until it is published.
+// speak publishes one number after the other on the i-th topic. It repeats each until that one is
+// published.
 func (f *traffic) speak(ctx context.Context, i int) {
 	known := protocol.Position{}
 	for n := uint64(1); ctx.Err() == nil; n++ {
@@ -127,13 +128,13 @@ func (f *traffic) finish() (lost int) {
 	return lost
 }
 
-// whole waits until the listener was told the position last, or a later one. It returns the
+// whole waits until the listener was told a position that is not before last. It returns the
 // publications that were received or are in the history, in order. The numbers in kept are those in
 // the history.
 func (f *traffic) whole(topic protocol.Topic, last protocol.Position) (list []broker.Publication, kept map[uint64]bool) {
 	f.t.Helper()
 	// The last message may have been published while the subscription moved to another server. Then
-	// the top of the subscription tells it.
+	// only the top of the new subscription covers it.
 	brokertest.Eventually(f.t, "the last one is told", func() bool { return !f.listener.Told(topic).Before(last) })
 	list, kept = f.listener.SoFar(topic), make(map[uint64]bool)
 	for after := (protocol.Position{}); ; {

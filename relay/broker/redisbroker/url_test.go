@@ -36,7 +36,8 @@ func TestTarget(t *testing.T) {
 	}
 }
 
-// TestURLProblems: each error says which part of the URL is wrong, whatever the password is.
+// TestURLProblems checks that each error says which part of the URL is wrong, whatever the password
+// is, and does not show the password.
 func TestURLProblems(t *testing.T) {
 	for _, c := range []struct{ url, want string }{
 		{"redis://u:hidden@h:x", "the port"},

@@ -15,7 +15,8 @@ type axis struct {
 // apart is the least ratio of the highest to the lowest value on a logarithmic axis.
 const apart = 20
 
-// axisOf returns an axis that has room for all values.
+// axisOf returns an axis that has room for all values. If straight is set, the axis is not
+// logarithmic.
 func axisOf(values []float64, straight bool) axis {
 	low, high := math.Inf(1), 0.0
 	for _, v := range values {
@@ -31,7 +32,7 @@ func axisOf(values []float64, straight bool) axis {
 	return axis{0, math.Ceil(high/step-1e-9) * step, false}
 }
 
-// fraction is where a value is on it, from 0 to 1.
+// fraction returns where a value is on the axis, from 0 to 1.
 func (a axis) fraction(v float64) float64 {
 	if a.log {
 		return math.Log(v/a.low) / math.Log(a.high/a.low)
@@ -69,7 +70,8 @@ func (a axis) note() string {
 	return ""
 }
 
-// floorOf returns the next of 1, 2, 5, 10 … at or below v, and ceilOf the next at or above v.
+// floorOf returns the largest of the numbers …, 1, 2, 5, 10, 20, … that is not above v, and ceilOf
+// the smallest that is not below v.
 func floorOf(v float64) float64 {
 	unit := math.Pow(10, math.Floor(math.Log10(v)))
 	for _, lead := range []float64{5, 2, 1} {
@@ -91,7 +93,8 @@ func ceilOf(v float64) float64 {
 	return floorOf(low * 2.5)
 }
 
-// stepOf returns the distance between ticks. It gives an axis up to high four to eight ticks.
+// stepOf returns the distance between ticks. It gives an axis up to high five to ten ticks, the one
+// at zero included.
 func stepOf(high float64) float64 { return floorOf(high / 4) }
 
 // label writes a tick's value. Thousands end in k and millions in M.

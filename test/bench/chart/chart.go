@@ -31,20 +31,20 @@ const (
 	width, height = 640, 400
 	left, right   = 72, 616
 	top, bottom   = 44, 288
-	legend        = 344 // height of the first line of names
+	legend        = 344 // y of the first line's name
 	legendStep    = 18
 )
 
-// The colours are distinct for colour-blind people too. The marks tell lines apart in black and
-// white.
+// The colours are distinct for colour-blind people too. The marks tell up to four lines apart in
+// black and white.
 var (
 	colours = []string{"#0072b2", "#d55e00", "#009e73", "#aa4499", "#666666"}
 	marks   = []string{"circle", "square", "triangle", "diamond", "circle"}
 )
 
 // SVG draws the chart on white, so that it is legible on dark pages too. An axis is logarithmic if
-// its values are 20 times apart and all above zero, and the chart is not straight. Otherwise it
-// begins at zero.
+// all its values are above zero, the highest is at least 20 times the lowest, and the chart is not
+// straight. Any other axis begins at zero.
 func (c Chart) SVG() []byte {
 	var b strings.Builder
 	bottomLine := height

@@ -88,8 +88,8 @@ func upgrade(conn net.Conn) error {
 	return err
 }
 
-// relay reads a client's frames, turns them into a server's frames, and passes all that came in one
-// read to write at once. It returns when the socket ends.
+// relay reads a client's frames and turns them into a server's frames. It calls the function write
+// once with all frames that came in one read. It returns when the socket ends.
 func relay(conn net.Conn, write func(frames []byte)) {
 	// The buffer starts small, since most clients say nothing.
 	in, out := make([]byte, 0, 512), []byte(nil)

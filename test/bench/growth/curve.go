@@ -1,5 +1,5 @@
-// Package growth judges how costs grow with a load, and writes curves, a table, and the section of
-// a page about it.
+// Package growth judges how costs grow with a load. It writes curves, a table, and a section of a
+// page about that growth.
 package growth
 
 import (
@@ -73,7 +73,7 @@ type Growth struct {
 	// instead: the cost of a further piece of work in the upper half, divided by that in the lower
 	// half. A fixed part of the cost can thus hide nothing.
 	Ratio    float64
-	Exponent float64 // of a constant cost: e of x^e in the upper half
+	Exponent float64 // of Constant work: the cost goes as x^Exponent in the upper half
 
 	most float64 // the largest ratio that noise explains
 }

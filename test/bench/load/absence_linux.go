@@ -8,7 +8,8 @@ import (
 
 // Absence is what was seen while something was away.
 type Absence struct {
-	// Silence is the longest time in which no message of a steady stream reached all its receivers.
+	// Silence is the longest time in which one of the steady streams had no message reach all its
+	// receivers.
 	Silence time.Duration
 
 	// Arrived has one time for each message of the burst, in ascending order: from the moment that

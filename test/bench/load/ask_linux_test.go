@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// answers starts a server that answers each text of up to 125 bytes.
+// answers starts a server for one session, which sends texts of up to 125 bytes. The server replies
+// to each with what the function answer returns.
 func answers(t *testing.T, answer func(text string) string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

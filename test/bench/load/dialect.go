@@ -4,10 +4,10 @@ package load
 // everybody ("all", "").
 type Topic struct{ Kind, Name string }
 
-// User is the topic of one user.
+// User returns the topic of one user.
 func User(name string) Topic { return Topic{"user", name} }
 
-// Group is the topic of a group.
+// Group returns the topic of a group.
 func Group(name string) Topic { return Topic{"group", name} }
 
 // All is everybody's topic.
@@ -16,7 +16,7 @@ var All = Topic{Kind: "all"}
 // channel returns one name for the topic, for servers with only one kind of topic.
 func (t Topic) channel() string { return t.Kind + "-" + t.Name }
 
-// Opening is how a session begins.
+// Opening says how a session begins.
 type Opening struct {
 	Path  string // path of the upgrade
 	Hello string // text sent after the upgrade; "": none
@@ -28,14 +28,15 @@ type Wrap struct{ Before, After string }
 
 // Dialect is the protocol of one kind of server.
 type Dialect interface {
-	// Session opens a session that receives messages to a user.
+	// Session returns the opening of a session that receives messages to a user.
 	Session(user string) Opening
-	// Self wraps a message from such a session to itself. false means that the server has no such
-	// messages.
+	// Self returns the wrap of messages from such a session to itself. It returns false if the
+	// server has no such messages.
 	Self(user string) (Wrap, bool)
-	// Receive opens a session that receives messages to a topic.
+	// Receive returns the opening of a session that receives messages to a topic.
 	Receive(user string, topic Topic) Opening
-	// Send opens a session that sends to a topic and does not receive its own messages.
+	// Send returns the opening of a session that sends to a topic and does not receive its own
+	// messages, and the wrap of these messages.
 	Send(user string, topic Topic) (Opening, Wrap)
 	// Aside judges a text that contains no message of a stream. It returns an answer to send, or
 	// the server's complaint as an error.

@@ -32,7 +32,8 @@ type Loop struct {
 
 // listener learns of each message that has reached all its receivers.
 type listener interface {
-	// complete is told that all receivers have a message of a stream, in its slot of the window.
+	// complete is called when all receivers have a message of st. The message was in the given slot
+	// of the stream's window.
 	complete(l *Loop, st *Stream, slot uint64) error
 }
 
@@ -55,11 +56,11 @@ func (l *Loop) Close() {
 	unix.Close(l.epoll)
 }
 
-// atOnce is the number of sessions that are being opened at the same time.
+// atOnce is the largest number of sessions that are being opened at the same time.
 const atOnce = 64
 
-// Open opens n sessions and returns when all are open. The function of returns the address of
-// session i and how it begins.
+// Open opens n sessions and returns when all are open. It calls the function named of for the
+// address of each session i, and for how that session begins.
 func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o Opening)) ([]*Socket, error) {
 	if err := Room(len(l.sockets) + n); err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ const (
 	MinSize = len(mark) + streamDigits + numberDigits + 1
 )
 
-// appendMessage appends the message with number 0 of a stream.
+// appendMessage appends the message with number 0 of a stream. It has size bytes.
 func appendMessage(b []byte, stream, size int) []byte {
 	b = fmt.Appendf(b, "%s%0*d%0*d", mark, streamDigits, stream, numberDigits, 0)
 	return append(append(b, bytes.Repeat([]byte{'x'}, size-MinSize)...), end)
@@ -32,8 +32,7 @@ func setDigits(b []byte, n uint64) {
 	}
 }
 
-// digits reads b as a decimal number. If a byte is no digit, the result is some wrong number, which
-// matches no awaited one.
+// digits reads b as a decimal number. If a byte is no digit, the result is some wrong number.
 func digits(b []byte) (n uint64) {
 	for _, c := range b {
 		n = n*10 + uint64(c-'0')

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Limits end a round; the first limit that is reached counts. The round still waits for the
-// messages that are under way then.
+// Limits end a round; the first limit that is reached counts. Time counts only once a message has
+// reached all its receivers. At its end the round still waits for the messages that are under way.
 type Limits struct {
 	Messages int
 	Time     time.Duration

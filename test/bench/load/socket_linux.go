@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is one session. It holds no read buffer unless part of a frame is left over.
+// Socket is one session. It holds no read buffer until part of a frame is left over.
 type Socket struct {
 	fd      int
 	name    string
@@ -20,7 +20,7 @@ type Socket struct {
 	partial []byte // received bytes of an incomplete frame
 	out     []byte // bytes that the kernel has not taken yet
 
-	hears *Stream // the stream that it receives
+	hears *Stream // the stream that it receives; nil: none
 	next  uint64  // number of the next message of that stream
 	asks  *Ask    // nil: it gives no commands
 }
@@ -33,8 +33,8 @@ const (
 	open
 )
 
-// Hear makes the socket a receiver of a stream. From now on each message of the stream must reach
-// it once and in order.
+// Hear makes the socket a receiver of a stream, and of no other stream. From now on each message of
+// the stream must reach the socket once and in order.
 func (s *Socket) Hear(stream *Stream) {
 	s.hears, s.next = stream, stream.sent
 	stream.receivers++

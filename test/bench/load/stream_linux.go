@@ -34,7 +34,7 @@ func (l *Loop) Stream(from *Socket, wrap Wrap, size, window int) *Stream {
 // server promises an order across topics, so the stream must have a window of 1.
 func (st *Stream) Among(wraps []Wrap) { st.wraps = wraps }
 
-// Topics returns the number of topics that its messages go to.
+// Topics returns the number of topics that the stream's messages go to.
 func (st *Stream) Topics() int { return max(1, len(st.wraps)) }
 
 // wrap builds the frame of the stream's messages with w around them.
@@ -46,8 +46,8 @@ func (st *Stream) wrap(w Wrap) {
 	st.digits = st.frame[number : number+numberDigits]
 }
 
-// Wrong is the error for a message that was lost, came twice or out of order, or came to a session
-// that is no receiver.
+// Wrong is the error for a fault of the servers, such as a message that was lost, came twice or out
+// of order, or came to a session that is no receiver.
 type Wrong struct{ text string }
 
 func (w *Wrong) Error() string { return w.text }

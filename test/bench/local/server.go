@@ -1,4 +1,5 @@
-// Package local runs the product's static binaries and a redis-server on loopback, to measure them.
+// Package local runs the product's static binaries, a redis-server and other servers on loopback,
+// to measure them.
 package local
 
 import (
@@ -24,7 +25,7 @@ const module = "github.com/edgerelay/edgerelay"
 type Dir string
 
 // Build compiles the binaries as they are shipped: edge, relay, and edgerelay, which is the whole
-// cluster in one process. The working directory must be in the repository.
+// cluster in one process. It also compiles floor. The working directory must be in the repository.
 func Build(ctx context.Context) (Dir, error) {
 	dir, err := os.MkdirTemp("", "edgerelay-bench-")
 	if err != nil {
@@ -68,7 +69,7 @@ func (d Dir) Redis(options ...string) (*Server, error) {
 	return &Server{Addr: addr, path: path, args: append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", string(d)}, options...)}, nil
 }
 
-// Relay returns a relay. env is added to the environment that the relay needs.
+// Relay returns a relay. The settings in env are added to the environment that the relay needs.
 func (d Dir) Relay(redis *Server, env ...string) *Server {
 	addr, _ := free()
 	admin, _ := free()
@@ -76,7 +77,8 @@ func (d Dir) Relay(redis *Server, env ...string) *Server {
 		linkKeys, "RELAY_ADDR=" + addr, "RELAY_ADMIN_ADDR=" + admin, "RELAY_REDIS_URL=redis://" + redis.Addr, "LOG_LEVEL=error"}, env...)}
 }
 
-// Edge returns an edge. urls are the relays that it may choose from.
+// Edge returns an edge. Its relays are those at urls, with commas between. The settings in env are
+// added to the environment that the edge needs.
 func (d Dir) Edge(urls string, env ...string) *Server {
 	addr, port := free()
 	admin, _ := free()

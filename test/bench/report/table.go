@@ -22,7 +22,7 @@ type Row struct {
 	Value    float64 `json:"value"`
 	Budget   float64 `json:"budget,omitempty"` // upper bound of Value; 0: no budget
 
-	Values []float64 `json:"values,omitempty"` // one of each round; Value is their median
+	Values []float64 `json:"values,omitempty"` // the values of all rounds; Value is their median
 }
 
 // Medians merges the rows that measure the same thing into one row.
@@ -135,7 +135,8 @@ func lines(rows []Row) (all [][]Row) {
 	return all
 }
 
-// Number writes a value with three significant digits, and separates thousands.
+// Number writes a value with its unit. From 100 on it writes whole numbers, with commas between
+// thousands, and below that about three significant digits.
 func Number(v float64, unit string) string {
 	text := strconv.FormatFloat(v, 'f', 0, 64)
 	if a := math.Abs(v); a < 100 && v != math.Trunc(v) {
@@ -158,8 +159,8 @@ func Number(v float64, unit string) string {
 	return strings.TrimSpace(whole + " " + unit)
 }
 
-// Percentile returns the value below which the given share of the sorted values lies; 0 if there
-// are no values.
+// Percentile returns the least value such that the given share of the sorted values is not above
+// it. It returns 0 if there are no values.
 func Percentile(sorted []time.Duration, share float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

@@ -50,7 +50,7 @@ func Busy() (m Moment) {
 type Share struct {
 	Used   float64 // of all processes
 	Self   float64 // of this process
-	Others float64 // of all but this process and its children
+	Others float64 // of all but this process and its ended children
 }
 
 // Since returns the shares since an earlier moment.

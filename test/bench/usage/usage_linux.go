@@ -53,8 +53,8 @@ func KernelMemory() Kernel {
 	return Kernel{Slab: slab << 10, Buffers: buffers * int64(os.Getpagesize())}
 }
 
-// after finds the first line of a file that begins with the given prefix. It returns the word that
-// follows another word in that line.
+// after finds the first line of a file whose first word is the parameter line and that has the
+// parameter word. It returns the word behind that one.
 func after(file, line, word string) string {
 	f, err := os.Open(file)
 	if err != nil {
