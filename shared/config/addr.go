@@ -31,8 +31,8 @@ func (a Addr) Loopback() bool {
 	return err == nil && loopbackHost(host)
 }
 
-// Overlaps reports whether a listener on one address keeps the other's port from being opened. That
-// is so when the ports are equal and not 0, and the hosts are equal or one of them means every
+// Overlaps reports whether a listener on one of the two addresses prevents a listener on the other.
+// That is so when the ports are equal and not 0, and the hosts are equal or one of them means every
 // address of the machine.
 func (a Addr) Overlaps(b Addr) bool {
 	aHost, aPort := a.split()
@@ -40,8 +40,8 @@ func (a Addr) Overlaps(b Addr) bool {
 	return aPort == bPort && aPort != 0 && (aHost == bHost || everyHost(aHost) || everyHost(bHost))
 }
 
-// split returns host and port. The port is 0 for a text that is not an address. localhost becomes
-// 127.0.0.1, as in net.Listen.
+// split returns the host in lower case, and the port. The port is 0 for a text that is not an
+// address. The host localhost becomes 127.0.0.1, as in net.Listen.
 func (a Addr) split() (host string, port uint64) {
 	host, text, err := net.SplitHostPort(string(a))
 	if err != nil {
@@ -60,7 +60,7 @@ func everyHost(host string) bool {
 	return host == "" || err == nil && ip.IsUnspecified()
 }
 
-// Dial returns the address at which this machine reaches a listener on a.
+// Dial returns the address to dial, from this machine, for a listener on this Addr.
 func (a Addr) Dial() string {
 	host, port, err := net.SplitHostPort(string(a))
 	if err != nil {
@@ -84,13 +84,14 @@ func loopbackHost(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// Port is an address to listen on, and the variable that says it.
+// Port is an address to listen on, and the name of the variable that sets it.
 type Port struct {
 	Variable string
 	Addr     Addr
 }
 
-// SharedPorts returns a Problem for each of ports that cannot be opened beside an earlier one.
+// SharedPorts returns a Problem for each Port that overlaps an earlier one, so that only one of the
+// two can be opened.
 func SharedPorts(ports ...Port) (problems []Problem) {
 	for i, p := range ports {
 		for _, earlier := range ports[:i] {

@@ -34,7 +34,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns the size in the largest unit that divides it.
+// String returns the size in the largest unit that divides it without a remainder.
 func (b Bytes) String() string {
 	for _, u := range byteUnits[:3] {
 		if n := int64(b); n >= u.size && n%u.size == 0 {

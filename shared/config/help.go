@@ -18,7 +18,8 @@ func WriteHelp(w io.Writer, vs []Variable) {
 	t.Flush()
 }
 
-// Markdown returns the same as a section for each variable, in lines of at most 100 columns.
+// Markdown returns the contents of that table in Markdown: one section for each variable, whose
+// text is wrapped by Wrap.
 func Markdown(vs []Variable) string {
 	var b strings.Builder
 	for _, v := range vs {
@@ -38,8 +39,8 @@ func Markdown(vs []Variable) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// sentence begins a text with a capital, unless its first word is no plain one, and ends it with a
-// dot.
+// sentence makes a text a sentence, which begins with a capital and ends with a dot. If the first
+// word has a colon, a slash or an opening bracket, as a URL has, its first letter is left as it is.
 func sentence(text string) string {
 	first, _, _ := strings.Cut(text, " ")
 	if !strings.ContainsAny(first, ":[/") {

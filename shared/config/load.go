@@ -12,12 +12,14 @@ import (
 )
 
 // Validator is a configuration with rules that tags cannot express. Load calls Validate when it has
-// set every field that it could read. It leaves out problems with variables that it could not read.
+// set every field that it could read. Of the Problems that Validate returns, Load leaves out
+// repeated ones, and those of variables in which Load itself has found a Problem.
 type Validator interface{ Validate() []Problem }
 
 // Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns
-// it. The error is Problems, and has all of them. An empty variable is a problem unless its default
-// is empty: taking the default would hide a mistake in the deployment.
+// it. The error is of type Problems and has all problems. A variable that is set but empty is a
+// problem if it is required or has a default: taking the default would hide a mistake in the
+// deployment.
 func Load[T any](environ []string) (cfg T, err error) {
 	vs := Variables[T]()
 	set := environment(environ)
@@ -57,7 +59,8 @@ func environment(environ []string) map[string]string {
 	return m
 }
 
-// unset finds required variables that are missing, and variables that are set to nothing.
+// unset finds the variables that are required and not set, and those that are set but empty
+// although they are required or have a default.
 func unset(vs []Variable, set map[string]string) (ps Problems) {
 	for _, v := range vs {
 		value, ok := set[v.Name]
@@ -73,8 +76,8 @@ func unset(vs []Variable, set map[string]string) (ps Problems) {
 	return ps
 }
 
-// parse fills cfg and returns a Problem for each variable that it cannot read. Load drops those
-// that were reported already.
+// parse fills cfg and returns a Problem for each variable that it cannot read. Load drops the
+// Problem of a variable that has another one already.
 func parse(cfg any, vs []Variable, set map[string]string) (ps Problems) {
 	err := env.ParseWithOptions(cfg, env.Options{Environment: set})
 	if err == nil {
@@ -127,7 +130,8 @@ func (v Variable) beyond(text string, value reflect.Value) Problem {
 	return Problemf(v.Name, "%s is out of range: %s", Quote(text), strings.TrimPrefix(v.span(), ", "))
 }
 
-// Quote shortens an arbitrary value, so that a problem stays on one line.
+// Quote returns a value in double quotes, cut after 80 bytes, so that a problem is short and stays
+// on one line.
 func Quote(s string) string {
 	const most = 80
 	if len(s) > most {

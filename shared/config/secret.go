@@ -6,8 +6,9 @@ import (
 )
 
 // strays finds secret values with characters that are probably mistakes, such as the line break of
-// a file or the quotes of a shell. A peer whose secret lacks these characters proves another
-// secret, and no error tells why. The problems contain no part of a secret.
+// a file or the quotes of a shell. If a peer's value lacks these characters, the two processes have
+// different secrets and refuse each other, and no error tells why. The problems contain no part of
+// a secret.
 func strays(vs []Variable, set map[string]string) (ps Problems) {
 	for _, v := range vs {
 		if !v.Secret {
@@ -20,7 +21,7 @@ func strays(vs []Variable, set map[string]string) (ps Problems) {
 	return ps
 }
 
-// stray returns what must not be in a secret value, or "" when the value is fine.
+// stray returns what is wrong with a secret value, or "" when the value is fine.
 func (v Variable) stray(value string) string {
 	keys := v.Type == "keys"
 	if keys {

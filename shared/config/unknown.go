@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// Unknown returns a warning for each unknown variable in environ that begins like one of vs (EDGE_,
-// RELAY_, LINK_, JWT_). The warning names the nearest known variable. It is no error, because
-// Kubernetes sets such names for every Service.
+// Unknown returns a warning for each unknown variable in environ that begins with EDGE_, RELAY_,
+// LINK_ or JWT_, if a known one begins so too. The known variables are those in vs. The warning
+// names the nearest known variable. An unknown variable is no error, because Kubernetes sets such
+// names for every Service.
 func Unknown(environ []string, vs []Variable) (lines []string) {
 	prefixes := map[string]bool{}
 	known := make([]string, 0, len(vs))
@@ -46,7 +47,7 @@ func nearest(name string, known []string) (best string) {
 	return best
 }
 
-// distance counts the bytes to insert, delete or replace to make b from a.
+// distance returns the least number of bytes to insert, delete or replace to turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -28,7 +28,7 @@ type Variable struct {
 	Secret   bool
 
 	field    string // the struct field's name
-	index    []int  // its place
+	index    []int  // the field's index, for reflect.Value.FieldByIndex
 	typ      reflect.Type
 	min, max string
 	oneOf    []string
@@ -39,8 +39,8 @@ type Variable struct {
 type Documented interface{ Docs() map[string]string }
 
 // Variables lists the variables of the configuration struct T in the order of the fields, nested
-// structs included. It panics when T itself is wrong, whatever the environment: two fields have one
-// name, a field has no text, or a text belongs to no variable of T.
+// structs included. It panics when T itself is wrong, whatever the environment: two fields or two
+// variables have the same name, a variable has no text, or a text belongs to no variable of T.
 func Variables[T any]() []Variable {
 	var vs []Variable
 	collect(reflect.TypeFor[T](), nil, &vs)
@@ -144,7 +144,7 @@ func (v Variable) span() string {
 	return ""
 }
 
-// inRange reports whether the value, of the variable's type, is allowed by its tags.
+// inRange reports whether the variable's tags allow the value, which has the variable's type.
 func (v Variable) inRange(value reflect.Value) bool {
 	if v.oneOf != nil {
 		for _, o := range v.oneOf {
@@ -166,7 +166,7 @@ func (v Variable) bound(text string) reflect.Value {
 	return holder.Elem().Field(0)
 }
 
-// atMost is false when either is not a number.
+// atMost reports whether a <= b. It returns false if one of them is NaN.
 func atMost(a, b reflect.Value) bool {
 	if a.CanFloat() {
 		return a.Float() <= b.Float()

@@ -10,17 +10,18 @@ import (
 )
 
 // Crowd is what all owners hold together. Its zero value is empty. It is a plain structure: one
-// goroutine at a time may use it. All methods take the logarithm of the number of owners.
+// goroutine at a time may use it. The time of a method grows at most with the logarithm of the
+// number of owners.
 type Crowd[K comparable, V any] struct {
-	// Little is the weight up to which all owners count as equal. It is fixed from the first Join
-	// on.
+	// Little is the weight up to which all owners count as equal. It must not change after the
+	// first Join.
 	Little int64
 
 	owners map[K]*owner[K, V]
 	heaviest
 	weight  int64
 	members int
-	last    uint64 // Member.order given last
+	last    uint64 // the greatest Member.order that was given
 }
 
 // Member is one thing that is held.
@@ -42,7 +43,7 @@ type owner[K comparable, V any] struct {
 	index   int       // in the heap
 }
 
-// Join adds what key's owner holds from now on.
+// Join adds a member, which the owner with this key holds from now on.
 func (c *Crowd[K, V]) Join(key K, value V, weight int64) *Member[K, V] {
 	o := c.owners[key]
 	if o == nil {
@@ -102,7 +103,8 @@ func (c *Crowd[K, V]) First() *Member[K, V] {
 	return c.heaviest[0].(*owner[K, V]).oldest()
 }
 
-// FirstOf returns the oldest member of key's owner, and what that owner holds in all.
+// FirstOf returns the oldest member of the owner with this key, and what that owner holds in all.
+// It returns nil and 0 if there is no such owner.
 func (c *Crowd[K, V]) FirstOf(key K) (m *Member[K, V], weight int64) {
 	o := c.owners[key]
 	if o == nil {
@@ -129,7 +131,7 @@ func (o *owner[K, V]) before(other holder) bool {
 	return o.first() < p.first()
 }
 
-// first is the order of the oldest member; a new owner has none yet.
+// first returns the order of the oldest member, or 0 if the owner is new and has no member yet.
 func (o *owner[K, V]) first() uint64 {
 	if o.members.Len() == 0 {
 		return 0
@@ -137,13 +139,14 @@ func (o *owner[K, V]) first() uint64 {
 	return o.oldest().order
 }
 
-// holder is an owner, whatever its types.
+// holder is an owner, whatever its type parameters are.
 type holder interface {
 	place() *int
 	before(holder) bool
 }
 
-// heaviest is a heap of owners, for container/heap.
+// heaviest is a heap of owners, for container/heap. Its first owner is the one whose member gives
+// way next.
 type heaviest []holder
 
 func (h heaviest) Len() int           { return len(h) }

@@ -39,7 +39,7 @@ func TestTheOldestOfTheHeaviestGivesWay(t *testing.T) {
 				sum += weights[m]
 			}
 			var want *Member[int, int]
-			for _, m := range all { // in order of age
+			for _, m := range all { // the oldest first
 				if want == nil || sums[keys[m]] > sums[keys[want]] {
 					want = m
 				}
@@ -84,8 +84,9 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest has many owners that hold next to nothing, and
-// one that holds a little more. That little is what every owner may have.
+// TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest has three owners that hold next to nothing, and
+// one that holds more, but no more than Little. Their members give way in the order in which they
+// joined. Only an owner with more than Little gives way before older members.
 func TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest(t *testing.T) {
 	c := Crowd[int, int]{Little: 10}
 	flood := []*Member[int, int]{c.Join(1, 1, 1), c.Join(2, 2, 1)}

@@ -5,17 +5,18 @@ import (
 	"net/netip"
 )
 
-// sourceBits is the part of an IPv6 address that names its owner. Networks give each customer at
-// least a /64.
+// sourceBits is the number of leading bits of an IPv6 address that name its owner. Networks give
+// each customer at least a /64.
 const sourceBits = 64
 
-// fewOf divides a bound; the quotient counts as few.
+// fewOf divides a bound of connections. The quotient is the number that counts as few.
 const fewOf = 512
 
-// Few returns how many connections a source may have without being one of those that hold many.
-// most is the bound of all connections. A source gets several, because edges or clients may share
-// an address. Without Few, an attacker with as many sources as the bound would push out all of
-// them.
+// Few returns how many connections a source may have and still count like a source with one. The
+// parameter most is the bound of the connections of all sources together. Several edges or clients
+// may share an address, and their connections are then of one source. Without Few, an attacker with
+// as many sources as that bound, each with one connection, would push out such a source's
+// connections, because that source holds more than any of the attacker's.
 func Few(most int) int64 { return int64(max(most/fewOf, 1)) }
 
 // Source returns the owner of a connection: an IPv4 address, or the /64 network of an IPv6 address.
@@ -29,6 +30,6 @@ func Source(remote net.Addr) netip.Addr {
 	if ip.Is4() || !ip.IsValid() {
 		return ip
 	}
-	prefix, _ := ip.Prefix(sourceBits) // fails for an address that has fewer bits
+	prefix, _ := ip.Prefix(sourceBits) // cannot fail: an IPv6 address has more bits
 	return prefix.Addr()
 }

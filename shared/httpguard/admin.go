@@ -23,8 +23,8 @@ type Admin struct {
 }
 
 // Server returns the server of an admin port. Everyone who reaches the port gets /livez, /readyz
-// and /metrics, by a loopback name where the port listens on loopback. Only callers on loopback get
-// /debug/.
+// and /metrics. If the port listens on loopback, the request must name the host by a loopback name.
+// Only callers on this machine get /debug/.
 func (a Admin) Server() *Server {
 	started := time.Now()
 	mux := http.NewServeMux()
@@ -39,7 +39,7 @@ func (a Admin) Server() *Server {
 		Handler: mux, Name: a.Name, Port: "admin", MaxWaiting: adminWaiting,
 		OtherHosts: func(string) bool { return false }, Metrics: a.Metrics, Log: a.Log,
 	})
-	// A profile takes as long as its request asks.
+	// The time for handlers is not bounded here, since a profile takes as long as its request asks.
 	mux.Handle("/debug/", onLoopback(s.waiting.unhurried(a.debug())))
 	return s
 }

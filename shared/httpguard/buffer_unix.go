@@ -19,8 +19,8 @@ func bufferSends(raw syscall.RawConn, bytes int) (err error) {
 	return err
 }
 
-// SendBuffer returns how many bytes a connection of l may have sent that its peer has not taken.
-// The bound is the kernel's, in the kernel's count. 0 means unknown.
+// SendBuffer returns the kernel's bound on the bytes that a connection of l has sent and its peer
+// has not taken. The kernel counts its own bookkeeping too. 0 means unknown.
 func SendBuffer(l net.Listener) (bytes int) {
 	socket, ok := l.(syscall.Conn)
 	if !ok {

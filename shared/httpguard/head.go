@@ -3,11 +3,12 @@ package httpguard
 import "bytes"
 
 const (
-	// maxHeadBytes bounds the head of a request, which is its first line and its header lines: two
-	// tokens of 4 KB, several cookies, and what proxies add.
+	// maxHeadBytes bounds the head of a request, which is its first line and its header lines.
+	// There is room for two tokens of 4 KB, several cookies, and what proxies add.
 	maxHeadBytes = 16 << 10
-	// maxHeadLines bounds the header lines. Each becomes an entry of a table, which may take fifty
-	// times the bytes of a short line. Browsers send some 20 lines, and proxies add some 15.
+	// maxHeadLines bounds the header lines. Each line becomes an entry of a table, and the entry
+	// may take fifty times the bytes of a short line. Browsers send some 20 lines, and proxies add
+	// some 15.
 	maxHeadLines = 64
 )
 
@@ -43,7 +44,7 @@ func (h *head) scan(b []byte) (end int) {
 	return 0
 }
 
-// add counts bytes of a line, without its end.
+// add counts bytes of a line. The line feed that ends the line is not among them.
 func (h *head) add(b []byte) {
 	if len(b) > 0 {
 		h.bytes += len(b)
@@ -52,8 +53,8 @@ func (h *head) add(b []byte) {
 	}
 }
 
-// tooLong reports whether no request may have so long a head.
+// tooLong reports whether the head is longer than the head of a request may be.
 func (h *head) tooLong() bool {
-	// The request line counts as a line, and is no header.
+	// h.lines counts the first line of the request too, which is no header line.
 	return h.bytes > maxHeadBytes || h.lines > maxHeadLines+1
 }

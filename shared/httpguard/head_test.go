@@ -58,8 +58,8 @@ func TestA1_ALongHeadIsCutOnTheWire(t *testing.T) {
 	}
 }
 
-// TestA1_ASecondRequestIsMeasuredLikeTheFirst includes a second request that came together with the
-// first one.
+// TestA1_ASecondRequestIsMeasuredLikeTheFirst checks that a second head is refused for its length
+// too. It comes together with the first request, which is answered.
 func TestA1_ASecondRequestIsMeasuredLikeTheFirst(t *testing.T) {
 	post := "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na:\nb:\nc:\n"
 	for name, first := range map[string]string{"GET": livez, "POST": post, "POST and a line": post + "\r\n"} {
@@ -77,8 +77,8 @@ func TestA1_ASecondRequestIsMeasuredLikeTheFirst(t *testing.T) {
 }
 
 // TestA1_WhatBrowsersAndProxiesSendPasses sends a token of 4 KB as a header and as a subprotocol, 4
-// KB of cookies, and the lines of a browser and of two proxies. All of it goes in one piece, and
-// then byte by byte.
+// KB of cookies, and the lines of a browser and of two proxies. All of it goes in one piece, in
+// segments, or byte by byte.
 func TestA1_WhatBrowsersAndProxiesSendPasses(t *testing.T) {
 	request := "GET /livez HTTP/1.1\r\nHost: chat.example.com\r\nAuthorization: Bearer " + strings.Repeat("t", 4<<10) +
 		"\r\nSec-WebSocket-Protocol: bearer, " + strings.Repeat("t", 4<<10) + "\r\nCookie: " + strings.Repeat("c", 4<<10) + "\r\n"
@@ -105,7 +105,8 @@ func TestA1_WhatBrowsersAndProxiesSendPasses(t *testing.T) {
 	}
 }
 
-// TestA1_TheBeginOfASecondRequestEndsTheIdlePhase checks that a request has 10 s from its begin.
+// TestA1_TheBeginOfASecondRequestEndsTheIdlePhase checks that a request has 10 s from its first
+// byte.
 func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 	for _, begun := range []string{"G", "GET /livez HTTP/1.1\r\na:\n"} {
 		onSite(t, Config{Handler: live}, func(s site) {

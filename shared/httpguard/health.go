@@ -7,17 +7,17 @@ import (
 )
 
 // Health is the content of /readyz. A shared cause, such as an absent relay or Redis, only degrades
-// a node. If it made nodes unready, a platform would take out all of them at once, though each
-// still serves.
+// a process. If it made processes unready, a platform would take out all of them at once, though
+// each still serves.
 type Health struct {
 	Ready    bool           `json:"ready"`
-	Causes   []string       `json:"causes"`   // why not ready: the node's own
+	Causes   []string       `json:"causes"`   // why the process is not ready: causes of its own
 	Degraded []string       `json:"degraded"` // shared causes
 	Detail   map[string]any `json:"detail,omitempty"`
 }
 
-// NewHealth returns a Health that is ready when causes is empty. It removes details that are "",
-// and it owns detail from then on.
+// NewHealth returns a Health, which is ready if there are no causes. It removes the details that
+// are "". The map detail belongs to the Health from then on.
 func NewHealth(causes, degraded []string, detail map[string]any) Health {
 	maps.DeleteFunc(detail, func(_ string, v any) bool { return v == "" })
 	return Health{len(causes) == 0, append([]string{}, causes...), append([]string{}, degraded...), detail}
@@ -33,7 +33,7 @@ func (h Health) status() int {
 // ServeDetail answers /readyz on an admin port, as JSON.
 func (h Health) ServeDetail(w http.ResponseWriter) { writeJSON(w, h.status(), h) }
 
-// ServeWord answers /readyz on a public port: one word, since anybody may ask.
+// ServeWord answers /readyz on a public port with one word only, since anybody may ask.
 func (h Health) ServeWord(w http.ResponseWriter) {
 	word := "ready"
 	if !h.Ready {

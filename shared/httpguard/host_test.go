@@ -49,8 +49,8 @@ var (
 	foreignHosts  = []string{"evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.7", "notlocalhost", "0.0.0.0:8080"}
 )
 
-// TestA8_OnLoopbackOnlyItsNamesAreServed refuses foreign names. A page under a name that points to
-// 127.0.0.1 is of the server's own host for the browser.
+// TestA8_OnLoopbackOnlyItsNamesAreServed checks that foreign names are refused. For a browser, a
+// page under a name that points to 127.0.0.1 is of the server's own host.
 func TestA8_OnLoopbackOnlyItsNamesAreServed(t *testing.T) {
 	admin := Admin{Name: "edge", Health: func() Health { return NewHealth(nil, nil, nil) }, Metrics: service.NewRegistry()}
 	ask := serveOn(t, admin.Server(), "127.0.0.1:0")
@@ -93,7 +93,8 @@ func TestA8_NamedHostsAreServedAndOtherListenersServeAll(t *testing.T) {
 	}
 }
 
-// TestA8_WithoutAHostNobodyIsABrowser serves requests without Host, which probes of HTTP/1.0 send.
+// TestA8_WithoutAHostNobodyIsABrowser checks that a request without Host is served. Probes that use
+// HTTP/1.0 send such requests.
 func TestA8_WithoutAHostNobodyIsABrowser(t *testing.T) {
 	onSite(t, Config{Handler: live, OtherHosts: func(string) bool { return false }}, func(s site) {
 		synctest.Wait() // until the server serves

@@ -7,7 +7,7 @@ import (
 
 // listening has the kernel probe connections whose peer is silent: after 15 s, then every 15 s, 9
 // times. These are the defaults of package net. Accepted sockets inherit the options from the
-// listener, which saves four system calls for each of them.
+// listener, which saves four system calls for each socket.
 var listening = net.ListenConfig{
 	KeepAlive: -1,
 	Control: func(_, _ string, raw syscall.RawConn) (err error) {

@@ -16,9 +16,9 @@ func Listen(variable string, addr config.Addr) (net.Listener, error) {
 	return ListenBuffered(variable, addr, 0)
 }
 
-// ListenBuffered is Listen with a bound on the kernel's send buffer of each connection. The bound
-// is send bytes that the peer has not taken; the kernel may permit less. With 0 the kernel decides,
-// and may keep megabytes for a peer that reads slowly.
+// ListenBuffered is Listen with a bound on the kernel's send buffer of each connection. The
+// parameter send is that bound, in bytes that the peer has not taken; the kernel may permit less.
+// If send is 0, the kernel decides, and may keep megabytes for a peer that reads slowly.
 func ListenBuffered(variable string, addr config.Addr, send int) (net.Listener, error) {
 	listening := listening
 	if control := listening.Control; send > 0 {

@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// TestListenOnATakenPort: the port may be free later, so the mistake is no wrong configuration.
+// TestListenOnATakenPort checks that a taken port is a Passing problem. The port may be free later,
+// so the configuration need not be wrong.
 func TestListenOnATakenPort(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	maxWaiting   = 4096 // Config.MaxWaiting when it is zero
-	adminWaiting = 32   // the same of an admin port
-	fewWaiting   = 64   // bound that holds however few open files are left
-	maxLong      = 512  // connections whose head is longer than 4 KiB and not whole
+	maxWaiting   = 4096 // stands in for a Config.MaxWaiting of 0
+	adminWaiting = 32   // Config.MaxWaiting of an admin port
+	fewWaiting   = 64   // a lack of open files does not lower the bound below this
+	maxLong      = 512  // bound of unfinished heads that have memory of their own
 )
 
 // SpareFiles is the number of open files that a process needs in addition to its upgraded
@@ -34,15 +34,17 @@ type Config struct {
 	// Name and Port say in metrics whose server it is: edgerelay_{Name}_http_…{port="{Port}"}.
 	Name, Port string
 	// MaxWaiting bounds the connections without a handler; 0: 4,096. At the bound, the server drops
-	// another connection for each new one. The bound falls where few open files are left, so that
-	// 100 files stay free. It does not fall below 64 for that reason.
+	// an older connection for each new one. If few open files are left, the bound is lowered so
+	// that 100 files stay free, but not below 64.
 	MaxWaiting int
-	// Upgraded returns how many connections handlers have hijacked and not yet closed; nil: few.
+	// Upgraded returns how many connections handlers have hijacked and not yet closed. It is nil
+	// where these are too few to matter.
 	Upgraded func() int
 	// OtherHosts reports which hosts a listener on loopback serves in addition to its loopback
 	// names. Its argument is the Host header, with the port. nil means that all hosts are served.
 	OtherHosts func(host string) bool
-	// OtherHostsBy is the variable that names them, for the client; "" without one.
+	// OtherHostsBy is the variable that names these hosts. The answer to a refused client mentions
+	// it. "" means that there is none.
 	OtherHostsBy string
 
 	Metrics prometheus.Registerer // nil: not registered
@@ -50,11 +52,12 @@ type Config struct {
 }
 
 // Server serves HTTP to anybody who reaches its port. It bounds what a connection may cost until it
-// is upgraded: 64 header lines and 16 KiB of headers; 10 s for the headers of a request, for a
-// handler, and for its answer; 60 s from there to the next request; and the number of connections.
-// It counts the connections and requests that it closes or refuses for these bounds.
+// is upgraded: 64 header lines and 16 KiB of headers; 10 s each for the headers of a request to
+// come, for a handler, and for the client to take the answer; 60 s from there to the next request;
+// and the number of connections. It counts the connections that it closes and the requests that it
+// refuses, by reason.
 type Server struct {
-	Handler http.Handler // as the connections get it
+	Handler http.Handler // Config.Handler behind the guard
 
 	http         *http.Server
 	waiting      *waiting
@@ -80,7 +83,7 @@ func NewServer(cfg Config) *Server {
 	s.http = &http.Server{
 		Handler:                      s.Handler,
 		MaxHeaderBytes:               2 * maxHeadBytes,
-		DisableGeneralOptionsHandler: true, // it would read bodies past the guard
+		DisableGeneralOptionsHandler: true, // that handler would read bodies past the guard
 		ConnContext:                  w.connContext,
 		ConnState:                    w.connState,
 		ErrorLog:                     slog.NewLogLogger(logging.OrDiscard(cfg.Log).Handler(), slog.LevelDebug),
@@ -133,8 +136,9 @@ func (cfg Config) most() int {
 	return int(min(uint64(cfg.MaxWaiting), max(left, fewWaiting)))
 }
 
-// Serve serves on l until ctx is done, then gives requests under way the grace to end. Hijacked
-// connections belong to their handlers. It closes l, and is called once.
+// Serve serves on l until ctx is done. Then it waits for the requests under way to end, for the
+// time grace at most. Hijacked connections belong to their handlers. Serve closes l, and is called
+// once.
 func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	s.loopback.Store(s.otherHosts != nil && onlyLoopback(l))
 	failed := make(chan error, 1)

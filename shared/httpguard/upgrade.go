@@ -12,14 +12,14 @@ import (
 	"strings"
 )
 
-// These errors say which header of an upgrade a request lacks. Such a request is answered 426, with
-// AskForUpgrade.
+// These errors say which header of an upgrade a request lacks or has wrong. The answer to such a
+// request is a 426 with the headers that AskForUpgrade sets.
 var (
 	ErrNoUpgrade = errors.New("want a WebSocket upgrade: connect with ws:// or wss://")
 	ErrVersion   = errors.New("want Sec-WebSocket-Version: " + version)
 )
 
-// version is that of the protocol (RFC 6455, 4.1).
+// version is the version of the WebSocket protocol (RFC 6455, 4.1).
 const version = "13"
 
 // AskForUpgrade sets the headers of a 426 (RFC 9110, 15.5.22, and RFC 6455, 4.4).
@@ -29,8 +29,9 @@ func AskForUpgrade(h http.Header) {
 	h.Set("Sec-WebSocket-Version", version)
 }
 
-// CheckUpgrade reports why r is not a WebSocket upgrade. Its text is for the client. An endpoint
-// that upgrades calls it first. A Server refuses every hijack that CheckUpgrade does not permit.
+// CheckUpgrade reports why r is not a WebSocket upgrade. The error's text is for the client. An
+// endpoint that answers such requests itself calls CheckUpgrade first. In any case a Server refuses
+// the hijack of a connection if CheckUpgrade does not accept the request.
 func CheckUpgrade(r *http.Request) error {
 	switch {
 	case r.Method != http.MethodGet, !r.ProtoAtLeast(1, 1), r.ProtoMajor != 1:
@@ -59,8 +60,8 @@ func CheckUpgrade(r *http.Request) error {
 	return nil
 }
 
-// One returns the value of a header that must occur once. Of two, a proxy may have judged the other
-// one.
+// One returns the value of a header that must occur exactly once. If there are two values, it
+// returns neither: a proxy in front may have judged the request by the other one.
 func One(h http.Header, name string) (value string, err error) {
 	values := h.Values(name)
 	if len(values) != 1 {
@@ -101,7 +102,7 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	buffered, _ := rw.Reader.Peek(rw.Reader.Buffered()) // of what is buffered: cannot fail
+	buffered, _ := rw.Reader.Peek(rw.Reader.Buffered()) // cannot fail: that many bytes are buffered
 	socket, early := a.visit.leave(buffered)
 	rw.Writer.Reset(socket)
 	if len(early) == 0 {
@@ -109,6 +110,6 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return socket, rw, nil
 	}
 	rw.Reader = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), socket), len(early))
-	rw.Reader.Peek(len(early)) // so that they are buffered, as net/http has it
+	rw.Reader.Peek(len(early)) // buffers the early bytes, as callers of a Hijack expect them
 	return socket, rw, nil
 }

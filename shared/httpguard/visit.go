@@ -31,36 +31,37 @@ const (
 	stageAll                 // all the rest: this request is the last one
 )
 
-// inPlace is the room in a reader's buffer that is needed for gathering a head there. The readers
-// of net/http have 4 KiB. A longer head has memory of its own until it is whole.
+// inPlace is the room that the buffer of net/http must have left for a head to be gathered in it.
+// The whole buffer has 4 KiB. A head that does not fit has memory of its own until it is whole.
 const inPlace = 1 << 10
 
 const (
 	refuseTime = time.Second // time for a refused client to take the answer
-	refuseMost = 256 << 10   // bytes that it may send on meanwhile
+	refuseMost = 256 << 10   // bytes of that client that are discarded meanwhile
 )
 
-// errHead ends a connection whose client got its answer already. net/http adds no answer of its
-// own.
+// errHead ends a connection whose client got its answer already. It has the form of a failed read,
+// to which net/http adds no answer of its own.
 var errHead = &net.OpError{Op: "read", Err: errors.New("the head of the request is too long")}
 
 type member = crowd.Member[netip.Addr, *visit]
 
 // visit is one connection, until it is upgraded or closed. For net/http it is the socket. A visit
-// hands a request's head to net/http only when the head is whole, and nothing after it. So no
-// request is read before the previous one has been answered.
+// hands a request's head to net/http only when the head is whole, or when the client has ended it
+// early. The Read that hands over the end of a head hands over nothing behind it. So net/http does
+// not have more than one byte of a request before it has answered the previous one.
 type visit struct {
 	net.Conn
 	guard  *waiting
 	source netip.Addr
 
-	// Owned by the reader: net/http has one at a time.
+	// The reader owns the following fields; net/http has one reader at a time.
 	stage stage
 	head  head
 	came  []byte // read from the socket and not yet given
 	whole int    // bytes of came that are the head of a request
 	body  int64  // bytes of the request's body that have not been given
-	rests bool   // the connection was idle, and nothing has come since
+	rests bool   // nothing has come since the last answer
 
 	// guarded by waiting.mu
 	phase     phase
@@ -105,7 +106,7 @@ func (v *visit) give(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// readHead gives a head, or a part of a head that is whole.
+// readHead gives a head that is whole, or the next part of such a head.
 func (v *visit) readHead(p []byte) (n int, err error) {
 	if v.whole == 0 {
 		if len(p) >= max(inPlace, len(v.came)) {
@@ -125,7 +126,8 @@ func (v *visit) readHead(p []byte) (n int, err error) {
 	return n, err
 }
 
-// gatherIn reads a head into p. It returns 0 when p was too small; then the head is in v.came.
+// gatherIn reads a head into p. It returns 0 and no error when p was too small; then the whole head
+// is in v.came.
 func (v *visit) gatherIn(p []byte) (n int, err error) {
 	for n < len(p) {
 		m, err := v.give(p[n:])
@@ -142,7 +144,8 @@ func (v *visit) gatherIn(p []byte) (n int, err error) {
 		case v.head.tooLong():
 			return 0, v.refuse()
 		case err == io.EOF && n > 0:
-			// net/http answers half a head. The next call sees the end of the stream again.
+			// net/http gets half a head and answers 400. The next call sees the end of the stream
+			// again.
 			return n, nil
 		case err != nil:
 			return 0, err
@@ -153,7 +156,8 @@ func (v *visit) gatherIn(p []byte) (n int, err error) {
 	return 0, v.gather(n)
 }
 
-// gather reads a head into v.came. The first scanned bytes of v.came were scanned before.
+// gather reads a head into v.came. The parameter scanned says how many bytes of v.came v.head has
+// seen already.
 func (v *visit) gather(scanned int) error {
 	for {
 		if scanned < len(v.came) {
@@ -181,8 +185,8 @@ func (v *visit) gather(scanned int) error {
 	}
 }
 
-// headEnds is called when all of a head was given. The bytes after it belong to its request, or to
-// the next one.
+// headEnds notes that all of a head was given. The bytes after it belong to its request, or to the
+// next one.
 func (v *visit) headEnds() {
 	v.stage, v.head = stageBehind, head{}
 	v.guard.leaveLong(v)
@@ -196,8 +200,8 @@ func (v *visit) begins() {
 	}
 }
 
-// takesBody sets the length of the body after the head. A length of -1 is unknown, and the
-// connection ends with such a body.
+// takesBody sets the length of the body after the head. A length of -1 means that it is unknown.
+// The connection ends with such a body.
 func (v *visit) takesBody(length int64) {
 	if length < 0 {
 		v.stage = stageAll
@@ -206,7 +210,7 @@ func (v *visit) takesBody(length int64) {
 	}
 }
 
-// pauses is called between two requests. It reports whether nothing of the next one has come.
+// pauses reports whether nothing of the next request has come. It is called between two requests.
 func (v *visit) pauses() bool {
 	v.rests = len(v.came) == 0 && v.head.bytes == 0
 	return v.rests
@@ -232,7 +236,7 @@ func (v *visit) refuse() error {
 	return errHead
 }
 
-// CloseWrite ends the answer. net/http calls it too.
+// CloseWrite tells the client that nothing more is sent. net/http calls it too.
 func (v *visit) CloseWrite() error {
 	if half, ok := v.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

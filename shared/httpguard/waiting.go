@@ -14,26 +14,27 @@ import (
 )
 
 const (
-	// requestTime is for the head of a request, for a handler, and for its answer to be taken.
+	// requestTime is the time that each of these may take: the head of a request to come, a handler
+	// to work, and the client to take the answer.
 	requestTime = 10 * time.Second
 	idleTime    = time.Minute // from an answer to the next request
 	sweepEvery  = time.Second // a connection may outlive its time by this much
 )
 
-// drop says why a connection was closed before its client did. It is a metric label.
+// drop says why the guard closed a connection. It is a metric label.
 type drop uint8
 
 const (
 	dropMany drop = iota // it made room for a new one
 	dropSlow             // requestTime was over
 	dropIdle             // idleTime was over
-	dropLong             // its long head, which was not whole, made room for another one
+	dropLong             // its long unfinished head made room for another one
 	drops
 )
 
 var dropLabels = [drops]string{"too_many", "slow", "idle", "long_headers"}
 
-// refusal says why a request was answered by the guard. It is a metric label.
+// refusal says why the guard refused a request. It is a metric label.
 type refusal uint8
 
 const (
@@ -48,12 +49,14 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // waiting bounds the connections of a server that are not upgraded. It bounds the time of each, and
 // the number of those without a handler at work.
 //
-// People without a token can open many connections, so the guard does not refuse a new one. Another
-// one gives way. It is the connection that has been longest in its phase, among those of the source
-// that has most. While no source has more than a few, it is the longest waiting one of all.
+// If the guard refused new connections at the bound, people without a token could keep everybody
+// out by opening many. So an older connection gives way to each new one. It is the connection that
+// has been longest in its phase, among those of the source that has most. While no source has more
+// than a few, it is the connection of all that has been longest in its phase.
 //
-// An honest client's request is here a round trip after its connection. That connection is dropped
-// only if as many as the bound come meanwhile, from as many sources.
+// An honest client's request is here a round trip after its connection. Before that, the connection
+// is dropped only if as many connections as the bound come meanwhile, from sources of which none
+// has more than a few.
 type waiting struct {
 	most     func() int // bound of those without a handler; at least 1
 	mostLong int        // bound of those whose head has memory of its own
@@ -62,8 +65,9 @@ type waiting struct {
 
 	mu     sync.Mutex // guards what follows, and the visits; never held across I/O
 	visits map[*visit]struct{}
-	queue  crowd.Crowd[netip.Addr, *visit] // those without a handler, by source and since
-	long   crowd.Crowd[netip.Addr, *visit] // those whose head has memory of its own
+	// queue has the visits without a handler, by source. Each joined when its phase began.
+	queue crowd.Crowd[netip.Addr, *visit]
+	long  crowd.Crowd[netip.Addr, *visit] // those whose head has memory of its own
 }
 
 // guarded is a listener whose connections are visits.
@@ -93,7 +97,8 @@ func (w *waiting) connContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, visitKey{}, c)
 }
 
-// visitOf returns the visit that r comes by. nil: r is a test's, without a connection.
+// visitOf returns the visit by which r came. It returns nil for a request of a test, which came by
+// no connection.
 func visitOf(r *http.Request) *visit {
 	v, _ := r.Context().Value(visitKey{}).(*visit)
 	return v
@@ -136,7 +141,7 @@ func (w *waiting) enterLong(v *visit) (other *visit) {
 	return other
 }
 
-// leaveLong takes note that v's head is whole, or given up.
+// leaveLong notes that v's head is whole, or was given up.
 func (w *waiting) leaveLong(v *visit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -146,7 +151,7 @@ func (w *waiting) leaveLong(v *visit) {
 	}
 }
 
-// moveLocked begins a phase. w.mu must be held.
+// moveLocked begins a phase of v. w.mu must be held.
 func (w *waiting) moveLocked(v *visit, to phase, now time.Time) {
 	v.phase, v.since = to, now
 	if v.place != nil {
@@ -189,7 +194,8 @@ func (w *waiting) connState(c net.Conn, state http.ConnState) {
 	}
 }
 
-// handler wraps h for connections that were not dropped.
+// handler returns h with the guard around it: the guard follows the phases of the visit, and aborts
+// the request if its connection was dropped.
 func (w *waiting) handler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		v := visitOf(r)
@@ -201,7 +207,7 @@ func (w *waiting) handler(h http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		defer w.begin(v, answering)
-		if r.ContentLength != 0 { // without a body v may be read at this moment
+		if r.ContentLength != 0 { // without a body, net/http may be reading from v now
 			v.takesBody(r.ContentLength)
 		}
 		if r.ContentLength < 0 {
@@ -211,7 +217,7 @@ func (w *waiting) handler(h http.Handler) http.Handler {
 	})
 }
 
-// begin begins a phase. It returns false when v was dropped or upgraded.
+// begin begins a phase of v. It returns false if v was dropped, closed or upgraded.
 func (w *waiting) begin(v *visit, p phase) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -243,7 +249,7 @@ func (w *waiting) sweep(now time.Time) {
 	}
 }
 
-// overdue takes out the connections whose time is over.
+// overdue takes out the connections whose time is over, and returns them with the reasons.
 func (w *waiting) overdue(now time.Time) map[*visit]drop {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -34,7 +34,7 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { close(p); return nil }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// site is a Server in a bubble.
+// site is a Server in a synctest bubble.
 type site struct {
 	*testing.T
 	pipes
@@ -242,7 +242,7 @@ func TestAnUpgradedConnectionIsItsHandlers(t *testing.T) {
 }
 
 // TestP7_WhoAsksNothingKeepsNobodyOut checks that the connection that has waited longest makes
-// room. Connections with a running handler do not count and stay.
+// room. Connections with a running handler do not count, and they stay.
 func TestP7_WhoAsksNothingKeepsNobodyOut(t *testing.T) {
 	var served chan struct{}
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -20,7 +20,7 @@ type Key struct {
 // their ids.
 type Keys []Key
 
-// UnmarshalText reads keys. Its errors have no part of a secret.
+// UnmarshalText reads keys. Its errors contain no part of a secret.
 func (ks *Keys) UnmarshalText(text []byte) error {
 	var read Keys
 	for i, entry := range strings.Split(string(text), ",") {

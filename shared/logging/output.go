@@ -13,40 +13,40 @@ import (
 )
 
 const (
-	// outputBytes bounds the lines that wait for the reader of an output. Its writer may hold as
-	// much again.
+	// outputBytes bounds the lines that wait to be written to the file of an output. The goroutine
+	// that writes may hold as much again.
 	outputBytes = 256 << 10
-	// outputPiece bounds the bytes of several lines that one write takes. Writes of this size stay
-	// whole in a pipe that has other writers. A longer line is written alone.
+	// outputPiece bounds the bytes of one write of several lines. Writes of this size stay whole in
+	// a pipe that has other writers. A longer line is written alone.
 	outputPiece = 4 << 10
 	// outputEnd is how long the end of a process waits for what is still to be written.
 	outputEnd = time.Second
 )
 
 // Output writes lines to a file that may be slow, stuck or closed. Write never blocks and never
-// fails: a goroutine of the output's own does the writing, and what finds no room is dropped and
-// counted. When lines can be written again, the first one tells how many are missing.
+// fails: a goroutine of the output's own does the writing, and lines that find no room are dropped
+// and counted. When lines can be written again, the first one tells how many are missing.
 //
-// The goroutine cannot be taken out of a write that blocks. So End waits for it a bounded time, and
-// the end of the process takes it along.
+// A write to the file that blocks cannot be interrupted. So End waits for the goroutine only for a
+// bounded time. If the goroutine is still blocked then, it ends with the process.
 type Output struct {
 	file    io.Writer
 	dropped *Dropped
 
 	mu      sync.Mutex // guards the following
 	waiting []byte
-	missing uint64 // lines dropped after waiting
+	missing uint64 // lines dropped after those in the field waiting
 	ended   bool
-	format  string // of the line about missing ones, as Config has it
+	format  string // Config.Format, for the line that counts missing lines
 
-	work chan struct{} // to the writer, one slot: there is something to do
+	work chan struct{} // tells the writer that there is something to do; one slot
 	done chan struct{} // closed when the writer has ended
 }
 
 // Dropped counts lines that nobody can read, by reason.
 type Dropped struct {
-	full   atomic.Uint64 // nobody read fast enough
-	failed atomic.Uint64 // the file refused them: its reader is gone, or its disk is full
+	full   atomic.Uint64 // nobody read fast enough, or the output had ended
+	failed atomic.Uint64 // the file refused them: no reader any more, or a full disk
 }
 
 // Register registers the metric of dropped lines.
@@ -68,7 +68,8 @@ func NewOutput(file io.Writer, d *Dropped) *Output {
 }
 
 // Write takes whole lines, or drops them. After a dropped line all lines are dropped, however
-// short, until the writer has taken what waits. So lines are missing in one place only.
+// short, until the writer has taken what waits. So the lines that the writer takes at once have at
+// most one gap, which is at their end.
 func (o *Output) Write(lines []byte) (int, error) {
 	o.mu.Lock()
 	if o.ended || o.missing > 0 || len(o.waiting)+len(lines) > outputBytes {
@@ -83,7 +84,7 @@ func (o *Output) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// Form sets the form in which missing lines are told.
+// Form sets the form of the line that counts missing lines.
 func (o *Output) Form(cfg Config) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -116,7 +117,7 @@ func (o *Output) wake() {
 	}
 }
 
-// run is the writer.
+// run is the writer: the goroutine that writes to the file.
 func (o *Output) run() {
 	defer close(o.done)
 	var batch []byte
@@ -149,8 +150,8 @@ func (o *Output) take(spent []byte) (batch []byte, missing uint64, last bool) {
 	return batch, missing, o.ended
 }
 
-// write writes piece. If lines are missing, it first writes how many. It returns how many are still
-// missing.
+// write passes lines to the file: if lines are missing, a line that counts them, and then the lines
+// in piece. It returns how many lines are missing afterwards.
 func (o *Output) write(piece []byte, missing uint64) uint64 {
 	if missing > 0 {
 		if _, err := o.file.Write(o.notice(missing)); err != nil {
@@ -173,7 +174,8 @@ func (o *Output) fail(lines []byte) uint64 {
 	return count
 }
 
-// notice is the line about missing lines. It is written at every level of the log.
+// notice returns the line that counts missing lines. It is written whatever the level of the log
+// is.
 func (o *Output) notice(missing uint64) []byte {
 	o.mu.Lock()
 	form := Config{Level: "warn", Format: o.format}
@@ -197,7 +199,7 @@ func firstPiece(lines []byte) []byte {
 	return lines
 }
 
-// countLines counts an unfinished line as well.
+// countLines returns the number of lines in text. An unfinished last line counts too.
 func countLines(text []byte) uint64 {
 	n := uint64(bytes.Count(text, []byte{'\n'}))
 	if len(text) > 0 && text[len(text)-1] != '\n' {

@@ -34,8 +34,9 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// A log whose reader stands still loses lines, and nothing else happens. Once the reader goes on,
-// it gets every line in order, or in place of missing lines a line that counts them.
+// TestG2_AStuckReaderCostsCountedLines checks that a log whose reader stands still loses lines, and
+// that nothing else happens. Once the reader goes on, it gets the lines in order. In place of
+// missing lines it gets a line that counts them.
 func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 	for format, missing := range map[string]string{
 		"text": "msg=%q lines=%%d", "json": `"msg":%q,"lines":%%d`,
@@ -83,7 +84,8 @@ func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 	}
 }
 
-// A log whose reader is gone loses lines, and so does a log on a disk that is full for a while.
+// TestG2_AClosedReaderCostsCountedLines checks that a log whose reader is gone counts the lines
+// that it loses, and can be ended.
 func TestG2_AClosedReaderCostsCountedLines(t *testing.T) {
 	reader, writer := pipe(t)
 	reader.Close()
@@ -134,7 +136,8 @@ func TestG2_MissingLinesAreToldBeforeTheNext(t *testing.T) {
 	End(o)
 }
 
-// A process waits at its end for its last log lines, but only for a bounded time.
+// TestG2_TheEndIsNotHeldUp checks that a process waits at its end for its last log lines, but only
+// for a bounded time.
 func TestG2_TheEndIsNotHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reader, writer := io.Pipe()

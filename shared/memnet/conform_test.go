@@ -115,7 +115,7 @@ func TestReaderDrainsWhatAClosedPeerWrote(t *testing.T) {
 func TestWriteToClosedPeerFails(t *testing.T) {
 	conform(t, func(t *testing.T, a, b net.Conn) {
 		b.Close()
-		for { // TCP notices it when the first bytes are answered
+		for { // TCP notices the Close when the first bytes are answered
 			if _, err := a.Write([]byte("x")); err != nil {
 				if isTimeout(err) || errors.Is(err, net.ErrClosed) {
 					t.Fatalf("error %v; want one that blames the peer", err)
@@ -254,7 +254,8 @@ func TestConcurrentWritesAreNotTorn(t *testing.T) {
 	})
 }
 
-// TestConcurrentUse only shows the race detector every pair of methods.
+// TestConcurrentUse calls methods at the same time and checks nothing itself. It is for the race
+// detector.
 func TestConcurrentUse(t *testing.T) {
 	conform(t, func(t *testing.T, a, b net.Conn) {
 		var wg sync.WaitGroup

@@ -13,9 +13,9 @@ import (
 const Buffer = 256 << 10
 
 // Conn is one end of a connection, and behaves like TCP. Write returns when the bytes are buffered.
-// A reader notices that the peer closed once it has read everything, and a writer notices it at its
-// next Write. All methods may be called concurrently. In particular, deadlines may be set and Close
-// called while other goroutines read or write.
+// If the peer closes, Read returns io.EOF once everything is read, and Write fails, a blocked one
+// too. All methods may be called concurrently. In particular, deadlines may be set and Close called
+// while other goroutines read or write.
 type Conn struct {
 	wire          *wire
 	local, remote Addr
@@ -59,7 +59,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // Write buffers all of p. It blocks while the buffer is full or another Write is under way. Its
 // error wraps os.ErrDeadlineExceeded, net.ErrClosed, syscall.EPIPE (the peer closed) or
-// syscall.ECONNRESET (a cut). Even then the peer may have read n bytes.
+// syscall.ECONNRESET (a cut). Even then the peer may have read as many bytes as Write returns.
 func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.out.write(p)
 	if err != nil {
@@ -132,7 +132,8 @@ func (w *wire) wake() {
 	}
 }
 
-// takeGone returns gone when the connection has ended, and nil at later calls. mu must be held.
+// takeGone returns w.gone at the first call after the connection has ended, and nil at all other
+// calls. mu must be held.
 func (w *wire) takeGone() func() {
 	if !w.cut && !(w.streams[0].finished && w.streams[1].finished) {
 		return nil

@@ -32,7 +32,7 @@ type Listener struct {
 
 	mu     sync.Mutex // guards the following fields
 	dialed uint64
-	live   map[*Conn]struct{} // dialled ends of which an end is open
+	live   map[*Conn]struct{} // dialled ends of the connections that Conns lists
 }
 
 var _ net.Listener = (*Listener)(nil)

@@ -13,8 +13,8 @@ import (
 type stream struct {
 	wire *wire
 
-	// buf[head:] is written and not read. Its capacity grows up to Buffer and stays until the
-	// reader closes.
+	// buf[head:] is written and not read. The capacity of buf grows with it, to little more than
+	// Buffer, and stays until the reader closes or the wire is cut.
 	buf  []byte
 	head int
 
@@ -24,14 +24,14 @@ type stream struct {
 	reader, writer side
 	writing        bool // a Write is under way; others wait, so that none is torn
 
-	limited bool // cut the wire when left bytes have been read
-	left    int
+	limited bool      // the wire is cut when left is 0
+	left    int       // bytes that may still be read, if limited
 	rate    int       // bytes a second; 0: no limit
 	next    time.Time // when the next byte may be read at that rate
 	pace    *time.Timer
 }
 
-// side is what blocks at one end of a stream.
+// side has what the goroutines that block at one end of a stream wait for.
 type side struct {
 	changed  sync.Cond
 	deadline time.Time // zero: none
@@ -45,7 +45,8 @@ func newStream(w *wire) *stream {
 	return s
 }
 
-// setDeadline wakes blocked goroutines to check again now, and once more at t.
+// setDeadline sets the deadline to t. It wakes blocked goroutines, so that they check again now,
+// and once more at t.
 func (d *side) setDeadline(t time.Time) {
 	d.deadline = t
 	switch wait := time.Until(t); {
@@ -120,8 +121,8 @@ func (s *stream) take(p []byte) int {
 	return n
 }
 
-// paced returns how many of n bytes may be read now. If the rate allows none yet, paced returns 0
-// and sets a timer that wakes the reader.
+// paced returns how many of n buffered bytes the rate allows to be read now. If it allows none yet,
+// paced returns 0 and sets a timer that wakes the reader.
 func (s *stream) paced(n int) int {
 	if s.rate == 0 || n == 0 {
 		return n

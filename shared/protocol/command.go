@@ -45,12 +45,13 @@ type CommandError struct{ text string }
 
 func (e *CommandError) Error() string { return "error: " + e.text }
 
-// ParseCommand reads a frame that a client sent on a session at e. group is the session's own, for
-// EndpointGroup. It does not keep data.
+// ParseCommand reads a frame that a client sent on a session at e. The parameter group is the
+// session's group, and counts only at EndpointGroup. ParseCommand keeps no reference to data.
 //
-// Every error is a *CommandError. Every frame without an error is a command that must not be passed
-// over in silence. Fields that a command has no use for are ignored, whatever they hold. The last
-// of a repeated field counts. The caller drops NUL bytes that pad a binary frame.
+// Every error is a *CommandError. A frame that gives no error is a command, and the caller must not
+// ignore it in silence. Fields that a command has no use for are ignored, whatever they hold. If a
+// field is repeated, the last one counts. NUL bytes that pad a binary frame must have been dropped
+// before.
 func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	if !utf8.Valid(data) {
 		return Command{}, &CommandError{"the frame is not valid UTF-8"}
@@ -142,7 +143,7 @@ func parseKind(method []byte) (Kind, error) {
 	}
 }
 
-// parseOne reads {"Id":…,"Msg":…}. name says what the object is the value of, for errors.
+// parseOne reads {"Id":…,"Msg":…}. Errors call this object by the parameter name.
 func parseOne(name string, data []byte) (Command, error) {
 	var id, msg []byte
 	err := eachField(data, func(key, value []byte) {
@@ -208,7 +209,8 @@ func notObject(name string, err error) error {
 
 func unknownMethod(s string) error { return &CommandError{"unknown method " + strconv.Quote(s)} }
 
-// bounded cuts a client's text to 64 bytes of whole characters, for quoting it back to the client.
+// bounded cuts a client's text after at most 64 bytes, between two characters, and then appends an
+// ellipsis. The text is quoted back to the client.
 func bounded(b []byte) []byte {
 	const limit = 64
 	if len(b) <= limit {

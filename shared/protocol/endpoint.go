@@ -28,9 +28,9 @@ func (e Endpoint) Topics(user, group string) []Topic {
 	return nil
 }
 
-// StoredLen is about how many bytes the text of a client's frame takes in the published envelope.
-// At the endpoints of raw text, escaping makes it up to six times as long. JSON frames are escaped
-// already.
+// StoredLen returns about how many bytes the text of a client's frame takes in the published
+// envelope. At the endpoints whose frames are raw text, escaping makes the text up to six times as
+// long. The frames of the other endpoints are JSON, which is escaped already.
 func (e Endpoint) StoredLen(frame []byte) int {
 	if e == EndpointGroup || e == EndpointAll {
 		return quotedLen(frame)

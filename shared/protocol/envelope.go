@@ -10,35 +10,37 @@ import (
 // that escaping makes six times as long, and for the rest.
 const MaxEnvelope = 8 << 20
 
-// Envelope is a publication as it is on a Redis channel. The three fields of the original servers
-// come first. Instance, Number, Position and Previous are ours. Instance, Number and Position are
-// either all there or all zero. An original server publishes a bare envelope, in which all four are
-// zero.
+// Envelope is a publication as it is on a Redis channel. The first three fields are those of the
+// original servers. All others are ours. An original server publishes a bare envelope, in which
+// ours are all zero. Instance, Number and Position are either all there or all zero, with one
+// exception: if ParseEnvelope does not believe a position, only Position is zero.
 type Envelope struct {
 	From string // the sending user
-	// To is the target user or group, "" on All. It is informative only: the channel decides.
+	// To is the target user or group, or "" if the topic is All. It is informative only: the Redis
+	// channel says which topic it is.
 	To  string
 	Msg string
 
-	Instance Instance // with Number, names the frame that asked for it
+	Instance Instance // with Number, names the frame that asked for the publication
 	Number   uint64   // from 1
 	Position Position
-	// Previous is where the topic was before its epoch began, in the first envelope of an epoch. It
-	// is zero if there was nothing, or if that is not known.
+	// Previous is set in the first envelope of an epoch: it is the topic's last position before
+	// that epoch. It is zero if there was none, or if it is not known.
 	Previous Position
 
 	// Realm says whose topic it is: the database and prefix of the relay that published the
-	// envelope. It is "" in bare envelopes, and in those of older relays, which did not say so.
+	// envelope. It is "" in bare envelopes, and in those of older relays, which did not name it.
 	Realm string
 }
 
-// IsBare reports whether e has no identity and position.
+// IsBare reports whether e has no position: it is a bare envelope, or one whose position was not
+// believed.
 func (e Envelope) IsBare() bool { return e.Position.IsZero() }
 
-// AppendOpen appends the JSON object without Pos and without the closing brace. A script completes
-// it with `,"Pos":"…"}` or `,"Pos":"…","Prev":"…"}`. The fields come in the order FromId, ToId,
-// Msg, Id, In. Id is left out when Instance or Number is zero. In is left out when Id is, or when
-// Realm is empty.
+// AppendOpen appends the JSON object without Pos, Prev and the closing brace. The script that
+// publishes the envelope completes it with `,"Pos":"…"}` or `,"Pos":"…","Prev":"…"}`. The fields
+// come in the order FromId, ToId, Msg, Id, In. Id is left out when Instance or Number is zero. In
+// is left out when Id is left out, or when Realm is empty.
 func (e Envelope) AppendOpen(b []byte) []byte {
 	b = append(b, `{"FromId":`...)
 	b = appendQuoted(b, e.From)
@@ -86,15 +88,16 @@ type EnvelopeError struct {
 
 func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 
-// ParseEnvelope reads an envelope that any server of the cluster published. It does not keep data.
-// Every error is an *EnvelopeError. FromId and Msg must be strings, FromId an id, and Msg at most
-// MaxMsg bytes. Unknown fields are ignored.
+// ParseEnvelope reads an envelope that a relay or an original server published. It keeps no
+// reference to data. Every error is an *EnvelopeError. FromId and Msg must be strings, FromId an
+// id, and Msg at most MaxMsg bytes. Unknown fields are ignored.
 //
-// Id and Pos count only if both are exactly as Append writes them. Otherwise they are taken for
-// fields of another program, and the envelope is bare. Prev is likewise ignored unless its epoch is
-// before that of Pos.
+// Id and Pos count only if both have exactly the form in which Append writes them. Otherwise they
+// are taken for fields of another program, and the envelope is bare. A Pos beyond MaxEpoch or
+// MaxOffset is not believed: Position is zero then. Prev is ignored if it has another form, is not
+// believed, or has no earlier epoch than Pos.
 //
-// A Realm equal to ours costs no memory, since the string ours is used.
+// If the realm equals the parameter ours, Realm is that string, which costs no memory.
 func ParseEnvelope(data []byte, ours string) (Envelope, error) {
 	if len(data) > MaxEnvelope {
 		return Envelope{}, &EnvelopeError{"too_big", "more than " + strconv.Itoa(MaxEnvelope) + " bytes"}
@@ -157,14 +160,15 @@ func (e *Envelope) setIdentity(id, pos []byte) {
 		return
 	}
 	if !p.IsCredible() {
-		// The position is forged, or born beyond a forged one. A reader that took it for its place
-		// would drop everything that comes later.
+		// The position is forged, or was given after a forged one. A reader that took it for the
+		// topic's position would drop everything that comes later.
 		p = Position{}
 	}
 	e.Instance, e.Number, e.Position = instance, number, p
 }
 
-// setPrevious sets Previous if the raw value is well-formed and before Position's epoch.
+// setPrevious sets Previous if the raw value is well-formed, credible, and of an earlier epoch than
+// Position.
 func (e *Envelope) setPrevious(prev []byte) {
 	if !isString(prev) || e.Position.IsZero() {
 		return
@@ -201,7 +205,8 @@ func parseIdentity(s []byte) (instance Instance, number uint64, ok bool) {
 
 var dash = []byte("-")
 
-// parseCanonicalPosition reads what Position.String writes of a place that a publication can have.
+// parseCanonicalPosition reads what Position.String writes. It accepts epochs and offsets from 1
+// on, as publications have them.
 func parseCanonicalPosition(s []byte) (Position, bool) {
 	e, o, ok := bytes.Cut(s, dash)
 	if !ok {
@@ -218,7 +223,7 @@ func parseCanonicalPosition(s []byte) (Position, bool) {
 	return Position{epoch, offset}, true
 }
 
-// parseCount reads a decimal number from 1 without leading zeros.
+// parseCount reads a decimal number that is at least 1 and has no leading zeros.
 func parseCount(s []byte) (uint64, bool) {
 	if len(s) == 0 || s[0] == '0' {
 		return 0, false

@@ -16,7 +16,7 @@ const testID = "01ab00000000000000000000000000ff"
 func TestEnvelopeAppend(t *testing.T) {
 	for _, tt := range []struct {
 		e    Envelope
-		open string // the text without Pos and the last brace
+		open string // what AppendOpen appends
 		rest string
 	}{
 		{Envelope{From: "1", To: "2", Msg: "Hello"}, `{"FromId":"1","ToId":"2","Msg":"Hello"`, `}`},
@@ -104,7 +104,7 @@ func TestParseEnvelope(t *testing.T) {
 		{with(`,"id":"` + testID + `-7","pos":"5-3"`), bare},
 		{with(`,"Id":"` + testID + `-7","Pos":"5-3","id":"mine","POS":"9-9"`), ours},
 
-		// In names the cluster to which Id and Pos belong.
+		// Here the field In names the realm to which Id and Pos belong.
 		{with(`,"Id":"` + testID + `-7","In":"0","Pos":"5-3"`), of("0")},
 		{with(`,"In":"1 p:","Pos":"5-3","Id":"` + testID + `-7"`), of("1 p:")},
 		{with(`,"Id":"` + testID + `-7","In":"","Pos":"5-3"`), ours},
@@ -202,7 +202,7 @@ func FuzzParseEnvelope(f *testing.F) {
 		if !utf8.ValidString(e.Msg) || !utf8.ValidString(e.To) || CheckID(e.From) != nil || !e.IsBare() && e.Number == 0 {
 			t.Fatalf("%q: %+v", data, e)
 		}
-		if e.IsBare() { // whatever the envelope says of itself
+		if e.IsBare() { // without a position, Id and In are not read back
 			e.Instance, e.Number, e.Realm = Instance{}, 0, ""
 		}
 		if again, err := ParseEnvelope(e.Append(nil), "0"); err != nil || again != e {

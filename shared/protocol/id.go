@@ -17,7 +17,7 @@ var (
 
 // CheckID reports why s cannot be the id of a user or a group. An id has 1 to MaxID bytes of valid
 // UTF-8 without control characters. The error's text is a predicate ("must be …") and never quotes
-// s. A client may be shown it after the name of the field.
+// s. It may be shown to a client, behind the name of the field.
 func CheckID(s string) error {
 	if len(s) == 0 || len(s) > MaxID {
 		return errIDLength

@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// Instance names one boot of one process: 16 random bytes. Each process numbers its frames and
-// sessions per Instance.
+// Instance names one boot of one process: 16 random bytes. An edge numbers its frames, and its
+// sessions, from 1 in each Instance.
 type Instance [16]byte
 
 // NewInstance returns a random Instance.
@@ -31,8 +31,8 @@ func ParseInstance(s string) (i Instance, err error) {
 }
 
 // BriefID returns a short name of a publication, for places where the 24 bytes of instance and
-// number are too many. Different publications almost always have different short names. It is never
-// zero.
+// number are too many. Different publications almost always have different short names. A short
+// name is never zero.
 func BriefID(i Instance, number uint64) uint64 {
 	id := binary.BigEndian.Uint64(i[:]) ^ number*0x9e3779b97f4a7c15
 	return max(id, 1)

@@ -10,7 +10,7 @@ import (
 
 // Commands and envelopes are small objects. Few of their top-level fields matter, and those are
 // nearly always plain strings. eachField walks such an object in one pass without allocating. It
-// accepts and understands the same as encoding/json.
+// understands an object as encoding/json does.
 
 var (
 	errNotObject = errors.New("want a JSON object")
@@ -100,7 +100,7 @@ func stringEnd(data []byte, i int) int {
 }
 
 // plainLen returns the number of bytes at the start of b that stand for themselves in a JSON
-// string. They end before a quote, a backslash or a control character.
+// string. The first byte that does not is a quote, a backslash or a control character.
 func plainLen(b []byte) (n int) {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; n+8 <= len(b); n += 8 {
@@ -165,7 +165,7 @@ func literal(value []byte) string {
 	return b.String()
 }
 
-// folds reports whether key names the field in any case.
+// folds reports whether key is the name of the field, in upper or lower case letters.
 func folds(key []byte, field string) bool {
 	return string(key) == field || bytes.EqualFold(key, []byte(field))
 }

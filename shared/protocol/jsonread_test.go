@@ -48,8 +48,8 @@ func FuzzEachField(f *testing.F) {
 	})
 }
 
-// TestNesting checks that values are read as deep as encoding/json reads them, and that a deeper
-// value costs no more.
+// TestNesting checks that values are read as deep as encoding/json reads them, and that deeper
+// values are refused.
 func TestNesting(t *testing.T) {
 	for _, c := range []struct {
 		depth int

@@ -31,7 +31,7 @@ func nestedEnd(data []byte, i, depth int) int {
 // listEnd is valueEnd for an object or an array.
 func listEnd(data []byte, i, depth int) int {
 	opening := data[i]
-	closing := opening + 2 // as with { and }, and with [ and ]
+	closing := opening + 2 // this is so for { and }, and for [ and ]
 	if i = skipSpace(data, i+1); i < len(data) && data[i] == closing {
 		return i + 1
 	}

@@ -46,7 +46,8 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// quotedLen is the length that appendQuoted makes of valid UTF-8, without the quotes.
+// quotedLen returns the number of bytes that appendQuoted appends for valid UTF-8, without the
+// quotes.
 func quotedLen(s []byte) int {
 	n := len(s)
 	for _, c := range s {

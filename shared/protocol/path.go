@@ -11,8 +11,8 @@ import (
 var ErrNoEndpoint = errors.New("want /chat/channel/{id}, /chat/user/{id}, /chat/group/{group}/{id} or /chat/all/{id}")
 
 // ParsePath reads the path of a WebSocket upgrade, as it was on the wire (url.URL.EscapedPath).
-// Each id in it is percent-decoded once, by itself, so that %2F is a slash inside an id. A plus is
-// a plus. group is "" but for EndpointGroup.
+// Each id in it is percent-decoded once, by itself, so that %2F is a slash inside an id. A plus
+// stays a plus. The result group is "" unless the endpoint is EndpointGroup.
 //
 // The error is ErrNoEndpoint, or it names the segment that is no id. Its text may be shown to the
 // client.

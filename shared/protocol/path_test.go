@@ -102,7 +102,7 @@ func FuzzParsePath(f *testing.F) {
 		if CheckID(user) != nil || (e == EndpointGroup) != (group != "") || group != "" && CheckID(group) != nil {
 			t.Fatalf("ParsePath(%q) = %v, %q, %q", path, e, group, user)
 		}
-		// A path that another program's rules write from the result means the same.
+		// A path that url.PathEscape makes from the result must give the same result.
 		word := map[Endpoint]string{EndpointChannel: "channel", EndpointUser: "user", EndpointGroup: "group", EndpointAll: "all"}[e]
 		again := "/chat/" + word + "/"
 		if e == EndpointGroup {

@@ -10,21 +10,21 @@ import (
 // Position is a place in a topic's history. The zero Position is before everything.
 //
 // Within an epoch offsets are dense, from 1: the publication after {e, o} is {e, o+1}. An epoch is
-// the microsecond, by the broker's clock, of its first publication, or later where that clock was
-// set back. It lasts as long as the topic's last position is remembered, which is longer than the
-// history. A greater epoch is later.
+// the time of its first publication in microseconds, by the broker's clock. It is a greater number
+// if that clock was set back. An epoch lasts as long as the topic's last position is remembered,
+// which is longer than the history. A greater epoch is later.
 type Position struct {
 	Epoch  uint64
 	Offset uint64
 }
 
 // MaxEpoch is the last epoch that is believed, and so the last that a broker begins. A topic in
-// that epoch goes on in it. No clock gets there. Redis' scripts count in doubles and can still tell
-// it from greater numbers.
+// that epoch goes on in it. A clock that is right gets there in the year 2255. Redis' scripts count
+// in doubles, and can still tell MaxEpoch from greater numbers.
 const MaxEpoch = 1<<53 - 2
 
 // MaxOffset is the last offset that is believed, and so the last that a broker gives. The
-// publication after it begins an epoch. A million publications a second get there in 285 years.
+// publication after it begins a new epoch. A million publications a second get there in 285 years.
 const MaxOffset = 1<<53 - 2
 
 // IsCredible reports whether p can be the place of a publication, as far as its numbers tell.
@@ -63,13 +63,14 @@ func ParsePosition(s string) (Position, error) {
 	return Position{epoch, offset}, nil
 }
 
-// Unplaced is the position of members who came while the broker was away, when nobody could say
-// where their topic was. They came after the first number messages of their edge, and nothing more
-// is known of their place. Unplaced positions are after the zero Position and before all others.
+// Unplaced returns the position of members who came while the broker was away, when nobody could
+// say where their topic was. They came after all frames of their edge whose numbers are not above
+// the parameter number, and nothing more is known of their place. Unplaced positions are after the
+// zero Position and before all others.
 func Unplaced(number uint64) Position { return Position{Offset: min(number, math.MaxUint64-1) + 1} }
 
 // IsUnplaced reports whether p is a result of Unplaced.
 func (p Position) IsUnplaced() bool { return p.Epoch == 0 && p.Offset > 0 }
 
-// Number returns the number of an unplaced position.
+// Number returns the number that Unplaced made p from.
 func (p Position) Number() uint64 { return p.Offset - 1 }

@@ -39,8 +39,9 @@ func CheckStrictID(s string) error {
 	return nil
 }
 
-// CheckStrict reports, as ParseCommand does, why c names a user or a group that has no strict id. A
-// member of such a group may still leave it.
+// CheckStrict returns an error if c names a user or a group whose id is not strict. Like the errors
+// of ParseCommand, it is a *CommandError. A leave gives no error, so that a member of such a group
+// may still leave it.
 func (c Command) CheckStrict() error {
 	var field string
 	switch c.Kind {

@@ -3,8 +3,8 @@ package protocol
 // NotDelivered is the answer to a frame that found no room on its way.
 const NotDelivered = "error: the server has no room, not delivered"
 
-// AppendText appends the text that a member of t is sent when from publishes msg on it. Every
-// server of a cluster renders it alike.
+// AppendText appends the text that a member of t is sent when from publishes msg on it. Relays and
+// the original servers render it alike.
 func AppendText(b []byte, t Topic, from, msg string) []byte {
 	switch {
 	case t.IsUser():
@@ -41,7 +41,8 @@ func LeaveText(user, group string) string {
 // space before the bracket.
 func NotExistsText(group string) string { return "group【" + group + "】 not exists" }
 
-// NotInText is the answer to a message for a group that user is no member of, or to a leave of one.
+// NotInText is the answer to a message for a group that user is no member of, or to a leave of such
+// a group.
 func NotInText(user, group string) string {
 	return "user 【" + user + "】 not in 【" + group + "】"
 }

@@ -4,8 +4,8 @@ package protocol
 
 import "strings"
 
-// Topic names a stream of publications: user:{id}, group:{id} or all. After the prefix, it is also
-// the name of the Redis channel.
+// Topic names a stream of publications: user:{id}, group:{id} or all. Behind the configured prefix,
+// it is also the name of the Redis channel.
 type Topic string
 
 // All is the topic of broadcasts.

@@ -6,8 +6,9 @@ import (
 	"net"
 )
 
-// DialContext connects to addr as net.Dialer does, with the addresses that Lookup gives for its
-// name. It races several addresses, and both families take turns in the race.
+// DialContext connects to addr as net.Dialer does, with the addresses that Lookup gives for the
+// host in addr. If there are several addresses, it races them in the order of Lookup, in which both
+// families alternate.
 func (n *Names) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	var dialer net.Dialer
 	host, port, err := net.SplitHostPort(addr)

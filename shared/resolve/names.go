@@ -1,16 +1,18 @@
-// Package resolve finds the addresses of names, and connects to them, while DNS is slow or away.
+// Package resolve finds the addresses of names, and connects to them, also while DNS is slow or
+// away.
 //
 // The source of all addresses is the system's resolver, by way of Go's package net: the hosts file,
-// then the nameservers of resolv.conf. That resolver waits 5 s for a nameserver that is silent
-// before it asks the next one, which is longer than most dials here may take. So a look-up does not
-// belong to the dial that began it. It has 30 s, later dials join it, and its answer is kept until
-// a newer one comes, whatever its time to live. A dial that has an older answer waits 200 ms for a
-// newer one and then uses the older one. A and AAAA are looked up apart from each other, since some
-// nameservers answer only one of the two.
+// then the nameservers of resolv.conf. If a nameserver is silent, that resolver waits 5 s before it
+// asks the next one. That is longer than most dials here may take, so a look-up goes on when the
+// dial that began it has ended. A look-up has 30 s, and later dials join it. Its answer is kept
+// until a newer one comes, whatever the time to live in the answer is. A dial that has an older
+// answer waits 200 ms for a newer one and then uses the older one. A and AAAA are looked up apart
+// from each other, since some nameservers answer only one of the two.
 //
-// A Names remembers 1,024 names; beyond that it forgets the name that was not used for the longest
-// time. It has look-ups of 128 names under way, two for each name. While there are so many, a name
-// that was never resolved is refused, and one that was keeps its older answer.
+// A Names remembers 1,024 names. For one more it forgets the name that was not used for the longest
+// time. It looks up at most 128 names at once, with two look-ups for each. While it looks up so
+// many, a name that it does not remember is refused, and a name that it remembers is not looked up
+// again, but has its last answer.
 package resolve
 
 import (
@@ -25,18 +27,19 @@ import (
 
 const (
 	// lookupTime bounds one look-up. A silent nameserver costs 5 s for each of up to five names,
-	// since search domains may make five of one. The remaining time is for the nameserver that
-	// answers.
+	// since search domains may turn one name into five. The remaining 5 s are for the nameserver
+	// that answers.
 	lookupTime = 30 * time.Second
 	// patience is how long a dial that has an older answer waits for a look-up, counted from the
 	// look-up's start.
 	patience = 200 * time.Millisecond
 
 	maxNames    = 1024
-	maxUnderWay = 128 // names
+	maxUnderWay = 128 // names with a look-up under way
 )
 
-// Lookup returns the addresses of a name; network is "ip4" or "ip6". It ends soon after ctx.
+// Lookup returns the addresses of a name; network is "ip4" or "ip6". It returns soon after ctx is
+// done.
 type Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
 
 // families are the networks of a Lookup, in the order in which addresses are dialled.
@@ -59,7 +62,7 @@ type Names struct {
 type name struct {
 	families [len(families)]family
 	used     uint64        // Names.uses at the last use
-	changed  chan struct{} // closed when a look-up has ended; the next one has another
+	changed  chan struct{} // closed and replaced when a look-up has ended
 }
 
 type family struct {
@@ -94,9 +97,10 @@ var (
 	errSlow   = errors.New("DNS has not answered yet")
 )
 
-// Lookup returns the addresses of host, both families in turn. Its error says why no address comes
-// from a new answer. An error with addresses means that they come from an older answer. When there
-// is an older answer, Lookup returns before ctx is done.
+// Lookup returns the addresses of host, in which both families alternate. Its error says why no
+// address comes from a new answer. An error with addresses means that they come from an older
+// answer. If there is an older answer, Lookup waits for a new one for patience at most, even if ctx
+// is not done by then.
 func (n *Names) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
@@ -132,7 +136,8 @@ func (n *Names) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	}
 }
 
-// failure names the host in err, unless the error of the resolver does so itself.
+// failure adds the host to err, unless err is an error of the resolver, which names the host
+// itself.
 func failure(host string, err error) error {
 	if err == nil {
 		return nil
@@ -143,7 +148,9 @@ func failure(host string, err error) error {
 	return fmt.Errorf("lookup %s: %w", host, err)
 }
 
-// begin begins the look-ups of host that are not under way.
+// begin begins the look-ups of host that are not under way, and returns the entry of host. If too
+// many other names are being looked up, it begins none, and fails for a host that is not
+// remembered.
 func (n *Names) begin(host string) (*name, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -191,7 +198,7 @@ func (n *Names) makeRoomLocked() {
 	delete(n.names, oldest)
 }
 
-// run is one look-up.
+// run does one look-up of host, in the family with index i, and keeps the answer in entry.
 func (n *Names) run(host string, entry *name, i int) {
 	ctx, cancel := context.WithTimeout(n.ended, lookupTime)
 	defer cancel()
@@ -232,7 +239,8 @@ func (e *name) busy() bool {
 	return false
 }
 
-// answer returns all known addresses, and why none of them is new.
+// answer returns all known addresses. If none of them is new, stale says why; otherwise stale is
+// nil.
 func (e *name) answer() (addrs []netip.Addr, stale error) {
 	stale = errAbsent
 	fresh := false
@@ -260,9 +268,9 @@ func (e *name) answer() (addrs []netip.Addr, stale error) {
 	return addrs, stale
 }
 
-// wait returns how long to wait for the look-ups under way. bounded is false when there is no older
-// answer, so that only they can help. A look-up that has lasted longer than patience counts as
-// slow.
+// wait returns how long to wait for the look-ups under way. The parameter known says whether an
+// address is known. If none is, bounded is false: the look-ups under way must be waited for,
+// however long they take. Otherwise each is waited for until it has lasted for patience.
 func (e *name) wait(known bool) (rest time.Duration, bounded bool) {
 	for _, f := range e.families {
 		if !f.began.IsZero() {

@@ -51,8 +51,9 @@ func (s *source) lookup(ctx context.Context, network, _ string) ([]netip.Addr, e
 	s.asked++
 	addr, after, err := s.addrs[network], s.after[network], s.err
 	s.mu.Unlock()
-	// Goroutines of one bubble must not receive at the same time from timers that are already due.
-	// The race detector would then have one context on two threads, and might crash.
+	// A timer is used only for a delay above 0, because goroutines of one bubble must not receive
+	// at the same time from timers that are already due. The race detector would then have one
+	// context on two threads, and might crash.
 	if after > 0 {
 		select {
 		case <-time.After(after):
@@ -90,8 +91,8 @@ func want(t *testing.T, n *Names, what, addrs string, after time.Duration, stale
 
 const never = time.Hour
 
-// The test has a look-up that takes longer than a dial may. A silent first nameserver delays
-// look-ups by 5 s.
+// TestC4_ALookupOutlivesTheDialThatBeganIt has a look-up that takes longer than the dial that began
+// it may take. Its delay of 5 s is that of a silent first nameserver.
 func TestC4_ALookupOutlivesTheDialThatBeganIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s source
@@ -258,7 +259,7 @@ func TestARealNameserversAnswers(t *testing.T) {
 	}
 }
 
-// The test allows a hosts file that has the name for one family only.
+// TestLocalhostIsDialled also passes where the hosts file has localhost for one family only.
 func TestLocalhostIsDialled(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

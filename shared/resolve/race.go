@@ -17,9 +17,9 @@ type Attempt[T any] struct {
 }
 
 // Race dials targets in their order until one dial succeeds. The next dial begins when Stagger is
-// over or a dial has failed. The other dials are cancelled and awaited, and discard gets each
-// connection that came too late. failed has the dials that failed before the first success. Without
-// a target both results are empty.
+// over or a dial has failed. After the success, Race cancels and awaits the other dials. It calls
+// discard for each connection that comes too late. The result failed lists the dials that failed
+// before the success. Without a target both results are empty.
 func Race[T any](
 	ctx context.Context, targets []string,
 	dial func(context.Context, string) (T, error), discard func(T),

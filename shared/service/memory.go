@@ -14,10 +14,11 @@ import (
 // kernel stacks, and for a garbage collection that comes late.
 const memoryShare = 0.9
 
-// limitMemory tells the garbage collector how much memory there is, unless GOMEMLIMIT did. On
-// Fly.io the limit is the whole machine's memory, since the process has the machine to itself.
-// Elsewhere it is the container's limit. Without a container's limit nothing is set: the machine's
-// memory is the bound, and other processes share it.
+// limitMemory tells the garbage collector how much memory it may use, unless GOMEMLIMIT does. That
+// is memoryShare of the available memory. On Fly.io the whole machine's memory is available, since
+// the process has the machine to itself. Elsewhere the container's limit is available, or the
+// machine's memory if that is less. Without a container's limit nothing is set, since other
+// processes share the machine's memory.
 func limitMemory(log *slog.Logger) {
 	limit, source := memoryLimit(os.Getenv, memlimit.FromCgroup, memlimit.FromSystem)
 	if source == "" {
@@ -30,9 +31,10 @@ func limitMemory(log *slog.Logger) {
 }
 
 // memoryLimit returns the limit in bytes and where it comes from. The limit is 0 when nothing is to
-// be set; without any limit the source is "" too. The configured size of a machine or a container
-// may exceed the memory that the machine reports, because the kernel keeps a part for itself. On a
-// small machine that part matters.
+// be set; if there is no limit at all, the source is "" too. The configured size of a machine or a
+// container may exceed the memory that the machine reports, because the kernel keeps a part for
+// itself. Then the limit is taken from what the machine reports, since on a small machine that part
+// matters.
 func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, error)) (limit int64, source string) {
 	if getenv("GOMEMLIMIT") != "" {
 		return 0, "GOMEMLIMIT"
@@ -50,7 +52,8 @@ func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, err
 	return int64(float64(bytes) * memoryShare), source
 }
 
-// known returns the bytes that of returns. 0 means no limit, or one too large to be a limit.
+// known calls the function and returns its number of bytes. It returns 0 if the function fails, or
+// if the number is too large to be a limit.
 func known(of func() (uint64, error)) uint64 {
 	bytes, err := of()
 	if err != nil || bytes > math.MaxInt64/2 {

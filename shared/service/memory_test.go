@@ -15,7 +15,7 @@ func TestMemoryLimitIsInForce(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)
 	var out bytes.Buffer
-	t.Setenv("GOMEMLIMIT", "") // the tests' own
+	t.Setenv("GOMEMLIMIT", "") // the tests may run under a limit of their own
 	t.Setenv("FLY_VM_MEMORY_MB", "100")
 	limitMemory(slog.New(slog.NewTextHandler(&out, nil)))
 	if limit := debug.SetMemoryLimit(-1); limit != 90<<20 || !strings.Contains(out.String(), "bytes=94371840 source=FLY_VM_MEMORY_MB") {

@@ -17,7 +17,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/logging"
 )
 
-// Program is a binary: its command line around its configuration and its work.
+// Program describes a binary: its configuration, its work, and the subcommands of its own. It gives
+// the binary its command line.
 type Program[T any] struct {
 	Name  string
 	About string // one sentence for --help
@@ -29,9 +30,9 @@ type Program[T any] struct {
 	Logging  func(T) logging.Config
 	// Live is the address whose /livez the healthcheck subcommand asks.
 	Live func(T) config.Addr
-	// Run does the work until ctx is done and then drains. A config.Problem ends the process with
-	// the status of a wrong configuration. A Passing one (a port is taken) and any other error end
-	// it with 1.
+	// Run does the work until ctx is done and then drains. If it returns a config.Problem, the
+	// process ends with the status of a wrong configuration. If the Problem is Passing, as when a
+	// port is taken, or the error is another one, the process ends with 1.
 	Run func(ctx context.Context, cfg T, p Process) error
 	// Commands are further subcommands.
 	Commands []Command
@@ -178,7 +179,7 @@ func (p Program[T]) work(environ []string, stdout, stderr io.Writer) int {
 	}
 	errs.Form(p.Logging(cfg))
 	process.Log = logging.New(errs, p.Logging(cfg))
-	slog.SetDefault(process.Log) // for lines that libraries write by themselves
+	slog.SetDefault(process.Log) // for lines that libraries write to the default logger
 	for _, line := range p.warnings(environ, cfg) {
 		process.Log.Warn(line)
 	}
@@ -208,7 +209,7 @@ func (p Program[T]) serve(ctx context.Context, cfg T, process Process, stderr io
 	return StatusFailed
 }
 
-// runTrimmed is Run, while trimMemory gives free memory back.
+// runTrimmed runs Run. Meanwhile trimMemory gives free memory back.
 func (p Program[T]) runTrimmed(ctx context.Context, cfg T, process Process) error {
 	trimming, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var trimmer sync.WaitGroup

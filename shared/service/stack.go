@@ -11,14 +11,14 @@ import (
 // may call its methods.
 type Stack struct {
 	parts  []*part
-	failed chan error // first failure; never closed
+	failed chan error // has the first failure; never closed
 }
 
 type part struct {
 	name string
 	stop context.CancelFunc
 	done sync.WaitGroup
-	err  error // after done
+	err  error // may be read after done
 }
 
 // NewStack returns a Stack without parts.

@@ -8,8 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// These are the statuses with which a process ends. Those for wrong input are from sysexits.h,
-// since Go's runtime ends a crashed process with 2.
+// These are the statuses with which a process ends. Those for wrong input are from sysexits.h. The
+// usual status for wrong input, 2, would be mistaken for a crash: Go's runtime ends a crashed
+// process with 2.
 const (
 	StatusDone   = 0
 	StatusFailed = 1

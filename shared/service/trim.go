@@ -9,10 +9,11 @@ import (
 
 const (
 	trimCrowd = 4 << 20         // bytes allocated that are worth a collection
-	trimStack = 4 << 10         // bytes that a goroutine is taken to have had
-	trimEvery = time.Second     // between two looks
-	trimPause = 5 * time.Second // between two collections at least
-	// It is calm when less than a 16th of the most is allocated between two looks.
+	trimStack = 4 << 10         // bytes of stack that are counted for each new goroutine
+	trimEvery = time.Second     // between two looks, which are calls of trim.step
+	trimPause = 5 * time.Second // least time between two collections
+	// trimShare defines a calm look: since the look before, at most 1/trimShare of trim.most was
+	// allocated.
 	trimShare = 16
 	// trimCalm is the number of calm looks in a row that are needed. Idle goroutines end meanwhile,
 	// such as an edge's readers, which wait 2 s for more.
@@ -20,16 +21,17 @@ const (
 )
 
 // trim says when to collect garbage and give memory back to the operating system, which is once a
-// crowd has passed. A crowd leaves stacks and buffers of handshakes, tables and messages. Without
-// trim the process keeps them until the heap has doubled, or for two minutes. Under steady work,
-// little or much, trim says nothing, because the collector's own pace is right then.
+// crowd has passed. A crowd is a burst of work, such as many clients that connect at once. It
+// leaves stacks, and buffers of handshakes, tables and messages. Without trim the process keeps
+// them until the heap has doubled, or for two minutes. Under steady work, little or much, trim says
+// nothing, because the collector's own pace is right then.
 //
 // It is a plain structure, stepped by one caller.
 type trim struct {
 	trimmed time.Duration // when step last returned true; 0: never
 	total   uint64        // bytes allocated at the last look
 	since   uint64        // bytes allocated since trimmed
-	most    uint64        // most bytes between two looks since trimmed
+	most    uint64        // most bytes allocated between two looks since trimmed
 	calm    int           // calm looks in a row
 }
 
@@ -60,7 +62,7 @@ func trimMemory(ctx context.Context) {
 		return samples[0].Value.Uint64() + samples[1].Value.Uint64()*trimStack
 	}
 	start := time.Now()
-	var t trim // the zero value makes the start a crowd, too
+	var t trim // what the start has allocated counts as a crowd too
 	ticker := time.NewTicker(trimEvery)
 	defer ticker.Stop()
 	for {

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Sleep waits for d and returns true, at once when d is not positive. It returns false as soon as
-// ctx is done, or early gives something or is closed. early may be nil.
+// Sleep waits for d and then returns true. It returns false as soon as ctx is done, or the channel
+// early gives a value or is closed. The channel may be nil. If d is not positive, Sleep returns
+// true at once, even if ctx is done.
 func Sleep(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
 	if d <= 0 {
 		return true

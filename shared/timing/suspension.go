@@ -2,11 +2,11 @@ package timing
 
 import "time"
 
-// Suspended is the lost time from which on a process should distrust what it knew before.
+// Suspended is the least lost time after which a process should distrust what it knew before.
 const Suspended = 5 * time.Second
 
-// Suspension notices time in which the process did not run. After the process was stopped, a tick
-// comes late by both clocks. After its machine was stopped, the wall clock has gone on, and the
+// Suspension notices time in which the process did not run. If the process was stopped, the next
+// step is late by both clocks. If its machine was suspended, the wall clock has gone on, and the
 // monotonic clock may have stood still. A wall clock that is set back, or set forward by less than
 // Suspended, does not count. One caller steps it.
 type Suspension struct {

@@ -19,7 +19,8 @@ const (
 	flyOpenFiles = 10240 // limit of open files for a process that is not root
 )
 
-// flyMemory maps each kind of Fly's machines to its least and its most memory, in megabytes.
+// flyMemory maps kinds of Fly's machines to the least and the most memory that each may have, in
+// megabytes.
 var flyMemory = map[string][2]int{
 	"shared-cpu-1x": {256, 2048}, "shared-cpu-2x": {512, 4096}, "shared-cpu-4x": {1024, 8192}, "shared-cpu-8x": {2048, 16384},
 	"performance-1x": {2048, 8192}, "performance-2x": {4096, 16384}, "performance-4x": {8192, 32768},
@@ -74,8 +75,8 @@ func (f flyFile) allChecks() (all []flyCheck) {
 	return all
 }
 
-// TestFlyRefusesUnknownKeys checks the test's own parser. If it let unknown keys pass, the other
-// tests would miss a service that makes a relay public.
+// TestFlyRefusesUnknownKeys checks the parser of these tests, decodeFly. If it let unknown keys
+// pass, the other tests would miss a service that makes a relay public.
 func TestFlyRefusesUnknownKeys(t *testing.T) {
 	for _, text := range []string{"kil_timeout = '9s'", "[[services]]\ninternal_port = 9000", "[http_service]\nport = 1", "kill_timeout = '9'"} {
 		var f flyFile
@@ -146,8 +147,7 @@ func documentedURL(t *testing.T) string {
 	return strings.ReplaceAll(found[1], "$RELAY", "some-relay")
 }
 
-// documented checks that a file's comments tell the reader to set the required variables, and that
-// [env] does not set them.
+// documented checks that a file's comments tell the reader to set the variables with these names.
 func documented(t *testing.T, path string, names ...string) {
 	t.Helper()
 	text := read(t, path)

@@ -11,9 +11,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// flyFile is the part of flyctl's format that our files use. An unknown key is an error, since
-// flyctl ignores keys that it does not know, so that a misspelled name would go unseen. Look a key
-// up in flyctl before adding it here.
+// flyFile is the part of flyctl's format that our files use. An unknown key is an error here.
+// flyctl ignores keys that it does not know, so without this error nobody would notice a misspelled
+// name. Look a key up in flyctl before adding it here.
 type flyFile struct {
 	App           string            `toml:"app"`
 	PrimaryRegion string            `toml:"primary_region"`

@@ -58,7 +58,8 @@ func (c container) port(t *testing.T, name string) int {
 	return 0
 }
 
-// settings returns the variables of a container. Those from secrets have the values of the example.
+// settings returns the variables of a container. Those from a Secret have the values that the
+// example of that Secret has.
 func (c container) settings(t *testing.T, m manifests) map[string]string {
 	t.Helper()
 	settings := map[string]string{}
@@ -86,7 +87,8 @@ func (c container) settings(t *testing.T, m manifests) map[string]string {
 	return settings
 }
 
-// checkPod checks what must hold for edges and relays alike.
+// checkPod checks what must hold for the pods of edges and of relays. The parameter stops is the
+// time that the process may take to stop.
 func checkPod(t *testing.T, d deployment, stops time.Duration) {
 	t.Helper()
 	pod, c := d.Spec.Template.Spec, d.container()
@@ -127,7 +129,8 @@ func checkPod(t *testing.T, d deployment, stops time.Duration) {
 // isNot reports whether a setting that is true by default was left true.
 func isNot(b *bool) bool { return b == nil || *b }
 
-// checkProbes sends the requests of the probes to a running process.
+// checkProbes sends the requests of the probes to a running process. Each probe must name the port
+// of one of the two addresses.
 func checkProbes(t *testing.T, c container, p process, public, admin config.Addr) {
 	t.Helper()
 	for _, pr := range []probe{c.ReadinessProbe, c.LivenessProbe} {
@@ -281,7 +284,7 @@ func TestKubernetesSelectors(t *testing.T) {
 			t.Errorf("%d objects of a kind that edges and relays both have", kind)
 		}
 	}
-	// Each deployment must use these secrets.
+	// Each deployment must use exactly these secrets.
 	for name, secrets := range map[string][]string{"edgerelay-edge": {"EDGE_JWT_KEYS", "LINK_KEYS"}, "edgerelay-relay": {"LINK_KEYS", "RELAY_REDIS_URL"}} {
 		var got []string
 		for _, e := range m.deployments[name].container().Env {
@@ -295,7 +298,8 @@ func TestKubernetesSelectors(t *testing.T) {
 	}
 }
 
-// The test checks that applied images have fixed tags and that each deployment has a policy.
+// TestA13_KustomizationPinsImagesAndAppliesPolicies checks that applied images have fixed tags, and
+// that each deployment has a network policy.
 func TestA13_KustomizationPinsImagesAndAppliesPolicies(t *testing.T) {
 	m := readManifests(t)
 	if !slices.Contains(m.kustomization.Resources, "networkpolicy.yaml") {

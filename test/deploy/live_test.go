@@ -73,7 +73,7 @@ func start(t *testing.T, run func(context.Context) error, abort func()) {
 
 func get(t *testing.T, url string) (status int, body string) {
 	t.Helper()
-	// The client follows no redirect, since the platforms' checks do not.
+	// The client follows no redirect: the path itself must answer 200.
 	client := http.Client{Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Get(url)
 	if err != nil {
@@ -87,7 +87,7 @@ func get(t *testing.T, url string) (status int, body string) {
 	return response.StatusCode, string(b)
 }
 
-// answers checks that a path answers 200.
+// answers checks that a URL answers 200.
 func answers(t *testing.T, url string) {
 	t.Helper()
 	if status, body := get(t, url); status != http.StatusOK {

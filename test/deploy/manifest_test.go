@@ -11,7 +11,7 @@ import (
 )
 
 // These types are the part of Kubernetes' objects that the manifests use. An unknown field is an
-// error, since a misspelled name would otherwise show only in a cluster.
+// error, since a misspelled name would otherwise be noticed only when the manifests are applied.
 type (
 	meta struct {
 		Name   string            `yaml:"name"`
@@ -284,7 +284,8 @@ func put[T interface{ name() string }](node *yaml.Node, objects map[string]T) er
 
 func (o object) name() string { return o.Metadata.Name }
 
-// strictly decodes a document. A field that into does not have is an error.
+// strictly decodes a document. It is an error if the document has a field that the target does not
+// have.
 func strictly(node *yaml.Node, into any) error {
 	text, err := yaml.Marshal(node)
 	if err != nil {

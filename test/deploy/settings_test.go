@@ -1,5 +1,5 @@
-// Package deploy checks the files in deploy/ and both fly.toml files against the code that they
-// configure.
+// Package deploy checks the files in deploy/, and the fly.toml files of edge and relay, against the
+// code that they configure.
 package deploy
 
 import (
@@ -39,8 +39,8 @@ var (
 	relaySecrets = map[string]string{"RELAY_REDIS_URL": "redis://:password@redis:6379", "LINK_KEYS": "k1:0123456789abcdef"}
 )
 
-// loadEdge loads an edge's configuration from settings. edgeSecrets supplies what settings leave
-// out. Every name must be one that an edge reads.
+// loadEdge loads an edge's configuration from settings. Of edgeSecrets it adds those that the
+// settings do not have. Every name must be one that an edge reads.
 func loadEdge(t *testing.T, settings map[string]string) edge.Config {
 	t.Helper()
 	cfg, err := edge.Load(environ(t, settings, edgeSecrets, edge.Variables()))
@@ -73,7 +73,8 @@ func environ(t *testing.T, settings, secrets map[string]string, known []config.V
 	return list
 }
 
-// noSecrets checks that settings contain no secret, since anybody may read them.
+// noSecrets checks that settings contain no secret, since anybody may read the files that they are
+// from.
 func noSecrets(t *testing.T, settings map[string]string) {
 	t.Helper()
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -83,8 +84,8 @@ func noSecrets(t *testing.T, settings map[string]string) {
 	}
 }
 
-// port returns the port of an address. everywhere says that the address stands for all addresses of
-// the machine.
+// port returns the port of an address. everywhere is true if the address has no host, and so stands
+// for all addresses of the machine.
 func port(t *testing.T, a config.Addr) (number int, everywhere bool) {
 	t.Helper()
 	host, text, err := net.SplitHostPort(string(a))
@@ -142,7 +143,8 @@ func ours(t *testing.T) (paths []string) {
 	return paths
 }
 
-// TestVariablesThatFilesNameExist checks the comments of the files too.
+// TestVariablesThatFilesNameExist checks that every variable that a file names exists, also in the
+// file's comments.
 func TestVariablesThatFilesNameExist(t *testing.T) {
 	known := map[string]bool{}
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -158,7 +160,8 @@ func TestVariablesThatFilesNameExist(t *testing.T) {
 	}
 }
 
-// TestFilesThatFilesNameExist checks the comments of the files too.
+// TestFilesThatFilesNameExist checks that every path that a file names exists, also in the file's
+// comments.
 func TestFilesThatFilesNameExist(t *testing.T) {
 	word := regexp.MustCompile(`(?:^|[ =])((?:deploy|relay)/[a-z./-]+[a-z])`)
 	for _, path := range ours(t) {

@@ -18,8 +18,8 @@ import (
 
 const systemd = "deploy/systemd/"
 
-// unit holds a unit's settings by Section.Name. The values of a repeated setting are joined by
-// newlines.
+// unit maps Section.Name to the value of that setting of a unit. The values of a repeated setting
+// are joined by newlines.
 type unit map[string]string
 
 func readUnit(t *testing.T, file string) unit {
@@ -44,7 +44,9 @@ func readUnit(t *testing.T, file string) unit {
 	return u
 }
 
-// checkUnit checks what must hold for both units. It returns the example of the unit's environment.
+// checkUnit checks what must hold for both units. The function stops gets the settings of the
+// unit's example environment. It returns the time that the process may take to stop, and the number
+// of files that the process may open.
 func checkUnit(t *testing.T, file string, stops func(settings map[string]string) (time.Duration, int)) {
 	t.Helper()
 	u := readUnit(t, file)

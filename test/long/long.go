@@ -9,7 +9,8 @@ import (
 
 const variable, value = "EDGERELAY_TESTS", "long"
 
-// Only skips a test in the usual run. why is the reason, such as the time that the test takes.
+// Only keeps a test for the long run: it skips the test in the usual run. The parameter why is the
+// reason, such as the time that the test takes.
 func Only(t testing.TB, why string) {
 	t.Helper()
 	if !Wanted() {

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// These ports are below the range from which the kernel gives local ports to outgoing connections.
-// A server that is down for a moment thus finds its port free, however many clients dial meanwhile.
+// These ports are below the range from which the kernel takes the local ports of outgoing
+// connections. So a server that is down for a moment finds its port free afterwards, however many
+// clients dial meanwhile.
 const (
 	firstPort = 20000
 	lastPort  = 31999
@@ -33,13 +34,13 @@ func FreeAddr(t testing.TB) string {
 	return addr
 }
 
-// Free returns a loopback address on which nobody listens. No other call in this process returns
-// it.
+// Free returns a loopback address on which nobody listens. Later calls in this process return other
+// addresses, until all ports have had their turn.
 func Free() (addr string, err error) {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
 	if ports.next == 0 {
-		// Processes that run side by side start apart from each other.
+		// Processes that run side by side begin their search at different ports.
 		ports.next = firstPort + os.Getpid()*stride%(lastPort-firstPort)
 	}
 	for range lastPort - firstPort {

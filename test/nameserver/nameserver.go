@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// These are types of questions.
+// These are the types of DNS questions for IPv4 and IPv6 addresses.
 const (
 	A    = 1
 	AAAA = 28

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Authority signs the certificates of a test's servers and clients. The rules for a Server's
-// methods hold for its methods too.
+// Authority signs the certificates of a test's servers and clients. The rules for the methods of a
+// Server hold for those of an Authority too.
 type Authority struct {
 	File string // path of its own certificate
 

@@ -16,7 +16,7 @@ import (
 const slots = 16384
 
 // Cluster is a Redis Cluster of a test's own. Its masters have equal shares of the slots and one
-// replica each. The rules for a Server's methods hold for its methods too.
+// replica each. The rules for the methods of a Server hold for those of a Cluster too.
 type Cluster struct {
 	URL     string    // redis+cluster://host:port,…
 	Servers []*Server // the masters, then their replicas in the same order
@@ -45,7 +45,7 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 		_, port, _ := net.SplitHostPort(loopback.FreeAddr(t))
 		options := plain([]string{
 			"--cluster-enabled", "yes", "--cluster-port", port,
-			// The nodes must find each other within this time too.
+			// Within this time a node must also answer a node that meets it.
 			"--cluster-node-timeout", fmt.Sprint(brisk.Milliseconds()),
 		})
 		if how != nil {
@@ -65,7 +65,8 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 	}
 	c.await("all know all", func(s *Server) bool { return c.knowsAll(s, bus) })
 	for i, s := range c.Servers[n:] {
-		// A node has a temporary name while others are still meeting it.
+		// While s is still meeting the master, s has a temporary name for it and refuses the true
+		// one.
 		master := c.Servers[i].Client().ClusterMyID(t.Context()).Val()
 		c.awaitOf(s, "a replica has a master", func(s *Server) bool {
 			return s.Client().ClusterReplicate(t.Context(), master).Err() == nil
@@ -98,7 +99,8 @@ func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	return all
 }
 
-// Hasten has a dead master replaced within one or two seconds from now on.
+// Hasten makes the nodes replace a dead master within one or two seconds. Before Hasten they do not
+// replace it.
 func (c *Cluster) Hasten() {
 	c.t.Helper()
 	c.replaceAfter(brisk)
@@ -113,8 +115,8 @@ func (c *Cluster) replaceAfter(silence time.Duration) {
 	}
 }
 
-// AwaitWell waits until every node reports the cluster as well, and every replica has its master's
-// data.
+// AwaitWell waits until every running node reports that the cluster is in order, and every replica
+// has its master's data.
 func (c *Cluster) AwaitWell() {
 	c.t.Helper()
 	c.await("the cluster is well", func(s *Server) bool {
@@ -130,7 +132,8 @@ func (c *Cluster) AwaitWell() {
 	})
 }
 
-// Owner returns the server that owns a key's slot. It asks any running node.
+// Owner returns the server that owns a key's slot. It asks the running nodes, one after the other,
+// until one knows.
 func (c *Cluster) Owner(key string) *Server {
 	c.t.Helper()
 	for _, asked := range c.Servers {
@@ -170,7 +173,7 @@ func (c *Cluster) at(node redis.ClusterNode) *Server {
 	return nil
 }
 
-// await waits until the condition holds for every running node.
+// await waits until holds returns true for every running node.
 func (c *Cluster) await(what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for _, s := range c.Servers {
@@ -178,7 +181,7 @@ func (c *Cluster) await(what string, holds func(*Server) bool) {
 	}
 }
 
-// awaitOf waits until the condition holds for one node. It does not wait for a node that does not
+// awaitOf waits until holds returns true for one node. It does not wait for a node that does not
 // run.
 func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
 	c.t.Helper()

@@ -11,7 +11,8 @@ import (
 // another version of Redis. Without it the server is redis-server from the PATH.
 const Variable = "REDIS_SERVER"
 
-// Program returns the path of the server, and whether one exists. In CI its absence fails the test.
+// Program returns the path of the server, and whether one exists. If Variable names a server that
+// does not exist, the test fails. In CI it also fails if there is no redis-server.
 func Program(t testing.TB) (string, bool) {
 	t.Helper()
 	named := os.Getenv(Variable)
@@ -30,7 +31,8 @@ func Program(t testing.TB) (string, bool) {
 const hint = "redis-server is not on the PATH: apt-get install redis-server, or " + Variable +
 	"=/path/to/another"
 
-// Need returns the path of the server. It skips the test if there is none, and fails it in CI.
+// Need returns the path of the server. If there is none, the test is skipped, or fails as Program
+// says.
 func Need(t testing.TB) string {
 	t.Helper()
 	program, there := Program(t)

@@ -19,24 +19,24 @@ import (
 )
 
 // Server is a redis-server on a free loopback port. Its data is in the test's temporary directory,
-// and it ends with the test. Only the test's goroutine may call its methods, which end the test if
-// they fail.
+// and it ends with the test. Only the test's goroutine may call the methods, since they end the
+// test if they fail.
 type Server struct {
 	Addr string // host:port, the same after a Restart
-	URL  string // redis://host:port, or rediss
+	URL  string // redis://host:port, or rediss://host:port with TLS
 
 	t        testing.TB
 	program  string
 	dir      string
-	first    []string // arguments before those of Start
+	first    []string // arguments that come before all others
 	identity []string // arguments for the port and TLS
 	options  []string
 	cmd      *exec.Cmd
 	client   *redis.Client
 }
 
-// Start starts a server. Options are arguments of redis-server such as "--maxmemory", "10mb". If
-// there is no redis-server, the test is skipped, as Need says.
+// Start starts a server. The options are further arguments of redis-server, such as "--maxmemory",
+// "10mb". If there is no redis-server, the test is skipped, as Need says.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
 	return start(t, nil, nil, plain(options))
@@ -64,7 +64,8 @@ func start(t testing.TB, how *TLS, first, options []string) *Server {
 	return s
 }
 
-// identify sets the arguments for TLS as how says, and a client that fits them.
+// identify sets the arguments for the port and for TLS, and makes a client that fits them. If how
+// is nil, the server speaks no TLS.
 func (s *Server) identify(how *TLS) {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
@@ -95,7 +96,7 @@ func (s *Server) Stop() {
 		s.t.Fatal("redistest: stopped twice")
 	}
 	s.signal(syscall.SIGTERM)
-	_ = s.cmd.Wait() // the error only says how it ended
+	_ = s.cmd.Wait() // the error only says how the process ended
 	s.cmd = nil
 }
 
@@ -107,8 +108,8 @@ func (s *Server) Save() {
 	}
 }
 
-// Restart starts the server again after Kill, at the same address and with the data last saved.
-// Without saved data it starts empty.
+// Restart starts the server again after Kill or Stop, at the same address and with the data last
+// saved. Without saved data it starts empty.
 func (s *Server) Restart() {
 	s.t.Helper()
 	if s.cmd != nil {
@@ -147,7 +148,8 @@ func (s *Server) start() {
 	s.await()
 }
 
-// await waits until this very server answers. Another process could have taken its port.
+// await waits until the server answers with the process id of s.cmd. Another process could have
+// taken the port.
 func (s *Server) await() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -168,6 +170,6 @@ func (s *Server) end() {
 		return
 	}
 	_ = s.cmd.Process.Kill() // this ends a frozen process too
-	_ = s.cmd.Wait()         // the error only says that it was killed
+	_ = s.cmd.Wait()         // the error only says that the process was killed
 	s.cmd = nil
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Watched is a master and a replica that three sentinels watch. The rules for a Server's methods
-// hold for its methods too.
+// Watched is a master and a replica that three sentinels watch. The rules for the methods of a
+// Server hold for those of a Watched too.
 type Watched struct {
 	URL       string    // redis+sentinel://host:port,…/name
 	Servers   []*Server // the first master, then its replica
@@ -22,7 +22,8 @@ type Watched struct {
 
 const watchedName = "chat"
 
-// A master is replaced after one of these silences. steady is longer than any test.
+// A master is replaced once it has been silent for steady or for brisk, whichever is set. steady is
+// longer than any test.
 const (
 	steady = 10 * time.Minute
 	brisk  = time.Second
@@ -84,8 +85,8 @@ func (w *Watched) Master() *Server {
 	return nil
 }
 
-// AwaitWell waits until the sentinels report that master as well, with a replica that has its data.
-// From then on they would replace the master if it failed.
+// AwaitWell waits until the sentinels report that this master is in order and has a replica with
+// its data. From then on they are able to replace the master if it fails.
 func (w *Watched) AwaitWell(master *Server) {
 	w.t.Helper()
 	w.await("a replica has the master's data", func() bool {
@@ -101,7 +102,8 @@ func (w *Watched) AwaitWell(master *Server) {
 	}
 }
 
-// Hasten has a dead master replaced within a few seconds from now on.
+// Hasten makes the sentinels replace a dead master within a few seconds. Before Hasten they do not
+// replace it.
 func (w *Watched) Hasten() {
 	w.t.Helper()
 	for _, s := range w.Sentinels {
@@ -112,7 +114,8 @@ func (w *Watched) Hasten() {
 	}
 }
 
-// Failover has the sentinels replace the master, which runs on as a replica.
+// Failover makes the sentinels replace the master, which runs on as a replica. It returns when the
+// replacement begins.
 func (w *Watched) Failover() {
 	w.t.Helper()
 	w.await("a failover begins", func() bool {
@@ -122,7 +125,7 @@ func (w *Watched) Failover() {
 
 func (w *Watched) await(what string, holds func() bool) {
 	w.t.Helper()
-	// If a sentinel is delayed on a busy machine, it does nothing for half a minute.
+	// A sentinel that was delayed on a busy machine does nothing for half a minute.
 	for end := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("redistest: not in time: %s", what)

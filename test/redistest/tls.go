@@ -18,7 +18,8 @@ func StartTLS(t testing.TB, how TLS, options ...string) *Server {
 	return start(t, &how, nil, plain(options))
 }
 
-// RestartTLS is Restart with another TLS than that of StartTLS. It closes earlier clients.
+// RestartTLS is Restart with another TLS configuration. It closes the client that Client returned
+// before.
 func (s *Server) RestartTLS(how TLS) {
 	s.t.Helper()
 	if s.cmd != nil {
@@ -29,7 +30,8 @@ func (s *Server) RestartTLS(how TLS) {
 	s.start()
 }
 
-// arguments returns the arguments for a server on a port.
+// arguments returns the arguments of redis-server for the port and for TLS. The receiver nil means
+// no TLS.
 func (how *TLS) arguments(host, port string) []string {
 	if how == nil {
 		return []string{"--port", port}
@@ -49,8 +51,8 @@ func (how *TLS) arguments(host, port string) []string {
 	}
 }
 
-// client returns the TLS configuration of a client that all such servers accept, or nil without
-// TLS.
+// client returns the TLS configuration of a client that servers with this TLS accept, or nil if the
+// receiver is nil.
 func (how *TLS) client(t testing.TB) *tls.Config {
 	t.Helper()
 	if how == nil {
@@ -62,7 +64,8 @@ func (how *TLS) client(t testing.TB) *tls.Config {
 	}
 }
 
-// scheme returns the beginning of URLs for such servers.
+// scheme returns the scheme of URLs of servers with this TLS: rediss, or redis if the receiver is
+// nil.
 func (how *TLS) scheme() string {
 	if how == nil {
 		return "redis"
