@@ -16,7 +16,8 @@ import (
 
 const architecture = "ARCHITECTURE.md"
 
-// designPages are ARCHITECTURE and the pages of which it is the map.
+// designPages returns the texts of ARCHITECTURE.md and of the pages of which it is the map, by
+// path.
 func designPages(t *testing.T) (texts map[string]string) {
 	t.Helper()
 	names, err := filepath.Glob("docs/design/*.md")
@@ -50,7 +51,8 @@ func TestArchitectureIsAMap(t *testing.T) {
 	}
 }
 
-// declared are the names of one package: functions, "Type.method", types, and "Type.field".
+// declared holds the names that one package declares, each with its kind: functions, "Type.method",
+// types, and "Type.field".
 type declared map[string]kind
 
 type kind uint8
@@ -61,7 +63,8 @@ const (
 	field
 )
 
-// declarations reads all our packages, by their directories. It reads files for every system.
+// declarations returns what each of our packages declares, by the package's directory. It reads the
+// files for every operating system, and leaves out tests.
 func declarations(t *testing.T) (packages map[string]declared) {
 	t.Helper()
 	packages = map[string]declared{}
@@ -123,7 +126,7 @@ func (names declared) addType(spec *ast.TypeSpec) {
 	}
 }
 
-// receiver returns the name of a method's type.
+// receiver returns the name of the type in a method's receiver.
 func receiver(of ast.Expr) string {
 	switch of := of.(type) {
 	case *ast.StarExpr:
@@ -136,7 +139,7 @@ func receiver(of ast.Expr) string {
 	return ""
 }
 
-// section returns the text under a heading of a page.
+// section returns the text of a page under a heading, up to the next heading of the second level.
 func section(t *testing.T, text, heading string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, "\n"+heading+"\n")
@@ -165,7 +168,8 @@ func rows(text string) (table [][]string) {
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// TestTheWaysNameFunctionsThatThereAre checks each function in the ways of a message and of a join.
+// TestTheWaysNameFunctionsThatThereAre checks that each function and each script exists that
+// ARCHITECTURE.md names in the way of a message or in the way of a join.
 func TestTheWaysNameFunctionsThatThereAre(t *testing.T) {
 	packages := declarations(t)
 	text := designPages(t)[architecture]
@@ -194,7 +198,8 @@ func TestTheWaysNameFunctionsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestTheGlossaryNamesCodeThatThereIs checks that each word is a type, a field or a package.
+// TestTheGlossaryNamesCodeThatThereIs checks that the code which the glossary gives for each word
+// is a type, a field or a package.
 func TestTheGlossaryNamesCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	found := 0
@@ -224,7 +229,9 @@ func TestTheMapHasEachPackage(t *testing.T) {
 	}
 }
 
-// byPackage returns all names with the last element of their package's path, and without it.
+// byPackage returns the names of all packages. Each name is there in two forms: alone, and behind
+// the last element of its package's path, as in "gateway.Hub". Each last element is there too, with
+// the kind typeName.
 func byPackage(packages map[string]declared) declared {
 	all := declared{}
 	for dir, names := range packages {
@@ -239,14 +246,14 @@ func byPackage(packages map[string]declared) declared {
 }
 
 var (
-	// dotted matches a name of code in running text and in pictures, and a file's name.
+	// dotted matches the names of code and of files, in running text and in pictures.
 	dotted  = regexp.MustCompile(`[\w/.*…-]*[A-Za-z]\w*\.[A-Za-z]\w*`)
 	fetched = regexp.MustCompile(`\]\([^)]*\)`)
 	isFile  = regexp.MustCompile(`\.(go|md|lua|txt)$`)
 )
 
-// TestDesignPagesNameCodeThatThereIs checks each Type.name, package.Type and file that the pages
-// name.
+// TestDesignPagesNameCodeThatThereIs checks that each Type.name, package.Type and file that the
+// pages name exists.
 func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	files := map[string]bool{}
@@ -267,7 +274,7 @@ func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	for page, text := range designPages(t) {
 		for _, name := range dotted.FindAllString(fetched.ReplaceAllString(text, "]"), -1) {
 			switch found++; {
-			case strings.ContainsAny(name, "*…"): // several
+			case strings.ContainsAny(name, "*…"): // it stands for several names
 			case isFile.MatchString(name):
 				if !files[name] {
 					t.Errorf("%s names %s, which is no file", page, name)
@@ -284,7 +291,8 @@ func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	}
 }
 
-// TestDesignPagesLinkToHeadingsThatThereAre checks each link with an anchor.
+// TestDesignPagesLinkToHeadingsThatThereAre checks that each link with an anchor leads to a
+// heading. It checks all papers, not only the design pages.
 func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	found := 0
 	for page, text := range papers(t) {
@@ -309,7 +317,7 @@ func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	}
 }
 
-// anchors returns the anchors of a page's headings, in the form of the sites that show such pages.
+// anchors returns the anchors of a page's headings, as sites such as GitHub make them.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {

@@ -17,7 +17,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestMain removes what build has built.
+// TestMain runs the tests, and then removes the binaries that build made.
 func TestMain(m *testing.M) {
 	status := m.Run()
 	if built.dir != "" {
@@ -26,14 +26,15 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// built holds the binaries of this test run.
+// built says where the binaries of this test run are.
 var built struct {
 	once sync.Once
 	dir  string
 	err  error
 }
 
-// build compiles the three binaries, unless that was done, and returns where they are.
+// build compiles the three binaries at its first call, and returns their directory. If they do not
+// compile, each test that calls build fails.
 func build(t *testing.T) (dir string) {
 	t.Helper()
 	built.once.Do(func() {
@@ -90,8 +91,8 @@ func testCommands(t *testing.T, dir string) {
 		args    string
 		environ []string
 		status  int
-		out     string // what standard output has
-		err     string // what standard error has
+		out     string // what standard output must contain
+		err     string // what standard error must contain
 	}{
 		{"edge", "--help", nil, 0, "EDGE_MAX_MESSAGE", ""},
 		{"edge", "--help", nil, 0, "edge token", ""},
@@ -134,8 +135,8 @@ func testCommands(t *testing.T, dir string) {
 	}
 }
 
-// TestDocsBuild runs the build commands of docs/deploy.md, with another directory in place of bin/,
-// and looks for the binaries that it then starts.
+// TestDocsBuild runs the build commands of docs/deploy.md, with another directory in place of bin/.
+// Each binary that the page starts must then be there, and must tell its version.
 func TestDocsBuild(t *testing.T) {
 	long.Only(t, "it builds binaries")
 	const page = "docs/deploy.md"

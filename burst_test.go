@@ -18,10 +18,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// TestA2_ALawfulBurstClosesNobody: at default settings senders say as much to all as they may at
-// once. In one case there is one sender, in the other there are eight. With one sender, a reader
-// takes what one user may say in the long run; with eight, it takes RELAY_TOPIC_RATE. No such
-// reader is closed, and each gets everything.
+// TestA2_ALawfulBurstClosesNobody checks that at default settings no reader is closed while senders
+// say to all as much as the edge takes from them. In one case there is one sender, and each reader
+// takes 128 KiB a second, somewhat more than the 100 KiB that one user may say in the long run. In
+// the other case there are eight senders, and each reader takes RELAY_TOPIC_RATE, 1 MiB a second.
+// Each reader must get everything.
 func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	for _, c := range []struct{ senders, rate int }{{1, 128 << 10}, {8, 1 << 20}} {
 		t.Run(fmt.Sprint(c.senders), func(t *testing.T) {
@@ -30,8 +31,9 @@ func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	}
 }
 
-// burst has senders say each messages of 65,000 bytes, as fast as they are taken. The readers take
-// rate bytes a second each, and their network buffers little.
+// burst connects four readers and the given number of senders. The parameter each is the number of
+// messages that every sender writes. A message has 65,000 bytes, and the senders write as fast as
+// the edge takes them. A reader takes rate bytes a second, and the network buffers little for it.
 func burst(t *testing.T, senders, each, rate int) {
 	dial := startInMemory(t)
 	var readers []*websocket.Conn

@@ -15,7 +15,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// papers are the documents for people.
+// papers returns the texts of the documents for people, by path.
 func papers(t *testing.T) (texts map[string]string) {
 	t.Helper()
 	texts = map[string]string{}
@@ -35,7 +35,8 @@ func papers(t *testing.T) (texts map[string]string) {
 	return texts
 }
 
-// TestTheFrontDoorIsShort bounds the words of README, and checks that it leads to every document.
+// TestTheFrontDoorIsShort bounds the words of README.md. It also checks that README.md and
+// README.zh.md lead to every document outside docs/bench.
 func TestTheFrontDoorIsShort(t *testing.T) {
 	const words = 900
 	texts := papers(t)
@@ -55,7 +56,9 @@ func TestTheFrontDoorIsShort(t *testing.T) {
 	}
 }
 
-// TestPapersHaveShortLines holds papers to 100 columns. The others are not rewritten yet.
+// TestPapersHaveShortLines checks that no line of the papers listed here has more than 100 columns.
+// TestArchitectureIsAMap checks the design pages. Some of the remaining papers still have longer
+// lines.
 func TestPapersHaveShortLines(t *testing.T) {
 	const columns = 100
 	texts := papers(t)
@@ -76,7 +79,8 @@ func TestPapersHaveShortLines(t *testing.T) {
 	}
 }
 
-// TestFilesNamePapersThatThereAre checks each page that code, scripts and settings name.
+// TestFilesNamePapersThatThereAre checks that each page exists that code, scripts and settings
+// name. The named path may begin at the root, or at the folder of the file that names it.
 func TestFilesNamePapersThatThereAre(t *testing.T) {
 	name := regexp.MustCompile(`\b(?:docs|shared/link)/[\w/-]+\.(?:md|txt|json|png|svg)\b|\b[A-Z]+(?:\.zh)?\.md\b`)
 	found := 0
@@ -110,7 +114,8 @@ func TestFilesNamePapersThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameMetricsThatThereAre checks each edgerelay_… in the papers.
+// TestPapersNameMetricsThatThereAre checks that each edgerelay_edge_…, edgerelay_relay_…, process_…
+// and go_… in the papers is a metric.
 func TestPapersNameMetricsThatThereAre(t *testing.T) {
 	known := map[string]bool{}
 	for _, r := range []*prometheus.Registry{edgeMetrics(t), relayMetrics(t)} {
@@ -163,8 +168,8 @@ func relayMetrics(t *testing.T) *prometheus.Registry {
 	return r
 }
 
-// TestPapersNameTestsThatThereAre checks that each test and fuzz target named in the papers exists,
-// so that a promise in a paper always has its test.
+// TestPapersNameTestsThatThereAre checks that each test and fuzz target named in the papers exists.
+// A test that holds a promise can thus not vanish while a paper names it.
 func TestPapersNameTestsThatThereAre(t *testing.T) {
 	there := map[string]bool{}
 	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
@@ -193,7 +198,8 @@ func TestPapersNameTestsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameVariablesThatThereAre checks each EDGE_…, RELAY_…, LINK_… and JWT_… in the papers.
+// TestPapersNameVariablesThatThereAre checks that each EDGE_…, RELAY_…, LINK_… and JWT_… in the
+// papers is a variable.
 func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	known := map[string]bool{"RELAY_API_ADDR": false}
 	for _, v := range append(edge.Variables(), relay.Variables()...) {
@@ -208,7 +214,8 @@ func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersLinkToFilesThatThereAre checks each relative link in the papers.
+// TestPapersLinkToFilesThatThereAre checks that each relative link in the papers leads to a file or
+// a folder.
 func TestPapersLinkToFilesThatThereAre(t *testing.T) {
 	for paper, text := range papers(t) {
 		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(text, -1) {

@@ -15,7 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write what the code says into the pages under docs")
 
-// TestConfigurationIsInTheDocs checks that the page has every variable as the code has it.
+// TestConfigurationIsInTheDocs checks that docs/configuration.md has every variable as the code
+// declares it.
 func TestConfigurationIsInTheDocs(t *testing.T) {
 	generated(t, "docs/configuration.md", map[string]string{
 		"<!-- defaults of one process -->": otherDefaults(),
@@ -24,7 +25,8 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults is a table of the variables that have another default in one process.
+// otherDefaults returns a table of the variables that have another default in one process, or are
+// ignored there.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {
@@ -38,20 +40,21 @@ func otherDefaults() string {
 		case h.Default != v.Default:
 			lines = append(lines, "| `"+v.Name+"` | "+h.Default+" |")
 		}
-		here[v.Name] = v // LINK_KEYS is in both lists
+		here[v.Name] = v // a variable of both lists, such as LINK_KEYS, is told once
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// TestC1_ExitStatusesAreInTheDocs checks the one list of exit statuses.
+// TestC1_ExitStatusesAreInTheDocs checks that docs/deploy.md has the exit statuses as the code has
+// them.
 func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 	generated(t, "docs/deploy.md", map[string]string{
 		"<!-- exit statuses -->": service.StatusList(),
 	})
 }
 
-// generated checks that a page has these texts, each between the line that is its key and the next
-// <!-- end -->. With -update it writes them there.
+// generated checks that a page has certain texts. Each text must stand between the line that is its
+// key in texts and the next <!-- end -->. With -update, generated writes the texts there.
 func generated(t *testing.T, page string, texts map[string]string) {
 	t.Helper()
 	old, err := os.ReadFile(page)

@@ -13,8 +13,8 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// mayImport lists which of our packages a package may import, beside itself. A package that is not
-// listed may import none.
+// mayImport lists which of our packages each package may import. A package that is not listed may
+// import none of them.
 var mayImport = map[string][]string{
 	"":                          {"edge", "relay", "shared/config", "shared/logging", "shared/memnet", "shared/service"},
 	"edge/cmd/edge":             {"edge", "edge/gateway", "shared/config", "shared/keyring", "shared/logging", "shared/protocol", "shared/service"},
@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	"shared/timing":             {},
 }
 
-// mayUse lists which packages may import a third-party module.
+// mayUse lists, for each third-party module, which packages may import it.
 var mayUse = map[string][]string{
 	"github.com/coder/websocket":            {"edge/gateway", "shared/link"},
 	"github.com/redis/go-redis":             {"relay/broker/redisbroker"},
@@ -69,7 +69,8 @@ func goList(t *testing.T, args ...string) []string {
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// TestImportsPointDownwards checks each package's imports. test/ may import anything.
+// TestImportsPointDownwards checks each package's imports. Packages below test/ may import
+// anything.
 func TestImportsPointDownwards(t *testing.T) {
 	seen := map[string]bool{}
 	for _, line := range goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {
@@ -92,7 +93,7 @@ func TestImportsPointDownwards(t *testing.T) {
 	}
 }
 
-// forbidden returns why from may not import to, or "" when it may.
+// forbidden returns why the package from may not import the package to, or "" if it may.
 func forbidden(from, to string) string {
 	if ours, ok := strings.CutPrefix(to, module+"/"); ok {
 		if slices.Contains(mayImport[from], ours) {
@@ -114,7 +115,9 @@ func forbidden(from, to string) string {
 	return "no dependency of the project"
 }
 
-// TestHalvesAreApart checks what the binaries link.
+// TestHalvesAreApart checks that an edge's binary links neither the relay's packages nor go-redis,
+// and that a relay's binary links neither the edge's packages nor golang-jwt. Neither binary may
+// link package testing.
 func TestHalvesAreApart(t *testing.T) {
 	for _, c := range []struct{ binary, never string }{
 		{"./edge/cmd/edge", module + "/relay"},
@@ -132,7 +135,8 @@ func TestHalvesAreApart(t *testing.T) {
 	}
 }
 
-// TestTheRouterHasNoTextOfAClient checks that what clients read is written in the dialects.
+// TestTheRouterHasNoTextOfAClient checks that the router contains no text that clients read. Such
+// texts belong in the dialects.
 func TestTheRouterHasNoTextOfAClient(t *testing.T) {
 	checked := 0
 	for _, pattern := range []string{"relay/router/*.go", "relay/router/dialect/*.go"} {

@@ -27,7 +27,7 @@ import (
 )
 
 // typist types into the page, sends, and reports which element has the focus once the server has
-// closed.
+// closed the connection.
 const typist = `<script>
 new MutationObserver(() => {
   if ($("state").className === "open") {
@@ -41,8 +41,8 @@ new MutationObserver(() => {
 }).observe($("state"), {childList: true});
 </script>`
 
-// TestFocusGoesToConnect runs the page in a browser, if there is one. The server closes while
-// somebody types.
+// TestFocusGoesToConnect runs the page in a browser, if there is one. The server closes the
+// connection while somebody types. The focus must then be on the button that connects.
 func TestFocusGoesToConnect(t *testing.T) {
 	path := findBrowser(t)
 	focus := make(chan string, 1)
@@ -85,7 +85,8 @@ func TestFocusGoesToConnect(t *testing.T) {
 	}
 }
 
-// screenshot names the file that TestTwoTabsChat writes, for the README.
+// screenshot is the environment variable that names the file into which TestTwoTabsChat writes its
+// picture, for the README. Without it the picture is not kept.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
 // tabs shows two pages side by side. To their server they are two tabs.
@@ -93,14 +94,15 @@ const screenshot = "EDGERELAY_SCREENSHOT"
 //go:embed testdata/tabs.html
 var tabs []byte
 
-// talker makes a tab say its part. A tab says each line once it has seen the previous one.
+// talker makes a tab play its part of the talk. The tab takes each step once it shows the line for
+// which that step waits.
 //
 //go:embed testdata/talker.html
 var talker []byte
 
-// TestTwoTabsChat runs the product, and its page in two tabs of a browser that chat. The browser
-// takes a picture of both tabs after they have loaded. An image on the page finishes loading only
-// when all messages are said.
+// TestTwoTabsChat runs the whole cluster in one process, and the page in two tabs of one browser.
+// The tabs chat with each other. The browser takes its picture once everything is loaded. An image
+// on the page with both tabs is loaded only when all messages are said, or after a minute.
 func TestTwoTabsChat(t *testing.T) {
 	path := findBrowser(t)
 	chat, err := url.Parse("http://" + startProduct(t))
@@ -190,8 +192,9 @@ func startProduct(t *testing.T) (addr string) {
 	return ""
 }
 
-// browse starts a browser without a window. A browser that ends before it has loaded anything does
-// not run here, and the test is skipped. The browser is ended with the test.
+// browse starts a browser without a window, and returns once loaded is closed. A browser that ends
+// before that cannot run on this machine, so the test is skipped. The browser is killed when the
+// test ends.
 func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "page")

@@ -29,8 +29,8 @@ func TestA13_ActionsArePinned(t *testing.T) {
 	}
 }
 
-// TestC6_AToolchainIsNamed checks that go.mod names a patch release, which setup-go installs, and
-// that a bot keeps it new.
+// TestC6_AToolchainIsNamed checks that go.mod names a patch release of Go's toolchain, which
+// setup-go installs. It also checks that a bot looks after Go's modules.
 func TestC6_AToolchainIsNamed(t *testing.T) {
 	mod, err := os.ReadFile("go.mod")
 	if err != nil {

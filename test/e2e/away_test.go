@@ -50,8 +50,8 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 
 			begin := time.Now()
 			outage.begin(t, c)
-			// No relay knows of the outage yet. A client of the other relay may still get this
-			// message before its relay is cut off too.
+			// The relays may not know of the outage yet. The client z expects this message among
+			// those that it gets in the end, whether or not Redis still took it at once.
 			a.Send(chat.Group(g, "is anybody there?"))
 			cluster.Eventually(t, "both relays say that Redis is away", func() bool { return len(degraded(t, one)) > 0 && len(degraded(t, two)) > 0 })
 			t.Logf("%s: said after %v", outage.name, time.Since(begin).Round(10*time.Millisecond))
@@ -101,8 +101,9 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// TestP5_ARelayDiesWhileRedisIsAway moves the edges of a dead relay to another one. There their
-// messages wait or are given early. Messages that the dead relay gave early are not given again.
+// TestP5_ARelayDiesWhileRedisIsAway moves the edges of a dead relay to another one. There the
+// messages of these edges wait, or are given early. Messages that the dead relay gave early are not
+// given again.
 func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
@@ -216,9 +217,9 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 }
 
 // TestP5_ARelayAloneIsCutFromRedis cuts one relay from Redis, and not the other. The edges of the
-// cut relay stay linked to it, although they know the other relay. They talk among each other, and
-// so do the edges of the other relay. When Redis is back, each side gets what the other said
-// meanwhile, once and in order.
+// cut relay stay linked to it, although one of them knows the other relay too. Clients of the cut
+// relay's edges talk to each other, and so do those of the other relay's edge. When the cut is
+// over, each side gets what the other said meanwhile, once and in order.
 func TestP5_ARelayAloneIsCutFromRedis(t *testing.T) {
 	for _, cut := range []struct {
 		name        string
@@ -249,7 +250,7 @@ func TestP5_ARelayAloneIsCutFromRedis(t *testing.T) {
 			}
 
 			cut.begin(alone.RedisProxy())
-			a.Send(chat.Group(g, "is anybody there?")) // no relay knows of the outage yet
+			a.Send(chat.Group(g, "is anybody there?")) // the relay may not know of the outage yet
 			cluster.Eventually(t, "the relay says that Redis is away", func() bool { return len(degraded(t, alone)) > 0 })
 			cluster.Eventually(t, "its edges pass it on", func() bool { return len(degraded(t, e)) > 0 && len(degraded(t, f)) > 0 })
 			b.Expect(chat.InGroup(g, a.id, "is anybody there?"))

@@ -31,7 +31,7 @@ func TestP4_WhatWasSentDuringACutReachesThoseBehindItInOrder(t *testing.T) {
 			a.Send(chat.All(n))
 			inG, one, all = append(inG, chat.InGroup(g, a.id, n)), append(one, chat.Direct(a.id, n)), append(all, chat.ToAll(a.id, n))
 		}
-		a.Send(chat.One(a.id, "published")) // the broker gets it after the others
+		a.Send(chat.One(a.id, "published")) // the broker gets this message after the others
 		a.Expect(chat.Direct(a.id, "published"))
 		b.Send(chat.Group(g, "from behind the cut"))
 		f.Links()[0].Allow()
@@ -85,7 +85,8 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 	})
 }
 
-// tail is the part of a topic's messages that a user gets after a loss.
+// tail says what a user must get of one topic after a loss: the text that tells of the loss, and
+// then messages with the same head. The other fields record what the user got.
 type tail struct {
 	loss, head  string
 	told        bool

@@ -89,7 +89,7 @@ func groupReachesMembers(t *testing.T, p parties) {
 	c.join(t, g)
 	a.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
 	b.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
-	again.join(t, g) // this is a's other connection; a itself is not told
+	again.join(t, g) // again is of the same user as a, so a is not told
 	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 	c.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 
@@ -188,8 +188,8 @@ func disconnectLeaves(t *testing.T, p parties) {
 	untilNotExists(t, c, g)
 }
 
-// untilNotExists sends to the group until the answer is that it does not exist. Subscriptions on
-// Redis end a moment after the last member leaves.
+// untilNotExists sends to the group until the answer is that the group does not exist.
+// Subscriptions on Redis end a moment after the last member leaves.
 func untilNotExists(t *testing.T, u *user, group string) {
 	t.Helper()
 	cluster.Eventually(t, group+" does not exist", func() bool {

@@ -24,7 +24,8 @@ func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
 	for i := range rounds {
 		dialled := p.Dialled()
 		if i%4 == 0 {
-			// Each cut falls between these commands and their acknowledgements.
+			// The cut is meant to come between commands and their acknowledgements. At its end the
+			// test checks that the edge has replayed something.
 			p.CutAfter(int64(400 + 171*i))
 		}
 		for _, u := range users {
@@ -77,7 +78,7 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 		dialled := p.Dialled()
 		p.CutAfter(int64(700 + 613*i))
 		if i%4 == 3 {
-			p.CutAfter(int64(100 + 37*i)) // in the next handshake, or the tables
+			p.CutAfter(int64(100 + 37*i)) // this replaces the cut above by one that comes sooner
 		}
 		cluster.Eventually(t, "linked again", func() bool { return p.Dialled() > dialled && p.Live() > 0 })
 		if i%2 == 1 {
@@ -89,8 +90,8 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 }
 
 // TestP2_OfTwoLinksOfOneBootTheLaterStays opens a second link while the relay still takes the first
-// for alive. The frames that were on their way on the first link reach the relay after that. The
-// relay serves the edge on the second link at once, and no frame counts twice.
+// for alive. The frames that were on their way on the first link reach the relay after the second
+// link is up. The relay serves the edge on the second link at once, and no frame counts twice.
 func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -100,11 +101,11 @@ func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
 	load.flowing(3)
 	old := e.Link()
 	old.Freeze()
-	load.sendOn(5) // these messages are on their way on the old link,
+	load.sendOn(5) // these messages are on their way on the old link
 	old.Strand()
 	cluster.Eventually(t, "linked by the other way", func() bool { return e.Metrics().Sum(metricLinks) == 2 })
-	load.flowing(1) // they come on the new link in a replay,
-	old.Thaw()      // and on the old link now
+	load.flowing(1) // those messages come on the new link in a replay
+	old.Thaw()      // those messages now come on the old link too
 	cluster.Eventually(t, "the relay has ended the older link", func() bool {
 		return r.Metrics().Sum(metricRelayLinkEnds, `code="superseded"`, `by="relay"`) == 1
 	})

@@ -17,14 +17,15 @@ import (
 func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	const n = 1000
 	c := cluster.New(t, onBest(t))
-	// A busy machine may lose its subscription meanwhile. The history is long enough for all joins.
+	// On a busy machine the relay may lose its subscription meanwhile. The history is long enough
+	// for all joins.
 	r := c.StartRelay(cluster.Env{"RELAY_HISTORY_SIZE": "2000"})
 	edges := []*cluster.Edge{c.StartEdge(nil, r), c.StartEdge(nil, r)}
 	g, users := chat.Unique("g"), make([]*user, n)
 	inParallel(16, n, func(i int) { users[i] = channel(t, edges[i%2], fmt.Sprintf("%s-%d", g, i)) })
 	inParallel(n, n, func(i int) { users[i].Send(chat.Join(g)) })
 	for _, u := range users {
-		u.Expect(chat.Joined(u.id, g)) // the answer to the own join comes before any notice
+		u.Expect(chat.Joined(u.id, g)) // a user gets the answer to its own join before any notice
 	}
 	first, second := users[0], users[1]
 	first.Send(chat.Group(g, "Hi All"))
@@ -46,8 +47,8 @@ func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	for k, i := range order {
 		notices[k] = chat.InGroup(g, users[i].id, chat.Joined(users[i].id, g))
 	}
-	// A busy machine may take Redis away from the relay. Then a member is owed no notice that was
-	// accepted before the member came (docs/outage.md, Doubt). It still gets none twice.
+	// On a busy machine the relay may lose Redis. Then a member is owed no notice that was accepted
+	// before the member came (docs/outage.md, Doubt). Even then no member may get a notice twice.
 	if ahead := r.Metrics().Sum(metricGivenAhead); ahead > 0 {
 		for _, i := range order {
 			if got := slices.Sorted(slices.Values(heard[i])); len(slices.Compact(got)) != len(heard[i]) {
@@ -83,7 +84,7 @@ func inParallel(w, n int, f func(i int)) {
 	all.Wait()
 }
 
-// until reads up to the frame last and returns the frames before it.
+// until reads until u gets the text given as last, and returns the texts before it.
 func until(t *testing.T, u *user, last string) (frames []string) {
 	t.Helper()
 	for {
@@ -144,7 +145,8 @@ func TestP7_AClientThatNeverReadsIsClosedAndTwoHundredOthersGetEverything(t *tes
 		return lost() > 0
 	})
 	code := make(chan int)
-	go func() { code <- closeCode(deaf) }() // the client may read on for a few seconds
+	// For a few seconds the client may still read the close frame.
+	go func() { code <- closeCode(deaf) }()
 	t.Logf("closed after %d messages of %d bytes", sent, size)
 	if got := <-code; got != 4000 {
 		t.Errorf("the deaf client's close code is %d, want 4000", got)

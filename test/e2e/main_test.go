@@ -43,7 +43,7 @@ func promised(d time.Duration) time.Duration {
 	return d + cluster.Patience
 }
 
-// onEach runs f on every back end that this kind has.
+// onEach runs f on every back end that servers of this test run's kind can use.
 func onEach(t *testing.T, f func(t *testing.T, o cluster.Options)) {
 	t.Helper()
 	k := kind(t)
@@ -62,7 +62,7 @@ func onEach(t *testing.T, f func(t *testing.T, o cluster.Options)) {
 	}
 }
 
-// onBest returns the back end nearest to production that this machine has.
+// onBest returns options with the back end that is nearest to production on this machine.
 func onBest(t *testing.T) cluster.Options {
 	t.Helper()
 	k := kind(t)
@@ -72,15 +72,17 @@ func onBest(t *testing.T) cluster.Options {
 	return onRedis(t)
 }
 
-// onRedis returns options for tests that need Redis.
+// onRedis returns options for tests that need Redis. Without a redis-server it skips the test, or
+// in CI fails it.
 func onRedis(t *testing.T) cluster.Options {
 	t.Helper()
 	cluster.NeedRedis(t)
 	return cluster.Options{Kind: kind(t), Backend: cluster.Redis}
 }
 
-// onProcesses returns options for tests that need servers in processes of their own. They run as
-// processes beside containers, too.
+// onProcesses returns options for tests that need servers in processes of their own. It skips such
+// a test where servers run in the test's process. Where servers run as containers, those of such a
+// test run as processes all the same.
 func onProcesses(t *testing.T) cluster.Options {
 	t.Helper()
 	if kind(t) == cluster.InProcess {

@@ -62,8 +62,8 @@ func (f *traffic) frames() (counts []int) {
 	return counts
 }
 
-// silence returns the longest time after from in which a user got no frame. before is the number of
-// frames that each user had got by then.
+// silence returns the longest time that a user waited for its next frame. The wait for the first
+// frame begins at the time from. before is how many frames each user had got by that time.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from
@@ -88,7 +88,7 @@ func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
 
 	stop := make(chan struct{})
 	var sending sync.WaitGroup
-	sent := map[string]int{} // only the sender uses it, until it has stopped
+	sent := map[string]int{} // for the sending goroutine alone, until that has ended
 	sending.Go(func() {
 		tick := time.NewTicker(2 * time.Millisecond)
 		defer tick.Stop()

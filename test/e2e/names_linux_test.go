@@ -15,18 +15,19 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// inside is a variable that is set in the process that runs a test in a network of its own.
+// inside is an environment variable. It is set in a process that runs a test in a network of its
+// own.
 const inside = "E2E_NAMESPACE"
 
-// These are addresses in that network.
+// These are the addresses of the two nameservers in that network.
 const (
 	silentServer = "127.0.0.2"
 	goodServer   = "127.0.0.3"
 )
 
 // inNamespace runs the test again in a process with a network and a resolv.conf of its own, and
-// then returns nil. In that process it returns the second nameserver there, which answers with
-// 127.0.0.1. The first nameserver is silent.
+// then returns nil. In that process it returns the second nameserver of resolv.conf, which answers
+// for the names that the test sets. The first nameserver there is silent.
 func inNamespace(t *testing.T) *nameserver.Server {
 	t.Helper()
 	if os.Getenv(inside) == "" {
@@ -74,11 +75,12 @@ func runInside(t *testing.T) {
 	}
 }
 
-// byName replaces this machine's address in a URL by a name.
+// byName replaces 127.0.0.1 in a URL by a name.
 func byName(url, name string) string { return strings.ReplaceAll(url, "127.0.0.1", name) }
 
-// In TestC4_StartAndMoveWhileTheFirstNameserverIsSilent the second nameserver does not answer
-// queries for AAAA either.
+// TestC4_StartAndMoveWhileTheFirstNameserverIsSilent starts a relay that knows Redis by name, and
+// two edges that know the relay by name. Then the relay moves to another address. The second
+// nameserver does not answer queries for AAAA.
 func TestC4_StartAndMoveWhileTheFirstNameserverIsSilent(t *testing.T) {
 	t.Parallel()
 	o := onProcesses(t)
@@ -120,8 +122,8 @@ func TestC4_StartAndMoveWhileTheFirstNameserverIsSilent(t *testing.T) {
 	serve(e, f)
 }
 
-// TestC4_SentinelsAndClustersByNameWhileTheFirstNameserverIsSilent uses names for all servers and
-// no addresses.
+// TestC4_SentinelsAndClustersByNameWhileTheFirstNameserverIsSilent gives relays URLs that have a
+// name in place of every address.
 func TestC4_SentinelsAndClustersByNameWhileTheFirstNameserverIsSilent(t *testing.T) {
 	t.Parallel()
 	o := onProcesses(t)

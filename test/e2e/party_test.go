@@ -62,8 +62,8 @@ func (u *user) leave(t *testing.T, group string) {
 }
 
 // quiet proves that the users were sent nothing beyond what the test has seen. Another user sends
-// one message on every topic that they hear, and each user must get that message next. A topic's
-// messages come in one order, so an unexpected message would come first.
+// one message on every topic that the users hear, and each of them must get that message next. A
+// topic's messages come in one order, so an unexpected message would come first.
 func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	t.Helper()
 	fencer, text := chat.Unique("fencer"), chat.Unique("fence")
@@ -100,10 +100,10 @@ func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	}
 }
 
-// parties says where the parties of a case are.
+// parties says on which edges the users of a case are.
 type parties struct {
 	name      string
-	near, far *cluster.Edge // edges of the first speaker, and of the others
+	near, far *cluster.Edge // near is the edge of the first speaker, far that of most others
 }
 
 // everywhere runs f with the parties on one edge, on two edges of one relay, and on edges of two
@@ -125,7 +125,7 @@ func everywhere(t *testing.T, f func(t *testing.T, p parties)) {
 	})
 }
 
-// rows runs named cases one after the other.
+// rows are named cases. The method everywhere runs them one after the other.
 type rows []struct {
 	name string
 	run  func(t *testing.T, p parties)

@@ -21,7 +21,7 @@ func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
 	a := channel(t, e, chat.Unique("a"))
 	e.Terminate()
 	cluster.Eventually(t, "the edge drains", func() bool { status, _ := e.Ready(); return status == http.StatusServiceUnavailable })
-	// The edge takes two signals within a moment for one.
+	// Two signals that come within a moment may reach the edge as one, so the test sends more.
 	cluster.Eventually(t, "the edge ends", func() bool {
 		e.Terminate()
 		return e.HasExited()
@@ -34,18 +34,19 @@ func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
 	}
 }
 
-// edgeEnv is the least environment with which an edge starts.
+// edgeEnv returns the least environment with which an edge starts.
 func edgeEnv(t *testing.T) cluster.Env {
 	return cluster.Env{"EDGE_ADDR": loopback.FreeAddr(t), "EDGE_ADMIN_ADDR": loopback.FreeAddr(t), "EDGE_RELAY_URLS": "ws://127.0.0.1:1", "EDGE_AUTH": "open", "LINK_KEYS": cluster.Key}
 }
 
-// relayEnv is the least environment with which a relay starts.
+// relayEnv returns the least environment with which a relay starts.
 func relayEnv(t *testing.T) cluster.Env {
 	return cluster.Env{"RELAY_ADDR": loopback.FreeAddr(t), "RELAY_ADMIN_ADDR": loopback.FreeAddr(t), "RELAY_REDIS_URL": "memory://", "LINK_KEYS": cluster.Key}
 }
 
-// A lasting fault, such as a bad variable, ends with status 78. A passing fault, such as a taken
-// port, ends with 1.
+// TestBadStartsSayWhyInOneLinePerProblem starts servers that cannot run. After a lasting fault,
+// such as a bad variable, the exit status is 78. After a passing fault, such as a taken port, it is
+// 1.
 func TestBadStartsSayWhyInOneLinePerProblem(t *testing.T) {
 	t.Parallel()
 	onProcesses(t)
@@ -59,7 +60,7 @@ func TestBadStartsSayWhyInOneLinePerProblem(t *testing.T) {
 		set          cluster.Env
 		unset        []string
 		status       int
-		problems     []string // the variable that each line of output names
+		problems     []string // variables; exactly one line of output must name each
 	}{
 		{"a taken port", "edge", cluster.Env{"EDGE_ADDR": taken.Addr().String()}, nil, 1, []string{"EDGE_ADDR"}},
 		{"a taken admin port", "edge", cluster.Env{"EDGE_ADMIN_ADDR": taken.Addr().String()}, nil, 1, []string{"EDGE_ADMIN_ADDR"}},

@@ -85,7 +85,8 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 		if i%3 == 0 {
 			p.Reset()
 		} else {
-			p.CutAfter(int64(500 + 731*i)) // often between a script's run and its answer
+			// This cut often comes between a script's run and its answer.
+			p.CutAfter(int64(500 + 731*i))
 		}
 		cluster.Eventually(t, "the relay dials Redis again", func() bool { return p.Dialled() > dialled })
 		load.flowing(1)

@@ -76,12 +76,12 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 	old := inUse(e, relays)
 	p := e.Link()
 	p.Freeze()
-	load.sendOn(10) // these messages are on their way to the old relay,
+	load.sendOn(10) // these messages are on their way to the old relay
 	p.Strand()
 	cluster.Eventually(t, "linked to the other relay", func() bool { return e.Linked() && inUse(e, relays) != old })
-	load.flowing(3) // they come to the new relay in a replay,
+	load.flowing(3) // those messages come to the new relay in a replay
 	before := old.Metrics().Sum(metricPublishes, `outcome="duplicate"`)
-	p.Thaw() // and they reach the old relay now, which still has its link
+	p.Thaw() // those messages now reach the old relay too, where the link still lives
 	cluster.Eventually(t, "the old relay was refused what the new one had published", func() bool {
 		return old.Metrics().Sum(metricPublishes, `outcome="duplicate"`) > before
 	})
@@ -90,8 +90,8 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 }
 
 // TestP3_ARelayRestartsUnderManyEdges makes all edges lose their relay at one moment. When the
-// relay is back, each edge tells it its tables and what its clients said meanwhile. No client
-// misses anything.
+// relay is back, each edge tells it of its sessions, and sends it what its clients said meanwhile.
+// No client misses anything.
 func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -170,7 +170,8 @@ func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
 	quiet(t, e, a, b, fresh)
 }
 
-// ping has clients ping for the time d. Each ping must be answered within a second.
+// ping has clients ping for the time d. Each ping must be answered within two seconds, or longer in
+// the usual run, as promised says.
 func ping(t *testing.T, d time.Duration, clients ...*client.Client) {
 	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)

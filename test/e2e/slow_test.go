@@ -10,9 +10,9 @@ import (
 )
 
 // TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse limits a link to 10 KB a second, so that its
-// edge falls behind the topic. Clients of other edges do not wait for it. The relay buffers no more
-// for the link than its bound, and the link stays up. Once the link is fast again, its clients get
-// everything in order.
+// edge falls behind the topic. Clients of other edges do not wait for that edge. The relay buffers
+// no more for the link than its bound, and the link stays up. Once the link is fast again, the
+// clients of the slow edge get everything in order.
 func TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {

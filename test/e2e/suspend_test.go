@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestP9_ASuspendedEdgeIsTakenBack stops an edge for a minute. Its relay drops the edge's sessions
-// meanwhile and takes them back afterwards. The edge's clients then get what they missed.
+// TestP9_ASuspendedEdgeIsTakenBack freezes an edge for a minute. Its relay drops the edge's
+// sessions meanwhile and takes them back afterwards. The edge's clients then get what they missed.
 func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onFreezable(t))
@@ -60,7 +60,8 @@ func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 }
 
 // TestP2_ARelayThatWasFrozenIsAZombie freezes a relay and thaws it. Meanwhile another relay has
-// published the frames that it held. What the thawed relay still believes does no harm.
+// published the frames that the frozen relay held. What the thawed relay still believes does no
+// harm.
 func TestP2_ARelayThatWasFrozenIsAZombie(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onFreezable(t))
@@ -77,7 +78,8 @@ func TestP2_ARelayThatWasFrozenIsAZombie(t *testing.T) {
 	load.finish(e)
 }
 
-// onFreezable returns options for tests that freeze servers.
+// onFreezable returns options for tests that freeze servers. It skips such a test where servers run
+// in the test's process.
 func onFreezable(t *testing.T) cluster.Options {
 	t.Helper()
 	if kind(t) == cluster.InProcess {

@@ -99,7 +99,7 @@ func (f *traffic) send(i int, pause time.Duration) {
 }
 
 // flowing waits until each user has sent n more messages of each kind, and these have arrived
-// everywhere. When it returns, all is well again.
+// everywhere.
 func (f *traffic) flowing(n int64) {
 	f.t.Helper()
 	f.await(f.goal(n))
@@ -122,8 +122,8 @@ func (f *traffic) sendOn(n int64) {
 	})
 }
 
-// finish stops sending and waits until everything sent has arrived everywhere. A fence on every
-// topic then proves that nothing else arrived.
+// finish stops sending and waits until everything sent has arrived everywhere. Then it proves with
+// quiet that nothing else arrived.
 func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Helper()
 	f.stop()
@@ -143,7 +143,8 @@ func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Logf("%d messages of %d users, each received once and in order", total, len(f.users))
 }
 
-// goal returns what each user has sent so far of each kind, plus more.
+// goal returns, for each user and each kind, the number of messages sent so far, raised by the
+// parameter more.
 func (f *traffic) goal(more int64) (goal [][len(kinds)]int64) {
 	goal = make([][len(kinds)]int64, len(f.users))
 	for i := range f.sent {
@@ -174,8 +175,8 @@ func (f *traffic) await(goal [][len(kinds)]int64) {
 	})
 }
 
-// check reads what user j received since the last time. It fails the test on any message that is
-// doubled, out of order, unknown or not for that user.
+// check reads what user j received since the last check. It fails the test on any message that is
+// doubled, out of order, unknown or not for that user, and if the user's socket has closed.
 func (f *traffic) check(j int) {
 	f.t.Helper()
 	u := f.users[j]
@@ -198,7 +199,7 @@ func (f *traffic) check(j int) {
 	}
 }
 
-// receives reports whether user j is to get the messages of s.
+// receives reports whether user j is to get the messages of the stream s.
 func (f *traffic) receives(j int, s stream) bool {
 	if kinds[s.kind] == "one" {
 		return f.peer(s.sender) == f.users[j]
@@ -206,7 +207,8 @@ func (f *traffic) receives(j int, s stream) bool {
 	return s.sender != j
 }
 
-// missing describes something up to goal that user j has not received.
+// missing describes one stream of which user j has not received everything up to goal. It returns
+// "" if there is none.
 func (f *traffic) missing(j int, goal [][len(kinds)]int64) string {
 	for i := range f.users {
 		for k := range kinds {

@@ -1,5 +1,5 @@
 // Package chat has the protocol's texts and commands for tests. They are written out here again and
-// not taken from the product, so that a change of one shows.
+// not taken from the product, so that a change of the product's texts makes tests fail.
 package chat
 
 import (
@@ -37,5 +37,5 @@ func Leave(group string) string { return fmt.Sprintf(`{"Method":"LeaveGroup","Gr
 
 var names atomic.Int64
 
-// Unique returns a name that no other caller in this process has.
+// Unique returns a name that begins with the given one. No other call in this process returns it.
 func Unique(name string) string { return fmt.Sprintf("%s.%d", name, names.Add(1)) }

@@ -25,8 +25,8 @@ type Message struct {
 	Binary bool
 }
 
-// Client is one connection, which it reads all the time. Its methods are for one goroutine, except
-// Send and Messages.
+// Client is one connection, which it reads all the time. Any goroutine may call its methods, except
+// Next, Seek and those whose names begin with Expect. They are for one goroutine.
 type Client struct {
 	Name string // for messages of a failing test
 
@@ -39,7 +39,7 @@ type Client struct {
 	messages []Message
 	ended    error         // why reading ended; guarded by mu until done is closed
 	arrived  chan struct{} // closed and replaced at each arrival
-	next     int           // the first message that no Expect has seen
+	next     int           // index of the first message that is not seen yet
 }
 
 // Options are the options of a connection.
@@ -48,7 +48,7 @@ type Options struct {
 	Subprotocols []string
 	Name         string
 	// Sink gets every message as it arrives, on the reading goroutine. With a Sink no message is
-	// kept, so that nothing can be expected.
+	// kept, so nothing can be expected.
 	Sink func(Message)
 }
 
@@ -182,7 +182,7 @@ func (c *Client) Ended() websocket.StatusCode {
 	return websocket.CloseStatus(c.ended)
 }
 
-// Done is closed when the connection has ended.
+// Done returns a channel that is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Err returns why the connection ended, or nil while it stands.
@@ -192,7 +192,8 @@ func (c *Client) Err() error {
 	return c.ended
 }
 
-// at waits for the i-th message.
+// at waits for the i-th message, counted from 0. An error means that the connection ended or the
+// deadline passed first.
 func (c *Client) at(i int, deadline <-chan time.Time) (Message, error) {
 	for {
 		c.mu.Lock()
@@ -214,7 +215,8 @@ func (c *Client) at(i int, deadline <-chan time.Time) (Message, error) {
 	}
 }
 
-// Next waits for the next message that no Expect has seen.
+// Next waits for the first message that is not seen yet, and marks it as seen. Expect,
+// ExpectAnyOrder and ExpectError mark what they read in the same way.
 func (c *Client) Next() (Message, error) {
 	f, err := c.at(c.next, time.After(Patience))
 	if err == nil {

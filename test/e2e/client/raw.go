@@ -26,8 +26,8 @@ func DialRaw(t testing.TB, target string) *Raw {
 	return dialRaw(t, &net.Dialer{}, target)
 }
 
-// DialNarrow is DialRaw with the smallest kernel buffers that both ends accept. A server thus soon
-// notices a client that does not read.
+// DialNarrow is DialRaw with a small receive buffer in the kernel, of 4 KiB, and small segments. A
+// server thus soon notices a client that does not read.
 func DialNarrow(t testing.TB, target string) *Raw {
 	t.Helper()
 	return dialRaw(t, &net.Dialer{Control: narrow}, target)

@@ -41,18 +41,18 @@ type Options struct {
 	Backend Backend
 	Edge    Env  // added to the environment of every edge
 	Relay   Env  // added to the environment of every relay
-	NoRedis bool // Redis starts only with Redis().Restart
+	NoRedis bool // Redis is down until Redis().Restart
 }
 
 // Key is the link key of every server whose test sets no other.
 const Key = "test:a-link-key-for-tests-that-is-long-enough"
 
-// stopTime is how long servers may take to stop at a test's end. It suffices for an edge's drain
-// and a relay's 5 s.
+// stopTime is how long servers may take to stop at a test's end. It suffices for an edge with
+// EDGE_DRAIN=1s, and for a relay, which serves for up to relay.StopsWithin, 7 s.
 const stopTime = 8 * time.Second
 
-// longHistory is the length of a topic's history at relays whose test sets no other. It outlasts
-// every outage here, since only a test of losses wants one.
+// longHistory is the length of a topic's history at relays whose test sets no other. Histories of
+// this length outlast every outage in these tests. A test that wants losses sets a shorter one.
 const longHistory = "20000"
 
 // Cluster is a set of edges and relays, and their Redis. Everything in it ends with the test.
@@ -69,7 +69,7 @@ type Cluster struct {
 type runner interface {
 	edge(t testing.TB, env Env, log *logbook) server
 	relay(t testing.TB, env Env, log *logbook) server
-	host() string // address of proxies that its servers can reach
+	host() string // where proxies must listen so that its servers reach them
 }
 
 // server is one boot of an edge or a relay.
@@ -108,7 +108,8 @@ func (c *Cluster) stop() {
 	c.servers = nil
 }
 
-// New returns an empty Cluster, with its Redis running.
+// New returns a Cluster without servers. Its Redis, if it has one, runs unless Options.NoRedis is
+// set.
 func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	o.Relay = merged(Env{"RELAY_HISTORY_SIZE": longHistory}, o.Relay)

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// dockerTime bounds one docker command on a busy machine. docker stop may take its grace period in
-// addition.
+// dockerTime bounds one docker command. It suffices for a busy machine, and for a docker stop that
+// lasts a whole grace period.
 const dockerTime = 2 * time.Minute
 
 // Images begins the names of the images that test/e2e/images/build makes of this tree.
@@ -32,8 +32,8 @@ type containerRunner struct {
 	gateway string
 }
 
-// containers makes the network. The images must exist. A missing image or a missing Docker fails
-// the test.
+// containers returns a runner, for which it makes a network. The images must exist. A missing image
+// or a missing Docker fails the test.
 func containers(t testing.TB) *containerRunner {
 	t.Helper()
 	for _, part := range []string{"edge", "relay"} {

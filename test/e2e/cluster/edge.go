@@ -11,8 +11,8 @@ import (
 // Edge is one edge.
 type Edge struct{ part }
 
-// StartEdge starts an edge that may link to any of relays, and waits until it has linked. env may
-// be nil. Its variables override those of the harness.
+// StartEdge starts an edge that may link to any of the given relays, and waits until it has linked.
+// env may be nil. Its variables override those that the Cluster sets.
 func (c *Cluster) StartEdge(env Env, relays ...*Relay) *Edge {
 	c.t.Helper()
 	e := c.LaunchEdge(env, relays...)
@@ -24,8 +24,8 @@ func (c *Cluster) StartEdge(env Env, relays ...*Relay) *Edge {
 }
 
 // settle waits until the edge does not list the broker as degraded. On a busy machine Redis, and
-// the relays that check it, need time to start. If a test has taken Redis away, settle gives up
-// after 5 s.
+// the relays that check it, need time to start. After 5 s settle gives up, since the test may have
+// taken Redis away.
 func (e *Edge) settle() {
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
 		if _, body := e.Ready(); !strings.Contains(body, `"broker"`) {
@@ -79,7 +79,7 @@ func (e *Edge) Kill() {
 // memory. Restart does not wait until the edge is linked.
 func (e *Edge) Restart() {
 	e.c.t.Helper()
-	e.Exited() // in this process the old boot could still dial
+	e.Exited() // an old boot in the test's process could still dial
 	e.boot()
 }
 
@@ -89,8 +89,8 @@ func (e *Edge) IsReady() bool { status, _ := e.Ready(); return status == 200 }
 // Linked reports whether the edge has a link through one of its proxies now.
 func (e *Edge) Linked() bool { return e.Link() != nil }
 
-// Link returns the proxy to the relay in use, or nil without a link. It picks the oldest
-// connection, since an edge also connects to other relays for a moment to ask who they are.
+// Link returns the proxy to the relay in use, or nil without a link. It picks the proxy with the
+// oldest connection, since an edge also connects to other relays for a moment to ask who they are.
 func (e *Edge) Link() (link *Proxy) {
 	var began time.Time
 	for _, p := range e.links {
@@ -101,7 +101,7 @@ func (e *Edge) Link() (link *Proxy) {
 	return link
 }
 
-// Links returns the proxies in the order of the relays.
+// Links returns the edge's proxies, in the order in which its relays were given.
 func (e *Edge) Links() []*Proxy { return e.links }
 
 // CutLinks resets every link of the edge; it may dial again at once.

@@ -84,8 +84,8 @@ func run(serve func(context.Context) error, abort func(), socket *abrupt, log *l
 
 func (s *embedded) terminate() { s.cancel() }
 
-// kill breaks every socket of the server before it stops the server. The proxies have already
-// broken its connections to other servers.
+// kill breaks every connection that the server accepted, and then stops the server. The proxies
+// have already broken its connections to other servers.
 func (s *embedded) kill() {
 	s.socket.reset()
 	s.abort()

@@ -38,8 +38,9 @@ func (l *logbook) String() string {
 	return l.text.String()
 }
 
-// ReportLog prints the end of a server's log when the test has failed, and keeps the whole log. A
-// race, a panic or an unknown variable in the log fails the test.
+// ReportLog fails the test if there is a race, a panic, a fatal error or an unknown variable in a
+// server's log. When the test has failed, it prints the end of the log, and keeps the whole log in
+// the test's artifact directory.
 func ReportLog(t testing.TB, name, text string) {
 	for _, sign := range []string{"DATA RACE", "panic:", "fatal error:", ": unknown variable"} {
 		if strings.Contains(text, sign) {

@@ -46,7 +46,8 @@ func (m Metrics) Has(name string) bool {
 	return false
 }
 
-// Scrape reads the metrics of an admin port at host:port. An error means that nobody answers there.
+// Scrape reads the metrics of an admin port at host:port. An error means that nobody answers there,
+// or not with metrics.
 func Scrape(admin string) (Metrics, error) {
 	res, err := adminClient.Get("http://" + admin + "/metrics")
 	if err != nil {

@@ -25,7 +25,7 @@ type Proxy struct {
 	strays  []net.Conn // target's ends of stranded connections
 	dialled int
 	closed  bool
-	onBack  func() io.Writer // opens a copy of what the target sends, per connection
+	onBack  func() io.Writer // returns where to copy what the target sends, per connection
 }
 
 // pipe is one connection through the Proxy.
@@ -103,7 +103,7 @@ func (p *Proxy) Refuse() {
 	p.resetLocked()
 }
 
-// Allow ends Refuse.
+// Allow ends Refuse, and the refusal that Strand began.
 func (p *Proxy) Allow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -24,7 +24,8 @@ func NeedRedis(t testing.TB) {
 // seconds.
 var durable = []string{"--appendonly", "yes", "--appendfsync", "no"}
 
-// newRedis starts a redis-server for the test.
+// newRedis starts a redis-server for the test. If absent is set, the server is killed at once, and
+// waits for a Restart.
 func newRedis(t testing.TB, absent bool) *redistest.Server {
 	t.Helper()
 	NeedRedis(t)

@@ -10,11 +10,11 @@ import (
 type Relay struct {
 	part
 	redis   *Proxy // nil with Memory
-	redisAt string // what it leads to
+	redisAt string // address to which redis leads from the next boot on
 }
 
 // StartRelay starts a relay and waits until it takes links. env may be nil. Its variables override
-// those of the harness.
+// those that the Cluster sets.
 func (c *Cluster) StartRelay(env Env) *Relay {
 	c.t.Helper()
 	r := c.LaunchRelay(env)
@@ -85,8 +85,8 @@ func (r *Relay) Restart() {
 // Setenv changes a variable of the relay's next boot.
 func (r *Relay) Setenv(name, value string) { r.env[name] = value }
 
-// Live reports whether the relay's admin port says so.
+// Live reports whether the relay says at its admin port that it lives.
 func (r *Relay) Live() bool { status, _ := fetch("http://" + r.admin + "/livez"); return status == 200 }
 
-// RedisProxy returns the Proxy between the relay and Redis.
+// RedisProxy returns the Proxy between the relay's last boot and Redis, or nil with Memory.
 func (r *Relay) RedisProxy() *Proxy { return r.redis }

@@ -9,8 +9,8 @@ import (
 // waits that long.
 const Patience = time.Minute
 
-// longestPause is the longest pause between two checks of a condition. Some checks read all metrics
-// of a server, so slow conditions are not checked more often.
+// longestPause is the longest pause between two checks of a condition. It is not shorter, since
+// some checks read all metrics of a server.
 const longestPause = 100 * time.Millisecond
 
 // Eventually checks cond again and again until it holds. It fails the test when cond does not hold

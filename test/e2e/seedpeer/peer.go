@@ -25,7 +25,7 @@ type Peer struct {
 	client *redis.Client
 }
 
-// New connects to a Redis. It is closed at the test's end.
+// New connects a Peer to a Redis. The connection is closed at the test's end.
 func New(t testing.TB, url string) *Peer {
 	t.Helper()
 	o, err := redis.ParseURL(url)

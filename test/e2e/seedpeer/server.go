@@ -14,8 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is a model of an original server, without its faults. It serves /chat/channel/{id} and the
-// four commands. It knows of other servers only what Redis carries.
+// Server is a model of an original server, without its faults. It serves /chat/channel/{id} alone.
+// There it carries out the commands One, UserGroup and Group, and takes every other command for a
+// broadcast. It knows of other servers only what Redis carries.
 type Server struct {
 	peer *Peer
 	http *httptest.Server
@@ -95,7 +96,8 @@ func (s *Server) set(id string, here bool) {
 	s.clients[id] = here
 }
 
-// obey carries out a command.
+// obey carries out a command of the user with that id. It ignores a frame that it does not
+// understand.
 func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	var c struct {
 		Method, Group string
@@ -112,7 +114,7 @@ func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 			s.publish("user:"+to.Id, Envelope{id, to.Id, to.Msg})
 		}
 	case "UserGroup":
-		sub.Subscribe(s.done, "group:"+c.Group) // tell goes on when Redis has confirmed
+		sub.Subscribe(s.done, "group:"+c.Group) // tell announces the join once Redis has confirmed
 	case "Group":
 		if json.Unmarshal(c.MsgBody, &text) == nil {
 			s.publish("group:"+c.Group, Envelope{id, c.Group, text})
@@ -124,7 +126,8 @@ func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	}
 }
 
-// tell writes to a client what Redis publishes, until the subscription is closed.
+// tell writes to a client what Redis publishes, until the subscription is closed. When Redis has
+// confirmed a group, tell announces the join to the client and to the group.
 func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 	write := func(text string) { ws.Write(s.done, websocket.MessageText, []byte(text)) }
 	for {

@@ -21,11 +21,12 @@ type account struct {
 	disordered  int
 	toldFirst   bool  // a loss was announced before the first number
 	told        int64 // numbers after first that were announced as lost
-	seen        int   // announcements that explain an earlier gap
+	seen        int   // announcements of losses when a number last came
 }
 
 // enter enters a number. told is the number of losses announced so far. If a loss was announced
-// since the last number, the numbers between the two count as told and not as missing.
+// since the number before, all numbers between that one and this one count as told and not as
+// missing.
 func (a *account) enter(number int64, told int) {
 	switch {
 	case a.last == 0:
@@ -51,7 +52,7 @@ func (a *account) enter(number int64, told int) {
 	a.last, a.seen = max(a.last, number), told
 }
 
-// upTo counts the numbers that arrived, up to the given one.
+// upTo counts the numbers that arrived, from first up to the given one.
 func (a *account) upTo(number int64) (count int) {
 	for n := a.first; n <= min(number, a.last); n++ {
 		if !a.missing[n] {
@@ -66,7 +67,8 @@ func (a *account) gotten(number int64) bool {
 	return a != nil && (number >= a.first && number <= a.last && !a.missing[number] || slices.Contains(a.early, number))
 }
 
-// book enters one frame. Only the goroutine that reads the connection calls it.
+// book enters one frame, and notes it as strange if the user should not get it. The goroutine that
+// reads the connection calls it.
 func (n *life) book(f client.Message) {
 	if n.enter(f) {
 		return
@@ -76,7 +78,7 @@ func (n *life) book(f client.Message) {
 	n.l.strange = append(n.l.strange, fmt.Sprintf("%s#%d: %.200q", n.user.id, n.number, f.Text))
 }
 
-// enter reports whether the frame is one that the user may get.
+// enter enters a frame in the books. It reports whether the frame is one that the user may get.
 func (n *life) enter(f client.Message) bool {
 	u, l, text := n.user, n.l, f.Text
 	n.mu.Lock()
@@ -126,7 +128,8 @@ func (n *life) enter(f client.Message) bool {
 	return true
 }
 
-// parse splits a payload that say wrote.
+// parse splits a payload, in the form in which ledger.say writes it, into its stream and its
+// number. ok is false for any other payload.
 func (l *ledger) parse(payload string) (s stream, number int64, ok bool) {
 	words := strings.Split(payload, " ")
 	if len(words) != 4 {

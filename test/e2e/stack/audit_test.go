@@ -30,13 +30,15 @@ type books struct {
 	lost, doubled, disordered int64
 }
 
-// audit reads the books. Every accepted message must have arrived once and in its stream's order.
-// This holds for every connection that stood from before the message was sent until the end. It
-// also holds for one that ended earlier, if a later message of the stream arrived there.
+// audit reads the books. Every accepted message must have arrived once and in its stream's order,
+// on every connection of its receivers that stood from before the message was sent until the end.
+// It must also have arrived on a connection that ended earlier, if a later message of the stream
+// arrived there.
 //
 // Every sent message counts as accepted, with two exceptions. They apply only if the message, and
 // every later one of its stream, came to nobody:
-//   - The last message of a connection that the cluster closed may have crossed the close.
+//   - The last message that a connection took before the cluster closed it may have crossed the
+//     close, and so may a message that the connection did not take any more.
 //   - Messages of a killed edge's connection may have been in flight at the time of the kill.
 //
 // Each answer that said "not delivered" also excepts one message that came to nobody.
@@ -66,7 +68,7 @@ func (l *ledger) audit() (a audit) {
 		b.sent += int64(len(sent))
 		b.accepted += int64(n)
 	})
-	refused := map[stream]map[int64]bool{} // messages that came to nobody, of answered senders
+	refused := map[stream]map[int64]bool{} // messages that came to nobody, of senders with refusals
 	for _, u := range l.users {
 		before := map[stream]int64{} // last number in the user's earlier lives
 		b := &a.clients[u.index]
@@ -176,7 +178,7 @@ func (b *books) columns() (names []string, counts []*int64) {
 		[]*int64{&b.sent, &b.accepted, &b.died, &b.refused, &b.delivered, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered}
 }
 
-// sum adds up the books of the clients that which selects.
+// sum adds up the books of some clients: which(i) reports whether client i is one of them.
 func (a audit) sum(which func(client int) bool) books {
 	return a.fold(which, func(sum, n int64) int64 { return sum + n })
 }
@@ -184,7 +186,8 @@ func (a audit) sum(which func(client int) bool) books {
 // all adds up everybody's books.
 func (a audit) all() books { return a.sum(func(int) bool { return true }) }
 
-// fold combines the books of the clients that which selects, count by count.
+// fold combines the books of some clients, count by count: which(i) reports whether client i is one
+// of them.
 func (a audit) fold(which func(client int) bool, with func(sofar, n int64) int64) (sum books) {
 	begun := false
 	_, sums := sum.columns()

@@ -43,7 +43,8 @@ func kept(t *testing.T, url string, names ...string) *ledger {
 	return l
 }
 
-// born gives u another connection. The first broadcasts, up to began, need not arrive on it.
+// born gives u another connection. Broadcasts of the first user up to the number began need not
+// arrive on it.
 func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	n := l.live(u)
 	n.Client = client.Dial(t, url, client.Options{Name: u.id})
@@ -66,7 +67,7 @@ func (n *life) got(numbers ...string) {
 }
 
 // TestBooks checks that the books find the faults that they must find. The first user sends three
-// broadcasts, and the second gets some of them.
+// broadcasts. The second gets some of them, and a third gets all, unless the case says otherwise.
 func TestBooks(t *testing.T) {
 	url := mute(t)
 	for _, c := range []struct {
@@ -179,7 +180,8 @@ func TestBooks(t *testing.T) {
 	})
 }
 
-// TestSilence checks the measured silences on three frames and the begin and the end of the window.
+// TestSilence checks what silence returns. One connection gets one frame before the window and
+// three frames in it. Then it ends, and its user comes back.
 func TestSilence(t *testing.T) {
 	l := kept(t, mute(t), "from", "to")
 	to := l.users[1].current()

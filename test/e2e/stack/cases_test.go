@@ -121,7 +121,8 @@ func testPausedRelay(t *testing.T, s *Stack) {
 	l.begin()
 	paused := time.Now()
 	s.Pause(r)
-	// If the case fails, the container cannot be stopped while it is frozen.
+	// A failed case must not leave the container frozen, since a frozen container cannot be
+	// stopped.
 	defer cluster.Docker("unpause", s.scoped(r))
 	cluster.Eventually(t, "every edge is linked to the other relay", func() bool { return s.links(r) == len(s.Of("edge")) })
 	l.flowing(15)
@@ -185,7 +186,7 @@ func testRolling(t *testing.T, s *Stack) {
 }
 
 // openPairs opens a ledger of two users for each edge. They connect through nginx, which spreads
-// them, and say about a hundred messages a second.
+// them. All users together say about a hundred messages a second.
 func (s *Stack) openPairs(t *testing.T) *ledger {
 	t.Helper()
 	n := 2 * len(s.Of("edge"))

@@ -65,7 +65,8 @@ type ulimit struct {
 	Hard int64 `yaml:"hard"`
 }
 
-// readCompose reads a compose file. A variable in it has its value in env, or else its default.
+// readCompose reads a compose file. A variable in the file has its value in env, or its default if
+// env has none.
 func readCompose(path string, env map[string]string) (*compose, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -98,7 +99,7 @@ func parseCompose(text []byte, env map[string]string) (*compose, error) {
 	return c, nil
 }
 
-// check finds settings that this package would otherwise ignore silently.
+// check returns an error for a service that this package could not run as the file says.
 func (c *compose) check(s service) error {
 	if (s.Image == "") == (s.Build == nil) {
 		return fmt.Errorf("wants either image or build")

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay"
 )
 
-// written is compose.yaml as it reads without variables from the environment.
+// written returns compose.yaml as it reads without variables from the environment.
 func written(t *testing.T) *compose {
 	t.Helper()
 	c, err := readCompose("../../../compose.yaml", nil)
@@ -93,8 +93,8 @@ func TestComposeSuitsTheBinaries(t *testing.T) {
 	}
 }
 
-// The test holds that no service has more rights than it needs. It checks the services whose images
-// are built here and also the others.
+// TestA13_ComposeServicesHaveFewRights checks that no service has more rights than it needs,
+// whether its image is built here or not.
 func TestA13_ComposeServicesHaveFewRights(t *testing.T) {
 	for name, svc := range written(t).Services {
 		if !svc.ReadOnly || !slices.Equal(svc.CapDrop, []string{"ALL"}) ||

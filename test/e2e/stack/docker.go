@@ -35,7 +35,8 @@ func need(t testing.TB, hint string, err error) {
 	t.Skipf("%s: %v", hint, err)
 }
 
-// redisImage returns the name of the image of Redis: redis, or redis8 or valkey8 as E2E_REDIS says.
+// redisImage returns the name of the image of Redis, without cluster.Images before it. It is redis,
+// unless E2E_REDIS names another one: redis8 or valkey8.
 func redisImage() string { return cmp.Or(os.Getenv("E2E_REDIS"), "redis") }
 
 // container is the part of docker inspect's output that tests read.

@@ -41,25 +41,27 @@ func mix(user, turn int) kind {
 	}
 }
 
-// These bounds are how long clients may hear nothing, in addition to the time in which no way
-// exists. docs/deploy.md has the figures of machines with spare time. Here two cores run seven
-// containers, all clients, a thousand messages a second, and whatever else the machine does. hiccup
-// is less than the 15 s after which a silent link is given up. A client that waits for those 15 s
-// thus fails the test, since its edge missed a quicker way.
+// These bounds are how long clients may hear nothing. Where a fault leaves clients no way to each
+// other, its duration is added. docs/deploy.md has the figures of machines with spare time. Here
+// two cores run seven containers, all clients, a thousand messages a second, and whatever else the
+// machine does.
+//
+// hiccup is less than the 15 s after which a silent link is given up. Where hiccup alone is the
+// bound, a client that waits for those 15 s thus fails the test: its edge missed a quicker way.
 const (
 	hiccup = 10 * time.Second
 	silent = 16*time.Second + hiccup // for faults that only silence reveals
 )
 
-// networks lists the networks on which a part serves other parts. Clients reach edges on a separate
-// network, front.
+// networks lists the networks over which a part is connected with other parts. Clients reach edges
+// on a separate network, front.
 var networks = map[string][]string{"edge": {"back"}, "relay": {"back", "data"}, "redis": {"data"}}
 
 // fault is a disturbance of one service for a time.
 type fault struct {
 	part string // edge, relay or redis
 	kind string
-	over []string      // the networks that it affects; nil: those in networks
+	over []string      // networks that it affects; nil: all of the part, as networks lists them
 	hold time.Duration // how long it lasts
 	// limit is the longest silence that a client may notice.
 	limit time.Duration
@@ -136,8 +138,8 @@ var few = []fault{
 	{part: "edge", kind: "restart", limit: hiccup},
 }
 
-// elsewhere are the faults for servers other than Redis 7: only those whose outcome depends on the
-// server.
+// elsewhere are the faults of the short form for servers other than Redis 7: only those whose
+// outcome depends on the server.
 var elsewhere = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: hiccup},
 	{part: "redis", kind: "kill -9", hold: brief, limit: hiccup},
@@ -145,8 +147,8 @@ var elsewhere = []fault{
 	{part: "redis", kind: "restart", hold: brief, limit: hiccup},
 }
 
-// many are the faults of the long form: every kind hits every part, and in one fault a single relay
-// loses Redis.
+// many are the faults of the long form: every kind hits every part, and in two more faults a single
+// relay loses Redis.
 var many = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: hiccup},
 	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},
@@ -190,8 +192,8 @@ type row struct {
 	silent, away time.Duration
 }
 
-// TestLedger lets a hundred clients of each edge talk while every kind of part fails in every way.
-// At the end every promise to the clients must have held.
+// TestLedger lets a hundred clients of each edge talk while edges, relays and Redis fail in many
+// ways. At the end every promise to the clients must have held.
 func TestLedger(t *testing.T) {
 	long.Only(t, "it starts seven containers, and takes minutes")
 	needDocker(t)
@@ -272,8 +274,8 @@ func (r *trial) write(report string) {
 	}
 }
 
-// strike lets a fault happen and end. It waits until the cluster is whole and messages flow, but at
-// least for the time calm. Then it checks what clients noticed.
+// strike lets a fault happen and end. Then it waits until the stack is whole and messages have
+// flowed for the duration calm, or longer. Finally it checks what clients noticed.
 func (r *trial) strike(f fault, calm time.Duration) {
 	t, s := r.s.t, r.s
 	t.Helper()
@@ -313,11 +315,13 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	r.measure()
 }
 
-// felt fails the test if a lasting fault had no effect.
+// felt waits until a lasting fault shows its effect, and fails the test if it does not. It checks
+// nothing for an edge that is killed or frozen, and for a relay that is away from edges for less
+// than lastly.
 func (r *trial) felt(f fault, name string) {
 	r.s.t.Helper()
 	if f.kind == "slow" {
-		return // ending Slow reports how many packets it held back
+		return // the end of the fault reports how many packets were late
 	}
 	switch f.part {
 	case "relay":

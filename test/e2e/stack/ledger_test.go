@@ -16,10 +16,10 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// A ledger is a set of users who send messages all the time, and the books about it. Each user
-// sends numbered messages: direct ones to the next user, group messages and broadcasts. A user
-// whose connection is closed connects again, joins again, and goes on. The numbers then begin anew,
-// since order is promised to a connection and not to a user. The books know who had to receive each
+// ledger is a set of users who send messages all the time, and the books about it. Each user sends
+// numbered messages: direct ones to the next user, group messages and broadcasts. A user whose
+// connection is closed connects again, joins again, and goes on. The numbers then begin anew, since
+// order is promised to a connection and not to a user. The books know who had to receive each
 // message, and compare that with what arrived.
 type ledger struct {
 	t     *testing.T
@@ -49,7 +49,7 @@ type plan struct {
 	// kind chooses the kind of a user's message. turn counts the user's messages over all of the
 	// user's connections.
 	kind func(user, turn int) kind
-	at   func(id string, user int) string // the ws: // the ws:// URL where a user connects now
+	at   func(id string, user int) string // the ws:// URL where a user connects now
 	// mayFail allows handshakes to fail, for plans in which the place where a user connects goes
 	// away for a while.
 	mayFail bool
@@ -85,7 +85,8 @@ type speaker struct {
 }
 
 // life is one connection of a user, and the books about it. The books record thousands of frames a
-// second in parallel, so a frame takes no other lock than that of its own life.
+// second in parallel. A frame that the user may get therefore takes no other lock than that of its
+// own life.
 type life struct {
 	*client.Client // set when the connect is answered
 	l              *ledger
@@ -98,12 +99,12 @@ type life struct {
 	since  time.Time  // when the join was answered
 	closed time.Time  // when the cluster ended it
 	killed time.Time  // just before its edge was killed
-	// began is what had been sent of each stream when the connect or the join was answered. All
-	// later messages must arrive.
+	// began is how many messages of each stream had been sent when the connect was answered or, for
+	// group messages, when the join was answered. All later messages must arrive.
 	began map[stream]int64
 
 	// The next fields are about what the connection sent.
-	sent [kinds][]time.Time // times of sending, by number
+	sent [kinds][]time.Time // times of sending, in the order of numbers
 	// spare counts the messages that may have crossed a close, by kind: the last message that the
 	// socket took, and a message that it did not take.
 	spare   [kinds]int
@@ -118,7 +119,7 @@ type life struct {
 	longest   time.Duration // longest silence since the ledger's window began
 }
 
-// openLedger connects all users and lets them talk. The endpoint of every user must already exist.
+// openLedger connects all users and lets them talk. plan.at must already work for every user.
 func openLedger(t *testing.T, p plan) *ledger {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -199,7 +200,8 @@ func (l *ledger) say(u *speaker) bool {
 	return err == nil
 }
 
-// comeBack records why the connection ended, and makes another.
+// comeBack waits until the connection has ended, records why it did, and makes another. It returns
+// false if that fails.
 func (l *ledger) comeBack(u *speaker) bool {
 	n := u.current()
 	code := n.Ended()
@@ -212,7 +214,8 @@ func (l *ledger) comeBack(u *speaker) bool {
 	return l.connect(u)
 }
 
-// connect begins a life of u. It connects, joins the group, and waits for the answer.
+// connect begins a life of u: it connects, joins the group, and waits for the answer. It returns
+// false if that fails.
 func (l *ledger) connect(u *speaker) bool {
 	begin := time.Now()
 	for {
@@ -256,7 +259,7 @@ func (l *ledger) connect(u *speaker) bool {
 			l.t.Errorf("%s: cannot connect any more: %v, %v", u.id, err, res)
 			return false
 		}
-		<-time.After(l.plan.pace) // clients, too, pause between attempts
+		<-time.After(l.plan.pace) // as real clients pause between attempts
 	}
 }
 
@@ -344,8 +347,8 @@ func (n *life) messages() (sum int64) {
 	return sum
 }
 
-// flowing waits until every user has sent n more messages and these have arrived everywhere. When
-// it returns, all is well.
+// flowing waits until every user has sent n more messages and these have arrived everywhere. It
+// does not wait for messages to or from a connection that ends meanwhile.
 func (l *ledger) flowing(n int64) {
 	l.t.Helper()
 	l.sentOn(n)
@@ -426,8 +429,8 @@ func (l *ledger) silence() (silent, away time.Duration) {
 	return silent, away
 }
 
-// kill records that messages in flight on the users' connections may be lost, and then calls how to
-// kill their edge.
+// kill calls how, which kills a service. Before that it records that messages in flight on the
+// connections of some users may be lost: whose(i) reports whether user i is one of them.
 func (l *ledger) kill(whose func(user int) bool, how func()) {
 	for _, u := range l.users {
 		if whose(u.index) {
@@ -442,8 +445,8 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 
 // close ends the talk and waits until everything has arrived. Then every user sends one more
 // message, since any duplicate would arrive before it. close prints the books. It fails the test
-// unless the books are clean and the cluster has closed each user's connection as often as
-// expected.
+// unless the books are clean, no handshake failed, and the cluster has ended as many connections as
+// closes says, of all users together.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()
@@ -475,8 +478,8 @@ func (l *ledger) close(closes int) audit {
 	return a
 }
 
-// settle waits for a condition, for as long as a test waits for anything. If the condition stays
-// false, settle returns too, and the books show what is still wrong.
+// settle waits for a condition, for at most cluster.Patience. If the condition stays false, settle
+// returns all the same, and the books show what is still wrong.
 func (l *ledger) settle(cond func() bool) {
 	for deadline := time.Now().Add(cluster.Patience); !cond() && time.Now().Before(deadline); {
 		<-time.After(100 * time.Millisecond)

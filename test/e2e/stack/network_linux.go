@@ -74,8 +74,10 @@ func (s *Stack) end(name, network string) end {
 	return end{c.State.Pid, c.NetworkSettings.Networks[s.scoped(network)].IPAddress, s.Gateway(network)}
 }
 
-// rule adds or removes a packet filter rule for this end. own and other are the options that name
-// its address and the address of the other side.
+// rule inserts a packet filter rule for this end where how is "-I", and deletes it where how is
+// "-D". The rule is for packets between this end's address and any address except the gateway's,
+// which is this machine's. own and other are the options, "-s" or "-d", that stand before the two
+// addresses.
 func (e end) rule(t testing.TB, how, chain, own, other string, target ...string) {
 	t.Helper()
 	args := append([]string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, own, e.addr, "!", other, e.gateway, "-j"}, target...)

@@ -57,7 +57,7 @@ func TestPacketFilters(t *testing.T) {
 	slow := s.Slow("redis", "data", delay)
 	const pings = 10
 	for range pings {
-		if took, err := ping(); err != nil || took < 2*delay { // delays SYN-ACK and answer
+		if took, err := ping(); err != nil || took < 2*delay { // SYN-ACK and answer are delayed
 			t.Errorf("slow: a ping took %v (%v), usually %v", took, err, usual)
 		}
 	}

@@ -70,7 +70,8 @@ func testOriginal(t *testing.T, s *Stack) {
 			m.Expect(chat.InGroup(group, p.id, text))
 		}
 	}
-	// everyoneSpeaks has everybody say everything to everybody.
+	// everyoneSpeaks has each party send a direct message to every other party, a group message and
+	// a broadcast.
 	everyoneSpeaks := func(group string, parties ...party) {
 		t.Helper()
 		for i, p := range parties {
@@ -95,7 +96,8 @@ func testOriginal(t *testing.T, s *Stack) {
 		}
 	}
 	theirJoin := func(p party, group string) string {
-		return "user 【" + p.id + "】 add  to group 【" + group + "】" // two spaces, as theirs
+		// The original servers write two spaces here.
+		return "user 【" + p.id + "】 add  to group 【" + group + "】"
 	}
 
 	s.balance(upstream(their))
@@ -124,7 +126,7 @@ func testOriginal(t *testing.T, s *Stack) {
 }
 
 // balance gives nginx another configuration, as an operator does, and waits until it is in force.
-// The page at /round names the configuration.
+// To see that, balance adds a page /round, whose text names the configuration.
 func (s *Stack) balance(conf []byte) {
 	s.t.Helper()
 	round := chat.Unique("round")

@@ -21,8 +21,9 @@ var queues atomic.Uint32
 // packets.
 const queueLength = 16384
 
-// These constants are from linux/netfilter/nfnetlink_queue.h: kinds of messages, attributes of
-// packets, verdicts, kinds of configuration, a command and a mode.
+// These constants are from linux/netfilter/nfnetlink_queue.h. They are, line by line: kinds of
+// messages, an attribute of a reported packet, an attribute of a verdict, attributes of a
+// configuration, and a command and a mode in those.
 const (
 	msgPacket, msgVerdict, msgConfig       = 0, 1, 2
 	packetHeader                           = 1
@@ -43,7 +44,7 @@ type queue struct {
 	delay        time.Duration
 	running      sync.WaitGroup
 	closing      sync.Once
-	passed, lost int // packets so far; read them once it is closed
+	passed, lost int // packets so far; to be read after close
 }
 
 type held struct {
@@ -51,7 +52,8 @@ type held struct {
 	until  time.Time
 }
 
-// openQueue opens the queue in the network namespace of a process.
+// openQueue opens a queue in the network namespace of a process. The queue delays each packet by
+// delay.
 func openQueue(pid int, delay time.Duration) (*queue, error) {
 	fd, err := socketIn(pid)
 	if err != nil {
@@ -82,8 +84,8 @@ func socketIn(pid int) (fd int, err error) {
 	runtime.LockOSThread()
 	defer func() {
 		if err == nil {
-			// After an error the thread stays locked, since its namespace may be the other one. It
-			// then ends with its goroutine.
+			// After an error the thread stays locked, since it may still be in the namespace of the
+			// process pid. It then ends with its goroutine.
 			runtime.UnlockOSThread()
 		}
 	}()

@@ -23,7 +23,7 @@ func (q quantity) index() int {
 	panic("no quantity: " + string(q))
 }
 
-// write writes a value with its unit.
+// write returns a value as text, with its unit.
 func (q quantity) write(v float64) string {
 	if strings.HasSuffix(string(q), "_bytes") {
 		return fmt.Sprintf("%.1f MiB", v/(1<<20))
@@ -37,8 +37,8 @@ type sizes map[string][len(quantities)]float64
 // measured returns the services whose sizes are measured.
 func (r *trial) measured() []string { return append(r.s.Of("edge"), r.s.Of("relay")...) }
 
-// looks is the number of readings for one size. The least reading counts, for two reasons: a
-// session has a writer goroutine only while there is something to write, and garbage is no growth.
+// looks is the number of readings for one size. The least reading counts, for two reasons: writer
+// goroutines run only while there is something to write, and garbage is no growth.
 const looks = 5
 
 // measure records the sizes of all measured services.
@@ -68,7 +68,8 @@ func (r *trial) course(name string, quantity int) (first, highest, last float64)
 	return r.sizes[0][name][quantity], highest, r.sizes[len(r.sizes)-1][name][quantity]
 }
 
-// most bounds each quantity of an edge and of a relay at rest, whatever has happened before.
+// most bounds each quantity of an edge and of a relay at rest, whatever has happened before. A 0
+// means that the quantity may exceed its first value by moreGoroutines.
 //
 // An edge needs 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and the 5
 // MiB that it takes without clients. A relay needs its tails, the tables of three edges, and the 5
@@ -82,12 +83,12 @@ var most = map[string][len(quantities)]float64{
 }
 
 // moreGoroutines bounds how many goroutines a server may have beyond those at the beginning. A
-// relay gets three links of four goroutines each, and an edge has some while it asks its relays or
-// dials them. One goroutine left behind at every fault would exceed the bound, and so would one for
-// each client of an edge.
+// relay gets three links of three goroutines each, and an edge has some while it asks its relays or
+// dials them. In the long form, with its twenty faults, one goroutine left behind at every fault
+// would exceed the bound. In any form one for each client of an edge would exceed it.
 const moreGoroutines = 15
 
-// flat fails the test if an edge or a relay has grown.
+// flat fails the test if a quantity of an edge or a relay has exceeded its bound.
 func (r *trial) flat() {
 	for _, name := range r.measured() {
 		for i, q := range quantities {

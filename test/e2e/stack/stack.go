@@ -1,6 +1,6 @@
-// Package stack runs the services of compose.yaml through docker commands. The services have
-// networks of their own, their names, and every setting in the file. Start lists the differences.
-// Tests can thus check each container of that file against the product's promises.
+// Package stack runs the services of compose.yaml through docker commands, with the networks, the
+// names and the settings in that file. Start lists the differences. Tests can thus check each
+// container of that file against the product's promises.
 package stack
 
 import (
@@ -51,7 +51,7 @@ type stack struct {
 //   - Files are mounted from a copy, so that a test can change them.
 //
 // The methods of a Stack belong to the goroutine of one test, and fail that test when docker fails.
-// For returns the same stack for another test.
+// The method For returns the same stack for another test.
 func Start(t testing.TB) *Stack {
 	t.Helper()
 	needDocker(t)

@@ -31,7 +31,8 @@ func TestStack(t *testing.T) {
 	}
 }
 
-// whole waits until every service is healthy and every edge is linked.
+// whole waits until every edge and every relay is healthy and lists nothing as degraded, and until
+// there is one link for each edge.
 func (s *Stack) whole() {
 	s.t.Helper()
 	for _, name := range append(s.Of("edge"), s.Of("relay")...) {
