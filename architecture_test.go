@@ -16,7 +16,8 @@ import (
 
 const architecture = "ARCHITECTURE.md"
 
-// designPages are ARCHITECTURE and the pages of which it is the map.
+// designPages returns, by path, the texts of ARCHITECTURE.md and of the other pages about the
+// design: docs/outage.md, docs/redis.md and those in docs/design.
 func designPages(t *testing.T) (texts map[string]string) {
 	t.Helper()
 	names, err := filepath.Glob("docs/design/*.md")
@@ -34,7 +35,8 @@ func designPages(t *testing.T) (texts map[string]string) {
 	return texts
 }
 
-// TestArchitectureIsAMap bounds the words of ARCHITECTURE, and the width of all design pages.
+// TestArchitectureIsAMap bounds the number of words in ARCHITECTURE.md, and the width of all design
+// pages.
 func TestArchitectureIsAMap(t *testing.T) {
 	const words, columns = 2500, 100
 	pages := designPages(t)
@@ -50,7 +52,8 @@ func TestArchitectureIsAMap(t *testing.T) {
 	}
 }
 
-// declared are the names of one package: functions, "Type.method", types, and "Type.field".
+// declared has the names that one package declares: functions, types, "Type.method" and
+// "Type.field".
 type declared map[string]kind
 
 type kind uint8
@@ -61,7 +64,8 @@ const (
 	field
 )
 
-// declarations reads all our packages, by their directories. It reads files for every system.
+// declarations returns the names that each package of the project declares, by directory. It reads
+// the files for every operating system, but no tests.
 func declarations(t *testing.T) (packages map[string]declared) {
 	t.Helper()
 	packages = map[string]declared{}
@@ -123,7 +127,7 @@ func (names declared) addType(spec *ast.TypeSpec) {
 	}
 }
 
-// receiver returns the name of a method's type.
+// receiver returns the name of the type in a method's receiver.
 func receiver(of ast.Expr) string {
 	switch of := of.(type) {
 	case *ast.StarExpr:
@@ -136,7 +140,7 @@ func receiver(of ast.Expr) string {
 	return ""
 }
 
-// section returns the text under a heading of a page.
+// section returns the text under a heading of a page, up to the next heading of the second level.
 func section(t *testing.T, text, heading string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, "\n"+heading+"\n")
@@ -165,7 +169,8 @@ func rows(text string) (table [][]string) {
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// TestTheWaysNameFunctionsThatThereAre checks each function in the ways of a message and of a join.
+// TestTheWaysNameFunctionsThatThereAre checks each function in the way of one group message and in
+// the way of one join: it must exist in the package of its row.
 func TestTheWaysNameFunctionsThatThereAre(t *testing.T) {
 	packages := declarations(t)
 	text := designPages(t)[architecture]
@@ -194,7 +199,8 @@ func TestTheWaysNameFunctionsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestTheGlossaryNamesCodeThatThereIs checks that each word is a type, a field or a package.
+// TestTheGlossaryNamesCodeThatThereIs checks that each word of the glossary has a name in code, and
+// that this name is a type, a field or a package.
 func TestTheGlossaryNamesCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	found := 0
@@ -224,7 +230,8 @@ func TestTheMapHasEachPackage(t *testing.T) {
 	}
 }
 
-// byPackage returns all names with the last element of their package's path, and without it.
+// byPackage returns each name in two forms: by itself, and with the last element of its package's
+// path and a dot before it. The last element by itself is a name too.
 func byPackage(packages map[string]declared) declared {
 	all := declared{}
 	for dir, names := range packages {
@@ -239,14 +246,15 @@ func byPackage(packages map[string]declared) declared {
 }
 
 var (
-	// dotted matches a name of code in running text and in pictures, and a file's name.
+	// dotted matches a name with a dot in it, of code or of a file, in running text and in
+	// diagrams.
 	dotted  = regexp.MustCompile(`[\w/.*…-]*[A-Za-z]\w*\.[A-Za-z]\w*`)
 	fetched = regexp.MustCompile(`\]\([^)]*\)`)
 	isFile  = regexp.MustCompile(`\.(go|md|lua|txt)$`)
 )
 
 // TestDesignPagesNameCodeThatThereIs checks each Type.name, package.Type and file that the pages
-// name.
+// name: it must exist.
 func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	files := map[string]bool{}
@@ -267,7 +275,7 @@ func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	for page, text := range designPages(t) {
 		for _, name := range dotted.FindAllString(fetched.ReplaceAllString(text, "]"), -1) {
 			switch found++; {
-			case strings.ContainsAny(name, "*…"): // several
+			case strings.ContainsAny(name, "*…"): // it stands for several names
 			case isFile.MatchString(name):
 				if !files[name] {
 					t.Errorf("%s names %s, which is no file", page, name)
@@ -284,7 +292,8 @@ func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	}
 }
 
-// TestDesignPagesLinkToHeadingsThatThereAre checks each link with an anchor.
+// TestDesignPagesLinkToHeadingsThatThereAre checks each link with an anchor in the papers: the page
+// to which it leads must have a heading with that anchor.
 func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	found := 0
 	for page, text := range papers(t) {
@@ -309,7 +318,7 @@ func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	}
 }
 
-// anchors returns the anchors of a page's headings, in the form of the sites that show such pages.
+// anchors returns the anchors that GitHub and similar sites make of a page's headings.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {

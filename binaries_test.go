@@ -17,7 +17,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestMain removes what build has built.
+// TestMain runs the tests, and then removes what build has built.
 func TestMain(m *testing.M) {
 	status := m.Run()
 	if built.dir != "" {
@@ -33,7 +33,7 @@ var built struct {
 	err  error
 }
 
-// build compiles the three binaries, unless that was done, and returns where they are.
+// build compiles the three binaries, unless it has done so before, and returns their directory.
 func build(t *testing.T) (dir string) {
 	t.Helper()
 	built.once.Do(func() {
@@ -90,8 +90,8 @@ func testCommands(t *testing.T, dir string) {
 		args    string
 		environ []string
 		status  int
-		out     string // what standard output has
-		err     string // what standard error has
+		out     string // a part of standard output
+		err     string // a part of standard error
 	}{
 		{"edge", "--help", nil, 0, "EDGE_MAX_MESSAGE", ""},
 		{"edge", "--help", nil, 0, "edge token", ""},
@@ -134,8 +134,8 @@ func testCommands(t *testing.T, dir string) {
 	}
 }
 
-// TestDocsBuild runs the build commands of docs/deploy.md, with another directory in place of bin/,
-// and looks for the binaries that it then starts.
+// TestDocsBuild runs the build commands of docs/deploy.md, with another directory in place of bin/.
+// Then it runs each binary that the page starts from bin/, to see that it was built.
 func TestDocsBuild(t *testing.T) {
 	long.Only(t, "it builds binaries")
 	const page = "docs/deploy.md"

@@ -18,10 +18,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// TestA2_ALawfulBurstClosesNobody: at default settings senders say as much to all as they may at
-// once. In one case there is one sender, in the other there are eight. With one sender, a reader
-// takes what one user may say in the long run; with eight, it takes RELAY_TOPIC_RATE. No such
-// reader is closed, and each gets everything.
+// TestA2_ALawfulBurstClosesNobody: at default settings senders say to all as much as the edge takes
+// from them. With one sender, each reader takes 128 KiB a second, which is more than the 100 KiB
+// that one user may say in the long run. With eight senders, each reader takes RELAY_TOPIC_RATE. No
+// such reader is closed, and each gets everything.
 func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	for _, c := range []struct{ senders, rate int }{{1, 128 << 10}, {8, 1 << 20}} {
 		t.Run(fmt.Sprint(c.senders), func(t *testing.T) {
@@ -30,8 +30,9 @@ func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	}
 }
 
-// burst has senders say each messages of 65,000 bytes, as fast as they are taken. The readers take
-// rate bytes a second each, and their network buffers little.
+// burst lets a number of senders say messages of 65,000 bytes to all, as fast as the edge takes
+// them. Each sender says as many as the parameter each tells. Four readers take as many bytes a
+// second as the parameter rate tells, and their network buffers little.
 func burst(t *testing.T, senders, each, rate int) {
 	dial := startInMemory(t)
 	var readers []*websocket.Conn
@@ -65,7 +66,7 @@ func burst(t *testing.T, senders, each, rate int) {
 	reading.Wait()
 }
 
-// drop reads and discards what a sender receives.
+// drop reads and discards what a sender receives, until its connection ends.
 func drop(ws *websocket.Conn) {
 	for {
 		if _, _, err := ws.Read(context.Background()); err != nil {
@@ -74,8 +75,8 @@ func drop(ws *websocket.Conn) {
 	}
 }
 
-// startInMemory runs an edge and a relay at default settings without sockets, until the test ends.
-// A dialled client takes rate bytes a second; 0 means no limit.
+// startInMemory runs an edge and a relay, at default settings and without sockets, until the test
+// ends. dial connects a client that takes as many bytes a second as rate tells; 0 means no limit.
 func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Conn) {
 	t.Helper()
 	clients, links := memnet.Listen(), memnet.Listen()

@@ -37,8 +37,8 @@ func TestVariablesOfOneProcess(t *testing.T) {
 	}
 }
 
-// TestA7_StrictIDsAreForPathsAndForCommands: one setting without the other is a warning where both
-// are known.
+// TestA7_StrictIDsAreForPathsAndForCommands: in one process both settings are known, and one of
+// them without the other is a warning.
 func TestA7_StrictIDsAreForPathsAndForCommands(t *testing.T) {
 	for set, warns := range map[string]bool{
 		"": false, "EDGE_STRICT_IDS=true": true, "RELAY_STRICT_IDS=true": true, "EDGE_STRICT_IDS=true RELAY_STRICT_IDS=true": false,
@@ -57,7 +57,7 @@ func TestOpenOnlyOnLoopback(t *testing.T) {
 	const said = "EDGE_AUTH: must be said"
 	for _, c := range []struct {
 		environ string
-		want    string // of the error; "": none
+		want    string // beginning of the error; "": no error
 	}{
 		{"EDGE_ADDR=:8080", said},
 		{"EDGE_ADDR=0.0.0.0:8080", said},
@@ -70,7 +70,7 @@ func TestOpenOnlyOnLoopback(t *testing.T) {
 		{"EDGE_ADDR=localhost:8080", ""},
 		{"EDGE_ADDR=[::1]:8080", ""},
 		{"EDGE_ADDR=127.0.0.1:8080 EDGE_AUTH=jwt", "EDGE_JWT_KEYS: is required"},
-		// This is the default of EDGE_ADMIN_ADDR, which is not opened here.
+		// The next three are defaults of ports that are not opened here.
 		{"EDGE_ADDR=127.0.0.1:9091", ""},
 		{"EDGE_ADDR=127.0.0.1:9000", ""},
 		{"RELAY_ADDR=127.0.0.1:9092", ""},

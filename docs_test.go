@@ -15,7 +15,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// papers are the documents for people.
+// papers returns the texts of the documents for people, by path.
 func papers(t *testing.T) (texts map[string]string) {
 	t.Helper()
 	texts = map[string]string{}
@@ -35,7 +35,8 @@ func papers(t *testing.T) (texts map[string]string) {
 	return texts
 }
 
-// TestTheFrontDoorIsShort bounds the words of README, and checks that it leads to every document.
+// TestTheFrontDoorIsShort bounds the number of words in README.md. It checks that README.md and
+// README.zh.md lead to every document outside docs/bench.
 func TestTheFrontDoorIsShort(t *testing.T) {
 	const words = 900
 	texts := papers(t)
@@ -55,7 +56,8 @@ func TestTheFrontDoorIsShort(t *testing.T) {
 	}
 }
 
-// TestPapersHaveShortLines holds papers to 100 columns. The others are not rewritten yet.
+// TestPapersHaveShortLines holds these papers to 100 columns, as TestArchitectureIsAMap does with
+// the design pages. Other papers may have longer lines.
 func TestPapersHaveShortLines(t *testing.T) {
 	const columns = 100
 	texts := papers(t)
@@ -76,7 +78,8 @@ func TestPapersHaveShortLines(t *testing.T) {
 	}
 }
 
-// TestFilesNamePapersThatThereAre checks each page that code, scripts and settings name.
+// TestFilesNamePapersThatThereAre checks each page that code, scripts and settings name: it must
+// exist.
 func TestFilesNamePapersThatThereAre(t *testing.T) {
 	name := regexp.MustCompile(`\b(?:docs|shared/link)/[\w/-]+\.(?:md|txt|json|png|svg)\b|\b[A-Z]+(?:\.zh)?\.md\b`)
 	found := 0
@@ -110,7 +113,8 @@ func TestFilesNamePapersThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameMetricsThatThereAre checks each edgerelay_… in the papers.
+// TestPapersNameMetricsThatThereAre checks each edgerelay_edge_…, edgerelay_relay_…, process_… and
+// go_… in the papers: it must be a metric.
 func TestPapersNameMetricsThatThereAre(t *testing.T) {
 	known := map[string]bool{}
 	for _, r := range []*prometheus.Registry{edgeMetrics(t), relayMetrics(t)} {
@@ -163,8 +167,8 @@ func relayMetrics(t *testing.T) *prometheus.Registry {
 	return r
 }
 
-// TestPapersNameTestsThatThereAre checks that each test and fuzz target named in the papers exists,
-// so that a promise in a paper always has its test.
+// TestPapersNameTestsThatThereAre checks each test and fuzz target that the papers name: it must
+// exist. So a promise that names its test has that test.
 func TestPapersNameTestsThatThereAre(t *testing.T) {
 	there := map[string]bool{}
 	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
@@ -193,7 +197,8 @@ func TestPapersNameTestsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameVariablesThatThereAre checks each EDGE_…, RELAY_…, LINK_… and JWT_… in the papers.
+// TestPapersNameVariablesThatThereAre checks each EDGE_…, RELAY_…, LINK_… and JWT_… in the papers:
+// it must be a variable of an edge or of a relay.
 func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	known := map[string]bool{"RELAY_API_ADDR": false}
 	for _, v := range append(edge.Variables(), relay.Variables()...) {
@@ -208,7 +213,8 @@ func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersLinkToFilesThatThereAre checks each relative link in the papers.
+// TestPapersLinkToFilesThatThereAre checks each relative link in the papers: it must lead to a file
+// or a folder.
 func TestPapersLinkToFilesThatThereAre(t *testing.T) {
 	for paper, text := range papers(t) {
 		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(text, -1) {

@@ -15,7 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write what the code says into the pages under docs")
 
-// TestConfigurationIsInTheDocs checks that the page has every variable as the code has it.
+// TestConfigurationIsInTheDocs checks that docs/configuration.md lists every variable as the code
+// describes it.
 func TestConfigurationIsInTheDocs(t *testing.T) {
 	generated(t, "docs/configuration.md", map[string]string{
 		"<!-- defaults of one process -->": otherDefaults(),
@@ -24,7 +25,8 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults is a table of the variables that have another default in one process.
+// otherDefaults returns a table of the variables whose default in one process is not that of an
+// edge or a relay alone.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {
@@ -38,12 +40,13 @@ func otherDefaults() string {
 		case h.Default != v.Default:
 			lines = append(lines, "| `"+v.Name+"` | "+h.Default+" |")
 		}
-		here[v.Name] = v // LINK_KEYS is in both lists
+		here[v.Name] = v // LINK_KEYS is in both lists, and gets one row
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// TestC1_ExitStatusesAreInTheDocs checks the one list of exit statuses.
+// TestC1_ExitStatusesAreInTheDocs checks that docs/deploy.md lists the exit statuses as the code
+// does.
 func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 	generated(t, "docs/deploy.md", map[string]string{
 		"<!-- exit statuses -->": service.StatusList(),

@@ -13,8 +13,8 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// mayImport lists which of our packages a package may import, beside itself. A package that is not
-// listed may import none.
+// mayImport lists which of the project's packages a package may import. A package that is not
+// listed may import none of them.
 var mayImport = map[string][]string{
 	"":                          {"edge", "relay", "shared/config", "shared/logging", "shared/memnet", "shared/service"},
 	"edge/cmd/edge":             {"edge", "edge/gateway", "shared/config", "shared/keyring", "shared/logging", "shared/protocol", "shared/service"},
@@ -44,7 +44,8 @@ var mayImport = map[string][]string{
 	"shared/timing":             {},
 }
 
-// mayUse lists which packages may import a third-party module.
+// mayUse lists which packages may import a third-party module. No package may import a module that
+// is not listed.
 var mayUse = map[string][]string{
 	"github.com/coder/websocket":            {"edge/gateway", "shared/link"},
 	"github.com/redis/go-redis":             {"relay/broker/redisbroker"},
@@ -69,7 +70,8 @@ func goList(t *testing.T, args ...string) []string {
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// TestImportsPointDownwards checks each package's imports. test/ may import anything.
+// TestImportsPointDownwards checks the imports of each package outside test/ against mayImport and
+// mayUse.
 func TestImportsPointDownwards(t *testing.T) {
 	seen := map[string]bool{}
 	for _, line := range goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {
@@ -92,7 +94,8 @@ func TestImportsPointDownwards(t *testing.T) {
 	}
 }
 
-// forbidden returns why from may not import to, or "" when it may.
+// forbidden returns the reason why one package must not import another one. It returns "" if there
+// is none.
 func forbidden(from, to string) string {
 	if ours, ok := strings.CutPrefix(to, module+"/"); ok {
 		if slices.Contains(mayImport[from], ours) {
@@ -114,7 +117,8 @@ func forbidden(from, to string) string {
 	return "no dependency of the project"
 }
 
-// TestHalvesAreApart checks what the binaries link.
+// TestHalvesAreApart checks that the binaries of edge and relay link nothing of the other half, no
+// library that only the other half needs, and not package testing.
 func TestHalvesAreApart(t *testing.T) {
 	for _, c := range []struct{ binary, never string }{
 		{"./edge/cmd/edge", module + "/relay"},
@@ -132,7 +136,8 @@ func TestHalvesAreApart(t *testing.T) {
 	}
 }
 
-// TestTheRouterHasNoTextOfAClient checks that what clients read is written in the dialects.
+// TestTheRouterHasNoTextOfAClient checks that no text that clients read is in the router. Such
+// texts belong to the dialects.
 func TestTheRouterHasNoTextOfAClient(t *testing.T) {
 	checked := 0
 	for _, pattern := range []string{"relay/router/*.go", "relay/router/dialect/*.go"} {

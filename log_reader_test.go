@@ -61,7 +61,7 @@ func (s *server) lives(t *testing.T) {
 	}
 }
 
-// stops makes the process drain, and checks that it did.
+// stops sends the process a signal. Within 30 s the process must then end with status 0.
 func (s *server) stops(t *testing.T, by os.Signal) {
 	t.Helper()
 	s.Process.Signal(by)
@@ -75,7 +75,7 @@ func (s *server) stops(t *testing.T, by os.Signal) {
 	}
 }
 
-// eventually waits until done reports true.
+// eventually waits until done reports true, for 30 s at most.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
@@ -105,13 +105,14 @@ func ready(t *testing.T, addr string) {
 	})
 }
 
-// dropped reports whether the server with that admin port has dropped lines of its log.
+// dropped reports whether the server with that admin port has dropped lines of its log for that
+// reason.
 func dropped(admin, reason string) bool {
 	metric := regexp.MustCompile(`(?m)^edgerelay_log_dropped_total\{reason="` + reason + `"\} [1-9]`)
 	return metric.MatchString(get("http://" + admin + "/metrics"))
 }
 
-// client connects to an edge.
+// client connects to an edge under a name.
 func client(t *testing.T, edge, name string) *websocket.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -124,7 +125,8 @@ func client(t *testing.T, edge, name string) *websocket.Conn {
 	return c
 }
 
-// talks checks that a text that from says reaches the client to.
+// talks has the first client send a text to a user, and waits until the second client, which is
+// that user's, receives the text.
 func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -155,7 +157,9 @@ func edgeEnv(addr, admin, relay string) []string {
 	}
 }
 
-// The reader of the log goes away after four lines, as `2>&1 | head -4` does. Then the relay dies.
+// TestG2_ALogReaderThatLeavesCostsNoClient: the reader of the edge's log goes away after four
+// lines, as `2>&1 | head -4` does. The reader of the relay's log is gone before that. Then the
+// relay stops, and another takes its place.
 func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)
@@ -170,7 +174,7 @@ func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 	a, b := client(t, edgeAddr, "a"), client(t, edgeAddr, "b")
 	talks(t, a, b, "b", "before")
 
-	relay.stops(t, syscall.SIGTERM) // while lines remain that nobody reads
+	relay.stops(t, syscall.SIGTERM) // its last lines find no reader
 	eventually(t, "the edge has said that its link is lost", func() bool {
 		edge.lives(t)
 		return dropped(edgeAdmin, "failed")
@@ -180,7 +184,8 @@ func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 	edge.stops(t, syscall.SIGTERM)
 }
 
-// Nobody reads the pipe of the log, and it is full. The load logs more than there is room for.
+// TestG2_ALogReaderThatIsStuckCostsNoClient: nobody reads the pipe of the log, and the edge logs
+// more lines than there is room for.
 func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
 	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)

@@ -27,7 +27,7 @@ import (
 )
 
 // typist types into the page, sends, and reports which element has the focus once the server has
-// closed.
+// closed the connection.
 const typist = `<script>
 new MutationObserver(() => {
   if ($("state").className === "open") {
@@ -41,8 +41,8 @@ new MutationObserver(() => {
 }).observe($("state"), {childList: true});
 </script>`
 
-// TestFocusGoesToConnect runs the page in a browser, if there is one. The server closes while
-// somebody types.
+// TestFocusGoesToConnect runs the page in a browser, if there is one. The server closes the
+// connection while somebody types. Then the button that connects must have the focus.
 func TestFocusGoesToConnect(t *testing.T) {
 	path := findBrowser(t)
 	focus := make(chan string, 1)
@@ -85,7 +85,7 @@ func TestFocusGoesToConnect(t *testing.T) {
 	}
 }
 
-// screenshot names the file that TestTwoTabsChat writes, for the README.
+// screenshot is the variable that names the file which TestTwoTabsChat writes, for the README.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
 // tabs shows two pages side by side. To their server they are two tabs.
@@ -98,9 +98,9 @@ var tabs []byte
 //go:embed testdata/talker.html
 var talker []byte
 
-// TestTwoTabsChat runs the product, and its page in two tabs of a browser that chat. The browser
-// takes a picture of both tabs after they have loaded. An image on the page finishes loading only
-// when all messages are said.
+// TestTwoTabsChat runs the product, and a browser in which two tabs with the page chat with each
+// other. The browser takes a picture of both tabs after they have loaded. An image beside the tabs
+// finishes loading only when all messages are said.
 func TestTwoTabsChat(t *testing.T) {
 	path := findBrowser(t)
 	chat, err := url.Parse("http://" + startProduct(t))
@@ -190,8 +190,9 @@ func startProduct(t *testing.T) (addr string) {
 	return ""
 }
 
-// browse starts a browser without a window. A browser that ends before it has loaded anything does
-// not run here, and the test is skipped. The browser is ended with the test.
+// browse starts a browser without a window. The browser ends with the test. If it ends before it
+// has loaded anything, it cannot run on this machine, and the test is skipped. ended gives the
+// error with which it ends later.
 func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "page")

@@ -24,8 +24,9 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestPageTellsScreenReaders: a hidden legend names nothing. role=log would take its items from a
-// list.
+// TestPageTellsScreenReaders: the class unseen hides the fieldset's legend from eyes alone, so the
+// legend is still read out. The list of frames has no role of its own: under role=log its items
+// would not be items of a list any more.
 func TestPageTellsScreenReaders(t *testing.T) {
 	text := string(pageHTML)
 	if !regexp.MustCompile(`<fieldset[^>]*>\s*<legend class="unseen">\w+</legend>`).MatchString(text) {
@@ -36,7 +37,7 @@ func TestPageTellsScreenReaders(t *testing.T) {
 	}
 }
 
-// TestPageIsSelfContained: it must work without a network beside the cluster's own.
+// TestPageIsSelfContained: the page must work without any network but the cluster's own.
 func TestPageIsSelfContained(t *testing.T) {
 	for _, outside := range regexp.MustCompile(`(?i)(https?:|src=|@import|url\(|<link [^>]*)[^\s>]*`).FindAllString(string(pageHTML), -1) {
 		if outside != `<link rel="icon" href="data:,"` {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestA13_ActionsArePinned checks that workflows use actions by digest, with the tag as a comment.
+// TestA13_ActionsArePinned checks that workflows use actions by commit hash, with the tag as a
+// comment.
 func TestA13_ActionsArePinned(t *testing.T) {
 	names, err := filepath.Glob(".github/workflows/*.yml")
 	if err != nil || len(names) == 0 {
@@ -29,8 +30,8 @@ func TestA13_ActionsArePinned(t *testing.T) {
 	}
 }
 
-// TestC6_AToolchainIsNamed checks that go.mod names a patch release, which setup-go installs, and
-// that a bot keeps it new.
+// TestC6_AToolchainIsNamed checks that go.mod names a patch release of Go, which setup-go installs,
+// and that a bot looks after Go's modules.
 func TestC6_AToolchainIsNamed(t *testing.T) {
 	mod, err := os.ReadFile("go.mod")
 	if err != nil {
