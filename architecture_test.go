@@ -35,7 +35,8 @@ func designPages(t *testing.T) (texts map[string]string) {
 	return texts
 }
 
-// TestArchitectureIsAMap bounds the words of ARCHITECTURE, and the width of all design pages.
+// TestArchitectureIsAMap bounds the number of words in ARCHITECTURE.md, and the width of all design
+// pages.
 func TestArchitectureIsAMap(t *testing.T) {
 	const words, columns = 2500, 100
 	pages := designPages(t)

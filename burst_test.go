@@ -67,7 +67,7 @@ func burst(t *testing.T, senders, each, rate int) {
 	reading.Wait()
 }
 
-// drop reads and discards what a sender receives.
+// drop reads and discards what a sender receives, until its connection ends.
 func drop(ws *websocket.Conn) {
 	for {
 		if _, _, err := ws.Read(context.Background()); err != nil {
@@ -76,8 +76,8 @@ func drop(ws *websocket.Conn) {
 	}
 }
 
-// startInMemory runs an edge and a relay at default settings without sockets, until the test ends.
-// A dialled client takes rate bytes a second; 0 means no limit.
+// startInMemory runs an edge and a relay, at default settings and without sockets, until the test
+// ends. dial connects a client that takes as many bytes a second as rate tells; 0 means no limit.
 func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Conn) {
 	t.Helper()
 	clients, links := memnet.Listen(), memnet.Listen()

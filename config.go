@@ -19,7 +19,8 @@ type settings struct {
 	extra []string // warnings
 }
 
-// defaults are for a cluster that runs without any configuration. ports lists those without one.
+// defaults maps variables to the values that they have when they are not set. These values differ
+// from the defaults of an edge or a relay alone, so that a cluster runs without any configuration.
 var defaults = map[string]string{
 	"EDGE_ADDR":         "127.0.0.1:8080",
 	"EDGE_DRAIN":        "1s",
@@ -27,10 +28,12 @@ var defaults = map[string]string{
 	"RELAY_REDIS_URL":   "memory://",
 }
 
-// ports are not opened unless their variables are set.
+// ports lists variables that have no default here. The port of such a variable is opened only if
+// the variable is set.
 var ports = []string{"EDGE_ADMIN_ADDR", "RELAY_ADDR", "RELAY_ADMIN_ADDR"}
 
-// variables lists what load reads, with the defaults that hold here.
+// variables lists the variables that load reads, with their defaults in this program. It leaves out
+// EDGE_RELAY_URLS, which load ignores.
 func variables() (list []config.Variable) {
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
 		known := slices.ContainsFunc(list, func(l config.Variable) bool { return l.Name == v.Name })
@@ -53,7 +56,8 @@ func variables() (list []config.Variable) {
 	return list
 }
 
-// load reads both configurations, completed by what a cluster in one process can choose for itself.
+// load reads the configurations of the edge and of the relay from environ. If a variable is not set
+// and a cluster in one process can choose the value for itself, load chooses it.
 func load(environ []string) (c settings, err error) {
 	set := map[string]bool{}
 	for _, e := range environ {
@@ -71,7 +75,9 @@ func load(environ []string) (c settings, err error) {
 	}
 	for _, name := range ports {
 		if !set[name] {
-			// The variable's own default would clash with other processes.
+			// An unset variable would take its own default, which may be the port that another
+			// variable names. Port 0 collides with none. It is not opened: load removes the address
+			// at its end.
 			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}
@@ -118,8 +124,8 @@ func openByDefault(environ []string) (open bool) {
 	return open
 }
 
-// join adds those problems in err whose variable is not among the problems yet. Both configurations
-// have some variables.
+// join adds to problems those of err whose variable has no problem yet. A variable that both
+// configurations have would otherwise be reported twice.
 func join(problems config.Problems, err error) config.Problems {
 	var more config.Problems
 	errors.As(err, &more)
@@ -137,11 +143,12 @@ func (c settings) warnings() []string {
 	if c.edge.StrictIDs != c.relay.StrictIDs {
 		lines = append(lines, "EDGE_STRICT_IDS: is for paths alone, and RELAY_STRICT_IDS for commands alone: set both, or none")
 	}
-	// The memory broker is meant here, and the page tells of it.
+	// In one process the memory broker is meant, and printHints tells of it.
 	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "RELAY_REDIS_URL: memory") })
 }
 
-// live is the address of this process's health checks: the public port when there is no admin port.
+// live returns the address that the healthcheck subcommand asks: the edge's admin port, or its
+// public port if there is no admin port.
 func (c settings) live() config.Addr {
 	if c.edge.AdminAddr != "" {
 		return c.edge.AdminAddr

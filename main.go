@@ -1,5 +1,6 @@
-// Command edgerelay is a whole cluster in one process: an edge and a relay joined by a network in
-// memory, and a page to try it. For production there are edge/cmd/edge and relay/cmd/relay.
+// Command edgerelay is a whole cluster in one process: an edge, a relay, and a page to try them.
+// The edge reaches the relay over a network in memory, or through RELAY_ADDR if that is set. For
+// production there are edge/cmd/edge and relay/cmd/relay.
 package main
 
 import (
@@ -27,8 +28,8 @@ func main() {
 	}.Main()
 }
 
-// run runs a relay and an edge until ctx is done. The edge drains first, so that what it accepted
-// still finds the relay.
+// run runs a relay and an edge until ctx is done, or until one of them fails. The edge drains
+// first, so that the messages that it has accepted still reach the relay.
 func run(ctx context.Context, cfg settings, p service.Process) error {
 	relayOptions := relay.Options{Metrics: p.Registry(), Log: p.Log.With("part", "relay")}
 	edgeOptions := edge.Options{Metrics: p.Registry(), Log: p.Log.With("part", "edge"), Pages: page()}
@@ -67,7 +68,7 @@ func run(ctx context.Context, cfg settings, p service.Process) error {
 	}
 }
 
-// dialTo returns a dialler that always dials one address, whatever address it is given.
+// dialTo returns a dialler that dials addr, whatever address it is given.
 func dialTo(addr config.Addr) func(ctx context.Context, network, _ string) (net.Conn, error) {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer

@@ -13,11 +13,12 @@ import (
 //go:embed page.html
 var pageHTML []byte
 
-// pagePolicy permits only what the page does: its own script and style, and WebSockets.
+// pagePolicy permits only what the page needs: its own script and style, its empty icon, and
+// WebSockets.
 const pagePolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// page serves, at / alone, the page for trying a cluster.
+// page returns a handler that serves, at / alone, the page for trying a cluster.
 func page() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

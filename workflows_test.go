@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestA13_ActionsArePinned checks that workflows use actions by digest, with the tag as a comment.
+// TestA13_ActionsArePinned checks that workflows use actions by commit hash, with the tag as a
+// comment.
 func TestA13_ActionsArePinned(t *testing.T) {
 	names, err := filepath.Glob(".github/workflows/*.yml")
 	if err != nil || len(names) == 0 {

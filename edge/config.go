@@ -52,7 +52,7 @@ type Config struct {
 	Logging logging.Config
 }
 
-// Load reads the configuration of an edge from environ, which is as os.Environ gives it. The error
+// Load reads the configuration of an edge from environ, which has the form of os.Environ. The error
 // is config.Problems.
 func Load(environ []string) (Config, error) { return config.Load[Config](environ) }
 
@@ -86,8 +86,8 @@ func (c *Config) Validate() (problems []config.Problem) {
 	return problems
 }
 
-// quoted finds hosts that no resolver and no browser knows, since they contain quotes that were
-// meant for a shell or a file.
+// quoted returns a Problem for each element of list that contains a quote. Such a quote was meant
+// for a shell or a file, and no resolver and no browser knows a host with a quote in its name.
 func quoted(variable string, list []string) (problems []config.Problem) {
 	for _, one := range list {
 		if strings.ContainsAny(one, "\"'`") {

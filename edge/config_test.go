@@ -24,7 +24,8 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-// TestA9_DemandsOfTokensAreRead: a demand that an open edge cannot make is a warning.
+// TestA9_DemandsOfTokensAreRead: JWT_ISSUER and JWT_AUDIENCE demand something of tokens. An open
+// edge, which asks for no token, warns of them.
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)
@@ -161,8 +162,8 @@ func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 	}
 }
 
-// A secret with stray characters of a file or a shell around it differs from the secret of its
-// peers.
+// TestC3_StrayCharactersInSecretsAreRefused: a secret with stray characters of a file or a shell
+// around it would differ from the secret of the edge's peers.
 func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
 	const secret = "hidden-hidden-hidden"
 	for _, name := range []string{"LINK_KEYS", "EDGE_JWT_KEYS"} {
@@ -196,8 +197,8 @@ func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
 	}
 }
 
-// A URL with stray characters of a file or a shell around it is refused where it could not be
-// reached.
+// TestC3_StrayCharactersInURLsAreRefused: a URL with stray characters of a file or a shell around
+// it leads to no relay, and no page has such an origin.
 func TestC3_StrayCharactersInURLsAreRefused(t *testing.T) {
 	for _, value := range []string{`"ws://a:9000"`, `ws://a:9000"`, "'ws://a:9000'", "ws://a\n:9000", "ws://a :9000", `dns://"a":9000`} {
 		if _, err := Load(good("EDGE_RELAY_URLS=" + value)); err == nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// LeftError tells that accepted messages were left, since no relay acknowledged them in time.
+// LeftError tells that accepted messages are lost, since no relay acknowledged them in time.
 type LeftError struct{ Messages int }
 
 func (e *LeftError) Error() string {
@@ -14,13 +14,13 @@ func (e *LeftError) Error() string {
 }
 
 const (
-	// flushTime is the part of EDGE_DRAIN that is kept for the relay's acknowledgements after the
-	// last client has gone. It is at most a quarter of EDGE_DRAIN.
+	// flushTime is the time at the end of EDGE_DRAIN that is kept for the relay's acknowledgements,
+	// after the last client has gone. A quarter of EDGE_DRAIN is kept if that is less.
 	flushTime = 2 * time.Second
-	// flushLeast is the least time for them, even when EDGE_DRAIN is shorter.
+	// flushLeast is the least time for these acknowledgements, however short EDGE_DRAIN is.
 	flushLeast = 500 * time.Millisecond
 	// noticeTime is the time that balancers have to notice the drain, in which no client is closed.
-	// It is at most a sixth of EDGE_DRAIN.
+	// They have a sixth of EDGE_DRAIN if that is less.
 	noticeTime = 5 * time.Second
 )
 
@@ -31,7 +31,7 @@ func (e *Edge) drain() error {
 	deadline := time.Now().Add(e.cfg.Drain)
 	over := e.cfg.Drain - min(flushTime, e.cfg.Drain/4)
 
-	// A client is cut off if it has not answered the close by then.
+	// A client that has not answered its close when over has passed is cut off.
 	ctx, cancel := context.WithTimeout(e.aborted, over)
 	e.gateway.Drain(ctx, min(noticeTime, e.cfg.Drain/6), over)
 	cancel()

@@ -47,7 +47,8 @@ type Edge struct {
 	clients *httpguard.Server
 
 	listener net.Listener
-	// buffer is the bytes that the kernel keeps for one client, set once the edge listens.
+	// buffer is how many bytes the kernel keeps at most for one client. It is 0 until the edge
+	// listens, or if the number is unknown.
 	buffer atomic.Int64
 	admin  net.Listener // nil: no admin port
 
@@ -109,7 +110,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 	guard := httpguard.Config{
 		Handler: http.HandlerFunc(e.public), Name: "edge", Port: "public", Upgraded: e.gateway.Active, Metrics: e.metrics, Log: e.log,
 	}
-	// With tokens a page of another name is stopped already, since it has none.
+	// Under EDGE_AUTH=jwt a page of a foreign host cannot connect anyway, since it has no token.
 	if cfg.Auth == "open" {
 		guard.OtherHosts, guard.OtherHostsBy = cfg.servesHost, "EDGE_ORIGINS"
 	}
@@ -146,9 +147,10 @@ func (e *Edge) AdminAddr() net.Addr {
 	return e.admin.Addr()
 }
 
-// Run serves until ctx is done, then drains over Config.Drain. It returns nil when every accepted
-// message was acknowledged, and *LeftError when some had to be left. Otherwise it returns the error
-// of the part that failed. It is called once.
+// Run serves until ctx is done, then drains within Config.Drain. It returns nil when every accepted
+// message was acknowledged, and *LeftError when some had to be left. It also returns nil when Abort
+// ended it before it drained. Otherwise it returns the error of the part that failed. It is called
+// once.
 func (e *Edge) Run(ctx context.Context) error {
 	if err := e.Listen(); err != nil {
 		return err
@@ -177,12 +179,12 @@ func (e *Edge) Run(ctx context.Context) error {
 	return failed
 }
 
-// Abort ends Run without draining. Messages that the relay has not acknowledged are lost. Anyone
-// may call it at any time.
+// Abort ends Run without draining, or in the middle of its drain. Messages that the relay has not
+// acknowledged are lost. Anyone may call Abort at any time.
 func (e *Edge) Abort() { e.abort() }
 
-// public serves clients and platforms. It is no ServeMux, which would redirect ids with an escaped
-// slash or dots in them.
+// public serves clients and platforms. It is no ServeMux, since that would redirect a path whose id
+// contains an escaped slash or dots.
 func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	if e.draining.Load() {
 		w.Header().Set("Connection", "close")
@@ -200,8 +202,9 @@ func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Health returns the content of /readyz. Without a link the edge stays ready, since its clients
-// would find no better edge elsewhere, and their messages are kept.
+// Health returns the content of /readyz. An edge that has lost its link stays ready, since its
+// clients would find no better edge elsewhere, and their messages are kept. An edge that never had
+// a link, or whose key all relays refuse, is not ready.
 func (e *Edge) Health() httpguard.Health {
 	link := e.uplink.State()
 	var causes []string

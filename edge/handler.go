@@ -6,8 +6,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// handler adapts the Hub to the uplink's Handler. It exists because neither of the two packages
-// knows the other.
+// handler adapts the Hub to uplink.Handler. It exists because gateway and uplink do not know each
+// other.
 type handler struct{ *gateway.Hub }
 
 var _ uplink.Handler = handler{}

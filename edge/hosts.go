@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// servesHost reports whether an open edge on loopback serves host in addition to loopback's own
-// names. It serves the hosts in EDGE_ORIGINS, whose pages may connect.
+// servesHost reports whether an open edge that listens on loopback serves this host in addition to
+// loopback's own names. It serves the hosts in EDGE_ORIGINS, whose pages may connect.
 func (c Config) servesHost(host string) bool {
 	for _, pattern := range c.Origins {
 		if _, rest, schemed := strings.Cut(pattern, "://"); schemed {

@@ -19,8 +19,9 @@ func TestA8_ServedHosts(t *testing.T) {
 	}
 }
 
-// TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost: an edge with tokens may be, since the page has
-// none.
+// TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost: under the name of a foreign host, an open edge
+// on loopback answers 403. An edge that asks for tokens serves under any name, since a foreign page
+// has no token.
 func TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost(t *testing.T) {
 	for auth, want := range map[string]int{"open": http.StatusForbidden, "jwt": http.StatusOK} {
 		e := newEdge(t, "EDGE_AUTH="+auth, "EDGE_JWT_KEYS=k:hidden-hidden-hidden")

@@ -11,7 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// mirrored is a hub with its links and without a relay. The test is the links' writer.
+// mirrored is a hub with its links and without a relay. The test takes the place of the links'
+// writer.
 type mirrored struct {
 	hub   *gateway.Hub
 	links *uplink.Links
@@ -28,7 +29,8 @@ func (m mirrored) open() *gateway.Session {
 	return s
 }
 
-// said renders what a link is told of sessions: +id, its messages, -id.
+// said returns what the link still has to tell of sessions: +id for a session, the id and the text
+// for each message, and -id for an end.
 func said(t *testing.T, l *uplink.Link) (list []string) {
 	t.Helper()
 	for {
@@ -64,13 +66,14 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 	}
 }
 
-// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing: a later link is told only of a session whose
-// message was accepted, or that a relay may know of. It is told that session's end too.
+// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing: of the sessions that have ended, a later link is
+// told only those with an accepted message, and those that a relay may know of. It is told their
+// ends too.
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()
 	first := uplink.NewLink(m.links, func() {})
-	m.open() // 2, and told on the link
+	m.open() // session 2, which the link is told
 	first.Down()
 	for range 100 {
 		m.hub.End(m.open(), m.links)
@@ -78,10 +81,10 @@ func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	wantTables(t, m, 2, 0)
 
 	m.hub.End(early, m.links)
-	speaker := m.open() // 103
+	speaker := m.open() // session 103
 	m.links.Accept(speaker.Info().ID, []byte("a"))
 	m.hub.End(speaker, m.links)
-	stays := m.open() // 104
+	stays := m.open() // session 104
 	wantTables(t, m, 4, 2)
 
 	second := uplink.NewLink(m.links, func() {})
@@ -105,7 +108,8 @@ func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestP9_NoLinkIsToldOfASessionWithoutItsEnd: links begin and end while sessions come and go.
+// TestP9_NoLinkIsToldOfASessionWithoutItsEnd: links begin and end while sessions come and go. The
+// last link is told each session that an earlier one was told, and its end.
 func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	m := newMirrored()
 	var clients sync.WaitGroup

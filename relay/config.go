@@ -47,7 +47,7 @@ func Variables() []config.Variable { return config.Variables[Config]() }
 // Memory reports whether the broker is the one in memory.
 func (c Config) Memory() bool { return strings.HasPrefix(c.RedisURL, "memory:") }
 
-// name is the relay's name in logs, including those of edges.
+// name returns the relay's name in logs, including those of its edges.
 func (c Config) name() string {
 	return cmp.Or(c.Machine, service.Host("relay"))
 }
@@ -68,7 +68,7 @@ func (c *Config) Validate() (problems []config.Problem) {
 	return problems
 }
 
-// Warnings lists what is allowed and yet deserves a line.
+// Warnings lists settings that are allowed and yet deserve a line.
 func (c Config) Warnings() (lines []string) {
 	if c.Memory() {
 		lines = append(lines, "RELAY_REDIS_URL: memory:// connects no other relay, and messages under way end with this process")

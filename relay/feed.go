@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// feed passes what links bring to the router. It exists because downlink and router do not know
+// feed passes to the router what links bring. It exists because downlink and router do not know
 // each other.
 type feed struct{ pump *router.Pump }
 

@@ -17,10 +17,11 @@ type rotated struct {
 	ca, cert, key string // its files
 	admin         string
 	lines         *logged
-	seen          int // bytes of lines
+	seen          int // length of lines at the last kill
 }
 
-// rotate starts a server that asks for certificates of an authority, and a relay that has one.
+// rotate starts a server that asks its clients for a certificate of an authority, and a relay that
+// has such a certificate.
 func rotate(t *testing.T, a *redistest.Authority) *rotated {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,7 +43,7 @@ func rotate(t *testing.T, a *redistest.Authority) *rotated {
 	return r
 }
 
-// put replaces file, in one step, by the others joined together.
+// put replaces a file, in one step, by the contents of the others, one after the other.
 func (r *rotated) put(file string, others ...string) {
 	r.t.Helper()
 	var text bytes.Buffer
@@ -66,7 +67,7 @@ func (r *rotated) write(file string, text []byte) {
 	}
 }
 
-// kill ends the server, and waits until the relay reports that.
+// kill ends the server, and waits until the relay logs that Redis is away.
 func (r *rotated) kill() {
 	r.t.Helper()
 	r.seen = len(r.lines.String())
@@ -80,7 +81,7 @@ func (r *rotated) told(text string) {
 	r.await(text, func() bool { return strings.Contains(r.lines.String()[r.seen:], text) })
 }
 
-// says waits until /readyz has a cause with text.
+// says waits until the broker's cause in /readyz contains a text.
 func (r *rotated) says(text string) {
 	r.t.Helper()
 	r.await("readiness says "+text, func() bool {
@@ -94,7 +95,7 @@ func (r *rotated) ready() string {
 	return body
 }
 
-// await is until, with the log.
+// await calls until. If the test fails, it also shows what the relay has logged.
 func (r *rotated) await(what string, holds func() bool) {
 	r.t.Helper()
 	defer func() {
@@ -105,8 +106,9 @@ func (r *rotated) await(what string, holds func() bool) {
 	until(r.t, what, holds)
 }
 
-// TestRedisFilesReplaced replaces an authority as an operator does. First comes the server's
-// authority, before the relay knows it. Then come the relay's authority and its certificate.
+// TestRedisFilesReplaced replaces an authority as an operator does. First the server gets a
+// certificate of the next authority, which the relay does not know yet. Then the relay trusts both
+// authorities. Last it gets a certificate of the next one.
 func TestRedisFilesReplaced(t *testing.T) {
 	t.Parallel()
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)
@@ -134,8 +136,8 @@ func TestRedisFilesReplaced(t *testing.T) {
 	})
 }
 
-// TestRedisFilesBroken makes files wrong. The relay names them once, and goes on with their
-// previous content.
+// TestRedisFilesBroken makes the relay's files wrong. The relay logs each problem once, and goes on
+// with the previous content of the files.
 func TestRedisFilesBroken(t *testing.T) {
 	t.Parallel()
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)

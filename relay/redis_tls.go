@@ -94,8 +94,8 @@ func newReread[T any](read reader[T], log *slog.Logger) (*reread[T], *config.Pro
 	return &reread[T]{read: read, log: log, last: first}, problem
 }
 
-// now reads the files again. It returns their previous content, and logs each new problem once,
-// while they are wrong. Any goroutine may call it.
+// now reads the files again and returns their content. While they are wrong, it returns their
+// previous content, and logs each new problem once. Any goroutine may call it.
 func (r *reread[T]) now() *T {
 	next, problem := r.read()
 	r.mu.Lock()

@@ -28,7 +28,7 @@ func TestRedisTLSFiles(t *testing.T) {
 	for _, c := range []struct {
 		url  string
 		set  []string
-		want []string // of the error; none: it is right
+		want []string // parts of the error; nil: no error
 	}{
 		{"rediss://h", []string{ca}, nil},
 		{"rediss+sentinel://h/m", []string{ca}, nil},
@@ -65,8 +65,8 @@ func TestRedisWithoutVerificationIsAWarning(t *testing.T) {
 	}
 }
 
-// TestRedisTLSEndToEnd has a relay trust Redis by its authority. It has the relay refuse a Redis of
-// another name, with a log line that says so.
+// TestRedisTLSEndToEnd has one relay trust its Redis by an authority. It has another relay refuse a
+// Redis whose certificate has another name, and log what to do.
 func TestRedisTLSEndToEnd(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	right := redistest.StartTLS(t, redistest.TLS{Authority: a, AskClient: true})
@@ -118,7 +118,7 @@ func runWith(t *testing.T, set ...string) (admin string, lines *logged) {
 	return "http://" + r.AdminAddr().String(), lines
 }
 
-// until polls.
+// until waits until holds reports true, for 20 s at most.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {

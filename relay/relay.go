@@ -26,9 +26,9 @@ import (
 
 const (
 	drainTime  = 5 * time.Second // at most, from the order to stop to the Bye
-	moveTime   = 3 * time.Second // first part: all works while edges move away
+	moveTime   = 3 * time.Second // its first part: all goes on while edges move away
 	moveWindow = time.Second     // edges begin to move within this
-	byeTime    = 2 * time.Second // for links to end in order, after drainTime
+	byeTime    = 2 * time.Second // for Bye and its answers, after drainTime
 )
 
 // Options replace parts that a Relay would make for itself.
@@ -91,7 +91,7 @@ func New(cfg Config, o Options) (*Relay, error) {
 }
 
 // Listen opens the relay's ports, so that Addr and AdminAddr are known before Run. Its error is a
-// config.Problem that names the variable. Run calls it if nobody has.
+// config.Problem that names the variable. Run calls Listen if nobody has.
 func (r *Relay) Listen() (err error) {
 	if r.listener == nil {
 		if r.listener, err = httpguard.Listen("RELAY_ADDR", r.cfg.Addr); err != nil {
@@ -107,10 +107,10 @@ func (r *Relay) Listen() (err error) {
 	return nil
 }
 
-// Addr returns where the links are accepted, after Listen.
+// Addr returns the address where links are accepted. It must be called after Listen.
 func (r *Relay) Addr() net.Addr { return r.listener.Addr() }
 
-// AdminAddr returns the admin port's address, after Listen; nil without one.
+// AdminAddr returns the admin port's address, or nil without one. It must be called after Listen.
 func (r *Relay) AdminAddr() net.Addr {
 	if r.admin == nil {
 		return nil
@@ -171,15 +171,15 @@ func (r *Relay) drain() {
 	r.log.Info("relay drained", "took", time.Since(began), "everything_acknowledged", err == nil)
 }
 
-// closeLinks says Bye. An aborted relay does not wait for the edges' answers.
+// closeLinks says Bye to all edges. An aborted relay does not wait for their answers.
 func (r *Relay) closeLinks() {
 	ctx, cancel := context.WithTimeout(r.aborted, byeTime)
 	defer cancel()
 	r.links.Close(ctx)
 }
 
-// pages are the endpoints of the port that edges reach. It has /livez and /readyz too, for
-// platforms whose checks cannot reach the admin port.
+// pages returns the handler of the port that edges reach. Beside /link it has /livez and /readyz,
+// for platforms whose checks cannot reach the admin port.
 func (r *Relay) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/link", r.links)
@@ -205,7 +205,7 @@ func (r *Relay) Health() httpguard.Health {
 	})
 }
 
-// brokerCause says why the broker is away.
+// brokerCause says why the broker is away. It returns "" if the broker is there.
 func (r *Relay) brokerCause() string {
 	if b, ok := r.broker.(interface{ Cause() error }); ok {
 		if err := b.Cause(); err != nil {

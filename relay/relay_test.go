@@ -173,8 +173,8 @@ func TestRedisAwayAtStart(t *testing.T) {
 	cancel()
 }
 
-// Characters that a file or a shell left around a URL get a problem of their own. It is not about
-// the password.
+// TestC3_StrayCharactersInTheRedisURLAreRefused: characters that a file or a shell left around a
+// URL are a problem of their own, whose text shows nothing of the password.
 func TestC3_StrayCharactersInTheRedisURLAreRefused(t *testing.T) {
 	for value, want := range map[string]string{
 		"redis://u:hidden@h:6379\n": "control character", "redis://u:hidden@h:6379\r": "control character",

@@ -1,5 +1,5 @@
 package relay
 
-// StopsWithin is the longest time that a stopping relay serves. Its ports close within a second or
-// two more. A supervisor must leave the relay that time.
+// StopsWithin is the longest time that a stopping relay serves. Its ports close within one or two
+// seconds after that. A supervisor must not kill the relay before then.
 const StopsWithin = drainTime + byeTime

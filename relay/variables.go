@@ -1,6 +1,6 @@
 package relay
 
-// Docs implements config.Documented: what each variable of a relay is for.
+// Docs implements config.Documented. It says what each variable of a relay is for.
 func (*Config) Docs() map[string]string {
 	return map[string]string{
 		"RELAY_REDIS_URL": `redis://[user:password@]host:6379[/db], or

@@ -1,5 +1,6 @@
-// Width prints the comments of the Go files below the current folder that are wider than 100
-// columns, where a tab counts as four. Its exit status is 1 if there are any.
+// Width finds the lines of Go files, below the current folder, in which a comment reaches beyond
+// column 100, and prints where they are. A tab counts as four columns. Directives, which begin with
+// //go:, do not count. The exit status is 1 if there is such a line.
 package main
 
 import (
@@ -40,7 +41,8 @@ func main() {
 	}
 }
 
-// wide returns the numbers of the lines in which a comment ends beyond the last column.
+// wide returns the numbers of the lines in which a comment reaches beyond the last column that is
+// allowed.
 func wide(path string, src []byte) (lines []int) {
 	text := strings.Split(string(src), "\n")
 	files := token.NewFileSet()

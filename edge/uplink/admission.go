@@ -7,22 +7,23 @@ import (
 
 // admission decides who may append to a full Log.
 //
-// A session that waits for its owner's share is retried only when an entry of that owner leaves.
-// Sessions that wait for the Log as a whole stand in one line, first come first served. Room that
-// appears is promised to the first in line while it is enough, and only those are woken. While the
-// line is not empty, a session without a promise is refused, whatever its size. So small messages
-// cannot pass a large one for ever, and no wake-up is in vain. A waiter that gives up leaves the
-// line at once.
+// A session that waits for its owner's share is looked at again when the share may have gained
+// room: an entry of the owner has left the Log, or another session of the owner has given up room
+// that was kept for it. Sessions that wait for the Log as a whole stand in one line, first come
+// first served. Room that appears is promised to the first in line, as far as it goes, and only
+// these sessions are woken. While the line is not empty, a session without a promise is refused,
+// however small its message is. So small messages cannot pass a large one for ever, and no wake-up
+// is in vain. A waiter that gives up leaves the line at once.
 //
 // The share of an owner includes the bytes that its sessions stand in line for or were promised. An
 // owner is therefore never promised more than it may use.
 //
-// The admission holds at most one waiter and one promise per session. One caller steps it, under
-// the lock of the Log.
+// The admission holds at most one waiter and one promise per session. One caller at a time steps
+// it: in Links, the one who holds Links.mu.
 type admission struct {
 	log      *Log
-	line     list.List            // of *waiter, for the Log
-	shares   map[uint64][]*waiter // by owner, for its share, first come first served
+	line     list.List            // of *waiter: they wait for the Log
+	shares   map[uint64][]*waiter // by owner: they wait for its share, in order
 	promises map[uint64]promise   // by session
 	promised int
 	kept     map[uint64]int // bytes in line and promised, by owner
@@ -41,15 +42,15 @@ type waiter struct {
 	size    int
 	ready   chan struct{} // closed when room was promised
 	granted bool
-	inLine  *list.Element // in line; nil while it waits for its share
+	inLine  *list.Element // its element of line; nil while it waits for its share
 }
 
 func newAdmission(log *Log) *admission {
 	return &admission{log: log, shares: make(map[uint64][]*waiter), promises: make(map[uint64]promise), kept: make(map[uint64]int)}
 }
 
-// accept appends payload to the Log if session may append. The session's promise is used up either
-// way.
+// accept appends payload to the Log if the session may append, and reports whether it did. The
+// session's promise is used up either way.
 func (a *admission) accept(session uint64, payload []byte) bool {
 	ok := a.admit(session, len(payload))
 	if ok {
@@ -59,7 +60,7 @@ func (a *admission) accept(session uint64, payload []byte) bool {
 	return ok
 }
 
-// admit reports whether session may append size bytes now. It takes the session's promise away.
+// admit reports whether the session may append size bytes now. It takes the session's promise away.
 func (a *admission) admit(session uint64, size int) bool {
 	kept := a.promises[session].bytes
 	a.forfeit(session)
@@ -72,7 +73,7 @@ func (a *admission) admit(session uint64, size int) bool {
 	return a.line.Len() == 0 && a.log.logRoom(size, a.promised)
 }
 
-// wait promises room to session and returns nil, or it returns a waiter. The waiter's ready is
+// wait promises room to the session and returns nil, or it returns a waiter. The waiter's ready is
 // closed when room is promised. A session waits once at a time.
 func (a *admission) wait(session uint64, size int) *waiter {
 	if a.admit(session, size) {
@@ -89,7 +90,8 @@ func (a *admission) wait(session uint64, size int) *waiter {
 	return w
 }
 
-// cancel takes w out. It returns true if w was promised room before.
+// cancel ends the wait of w. If w was promised room before, cancel returns true, and the promise
+// stays.
 func (a *admission) cancel(w *waiter) (granted bool) {
 	switch {
 	case w.granted:
@@ -105,8 +107,8 @@ func (a *admission) cancel(w *waiter) (granted bool) {
 	return false
 }
 
-// shareRoom reports whether the share of session's owner has room for size more bytes of payload.
-// The bytes kept for the owner's sessions count as used.
+// shareRoom reports whether the share of the session's owner has room for size more bytes of
+// payload. The bytes kept for the owner's sessions count as used.
 func (a *admission) shareRoom(session uint64, size int) bool {
 	return a.log.shareRoom(session, size, a.kept[a.log.ownerOf(session)])
 }
@@ -125,7 +127,7 @@ func (a *admission) queue(w *waiter) {
 	a.keep(w.owner, w.size+EntryCost)
 }
 
-// lineUp moves an owner's share waiters into the line, as far as the share has room.
+// lineUp moves sessions that wait for an owner's share into the line, as far as the share has room.
 func (a *admission) lineUp(owner uint64) {
 	waiters := a.shares[owner]
 	for len(waiters) > 0 && a.shareRoom(waiters[0].session, waiters[0].size) {
@@ -139,10 +141,12 @@ func (a *admission) lineUp(owner uint64) {
 	}
 }
 
-// freed tells that an entry of session left the Log. The caller calls grant after the last one.
+// freed tells that an entry of a session left the Log. The caller calls grant after the last such
+// entry.
 func (a *admission) freed(session uint64) { a.lineUp(a.log.ownerOf(session)) }
 
-// grant promises the room there is to the first in line.
+// grant promises the room that there is to the sessions in line, from the first one on, as far as
+// the room goes.
 func (a *admission) grant() {
 	for e := a.line.Front(); e != nil; e = a.line.Front() {
 		w := e.Value.(*waiter)
@@ -169,13 +173,14 @@ func (a *admission) leave(session uint64) {
 	a.offer(session)
 }
 
-// offer gives the room that a session gave back to waiters, as far as it goes.
+// offer gives waiters the room that a session has given back, as far as it goes.
 func (a *admission) offer(session uint64) {
 	a.lineUp(a.log.ownerOf(session))
 	a.grant()
 }
 
-// forfeit takes the promise of session back, if it has one. The caller calls offer afterwards.
+// forfeit takes the promise of a session back, if it has one. The room is promised to others only
+// when the caller calls offer or grant.
 func (a *admission) forfeit(session uint64) {
 	if p, ok := a.promises[session]; ok {
 		a.promised -= p.bytes

@@ -46,7 +46,8 @@ func granted(waiters ...*waiter) (g []bool) {
 	return g
 }
 
-// Small messages do not pass a large one for ever. Only waiters that find room are woken.
+// TestRoomIsServedInTurn: small messages do not pass a large one for ever. Only waiters that find
+// room are woken.
 func TestRoomIsServedInTurn(t *testing.T) {
 	const part = 1000 - EntryCost
 	h := newHall(t, 4000)
@@ -110,7 +111,8 @@ func TestRoomGivenUpGoesToTheNext(t *testing.T) {
 	}
 }
 
-// Every promise is kept, the bound holds, and everybody is served in the end.
+// TestP8_RoomIsKeptAndBounded: every promise is kept, the bound holds, and everybody is served in
+// the end.
 func TestP8_RoomIsKeptAndBounded(t *testing.T) {
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 4))
@@ -251,7 +253,8 @@ func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 }
 
 // TestP7_AnOwnerIsNotPromisedMoreThanItsShare: one acknowledgement frees a share that many sessions
-// of its user wait for. Other users still find the rest of the log.
+// of its user wait for. Only as many of them are promised room as the share holds. Other users
+// still find the rest of the log.
 func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	const each = 900
 	h := newHall(t, 16*2000)
@@ -283,7 +286,8 @@ func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	}
 }
 
-// The first share waiter gives up. The waiter behind it then has room, and is told.
+// TestAShareWaiterThatGivesUpLetsTheNextOneIn: the first session that waits for the share gives up.
+// The session behind it then has room, and is told.
 func TestAShareWaiterThatGivesUpLetsTheNextOneIn(t *testing.T) {
 	h := newHall(t, 16*1000)
 	for s := uint64(1); s <= 3; s++ {

@@ -16,8 +16,8 @@ import (
 )
 
 // TestCuts cuts links at random bytes while sessions come, send and go. An honest relay finishes
-// frames in a random order. Every number arrives, in order on each link and behind its session.
-// Nothing that the edge knew to be finished is sent again.
+// frames in a random order. Every number arrives, in order on each link and behind its session. No
+// link brings a number that is below the first one of its Synced.
 func TestCuts(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -94,11 +94,11 @@ func cuts(t *testing.T, seed uint64) {
 }
 
 // finisher is an honest relay's bookkeeping over all links. It finishes frames in any order, but
-// ends after their sessions' messages, and acknowledges what is finished.
+// the end of a session only after the session's messages. It acknowledges what is finished.
 type finisher struct {
 	mu     sync.Mutex
 	random *rand.Rand
-	done   map[uint64]string // what was finished
+	done   map[uint64]string // what each number was; no entry: it has not arrived
 	errors []string
 
 	current *fakeLink
@@ -134,13 +134,13 @@ func (f *finisher) handle(l *fakeLink, frame any) {
 	}
 }
 
-// finish finishes some of the open frames. f.mu must be held.
+// finish finishes some of the open frames, and acknowledges. f.mu must be held.
 func (f *finisher) finish() {
 	for len(f.open) > 8 || len(f.open) > 0 && f.random.IntN(3) > 0 {
 		i := f.random.IntN(len(f.open))
 		if session, end := strings.CutPrefix(f.done[f.open[i]], "end "); end {
-			// An end is not finished before the session's messages; the first of them goes instead,
-			// if any.
+			// An end is not finished before the session's messages. While some of these are open,
+			// the first of them is finished instead.
 			i = max(0, slices.IndexFunc(f.open, func(n uint64) bool {
 				return n == f.open[i] || strings.HasPrefix(f.done[n], session+"-")
 			}))
@@ -150,7 +150,7 @@ func (f *finisher) finish() {
 	f.current.send(f.ack())
 }
 
-// run finishes frames while none comes, until ctx is done.
+// run finishes frames every 20 ms, also while none comes, until ctx is done.
 func (f *finisher) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		timing.Sleep(ctx, 20*time.Millisecond, nil)
@@ -186,7 +186,8 @@ func (f *finisher) arrive(number, session uint64, what string) {
 	f.open = append(f.open, number)
 }
 
-// ack acknowledges all frames that came on this link and are not open, including those left out.
+// ack returns an acknowledgement of all frames that came on this link and are not open. It includes
+// the numbers that the edge left out.
 func (f *finisher) ack() link.Ack {
 	var a link.Ack
 	a.Through = f.last

@@ -27,15 +27,16 @@ type dialled struct {
 // errSame is the error of a dial that reached the very relay that the edge is leaving.
 var errSame = errors.New("it is the relay that stops")
 
-// connect races all relays once and returns nil if none gave a link. The relay of leaving, a link
-// that is still up, does not count.
+// connect dials the candidates in one race, without those that refused this edge lately. It returns
+// nil if none gave a link. leaving is the link that the edge is about to leave, which is still up,
+// or nil. The relay of that link does not count.
 func (u *Uplink) connect(ctx context.Context, leaving *running) *dialled {
 	urls, errs := candidates(ctx, u.relays, u.names)
 	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(errs)))
 	free, refused := u.refusals.pass(urls, time.Now())
 
-	// Each dial has a generation of its own, and an earlier start has a higher one. When two dials
-	// reach the same relay, the later one then does not replace the first.
+	// Each dial has a generation of its own, and an earlier dial has a higher one. So when two
+	// dials reach the same relay, the later one does not replace the link of the earlier one.
 	u.generation += uint64(len(free))
 	top, started := u.generation, atomic.Uint64{}
 	dial := func(ctx context.Context, url string) (*dialled, error) {
@@ -94,8 +95,8 @@ func (u *Uplink) dial(ctx context.Context, url string, generation uint64) (*dial
 	return &dialled{url: url, conn: conn, welcome: welcome}, nil
 }
 
-// refuse counts a failed dial. It notes a relay that refused this edge, since dialling it again
-// soon would not help.
+// refuse counts a failed dial. If the relay refused this edge, refuse notes that, since dialling
+// that relay again soon would not help.
 func (u *Uplink) refuse(url string, err error) {
 	reason := "unreachable"
 	switch {
@@ -112,7 +113,8 @@ func (u *Uplink) refuse(url string, err error) {
 	u.logger.Warn("relay refused this edge", "url", url, "reason", reason, "err", err)
 }
 
-// fail notes that no relay gave a link. It logs the reason when that differs from the last one.
+// fail notes that no relay gave a link. It logs the reason when that differs from the reason logged
+// last.
 func (u *Uplink) fail(errs []error) {
 	refused := len(errs) > 0
 	for _, err := range errs {
@@ -148,8 +150,8 @@ const (
 	backoffMax   = 5 * time.Second
 	// settled is how long a link must last to reset the back-off.
 	settled = 5 * time.Second
-	// refusedFor is the longest time that a relay is not dialled after it refused the key or the
-	// version.
+	// refusedFor is the longest time for which a relay is left out of races after it refused the
+	// key or the version.
 	refusedFor = 30 * time.Second
 )
 
@@ -163,7 +165,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.bound = 0 }
 
-// refusals are the candidates that refused this edge, with the time until which none dials them.
+// refusals are the candidates that refused this edge, each with the time until which it is left out
+// of races.
 type refusals map[string]refusal
 
 type refusal struct {
@@ -175,8 +178,8 @@ func (r refusals) add(url string, err error, now time.Time) {
 	r[url] = refusal{until: now.Add(refusedFor/2 + rand.N(refusedFor/2)), err: err}
 }
 
-// pass returns the urls to dial, and the errors of those that refused. It removes refusals that
-// have expired or whose URL is no candidate any more.
+// pass returns the URLs to dial, and the errors of the candidates that are left out. It removes
+// refusals that have expired or whose URL is no candidate any more.
 func (r refusals) pass(urls []string, now time.Time) (free []string, refused []error) {
 	kept := make(refusals, len(r))
 	for _, u := range urls {

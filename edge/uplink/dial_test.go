@@ -37,7 +37,8 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// A failure is one line that names each relay once, and is logged once however the races go.
+// TestOutageIsOneLine: a failure is one line that names each relay once. It is logged once, in
+// whatever order the dials of the races fail.
 func TestOutageIsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -64,7 +65,8 @@ func TestOutageIsOneLine(t *testing.T) {
 	})
 }
 
-// The second dial of a race starts when the first gets no answer. The first is then dropped.
+// TestRaceAroundASilentRelay: the second dial of a race starts when the first gets no answer. The
+// first is dropped once the second has succeeded.
 func TestRaceAroundASilentRelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -149,7 +151,8 @@ func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
 	})
 }
 
-// TestC4_ALinkWhileTheFirstNameserverIsSilent: a look-up takes longer than a race waits for it.
+// TestC4_ALinkWhileTheFirstNameserverIsSilent: a look-up takes longer than a race waits for it. The
+// edge gets its link all the same.
 func TestC4_ALinkWhileTheFirstNameserverIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const silence = 5*time.Second + time.Millisecond
@@ -197,7 +200,8 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// A link that ends at once does not reset the back-off. One that lasted does.
+// TestBackoffAfterALink: a link that ends at once does not reset the back-off. One that lasted
+// does.
 func TestBackoffAfterALink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -226,7 +230,8 @@ func TestBackoffAfterALink(t *testing.T) {
 	})
 }
 
-// most returns the greatest number of times that lie in one span.
+// most returns the greatest number of moments that lie within one span. times are in ascending
+// order.
 func most(times []time.Time, span time.Duration) (n int) {
 	for i, first := 0, 0; i < len(times); i++ {
 		for times[i].Sub(times[first]) >= span {
@@ -237,9 +242,9 @@ func most(times []time.Time, span time.Duration) (n int) {
 	return n
 }
 
-// TestManyEdgesComeBackToARelayOneByOne: fifty edges lose a relay at one moment, and would dial it
-// together again and again. Each draws its own moments, up to 0.1 s at first and 5 s in the end.
-// The bounds here are so wide that chance breaks none in a lifetime.
+// TestManyEdgesComeBackToARelayOneByOne: fifty edges lose a relay at one moment. Without random
+// waits they would dial it together again and again. Each edge draws its own waits, up to 0.1 s at
+// first and 5 s in the end. The bounds here are so wide that chance breaks none in a lifetime.
 func TestManyEdgesComeBackToARelayOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const edges = 50

@@ -2,8 +2,9 @@ package uplink
 
 import "github.com/edgerelay/edgerelay/shared/link"
 
-// Handler receives what the relay tells; the gateway's Hub implements it. Its methods and those of
-// its Feeds must not block. They must not keep any byte slice of a frame after they return.
+// Handler receives what the relay tells. Package edge implements it with the gateway's Hub. The
+// methods of a Handler and of its Feeds must not block. They must not keep any byte slice of a
+// frame after they return.
 type Handler interface {
 	// Begin starts a link and returns the Feed for the link's frames. It calls session for every
 	// session, including dead ones that are not yet forgotten. It calls held for every topic, in
@@ -13,34 +14,35 @@ type Handler interface {
 	Answer(link.Answer)
 	// Forget is called when a session's End was acknowledged. The session then leaves the tables.
 	Forget(session uint64)
-	// Digest returns the Hub's tables as link.Digest has them, with Heard left zero. comparable is
-	// false while the tables hold a dead session.
+	// Digest returns the digest of the Hub's tables, with Heard left zero. comparable is false
+	// while the tables hold a session that is dead, or whose Links.Open has not returned.
 	Digest() (d link.Digest, comparable bool)
 }
 
 // Feed takes what one link brings about topics. Topic numbers are the link's own. One goroutine at
-// a time calls its methods. Two Feeds may be called at once while the edge moves from one relay to
-// another.
+// a time calls its methods, but Leaving may overlap with the others. Two Feeds may be called at
+// once while the edge moves from one relay to another.
 type Feed interface {
 	// BeginBatch is called before each frame of a batch, and EndBatch after the last one. EndBatch
-	// is not called if the link breaks off before. At EndBatch, what the frames brought should be
-	// written to clients.
+	// is not called after a frame that ends the link with an error. At EndBatch, what the frames
+	// brought should be written to clients.
 	BeginBatch()
 	EndBatch()
 	Topic(link.TopicNumber)
 	Untopic(link.Untopic)
 	Opened(link.Opened)
 	// Joined and Left change memberships. The client gets the text only when answer is true, which
-	// means that the frame was not answered before.
+	// means that the client's frame was not answered before.
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
 	Publication(link.Publication)
 	Ahead(link.Ahead)
 	Gap(link.Gap)
-	// Cost tells what a user's messages cost the relay's edges.
+	// Cost tells to how many sessions a user's message was delivered, on all edges of the relay.
 	Cost(link.Cost)
 	// BrokerBack tells that the relay's broker is there. What the relay gave ahead until now
-	// belongs to a past outage. BrokerBack is also called at the beginning of a link.
+	// belongs to a past outage. BrokerBack is also called at the beginning of a link, unless the
+	// broker is away.
 	BrokerBack()
 	// Leaving tells that the edge looks for another link while this one is still up.
 	Leaving()

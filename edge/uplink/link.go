@@ -10,8 +10,9 @@ import (
 // link.Sink. The link's writer calls Fill; its reader calls HandleFrame and EndBatch. wake asks the
 // writer to call Fill again.
 //
-// Two Links may exist while the edge moves to another relay. The older one then sends only Moved
-// and passes on only publications. All else could contradict what the new relay has been told.
+// Two Links may exist while the edge moves to another relay. The older one then sends only Moved.
+// It passes on only publications, gaps, costs and topic numbers. All else could contradict what the
+// new relay has been told.
 type Link struct {
 	links *Links
 	wake  func()
@@ -28,9 +29,9 @@ type Link struct {
 // tables, which are the first frames that Fill returns. wake must not block. Any goroutine may call
 // wake at any time from now on.
 //
-// Sessions are queued for the new link before the tables are read. A session that is added
+// Before the tables are read, the new link begins to queue new sessions. So a session that is added
 // meanwhile may be told twice, but it is never missed. The link that was in use until now sends
-// nothing more. The caller must call Down at the end.
+// nothing more but Moved. The caller must call Down at the end.
 func NewLink(links *Links, wake func()) *Link {
 	l := &Link{links: links, wake: wake, drain: make(chan time.Duration, 1), live: make(chan struct{})}
 	links.turn.Lock()
@@ -50,16 +51,17 @@ func NewLink(links *Links, wake func()) *Link {
 	return l
 }
 
-// Drain receives a window when the relay is about to stop and asks the edge to link elsewhere. The
-// edge begins at a random moment within that window.
+// Drain returns a channel that receives a window when the relay is about to stop and asks the edge
+// to link elsewhere. The edge should begin at a random moment within that window.
 func (l *Link) Drain() <-chan time.Duration { return l.drain }
 
-// Live is closed when the relay has said that it has caught up with everything.
+// Live returns a channel that is closed when the relay has said Live: the members of all topics in
+// the tables have been sent what they had missed.
 func (l *Link) Live() <-chan struct{} { return l.live }
 
 // Leave tells the relay that another link has taken over. The relay then sends what has been
-// published, and ends this link. If the relay was never told all tables, Leave returns false, and
-// nothing more is sent.
+// published until then, and ends this link. If the relay was never told all tables, Leave returns
+// false, and nothing more is sent.
 func (l *Link) Leave() bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()
@@ -71,7 +73,7 @@ func (l *Link) Leave() bool {
 	return true
 }
 
-// Down notes that the link has ended. It is the last call.
+// Down notes that the link has ended. It must be the last call.
 func (l *Link) Down() {
 	l.links.mu.Lock()
 	if l.links.newest == l {

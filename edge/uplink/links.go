@@ -32,10 +32,9 @@ type Links struct {
 	logger  *slog.Logger
 	metrics *metrics
 
-	// turn is held while a frame from the relay in use changes the Handler's tables or the log. It
-	// is also held while the tables are read for a new link. So the tables that a new relay is told
-	// and the messages replayed to it are of one moment. turn is taken before mu and never held
-	// across I/O.
+	// turn is held while a frame from the relay in use changes memberships or the log. It is also
+	// held while the tables are read for a new link. So the tables that a new relay is told and the
+	// messages replayed to it are of one moment. turn is taken before mu and never held across I/O.
 	turn sync.Mutex
 
 	// mu gives one order to what sessions do: a Session frame goes before the session's messages,
@@ -43,11 +42,12 @@ type Links struct {
 	mu        sync.Mutex // guards the following
 	log       *Log
 	admission *admission
-	newest    *Link // the link that is being told or up; nil: none
-	up        *Link // newest, once the tables were read; nil: none
-	ever      bool
-	degraded  []string      // as the relay said
-	changed   chan struct{} // closed when the log shrank or the link ended; nil: unused
+	newest    *Link // the latest link, until its Down; nil: none
+	// up is newest once the tables were read for it, and the link before it until then; nil: none.
+	up       *Link
+	ever     bool
+	degraded []string      // as the relay said
+	changed  chan struct{} // closed when the log shrank or the link ended; nil: nobody waits
 }
 
 // NewLinks returns Links with an empty log and no link. They feed handler.
@@ -58,11 +58,11 @@ func NewLinks(config LinksConfig, handler Handler) *Links {
 	return s
 }
 
-// ownerSeed is the seed of the hash that makes owners of users' names.
+// ownerSeed is the seed of the hash that turns a user's name into an owner.
 var ownerSeed = maphash.MakeSeed()
 
 // Open tells the relay of a session that the Handler's tables have already. Without a link it
-// returns false; the next link is told the tables.
+// returns false, and the next link tells the session with the tables.
 func (s *Links) Open(session link.Session) (told bool) {
 	s.mu.Lock()
 	s.log.Own(session.ID, maphash.String(ownerSeed, session.User))
@@ -77,7 +77,7 @@ func (s *Links) Open(session link.Session) (told bool) {
 
 // Accept gives a client's frame its number and copies payload. From then on the frame is accepted,
 // and it is replayed until the relay has acknowledged it. Accept returns false when there is no
-// room or when others wait for it.
+// room or when others wait for room.
 func (s *Links) Accept(session uint64, payload []byte) bool {
 	s.mu.Lock()
 	ok := s.admission.accept(session, payload)
@@ -91,9 +91,10 @@ func (s *Links) Accept(session uint64, payload []byte) bool {
 	return true
 }
 
-// WaitRoom blocks until there is room for size bytes of session (true) or ctx is done (false). The
-// room is kept for the session's next Accept, or until its End. A session waits once at a time.
-// Sessions that wait for the whole log are served first come first served.
+// WaitRoom blocks until there is room for size bytes of the session, and returns true. If ctx is
+// done before, it returns false. The room is kept for the session's next Accept, or until its End
+// or Forget. A session waits once at a time. Sessions that wait for the whole log are served first
+// come first served.
 func (s *Links) WaitRoom(ctx context.Context, session uint64, size int) bool {
 	s.mu.Lock()
 	w := s.admission.wait(session, size)
@@ -118,7 +119,8 @@ func (s *Links) Holds(session uint64) bool {
 	return s.log.Holds(session)
 }
 
-// End logs the session's end after its last message. The Handler keeps the session until Forget.
+// End logs the session's end after its last message. The Handler keeps the session until
+// Handler.Forget.
 func (s *Links) End(session uint64) {
 	s.mu.Lock()
 	s.log.End(session)
@@ -144,9 +146,10 @@ func (s *Links) Linked() (now, ever bool) {
 	return s.up != nil, s.ever
 }
 
-// Flush blocks until the relay has acknowledged everything in the log. When ctx is done, it returns
-// how many messages are not acknowledged. Without a link it does not wait for ends of sessions,
-// since the relay then removes them by itself. New messages prolong the wait.
+// Flush blocks until the relay has acknowledged everything in the log, and returns 0. If ctx is
+// done before, it returns how many messages are not acknowledged. Without a link it does not wait
+// for ends of sessions, since a relay removes the sessions of an edge that it has lost. New
+// messages prolong the wait.
 func (s *Links) Flush(ctx context.Context) (left int) {
 	for {
 		s.mu.Lock()

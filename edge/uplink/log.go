@@ -18,9 +18,9 @@ const shares = 16
 // over the boot of the edge.
 //
 // The Log is bounded by size bytes in all, and by a sixteenth of that per owner. An owner is a user
-// with all its sessions. Each of the two bounds admits one whole message when empty. Ends are
-// exempt, since there is at most one per session. When there is no room, Append refuses and changes
-// nothing.
+// with all its sessions. An empty Log and an empty share admit one whole message of any size. Ends
+// are exempt, since there is at most one per session. When there is no room, Append refuses and
+// changes nothing.
 //
 // A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
 type Log struct {
@@ -35,10 +35,10 @@ type Log struct {
 	bytes    int
 	messages int
 	ends     int
-	// accounts is keyed by session. It has the sessions with messages, and those with an owner
-	// until their end is finished.
+	// accounts is keyed by session. A session is in it while it has messages, and from Own until
+	// its end is finished or Disown is called.
 	accounts map[uint64]account
-	used     map[uint64]int // bytes per owner; no owner without bytes
+	used     map[uint64]int // bytes per owner; owners without bytes are left out
 }
 
 // account is what is known of a session.
@@ -59,10 +59,10 @@ type Entry struct {
 	Granted bool // in effect: to be published, not judged or answered
 }
 
-// ErrAck is returned for an acknowledgement that no correct relay sends.
+// ErrAck is returned for an acknowledgement or a grant that no correct relay sends.
 var ErrAck = errors.New("invalid acknowledgement")
 
-// NewLog returns an empty Log of size bytes.
+// NewLog returns an empty Log that is bounded by size bytes.
 func NewLog(size int) *Log {
 	return &Log{size: size, share: size / shares, accounts: make(map[uint64]account), used: make(map[uint64]int)}
 }
@@ -74,7 +74,7 @@ func (l *Log) Own(session, owner uint64) { l.accounts[session] = account{owner: 
 // Disown forgets a session that has neither messages nor an end.
 func (l *Log) Disown(session uint64) { delete(l.accounts, session) }
 
-// ownerOf returns whose share a session uses: its own, unless Own said so.
+// ownerOf returns whose share a session uses: its own, unless Own gave it another owner.
 func (l *Log) ownerOf(session uint64) uint64 {
 	if a, ok := l.accounts[session]; ok {
 		return a.owner
@@ -82,26 +82,26 @@ func (l *Log) ownerOf(session uint64) uint64 {
 	return session
 }
 
-// Room reports whether Append of size bytes of payload for session would succeed.
+// Room reports whether Append of size bytes of payload for the session would succeed.
 func (l *Log) Room(session uint64, size int) bool {
 	return l.shareRoom(session, size, 0) && l.logRoom(size, 0)
 }
 
-// shareRoom reports whether the share of session's owner has room for size more bytes of payload.
-// kept bytes of the share count as used.
+// shareRoom reports whether the share of the session's owner has room for size more bytes of
+// payload. kept is a number of further bytes that count as used.
 func (l *Log) shareRoom(session uint64, size, kept int) bool {
 	used := l.used[l.ownerOf(session)] + kept
 	return used == 0 || used+size+EntryCost <= l.share
 }
 
-// logRoom reports whether the Log has room for size more bytes of payload. kept bytes, which are
-// promised to others, count as used.
+// logRoom reports whether the Log has room for size more bytes of payload. kept is a number of
+// further bytes, promised to others, that count as used.
 func (l *Log) logRoom(size, kept int) bool {
 	used := l.bytes + kept
 	return used == 0 || used+size+EntryCost <= l.size
 }
 
-// Holds reports whether the Log holds a message of session.
+// Holds reports whether the Log holds a message of the session.
 func (l *Log) Holds(session uint64) bool { return l.accounts[session].messages > 0 }
 
 // Append copies payload into a new entry and returns its number. It returns false if there is no
@@ -125,7 +125,7 @@ func (l *Log) Append(session uint64, payload []byte) (number uint64, ok bool) {
 	return l.last, true
 }
 
-// End appends the end of session and returns its number.
+// End appends the end of a session and returns the number of that entry.
 func (l *Log) End(session uint64) (number uint64) {
 	l.ends++
 	l.last++
@@ -155,12 +155,12 @@ func (l *Log) Rewind() {
 	l.through = 0
 }
 
-// Ack drops all entries up to through and those in ranges. It calls dropped for each of them. An
-// entry that was sent only on an earlier link may be acknowledged on this one, since the relay may
-// have had it from there.
+// Ack drops each entry whose number is at most the value of through, or lies in one of the ranges.
+// It calls dropped for each of them. An entry that was sent only on an earlier link may be
+// acknowledged on this one, since the relay may know the entry from that link.
 //
-// Ack returns ErrAck and changes nothing if it covers a number that was never sent, if through is
-// below an earlier one of this link, or if ranges are out of order.
+// Ack fails with ErrAck and changes nothing if it covers a number that was never sent, if through
+// is below that of an earlier Ack of this link, or if ranges are out of order.
 func (l *Log) Ack(through uint64, ranges []link.Range, dropped func(session uint64, end bool)) error {
 	if err := l.check(through, ranges); err != nil {
 		return err
@@ -205,8 +205,9 @@ func (l *Log) shift(dropped func(session uint64, end bool)) {
 	l.cursor = max(l.cursor-1, 0)
 }
 
-// finish drops the entries in r. The relay repeats a range while it grows, so finish skips the dead
-// entries at its start in one step.
+// finish drops the entries in r. The relay repeats a range in each Ack, also when the range has
+// grown. So the first slot of the range counts the dead slots from it on, and the next call skips
+// these in one step.
 func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	start := l.entries.find(r.First)
 	i := start
@@ -255,8 +256,8 @@ func (l *Log) release(session uint64, cost int) {
 	l.settle(session, a)
 }
 
-// settle stores an account, or deletes it when nothing needs it any more. A relay may finish an end
-// before an earlier message of its session.
+// settle stores an account, or deletes it when nothing needs it any more. It does not rely on the
+// order in which the end and the messages of a session are finished.
 func (l *Log) settle(session uint64, a account) {
 	if a.messages == 0 && (a.own || a.ended) {
 		delete(l.accounts, session)
@@ -268,9 +269,9 @@ func (l *Log) settle(session uint64, a account) {
 // Answer reports whether an answer to number should be passed on. That is true once per entry, and
 // never for a finished one.
 //
-// An answer finishes its entry as an acknowledgement does: the edge's tables hold what it changed,
-// so the entry must not be replayed. An answer that grants does not finish its entry. The entry is
-// replayed as granted until it is acknowledged.
+// An answer finishes its entry as an acknowledgement does: the edge's tables then have the effect
+// of the frame, so the entry must not be replayed. An answer that grants does not finish its entry.
+// The entry is replayed as granted until it is acknowledged.
 func (l *Log) Answer(number uint64, grants bool, dropped func(session uint64, end bool)) bool {
 	s := l.message(number)
 	if s == nil {
@@ -335,7 +336,7 @@ func (l *Log) First() uint64 {
 // Last returns the last number given, or 0 if none was.
 func (l *Log) Last() uint64 { return l.last }
 
-// Bytes returns the cost of all messages: payloads and EntryCost each.
+// Bytes returns the cost of all messages: their payloads, and EntryCost for each of them.
 func (l *Log) Bytes() int { return l.bytes }
 
 // Messages returns how many messages are not acknowledged.

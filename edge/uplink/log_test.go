@@ -192,7 +192,7 @@ func (p *pair) next(count int) {
 	}
 }
 
-// someAck is valid more often than not.
+// someAck returns an acknowledgement that is valid more often than not.
 func (p *pair) someAck(choose choices) (through uint64, ranges []link.Range) {
 	through = p.m.through + uint64(max(0, choose(6)-3))
 	at := through + 1
@@ -294,7 +294,8 @@ func drain(l *Log) {
 
 func ignore(uint64, bool) {}
 
-// One unfinished number must not make the Log keep anything of the many finished after it.
+// TestLogForgetsBehindOneUnfinished: one unfinished number must not make the Log keep anything of
+// the many that are finished after it.
 func TestLogForgetsBehindOneUnfinished(t *testing.T) {
 	l := NewLog(1 << 20)
 	payload := make([]byte, 100)

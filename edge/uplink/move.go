@@ -13,11 +13,12 @@ import (
 // up.
 const liveWait = 5 * time.Second
 
-// leaveWait is the longest time that the edge then waits for the old relay's Bye.
+// leaveWait is the longest time that the edge waits for the old relay's Bye after it has said
+// Moved.
 const leaveWait = 2 * time.Second
 
 // move links to another relay while old, whose relay stops soon, goes on. Then it ends old and
-// returns the new link. If old ends before another relay is found, move returns old.
+// returns the new link. If old ends or ctx is done before another relay is found, move returns old.
 func (u *Uplink) move(ctx context.Context, old *running, window time.Duration) *running {
 	u.logger.Info("relay stops: looking for another", "relay", old.welcome.Relay, "window", window)
 	old.feed.Leaving()
@@ -50,7 +51,8 @@ func (u *Uplink) move(ctx context.Context, old *running, window time.Duration) *
 }
 
 // leave ends old after next has taken over. It asks old's relay to end the link after what has been
-// published. It ends old at once if next is lost, or if that relay was never told the tables.
+// published, and waits for that up to leaveWait. It ends old at once if next is lost, or if old's
+// relay was never told all tables.
 func (u *Uplink) leave(old, next *running) {
 	if next.over.Err() == nil && old.Leave() {
 		timer := time.NewTimer(leaveWait)
@@ -67,7 +69,7 @@ func (u *Uplink) leave(old, next *running) {
 }
 
 // another waits for a random moment of the window, then dials until a relay other than old's
-// answers. It returns nil when old has ended before.
+// answers. It returns nil when old has ended or ctx is done before.
 func (u *Uplink) another(ctx context.Context, old *running, window time.Duration) *dialled {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

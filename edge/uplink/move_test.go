@@ -12,15 +12,16 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// moving is an edge whose relay has asked it to move, and which has a link to another relay. What
-// the edge was given so far was taken.
+// moving is an edge whose relay has asked it to move, and which has a link to another relay. The
+// calls that its hub had recorded until then were taken out.
 type moving struct {
 	*edge
 	left, right *fakeRelay // the relay that the edge leaves, and the other
 	old, next   *fakeLink
 }
 
-// startMoving makes an edge with session 1 and three accepted messages, none acknowledged.
+// startMoving makes an edge with session 1 and three accepted messages, none acknowledged, and has
+// its relay ask it to move.
 func startMoving(t *testing.T, n *network) *moving {
 	t.Helper()
 	m := &moving{left: n.start(t, "r1:1"), right: n.start(t, "r2:1")}
@@ -208,8 +209,8 @@ func TestStopDuringAMove(t *testing.T) {
 	})
 }
 
-// A relay may ask its edge to move while the edge still tells it the tables. The edge must not send
-// Moved then, since the relay would take that for a violation.
+// TestNoMovedBeforeSynced: a relay may ask its edge to move while the edge still tells it the
+// tables. The edge must not send Moved then, since the relay would take that for a violation.
 func TestNoMovedBeforeSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -253,7 +254,8 @@ func TestNoMovedBeforeSynced(t *testing.T) {
 	})
 }
 
-// When the new link is lost while the edge waits for the old relay's Bye, it dials again at once.
+// TestNewLinkLostWhileLeaving: when the new link is lost while the edge waits for the old relay's
+// Bye, the edge dials again at once.
 func TestNewLinkLostWhileLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -272,8 +274,8 @@ func TestNewLinkLostWhileLeaving(t *testing.T) {
 	})
 }
 
-// The edge also dials at once when the machine was suspended then and the old relay answers
-// nothing.
+// TestSuspensionWhileLeaving: the edge also dials at once when it was suspended while it waited for
+// the Bye of an old relay that answers nothing.
 func TestSuspensionWhileLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -232,7 +232,7 @@ func (l *fakeLink) ended() *link.CloseError {
 	return l.end
 }
 
-// cut cuts the connection of the last link.
+// cut cuts all connections of the relay.
 func (r *fakeRelay) cut() { r.net.CutAll() }
 
 // fakeHub is a Handler that keeps sessions and records its calls.
@@ -244,7 +244,7 @@ type fakeHub struct {
 	calls      []string
 	comparable bool
 	begun      int
-	naming     bool   // links are named in calls
+	naming     bool   // calls name their link, see fakeFeed.note
 	telling    func() // called at the end of Begin
 }
 
@@ -278,13 +278,14 @@ func (h *fakeHub) Begin(session func(link.Session), held func(link.Held)) Feed {
 	return &fakeFeed{h, h.begun}
 }
 
-// fakeFeed is the link that was begun as number n.
+// fakeFeed is the Feed of the nth link.
 type fakeFeed struct {
 	*fakeHub
 	n int
 }
 
-// note records a call. It adds the link's number, except the first's, where a test asks for it.
+// note records a call. If naming is set, the number of the link goes before the call, except for
+// the first link.
 func (f *fakeFeed) note(format string, args ...any) {
 	if f.naming && f.n > 1 {
 		format = fmt.Sprintf("%d: ", f.n) + format

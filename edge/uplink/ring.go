@@ -9,7 +9,7 @@ type slot struct {
 	payload  []byte
 	end      bool
 	granted  bool // in effect at a relay, not finished
-	answered bool // and its client was answered
+	answered bool // its client was answered
 	// skip is 0 for a live slot. A dead slot is finished and waits to be taken out; it and the
 	// skip-1 slots after it are dead.
 	skip uint32
@@ -59,7 +59,8 @@ func (r *ring) kill(s *slot) {
 	r.killed++
 }
 
-// find returns the index of the first slot whose number is not below number; n if there is none.
+// find returns the index of the first slot whose number is not below number, or r.n if there is
+// none.
 func (r *ring) find(number uint64) int {
 	if r.n == 0 {
 		return 0
@@ -75,8 +76,9 @@ func (r *ring) find(number uint64) int {
 	return sort.Search(r.n, func(i int) bool { return r.at(i).number >= number })
 }
 
-// tidy takes dead slots out when they outnumber the live ones, and gives memory back when little of
-// it is used. It returns where index i is now. The kills and shifts before it pay for its cost.
+// tidy takes dead slots out when they outnumber the live ones by more than ringMin, and gives
+// memory back when little of it is used. It returns where the slot at index i, or the next live
+// one, is now. Its cost is amortized over the kills and shifts before it.
 func (r *ring) tidy(i int) int {
 	if r.killed > r.n-r.killed+ringMin {
 		i = r.sweep(i)
@@ -87,7 +89,8 @@ func (r *ring) tidy(i int) int {
 	return i
 }
 
-// sweep moves the live slots together.
+// sweep moves the live slots together. It returns where the slot at index, or the next live one, is
+// now.
 func (r *ring) sweep(index int) (moved int) {
 	live := 0
 	moved = -1

@@ -22,7 +22,7 @@ type running struct {
 }
 
 // begin starts to tell the edge's tables on a new link, which is in use from then on. A goroutine
-// carries frames until the link has ended; down waits for it.
+// carries frames until the link has ended; down waits for its end.
 func (u *Uplink) begin(ctx context.Context, l *dialled) *running {
 	r := &running{dialled: l, Link: NewLink(u.Links, l.conn.Wake), began: time.Now()}
 	u.mu.Lock()
@@ -45,8 +45,8 @@ func (u *Uplink) begin(ctx context.Context, l *dialled) *running {
 	return r
 }
 
-// compare logs that a relay is not of the last relay's cluster. Clients of the two clusters do not
-// reach each other.
+// compare logs an error if the relay of this link has another broker than the relay of the link
+// before. Clients of the two relays do not reach each other.
 func (u *Uplink) compare(w link.Welcome) {
 	if w.Broker == "" {
 		return
@@ -90,8 +90,8 @@ func (u *Uplink) down(ctx context.Context, r *running) {
 
 const clockTick = 500 * time.Millisecond
 
-// watchClock ends the link after each suspension, until ctx is done. The relay may have given the
-// edge up, and the connection may have vanished silently.
+// watchClock ends the link after each suspension, until ctx is done. Meanwhile the relay may have
+// given the edge up, or the connection may have vanished silently.
 func (u *Uplink) watchClock(ctx context.Context) {
 	start := time.Now()
 	s := timing.Suspension{Every: clockTick}

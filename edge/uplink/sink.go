@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// HandleFrame implements link.Sink: it gives a frame to the Handler.
+// HandleFrame implements link.Sink. It gives what a frame brings to the Feed, the Handler or the
+// log. While the link is being left, only publications, gaps, costs and topic numbers still count.
 func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	l.feed.BeginBatch()
 	switch t {
@@ -31,8 +32,8 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	return l.handleInTurn(t, body)
 }
 
-// handleInTurn handles the frames that change memberships or finish numbers. The caller holds
-// Links.turn.
+// handleInTurn handles the frames that count only on the newest link, such as those that change
+// memberships or finish numbers. The caller holds Links.turn.
 func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	switch t {
 	case link.TypeOpened:
@@ -43,8 +44,9 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 		return handle(body, link.ParseLeft, func(f link.Left) { l.feed.Left(f, l.answer(f.Number, f.Granted)) })
 	case link.TypeAnswer:
 		return handle(body, link.ParseAnswer, l.handleAnswer)
-	// On a link that is being left, Ahead is ignored. The new relay may give the message only after
-	// others that this link has yet to bring.
+	// An Ahead on a link that is being left never comes here. The new relay brings the same message
+	// too, perhaps after others that it has yet to bring. From the old link the message would
+	// overtake those.
 	case link.TypeAhead:
 		return handle(body, link.ParseAhead, l.feed.Ahead)
 	case link.TypeGranted:
@@ -77,8 +79,8 @@ func handle[F any](body []byte, parse func([]byte) (F, error), use func(F)) erro
 	return err
 }
 
-// answer reports whether the answer to number should be passed on. The answer grants the number or
-// finishes it.
+// answer notes in the log that number is answered. The number is granted if grants is set, and
+// finished otherwise. answer reports whether the client should get the answer.
 func (l *Link) answer(number uint64, grants bool) bool {
 	l.links.mu.Lock()
 	first := l.links.log.Answer(number, grants, l.dropped)
@@ -125,7 +127,7 @@ func (l *Link) handleAck(body []byte) error {
 	return err
 }
 
-// dropped takes an entry that the Log let go. The caller holds Links.mu.
+// dropped is called for each entry that the log has dropped. The caller holds Links.mu.
 func (l *Link) dropped(session uint64, end bool) {
 	if end {
 		l.ended = append(l.ended, session)
@@ -148,7 +150,7 @@ func (l *Link) handleStatus(f link.Status) {
 }
 
 // handleDrain passes the relay's Drain on. It ignores a second Drain until the edge has received
-// the first.
+// the first one from Link.Drain.
 func (l *Link) handleDrain(f link.Drain) {
 	select {
 	case l.drain <- min(time.Duration(f.Window), maxWindow) * time.Millisecond:
@@ -156,7 +158,7 @@ func (l *Link) handleDrain(f link.Drain) {
 	}
 }
 
-// maxWindow is the longest window of a Drain that is followed, in milliseconds.
+// maxWindow is the longest window of a Drain, in milliseconds. A longer one is cut to it.
 const maxWindow = 60_000
 
 func (l *Link) handleLive(link.Live) {
@@ -192,7 +194,7 @@ func (l *Link) handleDigest(body []byte) error {
 }
 
 // allTold reports whether the relay knows exactly the sessions that live. heard is how many Session
-// frames it heard on this link.
+// frames the relay has heard on this link.
 func (l *Link) allTold(heard uint64) bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	surveyFirst = 2 * time.Second  // before each round; up to twice this, at random
-	surveyEvery = 45 * time.Second // between surveys; up to 30 s more, at random
+	surveyFirst = 2 * time.Second  // before each survey; up to twice this, at random
+	surveyEvery = 45 * time.Second // between surveys; up to 32 s more, at random
 	surveyDial  = 3 * time.Second  // for each relay
-	// surveyAgain is how often the log repeats that brokers differ.
+	// surveyAgain is the time after which the log repeats that brokers differ.
 	surveyAgain = 10 * time.Minute
 )
 
@@ -29,16 +29,16 @@ const (
 	relayRefused     = "refused" // the key, or the version
 )
 
-// finding is what is known of a candidate.
+// finding is what a survey has found out about a candidate.
 type finding struct {
 	state  string
 	broker string // "": the relay does not know it yet
 	err    error
 }
 
-// survey asks all candidates now and then who they are, until ctx is done. The edge thus notices
-// relays that do not form one cluster, and a spare relay that is away before it is needed. The
-// survey touches no link.
+// survey asks all candidates now and then who they are, while there is a link and until ctx is
+// done. So the edge notices relays that do not form one cluster. It also notices that a spare relay
+// is away before it needs that relay. The survey touches no link.
 func (u *Uplink) survey(ctx context.Context) {
 	s := surveyor{uplink: u}
 	for {
@@ -83,7 +83,8 @@ func (u *Uplink) ask(ctx context.Context, url string) finding {
 	return finding{state: relayReachable, broker: l.welcome.Broker}
 }
 
-// surveyor compares one survey with the last. Its size is bounded by the number of candidates.
+// surveyor compares each survey with the one before. Its size is bounded by the number of
+// candidates.
 type surveyor struct {
 	uplink *Uplink
 	last   map[string]finding
@@ -115,7 +116,8 @@ func (s *surveyor) take(found map[string]finding, now time.Time) {
 	s.tell(brokers, now)
 }
 
-// compare logs a candidate's change. A relay that is reachable at first is not worth a line.
+// compare logs a change of a candidate's state. A relay that is reachable when it is first surveyed
+// is not worth a line.
 func (s *surveyor) compare(url string, f finding) {
 	prev, known := s.last[url]
 	switch {
@@ -127,7 +129,8 @@ func (s *surveyor) compare(url string, f finding) {
 	}
 }
 
-// tell logs that brokers differ when that is new, and again after surveyAgain.
+// tell logs that brokers differ when that is new, and again after surveyAgain. It also logs when
+// all relays have one broker again.
 func (s *surveyor) tell(brokers map[string][]string, now time.Time) {
 	if len(brokers) < 2 {
 		if s.said != "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// surveyed is longer than a survey that begins at any moment needs to be over.
+// surveyed is a time in which a whole survey takes place, at whatever moment the time begins.
 const surveyed = surveyEvery*2 + 3*surveyDial
 
 func TestSurveyFindsRelaysOfAnotherBroker(t *testing.T) {
@@ -52,7 +52,8 @@ func TestSurveyFindsRelaysOfAnotherBroker(t *testing.T) {
 	})
 }
 
-// An edge that only asks has generation 0, so that no relay takes it for a link.
+// TestSurveyAsksWithGenerationZero: an edge that only asks says generation 0, so that no relay
+// takes its question for a link.
 func TestSurveyAsksWithGenerationZero(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -12,8 +12,10 @@ import (
 // encoded at once, in some 100 bytes per session with its topics. That memory is freed as it is
 // sent.
 type tables struct {
-	chunks [][]byte // the begin in whole frames, about BatchTarget each
-	begun  uint64   // Session frames in chunks
+	// chunks has the tables at the link's beginning, as whole frames. Each chunk has about
+	// BatchTarget bytes.
+	chunks [][]byte
+	begun  uint64 // Session frames in chunks
 	synced link.Synced
 	added  []link.Session
 	told   uint64 // Session frames given to the link's writer

@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// upPath returns Links with a Link whose tables were told. The caller is its writer and its reader.
+// upPath returns Links with a Link whose tables were told. The caller is the Link's writer and its
+// reader.
 func upPath() (*Links, *Link) {
 	u := NewLinks(LinksConfig{}, &fakeHub{})
 	l := NewLink(u, func() {})
@@ -16,7 +17,8 @@ func upPath() (*Links, *Link) {
 	return u, l
 }
 
-// Messages sent between two Fills go in batches of about BatchTarget, none of them twice.
+// TestFillStopsAtTheTarget: messages sent between two calls of Fill go in batches of about
+// BatchTarget, none of them twice.
 func TestFillStopsAtTheTarget(t *testing.T) {
 	u, l := upPath()
 	for i := range 3000 {
@@ -50,7 +52,8 @@ func TestFillStopsAtTheTarget(t *testing.T) {
 	same(t, "messages", counts[link.TypeMessage], 3000)
 }
 
-// The way up costs one allocation a message: the copy in the log.
+// TestUpPathAllocatesTheCopyOnly: the way up costs one allocation for each message, which is the
+// copy in the log.
 func TestUpPathAllocatesTheCopyOnly(t *testing.T) {
 	u, l := upPath()
 	payload := make([]byte, 128)
@@ -115,8 +118,8 @@ func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
 	}
 }
 
-// A granted message is sent again as such, on any link, until it is acknowledged. Its answer is
-// passed on once.
+// TestGrantedIsSentAgainAsSuch: a granted message is sent again as granted, on any link, until it
+// is acknowledged. Its answer is passed on once.
 func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 	u, l := upPath()
 	hub := u.handler.(*fakeHub)
@@ -163,7 +166,7 @@ func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 	}
 	// A relay grants the join once more.
 	take(joined)
-	take(link.Joined{Number: 1, Session: 1, Topic: 5}) // or it finished the join
+	take(link.Joined{Number: 1, Session: 1, Topic: 5}) // then it finishes the join
 	take(link.Ack{Through: 1, Finished: []link.Range{{First: 3, Last: 3}}})
 	if got := again(); !slices.Equal(got, want[1:2]) {
 		t.Errorf("sent %q, want %q", got, want[1:2])

@@ -1,6 +1,6 @@
 // Package uplink keeps the one link of an edge to a relay. It chooses a relay, dials it and tells
-// it the edge's tables. It keeps what clients sent in a log until the relay has acknowledged it,
-// and it replays the log on every new link.
+// it the edge's tables. It keeps in a log what clients sent, until the relay has acknowledged it,
+// and replays the log on every new link.
 package uplink
 
 import (
@@ -40,7 +40,7 @@ type Config struct {
 	Lookup resolve.Lookup
 }
 
-// Uplink carries what sessions send to a relay, and what the relay sends to a Handler. Links
+// Uplink carries to a relay what sessions send, and to a Handler what the relay sends. Links
 // decides what is sent; Uplink dials and owns the goroutines. Run keeps the link. Anyone may call
 // the other methods at any time.
 type Uplink struct {
@@ -54,7 +54,7 @@ type Uplink struct {
 	backoff    backoff
 	generation uint64 // the highest so far
 	failure    string // the reason logged last while there is no link
-	lastBroker string // the broker behind the last link
+	lastBroker string // of the last link whose relay knew its broker
 	lastRelay  string
 
 	// Guarded by Links.mu.
@@ -110,8 +110,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 	return nil
 }
 
-// serve returns when l has ended, and every link to which the edge moved from it. atOnce says
-// whether Run may dial the next one without a pause.
+// serve returns when l, and every link to which the edge moved from it, has ended. atOnce says
+// whether Run may dial the next link without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {
@@ -124,13 +124,13 @@ func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	}
 }
 
-// State is what an Uplink's readiness depends on.
+// State is what an Uplink contributes to /readyz.
 type State struct {
 	Linked     bool
 	EverLinked bool
 	KeyRefused bool // no link, and every relay refused the key
-	// Degraded is "relay" without a link; otherwise it is what the relay says of itself, in words
-	// of the metrics. "brokers differ" may follow.
+	// Degraded is "relay" without a link; otherwise it is what the relay says of itself in
+	// link.Status. "brokers differ" may follow.
 	Degraded []string
 }
 

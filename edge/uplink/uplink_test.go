@@ -63,8 +63,8 @@ func TestTablesThenLogThenNew(t *testing.T) {
 	})
 }
 
-// A session that is added while the tables are read is told after them, whether they had it or not.
-// It is told before its messages.
+// TestSessionAddedWhileTelling: a session that is added while the tables are read is told after the
+// tables, whether they had it or not. It is told before its messages.
 func TestSessionAddedWhileTelling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -104,7 +104,7 @@ func TestReplayLeavesOutWhatIsFinished(t *testing.T) {
 	})
 }
 
-// Answers come again after a replay; the client gets one.
+// TestAnswersOnce: answers come again after a replay, and the client gets each of them once.
 func TestAnswersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -227,7 +227,8 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// told is the digest of a relay that heard this many Session frames and agrees with the hub.
+// told returns a function that makes the digest of a relay which heard this many Session frames and
+// agrees with the hub.
 func told(heard uint64) func(*edge) link.Digest {
 	return func(e *edge) link.Digest {
 		d, _ := e.hub.Digest()
@@ -266,7 +267,7 @@ func TestFlush(t *testing.T) {
 	})
 }
 
-// Run says Bye when it is stopped.
+// TestStop: Run says Bye when it is stopped.
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -1,5 +1,5 @@
-// Package chat is the dialect of the chat: what a client's frame asks for, and the texts that
-// clients get. package protocol has their form.
+// Package chat is the dialect of the chat. It says what a client's frame asks for, and which texts
+// clients get. Package protocol has the forms of both.
 package chat
 
 import (
@@ -23,7 +23,7 @@ var errSession = errors.New("a session with an endpoint, user or group that can 
 
 // Check implements dialect.Dialect.
 func (Dialect) Check(s link.Session) error {
-	// A group is told at EndpointGroup, and only there.
+	// A session has a group at EndpointGroup, and only there.
 	if s.Endpoint < protocol.EndpointChannel || s.Endpoint > protocol.EndpointAll || protocol.CheckID(s.User) != nil ||
 		(s.Endpoint == protocol.EndpointGroup) != (protocol.CheckID(s.Group) == nil) {
 		return errSession
@@ -36,7 +36,7 @@ func (Dialect) Topics(dst []protocol.Topic, s link.Session) []protocol.Topic {
 	return append(dst, s.Endpoint.Topics(s.User, s.Group)...)
 }
 
-// verbs are what the chat's commands do.
+// verbs says, by protocol.Kind, what the chat's commands do.
 var verbs = [...]dialect.Verb{
 	protocol.KindOne:   dialect.Publish,
 	protocol.KindJoin:  dialect.Join,
@@ -75,7 +75,8 @@ func (Dialect) Notice(s link.Session, c *dialect.Command) string {
 	return protocol.LeaveText(s.User, c.Topic.Name())
 }
 
-// Answer implements dialect.Dialect. A join or a leave in effect is answered by its notice.
+// Answer implements dialect.Dialect. A join or a leave that took effect is answered by its notice,
+// which c.Text then has.
 func (Dialect) Answer(s link.Session, c *dialect.Command, v dialect.Verdict) []byte {
 	switch v.Reason {
 	case dialect.NotMember:

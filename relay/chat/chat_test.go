@@ -43,8 +43,8 @@ func TestWhatAFrameAsksFor(t *testing.T) {
 	}
 }
 
-// TestWhatWasGrantedIsNotJudgedAgain: a frame that a relay without strict ids has granted is taken
-// by one that has them.
+// TestWhatWasGrantedIsNotJudgedAgain: a frame that a relay without strict ids has granted is
+// accepted by a relay with strict ids.
 func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	frame := []byte(`{"Method":"UserGroup","Group":"【"}`)
 	for _, c := range []struct {

@@ -16,7 +16,7 @@ const (
 	keepChunks = 16
 )
 
-// chunks are shared by all links; an idle link holds none.
+// chunks has empty chunks for all links. An idle link holds none.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // buffer holds the frames queued for one link, in order, as chunks of whole frames. The router
@@ -29,7 +29,7 @@ type buffer struct {
 	chunks  [][]byte
 	bytes   int  // in chunks and taken
 	taken   int  // in the batch that is being written
-	wasFull bool // bytes reached full, and fill has not reported it
+	wasFull bool // bytes reached full, and fill has not said drained since
 	over    bool // closed because of limit
 	closed  bool
 }
@@ -135,7 +135,8 @@ func newChunk(size int) []byte {
 	return chunks.Get().(*[chunkSize]byte)[:0]
 }
 
-// recycle puts chunks of the standard size back into the pool; larger ones are garbage.
+// recycle puts a chunk of the standard size back into the pool. It leaves a larger one to the
+// garbage collector.
 func recycle(chunk []byte) {
 	if cap(chunk) == chunkSize {
 		chunks.Put((*[chunkSize]byte)(chunk[:chunkSize]))

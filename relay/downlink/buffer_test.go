@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/race"
 )
 
-// TestBufferKeepsFrames: any appends come out in order, whole and in batches near the target. The
-// count of bytes ends at zero.
+// TestBufferKeepsFrames: frames of any sizes come out in order, whole and in batches near the
+// target. The count of bytes ends at zero.
 func TestBufferKeepsFrames(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	b := buffer{full: 1 << 20, limit: 1 << 30}
@@ -59,7 +59,8 @@ func TestBufferKeepsFrames(t *testing.T) {
 	}
 }
 
-// TestBufferWritable: drained is told once, below full, and only after full was reached.
+// TestBufferWritable: fill says drained once, when the bytes are below full again, and only after
+// they have reached full.
 func TestBufferWritable(t *testing.T) {
 	b := buffer{full: 2 * chunkSize, limit: 1 << 30}
 	frame := link.Answer{Text: make([]byte, chunkSize-20)}.Append(nil)
@@ -97,8 +98,9 @@ type awake struct{ Conn }
 
 func (awake) Wake() {}
 
-// publishing returns what the router and each link's writer do with a publication to many edges. It
-// is encoded once, appended to every link's buffer, and taken from there.
+// publishing returns a step that does what the router and each link's writer do with publications
+// to many edges. Each publication is encoded once, appended to every link's buffer, and taken from
+// there.
 func publishing(links, frames, size int) (step func()) {
 	all := make([]*Link, links)
 	for i := range all {
@@ -126,7 +128,7 @@ func publishing(links, frames, size int) (step func()) {
 // TestNoAllocPerPublicationAndLink: queued and taken frames use the same memory again. That holds
 // for one frame at a time and for many batches at once.
 func TestNoAllocPerPublicationAndLink(t *testing.T) {
-	if race.Enabled { // a sync.Pool drops some of what it is given under it
+	if race.Enabled { // under it a sync.Pool drops some of what it is given
 		t.Skip("counts without the race detector")
 	}
 	for _, frames := range []int{1, 1000} {
@@ -138,8 +140,8 @@ func TestNoAllocPerPublicationAndLink(t *testing.T) {
 	}
 }
 
-// BenchmarkBuffer queues a publication of 128 bytes for 10 links and takes it, alone and as one of
-// many.
+// BenchmarkBuffer queues publications of 128 bytes for 10 links and takes them, one at a time and
+// 100 at a time.
 func BenchmarkBuffer(b *testing.B) {
 	for _, frames := range []int{1, 100} {
 		b.Run(fmt.Sprint("queued=", frames), func(b *testing.B) {

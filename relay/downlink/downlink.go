@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Handler is what the links feed; the router's pump implements it. Calls for one Link follow each
-// other, except that Writable comes from another goroutine and may overlap with Received. Calls for
-// different Links overlap.
+// Handler is what the links feed. Package relay implements it with the router's Pump. Calls for one
+// Link follow each other, except that Writable comes from another goroutine and may overlap with
+// Received. Calls for different Links overlap.
 type Handler interface {
 	// Connected tells of a new link before anything was received on it. Frames may be appended at
 	// once. An error refuses the link. The edge is then told the Code of a *link.CloseError, or
@@ -22,8 +22,8 @@ type Handler interface {
 	// Received may block, and only this link is not read meanwhile. It must return in the end even
 	// when frames are no longer taken.
 	Received(l *Link, frames []any, size int) error
-	// Writable tells that Queued has fallen below half of Config.Buffer, after it had been at or
-	// above that. It must not block.
+	// Writable tells that Queued has fallen below half of Config.Buffer, after Queued had been at
+	// or above that. Writable must not block.
 	Writable(l *Link)
 	// Disconnected is the last call for l. lastReceived is when the edge's last byte came. err is a
 	// *link.CloseError.

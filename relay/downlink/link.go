@@ -16,8 +16,9 @@ const (
 	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. Most
 	// batches are smaller. A batch of small frames may decode to twenty times its length.
 	portion = 256 << 10
-	// foreseen bounds the frames for which a slice has room before they come. The slice has room
-	// for as many as came before, up to that. An element takes 16 bytes, which nobody counts.
+	// foreseen bounds the number of frames for which a slice has room before they come. A slice has
+	// room for as many frames as the slice before had, up to that bound. An element takes 16 bytes,
+	// which no size counts.
 	foreseen = 32
 )
 
@@ -71,8 +72,8 @@ func (l *Link) Moves() bool { return l.conn.Features()&link.FeatureMove != 0 }
 func (l *Link) Queued() int { return l.out.queued() }
 
 // Append queues whole frames, which it copies. After Close it does nothing. A link with more than
-// 16 times Config.Buffer queued is closed with CodeLimit. Publications stop long before, so such a
-// queue owes its size to control frames that the edge does not take.
+// 16 times Config.Buffer queued is closed with CodeLimit. The router stops sending publications
+// long before, so such a queue owes its size to other frames that the edge does not take.
 func (l *Link) Append(frames []byte) {
 	if l.out.append(frames) {
 		l.conn.Wake()
@@ -121,7 +122,7 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	return l.EndBatch()
 }
 
-// cost is about the memory that a decoded frame holds, in bytes.
+// cost returns about how much memory a decoded frame holds, in bytes.
 func cost(f any) int {
 	switch f := f.(type) {
 	case link.Message:
@@ -144,7 +145,7 @@ func (l *Link) EndBatch() error {
 	return l.handler.Received(l, frames, size)
 }
 
-// decode returns a frame that shares nothing with body.
+// decode parses a frame that an edge may send. Its result shares no memory with body.
 func decode(t link.Type, body []byte) (any, error) {
 	switch t {
 	case link.TypeMessage, link.TypeAgain:

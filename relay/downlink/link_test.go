@@ -34,8 +34,8 @@ func (p *portions) Received(_ *Link, frames []any, size int) error {
 	return nil
 }
 
-// TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold: a batch of small frames is no
-// larger on the way to the router than any other.
+// TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold: a batch of small frames, which
+// decode to much, goes to the router in portions that are no larger than those of other batches.
 func TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold(t *testing.T) {
 	const batch = 1 << 20
 	for name, frame := range smallFrames {
@@ -80,7 +80,7 @@ func TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold(t *testing.T
 	}
 }
 
-// heap returns the bytes that are alive.
+// heap returns the bytes of the objects that are alive.
 func heap() int {
 	var m runtime.MemStats
 	runtime.GC()
@@ -95,7 +95,7 @@ func (handedOn) Received(*Link, []any, int) error { return nil }
 
 // TestDecodeAllocatesTheCopyOnly: one slice is allocated for a batch. For each message only that is
 // allocated which the router gets: the message and its payload. The rest of the way from the edge's
-// encoder costs nothing; see the link's TestNoAllocPerForwardedFrame.
+// encoder costs nothing; see TestNoAllocPerForwardedFrame of package link.
 func TestDecodeAllocatesTheCopyOnly(t *testing.T) {
 	for _, count := range []int{1, 30} {
 		var encoded []byte

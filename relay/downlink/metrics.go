@@ -34,8 +34,8 @@ func refusalReason(err error) string {
 	return refusedBroken
 }
 
-// refusalLog logs at most one refusal of each reason every ten seconds, since they come from
-// unauthenticated peers.
+// refusalLog logs at most one refusal of each reason every ten seconds, since unauthenticated peers
+// can cause as many as they like.
 type refusalLog struct {
 	log   *slog.Logger
 	limit sync.Map // reason → *rate.Sometimes
@@ -51,7 +51,7 @@ func (l *refusalLog) refused(reason, remote string, err error) {
 type metrics struct {
 	refused *prometheus.CounterVec // by reason
 	asked   prometheus.Counter
-	ends    *prometheus.CounterVec // by code, by
+	ends    *prometheus.CounterVec // by code, and by who ended the link
 	server  *Server
 
 	mu    sync.Mutex // guards ended
@@ -90,7 +90,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	return m
 }
 
-// add keeps the counts of a link that has ended.
+// add adds the counts of a link that has ended to those of the links that ended before.
 func (m *metrics) add(s link.Stats) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,15 +107,15 @@ func sum(a, b link.Stats) link.Stats {
 	}
 }
 
-// Describe is for prometheus.
+// Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{linksDesc, bytesDesc, batchDesc, frameDesc, rttDesc, queueDesc} {
 		ch <- d
 	}
 }
 
-// Collect is for prometheus. While a later link of an instance replaces an earlier one, only the
-// later one has a series.
+// Collect implements prometheus.Collector. While a later link of an instance replaces an earlier
+// one, only the later one has series of its own.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.server.mu.Lock()
 	m.mu.Lock()

@@ -17,7 +17,7 @@ import (
 // maxPending bounds the handshakes under way. One more makes the server drop another.
 const maxPending = 1024
 
-// DefaultBuffer is Config.Buffer when it is zero, in bytes.
+// DefaultBuffer is used if Config.Buffer is zero. It is a number of bytes.
 const DefaultBuffer = 4 << 20
 
 // Config configures a Server.
@@ -30,7 +30,8 @@ type Config struct {
 	Broker  func() string
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: discard
-	// Buffer is the bytes queued for one link at which it counts as full; 0 means DefaultBuffer.
+	// Buffer sets two bounds of the bytes queued for one link. From half of Buffer on, the link is
+	// not writable. Above 16 times Buffer, it is closed. 0 means DefaultBuffer.
 	Buffer int
 }
 
@@ -42,7 +43,7 @@ type Server struct {
 	log     *refusalLog
 	pending *link.Pending
 
-	ctx     context.Context // ends links that do not end by themselves
+	ctx     context.Context // done when links must end at once
 	cancel  context.CancelFunc
 	running sync.WaitGroup // Add under mu, while not closing
 
@@ -110,7 +111,8 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 	return link.Welcome{Features: link.FeatureMove, Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}, nil
 }
 
-// serve runs a registered link from Connected to Disconnected.
+// serve runs a registered link from Connected to Disconnected. It calls neither for an edge that
+// only asks who the relay is.
 func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	if hello.Generation == 0 {
 		s.metrics.asked.Inc()
@@ -196,7 +198,8 @@ func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	return s.movingLocked()
 }
 
-// movingLocked returns how many links could move. The caller holds s.mu.
+// movingLocked returns how many links are left whose edge could move elsewhere. The caller holds
+// s.mu.
 func (s *Server) movingLocked() (n int) {
 	for l := range s.links {
 		if l.Moves() {
@@ -220,7 +223,7 @@ func (s *Server) isRefusing() bool {
 	return s.refusing || s.closing
 }
 
-// register returns false when no new link is taken.
+// register adds a link and returns true, or returns false when no new link is taken.
 func (s *Server) register(l *Link, conn *link.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -242,7 +245,8 @@ func (s *Server) unregister(l *Link, conn *link.Conn) {
 	s.running.Done()
 }
 
-// refusing is the Sink of a link that the Handler refused. It ignores the frames that still come.
+// refusing is the Sink of a link that only asked, or that the Handler refused. It ignores the
+// frames that still come.
 type refusing struct{}
 
 func (refusing) HandleFrame(link.Type, []byte) error { return nil }

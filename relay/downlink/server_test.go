@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// routerLink is what the router wants of a Link.
+// routerLink has the methods of the router's Link, except Moves.
 type routerLink interface {
 	Append(frames []byte)
 	Queued() int
@@ -107,7 +107,7 @@ func recv[T any](t *testing.T, what string, ch <-chan T) (v T) {
 	return v
 }
 
-// edge is the peer: a link.Conn whose Sink may be stopped.
+// edge is the peer of a Link: a link.Conn whose Sink may be stopped.
 type edge struct {
 	conn *link.Conn
 	end  chan error
@@ -175,7 +175,7 @@ func listen(t *testing.T, buffer int) *fixture {
 	return f
 }
 
-// dial links an edge. With stop set it reads nothing until stop is closed.
+// dial links an edge. If stop is not nil, the edge reads nothing until stop is closed.
 func (f *fixture) dial(t *testing.T, generation uint64, stop chan struct{}) (*edge, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -212,7 +212,8 @@ func ended(t *testing.T, err error, code link.Code, remote bool) {
 	}
 }
 
-// series returns the value of a counter or gauge whose labels have these values.
+// series returns the value of a counter or gauge whose labels have these values. Without labels it
+// returns the sum over all series of the name.
 func (f *fixture) series(t *testing.T, name string, labels ...string) (v float64) {
 	t.Helper()
 	families, err := f.metrics.Gather()
@@ -301,7 +302,7 @@ func TestFramesDown(t *testing.T) {
 	}
 }
 
-// TestRelayFrames: a frame that only a relay may send ends the link.
+// TestRelayFrames: a frame that an edge may not send, or that is malformed, ends the link.
 func TestRelayFrames(t *testing.T) {
 	f := listen(t, 0)
 	for _, frame := range [][]byte{
@@ -331,7 +332,7 @@ func TestStalledEdge(t *testing.T) {
 
 	frame := link.Publication{Topic: 1, Payload: bytes.Repeat([]byte("x"), 60_000)}.Append(nil)
 	sent := 0
-	// The metric says so too. The kernel may take some more at any time.
+	// The metric must agree with Queued. The kernel may take some more at any time.
 	full := func() bool {
 		const queued = "edgerelay_relay_link_queued_bytes"
 		return slowLink.Queued() >= buffer && f.series(t, queued) >= buffer

@@ -10,7 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// TestA10_ALinksUpgradeIsJudgedAsAClientsIs: the upgrade is judged before the offer is read.
+// TestA10_ALinksUpgradeIsJudgedAsAClientsIs: the upgrade is judged before the offer in the header
+// Edgerelay-Link is read.
 func TestA10_ALinksUpgradeIsJudgedAsAClientsIs(t *testing.T) {
 	for name, change := range map[string]func(*http.Request){
 		"a body":       func(r *http.Request) { r.ContentLength = 3 },
