@@ -109,20 +109,20 @@ func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Co
 	})
 	time.Sleep(time.Second) // in the bubble's time, for the link to begin
 	return func(user string, rate int) *websocket.Conn {
-		var near net.Conn
+		var near *memnet.Conn
 		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-			near, err = clients.Dial(ctx)
-			return near, err
+			conn, err = clients.Dial(ctx)
+			if err == nil {
+				near = conn.(*memnet.Conn)
+			}
+			return conn, err
 		}}
 		ws, _, err := websocket.Dial(ctx, "ws://edge/chat/all/"+user, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ws.SetReadLimit(1 << 20)
-		if rate > 0 {
-			conns := clients.Conns()
-			conns[len(conns)-1].SetRate(rate)
-		}
+		near.SetReadRate(rate)
 		t.Cleanup(func() { ws.CloseNow() })
 		return ws
 	}

@@ -53,3 +53,11 @@ func (c *Conn) SetRate(bytesPerSecond int) {
 	c.out.rate = max(0, bytesPerSecond)
 	c.wire.wake()
 }
+
+// SetReadRate bounds how many bytes a second this end reads, as SetRate does for the peer.
+func (c *Conn) SetReadRate(bytesPerSecond int) {
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	c.in.rate = max(0, bytesPerSecond)
+	c.wire.wake()
+}

@@ -211,9 +211,18 @@ func TestFreezeThenCut(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
+	for name, limit := range map[string]func(a, b *memnet.Conn){
+		"SetRate":     func(a, _ *memnet.Conn) { a.SetRate(1000) },
+		"SetReadRate": func(_, b *memnet.Conn) { b.SetReadRate(1000) },
+	} {
+		t.Run(name, func(t *testing.T) { testRate(t, limit) })
+	}
+}
+
+func testRate(t *testing.T, limit func(a, b *memnet.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := memnet.Pipe()
-		a.SetRate(1000)
+		limit(a, b)
 		want := bytes.Repeat([]byte("0123456789"), 300)
 		go func() {
 			a.Write(want)
