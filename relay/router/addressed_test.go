@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP8_TopicsThatOneUserMakesAreBounded checks that a client that writes to invented users, or
-// joins and leaves invented groups, creates a bounded number of histories, however often it
-// connects. It may still write to users whom it wrote to before.
+// TestP8_TopicsThatOneUserMakesAreBounded has a user write to invented users, and join and leave
+// invented groups. In each window the user creates a bounded number of histories through one edge,
+// however often it connects. The user may still write to users whom it wrote to before.
 func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxAddressed: 50, HistoryAge: time.Minute})
@@ -76,9 +76,9 @@ func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	a.quiet()
 }
 
-// TestA4_EveryDoorToATopicIsCounted checks that the ways to create a topic besides a join are
-// counted too. A user may invent a group by connecting to it and speaking there, or create a group
-// anew by leaving it.
+// TestA4_EveryDoorToATopicIsCounted checks two ways other than a join in which a user can create a
+// topic. One is to connect to an invented group and speak there. The other is to leave a group
+// whose history has expired, since the notice creates it anew. Both count as addressing the topic.
 func TestA4_EveryDoorToATopicIsCounted(t *testing.T) {
 	const most = 50
 	w := newWorld(t, 0)

@@ -64,7 +64,8 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 }
 
 // TestP4_FullLinkDrainedWithinAStep has a step find no room on a link for the last of three
-// messages. The link is empty again before the step appends the other two, so no Writable follows.
+// messages. The link's buffer is empty again before the step appends the other two messages. So the
+// buffer never reaches half of Config.Outgoing, and no Writable follows.
 func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -77,7 +78,7 @@ func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	asked := 0
 	e.conn.queued = func() int {
 		if asked++; asked == 1 {
-			return 2<<20 - 1 // less than half of Outgoing, so no Writable will come
+			return 2<<20 - 1 // just below half of Config.Outgoing
 		}
 		return 0
 	}

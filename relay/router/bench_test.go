@@ -10,9 +10,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// A benchmark of one event varies how much else the relay holds, and its ns/op should stay about
-// the same. BenchmarkPublication is an exception: its cost grows with the number of edges that get
-// the publication.
+// BenchmarkDirect, BenchmarkConnectEnd and BenchmarkGroups each measure one event, beside different
+// numbers of users, edges, sessions or groups. Their ns/op should stay about the same. The ns/op of
+// BenchmarkPublication and of BenchmarkJoinLeave grows with the number of edges that get a
+// publication.
 
 // BenchmarkDirect measures a message between two users on two edges: its frame, publication,
 // delivery and acknowledgement.
@@ -149,7 +150,8 @@ func BenchmarkResync(b *testing.B) {
 	}
 }
 
-// BenchmarkWaitingConnects has a number of connects wait for one topic until it is subscribed.
+// BenchmarkWaitingConnects measures connects that all wait until the topic "all" is subscribed.
+// ns/session should stay about the same.
 func BenchmarkWaitingConnects(b *testing.B) {
 	for _, sessions := range []int{100, 1000, 10_000, 100_000} {
 		b.Run(fmt.Sprint("sessions=", sessions), func(b *testing.B) {
@@ -169,7 +171,8 @@ func BenchmarkWaitingConnects(b *testing.B) {
 	}
 }
 
-// BenchmarkGroups has a session in a number of groups say something to the last one.
+// BenchmarkGroups measures a group message of a session that is in a number of groups. The message
+// goes to the group that the session joined last.
 func BenchmarkGroups(b *testing.B) {
 	for _, groups := range []int{1, 10, 100, 900} {
 		b.Run(fmt.Sprint("groups=", groups), func(b *testing.B) {
@@ -188,8 +191,9 @@ func BenchmarkGroups(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle measures the memory of a session on /chat/channel: before it says anything, a
-// moment after it has said something to itself, and two and a half minutes later.
+// BenchmarkIdle measures the memory that a relay needs for each session on /chat/channel: before
+// the session says anything, after it has sent a message to its own user, and two and a half
+// minutes later.
 func BenchmarkIdle(b *testing.B) {
 	const sessions, edges = 100_000, 10
 	for b.Loop() {

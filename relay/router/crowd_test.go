@@ -7,8 +7,8 @@ import (
 )
 
 // TestCrowd checks that a topic's followers are those that were added and not removed, even if
-// followers are added and removed during a walk. A walk covers the followers that existed when it
-// began.
+// followers are added and removed during a walk. A walk must visit exactly the followers that
+// existed when it began.
 func TestCrowd(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 200 {

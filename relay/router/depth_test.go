@@ -31,7 +31,7 @@ func depth(do func()) int64 {
 const maxDepth = 1 << 20
 
 // TestP8_ParkedFramesTakeNoStack parks many frames of one session behind a join. Once the join is
-// done, each of them is answered at once.
+// done, each of these frames is answered as soon as it is judged. That must not be a recursion.
 func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -57,7 +57,7 @@ func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 }
 
 // TestP8_FramesGivenAheadTakeNoStack has many sessions join one group. The joins are under way when
-// the broker goes away, and all of them are given ahead.
+// the broker goes away, and all of them are given ahead in one step. That must not be a recursion.
 func TestP8_FramesGivenAheadTakeNoStack(t *testing.T) {
 	const n = 20_000
 	w := newWorld(t, 1)

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// takeOld takes the frames of a link that is being left. It uses publications, gaps, and the frames
-// that number topics for these. It drops the rest.
+// takeOld takes the frames of the link that the edge is leaving. It passes on publications and
+// gaps, and keeps track of topic numbers. It drops all other frames.
 func (e *testEdge) takeOld(frames []byte) {
 	names := e.names
 	e.names = e.old.names
@@ -20,8 +20,8 @@ func (e *testEdge) takeOld(frames []byte) {
 		}
 		frames = rest
 		switch t {
-		// A topic that is numbered on this link from now on brings nothing, since its members were
-		// bound on the new link.
+		// If a topic gets its number on this link from now on, its publications and gaps are
+		// dropped: its members were bound on the new link.
 		case link.TypeTopic:
 			e.names[must(link.ParseTopicNumber(body)).ID] = ""
 		case link.TypePublication:
@@ -186,7 +186,8 @@ func (e *testEdge) publication(f link.Publication) {
 	}
 }
 
-// changedEpoch notes that Redis has lost data, when one epoch follows another on a topic.
+// changedEpoch sets aftermath if a topic goes from one epoch to another, since Redis may then have
+// lost data.
 func (e *testEdge) changedEpoch(from, to protocol.Position) {
 	if from.Epoch != 0 && from.Epoch != to.Epoch {
 		e.aftermath = true
@@ -229,8 +230,8 @@ func (e *testEdge) grant(number uint64) {
 	}
 }
 
-// answerOnce takes a Joined, or a Left in the form of a Joined. A granted one does not finish its
-// number, and its text is received only once.
+// answerOnce takes a Joined, or a Left in the form of a Joined. If the frame is granted, its number
+// stays unfinished, and the client receives its text only the first time.
 func (e *testEdge) answerOnce(f link.Joined) {
 	if !f.Granted {
 		e.answer(f.Number, f.Session, f.Text)

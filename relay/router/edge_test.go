@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// testEdge plays an edge process. It keeps the state that an edge keeps. It fails the test when a
-// relay does what it must never do.
+// testEdge plays an edge process. It keeps an edge's state, and fails the test when a relay breaks
+// the rules of the link.
 type testEdge struct {
 	w          *world
 	instance   protocol.Instance
@@ -28,7 +28,7 @@ type testEdge struct {
 	answered map[uint64]bool // granted numbers that were answered
 	given    map[uint64]bool // IDs given ahead that have not come as publications yet
 	recent   map[uint64]bool // IDs of publications that came
-	log      []any           // each link.Message and link.End that is not acknowledged
+	log      []any           // each link.Message and link.End that is not finished
 	through  uint64
 	sessions map[uint64]link.Session
 	dead     map[uint64]bool
@@ -38,9 +38,9 @@ type testEdge struct {
 
 	aftermath bool // an epoch followed another: messages may come once more
 
-	cutIn  int  // frames until the edge loses the link; 0: it does not
+	cutIn  int  // number of the frame, from now on, at which the link is lost; 0: none
 	noAcks bool // each Ack is ignored, as if the link had lost it
-	stuck  int  // result of testLink.Queued
+	stuck  int  // result of testLink.Queued, unless the link has its own
 	bytes  int
 	// closed has the codes with which the relay closed links.
 	closed  []link.Code
@@ -63,11 +63,11 @@ type testEdge struct {
 type heldTopic struct {
 	position protocol.Position
 	members  []uint64
-	unplaced bool // the relay does not know its position
+	unplaced bool // the relay did not know the topic's position
 }
 
-// testLink is one link of an edge. The edge ignores what a link brings, unless it uses the link or
-// is leaving it.
+// testLink is one link of an edge. The edge ignores the frames of a link that it neither uses nor
+// is leaving.
 type testLink struct {
 	edge   *testEdge
 	queued func() int // returns the result of Queued; nil: it is testEdge.stuck
@@ -167,7 +167,7 @@ func (e *testEdge) linkTo(rl *testRelay) {
 }
 
 // moveTo gives the edge a new link to another relay. At Live on the new link, the edge sends Moved
-// on the old one. The old link goes on until its relay then ends it, or until letGo.
+// on the old one. The old link goes on until its relay closes it after Moved, or until letGo.
 func (e *testEdge) moveTo(rl *testRelay) {
 	e.letGo()
 	old := &leaving{e.link, e.conn, e.names}
@@ -243,7 +243,7 @@ func must[T any](v T, err error) T {
 func (e *testEdge) compare(d link.Digest) {
 	e.digest = d
 	if d.Heard != e.heard || len(e.dead) > 0 {
-		return // something is on its way
+		return // a Session or an End is on its way
 	}
 	e.digests++
 	want := link.Digest{Heard: e.heard}
@@ -276,7 +276,7 @@ func (e *testEdge) saw(id uint64, want ...string) {
 	}
 }
 
-// quiet checks that the relay has acknowledged every frame of the edge.
+// quiet checks that every frame of the edge is finished.
 func (e *testEdge) quiet() {
 	e.w.t.Helper()
 	if len(e.log) > 0 {

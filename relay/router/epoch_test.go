@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP2_APositionAtTheEndOfAllEpochsIsSharedByNobody has one edge tell a position just before, at
-// or beyond protocol.MaxEpoch. The other edges get each message once, with a credible position,
-// whatever relay they are on.
+// TestP2_APositionAtTheEndOfAllEpochsIsSharedByNobody has one edge tell a position whose epoch is
+// just before, at or beyond protocol.MaxEpoch. Another edge still gets each message once, with a
+// credible position. That holds on the relay that was told the position, and on another relay.
 func TestP2_APositionAtTheEndOfAllEpochsIsSharedByNobody(t *testing.T) {
 	for _, told := range []protocol.Position{
 		{Epoch: protocol.MaxEpoch - 1, Offset: 7}, {Epoch: protocol.MaxEpoch, Offset: 7}, {Epoch: protocol.MaxEpoch + 1, Offset: 7}, {Epoch: 1<<64 - 1, Offset: 1<<64 - 1},

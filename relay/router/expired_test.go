@@ -118,8 +118,8 @@ func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 	}
 }
 
-// unreadable changes the pages of history that a relay reads. It removes the publications for which
-// is(publication) is true, and calls page() for each page.
+// unreadable removes publications from the pages of history that a relay reads. The first function
+// says which publications to remove. The second function is called for each page.
 func unreadable(rl *testRelay, is func(broker.Publication) bool, page func()) {
 	rl.broker.onEvent = func(ev broker.Event) bool {
 		h, ok := ev.(broker.History)

@@ -8,7 +8,7 @@ import (
 )
 
 // TestP8_ManyLeaves checks that the bytes that an edge is sent for a leave do not grow with the
-// number of its unfinished frames.
+// number of the edge's unfinished frames.
 func TestP8_ManyLeaves(t *testing.T) {
 	const n = 1000
 	w := newWorld(t, 1)

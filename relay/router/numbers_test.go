@@ -83,7 +83,7 @@ func orders(n int) map[string][]uint64 {
 }
 
 // TestP8_NumbersMayFinishInAnyOrder checks that the blocks of numbers.above and the list of these
-// blocks stay short. Together they bound the cost of finishing one number.
+// blocks stay short. The lengths of both together bound the cost of finishing one number.
 func TestP8_NumbersMayFinishInAnyOrder(t *testing.T) {
 	const total = 40_000
 	for name, order := range orders(total) {
@@ -105,7 +105,7 @@ func TestP8_NumbersMayFinishInAnyOrder(t *testing.T) {
 	}
 }
 
-// wantNumbers compares n with finished, which says of each number whether it is finished.
+// wantNumbers compares n with the slice finished, which says of each number whether it is finished.
 func wantNumbers(t *testing.T, name string, n *numbers, finished []bool) {
 	t.Helper()
 	var want []link.Range

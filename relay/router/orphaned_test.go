@@ -9,8 +9,8 @@ import (
 )
 
 // TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue has a slow broker, and an edge that
-// replays all its waiting frames on each new link. What waits at the broker is bounded by twice the
-// size of the log.
+// replays all its waiting frames on each new link. The messages that wait at the broker must not
+// take more than twice the size of the edge's log and one message.
 func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -25,7 +25,7 @@ func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T)
 	}
 	w.settle()
 	for i := range 20 {
-		if i%2 == 1 { // away until the edge is forgotten
+		if i%2 == 1 { // no link until the relay has forgotten the edge
 			e.cut()
 			w.settle()
 			w.wait(20 * time.Second)

@@ -47,7 +47,8 @@ func TestP5_EdgesOfOneRelayTalkWhileTheBrokerIsAway(t *testing.T) {
 	w.settle()
 	w.wait(paceFor)
 	b.saw(2)
-	// The order is that of the topics' names. No order between topics is promised.
+	// The relay publishes these two messages in the order of their topics' names. No order between
+	// topics is promised.
 	c.saw(3, want[2], want[1])
 	a.quiet()
 }
@@ -78,7 +79,7 @@ func TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway(t *testing.T) {
 	b.group(4, "new", "anybody?")
 	w.settle()
 	b.saw(4, joined("4", "g"), joined("4", "new"))
-	d := w.edge("d") // its client comes after all that
+	d := w.edge("d") // its client comes after these messages
 	d.linkTo(here)
 	d.channel(5, "5")
 	d.join(5, "new")
@@ -161,9 +162,9 @@ func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 	}
 }
 
-// TestP1_AnEdgeFromElsewhereWaitsForTheBroker checks that messages of an edge that is not whole on
-// this relay are not given ahead, since something that the edge said elsewhere may still be missing
-// here.
+// TestP1_AnEdgeFromElsewhereWaitsForTheBroker checks that a relay does not give ahead the messages
+// of an edge that is not whole there. A message that the edge sent through another relay may still
+// be missing at this relay.
 func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -185,8 +186,9 @@ func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 }
 
 // TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder has a member come at a relay that does
-// not know the topic's position. Then the member's edge moves to a second relay. The member is not
-// given the older messages that the second relay has, even while the broker is away there too.
+// not know the topic's position. Then the member's edge moves to a second relay, whose tail has
+// messages from before the member came. The member is not given them, even while the broker is away
+// there too.
 func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -220,8 +222,8 @@ func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 }
 
 // TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker checks an edge that has received more of a topic
-// than its new relay. The edge is not given the messages that were given ahead there, since they
-// may be older than those that its members have.
+// than its new relay. The edge is not given the messages that were given ahead there. These may be
+// older than messages that the edge's members already have.
 func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -257,8 +259,8 @@ func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 }
 
 // TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack checks that the messages that waited are not all
-// published before another relay has subscribed to their topic again. So that relay's members miss
-// none of them.
+// published before another relay has subscribed to their topic again. The members there miss none
+// of these messages.
 func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -289,8 +291,8 @@ func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	a.quiet()
 }
 
-// TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway checks that an edge that stalled is given the
-// messages that were given ahead meanwhile, in order, before anything newer.
+// TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway stalls an edge. Afterwards the edge is given
+// the messages that were given ahead meanwhile, in order, before anything newer.
 func TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -308,7 +310,8 @@ func TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway(t *testing.T) {
 	b.stuck = 0
 	w.wait(time.Second)
 	b.saw(2, want...)
-	// On a new link the relay sends again all that was given ahead, and the edge drops it.
+	// On a new link the relay sends again all that was given ahead, and the edge drops these
+	// repeats.
 	b.linkTo(rl)
 	w.settle()
 	a.group(1, "g", "more")

@@ -61,10 +61,10 @@ func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 	a.quiet()
 }
 
-// TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly has a message whose publish fails
-// and was not carried out. Members who were there before the message are given it ahead. Members
-// who came after it are never given it. They are given the sender's next message ahead, so the
-// older one must not follow when it is published.
+// TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly has a publish fail that was not
+// carried out. Members who were there before the message are given the message ahead. Members who
+// came after the message are never given it: they get the sender's next message ahead, and an older
+// one must not follow that.
 func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -168,9 +168,9 @@ func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
 }
 
 // TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore has an edge whose link is
-// half open: its messages to a group are published, and the edge does not learn it. Then it links
-// to a relay without Redis, and a client connects to the group there. That client begins after the
-// edge's earlier messages, though they were never acknowledged.
+// half open: its messages to a group are published, and the edge does not learn it. Then the edge
+// links to a relay without Redis, and a client connects to the group there. That client begins
+// after the edge's earlier messages, though they were never acknowledged.
 func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *testing.T) {
 	w := newWorld(t, 3)
 	first, away, last := w.relays[0], w.relays[1], w.relays[2]

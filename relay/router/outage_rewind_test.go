@@ -86,9 +86,12 @@ func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 	slow.saw(1, "user o send:lost")
 }
 
-// TestP4_ALossAtTheEndOfAnEpochIsTold publishes five messages while an edge has no link. The
-// history loses all of them by age, or all but the last by length. Then Redis restarts with all
-// that it has, so the next publication begins an epoch.
+// TestP4_ALossAtTheEndOfAnEpochIsTold publishes five messages while an edge has no link, to a
+// history with room for two publications. In the case by age all five then expire. In the case by
+// length the last two stay. Then Redis restarts with all that it has, so the next publication
+// begins an epoch. In the case by length this publication displaces one more, and only the last of
+// the five messages is left. When the edge links again, it is told the loss and given what the
+// history has.
 func TestP4_ALossAtTheEndOfAnEpochIsTold(t *testing.T) {
 	for _, aged := range []bool{false, true} {
 		t.Run(fmt.Sprint("by age ", aged), func(t *testing.T) {

@@ -9,8 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP1_ADeafTopicIsNotHeardOut has a Flushed with Heard come while a topic is deaf. Then the
-// broker is away again. In redisbroker that can happen: State, and the pong that answers a Flush,
+// TestP1_ADeafTopicIsNotHeardOut has the broker come back, and go away again before it has
+// confirmed the subscriptions. In between a Flushed with Heard comes, which must not make an edge
+// whole. redisbroker can send its events in this order: State, and the pong that answers a Flush,
 // come before Subscribed, which waits until the tops are read.
 func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	w := newWorld(t, 2)
@@ -38,9 +39,9 @@ func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	b.saw(2, inGroupG("1", "1"), inGroupG("1", "2"))
 }
 
-// TestP5_ATopicIsKeptWhileTheBrokerIsAway checks that a topic to which something was given ahead is
-// kept, even if nobody follows it any more. So whoever joins it later is not given the older
-// messages when they are published.
+// TestP5_ATopicIsKeptWhileTheBrokerIsAway checks that a topic to which messages were given ahead is
+// kept until the broker is back, even if nobody follows the topic any more. So whoever joins later
+// is not given the older messages when they are published.
 func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -68,7 +69,7 @@ func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 }
 
 // TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder has direct messages wait for a user who is not
-// connected. When the user connects later, it gets them in order.
+// connected. When the user connects later, it gets the messages in order.
 func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -79,8 +80,8 @@ func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	w.settle()
 	rl.leave(false)
 	w.settle()
-	// They are more than a quarter of a history. So when the broker is back, the last ones wait for
-	// the subscription.
+	// 70 messages are more than a quarter of a history. So when the broker is back, the last of
+	// them wait until the topic is subscribed.
 	for i := range 70 {
 		a.one(1, "2", fmt.Sprint("old", i))
 	}
@@ -100,7 +101,7 @@ func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 }
 
 // TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane has publishing fail while subscriptions are in
-// force. A topic that becomes level meanwhile must wake the lanes that wait for it.
+// force. If a topic becomes level meanwhile, the lanes that wait for that must be woken.
 func TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -194,7 +195,7 @@ func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	rl.leave(false)
 	w.settle()
 	for range 4 {
-		a.group(1, "g", strings.Repeat("x", 60<<10)) // four times: about a session's share of a log
+		a.group(1, "g", strings.Repeat("x", 60<<10)) // together about a user's share of a log
 	}
 	w.settle()
 	b.bytes = 0
@@ -228,8 +229,8 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 	a.join(1, "g")
 	w.settle()
 	a.saw(1, joined("1", "g"))
-	// Edge a links to the relay there. Its former relay, here, does not know this yet, and the
-	// broker of that relay comes back at this moment.
+	// Edge a links to its new relay. Its former relay does not know this yet, and gets its broker
+	// back at this moment.
 	var page []broker.Event
 	there.broker.onEvent = func(ev broker.Event) bool {
 		if h, ok := ev.(broker.History); ok {
@@ -257,8 +258,8 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 }
 
 // TestP1_AReceiverThatMovesHereGetsAllInOrder has a message sent while its receiver is at another
-// relay. The sender's relay cannot publish, and its subscriptions are in force. Then the receiver's
-// edge moves to the sender's relay, and the next message is sent.
+// relay. The sender's relay cannot publish, although its subscriptions are in force. Then the
+// receiver's edge moves to the sender's relay, and the next message is sent.
 func TestP1_AReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -287,8 +288,10 @@ func TestP1_AReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	b.saw(2, "user 1 send:first", "user 1 send:second")
 }
 
-// TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder checks the same order if the broker is away
-// from both relays, and the receiver has connected at the other relay meanwhile.
+// TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder has the broker away from two relays. A
+// receiver connects at one of them, and messages are sent to it at the other one. Then the
+// receiver's edge links to the relay of the sender, and one more message is sent. If the receiver
+// gets several messages, the last one sent must not come first.
 func TestP1_AnUnplacedReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -350,8 +353,8 @@ func TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect(t *testing.T) {
 }
 
 // TestP5_WhatWasNotHeardIsGivenAheadFirst has the subscriptions go deaf, while publishing works
-// until that is noticed. On topics to which somebody spoke in that time, messages must still be
-// given ahead during the outage.
+// until the deafness is noticed. On topics to which somebody spoke in that time, messages must
+// still be given ahead during the outage.
 func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -360,7 +363,7 @@ func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	w.settle()
 	rl.broker.onEvent = exceptEchoes
 	// The message is published and not heard, since the connection of the subscriber is dead.
-	// Redisbroker notices that after 2.5 s.
+	// redisbroker notices such a silence after 2.5 s.
 	a.group(1, "g", "1")
 	w.settle()
 	rl.leave(false)
@@ -397,8 +400,8 @@ func TestP5_ANoticeWhoseEchoIsLostTakesEffect(t *testing.T) {
 	a.saw(1, joined("1", "g"), "user 1 send:am I heard?")
 }
 
-// TestP5_WhoIsBehindWhenItBeginsCatchesUp has an edge link after Deaf, before the broker is away.
-// The edge is behind, and must be advanced although the broker is away.
+// TestP5_WhoIsBehindWhenItBeginsCatchesUp renews an edge's link after Deaf and before the broker
+// goes away. The edge is then behind, and must be advanced although the broker is away.
 func TestP5_WhoIsBehindWhenItBeginsCatchesUp(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

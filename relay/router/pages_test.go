@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestP7_HistoryIsReadAsFastAsItIsTaken checks that an edge with much to catch up costs no more
-// than a few pages of history for each topic. They are not all read again each time that the link
-// has room.
+// TestP7_HistoryIsReadAsFastAsItIsTaken checks that an edge with much to catch up costs at most six
+// pages of history for each topic. The pages are not all read again each time that the link has
+// room.
 func TestP7_HistoryIsReadAsFastAsItIsTaken(t *testing.T) {
 	const topics = 300
 	w := newWorld(t, 0)

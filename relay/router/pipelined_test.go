@@ -44,7 +44,7 @@ func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
 // TestP6_AnothersHistoryTellsNothingAhead has a relay read a page of history for one edge. The page
 // has publications that the relay has not heard yet. Among them are the notices of a join and a
 // leave at other edges, which take effect only when they are heard. So the new member is not given
-// older messages, and the leaving member still gets them.
+// messages from before its join, and the leaving member still gets those from before its leave.
 func TestP6_AnothersHistoryTellsNothingAhead(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{TailLength: 1})
@@ -87,8 +87,8 @@ func TestP6_AnothersHistoryTellsNothingAhead(t *testing.T) {
 }
 
 // TestP5_ALeaveIsNotGivenAheadOfItsJoin has a join that is known to be published when Redis goes
-// away. The join waits for its topic to be heard again. The leave that follows must take effect
-// after the join.
+// away. At that moment the join still waits until its topic is subscribed again. The leave that
+// follows must take effect after the join.
 func TestP5_ALeaveIsNotGivenAheadOfItsJoin(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -134,8 +134,8 @@ func TestP5_ALeaveIsNotGivenAheadOfItsJoin(t *testing.T) {
 	a.quiet()
 }
 
-// TestWhoLeavesAndJoinsAgainIsNotTooMany checks that a session in the most groups allowed may leave
-// one of them and join it again at once.
+// TestWhoLeavesAndJoinsAgainIsNotTooMany checks that a session in as many topics as it may be in
+// can leave a group and join it again at once.
 func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxGroups: 3}) // the session's own two topics included
@@ -152,9 +152,10 @@ func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	a.quiet()
 }
 
-// TestP8_NothingIsKeptOfATopicThatNobodyFollows has another relay publish a join and a leave whose
-// echoes are lost here. They take effect here because a later message is heard. Then the topic has
-// no followers here, and nothing is kept of it.
+// TestP8_NothingIsKeptOfATopicThatNobodyFollows has an edge replay a join and a leave at a new
+// relay, while its former relay publishes both. The new relay loses the two echoes. It puts the
+// join and the leave in effect when it hears a later message. Then the topic has no followers at
+// the new relay, and nothing is kept of it.
 func TestP8_NothingIsKeptOfATopicThatNobodyFollows(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

@@ -14,9 +14,9 @@ import (
 )
 
 // TestP6P9_AnySchedule runs clients that come, go, join and leave. Links are cut between any two
-// frames. There are stalls, deafness, failed requests, and times when the broker is away. A client
-// that was told that it is a member gets everything. A client that was told that it is not a member
-// gets nothing. In the end the tables agree and nothing is left over.
+// frames. There are stalls, deafness, failed requests, and times when the broker is away. Each
+// message that a client must get comes to it once. A client that was told that it is not in a group
+// gets no message of that group. In the end the tables agree and nothing is left over.
 func TestP6P9_AnySchedule(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {
@@ -94,8 +94,8 @@ func (m *members) command(e *testEdge, id uint64, g string, join bool) {
 	}
 }
 
-// placed reports whether e's members of a group are members for every relay. While the broker is
-// away, a join is in force on its own relay alone.
+// placed reports whether the position of e's members in a group is known. It may be unknown if they
+// joined while the broker was away. Messages that other relays publish then need not reach them.
 func (e *testEdge) placed(g string) bool {
 	h := e.topics[protocol.GroupTopic(g)]
 	return h != nil && !h.unplaced
@@ -109,7 +109,7 @@ func (m *members) say(rnd *rand.Rand, from *testEdge, sender uint64) {
 	case 0, 1:
 		g := []string{"g", "h"}[n]
 		if st := m.at(from, sender, g); !st.joined || st.outstanding > 0 {
-			return // nobody knows whether the sender is a member
+			return // it is not known whether the sender is a member
 		}
 		from.group(sender, g, text)
 		for _, e := range m.edges {
@@ -348,7 +348,7 @@ func (rl *testRelay) clean(t *testing.T, i int) {
 	}
 	for _, by := range r.requests.asked {
 		switch by.(type) {
-		case *frame, *follower: // of a mover or *edge, the Flushed may have been lost
+		case *frame, *follower: // not mover or *edge: their Flushed may have been lost
 			t.Errorf("relay %d: a request of a %T is left", i, by)
 		}
 	}

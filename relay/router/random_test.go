@@ -31,10 +31,10 @@ func schedules() (first, last uint64) {
 	return 1, 150
 }
 
-// TestP1P2P4_AnySchedule runs clients of three edges on two relays through random cuts, kills,
-// zombies, stalls, failed publishes and outages. In the end each session that was there from the
-// start has received every message for it once. It has received the messages of one sender to one
-// topic in order.
+// TestP1P2P4_AnySchedule runs clients of three edges on two relays through a random order of moves,
+// cuts, kills of relays, stalls, deafness, failed publishes and outages. In the end each session
+// that was there from the start has received every message that is for it, once. It has received
+// the messages of one sender to one topic in order.
 func TestP1P2P4_AnySchedule(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {
@@ -127,8 +127,9 @@ func schedule(t *testing.T, seed uint64) {
 				e.moveTo(other) // with both links up for a while
 				break
 			}
-			// The edge loses its link and links anew. The old relay may notice that late, or may
-			// have missed the last frames.
+			// The edge loses its link and links anew. Up to two of the last frames are lost on
+			// their way to the old relay. That relay is told of the link's end in half of the
+			// cases.
 			if old, conn := e.link, e.conn; old != nil {
 				lost := rnd.IntN(3)
 				for i := len(old.inputs) - 1; i >= 0 && lost > 0; i-- {
@@ -276,7 +277,8 @@ func check(t *testing.T, edges []*testEdge, sent map[string][]string, refused ma
 	}
 }
 
-// trouble begins or ends, now and then, a trouble that a relay has with its broker.
+// trouble does nothing in most calls. In the others it begins or ends a fault between a relay and
+// its broker.
 func trouble(rnd *rand.Rand, rl *testRelay) {
 	switch rnd.IntN(50) {
 	case 0:
@@ -298,7 +300,7 @@ func trouble(rnd *rand.Rand, rl *testRelay) {
 	}
 }
 
-// mend ends all that trouble has begun at a relay.
+// mend ends all faults that the function trouble may have begun at a relay.
 func (rl *testRelay) mend() {
 	rl.broker.slow = false
 	rl.accept()

@@ -12,7 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// pair returns two edges with a user each, both in group g.
+// pair links edge a to ra and edge b to rb. Each edge has one session, of users 1 and 2, and both
+// sessions are in group g.
 func pair(w *world, ra, rb *testRelay) (a, b *testEdge) {
 	a, b = w.edge("a"), w.edge("b")
 	a.linkTo(ra)
@@ -80,7 +81,7 @@ func TestWhatWasPublishedBeforeALeaveIsAcknowledgedBeforeIt(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
 	a, b := pair(w, rl, rl)
-	// The broker's answers, which come after the echoes.
+	// late has the broker's answers, which come after the echoes.
 	var late []broker.Event
 	rl.broker.onEvent = func(ev broker.Event) bool {
 		if _, ok := ev.(broker.Published); ok {
@@ -415,8 +416,8 @@ func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
 }
 
 // tooManyTopics returns the frames of an edge that tells two sessions and 1003 memberships. One
-// session has all the memberships, which is one more than it may have. Two sessions may have as
-// many together.
+// session has all of them, which is one more than a session may have. Two sessions together may
+// have 1003.
 func tooManyTopics() (frames []any) {
 	frames = append(frames, link.Session{ID: 1, Endpoint: 1, User: "1"}, link.Session{ID: 2, Endpoint: 1, User: "2"})
 	for i := range 1003 {

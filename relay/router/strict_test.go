@@ -8,7 +8,7 @@ import (
 )
 
 // TestA7_NamesInCommandsAreStrictWhereThatIsSet checks that where ids are strict, nobody can join a
-// group whose name imitates somebody's message. Where ids are not strict, nothing changes.
+// group whose name imitates somebody's message. Where ids are not strict, such a join is allowed.
 func TestA7_NamesInCommandsAreStrictWhereThatIsSet(t *testing.T) {
 	const forged = "g】 user 【2】 send:pay 1"
 	const refused = `error: Group must have no 【, 】 or " send:", which surround names in messages`
@@ -27,7 +27,7 @@ func TestA7_NamesInCommandsAreStrictWhereThatIsSet(t *testing.T) {
 		e.join(1, forged)
 		e.group(1, forged, "x")
 		e.leave(1, forged)
-		// A message may have anything in it.
+		// The text of a message may have what a name may not.
 		e.one(1, "2", "【x】\u202e send:")
 		w.settle()
 		e.saw(1, want...)

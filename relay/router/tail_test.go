@@ -41,7 +41,7 @@ func TestP8_ATopicThatIsLeftIsNotKeptAlive(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(w)
-	if alive > 1 { // the topic of the last step may be
+	if alive > 1 { // the topic of the last step may still be alive
 		t.Errorf("%d of %d topics that were left are alive", alive, n)
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// telling links an edge that tells nothing by itself. The test chooses all of its frames.
+// telling returns an edge with a link to rl. The edge tells nothing by itself: the test chooses all
+// of its frames.
 func telling(w *world, rl *testRelay) *testEdge {
 	e := w.edge("telling")
 	e.link, e.conn = rl, &testLink{edge: e}
@@ -69,8 +70,9 @@ func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
 	}
 }
 
-// TestP8_NoClientKeepsItsEdgeFromLinkingAgain checks that joins beyond half of what the edge may
-// tell are refused until somebody leaves.
+// TestP8_NoClientKeepsItsEdgeFromLinkingAgain checks that joins are refused once the edge's
+// memberships take half of Config.TellBytes, until somebody leaves. So the edge can still link
+// again.
 func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 	const most = 16 << 10
 	w := newWorld(t, 0)

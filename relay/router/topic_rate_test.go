@@ -66,8 +66,8 @@ func TestA2_ATopicTakesItsRateFromAllWhoWriteToIt(t *testing.T) {
 	}
 }
 
-// TestA2_WhatOtherRelaysPublishCounts has clients of two relays send twice as much to one topic as
-// its rate permits. The two relays together publish at about the rate.
+// TestA2_WhatOtherRelaysPublishCounts has clients of two relays together send twice as much to one
+// topic as its rate permits. The two relays together publish at about the rate.
 func TestA2_WhatOtherRelaysPublishCounts(t *testing.T) {
 	const size, rate, seconds = 5_000, 100_000, 10
 	w := newWorld(t, 0)
@@ -91,9 +91,9 @@ func TestA2_WhatOtherRelaysPublishCounts(t *testing.T) {
 	}
 }
 
-// TestA2_WhatWaitsForATopicLeavesRoomInTheLog checks that a topic with too many senders holds a
-// quarter of an edge's log at most. A message beyond that is refused. Users who write elsewhere
-// notice nothing.
+// TestA2_WhatWaitsForATopicLeavesRoomInTheLog checks that messages that wait for a topic with too
+// many senders hold about a quarter of an edge's log at most. Further messages to that topic are
+// refused. Users who write elsewhere notice nothing.
 func TestA2_WhatWaitsForATopicLeavesRoomInTheLog(t *testing.T) {
 	const size = 10_000
 	w := newWorld(t, 0)
@@ -127,7 +127,8 @@ func TestA2_WhatWaitsForATopicLeavesRoomInTheLog(t *testing.T) {
 }
 
 // TestA5_TheSendersEdgeIsToldWhatFanOutCosts checks that a sender's edge is told how many sessions
-// a message reached, on all edges of the relay. It is told nothing if they are few.
+// a message reached, on all edges of the relay. The edge is told nothing if these are fewer than
+// costLeast.
 func TestA5_TheSendersEdgeIsToldWhatFanOutCosts(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.edge("a"), w.edge("b")

@@ -12,7 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// world is some relays on one in-memory back end, and some edges. The test steps all of them.
+// world is some relays on one in-memory back end, and some edges. The test steps the relays. The
+// edges have no steps: they act when the test or a relay calls them.
 type world struct {
 	t      *testing.T
 	now    time.Time
@@ -29,14 +30,15 @@ type testRelay struct {
 	inputs []Input
 }
 
-// filter is a broker between a Router and the back end. A test can hold back or lose its events,
-// and lose its requests or answer them with errors, as a network might.
+// filter is a broker between a Router and the back end. A test can hold back or lose the events
+// that the back end brings. It can also lose publishes, and have requests answered with errors, as
+// a network might.
 type filter struct {
 	*brokertest.Handle
-	onPublish func(broker.Publish) bool // false: not carried out; the test answers the request
-	onEvent   func(broker.Event) bool   // false: the event is lost
-	away      bool                      // out of reach: requests fail, events are lost
-	replies   bool                      // answers to publishes carried out before still come
+	onPublish func(broker.Publish) bool // false: Publish does not pass the request on
+	onEvent   func(broker.Event) bool   // false: the Router does not get the event
+	away      bool                      // the back end is out of reach, see lost
+	replies   bool                      // while away: answers to earlier publishes still come
 	published []broker.Publish
 	histories int
 	held      []broker.Event
@@ -101,7 +103,8 @@ func (rl *testRelay) refuse() {
 	}
 }
 
-// accept ends refuse.
+// accept ends what refuse began. The relay is told that its broker is back, unless the back end is
+// out of reach.
 func (rl *testRelay) accept() {
 	if rl.broker.refusing {
 		rl.broker.refusing = false
@@ -125,20 +128,22 @@ func (rl *testRelay) deafen() {
 	}
 }
 
-// loseEvents loses the events that the subscriptions had yet to bring.
+// loseEvents drops each Received and Subscribed that waits at the back end. Answers to requests
+// still come, but each Flushed has Heard false.
 func (f *filter) loseEvents() {
 	for _, ev := range f.Handle.Take() {
 		switch ev := ev.(type) {
 		case broker.Received, broker.Subscribed:
 		case broker.Flushed:
-			f.held = append(f.held, broker.Flushed{Token: ev.Token}) // what came before is lost
+			f.held = append(f.held, broker.Flushed{Token: ev.Token}) // Heard is false
 		default:
 			f.held = append(f.held, ev)
 		}
 	}
 }
 
-// undeafen ends deafen.
+// undeafen ends what deafen began: the relay is told that its broker is back, and its topics are
+// subscribed anew. While the back end is out of reach or publishes fail, undeafen does nothing.
 func (rl *testRelay) undeafen() {
 	if rl.broker.away || rl.broker.refusing {
 		return
@@ -151,7 +156,8 @@ func (rl *testRelay) undeafen() {
 	}
 }
 
-// comeBack ends leave.
+// comeBack ends what leave began: the back end is in reach, the relay is told so, and its topics
+// are subscribed anew.
 func (rl *testRelay) comeBack() {
 	if rl.broker.away {
 		rl.step()
@@ -198,7 +204,7 @@ func (w *world) kill(rl *testRelay) {
 	}
 }
 
-// settle steps everything until nothing happens any more.
+// settle steps all relays until none of them has an input left.
 func (w *world) settle() {
 	for busy := true; busy; {
 		busy = false
@@ -212,8 +218,8 @@ func (w *world) settle() {
 
 func (w *world) wait(d time.Duration) {
 	w.now = w.now.Add(d)
-	w.settle() // what has come due
-	w.settle() // what follows from it
+	w.settle() // fires the timers that have come due
+	w.settle() // takes the events that the timers caused
 }
 
 func (rl *testRelay) step() bool {
@@ -271,7 +277,7 @@ func exceptEchoes(ev broker.Event) bool {
 	return !echo
 }
 
-// without removes x from list, in place.
+// without removes the first x from list in place, and returns the remaining list.
 func without[T comparable](list []T, x T) []T {
 	if i := slices.Index(list, x); i >= 0 {
 		return slices.Delete(list, i, i+1)

@@ -17,8 +17,8 @@ type store struct {
 
 // relayBroker is a relay's broker. The memorybroker.Memory of the store keeps the publications,
 // marks and histories. Almost all subscriptions are to topics without a publication. relayBroker
-// answers these subscriptions and does not keep them: what a real broker holds for them is measured
-// elsewhere.
+// answers these subscriptions and does not keep them, so their memory in a real broker is not
+// measured.
 type relayBroker struct {
 	*memorybroker.Handle
 	store  *store

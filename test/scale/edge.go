@@ -54,7 +54,7 @@ func (e *edge) Features() uint64 { return e.features }
 // user returns the name of a session's user.
 func (e *edge) user(session uint64) string { return name(e.first + int(session) - 1) }
 
-// name returns the name of user n, which has eight digits.
+// name returns the name of user n: a number of eight digits.
 func name(n int) string { return strconv.Itoa(10_000_000 + n) }
 
 // dial gives the edge a link to r. The caller must send the edge's tables next.

@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// grow connects all sessions, a few of each edge in turn. It reports a measurement when the number
-// of sessions passes one of steps, and at the end. base is the size of the heap without sessions,
-// in bytes.
+// grow connects all sessions: in each round, about a twentieth of the sessions of each edge. It
+// reports a measurement when the number of sessions passes one of the numbers in steps, and at the
+// end. base is the size of the heap without sessions, in bytes.
 func (c *cluster) grow(base float64, steps []int) error {
 	m := begin()
 	done, since := 0, 0

@@ -33,8 +33,9 @@ func pieces(sessions int, r *report) error {
 		return held, nil
 	}
 	none := func(*cluster) {}
-	// in puts every session into n groups of ten members each. If spread is set, the members of a
-	// group are on ten edges, otherwise on one.
+	// The function in returns a function that puts every session of a cluster into n groups of up
+	// to ten members each. If spread is set, the members of a group are on ten edges, otherwise on
+	// one.
 	in := func(n int, spread bool) func(*cluster) {
 		return func(c *cluster) {
 			for i, e := range c.edges {

@@ -59,8 +59,8 @@ type written struct {
 // eventsAtOnce is the largest number of broker events that one step takes.
 const eventsAtOnce = 256
 
-// settle steps the router until nothing follows, and then puts on the wire what is queued for the
-// links.
+// settle steps the router until the broker has no more events, and then puts on the wire what is
+// queued for the links.
 func (r *relay) settle() {
 	r.step()
 	for events := r.broker.take(); len(events) > 0; events = r.broker.take() {

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// small is a run of the program with few of everything.
+// small configures a run of the program with few of everything.
 var small = config{edges: 20, sessions: 10_000, pieces: 2000, directs: 500, broadcasts: 20, groups: 30, size: 10, messages: 5, relinks: 5, idle: 20 * time.Second}
 
 // TestSmallCluster goes through connects, messages, resyncs, a lost edge and another relay. The run
@@ -45,7 +45,8 @@ func smallCluster(t *testing.T) *cluster {
 	return c
 }
 
-// TestWrongIsSeen checks that each check of run can fail.
+// TestWrongIsSeen checks that the program notices wrong publications, tables that differ, and a
+// link that ends.
 func TestWrongIsSeen(t *testing.T) {
 	publish := func(c *cluster, id uint64) {
 		c.relay.wire = link.Publication{Topic: 1, ID: id, Payload: []byte("x")}.Append(c.relay.wire)

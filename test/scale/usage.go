@@ -54,17 +54,19 @@ type meter struct {
 	cpu, apart  time.Duration
 	wall, aside time.Duration
 	since       time.Time
-	allocated   uint64 // in bytes: by the process at begin; after end, by the relay since then
-	ended       bool
-	percent     int // GC percentage to restore; 0: it was not changed
+	// allocated is in bytes. From beginAlone on it has what the process had allocated by then, and
+	// what the edges' side allocates. After end it has what the relay allocated in between.
+	allocated uint64
+	ended     bool
+	percent   int // GC percentage to restore; 0: it was not changed
 }
 
 // begin begins a measurement that includes garbage collection.
 func begin() *meter { return &meter{cpu: processTime(), since: time.Now()} }
 
-// beginAlone begins a measurement without garbage collection. A measurement shorter than a
-// collection would contain either a whole collection or none. The meter counts the allocated bytes
-// instead.
+// beginAlone begins a measurement without garbage collection, unless the process reaches its memory
+// limit. A measurement shorter than a collection would contain either a whole collection or none.
+// The meter counts the allocated bytes instead.
 func beginAlone() *meter {
 	percent := debug.SetGCPercent(-1)
 	m := begin()

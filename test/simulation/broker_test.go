@@ -31,7 +31,7 @@ type store struct {
 
 type saved struct {
 	brokertest.Saved
-	stored map[protocol.Topic]int // number of publications by topic when it was saved
+	stored map[protocol.Topic]int // result of model.count when it was saved
 }
 
 func newStore(w *world) *store {
@@ -50,7 +50,7 @@ func (s *store) spread() {
 	}
 }
 
-// publish carries out a publish and tells the model of it.
+// publish carries out a publish. If that stores a publication, publish tells the model.
 func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Published) {
 	h.Publish(p)
 	events := h.Take()
@@ -89,7 +89,8 @@ func (s *store) bare(t protocol.Topic, from, msg string) {
 	s.spread()
 }
 
-// fifo is a connection in one direction: what is put in comes out in order.
+// fifo keeps the order of what one direction of a connection carries: nothing arrives before what
+// was sent earlier.
 type fifo struct{ last time.Time }
 
 func (f *fifo) next(at time.Time) time.Time {
@@ -110,7 +111,7 @@ type relayBroker struct {
 	dead   bool // the relay is gone
 
 	publishes, questions, commands fifo // to the store
-	published, answered, received  fifo // from it
+	published, answered, received  fifo // from the store
 
 	unreachable bool
 	frozen      bool // the store froze, and carries out hung requests later
@@ -129,7 +130,7 @@ type relayBroker struct {
 
 // request is a request that is not answered yet.
 type request struct {
-	do   func() broker.Event // returns the answer; nil: it comes in another way
+	do   func() broker.Event // carries the request out and returns the answer
 	fail broker.Event        // the answer if the request fails
 	gone bool                // the relay was told that it failed
 }
@@ -159,7 +160,8 @@ func (b *relayBroker) delay() time.Duration {
 	return b.w.between(50*time.Microsecond, 2*time.Millisecond)
 }
 
-// ask sends a request on a connection.
+// ask sends a request to the store. The parameters out and in are the two directions of the
+// connection that carries the request.
 func (b *relayBroker) ask(out, in *fifo, r request) {
 	b.w.at(out.next(b.w.now.Add(b.delay())), func() {
 		switch {
@@ -349,9 +351,9 @@ func (b *relayBroker) listen(within time.Duration) {
 	}
 }
 
-// lose makes the store unreachable from this relay. If frozen is set, the store itself stands still
-// and carries out hung requests later. The relay's broker reports the loss within three seconds,
-// unless the store can be reached again by then.
+// lose makes the store unreachable from this relay. If frozen is set, hung requests are carried out
+// later, and the subscriptions stay until the loss is reported. The relay's broker reports the loss
+// within three seconds, unless the store can be reached again by then.
 func (b *relayBroker) lose(frozen bool) {
 	if b.unreachable || b.dead {
 		return
@@ -359,7 +361,7 @@ func (b *relayBroker) lose(frozen bool) {
 	b.unreachable, b.frozen = true, frozen
 	if last := len(b.outages) - 1; last < 0 || b.w.now.Sub(b.backAt) > time.Second {
 		b.outages = append(b.outages, outage{lost: b.w.now})
-	} else { // the relay may not know yet what it missed before
+	} else { // the last outage goes on: the relay may not know yet what it missed
 		b.outages[last].back = time.Time{}
 	}
 	b.w.tracef("%s: redis is out of reach, frozen %v", b.name, frozen)

@@ -111,7 +111,7 @@ func (w *world) connect() {
 func (w *world) connectTo(e *edge, at protocol.Endpoint) *session {
 	now, ever := e.links.Linked()
 	if !ever || !e.alive {
-		return nil // it is answered 503
+		return nil // such a connect is answered 503
 	}
 	s := &session{e: e, user: pick(w, users), endpoint: at, ready: !now}
 	if at == protocol.EndpointGroup {
@@ -141,7 +141,8 @@ func (w *world) disconnect(s *session) {
 	}
 }
 
-// say lets somebody say something.
+// say picks a session that is ready, and lets its client say something. Without such a session it
+// does nothing.
 func (w *world) say() {
 	if s := w.someone(); s != nil {
 		w.speak(s)
@@ -182,7 +183,7 @@ func (w *world) speak(s *session) {
 	}
 }
 
-// command lets a client join or leave a group.
+// command lets a client join or leave a group, if the client is on /chat/channel.
 func (w *world) command(s *session) {
 	if s.endpoint != protocol.EndpointChannel {
 		return

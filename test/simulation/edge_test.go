@@ -13,8 +13,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// edge is an edge's process: the real hub, log and links. Only the dialling is simulated: when it
-// dials which relay. In the product uplink.Uplink does that with goroutines.
+// edge is an edge's process. Its hub, log and links are real. The simulation decides when the edge
+// dials which relay. In the product uplink.Uplink decides that, with goroutines.
 type edge struct {
 	w          *world
 	name       string
@@ -44,7 +44,7 @@ type attachment struct {
 	relay  *relay
 	end    *end
 	link   *uplink.Link
-	left   bool // leave was called
+	left   bool // edge.leave was called for it
 	live   bool // Live has come
 	began  time.Time
 	byMove bool // it began while another link was up
@@ -72,7 +72,8 @@ func (w *world) startEdge(node string) *edge {
 	return e
 }
 
-// dial looks for a relay after a while, until there is one.
+// dial links the edge to a relay after the given time, and tries again until a link is up. If the
+// edge is dialling already, dial does nothing.
 func (e *edge) dial(after time.Duration) {
 	if e.dialling {
 		return
@@ -148,7 +149,7 @@ func (e *edge) handshake(r *relay, done func(*attachment)) {
 	c.edge.pause()
 	if w.chance(4) {
 		// The edge gives up, and the relay accepts the link late. That may be after a newer link,
-		// and the relay may not hear that this one has ended.
+		// and the relay may not hear that the late link has ended.
 		w.tracef("%s: gives up", c.name)
 		c.edge.paused, c.edge.closed = false, true
 		c.cut = w.chance(50)
@@ -287,7 +288,7 @@ func (e *edge) attachments() (all []*attachment) {
 }
 
 // stall stops reading and writing on the edge's links, as on an overloaded machine. unstall ends
-// that.
+// the stall.
 func (e *edge) stall() {
 	e.stalled = true
 	e.w.tracef("%s stalls", e.name)

@@ -23,8 +23,8 @@ func (s sink) HandleFrame(t link.Type, body []byte) error {
 
 func (s sink) EndBatch() error { return s.a.link.EndBatch() }
 
-// handler gives frames to the hub, and then collects what the sessions got because of them. The hub
-// has its tables in maps, so handler sorts them, for the same order in every run.
+// handler gives frames to the hub, and then collects what the sessions got because of these frames.
+// The hub has its tables in maps, so handler sorts them, for the same order in every run.
 type handler struct {
 	*gateway.Hub
 	e *edge
@@ -68,8 +68,8 @@ type feed struct {
 	*gateway.Feed
 	e *edge
 	a *attachment
-	// names has the topics by number. It leaves out topics that are told while the link is being
-	// left, since those have no effect.
+	// names has the topics by number. It leaves out topics that get their number while the link is
+	// being left, since those have no effect.
 	names map[uint64]protocol.Topic
 }
 

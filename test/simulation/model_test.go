@@ -8,10 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// model keeps what must be true, beside the cluster, and sees everything. It knows which frames
-// were accepted, what the broker stored in which order, and what each session must, may and must
-// not receive. It is told of each event as it happens, and fails the run at the first broken
-// promise.
+// model watches the cluster from beside it. It is told of each event as it happens, and fails the
+// run at the first broken promise. It knows which frames were accepted, what the broker stored in
+// which order, and what each session must, may and must not receive.
 type model struct {
 	w      *world
 	edges  map[protocol.Instance]*numbered
@@ -30,7 +29,7 @@ type numbered struct {
 
 	unplaced map[protocol.Topic]bool // the members' position is not known yet
 	ahead    map[uint64]bool         // IDs of messages that came ahead
-	given    uint64                  // ID of the last of these that a session got
+	given    uint64                  // ID of the last message that a session got ahead
 }
 
 func newNumbered(e *edge) *numbered {
@@ -50,15 +49,15 @@ type frame struct {
 	answers  bool      // must be answered
 	stored   int
 	answered int
-	again    bool // Redis may have lost it, so may store it again
+	again    bool // Redis may have lost the frame, so may store it again
 }
 
 // stream is a topic as the broker stored it.
 type stream struct {
 	entries []*entry
 	last    time.Time         // when the last entry was stored
-	from    int               // index of the first one since the history expired
-	bares   map[string]*entry // bare publications by text
+	from    int               // index of the first entry since the history last expired
+	bares   map[string]*entry // publications of original servers, by text
 }
 
 // withID returns the first entry with an ID, or nil.
@@ -71,19 +70,21 @@ func (s *stream) withID(id uint64) *entry {
 	return nil
 }
 
+// entry is a publication on a topic. It is bare if an original server published it: then it has no
+// position, and is in stream.bares, not in stream.entries.
 type entry struct {
 	index    int               // index in its stream
-	position protocol.Position // zero: a bare publication
+	position protocol.Position // zero if bare
 	id       uint64
 	from     string
 	text     string
 	gone     bool // Redis lost it
 	restored bool // Redis lost it, and then had it again
 	at       time.Time
-	flying   int                        // relays that it is still on its way to
-	prev     protocol.Position          // bare: position of the entry before it
-	brought  map[*relayBroker]time.Time // bare: when it reached each relay
-	holed    map[*session]bool          // bare: whether earlier entries were missing when it came
+	flying   int                        // number of relays that it is still on its way to
+	prev     protocol.Position          // if bare: position of the entry before it
+	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
+	holed    map[*session]bool          // if bare: whether it came before an earlier entry
 	unheard  bool                       // a relay missed it, perhaps without knowing
 }
 
@@ -118,11 +119,11 @@ type interest struct {
 	awaits int       // commands without an answer
 	leaves int       // leave commands without an answer
 	came   time.Time // when the session connected or asked to join
-	// loose is zero if every relay had Redis when the session came. Otherwise it is the result of
-	// awaySince: the session may get what was published since then.
+	// loose is zero if every relay had Redis from came until the connect or the join was answered.
+	// Otherwise it is the result of awaySince: the session may get what was published since then.
 	loose    time.Time
 	expected []*expected
-	next     int // index behind the last entry that came
+	next     int // index in expected, behind the last entry that came
 }
 
 type class uint8
@@ -176,10 +177,11 @@ func (m *model) connected(s *session) {
 	}
 }
 
-// awaySince looks at the outages of all relays that were not over at the given time, or that began
+// awaySince looks at those outages, of all relays, that were not over at the given time or began
 // later. It returns the time from which a relay may not know publications because of them, or zero
-// if there is no such outage. The time is 5 s before the earliest of them, because what is
-// unacknowledged then may be older by as long as a failed request takes.
+// if there is no such outage. The result is 5 s before the earliest of these outages began. A
+// publication whose answer was still missing then may have been stored earlier, by as long as a
+// failed request takes.
 func (m *model) awaySince(came time.Time) (since time.Time) {
 	for _, r := range m.w.relays {
 		for _, o := range r.broker.outages {
@@ -293,8 +295,8 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 		i.in = false
 		i.awaits--
 		i.leaves--
-		// While a relay has no Redis, a leave is in force before publications that the relay does
-		// not know yet. They come too late for this session.
+		// While a relay has no Redis, a leave takes effect there before earlier publications that
+		// the relay does not know yet. These publications come too late for the session.
 		if since := m.awaySince(f.at); !since.IsZero() {
 			for _, x := range i.expected[i.next:] {
 				if x.at.After(since) && x.class == must {

@@ -8,8 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// conn is the connection under one link. Each of its two directions is a stream of bytes. The bytes
-// arrive in order, in pieces and late, and perhaps only some of them.
+// conn is the connection under one link. Each of its two directions is a stream of bytes, which
+// arrive in order, in pieces and late. Once the conn is cut, only some of the bytes in flight still
+// arrive, or none.
 type conn struct {
 	w     *world
 	name  string
@@ -28,7 +29,7 @@ type end struct {
 	src   link.Source
 	sink  link.Sink
 	began time.Time
-	ended func(cause *link.CloseError, lastReceived time.Time) // nil: its process has died
+	ended func(cause *link.CloseError, lastReceived time.Time) // nil: not open, or its process died
 
 	woken    bool
 	spoken   bool // Bye was sent
@@ -147,7 +148,7 @@ func (e *end) arrive(piece []byte) {
 	}
 }
 
-// take reads a piece.
+// take reads a piece, and hands on each batch that is now whole.
 func (e *end) take(piece []byte) {
 	sender := e.peer
 	sender.flying -= len(piece)

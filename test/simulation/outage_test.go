@@ -11,8 +11,8 @@ import (
 // all of its edges' tables. It checks that the edges of each relay go on talking to each other.
 // Messages between edges of different relays come after the outage.
 func (w *world) outage() {
-	// Before the first outage, a relay may not have heard what its edges published through other
-	// relays before they linked to it. So servedBy checks nothing during the first one.
+	// In the first outage, a relay may not have heard all that its edges published through other
+	// relays before they linked to it. So servedBy checks nothing in the first outage.
 	for range 2 {
 		w.tracef("--- redis is away, and nothing else")
 		for _, c := range w.store.brokers {
@@ -56,9 +56,9 @@ func (w *world) everyoneSpeaks() (said []*frame) {
 	return said
 }
 
-// newcomers connects a client to each edge and lets it join a group. In each topic that the client
-// is in at once, it must never receive the messages that its relay gave ahead before the client
-// came.
+// newcomers connects a client to each edge and lets the client join a group. The client must never
+// receive what its relay gave ahead before the client came. For each topic that the client is in
+// before Redis is back, newcomers notes this in session.never.
 func (w *world) newcomers() {
 	given := map[*relay][]*frame{}
 	for _, e := range w.edges {
@@ -90,8 +90,8 @@ func (w *world) newcomers() {
 	}
 }
 
-// servedBy checks that each frame has reached every member on the sender's relay, though it is not
-// published yet. It also checks that every session is in some topic.
+// servedBy checks that each frame has reached every member on the sender's relay who must get it,
+// and that the frame is not published yet. It also checks that every session is in some topic.
 func (w *world) servedBy(said []*frame) {
 	if !w.settledOnce || w.failure != "" {
 		return

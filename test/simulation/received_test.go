@@ -21,8 +21,9 @@ func (m *model) late(i *interest, c cause, text string) bool {
 }
 
 // stale reports whether an entry that Redis lost may reach a session that came after the loss.
-// There are two cases. Redis has the entry again, and a session that came in between has no
-// position. Or a relay without Redis has the entry in its tail, and does not know of the loss.
+// There are two cases. In the first, Redis has the entry again, and a session that came in between
+// has no position. In the second, a relay without Redis has the entry in its tail, and does not
+// know of the loss.
 func (m *model) stale(e *entry) bool {
 	return e.restored || e.gone && !m.awaySince(m.w.now).IsZero()
 }
@@ -58,8 +59,9 @@ func (i *interest) loosen(m *model) {
 	}
 }
 
-// broughtAhead takes note that an edge received a message ahead of its publication and gave it to
-// its members. From then on the edge gives this message to nobody.
+// broughtAhead takes note that an edge received a message ahead of its publication, or the ID of
+// such a message alone. If the edge received the message, its members have it now. From then on the
+// edge gives this message to nobody.
 func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	n := m.edges[e.instance]
 	f := m.ids[id]
@@ -180,12 +182,12 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 
 // mayComeLate reports whether a message may come behind a later one of its sender. That is so in
 // four cases:
-//   - Redis lost the message, and it was stored again.
+//   - Redis lost the message, and the message was stored again.
 //   - The session was told that the message is lost.
-//   - Redis lost the message, and then either has it again or a relay does not know of the loss.
-//     The session was not there when the message was first published.
-//   - The message was published before the session came, or may have been. A relay that did not
-//     hear of that gives it ahead.
+//   - Redis lost the message, and the session was not there when the message was first published.
+//     Now Redis has the message again, or a relay does not know of the loss.
+//   - The message was published before the session came, or may have been. A relay that does not
+//     know of that publication gives the message ahead.
 func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	list := s.interests[c.topic].expected
 	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
@@ -256,8 +258,9 @@ func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, 
 	}
 }
 
-// leftBehind reports whether the sender's edge is not on the receiver's relay, or not any more.
-// That relay may not know so yet, and may have the message from before.
+// leftBehind reports whether the sender's edge is not on the receiver's relay, or one of the two
+// edges has no link. The receiver's relay may not know that the sender's edge has left, and may
+// have the message from before.
 func leftBehind(f *frame, s *session) bool {
 	from, to := f.s.e.used, s.e.used
 	return from == nil || to == nil || from.relay != to.relay
@@ -284,9 +287,11 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 	}
 }
 
-// broughtLater reports whether an edge may get a bare publication again by a newer link. It may if
-// the publication reached that link's relay while the link was up, or if another link was up beside
-// it. The edge cannot tell a repeat from another publication with the same text.
+// broughtLater reports whether the edge may get a publication without a position again, by a link
+// that began after the publication was made. It may if the publication reached the link's relay
+// after the link began, or if an older link was still up when the link began. Without a link,
+// broughtLater returns true. The edge cannot tell a repeat from another publication with the same
+// text.
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
 	return a == nil || a.began.After(bare.at) && (a.byMove || !bare.brought[a.relay.broker].Before(a.began))

@@ -11,7 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// schedule is a list of actions on a cluster. The other actions mean the same if some are left out.
+// schedule is a list of actions on a cluster. If some actions are left out, each remaining one
+// still begins with the same random numbers.
 type schedule struct {
 	seed    uint64
 	config  config
@@ -19,7 +20,7 @@ type schedule struct {
 }
 
 // action is one step of a schedule, followed by a wait. Everything drawn from its start until the
-// next action is drawn from its own seed.
+// next action is drawn from a random generator with the action's own seed.
 type action struct {
 	name string
 	do   func(*world)
@@ -43,8 +44,8 @@ func plan(seed uint64) schedule {
 		window:     one(64<<10, 64<<10, 4<<10, 600),
 		digestEach: time.Duration(one(10, 2)) * time.Second,
 	}}
-	// Only the large log gets a topic rate. There, what waits for the rate stays below the share of
-	// the log from which on messages are refused.
+	// Only the large log gets a topic rate. There, the messages that wait for the rate stay below
+	// the share of the log from which on messages are refused.
 	if seed%3 == 0 && s.config.logSize == 4<<20 {
 		s.config.topicRate = 20_000
 	}
@@ -79,7 +80,8 @@ func wait(rnd *rand.Rand) time.Duration {
 	return time.Duration(rnd.Int64N(int64(5 * time.Second)))
 }
 
-// kind is a kind of action. Its weight against the sum of all weights is how often it is drawn.
+// kind is a kind of action. A kind of twice the weight is drawn twice as often. A lossy kind is
+// drawn only if config.lossy is set.
 type kind struct {
 	name   string
 	weight int
@@ -132,7 +134,7 @@ var kinds = []kind{
 	}},
 	{"drain a relay", 16, false, func(w *world) {
 		w.relay().drain()
-		for range w.rnd.IntN(6) { // a moving edge gets all by two links
+		for range w.rnd.IntN(6) { // publications may come by both links of an edge that moves
 			w.after(w.between(0, 1500*time.Millisecond), func() {
 				w.store.bare(w.topic(), "original", w.text())
 				w.store.elsewhere(w.topic(), "elsewhere", w.text())
@@ -202,8 +204,9 @@ func (s *store) save() {
 	s.saved = append(s.saved, saved{s.memory.Save(), s.w.model.count()})
 }
 
-// load replaces the contents of the store by a saved state, or by nothing if back is false. It
-// makes the relays that can reach the store deaf for up to 200 ms.
+// load replaces the contents of the store by a saved state, or by nothing if back is false. It ends
+// the subscriptions of the relays that can reach the store, and has them established anew at random
+// moments in the next 200 ms. If back is true and no state was saved, load does nothing.
 func (s *store) load(back bool) {
 	old := saved{}
 	if back {

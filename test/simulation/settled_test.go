@@ -1,7 +1,7 @@
 package simulation
 
-// caughtUp checks that after a while every session has what the relays know. No further publication
-// may be needed for that.
+// caughtUp checks that every session has what the relays know, or was told that it is lost.
+// Sessions must not need a further publication for that. The caller gives them time first.
 func (m *model) caughtUp() {
 	for _, e := range m.w.edges {
 		for _, s := range e.sessions {

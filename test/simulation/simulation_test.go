@@ -16,15 +16,15 @@ var (
 	tracing = flag.Bool("show", false, "with -seed: print all that happens")
 )
 
-// TestSimulation runs schedules, as many at a time as there are cores. It shortens a schedule that
-// fails as far as it can, and prints it.
+// TestSimulation runs schedules, as many at a time as there are cores. If a schedule fails, the
+// test shortens the schedule as far as it can, and prints what happens in the short one.
 func TestSimulation(t *testing.T) {
 	if *seed != 0 {
 		one(t, *seed, *tracing)
 		return
 	}
 	var next, digest atomic.Uint64
-	// A change that must not alter what links carry leaves this line as it was.
+	// If a change of the code alters neither what links carry nor when, this line stays as it was.
 	t.Cleanup(func() { t.Logf("digest of all bytes that links carried: %x", digest.Load()) })
 	for range runtime.GOMAXPROCS(0) {
 		t.Run("", func(t *testing.T) {

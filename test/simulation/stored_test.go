@@ -9,8 +9,8 @@ import (
 )
 
 // arriving takes note that a session comes to a topic. The session may receive the publications
-// that are still on their way to relays, since these arrive behind what the relays know when the
-// session comes.
+// that are still on their way to relays, since the relays do not know them yet when the session
+// comes.
 func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	for _, e := range m.stream(t).entries {
 		if e.flying == 0 || !t.IsUser() && e.from == user {
@@ -84,7 +84,7 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 				c = mustNot
 			} else if c == must && (again || m.edges[edge.instance].ahead[e.id]) {
 				// The session may have had the entry already. Or its edge was given the entry
-				// ahead, and may give it to nobody again.
+				// ahead, and must not give it to anybody again.
 				c = may
 			}
 			i.expected = append(i.expected, &expected{entry: e, class: c, got: s.had[e.id]})
@@ -110,9 +110,9 @@ func (m *model) broughtBare(c *relayBroker, p broker.Publication) {
 	}
 }
 
-// unheard takes note that a publication did not reach a relay. The relay knows nothing of it until
-// it receives the next publication of the topic. A session that connects or joins there in between
-// may then get the missed publication too.
+// unheard takes note that a publication did not reach a relay. The relay knows nothing of the
+// publication until it receives the next one of the topic, or a Subscribed. A session that connects
+// or joins there in between may then get the missed publication too.
 func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	for _, e := range m.stream(t).entries {
 		if e.position == at {
@@ -121,8 +121,9 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// lose takes note that Redis has lost data. Of each topic it kept only the first publications, as
-// many as kept says. The marks against duplicates are lost too, so any frame may be stored again.
+// lose takes note that Redis has lost data. The parameter kept says how many publications of each
+// topic are left, counted from the first. Marks against duplicates may be lost too, so any frame
+// may be stored again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {
@@ -138,7 +139,8 @@ func (m *model) lose(kept map[protocol.Topic]int) {
 	}
 }
 
-// count returns how many publications of each topic there are.
+// count returns how many publications of each topic were stored, those included that Redis has
+// lost.
 func (m *model) count() map[protocol.Topic]int {
 	n := map[protocol.Topic]int{}
 	for t, s := range m.topics {

@@ -1,7 +1,7 @@
 // Package simulation runs a whole cluster in one goroutine. The hub, log and links of the edges are
 // real, and so are the link protocol and the router over the broker in memory. The network and the
-// broker's connections are simulated: they delay, split, lose and break, in an order that a seed
-// decides. docs/simulation.md says what it finds, and how to repeat a run.
+// broker's connections are simulated: they delay, split and lose data, and break, in an order that
+// a seed decides. docs/simulation.md says what the simulation finds, and how to repeat a run.
 package simulation
 
 import (
@@ -42,7 +42,7 @@ type world struct {
 
 // config is drawn for a run, before its schedule.
 type config struct {
-	lossy      bool          // Redis loses what it has acknowledged
+	lossy      bool          // Redis may lose what it has acknowledged
 	history    int           // publications kept per topic
 	age        time.Duration // how long history is kept
 	logSize    int           // bytes of each edge's log
@@ -79,8 +79,8 @@ func run(t *testing.T, s schedule, tracing bool) (r result) {
 	return r
 }
 
-// reseed makes everything drawn from now on depend on seed alone. So the remaining actions of a
-// shortened schedule draw the same numbers as before.
+// reseed makes everything drawn from now on depend on seed alone. So each remaining action of a
+// shortened schedule begins with the same random numbers as before.
 func (w *world) reseed(seed uint64) { w.rnd = rand.New(rand.NewPCG(seed, 0x5eed)) }
 
 // chance is true in p of 100 cases.
@@ -94,8 +94,8 @@ func (w *world) between(least, most time.Duration) time.Duration {
 // pick draws one of a list that is not empty.
 func pick[T any](w *world, list []T) T { return list[w.rnd.IntN(len(list))] }
 
-// event is something that happens at a time. Events of the same time happen in the order in which
-// they were planned, by seq.
+// event is a function to call at a simulated time. Events of the same time are called in the order
+// in which they were planned, which is that of seq.
 type event struct {
 	at  time.Time
 	seq uint64
@@ -161,7 +161,8 @@ func (w *world) tracef(format string, args ...any) {
 	}
 }
 
-// note adds bytes that arrived somewhere to the digest.
+// note adds to the digest the bytes that arrived, the time, and the name of the link's end where
+// they arrived.
 func (w *world) note(where string, what []byte) {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d %d %s ", w.digest, w.now.Sub(w.start), where)
