@@ -8,38 +8,43 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Broker carries publications between relays, and to and from any other server that shares its
-// back end.
+// Broker carries publications between relays. It also carries them to and from other servers that
+// use the same back end.
 //
 // No method but Run blocks. Publish, Subscribe, ReadHistory, CountSubscribers and Flush are
-// requests. Each request is answered by an Event with the same Token. A Broker does not bound its
+// requests. A request is answered by an Event with the same Token. A Broker does not bound its
 // queues: the caller keeps the number of unanswered requests bounded. Requests of one kind about
 // one topic are carried out in the order of the calls.
 //
-// While Run runs, every request but Subscribe is answered exactly once. The Err of an answer is set
-// if the request failed, for example because the back end is away. Then the caller retries, not the
-// Broker. Subscribe may be answered several times, and the Broker itself retries it.
+// While Run runs, every request but Subscribe is answered exactly once. A request may fail, for
+// example because the back end is away. Its answer then has an Err. A Flushed, which has no Err,
+// then has a false Heard. The caller retries such a request, not the Broker. A Subscribe may be
+// answered several times, and the Broker itself retries it. A Subscribe may stay unanswered if
+// another Subscribe or an Unsubscribe of its topic follows.
 type Broker interface {
 	// Run owns the Broker's goroutines, and returns when all have ended. It ends them when ctx is
 	// cancelled, and then returns nil. Run may end earlier, with an error, if the Broker must not
-	// serve. Run calls sink with each Event, from several goroutines. The sink may block for a
-	// short time, but must not wait for anything that the Broker is to do.
+	// serve. Run calls sink with each Event. It may call sink from several goroutines at once. The
+	// sink may block for a short time, but must not wait for anything that the Broker is to do.
 	Run(ctx context.Context, sink func(Event)) error
 
-	// Publish does three things in one atomic step: it appends to the topic's history, sets the
-	// mark (the last Number published for Topic and Instance), and publishes. Published answers the
-	// request. The topic's top, which is its last position, is kept longer than its history. A
-	// publication that comes after the history has expired continues from that top. Once the top is
-	// forgotten too, the next publication begins a new epoch.
+	// Publish asks to publish one message. In one atomic step the Broker appends the message to the
+	// topic's history, sets the mark (the last Number published for Topic and Instance), and
+	// publishes the message. It publishes nothing if the request is a Duplicate or is Refused.
+	// Published answers the request.
+	//
+	// The topic's top, which is its last position, is kept longer than its history. So the expiry
+	// of the history alone begins no new epoch. Once the top is forgotten too, the next publication
+	// begins a new epoch.
 	Publish(Publish)
 
 	// Subscribe asks for a topic's publications. Subscribed answers the request once the back end
-	// has confirmed the subscription. Subscribed comes again, with the same Token, each time that
-	// the back end has confirmed the subscription anew after a loss. The Broker retries until
-	// Unsubscribe.
+	// has confirmed the subscription. Subscribed comes again each time that the back end has
+	// confirmed the subscription anew after a loss. Its Token is that of the topic's last
+	// Subscribe. The Broker retries until Unsubscribe.
 	Subscribe(t protocol.Topic, token uint64)
-	// Unsubscribe ends a subscription, and is not answered. A Subscribed or Received of the topic
-	// may still arrive until the back end has ended the subscription.
+	// Unsubscribe ends a subscription, and is not answered. For a short time after the call, a
+	// Subscribed or Received of the topic may still arrive.
 	Unsubscribe(t protocol.Topic)
 
 	// ReadHistory asks for the publications after a position. History answers the request, with at
@@ -49,14 +54,15 @@ type Broker interface {
 	// subscription included. Counted answers the request.
 	CountSubscribers(t protocol.Topic, token uint64)
 
-	// Flush asks to be told when all publications that are now on their way have come. Flushed
-	// answers the request. It comes after the Received of each message that anybody published
-	// before the call on a topic whose subscription is in force. If there is no connection to the
-	// back end, or the connection is lost, Flushed still comes soon, but its Heard may be false.
+	// Flush asks to be told when all publications that are on their way at the call have come.
+	// Flushed answers the request. A Flushed whose Heard is true comes after the Received of each
+	// message that anybody published before the call on a topic whose subscription is in force. If
+	// there is no connection to the back end, or the connection is lost, Flushed still comes soon,
+	// but its Heard may be false.
 	Flush(token uint64)
 
-	// Name returns the name of the back end, which is equal for Brokers that share one. It may be
-	// called at any time. The name is "" while it is unknown.
+	// Name returns the name of the back end. Brokers that share a back end return the same name.
+	// Name may be called at any time. It returns "" while the name is unknown.
 	Name() string
 }
 
@@ -81,8 +87,9 @@ type Publish struct {
 	// mark of (Topic, Instance) is a Duplicate.
 	Instance protocol.Instance
 	Number   uint64
-	// Predecessor is the highest lower Number of Instance on Topic that is not known to be
-	// finished. It is 0 if there is none. If the mark is below Predecessor, the request is Refused.
+	// Predecessor is the highest Number of Instance on Topic that is lower than Number and not
+	// known to be finished. It is 0 if there is none. If the mark is below Predecessor, the request
+	// is Refused.
 	Predecessor uint64
 	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If the mark is
 	// missing or lower, it is raised to Floor before anything else happens.
@@ -99,7 +106,7 @@ type Outcome uint8
 const (
 	Failed    Outcome = iota // Err says why; the request may have been carried out all the same
 	Done                     // published at Position
-	Duplicate                // Number is at or below the mark; Position is the topic's top
+	Duplicate                // Number is at or below the mark; Position is the top, if known
 	Refused                  // the mark is below the Predecessor; nothing was published
 )
 
@@ -130,9 +137,9 @@ type Published struct {
 	Err      error
 }
 
-// Subscribed answers Subscribe. Each publication whose position is after Top arrives in a Received,
-// and later than this event. Some publications at or before Top may arrive too, earlier or later
-// than this event.
+// Subscribed answers Subscribe. As long as the subscription lasts, each publication whose position
+// is after Top arrives in a Received, and later than this event. Some publications at or before Top
+// may arrive too, earlier or later than this event.
 type Subscribed struct {
 	Topic protocol.Topic
 	Token uint64
@@ -146,19 +153,20 @@ type Subscribed struct {
 type Received struct{ Publication Publication }
 
 // Deaf tells that subscriptions were lost: those of all topics if All is true, else that of Topic.
-// Publications of such a topic may be missed until its next Subscribed.
+// Publications of a topic whose subscription was lost may be missed until the topic's next
+// Subscribed.
 type Deaf struct {
 	All   bool
 	Topic protocol.Topic
 }
 
 // History answers ReadHistory. Its Publications are in order, and after the position that was asked
-// for. More says that the history has entries after Through. It may be true even if Publications
+// for. More says that the history has entries after Through. More may be true even if Publications
 // has fewer than PageSize, or none.
 //
 // Through is the position of the last entry that the page covers, or zero if the page covers none.
 // A publication between the position that was asked for and Through that is not in Publications
-// cannot be read. The caller should ask for the next page after Through.
+// cannot be read. If More is true, the caller should ask for the next page after Through.
 //
 // Top is the topic's top, or zero if none is known. It may be after the last entry of the history,
 // since a history expires before the top.
@@ -179,16 +187,17 @@ type Counted struct {
 	Err   error
 }
 
-// Flushed answers Flush. If Heard is true, all that was on its way has come. If it is false,
-// nothing is known.
+// Flushed answers Flush. If Heard is true, all publications that were on their way at the call of
+// Flush have come. If Heard is false, they may have come or not.
 type Flushed struct {
 	Token uint64
 	Heard bool
 }
 
-// State tells whether the back end is away: it does not answer, or refuses publications, or the
-// subscriptions cannot be had. A State is sent at each change, and at the start if the back end is
-// away. Until the first State the back end counts as there.
+// State tells whether the back end is away. The back end is away while it, or a part of it, does
+// not answer, refuses publications, or lets the Broker have no subscriptions. A State is sent at
+// each change, and at the start if the back end is away. Until the first State the back end counts
+// as there.
 type State struct {
 	Away  bool
 	Cause error

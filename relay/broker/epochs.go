@@ -8,13 +8,14 @@ import (
 )
 
 // Epochs remembers the latest epoch that was seen, of whatever topic. A topic that begins a new
-// epoch begins one that is later than the remembered one. So no receiver takes the new epoch for an
-// old one, even if the clock that epochs come from was set back. The zero value has seen no epoch.
+// epoch begins one that is later than the remembered one. This keeps receivers from taking the new
+// epoch for an old one when the clock that epochs come from was set back. The zero value has seen
+// no epoch.
 type Epochs struct{ latest atomic.Uint64 }
 
-// maxClockSkew is how far ahead of the clock an epoch may be to be remembered. An epoch further
-// ahead came from no clock. If it were remembered, all topics would have to begin later epochs, and
-// few might be left before protocol.MaxEpoch.
+// maxClockSkew is how far ahead of the clock an epoch may be if it is to be remembered. An epoch
+// further ahead came from no clock. If it were remembered, all topics would have to begin later
+// epochs, and few might be left before protocol.MaxEpoch.
 const maxClockSkew = 365 * 24 * time.Hour
 
 // Saw remembers the epoch of p if it is the latest so far. It ignores an epoch that is more than
@@ -31,5 +32,5 @@ func (e *Epochs) Saw(p protocol.Position) {
 	}
 }
 
-// Latest returns the latest epoch that was seen. It is 0 if none was.
+// Latest returns the latest epoch that Saw remembered. It is 0 if there is none.
 func (e *Epochs) Latest() uint64 { return e.latest.Load() }

@@ -17,7 +17,7 @@ type Config struct {
 	MarkAge     time.Duration
 }
 
-// Backend is an empty back end that several Brokers share.
+// Backend is a back end that several Brokers share. It is empty at first.
 type Backend interface {
 	// NewBroker returns another Broker on the back end. It is not running yet.
 	NewBroker(t testing.TB) broker.Broker
@@ -25,8 +25,8 @@ type Backend interface {
 	PublishBare(t testing.TB, topic protocol.Topic, from, msg string)
 }
 
-// The Config usual is for most tests, brief is for tests of expiry, and ample is for tests with
-// many messages.
+// Most tests use the Config usual. Tests of expiry use the Config brief. A test with many messages
+// that must all stay in the history uses the Config ample.
 var (
 	usual = Config{HistorySize: 100, HistoryAge: time.Minute, MarkAge: time.Hour}
 	brief = Config{HistorySize: 100, HistoryAge: time.Second, MarkAge: 6 * time.Second}

@@ -102,8 +102,8 @@ func testExpiry(t *testing.T, b Backend) {
 	first := fill(r, group, 3)[2]
 	Eventually(t, "history gone", func() bool { return len(r.History(group, protocol.Position{}).Publications) == 0 })
 
-	// The last position is still told. A publication goes on from it even if its publisher does not
-	// know it.
+	// The last position is still told. A publication continues from that position, even if the
+	// publisher does not know it.
 	after := protocol.Position{Epoch: first.Epoch, Offset: 1}
 	if page := r.History(group, after); len(page.Publications) != 0 || page.More || !page.Through.IsZero() || page.Top != first {
 		t.Errorf("history after its end: %+v, want the top %v", page, first)
@@ -144,8 +144,8 @@ func testExpiry(t *testing.T, b Backend) {
 }
 
 // testExpiryKnown publishes after the history has expired, as a publisher that has seen a higher
-// position than the topic's last one. The publications between the two were lost, so a new epoch
-// must begin.
+// position than the topic's last one. So the topic has lost publications, and a new epoch must
+// begin.
 func testExpiryKnown(t *testing.T, b Backend) {
 	t.Parallel() // this test waits for expiry
 	r := Start(t, b.NewBroker(t))

@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Memory is a memorybroker.Memory that stands for a Redis. PublishBare is what an original server
-// does to that Redis, and Load restarts it from a snapshot.
+// Memory is a memorybroker.Memory that stands for a Redis. PublishBare publishes on that Redis as
+// an original server does, and Load restarts that Redis from a snapshot.
 type Memory struct{ *memorybroker.Memory }
 
 // These aliases spare tests the import of memorybroker.
@@ -22,8 +22,8 @@ type (
 // NewMemory returns an empty Memory.
 func NewMemory(cfg MemoryConfig) *Memory { return &Memory{memorybroker.New(cfg)} }
 
-// PublishBare publishes as an original server does. It reaches those who are subscribed now, and
-// leaves no history, mark or position.
+// PublishBare publishes as an original server does. The message reaches those who are subscribed
+// now, and leaves no history, mark or position.
 func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()
@@ -42,11 +42,12 @@ func (m *Memory) Save() (s Saved) {
 	return s
 }
 
-// Load replaces what is kept by what was saved earlier, or by nothing, as a Redis does that was
-// restarted from a snapshot or without one. From then on the Memory counts as another server. At
-// its next publication each topic begins a new epoch, unless the topic is in protocol.MaxEpoch. The
-// new epoch is later than any that was saved or that the publisher knows. Subscriptions stay, and
-// no Event tells of the restart.
+// Load replaces what is kept by s, as a Redis does that was restarted from a snapshot. The zero
+// Saved stands for a restart without a snapshot. From then on the Memory counts as another server.
+// At its next publication each topic begins a new epoch, unless the topic is in protocol.MaxEpoch.
+// The new epoch is later than the saved epoch of the topic. It is also later than the epoch of the
+// publisher's Known, if that is below protocol.MaxEpoch. Subscriptions stay, and no Event tells of
+// the restart.
 func (m *Memory) Load(s Saved) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()
@@ -54,7 +55,7 @@ func (m *Memory) Load(s Saved) {
 	m.Server++
 }
 
-// load replaces all that the argument to keeps by copies of what the argument from keeps.
+// load replaces all entries in *to by copies of those in *from.
 func load(to, from *memorybroker.Kept) {
 	loadEntries(&to.Histories, &from.Histories, func(h *memorybroker.History) *memorybroker.History {
 		c := *h
@@ -67,9 +68,8 @@ func load(to, from *memorybroker.Kept) {
 
 func same[V any](v V) V { return v }
 
-// loadEntries replaces the entries of the argument to by copies of those of the argument from,
-// which may be a zero Expiring. The age of the former stays. The argument value is a function that
-// copies the value of an entry.
+// loadEntries replaces the entries in *to by copies of those in *from, which may be a zero
+// Expiring. The age of *to stays. The function value copies the value of an entry.
 func loadEntries[K comparable, V any](to, from *memorybroker.Expiring[K, V], value func(V) V) {
 	to.Entries, to.Order = make(map[K]*list.Element), list.New()
 	if from.Order == nil {

@@ -135,9 +135,9 @@ func testFloor(t *testing.T, b Backend) {
 	}
 }
 
-// wantMark checks a mark with two requests that do not change it. A request with the mark's own
-// number must be a Duplicate. A request whose predecessor is the number after the mark must be
-// Refused. A mark of 0 means that there is none.
+// wantMark checks a mark with requests that do not change it. A request with the mark's own number
+// must be a Duplicate. A request whose predecessor is the number after the mark must be Refused. A
+// mark of 0 means that there is none.
 func wantMark(t *testing.T, what string, r *Relay, topic protocol.Topic, i protocol.Instance, mark uint64) {
 	t.Helper()
 	if mark > 0 {
@@ -230,8 +230,8 @@ func testKnown(t *testing.T, b Backend) {
 }
 
 // testLaterEpoch brings a topic into an epoch that the clock has not reached, as if the clock had
-// been set back. The relay that saw this epoch must begin later epochs on other topics. Soon a
-// relay that did not see it must do so too.
+// been set back. The relay that saw this epoch must begin later epochs on other topics. Soon the
+// other relay, which did not see this epoch, must begin later ones too.
 func testLaterEpoch(t *testing.T, b Backend) {
 	future := protocol.Position{Epoch: uint64(time.Now().Add(time.Hour).UnixMicro()), Offset: 1}
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
@@ -261,7 +261,7 @@ func testLastEpoch(t *testing.T, b Backend) {
 	last, beyond := uint64(protocol.MaxEpoch), uint64(1<<64-1)
 	for _, c := range []struct {
 		topic protocol.Topic
-		first uint64              // epoch of the first publication; 0: from the clock
+		first uint64              // expected epoch of the first publication; 0: from the clock
 		known []protocol.Position // the Known of each publication, in order
 	}{
 		{"group:to", last, []protocol.Position{{Epoch: last - 1, Offset: 7}, {Epoch: last - 1, Offset: beyond}, {Epoch: last, Offset: 1}, {Epoch: last, Offset: 9}, {Epoch: beyond, Offset: 1}, {}}},

@@ -12,13 +12,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Patience is how long a test waits for an event before it fails.
+// Patience is how long a test waits for an event or a condition before the test fails.
 const Patience = time.Minute
 
-// Relay runs a Broker as a relay would, and keeps its events. A method that waits fails the test
-// after Patience. It repeats a request that fails, as a relay does, since a healthy Redis may
-// answer too late on a busy machine. Once and Read do not repeat, since they are for tests of
-// failures.
+// Relay runs a Broker as a relay would, and keeps its events. A method that waits for an event
+// fails the test if the event does not come within Patience. A method that makes a request repeats
+// the request after a failure, as a relay does, since a healthy Redis may answer too late on a busy
+// machine. Once and Read do not repeat, since they are for tests of failures.
 type Relay struct {
 	broker.Broker
 	Instance protocol.Instance // of the edge that the Relay publishes for
@@ -140,7 +140,7 @@ func (r *Relay) ask(p broker.Publish) (answer broker.Published, repeated bool) {
 	return answer, repeated
 }
 
-// pause is the time between two attempts at what failed.
+// pause is the time between two attempts of repeat.
 const pause = 10 * time.Millisecond
 
 // repeat calls the function do until it succeeds, and reports whether an earlier call failed.
@@ -174,8 +174,8 @@ func (r *Relay) Put(p broker.Publish) protocol.Position {
 			return kept.Position
 		}
 	}
-	// The history no longer has the message. The answer has the topic's top, which is the position
-	// of the message, since nothing was published after it.
+	// The history no longer has the message. The answer has the topic's top. That is the position
+	// of the message, since tests publish nothing else on the topic meanwhile.
 	return answer.Position
 }
 
@@ -284,8 +284,8 @@ func (r *Relay) Count(t protocol.Topic) int64 {
 // while the subscription was lost.
 func (r *Relay) Received(t protocol.Topic, from, n int) (list []broker.Publication) {
 	r.t.Helper()
-	// The position told is the highest that an event told of t. The position read is the one up to
-	// which the history of t was read.
+	// The variable told has the highest position of t that an event or the history has told. The
+	// variable read has the position of the last publication that was read from the history.
 	var told, read protocol.Position
 	for index, lost := 0, false; len(list) < n; {
 		var e broker.Event
@@ -300,7 +300,7 @@ func (r *Relay) Received(t protocol.Topic, from, n int) (list []broker.Publicati
 		case broker.Received:
 			at := e.Publication.Position
 			if lost && !at.IsZero() {
-				continue // the top of the next Subscribed covers it
+				continue // the top of the next Subscribed covers this publication
 			}
 			if at.IsZero() || read.Before(at) {
 				come = []broker.Publication{e.Publication}
@@ -322,9 +322,9 @@ func (r *Relay) Received(t protocol.Topic, from, n int) (list []broker.Publicati
 	return list[:n]
 }
 
-// Bare calls publish, which publishes a bare message on t, and returns the message as r receives
-// it. The Relay r is subscribed to t. If the subscription is lost meanwhile, Bare calls publish
-// again, since the history has no bare messages.
+// Bare calls the function publish, which publishes a bare message on t. Bare returns the message as
+// r receives it. The Relay r is subscribed to t. If the subscription is lost meanwhile, Bare calls
+// publish again, since the history has no bare messages.
 func (r *Relay) Bare(t protocol.Topic, publish func()) broker.Publication {
 	r.t.Helper()
 	for {
@@ -381,8 +381,8 @@ func (r *Relay) LostSince(t protocol.Topic, from int) bool {
 }
 
 // Told returns the highest position that an event has told of t so far. It is the position of a
-// received publication, or the Top of a Subscribed. The publications up to such a Top need not have
-// been received, but can be read from the history.
+// received publication, or the Top of a Subscribed. Publications up to such a Top may be in the
+// history without having been received.
 func (r *Relay) Told(t protocol.Topic) (top protocol.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -44,8 +44,8 @@ func testSubscribedTop(t *testing.T, b Backend) {
 }
 
 // followsWhole checks that among the publications that r receives, none after top is missing. It
-// looks at the first ten publications behind the index, or at fewer if the subscription is lost
-// before.
+// looks at the first ten events about the topic, from the argument index on. It stops earlier if
+// the subscription is lost.
 func followsWhole(t *testing.T, r *Relay, index int, top protocol.Position) {
 	t.Helper()
 	for next, n := top, 0; n < 10; n++ {
@@ -70,8 +70,9 @@ func testFlush(t *testing.T, b Backend) {
 	listener := Start(t, b.NewBroker(t))
 	listener.Join(group)
 	index, deaf := listener.Events(), false
-	// flushed publishes msg, calls Flush, and reports whether msg came before a Flushed with Heard.
-	// Nothing is promised while the subscription is lost.
+	// The helper flushed publishes msg, calls Flush, and reports whether msg came before a Flushed
+	// with Heard. It fails the test if such a Flushed came first. While the subscription is lost, a
+	// Flushed promises nothing.
 	flushed := func(msg string) bool {
 		t.Helper()
 		b.PublishBare(t, group, "1", msg)
@@ -128,7 +129,8 @@ func testUnsubscribe(t *testing.T, b Backend) {
 	}
 }
 
-// Eventually polls a condition that no event announces.
+// Eventually polls a condition that no event announces, until the condition holds. It fails the
+// test after Patience.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(Patience); !holds(); {

@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Handle is one relay's Broker on a Memory. Each method carries out its request at once, and Run
+// Handle is one relay's Broker on a Memory. A request is carried out during its call, and Run
 // delivers the events in order.
 type Handle struct {
 	memory *Memory
@@ -24,7 +24,7 @@ type Handle struct {
 	// are confirmed anew.
 	deaf bool
 
-	wake chan struct{} // to Run, from whoever queued; one slot
+	wake chan struct{} // to Run, when an event is queued; one slot
 }
 
 var _ broker.Broker = (*Handle)(nil)
@@ -110,8 +110,8 @@ func (h *Handle) Flush(token uint64) {
 	h.queue(broker.Flushed{Token: token, Heard: true})
 }
 
-// queue adds the answer to a request. The number of queued answers is bounded, since the caller
-// keeps the number of its unanswered requests bounded.
+// queue adds e, which answers a request, to events. The number of queued answers is bounded, since
+// the caller keeps the number of its unanswered requests bounded.
 func (h *Handle) queue(e broker.Event) {
 	h.mu.Lock()
 	h.events = append(h.events, e)
@@ -119,7 +119,8 @@ func (h *Handle) queue(e broker.Event) {
 	h.signal()
 }
 
-// receive queues a publication, or notes that there is no room for it.
+// receive queues a publication. If there is no room for it, the Handle becomes deaf. A deaf Handle
+// drops publications.
 func (h *Handle) receive(pub broker.Publication) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -176,7 +177,8 @@ func (h *Handle) Take() []broker.Event {
 }
 
 // reconfirm ends the deafness once the full queue has been taken, and confirms all subscriptions
-// anew. It holds both locks for both, so no publication comes in between.
+// anew. It holds memory.Mu and mu meanwhile, so that no publication is queued before the
+// confirmations.
 func (h *Handle) reconfirm() {
 	m := h.memory
 	m.Mu.Lock()

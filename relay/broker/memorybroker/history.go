@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// History is a topic's recent publications in order of position. For page, a nil *History is an
-// empty one.
+// History is a topic's recent publications in order of position. The method page takes a nil
+// *History for an empty one.
 type History struct {
 	size  int
 	Items []broker.Publication
@@ -18,9 +18,10 @@ type History struct {
 // next returns the position of the publication that follows a topic's top. It begins a new epoch in
 // these cases: there is no top; the top has the last offset; the argument old is true, which says
 // that publications may have been lost; or known is higher than the top, which proves that
-// publications were lost. The argument known is the highest position that the publisher knows. The
-// new epoch is later than all that seen has seen, of whatever topic. A topic in protocol.MaxEpoch
-// does not leave that epoch because of old or known.
+// publications were lost. The argument known is the highest position that the publisher knows. A
+// known whose epoch is protocol.MaxEpoch or higher does not count. The new epoch is later than all
+// that seen has seen, of whatever topic. A topic in protocol.MaxEpoch does not leave that epoch
+// because of old or known.
 func next(top protocol.Position, old bool, known protocol.Position, seen *broker.Epochs, now time.Time) protocol.Position {
 	if known.Epoch >= protocol.MaxEpoch {
 		known = protocol.Position{}

@@ -18,22 +18,23 @@ type Config struct {
 	// MarkAge longer than its history. The default is 1 h.
 	MarkAge time.Duration
 	// QueueBytes bounds the publications that wait in one Handle, by the length of their texts. The
-	// default is 16 MiB. When the queue is full, the Handle's subscriptions are lost as they would
-	// be on Redis. The Handle then sends Deaf, and confirms each subscription anew once the queue
-	// has been delivered.
+	// default is 16 MiB. If none waits, a publication of any length is queued. When the queue is
+	// full, the Handle drops further publications and sends Deaf: its subscriptions count as lost,
+	// as on a Redis that ends a slow subscriber's connection. The Handle confirms each subscription
+	// anew once the queue has been taken.
 	QueueBytes int
 }
 
-// Memory is a back end within one process. It keeps what Redis keeps, with the same semantics,
-// and loses it when the process ends. Each relay has a Handle of its own on it. All methods may
-// be called concurrently, and none blocks.
+// Memory is a back end within one process. It keeps what Redis keeps, with the same semantics, and
+// loses it when the process ends. Each relay has a Handle of its own on the Memory. Handles may be
+// used concurrently, and no method of theirs but Run blocks.
 type Memory struct {
 	cfg  Config
 	name string
 
 	Mu sync.Mutex // guards the following
 	Kept
-	// Server is the number of the server that the Memory stands for. After it has changed, each
+	// Server is the number of the server that the Memory stands for. After Server has changed, each
 	// topic that is not in protocol.MaxEpoch begins a new epoch at its next publication.
 	Server      uint64
 	subscribers map[protocol.Topic][]*Handle // in the order in which they subscribed
@@ -53,7 +54,7 @@ type last struct {
 	server   uint64
 }
 
-// markKey names what a mark is kept for.
+// markKey names the topic and the instance that a mark is kept for.
 type markKey struct {
 	topic    protocol.Topic
 	instance protocol.Instance
@@ -97,7 +98,8 @@ func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published
 	if !ok {
 		h = &History{size: m.cfg.HistorySize}
 	}
-	old := kept.server != m.Server // the server that gave top may have given more, which is lost
+	// If another server gave top, it may have given later positions, which are lost.
+	old := kept.server != m.Server
 	pub := broker.Publication{
 		Topic: p.Topic, Position: next(top, old, p.Known, &m.epochs, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
 	}
@@ -113,7 +115,7 @@ func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published
 	return broker.Published{Token: p.Token, Outcome: broker.Done, Position: pub.Position}
 }
 
-// Send gives pub to every subscriber. The caller holds Mu.
+// Send gives pub to every subscriber of its topic. The caller holds Mu.
 func (m *Memory) Send(pub broker.Publication) {
 	for _, h := range m.subscribers[pub.Topic] {
 		h.receive(pub)

@@ -31,7 +31,7 @@ func TestMemory(t *testing.T) {
 var group = protocol.GroupTopic("g")
 
 // TestFullQueue holds a Handle's sink until the Handle's queue is full. The Handle must then send
-// one Deaf, and a Subscribed that tells the top from which it goes on.
+// one Deaf, and a Subscribed that tells the top from which the Handle goes on.
 func TestFullQueue(t *testing.T) {
 	m := memorybroker.New(memorybroker.Config{QueueBytes: 1000})
 	h := m.Broker()
@@ -104,8 +104,8 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
-// TestForgets lets hours pass. A Memory must keep something only of the topics that were active
-// lately.
+// TestForgets lets hours pass. A Memory must keep histories, positions and marks only of the topics
+// that were active lately.
 func TestForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := memorybroker.New(memorybroker.Config{})

@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// New returns a Broker that connects when it runs. An error says what is wrong with cfg. If that is
-// the URL or the prefix, the error names the variable that sets it.
+// New returns a Broker that connects when it runs. An error says what is wrong with cfg. If the URL
+// or the prefix is wrong, the error names the variable that sets it.
 func New(cfg Config) (broker.Broker, error) {
 	cfg, t, err := cfg.withDefaults()
 	if err != nil {
@@ -44,7 +44,7 @@ func New(cfg Config) (broker.Broker, error) {
 }
 
 // common has what the Brokers on the masters of a Redis Cluster share. The Broker on a single Redis
-// has one of its own.
+// has a common of its own.
 type common struct {
 	keys       keys
 	retention  retention
@@ -71,12 +71,12 @@ func (n *backEndName) get() string {
 type role struct {
 	topic func() protocol.Topic // topic that the prober publishes to
 	named func() bool           // reports whether this Redis keeps the back end's name
-	// watch runs until ctx is done. It calls switched each time that the sentinels name another
-	// master. The field is nil if there are no sentinels.
+	// watch runs until ctx is done. It calls switched each time that most of the sentinels name
+	// another master. The field is nil if there are no sentinels.
 	watch func(ctx context.Context, switched func())
 	end   func() // called when Run ends; nil on a master of a Redis Cluster
-	// moved gets a signal when Redis says that a key is on another node. Its buffer holds one
-	// signal. It is nil for a single Redis, where such a reply is a fault.
+	// moved gets a signal when Redis says that a key is, or may be, on another node. Its buffer
+	// holds one signal. It is nil for a single Redis, where such a reply is a fault.
 	moved chan struct{}
 }
 
@@ -110,8 +110,9 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 }
 
 // found takes the identity of the server that answered a probe, and how that identity compares to
-// the one before. It tells the publisher of any change, has the connections for requests replaced
-// if seen is another, and passes the identity on to the subscriber.
+// the one before. It tells the publisher of any change, and passes the identity on to the
+// subscriber. If seen is another, which says that the server was replaced, found also has the
+// connections for requests replaced.
 func (b *Broker) found(who identity, seen sighting) {
 	if seen != same {
 		b.publisher.changed.Store(true)
@@ -122,8 +123,9 @@ func (b *Broker) found(who identity, seen sighting) {
 	b.subscriber.found(who)
 }
 
-// switched is called when the sentinels name another master. It makes the prober connect to that
-// master at once, and has the connections for requests replaced before they are used again.
+// switched is called when the sentinels name another master. It asks for a probe at once, and makes
+// the prober connect anew for that probe. It also has the connections for requests replaced before
+// they are used again.
 func (b *Broker) switched() {
 	b.prober.elsewhere.Store(true)
 	b.state.outages.Add(1)
@@ -203,8 +205,8 @@ func (b *Broker) Cause() error { return b.state.because() }
 // Missing returns the permissions that relays use and Redis does not give.
 func (b *Broker) Missing() []string { return b.state.lacking() }
 
-// clientLog writes go-redis' own messages to the log. It writes them at debug level, since state
-// and Cluster log when Redis is away and back.
+// clientLog writes go-redis' own messages to the log. It writes them at debug level, since the
+// absences and returns of Redis are logged by the types state and Cluster.
 type clientLog struct{ log *slog.Logger }
 
 func (l clientLog) Printf(ctx context.Context, format string, v ...any) {

@@ -24,15 +24,15 @@ type Cluster struct {
 	answers  *queue[broker.Event] // to requests for which there was no master
 	replicas *replicas
 	sums     sums
-	// moved gets a signal when a master says that a key is on another node. Its buffer holds one
-	// signal. After a signal, follow reads the layout soon.
+	// moved gets a signal when a master says that a key is, or may be, on another node. Its buffer
+	// holds one signal. After a signal, the method follow reads the layout soon.
 	moved chan struct{}
 
 	sink func(broker.Event) // set before use, then constant
 
 	// events is read-locked while a Received, Subscribed or Deaf of a shard is passed to sink, and
 	// write-locked while topics move between shards. So no such event of a shard is passed on
-	// during a move. Whoever locks both events and calls locks events first.
+	// during a move. Whoever needs both locks takes events before calls.
 	events sync.RWMutex
 
 	// calls guards view, early and wanted. It is never held during a call of sink. Whoever replaces
@@ -100,8 +100,8 @@ func (c *Cluster) Run(ctx context.Context, sink func(broker.Event)) error {
 	return refusal(ctx)
 }
 
-// anyNode returns options for some node, a master if one is known. A PUBLISH at any node reaches
-// all nodes.
+// anyNode returns options for some node, a master if one is known. Any node will do, since a
+// PUBLISH at one node reaches all nodes.
 func (c *Cluster) anyNode() *redis.Options {
 	opt := *c.target.opt
 	opt.Addr = c.target.addrs[rand.N(len(c.target.addrs))]
@@ -130,14 +130,14 @@ func (c *Cluster) answer(ctx context.Context) {
 	}
 }
 
-// errUnheard is the error of a flush at a master whose subscriber had no connection.
+// errUnheard is the error of a flush at a master whose subscriber had no connection, or lost it.
 var errUnheard = errors.New("nothing was heard")
 
 // errNoOwner answers requests for a topic whose slot nobody owns.
 var errNoOwner = errors.New("no master of the cluster has this topic's slot")
 
 // call runs f, with Cluster.calls locked, if there is a view. Otherwise it appends f to early, and
-// move runs f as soon as there is a view.
+// the method move runs f as soon as there is a view.
 func (c *Cluster) call(f func()) {
 	c.calls.RLock()
 	if c.view != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// replicas counts subscribers at the replicas of a Redis Cluster. Relays do not subscribe there,
-// but other programs may, since a PUBLISH at any node reaches all nodes. A replica that does not
-// answer in time adds nothing to the count, and is not asked again for replicaIdle.
+// replicas counts subscribers at the replicas of a Redis Cluster. Relays subscribe to no topics
+// there, but other programs may, since a PUBLISH at any node reaches all nodes. A replica that
+// fails to answer in time adds nothing to the count, and is not asked again for replicaIdle.
 type replicas struct {
 	target *target
 	keys   keys
@@ -36,7 +36,7 @@ func newReplicas(t *target, k keys) *replicas {
 	return &replicas{target: t, keys: k, queue: newQueue((*ask).weight), lines: make(map[string]*replicaLine)}
 }
 
-// count asks all replicas for the subscribers of t. The answer comes from run.
+// count asks the replicas for the subscribers of t. The method run gives the answer.
 func (r *replicas) count(t protocol.Topic, token uint64) {
 	r.queue.put(ask{kind: askCount, topic: t, token: token})
 }
@@ -73,8 +73,8 @@ func (r *replicas) run(ctx context.Context, answer func(broker.Counted)) {
 	}
 }
 
-// ask asks all replicas at once, but for those that are not to be asked yet, and adds up their
-// counts.
+// ask asks the replicas in parallel, and adds up their counts. It leaves out each replica until its
+// idleUntil.
 func (r *replicas) ask(ctx context.Context, batch []ask) []int64 {
 	r.mu.Lock()
 	lines := make([]*replicaLine, 0, len(r.lines))
@@ -119,15 +119,14 @@ func (l *replicaLine) count(ctx context.Context, k keys, batch []ask) []int64 {
 	return counts
 }
 
-// sums holds unanswered requests, each of which was sent on in several parts.
+// sums holds unanswered requests, each of which was sent on in parts.
 type sums struct {
 	mu      sync.Mutex // guards the following
 	last    uint64
 	pending map[uint64]*sum
 }
 
-// sum is an unanswered request that was sent on in several parts. It adds up the answers to the
-// parts.
+// sum is an unanswered request that was sent on in parts. It adds up the answers to the parts.
 type sum struct {
 	left  int // answers to come
 	count int64

@@ -43,8 +43,9 @@ func (c *Cluster) follow(ctx context.Context) {
 }
 
 // unwell returns what is wrong with the view, or nil. It returns an error if a slot has no master.
-// If no master is known, it returns err, the error of the last read of the layout. If masters are
-// known, a failed read is no fault, since the state of each master tells whether that master works.
+// If no master is known and the last read of the layout failed, unwell returns err, the error of
+// that read. If masters are known, a failed read is no fault, since the state of each master tells
+// whether that master works.
 func (c *Cluster) unwell(ctx context.Context, err error) error {
 	if c.view == nil || ctx.Err() != nil {
 		return nil
@@ -88,8 +89,9 @@ func (c *Cluster) adopt(ctx context.Context, l layout) {
 	}
 }
 
-// arrange finds in old, or makes, the shard of each master in next. It also sets the topic that
-// each shard probes, and whether the shard's master keeps the back end's name.
+// arrange sets the shard of each master in the view next. This is the shard that the master has in
+// the view old, or else a new one. arrange also sets the topic that each shard probes, and whether
+// the shard's master keeps the back end's name.
 func (c *Cluster) arrange(next, old *view) {
 	probed := make(map[*shard]bool)
 	for i, addr := range next.owners {
@@ -127,7 +129,7 @@ func (c *Cluster) newShard(addr string) *shard {
 
 func (c *Cluster) begin(ctx context.Context, s *shard) {
 	ctx, s.stop = context.WithCancel(ctx)
-	go func() { // end or follow waits for this goroutine
+	go func() { // the methods end and follow wait for this goroutine
 		defer close(s.ended)
 		_ = s.Run(ctx, c.from(s)) // always nil: only the whole Cluster is refused
 	}()
@@ -144,8 +146,8 @@ func (c *Cluster) end(s *shard) {
 }
 
 // move replaces the view, and moves the topics whose slot has another owner than before. Such a
-// topic is deaf until its new owner confirms the subscription. Then move runs the requests in
-// early.
+// topic is deaf until its new owner confirms the subscription. With the new view in place, move
+// also runs the requests in early.
 func (c *Cluster) move(next, old *view) {
 	c.events.Lock()
 	defer c.events.Unlock()

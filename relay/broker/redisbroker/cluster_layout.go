@@ -23,12 +23,13 @@ type layout struct {
 
 // These constants say how often the layout is read, and how long a node has to tell it.
 const (
-	layoutEvery   = time.Second
-	layoutAway    = 100 * time.Millisecond // while something is away, and after a signal of moved
+	layoutEvery = time.Second
+	// layoutAway is the pause if a part of Redis is away, or after a signal on Cluster.moved.
+	layoutAway    = 100 * time.Millisecond
 	layoutTimeout = 500 * time.Millisecond
 )
 
-// layoutReader asks one node for the layout, and further nodes until one gives it.
+// layoutReader asks one node after the other for the layout, until one gives it.
 type layoutReader struct {
 	target *target
 	log    *slog.Logger
@@ -111,7 +112,7 @@ func (r *layoutReader) close() {
 	}
 }
 
-// ask asks the node that use chose. The result ok says whether that node finds the Redis Cluster
+// ask asks the node at r.addr. The result ok says whether that node finds the Redis Cluster
 // working.
 func (r *layoutReader) ask(ctx context.Context) (l layout, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, layoutTimeout)
@@ -169,8 +170,8 @@ type belief struct {
 // believed. Before that, what they tell counts as a mistake.
 const anewAfter = 3 * time.Second
 
-// errBehind is the error for a layout behind the believed one. Its node may be cut off from the
-// nodes that changed the layout.
+// errBehind is the error for a layout behind the believed one. The node that told it may be cut off
+// from the nodes that changed the layout.
 var errBehind = errors.New("this node knows an older layout of the cluster")
 
 // behind reports whether l counts fewer changes than the believed layout. Then l is older, or is of
@@ -180,7 +181,7 @@ func (b *belief) behind(l layout) bool { return l.changes < b.changes }
 // keep makes l the believed layout.
 func (b *belief) keep(l layout) { *b = belief{changes: l.changes, ids: l.ids} }
 
-// confirmed notes that a node told a layout that is not behind.
+// confirmed notes that a node told a layout that is not behind the believed one.
 func (b *belief) confirmed() { b.doubted = time.Time{} }
 
 // anew reports whether the Redis Cluster was made anew, so that a new layout replaces the believed

@@ -22,10 +22,11 @@ import (
 // Config says which Redis a Broker uses, and what it keeps there. Fields with a default may be
 // zero.
 type Config struct {
-	// URL has one of these forms: redis://, with user, password and database;
-	// redis+sentinel://host:port,…/master-name[/database]; redis+cluster://host:port,…. Each form
-	// takes rediss for TLS. Parameters about timeouts, retries and pools have no effect, since the
-	// promises about an absent Redis rest on fixed values.
+	// URL has one of these forms: redis://host:port[/database];
+	// redis+sentinel://host:port,…/master-name[/database]; redis+cluster://host:port,…. A user and
+	// a password may come before the first host, and ports may be left out. With rediss instead of
+	// redis the connections use TLS. Parameters about timeouts, retries and pools have no effect,
+	// since the promises about an absent Redis rest on fixed values.
 	URL string
 	// Prefix begins the name of every key, and of every topic's channel. Relays of one cluster
 	// share it. The original servers use none.
@@ -47,20 +48,22 @@ type Config struct {
 	Log     *slog.Logger          // nil: discarded
 }
 
-// These constants say how long things may take.
+// These constants are timeouts, intervals, and one speed.
 const (
 	dialTimeout = time.Second
 	// commandTimeout bounds silence on the asker's connection and on the one for tops. Silence
-	// means that nothing can be written, or that no byte of a reply comes. It also bounds each read
-	// and write on the connections of the neighbours.
+	// means that nothing can be written, or that no byte of a reply comes. On the connections of
+	// the neighbours commandTimeout bounds each read and write, but not the wait for statements and
+	// for answers to pings.
 	commandTimeout = 3 * time.Second
 	// publishTimeout bounds silence on the publisher's connection. It also bounds dialling together
 	// with reading the server's identity. It is so short that silence of the publisher's connection
-	// is noticed within 3 s, even if the probe is answered.
+	// is noticed within 3 s, even if the probe is answered. The constant slowest gives long
+	// messages more time.
 	publishTimeout = 2 * time.Second
 	// slowest is the lowest speed of the way to Redis that is allowed for, in bytes a second. The
-	// answer to a publication may come later than publishTimeout says, by the time that the longest
-	// message of its pipeline takes at this speed.
+	// publisher waits longer than publishTimeout for an answer, by the time that the longest
+	// message of the pipeline takes at this speed.
 	slowest = 64 << 10
 	// probeTimeout and probeEvery add up to less than the 3 s within which an absent Redis is
 	// noticed.
@@ -72,8 +75,8 @@ const (
 	probeBrief = 700 * time.Millisecond
 	pingEvery  = time.Second             // on the subscriber's connection
 	silence    = 2500 * time.Millisecond // of Redis, until the subscriber's connection ends
-	// regain is how long the subscriptions may be lost before that counts as an absence. It counts
-	// earlier if a new connection fails.
+	// regain is how long the subscriptions may be lost before Redis counts as away. If a new
+	// connection fails earlier, Redis counts as away from then on.
 	regain = 400 * time.Millisecond
 )
 
@@ -118,8 +121,8 @@ func fixOptions(opt *redis.Options, names *resolve.Names, secure func(*tls.Confi
 	opt.DialerRetries = 1
 	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = dialTimeout, commandTimeout, commandTimeout
 	opt.ContextTimeoutEnabled = true
-	// A client has one connection. With fewer places than 4, its pool would sooner begin to repeat
-	// the error of failed dials, see line.
+	// A client's pool needs one place. But once dialling has failed as often as the pool has
+	// places, go-redis repeats the last error instead of dialling. More places put that off.
 	opt.PoolSize, opt.PipelinePoolSize = 4, -1
 	opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns = 0, 0, 0
 	opt.ConnMaxIdleTime, opt.ConnMaxLifetime = -1, -1

@@ -20,7 +20,8 @@ var errRedial = errors.New("the connection was lost")
 //
 // The receiver sets no deadline while it waits for publications, and the kernel takes a quarter of
 // an hour to notice that the other side is gone. So the connection also ends when nothing has come
-// for the time silence. A living server is never silent that long, since it answers our pings.
+// for as long as the constant silence says. A living server is not silent that long, since it
+// answers our pings.
 func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn), opened func(connected)) *redis.Client {
 	o := *opt
 	o.ReadTimeout = dialTimeout // for the handshake; after it, the constant silence applies
@@ -43,13 +44,13 @@ func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn),
 }
 
 // publisherClient returns a client that connects once, so that all its requests go to the server
-// whose identity was read. Its timeouts bound silence. A read may take longer, by what the function
-// grace returns.
+// whose identity was read. Its timeouts bound silence, not whole reads and writes. A read may take
+// longer, by what the function grace returns.
 func publisherClient(opt *redis.Options, grace func() time.Duration) *redis.Client {
 	return oneConnection(with(opt, publishTimeout), func(c net.Conn) net.Conn { return patiently(c, 0, grace) })
 }
 
-// readerClient returns a client whose timeouts bound silence.
+// readerClient returns a client whose timeouts bound silence, not whole reads and writes.
 func readerClient(opt *redis.Options) *redis.Client {
 	o := *opt
 	dial := o.Dialer
@@ -98,7 +99,7 @@ func newLine(opt *redis.Options) *line {
 	return newLineOf(func() *redis.Client { return redis.NewClient(opt) })
 }
 
-// newLineOf returns a line whose clients are made by open.
+// newLineOf returns a line whose clients the function open makes.
 func newLineOf(open func() *redis.Client) *line { return &line{open: open, client: open()} }
 
 // get returns the client, which may be used until renew or close.
@@ -108,7 +109,7 @@ func (l *line) get() *redis.Client {
 	return l.client
 }
 
-// renew replaces the client.
+// renew replaces the client, unless the line is closed.
 func (l *line) renew() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,8 +142,8 @@ func (l *line) close() {
 // closeWhen closes l when ctx is done, or when the function that it returns is called.
 func (l *line) closeWhen(ctx context.Context) func() { return closeWhen(ctx, l.close) }
 
-// closeWhen calls end when ctx is done, to interrupt reads and writes under way. It returns a
-// function that calls end if nobody has yet, and waits until end has returned.
+// closeWhen calls the function end when ctx is done, to interrupt reads and writes under way. It
+// returns a function that calls end if nobody has yet, and waits until end has returned.
 func closeWhen(ctx context.Context, end func()) func() {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -158,9 +159,9 @@ func closeWhen(ctx context.Context, end func()) func() {
 	}
 }
 
-// closeSubscriber returns a function that closes a connection while somebody reads or writes on it.
-// It closes the client first, which interrupts reads and writes. Otherwise sub.Close might wait
-// long for its lock, which is held during a write.
+// closeSubscriber returns a function that closes the connection of sub. That function may be called
+// while others read or write on the connection. It closes the client first, which interrupts reads
+// and writes. Otherwise sub.Close might wait long for its lock, which is held during a write.
 func closeSubscriber(client *redis.Client, sub *redis.PubSub) func() {
 	return func() {
 		client.Close()

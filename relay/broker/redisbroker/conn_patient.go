@@ -16,7 +16,7 @@ type patient struct {
 	net.Conn
 	endless time.Duration // longest silence of reads that have no deadline; 0: unbounded
 	// grace returns how much longer than the read deadline the other side may be silent. It is
-	// called once the deadline has passed. A nil grace adds nothing.
+	// called each time that the deadline has passed. A nil grace adds nothing.
 	grace func() time.Duration
 
 	// reading and writing hold the lengths of the two deadlines, as a time.Duration. A length is 0
@@ -24,11 +24,11 @@ type patient struct {
 	reading, writing atomic.Int64
 }
 
-// writeAtOnce is the number of bytes of a write that one deadline covers.
+// writeAtOnce is the largest number of bytes of a write that one deadline covers.
 const writeAtOnce = 32 << 10
 
 // patiently wraps c. If c is a syscall.Conn, the result is one, too, so that go-redis can check
-// whether it is still open.
+// whether the connection is still open.
 func patiently(c net.Conn, endless time.Duration, grace func() time.Duration) net.Conn {
 	p := &patient{Conn: c, endless: endless, grace: grace}
 	if raw, ok := c.(syscall.Conn); ok {

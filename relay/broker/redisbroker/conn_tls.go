@@ -13,9 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// dialer returns the function that makes opt's connections. It does the TLS handshake itself.
-// go-redis' own dialler does not end a handshake with its context, and its errors give no advice.
-// The function secure completes the TLS configuration of each connection.
+// dialer returns the function that makes opt's connections. That function does the TLS handshake
+// itself. go-redis' own dialler does not end a handshake with its context, and its errors give no
+// advice. The function secure completes the TLS configuration of each connection.
 func dialer(
 	opt *redis.Options, names *resolve.Names, secure func(*tls.Config),
 ) func(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -24,7 +24,7 @@ const (
 	single      failure = "request"     // the fault of this request alone
 )
 
-// refusals are the first words of the errors that count as refusing.
+// refusals are words. An error that begins with one of them counts as refusing.
 var refusals = []string{
 	"OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "BUSY",
 	"NOSCRIPT", "TRYAGAIN",
@@ -46,7 +46,7 @@ func failureOf(err error) failure {
 	}
 	text := reply.Error()
 	if strings.HasPrefix(text, "NOPERM ") || strings.Contains(text, ": -NOPERM ") || strings.Contains(text, "user executing the script") ||
-		strings.Contains(text, "ACL failure in script") { // Redis 7.2 and later, Valkey
+		strings.Contains(text, "ACL failure in script") { // so say Redis 7.2 and later, and Valkey
 		return forbidden
 	}
 	for _, word := range refusals {
@@ -63,12 +63,12 @@ func failureOf(err error) failure {
 	return single
 }
 
-// tellEvery is the least time between two lines of the log about one absence.
+// tellEvery is the least time between two logged causes of one absence.
 const tellEvery = 5 * time.Second
 
-// telling decides which causes of one absence are logged. These are the first cause, and each later
-// one whose kind differs from that of the last logged one. A telling has the kind and the time of
-// the last logged cause.
+// telling decides which causes of one absence are logged. The first cause is logged. A later one is
+// logged if its kind differs from that of the last logged cause, and if tellEvery has passed since.
+// A telling has the kind and the time of the last logged cause.
 type telling struct {
 	kind string
 	at   time.Time
@@ -77,9 +77,9 @@ type telling struct {
 // begin notes cause as the last logged one. It is called just before cause is logged.
 func (t *telling) begin(cause error) { t.kind, t.at = kindOf(cause), time.Now() }
 
-// due reports whether a later cause is to be logged. If so, it notes the cause, and its caller logs
-// it next. A cause that comes within tellEvery of the last logged one is not due. It is not lost,
-// since requests are tried all the time, so the cause comes again.
+// due reports whether a later cause is to be logged. If so, due notes that cause as the last logged
+// one, and its caller logs the cause next. A cause that comes within tellEvery of the last logged
+// one is not due. Such a cause is not lost: requests are tried all the time, so it comes again.
 func (t *telling) due(cause error) bool {
 	if time.Since(t.at) < tellEvery || kindOf(cause) == t.kind {
 		return false
@@ -88,7 +88,7 @@ func (t *telling) due(cause error) bool {
 	return true
 }
 
-// silentEnds are the ways in which a connection ends without a word.
+// silentEnds are errors that say that a connection or the subscriptions were lost, but not why.
 var silentEnds = []error{
 	io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed, errRedial, errDeaf,
 }

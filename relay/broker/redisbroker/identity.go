@@ -14,9 +14,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// identifier asks servers for their identity. A server tells the same identity on all its
-// connections, and never returns to an earlier identity. A proxy may tell another identity on each
-// connection, or for each command. The identifier gives up after several such answers.
+// identifier asks servers for their identity. At any one time a server tells the same identity on
+// all its connections, and it never returns to an earlier one. A proxy may tell another identity on
+// each connection, or for each command. After several answers that no single server gives, the
+// identifier gives up.
 type identifier struct {
 	log  *slog.Logger
 	once sync.Once // for the warning that INFO is not permitted
@@ -27,12 +28,12 @@ type identifier struct {
 	mu      sync.Mutex // guards the following
 	seen    []identity // in the order in which they came, at most seenMost
 	last    identity
-	doubts  int       // answers that no server gives
-	since   time.Time // when the first of them came
+	doubts  int       // answers that no single server gives
+	since   time.Time // when the first of the doubts came
 	givenUp bool
 }
 
-// The identifier remembers seenMost identities, and gives up at doubtsMost doubts within
+// The identifier remembers the last seenMost identities, and gives up at doubtsMost doubts within
 // doubtsAge. A failover makes one or two doubts, since two servers may be asked in turn.
 const (
 	seenMost   = 64

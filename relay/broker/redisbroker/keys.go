@@ -49,8 +49,8 @@ func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 // cluster returns the key of the back end's name.
 func (k keys) cluster() string { return string(k) + "edgerelay:cluster" }
 
-// probeTopic is the topic that the prober publishes to. On a Redis Cluster a number is appended to
-// it. It is like any topic, but no client uses it.
+// probeTopic is the topic that the prober publishes to. On a Redis Cluster a colon and a number are
+// appended to it. It is like any topic, but no client uses it.
 const probeTopic protocol.Topic = "edgerelay:probe"
 
 // realm returns a name for the cluster of relays that uses the prefix k in a database. Channels

@@ -73,8 +73,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
-// drop counts a publication that is no valid envelope. If err is an EnvelopeError, it says the
-// reason. Otherwise the publication counts as malformed.
+// drop counts a publication that is no valid envelope, or whose position is impossible. If err is
+// an EnvelopeError, the reason is that of err. Otherwise, also if err is nil, the publication
+// counts as malformed.
 func (m *metrics) drop(err error) {
 	reason := "malformed"
 	if bad, ok := errors.AsType[*protocol.EnvelopeError](err); ok {

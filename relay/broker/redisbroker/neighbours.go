@@ -25,7 +25,7 @@ const relaysChannel = "edgerelay:relays"
 
 // These are the times of the neighbours' connection.
 const (
-	settling        = time.Second      // from a relay's first statement until it counts as serving
+	settling        = time.Second      // from a connection's first statement until settle is called
 	neighboursPing  = 30 * time.Second // between pings; also how long an answer may take
 	neighboursPause = 2 * time.Second  // longest pause before another connection
 )
@@ -86,7 +86,7 @@ type neighbours struct {
 	// Owned by run.
 	serves   bool
 	decide   time.Time  // when this relay starts to serve, unless it is refused
-	objector *statement // of a relay of another cluster because of which this one may be refused
+	objector *statement // of another cluster's relay, because of which this relay may be refused
 	kin      bool       // a relay of the same cluster serves
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// prober publishes a message on Redis every second. So it notices an absence and a return of Redis
-// even if no client sends anything.
+// prober publishes a message on Redis about once a second, and more often while Redis is away. So
+// it notices an absence and a return of Redis even if no client sends anything.
 type prober struct {
 	opt        *redis.Options
 	keys       keys
@@ -31,7 +31,7 @@ type prober struct {
 	name       *backEndName
 	candidate  string                         // name to give the back end if it has none
 	instance   protocol.Instance              // instance in whose name the probes publish
-	found      func(who identity, s sighting) // called after each answer; must not wait
+	found      func(who identity, s sighting) // called with each identity read; must not wait
 
 	// elsewhere is set when the sentinels name another master. The next probe then connects anew.
 	elsewhere atomic.Bool
@@ -75,10 +75,10 @@ func (p *prober) run(ctx context.Context) {
 		} else {
 			pause = probeAway
 		}
-		// A signal of trouble brings the next probe at once, since the request that failed may have
-		// lost only its connection. That does not happen twice in a row. Otherwise a Redis that
-		// answers nothing but the probe would be told as away at each failed request, and as back
-		// at each probe.
+		// A signal on state.trouble brings the next probe at once, since the request that failed
+		// may have lost only its connection. No two probes in a row are brought forward. Otherwise
+		// a Redis that answers nothing but the probe would be told as away at each failed request,
+		// and as back at each probe.
 		trouble := p.state.trouble
 		if hurried {
 			trouble = nil
@@ -91,8 +91,8 @@ func (p *prober) run(ctx context.Context) {
 }
 
 // probe tries once whether Redis does what relays need, and reports whether it does. The argument
-// checked is the result of the last probe. After a probe that succeeded, the version, the scripts
-// and the permissions are not checked again, unless the state asks for that or Redis is away.
+// checked is the result of the last probe. The version, the scripts and the permissions are checked
+// if the last probe failed, if requests are known to fail, or if state.recheck is set.
 func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -153,7 +153,7 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 // publish publishes to the probe's topic with the script that clients' messages use. Only a
 // publication shows that Redis has memory left, is no replica, and permits publishing.
 //
-// Relays also tell each other the latest epoch in this way. The Known of a probe is the latest
+// Relays also tell each other the latest epoch in this way. The Known of a probe has the latest
 // epoch that its relay has seen. So the probe's topic is then in that epoch or a later one, and the
 // answer tells the topic's epoch.
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
@@ -181,8 +181,8 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// refused wraps err as unfit does. If a permission is missing, the result names all that are
-// missing, since a script's error does not say which one it was.
+// refused wraps err as the function unfit does. If a permission is missing, the result names all
+// that are missing, since a script's error does not say which one it was.
 func (p *prober) refused(ctx context.Context, client *redis.Client, err error) error {
 	if failureOf(err) == forbidden {
 		if named := p.try(ctx, client); named != nil {
@@ -203,7 +203,8 @@ const (
 	another
 )
 
-// identify reads the server's identity, and tells found how it compares to the one before.
+// identify reads the server's identity. It passes the identity to the function found, and how the
+// identity compares to the one before.
 func (p *prober) identify(ctx context.Context, client *redis.Client) error {
 	who, err := p.identifier.read(ctx, client)
 	if err != nil {
@@ -227,7 +228,7 @@ func (p *prober) compare(who identity, sameConnection bool) sighting {
 	case who == p.identity:
 		return same
 	case p.identity.run == "" || who.run == "":
-		// The publisher is to read the identity again, since it may have done so too early.
+		// The publisher may have read the identity too early, and is to read it again.
 		return odd
 	case sameConnection && who.run != p.identity.run:
 		// A server does not change its run_id on one connection, but a proxy may.
@@ -237,8 +238,8 @@ func (p *prober) compare(who identity, sameConnection bool) sighting {
 	return another
 }
 
-// unfit wraps a refusal in errUnfit. It returns err as it is if Redis did not answer, or said that
-// a key is on another node.
+// unfit wraps a refusal in errUnfit. It returns err unchanged if Redis did not answer, or said that
+// a key is, or may be, on another node.
 func unfit(err error) error {
 	if failureOf(err) == unreachable || redirected(err) {
 		return err
@@ -266,8 +267,8 @@ func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// checkVersion refuses a Redis before 6.2, and a node of a Redis Cluster if the URL is for a single
-// Redis. A Redis that does not tell its version is accepted.
+// checkVersion refuses a Redis before 6.2. It also refuses a node of a Redis Cluster, unless the
+// URL is for a Redis Cluster. A Redis that does not tell its version is accepted.
 func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string, error) {
 	info, err := client.Info(ctx, "server").Result()
 	if err != nil {

@@ -15,9 +15,10 @@ import (
 // a group exists.
 const numsub = "pubsub|numsub"
 
-// try tries the commands that relays and their scripts use, and records those that Redis does not
-// permit. If relays need one of these, try returns an error. INFO is not tried here but by
-// identifier. The commands that load and run scripts are tried by check and publish.
+// try tries commands that relays and their scripts use, and records those that Redis does not
+// permit. If relays need one of these, try returns an error. Subscribing is tried only if all other
+// commands are permitted. The type identifier finds out whether INFO is permitted. The methods
+// check and publish find out whether scripts may be loaded and run.
 func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	missing, err := p.refusedCommands(ctx, client)
 	if err == nil && len(missing) == 0 {
@@ -35,8 +36,9 @@ func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// refusedCommands tries commands on the probe's topic: on its channel, and on a key of it that has
-// no other use. It returns the names of those commands that Redis does not permit.
+// refusedCommands tries commands on the probe topic's channel, on a key of that topic that nothing
+// else uses, and commands without a channel or a key. It returns the names of those that Redis does
+// not permit.
 func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (missing []string, err error) {
 	topic := p.role.topic()
 	key := string(p.keys.appendMark(nil, topic, protocol.Instance{}))
@@ -80,7 +82,7 @@ func nameOf(args []any) string {
 }
 
 // refusedSubscription tries to subscribe and to unsubscribe, on a connection of its own. It returns
-// what Redis does not permit.
+// the names of those of the two commands that Redis does not permit.
 func (p *prober) refusedSubscription(ctx context.Context, client *redis.Client) (missing []string, err error) {
 	sub := client.Subscribe(ctx)
 	defer sub.Close()

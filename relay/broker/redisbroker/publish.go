@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A pipeline takes the requests that were queued during the one before it, up to pipelineRequests.
-// The pace bounds their bytes, and is between pipelineBytesLeast and pipelineBytes. A single
-// message may exceed the pace.
+// A pipeline takes the requests that were queued while the last pipeline was under way, up to
+// pipelineRequests. The pace, which is between pipelineBytesLeast and pipelineBytes, bounds their
+// bytes. A message that alone exceeds the pace goes in a pipeline of its own.
 const (
 	pipelineRequests   = 500
 	pipelineBytes      = 1 << 20
@@ -32,7 +32,7 @@ type publisher struct {
 	state      *state
 	metrics    *metrics
 
-	// These describe the server that line is connected to. They are owned by run.
+	// These describe the server that the publisher is connected to. They are owned by run.
 	identity   identity
 	identified bool
 
@@ -88,8 +88,8 @@ func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
 }
 
 // publish carries out batch and returns its answers, which are valid until the next call. While
-// Redis is known to be away, all answers are errors and come at once. So no backlog is there when
-// Redis is back.
+// publications are known to fail, all answers are errors and come at once. So no backlog is there
+// when Redis is back.
 func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broker.Published {
 	answers, all := p.scratch(len(batch))
 	if err := p.state.cannotPublish(); err != nil {
@@ -156,7 +156,7 @@ func (p *publisher) identify(ctx context.Context) (err error) {
 	return err
 }
 
-// renew replaces a connection that is lost.
+// renew replaces the connection. The server of the new one is not identified yet.
 func (p *publisher) renew() {
 	p.line.renew()
 	p.identified = false
@@ -224,8 +224,8 @@ func (p *publisher) request(n int) *request {
 	return p.requests[n]
 }
 
-// note counts failures. It passes the last failure that is no redirection to state.failed. If all
-// are redirections, it passes the first one.
+// note counts failures. It passes one of them to state.failed: the last failure that is no
+// redirection, or the first redirection if all failures are redirections.
 func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	var last error
 	for i := range answers {

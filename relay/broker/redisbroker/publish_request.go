@@ -13,8 +13,8 @@ import (
 )
 
 // request is a command that is reused for one Publish after the other. Its arguments are pointers
-// to values that set writes; go-redis reads the values when it sends. A new command would take 15
-// allocations.
+// to values that the method set writes; go-redis reads the values when it sends. A new command
+// would take 15 allocations.
 type request struct {
 	*redis.StringCmd
 

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// queue passes items, mostly requests to a Broker, to the one goroutine that works on them, in
-// order. It is not bounded itself, since the caller of the Broker bounds what it asks: the
-// unanswered publications of an edge have at most about twice as many bytes as that edge's log may
-// have.
+// queue passes items, in order, to the one goroutine that works on them. Most items are requests to
+// a Broker. A queue is not bounded itself, since the caller of the Broker bounds its unanswered
+// requests: the unanswered publications of an edge have at most about twice as many bytes as that
+// edge's log may have.
 type queue[T any] struct {
 	weigh func(*T) int
 
@@ -22,7 +22,7 @@ type queue[T any] struct {
 	wake chan struct{} // from put to take; one slot
 }
 
-// keepItems is how many items a queue keeps memory for.
+// keepItems is the largest number of items that a queue keeps memory for while it has none.
 const keepItems = 1024
 
 func newQueue[T any](weigh func(*T) int) *queue[T] {
@@ -38,8 +38,8 @@ func (q *queue[T]) put(x T) {
 }
 
 // take waits for items and returns the first of them. These are at most n, and together weigh at
-// most the argument weight. A single item may weigh more. The slice is valid until the next call.
-// It is nil once ctx is done and nothing is queued.
+// most the argument weight. If the first item alone weighs more, take returns only that item. The
+// slice is valid until the next call. It is nil once ctx is done and nothing is queued.
 func (q *queue[T]) take(ctx context.Context, n, weight int) []T {
 	for {
 		if batch := q.first(n, weight); len(batch) > 0 {
@@ -102,7 +102,7 @@ const (
 func newPace(least, most int) pace { return pace{least, most, least} }
 
 // took notes how long a round trip took and how much was in it. The pace does not grow after a
-// round trip that used at most half of it: a small round trip says nothing about larger ones.
+// round trip that used at most half of the pace: a small round trip says nothing about larger ones.
 func (p *pace) took(much int, d time.Duration) {
 	switch {
 	case d > paceSlow:
@@ -112,7 +112,8 @@ func (p *pace) took(much int, d time.Duration) {
 	}
 }
 
-// failed notes that a round trip was not answered.
+// failed makes the pace shrink, as after a slow round trip. It is called after a round trip without
+// answers, or whose requests Redis refused.
 func (p *pace) failed() { p.took(0, paceSlow+1) }
 
 // signal fills the one slot of c, if that is empty.

@@ -38,7 +38,7 @@ func readCmd(ctx context.Context, k keys, t protocol.Topic, from string, entries
 	return redis.NewCmd(ctx, "EVALSHA", readSHA, 2, k.history(t), k.position(t), from, entries, pageBytes)
 }
 
-// reading is the script's reply.
+// reading is a reply of read.lua.
 type reading struct {
 	// top is zero if none is known, or if it is not credible.
 	top     protocol.Position
@@ -52,7 +52,7 @@ type entry struct {
 	text     string
 }
 
-// readingOf parses the script's reply.
+// readingOf parses a reply of read.lua.
 func readingOf(cmd *redis.Cmd) (r reading, err error) {
 	reply, err := cmd.Slice()
 	if err != nil {
@@ -85,9 +85,10 @@ func positionIn(value any) (protocol.Position, error) {
 	return protocol.ParsePosition(id)
 }
 
-// exec sends cmds in one pipeline. If Redis did not know the script of some, exec loads the script
-// and sends those again. If the script is unknown even then, exec sends them with the script's
-// text, since some servers forget scripts at once. Each command has its own error.
+// exec sends cmds in one pipeline. If Redis did not know the script of some commands, exec loads
+// the script and sends these commands again. If the script is unknown even then, exec sends them
+// with the script's text, since some servers forget scripts at once. Each command has its own
+// error.
 func exec(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	pipeline(ctx, client, cmds)
 	if unknown := withoutScript(cmds); len(unknown) > 0 && client.ScriptLoad(ctx, readScript).Err() == nil {

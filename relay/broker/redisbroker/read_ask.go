@@ -18,7 +18,7 @@ const (
 
 var askLabels = [...]string{askHistory: "history", askCount: "count"}
 
-// ask is a request that changes nothing.
+// ask is a request to read a history or to count subscribers. It changes nothing in Redis.
 type ask struct {
 	kind  askKind
 	topic protocol.Topic
@@ -28,7 +28,8 @@ type ask struct {
 
 // A round trip carries at most asksAtOnce questions. A history page weighs as much as
 // asksAtOnce/historyShare counts, because pages take memory. So a round trip reads at most
-// historyShare pages. These have up to 4 MiB of text, or 16 texts if each is longer than pageBytes.
+// historyShare pages. Together these have up to 4 MiB of text. They have more only if a page is a
+// single text longer than pageBytes.
 const (
 	asksAtOnce   = 256
 	historyShare = 16
@@ -41,7 +42,7 @@ func (a *ask) weight() int {
 	return 1
 }
 
-// asker answers asks in order, on one connection.
+// asker carries out requests of the type ask, in order and on one connection.
 type asker struct {
 	queue   *queue[ask]
 	line    *line
@@ -78,7 +79,7 @@ func (a *asker) run(ctx context.Context, sink func(broker.Event)) {
 	}
 }
 
-// ask sends the questions in one pipeline and answers them.
+// ask sends the questions of batch in one pipeline, and passes their answers to sink.
 func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.metrics.pipelines.WithLabelValues("ask").Observe(float64(len(batch)))
 	a.line.after(a.state.outages.Load())
@@ -169,8 +170,8 @@ func (a *asker) page(q ask, read reading) broker.History {
 	return answer
 }
 
-// publicationIn parses one entry. If it is no publication of ours, it is counted as dropped and
-// left out of the page.
+// publicationIn parses one entry. If the entry is no publication of ours, publicationIn counts it
+// as dropped and returns false.
 func (a *asker) publicationIn(t protocol.Topic, e entry) (broker.Publication, bool) {
 	// The realm in the envelope does not matter, since the history is ours.
 	envelope, err := protocol.ParseEnvelope([]byte(e.text), "")

@@ -9,7 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// receive reads until the connection fails or ctx is done.
+// receive handles what Redis sends. It returns when the connection fails, when ctx is done, or when
+// Redis sends an error or an unexpected reply.
 func (s *subscriberConn) receive(ctx context.Context) error {
 	select {
 	case <-s.opened:
@@ -51,8 +52,8 @@ func (s *subscriberConn) take(p push) error {
 	return nil
 }
 
-// received sends the event of a publication. While the top of the topic is being read, received
-// notes the highest position that has come. The Top of the Subscribed that follows is at least that
+// received sends the event of a publication. While the top of the topic is being read, it also
+// keeps the highest position that has come. The Top of the Subscribed that follows is at least that
 // position.
 func (s *subscriberConn) received(p push) {
 	s.metrics.received.Inc()

@@ -20,10 +20,11 @@ import (
 type pushes struct {
 	in      *bufio.Reader
 	channel []byte
-	long    []byte // a payload that does not fit into in's buffer
+	long    []byte // memory of a payload that does not fit into pushesBuffer
 }
 
-// push is one thing that Redis sent. Its slices are valid until the next call of next.
+// push is one message, confirmation or pong from Redis. Its slices are valid until the next call of
+// pushes.next.
 type push struct {
 	kind    pushKind
 	channel []byte
@@ -58,8 +59,9 @@ func (replyError) RedisError() {}
 
 var _ redis.Error = replyError("")
 
-// newPushes returns pushes that read from conn, which the function patiently made. It takes the
-// read deadline away, so that the connection ends only after its longest silence, patient.endless.
+// newPushes returns pushes that read from conn, which the function patiently made. It takes conn's
+// read deadline away. After that a read fails only if the connection fails, or after a silence of
+// patient.endless.
 func newPushes(conn net.Conn) (*pushes, error) {
 	return &pushes{in: bufio.NewReaderSize(conn, pushesBuffer)}, conn.SetReadDeadline(time.Time{})
 }
@@ -134,7 +136,7 @@ func (p *pushes) kind() (pushKind, error) {
 	return 0, fmt.Errorf("%w: %.20q", errReply, word)
 }
 
-// pong reads a payload of n bytes, which is the one of the ping.
+// pong reads a payload of n bytes, which is that of the ping.
 func (p *pushes) pong(n int) (push, error) {
 	payload, _, err := p.body(n)
 	return push{kind: pushPong, payload: payload}, err
@@ -177,7 +179,8 @@ func (p *pushes) bulk() (b []byte, tooLong bool, err error) {
 	return p.body(n)
 }
 
-// body reads n bytes and the end of the line.
+// body reads a string of n bytes and the end of its line. If n is -1, the string is nil. A string
+// that is longer than any envelope is skipped.
 func (p *pushes) body(n int) (b []byte, tooLong bool, err error) {
 	switch {
 	case n == -1:
@@ -203,7 +206,7 @@ func (p *pushes) body(n int) (b []byte, tooLong bool, err error) {
 	return b[:n], false, nil
 }
 
-// longBody reads n bytes that do not fit into in's buffer.
+// longBody reads n bytes that do not fit into pushesBuffer.
 func (p *pushes) longBody(n int) ([]byte, error) {
 	if cap(p.long) > keepLong {
 		p.long = nil

@@ -35,9 +35,9 @@ func throughSentinels(t *target) {
 	t.opt.Addr = t.master + " of " + strings.Join(t.addrs, ",") // for logs
 }
 
-// watchSentinels calls switched each time that most of the sentinels name another master than
-// before. A relay must leave the old master then: it may live on, and take publications that are
-// lost when it becomes a replica.
+// watchSentinels calls the function switched each time that most of the sentinels name another
+// master than before. A relay must then leave the old master. The old master may live on, and take
+// publications that are lost when it becomes a replica.
 func (t *target) watchSentinels(ctx context.Context, switched func()) {
 	for last := ""; ctx.Err() == nil; timing.Sleep(ctx, sentinelsEvery, nil) {
 		addr, votes, err := t.poll(ctx)
@@ -64,18 +64,18 @@ func isMaster(ctx context.Context, conn *redis.Conn) error {
 	if field(info, "role") == "slave" {
 		return fmt.Errorf("%w: the one that sentinels name is a replica", errNoMaster)
 	}
-	return nil // or INFO is not permitted
+	return nil // also if INFO is not permitted
 }
 
-// askSentinels returns the master's address, as poll does.
+// askSentinels returns the master's address, which poll finds.
 func (t *target) askSentinels(ctx context.Context) (string, error) {
 	addr, _, err := t.poll(ctx)
 	return addr, err
 }
 
-// poll asks all sentinels for the master. It returns the address that the largest number of
-// sentinels name, and that number. Once more than half of all sentinels agree, poll does not wait
-// for the others.
+// poll asks all sentinels for the master. It returns the address that the largest number of answers
+// name, and that number. Once more than half of all sentinels agree, poll waits for no further
+// answers.
 func (t *target) poll(ctx context.Context) (best string, most int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
 	var asking sync.WaitGroup

@@ -23,7 +23,8 @@ const (
 )
 
 // state knows whether Redis is there. It tells each change once, by one event and one log line.
-// While Redis stays away, state also logs causes of another kind.
+// While Redis stays away, state also logs a new cause whose kind differs from that of the last
+// logged one, at most once every tellEvery.
 type state struct {
 	log     *slog.Logger
 	metrics *metrics
@@ -40,10 +41,10 @@ type state struct {
 	since    time.Time
 	failures uint64
 
-	// moved gets a signal when a node says that a key is on another node. Its buffer holds one
-	// signal. It is nil without a Redis Cluster.
+	// moved gets a signal when a node says that a key is, or may be, on another node. Its buffer
+	// holds one signal. It is nil without a Redis Cluster.
 	moved   chan struct{}
-	trouble chan struct{} // to the prober, when requests begin to fail; one slot
+	trouble chan struct{} // to the prober, to probe at once; one slot
 	back    chan struct{} // to the subscriber, when requests are answered again; one slot
 	returns atomic.Uint64 // times that back was signalled
 
@@ -51,11 +52,11 @@ type state struct {
 	unanswered atomic.Pointer[error]
 	unwritable atomic.Pointer[error]
 	cause      atomic.Pointer[error] // why Redis is away
-	recheck    atomic.Bool           // the next probe is to try what is permitted
+	recheck    atomic.Bool           // the next probe is to check the permissions
 	missing    atomic.Pointer[[]string]
-	// outages counts the times that requests began to fail, that Redis turned out to be another
-	// server, or that the sentinels named another master. Connections from before the last of these
-	// times are to be replaced.
+	// outages counts the times that publications or probes began to fail, that Redis turned out to
+	// be another server, or that the sentinels named another master. Connections from before the
+	// last of these times are to be replaced.
 	outages atomic.Uint64
 }
 
@@ -92,7 +93,7 @@ func (s *state) failed(err error) {
 	defer s.mu.Unlock()
 	was := s.ok()
 	switch failureOf(err) {
-	case forbidden: // the next probe is to try what is permitted
+	case forbidden: // the next probe is to check the permissions
 		s.recheck.Store(true)
 		signal(s.trouble)
 		return
@@ -113,9 +114,10 @@ func (s *state) failed(err error) {
 	}
 }
 
-// doubted notes that a question was refused, or not answered in time. That is no absence, since a
-// question's answer may be large. But doubted has a probe made at once. A probe is small, and shows
-// whether Redis is away, and what is permitted.
+// doubted notes that a question was refused, or not answered in time. That alone does not count as
+// an absence: a late answer may just be large. But unless Redis is known to fail already, doubted
+// asks for a probe at once. A probe is small, and shows whether Redis is away, and what is
+// permitted.
 func (s *state) doubted() {
 	s.recheck.Store(true)
 	if s.ok() {
@@ -123,15 +125,15 @@ func (s *state) doubted() {
 	}
 }
 
-// failuresSoFar returns the number of failed requests. A probe calls it at its beginning, and
-// passes the result to answered.
+// failuresSoFar returns the number of failures so far, of publications and probes. A probe calls it
+// at its beginning, and passes the result to answered.
 func (s *state) failuresSoFar() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failures
 }
 
-// answered notes a successful probe, unless a request failed after the probe began.
+// answered notes a successful probe, unless a publication failed after the probe began.
 func (s *state) answered(failures uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,9 +240,9 @@ func (s *state) changedLocked() {
 	s.sink(broker.State{Away: s.away, Cause: cause})
 }
 
-// retellLocked logs the cause of an absence that goes on, if telling says that the cause is due. It
-// may be called only after a new failure: when requests succeed again, the stored causes may be
-// old.
+// retellLocked logs the cause of an absence that goes on, if the field telling says that the cause
+// is due. It may be called only after a new failure: when requests succeed again, the stored causes
+// may be old.
 func (s *state) retellLocked() {
 	if cause := s.because(); cause != nil && s.telling.due(cause) {
 		after := time.Since(s.since).Round(time.Millisecond)

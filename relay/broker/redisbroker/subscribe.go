@@ -41,7 +41,7 @@ type subscriber struct {
 }
 
 // subscription is the last Subscribe of a topic. Each Subscribe gets a generation of its own.
-// Redis' confirmation of an earlier generation does not count for it.
+// Redis' confirmation of an earlier generation does not count for a later one.
 type subscription struct {
 	token      uint64
 	generation uint64 // from 1
@@ -148,8 +148,8 @@ func (s *subscriber) forget() {
 	s.changed, s.order = nil, nil
 }
 
-// change is a topic and the subscription that it is to have. The subscription is zero if it is to
-// have none.
+// change is a topic and the subscription that it is to have. The subscription is zero if the topic
+// is to have none.
 type change struct {
 	topic protocol.Topic
 	want  subscription
@@ -172,8 +172,9 @@ func (s *subscriber) changes(n int) []change {
 }
 
 // The pause before a new connection doubles from pauseMin up to pauseMax, and a random part of up
-// to half is left out. There is no pause after a connection that had its subscriptions in force and
-// was older than lived, nor after errBack.
+// to half is left out. The pause ends early if Redis answers requests again. There is no pause
+// after a connection that had its subscriptions in force and was older than lived, nor after
+// errBack.
 const (
 	pauseMin = 50 * time.Millisecond
 	pauseMax = 2 * time.Second

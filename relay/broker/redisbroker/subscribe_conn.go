@@ -47,7 +47,7 @@ type subscriberConn struct {
 	// began are confirmed.
 	inForce atomic.Bool
 
-	heard atomic.Bool // something was received
+	heard atomic.Bool // Redis has sent a push on this connection
 
 	// mu guards the following. It is held during calls of sink, so that a topic's events keep their
 	// order.
@@ -69,7 +69,7 @@ type expectation struct {
 }
 
 // connected has the identity that a connection's server told, and the number of replacements that
-// the identifier knew before.
+// the identifier knew before it read that identity.
 type connected struct {
 	identity
 	replacements uint64
@@ -168,7 +168,7 @@ func (s *subscriberConn) flushedNext() {
 	}
 }
 
-// write sends commands and pings until something fails.
+// write sends commands and pings until one cannot be sent, or ctx is done.
 func (s *subscriberConn) write(ctx context.Context) error {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()

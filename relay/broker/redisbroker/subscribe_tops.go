@@ -17,9 +17,9 @@ const topsAtOnce = 1000
 // elsewherePause is the pause before a top is read again whose key was on another node.
 const elsewherePause = 200 * time.Millisecond
 
-// readTops reads the top of each confirmed topic, and then sends Subscribed for the topic. It tries
-// again until it succeeds. If a topic's own key is at fault, other topics do not wait for that
-// topic.
+// readTops reads the top of each confirmed topic, and then sends Subscribed for the topic. It
+// retries a topic until the read succeeds. If a topic's own key is at fault, other topics do not
+// wait for that topic.
 func (s *subscriberConn) readTops(ctx context.Context) {
 	pause := pauseMin
 	for {
@@ -134,8 +134,8 @@ func (s *subscriberConn) generations(topics []protocol.Topic) []uint64 {
 	return list
 }
 
-// subscribed sends Subscribed for t, unless the confirmed subscription is not the wanted one any
-// more.
+// subscribed sends Subscribed for t if the confirmed subscription is still the wanted one, and
+// still awaits its top.
 func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, top protocol.Position) {
 	s.subscriber.epochs.Saw(top)
 	s.mu.Lock()

@@ -21,7 +21,7 @@ type target struct {
 	names   *resolve.Names // for all connections; closed at the end of Run of Broker or Cluster
 	secure  func(*tls.Config)
 
-	// With sentinels.
+	// These are set only with sentinels.
 	master                         string
 	sentinelUser, sentinelPassword string
 }
@@ -91,7 +91,7 @@ func parseURL(s string) (*target, error) {
 		return nil, err
 	}
 	if t.opt.TLSConfig != nil {
-		t.opt.TLSConfig.ServerName = "" // the dialer takes each server's own
+		t.opt.TLSConfig.ServerName = "" // the dialer takes each server's host
 	}
 	return t, nil
 }
@@ -112,8 +112,8 @@ func (t *target) takeSentinels(path, query string) (database, parameters string,
 }
 
 // splitURL splits what follows a URL's scheme. The result user has the password too, and ends with
-// the @. The result path has no slash at its beginning. splitURL does not use net/url, which takes
-// one host only.
+// the @. The path loses one slash at its beginning. splitURL does not use net/url, which takes one
+// host only.
 func splitURL(remainder string) (user string, hosts []string, path, query string, err error) {
 	authority, behind := remainder, ""
 	if end := strings.IndexAny(remainder, "/?#"); end >= 0 {
