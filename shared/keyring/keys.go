@@ -1,5 +1,5 @@
-// Package keyring has lists of keys: secrets that processes share, each with the name by which they
-// refer to it.
+// Package keyring has lists of keys. A key is a secret that several processes share, with the id by
+// which they refer to it.
 package keyring
 
 import (
@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// Key is a secret and the name by which peers refer to it.
+// Key is a secret and the id by which peers refer to it.
 type Key struct {
 	ID     string
 	Secret []byte
 }
 
-// Keys is a list of keys: the first one signs, and all verify. Its text is "id:secret,id:secret". A
-// secret is the raw text after the first colon and cannot contain a comma. Printing Keys shows only
-// their ids.
+// Keys is a list of keys. The first key signs, and each key verifies. The text of a list is
+// "id:secret,id:secret". A secret is the raw text after the first colon of its entry, and cannot
+// contain a comma. Keys that are printed with %v, %+v, %#v or %s show only their ids.
 type Keys []Key
 
-// UnmarshalText reads keys. Its errors contain no part of a secret.
+// UnmarshalText reads keys from the text of a list. Its errors contain no part of a secret.
 func (ks *Keys) UnmarshalText(text []byte) error {
 	var read Keys
 	for i, entry := range strings.Split(string(text), ",") {
@@ -45,7 +45,7 @@ func (ks *Keys) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Find returns the key that peers refer to by id.
+// Find returns the key with this id. If there is none, ok is false.
 func (ks Keys) Find(id string) (key Key, ok bool) {
 	i := slices.IndexFunc(ks, func(k Key) bool { return k.ID == id })
 	if i < 0 {
@@ -64,7 +64,7 @@ func (ks Keys) Shorter(n int) (ids []string) {
 	return ids
 }
 
-// String returns the ids, so that no log shows a secret.
+// String returns the ids, with commas between them, so that no log shows a secret.
 func (ks Keys) String() string {
 	ids := make([]string, len(ks))
 	for i, k := range ks {
@@ -79,5 +79,5 @@ func (k Key) String() string { return k.ID }
 // GoString returns the id, for %#v.
 func (k Key) GoString() string { return k.ID }
 
-// LogValue shows the ids.
+// LogValue returns what String returns, for package slog.
 func (ks Keys) LogValue() slog.Value { return slog.StringValue(ks.String()) }

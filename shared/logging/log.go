@@ -1,5 +1,5 @@
-// Package logging has the log of a process: its variables, its form, and an output that never
-// blocks its writers.
+// Package logging has the log of a process: its variables, its form, and an output whose callers
+// are never blocked.
 package logging
 
 import (
@@ -7,8 +7,8 @@ import (
 	"log/slog"
 )
 
-// Config has the variables of the log. The log goes to standard error, has one line per change of
-// state, and never contains what clients send.
+// Config has the variables of the log. The log goes to standard error. Its lines tell of changes of
+// state and of faults. They may name users and groups, but contain no message of a client.
 type Config struct {
 	Level  string `env:"LOG_LEVEL" envDefault:"info" oneof:"debug,info,warn,error" doc:"the least severe lines that are logged"`
 	Format string `env:"LOG_FORMAT" envDefault:"text" oneof:"text,json" doc:"the form of log lines"`
@@ -27,7 +27,7 @@ func New(w io.Writer, cfg Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// OrDiscard returns log, or a logger that writes nothing when log is nil.
+// OrDiscard returns log. If log is nil, OrDiscard returns a logger that writes nothing.
 func OrDiscard(log *slog.Logger) *slog.Logger {
 	if log == nil {
 		return slog.New(slog.DiscardHandler)
@@ -35,7 +35,8 @@ func OrDiscard(log *slog.Logger) *slog.Logger {
 	return log
 }
 
-// Known returns the name and the value for a log line, or nothing when the value is "".
+// Known returns the name and the value, as arguments for a log line. If the value is "", Known
+// returns nil.
 func Known(name, value string) []any {
 	if value == "" {
 		return nil

@@ -13,22 +13,23 @@ import (
 )
 
 const (
-	// outputBytes bounds the lines that wait to be written to the file of an output. The goroutine
-	// that writes may hold as much again.
+	// outputBytes bounds the bytes of the lines that wait in an Output. The goroutine that writes
+	// to the file may hold as many bytes again.
 	outputBytes = 256 << 10
-	// outputPiece bounds the bytes of one write of several lines. Writes of this size stay whole in
-	// a pipe that has other writers. A longer line is written alone.
+	// outputPiece bounds the bytes of one write of several lines. On Linux, a write of up to this
+	// size stays whole in a pipe that has other writers. A longer line is written alone.
 	outputPiece = 4 << 10
-	// outputEnd is how long the end of a process waits for what is still to be written.
+	// outputEnd is how long End waits at most for lines that are not yet written.
 	outputEnd = time.Second
 )
 
 // Output writes lines to a file that may be slow, stuck or closed. Write never blocks and never
-// fails: a goroutine of the output's own does the writing, and lines that find no room are dropped
-// and counted. When lines can be written again, the first one tells how many are missing.
+// fails: a goroutine of the output's own does the writing. Lines that find no room, and lines that
+// the file refuses, are dropped and counted. Once the file takes lines again, it gets a line in
+// place of the missing lines, which says how many they are.
 //
 // A write to the file that blocks cannot be interrupted. So End waits for the goroutine only for a
-// bounded time. If the goroutine is still blocked then, it ends with the process.
+// bounded time. If the write stays blocked, the goroutine lives until the process ends.
 type Output struct {
 	file    io.Writer
 	dropped *Dropped
@@ -39,14 +40,14 @@ type Output struct {
 	ended   bool
 	format  string // Config.Format, for the line that counts missing lines
 
-	work chan struct{} // tells the writer that there is something to do; one slot
-	done chan struct{} // closed when the writer has ended
+	work chan struct{} // wakes the goroutine that writes; one slot
+	done chan struct{} // closed when the goroutine that writes has ended
 }
 
-// Dropped counts lines that nobody can read, by reason.
+// Dropped counts lines that were not written to the file, by reason.
 type Dropped struct {
-	full   atomic.Uint64 // nobody read fast enough, or the output had ended
-	failed atomic.Uint64 // the file refused them: no reader any more, or a full disk
+	full   atomic.Uint64 // they found no room in the Output, or came after End
+	failed atomic.Uint64 // the file refused them, as when its reader is gone or a disk is full
 }
 
 // Register registers the metric of dropped lines.
@@ -60,16 +61,18 @@ func (d *Dropped) Register(r prometheus.Registerer) {
 	}
 }
 
-// NewOutput returns an Output whose writer runs until End. It counts dropped lines in d.
+// NewOutput returns an Output, and starts the goroutine that writes to the file. End ends that
+// goroutine. The Output counts dropped lines in d.
 func NewOutput(file io.Writer, d *Dropped) *Output {
 	o := &Output{file: file, dropped: d, work: make(chan struct{}, 1), done: make(chan struct{})}
 	go o.run()
 	return o
 }
 
-// Write takes whole lines, or drops them. After a dropped line all lines are dropped, however
-// short, until the writer has taken what waits. So the lines that the writer takes at once have at
-// most one gap, which is at their end.
+// Write keeps lines for the goroutine that writes to the file, or drops them. It must be given
+// whole lines. Once Write has dropped lines, it drops all later ones too, however short, until the
+// goroutine has taken those that wait. So the lines that the goroutine takes at once have at most
+// one gap, which is at their end.
 func (o *Output) Write(lines []byte) (int, error) {
 	o.mu.Lock()
 	if o.ended || o.missing > 0 || len(o.waiting)+len(lines) > outputBytes {
@@ -91,8 +94,8 @@ func (o *Output) Form(cfg Config) {
 	o.format = cfg.Format
 }
 
-// End has each output write what waits, and returns when all is written or outputEnd is over. What
-// comes later is dropped.
+// End has each output write the lines that wait. It returns when the goroutines of all outputs have
+// ended, or after outputEnd. Lines that come later are dropped.
 func End(outputs ...*Output) {
 	for _, o := range outputs {
 		o.mu.Lock()
@@ -117,7 +120,7 @@ func (o *Output) wake() {
 	}
 }
 
-// run is the writer: the goroutine that writes to the file.
+// run writes the lines to the file until End. It runs in a goroutine of the output's own.
 func (o *Output) run() {
 	defer close(o.done)
 	var batch []byte
@@ -174,8 +177,8 @@ func (o *Output) fail(lines []byte) uint64 {
 	return count
 }
 
-// notice returns the line that counts missing lines. It is written whatever the level of the log
-// is.
+// notice returns the line that counts missing lines. That line is written whatever the level of the
+// log is.
 func (o *Output) notice(missing uint64) []byte {
 	o.mu.Lock()
 	form := Config{Level: "warn", Format: o.format}
@@ -185,7 +188,8 @@ func (o *Output) notice(missing uint64) []byte {
 	return line.Bytes()
 }
 
-// firstPiece returns as many whole lines as one write takes, and at least one.
+// firstPiece returns as many whole lines as fit into outputPiece bytes. If the first line does not
+// fit, firstPiece returns that line alone.
 func firstPiece(lines []byte) []byte {
 	if len(lines) <= outputPiece {
 		return lines

@@ -24,7 +24,7 @@ func pipe(t *testing.T) (reader, writer *os.File) {
 	return r, w
 }
 
-// eventually waits until done reports true.
+// eventually waits until done returns true. After 30 s it fails the test.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
@@ -34,9 +34,9 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestG2_AStuckReaderCostsCountedLines checks that a log whose reader stands still loses lines, and
-// that nothing else happens. Once the reader goes on, it gets the lines in order. In place of
-// missing lines it gets a line that counts them.
+// TestG2_AStuckReaderCostsCountedLines checks that a log whose reader stops reading drops lines,
+// and does not block its callers. Once the reader goes on, it gets the other lines in order. In
+// place of the missing lines it gets a line that counts them.
 func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 	for format, missing := range map[string]string{
 		"text": "msg=%q lines=%%d", "json": `"msg":%q,"lines":%%d`,
@@ -48,7 +48,7 @@ func TestG2_AStuckReaderCostsCountedLines(t *testing.T) {
 			o := NewOutput(writer, &d)
 			o.Form(Config{Format: format})
 			log := New(o, Config{Format: format})
-			const lines = 20_000 // more than the pipe, the queue and the writer hold
+			const lines = 20_000 // more than the pipe, the queue and the output's goroutine hold
 			for i := range lines {
 				log.Info("something happened, and it is told at some length", "number", i)
 			}
@@ -103,7 +103,8 @@ func TestG2_AClosedReaderCostsCountedLines(t *testing.T) {
 	}
 }
 
-// sometimes is a file that refuses writes while its disk is full.
+// sometimes is the type of a file that refuses some writes. Each write waits for a value of the
+// channel full. If the value is true, the disk counts as full and the write fails.
 type sometimes struct {
 	file io.Writer
 	full chan bool
@@ -136,8 +137,8 @@ func TestG2_MissingLinesAreToldBeforeTheNext(t *testing.T) {
 	End(o)
 }
 
-// TestG2_TheEndIsNotHeldUp checks that a process waits at its end for its last log lines, but only
-// for a bounded time.
+// TestG2_TheEndIsNotHeldUp checks that End waits no longer than outputEnd for a line that nobody
+// reads, and that lines after End are dropped.
 func TestG2_TheEndIsNotHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reader, writer := io.Pipe()

@@ -15,7 +15,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// conform runs f with this package and with TCP. What holds for one must hold for the other.
+// conform runs f twice with the two ends of a connection: one of this package, and one of TCP. f
+// must pass with both.
 func conform(t *testing.T, f func(t *testing.T, a, b net.Conn)) {
 	listeners := map[string]func(t *testing.T) (net.Listener, func() (net.Conn, error)){
 		"memnet": func(*testing.T) (net.Listener, func() (net.Conn, error)) {
@@ -45,7 +46,7 @@ func conform(t *testing.T, f func(t *testing.T, a, b net.Conn)) {
 				t.Fatal(err)
 			}
 			defer b.Close()
-			// Nothing here takes long. A test that hangs should fail and show where.
+			// No test takes long. A test that hangs for 20 s panics, which shows where it hangs.
 			hang := time.AfterFunc(20*time.Second, func() { panic(t.Name() + " hangs") })
 			defer hang.Stop()
 			f(t, a, b)
@@ -115,7 +116,7 @@ func TestReaderDrainsWhatAClosedPeerWrote(t *testing.T) {
 func TestWriteToClosedPeerFails(t *testing.T) {
 	conform(t, func(t *testing.T, a, b net.Conn) {
 		b.Close()
-		for { // TCP notices the Close when the first bytes are answered
+		for { // TCP notices the Close only when the first bytes are answered
 			if _, err := a.Write([]byte("x")); err != nil {
 				if isTimeout(err) || errors.Is(err, net.ErrClosed) {
 					t.Fatalf("error %v; want one that blames the peer", err)
@@ -230,7 +231,7 @@ func TestEmptyReadAndWrite(t *testing.T) {
 
 func TestConcurrentWritesAreNotTorn(t *testing.T) {
 	conform(t, func(t *testing.T, a, b net.Conn) {
-		const size, each, writers = 300_000, 5, 4 // a Write is larger than the buffer
+		const size, each, writers = 300_000, 5, 4 // a Write is larger than memnet.Buffer
 		var wg sync.WaitGroup
 		for w := range writers {
 			wg.Go(func() {

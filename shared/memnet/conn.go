@@ -12,10 +12,10 @@ import (
 // the bound, Write blocks.
 const Buffer = 256 << 10
 
-// Conn is one end of a connection, and behaves like TCP. Write returns when the bytes are buffered.
-// If the peer closes, Read returns io.EOF once everything is read, and Write fails, a blocked one
-// too. All methods may be called concurrently. In particular, deadlines may be set and Close called
-// while other goroutines read or write.
+// Conn is one end of a connection, and behaves much like an end of a TCP connection. Write returns
+// when the bytes are buffered. If the peer closes, Read returns io.EOF once everything is read, and
+// Write fails, a blocked one too. All methods may be called concurrently. In particular, deadlines
+// may be set and Close may be called while other goroutines read or write.
 type Conn struct {
 	wire          *wire
 	local, remote Addr
@@ -24,17 +24,18 @@ type Conn struct {
 
 var _ net.Conn = (*Conn)(nil)
 
-// wire is what the two ends share.
+// wire is the state that the two ends of a connection share.
 type wire struct {
 	mu      sync.Mutex // guards everything below, and both streams
 	streams [2]*stream
 	cut     bool
 	frozen  bool
-	// gone is called, without mu, once both ends are closed or the wire is cut. It may be nil.
+	// gone is called once, without mu, when both ends are closed or the wire is cut. nil: nothing
+	// is called.
 	gone func()
 }
 
-// Pipe returns the two ends of a connection.
+// Pipe returns the two ends of a new connection.
 func Pipe() (*Conn, *Conn) { return newConns(1, 2) }
 
 func newConns(a, b Addr) (*Conn, *Conn) {
@@ -43,9 +44,9 @@ func newConns(a, b Addr) (*Conn, *Conn) {
 	return &Conn{w, a, b, w.streams[0], w.streams[1]}, &Conn{w, b, a, w.streams[1], w.streams[0]}
 }
 
-// Read reads at least one byte, and blocks while there is none. Its error is io.EOF once everything
-// is read that the peer wrote before its Close. Other errors wrap os.ErrDeadlineExceeded,
-// net.ErrClosed or, after a cut, syscall.ECONNRESET.
+// Read reads at least one byte, unless p is empty. It blocks while there is no byte to read. Its
+// error is io.EOF when the peer has closed and everything that the peer wrote is read. Other errors
+// wrap os.ErrDeadlineExceeded, net.ErrClosed or, after a cut, syscall.ECONNRESET.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, cut, err := c.in.read(p)
 	if cut {
@@ -57,9 +58,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write buffers all of p. It blocks while the buffer is full or another Write is under way. Its
-// error wraps os.ErrDeadlineExceeded, net.ErrClosed, syscall.EPIPE (the peer closed) or
-// syscall.ECONNRESET (a cut). Even then the peer may have read as many bytes as Write returns.
+// Write buffers all of p. It blocks while the buffer is full or another Write at this end is under
+// way. Its error wraps os.ErrDeadlineExceeded, net.ErrClosed, syscall.EPIPE (the peer closed) or
+// syscall.ECONNRESET (a cut). A Write that fails returns how many bytes it buffered, and the peer
+// may get those bytes.
 func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.out.write(p)
 	if err != nil {
@@ -68,8 +70,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes this end. Calls on it, blocked ones too, fail with net.ErrClosed. The peer can still
-// read what was written.
+// Close closes this end. Its Reads and Writes, blocked ones too, then fail with net.ErrClosed, and
+// so do setting a deadline and another Close. The peer can still read what this end wrote.
 func (c *Conn) Close() error {
 	w := c.wire
 	w.mu.Lock()
@@ -97,7 +99,7 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr returns the peer's Addr.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// SetDeadline is SetReadDeadline and SetWriteDeadline.
+// SetDeadline calls SetReadDeadline and SetWriteDeadline with t.
 func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
@@ -132,8 +134,9 @@ func (w *wire) wake() {
 	}
 }
 
-// takeGone returns w.gone at the first call after the connection has ended, and nil at all other
-// calls. mu must be held.
+// takeGone does nothing and returns nil until the connection has ended: until it is cut, or both
+// ends are closed. Then takeGone stops all timers. It returns w.gone at the first call after the
+// end, and nil at later calls. mu must be held.
 func (w *wire) takeGone() func() {
 	if !w.cut && !(w.streams[0].finished && w.streams[1].finished) {
 		return nil

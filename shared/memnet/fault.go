@@ -1,7 +1,8 @@
 package memnet
 
-// Cut breaks the connection at once. The bytes in flight either way are lost. Calls at both ends,
-// blocked ones too, fail with syscall.ECONNRESET.
+// Cut breaks the connection at once. The bytes in flight either way are lost. Reads and Writes at
+// both ends, blocked ones too, fail with syscall.ECONNRESET, or with net.ErrClosed at an end that
+// is closed.
 func (c *Conn) Cut() {
 	w := c.wire
 	w.mu.Lock()
@@ -18,8 +19,8 @@ func (c *Conn) Cut() {
 }
 
 // CutAfter cuts the connection, as Cut does, when the peer has read exactly n more bytes from this
-// end. Bytes that are already written and still unread count. With n 0 it cuts at once. A negative
-// n removes the limit.
+// end. Bytes that are already written and still unread are among the n. If n is 0, CutAfter cuts at
+// once. A negative n removes an earlier limit.
 func (c *Conn) CutAfter(n int) {
 	if n == 0 {
 		c.Cut()
@@ -35,7 +36,7 @@ func (c *Conn) CutAfter(n int) {
 // buffered bytes flow on.
 func (c *Conn) Freeze() { c.setFrozen(true) }
 
-// Thaw ends Freeze.
+// Thaw ends the effect of Freeze.
 func (c *Conn) Thaw() { c.setFrozen(false) }
 
 func (c *Conn) setFrozen(frozen bool) {
@@ -45,8 +46,9 @@ func (c *Conn) setFrozen(frozen bool) {
 	c.wire.wake()
 }
 
-// SetRate bounds how many bytes a second the peer reads from this end. They come in pieces of a
-// hundredth of that number. 0 means no limit.
+// SetRate bounds how many bytes a second the peer reads from this end. One Read of the peer gets at
+// most a hundredth of that number of bytes, but at least one byte. 0 or a negative number means no
+// limit.
 func (c *Conn) SetRate(bytesPerSecond int) {
 	c.wire.mu.Lock()
 	defer c.wire.mu.Unlock()

@@ -1,6 +1,7 @@
 // Package memnet is a network in memory. It joins the parts of a cluster that runs in one process.
-// Tests can freeze it, slow it down, and cut it at any byte. It blocks on conditions and channels
-// only and has no global state, so it works in testing/synctest bubbles.
+// Tests can freeze its connections, slow them down, and cut them at any byte. Its calls wait on
+// conditions and channels only, and it has no global state. So it works in testing/synctest
+// bubbles.
 package memnet
 
 import (
@@ -14,8 +15,9 @@ import (
 // backlog bounds the dialled connections that wait for Accept. Further dials block.
 const backlog = 128
 
-// Addr is the address of a Listener or of one end of a connection. It is "memnet:0" for every
-// Listener and accepted end, and "memnet:n" for the nth dialled end.
+// Addr is the address of a Listener or of one end of a connection. Every Listener and every
+// accepted end has "memnet:0". The dialled ends of one Listener are numbered in the order of their
+// dials: the first is "memnet:1". The ends of a Pipe are "memnet:1" and "memnet:2".
 type Addr uint64
 
 // Network returns "memnet".
@@ -37,7 +39,8 @@ type Listener struct {
 
 var _ net.Listener = (*Listener)(nil)
 
-// Listen returns a Listener. There is no address to dial: only holders of the Listener can dial it.
+// Listen returns a Listener. Its address cannot be dialled: only holders of the Listener can dial
+// it.
 func Listen() *Listener {
 	return &Listener{
 		pending: make(chan *Conn, backlog),
@@ -46,9 +49,10 @@ func Listen() *Listener {
 	}
 }
 
-// Dial makes a connection and returns its dialled end, a *Conn. It does not wait for Accept unless
-// 128 connections wait already; then it blocks until there is room or ctx is done. It fails with
-// syscall.ECONNREFUSED once the Listener is closed.
+// Dial makes a connection and returns its dialled end, a *Conn. Dial blocks only while 128
+// connections wait for Accept already, and at most until ctx is done or the Listener is closed. It
+// fails with syscall.ECONNREFUSED once the Listener is closed. If Close is called during Dial, the
+// returned connection may be cut.
 func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, l.opError("dial", err)
@@ -67,12 +71,13 @@ func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
 		return nil, l.opError("dial", ctx.Err())
 	}
 	if l.isClosed() {
-		near.Cut() // Close may have emptied the backlog before this one came
+		near.Cut() // Close may have emptied the backlog before this connection was in it
 	}
 	return near, nil
 }
 
-// DialContext is Dial with the signature that net/http.Transport wants; the address is ignored.
+// DialContext is Dial with the signature that net/http.Transport wants. It ignores the network and
+// the address.
 func (l *Listener) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	return l.Dial(ctx)
 }
@@ -91,7 +96,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close refuses further connections and cuts those that were not accepted. Accepted ones stay.
+// Close refuses further connections and cuts those that wait for Accept. Accepted connections stay.
+// A second Close fails with net.ErrClosed.
 func (l *Listener) Close() error {
 	err := l.opError("close", net.ErrClosed)
 	l.once.Do(func() {
@@ -111,7 +117,8 @@ func (l *Listener) Close() error {
 // Addr returns the Listener's Addr.
 func (l *Listener) Addr() net.Addr { return Addr(0) }
 
-// Conns returns the dialled ends of all connections of which at least one end is open, in no order.
+// Conns returns the dialled ends of all connections that are not cut and of which at least one end
+// is open, in no order.
 func (l *Listener) Conns() []*Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -122,7 +129,7 @@ func (l *Listener) Conns() []*Conn {
 	return conns
 }
 
-// CutAll cuts every connection there is now.
+// CutAll cuts all connections that Conns returns.
 func (l *Listener) CutAll() {
 	for _, c := range l.Conns() {
 		c.Cut()

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// stream is one direction of a connection. Everything in it is guarded by wire.mu.
+// stream is one direction of a connection. wire.mu guards all its fields.
 type stream struct {
 	wire *wire
 
-	// buf[head:] is written and not read. The capacity of buf grows with it, to little more than
-	// Buffer, and stays until the reader closes or the wire is cut.
+	// buf[head:] has the bytes that are written and not yet read. The capacity of buf grows with
+	// their number, to at most about a quarter more than Buffer. It is given up when the wire is
+	// cut, or when the reader closes while the wire is not frozen.
 	buf  []byte
 	head int
 
@@ -27,11 +28,12 @@ type stream struct {
 	limited bool      // the wire is cut when left is 0
 	left    int       // bytes that may still be read, if limited
 	rate    int       // bytes a second; 0: no limit
-	next    time.Time // when the next byte may be read at that rate
+	next    time.Time // when the next byte may be read, if rate is not 0
 	pace    *time.Timer
 }
 
-// side has what the goroutines that block at one end of a stream wait for.
+// side is one end of a stream: what wakes the goroutines that are blocked there, and their
+// deadline.
 type side struct {
 	changed  sync.Cond
 	deadline time.Time // zero: none
@@ -45,8 +47,8 @@ func newStream(w *wire) *stream {
 	return s
 }
 
-// setDeadline sets the deadline to t. It wakes blocked goroutines, so that they check again now,
-// and once more at t.
+// setDeadline sets the deadline to t, and wakes the goroutines that are blocked at this side, so
+// that they check the deadline. If t is in the future, a timer wakes them again at t.
 func (d *side) setDeadline(t time.Time) {
 	d.deadline = t
 	switch wait := time.Until(t); {
@@ -72,8 +74,8 @@ func (d *side) wakeUp() {
 	d.changed.Broadcast()
 }
 
-// read is Conn.Read. When cut is true, the last byte before the limit was read and the caller must
-// cut the wire.
+// read does the work of Conn.Read. If cut is true, read has returned the last byte before the limit
+// of CutAfter, and the caller must cut the wire.
 func (s *stream) read(p []byte) (n int, cut bool, err error) {
 	s.wire.mu.Lock()
 	defer s.wire.mu.Unlock()
@@ -100,7 +102,8 @@ func (s *stream) read(p []byte) (n int, cut bool, err error) {
 	}
 }
 
-// take moves buffered bytes to p, as many as limit and rate allow now.
+// take moves buffered bytes to p, as many as p holds and as the limit of CutAfter and the rate
+// allow now. It returns their number.
 func (s *stream) take(p []byte) int {
 	n := min(len(p), s.buffered())
 	if s.limited {
@@ -135,12 +138,12 @@ func (s *stream) paced(n int) int {
 		s.pace = time.AfterFunc(wait, s.reader.wakeUp)
 		return 0
 	}
-	n = min(n, max(1, s.rate/100)) // a hundredth of a second's worth at once
+	n = min(n, max(1, s.rate/100)) // at most the bytes of 10 ms, but at least one
 	s.next = now.Add(time.Duration(n) * time.Second / time.Duration(s.rate))
 	return n
 }
 
-// write is Conn.Write.
+// write does the work of Conn.Write.
 func (s *stream) write(p []byte) (n int, err error) {
 	s.wire.mu.Lock()
 	defer s.wire.mu.Unlock()
@@ -182,7 +185,7 @@ func (s *stream) writeError() error {
 	return nil
 }
 
-// put buffers as much of p as there is room for.
+// put buffers as much of p as there is room for, and returns the number of bytes.
 func (s *stream) put(p []byte) int {
 	p = p[:min(len(p), Buffer-s.buffered())]
 	if len(p) == 0 {
@@ -198,7 +201,7 @@ func (s *stream) put(p []byte) int {
 
 func (s *stream) buffered() int { return len(s.buf) - s.head }
 
-// release drops what is buffered, for a reader that will not read it.
+// release drops the buffered bytes. It is called when nobody will read them.
 func (s *stream) release() { s.buf, s.head = nil, 0 }
 
 func (s *stream) stopTimers() {

@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// TestWebSocketInBubble shows what the package is for: an HTTP server, a WebSocket over it, and a
-// fault run in one synctest bubble.
+// TestWebSocketInBubble shows what the package is for. An HTTP server and a WebSocket run in one
+// synctest bubble. The test freezes their connection, and then cuts it.
 func TestWebSocketInBubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := memnet.Listen()

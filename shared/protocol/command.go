@@ -21,7 +21,7 @@ const (
 type Command struct {
 	Kind   Kind
 	Target string // the user or group; passes CheckID; "" for KindAll
-	// Msg is valid UTF-8 of up to MaxMsg bytes, possibly none. It is "" for KindJoin and KindLeave.
+	// Msg is valid UTF-8 of 0 to MaxMsg bytes. It is "" for KindJoin and KindLeave.
 	Msg string
 }
 
@@ -39,8 +39,8 @@ func (c Command) Topic() Topic {
 // MaxMsg is the greatest length of a message, in bytes of UTF-8, before rendering and escaping.
 const MaxMsg = 1 << 20
 
-// CommandError says why a frame is no command. Its Error is the answer to the client. It begins
-// with "error: " and is short whatever was sent.
+// CommandError says why a client's frame is refused. Its Error is the answer to the client. That
+// text begins with "error: " and is short whatever the client sent.
 type CommandError struct{ text string }
 
 func (e *CommandError) Error() string { return "error: " + e.text }
@@ -49,9 +49,9 @@ func (e *CommandError) Error() string { return "error: " + e.text }
 // session's group, and counts only at EndpointGroup. ParseCommand keeps no reference to data.
 //
 // Every error is a *CommandError. A frame that gives no error is a command, and the caller must not
-// ignore it in silence. Fields that a command has no use for are ignored, whatever they hold. If a
-// field is repeated, the last one counts. NUL bytes that pad a binary frame must have been dropped
-// before.
+// ignore it in silence. Fields that a command has no use for are ignored, whatever JSON they hold.
+// If a field is repeated, the last one counts. NUL bytes at the end of a binary frame must have
+// been dropped before.
 func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	if !utf8.Valid(data) {
 		return Command{}, &CommandError{"the frame is not valid UTF-8"}
@@ -69,7 +69,7 @@ func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	return Command{}, &CommandError{"nothing can be sent here"}
 }
 
-// parseRaw completes c with the frame itself as the message.
+// parseRaw returns c with the whole frame as its message.
 func parseRaw(c Command, data []byte) (Command, error) {
 	if len(data) > MaxMsg {
 		return Command{}, tooLong("the frame")
@@ -183,8 +183,8 @@ func parseID(field string, value []byte) (string, error) {
 	return id, nil
 }
 
-// parseMsg reads the value of a field that holds a message. The value is a string, or anything else
-// that stands for its compact JSON text.
+// parseMsg reads the value of a field that holds a message. A string is the message itself. Any
+// other value stands for its compact JSON text, but null counts as missing.
 func parseMsg(field string, value []byte) (string, error) {
 	if isNull(value) {
 		return "", &CommandError{field + " is missing"}
@@ -209,8 +209,8 @@ func notObject(name string, err error) error {
 
 func unknownMethod(s string) error { return &CommandError{"unknown method " + strconv.Quote(s)} }
 
-// bounded cuts a client's text after at most 64 bytes, between two characters, and then appends an
-// ellipsis. The text is quoted back to the client.
+// bounded shortens a client's text that is quoted back to the client. A text of more than 64 bytes
+// is cut between two characters, at 64 bytes or shortly before, and gets an ellipsis.
 func bounded(b []byte) []byte {
 	const limit = 64
 	if len(b) <= limit {

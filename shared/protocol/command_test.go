@@ -26,7 +26,7 @@ func TestParseCommand(t *testing.T) {
 		{EndpointChannel, `{"Method":"","MsgBody":"x"}`, Command{KindAll, "", "x"}},
 
 		// Keys come in upper and lower case, escaped, with space around them, twice, unknown, and
-		// without need.
+		// where the command has no use for them. The last value is escaped.
 		{EndpointChannel, `{"method":"One","msgbody":{"id":"2","MSG":"x"}}`, Command{KindOne, "2", "x"}},
 		{EndpointChannel, `{"METHOD":"UserGroup","gROUP":"g1"}`, Command{KindJoin, "g1", ""}},
 		{EndpointChannel, `{"\u004dethod":"One","MsgBody":{"I\u0064":"2","Msg":"x"}}`, Command{KindOne, "2", "x"}},
@@ -49,7 +49,7 @@ func TestParseCommand(t *testing.T) {
 		{EndpointChannel, `{"MsgBody":false}`, Command{KindAll, "", `false`}},
 		{EndpointChannel, `{"Method":"One","MsgBody":{"Id":"2","Msg":{"a": null}}}`, Command{KindOne, "2", `{"a":null}`}},
 
-		// These messages are strings.
+		// These messages and ids are strings.
 		{EndpointChannel, `{"MsgBody":""}`, Command{KindAll, "", ""}},
 		{EndpointChannel, `{"MsgBody":"\"\\\/\b\f\n\r\t\u4f60😀\ud83d\ude00"}`, Command{KindAll, "", "\"\\/\b\f\n\r\t你😀😀"}},
 		{EndpointChannel, `{"MsgBody":"a\ud800b\udc00"}`, Command{KindAll, "", "a\uFFFDb\uFFFD"}},

@@ -5,15 +5,15 @@ package protocol
 type Endpoint uint8
 
 const (
-	// EndpointChannel is /chat/channel/{id}. Commands come in. Direct messages, joined groups and
-	// broadcasts go out.
+	// EndpointChannel is /chat/channel/{id}. Commands come in. Direct messages, messages of joined
+	// groups, and broadcasts go out.
 	EndpointChannel Endpoint = 1
 	EndpointUser    Endpoint = 2 // /chat/user/{id}: direct messages in and out
 	EndpointGroup   Endpoint = 3 // /chat/group/{group}/{id}: a group's messages in and out
 	EndpointAll     Endpoint = 4 // /chat/all/{id}: broadcasts in and out
 )
 
-// Topics returns the topics that a session at e follows from its connect on.
+// Topics returns the topics of which a session at e is a member from its connect on.
 func (e Endpoint) Topics(user, group string) []Topic {
 	switch e {
 	case EndpointChannel:

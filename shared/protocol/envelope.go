@@ -7,34 +7,37 @@ import (
 )
 
 // MaxEnvelope is the greatest length of an encoded Envelope, in bytes. It has room for MaxMsg bytes
-// that escaping makes six times as long, and for the rest.
+// that escaping makes six times as long, and for all other fields.
 const MaxEnvelope = 8 << 20
 
 // Envelope is a publication as it is on a Redis channel. The first three fields are those of the
-// original servers. All others are ours. An original server publishes a bare envelope, in which
-// ours are all zero. Instance, Number and Position are either all there or all zero, with one
-// exception: if ParseEnvelope does not believe a position, only Position is zero.
+// original servers. All others are ours, and all of them are zero if an original server published
+// the envelope.
+//
+// In the result of ParseEnvelope, Instance, Number and Position are either all set or all zero,
+// with one exception: if ParseEnvelope does not believe the position, only Position is zero.
 type Envelope struct {
 	From string // the sending user
-	// To is the target user or group, or "" if the topic is All. It is informative only: the Redis
-	// channel says which topic it is.
+	// To is the target user or group, or "" if the topic is All. It is informative only: the name
+	// of the Redis channel says which topic it is.
 	To  string
 	Msg string
 
 	Instance Instance // with Number, names the frame that asked for the publication
-	Number   uint64   // from 1
+	Number   uint64   // from 1 on
 	Position Position
-	// Previous is set in the first envelope of an epoch: it is the topic's last position before
-	// that epoch. It is zero if there was none, or if it is not known.
+	// Only the first envelope of an epoch has a Previous. It is the topic's last position before
+	// that epoch, or zero if there was no such position or it is not known.
 	Previous Position
 
-	// Realm says whose topic it is: the database and prefix of the relay that published the
-	// envelope. It is "" in bare envelopes, and in those of older relays, which did not name it.
+	// Realm names the cluster that the topic belongs to: the database and prefix of the relay that
+	// published the envelope. It is "" in envelopes of original servers, and in those of older
+	// relays, which did not send it.
 	Realm string
 }
 
-// IsBare reports whether e has no position: it is a bare envelope, or one whose position was not
-// believed.
+// IsBare reports whether e has no position. That is so if an original server published e, or if the
+// position was not believed.
 func (e Envelope) IsBare() bool { return e.Position.IsZero() }
 
 // AppendOpen appends the JSON object without Pos, Prev and the closing brace. The script that
@@ -63,7 +66,7 @@ func (e Envelope) AppendOpen(b []byte) []byte {
 }
 
 // Append appends the whole JSON object. Pos is left out when Position is zero, and Prev when
-// Previous is.
+// Previous is zero.
 func (e Envelope) Append(b []byte) []byte {
 	b = e.AppendOpen(b)
 	if !e.Position.IsZero() {
@@ -89,15 +92,17 @@ type EnvelopeError struct {
 func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 
 // ParseEnvelope reads an envelope that a relay or an original server published. It keeps no
-// reference to data. Every error is an *EnvelopeError. FromId and Msg must be strings, FromId an
-// id, and Msg at most MaxMsg bytes. Unknown fields are ignored.
+// reference to data. Every error is an *EnvelopeError. An envelope has at most MaxEnvelope bytes.
+// FromId and Msg must be strings, FromId an id, and Msg at most MaxMsg bytes long. Unknown fields
+// are ignored.
 //
-// Id and Pos count only if both have exactly the form in which Append writes them. Otherwise they
-// are taken for fields of another program, and the envelope is bare. A Pos beyond MaxEpoch or
-// MaxOffset is not believed: Position is zero then. Prev is ignored if it has another form, is not
-// believed, or has no earlier epoch than Pos.
+// Id and Pos count only if, once unescaped, both have exactly the form in which Append writes them.
+// Otherwise they are taken for fields of another program, and Instance, Number, Position, Previous
+// and Realm are zero. A Pos beyond MaxEpoch or MaxOffset is not believed: Position is zero then.
+// Prev counts only if Pos is believed, and if Prev has the form and the bounds of Pos and an
+// earlier epoch.
 //
-// If the realm equals the parameter ours, Realm is that string, which costs no memory.
+// If the realm equals the parameter ours, Realm is that string, which saves a copy.
 func ParseEnvelope(data []byte, ours string) (Envelope, error) {
 	if len(data) > MaxEnvelope {
 		return Envelope{}, &EnvelopeError{"too_big", "more than " + strconv.Itoa(MaxEnvelope) + " bytes"}
@@ -146,7 +151,8 @@ func ParseEnvelope(data []byte, ours string) (Envelope, error) {
 	return e, nil
 }
 
-// setIdentity sets Instance, Number and Position if both raw values are well-formed.
+// setIdentity sets Instance, Number and Position if both raw values are well-formed. A position
+// that is not credible is set to zero.
 func (e *Envelope) setIdentity(id, pos []byte) {
 	if !isString(id) || !isString(pos) {
 		return
@@ -178,7 +184,7 @@ func (e *Envelope) setPrevious(prev []byte) {
 	}
 }
 
-// setRealm sets Realm if the raw value is well-formed and the envelope has an identity.
+// setRealm sets Realm if the raw value is a string and Number is set.
 func (e *Envelope) setRealm(in []byte, ours string) {
 	if !isString(in) || e.Number == 0 {
 		return
@@ -205,8 +211,8 @@ func parseIdentity(s []byte) (instance Instance, number uint64, ok bool) {
 
 var dash = []byte("-")
 
-// parseCanonicalPosition reads what Position.String writes. It accepts epochs and offsets from 1
-// on, as publications have them.
+// parseCanonicalPosition reads what Position.String writes. It accepts only epochs and offsets from
+// 1 on, which are those of publications.
 func parseCanonicalPosition(s []byte) (Position, bool) {
 	e, o, ok := bytes.Cut(s, dash)
 	if !ok {
@@ -228,6 +234,6 @@ func parseCount(s []byte) (uint64, bool) {
 	if len(s) == 0 || s[0] == '0' {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(string(s), 10, 64) // the copy is on the stack
+	n, err := strconv.ParseUint(string(s), 10, 64) // a copy of up to 32 bytes is on the stack
 	return n, err == nil
 }

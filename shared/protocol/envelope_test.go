@@ -75,7 +75,7 @@ func TestParseEnvelope(t *testing.T) {
 		{`{"FromId":"1","ToId":["2"],"Msg":"x"}`, all},
 		{`{"FromId":"1","ToId":2,"Msg":"x"}`, bare},
 
-		// Here Id or Pos is missing, foreign, or ours in another spelling.
+		// Here Id, Pos or Prev is set, missing, foreign, or ours in another spelling.
 		{with(`,"Id":"` + testID + `-7"`), bare},
 		{with(`,"Id":"` + testID + `-7","Pos":"5-1","Prev":"4-9"`), first},
 		{with(`,"Prev":"4-9","Id":"` + testID + `-7","Pos":"5-1"`), first},
@@ -104,7 +104,7 @@ func TestParseEnvelope(t *testing.T) {
 		{with(`,"id":"` + testID + `-7","pos":"5-3"`), bare},
 		{with(`,"Id":"` + testID + `-7","Pos":"5-3","id":"mine","POS":"9-9"`), ours},
 
-		// Here the field In names the realm to which Id and Pos belong.
+		// Here In names a realm, has another type or spelling, or comes without Id and Pos.
 		{with(`,"Id":"` + testID + `-7","In":"0","Pos":"5-3"`), of("0")},
 		{with(`,"In":"1 p:","Pos":"5-3","Id":"` + testID + `-7"`), of("1 p:")},
 		{with(`,"Id":"` + testID + `-7","In":"","Pos":"5-3"`), ours},
@@ -176,7 +176,7 @@ func TestParseEnvelopeErrors(t *testing.T) {
 	}
 }
 
-// TestLargestEnvelope checks that every relay can read back whatever ParseCommand accepts.
+// TestLargestEnvelope checks that the longest envelope that a relay can publish can be read back.
 func TestLargestEnvelope(t *testing.T) {
 	id := strings.Repeat(`"`, MaxID)
 	want := Envelope{id, id, strings.Repeat("\x00", MaxMsg), testInstance, 1<<64 - 1, Position{MaxEpoch, MaxOffset}, Position{MaxEpoch - 1, MaxOffset}, "15 " + strings.Repeat(`"`, 64)}
@@ -240,8 +240,8 @@ func BenchmarkAppendEnvelope(b *testing.B) {
 	}
 }
 
-// TestNoAllocForWhatIsNotKept checks that reading an envelope copies only its texts, and that
-// writing one copies nothing.
+// TestNoAllocForWhatIsNotKept checks that reading an envelope allocates only for From, To and Msg,
+// and that writing one allocates nothing.
 func TestNoAllocForWhatIsNotKept(t *testing.T) {
 	e := Envelope{"somebody", "somebody else", strings.Repeat("x", 128), testInstance, 1 << 40, Position{1700000000000000, 3}, Position{16, 3}, "0"}
 	data := e.Append(nil)

@@ -15,9 +15,10 @@ var (
 	errIDControl = errors.New("must have no control characters")
 )
 
-// CheckID reports why s cannot be the id of a user or a group. An id has 1 to MaxID bytes of valid
-// UTF-8 without control characters. The error's text is a predicate ("must be …") and never quotes
-// s. It may be shown to a client, behind the name of the field.
+// CheckID returns an error that says why s cannot be the id of a user or a group, or nil if s can
+// be one. An id has 1 to MaxID bytes of valid UTF-8 without control characters. The error's text is
+// a predicate ("must …") and never quotes s. That text may be shown to a client, behind the name of
+// the field.
 func CheckID(s string) error {
 	if len(s) == 0 || len(s) > MaxID {
 		return errIDLength

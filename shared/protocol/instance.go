@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// Instance names one boot of one process: 16 random bytes. An edge numbers its frames, and its
-// sessions, from 1 in each Instance.
+// Instance names one boot of one process: 16 random bytes. In each boot, an edge numbers its
+// clients' frames from 1 on, and its sessions too.
 type Instance [16]byte
 
 // NewInstance returns a random Instance.

@@ -8,9 +8,8 @@ import (
 	"math/bits"
 )
 
-// Commands and envelopes are small objects. Few of their top-level fields matter, and those are
-// nearly always plain strings. eachField walks such an object in one pass without allocating. It
-// understands an object as encoding/json does.
+// Commands and envelopes are JSON objects of which few top-level fields matter. eachField walks
+// such an object in one pass. It allocates only for keys that have escapes or invalid UTF-8.
 
 var (
 	errNotObject = errors.New("want a JSON object")
@@ -18,9 +17,9 @@ var (
 )
 
 // eachField calls f with every key (decoded) and value (raw JSON) of the object in data, in order,
-// duplicates included. Key and value are valid only during the call. It accepts what encoding/json
-// accepts, and one level of nesting more. Before it returns an error, it may already have called f
-// for some fields.
+// duplicates included. Keys and values may be parts of data, so they hold only as long as data does
+// not change. eachField accepts the objects that encoding/json accepts, and one level of nesting
+// more. Before it returns an error, it may already have called f for some fields.
 func eachField(data []byte, f func(key, value []byte)) error {
 	i := skipSpace(data, 0)
 	if i == len(data) || data[i] != '{' {
@@ -100,15 +99,15 @@ func stringEnd(data []byte, i int) int {
 }
 
 // plainLen returns the number of bytes at the start of b that stand for themselves in a JSON
-// string. The first byte that does not is a quote, a backslash or a control character.
+// string. A quote, a backslash and a control character below the space do not.
 func plainLen(b []byte) (n int) {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; n+8 <= len(b); n += 8 {
 		w := binary.LittleEndian.Uint64(b[n:])
 		quote, slash := w^('"'*ones), w^('\\'*ones)
-		// found has the high bit set in each byte of w that is a quote, a backslash or below a
-		// space. The byte after such a byte may have the bit too, wrongly. That does no harm, since
-		// only the lowest bit counts.
+		// The variable found has the high bit set in each byte of w that is a quote, a backslash or
+		// below a space. Bytes after such a byte may have the bit too, wrongly. That does no harm,
+		// since only the lowest set bit counts.
 		if found := ((w-' '*ones)&^w | (quote-ones)&^quote | (slash-ones)&^slash) & highs; found != 0 {
 			return n + bits.TrailingZeros64(found)/8
 		}
@@ -165,7 +164,8 @@ func literal(value []byte) string {
 	return b.String()
 }
 
-// folds reports whether key is the name of the field, in upper or lower case letters.
+// folds reports whether key is the name of the field when upper and lower case letters count as
+// equal. It compares letters as encoding/json does.
 func folds(key []byte, field string) bool {
 	return string(key) == field || bytes.EqualFold(key, []byte(field))
 }

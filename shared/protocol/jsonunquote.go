@@ -6,10 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// isPlain reports whether the raw JSON string means the bytes between its quotes.
+// isPlain reports whether the raw JSON string means exactly the bytes between its quotes.
 func isPlain(raw []byte) bool { return bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) }
 
-// unquote decodes a raw JSON string. Half surrogates and invalid UTF-8 become U+FFFD.
+// unquote decodes a raw JSON string. An escaped half of a surrogate pair without its other half
+// becomes U+FFFD, and so does each byte that is not part of valid UTF-8.
 func unquote(raw []byte) string {
 	if isPlain(raw) {
 		return string(raw[1 : len(raw)-1])
@@ -25,7 +26,7 @@ func unquoteBytes(raw []byte) []byte {
 	return appendUnquoted(nil, raw)
 }
 
-// appendUnquoted appends the meaning of raw, which stringEnd has checked.
+// appendUnquoted appends the text that raw means. stringEnd must have checked raw.
 func appendUnquoted(b, raw []byte) []byte {
 	for raw = raw[1 : len(raw)-1]; len(raw) > 0; {
 		n := bytes.IndexByte(raw, '\\')
@@ -40,7 +41,7 @@ func appendUnquoted(b, raw []byte) []byte {
 	return b
 }
 
-// appendValid appends text, with U+FFFD for each byte that is no UTF-8.
+// appendValid appends text, with U+FFFD for each byte that is not part of valid UTF-8.
 func appendValid(b, text []byte) []byte {
 	if utf8.Valid(text) {
 		return append(b, text...)
@@ -51,8 +52,8 @@ func appendValid(b, text []byte) []byte {
 	return b
 }
 
-// unescape returns the meaning and the length of the escape sequence that b begins with. A pair of
-// surrogates is one sequence.
+// unescape returns the character that the escape sequence at the start of b means, and the length
+// of the sequence. Two escaped halves of a surrogate pair are one sequence.
 func unescape(b []byte) (r rune, size int) {
 	switch b[1] {
 	case 'b':
@@ -81,7 +82,7 @@ func unescape(b []byte) (r rune, size int) {
 	return utf8.RuneError, 6
 }
 
-// hexRune reads hexadecimal digits.
+// hexRune returns the number that hexadecimal digits mean.
 func hexRune(digits []byte) (r rune) {
 	for _, c := range digits {
 		switch {

@@ -6,7 +6,8 @@ const maxDepth = 10_000
 // valueEnd returns the index after the JSON value that begins at i, or -1 if there is none.
 func valueEnd(data []byte, i int) int { return nestedEnd(data, i, 0) }
 
-// nestedEnd is valueEnd for a value at the given depth.
+// nestedEnd is valueEnd for a value inside other values. The parameter depth is the number of
+// arrays and objects around the value, without the object that eachField reads.
 func nestedEnd(data []byte, i, depth int) int {
 	if i >= len(data) {
 		return -1
@@ -31,7 +32,7 @@ func nestedEnd(data []byte, i, depth int) int {
 // listEnd is valueEnd for an object or an array.
 func listEnd(data []byte, i, depth int) int {
 	opening := data[i]
-	closing := opening + 2 // this is so for { and }, and for [ and ]
+	closing := opening + 2 // '}' is '{' + 2, and ']' is '[' + 2
 	if i = skipSpace(data, i+1); i < len(data) && data[i] == closing {
 		return i + 1
 	}

@@ -4,9 +4,9 @@ import "unicode/utf8"
 
 const hexDigits = "0123456789abcdef"
 
-// appendQuoted appends s as a JSON string. Unlike encoding/json it leaves <, > and & as they are.
-// Nothing here ends up in HTML, and other servers should find the text that was sent. Invalid UTF-8
-// becomes U+FFFD.
+// appendQuoted appends s as a JSON string. It escapes quotes, backslashes and control characters
+// below the space. Unlike encoding/json it does not escape what is special in HTML, such as < and
+// &, because no envelope ends up in HTML. Each byte that is not part of valid UTF-8 becomes U+FFFD.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0
@@ -46,8 +46,8 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// quotedLen returns the number of bytes that appendQuoted appends for valid UTF-8, without the
-// quotes.
+// quotedLen returns the number of bytes that appendQuoted appends for s, without the two quotes. s
+// must be valid UTF-8.
 func quotedLen(s []byte) int {
 	n := len(s)
 	for _, c := range s {

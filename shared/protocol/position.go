@@ -10,24 +10,29 @@ import (
 // Position is a place in a topic's history. The zero Position is before everything.
 //
 // Within an epoch offsets are dense, from 1: the publication after {e, o} is {e, o+1}. An epoch is
-// the time of its first publication in microseconds, by the broker's clock. It is a greater number
-// if that clock was set back. An epoch lasts as long as the topic's last position is remembered,
-// which is longer than the history. A greater epoch is later.
+// the time of its first publication in microseconds, by the broker's clock. If that time is not
+// later than an earlier epoch, as after a clock was set back, the new epoch is a number above the
+// earlier one. A greater epoch is later.
+//
+// A topic begins a new epoch if its last position is forgotten, if publications may have been lost,
+// or after MaxOffset. The last position is remembered for longer than the history.
 type Position struct {
 	Epoch  uint64
 	Offset uint64
 }
 
 // MaxEpoch is the last epoch that is believed, and so the last that a broker begins. A topic in
-// that epoch goes on in it. A clock that is right gets there in the year 2255. Redis' scripts count
-// in doubles, and can still tell MaxEpoch from greater numbers.
+// that epoch stays in it even if publications may have been lost. A clock that is right gets there
+// in the year 2255. Redis' scripts count in doubles, and can still tell MaxEpoch from greater
+// numbers.
 const MaxEpoch = 1<<53 - 2
 
 // MaxOffset is the last offset that is believed, and so the last that a broker gives. The
 // publication after it begins a new epoch. A million publications a second get there in 285 years.
 const MaxOffset = 1<<53 - 2
 
-// IsCredible reports whether p can be the place of a publication, as far as its numbers tell.
+// IsCredible reports whether p is within MaxEpoch and MaxOffset. No broker gives a position beyond
+// them.
 func (p Position) IsCredible() bool { return p.Epoch <= MaxEpoch && p.Offset <= MaxOffset }
 
 // IsZero reports whether p is before everything.
@@ -38,7 +43,8 @@ func (p Position) Before(q Position) bool {
 	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Offset < q.Offset
 }
 
-// String returns "epoch-offset", which is also the id of a Redis stream entry.
+// String returns "epoch-offset" in decimal, which is also the id of a publication's entry in its
+// Redis stream.
 func (p Position) String() string { return string(p.append(nil)) }
 
 func (p Position) append(b []byte) []byte {
@@ -63,14 +69,13 @@ func ParsePosition(s string) (Position, error) {
 	return Position{epoch, offset}, nil
 }
 
-// Unplaced returns the position of members who came while the broker was away, when nobody could
-// say where their topic was. They came after all frames of their edge whose numbers are not above
-// the parameter number, and nothing more is known of their place. Unplaced positions are after the
-// zero Position and before all others.
+// Unplaced returns a position for members who came while the broker was away, when nobody could
+// tell the position of their topic. It says only that they came after the frames of their edge up
+// to the parameter number. Unplaced positions are after the zero Position and before all others.
 func Unplaced(number uint64) Position { return Position{Offset: min(number, math.MaxUint64-1) + 1} }
 
 // IsUnplaced reports whether p is a result of Unplaced.
 func (p Position) IsUnplaced() bool { return p.Epoch == 0 && p.Offset > 0 }
 
-// Number returns the number that Unplaced made p from.
+// Number returns the number from which Unplaced made p. p must be unplaced.
 func (p Position) Number() uint64 { return p.Offset - 1 }

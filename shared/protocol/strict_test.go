@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestA7_StrictIDsCannotPretend checks which ids the strict rules refuse. Without the strict rules
-// a refused id is still valid.
+// TestA7_StrictIDsCannotPretend checks which ids the strict rules refuse. The ids of the second
+// list are valid without the strict rules. Those of the third list are refused by CheckID already.
 func TestA7_StrictIDsCannotPretend(t *testing.T) {
 	for _, id := range []string{
 		"1", "Anna Maria", "anna@example.com", "a/b", "é", "Ω", "日本語", "한국어", "हिन्दी", "עברית", "العربية", "😀",
@@ -18,8 +18,9 @@ func TestA7_StrictIDsCannotPretend(t *testing.T) {
 	}
 	for id, says := range map[string]string{
 		"a\u202Eb": "seen", "a\u2066b": "seen", "\u200Fa": "seen", "\u061Ca": "seen", // bidi
-		// The next lines have other format characters; separators, variation selectors and fillers;
-		// ids that pretend; and ids in other normalization forms.
+		// Of the next four lines, the first has other format characters. The second has separators,
+		// variation selectors and fillers. The third has ids that pretend, and the fourth has ids
+		// in other normalization forms.
 		"a\u200Bb": "seen", "a\u200Db": "seen", "a\uFEFF": "seen", "a\u00ADb": "seen", "a\U000E0041": "seen",
 		"a\u2028b": "seen", "a\u2029b": "seen", "a\uFE0F": "seen", "a\U000E0100": "seen", "a\u034Fb": "seen", "\u3164": "seen",
 		"1】 user 【2": "【", "a】": "【", "【a": "【", "2 send:pay me": "send:",
@@ -39,8 +40,8 @@ func TestA7_StrictIDsCannotPretend(t *testing.T) {
 	}
 }
 
-// TestA7_CommandsAreJudgedByTheirNamesAlone checks that the rules apply to names only. A message is
-// the user's own text, and leaving is always possible.
+// TestA7_CommandsAreJudgedByTheirNamesAlone checks that the strict rules apply to names only. A
+// message is the user's own text, and leaving is always possible.
 func TestA7_CommandsAreJudgedByTheirNamesAlone(t *testing.T) {
 	for _, test := range []struct{ frame, says string }{
 		{`{"Method":"One","MsgBody":{"Id":"2","Msg":"【\u202e】 send:"}}`, ""},

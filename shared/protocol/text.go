@@ -1,10 +1,11 @@
 package protocol
 
-// NotDelivered is the answer to a frame that found no room on its way.
+// NotDelivered is the answer to a client's frame that found no room on its way.
 const NotDelivered = "error: the server has no room, not delivered"
 
-// AppendText appends the text that a member of t is sent when from publishes msg on it. Relays and
-// the original servers render it alike.
+// AppendText appends the text that the receivers of t get when a user publishes msg on t. The
+// parameter from is the id of that user. Relays and the original servers render a publication
+// alike.
 func AppendText(b []byte, t Topic, from, msg string) []byte {
 	switch {
 	case t.IsUser():
@@ -25,29 +26,30 @@ func AppendText(b []byte, t Topic, from, msg string) []byte {
 	return append(b, msg...)
 }
 
-// JoinText is the answer to a user who joined a group. It is also the message of the notice to its
-// members.
+// JoinText returns the answer to a user who joined a group. The same text is the message of the
+// notice to the group's members.
 func JoinText(user, group string) string {
 	return "user 【" + user + "】 add to group 【" + group + "】"
 }
 
-// LeaveText is the answer to a user who left a group. It is also the message of the notice to its
-// members.
+// LeaveText returns the answer to a user who left a group. The same text is the message of the
+// notice to the group's members.
 func LeaveText(user, group string) string {
 	return "user 【" + user + "】 leave group 【" + group + "】"
 }
 
-// NotExistsText is the answer to a message for a group that has no member anywhere. There is no
-// space before the bracket.
+// NotExistsText returns the answer to a message for a group that has no member anywhere. There is
+// no space before the bracket.
 func NotExistsText(group string) string { return "group【" + group + "】 not exists" }
 
-// NotInText is the answer to a message for a group that user is no member of, or to a leave of such
-// a group.
+// NotInText returns the answer to a user who is no member of a group. It answers a leave of the
+// group, and a message for the group if others are its members.
 func NotInText(user, group string) string {
 	return "user 【" + user + "】 not in 【" + group + "】"
 }
 
-// LostText tells the receivers of t that messages on it are lost for them.
+// LostText returns the text that tells a receiver of t that messages on t are lost for that
+// receiver.
 func LostText(t Topic) string {
 	switch {
 	case t.IsUser():

@@ -1,11 +1,11 @@
-// Package protocol has the words that edges, relays and the original servers share. They are ids,
-// topics, positions, commands, envelopes and texts.
+// Package protocol has the words that edges and relays share: ids, topics, positions, commands,
+// envelopes and texts. The original servers know a part of them.
 package protocol
 
 import "strings"
 
-// Topic names a stream of publications: user:{id}, group:{id} or all. Behind the configured prefix,
-// it is also the name of the Redis channel.
+// Topic names a stream of publications: user:{id}, group:{id} or all. With the configured prefix in
+// front, it is also the name of the Redis channel.
 type Topic string
 
 // All is the topic of broadcasts.
@@ -28,7 +28,7 @@ func (t Topic) IsUser() bool { return strings.HasPrefix(string(t), userPrefix) }
 // IsGroup reports whether t is the topic of a group.
 func (t Topic) IsGroup() bool { return strings.HasPrefix(string(t), groupPrefix) }
 
-// Name returns the user or the group that t belongs to; "" for All.
+// Name returns the id of the user or the group that t belongs to; "" for All.
 func (t Topic) Name() string {
 	if _, name, ok := strings.Cut(string(t), ":"); ok {
 		return name
@@ -36,7 +36,7 @@ func (t Topic) Name() string {
 	return ""
 }
 
-// Valid reports whether t can be a topic: a user's, a group's, or All.
+// Valid reports whether t can be a topic: All, or that of a user or a group with a valid id.
 func (t Topic) Valid() bool {
 	return t == All || (t.IsUser() || t.IsGroup()) && CheckID(t.Name()) == nil
 }

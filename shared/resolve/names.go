@@ -2,17 +2,18 @@
 // away.
 //
 // The source of all addresses is the system's resolver, by way of Go's package net: the hosts file,
-// then the nameservers of resolv.conf. If a nameserver is silent, that resolver waits 5 s before it
-// asks the next one. That is longer than most dials here may take, so a look-up goes on when the
-// dial that began it has ended. A look-up has 30 s, and later dials join it. Its answer is kept
-// until a newer one comes, whatever the time to live in the answer is. A dial that has an older
-// answer waits 200 ms for a newer one and then uses the older one. A and AAAA are looked up apart
-// from each other, since some nameservers answer only one of the two.
+// then the nameservers of resolv.conf. If a nameserver is silent, that resolver waits 5 s, unless
+// resolv.conf says otherwise, before it asks the next one. That is longer than most dials here may
+// take, so a look-up goes on when the dial that began it has ended. A look-up has 30 s, and later
+// dials join it. Its answer is kept until a newer one comes, whatever the time to live in the
+// answer is. A dial that has an older answer waits at most 200 ms for a newer one, and then uses
+// the older one. A and AAAA records are looked up apart from each other, since some nameservers
+// answer for only one of the two.
 //
-// A Names remembers 1,024 names. For one more it forgets the name that was not used for the longest
-// time. It looks up at most 128 names at once, with two look-ups for each. While it looks up so
-// many, a name that it does not remember is refused, and a name that it remembers is not looked up
-// again, but has its last answer.
+// A Names remembers 1,024 names. For one more it forgets the name whose last use was the longest
+// ago, among those that are not being looked up. It looks up at most 128 names at once, with two
+// look-ups for each. While it looks up so many, a further name that it does not remember is
+// refused. A further name that it remembers is not looked up again, but has its last answer.
 package resolve
 
 import (
@@ -30,8 +31,8 @@ const (
 	// since search domains may turn one name into five. The remaining 5 s are for the nameserver
 	// that answers.
 	lookupTime = 30 * time.Second
-	// patience is how long a dial that has an older answer waits for a look-up, counted from the
-	// look-up's start.
+	// patience is how long a dial waits for a look-up when it knows an address already, counted
+	// from the look-up's start.
 	patience = 200 * time.Millisecond
 
 	maxNames    = 1024
@@ -42,10 +43,11 @@ const (
 // done.
 type Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
 
-// families are the networks of a Lookup, in the order in which addresses are dialled.
+// families are the networks of a Lookup. The addresses of the two alternate, and one of the first
+// network is dialled first.
 var families = [...]string{"ip6", "ip4"}
 
-// Names remembers the addresses of names. All its methods may be called at any time, by anyone.
+// Names remembers the addresses of names. All its methods may be called concurrently.
 type Names struct {
 	lookup   Lookup
 	ended    context.Context // done after Close
@@ -55,10 +57,10 @@ type Names struct {
 	mu    sync.Mutex // guards the following
 	names map[string]*name
 	busy  int    // names with a look-up under way
-	uses  uint64 // of all names
+	uses  uint64 // how often names were used, all together
 }
 
-// name is guarded by Names.mu.
+// name is the entry of one name in Names.names. Names.mu guards it.
 type name struct {
 	families [len(families)]family
 	used     uint64        // Names.uses at the last use
@@ -71,8 +73,8 @@ type family struct {
 	err   error        // of the last look-up; nil: it was answered
 }
 
-// New returns an empty Names. If lookup is nil, it asks the system's resolver. The caller must call
-// Close.
+// New returns an empty Names that finds addresses with lookup. If lookup is nil, the Names asks the
+// system's resolver. The caller must call Close.
 func New(lookup Lookup) *Names {
 	if lookup == nil {
 		lookup = net.DefaultResolver.LookupNetIP
@@ -82,7 +84,8 @@ func New(lookup Lookup) *Names {
 	return n
 }
 
-// Close ends the look-ups that are under way and awaits them. Later look-ups fail.
+// Close ends the look-ups that are under way and awaits them. Later look-ups of names fail, even of
+// names that are remembered.
 func (n *Names) Close() {
 	n.mu.Lock()
 	n.end()
@@ -97,10 +100,12 @@ var (
 	errSlow   = errors.New("DNS has not answered yet")
 )
 
-// Lookup returns the addresses of host, in which both families alternate. Its error says why no
-// address comes from a new answer. An error with addresses means that they come from an older
-// answer. If there is an older answer, Lookup waits for a new one for patience at most, even if ctx
-// is not done by then.
+// Lookup returns the addresses of host, in which both families alternate. If no address comes from
+// the last look-up of its family, or if Close has been called, the error says why. If addresses
+// come with an error, they are from an older answer, or Close was called meanwhile.
+//
+// Lookup waits for each look-up under way until that look-up has ended, or until it has lasted for
+// patience if an address is known. It stops waiting when ctx is done or Close is called.
 func (n *Names) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
@@ -148,9 +153,9 @@ func failure(host string, err error) error {
 	return fmt.Errorf("lookup %s: %w", host, err)
 }
 
-// begin begins the look-ups of host that are not under way, and returns the entry of host. If too
-// many other names are being looked up, it begins none, and fails for a host that is not
-// remembered.
+// begin begins the look-ups of host that are not under way, and returns the entry of host. But if
+// host is not being looked up and too many other names are, begin begins none, and fails if host is
+// not remembered. It also fails after Close.
 func (n *Names) begin(host string) (*name, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -184,7 +189,9 @@ func (n *Names) begin(host string) (*name, error) {
 	return entry, nil
 }
 
-// makeRoomLocked forgets a name if there are too many. There always is one that is not looked up.
+// makeRoomLocked makes room for one more name. If maxNames are remembered, it forgets the one whose
+// last use was the longest ago, among those that are not being looked up. There always is such a
+// name, since at most maxUnderWay are being looked up.
 func (n *Names) makeRoomLocked() {
 	if len(n.names) < maxNames {
 		return
@@ -239,8 +246,8 @@ func (e *name) busy() bool {
 	return false
 }
 
-// answer returns all known addresses. If none of them is new, stale says why; otherwise stale is
-// nil.
+// answer returns all known addresses. If none of them comes from the last look-up of its family,
+// stale says why; otherwise stale is nil.
 func (e *name) answer() (addrs []netip.Addr, stale error) {
 	stale = errAbsent
 	fresh := false
@@ -269,8 +276,9 @@ func (e *name) answer() (addrs []netip.Addr, stale error) {
 }
 
 // wait returns how long to wait for the look-ups under way. The parameter known says whether an
-// address is known. If none is, bounded is false: the look-ups under way must be waited for,
-// however long they take. Otherwise each is waited for until it has lasted for patience.
+// address is known. If one is, each look-up is waited for until it has lasted for patience. If none
+// is, and a look-up is under way, bounded is false: that look-up must be waited for, however long
+// it takes.
 func (e *name) wait(known bool) (rest time.Duration, bounded bool) {
 	for _, f := range e.families {
 		if !f.began.IsZero() {

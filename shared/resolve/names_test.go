@@ -16,7 +16,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/nameserver"
 )
 
-// source is a resolver whose answers and delays a test changes.
+// source stands in for a resolver. Tests change its answers and delays.
 type source struct {
 	mu    sync.Mutex
 	after map[string]time.Duration // by network: delay of the answer
@@ -70,7 +70,8 @@ func (s *source) lookup(ctx context.Context, network, _ string) ([]netip.Addr, e
 	return []netip.Addr{netip.MustParseAddr(addr)}, nil
 }
 
-// given returns the result of a look-up that may take up to limit, and the time that it took.
+// given looks up relay.example for at most limit. It returns the result, and the time that the
+// look-up took.
 func given(t *testing.T, n *Names, limit time.Duration) (string, time.Duration, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -80,7 +81,8 @@ func given(t *testing.T, n *Names, limit time.Duration) (string, time.Duration, 
 	return strings.Trim(fmt.Sprint(addrs), "[]"), time.Since(began), err
 }
 
-// want fails unless a look-up of up to 3 s returns these addresses after exactly this time.
+// want looks up relay.example for at most 3 s. It fails the test unless the look-up returns these
+// addresses, with the error stale, after exactly this time.
 func want(t *testing.T, n *Names, what, addrs string, after time.Duration, stale error) {
 	t.Helper()
 	got, took, err := given(t, n, 3*time.Second)
@@ -204,7 +206,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-// asks returns Names that ask a real nameserver through Go's resolver.
+// asks returns a Names that asks the nameserver s through Go's resolver.
 func asks(t *testing.T, s *nameserver.Server) *Names {
 	t.Helper()
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {

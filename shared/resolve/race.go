@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Stagger is the time between the starts of two dials of a race.
+// Stagger is the time between the starts of two dials of a race, unless a dial fails sooner.
 const Stagger = 250 * time.Millisecond
 
 // Attempt is the outcome of one dial of a race.
@@ -16,10 +16,11 @@ type Attempt[T any] struct {
 	Err    error
 }
 
-// Race dials targets in their order until one dial succeeds. The next dial begins when Stagger is
-// over or a dial has failed. After the success, Race cancels and awaits the other dials. It calls
-// discard for each connection that comes too late. The result failed lists the dials that failed
-// before the success. Without a target both results are empty.
+// Race dials targets in their order until one dial succeeds or all have failed. The next dial
+// begins when Stagger is over or a dial has failed. After the success, Race cancels and awaits the
+// other dials. It calls discard for each connection that comes too late. The result won is the dial
+// that succeeded, or nil. The result failed lists the dials that failed before the success, in the
+// order in which they failed.
 func Race[T any](
 	ctx context.Context, targets []string,
 	dial func(context.Context, string) (T, error), discard func(T),

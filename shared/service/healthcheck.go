@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// healthcheck asks the process that listens on addr whether it lives. Container images need it,
-// because they have no shell and no curl to ask with.
+// healthcheck asks the process that listens on addr whether it lives, and returns nil if so.
+// Container images need this, because they have no shell and no curl to ask with.
 func healthcheck(ctx context.Context, addr config.Addr) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

@@ -14,11 +14,11 @@ import (
 // kernel stacks, and for a garbage collection that comes late.
 const memoryShare = 0.9
 
-// limitMemory tells the garbage collector how much memory it may use, unless GOMEMLIMIT does. That
-// is memoryShare of the available memory. On Fly.io the whole machine's memory is available, since
-// the process has the machine to itself. Elsewhere the container's limit is available, or the
-// machine's memory if that is less. Without a container's limit nothing is set, since other
-// processes share the machine's memory.
+// limitMemory sets the memory limit of the Go runtime to memoryShare of the available memory,
+// unless GOMEMLIMIT has set the limit. On Fly.io the memory of the whole machine is available,
+// since the process has the machine to itself. Elsewhere the container's limit is available, or the
+// machine's memory if the machine has less than the limit. Outside Fly.io and without a container's
+// limit, limitMemory sets nothing, since other processes share the machine's memory.
 func limitMemory(log *slog.Logger) {
 	limit, source := memoryLimit(os.Getenv, memlimit.FromCgroup, memlimit.FromSystem)
 	if source == "" {
@@ -31,10 +31,10 @@ func limitMemory(log *slog.Logger) {
 }
 
 // memoryLimit returns the limit in bytes and where it comes from. The limit is 0 when nothing is to
-// be set; if there is no limit at all, the source is "" too. The configured size of a machine or a
-// container may exceed the memory that the machine reports, because the kernel keeps a part for
-// itself. Then the limit is taken from what the machine reports, since on a small machine that part
-// matters.
+// be set; if GOMEMLIMIT sets no limit either, the source is "" too. The configured size of a
+// machine or a container may exceed the memory that the machine reports, because the kernel keeps a
+// part for itself. Then the limit is taken from what the machine reports, since the kernel's part
+// matters on a small machine.
 func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, error)) (limit int64, source string) {
 	if getenv("GOMEMLIMIT") != "" {
 		return 0, "GOMEMLIMIT"
@@ -52,8 +52,8 @@ func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, err
 	return int64(float64(bytes) * memoryShare), source
 }
 
-// known calls the function and returns its number of bytes. It returns 0 if the function fails, or
-// if the number is too large to be a limit.
+// known calls its argument and returns the number of bytes. It returns 0 if the call fails, or if
+// the number is too large to be a limit.
 func known(of func() (uint64, error)) uint64 {
 	bytes, err := of()
 	if err != nil || bytes > math.MaxInt64/2 {

@@ -30,9 +30,10 @@ type Program[T any] struct {
 	Logging  func(T) logging.Config
 	// Live is the address whose /livez the healthcheck subcommand asks.
 	Live func(T) config.Addr
-	// Run does the work until ctx is done and then drains. If it returns a config.Problem, the
-	// process ends with the status of a wrong configuration. If the Problem is Passing, as when a
-	// port is taken, or the error is another one, the process ends with 1.
+	// Run does the work until ctx is done and then drains. If it returns nil, the process ends with
+	// StatusDone. If it returns a config.Problem that is not Passing, the process ends with
+	// StatusConfig. After any other error the process ends with StatusFailed. A Passing problem is,
+	// for example, a port that is taken.
 	Run func(ctx context.Context, cfg T, p Process) error
 	// Commands are further subcommands.
 	Commands []Command
@@ -161,11 +162,11 @@ func (p Program[T]) healthcheck(environ []string, stderr io.Writer) int {
 	return StatusDone
 }
 
-// work runs the program. All that the program prints goes through outputs, so a stuck or closed
-// reader costs lines and nothing else. Only Go's runtime, which writes the text of a crash, writes
-// to standard error directly.
+// work runs the program. What the program prints goes through outputs. So a stuck or closed reader
+// costs lines, and at most a second at the end of the process, but stops no work. Only the text of
+// a crash goes to standard error directly, since Go's runtime writes it.
 func (p Program[T]) work(environ []string, stdout, stderr io.Writer) int {
-	signal.Ignore(syscall.SIGPIPE) // a write to a closed stderr would end the process
+	signal.Ignore(syscall.SIGPIPE) // else a write to a broken pipe could end the process
 	process := Process{dropped: new(logging.Dropped)}
 	out, errs := logging.NewOutput(stdout, process.dropped), logging.NewOutput(stderr, process.dropped)
 	defer logging.End(out, errs)
@@ -186,7 +187,8 @@ func (p Program[T]) work(environ []string, stdout, stderr io.Writer) int {
 	return p.serve(ctx, cfg, process, errs)
 }
 
-// serve runs Run and logs how it ended.
+// serve runs Run and returns the exit status. It logs how Run ended, or prints the config.Problem
+// that Run returned.
 func (p Program[T]) serve(ctx context.Context, cfg T, process Process, stderr io.Writer) int {
 	log := process.Log
 	limit, _ := OpenFiles()

@@ -124,8 +124,8 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
-// TestC1_StatusesOfHelp checks that the help lists each exit status once. A crash must not have the
-// status of a wrong configuration, after which supervisors do not start the program again.
+// TestC1_StatusesOfHelp checks that the help lists each exit status once. A crash must not have a
+// status of wrong input, after which supervisors do not start the program again.
 func TestC1_StatusesOfHelp(t *testing.T) {
 	_, help, _ := call(program(nil), nil, "--help")
 	seen := map[int]bool{}

@@ -5,7 +5,7 @@ package service
 import "syscall"
 
 // OpenFiles returns how many files and sockets this process may have open. The Go runtime raises
-// the limit to the hard limit at start.
+// this limit to the hard limit when the process starts.
 func OpenFiles() (limit uint64, known bool) {
 	var r syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) != nil {

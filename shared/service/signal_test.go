@@ -15,7 +15,7 @@ import (
 // TestMain lets the test binary stand in for a program, since signals need a process of their own.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("SIGNAL_TEST_PROGRAM"); how != "" {
-		if how != "ignores" { // the tests' caller may ignore SIGHUP, as nohup does
+		if how != "ignores" { // if the tests' caller ignores SIGHUP, Notify ends that
 			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 		}
 		program(func(ctx context.Context, _ sample, _ Process) error {
@@ -66,7 +66,7 @@ func TestSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for _, s := range c.signals { // sends each signal once the previous one was handled
+		for _, s := range c.signals { // the first at "running", a second at "draining"
 			if !lines.Scan() {
 				t.Fatalf("%s %v: ended early", c.how, c.signals)
 			}

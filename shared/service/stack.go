@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Stack runs the parts of a process. Each part may use the parts started before it. Stop therefore
-// goes in reverse order, and waits for each part before it stops the one below. Only one goroutine
-// may call its methods.
+// Stack runs the parts of a process. Each part may use the parts started before it. So Stop stops
+// the parts in reverse order, and waits for the end of each before it stops the next. Only one
+// goroutine may call the methods of a Stack.
 type Stack struct {
 	parts  []*part
 	failed chan error // has the first failure; never closed
@@ -25,7 +25,7 @@ type part struct {
 func NewStack() *Stack { return &Stack{failed: make(chan error, 1)} }
 
 // Start runs a part in its own goroutine until Stop cancels the part's context. A part that returns
-// earlier has failed.
+// earlier has failed, even if its error is nil.
 func (s *Stack) Start(name string, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &part{name: name, stop: cancel}
@@ -45,11 +45,11 @@ func (s *Stack) Start(name string, run func(context.Context) error) {
 	})
 }
 
-// Failed gives the error of the first part that ended by itself.
+// Failed returns a channel that gives one error: that of the first part that ended by itself.
 func (s *Stack) Failed() <-chan error { return s.failed }
 
-// Stop stops all parts and returns when they have ended. It returns the first error of a part,
-// leaving out context.Canceled.
+// Stop stops all parts and returns when they have ended. Of the errors that the parts gave, it
+// returns the first in the order of stopping, leaving out context.Canceled.
 func (s *Stack) Stop() (err error) {
 	for len(s.parts) > 0 {
 		p := s.parts[len(s.parts)-1]

@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// These are the statuses with which a process ends. Those for wrong input are from sysexits.h. The
-// usual status for wrong input, 2, would be mistaken for a crash: Go's runtime ends a crashed
-// process with 2.
+// These are the exit statuses that the project's binaries choose. Those for wrong input,
+// StatusUsage and StatusConfig, are from sysexits.h. The usual status for wrong input, 2, would be
+// mistaken for a crash: Go's runtime ends a crashed process with 2.
 const (
 	StatusDone   = 0
 	StatusFailed = 1

@@ -15,28 +15,28 @@ const (
 	// trimShare defines a calm look: since the look before, at most 1/trimShare of trim.most was
 	// allocated.
 	trimShare = 16
-	// trimCalm is the number of calm looks in a row that are needed. Idle goroutines end meanwhile,
-	// such as an edge's readers, which wait 2 s for more.
+	// trimCalm is the number of calm looks in a row that a collection needs. While they pass, idle
+	// goroutines end, such as an edge's readers, which wait 2 s for more.
 	trimCalm = 3
 )
 
-// trim says when to collect garbage and give memory back to the operating system, which is once a
-// crowd has passed. A crowd is a burst of work, such as many clients that connect at once. It
-// leaves stacks, and buffers of handshakes, tables and messages. Without trim the process keeps
-// them until the heap has doubled, or for two minutes. Under steady work, little or much, trim says
-// nothing, because the collector's own pace is right then.
+// trim says when to collect garbage and give memory back to the operating system: when a crowd has
+// passed. A crowd is a burst of work, such as many clients that connect at once. It leaves unused
+// stacks, and buffers of handshakes, tables and messages. Without trim the process keeps them until
+// the heap has doubled, or for two minutes. Under steady work, little or much, trim says nothing,
+// because the collector's own pace is right then.
 //
-// It is a plain structure, stepped by one caller.
+// trim is a plain structure, stepped by one caller.
 type trim struct {
 	trimmed time.Duration // when step last returned true; 0: never
-	total   uint64        // bytes allocated at the last look
+	total   uint64        // bytes allocated since the start, at the last look
 	since   uint64        // bytes allocated since trimmed
 	most    uint64        // most bytes allocated between two looks since trimmed
 	calm    int           // calm looks in a row
 }
 
-// step is called every trimEvery. It takes a monotonic time, and the bytes allocated since the
-// start, stacks included. It reports whether to collect now.
+// step reports whether to collect now. It is called every trimEvery with a monotonic time, and with
+// the bytes allocated since the start of the process, stacks included.
 func (t *trim) step(now time.Duration, total uint64) bool {
 	passing := total - t.total
 	t.total = total
@@ -53,8 +53,8 @@ func (t *trim) step(now time.Duration, total uint64) bool {
 	return true
 }
 
-// trimMemory does as trim says until ctx is done. A collection takes 1 to 2 µs of CPU for each
-// session. Other goroutines go on meanwhile.
+// trimMemory collects garbage whenever trim says so, until ctx is done. A collection takes 1 to 2
+// µs of CPU for each session. Other goroutines go on meanwhile.
 func trimMemory(ctx context.Context) {
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines-created:goroutines"}}
 	read := func() uint64 {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestTrim checks that memory is given back once after a crowd has passed. It must not be given
-// back while the crowd passes, after little work, under steady work, or too often.
+// TestTrim checks that memory is given back exactly once when a crowd has passed. It must not be
+// given back while the crowd passes, after little work, under steady work, or too often.
 func TestTrim(t *testing.T) {
 	var now time.Duration
 	var total uint64

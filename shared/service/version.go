@@ -9,8 +9,9 @@ import (
 // version is set by -ldflags "-X github.com/edgerelay/edgerelay/shared/service.version=v1.2.3".
 var version string
 
-// Version names this build. It is the version that the linker was told, or else the module's
-// version, or else the commit, or else "devel".
+// Version returns the name of this build. That is the version that the linker was told, or else the
+// module's version, or else the commit, or else "devel". A commit with uncommitted changes is
+// followed by "+changes".
 func Version() string {
 	if version != "" {
 		return version

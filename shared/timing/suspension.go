@@ -7,8 +7,9 @@ const Suspended = 5 * time.Second
 
 // Suspension notices time in which the process did not run. If the process was stopped, the next
 // step is late by both clocks. If its machine was suspended, the wall clock has gone on, and the
-// monotonic clock may have stood still. A wall clock that is set back, or set forward by less than
-// Suspended, does not count. One caller steps it.
+// monotonic clock may have stood still. A wall clock that is set back does not count. One that is
+// set forward by Suspended or more is taken for a suspension. Only one caller may step a
+// Suspension.
 type Suspension struct {
 	Every time.Duration // between two steps
 
@@ -17,7 +18,8 @@ type Suspension struct {
 }
 
 // Step takes both clocks and is called at regular times. The monotonic time counts from any fixed
-// moment. Step returns the time lost since the last call, or 0 when that is less than Suspended.
+// moment. Step returns the time lost since the last call. It returns 0 if less than Suspended was
+// lost, and at the first call.
 func (s *Suspension) Step(wall time.Time, mono time.Duration) (lost time.Duration) {
 	wall = wall.Round(0)
 	if !s.wall.IsZero() {

@@ -9,8 +9,8 @@ import (
 
 const variable, value = "EDGERELAY_TESTS", "long"
 
-// Only keeps a test for the long run: it skips the test in the usual run. The parameter why is the
-// reason, such as the time that the test takes.
+// Only skips the test t in the usual run, so that t runs in the long run alone. The parameter why
+// is the reason, such as the time that the test takes.
 func Only(t testing.TB, why string) {
 	t.Helper()
 	if !Wanted() {
@@ -18,8 +18,8 @@ func Only(t testing.TB, why string) {
 	}
 }
 
-// Wanted reports whether this is the long run. It panics if the variable has another value, since a
-// misspelled value would silently leave out the long tests.
+// Wanted reports whether this is the long run. It panics if EDGERELAY_TESTS is neither empty nor
+// "long", since with a misspelled value the long tests would be left out silently.
 func Wanted() bool {
 	switch got := os.Getenv(variable); got {
 	case "":

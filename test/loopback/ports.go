@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// These ports are below the range from which the kernel takes the local ports of outgoing
-// connections. So a server that is down for a moment finds its port free afterwards, however many
+// These ports are below the range from which Linux takes the local ports of outgoing connections by
+// default. So a server that is down for a moment finds its port free afterwards, however many
 // clients dial meanwhile.
 const (
 	firstPort = 20000
@@ -34,13 +34,14 @@ func FreeAddr(t testing.TB) string {
 	return addr
 }
 
-// Free returns a loopback address on which nobody listens. Later calls in this process return other
-// addresses, until all ports have had their turn.
+// Free returns a loopback address on which nobody listens now. Later calls in this process return
+// other addresses, until all ports have had their turn.
 func Free() (addr string, err error) {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
 	if ports.next == 0 {
-		// Processes that run side by side begin their search at different ports.
+		// Processes that run side by side begin their search at different ports, so that they
+		// seldom find the same ones.
 		ports.next = firstPort + os.Getpid()*stride%(lastPort-firstPort)
 	}
 	for range lastPort - firstPort {

@@ -16,7 +16,8 @@ const (
 	AAAA = 28
 )
 
-// Server answers for the names that Set gave it. Other names get NXDOMAIN.
+// Server answers questions for the names that Set gave it. Questions for other names get NXDOMAIN.
+// Questions of the types that Silence names get no answer.
 type Server struct {
 	Addr string
 
@@ -69,7 +70,7 @@ func (s *Server) Silence(types ...uint16) {
 	}
 }
 
-// Asked returns how many questions of a type have come.
+// Asked returns how many questions of a type have come, silenced ones included.
 func (s *Server) Asked(t uint16) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

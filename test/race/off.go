@@ -1,7 +1,7 @@
 //go:build !race
 
-// Package race tells tests whether the race detector runs. While it runs, tests count other numbers
-// of allocations.
+// Package race tells tests whether the race detector runs. The detector changes the numbers of
+// allocations that tests count.
 package race
 
 // Enabled says whether the race detector runs.

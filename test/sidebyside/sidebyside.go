@@ -1,5 +1,5 @@
-// Package sidebyside runs more tests at once than there are cores. It is for packages whose tests
-// mostly wait.
+// Package sidebyside sets how many tests of a package run at once, whatever the number of cores. It
+// is for packages whose tests mostly wait.
 package sidebyside
 
 import (
