@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -36,10 +37,10 @@ func (s *Stack) Start(name string, run func(context.Context) error) {
 			return
 		}
 		if p.err == nil {
-			p.err = fmt.Errorf("%s: ended by itself", name)
+			p.err = errors.New("ended by itself")
 		}
 		select {
-		case s.failed <- p.err:
+		case s.failed <- fmt.Errorf("%s: %w", name, p.err):
 		default:
 		}
 	})
