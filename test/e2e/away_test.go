@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// outages are the ways in which Redis goes away and comes back.
+// outages are the ways in which Redis stops taking publications and takes them again later.
 var outages = []struct {
 	name        string
 	begin, over func(t *testing.T, c *cluster.Cluster)
@@ -29,8 +29,8 @@ func config(t *testing.T, c *cluster.Cluster, name, value string) {
 }
 
 // TestP5_EdgesOfOneRelayTalkWhileRedisIsAway has clients talk, join, leave and connect while Redis
-// is away. When Redis is back, the clients of the other relay get everything once. No client is
-// given anything twice.
+// is away. When Redis is back, the client of the other relay gets all broadcasts, and all messages
+// and notices of its group, once. No client gets a message twice.
 func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	for _, outage := range outages {
 		t.Run(outage.name, func(t *testing.T) {
@@ -50,8 +50,8 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 
 			begin := time.Now()
 			outage.begin(t, c)
-			// The relays may not know of the outage yet. The client z expects this message among
-			// those that it gets in the end, whether or not Redis still took it at once.
+			// The relays may not know of the outage yet. Redis may take this message at once, or
+			// when the outage is over. In both cases the client z gets the message once.
 			a.Send(chat.Group(g, "is anybody there?"))
 			cluster.Eventually(t, "both relays say that Redis is away", func() bool { return len(degraded(t, one)) > 0 && len(degraded(t, two)) > 0 })
 			t.Logf("%s: said after %v", outage.name, time.Since(begin).Round(10*time.Millisecond))
@@ -101,9 +101,9 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// TestP5_ARelayDiesWhileRedisIsAway moves the edges of a dead relay to another one. There the
-// messages of these edges wait, or are given early. Messages that the dead relay gave early are not
-// given again.
+// TestP5_ARelayDiesWhileRedisIsAway kills the relay of an edge while Redis is away, and the edge
+// moves to the other relay. There the edge's messages wait, or are given early. Messages that the
+// dead relay gave early are not given again.
 func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
@@ -137,8 +137,9 @@ func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 }
 
 // TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold fills an edge's log. The clients of the
-// same relay get the messages in the log at once. Clients of another relay get them when Redis is
-// back, once and in order. A message without room in the log is answered, and nobody gets it.
+// same relay get the messages in the log at once. Clients of another relay get these messages when
+// Redis is back, once and in order. A message for which the log has no room is answered, and nobody
+// gets it.
 func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 	const (
 		senders, each = 20, 5
@@ -178,7 +179,7 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 			}
 			allTaken := func() bool { return told()+int(e.Metrics().Sum(metricLogMessages)) == sent }
 			cluster.Eventually(t, "every message is in the log, or answered", allTaken)
-			late.Send(chat.One(id, text(0))) // the share of this sender is empty
+			late.Send(chat.One(id, text(0))) // this sender's share is unused, but the log is full
 			sent++
 			cluster.Eventually(t, "the last one is answered, too", allTaken)
 			if used := e.Metrics().Sum(metricLogBytes); used > bound || used < bound-2000 {
@@ -219,7 +220,8 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 // TestP5_ARelayAloneIsCutFromRedis cuts one relay from Redis, and not the other. The edges of the
 // cut relay stay linked to it, although one of them knows the other relay too. Clients of the cut
 // relay's edges talk to each other, and so do those of the other relay's edge. When the cut is
-// over, each side gets what the other said meanwhile, once and in order.
+// over, the clients of each relay get what the clients of the other relay said meanwhile, once and
+// in order.
 func TestP5_ARelayAloneIsCutFromRedis(t *testing.T) {
 	for _, cut := range []struct {
 		name        string
@@ -250,7 +252,7 @@ func TestP5_ARelayAloneIsCutFromRedis(t *testing.T) {
 			}
 
 			cut.begin(alone.RedisProxy())
-			a.Send(chat.Group(g, "is anybody there?")) // the relay may not know of the outage yet
+			a.Send(chat.Group(g, "is anybody there?")) // the relay may not know of the cut yet
 			cluster.Eventually(t, "the relay says that Redis is away", func() bool { return len(degraded(t, alone)) > 0 })
 			cluster.Eventually(t, "its edges pass it on", func() bool { return len(degraded(t, e)) > 0 && len(degraded(t, f)) > 0 })
 			b.Expect(chat.InGroup(g, a.id, "is anybody there?"))

@@ -31,7 +31,7 @@ func TestP4_WhatWasSentDuringACutReachesThoseBehindItInOrder(t *testing.T) {
 			a.Send(chat.All(n))
 			inG, one, all = append(inG, chat.InGroup(g, a.id, n)), append(one, chat.Direct(a.id, n)), append(all, chat.ToAll(a.id, n))
 		}
-		a.Send(chat.One(a.id, "published")) // the broker gets this message after the others
+		a.Send(chat.One(a.id, "published")) // its return shows that the relay has all before it
 		a.Expect(chat.Direct(a.id, "published"))
 		b.Send(chat.Group(g, "from behind the cut"))
 		f.Links()[0].Allow()
@@ -55,7 +55,7 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 		b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 		f.Links()[0].Refuse()
 		before := r.Metrics().Sum(metricPublishes, `outcome="done"`)
-		// n is also larger than the relay's memory of recent publications.
+		// n is larger than the history, and larger than the relay's tail of a topic.
 		const n = 300
 		for i := range n {
 			k := fmt.Sprint(i)
@@ -85,16 +85,17 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 	})
 }
 
-// tail says what a user must get of one topic after a loss: the text that tells of the loss, and
-// then messages with the same head. The other fields record what the user got.
+// tail says what a user must get of one topic after a loss. First comes the text that tells of the
+// loss. Then come messages that begin with head. The other fields record what the user got.
 type tail struct {
 	loss, head  string
 	told        bool
 	first, next int
 }
 
-// readTails reads until a user has the last of n numbered messages of each topic. On each topic the
-// user must be told of one loss, and then get all messages from some number on.
+// readTails reads until u has the last message of each topic. The messages of a topic are numbered
+// from 0 to n-1. On each topic u must be told of one loss, and then get all messages from some
+// number on.
 func readTails(t *testing.T, u *user, n int, tails ...tail) []tail {
 	t.Helper()
 	for left := len(tails); left > 0; {
@@ -128,7 +129,8 @@ func readTails(t *testing.T, u *user, n int, tails ...tail) []tail {
 	return tails
 }
 
-// expectStreams waits for several sequences that may come interleaved, each in its order.
+// expectStreams waits for all texts of several streams. Texts of different streams may come
+// interleaved, but those of one stream must come in its order.
 func expectStreams(t *testing.T, u *user, streams ...[]string) {
 	t.Helper()
 	left := 0

@@ -89,7 +89,7 @@ func groupReachesMembers(t *testing.T, p parties) {
 	c.join(t, g)
 	a.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
 	b.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
-	again.join(t, g) // again is of the same user as a, so a is not told
+	again.join(t, g) // a is not told: both connections belong to one user
 	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 	c.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 
@@ -109,7 +109,7 @@ func groupNotExists(t *testing.T, p parties) {
 
 func groupNotIn(t *testing.T, p parties) {
 	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
-	again := channel(t, p.near, b.id) // b's other connection does not share its membership
+	again := channel(t, p.near, b.id) // another connection of b's user, which does not join
 	g := chat.Unique("g")
 	b.join(t, g)
 	a.Send(chat.Group(g, "Hi"))
@@ -188,8 +188,9 @@ func disconnectLeaves(t *testing.T, p parties) {
 	untilNotExists(t, c, g)
 }
 
-// untilNotExists sends to the group until the answer is that the group does not exist.
-// Subscriptions on Redis end a moment after the last member leaves.
+// untilNotExists sends to the group until the answer is that the group does not exist. On Redis a
+// group exists until its channel has no subscriber. A relay ends its subscription a moment after
+// the last member has left.
 func untilNotExists(t *testing.T, u *user, group string) {
 	t.Helper()
 	cluster.Eventually(t, group+" does not exist", func() bool {
@@ -222,8 +223,8 @@ func TestP6_WhenAConnectOrAJoinIsAnsweredNoLaterMessageIsMissed(t *testing.T) {
 	everywhere(t, inForceWhenAnswered)
 }
 
-// inForceWhenAnswered sends to a newcomer as soon as the newcomer's connect or join was answered.
-// It does so many times, since a race would be rare.
+// inForceWhenAnswered sends to a newcomer as soon as the newcomer's connect or join is answered. It
+// does so many times, since a race would be rare.
 func inForceWhenAnswered(t *testing.T, p parties) {
 	a := channel(t, p.near, chat.Unique("a"))
 	for range 20 {

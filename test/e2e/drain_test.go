@@ -61,8 +61,8 @@ func TestDrainCloses1012AndAcceptsUntilTheClose(t *testing.T) {
 	}
 	t.Logf("all closed after %v", last)
 
-	// Everything that a talker sent before its library saw the close has arrived, in order. Only
-	// the last write of each talker may have crossed the close.
+	// Everything that a talker sent before its library saw the close has arrived in order, except
+	// perhaps the last message. The write of that message may have crossed the close.
 	got := map[string]int{}
 	receiver.Seek(0)
 	receiver.Send(chat.One(receiver.id, "end"))

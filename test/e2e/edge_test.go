@@ -75,7 +75,7 @@ func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	for i := range n {
 		flood.Send(chat.One(b.id, fmt.Sprint(i)))
 	}
-	next := 0 // next number of the flood
+	next := 0 // number of the flood's message that must come next
 	for i := range rounds {
 		calm.Send(chat.One(b.id, fmt.Sprint(i)))
 		for _, text := range until(t, b, chat.Direct(calm.id, fmt.Sprint(i))) {
@@ -95,9 +95,9 @@ func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	quiet(t, e, flood, calm, b)
 }
 
-// TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn lets nothing leave the log for a moment. A
-// flood may fill a sixteenth of it. What the calm client says then is accepted, and is published
-// before those messages of the flood that had no room.
+// TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn lets nothing leave an edge's log for a
+// moment. A flood may fill a sixteenth of the log. What a calm client says after the flood is
+// accepted. It is published before those messages of the flood that had no room.
 func TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -200,7 +200,7 @@ func TestP8_AFullLogIsAnsweredAndNeverSilent(t *testing.T) {
 func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
 	long.Only(t, "a refused edge dials again after half a minute")
 	t.Parallel()
-	// An edge that a relay refused dials it again only every half minute.
+	// An edge that a relay refused dials that relay again only every half minute.
 	redial := promised(45 * time.Second)
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
@@ -217,8 +217,8 @@ func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
 	}
 	cluster.Eventually(t, "the relay counts the unknown key", func() bool { return r.Metrics().Sum(metricLinkRefusals, `reason="key"`) >= 1 })
 
-	// A relay comes back with another key. The edge keeps its clients, and what they sent, until a
-	// relay with the right key is there.
+	// The relay comes back with another key. The edge keeps its clients, and what they sent, until
+	// the relay has the right key again.
 	e := c.StartEdge(nil, r)
 	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	r.Kill()

@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
 )
 
-// TestOriginalServersOnTheSameRedis has one original server beside a relay with two edges.
+// TestOriginalServersOnTheSameRedis runs one original server beside a relay with two edges.
 func TestOriginalServersOnTheSameRedis(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
@@ -52,7 +52,7 @@ func TestOriginalServersOnTheSameRedis(t *testing.T) {
 		a, g := channel(t, e, chat.Unique("a")), chat.Unique("g")
 		a.join(t, g)
 		b := onlyGroup(t, f, g, chat.Unique("b"))
-		notice := "user 【9】 add to  group 【" + g + "】" // two spaces; our own notice has one
+		notice := "user 【9】 add to  group 【" + g + "】" // our own notice has no two spaces in a row
 		peer.Publish("group:"+g, seedpeer.Envelope{FromId: "9", ToId: g, Msg: notice})
 		peer.Publish("group:"+g, seedpeer.Envelope{FromId: "9", ToId: g, Msg: "Hi"})
 		for _, u := range []*user{a, b} {
@@ -154,5 +154,5 @@ func TestOriginalServersOnTheSameRedis(t *testing.T) {
 	})
 }
 
-// dropped returns the number of publications that a relay did not understand.
+// dropped returns the number of publications that a relay has dropped, whatever the reason.
 func dropped(m cluster.Metrics) float64 { return m.Sum(metricDropped) }

@@ -24,8 +24,8 @@ func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
 	for i := range rounds {
 		dialled := p.Dialled()
 		if i%4 == 0 {
-			// The cut is meant to come between commands and their acknowledgements. At its end the
-			// test checks that the edge has replayed something.
+			// The cut is meant to come between commands and their acknowledgements. Before the test
+			// ends, it checks that the edge has replayed frames.
 			p.CutAfter(int64(400 + 171*i))
 		}
 		for _, u := range users {
@@ -90,8 +90,8 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 }
 
 // TestP2_OfTwoLinksOfOneBootTheLaterStays opens a second link while the relay still takes the first
-// for alive. The frames that were on their way on the first link reach the relay after the second
-// link is up. The relay serves the edge on the second link at once, and no frame counts twice.
+// for alive. Frames that were on their way on the first link reach the relay after the second link
+// is up. The relay serves the edge on the second link at once, and no frame counts twice.
 func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -101,11 +101,11 @@ func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
 	load.flowing(3)
 	old := e.Link()
 	old.Freeze()
-	load.sendOn(5) // these messages are on their way on the old link
+	load.sendOn(5) // the messages of e's users are under way on the old link
 	old.Strand()
 	cluster.Eventually(t, "linked by the other way", func() bool { return e.Metrics().Sum(metricLinks) == 2 })
-	load.flowing(1) // those messages come on the new link in a replay
-	old.Thaw()      // those messages now come on the old link too
+	load.flowing(1) // the new link replays the messages that were under way
+	old.Thaw()      // now some of the messages under way come on the old link too
 	cluster.Eventually(t, "the relay has ended the older link", func() bool {
 		return r.Metrics().Sum(metricRelayLinkEnds, `code="superseded"`, `by="relay"`) == 1
 	})

@@ -17,8 +17,8 @@ import (
 func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	const n = 1000
 	c := cluster.New(t, onBest(t))
-	// On a busy machine the relay may lose its subscription meanwhile. The history is long enough
-	// for all joins.
+	// On a busy machine the relay may lose its subscription during the joins. The history is long
+	// enough for the notices of all joins.
 	r := c.StartRelay(cluster.Env{"RELAY_HISTORY_SIZE": "2000"})
 	edges := []*cluster.Edge{c.StartEdge(nil, r), c.StartEdge(nil, r)}
 	g, users := chat.Unique("g"), make([]*user, n)
@@ -36,8 +36,8 @@ func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	second.Send(chat.Group(g, "Thanks"))
 	heard[0] = until(t, first, chat.InGroup(g, second.id, "Thanks"))
 
-	// The group has one order of joins. The user with the most notices joined first, and each user
-	// must have the notices of exactly the users that joined later.
+	// The group has one order of joins. The user with the most notices joined first. Each user must
+	// have exactly the notices of the users that joined later.
 	order, total := make([]int, n), 0
 	for i := range order {
 		order[i] = i
@@ -47,8 +47,9 @@ func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	for k, i := range order {
 		notices[k] = chat.InGroup(g, users[i].id, chat.Joined(users[i].id, g))
 	}
-	// On a busy machine the relay may lose Redis. Then a member is owed no notice that was accepted
-	// before the member came (docs/outage.md, Doubt). Even then no member may get a notice twice.
+	// On a busy machine the relay may lose Redis. Then a member is owed no notice of a join that
+	// was accepted before the member came (docs/outage.md, Doubt). Even then no member may get a
+	// notice twice.
 	if ahead := r.Metrics().Sum(metricGivenAhead); ahead > 0 {
 		for _, i := range order {
 			if got := slices.Sorted(slices.Values(heard[i])); len(slices.Compact(got)) != len(heard[i]) {
@@ -84,7 +85,8 @@ func inParallel(w, n int, f func(i int)) {
 	all.Wait()
 }
 
-// until reads until u gets the text given as last, and returns the texts before it.
+// until reads messages of u up to the one whose text is the parameter last. It returns the texts of
+// the messages before that one.
 func until(t *testing.T, u *user, last string) (frames []string) {
 	t.Helper()
 	for {
@@ -145,7 +147,7 @@ func TestP7_AClientThatNeverReadsIsClosedAndTwoHundredOthersGetEverything(t *tes
 		return lost() > 0
 	})
 	code := make(chan int)
-	// For a few seconds the client may still read the close frame.
+	// The deaf client is closed, and has a few seconds to read the close frame.
 	go func() { code <- closeCode(deaf) }()
 	t.Logf("closed after %d messages of %d bytes", sent, size)
 	if got := <-code; got != 4000 {
@@ -164,8 +166,8 @@ func expected(group, from string, first, end, size int) (texts []string) {
 	return texts
 }
 
-// closeCode reads up to the close frame and returns its code, or 0 if the connection ends without
-// one.
+// closeCode reads up to a close frame with a code and returns the code, or 0 if the connection ends
+// without one.
 func closeCode(r *client.Raw) int {
 	r.SetReadDeadline(time.Now().Add(cluster.Patience))
 	for {

@@ -33,9 +33,9 @@ func kind(t *testing.T) cluster.Kind {
 	}
 }
 
-// promised returns the time within which something must happen. In the long run it is the promised
-// time d. In the usual run it is longer, since a machine that does much else says nothing about
-// promised times.
+// promised returns how long a test waits for what is promised within the time d. It returns d when
+// long.Wanted reports true, and cluster.Patience more otherwise: then the machine also does other
+// work, so times prove nothing.
 func promised(d time.Duration) time.Duration {
 	if long.Wanted() {
 		return d
@@ -62,7 +62,9 @@ func onEach(t *testing.T, f func(t *testing.T, o cluster.Options)) {
 	}
 }
 
-// onBest returns options with the back end that is nearest to production on this machine.
+// onBest returns options with Redis. Where there is no redis-server, servers in the test's process
+// use Memory instead. In CI, and for other kinds of servers, onBest then ends the test as onRedis
+// does.
 func onBest(t *testing.T) cluster.Options {
 	t.Helper()
 	k := kind(t)
@@ -81,8 +83,8 @@ func onRedis(t *testing.T) cluster.Options {
 }
 
 // onProcesses returns options for tests that need servers in processes of their own. It skips such
-// a test where servers run in the test's process. Where servers run as containers, those of such a
-// test run as processes all the same.
+// a test where servers run in the test's process. In a test run whose servers are containers, the
+// servers of such a test are processes all the same.
 func onProcesses(t *testing.T) cluster.Options {
 	t.Helper()
 	if kind(t) == cluster.InProcess {

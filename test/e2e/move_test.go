@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
 )
 
-// TestP3_RelaysReplacedOneByOneUnderLoad stops each relay in turn. The relay hands its edges over
-// to another one while the old link still delivers.
+// TestP3_RelaysReplacedOneByOneUnderLoad stops four times the relay that the first edge uses. The
+// relay hands its edges over to the other relay while the old links still deliver.
 func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
@@ -54,7 +54,7 @@ func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	})
 }
 
-// frames returns the number of frames that each user has got.
+// frames returns, by user, the number of frames that the user has got.
 func (f *traffic) frames() (counts []int) {
 	for _, u := range f.users {
 		counts = append(counts, len(u.Messages()))
@@ -62,8 +62,9 @@ func (f *traffic) frames() (counts []int) {
 	return counts
 }
 
-// silence returns the longest time that a user waited for its next frame. The wait for the first
-// frame begins at the time from. before is how many frames each user had got by that time.
+// silence returns the longest time that a user waited for its next frame. It leaves out the first
+// before[i] frames of user i. The parameter from is the time when the wait for the next frame
+// began.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from
@@ -75,8 +76,9 @@ func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) 
 	return longest
 }
 
-// TestP4_MessagesWithoutAPositionAreNotDoubledByAMove looks at the time when two links are up. Both
-// links then bring what original servers publish.
+// TestP4_MessagesWithoutAPositionAreNotDoubledByAMove moves an edge from relay to relay while an
+// original server publishes. For a moment the edge has two links, and both bring what the original
+// server publishes.
 func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
@@ -136,8 +138,8 @@ func differing(sent, got map[string]int) string {
 	return strings.Join(lines[:min(len(lines), 10)], ", ")
 }
 
-// TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan moves an edge to a relay that follows the same
-// topics. The move must not read from Redis.
+// TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan moves an edge to a relay that already follows
+// the edge's topics. The relay must not read from history.
 func TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

@@ -19,7 +19,7 @@ import (
 // own.
 const inside = "E2E_NAMESPACE"
 
-// These are the addresses of the two nameservers in that network.
+// These are the addresses of the two nameservers that inNamespace puts into resolv.conf.
 const (
 	silentServer = "127.0.0.2"
 	goodServer   = "127.0.0.3"
@@ -27,7 +27,8 @@ const (
 
 // inNamespace runs the test again in a process with a network and a resolv.conf of its own, and
 // then returns nil. In that process it returns the second nameserver of resolv.conf, which answers
-// for the names that the test sets. The first nameserver there is silent.
+// for the names that the test sets. The first nameserver of resolv.conf is silent. Where there are
+// no namespaces, inNamespace skips the test.
 func inNamespace(t *testing.T) *nameserver.Server {
 	t.Helper()
 	if os.Getenv(inside) == "" {
@@ -75,12 +76,12 @@ func runInside(t *testing.T) {
 	}
 }
 
-// byName replaces 127.0.0.1 in a URL by a name.
+// byName replaces every 127.0.0.1 in a URL by a name.
 func byName(url, name string) string { return strings.ReplaceAll(url, "127.0.0.1", name) }
 
 // TestC4_StartAndMoveWhileTheFirstNameserverIsSilent starts a relay that knows Redis by name, and
-// two edges that know the relay by name. Then the relay moves to another address. The second
-// nameserver does not answer queries for AAAA.
+// two edges that know the relay by name. Then a second relay takes over the name at another
+// address. The second nameserver does not answer queries for AAAA.
 func TestC4_StartAndMoveWhileTheFirstNameserverIsSilent(t *testing.T) {
 	t.Parallel()
 	o := onProcesses(t)
@@ -112,7 +113,7 @@ func TestC4_StartAndMoveWhileTheFirstNameserverIsSilent(t *testing.T) {
 	linked(f)
 	serve(e, f)
 
-	// The relay moves to another address and leaves its old one.
+	// A second relay takes over the name at another address, and the first relay dies.
 	names.Set("relay.test", "127.0.0.5")
 	moved := c.StartRelay(cluster.Env{"RELAY_ADDR": "127.0.0.5:9000", "RELAY_REDIS_URL": url})
 	r.Kill()

@@ -63,7 +63,8 @@ func TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing(t *testing.T) {
 	b.Send(chat.Group(g, "to members"))
 	b.Send(chat.One(a.id, "to whoever is a now"))
 	same.Expect(chat.Direct(b.id, "to whoever is a now"))
-	// These are the first sessions of this boot. User a was the first session of the killed boot.
+	// The users stranger and same have the first sessions of the new boot. User a had the first
+	// session of the killed boot, and was a member.
 	for _, u := range []*user{stranger, same} {
 		u.Send(chat.Group(g, "as a member"))
 		u.Expect(chat.NotIn(u.id, g))
@@ -71,7 +72,7 @@ func TestP9_AnEdgeRestartedUnderItsNodeIDInheritsNothing(t *testing.T) {
 	quiet(t, f, b, stranger, same)
 	stranger.join(t, g)
 	b.Expect(chat.InGroup(g, stranger.id, chat.Joined(stranger.id, g)))
-	say(stranger, 10) // the killed boot has used the same numbers
+	say(stranger, 10) // the killed boot has used the numbers of these frames
 	b.Send(chat.Group(g, "welcome"))
 	stranger.Expect(chat.InGroup(g, b.id, "welcome"))
 

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// user is one connection, and the kinds of topics whose messages it should get.
+// user is one connection, and the topics whose messages the connection should get.
 type user struct {
 	*client.Client
 	id     string
@@ -62,7 +62,7 @@ func (u *user) leave(t *testing.T, group string) {
 }
 
 // quiet proves that the users were sent nothing beyond what the test has seen. Another user sends
-// one message on every topic that the users hear, and each of them must get that message next. A
+// one message on every topic that the users hear, and the users must get these messages next. A
 // topic's messages come in one order, so an unexpected message would come first.
 func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	t.Helper()
@@ -103,7 +103,7 @@ func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 // parties says on which edges the users of a case are.
 type parties struct {
 	name      string
-	near, far *cluster.Edge // near is the edge of the first speaker, far that of most others
+	near, far *cluster.Edge // near has the first speaker, and far has most other users
 }
 
 // everywhere runs f with the parties on one edge, on two edges of one relay, and on edges of two

@@ -34,12 +34,12 @@ func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
 	}
 }
 
-// edgeEnv returns the least environment with which an edge starts.
+// edgeEnv returns an environment that suffices for an edge to start, with free addresses.
 func edgeEnv(t *testing.T) cluster.Env {
 	return cluster.Env{"EDGE_ADDR": loopback.FreeAddr(t), "EDGE_ADMIN_ADDR": loopback.FreeAddr(t), "EDGE_RELAY_URLS": "ws://127.0.0.1:1", "EDGE_AUTH": "open", "LINK_KEYS": cluster.Key}
 }
 
-// relayEnv returns the least environment with which a relay starts.
+// relayEnv returns an environment that suffices for a relay to start, with free addresses.
 func relayEnv(t *testing.T) cluster.Env {
 	return cluster.Env{"RELAY_ADDR": loopback.FreeAddr(t), "RELAY_ADMIN_ADDR": loopback.FreeAddr(t), "RELAY_REDIS_URL": "memory://", "LINK_KEYS": cluster.Key}
 }

@@ -94,9 +94,10 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 	load.finish(e)
 }
 
-// TestP2_RedisLosesItsDataWhileAFrameIsUnderWay has a frame published while its edge is cut off, so
-// that the edge gets no answer. After Redis has lost all its data, the frame is published again, in
-// a new epoch. Clients that got it the first time do not get it again.
+// TestP2_RedisLosesItsDataWhileAFrameIsUnderWay has a frame published while nothing that the relay
+// sends reaches the frame's edge, so that the edge gets no answer. After Redis has lost all its
+// data, the frame is published again, in a new epoch. Clients that got the frame the first time do
+// not get it again.
 func TestP2_RedisLosesItsDataWhileAFrameIsUnderWay(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// pace is the pause between a user's rounds of messages while things break. At this pace four users
-// send some 250 messages a second.
+// pace is the usual pause between two rounds of a user's messages in tests that break links or
+// servers. At this pace four users send some 250 messages a second.
 const pace = 50 * time.Millisecond
 
 func TestP3_RelayKillClosesNoSocketAndNothingIsLostDoubledOrReordered(t *testing.T) {
@@ -76,12 +76,12 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 	old := inUse(e, relays)
 	p := e.Link()
 	p.Freeze()
-	load.sendOn(10) // these messages are on their way to the old relay
+	load.sendOn(10) // the messages of e's users are under way to the old relay
 	p.Strand()
 	cluster.Eventually(t, "linked to the other relay", func() bool { return e.Linked() && inUse(e, relays) != old })
-	load.flowing(3) // those messages come to the new relay in a replay
+	load.flowing(3) // the edge replays to the new relay what was under way
 	before := old.Metrics().Sum(metricPublishes, `outcome="duplicate"`)
-	p.Thaw() // those messages now reach the old relay too, where the link still lives
+	p.Thaw() // some of what was under way reaches the old relay too, whose link still lives
 	cluster.Eventually(t, "the old relay was refused what the new one had published", func() bool {
 		return old.Metrics().Sum(metricPublishes, `outcome="duplicate"`) > before
 	})
@@ -90,8 +90,8 @@ func TestP2_TwoRelaysHoldOneEdgesFramesForAMoment(t *testing.T) {
 }
 
 // TestP3_ARelayRestartsUnderManyEdges makes all edges lose their relay at one moment. When the
-// relay is back, each edge tells it of its sessions, and sends it what its clients said meanwhile.
-// No client misses anything.
+// relay is back, each edge tells the relay of its sessions, and sends what its clients said
+// meanwhile. No client misses anything.
 func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -136,7 +136,8 @@ func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 	quiet(t, edges[0], users...)
 }
 
-// inUse returns the relay to which an edge is linked, or nil without a link.
+// inUse returns the relay to which an edge is linked, or nil without a link. The relays must be
+// those that the edge was started with, in the same order.
 func inUse(e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 	used := e.Link()
 	for i, p := range e.Links() {
@@ -170,8 +171,8 @@ func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
 	quiet(t, e, a, b, fresh)
 }
 
-// ping has clients ping for the time d. Each ping must be answered within two seconds, or longer in
-// the usual run, as promised says.
+// ping has clients send pings for the time d. Each ping must be answered within two seconds. The
+// function promised makes that longer in usual runs.
 func ping(t *testing.T, d time.Duration, clients ...*client.Client) {
 	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)

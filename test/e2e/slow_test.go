@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse limits a link to 10 KB a second, so that its
-// edge falls behind the topic. Clients of other edges do not wait for that edge. The relay buffers
-// no more for the link than its bound, and the link stays up. Once the link is fast again, the
+// TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse limits a link to 10 KiB a second, so that its
+// edge falls behind the topic. Clients of other edges do not wait for that edge. The relay's buffer
+// for the link stays within its bound, and the link stays up. Once the link is fast again, the
 // clients of the slow edge get everything in order.
 func TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse(t *testing.T) {
 	t.Parallel()
@@ -29,7 +29,7 @@ func TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse(t *testing.T) {
 		}
 		slow.Links()[0].Throttle(10 << 10)
 		text := func(i int) string { return fmt.Sprintf("%d %s", i, strings.Repeat("x", 16<<10)) }
-		// The relay may buffer 4 MB for an edge, and the kernels on the way hold some more.
+		// The relay may buffer 4 MiB for an edge, and the sockets on the way hold some more.
 		n := 0
 		for ; n < 2500 && (n%100 > 0 || r.Metrics().Sum(metricBehind) == 0); n++ {
 			a.Send(chat.Group(g, text(n)))

@@ -30,7 +30,7 @@ func TestRelaysOfDifferentBrokersAreNoticedAndSaidLoudly(t *testing.T) {
 	a := channel(t, e, chat.Unique("a"))
 	links := e.Metrics().Sum(metricLinks)
 
-	// The relay that is not in use is restarted on another Redis.
+	// Of the two relays that run, the one that the edge does not use is restarted on another Redis.
 	spare := one
 	if inUse(e, []*cluster.Relay{one, two, absent}) == one {
 		spare = two

@@ -60,8 +60,8 @@ func TestP9_ASuspendedEdgeIsTakenBack(t *testing.T) {
 }
 
 // TestP2_ARelayThatWasFrozenIsAZombie freezes a relay and thaws it. Meanwhile another relay has
-// published the frames that the frozen relay held. What the thawed relay still believes does no
-// harm.
+// published the frames that the frozen relay held. What the thawed relay still has in memory does
+// no harm.
 func TestP2_ARelayThatWasFrozenIsAZombie(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onFreezable(t))

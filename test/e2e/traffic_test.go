@@ -15,14 +15,15 @@ import (
 )
 
 // traffic is a set of users who all send numbered messages all the time: direct ones, group
-// messages and broadcasts. It checks that each user gets everything once and in order.
+// messages and broadcasts. It checks that each user gets every message meant for that user once and
+// in order.
 type traffic struct {
 	t     *testing.T
 	group string
 	users []*user
-	sent  [][len(kinds)]atomic.Int64 // by sender: messages sent so far
-	got   [][][len(kinds)]int64      // by receiver and sender: the last number received
-	read  []int                      // by receiver: number of its frames that were checked
+	sent  [][len(kinds)]atomic.Int64 // by sender and kind: messages sent so far
+	got   [][][len(kinds)]int64      // by receiver, sender and kind: the last number received
+	read  []int                      // by receiver: how many of its frames were checked
 
 	stop    context.CancelFunc
 	stopped <-chan struct{}
@@ -122,8 +123,8 @@ func (f *traffic) sendOn(n int64) {
 	})
 }
 
-// finish stops sending and waits until everything sent has arrived everywhere. Then it proves with
-// quiet that nothing else arrived.
+// finish stops sending and waits until everything sent has arrived everywhere. Then it calls quiet,
+// which proves that nothing else arrived.
 func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Helper()
 	f.stop()
@@ -176,7 +177,8 @@ func (f *traffic) await(goal [][len(kinds)]int64) {
 }
 
 // check reads what user j received since the last check. It fails the test on any message that is
-// doubled, out of order, unknown or not for that user, and if the user's socket has closed.
+// doubled, out of order, unknown or not for that user. It also fails the test if the user's socket
+// has closed.
 func (f *traffic) check(j int) {
 	f.t.Helper()
 	u := f.users[j]

@@ -1,5 +1,5 @@
-// Package chat has the protocol's texts and commands for tests. They are written out here again and
-// not taken from the product, so that a change of the product's texts makes tests fail.
+// Package chat has the chat's texts and commands for tests. They are written out here again and not
+// taken from the product, so that a change of the product's texts makes tests fail.
 package chat
 
 import (

@@ -1,5 +1,5 @@
-// Package client is a chat client for tests. It records every message in the order of arrival and
-// checks that exactly the expected messages come.
+// Package client is a chat client for tests. It records messages in the order of arrival, or hands
+// them to a Sink. Tests check the recorded messages one by one.
 package client
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Patience is how long a client waits for a message before the test is given up.
+// Patience is how long a connect, Client.Next, Client.Ended and Raw.ExpectGone each wait at most.
 const Patience = time.Minute
 
 // Message is one message from the server.
@@ -25,8 +25,10 @@ type Message struct {
 	Binary bool
 }
 
-// Client is one connection, which it reads all the time. Any goroutine may call its methods, except
-// Next, Seek and those whose names begin with Expect. They are for one goroutine.
+// Client is one connection, and a goroutine that reads the connection all the time. Next, Seek and
+// the methods whose names begin with Expect are for one goroutine at a time. Any goroutine may call
+// the other methods. A failure of Ended, or of a method whose name begins with Expect, ends the
+// calling goroutine.
 type Client struct {
 	Name string // for messages of a failing test
 
@@ -38,7 +40,7 @@ type Client struct {
 	mu       sync.Mutex
 	messages []Message
 	ended    error         // why reading ended; guarded by mu until done is closed
-	arrived  chan struct{} // closed and replaced at each arrival
+	arrived  chan struct{} // closed by the next arrival, or when reading ends
 	next     int           // index of the first message that is not seen yet
 }
 
@@ -47,8 +49,8 @@ type Options struct {
 	Header       http.Header
 	Subprotocols []string
 	Name         string
-	// Sink gets every message as it arrives, on the reading goroutine. With a Sink no message is
-	// kept, so nothing can be expected.
+	// Sink gets every message as it arrives, on the reading goroutine. With a Sink the Client keeps
+	// no message: Messages stays empty, and Next waits in vain.
 	Sink func(Message)
 }
 
@@ -62,7 +64,7 @@ func Dial(t testing.TB, url string, o Options) *Client {
 	return c
 }
 
-// Try is Dial for a connect that may be refused.
+// Try connects as Dial does, but returns an error when the connect fails.
 func Try(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
@@ -128,7 +130,7 @@ func (c *Client) SendBinary(b []byte) {
 	}
 }
 
-// SendRaw sends bytes in a text frame that need not be UTF-8.
+// SendRaw sends a text frame whose payload need not be UTF-8.
 func (c *Client) SendRaw(b []byte) {
 	c.t.Helper()
 	if err := c.conn.Write(context.Background(), websocket.MessageText, b); err != nil {
@@ -142,7 +144,8 @@ func (c *Client) Subprotocol() string { return c.conn.Subprotocol() }
 // Ping sends a WebSocket ping and waits for its pong.
 func (c *Client) Ping(ctx context.Context) error { return c.conn.Ping(ctx) }
 
-// Close does the closing handshake and waits until it is done.
+// Close does the closing handshake and waits until reading has ended. It gives up a server that
+// does not answer the close within 5 s.
 func (c *Client) Close() {
 	c.conn.Close(websocket.StatusNormalClosure, "")
 	<-c.done
@@ -154,7 +157,7 @@ func (c *Client) Drop() {
 	<-c.done
 }
 
-// Messages returns what arrived so far.
+// Messages returns the messages recorded so far, in the order of arrival.
 func (c *Client) Messages() []Message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,7 +174,8 @@ func (c *Client) Open() bool {
 	}
 }
 
-// Ended waits for the connection's end and returns the close code, or -1 if there was none.
+// Ended waits for the connection's end and returns the close code, or -1 if there was none. It
+// fails the test if the connection is still open after Patience.
 func (c *Client) Ended() websocket.StatusCode {
 	c.t.Helper()
 	select {
@@ -225,7 +229,7 @@ func (c *Client) Next() (Message, error) {
 	return f, err
 }
 
-// Expect waits for exactly these messages, in this order, as text.
+// Expect waits for the next messages, which must be exactly these, in this order, as text.
 func (c *Client) Expect(want ...string) {
 	c.t.Helper()
 	for i, w := range want {
@@ -239,8 +243,8 @@ func (c *Client) Expect(want ...string) {
 	}
 }
 
-// ExpectAnyOrder waits for exactly these messages in any order. It serves messages of different
-// topics, among which no order is promised.
+// ExpectAnyOrder waits for the next messages, which must be exactly these, in any order. It serves
+// messages of different topics, among which no order is promised.
 func (c *Client) ExpectAnyOrder(want ...string) {
 	c.t.Helper()
 	missing := map[string]int{}
@@ -261,7 +265,8 @@ func (c *Client) ExpectAnyOrder(want ...string) {
 	}
 }
 
-// ExpectError waits for an `error:` answer that contains every one of parts.
+// ExpectError waits for the next message, which must be an `error:` answer that contains every one
+// of parts.
 func (c *Client) ExpectError(parts ...string) {
 	c.t.Helper()
 	f, err := c.Next()
@@ -278,8 +283,8 @@ func (c *Client) ExpectError(parts ...string) {
 	}
 }
 
-// ExpectEnd waits for the connection to end with a close code. It checks that no unseen message
-// came before the end.
+// ExpectEnd waits for the connection's end and checks that want is its close code. It also checks
+// that no unseen message came before the end.
 func (c *Client) ExpectEnd(want websocket.StatusCode) {
 	c.t.Helper()
 	if got := c.Ended(); got != want {

@@ -14,20 +14,22 @@ import (
 	"time"
 )
 
-// Raw is an upgraded connection on which a test writes any bytes. Tests use it as a broken client.
+// Raw is an upgraded connection on which a test writes any bytes. Tests use it as a client that
+// breaks the protocol, or that does not read.
 type Raw struct {
 	net.Conn
 	in *bufio.Reader
 }
 
-// DialRaw upgrades a ws:// URL by hand and leaves everything after the handshake to the caller.
+// DialRaw connects to a ws:// URL and does the handshake by hand. All frames after the handshake
+// are left to the caller.
 func DialRaw(t testing.TB, target string) *Raw {
 	t.Helper()
 	return dialRaw(t, &net.Dialer{}, target)
 }
 
-// DialNarrow is DialRaw with a small receive buffer in the kernel, of 4 KiB, and small segments. A
-// server thus soon notices a client that does not read.
+// DialNarrow does what DialRaw does, on a socket for which it asks the kernel for a receive buffer
+// of 4 KiB and segments of at most 1 KiB. A server thus soon notices a client that does not read.
 func DialNarrow(t testing.TB, target string) *Raw {
 	t.Helper()
 	return dialRaw(t, &net.Dialer{Control: narrow}, target)

@@ -1,9 +1,11 @@
-// Package cluster starts edges, relays and their Redis for tests. One type serves all kinds:
-// servers in the test's process, processes of the built binaries, and containers of the images.
+// Package cluster starts edges, relays and their Redis for tests. One type, Cluster, serves all
+// kinds: servers in the test's process, processes of the built binaries, and containers of the
+// images.
 //
-// A Proxy of the test lies between every edge and every relay, and between every relay and Redis.
-// In all kinds a relay can therefore die and come back elsewhere, and any connection can be reset,
-// frozen or cut at any byte.
+// A Proxy lies between each edge and each relay that the edge was given, and between each relay and
+// Redis, unless the test sets the URLs itself. In all kinds a relay can therefore die and come back
+// at another address. A test can also reset or freeze the connections through a Proxy, or cut them
+// at any byte.
 package cluster
 
 import (
@@ -19,7 +21,7 @@ import (
 type Kind string
 
 const (
-	InProcess Kind = "inprocess" // in the test's process, under its race detector
+	InProcess Kind = "inprocess" // in the test's process, with its race detector if any
 	Process   Kind = "process"   // as processes of binaries, built once per test run
 	Container Kind = "container" // as containers of the images, on the test's own network
 )
@@ -28,8 +30,8 @@ const (
 type Backend string
 
 const (
-	Memory Backend = "memory" // one store in the process for all relays; InProcess only
-	Redis  Backend = "redis"  // a redis-server of the test's own
+	Memory Backend = "memory" // one store in memory for the Cluster's relays; InProcess only
+	Redis  Backend = "redis"  // a redis-server of the Cluster's own
 )
 
 // Env holds environment variables.
@@ -47,12 +49,14 @@ type Options struct {
 // Key is the link key of every server whose test sets no other.
 const Key = "test:a-link-key-for-tests-that-is-long-enough"
 
-// stopTime is how long servers may take to stop at a test's end. It suffices for an edge with
-// EDGE_DRAIN=1s, and for a relay, which serves for up to relay.StopsWithin, 7 s.
+// stopTime is how long servers may take to stop at a test's end. It is 1 s longer than
+// relay.StopsWithin, the longest time that a stopping relay serves. It also suffices for an edge
+// with EDGE_DRAIN=1s.
 const stopTime = 8 * time.Second
 
-// longHistory is the length of a topic's history at relays whose test sets no other. Histories of
-// this length outlast every outage in these tests. A test that wants losses sets a shorter one.
+// longHistory is the length of a topic's history, in publications, at relays whose test sets no
+// other. A history of this length keeps all that these tests publish during an outage. A test that
+// wants losses sets a shorter one.
 const longHistory = "20000"
 
 // Cluster is a set of edges and relays, and their Redis. Everything in it ends with the test.
@@ -75,7 +79,7 @@ type runner interface {
 // server is one boot of an edge or a relay.
 type server interface {
 	terminate()            // asks it to stop, as SIGTERM does
-	kill()                 // ends it, or at least its work, without notice
+	kill()                 // ends it without warning; may return before done is closed
 	freeze()               // stops it as SIGSTOP does; panics for InProcess
 	thaw()                 // lets it go on
 	done() <-chan struct{} // closed when it has ended
@@ -90,7 +94,7 @@ func (c *Cluster) keep(s server) server {
 	return s
 }
 
-// stop asks all servers to stop. A server that takes too long is killed and fails the test.
+// stop asks all servers to stop. A server that goes on after stopTime is killed and fails the test.
 func (c *Cluster) stop() {
 	for _, s := range c.servers {
 		s.terminate()
@@ -140,8 +144,9 @@ func (c *Cluster) Kind() Kind { return c.o.Kind }
 // RedisURL returns the URL of the Cluster's Redis itself, past all proxies.
 func (c *Cluster) RedisURL() string { return c.redis.URL }
 
-// Redis returns the redis-server, which a test may kill, freeze and restart. The server keeps its
-// address, and the data that it has acknowledged. With Memory, Redis returns nil.
+// Redis returns the redis-server, which a test may kill, freeze and restart. Over a restart the
+// server keeps its address, and every write that it has acknowledged. With Memory, Redis returns
+// nil.
 func (c *Cluster) Redis() *redistest.Server { return c.redis }
 
 func merged(envs ...Env) Env {

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// dockerTime bounds one docker command. It suffices for a busy machine, and for a docker stop that
-// lasts a whole grace period.
+// dockerTime bounds each command that Docker runs. It suffices for a busy machine, and for a docker
+// stop that lasts a whole grace period.
 const dockerTime = 2 * time.Minute
 
-// Images begins the names of the images that test/e2e/images/build makes of this tree.
+// Images is the prefix of the names of the images that test/e2e/images/build makes of this tree.
 const Images = "edgerelay-test/"
 
 // containerPorts are the ports of servers inside their containers, by variable.
@@ -48,7 +48,7 @@ func containers(t testing.TB) *containerRunner {
 	return r
 }
 
-// remove deletes all containers on the network, and then the network.
+// remove deletes all containers that the runner started, and then the runner's network.
 func (r *containerRunner) remove(t testing.TB) {
 	if ids := strings.Fields(MustDocker(t, "ps", "-aq", "--filter", "label="+r.network)); len(ids) > 0 {
 		MustDocker(t, append([]string{"rm", "-f", "-v"}, ids...)...)
@@ -66,7 +66,8 @@ func MustDocker(t testing.TB, args ...string) string {
 	return out
 }
 
-// Docker runs a docker command and returns what it printed, without space around it.
+// Docker runs a docker command and returns its standard output, without space at the ends. An error
+// contains the standard error.
 func Docker(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dockerTime)
 	defer cancel()
@@ -138,7 +139,7 @@ func (c *container) exit() int             { return c.status }
 // host returns the address on which proxies must listen so that the servers reach them.
 func (r *containerRunner) host() string { return r.gateway }
 
-// at returns an address with addr's port on another host.
+// at returns the address of addr's port on the given host.
 func at(t testing.TB, host, addr string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(addr)

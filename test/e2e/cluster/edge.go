@@ -12,7 +12,8 @@ import (
 type Edge struct{ part }
 
 // StartEdge starts an edge that may link to any of the given relays, and waits until it has linked.
-// env may be nil. Its variables override those that the Cluster sets.
+// Unless Options.NoRedis is set, StartEdge then waits up to 5 s until the broker is not degraded.
+// The variables in env override those that the Cluster sets. env may be nil.
 func (c *Cluster) StartEdge(env Env, relays ...*Relay) *Edge {
 	c.t.Helper()
 	e := c.LaunchEdge(env, relays...)
@@ -24,8 +25,8 @@ func (c *Cluster) StartEdge(env Env, relays ...*Relay) *Edge {
 }
 
 // settle waits until the edge does not list the broker as degraded. On a busy machine Redis, and
-// the relays that check it, need time to start. After 5 s settle gives up, since the test may have
-// taken Redis away.
+// the relays that check Redis, need time to start. After 5 s settle gives up, since the test may
+// have taken Redis away.
 func (e *Edge) settle() {
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
 		if _, body := e.Ready(); !strings.Contains(body, `"broker"`) {
@@ -34,7 +35,7 @@ func (e *Edge) settle() {
 	}
 }
 
-// LaunchEdge is StartEdge without the wait.
+// LaunchEdge starts an edge as StartEdge does, but does not wait.
 func (c *Cluster) LaunchEdge(env Env, relays ...*Relay) *Edge {
 	c.t.Helper()
 	c.started++
@@ -54,7 +55,7 @@ func (c *Cluster) LaunchEdge(env Env, relays ...*Relay) *Edge {
 	return e
 }
 
-// boot starts the edge at a new address.
+// boot starts the edge at new addresses, and lets its proxies carry connections again.
 func (e *Edge) boot() {
 	t := e.c.t
 	e.addr, e.admin = loopback.FreeAddr(t), loopback.FreeAddr(t)
@@ -76,21 +77,22 @@ func (e *Edge) Kill() {
 }
 
 // Restart starts a killed edge again under its node ID. The new boot has nothing of the old boot's
-// memory. Restart does not wait until the edge is linked.
+// memory. Restart waits until the old boot has ended, but not until the new one is linked.
 func (e *Edge) Restart() {
 	e.c.t.Helper()
-	e.Exited() // an old boot in the test's process could still dial
+	e.Exited() // an old boot in the test's process may dial until its end
 	e.boot()
 }
 
 // IsReady reports whether the edge says that it takes clients.
 func (e *Edge) IsReady() bool { status, _ := e.Ready(); return status == 200 }
 
-// Linked reports whether the edge has a link through one of its proxies now.
+// Linked reports whether a connection through one of the edge's proxies is open now.
 func (e *Edge) Linked() bool { return e.Link() != nil }
 
-// Link returns the proxy to the relay in use, or nil without a link. It picks the proxy with the
-// oldest connection, since an edge also connects to other relays for a moment to ask who they are.
+// Link returns the proxy with the oldest open connection, or nil if no connection is open. That
+// proxy is taken for the one to the relay in use, since an edge connects to other relays only for a
+// moment, to ask who they are.
 func (e *Edge) Link() (link *Proxy) {
 	var began time.Time
 	for _, p := range e.links {
@@ -104,7 +106,7 @@ func (e *Edge) Link() (link *Proxy) {
 // Links returns the edge's proxies, in the order in which its relays were given.
 func (e *Edge) Links() []*Proxy { return e.links }
 
-// CutLinks resets every link of the edge; it may dial again at once.
+// CutLinks resets every link of the edge. The edge may dial again at once.
 func (e *Edge) CutLinks() {
 	for _, p := range e.links {
 		p.Reset()
@@ -112,7 +114,7 @@ func (e *Edge) CutLinks() {
 }
 
 // Sniff counts the frames that relays send on links made from now on. It resets the present links,
-// so that no link escapes the count.
+// so that no link escapes the count, and waits until the edge has linked again.
 func (e *Edge) Sniff() *Sniffer {
 	s := &Sniffer{}
 	for _, p := range e.links {

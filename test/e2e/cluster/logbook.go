@@ -38,9 +38,9 @@ func (l *logbook) String() string {
 	return l.text.String()
 }
 
-// ReportLog fails the test if there is a race, a panic, a fatal error or an unknown variable in a
-// server's log. When the test has failed, it prints the end of the log, and keeps the whole log in
-// the test's artifact directory.
+// ReportLog fails the test if a server's log shows a race, a panic, a fatal error or an unknown
+// variable. When the test has failed, ReportLog prints the end of the log, and keeps the whole log
+// in the test's artifact directory.
 func ReportLog(t testing.TB, name, text string) {
 	for _, sign := range []string{"DATA RACE", "panic:", "fatal error:", ": unknown variable"} {
 		if strings.Contains(text, sign) {

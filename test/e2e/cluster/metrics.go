@@ -47,7 +47,7 @@ func (m Metrics) Has(name string) bool {
 }
 
 // Scrape reads the metrics of an admin port at host:port. An error means that nobody answers there,
-// or not with metrics.
+// that the status is not 200, or that the answer broke off.
 func Scrape(admin string) (Metrics, error) {
 	res, err := adminClient.Get("http://" + admin + "/metrics")
 	if err != nil {

@@ -8,14 +8,14 @@ type part struct {
 
 	c     *Cluster
 	env   Env
-	addr  string // of this boot, past all proxies
+	addr  string // of the last boot, past all proxies
 	admin string
 	links []*Proxy
 	run   server
 	log   *logbook
 }
 
-// Addr returns the public address of this boot, past all proxies.
+// Addr returns the public address of the last boot, past all proxies.
 func (p *part) Addr() string { return p.addr }
 
 // Admin returns the address of the admin port.
@@ -30,7 +30,7 @@ func (p *part) Ready() (status int, body string) { return fetch("http://" + p.ad
 // Metrics scrapes the admin port.
 func (p *part) Metrics() Metrics { p.c.t.Helper(); return mustScrape(p.c.t, p.admin) }
 
-// Freeze stops the server as SIGSTOP does. It cannot be done to a server in the test's own process.
+// Freeze stops the server as SIGSTOP does. It panics for a server in the test's own process.
 func (p *part) Freeze() { p.run.freeze() }
 
 // Thaw lets a frozen server go on.

@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// built is the folder of the binaries, which one test run builds once.
+// built holds the folder of the binaries. A test run builds the binaries at most once.
 var built struct {
 	once sync.Once
 	dir  string
@@ -23,7 +23,8 @@ var built struct {
 // processRunner starts the built binaries.
 type processRunner struct{ dir string }
 
-// processes builds the binaries unless this test run has already done so.
+// processes returns a runner of the binaries. It builds them unless this test run has already done
+// so.
 func processes(t testing.TB) runner {
 	t.Helper()
 	built.once.Do(func() { built.dir, built.err = build() })
@@ -111,8 +112,8 @@ func (r processRunner) start(t testing.TB, binary string, env Env, log *logbook)
 
 func (r processRunner) host() string { return "127.0.0.1" }
 
-// environ returns the whole environment of a process. It contains nothing of the test's own
-// environment that could change what the process does.
+// environ returns the whole environment of a process. Of the test's own environment, only PATH,
+// HOME and GOCOVERDIR are in it.
 func environ(env Env) []string {
 	list := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
 	if dir := os.Getenv("GOCOVERDIR"); dir != "" {

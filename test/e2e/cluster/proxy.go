@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Proxy is a TCP proxy that a test controls. Its address stays while its target moves. Every
-// connection through it can be reset, frozen, or cut after a number of bytes.
+// Proxy is a TCP proxy that a test controls. Its address stays while its target moves. A test can
+// reset, freeze or throttle all connections through the Proxy, or cut them after a number of bytes.
 type Proxy struct {
 	listener net.Listener
 	running  sync.WaitGroup
@@ -18,14 +18,14 @@ type Proxy struct {
 	target  string
 	refuse  bool
 	rate    int64         // bytes a second, each way of each connection; 0: unlimited
-	budget  int64         // bytes until the next cut, both ways; negative: no cut
-	thawed  chan struct{} // closed unless both directions are frozen
-	heard   chan struct{} // closed unless the direction from the target is frozen
+	budget  int64         // bytes of all connections until the next cut; negative: no cut
+	thawed  chan struct{} // closed, except from Freeze to Thaw
+	heard   chan struct{} // closed, except from FreezeBack to Thaw
 	pipes   map[*pipe]struct{}
-	strays  []net.Conn // target's ends of stranded connections
+	strays  []net.Conn // connections to the target that Strand left open
 	dialled int
 	closed  bool
-	onBack  func() io.Writer // returns where to copy what the target sends, per connection
+	onBack  func() io.Writer // returns the Writer for a connection's copy; nil: no copies
 }
 
 // pipe is one connection through the Proxy.
@@ -80,7 +80,8 @@ func (p *Proxy) oldest() (began time.Time) {
 	return began
 }
 
-// Dialled returns how many connections reached the target so far.
+// Dialled returns how many connections the Proxy has carried so far, whether or not they have
+// ended.
 func (p *Proxy) Dialled() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,7 +89,7 @@ func (p *Proxy) Dialled() int {
 }
 
 // Reset breaks every connection at once, as when a machine has lost its state: both sides get RST.
-// New connections are let through.
+// New connections are let through, unless Refuse or Strand refuses them.
 func (p *Proxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,8 +111,9 @@ func (p *Proxy) Allow() {
 	p.refuse = false
 }
 
-// Strand resets the dialling side of every connection and refuses new ones. The target does not
-// notice it. After a Thaw the target still gets what a Freeze held back, and then nothing.
+// Strand resets the dialling side of every connection and refuses new ones. The target's side stays
+// open. If the Proxy is frozen, the target gets after Thaw the bytes that the Proxy had already
+// read, and nothing more.
 func (p *Proxy) Strand() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +127,7 @@ func (p *Proxy) Strand() {
 }
 
 // Freeze turns the Proxy into a black hole: no byte passes on old or new connections, and no
-// connection breaks. Thaw ends it.
+// connection breaks. Thaw ends the freeze.
 func (p *Proxy) Freeze() { p.freeze(&p.thawed) }
 
 // FreezeBack freezes only what the target sends. The target still receives everything, but nobody
@@ -161,23 +163,23 @@ func isClosed(c chan struct{}) bool {
 }
 
 // Throttle limits each direction of each connection to a number of bytes a second, like a slow
-// network. 0 removes the limit.
+// network. A limit counts as 20 at least and as 640 KiB at most. 0 removes the limit.
 func (p *Proxy) Throttle(bytesPerSecond int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rate = bytesPerSecond
 }
 
-// CutAfter resets every connection once n more bytes have passed, counted over both directions. The
-// cut falls in the middle of whatever is being sent.
+// CutAfter resets every connection once n more bytes have passed, counted over both directions of
+// all connections. The cut may fall in the middle of a frame.
 func (p *Proxy) CutAfter(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.budget = n
 }
 
-// Sniff copies what the target sends on later connections. open returns the Writer for each
-// connection.
+// Sniff has a copy made of what the target sends on later connections. The Proxy calls open for
+// each of these connections. open returns the Writer for the copy.
 func (p *Proxy) Sniff(open func() io.Writer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,7 +221,8 @@ func (p *Proxy) accept() {
 	}
 }
 
-// serve carries one connection both ways until either side ends it.
+// serve carries one connection both ways until both directions have ended. It resets a connection
+// that is refused.
 func (p *Proxy) serve(front net.Conn) {
 	p.mu.Lock()
 	target, refuse := p.target, p.refuse || p.closed
@@ -258,8 +261,9 @@ func (p *Proxy) serve(front net.Conn) {
 	}
 }
 
-// carry copies from src to dst. It passes the end of src on to dst: a reset as a reset, an orderly
-// end as an orderly end.
+// carry copies from src to dst and to sniff until src ends, a write to dst fails, or CutAfter cuts.
+// An orderly end of src becomes an orderly end of dst. A reset of src becomes a reset of dst,
+// unless the connection is stranded.
 func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -290,8 +294,8 @@ func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	}
 }
 
-// abort breaks one side of a connection because the other side has ended. It leaves a stranded side
-// alone.
+// abort breaks one side of a connection because the other side has ended. It does nothing to a
+// stranded connection.
 func (p *Proxy) abort(c *pipe, side net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -307,7 +311,8 @@ func abort(c net.Conn) {
 	c.Close()
 }
 
-// wait blocks while the Proxy is frozen. back says that the bytes come from the target.
+// wait blocks between Freeze and Thaw. If back is set, the bytes come from the target, and wait
+// also blocks between FreezeBack and Thaw.
 func (p *Proxy) wait(back bool) {
 	p.mu.Lock()
 	thawed, heard := p.thawed, p.heard
@@ -318,8 +323,8 @@ func (p *Proxy) wait(back bool) {
 	}
 }
 
-// slowly returns how many of n bytes may be copied next. When the Proxy is throttled, it blocks for
-// the time that these bytes take.
+// slowly returns how many of n bytes may be read next. When the Proxy is throttled, slowly first
+// blocks for 50 ms, the time that this many bytes take.
 func (p *Proxy) slowly(n int) int {
 	p.mu.Lock()
 	rate := p.rate
@@ -332,8 +337,8 @@ func (p *Proxy) slowly(n int) int {
 	return min(n, max(1, int(rate*int64(pause)/int64(time.Second))))
 }
 
-// spend takes n bytes off the budget. It returns how many of them may still pass, and whether the
-// budget is used up.
+// spend takes n bytes off the budget of CutAfter. It returns how many of the n bytes may still
+// pass, and whether the connections must be cut then.
 func (p *Proxy) spend(n int) (keep int, cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

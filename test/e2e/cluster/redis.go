@@ -19,13 +19,13 @@ func NeedRedis(t testing.TB) {
 	redistest.Need(t)
 }
 
-// durable makes Redis hand every command to the kernel before it answers. A kill then loses nothing
-// that was acknowledged. Redis does not wait for the disk, since a busy disk would silence it for
-// seconds.
+// durable makes Redis hand every write to the kernel before it answers. A kill then loses nothing
+// that was acknowledged. Redis does not wait for the disk, since a busy disk would silence Redis
+// for seconds.
 var durable = []string{"--appendonly", "yes", "--appendfsync", "no"}
 
-// newRedis starts a redis-server for the test. If absent is set, the server is killed at once, and
-// waits for a Restart.
+// newRedis starts a redis-server for the test. If absent is set, newRedis kills the server at once,
+// so that it is away until a Restart.
 func newRedis(t testing.TB, absent bool) *redistest.Server {
 	t.Helper()
 	NeedRedis(t)

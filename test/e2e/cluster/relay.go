@@ -10,11 +10,11 @@ import (
 type Relay struct {
 	part
 	redis   *Proxy // nil with Memory
-	redisAt string // address to which redis leads from the next boot on
+	redisAt string // address of the Redis that later boots use
 }
 
-// StartRelay starts a relay and waits until it takes links. env may be nil. Its variables override
-// those that the Cluster sets.
+// StartRelay starts a relay and waits until it is live. The variables in env override those that
+// the Cluster sets. env may be nil.
 func (c *Cluster) StartRelay(env Env) *Relay {
 	c.t.Helper()
 	r := c.LaunchRelay(env)
@@ -22,7 +22,7 @@ func (c *Cluster) StartRelay(env Env) *Relay {
 	return r
 }
 
-// LaunchRelay is StartRelay without the wait.
+// LaunchRelay starts a relay as StartRelay does, but does not wait.
 func (c *Cluster) LaunchRelay(env Env) *Relay {
 	c.t.Helper()
 	c.started++
@@ -37,8 +37,8 @@ func (c *Cluster) LaunchRelay(env Env) *Relay {
 	return r
 }
 
-// boot starts the relay and points its links' proxies to it. The relay gets a new address unless
-// env names one.
+// boot starts the relay and points the proxies of its links to it. The relay gets new addresses
+// unless r.env names them.
 func (r *Relay) boot() {
 	t := r.c.t
 	redis := "memory://"
@@ -69,7 +69,7 @@ func (r *Relay) Kill() {
 	r.run.kill()
 }
 
-// RedisAt makes the relay's next boot use a Redis at addr instead of the Cluster's.
+// RedisAt makes later boots of the relay use the Redis at addr instead of the Cluster's.
 func (r *Relay) RedisAt(addr string) { r.redisAt = addr }
 
 // Restart starts a killed or stopped relay again. The new boot has nothing of the old boot's
@@ -77,12 +77,12 @@ func (r *Relay) RedisAt(addr string) { r.redisAt = addr }
 func (r *Relay) Restart() {
 	r.c.t.Helper()
 	if r.redis != nil {
-		r.redis = r.c.proxy(r.redisAt) // the proxy of the old boot goes on refusing
+		r.redis = r.c.proxy(r.redisAt) // after a Kill the proxy of the old boot goes on refusing
 	}
 	r.boot()
 }
 
-// Setenv changes a variable of the relay's next boot.
+// Setenv changes a variable of the relay for later boots.
 func (r *Relay) Setenv(name, value string) { r.env[name] = value }
 
 // Live reports whether the relay says at its admin port that it lives.

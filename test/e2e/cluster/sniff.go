@@ -53,8 +53,8 @@ func (s *sniffed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// message moves the payload of one whole WebSocket data frame to the bytes of link frames. It
-// reports whether there was one.
+// message takes one whole WebSocket frame off raw. The payload of a data frame goes to frames, and
+// a control frame is left out. message reports whether there was a whole frame.
 func (s *sniffed) message() bool {
 	if len(s.raw) < 2 {
 		return false

@@ -1,5 +1,6 @@
-// Package seedpeer is a double of the original servers, as Redis sees them. It knows channels and
-// three fields, but no histories, marks or positions.
+// Package seedpeer stands in for the original servers in tests. A Peer does what they do on Redis,
+// and a Server also serves clients. Both know channels and the three fields of an Envelope, but no
+// histories, marks or positions.
 package seedpeer
 
 import (
@@ -19,13 +20,13 @@ type Envelope struct {
 	Msg    string
 }
 
-// Peer is one original server.
+// Peer is one original server, as Redis sees it.
 type Peer struct {
 	t      testing.TB
 	client *redis.Client
 }
 
-// New connects a Peer to a Redis. The connection is closed at the test's end.
+// New returns a Peer on the Redis at url. Its connections are closed at the test's end.
 func New(t testing.TB, url string) *Peer {
 	t.Helper()
 	o, err := redis.ParseURL(url)
@@ -38,8 +39,8 @@ func New(t testing.TB, url string) *Peer {
 	return p
 }
 
-// Publish sends an envelope as the original servers do. It returns the number of subscribers to
-// which Redis gave it.
+// Publish sends an envelope as the original servers do. It returns how many subscribers Redis gave
+// the envelope to.
 func (p *Peer) Publish(channel string, e Envelope) int64 {
 	p.t.Helper()
 	b, err := json.Marshal(e)
@@ -49,7 +50,7 @@ func (p *Peer) Publish(channel string, e Envelope) int64 {
 	return p.PublishRaw(channel, string(b))
 }
 
-// PublishRaw publishes any text.
+// PublishRaw publishes any text. It returns how many subscribers Redis gave the text to.
 func (p *Peer) PublishRaw(channel, text string) int64 {
 	p.t.Helper()
 	n, err := p.client.Publish(p.t.Context(), channel, text).Result()
@@ -69,7 +70,7 @@ func (p *Peer) Subscribers(channel string) int64 {
 	return n[channel]
 }
 
-// Channel is a subscription.
+// Channel is a Peer's subscription to one channel.
 type Channel struct {
 	t   testing.TB
 	sub *redis.PubSub
@@ -116,7 +117,8 @@ func (c *Channel) read() {
 	}
 }
 
-// Expect waits for exactly these envelopes in this order.
+// Expect waits for the next envelopes, which must be exactly these, in this order. It fails the
+// test after 30 s.
 func (c *Channel) Expect(want ...Envelope) {
 	c.t.Helper()
 	deadline := time.After(30 * time.Second)

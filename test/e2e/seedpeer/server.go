@@ -14,9 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is a model of an original server, without its faults. It serves /chat/channel/{id} alone.
-// There it carries out the commands One, UserGroup and Group, and takes every other command for a
-// broadcast. It knows of other servers only what Redis carries.
+// Server is a model of an original server, without the faults of the original. It serves
+// /chat/channel/{id} alone. There it carries out the commands One, UserGroup and Group, and takes a
+// command with any other Method for a broadcast. Of other servers it knows only what Redis carries.
 type Server struct {
 	peer *Peer
 	http *httptest.Server
@@ -28,7 +28,7 @@ type Server struct {
 	serving sync.WaitGroup
 }
 
-// Serve serves on a listener until the test's end, or until Close.
+// Serve starts a Server on a listener. The Server serves until the test's end, or until Close.
 func (p *Peer) Serve(t testing.TB, l net.Listener) *Server {
 	t.Helper()
 	s := &Server{peer: p, clients: map[string]bool{}}
@@ -46,14 +46,15 @@ func (s *Server) Close() {
 	s.serving.Wait()
 }
 
-// Has reports whether a user is connected to this server.
+// Has reports whether a user is connected to this server. The user must have one connection at
+// most.
 func (s *Server) Has(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.clients[id]
 }
 
-// ServeHTTP serves a client until it leaves.
+// ServeHTTP serves a client until the client leaves or the server is closed.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, ok := strings.CutPrefix(r.URL.Path, "/chat/channel/")
 	if !ok {
@@ -86,7 +87,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.obey(sub, id, b)
 	}
-	sub.Close() // this ends tell
+	sub.Close() // this ends Server.tell
 	telling.Wait()
 }
 
@@ -96,8 +97,8 @@ func (s *Server) set(id string, here bool) {
 	s.clients[id] = here
 }
 
-// obey carries out a command of the user with that id. It ignores a frame that it does not
-// understand.
+// obey carries out the command in a frame that a user sent. id is the user's ID. A frame that obey
+// does not understand is ignored.
 func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	var c struct {
 		Method, Group string
@@ -114,7 +115,7 @@ func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 			s.publish("user:"+to.Id, Envelope{id, to.Id, to.Msg})
 		}
 	case "UserGroup":
-		sub.Subscribe(s.done, "group:"+c.Group) // tell announces the join once Redis has confirmed
+		sub.Subscribe(s.done, "group:"+c.Group) // Server.tell announces the join
 	case "Group":
 		if json.Unmarshal(c.MsgBody, &text) == nil {
 			s.publish("group:"+c.Group, Envelope{id, c.Group, text})
@@ -126,8 +127,9 @@ func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	}
 }
 
-// tell writes to a client what Redis publishes, until the subscription is closed. When Redis has
-// confirmed a group, tell announces the join to the client and to the group.
+// tell writes to a user's client what Redis publishes on the client's channels, without the user's
+// own messages to a group or to all. It returns when the subscription is closed. When Redis has
+// confirmed the subscription to a group, tell announces the join to the client and to the group.
 func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 	write := func(text string) { ws.Write(s.done, websocket.MessageText, []byte(text)) }
 	for {
@@ -138,7 +140,7 @@ func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 		switch m := m.(type) {
 		case *redis.Subscription:
 			if group, ok := strings.CutPrefix(m.Channel, "group:"); ok && m.Kind == "subscribe" {
-				// The original servers print two spaces here.
+				// The original servers print two spaces between "add" and "to".
 				text := "user 【" + id + "】 add  to group 【" + group + "】"
 				write(text)
 				s.publish(m.Channel, Envelope{id, group, text})
@@ -152,7 +154,7 @@ func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 			switch {
 			case kind == "user":
 				write("user " + e.FromId + " send:" + e.Msg)
-			case e.FromId == id: // a user gets no own messages
+			case e.FromId == id: // no user gets back what the same user sent to a group or to all
 			case kind == "group":
 				write("group 【" + name + "】 user 【" + e.FromId + "】 send:" + e.Msg)
 			default:
@@ -162,8 +164,8 @@ func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 	}
 }
 
-// publish is Peer.Publish for any goroutine. Messages that Redis does not take are lost, as they
-// are with the original servers.
+// publish does what Peer.Publish does, but any goroutine may call it. A message that Redis does not
+// take is lost, as it is with the original servers.
 func (s *Server) publish(channel string, e Envelope) {
 	if b, err := json.Marshal(e); err == nil {
 		s.peer.client.Publish(s.done, channel, b)

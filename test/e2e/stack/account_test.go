@@ -15,18 +15,18 @@ import (
 // arrive.
 type account struct {
 	first, last int64
-	missing     map[int64]bool // numbers between first and last that did not arrive
-	early       []int64        // numbers below first that arrived after it
+	missing     map[int64]bool // between first and last: neither arrived nor announced as lost
+	early       []int64        // numbers below first that arrived after first
 	doubled     int
 	disordered  int
 	toldFirst   bool  // a loss was announced before the first number
-	told        int64 // numbers after first that were announced as lost
-	seen        int   // announcements of losses when a number last came
+	told        int64 // how many numbers after first were announced as lost
+	seen        int   // announcements of losses before the last number came
 }
 
-// enter enters a number. told is the number of losses announced so far. If a loss was announced
-// since the number before, all numbers between that one and this one count as told and not as
-// missing.
+// enter enters a number that arrived. told is how many losses were announced so far. If a loss was
+// announced since the last call, the numbers between the highest number so far and this one count
+// as told and not as missing.
 func (a *account) enter(number int64, told int) {
 	switch {
 	case a.last == 0:
@@ -52,7 +52,8 @@ func (a *account) enter(number int64, told int) {
 	a.last, a.seen = max(a.last, number), told
 }
 
-// upTo counts the numbers that arrived, from first up to the given one.
+// upTo counts the numbers that arrived, from first up to the given one. Numbers that were announced
+// as lost count as arrived.
 func (a *account) upTo(number int64) (count int) {
 	for n := a.first; n <= min(number, a.last); n++ {
 		if !a.missing[n] {
@@ -62,13 +63,14 @@ func (a *account) upTo(number int64) (count int) {
 	return count
 }
 
-// gotten reports whether a number arrived.
+// gotten reports whether a number arrived. It is true also for a number after first and before last
+// that was announced as lost.
 func (a *account) gotten(number int64) bool {
 	return a != nil && (number >= a.first && number <= a.last && !a.missing[number] || slices.Contains(a.early, number))
 }
 
-// book enters one frame, and notes it as strange if the user should not get it. The goroutine that
-// reads the connection calls it.
+// book enters one frame, and notes the frame as strange if the user should not get it. The
+// goroutine that reads the connection calls book.
 func (n *life) book(f client.Message) {
 	if n.enter(f) {
 		return

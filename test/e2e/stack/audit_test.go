@@ -9,8 +9,8 @@ import (
 )
 
 // inFlight is how long before an edge's death a message may have been sent and still be lost with
-// the edge. Such a message was on its way to the edge, in its log, or on its way to the relay. That
-// takes milliseconds, but two cores that run everything are sometimes slow.
+// the edge. Such a message was on its way to the edge, in the edge's log, or on its way to the
+// relay. That takes milliseconds, but two cores that run everything are sometimes slow.
 const inFlight = time.Second
 
 // audit is the result of a ledger, client by client.
@@ -33,15 +33,18 @@ type books struct {
 // audit reads the books. Every accepted message must have arrived once and in its stream's order,
 // on every connection of its receivers that stood from before the message was sent until the end.
 // It must also have arrived on a connection that ended earlier, if a later message of the stream
-// arrived there.
+// arrived there. A message that is missing where a loss was announced counts as told and not as
+// lost.
 //
-// Every sent message counts as accepted, with two exceptions. They apply only if the message, and
-// every later one of its stream, came to nobody:
-//   - The last message that a connection took before the cluster closed it may have crossed the
-//     close, and so may a message that the connection did not take any more.
-//   - Messages of a killed edge's connection may have been in flight at the time of the kill.
-//
-// Each answer that said "not delivered" also excepts one message that came to nobody.
+// Every sent message counts as accepted, except in three cases. The first two are for messages of a
+// connection that has ended. They hold only if the message, and every later one of its stream, came
+// to nobody:
+//   - The last message that the connection took may have crossed the close, and so may a message
+//     that the connection did not take any more.
+//   - If the connection's edge was killed, its messages may have been in flight at the time of the
+//     kill.
+//   - Each answer that said "not delivered" excepts one message of its connection that came to
+//     nobody.
 func (l *ledger) audit() (a audit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,9 +71,9 @@ func (l *ledger) audit() (a audit) {
 		b.sent += int64(len(sent))
 		b.accepted += int64(n)
 	})
-	refused := map[stream]map[int64]bool{} // messages that came to nobody, of senders with refusals
+	refused := map[stream]map[int64]bool{} // came to nobody; only of connections with refusals
 	for _, u := range l.users {
-		before := map[stream]int64{} // last number in the user's earlier lives
+		before := map[stream]int64{} // by stream: last number in the user's earlier lives
 		b := &a.clients[u.index]
 		for _, n := range u.lives {
 			b.delivered += n.delivered
@@ -160,7 +163,8 @@ func (l *ledger) audit() (a audit) {
 	return a
 }
 
-// heard reports whether a message came to anybody. The caller holds all locks.
+// heard reports whether a message came to anybody, as account.gotten judges. The caller holds the
+// mutexes of the ledger and of all lives.
 func (l *ledger) heard(s stream, number int64) bool {
 	for _, u := range l.users {
 		for _, n := range u.lives {

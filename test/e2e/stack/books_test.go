@@ -26,7 +26,7 @@ func mute(t *testing.T) (url string) {
 }
 
 // kept returns the books of users who all have a connection. The first user has sent three
-// broadcasts, all but the last of them long ago.
+// broadcasts: two minutes ago, a minute ago and now.
 func kept(t *testing.T, url string, names ...string) *ledger {
 	l := &ledger{t: t, joins: map[string]int{}}
 	for i, name := range names {
@@ -43,8 +43,8 @@ func kept(t *testing.T, url string, names ...string) *ledger {
 	return l
 }
 
-// born gives u another connection. Broadcasts of the first user up to the number began need not
-// arrive on it.
+// born gives u a new connection. Broadcasts of the first user with numbers up to began need not
+// arrive on the new connection.
 func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	n := l.live(u)
 	n.Client = client.Dial(t, url, client.Options{Name: u.id})
@@ -74,14 +74,14 @@ func TestBooks(t *testing.T) {
 		name  string
 		got   string
 		began int64
-		left  bool // the receiver's connection has ended
+		left  bool // the second user's connection has ended
 		want  books
 
 		// closed says that the sender's connection ended just after its last message. killed says
 		// that the sender's edge was killed.
 		closed, killed bool
 		refused        int
-		third          string // what a third user got; "": all three
+		third          string // what the third user got; "": all three broadcasts
 	}{
 		{name: "all of it", got: "1 2 3"},
 		{name: "nothing", want: books{lost: 3}},
@@ -180,8 +180,8 @@ func TestBooks(t *testing.T) {
 	})
 }
 
-// TestSilence checks what silence returns. One connection gets one frame before the window and
-// three frames in it. Then it ends, and its user comes back.
+// TestSilence checks ledger.silence. One connection gets one frame before the window and three
+// frames in the window. Then the connection ends, and its user comes back.
 func TestSilence(t *testing.T) {
 	l := kept(t, mute(t), "from", "to")
 	to := l.users[1].current()

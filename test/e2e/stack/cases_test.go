@@ -185,8 +185,8 @@ func testRolling(t *testing.T, s *Stack) {
 	}
 }
 
-// openPairs opens a ledger of two users for each edge. They connect through nginx, which spreads
-// them. All users together say about a hundred messages a second.
+// openPairs opens a ledger of two users for each edge. The users connect through nginx, which
+// spreads them. All users together say about a hundred messages a second.
 func (s *Stack) openPairs(t *testing.T) *ledger {
 	t.Helper()
 	n := 2 * len(s.Of("edge"))
@@ -203,7 +203,8 @@ func (s *Stack) openPairs(t *testing.T) *ledger {
 	return l
 }
 
-// roll stops a service, removes its container, starts a new one, and waits until it takes part.
+// roll stops a service, removes its container, starts a new one, and waits until the service is
+// ready and lists nothing as degraded.
 func (s *Stack) roll(name string) {
 	s.t.Helper()
 	begin := time.Now()

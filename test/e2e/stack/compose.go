@@ -12,8 +12,8 @@ import (
 )
 
 // compose is a compose file. It has fields for the part of the format that this package implements.
-// An unknown key, or another form of a value, is an error, so the stack leaves out nothing that the
-// file says.
+// An unknown key, or another form of a value, is an error, so no key of the file is ignored in
+// silence.
 type compose struct {
 	Services   map[string]service   `yaml:"services"`
 	Networks   map[string]struct{}  `yaml:"networks"`
@@ -65,8 +65,8 @@ type ulimit struct {
 	Hard int64 `yaml:"hard"`
 }
 
-// readCompose reads a compose file. A variable in the file has its value in env, or its default if
-// env has none.
+// readCompose reads a compose file. A variable in the file has its value in env. If env has no
+// value or an empty one, the variable has its default.
 func readCompose(path string, env map[string]string) (*compose, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -99,7 +99,7 @@ func parseCompose(text []byte, env map[string]string) (*compose, error) {
 	return c, nil
 }
 
-// check returns an error for a service that this package could not run as the file says.
+// check returns an error for a service that this package could not run as the compose file says.
 func (c *compose) check(s service) error {
 	if (s.Image == "") == (s.Build == nil) {
 		return fmt.Errorf("wants either image or build")
@@ -131,7 +131,8 @@ func (c *compose) check(s service) error {
 
 var variable = regexp.MustCompile(`\$(\$|\{[A-Z_]+(:-[^{}]*)?\}|.?)`)
 
-// interpolate replaces ${NAME:-default} and ${NAME} by their values, and $$ by one $.
+// interpolate replaces ${NAME:-default} and ${NAME} by their values, and $$ by one $. Any other $
+// is an error.
 func interpolate(text []byte, env map[string]string) (_ []byte, err error) {
 	text = variable.ReplaceAllFunc(text, func(found []byte) []byte {
 		expr := string(found[1:])

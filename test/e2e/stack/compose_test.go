@@ -93,8 +93,9 @@ func TestComposeSuitsTheBinaries(t *testing.T) {
 	}
 }
 
-// TestA13_ComposeServicesHaveFewRights checks that no service has more rights than it needs,
-// whether its image is built here or not.
+// TestA13_ComposeServicesHaveFewRights checks that every service is read-only, drops all
+// capabilities, and gains no privileges. A service that is built here gets no capability back. The
+// others get back none that governs the system or its network.
 func TestA13_ComposeServicesHaveFewRights(t *testing.T) {
 	for name, svc := range written(t).Services {
 		if !svc.ReadOnly || !slices.Equal(svc.CapDrop, []string{"ALL"}) ||
@@ -125,7 +126,8 @@ func TestComposeIsForThisMachineOnly(t *testing.T) {
 	}
 }
 
-// TestComposeIsReadByDocker has every installed docker compose read the file, whether old or new.
+// TestComposeIsReadByDocker has compose.yaml read by docker-compose and by docker compose, as far
+// as they are installed.
 func TestComposeIsReadByDocker(t *testing.T) {
 	asked := false
 	for _, c := range [][]string{{"docker-compose"}, {"docker", "compose"}} {

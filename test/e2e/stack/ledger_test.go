@@ -32,11 +32,11 @@ type ledger struct {
 
 	joins map[string]int // by text of a join's notice: index of the user
 
-	// mu guards everything below and the lists of users' lives. Whoever needs the mutex of a life
+	// mu guards the fields below and the lists of users' lives. Whoever needs the mutex of a life
 	// too must lock mu first.
 	mu      sync.Mutex
 	closes  []websocket.StatusCode // of connections that the cluster ended
-	failed  int                    // handshakes that failed
+	failed  int                    // handshakes that failed, unless plan.mayFail is set
 	strange []string               // frames that the receiver should not have got
 	window  time.Time              // begin of the time over which silences count
 }
@@ -80,7 +80,7 @@ type speaker struct {
 	id    string
 	index int
 	group string
-	turns int // messages sent; only the talking goroutine uses it
+	turns int // messages that sockets took; only who talks for the user uses it
 	lives []*life
 }
 
@@ -93,11 +93,11 @@ type life struct {
 	user           *speaker
 	number         int
 	joined         chan struct{}       // closed when the join is answered
-	said           [kinds]atomic.Int64 // how many messages were sent
+	said           [kinds]atomic.Int64 // by kind: the last number given to a message
 
 	mu     sync.Mutex // guards the fields below
 	since  time.Time  // when the join was answered
-	closed time.Time  // when the cluster ended it
+	closed time.Time  // when comeBack noted its end
 	killed time.Time  // just before its edge was killed
 	// began is how many messages of each stream had been sent when the connect was answered or, for
 	// group messages, when the join was answered. All later messages must arrive.
@@ -113,7 +113,7 @@ type life struct {
 	// The next fields are about what the connection got.
 	accounts  map[stream]*account
 	delivered int64
-	told      [kinds]int    // announcements of losses
+	told      [kinds]int    // announcements of losses, by kind
 	joins     map[int]int   // notices of joins, by user
 	silence   time.Time     // begin of the present silence
 	longest   time.Duration // longest silence since the ledger's window began
@@ -156,7 +156,7 @@ func (l *ledger) add(id string, index int) *speaker {
 }
 
 // speak sends until the ledger stops, over as many connections as that takes. Users begin one after
-// the other at equal distances, and keep these distances.
+// the other at equal intervals, and keep these intervals.
 func (l *ledger) speak(u *speaker) {
 	select {
 	case <-l.ctx.Done():
@@ -200,8 +200,8 @@ func (l *ledger) say(u *speaker) bool {
 	return err == nil
 }
 
-// comeBack waits until the connection has ended, records why it did, and makes another. It returns
-// false if that fails.
+// comeBack waits until the connection has ended, records why it ended, and makes another
+// connection. It returns false if it cannot make one.
 func (l *ledger) comeBack(u *speaker) bool {
 	n := u.current()
 	code := n.Ended()
@@ -214,8 +214,8 @@ func (l *ledger) comeBack(u *speaker) bool {
 	return l.connect(u)
 }
 
-// connect begins a life of u: it connects, joins the group, and waits for the answer. It returns
-// false if that fails.
+// connect begins a life of u: it connects, joins the group, and waits for the answer to the join.
+// It returns false if one of these fails.
 func (l *ledger) connect(u *speaker) bool {
 	begin := time.Now()
 	for {
@@ -332,14 +332,14 @@ func (l *ledger) sentOn(n int64) {
 	})
 }
 
-// standing returns u's present connection.
+// standing returns u's latest connection. Any goroutine that does not hold l.mu may call it.
 func (l *ledger) standing(u *speaker) *life {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return u.current()
 }
 
-// messages returns the number of messages that the connection has sent.
+// messages returns the number of messages that the connection has sent or has tried to send.
 func (n *life) messages() (sum int64) {
 	for k := range kinds {
 		sum += n.said[k].Load()
@@ -368,7 +368,7 @@ func (l *ledger) flowing(n int64) {
 	}
 	cluster.Eventually(l.t, "messages flow between all users", func() bool {
 		for to, due := range goal {
-			if to.has(due); len(due) == 0 || !to.Open() { // a closed one gets nothing
+			if to.has(due); len(due) == 0 || !to.Open() { // a closed connection gets nothing more
 				delete(goal, to)
 			}
 			for s := range due { // the last messages of a closed sender may be lost
@@ -392,7 +392,7 @@ func (n *life) has(due map[stream]int64) {
 	}
 }
 
-// begin begins the time over which silences count.
+// begin begins a new time over which silences count.
 func (l *ledger) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -405,8 +405,8 @@ func (l *ledger) begin() {
 	}
 }
 
-// silence returns two durations since begin. The first is the longest silence of a connection that
-// is open now. The second is the longest time in which a user had no connection.
+// silence returns two durations since the last call of begin. The first is the longest silence of a
+// connection that is open now. The second is the longest time in which a user had no connection.
 func (l *ledger) silence() (silent, away time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -444,9 +444,9 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 }
 
 // close ends the talk and waits until everything has arrived. Then every user sends one more
-// message, since any duplicate would arrive before it. close prints the books. It fails the test
-// unless the books are clean, no handshake failed, and the cluster has ended as many connections as
-// closes says, of all users together.
+// message. A duplicate on the topic of that message would arrive before that message. close prints
+// the books. It fails the test unless the books are clean, no handshake failed, and the cluster has
+// ended as many connections of all users together as the parameter closes says.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestPacketFilters tests Swallow and Slow on two containers. Each filter must affect the packets
-// that it names and no others, and it must end.
+// TestPacketFilters tests Swallow and Slow on two containers. Each must affect packets between the
+// containers, and must end. Swallow must let packets of this machine pass.
 func TestPacketFilters(t *testing.T) {
 	long.Only(t, "it starts containers")
 	needDocker(t)

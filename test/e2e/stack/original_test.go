@@ -47,8 +47,8 @@ func testOriginal(t *testing.T, s *Stack) {
 		*client.Client
 		id string
 	}
-	// come connects new users through nginx until one lands on the wanted server. The other users
-	// leave.
+	// come connects new users through nginx until one lands on the original server, or on an edge
+	// if atTheirs is false. The other users leave.
 	come := func(name string, atTheirs bool) party {
 		t.Helper()
 		for range 50 {
@@ -96,7 +96,7 @@ func testOriginal(t *testing.T, s *Stack) {
 		}
 	}
 	theirJoin := func(p party, group string) string {
-		// The original servers write two spaces here.
+		// The original servers write two spaces between "add" and "to".
 		return "user 【" + p.id + "】 add  to group 【" + group + "】"
 	}
 
@@ -125,8 +125,8 @@ func testOriginal(t *testing.T, s *Stack) {
 	everyoneSpeaks(g, back, new1, new2)
 }
 
-// balance gives nginx another configuration, as an operator does, and waits until it is in force.
-// To see that, balance adds a page /round, whose text names the configuration.
+// balance gives nginx another configuration, as an operator does, and waits until that is in force.
+// To see this, balance adds a page /round, whose text names the configuration.
 func (s *Stack) balance(conf []byte) {
 	s.t.Helper()
 	round := chat.Unique("round")
@@ -136,7 +136,7 @@ func (s *Stack) balance(conf []byte) {
 	}
 	s.Kill("nginx", "HUP")
 	web := http.Client{Timeout: client.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	seen := 0 // old and new workers take clients side by side for a moment
+	seen := 0 // right pages in a row; old workers may serve some clients for a moment
 	cluster.Eventually(s.t, "nginx works by its new configuration", func() bool {
 		seen++
 		res, err := web.Get(strings.Replace(s.URL("/round"), "ws:", "http:", 1))

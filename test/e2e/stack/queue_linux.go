@@ -17,8 +17,8 @@ import (
 // queues is the number of queues so far, from which each queue gets its own number.
 var queues atomic.Uint32
 
-// queueLength is the largest number of packets that the kernel holds back at once. It drops further
-// packets.
+// queueLength is the largest number of packets that the kernel holds back at once for one queue.
+// The kernel drops further packets.
 const queueLength = 16384
 
 // These constants are from linux/netfilter/nfnetlink_queue.h. They are, line by line: kinds of
@@ -32,11 +32,11 @@ const (
 	bind, copyMeta                         = 1, 1
 )
 
-// queue is the receiving end of iptables' target NFQUEUE in a container. The kernel reports every
-// packet to it and waits for its verdict. The queue accepts the packets in order after a delay, but
-// drops one in a hundred at random.
+// queue is the receiving end of iptables' target NFQUEUE in a container. The kernel reports to it
+// every packet that a rule sends to that target, and waits for a verdict. The queue accepts the
+// packets in order after a delay, but drops each with a probability of one in a hundred.
 //
-// Numbers in NFQUEUE's messages are big-endian. Those of netlink itself have the machine's byte
+// Numbers in NFQUEUE's messages are big-endian. Numbers of netlink itself have the machine's byte
 // order.
 type queue struct {
 	number       uint16
@@ -120,7 +120,7 @@ func attr(kind uint16, value []byte) []byte {
 	return append(b, make([]byte, -len(b)&3)...)
 }
 
-// send sends a message about the queue.
+// send sends the kernel a message about the queue.
 func (q *queue) send(kind, flags uint16, attributes []byte) error {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+4+len(attributes)))
 	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_QUEUE<<8|kind)
@@ -132,7 +132,7 @@ func (q *queue) send(kind, flags uint16, attributes []byte) error {
 	return err
 }
 
-// configure sends a request and waits until the kernel acknowledges it.
+// configure sends a request and waits until the kernel acknowledges or refuses it.
 func (q *queue) configure(attribute []byte) error {
 	if err := q.send(msgConfig, unix.NLM_F_ACK, attribute); err != nil {
 		return err
@@ -151,7 +151,8 @@ func (q *queue) configure(attribute []byte) error {
 	return nil
 }
 
-// receive passes packets on until the socket is closed.
+// receive reads the kernel's reports until the socket is closed. It puts the number of each
+// reported packet into the channel order, with the time at which its verdict is due.
 func (q *queue) receive(order chan<- held) {
 	buf := make([]byte, 1<<16)
 	for {
@@ -206,14 +207,15 @@ func (q *queue) release(order <-chan held) {
 		}
 		value := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, verdict), h.packet)
 		if q.send(msgVerdict, 0, attr(verdictHeader, value)) != nil {
-			for range order { // the socket is closed: the kernel has dropped the rest
+			for range order { // the socket is closed: the kernel has dropped these packets
 			}
 			return
 		}
 	}
 }
 
-// close ends the queue. The packets that it still holds are dropped, as on a line that breaks.
+// close ends the queue. The packets that the queue still holds are dropped, as on a line that
+// breaks.
 func (q *queue) close() {
 	q.closing.Do(func() {
 		q.socket.Close()

@@ -10,7 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// Of lists the services whose names begin with prefix, in the order of their start.
+// Of lists the services whose names begin with prefix and are longer than prefix, in the order of
+// their start.
 func (s *stack) Of(prefix string) (names []string) {
 	for _, n := range s.file.order() {
 		if len(n) > len(prefix) && n[:len(prefix)] == prefix {
@@ -23,7 +24,7 @@ func (s *stack) Of(prefix string) (names []string) {
 // URL returns a ws:// URL of nginx; path begins with a slash.
 func (s *Stack) URL(path string) string { return "ws://" + s.published("nginx", "80") + path }
 
-// RedisURL returns the URL at which the test reaches Redis.
+// RedisURL returns the URL of the stack's Redis, on a port of loopback.
 func (s *Stack) RedisURL() string { return "redis://" + s.published("redis", redisPort) }
 
 // Admin returns the address of an edge's or a relay's admin port.
@@ -73,8 +74,8 @@ func (s *Stack) AwaitHealthy(name string) {
 	})
 }
 
-// Stop stops a service as docker does, with the service's own signal and grace period. It returns
-// the exit status.
+// Stop stops a service as docker stop does, with the service's own signal and grace period. It
+// returns the exit status.
 func (s *Stack) Stop(name string) int {
 	s.t.Helper()
 	cluster.MustDocker(s.t, "stop", s.scoped(name))

@@ -23,7 +23,7 @@ func (q quantity) index() int {
 	panic("no quantity: " + string(q))
 }
 
-// write returns a value as text, with its unit.
+// write returns a value as text. Sizes in bytes are written in MiB.
 func (q quantity) write(v float64) string {
 	if strings.HasSuffix(string(q), "_bytes") {
 		return fmt.Sprintf("%.1f MiB", v/(1<<20))
@@ -73,19 +73,20 @@ func (r *trial) course(name string, quantity int) (first, highest, last float64)
 //
 // An edge needs 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and the 5
 // MiB that it takes without clients. A relay needs its tails, the tables of three edges, and the 5
-// MiB that it takes without them. The tails hold 30 s of publications, 1,000 a second, of some 400
-// bytes each with all that belongs to them. All of it counts twice, since the collector runs when
-// the heap has doubled. Resident memory also contains the binary, and memory that the heap once
-// used and has not returned yet.
+// MiB that it takes without tails and edges. The tails hold 30 s of publications, 1,000 a second,
+// of some 400 bytes each, with what the relay keeps about each of them. All these sizes count
+// twice, since the collector runs when the heap has doubled. Resident memory also contains the
+// binary, and memory that the heap once used and has not returned yet.
 var most = map[string][len(quantities)]float64{
 	"edge":  {24 << 20, 48 << 20, 0},
 	"relay": {48 << 20, 80 << 20, 0},
 }
 
 // moreGoroutines bounds how many goroutines a server may have beyond those at the beginning. A
-// relay gets three links of three goroutines each, and an edge has some while it asks its relays or
-// dials them. In the long form, with its twenty faults, one goroutine left behind at every fault
-// would exceed the bound. In any form one for each client of an edge would exceed it.
+// relay gets up to three links of three goroutines each, and an edge has some while it asks its
+// relays or dials them. In the long form, with its twenty faults, one goroutine left behind at
+// every fault would exceed the bound. In any form one goroutine for each client of an edge would
+// exceed it.
 const moreGoroutines = 15
 
 // flat fails the test if a quantity of an edge or a relay has exceeded its bound.

@@ -1,6 +1,6 @@
 // Package stack runs the services of compose.yaml through docker commands, with the networks, the
-// names and the settings in that file. Start lists the differences. Tests can thus check each
-// container of that file against the product's promises.
+// names and the settings in that file. The comment of Start lists what differs from the file. Tests
+// can thus check each container of compose.yaml against the product's promises.
 package stack
 
 import (
@@ -28,7 +28,7 @@ const label = "edgerelay.stack"
 const healthy = time.Minute
 
 // Stack is a running copy of compose.yaml's services. All of it is removed when the test that
-// started it ends, and also when the test's process dies.
+// started the Stack ends, and also when the test's process dies.
 type Stack struct {
 	*stack
 	t testing.TB
@@ -39,7 +39,7 @@ type stack struct {
 	file    *compose
 	root    string            // folder of the repository
 	files   string            // folder of the copies of mounted files
-	ports   map[string]string // "service port" to its address on loopback
+	ports   map[string]string // by "service port": its address on loopback
 	started []string          // services in the order in which they started
 }
 
@@ -93,8 +93,8 @@ func (s *Stack) For(t testing.TB) *Stack { return &Stack{s.stack, t} }
 // scoped returns docker's name for a service, network or volume.
 func (s *stack) scoped(name string) string { return s.name + "-" + name }
 
-// sweepAtTheEnd removes everything of this stack when the test ends. A separate process does so
-// when its standard input ends, and therefore also when this process is killed.
+// sweepAtTheEnd has everything of this stack removed when the test ends. A separate process removes
+// it when the standard input of that process ends, and therefore also when this process is killed.
 func (s *Stack) sweepAtTheEnd() {
 	s.t.Helper()
 	const script = `cat >/dev/null
@@ -125,7 +125,7 @@ exit 1`
 	})
 }
 
-// order returns the services so that each stands behind those that it depends on.
+// order returns the services so that each comes after the services that it depends on.
 func (c *compose) order() (names []string) {
 	var visit func(name string)
 	visit = func(name string) {
@@ -207,8 +207,8 @@ func (s *Stack) create(name string) {
 	}
 }
 
-// aliases returns the names of a service on a network. docker compose adds the service's own name
-// to the names in the file.
+// aliases returns the names of a service on a network: the service's own name, which docker compose
+// adds, and the names in the file.
 func (s *stack) aliases(name, network string) []string {
 	return append([]string{name}, s.file.Services[name].Networks[network].Aliases...)
 }
@@ -240,8 +240,8 @@ func (svc service) inside() (ports []string) {
 
 const redisPort = "6379"
 
-// published returns the address on loopback of a service's port. It stays the same when the service
-// is replaced.
+// published returns the address on loopback of a service's port. The address stays the same when
+// the service is replaced.
 func (s *Stack) published(name, port string) string {
 	key := name + " " + port
 	if s.ports[key] == "" {
@@ -274,7 +274,7 @@ func (s *Stack) source(volume string) string {
 // File returns the path of the copy of a file that compose.yaml mounts.
 func (s *stack) File(source string) string { return filepath.Join(s.files, filepath.Base(source)) }
 
-// report reports the logs of all services that are there.
+// report reports the logs of all services that Start started, as far as they have a container.
 func (s *Stack) report() {
 	for _, name := range s.started {
 		logs, err := exec.Command("docker", "logs", s.scoped(name)).CombinedOutput()

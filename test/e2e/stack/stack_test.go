@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestStack starts compose.yaml once and runs all cases on it. Each case leaves the stack whole.
+// TestStack starts the services of compose.yaml once and runs all cases on them. Each case begins
+// with a whole stack.
 func TestStack(t *testing.T) {
 	long.Only(t, "it starts seven containers")
 	s := Start(t)
