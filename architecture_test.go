@@ -16,8 +16,8 @@ import (
 
 const architecture = "ARCHITECTURE.md"
 
-// designPages returns the texts of ARCHITECTURE.md and of the pages of which it is the map, by
-// path.
+// designPages returns the texts of ARCHITECTURE.md, of the pages in docs/design, of docs/outage.md
+// and of docs/redis.md, by path.
 func designPages(t *testing.T) (texts map[string]string) {
 	t.Helper()
 	names, err := filepath.Glob("docs/design/*.md")
@@ -52,8 +52,8 @@ func TestArchitectureIsAMap(t *testing.T) {
 	}
 }
 
-// declared holds the names that one package declares, each with its kind: functions, "Type.method",
-// types, and "Type.field".
+// declared holds the names of the functions, types, methods and fields that one package declares,
+// each with its kind. The names of methods and fields have the forms Type.method and Type.field.
 type declared map[string]kind
 
 type kind uint8
@@ -127,7 +127,8 @@ func (names declared) addType(spec *ast.TypeSpec) {
 	}
 }
 
-// receiver returns the name of the type in a method's receiver.
+// receiver returns the name of the type in a method's receiver. It returns "" if the type has two
+// or more type parameters.
 func receiver(of ast.Expr) string {
 	switch of := of.(type) {
 	case *ast.StarExpr:
@@ -169,8 +170,8 @@ func rows(text string) (table [][]string) {
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// TestTheWaysNameFunctionsThatThereAre checks that each function and each script exists that
-// ARCHITECTURE.md names in the way of a message or in the way of a join.
+// TestTheWaysNameFunctionsThatThereAre checks two sections of ARCHITECTURE.md, the way of a message
+// and the way of a join. Each function and each script that they name must exist.
 func TestTheWaysNameFunctionsThatThereAre(t *testing.T) {
 	packages := declarations(t)
 	text := designPages(t)[architecture]
@@ -220,7 +221,8 @@ func TestTheGlossaryNamesCodeThatThereIs(t *testing.T) {
 	}
 }
 
-// TestTheMapHasEachPackage checks that each package of the product is in the table of packages.
+// TestTheMapHasEachPackage checks that the section of ARCHITECTURE.md on packages has each package
+// in mayImport, except the one at the root.
 func TestTheMapHasEachPackage(t *testing.T) {
 	there := section(t, designPages(t)[architecture], "## Packages")
 	for dir := range mayImport {
@@ -230,9 +232,9 @@ func TestTheMapHasEachPackage(t *testing.T) {
 	}
 }
 
-// byPackage returns the names of all packages. Each name is there in two forms: alone, and behind
-// the last element of its package's path, as in "gateway.Hub". Each last element is there too, with
-// the kind typeName.
+// byPackage returns all names that the packages declare. Each name is there in two forms: alone,
+// and behind the last element of its package's path, as in "gateway.Hub". That last element is
+// there alone too, with the kind typeName.
 func byPackage(packages map[string]declared) declared {
 	all := declared{}
 	for dir, names := range packages {
@@ -247,14 +249,14 @@ func byPackage(packages map[string]declared) declared {
 }
 
 var (
-	// dotted matches the names of code and of files, in running text and in pictures.
+	// dotted matches names with a dot, of code and of files, in running text and in diagrams.
 	dotted  = regexp.MustCompile(`[\w/.*…-]*[A-Za-z]\w*\.[A-Za-z]\w*`)
 	fetched = regexp.MustCompile(`\]\([^)]*\)`)
 	isFile  = regexp.MustCompile(`\.(go|md|lua|txt)$`)
 )
 
-// TestDesignPagesNameCodeThatThereIs checks that each Type.name, package.Type and file that the
-// pages name exists.
+// TestDesignPagesNameCodeThatThereIs checks that each Type.name, package.Type and file exists that
+// the design pages name.
 func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	files := map[string]bool{}
@@ -275,7 +277,7 @@ func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	for page, text := range designPages(t) {
 		for _, name := range dotted.FindAllString(fetched.ReplaceAllString(text, "]"), -1) {
 			switch found++; {
-			case strings.ContainsAny(name, "*…"): // it stands for several names
+			case strings.ContainsAny(name, "*…"): // the name stands for several
 			case isFile.MatchString(name):
 				if !files[name] {
 					t.Errorf("%s names %s, which is no file", page, name)
@@ -292,8 +294,8 @@ func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	}
 }
 
-// TestDesignPagesLinkToHeadingsThatThereAre checks that each link with an anchor leads to a
-// heading. It checks all papers, not only the design pages.
+// TestDesignPagesLinkToHeadingsThatThereAre checks that each relative link with an anchor leads to
+// a heading. It checks all papers, not only the design pages.
 func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	found := 0
 	for page, text := range papers(t) {
@@ -318,7 +320,8 @@ func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	}
 }
 
-// anchors returns the anchors of a page's headings, as sites such as GitHub make them.
+// anchors returns the anchors of a page's headings, as sites such as GitHub make them. Headings
+// with the same text share one anchor here, where such sites number them.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {

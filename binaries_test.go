@@ -17,7 +17,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestMain runs the tests, and then removes the binaries that build made.
+// TestMain runs the tests, and then removes the binaries that the helper build has made.
 func TestMain(m *testing.M) {
 	status := m.Run()
 	if built.dir != "" {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// built says where the binaries of this test run are.
+// built says where the binaries of this test run are, or why there are none.
 var built struct {
 	once sync.Once
 	dir  string
@@ -34,7 +34,7 @@ var built struct {
 }
 
 // build compiles the three binaries at its first call, and returns their directory. If they do not
-// compile, each test that calls build fails.
+// compile, it fails the test that calls it.
 func build(t *testing.T) (dir string) {
 	t.Helper()
 	built.once.Do(func() {

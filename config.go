@@ -11,16 +11,17 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// settings configure an edge and a relay. A relay without Addr has no port: its edge reaches it in
-// memory.
+// settings configure an edge and a relay. A relay without Addr has no port for links: its edge
+// reaches it in memory.
 type settings struct {
 	edge  edge.Config
 	relay relay.Config
-	extra []string // warnings
+	extra []string // warnings that load found
 }
 
-// defaults maps variables to the values that they have when they are not set. These values differ
-// from the defaults of an edge or a relay alone, so that a cluster runs without any configuration.
+// defaults maps variables to the values that they have in this program when they are not set. An
+// edge or a relay alone has other defaults, or requires the variable. With these values a cluster
+// in one process needs no configuration.
 var defaults = map[string]string{
 	"EDGE_ADDR":         "127.0.0.1:8080",
 	"EDGE_DRAIN":        "1s",
@@ -76,8 +77,8 @@ func load(environ []string) (c settings, err error) {
 	for _, name := range ports {
 		if !set[name] {
 			// An unset variable would take its own default, which may be the port that another
-			// variable names. Port 0 collides with none. It is not opened: load removes the address
-			// at its end.
+			// variable names. Port 0 collides with no other port. It is never opened: if there is
+			// no problem, load takes the address out of the configuration again.
 			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}
@@ -124,8 +125,9 @@ func openByDefault(environ []string) (open bool) {
 	return open
 }
 
-// join adds to problems those of err whose variable has no problem yet. A variable that both
-// configurations have would otherwise be reported twice.
+// join adds to problems those Problems in err whose variable has none yet. Otherwise two checks
+// that find the same mistake, such as one of a variable that both configurations have, would report
+// it twice.
 func join(problems config.Problems, err error) config.Problems {
 	var more config.Problems
 	errors.As(err, &more)
@@ -143,7 +145,8 @@ func (c settings) warnings() []string {
 	if c.edge.StrictIDs != c.relay.StrictIDs {
 		lines = append(lines, "EDGE_STRICT_IDS: is for paths alone, and RELAY_STRICT_IDS for commands alone: set both, or none")
 	}
-	// In one process the memory broker is meant, and printHints tells of it.
+	// In one process the broker in memory is intended, and printHints names it. So its warning is
+	// left out.
 	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "RELAY_REDIS_URL: memory") })
 }
 

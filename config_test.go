@@ -37,9 +37,8 @@ func TestVariablesOfOneProcess(t *testing.T) {
 	}
 }
 
-// TestA7_StrictIDsAreForPathsAndForCommands checks that EDGE_STRICT_IDS, which is for paths,
-// without RELAY_STRICT_IDS, which is for commands, is a warning where one process knows both. The
-// same holds the other way round.
+// TestA7_StrictIDsAreForPathsAndForCommands checks that a cluster in one process warns if only one
+// of EDGE_STRICT_IDS, which is for paths, and RELAY_STRICT_IDS, which is for commands, is true.
 func TestA7_StrictIDsAreForPathsAndForCommands(t *testing.T) {
 	for set, warns := range map[string]bool{
 		"": false, "EDGE_STRICT_IDS=true": true, "RELAY_STRICT_IDS=true": true, "EDGE_STRICT_IDS=true RELAY_STRICT_IDS=true": false,
@@ -58,7 +57,7 @@ func TestOpenOnlyOnLoopback(t *testing.T) {
 	const said = "EDGE_AUTH: must be said"
 	for _, c := range []struct {
 		environ string
-		want    string // begin of the error; "": no error
+		want    string // how the error begins; "": no error
 	}{
 		{"EDGE_ADDR=:8080", said},
 		{"EDGE_ADDR=0.0.0.0:8080", said},

@@ -36,7 +36,8 @@ func papers(t *testing.T) (texts map[string]string) {
 }
 
 // TestTheFrontDoorIsShort bounds the words of README.md. It also checks that README.md and
-// README.zh.md lead to every document outside docs/bench.
+// README.zh.md link to each paper, or to its folder. The READMEs and the papers in docs/bench need
+// no link.
 func TestTheFrontDoorIsShort(t *testing.T) {
 	const words = 900
 	texts := papers(t)
@@ -57,8 +58,8 @@ func TestTheFrontDoorIsShort(t *testing.T) {
 }
 
 // TestPapersHaveShortLines checks that no line of the papers listed here has more than 100 columns.
-// TestArchitectureIsAMap checks the design pages. Some of the remaining papers still have longer
-// lines.
+// Lines that begin with an ACL SETUSER command may be longer. TestArchitectureIsAMap checks the
+// design pages. Of the papers that neither test checks, some have longer lines.
 func TestPapersHaveShortLines(t *testing.T) {
 	const columns = 100
 	texts := papers(t)
@@ -79,8 +80,9 @@ func TestPapersHaveShortLines(t *testing.T) {
 	}
 }
 
-// TestFilesNamePapersThatThereAre checks that each page exists that code, scripts and settings
-// name. The named path may begin at the root, or at the folder of the file that names it.
+// TestFilesNamePapersThatThereAre looks in code, scripts and settings for the paths of papers, and
+// of other files under docs. Each path must lead to a file, from the root or from the folder of the
+// file that names it.
 func TestFilesNamePapersThatThereAre(t *testing.T) {
 	name := regexp.MustCompile(`\b(?:docs|shared/link)/[\w/-]+\.(?:md|txt|json|png|svg)\b|\b[A-Z]+(?:\.zh)?\.md\b`)
 	found := 0
@@ -214,8 +216,8 @@ func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersLinkToFilesThatThereAre checks that each relative link in the papers leads to a file or
-// a folder.
+// TestPapersLinkToFilesThatThereAre checks that each relative link without a space in the papers
+// leads to a file or a folder.
 func TestPapersLinkToFilesThatThereAre(t *testing.T) {
 	for paper, text := range papers(t) {
 		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(text, -1) {

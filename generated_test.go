@@ -25,8 +25,8 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults returns a table of the variables that have another default in one process, or are
-// ignored there.
+// otherDefaults returns a table of the variables whose default in one process is not that of an
+// edge or a relay alone, and of those that are ignored in one process.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {
@@ -54,7 +54,7 @@ func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 }
 
 // generated checks that a page has certain texts. Each text must stand between the line that is its
-// key in texts and the next <!-- end -->. With -update, generated writes the texts there.
+// key in texts and the next <!-- end -->. With -update the helper writes the texts there instead.
 func generated(t *testing.T, page string, texts map[string]string) {
 	t.Helper()
 	old, err := os.ReadFile(page)

@@ -14,7 +14,7 @@ import (
 const module = "github.com/edgerelay/edgerelay"
 
 // mayImport lists which of our packages each package may import. A package that is not listed may
-// import none of them.
+// import none of them, unless it is below test/.
 var mayImport = map[string][]string{
 	"":                          {"edge", "relay", "shared/config", "shared/logging", "shared/memnet", "shared/service"},
 	"edge/cmd/edge":             {"edge", "edge/gateway", "shared/config", "shared/keyring", "shared/logging", "shared/protocol", "shared/service"},
@@ -69,8 +69,8 @@ func goList(t *testing.T, args ...string) []string {
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// TestImportsPointDownwards checks each package's imports. Packages below test/ may import
-// anything.
+// TestImportsPointDownwards checks what each package imports, apart from its tests. Packages below
+// test/ may import anything.
 func TestImportsPointDownwards(t *testing.T) {
 	seen := map[string]bool{}
 	for _, line := range goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {
@@ -135,8 +135,8 @@ func TestHalvesAreApart(t *testing.T) {
 	}
 }
 
-// TestTheRouterHasNoTextOfAClient checks that the router contains no text that clients read. Such
-// texts belong in the dialects.
+// TestTheRouterHasNoTextOfAClient checks that no string in the code of the router contains one of
+// several parts of texts that clients read. Such texts belong in the dialects.
 func TestTheRouterHasNoTextOfAClient(t *testing.T) {
 	checked := 0
 	for _, pattern := range []string{"relay/router/*.go", "relay/router/dialect/*.go"} {

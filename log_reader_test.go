@@ -76,7 +76,8 @@ func (s *server) stops(t *testing.T, by os.Signal) {
 	}
 }
 
-// eventually waits until done reports true. If that takes more than 30 s, it fails the test.
+// eventually waits until the function done returns true. If that takes more than 30 s, it fails the
+// test.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
@@ -86,7 +87,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// get returns what a server answers to a GET, or "" when it does not answer.
+// get returns the body of a server's answer to a GET, or "" if no answer comes within 5 s.
 func get(url string) string {
 	response, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
 	if err != nil {
@@ -106,14 +107,14 @@ func ready(t *testing.T, addr string) {
 	})
 }
 
-// dropped reports whether the server with that admin port has dropped lines of its log for that
-// reason.
+// dropped reports whether the server whose admin port is at admin has dropped lines of its log for
+// the given reason.
 func dropped(admin, reason string) bool {
 	metric := regexp.MustCompile(`(?m)^edgerelay_log_dropped_total\{reason="` + reason + `"\} [1-9]`)
 	return metric.MatchString(get("http://" + admin + "/metrics"))
 }
 
-// client connects to an edge, as the user with that name.
+// client connects to an edge, as the user called name.
 func client(t *testing.T, edge, name string) *websocket.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -127,7 +128,8 @@ func client(t *testing.T, edge, name string) *websocket.Conn {
 }
 
 // talks has one client send a direct message to the user called name, and waits until another
-// client gets it. from and to are the two clients.
+// client gets it. The parameter from is the sender's connection, and the parameter to is the
+// receiver's.
 func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -28,8 +28,8 @@ func main() {
 	}.Main()
 }
 
-// run runs a relay and an edge until ctx is done, or until one of them fails. The edge drains
-// first, so that the messages that it has accepted still reach the relay.
+// run runs a relay and an edge until ctx is done, or until one of them fails. Then it stops the
+// edge before the relay, so that the messages that the edge has accepted still reach the relay.
 func run(ctx context.Context, cfg settings, p service.Process) error {
 	relayOptions := relay.Options{Metrics: p.Registry(), Log: p.Log.With("part", "relay")}
 	edgeOptions := edge.Options{Metrics: p.Registry(), Log: p.Log.With("part", "edge"), Pages: page()}
@@ -68,7 +68,7 @@ func run(ctx context.Context, cfg settings, p service.Process) error {
 	}
 }
 
-// dialTo returns a dialler that dials addr, whatever address it is given.
+// dialTo returns a function that dials addr, whichever address its caller passes.
 func dialTo(addr config.Addr) func(ctx context.Context, network, _ string) (net.Conn, error) {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer

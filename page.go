@@ -13,8 +13,8 @@ import (
 //go:embed page.html
 var pageHTML []byte
 
-// pagePolicy permits only what the page needs: its own script and style, its empty icon, and
-// WebSockets.
+// pagePolicy is the page's Content-Security-Policy. It permits inline scripts and styles, images in
+// data URLs, as the page's empty icon is, and connections by WebSocket or to the page's own host.
 const pagePolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -37,7 +37,7 @@ func page() http.Handler {
 	})
 }
 
-// printHints prints what to try.
+// printHints prints to w how to try the cluster and how to stop it.
 func printHints(w io.Writer, cfg settings, at net.Addr) {
 	addr := config.Addr(at.String()).Dial()
 	carrier := "Redis"

@@ -26,8 +26,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// typist types into the page, sends, and reports which element has the focus once the server has
-// closed the connection.
+// typist is a script that types into the page and sends. Once the server has closed the connection,
+// the script reports which element has the focus.
 const typist = `<script>
 new MutationObserver(() => {
   if ($("state").className === "open") {
@@ -42,7 +42,7 @@ new MutationObserver(() => {
 </script>`
 
 // TestFocusGoesToConnect runs the page in a browser, if there is one. The server closes the
-// connection while somebody types. The focus must then be on the button that connects.
+// connection while a text field has the focus. Then the focus must go to the button that connects.
 func TestFocusGoesToConnect(t *testing.T) {
 	path := findBrowser(t)
 	focus := make(chan string, 1)
@@ -89,20 +89,22 @@ func TestFocusGoesToConnect(t *testing.T) {
 // picture, for the README. Without it the picture is not kept.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
-// tabs shows two pages side by side. To their server they are two tabs.
+// tabs is a page that shows the chat's page twice, side by side, in two frames that look like tabs
+// of a browser. Each frame stands for a tab.
 //
 //go:embed testdata/tabs.html
 var tabs []byte
 
-// talker makes a tab play its part of the talk. The tab takes each step once it shows the line for
-// which that step waits.
+// talker is a script that makes a tab play its part of the talk. The tab takes each step of its
+// part once it shows the line for which that step waits.
 //
 //go:embed testdata/talker.html
 var talker []byte
 
 // TestTwoTabsChat runs the whole cluster in one process, and the page in two tabs of one browser.
-// The tabs chat with each other. The browser takes its picture once everything is loaded. An image
-// on the page with both tabs is loaded only when all messages are said, or after a minute.
+// The tabs chat with each other. The browser takes its picture once everything is loaded. The page
+// with both tabs has an image that the server sends only when all messages are said, or after a
+// minute.
 func TestTwoTabsChat(t *testing.T) {
 	path := findBrowser(t)
 	chat, err := url.Parse("http://" + startProduct(t))
@@ -192,9 +194,9 @@ func startProduct(t *testing.T) (addr string) {
 	return ""
 }
 
-// browse starts a browser without a window, and returns once loaded is closed. A browser that ends
-// before that cannot run on this machine, so the test is skipped. The browser is killed when the
-// test ends.
+// browse starts a browser without a window, and returns once the channel loaded is closed. If the
+// browser ends before that, it cannot run on this machine, and the test is skipped. The browser is
+// killed when the test ends, and after two minutes at the latest.
 func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "page")

@@ -128,8 +128,8 @@ func (c Config) Warnings() (lines []string) {
 	return lines
 }
 
-// sessions returns how many sessions the edge takes: MaxSessions, or fewer when there are too few
-// open files.
+// sessions returns how many sessions the edge takes: MaxSessions, or fewer if the process may not
+// open enough files for them. It returns at least 1.
 func (c Config) sessions() int {
 	limit, known := service.OpenFiles()
 	if !known || limit >= uint64(c.MaxSessions)+httpguard.SpareFiles {

@@ -24,8 +24,9 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-// TestA9_DemandsOfTokensAreRead: JWT_ISSUER and JWT_AUDIENCE demand something of tokens. An open
-// edge, which asks for no token, warns of them.
+// TestA9_DemandsOfTokensAreRead checks that Load reads JWT_ISSUER and JWT_AUDIENCE, and that an
+// edge warns of each under EDGE_AUTH=open, where it asks for no token. A misspelt JWT_ISSUER is a
+// warning too.
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)
@@ -144,7 +145,8 @@ func TestOpenNeedsNoKeys(t *testing.T) {
 	}
 }
 
-// TestP8_NoMoreSessionsThanOpenFiles: some open files are kept back for other uses.
+// TestP8_NoMoreSessionsThanOpenFiles checks that an edge keeps SpareFiles of its open files back
+// from sessions. It warns if it takes fewer sessions than EDGE_MAX_SESSIONS.
 func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 	limit, known := service.OpenFiles()
 	if !known || limit < 2*httpguard.SpareFiles || limit > 1<<30 {
@@ -162,8 +164,9 @@ func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 	}
 }
 
-// TestC3_StrayCharactersInSecretsAreRefused: a secret with stray characters of a file or a shell
-// around it would differ from the secret of the edge's peers.
+// TestC3_StrayCharactersInSecretsAreRefused checks that a secret is refused if it has quotes or
+// spaces of a file or a shell around it, or a control character in it. The secrets of the edge's
+// peers would differ from such a secret.
 func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
 	const secret = "hidden-hidden-hidden"
 	for _, name := range []string{"LINK_KEYS", "EDGE_JWT_KEYS"} {
@@ -197,8 +200,9 @@ func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
 	}
 }
 
-// TestC3_StrayCharactersInURLsAreRefused: a URL with stray characters of a file or a shell around
-// it leads to no relay, and no page has such an origin.
+// TestC3_StrayCharactersInURLsAreRefused checks that relay URLs and origins with quotes or control
+// characters are refused, and relay URLs with an inner space. Such a URL leads to no relay, and no
+// page has such an origin.
 func TestC3_StrayCharactersInURLsAreRefused(t *testing.T) {
 	for _, value := range []string{`"ws://a:9000"`, `ws://a:9000"`, "'ws://a:9000'", "ws://a\n:9000", "ws://a :9000", `dns://"a":9000`} {
 		if _, err := Load(good("EDGE_RELAY_URLS=" + value)); err == nil {

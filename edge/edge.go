@@ -22,14 +22,14 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// Options replace what an Edge otherwise makes for itself.
+// Options replace parts that an Edge would make for itself.
 type Options struct {
 	Listener net.Listener         // for clients; nil: on Config.Addr. Run closes it
 	Metrics  *prometheus.Registry // nil: a registry of its own
 	Log      *slog.Logger         // nil: discarded
-	// NetDial makes the network connections of links; nil means the default of uplink.Config.
+	// NetDial makes the network connections of links; nil: the uplink dials over TCP.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Pages answers requests for other paths than the edge's own; nil answers 404.
+	// Pages answers the requests that the edge has no answer for; nil answers them 404.
 	Pages http.Handler
 }
 
@@ -47,8 +47,9 @@ type Edge struct {
 	clients *httpguard.Server
 
 	listener net.Listener
-	// buffer is how many bytes the kernel keeps at most for one client. It is 0 until the edge
-	// listens, or if the number is unknown.
+	// buffer is the size of the kernel's send buffer with which a client's connection begins, in
+	// bytes. If EDGE_SEND_BUFFER is above 0, it sets this size, and the send buffer never grows.
+	// buffer is 0 until the edge listens, and if the size is unknown.
 	buffer atomic.Int64
 	admin  net.Listener // nil: no admin port
 
@@ -119,7 +120,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 }
 
 // Listen opens the edge's ports, so that Addr and AdminAddr are known before Run. An error is a
-// config.Problem that names the variable. Run calls Listen when nobody has.
+// config.Problem that names the variable. Run opens the ports that are not open yet.
 func (e *Edge) Listen() (err error) {
 	if e.listener == nil {
 		if e.listener, err = httpguard.ListenBuffered("EDGE_ADDR", e.cfg.Addr, int(e.cfg.SendBuffer)); err != nil {
@@ -147,10 +148,10 @@ func (e *Edge) AdminAddr() net.Addr {
 	return e.admin.Addr()
 }
 
-// Run serves until ctx is done, then drains within Config.Drain. It returns nil when every accepted
-// message was acknowledged, and *LeftError when some had to be left. It also returns nil when Abort
-// ended it before it drained. Otherwise it returns the error of the part that failed. It is called
-// once.
+// Run serves until ctx is done, and then drains. The drain takes about Config.Drain at most. If
+// Config.Drain is shorter than 2 s, the drain may take about 0.5 s more. Run returns *LeftError if
+// the drain leaves accepted messages that no relay has acknowledged. Otherwise it returns the error
+// of Listen or of the part that failed, or nil. Abort ends Run early. Run is called once.
 func (e *Edge) Run(ctx context.Context) error {
 	if err := e.Listen(); err != nil {
 		return err
@@ -183,8 +184,8 @@ func (e *Edge) Run(ctx context.Context) error {
 // acknowledged are lost. Anyone may call Abort at any time.
 func (e *Edge) Abort() { e.abort() }
 
-// public serves clients and platforms. It is no ServeMux, since that would redirect a path whose id
-// contains an escaped slash or dots.
+// public serves clients and platforms. It is no ServeMux: a ServeMux would redirect a path whose id
+// contains escaped slashes or dots.
 func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	if e.draining.Load() {
 		w.Header().Set("Connection", "close")
@@ -202,9 +203,10 @@ func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Health returns the content of /readyz. An edge that has lost its link stays ready, since its
-// clients would find no better edge elsewhere, and their messages are kept. An edge that never had
-// a link, or whose key all relays refuse, is not ready.
+// Health returns the content of /readyz. An edge is not ready while it drains, before it has had
+// its first link, and while it has no link because every relay refuses its key. An edge that has
+// lost its link for another reason stays ready: its clients would find no better edge elsewhere,
+// and their messages are kept.
 func (e *Edge) Health() httpguard.Health {
 	link := e.uplink.State()
 	var causes []string

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// servesHost reports whether an open edge that listens on loopback serves this host in addition to
-// loopback's own names. It serves the hosts in EDGE_ORIGINS, whose pages may connect.
+// servesHost reports whether an edge that listens on loopback under EDGE_AUTH=open serves this
+// host, besides loopback's own names. It serves the hosts that match a pattern of EDGE_ORIGINS,
+// because their pages may connect.
 func (c Config) servesHost(host string) bool {
 	for _, pattern := range c.Origins {
 		if _, rest, schemed := strings.Cut(pattern, "://"); schemed {

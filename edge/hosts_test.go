@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestA8_ServedHosts: besides loopback's names, an open edge on loopback serves the hosts whose
-// pages may connect.
+// TestA8_ServedHosts checks which hosts an open edge on loopback serves besides loopback's names:
+// those whose pages may connect.
 func TestA8_ServedHosts(t *testing.T) {
 	c := Config{Origins: []string{"chat.example.com", "https://*.example.org", "http://a.example:8080"}}
 	for host, want := range map[string]bool{
@@ -19,9 +19,9 @@ func TestA8_ServedHosts(t *testing.T) {
 	}
 }
 
-// TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost: under the name of a foreign host, an open edge
-// on loopback answers 403. An edge that asks for tokens serves under any name, since a foreign page
-// has no token.
+// TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost checks that an open edge on loopback answers 403
+// to a request that names a foreign host. An edge that asks for tokens serves every host, since a
+// foreign page has no token.
 func TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost(t *testing.T) {
 	for auth, want := range map[string]int{"open": http.StatusForbidden, "jwt": http.StatusOK} {
 		e := newEdge(t, "EDGE_AUTH="+auth, "EDGE_JWT_KEYS=k:hidden-hidden-hidden")

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// mirrored is a hub with its links and without a relay. The test takes the place of the links'
+// mirrored is a hub and its uplink.Links, without a relay. The test takes the place of the links'
 // writer.
 type mirrored struct {
 	hub   *gateway.Hub
@@ -29,8 +29,8 @@ func (m mirrored) open() *gateway.Session {
 	return s
 }
 
-// said returns what the link still has to tell of sessions: +id for a session, the id and the text
-// for each message, and -id for an end.
+// said returns what the link l still has to tell of sessions: +id for a session, the id and the
+// text for each message, and -id for an end.
 func said(t *testing.T, l *uplink.Link) (list []string) {
 	t.Helper()
 	for {
@@ -66,14 +66,14 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 	}
 }
 
-// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing: of the sessions that have ended, a later link is
-// told only those with an accepted message, and those that a relay may know of. It is told their
-// ends too.
+// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing checks which ended sessions a later link is told:
+// those with an accepted message, and those that a relay may know of. The link is told the ends of
+// these sessions too, and nothing of other ended sessions.
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()
 	first := uplink.NewLink(m.links, func() {})
-	m.open() // session 2, which the link is told
+	m.open() // session 2, which begins under the first link and stays
 	first.Down()
 	for range 100 {
 		m.hub.End(m.open(), m.links)
@@ -108,8 +108,9 @@ func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestP9_NoLinkIsToldOfASessionWithoutItsEnd: links begin and end while sessions come and go. The
-// last link is told each session that an earlier one was told, and its end.
+// TestP9_NoLinkIsToldOfASessionWithoutItsEnd lets links begin and end while sessions come and go.
+// It checks that the last link is told each session that an earlier link was told, and the
+// session's end.
 func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	m := newMirrored()
 	var clients sync.WaitGroup

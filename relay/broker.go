@@ -12,15 +12,15 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// newBroker makes the broker that cfg names. It does not connect yet, because Redis may start later
-// than the relay.
+// newBroker makes the broker that cfg names. The broker does not connect yet, because Redis may
+// start later than the relay.
 func newBroker(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (broker.Broker, error) {
 	if cfg.Memory() {
 		return memorybroker.New(memorybroker.Config{HistorySize: cfg.HistorySize, HistoryAge: cfg.HistoryAge}).Broker(), nil
 	}
 	authorities, problem := newReread(cfg.readRedisCA, log)
 	if problem != nil {
-		return nil, *problem // the file has changed since the configuration was loaded
+		return nil, *problem // the file is no longer as Load found it
 	}
 	certificate, problem := newReread(cfg.readRedisPair, log)
 	if problem != nil {

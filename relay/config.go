@@ -44,7 +44,7 @@ func Load(environ []string) (Config, error) { return config.Load[Config](environ
 // Variables lists what Load reads.
 func Variables() []config.Variable { return config.Variables[Config]() }
 
-// Memory reports whether the broker is the one in memory.
+// Memory reports whether RedisURL names the broker in memory.
 func (c Config) Memory() bool { return strings.HasPrefix(c.RedisURL, "memory:") }
 
 // name returns the relay's name in logs, including those of its edges.

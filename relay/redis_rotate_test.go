@@ -14,14 +14,15 @@ import (
 type rotated struct {
 	t             *testing.T
 	server        *redistest.Server
-	ca, cert, key string // its files
+	ca, cert, key string // the relay's files
 	admin         string
 	lines         *logged
 	seen          int // length of lines at the last kill
 }
 
-// rotate starts a server that asks its clients for a certificate of an authority, and a relay that
-// has such a certificate.
+// rotate starts a Redis server and a relay. The server asks its clients for a certificate of the
+// authority a, and the relay has such a certificate. rotate waits until the relay has reached the
+// server.
 func rotate(t *testing.T, a *redistest.Authority) *rotated {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,7 +44,8 @@ func rotate(t *testing.T, a *redistest.Authority) *rotated {
 	return r
 }
 
-// put replaces a file, in one step, by the contents of the others, one after the other.
+// put replaces a file in one step. The new content is that of the other files, one behind the
+// other.
 func (r *rotated) put(file string, others ...string) {
 	r.t.Helper()
 	var text bytes.Buffer
@@ -75,13 +77,13 @@ func (r *rotated) kill() {
 	r.told("redis is away")
 }
 
-// told waits until the relay has logged text since the last kill.
+// told waits until the lines that the relay has logged since the last kill contain text.
 func (r *rotated) told(text string) {
 	r.t.Helper()
 	r.await(text, func() bool { return strings.Contains(r.lines.String()[r.seen:], text) })
 }
 
-// says waits until the broker's cause in /readyz contains a text.
+// says waits until the broker's cause in /readyz contains text.
 func (r *rotated) says(text string) {
 	r.t.Helper()
 	r.await("readiness says "+text, func() bool {
@@ -95,7 +97,8 @@ func (r *rotated) ready() string {
 	return body
 }
 
-// await calls until. If the test fails, it also shows what the relay has logged.
+// await calls the helper until, which waits for the function holds to return true. If the test has
+// failed, await shows what the relay has logged.
 func (r *rotated) await(what string, holds func() bool) {
 	r.t.Helper()
 	defer func() {
@@ -108,7 +111,7 @@ func (r *rotated) await(what string, holds func() bool) {
 
 // TestRedisFilesReplaced replaces an authority as an operator does. First the server gets a
 // certificate of the next authority, which the relay does not know yet. Then the relay trusts both
-// authorities. Last it gets a certificate of the next one.
+// authorities. Last the relay gets a certificate of the next authority.
 func TestRedisFilesReplaced(t *testing.T) {
 	t.Parallel()
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)
@@ -128,7 +131,7 @@ func TestRedisFilesReplaced(t *testing.T) {
 		return strings.Contains(body, "broker_cause") && !strings.Contains(body, "RELAY_REDIS_CA")
 	})
 	r.put(r.cert, cert)
-	r.told("RELAY_REDIS_CERT: with RELAY_REDIS_KEY: ") // they do not match
+	r.told("RELAY_REDIS_CERT: with RELAY_REDIS_KEY: ") // certificate and key do not match
 	r.put(r.key, key)
 	r.told("redis is back")
 	r.await("readiness has no cause", func() bool {
@@ -143,7 +146,7 @@ func TestRedisFilesBroken(t *testing.T) {
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)
 	r := rotate(t, old)
 	for range 2 {
-		begin := len(r.lines.String()) // a file may be read before the server is killed
+		begin := len(r.lines.String()) // set before kill: the relay may read a file at any time
 		r.write(r.ca, []byte("no certificate"))
 		if err := os.Remove(r.key); err != nil {
 			t.Fatal(err)

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// checkRedisTLS returns the problems of RELAY_REDIS_CA, RELAY_REDIS_CERT and RELAY_REDIS_KEY, and
-// of their files.
+// checkRedisTLS returns the problems of RELAY_REDIS_CA, RELAY_REDIS_CERT and RELAY_REDIS_KEY. If
+// these have none, it reads the files and returns the problems of the files.
 func (c *Config) checkRedisTLS() (problems []config.Problem) {
 	named := []struct{ variable, file string }{
 		{"RELAY_REDIS_CA", c.RedisCA}, {"RELAY_REDIS_CERT", c.RedisCert}, {"RELAY_REDIS_KEY", c.RedisKey},
@@ -43,8 +43,8 @@ func (c *Config) checkRedisTLS() (problems []config.Problem) {
 	return problems
 }
 
-// readRedisCA reads the file of the authorities. Without a file it returns nil, and the relay
-// trusts the system's authorities.
+// readRedisCA reads the file of the authorities. If RELAY_REDIS_CA names no file, it returns nil,
+// and the relay trusts the system's authorities.
 func (c *Config) readRedisCA() (*x509.CertPool, *config.Problem) {
 	if c.RedisCA == "" {
 		return nil, nil
@@ -61,8 +61,8 @@ func (c *Config) readRedisCA() (*x509.CertPool, *config.Problem) {
 	return pool, nil
 }
 
-// readRedisPair reads the files of the certificate and its key. Without them it returns nil, and
-// the relay shows Redis no certificate.
+// readRedisPair reads the files of the certificate and its key. If RELAY_REDIS_CERT names no file,
+// it returns nil, and the relay shows Redis no certificate.
 func (c *Config) readRedisPair() (*tls.Certificate, *config.Problem) {
 	if c.RedisCert == "" {
 		return nil, nil
@@ -82,20 +82,21 @@ type reread[T any] struct {
 
 	mu   sync.Mutex // guards the following; not held while files are read
 	last *T
-	told string // the last problem logged; "" if the files were right since
+	told string // the last problem logged; "" if the files have been right since
 }
 
-// reader reads files. Its result is nil when the configuration names none.
+// reader reads files. Both results are nil when the configuration names no files.
 type reader[T any] func() (*T, *config.Problem)
 
-// newReread reads the files. They must be right this first time.
+// newReread reads the files for the first time. It returns a Problem if they are wrong.
 func newReread[T any](read reader[T], log *slog.Logger) (*reread[T], *config.Problem) {
 	first, problem := read()
 	return &reread[T]{read: read, log: log, last: first}, problem
 }
 
-// now reads the files again and returns their content. While they are wrong, it returns their
-// previous content, and logs each new problem once. Any goroutine may call it.
+// now reads the files again and returns their content. While the files are wrong, it returns their
+// previous content, and logs the problem unless it is the one logged last. Any goroutine may call
+// now.
 func (r *reread[T]) now() *T {
 	next, problem := r.read()
 	r.mu.Lock()

@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// TestRedisTLSFiles: a problem with a file is reported at the start, under the variable that names
-// it.
+// TestRedisTLSFiles checks that Load refuses wrong files for TLS to Redis, and wrong settings of
+// the variables that name them. The error names one of these variables.
 func TestRedisTLSFiles(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	cert, key := a.Certify("relay")
@@ -65,8 +65,8 @@ func TestRedisWithoutVerificationIsAWarning(t *testing.T) {
 	}
 }
 
-// TestRedisTLSEndToEnd has one relay trust its Redis by an authority. It has another relay refuse a
-// Redis whose certificate has another name, and log what to do.
+// TestRedisTLSEndToEnd has one relay trust its Redis by an authority. Another relay must refuse a
+// Redis whose certificate is for another host, and log what to do.
 func TestRedisTLSEndToEnd(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	right := redistest.StartTLS(t, redistest.TLS{Authority: a, AskClient: true})
@@ -118,7 +118,8 @@ func runWith(t *testing.T, set ...string) (admin string, lines *logged) {
 	return "http://" + r.AdminAddr().String(), lines
 }
 
-// until waits until holds reports true, for 20 s at most.
+// until waits until the function holds returns true. If that takes more than 20 s, it fails the
+// test.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
@@ -128,7 +129,7 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// logged is the text logged so far.
+// logged is an io.Writer that keeps the text logged so far.
 type logged struct {
 	mu   sync.Mutex // guards the following
 	text bytes.Buffer

@@ -26,9 +26,9 @@ import (
 
 const (
 	drainTime  = 5 * time.Second // at most, from the order to stop to the Bye
-	moveTime   = 3 * time.Second // its first part: all goes on while edges move away
-	moveWindow = time.Second     // edges begin to move within this
-	byeTime    = 2 * time.Second // for Bye and its answers, after drainTime
+	moveTime   = 3 * time.Second // at most, at the start of drainTime: edges move away
+	moveWindow = time.Second     // edges that can move begin to do so within this time
+	byeTime    = 2 * time.Second // at most, after drainTime: for Bye and the edges' answers
 )
 
 // Options replace parts that a Relay would make for itself.
@@ -90,8 +90,8 @@ func New(cfg Config, o Options) (*Relay, error) {
 	return r, nil
 }
 
-// Listen opens the relay's ports, so that Addr and AdminAddr are known before Run. Its error is a
-// config.Problem that names the variable. Run calls Listen if nobody has.
+// Listen opens the relay's ports, so that Addr and AdminAddr are known before Run. An error is a
+// config.Problem that names the variable. Run opens the ports that are not open yet.
 func (r *Relay) Listen() (err error) {
 	if r.listener == nil {
 		if r.listener, err = httpguard.Listen("RELAY_ADDR", r.cfg.Addr); err != nil {
@@ -118,10 +118,11 @@ func (r *Relay) AdminAddr() net.Addr {
 	return r.admin.Addr()
 }
 
-// Run serves until ctx is done, then drains and returns nil. For at most 3 s the relay goes on
-// while its edges link to other relays. From the edges that stay it then takes no new frames, and
-// it goes on until their earlier frames are acknowledged. At most 5 s after ctx was done it says
-// Bye to them. Run returns an error if a part of the relay failed. It may be called only once.
+// Run serves until ctx is done, and then drains. For at most 3 s the relay goes on while its edges
+// link to other relays. From the edges that stay it then takes no new frames, and it goes on until
+// their earlier frames are acknowledged. At most 5 s after ctx was done it says Bye to them. Run
+// returns the error of Listen or of the part that failed, or nil. Abort ends Run early. Run may be
+// called only once.
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.Listen(); err != nil {
 		return err
@@ -151,8 +152,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	return failed
 }
 
-// Abort ends Run without draining. The edges keep what is under way and take it to other relays.
-// Any goroutine may call it at any time.
+// Abort ends Run without draining, or in the middle of its drain. The edges keep what is under way
+// and take it to other relays. Any goroutine may call Abort at any time.
 func (r *Relay) Abort() { r.abort() }
 
 func (r *Relay) drain() {
@@ -188,8 +189,8 @@ func (r *Relay) pages() http.Handler {
 	return mux
 }
 
-// Health returns the content of /readyz. A broker that is away only degrades the relay: the links
-// must stay here, and edges talk through this relay meanwhile.
+// Health returns the content of /readyz. A broker that is away degrades the relay and leaves it
+// ready. Edges thus keep their links to it, and their clients still reach each other through it.
 func (r *Relay) Health() httpguard.Health {
 	var causes []string
 	if r.draining.Load() {

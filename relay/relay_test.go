@@ -138,8 +138,8 @@ func TestTakenPortNamesItsVariable(t *testing.T) {
 	}
 }
 
-// TestRedisAwayAtStart: a relay starts without its Redis, is live and ready, and reports that it is
-// degraded.
+// TestRedisAwayAtStart checks that a relay starts without its Redis, is ready, and reports that it
+// is degraded.
 func TestRedisAwayAtStart(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -173,8 +173,9 @@ func TestRedisAwayAtStart(t *testing.T) {
 	cancel()
 }
 
-// TestC3_StrayCharactersInTheRedisURLAreRefused: characters that a file or a shell left around a
-// URL are a problem of their own, whose text shows nothing of the password.
+// TestC3_StrayCharactersInTheRedisURLAreRefused checks that Load refuses a URL with characters that
+// a file or a shell left around it. The error says which characters they are, and shows nothing of
+// the password.
 func TestC3_StrayCharactersInTheRedisURLAreRefused(t *testing.T) {
 	for value, want := range map[string]string{
 		"redis://u:hidden@h:6379\n": "control character", "redis://u:hidden@h:6379\r": "control character",

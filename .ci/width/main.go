@@ -1,6 +1,7 @@
-// Width finds the lines of Go files, below the current folder, in which a comment reaches beyond
-// column 100, and prints where they are. A tab counts as four columns. Directives, which begin with
-// //go:, do not count. The exit status is 1 if there is such a line.
+// Width prints the place of each line that has a comment and more than 100 columns, in the Go files
+// of the current folder and of all folders below it. A tab counts as four columns. Directives,
+// which begin with //go:, are not taken for comments. The exit status is 1 if there is such a line,
+// and 2 if a file cannot be read.
 package main
 
 import (
@@ -41,8 +42,7 @@ func main() {
 	}
 }
 
-// wide returns the numbers of the lines in which a comment reaches beyond the last column that is
-// allowed.
+// wide returns the numbers of the lines of src that have a comment and more columns than most.
 func wide(path string, src []byte) (lines []int) {
 	text := strings.Split(string(src), "\n")
 	files := token.NewFileSet()

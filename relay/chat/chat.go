@@ -13,7 +13,9 @@ import (
 
 // Dialect is the chat as a relay speaks it.
 type Dialect struct {
-	// StrictIDs refuses commands whose user or group name protocol.CheckStrictID does not allow.
+	// StrictIDs refuses a command that names a user or a group that protocol.CheckStrictID does not
+	// allow. A leave is never refused, and neither is a command that was granted on an earlier
+	// link.
 	StrictIDs bool
 }
 
@@ -76,7 +78,7 @@ func (Dialect) Notice(s link.Session, c *dialect.Command) string {
 }
 
 // Answer implements dialect.Dialect. A join or a leave that took effect is answered by its notice,
-// which c.Text then has.
+// which is then in c.Text.
 func (Dialect) Answer(s link.Session, c *dialect.Command, v dialect.Verdict) []byte {
 	switch v.Reason {
 	case dialect.NotMember:
@@ -100,8 +102,8 @@ func (Dialect) Answer(s link.Session, c *dialect.Command, v dialect.Verdict) []b
 	return []byte("error: not delivered")
 }
 
-// Render implements dialect.Dialect. The sender of a group message or a broadcast does not receive
-// it.
+// Render implements dialect.Dialect. A publication to a group or to all is not sent to the sessions
+// of the user who published it.
 func (Dialect) Render(b []byte, t protocol.Topic, from, msg string) (text []byte, except string) {
 	if !t.IsUser() {
 		except = from

@@ -43,8 +43,8 @@ func TestWhatAFrameAsksFor(t *testing.T) {
 	}
 }
 
-// TestWhatWasGrantedIsNotJudgedAgain: a frame that a relay without strict ids has granted is
-// accepted by a relay with strict ids.
+// TestWhatWasGrantedIsNotJudgedAgain checks that a relay with strict ids does not refuse a frame
+// that a relay without strict ids has granted.
 func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	frame := []byte(`{"Method":"UserGroup","Group":"【"}`)
 	for _, c := range []struct {
@@ -57,7 +57,8 @@ func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	}
 }
 
-// TestEachReasonHasAnAnswer: no client is sent its own text in place of an answer.
+// TestEachReasonHasAnAnswer checks that each reason but Done has a text of its own as its answer,
+// which is never the client's own text.
 func TestEachReasonHasAnAnswer(t *testing.T) {
 	seen := map[string]bool{"error: not delivered": true}
 	c := dialect.Command{Verb: dialect.MemberPublish, Topic: "group:g", Text: "hi"}

@@ -8,15 +8,16 @@ import (
 )
 
 const (
-	// chunkSize is the size that a batch aims at, so that a full chunk is a batch.
+	// chunkSize is the size that a batch aims at, in bytes. A full chunk is thus a batch.
 	chunkSize = link.BatchTarget
-	// hardLimit times Config.Buffer is the limit at which a link is closed.
+	// hardLimit times Config.Buffer is the most that may be queued. Frames that would exceed it
+	// close the link.
 	hardLimit = 16
-	// keepChunks is the number of chunks for which an empty buffer keeps room.
+	// keepChunks is the greatest number of chunks for which the list of an empty buffer keeps room.
 	keepChunks = 16
 )
 
-// chunks has empty chunks for all links. An idle link holds none.
+// chunks has empty chunks for all links. A link with no frames queued holds none.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // buffer holds the frames queued for one link, in order, as chunks of whole frames. The router
@@ -27,7 +28,7 @@ type buffer struct {
 
 	mu      sync.Mutex // guards the following; never held across I/O
 	chunks  [][]byte
-	bytes   int  // in chunks and taken
+	bytes   int  // those in chunks and the taken ones
 	taken   int  // in the batch that is being written
 	wasFull bool // bytes reached full, and fill has not said drained since
 	over    bool // closed because of limit
@@ -72,7 +73,7 @@ func (b *buffer) put(frames []byte) {
 }
 
 // fill moves chunks to batch, at least one if there is one. The previous batch now counts as
-// written. drained says that the link has become writable again.
+// written. The result drained says that the link has become writable again.
 func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -110,7 +111,7 @@ func (b *buffer) overrun() bool {
 	return b.over
 }
 
-// close makes append do nothing; the queued frames stay.
+// close makes append refuse all frames. The frames queued before stay.
 func (b *buffer) close() {
 	b.mu.Lock()
 	b.closed = true

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/race"
 )
 
-// TestBufferKeepsFrames: frames of any sizes come out in order, whole and in batches near the
-// target. The count of bytes ends at zero.
+// TestBufferKeepsFrames checks that frames of any sizes come out whole and in order. A batch of
+// several frames may not exceed chunkSize. The count of bytes must end at zero.
 func TestBufferKeepsFrames(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	b := buffer{full: 1 << 20, limit: 1 << 30}
@@ -59,8 +59,8 @@ func TestBufferKeepsFrames(t *testing.T) {
 	}
 }
 
-// TestBufferWritable: fill says drained once, when the bytes are below full again, and only after
-// they have reached full.
+// TestBufferWritable checks when fill reports drained: once each time that the bytes have reached
+// full and are below full again, and at no other time.
 func TestBufferWritable(t *testing.T) {
 	b := buffer{full: 2 * chunkSize, limit: 1 << 30}
 	frame := link.Answer{Text: make([]byte, chunkSize-20)}.Append(nil)
@@ -93,7 +93,8 @@ func TestBufferWritable(t *testing.T) {
 	}
 }
 
-// awake is the Conn of a Link that nobody reads.
+// awake is a Conn for a Link that nobody reads. Its method Wake does nothing, and no other may be
+// called.
 type awake struct{ Conn }
 
 func (awake) Wake() {}
@@ -125,10 +126,10 @@ func publishing(links, frames, size int) (step func()) {
 	}
 }
 
-// TestNoAllocPerPublicationAndLink: queued and taken frames use the same memory again. That holds
-// for one frame at a time and for many batches at once.
+// TestNoAllocPerPublicationAndLink checks that frames queued later use the memory of frames taken
+// earlier, with one frame at a time and with many batches at once.
 func TestNoAllocPerPublicationAndLink(t *testing.T) {
-	if race.Enabled { // under it a sync.Pool drops some of what it is given
+	if race.Enabled { // the detector makes a sync.Pool drop some of its items
 		t.Skip("counts without the race detector")
 	}
 	for _, frames := range []int{1, 1000} {

@@ -12,18 +12,18 @@ import (
 // Link follow each other, except that Writable comes from another goroutine and may overlap with
 // Received. Calls for different Links overlap.
 type Handler interface {
-	// Connected tells of a new link before anything was received on it. Frames may be appended at
-	// once. An error refuses the link. The edge is then told the Code of a *link.CloseError, or
-	// else CodeLimit, and nothing else is called for l.
+	// Connected tells of a new link after its handshake, before any other call for l. Frames may be
+	// appended at once. An error refuses the link. The edge is then told the Code of a
+	// *link.CloseError, or else CodeLimit, and nothing else is called for l.
 	Connected(l *Link, h link.Hello) error
 	// Received gives the frames of one batch, or of a part of a large one, in order. They are of
 	// type link.Session, link.Held, link.Synced, link.Message, link.End or link.Moved. The slice
 	// and all in it belong to the Handler. size is roughly the memory that they hold, in bytes.
 	// Received may block, and only this link is not read meanwhile. It must return in the end even
-	// when frames are no longer taken.
+	// when frames are no longer taken. An error ends the link.
 	Received(l *Link, frames []any, size int) error
 	// Writable tells that Queued has fallen below half of Config.Buffer, after Queued had been at
-	// or above that. Writable must not block.
+	// that half or above. Writable must not block.
 	Writable(l *Link)
 	// Disconnected is the last call for l. lastReceived is when the edge's last byte came. err is a
 	// *link.CloseError.

@@ -16,9 +16,9 @@ const (
 	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. Most
 	// batches are smaller. A batch of small frames may decode to twenty times its length.
 	portion = 256 << 10
-	// foreseen bounds the number of frames for which a slice has room before they come. A slice has
-	// room for as many frames as the slice before had, up to that bound. An element takes 16 bytes,
-	// which no size counts.
+	// foreseen bounds the room that a new slice of frames has from the start. The room is for as
+	// many frames as were handed on last, but for at least 1 and at most foreseen. Each element
+	// takes 16 bytes, which the function cost does not count.
 	foreseen = 32
 )
 
@@ -65,15 +65,17 @@ func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
 // String names the link for logs by node ID, instance and generation.
 func (l *Link) String() string { return l.label }
 
-// Moves reports whether the edge can be asked to link elsewhere, and takes Live.
+// Moves reports whether the edge knows the frames Drain and Live, so that it can be asked to link
+// elsewhere.
 func (l *Link) Moves() bool { return l.conn.Features()&link.FeatureMove != 0 }
 
 // Queued returns the bytes that are appended and not yet written to the connection.
 func (l *Link) Queued() int { return l.out.queued() }
 
-// Append queues whole frames, which it copies. After Close it does nothing. A link with more than
-// 16 times Config.Buffer queued is closed with CodeLimit. The router stops sending publications
-// long before, so such a queue owes its size to other frames that the edge does not take.
+// Append queues whole frames, which it copies. After Close it queues nothing. If the queue would
+// exceed 16 times Config.Buffer, it closes the link with CodeLimit. The router stops sending
+// publications long before, so such a queue owes its size to other frames that the edge does not
+// take.
 func (l *Link) Append(frames []byte) {
 	if l.out.append(frames) {
 		l.conn.Wake()
@@ -83,7 +85,7 @@ func (l *Link) Append(frames []byte) {
 }
 
 // Close sends Bye after the queued frames, as far as they go within a second, and ends the link.
-// Handler.Disconnected follows.
+// Handler.Disconnected follows, unless Handler.Connected has refused the link.
 func (l *Link) Close(code link.Code, text string) {
 	l.out.close()
 	l.conn.Bye(code, text)

@@ -9,7 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// smallFrames are frames that decode to much more than they take on a link, and some that do not.
+// smallFrames maps names to functions that encode a frame. Most of these frames take much more
+// memory when they are decoded than bytes on a link. Some do not.
 var smallFrames = map[string]func(i uint64) []byte{
 	"end":     func(i uint64) []byte { return link.End{Number: i, Session: 1}.Append(nil) },
 	"message": func(i uint64) []byte { return link.Message{Number: i, Session: 1, Payload: []byte("x")}.Append(nil) },
@@ -34,8 +35,10 @@ func (p *portions) Received(_ *Link, frames []any, size int) error {
 	return nil
 }
 
-// TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold: a batch of small frames, which
-// decode to much, goes to the router in portions that are no larger than those of other batches.
+// TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold checks the portions in which a
+// batch goes to the router. A portion may exceed its bound by less than one frame, also where small
+// frames decode to much. The memory that the frames hold may exceed the counted sizes by an eighth
+// at most.
 func TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold(t *testing.T) {
 	const batch = 1 << 20
 	for name, frame := range smallFrames {
@@ -93,9 +96,9 @@ type handedOn struct{ Handler }
 
 func (handedOn) Received(*Link, []any, int) error { return nil }
 
-// TestDecodeAllocatesTheCopyOnly: one slice is allocated for a batch. For each message only that is
-// allocated which the router gets: the message and its payload. The rest of the way from the edge's
-// encoder costs nothing; see TestNoAllocPerForwardedFrame of package link.
+// TestDecodeAllocatesTheCopyOnly checks that a batch costs one allocation, for its slice, and each
+// message two: for the message and for its payload, which go to the router.
+// TestNoAllocPerForwardedFrame of package link checks the way from the edge's encoder to here.
 func TestDecodeAllocatesTheCopyOnly(t *testing.T) {
 	for _, count := range []int{1, 30} {
 		var encoded []byte
@@ -112,7 +115,7 @@ func TestDecodeAllocatesTheCopyOnly(t *testing.T) {
 	}
 }
 
-// BenchmarkDecode takes a batch of 30 messages of 128 bytes from the link and hands it on.
+// BenchmarkDecode decodes a batch of 30 messages of 128 bytes and hands it on.
 func BenchmarkDecode(b *testing.B) {
 	var encoded []byte
 	for i := range 30 {

@@ -14,10 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxPending bounds the handshakes under way. One more makes the server drop another.
+// maxPending bounds the handshakes under way. At the bound, the server drops one for each new one.
 const maxPending = 1024
 
-// DefaultBuffer is used if Config.Buffer is zero. It is a number of bytes.
+// DefaultBuffer is used if Config.Buffer is not above 0. It is a number of bytes.
 const DefaultBuffer = 4 << 20
 
 // Config configures a Server.
@@ -26,7 +26,8 @@ type Config struct {
 	Instance protocol.Instance // this boot of the relay
 	Name     string            // told to edges, for their logs
 	Build    string            // told to edges, for their logs
-	// Broker names the broker's back end. It is asked for each Welcome and must not block.
+	// Broker names the broker's back end; nil: no name. It is called for each Welcome and must not
+	// block.
 	Broker  func() string
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: discard
@@ -51,11 +52,12 @@ type Server struct {
 	refusing bool       // new links are refused
 	closing  bool
 	links    map[*Link]*link.Conn
-	// moved is closed when no link is left that can move. It is nil while nobody waits.
+	// moved is closed when no link is left that can move. It is nil before AwaitMoved, and once it
+	// was closed.
 	moved chan struct{}
 }
 
-// NewServer returns a Server that feeds h. The caller must close it in the end.
+// NewServer returns a Server that feeds h. The caller must close the Server in the end.
 func NewServer(cfg Config, h Handler) *Server {
 	if cfg.Buffer <= 0 {
 		cfg.Buffer = DefaultBuffer
@@ -111,8 +113,8 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 	return link.Welcome{Features: link.FeatureMove, Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}, nil
 }
 
-// serve runs a registered link from Connected to Disconnected. It calls neither for an edge that
-// only asks who the relay is.
+// serve runs a registered link from Connected to Disconnected. If Connected refuses the link, serve
+// does not call Disconnected. It calls neither for an edge that only asks who the relay is.
 func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	if hello.Generation == 0 {
 		s.metrics.asked.Inc()
@@ -174,7 +176,8 @@ func (s *Server) Close(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Refuse makes the server answer new links 503 from now on. Present links go on.
+// Refuse makes the server answer new links 503 from now on. A handshake that is under way is
+// dropped when it has finished. Present links go on.
 func (s *Server) Refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,7 +185,7 @@ func (s *Server) Refuse() {
 }
 
 // AwaitMoved waits until no link is left whose edge could move elsewhere, or ctx is done. It
-// returns how many are left. It is called once, after Refuse.
+// returns how many such links are left. It is called once, after Refuse.
 func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	s.mu.Lock()
 	moved := make(chan struct{})
@@ -209,7 +212,7 @@ func (s *Server) movingLocked() (n int) {
 	return n
 }
 
-// tellMovedLocked ends AwaitMoved when there is nothing more to wait for. The caller holds s.mu.
+// tellMovedLocked ends AwaitMoved when no link is left that can move. The caller holds s.mu.
 func (s *Server) tellMovedLocked() {
 	if s.moved != nil && s.movingLocked() == 0 {
 		close(s.moved)
@@ -245,8 +248,8 @@ func (s *Server) unregister(l *Link, conn *link.Conn) {
 	s.running.Done()
 }
 
-// refusing is the Sink of a link that only asked, or that the Handler refused. It ignores the
-// frames that still come.
+// refusing is the Sink of a link whose edge only asked who the relay is, and of a link that the
+// Handler refused. It ignores the frames that still come.
 type refusing struct{}
 
 func (refusing) HandleFrame(link.Type, []byte) error { return nil }

@@ -27,7 +27,7 @@ type routerLink interface {
 
 var _ routerLink = (*Link)(nil)
 
-// patience bounds each wait of a test. Nothing takes nearly as long.
+// patience bounds each wait of a test. No event that a test waits for takes nearly as long.
 const patience = 20 * time.Second
 
 type gone struct {
@@ -46,7 +46,7 @@ type recorder struct {
 	mu     sync.Mutex // guards the following
 	frames map[*Link][]any
 	size   int
-	came   chan struct{} // one slot
+	came   chan struct{} // frames came; one slot
 }
 
 func newRecorder() *recorder {
@@ -111,7 +111,7 @@ func recv[T any](t *testing.T, what string, ch <-chan T) (v T) {
 type edge struct {
 	conn *link.Conn
 	end  chan error
-	in   chan []byte // bodies of publications
+	in   chan []byte // bodies of the frames that came
 	stop chan struct{}
 	out  chan []byte
 }
@@ -175,7 +175,7 @@ func listen(t *testing.T, buffer int) *fixture {
 	return f
 }
 
-// dial links an edge. If stop is not nil, the edge reads nothing until stop is closed.
+// dial links an edge. If stop is not nil, the edge handles no frame until stop is closed.
 func (f *fixture) dial(t *testing.T, generation uint64, stop chan struct{}) (*edge, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -254,7 +254,7 @@ func TestFramesUp(t *testing.T) {
 	}
 	e.send(batch)
 	f.handler.await(t, l, len(want))
-	// This message overwrites the reader's buffer.
+	// This message overwrites the reader's buffer. The frames handed on before must not change.
 	third := link.Message{Number: 4, Session: 1, Payload: bytes.Repeat([]byte("z"), 500)}
 	e.send(third.Append(nil))
 	want = append(want, third)
@@ -267,7 +267,7 @@ func TestFramesUp(t *testing.T) {
 	if g.link != l || time.Since(g.last) > patience || g.last.IsZero() {
 		t.Errorf("end of %v, last received %v", g.link, g.last)
 	}
-	l.Append(link.Untopic{ID: 1}.Append(nil)) // nothing, and no panic
+	l.Append(link.Untopic{ID: 1}.Append(nil)) // has no effect, and does not panic
 	if l.Queued() != 0 {
 		t.Error("a link that ended queues")
 	}
@@ -293,7 +293,7 @@ func TestFramesDown(t *testing.T) {
 		}
 	}
 	l.Append(link.Publication{Topic: 1}.Append(nil))
-	l.Close(link.CodeSuperseded, "later link") // behind what is queued
+	l.Close(link.CodeSuperseded, "later link") // behind the queued frames
 	l.Append(link.Publication{Topic: 2}.Append(nil))
 	ended(t, recv(t, "end", e.end), link.CodeSuperseded, true)
 	ended(t, recv(t, "end", f.handler.down).err, link.CodeSuperseded, false)
@@ -302,7 +302,8 @@ func TestFramesDown(t *testing.T) {
 	}
 }
 
-// TestRelayFrames: a frame that an edge may not send, or that is malformed, ends the link.
+// TestRelayFrames checks that a frame that an edge may not send, or that is malformed, ends the
+// link.
 func TestRelayFrames(t *testing.T) {
 	f := listen(t, 0)
 	for _, frame := range [][]byte{
@@ -321,8 +322,8 @@ func TestRelayFrames(t *testing.T) {
 	}
 }
 
-// TestStalledEdge: an edge that stops reading queues at its own link only. It is reported as
-// writable when it reads again, and it loses nothing.
+// TestStalledEdge checks that an edge that stops reading makes frames queue at its own link only.
+// When it reads again, its link is reported as writable, and no frame is lost.
 func TestStalledEdge(t *testing.T) {
 	const buffer = 4 << 20
 	f := listen(t, buffer)
@@ -332,7 +333,8 @@ func TestStalledEdge(t *testing.T) {
 
 	frame := link.Publication{Topic: 1, Payload: bytes.Repeat([]byte("x"), 60_000)}.Append(nil)
 	sent := 0
-	// The metric must agree with Queued. The kernel may take some more at any time.
+	// The metric must reach buffer too. It may differ from Queued, since the kernel takes bytes at
+	// any time.
 	full := func() bool {
 		const queued = "edgerelay_relay_link_queued_bytes"
 		return slowLink.Queued() >= buffer && f.series(t, queued) >= buffer
@@ -346,8 +348,8 @@ func TestStalledEdge(t *testing.T) {
 		recv(t, "publication for the other edge", fast.in)
 	}
 	close(stop)
-	// The kernel's buffers take more and more while they fill. So the link may have been writable
-	// in between already.
+	// While the kernel's buffers filled, they may have taken enough for the link to be reported as
+	// writable before. Such an early report is skipped.
 	for recv(t, "writable", f.handler.writable) != slowLink || slowLink.Queued() >= buffer/2 {
 	}
 	for range sent {
@@ -355,7 +357,8 @@ func TestStalledEdge(t *testing.T) {
 	}
 }
 
-// TestP8_AnOverrunLinkIsClosed: the hard limit closes the link and says why.
+// TestP8_AnOverrunLinkIsClosed checks that a link is closed with CodeLimit before its queue exceeds
+// hardLimit times Config.Buffer.
 func TestP8_AnOverrunLinkIsClosed(t *testing.T) {
 	f := listen(t, 256<<10)
 	stop := make(chan struct{})

@@ -25,15 +25,16 @@ func (a *Addr) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Loopback reports whether only this machine can reach the address.
+// Loopback reports whether the host is localhost or a loopback IP address, which only this machine
+// can reach.
 func (a Addr) Loopback() bool {
 	host, _, err := net.SplitHostPort(string(a))
 	return err == nil && loopbackHost(host)
 }
 
-// Overlaps reports whether a listener on one of the two addresses prevents a listener on the other.
-// That is so when the ports are equal and not 0, and the hosts are equal or one of them means every
-// address of the machine.
+// Overlaps reports whether a listener on one of the two addresses may prevent a listener on the
+// other. That is so when the ports are equal and not 0, and the hosts are equal or one of them
+// means every address of the machine.
 func (a Addr) Overlaps(b Addr) bool {
 	aHost, aPort := a.split()
 	bHost, bPort := b.split()
@@ -90,8 +91,8 @@ type Port struct {
 	Addr     Addr
 }
 
-// SharedPorts returns a Problem for each Port that overlaps an earlier one, so that only one of the
-// two can be opened.
+// SharedPorts returns a Problem for each Port whose address overlaps an earlier one's, as
+// Addr.Overlaps tells.
 func SharedPorts(ports ...Port) (problems []Problem) {
 	for i, p := range ports {
 		for _, earlier := range ports[:i] {

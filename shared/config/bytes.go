@@ -34,7 +34,8 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns the size in the largest unit that divides it without a remainder.
+// String returns the size in the largest of the units GiB, MiB and KiB that divides it without a
+// remainder. If none does, and for 0, it returns the number of bytes without a unit.
 func (b Bytes) String() string {
 	for _, u := range byteUnits[:3] {
 		if n := int64(b); n >= u.size && n%u.size == 0 {

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// WriteHelp writes the table that --help shows.
+// WriteHelp writes the table of variables that --help shows.
 func WriteHelp(w io.Writer, vs []Variable) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "VARIABLE\tTYPE\tDEFAULT\tMEANING")
@@ -18,8 +18,8 @@ func WriteHelp(w io.Writer, vs []Variable) {
 	t.Flush()
 }
 
-// Markdown returns the contents of that table in Markdown: one section for each variable, whose
-// text is wrapped by Wrap.
+// Markdown returns the variables in Markdown: one section for each, with its name, type, default,
+// range and meaning. Wrap breaks the meaning into lines.
 func Markdown(vs []Variable) string {
 	var b strings.Builder
 	for _, v := range vs {
@@ -40,7 +40,8 @@ func Markdown(vs []Variable) string {
 }
 
 // sentence makes a text a sentence, which begins with a capital and ends with a dot. If the first
-// word has a colon, a slash or an opening bracket, as a URL has, its first letter is left as it is.
+// word has a colon, a slash or an opening bracket, as a URL has, its first letter is not changed.
+// The text must not be empty.
 func sentence(text string) string {
 	first, _, _ := strings.Cut(text, " ")
 	if !strings.ContainsAny(first, ":[/") {

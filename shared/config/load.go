@@ -17,9 +17,9 @@ import (
 type Validator interface{ Validate() []Problem }
 
 // Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns
-// it. The error is of type Problems and has all problems. A variable that is set but empty is a
-// problem if it is required or has a default: taking the default would hide a mistake in the
-// deployment.
+// it. The error is of type Problems and tells of every variable that has a problem. A variable that
+// is set but empty is a problem if it is required or has a default: taking the default would hide a
+// mistake in the deployment.
 func Load[T any](environ []string) (cfg T, err error) {
 	vs := Variables[T]()
 	set := environment(environ)

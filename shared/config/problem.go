@@ -18,10 +18,10 @@ func Problemf(variable, format string, args ...any) Problem {
 	return Problem{Variable: variable, Text: fmt.Sprintf(format, args...)}
 }
 
-// Error returns one line: the variable, a colon, what is wrong and what is allowed.
+// Error returns one line: the variable, a colon, and the text, which says what is wrong.
 func (p Problem) Error() string { return p.Variable + ": " + p.Text }
 
-// Problems are all mistakes of a configuration, in the order of the variables.
+// Problems are the mistakes of a configuration. Load returns them in the order of the variables.
 type Problems []Problem
 
 // Error returns one line per problem.

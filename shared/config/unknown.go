@@ -7,9 +7,9 @@ import (
 )
 
 // Unknown returns a warning for each unknown variable in environ that begins with EDGE_, RELAY_,
-// LINK_ or JWT_, if a known one begins so too. The known variables are those in vs. The warning
-// names the nearest known variable. An unknown variable is no error, because Kubernetes sets such
-// names for every Service.
+// LINK_ or JWT_, if a known variable has the same prefix. The known variables are those in vs. The
+// warning names the nearest known variable. An unknown variable is no error: Kubernetes sets
+// variables such as RELAY_SERVICE_HOST for every Service.
 func Unknown(environ []string, vs []Variable) (lines []string) {
 	prefixes := map[string]bool{}
 	known := make([]string, 0, len(vs))

@@ -16,9 +16,9 @@ import (
 //	envDefault:"…"         the value when it is not set
 //	doc:"…"                what it is for; a long text is given by Documented instead
 //	oneof:"a,b"            the values allowed
-//	min:"…" max:"…"        the range allowed, inclusive, for whole numbers, durations and sizes
+//	min:"…" max:"…"        the range allowed, inclusive, for numbers, durations and sizes
 //	secret:"true"          the value is never printed
-//	type:"…"               a word for a type that this package does not know
+//	type:"…"               the value of Type, in place of the word that this package would choose
 type Variable struct {
 	Name     string
 	Type     string // a word for people: duration, size, list, …
@@ -106,7 +106,7 @@ func variable(f reflect.StructField, index []int, name, options string) Variable
 	return v
 }
 
-// allowed completes "is not …".
+// allowed says what the value may be, in words that can follow "is not".
 func (v Variable) allowed() string {
 	if v.oneOf != nil {
 		return strings.Join(v.oneOf, " or ")

@@ -1,7 +1,8 @@
 // Package crowd decides who gives way when many owners share something bounded. The owner that
-// holds most loses its oldest member. One owner, however much it takes, thus pushes out only its
-// own members. Among owners that all hold little, the oldest member of all goes. Otherwise many
-// owners that hold next to nothing would push out an owner that holds what everybody needs.
+// holds most loses its oldest member. So an owner that takes ever more soon pushes out only its own
+// members. Owners that hold little count as equal: while none holds more, the oldest member of all
+// goes. Otherwise many owners that hold next to nothing would push out an owner that holds what
+// everybody needs.
 package crowd
 
 import (
@@ -94,8 +95,9 @@ func (c *Crowd[K, V]) Leave(m *Member[K, V]) bool {
 }
 
 // First returns the member that gives way before all others, which is the oldest member of the
-// owner that holds most. Among owners that hold the same, or no more than Little, the owner with
-// the oldest member comes first. It returns nil when the crowd is empty.
+// owner that holds most. Owners that hold no more than Little count as if they held Little. Among
+// owners that hold the same, the one with the oldest member comes first. First returns nil when the
+// crowd is empty.
 func (c *Crowd[K, V]) First() *Member[K, V] {
 	if len(c.heaviest) == 0 {
 		return nil
@@ -131,7 +133,7 @@ func (o *owner[K, V]) before(other holder) bool {
 	return o.first() < p.first()
 }
 
-// first returns the order of the oldest member, or 0 if the owner is new and has no member yet.
+// first returns the order of the oldest member, or 0 if the owner has no member.
 func (o *owner[K, V]) first() uint64 {
 	if o.members.Len() == 0 {
 		return 0

@@ -9,7 +9,8 @@ import (
 // each customer at least a /64.
 const sourceBits = 64
 
-// fewOf divides a bound of connections. The quotient is the number that counts as few.
+// fewOf is the number by which a bound of connections is divided to get the number that counts as
+// few.
 const fewOf = 512
 
 // Few returns how many connections a source may have and still count like a source with one. The
@@ -20,7 +21,7 @@ const fewOf = 512
 func Few(most int) int64 { return int64(max(most/fewOf, 1)) }
 
 // Source returns the owner of a connection: an IPv4 address, or the /64 network of an IPv6 address.
-// All addresses of other networks than IP are one source.
+// All addresses of other networks than TCP are one source.
 func Source(remote net.Addr) netip.Addr {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {

@@ -19,8 +19,9 @@ type head struct {
 	cr           bool // the last of them is a carriage return
 }
 
-// scan goes on with b. When the head ends in b, at an empty line, end is the index after that line;
-// otherwise end is 0. net/http finds the end at the same place.
+// scan measures b, the bytes that came after those measured before. When the head ends in b, at an
+// empty line, end is the index after that line; otherwise end is 0. net/http finds the end at the
+// same place. Once the head is too long, scan may leave bytes of b unmeasured.
 func (h *head) scan(b []byte) (end int) {
 	for at := 0; at < len(b); {
 		n := bytes.IndexByte(b[at:], '\n')
@@ -53,7 +54,7 @@ func (h *head) add(b []byte) {
 	}
 }
 
-// tooLong reports whether the head is longer than the head of a request may be.
+// tooLong reports whether the head exceeds maxHeadBytes or maxHeadLines.
 func (h *head) tooLong() bool {
 	// h.lines counts the first line of the request too, which is no header line.
 	return h.bytes > maxHeadBytes || h.lines > maxHeadLines+1

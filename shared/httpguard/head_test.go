@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// lines returns n different short header lines.
+// lines returns n short header lines, of which the first 676 differ.
 func lines(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -59,7 +59,7 @@ func TestA1_ALongHeadIsCutOnTheWire(t *testing.T) {
 }
 
 // TestA1_ASecondRequestIsMeasuredLikeTheFirst checks that a second head is refused for its length
-// too. It comes together with the first request, which is answered.
+// too. The second head comes together with the first request, which is answered.
 func TestA1_ASecondRequestIsMeasuredLikeTheFirst(t *testing.T) {
 	post := "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na:\nb:\nc:\n"
 	for name, first := range map[string]string{"GET": livez, "POST": post, "POST and a line": post + "\r\n"} {
@@ -77,8 +77,8 @@ func TestA1_ASecondRequestIsMeasuredLikeTheFirst(t *testing.T) {
 }
 
 // TestA1_WhatBrowsersAndProxiesSendPasses sends a token of 4 KB as a header and as a subprotocol, 4
-// KB of cookies, and the lines of a browser and of two proxies. All of it goes in one piece, in
-// segments, or byte by byte.
+// KB of cookies, and 55 more header lines, as many as a browser and two proxies may add. All of it
+// goes in one piece, in segments, or byte by byte.
 func TestA1_WhatBrowsersAndProxiesSendPasses(t *testing.T) {
 	request := "GET /livez HTTP/1.1\r\nHost: chat.example.com\r\nAuthorization: Bearer " + strings.Repeat("t", 4<<10) +
 		"\r\nSec-WebSocket-Protocol: bearer, " + strings.Repeat("t", 4<<10) + "\r\nCookie: " + strings.Repeat("c", 4<<10) + "\r\n"
@@ -105,8 +105,8 @@ func TestA1_WhatBrowsersAndProxiesSendPasses(t *testing.T) {
 	}
 }
 
-// TestA1_TheBeginOfASecondRequestEndsTheIdlePhase checks that a request has 10 s from its first
-// byte.
+// TestA1_TheBeginOfASecondRequestEndsTheIdlePhase checks that a second request on a connection has
+// 10 s from its first byte.
 func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 	for _, begun := range []string{"G", "GET /livez HTTP/1.1\r\na:\n"} {
 		onSite(t, Config{Handler: live}, func(s site) {
@@ -120,7 +120,7 @@ func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 			s.wantDropped(dropSlow, 1)
 			s.wantDropped(dropIdle, 0)
 		})
-		onSite(t, Config{Handler: live}, func(s site) { // the second came together with the first
+		onSite(t, Config{Handler: live}, func(s site) { // the begin comes with the first request
 			c := s.dial(livez + begun)
 			s.answer(c)
 			time.Sleep(requestTime + sweepEvery)
@@ -129,8 +129,8 @@ func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 	}
 }
 
-// TestA1_LongHeadsAreBoundedTogether checks that, of several long unfinished heads, an earlier one
-// gives way.
+// TestA1_LongHeadsAreBoundedTogether checks that the oldest of too many long unfinished heads gives
+// way.
 func TestA1_LongHeadsAreBoundedTogether(t *testing.T) {
 	long := "GET /livez HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("x", 6<<10)
 	onSite(t, Config{Handler: live}, func(s site) {
@@ -146,7 +146,7 @@ func TestA1_LongHeadsAreBoundedTogether(t *testing.T) {
 		go io.WriteString(second, "\r\n\r\n")
 		s.answer(second)
 		s.dial(long)
-		s.wantDropped(dropLong, 1) // the second one is whole and does not count
+		s.wantDropped(dropLong, 1) // the second head is whole and does not count
 	})
 }
 

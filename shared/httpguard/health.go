@@ -6,9 +6,9 @@ import (
 	"net/http"
 )
 
-// Health is the content of /readyz. A shared cause, such as an absent relay or Redis, only degrades
-// a process. If it made processes unready, a platform would take out all of them at once, though
-// each still serves.
+// Health is the content of /readyz. A cause that many processes share, such as Redis being away,
+// only degrades each of them. If it made them unready, a platform would take out all of them at
+// once, though each still serves.
 type Health struct {
 	Ready    bool           `json:"ready"`
 	Causes   []string       `json:"causes"`   // why the process is not ready: causes of its own

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// onLoopback lets only callers on this machine through to h. A proxy on this machine would make
-// everyone such a caller, so requests that carry a proxy's mark are refused.
+// onLoopback lets a request through to h only if it comes from this machine and names a loopback
+// host. Through a proxy on this machine, everyone would come from this machine, so requests that
+// carry a proxy's mark are refused.
 func onLoopback(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !localRequest(r) {

@@ -115,8 +115,8 @@ func (c from) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(c.addr), 4000))
 }
 
-// TestA11_AFloodOfConnectionsPushesOutItsOwn checks that connections from other addresses keep
-// their places.
+// TestA11_AFloodOfConnectionsPushesOutItsOwn checks that a flood of connections from one address
+// does not push out a connection from another address.
 func TestA11_AFloodOfConnectionsPushesOutItsOwn(t *testing.T) {
 	onSite(t, Config{Handler: live, MaxWaiting: 4}, func(s site) {
 		dial := func(addr string) net.Conn {
@@ -138,8 +138,8 @@ func TestA11_AFloodOfConnectionsPushesOutItsOwn(t *testing.T) {
 	})
 }
 
-// TestB2_ManySourcesPushOutNobodyWithFew checks that a source with two connections does not count
-// as having too many.
+// TestB2_ManySourcesPushOutNobodyWithFew checks that a source with two connections keeps both while
+// a flood of sources with one connection each comes, because two still count as few.
 func TestB2_ManySourcesPushOutNobodyWithFew(t *testing.T) {
 	const most = 1024
 	onSite(t, Config{Handler: live, MaxWaiting: most}, func(s site) {

@@ -33,9 +33,9 @@ type Config struct {
 	Handler http.Handler
 	// Name and Port say in metrics whose server it is: edgerelay_{Name}_http_…{port="{Port}"}.
 	Name, Port string
-	// MaxWaiting bounds the connections without a handler; 0: 4,096. At the bound, the server drops
-	// an older connection for each new one. If few open files are left, the bound is lowered so
-	// that 100 files stay free, but not below 64.
+	// MaxWaiting bounds the connections for which no handler works; 0: 4,096. At the bound, the
+	// server drops an older connection for each new one. If few open files are left, the bound is
+	// lowered so that 100 files stay free, but not below 64.
 	MaxWaiting int
 	// Upgraded returns how many connections handlers have hijacked and not yet closed. It is nil
 	// where these are too few to matter.
@@ -43,8 +43,8 @@ type Config struct {
 	// OtherHosts reports which hosts a listener on loopback serves in addition to its loopback
 	// names. Its argument is the Host header, with the port. nil means that all hosts are served.
 	OtherHosts func(host string) bool
-	// OtherHostsBy is the variable that names these hosts. The answer to a refused client mentions
-	// it. "" means that there is none.
+	// OtherHostsBy is the name of the variable that lists the hosts that OtherHosts reports. The
+	// answer to a refused client mentions this variable. "" means that there is none.
 	OtherHostsBy string
 
 	Metrics prometheus.Registerer // nil: not registered
@@ -52,10 +52,11 @@ type Config struct {
 }
 
 // Server serves HTTP to anybody who reaches its port. It bounds what a connection may cost until it
-// is upgraded: 64 header lines and 16 KiB of headers; 10 s each for the headers of a request to
-// come, for a handler, and for the client to take the answer; 60 s from there to the next request;
-// and the number of connections. It counts the connections that it closes and the requests that it
-// refuses, by reason.
+// is upgraded. A request may have 64 header lines and 16 KiB of headers. The headers may take 10 s
+// to come, a handler 10 s to work, and the client 10 s to take the answer. Only the handlers under
+// /debug/ of an admin port may take longer. 60 s may pass between an answer and the next request.
+// The number of connections for which no handler works is bounded too. The Server counts the
+// connections that it closes and the requests that it refuses, by reason.
 type Server struct {
 	Handler http.Handler // Config.Handler behind the guard
 
@@ -137,8 +138,8 @@ func (cfg Config) most() int {
 }
 
 // Serve serves on l until ctx is done. Then it waits for the requests under way to end, for the
-// time grace at most. Hijacked connections belong to their handlers. Serve closes l, and is called
-// once.
+// time grace at most, and returns nil. If serving fails before, Serve returns the error. Hijacked
+// connections belong to their handlers. Serve closes l, and is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	s.loopback.Store(s.otherHosts != nil && onlyLoopback(l))
 	failed := make(chan error, 1)

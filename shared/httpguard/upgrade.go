@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// These errors say which header of an upgrade a request lacks or has wrong. The answer to such a
-// request is a 426 with the headers that AskForUpgrade sets.
+// These errors say which header of an upgrade a request lacks or has wrong. An edge answers such a
+// request with 426 and the headers that AskForUpgrade sets.
 var (
 	ErrNoUpgrade = errors.New("want a WebSocket upgrade: connect with ws:// or wss://")
 	ErrVersion   = errors.New("want Sec-WebSocket-Version: " + version)
@@ -29,9 +29,10 @@ func AskForUpgrade(h http.Header) {
 	h.Set("Sec-WebSocket-Version", version)
 }
 
-// CheckUpgrade reports why r is not a WebSocket upgrade. The error's text is for the client. An
-// endpoint that answers such requests itself calls CheckUpgrade first. In any case a Server refuses
-// the hijack of a connection if CheckUpgrade does not accept the request.
+// CheckUpgrade reports why r is not a WebSocket upgrade, and returns nil if it is one. The error's
+// text is for the client. An endpoint that itself answers the requests that are no upgrades calls
+// CheckUpgrade first. In any case a Server refuses the hijack of a connection if CheckUpgrade does
+// not accept the request.
 func CheckUpgrade(r *http.Request) error {
 	switch {
 	case r.Method != http.MethodGet, !r.ProtoAtLeast(1, 1), r.ProtoMajor != 1:
@@ -60,8 +61,9 @@ func CheckUpgrade(r *http.Request) error {
 	return nil
 }
 
-// One returns the value of a header that must occur exactly once. If there are two values, it
-// returns neither: a proxy in front may have judged the request by the other one.
+// One returns the value of a header that must occur exactly once. Without a value, or with several,
+// it returns an error. Of several values, a proxy in front may have judged one, and the server
+// would use another.
 func One(h http.Header, name string) (value string, err error) {
 	values := h.Values(name)
 	if len(values) != 1 {
@@ -110,6 +112,6 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return socket, rw, nil
 	}
 	rw.Reader = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), socket), len(early))
-	rw.Reader.Peek(len(early)) // buffers the early bytes, as callers of a Hijack expect them
+	rw.Reader.Peek(len(early)) // buffers the early bytes, as callers of Hijack expect
 	return socket, rw, nil
 }

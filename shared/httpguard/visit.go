@@ -37,19 +37,20 @@ const inPlace = 1 << 10
 
 const (
 	refuseTime = time.Second // time for a refused client to take the answer
-	refuseMost = 256 << 10   // bytes of that client that are discarded meanwhile
+	refuseMost = 256 << 10   // most bytes of a refused client that are discarded in this time
 )
 
-// errHead ends a connection whose client got its answer already. It has the form of a failed read,
-// to which net/http adds no answer of its own.
+// errHead ends a connection whose client the guard has answered itself. It has the form of a failed
+// read, to which net/http adds no answer of its own.
 var errHead = &net.OpError{Op: "read", Err: errors.New("the head of the request is too long")}
 
 type member = crowd.Member[netip.Addr, *visit]
 
 // visit is one connection, until it is upgraded or closed. For net/http it is the socket. A visit
-// hands a request's head to net/http only when the head is whole, or when the client has ended it
-// early. The Read that hands over the end of a head hands over nothing behind it. So net/http does
-// not have more than one byte of a request before it has answered the previous one.
+// hands a request's head to net/http only when the head is whole, or when the client has closed its
+// sending side in the middle of the head. The Read that hands over the end of a head hands over
+// nothing behind it. So net/http has at most one byte of a request before it has answered the
+// previous one. Behind a body of unknown length there is no further request.
 type visit struct {
 	net.Conn
 	guard  *waiting
@@ -65,7 +66,7 @@ type visit struct {
 
 	// guarded by waiting.mu
 	phase     phase
-	since     time.Time // start of the phase; arriving: first byte, or accept
+	since     time.Time // start of the phase
 	place     *member   // among those without a handler; nil: has one, or is out
 	long      *member   // among those whose head has its own memory; nil: it has not
 	unhurried bool      // its handler has all the time it wants
@@ -106,7 +107,8 @@ func (v *visit) give(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// readHead gives a head that is whole, or the next part of such a head.
+// readHead gives a head that is whole, or the next part of such a head. If the client closes its
+// sending side within a head, readHead may give the part that came.
 func (v *visit) readHead(p []byte) (n int, err error) {
 	if v.whole == 0 {
 		if len(p) >= max(inPlace, len(v.came)) {
@@ -127,7 +129,7 @@ func (v *visit) readHead(p []byte) (n int, err error) {
 }
 
 // gatherIn reads a head into p. It returns 0 and no error when p was too small; then the whole head
-// is in v.came.
+// is in v.came, and v.whole is its length.
 func (v *visit) gatherIn(p []byte) (n int, err error) {
 	for n < len(p) {
 		m, err := v.give(p[n:])
@@ -156,8 +158,8 @@ func (v *visit) gatherIn(p []byte) (n int, err error) {
 	return 0, v.gather(n)
 }
 
-// gather reads a head into v.came. The parameter scanned says how many bytes of v.came v.head has
-// seen already.
+// gather reads a head into v.came, and sets v.whole to its length. The parameter scanned says how
+// many bytes of v.came v.head has measured already.
 func (v *visit) gather(scanned int) error {
 	for {
 		if scanned < len(v.came) {
@@ -200,8 +202,8 @@ func (v *visit) begins() {
 	}
 }
 
-// takesBody sets the length of the body after the head. A length of -1 means that it is unknown.
-// The connection ends with such a body.
+// takesBody sets the length of the body after the head. A length of -1 means that it is unknown:
+// the connection ends after such a body.
 func (v *visit) takesBody(length int64) {
 	if length < 0 {
 		v.stage = stageAll
@@ -210,7 +212,8 @@ func (v *visit) takesBody(length int64) {
 	}
 }
 
-// pauses reports whether nothing of the next request has come. It is called between two requests.
+// pauses reports whether nothing of the next request has come, and records that in v.rests. It is
+// called between two requests.
 func (v *visit) pauses() bool {
 	v.rests = len(v.came) == 0 && v.head.bytes == 0
 	return v.rests
@@ -221,8 +224,8 @@ const tooLongAnswer = "HTTP/1.1 431 Request Header Fields Too Large\r\n" +
 	"a request has at most 64 header lines and 16 KiB of headers; " +
 	"send fewer cookies, or a shorter token\n"
 
-// refuse answers 431. For a moment it discards what the client still sends. A socket that is closed
-// with unread bytes is reset, and then the client might never see the answer.
+// refuse answers 431, and returns errHead. For a moment it discards what the client still sends. A
+// socket that is closed with unread bytes is reset, and then the client might never see the answer.
 func (v *visit) refuse() error {
 	v.came = nil
 	v.guard.leaveLong(v)

@@ -54,16 +54,18 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // has been longest in its phase, among those of the source that has most. While no source has more
 // than a few, it is the connection of all that has been longest in its phase.
 //
-// An honest client's request is here a round trip after its connection. Before that, the connection
-// is dropped only if as many connections as the bound come meanwhile, from sources of which none
-// has more than a few.
+// An honest client's request is here a round trip after its connection. Until then, the connection
+// gives way in two cases only. Either its own source has more than a few connections, and no other
+// source has more. Or no source has more than a few, and as many other connections as the bound
+// have begun a phase since the connection came. A connection begins a phase when it comes, and
+// several with each request.
 type waiting struct {
 	most     func() int // bound of those without a handler; at least 1
 	mostLong int        // bound of those whose head has memory of its own
 	count    func(drop)
 	refused  [refusals]prometheus.Counter
 
-	mu     sync.Mutex // guards what follows, and the visits; never held across I/O
+	mu     sync.Mutex // guards what follows, and fields of visits; never held across I/O
 	visits map[*visit]struct{}
 	// queue has the visits without a handler, by source. Each joined when its phase began.
 	queue crowd.Crowd[netip.Addr, *visit]
@@ -141,7 +143,7 @@ func (w *waiting) enterLong(v *visit) (other *visit) {
 	return other
 }
 
-// leaveLong notes that v's head is whole, or was given up.
+// leaveLong records that v's head is whole, or was given up.
 func (w *waiting) leaveLong(v *visit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -68,7 +68,8 @@ func (s site) dial(text string) net.Conn {
 	return client
 }
 
-// open reports whether the server has left c open. Nothing may be left to read on c.
+// open reports whether the server has left c open. All that the server sent on c must have been
+// read before.
 func (s site) open(c net.Conn) bool {
 	closed := make(chan struct{})
 	go func() {
