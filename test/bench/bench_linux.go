@@ -29,11 +29,12 @@ type bench struct {
 type scale struct{ sessions, time int }
 
 var (
-	whole = scale{1, 1} // the only scale to which budgets apply
+	whole = scale{1, 1} // the only scale with budgets
 	quick = scale{10, 4}
 )
 
-// sessions scales a number of sessions or of groups, but not below 20.
+// sessions scales a number of sessions or of groups. The result is at least 20, or n itself if n is
+// less than 20.
 func (b *bench) sessions(n int) int { return max(min(n, 20), n/b.scale.sessions) }
 
 // time scales a duration.
@@ -46,13 +47,15 @@ type rows struct {
 	budgets                bool // budgets apply to this server
 }
 
-// of returns the rows of form f in one case of a scenario. The parameter what describes that case.
+// of returns a value that adds rows for form f in one case of a scenario. The parameter what
+// describes that case. It is also printed as a line of progress.
 func (b *bench) of(scenario string, f *form, what string) rows {
 	b.say("%s: %s: %s", scenario, f.name, what)
 	return rows{b, scenario, f.name, what, f.budgets}
 }
 
-// add adds a row. A budget of 0 means none. Budgets count only at the scale whole.
+// add adds a row. A budget of 0 means none. A budget counts only if the scale of the bench is
+// whole, and if budgets apply to the server.
 func (r rows) add(what, unit string, value, budget float64) {
 	if !r.budgets || r.b.scale != whole {
 		budget = 0
@@ -86,7 +89,8 @@ func (b *bench) print(text string) {
 	fmt.Fprintf(os.Stderr, "%4.0fs %s\n", time.Since(b.began).Seconds(), text)
 }
 
-// beat repeats the last progress line after each 20 s without a new one, until stop is called.
+// beat repeats the last progress line after each 20 s without a new one, until the function that
+// beat returns is called.
 func (b *bench) beat() (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -143,8 +147,9 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 	return nil
 }
 
-// run runs a scenario on a form. If a form fails that is not ours, run adds a note and drops the
-// rows of this run, because they cannot be trusted. If a form of ours fails, run returns an error.
+// run runs a scenario on a form. If the form fails and its field ours is not set, run adds a note
+// and drops the rows of this run, because they cannot be trusted. If the form fails and ours is
+// set, or if ctx is done, run returns an error.
 func (b *bench) run(ctx context.Context, s scenario, f *form) error {
 	before := len(b.rows)
 	err := s.run(ctx, b, f)

@@ -76,7 +76,7 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// TestGrow measures along all axes with few of everything.
+// TestGrow measures along all axes, with few sessions and topics and for a short time.
 func TestGrow(t *testing.T) {
 	long.Only(t, "it runs the bench, which takes minutes")
 	needRedis(t)
@@ -110,7 +110,7 @@ func TestGrow(t *testing.T) {
 		}
 		for _, c := range f.Curves {
 			for _, p := range c.Points {
-				// So few sessions at rest may use no CPU for so short a time.
+				// Few sessions at rest may use no CPU in a short time.
 				if rests := strings.HasPrefix(c.Name, "CPU at rest"); p.Y < 0 || p.Y == 0 && !rests {
 					t.Errorf("%s at %v: %v", c.Name, p.X, p.Y)
 				}

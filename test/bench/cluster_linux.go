@@ -52,7 +52,8 @@ func startOne(ctx context.Context, b *bench) (*site, error) {
 	return &site{addrs: []string{one.Addr}, counted: []process{{"server", one.PID()}}, stop: stop}, nil
 }
 
-// parts holds the CPU times of a cluster's parts: all edges together, the relay in use, and Redis.
+// parts holds the CPU times of a cluster's parts: all edges together, the relay that startEdges
+// starts, and Redis.
 type parts struct {
 	edges, relay, redis time.Duration
 	took                time.Duration // wall time in which they were spent; 0: unknown

@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// fanout measures messages to one group with members on all edges.
+// fanout measures messages to one group with members on all servers.
 func fanout(ctx context.Context, b *bench, f *form) error {
 	for _, members := range []int{1000, 10_000} {
 		budgets := map[int]float64{} // key: messages in flight

@@ -14,8 +14,8 @@ type speaker struct {
 	listeners []*load.Socket
 }
 
-// stream returns a new stream from the speaker to its listeners. They hear no other stream any
-// more.
+// stream returns a new stream from the speaker to its listeners. From then on the listeners hear no
+// other stream.
 func (s speaker) stream(l *load.Loop, size, window int) *load.Stream {
 	stream := l.Stream(s.socket, s.wrap, size, window)
 	for _, listener := range s.listeners {
@@ -24,8 +24,8 @@ func (s speaker) stream(l *load.Loop, size, window int) *load.Stream {
 	return stream
 }
 
-// openGroup opens one session that sends to a topic and others that receive. They are spread over
-// the servers.
+// openGroup opens one session that sends to a topic and other sessions that receive from the topic.
+// All these sessions are spread over the servers.
 func openGroup(ctx context.Context, s *site, l *load.Loop, topic load.Topic, members int) (sp speaker, err error) {
 	err = sp.more(ctx, s, l, topic, members)
 	return sp, err

@@ -86,7 +86,8 @@ func (b *bench) explainGrowth() {
 	}
 }
 
-// onCluster starts a cluster and calls do with it and with a loop for clients.
+// onCluster starts a cluster and a loop for clients, calls the function do with both, and ends
+// both.
 func (b *bench) onCluster(ctx context.Context, edges int, env []string, do func(s *site, l *load.Loop) error) error {
 	f := &form{name: "cluster", dialect: load.Chat{}, start: func(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, edges, env...) }}
 	return f.with(ctx, b, do)
@@ -101,7 +102,8 @@ func (b *bench) points(all ...int) []int {
 	return all
 }
 
-// scaled returns the points of an axis, divided by the scale. Small points are divided by less.
+// scaled returns the points of an axis, divided by the scale. The point at index i is at least
+// 10*(i+1), or keeps its value if that is less. Equal neighbours become one point.
 func (b *bench) scaled(all ...int) []int {
 	points := b.points(all...)
 	for i, n := range points {
@@ -110,7 +112,7 @@ func (b *bench) scaled(all ...int) []int {
 	return slices.Compact(points)
 }
 
-// rounds is the number of rounds of which medians takes the median.
+// rounds is the number of rounds of which the function medians takes the median.
 const rounds = 3
 
 // measured is the result of a round and the CPU time of the cluster's parts.
@@ -132,9 +134,9 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 	return m, err
 }
 
-// paced sends the messages of a stream one at a time, at a fixed interval from start to start, and
+// paced sends messages of a stream one at a time, at a fixed interval from start to start. It
 // measures what all of them cost together. Waking up costs a process more than handling a message,
-// and the longer it slept, the more. Costs of messages are thus comparable only at the same
+// and all the more after a long sleep. Costs of messages are thus comparable only at the same
 // interval.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()
@@ -157,7 +159,7 @@ func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time
 	return p, err
 }
 
-// idle measures a cluster that does nothing for the time d.
+// idle measures the CPU time of a cluster during the time d, in which clients send no messages.
 func (s *site) idle(ctx context.Context, l *load.Loop, d time.Duration) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {
@@ -173,7 +175,7 @@ func (s *site) idle(ctx context.Context, l *load.Loop, d time.Duration) (p parts
 }
 
 // medians repeats a measurement and returns the median of each figure. An extra round before the
-// others warms up and does not count.
+// others warms the servers up, and does not count.
 func medians(measure func() ([]float64, error)) ([]float64, error) {
 	if _, err := measure(); err != nil {
 		return nil, err

@@ -12,8 +12,8 @@ import (
 const (
 	noPings = "EDGE_PING=1h"
 
-	// pingEvery is longer than the silence after which an edge makes a session idle. With less,
-	// chance would decide which sessions are idle.
+	// pingEvery is longer than the silence after which an edge makes a session idle. With a shorter
+	// time, chance would decide which sessions are idle.
 	pingEvery = 5 * time.Second
 )
 
@@ -28,7 +28,8 @@ func moreSessions(ctx context.Context, s *site, l *load.Loop, there, n int) erro
 	return err
 }
 
-// growSessions measures while more and more sessions say nothing and a few send messages.
+// growSessions measures what connects, sessions at rest and direct messages cost, while there are
+// more and more sessions. All but a few of the sessions say nothing.
 func growSessions(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	cost := growth.Figure{File: "sessions", Title: "Sessions: what one connect, and one message, costs", Grows: "sessions", Unit: "µs", Axis: "CPU of edges and relay, µs"}
 	room := growth.Figure{File: "sessions-memory", Title: "Sessions: memory", Grows: "sessions", Unit: "B", Axis: "resident memory per session, bytes"}
@@ -96,7 +97,8 @@ func growSessions(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	return []growth.Figure{cost, room, idleCost}, err
 }
 
-// growIdle measures while more and more sessions say nothing and are pinged.
+// growIdle measures the CPU time of a cluster at rest, while more and more sessions say nothing and
+// are pinged.
 func growIdle(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	f := growth.Figure{File: "sessions-rest", Title: fmt.Sprintf("Sessions at rest, each pinged every %v", pingEvery), Grows: "sessions", Unit: "ms", Axis: "CPU of edges and relay per second, ms"}
 	err := b.onCluster(ctx, 2, []string{fmt.Sprint("EDGE_PING=", pingEvery)}, func(s *site, l *load.Loop) error {
@@ -108,7 +110,8 @@ func growIdle(ctx context.Context, b *bench) ([]growth.Figure, error) {
 			}
 			there = n
 			figures, err := medians(func() ([]float64, error) {
-				idle, err := s.idle(ctx, l, b.time(pingEvery)) // each session is pinged once
+				// At the scale whole, each session is pinged once in this time.
+				idle, err := s.idle(ctx, l, b.time(pingEvery))
 				return []float64{idle.servers().Seconds() * 1000 / idle.took.Seconds()}, err
 			})
 			if err != nil {

@@ -9,12 +9,13 @@ import (
 )
 
 const (
-	opsOfTopics = 300 // leaves, and as many joins, in a round of ops
-	spokenTo    = 200 // most topics that get messages in a round of ops
+	opsOfTopics = 300 // leaves, and as many joins, in a call of topics.ops
+	spokenTo    = 200 // most topics that get messages in a call of topics.ops
 	fewTopics   = 1000
 )
 
-// growTopics measures while sessions join more and more topics.
+// growTopics measures what joins, leaves, messages and memory cost, while sessions join more and
+// more topics.
 func growTopics(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	cost := growth.Figure{File: "topics", Title: "Topics with a member each: what one of them costs", Grows: "topics", Unit: "µs", Axis: "CPU of edges and relay, µs"}
 	room := growth.Figure{File: "topics-memory", Title: "Topics with a member each: memory", Grows: "topics", Unit: "B", Axis: "resident memory per topic, bytes"}
@@ -71,8 +72,8 @@ func growTopics(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	return []growth.Figure{cost, room}, err
 }
 
-// positive returns a difference of memory, at least 1 byte. The difference may be zero or less when
-// the process had freed as much before.
+// positive returns a difference of memory in bytes, but at least 1. The difference may be zero or
+// less, since a process can use memory again that it had freed before.
 func positive(bytes int64) float64 { return float64(max(bytes, 1)) }
 
 // ops has members leave and join topics, and sends messages to some topics. It returns the cost of
@@ -95,7 +96,7 @@ func (t *topics) ops(ctx context.Context, b *bench) (figures []float64, err erro
 		*sum += after.since(before).servers()
 		return err
 	}
-	chunk := min(t.count, opsOfTopics) // topics in one round; none comes twice
+	chunk := min(t.count, opsOfTopics) // topics of one turn: left, then joined; none comes twice
 	for i := 0; i < len(again); i += chunk {
 		if err := measure(&sums[0], "LeaveGroup", again[i:i+chunk]); err != nil {
 			return nil, err

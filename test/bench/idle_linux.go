@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// idle opens sessions and measures memory some seconds later. Then each session sends itself a
-// message, and memory is measured again.
+// idle opens sessions and measures memory some seconds later. If the servers' protocol has messages
+// to oneself, each session then sends itself a message, and memory is measured again.
 func idle(ctx context.Context, b *bench, f *form) error {
 	for _, n := range []int{5000, 19_000} {
 		if err := b.idleAt(ctx, f, b.sessions(n)); err != nil {

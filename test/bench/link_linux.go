@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// link counts the bytes that cross the links: for each message to groups of several sizes, and,
-// with the largest group, while no messages are sent.
+// link counts the bytes that cross the links: for each message to groups of several sizes, and for
+// each second without messages. The latter is counted only with a group of 1000 members or more.
 func link(ctx context.Context, b *bench, f *form) error {
 	for _, members := range []int{10, 100, 10_000} {
 		err := f.with(ctx, b, func(s *site, l *load.Loop) error {
@@ -28,7 +28,7 @@ func link(ctx context.Context, b *bench, f *form) error {
 			if err != nil {
 				return err
 			}
-			// The acknowledgements that follow are counted too.
+			// Acknowledgements may follow the last message. They are counted too.
 			if err := l.Idle(ctx, 100*time.Millisecond); err != nil {
 				return err
 			}

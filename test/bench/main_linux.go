@@ -7,7 +7,8 @@
 // The second command measures how costs grow with members, topics, sessions, edges and payload, and
 // writes a section of that page. Both commands build the binaries and start them on loopback, with
 // a redis-server. With -peers, bench also starts other servers that are installed, and puts the
-// same load on them. With -target it loads servers that run already, each at a URL ws://host:port:
+// same load on them. With -target, bench also puts the load on servers that run already. Each of
+// these has a URL ws://host:port, which a path may follow:
 //
 //	go run ./test/bench -target url[,url] -kind chat|centrifugo|nchan -pid n[,n…]
 package main
@@ -42,8 +43,8 @@ func main() {
 
 var errTooLong = errors.New("it took longer than an hour")
 
-// run runs what the options ask for, and writes the result to out. If a form of ours fails, it
-// returns the error and writes no result.
+// run runs what the options ask for, and writes the result to out. If a form fails whose field ours
+// is set, run returns the error and writes no result.
 func run(ctx context.Context, o options, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

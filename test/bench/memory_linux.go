@@ -5,7 +5,7 @@ import "github.com/edgerelay/edgerelay/test/bench/usage"
 // memory is the memory in use at one moment, in bytes.
 type memory struct {
 	servers int64            // resident memory of all counted processes
-	by      map[string]int64 // the same, by the processes' names
+	by      map[string]int64 // resident memory, by the processes' names
 	redis   int64
 	kernel  usage.Kernel
 }

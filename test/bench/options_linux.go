@@ -11,7 +11,7 @@ import (
 
 // options are the settings of the command line.
 type options struct {
-	command  string // the whole command line, as command returns it
+	command  string // the whole command line, for a shell
 	scenario *regexp.Regexp
 	server   *regexp.Regexp
 	scale    scale
@@ -64,7 +64,7 @@ func parse(args []string) (o options, err error) {
 			continue
 		}
 		pid, err := strconv.Atoi(text)
-		if err != nil || pid <= 0 || pid >= 1<<22 { // Linux' largest PID is 1<<22
+		if err != nil || pid <= 0 || pid >= 1<<22 { // PIDs of Linux are below 1<<22
 			return o, fmt.Errorf("-pid %q: say process ids, comma separated", text)
 		}
 		o.pids = append(o.pids, pid)

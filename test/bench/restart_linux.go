@@ -11,8 +11,8 @@ import (
 )
 
 // restart takes the relay away while many sessions are in groups. Some groups speak steadily. In
-// each other group one message is sent at the moment at which the relay goes. The cluster is whole
-// again when all members have these messages.
+// each of the other groups, one message is sent at the moment at which the relay goes. The cluster
+// is whole again when all members have these messages.
 func restart(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const members, steady = 10, 10
@@ -55,7 +55,7 @@ func restart(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// outages takes relays away, and records what happens.
+// outages takes relays away, and counts the sockets that are closed.
 type outages struct {
 	cluster *cluster
 	closed  int // sockets that the servers closed
@@ -63,7 +63,7 @@ type outages struct {
 
 type way struct {
 	name string
-	away func(now chan<- struct{}) error // takes the relay away; closes now when the relay goes
+	away func(now chan<- struct{}) error // takes the relay away; closes the channel when it goes
 }
 
 // ways returns the ways to take a relay away. They must be carried out in order, since each leaves
@@ -99,7 +99,7 @@ func (o *outages) ways(ctx context.Context, b *bench) []way {
 			if err := relay.Terminate(); err != nil {
 				return err
 			}
-			relay.Wait() // until it has ended, it serves its edges, and they look for another
+			relay.Wait() // until it has ended, its edges are served, and look for another
 			close(now)
 			return restart(relay)
 		}},
@@ -125,8 +125,8 @@ func since(now, before map[int]float64) (n float64) {
 	return n
 }
 
-// settle waits until all messages are acknowledged, and then for the time d. An edge takes its link
-// for settled once it has lasted 5 s.
+// settle waits until all messages are acknowledged, and then for the time d. An edge counts its
+// link as settled once the link has lasted 5 s.
 func (o *outages) settle(ctx context.Context, l *load.Loop, d time.Duration) error {
 	for {
 		busy := 0.0

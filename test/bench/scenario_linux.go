@@ -50,7 +50,7 @@ const messageSize = 128
 // subscription before it is in force.
 const settled = 500 * time.Millisecond
 
-// cost is the result of a round and the CPU time that the servers spent on it.
+// cost is the result of a round and the CPU time that the servers and Redis spent on it.
 type cost struct {
 	load.Result
 	spent
@@ -82,7 +82,7 @@ func (r rows) deliveries(c cost, budget float64) {
 }
 
 // messages adds rows for the CPU time of one message, and for the rate of messages. If redis is
-// set, it adds one for Redis' CPU time.
+// set, messages also adds a row for the CPU time of Redis for one message.
 func (r rows) messages(c cost, redis bool, budget float64) {
 	r.add("CPU per message", "µs", micros(c.servers, c.Messages), budget)
 	if redis {

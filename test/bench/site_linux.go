@@ -38,7 +38,8 @@ type form struct {
 	start   func(ctx context.Context, b *bench) (*site, error)
 }
 
-// with starts the servers and a loop for sessions on them, calls do with both, and ends both.
+// with starts the servers and a loop for sessions on them, calls the function do with both, and
+// ends both.
 func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop) error) error {
 	s, err := f.start(ctx, b)
 	if err != nil {
@@ -83,7 +84,8 @@ func (s *site) each() (all []time.Duration, err error) {
 	return all, nil
 }
 
-// startAll starts servers one after the other. If one does not start, it ends those before it.
+// startAll starts servers one after the other. If one does not start, startAll ends those that have
+// started. The function stop ends all servers, the last one first.
 func startAll(ctx context.Context, servers ...*local.Server) (stop func(), err error) {
 	stop = func() {
 		for i := range servers {

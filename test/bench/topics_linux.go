@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// talkers is the number of sessions that share the topics. With fewer, a session could exceed
-// limits of the product: 1,000 topics of a session, and 4,096 topics that a user makes by one edge
-// within two minutes.
+// talkers is the number of members, and also of their partners, that share the topics. With fewer,
+// a session could exceed limits of the product: 1,000 topics of a session, and 4,096 topics that a
+// user makes by one edge within two minutes.
 const talkers = 200
 
 // topics are groups with one member each. Each member has a partner on the other edge, which can
@@ -34,7 +34,7 @@ func openTopics(ctx context.Context, s *site, l *load.Loop) (t *topics, err erro
 	return t, err
 }
 
-// more has members join further topics until count topics have a member.
+// more has members join further topics, until the number of topics with a member is count.
 func (t *topics) more(ctx context.Context, count int) error {
 	const atOnce = 8 // commands in flight per member
 	asks := make([]*load.Ask, talkers)
@@ -57,8 +57,9 @@ func (t *topics) some(n int) (topics []int) {
 	return topics
 }
 
-// each has a talker give the command method for each of topics, one after the other. The talker is
-// the topic's member if kind is "member-", and its partner if kind is "partner-".
+// each has a talker give a command for each of topics, one after the other. The parameter method is
+// the method of the commands. The talker is the topic's member if kind is "member-", and the
+// partner of that member if kind is "partner-".
 func (t *topics) each(ctx context.Context, kind, method string, topics []int) error {
 	for _, topic := range topics {
 		a := t.ask(kind, topic%talkers, method)
@@ -89,8 +90,9 @@ func groupCommand(method string, topic int) string {
 
 func topicName(topic int) string { return fmt.Sprintf("g%06d", topic) }
 
-// streams returns a stream from partner to member for each pair whose topics are among the given
-// ones. The partners must have joined the topics.
+// streams returns a stream for each member that has some of the given topics. The stream goes from
+// the member's partner to the member, and its messages take these topics in turn. The partners must
+// have joined the topics.
 func (t *topics) streams(topics []int) (streams []*load.Stream) {
 	var wraps [talkers][]load.Wrap
 	for _, topic := range topics {

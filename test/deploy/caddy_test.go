@@ -55,7 +55,7 @@ func TestCaddyfile(t *testing.T) {
 	answers(t, e.public+one("health_uri"))
 }
 
-// TestCaddyValidate has Caddy validate the file. Caddy may ask the edges for their health
+// TestCaddyValidate has Caddy validate the Caddyfile. Caddy may ask the edges for their health
 // meanwhile, so the test names addresses on loopback as edges.
 func TestCaddyValidate(t *testing.T) {
 	caddy, err := exec.LookPath("caddy")

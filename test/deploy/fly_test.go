@@ -136,8 +136,8 @@ func TestFlyEdge(t *testing.T) {
 	answers(t, e.admin+f.Metrics[0].Path)
 }
 
-// documentedURL returns the EDGE_RELAY_URLS that fly.toml tells the reader to set. Its app name is
-// an example.
+// documentedURL returns the EDGE_RELAY_URLS that fly.toml tells the reader to set, with an example
+// as the name of the relays' app.
 func documentedURL(t *testing.T) string {
 	t.Helper()
 	found := regexp.MustCompile(`EDGE_RELAY_URLS=(\S+)`).FindStringSubmatch(read(t, "fly.toml"))
@@ -226,7 +226,7 @@ func TestFlyValkey(t *testing.T) {
 		t.Errorf("%q does not write to %v", f.Experimental.Cmd, f.Mounts)
 	}
 
-	// A real server is started with the same options, except for addresses and paths.
+	// A real server is started with the options of the file, except --bind and --dir.
 	var args []string
 	for _, name := range order {
 		if name != "--bind" && name != "--dir" {

@@ -126,11 +126,11 @@ func checkPod(t *testing.T, d deployment, stops time.Duration) {
 	}
 }
 
-// isNot reports whether a setting that is true by default was left true.
+// isNot reports whether a setting is true. A setting that is not given is true by default.
 func isNot(b *bool) bool { return b == nil || *b }
 
 // checkProbes sends the requests of the probes to a running process. Each probe must name the port
-// of one of the two addresses.
+// of the address public or of the address admin.
 func checkProbes(t *testing.T, c container, p process, public, admin config.Addr) {
 	t.Helper()
 	for _, pr := range []probe{c.ReadinessProbe, c.LivenessProbe} {
@@ -250,8 +250,8 @@ func TestKubernetesSelectors(t *testing.T) {
 		d := m.selected(t, s.Spec.Selector)
 		for _, p := range s.Spec.Ports {
 			number := d.container().port(t, p.TargetPort)
-			// A headless service resolves to the pod's own address, so its port must be the
-			// container's.
+			// A headless service resolves to the pod's own address, so the service's port must be
+			// the container's port.
 			if s.Spec.ClusterIP == "None" && p.Port != number {
 				t.Errorf("%s: port %d, and its pods listen on %d", name, p.Port, number)
 			}

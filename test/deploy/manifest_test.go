@@ -201,7 +201,7 @@ type (
 	}
 )
 
-// manifests holds all objects of deploy/kubernetes, by name.
+// manifests holds all objects of deploy/kubernetes. The keys of its maps are the names of objects.
 type manifests struct {
 	deployments   map[string]deployment
 	services      map[string]kubeService

@@ -27,11 +27,12 @@ const (
 	// needs to stop.
 	margin = 5 * time.Second
 	// spareFiles is the number of open files that an edge needs besides its sockets. With fewer the
-	// edge logs a warning.
+	// edge logs a warning, and takes fewer sessions.
 	spareFiles = httpguard.SpareFiles
 )
 
-// The files leave these settings to secrets.
+// These are example values of settings that a process needs, and that a file may leave to the
+// operator.
 var (
 	edgeSecrets = map[string]string{
 		"EDGE_RELAY_URLS": "dns://relay.internal:9000", "LINK_KEYS": "k1:0123456789abcdef", "EDGE_JWT_KEYS": "k1:0123456789abcdef",
@@ -39,8 +40,8 @@ var (
 	relaySecrets = map[string]string{"RELAY_REDIS_URL": "redis://:password@redis:6379", "LINK_KEYS": "k1:0123456789abcdef"}
 )
 
-// loadEdge loads an edge's configuration from settings. Of edgeSecrets it adds those that the
-// settings do not have. Every name must be one that an edge reads.
+// loadEdge loads an edge's configuration from settings. For names in edgeSecrets that the settings
+// do not have, it takes the values from edgeSecrets. Every name must be one that an edge reads.
 func loadEdge(t *testing.T, settings map[string]string) edge.Config {
 	t.Helper()
 	cfg, err := edge.Load(environ(t, settings, edgeSecrets, edge.Variables()))
@@ -50,7 +51,9 @@ func loadEdge(t *testing.T, settings map[string]string) edge.Config {
 	return cfg
 }
 
-// loadRelay is loadEdge for a relay.
+// loadRelay loads a relay's configuration from settings. For names in relaySecrets that the
+// settings do not have, it takes the values from relaySecrets. Every name must be one that a relay
+// reads.
 func loadRelay(t *testing.T, settings map[string]string) relay.Config {
 	t.Helper()
 	cfg, err := relay.Load(environ(t, settings, relaySecrets, relay.Variables()))
@@ -73,8 +76,8 @@ func environ(t *testing.T, settings, secrets map[string]string, known []config.V
 	return list
 }
 
-// noSecrets checks that settings contain no secret, since anybody may read the files that they are
-// from.
+// noSecrets checks that settings contain no secret, since anybody may read the files that the
+// settings are from.
 func noSecrets(t *testing.T, settings map[string]string) {
 	t.Helper()
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -84,8 +87,8 @@ func noSecrets(t *testing.T, settings map[string]string) {
 	}
 }
 
-// port returns the port of an address. everywhere is true if the address has no host, and so stands
-// for all addresses of the machine.
+// port returns the port of an address. The result everywhere is true if the address has no host,
+// and so stands for all addresses of the machine.
 func port(t *testing.T, a config.Addr) (number int, everywhere bool) {
 	t.Helper()
 	host, text, err := net.SplitHostPort(string(a))
@@ -143,8 +146,8 @@ func ours(t *testing.T) (paths []string) {
 	return paths
 }
 
-// TestVariablesThatFilesNameExist checks that every variable that a file names exists, also in the
-// file's comments.
+// TestVariablesThatFilesNameExist checks that every variable that a file names, also in a comment,
+// exists.
 func TestVariablesThatFilesNameExist(t *testing.T) {
 	known := map[string]bool{}
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -160,8 +163,8 @@ func TestVariablesThatFilesNameExist(t *testing.T) {
 	}
 }
 
-// TestFilesThatFilesNameExist checks that every path that a file names exists, also in the file's
-// comments.
+// TestFilesThatFilesNameExist checks that every path under deploy/ or relay/ that a file names,
+// also in a comment, exists.
 func TestFilesThatFilesNameExist(t *testing.T) {
 	word := regexp.MustCompile(`(?:^|[ =])((?:deploy|relay)/[a-z./-]+[a-z])`)
 	for _, path := range ours(t) {

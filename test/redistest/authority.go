@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Authority signs the certificates of a test's servers and clients. The rules for the methods of a
-// Server hold for those of an Authority too.
+// Authority signs the certificates of a test's servers and clients. All methods but Pool may be
+// called only by the test's goroutine, since they end the test if they fail.
 type Authority struct {
 	File string // path of its own certificate
 
@@ -28,7 +28,7 @@ type Authority struct {
 	last int64 // last serial number
 }
 
-// NewAuthority makes a new authority, which nobody else trusts.
+// NewAuthority makes a new authority, which nobody trusts yet.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{t: t, dir: t.TempDir()}

@@ -15,11 +15,12 @@ import (
 // slots is the number of slots of a Redis Cluster.
 const slots = 16384
 
-// Cluster is a Redis Cluster of a test's own. Its masters have equal shares of the slots and one
-// replica each. The rules for the methods of a Server hold for those of a Cluster too.
+// Cluster is a Redis Cluster of a test's own. Its masters have about equal shares of the slots and
+// one replica each. Only the test's goroutine may call the methods, since they end the test if they
+// fail.
 type Cluster struct {
 	URL     string    // redis+cluster://host:port,…
-	Servers []*Server // the masters, then their replicas in the same order
+	Servers []*Server // as started: masters, then their replicas in that order
 
 	t testing.TB
 }
@@ -65,8 +66,8 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 	}
 	c.await("all know all", func(s *Server) bool { return c.knowsAll(s, bus) })
 	for i, s := range c.Servers[n:] {
-		// While s is still meeting the master, s has a temporary name for it and refuses the true
-		// one.
+		// While s is still meeting the master, s has a temporary name for the master, and refuses
+		// the true name.
 		master := c.Servers[i].Client().ClusterMyID(t.Context()).Val()
 		c.awaitOf(s, "a replica has a master", func(s *Server) bool {
 			return s.Client().ClusterReplicate(t.Context(), master).Err() == nil
@@ -77,8 +78,9 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 	return c
 }
 
-// knowsAll reports whether s knows all nodes. It makes s meet the nodes that s does not know. On a
-// busy machine s may have given up on them before they answered.
+// knowsAll reports whether s knows all nodes. It makes s meet the nodes that s does not know. It
+// does so also for nodes that s was told to meet before, since on a busy machine s may have given
+// up before they answered.
 func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	c.t.Helper()
 	known := ""
@@ -99,8 +101,8 @@ func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	return all
 }
 
-// Hasten makes the nodes replace a dead master within one or two seconds. Before Hasten they do not
-// replace it.
+// Hasten makes the nodes replace a dead master within a few seconds. Before Hasten they do not
+// replace a dead master.
 func (c *Cluster) Hasten() {
 	c.t.Helper()
 	c.replaceAfter(brisk)
@@ -115,8 +117,8 @@ func (c *Cluster) replaceAfter(silence time.Duration) {
 	}
 }
 
-// AwaitWell waits until every running node reports that the cluster is in order, and every replica
-// has its master's data.
+// AwaitWell waits until every running node reports that the Redis Cluster is in order, and every
+// running replica has its master's data.
 func (c *Cluster) AwaitWell() {
 	c.t.Helper()
 	c.await("the cluster is well", func(s *Server) bool {
@@ -173,7 +175,7 @@ func (c *Cluster) at(node redis.ClusterNode) *Server {
 	return nil
 }
 
-// await waits until holds returns true for every running node.
+// await waits, with awaitOf, for each node in turn.
 func (c *Cluster) await(what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for _, s := range c.Servers {
@@ -181,8 +183,8 @@ func (c *Cluster) await(what string, holds func(*Server) bool) {
 	}
 }
 
-// awaitOf waits until holds returns true for one node. It does not wait for a node that does not
-// run.
+// awaitOf waits until a condition, the function holds, is true for one node. If the node does not
+// run, awaitOf returns at once.
 func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); s.cmd != nil && !holds(s); {

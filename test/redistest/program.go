@@ -7,12 +7,14 @@ import (
 	"testing"
 )
 
-// Variable names the environment variable with the path of the server to start, such as Valkey or
-// another version of Redis. Without it the server is redis-server from the PATH.
+// Variable is the name of an environment variable. Its value is the path of the server to start,
+// such as Valkey or another version of Redis. If the environment variable is not set, the server is
+// redis-server from the PATH.
 const Variable = "REDIS_SERVER"
 
-// Program returns the path of the server, and whether one exists. If Variable names a server that
-// does not exist, the test fails. In CI it also fails if there is no redis-server.
+// Program returns the path of the server to start, and whether there is such a program. If the
+// environment variable REDIS_SERVER names a program that does not exist, the test fails. In CI the
+// test also fails if there is no redis-server.
 func Program(t testing.TB) (string, bool) {
 	t.Helper()
 	named := os.Getenv(Variable)
@@ -31,8 +33,8 @@ func Program(t testing.TB) (string, bool) {
 const hint = "redis-server is not on the PATH: apt-get install redis-server, or " + Variable +
 	"=/path/to/another"
 
-// Need returns the path of the server. If there is none, the test is skipped, or fails as Program
-// says.
+// Need returns the path of the server to start. If there is none, the test is skipped. But it fails
+// in CI, or if the environment variable REDIS_SERVER is set.
 func Need(t testing.TB) string {
 	t.Helper()
 	program, there := Program(t)

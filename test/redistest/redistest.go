@@ -19,8 +19,8 @@ import (
 )
 
 // Server is a redis-server on a free loopback port. Its data is in the test's temporary directory,
-// and it ends with the test. Only the test's goroutine may call the methods, since they end the
-// test if they fail.
+// and it ends with the test. All methods but Client may be called only by the test's goroutine,
+// since they end the test if they fail.
 type Server struct {
 	Addr string // host:port, the same after a Restart
 	URL  string // redis://host:port, or rediss://host:port with TLS
@@ -36,13 +36,14 @@ type Server struct {
 }
 
 // Start starts a server. The options are further arguments of redis-server, such as "--maxmemory",
-// "10mb". If there is no redis-server, the test is skipped, as Need says.
+// "10mb". If there is no redis-server, the test is skipped or fails, see Need.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
 	return start(t, nil, nil, plain(options))
 }
 
-// plain puts the usual options before a test's own. With the usual options nothing is kept on disk.
+// plain puts the usual options before a test's own. With the usual options alone, nothing is kept
+// on disk unless Save is called.
 func plain(options []string) []string {
 	return append([]string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, options...)
 }
@@ -64,8 +65,8 @@ func start(t testing.TB, how *TLS, first, options []string) *Server {
 	return s
 }
 
-// identify sets the arguments for the port and for TLS, and makes a client that fits them. If how
-// is nil, the server speaks no TLS.
+// identify sets the arguments for the port and for TLS, and makes a client that fits them. If the
+// parameter how is nil, the server speaks no TLS.
 func (s *Server) identify(how *TLS) {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
@@ -76,8 +77,8 @@ func (s *Server) identify(how *TLS) {
 	})
 }
 
-// Client returns a client of the server, with few retries. The client is closed at the end of the
-// test.
+// Client returns a client of the server, which retries to dial less often than is usual. The client
+// is closed at the end of the test, and by RestartTLS.
 func (s *Server) Client() *redis.Client { return s.client }
 
 // Kill ends the server without warning, as SIGKILL does. What was not saved is lost.
@@ -89,7 +90,8 @@ func (s *Server) Kill() {
 	s.end()
 }
 
-// Stop ends the server as an operator does. The server closes its connections and saves nothing.
+// Stop ends the server with SIGTERM, as an operator does. The server closes its connections and
+// saves nothing.
 func (s *Server) Stop() {
 	s.t.Helper()
 	if s.cmd == nil {

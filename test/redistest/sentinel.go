@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Watched is a master and a replica that three sentinels watch. The rules for the methods of a
-// Server hold for those of a Watched too.
+// Watched is a master and a replica that three sentinels watch. Only the test's goroutine may call
+// the methods, since they end the test if they fail.
 type Watched struct {
 	URL       string    // redis+sentinel://host:port,…/name
 	Servers   []*Server // the first master, then its replica
@@ -22,15 +22,15 @@ type Watched struct {
 
 const watchedName = "chat"
 
-// A master is replaced once it has been silent for steady or for brisk, whichever is set. steady is
-// longer than any test.
+// A silent master is replaced after one of these times, whichever is set. The time steady is longer
+// than any test.
 const (
 	steady = 10 * time.Minute
 	brisk  = time.Second
 )
 
-// StartWatched starts a Watched. Until Hasten is called, the master is not replaced, however late
-// it answers on a busy machine. All servers end with the test.
+// StartWatched starts a Watched. Until Hasten is called, the sentinels do not replace the master by
+// themselves, however late it answers on a busy machine. All servers end with the test.
 func StartWatched(t testing.TB) *Watched {
 	t.Helper()
 	return startWatched(t, nil)
@@ -103,7 +103,7 @@ func (w *Watched) AwaitWell(master *Server) {
 }
 
 // Hasten makes the sentinels replace a dead master within a few seconds. Before Hasten they do not
-// replace it.
+// replace a dead master.
 func (w *Watched) Hasten() {
 	w.t.Helper()
 	for _, s := range w.Sentinels {
@@ -114,8 +114,8 @@ func (w *Watched) Hasten() {
 	}
 }
 
-// Failover makes the sentinels replace the master, which runs on as a replica. It returns when the
-// replacement begins.
+// Failover makes the sentinels replace the master. The replaced master runs on, and becomes a
+// replica some seconds later. Failover returns when the replacement begins.
 func (w *Watched) Failover() {
 	w.t.Helper()
 	w.await("a failover begins", func() bool {
@@ -125,7 +125,8 @@ func (w *Watched) Failover() {
 
 func (w *Watched) await(what string, holds func() bool) {
 	w.t.Helper()
-	// A sentinel that was delayed on a busy machine does nothing for half a minute.
+	// The test waits for minutes, since a sentinel that was delayed on a busy machine does nothing
+	// for half a minute.
 	for end := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("redistest: not in time: %s", what)

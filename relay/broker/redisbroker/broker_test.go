@@ -217,8 +217,8 @@ func TestOnTheWire(t *testing.T) {
 }
 
 // TestLastPositionAtAndBeyondTheLastEpoch checks that a topic goes on in the last epoch, whichever
-// server gave its last position. A position beyond that epoch must count as none, and the next
-// message replaces the topic's history.
+// server gave its last position. A position beyond that epoch must count as none. If the history
+// has an entry at such a position, the next message must replace the history.
 func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
@@ -302,8 +302,8 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 	}
 }
 
-// TestScriptForgottenAtOnce has a server that forgets each script right after it was loaded. The
-// Broker must then send the script's text with each request.
+// TestScriptForgottenAtOnce has a server that seems to forget each script right after the script
+// was loaded. The Broker must then send the script's text with each request.
 func TestScriptForgottenAtOnce(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, redistest.Start(t))

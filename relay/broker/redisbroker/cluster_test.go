@@ -15,7 +15,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// clusterBackend is one prefix on a cluster that all tests of a suite share.
+// clusterBackend is the back end of one test of a suite: a prefix of its own, on a Redis Cluster
+// that all tests of the suite share.
 type clusterBackend struct {
 	cluster *redistest.Cluster
 	config  Config
@@ -23,8 +24,8 @@ type clusterBackend struct {
 
 func (b clusterBackend) NewBroker(t testing.TB) broker.Broker { return openBroker(t, b.config) }
 
-// PublishBare publishes at the topic's owner, since a message that is published at another node
-// comes later.
+// PublishBare publishes at the master that owns the topic's slot. A message that is published at
+// another node comes over the bus between the nodes, and Flush does not cover such a message.
 func (b clusterBackend) PublishBare(t testing.TB, topic protocol.Topic, from, msg string) {
 	t.Helper()
 	owner := b.cluster.Owner(keys(b.config.Prefix).history(topic))
@@ -43,7 +44,8 @@ func TestRedisCluster(t *testing.T) {
 	})
 }
 
-// onEach returns n topics, each of which is on another master.
+// onEach returns n topics, no two of which are on the same master. The Redis Cluster must have at
+// least n masters.
 func onEach(cluster *redistest.Cluster, n int) (topics []protocol.Topic) {
 	seen := make(map[*redistest.Server]bool)
 	for i := 0; len(topics) < n; i++ {
@@ -56,8 +58,8 @@ func onEach(cluster *redistest.Cluster, n int) (topics []protocol.Topic) {
 	return topics
 }
 
-// replicaOf returns the server that was started as the replica of master. For such a replica it
-// returns the master.
+// replicaOf returns the partner of a server, as the two were started: the replica of a master, or
+// the master of a replica.
 func replicaOf(cluster *redistest.Cluster, master *redistest.Server) *redistest.Server {
 	half := len(cluster.Servers) / 2
 	for i, s := range cluster.Servers {
@@ -120,8 +122,8 @@ func TestClusterFailover(t *testing.T) {
 	}
 }
 
-// TestClusterFrozenMaster freezes a master until it is replaced. When it goes on, it does not know
-// yet that it is a replica.
+// TestClusterFrozenMaster freezes a master until its replica has taken over. When the frozen master
+// goes on, it does not know yet that it was replaced.
 func TestClusterFrozenMaster(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -213,7 +215,7 @@ func TestClusterCounts(t *testing.T) {
 	paused := replicaOf(cluster, cluster.Owner(keys("").history(group)))
 	paused.Pause()
 	brokertest.Eventually(t, "6 subscribers with a replica away", func() bool { return r.Count(group) == 6 })
-	// A message that is published at any node arrives.
+	// A message arrives, whichever of the running nodes it is published at.
 	for i, s := range cluster.Servers {
 		if s == paused {
 			continue
@@ -230,7 +232,7 @@ func TestClusterCounts(t *testing.T) {
 	}
 }
 
-// TestClusterAbsent starts without a cluster.
+// TestClusterAbsent runs a Broker while no node of its Redis Cluster can be reached.
 func TestClusterAbsent(t *testing.T) {
 	t.Parallel()
 	r := brokertest.Start(t, openBroker(t, Config{URL: "redis+cluster://127.0.0.1:1,127.0.0.1:2"}))
@@ -246,9 +248,9 @@ func TestClusterAbsent(t *testing.T) {
 	brokertest.Await(r, 0, "Flushed", func(e broker.Flushed) bool { return e.Token == token })
 }
 
-// TestClusterByOneURL names a node of a cluster by a URL for a single Redis, and a single Redis by
-// a URL for a cluster. Neither may serve. A subtest has two clusters of relays on one Redis
-// Cluster.
+// TestClusterByOneURL runs a Broker with a URL for a single Redis on a node of a Redis Cluster, and
+// a Broker with a URL for a Redis Cluster on a single Redis. Neither Broker may serve. In the
+// subtest, two clusters of relays use one Redis Cluster, and the later one must be refused.
 func TestClusterByOneURL(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
@@ -265,8 +267,9 @@ func TestClusterByOneURL(t *testing.T) {
 	})
 }
 
-// TestClusterMadeAnew makes another Redis Cluster of the same servers. The new one counts its
-// changes of owners (cluster_current_epoch) from the beginning.
+// TestClusterMadeAnew resets all servers of a Redis Cluster, and gives all slots to one of them.
+// That server is a new Redis Cluster, which counts its changes of owners (cluster_current_epoch)
+// from the beginning.
 func TestClusterMadeAnew(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -278,8 +281,8 @@ func TestClusterMadeAnew(t *testing.T) {
 	ctx, index := t.Context(), r.Events()
 	for _, s := range cluster.Servers {
 		brokertest.Eventually(t, "reset", func() bool {
-			// A master with data cannot be reset, and probes write data meanwhile. On a replica the
-			// flush fails, and is not needed.
+			// A master with data cannot be reset, and probes write data meanwhile. On a replica
+			// FlushAll fails, and is not needed.
 			s.Client().FlushAll(ctx)
 			return s.Client().ClusterResetHard(ctx).Err() == nil
 		})

@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// TestPatientRead has bytes come a second apart under a deadline of 2 s, and then none.
+// TestPatientRead has ten bytes come, a second apart, and then no more. The read deadline is 2 s in
+// some cases, and none in the others.
 func TestPatientRead(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		endless, grace time.Duration
 		withdrawn      time.Duration // silence after which there is no grace any more
 		deadline       bool
-		want           time.Duration // silence until the read fails; 0: it never does
+		want           time.Duration // silence until the read fails; 0: until the far end closes
 	}{
 		{"a deadline", 0, 0, 0, true, 2 * time.Second},
 		{"with grace", 0, 5 * time.Second, time.Hour, true, 7 * time.Second},
@@ -67,8 +68,8 @@ func TestPatientRead(t *testing.T) {
 	}
 }
 
-// TestPatientWrite has the other side take writeAtOnce bytes a second under a deadline of 2 s, and
-// then nothing.
+// TestPatientWrite writes under a deadline of 2 s. The other side takes writeAtOnce bytes a second
+// for ten seconds, and then nothing.
 func TestPatientWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

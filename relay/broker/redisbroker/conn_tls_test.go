@@ -12,8 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// serves has a broker use each kind of connection: it publishes, subscribes, asks and probes. Its
-// messages are as long as they may be.
+// serves runs a Broker, and has it publish, subscribe, read history and count subscribers. The
+// Broker probes by itself. So each kind of its connections is used. The messages are as long as
+// they may be.
 func serves(t *testing.T, c Config) *brokertest.Relay {
 	t.Helper()
 	r := brokertest.Start(t, openBroker(t, c))
@@ -31,8 +32,8 @@ func serves(t *testing.T, c Config) *brokertest.Relay {
 	return r
 }
 
-// TestRedisTLS uses a server that speaks only TLS, and restarts it. New connections must use TLS in
-// the same way.
+// TestRedisTLS restarts a server that speaks only TLS. The connections after the restart must use
+// TLS, too.
 func TestRedisTLS(t *testing.T) {
 	t.Parallel()
 	a := redistest.NewAuthority(t)
@@ -55,7 +56,8 @@ func TestRedisTLSWithClientCertificate(t *testing.T) {
 	pair := a.Pair("relay")
 	shown := func() *tls.Certificate { return pair }
 	serves(t, Config{URL: server.URL, Authorities: a.Pool, Certificate: shown})
-	// Any cause will do: it is a TLS alert, or a reset of the connection that overtook the alert.
+	// Any cause will do. The server sends a TLS alert, but a reset of the connection may overtake
+	// the alert.
 	away(t, Config{URL: server.URL, Authorities: a.Pool}, "")
 }
 
@@ -76,8 +78,8 @@ func TestRedisTLSWithCluster(t *testing.T) {
 }
 
 // TestRedisTLSRefused has a server whose authority is not trusted, and one whose certificate is for
-// another host. Each error must say what can be done. With skip_verify in its URL, the second
-// server is used.
+// another host. Each error must say what can be done. A Broker whose URL has skip_verify must use
+// the second server.
 func TestRedisTLSRefused(t *testing.T) {
 	t.Parallel()
 	a, other := redistest.NewAuthority(t), redistest.NewAuthority(t)
@@ -110,8 +112,9 @@ func TestRedisTLSAtAPlainPort(t *testing.T) {
 	t.Errorf("%v, want one with %q", told, advicePlain)
 }
 
-// away wants a broker to say why Redis is away. It ends the broker at once, since dialling again
-// and again would be a load.
+// away wants a Broker to say why Redis is away. The parameter cause is a text that the reason must
+// contain. The Broker ends as soon as it has said so, since dialling again and again would be a
+// load.
 func away(t *testing.T, c Config, cause string) {
 	t.Helper()
 	t.Run("away", func(t *testing.T) {

@@ -34,9 +34,9 @@ func refusedBy(port int) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: addr, Err: err}
 }
 
-// TestCausesOfOneAbsence checks that the latest cause is known at once. It must be logged only if
-// it is of another kind than the cause that was logged last, and no sooner than tellEvery after
-// that one.
+// TestCausesOfOneAbsence checks that the latest cause of an absence is known at once. After the
+// first cause, a cause must be logged only if it is of another kind than the cause that was logged
+// last, and no sooner than tellEvery after that one.
 func TestCausesOfOneAbsence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer

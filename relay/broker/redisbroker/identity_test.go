@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf has proxies before Redis that tell another
-// run_id on each connection, or in each reply.
+// TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf puts a proxy before Redis. The proxy tells
+// another run_id on each connection, or in each reply.
 func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 	const probes = 8
 	for _, c := range []struct {
@@ -38,7 +38,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 			said := func() int { return strings.Count(log.String(), "another run_id") }
 			from, epochs, number := r.Events(), map[uint64]bool{}, uint64(0)
 			brokertest.Eventually(t, "many probes", func() bool {
-				signal(b.state.trouble) // makes the next probe come at once
+				signal(b.state.trouble) // makes probes come sooner
 				number++
 				epochs[r.Say(group, number, "m").Epoch] = true
 				probed := testutil.ToFloat64(b.publisher.metrics.commands.WithLabelValues("probe"))
@@ -67,7 +67,8 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 	}
 }
 
-// TestG3_TwoRelaysThatSeeOtherIdentitiesShareAnEpoch has each relay behind a proxy of its own.
+// TestG3_TwoRelaysThatSeeOtherIdentitiesShareAnEpoch puts each of three relays behind a proxy of
+// its own. Each proxy tells a run_id of its own.
 func TestG3_TwoRelaysThatSeeOtherIdentitiesShareAnEpoch(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -42,8 +42,8 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// TestTopicsWithBraces publishes and reads topics whose names have braces, with and without a
-// prefix. A prefix with braces must be refused.
+// TestTopicsWithBraces publishes on topics whose names have braces, and reads their histories, with
+// and without a prefix. A prefix with braces must be refused.
 func TestTopicsWithBraces(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -65,7 +65,9 @@ func TestTopicsWithBraces(t *testing.T) {
 	}
 }
 
-// TestSlot compares slots with those that CLUSTER KEYSLOT of Redis 7.0 returns.
+// TestSlot compares the slots of some keys with those that CLUSTER KEYSLOT of Redis 7.0 returns. It
+// also checks that an empty or open hash tag does not count, and that the keys of a topic are in
+// the topic's slot.
 func TestSlot(t *testing.T) {
 	for key, want := range map[string]int{"123456789": 12739, "foo": 12182, "a{foo}b": 12182, "{}foo": slot("{}foo"), "a{foo}{bar}": 12182, "": 0} {
 		if got := slot(key); got != want {

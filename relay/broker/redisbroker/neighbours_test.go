@@ -91,8 +91,9 @@ func (s *started) goesOn(t *testing.T) {
 	}
 }
 
-// refused starts Brokers until one is refused, and returns its error. On a busy machine, the relays
-// that serve may object only after a new Broker has settled. Then refused tries another one.
+// refused starts one Broker after the other until one is refused, and returns the error of that
+// one. On a busy machine, the relays that serve may object only after a new Broker has settled.
+// Then refused tries another Broker.
 func refused(t *testing.T, c Config) error {
 	t.Helper()
 	for end := time.Now().Add(brokertest.Patience); time.Now().Before(end); {
@@ -108,9 +109,9 @@ func refused(t *testing.T, c Config) error {
 	return nil
 }
 
-// awaitServes asks the relays on a Redis until one says that it serves. Its question is the
-// statement asker, which is answered by relays of asker's cluster, and by those of clusters that
-// share channels with that cluster.
+// awaitServes asks the relays on a Redis until one says that it serves. The question is a
+// statement, the parameter asker. It is answered by relays of the cluster that asker names, and by
+// relays of clusters that share channels with that cluster.
 func awaitServes(t *testing.T, client redis.UniversalClient, asker statement) {
 	t.Helper()
 	asker.Relay = protocol.NewInstance()
@@ -191,8 +192,9 @@ func TestG1_OfTwoThatBeginAtOnceTheFirstDatabaseStays(t *testing.T) {
 	})
 }
 
-// TestG1_ARelayOfAClusterThatServesIsNotRefused checks that a cluster of relays can start further
-// relays, though a foreign relay has come since the cluster began to serve.
+// TestG1_ARelayOfAClusterThatServesIsNotRefused checks that a further relay of a cluster that
+// serves is not refused, although a relay of another cluster on the same channels serves too. A
+// relay of a third cluster is refused.
 func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -217,8 +219,8 @@ func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	}
 }
 
-// foreigner plays a relay of another cluster until the test ends. It answers every other relay's
-// statement. Its answer is the parameter own, with an instance added.
+// foreigner plays a relay of another cluster until the test ends. It answers each statement that is
+// no answer itself. Its answer is the parameter own, with an instance added.
 func foreigner(t *testing.T, server *redistest.Server, own statement) {
 	t.Helper()
 	own.Relay = protocol.NewInstance()
@@ -273,8 +275,9 @@ func TestG1_AStatementThatIsNotAnsweredHoldsUpNoEnd(t *testing.T) {
 	}
 }
 
-// TestG1_NoMessageCrossesAndNoneIsLost has two clusters talk at once on one Redis. The second may
-// not use the relays' channel, and so does not know of the first.
+// TestG1_NoMessageCrossesAndNoneIsLost has two clusters talk at once on one Redis. The user of the
+// second cluster has no permission for the channel on which relays make statements. So the second
+// cluster does not learn of the first, and is not refused.
 func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	t.Parallel()
 	const messages = 300

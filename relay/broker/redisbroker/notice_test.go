@@ -14,14 +14,15 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// noticed bounds the time until an absence of Redis is told. back bounds the time from Redis'
-// return until the absence is told to be over; the subscriptions are then in force again.
+// The constant noticed bounds the time until an absence of Redis is told. The constant back bounds
+// the time from Redis' return until the end of the absence is told. The subscriptions are then in
+// force again.
 const (
 	noticed = 3 * time.Second
 	back    = 3 * time.Second // it takes a second on an idle machine
 )
 
-// TestNoticed takes Redis away in several ways, and gives it back. The relay does not publish
+// TestNoticed takes Redis away in several ways, and gives it back. The test publishes nothing
 // meanwhile.
 func TestNoticed(t *testing.T) {
 	long.Only(t, "it is about time alone")
@@ -83,8 +84,9 @@ func TestNoticed(t *testing.T) {
 	}
 }
 
-// within wants that something took no longer than limit since began. On a busy machine the limit
-// becomes up to four times as long. It is enforced only in the long run, see long.Wanted.
+// within reports an error if more time than limit has passed since began. The parameter what says
+// what was awaited. On a busy machine the limit becomes up to four times as long. An error is
+// reported only if long tests are run, see long.Wanted.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
@@ -97,7 +99,7 @@ func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	}
 }
 
-// pressure returns the share of the last ten seconds in which something waited for a core. It is
+// pressure returns the share of the last ten seconds in which some task waited for a core. It is
 // from 0 to 1, and 0 where the system does not tell.
 func pressure() float64 {
 	text, err := os.ReadFile("/proc/pressure/cpu")
@@ -111,8 +113,9 @@ func pressure() float64 {
 	return percent / 100
 }
 
-// TestHalfOpenAlone silences one connection, which nobody closes, while the others work. Whichever
-// connection it is, its silence must be told.
+// TestHalfOpenAlone silences one connection without closing it, while the others work. In one
+// subtest each, this is the publisher's, the prober's and the subscriber's connection. The silence
+// must be told.
 func TestHalfOpenAlone(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	for _, c := range []struct {
@@ -129,7 +132,8 @@ func TestHalfOpenAlone(t *testing.T) {
 			began := time.Now()
 			switch c.kind {
 			case subscriberKind:
-				// A subscription that is regained at once is told as Deaf only.
+				// If the subscriptions are regained at once, their loss is told as Deaf, and not as
+				// an absence.
 				index := awaitDeaf(r, from)
 				within(t, "told to be deaf", began, noticed)
 				awaitSubscribed(r, index, group)

@@ -21,7 +21,7 @@ import (
 
 var group = protocol.GroupTopic("g")
 
-// relayOn runs a Broker and waits until it is connected.
+// relayOn runs a Broker, and waits until it has subscribed and published.
 func relayOn(t *testing.T, url string) *brokertest.Relay {
 	t.Helper()
 	r := brokertest.Start(t, openBroker(t, Config{URL: url}))
@@ -31,9 +31,11 @@ func relayOn(t *testing.T, url string) *brokertest.Relay {
 	return r
 }
 
-// awaitState waits for the first event from an index on that tells an absence, or, if away is
-// false, the end of one. On a busy machine, Redis may be away at that index already, since it
-// answered too late. Then awaitState returns the event of that absence.
+// awaitState waits for a State whose Away equals the argument away. The argument from is the index
+// of the first event that counts. The results are the State and the index behind it. On a busy
+// machine, Redis may be away at the first of these events already, since it answered too late. If
+// an absence is awaited, awaitState then returns the State that told that absence, and the
+// unchanged index.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
 	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
 		return before[len(before)-1], from
@@ -70,8 +72,9 @@ func appendState(r *brokertest.Relay, list []broker.State, from int) ([]broker.S
 	return list, next
 }
 
-// absences returns the State events from an index on, without absences for which a busy machine may
-// be the reason. The ends of those absences are left out too.
+// absences returns the State events from an index on, but leaves out absences for which a busy
+// machine may be the reason. It also leaves out the ends of those absences, and the end of an
+// absence that began before the index.
 func absences(r *brokertest.Relay, from int) (list []broker.State) {
 	late := true // an end that comes first is that of an earlier absence
 	for _, s := range states(r, from) {
@@ -92,9 +95,9 @@ func tooLate(cause error) bool {
 		errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, errDeaf)
 }
 
-// wantCause wants an absence to have a cause whose text contains the parameter cause. The event
-// told has only the first cause of the absence, which may be due to a busy machine, or to another
-// connection. The cause that is wanted may come later.
+// wantCause wants an absence to have a cause whose text contains the parameter cause. The parameter
+// told is the State that told the absence. That State has only the first cause, which may be due to
+// a busy machine, or to another connection. The wanted cause may come later.
 func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause string) {
 	t.Helper()
 	if told.Cause == nil {
@@ -110,7 +113,7 @@ func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause strin
 	}
 }
 
-// causes returns all causes for which Redis is away now.
+// causes returns the causes that b has noted for a present absence of Redis.
 func causes(b broker.Broker) (list []error) {
 	switch b := b.(type) {
 	case *Broker:
@@ -210,9 +213,9 @@ func TestOneBadKey(t *testing.T) {
 	brokertest.Await(r, from, "Subscribed", func(e broker.Subscribed) bool { return e.Token == token })
 }
 
-// killSubscriber closes the subscriber's connection of a relay with several topics. It spares
-// connections with one channel: those for statements, and those on which the probe tries a
-// subscription.
+// killSubscriber closes the subscriber's connection of a relay that has two or more topics. It
+// spares connections with one channel: those on which relays hear each other's statements, and
+// those on which the probe tries a subscription.
 func killSubscriber(t *testing.T, server *redistest.Server) {
 	t.Helper()
 	list, err := server.Client().ClientList(t.Context()).Result()
@@ -241,7 +244,8 @@ func TestSubscriberKilled(t *testing.T) {
 	killSubscriber(t, server)
 	index := awaitDeaf(r, from)
 	again, index := awaitSubscribed(r, index, group)
-	// On a busy machine this takes longer, and Redis is told as away.
+	// On a busy machine the relay may take longer than regain to subscribe again. Then the relay
+	// tells that Redis is away.
 	atOnce := time.Since(began) < regain
 	if again.Top.Offset != 1 {
 		t.Errorf("%+v", again)
@@ -275,7 +279,8 @@ func TestFrozen(t *testing.T) {
 	r.Say(group, 2, "m")
 	r.Received(group, from, 1)
 	got := states(r, index)
-	// On a busy machine this takes longer, and Redis may answer too late again.
+	// On a busy machine the steps since the return take longer, and Redis may answer too late
+	// again.
 	atOnce := time.Since(returned) < probeBrief
 	if len(got) != 0 && (atOnce || !tooLate(got[0].Cause)) {
 		t.Errorf("after the return: %+v", got)
@@ -296,8 +301,8 @@ func TestFrozenInFlight(t *testing.T) {
 	}
 	server.Continue()
 	awaitState(r, from, false)
-	// The server may have carried out the publication when it went on. In either case it is
-	// published once.
+	// The server may have carried out the first request when it went on, or may have lost it. In
+	// either case the message must be published once.
 	r.Ask(r.Message(group, 2, "m"))
 	if page := r.History(group, protocol.Position{}); len(page.Publications) != 1 {
 		t.Errorf("history %+v", page)
@@ -327,7 +332,7 @@ func TestRefusing(t *testing.T) {
 			r := relayOn(t, server.URL)
 			r.Join(group)
 			r.Say(group, 2, "before")
-			from := r.Events() // the probe may be refused first
+			from := r.Events() // before p, since a probe may be refused earlier
 			do(c.take)
 			p := broker.Publish{Topic: group, From: "1", Msg: "refused", Instance: r.Instance, Number: 3, Predecessor: 2}
 			if answer := r.Once(p); answer.Outcome != broker.Failed || answer.Err == nil {

@@ -88,7 +88,7 @@ func TestC7_AMissingPermissionIsNamed(t *testing.T) {
 }
 
 // TestC7_APermissionThatIsTakenLaterIsNoticed takes away the permission to read history, while
-// probes are answered. The failed read must reveal it.
+// probes are answered. A read of history that fails must reveal the missing permission.
 func TestC7_APermissionThatIsTakenLaterIsNoticed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

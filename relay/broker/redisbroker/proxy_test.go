@@ -23,8 +23,8 @@ type proxy struct {
 	target   atomic.Value // string: where new connections go
 	running  sync.WaitGroup
 
-	// If losePublishReply is set, the proxy passes the publisher's next request, clears the flag,
-	// and cuts the connection instead of passing the reply.
+	// If losePublishReply is set, the proxy clears it at the publisher's next request. It passes
+	// that request on, and cuts the connection instead of passing the reply.
 	losePublishReply atomic.Bool
 	// While swallow is set, connections stay open and new ones are accepted, but nothing passes.
 	swallow atomic.Bool
@@ -42,8 +42,8 @@ type proxy struct {
 	stalls []func() // each lets the replies of one stall go on; called at the end
 }
 
-// The constants say what the proxy makes of run_id: it passes it as it is, or puts another one for
-// the proxy, for each connection, or for each reply.
+// These constants say which run_id the proxy tells: the server's own, one for the whole proxy, one
+// for each connection, or one for each reply.
 const (
 	runsTruly int32 = iota
 	runsOfProxy
@@ -102,7 +102,7 @@ func (p *proxy) accept() {
 	}
 }
 
-// of waits until there are connections of kind k, and calls do with each of them.
+// of waits until there are connections of kind k, and calls the function do with each of them.
 func (p *proxy) of(t *testing.T, k kind, do func(*proxied)) {
 	t.Helper()
 	brokertest.Eventually(t, "a connection of the kind", func() (there bool) {
@@ -169,8 +169,9 @@ type proxied struct {
 	stalled chan struct{} // guarded by proxy.mu; replies pass once it is closed
 }
 
-// pump copies until a side is closed or pass returns goOn false, then closes both sides. It leaves
-// out what pass says not to forward.
+// pump copies from one connection to the other until one of them ends, or until the function pass
+// returns false for goOn. Then pump closes both. It leaves out bytes for which pass returns false
+// for forward.
 func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)) {
 	defer c.client.Close()
 	defer c.server.Close()
@@ -246,7 +247,7 @@ func (c *proxied) reply(b []byte) (forward, goOn bool) {
 	return !c.silent(), true
 }
 
-// disguise puts another run_id into b, if the proxy is set to do so.
+// disguise puts another run_id into b, unless the proxy tells the server's own.
 func (c *proxied) disguise(b []byte) {
 	const name = "run_id:"
 	at := bytes.Index(b, []byte(name))

@@ -34,7 +34,7 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestTop removes the keys that the top is read from, or puts there what is not a relay's.
+// TestTop removes the keys from which the top is read, or puts foreign values into them.
 func TestTop(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -76,7 +76,8 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// TestReadScriptFlushed removes the script before questions, and before tops are read.
+// TestReadScriptFlushed removes the scripts from Redis before a page of history is read, and again
+// before a top is read.
 func TestReadScriptFlushed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

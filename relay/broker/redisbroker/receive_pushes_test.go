@@ -113,8 +113,8 @@ func (e *endless) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// received returns a reader that repeats one publication, as Redis sends it. Its message has size
-// bytes.
+// received returns a reader that repeats one publication, as Redis sends it. The message in the
+// publication has size bytes.
 func received(size int) *endless {
 	e := protocol.Envelope{
 		From: "somebody", To: "me", Msg: strings.Repeat("m", size), Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 1700000000000000, Offset: 3},

@@ -16,7 +16,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// say publishes n messages, from number first on, and returns the position of the last one.
+// say publishes n messages with successive numbers, and returns the position of the last message.
+// The parameter first is the number of the first message.
 func say(r *brokertest.Relay, t protocol.Topic, first, n uint64) (last protocol.Position) {
 	for i := range n {
 		last = r.Say(t, first+i, fmt.Sprint("message ", first+i))
@@ -24,9 +25,9 @@ func say(r *brokertest.Relay, t protocol.Topic, first, n uint64) (last protocol.
 	return last
 }
 
-// wantLater publishes through a Broker that has received nothing. The listener has received
-// messages up to the position in had, and Redis has lost the last of them. The listener must
-// receive the new messages in a later epoch.
+// wantLater publishes two messages to the group through a new Broker, which has received nothing of
+// the group. The listener has received messages up to the position had, and Redis has lost at least
+// the last of these. The listener must receive the two messages in a later epoch.
 func wantLater(t *testing.T, url string, listener *brokertest.Relay, had protocol.Position) {
 	t.Helper()
 	other := relayOn(t, url)
@@ -85,10 +86,10 @@ func TestFlushed(t *testing.T) {
 	wantLater(t, server.URL, r, had)
 }
 
-// TestR1_TheClockOfRedisIsSetBack begins an epoch in the future, as if the clock was set back
-// since. Then the server loses its data. The next message begins a later epoch, so a subscriber
-// that has a message of the first epoch misses nothing. A relay that starts afterwards begins a
-// later epoch, too.
+// TestR1_TheClockOfRedisIsSetBack begins an epoch in the future, as if the clock had been set back
+// since then. Then the server loses its data. The next message must begin an epoch after the future
+// one. So a subscriber that has a message of the future epoch misses nothing. A relay that starts
+// afterwards must also begin an epoch after the future one.
 func TestR1_TheClockOfRedisIsSetBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -165,8 +166,8 @@ func TestReplicaPromotedBehind(t *testing.T) {
 	wantLater(t, replica.URL, r, had)
 }
 
-// TestPromotedInPlace promotes the server that the publisher stays connected to. Redis refuses
-// publications until it has the new role, and they are tried again.
+// TestPromotedInPlace makes a running server a replica, and at once a master again. The topic must
+// go on in a new epoch. A publication that Redis refuses meanwhile is tried again.
 func TestPromotedInPlace(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -188,9 +189,11 @@ func TestPromotedInPlace(t *testing.T) {
 	}
 }
 
-// TestConnectionLost cuts the publisher's idle connection. The next publication goes over a new
-// connection, in the same epoch, and no absence is told. On a busy machine, some losses are noticed
-// only when the publication is on its way. Such a publication is tried again.
+// TestConnectionLost cuts the publisher's idle connection again and again. Mostly the publisher
+// notices the loss before it sends the next publication. Then the publication goes over a new
+// connection, in the same epoch, and no absence is told. On a busy machine, the loss may be noticed
+// only when the publication is on its way. Then the publication is tried again, and an absence may
+// be told.
 func TestConnectionLost(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, redistest.Start(t))
@@ -219,8 +222,8 @@ func TestConnectionLost(t *testing.T) {
 	}
 }
 
-// TestInfoNotPermitted checks that everything else works without the permission for INFO, and that
-// one warning says that it is missing.
+// TestInfoNotPermitted checks that a relay without the permission for INFO publishes before and
+// after a restart of Redis, and that it warns once of the missing permission.
 func TestInfoNotPermitted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -252,8 +255,8 @@ func TestInfoNotPermitted(t *testing.T) {
 	}
 }
 
-// TestIdentityAdopted checks that a topic goes on whose last position was kept without a server's
-// identity, and that the identity is then kept too.
+// TestIdentityAdopted plants a last position that has no server's identity. The topic must go on in
+// its epoch. The last position that the next message leaves must have the identity of the server.
 func TestIdentityAdopted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -25,7 +25,7 @@ func TestRedisSentinel(t *testing.T) {
 }
 
 // TestSentinelFailover kills a master under traffic while its replica is behind. After that, the
-// new master is replaced by hand while all relays are connected to it.
+// sentinels are told to replace the new master, while all relays are connected to it.
 func TestSentinelFailover(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
@@ -53,11 +53,11 @@ func TestSentinelFailover(t *testing.T) {
 	began = time.Now()
 	awaitSubscribed(f.listener, awaitDeaf(f.listener, from), group)
 	brokertest.Await(f.listener, from, "a later epoch", func(e broker.Received) bool { return e.Publication.Position.Epoch > epoch })
-	// The relays go over before the sentinels tell the replaced master that it is a replica, which
-	// they do after ten seconds.
+	// The sentinels tell the replaced master only after ten seconds that it is a replica. The
+	// relays must go over before that.
 	within(t, "gone over", began, 5*time.Second)
 	f.flowing(50)
-	// Messages that the replaced master acknowledged until then are lost.
+	// Messages that the replaced master acknowledged before it became a replica are lost.
 	watched.AwaitWell(watched.Servers[0])
 	f.flowing(50)
 	if f.finish() == 0 {
@@ -69,14 +69,15 @@ func TestSentinelFailover(t *testing.T) {
 	})
 }
 
-// TestSentinelAbsent has sentinels that do not answer, and ones that watch another master.
+// TestSentinelAbsent has sentinels that do not answer, and sentinels that watch a master of another
+// name.
 func TestSentinelAbsent(t *testing.T) {
 	t.Parallel()
 	watched := redistest.StartWatched(t)
 	for _, url := range []string{"redis+sentinel://127.0.0.1:1/chat", watched.URL + "x"} {
 		away(t, Config{URL: url}, "no master")
 	}
-	// One sentinel of three is enough, although the first is frozen.
+	// One sentinel of three is enough: the first is frozen, and the second is dead.
 	watched.Sentinels[0].Pause()
 	watched.Sentinels[1].Kill()
 	r := relayOn(t, watched.URL)

@@ -28,8 +28,8 @@ func atLeastOnce(t *testing.T, attempt func() error) {
 	t.Error(failures)
 }
 
-// slowly returns a relay whose way to the server carries rate bytes a second on each connection,
-// another relay whose way is not slow, and the slow way.
+// slowly returns a relay on a slow way to the server, another relay whose way is not slow, and the
+// slow way. The slow way carries rate bytes a second, on each connection and in each direction.
 func slowly(t *testing.T, rate int64) (slow, other *brokertest.Relay, way *proxy) {
 	t.Helper()
 	server := redistest.Start(t)
@@ -39,8 +39,8 @@ func slowly(t *testing.T, rate int64) (slow, other *brokertest.Relay, way *proxy
 	return slow, other, way
 }
 
-// sayAll publishes messages of a size on each topic. It publishes all messages of one topic at
-// once.
+// sayAll publishes the given number of messages on each topic, all of size bytes. It publishes the
+// messages of one topic at once, and one topic after the other.
 func sayAll(t *testing.T, r *brokertest.Relay, topics []protocol.Topic, messages, size int) {
 	t.Helper()
 	for _, topic := range topics {
@@ -52,8 +52,8 @@ func sayAll(t *testing.T, r *brokertest.Relay, topics []protocol.Topic, messages
 	}
 }
 
-// calmly wants do to succeed over a slow way in one of three attempts. Neither absence nor deafness
-// may be told meanwhile.
+// calmly wants the function do to succeed over a slow way in one of three attempts. The slow relay
+// may tell neither absence nor deafness in that attempt.
 func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way *proxy) error) {
 	t.Helper()
 	atLeastOnce(t, func() error {
@@ -66,8 +66,8 @@ func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way
 	})
 }
 
-// calm returns the first absence or deafness told from an index on, as an error. It is nil if there
-// was none.
+// calm returns an error for the first State or Deaf from an index on. It returns nil if there is
+// neither.
 func calm(r *brokertest.Relay, from int) error {
 	for end := r.Events(); from < end; {
 		var e broker.Event
@@ -133,7 +133,8 @@ func TestHistoryOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestSubscribedOverASlowWay subscribes to topics whose last messages would take 8 s.
+// TestSubscribedOverASlowWay subscribes to many topics over a slow way. Reading the last message of
+// each topic would take 8 s, so a relay must read only the tops.
 func TestSubscribedOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()
@@ -189,8 +190,8 @@ func TestPublishedOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestBiggestMessageOverASlowWay publishes, receives and reads a message of the greatest length,
-// each of which takes more than 3 s.
+// TestBiggestMessageOverASlowWay publishes a message of the greatest length, receives one, and
+// reads one from history. Each of the three takes more than 3 s.
 func TestBiggestMessageOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	for _, c := range []struct {

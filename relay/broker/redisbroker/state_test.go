@@ -11,14 +11,16 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 )
 
-// answersAgain makes requests fail, and then be answered again.
+// answersAgain notes in s that a request failed, and then that a probe was answered.
 func answersAgain(s *state) {
 	s.failed(io.EOF)
 	s.answered(s.failuresSoFar())
 }
 
-// TestG5_AReturnEndsNoConnectionBegunAfterIt checks that the signal of a return, which may still be
-// waiting when the next connection begins, does not end that connection.
+// TestG5_AReturnEndsNoConnectionBegunAfterIt checks that a return of Redis does not end a
+// connection that begins after the return. The signal of the return, in state.back, may still be
+// waiting when that connection begins. The next return must end the connection, which has heard
+// nothing.
 func TestG5_AReturnEndsNoConnectionBegunAfterIt(t *testing.T) {
 	before, _ := newTestConn(t)
 	st := before.subscriber.state
@@ -48,8 +50,8 @@ func TestG5_AReturnEndsNoConnectionBegunAfterIt(t *testing.T) {
 	}
 }
 
-// TestG5_AnAbsenceEndsOnceSubscriptionsAreInForce checks that deafness while Redis is away is part
-// of that absence, and not another one after it.
+// TestG5_AnAbsenceEndsOnceSubscriptionsAreInForce checks that an absence of Redis goes on until the
+// subscriptions are in force again. No second absence may be told meanwhile.
 func TestG5_AnAbsenceEndsOnceSubscriptionsAreInForce(t *testing.T) {
 	m := newMetrics(nil)
 	st := newState(slog.New(slog.DiscardHandler), m, nil)

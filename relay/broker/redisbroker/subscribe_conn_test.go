@@ -57,8 +57,8 @@ func bring(s *subscriberConn, t protocol.Topic, offset uint64) {
 	s.received(push{channel: []byte(t), payload: e.Append(nil)})
 }
 
-// TestTopOvertaken brings publications while the top is being read. They come before Subscribed,
-// so Top must cover them.
+// TestTopOvertaken brings a publication while the top is being read. The publication comes before
+// Subscribed, so the Top of that Subscribed must cover the publication.
 func TestTopOvertaken(t *testing.T) {
 	s, told := newTestConn(t)
 	g := s.pretend(group, 5)
@@ -78,8 +78,8 @@ func TestTopOvertaken(t *testing.T) {
 	}
 }
 
-// TestOldConfirmations subscribes and unsubscribes between a command, its confirmation and its top.
-// Only the last Subscribe may be answered.
+// TestOldConfirmations subscribes and unsubscribes before earlier commands are confirmed, and
+// before the tops for them are read. Only the last Subscribe may be answered.
 func TestOldConfirmations(t *testing.T) {
 	s, told := newTestConn(t)
 	first := s.pretend(group, 1)
@@ -121,7 +121,7 @@ func TestOutOfStep(t *testing.T) {
 	}
 }
 
-// TestHush ends a connection while a top is still being read. Nothing is told after Deaf.
+// TestHush ends a connection while a top is still being read. Nothing may be told after Deaf.
 func TestHush(t *testing.T) {
 	s, told := newTestConn(t)
 	g := s.pretend(group, 1)
@@ -135,8 +135,8 @@ func TestHush(t *testing.T) {
 	}
 }
 
-// TestBackIsNoFailure checks that no absence is told when the subscriber ends a connection because
-// Redis answers again on other connections.
+// TestBackIsNoFailure checks that no absence is told because of errBack. The subscriber ends a
+// connection with errBack when Redis answers again on other connections.
 func TestBackIsNoFailure(t *testing.T) {
 	frozen, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

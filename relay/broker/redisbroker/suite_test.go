@@ -16,7 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// redisBackend is one prefix on a server that all tests of a suite share.
+// redisBackend is the back end of one test of a suite: a prefix of its own, on a server that all
+// tests of the suite share.
 type redisBackend struct {
 	server *redistest.Server
 	config Config
@@ -43,8 +44,9 @@ func openBroker(t testing.TB, c Config) broker.Broker {
 	return b
 }
 
-// output writes to a test's output until the test ends, and then discards. go-redis has one logger
-// for all clients, and they may log after that.
+// output writes to a test's output until the test ends. After that it discards what is written. All
+// clients of go-redis share one logger, so clients of other tests may write here after this test
+// has ended.
 type output struct {
 	mu sync.Mutex // guards the following
 	w  io.Writer

@@ -80,9 +80,10 @@ func (f *traffic) flowing(n uint64) {
 }
 
 // finish stops the traffic, and checks it. Within an epoch, the messages received and those in the
-// history together have no hole, and none comes twice. A message that is not in the history was
-// lost before an epoch began. finish returns the number of lost messages, of which the listener may
-// have received some.
+// history together have no hole, and no message comes twice. A message that is not in the history
+// must have been published before the last epoch began. This is checked for the first four such
+// messages of a topic. The result lost is the number of messages that are not in the history. The
+// listener may have received some of these.
 func (f *traffic) finish() (lost int) {
 	f.t.Helper()
 	f.stop()
@@ -128,9 +129,9 @@ func (f *traffic) finish() (lost int) {
 	return lost
 }
 
-// whole waits until the listener was told a position that is not before last. It returns the
-// publications that were received or are in the history, in order. The numbers in kept are those in
-// the history.
+// whole waits until the listener was told a position that is not before the position last. It
+// returns the publications that were received or are in the history, in the order of their
+// positions. The keys of the result kept are the numbers that are in the history.
 func (f *traffic) whole(topic protocol.Topic, last protocol.Position) (list []broker.Publication, kept map[uint64]bool) {
 	f.t.Helper()
 	// The last message may have been published while the subscription moved to another server. Then

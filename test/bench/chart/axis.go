@@ -93,8 +93,8 @@ func ceilOf(v float64) float64 {
 	return floorOf(low * 2.5)
 }
 
-// stepOf returns the distance between ticks. It gives an axis up to high five to ten ticks, the one
-// at zero included.
+// stepOf returns the distance between the ticks of an axis that begins at zero and ends at the
+// value high. The axis gets five to ten ticks, the one at zero included.
 func stepOf(high float64) float64 { return floorOf(high / 4) }
 
 // label writes a tick's value. Thousands end in k and millions in M.

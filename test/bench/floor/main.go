@@ -1,8 +1,8 @@
 // Floor passes the frames of each WebSocket on to all others. It has no routing, no Redis and no
 // limits. Any Go server must pay at least what Floor costs.
 //
-// A message that comes alone takes one write per delivery. Messages that wait together share a
-// write.
+// A message that comes alone takes one write per delivery. Messages that are read together share
+// one write to each receiver.
 package main
 
 import (
@@ -89,7 +89,7 @@ func upgrade(conn net.Conn) error {
 }
 
 // relay reads a client's frames and turns them into a server's frames. It calls the function write
-// once with all frames that came in one read. It returns when the socket ends.
+// once with all frames that came in one read. It returns when the socket ends, or at a close frame.
 func relay(conn net.Conn, write func(frames []byte)) {
 	// The buffer starts small, since most clients say nothing.
 	in, out := make([]byte, 0, 512), []byte(nil)

@@ -69,9 +69,10 @@ type Growth struct {
 	First, Last Point // as measured
 
 	// Ratio is the cost of one piece of work at the last point, divided by that cost at the first
-	// point. A proportional cost that rises in the upper half of the points is judged by slopes
-	// instead: the cost of a further piece of work in the upper half, divided by that in the lower
-	// half. A fixed part of the cost can thus hide nothing.
+	// point. A proportional cost is judged by slopes instead if it rises in the lower half of the
+	// points, and by more than noise in the upper half. Then Ratio is the cost of a further piece
+	// of work in the upper half, divided by that in the lower half. So a fixed part of the cost
+	// hides growth only if it keeps the rise in the upper half within noise.
 	Ratio    float64
 	Exponent float64 // of Constant work: the cost goes as x^Exponent in the upper half
 

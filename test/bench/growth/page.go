@@ -34,7 +34,7 @@ const Place = beginning + ending
 // folder is the folder of charts and numbers, beside the page.
 const folder = "curves"
 
-// Check returns an error if a section cannot be written into the page.
+// Check returns an error if the page cannot be read, or has no place for the section.
 func Check(page string) error {
 	_, err := cut(page)
 	return err

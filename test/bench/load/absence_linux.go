@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// Absence is what was seen while something was away.
+// Absence is the result of Loop.Through. It says how messages came through while a part of the
+// servers was away.
 type Absence struct {
 	// Silence is the longest time in which one of the steady streams had no message reach all its
 	// receivers.
 	Silence time.Duration
 
-	// Arrived has one time for each message of the burst, in ascending order: from the moment that
-	// away closes its channel until all receivers had the message.
+	// Arrived has one time for each message of the burst, in ascending order: from the beginning of
+	// the burst until all receivers had the message.
 	Arrived []time.Duration
 }
 
-// absence listens while something is away.
+// absence notes for Loop.Through which messages have reached all their receivers.
 type absence struct {
 	heard   map[*Stream]time.Duration // per steady stream: time of its last complete message
 	silence time.Duration
@@ -36,10 +37,13 @@ func (o *absence) complete(l *Loop, st *Stream, _ uint64) error {
 	return nil
 }
 
-// Through calls away in a goroutine of its own. Meanwhile each steady stream sends a message at the
-// given interval. When away closes its channel, each stream of the burst sends one message, and the
-// times of Arrived begin. Through returns when away has returned and every message has reached all
-// its receivers. It fails if a message is lost.
+// Through calls the function away in a goroutine of its own. Meanwhile each steady stream sends a
+// message at the given interval, unless its window is full. The burst begins when the function
+// closes its channel: each stream of the burst then sends one message.
+//
+// Through returns when the function has returned and every message has reached all its receivers.
+// Through fails if the function fails, if a message is lost, or if the function and the burst are
+// not done after a minute.
 func (l *Loop) Through(ctx context.Context, steady []*Stream, every time.Duration, burst []*Stream, away func(now chan<- struct{}) error) (Absence, error) {
 	o := &absence{heard: map[*Stream]time.Duration{}, burst: map[*Stream]bool{}}
 	l.round = o

@@ -12,8 +12,8 @@ type Ask struct {
 	sent, answered int
 }
 
-// Ask has each session give its commands, up to window of them in flight per session. It returns
-// when all are answered.
+// Ask has each session give its commands, with at most window of a session's commands in flight. It
+// returns when all are answered.
 func (l *Loop) Ask(ctx context.Context, window int, asks ...*Ask) error {
 	for _, a := range asks {
 		a.Of.asks = a

@@ -19,8 +19,8 @@ func (t Topic) channel() string { return t.Kind + "-" + t.Name }
 // Opening says how a session begins.
 type Opening struct {
 	Path  string // path of the upgrade
-	Hello string // text sent after the upgrade; "": none
-	Await string // part of the answer to Hello; "": open once upgraded
+	Hello string // text sent after the upgrade; "": open once upgraded
+	Await string // part of the answer to Hello; the session is then open
 }
 
 // Wrap is the text before and after a message in a frame.
@@ -30,15 +30,15 @@ type Wrap struct{ Before, After string }
 type Dialect interface {
 	// Session returns the opening of a session that receives messages to a user.
 	Session(user string) Opening
-	// Self returns the wrap of messages from such a session to itself. It returns false if the
-	// server has no such messages.
+	// Self returns the wrap of messages that a session opened by Session sends to itself. It
+	// returns false if the server has no such messages.
 	Self(user string) (Wrap, bool)
 	// Receive returns the opening of a session that receives messages to a topic.
 	Receive(user string, topic Topic) Opening
 	// Send returns the opening of a session that sends to a topic and does not receive its own
 	// messages, and the wrap of these messages.
 	Send(user string, topic Topic) (Opening, Wrap)
-	// Aside judges a text that contains no message of a stream. It returns an answer to send, or
-	// the server's complaint as an error.
+	// Aside judges a text that contains no message of a stream. It returns an answer to send, if
+	// there is one, or the server's complaint as an error.
 	Aside(text []byte) (answer []byte, err error)
 }

@@ -13,7 +13,7 @@ const (
 	OpPong  = 10
 )
 
-// AppendFrame appends a client's frame. Its mask is zero: the payload is as it was.
+// AppendFrame appends a client's frame. The mask is zero, so the payload stays unchanged.
 func AppendFrame(b []byte, opcode byte, payload []byte) []byte {
 	b = append(b, 0x80|opcode)
 	switch n := len(payload); {

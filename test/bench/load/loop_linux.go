@@ -1,6 +1,6 @@
-// Package load provides the clients of a measurement: thousands of WebSockets in one thread. They
-// cost so little that they hardly disturb servers on the same machine. The package counts every
-// message, and fails when one is missing, comes twice, or is out of order.
+// Package load provides the clients of a measurement: thousands of WebSockets in one goroutine.
+// They cost so little that they hardly disturb servers on the same machine. The package counts
+// every message, and fails when one is missing, comes twice, or is out of order.
 package load
 
 import (
@@ -15,8 +15,8 @@ import (
 
 // Loop owns the sockets. Only one goroutine may call its methods.
 type Loop struct {
-	// Closed is called for each socket that the server closes. If Closed is nil, such a close is an
-	// error.
+	// Closed is called for each socket that the server closes or that fails otherwise. If Closed is
+	// nil, such an end of a socket is an error. An error of type Wrong is returned in any case.
 	Closed func(*Socket, error)
 
 	dialect    Dialect
@@ -56,7 +56,8 @@ func (l *Loop) Close() {
 	unix.Close(l.epoll)
 }
 
-// atOnce is the largest number of sessions that are being opened at the same time.
+// atOnce is the largest number of sessions that may still be opening when Open begins with a
+// further one.
 const atOnce = 64
 
 // Open opens n sessions and returns when all are open. It calls the function named of for the
@@ -80,7 +81,8 @@ func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o O
 	return sockets, l.settle(ctx, 0)
 }
 
-// Room returns an error if this process may not have the given number of files open, and some more.
+// Room returns an error if this process is not allowed to have the given number of files open, and
+// spareFiles more.
 func Room(files int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= uint64(files+spareFiles) {
@@ -158,7 +160,8 @@ func (l *Loop) begin(s *Socket, at unix.Sockaddr, host, path string) error {
 	return l.watch(s, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
 }
 
-// Turn waits for something to read, for at most the time wait, and handles it.
+// Turn waits until the kernel reports that sockets can be read or written, and handles these
+// sockets. It waits for at most the time wait, and at most 100 ms.
 func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -191,7 +194,7 @@ func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
-// Idle handles what comes for the time d, and sends nothing.
+// Idle handles what comes during the time d. It sends no message of a stream.
 func (l *Loop) Idle(ctx context.Context, d time.Duration) error {
 	for until := time.Now().Add(d); ; {
 		left := time.Until(until)

@@ -11,7 +11,7 @@ import (
 )
 
 // answering starts a server for two sessions. The first one sends. The second one receives the
-// texts that give makes of each text sent.
+// texts that the function give returns for each text sent.
 func answering(t *testing.T, give func(text []byte) [][]byte) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -73,7 +73,7 @@ func TestRunCounts(t *testing.T) {
 	}
 }
 
-// TestRunFails checks that a faulty server yields an error and no figure.
+// TestRunFails checks that Run returns an error for a faulty server, and that the error is a Wrong.
 func TestRunFails(t *testing.T) {
 	fifth := func(text []byte) bool { return strings.Contains(string(text), "0000000005") }
 	for name, give := range map[string]func(text []byte) [][]byte{

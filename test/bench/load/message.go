@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// A message consists of mark, six digits of the stream's number, ten digits of its own number,
-// filling, and end. A receiver thus recognises it wherever a server puts it in a text of its own.
+// A message consists of the constant mark, six digits of the stream's number, ten digits of the
+// message's own number, filling, and the constant end. A receiver thus recognises a message
+// wherever a server puts it in a longer text.
 const (
 	mark = "@@"
 	end  = '$'
@@ -19,7 +20,7 @@ const (
 	MinSize = len(mark) + streamDigits + numberDigits + 1
 )
 
-// appendMessage appends the message with number 0 of a stream. It has size bytes.
+// appendMessage appends the message with number 0 of a stream. The message has size bytes.
 func appendMessage(b []byte, stream, size int) []byte {
 	b = fmt.Appendf(b, "%s%0*d%0*d", mark, streamDigits, stream, numberDigits, 0)
 	return append(append(b, bytes.Repeat([]byte{'x'}, size-MinSize)...), end)

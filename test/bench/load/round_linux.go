@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Limits end a round; the first limit that is reached counts. Time counts only once a message has
-// reached all its receivers. At its end the round still waits for the messages that are under way.
+// Limits end a round; the first limit that is reached counts. Time runs from the beginning of the
+// round, but does not end the round before a message has reached all its receivers. After the last
+// message is sent, the round still waits for the messages that are under way.
 type Limits struct {
 	Messages int
 	Time     time.Duration
@@ -53,7 +54,7 @@ func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Re
 	return r, nil
 }
 
-// await handles what comes until underWay returns 0.
+// await handles what comes until the function underWay returns 0.
 func (l *Loop) await(ctx context.Context, underWay func() int) error {
 	for last, at := l.deliveries, l.now(); underWay() > 0; {
 		if err := l.Turn(ctx, time.Second); err != nil {

@@ -21,7 +21,7 @@ type Socket struct {
 	out     []byte // bytes that the kernel has not taken yet
 
 	hears *Stream // the stream that it receives; nil: none
-	next  uint64  // number of the next message of that stream
+	next  uint64  // number of the message that must come next
 	asks  *Ask    // nil: it gives no commands
 }
 
@@ -60,7 +60,7 @@ func (l *Loop) take(s *Socket) error {
 	return err
 }
 
-// parse handles all whole frames and returns the remainder.
+// parse handles the answer to the upgrade and all whole frames in b. It returns the remainder of b.
 func (l *Loop) parse(s *Socket, b []byte) (remainder []byte, err error) {
 	if s.state == upgrading {
 		i := bytes.Index(b, []byte("\r\n\r\n"))

@@ -59,8 +59,9 @@ func parseInfo(text string) Info {
 	return i
 }
 
-// Since returns how many commands were called between the earlier Info before and i. It counts the
-// commands that begin with one of names. Without names it counts all commands but INFO.
+// Since returns how many commands were called between two Infos: the parameter before, which is the
+// earlier one, and i. It counts the commands that begin with one of names. Without names it counts
+// all commands but INFO.
 func (i Info) Since(before Info, names ...string) (n int) {
 	for command, calls := range i.Calls {
 		wanted := len(names) == 0 && command != "info"

@@ -110,7 +110,7 @@ func free() (addr, port string) {
 	return addr, port
 }
 
-// Start starts the process and returns how long it took until it was ready. If it fails, the
+// Start starts the process and returns how long it took until it was ready. If Start fails, the
 // process has ended.
 func (s *Server) Start(ctx context.Context) (took time.Duration, err error) {
 	cmd, ended := exec.Command(s.path, s.args...), make(chan struct{})

@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// Socket is an upgraded connection of a client. It takes as little memory as possible.
+// Socket is an upgraded connection of a client. It takes little memory.
 type Socket struct {
 	net.Conn
 	in *bufio.Reader
@@ -63,7 +63,7 @@ func (s *Socket) write(opcode byte, payload []byte) error {
 	return err
 }
 
-// frame reads a frame of at most 65,535 bytes.
+// frame reads a frame whose payload has at most 65,535 bytes.
 func (s *Socket) frame() (opcode byte, payload []byte, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(s.in, head[:2]); err != nil {

@@ -25,7 +25,8 @@ type Row struct {
 	Values []float64 `json:"values,omitempty"` // the values of all rounds; Value is their median
 }
 
-// Medians merges the rows that measure the same thing into one row.
+// Medians merges rows that have the same scenario, case, measurement and server into one row. That
+// row has all their values in Values, and the median of these in Value.
 func Medians(rows []Row) (merged []Row) {
 	type key struct{ scenario, of, what, server string }
 	at := map[key]int{}

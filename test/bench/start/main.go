@@ -3,8 +3,8 @@
 //
 //	go run ./test/bench/start [-runs 20]
 //
-// A relay is ready when it serves; a redis-server runs before it starts. An edge is ready when it
-// has its link; a relay runs before it starts.
+// A redis-server runs before the relay starts, and the relay is ready when it serves. A relay runs
+// before the edge starts, and the edge is ready when it has its link.
 package main
 
 import (

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Moment holds the machine's CPU times since its boot.
+// Moment holds CPU times: of the machine since its boot, and of this process since its start.
 type Moment struct {
 	all  time.Duration // of all cores
 	idle time.Duration

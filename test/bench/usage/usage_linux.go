@@ -42,7 +42,7 @@ func Resident(pid int) (int64, error) {
 
 // Kernel is the memory of the kernel on the whole machine, in bytes.
 type Kernel struct {
-	Slab    int64 // objects in use: sockets, files, inodes and others
+	Slab    int64 // objects that cannot be reclaimed: sockets, files and others
 	Buffers int64 // contents of the buffers of TCP sockets
 }
 
@@ -53,8 +53,8 @@ func KernelMemory() Kernel {
 	return Kernel{Slab: slab << 10, Buffers: buffers * int64(os.Getpagesize())}
 }
 
-// after finds the first line of a file whose first word is the parameter line and that has the
-// parameter word. It returns the word behind that one.
+// after looks in a file for a line whose first word equals the parameter line. It returns the word
+// that follows the parameter word in that line. The result is "" if there is none.
 func after(file, line, word string) string {
 	f, err := os.Open(file)
 	if err != nil {
