@@ -114,7 +114,8 @@ func shorten(s schedule, fails func(schedule) bool) schedule {
 	return s
 }
 
-// String describes a config. It leaves out digestEach and topicRate.
+// String describes a config.
 func (c config) String() string {
-	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes", c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window)
+	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes, digests every %v, topic rate %d",
+		c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window, c.digestEach, c.topicRate)
 }
