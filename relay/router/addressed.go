@@ -10,9 +10,9 @@ import (
 
 // addressed holds the topics that one user has addressed through one edge, over all connections of
 // the user there. Each user and each group that is written to, joined or left costs the broker a
-// history and a mark, whether or not anybody follows it. Config.MaxAddressed bounds these topics in
-// each window of Config.HistoryAge. A topic is remembered by its hash. An addressed value outlives
-// the connections, since otherwise a reconnect would begin a new window.
+// history and a mark, even if nobody follows its topic. Config.MaxAddressed bounds the topics of
+// one window, which lasts for Config.HistoryAge. A topic is remembered by its hash. An addressed
+// value outlives the connections, since otherwise a reconnect would begin a new window.
 type addressed struct {
 	few   [3]uint64           // hashes of the first topics; 0: free
 	more  map[uint64]struct{} // hashes of the topics beyond few
@@ -21,8 +21,8 @@ type addressed struct {
 
 var addressedSeed = maphash.MakeSeed()
 
-// take adds t. The parameter at is the present Router.clock, window is how long a window lasts, and
-// most is the bound of the topics in it. take returns false if t is new and the window is full.
+// take adds t, unless t is new and the window is full: then it returns false. The parameter at is
+// the present Router.clock, window is how long a window lasts, and most is how many topics fill it.
 func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) bool {
 	if at-a.since >= window {
 		*a = addressed{since: at}
@@ -58,9 +58,9 @@ func (r *Router) address(fr *frame) bool {
 	return r.addressedBy(fr.session).take(fr.topic(), r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
-// mayAddress reports whether a frame may create its topic, and refuses a frame that may not. Every
-// publication to a topic whose name a client may invent must pass mayAddress or address. Only
-// frames that were granted on an earlier link pass neither.
+// mayAddress reports whether a frame may create its topic, and refuses a frame that may not. For
+// every publication to a topic whose name a client may invent, Router.mayAddress or Router.address
+// must be called. Frames that were granted on an earlier link are the only exception.
 func (r *Router) mayAddress(fr *frame) bool {
 	if r.address(fr) {
 		return true

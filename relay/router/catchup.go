@@ -27,9 +27,9 @@ type lag struct {
 	older    uint64 // while seeking: last number of its edge before its members came
 	reading  uint64 // token of the ReadHistory under way; 0: none
 	// target is the base of the tail when the page was requested, or the top if there was no tail.
-	// History must reach it.
+	// History must reach this position.
 	target protocol.Position
-	echoes []*frame // heard joins and leaves that wait for their place
+	echoes []*frame // joins and leaves that wait until the follower is at their place
 }
 
 func (r *Router) fallBehind(f *follower) {
@@ -85,14 +85,16 @@ func (r *Router) advanceAll(e *edge) {
 }
 
 // advance sends a follower that is behind as much as possible now. It stops when the follower is
-// live, the edge's buffer is full, or the follower has to wait for history or for the broker.
+// live or the edge's buffer is full, or when the follower has to wait: for history, for its topic's
+// subscription, or for the broker.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
 	}
 }
 
-// advanceOn does the work of advance, but stops when f has reached the place of a join or a leave
-// that waited for it. It reports whether it stopped for that reason; advance then calls it again.
+// advanceOn does the work of advance, but stops each time f has reached the place of a join or a
+// leave that waits in f's lag. It reports whether it stopped for that reason. Then advance calls it
+// again.
 func (r *Router) advanceOn(f *follower) (again bool) {
 	g := f.lag()
 	if !f.isBehind || !f.edge.outbox.ready || g.reading != 0 || !f.topic.subscribed && !r.outage.away || r.outage.away && g.held {
@@ -119,12 +121,13 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 				r.read(f)
 			}
 			return false
-		// Any of the following makes the follower wait for the broker. What it misses may be a
-		// message that has left the tail.
+		// Each of the four conditions below makes the follower wait for the broker. Under the first
+		// one, the follower may miss a message given ahead that has left the tail.
 		case r.outage.away && tail.torn,
-			// It is not known what this follower misses.
+			// The edge has a position, but this relay has never known the topic's top. So it is not
+			// known what the follower misses.
 			!f.topic.subscribed && !f.topic.placed && !f.position.IsUnplaced(),
-			// Its members may have come at another relay, after some of the tail's messages.
+			// The members may have come at another relay, after some of the tail's messages.
 			f.position.IsUnplaced() && f.topic.placed,
 			// The edge has received more of the topic than this relay. That may include later
 			// messages of the clients whose messages were given ahead here.
@@ -214,7 +217,7 @@ func (r *Router) caughtUp(f *follower) {
 	}
 	r.arrived(f)
 	if l := f.edge.inbox.lanes[f.topic.name]; l != nil {
-		r.giveAhead(l) // its joins and leaves waited for this
+		r.giveAhead(l) // the lane's joins and leaves waited for f to be live
 	}
 }
 
@@ -278,7 +281,7 @@ func (r *Router) history(ev broker.History) {
 		return
 	}
 	if f.position.Before(ev.Through) {
-		// The end of the page could not be read: those publications are lost.
+		// The publications at the end of the page could not be read. They are lost.
 		lost, _ := missing(f.position, ev.Through)
 		r.gap(f, ev.Through, lost+1)
 	}

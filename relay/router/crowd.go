@@ -3,7 +3,7 @@ package router
 // crowdIndex is the number of followers from which on a crowd has a map of them by edge.
 const crowdIndex = 16
 
-// crowd holds the followers of a topic that has, or had, more than one. To add, find or remove a
+// crowd holds the followers of a topic that has had more than one. To add, find or remove a
 // follower takes the same time however many there are, except that a removal during a walk copies
 // the list.
 type crowd struct {

@@ -85,8 +85,8 @@ func (d *directory) inOrder() []*edge {
 	return d.ordered
 }
 
-// activeInOrder returns the active topics whose recent state is accepted by want, in the order of
-// their names.
+// activeInOrder returns the active topics whose recent state the function want accepts, in the
+// order of their names.
 func (d *directory) activeInOrder(want func(*recent) bool) (some []*topic) {
 	for t := range d.active {
 		if want(t.recent) {

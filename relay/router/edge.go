@@ -23,8 +23,8 @@ type edge struct {
 
 	followers []*follower // unordered
 	leaving   uint64      // token of the Flush that Moved led to on this link; 0: no Moved yet
-	// passed has, by topic, the number of a tail item. In this outage, passOver has told this edge
-	// the IDs of the items up to that one.
+	// passed has, by topic, the number of a tail item. On this link and in this outage, passOver
+	// has told the edge the IDs of the items given ahead up to that one.
 	passed map[protocol.Topic]uint64
 
 	addressed map[string]*addressed // by user
@@ -60,8 +60,8 @@ const (
 	memberCost = 8  // for each member in a Held
 )
 
-// connected takes a new link. It replaces an older link of the same instance at once. Another
-// instance with the same node ID is another edge.
+// connected takes a new link. It closes an older link of the same instance at once, and refuses a
+// link that is older than the present one. Another instance with the same node ID is another edge.
 func (r *Router) connected(l Link, h link.Hello) {
 	if r.stopping {
 		l.Close(link.CodeNormal, "this relay is stopping")
@@ -157,7 +157,7 @@ func (r *Router) removeEdge(e *edge) {
 		r.removeSession(s)
 	}
 	for len(e.followers) > 0 {
-		r.dropFollower(e.followers[0]) // what is left has no members
+		r.dropFollower(e.followers[0]) // the followers that are left have no members
 	}
 	// A topic's first follower is stored in the topic, and may keep the edge in memory. So the edge
 	// itself must keep nothing.

@@ -10,9 +10,9 @@ import (
 )
 
 // follower is one edge's place in one topic. Its position says how far the edge's members have been
-// sent the topic. A follower is live if they have been sent everything, else it is behind. A
-// follower that is behind is sent the next publication from the tail. If the tail does not have it,
-// history is read, page by page.
+// sent the topic. A live follower is sent each publication when it comes. A follower that is behind
+// is first sent what it misses. The next publication is taken from the tail. If the tail does not
+// have it, history is read, page by page.
 type follower struct {
 	topic *topic
 	edge  *edge
@@ -38,8 +38,9 @@ type follower struct {
 
 func (f *follower) live() bool { return !f.isBehind }
 
-// bindable reports whether a session can become a member now. The edge must have told its tables,
-// the subscription must be in force, and any members at this edge must have been sent everything.
+// bindable reports whether a session can be bound to f and miss nothing from now on. The edge must
+// have told its tables, the subscription must be in force, and any members at this edge must have
+// been sent everything.
 func (f *follower) bindable() bool {
 	return f.edge.outbox.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
 }
@@ -53,8 +54,7 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 //     f begins at place instead, is behind, and is sent what lies between. f never begins before
 //     the position of earlier members: the new member may be one of them who comes back, and would
 //     be sent messages twice.
-//   - While the subscription is lost, f begins at the highest position known from edges and from
-//     the broker's answers.
+//   - While the subscription is lost, f begins at the highest position that this relay knows of.
 //   - Before the topic was ever subscribed, f is unplaced.
 func (r *Router) enterAt(f *follower, place protocol.Position) {
 	first := f.bound == 0
@@ -208,7 +208,8 @@ func (f *follower) wait() *waits {
 	return f.waits
 }
 
-// lag returns f's lag. It is nil if f is not behind and no history that f requested is on its way.
+// lag returns f's lag. It is nil only if f is not behind and no history that f requested is on its
+// way.
 func (f *follower) lag() *lag {
 	if f.waits == nil {
 		return nil

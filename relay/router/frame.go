@@ -36,8 +36,8 @@ type frame struct {
 // session. Neither follows from the other: a notice may be heard before the broker has answered,
 // and a granted frame is published later.
 
-// frameStage says how far a frame's publication has come. A failure leads from flying back to
-// ready.
+// frameStage says how far a frame's publication has come. A failure leads from stageFlying back to
+// stageReady.
 type frameStage uint8
 
 const (
@@ -53,10 +53,10 @@ type frameEffect uint8
 const (
 	effectNone      frameEffect = iota
 	effectAwaited               // a notice whose echo is awaited
-	effectPlacing               // its echo is awaited no more; its follower must reach its place
+	effectPlacing               // echo awaited no more; waits until the follower is at its place
 	effectGranted               // in effect before its echo; nothing to judge, bind or answer
 	effectFinished              // nothing left to do for its session
-	effectForgotten             // sent again by its edge, or its edge is gone; events are ignored
+	effectForgotten             // its edge sends it again, or is gone
 )
 
 // refused reports whether the frame is a command that does nothing.
@@ -93,8 +93,8 @@ func (r *Router) frame(e *edge, f any) *violation {
 	return &violation{link.CodeProtocol, "a frame that edges do not send"}
 }
 
-// arrive takes a message and parses it at once. It is judged at once or after the frames of its
-// session that it waits for.
+// arrive takes a message and parses it at once. The message is judged at once, or after the frames
+// of its session for which it waits.
 func (r *Router) arrive(e *edge, m link.Message) *violation {
 	fr, v := r.admit(e, m.Number, m.Session, uint64(len(m.Payload))+frameCost)
 	if fr == nil {
@@ -172,14 +172,15 @@ func (r *Router) msg(fr *frame) string {
 	return c.Text
 }
 
-// doneText returns the answer to a join or a leave that is in effect.
+// doneText returns the answer to a join or a leave that takes effect.
 func (r *Router) doneText(fr *frame) []byte {
 	r.msg(fr)
 	return r.verdict(fr, dialect.Verdict{})
 }
 
 // judge decides about a frame whose turn in its session has come. The frame is answered or
-// finished, is made ready to be published, or waits for the broker's answer.
+// finished, is made ready to be published, or waits. A frame of a non-member may wait for the
+// broker's count, and an end for the session's earlier frames.
 func (r *Router) judge(fr *frame) {
 	s := fr.session
 	switch {
@@ -204,7 +205,7 @@ func (r *Router) judge(fr *frame) {
 		r.nonMember(fr)
 	case fr.command.Verb == dialect.Leave:
 		// The notice may create the topic anew, so the topic counts as addressed. But a leave is
-		// not refused when its user has addressed too many.
+		// not refused when its user has addressed too many topics.
 		r.address(fr)
 		r.awaitEcho(fr)
 	case !fr.command.Fixed && !r.mayAddress(fr):
@@ -279,13 +280,13 @@ func (r *Router) void(e *edge) {
 		for l.first != nil { // the lane's timer may still fire, and finds nothing
 			fr := l.first
 			l.remove(fr)
-			fr.effect = effectForgotten // even a frame that was finished before its answer
+			fr.effect = effectForgotten // even a frame that was finished before the broker's answer
 			if fr.stage == stageFlying {
 				r.requests.orphan(fr)
 			}
 			if t != nil && fr.stage == stageAnswered && !t.heard(fr) {
-				// It cannot be kept as unheard: its place among the frames that are sent again is
-				// not known.
+				// The frame cannot be kept as unheard: its place among the frames that are sent
+				// again is not known.
 				r.recently(t).unheard.blurred = true
 			}
 		}

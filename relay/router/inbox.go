@@ -4,18 +4,18 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 
 // inbox is what an edge has sent of its log: the numbers, and the frames that are not finished.
 type inbox struct {
-	logSize uint64 // size of its log in bytes, as its Hello said
+	logSize uint64 // size of the edge's log in bytes, as its Hello said
 
 	numbers numbers
 	whole   bool    // all that the edge has ever published is known here, see begun
 	acked   uint64  // all up to this number were finished when the link began
-	last    uint64  // last number of its log when the link began; replays end there
+	last    uint64  // last number of the edge's log when the link began; replays end there
 	began   moment  // moment of the link's Synced
 	hearing uint64  // token of the Flush by which the edge becomes whole; 0: none
-	earlier numbers // numbers of the edge's previous link here, until the edge is heard out
+	earlier numbers // numbers of a whole edge's previous link here, until the edge is heard out
 
-	frames map[uint64]*frame // unfinished frames that came on this link
-	bytes  uint64            // sum of frame.size
+	frames map[uint64]*frame // unfinished frames, by number
+	bytes  uint64            // sum of the size of all frames
 	lanes  map[protocol.Topic]*lane
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Input is one event for the Router: Connected, Received, Writable, Disconnected or FromBroker. The
-// Pump has two more of its own, move and stop.
+// Pump has two more of its own, of the types move and stop.
 type Input interface{ apply(*Router) }
 
 // Connected tells of a new link whose handshake is complete. The edge's tables follow as Received.
@@ -17,9 +17,9 @@ type Connected struct {
 	Hello link.Hello
 }
 
-// Received brings the frames of one batch, in order. The frames are values of link.Session,
-// link.Held, link.Synced, link.Message, link.End and link.Moved. The Router keeps the byte slices
-// in them.
+// Received brings the frames of one batch, or of a part of a large one, in order. The frames are
+// values of link.Session, link.Held, link.Synced, link.Message, link.End and link.Moved. The Router
+// may keep a frame and the slices in it, so the caller must not change them afterwards.
 type Received struct {
 	Link   Link
 	Frames []any
@@ -28,7 +28,7 @@ type Received struct {
 // Writable tells that a link whose outgoing buffer was full has room again.
 type Writable struct{ Link Link }
 
-// Disconnected tells that a link has ended. LastReceived is when its last byte came.
+// Disconnected tells that a link has ended. LastReceived is when the last byte came on the link.
 type Disconnected struct {
 	Link         Link
 	LastReceived time.Time

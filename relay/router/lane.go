@@ -14,14 +14,15 @@ import (
 //
 // A mark is a single number, and the broker takes every number up to it for published. So a frame
 // must never be published before a lower one of its lane. Each publish therefore names the frame
-// before it. If that frame was not published, the broker refuses the publish. After a failure the
-// lane waits until nothing is in flight, and starts again at its first unpublished frame.
+// before it in the lane. If that frame was not published, the broker refuses the publish. After a
+// failure the lane waits until none of its frames is in flight. Then it pauses, and starts again at
+// its first unpublished frame.
 type lane struct {
 	edge  *edge
 	topic protocol.Topic
 
 	entries
-	waking  bool   // listed in outage.waking
+	waking  bool   // listed in outage.waking, and its turn there has not come
 	stalled bool   // listed in Router.stalled
 	paced   bool   // waits in Router.rates
 	flying  int    // frames given to the broker and not answered
@@ -125,9 +126,9 @@ func (r *Router) runLane(l *lane) {
 	}
 }
 
-// placed reports whether a frame for which joins returns true can be published to t, the lane's
-// topic. A join must not be acknowledged before the edge's members of t have their position. If
-// nobody follows the topic, t is nil, and no position is needed.
+// placed reports whether a frame for which frame.joins returns true can be published to t, the
+// lane's topic. A join must not be acknowledged before the edge's members of t have their position.
+// If nobody follows the topic, t is nil, and no position is needed.
 func (l *lane) placed(t *topic) bool {
 	if t == nil {
 		return true
@@ -278,8 +279,9 @@ func (es *entries) remove(fr *frame) {
 	}
 }
 
-// stall notes that a lane waits for news of its topic. When the news comes, only the stalled lanes
-// are tried, not the lanes of all edges.
+// stall notes that a lane waits for a change of its topic, such as a confirmed subscription, or for
+// the end of pacing. After a change of a topic only the stalled lanes to it are tried, not the
+// lanes of all edges.
 func (r *Router) stall(l *lane) {
 	if !l.stalled {
 		l.stalled = true
@@ -287,7 +289,7 @@ func (r *Router) stall(l *lane) {
 	}
 }
 
-// unstall takes a lane that no longer waits off Router.stalled.
+// unstall removes a lane from Router.stalled. The lane waits no longer.
 func (r *Router) unstall(l *lane) {
 	if !l.stalled {
 		return
@@ -302,8 +304,8 @@ func (r *Router) unstall(l *lane) {
 	}
 }
 
-// resumed takes the stalled lanes to a topic off Router.stalled. It returns them in the order of
-// their edges' instances, so that equal inputs give equal outputs.
+// resumed removes all lanes to a topic from Router.stalled. It returns them in the order of their
+// edges' instances, so that equal inputs give equal outputs.
 func (r *Router) resumed(t protocol.Topic) []*lane {
 	list := r.stalled[t]
 	if list == nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// join publishes the notice of a join, unless it refuses the join. The echo of the notice makes the
-// session a member.
+// join refuses a join, or publishes its notice. The session becomes a member when the notice takes
+// effect.
 func (r *Router) join(fr *frame) {
 	if v := r.full(fr); v.Reason != dialect.Done {
 		r.deny(fr, v)
@@ -20,7 +20,8 @@ func (r *Router) join(fr *frame) {
 	}
 }
 
-// full returns why a session may not be in one more topic. Done means that it may.
+// full returns the reason to refuse fr, which is a join. The reason Done means that fr is not
+// refused.
 func (r *Router) full(fr *frame) dialect.Verdict {
 	s := fr.session
 	switch {
@@ -34,7 +35,8 @@ func (r *Router) full(fr *frame) dialect.Verdict {
 	return dialect.Verdict{}
 }
 
-// awaitEcho publishes a notice, which takes effect when its echo is heard.
+// awaitEcho publishes a notice. The notice usually takes effect when its echo is heard. In an
+// outage it may take effect earlier, when it is given ahead.
 func (r *Router) awaitEcho(fr *frame) {
 	f := r.follow(fr.session.edge, fr.topic())
 	f.noticed(+1)
@@ -45,7 +47,7 @@ func (r *Router) awaitEcho(fr *frame) {
 	r.ready(fr)
 }
 
-// completeEcho puts a join or a leave in effect if p is its echo.
+// completeEcho puts a join or a leave in effect, at its place, if p is the echo of its notice.
 func (r *Router) completeEcho(t *topic, p broker.Publication) {
 	if t.recent == nil || t.recent.notices == 0 {
 		return
@@ -58,8 +60,8 @@ func (r *Router) completeEcho(t *topic, p broker.Publication) {
 	}
 }
 
-// completeAnswered puts in effect the published notices that lie at or before the topic's top.
-// Their own echoes may have been lost.
+// completeAnswered puts in effect the published notices that lie at or before the top of a
+// subscribed topic. If the echo of such a notice has not been heard, it will not come any more.
 func (r *Router) completeAnswered(t *topic) {
 	n := t.recent
 	if !t.subscribed || n == nil || len(n.answered) == 0 {
@@ -79,7 +81,7 @@ func (r *Router) completeAnswered(t *topic) {
 }
 
 // heardNotice ends the wait for a notice's echo, and puts the notice in effect at its place. If the
-// wait has ended before, it does nothing.
+// wait has ended before, heardNotice does nothing.
 func (r *Router) heardNotice(t *topic, fr *frame) {
 	if fr.effect != effectAwaited {
 		return
@@ -89,8 +91,8 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 }
 
 // takeNotice puts a join or a leave in effect at its place among the publications. f is the
-// follower of the session's edge. If f has members who have not been sent what lies before that
-// place, the notice waits until they have.
+// follower of the session's edge. While f is behind and has members, the notice waits until they
+// have been sent all up to that place, or everything if the place is unknown.
 func (r *Router) takeNotice(f *follower, fr *frame) {
 	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
 		f.waits.lag.echoes = append(f.waits.lag.echoes, fr)
@@ -99,8 +101,8 @@ func (r *Router) takeNotice(f *follower, fr *frame) {
 	r.completeNotice(fr)
 }
 
-// takeEchoes puts in effect the joins and leaves whose place f has reached. It reports whether
-// there were any. If so, f may be live or at another position.
+// takeEchoes puts in effect the joins and leaves that waited in f's lag and whose place f has
+// reached. It reports whether there were any. After that f may be live, or at another position.
 func (r *Router) takeEchoes(f *follower) (any bool) {
 	for g := f.lag(); f.isBehind && len(g.echoes) > 0; g = f.lag() {
 		fr := g.echoes[0]
@@ -128,7 +130,7 @@ func (r *Router) completeEarlier(fr *frame) bool {
 		return true
 	}
 	for _, earlier := range slices.Clone(way[:i]) {
-		if earlier.effect < effectGranted { // else its own completion led here
+		if earlier.effect < effectGranted { // else the completion of that frame led here
 			r.directory.topics[earlier.topic()].forgetNotice(earlier)
 			r.completeNotice(earlier)
 		}
@@ -136,8 +138,8 @@ func (r *Router) completeEarlier(fr *frame) bool {
 	return fr.effect < effectGranted
 }
 
-// completeNotice puts a join or a leave in effect. One frame of the link tells the edge of it and
-// carries the answer.
+// completeNotice puts a join or a leave in effect, and finishes it. One frame of the link tells the
+// edge that the session joined or left, and carries the answer.
 func (r *Router) completeNotice(fr *frame) {
 	if !r.completeEarlier(fr) {
 		return
@@ -159,7 +161,7 @@ func (r *Router) completeNotice(fr *frame) {
 			Number: fr.number, Session: s.id, Topic: f.topic.number,
 			Text: r.doneText(fr),
 		}.Append)
-		r.finish(fr) // before unbind, which may run its lane
+		r.finish(fr) // before unbind, which may run the frame's lane
 		r.unbind(s, f)
 	}
 	r.dropIfIdle(f)
@@ -167,11 +169,12 @@ func (r *Router) completeNotice(fr *frame) {
 	r.runLane(fr.lane)
 }
 
-// settleEarlier finishes the frames that precede fr, a leave, in its lane. It is called when the
-// leave takes effect at its place. The frames before it were published, or the broker would have
-// refused the leave's notice. The edge is told that they are finished before it hears that the
-// session left. Otherwise it could replay a message that was published as a member's, and the
-// replay would be judged as a non-member's.
+// settleEarlier finishes the frames that precede fr, a leave, in its lane. It leaves out parked
+// frames, and joins and leaves that are not in effect. It is called when fr takes effect at its
+// place. The frames before fr were published, or the broker would have refused the notice of fr.
+// The edge is told that they are finished before it hears that the session left. Otherwise the edge
+// could replay a message that was published as a member's, and the replay would be judged as a
+// non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
 		if earlier.stage >= stageReady && !earlier.notice() { // else parked, or a notice
@@ -201,10 +204,11 @@ func (r *Router) tellFinished(s *session) {
 }
 
 // nonMember answers a group message or a leave of a session that is not in the group. A replay is
-// judged like any other frame. That is right, since the edge replays no frame that was answered,
-// and the tables that it told contain the effect of every answered frame. It also replays no
-// message that a member published before leaving, since before the answer to a leave it got the
-// acknowledgement of all messages that the session had published to groups.
+// answered like any other frame, for two reasons. First, the edge replays an answered frame only if
+// it was granted, and a granted frame does not come here. The tables that the edge told contain the
+// effect of every answered frame. Second, the edge replays no message that was published before its
+// sender left: before the answer to a leave, the edge got the acknowledgement of all messages that
+// the session had published to groups.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
 	x := fr.session.grow()
@@ -212,9 +216,10 @@ func (r *Router) nonMember(fr *frame) {
 	r.refuse(fr)
 }
 
-// refuse answers a non-member. The answer to a leave is NotMember. The answer to a message is
-// NotMember if others are members of the group, else NoMembers. If nobody here is a member, the
-// broker is asked. While the broker is away, or if it fails to count, the answer is Undecided.
+// refuse answers a non-member. The answer to a leave is NotMember. So is the answer to a message if
+// the group has members here. Otherwise the broker counts the group's subscribers, and the answer
+// is NotMember if there are any, else NoMembers. If the broker is away, or fails to count, the
+// answer is Undecided.
 func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
@@ -227,8 +232,7 @@ func (r *Router) refuse(fr *frame) {
 	}
 }
 
-// populated reports whether t has a member here. A session whose connect or join still waits is no
-// member.
+// populated reports whether t has a member here. A session that is not bound to t yet is no member.
 func (t *topic) populated() bool {
 	for f := range t.all {
 		if f.bound > 0 {
@@ -238,13 +242,14 @@ func (t *topic) populated() bool {
 	return false
 }
 
-// refuseAs answers a non-member's frame with the reason why, and finishes the frame.
+// refuseAs answers a non-member's frame, with the given reason, and finishes the frame.
 func (r *Router) refuseAs(fr *frame, why dialect.Reason) {
 	r.answer(fr, r.verdict(fr, dialect.Verdict{Reason: why}))
 	r.done(fr)
 }
 
-// counted takes the broker's count of a group's subscribers on all relays.
+// counted takes the broker's count of a group's subscribers everywhere, and answers the frame that
+// waits for the count.
 func (r *Router) counted(ev broker.Counted) {
 	fr := asker[*frame](&r.requests, ev.Token)
 	switch {

@@ -34,8 +34,8 @@ func (r *Router) holdLive(f *follower) {
 	}
 }
 
-// arrived handles a follower that became live or was dropped. If it was the last one that Live
-// waited for, Live is sent, after the publication that made the follower live.
+// arrived handles a follower that became live or was dropped. If Live waited for this follower
+// alone, arrived calls tellLive. So Live comes after the publication that made the follower live.
 func (r *Router) arrived(f *follower) {
 	if !f.holdsLive {
 		return
@@ -46,7 +46,7 @@ func (r *Router) arrived(f *follower) {
 }
 
 // tellLive tells an edge, once on each link, that it has nothing left to catch up. Nobody can know
-// that while the broker is away, so Live waits until it is back.
+// that while the broker is away, so Live waits until the broker is back.
 func (r *Router) tellLive(e *edge) {
 	if !e.catchup.liveDue || e.catchup.unlive > 0 || r.outage.away {
 		return
@@ -56,7 +56,8 @@ func (r *Router) tellLive(e *edge) {
 }
 
 // moved handles Moved: another link of the edge has taken over. The link that brought Moved ends
-// once it has carried all that was published before, or after leaveWait at the latest.
+// when the broker has answered a Flush, or after leaveWait at the latest. So that link usually
+// first carries all that was published before.
 func (r *Router) moved(e *edge) *violation {
 	if !e.outbox.ready || !e.outbox.link.Moves() || e.leaving != 0 {
 		return &violation{link.CodeProtocol, "Moved where it can not be"}
@@ -73,8 +74,8 @@ func (r *Router) flushed(ev broker.Flushed) {
 	r.heardOut(ev)
 }
 
-// leave makes flush close the link for which moved sent the Flush with this token. It does nothing
-// if that was done before, or if the Flush was not sent by moved.
+// leave makes Router.flush close the link for which moved sent the broker a Flush with this token.
+// It does nothing if that was done before, or if the Flush was not sent by moved.
 func (r *Router) leave(token uint64) {
 	if m := asker[mover](&r.requests, token); m.Link != nil {
 		r.left = append(r.left, m.Link)

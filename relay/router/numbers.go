@@ -6,22 +6,22 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// numbers records which of an edge's numbers are finished on one link: all up to through, and the
-// ranges in above.
+// numbers records which of an edge's numbers are finished on one link: all up to through, and all
+// in the ranges of above.
 type numbers struct {
 	through uint64
 	above   ranges // all ranges lie above through+1
-	arrived uint64 // the last number that came
-	changed bool   // something was finished since the last Ack
+	arrived uint64 // the last number that came, or through if none came
+	changed bool   // a number was finished since flush last sent an Ack
 }
 
-// start is called when an edge has told its tables. All numbers below first are finished.
+// start resets the numbers when an edge has told its tables. All numbers below first are finished.
 func (n *numbers) start(first uint64) {
 	*n = numbers{through: first - 1, arrived: first - 1}
 }
 
-// arrive notes that number came, and returns false for a number out of order. Numbers come in
-// ascending order. A number that is left out counts as finished: this relay or another has
+// arrive notes that a number came. It returns false if the number is not above all that came
+// before. A number that the edge leaves out counts as finished: this relay or another has
 // acknowledged or answered it.
 func (n *numbers) arrive(number uint64) bool {
 	if number <= n.arrived {
@@ -34,7 +34,8 @@ func (n *numbers) arrive(number uint64) bool {
 	return true
 }
 
-// finish notes that the numbers from first to last are finished. None of them was finished before.
+// finish notes that the numbers from first to last are finished. None of them may be finished
+// before.
 func (n *numbers) finish(first, last uint64) {
 	n.changed = true
 	if first > n.through+1 {
@@ -63,7 +64,7 @@ func (n *numbers) ack() link.Ack {
 	return link.Ack{Through: n.through, Finished: n.above.upTo(link.MaxRanges)}
 }
 
-// acks returns all finished numbers, in as many Acks as they need.
+// acks returns as many Acks as the ranges of above need. It returns none if there are no ranges.
 func (n *numbers) acks() (all []link.Ack) {
 	for some := range slices.Chunk(n.above.all(), link.MaxRanges) {
 		all = append(all, link.Ack{Through: n.through, Finished: some})

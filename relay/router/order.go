@@ -10,14 +10,17 @@ import (
 
 // This file keeps the order of one session's frames.
 //
-// A session gets its answers in the order of its commands. A join or a leave is answered when its
-// notice is heard. So a command that has an answer waits for the commands before it. A join, or a
-// leave of a member, need not wait if all unfinished commands before it are joins and leaves of the
-// same group, since their notices are heard in the order in which they are published.
+// A session gets its answers in the order of its commands. A join or a leave is answered when it
+// takes effect, which is usually when its notice is heard. From when it is judged until then, it is
+// under way. A command that has an answer is parked while earlier commands of the session are under
+// way or parked. The exception is a join, or a leave of a member, while nothing is parked and all
+// that is under way are joins and leaves of the same group. It is not parked, since notices are
+// heard in the order in which they are published.
 //
-// A message has no answer, unless it is refused. It waits only for an earlier frame that may decide
-// what becomes of it: one that is parked and about the message's topic. A group message of a
-// non-member is answered, and waits as other commands with an answer do.
+// A message has no answer, unless it is refused. It waits only while an earlier frame about its
+// topic is parked. That frame is to be published first, or may change whether the session is a
+// member. A group message of a non-member is answered, and waits as other commands with an answer
+// do.
 
 // await judges a frame, or parks it until the frames that it has to wait for are done.
 func (r *Router) await(fr *frame) {
@@ -31,9 +34,9 @@ func (r *Router) await(fr *frame) {
 	fr.session.grow().park(fr)
 }
 
-// outside reports whether a frame is a non-member's: its session is not in the frame's group, and
-// no earlier frame can change that. Such a frame will not be published, and needs no place in a
-// lane.
+// outside reports whether a frame is a group message or a leave of a non-member: its session is not
+// in the group, and no earlier frame can change that. Such a frame will not be published, and needs
+// no place in a lane.
 func (r *Router) outside(fr *frame) bool {
 	v := fr.command.Verb
 	return (v == dialect.MemberPublish || v == dialect.Leave) && fr.effect != effectGranted &&
@@ -113,9 +116,9 @@ func (r *Router) done(fr *frame) {
 	r.release(fr)
 }
 
-// release judges the frames that are parked behind fr, as far as they may go. A frame may be done
-// as soon as it is judged, which leads to another call of release. That inner call leaves the
-// remaining frames to the loop of the outer call.
+// release takes fr off the session's frames under way, and judges the parked frames, as far as they
+// may go. A frame may be done as soon as it is judged, which leads to another call of release. That
+// inner call leaves the remaining frames to the loop of the outer call.
 func (r *Router) release(fr *frame) {
 	s := fr.session
 	x := s.peek()

@@ -2,11 +2,11 @@ package router
 
 import "github.com/edgerelay/edgerelay/relay/broker"
 
-// outage is the router's state that concerns outages of the broker. docs/outage.md describes them.
-// Publications that were made here and not heard are kept at all times (see unheard), since nobody
-// knows beforehand when the broker goes away.
+// outage is the router's state that concerns outages of the broker. docs/outage.md describes
+// outages. Publications that were made here and not heard are kept at all times (see unheard),
+// since nobody knows beforehand when the broker goes away.
 type outage struct {
-	away         bool    // the broker does not answer
+	away         bool    // the broker is away, as its last State says
 	deafened     int     // number of topics whose subscription is lost
 	unheardBytes int     // total cost of all unheard frames
 	waking       []*lane // work queue of giveAhead
@@ -25,7 +25,7 @@ func (r *Router) state(ev broker.State) {
 		r.sendStatus(e)
 	}
 	if r.outage.away {
-		r.goAhead() // before the connects: the frames are older than the waiting connects
+		r.goAhead() // first: connects that are not answered yet need none of these frames
 		for _, e := range r.directory.inOrder() {
 			r.openUnconfirmed(e)
 		}

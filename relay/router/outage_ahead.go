@@ -7,7 +7,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// While the broker is away, this relay gives its edges the messages of their own clients ahead of
+// While the broker is away, this relay gives its edges the messages of all their clients ahead of
 // publication, in the relay's own order. This does not finish a number: the frames stay in their
 // lanes, and in the logs of the edges. An edge remembers the ID of each message that it was given
 // ahead, and drops the message when it comes as a publication.
@@ -19,8 +19,8 @@ import (
 //     was given ahead, see topic.level.
 //   - The order is that of the lane, from its first frame.
 //   - The receiving edges are not behind on the topic. An edge that is behind is first sent the
-//     topic's tail, which keeps what was given ahead. If some of that has left the tail, such an
-//     edge waits for the broker.
+//     topic's tail, which keeps the messages given ahead. If some of these have left the tail, such
+//     an edge waits for the broker.
 
 // giveAhead gives ahead the ready frames of a lane that were not yet given since the broker went
 // away. Thereby frames of other lanes may become ready. These lanes are queued and processed
@@ -109,7 +109,7 @@ func (r *Router) spread(t *topic, fr *frame) {
 }
 
 // takeEffect puts a join or a leave in effect, and answers it, before the echo of its notice has
-// come. Afterwards the notice is an ordinary publication.
+// come. From then on the notice is an ordinary publication.
 func (r *Router) takeEffect(fr *frame, f *follower) {
 	if !r.completeEarlier(fr) {
 		return
@@ -150,10 +150,10 @@ func (r *Router) goAhead() {
 	}
 }
 
-// comeBack stops giving ahead. It empties the tails of the topics to which something was given
-// ahead, because these messages get positions when they are published, and followers that are
-// behind then read them from history. The exception is an edge that is gone: removeEdge has voided
-// its unpublished frames, which are published only if that edge sends them again.
+// comeBack stops giving ahead. It empties the tails of the topics to which messages were given
+// ahead. These messages get positions when they are published, and followers that are behind then
+// read them from history. Messages of an edge that is gone are an exception: removeEdge has voided
+// the edge's unpublished frames, which are published only if the edge sends them again.
 func (r *Router) comeBack() {
 	for _, t := range r.directory.activeInOrder(func(n *recent) bool { return n.tail.ahead > 0 || n.tail.torn || n.unheard.given > 0 }) {
 		r.tails.drop(t)
@@ -202,14 +202,15 @@ func (e *edge) passedOver(first, next uint64) {
 	}
 }
 
-// hearOut asks the broker for a Flush. The answer comes after everything that other relays had
-// published of e's frames when this link began.
+// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received all
+// that other relays had published of e's frames when this link began, on the topics that are
+// subscribed here.
 func (r *Router) hearOut(e *edge) {
 	e.inbox.hearing = r.requests.ask(e)
 	r.brk.Flush(e.inbox.hearing)
 }
 
-// heardOut takes the answer to hearOut. If everything on its way has arrived, and no topic has lost
+// heardOut takes the answer to hearOut. If all that was on its way has come, and no topic has lost
 // its subscription, the edge is whole. Otherwise hearOut is repeated.
 func (r *Router) heardOut(ev broker.Flushed) {
 	e := asker[*edge](&r.requests, ev.Token)
@@ -232,8 +233,8 @@ func (r *Router) heardOut(ev broker.Flushed) {
 	}
 }
 
-// wakeAhead retries, in an outage, the stalled lanes to a topic after something about the topic
-// became known.
+// wakeAhead retries, in an outage, the stalled lanes to a topic. It is called when the topic has
+// changed, and may now be level or have a follower.
 func (r *Router) wakeAhead(t protocol.Topic) {
 	if !r.outage.away {
 		return
@@ -243,9 +244,9 @@ func (r *Router) wakeAhead(t protocol.Topic) {
 	}
 }
 
-// passOver is called when an edge gets its first member of a topic. It tells the edge the IDs of
-// the messages given ahead that the topic's tail has, so the edge drops these messages when they
-// are published. Each ID is told once.
+// passOver tells an edge that gets its first member of a topic the IDs of the messages given ahead
+// that the topic's tail has. So the edge drops these messages when they are published. On one link,
+// each ID is told once in an outage.
 func (r *Router) passOver(f *follower) {
 	e := f.edge
 	if f.topic.recent == nil || f.topic.recent.tail.ahead == 0 {

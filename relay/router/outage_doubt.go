@@ -22,13 +22,13 @@ func (r *Router) tick() moment {
 // origin tells since when a frame may have been published although no answer to it has come, and
 // whether another relay may have published it.
 type origin struct {
-	sent  moment // may be published from this moment on; 0: never sent
+	sent  moment // may have been published from this moment on; 0: never sent
 	again bool   // came in a replay; another relay may have published it
 }
 
-// doubts reports whether a frame of the given origin is in doubt for f. It is in doubt if it may
-// have been published before f's members came, or if it may be among the messages whose loss the
-// members were told.
+// doubts reports whether a frame of the given origin is in doubt for f. The frame is in doubt if it
+// may have been published before f's members came, or if it may be among the messages whose loss
+// the members were told.
 func (f *follower) doubts(from origin) bool {
 	return from.sent != 0 && (from.sent <= f.since || f.gapped && from.again)
 }

@@ -14,8 +14,8 @@ const paceFor = 2 * time.Second
 // keep for them. When the broker comes back, all that waited could be published to a topic at once.
 // The topic's followers, here or on other relays, might not be subscribed again yet. So for paceFor
 // this relay publishes to each topic at most a quarter of what a history keeps, and the followers
-// find the publications there. While a topic that is followed here is not subscribed, it gets no
-// more than that either, however long it takes.
+// find the publications there. While a topic that is followed here is not subscribed, this relay
+// publishes no more than such a quarter to it either, however long it takes.
 //
 // The size of spent is bounded by the number of topics that are published to in paceFor.
 type pace struct {
@@ -25,7 +25,7 @@ type pace struct {
 }
 
 // begin starts pacing, when the broker is back. After paceFor it ends the pacing and runs all
-// lanes.
+// lanes, unless the broker has come back once more by then.
 func (p *pace) begin(r *Router) {
 	p.rounds++
 	round := p.rounds
@@ -43,8 +43,8 @@ func (p *pace) begin(r *Router) {
 	})
 }
 
-// take counts one more publication to a topic, or returns false if it has to wait. t is the topic
-// if somebody here follows it, else nil.
+// take counts one more publication to a topic, or returns false if that publication has to wait. t
+// is the topic if somebody here follows it, else nil.
 func (p *pace) take(r *Router, name protocol.Topic, t *topic) bool {
 	blind := t != nil && !t.subscribed
 	if blind && int(r.recently(t).blind) >= p.quarter || p.spent != nil && p.spent[name] >= p.quarter {

@@ -5,15 +5,16 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// place gives a position to members who came while nobody knew their topic's position. They begin
-// at top, the topic's top. But members of a group who came before this link may have missed
-// messages since then, perhaps at another relay. So their position is looked for in history.
+// place gives a position to members who came while nobody knew their topic's position. Usually they
+// begin at the end of the topic, which is the parameter top. But members of a group who came before
+// this link may have missed messages since then, perhaps at another relay. So their position is
+// looked for in history.
 func (r *Router) place(f *follower, top protocol.Position) {
 	switch {
 	case !f.position.IsUnplaced():
 	case f.adopted && f.topic.name.IsGroup() && f.bound > 0:
-		// The number names the last message of their edge from before the members came. 0 stands
-		// for the last message that was acknowledged before this link.
+		// The number of an unplaced position names the edge's last frame from before the members
+		// came. 0 stands for the last frame that was acknowledged before this link.
 		number := f.position.Number()
 		if number == 0 {
 			number = f.edge.inbox.acked
@@ -37,11 +38,11 @@ func (r *Router) placeAt(f *follower, at protocol.Position) {
 }
 
 // seekPlace looks in a page of history for the position of members who were told as unplaced. They
-// begin before the first publication of their edge with a number above lag.older, since messages up
-// to that number are from before they came. Where lag.older is the last number acknowledged before
-// this link, the notices of their own joins do not lie before that publication either: no join is
-// acknowledged before its member has a position. seekPlace reports whether the page is to be sent,
-// from the position on.
+// begin just before the first publication of their edge with a number above lag.older, since
+// messages up to that number are from before they came. If lag.older is the last number
+// acknowledged before this link, the notices of the members' own joins do not lie before that
+// publication either, since no join is acknowledged before its member has a position. seekPlace
+// reports whether the page is to be sent, from the position on.
 func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 	for _, p := range ev.Publications {
 		if p.Instance == f.edge.instance && p.Number > f.lag().older {
@@ -57,7 +58,7 @@ func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 		r.read(f)
 		return false
 	}
-	// No such publication exists yet, so the members begin at the end of the topic.
+	// History has no such publication, so the members begin at the end of the topic.
 	at := ev.Top
 	if at.Before(ev.Through) {
 		at = ev.Through

@@ -7,11 +7,12 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 const maxUnheard = 8 << 20
 
 // unheard has the publications of one topic that were made here and whose echo has not come. When
-// the broker goes away they are given ahead first, since their echo may be lost until the broker is
-// back. They may gather for seconds while a subscription is deaf and nobody has noticed it.
+// the broker goes away they are given ahead first, since their echoes may not come before the
+// broker is back. They may gather for seconds while a subscription is deaf and nobody has noticed
+// that.
 type unheard struct {
-	frames []*frame // in order of position, beyond the topic's top
-	given  int32    // so many frames from the first on were given ahead or skipped in this outage
+	frames []*frame // in the order in which they left their lanes
+	given  int32    // number of frames, from the first on, given ahead or skipped in this outage
 	// blurred means that a publication is not in frames though its echo has not come. Until the top
 	// reaches recent.said, it is not known which publications are missing.
 	blurred bool
@@ -20,7 +21,7 @@ type unheard struct {
 // saidAt notes the position of a publication made here.
 func (r *Router) saidAt(t *topic, p protocol.Position) {
 	if !t.top.Before(p) {
-		return // it was heard
+		return // the top has reached p
 	}
 	if n := r.recently(t); n.said.Before(p) {
 		n.said = p
@@ -84,8 +85,9 @@ func (r *Router) forgetUnheard(t *topic) {
 	t.recent.unheard = unheard{}
 }
 
-// giveUnheard gives ahead the publications that were made here and not heard. Notices among them
-// take effect.
+// giveUnheard gives ahead the publications to t that were made here and not heard, except the first
+// unheard.given ones. It gives none while unheard.blurred is set, and skips those of edges that are
+// not whole. Notices that are given ahead take effect.
 func (r *Router) giveUnheard(t *topic) {
 	if t.recent == nil || t.recent.unheard.blurred {
 		return
@@ -101,7 +103,7 @@ func (r *Router) giveUnheard(t *topic) {
 			continue
 		}
 		if f := t.find(fr.session.edge); f.isBehind && f.bound > 0 {
-			r.heardNotice(t, fr) // it waits for what comes before
+			r.heardNotice(t, fr) // the notice waits for what comes before
 		} else {
 			r.takeEffect(fr, f)
 		}

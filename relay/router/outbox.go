@@ -1,7 +1,7 @@
 package router
 
-// outbox holds what an edge is sent: its link, and the frames of this step, which flush appends to
-// the link.
+// outbox has an edge's link, and the frames that the edge was sent in this step. flush appends
+// these frames to the link.
 type outbox struct {
 	link    Link   // nil while lost
 	ready   bool   // the tables were told on this link
@@ -74,10 +74,10 @@ func (r *Router) room(e *edge, size int) bool {
 	return false
 }
 
-// lookAgain looks at e's buffer every lookAgainAfter. Once the buffer is at most half full, it
-// resumes the followers that found no room. Usually Writable comes earlier and does so. It does not
-// come if the connection writes the sampled bytes before this step appends its own, since the
-// buffer was then never full.
+// lookAgain looks at e's buffer every lookAgainAfter until the buffer is at most half full. Then it
+// resumes the followers that are behind. Usually Writable comes earlier, and resumes them. But
+// Writable does not come if the connection writes the sampled bytes before this step appends its
+// own, since the buffer was then never full.
 func (r *Router) lookAgain(e *edge) {
 	if e.outbox.watched {
 		return

@@ -16,26 +16,26 @@ var ErrStopped = errors.New("router: stopped")
 // Bounds of the mailbox, in bytes.
 const (
 	linkShare   = 1 << 20  // batches of one link; beyond it the link is not read
-	brokerShare = 16 << 20 // broker events; beyond it the broker's receiver waits
-	eventCost   = 64       // what a batch or an event counts besides its payload
+	brokerShare = 16 << 20 // broker events; beyond it Pump.Event blocks
+	eventCost   = 64       // counted for each batch, event and publication of a History
 )
 
 const tick = 100 * time.Millisecond
 
-// Pump is the goroutine that steps a Router, and the mailbox in front of it. The Router never
-// waits. So a caller that waits for room in the mailbox waits for CPU time only. Each link waits
-// only for its own share.
+// Pump is the goroutine that steps a Router, and the Router's mailbox. The Router never waits. So a
+// caller that waits for room in the mailbox waits for CPU time only. Each link waits only for its
+// own share.
 type Pump struct {
 	router *Router
 	spare  []Input       // memory for the mailbox; owned by Step's caller
-	wake   chan struct{} // cap 1; the mailbox is not empty
+	wake   chan struct{} // cap 1; each put leaves a value in it
 
 	mu       sync.Mutex
 	inputs   []Input
-	room     sync.Cond // broadcast when a step has taken the inputs
+	room     sync.Cond // broadcast when the inputs are taken, and when the Pump stops
 	shares   map[Link]share
 	round    uint64 // number of times that the inputs were taken
-	events   int    // bytes of broker events
+	events   int    // bytes of broker events in the mailbox
 	stopped  bool
 	drained  chan struct{} // closed when no frame is unfinished; nil until Drain
 	degraded []string
@@ -99,7 +99,7 @@ func (p *Pump) take(empty []Input) []Input {
 }
 
 // report copies what other goroutines may ask of the Router's state. It also ends the wait of Drain
-// when no frame is left.
+// when no unfinished frame is left.
 func (p *Pump) report() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,8 +140,9 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 	return nil
 }
 
-// Received hands over a batch of frames of size bytes. It blocks until the batch fits into the
-// link's share of the mailbox. An empty share takes any batch.
+// Received hands over the frames of a batch, or of a part of one. size is their size in bytes.
+// Received blocks until they fit into the link's share of the mailbox. An empty share takes frames
+// of any size. After the Pump has stopped, Received returns ErrStopped.
 func (p *Pump) Received(l Link, frames []any, size int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -186,7 +187,7 @@ func (p *Pump) Disconnected(l Link, lastReceived time.Time, err error) {
 }
 
 // Event is the broker's sink. It blocks until the event fits into the broker's share of the
-// mailbox. An empty share takes any event.
+// mailbox. An empty share takes any event. After the Pump has stopped, Event drops the event.
 func (p *Pump) Event(ev broker.Event) {
 	size := eventCost
 	switch ev := ev.(type) {
@@ -217,8 +218,8 @@ func (p *Pump) Degraded() []string {
 	return p.degraded
 }
 
-// Move asks every edge that can move to link to another relay, beginning at a random moment within
-// window. All work goes on meanwhile. Move does not block.
+// Move asks every edge that can move to link to another relay. Each edge begins at a random moment
+// within window. All work goes on meanwhile. Move does not block.
 func (p *Pump) Move(window time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -232,9 +233,10 @@ type move struct{ window time.Duration }
 
 func (in move) apply(r *Router) { r.moveAll(in.window) }
 
-// Drain stops taking new frames from edges. Their logs keep such frames for the next relay. Drain
-// returns nil when all frames taken before are finished and acknowledged, or an error when ctx is
-// done before. Deliveries go on.
+// Drain stops taking numbered frames from edges. The logs of the edges keep such frames for the
+// next relay. Drain returns nil when all frames that were taken before, from edges that are still
+// linked, are finished and acknowledged. It returns ctx.Err() if ctx is done first. Deliveries go
+// on.
 func (p *Pump) Drain(ctx context.Context) error {
 	p.mu.Lock()
 	if p.drained == nil {
@@ -251,7 +253,7 @@ func (p *Pump) Drain(ctx context.Context) error {
 	}
 }
 
-// stop makes the Router take no more frames.
+// stop makes the Router take no more numbered frames.
 type stop struct{}
 
 func (stop) apply(r *Router) { r.stopping = true }

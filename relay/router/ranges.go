@@ -39,7 +39,8 @@ func (rs *ranges) at(b, i int) *link.Range {
 	return &rs.blocks[b][i]
 }
 
-// add adds the numbers from first to last, none of which is in the list. first is above 0.
+// add adds the numbers from first to last. None of them may be in the list before, and first must
+// be above 0.
 func (rs *ranges) add(first, last uint64) {
 	b, i := rs.find(first - 1)
 	at := rs.at(b, i)
@@ -57,7 +58,7 @@ func (rs *ranges) add(first, last uint64) {
 	}
 }
 
-// insert puts a range before the one at a place.
+// insert puts a range before the one at a place, or at the end if there is none.
 func (rs *ranges) insert(b, i int, r link.Range) {
 	if b == len(rs.blocks) {
 		if b == 0 {

@@ -3,25 +3,25 @@ package router
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
 // recent is a topic's state about publications that are under way or came lately. Most topics are
-// silent most of the time, and have none.
+// silent most of the time, and have no recent state.
 type recent struct {
 	// known is the highest position known to this relay, if it is beyond the top. Positions that
 	// edges told count too.
 	known    protocol.Position
-	said     protocol.Position // the highest position of a publication made here
+	said     protocol.Position // highest position in an answer to a publish, if beyond the top then
 	tail     tail
 	rewind   *rewind  // the last one; nil: none
-	answered []*frame // published notices whose echo is awaited, in order
+	answered []*frame // published notices, in the order of the broker's answers
 	unheard  unheard
 	notices  int32 // number of joins and leaves whose echo is awaited
-	blind    int32 // number of publications made here while not subscribed
+	blind    int32 // number of publications made here while no subscription is in force
 }
 
 // recently returns t's recent state for changing, and creates it if there is none.
 func (r *Router) recently(t *topic) *recent {
 	if t.recent == nil {
 		// The tail is empty and begins after the top. Followers that are behind may still have
-		// numbers of an earlier tail, so the new tail counts on above those.
+		// numbers of an earlier tail, so the new tail counts on above those numbers.
 		t.recent = &recent{tail: tail{base: t.top, next: r.tails.added()}}
 		if r.directory.has(t) { // else t was dropped in this step
 			r.directory.active[t] = struct{}{}
@@ -54,7 +54,7 @@ func (t *topic) known() protocol.Position {
 	return t.top
 }
 
-// knows notes that a position exists.
+// knows notes that p is the position of a publication of t.
 func (r *Router) knows(t *topic, p protocol.Position) {
 	if t.known().Before(p) {
 		r.recently(t).known = p

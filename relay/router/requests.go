@@ -2,9 +2,9 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// requests are the calls to the broker that are not answered yet.
+// requests are the calls to the broker that are not answered yet, except those of Subscribe.
 type requests struct {
-	tokens    uint64            // last result of token
+	tokens    uint64            // the last token given out
 	publishes map[uint64]*frame // frames in flight, by token
 	// asked has, by token, whatever waits for an answer: a *frame of a non-member for Counted, a
 	// *follower for History, a mover or an *edge for Flushed.
@@ -14,7 +14,8 @@ type requests struct {
 	orphaned map[protocol.Instance]uint64
 }
 
-// mover is the link of an edge that has moved away.
+// mover is the link of an edge that has moved away. In requests.asked it stands for a Flush that
+// Router.moved sent.
 type mover struct{ Link }
 
 func newRequests() requests {
@@ -31,15 +32,15 @@ func (q *requests) token() uint64 {
 	return q.tokens
 }
 
-// ask returns the token of a new request. The parameter by is the asker, whom the answer is for.
+// ask returns the token of a new request. The parameter by is the asker, who gets the answer.
 func (q *requests) ask(by any) uint64 {
 	token := q.token()
 	q.asked[token] = by
 	return token
 }
 
-// asker returns the T that asked, and forgets the request. If there is no such request, or
-// something other than a T asked, it changes nothing and returns T's zero value.
+// asker returns the T that asked, and forgets the request. If there is no such request, or its
+// asker is not a T, asker changes nothing and returns T's zero value.
 func asker[T any](q *requests, token uint64) T {
 	by, ok := q.asked[token].(T)
 	if ok {

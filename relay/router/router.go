@@ -17,12 +17,14 @@ import (
 
 // Config configures a Router. The zero value of a field means its default.
 type Config struct {
-	// Outgoing bounds the publications that wait in one link's buffer, in bytes; default 4 MiB.
-	// Beyond it the edge's followers fall behind.
+	// Outgoing bounds how far publications fill one link's buffer, in bytes; default 4 MiB. A
+	// follower whose publication finds no room there falls behind.
 	Outgoing int
-	// Grace is how long an edge's sessions outlive the last byte of its link; default 15 s.
+	// Grace is how long the sessions of an edge that has lost its link are kept, from the last byte
+	// of that link on; default 15 s.
 	Grace time.Duration
-	// DigestEvery is how often an edge's tables are compared with the relay's; default 10 s.
+	// DigestEvery is how often an edge is sent a Digest, by which it compares its tables with the
+	// relay's; default 10 s.
 	DigestEvery time.Duration
 	// TailBytes bounds the recent publications kept in memory, in bytes over all topics; default 64
 	// MiB. TailLength bounds their number per topic; default 64. A topic may exceed TailLength
@@ -34,18 +36,20 @@ type Config struct {
 	// followers may not be subscribed yet.
 	History int
 	// HistoryAge is how long the broker keeps a topic's publications after the last one; default
-	// 120 s. In each window of that length one user may address at most MaxAddressed users and
-	// groups through one edge; default 4,096.
+	// 120 s. MaxAddressed is how many users and groups one user may address through one edge in one
+	// window of that length; default 4,096. A new window begins when the user next addresses a user
+	// or group after the end of the old one. Leaves are never refused for this bound.
 	HistoryAge   time.Duration
 	MaxAddressed int
 	// TopicRate bounds what all senders together publish to one topic, in bytes a second. Messages
-	// beyond it wait. 0 means no bound.
+	// beyond it wait, and are refused once too many wait. 0 means no bound.
 	TopicRate int
-	// MaxGroups is how many topics one session may be in, its own topics included; default 1,000.
+	// MaxGroups is the number of topics from which on a session may join no more; default 1,000.
+	// The session's own topics count too.
 	MaxGroups int
-	// TellBytes bounds the tables that an edge tells on a new link, in bytes; default 256 MiB.
-	// Group memberships may take half of it, and joins beyond that are refused. Otherwise a client
-	// could make its edge's tables so large that the edge cannot link again. TellWait bounds how
+	// TellBytes bounds the tables that an edge tells on a new link, in bytes; default 256 MiB. Once
+	// an edge's group memberships take half of that, joins are refused. Without this rule a client
+	// could make its edge's tables so large that the edge could not link again. TellWait bounds how
 	// long the telling may take; default 60 s.
 	TellBytes int
 	TellWait  time.Duration
@@ -60,9 +64,9 @@ const (
 	laneWindow     = 256                    // publishes in flight per lane
 	retryFirst     = 50 * time.Millisecond  // first pause after a failed publish
 	retryMost      = 2 * time.Second        // longest pause; pauses double up to this
-	askAgainAfter  = 200 * time.Millisecond // pause after a failed ReadHistory or Flush
+	askAgainAfter  = 200 * time.Millisecond // pause before a ReadHistory or a Flush is repeated
 	readsAtOnce    = 16                     // pages of history requested at once, per edge
-	lookAgainAfter = 100 * time.Millisecond // pause after a link's buffer had no room
+	lookAgainAfter = 100 * time.Millisecond // pause before a link's full buffer is looked at again
 	tailAge        = 30 * time.Second       // older publications leave the tails, except in outages
 	leaveWait      = time.Second            // longest wait for the broker after an edge moved
 )
@@ -79,7 +83,7 @@ type Router struct {
 	now     time.Time
 
 	began time.Time     // time of the first Step
-	clock time.Duration // time since began; a compact timestamp for tables
+	clock time.Duration // now less began; takes less memory than a time.Time
 
 	directory directory
 	requests  requests
@@ -91,8 +95,8 @@ type Router struct {
 
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
-	window   time.Duration // window in which edges are asked to move; 0: not asked
-	stopping bool          // no new frames are taken
+	window   time.Duration // sent in Drain: edges begin to move within it; 0: no Drain is sent
+	stopping bool          // no more numbered frames are taken
 	scratch  scratch
 }
 
@@ -104,8 +108,8 @@ type scratch struct {
 	own           []protocol.Topic // used by Router.own
 }
 
-// reset is called at the end of a step. It frees memory that has grown large, and keeps the other
-// for the next step.
+// reset frees slices that have grown large, and keeps the smaller ones for the next step. flush
+// calls it at the end of a step.
 func (s *scratch) reset() {
 	if cap(s.text)+cap(s.encoded) > maxScratch {
 		s.text, s.encoded = nil, nil
@@ -117,7 +121,7 @@ func (s *scratch) reset() {
 	s.own = s.own[:0]
 }
 
-// New returns a Router that publishes through brk, for clients that speak d.
+// New returns a Router that publishes through brk, for clients that speak the dialect d.
 func New(cfg Config, d dialect.Dialect, brk broker.Broker) *Router {
 	def := func(v *int, d int) {
 		if *v == 0 {
@@ -180,7 +184,8 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 }
 
 // flush appends to each link the frames that its edge was sent in this step. The acknowledgement
-// follows them, so an Ack never overtakes an answer. Then flush closes the links that are to end.
+// follows these frames, so an Ack never overtakes an answer. Then flush closes the links in
+// Router.left.
 func (r *Router) flush() {
 	for _, e := range r.dirty {
 		o := &e.outbox

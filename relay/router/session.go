@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// session is one client connection at an edge. A session in no group and with nothing under way
-// takes no more memory than this struct.
+// session is one client connection at an edge. A session that is in no group and has nothing under
+// way usually has no extra state, and so takes little memory.
 type session struct {
 	edge *edge
 	id   uint64
@@ -22,23 +22,23 @@ type session struct {
 	opening    bool  // its connect is not confirmed yet, see tryOpen
 	ending     bool  // its End came
 	gone       bool  // no longer in its edge's tables
-	unfinished int32 // number of unfinished frames of this link
+	unfinished int32 // number of its frames that are not finished
 }
 
-// extra is the state of a session that is in groups or has something under way.
+// extra is the state that a session needs only while it is in groups or has frames under way.
 type extra struct {
 	group string // as its edge told it; empty: none
 
 	more []*follower // followers it is bound to beyond few
 
-	// underway are the frames that wait for the broker's answer, all about one group. They are
-	// joins and leaves whose echoes are awaited, or a single frame of a non-member.
+	// underway are the joins and leaves that are judged and not in effect yet, or a single frame of
+	// a non-member that is not answered yet. All are about one group.
 	underway  []*frame
-	parked    []*frame               // frames behind underway, in number order
+	parked    []*frame               // frames that wait for those in underway, in number order
 	about     map[protocol.Topic]int // number of parked frames that may publish to a topic
 	releasing bool                   // release is walking through parked
 
-	said uint64 // number of the last finished group message of this link; 0: none to tell
+	said uint64 // highest number of its finished group messages; 0: none to tell
 	end  *frame // its End, if handled and not yet finished
 }
 
@@ -154,7 +154,7 @@ func (s *session) memberships() int {
 	return n
 }
 
-// bind makes s a member at f's position. The edge learns it from a frame that the caller sends.
+// bind makes s a member at f's position. It does not tell the edge.
 func (r *Router) bind(s *session, f *follower) {
 	switch {
 	case s.member(f):
@@ -177,7 +177,8 @@ func (r *Router) bind(s *session, f *follower) {
 	r.m.bindings.Inc()
 }
 
-// unbind ends the membership of s at f.
+// unbind ends the membership of s at f, if there is one. f may be nil. A follower without a reason
+// to stay is forgotten.
 func (r *Router) unbind(s *session, f *follower) {
 	switch {
 	case f == nil:
@@ -208,8 +209,9 @@ func (r *Router) unbind(s *session, f *follower) {
 	r.dropIfIdle(f)
 }
 
-// share returns what f's latest member counts in edge.tables.grouped, in bytes. The first member
-// also counts what telling the topic takes.
+// share returns what one member of f counts in edge.tables.grouped, in bytes. It is called after a
+// member is bound and before a member is unbound. While f has a single member, that member also
+// counts what telling the topic takes.
 func (f *follower) share() int {
 	switch {
 	case !f.topic.name.IsGroup():
@@ -220,7 +222,7 @@ func (f *follower) share() int {
 	return memberCost
 }
 
-// open starts to bind a session to its own topics. tryOpen completes it.
+// open makes a session wait at the followers of its own topics, until tryOpen has bound it.
 func (r *Router) open(s *session) {
 	s.opening = true
 	own := r.own(s)
@@ -233,8 +235,9 @@ func (r *Router) open(s *session) {
 	}
 }
 
-// tryOpen binds s to all its own topics at once, if all of them are bindable. The edge is then told
-// that it may answer the connect, since no message is missed from here on.
+// tryOpen binds s to all its own topics at once, if the edge's followers of all of them are
+// bindable. The edge is then told that it may answer the connect, since no message is missed from
+// here on.
 func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 	for _, t := range own {
 		if f := r.directory.follower(s.edge, t); f == nil || !f.bindable() {
@@ -254,8 +257,8 @@ func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 	r.send(s.edge, opened.Append)
 }
 
-// openUnconfirmed answers the waiting connects when the broker goes away. They are confirmed when
-// the broker is back.
+// openUnconfirmed answers an edge's waiting connects when the broker goes away. tryOpen confirms
+// them later.
 func (r *Router) openUnconfirmed(e *edge) {
 	waiting := slices.DeleteFunc(slices.Clone(e.followers), func(f *follower) bool { return !f.opens() })
 	slices.SortFunc(waiting, func(a, b *follower) int { return cmp.Compare(a.topic.name, b.topic.name) })
@@ -268,9 +271,9 @@ func (r *Router) openUnconfirmed(e *edge) {
 	}
 }
 
-// openAhead answers a connect that cannot be confirmed. If the edge is not behind on the session's
-// own topics, the session is bound all the same, and gets what the clients of this relay's edges
-// say.
+// openAhead answers a connect that cannot be confirmed yet. If the edge is behind on none of the
+// session's own topics, the session is bound all the same, and gets what the clients of this
+// relay's edges say.
 func (r *Router) openAhead(s *session, own []protocol.Topic) {
 	opened := link.Opened{Session: s.id, Topics: r.scratch.opened[:0]}
 	if !slices.ContainsFunc(own, func(t protocol.Topic) bool { f := r.directory.follower(s.edge, t); return f.bound > 0 && f.isBehind }) {

@@ -34,7 +34,8 @@ func (r *Router) tell(e *edge, f any) *violation {
 	return nil
 }
 
-// toldSession checks a told session. If the edge's tables are complete, it also adds the session.
+// toldSession checks a told session. After Synced it also adds the session, unless this relay is
+// stopping.
 func (r *Router) toldSession(e *edge, s link.Session) *violation {
 	e.tables.heard++
 	if err := r.dialect.Check(s); err != nil {
@@ -147,7 +148,7 @@ func (r *Router) clear(e *edge, expected int) {
 	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings, e.tables.grouped = 0, 0, 0, 0
 }
 
-// dropIdle forgets the followers that are not needed.
+// dropIdle forgets the followers that have no reason to stay.
 func (r *Router) dropIdle(e *edge) {
 	for _, f := range slices.Clone(e.followers) {
 		r.dropIfIdle(f)
@@ -211,7 +212,7 @@ func (r *Router) digestLater(e *edge) {
 // acknowledgement. By then the relay has told all its changes to the tables, and the edge knows
 // whether a change of its own is still under way.
 func (r *Router) digest(e *edge) {
-	if !e.tables.digestDue || r.stopping { // a stopping relay adds no new sessions
+	if !e.tables.digestDue || r.stopping { // the tables of a stopping relay lack new sessions
 		return
 	}
 	e.tables.digestDue = false

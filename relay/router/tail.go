@@ -9,11 +9,11 @@ import (
 
 // tail has the recent publications of one topic, numbered in order of arrival. It holds every
 // publication with a position after base and up to the topic's top. It also holds publications
-// without a position: bare ones, of original servers, and messages given ahead.
+// without a position: bare ones, which original servers published, and messages given ahead.
 type tail struct {
 	base  protocol.Position // equals the topic's top if the tail is empty
 	items []tailItem
-	next  uint64 // number of the last item
+	next  uint64 // the next item that is added gets the number next+1
 	ahead int32  // number of items given ahead
 	torn  bool   // an item given ahead has left, and the outage is not over
 }
@@ -55,8 +55,8 @@ func (t *tail) end() protocol.Position {
 }
 
 // seek returns the number of the first item with a position after p, or last()+1. It passes over
-// items without a position that stand before that item, since it is not known whether they were
-// received.
+// items without a position that stand before that item, since it is not known whether the edge
+// received them.
 func (t *tail) seek(p protocol.Position) uint64 {
 	seq := t.first()
 	for i, item := range t.items {
@@ -74,8 +74,8 @@ func (t *tail) seek(p protocol.Position) uint64 {
 // together.
 const maxTailItems = 1 << 18
 
-// tails bounds all tails together, in bytes, number and age. The oldest publication of all leaves
-// first.
+// tails bounds all tails together, in bytes, number and age. To keep these bounds, the oldest
+// publication of all topics leaves first.
 type tails struct {
 	most  int
 	bytes int
@@ -85,13 +85,14 @@ type tails struct {
 }
 
 // tailEntry refers to an item of a tail. When the item leaves before its turn, the entry stays in
-// tails.order until it is the oldest. It then names no topic, so it keeps none in memory.
+// tails.order until it is the oldest entry. Such an entry names no topic, so that it keeps none in
+// memory.
 type tailEntry struct {
 	topic *topic        // nil: the item has left
 	at    time.Duration // Router.clock when the item came
 }
 
-// added returns how many items were ever added.
+// added returns how many items were ever added to all tails together.
 func (ts *tails) added() uint64 { return ts.cut + uint64(len(ts.order)) }
 
 // add puts a publication into a topic's tail. While the tail holds messages given ahead, its length

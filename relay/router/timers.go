@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// timers are functions to call later. Their time is the one that Step is given.
+// timers are functions to call later. They follow the time that is passed to Step.
 type timers []timer
 
 type timer struct {
@@ -20,8 +20,8 @@ func (t *timers) due(now time.Time) {
 	}
 }
 
-// after makes Step call the function do once the time d has passed. If d is not above 0, that is
-// still in the present step. The function must check whether its work is still wanted.
+// after makes Step call the function do once the duration d has passed. If d is not above 0, Step
+// calls do in the present step. The function must check whether its work is still wanted.
 func (r *Router) after(d time.Duration, do func()) {
 	heap.Push(&r.later, timer{r.now.Add(d), do})
 }

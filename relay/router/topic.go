@@ -59,8 +59,9 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 	if t.recent != nil {
 		t.recent.blind = 0
 	}
-	// If publications beyond ev.Top are known, they are lost. The topic goes on at the highest
-	// known position, and the loss is told as a gap.
+	// The highest known position may lie beyond ev.Top, for instance if the back end has lost
+	// publications. The topic goes on at the highest known position. Followers read from history
+	// what lies before that position, and what history lacks is told as a gap.
 	top := ev.Top
 	if known := t.known(); top.Before(known) {
 		top = known
@@ -99,8 +100,8 @@ func (r *Router) deafen(t *topic) {
 	t.subscribed = false
 }
 
-// skipTo makes p the top although publications before it were not seen here. Followers read these
-// from history.
+// skipTo makes p the top although publications up to p were not seen here. Live followers with
+// members fall behind, and read these publications from history.
 func (t *topic) skipTo(r *Router, p protocol.Position) {
 	r.tails.drop(t)
 	if t.recent != nil {
@@ -114,7 +115,8 @@ func (t *topic) skipTo(r *Router, p protocol.Position) {
 	}
 }
 
-// settle resumes what waited for the topic: followers behind, connects and joins.
+// settle resumes what waited for the topic's subscription: followers behind, connects, lanes and
+// joins.
 func (r *Router) settle(t *topic) {
 	for f := range t.all {
 		r.advance(f)
@@ -144,7 +146,9 @@ func (r *Router) tryOpeners(f *follower) {
 	}
 }
 
-// receive takes a publication from the broker. It goes to the tail and to every live follower.
+// receive takes a publication from the broker, adds it to the tail, and delivers it to the live
+// followers. It drops a publication of a topic that nobody here follows, and one whose position is
+// not after the topic's top.
 func (r *Router) receive(p broker.Publication) {
 	t := r.directory.topics[p.Topic]
 	if t == nil {
@@ -188,13 +192,13 @@ func (r *Router) receive(p broker.Publication) {
 	r.compact(t)
 }
 
-// costLeast is the least number of sessions that a message must reach for its sender's edge to be
-// told how many it reaches.
+// costLeast is how many members a topic must have here, at least, for the edge of a publication's
+// sender to be told their number.
 const costLeast = 64
 
-// account counts a heard publication in its topic's rate. A publication of an edge of this relay is
-// assumed to have been counted by spend, when this relay published it. If such a publication
-// reaches at least costLeast sessions, its edge is told how many.
+// account counts a heard publication in its topic's rate, unless this relay published it: spend has
+// counted such a publication already. That is assumed if the publication's edge is in the
+// directory. Then the edge is told the number of members here, if they are at least costLeast.
 func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {
@@ -218,9 +222,10 @@ func (r *Router) encode(t *topic, p broker.Publication) []byte {
 	return r.scratch.encoded
 }
 
-// missed returns how many publications lie between the position prev and the publication p, and
-// whether there are any. The first publication of an epoch knows where the epoch before ended. For
-// any other publication it is not known what was lost at the end of an earlier epoch.
+// missed returns how many publications are known to lie between the position prev and the
+// publication p, and whether there are any. The first publication of an epoch has the end of the
+// epoch before in p.Previous. For any other publication it is not known what was lost at the end of
+// an earlier epoch.
 func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole bool) {
 	if lost, hole = missing(prev, p.Position); hole || !prev.Before(p.Previous) {
 		return lost, hole
@@ -231,8 +236,9 @@ func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole boo
 	return lost, true
 }
 
-// missing returns how many publications lie between two positions, and whether there are any. An
-// epoch begins at offset 1. What was lost at the end of an earlier epoch is not known here.
+// missing returns how many publications are known to lie between two positions, and whether there
+// are any. prev must be before next. An epoch begins at offset 1. What was lost at the end of an
+// earlier epoch is not known here.
 func missing(prev, next protocol.Position) (lost uint64, hole bool) {
 	if prev.Epoch == next.Epoch {
 		lost = next.Offset - prev.Offset - 1

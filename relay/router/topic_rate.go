@@ -15,18 +15,18 @@ const (
 	// turns.
 	topicTurn = 16 << 10
 	// topicHold is a divisor: messages that wait at the relay for the rates of topics may fill
-	// 1/topicHold of their edge's log. Messages beyond that are refused, so a topic with too many
-	// senders takes no room from users who write elsewhere.
+	// 1/topicHold of their edge's log. Beyond that, further messages to such topics are refused, so
+	// a topic with too many senders takes no room from users who write elsewhere.
 	topicHold = 4
 	// topicSweep is how often topics that are not ahead of their rate are forgotten.
 	topicSweep = time.Second
-	// topicCost is what a message counts besides its text, in bytes. It equals the cost in a
-	// client's queue.
+	// topicCost is what a message counts besides its text, in bytes. A message counts as much in a
+	// client's queue at the edge.
 	topicCost = 24
 )
 
 // topicRates bounds what all senders together publish to one topic. So a burst fits into the queue
-// of a client that reads the topic, however many senders join in it. Messages beyond the rate wait
+// of a client that reads the topic, however many senders there are. Messages beyond the rate wait
 // in their lanes, and the lanes take turns.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). Each topic
@@ -52,7 +52,7 @@ func newTopicRates(rate int) topicRates {
 type turns struct {
 	lanes []*lane
 	now   *lane // whose turn it is; nil outside of takeTurns
-	left  int   // bytes that it may publish
+	left  int   // bytes left of that lane's turn
 }
 
 // mayPublish reports whether l may publish now by its topic's rate. If not, l gets a turn later.
@@ -92,7 +92,9 @@ func (r *Router) spend(topic protocol.Topic, bytes int) {
 	}
 }
 
-// takeTurnsLater calls takeTurns when the topic is no more than half a burst ahead of its rate.
+// takeTurnsLater makes Step call takeTurns at the time at which the topic will be half a burst
+// ahead of its rate, if nothing more is spent. If the topic is no further ahead now, Step calls
+// takeTurns in the present step.
 func (r *Router) takeTurnsLater(topic protocol.Topic) {
 	r.after(r.rates.paid[topic]-r.clock-topicBurst/2, func() { r.takeTurns(topic) })
 }
@@ -120,8 +122,8 @@ func (r *Router) takeTurns(topic protocol.Topic) {
 	r.takeTurnsLater(topic)
 }
 
-// mayWait reports whether a message may be published or wait for the rate of its topic. A message
-// that may not is refused.
+// mayWait reports whether a message may be published or wait for the rate of its topic. It refuses
+// a message that may do neither.
 func (r *Router) mayWait(fr *frame) bool {
 	e := fr.session.edge
 	if r.rates.waiting[fr.topic()] == nil || r.waitingBytes(e) < e.inbox.logSize/topicHold {
@@ -132,7 +134,8 @@ func (r *Router) mayWait(fr *frame) bool {
 	return false
 }
 
-// waitingBytes returns how many bytes of an edge's log wait for the rates of topics.
+// waitingBytes returns how many bytes an edge has in lanes to topics with lanes that wait for the
+// rate.
 func (r *Router) waitingBytes(e *edge) (n uint64) {
 	for topic := range r.rates.waiting {
 		if l := e.inbox.lanes[topic]; l != nil {

@@ -27,15 +27,15 @@ type Dialect interface {
 	// relay must not refuse such a frame.
 	Parse(s link.Session, frame []byte, again bool) Command
 	// Notice returns the text that c, which is a Join or a Leave, publishes to its topic. Render is
-	// given this text as msg, like any other.
+	// given this text as msg, as it is given the text of any other publication.
 	Notice(s link.Session, c *Command) string
 	// Answer returns the text by which a client learns what became of its command. v.Reason is Done
-	// only for a Join or a Leave, once it is in effect. c.Text is then the notice.
+	// only for a Join or a Leave that takes effect. c.Text is then the notice.
 	Answer(s link.Session, c *Command, v Verdict) []byte
 	// Render appends to b the text that members of t are sent for a publication. The parameter from
 	// names the user who published it, and msg is the published text. The result except names a
-	// user whose sessions do not get the rendered text. If it is "", all members get it. All relays
-	// that share a broker must render alike.
+	// user whose sessions are not sent the rendered text. If except is "", all members are sent it.
+	// All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, from, msg string) (text []byte, except string)
 	// Lost returns the text that tells members of t that they lost messages.
 	Lost(t protocol.Topic) []byte
@@ -51,22 +51,23 @@ const (
 	Nothing       Verb = iota // does nothing; Text is the answer
 	Publish                   // publishes Text
 	MemberPublish             // publishes Text, if the session is a member
-	Join                      // publishes a notice; at its echo the session is a member
-	Leave                     // publishes a notice; at its echo membership ends
+	Join                      // publishes a notice, and makes the session a member
+	Leave                     // publishes a notice, and ends the membership
 )
 
 // Command is what a client's frame asks for.
 type Command struct {
 	Verb Verb
 	Kind uint8 // index in Dialect.Kinds
-	// Fixed means that clients cannot choose the topic's name. The router bounds how many different
-	// topics the sender of commands may address, and refuses commands beyond that as ManyAddressed.
-	// A Publish or a MemberPublish with Fixed set does not count for this bound, and is never
-	// refused for it.
+	// Fixed means that clients cannot choose the topic's name. The router bounds how many topics
+	// one user may address. It refuses a Publish, a MemberPublish or a Join beyond that bound as
+	// ManyAddressed, unless the command was granted on an earlier link. A Publish or a
+	// MemberPublish with Fixed set does not count for the bound, and is never refused for it.
 	Fixed bool
 	Topic protocol.Topic
-	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For a Join or a Leave
-	// the router sets it to the result of Notice. For Nothing it is the answer.
+	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
+	// answer. For a Join or a Leave Parse must leave it empty, and the router sets it to the result
+	// of Notice.
 	Text string
 }
 
@@ -75,16 +76,17 @@ type Reason uint8
 
 const (
 	Done Reason = iota // it has its effect
-	// The session is not a member of the topic. For a MemberPublish, others are. For a Leave,
-	// nobody asks whether others are.
+	// The session is not a member of the topic. As the answer to a MemberPublish, NotMember also
+	// says that the topic has members or subscribers. As the answer to a Leave it says nothing
+	// about others.
 	NotMember
-	NoMembers       // nobody is a member
+	NoMembers       // nobody is a member or a subscriber
 	Undecided       // the broker cannot say now whether anybody is a member
-	ManyTopics      // the session is in as many topics as it may be, Verdict.Most
-	ManyMemberships // its edge has no room for more memberships
-	ManyAddressed   // its user has addressed Verdict.Most topics within Verdict.Window
-	// The rate of its topic is used up, and too much of what its edge sent already waits for the
-	// rates of topics.
+	ManyTopics      // the session is in Verdict.Most topics or more
+	ManyMemberships // the session's edge has no room for more memberships
+	ManyAddressed   // the user has addressed Verdict.Most topics within Verdict.Window
+	// The rate of the command's topic is used up, and too many bytes of the session's edge already
+	// wait for the rates of topics.
 	TooMuch
 
 	Reasons // number of reasons
@@ -93,6 +95,6 @@ const (
 // Verdict is what became of a command.
 type Verdict struct {
 	Reason Reason
-	Most   int           // for ManyTopics and ManyAddressed
-	Window time.Duration // for ManyAddressed
+	Most   int           // the bound, for ManyTopics and ManyAddressed
+	Window time.Duration // the window of the bound, for ManyAddressed
 }
