@@ -27,8 +27,8 @@ type Auth struct {
 	// Keys verify tokens, which are JWTs signed with HS256. A token's kid selects the key. A token
 	// without a kid may be signed by any of the keys.
 	Keys keyring.Keys
-	// Issuer must equal a token's iss, and Audience must be in its aud. An empty string accepts any
-	// value, or none.
+	// Issuer must equal a token's iss, and Audience must be in its aud. If one of the two is empty,
+	// its claim may have any well-formed value, and a token without the claim is accepted too.
 	Issuer, Audience string
 	// TokenQuery also accepts a token in the URL (?token=). Proxies and browser histories may store
 	// such a token.
@@ -105,8 +105,9 @@ func (a Auth) offered(r *http.Request) (offers []offer) {
 func isBearer(s string) bool { return strings.EqualFold(s, bearer) }
 
 // verify checks that a token is valid for the user, and returns the time at which the token ends.
+// For a token that only tokenLeeway admits, that is the end of the leeway.
 func (a Auth) verify(token, user string) (until time.Time, err error) {
-	if strings.ContainsAny(token, "\r\n") { // base64 decoders skip line breaks
+	if strings.ContainsAny(token, "\r\n") { // refused here, since base64 decoders skip line breaks
 		return time.Time{}, errMalformed
 	}
 	var c claims
@@ -198,8 +199,8 @@ func (a Auth) required() string {
 	return list
 }
 
-// Sign makes a token that check accepts. It is signed by the first key, is for the user sub, and
-// expires after ttl.
+// Sign makes a token for the user sub. The token expires after ttl, is signed by the first key, and
+// has the issuer and the audience that check demands. Sign fails without a key.
 func (a Auth) Sign(sub string, ttl time.Duration) (string, error) {
 	if len(a.Keys) == 0 {
 		return "", errors.New("no key to sign with")
@@ -219,8 +220,9 @@ func (a Auth) Sign(sub string, ttl time.Duration) (string, error) {
 	return token.SignedString(a.Keys[0].Secret)
 }
 
-// claims are the registered claims of a token (RFC 7519, 4.1), read strictly: names match exactly,
-// no name occurs twice, and a date is a number. A claim that is null counts as absent.
+// claims are the registered claims of a token (RFC 7519, 4.1) except jti, read strictly: names
+// match exactly, no name occurs twice, and a date is a number. A claim that is null counts as
+// absent.
 type claims struct{ jwt.RegisteredClaims }
 
 var _ json.Unmarshaler = (*claims)(nil)

@@ -32,8 +32,8 @@ func bearerRequest(token string) *http.Request {
 	return &http.Request{Header: http.Header{"Authorization": {"Bearer " + token}}}
 }
 
-// verdicts checks each row: text is a header or claims, and token makes a token of it. says is a
-// part of the refusal; "" means that the token is valid.
+// verdicts checks each row. The field text is a header or claims, of which the function token makes
+// a token. The field says is a part of the refusal; "" means that the token is valid.
 func verdicts(t *testing.T, auth Auth, token func(text string) string, rows []struct{ text, says string }) {
 	t.Helper()
 	for _, row := range rows {
@@ -166,7 +166,8 @@ func TestW8_AnExtensionThatMustBeUnderstoodIsRefused(t *testing.T) {
 }
 
 // TestW8_DatesBeyondTheCalendarDoNotOverflow checks dates beyond the ends of the calendar. A token
-// whose end is so far away is neither expired nor too early.
+// whose exp is that far in the future is not expired. A token whose nbf is that far in the past is
+// not too early.
 func TestW8_DatesBeyondTheCalendarDoNotOverflow(t *testing.T) {
 	soon := time.Now().Unix() + 60
 	far := []string{"253402300800", fmt.Sprint(math.MaxInt64 - 1), fmt.Sprint(math.MaxInt64), "9223372036854775808", "9.3e18", "1e19", "1e300", "1e999"}
@@ -237,8 +238,8 @@ func TestA9_AnIssuerAndAnAudienceCanBeDemanded(t *testing.T) {
 	}
 }
 
-// TestW7_EachTokenThatIsThereIsTried checks that each token of a request is tried. The subprotocol
-// comes first, since proxies add Authorization headers.
+// TestW7_EachTokenThatIsThereIsTried checks that the tokens of a request are tried, up to maxTokens
+// of them. The subprotocol comes first, since proxies add Authorization headers.
 func TestW7_EachTokenThatIsThereIsTried(t *testing.T) {
 	auth := Auth{Keys: testKeys, TokenQuery: true}
 	sign := func(sub string, ttl time.Duration) string {

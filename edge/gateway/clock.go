@@ -10,7 +10,7 @@ import (
 type clock struct {
 	mu    sync.Mutex // guards the fields below, and the sessions' timers
 	wheel *wheel
-	fired []*Session // scratch space of step
+	fired []*Session // the result of the last clock.step, whose memory is reused
 }
 
 func (k *clock) set(s *Session, due time.Duration) {
@@ -19,7 +19,7 @@ func (k *clock) set(s *Session, due time.Duration) {
 	k.wheel.set(&s.timer, due)
 }
 
-// hasten moves the session's timer to due, unless the timer fires earlier.
+// hasten makes the session's timer fire at due, unless it is set to fire earlier.
 func (k *clock) hasten(s *Session, due time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -52,10 +52,12 @@ func (v *Server) tick(now time.Duration) {
 	}
 }
 
-// beat is a tick by both clocks: now is the present moment by Server.now, and wall is the same
-// moment by the wall clock. While the machine is suspended, the wall clock goes on and the
-// monotonic clock may stand still. beat records the difference for expires, and calls resume after
-// a suspension. It also has the writers write what an unfinished batch of the link holds back.
+// beat is called about every wheelTick. The parameter now is the present moment by Server.now, and
+// wall is the same moment by the wall clock. While the machine is suspended, the wall clock goes on
+// and the monotonic clock may stand still. beat records the difference of the two clocks for
+// expires. It calls resume if, by either clock, this process did not run for timing.Suspended or
+// longer. Then it calls tick. It also has the writers write what an unfinished batch of the link
+// holds back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.wallGain.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
@@ -65,9 +67,10 @@ func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.hub.writers.relieve()
 }
 
-// resume is called after a time during which this process did not run. That time does not count
-// against any client: silence and unfinished messages are measured from now on. resume sets every
-// session's timer anew. Only the goroutine that calls tick may call it.
+// resume is called after a time during which this process did not run. That time counts neither as
+// a client's silence nor as time for an unfinished message: both are measured anew from the moment
+// in the parameter now. Tokens expire all the same. resume sets every session's timer anew. Only
+// the goroutine that calls tick may call it.
 func (v *Server) resume(now time.Duration) {
 	v.resumed.Store(int64(now))
 	for _, s := range v.hub.living() {
@@ -83,7 +86,8 @@ func (v *Server) lastSeen(c *conn) time.Duration {
 	return time.Duration(max(c.seen.Load(), v.resumed.Load()))
 }
 
-// wallSince returns the time since the start by the wall clock, capped at longestStay.
+// wallSince returns the time from v.start to the moment wall by the wall clock, longestStay at
+// most.
 func (v *Server) wallSince(wall time.Time) time.Duration {
 	return min(wall.Round(0).Sub(v.start.Round(0)), longestStay)
 }
@@ -99,16 +103,18 @@ func (v *Server) expires(c *conn) time.Duration {
 	return max(min(c.expires, c.expiresByWall-time.Duration(v.wallGain.Load())), 1)
 }
 
-// startMessageTimer records that the reader waits for the remainder of a message. The timer then
-// fires at the message's deadline at the latest. It stays set when the message is complete, and the
-// check finds nothing to do. Only the reader calls startMessageTimer.
+// startMessageTimer records that the reader waits for the remainder of a message or of a control
+// frame. It sets the session's timer to the message's deadline, unless the timer is due earlier.
+// The timer stays set when the message is complete. The check that follows then has nothing to do
+// for that message. Only the reader calls startMessageTimer.
 func (v *Server) startMessageTimer(c *conn) {
 	now := v.now()
 	c.awaitedSince.Store(int64(now))
 	v.clock.hasten(c.session, now+v.cfg.messageTime())
 }
 
-// messageTime is how long the reader waits at most for the remainder of a message.
+// messageTime is how long the remainder of a message may take. The time begins when the reader
+// begins to wait for the remainder, and anew at a resume.
 func (cfg *Config) messageTime() time.Duration {
 	return messageWait + time.Duration(cfg.MaxMessage)*time.Second/messageRate
 }
@@ -125,7 +131,7 @@ func (v *Server) messageDue(c *conn) time.Duration {
 
 // check ends a session whose token expired, whose message was not finished in time, or whose client
 // gave no sign of life after a ping. It pings a silent client, and sends a deferred pong that is
-// due. It reports whether the session goes on.
+// due. It returns false if it ends the session.
 func (v *Server) check(c *conn, now time.Duration) bool {
 	if expires := v.expires(c); expires != 0 && now >= expires {
 		c.session.close(ReasonExpired, closeWait)
@@ -160,9 +166,9 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 }
 
 // arm sets the session's timer to when the session must be checked next. A sign of life does not
-// move the timer; the check notices it. A pinged client is checked when its time to answer is over.
-// If Ping is shorter than that time, the client is first checked when its next ping is due, since
-// it may have answered at once.
+// move the timer: check looks for signs when the timer has fired. A pinged client is checked when
+// its time to answer is over. If Ping is shorter than that time, the client is also checked when
+// Ping has passed since the ping. A client that answered at once is due for its next ping then.
 func (v *Server) arm(c *conn, now time.Duration) {
 	var due time.Duration
 	if v.cfg.Ping > 0 {
@@ -190,7 +196,8 @@ func (v *Server) arm(c *conn, now time.Duration) {
 	}
 }
 
-// wheelTick is the wheel's precision: a timer fires up to one tick late, never early.
+// wheelTick is the time between two steps, and the wheel's precision. A step fires no timer that is
+// not due yet. It fires all timers that have been set and due for wheelTick or longer.
 const wheelTick = 250 * time.Millisecond
 
 // wheelSlots bounds how many slots one step checks. A timer that is further away than one
@@ -220,8 +227,8 @@ func newWheel() *wheel {
 	return w
 }
 
-// set makes t fire at due, or at the next step if due has passed. It moves a timer that was set
-// before.
+// set makes t fire when due has come, with the precision of wheelTick. If step has visited the tick
+// of due already, t fires in the next tick. A timer that was set before is moved.
 func (w *wheel) set(t *timer, due time.Duration) {
 	w.stop(t)
 	t.due = due
@@ -240,7 +247,8 @@ func (w *wheel) stop(t *timer) {
 	t.prev, t.next = nil, nil
 }
 
-// step stops all timers that are due by now, and appends their sessions to fired.
+// step visits the ticks up to now that it has not visited yet. It stops the timers there that are
+// due, and appends their sessions to fired.
 func (w *wheel) step(now time.Duration, fired []*Session) []*Session {
 	to := int64(now / wheelTick)
 	from := max(w.tick+1, to-wheelSlots+1) // visits no slot twice

@@ -81,7 +81,7 @@ func TestC5_ShortPingIntervalsAreKept(t *testing.T) {
 			seen := time.Hour
 			s.seen.Store(int64(seen))
 			now := seen
-			g.server.tick(now) // sets the timer by the sign of life above
+			g.server.tick(now) // this tick sets the timer by the sign of life above
 			for n := range 5 {
 				for g.metric("pings_total", "") == float64(n) {
 					if now += wheelTick; now > seen+ping+2*wheelTick {
@@ -152,7 +152,8 @@ func TestATokenExpiresByEitherClock(t *testing.T) {
 	type moment struct{ wall, now time.Duration } // since the connect
 	for _, c := range []struct {
 		what string
-		// before is the last moment at which the session goes on; end is when it has ended.
+		// The field before is a moment at which the session still goes on. The field end is a
+		// moment at which it has ended.
 		before, end moment
 		steps       []moment
 	}{

@@ -7,17 +7,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config is how a Server treats its clients. NewServer copies it, so later changes have no effect.
+// Config is how a Server treats its clients. NewServer copies the struct, so later changes of its
+// fields have no effect.
 type Config struct {
-	MaxMessage int // most bytes of a client's message; above it: close 1009
+	MaxMessage int // largest size of a client's message, in bytes; above it: close 1009
 	// MaxSessions bounds the sessions, dead ones included. A connect beyond it is answered 503.
 	MaxSessions int
-	PerUser     int // most sessions of one user; above it: 429. 0: no bound
+	PerUser     int // largest number of sessions of one user; above it: 429. 0: no bound
 	// Unfinished bounds the bytes of memory that unfinished messages take. One user may have a
-	// sixteenth of that. Above either bound, a session is closed with 1008. 0 means no bound.
+	// sixteenth of that, or one message of any size. Above either bound, a session is closed with
+	// 1008. 0 means no bound.
 	Unfinished int
-	// Rate bounds how many messages are read from one user in a second. A message counts once for
-	// each KiB that it begins. 0 means no bound.
+	// Rate bounds how many messages a second are read from one user in the long run. For bursts see
+	// rateBurst and rateShare. A message counts once for each KiB that its published form begins,
+	// and at least once. 0 means no bound.
 	Rate float64
 	// FanOut is how many deliveries of a user's messages cost that user as much as one message.
 	// With 0, deliveries cost nothing.
@@ -45,7 +48,7 @@ const (
 	messageRate  = 4 << 10                // bytes of MaxMessage that add a second to messageTime
 	roomWait     = 2 * time.Second        // longest pause in reading a session that finds no room
 	closeWait    = 3 * time.Second        // time for a client to answer a close frame
-	lingerMost   = 4 << 20                // most bytes discarded after the close frame
+	lingerMost   = 4 << 20                // bytes after the close frame at which a client is reset
 	shutdownWait = 250 * time.Millisecond // in place of closeWait when everything ends at once
 	retryAfter   = "2"                    // seconds, sent with every 503 and 429
 )

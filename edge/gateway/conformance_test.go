@@ -24,10 +24,11 @@ import (
 type conformanceCase struct {
 	name string
 	send []string // each is written on its own
-	chop int      // most bytes of a write; 0: no bound
+	chop int      // largest size of a write, in bytes; 0: no bound
 	want []string // frames, each as its first byte and its payload
-	// ends is the code of the close frame that the server sends in the end. 0 means that it sends
-	// none, and that run closes the session.
+	// ends is the code of the close frame that the server sends in the end. If ends is 0, the
+	// session goes on after the frames in want. The method run then closes it as a client, and the
+	// server must answer with the same code.
 	ends int
 }
 
@@ -79,7 +80,7 @@ func (c *conformanceCase) run(t *testing.T, g *gateway) {
 		for _, piece := range c.send {
 			for _, b := range chopped(piece, c.chop) {
 				if _, err := io.WriteString(client.Conn, b); err != nil {
-					return // the session was closed; the case checks that below
+					return // the session was closed, which wantEnd checks below
 				}
 			}
 		}
@@ -126,8 +127,8 @@ func (c *rawClient) wantEnd(code int) {
 	c.Conn.(*net.TCPConn).CloseWrite()
 }
 
-// framingCases are the cases 1.*: messages of the lengths at which the header changes, whole and in
-// pieces.
+// framingCases are the cases 1.*. Most of them are messages of the lengths at which the header
+// changes, whole and in pieces.
 func framingCases() (cases []conformanceCase) {
 	for _, kind := range []struct {
 		number string
@@ -299,7 +300,7 @@ var (
 	utf8Bad = []string{
 		// Continuation bytes without a beginning, one and many.
 		"\x80", "\xbf", "\x80\xbf", "\x80\xbf\x80", "\x80\xbf\x80\xbf", "\x80\xbf\x80\xbf\x80\xbf", "Hello\x80",
-		// Beginnings without their continuation.
+		// Beginnings without their continuation, and a long text with a surrogate in it.
 		"\xc2 ", "\xdf ", "\xe0 ", "\xef ", "\xf0 ", "\xf4 ", "\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
 		"\xc2", "\xdf", "\xe0\xa0", "\xef\xbf", "\xf0\x90\x80", "\xf4\x8f\xbf", "\xc2\xe0\xa0\xf0\x90\x80",
 		// Bytes that never occur in UTF-8.
@@ -357,8 +358,8 @@ func utf8Cases() (cases []conformanceCase) {
 	)
 }
 
-// inFragments returns a text message with one fragment for each byte. With last, it includes the
-// end of the message.
+// inFragments returns the frames of a text message: an empty first fragment, and a fragment for
+// each byte. If last is set, an empty last fragment ends the message.
 func inFragments(s string, last bool) (frames []string) {
 	frames = append(frames, frameOf(opText, ""))
 	for i := range len(s) {
@@ -425,7 +426,8 @@ func closeCases() (cases []conformanceCase) {
 	return cases
 }
 
-// splitCases are the cases 10.*: the longest message, in fragments of the sizes that clients use.
+// splitCases are the cases 10.*: a message of nearly the greatest length, in fragments of the sizes
+// that clients use.
 func splitCases() (cases []conformanceCase) {
 	whole := strings.Repeat("0123456789abcdeé", 65536/17)
 	for _, size := range []int{256, 1300, 16 << 10} {
@@ -442,7 +444,8 @@ func splitCases() (cases []conformanceCase) {
 	return cases
 }
 
-// TestTheSequencesOfTheConformanceCases checks that utf8Good is UTF-8 and utf8Bad is not.
+// TestTheSequencesOfTheConformanceCases checks that all texts of utf8Good are UTF-8, and that none
+// of utf8Bad is.
 func TestTheSequencesOfTheConformanceCases(t *testing.T) {
 	for _, s := range utf8Good {
 		if !utf8.ValidString(s) {

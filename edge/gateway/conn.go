@@ -17,8 +17,8 @@ type conn struct {
 	session *Session
 	next    *conn // guarded by writers.mu
 
-	// seen is the Server.now of the client's last sign of life. That is a byte received, or a
-	// moment at which the session was not read because of its user's allowance.
+	// seen is the Server.now of the client's last sign of life. That is the upgrade, a byte
+	// received, or a moment at which the session was not read because of its user's allowance.
 	seen          atomic.Int64
 	expires       time.Duration // Server.now at which the token ends; 0: never
 	expiresByWall time.Duration // the same end by Server.wallSince

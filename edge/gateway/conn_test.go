@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// deadlines is a socket that records its last deadline. It calls the function in meanwhile before
-// it sets the second read deadline.
+// deadlines is a socket that records its last deadline. Before it records the second read deadline,
+// it calls the function in its field meanwhile.
 type deadlines struct {
 	net.Conn
 	set       int

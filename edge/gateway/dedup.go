@@ -21,12 +21,12 @@ const (
 // Original servers publish without positions. While an edge moves from relay to relay, several
 // links bring their publications.
 //
-// It counts by topic and text how often each link has brought a publication. A publication is
-// passed on if its link has now brought it more often than any other link.
+// overlap counts by topic, text and excepted user how often each link has brought a publication. A
+// publication is passed on if its link has now brought it more often than any other link.
 //
 // A publication from before the new relay subscribed comes by the old link only. If the same text
-// is published again just after the old link has ended, overlap takes it for a repeat and drops it.
-// One message too few is preferred to one message twice.
+// is published again just after the old link has ended, overlap takes the second publication for a
+// repeat of the first, and drops it. One message too few is preferred to one message twice.
 //
 // Counting begins as soon as the first link's relay says that it stops, since the second link may
 // bring again what the first one brought just before the second began.
@@ -36,7 +36,7 @@ type overlap struct {
 	links  []*Feed // the oldest first; nil: ended
 	alone  bool    // no second link has begun, and the first has not ended
 	seed   maphash.Seed
-	counts map[bare][]int // by link; no entry: all links are level
+	counts map[bare][]int // by link; no entry: all links are level, or there was no room
 	full   bool           // a text found no room; no new text is remembered
 	until  time.Time      // when the last link that ended may be forgotten
 }
@@ -95,8 +95,8 @@ func (h *Hub) dropOverlapLocked() {
 	}
 }
 
-// over reports whether at most one link is up, and no link has ended within overlapAfter. An
-// overlap whose second link has not begun is not over.
+// over reports whether at most one link is up, and no link has ended within overlapAfter. While the
+// first link is up and no second one has begun, the overlap is not over.
 func (o *overlap) over() bool {
 	up := 0
 	for _, f := range o.links {
@@ -150,8 +150,8 @@ func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string
 	return pass
 }
 
-// level reports whether each link that is up has brought the text as often as any other link. It
-// returns false while no second link has begun.
+// level reports whether each link that is up has brought the text as often as any other link, ended
+// ones included. It returns false while o.alone is set.
 func (o *overlap) level(counts []int) bool {
 	most := slices.Max(counts)
 	for i, f := range o.links {
@@ -183,37 +183,38 @@ const (
 	// givenAhead bounds the remembered ids of messages that were given ahead and are not yet
 	// published. Beyond it, messages wait for their publication.
 	givenAhead = 1 << 16
-	// givenAge is the least time for which these ids are kept once Redis is back. A relay
-	// recognises a replay for the same time.
+	// givenAge is the least time for which the ids of messages given ahead are kept once Redis is
+	// back, unless the messages are published before. A broker keeps its marks, which make it
+	// recognise a replay, for the same time by default.
 	givenAge = time.Hour
-	// givenRecent is how many of the latest published ids are remembered. It exceeds what is under
-	// way when a relay or Redis is lost.
+	// givenRecent is how many of the latest published ids are remembered. It exceeds what is
+	// usually under way when a relay or Redis is lost.
 	givenRecent = 1 << 15
-	// givenEarly is how many of an epoch's first publications are checked for repeats. They may
-	// have been under way when the epoch before ended.
+	// givenEarly is how many of the first publications of a topic's epoch are checked for repeats.
+	// Their messages may have been under way when the epoch before ended.
 	givenEarly = 4096
 )
 
-// given remembers the ids of messages that members have received and that may come again, under
-// another position or without one. A message given ahead comes again when it is published. A
-// published message may be given ahead by a relay that does not know of its publication. If Redis
-// has lost a message, it is published once more. given is a plain structure, stepped under the
-// Hub's lock.
+// given remembers the ids of messages that may come again, under another position or without one,
+// and that the members have received or must not receive. A message given ahead comes again when it
+// is published. A published message may be given ahead by a relay that does not know of its
+// publication. A message that Redis has lost may be published once more. given is a plain
+// structure, stepped under the Hub's lock.
 type given struct {
 	ahead        map[uint64]struct{}
-	older        map[uint64]struct{} // the ids that brokerBack moved here from ahead
-	rotated      time.Time           // when brokerBack last moved ids from ahead to older
-	epochChanged time.Time           // when Redis lost data; zero: never, or not lately
+	older        map[uint64]struct{} // the ids that brokerBack moved here from the map ahead
+	rotated      time.Time           // when brokerBack last moved ids to the map older
+	epochChanged time.Time           // when a topic's epoch changed last; zero: not lately
 	full         bool                // an id found no room; see takeAhead
 
 	recent []uint64 // the ids of the last publications, as a ring
 	next   int
-	index  map[uint64]int32 // how often an id is in recent; nil until it is needed
+	index  map[uint64]int32 // how often each id is in the ring recent; nil until it is needed
 }
 
-// brokerBack records that Redis is back, so messages that were given ahead are published now. If it
-// last moved ids more than givenAge ago, it forgets those in older, and moves those in ahead to
-// older.
+// brokerBack records that Redis is back, so messages that were given ahead are published now. If
+// brokerBack last moved ids more than givenAge ago, it forgets the ids in g.older, and moves the
+// ids in g.ahead to g.older.
 func (g *given) brokerBack(now time.Time) {
 	g.full = false
 	if now.Sub(g.rotated) > givenAge {
@@ -222,11 +223,13 @@ func (g *given) brokerBack(now time.Time) {
 }
 
 // takeAhead records a message that a relay gives ahead. It returns repeat if the members had the
-// message, and excess if there is no room to remember it. A message that was published already is
-// recorded too: the same link may yet bring its publication, for members who joined later.
+// message. Otherwise it returns excess if there is no room to remember the message. A message that
+// was published already is recorded too: the same link may yet bring its publication, for members
+// who joined later.
 //
-// After an id has found no room, all later ones find none either, until Redis is back or no id
-// waits. Otherwise a sender's later messages would overtake those without room.
+// After an id has found no room, all later ones find none either, until Redis is back or no
+// recorded id waits for its publication. Otherwise a sender's later messages would overtake those
+// without room.
 func (g *given) takeAhead(id uint64) verdict {
 	if g.has(id) {
 		return repeat
@@ -246,9 +249,9 @@ func (g *given) takeAhead(id uint64) verdict {
 	return v
 }
 
-// aftermath reports whether Redis has lost data within the last givenAge. In that time messages
-// that wait in a log may be published again, on any topic. A member that has left the topic and
-// come back may have had them before.
+// aftermath reports whether a topic's epoch has changed within the last givenAge, which may mean
+// that Redis has lost data. After such a loss, messages that wait in a log may be published again,
+// on any topic. A member that has left the topic and come back may have had such a message before.
 func (g *given) aftermath() bool {
 	if !g.epochChanged.IsZero() && time.Since(g.epochChanged) > givenAge {
 		g.epochChanged = time.Time{}
@@ -256,9 +259,9 @@ func (g *given) aftermath() bool {
 	return !g.epochChanged.IsZero()
 }
 
-// takePublished records a publication, and reports whether the members of its topic were given it
-// before. early is set for the first givenEarly publications of an epoch while aftermath returns
-// true.
+// takePublished records a publication. It reports whether the publication is a repeat: its message
+// was given ahead, or early is set and its id is among the recent ones. The parameter early is set
+// for the first givenEarly publications of an epoch while aftermath returns true.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
 		delete(g.ahead, id)
@@ -289,8 +292,9 @@ func (g *given) has(id uint64) bool {
 	return ahead || older
 }
 
-// wasRecent reports whether id is in recent. It is called only while Redis is away and after Redis
-// has lost data. The first call builds the index, so in normal operation there is none.
+// wasRecent reports whether id is in g.recent. It is called only while Redis is away and after
+// Redis may have lost data. The first call builds the index, so in normal operation there is no
+// index.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

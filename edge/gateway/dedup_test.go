@@ -141,7 +141,8 @@ func TestP8_BeyondTheBoundNothingIsDoubledAfterTheOldLinkEither(t *testing.T) {
 }
 
 // TestWhatCameBeforeTheTablesIsNotDoubled checks a message that the older link brings just before
-// the newer link begins. The new relay is behind, and brings it too.
+// the newer link begins. The new relay is behind, and brings the message too. The member is given
+// the message once.
 func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]

@@ -9,15 +9,16 @@ import (
 	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// Drain refuses new clients and closes all sessions. It closes none during notice, so that
+// Drain refuses new clients and closes all sessions. It closes none during the time notice, so that
 // balancers learn of the drain first. Otherwise they would send a closed client straight back.
-// After notice it sends each session 1012 at a random moment, so that the clients do not all move
-// to other nodes at once.
+// After that time it sends each session 1012 at a random moment, so that the clients do not all
+// move to other nodes at once.
 //
-// Drain returns when all sessions have ended. The parameter within bounds how long that takes,
-// notice included. A session that ends for another reason meanwhile may take up to closeWait
-// longer. If ctx is done earlier, it returns the error of ctx. What a client sends before it
-// answers the close is accepted.
+// Drain returns when all sessions have ended and their sockets are closed. The parameter within
+// bounds how long that takes, notice included, and must not be shorter than notice. A session that
+// ends for another reason meanwhile, or waits for room upstream, may take up to closeWait longer.
+// If ctx is done earlier, Drain returns the error of ctx. What a client sends before it answers the
+// close is still accepted.
 func (v *Server) Drain(ctx context.Context, notice, within time.Duration) error {
 	v.refuseAll()
 	v.log.Info("draining", "sessions", v.Active(), "notice", notice, "over", within)
@@ -50,7 +51,8 @@ func (v *Server) spread(ctx context.Context, within, wait time.Duration) {
 	}
 }
 
-// moments returns n random times, all shorter than within, in ascending order.
+// moments returns n random times, all shorter than within, in ascending order. If within is not
+// positive, all of them are 0.
 func moments(n int, within time.Duration) []time.Duration {
 	times := make([]time.Duration, n)
 	if within > 0 {

@@ -174,8 +174,8 @@ func TestADrainOfNobodyIsOverAtOnce(t *testing.T) {
 	}
 }
 
-// TestARefusedRequestIsReplayedElsewhereOnce checks that, on Fly.io, a request that is answered 503
-// is sent to another machine once.
+// TestARefusedRequestIsReplayedElsewhereOnce checks that, if Replay is set, an answer of 503 asks
+// Fly's proxy to try another machine. A request that was replayed before is not replayed again.
 func TestARefusedRequestIsReplayedElsewhereOnce(t *testing.T) {
 	for _, c := range []struct {
 		replay bool

@@ -7,21 +7,22 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Feed passes what one link brings to the Hub. Topic numbers belong to the link. Topics, their
+// Feed passes on to the Hub what one link brings. Topic numbers belong to the link. Topics, their
 // positions and their members belong to the Hub. While an edge moves to another relay there are two
-// Feeds. The methods of one Feed may be called by one goroutine at a time.
+// Feeds. One goroutine at a time may call the methods of a Feed, but any goroutine may call
+// Leaving.
 type Feed struct {
 	hub     *Hub
 	numbers map[uint64]*topic // by the relay's number; nil: muted, see Topic
 	holding bool              // set between BeginBatch and EndBatch
-	queued  int               // messages that may be queued since the hold began, for all members
-	bytes   int               // bytes of these messages, at most, for one member
+	queued  int               // at most so many messages were queued since the hold began
+	bytes   int               // at most so many bytes of them were queued for one member
 }
 
 // BeginBatch is called before each link frame of a batch, and EndBatch after the last. Frames that
-// are queued for clients in between are held back, and then written with few system calls. If too
-// much is held back, BeginBatch releases it. A release may write to a few clients itself. Neither
-// method blocks.
+// are queued for clients in between are held back as writers.hold says, and then written with few
+// system calls. If too much is held back, BeginBatch releases it. A release may write to a few
+// clients itself. Neither method blocks.
 func (f *Feed) BeginBatch() {
 	if f.holding && f.queued < holdMost && f.bytes < f.hub.writers.holdBytes {
 		return
@@ -41,8 +42,8 @@ func (f *Feed) EndBatch() {
 	f.hub.writers.release(enough)
 }
 
-// fanOutLocked calls Hub.fanOutLocked, and counts what that may queue towards the batch. Hub.mu
-// must be held.
+// fanOutLocked calls Hub.fanOutLocked, and adds to the counts of the batch what that call may
+// queue. Hub.mu must be held.
 func (f *Feed) fanOutLocked(t *topic, text []byte, except string) {
 	f.queued += len(t.members)
 	f.bytes += len(text)
@@ -88,10 +89,10 @@ func (f *Feed) Down() {
 // takes the given position in any case if it was unplaced or has no living member: the next member
 // begins there.
 //
-// A number that an older link gives after a newer link has begun is muted: link frames that name
-// the number have no effect. The older relay begins the topic at its own top, and does not know the
-// members that the newer link has bound. The messages before that top are yet to come by the newer
-// link.
+// A number that an older link gives after a newer link has begun is muted: what the link then
+// brings under that number is dropped. The older relay begins the topic at its own top, and does
+// not know the members that the newer link has bound. The messages before that top are yet to come
+// by the newer link.
 func (f *Feed) Topic(n link.TopicNumber) {
 	h := f.hub
 	h.mu.Lock()
@@ -119,9 +120,10 @@ func (f *Feed) Topic(n link.TopicNumber) {
 	}
 }
 
-// BrokerBack says that the relay's broker is reachable again. If a message found no room to be
-// given ahead, messages may be given ahead again from now on: the next time its broker is away, the
-// relay gives ahead anew all that is not published by then.
+// BrokerBack says that the relay's broker is reachable. If a message found no room to be given
+// ahead before, messages may be given ahead again from now on. None of them overtakes the one that
+// found no room: the next time its broker is away, the relay gives ahead anew all that is not
+// published by then.
 func (f *Feed) BrokerBack() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -150,9 +152,9 @@ func (h *Hub) unnumberLocked(t *topic) {
 	h.tidyLocked(t)
 }
 
-// numberedLocked finds a topic by its number. It returns nil for a muted number and for an unknown
-// one, and counts the link frame as dropped. The link frames of a muted number also come by the
-// newer link. An unknown number is the relay's fault. Hub.mu must be held.
+// numberedLocked finds a topic by its number. If the number is muted or unknown, numberedLocked
+// counts the link frame as dropped and returns nil. What comes under a muted number also comes by
+// the newer link. An unknown number is the relay's fault. Hub.mu must be held.
 func (f *Feed) numberedLocked(number uint64) *topic {
 	t, known := f.numbers[number]
 	switch {
@@ -165,12 +167,12 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 	return t
 }
 
-// Publication encodes the message once and queues the same bytes for every member of the topic
-// except the sessions of user p.Except.
+// Publication encodes the message once and queues the same bytes for every member of the topic that
+// is not dead, except the sessions of the user p.Except.
 //
-// A publication that is not newer than the topic's position was given to the members before, and is
-// dropped. A publication without a position is passed on, but only once if several links bring it.
-// A publication that the members were given ahead is dropped, too.
+// A publication that is not after the topic's position is dropped: the members are there already,
+// or past it. A publication without a position is passed on, but only once if several links bring
+// it. A publication is dropped, too, if given.takePublished reports it as a repeat.
 func (f *Feed) Publication(p link.Publication) {
 	h := f.hub
 	h.mu.Lock()
@@ -188,7 +190,9 @@ func (f *Feed) Publication(p link.Publication) {
 }
 
 // Ahead gives a message to the members of the topic before it is published. They do not get it
-// again when it is published. A message without a payload is given to no member, now or later.
+// again when it is published. If there is no room to remember the message, they get it only when it
+// is published. A message without a payload is given to no member, neither now nor when it is
+// published.
 func (f *Feed) Ahead(a link.Ahead) {
 	h := f.hub
 	h.mu.Lock()
@@ -218,17 +222,18 @@ func (f *Feed) Cost(c link.Cost) {
 	}
 }
 
-// Gap tells the members that messages were lost. It tells them nothing if they were told already,
-// or if they have received messages from after the loss.
+// Gap tells the members that messages were lost. It tells them nothing if the topic's position is
+// not before the end of the loss. The members were then told already, or have the last of the lost
+// messages or a later one.
 func (f *Feed) Gap(g link.Gap) {
 	if name, lost, members := f.gap(g); members > 0 {
 		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
 	}
 }
 
-// gap is Gap without the log, and returns what is to be logged. members is 0 if nobody was told.
-// While an edge moves, its older link may have brought some of the messages that the new relay
-// reports. These do not count as lost.
+// gap does what Gap does but for the log line, and returns what that line needs. The result members
+// is 0 if nobody was told. While an edge moves, its older link may have brought some of the
+// messages that the new relay reports. These do not count as lost.
 func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	h := f.hub
 	h.mu.Lock()
@@ -250,8 +255,9 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	return t.name, lost, len(t.members)
 }
 
-// advanceLocked moves a topic to p and returns it. It returns nil when there is no such topic, or
-// when its members had already reached p. The zero p moves nothing. Hub.mu must be held.
+// advanceLocked moves a topic to p and returns the topic. It returns nil if the number is muted or
+// unknown, or if the topic's position was not before p. The zero p moves nothing. Hub.mu must be
+// held.
 func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	t := f.numberedLocked(number)
 	if t == nil || p.IsZero() {
@@ -265,8 +271,8 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	return t
 }
 
-// fanOutLocked queues a text for the members of t except the sessions of user except. It allocates
-// once, whatever the number of members. h.mu must be held.
+// fanOutLocked queues a text for the members of t that are not dead, but not for the sessions of
+// the user that the parameter except names. It makes one frame for all of them. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, text []byte, except string) {
 	if len(t.members) == 0 {
 		return
@@ -324,8 +330,8 @@ func (f *Feed) Opened(o link.Opened) {
 	}
 }
 
-// Joined binds a session to a group: the client gets every message that comes after this call. If
-// answer is set, the client gets o.Text before those messages.
+// Joined binds a session to a group, whose messages are queued for the client from this call on. If
+// answer is set, o.Text is queued before them.
 func (f *Feed) Joined(o link.Joined, answer bool) {
 	h := f.hub
 	h.mu.Lock()
@@ -342,7 +348,8 @@ func (f *Feed) Joined(o link.Joined, answer bool) {
 	}
 }
 
-// Left unbinds a session from a group: the client gets no message of the group after the answer.
+// Left unbinds a session from a group: from this call on no message of the group is queued for the
+// client. If answer is set, o.Text is queued.
 func (f *Feed) Left(o link.Left, answer bool) {
 	h := f.hub
 	h.mu.Lock()
@@ -383,7 +390,8 @@ func (h *Hub) answerLocked(s *Session, text []byte) {
 // heldChunk is the largest number of members in one Held.
 const heldChunk = 1024
 
-// tell calls tellMembers with the members of t, in chunks of heldChunk. Hub.mu must be held.
+// tell calls tellMembers with the members of t, in chunks of heldChunk or fewer. Hub.mu must be
+// held.
 func (t *topic) tell(tellMembers func(link.Held)) {
 	for remainder := t.members; len(remainder) > 0; {
 		chunk := remainder[:min(len(remainder), heldChunk)]

@@ -196,7 +196,8 @@ func (r *reader) readFrame() error {
 }
 
 // awaitMore is called before a read that may wait for the remainder of a message or frame. It
-// starts the message's timer and counts the message's buffer.
+// starts the message's timer, unless that was done before, and counts the message's buffer in
+// Server.unfinished.
 func (r *reader) awaitMore() {
 	v := r.server
 	if r.awaitedSince.Load() == 0 {
@@ -220,14 +221,14 @@ func (r *reader) complete() {
 
 // message is the state of a message that is being read.
 type message struct {
-	header       // of the present fragment; size: what is not read yet
+	header       // of the present fragment; size: bytes not read yet
 	binary bool  // the first fragment was a binary frame
 	read   int64 // payload bytes of all fragments begun so far
 	text   runes
 }
 
 // beginFragment takes the header of the message's next fragment. A message that is too big is
-// refused as soon as a header announces its length.
+// refused as soon as the headers of its fragments announce too many bytes.
 func (r *reader) beginFragment(h header) error {
 	r.message.header = h
 	r.message.read += h.size
@@ -237,7 +238,8 @@ func (r *reader) beginFragment(h header) error {
 	return nil
 }
 
-// nextFragment reads up to the message's next fragment, and handles the control frames before it.
+// nextFragment reads the header of the message's next fragment. It handles the control frames that
+// come before that header.
 func (r *reader) nextFragment() error {
 	for {
 		h, err := r.readHeader()
@@ -297,8 +299,9 @@ func (r *reader) readControl(h header) error {
 	return nil
 }
 
-// parseClose returns the content of a client's close frame as an error. The error is of type
-// closeCode if the frame is valid.
+// parseClose returns the code of a client's close frame, as an error of type closeCode. It checks
+// the text of the frame and drops it. If the code or the text is not valid, the error is
+// errCloseCode or errUTF8.
 func parseClose(payload []byte) error {
 	if len(payload) == 0 {
 		return closeCode(noStatus)
@@ -317,7 +320,7 @@ func parseClose(payload []byte) error {
 }
 
 // mayBeSent reports whether a close frame may carry the code. It may if the code is registered for
-// the wire, or is in the ranges for libraries and applications (RFC 6455, 7.4).
+// use in close frames, or is in the ranges for libraries and applications (RFC 6455, 7.4).
 func mayBeSent(code int) bool {
 	switch {
 	case code >= 1000 && code <= 1014:

@@ -118,7 +118,7 @@ func (*pieces) Write(b []byte) (int, error)     { return len(b), nil }
 func (*pieces) SetDeadline(time.Time) error     { return nil }
 func (*pieces) SetReadDeadline(time.Time) error { return nil }
 
-const fuzzMost = 300 // most bytes of a message
+const fuzzMost = 300 // largest size of a message, in bytes
 
 // readByUs returns the messages that the parser reads from a stream, and the error that ended the
 // reading.
@@ -129,8 +129,8 @@ func readByUs(v *Server, up *fakeUpstream, stream []byte, size int) ([]string, e
 	return up.accepted, err
 }
 
-// readByLibrary returns what readByUs does, but read by the WebSocket library. The library does not
-// check UTF-8.
+// readByLibrary does what readByUs does, but by the WebSocket library. The library does not check
+// UTF-8.
 func readByLibrary(stream []byte) (messages []string, err error) {
 	socket := &hijacked{&pieces{all: stream, size: len(stream)}}
 	ws, err := websocket.Accept(socket, handshake, &websocket.AcceptOptions{

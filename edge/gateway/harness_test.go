@@ -60,7 +60,8 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// fakeUpstream is an Upstream made of functions. Functions left nil accept everything.
+// fakeUpstream is an Upstream made of functions. If a function is nil, there is a link, and room
+// for every message.
 type fakeUpstream struct {
 	open     func(link.Session)
 	accept   func(session uint64, payload []byte) bool
@@ -132,7 +133,7 @@ func (f *fakeUpstream) ends() []uint64 {
 }
 
 // gateway is a Server behind a real port. By default, every session is bound to its topics as soon
-// as it is opened. A test may set up.open to replace that.
+// as it is opened. A test may replace that by its own fakeUpstream.open.
 type gateway struct {
 	t      *testing.T
 	hub    *mirror
@@ -212,8 +213,9 @@ func (g *gateway) publish(topic protocol.Topic, text string) {
 	g.hub.Publication(link.Publication{Topic: numberOf(topic), Payload: []byte(text)})
 }
 
-// metric returns the value of a metric. name lacks the prefix edgerelay_edge_. label is the value
-// of the metric's label, if it has one.
+// metric returns the value of a metric. The parameter name is the metric's name without the prefix
+// edgerelay_edge_. The parameter label is the value of the metric's label, or "" for a metric
+// without one.
 func (g *gateway) metric(name, label string) float64 {
 	g.t.Helper()
 	families, err := g.reg.Gather()
@@ -280,7 +282,7 @@ func wantClose(t *testing.T, c *websocket.Conn, code int) {
 	}
 }
 
-// SignToken makes a token that an Auth with the same keys accepts.
+// SignToken makes a token by Auth.Sign, for an Auth with the given keys.
 func SignToken(keys keyring.Keys, sub string, ttl time.Duration) (string, error) {
 	return Auth{Keys: keys}.Sign(sub, ttl)
 }

@@ -78,7 +78,7 @@ func TestOneThatNeverReadsCostsOnlyItself(t *testing.T) {
 			t.Fatalf("message %d: %.20q", n, got)
 		}
 	}
-	// The client reads only whole messages, and then the reason.
+	// The client reads only whole messages, and then the close frame.
 	for {
 		first, p, err := slow.frame()
 		if err != nil {

@@ -37,7 +37,7 @@ type Hub struct {
 	sessions map[uint64]*Session
 	topics   map[protocol.Topic]*topic
 	newest   *Feed       // of the link that began last; nil: none began, or that one has ended
-	overlap  *overlap    // nil: no two links bring the same
+	overlap  *overlap    // nil: the edge does not move to another relay
 	given    given       // messages that may come again
 	live     int         // sessions that are not dead
 	opening  int         // sessions whose Upstream.Open has not returned
@@ -77,8 +77,8 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 	return opened, true
 }
 
-// add puts s into the tables before the relay hears of it, since the relay's answers for s may come
-// at once.
+// add puts s into the tables. The relay is told of s afterwards, since the relay's answers for s
+// may come at once.
 func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -15,7 +15,7 @@ const (
 	rateBurst = 10 * time.Second // a user's burst, as the time in which Config.Rate pays for it
 	rateDebt  = rateBurst        // how much deliveries may charge beyond a burst, as a time too
 	rateUnit  = 1024             // bytes; a message counts once for each unit that it begins
-	// A user's burst in bytes is Config.Queue divided by rateShare.
+	// A user's burst in bytes is Config.Queue divided by rateShare, but at least rateUnit.
 	rateShare = 4
 	// rateWaiters is how many sessions of a user may wait at once. A message of a further session
 	// is refused.
@@ -23,8 +23,9 @@ const (
 )
 
 // rates limits users to Config.Rate. All sessions of a user share one allowance. The allowance
-// outlives the sessions until it would be full again. So a user gains nothing by more connections,
-// or by new ones. A user costs no memory before its first message.
+// outlives the sessions by more than rateBurst and rateDebt together. By then it is full again, so
+// a user gains nothing by more connections, or by new ones. The exception is a user whose last
+// message alone cost more than that time pays for. A user costs no memory before its first message.
 type rates struct {
 	perSecond float64       // messages; 0: there is no limit
 	byteBurst time.Duration // the burst in bytes, as the time that pays for it
@@ -32,8 +33,8 @@ type rates struct {
 
 	mu    sync.Mutex // guards the fields below
 	users map[string]*allowance
-	// ended and older have the users without sessions: ended those who left since rotated, and
-	// older those who left before.
+	// ended and older have the allowances of users without sessions. Users who left after the time
+	// in rotated are in ended. Users who left before that time are in older.
 	ended, older map[string]*allowance
 	rotated      time.Time
 }
@@ -42,9 +43,9 @@ type rates struct {
 // waits for the allowance, and the others wait for their turn in the order in which they came.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). messagesDue
-// is the time at which all that was taken is paid for. More may be taken while that time is less
-// than the burst away. Bytes have a time of their own because their burst is shorter: a burst must
-// fit into the queue of a client that receives it.
+// is the time at which all that was taken is paid for. A message may be taken if that time is then
+// no further away than rateBurst. Bytes have a time of their own because they have a burst of their
+// own: a burst must fit into the queue of a client that receives it.
 type allowance struct {
 	rates    *rates
 	sessions int // guarded by rates.mu
@@ -64,8 +65,9 @@ const (
 	pacedCrowded              // too many of the user's sessions wait
 )
 
-// newRates limits users to perSecond messages a second, and to queue/rateShare bytes at once. When
-// the messages of a user have been delivered fanOut times, the user pays for one message more.
+// newRates returns rates that limit users to perSecond messages a second, and to queue/rateShare
+// bytes at once. When the messages of a user have been delivered fanOut times, the user pays for
+// one message more.
 func newRates(perSecond float64, queue, fanOut int) *rates {
 	r := &rates{perSecond: perSecond, fanOut: fanOut, users: make(map[string]*allowance)}
 	if perSecond > 0 {
@@ -124,7 +126,8 @@ func (r *rates) leave(user string, a *allowance) {
 	r.ended[user] = a
 }
 
-// rotateLocked drops the allowances that are full again. r.mu must be held.
+// rotateLocked drops allowances of users who left more than rateBurst+rateDebt ago. r.mu must be
+// held.
 func (r *rates) rotateLocked() {
 	if now := time.Now(); now.Sub(r.rotated) > rateBurst+rateDebt {
 		r.older, r.ended, r.rotated = r.ended, nil, now
@@ -188,9 +191,9 @@ func later(t, now time.Time) time.Time {
 	return t
 }
 
-// wait waits until it has taken a message's cost, until ended is closed, or until ctx is done. In
-// the latter two cases it has taken nothing. If rateWaiters sessions of the user wait already, it
-// returns pacedCrowded at once.
+// wait waits until it has taken a message's cost, until the channel ended is closed, or until ctx
+// is done. In the latter two cases it has taken nothing. If rateWaiters sessions of the user wait
+// already, it returns pacedCrowded at once.
 func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	defer a.waiting.Add(-1)
 	if a.waiting.Add(1) > rateWaiters {
@@ -216,7 +219,7 @@ func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) 
 }
 
 // users counts the sessions of each user, so that one token can take only a part of this edge. A
-// session counts until its socket is closed and the relay has forgotten it. Otherwise a user who
+// session counts until its socket is closed and it has left the Hub's tables. Otherwise a user who
 // connects and leaves again and again could hold any number of sockets, or of sessions at the
 // relay.
 type users struct {
@@ -279,9 +282,11 @@ const (
 // unfinished bounds the memory of unfinished messages, for each user and for all users together. A
 // message is unfinished when it was begun and its reader has to wait for the remainder.
 //
-// When there is no room for more, the session that has waited longest gives way. It is a session of
-// the user whose share is full, or else of the user who holds most. Two users count as holding
-// equally much if neither holds more than one message can take.
+// When there is no room for more, a session gives way: of the user whose share is full, or else of
+// the user who holds most, the session that has waited longest. There is one exception. A session
+// that needs room in a full share, and has waited longest itself, does not give way, and the share
+// is exceeded. Users who hold no more than one message can take count as holding equally much. Of
+// these users, the one whose session has waited longest comes first.
 type unfinished struct {
 	most int64 // 0: no bound
 
@@ -292,17 +297,19 @@ type unfinished struct {
 // unfinishedMessage is the entry of an unfinished message.
 type unfinishedMessage = crowd.Member[string, *Session]
 
-// bound sets most as the bound. The parameter message is the length of the longest message. Two
-// users count as holding equally much if neither holds more than such a message can take. Otherwise
-// many users, with a byte each, could push out the messages of all others.
+// bound sets the bound to the parameter most. The parameter message is the length of the longest
+// message. Users who hold no more than such a message can take, and no more than one share, count
+// as holding equally much. Otherwise many users, with a byte each, could push out the messages of
+// all others.
 func (u *unfinished) bound(most int64, message int) {
 	u.most = most
 	grown := int64(message) + int64(message)/4 // a large buffer grows by a quarter
 	u.crowd.Little = min(grown+unfinishedCost, most/unfinishedShare)
 }
 
-// count counts bytes for the unfinished message of s. m is that message's entry; nil means that it
-// has none yet.
+// count counts bytes for the unfinished message of s, and closes the sessions that must give way.
+// The parameter m is the message's entry; nil means that the message has none yet. count returns
+// the entry.
 func (u *unfinished) count(s *Session, m *unfinishedMessage, bytes int) *unfinishedMessage {
 	if u.most <= 0 {
 		return m

@@ -70,7 +70,8 @@ func TestP7_AUsersSessionsShareOneAllowance(t *testing.T) {
 	})
 }
 
-// TestP7_LargeMessagesUseUpMore checks that a message with more bytes costs more.
+// TestP7_LargeMessagesUseUpMore checks that a message counts once for each KiB that it begins, and
+// at least once.
 func TestP7_LargeMessagesUseUpMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for bytes, want := range map[int]int{0: 200, 1: 200, rateUnit: 200, rateUnit + 1: 100, 60000: 3, 1 << 20: 1} {
@@ -122,7 +123,8 @@ func TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn(t *testing.T) {
 }
 
 // TestP3_WhoIsReadMoreSlowlyIsNotCalledSilent checks a client whose message waits for the allowance
-// of its user. Neither further messages nor pongs are read meanwhile.
+// of its user. Neither further messages nor pongs are read meanwhile. The session is not closed as
+// silent.
 func TestP3_WhoIsReadMoreSlowlyIsNotCalledSilent(t *testing.T) {
 	t.Parallel()
 	g := start(t, nil, func(c *Config) { c.Rate = 1; c.Ping = time.Second })
@@ -145,8 +147,8 @@ func TestP3_WhoIsReadMoreSlowlyIsNotCalledSilent(t *testing.T) {
 }
 
 // TestA2_ABurstFitsIntoAQueue checks that a user's burst of large messages is a quarter of a
-// client's queue in bytes. A burst of small messages is bounded by their number. In the long run
-// the rate still holds.
+// client's queue in bytes, or a little less. A burst of small messages is bounded by their number.
+// In the long run the rate still holds.
 func TestA2_ABurstFitsIntoAQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const queue, size = 256 << 10, 10_000
@@ -208,8 +210,8 @@ func TestA5_DeliveriesAreChargedToTheSender(t *testing.T) {
 	})
 }
 
-// TestA6_WhatIsChargedIsWhatIsStored checks control characters, each of which takes six bytes when
-// it is published from an endpoint of raw text.
+// TestA6_WhatIsChargedIsWhatIsStored checks that a message is charged with its length in published
+// form. At an endpoint of raw text, the control character U+0001 takes six bytes.
 func TestA6_WhatIsChargedIsWhatIsStored(t *testing.T) {
 	raw := strings.Repeat("\x01", 1000) + `"` + "\n"
 	for endpoint, want := range map[protocol.Endpoint]int{

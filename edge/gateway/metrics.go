@@ -5,19 +5,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// drop is the reason why a message did not reach its recipient. It is a metric label.
+// drop is the reason why a message or a link frame was dropped. It is a metric label.
 type drop uint8
 
 const (
-	dropRepeated drop = iota // members have it, or another link brings it
-	dropSlow                 // was for a client that did not read
-	dropGone                 // was for a session that has ended
-	dropEnding               // came for a client that was being closed
-	dropClosing              // came from a client that was being closed
-	dropNoRoom               // found no room upstream; its client was told
-	dropCrowded              // from a user with too many sessions waiting
-	dropNoTopic              // its topic number was unknown
-	dropOverlap              // without a position, and overlap was full
+	dropRepeated drop = iota // members have the message or are past it, or another link brings it
+	dropSlow                 // the message was for a client that did not read
+	dropGone                 // the message was for a session that has ended
+	dropEnding               // the message came for a client that was being closed
+	dropClosing              // the message came from a client that was being closed
+	dropNoRoom               // the message found no room upstream; its client was told
+	dropCrowded              // the message came from a user with too many sessions waiting
+	dropNoTopic              // the link frame named an unknown topic number
+	dropOverlap              // the publication had no position, and overlap was full
 	drops
 )
 

@@ -10,12 +10,14 @@ import (
 	"strings"
 )
 
-// nullOrigin is the origin that browsers send for a page without a host, such as a page from a file
-// or in a sandboxed frame. As a pattern it admits every such page, whoever made it.
+// nullOrigin is the origin that browsers send for a page that belongs to no host in their
+// judgement, such as a page from a file or in a sandboxed frame. As a pattern it admits every such
+// page, whoever made it.
 const nullOrigin = "null"
 
 // CheckOriginPattern returns an error if pattern cannot be one of Config.Origins: because it is not
-// a pattern, or because no browser's origin can match it.
+// a pattern, or because no browser's origin can match it. CheckOriginPattern does not find every
+// pattern that matches no origin.
 //
 // A pattern is matched in lower case, by the rules of path.Match. It is matched against the
 // origin's host and port, or against scheme://host:port if the pattern contains "://". A port that
@@ -34,8 +36,8 @@ func CheckOriginPattern(pattern string) error {
 	return nil
 }
 
-// unmatchable returns why no origin that a browser sends can match pattern, and what to write
-// instead. It returns "" when an origin can match.
+// unmatchable returns why no origin that a browser sends can match pattern, and in most cases what
+// to write instead. It returns "" when it knows no such reason.
 func unmatchable(pattern string) string {
 	scheme, host, schemed := strings.Cut(strings.ToLower(pattern), "://")
 	if !schemed {
@@ -70,9 +72,9 @@ func splitPort(host string) (name, port string) {
 	return host, ""
 }
 
-// originAllowed reports whether the page that sent the request may connect. It may if it is of the
-// same host, or if a pattern allows it. A request without an origin does not come from a browser,
-// and is allowed.
+// originAllowed reports whether the page that sent the request may connect. The page may connect if
+// its host and port are those of the request, or if a pattern matches. A request without an origin
+// does not come from a page in a browser, and is allowed.
 func originAllowed(r *http.Request, patterns []string) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -118,8 +120,8 @@ func withoutPort(scheme, host string) string {
 	return host
 }
 
-// originRefusal is the answer to a page that may not connect. It names the setting with which the
-// operator can admit the page.
+// originRefusal returns the answer to a page that may not connect. The answer names the setting
+// with which the operator can admit the page.
 func originRefusal(origin string) string {
 	const most = 200 // bytes; a longer origin is not repeated in the text
 	switch u, err := url.Parse(origin); {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// pollBatch bounds how many conns one call to the kernel wakes.
+// pollBatch bounds how many sockets the kernel reports in one call.
 const pollBatch = 128
 
 // watched is what the poller stores in a conn. fd and known are written by the goroutine that
@@ -24,13 +24,13 @@ type watched struct {
 // no thread of the poller waits in the kernel. The kernel reports each socket once. After that the
 // socket must be watched anew.
 type poller struct {
-	file *os.File // the epoll instance; nil: the kernel refused one
+	file *os.File // the epoll instance; nil: there is none, so no conn becomes idle
 	fd   int
 	done chan struct{}
 
 	mu      sync.Mutex // guards the fields below
 	conns   []*conn    // the idle conns, by file descriptor
-	running bool       // run was started, by the first conn that became idle
+	running bool       // poller.run was started, by the first conn that became idle
 }
 
 // newPoller returns a poller. The caller must close it.
@@ -87,7 +87,7 @@ func (p *poller) watch(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// Whoever ends c marks c as ending first, and then takes the lock to wake c. So an end is seen
-	// here, or it wakes c after this.
+	// here, or wakes c later.
 	if c.ending() {
 		return false
 	}
@@ -150,7 +150,7 @@ func (p *poller) run() {
 		n, err = syscall.EpollWait(p.fd, events, 0)
 		return n > 0
 	}
-	for raw.Read(poll) == nil { // close ends the loop
+	for raw.Read(poll) == nil { // poller.close ends the loop
 		for i := range events[:n] {
 			if c := p.find(&events[i]); c != nil {
 				c.wake()

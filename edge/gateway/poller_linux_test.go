@@ -18,8 +18,9 @@ func isIdle(s *Session) bool {
 	return c.watched.idle
 }
 
-// TestIdle checks that a silent conn becomes idle. It is read again when its client speaks, also
-// after a long silence and in pieces. Then it becomes idle again.
+// TestIdle checks that a silent conn becomes idle. The conn is read again when its client speaks,
+// also after a long silence, and also if a message comes in pieces. Then the conn becomes idle
+// again.
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	up := &fakeUpstream{}

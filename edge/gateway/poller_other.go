@@ -2,7 +2,7 @@
 
 package gateway
 
-// watched is what the poller stores in a conn, which is nothing without a poller.
+// watched is what the poller stores in a conn. It is empty, since this poller watches nothing.
 type watched struct{}
 
 // poller watches nothing, since conns become idle on Linux only. On other systems each conn keeps

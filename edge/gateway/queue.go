@@ -5,9 +5,10 @@ import "sync"
 // frameCost is the cost of a queued frame beside its bytes, in bytes: its slot in the batch.
 const frameCost = 24
 
-// queue holds the frames for one client in order. It is bounded in bytes. Frames that the writer
-// took count until they are written. A frame that does not fit is refused, and Session.deliver then
-// ends the session as a slow reader. An empty queue takes one frame of any size.
+// queue holds the frames for one client in order. It is bounded in bytes, with two exceptions: an
+// empty queue takes one frame of any size, and seal appends a last frame in any case. Frames that
+// the writer took count until their batch is written. A frame that does not fit is refused, and
+// Session.deliver then ends the session as a slow reader.
 //
 // Queues share frames, so a frame must not be changed. No method blocks.
 type queue struct {
@@ -15,7 +16,7 @@ type queue struct {
 	limit      int           // bytes
 	start      func()        // starts the writer, with mu held; nil: there is none
 	pending    *batch        // what the writer has not taken; nil: nothing
-	size       int           // bytes of pending and of the writer's batch
+	size       int           // bytes of the pending batch and of the writer's batch
 	lost       int           // messages that were queued and will not be written
 	writing    bool          // the writer was started and has not ended
 	sealed     bool          // no more frames are accepted
@@ -32,7 +33,7 @@ const (
 )
 
 // push appends a frame, unless the frame does not fit or the queue is sealed. It starts the writer
-// if it is not running.
+// if there is one that is not running.
 func (q *queue) push(frame []byte) pushed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -47,7 +48,7 @@ func (q *queue) push(frame []byte) pushed {
 	return pushOK
 }
 
-// appendLocked queues a frame and starts the writer. q.mu must be held.
+// appendLocked queues a frame and calls startLocked. q.mu must be held.
 func (q *queue) appendLocked(frame []byte, cost int) {
 	if q.pending == nil {
 		q.pending = batches.Get().(*batch)
@@ -58,8 +59,8 @@ func (q *queue) appendLocked(frame []byte, cost int) {
 	q.startLocked()
 }
 
-// startLocked starts the writer if there is one, it is not running, and there is something to
-// write. q.mu must be held.
+// startLocked starts the writer if there is one, if the writer is not running, and if frames are
+// pending. q.mu must be held.
 func (q *queue) startLocked() {
 	if q.start != nil && !q.writing && q.pending != nil {
 		q.writing = true
@@ -75,8 +76,9 @@ func (q *queue) attach(start func()) {
 	q.startLocked()
 }
 
-// seal makes the queue refuse all later frames. If last is not nil, seal appends it. With discard,
-// it first drops the frames that are pending. Only the first call has an effect.
+// seal makes the queue refuse all later frames. If last is not nil, seal appends it as the last
+// frame. If discard is set, seal first drops the frames that the writer has not taken. Only the
+// first call has an effect.
 func (q *queue) seal(last []byte, discard bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -92,7 +94,7 @@ func (q *queue) seal(last []byte, discard bool) {
 	}
 }
 
-// discardLocked drops what is pending. q.mu must be held.
+// discardLocked drops the frames that the writer has not taken. q.mu must be held.
 func (q *queue) discardLocked() {
 	if q.pending == nil {
 		return
@@ -103,9 +105,9 @@ func (q *queue) discardLocked() {
 	q.pending = nil
 }
 
-// take returns all frames that are queued. done is the batch that the writer has written, or nil at
-// first. If nothing is queued, take returns nil and the writer must end. The next push starts the
-// writer again.
+// take returns all frames that are queued. The parameter done is the batch that the writer has
+// written, or nil at first. If nothing is queued, take returns nil and the writer must end. The
+// next push starts the writer again.
 func (q *queue) take(done *batch) *batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -121,8 +123,8 @@ func (q *queue) take(done *batch) *batch {
 	return next
 }
 
-// written is for a writer that has written the batch done and calls take later. It reports whether
-// there is more to take. If not, the writer must end.
+// written is for a writer that calls take only later. The parameter done is the batch that the
+// writer has written. written reports whether more frames are queued. If not, the writer must end.
 func (q *queue) written(done *batch) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -65,7 +65,7 @@ func TestSealKeepsOrDiscardsWhatIsQueued(t *testing.T) {
 	}
 }
 
-// pipeConn records writes, and holds each of them until the test sends to gate.
+// pipeConn records writes, and holds each of them until the test sends to the channel gate.
 type pipeConn struct {
 	net.Conn
 	mu     sync.Mutex

@@ -14,11 +14,11 @@ import (
 )
 
 // idleAfter is the silence after which a conn becomes idle. Until then its reader goroutine waits
-// for the client.
+// for the client. A new conn is idle at once, unless bytes came with its request.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
-// goroutine and another request to the poller: with these, a frame costs half as much again. A
-// client that keeps speaking costs about one check for silence in each idleAfter.
+// goroutine and another request to the poller, which make a frame cost 1.5 times as much. A client
+// that keeps speaking costs about one check for silence in each idleAfter.
 const idleAfter = 2 * time.Second
 
 // messageKeep is the largest message buffer, in bytes, that goes back to the pool.
@@ -30,8 +30,8 @@ var (
 	errIdle        = errors.New("silent") // returned by reader.wait: the conn may become idle
 )
 
-// reader is the state of the goroutine that reads a conn while the conn is awake. Between two
-// messages it waits without a buffer.
+// reader is the state of the goroutine that reads a conn while the conn is awake. While the
+// goroutine waits between two messages, it holds no pooled buffer.
 type reader struct {
 	*conn
 	fillFunc func(fd uintptr) bool // the method fill, as a value that is allocated once
@@ -45,7 +45,7 @@ type reader struct {
 	inside  bool               // a frame or a message was begun and is not complete
 	message message            // valid while a message is being read
 	size    int                // bytes of the message's buffer
-	counted int                // bytes that Server.unfinished counts for the message
+	counted int                // the size last told to Server.unfinished
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
 	small   [16]byte           // the buffer of unparsed when readHead has called Read
 }
@@ -92,7 +92,7 @@ func (r *reader) timedOut(err error) bool {
 }
 
 // readHead fills p, which is a part of a frame's header. It may read a few bytes beyond p into
-// small.
+// r.small.
 func (r *reader) readHead(p []byte) error {
 	for len(p) > 0 {
 		if len(r.unparsed) == 0 {
@@ -117,8 +117,9 @@ func (r *reader) take(p []byte) (n int) {
 	return n
 }
 
-// more reports whether readSome reads another frame before the next call of wait. Without raw, wait
-// does not wait. Then more always returns true, and readFrame waits.
+// more reports whether readSome reads another frame before readAll calls r.wait again. If r.raw is
+// nil, r.wait returns at once. In that case more always returns true, and readFrame waits for
+// bytes.
 func (r *reader) more() bool { return r.raw == nil || len(r.unparsed) > 0 }
 
 // serve reads a conn that is awake, until the conn becomes idle, or until the session has ended
@@ -152,7 +153,9 @@ func (r *reader) readAll() error {
 	}
 }
 
-// readSome reads all frames that have arrived. It also waits for the remainder of the last message.
+// readSome reads the frames that begin in r.unparsed. It waits for the remainder of the last of
+// them, and of the message that this frame belongs to. If r.raw is nil, it reads frames until an
+// error.
 func (r *reader) readSome() error {
 	for r.more() {
 		if err := r.readFrame(); err != nil {
@@ -201,8 +204,9 @@ func (r *reader) appendAll(b []byte, body io.Reader) ([]byte, error) {
 }
 
 // forward gives a message to the upstream, as fast as the user's allowance permits. If there is no
-// room upstream, the session is not read for up to roomWait. Then its messages are answered as not
-// delivered until there is room.
+// room upstream, the session is not read for up to roomWait. Then the client's messages are
+// answered as not delivered until there is room. A message is answered likewise if too many
+// sessions of its user wait for the allowance.
 func (c *conn) forward(message []byte) error {
 	s, v := c.session, c.server
 	v.metrics.messages.Inc()
@@ -260,7 +264,7 @@ func (c *conn) pace(bytes int) paced {
 	return result
 }
 
-// awaitRoom tries for roomWait to have the message accepted.
+// awaitRoom tries for up to roomWait to have the message accepted, and reports whether it was.
 func (c *conn) awaitRoom(message []byte) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, roomWait)
 	defer cancel()
@@ -274,9 +278,10 @@ func (c *conn) awaitRoom(message []byte) bool {
 }
 
 const (
-	// extraPerSecond bounds what a client may send in a second beside messages, in bytes. Each
-	// frame adds up to frameExtra bytes, and each message takes messageExtra off. Without messages
-	// the bound allows 5,400 empty frames a second, or 2,000 others.
+	// extraPerSecond bounds, in bytes, what a client may send beside messages: a client whose count
+	// in extras reaches it within a second is closed. Each frame adds up to frameExtra bytes, and
+	// each message takes messageExtra off. Without messages the bound allows about 5,400 empty
+	// frames a second, or about 2,000 frames with payloads of 10 bytes or more.
 	extraPerSecond = 32 << 10
 	// frameExtra is the largest number of bytes that one frame adds to the count.
 	frameExtra = 16
@@ -294,8 +299,8 @@ type extras struct {
 	since time.Duration // Server.now when the count was begun
 }
 
-// tooMany reports whether the count reached extraPerSecond within one second. When the count has
-// reached extraPerSecond, tooMany begins it anew.
+// tooMany reports whether the count reached extraPerSecond within one second of its beginning. When
+// the count has reached extraPerSecond, tooMany begins it anew.
 func (e *extras) tooMany(now func() time.Duration) bool {
 	if e.bytes < extraPerSecond {
 		return false
@@ -318,7 +323,8 @@ type pongCount struct {
 	n      int
 }
 
-// next returns when the next pong may be sent: now, or at the end of the present second.
+// next counts a ping, and returns when its pong may be sent: now, or at the end of the present
+// second.
 func (p *pongCount) next(now time.Duration) time.Duration {
 	if second := now.Truncate(time.Second); second != p.second {
 		*p = pongCount{second: second}
@@ -354,7 +360,7 @@ func (r *reader) pong(frame []byte) {
 	v.clock.hasten(c.session, due)
 }
 
-// sendDeferred sends the deferred pong if it is due. Only the clock calls it.
+// sendDeferred sends the deferred pong if it is due. Only Server.check calls it.
 func (c *conn) sendDeferred(now time.Duration) {
 	if p := c.deferred.Load(); p != nil && now >= p.due && c.deferred.CompareAndSwap(p, nil) {
 		c.session.deliver(p.frame)

@@ -137,7 +137,7 @@ func TestControlFramesBetweenFragmentsAndFramesInOneSegment(t *testing.T) {
 	c.wantFrame(pongByte, "ping")
 	c.send(masked(0x00, "men") + masked(0x8a, "") + masked(0x80, "ts") + masked(0x81, "next") + masked(0x89, "2"))
 	c.wantFrame(pongByte, "2")
-	c.send(masked(0x89, "3")) // comes after a wait between frames
+	c.send(masked(0x89, "3")) // this ping comes after a wait between frames
 	c.wantFrame(pongByte, "3")
 	for _, b := range []byte(masked(0x81, "byte by byte")) {
 		c.send(string([]byte{b}))

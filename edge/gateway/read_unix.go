@@ -16,10 +16,10 @@ const readBufferSize = 4 << 10
 
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, readBufferSize); return &b }}
 
-// wait waits until there is something to read, and reads it into unparsed. It returns at once if
-// unparsed is not empty, or without raw. It returns the socket's error, or errIdle after a silence
-// of idleAfter. While a goroutine waits here, its stack is so shallow that the garbage collector
-// shrinks the stack to the smallest size.
+// wait waits until bytes have arrived, and reads them into r.unparsed. It returns at once if
+// r.unparsed is not empty, or if r.raw is nil. It returns the socket's error, or, if the poller can
+// watch the conn, errIdle after a silence of idleAfter. While a goroutine waits here, its stack is
+// so shallow that the garbage collector shrinks the stack to the smallest size.
 func (r *reader) wait() error {
 	if r.raw == nil || len(r.unparsed) > 0 {
 		return nil
@@ -50,8 +50,8 @@ func (r *reader) wait() error {
 	}
 }
 
-// setIdleDeadline sets the deadline at which wait checks whether the conn may become idle. wait
-// sets it about once in idleAfter, however often the client speaks.
+// setIdleDeadline sets the deadline at which r.wait checks whether the conn may become idle. r.wait
+// calls it about once in idleAfter, however often the client speaks.
 func (r *reader) setIdleDeadline(in time.Duration) {
 	r.timed = true
 	r.setReadDeadline(time.Now().Add(in))
@@ -62,8 +62,9 @@ func (c *conn) untilIdle() time.Duration {
 	return time.Duration(c.seen.Load()) + idleAfter - c.server.now()
 }
 
-// fill reads what has arrived into unparsed, without waiting. It returns false if nothing has
-// arrived. If reading fails or the client has closed, fill sets r.err and returns true.
+// fill does not wait. If bytes have arrived, it reads them into r.unparsed, up to readBufferSize of
+// them. It returns false if none have arrived. If reading fails or the client has closed, fill sets
+// r.err and returns true.
 func (r *reader) fill(fd uintptr) bool {
 	buf := readBuffers.Get().(*[]byte)
 	n, err := syscall.Read(int(fd), *buf)
@@ -87,8 +88,9 @@ func (r *reader) fill(fd uintptr) bool {
 	return true
 }
 
-// unread reports whether bytes have arrived that were not read. The kernel resets a connection that
-// is closed with unread bytes, and the client may then never see the close frame.
+// unread reports whether bytes have arrived that were not parsed. If r.raw is nil, it knows only of
+// those in r.unparsed. The kernel resets a connection that is closed with unread bytes, and the
+// client may then never see the close frame.
 func (r *reader) unread() bool {
 	if len(r.unparsed) > 0 || r.raw == nil {
 		return len(r.unparsed) > 0
@@ -101,7 +103,7 @@ func (r *reader) unread() bool {
 	return n > 0
 }
 
-// putBuffer drops what is unparsed and returns its buffer to the pool.
+// putBuffer drops r.unparsed and returns its buffer to the pool.
 func (r *reader) putBuffer() {
 	r.unparsed = nil
 	if r.buf != nil {

@@ -1,13 +1,13 @@
 package gateway
 
-// Reason is why a session ended. It is a metric label. If the gateway ends the session, the reason
-// also gives the close frame's code and text.
+// Reason is why a session ended. It is a metric label. If the gateway ends the session with a close
+// frame, the reason also gives that frame's code and text.
 type Reason uint8
 
 const (
 	reasonNone Reason = iota // the session goes on
-	// ReasonClient means that the client sent a close frame. The gateway answers with the same
-	// code.
+	// ReasonClient means that the client ended the session with a valid close frame. The gateway
+	// answers with the same code, or without one.
 	ReasonClient
 	// ReasonGone means that the connection broke or was closed without a close frame.
 	ReasonGone
@@ -15,14 +15,14 @@ const (
 	// WebSocket.
 	ReasonRefused
 	ReasonProtocol        // the client broke the WebSocket protocol
-	ReasonUTF8            // a message was not valid UTF-8
+	ReasonUTF8            // a message, or the text of a close frame, was not valid UTF-8
 	ReasonLimit           // too many frames that brought no message
-	ReasonUnfinished      // a message was begun and not finished in time
-	ReasonUnfinishedBytes // an unfinished message had to give way to another one
+	ReasonUnfinished      // a message or a control frame was begun and not finished in time
+	ReasonUnfinishedBytes // unfinished messages took too many bytes, and this one gave way
 	ReasonTooBig          // a message was longer than Config.MaxMessage
-	ReasonDraining        // this node is going away; another one takes the client
+	ReasonDraining        // this node is going away; another one can take the client
 	ReasonOverload        // not used yet: this node has too much to do
-	ReasonSlow            // the client did not read; what was queued for it is lost
+	ReasonSlow            // the client did not read; what the writer had not taken is lost
 	ReasonReplaced        // not used yet: another connection took this one's place
 	ReasonExpired         // the token that the client came with expired
 	ReasonKicked          // not used yet: the operator ended the session
@@ -71,6 +71,6 @@ func (r Reason) String() string { return reasonTable[r].label }
 // client's own.
 func (r Reason) Code() int { return reasonTable[r].code }
 
-// accepts reports whether the gateway still accepts what the client sends before the client answers
-// the close frame.
+// accepts reports whether the gateway accepts what the client sends while its session has this
+// reason. After ReasonDraining the client may send until it answers the close frame.
 func (r Reason) accepts() bool { return r == reasonNone || r == ReasonDraining }

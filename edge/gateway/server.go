@@ -24,8 +24,8 @@ var _ http.Handler = (*Server)(nil)
 // A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
 // that the poller cannot watch keeps its reader. All sessions share the poller and the writers. A
 // session has a writer goroutine of its own only while the shared writers leave something to it:
-// what its client does not take at once, several frames that are longer than copyLimit together, or
-// all that is for a socket that is not the kernel's (TLS, pipes). The HTTP server's goroutine ends
+// what its client does not take at once, several frames whose batch is larger than copyLimit, or
+// all frames for a socket that is not the kernel's (TLS, pipes). The HTTP server's goroutine ends
 // with the upgrade.
 //
 // Close ends all these goroutines, and Run does the same when its context is done. Drain ends those
@@ -106,9 +106,9 @@ func (v *Server) Run(ctx context.Context) {
 
 // Close refuses new clients and ends all sessions. A client that reads within shutdownWait gets
 // 1012, unless it was sent another close frame before. Close returns when the goroutines of the
-// sessions, the poller and the writers have ended. By then the upstream's log has the end of each
-// session that a relay may know of. A session that is dead when Close is called may linger until
-// its own deadline, closeWait at most, and Close waits for it.
+// sessions, the poller and the writers have ended. By then Upstream.End was called for each session
+// that a relay may know of. A session that is dead when Close is called may linger until its own
+// deadline, closeWait at most, and Close waits for it.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()

@@ -9,8 +9,8 @@ import (
 )
 
 // Session is one client connection. It has a reader while its client speaks, and a queue that the
-// Hub's writers empty. A session has no socket before its upgrade. Without a Server it never has
-// one, and Take empties its queue.
+// Hub's writers empty. A session has no socket before its upgrade. Without a Server a session never
+// has a socket, and Take empties its queue.
 type Session struct {
 	info   link.Session // does not change after Hub.Open
 	queue  queue
@@ -19,7 +19,7 @@ type Session struct {
 	pacing atomic.Pointer[chan struct{}]
 	conn   atomic.Pointer[conn] // nil before the upgrade, after the end, and without a Server
 
-	users  *users       // counts this session; nil: nothing does; fixed after users.enter
+	users  *users       // counts this session; nil: it is not counted; fixed after users.enter
 	claims atomic.Int32 // those of claimSocket and claimTables that are not released
 
 	// The following fields are guarded by Hub.mu.
@@ -102,8 +102,8 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 }
 
 // end ends a session whose reading ended with err. From here on no message of the client is
-// accepted, and nothing is delivered to the client. Unless the connection is broken, what is queued
-// is still written, until the deadline of the session's end. Then the socket is closed.
+// accepted, and nothing more is queued for the client. Unless the connection is broken, what is
+// queued is still written, until the deadline of the session's end. Then the socket is closed.
 func (v *Server) end(r *reader, err error) {
 	c := r.conn
 	s := c.session

@@ -20,8 +20,8 @@ import (
 const longestStay = 100 * 365 * 24 * time.Hour
 
 // ServeHTTP answers a request for a chat endpoint. An admitted client becomes a session. The
-// upgrade is answered once the relay has bound the session to its topics, or after openWait at the
-// latest.
+// upgrade is answered once the relay has answered with Opened, or after openWait at the latest.
+// Without a link the upgrade is answered at once.
 func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch err := httpguard.CheckUpgrade(r); err {
 	case nil:
@@ -96,7 +96,7 @@ func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (unt
 }
 
 // connect opens a session, waits for the relay, and upgrades. If it returns true, the session has
-// begun and its reader calls leave at the end.
+// begun, and its last reader calls leave at the end.
 func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Session, until time.Time) (running bool) {
 	s := NewSession(info, v.cfg.Queue)
 	began := time.Now()
@@ -166,8 +166,9 @@ func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 
 var closedTimes = closed[time.Time]()
 
-// begin starts the session's writer with what is already queued. It starts the reader, too, or lets
-// the poller watch the conn if there is nothing to read yet.
+// begin gives the session's queue its writer, which starts if frames are already queued. If
+// unparsed is empty, begin lets the poller watch the conn. If unparsed is not empty, or the conn
+// cannot be watched, begin starts the reader.
 func (v *Server) begin(c *conn, unparsed []byte) {
 	s := c.session
 	s.conn.Store(c)

@@ -12,11 +12,12 @@ const (
 	// batch, in place of the writers. If more conns wait, it leaves all of them to the writers,
 	// since nobody reads the link while it writes.
 	inlineMost = 4
-	// holdMost is how many messages are queued in a batch before the writers begin with them. To
-	// queue that many takes about a millisecond.
+	// holdMost is the number of queued messages, of all members together, at which a batch is
+	// released before it is whole. To queue that many takes about a millisecond.
 	holdMost = 16 << 10
-	// holdShare bounds the bytes that are held back for one member: the size of its queue divided
-	// by holdShare. So a burst fills no queue before the writers begin.
+	// holdShare divides Config.Queue. When the bytes that a batch may hold back for one member
+	// reach the result, the batch is released before it is whole. So the writers begin before a
+	// burst fills a queue.
 	holdShare = 8
 	// gatherFrom is how many waiting conns make the writers wait for gatherFor first. What comes
 	// for these conns in that time is written in the same system calls.
@@ -24,13 +25,13 @@ const (
 	gatherFor  = time.Millisecond
 )
 
-// writers write to the conns whose queues are not empty, in the order in which the queues came to
-// hold something. A few goroutines serve all conns, and end when there is nothing to do. They wait
-// for no client: what a socket does not take at once is written by a goroutine of its conn's own.
+// writers write to the conns whose queues are not empty, in the order in which the queues ceased to
+// be empty. A few goroutines serve all conns, and end when there is nothing to do. They wait for no
+// client: what a socket does not take at once is written by a goroutine of its conn's own.
 //
 // While a conn waits for its turn, or is held, its queue collects messages, which are then written
-// in one system call. This makes fan-out cheap: a write costs 5 to 9 µs however many messages it
-// contains.
+// in one system call. This makes fan-out cheap: a write costs 5 to 9 µs, however many small
+// messages it contains.
 //
 // A conn is in the list at most once. Its queue counts the writers as its running writer from add
 // on, until queue.take or queue.written says that nothing is left, or queue.fail is called.
@@ -108,8 +109,8 @@ func (w *writers) release(enough bool) {
 	}
 }
 
-// relieve starts the writers in spite of a hold, since the batch that is held may take long to end:
-// its link may stall in the middle of it.
+// relieve starts the writers in spite of a hold, since a batch may take long to end: its link may
+// stall in the middle of the batch.
 func (w *writers) relieve() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,7 +132,7 @@ func (w *writers) next() *conn {
 	return w.nextLocked()
 }
 
-// nextLocked is next with w.mu held.
+// nextLocked does what the method next does. w.mu must be held.
 func (w *writers) nextLocked() *conn {
 	c := w.first
 	if c == nil {
@@ -154,8 +155,8 @@ func (w *writers) run() {
 	}
 }
 
-// nextOrEnd is next for run. When it returns nil, it no longer counts the goroutine, which must
-// end.
+// nextOrEnd does for writers.run what the method next does. When it returns nil, the goroutine is
+// no longer counted and must end.
 func (w *writers) nextOrEnd() *conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -166,8 +167,8 @@ func (w *writers) nextOrEnd() *conn {
 	return c
 }
 
-// write writes what is queued for c. It leaves what the socket does not take at once to patiently.
-// If more was queued meanwhile, c goes to the end of the list.
+// write writes what is queued for c. What the socket does not take at once is left to
+// conn.patiently. If more was queued meanwhile, c goes to the end of the list.
 func (w *writers) write(c *conn, p *pen) {
 	if c.raw == nil {
 		c.patiently(c.session.queue.take(nil))
@@ -218,8 +219,8 @@ func (c *conn) patiently(b *batch) {
 	}()
 }
 
-// copyLimit is the largest size, in bytes, of a batch whose frames are copied together and written
-// with one Write. For small frames that is cheaper than writev.
+// copyLimit is the largest batch.size of a batch whose frames are copied together and written with
+// one Write. For small frames that is cheaper than writev.
 const copyLimit = 16 << 10
 
 // batchKeep is the largest capacity, in frames, that a released batch keeps.
@@ -258,8 +259,8 @@ func (b *batch) release() {
 	batches.Put(b)
 }
 
-// skip drops the first n bytes, which were written, and returns how many whole frames they
-// contained. The queue counts those frames until the whole batch is written.
+// skip drops the first n bytes, which were written, and returns how many frames they completed. The
+// queue counts those frames until the whole batch is written.
 func (b *batch) skip(n int) (frames int) {
 	for frames < len(b.frames) && n >= len(b.frames[frames]) {
 		n -= len(b.frames[frames])

@@ -91,8 +91,8 @@ func awaitWritable(g *gateway, clients []*rawClient) {
 	}
 }
 
-// TestAHoldIsBounded checks that clients need not wait for an unfinished batch, such as one of a
-// link that is about to end.
+// TestAHoldIsBounded checks that clients need not wait for an unfinished batch, such as that of a
+// link that stalls.
 func TestAHoldIsBounded(t *testing.T) {
 	g := start(t, nil, nil)
 	clients := make([]*rawClient, inlineMost+1)
