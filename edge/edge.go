@@ -222,5 +222,14 @@ func (e *Edge) Health() httpguard.Health {
 	all, dead := e.hub.Len()
 	return httpguard.NewHealth(causes, link.Degraded, map[string]any{
 		"node": e.cfg.Node(), "region": e.cfg.Region, "instance": e.instance.String(), "linked": link.Linked, "sessions": all - dead,
+		"relay": link.Relay, "relay_url": link.URL, "relay_rtt_ms": milliseconds(link.RTT), "relay_cause": link.Cause,
 	})
+}
+
+// milliseconds returns d as a number, or "" for 0.
+func milliseconds(d time.Duration) any {
+	if d == 0 {
+		return ""
+	}
+	return float64(d.Microseconds()) / 1000
 }

@@ -28,17 +28,17 @@ const (
 // is published again just after the old link has ended, overlap takes the second publication for a
 // repeat of the first, and drops it. One message too few is preferred to one message twice.
 //
-// Counting begins as soon as the first link's relay says that it stops, since the second link may
-// bring again what the first one brought just before the second began.
+// Counting begins as soon as the first link's relay says that it stops, or is doubted. The second
+// link may bring again what the first one brought just before the second began.
 //
 // overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
-	links  []*Feed // the oldest first; nil: ended
-	alone  bool    // no second link has begun, and the first has not ended
-	seed   maphash.Seed
-	counts map[bare][]int // by link; no entry: all links are level, or there was no room
-	full   bool           // a text found no room; no new text is remembered
-	until  time.Time      // when the last link that ended may be forgotten
+	links   []*Feed // the oldest first; nil: ended
+	leaving bool    // the newest link is being left, and the next one has not begun
+	seed    maphash.Seed
+	counts  map[bare][]int // by link; no entry: all links are level, or there was no room
+	full    bool           // a text found no room; no new text is remembered
+	until   time.Time      // when the last link that ended may be forgotten
 }
 
 // bare identifies a publication without a position, as far as such publications can be told apart.
@@ -50,18 +50,19 @@ type bare struct {
 // beginOverlapLocked records a new link. h.mu must be held.
 func (h *Hub) beginOverlapLocked(f *Feed) {
 	h.dropOverlapLocked()
-	if h.overlap == nil && h.newest != nil {
-		h.overlap = newOverlap(h.newest)
+	if h.overlap == nil && len(h.feeds) > 0 {
+		h.overlap = newOverlap(h.feeds)
 	}
+	h.feeds = append(h.feeds, f)
 	if h.overlap != nil {
 		h.overlap.links = append(h.overlap.links, f)
-		h.overlap.alone = false
+		h.overlap.leaving = false
 	}
 	h.newest = f
 }
 
-func newOverlap(f *Feed) *overlap {
-	return &overlap{links: []*Feed{f}, alone: true, seed: maphash.MakeSeed(), counts: map[bare][]int{}}
+func newOverlap(feeds []*Feed) *overlap {
+	return &overlap{links: slices.Clone(feeds), seed: maphash.MakeSeed(), counts: map[bare][]int{}}
 }
 
 // Leaving says that the edge looks for another link while this one is still up.
@@ -70,9 +71,24 @@ func (f *Feed) Leaving() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.dropOverlapLocked()
-	if h.overlap == nil && h.newest == f {
-		h.overlap = newOverlap(f)
+	if h.newest != f {
+		return
 	}
+	if h.overlap == nil {
+		h.overlap = newOverlap(h.feeds)
+	}
+	h.overlap.leaving = true
+}
+
+// Staying says that no other link will begin, contrary to what Leaving said.
+func (f *Feed) Staying() {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.overlap != nil && h.newest == f {
+		h.overlap.leaving = false
+	}
+	h.dropOverlapLocked()
 }
 
 // endOverlapLocked records a link's end. h.mu must be held.
@@ -80,9 +96,10 @@ func (h *Hub) endOverlapLocked(f *Feed) {
 	if h.newest == f {
 		h.newest = nil
 	}
+	h.feeds = slices.DeleteFunc(h.feeds, func(up *Feed) bool { return up == f })
 	h.dropOverlapLocked()
 	if o := h.overlap; o != nil {
-		o.alone = false
+		o.leaving = false
 		o.links[slices.Index(o.links, f)] = nil
 		o.until = time.Now().Add(overlapAfter)
 	}
@@ -95,8 +112,8 @@ func (h *Hub) dropOverlapLocked() {
 	}
 }
 
-// over reports whether at most one link is up, and no link has ended within overlapAfter. While the
-// first link is up and no second one has begun, the overlap is not over.
+// over reports whether at most one link is up, and no link has ended within overlapAfter. It
+// returns false while the newest link is being left, since another link is to begin.
 func (o *overlap) over() bool {
 	up := 0
 	for _, f := range o.links {
@@ -104,7 +121,7 @@ func (o *overlap) over() bool {
 			up++
 		}
 	}
-	return up < 2 && !o.alone && time.Now().After(o.until)
+	return up < 2 && !o.leaving && time.Now().After(o.until)
 }
 
 // verdict is the decision about a message that may be a repeat.
@@ -151,7 +168,8 @@ func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string
 }
 
 // level reports whether each link that is up has brought the text as often as any other link, ended
-// ones included. It returns false while o.alone is set.
+// ones included. It returns false while the newest link is being left: the next link will bring the
+// text, too.
 func (o *overlap) level(counts []int) bool {
 	most := slices.Max(counts)
 	for i, f := range o.links {
@@ -159,7 +177,7 @@ func (o *overlap) level(counts []int) bool {
 			return false
 		}
 	}
-	return !o.alone
+	return !o.leaving
 }
 
 // passLocked reports whether to pass on a publication without a position, which f brought. h.mu

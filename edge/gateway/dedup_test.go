@@ -174,6 +174,45 @@ func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
 	})
 }
 
+// TestALinkThatOutlivesTheNextOneIsCounted checks a link that goes on beyond the end of the one
+// that was to replace it, and beyond the time for which that end is remembered. The third link is
+// doubted in turn.
+func TestALinkThatOutlivesTheNextOneIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s, first, second := twoLinks()
+		second.Down()
+		time.Sleep(2 * overlapAfter)
+		third := h.begin()
+		third.Topic(link.TopicNumber{ID: 3, Topic: "all"})
+		third.Leaving()
+		bring(first, 1, "a")
+		bring(third, 3, "a", "b")
+		bring(first, 1, "b")
+		wantTexts(t, s, "a", "b")
+		third.Staying()
+		first.Down()
+		time.Sleep(2 * overlapAfter)
+		bring(third, 3, "b")
+		wantTexts(t, s, "b")
+	})
+}
+
+// TestWhoStaysCountsNoMore checks that a doubt that was called off leaves nothing behind.
+func TestWhoStaysCountsNoMore(t *testing.T) {
+	h := newMirror(HubConfig{})
+	s := openAll(h, &fakeUpstream{}, "1")[0]
+	h.Feed.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+	for range 3 {
+		h.Feed.Leaving()
+		bring(h.Feed, 1, "a")
+		h.Feed.Staying()
+	}
+	if h.overlap != nil {
+		t.Error("texts are still counted")
+	}
+	wantTexts(t, s, "a", "a", "a")
+}
+
 func ahead(f *Feed, number, id uint64, text string) {
 	f.Ahead(link.Ahead{Topic: number, ID: id, Payload: []byte(text)})
 }

@@ -36,6 +36,7 @@ type Hub struct {
 	last     uint64     // the session id that was given last
 	sessions map[uint64]*Session
 	topics   map[protocol.Topic]*topic
+	feeds    []*Feed     // of the links that are up, the oldest first
 	newest   *Feed       // of the link that began last; nil: none began, or that one has ended
 	overlap  *overlap    // nil: the edge does not move to another relay
 	given    given       // messages that may come again

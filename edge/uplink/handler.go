@@ -44,8 +44,10 @@ type Feed interface {
 	// belongs to a past outage. BrokerBack is also called at the beginning of a link, unless the
 	// broker is away.
 	BrokerBack()
-	// Leaving tells that the edge looks for another link while this one is still up.
+	// Leaving tells that the edge looks for another link while this one is still up. Staying tells
+	// that the edge does not need another one any more.
 	Leaving()
+	Staying()
 	// Down tells that the link has ended and its topic numbers are void. It is the last call.
 	Down()
 }

@@ -11,8 +11,8 @@ import (
 // writer to call Fill again.
 //
 // Two Links may exist while the edge moves to another relay. The older one then sends only Moved.
-// It passes on only publications, gaps, costs and topic numbers. All else could contradict what the
-// new relay has been told.
+// Of what its relay sends, it passes on only publications, gaps, costs and topic numbers. All else
+// could contradict what the new relay has been told.
 type Link struct {
 	links *Links
 	wake  func()
@@ -58,6 +58,12 @@ func (l *Link) Drain() <-chan time.Duration { return l.drain }
 // Live returns a channel that is closed when the relay has said Live: the members of all topics in
 // the tables have been sent what they had missed.
 func (l *Link) Live() <-chan struct{} { return l.live }
+
+// Leaving tells the Handler that another link is looked for while this one is up.
+func (l *Link) Leaving() { l.feed.Leaving() }
+
+// Staying tells the Handler that no other link is needed any more.
+func (l *Link) Staying() { l.feed.Staying() }
 
 // Leave tells the relay that another link has taken over. The relay then sends what has been
 // published until then, and ends this link. If the relay was never told all tables, Leave returns

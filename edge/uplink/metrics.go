@@ -7,12 +7,15 @@ import (
 
 type metrics struct {
 	moves       *prometheus.CounterVec
+	doubts      *prometheus.CounterVec // by end
+	wrongMoves  prometheus.Counter
 	strangers   prometheus.Counter
 	suspensions prometheus.Counter
 	relays      *prometheus.GaugeVec
 	brokers     prometheus.Gauge
 	links       prometheus.Counter
 	ends        *prometheus.CounterVec // by reason
+	linkInfo    *prometheus.GaugeVec   // by relay, URL and cause
 	failures    *prometheus.CounterVec // by reason
 	refused     prometheus.Counter
 	replayed    prometheus.Counter
@@ -42,7 +45,11 @@ func newMetrics(r prometheus.Registerer, s *Links) *metrics {
 
 	m := &metrics{
 		moves: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "edgerelay_edge_moves_total", Help: "Times that the relay asked to be left, by outcome (moved, moved_early: it was let go of before the new one had caught up, old_lost, new_lost, stayed: there was no other)."}, []string{"outcome"}),
+			Name: "edgerelay_edge_moves_total", Help: "Moves to another relay, by cause (drain: the relay asked to be left, doubt: it was silent, home: the other is nearer, return: the other was doubted and is well, and this one is slow) and outcome (moved, moved_early: it was let go of before the new one had caught up, old_lost, new_lost, stayed: there was no other)."}, []string{"cause", "outcome"}),
+		doubts: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "edgerelay_edge_doubts_total", Help: "Times that the relay was silent, so that the edge looked for another, by end (cancelled: it was heard again, moved, relinked: to the same relay, lost: the link ended before)."}, []string{"end"}),
+		wrongMoves: f.NewCounter(prometheus.CounterOpts{
+			Name: "edgerelay_edge_doubts_wrong_total", Help: "Relays that were left by doubt and were heard again afterwards."}),
 		strangers: f.NewCounter(prometheus.CounterOpts{
 			Name: "edgerelay_edge_strange_brokers_total", Help: "Links to a relay whose broker was not that of the link before."}),
 		suspensions: f.NewCounter(prometheus.CounterOpts{
@@ -54,6 +61,8 @@ func newMetrics(r prometheus.Registerer, s *Links) *metrics {
 		links: f.NewCounter(prometheus.CounterOpts{Name: "edgerelay_edge_links_total", Help: "Links that came up."}),
 		ends: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgerelay_edge_link_ends_total", Help: "Links that ended, by reason."}, []string{"reason"}),
+		linkInfo: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "edgerelay_edge_link_info", Help: "1 for the link in use, by relay, its URL, and why the edge linked there (loss: it had no link, drain, doubt, home, return)."}, []string{"relay", "url", "cause"}),
 		failures: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgerelay_edge_dial_failures_total", Help: "Dials and look-ups of relays that failed, by reason (unreachable, key, version, lookup)."}, []string{"reason"}),
 		refused: f.NewCounter(prometheus.CounterOpts{
@@ -67,6 +76,9 @@ func newMetrics(r prometheus.Registerer, s *Links) *metrics {
 	}
 	for _, reason := range []string{"unreachable", "key", "version", "lookup"} {
 		m.failures.WithLabelValues(reason)
+	}
+	for _, end := range []string{"cancelled", "moved", "relinked", "lost"} {
+		m.doubts.WithLabelValues(end)
 	}
 	for _, result := range []string{"equal", "different", "skipped"} {
 		m.digests.WithLabelValues(result)

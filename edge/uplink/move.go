@@ -6,61 +6,146 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
-	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
 // liveWait is the longest time that a moving edge keeps its old link while the new relay catches
 // up.
 const liveWait = 5 * time.Second
 
+// slowAfter is how long the next relay may take to catch up, if the one that was doubted is well.
+const slowAfter = 1200 * time.Millisecond
+
 // leaveWait is the longest time that the edge waits for the old relay's Bye after it has said
 // Moved.
 const leaveWait = 2 * time.Second
 
-// move links to another relay while old, whose relay stops soon, goes on. Then it ends old and
-// returns the new link. If old ends or ctx is done before another relay is found, move returns old.
-func (u *Uplink) move(ctx context.Context, old *running, window time.Duration) *running {
+// drained links to another relay while old, whose relay stops soon, goes on. It returns the new
+// link. If old ends or ctx is done before another relay is found, drained returns old.
+func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration) *running {
 	u.logger.Info("relay stops: looking for another", "relay", old.welcome.Relay, "window", window)
-	old.feed.Leaving()
-	l := u.another(ctx, old, window)
+	old.Leaving()
+	sctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(old.over, cancel)()
+	if window > 0 {
+		moment := time.NewTimer(rand.N(window))
+		defer moment.Stop()
+		select {
+		case <-moment.C:
+		case <-old.conn.Doubt(): // it may not last so long
+		case <-sctx.Done():
+		}
+	}
+	l := u.find(sctx, old, byDrain)
 	if l == nil {
 		if ctx.Err() == nil {
-			u.metrics.moves.WithLabelValues("stayed").Inc()
+			u.metrics.moves.WithLabelValues(byDrain.String(), "stayed").Inc()
 		}
 		return old
 	}
+	return u.move(ctx, old, l, byDrain)
+}
+
+// doubted looks for another relay while old is silent. It returns the new link. If old is heard
+// again or ends before, it returns old.
+func (u *Uplink) doubted(ctx context.Context, old *running) *running {
 	began := time.Now()
-	next := u.begin(ctx, l)
-	outcome := "moved"
-	timer := time.NewTimer(liveWait)
-	defer timer.Stop()
-	select {
-	case <-next.live:
-	case <-timer.C:
-		outcome = "moved_early"
-	case <-old.over.Done():
-		outcome = "old_lost"
-	case <-next.over.Done():
-		outcome = "new_lost"
+	u.logger.Warn("relay is silent: looking for another", "relay", old.welcome.Relay, "silent", time.Since(old.conn.LastReceived()))
+	old.Leaving()
+	sctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(old.over, cancel)()
+	l := u.find(sctx, old, byDoubt)
+	end := "moved"
+	switch {
+	case ctx.Err() != nil && l == nil:
+		return old
+	case l == nil && old.over.Err() != nil:
+		end = "lost"
+	case l == nil:
+		end = "cancelled"
+		old.Staying()
+	case l.welcome.Instance == old.welcome.Instance:
+		end = "relinked"
 	}
-	u.metrics.moves.WithLabelValues(outcome).Inc()
-	u.logger.Info("moved to another relay", "from", old.welcome.Relay, "to", next.welcome.Relay, "outcome", outcome, "both_up", time.Since(began))
-	u.leave(old, next)
-	u.down(ctx, old)
+	u.metrics.doubts.WithLabelValues(end).Inc()
+	u.logger.Info("doubt is over", "relay", old.welcome.Relay, "end", end, "took", time.Since(began))
+	if l == nil {
+		return old
+	}
+	return u.move(ctx, old, l, byDoubt)
+}
+
+// move takes the dialled link into use. The old link ends in a goroutine of its own, for which Run
+// waits.
+func (u *Uplink) move(ctx context.Context, old *running, l *dialled, why cause) *running {
+	if time.Since(old.began) >= settled {
+		u.backoff.reset()
+	}
+	next := u.begin(ctx, l, why)
+	u.parting.Go(func() { u.part(ctx, old, next, why) })
 	return next
 }
 
+// part ends old once next is live, and after liveWait at the latest. If either of them is lost,
+// part does so at once. After doubt it notes whether the move was wrong.
+func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
+	outcome := u.awaitLive(ctx, old, next, why)
+	u.metrics.moves.WithLabelValues(why.String(), outcome).Inc()
+	u.logger.Info("moved to another relay", "why", why.String(), "from", old.welcome.Relay, "to", next.welcome.Relay, "outcome", outcome, "both_up", time.Since(next.began))
+	u.leave(old, next)
+	u.down(ctx, old)
+	if why == byDoubt && old.conn.LastReceived().After(next.began) {
+		u.learn(old.conn.Stats().LongestSilence)
+	}
+}
+
+// awaitLive waits until next is live, and returns how the wait ended. If next is slow and old is
+// well, the edge is better off where it was, and awaitLive offers that to Run. A relay that was
+// left for a nearer one is well. One that was doubted is well if it was heard again. But if next
+// says that it is degraded, no relay may be better than one that was doubted.
+func (u *Uplink) awaitLive(ctx context.Context, old, next *running, why cause) (outcome string) {
+	most := time.NewTimer(liveWait)
+	defer most.Stop()
+	slow := time.NewTimer(slowAfter)
+	defer slow.Stop()
+	for {
+		select {
+		case <-next.live:
+			return "moved"
+		case <-most.C:
+			return "moved_early"
+		case <-old.over.Done():
+			return "old_lost"
+		case <-next.over.Done():
+			return "new_lost"
+		case <-slow.C:
+			heard := why == byDoubt && old.conn.LastReceived().After(next.began)
+			if why == byHome || heard && !u.isDegraded() {
+				u.offer(ctx, old.url, next.url, byReturn)
+			}
+		}
+	}
+}
+
+// isDegraded reports whether the relay in use has said that it is degraded.
+func (u *Uplink) isDegraded() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.degraded) > 0
+}
+
 // leave ends old after next has taken over. It asks old's relay to end the link after what has been
-// published, and waits for that up to leaveWait. It ends old at once if next is lost, or if old's
-// relay was never told all tables.
+// published, and waits for that up to leaveWait. It ends old at once if next is lost, if old's
+// relay was never told all tables, or if that relay cannot be asked.
 func (u *Uplink) leave(old, next *running) {
-	if next.over.Err() == nil && old.Leave() {
+	if next.over.Err() == nil && old.conn.Features()&link.FeatureMove != 0 && old.Leave() {
 		timer := time.NewTimer(leaveWait)
 		defer timer.Stop()
 		select {
 		case <-old.over.Done():
 		case <-timer.C:
-		case <-next.over.Done(): // another has to be dialled now
+		case <-next.over.Done():
 			old.conn.CloseNow()
 			return
 		}
@@ -68,19 +153,43 @@ func (u *Uplink) leave(old, next *running) {
 	old.conn.Bye(link.CodeNormal, "moved to another relay")
 }
 
-// another waits for a random moment of the window, then dials until a relay other than old's
-// answers. It returns nil when old has ended or ctx is done before.
-func (u *Uplink) another(ctx context.Context, old *running, window time.Duration) *dialled {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(old.over, cancel)()
-	if window > 0 {
-		timing.Sleep(ctx, rand.N(window), nil)
+const (
+	// mostPatient bounds the factor by which wrong moves raise the limit of silence.
+	mostPatient = 8
+	// shortSilence is less than what a relay that fails costs.
+	shortSilence = 2500 * time.Millisecond
+	// calmAfter is the time without a wrong move after which the factor is halved.
+	calmAfter = 10 * time.Minute
+)
+
+// patience is the factor by which the limit of silence is raised.
+type patience struct {
+	factor int       // 0 counts as 1
+	since  time.Time // when factor changed last
+}
+
+// now returns the factor, which it halves for each calmAfter that has passed.
+func (p *patience) now(at time.Time) int {
+	for p.factor > 1 && at.Sub(p.since) >= calmAfter {
+		p.factor, p.since = p.factor/2, p.since.Add(calmAfter)
 	}
-	for backoff := (backoff{}); ctx.Err() == nil; timing.Sleep(ctx, backoff.next(), nil) {
-		if l := u.connect(ctx, old); l != nil {
-			return l
-		}
+	return max(p.factor, 1)
+}
+
+// learn notes that a relay was heard again after it had been left by doubt. If it was silent for
+// less than shortSilence, the move was wrong: to wait would have been as quick.
+func (u *Uplink) learn(silence time.Duration) {
+	if silence >= shortSilence {
+		return
 	}
-	return nil
+	u.metrics.wrongMoves.Inc()
+	now := time.Now()
+	u.mu.Lock()
+	factor := min(2*u.patience.now(now), mostPatient)
+	u.patience = patience{factor, now}
+	if u.used != nil {
+		u.used.conn.SetPatience(factor)
+	}
+	u.mu.Unlock()
+	u.logger.Warn("the relay that was left stood for a moment only: silence is judged more patiently for a while", "silence", silence, "factor", factor)
 }

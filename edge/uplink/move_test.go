@@ -49,7 +49,7 @@ func startMoving(t *testing.T, n *network) *moving {
 
 func (m *moving) outcome(what string) {
 	m.t.Helper()
-	same(m.t, "moves "+what, testutil.ToFloat64(m.metrics.moves.WithLabelValues(what)), 1)
+	same(m.t, "moves "+what, testutil.ToFloat64(m.metrics.moves.WithLabelValues("drain", what)), 1)
 }
 
 func TestMoveWithBothLinksUp(t *testing.T) {
@@ -180,7 +180,7 @@ func TestMoveStaysWhereThereIsNoOtherRelay(t *testing.T) {
 		synctest.Wait() // until the tables are told
 		e.open(1)
 		l.send(link.Drain{Window: 100})
-		// The edge dials the same relay again and again meanwhile, which does not count.
+		// Meanwhile the edge dials the same relay again and again. That does not count.
 		time.Sleep(3 * time.Second)
 		e.accept(1, "a")
 		synctest.Wait()

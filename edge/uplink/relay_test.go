@@ -43,7 +43,16 @@ func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	if r == nil {
 		return nil, syscall.ECONNREFUSED
 	}
-	return r.net.Dial(ctx)
+	if r.isAway() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	time.Sleep(r.distance())
+	conn, err := r.net.Dial(ctx)
+	if err == nil && r.isFrozen() {
+		conn.(*memnet.Conn).Freeze()
+	}
+	return conn, err
 }
 
 func (n *network) dialCount() int {
@@ -67,7 +76,10 @@ type fakeRelay struct {
 	welcome  link.Welcome // Relay "" stands for the relay's name
 	accepted []*fakeLink
 	refusing bool
-	asked    []*fakeLink // of edges that only ask who the relay is
+	frozen   bool
+	far      time.Duration // how much longer a dial takes than otherwise
+	away     bool          // nothing that is sent to it arrives
+	asked    []*fakeLink   // of edges that only ask who the relay is
 }
 
 // start adds a relay to n at addr.
@@ -129,6 +141,39 @@ func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	l.mu.Lock()
 	l.end = err.(*link.CloseError)
 	l.mu.Unlock()
+}
+
+// freeze stops the relay's process as far as edges can see, or lets it go on. While it is stopped,
+// nothing goes in or out on any connection.
+func (r *fakeRelay) freeze(on bool) {
+	r.mu.Lock()
+	r.frozen = on
+	r.mu.Unlock()
+	for _, c := range r.net.Conns() {
+		if on {
+			c.Freeze()
+		} else {
+			c.Thaw()
+		}
+	}
+}
+
+func (r *fakeRelay) isAway() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.away
+}
+
+func (r *fakeRelay) distance() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.far
+}
+
+func (r *fakeRelay) isFrozen() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.frozen
 }
 
 // refuse makes the relay take no new links, as a stopping relay does.
@@ -307,6 +352,7 @@ func (h *fakeFeed) EndBatch()                         {}
 func (h *fakeFeed) Cost(link.Cost)                    {}
 func (h *fakeFeed) BrokerBack()                       {}
 func (h *fakeFeed) Leaving()                          {}
+func (h *fakeFeed) Staying()                          {}
 func (h *fakeFeed) Down()                             { h.note("down") }
 
 func (h *fakeHub) Forget(session uint64) {

@@ -89,9 +89,9 @@ func shown(s string) string {
 // candidates returns the URLs of all relays, each once. It looks all names up at the same time. For
 // a name without a new answer it returns the last answer, and an error.
 func candidates(
-	ctx context.Context, relays []*relay, names *resolve.Names,
+	ctx context.Context, relays []*relay, names *resolve.Names, wait time.Duration,
 ) (urls []string, errs []error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupWait)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	found, failed := make([][]string, len(relays)), make([]error, len(relays))
 	var wg sync.WaitGroup

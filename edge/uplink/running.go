@@ -15,6 +15,7 @@ type running struct {
 	*dialled
 	*Link
 	began   time.Time
+	why     cause
 	renewed atomic.Bool // ended on purpose, for a new link
 
 	over context.Context // done when the link has ended
@@ -23,13 +24,16 @@ type running struct {
 
 // begin starts to tell the edge's tables on a new link, which is in use from then on. A goroutine
 // carries frames until the link has ended; down waits for its end.
-func (u *Uplink) begin(ctx context.Context, l *dialled) *running {
-	r := &running{dialled: l, Link: NewLink(u.Links, l.conn.Wake), began: time.Now()}
+func (u *Uplink) begin(ctx context.Context, l *dialled, why cause) *running {
+	r := &running{dialled: l, Link: NewLink(u.Links, l.conn.Wake), began: time.Now(), why: why}
 	u.mu.Lock()
 	u.used, u.refused = r, false
 	t := r.synced
+	l.conn.SetPatience(u.patience.now(r.began))
 	u.mu.Unlock()
 	u.metrics.links.Inc()
+	u.metrics.linkInfo.Reset()
+	u.metrics.linkInfo.WithLabelValues(l.welcome.Relay, l.url, why.String()).Set(1)
 	u.logger.Info("link up", "relay", l.welcome.Relay, "build", l.welcome.Build, "url", l.url, "broker", l.welcome.Broker,
 		"sessions", t.Sessions, "memberships", t.Held, "first", t.First, "last", t.Last)
 	u.compare(l.welcome)
@@ -65,12 +69,13 @@ func (u *Uplink) down(ctx context.Context, r *running) {
 	u.mu.Lock()
 	if u.used == r {
 		u.used = nil
+		if rtt := r.conn.Stats().ShortRTT; rtt > 0 {
+			u.lastRTT = rtt
+		}
+		u.metrics.linkInfo.Reset()
 	}
 	u.mu.Unlock()
 	r.Down()
-	if time.Since(r.began) >= settled {
-		u.backoff.reset()
-	}
 
 	var end *link.CloseError
 	if !errors.As(r.err, &end) {
@@ -90,8 +95,9 @@ func (u *Uplink) down(ctx context.Context, r *running) {
 
 const clockTick = 500 * time.Millisecond
 
-// watchClock ends the link after each suspension, until ctx is done. Meanwhile the relay may have
-// given the edge up, or the connection may have vanished silently.
+// watchClock ends the link in use after each suspension, until ctx is done. During the suspension
+// the relay may have given the edge up, or the connection may have vanished silently. watchClock
+// also tells the link in use how patient the edge is.
 func (u *Uplink) watchClock(ctx context.Context) {
 	start := time.Now()
 	s := timing.Suspension{Every: clockTick}
@@ -102,6 +108,11 @@ func (u *Uplink) watchClock(ctx context.Context) {
 		if lost := s.Step(now, now.Sub(start)); lost > 0 {
 			u.renew(lost)
 		}
+		u.mu.Lock()
+		if u.used != nil {
+			u.used.conn.SetPatience(u.patience.now(now))
+		}
+		u.mu.Unlock()
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
@@ -31,16 +32,19 @@ const (
 
 // finding is what a survey has found out about a candidate.
 type finding struct {
-	state  string
-	broker string // "": the relay does not know it yet
-	err    error
+	state    string
+	took     time.Duration     // how long the handshake took
+	instance protocol.Instance // of the relay
+	broker   string            // "": the relay does not know it yet
+	err      error
 }
 
 // survey asks all candidates now and then who they are, while there is a link and until ctx is
 // done. So the edge notices relays that do not form one cluster. It also notices that a spare relay
-// is away before it needs that relay. The survey touches no link.
+// is away before it needs that relay. Asking touches no link. When a nearer relay is found, the
+// edge may go home to it.
 func (u *Uplink) survey(ctx context.Context) {
-	s := surveyor{uplink: u}
+	s := surveyor{uplink: u, distances: make(map[string]distance)}
 	for {
 		timing.Sleep(ctx, surveyFirst+rand.N(surveyFirst), nil)
 		if now, _ := u.Linked(); !now {
@@ -53,7 +57,9 @@ func (u *Uplink) survey(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.take(found, time.Now())
+		if used, nearer := s.take(found, time.Now()); nearer != "" && !u.isDegraded() {
+			s.goHome(ctx, used, nearer)
+		}
 		timing.Sleep(ctx, surveyEvery+rand.N(surveyEvery*2/3)-surveyFirst, nil)
 	}
 }
@@ -61,7 +67,7 @@ func (u *Uplink) survey(ctx context.Context) {
 // askAll asks one candidate after the other. It includes the relay in use, which may not have known
 // its broker when the link came up.
 func (u *Uplink) askAll(ctx context.Context) map[string]finding {
-	urls, _ := candidates(ctx, u.relays, u.names)
+	urls, _ := candidates(ctx, u.relays, u.names, lookupWait)
 	found := make(map[string]finding, len(urls))
 	for _, url := range urls {
 		found[url] = u.ask(ctx, url)
@@ -72,7 +78,8 @@ func (u *Uplink) askAll(ctx context.Context) map[string]finding {
 func (u *Uplink) ask(ctx context.Context, url string) finding {
 	ctx, cancel := context.WithTimeout(ctx, surveyDial)
 	defer cancel()
-	l, err := u.dial(ctx, url, 0)
+	began := time.Now()
+	l, err := u.dial(ctx, url, 0, nil)
 	switch {
 	case errors.Is(err, link.ErrKeyRefused), errors.Is(err, link.ErrVersion):
 		return finding{state: relayRefused, err: err}
@@ -80,7 +87,7 @@ func (u *Uplink) ask(ctx context.Context, url string) finding {
 		return finding{state: relayUnreachable, err: err}
 	}
 	l.conn.CloseNow()
-	return finding{state: relayReachable, broker: l.welcome.Broker}
+	return finding{state: relayReachable, took: time.Since(began), instance: l.welcome.Instance, broker: l.welcome.Broker}
 }
 
 // surveyor compares each survey with the one before. Its size is bounded by the number of
@@ -90,9 +97,14 @@ type surveyor struct {
 	last   map[string]finding
 	said   string // the brokers that differ, as logged; "": they do not
 	at     time.Time
+
+	distances map[string]distance // by URL, of candidates that were reached
+	went      time.Time           // when the edge last went home; zero: never
 }
 
-func (s *surveyor) take(found map[string]finding, now time.Time) {
+// take notes what a survey found. It returns the URL of the relay in use, and that of a nearer
+// relay to which the edge should go home, or "" if there is none.
+func (s *surveyor) take(found map[string]finding, now time.Time) (used, nearer string) {
 	u := s.uplink
 	count := map[string]int{relayReachable: 0, relayUnreachable: 0, relayRefused: 0}
 	brokers := make(map[string][]string)
@@ -103,8 +115,14 @@ func (s *surveyor) take(found map[string]finding, now time.Time) {
 			brokers[f.broker] = append(brokers[f.broker], url)
 		}
 		s.compare(url, f)
+		if f.state != relayReachable {
+			delete(s.distances, url)
+			continue
+		}
+		s.distances[url] = s.distances[url].measured(f.took)
 	}
 	s.last = found
+	maps.DeleteFunc(s.distances, func(url string, _ distance) bool { _, is := found[url]; return !is })
 	for state, n := range count {
 		u.metrics.relays.WithLabelValues(state).Set(float64(n))
 	}
@@ -112,8 +130,12 @@ func (s *surveyor) take(found map[string]finding, now time.Time) {
 
 	u.mu.Lock()
 	u.divided = len(brokers) > 1
+	if u.used != nil {
+		used = u.used.url
+	}
 	u.mu.Unlock()
 	s.tell(brokers, now)
+	return used, s.nearer(used, now)
 }
 
 // compare logs a change of a candidate's state. A relay that is reachable when it is first surveyed

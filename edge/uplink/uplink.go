@@ -11,6 +11,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -47,20 +48,24 @@ type Uplink struct {
 	*Links
 	config Config
 	names  *resolve.Names
+	better chan offered // for Run to take
 
 	// Owned by Run.
 	relays     []*relay
-	refusals   refusals
 	backoff    backoff
-	generation uint64 // the highest so far
-	failure    string // the reason logged last while there is no link
-	lastBroker string // of the last link whose relay knew its broker
+	parting    sync.WaitGroup // of links that are being left
+	failure    string         // the reason logged last while there is no link
+	lastBroker string         // of the last link whose relay knew its broker
 	lastRelay  string
 
 	// Guarded by Links.mu.
-	used    *running // the link in use; nil: none
-	divided bool     // the last survey found relays of different brokers
-	refused bool     // every relay refused the key
+	used       *running // the link in use; nil: none
+	refusals   refusals
+	generation uint64        // the highest so far
+	lastRTT    time.Duration // of the last link that was in use; 0: not measured
+	patience   patience
+	divided    bool // the last survey found relays of different brokers
+	refused    bool // every relay refused the key
 }
 
 // New returns an Uplink that feeds handler. It does no I/O. The error tells what is wrong with a
@@ -76,7 +81,7 @@ func New(config Config, handler Handler) (*Uplink, error) {
 	if config.Instance == (protocol.Instance{}) {
 		config.Instance = protocol.NewInstance()
 	}
-	u := &Uplink{config: config, names: resolve.New(config.Lookup), refusals: make(refusals)}
+	u := &Uplink{config: config, names: resolve.New(config.Lookup), better: make(chan offered), refusals: make(refusals)}
 	if config.NetDial == nil {
 		u.config.NetDial = u.names.DialContext
 	}
@@ -101,11 +106,12 @@ func (u *Uplink) Run(ctx context.Context) error {
 	defer aside.Wait()
 	aside.Go(func() { u.survey(ctx) })
 	aside.Go(func() { u.watchClock(ctx) })
+	defer u.parting.Wait()
 	for ctx.Err() == nil {
-		if l := u.connect(ctx, nil); l != nil && u.serve(ctx, u.begin(ctx, l)) {
-			continue
+		l := u.find(ctx, nil, byLoss)
+		if l != nil && !u.serve(ctx, u.begin(ctx, l, byLoss)) {
+			timing.Sleep(ctx, u.backoff.next(), nil)
 		}
-		timing.Sleep(ctx, u.backoff.next(), nil)
 	}
 	return nil
 }
@@ -117,9 +123,18 @@ func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 		select {
 		case <-l.over.Done():
 			u.down(ctx, l)
+			if time.Since(l.began) >= settled {
+				u.backoff.reset()
+			}
 			return l.renewed.Load()
 		case window := <-l.drain:
-			l = u.move(ctx, l, window)
+			l = u.drained(ctx, l, window)
+		case to := <-u.better:
+			l = u.improve(ctx, l, to)
+		case <-l.conn.Doubt():
+			if l.conn.Silent() {
+				l = u.doubted(ctx, l)
+			}
 		}
 	}
 }
@@ -132,6 +147,11 @@ type State struct {
 	// Degraded is "relay" without a link; otherwise it is what the relay says of itself in
 	// link.Status. "brokers differ" may follow.
 	Degraded []string
+
+	// These are of the link in use, and zero without one.
+	Relay, URL string
+	RTT        time.Duration // smoothed; 0: not measured yet
+	Cause      string        // why the edge linked there: loss, drain, doubt, home, return
 }
 
 // State returns the state now.
@@ -139,6 +159,9 @@ func (u *Uplink) State() State {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s := State{Linked: u.up != nil, EverLinked: u.ever, KeyRefused: u.refused && u.up == nil, Degraded: slices.Clone(u.degraded)}
+	if l := u.used; l != nil {
+		s.Relay, s.URL, s.RTT, s.Cause = l.welcome.Relay, l.url, l.conn.Stats().RTT, l.why.String()
+	}
 	if !s.Linked {
 		s.Degraded = []string{"relay"}
 	}

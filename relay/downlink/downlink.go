@@ -12,9 +12,9 @@ import (
 // Link follow each other, except that Writable comes from another goroutine and may overlap with
 // Received. Calls for different Links overlap.
 type Handler interface {
-	// Connected tells of a new link after its handshake, before any other call for l. Frames may be
-	// appended at once. An error refuses the link. The edge is then told the Code of a
-	// *link.CloseError, or else CodeLimit, and nothing else is called for l.
+	// Connected tells of a new link when its first frame has come, and before that frame is handed
+	// on. Frames may be appended at once. An error refuses the link. The edge is then told the Code
+	// of a *link.CloseError, or else CodeLimit, and nothing else is called for l.
 	Connected(l *Link, h link.Hello) error
 	// Received gives the frames of one batch, or of a part of a large one, in order. They are of
 	// type link.Session, link.Held, link.Synced, link.Message, link.End or link.Moved. The slice

@@ -2,8 +2,10 @@ package downlink
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -39,6 +41,9 @@ type Link struct {
 	instance   protocol.Instance
 	generation uint64
 	node       string // the edge's node ID
+	hello      link.Hello
+	onBegin    func()      // called after Handler.Connected; nil: nothing is
+	began      atomic.Bool // Handler.Connected was called, without an error
 	out        buffer
 
 	// Owned by the link's reader.
@@ -47,8 +52,9 @@ type Link struct {
 	last   int // the number of frames handed on last
 }
 
-// NewLink returns a Link after the handshake that brought h. It calls no method of conn. Of
-// handler, the Link calls only Writable and Received. buffer is Config.Buffer, above 0.
+// NewLink returns a Link after the handshake that brought h. It calls no method of conn. The Link
+// calls three methods of handler: Connected before it hands on the edge's first frame, Received and
+// Writable. buffer is Config.Buffer, above 0.
 func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
 	node := strings.ToValidUTF8(h.Node, "?") // a metric label must be valid UTF-8
 	return &Link{
@@ -58,12 +64,18 @@ func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
 		instance:   h.Instance,
 		generation: h.Generation,
 		node:       node,
+		hello:      h,
 		out:        newBuffer(buffer),
 	}
 }
 
 // String names the link for logs by node ID, instance and generation.
 func (l *Link) String() string { return l.label }
+
+// Began reports whether Handler.Connected was called, without an error. That is so once the edge
+// has sent a frame. Until then the link does not count: an edge may dial and then not need the
+// link. Its other link then goes on untouched.
+func (l *Link) Began() bool { return l.began.Load() }
 
 // Moves reports whether the edge knows the frames Drain and Live, so that it can be asked to link
 // elsewhere.
@@ -84,8 +96,8 @@ func (l *Link) Append(frames []byte) {
 	}
 }
 
-// Close sends Bye after the queued frames, as far as they go within a second, and ends the link.
-// Handler.Disconnected follows, unless Handler.Connected has refused the link.
+// Close sends Bye after the queued frames, as far as they go within a second, and ends the link. If
+// the link has begun, Handler.Disconnected follows.
 func (l *Link) Close(code link.Code, text string) {
 	l.out.close()
 	l.conn.Bye(code, text)
@@ -113,6 +125,11 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if !l.began.Load() {
+		if err := l.begin(); err != nil {
+			return err
+		}
+	}
 	if l.frames == nil {
 		l.frames = make([]any, 0, max(1, min(l.last, foreseen)))
 	}
@@ -122,6 +139,22 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 		return nil
 	}
 	return l.EndBatch()
+}
+
+// begin tells the handler of the link. If the handler returns an error, so does begin, and that
+// ends the link. The Code is CodeLimit unless the handler's error has another.
+func (l *Link) begin() error {
+	err := l.handler.Connected(l, l.hello)
+	if err == nil {
+		l.began.Store(true)
+		if l.onBegin != nil {
+			l.onBegin()
+		}
+		return nil
+	}
+	bye := &link.CloseError{Code: link.CodeLimit, Text: err.Error()}
+	errors.As(err, &bye)
+	return bye
 }
 
 // cost returns about how much memory a decoded frame holds, in bytes.

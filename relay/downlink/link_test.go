@@ -30,6 +30,8 @@ type portions struct {
 	sizes  []int
 }
 
+func (p *portions) Connected(*Link, link.Hello) error { return nil }
+
 func (p *portions) Received(_ *Link, frames []any, size int) error {
 	p.frames, p.sizes = append(p.frames, frames), append(p.sizes, size)
 	return nil
@@ -51,7 +53,7 @@ func TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold(t *testing.T
 		var got portions
 		l := NewLink(&got, nil, link.Hello{}, DefaultBuffer)
 		before := heap()
-		talk := link.NewTalk(func() {})
+		talk := link.NewTalk(link.Edge, func() {})
 		if talk.Take(encoded, l, 0) {
 			t.Fatal("ended")
 		}
@@ -94,7 +96,8 @@ func heap() int {
 // handedOn forgets the frames that a Link hands on.
 type handedOn struct{ Handler }
 
-func (handedOn) Received(*Link, []any, int) error { return nil }
+func (handedOn) Connected(*Link, link.Hello) error { return nil }
+func (handedOn) Received(*Link, []any, int) error  { return nil }
 
 // TestDecodeAllocatesTheCopyOnly checks that a batch costs one allocation, for its slice, and each
 // message two: for the message and for its payload, which go to the router.
@@ -106,7 +109,7 @@ func TestDecodeAllocatesTheCopyOnly(t *testing.T) {
 			encoded = link.Message{Number: uint64(i + 1), Session: 1, Payload: make([]byte, 128)}.Append(encoded)
 		}
 		l := NewLink(handedOn{}, nil, link.Hello{}, DefaultBuffer)
-		talk := link.NewTalk(func() {})
+		talk := link.NewTalk(link.Edge, func() {})
 		take := func() { talk.Take(encoded, l, 0) }
 		take()
 		if got := testing.AllocsPerRun(100, take); got != float64(1+2*count) {
@@ -122,7 +125,7 @@ func BenchmarkDecode(b *testing.B) {
 		encoded = link.Message{Number: uint64(i + 1), Session: 1, Payload: make([]byte, 128)}.Append(encoded)
 	}
 	l := NewLink(handedOn{}, nil, link.Hello{}, DefaultBuffer)
-	talk := link.NewTalk(func() {})
+	talk := link.NewTalk(link.Edge, func() {})
 	b.ReportAllocs()
 	for b.Loop() {
 		talk.Take(encoded, l, 0)

@@ -51,6 +51,7 @@ func (l *refusalLog) refused(reason, remote string, err error) {
 type metrics struct {
 	refused *prometheus.CounterVec // by reason
 	asked   prometheus.Counter
+	unused  prometheus.Counter
 	ends    *prometheus.CounterVec // by code, and by who ended the link
 	server  *Server
 
@@ -59,7 +60,7 @@ type metrics struct {
 }
 
 var (
-	linksDesc = prometheus.NewDesc("edgerelay_relay_links", "Live links.", nil, nil)
+	linksDesc = prometheus.NewDesc("edgerelay_relay_links", "Links on which the edge has told something.", nil, nil)
 	bytesDesc = prometheus.NewDesc("edgerelay_relay_link_bytes_total", "Bytes on links, below WebSocket and TLS.", []string{"direction"}, nil)
 	batchDesc = prometheus.NewDesc("edgerelay_relay_link_batches_total", "WebSocket messages on links.", []string{"direction"}, nil)
 	frameDesc = prometheus.NewDesc("edgerelay_relay_link_received_frames_total", "Frames received on links.", nil, nil)
@@ -77,6 +78,10 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		asked: f.NewCounter(prometheus.CounterOpts{
 			Name: "edgerelay_relay_link_asked_total",
 			Help: "Handshakes of edges that only asked who this relay is.",
+		}),
+		unused: f.NewCounter(prometheus.CounterOpts{
+			Name: "edgerelay_relay_link_unused_total",
+			Help: "Handshakes of edges that then did not need the link.",
 		}),
 		ends: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgerelay_relay_link_ends_total",
@@ -126,6 +131,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	rtts := make(map[*Link]time.Duration, links)
 	for l, conn := range m.server.links {
 		total = sum(total, conn.Stats())
+		if !l.Began() {
+			links--
+			continue
+		}
 		if other := latest[l.instance]; other == nil || other.generation < l.generation {
 			latest[l.instance] = l
 			rtts[l] = conn.Stats().RTT

@@ -2,10 +2,15 @@ package downlink
 
 import (
 	"context"
+	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/memnet"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -29,6 +34,54 @@ func TestWhoOnlyAsksIsNoLink(t *testing.T) {
 		t.Errorf("the live link ended: %v", err)
 	default:
 	}
+}
+
+// An edge that doubts its relay may dial that same relay, and then not need the link.
+func TestALinkCountsFromItsFirstFrameOn(t *testing.T) {
+	f := listen(t, 0)
+	able := f.able(t, 1)
+	idle, err := f.dial(t, 2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.server.Refuse()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	able.conn.Bye(link.CodeNormal, "moved")
+	if left := f.server.AwaitMoved(ctx); left != 0 {
+		t.Errorf("the relay waits for %d links", left)
+	}
+	idle.conn.Bye(link.CodeNormal, "not needed")
+	ended(t, recv(t, "end", idle.end), link.CodeNormal, false)
+	recv(t, "end", f.handler.down) // of the first
+	if err := f.server.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.handler.up) > 0 || len(f.handler.down) > 0 {
+		t.Error("the handler was told of a link that brought no frame")
+	}
+}
+
+func TestP8_ALinkWithoutAFrameIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fixture{handler: newRecorder(), metrics: prometheus.NewRegistry()}
+		f.server = NewServer(Config{Keys: testKeys(t), Instance: protocol.Instance{9}}, f.handler)
+		l := memnet.Listen()
+		server := &http.Server{Handler: f.server}
+		go server.Serve(l)
+		defer server.Close()
+		conn, _, err := link.Dial(t.Context(), link.DialConfig{URL: "ws://relay", Keys: testKeys(t), NetDial: l.DialContext,
+			Hello: link.Hello{Generation: 1, Instance: protocol.Instance{1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &edge{conn: conn}
+		began := time.Now()
+		ended(t, conn.Run(context.Background(), e, e), link.CodeLimit, true)
+		if took := time.Since(began); took < beginWait || took > beginWait+time.Second {
+			t.Errorf("ended after %v", took)
+		}
+	})
 }
 
 func TestRefuseLeavesTheLinksThatThereAre(t *testing.T) {
@@ -72,6 +125,7 @@ func (f *fixture) able(t *testing.T, generation uint64) *edge {
 	e := &edge{conn: conn, end: make(chan error, 1), in: make(chan []byte, 16), out: make(chan []byte, 16)}
 	go func() { e.end <- conn.Run(context.Background(), e, e) }()
 	t.Cleanup(conn.CloseNow)
+	e.send(link.Moved{}.Append(nil))
 	if l := recv(t, "link", f.handler.up); !l.Moves() {
 		t.Error("its link does not say that it moves")
 	}

@@ -3,9 +3,11 @@ package downlink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/edgerelay/edgerelay/shared/httpguard"
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -16,6 +18,10 @@ import (
 
 // maxPending bounds the handshakes under way. At the bound, the server drops one for each new one.
 const maxPending = 1024
+
+// beginWait is how long a link may be up before its edge's first frame. An edge in doubt waits a
+// moment after Welcome, to see whether it needs the link.
+const beginWait = 10 * time.Second
 
 // DefaultBuffer is used if Config.Buffer is not above 0. It is a number of bytes.
 const DefaultBuffer = 4 << 20
@@ -113,8 +119,8 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 	return link.Welcome{Features: link.FeatureMove, Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}, nil
 }
 
-// serve runs a registered link from Connected to Disconnected. If Connected refuses the link, serve
-// does not call Disconnected. It calls neither for an edge that only asks who the relay is.
+// serve runs a registered link. The handler hears of the link from its first frame on, and never of
+// the link of an edge that only asks who the relay is.
 func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	if hello.Generation == 0 {
 		s.metrics.asked.Inc()
@@ -123,15 +129,21 @@ func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 		return
 	}
 	log := s.cfg.Log.With("link", l.String())
-	if err := s.handler.Connected(l, hello); err != nil {
-		bye := &link.CloseError{Code: link.CodeLimit, Text: err.Error()}
-		errors.As(err, &bye)
-		l.Close(bye.Code, bye.Text)
-		s.ended(log, conn, conn.Run(s.ctx, l, refusing{}))
+	late := time.AfterFunc(beginWait, func() {
+		if !l.Began() {
+			l.Close(link.CodeLimit, fmt.Sprintf("nothing was told within %v", beginWait))
+		}
+	})
+	defer late.Stop()
+	l.onBegin = func() {
+		log.Info("link up", "build", hello.Build, "remote", conn.RemoteAddr(), "version", conn.Version())
+	}
+	err := conn.Run(s.ctx, l, l)
+	if !l.Began() {
+		s.metrics.unused.Inc()
+		log.Debug("link was not needed", "err", err)
 		return
 	}
-	log.Info("link up", "build", hello.Build, "remote", conn.RemoteAddr(), "version", conn.Version())
-	err := conn.Run(s.ctx, l, l)
 	s.ended(log, conn, err)
 	s.handler.Disconnected(l, conn.LastReceived(), err)
 }
@@ -184,8 +196,8 @@ func (s *Server) Refuse() {
 	s.refusing = true
 }
 
-// AwaitMoved waits until no link is left whose edge could move elsewhere, or ctx is done. It
-// returns how many such links are left. It is called once, after Refuse.
+// AwaitMoved waits until no link that has begun is left whose edge could move elsewhere, or ctx is
+// done. It returns how many are left. It is called once, after Refuse.
 func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	s.mu.Lock()
 	moved := make(chan struct{})
@@ -201,11 +213,11 @@ func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	return s.movingLocked()
 }
 
-// movingLocked returns how many links are left whose edge could move elsewhere. The caller holds
-// s.mu.
+// movingLocked returns how many links that have begun are left whose edge could move elsewhere. The
+// caller holds s.mu.
 func (s *Server) movingLocked() (n int) {
 	for l := range s.links {
-		if l.Moves() {
+		if l.Began() && l.Moves() {
 			n++
 		}
 	}
@@ -248,8 +260,8 @@ func (s *Server) unregister(l *Link, conn *link.Conn) {
 	s.running.Done()
 }
 
-// refusing is the Sink of a link whose edge only asked who the relay is, and of a link that the
-// Handler refused. It ignores the frames that still come.
+// refusing is the Sink of a link whose edge only asked who the relay is. It ignores the frames that
+// still come.
 type refusing struct{}
 
 func (refusing) HandleFrame(link.Type, []byte) error { return nil }

@@ -128,7 +128,7 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, He
 	if err != nil {
 		return nil, Hello{}, err
 	}
-	conn := newConn(ws, hijacker.socket, rep.version, 0)
+	conn := newConn(Relay, ws, hijacker.socket, rep.version, 0)
 	handshake := cfg.Pending.enter(hijacker.socket)
 	hello, err := conn.greet(cfg, o, rep)
 	if handshake.leave() {

@@ -36,6 +36,8 @@ type Stats struct {
 	// RTT is smoothed; 0 means not measured yet. It includes the time for which Ping and Pong wait
 	// behind batches that are under way.
 	RTT             time.Duration
+	ShortRTT        time.Duration // the shortest of the last eight; 0: not measured yet
+	LongestSilence  time.Duration // the longest time between two moments at which bytes came
 	ReceivedBytes   uint64
 	SentBytes       uint64
 	ReceivedBatches uint64
@@ -46,6 +48,7 @@ type Stats struct {
 // Conn is a link after its handshake. Dial and Accept make it. The owner must call Run once, or
 // CloseNow.
 type Conn struct {
+	side     Side
 	ws       *websocket.Conn
 	socket   *socket
 	version  uint64
@@ -66,10 +69,10 @@ type Conn struct {
 	closing sync.Once
 }
 
-func newConn(ws *websocket.Conn, s *socket, version, features uint64) *Conn {
+func newConn(side Side, ws *websocket.Conn, s *socket, version, features uint64) *Conn {
 	ws.SetReadLimit(maxBatch)
-	c := &Conn{ws: ws, socket: s, version: version, features: features, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	c.talk = NewTalk(c.Wake)
+	c := &Conn{side: side, ws: ws, socket: s, version: version, features: features, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c.talk = NewTalk(side, c.Wake)
 	return c
 }
 
@@ -91,6 +94,8 @@ func (c *Conn) LastReceived() time.Time {
 func (c *Conn) Stats() Stats {
 	return Stats{
 		RTT:             time.Duration(c.talk.rtt.Load()),
+		ShortRTT:        c.talk.shortRTT(),
+		LongestSilence:  time.Duration(c.socket.longest.Load()),
 		ReceivedBytes:   c.socket.receivedBytes.Load(),
 		SentBytes:       c.socket.sentBytes.Load(),
 		ReceivedBatches: c.receivedBatches.Load(),
@@ -148,10 +153,7 @@ func (c *Conn) closeNow() {
 	})
 }
 
-// WatchEvery is the interval at which a link is judged.
-const WatchEvery = 500 * time.Millisecond
-
-// watch ends the link when it is dead, and makes the writer ping.
+// watch ends the link when it is dead. It has the writer send a Ping when one is due.
 func (c *Conn) watch() {
 	ticker := time.NewTicker(WatchEvery)
 	defer ticker.Stop()
@@ -168,7 +170,7 @@ func (c *Conn) watch() {
 }
 
 func (c *Conn) signs() Signs {
-	c.socket.look()
+	c.socket.look(c.side)
 	progress := time.Duration(c.socket.progress.Load())
 	s := Signs{
 		Received: time.Duration(c.socket.received.Load()),
@@ -176,7 +178,20 @@ func (c *Conn) signs() Signs {
 		Handled:  time.Duration(c.handled.Load()),
 		Writing:  progress != 0,
 		Progress: progress,
+		Left:     c.socket.left,
+		Drained:  c.socket.drained,
 	}
 	s.Now = c.socket.now()
 	return s
 }
+
+// Doubt returns a channel that receives when an edge has heard nothing for so long that it should
+// look for another relay. Silent tells whether that is still so.
+func (c *Conn) Doubt() <-chan struct{} { return c.talk.Doubt() }
+
+// Silent reports whether the edge doubts its relay, and no byte has come since doubt began.
+func (c *Conn) Silent() bool { return c.talk.Silent(time.Duration(c.socket.received.Load())) }
+
+// SetPatience makes an edge doubt only after n times the usual silence. Anyone may call it at any
+// time.
+func (c *Conn) SetPatience(n int) { c.talk.SetPatience(n) }

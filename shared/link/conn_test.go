@@ -128,6 +128,26 @@ func TestSilence(t *testing.T) {
 	})
 }
 
+// An idle link may cost 50 bytes a second, in both directions together. This test allows 45, since
+// the relay's Digest is not counted here. It has some 30 bytes, every 10 s.
+func TestP12_AnIdleLinkCostsFewBytes(t *testing.T) {
+	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
+		const idle = 10 * time.Minute
+		time.Sleep(time.Minute)
+		before := e.conn.Stats().SentBytes + r.conn.Stats().SentBytes
+		time.Sleep(idle)
+		after := e.conn.Stats().SentBytes + r.conn.Stats().SentBytes
+		each := float64(after-before) / idle.Seconds()
+		t.Logf("%.1f bytes a second", each)
+		if each > 45 {
+			t.Errorf("%.1f bytes a second, want 45 at most", each)
+		}
+		e.conn.Bye(CodeNormal, "")
+		e.wait(t)
+		r.wait(t)
+	})
+}
+
 // swallow is a connection that drops what is written to it once on is set.
 type swallow struct {
 	net.Conn

@@ -72,7 +72,7 @@ func dial(ctx context.Context, cfg DialConfig) (_ *Conn, _ Welcome, err error) {
 	if err := ws.Write(ctx, websocket.MessageBinary, hello.Append(nil)); err != nil {
 		return nil, Welcome{}, err
 	}
-	conn := newConn(ws, socket, r.version, 0)
+	conn := newConn(Edge, ws, socket, r.version, 0)
 	welcome, err := conn.awaitWelcome(ctx)
 	if err != nil {
 		return nil, Welcome{}, err
@@ -91,16 +91,27 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 	if netDial == nil {
 		netDial = new(net.Dialer).DialContext
 	}
-	// The transport dials in a goroutine that may outlive ctx, so dialled is atomic.
+	// The transport dials in a goroutine of its own, with a context that does not end with ctx. It
+	// would go on connecting, or wait for the peer's TLS, after the dial was given up.
 	var dialled atomic.Pointer[socket]
+	drop := func() {
+		if s := dialled.Load(); s != nil {
+			s.Close()
+		}
+	}
+	defer context.AfterFunc(ctx, drop)()
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
 			conn, err := netDial(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}
 			s := newSocket(conn)
 			dialled.Store(s)
+			if err := ctx.Err(); err != nil {
+				s.Close()
+				return nil, err
+			}
 			return s, nil
 		},
 		TLSClientConfig:        cfg.TLS,
@@ -124,6 +135,7 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 		} else if request, ok := errors.AsType[*url.Error](err); ok {
 			err = request.Err // what wraps it only says that a request was sent
 		}
+		drop()
 		return nil, nil, "", err
 	}
 	return ws, dialled.Load(), resp.Header.Get(headerName), nil

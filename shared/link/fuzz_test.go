@@ -8,8 +8,7 @@ import (
 )
 
 // FuzzNext takes any bytes as a batch. A parsed frame must encode to the same bytes again, unless
-// it ends in bytes of a later version, and parsing may allocate at most 64 times the input, and 1
-// MiB.
+// it ends in bytes of a later version. Parsing may allocate 64 times the input and 1 MiB at most.
 func FuzzNext(f *testing.F) {
 	var all []byte
 	for _, encoded := range readGolden(f) {

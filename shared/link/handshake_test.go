@@ -420,3 +420,39 @@ func TestLinkURL(t *testing.T) {
 		}
 	}
 }
+
+// TestADialThatIsGivenUpLeavesNothing checks dials that end while the network connects, and while a
+// peer that should speak TLS says nothing. The bubble waits for every goroutine.
+func TestADialThatIsGivenUpLeavesNothing(t *testing.T) {
+	keys := keysOf(t, ringA)
+	for name, c := range map[string]struct {
+		url  string
+		dial func(l *memnet.Listener) func(ctx context.Context, network, addr string) (net.Conn, error)
+	}{
+		"no connection": {"ws://relay", func(*memnet.Listener) func(context.Context, string, string) (net.Conn, error) {
+			return func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+		}},
+		"no word":        {"ws://relay", func(l *memnet.Listener) func(context.Context, string, string) (net.Conn, error) { return l.DialContext }},
+		"no word of TLS": {"wss://relay", func(l *memnet.Listener) func(context.Context, string, string) (net.Conn, error) { return l.DialContext }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := memnet.Listen()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if _, _, err := Dial(ctx, DialConfig{URL: c.url, Keys: keys, Hello: testHello, NetDial: c.dial(l)}); err == nil {
+					t.Error("no error")
+				}
+				synctest.Wait()
+				for _, conn := range l.Conns() {
+					if _, err := conn.Write([]byte("x")); err == nil {
+						t.Error("the connection is open")
+					}
+				}
+			})
+		})
+	}
+}

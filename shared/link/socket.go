@@ -23,14 +23,17 @@ type socket struct {
 
 	inside        bool         // a batch has been read in part; owned by the reader
 	received      atomic.Int64 // when the last byte came
+	longest       atomic.Int64 // the longest time between two reads that brought something
 	receivedBytes atomic.Uint64
 	// progress is when the latest byte of a batch went, or else when the batch began. It is 0 while
 	// no batch is written.
 	progress  atomic.Int64
 	sentBytes atomic.Uint64
-	// unsent is how many bytes the kernel's buffer held at the watchdog's last look. The watchdog
-	// owns it.
-	unsent int
+
+	// The watchdog owns these. They are as of its last look.
+	kernel  queued
+	left    uint64        // bytes that have left this machine
+	drained time.Duration // when kernel was last seen to shrink
 
 	// mu serialises writes. Only the answer to a WebSocket close, at the end of the link, ever
 	// competes with the writer.
@@ -60,7 +63,9 @@ func (s *socket) Read(p []byte) (int, error) {
 	}
 	if n > 0 {
 		s.receivedBytes.Add(uint64(n))
-		s.received.Store(int64(s.now()))
+		now := int64(s.now())
+		s.longest.Store(max(s.longest.Load(), now-s.received.Load()))
+		s.received.Store(now)
 	}
 	return n, err
 }
@@ -76,21 +81,37 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// look stamps progress if the kernel's buffer has shrunk, which no Write reports. The kernel wakes
-// a writer only when a third of that buffer is free. The third may be megabytes and, on a slow
-// link, take minutes. Only the watchdog calls look.
-func (s *socket) look() {
-	if s.progress.Load() == 0 {
-		s.unsent = 0
+// look notes which bytes have left this machine. During a batch it also stamps progress if the
+// kernel's buffer has shrunk, which no Write reports. The kernel wakes a writer only when a third
+// of that buffer is free. The third may be megabytes and, on a slow link, take minutes. Only the
+// watchdog calls look. A relay needs it only while a batch is being written.
+func (s *socket) look(side Side) {
+	writing := s.progress.Load() != 0
+	if side == Relay && !writing {
+		s.kernel = queued{}
 		return
 	}
-	before := s.unsent
-	if n, ok := unsent(s.Conn); ok {
-		s.unsent = n
-		if n < before {
+	sent := s.sentBytes.Load() // before the look: later bytes have not left
+	before := s.kernel
+	now, ok := kernelQueue(s.Conn)
+	if !ok {
+		s.left = sent
+		return
+	}
+	s.kernel = now
+	s.left = sent - min(sent, uint64(now.unsent))
+	if now.unacknowledged < before.unacknowledged || now.unsent < before.unsent {
+		s.drained = s.now()
+		if writing {
 			s.progress.Store(s.stamp())
 		}
 	}
+}
+
+// queued is what the kernel holds of the bytes that were written.
+type queued struct {
+	unacknowledged int // bytes that the peer's kernel has not acknowledged, the unsent included
+	unsent         int // bytes that have not left this machine
 }
 
 // cork begins a batch.

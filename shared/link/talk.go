@@ -19,20 +19,27 @@ type Talk struct {
 	wake     func() // asks for Next; must not block
 	liveness liveness
 
-	rtt    atomic.Int64
-	frames atomic.Uint64
+	rtt      atomic.Int64
+	frames   atomic.Uint64
+	patience atomic.Int64  // 0 counts as 1
+	doubts   chan struct{} // one slot
 
 	mu        sync.Mutex // guards the following
 	cause     *CloseError
 	leaving   bool // the peer is to be told cause, in Bye
 	left      time.Duration
-	pingDue   bool
+	pings     pings
 	pongDue   bool
 	pongToken uint64
+	written   time.Duration // when the last batch was written
+	looked    time.Duration // when Watch was called last
+	silent    time.Duration // when doubt began; 0: there is none
 }
 
-// NewTalk returns a Talk that calls wake when Next has something new.
-func NewTalk(wake func()) *Talk { return &Talk{wake: wake} }
+// NewTalk returns a Talk of one side of a link. It calls wake when Next has something new.
+func NewTalk(side Side, wake func()) *Talk {
+	return &Talk{wake: wake, liveness: liveness{side: side}, doubts: make(chan struct{}, 1)}
+}
 
 // Cause returns why the link ends; nil if it does not.
 func (t *Talk) Cause() *CloseError {
@@ -100,16 +107,26 @@ func (t *Talk) farewell(now time.Duration) (cause *CloseError, overdue bool) {
 // control appends the Pong and Ping that are due.
 func (t *Talk) control(batch []byte, now time.Duration) []byte {
 	t.mu.Lock()
-	pong, token, ping := t.pongDue, t.pongToken, t.pingDue
-	t.pongDue, t.pingDue = false, false
+	pong, pongToken := t.pongDue, t.pongToken
+	pingToken := t.pings.take(now)
+	t.pongDue = false
 	t.mu.Unlock()
 	if pong {
-		batch = appendPong(batch, token)
+		batch = appendPong(batch, pongToken)
 	}
-	if ping {
-		batch = appendPing(batch, uint64(now))
+	if pingToken != 0 {
+		batch = appendPing(batch, pingToken)
 	}
 	return batch
+}
+
+// Wrote says that the batch of the last Next was given to the network. sent is how many bytes the
+// link has sent in all.
+func (t *Talk) Wrote(sent uint64, now time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.written = now
+	t.pings.wrote(sent, now)
 }
 
 // Take gives the frames of a received batch to sink. It reports whether the link has ended because
@@ -205,45 +222,45 @@ func (t *Talk) owePong(token uint64) {
 	t.wake()
 }
 
-// measure takes the token of a Pong, which is the time at which its Ping was made. Each sample
-// after the first has the weight 1/8.
+// measure takes the token of a Pong. Each sample after the first has the weight 1/8.
 func (t *Talk) measure(token uint64, now time.Duration) {
-	if token == 0 || token > uint64(now) {
-		return // not one of ours
+	t.mu.Lock()
+	sample, ok := t.pings.answered(token, now, now-t.looked > lateLook)
+	t.mu.Unlock()
+	if !ok {
+		return
 	}
-	sample := now - time.Duration(token)
 	if old := time.Duration(t.rtt.Load()); old != 0 {
 		sample = old + (sample-old)/8
 	}
 	t.rtt.Store(int64(max(sample, 1)))
 }
 
-// Signs are what Watch judges a connection by. Times count from the link's start.
-type Signs struct {
-	Now      time.Duration
-	Received time.Duration // when the last byte came
-	Handling bool          // the Sink has a batch, so nothing is read
-	Handled  time.Duration // when the Sink gave the last batch back
-	Writing  bool          // a batch is on its way to the network
-	Progress time.Duration // when the latest byte of that batch went, or else when the batch began
-
-	leaving bool          // this side has begun to end the link; set by Watch
-	left    time.Duration // when this side began to end it; set by Watch
+// shortRTT returns the shortest of the last few round trips; 0: none was measured.
+func (t *Talk) shortRTT() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.pings.quickest()
 }
 
-// Watch judges the link. The caller must call it every WatchEvery. It has Next send a Ping when one
-// is due. It reports whether the connection must be closed at once, since the peer is dead or does
-// not close after Bye.
+// Watch judges the link. The caller must call it every WatchEvery. It has Next send a Ping
+// when one is due. It reports whether the connection must be closed at once. That is so if the peer
+// is dead, or does not close after Bye.
 func (t *Talk) Watch(s Signs) (dead bool) {
 	t.mu.Lock()
-	s.leaving, s.left = t.leaving, t.left
+	s.leaving, s.left, s.written = t.leaving, t.left, t.written
+	s.ping, s.rtt = t.pings.unanswered(s.Received), t.pings.quickest()
+	t.looked = s.Now
 	t.mu.Unlock()
-	switch t.liveness.step(s) {
+	s.patience = max(1, t.patience.Load())
+	v, doubt := t.liveness.step(s)
+	t.doubt(doubt, s)
+	switch v {
 	case alive:
 		return false
 	case pingDue:
 		t.mu.Lock()
-		t.pingDue = true
+		t.pings.ask(s.Now)
 		t.mu.Unlock()
 		t.wake()
 		return false
@@ -255,39 +272,35 @@ func (t *Talk) Watch(s Signs) (dead bool) {
 	return true
 }
 
-const (
-	pingEvery   = 5 * time.Second
-	silentAfter = 15 * time.Second // nothing received
-	stuckAfter  = 10 * time.Second // a batch is begun and makes no progress
-	drainFor    = time.Second      // from Bye until what the Source has left is given up
-	leaveFor    = 2 * time.Second  // from Bye until the connection is closed one-sidedly
-)
-
-type verdict uint8
-
-const (
-	alive verdict = iota
-	pingDue
-	silent
-	stuck
-	abandoned // the peer does not close after Bye
-)
-
-// liveness judges a link. It measures progress only. Neither a late Pong nor the age of a queue is
-// a sign of death. A peer is not silent while this side does not read.
-type liveness struct{ pinged time.Duration }
-
-func (l *liveness) step(s Signs) verdict {
-	switch {
-	case s.leaving && s.Now-s.left >= leaveFor:
-		return abandoned
-	case s.Writing && s.Now-s.Progress >= stuckAfter:
-		return stuck
-	case !s.Handling && s.Now-max(s.Received, s.Handled) >= silentAfter:
-		return silent
-	case s.Now-l.pinged >= pingEvery:
-		l.pinged = s.Now
-		return pingDue
+// doubt notes whether the peer is doubted now, and signals when that begins. Only a byte ends it.
+func (t *Talk) doubt(doubted bool, s Signs) {
+	t.mu.Lock()
+	if s.Received >= t.silent {
+		t.silent = 0
 	}
-	return alive
+	begins := doubted && t.silent == 0
+	if begins {
+		t.silent = s.Now
+	}
+	t.mu.Unlock()
+	if begins {
+		select {
+		case t.doubts <- struct{}{}:
+		default:
+		}
+	}
 }
+
+// Doubt returns a channel that receives when an edge begins to doubt its relay.
+func (t *Talk) Doubt() <-chan struct{} { return t.doubts }
+
+// Silent reports whether the edge doubts its relay, and no byte has come since doubt began.
+// received is when the last byte came.
+func (t *Talk) Silent(received time.Duration) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.silent != 0 && received < t.silent
+}
+
+// SetPatience does what Conn.SetPatience does.
+func (t *Talk) SetPatience(n int) { t.patience.Store(int64(n)) }

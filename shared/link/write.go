@@ -54,6 +54,7 @@ func (c *Conn) writeBatch(batch []byte) *CloseError {
 	if err != nil {
 		return &CloseError{Code: CodeLost, Err: err}
 	}
+	c.talk.Wrote(c.socket.sentBytes.Load(), c.socket.now())
 	c.sentBatches.Add(1)
 	return nil
 }

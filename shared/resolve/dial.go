@@ -26,7 +26,7 @@ func (n *Names) DialContext(ctx context.Context, network, addr string) (net.Conn
 	dial := func(ctx context.Context, target string) (net.Conn, error) {
 		return dialer.DialContext(ctx, network, target)
 	}
-	won, failed := Race(ctx, targets, dial, func(late net.Conn) { late.Close() })
+	won, failed := Race(ctx, Stagger, targets, dial, func(late net.Conn) { late.Close() })
 	switch {
 	case won != nil:
 		return won.Conn, nil

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Stagger is the time between the starts of two dials of a race, unless a dial fails sooner.
+// Stagger is the usual time between the starts of two dials of a race, unless a dial fails sooner.
 const Stagger = 250 * time.Millisecond
 
 // Attempt is the outcome of one dial of a race.
@@ -17,18 +17,18 @@ type Attempt[T any] struct {
 }
 
 // Race dials targets in their order until one dial succeeds or all have failed. The next dial
-// begins when Stagger is over or a dial has failed. After the success, Race cancels and awaits the
+// begins when stagger is over or a dial has failed. After the success, Race cancels and awaits the
 // other dials. It calls discard for each connection that comes too late. The result won is the dial
 // that succeeded, or nil. The result failed lists the dials that failed before the success, in the
 // order in which they failed.
 func Race[T any](
-	ctx context.Context, targets []string,
+	ctx context.Context, stagger time.Duration, targets []string,
 	dial func(context.Context, string) (T, error), discard func(T),
 ) (won *Attempt[T], failed []Attempt[T]) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan Attempt[T], len(targets))
 	var dials sync.WaitGroup
-	next := time.NewTimer(Stagger)
+	next := time.NewTimer(stagger)
 	defer next.Stop()
 
 	rest := targets
@@ -42,7 +42,7 @@ func Race[T any](
 			conn, err := dial(ctx, target)
 			done <- Attempt[T]{target, conn, err}
 		})
-		next.Reset(Stagger)
+		next.Reset(stagger)
 	}
 	begin()
 	for won == nil && len(failed) < len(targets) {

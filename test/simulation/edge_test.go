@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,11 +29,12 @@ type edge struct {
 	alive      bool
 	number     uint64 // last number that the log gave
 
-	used     *attachment // the link in use; nil: none
-	old      *attachment // the link that the edge moves away from
+	used     *attachment   // the link in use; nil: none
+	old      []*attachment // the links that the edge moves away from
 	dialling bool
-	moving   bool
+	seeking  bool // it looks for another relay while a link is up
 	stalled  bool
+	unlinked time.Time // when the last link in use ended, or the edge started or went on
 
 	sessions []*session // live sessions
 	ended    []*session // the most recently ended ones
@@ -68,7 +70,9 @@ func (w *world) startEdge(node string) *edge {
 	w.edges = append(w.edges, e)
 	w.model.edges[e.instance] = newNumbered(e)
 	w.tracef("%s starts", e.name)
+	e.unlinked = w.now
 	e.dial(0)
+	e.watchSilence()
 	return e
 }
 
@@ -186,9 +190,10 @@ func (e *edge) handshake(r *relay, done func(*attachment)) {
 // begin takes a link into use.
 func (e *edge) begin(a *attachment) {
 	e.w.tracef("%s: up, to %s", a.end.name, a.relay.name)
-	e.used, a.began, a.byMove = a, e.w.now, e.old != nil
+	e.used, a.began, a.byMove = a, e.w.now, len(e.old) > 0
 	a.link = uplink.NewLink(e.links, a.end.Wake)
 	a.end.open(a.link, sink{a, e}, func(cause *link.CloseError, _ time.Time) { e.down(a, cause) })
+	a.end.doubt = func() { e.doubt(a) }
 	if !e.stalled {
 		a.end.resume()
 	}
@@ -198,13 +203,13 @@ func (e *edge) begin(a *attachment) {
 func (e *edge) down(a *attachment, cause *link.CloseError) {
 	e.w.judgeEnd(a.end.name, cause)
 	a.link.Down()
-	if e.old == a {
-		e.old = nil
+	if i := slices.Index(e.old, a); i >= 0 {
+		e.old = slices.Delete(e.old, i, i+1)
 		return
 	}
-	e.used, e.moving = nil, false
-	if e.old != nil {
-		e.old.end.Bye(link.CodeNormal, "moved to another relay")
+	e.used, e.seeking, e.unlinked = nil, false, e.w.now
+	for _, old := range slices.Clone(e.old) {
+		old.end.Bye(link.CodeNormal, "moved to another relay")
 	}
 	e.dial(e.w.between(0, 200*time.Millisecond))
 }
@@ -214,8 +219,9 @@ func (e *edge) down(a *attachment, cause *link.CloseError) {
 func (e *edge) look(a *attachment) {
 	select {
 	case window := <-a.link.Drain():
-		if a == e.used && e.old == nil && !e.moving {
-			e.moving = true
+		if a == e.used && !e.seeking {
+			e.seeking = true
+			a.link.Leaving()
 			e.w.after(e.w.between(0, window), func() { e.move(a) })
 		}
 	default:
@@ -224,15 +230,17 @@ func (e *edge) look(a *attachment) {
 	case <-a.link.Live():
 		if !a.live {
 			a.live = true
-			if a == e.used && e.old != nil {
-				e.leave(e.old)
+			if a == e.used {
+				for _, old := range slices.Clone(e.old) {
+					e.leave(old)
+				}
 			}
 		}
 	default:
 	}
 }
 
-// move links the edge to another relay. The link in use, which is given, goes on meanwhile.
+// move links elsewhere while a, whose relay stops, goes on.
 func (e *edge) move(a *attachment) {
 	if !e.alive || e.used != a {
 		return
@@ -250,14 +258,19 @@ func (e *edge) move(a *attachment) {
 		case !e.alive || e.used != a:
 			next.end.shut()
 		default:
-			e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, r.name)
-			e.old, e.moving = a, false
-			e.begin(next)
-			e.w.after(5*time.Second, func() {
-				if e.old == a {
-					e.leave(a)
-				}
-			})
+			e.takeOver(a, next)
+		}
+	})
+}
+
+// takeOver begins on next, and leaves a once next is live.
+func (e *edge) takeOver(a, next *attachment) {
+	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
+	e.old, e.seeking = append(e.old, a), false
+	e.begin(next)
+	e.w.after(5*time.Second, func() {
+		if slices.Contains(e.old, a) {
+			e.leave(a)
 		}
 	})
 }
@@ -269,6 +282,10 @@ func (e *edge) leave(a *attachment) {
 		return
 	}
 	a.left = true
+	if !e.moves {
+		a.end.Bye(link.CodeNormal, "moved to another relay")
+		return
+	}
 	a.link.Leave()
 	e.w.after(2*time.Second, func() {
 		if !a.end.closed && e.alive {
@@ -279,12 +296,10 @@ func (e *edge) leave(a *attachment) {
 
 // attachments returns the links that are up.
 func (e *edge) attachments() (all []*attachment) {
-	for _, a := range []*attachment{e.used, e.old} {
-		if a != nil {
-			all = append(all, a)
-		}
+	if e.used != nil {
+		all = append(all, e.used)
 	}
-	return all
+	return append(all, e.old...)
 }
 
 // stall stops reading and writing on the edge's links, as on an overloaded machine. unstall ends
@@ -298,7 +313,7 @@ func (e *edge) stall() {
 }
 
 func (e *edge) unstall() {
-	e.stalled = false
+	e.stalled, e.unlinked = false, e.w.now
 	e.w.tracef("%s goes on", e.name)
 	for _, a := range e.attachments() {
 		a.end.resume()

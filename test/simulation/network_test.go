@@ -23,6 +23,7 @@ type conn struct {
 type end struct {
 	w     *world
 	conn  *conn
+	side  link.Side
 	name  string
 	peer  *end
 	talk  *link.Talk
@@ -30,6 +31,7 @@ type end struct {
 	sink  link.Sink
 	began time.Time
 	ended func(cause *link.CloseError, lastReceived time.Time) // nil: not open, or its process died
+	doubt func()                                               // called when doubt begins
 
 	woken    bool
 	spoken   bool // Bye was sent
@@ -37,6 +39,7 @@ type end struct {
 	paused   bool // its process stands still: no reads, no writes, no watching
 	received time.Duration
 	progress time.Duration
+	sent     uint64
 	flying   int       // bytes sent that the peer has not read
 	arrives  int       // once cut: how many bytes in flight still arrive
 	last     time.Time // when the last byte sent so far arrives
@@ -50,12 +53,12 @@ var _ downlink.Conn = (*end)(nil)
 
 func (w *world) newConn(name string, edgeName, relayName string, moves bool) *conn {
 	c := &conn{w: w, name: name}
-	side := func(name string) *end {
-		e := &end{w: w, conn: c, name: name, began: w.now, moves: moves}
-		e.talk = link.NewTalk(e.Wake)
+	newEnd := func(side link.Side, name string) *end {
+		e := &end{w: w, conn: c, side: side, name: name, began: w.now, moves: moves}
+		e.talk = link.NewTalk(side, e.Wake)
 		return e
 	}
-	c.edge, c.relay = side(edgeName), side(relayName)
+	c.edge, c.relay = newEnd(link.Edge, edgeName), newEnd(link.Relay, relayName)
 	c.edge.peer, c.relay.peer = c.relay, c.edge
 	w.conns = append(w.conns, c)
 	return c
@@ -112,6 +115,8 @@ func (e *end) send(batch []byte) {
 	message := append(binary.BigEndian.AppendUint32(nil, uint32(len(batch))), batch...)
 	e.progress = e.now()
 	e.flying += len(message)
+	e.sent += uint64(len(message))
+	e.talk.Wrote(e.sent, e.now())
 	at := w.now.Add(w.between(100*time.Microsecond, 4*time.Millisecond))
 	if w.chance(3) {
 		at = w.now.Add(w.between(0, 200*time.Millisecond))
@@ -171,19 +176,30 @@ func (e *end) take(piece []byte) {
 	}
 }
 
-// watch checks every link.WatchEvery whether the link is alive.
+// watch checks at the interval of its side whether the link is alive.
 func (e *end) watch() {
 	e.w.after(link.WatchEvery, func() {
 		if e.closed {
 			return
 		}
-		if !e.paused && e.talk.Watch(link.Signs{Now: e.now(), Received: e.received, Handled: e.received, Writing: e.full(), Progress: e.progress}) {
+		if !e.paused && e.talk.Watch(link.Signs{
+			Now: e.now(), Received: e.received, Handled: e.received, Writing: e.full(), Progress: e.progress,
+			Left: e.sent, Drained: e.progress,
+		}) {
 			e.shut()
 			return
+		}
+		select {
+		case <-e.talk.Doubt():
+			e.doubt()
+		default:
 		}
 		e.watch()
 	})
 }
+
+// silent reports whether the edge doubts its relay, and no byte has come since.
+func (e *end) silent() bool { return e.talk.Silent(e.received) }
 
 // pause stops the process at this end. resume lets the process go on.
 func (e *end) pause() { e.paused = true }

@@ -181,13 +181,15 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 }
 
 // mayComeLate reports whether a message may come behind a later one of its sender. That is so in
-// four cases:
+// five cases:
 //   - Redis lost the message, and the message was stored again.
 //   - The session was told that the message is lost.
 //   - Redis lost the message, and the session was not there when the message was first published.
 //     Now Redis has the message again, or a relay does not know of the loss.
 //   - The message was published before the session came, or may have been. A relay that does not
 //     know of that publication gives the message ahead.
+//   - The session was told that the message is lost. A relay that does not know of that gives the
+//     message ahead: one that the sender's edge has left, or one to which an edge has come back.
 func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	list := s.interests[c.topic].expected
 	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
@@ -198,7 +200,8 @@ func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 		e := m.stream(c.topic).withID(c.id)
 		return e != nil && (m.stale(e) || c.ahead && m.relinked(f, s))
 	case c.ahead:
-		return list[n].class != must && m.relinked(f, s)
+		late := list[n].class != must && m.relinked(f, s)
+		return late || list[n].excused && (leftBehind(f, s) || m.relinked(f, s))
 	}
 	return list[n].excused
 }
@@ -248,7 +251,7 @@ func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, 
 	list := s.interests[c.topic].expected
 	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
 	if n >= 0 {
-		if list[n].excused && f.stored == 1 && !leftBehind(f, s) {
+		if list[n].excused && f.stored == 1 && !leftBehind(f, s) && !m.relinked(f, s) {
 			fail("P4", "ahead, which it was told is lost")
 		}
 		return

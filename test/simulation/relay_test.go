@@ -26,6 +26,7 @@ type relay struct {
 	ends     []*end
 	links    []*downlink.Link
 	alive    bool
+	since    time.Time // when it started, or went on
 	frozen   bool
 	refusing bool
 	due      bool
@@ -36,7 +37,7 @@ var _ downlink.Handler = (*relay)(nil)
 const tick = 100 * time.Millisecond
 
 func (w *world) startRelay() *relay {
-	r := &relay{w: w, name: fmt.Sprint("r", len(w.relays)+1), metrics: prometheus.NewRegistry(), alive: true}
+	r := &relay{w: w, name: fmt.Sprint("r", len(w.relays)+1), metrics: prometheus.NewRegistry(), alive: true, since: w.now}
 	r.broker = w.store.broker(r.name)
 	r.broker.event = func(ev broker.Event) {
 		r.pump.Event(ev)
@@ -104,14 +105,13 @@ func (r *relay) accept(c *conn, h link.Hello) {
 	e := c.relay
 	l := downlink.NewLink(r, e, h, r.w.config.buffer)
 	r.ends, r.links = append(r.ends, e), append(r.links, l)
-	if err := r.Connected(l, h); err != nil {
-		panic(err)
-	}
 	e.open(l, l, func(cause *link.CloseError, last time.Time) {
 		i := slices.Index(r.ends, e)
 		r.ends, r.links = slices.Delete(r.ends, i, i+1), slices.Delete(r.links, i, i+1)
 		r.w.judgeEnd(c.relay.name, cause)
-		r.Disconnected(l, last, cause)
+		if l.Began() {
+			r.Disconnected(l, last, cause)
+		}
 	})
 }
 
@@ -152,7 +152,7 @@ func (r *relay) thaw() {
 		return
 	}
 	r.w.tracef("%s goes on", r.name)
-	r.frozen = false
+	r.frozen, r.since = false, r.w.now
 	for _, e := range slices.Clone(r.ends) {
 		e.resume()
 	}

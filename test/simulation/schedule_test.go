@@ -157,6 +157,11 @@ var kinds = []kind{
 		}
 	}},
 	{"freeze a relay", 16, false, func(w *world) { w.relay().freeze() }},
+	{"a relay stalls", 20, false, func(w *world) {
+		r := w.relay()
+		r.freeze()
+		w.after(w.between(300*time.Millisecond, 2500*time.Millisecond), r.thaw)
+	}},
 	{"thaw relays", 20, false, func(w *world) { w.thaw() }},
 	{"stall an edge", 14, false, func(w *world) {
 		if e := w.edge(); e != nil {

@@ -38,6 +38,7 @@ type world struct {
 	calm   bool // everything broken has been mended
 
 	settledOnce bool // a first outage in calm is over
+	doubts      struct{ begun, moved, cancelled int }
 }
 
 // config is drawn for a run, before its schedule.

@@ -161,9 +161,9 @@ type belief struct {
 	changes int64
 	ids     []string
 
-	// doubted is the time since when nodes tell only of another Redis Cluster. It is zero if they
-	// do not.
-	doubted time.Time
+	// unconfirmed is the time since when nodes tell only of another Redis Cluster. It is zero if
+	// they do not.
+	unconfirmed time.Time
 }
 
 // anewAfter is how long all nodes must tell of a Redis Cluster that was made anew until they are
@@ -182,7 +182,7 @@ func (b *belief) behind(l layout) bool { return l.changes < b.changes }
 func (b *belief) keep(l layout) { *b = belief{changes: l.changes, ids: l.ids} }
 
 // confirmed notes that a node told a layout that is not behind the believed one.
-func (b *belief) confirmed() { b.doubted = time.Time{} }
+func (b *belief) confirmed() { b.unconfirmed = time.Time{} }
 
 // anew reports whether the Redis Cluster was made anew, so that a new layout replaces the believed
 // one. The argument told has the layouts of all nodes that answer and find their Redis Cluster
@@ -196,16 +196,16 @@ func (b *belief) anew(told []layout, now time.Time) bool {
 	known := func(id string) bool { return id == "" || slices.Contains(b.ids, id) }
 	for _, l := range told {
 		if slices.ContainsFunc(l.ids, known) || !slices.Equal(l.owners, told[0].owners) {
-			b.doubted = time.Time{}
+			b.unconfirmed = time.Time{}
 			return false
 		}
 	}
 	switch {
 	case len(told) == 0:
-		b.doubted = time.Time{}
+		b.unconfirmed = time.Time{}
 		return false
-	case b.doubted.IsZero():
-		b.doubted = now
+	case b.unconfirmed.IsZero():
+		b.unconfirmed = now
 	}
-	return now.Sub(b.doubted) >= anewAfter
+	return now.Sub(b.unconfirmed) >= anewAfter
 }

@@ -25,20 +25,21 @@ type identifier struct {
 	replacements atomic.Uint64          // times that the probe found a server replaced
 	replaced     atomic.Pointer[string] // run_id of the server that was replaced last
 
-	mu      sync.Mutex // guards the following
-	seen    []identity // in the order in which they came, at most seenMost
-	last    identity
-	doubts  int       // answers that no single server gives
-	since   time.Time // when the first of the doubts came
-	givenUp bool
+	mu             sync.Mutex // guards the following
+	seen           []identity // in the order in which they came, at most seenMost
+	last           identity
+	contradictions int       // answers that no single server gives
+	since          time.Time // when the first of the contradictions came
+	givenUp        bool
 }
 
-// The identifier remembers the last seenMost identities, and gives up at doubtsMost doubts within
-// doubtsAge. A failover makes one or two doubts, since two servers may be asked in turn.
+// The identifier remembers the last seenMost identities, and gives up at contradictionsMost
+// contradictions within contradictionsAge. A failover makes one or two contradictions, since two
+// servers may be asked in turn.
 const (
-	seenMost   = 64
-	doubtsMost = 5
-	doubtsAge  = 10 * time.Minute
+	seenMost           = 64
+	contradictionsMost = 5
+	contradictionsAge  = 10 * time.Minute
 )
 
 // pipeliner is a client or a connection.
@@ -91,8 +92,8 @@ func (i *identifier) wasReplaced(c connected, who identity) bool {
 	return c.replacements != i.replacements.Load() || old != nil && c.run == *old
 }
 
-// note remembers the identity who, and returns it. An earlier identity that comes back is a doubt.
-// Once the identifier has given up, note returns the zero identity.
+// note remembers the identity who, and returns it. An earlier identity that comes back is a
+// contradiction. Once the identifier has given up, note returns the zero identity.
 func (i *identifier) note(who identity) identity {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -105,24 +106,24 @@ func (i *identifier) note(who identity) identity {
 		}
 		i.seen = append(i.seen, who)
 	case who != i.last:
-		i.doubtLocked()
+		i.contradictedLocked()
 	}
 	i.last = who
 	return who
 }
 
-// doubt notes that one connection named two servers.
-func (i *identifier) doubt() {
+// contradicted notes that one connection named two servers.
+func (i *identifier) contradicted() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.doubtLocked()
+	i.contradictedLocked()
 }
 
-func (i *identifier) doubtLocked() {
-	if time.Since(i.since) > doubtsAge {
-		i.since, i.doubts = time.Now(), 0
+func (i *identifier) contradictedLocked() {
+	if time.Since(i.since) > contradictionsAge {
+		i.since, i.contradictions = time.Now(), 0
 	}
-	if i.doubts++; i.doubts < doubtsMost || i.givenUp {
+	if i.contradictions++; i.contradictions < contradictionsMost || i.givenUp {
 		return
 	}
 	i.givenUp, i.seen = true, nil

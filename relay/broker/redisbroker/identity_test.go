@@ -20,7 +20,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 		runs    int32
 		epochs  int // at most so many epochs of the topic, while no connection is lost
 		givesUp bool
-	}{{"of connections", runsOfConnection, 1, false}, {"of replies", runsOfReply, 2 * doubtsMost, true}} {
+	}{{"of connections", runsOfConnection, 1, false}, {"of replies", runsOfReply, 2 * contradictionsMost, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := newProxy(t, redistest.Start(t))
@@ -96,16 +96,16 @@ func TestG3_TwoRelaysThatSeeOtherIdentitiesShareAnEpoch(t *testing.T) {
 	}
 }
 
-func TestG3_WhatNoServerTellsIsADoubt(t *testing.T) {
+func TestG3_WhatNoServerTellsIsAContradiction(t *testing.T) {
 	var log safeBuffer
 	i := &identifier{log: slog.New(slog.NewTextHandler(&log, nil))}
 	a, b := identity{"a", "A"}, identity{"b", "B"}
 	for n, who := range []identity{a, a, b, b, {"c", "C"}, {"c", "D"}, {"e", "E"}, {"f", "F"}, {"g", "G"}, {"h", "H"}} {
-		if got := i.note(who); got != who || i.doubts > 0 {
-			t.Errorf("%d: a server that was replaced is doubted: %v", n, got)
+		if got := i.note(who); got != who || i.contradictions > 0 {
+			t.Errorf("%d: a server that was replaced counts as a contradiction: %v", n, got)
 		}
 	}
-	for range doubtsMost {
+	for range contradictionsMost {
 		i.note(a)
 		i.note(b)
 	}
@@ -114,9 +114,9 @@ func TestG3_WhatNoServerTellsIsADoubt(t *testing.T) {
 	}
 }
 
-// TestG3_ARestartIsAChangeAlsoAfterDoubts checks that a few doubts do not hide that Redis was
-// restarted.
-func TestG3_ARestartIsAChangeAlsoAfterDoubts(t *testing.T) {
+// TestG3_ARestartIsAChangeAlsoAfterContradictions checks that a few contradictions do not hide that
+// Redis was restarted.
+func TestG3_ARestartIsAChangeAlsoAfterContradictions(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	p := newProxy(t, server)

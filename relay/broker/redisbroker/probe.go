@@ -232,7 +232,7 @@ func (p *prober) compare(who identity, sameConnection bool) sighting {
 		return odd
 	case sameConnection && who.run != p.identity.run:
 		// A server does not change its run_id on one connection, but a proxy may.
-		p.identifier.doubt()
+		p.identifier.contradicted()
 		return odd
 	}
 	return another

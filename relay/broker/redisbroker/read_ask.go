@@ -120,11 +120,11 @@ func (a *asker) note(err error) {
 		}
 		a.pace.failed()
 		a.line.renew()
-		a.state.doubted()
+		a.state.suspect()
 	case err != nil && redirected(err):
 		a.state.failed(err)
 	case err != nil && failureOf(err) != single:
-		a.state.doubted()
+		a.state.suspect()
 	}
 	a.silent = silent
 }

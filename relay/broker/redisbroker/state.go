@@ -114,11 +114,11 @@ func (s *state) failed(err error) {
 	}
 }
 
-// doubted notes that a question was refused, or not answered in time. That alone does not count as
-// an absence: a late answer may just be large. But unless Redis is known to fail already, doubted
+// suspect notes that a question was refused, or not answered in time. That alone does not count as
+// an absence: a late answer may just be large. But unless Redis is known to fail already, suspect
 // asks for a probe at once. A probe is small, and shows whether Redis is away, and what is
 // permitted.
-func (s *state) doubted() {
+func (s *state) suspect() {
 	s.recheck.Store(true)
 	if s.ok() {
 		signal(s.trouble)

@@ -2,6 +2,8 @@ package stack
 
 import (
 	"fmt"
+	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -38,16 +40,49 @@ func (s *Stack) Swallow(name, network string) (mend func()) {
 	}
 }
 
-// Slow delays every packet that a service sends to a network, and drops one in a hundred, until the
-// returned function is called. That function returns how many packets passed and how many were
-// dropped. Packets to this machine pass without delay.
+// Part drops every packet between two services on a network, both ways, until the returned function
+// is called. Their connections to each other stay open and hear nothing.
+func (s *Stack) Part(name, other, network string) (mend func()) {
+	s.t.Helper()
+	end, peer := s.end(name, network), s.end(other, network).addr
+	end.pair(s.t, "-I", "OUTPUT", "-d", peer)
+	end.pair(s.t, "-I", "INPUT", "-s", peer)
+	return func() {
+		s.t.Helper()
+		end.pair(s.t, "-D", "OUTPUT", "-d", peer)
+		end.pair(s.t, "-D", "INPUT", "-s", peer)
+	}
+}
+
+// connected reports whether a service has a TCP connection to another one on a network.
+func (s *Stack) connected(name, other, network string) bool {
+	s.t.Helper()
+	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", s.end(name, network).pid))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ip := net.ParseIP(s.end(other, network).addr).To4()
+	peer := fmt.Sprintf("%02X%02X%02X%02X:", ip[3], ip[2], ip[1], ip[0])
+	for line := range strings.Lines(string(table)) {
+		const established = "01"
+		if f := strings.Fields(line); len(f) > 3 && strings.HasPrefix(f[2], peer) && f[3] == established {
+			return true
+		}
+	}
+	return false
+}
+
+// Slow delays every packet that a service sends to a network, and drops some of them, until the
+// returned function is called. loss is how many of a hundred are dropped. The returned function
+// tells how many packets passed and how many were dropped. Packets to this machine pass without
+// delay.
 //
-// Slow does what `tc qdisc … netem delay … loss 1%` does, but in the test's process (see queue).
-// Kernels thus need not have the module of that discipline.
-func (s *Stack) Slow(name, network string, delay time.Duration) (mend func() (passed, lost int)) {
+// Slow does what `tc qdisc … netem delay … loss …` does, but in the test's process (see queue). So
+// it works on kernels without the module of that discipline.
+func (s *Stack) Slow(name, network string, delay time.Duration, loss int) (mend func() (passed, lost int)) {
 	s.t.Helper()
 	end := s.end(name, network)
-	q, err := openQueue(end.pid, delay)
+	q, err := openQueue(end.pid, delay, loss)
 	if err != nil {
 		s.t.Fatalf("%s's packets cannot be queued: %v", name, err)
 	}
@@ -74,10 +109,20 @@ func (s *Stack) end(name, network string) end {
 	return end{c.State.Pid, c.NetworkSettings.Networks[s.scoped(network)].IPAddress, s.Gateway(network)}
 }
 
-// rule inserts a packet filter rule for this end where how is "-I", and deletes it where how is
+// pair inserts a rule that drops packets from or to one peer if how is "-I", and deletes that rule
+// if how is "-D". which is the option, "-s" or "-d", that stands before the peer's address.
+func (e end) pair(t testing.TB, how, chain, which, peer string) {
+	t.Helper()
+	args := []string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, which, peer, "-j", "DROP"}
+	if out, err := exec.Command("nsenter", args...).CombinedOutput(); err != nil {
+		t.Fatalf("nsenter %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// rule inserts a packet filter rule for this end if how is "-I", and deletes that rule if how is
 // "-D". The rule is for packets between this end's address and any address except the gateway's,
 // which is this machine's. own and other are the options, "-s" or "-d", that stand before the two
-// addresses.
+// addresses. target is what the rule does with a packet.
 func (e end) rule(t testing.TB, how, chain, own, other string, target ...string) {
 	t.Helper()
 	args := append([]string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, own, e.addr, "!", other, e.gateway, "-j"}, target...)

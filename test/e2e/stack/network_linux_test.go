@@ -54,7 +54,7 @@ func TestPacketFilters(t *testing.T) {
 	}
 
 	const delay = 100 * time.Millisecond
-	slow := s.Slow("redis", "data", delay)
+	slow := s.Slow("redis", "data", delay, 1)
 	const pings = 10
 	for range pings {
 		if took, err := ping(); err != nil || took < 2*delay { // SYN-ACK and answer are delayed

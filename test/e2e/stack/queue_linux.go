@@ -34,7 +34,7 @@ const (
 
 // queue is the receiving end of iptables' target NFQUEUE in a container. The kernel reports to it
 // every packet that a rule sends to that target, and waits for a verdict. The queue accepts the
-// packets in order after a delay, but drops each with a probability of one in a hundred.
+// packets in order after a delay, but drops some at random.
 //
 // Numbers in NFQUEUE's messages are big-endian. Numbers of netlink itself have the machine's byte
 // order.
@@ -42,6 +42,7 @@ type queue struct {
 	number       uint16
 	socket       *os.File
 	delay        time.Duration
+	loss         int // of a hundred packets, how many are dropped
 	running      sync.WaitGroup
 	closing      sync.Once
 	passed, lost int // packets so far; to be read after close
@@ -53,13 +54,13 @@ type held struct {
 }
 
 // openQueue opens a queue in the network namespace of a process. The queue delays each packet by
-// delay.
-func openQueue(pid int, delay time.Duration) (*queue, error) {
+// delay, and drops loss of a hundred.
+func openQueue(pid int, delay time.Duration, loss int) (*queue, error) {
 	fd, err := socketIn(pid)
 	if err != nil {
 		return nil, err
 	}
-	q := &queue{number: uint16(queues.Add(1)), socket: os.NewFile(uintptr(fd), "nfqueue"), delay: delay}
+	q := &queue{number: uint16(queues.Add(1)), socket: os.NewFile(uintptr(fd), "nfqueue"), delay: delay, loss: loss}
 	for _, attribute := range [][]byte{
 		attr(configCommand, []byte{bind, 0, 0, unix.AF_INET}),
 		attr(configParams, []byte{0, 0, 0, 0, copyMeta}),
@@ -199,7 +200,7 @@ func (q *queue) release(order <-chan held) {
 	for h := range order {
 		<-time.After(time.Until(h.until))
 		verdict := uint32(accept)
-		if rand.IntN(100) == 0 {
+		if rand.IntN(100) < q.loss {
 			verdict = drop
 			q.lost++
 		} else {

@@ -8,7 +8,7 @@ import (
 
 // moment orders three kinds of events within one relay: a frame's first sending to the broker, the
 // arrival of a follower's first member, and the telling of a gap. The count stops at the type's
-// maximum, after years. No frame that is first sent from then on is in doubt.
+// maximum, after years. No frame that is first sent from then on is uncertain.
 type moment uint32
 
 // tick begins the next moment and returns it.
@@ -26,17 +26,17 @@ type origin struct {
 	again bool   // came in a replay; another relay may have published it
 }
 
-// doubts reports whether a frame of the given origin is in doubt for f. The frame is in doubt if it
-// may have been published before f's members came, or if it may be among the messages whose loss
-// the members were told.
-func (f *follower) doubts(from origin) bool {
+// uncertain reports whether a frame of the given origin is uncertain for f. The frame is uncertain
+// if it may have been published before f's members came, or if it may be among the messages whose
+// loss the members were told.
+func (f *follower) uncertain(from origin) bool {
 	return from.sent != 0 && (from.sent <= f.since || f.gapped && from.again)
 }
 
 // aheadTo returns the bytes that f's edge is sent for a message given ahead. The first case that
 // applies counts:
 //   - the ID alone, if the publication is known not to lie after f's position;
-//   - the message, if it is not in doubt for f;
+//   - the message, if it is not uncertain for f;
 //   - nil, if the members may have been told that the message is lost: they wait for the broker;
 //   - the ID alone, if the members may have come after the message.
 //
@@ -44,7 +44,7 @@ func (f *follower) doubts(from origin) bool {
 func (f *follower) aheadTo(item *tailItem) []byte {
 	switch {
 	case !item.at.IsZero() && !f.position.IsUnplaced() && !f.position.Before(item.at):
-	case !f.doubts(item.origin):
+	case !f.uncertain(item.origin):
 		return item.bytes
 	case f.gapped:
 		return nil
@@ -66,7 +66,7 @@ func (r *Router) deliverAhead(f *follower, item *tailItem) {
 
 // holdBack keeps a follower behind until the broker is back.
 func (r *Router) holdBack(f *follower) {
-	r.m.behind("doubt")
+	r.m.behind("uncertain")
 	r.fallBehind(f)
 	f.lag().held = true
 }

@@ -1,0 +1,332 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/resolve"
+)
+
+// cause says why an edge looks for a relay.
+type cause uint8
+
+const (
+	byLoss   cause = iota // there is no link
+	byDrain               // the relay of the link stops
+	byDoubt               // the relay of the link is silent
+	byHome                // another relay is nearer
+	byReturn              // the relay that was doubted is well, and the one after it is slow
+)
+
+var causeNames = [...]string{byLoss: "loss", byDrain: "drain", byDoubt: "doubt", byHome: "home", byReturn: "return"}
+
+func (c cause) String() string { return causeNames[c] }
+
+const (
+	// A round begins a random time of roundEvery to twice roundEvery after the last one began, or a
+	// round trip after it if that is longer. If a relay has taken a connection and says nothing,
+	// the next round begins muteEvery after the last one at the earliest: the relay may have more
+	// to do than it can, and many edges may dial it.
+	roundEvery = 200 * time.Millisecond
+	muteEvery  = 700 * time.Millisecond
+	// mostRounds bounds the rounds under way.
+	mostRounds = 12
+	// doubtStagger is the time between two dials of a round in doubt.
+	doubtStagger = 100 * time.Millisecond
+	// doubtLookup is how long a round in doubt waits for names that were never resolved.
+	doubtLookup = 300 * time.Millisecond
+	// roundWait bounds each dial of a round. If roundTrips round trips are longer, they are the
+	// bound. In every roundLong-th round the bound is dialTimeout, since nobody knows the round
+	// trip of a relay before the first link.
+	roundWait  = 1200 * time.Millisecond
+	roundTrips = 6
+	roundLong  = 4
+	// eagerFor is how long a search makes rounds at this pace. After that they have pauses of a
+	// backoff, and do not overlap. It is more than the 15 s within which a relay must be found
+	// quickly, since the last of these rounds may hold up the next one.
+	eagerFor = 20 * time.Second
+	// heardEvery is how often an edge looks whether the relay that it doubts has been heard.
+	heardEvery = 50 * time.Millisecond
+	// againAfter is how long a link must stay silent after its own relay has answered a dial.
+	againAfter = 500 * time.Millisecond
+)
+
+// errSame is the error of a dial that reached the very relay that the edge is leaving.
+var errSame = errors.New("it is the relay that stops")
+
+// errHeard is the error of a dial that is not needed any more.
+var errHeard = errors.New("the relay that was silent has been heard")
+
+// search looks for a relay, in rounds. Each round races all candidates, and rounds may overlap.
+// docs/design/doubt.md says more.
+type search struct {
+	u       *Uplink
+	leaving *running // the link that is up; nil: none
+	why     cause
+
+	began  time.Time
+	rounds int
+	slow   backoff // between rounds, after eagerFor
+	ended  chan *round
+	latest *round
+	under  int // rounds under way
+}
+
+// round is one race of all candidates.
+type round struct {
+	began     time.Time
+	looked    atomic.Bool // the candidates' names have been looked up
+	connected atomic.Bool // a relay has taken a connection
+
+	won     *dialled
+	failed  []resolve.Attempt[*dialled]
+	lookups []error
+	refused []error // by relays that are left alone for a while
+}
+
+// find returns a link after its handshake. It returns nil when ctx is done. In doubt it also
+// returns nil when the silent link has been heard again.
+func (u *Uplink) find(ctx context.Context, leaving *running, why cause) *dialled {
+	s := &search{u: u, leaving: leaving, why: why, began: time.Now(), ended: make(chan *round)}
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.drop()
+	defer cancel()
+	var heard <-chan time.Time
+	if why == byDoubt {
+		ticker := time.NewTicker(heardEvery)
+		defer ticker.Stop()
+		heard = ticker.C
+	}
+	s.begin(ctx)
+	next := time.NewTimer(s.pause())
+	defer next.Stop()
+	for {
+		select {
+		case r := <-s.ended:
+			s.under--
+			if ctx.Err() == nil {
+				s.note(r)
+			}
+			if r.won != nil {
+				return r.won
+			}
+		case <-next.C:
+			if s.mayBegin() {
+				s.begin(ctx)
+			}
+			next.Reset(s.pause())
+		case <-heard:
+			if !s.leaving.conn.Silent() {
+				return nil
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// begin starts a round.
+func (s *search) begin(ctx context.Context) {
+	wait := max(roundWait, roundTrips*s.u.rtt())
+	if s.rounds%roundLong == roundLong-1 || !s.eager() {
+		wait = dialTimeout
+	}
+	r := &round{began: time.Now()}
+	s.latest = r
+	s.rounds++
+	s.under++
+	go func() {
+		s.race(ctx, r, wait)
+		s.ended <- r
+	}()
+}
+
+// drop waits for the rounds that are under way, and drops what they bring.
+func (s *search) drop() {
+	for ; s.under > 0; s.under-- {
+		if r := <-s.ended; r.won != nil {
+			r.won.conn.CloseNow()
+		}
+	}
+}
+
+func (s *search) eager() bool { return time.Since(s.began) < eagerFor }
+
+// pause returns the time until the next round.
+func (s *search) pause() time.Duration {
+	if !s.eager() {
+		return max(s.slow.next(), roundEvery)
+	}
+	return max(roundEvery+rand.N(roundEvery), s.u.rtt())
+}
+
+// mayBegin reports whether a round may begin beside those that are under way.
+func (s *search) mayBegin() bool {
+	if s.under == 0 {
+		return true
+	}
+	mute := s.latest.connected.Load() && time.Since(s.latest.began) < muteEvery
+	return s.eager() && s.latest.looked.Load() && !mute && s.under < mostRounds
+}
+
+// race looks up the candidates and dials them in a random order, each for wait at most. The relay
+// that the edge is leaving comes last.
+func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
+	u := s.u
+	lookup, stagger := lookupWait, resolve.Stagger
+	if s.why == byDoubt {
+		lookup, stagger = doubtLookup, doubtStagger
+	}
+	var urls []string
+	urls, r.lookups = candidates(ctx, u.relays, u.names, lookup)
+	r.looked.Store(true)
+	u.mu.Lock()
+	free, refused := u.refusals.pass(urls, time.Now())
+	// Each dial of a round has a generation of its own, and an earlier dial has a higher one. So
+	// when two of them reach one relay, the later one does not replace the link of the earlier one.
+	u.generation += uint64(len(free))
+	top, started := u.generation, atomic.Uint64{}
+	u.mu.Unlock()
+	r.refused = refused
+
+	dial := func(ctx context.Context, url string) (*dialled, error) {
+		short, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		l, err := u.dial(short, url, top-(started.Add(1)-1), func() { r.connected.Store(true) })
+		if err != nil {
+			return nil, err
+		}
+		if err := s.suits(ctx, l); err != nil {
+			l.conn.CloseNow()
+			return nil, err
+		}
+		return l, nil
+	}
+	rand.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
+	if s.leaving != nil {
+		if i := slices.Index(free, s.leaving.url); i >= 0 {
+			free = append(slices.Delete(free, i, i+1), s.leaving.url)
+		}
+	}
+	won, failed := resolve.Race(ctx, stagger, free, dial, func(l *dialled) { l.conn.CloseNow() })
+	r.failed = failed
+	if won != nil {
+		r.won = won.Conn
+	}
+}
+
+// suits returns why the edge does not need a link that it has dialled, or nil if it needs it. A
+// relay that is doubted may answer a dial while its old link stays silent: then the old link is
+// dead. suits waits againAfter to see that.
+func (s *search) suits(ctx context.Context, l *dialled) error {
+	old := s.leaving
+	if old == nil || old.over.Err() != nil {
+		return nil
+	}
+	same := l.welcome.Instance == old.welcome.Instance
+	switch s.why {
+	case byDrain:
+		if same {
+			return errSame
+		}
+	case byDoubt:
+		if same {
+			awaitHeard(ctx, old, againAfter)
+		}
+		if !old.conn.Silent() {
+			return errHeard
+		}
+	}
+	return ctx.Err()
+}
+
+// awaitHeard returns when the link has been heard, or after wait.
+func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
+	end := time.NewTimer(wait)
+	defer end.Stop()
+	ticker := time.NewTicker(heardEvery)
+	defer ticker.Stop()
+	for l.conn.Silent() {
+		select {
+		case <-ticker.C:
+		case <-end.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// note counts what failed in a round. If there is no link and the round gave none, note logs why.
+func (s *search) note(r *round) {
+	u := s.u
+	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(r.lookups)))
+	errs := append(r.lookups, r.refused...)
+	for _, f := range r.failed {
+		errs = append(errs, f.Err)
+		if !errors.Is(f.Err, errSame) && !errors.Is(f.Err, errHeard) {
+			u.refuse(f.Target, f.Err)
+		}
+	}
+	switch {
+	case r.won != nil:
+		u.failure = ""
+	case s.leaving != nil:
+		u.logger.Debug("no other relay", "err", failures(errs))
+	default:
+		u.fail(errs)
+	}
+}
+
+// refuse counts a failed dial. If the relay refused this edge, refuse notes that, since dialling
+// that relay again soon would not help.
+func (u *Uplink) refuse(url string, err error) {
+	reason := "unreachable"
+	switch {
+	case errors.Is(err, link.ErrKeyRefused):
+		reason = "key"
+	case errors.Is(err, link.ErrVersion):
+		reason = "version"
+	}
+	u.metrics.failures.WithLabelValues(reason).Inc()
+	if reason == "unreachable" {
+		return
+	}
+	u.mu.Lock()
+	u.refusals.add(url, err, time.Now())
+	u.mu.Unlock()
+	u.logger.Warn("relay refused this edge", "url", url, "reason", reason, "err", err)
+}
+
+// fail notes that no relay gave a link. It logs the reason when that differs from the reason logged
+// last.
+func (u *Uplink) fail(errs []error) {
+	refused := len(errs) > 0
+	for _, err := range errs {
+		refused = refused && errors.Is(err, link.ErrKeyRefused)
+	}
+	u.mu.Lock()
+	u.refused = refused
+	u.mu.Unlock()
+
+	if reason := failures(errs); reason != u.failure {
+		u.failure = reason
+		u.logger.Warn("no link", "err", reason)
+	}
+}
+
+// rtt returns the shortest of the last round trips on the link in use, or on the last link; 0: none
+// was measured.
+func (u *Uplink) rtt() time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.used != nil {
+		return u.used.conn.Stats().ShortRTT
+	}
+	return u.lastRTT
+}

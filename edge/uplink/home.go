@@ -1,0 +1,125 @@
+package uplink
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/timing"
+)
+
+// An edge that had to link to a far relay goes home to a nearer one: docs/design/uplink.md.
+const (
+	// homeAfter is how long a nearer relay must be well before an edge goes there. homeSpread
+	// bounds a random time on top, so that many edges do not go at once. homeAsk is how often the
+	// edge asks the nearer relay meanwhile.
+	homeAfter  = time.Minute
+	homeSpread = time.Minute
+	homeAsk    = 5 * time.Second
+	// homeEvery is the least time between two moves home.
+	homeEvery = 10 * time.Minute
+	// homeLess is how much shorter than the other the nearer relay's round trip must be. It must
+	// also be less than half of the other.
+	homeLess = 5 * time.Millisecond
+	// homeTrips is the number of surveys of which the shortest round trip counts.
+	homeTrips = 3
+	// handshakeTrips is how many round trips a handshake takes without TLS: for TCP, for the
+	// upgrade, and from Hello to Welcome.
+	handshakeTrips = 3
+)
+
+// distance is how far a candidate is.
+type distance []time.Duration // round trips of the last homeTrips surveys; never empty
+
+// measured returns d with the time that one more handshake took.
+func (d distance) measured(took time.Duration) distance {
+	if len(d) == homeTrips {
+		d = slices.Delete(d, 0, 1)
+	}
+	return append(d, took/handshakeTrips)
+}
+
+// nearer returns the URL of the nearest candidate if the edge should go there from the relay at the
+// URL used. It returns "" if the edge should stay.
+func (s *surveyor) nearer(used string, now time.Time) (url string) {
+	here := s.distances[used]
+	if len(here) < homeTrips || !s.went.IsZero() && now.Sub(s.went) < homeEvery {
+		return ""
+	}
+	nearest := slices.Min(here)
+	most := min(nearest/2, nearest-homeLess)
+	for other, d := range s.distances {
+		broker := s.last[other].broker
+		if len(d) < homeTrips || broker == "" || broker != s.last[used].broker || s.last[other].instance == s.last[used].instance {
+			continue
+		}
+		if trip := slices.Min(d); trip < most {
+			url, most = other, trip
+		}
+	}
+	return url
+}
+
+// goHome asks the nearer relay at url again and again. If every question was answered, goHome then
+// dials that relay and hands the link to Run. used is the URL of the relay in use. While that relay
+// says that it is degraded, the edge stays: it cannot know whether the nearer one is well.
+func (s *surveyor) goHome(ctx context.Context, used, url string) {
+	u := s.uplink
+	for end := time.Now().Add(homeAfter + rand.N(homeSpread)); time.Now().Before(end); {
+		timing.Sleep(ctx, homeAsk, nil)
+		if f := u.ask(ctx, url); f.state != relayReachable || u.isDegraded() {
+			return
+		}
+	}
+	if u.offer(ctx, url, used, byHome) {
+		s.went = time.Now()
+	}
+}
+
+// offered is a link to a better relay, for Run to take.
+type offered struct {
+	*dialled
+	than string // the URL of the relay in use, than which it is better
+	why  cause
+}
+
+// offerWait is how long a link to a better relay is kept for Run to take it.
+const offerWait = time.Second
+
+// offer dials a better relay and hands the link to Run. It reports whether Run took it. Run does
+// not while it looks for a relay itself.
+func (u *Uplink) offer(ctx context.Context, url, than string, why cause) (taken bool) {
+	u.mu.Lock()
+	u.generation++
+	generation := u.generation
+	u.mu.Unlock()
+	l, err := u.dial(ctx, url, generation, nil)
+	if err != nil {
+		u.logger.Info("a better relay could not be reached", "url", url, "err", err)
+		return false
+	}
+	late := time.NewTimer(offerWait)
+	defer late.Stop()
+	select {
+	case u.better <- offered{l, than, why}:
+		return true
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	l.conn.CloseNow()
+	return false
+}
+
+// improve moves the edge from old to a better relay. It drops the offered link and returns old if
+// the edge has left the relay than which the offered one is better, or is at the offered one
+// already.
+func (u *Uplink) improve(ctx context.Context, old *running, to offered) *running {
+	if to.than != old.url || to.welcome.Instance == old.welcome.Instance {
+		to.conn.CloseNow()
+		return old
+	}
+	u.logger.Info("another relay is better", "relay", to.welcome.Relay, "url", to.url, "why", to.why.String())
+	old.Leaving()
+	return u.move(ctx, old, to.dialled, to.why)
+}

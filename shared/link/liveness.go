@@ -1,0 +1,239 @@
+package link
+
+import (
+	"slices"
+	"time"
+)
+
+// Side is an end of a link.
+type Side uint8
+
+// These are the two ends of a link.
+const (
+	Edge Side = iota
+	Relay
+)
+
+// WatchEvery is the interval at which a side judges its link.
+const WatchEvery = 100 * time.Millisecond
+
+// lateLook is the time between two looks from which on the process counts as one that stood.
+const lateLook = WatchEvery + WatchEvery/2
+
+// Signs are what Watch judges a connection by. Times count from the link's start.
+type Signs struct {
+	Now      time.Duration
+	Received time.Duration // when the last byte came
+	Handling bool          // the Sink has a batch, so nothing is read
+	Handled  time.Duration // when the Sink gave the last batch back
+	Writing  bool          // a batch is on its way to the network
+	Progress time.Duration // when the latest byte of that batch went, or else when the batch began
+	Left     uint64        // bytes that have left this machine, of those that were written
+	Drained  time.Duration // when the system last got rid of bytes that were written
+
+	leaving bool          // this side has begun to end the link; set by Watch
+	left    time.Duration // when this side began to end it; set by Watch
+	written time.Duration // when the last batch was written
+	ping    ping          // the first one that no byte has answered
+	rtt     time.Duration // the shortest of the last few; 0: not measured
+
+	patience int64 // an edge doubts after so many times the usual silence
+}
+
+const (
+	silentAfter = 15 * time.Second // nothing received
+	stuckAfter  = 10 * time.Second // a batch is begun and makes no progress
+	drainFor    = time.Second      // from Bye until what the Source has left is given up
+	leaveFor    = 2 * time.Second  // from Bye until the connection is closed one-sidedly
+)
+
+const (
+	// pingEvery is how often an edge asks for a sign of life.
+	pingEvery = 600 * time.Millisecond
+	// beatAfter is how long a relay sends nothing before it pings. Its reader may be waiting for
+	// the Sink. It then reads no Ping, and so answers none.
+	beatAfter = 700 * time.Millisecond
+	// measureEvery is how often a relay pings in any case, to measure the round trip.
+	measureEvery = 5 * time.Second
+
+	// An edge doubts its relay after a silence of three round trips and doubtMore together. These
+	// are the bounds of that silence.
+	doubtMore  = 600 * time.Millisecond
+	doubtLeast = time.Second
+	doubtMost  = 3 * time.Second
+)
+
+type verdict uint8
+
+const (
+	alive verdict = iota
+	pingDue
+	silent
+	stuck
+	abandoned // the peer does not close after Bye
+)
+
+// liveness judges a link by its progress alone: by bytes that come and by bytes that go. Neither a
+// late Pong nor the age of a queue is a sign of death. A peer is not silent while this side does
+// not read.
+type liveness struct {
+	side   Side
+	looked time.Duration // when step was called last
+	pinged time.Duration // when a Ping was due last
+	heard  time.Duration // Signs.Received at the last step
+	asked  time.Duration // when the first Ping after heard left this machine; 0: none has
+	from   time.Duration // from when the silence counted at the last step
+	floor  time.Duration // the silence counts from here on at the earliest, since a step was late
+}
+
+// step judges the link now. doubt reports whether an edge should look for another relay.
+func (l *liveness) step(s Signs) (v verdict, doubt bool) {
+	late := l.look(s)
+	l.from = l.since(s)
+	doubt = l.side == Edge && !late && !s.leaving && !s.Handling && s.Now-l.from >= s.limit()
+	switch {
+	case s.leaving && s.Now-s.left >= leaveFor:
+		return abandoned, doubt
+	case s.Writing && s.Now-s.Progress >= stuckAfter:
+		return stuck, doubt
+	case !s.Handling && s.Now-max(s.Received, s.Handled) >= silentAfter:
+		return silent, doubt
+	case l.due(s):
+		l.pinged = s.Now
+		return pingDue, doubt
+	}
+	return alive, doubt
+}
+
+// look notes what has changed since the last step. late reports that this step is later than it
+// should be. This process was then not running, and may not have read what is there. Only the
+// silence that it lived through before counts on.
+func (l *liveness) look(s Signs) (late bool) {
+	if s.Received > l.heard {
+		l.heard, l.asked = s.Received, 0
+	}
+	if late = s.Now-l.looked > lateLook; late {
+		l.floor = s.Now - max(0, l.looked-l.from)
+	}
+	if l.asked == 0 && s.ping.at != 0 && s.ping.end <= s.Left {
+		l.asked = s.ping.at
+		if l.asked <= l.looked {
+			l.asked = s.Now // the Ping had not left at the last step
+		}
+	}
+	l.looked = s.Now
+	return late
+}
+
+// since returns the time from which the peer's silence counts. That is when the first Ping that no
+// byte has answered left this machine. While that Ping still waits here, it is when bytes last
+// left. Without such a Ping it is now. It is never before the Sink gave the last batch back.
+func (l *liveness) since(s Signs) time.Duration {
+	since := max(l.asked, s.Handled, l.floor)
+	switch {
+	case s.ping.at == 0:
+		return s.Now // nothing was asked
+	case l.asked != 0:
+	case s.Writing:
+		since = max(since, s.ping.at, s.Drained, s.Progress)
+	default:
+		since = max(since, s.ping.at, s.Drained)
+	}
+	return since
+}
+
+// limit returns the silence that makes an edge doubt.
+func (s Signs) limit() time.Duration {
+	return time.Duration(s.patience) * min(max(doubtLeast, 3*s.rtt+doubtMore), doubtMost)
+}
+
+// due reports whether a Ping is due.
+func (l *liveness) due(s Signs) bool {
+	if l.side == Edge {
+		return s.Now-l.pinged >= pingEvery
+	}
+	return s.Now-l.pinged >= measureEvery || s.Now-max(l.pinged, s.written) >= beatAfter
+}
+
+// ping is a Ping that no byte has answered. The zero ping is none.
+type ping struct {
+	at  time.Duration // when it was due; once end is known, when it was written
+	end uint64        // the bytes sent from the link's start to the end of its batch; or unwritten
+}
+
+// unwritten is the end of a ping that is not written yet.
+const unwritten = ^uint64(0)
+
+// pings are the Pings of one side. The token of a Ping is its number.
+type pings struct {
+	due   bool
+	first ping                     // the first one that no byte has answered
+	token uint64                   // the last one given
+	sent  [keptPings]time.Duration // when the last ones were sent, by token
+	under bool                     // the batch that is being written has a Ping
+	trips []time.Duration          // the last keptTrips round trips
+}
+
+// keptPings is how many Pings may be under way if their Pongs are to be measured.
+const keptPings = 16
+
+// keptTrips is the number of round trips of which the shortest counts. A single one may be long
+// because one of the two processes stood still.
+const keptTrips = 8
+
+// ask makes a Ping due.
+func (p *pings) ask(now time.Duration) {
+	p.due = true
+	if p.first.at == 0 {
+		p.first = ping{now, unwritten}
+	}
+}
+
+// take returns the token of the Ping that is due; 0 if none is.
+func (p *pings) take(now time.Duration) uint64 {
+	if !p.due {
+		return 0
+	}
+	p.due, p.under = false, true
+	p.token++
+	p.sent[p.token%keptPings] = now
+	return p.token
+}
+
+// wrote notes that the batch was written, and where it ends.
+func (p *pings) wrote(sent uint64, now time.Duration) {
+	if p.under && p.first.end == unwritten {
+		p.first = ping{now, sent}
+	}
+	p.under = false
+}
+
+// unanswered returns the first Ping that no byte has answered. received is when the last byte came.
+func (p *pings) unanswered(received time.Duration) ping {
+	if p.first.at <= received {
+		p.first = ping{}
+	}
+	return p.first
+}
+
+// answered takes the Pong with the token, and returns the round trip. It returns false for a Pong
+// that is not of these Pings or is too old, and if this process stood before it read the Pong.
+func (p *pings) answered(token uint64, now time.Duration, stood bool) (trip time.Duration, ok bool) {
+	if stood || token == 0 || token > p.token || p.token-token >= keptPings {
+		return 0, false
+	}
+	trip = now - p.sent[token%keptPings]
+	if len(p.trips) == keptTrips {
+		p.trips = append(p.trips[:0], p.trips[1:]...)
+	}
+	p.trips = append(p.trips, trip)
+	return trip, true
+}
+
+// quickest returns the shortest of the last round trips; 0: there is none.
+func (p *pings) quickest() time.Duration {
+	if len(p.trips) == 0 {
+		return 0
+	}
+	return slices.Min(p.trips)
+}

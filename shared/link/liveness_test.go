@@ -1,0 +1,295 @@
+package link
+
+import (
+	"testing"
+	"time"
+)
+
+const second = time.Second
+
+func TestLiveness(t *testing.T) {
+	const s = time.Second
+	for _, tt := range []struct {
+		name   string
+		pinged time.Duration
+		signs  Signs
+		want   verdict
+	}{
+		{"ping not due", 10 * s, Signs{Now: 10*s + pingEvery - 1, Received: 10 * s}, alive},
+		{"ping due", 10 * s, Signs{Now: 10*s + pingEvery, Received: 10 * s}, pingDue},
+		{"silent", 10 * s, Signs{Now: 15 * s}, silent},
+		{"nearly silent", 15*s - 1, Signs{Now: 15*s - 1}, alive},
+		{"sending is no sign of life", 14 * s, Signs{Now: 15 * s, Writing: true, Progress: 15 * s}, silent},
+		{"silent while handling", 15 * s, Signs{Now: 15 * s, Handling: true}, alive},
+		{"just handled", 20 * s, Signs{Now: 20 * s, Handled: 6 * s}, alive},
+		{"handled long ago", 19 * s, Signs{Now: 21 * s, Handled: 6 * s}, silent},
+		{"stuck", 29 * s, Signs{Now: 30 * s, Received: 29 * s, Writing: true, Progress: 20 * s}, stuck},
+		{"stuck since the batch began", 9 * s, Signs{Now: 10 * s, Received: 9 * s, Writing: true}, stuck},
+		{"progress", 30 * s, Signs{Now: 30 * s, Received: 29 * s, Writing: true, Progress: 21 * s}, alive},
+		{"nothing to write", 30 * s, Signs{Now: 30 * s, Received: 29 * s, Progress: 1 * s}, alive},
+		{"leaving", 30 * s, Signs{Now: 30 * s, Received: 29 * s, leaving: true, left: 29 * s}, alive},
+		{"peer does not close", 29 * s, Signs{Now: 31 * s, Received: 29 * s, leaving: true, left: 29 * s}, abandoned},
+	} {
+		l := liveness{pinged: tt.pinged}
+		if got, _ := l.step(tt.signs); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// watched is one end of a link, whose watchdog looks on time. sent is how many bytes were written.
+type watched struct {
+	t     *testing.T
+	talk  *Talk
+	signs Signs
+	sent  uint64
+}
+
+func watch(t *testing.T, side Side) *watched {
+	return &watched{t: t, talk: NewTalk(side, func() {})}
+}
+
+type nothing struct{}
+
+func (nothing) Fill(batch []byte) []byte { return batch }
+
+// look lets the time pass until the watchdog's next look, and makes that look. A Ping that is due
+// is written. It leaves this machine at once unless blocked is set.
+func (w *watched) look(blocked bool) {
+	w.t.Helper()
+	w.signs.Now += WatchEvery
+	if w.talk.Watch(w.signs) {
+		w.t.Fatalf("the link ends: %v", w.talk.Cause())
+	}
+	if batch, _ := w.talk.Next(nil, nothing{}, w.signs.Now); len(batch) > 0 {
+		w.sent += uint64(len(batch))
+		w.talk.Wrote(w.sent, w.signs.Now)
+	}
+	if !blocked {
+		w.signs.Left = w.sent
+	}
+}
+
+// until looks until doubt begins, and returns how long that was after from. It gives up after most.
+// It calls each after every look.
+func (w *watched) until(from, most time.Duration, each func()) time.Duration {
+	w.t.Helper()
+	for w.signs.Now-from < most {
+		w.look(false)
+		if w.talk.Silent(w.signs.Received) {
+			return w.signs.Now - from
+		}
+		each()
+	}
+	return most
+}
+
+func (w *watched) hear() { w.signs.Received = w.signs.Now }
+
+func TestP12_DoubtBeginsWithinTwoSecondsOfSilence(t *testing.T) {
+	for offset := range 7 {
+		w := watch(t, Edge)
+		for range 50 + offset {
+			w.look(false)
+			w.hear()
+		}
+		last := w.signs.Received
+		if took := w.until(last, 10*second, func() {}); took < doubtLeast || took > pingEvery+doubtLeast+200*time.Millisecond {
+			t.Errorf("doubt began after %v of silence", took)
+		}
+		select {
+		case <-w.talk.Doubt():
+		default:
+			t.Error("doubt is not signalled")
+		}
+		w.hear()
+		if w.look(false); w.talk.Silent(w.signs.Received) {
+			t.Error("a byte came, and the relay is still doubted")
+		}
+	}
+}
+
+// A late look in the middle of a doubt says nothing new.
+func TestP12_ALateLookDoesNotEndADoubt(t *testing.T) {
+	w := watch(t, Edge)
+	w.until(0, 10*second, func() {})
+	<-w.talk.Doubt()
+	w.signs.Now += second
+	w.look(false)
+	if !w.talk.Silent(w.signs.Received) {
+		t.Error("the doubt is over, and no byte has come")
+	}
+	select {
+	case <-w.talk.Doubt():
+		t.Error("the doubt is signalled again")
+	default:
+	}
+}
+
+func TestDoubtIsOfEdgesAlone(t *testing.T) {
+	w := watch(t, Relay)
+	if took := w.until(0, 10*second, func() {}); took != 10*second {
+		t.Errorf("a relay doubts its edge after %v", took)
+	}
+}
+
+// With a round trip of 0.5 s the limit is 2.1 s, since a Ping that is answered late is answered.
+func TestDoubtWaitsForLongRoundTrips(t *testing.T) {
+	w := watch(t, Edge)
+	w.talk.pings.trips = []time.Duration{second / 2}
+	took := w.until(0, 10*second, func() {})
+	if took < 2100*time.Millisecond || took > 2900*time.Millisecond {
+		t.Errorf("doubt began after %v", took)
+	}
+}
+
+// A Pong that came late because a process stood still says nothing about the way.
+func TestP12_OneLongRoundTripIsNotTheLimit(t *testing.T) {
+	w := watch(t, Edge)
+	w.talk.pings.trips = []time.Duration{second, 10 * time.Millisecond, 3 * second}
+	if took := w.until(0, 10*second, func() {}); took > pingEvery+doubtLeast+200*time.Millisecond {
+		t.Errorf("doubt began after %v", took)
+	}
+}
+
+// A Pong that a process reads late, since it stood, measures nothing.
+func TestAPongThatWasReadLateMeasuresNothing(t *testing.T) {
+	w := watch(t, Edge)
+	for w.talk.pings.token == 0 {
+		w.look(false)
+	}
+	w.talk.measure(1, w.signs.Now+4*second)
+	if got := w.talk.shortRTT(); got != 0 {
+		t.Errorf("a round trip of %v", got)
+	}
+	w.talk.measure(1, w.signs.Now+20*time.Millisecond)
+	if got := w.talk.shortRTT(); got != 20*time.Millisecond {
+		t.Errorf("a round trip of %v, want 20 ms", got)
+	}
+}
+
+func TestDoubtIsBoundedWhateverTheRoundTrip(t *testing.T) {
+	w := watch(t, Edge)
+	w.talk.pings.trips = []time.Duration{time.Minute}
+	if took := w.until(0, 10*second, func() {}); took > doubtMost+pingEvery+200*time.Millisecond {
+		t.Errorf("doubt began after %v", took)
+	}
+}
+
+// While the kernel gets rid of bytes, a Ping behind them has not been asked.
+func TestDoubtIsNotOfASlowWayUp(t *testing.T) {
+	w := watch(t, Edge)
+	for range 100 {
+		w.signs.Drained = w.signs.Now
+		if w.look(true); w.talk.Silent(w.signs.Received) {
+			t.Fatalf("doubt began after %v, and the way is slow only", w.signs.Now)
+		}
+	}
+	blocked := w.signs.Now
+	for w.look(true); !w.talk.Silent(w.signs.Received); w.look(true) {
+		if w.signs.Now-blocked > 2*second {
+			t.Fatal("nothing leaves, and that is no doubt")
+		}
+	}
+}
+
+// A process that was stopped has not yet read what is there when it goes on.
+func TestDoubtIsNotOfALateEdge(t *testing.T) {
+	w := watch(t, Edge)
+	for range 30 {
+		w.look(false)
+		w.hear()
+	}
+	for range 7 {
+		w.look(false) // a Ping has left, and is not answered yet
+	}
+	w.signs.Now += 3 * second // the process stands still
+	w.look(false)
+	if w.talk.Silent(w.signs.Received) {
+		t.Error("the late look itself decides")
+	}
+	if took := w.until(w.signs.Now, 10*second, func() {}); took < 2*WatchEvery {
+		t.Errorf("doubt began %v after the process went on", took)
+	}
+}
+
+// A byte that came after the process went on shows that the relay was alive then. The time before
+// does not count any more.
+func TestP12_DoubtAfterALateLook(t *testing.T) {
+	w := watch(t, Edge)
+	for range 30 {
+		w.look(false)
+		w.hear()
+	}
+	w.signs.Now += 4 * second // the process stands still
+	w.hear()
+	last := w.signs.Now
+	if took := w.until(last, 10*second, func() {}); took > pingEvery+doubtLeast+300*time.Millisecond {
+		t.Errorf("doubt began %v after the last byte", took)
+	}
+}
+
+// A late look before the first Ping of a link does not delay doubt either.
+func TestP12_DoubtAfterALateFirstLook(t *testing.T) {
+	w := watch(t, Edge)
+	w.signs.Now += 4 * second
+	last := w.signs.Now
+	if took := w.until(last, 10*second, func() {}); took > pingEvery+doubtLeast+300*time.Millisecond {
+		t.Errorf("doubt began %v after the first look", took)
+	}
+}
+
+func TestDoubtIsNotWhileTheEdgeHandlesABatch(t *testing.T) {
+	w := watch(t, Edge)
+	w.signs.Handling = true
+	if took := w.until(0, 10*second, func() {}); took != 10*second {
+		t.Errorf("doubt began after %v", took)
+	}
+	w.signs.Handling, w.signs.Handled = false, w.signs.Now
+	if took := w.until(w.signs.Now, 10*second, func() {}); took < doubtLeast-WatchEvery {
+		t.Errorf("doubt began %v after the batch", took)
+	}
+}
+
+func TestPatienceMultipliesTheLimit(t *testing.T) {
+	w := watch(t, Edge)
+	w.talk.SetPatience(4)
+	if took := w.until(0, 10*second, func() {}); took < 4*doubtLeast || took > 5*doubtLeast {
+		t.Errorf("doubt began after %v", took)
+	}
+}
+
+// A relay whose reader waits answers nothing. Its edge still hears it every 0.9 s at least.
+func TestARelayBeatsThoughItsReaderWaits(t *testing.T) {
+	w := watch(t, Relay)
+	w.signs.Handling = true
+	var last time.Duration
+	for before := w.sent; w.signs.Now < time.Minute; before = w.sent {
+		w.look(false)
+		if w.sent == before && w.signs.Now-last > beatAfter+WatchEvery {
+			t.Fatalf("nothing was sent from %v to %v", last, w.signs.Now)
+		}
+		if w.sent != before {
+			last = w.signs.Now
+		}
+	}
+}
+
+// A relay that answers an edge's Pings is never quiet for long. So it pings only to measure the
+// round trip.
+func TestARelayThatAnswersDoesNotBeat(t *testing.T) {
+	w := watch(t, Relay)
+	pings := 0
+	for i := 0; w.signs.Now < time.Minute; i++ {
+		if i%3 == 0 {
+			w.talk.owePong(uint64(i + 1))
+		}
+		before := w.talk.pings.token
+		w.look(false)
+		w.hear()
+		pings += int(w.talk.pings.token - before)
+	}
+	if want := int(time.Minute / measureEvery); pings < want-1 || pings > want {
+		t.Errorf("%d pings in a minute, want %d", pings, want)
+	}
+}

@@ -1,0 +1,62 @@
+package stack
+
+import (
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/long"
+)
+
+// TestP12_AFarWayThatLosesPacketsCostsNobodyAnything: the round trip between edges and relays takes
+// 300 ms, and two of a hundred packets are lost in each direction. An edge may take a lost packet
+// for a dead relay, and move. Clients may notice a pause of up to 5 s, and nothing else. The long
+// form takes ten minutes.
+func TestP12_AFarWayThatLosesPacketsCostsNobodyAnything(t *testing.T) {
+	long.Only(t, "it starts seven containers")
+	needDocker(t)
+	needPacketFilter(t)
+	s := Start(t)
+	s.whole()
+	edges, relays := s.Of("edge"), s.Of("relay")
+	l := openLedger(t, plan{
+		users: 30 * len(edges), circle: 10, pace: everyClient, kind: mix, mayFail: true,
+		at: func(id string, user int) string {
+			edge := edges[user%len(edges)]
+			return "ws://" + s.Inspect(edge).NetworkSettings.Networks[s.scoped("front")].IPAddress + ":8080/chat/channel/" + id
+		},
+	})
+	l.flowing(5)
+	var mends []func() (passed, lost int)
+	for _, name := range append(edges, relays...) {
+		mends = append(mends, s.Slow(name, "back", 150*time.Millisecond, 2))
+	}
+	l.flowing(5)
+	l.begin()
+	lasts := 40 * time.Second
+	if *twenty {
+		lasts = 10 * time.Minute
+	}
+	l.sentOn(int64(lasts / everyClient))
+	silent, _ := l.silence()
+	doubts, moved, wrong := 0.0, 0.0, 0.0
+	for _, e := range edges {
+		m := s.Metrics(e)
+		doubts += m.Sum("edgerelay_edge_doubts_total")
+		moved += m.Sum("edgerelay_edge_doubts_total", `end="moved"`) + m.Sum("edgerelay_edge_doubts_total", `end="relinked"`)
+		wrong += m.Sum("edgerelay_edge_doubts_wrong_total")
+	}
+	for _, mend := range mends {
+		if passed, lost := mend(); passed == 0 || lost == 0 {
+			t.Errorf("%d packets passed and %d were lost: the way was not far", passed, lost)
+		}
+	}
+	t.Logf("in %v: %v doubts, %v moves, %v of them wrong; the longest silence was %v", lasts, doubts, moved, wrong, silent.Round(10*time.Millisecond))
+	if most := 5 * time.Second; silent > most {
+		t.Errorf("a client had nothing for %v, want %v at most", silent, most)
+	}
+	s.whole()
+	l.flowing(5)
+	if b := l.close(0).all(); b.told+b.refused > 0 {
+		t.Errorf("%d losses and %d refusals were told", b.told, b.refused)
+	}
+}

@@ -1,0 +1,101 @@
+package simulation
+
+import "time"
+
+// doubt looks for another relay while a is silent.
+func (e *edge) doubt(a *attachment) {
+	if e.used != a || e.seeking || !e.alive {
+		return
+	}
+	e.w.tracef("%s: doubts %s", e.name, a.relay.name)
+	e.w.doubts.begun++
+	e.seeking = true
+	a.link.Leaving()
+	e.w.after(e.w.between(0, 50*time.Millisecond), func() { e.seek(a) })
+}
+
+// seek dials another relay, or now and then the same one, for as long as a is silent.
+func (e *edge) seek(a *attachment) {
+	if !e.alive || e.used != a || e.calledOff(a) {
+		return
+	}
+	again := func() { e.w.after(e.w.between(200*time.Millisecond, 400*time.Millisecond), func() { e.seek(a) }) }
+	if e.w.chance(20) { // a relay that does not answer is dialled first
+		e.w.after(100*time.Millisecond, func() { e.seek(a) })
+		return
+	}
+	r := e.choose(a.relay)
+	if r == nil || e.w.chance(10) {
+		r = e.choose(nil)
+	}
+	if r == nil {
+		again()
+		return
+	}
+	e.handshake(r, func(next *attachment) {
+		decide := func() {
+			switch {
+			case !e.alive || e.used != a || e.calledOff(a) || next.end.closed:
+				next.end.shut()
+			default:
+				e.w.doubts.moved++
+				e.takeOver(a, next)
+			}
+		}
+		switch {
+		case next == nil:
+			again()
+		case r == a.relay:
+			e.w.after(500*time.Millisecond, func() {
+				if decide(); e.alive && e.used == a && e.seeking {
+					again()
+				}
+			})
+		default:
+			decide()
+		}
+	})
+}
+
+// calledOff reports whether a has been heard again, so that the edge stays.
+func (e *edge) calledOff(a *attachment) bool {
+	if a.end.silent() {
+		return false
+	}
+	e.w.tracef("%s: has heard %s again", e.name, a.relay.name)
+	e.w.doubts.cancelled++
+	e.seeking = false
+	a.link.Staying()
+	return true
+}
+
+// promisedSilence is how long an edge may hear nothing while a relay takes links. It counts from
+// when the edge last heard a byte, or from when that relay began to take links if that is later.
+const promisedSilence = 3 * time.Second
+
+// watchSilence fails the run if the edge has heard nothing for longer than promisedSilence. An edge
+// that stands still is left out.
+func (e *edge) watchSilence() {
+	e.w.after(100*time.Millisecond, func() {
+		if !e.alive {
+			return
+		}
+		heard := e.unlinked
+		if e.used != nil {
+			heard = latest(heard, e.used.end.began.Add(e.used.end.received))
+		}
+		for _, r := range e.w.relays {
+			if could := latest(heard, r.since); r.takes() && !e.stalled && e.w.now.Sub(could) > promisedSilence {
+				e.w.fail("P12: %s has heard nothing for %v, and %s takes links", e.name, e.w.now.Sub(heard), r.name)
+			}
+		}
+		e.watchSilence()
+	})
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
