@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -265,14 +266,17 @@ func (p *Proxy) serve(front net.Conn) {
 // An orderly end of src becomes an orderly end of dst. A reset of src becomes a reset of dst,
 // unless the connection is stranded.
 func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := src.Read(buf[:p.slowly(len(buf))])
+	pieces, done := make(chan piece, heldPieces), make(chan struct{})
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer close(done)
+	reading.Go(func() { p.read(src, pieces, done) })
+	for in := range pieces {
 		p.wait(dst == c.front)
-		if n > 0 {
-			keep, cut := p.spend(n)
-			sniff.Write(buf[:keep])
-			if _, werr := dst.Write(buf[:keep]); werr != nil {
+		if len(in.bytes) > 0 {
+			keep, cut := p.spend(len(in.bytes))
+			sniff.Write(in.bytes[:keep])
+			if _, err := dst.Write(in.bytes[:keep]); err != nil {
 				p.abort(c, src)
 				return
 			}
@@ -281,14 +285,40 @@ func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 				return
 			}
 		}
-		if err == io.EOF {
+		if in.err == io.EOF {
 			if tcp, ok := dst.(*net.TCPConn); ok {
 				tcp.CloseWrite()
 			}
 			return
 		}
-		if err != nil {
+		if in.err != nil {
 			p.abort(c, dst)
+			return
+		}
+	}
+}
+
+// heldPieces is how many pieces are read ahead of what is written. A frozen Proxy holds them.
+const heldPieces = 16
+
+// piece is what one read from a connection gave.
+type piece struct {
+	bytes []byte
+	err   error
+}
+
+// read reads pieces from src until a read fails or done is closed, and then closes pieces.
+func (p *Proxy) read(src net.Conn, pieces chan<- piece, done <-chan struct{}) {
+	defer close(pieces)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := src.Read(buf[:p.slowly(len(buf))])
+		select {
+		case pieces <- piece{bytes.Clone(buf[:n]), err}:
+		case <-done:
+			return
+		}
+		if err != nil {
 			return
 		}
 	}
