@@ -63,9 +63,9 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	e.saw(1, "user o send:1")
 }
 
-// TestP4_FullLinkDrainedWithinAStep has a step find no room on a link for the last of three
-// messages. The link's buffer is empty again before the step appends the other two messages. So the
-// buffer never reaches half of Config.Outgoing, and no Writable follows.
+// TestP4_FullLinkDrainedWithinAStep has a link whose buffer is nearly half full when a step first
+// asks, and empty from then on. So the step finds no room for the last of three messages, and no
+// Writable follows. All three messages must be delivered.
 func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// BenchmarkDirect, BenchmarkConnectEnd and BenchmarkGroups each measure one event, beside different
-// numbers of users, edges, sessions or groups. Their ns/op should stay about the same. The ns/op of
+// BenchmarkDirect, BenchmarkConnectEnd and BenchmarkGroups run with different numbers of users,
+// edges, sessions or groups. Their ns/op should stay about the same. The ns/op of
 // BenchmarkPublication and of BenchmarkJoinLeave grows with the number of edges that get a
 // publication.
 

@@ -26,8 +26,8 @@ func digestOf(rl *testRelay, e *testEdge) (d link.Digest) {
 	return d
 }
 
-// TestP9_ARelayTellsItsTablesEveryTenSeconds checks that a relay sends each edge a Digest every ten
-// seconds, and that the Digest matches the relay's tables, whatever changed them. The test edge
+// TestP9_ARelayTellsItsTablesEveryTenSeconds checks that a relay sends two edges a Digest every ten
+// seconds. After each of several changes, the Digest must match the relay's tables. The test edge
 // compares each Digest with its own tables.
 func TestP9_ARelayTellsItsTablesEveryTenSeconds(t *testing.T) {
 	w := newWorld(t, 2)

@@ -7,8 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// takeOld takes the frames of the link that the edge is leaving. It passes on publications and
-// gaps, and keeps track of topic numbers. It drops all other frames.
+// takeOld takes the frames of the link that the edge is leaving. It passes on publications and gaps
+// of topics that had their numbers before, and keeps track of topic numbers. Other frames are
+// dropped.
 func (e *testEdge) takeOld(frames []byte) {
 	names := e.names
 	e.names = e.old.names
@@ -21,7 +22,7 @@ func (e *testEdge) takeOld(frames []byte) {
 		frames = rest
 		switch t {
 		// If a topic gets its number on this link from now on, its publications and gaps are
-		// dropped: its members were bound on the new link.
+		// dropped: the new link serves its members.
 		case link.TypeTopic:
 			e.names[must(link.ParseTopicNumber(body)).ID] = ""
 		case link.TypePublication:

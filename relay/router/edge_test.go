@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// testEdge plays an edge process. It keeps an edge's state, and fails the test when a relay breaks
-// the rules of the link.
+// testEdge plays an edge process. It keeps an edge's state, and fails the test when it sees a relay
+// break a rule of the link.
 type testEdge struct {
 	w          *world
 	instance   protocol.Instance
@@ -21,13 +21,13 @@ type testEdge struct {
 	generation uint64
 	link       *testRelay // the relay that it is linked to; nil: none
 	conn       *testLink  // the link to that relay
-	deaf       bool       // frames that come on the link are lost
+	deaf       bool       // frames that come on its links are lost
 	old        *leaving   // the link that it moves away from; nil: none
 
 	number   uint64
 	answered map[uint64]bool // granted numbers that were answered
-	given    map[uint64]bool // IDs given ahead that have not come as publications yet
-	recent   map[uint64]bool // IDs of publications that came
+	given    map[uint64]bool // IDs given ahead and not taken as publications since
+	recent   map[uint64]bool // IDs of publications that moved a position
 	log      []any           // each link.Message and link.End that is not finished
 	through  uint64
 	sessions map[uint64]link.Session
@@ -38,16 +38,17 @@ type testEdge struct {
 
 	aftermath bool // an epoch followed another: messages may come once more
 
-	cutIn  int  // number of the frame, from now on, at which the link is lost; 0: none
+	cutIn  int  // the link is lost at the frame that counts it down to 0; 0: not
 	noAcks bool // each Ack is ignored, as if the link had lost it
-	stuck  int  // result of testLink.Queued, unless the link has its own
+	stuck  int  // result of testLink.Queued, unless testLink.queued is set
 	bytes  int
-	// closed has the codes with which the relay closed links.
+	// closed has the codes with which relays closed links. The normal end of a link that the edge
+	// was leaving is not in it.
 	closed  []link.Code
 	digests int
-	digest  link.Digest // the last one
-	// renews makes the edge renew its link when the tables differ, as a real edge does. Otherwise a
-	// difference fails the test.
+	digest  link.Digest // the last Digest
+	// renews makes the edge renew its link when the tables differ. Otherwise a difference fails the
+	// test.
 	renews    bool
 	renewed   int
 	live      int // number of Live frames
@@ -56,14 +57,14 @@ type testEdge struct {
 	frames    map[protocol.Topic]int // number of Publication frames by topic
 	aheads    int                    // number of Ahead frames
 	costs     []link.Cost
-	received  map[uint64][]string // texts that each session's client saw
+	received  map[uint64][]string // texts for each client, by session; tests remove them
 	confirmed map[uint64]bool
 }
 
 type heldTopic struct {
 	position protocol.Position
 	members  []uint64
-	unplaced bool // the relay did not know the topic's position
+	unplaced bool // the last Topic frame told no position
 }
 
 // testLink is one link of an edge. The edge ignores the frames of a link that it neither uses nor
@@ -102,7 +103,8 @@ func (l *testLink) Close(code link.Code, text string) {
 	l.edge.closed = append(l.edge.closed, code)
 }
 
-// Append takes frames from the relay, as an edge would take them.
+// Append takes frames from the relay. It drops them if the edge is deaf or does not have this link
+// any more.
 func (l *testLink) Append(frames []byte) {
 	e := l.edge
 	if old := e.old; old != nil && old.conn == l && !e.deaf {
@@ -141,7 +143,7 @@ func (w *world) edge(node string) *testEdge {
 	return e
 }
 
-// linkTo gives the edge a link to a relay, tells the tables and replays.
+// linkTo links the edge to a relay. The edge tells its tables, and sends its log again.
 func (e *testEdge) linkTo(rl *testRelay) {
 	e.letGo()
 	e.generation++
@@ -167,7 +169,8 @@ func (e *testEdge) linkTo(rl *testRelay) {
 }
 
 // moveTo gives the edge a new link to another relay. At Live on the new link, the edge sends Moved
-// on the old one. The old link goes on until its relay closes it after Moved, or until letGo.
+// on the old one. The old link stays until its relay closes it after Moved, until letGo, or until
+// its relay is killed.
 func (e *testEdge) moveTo(rl *testRelay) {
 	e.letGo()
 	old := &leaving{e.link, e.conn, e.names}
@@ -183,7 +186,7 @@ func (e *testEdge) letGo() {
 	}
 }
 
-// cut ends the link. Its relay notices at once.
+// cut ends the link, if there is one. Its relay is told at its next step.
 func (e *testEdge) cut() {
 	rl, conn := e.link, e.conn
 	e.link, e.conn = nil, nil
@@ -239,7 +242,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// compare checks whether the relay's tables match the edge's.
+// compare checks the relay's tables against the edge's. It leaves this out while a Session or an
+// End is on its way. If the tables differ, the edge renews its link or the test fails, see renews.
 func (e *testEdge) compare(d link.Digest) {
 	e.digest = d
 	if d.Heard != e.heard || len(e.dead) > 0 {

@@ -13,9 +13,9 @@ import (
 
 var lostInG = protocol.LostText(protocol.GroupTopic("g"))
 
-// TestP4_LossOfAnExpiredHistoryIsTold publishes to a topic while an edge has no link. The history
-// expires before the edge links again. The loss is told at once and only once, although the edge's
-// relay no longer followed the topic.
+// TestP4_LossOfAnExpiredHistoryIsTold has messages of a topic expire while an edge has no link.
+// When the edge links again, it must be told the loss once, although its relay has forgotten the
+// edge.
 func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 	for _, c := range []struct {
 		name  string

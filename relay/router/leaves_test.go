@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP8_ManyLeaves checks that the bytes that an edge is sent for a leave do not grow with the
-// number of the edge's unfinished frames.
+// TestP8_ManyLeaves has many sessions of one edge leave groups while many frames of the edge are
+// unfinished. The edge must be sent few bytes for each leave.
 func TestP8_ManyLeaves(t *testing.T) {
 	const n = 1000
 	w := newWorld(t, 1)

@@ -47,8 +47,8 @@ func TestB1_WhoJoinsAndLeavesHoldsNobody(t *testing.T) {
 }
 
 // TestAParkedFrameHoldsOnlyItsLane has a join whose notice is not published. Later frames of the
-// same session are parked behind the join. Each parked frame holds up only the frames that come
-// after it in its own lane. Messages in other lanes go on.
+// same session are parked behind the join. A message of another session waits behind a parked one
+// to the same group. Messages to other topics must go on.
 func TestAParkedFrameHoldsOnlyItsLane(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

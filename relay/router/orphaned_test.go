@@ -9,8 +9,8 @@ import (
 )
 
 // TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue has a slow broker, and an edge that
-// replays all its waiting frames on each new link. The messages that wait at the broker must not
-// take more than twice the size of the edge's log and one message.
+// replays its waiting frames on each new link. The messages that wait at the broker must take at
+// most one message more than twice the size of the edge's log.
 func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

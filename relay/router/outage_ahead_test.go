@@ -54,7 +54,7 @@ func TestP5_EdgesOfOneRelayTalkWhileTheBrokerIsAway(t *testing.T) {
 }
 
 // TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway checks that a join, a leave and a connect
-// during the outage take effect at once on their relay. The notices of the join and the leave are
+// take effect on their relay while the broker is away. The notices of the join and the leave are
 // published afterwards.
 func TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 2)
@@ -162,9 +162,9 @@ func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 	}
 }
 
-// TestP1_AnEdgeFromElsewhereWaitsForTheBroker checks that a relay does not give ahead the messages
-// of an edge that is not whole there. A message that the edge sent through another relay may still
-// be missing at this relay.
+// TestP1_AnEdgeFromElsewhereWaitsForTheBroker has an edge link to a relay whose broker is away. The
+// relay must not give the edge's next message ahead. It may lack an earlier message, which the edge
+// sent through another relay.
 func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -187,8 +187,8 @@ func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 
 // TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder has a member come at a relay that does
 // not know the topic's position. Then the member's edge moves to a second relay, whose tail has
-// messages from before the member came. The member is not given them, even while the broker is away
-// there too.
+// messages from before the member came. The broker is away from both relays. The member must not be
+// given these messages.
 func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -258,9 +258,9 @@ func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 	d.quiet()
 }
 
-// TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack checks that the messages that waited are not all
-// published before another relay has subscribed to their topic again. The members there miss none
-// of these messages.
+// TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack has more messages wait than a history keeps. When the
+// broker is back, they are published slowly. So a relay whose broker comes back somewhat later
+// misses none of them.
 func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -310,8 +310,7 @@ func TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway(t *testing.T) {
 	b.stuck = 0
 	w.wait(time.Second)
 	b.saw(2, want...)
-	// On a new link the relay sends again all that was given ahead, and the edge drops these
-	// repeats.
+	// On a new link the relay sends again what was given ahead, and the edge drops the repeats.
 	b.linkTo(rl)
 	w.settle()
 	a.group(1, "g", "more")

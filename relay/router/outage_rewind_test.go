@@ -12,8 +12,8 @@ import (
 )
 
 // rewound returns a world in which Redis has lost a message to user n, and an edge of the second
-// relay that follows n. The second relay has the message in its tail, but the edge was behind and
-// did not get it. Both relays are deaf, and were told that Redis is away.
+// relay, on which n has a session. The second relay has the message in its tail, but the edge was
+// behind and did not get it. Both relays are deaf, and were told that Redis is away.
 func rewound(t *testing.T) (w *world, slow *testEdge) {
 	w = newWorld(t, 2)
 	slow = w.edge("slow")
@@ -44,7 +44,8 @@ func (w *world) undeafen() {
 }
 
 // TestP6_WhoCameAfterALossIsNotGivenWhatWasLost moves an edge to a relay that still has the lost
-// message. The edge's client came after the loss, at a relay that does not have the message.
+// message. The edge's client came after the loss, at a relay that does not have the message. The
+// client must be told of a loss, and must not be given the message.
 func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 	for _, deaf := range []bool{false, true} {
 		w, _ := rewound(t)
@@ -60,7 +61,7 @@ func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
 		if !e.confirmed[1] {
 			t.Fatal("not confirmed")
 		}
-		// The second relay knows that Redis is back, but not yet what Redis lost.
+		// If deaf is set, the second relay knows that Redis is back, but not yet what Redis lost.
 		if deaf {
 			w.relays[1].broker.held = append(w.relays[1].broker.held, broker.State{})
 			w.settle()

@@ -63,8 +63,7 @@ func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 
 // TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly has a publish fail that was not
 // carried out. Members who were there before the message are given the message ahead. Members who
-// came after the message are never given it: they get the sender's next message ahead, and an older
-// one must not follow that.
+// came after it get the sender's next message, and must not be given the older one.
 func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -169,8 +168,8 @@ func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
 
 // TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore has an edge whose link is
 // half open: its messages to a group are published, and the edge does not learn it. Then the edge
-// links to a relay without Redis, and a client connects to the group there. That client begins
-// after the edge's earlier messages, though they were never acknowledged.
+// links to a relay without Redis, and a client connects to the group there. That client must not be
+// given what was said in the group before, although the edge had no acknowledgement.
 func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *testing.T) {
 	w := newWorld(t, 3)
 	first, away, last := w.relays[0], w.relays[1], w.relays[2]

@@ -10,9 +10,10 @@ import (
 )
 
 // TestP1_ADeafTopicIsNotHeardOut has the broker come back, and go away again before it has
-// confirmed the subscriptions. In between a Flushed with Heard comes, which must not make an edge
-// whole. redisbroker can send its events in this order: State, and the pong that answers a Flush,
-// come before Subscribed, which waits until the tops are read.
+// confirmed the subscriptions. In between, the relay's Flush is answered with Heard. The relay must
+// still not give the edge's next message ahead, since it lacks an earlier one. redisbroker can send
+// its events in this order: State, and the pong that answers a Flush, come before Subscribed, which
+// waits until the tops are read.
 func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -101,7 +102,7 @@ func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 }
 
 // TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane has publishing fail while subscriptions are in
-// force. If a topic becomes level meanwhile, the lanes that wait for that must be woken.
+// force. Lanes wait for the echo of an earlier message. When the echo comes, they must go on.
 func TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -136,8 +137,9 @@ func TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane(t *testing.T) {
 	b.saw(4, joined("4", "g"))
 }
 
-// TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed checks that the lanes of an edge are
-// woken when the edge becomes whole while the broker is away.
+// TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed has an edge link to a relay that cannot
+// publish, although its subscriptions are in force. The edge's message and join must be given ahead
+// there.
 func TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -195,7 +197,7 @@ func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	rl.leave(false)
 	w.settle()
 	for range 4 {
-		a.group(1, "g", strings.Repeat("x", 60<<10)) // together about a user's share of a log
+		a.group(1, "g", strings.Repeat("x", 60<<10)) // about a user's share of a log
 	}
 	w.settle()
 	b.bytes = 0
@@ -259,7 +261,8 @@ func TestP6_APlaceIsNotBehindThePageItWasLookedForIn(t *testing.T) {
 
 // TestP1_AReceiverThatMovesHereGetsAllInOrder has a message sent while its receiver is at another
 // relay. The sender's relay cannot publish, although its subscriptions are in force. Then the
-// receiver's edge moves to the sender's relay, and the next message is sent.
+// receiver's edge moves to the sender's relay, and the next message is sent. The receiver must get
+// both messages in order.
 func TestP1_AReceiverThatMovesHereGetsAllInOrder(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -363,7 +366,6 @@ func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	w.settle()
 	rl.broker.onEvent = exceptEchoes
 	// The message is published and not heard, since the connection of the subscriber is dead.
-	// redisbroker notices such a silence after 2.5 s.
 	a.group(1, "g", "1")
 	w.settle()
 	rl.leave(false)
@@ -448,7 +450,9 @@ func TestP5_AConnectWhileItsEdgeIsBehindIsBound(t *testing.T) {
 	b.saw(5, "user 1 send:x")
 }
 
-// TestP1_LinkingTwiceMakesNoEdgeWhole checks that an edge does not become whole by linking twice.
+// TestP1_LinkingTwiceMakesNoEdgeWhole has an edge link twice to a relay whose broker is away. The
+// relay lacks a message that the edge sent through another relay. So it must not give the edge's
+// next message ahead, even on the second link.
 func TestP1_LinkingTwiceMakesNoEdgeWhole(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

@@ -15,8 +15,8 @@ import (
 
 // TestP6P9_AnySchedule runs clients that come, go, join and leave. Links are cut between any two
 // frames. There are stalls, deafness, failed requests, and times when the broker is away. Each
-// message that a client must get comes to it once. A client that was told that it is not in a group
-// gets no message of that group. In the end the tables agree and nothing is left over.
+// message that a client must get comes to it once. A client that is known not to be in a group gets
+// no message of that group. In the end the tables agree and nothing is left over.
 func TestP6P9_AnySchedule(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {

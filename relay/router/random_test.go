@@ -277,7 +277,7 @@ func check(t *testing.T, edges []*testEdge, sent map[string][]string, refused ma
 	}
 }
 
-// trouble does nothing in most calls. In the others it begins or ends a fault between a relay and
+// trouble does nothing in most calls. In the others it may begin or end a fault between a relay and
 // its broker.
 func trouble(rnd *rand.Rand, rl *testRelay) {
 	switch rnd.IntN(50) {

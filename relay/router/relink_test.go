@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// pair links edge a to ra and edge b to rb. Each edge has one session, of users 1 and 2, and both
-// sessions are in group g.
+// pair links edge a to ra and edge b to rb. Edge a has session 1 of user 1, and edge b has session
+// 2 of user 2. Both sessions are in group g.
 func pair(w *world, ra, rb *testRelay) (a, b *testEdge) {
 	a, b = w.edge("a"), w.edge("b")
 	a.linkTo(ra)
@@ -344,7 +344,7 @@ func TestP9_DeadEdgeLeavesAfterGrace(t *testing.T) {
 	w.wait(14 * time.Second)
 	a.group(3, "g", "x")
 	w.settle()
-	a.saw(3, "user 【3】 not in 【g】") // b's session counts as a member
+	a.saw(3, "user 【3】 not in 【g】") // b's session still counts as a member
 	w.wait(2 * time.Second)
 	a.group(3, "g", "x")
 	w.settle()

@@ -134,7 +134,7 @@ func (s *stage) relink(edge int) {
 	s.step(Connected{s.links[edge], h})
 }
 
-// heapNow returns the bytes that are alive on the heap.
+// heapNow collects garbage, and returns the bytes that are then on the heap.
 func heapNow() int64 {
 	runtime.GC()
 	runtime.GC()

@@ -41,8 +41,8 @@ func TestA7_NamesInCommandsAreStrictWhereThatIsSet(t *testing.T) {
 	}
 }
 
-// TestA7_WhatARelayGrantedIsNotJudgedAgain checks that a message that a relay without Redis has
-// given ahead is published by another relay, even by a strict one.
+// TestA7_WhatARelayGrantedIsNotJudgedAgain has a relay without Redis give a message ahead. Another
+// relay, with strict ids, must publish the message although it would refuse it from a client.
 func TestA7_WhatARelayGrantedIsNotJudgedAgain(t *testing.T) {
 	w := newWorld(t, 0)
 	here, there := w.addRelay(Config{}), w.addSpeaking(Config{}, chat.Dialect{StrictIDs: true})

@@ -46,8 +46,8 @@ func TestP8_ATopicThatIsLeftIsNotKeptAlive(t *testing.T) {
 	}
 }
 
-// TestP8_TailsAreBoundedTogether checks that all tails together keep within Config.TailBytes. It
-// does not matter which topics are dropped, or which items leave their own tails early.
+// TestP8_TailsAreBoundedTogether checks that all tails together keep within Config.TailBytes.
+// Meanwhile topics are dropped, and single tails are full.
 func TestP8_TailsAreBoundedTogether(t *testing.T) {
 	const most, size = 64 << 10, 1 << 10
 	w := newWorld(t, 0)

@@ -24,7 +24,7 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	session := func(n uint64) any { return link.Session{ID: n, Endpoint: protocol.EndpointUser, User: "1"} }
 	for _, c := range []struct {
 		name   string
-		each   int // size of what one call of frames tells, as counted, in bytes
+		each   int // bytes that the relay counts for one call of frames
 		frames func(n uint64) []any
 	}{
 		{"sessions", 65, func(n uint64) []any { return []any{session(n)} }},

@@ -8,8 +8,8 @@ import (
 )
 
 // TestA2_ATopicTakesItsRateFromAllWhoWriteToIt has a client of each of eight edges send messages to
-// the topic "all" at once. The messages come out at the topic's rate, and the edges take turns.
-// Nothing is lost, and messages to other topics do not wait.
+// the topic "all" at once. The messages are published at about the topic's rate, and the edges take
+// turns. Nothing is lost, and a message to another topic does not wait.
 func TestA2_ATopicTakesItsRateFromAllWhoWriteToIt(t *testing.T) {
 	const edges, each, size, rate = 8, 10, 10_000, 100_000
 	w := newWorld(t, 0)
@@ -91,9 +91,9 @@ func TestA2_WhatOtherRelaysPublishCounts(t *testing.T) {
 	}
 }
 
-// TestA2_WhatWaitsForATopicLeavesRoomInTheLog checks that messages that wait for a topic with too
-// many senders hold about a quarter of an edge's log at most. Further messages to that topic are
-// refused. Users who write elsewhere notice nothing.
+// TestA2_WhatWaitsForATopicLeavesRoomInTheLog checks that messages that wait for a topic's rate
+// hold about a quarter of their edge's log at most. Further messages to that topic are refused. A
+// message to another topic does not wait.
 func TestA2_WhatWaitsForATopicLeavesRoomInTheLog(t *testing.T) {
 	const size = 10_000
 	w := newWorld(t, 0)

@@ -31,8 +31,7 @@ type testRelay struct {
 }
 
 // filter is a broker between a Router and the back end. A test can hold back or lose the events
-// that the back end brings. It can also lose publishes, and have requests answered with errors, as
-// a network might.
+// that the back end brings. It can also lose publishes, and have requests answered with errors.
 type filter struct {
 	*brokertest.Handle
 	onPublish func(broker.Publish) bool // false: Publish does not pass the request on
@@ -85,8 +84,8 @@ func (f *filter) lost(ev broker.Event) broker.Event {
 	return ev
 }
 
-// leave puts the back end out of reach of rl, and rl notices. If replies is true, answers to
-// publishes that were carried out before still come.
+// leave puts the back end out of reach of rl, unless it is so already. The relay is told at its
+// next step. If replies is true, answers to publishes that were carried out before still come.
 func (rl *testRelay) leave(replies bool) {
 	if !rl.broker.away {
 		rl.broker.away, rl.broker.replies = true, replies
@@ -95,7 +94,7 @@ func (rl *testRelay) leave(replies bool) {
 }
 
 // refuse makes publishes fail while the subscriptions stay in force. The relay is told that its
-// broker is away.
+// broker is away. While the back end is out of reach, refuse does nothing.
 func (rl *testRelay) refuse() {
 	if !rl.broker.away && !rl.broker.refusing {
 		rl.broker.refusing = true
@@ -115,7 +114,7 @@ func (rl *testRelay) accept() {
 }
 
 // deafen loses the subscriptions, while requests are still carried out. The relay is told that its
-// broker is away.
+// broker is away. While the back end is out of reach or publishes fail, deafen does nothing.
 func (rl *testRelay) deafen() {
 	if rl.broker.away || rl.broker.refusing {
 		return

@@ -19,7 +19,7 @@ type edge struct {
 	features   uint64
 	woken      bool
 
-	number uint64 // number of its last frame; a settled relay has acknowledged that frame
+	number uint64 // number of its last message; a settled relay has acknowledged what was sent
 	heard  uint64 // Session frames sent on this link
 	groups map[string][]uint64
 
@@ -146,7 +146,7 @@ func (e *edge) send(frames int) error {
 	return nil
 }
 
-// take counts and checks the frames of a batch that arrived.
+// take counts the frames of a batch that arrived. It checks the publications among them.
 func (e *edge) take(in []byte) error {
 	for len(in) > 0 {
 		t, body, remainder, err := link.Next(in)
@@ -175,7 +175,7 @@ func (e *edge) take(in []byte) error {
 	return nil
 }
 
-// forget sets all counts to zero.
+// forget sets took, up and down to zero.
 func (e *edge) forget() {
 	e.took, e.up, e.down = [256]int{}, 0, 0
 }

@@ -5,8 +5,8 @@
 //	go run ./test/scale [-edges 1000] [-sessions 10000000]
 //
 // Ten million sessions take some seven GB and a few minutes. Scale checks what it measures: each
-// interested edge gets exactly one frame of a publication, and the relay's tables equal those of
-// the edges. See docs/sizing.md.
+// edge that must get a publication gets one frame of it. Some edges also compare their tables with
+// the relay's. See docs/sizing.md.
 package main
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// connectsAtOnce is the number of connects that an edge sends in one batch. A busy edge in
-// production also has several connects waiting whenever its link's writer runs.
+// connectsAtOnce is the largest number of connects that an edge sends in one batch. A busy edge in
+// production also sends several connects in one batch.
 const connectsAtOnce = 10
 
 // tickOf returns the time in which the given number of connects come: ten thousand come in a
@@ -57,7 +57,7 @@ func main() {
 	}
 }
 
-// run makes all measurements, step by step.
+// run makes the measurements one after the other. It ends with the first error.
 func run(cfg config, r *report) error {
 	runtime.LockOSThread() // a meter needs this
 	defer runtime.UnlockOSThread()

@@ -22,7 +22,7 @@ type relay struct {
 	wire    []byte                // batches written to links and not read yet
 	written []written             // where each batch ends in wire
 	due     map[delivery]struct{} // publications that must still be read
-	longest time.Duration         // duration of its longest step
+	longest time.Duration         // duration of its longest step since this was set to 0
 }
 
 var _ downlink.Handler = (*relay)(nil)
@@ -44,7 +44,7 @@ func (r *relay) Disconnected(l *downlink.Link, lastReceived time.Time, err error
 	r.pump.Disconnected(l, lastReceived, err)
 }
 
-// delivery is a publication on its way to an edge.
+// delivery is a publication that an edge must get.
 type delivery struct {
 	to *edge
 	id uint64

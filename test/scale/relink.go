@@ -46,8 +46,8 @@ func (c *cluster) tell(m *meter, e *edge) (err error) {
 	return err
 }
 
-// compare lets 11 s of the relay's clock pass, in which the relay sends each edge a Digest of its
-// tables. It fails unless the tables of the given edges equal the edges' own.
+// compare lets 11 s of the relay's clock pass. In this time the relay must send each of the given
+// edges a Digest. compare fails unless each Digest matches the tables of its edge.
 func (c *cluster) compare(edges []*edge) error {
 	for _, e := range edges {
 		e.forget()

@@ -54,8 +54,9 @@ type meter struct {
 	cpu, apart  time.Duration
 	wall, aside time.Duration
 	since       time.Time
-	// allocated is in bytes. From beginAlone on it has what the process had allocated by then, and
-	// what the edges' side allocates. After end it has what the relay allocated in between.
+	// allocated is in bytes, and is used after beginAlone only. Until end, it is what the process
+	// had allocated at beginAlone, plus what was allocated during besides. After end, it is what
+	// the relay allocated.
 	allocated uint64
 	ended     bool
 	percent   int // GC percentage to restore; 0: it was not changed
@@ -65,8 +66,8 @@ type meter struct {
 func begin() *meter { return &meter{cpu: processTime(), since: time.Now()} }
 
 // beginAlone begins a measurement without garbage collection, unless the process reaches its memory
-// limit. A measurement shorter than a collection would contain either a whole collection or none.
-// The meter counts the allocated bytes instead.
+// limit. In a short measurement, a collection would outweigh what is measured. The meter counts the
+// allocated bytes instead.
 func beginAlone() *meter {
 	percent := debug.SetGCPercent(-1)
 	m := begin()

@@ -31,7 +31,7 @@ type store struct {
 
 type saved struct {
 	brokertest.Saved
-	stored map[protocol.Topic]int // result of model.count when it was saved
+	stored map[protocol.Topic]int // result of model.count when the state was saved
 }
 
 func newStore(w *world) *store {
@@ -115,7 +115,7 @@ type relayBroker struct {
 
 	unreachable bool
 	frozen      bool // the store froze, and carries out hung requests later
-	away        bool // the relay was told that the store is unreachable
+	away        bool // giveUp was called, and regain was not called since
 	hung        []request
 	subs        map[protocol.Topic]*subscription
 	order       []*subscription
@@ -270,7 +270,7 @@ func (b *relayBroker) establish(s *subscription) {
 }
 
 // dispatch sends an event of the handle on its way to the relay, by the connection that brings
-// publications.
+// publications. It may lose the event.
 func (b *relayBroker) dispatch(ev broker.Event) {
 	connects, epoch := b.connects, 0
 	var s *subscription
@@ -321,12 +321,14 @@ func (b *relayBroker) stepped() {
 	b.heard = nil
 }
 
-// hearsNot reports whether the relay misses publications without knowing that it does.
+// hearsNot reports whether the relay may miss publications without knowing it. Either the store is
+// out of reach and the relay was not told, or subscriptions ended a moment ago.
 func (b *relayBroker) hearsNot() bool {
 	return b.unreachable && !b.away || b.w.now.Sub(b.deafAt) < 2*time.Millisecond
 }
 
 // deafen ends subscriptions, all of them or that of one topic. Their events on the way are lost.
+// The relay is told with Deaf.
 func (b *relayBroker) deafen(all bool, t protocol.Topic) {
 	for _, s := range b.order {
 		if s.on && (all || s.topic == t) {
@@ -344,16 +346,17 @@ func (b *relayBroker) deafen(all bool, t protocol.Topic) {
 	b.deliver(broker.Deaf{All: all, Topic: t})
 }
 
-// listen has all lost subscriptions confirmed anew, each at a random moment within the given time.
+// listen tries to establish the lost subscriptions anew, each at a random moment within the given
+// time.
 func (b *relayBroker) listen(within time.Duration) {
 	for _, s := range slices.Clone(b.order) {
 		b.w.after(b.w.between(0, within), func() { b.establish(s) })
 	}
 }
 
-// lose makes the store unreachable from this relay. If frozen is set, hung requests are carried out
-// later, and the subscriptions stay until the loss is reported. The relay's broker reports the loss
-// within three seconds, unless the store can be reached again by then.
+// lose makes the store unreachable from this relay. If frozen is set, the store takes up hung
+// requests when it is back, and the subscriptions stay until the loss is reported. The relay's
+// broker reports the loss within three seconds, unless the store can be reached again by then.
 func (b *relayBroker) lose(frozen bool) {
 	if b.unreachable || b.dead {
 		return

@@ -99,7 +99,8 @@ func (w *world) populate(e *edge) {
 	})
 }
 
-// connect opens a session on some edge, unless that edge has 12 sessions already.
+// connect opens a session on some edge. It does nothing if that edge has 12 sessions already, or
+// has not had a link yet.
 func (w *world) connect() {
 	if e := w.edge(); e != nil && len(e.sessions) < 12 {
 		w.connectTo(e, pick(w, []protocol.Endpoint{

@@ -2,7 +2,8 @@ package simulation
 
 import "time"
 
-// doubt looks for another relay while a is silent.
+// doubt begins to look for another relay, since a is silent. It does nothing if the edge looks for
+// one already.
 func (e *edge) doubt(a *attachment) {
 	if e.used != a || e.seeking || !e.alive {
 		return
@@ -14,7 +15,8 @@ func (e *edge) doubt(a *attachment) {
 	e.w.after(e.w.between(0, 50*time.Millisecond), func() { e.seek(a) })
 }
 
-// seek dials another relay, or now and then the same one, for as long as a is silent.
+// seek dials another relay, or now and then a's relay again. It tries again until the edge has
+// moved, a is heard again, or a is not in use any more.
 func (e *edge) seek(a *attachment) {
 	if !e.alive || e.used != a || e.calledOff(a) {
 		return
@@ -57,7 +59,7 @@ func (e *edge) seek(a *attachment) {
 	})
 }
 
-// calledOff reports whether a has been heard again, so that the edge stays.
+// calledOff reports whether a has been heard again. If so, the edge stays on a.
 func (e *edge) calledOff(a *attachment) bool {
 	if a.end.silent() {
 		return false
@@ -69,12 +71,12 @@ func (e *edge) calledOff(a *attachment) bool {
 	return true
 }
 
-// promisedSilence is how long an edge may hear nothing while a relay takes links. It counts from
-// when the edge last heard a byte, or from when that relay began to take links if that is later.
+// promisedSilence is how long an edge may hear nothing while a relay takes links. The time before
+// that relay took links does not count.
 const promisedSilence = 3 * time.Second
 
-// watchSilence fails the run if the edge has heard nothing for longer than promisedSilence. An edge
-// that stands still is left out.
+// watchSilence fails the run if the edge has heard nothing for longer than promisedSilence while a
+// relay takes links. An edge that stands still is left out.
 func (e *edge) watchSilence() {
 	e.w.after(100*time.Millisecond, func() {
 		if !e.alive {

@@ -34,14 +34,14 @@ type edge struct {
 	dialling bool
 	seeking  bool // it looks for another relay while a link is up
 	stalled  bool
-	unlinked time.Time // when the last link in use ended, or the edge started or went on
+	unlinked time.Time // last of: its start, the end of a link in use, the end of a stall
 
 	sessions []*session // live sessions
 	ended    []*session // the most recently ended ones
-	compared int        // times that tables were compared
+	compared int        // times that tables were compared, since the start or mend
 }
 
-// attachment is a link that is up.
+// attachment is a link of an edge, from the handshake on.
 type attachment struct {
 	relay  *relay
 	end    *end
@@ -199,7 +199,7 @@ func (e *edge) begin(a *attachment) {
 	}
 }
 
-// down takes note of a link's end.
+// down handles the end of a link. If the link was in use, the edge dials again.
 func (e *edge) down(a *attachment, cause *link.CloseError) {
 	e.w.judgeEnd(a.end.name, cause)
 	a.link.Down()
@@ -240,7 +240,8 @@ func (e *edge) look(a *attachment) {
 	}
 }
 
-// move links elsewhere while a, whose relay stops, goes on.
+// move links the edge to another relay, while the link a stays up. It tries again until that
+// succeeds or a is not in use any more.
 func (e *edge) move(a *attachment) {
 	if !e.alive || e.used != a {
 		return
@@ -263,7 +264,7 @@ func (e *edge) move(a *attachment) {
 	})
 }
 
-// takeOver begins on next, and leaves a once next is live.
+// takeOver takes next into use. It leaves a once next is live, or after 5 s.
 func (e *edge) takeOver(a, next *attachment) {
 	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
 	e.old, e.seeking = append(e.old, a), false
@@ -275,8 +276,8 @@ func (e *edge) takeOver(a, next *attachment) {
 	})
 }
 
-// leave ends a link that another one has taken over: it sends Moved, and closes the link 2 s later
-// if the relay has not.
+// leave ends a link that another one has taken over. An edge that knows how to move sends Moved,
+// and closes the link 2 s later if the relay has not. Other edges close it without Moved.
 func (e *edge) leave(a *attachment) {
 	if a.left {
 		return

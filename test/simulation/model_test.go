@@ -8,16 +8,16 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// model watches the cluster from beside it. It is told of each event as it happens, and fails the
-// run at the first broken promise. It knows which frames were accepted, what the broker stored in
-// which order, and what each session must, may and must not receive.
+// model watches the cluster from beside it. It is told what happens, and fails the run when it
+// finds a promise broken. It knows which frames were accepted, what the broker stored in which
+// order, and what each session must, may and must not receive.
 type model struct {
 	w      *world
 	edges  map[protocol.Instance]*numbered
 	topics map[protocol.Topic]*stream
 	texts  int               // texts drawn so far; makes each one unique
 	ids    map[uint64]*frame // accepted frames by their brief ID
-	lossy  bool              // Redis has lost something
+	lossy  bool              // lose was called: Redis may have lost something
 }
 
 // numbered holds the frames of one boot of an edge, by number.
@@ -84,7 +84,7 @@ type entry struct {
 	flying   int                        // number of relays that it is still on its way to
 	prev     protocol.Position          // if bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
-	holed    map[*session]bool          // if bare: whether it came before an earlier entry
+	holed    map[*session]bool          // if bare: whether it came before the entry at prev
 	unheard  bool                       // a relay missed it, perhaps without knowing
 }
 
@@ -119,8 +119,8 @@ type interest struct {
 	awaits int       // commands without an answer
 	leaves int       // leave commands without an answer
 	came   time.Time // when the session connected or asked to join
-	// loose is zero if every relay had Redis from came until the connect or the join was answered.
-	// Otherwise it is the result of awaySince: the session may get what was published since then.
+	// loose is set when the connect or the join is answered, if a relay had no Redis at some time
+	// since came. Then the session may get what was published after loose, see awaySince.
 	loose    time.Time
 	expected []*expected
 	next     int // index in expected, behind the last entry that came
@@ -177,11 +177,10 @@ func (m *model) connected(s *session) {
 	}
 }
 
-// awaySince looks at those outages, of all relays, that were not over at the given time or began
-// later. It returns the time from which a relay may not know publications because of them, or zero
-// if there is no such outage. The result is 5 s before the earliest of these outages began. A
-// publication whose answer was still missing then may have been stored earlier, by as long as a
-// failed request takes.
+// awaySince returns a time from which on a relay may not know publications. It looks at the outages
+// of all relays that ended after the given time or still last. The result is 5 s before the first
+// of them began, or zero if there is none. The 5 s are for publications that were stored before an
+// outage, but were not answered yet when it began.
 func (m *model) awaySince(came time.Time) (since time.Time) {
 	for _, r := range m.w.relays {
 		for _, o := range r.broker.outages {
@@ -295,8 +294,8 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 		i.in = false
 		i.awaits--
 		i.leaves--
-		// While a relay has no Redis, a leave takes effect there before earlier publications that
-		// the relay does not know yet. These publications come too late for the session.
+		// While a relay has no Redis, a leave may take effect there before earlier publications
+		// that the relay does not know yet. These publications come too late for the session.
 		if since := m.awaySince(f.at); !since.IsZero() {
 			for _, x := range i.expected[i.next:] {
 				if x.at.After(since) && x.class == must {

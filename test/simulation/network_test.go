@@ -9,8 +9,8 @@ import (
 )
 
 // conn is the connection under one link. Each of its two directions is a stream of bytes, which
-// arrive in order, in pieces and late. Once the conn is cut, only some of the bytes in flight still
-// arrive, or none.
+// arrive in order, in pieces and late. When the conn is cut, it is drawn how many of the bytes in
+// flight still arrive.
 type conn struct {
 	w     *world
 	name  string
@@ -19,7 +19,7 @@ type conn struct {
 	cut   bool // nothing sent after the cut arrives
 }
 
-// end is one end of a conn. It does what link.Conn does in a process.
+// end is one end of a conn. It takes the place of a link.Conn.
 type end struct {
 	w     *world
 	conn  *conn
@@ -30,7 +30,7 @@ type end struct {
 	src   link.Source
 	sink  link.Sink
 	began time.Time
-	ended func(cause *link.CloseError, lastReceived time.Time) // nil: not open, or its process died
+	ended func(cause *link.CloseError, lastReceived time.Time) // nil: nobody is told of the end
 	doubt func()                                               // called when doubt begins
 
 	woken    bool
@@ -93,7 +93,7 @@ func (e *end) Features() uint64 {
 	return 0
 }
 
-// write sends batches until there are none left, or the connection is full.
+// write sends batches until there are none left, or until this end can send no more.
 func (e *end) write() {
 	e.woken = false
 	for !e.closed && !e.spoken && !e.paused && e.src != nil && !e.full() {
@@ -176,7 +176,7 @@ func (e *end) take(piece []byte) {
 	}
 }
 
-// watch checks at the interval of its side whether the link is alive.
+// watch checks every link.WatchEvery whether the link is alive, and whether a doubt has begun.
 func (e *end) watch() {
 	e.w.after(link.WatchEvery, func() {
 		if e.closed {

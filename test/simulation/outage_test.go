@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// outage takes Redis away in calm: all links and subscriptions are in force, and every relay knows
-// all of its edges' tables. It checks that the edges of each relay go on talking to each other.
-// Messages between edges of different relays come after the outage.
+// outage takes Redis away from all relays, after everything was mended and has settled. It checks
+// that the edges of each relay go on talking to each other. Messages between edges of different
+// relays come after the outage.
 func (w *world) outage() {
 	// In the first outage, a relay may not have heard all that its edges published through other
 	// relays before they linked to it. So servedBy checks nothing in the first outage.
@@ -56,9 +56,10 @@ func (w *world) everyoneSpeaks() (said []*frame) {
 	return said
 }
 
-// newcomers connects a client to each edge and lets the client join a group. The client must never
-// receive what its relay gave ahead before the client came. For each topic that the client is in
-// before Redis is back, newcomers notes this in session.never.
+// newcomers connects a client to each edge that has a link, and lets the client join a group.
+// Messages that clients of the same relay were given ahead before must not reach the new client.
+// For topics that the client is in when newcomers returns, newcomers puts the IDs of these messages
+// into session.never.
 func (w *world) newcomers() {
 	given := map[*relay][]*frame{}
 	for _, e := range w.edges {
@@ -91,7 +92,8 @@ func (w *world) newcomers() {
 }
 
 // servedBy checks that each frame has reached every member on the sender's relay who must get it,
-// and that the frame is not published yet. It also checks that every session is in some topic.
+// and that the frame is not published yet. It also checks that every session is in some topic. In
+// the first outage, and after a failure, it checks nothing.
 func (w *world) servedBy(said []*frame) {
 	if !w.settledOnce || w.failure != "" {
 		return

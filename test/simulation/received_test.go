@@ -60,8 +60,8 @@ func (i *interest) loosen(m *model) {
 }
 
 // broughtAhead takes note that an edge received a message ahead of its publication, or the ID of
-// such a message alone. If the edge received the message, its members have it now. From then on the
-// edge gives this message to nobody.
+// such a message alone. If one member was given the message now, the other members must have it
+// too. The edge must not give the message to anybody later.
 func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	n := m.edges[e.instance]
 	f := m.ids[id]
@@ -91,8 +91,8 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	}
 }
 
-// gap takes note that an edge was told of a loss. It returns how many messages are lost, where that
-// is known.
+// gap checks what an edge was told of a loss, and takes note of it. It returns how many messages
+// are lost, where that is known.
 func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known bool) {
 	at := m.edges[e.instance].at[t]
 	if !at.Before(g.Position) {
@@ -155,8 +155,9 @@ func (m *model) delivered(s *session, c cause, text string) {
 	}
 }
 
-// once checks that a message had not come before, ahead of its publication or otherwise. It also
-// checks that no later message of the same sender has come before it on this topic.
+// once checks that a message comes to the session for the first time, and that it is not in
+// session.never. A message behind a later one of its sender fails the run, unless mayComeLate
+// excuses it. If the run fails, once returns false.
 func (m *model) once(s *session, c cause, fail func(promise, what string)) bool {
 	if s.had[c.id] {
 		fail("P2", "a second time")
@@ -180,8 +181,8 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 	return true
 }
 
-// mayComeLate reports whether a message may come behind a later one of its sender. That is so in
-// five cases:
+// mayComeLate reports whether it is excused that a message comes behind a later one of its sender.
+// There are five such cases:
 //   - Redis lost the message, and the message was stored again.
 //   - The session was told that the message is lost.
 //   - Redis lost the message, and the session was not there when the message was first published.
@@ -207,8 +208,8 @@ func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 }
 
 // relinked reports whether the sender's or the receiver's edge has linked anew since the message
-// was said, or has no link. Then a relay that did not publish the message may have it. Until Redis
-// is back, no relay knows which came first, the publication or the receiver.
+// was said, or has no link. Then a relay that did not publish the message may have it. That relay
+// may not know which came first, the publication or the receiver.
 func (m *model) relinked(f *frame, s *session) bool {
 	for _, a := range []*attachment{f.s.e.used, s.e.used} {
 		if a == nil || !a.began.Before(f.at) {
@@ -218,7 +219,7 @@ func (m *model) relinked(f *frame, s *session) bool {
 	return false
 }
 
-// deliveredAhead checks a message that came before its publication, as far as this edge knows.
+// deliveredAhead checks a message that came in an Ahead frame.
 func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promise, what string)) {
 	f, i := m.ids[c.id], s.interests[c.topic]
 	switch {
@@ -242,8 +243,9 @@ func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promi
 	}
 }
 
-// deliveredLate checks that a message given ahead was not published before its receiver came, and
-// that the receiver was not told of its loss.
+// deliveredLate checks a message given ahead that is published already. It fails the run if the
+// publication was before the receiver came, or if the receiver was told of the message's loss. It
+// excuses cases in which the receiver's relay may not know that.
 func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, what string)) {
 	if f == nil || f.stored == 0 {
 		return
@@ -262,8 +264,8 @@ func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, 
 }
 
 // leftBehind reports whether the sender's edge is not on the receiver's relay, or one of the two
-// edges has no link. The receiver's relay may not know that the sender's edge has left, and may
-// have the message from before.
+// edges has no link. Then the receiver's relay may have the message from the time before the
+// sender's edge left that relay.
 func leftBehind(f *frame, s *session) bool {
 	from, to := f.s.e.used, s.e.used
 	return from == nil || to == nil || from.relay != to.relay
@@ -316,8 +318,9 @@ func (m *model) deliveredBare(s *session, c cause, text string, fail func(promis
 	}
 }
 
-// deliveredEntry checks that a stored entry came in its turn: no entry before it that the session
-// must receive is missing.
+// deliveredEntry checks a publication with a position. It must be for the session, and must come
+// once. If the session lacks an earlier entry that it must receive, the run fails. What losses and
+// outages permit is excused.
 func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promise, what string)) {
 	i := s.interests[c.topic]
 	find := func(from, to int) int {

@@ -135,7 +135,7 @@ func (r *relay) kill(silent bool) {
 	r.ends, r.links = nil, nil
 }
 
-// freeze stops the process. thaw lets it go on, as a zombie if its edges have left it.
+// freeze stops the process. thaw lets it go on.
 func (r *relay) freeze() {
 	if !r.alive || r.frozen {
 		return
@@ -159,7 +159,7 @@ func (r *relay) thaw() {
 	r.stepSoon()
 }
 
-// drain stops the relay gracefully, in the steps of Relay.Run of package relay.
+// drain stops the relay gracefully, much like Relay.Run of package relay.
 func (r *relay) drain() {
 	if !r.takes() {
 		return

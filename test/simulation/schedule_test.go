@@ -231,7 +231,8 @@ func (s *store) load(back bool) {
 	}
 }
 
-// play carries out a schedule, mends everything, and checks the promises.
+// play carries out a schedule, mends everything, and checks the promises. The first failure ends
+// the schedule.
 func (w *world) play(s schedule) {
 	w.model = &model{w: w, edges: map[protocol.Instance]*numbered{}, topics: map[protocol.Topic]*stream{}, ids: map[uint64]*frame{}}
 	w.store = newStore(w)
@@ -269,7 +270,7 @@ func (w *world) play(s schedule) {
 	w.leaveAll()
 }
 
-// mend undoes everything that was broken.
+// mend ends the faults that can be ended, and starts relays until two serve.
 func (w *world) mend() {
 	w.tracef("--- all is mended")
 	w.calm = true
@@ -288,8 +289,8 @@ func (w *world) mend() {
 	}
 }
 
-// bareReachesAll checks that in calm a publication without a position reaches every session of the
-// topic "all".
+// bareReachesAll checks that, when everything is mended, a publication without a position reaches
+// every session of the topic "all".
 func (w *world) bareReachesAll() {
 	if w.failure != "" {
 		return

@@ -16,8 +16,8 @@ var (
 	tracing = flag.Bool("show", false, "with -seed: print all that happens")
 )
 
-// TestSimulation runs schedules, as many at a time as there are cores. If a schedule fails, the
-// test shortens the schedule as far as it can, and prints what happens in the short one.
+// TestSimulation runs schedules, several at a time. If a schedule fails, the test shortens the
+// schedule and prints what happens in the short one.
 func TestSimulation(t *testing.T) {
 	if *seed != 0 {
 		one(t, *seed, *tracing)
@@ -96,7 +96,7 @@ func shrink(t *testing.T, s schedule) schedule {
 }
 
 // shorten leaves out actions as long as the schedule fails without them. It tries halves first,
-// then quarters, and so on down to single actions.
+// then quarters, and so on down to single actions, in shrinkRuns runs at most.
 func shorten(s schedule, fails func(schedule) bool) schedule {
 	runs := 0
 	for size := max(1, len(s.actions)/2); size >= 1; size /= 2 {

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// arriving takes note that a session comes to a topic. The session may receive the publications
-// that are still on their way to relays, since the relays do not know them yet when the session
+// arriving takes note that a session comes to a topic. The session may receive publications that
+// are still on their way to a relay, since that relay does not know them yet when the session
 // comes.
 func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	for _, e := range m.stream(t).entries {
@@ -103,16 +103,17 @@ func (m *model) bare(t protocol.Topic, from, msg string) {
 	s.bares[text] = e
 }
 
-// broughtBare takes note that a publication of an original server has reached a relay.
+// broughtBare takes note that a publication of an original server has reached a relay. It does
+// nothing for other publications.
 func (m *model) broughtBare(c *relayBroker, p broker.Publication) {
 	if p.Position.IsZero() {
 		m.stream(p.Topic).bares[string(protocol.AppendText(nil, p.Topic, p.From, p.Msg))].brought[c] = m.w.now
 	}
 }
 
-// unheard takes note that a publication did not reach a relay. The relay knows nothing of the
-// publication until it receives the next one of the topic, or a Subscribed. A session that connects
-// or joins there in between may then get the missed publication too.
+// unheard takes note that a publication did not reach a relay. The relay may know nothing of it
+// until it receives the next one of the topic, or a Subscribed. A session that connects or joins
+// there in between may then get the missed publication too.
 func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	for _, e := range m.stream(t).entries {
 		if e.position == at {
@@ -121,9 +122,10 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// lose takes note that Redis has lost data. The parameter kept says how many publications of each
-// topic are left, counted from the first. Marks against duplicates may be lost too, so any frame
-// may be stored again.
+// lose takes note that Redis has lost data. The parameter kept is what count returned when the
+// state was saved to which Redis goes back. It is nil if Redis is emptied. The entries that came
+// after that state are lost. Marks against duplicates may be lost too, so any frame may be stored
+// again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {

@@ -26,7 +26,7 @@ type world struct {
 
 	tracing bool
 	lines   []string
-	digest  uint64 // digest of all bytes that links carried
+	digest  uint64 // digest of the batches that arrived, see note
 	failure string // the first failure; it stops the run
 
 	config config
@@ -35,7 +35,7 @@ type world struct {
 	edges  []*edge  // includes dead edges
 	conns  []*conn  // includes closed conns
 	model  *model
-	calm   bool // everything broken has been mended
+	calm   bool // mend was called
 
 	settledOnce bool // a first outage in calm is over
 	doubts      struct{ begun, moved, cancelled int }
@@ -49,7 +49,7 @@ type config struct {
 	logSize    int           // bytes of each edge's log
 	buffer     int           // bytes a relay buffers for each link
 	tail       int           // publications in a relay's memory, per topic
-	window     int           // bytes that a conn holds unread
+	window     int           // unread bytes from which on an end of a conn sends nothing
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
 }
@@ -80,8 +80,8 @@ func run(t *testing.T, s schedule, tracing bool) (r result) {
 	return r
 }
 
-// reseed makes everything drawn from now on depend on seed alone. So each remaining action of a
-// shortened schedule begins with the same random numbers as before.
+// reseed begins a series of random numbers that depends on seed alone. So each remaining action of
+// a shortened schedule begins with the same random numbers as before.
 func (w *world) reseed(seed uint64) { w.rnd = rand.New(rand.NewPCG(seed, 0x5eed)) }
 
 // chance is true in p of 100 cases.
@@ -129,7 +129,8 @@ func (w *world) at(at time.Time, do func()) {
 
 func (w *world) after(d time.Duration, do func()) { w.at(w.now.Add(d), do) }
 
-// pass lets time pass and carries out the events that are due in it.
+// pass lets time pass and carries out the events that come due. After a failure it carries out
+// none.
 func (w *world) pass(d time.Duration) {
 	until := w.now.Add(d)
 	for w.failure == "" && len(w.queue) > 0 && !w.queue[0].at.After(until) {
