@@ -17,9 +17,8 @@ import (
 // one topic that succeed are carried out in the order of their calls.
 //
 // While Run runs, each request but Subscribe is answered exactly once. A request may fail, for
-// example because the back end is away. Its answer then has an Err. A Flushed, which has no Err,
-// then has a false Heard. The Broker does not retry a request whose answer says that it failed. The
-// caller may.
+// example because the back end is away. Its answer then has an Err. A Flushed has no Err: its Heard
+// is then false. The Broker does not try a failed request again. The caller may.
 //
 // A Subscribe may be answered several times, and the Broker itself retries it. A Subscribe may stay
 // unanswered if another Subscribe or an Unsubscribe of its topic follows.

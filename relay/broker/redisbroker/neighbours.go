@@ -72,11 +72,11 @@ func (s statement) String() string {
 	return fmt.Sprintf("database %d with the prefix %q", s.Database, s.Prefix)
 }
 
-// neighbours listens to the relays of other clusters on the same Redis, and decides whether its own
-// relay is refused. Another cluster is a reason to refuse it if that cluster shares channels with
-// its own, and serves, or begins at the same time and comes first (see statement.before). Its own
-// relay is not refused if its own cluster serves. Nor is it refused once it serves itself, since
-// then the newcomer is at fault.
+// neighbours belongs to one relay. It listens to the relays of other clusters on the same Redis,
+// and decides whether this relay is refused. This relay is refused if another cluster shares
+// channels with its cluster, and serves or comes before it (see statement.before). There are two
+// exceptions. This relay is not refused if another relay of its cluster serves. It is not refused
+// once it serves itself, since then the newcomer is at fault.
 type neighbours struct {
 	opt        func() *redis.Options // options for a server at which all relays are heard
 	own        statement
