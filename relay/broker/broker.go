@@ -14,55 +14,56 @@ import (
 // No method but Run blocks. Publish, Subscribe, ReadHistory, CountSubscribers and Flush are
 // requests. A request is answered by an Event with the same Token. A Broker does not bound its
 // queues: the caller keeps the number of unanswered requests bounded. Requests of one kind about
-// one topic are carried out in the order of the calls.
+// one topic that succeed are carried out in the order of their calls.
 //
-// While Run runs, every request but Subscribe is answered exactly once. A request may fail, for
-// example because the back end is away. Its answer then has an Err. A Flushed, which has no Err,
-// then has a false Heard. The caller retries such a request, not the Broker. A Subscribe may be
-// answered several times, and the Broker itself retries it. A Subscribe may stay unanswered if
-// another Subscribe or an Unsubscribe of its topic follows.
+// While Run runs, each request but Subscribe is answered exactly once. A request may fail, for
+// example because the back end is away. Its answer then has an Err. A Flushed has no Err: its Heard
+// is then false. The Broker does not try a failed request again. The caller may.
+//
+// A Subscribe may be answered several times, and the Broker itself retries it. A Subscribe may stay
+// unanswered if another Subscribe or an Unsubscribe of its topic follows.
 type Broker interface {
-	// Run owns the Broker's goroutines, and returns when all have ended. It ends them when ctx is
-	// cancelled, and then returns nil. Run may end earlier, with an error, if the Broker must not
-	// serve. Run calls sink with each Event. It may call sink from several goroutines at once. The
-	// sink may block for a short time, but must not wait for anything that the Broker is to do.
+	// Run runs the Broker until ctx is cancelled. It then ends the Broker's goroutines, and returns
+	// nil. Run may end earlier, with an error, if the Broker must not serve. Run passes Events to
+	// sink, and may call sink from several goroutines at once. The sink may block for a short time,
+	// but must not wait for anything that the Broker is to do.
 	Run(ctx context.Context, sink func(Event)) error
 
 	// Publish asks to publish one message. In one atomic step the Broker appends the message to the
 	// topic's history, sets the mark (the last Number published for Topic and Instance), and
-	// publishes the message. It publishes nothing if the request is a Duplicate or is Refused.
-	// Published answers the request.
+	// publishes the message. If the request is a Duplicate or is Refused, nothing is appended or
+	// published. Published answers the request.
 	//
-	// The topic's top, which is its last position, is kept longer than its history. So the expiry
-	// of the history alone begins no new epoch. Once the top is forgotten too, the next publication
+	// The topic's top, which is its last position, expires later than its history. So the expiry of
+	// the history alone begins no new epoch. Once the top is forgotten too, the next publication
 	// begins a new epoch.
 	Publish(Publish)
 
 	// Subscribe asks for a topic's publications. Subscribed answers the request once the back end
-	// has confirmed the subscription. Subscribed comes again each time that the back end has
-	// confirmed the subscription anew after a loss. Its Token is that of the topic's last
+	// has confirmed the subscription. If the subscription is lost, Subscribed comes again after the
+	// back end has confirmed the subscription anew. Its Token is that of the topic's last
 	// Subscribe. The Broker retries until Unsubscribe.
 	Subscribe(t protocol.Topic, token uint64)
-	// Unsubscribe ends a subscription, and is not answered. For a short time after the call, a
-	// Subscribed or Received of the topic may still arrive.
+	// Unsubscribe ends a subscription, and is not answered. After the call, a Subscribed or
+	// Received of the topic may still arrive.
 	Unsubscribe(t protocol.Topic)
 
-	// ReadHistory asks for the publications after a position. History answers the request, with at
-	// most PageSize publications, and with fewer if they are long.
+	// ReadHistory asks for the publications after a position. History answers the request. It has
+	// at most PageSize publications, and may have fewer if they are long.
 	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
-	// CountSubscribers asks how many subscribers a topic has anywhere, this Broker's own
-	// subscription included. Counted answers the request.
+	// CountSubscribers asks how many subscribers of a topic the back end counts. A subscription of
+	// this Broker counts too. Counted answers the request.
 	CountSubscribers(t protocol.Topic, token uint64)
 
-	// Flush asks to be told when all publications that are on their way at the call have come.
-	// Flushed answers the request. A Flushed whose Heard is true comes after the Received of each
-	// message that anybody published before the call on a topic whose subscription is in force. If
-	// there is no connection to the back end, or the connection is lost, Flushed still comes soon,
-	// but its Heard may be false.
+	// Flush asks to be told once publications that are on their way at the call have come. Flushed
+	// answers the request. If Heard is true, Flushed comes after the Received of messages that were
+	// published before the call, on topics whose subscriptions are in force. The method Flush of
+	// redisbroker.Cluster names an exception. If there is no connection to the back end, or the
+	// connection is lost, Flushed still comes, but Heard may be false.
 	Flush(token uint64)
 
-	// Name returns the name of the back end. Brokers that share a back end return the same name.
-	// Name may be called at any time. It returns "" while the name is unknown.
+	// Name returns the name of the back end. The relays of one cluster read the same name. Name may
+	// be called at any time. It returns "" while the name is unknown.
 	Name() string
 }
 
@@ -94,9 +95,9 @@ type Publish struct {
 	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If the mark is
 	// missing or lower, it is raised to Floor before anything else happens.
 	Floor uint64
-	// Known is the highest position that the caller has seen on Topic. If the topic's top is lower,
-	// a new epoch begins, which is at most protocol.MaxEpoch. A Known whose epoch is MaxEpoch or
-	// higher is ignored.
+	// Known is the highest position of Topic that the caller knows of. If the topic's top is lower,
+	// the publication begins a new epoch, which is at most protocol.MaxEpoch. A Known whose epoch
+	// is MaxEpoch or higher is ignored.
 	Known protocol.Position
 }
 
@@ -116,8 +117,9 @@ type Publication struct {
 	// Position is zero if an original server published the message. Such a publication is called
 	// bare.
 	Position protocol.Position
-	// Previous is the topic's top before this publication, if this one is the first of its epoch.
-	// Previous is zero if that top is not known, and for all other publications.
+	// Previous is the topic's top before this publication, if this publication is the first of its
+	// epoch. Previous is zero if that top is not known. It is also zero if this publication is not
+	// the first of its epoch.
 	Previous protocol.Position
 	From     string
 	Msg      string
@@ -137,8 +139,8 @@ type Published struct {
 	Err      error
 }
 
-// Subscribed answers Subscribe. As long as the subscription lasts, each publication whose position
-// is after Top arrives in a Received, and later than this event. Some publications at or before Top
+// Subscribed answers Subscribe. Until the subscription ends or is lost, publications with positions
+// after Top arrive in Received events, later than this event. Some publications at or before Top
 // may arrive too, earlier or later than this event.
 type Subscribed struct {
 	Topic protocol.Topic
@@ -187,17 +189,17 @@ type Counted struct {
 	Err   error
 }
 
-// Flushed answers Flush. If Heard is true, all publications that were on their way at the call of
-// Flush have come. If Heard is false, they may have come or not.
+// Flushed answers Flush. If Heard is true, the publications that Broker.Flush tells of have come.
+// If Heard is false, they may have come or not.
 type Flushed struct {
 	Token uint64
 	Heard bool
 }
 
-// State tells whether the back end is away. The back end is away while it, or a part of it, does
-// not answer, refuses publications, or lets the Broker have no subscriptions. A State is sent at
-// each change, and at the start if the back end is away. Until the first State the back end counts
-// as there.
+// State tells whether the back end is away. The back end counts as away while it, or a part of it,
+// does not answer, refuses publications, or lets the Broker have no subscriptions. A State is sent
+// at each change, and at the start if the back end is away. Until the first State the back end
+// counts as there.
 type State struct {
 	Away  bool
 	Cause error

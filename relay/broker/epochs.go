@@ -7,15 +7,14 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Epochs remembers the latest epoch that was seen, of whatever topic. A topic that begins a new
-// epoch begins one that is later than the remembered one. This keeps receivers from taking the new
-// epoch for an old one when the clock that epochs come from was set back. The zero value has seen
-// no epoch.
+// Epochs has the latest epoch that Saw remembered, whatever its topic. A Broker begins new epochs
+// later than that epoch. So a new epoch does not look old to receivers after the clock that epochs
+// come from was set back. The zero value has no epoch.
 type Epochs struct{ latest atomic.Uint64 }
 
 // maxClockSkew is how far ahead of the clock an epoch may be if it is to be remembered. An epoch
-// further ahead came from no clock. If it were remembered, all topics would have to begin later
-// epochs, and few might be left before protocol.MaxEpoch.
+// further ahead is taken for one that came from no clock. If it were remembered, new epochs of
+// other topics would be later still, and few might be left before protocol.MaxEpoch.
 const maxClockSkew = 365 * 24 * time.Hour
 
 // Saw remembers the epoch of p if it is the latest so far. It ignores an epoch that is more than

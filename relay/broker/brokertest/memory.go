@@ -42,12 +42,12 @@ func (m *Memory) Save() (s Saved) {
 	return s
 }
 
-// Load replaces what is kept by s, as a Redis does that was restarted from a snapshot. The zero
-// Saved stands for a restart without a snapshot. From then on the Memory counts as another server.
-// At its next publication each topic begins a new epoch, unless the topic is in protocol.MaxEpoch.
-// The new epoch is later than the saved epoch of the topic. It is also later than the epoch of the
-// publisher's Known, if that is below protocol.MaxEpoch. Subscriptions stay, and no Event tells of
-// the restart.
+// Load replaces what the Memory keeps with a copy of what s has. This stands for a restart of Redis
+// from a snapshot. The zero Saved stands for a restart without a snapshot. From then on the Memory
+// counts as another server. At its next publication each topic begins a new epoch, unless the topic
+// is in protocol.MaxEpoch. The new epoch is later than the saved epoch of the topic. It is also
+// later than the epoch of the publisher's Known, if that is below protocol.MaxEpoch. Subscriptions
+// stay, and no Event tells of the restart.
 func (m *Memory) Load(s Saved) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()
@@ -55,7 +55,7 @@ func (m *Memory) Load(s Saved) {
 	m.Server++
 }
 
-// load replaces all entries in *to by copies of those in *from.
+// load replaces all entries in *to with copies of those in *from.
 func load(to, from *memorybroker.Kept) {
 	loadEntries(&to.Histories, &from.Histories, func(h *memorybroker.History) *memorybroker.History {
 		c := *h
@@ -68,8 +68,9 @@ func load(to, from *memorybroker.Kept) {
 
 func same[V any](v V) V { return v }
 
-// loadEntries replaces the entries in *to by copies of those in *from, which may be a zero
-// Expiring. The age of *to stays. The function value copies the value of an entry.
+// loadEntries replaces the entries in *to with copies of those in *from, which may be a zero
+// Expiring. The age of *to stays. The argument value is a function that copies the value of one
+// entry.
 func loadEntries[K comparable, V any](to, from *memorybroker.Expiring[K, V], value func(V) V) {
 	to.Entries, to.Order = make(map[K]*list.Element), list.New()
 	if from.Order == nil {

@@ -16,9 +16,9 @@ import (
 const Patience = time.Minute
 
 // Relay runs a Broker as a relay would, and keeps its events. A method that waits for an event
-// fails the test if the event does not come within Patience. A method that makes a request repeats
-// the request after a failure, as a relay does, since a healthy Redis may answer too late on a busy
-// machine. Once and Read do not repeat, since they are for tests of failures.
+// fails the test if the event does not come within Patience. Ask, Put, Say, Pipeline, History and
+// Count repeat a request that fails, as a relay does, since a healthy Redis may answer too late on
+// a busy machine. Once and Read do not repeat, since they are for tests of failures.
 type Relay struct {
 	broker.Broker
 	Instance protocol.Instance // of the edge that the Relay publishes for
@@ -191,11 +191,12 @@ func (r *Relay) Message(t protocol.Topic, n uint64, msg string) broker.Publish {
 	return broker.Publish{Topic: t, From: "1", Msg: msg, Instance: r.Instance, Number: n}
 }
 
-// Pipeline publishes the messages of list at once, as a lane does, and returns their answers in the
-// order of list. All messages are of one topic and one instance, and their numbers rise. Pipeline
-// makes each message the Predecessor of the next. If a message fails, Pipeline awaits the answers
-// to all others, and then publishes the failed message and all behind it again. The answer to a
-// message that an earlier attempt published is then a Duplicate.
+// Pipeline publishes the messages of list without waiting for an answer in between, as a lane does.
+// It returns their answers in the order of list. All messages are of one topic and one instance,
+// and their numbers rise. Pipeline makes each message the Predecessor of the next. If a message
+// fails, Pipeline awaits the answers to the messages behind it. Then it publishes the failed
+// message and those behind it again. The answer to a message that an earlier attempt published is
+// then a Duplicate.
 func (r *Relay) Pipeline(list []broker.Publish) (answers []broker.Published) {
 	r.t.Helper()
 	for i := 1; i < len(list); i++ {
@@ -323,8 +324,8 @@ func (r *Relay) Received(t protocol.Topic, from, n int) (list []broker.Publicati
 }
 
 // Bare calls the function publish, which publishes a bare message on t. Bare returns the message as
-// r receives it. The Relay r is subscribed to t. If the subscription is lost meanwhile, Bare calls
-// publish again, since the history has no bare messages.
+// r receives it. The Relay r must be subscribed to t. If the subscription is lost meanwhile, Bare
+// calls publish again, since the history has no bare messages.
 func (r *Relay) Bare(t protocol.Topic, publish func()) broker.Publication {
 	r.t.Helper()
 	for {

@@ -10,7 +10,7 @@ import (
 )
 
 // testSubscribedTop subscribes again and again while another relay publishes. After each
-// Subscribed, no publication after its Top may be missing.
+// Subscribed, the first publications must continue from its Top without a gap.
 func testSubscribedTop(t *testing.T, b Backend) {
 	speaker, listener := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
 	stop, stopped := make(chan struct{}), make(chan uint64, 1)
@@ -43,7 +43,8 @@ func testSubscribedTop(t *testing.T, b Backend) {
 	}
 }
 
-// followsWhole checks that among the publications that r receives, none after top is missing. It
+// followsWhole checks that the publications that r receives continue from top without a gap. If top
+// is zero, any position may come first. Publications at or before top do not count. followsWhole
 // looks at the first ten events about the topic, from the argument index on. It stops earlier if
 // the subscription is lost.
 func followsWhole(t *testing.T, r *Relay, index int, top protocol.Position) {
@@ -70,9 +71,9 @@ func testFlush(t *testing.T, b Backend) {
 	listener := Start(t, b.NewBroker(t))
 	listener.Join(group)
 	index, deaf := listener.Events(), false
-	// The helper flushed publishes msg, calls Flush, and reports whether msg came before a Flushed
-	// with Heard. It fails the test if such a Flushed came first. While the subscription is lost, a
-	// Flushed promises nothing.
+	// The helper flushed publishes msg, calls Flush, and waits for a Flushed. It reports whether
+	// that Flushed has Heard and msg came before. It fails the test if Heard is true and msg did
+	// not come, although the subscription was in force.
 	flushed := func(msg string) bool {
 		t.Helper()
 		b.PublishBare(t, group, "1", msg)

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Handle is one relay's Broker on a Memory. A request is carried out during its call, and Run
-// delivers the events in order.
+// Handle is one relay's Broker on a Memory. A request is carried out during its call. Its answer is
+// queued, as are the publications that the Handle receives. Run and Take empty the queue.
 type Handle struct {
 	memory *Memory
 	tokens map[protocol.Topic]uint64 // guarded by memory.Mu
@@ -165,8 +165,9 @@ func (h *Handle) Run(ctx context.Context, sink func(broker.Event)) error {
 	}
 }
 
-// Take empties the queue and returns what was in it. Run calls Take. A caller that steps the Handle
-// calls Take instead of Run.
+// Take removes the queued events and returns them in order. If the Handle was deaf, Take then
+// queues a Subscribed for each of its topics. Run calls Take. A caller that steps the Handle calls
+// Take instead of Run.
 func (h *Handle) Take() []broker.Event {
 	h.mu.Lock()
 	events := h.events
@@ -176,9 +177,9 @@ func (h *Handle) Take() []broker.Event {
 	return events
 }
 
-// reconfirm ends the deafness once the full queue has been taken, and confirms all subscriptions
-// anew. It holds memory.Mu and mu meanwhile, so that no publication is queued before the
-// confirmations.
+// reconfirm does nothing unless the Handle is deaf and no publication is queued. Otherwise it ends
+// the deafness, and queues a Subscribed for each topic. It holds memory.Mu and mu meanwhile, so
+// that no publication is queued before these.
 func (h *Handle) reconfirm() {
 	m := h.memory
 	m.Mu.Lock()

@@ -15,13 +15,14 @@ type History struct {
 	Items []broker.Publication
 }
 
-// next returns the position of the publication that follows a topic's top. It begins a new epoch in
-// these cases: there is no top; the top has the last offset; the argument old is true, which says
-// that publications may have been lost; or known is higher than the top, which proves that
-// publications were lost. The argument known is the highest position that the publisher knows. A
-// known whose epoch is protocol.MaxEpoch or higher does not count. The new epoch is later than all
-// that seen has seen, of whatever topic. A topic in protocol.MaxEpoch does not leave that epoch
-// because of old or known.
+// next returns the position of the publication that follows a topic's top. The position is in top's
+// epoch, or is the first of a new epoch. The argument old says that publications after top may have
+// been lost. The argument known is the highest position that the publisher knows of.
+//
+// A new epoch begins if there is no top, if top has the offset protocol.MaxOffset, if old is true,
+// or if known is higher than top. But a known in protocol.MaxEpoch or a higher epoch does not
+// count. If top is in protocol.MaxEpoch, old does not count. A new epoch is later than
+// seen.Latest().
 func next(top protocol.Position, old bool, known protocol.Position, seen *broker.Epochs, now time.Time) protocol.Position {
 	if known.Epoch >= protocol.MaxEpoch {
 		known = protocol.Position{}
@@ -42,8 +43,8 @@ func (h *History) append(p broker.Publication) {
 	h.Items = append(h.Items, p)
 }
 
-// page returns a copy of at most PageSize publications after a position, and whether there are
-// more after them.
+// page returns a copy of the first publications after a position, at most broker.PageSize of them.
+// It also returns whether more follow.
 func (h *History) page(after protocol.Position) ([]broker.Publication, bool) {
 	if h == nil {
 		return nil, false

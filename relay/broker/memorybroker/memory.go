@@ -17,17 +17,17 @@ type Config struct {
 	// MarkAge is how long a mark is kept after it was last set. A topic's last position is kept for
 	// MarkAge longer than its history. The default is 1 h.
 	MarkAge time.Duration
-	// QueueBytes bounds the publications that wait in one Handle, by the length of their texts. The
-	// default is 16 MiB. If none waits, a publication of any length is queued. When the queue is
-	// full, the Handle drops further publications and sends Deaf: its subscriptions count as lost,
-	// as on a Redis that ends a slow subscriber's connection. The Handle confirms each subscription
-	// anew once the queue has been taken.
+	// QueueBytes bounds the publications that wait in one Handle, by the bytes of their From and
+	// Msg. The default is 16 MiB. If none waits, a publication of any length is queued. When the
+	// queue is full, the Handle drops further publications and sends Deaf: its subscriptions count
+	// as lost, as on a Redis that ends a slow subscriber's connection. Once the queue has been
+	// taken, the Handle confirms each subscription anew.
 	QueueBytes int
 }
 
-// Memory is a back end within one process. It keeps what Redis keeps, with the same semantics, and
-// loses it when the process ends. Each relay has a Handle of its own on the Memory. Handles may be
-// used concurrently, and no method of theirs but Run blocks.
+// Memory is a back end within one process. It keeps histories, last positions and marks, as Redis
+// does, and loses them when the process ends. Each relay has a Handle of its own on the Memory.
+// Handles may be used concurrently, and no method of theirs but Run blocks.
 type Memory struct {
 	cfg  Config
 	name string
@@ -98,7 +98,7 @@ func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published
 	if !ok {
 		h = &History{size: m.cfg.HistorySize}
 	}
-	// If another server gave top, it may have given later positions, which are lost.
+	// If another server gave top, that server may have given later positions, which are lost.
 	old := kept.server != m.Server
 	pub := broker.Publication{
 		Topic: p.Topic, Position: next(top, old, p.Known, &m.epochs, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,

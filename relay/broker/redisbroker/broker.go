@@ -110,9 +110,9 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 }
 
 // found takes the identity of the server that answered a probe, and how that identity compares to
-// the one before. It tells the publisher of any change, and passes the identity on to the
-// subscriber. If seen is another, which says that the server was replaced, found also has the
-// connections for requests replaced.
+// the one before. It passes the identity on to the subscriber. If seen is not same, it also tells
+// the publisher to read the identity again. If seen is another, the connections for requests are
+// replaced before their next use.
 func (b *Broker) found(who identity, seen sighting) {
 	if seen != same {
 		b.publisher.changed.Store(true)
@@ -123,9 +123,8 @@ func (b *Broker) found(who identity, seen sighting) {
 	b.subscriber.found(who)
 }
 
-// switched is called when the sentinels name another master. It asks for a probe at once, and makes
-// the prober connect anew for that probe. It also has the connections for requests replaced before
-// they are used again.
+// switched is called when the sentinels name another master. It asks for a probe, for which the
+// prober connects anew. It also has the connections for requests replaced before their next use.
 func (b *Broker) switched() {
 	b.prober.elsewhere.Store(true)
 	b.state.outages.Add(1)
@@ -199,10 +198,10 @@ func (b *Broker) Flush(token uint64) { b.subscriber.flush(token) }
 // Name implements broker.Broker. The name is a random id that Redis keeps under the prefix.
 func (b *Broker) Name() string { return b.name.get() }
 
-// Cause returns the latest known reason why Redis is away. It is nil if Redis is there.
+// Cause returns why Redis is away. It is nil if Redis is there.
 func (b *Broker) Cause() error { return b.state.because() }
 
-// Missing returns the permissions that relays use and Redis does not give.
+// Missing returns the permissions that relays use and that the last check found missing.
 func (b *Broker) Missing() []string { return b.state.lacking() }
 
 // clientLog writes go-redis' own messages to the log. It writes them at debug level, since the

@@ -16,8 +16,7 @@ import (
 )
 
 // Cluster is a broker.Broker on a Redis Cluster. It has a Broker on each master that owns slots.
-// The master that owns a topic's slot carries the topic's publications and its subscription, so
-// each topic is served as on a single Redis.
+// The master that owns a topic's slot carries the topic's publications and its subscription.
 type Cluster struct {
 	target *target
 	common
@@ -133,7 +132,7 @@ func (c *Cluster) answer(ctx context.Context) {
 // errUnheard is the error of a flush at a master whose subscriber had no connection, or lost it.
 var errUnheard = errors.New("nothing was heard")
 
-// errNoOwner answers requests for a topic whose slot nobody owns.
+// errNoOwner answers requests for which no master is known.
 var errNoOwner = errors.New("no master of the cluster has this topic's slot")
 
 // call runs f, with Cluster.calls locked, if there is a view. Otherwise it appends f to early, and

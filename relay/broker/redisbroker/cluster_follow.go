@@ -61,8 +61,8 @@ func (c *Cluster) unwell(ctx context.Context, err error) error {
 	return nil
 }
 
-// adopt makes l the view. It starts shards of new masters, moves topics, and ends shards of masters
-// that have lost their slots.
+// adopt makes l the view, unless l has the owners and replicas that the view has. It starts shards
+// of new masters, moves topics, and ends shards of masters that have lost their slots.
 func (c *Cluster) adopt(ctx context.Context, l layout) {
 	if c.view != nil && slices.Equal(c.view.owners, l.owners) && slices.Equal(c.view.replicas, l.replicas) {
 		return

@@ -166,8 +166,8 @@ type belief struct {
 	unconfirmed time.Time
 }
 
-// anewAfter is how long all nodes must tell of a Redis Cluster that was made anew until they are
-// believed. Before that, what they tell counts as a mistake.
+// anewAfter is how long the nodes that answer must tell of a Redis Cluster that was made anew until
+// they are believed. Before that, what they tell counts as a mistake.
 const anewAfter = 3 * time.Second
 
 // errBehind is the error for a layout behind the believed one. The node that told it may be cut off

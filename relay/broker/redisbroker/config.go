@@ -25,8 +25,8 @@ type Config struct {
 	// URL has one of these forms: redis://host:port[/database];
 	// redis+sentinel://host:port,…/master-name[/database]; redis+cluster://host:port,…. A user and
 	// a password may come before the first host, and ports may be left out. With rediss instead of
-	// redis the connections use TLS. Parameters about timeouts, retries and pools have no effect,
-	// since the promises about an absent Redis rest on fixed values.
+	// redis the connections use TLS. Most parameters about timeouts, retries and pools have no
+	// effect, since the promises about an absent Redis rest on fixed values.
 	URL string
 	// Prefix begins the name of every key, and of every topic's channel. Relays of one cluster
 	// share it. The original servers use none.
@@ -57,12 +57,11 @@ const (
 	// for answers to pings.
 	commandTimeout = 3 * time.Second
 	// publishTimeout bounds silence on the publisher's connection. It also bounds dialling together
-	// with reading the server's identity. It is so short that silence of the publisher's connection
-	// is noticed within 3 s, even if the probe is answered. The constant slowest gives long
-	// messages more time.
+	// with reading the server's identity. It is shorter than the 3 s within which an absent Redis
+	// is noticed. The constant slowest gives long messages more time.
 	publishTimeout = 2 * time.Second
 	// slowest is the lowest speed of the way to Redis that is allowed for, in bytes a second. The
-	// publisher waits longer than publishTimeout for an answer, by the time that the longest
+	// publisher may wait longer than publishTimeout for an answer, by the time that the longest
 	// message of the pipeline takes at this speed.
 	slowest = 64 << 10
 	// probeTimeout and probeEvery add up to less than the 3 s within which an absent Redis is
@@ -71,7 +70,7 @@ const (
 	probeEvery   = time.Second
 	probeAway    = 200 * time.Millisecond // after a probe that failed
 	// probeBrief is the timeout of most probes that follow a failed one. It is short, so that a
-	// probe that Redis never got does not hold up the next one when Redis is back.
+	// probe that Redis never got soon makes way for the next one.
 	probeBrief = 700 * time.Millisecond
 	pingEvery  = time.Second             // on the subscriber's connection
 	silence    = 2500 * time.Millisecond // of Redis, until the subscriber's connection ends
@@ -131,15 +130,15 @@ func fixOptions(opt *redis.Options, names *resolve.Names, secure func(*tls.Confi
 	opt.Dialer = dialer(opt, names, secure)
 }
 
-// node returns options for one node of a Redis Cluster. The timeout d is for dialling, and for each
-// request.
+// node returns options for one node of a Redis Cluster. The timeout d is for dialling, for each
+// read and for each write.
 func node(opt *redis.Options, addr string, d time.Duration) *redis.Options {
 	c := with(opt, d)
 	c.Addr, c.DialTimeout = addr, d
 	return c
 }
 
-// with returns a copy of opt with the timeouts of requests set to d.
+// with returns a copy of opt with the timeouts of reads and of writes set to d.
 func with(opt *redis.Options, d time.Duration) *redis.Options {
 	c := *opt
 	c.ReadTimeout, c.WriteTimeout = d, d

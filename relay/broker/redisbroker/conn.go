@@ -11,16 +11,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// errRedial fails the second dial of a client that may connect only once.
+// errRedial fails each dial after the first, of a client that may connect only once.
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, so that a lost connection shows as an
 // error. The client passes its connection to the function dialled, and the identity of its server
 // to the function opened.
 //
-// The receiver sets no deadline while it waits for publications, and the kernel takes a quarter of
-// an hour to notice that the other side is gone. So the connection also ends when nothing has come
-// for as long as the constant silence says. A living server is not silent that long, since it
+// The receiver sets no deadline while it waits for publications, and the kernel may take a quarter
+// of an hour to notice that the other side is gone. So the connection also ends when nothing has
+// come for as long as the constant silence says. A healthy server is not silent that long, since it
 // answers our pings.
 func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn), opened func(connected)) *redis.Client {
 	o := *opt
@@ -84,8 +84,8 @@ func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Clie
 }
 
 // line holds the client of one goroutine. Call renew when Redis could not be reached. Otherwise,
-// once dialling has failed as often as a go-redis pool has places, the pool repeats the last error
-// for up to a second instead of dialling, although Redis may be back.
+// once dialling has failed as often as a go-redis pool has places, the pool may repeat the last
+// error for up to a second instead of dialling, although Redis may be back.
 type line struct {
 	open func() *redis.Client
 

@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// patient is a connection whose deadlines bound silence: bytes that pass reset a deadline to its
-// full length. So a reply may take long on a slow way, as long as bytes come. Whether Redis is
-// there is found out by the prober, whose connection is not patient.
+// patient is a connection whose deadlines bound silence. A read that brings bytes sets the read
+// deadline anew. A long write is made in pieces, and each piece sets the write deadline anew. So a
+// reply may take long on a slow way, as long as bytes come. The prober, whose connection is not
+// patient, finds out whether Redis is there.
 type patient struct {
 	net.Conn
 	endless time.Duration // longest silence of reads that have no deadline; 0: unbounded

@@ -13,9 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// dialer returns the function that makes opt's connections. That function does the TLS handshake
-// itself. go-redis' own dialler does not end a handshake with its context, and its errors give no
-// advice. The function secure completes the TLS configuration of each connection.
+// dialer returns the function that makes opt's connections. If opt asks for TLS, that function does
+// the handshake itself: go-redis' own dialler does not end a handshake with its context, and its
+// errors give no advice. The function secure completes the TLS configuration of each connection.
 func dialer(
 	opt *redis.Options, names *resolve.Names, secure func(*tls.Config),
 ) func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -44,8 +44,8 @@ func dialer(
 type rawConn = syscall.Conn
 
 // checkable lets go-redis check before each use whether a TLS connection is still open. The check
-// fails if bytes are unread. There are none, since what TLS sends unasked comes before the server's
-// first reply, and so is read with that reply.
+// fails if bytes are unread. That is rare, since what TLS sends unasked mostly comes before the
+// server's first reply, and is read with that reply.
 func checkable(conn *tls.Conn) net.Conn {
 	raw, ok := conn.NetConn().(syscall.Conn)
 	if !ok {
@@ -65,7 +65,7 @@ const (
 	advicePlain = "if this port does not speak TLS, RELAY_REDIS_URL is to begin with redis, not rediss"
 )
 
-// advised adds advice to the error of a handshake.
+// advised adds advice to the error of a handshake, if there is some for that error.
 func advised(err error) error {
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fmt.Errorf("%w; %s", err, adviceName)

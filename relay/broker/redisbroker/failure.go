@@ -79,7 +79,7 @@ func (t *telling) begin(cause error) { t.kind, t.at = kindOf(cause), time.Now() 
 
 // due reports whether a later cause is to be logged. If so, due notes that cause as the last logged
 // one, and its caller logs the cause next. A cause that comes within tellEvery of the last logged
-// one is not due. Such a cause is not lost: requests are tried all the time, so it comes again.
+// one is not due. If that cause persists, later failures bring it again.
 func (t *telling) due(cause error) bool {
 	if time.Since(t.at) < tellEvery || kindOf(cause) == t.kind {
 		return false
@@ -93,7 +93,8 @@ var silentEnds = []error{
 	io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed, errRedial, errDeaf,
 }
 
-// kindOf returns the kind of a cause. Causes that look the same to an operator are of one kind.
+// kindOf returns the kind of a cause. This is the first word of an error that Redis replied, one
+// word for lost connections, one for timeouts, and else the text of the cause without its digits.
 func kindOf(cause error) string {
 	if reply, ok := errors.AsType[redis.Error](cause); ok {
 		word, _, _ := strings.Cut(reply.Error(), " ")

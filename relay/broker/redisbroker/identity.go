@@ -34,7 +34,7 @@ type identifier struct {
 }
 
 // The identifier remembers the last seenMost identities, and gives up at contradictionsMost
-// contradictions within contradictionsAge. A failover makes one or two contradictions, since two
+// contradictions within contradictionsAge. A failover may make one or two contradictions, since two
 // servers may be asked in turn.
 const (
 	seenMost           = 64
@@ -55,8 +55,8 @@ type identity struct {
 }
 
 // read returns the identity of the server that client is connected to. If INFO is not permitted,
-// the identity is zero and err is nil. If the server then comes back with older data, nobody
-// notices.
+// the identity is zero and err is nil. If the server then comes back with older data, that may go
+// unnoticed.
 func (i *identifier) read(ctx context.Context, client pipeliner) (identity, error) {
 	pipe := client.Pipeline()
 	server, replication := pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")

@@ -35,8 +35,8 @@ func (k keys) appendMark(b []byte, t protocol.Topic, i protocol.Instance) []byte
 	return hex.AppendEncode(append(k.appendKey(b, "m", t), ':'), i[:])
 }
 
-// appendKey appends a key of t. Its hash tag is the topic's channel. A channel with braces cannot
-// be a hash tag. Then the tag is a number that is in the same slot as the channel.
+// appendKey appends a key of t. If t has no braces, the key's hash tag is the channel of t.
+// Otherwise the hash tag is a number that is in the same slot as that channel.
 func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 	b = append(append(append(b, k...), kind...), ":{"...)
 	if strings.ContainsAny(string(t), "{}") {

@@ -19,14 +19,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// relaysChannel is the channel on which relays say who they are. All relays on one Redis hear it,
-// whatever their databases and prefixes.
+// relaysChannel is the channel on which relays say who they are. It is the same for all databases
+// and prefixes of one Redis.
 const relaysChannel = "edgerelay:relays"
 
 // These are the times of the neighbours' connection.
 const (
 	settling        = time.Second      // from a connection's first statement until settle is called
-	neighboursPing  = 30 * time.Second // between pings; also how long an answer may take
+	neighboursPing  = 30 * time.Second // silence before a ping; also how long its answer may take
 	neighboursPause = 2 * time.Second  // longest pause before another connection
 )
 
@@ -72,10 +72,11 @@ func (s statement) String() string {
 	return fmt.Sprintf("database %d with the prefix %q", s.Database, s.Prefix)
 }
 
-// neighbours listens to the relays of other clusters on the same Redis. Its own relay is refused if
-// another cluster that shares channels with its cluster serves, or begins at the same time and
-// comes first (see statement.before). The relay is not refused if its own cluster serves. A relay
-// that serves already is never refused, since the newcomer is at fault.
+// neighbours belongs to one relay. It listens to the relays of other clusters on the same Redis,
+// and decides whether this relay is refused. This relay is refused if another cluster shares
+// channels with its cluster, and serves or comes before it (see statement.before). There are two
+// exceptions. This relay is not refused if another relay of its cluster serves. It is not refused
+// once it serves itself, since then the newcomer is at fault.
 type neighbours struct {
 	opt        func() *redis.Options // options for a server at which all relays are heard
 	own        statement

@@ -181,8 +181,10 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// refused wraps err as the function unfit does. If a permission is missing, the result names all
-// that are missing, since a script's error does not say which one it was.
+// refused returns the error of a probe that Redis refused with err. If err says that something is
+// not permitted, the result is the error of the method try, which names missing permissions: a
+// script's error does not name them. In other cases, and if try finds no error, the result is that
+// of the function unfit.
 func (p *prober) refused(ctx context.Context, client *redis.Client, err error) error {
 	if failureOf(err) == forbidden {
 		if named := p.try(ctx, client); named != nil {
@@ -203,8 +205,8 @@ const (
 	another
 )
 
-// identify reads the server's identity. It passes the identity to the function found, and how the
-// identity compares to the one before.
+// identify reads the server's identity. It passes to the function found the identity, and how it
+// compares to the one before.
 func (p *prober) identify(ctx context.Context, client *redis.Client) error {
 	who, err := p.identifier.read(ctx, client)
 	if err != nil {

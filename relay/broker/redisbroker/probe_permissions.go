@@ -11,14 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// numsub is the one permission that a relay can do without. Without it a relay cannot tell whether
-// a group exists.
+// numsub is the one permission that the method try looks for and that a relay can do without.
+// Without it a relay cannot tell whether a group exists.
 const numsub = "pubsub|numsub"
 
 // try tries commands that relays and their scripts use, and records those that Redis does not
-// permit. If relays need one of these, try returns an error. Subscribing is tried only if all other
-// commands are permitted. The type identifier finds out whether INFO is permitted. The methods
-// check and publish find out whether scripts may be loaded and run.
+// permit. It returns an error if relays need one of these, or if Redis does not answer. Subscribing
+// is tried only if the other commands are permitted. The type identifier finds out whether INFO is
+// permitted. The methods check and publish find out whether scripts may be loaded and run.
 func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	missing, err := p.refusedCommands(ctx, client)
 	if err == nil && len(missing) == 0 {

@@ -10,17 +10,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A pipeline takes the requests that were queued while the last pipeline was under way, up to
-// pipelineRequests. The pace, which is between pipelineBytesLeast and pipelineBytes, bounds their
-// bytes. A message that alone exceeds the pace goes in a pipeline of its own.
+// A pipeline takes up to pipelineRequests of the queued requests. The pace, which is between
+// pipelineBytesLeast and pipelineBytes, bounds their bytes. A message that alone exceeds the pace
+// goes in a pipeline of its own.
 const (
 	pipelineRequests   = 500
 	pipelineBytes      = 1 << 20
 	pipelineBytesLeast = 64 << 10
 )
 
-// publisher carries out Publish requests, in order and on one connection. No request is carried out
-// twice.
+// publisher carries out Publish requests, in order and on one connection at a time. It does not
+// send a request again that may have run.
 type publisher struct {
 	queue      *queue[broker.Publish]
 	line       *line
@@ -88,8 +88,8 @@ func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
 }
 
 // publish carries out batch and returns its answers, which are valid until the next call. While
-// publications are known to fail, all answers are errors and come at once. So no backlog is there
-// when Redis is back.
+// publications are known to fail, it sends nothing, and its answers are errors. So no backlog
+// builds up meanwhile.
 func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broker.Published {
 	answers, all := p.scratch(len(batch))
 	if err := p.state.cannotPublish(); err != nil {
@@ -178,8 +178,8 @@ func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []i
 	return p.carryOut(ctx, batch, chosen, answers)
 }
 
-// sendText sends the chosen requests to a server that forgets scripts at once. Each request carries
-// the text of the script.
+// sendText sends the chosen requests, each with the text of the script. It is for a server that
+// does not find the script even after an attempt to load it.
 func (p *publisher) sendText(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) {
 	for n, i := range chosen {
 		p.set(n, &batch[i])
@@ -195,8 +195,8 @@ func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, chosen
 	for _, i := range chosen {
 		longest = max(longest, weightOf(&batch[i]))
 	}
-	// Redis answers a request once the whole request has arrived. Until then nothing comes from
-	// Redis. So the grace is the time that the longest message takes at the slowest speed.
+	// While a long request is on its way to Redis, no answer may come. So the grace is the time
+	// that the longest message takes at the slowest speed.
 	p.grace.Store(int64(time.Duration(longest) * time.Second / slowest))
 	pipeline(ctx, p.line.get(), p.sending[:len(chosen)])
 	for n, i := range chosen {
@@ -209,13 +209,13 @@ func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, chosen
 	return unknown, errors.Is(answers[chosen[0]].Err, errRedial)
 }
 
-// set fills the n-th request of a pipeline with one message.
+// set fills request n of a pipeline, counted from 0, with one message.
 func (p *publisher) set(n int, one *broker.Publish) {
 	p.epochs.Saw(one.Known)
 	p.request(n).set(p.keys, p.identity.data, p.epochs.Latest(), one)
 }
 
-// request returns the n-th request of a pipeline.
+// request returns request n of a pipeline, counted from 0.
 func (p *publisher) request(n int) *request {
 	if n == len(p.requests) {
 		r := newRequest(p.retention, p.realm)
@@ -224,8 +224,8 @@ func (p *publisher) request(n int) *request {
 	return p.requests[n]
 }
 
-// note counts failures. It passes one of them to state.failed: the last failure that is no
-// redirection, or the first redirection if all failures are redirections.
+// note counts failures. Unless ctx is done, it passes one of them to state.failed: the last failure
+// that is no redirection, or the first redirection if all failures are redirections.
 func (p *publisher) note(ctx context.Context, answers []broker.Published) {
 	var last error
 	for i := range answers {

@@ -12,9 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// request is a command that is reused for one Publish after the other. Its arguments are pointers
-// to values that the method set writes; go-redis reads the values when it sends. A new command
-// would take 15 allocations.
+// request is a command that is reused for one Publish after the other. Most of its arguments are
+// pointers to values that the method set writes; go-redis reads the values when it sends. A new
+// command would take some 15 allocations.
 type request struct {
 	*redis.StringCmd
 

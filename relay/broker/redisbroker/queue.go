@@ -7,9 +7,7 @@ import (
 )
 
 // queue passes items, in order, to the one goroutine that works on them. Most items are requests to
-// a Broker. A queue is not bounded itself, since the caller of the Broker bounds its unanswered
-// requests: the unanswered publications of an edge have at most about twice as many bytes as that
-// edge's log may have.
+// a Broker. A queue is not bounded itself: the caller of the Broker bounds its unanswered requests.
 type queue[T any] struct {
 	weigh func(*T) int
 
@@ -17,7 +15,7 @@ type queue[T any] struct {
 	items []T        // those before head were taken
 	head  int
 
-	taken []T // what take returned last; belongs to its caller
+	taken []T // what take returned last; its caller owns it until the next call
 
 	wake chan struct{} // from put to take; one slot
 }
@@ -112,8 +110,8 @@ func (p *pace) took(much int, d time.Duration) {
 	}
 }
 
-// failed makes the pace shrink, as after a slow round trip. It is called after a round trip without
-// answers, or whose requests Redis refused.
+// failed makes the pace shrink, as after a slow round trip. It is called after a round trip in
+// which Redis did not answer, or refused a request.
 func (p *pace) failed() { p.took(0, paceSlow+1) }
 
 // signal fills the one slot of c, if that is empty.

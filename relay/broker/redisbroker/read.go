@@ -85,10 +85,9 @@ func positionIn(value any) (protocol.Position, error) {
 	return protocol.ParsePosition(id)
 }
 
-// exec sends cmds in one pipeline. If Redis did not know the script of some commands, exec loads
-// the script and sends these commands again. If the script is unknown even then, exec sends them
-// with the script's text, since some servers forget scripts at once. Each command has its own
-// error.
+// exec sends cmds in one pipeline. If some of them find no script, exec loads read.lua, and sends
+// them again if that succeeds. Those that still find no script are sent with its text. Each command
+// has its own error.
 func exec(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	pipeline(ctx, client, cmds)
 	if unknown := withoutScript(cmds); len(unknown) > 0 && client.ScriptLoad(ctx, readScript).Err() == nil {

@@ -42,7 +42,7 @@ func (a *ask) weight() int {
 	return 1
 }
 
-// asker carries out requests of the type ask, in order and on one connection.
+// asker carries out requests of the type ask, in batches and on one connection at a time.
 type asker struct {
 	queue   *queue[ask]
 	line    *line
@@ -52,7 +52,7 @@ type asker struct {
 
 	// Owned by run.
 	pace   pace // in units of ask.weight
-	silent bool // the last round trip was not answered
+	silent bool // the last round trip had a failure of the kind unreachable
 }
 
 func newAsker(opt *redis.Options, k keys, s *state, m *metrics) *asker {
@@ -170,8 +170,8 @@ func (a *asker) page(q ask, read reading) broker.History {
 	return answer
 }
 
-// publicationIn parses one entry. If the entry is no publication of ours, publicationIn counts it
-// as dropped and returns false.
+// publicationIn parses one entry. If the entry has no valid envelope, or a position that cannot be
+// ours, publicationIn counts the entry as dropped and returns false.
 func (a *asker) publicationIn(t protocol.Topic, e entry) (broker.Publication, bool) {
 	// The realm in the envelope does not matter, since the history is ours.
 	envelope, err := protocol.ParseEnvelope([]byte(e.text), "")

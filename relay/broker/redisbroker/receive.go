@@ -52,9 +52,10 @@ func (s *subscriberConn) take(p push) error {
 	return nil
 }
 
-// received sends the event of a publication. While the top of the topic is being read, it also
-// keeps the highest position that has come. The Top of the Subscribed that follows is at least that
-// position.
+// received sends Received for a publication. It drops what is too long, has no valid envelope, or
+// is of another realm. While the top of the topic is being read, it also keeps the highest position
+// that has come since the subscription was confirmed. The Top of the Subscribed that follows is at
+// least that position.
 func (s *subscriberConn) received(p push) {
 	s.metrics.received.Inc()
 	if p.tooLong {

@@ -60,8 +60,7 @@ func (replyError) RedisError() {}
 var _ redis.Error = replyError("")
 
 // newPushes returns pushes that read from conn, which the function patiently made. It takes conn's
-// read deadline away. After that a read fails only if the connection fails, or after a silence of
-// patient.endless.
+// read deadline away. From then on patient.endless bounds the silence of reads.
 func newPushes(conn net.Conn) (*pushes, error) {
 	return &pushes{in: bufio.NewReaderSize(conn, pushesBuffer)}, conn.SetReadDeadline(time.Time{})
 }

@@ -54,9 +54,9 @@ type state struct {
 	cause      atomic.Pointer[error] // why Redis is away
 	recheck    atomic.Bool           // the next probe is to check the permissions
 	missing    atomic.Pointer[[]string]
-	// outages counts the times that publications or probes began to fail, that Redis turned out to
-	// be another server, or that the sentinels named another master. Connections from before the
-	// last of these times are to be replaced.
+	// outages counts the times that publications or probes began to fail, that a probe found Redis
+	// replaced, restarted or promoted, or that the sentinels named another master. Connections from
+	// before the last of these times are to be replaced.
 	outages atomic.Uint64
 }
 
@@ -114,10 +114,9 @@ func (s *state) failed(err error) {
 	}
 }
 
-// suspect notes that a question was refused, or not answered in time. That alone does not count as
-// an absence: a late answer may just be large. But unless Redis is known to fail already, suspect
-// asks for a probe at once. A probe is small, and shows whether Redis is away, and what is
-// permitted.
+// suspect notes that a question failed. That alone does not count as an absence: a late answer may
+// just be large. Unless Redis is known to fail already, suspect asks for a probe. A probe is small,
+// and shows whether Redis is away, and what is permitted.
 func (s *state) suspect() {
 	s.recheck.Store(true)
 	if s.ok() {
@@ -125,15 +124,16 @@ func (s *state) suspect() {
 	}
 }
 
-// failuresSoFar returns the number of failures so far, of publications and probes. A probe calls it
-// at its beginning, and passes the result to answered.
+// failuresSoFar returns how many failures of the kinds unreachable and refusing were noted so far.
+// A probe calls it at its beginning, and passes the result to answered.
 func (s *state) failuresSoFar() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failures
 }
 
-// answered notes a successful probe, unless a publication failed after the probe began.
+// answered notes a successful probe. It does nothing if a failure was counted since failuresSoFar
+// returned the argument failures.
 func (s *state) answered(failures uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +163,7 @@ func (s *state) subscriptionsLost() {
 	s.deaf = true
 }
 
-// because returns the latest cause why Redis is away. It is nil if Redis is there.
+// because returns why Redis is away. It is nil if Redis is there.
 func (s *state) because() error {
 	if err := s.cause.Load(); err != nil {
 		return *err
@@ -258,7 +258,8 @@ func store(p *atomic.Pointer[error], err error) {
 	}
 }
 
-// errDeaf is the cause while the subscriptions are not in force and no other cause is known.
+// errDeaf is the cause of an absence while the subscriptions are not in force and no other cause is
+// known.
 var errDeaf = errors.New("the subscriptions were lost")
 
 // errUnfit marks a Redis that answers but cannot serve.

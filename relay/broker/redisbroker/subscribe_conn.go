@@ -14,9 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// subscribeBatch is the largest number of channels in one command. At most two batches are
-// unconfirmed. So the confirmations that Redis has not sent yet stay far below its output limit for
-// subscribers.
+// subscribeBatch is the largest number of channels in one command. Fewer than two batches are
+// unconfirmed. So the confirmations that Redis has not sent yet stay far below its usual output
+// limit for subscribers.
 const subscribeBatch = 1000
 
 // subscriberConn is one of the subscriber's connections. It has four goroutines, which end
@@ -92,7 +92,7 @@ func newSubscriberConn(s *subscriber, tops *line, sink func(broker.Event), deaf 
 	return one
 }
 
-// run connects and serves until the connection is lost or ctx is done, and returns why. It sends no
+// run connects and serves until the connection ends or ctx is done, and returns why. It sends no
 // event after it has returned.
 func (s *subscriberConn) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -112,7 +112,7 @@ func (s *subscriberConn) run(ctx context.Context) error {
 }
 
 // hush ends the events of the connection. If the connection has sent a Subscribed or a Received,
-// hush sends Deaf as the last one. It does not send Deaf if the connection ends because the
+// hush sends a Deaf as its last event. It does not send Deaf if the connection ends because the
 // Broker's Run does.
 func (s *subscriberConn) hush(cause error) {
 	s.mu.Lock()
@@ -140,11 +140,11 @@ func (s *subscriberConn) tellLocked(e broker.Event) {
 // commands.
 const inForcePing = "in force"
 
-// flushPing is the payload of a flush's ping. The answer to the ping comes after all that was
-// published before the ping.
+// flushPing is the payload of a flush's ping. The answer to the ping comes after what this server
+// published to the connection before it took the ping.
 const flushPing = "flush"
 
-// flush sends a ping for each flush that is asked for.
+// flush sends a ping for each flush that no connection has taken.
 func (s *subscriberConn) flush(ctx context.Context) error {
 	tokens := s.subscriber.takeFlushes()
 	s.mu.Lock()

@@ -11,15 +11,16 @@ import (
 )
 
 // topsAtOnce is the largest number of tops that are read in one round trip. A reply is some 30
-// bytes long, however long the topic's messages are.
+// bytes long, whatever the length of the topic's messages.
 const topsAtOnce = 1000
 
-// elsewherePause is the pause before a top is read again whose key was on another node.
+// elsewherePause is the pause before a top is read again, after Redis said that its key is, or may
+// be, on another node.
 const elsewherePause = 200 * time.Millisecond
 
-// readTops reads the top of each confirmed topic, and then sends Subscribed for the topic. It
-// retries a topic until the read succeeds. If a topic's own key is at fault, other topics do not
-// wait for that topic.
+// readTops reads the tops of confirmed topics, and sends Subscribed for these topics. It runs until
+// ctx is done. It retries topics whose tops could not be read. If a failure concerns one topic,
+// other topics do not wait for that topic.
 func (s *subscriberConn) readTops(ctx context.Context) {
 	pause := pauseMin
 	for {
@@ -82,10 +83,11 @@ func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uin
 	signal(s.confirmed)
 }
 
-// readBatch reads the tops of topics, and sends Subscribed for each that it could read. The result
-// failed has the topics that could not be read because Redis failed. The result bad has those for
-// which only the topic's own key is at fault. The result again is the pause before the bad ones are
-// read again.
+// readBatch reads the tops of topics, and calls the method subscribed for each top that it could
+// read. The result failed has the topics that could not be read because Redis failed. The result
+// bad has the topics whose failure says nothing about other topics: the key is elsewhere, is not
+// permitted, or has a fault of its own. The result again is the pause before the bad ones are read
+// again.
 func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic, again time.Duration) {
 	generations := s.generations(topics)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))

@@ -27,7 +27,7 @@ type target struct {
 }
 
 // CheckURL returns what is wrong with a URL for Config, or nil. It does no I/O. Its errors quote no
-// user, password or host of the URL, since after a mistake any part may hold the password.
+// user, password or host of the URL.
 func CheckURL(s string) error {
 	_, err := parseURL(s)
 	return err
@@ -37,7 +37,7 @@ var (
 	errScheme = errors.New("is not redis://host:port, redis+sentinel://host:port/master-name, redis+cluster://host:port (each with rediss for TLS) or memory://")
 	errHost   = errors.New("has no host; want redis://host:port, rediss://host:port or memory://, or several hosts: host:port,host:port")
 	errPort   = errors.New("the port, behind the host's colon, is not a number from 1 to 65535")
-	// errEscape is for a character in a user or password that would end that part of the URL.
+	// errEscape is for a user or password with a character that must be percent-encoded.
 	errEscape = errors.New("a user or password with one of : / ? # @ % or a space must have it percent-encoded, / as %2F")
 )
 
@@ -112,8 +112,8 @@ func (t *target) takeSentinels(path, query string) (database, parameters string,
 }
 
 // splitURL splits what follows a URL's scheme. The result user has the password too, and ends with
-// the @. The path loses one slash at its beginning. splitURL does not use net/url, which takes one
-// host only.
+// the @. It is empty if there is no @. The path loses one slash at its beginning. splitURL does not
+// use net/url, which takes one host only.
 func splitURL(remainder string) (user string, hosts []string, path, query string, err error) {
 	authority, behind := remainder, ""
 	if end := strings.IndexAny(remainder, "/?#"); end >= 0 {
