@@ -72,7 +72,7 @@ func (r rows) latency(sorted []time.Duration, budget float64, shares ...float64)
 	}
 }
 
-// note adds a sentence below the table.
+// note adds a note, which is printed below the table.
 func (b *bench) note(format string, args ...any) {
 	b.notes = append(b.notes, fmt.Sprintf(format, args...))
 }
@@ -112,8 +112,9 @@ func (b *bench) beat() (stop func()) {
 	return func() { close(done) }
 }
 
-// runAll runs the scenarios that the options select. It runs each scenario on all servers before
-// the next one. Figures side by side in the table were thus measured shortly after each other.
+// runAll runs the scenarios that the options select, one after the other. It runs a scenario on
+// each selected server that can run it, and then goes on to the next scenario. So the figures of
+// one scenario are measured soon after each other.
 func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 	takePart := func(s scenario) (some []*form) {
 		for _, f := range forms {
@@ -147,9 +148,9 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 	return nil
 }
 
-// run runs a scenario on a form. If the form fails and its field ours is not set, run adds a note
-// and drops the rows of this run, because they cannot be trusted. If the form fails and ours is
-// set, or if ctx is done, run returns an error.
+// run runs a scenario on a form. It returns the form's failure as an error if the form's field ours
+// is set, or if ctx is done. Otherwise it adds a note on the failure, and drops the rows of this
+// run, because they cannot be trusted.
 func (b *bench) run(ctx context.Context, s scenario, f *form) error {
 	before := len(b.rows)
 	err := s.run(ctx, b, f)

@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// cluster is the product's servers, each a process of its own.
+// cluster is Redis, relays and edges, each a process of its own.
 type cluster struct {
 	redis, relay *local.Server
 	spare        *local.Server // a second relay, which startEdges does not start
@@ -66,7 +66,7 @@ func (p parts) since(before parts) parts {
 }
 
 // less subtracts the CPU time that a cluster at rest spends in the same wall time. Each part keeps
-// at least 1 µs.
+// at least 1 µs. The field took must be set in p and in idle.
 func (p parts) less(idle parts) parts {
 	beyond := func(spent, meanwhile time.Duration) time.Duration {
 		return max(time.Microsecond, spent-time.Duration(float64(meanwhile)*p.took.Seconds()/idle.took.Seconds()))

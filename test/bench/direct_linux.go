@@ -33,8 +33,8 @@ func direct(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// oneAtATime sends one message at a time, with pauses in which the servers come to rest. It returns
-// the latencies in ascending order.
+// oneAtATime sends one message at a time, with a pause of 4 ms after each. It returns the latencies
+// in ascending order.
 func (b *bench) oneAtATime(ctx context.Context, l *load.Loop, stream *load.Stream) (latencies []time.Duration, err error) {
 	if err := l.Idle(ctx, time.Second); err != nil {
 		return nil, err

@@ -15,7 +15,8 @@ const (
 	ours     = " link redis restart"
 )
 
-// forms returns the forms to measure side by side. It adds a note for each form that is absent.
+// forms returns our forms, and those that the options -target and -peers add. It fails if the
+// target cannot be used.
 func (b *bench) forms(o options) (forms []*form, err error) {
 	forms = []*form{
 		{name: "cluster", dialect: load.Chat{}, ours: true, budgets: true, can: anywhere + pairwise + ours, start: startCluster},
@@ -35,7 +36,8 @@ func (b *bench) forms(o options) (forms []*form, err error) {
 	return forms, nil
 }
 
-// peers returns the forms of other servers, as far as these are installed.
+// peers returns the forms of other servers that are installed. It adds a note for each server that
+// is not installed.
 func (b *bench) peers() (forms []*form) {
 	if local.HasCentrifugo() {
 		dialect := load.Centrifugo{Path: centrifugoPath}

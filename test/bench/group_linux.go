@@ -14,8 +14,8 @@ type speaker struct {
 	listeners []*load.Socket
 }
 
-// stream returns a new stream from the speaker to its listeners. From then on the listeners hear no
-// other stream.
+// stream returns a new stream from the speaker to its listeners. The listeners then hear this
+// stream, and no stream from before.
 func (s speaker) stream(l *load.Loop, size, window int) *load.Stream {
 	stream := l.Stream(s.socket, s.wrap, size, window)
 	for _, listener := range s.listeners {

@@ -36,7 +36,8 @@ func init() {
 	}
 }
 
-// grow measures how costs grow along the axes that the options select, and writes the page.
+// grow measures how costs grow along the axes that the options select. It writes a section of the
+// page, and a table to out.
 func (b *bench) grow(ctx context.Context, o options, out io.Writer) error {
 	var some []axis
 	var all []string
@@ -134,10 +135,10 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 	return m, err
 }
 
-// paced sends messages of a stream one at a time, at a fixed interval from start to start. It
-// measures what all of them cost together. Waking up costs a process more than handling a message,
-// and all the more after a long sleep. Costs of messages are thus comparable only at the same
-// interval.
+// paced sends messages of a stream one at a time. From the start of one to the start of the next is
+// at least the time every. It measures what the messages cost together. A part of that is the cost
+// of waking processes up, which depends on the time every. So compare only costs that were measured
+// with one value of every.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {
@@ -200,5 +201,5 @@ func medians(measure func() ([]float64, error)) ([]float64, error) {
 	return middle, nil
 }
 
-// roundTime is the length of a round.
+// roundTime is the time for the Limits of a round.
 func (b *bench) roundTime() time.Duration { return b.time(600 * time.Millisecond) }

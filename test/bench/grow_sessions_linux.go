@@ -110,7 +110,7 @@ func growIdle(ctx context.Context, b *bench) ([]growth.Figure, error) {
 			}
 			there = n
 			figures, err := medians(func() ([]float64, error) {
-				// At the scale whole, each session is pinged once in this time.
+				// At the scale whole, each session is pinged about once in this time.
 				idle, err := s.idle(ctx, l, b.time(pingEvery))
 				return []float64{idle.servers().Seconds() * 1000 / idle.took.Seconds()}, err
 			})

@@ -59,7 +59,7 @@ func toThemselves(ctx context.Context, f *form, l *load.Loop, sockets []*load.So
 		socket.Hear(stream)
 		streams = append(streams, stream)
 	}
-	for some := range slices.Chunk(streams, 64) { // so many at a time
+	for some := range slices.Chunk(streams, 64) { // 64 messages at a time
 		if _, err := l.Run(ctx, load.Limits{Messages: len(some), Time: time.Minute}, some...); err != nil {
 			return err
 		}
@@ -77,8 +77,8 @@ func openSessions(ctx context.Context, s *site, l *load.Loop, n int) ([]*load.So
 // budgets are upper bounds in bytes per session; 0 means none.
 type budgets struct{ all, edges, relay float64 }
 
-// remembered waits for some seconds, then adds rows for the memory that n sessions hold: the memory
-// in use, less the memory before they came.
+// remembered waits for some seconds. Then it adds rows for the memory that n sessions hold, per
+// session. That is the memory in use, less the memory before the sessions came.
 func (b *bench) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows, most budgets) error {
 	if err := l.Idle(ctx, b.time(5*time.Second)); err != nil {
 		return err

@@ -51,7 +51,8 @@ func link(ctx context.Context, b *bench, f *form) error {
 	return nil
 }
 
-// linkBytes returns the bytes that crossed all links, both ways. WebSocket's framing counts.
+// linkBytes returns the bytes that crossed the links of c.relay, both ways. WebSocket's framing
+// counts.
 func (c *cluster) linkBytes(ctx context.Context) float64 {
 	return c.relay.Metric(ctx, "edgerelay_relay_link_bytes_total")
 }

@@ -1,14 +1,14 @@
 // Bench measures what servers cost: their CPU time, their memory, and how long clients wait. The
-// costs of the clients that make the load do not count.
+// CPU time and the resident memory of the clients do not count.
 //
 //	go run ./test/bench [-run regexp] [-servers regexp] [-quick] [-count n] [-peers] [-json file]
 //	go run ./test/bench -grow docs/bench/growth.md
 //
 // The second command measures how costs grow with members, topics, sessions, edges and payload, and
 // writes a section of that page. Both commands build the binaries and start them on loopback, with
-// a redis-server. With -peers, bench also starts other servers that are installed, and puts the
-// same load on them. With -target, bench also puts the load on servers that run already. Each of
-// these has a URL ws://host:port, which a path may follow:
+// a redis-server. With -peers, bench also starts and measures other servers that are installed.
+// With -target, bench also measures servers that run already. Each of these has a URL
+// ws://host:port, which a path may follow:
 //
 //	go run ./test/bench -target url[,url] -kind chat|centrifugo|nchan -pid n[,n…]
 package main

@@ -11,8 +11,8 @@ import (
 )
 
 // restart takes the relay away while many sessions are in groups. Some groups speak steadily. In
-// each of the other groups, one message is sent at the moment at which the relay goes. The cluster
-// is whole again when all members have these messages.
+// each of the other groups, one message is sent at the moment at which the relay goes. It measures
+// how long these messages take to reach their receivers.
 func restart(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const members, steady = 10, 10
@@ -55,10 +55,10 @@ func restart(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// outages takes relays away, and counts the sockets that are closed.
+// outages takes relays away, and counts the sockets that end.
 type outages struct {
 	cluster *cluster
-	closed  int // sockets that the servers closed
+	closed  int // sockets that the servers closed, or that failed
 }
 
 type way struct {
@@ -99,7 +99,7 @@ func (o *outages) ways(ctx context.Context, b *bench) []way {
 			if err := relay.Terminate(); err != nil {
 				return err
 			}
-			relay.Wait() // until it has ended, its edges are served, and look for another
+			relay.Wait() // until it has ended, its edges may still be served
 			close(now)
 			return restart(relay)
 		}},
@@ -117,7 +117,7 @@ func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
 }
 
 // since returns the number of publications that the relays have sent from history between two calls
-// of fromHistory, whose results are before and now.
+// of fromHistory, whose results are before and now. It leaves out relays that ended in between.
 func since(now, before map[int]float64) (n float64) {
 	for process, sent := range now {
 		n += max(0, sent-before[process])
@@ -125,8 +125,8 @@ func since(now, before map[int]float64) (n float64) {
 	return n
 }
 
-// settle waits until all messages are acknowledged, and then for the time d. An edge counts its
-// link as settled once the link has lasted 5 s.
+// settle waits until the edges report that their logs are empty, and then for the time d. An edge
+// counts its link as settled once the link has lasted 5 s.
 func (o *outages) settle(ctx context.Context, l *load.Loop, d time.Duration) error {
 	for {
 		busy := 0.0

@@ -38,8 +38,8 @@ type form struct {
 	start   func(ctx context.Context, b *bench) (*site, error)
 }
 
-// with starts the servers and a loop for sessions on them, calls the function do with both, and
-// ends both.
+// with starts the servers of a form, and opens a loop for sessions on them. It calls the function
+// do with both. Then it closes the loop and calls stop of the site.
 func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop) error) error {
 	s, err := f.start(ctx, b)
 	if err != nil {
@@ -55,7 +55,7 @@ func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop
 	if err := do(s, l); err != nil {
 		return err
 	}
-	return l.Idle(ctx, 100*time.Millisecond) // a message that comes now is a duplicate
+	return l.Idle(ctx, 100*time.Millisecond) // a message that comes now is an error
 }
 
 // spent is the CPU time of all counted processes, and that of Redis.

@@ -13,7 +13,8 @@ import (
 )
 
 // targetForm returns a form for servers that somebody else started. Their URLs are in urls, with
-// commas between, each ws://host:port[/path]. Sessions are spread over the servers.
+// commas between, each ws://host:port[/path]. The path of the last URL is used at each server.
+// Sessions are spread over the servers.
 func (b *bench) targetForm(urls, kind string, pids []int) (*form, error) {
 	var addrs []string
 	path := ""

@@ -19,7 +19,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// selectedBy reports whether a selector selects the pods of d.
+// selectedBy reports whether a selector selects the pods of d. An empty selector counts as
+// selecting none.
 func (d deployment) selectedBy(selector map[string]string) bool {
 	labels := d.Spec.Template.Metadata.Labels
 	for name, value := range selector {
@@ -250,8 +251,8 @@ func TestKubernetesSelectors(t *testing.T) {
 		d := m.selected(t, s.Spec.Selector)
 		for _, p := range s.Spec.Ports {
 			number := d.container().port(t, p.TargetPort)
-			// A headless service resolves to the pod's own address, so the service's port must be
-			// the container's port.
+			// A headless service resolves to the addresses of its pods, so the service's port must
+			// be the container's port.
 			if s.Spec.ClusterIP == "None" && p.Port != number {
 				t.Errorf("%s: port %d, and its pods listen on %d", name, p.Port, number)
 			}
@@ -298,8 +299,8 @@ func TestKubernetesSelectors(t *testing.T) {
 	}
 }
 
-// TestA13_KustomizationPinsImagesAndAppliesPolicies checks that applied images have fixed tags, and
-// that each deployment has a network policy.
+// TestA13_KustomizationPinsImagesAndAppliesPolicies checks that images have a tag other than
+// latest, and that each deployment has a network policy.
 func TestA13_KustomizationPinsImagesAndAppliesPolicies(t *testing.T) {
 	m := readManifests(t)
 	if !slices.Contains(m.kustomization.Resources, "networkpolicy.yaml") {

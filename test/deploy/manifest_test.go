@@ -201,7 +201,7 @@ type (
 	}
 )
 
-// manifests holds all objects of deploy/kubernetes. The keys of its maps are the names of objects.
+// manifests holds objects of Kubernetes. The keys of its maps are the names of the objects.
 type manifests struct {
 	deployments   map[string]deployment
 	services      map[string]kubeService

@@ -146,8 +146,8 @@ func ours(t *testing.T) (paths []string) {
 	return paths
 }
 
-// TestVariablesThatFilesNameExist checks that every variable that a file names, also in a comment,
-// exists.
+// TestVariablesThatFilesNameExist checks names that begin with EDGE_, RELAY_, LINK_ or LOG_ in
+// files and their comments. Each must be the name of a variable.
 func TestVariablesThatFilesNameExist(t *testing.T) {
 	known := map[string]bool{}
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -163,8 +163,8 @@ func TestVariablesThatFilesNameExist(t *testing.T) {
 	}
 }
 
-// TestFilesThatFilesNameExist checks that every path under deploy/ or relay/ that a file names,
-// also in a comment, exists.
+// TestFilesThatFilesNameExist checks that paths under deploy/ or relay/ exist if files or their
+// comments name them.
 func TestFilesThatFilesNameExist(t *testing.T) {
 	word := regexp.MustCompile(`(?:^|[ =])((?:deploy|relay)/[a-z./-]+[a-z])`)
 	for _, path := range ours(t) {

@@ -15,9 +15,9 @@ import (
 // slots is the number of slots of a Redis Cluster.
 const slots = 16384
 
-// Cluster is a Redis Cluster of a test's own. Its masters have about equal shares of the slots and
-// one replica each. Only the test's goroutine may call the methods, since they end the test if they
-// fail.
+// Cluster is a Redis Cluster of a test's own. At the start, its masters have about equal shares of
+// the slots and one replica each. Only the test's goroutine may call the methods, since they end
+// the test if they fail.
 type Cluster struct {
 	URL     string    // redis+cluster://host:port,…
 	Servers []*Server // as started: masters, then their replicas in that order
@@ -25,8 +25,8 @@ type Cluster struct {
 	t testing.TB
 }
 
-// StartCluster starts a Cluster with n masters. Until Hasten is called, no master is replaced,
-// however late it answers on a busy machine. The Cluster ends with the test.
+// StartCluster starts a Cluster with n masters. Until Hasten is called, the nodes do not replace a
+// master that is silent, as it may be on a busy machine. The Cluster ends with the test.
 func StartCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
 	return startCluster(t, nil, n)
@@ -101,8 +101,8 @@ func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	return all
 }
 
-// Hasten makes the nodes replace a dead master within a few seconds. Before Hasten they do not
-// replace a dead master.
+// Hasten has the nodes replace a master once it has been silent for the time brisk. Before that
+// they would replace it after the time steady.
 func (c *Cluster) Hasten() {
 	c.t.Helper()
 	c.replaceAfter(brisk)
@@ -117,8 +117,9 @@ func (c *Cluster) replaceAfter(silence time.Duration) {
 	}
 }
 
-// AwaitWell waits until every running node reports that the Redis Cluster is in order, and every
-// running replica has its master's data.
+// AwaitWell waits for each running node in turn. It waits until the node reports that the Redis
+// Cluster is in order, and that the link to its master or its replica is up. The test ends if this
+// takes minutes.
 func (c *Cluster) AwaitWell() {
 	c.t.Helper()
 	c.await("the cluster is well", func(s *Server) bool {
@@ -134,8 +135,8 @@ func (c *Cluster) AwaitWell() {
 	})
 }
 
-// Owner returns the server that owns a key's slot. It asks the running nodes, one after the other,
-// until one knows.
+// Owner returns the server that owns a key's slot, according to the first running node that answers
+// and knows. If there is no such node, the test ends.
 func (c *Cluster) Owner(key string) *Server {
 	c.t.Helper()
 	for _, asked := range c.Servers {
@@ -183,8 +184,8 @@ func (c *Cluster) await(what string, holds func(*Server) bool) {
 	}
 }
 
-// awaitOf waits until a condition, the function holds, is true for one node. If the node does not
-// run, awaitOf returns at once.
+// awaitOf waits until the function holds returns true for the node s. It returns at once if s does
+// not run. If it has waited for two minutes, the test ends.
 func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); s.cmd != nil && !holds(s); {

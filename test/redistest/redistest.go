@@ -42,8 +42,8 @@ func Start(t testing.TB, options ...string) *Server {
 	return start(t, nil, nil, plain(options))
 }
 
-// plain puts the usual options before a test's own. With the usual options alone, nothing is kept
-// on disk unless Save is called.
+// plain puts the usual options before a test's own. With the usual options alone, the server saves
+// its data only if Save is called.
 func plain(options []string) []string {
 	return append([]string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, options...)
 }
@@ -77,8 +77,8 @@ func (s *Server) identify(how *TLS) {
 	})
 }
 
-// Client returns a client of the server, which retries to dial less often than is usual. The client
-// is closed at the end of the test, and by RestartTLS.
+// Client returns a client of the server. The client retries to dial less often than go-redis does
+// by default. It is closed at the end of the test, and by RestartTLS.
 func (s *Server) Client() *redis.Client { return s.client }
 
 // Kill ends the server without warning, as SIGKILL does. What was not saved is lost.
@@ -90,8 +90,8 @@ func (s *Server) Kill() {
 	s.end()
 }
 
-// Stop ends the server with SIGTERM, as an operator does. The server closes its connections and
-// saves nothing.
+// Stop ends the server with SIGTERM, as an operator does. The server closes its connections. With
+// the usual options it saves nothing.
 func (s *Server) Stop() {
 	s.t.Helper()
 	if s.cmd == nil {

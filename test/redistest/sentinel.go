@@ -22,8 +22,8 @@ type Watched struct {
 
 const watchedName = "chat"
 
-// A silent master is replaced after one of these times, whichever is set. The time steady is longer
-// than any test.
+// These are the times of silence after which sentinels, or the nodes of a Cluster, replace a
+// master. Hasten changes the time from steady to brisk. The time steady is longer than any test.
 const (
 	steady = 10 * time.Minute
 	brisk  = time.Second
@@ -102,8 +102,8 @@ func (w *Watched) AwaitWell(master *Server) {
 	}
 }
 
-// Hasten makes the sentinels replace a dead master within a few seconds. Before Hasten they do not
-// replace a dead master.
+// Hasten has the sentinels replace a master once it has been silent for the time brisk. Before that
+// they would replace it after the time steady.
 func (w *Watched) Hasten() {
 	w.t.Helper()
 	for _, s := range w.Sentinels {

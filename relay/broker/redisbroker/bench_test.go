@@ -13,8 +13,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// BenchmarkPublish publishes messages of 128 bytes and receives each of them. It keeps 1, 16 or 500
-// of them in flight.
+// BenchmarkPublish publishes messages of 128 bytes to 1 or 1000 topics, and receives them. At most
+// 1, 16 or 500 messages are in flight.
 func BenchmarkPublish(b *testing.B) {
 	for _, flight := range []int{1, 16, 500} {
 		for _, topics := range []int{1, 1000} {
@@ -93,8 +93,8 @@ func cpuOf(b *testing.B, server *redistest.Server) (sum float64) {
 	return sum
 }
 
-// BenchmarkResubscribe loses the subscriber's connection with many topics, half of which have a
-// history. It waits until all are subscribed again and their tops are read.
+// BenchmarkResubscribe closes the subscriber's connection while many topics are subscribed. Half of
+// the topics have a history. It waits until the topics are subscribed again.
 func BenchmarkResubscribe(b *testing.B) {
 	for _, topics := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint("topics=", topics), func(b *testing.B) { benchmarkResubscribe(b, topics) })

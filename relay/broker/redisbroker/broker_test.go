@@ -47,8 +47,8 @@ func TestTooOld(t *testing.T) {
 	}
 }
 
-// TestForeign checks that what other programs put on Redis harms only the topic for which they put
-// it there.
+// TestForeign puts values on Redis that other programs might put there. They must not harm other
+// topics.
 func TestForeign(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuffer
@@ -126,8 +126,8 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestForeignEntries puts more foreign entries into a history than a page holds. Further pages must
-// bring what lies behind the foreign entries.
+// TestForeignEntries puts more foreign entries into a history than a page holds. The next page must
+// bring the publication behind them.
 func TestForeignEntries(t *testing.T) {
 	const foreign = broker.PageSize + 6
 	server := redistest.Start(t)
@@ -156,8 +156,8 @@ func TestForeignEntries(t *testing.T) {
 		t.Errorf("the page behind it: %+v", page)
 	}
 
-	// Redis makes ids with the offset 0, which no publication has. An entry with such an id does
-	// not count, whatever it says.
+	// Redis makes ids with the offset 0, which no publication has. An entry with such an id must
+	// not be read as a publication.
 	zero := protocol.GroupTopic("zero")
 	auto := redis.XAddArgs{Stream: "h:{group:zero}", ID: "1700000000000-0", Values: []string{"m", `{"FromId":"1","ToId":"zero","Msg":"m"}`}}
 	if err := server.Client().XAdd(t.Context(), &auto).Err(); err != nil {
@@ -216,9 +216,9 @@ func TestOnTheWire(t *testing.T) {
 	}
 }
 
-// TestLastPositionAtAndBeyondTheLastEpoch checks that a topic goes on in the last epoch, whichever
-// server gave its last position. A position beyond that epoch must count as none. If the history
-// has an entry at such a position, the next message must replace the history.
+// TestLastPositionAtAndBeyondTheLastEpoch plants positions in the last epoch and beyond it. In the
+// last epoch the topic must go on, although another server gave the position. A position beyond
+// that epoch must count as none: the next message must then be alone in the history.
 func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
@@ -302,8 +302,8 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 	}
 }
 
-// TestScriptForgottenAtOnce has a server that seems to forget each script right after the script
-// was loaded. The Broker must then send the script's text with each request.
+// TestScriptForgottenAtOnce has a server that seems to know no script by its hash. Messages must be
+// published and read all the same.
 func TestScriptForgottenAtOnce(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, redistest.Start(t))

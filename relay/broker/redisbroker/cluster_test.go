@@ -248,9 +248,9 @@ func TestClusterAbsent(t *testing.T) {
 	brokertest.Await(r, 0, "Flushed", func(e broker.Flushed) bool { return e.Token == token })
 }
 
-// TestClusterByOneURL runs a Broker with a URL for a single Redis on a node of a Redis Cluster, and
-// a Broker with a URL for a Redis Cluster on a single Redis. Neither Broker may serve. In the
-// subtest, two clusters of relays use one Redis Cluster, and the later one must be refused.
+// TestClusterByOneURL opens a node of a Redis Cluster with a redis:// URL, and a single Redis with
+// a redis+cluster:// URL. Both must count as away. In the subtest, two clusters of relays use one
+// Redis Cluster, and the later one must be refused.
 func TestClusterByOneURL(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)

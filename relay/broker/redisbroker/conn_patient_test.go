@@ -11,7 +11,8 @@ import (
 )
 
 // TestPatientRead has ten bytes come, a second apart, and then no more. The read deadline is 2 s in
-// some cases, and none in the others.
+// some cases, and none in the others. The ten bytes must be read, and the next read must end as the
+// case says.
 func TestPatientRead(t *testing.T) {
 	for _, c := range []struct {
 		name           string
@@ -69,7 +70,7 @@ func TestPatientRead(t *testing.T) {
 }
 
 // TestPatientWrite writes under a deadline of 2 s. The other side takes writeAtOnce bytes a second
-// for ten seconds, and then nothing.
+// for ten seconds, and then nothing. The write must fail, but only after these bytes were written.
 func TestPatientWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

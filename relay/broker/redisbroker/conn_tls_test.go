@@ -13,8 +13,7 @@ import (
 )
 
 // serves runs a Broker, and has it publish, subscribe, read history and count subscribers. The
-// Broker probes by itself. So each kind of its connections is used. The messages are as long as
-// they may be.
+// messages have protocol.MaxMsg bytes.
 func serves(t *testing.T, c Config) *brokertest.Relay {
 	t.Helper()
 	r := brokertest.Start(t, openBroker(t, c))
@@ -78,8 +77,8 @@ func TestRedisTLSWithCluster(t *testing.T) {
 }
 
 // TestRedisTLSRefused has a server whose authority is not trusted, and one whose certificate is for
-// another host. Each error must say what can be done. A Broker whose URL has skip_verify must use
-// the second server.
+// another host. Each error must say what can be done. A Broker whose URL has skip_verify must work
+// with the second server.
 func TestRedisTLSRefused(t *testing.T) {
 	t.Parallel()
 	a, other := redistest.NewAuthority(t), redistest.NewAuthority(t)

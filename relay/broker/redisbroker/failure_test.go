@@ -34,9 +34,9 @@ func refusedBy(port int) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: addr, Err: err}
 }
 
-// TestCausesOfOneAbsence checks that the latest cause of an absence is known at once. After the
-// first cause, a cause must be logged only if it is of another kind than the cause that was logged
-// last, and no sooner than tellEvery after that one.
+// TestCausesOfOneAbsence has one absence with several causes. The latest cause must be known
+// without delay. A later cause must be logged only if it differs in kind from the cause logged
+// last, and only if the time tellEvery has passed since that one was logged.
 func TestCausesOfOneAbsence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer

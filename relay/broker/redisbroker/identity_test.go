@@ -18,7 +18,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		runs    int32
-		epochs  int // at most so many epochs of the topic, while no connection is lost
+		epochs  int // bound of the topic's epochs while no connection is lost
 		givesUp bool
 	}{{"of connections", runsOfConnection, 1, false}, {"of replies", runsOfReply, 2 * contradictionsMost, true}} {
 		t.Run(c.name, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 				return probed >= probes && (said() > 0 || !c.givesUp)
 			})
 			r.Received(group, 0, int(number))
-			// Each further connection of the publisher is told another run_id, which may begin an
+			// Each further connection of the publisher is told another run_id. So it may begin an
 			// epoch.
 			failures := b.publisher.metrics.failures.WithLabelValues("publish", string(unreachable))
 			if most := c.epochs + int(testutil.ToFloat64(failures)); len(epochs) > most {
@@ -54,8 +54,8 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 			if got := absences(r, from); len(got) > 0 {
 				t.Errorf("told as %+v", got)
 			}
-			// Each further connection of the prober is told another run_id, too, which may end
-			// subscriptions.
+			// Each further connection of the prober is told another run_id, too. So subscriptions
+			// may end.
 			late := b.publisher.metrics.failures.WithLabelValues("probe", string(unreachable))
 			if strings.Contains(log.String(), errAnother.Error()) && testutil.ToFloat64(late) == 0 {
 				t.Errorf("subscriptions were lost: %s", log.String())
@@ -68,7 +68,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 }
 
 // TestG3_TwoRelaysThatSeeOtherIdentitiesShareAnEpoch puts each of three relays behind a proxy of
-// its own. Each proxy tells a run_id of its own.
+// its own. Each proxy tells a run_id of its own. In the end the relays must publish in one epoch.
 func TestG3_TwoRelaysThatSeeOtherIdentitiesShareAnEpoch(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

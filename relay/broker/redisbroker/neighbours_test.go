@@ -91,9 +91,9 @@ func (s *started) goesOn(t *testing.T) {
 	}
 }
 
-// refused starts one Broker after the other until one is refused, and returns the error of that
-// one. On a busy machine, the relays that serve may object only after a new Broker has settled.
-// Then refused tries another Broker.
+// refused starts one Broker after the other until the Run of one ends, and returns the error of
+// that Run. On a busy machine, the relays that serve may object only after a new Broker has
+// settled. Then refused tries another Broker. It ends the test after brokertest.Patience.
 func refused(t *testing.T, c Config) error {
 	t.Helper()
 	for end := time.Now().Add(brokertest.Patience); time.Now().Before(end); {
@@ -192,9 +192,9 @@ func TestG1_OfTwoThatBeginAtOnceTheFirstDatabaseStays(t *testing.T) {
 	})
 }
 
-// TestG1_ARelayOfAClusterThatServesIsNotRefused checks that a further relay of a cluster that
-// serves is not refused, although a relay of another cluster on the same channels serves too. A
-// relay of a third cluster is refused.
+// TestG1_ARelayOfAClusterThatServesIsNotRefused starts a further relay of a cluster that serves. A
+// relay of another cluster that shares channels serves too. In one of three attempts the further
+// relay must not be refused. A relay of a third cluster must be refused.
 func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

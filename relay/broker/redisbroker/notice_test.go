@@ -14,12 +14,12 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// The constant noticed bounds the time until an absence of Redis is told. The constant back bounds
-// the time from Redis' return until the end of the absence is told. The subscriptions are then in
-// force again.
+// The constant noticed is the limit of the time until an absence of Redis is told. The constant
+// back is the limit of the time from the return of Redis until the end of the absence is told. The
+// function within may extend both.
 const (
 	noticed = 3 * time.Second
-	back    = 3 * time.Second // it takes a second on an idle machine
+	back    = 3 * time.Second // it takes about a second on an idle machine
 )
 
 // TestNoticed takes Redis away in several ways, and gives it back. The test publishes nothing
@@ -84,9 +84,9 @@ func TestNoticed(t *testing.T) {
 	}
 }
 
-// within reports an error if more time than limit has passed since began. The parameter what says
-// what was awaited. On a busy machine the limit becomes up to four times as long. An error is
-// reported only if long tests are run, see long.Wanted.
+// within compares the time since began with limit. In the long run, see long.Wanted, it reports an
+// error if more time has passed. On a busy machine it first makes the limit up to four times as
+// long. The parameter what says what was awaited. It is logged with the time.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
@@ -99,8 +99,8 @@ func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	}
 }
 
-// pressure returns the share of the last ten seconds in which some task waited for a core. It is
-// from 0 to 1, and 0 where the system does not tell.
+// pressure returns about the share of the last ten seconds in which some task waited for a core. It
+// is from 0 to 1, and 0 where the system does not tell.
 func pressure() float64 {
 	text, err := os.ReadFile("/proc/pressure/cpu")
 	if err != nil {
@@ -113,9 +113,9 @@ func pressure() float64 {
 	return percent / 100
 }
 
-// TestHalfOpenAlone silences one connection without closing it, while the others work. In one
-// subtest each, this is the publisher's, the prober's and the subscriber's connection. The silence
-// must be told.
+// TestHalfOpenAlone silences one connection, and leaves it open: the publisher's, the prober's or
+// the subscriber's. The other connections work. The Broker must tell of the silence, by a State or
+// by a Deaf.
 func TestHalfOpenAlone(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	for _, c := range []struct {
@@ -152,8 +152,8 @@ func TestHalfOpenAlone(t *testing.T) {
 	}
 }
 
-// TestHalfOpenAsker silences the connection for questions. Redis must not be told as away, since
-// the probe is answered.
+// TestHalfOpenAsker silences the connection for questions. In one of three attempts, Redis must not
+// be told as away, since the probe is answered.
 func TestHalfOpenAsker(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	t.Parallel()
@@ -204,8 +204,8 @@ func TestDeafForLong(t *testing.T) {
 	awaitSubscribed(r, from, group)
 }
 
-// TestOutputBufferOverrun has Redis drop a subscriber that reads too slowly. If the relay gives up
-// the connection before Redis does, which may happen on a busy machine, the test tries again.
+// TestOutputBufferOverrun has Redis drop a subscriber that reads too slowly. On a busy machine, the
+// relay may give up the connection before Redis does. Then the test tries again.
 func TestOutputBufferOverrun(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--client-output-buffer-limit", "pubsub 1mb 0 0")

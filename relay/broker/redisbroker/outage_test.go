@@ -213,9 +213,9 @@ func TestOneBadKey(t *testing.T) {
 	brokertest.Await(r, from, "Subscribed", func(e broker.Subscribed) bool { return e.Token == token })
 }
 
-// killSubscriber closes the subscriber's connection of a relay that has two or more topics. It
-// spares connections with one channel: those on which relays hear each other's statements, and
-// those on which the probe tries a subscription.
+// killSubscriber closes the connections on which two or more channels are subscribed. It spares
+// connections with one channel: on these, relays hear each other's statements, or a probe tries a
+// subscription.
 func killSubscriber(t *testing.T, server *redistest.Server) {
 	t.Helper()
 	list, err := server.Client().ClientList(t.Context()).Result()
@@ -244,8 +244,8 @@ func TestSubscriberKilled(t *testing.T) {
 	killSubscriber(t, server)
 	index := awaitDeaf(r, from)
 	again, index := awaitSubscribed(r, index, group)
-	// On a busy machine the relay may take longer than regain to subscribe again. Then the relay
-	// tells that Redis is away.
+	// On a busy machine the relay may take longer than the constant regain to subscribe again. Then
+	// it may tell that Redis is away.
 	atOnce := time.Since(began) < regain
 	if again.Top.Offset != 1 {
 		t.Errorf("%+v", again)
@@ -279,7 +279,7 @@ func TestFrozen(t *testing.T) {
 	r.Say(group, 2, "m")
 	r.Received(group, from, 1)
 	got := states(r, index)
-	// On a busy machine the steps since the return take longer, and Redis may answer too late
+	// On a busy machine the steps since the return may take longer, and Redis may answer too late
 	// again.
 	atOnce := time.Since(returned) < probeBrief
 	if len(got) != 0 && (atOnce || !tooLate(got[0].Cause)) {
@@ -332,7 +332,7 @@ func TestRefusing(t *testing.T) {
 			r := relayOn(t, server.URL)
 			r.Join(group)
 			r.Say(group, 2, "before")
-			from := r.Events() // before p, since a probe may be refused earlier
+			from := r.Events() // before the publication, since a probe may be refused earlier
 			do(c.take)
 			p := broker.Publish{Topic: group, From: "1", Msg: "refused", Instance: r.Instance, Number: 3, Predecessor: 2}
 			if answer := r.Once(p); answer.Outcome != broker.Failed || answer.Err == nil {
@@ -416,7 +416,8 @@ func TestManyTopicsResubscribed(t *testing.T) {
 	r.Received(last, index, 1)
 }
 
-// TestScriptFlushed removes the script before a pipeline of publications that depend on each other.
+// TestScriptFlushed removes the scripts from Redis before a pipeline of publications. These must
+// come in order, and no absence may be told.
 func TestScriptFlushed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -105,8 +105,8 @@ func TestC7_APermissionThatIsTakenLaterIsNoticed(t *testing.T) {
 	awaitState(r, index, false)
 }
 
-// TestC8_ARefusedQuestionIsNoAbsence takes away the permission for PUBSUB NUMSUB. Everything else
-// must go on.
+// TestC8_ARefusedQuestionIsNoAbsence takes away the permission for PUBSUB NUMSUB. Publishing must
+// go on, and no absence may be told.
 func TestC8_ARefusedQuestionIsNoAbsence(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

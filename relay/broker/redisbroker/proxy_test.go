@@ -16,11 +16,11 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// proxy stands between a Broker and its server and can lose what passes.
+// proxy stands before a server. It can lose, delay or change what passes.
 type proxy struct {
 	url      string
 	listener net.Listener
-	target   atomic.Value // string: where new connections go
+	target   atomic.Value // string: the address to which new connections go
 	running  sync.WaitGroup
 
 	// If losePublishReply is set, the proxy clears it at the publisher's next request. It passes
@@ -31,11 +31,11 @@ type proxy struct {
 
 	forgets atomic.Bool // the server seems to have no script, whichever was loaded
 
-	runs atomic.Int32 // what becomes of run_id in replies to INFO: runsTruly and so on
+	runs atomic.Int32 // which run_id the replies to INFO have: runsTruly and so on
 
 	// rate is in bytes a second, for each connection and direction. At 0 it is unbounded.
 	rate    atomic.Int64
-	carried atomic.Int64 // bytes, over all connections
+	carried atomic.Int64 // bytes passed on, over all connections
 
 	mu     sync.Mutex // guards the following
 	conns  []*proxied
@@ -102,7 +102,8 @@ func (p *proxy) accept() {
 	}
 }
 
-// of waits until there are connections of kind k, and calls the function do with each of them.
+// of waits until there is an open connection of kind k. It calls the function do with each such
+// connection, and holds mu meanwhile.
 func (p *proxy) of(t *testing.T, k kind, do func(*proxied)) {
 	t.Helper()
 	brokertest.Eventually(t, "a connection of the kind", func() (there bool) {
@@ -161,7 +162,7 @@ func (p *proxy) gaveUp(t *testing.T, server *redistest.Server) bool {
 type proxied struct {
 	*proxy
 	client, server net.Conn
-	doomed         atomic.Bool // the next reply is lost
+	doomed         atomic.Bool // the next reply is lost, and the connection is cut
 	over           atomic.Bool
 	mute           atomic.Bool
 	kind           atomic.Int32
@@ -247,7 +248,7 @@ func (c *proxied) reply(b []byte) (forward, goOn bool) {
 	return !c.silent(), true
 }
 
-// disguise puts another run_id into b, unless the proxy tells the server's own.
+// disguise replaces a run_id that b has as a whole, unless the proxy tells the server's own.
 func (c *proxied) disguise(b []byte) {
 	const name = "run_id:"
 	at := bytes.Index(b, []byte(name))

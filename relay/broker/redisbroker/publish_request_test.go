@@ -10,7 +10,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// arguments returns the arguments of a request as go-redis writes them.
+// arguments returns the arguments of a request as texts.
 func arguments(t *testing.T, r *request) (texts []string) {
 	t.Helper()
 	for _, arg := range r.Args() {
@@ -32,8 +32,8 @@ func arguments(t *testing.T, r *request) (texts []string) {
 	return texts
 }
 
-// TestRequestIsSetAnew checks that a reused request holds nothing of the publication before,
-// however long the texts of the two publications are.
+// TestRequestIsSetAnew sets one request to several publications in turn. Its arguments must each
+// time be those of a new request.
 func TestRequestIsSetAnew(t *testing.T) {
 	h := retention{size: 5, ageMS: 6, markAge: 7}
 	reused := newRequest(h, "1 p:")

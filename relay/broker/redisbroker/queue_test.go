@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestQueueKeepsOrder checks that each item is taken once and in order, however puts and takes
-// alternate. A batch must keep to its bounds, unless it is a single item that is too heavy alone.
+// TestQueueKeepsOrder puts and takes items in random turns. Each item must be taken once and in
+// order. A batch must keep to its bounds, unless it is a single item that is too heavy alone.
 func TestQueueKeepsOrder(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	q := newQueue(func(x *int) int { return *x % 7 })

@@ -37,7 +37,8 @@ func message(channel, payload string) string {
 	return fmt.Sprintf("*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(channel), channel, len(payload), payload)
 }
 
-// TestPushes checks that everything that Redis sends is read, in whatever parts it arrives.
+// TestPushes reads what Redis may send to a subscriber. It must not matter in which parts that
+// arrives.
 func TestPushes(t *testing.T) {
 	in := "+PONG\r\n$8\r\nin force\r\n" +
 		"*3\r\n$9\r\nsubscribe\r\n$3\r\nall\r\n:1\r\n" +
@@ -61,7 +62,7 @@ func TestPushes(t *testing.T) {
 }
 
 // TestPushesThatAreNone checks that an error that Redis replies is returned as a redis.Error, and
-// that bytes that Redis would never send are an error too.
+// that bytes that are not understood lead to an error too.
 func TestPushesThatAreNone(t *testing.T) {
 	_, err := read(strings.NewReader("-NOPERM no\r\n"))
 	if reply, ok := errors.AsType[redis.Error](err); !ok || reply.Error() != "NOPERM no" || failureOf(err) != forbidden {
@@ -81,8 +82,8 @@ func TestPushesThatAreNone(t *testing.T) {
 	}
 }
 
-// FuzzPushes checks that reading ends on any input, and that all pushes together are no longer than
-// the input.
+// FuzzPushes checks that reading ends on any input, and that the channels and payloads that were
+// read are together no longer than the input.
 func FuzzPushes(f *testing.F) {
 	f.Add([]byte("+PONG\r\n" + message("all", "a") + "*3\r\n$9\r\nsubscribe\r\n$3\r\nall\r\n:1\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n-ERR\r\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -122,8 +123,8 @@ func received(size int) *endless {
 	return &endless{text: message("user:me", string(e.Append(nil)))}
 }
 
-// TestNoAllocPerPush checks that reading a push allocates nothing, and that passing on a
-// publication allocates only what is kept: the topic, the texts, and the event.
+// TestNoAllocPerPush checks that reading a push allocates nothing. Reading a publication and
+// passing it on may allocate at most five times.
 func TestNoAllocPerPush(t *testing.T) {
 	p := pushesFrom(received(128))
 	if n := testing.AllocsPerRun(1000, func() { p.next() }); n != 0 {

@@ -57,7 +57,7 @@ func TestSentinelFailover(t *testing.T) {
 	// relays must go over before that.
 	within(t, "gone over", began, 5*time.Second)
 	f.flowing(50)
-	// Messages that the replaced master acknowledged before it became a replica are lost.
+	// Messages that the replaced master acknowledged before it became a replica may be lost.
 	watched.AwaitWell(watched.Servers[0])
 	f.flowing(50)
 	if f.finish() == 0 {

@@ -39,8 +39,8 @@ func slowly(t *testing.T, rate int64) (slow, other *brokertest.Relay, way *proxy
 	return slow, other, way
 }
 
-// sayAll publishes the given number of messages on each topic, all of size bytes. It publishes the
-// messages of one topic at once, and one topic after the other.
+// sayAll publishes the given number of messages on each topic, all of size bytes. The messages of
+// one topic are in one pipeline. One topic follows the other.
 func sayAll(t *testing.T, r *brokertest.Relay, topics []protocol.Topic, messages, size int) {
 	t.Helper()
 	for _, topic := range topics {
@@ -87,7 +87,7 @@ func manyTopics(n int) (list []protocol.Topic) {
 	return list
 }
 
-// TestHistoryOverASlowWay reads the histories of 16 topics at once, as a relay does when an edge
+// TestHistoryOverASlowWay reads the histories of 16 topics at once, as a relay may do when an edge
 // comes back. That takes more than 3 s.
 func TestHistoryOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
@@ -133,8 +133,8 @@ func TestHistoryOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestSubscribedOverASlowWay subscribes to many topics over a slow way. Reading the last message of
-// each topic would take 8 s, so a relay must read only the tops.
+// TestSubscribedOverASlowWay subscribes to many topics over a slow way. The relay must read their
+// tops without their last messages, which would take about 8 s.
 func TestSubscribedOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()
@@ -180,7 +180,7 @@ func TestSlowWayCut(t *testing.T) {
 	within(t, "the publication is given up", began, 10*time.Second)
 }
 
-// TestPublishedOverASlowWay publishes a backlog that takes 4 s.
+// TestPublishedOverASlowWay publishes a backlog that takes about 4 s.
 func TestPublishedOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()

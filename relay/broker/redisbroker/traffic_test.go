@@ -14,15 +14,15 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// traffic publishes on topics through one Broker, as a relay's lanes do. It receives through
-// another Broker, which knows only what it receives.
+// traffic publishes on topics through one Broker. It receives through another Broker, which knows
+// only what it receives.
 type traffic struct {
 	t                 *testing.T
 	speaker, listener *brokertest.Relay
 	topics            []protocol.Topic
 	stop              context.CancelFunc
 	speaking          sync.WaitGroup
-	done              []atomic.Uint64 // by topic: how many numbers are published
+	done              []atomic.Uint64 // by topic: how many of its messages are published
 
 	// acknowledged has the position of each published number, by topic, then by number less one. A
 	// topic's list is owned by the goroutine that speaks on it, until finish.
@@ -49,8 +49,8 @@ func startTraffic(t *testing.T, c Config, topics ...protocol.Topic) *traffic {
 	return f
 }
 
-// speak publishes one number after the other on the i-th topic. It repeats each until that one is
-// published.
+// speak publishes one number after the other on the i-th topic. It repeats a number until that is
+// published, or ctx is done.
 func (f *traffic) speak(ctx context.Context, i int) {
 	known := protocol.Position{}
 	for n := uint64(1); ctx.Err() == nil; n++ {
@@ -79,11 +79,10 @@ func (f *traffic) flowing(n uint64) {
 	}
 }
 
-// finish stops the traffic, and checks it. Within an epoch, the messages received and those in the
-// history together have no hole, and no message comes twice. A message that is not in the history
-// must have been published before the last epoch began. This is checked for the first four such
-// messages of a topic. The result lost is the number of messages that are not in the history. The
-// listener may have received some of these.
+// finish stops the traffic, and checks what came. In each epoch, the messages that were received or
+// are in the history must together have no hole, and no number may come twice. A message that was
+// published and is not in the history must be of an epoch before the last one. The result lost is
+// the number of such messages. The listener may have received some of them.
 func (f *traffic) finish() (lost int) {
 	f.t.Helper()
 	f.stop()
@@ -135,7 +134,7 @@ func (f *traffic) finish() (lost int) {
 func (f *traffic) whole(topic protocol.Topic, last protocol.Position) (list []broker.Publication, kept map[uint64]bool) {
 	f.t.Helper()
 	// The last message may have been published while the subscription moved to another server. Then
-	// only the top of the new subscription covers it.
+	// it may be that only the Top of the new Subscribed covers it.
 	brokertest.Eventually(f.t, "the last one is told", func() bool { return !f.listener.Told(topic).Before(last) })
 	list, kept = f.listener.SoFar(topic), make(map[uint64]bool)
 	for after := (protocol.Position{}); ; {

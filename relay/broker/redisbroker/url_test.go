@@ -36,8 +36,8 @@ func TestTarget(t *testing.T) {
 	}
 }
 
-// TestURLProblems checks that each error says which part of the URL is wrong, whatever the password
-// is, and does not show the password.
+// TestURLProblems checks good and bad URLs. The error of a bad one must say what is wrong, and must
+// not show the password.
 func TestURLProblems(t *testing.T) {
 	for _, c := range []struct{ url, want string }{
 		{"redis://u:hidden@h:x", "the port"},

@@ -1,5 +1,5 @@
 // Floor passes the frames of each WebSocket on to all others. It has no routing, no Redis and no
-// limits. Any Go server must pay at least what Floor costs.
+// limits. So its cost is little more than that of reading and writing.
 //
 // A message that comes alone takes one write per delivery. Messages that are read together share
 // one write to each receiver.
@@ -88,8 +88,9 @@ func upgrade(conn net.Conn) error {
 	return err
 }
 
-// relay reads a client's frames and turns them into a server's frames. It calls the function write
-// once with all frames that came in one read. It returns when the socket ends, or at a close frame.
+// relay reads a client's frames and turns them into a server's frames. After each read it calls the
+// function write with all frames that are complete now, if there are any. It returns when the
+// socket ends, or at a close frame.
 func relay(conn net.Conn, write func(frames []byte)) {
 	// The buffer starts small, since most clients say nothing.
 	in, out := make([]byte, 0, 512), []byte(nil)

@@ -69,18 +69,18 @@ type Growth struct {
 	First, Last Point // as measured
 
 	// Ratio is the cost of one piece of work at the last point, divided by that cost at the first
-	// point. A proportional cost is judged by slopes instead if it rises in the lower half of the
-	// points, and by more than noise in the upper half. Then Ratio is the cost of a further piece
-	// of work in the upper half, divided by that in the lower half. So a fixed part of the cost
-	// hides growth only if it keeps the rise in the upper half within noise.
+	// point. If a Proportional cost rises in the lower half of the points, and rises by more than
+	// noise in the upper half, Ratio compares slopes instead. It is then the cost of a further
+	// piece of work in the upper half, divided by that in the lower half. A fixed part of the cost
+	// does not change these slopes.
 	Ratio    float64
-	Exponent float64 // of Constant work: the cost goes as x^Exponent in the upper half
+	Exponent float64 // of Constant work: in the upper half, the cost goes about as x^Exponent
 
 	most float64 // the largest ratio that noise explains
 }
 
-// Growth returns how the cost of one piece of work grows. The values of the curve must be above
-// zero.
+// Growth returns how the cost of one piece of work grows. The curve must have a point, and its
+// values must be above zero.
 func (c Curve) Growth() Growth {
 	first, middle, last := c.Points[0], c.Points[len(c.Points)/2], c.Points[len(c.Points)-1]
 	g := Growth{First: first, Last: last, Ratio: last.Y / first.Y, most: noise}
@@ -96,7 +96,8 @@ func (c Curve) Growth() Growth {
 	return g
 }
 
-// exponent returns the slope of the straight line that fits the points' logarithms best.
+// exponent returns the slope of the straight line that fits the points' logarithms best. It is 0 if
+// the points have a single X.
 func exponent(points []Point) float64 {
 	var x, y, xx, xy, n float64
 	for _, p := range points {

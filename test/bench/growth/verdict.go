@@ -4,7 +4,7 @@ package growth
 // work that should not be done. A scan of all data has an exponent of 1.
 const (
 	noise = 1.5           // the largest ratio of two costs that noise explains
-	slope = noise * noise // the largest ratio of two slopes by noise; that of x² is 2.4 or more
+	slope = noise * noise // the largest ratio of two slopes that noise explains
 	level = 0.15          // the largest exponent of a flat cost: 10 times x costs 1.4 times as much
 )
 

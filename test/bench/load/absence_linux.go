@@ -9,8 +9,8 @@ import (
 // Absence is the result of Loop.Through. It says how messages came through while a part of the
 // servers was away.
 type Absence struct {
-	// Silence is the longest time in which one of the steady streams had no message reach all its
-	// receivers.
+	// Silence is the longest silence of a steady stream. A silence begins with Through, or when a
+	// message of the stream has reached all its receivers. It ends when the next one has.
 	Silence time.Duration
 
 	// Arrived has one time for each message of the burst, in ascending order: from the beginning of
@@ -37,9 +37,9 @@ func (o *absence) complete(l *Loop, st *Stream, _ uint64) error {
 	return nil
 }
 
-// Through calls the function away in a goroutine of its own. Meanwhile each steady stream sends a
-// message at the given interval, unless its window is full. The burst begins when the function
-// closes its channel: each stream of the burst then sends one message.
+// Through calls the function away in a goroutine of its own. Meanwhile each steady stream sends
+// about one message in the time every, unless its window is full. The function must close its
+// channel. The burst then begins: each stream of the burst sends one message.
 //
 // Through returns when the function has returned and every message has reached all its receivers.
 // Through fails if the function fails, if a message is lost, or if the function and the burst are

@@ -1,6 +1,6 @@
 // Package load provides the clients of a measurement: thousands of WebSockets in one goroutine.
-// They cost so little that they hardly disturb servers on the same machine. The package counts
-// every message, and fails when one is missing, comes twice, or is out of order.
+// They cost little, so that they disturb servers on the same machine little. A round fails if a
+// message of a stream is missing, comes twice, or is out of order.
 package load
 
 import (

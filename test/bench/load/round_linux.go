@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Limits end a round; the first limit that is reached counts. Time runs from the beginning of the
-// round, but does not end the round before a message has reached all its receivers. After the last
-// message is sent, the round still waits for the messages that are under way.
+// Limits say when a round stops sending: after Messages messages, or once the time Time has passed
+// since the round began. Time does not count before the first message has reached all its
+// receivers. After it has stopped sending, the round waits for the messages that are under way.
 type Limits struct {
 	Messages int
 	Time     time.Duration
@@ -32,8 +32,9 @@ type round struct {
 // patience bounds the time in which nothing arrives although messages are under way.
 const patience = 20 * time.Second
 
-// Run has each stream send as many messages at once as its window allows. The stream's next message
-// follows as soon as one has reached all its receivers.
+// Run has each stream send as many messages at once as its window allows. A further message of the
+// stream follows each one that has reached all its receivers. The limits say when Run stops
+// sending.
 func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Result, err error) {
 	began, before := l.now(), l.deliveries
 	all := &round{left: limits.Messages, until: began + limits.Time, latencies: make([]time.Duration, 0, min(limits.Messages, 1<<20))}

@@ -11,7 +11,7 @@ import (
 type Stream struct {
 	number    int
 	from      *Socket
-	frame     []byte // frame of the next message
+	frame     []byte // frame of a message; used again for the next one
 	digits    []byte // the part of frame that is the number
 	wraps     []Wrap // taken in turn; none: only the number in frame changes
 	size      int    // bytes per message

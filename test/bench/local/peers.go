@@ -44,7 +44,7 @@ func (d Dir) Centrifugo(redis *Server) (*Server, error) {
 }
 
 // nginx is a configuration with one worker process for all sessions. A subscriber that is more than
-// 200 messages behind would miss some.
+// 200 messages behind may miss some.
 const nginx = `load_module %s;
 daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 65535;
 pid nginx.pid; error_log stderr crit;

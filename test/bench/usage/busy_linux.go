@@ -48,9 +48,9 @@ func Busy() (m Moment) {
 
 // Share holds shares of the machine's CPU time.
 type Share struct {
-	Used   float64 // of all processes
+	Used   float64 // not idle
 	Self   float64 // of this process
-	Others float64 // of all but this process and its ended children
+	Others float64 // not idle, and not spent by this process or its ended children
 }
 
 // Since returns the shares since an earlier moment.

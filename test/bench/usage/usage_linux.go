@@ -40,7 +40,7 @@ func Resident(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
-// Kernel is the memory of the kernel on the whole machine, in bytes.
+// Kernel holds parts of the kernel's memory, of the whole machine and in bytes.
 type Kernel struct {
 	Slab    int64 // objects that cannot be reclaimed: sockets, files and others
 	Buffers int64 // contents of the buffers of TCP sockets
