@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Problem is one mistake in the configuration. It names the variable, and never contains the value
+// Problem is one mistake in the configuration. It names the variable. It must not contain the value
 // of a secret one.
 type Problem struct {
 	Variable string

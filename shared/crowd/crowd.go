@@ -1,8 +1,8 @@
 // Package crowd decides who gives way when many owners share something bounded. The owner that
 // holds most loses its oldest member. So an owner that takes ever more soon pushes out only its own
 // members. Owners that hold little count as equal: while none holds more, the oldest member of all
-// goes. Otherwise many owners that hold next to nothing would push out an owner that holds what
-// everybody needs.
+// goes. Without this rule, many owners that hold next to nothing would push out an owner that holds
+// what everybody needs.
 package crowd
 
 import (

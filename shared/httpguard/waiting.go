@@ -54,11 +54,7 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // has been longest in its phase, among those of the source that has most. While no source has more
 // than a few, it is the connection of all that has been longest in its phase.
 //
-// An honest client's request is here a round trip after its connection. Until then, the connection
-// gives way in two cases only. Either its own source has more than a few connections, and no other
-// source has more. Or no source has more than a few, and as many other connections as the bound
-// have begun a phase since the connection came. A connection begins a phase when it comes, and
-// several with each request.
+// A connection begins its first phase when it comes, and further ones with each request.
 type waiting struct {
 	most     func() int // bound of those without a handler; at least 1
 	mostLong int        // bound of those whose head has memory of its own

@@ -73,7 +73,8 @@ func TestByeOfBoth(t *testing.T) {
 	})
 }
 
-// TestByeUnheard checks that a peer that is gone does not delay the end.
+// TestByeUnheard checks that Bye ends the link within leaveFor and a look of the watchdog when the
+// peer is not heard any more.
 func TestByeUnheard(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		wire.Freeze()
@@ -87,7 +88,8 @@ func TestByeUnheard(t *testing.T) {
 	})
 }
 
-// TestByeBounded checks that a Source with much left to send delays Bye by at most a second.
+// TestByeBounded checks that Bye ends the link in time although the Source has too much left to
+// send.
 func TestByeBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		wire.SetRate(2_000_000)
@@ -373,8 +375,7 @@ func (c *counted) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestCork checks that a batch reaches the network in as few writes as its size needs, on both
-// sides.
+// TestCork bounds the number of writes to the network for a batch, on both sides.
 func TestCork(t *testing.T) {
 	keys := keysOf(t, ringA)
 	for _, tt := range []struct{ size, most int }{{100, 1}, {5_000, 1}, {16_000, 1}, {65_000, 4}, {1 << 20, 65}} {
