@@ -56,8 +56,8 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 //
 // A connection begins its first phase when it comes, and further ones with each request.
 type waiting struct {
-	most     func() int // bound of those without a handler; at least 1
-	mostLong int        // bound of those whose head has memory of its own
+	most     func() int // bound of the connections without a handler; at least 1
+	mostLong int        // bound of the connections whose head has memory of its own
 	count    func(drop)
 	refused  [refusals]prometheus.Counter
 
@@ -65,7 +65,7 @@ type waiting struct {
 	visits map[*visit]struct{}
 	// queue has the visits without a handler, by source. Each joined when its phase began.
 	queue crowd.Crowd[netip.Addr, *visit]
-	long  crowd.Crowd[netip.Addr, *visit] // those whose head has memory of its own
+	long  crowd.Crowd[netip.Addr, *visit] // the visits whose head has memory of its own
 }
 
 // guarded is a listener whose connections are visits.

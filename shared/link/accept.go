@@ -105,10 +105,10 @@ func (h pending) leave() (dropped bool) {
 	return !h.in.waiting.Leave(h.member)
 }
 
-// Accept takes an edge's request through the handshake. It returns nil as the error after Welcome
-// was written. It gives up 5 s after the 101. Before it returns an error, it has answered the
-// request or closed the connection. An error may match ErrKeyRefused, ErrVersion or ErrCrowded, or
-// wrap the error of cfg.Welcome. The request's context does not bound the link.
+// Accept takes an edge's request through the handshake. If it returns no error, Welcome was
+// written. It gives up 5 s after the 101. Before it returns an error, it has answered the request
+// or closed the connection. An error may match ErrKeyRefused, ErrVersion or ErrCrowded, or wrap the
+// error of cfg.Welcome. The request's context does not bound the link.
 func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, Hello, error) {
 	o, rep, err := answerOffer(w, r, cfg)
 	if err != nil {

@@ -49,8 +49,8 @@ func (c *feeder) EndBatch() error {
 	return nil
 }
 
-// joinFeeders runs a link. The function that it returns has one end, the parameter from, send n
-// frames. That function returns when the other end has received the frames.
+// joinFeeders runs a link. The function that it returns sends n frames from one end, and returns
+// when the other end has received them.
 func joinFeeders(tb testing.TB, up, down *feeder) (send func(from *feeder, n int)) {
 	edge, relay, _ := join(tb)
 	up.conn, down.conn = edge, relay

@@ -18,8 +18,7 @@ type Source interface {
 }
 
 // Sink takes the frames that a link's reader receives. One goroutine calls both methods. They may
-// block; the peer is not read meanwhile. Frames that come after this side has begun to end the link
-// are discarded.
+// block; the peer is not read meanwhile. Batches that come after Bye was called are discarded.
 type Sink interface {
 	// HandleFrame takes a frame other than Ping, Pong and Bye. The body is valid until EndBatch
 	// returns. An error ends the link. If it is a *CloseError the peer is told its Code, else
@@ -130,10 +129,10 @@ func (c *Conn) Wake() {
 	}
 }
 
-// Bye begins to end the link with a reason. The writer sends what the Source still has, for about 1
-// s at most, and then a Bye frame. The peer should then close the connection. If it does not, this
-// side closes it about 2 s after the call. Frames that arrive meanwhile are discarded. The method
-// does not block. Only the first reason of a link counts.
+// Bye begins to end the link with a reason. The writer sends what the Source still has, for about a
+// second at most, and then a Bye frame. The peer should then close the connection. If it does not,
+// this side closes it about two seconds after the call. Batches that come meanwhile are discarded.
+// The method does not block. Only the first reason of a link counts.
 func (c *Conn) Bye(code Code, text string) { c.talk.Bye(code, text, c.socket.now()) }
 
 // CloseNow drops a link that will not be Run, or ends a running one at once without Bye.

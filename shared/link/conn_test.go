@@ -73,8 +73,8 @@ func TestByeOfBoth(t *testing.T) {
 	})
 }
 
-// TestByeUnheard checks that Bye ends the link within leaveFor and a look of the watchdog when the
-// peer is not heard any more.
+// TestByeUnheard says Bye on a frozen connection. The link must end when leaveFor is over, or at
+// most WatchEvery later.
 func TestByeUnheard(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		wire.Freeze()
@@ -88,8 +88,8 @@ func TestByeUnheard(t *testing.T) {
 	})
 }
 
-// TestByeBounded checks that Bye ends the link in time although the Source has too much left to
-// send.
+// TestByeBounded says Bye while the Source has more frames than can be sent within drainFor. The
+// relay must get Bye, and the edge's link must end within leaveFor.
 func TestByeBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		wire.SetRate(2_000_000)

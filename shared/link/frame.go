@@ -146,8 +146,8 @@ type TopicNumber struct {
 type Untopic struct{ ID uint64 }
 
 // Opened binds a session to Topics, and lets its connect be answered. If Confirmed is true, Topics
-// are the topics of the session's endpoint. Confirmed is false if the broker is away. Topics may
-// then be empty, and another Opened is to follow.
+// are the topics of the session's endpoint. If Confirmed is false, the broker is away, Topics may
+// be empty, and another Opened is to follow.
 type Opened struct {
 	Session   uint64
 	Confirmed bool

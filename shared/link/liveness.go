@@ -82,7 +82,7 @@ type liveness struct {
 	heard  time.Duration // Signs.Received at the last step
 	asked  time.Duration // when the first Ping after heard left this machine; 0: none has
 	from   time.Duration // from when the silence counted at the last step
-	floor  time.Duration // the silence counts from here on at the earliest, since a step was late
+	floor  time.Duration // no silence before this counts; set by a late step
 }
 
 // step judges the link now. doubt reports whether an edge should look for another relay.
@@ -125,9 +125,9 @@ func (l *liveness) look(s Signs) (late bool) {
 }
 
 // since returns the time from which the peer's silence counts. If a byte has answered each Ping,
-// that is now. Otherwise it is the time at which the first unanswered Ping left this machine. While
-// that Ping waits here, it is the time at which bytes last left, or at which the Ping was due if
-// that is later. It is not before the Sink gave the last batch back, and not before floor.
+// that is now. Otherwise it is about when the first unanswered Ping left this machine. While that
+// Ping waits here, it is when bytes last left, or when the Ping was due if that is later. It is not
+// before the Sink gave the last batch back, and not before floor.
 func (l *liveness) since(s Signs) time.Duration {
 	since := max(l.asked, s.Handled, l.floor)
 	switch {

@@ -70,8 +70,8 @@ func (w *watched) look(blocked bool) {
 	}
 }
 
-// until calls look until doubt begins, and returns the time from the moment from to then. If that
-// takes longer than most, it returns most. It calls each after a look without doubt.
+// until calls look until doubt begins, and returns how long after from that was. It returns most if
+// doubt has not begun by then. After a look without doubt it calls each.
 func (w *watched) until(from, most time.Duration, each func()) time.Duration {
 	w.t.Helper()
 	for w.signs.Now-from < most {
