@@ -121,7 +121,7 @@ func (c *Conn) Run(ctx context.Context, src Source, sink Sink) error {
 	return c.talk.Cause()
 }
 
-// Wake makes the writer ask the Source. It never blocks, and anyone may call it at any time.
+// Wake has the writer call the Source's Fill. It never blocks, and anyone may call it at any time.
 func (c *Conn) Wake() {
 	select {
 	case c.wake <- struct{}{}:

@@ -163,7 +163,8 @@ func (s *swallow) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// TestHalfOpen checks that a link ends when one direction is dead, however busy the other is.
+// TestHalfOpen checks that a link ends when one direction is dead, although frames come in the
+// other.
 func TestHalfOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)
