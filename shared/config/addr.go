@@ -32,9 +32,9 @@ func (a Addr) Loopback() bool {
 	return err == nil && loopbackHost(host)
 }
 
-// Overlaps reports whether a listener on one of the two addresses may prevent a listener on the
-// other. That is so when the ports are equal and not 0, and the hosts are equal or one of them
-// means every address of the machine.
+// Overlaps reports whether the ports of the two addresses are equal and not 0, and the hosts are
+// equal or one of them means every address of the machine. A listener on one of the addresses may
+// then prevent a listener on the other.
 func (a Addr) Overlaps(b Addr) bool {
 	aHost, aPort := a.split()
 	bHost, bPort := b.split()
@@ -42,7 +42,7 @@ func (a Addr) Overlaps(b Addr) bool {
 }
 
 // split returns the host in lower case, and the port. The port is 0 for a text that is not an
-// address. The host localhost becomes 127.0.0.1, as in net.Listen.
+// address. The host localhost becomes 127.0.0.1.
 func (a Addr) split() (host string, port uint64) {
 	host, text, err := net.SplitHostPort(string(a))
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Problem is one mistake in the configuration. It names the variable, and never contains the value
-// of a secret one.
+// Problem is one mistake in the configuration. It names the variable. Its text must not contain the
+// value of a secret variable.
 type Problem struct {
 	Variable string
 	Text     string

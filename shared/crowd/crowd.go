@@ -1,8 +1,8 @@
 // Package crowd decides who gives way when many owners share something bounded. The owner that
 // holds most loses its oldest member. So an owner that takes ever more soon pushes out only its own
 // members. Owners that hold little count as equal: while none holds more, the oldest member of all
-// goes. Otherwise many owners that hold next to nothing would push out an owner that holds what
-// everybody needs.
+// goes. Without this rule, many owners that hold next to nothing would push out an owner that holds
+// what everybody needs.
 package crowd
 
 import (
@@ -96,8 +96,8 @@ func (c *Crowd[K, V]) Leave(m *Member[K, V]) bool {
 
 // First returns the member that gives way before all others, which is the oldest member of the
 // owner that holds most. Owners that hold no more than Little count as if they held Little. Among
-// owners that hold the same, the one with the oldest member comes first. First returns nil when the
-// crowd is empty.
+// owners that count as holding equally much, the one with the oldest member comes first. First
+// returns nil when the crowd is empty.
 func (c *Crowd[K, V]) First() *Member[K, V] {
 	if len(c.heaviest) == 0 {
 		return nil

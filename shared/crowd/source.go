@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// sourceBits is the number of leading bits of an IPv6 address that name its owner. Networks give
-// each customer at least a /64.
+// sourceBits is the number of leading bits of an IPv6 address that name its owner. Networks usually
+// give each customer at least a /64.
 const sourceBits = 64
 
 // fewOf is the number by which a bound of connections is divided to get the number that counts as

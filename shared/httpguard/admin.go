@@ -24,7 +24,7 @@ type Admin struct {
 
 // Server returns the server of an admin port. Everyone who reaches the port gets /livez, /readyz
 // and /metrics. If the port listens on loopback and a request names a host, the name must be one of
-// loopback. Only callers on this machine get /debug/, and only without a proxy between.
+// loopback. Only callers on this machine get /debug/, and no request that carries a proxy's mark.
 func (a Admin) Server() *Server {
 	started := time.Now()
 	mux := http.NewServeMux()

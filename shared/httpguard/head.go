@@ -16,7 +16,7 @@ const (
 type head struct {
 	bytes, lines int
 	open         int  // bytes of the line that has not ended
-	cr           bool // the last of them is a carriage return
+	cr           bool // the last byte of that unfinished line is a carriage return
 }
 
 // scan measures b, the bytes that came after those measured before. When the head ends in b, at an

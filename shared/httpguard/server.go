@@ -55,8 +55,9 @@ type Config struct {
 // is upgraded. A request may have 64 header lines and 16 KiB of headers. The headers may take 10 s
 // to come, a handler 10 s to work, and the client 10 s to take the answer. Only the handlers under
 // /debug/ of an admin port may take longer. 60 s may pass between an answer and the next request.
-// The number of connections for which no handler works is bounded too. The Server counts the
-// connections that it closes and the requests that it refuses, by reason.
+// The server checks these times once a second. The number of connections for which no handler works
+// is bounded too. The Server counts the connections that it closes and the requests that it
+// refuses, by reason.
 type Server struct {
 	Handler http.Handler // Config.Handler behind the guard
 
@@ -139,7 +140,7 @@ func (cfg Config) most() int {
 
 // Serve serves on l until ctx is done. Then it waits for the requests under way to end, for the
 // time grace at most, and returns nil. If serving fails before, Serve returns the error. Hijacked
-// connections belong to their handlers. Serve closes l, and is called once.
+// connections belong to their handlers. Serve closes l, and must be called only once.
 func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	s.loopback.Store(s.otherHosts != nil && onlyLoopback(l))
 	failed := make(chan error, 1)

@@ -67,8 +67,8 @@ type visit struct {
 	// guarded by waiting.mu
 	phase     phase
 	since     time.Time // start of the phase
-	place     *member   // among those without a handler; nil: has one, or is out
-	long      *member   // among those whose head has its own memory; nil: it has not
+	place     *member   // in waiting.queue; nil: not there
+	long      *member   // in waiting.long; nil: not there
 	unhurried bool      // its handler has all the time it wants
 	out       bool
 }

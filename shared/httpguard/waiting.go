@@ -54,14 +54,10 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // has been longest in its phase, among those of the source that has most. While no source has more
 // than a few, it is the connection of all that has been longest in its phase.
 //
-// An honest client's request is here a round trip after its connection. Until then, the connection
-// gives way in two cases only. Either its own source has more than a few connections, and no other
-// source has more. Or no source has more than a few, and as many other connections as the bound
-// have begun a phase since the connection came. A connection begins a phase when it comes, and
-// several with each request.
+// A connection begins its first phase when it comes, and further ones with each request.
 type waiting struct {
-	most     func() int // bound of those without a handler; at least 1
-	mostLong int        // bound of those whose head has memory of its own
+	most     func() int // bound of the connections without a handler; at least 1
+	mostLong int        // bound of the connections whose head has memory of its own
 	count    func(drop)
 	refused  [refusals]prometheus.Counter
 
@@ -69,7 +65,7 @@ type waiting struct {
 	visits map[*visit]struct{}
 	// queue has the visits without a handler, by source. Each joined when its phase began.
 	queue crowd.Crowd[netip.Addr, *visit]
-	long  crowd.Crowd[netip.Addr, *visit] // those whose head has memory of its own
+	long  crowd.Crowd[netip.Addr, *visit] // the visits whose head has memory of its own
 }
 
 // guarded is a listener whose connections are visits.

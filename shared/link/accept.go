@@ -21,7 +21,7 @@ import (
 const Path = "/link"
 
 const (
-	// handshakeTimeout is the time that a relay gives an edge from the request to its Hello.
+	// handshakeTimeout bounds the time from the relay's 101 until its Welcome is written.
 	handshakeTimeout = 5 * time.Second
 	// maxHello bounds the one batch that is read from a peer before it has proved its key, in
 	// bytes.
@@ -44,11 +44,9 @@ type AcceptConfig struct {
 }
 
 // Pending bounds handshakes under way. A peer without a key can begin as many as it likes. If new
-// handshakes were refused, such a peer could keep all edges out, so an earlier one is dropped
-// instead: the oldest of the source that has most, or the oldest of all while no source has more
-// than a few. An edge says Hello one round trip after its request. Within that time its handshake
-// is dropped in two cases only: Max handshakes have begun after it, from sources that all have few,
-// or its own source has most.
+// handshakes were refused, such a peer could keep all edges out. So an earlier handshake is dropped
+// instead: the oldest of the source that has most. While no source has more than a few, it is the
+// oldest of all.
 type Pending struct {
 	Max int
 
@@ -57,7 +55,7 @@ type Pending struct {
 }
 
 // NewPending returns a Pending whose Max is most. A source that has a few handshakes counts like a
-// source that has one.
+// source that has one, see crowd.Few.
 func NewPending(most int) *Pending {
 	p := &Pending{Max: most}
 	p.waiting.Little = crowd.Few(most)
@@ -70,8 +68,8 @@ type pending struct {
 	member *crowd.Member[netip.Addr, *socket]
 }
 
-// enter counts a handshake until leave is called. If there was no room, it closes another
-// handshake's connection.
+// enter counts a handshake. If there was no room, it closes another handshake's connection. The
+// caller must call leave when the handshake has ended.
 func (p *Pending) enter(s *socket) pending {
 	if p == nil {
 		return pending{}
@@ -107,11 +105,10 @@ func (h pending) leave() (dropped bool) {
 	return !h.in.waiting.Leave(h.member)
 }
 
-// Accept takes an edge's request through the handshake. It returns after Welcome was written, at
-// most 5 s after the call. Before it returns an error, it has answered the request or closed the
-// connection. An error matches ErrKeyRefused, ErrVersion or ErrCrowded, or it is the error of
-// cfg.Welcome, or it is the network's or the protocol's. The request's context does not bound the
-// link.
+// Accept takes an edge's request through the handshake. If it returns no error, Welcome was
+// written. It gives up 5 s after the 101. Before it returns an error, it has answered the request
+// or closed the connection. An error may match ErrKeyRefused, ErrVersion or ErrCrowded, or wrap the
+// error of cfg.Welcome. The request's context does not bound the link.
 func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, Hello, error) {
 	o, rep, err := answerOffer(w, r, cfg)
 	if err != nil {
@@ -173,7 +170,7 @@ func refuse(w http.ResponseWriter, status int, cause error, text string) error {
 	return err
 }
 
-// greet reads Hello, checks its proof and answers with Welcome, or with Bye.
+// greet reads Hello and checks its proof. It answers Hello with Welcome or with Bye.
 func (c *Conn) greet(cfg AcceptConfig, o offer, rep reply) (Hello, error) {
 	c.socket.SetDeadline(time.Now().Add(handshakeTimeout))
 	c.ws.SetReadLimit(maxHello)

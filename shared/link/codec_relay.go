@@ -227,9 +227,8 @@ func ParseGap(body []byte) (Gap, error) {
 }
 
 // Append appends the frame. It writes each range as two integers: the distance of its First from
-// the Last of the range before, and its length less one. The first distance counts from Through. A
-// frame therefore cannot express ranges that are out of order. The caller must pass none that are,
-// and no more than MaxRanges.
+// the Last of the range before, and its length less one. The first distance counts from Through.
+// The caller must pass ranges as Ack describes them.
 func (a Ack) Append(b []byte) []byte {
 	hint := 8 + 2*len(a.Finished)
 	b, at := begin(b, TypeAck, hint)
@@ -340,9 +339,9 @@ func ParseLive(body []byte) (Live, error) {
 	return Live{}, f.end("live")
 }
 
-// Names keeps the users that were in Except of a link's frames. A user who talks is excepted again
-// and again, and the name is then copied only the first time. Names keeps at most 256 users. Its
-// zero value is ready. One caller at a time may use it.
+// Names keeps users that were in Except of a link's frames, at most 256 of them. While it keeps a
+// user, a frame that excepts the user again causes no copy of the name. Its zero value is ready.
+// One caller at a time may use it.
 type Names struct {
 	kept [256]string // indexed by hash; a later user replaces one of the same index
 }

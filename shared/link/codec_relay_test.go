@@ -9,9 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestNames checks that a frame parsed with Names equals one parsed without, however many users
-// there are, and that its Except outlives the body. A user that comes again at once is not copied
-// again.
+// TestNames checks that a frame parsed with Names equals one parsed without, and that its Except
+// outlives the body. A user that comes twice in a row must be copied once.
 func TestNames(t *testing.T) {
 	var names Names
 	var body []byte

@@ -138,7 +138,8 @@ func corpus() map[string]frame {
 	}
 }
 
-// TestLengths uses payloads just below and above each size at which the length field grows.
+// TestLengths encodes and parses messages. Several of their sizes are next to one at which the
+// length field grows.
 func TestLengths(t *testing.T) {
 	for _, size := range []int{0, 1, 117, 118, 119, 125, 126, 127, 128, 16_373, 16_380, 16_381, 16_382, 16_383, 16_384, 1 << 20, 2<<20 - 1, 2 << 20} {
 		m := Message{Number: 1, Session: 1, Payload: bytes.Repeat([]byte{'x'}, size)}
@@ -193,7 +194,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestExtension checks that later versions may append fields to these frames and to no others.
+// TestExtension checks which frames may have bytes after their last field: those in extensible. It
+// leaves out frames whose last field takes all bytes.
 func TestExtension(t *testing.T) {
 	extensible := map[Type]bool{TypeHello: true, TypeWelcome: true, TypeStatus: true}
 	hasText := map[Type]bool{

@@ -11,21 +11,22 @@ import (
 
 // Source has the frames that a link's writer sends. One goroutine calls Fill.
 type Source interface {
-	// Fill appends whole frames to batch until batch has about BatchTarget bytes in all. It returns
-	// batch unchanged when there are no frames to send. It must not block and must not keep batch.
-	// It is called again after each batch, and after Wake.
+	// Fill appends the whole frames that are to be sent, until batch has about BatchTarget bytes in
+	// all. It returns batch unchanged when there are no frames to send. It must not block and must
+	// not keep batch. While the link lasts, it is called again after each batch, and after Wake.
 	Fill(batch []byte) []byte
 }
 
 // Sink takes the frames that a link's reader receives. One goroutine calls both methods. They may
-// block; the peer is not read meanwhile.
+// block; the peer is not read meanwhile. Batches that come after Bye was called are discarded.
 type Sink interface {
 	// HandleFrame takes a frame other than Ping, Pong and Bye. The body is valid until EndBatch
 	// returns. An error ends the link. If it is a *CloseError the peer is told its Code, else
 	// CodeProtocol.
 	HandleFrame(t Type, body []byte) error
 	// EndBatch is called after the last frame of a batch, unless an error has ended the batch
-	// before. An error of EndBatch ends the link as one of HandleFrame does.
+	// before. An error of EndBatch ends the link as one of HandleFrame does. It has no effect if
+	// the peer's Bye has ended the batch.
 	EndBatch() error
 }
 
@@ -36,8 +37,8 @@ type Stats struct {
 	// RTT is smoothed; 0 means not measured yet. It includes the time for which Ping and Pong wait
 	// behind batches that are under way.
 	RTT             time.Duration
-	ShortRTT        time.Duration // the shortest of the last eight; 0: not measured yet
-	LongestSilence  time.Duration // the longest time between two moments at which bytes came
+	ShortRTT        time.Duration // the shortest of the last eight measured; 0: none was
+	LongestSilence  time.Duration // the longest time from some bytes to the next ones
 	ReceivedBytes   uint64
 	SentBytes       uint64
 	ReceivedBatches uint64
@@ -106,7 +107,7 @@ func (c *Conn) Stats() Stats {
 
 // Run carries frames until the link ends and returns the reason, always a *CloseError. It reads in
 // the caller's goroutine and owns a writer and a watchdog. It returns after both have ended and the
-// connection is closed. Cancelling ctx ends the link at once, without Bye. Neither src nor sink is
+// connection is closed. Cancelling ctx closes the connection without Bye. Neither src nor sink is
 // called after Run has returned.
 func (c *Conn) Run(ctx context.Context, src Source, sink Sink) error {
 	defer c.ws.CloseNow()
@@ -120,7 +121,7 @@ func (c *Conn) Run(ctx context.Context, src Source, sink Sink) error {
 	return c.talk.Cause()
 }
 
-// Wake makes the writer ask the Source. It never blocks, and anyone may call it at any time.
+// Wake has the writer call the Source's Fill. It never blocks, and anyone may call it at any time.
 func (c *Conn) Wake() {
 	select {
 	case c.wake <- struct{}{}:
@@ -128,10 +129,10 @@ func (c *Conn) Wake() {
 	}
 }
 
-// Bye ends the link with a reason. The writer sends what the Source still has, for up to 1 s, then
-// a Bye frame. Run returns when the peer has closed, or at the watchdog's first look that is 2 s or
-// more after the call. Frames that arrive meanwhile are discarded. The method does not block. Only
-// the first reason of a link counts.
+// Bye begins to end the link with a reason. The writer sends what the Source still has, for about a
+// second at most, and then a Bye frame. The peer should then close the connection. If it does not,
+// this side closes it about two seconds after the call. Batches that come meanwhile are discarded.
+// The method does not block. Only the first reason of a link counts.
 func (c *Conn) Bye(code Code, text string) { c.talk.Bye(code, text, c.socket.now()) }
 
 // CloseNow drops a link that will not be Run, or ends a running one at once without Bye.

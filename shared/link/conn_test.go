@@ -73,7 +73,8 @@ func TestByeOfBoth(t *testing.T) {
 	})
 }
 
-// TestByeUnheard checks that a peer that is gone does not delay the end.
+// TestByeUnheard says Bye on a frozen connection. The link must end when leaveFor is over, or at
+// most WatchEvery later.
 func TestByeUnheard(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		wire.Freeze()
@@ -87,7 +88,8 @@ func TestByeUnheard(t *testing.T) {
 	})
 }
 
-// TestByeBounded checks that a Source with much left to send delays Bye by at most a second.
+// TestByeBounded says Bye while the Source has more frames than can be sent within drainFor. The
+// relay must get Bye, and the edge's link must end within leaveFor.
 func TestByeBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		wire.SetRate(2_000_000)
@@ -161,7 +163,8 @@ func (s *swallow) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// TestHalfOpen checks that a link ends when one direction is dead, however busy the other is.
+// TestHalfOpen checks that a link ends when one direction is dead, although frames come in the
+// other.
 func TestHalfOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)
@@ -373,8 +376,7 @@ func (c *counted) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestCork checks that a batch reaches the network in as few writes as its size needs, on both
-// sides.
+// TestCork bounds the number of writes to the network for a batch, on both sides.
 func TestCork(t *testing.T) {
 	keys := keysOf(t, ringA)
 	for _, tt := range []struct{ size, most int }{{100, 1}, {5_000, 1}, {16_000, 1}, {65_000, 4}, {1 << 20, 65}} {

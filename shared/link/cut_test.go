@@ -5,9 +5,8 @@ import (
 	"testing/synctest"
 )
 
-// TestABatchThatIsCutOffIsNone checks that a batch whose end is missing brings no frames. That
-// holds even if the connection ends between two WebSocket fragments of the batch. A proxy may split
-// a batch into fragments as it likes.
+// TestABatchThatIsCutOffIsNone sends the first WebSocket fragment of a batch, then closes the
+// connection. The relay must handle no frame. Proxies may split a batch into fragments.
 func TestABatchThatIsCutOffIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edge, relay, _ := join(t)

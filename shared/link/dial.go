@@ -32,11 +32,11 @@ type DialConfig struct {
 	Versions Versions
 }
 
-// Dial opens a link. It returns after the relay's Welcome, or when ctx is done. ctx should have a
-// deadline; it does not bound the link afterwards. Errors name the URL. An error that matches
-// ErrKeyRefused or ErrVersion will not pass by itself. If the relay said Bye, the error wraps a
-// *CloseError. An error may also match ErrBusy, say that URL is malformed or that no relay
-// answered, or be the network's.
+// Dial opens a link. It returns after the relay's Welcome, or with an error. It gives up when ctx
+// is done. ctx should have a deadline; it does not bound the link afterwards. An error names the
+// URL, unless the URL is malformed. An error that matches ErrKeyRefused or ErrVersion seldom passes
+// by itself. If the relay said Bye, the error wraps a *CloseError. An error may also match ErrBusy,
+// say that URL is malformed or that no relay answered, or be the network's.
 func Dial(ctx context.Context, cfg DialConfig) (*Conn, Welcome, error) {
 	conn, welcome, err := dial(ctx, cfg)
 	if err != nil {
@@ -91,8 +91,8 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 	if netDial == nil {
 		netDial = new(net.Dialer).DialContext
 	}
-	// The transport dials in a goroutine of its own, with a context that does not end with ctx. It
-	// would go on connecting, or wait for the peer's TLS, after the dial was given up.
+	// The transport dials in a goroutine of its own, with a context that does not end with ctx. So
+	// ctx is passed to netDial, and drop closes the connection when ctx is done.
 	var dialled atomic.Pointer[socket]
 	drop := func() {
 		if s := dialled.Load(); s != nil {
@@ -142,7 +142,7 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 }
 
 // ignorePing leaves WebSocket pings unanswered. The reader would write the answer, and two busy
-// peers would wait for each other.
+// peers could then wait for each other.
 func ignorePing(context.Context, []byte) bool { return false }
 
 // refusal makes an error of the status of resp. A 426 without the header does not come from a
@@ -182,7 +182,7 @@ func verifyRelay(header string, keys Keys, o offer) (reply, error) {
 	return r, nil
 }
 
-// awaitWelcome reads the relay's first batch, which is Welcome or Bye alone.
+// awaitWelcome reads the relay's first batch, which must be Welcome or Bye alone.
 func (c *Conn) awaitWelcome(ctx context.Context) (Welcome, error) {
 	batch, err := c.readBatch(ctx)
 	if err != nil {
@@ -228,7 +228,8 @@ func linkURL(s string) (string, error) {
 	return u.String(), nil
 }
 
-// redacted returns a URL for errors, with its password hidden.
+// redacted returns a URL for errors, with its password hidden. For a malformed URL it returns
+// "relay".
 func redacted(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {

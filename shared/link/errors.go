@@ -7,15 +7,14 @@ import (
 
 // Errors of Dial and Accept may match one of these. Both functions return other errors too.
 var (
-	// ErrKeyRefused: one side does not know the other's key, or a proof was wrong. It does not pass
-	// by itself.
+	// ErrKeyRefused: one side has no key or does not know the other's, or a proof was wrong.
 	ErrKeyRefused = errors.New("link key refused")
 	// ErrVersion: no common protocol version.
 	ErrVersion = errors.New("no common link version")
 	// ErrCrowded: too many handshakes were under way, and the relay dropped this one for another.
 	ErrCrowded = errors.New("too many handshakes are under way")
-	// ErrBusy: the answer was 503. The relay is stopping, or a proxy has no relay to pass the
-	// request to.
+	// ErrBusy: the answer was 503. The relay may be stopping, or a proxy may have no relay to pass
+	// the request to.
 	ErrBusy = errors.New("the relay is not taking links now")
 )
 

@@ -39,13 +39,13 @@ const (
 	TypeSynced  Type = 0x12 // E→R  the tables have been told; replay follows
 	TypeMessage Type = 0x13 // E→R  numbered: a client's frame
 	TypeEnd     Type = 0x14 // E→R  numbered: a session ended
-	// E→R The edge has another link. The relay is to end this one after what is on its way.
+	// E→R The edge has another link. The relay is to end this link after what is on the way to it.
 	TypeMoved Type = 0x15
 	TypeAgain Type = 0x16 // E→R  a Message that was granted on an earlier link
 
 	TypeTopic       Type = 0x20 // R→E  gives a topic a number on this link
 	TypeUntopic     Type = 0x21 // R→E  the topic's number is free; no members at the edge
-	TypeOpened      Type = 0x22 // R→E  a session is bound to its own topics; answer the connect
+	TypeOpened      Type = 0x22 // R→E  answer the connect; the session is bound to topics
 	TypeJoined      Type = 0x23 // R→E  a session is bound to a group; answer to a number
 	TypeLeft        Type = 0x24 // R→E  a session is unbound from a group; answer to a number
 	TypeAnswer      Type = 0x25 // R→E  answer to a number
@@ -56,16 +56,15 @@ const (
 	TypeStatus      Type = 0x2a // R→E  what is degraded at the relay
 	TypeDrain       Type = 0x2b // R→E  the relay stops soon: link elsewhere first
 	TypeLive        Type = 0x2c // R→E  all topics told in the tables are caught up
-	TypeAhead       Type = 0x2d // R→E  an unpublished message for all members of a topic
+	TypeAhead       Type = 0x2d // R→E  a message of a topic, before its publication comes
 	TypeGranted     Type = 0x2e // R→E  numbers that are in effect and not finished
 
-	TypeCost Type = 0xa0 // R→E  how often a user's message was delivered
+	TypeCost Type = 0xa0 // R→E  how many sessions a user's message was for
 )
 
 // Features are bits of Hello.Features and Welcome.Features.
 const (
-	// FeatureMove: the edge links elsewhere when it is sent Drain. When it is sent Live on the new
-	// link, or has waited for Live too long, it says Moved on the old one.
+	// FeatureMove: the side knows Drain, Live and Moved, by which an edge moves to another relay.
 	FeatureMove uint64 = 1 << 0
 )
 
@@ -113,7 +112,7 @@ type Held struct {
 // Synced ends the tables.
 type Synced struct {
 	First    uint64 // the lowest number not acknowledged, or Last+1; all below are finished
-	Last     uint64 // the highest number given; numbers from First to Last are replays
+	Last     uint64 // the highest number that the edge has given so far
 	Sessions uint64 // how many were told
 	Held     uint64 // how many memberships were told
 }
@@ -135,29 +134,29 @@ type End struct {
 	Session uint64
 }
 
-// TopicNumber gives a topic its number on this link, by which other frames name the topic. The
-// edge's position becomes Position unless it already has a later one.
+// TopicNumber gives a topic its number on this link, by which other frames name the topic. If the
+// edge's position is before Position, Position becomes the edge's position.
 type TopicNumber struct {
 	ID       uint64
 	Position protocol.Position
 	Topic    protocol.Topic
 }
 
-// Untopic frees a topic number. The edge forgets the topic's position.
+// Untopic frees a topic number, which may then be given to another topic.
 type Untopic struct{ ID uint64 }
 
-// Opened binds a session to Topics, which are its own topics. Confirmed is false if the relay does
-// not follow them all yet, since the broker is away. Topics may then be empty. The connect may be
-// answered all the same, and a second Opened follows.
+// Opened binds a session to Topics, and lets its connect be answered. If Confirmed is true, Topics
+// are the topics of the session's endpoint. If Confirmed is false, the broker is away, Topics may
+// be empty, and another Opened is to follow.
 type Opened struct {
 	Session   uint64
 	Confirmed bool
 	Topics    []uint64
 }
 
-// Joined answers the join that has Number. It binds the session to a group: the session receives
-// the topic's Publications that follow on the link. Left unbinds it. If Granted is true the number
-// is granted, not finished: its notice is yet to be published.
+// Joined answers the join that has Number, and binds the session to a group. The topic's
+// Publications that follow on the link are for this session too, until Left unbinds it. If Granted
+// is true the number is granted, not finished: its notice is yet to be published.
 type Joined struct {
 	Number  uint64
 	Session uint64
@@ -180,19 +179,19 @@ type Answer struct {
 // sends the same bytes on all its links.
 type Publication struct {
 	Topic uint64
-	// Position is zero if there is none, since an original server published the message. Such a
-	// publication is always passed on.
+	// Position is zero if the publication has none, as those of original servers. Such a
+	// publication does not change the edge's position.
 	Position protocol.Position
 	// ID is the protocol.BriefID of the frame that asked for the publication, or 0 if there is
-	// none. A publication that the edge has passed on as an Ahead is not passed on again.
+	// none. By it the edge knows a publication that it has passed on as an Ahead.
 	ID      uint64
 	Except  string
 	Payload []byte
 }
 
-// Ahead is a Publication that will come. The broker is away, and the relay gives its own edges what
-// their clients say. An Ahead has no position. The edge passes it on only once: now, or else as the
-// Publication of the same ID.
+// Ahead is a message whose Publication is to come. While the broker is away, a relay may give its
+// own edges what their clients say. An Ahead has no position. The edge passes the message on now,
+// or else when the Publication of this ID comes.
 type Ahead struct {
 	Topic   uint64
 	ID      uint64
@@ -205,8 +204,8 @@ type Ahead struct {
 // relay then neither judges nor answers them, and only publishes them.
 type Granted Range
 
-// Gap tells that messages were lost to the members of Topic on this edge. The position becomes
-// Position, and each member is sent Text.
+// Gap tells that messages were lost to the members of Topic on this edge. If the edge's position is
+// before Position, Position becomes the edge's position, and the members are sent Text.
 type Gap struct {
 	Topic    uint64
 	Position protocol.Position
@@ -217,8 +216,8 @@ type Gap struct {
 // Range is an inclusive range of numbers.
 type Range struct{ First, Last uint64 }
 
-// Cost tells the edge of a message's sender to how many sessions the message was delivered, on all
-// edges of this relay. The edge can thus slow down users who cost others much.
+// Cost tells the edge of a message's sender how many sessions on this relay's edges the message was
+// for. The edge can thus slow down users who cost others much. A relay may leave out small numbers.
 type Cost struct {
 	User       string
 	Deliveries uint64
@@ -259,8 +258,8 @@ type Drain struct{ Window uint64 } // milliseconds
 // never receive it, having subscribed too late. Moved is sent only with FeatureMove.
 type Moved struct{}
 
-// Live tells that the relay follows every topic told in Held, and has sent the members what they
-// had missed. It is sent once on a link, and only with FeatureMove.
+// Live tells that the members told in Held have caught up. It is sent at most once on a link, and
+// only with FeatureMove.
 type Live struct{}
 
 // Code says why a link ended. It is a metric label, and Bye carries it. The values are on the wire:
@@ -268,14 +267,14 @@ type Live struct{}
 type Code uint64
 
 const (
-	CodeNormal     Code = 0 // told to stop
+	CodeNormal     Code = 0 // nothing is wrong: the link is not needed any more
 	CodeSuperseded Code = 1 // a later link of the same instance replaced this one
 	CodeProtocol   Code = 2 // the peer broke the protocol
 	CodeAuth       Code = 3 // the proof was wrong
 	CodeVersion    Code = 4 // no common version
 	CodeSilent     Code = 5 // nothing received for too long
 	CodeStuck      Code = 6 // no write progress for too long
-	CodeLimit      Code = 7 // the peer exceeded a limit
+	CodeLimit      Code = 7 // a limit was exceeded
 	CodeTables     Code = 8 // tables differ
 	CodeLost       Code = 9 // the connection broke; never sent
 )

@@ -8,7 +8,8 @@ import (
 )
 
 // FuzzNext takes any bytes as a batch. A parsed frame must encode to the same bytes again, unless
-// it ends in bytes of a later version. Parsing may allocate 64 times the input and 1 MiB at most.
+// it ends in bytes of a later version. All this may allocate at most 1 MiB plus 64 bytes for each
+// byte of the batch.
 func FuzzNext(f *testing.F) {
 	var all []byte
 	for _, encoded := range readGolden(f) {

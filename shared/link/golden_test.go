@@ -26,7 +26,8 @@ const (
 `
 )
 
-// TestGolden checks that the encoding of version 1 is as it was: the bytes of a frame never change.
+// TestGolden compares the encoding of version 1 with the golden file. The bytes of a frame must not
+// change.
 func TestGolden(t *testing.T) {
 	frames := corpus()
 	text := []byte(goldenHead)

@@ -140,8 +140,8 @@ func rawEdge(t *testing.T, l *memnet.Listener, o offer) (*websocket.Conn, reply)
 	return ws, r
 }
 
-// TestWrongHello checks that a Hello without the right proof is answered by Bye alone, and that
-// nothing in it has an effect.
+// TestWrongHello sends first batches that are wrong, most of them with a wrong proof. Each must be
+// answered by Bye alone, and Welcome must not be called.
 func TestWrongHello(t *testing.T) {
 	keys := keysOf(t, ringA)
 	secret := keys.signer().Secret
@@ -422,7 +422,7 @@ func TestLinkURL(t *testing.T) {
 }
 
 // TestADialThatIsGivenUpLeavesNothing checks dials that end while the network connects, and while a
-// peer that should speak TLS says nothing. The bubble waits for every goroutine.
+// peer that should speak TLS says nothing. No connection and no goroutine may be left.
 func TestADialThatIsGivenUpLeavesNothing(t *testing.T) {
 	keys := keysOf(t, ringA)
 	for name, c := range map[string]struct {

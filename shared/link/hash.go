@@ -6,10 +6,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// SessionHash and BindingHash hash the rows of tables; Digest has the XOR of all rows. Equal tables
-// thus have equal digests in whatever order their rows are. Each hash is FNV-1a over the bytes that
-// a frame would carry, then a mix. The mix is needed since FNV of similar rows differs too
-// regularly for XOR.
+// SessionHash and BindingHash hash the rows of tables; Digest has the XOR of the rows' hashes.
+// Equal tables thus have equal digests in whatever order their rows are. Each hash is FNV-1a over
+// the row's bytes, then a mix. The mix is needed since FNV of similar rows differs too regularly
+// for XOR.
 
 // SessionHash hashes a session, by the body of its Session frame.
 func SessionHash(s Session) uint64 {

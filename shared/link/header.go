@@ -9,8 +9,7 @@ import (
 	"strings"
 )
 
-// headerName is the HTTP header of the handshake. Its form is the same in every version; Hello and
-// Welcome carry what is new.
+// headerName is the HTTP header of the handshake. Its form must stay the same in later versions.
 const headerName = "Edgerelay-Link"
 
 var errHeader = errors.New("malformed " + headerName + " header")

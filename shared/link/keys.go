@@ -17,14 +17,14 @@ const maxKeyID = 64
 
 // Keys is the ring of secrets that both ends of a link hold. The first key signs, and every key
 // verifies. To rotate, one adds a new secret after the others everywhere, then moves it to the
-// front, then removes the old one. No link is refused meanwhile.
+// front everywhere, then removes the old one.
 //
 // The zero Keys has no key, and Dial and Accept refuse it. Keys is immutable after UnmarshalText
 // and may be shared.
 type Keys struct{ ring keyring.Keys }
 
 // UnmarshalText reads id:secret[,id:secret], as keyring.Keys does, and checks ids and secrets by
-// the rules of the link. Errors never show a secret, nor anything that could be one.
+// the rules of the link. Errors name keys by their ids, and show no secret.
 func (k *Keys) UnmarshalText(text []byte) error {
 	var ring keyring.Keys
 	if err := ring.UnmarshalText(text); err != nil {

@@ -17,7 +17,7 @@ const (
 // WatchEvery is the interval at which a side judges its link.
 const WatchEvery = 100 * time.Millisecond
 
-// lateLook is the time between two looks from which on the process counts as one that stood.
+// If more time than lateLook lies between two looks, the process is taken to have stood still.
 const lateLook = WatchEvery + WatchEvery/2
 
 // Signs are what Watch judges a connection by. Times count from the link's start.
@@ -27,17 +27,17 @@ type Signs struct {
 	Handling bool          // the Sink has a batch, so nothing is read
 	Handled  time.Duration // when the Sink gave the last batch back
 	Writing  bool          // a batch is on its way to the network
-	Progress time.Duration // when the latest byte of that batch went, or else when the batch began
+	Progress time.Duration // when that batch last made progress, or else when it began
 	Left     uint64        // bytes that have left this machine, of those that were written
-	Drained  time.Duration // when the system last got rid of bytes that were written
+	Drained  time.Duration // when the kernel's queue was last seen to shrink
 
 	leaving bool          // this side has begun to end the link; set by Watch
-	left    time.Duration // when this side began to end it; set by Watch
+	left    time.Duration // when this side began to end the link; set by Watch
 	written time.Duration // when the last batch was written
-	ping    ping          // the first one that no byte has answered
-	rtt     time.Duration // the shortest of the last few; 0: not measured
+	ping    ping          // the first Ping that no byte has answered
+	rtt     time.Duration // the shortest of the last round trips; 0: none was measured
 
-	patience int64 // an edge doubts after so many times the usual silence
+	patience int64 // an edge doubts after the usual silence times this
 }
 
 const (
@@ -48,16 +48,16 @@ const (
 )
 
 const (
-	// pingEvery is how often an edge asks for a sign of life.
+	// pingEvery is the time between two Pings of an edge.
 	pingEvery = 600 * time.Millisecond
-	// beatAfter is how long a relay sends nothing before it pings. Its reader may be waiting for
-	// the Sink. It then reads no Ping, and so answers none.
+	// beatAfter is how long a relay sends nothing before it pings. A relay whose reader waits for
+	// the Sink reads no Ping, and so answers none.
 	beatAfter = 700 * time.Millisecond
 	// measureEvery is how often a relay pings in any case, to measure the round trip.
 	measureEvery = 5 * time.Second
 
-	// An edge doubts its relay after a silence of three round trips and doubtMore together. These
-	// are the bounds of that silence.
+	// An edge doubts its relay after a silence of three round trips and doubtMore together, but at
+	// least doubtLeast and at most doubtMost. The patience multiplies that silence.
 	doubtMore  = 600 * time.Millisecond
 	doubtLeast = time.Second
 	doubtMost  = 3 * time.Second
@@ -73,9 +73,8 @@ const (
 	abandoned // the peer does not close after Bye
 )
 
-// liveness judges a link by its progress alone: by bytes that come and by bytes that go. Neither a
-// late Pong nor the age of a queue is a sign of death. A peer is not silent while this side does
-// not read.
+// liveness judges a link by bytes that come and by bytes that go. Neither a late Pong nor the age
+// of a queue is a sign of death. While this side does not read, the peer does not count as silent.
 type liveness struct {
 	side   Side
 	looked time.Duration // when step was called last
@@ -83,7 +82,7 @@ type liveness struct {
 	heard  time.Duration // Signs.Received at the last step
 	asked  time.Duration // when the first Ping after heard left this machine; 0: none has
 	from   time.Duration // from when the silence counted at the last step
-	floor  time.Duration // the silence counts from here on at the earliest, since a step was late
+	floor  time.Duration // no silence before this counts; set by a late step
 }
 
 // step judges the link now. doubt reports whether an edge should look for another relay.
@@ -106,8 +105,8 @@ func (l *liveness) step(s Signs) (v verdict, doubt bool) {
 }
 
 // look notes what has changed since the last step. late reports that this step is later than it
-// should be. This process was then not running, and may not have read what is there. Only the
-// silence that it lived through before counts on.
+// should be. The process is then taken to have stood still, and may not have read what is there. Of
+// the silence, only the part before the last step still counts.
 func (l *liveness) look(s Signs) (late bool) {
 	if s.Received > l.heard {
 		l.heard, l.asked = s.Received, 0
@@ -125,9 +124,10 @@ func (l *liveness) look(s Signs) (late bool) {
 	return late
 }
 
-// since returns the time from which the peer's silence counts. That is when the first Ping that no
-// byte has answered left this machine. While that Ping still waits here, it is when bytes last
-// left. Without such a Ping it is now. It is never before the Sink gave the last batch back.
+// since returns the time from which the peer's silence counts. If a byte has answered each Ping,
+// that is now. Otherwise it is about when the first unanswered Ping left this machine. While that
+// Ping waits here, it is when bytes last left, or when the Ping was due if that is later. It is not
+// before the Sink gave the last batch back, and not before floor.
 func (l *liveness) since(s Signs) time.Duration {
 	since := max(l.asked, s.Handled, l.floor)
 	switch {
@@ -168,8 +168,8 @@ const unwritten = ^uint64(0)
 type pings struct {
 	due   bool
 	first ping                     // the first one that no byte has answered
-	token uint64                   // the last one given
-	sent  [keptPings]time.Duration // when the last ones were sent, by token
+	token uint64                   // the last token given
+	sent  [keptPings]time.Duration // when the last Pings were sent, by token
 	under bool                     // the batch that is being written has a Ping
 	trips []time.Duration          // the last keptTrips round trips
 }

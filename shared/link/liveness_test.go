@@ -37,7 +37,7 @@ func TestLiveness(t *testing.T) {
 	}
 }
 
-// watched is one end of a link, whose watchdog looks on time. sent is how many bytes were written.
+// watched is one end of a link, without a network. sent is how many bytes were written.
 type watched struct {
 	t     *testing.T
 	talk  *Talk
@@ -70,8 +70,8 @@ func (w *watched) look(blocked bool) {
 	}
 }
 
-// until looks until doubt begins, and returns how long that was after from. It gives up after most.
-// It calls each after every look.
+// until calls look until doubt begins, and returns how long after from that was. It returns most if
+// doubt has not begun by then. After a look without doubt it calls each.
 func (w *watched) until(from, most time.Duration, each func()) time.Duration {
 	w.t.Helper()
 	for w.signs.Now-from < most {
@@ -109,7 +109,7 @@ func TestP12_DoubtBeginsWithinTwoSecondsOfSilence(t *testing.T) {
 	}
 }
 
-// A late look in the middle of a doubt says nothing new.
+// A late look during a doubt must neither end the doubt nor signal it again.
 func TestP12_ALateLookDoesNotEndADoubt(t *testing.T) {
 	w := watch(t, Edge)
 	w.until(0, 10*second, func() {})
@@ -133,7 +133,7 @@ func TestDoubtIsOfEdgesAlone(t *testing.T) {
 	}
 }
 
-// With a round trip of 0.5 s the limit is 2.1 s, since a Ping that is answered late is answered.
+// With a round trip of 0.5 s, doubt begins after a silence of three round trips and 0.6 s: 2.1 s.
 func TestDoubtWaitsForLongRoundTrips(t *testing.T) {
 	w := watch(t, Edge)
 	w.talk.pings.trips = []time.Duration{second / 2}
@@ -143,7 +143,8 @@ func TestDoubtWaitsForLongRoundTrips(t *testing.T) {
 	}
 }
 
-// A Pong that came late because a process stood still says nothing about the way.
+// Of several round trips the shortest counts. A longer one may be due to a process that stood
+// still.
 func TestP12_OneLongRoundTripIsNotTheLimit(t *testing.T) {
 	w := watch(t, Edge)
 	w.talk.pings.trips = []time.Duration{second, 10 * time.Millisecond, 3 * second}
@@ -152,7 +153,7 @@ func TestP12_OneLongRoundTripIsNotTheLimit(t *testing.T) {
 	}
 }
 
-// A Pong that a process reads late, since it stood, measures nothing.
+// A Pong that is read long after the last look must measure nothing: this process stood still.
 func TestAPongThatWasReadLateMeasuresNothing(t *testing.T) {
 	w := watch(t, Edge)
 	for w.talk.pings.token == 0 {
@@ -176,7 +177,8 @@ func TestDoubtIsBoundedWhateverTheRoundTrip(t *testing.T) {
 	}
 }
 
-// While the kernel gets rid of bytes, a Ping behind them has not been asked.
+// While bytes leave the kernel, a Ping that waits behind them must cause no doubt. When no byte
+// leaves any more, doubt must begin.
 func TestDoubtIsNotOfASlowWayUp(t *testing.T) {
 	w := watch(t, Edge)
 	for range 100 {
@@ -193,7 +195,8 @@ func TestDoubtIsNotOfASlowWayUp(t *testing.T) {
 	}
 }
 
-// A process that was stopped has not yet read what is there when it goes on.
+// When a process that stood still goes on, it may not have read what is there. Its late look must
+// not begin a doubt.
 func TestDoubtIsNotOfALateEdge(t *testing.T) {
 	w := watch(t, Edge)
 	for range 30 {
@@ -229,7 +232,7 @@ func TestP12_DoubtAfterALateLook(t *testing.T) {
 	}
 }
 
-// A late look before the first Ping of a link does not delay doubt either.
+// A late look before the first Ping of a link must not delay doubt.
 func TestP12_DoubtAfterALateFirstLook(t *testing.T) {
 	w := watch(t, Edge)
 	w.signs.Now += 4 * second
@@ -259,7 +262,8 @@ func TestPatienceMultipliesTheLimit(t *testing.T) {
 	}
 }
 
-// A relay whose reader waits answers nothing. Its edge still hears it every 0.9 s at least.
+// A relay whose reader waits answers no Ping. It must still send something whenever it has sent
+// nothing for beatAfter.
 func TestARelayBeatsThoughItsReaderWaits(t *testing.T) {
 	w := watch(t, Relay)
 	w.signs.Handling = true
@@ -275,8 +279,7 @@ func TestARelayBeatsThoughItsReaderWaits(t *testing.T) {
 	}
 }
 
-// A relay that answers an edge's Pings is never quiet for long. So it pings only to measure the
-// round trip.
+// A relay that often answers an edge's Pings must ping only every measureEvery.
 func TestARelayThatAnswersDoesNotBeat(t *testing.T) {
 	w := watch(t, Relay)
 	pings := 0

@@ -20,11 +20,11 @@ type peer struct {
 	queue   [][]byte   // each element is one encoded frame
 	frames  []any
 	batches int
-	changed chan struct{} // closed and replaced when frames arrive
+	changed chan struct{} // closed and replaced at the end of a batch
 	handle  func(Type) error
 }
 
-// start runs a link. The caller must call wait.
+// start runs one end of a link. The caller must call wait.
 func start(ctx context.Context, c *Conn) *peer {
 	p := &peer{conn: c, end: make(chan error, 1), changed: make(chan struct{})}
 	go func() { p.end <- c.Run(ctx, p, p) }()
@@ -99,7 +99,7 @@ func (p *peer) await(t *testing.T, n int) []any {
 	}
 }
 
-// wait returns why the link ended.
+// wait waits for the link to end, and returns why it ended.
 func (p *peer) wait(t *testing.T) *CloseError {
 	t.Helper()
 	var end *CloseError

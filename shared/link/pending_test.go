@@ -33,7 +33,7 @@ type addressedConn struct {
 func (c addressedConn) RemoteAddr() net.Addr { return c.remote }
 
 // TestA11_AFloodOfHandshakesPushesOutItsOwn checks that an edge can finish a handshake that it has
-// begun, however many handshakes with a known key id come after it from another address.
+// begun, although a flood of handshakes comes after it from another address.
 func TestA11_AFloodOfHandshakesPushesOutItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)
@@ -78,8 +78,8 @@ func TestA11_AFloodOfHandshakesPushesOutItsOwn(t *testing.T) {
 	})
 }
 
-// TestA10_ADoubledOfferIsRefused sends two headers with offers. A proxy may have checked one of
-// them, and the relay might read the other.
+// TestA10_ADoubledOfferIsRefused sends two headers with offers. The relay must refuse the request:
+// a proxy may have checked one header, and the relay might read the other.
 func TestA10_ADoubledOfferIsRefused(t *testing.T) {
 	l, results := serve(t, AcceptConfig{Keys: keysOf(t, ringA)})
 	o := offer{versions: spoken, key: "a", nonce: newNonce()}

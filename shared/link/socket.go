@@ -11,7 +11,7 @@ import (
 
 // writePiece bounds one write to the network, in bytes. Even at 2 KB/s such a write ends before a
 // write without progress counts as stuck. A batch of BatchTarget bytes therefore takes four system
-// calls instead of one, which costs about 50 ns more for each of its frames.
+// calls instead of one.
 const writePiece = 16 << 10
 
 // socket is the net.Conn under a link's WebSocket (and TLS). It records when bytes come and go,
@@ -25,18 +25,17 @@ type socket struct {
 	received      atomic.Int64 // when the last byte came
 	longest       atomic.Int64 // the longest time between two reads that brought something
 	receivedBytes atomic.Uint64
-	// progress is when the latest byte of a batch went, or else when the batch began. It is 0 while
-	// no batch is written.
+	// progress is when the batch that is being written last made progress, or else when it began.
+	// It is 0 while no batch is written.
 	progress  atomic.Int64
 	sentBytes atomic.Uint64
 
-	// The watchdog owns these. They are as of its last look.
+	// The watchdog owns kernel, left and drained. They are as of its last look.
 	kernel  queued
 	left    uint64        // bytes that have left this machine
 	drained time.Duration // when kernel was last seen to shrink
 
-	// mu serialises writes. Only the answer to a WebSocket close, at the end of the link, ever
-	// competes with the writer.
+	// mu serialises writes: the WebSocket layer may answer a close while the writer writes.
 	mu     sync.Mutex
 	out    *bufio.Writer
 	corked bool
@@ -81,10 +80,11 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// look notes which bytes have left this machine. During a batch it also stamps progress if the
-// kernel's buffer has shrunk, which no Write reports. The kernel wakes a writer only when a third
-// of that buffer is free. The third may be megabytes and, on a slow link, take minutes. Only the
-// watchdog calls look. A relay needs it only while a batch is being written.
+// look notes how many bytes have left this machine. Where that is not known, it counts all bytes
+// that were sent. During a batch it also stamps progress if the kernel's buffer has shrunk, which
+// no Write reports. The kernel wakes a writer only when a third of that buffer is free. The third
+// may be megabytes and, on a slow link, take minutes. Only the watchdog calls look. A relay needs
+// it only while a batch is being written.
 func (s *socket) look(side Side) {
 	writing := s.progress.Load() != 0
 	if side == Relay && !writing {

@@ -130,8 +130,8 @@ func (t *Talk) Wrote(sent uint64, now time.Duration) {
 }
 
 // Take gives the frames of a received batch to sink. It reports whether the link has ended because
-// the peer said Bye. A breach of the protocol, or an error of sink, begins to end the link as a
-// call of Bye does. From then on received frames are discarded.
+// the peer said Bye. A breach of the protocol begins to end the link, as a call of Bye does, and so
+// does an error of sink. From then on received frames are discarded.
 func (t *Talk) Take(batch []byte, sink Sink, now time.Duration) (ended bool) {
 	err := t.handleBatch(batch, sink, now)
 	if err == nil {
@@ -243,9 +243,9 @@ func (t *Talk) shortRTT() time.Duration {
 	return t.pings.quickest()
 }
 
-// Watch judges the link. The caller must call it every WatchEvery. It has Next send a Ping
-// when one is due. It reports whether the connection must be closed at once. That is so if the peer
-// is dead, or does not close after Bye.
+// Watch judges the link. The caller must call it every WatchEvery. It has Next send a Ping when one
+// is due. It reports whether the connection must be closed at once. That is so if the peer is
+// silent, takes no bytes, or does not close after Bye, each for too long.
 func (t *Talk) Watch(s Signs) (dead bool) {
 	t.mu.Lock()
 	s.leaving, s.left, s.written = t.leaving, t.left, t.written
@@ -272,7 +272,8 @@ func (t *Talk) Watch(s Signs) (dead bool) {
 	return true
 }
 
-// doubt notes whether the peer is doubted now, and signals when that begins. Only a byte ends it.
+// doubt notes whether the peer is doubted now, and signals the begin of a doubt. A doubt lasts
+// until a byte comes.
 func (t *Talk) doubt(doubted bool, s Signs) {
 	t.mu.Lock()
 	if s.Received >= t.silent {

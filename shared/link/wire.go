@@ -12,8 +12,8 @@ import (
 
 // Limits of the protocol, in bytes.
 const (
-	// maxBatch bounds one WebSocket message, and so one frame. A payload of 1 MiB fits, though it
-	// grows about sixfold if each of its bytes is escaped.
+	// maxBatch bounds one WebSocket message, and so one frame. A message of 1 MiB fits, even if
+	// escaping makes it six times as long.
 	maxBatch = 8 << 20
 	// BatchTarget is the size that a writer aims at in one batch. One frame may exceed it.
 	BatchTarget = 64 << 10
@@ -104,8 +104,8 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
-// fields reads a body field by field. After the first error every field but remainder is zero; end
-// and extended return the error.
+// fields reads a body field by field. Fields that are read after an error are zero, except
+// remainder; end and extended return the first error.
 type fields struct {
 	b   []byte
 	err error

@@ -29,7 +29,7 @@ const (
 // place of the missing lines, which says how many they are.
 //
 // A write to the file that blocks cannot be interrupted. So End waits for the goroutine only for a
-// bounded time. If the write stays blocked, the goroutine lives until the process ends.
+// bounded time. While the write stays blocked, the goroutine lives on.
 type Output struct {
 	file    io.Writer
 	dropped *Dropped
@@ -61,8 +61,8 @@ func (d *Dropped) Register(r prometheus.Registerer) {
 	}
 }
 
-// NewOutput returns an Output, and starts the goroutine that writes to the file. End ends that
-// goroutine. The Output counts dropped lines in d.
+// NewOutput returns an Output, and starts the goroutine that writes to the file. End tells that
+// goroutine to end. The Output counts dropped lines in d.
 func NewOutput(file io.Writer, d *Dropped) *Output {
 	o := &Output{file: file, dropped: d, work: make(chan struct{}, 1), done: make(chan struct{})}
 	go o.run()

@@ -26,8 +26,8 @@ type Envelope struct {
 	Instance Instance // with Number, names the frame that asked for the publication
 	Number   uint64   // from 1 on
 	Position Position
-	// Only the first envelope of an epoch has a Previous. It is the topic's last position before
-	// that epoch, or zero if there was no such position or it is not known.
+	// Previous is zero except in the first envelope of an epoch. There it is the topic's last
+	// position before that epoch, if there was one and it is known.
 	Previous Position
 
 	// Realm names the cluster that the topic belongs to: the database and prefix of the relay that
@@ -99,8 +99,8 @@ func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 // Id and Pos count only if, once unescaped, both have exactly the form in which Append writes them.
 // Otherwise they are taken for fields of another program, and Instance, Number, Position, Previous
 // and Realm are zero. A Pos beyond MaxEpoch or MaxOffset is not believed: Position is zero then.
-// Prev counts only if Pos is believed, and if Prev has the form and the bounds of Pos and an
-// earlier epoch.
+// Prev counts only if Pos is believed and Prev is within the same bounds. It must also have the
+// form of Pos, and its epoch must be earlier than that of Pos.
 //
 // If the realm equals the parameter ours, Realm is that string, which saves a copy.
 func ParseEnvelope(data []byte, ours string) (Envelope, error) {

@@ -22,13 +22,13 @@ type Position struct {
 }
 
 // MaxEpoch is the last epoch that is believed, and so the last that a broker begins. A topic in
-// that epoch stays in it even if publications may have been lost. A clock that is right gets there
+// that epoch stays in it even if publications may have been lost. A clock that is right reaches it
 // in the year 2255. Redis' scripts count in doubles, and can still tell MaxEpoch from greater
 // numbers.
 const MaxEpoch = 1<<53 - 2
 
 // MaxOffset is the last offset that is believed, and so the last that a broker gives. The
-// publication after it begins a new epoch. A million publications a second get there in 285 years.
+// publication after it begins a new epoch. A million publications a second reach it in 285 years.
 const MaxOffset = 1<<53 - 2
 
 // IsCredible reports whether p is within MaxEpoch and MaxOffset. No broker gives a position beyond

@@ -1,19 +1,19 @@
 // Package resolve finds the addresses of names, and connects to them, also while DNS is slow or
 // away.
 //
-// The source of all addresses is the system's resolver, by way of Go's package net: the hosts file,
+// The source of the addresses is the system's resolver, by way of Go's package net: the hosts file,
 // then the nameservers of resolv.conf. If a nameserver is silent, that resolver waits 5 s, unless
 // resolv.conf says otherwise, before it asks the next one. That is longer than most dials here may
 // take, so a look-up goes on when the dial that began it has ended. A look-up has 30 s, and later
-// dials join it. Its answer is kept until a newer one comes, whatever the time to live in the
-// answer is. A dial that has an older answer waits at most 200 ms for a newer one, and then uses
-// the older one. A and AAAA records are looked up apart from each other, since some nameservers
-// answer for only one of the two.
+// dials join it. Its answer is kept until a newer one comes or the name is forgotten, whatever the
+// time to live in the answer is. A dial that has an older answer waits at most 200 ms for a newer
+// one, and then uses the older one. A and AAAA records are looked up apart from each other, since
+// some nameservers answer for only one of the two.
 //
 // A Names remembers 1,024 names. For one more it forgets the name whose last use was the longest
 // ago, among those that are not being looked up. It looks up at most 128 names at once, with two
-// look-ups for each. While it looks up so many, a further name that it does not remember is
-// refused. A further name that it remembers is not looked up again, but has its last answer.
+// look-ups for each. While it looks up 128, it refuses a further name that it does not remember.
+// For a further name that it remembers it gives the last answer.
 package resolve
 
 import (
@@ -27,9 +27,9 @@ import (
 )
 
 const (
-	// lookupTime bounds one look-up. A silent nameserver costs 5 s for each of up to five names,
-	// since search domains may turn one name into five. The remaining 5 s are for the nameserver
-	// that answers.
+	// lookupTime bounds one look-up. It has room for a silent nameserver, which costs 5 s for each
+	// of the five names that search domains may make of one. The remaining 5 s are for the
+	// nameserver that answers.
 	lookupTime = 30 * time.Second
 	// patience is how long a dial waits for a look-up when it knows an address already, counted
 	// from the look-up's start.
@@ -39,12 +39,12 @@ const (
 	maxUnderWay = 128 // names with a look-up under way
 )
 
-// Lookup returns the addresses of a name; network is "ip4" or "ip6". It returns soon after ctx is
-// done.
+// Lookup returns the addresses of a name; network is "ip4" or "ip6". It must return soon after ctx
+// is done.
 type Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
 
-// families are the networks of a Lookup. The addresses of the two alternate, and one of the first
-// network is dialled first.
+// families are the networks of a Lookup. The addresses of the two alternate, beginning with one of
+// the first network if there is one.
 var families = [...]string{"ip6", "ip4"}
 
 // Names remembers the addresses of names. All its methods may be called concurrently.

@@ -11,8 +11,8 @@ import (
 )
 
 // These ports are below the range from which Linux takes the local ports of outgoing connections by
-// default. So a server that is down for a moment finds its port free afterwards, however many
-// clients dial meanwhile.
+// default. So clients that dial meanwhile do not take the port of a server that is down for a
+// moment.
 const (
 	firstPort = 20000
 	lastPort  = 31999
