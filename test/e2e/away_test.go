@@ -102,8 +102,8 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 }
 
 // TestP5_ARelayDiesWhileRedisIsAway kills the relay of an edge while Redis is away, so that the
-// edge moves to the other relay. A client of another edge must get the messages of before and after
-// the move, once and in order.
+// edge moves to the other relay. A client of another edge must get the messages from before and
+// after the move, once and in order.
 func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))

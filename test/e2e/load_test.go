@@ -48,7 +48,8 @@ func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 		notices[k] = chat.InGroup(g, users[i].id, chat.Joined(users[i].id, g))
 	}
 	// On a busy machine the relay may lose Redis. Then a member may miss the notice of a join that
-	// was accepted before the member came. Even then no member may get a notice twice.
+	// was accepted before the member came (docs/outage.md, Uncertain messages). Even then no member
+	// may get a notice twice.
 	if ahead := r.Metrics().Sum(metricGivenAhead); ahead > 0 {
 		for _, i := range order {
 			if got := slices.Sorted(slices.Values(heard[i])); len(slices.Compact(got)) != len(heard[i]) {

@@ -62,8 +62,8 @@ func (f *traffic) frames() (counts []int) {
 	return counts
 }
 
-// silence returns the longest time between two successive frames of a user. It leaves out the first
-// before[i] frames of user i, and counts from the time from to the frame after them.
+// silence returns the longest time between two successive frames of a user. For user i it begins
+// behind the first before[i] frames, and takes the parameter from as the time of the last of these.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from

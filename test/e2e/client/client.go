@@ -25,7 +25,7 @@ type Message struct {
 	Binary bool
 }
 
-// Client is one connection, and a goroutine that reads the connection until it ends. Next, Seek and
+// Client is one connection, and a goroutine that reads the connection until its end. Next, Seek and
 // the methods whose names begin with Expect are for one goroutine at a time. Any goroutine may call
 // the other methods. A failure of Ended, or of a method whose name begins with Expect, ends the
 // calling goroutine.

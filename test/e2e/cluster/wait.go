@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Patience bounds waits that have no bound of their own. After it the test fails. It is long, so
-// that a busy machine fails no test.
+// Patience bounds waits that have no bound of their own. After it the test fails. It is long for
+// the sake of busy machines.
 const Patience = time.Minute
 
 // longestPause is the longest pause between two checks of a condition. It is not shorter, since

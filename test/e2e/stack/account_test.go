@@ -69,7 +69,7 @@ func (a *account) gotten(number int64) bool {
 	return a != nil && (number >= a.first && number <= a.last && !a.missing[number] || slices.Contains(a.early, number))
 }
 
-// book enters one frame. If the user should not get the frame, book adds it to ledger.strange. It
+// book enters one frame. If the user should not get the frame, book adds it to ledger.strange. book
 // is the Sink of the connection.
 func (n *life) book(f client.Message) {
 	if n.enter(f) {

@@ -30,15 +30,15 @@ type books struct {
 	lost, doubled, disordered int64
 }
 
-// audit compares what arrived with what had to arrive. On a connection that is still open, the
-// accepted messages of its streams must have arrived, from life.began on. On a connection that has
-// ended, a message must have arrived if a later one of its stream did. A missing message counts as
-// lost, or as told where a loss was announced.
+// audit compares what arrived with what had to arrive. A connection that is still open must have
+// got the accepted messages with numbers above life.began, of the streams that its user is to
+// receive. A connection that has ended must have got such a message if a later one of the stream
+// arrived there. A missing message counts as lost, or as told where a loss was announced.
 //
 // A sent message counts as accepted, except in three cases. The first two hold only if the sending
 // connection has ended, and neither the message nor a later one of its stream came to anybody:
-//   - The message may have crossed the close. It is the last one that the connection took, or one
-//     that the connection did not take any more.
+//   - The message is the last one that the connection took, or one that the connection did not
+//     take. It may have crossed the close.
 //   - The connection's edge was killed, and the message may have been in flight at that time.
 //   - The message came to nobody, and its connection got an answer that said "not delivered". Each
 //     such answer excepts one message.

@@ -45,7 +45,7 @@ func mix(user, turn int) kind {
 // other, the duration of the fault is added. hiccup leaves time for a busy machine, since one
 // machine runs all containers and all clients.
 //
-// prompt is what P12 promises while another relay and Redis are well.
+// prompt is the bound that P12 promises while another relay and Redis are well.
 const (
 	hiccup = 10 * time.Second
 	prompt = 3 * time.Second

@@ -18,7 +18,7 @@ import (
 
 // ledger is a set of users who send messages all the time, and the books about these messages. The
 // messages are numbered. They are direct ones to the next user, group messages and broadcasts. A
-// user whose connection is closed connects again, joins again, and goes on. The numbers then begin
+// user whose connection is closed connects again, joins again, and goes on. Its numbers then begin
 // anew, since order is promised to a connection and not to a user. The method audit compares what
 // arrived with what had to arrive.
 type ledger struct {
@@ -85,7 +85,7 @@ type speaker struct {
 }
 
 // life is one connection of a user, and the books about it. Thousands of frames come in a second.
-// So entering a frame that the user may get locks only the mu of its own life.
+// So entering a frame that the user may get locks only the life's own mu.
 type life struct {
 	*client.Client // set when the connect is answered
 	l              *ledger
@@ -115,7 +115,7 @@ type life struct {
 	told      [kinds]int    // announcements of losses, by kind
 	joins     map[int]int   // notices of joins, by user
 	silence   time.Time     // begin of the present silence
-	longest   time.Duration // longest silence that ended since the ledger's window began
+	longest   time.Duration // longest silence since the ledger's window began, without the present one
 }
 
 // openLedger connects all users and lets them talk. plan.at must already work for every user.
@@ -448,9 +448,9 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 // close ends the talk and waits, for a limited time, until no message counts as lost. Then each
 // user sends one more message, and close waits again. A duplicate on the topic of that message
 // would come before that message. close prints the books. It fails the test if a message was lost,
-// doubled or out of order, or if a user got a frame of somebody else. It also fails if a handshake
-// failed, unless plan.mayFail is set. The parameter closes is the number of connections that the
-// cluster must have ended.
+// doubled or out of order, or if a user got a frame that it should not get. It also fails if a
+// handshake failed, unless plan.mayFail is set. The parameter closes is the number of connections
+// that the cluster must have ended.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()

@@ -34,7 +34,7 @@ const (
 
 // queue is the receiving end of iptables' target NFQUEUE in a container. The kernel reports packets
 // that a rule sends to that target, and holds each until its verdict. The queue gives the verdicts
-// in order, after a delay. It accepts most packets, and drops some at random.
+// in order, after a delay. It drops some packets at random, and accepts the others.
 //
 // Numbers in NFQUEUE's messages are big-endian. Numbers of netlink itself have the machine's byte
 // order.
