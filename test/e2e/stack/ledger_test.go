@@ -115,7 +115,7 @@ type life struct {
 	told      [kinds]int    // announcements of losses, by kind
 	joins     map[int]int   // notices of joins, by user
 	silence   time.Time     // begin of the present silence
-	longest   time.Duration // longest silence since the ledger's window began, without the present one
+	longest   time.Duration // longest past silence since the ledger's window began
 }
 
 // openLedger connects all users and lets them talk. plan.at must already work for every user.
