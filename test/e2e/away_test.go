@@ -101,9 +101,9 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// TestP5_ARelayDiesWhileRedisIsAway kills the relay of an edge while Redis is away, and the edge
-// moves to the other relay. There the edge's messages wait, or are given early. Messages that the
-// dead relay gave early are not given again.
+// TestP5_ARelayDiesWhileRedisIsAway kills the relay of an edge while Redis is away, so that the
+// edge moves to the other relay. A client of another edge must get the messages from before and
+// after the move, once and in order.
 func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
@@ -136,15 +136,14 @@ func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	quiet(t, e, a, b)
 }
 
-// TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold fills an edge's log. The clients of the
-// same relay get the messages in the log at once. Clients of another relay get these messages when
-// Redis is back, once and in order. A message for which the log has no room is answered, and nobody
-// gets it.
+// TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold fills an edge's log while Redis is away.
+// A client of the same relay gets the messages in the log meanwhile. A client of another relay gets
+// them when Redis is back, once and in order. A message for which the log has no room is answered
+// with an error, and nobody gets it.
 func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 	const (
 		senders, each = 20, 5
-		// bound is the size of the log. Three messages of a sender fill the sender's share, and 57
-		// messages of all senders together fill the log.
+		// bound is the size of the log. The senders together send more than it holds.
 		bound   = 64 << 10
 		refusal = "error: the server has no room, not delivered"
 	)
@@ -228,7 +227,7 @@ func TestP5_ARelayAloneIsCutFromRedis(t *testing.T) {
 		begin, over func(p *cluster.Proxy)
 	}{
 		{"refused", (*cluster.Proxy).Refuse, (*cluster.Proxy).Allow},
-		// What was under way before the cut reaches Redis when the cut ends.
+		// What was under way before the cut may reach Redis when the cut ends.
 		{"a black hole", (*cluster.Proxy).Freeze, (*cluster.Proxy).Thaw},
 	} {
 		t.Run(cut.name, func(t *testing.T) {

@@ -31,7 +31,7 @@ func TestP4_WhatWasSentDuringACutReachesThoseBehindItInOrder(t *testing.T) {
 			a.Send(chat.All(n))
 			inG, one, all = append(inG, chat.InGroup(g, a.id, n)), append(one, chat.Direct(a.id, n)), append(all, chat.ToAll(a.id, n))
 		}
-		a.Send(chat.One(a.id, "published")) // its return shows that the relay has all before it
+		a.Send(chat.One(a.id, "published")) // its return shows that the relay has the others
 		a.Expect(chat.Direct(a.id, "published"))
 		b.Send(chat.Group(g, "from behind the cut"))
 		f.Links()[0].Allow()
@@ -85,8 +85,9 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 	})
 }
 
-// tail says what a user must get of one topic after a loss. First comes the text that tells of the
-// loss. Then come messages that begin with head. The other fields record what the user got.
+// tail says what a user must get of one topic after a loss. First comes the text in the field loss.
+// Then come messages that begin with the text in the field head. The other fields record what the
+// user got.
 type tail struct {
 	loss, head  string
 	told        bool

@@ -224,7 +224,7 @@ func TestP6_WhenAConnectOrAJoinIsAnsweredNoLaterMessageIsMissed(t *testing.T) {
 }
 
 // inForceWhenAnswered sends to a newcomer as soon as the newcomer's connect or join is answered. It
-// does so many times, since a race would be rare.
+// does so many times, since a fault may show rarely.
 func inForceWhenAnswered(t *testing.T, p parties) {
 	a := channel(t, p.near, chat.Unique("a"))
 	for range 20 {

@@ -95,9 +95,10 @@ func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	quiet(t, e, flood, calm, b)
 }
 
-// TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn lets nothing leave an edge's log for a
-// moment. A flood may fill a sixteenth of the log. What a calm client says after the flood is
-// accepted. It is published before those messages of the flood that had no room.
+// TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn freezes an edge's link, so that nothing
+// leaves the log. One client's flood fills that client's share, a sixteenth of the log. What a calm
+// client says afterwards must be accepted all the same, and must come before those messages of the
+// flood that had no room.
 func TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -200,7 +201,7 @@ func TestP8_AFullLogIsAnsweredAndNeverSilent(t *testing.T) {
 func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
 	long.Only(t, "a refused edge dials again after half a minute")
 	t.Parallel()
-	// An edge that a relay refused dials that relay again only every half minute.
+	// An edge that a relay refused leaves that relay out for up to half a minute.
 	redial := promised(45 * time.Second)
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)

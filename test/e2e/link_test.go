@@ -91,7 +91,8 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 
 // TestP2_OfTwoLinksOfOneBootTheLaterStays opens a second link while the relay still takes the first
 // for alive. Frames that were on their way on the first link reach the relay after the second link
-// is up. The relay serves the edge on the second link at once, and no frame counts twice.
+// is up. The relay must serve the edge on the second link and end the first. No message may be lost
+// or doubled.
 func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
@@ -105,7 +106,7 @@ func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
 	old.Strand()
 	cluster.Eventually(t, "linked by the other way", func() bool { return e.Metrics().Sum(metricLinks) == 2 })
 	load.flowing(1) // the new link replays the messages that were under way
-	old.Thaw()      // now some of the messages under way come on the old link too
+	old.Thaw()      // now some of these messages may come on the old link too
 	cluster.Eventually(t, "the relay has ended the older link", func() bool {
 		return r.Metrics().Sum(metricRelayLinkEnds, `code="superseded"`, `by="relay"`) == 1
 	})

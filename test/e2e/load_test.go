@@ -47,9 +47,9 @@ func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	for k, i := range order {
 		notices[k] = chat.InGroup(g, users[i].id, chat.Joined(users[i].id, g))
 	}
-	// On a busy machine the relay may lose Redis. Then a member is owed no notice of a join that
-	// was accepted before the member came (docs/outage.md, Doubt). Even then no member may get a
-	// notice twice.
+	// On a busy machine the relay may lose Redis. Then a member may miss the notice of a join that
+	// was accepted before the member came (docs/outage.md, Uncertain messages). Even then no member
+	// may get a notice twice.
 	if ahead := r.Metrics().Sum(metricGivenAhead); ahead > 0 {
 		for _, i := range order {
 			if got := slices.Sorted(slices.Values(heard[i])); len(slices.Compact(got)) != len(heard[i]) {
@@ -166,8 +166,8 @@ func expected(group, from string, first, end, size int) (texts []string) {
 	return texts
 }
 
-// closeCode reads up to a close frame with a code and returns the code, or 0 if the connection ends
-// without one.
+// closeCode reads up to a close frame with a code and returns the code. It returns 0 if the
+// connection ends without one, or after cluster.Patience.
 func closeCode(r *client.Raw) int {
 	r.SetReadDeadline(time.Now().Add(cluster.Patience))
 	for {

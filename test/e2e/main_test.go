@@ -33,9 +33,9 @@ func kind(t *testing.T) cluster.Kind {
 	}
 }
 
-// promised returns how long a test waits for what is promised within the time d. It returns d when
-// long.Wanted reports true, and cluster.Patience more otherwise: then the machine also does other
-// work, so times prove nothing.
+// promised returns how long a test waits for what is promised within the time d. In the long run
+// that is d. In the usual run it is cluster.Patience more, since other work may slow the machine
+// then.
 func promised(d time.Duration) time.Duration {
 	if long.Wanted() {
 		return d
@@ -62,9 +62,9 @@ func onEach(t *testing.T, f func(t *testing.T, o cluster.Options)) {
 	}
 }
 
-// onBest returns options with Redis. Where there is no redis-server, servers in the test's process
-// use Memory instead. In CI, and for other kinds of servers, onBest then ends the test as onRedis
-// does.
+// onBest returns options with Redis. Without a redis-server, it returns options with Memory if the
+// servers run in the test's process. For other kinds of servers it then skips the test. In CI the
+// test fails instead.
 func onBest(t *testing.T) cluster.Options {
 	t.Helper()
 	k := kind(t)
@@ -74,8 +74,8 @@ func onBest(t *testing.T) cluster.Options {
 	return onRedis(t)
 }
 
-// onRedis returns options for tests that need Redis. Without a redis-server it skips the test, or
-// in CI fails it.
+// onRedis returns options for tests that need Redis. Without a redis-server it skips the test. In
+// CI the test fails instead.
 func onRedis(t *testing.T) cluster.Options {
 	t.Helper()
 	cluster.NeedRedis(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
 )
 
-// TestP3_RelaysReplacedOneByOneUnderLoad stops four times the relay that the first edge uses. The
-// relay hands its edges over to the other relay while the old links still deliver.
+// TestP3_RelaysReplacedOneByOneUnderLoad stops the relay that the first edge uses, four times. Each
+// edge must move to the other relay, and let go of its old link in order.
 func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
@@ -62,9 +62,8 @@ func (f *traffic) frames() (counts []int) {
 	return counts
 }
 
-// silence returns the longest time that a user waited for its next frame. It leaves out the first
-// before[i] frames of user i. The parameter from is the time when the wait for the next frame
-// began.
+// silence returns the longest time between two successive frames of a user. For user i it begins
+// behind the first before[i] frames, and takes the parameter from as the time of the last of these.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from
@@ -77,8 +76,8 @@ func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) 
 }
 
 // TestP4_MessagesWithoutAPositionAreNotDoubledByAMove moves an edge from relay to relay while an
-// original server publishes. For a moment the edge has two links, and both bring what the original
-// server publishes.
+// original server publishes. For a moment the edge may have two links, and both may bring what the
+// original server publishes. Each user must get each message once.
 func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
@@ -139,7 +138,7 @@ func differing(sent, got map[string]int) string {
 }
 
 // TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan moves an edge to a relay that already follows
-// the edge's topics. The relay must not read from history.
+// the edge's topics. The relay must not read publications from history.
 func TestP4_CatchUpComesFromTheRelaysMemoryWhereItCan(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

@@ -81,7 +81,8 @@ func byName(url, name string) string { return strings.ReplaceAll(url, "127.0.0.1
 
 // TestC4_StartAndMoveWhileTheFirstNameserverIsSilent starts a relay that knows Redis by name, and
 // two edges that know the relay by name. Then a second relay takes over the name at another
-// address. The second nameserver does not answer queries for AAAA.
+// address. Clients must be served before and after that. The second nameserver does not answer
+// queries for AAAA.
 func TestC4_StartAndMoveWhileTheFirstNameserverIsSilent(t *testing.T) {
 	t.Parallel()
 	o := onProcesses(t)
@@ -124,7 +125,7 @@ func TestC4_StartAndMoveWhileTheFirstNameserverIsSilent(t *testing.T) {
 }
 
 // TestC4_SentinelsAndClustersByNameWhileTheFirstNameserverIsSilent gives relays URLs that have a
-// name in place of every address.
+// name in place of an address. Each relay must find its Redis.
 func TestC4_SentinelsAndClustersByNameWhileTheFirstNameserverIsSilent(t *testing.T) {
 	t.Parallel()
 	o := onProcesses(t)

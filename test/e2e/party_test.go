@@ -61,9 +61,9 @@ func (u *user) leave(t *testing.T, group string) {
 	delete(u.groups, group)
 }
 
-// quiet proves that the users were sent nothing beyond what the test has seen. Another user sends
-// one message on every topic that the users hear, and the users must get these messages next. A
-// topic's messages come in one order, so an unexpected message would come first.
+// quiet checks that the users were sent nothing beyond what the test has seen. Another user sends
+// one message on each topic that the users should hear, and the users must get these messages next.
+// An unexpected message that was published earlier on such a topic would come first.
 func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	t.Helper()
 	fencer, text := chat.Unique("fencer"), chat.Unique("fence")
@@ -103,7 +103,7 @@ func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 // parties says on which edges the users of a case are.
 type parties struct {
 	name      string
-	near, far *cluster.Edge // near has the first speaker, and far has most other users
+	near, far *cluster.Edge // near is for the first user of a case, and far for most others
 }
 
 // everywhere runs f with the parties on one edge, on two edges of one relay, and on edges of two

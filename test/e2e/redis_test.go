@@ -85,7 +85,7 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 		if i%3 == 0 {
 			p.Reset()
 		} else {
-			// This cut often comes between a script's run and its answer.
+			// This cut may come between a script's run and its answer.
 			p.CutAfter(int64(500 + 731*i))
 		}
 		cluster.Eventually(t, "the relay dials Redis again", func() bool { return p.Dialled() > dialled })
@@ -96,8 +96,8 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 
 // TestP2_RedisLosesItsDataWhileAFrameIsUnderWay has a frame published while nothing that the relay
 // sends reaches the frame's edge, so that the edge gets no answer. After Redis has lost all its
-// data, the frame is published again, in a new epoch. Clients that got the frame the first time do
-// not get it again.
+// data, the frame is published again, in a new epoch. Clients that got the message the first time
+// must not get it again.
 func TestP2_RedisLosesItsDataWhileAFrameIsUnderWay(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))

@@ -23,8 +23,9 @@ func (f *traffic) longestSilence(began time.Time) (longest time.Duration) {
 	return longest
 }
 
-// TestP12_AFaultOfARelayOrOfALinkCostsThreeSecondsAtMost: two edges are linked to one of two
-// relays. That relay, or a link to it, fails. The other relay is well.
+// TestP12_AFaultOfARelayOrOfALinkCostsThreeSecondsAtMost breaks the relay that an edge uses, or a
+// link to that relay. The other relay is well. No user may hear nothing for longer than 3 s. In the
+// usual run, promised allows more.
 func TestP12_AFaultOfARelayOrOfALinkCostsThreeSecondsAtMost(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []struct {
@@ -62,7 +63,7 @@ func TestP12_AFaultOfARelayOrOfALinkCostsThreeSecondsAtMost(t *testing.T) {
 			}
 			c := cluster.New(t, o)
 			relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
-			// Both edges begin at the first relay, and know the second one from then on.
+			// Both edges know both relays.
 			e, f := c.StartEdge(nil, relays...), c.StartEdge(nil, relays...)
 			load := startTraffic(t, pace, e, f)
 			load.flowing(5)
@@ -94,7 +95,9 @@ func each(links []*cluster.Proxy, do func(*cluster.Proxy)) {
 	}
 }
 
-// A lone relay that was away for two seconds is found within a second of listening.
+// TestP12_ALoneRelayThatWasAwayForTwoSecondsCostsThree kills the only relay, and restarts it after
+// two seconds. The longest silence of a user may be one second longer than the relay was away. In
+// the usual run, promised allows more.
 func TestP12_ALoneRelayThatWasAwayForTwoSecondsCostsThree(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

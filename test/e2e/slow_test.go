@@ -10,9 +10,9 @@ import (
 )
 
 // TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse limits a link to 10 KiB a second, so that its
-// edge falls behind the topic. Clients of other edges do not wait for that edge. The relay's buffer
-// for the link stays within its bound, and the link stays up. Once the link is fast again, the
-// clients of the slow edge get everything in order.
+// edge falls behind the topic. Clients of another edge must not wait for the slow edge, and the
+// slow link must stay up. Once the link is fast again, the client of the slow edge must get the
+// messages in order.
 func TestP7_AnEdgeOnASlowLinkIsBehindAndCostsNobodyElse(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {

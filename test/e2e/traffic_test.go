@@ -14,7 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// traffic is a set of users who all send numbered messages all the time: direct ones, group
+// traffic is a set of users who send numbered messages until finish is called: direct ones, group
 // messages and broadcasts. It checks that each user gets every message meant for that user once and
 // in order.
 type traffic struct {
@@ -99,8 +99,7 @@ func (f *traffic) send(i int, pause time.Duration) {
 	}
 }
 
-// flowing waits until each user has sent n more messages of each kind, and these have arrived
-// everywhere.
+// flowing waits until each user has sent n more messages of each kind, and these have arrived.
 func (f *traffic) flowing(n int64) {
 	f.t.Helper()
 	f.await(f.goal(n))
@@ -123,8 +122,8 @@ func (f *traffic) sendOn(n int64) {
 	})
 }
 
-// finish stops sending and waits until everything sent has arrived everywhere. Then it calls quiet,
-// which proves that nothing else arrived.
+// finish stops sending and waits until the messages sent have arrived. Then it calls quiet, which
+// checks that nothing else arrived.
 func (f *traffic) finish(e *cluster.Edge) {
 	f.t.Helper()
 	f.stop()

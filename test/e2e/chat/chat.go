@@ -1,5 +1,5 @@
-// Package chat has the chat's texts and commands for tests. They are written out here again and not
-// taken from the product, so that a change of the product's texts makes tests fail.
+// Package chat has the chat's texts and commands for tests. They are written out here and not taken
+// from the product, so that tests notice when the product's texts change.
 package chat
 
 import (

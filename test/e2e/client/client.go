@@ -15,7 +15,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Patience is how long a connect, Client.Next, Client.Ended and Raw.ExpectGone each wait at most.
+// Patience bounds each wait in Try, Client.Next, Client.Ended and Raw.ExpectGone.
 const Patience = time.Minute
 
 // Message is one message from the server.
@@ -25,7 +25,7 @@ type Message struct {
 	Binary bool
 }
 
-// Client is one connection, and a goroutine that reads the connection all the time. Next, Seek and
+// Client is one connection, and a goroutine that reads the connection until its end. Next, Seek and
 // the methods whose names begin with Expect are for one goroutine at a time. Any goroutine may call
 // the other methods. A failure of Ended, or of a method whose name begins with Expect, ends the
 // calling goroutine.
@@ -50,7 +50,8 @@ type Options struct {
 	Subprotocols []string
 	Name         string
 	// Sink gets every message as it arrives, on the reading goroutine. With a Sink the Client keeps
-	// no message: Messages stays empty, and Next waits in vain.
+	// no message: Messages stays empty, and Next waits in vain. A Sink must not call Close, Drop or
+	// Ended, since they wait for the reading goroutine.
 	Sink func(Message)
 }
 
@@ -117,7 +118,7 @@ func (c *Client) Send(text string) {
 	}
 }
 
-// TrySend sends a text frame; an error means that the connection has ended.
+// TrySend sends a text frame. It returns an error if the frame cannot be written.
 func (c *Client) TrySend(text string) error {
 	return c.conn.Write(context.Background(), websocket.MessageText, []byte(text))
 }
@@ -164,7 +165,7 @@ func (c *Client) Messages() []Message {
 	return c.messages[:len(c.messages):len(c.messages)]
 }
 
-// Open reports whether the connection still stands.
+// Open returns false once the Client has noticed the connection's end.
 func (c *Client) Open() bool {
 	select {
 	case <-c.done:
@@ -189,7 +190,7 @@ func (c *Client) Ended() websocket.StatusCode {
 // Done returns a channel that is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns why the connection ended, or nil while it stands.
+// Err returns why the connection ended, or nil if the Client has noticed no end.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -219,8 +220,8 @@ func (c *Client) at(i int, deadline <-chan time.Time) (Message, error) {
 	}
 }
 
-// Next waits for the first message that is not seen yet, and marks it as seen. Expect,
-// ExpectAnyOrder and ExpectError mark what they read in the same way.
+// Next waits up to Patience for the first message that is not seen yet, and marks it as seen.
+// Expect, ExpectAnyOrder and ExpectError mark what they read in the same way.
 func (c *Client) Next() (Message, error) {
 	f, err := c.at(c.next, time.After(Patience))
 	if err == nil {
@@ -229,7 +230,8 @@ func (c *Client) Next() (Message, error) {
 	return f, err
 }
 
-// Expect waits for the next messages, which must be exactly these, in this order, as text.
+// Expect waits for the next messages. They must be text frames with the wanted texts, in this
+// order.
 func (c *Client) Expect(want ...string) {
 	c.t.Helper()
 	for i, w := range want {
@@ -243,8 +245,8 @@ func (c *Client) Expect(want ...string) {
 	}
 }
 
-// ExpectAnyOrder waits for the next messages, which must be exactly these, in any order. It serves
-// messages of different topics, among which no order is promised.
+// ExpectAnyOrder waits for the next messages. They must have the wanted texts, in any order. It
+// serves messages of different topics, among which no order is promised.
 func (c *Client) ExpectAnyOrder(want ...string) {
 	c.t.Helper()
 	missing := map[string]int{}
@@ -265,8 +267,8 @@ func (c *Client) ExpectAnyOrder(want ...string) {
 	}
 }
 
-// ExpectError waits for the next message, which must be an `error:` answer that contains every one
-// of parts.
+// ExpectError waits for the next message, which must be an `error:` answer that contains each of
+// the parts.
 func (c *Client) ExpectError(parts ...string) {
 	c.t.Helper()
 	f, err := c.Next()
@@ -295,7 +297,7 @@ func (c *Client) ExpectEnd(want websocket.StatusCode) {
 	}
 }
 
-// Seek marks the first n messages as seen, and no others.
+// Seek marks the first n messages as seen, and later ones as not seen.
 func (c *Client) Seek(n int) { c.next = n }
 
 func clip(s string) string {

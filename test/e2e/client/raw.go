@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Raw is an upgraded connection on which a test writes any bytes. Tests use it as a client that
-// breaks the protocol, or that does not read.
+// Raw is an upgraded connection on which a test may write any bytes, such as frames that break the
+// protocol. Nothing is read unless the test reads.
 type Raw struct {
 	net.Conn
 	in *bufio.Reader
@@ -29,7 +29,8 @@ func DialRaw(t testing.TB, target string) *Raw {
 }
 
 // DialNarrow does what DialRaw does, on a socket for which it asks the kernel for a receive buffer
-// of 4 KiB and segments of at most 1 KiB. A server thus soon notices a client that does not read.
+// of 4 KiB and segments of at most 1 KiB. With such a socket a server soon notices that the client
+// does not read.
 func DialNarrow(t testing.TB, target string) *Raw {
 	t.Helper()
 	return dialRaw(t, &net.Dialer{Control: narrow}, target)
@@ -86,7 +87,8 @@ func Masked(first byte, payload []byte) []byte {
 	return append(append(b, 0, 0, 0, 0), payload...)
 }
 
-// ExpectGone waits until the server ends the connection. Frames before the end do not matter.
+// ExpectGone waits until the server ends the connection. It fails the test after Patience. Frames
+// before the end do not matter.
 func (r *Raw) ExpectGone(t testing.TB) {
 	t.Helper()
 	r.SetReadDeadline(time.Now().Add(Patience))
@@ -97,7 +99,7 @@ func (r *Raw) ExpectGone(t testing.TB) {
 	}
 }
 
-// ReadFrame returns the next frame's opcode and payload.
+// ReadFrame reads the next frame and returns its opcode and payload.
 func (r *Raw) ReadFrame() (opcode byte, payload []byte, err error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r.in, head[:]); err != nil {

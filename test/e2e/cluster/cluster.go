@@ -2,10 +2,10 @@
 // kinds: servers in the test's process, processes of the built binaries, and containers of the
 // images.
 //
-// A Proxy lies between each edge and each relay that the edge was given, and between each relay and
-// Redis, unless the test sets the URLs itself. In all kinds a relay can therefore die and come back
-// at another address. A test can also reset or freeze the connections through a Proxy, or cut them
-// at any byte.
+// Unless the test sets URLs itself, a Proxy lies between an edge and each relay that the edge was
+// given, and another Proxy between a relay and its Redis. So a relay can die and come back at
+// another address. A test can also reset or freeze the connections through a Proxy, or cut them
+// after a number of bytes.
 package cluster
 
 import (
@@ -22,7 +22,7 @@ type Kind string
 
 const (
 	InProcess Kind = "inprocess" // in the test's process, with its race detector if any
-	Process   Kind = "process"   // as processes of binaries, built once per test run
+	Process   Kind = "process"   // as processes of binaries that the test's process builds once
 	Container Kind = "container" // as containers of the images, on the test's own network
 )
 
@@ -50,13 +50,12 @@ type Options struct {
 const Key = "test:a-link-key-for-tests-that-is-long-enough"
 
 // stopTime is how long servers may take to stop at a test's end. It is 1 s longer than
-// relay.StopsWithin, the longest time that a stopping relay serves. It also suffices for an edge
-// with EDGE_DRAIN=1s.
+// relay.StopsWithin.
 const stopTime = 8 * time.Second
 
 // longHistory is the length of a topic's history, in publications, at relays whose test sets no
-// other. A history of this length keeps all that these tests publish during an outage. A test that
-// wants losses sets a shorter one.
+// other. It is long, so that messages of an outage are not lost. A test that wants losses sets a
+// shorter one.
 const longHistory = "20000"
 
 // Cluster is a set of edges and relays, and their Redis. Everything in it ends with the test.
@@ -73,7 +72,7 @@ type Cluster struct {
 type runner interface {
 	edge(t testing.TB, env Env, log *logbook) server
 	relay(t testing.TB, env Env, log *logbook) server
-	host() string // where proxies must listen so that its servers reach them
+	host() string // address where proxies must listen so that the runner's servers reach them
 }
 
 // server is one boot of an edge or a relay.
@@ -83,7 +82,7 @@ type server interface {
 	freeze()               // stops it as SIGSTOP does; panics for InProcess
 	thaw()                 // lets it go on
 	done() <-chan struct{} // closed when it has ended
-	exit() int             // its exit status, once done
+	exit() int             // its exit status, once done is closed
 }
 
 // keep registers a boot. At the test's end all boots are stopped together, before the proxies
@@ -141,7 +140,7 @@ func (c *Cluster) proxy(target string) *Proxy {
 // Kind returns how the Cluster's servers run.
 func (c *Cluster) Kind() Kind { return c.o.Kind }
 
-// RedisURL returns the URL of the Cluster's Redis itself, past all proxies.
+// RedisURL returns the URL of the Cluster's Redis itself, past all proxies. It panics with Memory.
 func (c *Cluster) RedisURL() string { return c.redis.URL }
 
 // Redis returns the redis-server, which a test may kill, freeze and restart. Over a restart the

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// dockerTime bounds each command that Docker runs. It suffices for a busy machine, and for a docker
-// stop that lasts a whole grace period.
+// dockerTime bounds each command that Docker runs. It is long, since the machine may be busy, and
+// since a docker stop may last a whole grace period.
 const dockerTime = 2 * time.Minute
 
 // Images is the prefix of the names of the images that test/e2e/images/build makes of this tree.
@@ -25,8 +25,8 @@ const Images = "edgerelay-test/"
 var containerPorts = map[string]string{"EDGE_ADDR": "8080", "EDGE_ADMIN_ADDR": "9091", "RELAY_ADDR": "9000", "RELAY_ADMIN_ADDR": "9092"}
 
 // containerRunner starts servers as containers, by the docker command, on a network of the test's
-// own. The ports are published on loopback at the addresses that the test expects. The servers
-// reach the test's proxies at the network's gateway.
+// own. The servers' ports are published on loopback, at the addresses that their variables had. The
+// servers reach the test's proxies at the network's gateway.
 type containerRunner struct {
 	network string
 	gateway string
@@ -56,7 +56,7 @@ func (r *containerRunner) remove(t testing.TB) {
 	MustDocker(t, "network", "rm", r.network)
 }
 
-// MustDocker is Docker for a command that must succeed. An error fails the test.
+// MustDocker runs a docker command as Docker does. An error fails the test.
 func MustDocker(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := Docker(args...)
@@ -127,8 +127,8 @@ type container struct {
 	status int           // set before ended is closed
 }
 
-// terminate asks the container to stop. A container that has ended refuses the signal, which is not
-// an error.
+// terminate asks the container to stop. It ignores errors, since a container that has ended refuses
+// the signal.
 func (c *container) terminate()            { Docker("kill", "--signal", "TERM", c.id) }
 func (c *container) kill()                 { Docker("kill", c.id); <-c.ended }
 func (c *container) freeze()               { MustDocker(c.t, "pause", c.id) }

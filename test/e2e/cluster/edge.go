@@ -11,9 +11,9 @@ import (
 // Edge is one edge.
 type Edge struct{ part }
 
-// StartEdge starts an edge that may link to any of the given relays, and waits until it has linked.
-// Unless Options.NoRedis is set, StartEdge then waits up to 5 s until the broker is not degraded.
-// The variables in env override those that the Cluster sets. env may be nil.
+// StartEdge starts an edge that may link to any of the given relays, and waits until it is ready.
+// Unless Options.NoRedis is set, StartEdge then waits up to 5 s until the edge does not list the
+// broker as degraded. The variables in env override those that the Cluster sets. env may be nil.
 func (c *Cluster) StartEdge(env Env, relays ...*Relay) *Edge {
 	c.t.Helper()
 	e := c.LaunchEdge(env, relays...)
@@ -68,7 +68,7 @@ func (e *Edge) boot() {
 // URL returns a ws:// URL of the edge; path begins with a slash.
 func (e *Edge) URL(path string) string { return "ws://" + e.addr + path }
 
-// Kill ends the edge as kill -9 does.
+// Kill ends the edge without warning, and breaks its links.
 func (e *Edge) Kill() {
 	for _, p := range e.links {
 		p.Refuse()
@@ -84,15 +84,15 @@ func (e *Edge) Restart() {
 	e.boot()
 }
 
-// IsReady reports whether the edge says that it takes clients.
+// IsReady reports whether the edge answers 200 at /readyz.
 func (e *Edge) IsReady() bool { status, _ := e.Ready(); return status == 200 }
 
 // Linked reports whether a connection through one of the edge's proxies is open now.
 func (e *Edge) Linked() bool { return e.Link() != nil }
 
-// Link returns the proxy with the oldest open connection, or nil if no connection is open. That
-// proxy is taken for the one to the relay in use, since an edge connects to other relays only for a
-// moment, to ask who they are.
+// Link returns the proxy with the oldest open connection, or nil if no connection is open. Link
+// takes that proxy for the one to the relay in use. An edge may connect to other relays too, to ask
+// who they are, but such a connection is short.
 func (e *Edge) Link() (link *Proxy) {
 	var began time.Time
 	for _, p := range e.links {
@@ -106,15 +106,15 @@ func (e *Edge) Link() (link *Proxy) {
 // Links returns the edge's proxies, in the order in which its relays were given.
 func (e *Edge) Links() []*Proxy { return e.links }
 
-// CutLinks resets every link of the edge. The edge may dial again at once.
+// CutLinks resets the edge's links. The proxies let the edge dial again.
 func (e *Edge) CutLinks() {
 	for _, p := range e.links {
 		p.Reset()
 	}
 }
 
-// Sniff counts the frames that relays send on links made from now on. It resets the present links,
-// so that no link escapes the count, and waits until the edge has linked again.
+// Sniff resets the edge's links, and counts the frames that relays send on later links. It waits
+// until the edge has linked again.
 func (e *Edge) Sniff() *Sniffer {
 	s := &Sniffer{}
 	for _, p := range e.links {

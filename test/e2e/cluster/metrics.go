@@ -17,7 +17,7 @@ var adminClient = &http.Client{Timeout: 5 * time.Second}
 // format, labels included.
 type Metrics map[string]float64
 
-// Sum adds up the series called name whose labels contain every one of labels. A label is written
+// Sum adds up the series called name whose text contains each of the labels. A label is written
 // `key="value"`.
 func (m Metrics) Sum(name string, labels ...string) (sum float64) {
 series:
@@ -46,8 +46,8 @@ func (m Metrics) Has(name string) bool {
 	return false
 }
 
-// Scrape reads the metrics of an admin port at host:port. An error means that nobody answers there,
-// that the status is not 200, or that the answer broke off.
+// Scrape reads the metrics of the admin port at host:port. It returns an error if nobody answers
+// there, if the status is not 200, or if the answer breaks off.
 func Scrape(admin string) (Metrics, error) {
 	res, err := adminClient.Get("http://" + admin + "/metrics")
 	if err != nil {

@@ -24,10 +24,10 @@ func (p *part) Admin() string { return p.admin }
 // Log returns what was logged so far, in all boots.
 func (p *part) Log() string { return p.log.String() }
 
-// Ready returns the answer of the admin port at /readyz.
+// Ready returns the answer of the admin port at /readyz. The status is 0 if nobody answers.
 func (p *part) Ready() (status int, body string) { return fetch("http://" + p.admin + "/readyz") }
 
-// Metrics scrapes the admin port.
+// Metrics scrapes the admin port. An error fails the test.
 func (p *part) Metrics() Metrics { p.c.t.Helper(); return mustScrape(p.c.t, p.admin) }
 
 // Freeze stops the server as SIGSTOP does. It panics for a server in the test's own process.

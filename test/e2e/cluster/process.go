@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// built holds the folder of the binaries. A test run builds the binaries at most once.
+// built holds the folder of the binaries. The test's process builds them at most once.
 var built struct {
 	once sync.Once
 	dir  string
@@ -23,8 +23,7 @@ var built struct {
 // processRunner starts the built binaries.
 type processRunner struct{ dir string }
 
-// processes returns a runner of the binaries. It builds them unless this test run has already done
-// so.
+// processes returns a runner of the binaries. The first call builds them.
 func processes(t testing.TB) runner {
 	t.Helper()
 	built.once.Do(func() { built.dir, built.err = build() })
@@ -34,7 +33,7 @@ func processes(t testing.TB) runner {
 	return processRunner{built.dir}
 }
 
-// build compiles both binaries, with the race detector where there is a C compiler for it.
+// build compiles both binaries, with the race detector if it finds a C compiler.
 func build() (dir string, err error) {
 	dir, err = os.MkdirTemp("", "edgerelay-e2e-")
 	if err != nil {
@@ -68,8 +67,8 @@ func RemoveBinaries() {
 	}
 }
 
-// Command runs a binary, "edge" or "relay", to its end. It returns the exit status and everything
-// that the binary printed.
+// Command runs a binary, "edge" or "relay", to its end. It returns the exit status and what the
+// binary printed.
 func Command(t testing.TB, binary string, env Env, args ...string) (status int, output string) {
 	t.Helper()
 	processes(t)

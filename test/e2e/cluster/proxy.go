@@ -89,7 +89,7 @@ func (p *Proxy) Dialled() int {
 	return p.dialled
 }
 
-// Reset breaks every connection at once, as when a machine has lost its state: both sides get RST.
+// Reset breaks the present connections, as when a machine has lost its state: both sides get RST.
 // New connections are let through, unless Refuse or Strand refuses them.
 func (p *Proxy) Reset() {
 	p.mu.Lock()
@@ -97,7 +97,7 @@ func (p *Proxy) Reset() {
 	p.resetLocked()
 }
 
-// Refuse resets every present and future connection until Allow is called.
+// Refuse resets the present connections. Until Allow is called, it also resets new ones.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,9 +112,9 @@ func (p *Proxy) Allow() {
 	p.refuse = false
 }
 
-// Strand resets the dialling side of every connection and refuses new ones. The target's side stays
-// open. If the Proxy is frozen, the target gets after Thaw the bytes that the Proxy had already
-// read, and nothing more.
+// Strand resets the dialling side of the present connections, and refuses new ones. Their target's
+// side stays open. If the Proxy is frozen, the target gets after Thaw the bytes that the Proxy had
+// already read, and nothing more.
 func (p *Proxy) Strand() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,12 +127,10 @@ func (p *Proxy) Strand() {
 	}
 }
 
-// Freeze turns the Proxy into a black hole: no byte passes on old or new connections, and no
-// connection breaks. Thaw ends the freeze.
+// Freeze makes the Proxy a black hole until Thaw: bytes do not pass on, and connections stay open.
 func (p *Proxy) Freeze() { p.freeze(&p.thawed) }
 
-// FreezeBack freezes only what the target sends. The target still receives everything, but nobody
-// hears its answers.
+// FreezeBack freezes only what the target sends, until Thaw. Bytes to the target still pass.
 func (p *Proxy) FreezeBack() { p.freeze(&p.heard) }
 
 func (p *Proxy) freeze(gate *chan struct{}) {
@@ -143,7 +141,7 @@ func (p *Proxy) freeze(gate *chan struct{}) {
 	}
 }
 
-// Thaw ends Freeze and FreezeBack. The bytes held back flow on.
+// Thaw ends Freeze and FreezeBack. The bytes held back flow on, where the connection is still open.
 func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -171,8 +169,8 @@ func (p *Proxy) Throttle(bytesPerSecond int64) {
 	p.rate = bytesPerSecond
 }
 
-// CutAfter resets every connection once n more bytes have passed, counted over both directions of
-// all connections. The cut may fall in the middle of a frame.
+// CutAfter resets the open connections once n more bytes have passed, counted over both directions
+// of all connections. The cut may fall in the middle of a frame.
 func (p *Proxy) CutAfter(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -353,8 +351,8 @@ func (p *Proxy) wait(back bool) {
 	}
 }
 
-// slowly returns how many of n bytes may be read next. When the Proxy is throttled, slowly first
-// blocks for 50 ms, the time that this many bytes take.
+// slowly returns how many bytes may be read next, n at most. When the Proxy is throttled, slowly
+// first blocks for 50 ms.
 func (p *Proxy) slowly(n int) int {
 	p.mu.Lock()
 	rate := p.rate
@@ -368,7 +366,7 @@ func (p *Proxy) slowly(n int) int {
 }
 
 // spend takes n bytes off the budget of CutAfter. It returns how many of the n bytes may still
-// pass, and whether the connections must be cut then.
+// pass, and whether the connections must be cut after that.
 func (p *Proxy) spend(n int) (keep int, cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

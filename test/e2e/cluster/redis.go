@@ -6,22 +6,22 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// HasRedis reports whether a redis-server can be started here. In CI its absence fails the test.
+// HasRedis reports whether there is a redis-server here. In CI the test fails if there is none.
 func HasRedis(t testing.TB) bool {
 	t.Helper()
 	_, there := redistest.Program(t)
 	return there
 }
 
-// NeedRedis skips the test when there is no redis-server. In CI it fails the test.
+// NeedRedis skips the test when there is no redis-server. In CI it fails the test instead.
 func NeedRedis(t testing.TB) {
 	t.Helper()
 	redistest.Need(t)
 }
 
 // durable makes Redis hand every write to the kernel before it answers. A kill then loses nothing
-// that was acknowledged. Redis does not wait for the disk, since a busy disk would silence Redis
-// for seconds.
+// that was acknowledged. Redis does not wait for the disk, since a busy disk can silence Redis for
+// seconds.
 var durable = []string{"--appendonly", "yes", "--appendfsync", "no"}
 
 // newRedis starts a redis-server for the test. If absent is set, newRedis kills the server at once,

@@ -57,8 +57,7 @@ func (r *Relay) boot() {
 	}
 }
 
-// Kill ends the relay as kill -9 does. Whatever the relay had not written is lost, and its sockets
-// break.
+// Kill ends the relay without warning, and breaks its connections.
 func (r *Relay) Kill() {
 	for _, p := range r.links {
 		p.Refuse()

@@ -11,8 +11,8 @@ import (
 
 const typeWelcome = link.TypeWelcome
 
-// Sniffer counts the link frames that a relay sends, by type. It knows only WebSocket framing and
-// the link's outer framing. It thus measures what is on the wire, not what either side believes.
+// Sniffer counts the link frames that relays send to one edge, by type. It reads them on the wire,
+// and knows WebSocket framing and the link's outer framing.
 type Sniffer struct {
 	mu     sync.Mutex
 	counts map[link.Type]int

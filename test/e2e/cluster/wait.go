@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Patience is how long a wait lasts before it fails the test. It is long, since only a failing test
-// waits that long.
+// Patience bounds waits that have no bound of their own. After it the test fails. It is long for
+// the sake of busy machines.
 const Patience = time.Minute
 
 // longestPause is the longest pause between two checks of a condition. It is not shorter, since
@@ -22,7 +22,8 @@ func Eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// Within waits until cond holds and returns how long that took. It fails the test after limit.
+// Within waits until cond holds and returns how long that took. It fails the test if cond does not
+// hold within limit.
 func Within(t testing.TB, limit time.Duration, what string, cond func() bool) time.Duration {
 	t.Helper()
 	begin, pause := time.Now(), 2*time.Millisecond

@@ -1,6 +1,6 @@
-// Package seedpeer stands in for the original servers in tests. A Peer does what they do on Redis,
-// and a Server also serves clients. Both know channels and the three fields of an Envelope, but no
-// histories, marks or positions.
+// Package seedpeer stands in for the original servers in tests. A Peer publishes and subscribes on
+// Redis as they do, and a Server also serves clients. Both know channels and the three fields of an
+// Envelope, but no histories, marks or positions.
 package seedpeer
 
 import (
@@ -26,7 +26,7 @@ type Peer struct {
 	client *redis.Client
 }
 
-// New returns a Peer on the Redis at url. Its connections are closed at the test's end.
+// New returns a Peer on the Redis at url. The Peer's connections are closed at the test's end.
 func New(t testing.TB, url string) *Peer {
 	t.Helper()
 	o, err := redis.ParseURL(url)
@@ -39,8 +39,8 @@ func New(t testing.TB, url string) *Peer {
 	return p
 }
 
-// Publish sends an envelope as the original servers do. It returns how many subscribers Redis gave
-// the envelope to.
+// Publish publishes an envelope as the original servers do. It returns how many subscribers Redis
+// gave the envelope to.
 func (p *Peer) Publish(channel string, e Envelope) int64 {
 	p.t.Helper()
 	b, err := json.Marshal(e)
@@ -81,8 +81,8 @@ type Channel struct {
 	next    int
 }
 
-// Subscribe returns once Redis has confirmed the subscription. The subscription ends at the test's
-// end, or with Close.
+// Subscribe subscribes to a channel, and waits until Redis has confirmed that. The subscription
+// ends at the test's end, or with Close.
 func (p *Peer) Subscribe(channel string) *Channel {
 	p.t.Helper()
 	c := &Channel{t: p.t, sub: p.client.Subscribe(p.t.Context(), channel), arrived: make(chan struct{})}
@@ -95,7 +95,7 @@ func (p *Peer) Subscribe(channel string) *Channel {
 	return c
 }
 
-// Close unsubscribes.
+// Close ends the subscription.
 func (c *Channel) Close() { c.sub.Close() }
 
 func (c *Channel) read() {
@@ -117,8 +117,8 @@ func (c *Channel) read() {
 	}
 }
 
-// Expect waits for the next envelopes, which must be exactly these, in this order. It fails the
-// test after 30 s.
+// Expect waits for the next envelopes, which must be the wanted ones, in this order. It fails the
+// test if they have not all come within 30 s.
 func (c *Channel) Expect(want ...Envelope) {
 	c.t.Helper()
 	deadline := time.After(30 * time.Second)

@@ -14,9 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is a model of an original server, without the faults of the original. It serves
-// /chat/channel/{id} alone. There it carries out the commands One, UserGroup and Group, and takes a
-// command with any other Method for a broadcast. Of other servers it knows only what Redis carries.
+// Server is a simple model of an original server. Its one endpoint is /chat/channel/{id}. There it
+// carries out the commands One, UserGroup and Group. It takes a command with another Method for a
+// broadcast. Messages of other servers reach it through Redis.
 type Server struct {
 	peer *Peer
 	http *httptest.Server
@@ -39,22 +39,22 @@ func (p *Peer) Serve(t testing.TB, l net.Listener) *Server {
 	return s
 }
 
-// Close ends the server. It drops its clients' connections without a close frame.
+// Close ends the server, and drops the connections of its clients without a close frame.
 func (s *Server) Close() {
 	s.end()
 	s.http.Close()
 	s.serving.Wait()
 }
 
-// Has reports whether a user is connected to this server. The user must have one connection at
-// most.
+// Has reports whether a user is connected to this server. It may still return false for a moment
+// after the user's connect was answered. The user must have one connection at most.
 func (s *Server) Has(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.clients[id]
 }
 
-// ServeHTTP serves a client until the client leaves or the server is closed.
+// ServeHTTP serves one client, from the request until the connection ends.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, ok := strings.CutPrefix(r.URL.Path, "/chat/channel/")
 	if !ok {
@@ -127,8 +127,8 @@ func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	}
 }
 
-// tell writes to a user's client what Redis publishes on the client's channels, without the user's
-// own messages to a group or to all. It returns when the subscription is closed. When Redis has
+// tell writes to a user's client what comes on the client's channels, except the user's own
+// messages to a group or to all. It returns when the subscription is closed. When Redis has
 // confirmed the subscription to a group, tell announces the join to the client and to the group.
 func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 	write := func(text string) { ws.Write(s.done, websocket.MessageText, []byte(text)) }
@@ -164,8 +164,8 @@ func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {
 	}
 }
 
-// publish does what Peer.Publish does, but any goroutine may call it. A message that Redis does not
-// take is lost, as it is with the original servers.
+// publish publishes an envelope as Peer.Publish does. Any goroutine may call it. An envelope that
+// Redis does not take is lost.
 func (s *Server) publish(channel string, e Envelope) {
 	if b, err := json.Marshal(e); err == nil {
 		s.peer.client.Publish(s.done, channel, b)

@@ -20,8 +20,8 @@ type account struct {
 	doubled     int
 	disordered  int
 	toldFirst   bool  // a loss was announced before the first number
-	told        int64 // how many numbers after first were announced as lost
-	seen        int   // announcements of losses before the last number came
+	told        int64 // how many numbers after first count as announced as lost
+	seen        int   // announcements of losses before the last call of enter
 }
 
 // enter enters a number that arrived. told is how many losses were announced so far. If a loss was
@@ -69,8 +69,8 @@ func (a *account) gotten(number int64) bool {
 	return a != nil && (number >= a.first && number <= a.last && !a.missing[number] || slices.Contains(a.early, number))
 }
 
-// book enters one frame, and notes the frame as strange if the user should not get it. The
-// goroutine that reads the connection calls book.
+// book enters one frame. If the user should not get the frame, book adds it to ledger.strange. book
+// is the Sink of the connection.
 func (n *life) book(f client.Message) {
 	if n.enter(f) {
 		return

@@ -10,7 +10,7 @@ import (
 
 // inFlight is how long before an edge's death a message may have been sent and still be lost with
 // the edge. Such a message was on its way to the edge, in the edge's log, or on its way to the
-// relay. That takes milliseconds, but two cores that run everything are sometimes slow.
+// relay. That usually takes milliseconds, but a busy machine may take longer.
 const inFlight = time.Second
 
 // audit is the result of a ledger, client by client.
@@ -30,21 +30,18 @@ type books struct {
 	lost, doubled, disordered int64
 }
 
-// audit reads the books. Every accepted message must have arrived once and in its stream's order,
-// on every connection of its receivers that stood from before the message was sent until the end.
-// It must also have arrived on a connection that ended earlier, if a later message of the stream
-// arrived there. A message that is missing where a loss was announced counts as told and not as
-// lost.
+// audit compares what arrived with what had to arrive. A connection that is still open must have
+// got the accepted messages with numbers above life.began, of the streams that its user is to
+// receive. A connection that has ended must have got such a message if a later one of the stream
+// arrived there. A missing message counts as lost, or as told where a loss was announced.
 //
-// Every sent message counts as accepted, except in three cases. The first two are for messages of a
-// connection that has ended. They hold only if the message, and every later one of its stream, came
-// to nobody:
-//   - The last message that the connection took may have crossed the close, and so may a message
-//     that the connection did not take any more.
-//   - If the connection's edge was killed, its messages may have been in flight at the time of the
-//     kill.
-//   - Each answer that said "not delivered" excepts one message of its connection that came to
-//     nobody.
+// A sent message counts as accepted, except in three cases. The first two hold only if the sending
+// connection has ended, and neither the message nor a later one of its stream came to anybody:
+//   - The message is the last one that the connection took, or one that the connection did not
+//     take. It may have crossed the close.
+//   - The connection's edge was killed, and the message may have been in flight at that time.
+//   - The message came to nobody, and its connection got an answer that said "not delivered". Each
+//     such answer excepts one message.
 func (l *ledger) audit() (a audit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -66,8 +66,8 @@ func (n *life) got(numbers ...string) {
 	}
 }
 
-// TestBooks checks that the books find the faults that they must find. The first user sends three
-// broadcasts. The second gets some of them, and a third gets all, unless the case says otherwise.
+// TestBooks checks what ledger.audit counts in small cases. The first user sends three broadcasts.
+// The second user gets those in the field got, and the third user those in the field third.
 func TestBooks(t *testing.T) {
 	url := mute(t)
 	for _, c := range []struct {

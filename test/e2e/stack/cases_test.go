@@ -222,7 +222,7 @@ func (s *Stack) roll(name string) {
 	s.t.Logf("%s: stopped in %v, replaced in %v", name, stopped.Round(100*time.Millisecond), time.Since(begin).Round(100*time.Millisecond))
 }
 
-// busiest returns the relay with the most links.
+// busiest returns a relay with the most links.
 func (s *Stack) busiest() (name string) {
 	most := -1.0
 	for _, r := range s.Of("relay") {

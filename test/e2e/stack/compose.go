@@ -12,8 +12,7 @@ import (
 )
 
 // compose is a compose file. It has fields for the part of the format that this package implements.
-// An unknown key, or another form of a value, is an error, so no key of the file is ignored in
-// silence.
+// readCompose refuses a file with an unknown key, or with another form of a value.
 type compose struct {
 	Services   map[string]service   `yaml:"services"`
 	Networks   map[string]struct{}  `yaml:"networks"`
@@ -99,7 +98,8 @@ func parseCompose(text []byte, env map[string]string) (*compose, error) {
 	return c, nil
 }
 
-// check returns an error for a service that this package could not run as the compose file says.
+// check returns an error if the service has a fault that the decoder does not find, such as an
+// undeclared network.
 func (c *compose) check(s service) error {
 	if (s.Image == "") == (s.Build == nil) {
 		return fmt.Errorf("wants either image or build")

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// withoutPrefix returns capabilities in order, with the names that compose.yaml uses. Some versions
-// of Docker write CAP_ before these names.
+// withoutPrefix returns capabilities in alphabetical order, with the names that compose.yaml uses.
+// Some versions of Docker write CAP_ before these names.
 func withoutPrefix(capabilities []string) (list []string) {
 	for _, c := range capabilities {
 		list = append(list, strings.TrimPrefix(c, "CAP_"))

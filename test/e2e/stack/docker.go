@@ -36,7 +36,7 @@ func need(t testing.TB, hint string, err error) {
 }
 
 // redisImage returns the name of the image of Redis, without cluster.Images before it. It is redis,
-// unless E2E_REDIS names another one: redis8 or valkey8.
+// unless E2E_REDIS names another one, such as redis8 or valkey8.
 func redisImage() string { return cmp.Or(os.Getenv("E2E_REDIS"), "redis") }
 
 // container is the part of docker inspect's output that tests read.

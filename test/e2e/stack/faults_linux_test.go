@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	twenty = flag.Bool("long", false, "TestLedger: twenty faults in ten minutes instead of eight in three")
+	twenty = flag.Bool("long", false, "TestLedger: twenty-one faults in ten minutes instead of eight in three")
 	write  = flag.Bool("write", false, "TestLedger: put the result into docs/ledger.md")
 )
 
@@ -27,9 +27,9 @@ const (
 	everyClient = 300 * time.Millisecond
 )
 
-// mix chooses the kind of a client's next message. 12 clients broadcast, 4 messages a second
-// together. A third of all other messages go to the sender's group of ten, and the rest are direct.
-// That makes some 4,800 deliveries a second.
+// mix chooses the kind of a client's next message. Each 25th client broadcasts one in ten of its
+// messages. About a third of the other messages go to the sender's group, and the remaining ones
+// are direct.
 func mix(user, turn int) kind {
 	switch {
 	case user%25 == 0 && (turn+user/25)%10 == 0:
@@ -41,12 +41,11 @@ func mix(user, turn int) kind {
 	}
 }
 
-// These bounds are how long clients may hear nothing. Where a fault leaves clients no way to each
-// other, the duration of the fault is added. docs/deploy.md has the figures of machines with spare
-// time. Here two cores run seven containers, all clients, a thousand messages a second, and
-// whatever else the machine does.
+// These bounds are how long a client may hear nothing. Where a fault leaves clients no way to each
+// other, the duration of the fault is added. hiccup leaves time for a busy machine, since one
+// machine runs all containers and all clients.
 //
-// P12 promises that no client waits longer than prompt while another relay is well.
+// prompt is the bound that P12 promises while another relay and Redis are well.
 const (
 	hiccup = 10 * time.Second
 	prompt = 3 * time.Second
@@ -61,7 +60,7 @@ type fault struct {
 	part string // edge, relay or redis
 	kind string
 	over []string      // the networks that it affects; nil: all of its part, as networks lists them
-	hold time.Duration // how long it lasts
+	hold time.Duration // how long it lasts at least
 	// limit is the longest silence that a client may notice.
 	limit time.Duration
 }
@@ -147,8 +146,8 @@ var few = []fault{
 	{part: "edge", kind: "restart", limit: hiccup},
 }
 
-// elsewhere are the faults of the short form for servers other than Redis 7. They are only those
-// whose outcome depends on the server.
+// elsewhere are the faults of the short form for servers other than Redis 7. They are those whose
+// outcome may depend on the server.
 var elsewhere = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "redis", kind: "kill -9", hold: brief, limit: hiccup},
@@ -203,7 +202,8 @@ type row struct {
 }
 
 // TestLedger lets a hundred clients of each edge talk while edges, relays and Redis fail in many
-// ways. At the end every promise to the clients must have held.
+// ways. No message may be lost, doubled or out of order, and no silence may be longer than the
+// fault's limit.
 func TestLedger(t *testing.T) {
 	long.Only(t, "it starts seven containers, and takes minutes")
 	needDocker(t)
@@ -325,8 +325,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	r.measure()
 }
 
-// felt waits until a lasting fault shows its effect, and fails the test if it does not. It checks
-// nothing for an edge that is killed or frozen.
+// felt waits until a fault shows its effect, and fails the test if it does not. It leaves out some
+// faults, such as slow ones, and an edge that is killed or frozen.
 func (r *trial) felt(f fault, name string) {
 	r.s.t.Helper()
 	if f.kind == "slow" {
@@ -375,7 +375,7 @@ func (r *trial) addr(edge string) string {
 	return r.addrs[edge]
 }
 
-// report returns the books and the faults as tables.
+// report returns tables of the books, the faults and the sizes.
 func (r *trial) report(a audit, took time.Duration) string {
 	var b strings.Builder
 	edges := r.s.Of("edge")

@@ -16,11 +16,11 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// ledger is a set of users who send messages all the time, and the books about it. Each user sends
-// numbered messages: direct ones to the next user, group messages and broadcasts. A user whose
-// connection is closed connects again, joins again, and goes on. The numbers then begin anew, since
-// order is promised to a connection and not to a user. The books know who had to receive each
-// message, and compare that with what arrived.
+// ledger is a set of users who send messages all the time, and the books about these messages. The
+// messages are numbered. They are direct ones to the next user, group messages and broadcasts. A
+// user whose connection is closed connects again, joins again, and goes on. Its numbers then begin
+// anew, since order is promised to a connection and not to a user. The method audit compares what
+// arrived with what had to arrive.
 type ledger struct {
 	t     *testing.T
 	plan  plan
@@ -80,13 +80,12 @@ type speaker struct {
 	id    string
 	index int
 	group string
-	turns int // messages that sockets took; only who talks for the user uses it
+	turns int // messages that sockets took; for the goroutine that talks for the user
 	lives []*life
 }
 
-// life is one connection of a user, and the books about it. The books record thousands of frames a
-// second in parallel. A frame that the user may get therefore takes no other lock than that of its
-// own life.
+// life is one connection of a user, and the books about it. Thousands of frames come in a second.
+// So entering a frame that the user may get locks only the life's own mu.
 type life struct {
 	*client.Client // set when the connect is answered
 	l              *ledger
@@ -100,7 +99,7 @@ type life struct {
 	closed time.Time  // when comeBack noted its end
 	killed time.Time  // just before its edge was killed
 	// began is how many messages of each stream had been sent when the connect was answered or, for
-	// group messages, when the join was answered. All later messages must arrive.
+	// group messages, when the join was answered. These messages need not arrive.
 	began map[stream]int64
 
 	// The next fields are about what the connection sent.
@@ -116,7 +115,7 @@ type life struct {
 	told      [kinds]int    // announcements of losses, by kind
 	joins     map[int]int   // notices of joins, by user
 	silence   time.Time     // begin of the present silence
-	longest   time.Duration // longest silence since the ledger's window began
+	longest   time.Duration // longest past silence since the ledger's window began
 }
 
 // openLedger connects all users and lets them talk. plan.at must already work for every user.
@@ -124,7 +123,7 @@ func openLedger(t *testing.T, p plan) *ledger {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	l := &ledger{t: t, plan: p, ctx: ctx, stop: stop, joins: map[string]int{}, window: time.Now()}
-	t.Cleanup(func() { // runs before the cleanup that drops the sockets
+	t.Cleanup(func() { // for a test that ends without a call of close
 		stop()
 		l.speaking.Wait()
 	})
@@ -155,8 +154,8 @@ func (l *ledger) add(id string, index int) *speaker {
 	return u
 }
 
-// speak sends until the ledger stops, over as many connections as that takes. Users begin one after
-// the other at equal intervals, and keep these intervals.
+// speak sends until the ledger stops, or until the user cannot connect again. Users begin one after
+// the other, so that they do not all send at the same moment.
 func (l *ledger) speak(u *speaker) {
 	select {
 	case <-l.ctx.Done():
@@ -181,7 +180,7 @@ func (l *ledger) speak(u *speaker) {
 	}
 }
 
-// say sends one message. It returns false when the connection has ended.
+// say sends one message. It returns false if the socket does not take it.
 func (l *ledger) say(u *speaker) bool {
 	n, k := u.current(), l.plan.kind(u.index, u.turns)
 	n.mu.Lock()
@@ -200,7 +199,7 @@ func (l *ledger) say(u *speaker) bool {
 	return err == nil
 }
 
-// comeBack waits until the connection has ended, records why it ended, and makes another
+// comeBack waits until the connection has ended, records the close code, and makes another
 // connection. It returns false if it cannot make one.
 func (l *ledger) comeBack(u *speaker) bool {
 	n := u.current()
@@ -268,8 +267,8 @@ func (l *ledger) live(u *speaker) *life {
 	return &life{l: l, user: u, number: len(u.lives), joined: make(chan struct{}), accounts: map[stream]*account{}, joins: map[int]int{}}
 }
 
-// sentSoFar returns the number of messages sent so far in each stream that u is to receive. The
-// caller holds l.mu.
+// sentSoFar returns the last number given so far in each stream that u is to receive. The caller
+// holds l.mu.
 func (l *ledger) sentSoFar(u *speaker) map[stream]int64 {
 	m := map[stream]int64{}
 	l.streams(func(s stream, n *life) {
@@ -280,7 +279,8 @@ func (l *ledger) sentSoFar(u *speaker) map[stream]int64 {
 	return m
 }
 
-// streams calls f for every stream in which anything was sent. The caller holds l.mu.
+// streams calls f for each stream in which a message has been given a number. The caller holds
+// l.mu.
 func (l *ledger) streams(f func(s stream, of *life)) {
 	for _, u := range l.users {
 		for _, n := range u.lives {
@@ -313,8 +313,8 @@ func (l *ledger) receives(u *speaker, s stream) bool {
 	}
 }
 
-// sentOn waits until every open connection has sent n more messages. It does not wait for their
-// arrival.
+// sentOn waits until the present connection of each user has sent n more messages or has ended. It
+// does not wait for messages to arrive.
 func (l *ledger) sentOn(n int64) {
 	l.t.Helper()
 	goal := map[*life]int64{}
@@ -347,8 +347,8 @@ func (n *life) messages() (sum int64) {
 	return sum
 }
 
-// flowing waits until every user has sent n more messages and these have arrived everywhere. It
-// does not wait for messages to or from a connection that ends meanwhile.
+// flowing waits until users have sent n more messages each and these have arrived. It does not wait
+// for messages to or from a connection that ends meanwhile.
 func (l *ledger) flowing(n int64) {
 	l.t.Helper()
 	l.sentOn(n)
@@ -381,7 +381,8 @@ func (l *ledger) flowing(n int64) {
 	})
 }
 
-// has removes from due the streams whose messages have arrived or need not arrive.
+// has removes from due the streams in which the due number, or a later one, has arrived. It also
+// removes those in which the due number need not arrive.
 func (n *life) has(due map[stream]int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -405,8 +406,9 @@ func (l *ledger) begin() {
 	}
 }
 
-// silence returns two durations since the last call of begin. The first is the longest silence of a
-// connection that is open now. The second is the longest time in which a user had no connection.
+// silence returns two durations. Both count from the last call of begin. The first is the longest
+// silence of a connection that has not been closed. The second is the longest time for which a user
+// was away after a close.
 func (l *ledger) silence() (silent, away time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -443,10 +445,12 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 	how()
 }
 
-// close ends the talk and waits until everything has arrived. Then every user sends one more
-// message. A duplicate on the topic of that message would arrive before that message. close prints
-// the books. It fails the test unless the books are clean, no handshake failed, and the cluster has
-// ended as many connections of all users together as the parameter closes says.
+// close ends the talk and waits, for a limited time, until no message counts as lost. Then each
+// user sends one more message, and close waits again. A duplicate on the topic of that message
+// would come before that message. close prints the books. It fails the test if a message was lost,
+// doubled or out of order, or if a user got a frame that it should not get. It also fails if a
+// handshake failed, unless plan.mayFail is set. The parameter closes is the number of connections
+// that the cluster must have ended.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()
@@ -479,7 +483,7 @@ func (l *ledger) close(closes int) audit {
 }
 
 // settle waits for a condition, for at most cluster.Patience. If the condition stays false, settle
-// returns all the same, and the books show what is still wrong.
+// returns all the same.
 func (l *ledger) settle(cond func() bool) {
 	for deadline := time.Now().Add(cluster.Patience); !cond() && time.Now().Before(deadline); {
 		<-time.After(100 * time.Millisecond)

@@ -26,8 +26,8 @@ func needPacketFilter(t testing.TB) {
 }
 
 // Swallow drops every packet between a service and a network, both ways, until the returned
-// function is called. Connections stay open and hear nothing. Packets to this machine pass, so that
-// tests can still observe the service.
+// function is called. The packets vanish without an answer, as on a line that breaks. Packets to
+// and from this machine pass, so that tests can still observe the service.
 func (s *Stack) Swallow(name, network string) (mend func()) {
 	s.t.Helper()
 	end := s.end(name, network)
@@ -41,7 +41,7 @@ func (s *Stack) Swallow(name, network string) (mend func()) {
 }
 
 // Part drops every packet between two services on a network, both ways, until the returned function
-// is called. Their connections to each other stay open and hear nothing.
+// is called. The packets vanish without an answer.
 func (s *Stack) Part(name, other, network string) (mend func()) {
 	s.t.Helper()
 	end, peer := s.end(name, network), s.end(other, network).addr
@@ -72,13 +72,13 @@ func (s *Stack) connected(name, other, network string) bool {
 	return false
 }
 
-// Slow delays every packet that a service sends to a network, and drops some of them, until the
-// returned function is called. loss is how many of a hundred are dropped. The returned function
-// tells how many packets passed and how many were dropped. Packets to this machine pass without
-// delay.
+// Slow delays the packets that a service sends to a network, and drops some of them, until the
+// returned function is called. Each packet is dropped with a probability of loss percent. The
+// returned function tells how many packets passed and how many were dropped. Packets to this
+// machine pass without delay.
 //
-// Slow does what `tc qdisc … netem delay … loss …` does, but in the test's process (see queue). So
-// it works on kernels without the module of that discipline.
+// Slow does what `tc qdisc … netem delay … loss …` does, but in the test's process (see queue),
+// since some kernels lack the module of that discipline.
 func (s *Stack) Slow(name, network string, delay time.Duration, loss int) (mend func() (passed, lost int)) {
 	s.t.Helper()
 	end := s.end(name, network)

@@ -48,7 +48,7 @@ func testOriginal(t *testing.T, s *Stack) {
 		id string
 	}
 	// come connects new users through nginx until one lands on the original server, or on an edge
-	// if atTheirs is false. The other users leave.
+	// if atTheirs is false. The other users leave. After 50 users the test fails.
 	come := func(name string, atTheirs bool) party {
 		t.Helper()
 		for range 50 {

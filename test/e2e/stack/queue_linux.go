@@ -32,9 +32,9 @@ const (
 	bind, copyMeta                         = 1, 1
 )
 
-// queue is the receiving end of iptables' target NFQUEUE in a container. The kernel reports to it
-// every packet that a rule sends to that target, and waits for a verdict. The queue accepts the
-// packets in order after a delay, but drops some at random.
+// queue is the receiving end of iptables' target NFQUEUE in a container. The kernel reports packets
+// that a rule sends to that target, and holds each until its verdict. The queue gives the verdicts
+// in order, after a delay. It drops some packets at random, and accepts the others.
 //
 // Numbers in NFQUEUE's messages are big-endian. Numbers of netlink itself have the machine's byte
 // order.
@@ -42,7 +42,7 @@ type queue struct {
 	number       uint16
 	socket       *os.File
 	delay        time.Duration
-	loss         int // of a hundred packets, how many are dropped
+	loss         int // probability of a drop, in percent
 	running      sync.WaitGroup
 	closing      sync.Once
 	passed, lost int // packets so far; to be read after close
@@ -53,8 +53,8 @@ type held struct {
 	until  time.Time
 }
 
-// openQueue opens a queue in the network namespace of a process. The queue delays each packet by
-// delay, and drops loss of a hundred.
+// openQueue opens a queue in the network namespace of a process. The queue delays packets by delay,
+// and drops each with a probability of loss percent.
 func openQueue(pid int, delay time.Duration, loss int) (*queue, error) {
 	fd, err := socketIn(pid)
 	if err != nil {
@@ -152,8 +152,8 @@ func (q *queue) configure(attribute []byte) error {
 	return nil
 }
 
-// receive reads the kernel's reports until the socket is closed. It puts the number of each
-// reported packet into the channel order, with the time at which its verdict is due.
+// receive reads the kernel's reports until reading fails, as it does after close. It puts the
+// number of each reported packet into the channel order, with the time at which its verdict is due.
 func (q *queue) receive(order chan<- held) {
 	buf := make([]byte, 1<<16)
 	for {
@@ -194,7 +194,7 @@ func packetOf(b []byte) (packet uint32, ok bool) {
 	return 0, false
 }
 
-// release gives each packet its verdict when it is due.
+// release gives packets their verdicts when these are due, until the channel order is closed.
 func (q *queue) release(order <-chan held) {
 	const drop, accept = 0, 1
 	for h := range order {

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// Of lists the services whose names begin with prefix and are longer than prefix, in the order of
-// their start.
+// Of lists the services whose names begin with prefix and are longer than prefix, in the order in
+// which Start starts them.
 func (s *stack) Of(prefix string) (names []string) {
 	for _, n := range s.file.order() {
 		if len(n) > len(prefix) && n[:len(prefix)] == prefix {
@@ -82,7 +82,8 @@ func (s *Stack) Stop(name string) int {
 	return s.Inspect(name).State.ExitCode
 }
 
-// Replace removes a stopped service's container, starts a new one, and waits until that is healthy.
+// Replace removes a stopped service's container, starts a new one, and waits until the service is
+// healthy.
 func (s *Stack) Replace(name string) {
 	s.t.Helper()
 	cluster.MustDocker(s.t, "rm", "-f", "-v", s.scoped(name))

@@ -68,15 +68,15 @@ func (r *trial) course(name string, quantity int) (first, highest, last float64)
 	return r.sizes[0][name][quantity], highest, r.sizes[len(r.sizes)-1][name][quantity]
 }
 
-// most bounds each quantity of an edge and of a relay at rest, whatever has happened before. A 0
-// means that the quantity may exceed its first value by moreGoroutines.
+// most bounds each quantity of an edge and of a relay at rest. A 0 means that the quantity may
+// exceed its first value by moreGoroutines.
 //
-// An edge needs 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and the 5
-// MiB that it takes without clients. A relay needs its tails, the tables of three edges, and the 5
-// MiB that it takes without tails and edges. The tails hold 30 s of publications, 1,000 a second,
-// of some 400 bytes each, with what the relay keeps about each of them. All these sizes count
-// twice, since the collector runs when the heap has doubled. Resident memory also contains the
-// binary, and memory that the heap once used and has not returned yet.
+// An edge needs some 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and
+// the 5 MiB that it takes without clients. A relay needs its tails, the tables of three edges, and
+// the 5 MiB that it takes without tails and edges. The tails hold 30 s of publications, 1,000 a
+// second, of some 400 bytes each, with what the relay keeps about each of them. All these sizes
+// count twice, since the collector runs when the heap has doubled. Resident memory also contains
+// the binary, and memory that the heap once used and has not returned yet.
 var most = map[string][len(quantities)]float64{
 	"edge":  {24 << 20, 48 << 20, 0},
 	"relay": {48 << 20, 80 << 20, 0},
@@ -84,9 +84,8 @@ var most = map[string][len(quantities)]float64{
 
 // moreGoroutines bounds how many goroutines a server may have beyond those at the beginning. A
 // relay gets up to three links of three goroutines each, and an edge has some while it asks its
-// relays or dials them. In the long form, with its twenty faults, one goroutine left behind at
-// every fault would exceed the bound. In any form one goroutine for each client of an edge would
-// exceed it.
+// relays or dials them. One goroutine left behind at each of many faults would exceed the bound,
+// and so would one goroutine for each client of an edge.
 const moreGoroutines = 15
 
 // flat fails the test if a quantity of an edge or a relay has exceeded its bound.

@@ -1,6 +1,6 @@
 // Package stack runs the services of compose.yaml through docker commands, with the networks, the
 // names and the settings in that file. The comment of Start lists what differs from the file. Tests
-// can thus check each container of compose.yaml against the product's promises.
+// check the running containers against the product's promises.
 package stack
 
 import (
@@ -44,7 +44,7 @@ type stack struct {
 }
 
 // Start starts all services of compose.yaml. Each starts when the services that it depends on are
-// healthy. The stack differs from the file in three points:
+// healthy. The stack differs from the file in these points:
 //   - Images are those that test/e2e/images/build last made.
 //   - Every port that a test needs is published on a free port of loopback: those of nginx, the
 //     admin ports and Redis.
