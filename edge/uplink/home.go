@@ -30,7 +30,7 @@ const (
 )
 
 // distance is how far a candidate is.
-type distance []time.Duration // round trips of up to homeTrips surveys, the latest last; never empty
+type distance []time.Duration // round trips of up to homeTrips surveys; never empty
 
 // measured returns d with the time that one more handshake took.
 func (d distance) measured(took time.Duration) distance {

@@ -47,7 +47,7 @@ type Links struct {
 	up       *Link
 	ever     bool
 	degraded []string      // as the relay in use said last
-	changed  chan struct{} // closed at an acknowledgement, an answer or a link's end; nil: nobody waits
+	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
 }
 
 // NewLinks returns Links with an empty log and no link. They feed handler.

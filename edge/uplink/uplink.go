@@ -65,7 +65,7 @@ type Uplink struct {
 	lastRTT    time.Duration // of the last link whose round trip was measured; 0: none was
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
-	refused    bool // every relay refused the key
+	refused    bool // in the last failed round each relay refused the key
 }
 
 // New returns an Uplink that feeds handler. It does no I/O. The error tells what is wrong with a
