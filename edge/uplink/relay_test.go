@@ -77,7 +77,7 @@ type fakeRelay struct {
 	accepted []*fakeLink
 	refusing bool
 	frozen   bool
-	far      time.Duration // what each dial takes before it is made
+	far      time.Duration // how long each dial is delayed
 	away     bool          // dials to it get no answer
 	asked    []*fakeLink   // links of edges that only ask who the relay is
 }
@@ -143,8 +143,8 @@ func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	l.mu.Unlock()
 }
 
-// freeze freezes the relay's connections, and those that are dialled until it thaws them. On a
-// frozen connection nothing goes in or out.
+// freeze freezes the relay's connections, and those that are dialled later. On a frozen connection
+// nothing goes in or out. With on false, freeze thaws the connections.
 func (r *fakeRelay) freeze(on bool) {
 	r.mu.Lock()
 	r.frozen = on
