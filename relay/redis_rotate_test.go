@@ -111,8 +111,8 @@ func (r *rotated) await(what string, holds func() bool) {
 
 // TestRedisFilesReplaced replaces an authority. First the server gets a certificate of the next
 // authority, which the relay does not know yet. Then the relay trusts both authorities. Last it
-// gets a certificate of the next one, and must reach the server. Until then /readyz must say why it
-// does not.
+// gets a certificate of the next one, and must reach the server. Before that, /readyz must say why
+// the broker is away.
 func TestRedisFilesReplaced(t *testing.T) {
 	t.Parallel()
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)

@@ -153,7 +153,7 @@ func (r *Relay) Run(ctx context.Context) error {
 }
 
 // Abort ends Run without draining, or in the middle of its drain. The edges keep their unfinished
-// frames, and replay them to other relays. Any goroutine may call Abort at any time.
+// frames, and replay them on their next links. Any goroutine may call Abort at any time.
 func (r *Relay) Abort() { r.abort() }
 
 func (r *Relay) drain() {

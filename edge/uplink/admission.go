@@ -18,7 +18,7 @@ import (
 // of the owner's share.
 //
 // A session has at most one waiter and one promise, since it waits once at a time. One caller at a
-// time steps it: in Links, the one who holds Links.mu.
+// time steps the admission: in Links, the one who holds Links.mu.
 type admission struct {
 	log      *Log
 	line     list.List            // of *waiter: they wait for the Log

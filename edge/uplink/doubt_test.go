@@ -388,8 +388,8 @@ func TestP12_TheNextRelayIsDoubtedAtOnce(t *testing.T) {
 	})
 }
 
-// The relay in use stands still for 1.8 s, ten times. The edge must leave it once, and count that
-// as a wrong move. After 4*calmAfter it must leave a frozen relay within 2 s again.
+// The relay in use stands still for 1.8 s, ten times. The edge must move once, and count that as a
+// wrong move. After 4*calmAfter it must leave a frozen relay within 2 s again.
 func TestWrongMovesMakeAnEdgePatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -28,10 +28,11 @@ var causeNames = [...]string{byLoss: "loss", byDrain: "drain", byDoubt: "doubt",
 func (c cause) String() string { return causeNames[c] }
 
 const (
-	// A search looks again and again whether a round may begin. Between two looks is a random time
-	// of roundEvery to twice roundEvery, or a round trip if that is longer. If a round is under way
-	// and a relay has taken a connection of the latest round, the next begins muteEvery after the
-	// latest at the earliest: the relay may have more to do than it can.
+	// A search looks again and again whether a round may begin. In its first eagerFor, a random
+	// time of roundEvery to twice roundEvery is between two looks, or a round trip if that is
+	// longer. If a round is under way and a relay has taken a connection of the latest round, the
+	// next begins muteEvery after the latest at the earliest: the relay may have more to do than it
+	// can.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds the rounds of a search that are under way.

@@ -14,8 +14,8 @@ import (
 type Handler interface {
 	// Connected tells of a new link when the first frame after the handshake has come. That frame
 	// is handed on later, by Received. Connected may already append frames to l. An error refuses
-	// the link, and no other method is called for l. The edge is told the Code if the error is a
-	// *link.CloseError, and CodeLimit otherwise.
+	// the link, and neither Received nor Disconnected is called for l. The edge is told the Code if
+	// the error is a *link.CloseError, and CodeLimit otherwise.
 	Connected(l *Link, h link.Hello) error
 	// Received gives the frames of one batch, or of a part of a large one, in order. They are of
 	// type link.Session, link.Held, link.Synced, link.Message, link.End or link.Moved. The slice
