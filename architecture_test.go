@@ -52,8 +52,8 @@ func TestArchitectureIsAMap(t *testing.T) {
 	}
 }
 
-// declared holds the names of the functions, types, methods and fields that one package declares,
-// each with its kind. The names of methods and fields have the forms Type.method and Type.field.
+// declared maps names that one package declares to their kinds. It has functions, types, methods
+// and fields. A method's name has the form Type.method here, and a field's the form Type.field.
 type declared map[string]kind
 
 type kind uint8
@@ -64,8 +64,8 @@ const (
 	field
 )
 
-// declarations returns what each of our packages declares, by the package's directory. It reads the
-// files for every operating system, and leaves out tests.
+// declarations returns what each of our packages declares, by the package's directory. It leaves
+// out tests, and has the files of all operating systems.
 func declarations(t *testing.T) (packages map[string]declared) {
 	t.Helper()
 	packages = map[string]declared{}
@@ -142,6 +142,7 @@ func receiver(of ast.Expr) string {
 }
 
 // section returns the text of a page under a heading, up to the next heading of the second level.
+// If there is no such heading, it fails the test.
 func section(t *testing.T, text, heading string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, "\n"+heading+"\n")
@@ -152,7 +153,7 @@ func section(t *testing.T, text, heading string) string {
 	return under
 }
 
-// rows returns the cells of the tables in a text, without the header rows.
+// rows returns the rows of the tables in a text, as cells. It leaves out the header rows.
 func rows(text string) (table [][]string) {
 	head := true
 	for line := range strings.SplitSeq(text, "\n") {
@@ -200,8 +201,8 @@ func TestTheWaysNameFunctionsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestTheGlossaryNamesCodeThatThereIs checks that the code which the glossary gives for each word
-// is a type, a field or a package.
+// TestTheGlossaryNamesCodeThatThereIs checks that the glossary gives code for each word, and that
+// this code is a type, a field or a package.
 func TestTheGlossaryNamesCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	found := 0
@@ -232,9 +233,9 @@ func TestTheMapHasEachPackage(t *testing.T) {
 	}
 }
 
-// byPackage returns all names that the packages declare. Each name is there in two forms: alone,
-// and behind the last element of its package's path, as in "gateway.Hub". That last element is
-// there alone too, with the kind typeName.
+// byPackage returns the names that the packages declare, each in two forms: alone, and behind the
+// last element of its package's path, as in "gateway.Hub". That last element is there alone too,
+// with the kind typeName.
 func byPackage(packages map[string]declared) declared {
 	all := declared{}
 	for dir, names := range packages {
@@ -249,14 +250,14 @@ func byPackage(packages map[string]declared) declared {
 }
 
 var (
-	// dotted matches names with a dot, of code and of files, in running text and in diagrams.
+	// dotted matches names with a dot, of code and of files.
 	dotted  = regexp.MustCompile(`[\w/.*…-]*[A-Za-z]\w*\.[A-Za-z]\w*`)
 	fetched = regexp.MustCompile(`\]\([^)]*\)`)
 	isFile  = regexp.MustCompile(`\.(go|md|lua|txt)$`)
 )
 
-// TestDesignPagesNameCodeThatThereIs checks that each Type.name, package.Type and file exists that
-// the design pages name.
+// TestDesignPagesNameCodeThatThereIs looks in the design pages for names with a dot. Such a name
+// must be a file, or have the form Type.name or package.Type of something in the code.
 func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	known := byPackage(declarations(t))
 	files := map[string]bool{}
@@ -294,8 +295,8 @@ func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	}
 }
 
-// TestDesignPagesLinkToHeadingsThatThereAre checks that each relative link with an anchor leads to
-// a heading. It checks all papers, not only the design pages.
+// TestDesignPagesLinkToHeadingsThatThereAre checks that relative links with an anchor lead to
+// headings. It checks the pages that the function papers returns.
 func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	found := 0
 	for page, text := range papers(t) {

@@ -17,7 +17,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestMain runs the tests, and then removes the binaries that the helper build has made.
+// TestMain runs the tests, and then removes the binaries that the function build has made.
 func TestMain(m *testing.M) {
 	status := m.Run()
 	if built.dir != "" {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// built says where the binaries of this test run are, or why there are none.
+// built says where the binaries are that the function build has made, or why there are none.
 var built struct {
 	once sync.Once
 	dir  string
@@ -135,8 +135,8 @@ func testCommands(t *testing.T, dir string) {
 	}
 }
 
-// TestDocsBuild runs the build commands of docs/deploy.md, with another directory in place of bin/.
-// Each binary that the page starts must then be there, and must tell its version.
+// TestDocsBuild runs the go build commands of docs/deploy.md, with another directory in place of
+// bin/. Each binary that the page starts must then be there, and must take --version.
 func TestDocsBuild(t *testing.T) {
 	long.Only(t, "it builds binaries")
 	const page = "docs/deploy.md"

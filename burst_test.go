@@ -18,11 +18,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// TestA2_ALawfulBurstClosesNobody checks that no reader is closed while senders speak to all as
-// fast as the edge reads. All bounds have their defaults. In one case there is one sender, and each
-// reader takes 128 KiB a second, somewhat more than the 100 KiB that one user may say in the long
-// run. In the other case there are eight senders, and each reader takes RELAY_TOPIC_RATE, 1 MiB a
-// second. Each reader must get everything.
+// TestA2_ALawfulBurstClosesNobody has senders speak to all as fast as the edge reads. In one case
+// there is one sender, and each reader takes 128 KiB a second. In the other there are eight
+// senders, and each reader takes 1 MiB a second, which is the default of RELAY_TOPIC_RATE. Each
+// reader must get as many messages as were sent.
 func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	for _, c := range []struct{ senders, rate int }{{1, 128 << 10}, {8, 1 << 20}} {
 		t.Run(fmt.Sprint(c.senders), func(t *testing.T) {
@@ -31,9 +30,9 @@ func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	}
 }
 
-// burst connects four readers and the given number of senders. The parameter each is the number of
-// messages that every sender writes. A message has 65,000 bytes, and the senders write as fast as
-// the edge reads. A reader takes rate bytes a second, and the network keeps at most 256 KiB for it.
+// burst connects four readers and the given number of senders. Each sender writes as many messages
+// as each says, of 65,000 bytes, as fast as the edge reads. A reader takes rate bytes a second at
+// most.
 func burst(t *testing.T, senders, each, rate int) {
 	dial := startInMemory(t)
 	var readers []*websocket.Conn
@@ -76,9 +75,9 @@ func drop(ws *websocket.Conn) {
 	}
 }
 
-// startInMemory runs an edge and a relay until the test ends, without sockets and with all bounds
-// at their defaults. The function dial connects a client, which takes rate bytes a second at most.
-// A rate of 0 sets no limit.
+// startInMemory runs an edge and a relay until the test ends, over networks in memory. Their bounds
+// have the defaults, except EDGE_DRAIN. The function dial connects a client, which takes rate bytes
+// a second at most. A rate of 0 sets no limit.
 func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Conn) {
 	t.Helper()
 	clients, links := memnet.Listen(), memnet.Listen()

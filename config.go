@@ -20,8 +20,7 @@ type settings struct {
 }
 
 // defaults maps variables to the values that they have in this program when they are not set. An
-// edge or a relay alone has other defaults, or requires the variable. With these values a cluster
-// in one process needs no configuration.
+// edge or a relay alone has other defaults, or requires the variable.
 var defaults = map[string]string{
 	"EDGE_ADDR":         "127.0.0.1:8080",
 	"EDGE_DRAIN":        "1s",
@@ -33,8 +32,8 @@ var defaults = map[string]string{
 // the variable is set.
 var ports = []string{"EDGE_ADMIN_ADDR", "RELAY_ADDR", "RELAY_ADMIN_ADDR"}
 
-// variables lists the variables that load reads, with their defaults in this program. It leaves out
-// EDGE_RELAY_URLS, which load ignores.
+// variables lists the variables that load reads, each once, with their defaults in this program. It
+// leaves out EDGE_RELAY_URLS, whose value load ignores.
 func variables() (list []config.Variable) {
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
 		known := slices.ContainsFunc(list, func(l config.Variable) bool { return l.Name == v.Name })
@@ -57,8 +56,8 @@ func variables() (list []config.Variable) {
 	return list
 }
 
-// load reads the configurations of the edge and of the relay from environ. If a variable is not set
-// and a cluster in one process can choose the value for itself, load chooses it.
+// load reads the configurations of the edge and of the relay from environ. For some variables that
+// are not set, it chooses values that suit a cluster in one process. An error is config.Problems.
 func load(environ []string) (c settings, err error) {
 	set := map[string]bool{}
 	for _, e := range environ {
@@ -77,8 +76,8 @@ func load(environ []string) (c settings, err error) {
 	for _, name := range ports {
 		if !set[name] {
 			// An unset variable would take its own default, which may be the port that another
-			// variable names. Port 0 collides with no other port. It is never opened: if there is
-			// no problem, load takes the address out of the configuration again.
+			// variable names. Port 0 collides with no other port. If there is no problem, load
+			// takes the address out of the configuration again.
 			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}
@@ -114,8 +113,8 @@ func load(environ []string) (c settings, err error) {
 	return c, nil
 }
 
-// openByDefault reports whether EDGE_ADDR is a loopback address, which other machines cannot reach.
-// The last EDGE_ADDR in environ counts.
+// openByDefault reports whether EDGE_ADDR is an address of loopback, where an edge is open unless
+// EDGE_AUTH is set. The last EDGE_ADDR in environ counts.
 func openByDefault(environ []string) (open bool) {
 	for _, e := range environ {
 		if addr, ok := strings.CutPrefix(e, "EDGE_ADDR="); ok {
@@ -125,9 +124,8 @@ func openByDefault(environ []string) (open bool) {
 	return open
 }
 
-// join adds to problems those Problems in err whose variable has none yet. Otherwise two checks
-// that find the same mistake, such as one of a variable that both configurations have, would report
-// it twice.
+// join adds to problems those Problems in err whose variable has none yet. A mistake in a variable
+// that both configurations have is thus reported once.
 func join(problems config.Problems, err error) config.Problems {
 	var more config.Problems
 	errors.As(err, &more)
@@ -145,8 +143,8 @@ func (c settings) warnings() []string {
 	if c.edge.StrictIDs != c.relay.StrictIDs {
 		lines = append(lines, "EDGE_STRICT_IDS: is for paths alone, and RELAY_STRICT_IDS for commands alone: set both, or none")
 	}
-	// In one process the broker in memory is intended, and printHints names it. So its warning is
-	// left out.
+	// In one process the broker in memory is the default, and printHints names it. So its warning
+	// is left out.
 	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "RELAY_REDIS_URL: memory") })
 }
 

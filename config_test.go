@@ -37,8 +37,8 @@ func TestVariablesOfOneProcess(t *testing.T) {
 	}
 }
 
-// TestA7_StrictIDsAreForPathsAndForCommands checks that a cluster in one process warns if only one
-// of EDGE_STRICT_IDS, which is for paths, and RELAY_STRICT_IDS, which is for commands, is true.
+// TestA7_StrictIDsAreForPathsAndForCommands checks that a cluster in one process warns if one of
+// EDGE_STRICT_IDS and RELAY_STRICT_IDS is true and the other is not.
 func TestA7_StrictIDsAreForPathsAndForCommands(t *testing.T) {
 	for set, warns := range map[string]bool{
 		"": false, "EDGE_STRICT_IDS=true": true, "RELAY_STRICT_IDS=true": true, "EDGE_STRICT_IDS=true RELAY_STRICT_IDS=true": false,
@@ -70,8 +70,8 @@ func TestOpenOnlyOnLoopback(t *testing.T) {
 		{"EDGE_ADDR=localhost:8080", ""},
 		{"EDGE_ADDR=[::1]:8080", ""},
 		{"EDGE_ADDR=127.0.0.1:8080 EDGE_AUTH=jwt", "EDGE_JWT_KEYS: is required"},
-		// The next address is the default of EDGE_ADMIN_ADDR. That port stays closed here, since
-		// the variable is not set.
+		// The next address is the default of EDGE_ADMIN_ADDR for an edge alone. In one process that
+		// variable has no default.
 		{"EDGE_ADDR=127.0.0.1:9091", ""},
 		{"EDGE_ADDR=127.0.0.1:9000", ""},
 		{"RELAY_ADDR=127.0.0.1:9092", ""},

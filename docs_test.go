@@ -15,7 +15,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// papers returns the texts of the documents for people, by path.
+// papers returns the texts of the project's pages, which are Markdown files, by path.
 func papers(t *testing.T) (texts map[string]string) {
 	t.Helper()
 	texts = map[string]string{}
@@ -36,8 +36,8 @@ func papers(t *testing.T) (texts map[string]string) {
 }
 
 // TestTheFrontDoorIsShort bounds the words of README.md. It also checks that README.md and
-// README.zh.md link to each paper, or to its folder. The READMEs and the papers in docs/bench need
-// no link.
+// README.zh.md each link to each paper, or to its folder. Papers whose names begin with README, and
+// those in docs/bench, need no link.
 func TestTheFrontDoorIsShort(t *testing.T) {
 	const words = 900
 	texts := papers(t)
@@ -59,7 +59,7 @@ func TestTheFrontDoorIsShort(t *testing.T) {
 
 // TestPapersHaveShortLines checks that no line of the papers listed here has more than 100 columns.
 // Lines that begin with an ACL SETUSER command may be longer. TestArchitectureIsAMap checks the
-// design pages. Of the papers that neither test checks, some have longer lines.
+// design pages.
 func TestPapersHaveShortLines(t *testing.T) {
 	const columns = 100
 	texts := papers(t)
@@ -80,9 +80,9 @@ func TestPapersHaveShortLines(t *testing.T) {
 	}
 }
 
-// TestFilesNamePapersThatThereAre looks in code, scripts and settings for the paths of papers, and
-// of other files under docs. Each path must lead to a file, from the root or from the folder of the
-// file that names it.
+// TestFilesNamePapersThatThereAre looks in code, scripts and settings for paths of papers, and of
+// some other kinds of files under docs. Each path must lead to a file, from the root or from the
+// folder of the file that names it.
 func TestFilesNamePapersThatThereAre(t *testing.T) {
 	name := regexp.MustCompile(`\b(?:docs|shared/link)/[\w/-]+\.(?:md|txt|json|png|svg)\b|\b[A-Z]+(?:\.zh)?\.md\b`)
 	found := 0
@@ -116,8 +116,8 @@ func TestFilesNamePapersThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameMetricsThatThereAre checks that each edgerelay_edge_…, edgerelay_relay_…, process_…
-// and go_… in the papers is a metric.
+// TestPapersNameMetricsThatThereAre checks that names in the papers that begin with
+// edgerelay_edge_, edgerelay_relay_, process_ or go_ are metrics.
 func TestPapersNameMetricsThatThereAre(t *testing.T) {
 	known := map[string]bool{}
 	for _, r := range []*prometheus.Registry{edgeMetrics(t), relayMetrics(t)} {
@@ -171,7 +171,7 @@ func relayMetrics(t *testing.T) *prometheus.Registry {
 }
 
 // TestPapersNameTestsThatThereAre checks that each test and fuzz target named in the papers exists.
-// A test that holds a promise can thus not vanish while a paper names it.
+// So a test cannot be renamed or removed while a paper names it.
 func TestPapersNameTestsThatThereAre(t *testing.T) {
 	there := map[string]bool{}
 	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
@@ -200,8 +200,8 @@ func TestPapersNameTestsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameVariablesThatThereAre checks that each EDGE_…, RELAY_…, LINK_… and JWT_… in the
-// papers is a variable.
+// TestPapersNameVariablesThatThereAre checks that names in the papers that begin with EDGE_,
+// RELAY_, LINK_ or JWT_ are variables.
 func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	known := map[string]bool{"RELAY_API_ADDR": false}
 	for _, v := range append(edge.Variables(), relay.Variables()...) {
@@ -216,8 +216,8 @@ func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersLinkToFilesThatThereAre checks that each relative link without a space in the papers
-// leads to a file or a folder.
+// TestPapersLinkToFilesThatThereAre checks that relative links in the papers lead to files or
+// folders. It passes over links with a space or a colon.
 func TestPapersLinkToFilesThatThereAre(t *testing.T) {
 	for paper, text := range papers(t) {
 		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(text, -1) {

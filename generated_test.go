@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write what the code says into the pages under docs")
 
-// TestConfigurationIsInTheDocs checks that docs/configuration.md has every variable as the code
-// declares it.
+// TestConfigurationIsInTheDocs checks that docs/configuration.md has the variables as the code
+// declares them.
 func TestConfigurationIsInTheDocs(t *testing.T) {
 	generated(t, "docs/configuration.md", map[string]string{
 		"<!-- defaults of one process -->": otherDefaults(),
@@ -25,8 +25,8 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults returns a table of the variables whose default in one process is not that of an
-// edge or a relay alone, and of those that are ignored in one process.
+// otherDefaults returns a table of the variables that differ in one process from an edge or a relay
+// alone: they have another default, or are ignored.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {
@@ -54,7 +54,7 @@ func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 }
 
 // generated checks that a page has certain texts. Each text must stand between the line that is its
-// key in texts and the next <!-- end -->. With -update the helper writes the texts there instead.
+// key in texts and the next <!-- end -->. With -update, generated writes the texts there instead.
 func generated(t *testing.T, page string, texts map[string]string) {
 	t.Helper()
 	old, err := os.ReadFile(page)

@@ -13,8 +13,8 @@ import (
 
 const module = "github.com/edgerelay/edgerelay"
 
-// mayImport lists which of our packages each package may import. A package that is not listed may
-// import none of them, unless it is below test/.
+// mayImport lists which of our packages each package may import. A package that is not a key may
+// import none of our packages, unless it is below test/.
 var mayImport = map[string][]string{
 	"":                          {"edge", "relay", "shared/config", "shared/logging", "shared/memnet", "shared/service"},
 	"edge/cmd/edge":             {"edge", "edge/gateway", "shared/config", "shared/keyring", "shared/logging", "shared/protocol", "shared/service"},
@@ -69,8 +69,8 @@ func goList(t *testing.T, args ...string) []string {
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// TestImportsPointDownwards checks what each package imports, apart from its tests. Packages below
-// test/ may import anything.
+// TestImportsPointDownwards checks what packages import against mayImport and mayUse. It leaves out
+// tests, and packages below test/.
 func TestImportsPointDownwards(t *testing.T) {
 	seen := map[string]bool{}
 	for _, line := range goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {

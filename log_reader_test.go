@@ -26,7 +26,8 @@ type server struct {
 	ended chan struct{}
 }
 
-// serve starts a binary whose standard output and standard error are one pipe.
+// serve starts a binary, with one pipe as its standard output and standard error. It kills the
+// process when the test ends.
 func serve(t *testing.T, binary string, environ ...string) *server {
 	t.Helper()
 	reader, writer, err := os.Pipe()
@@ -61,8 +62,7 @@ func (s *server) lives(t *testing.T) {
 	}
 }
 
-// stops sends the process a signal. It checks that the process ends within 30 s, with exit status
-// 0.
+// stops sends the process a signal. The process must end within 30 s, with exit status 0.
 func (s *server) stops(t *testing.T, by os.Signal) {
 	t.Helper()
 	s.Process.Signal(by)
@@ -87,7 +87,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// get returns the body of a server's answer to a GET, or "" if no answer comes within 5 s.
+// get returns the body of the answer to a GET of url, as much of it as comes within 5 s. It returns
+// "" if there is no answer.
 func get(url string) string {
 	response, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
 	if err != nil {
@@ -98,7 +99,7 @@ func get(url string) string {
 	return string(body)
 }
 
-// ready waits until the server at addr is ready.
+// ready waits until /readyz at addr says that the server is ready.
 func ready(t *testing.T, addr string) {
 	t.Helper()
 	eventually(t, addr+" is ready", func() bool {
@@ -107,8 +108,8 @@ func ready(t *testing.T, addr string) {
 	})
 }
 
-// dropped reports whether the server whose admin port is at admin has dropped lines of its log for
-// the given reason.
+// dropped reports whether the metrics at the address admin say that lines of the log were dropped
+// for the given reason.
 func dropped(admin, reason string) bool {
 	metric := regexp.MustCompile(`(?m)^edgerelay_log_dropped_total\{reason="` + reason + `"\} [1-9]`)
 	return metric.MatchString(get("http://" + admin + "/metrics"))
@@ -127,9 +128,8 @@ func client(t *testing.T, edge, name string) *websocket.Conn {
 	return c
 }
 
-// talks has one client send a direct message to the user called name, and waits until another
-// client gets it. The parameter from is the sender's connection, and the parameter to is the
-// receiver's.
+// talks sends a direct message to the user called name on the connection from, and waits until it
+// comes on the connection to.
 func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -160,9 +160,9 @@ func edgeEnv(addr, admin, relay string) []string {
 	}
 }
 
-// TestG2_ALogReaderThatLeavesCostsNoClient has the reader of the edge's log go away after four
-// lines, as `2>&1 | head -4` does. The reader of the relay's log goes away as well. Then the relay
-// stops, and another one starts.
+// TestG2_ALogReaderThatLeavesCostsNoClient has the readers of the relay's and the edge's log go
+// away. Then the relay stops, and another one starts. The edge must live on, and its clients must
+// still reach each other.
 func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)
@@ -177,7 +177,7 @@ func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 	a, b := client(t, edgeAddr, "a"), client(t, edgeAddr, "b")
 	talks(t, a, b, "b", "before")
 
-	relay.stops(t, syscall.SIGTERM) // although nobody reads what it still logs
+	relay.stops(t, syscall.SIGTERM) // although nobody reads its log
 	eventually(t, "the edge has said that its link is lost", func() bool {
 		edge.lives(t)
 		return dropped(edgeAdmin, "failed")
@@ -188,7 +188,8 @@ func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 }
 
 // TestG2_ALogReaderThatIsStuckCostsNoClient has nobody read the logs. Clients come and go until the
-// edge has logged more than there is room for, so that it drops lines.
+// edge drops lines. Two other clients must still reach each other, and both servers must stop in
+// order.
 func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
 	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)
@@ -210,7 +211,7 @@ func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
 	relay.stops(t, syscall.SIGTERM)
 }
 
-// comeAndGo connects and leaves at once, which makes the edge log a line.
+// comeAndGo connects to the edge as the user called name, and leaves.
 func comeAndGo(t *testing.T, edge, name string) {
 	t.Helper()
 	c, err := net.Dial("tcp", edge)

@@ -26,8 +26,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// typist is a script that types into the page and sends. Once the server has closed the connection,
-// the script reports which element has the focus.
+// typist is a script that fills in a text field of the page and sends. Once the connection is
+// closed, the script reports which element has the focus.
 const typist = `<script>
 new MutationObserver(() => {
   if ($("state").className === "open") {
@@ -42,7 +42,8 @@ new MutationObserver(() => {
 </script>`
 
 // TestFocusGoesToConnect runs the page in a browser, if there is one. The server closes the
-// connection while a text field has the focus. Then the focus must go to the button that connects.
+// connection while a text field has the focus. Then the focus must go to the button with the id
+// toggle, which connects.
 func TestFocusGoesToConnect(t *testing.T) {
 	path := findBrowser(t)
 	focus := make(chan string, 1)
@@ -85,8 +86,8 @@ func TestFocusGoesToConnect(t *testing.T) {
 	}
 }
 
-// screenshot is the environment variable that names the file into which TestTwoTabsChat writes its
-// picture, for the README. Without it the picture is not kept.
+// screenshot is the environment variable that names the file for the picture of TestTwoTabsChat.
+// Without it the picture is not kept.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
 // tabs is a page that shows the chat's page twice, side by side, in two frames that look like tabs
@@ -95,16 +96,16 @@ const screenshot = "EDGERELAY_SCREENSHOT"
 //go:embed testdata/tabs.html
 var tabs []byte
 
-// talker is a script that makes a tab play its part of the talk. The tab takes each step of its
-// part once it shows the line for which that step waits.
+// talker has a script by which a tab takes part in the talk. The tab takes a step once it shows the
+// line for which the step waits.
 //
 //go:embed testdata/talker.html
 var talker []byte
 
 // TestTwoTabsChat runs the whole cluster in one process, and the page in two tabs of one browser.
-// The tabs chat with each other. The browser takes its picture once everything is loaded. The page
-// with both tabs has an image that the server sends only when all messages are said, or after a
-// minute.
+// The tabs chat with each other, and must report that all is said. The browser takes a picture once
+// everything is loaded. For that it waits for an image that the server sends when all is said, or
+// after a minute.
 func TestTwoTabsChat(t *testing.T) {
 	path := findBrowser(t)
 	chat, err := url.Parse("http://" + startProduct(t))
@@ -166,7 +167,8 @@ func TestTwoTabsChat(t *testing.T) {
 	}
 }
 
-// startProduct runs the whole cluster in one process until the test ends, and returns its address.
+// startProduct runs the binary edgerelay until the test ends, and returns the address that it
+// prints.
 func startProduct(t *testing.T) (addr string) {
 	t.Helper()
 	product := command(filepath.Join(build(t), "edgerelay"), []string{"EDGE_ADDR=127.0.0.1:0"})
@@ -195,8 +197,8 @@ func startProduct(t *testing.T) (addr string) {
 }
 
 // browse starts a browser without a window, and returns once the channel loaded is closed. If the
-// browser ends before that, it cannot run on this machine, and the test is skipped. The browser is
-// killed when the test ends, and after two minutes at the latest.
+// browser does not start, or ends before that, the test is skipped. The browser is killed when the
+// test ends, and after two minutes at the latest. ended brings what it ended with.
 func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "page")

@@ -24,9 +24,9 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestPageTellsScreenReaders checks two things. The fieldset has a legend of the class unseen,
-// which moves it out of sight and does not hide it: a hidden legend would name nothing. Some
-// element has the role log, and no list has a role: a list with another role would lose its items.
+// TestPageTellsScreenReaders checks two things. A fieldset must have a legend of the class unseen,
+// which is out of sight and still read out. Some element must have the role log, and no list may
+// have a role.
 func TestPageTellsScreenReaders(t *testing.T) {
 	text := string(pageHTML)
 	if !regexp.MustCompile(`<fieldset[^>]*>\s*<legend class="unseen">\w+</legend>`).MatchString(text) {
@@ -37,8 +37,8 @@ func TestPageTellsScreenReaders(t *testing.T) {
 	}
 }
 
-// TestPageIsSelfContained checks that the page refers to nothing outside of itself. The page must
-// work where there is no network but the cluster's own.
+// TestPageIsSelfContained looks in the page for references to something outside of it. There must
+// be none, apart from the icon, which is empty data.
 func TestPageIsSelfContained(t *testing.T) {
 	for _, outside := range regexp.MustCompile(`(?i)(https?:|src=|@import|url\(|<link [^>]*)[^\s>]*`).FindAllString(string(pageHTML), -1) {
 		if outside != `<link rel="icon" href="data:,"` {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestA13_ActionsArePinned checks that workflows use actions by commit hash, with the tag as a
+// TestA13_ActionsArePinned checks that workflows name actions by commit hash, with the version as a
 // comment.
 func TestA13_ActionsArePinned(t *testing.T) {
 	names, err := filepath.Glob(".github/workflows/*.yml")
@@ -30,8 +30,8 @@ func TestA13_ActionsArePinned(t *testing.T) {
 	}
 }
 
-// TestC6_AToolchainIsNamed checks that go.mod names a patch release of Go's toolchain, which
-// setup-go installs. It also checks that a bot looks after Go's modules.
+// TestC6_AToolchainIsNamed checks that go.mod names a patch release of Go's toolchain, and that
+// dependabot is configured for Go's modules.
 func TestC6_AToolchainIsNamed(t *testing.T) {
 	mod, err := os.ReadFile("go.mod")
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // Config is an edge's configuration, with the variable of each field. Load fills and checks it, and
-// New trusts it. Docs says what each variable is for.
+// New expects a checked one. Docs says what each variable is for.
 type Config struct {
 	Addr      config.Addr `env:"EDGE_ADDR" envDefault:":8080"`
 	AdminAddr config.Addr `env:"EDGE_ADMIN_ADDR" envDefault:"127.0.0.1:9091"`
@@ -86,8 +86,8 @@ func (c *Config) Validate() (problems []config.Problem) {
 	return problems
 }
 
-// quoted returns a Problem for each element of list that contains a quote. Such a quote was meant
-// for a shell or a file, and no resolver and no browser knows a host with a quote in its name.
+// quoted returns a Problem for each element of list that contains a quote. Such a quote was likely
+// meant for a shell or a file.
 func quoted(variable string, list []string) (problems []config.Problem) {
 	for _, one := range list {
 		if strings.ContainsAny(one, "\"'`") {
@@ -97,7 +97,7 @@ func quoted(variable string, list []string) (problems []config.Problem) {
 	return problems
 }
 
-// Warnings lists settings that are allowed and yet deserve a line.
+// Warnings lists settings that are allowed and may be mistakes, one line for each.
 func (c Config) Warnings() (lines []string) {
 	if c.Auth == "open" && !c.Addr.Loopback() {
 		lines = append(lines, "EDGE_AUTH: open on "+string(c.Addr)+": anybody who reaches it may connect under any name")
@@ -128,8 +128,8 @@ func (c Config) Warnings() (lines []string) {
 	return lines
 }
 
-// sessions returns how many sessions the edge takes: MaxSessions, or fewer if the process may not
-// open enough files for them. It returns at least 1.
+// sessions returns how many sessions the edge takes. That is MaxSessions, or fewer if the process
+// may not open enough files for them, but at least 1.
 func (c Config) sessions() int {
 	limit, known := service.OpenFiles()
 	if !known || limit >= uint64(c.MaxSessions)+httpguard.SpareFiles {

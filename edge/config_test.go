@@ -24,9 +24,8 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-// TestA9_DemandsOfTokensAreRead checks that Load reads JWT_ISSUER and JWT_AUDIENCE, and that an
-// edge warns of each under EDGE_AUTH=open, where it asks for no token. A misspelt JWT_ISSUER is a
-// warning too.
+// TestA9_DemandsOfTokensAreRead checks that Load reads JWT_ISSUER and JWT_AUDIENCE. Under
+// EDGE_AUTH=open each of them must give a warning, and so must a misspelt JWT_ISSUER.
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)
@@ -145,8 +144,9 @@ func TestOpenNeedsNoKeys(t *testing.T) {
 	}
 }
 
-// TestP8_NoMoreSessionsThanOpenFiles checks that an edge keeps SpareFiles of its open files back
-// from sessions. It warns if it takes fewer sessions than EDGE_MAX_SESSIONS.
+// TestP8_NoMoreSessionsThanOpenFiles checks that an edge leaves httpguard.SpareFiles of its open
+// files to other uses than sessions. If it takes fewer sessions than EDGE_MAX_SESSIONS, it must
+// warn.
 func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 	limit, known := service.OpenFiles()
 	if !known || limit < 2*httpguard.SpareFiles || limit > 1<<30 {
@@ -164,9 +164,9 @@ func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 	}
 }
 
-// TestC3_StrayCharactersInSecretsAreRefused checks that a secret is refused if it has quotes or
-// spaces of a file or a shell around it, or a control character in it. The secrets of the edge's
-// peers would differ from such a secret.
+// TestC3_StrayCharactersInSecretsAreRefused checks that Load refuses a secret with quotes or spaces
+// around it, or with a control character in it. Such characters may come from a file or a shell. A
+// quote or a space within a secret is taken.
 func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
 	const secret = "hidden-hidden-hidden"
 	for _, name := range []string{"LINK_KEYS", "EDGE_JWT_KEYS"} {
@@ -200,9 +200,8 @@ func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
 	}
 }
 
-// TestC3_StrayCharactersInURLsAreRefused checks that relay URLs and origins with quotes or control
-// characters are refused, and relay URLs with an inner space. Such a URL leads to no relay, and no
-// page has such an origin.
+// TestC3_StrayCharactersInURLsAreRefused checks that Load refuses relay URLs and origins with
+// quotes or control characters, and relay URLs with an inner space.
 func TestC3_StrayCharactersInURLsAreRefused(t *testing.T) {
 	for _, value := range []string{`"ws://a:9000"`, `ws://a:9000"`, "'ws://a:9000'", "ws://a\n:9000", "ws://a :9000", `dns://"a":9000`} {
 		if _, err := Load(good("EDGE_RELAY_URLS=" + value)); err == nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// LeftError tells that accepted messages are lost, since no relay had acknowledged them when the
+// LeftError tells that accepted messages may be lost, since no relay had acknowledged them when the
 // drain ended.
 type LeftError struct{ Messages int }
 
@@ -15,10 +15,11 @@ func (e *LeftError) Error() string {
 }
 
 const (
-	// flushTime is the time at the end of EDGE_DRAIN that is kept for the relay's acknowledgements,
-	// after the last client has gone. A quarter of EDGE_DRAIN is kept if that is less.
+	// flushTime is the time at the end of EDGE_DRAIN that is kept for the relay's acknowledgements.
+	// A quarter of EDGE_DRAIN is kept if that is less.
 	flushTime = 2 * time.Second
-	// flushLeast is the least time for the relay's acknowledgements, however short EDGE_DRAIN is.
+	// flushLeast is the least bound of the wait for the relay's acknowledgements, however short
+	// EDGE_DRAIN is.
 	flushLeast = 500 * time.Millisecond
 	// noticeTime is the time that balancers have to notice the drain, before the edge sends the
 	// first client away. They have a sixth of EDGE_DRAIN if that is less.
@@ -26,14 +27,14 @@ const (
 )
 
 // drain refuses new clients and gives balancers time to notice that. Then it sends the clients away
-// and waits until their messages are acknowledged.
+// and waits until their messages are acknowledged, as long as EDGE_DRAIN allows. It returns a
+// *LeftError if some are not.
 func (e *Edge) drain() error {
 	e.draining.Store(true)
 	deadline := time.Now().Add(e.cfg.Drain)
 	over := e.cfg.Drain - min(flushTime, e.cfg.Drain/4)
 
-	// The time over is how long Drain may take. A client that has not answered its close by then is
-	// cut off.
+	// over is how long Drain may take. Clients that are still connected then are cut off.
 	ctx, cancel := context.WithTimeout(e.aborted, over)
 	e.gateway.Drain(ctx, min(noticeTime, e.cfg.Drain/6), over)
 	cancel()

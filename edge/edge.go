@@ -1,4 +1,5 @@
-// Package edge puts an edge together from the clients' WebSockets and the one link to a relay.
+// Package edge puts an edge together: configuration, the clients' WebSockets, and the one link to a
+// relay.
 package edge
 
 import (
@@ -48,8 +49,8 @@ type Edge struct {
 
 	listener net.Listener
 	// buffer is the size of the kernel's send buffer with which a client's connection begins, in
-	// bytes. If EDGE_SEND_BUFFER is above 0, it sets this size, and the send buffer never grows.
-	// buffer is 0 until the edge listens, and if the size is unknown.
+	// bytes. If EDGE_SEND_BUFFER is above 0, it sets this size. buffer is 0 before Listen, and if
+	// the size is unknown.
 	buffer atomic.Int64
 	admin  net.Listener // nil: no admin port
 
@@ -111,7 +112,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 	guard := httpguard.Config{
 		Handler: http.HandlerFunc(e.public), Name: "edge", Port: "public", Upgraded: e.gateway.Active, Metrics: e.metrics, Log: e.log,
 	}
-	// Under EDGE_AUTH=jwt a page of a foreign host cannot connect anyway, since it has no token.
+	// Under EDGE_AUTH=jwt the token decides who may connect, and a page of a foreign host has none.
 	if cfg.Auth == "open" {
 		guard.OtherHosts, guard.OtherHostsBy = cfg.servesHost, "EDGE_ORIGINS"
 	}
@@ -119,8 +120,8 @@ func New(cfg Config, o Options) (*Edge, error) {
 	return e, nil
 }
 
-// Listen opens the edge's ports, so that Addr and AdminAddr are known before Run. An error is a
-// config.Problem that names the variable. Run opens the ports that are not open yet.
+// Listen opens the ports that are not open yet, so that Addr and AdminAddr are known before Run. An
+// error is a config.Problem that names the variable. Run calls Listen too.
 func (e *Edge) Listen() (err error) {
 	if e.listener == nil {
 		if e.listener, err = httpguard.ListenBuffered("EDGE_ADDR", e.cfg.Addr, int(e.cfg.SendBuffer)); err != nil {
@@ -148,10 +149,11 @@ func (e *Edge) AdminAddr() net.Addr {
 	return e.admin.Addr()
 }
 
-// Run serves until ctx is done, and then drains. The drain takes about Config.Drain at most. If
-// Config.Drain is shorter than 2 s, the drain may take about 0.5 s more. Run returns *LeftError if
-// the drain leaves accepted messages that no relay has acknowledged. Otherwise it returns the error
-// of Listen or of the part that failed, or nil. Abort ends Run early. Run is called once.
+// Run serves until ctx is done, and then drains. The drain takes about Config.Drain at most, or up
+// to 0.5 s more if Config.Drain is shorter than 2 s. Stopping the parts may take some seconds more.
+// Run returns *LeftError if the drain leaves accepted messages that no relay has acknowledged.
+// Otherwise it returns the error of Listen or of the part that failed, or nil. Abort ends Run
+// early. Run is called once.
 func (e *Edge) Run(ctx context.Context) error {
 	if err := e.Listen(); err != nil {
 		return err
@@ -181,10 +183,10 @@ func (e *Edge) Run(ctx context.Context) error {
 }
 
 // Abort ends Run without draining, or in the middle of its drain. Messages that the relay has not
-// acknowledged are lost. Anyone may call Abort at any time.
+// acknowledged may be lost. Anyone may call Abort at any time.
 func (e *Edge) Abort() { e.abort() }
 
-// public serves clients and platforms. It is no ServeMux: a ServeMux would redirect a path whose id
+// public serves clients and platforms. It is no ServeMux, since that may redirect a path whose id
 // contains escaped slashes or dots.
 func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	if e.draining.Load() {
@@ -203,10 +205,10 @@ func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Health returns the content of /readyz. An edge is not ready while it drains, before it has had
-// its first link, and while it has no link because every relay refuses its key. An edge that has
-// lost its link for another reason stays ready: its clients would find no better edge elsewhere,
-// and their messages are kept.
+// Health returns the content of /readyz. An edge is not ready while it drains, before its first
+// link, and while it has no link because each relay refused its key. An edge that has lost its link
+// for another reason stays ready: its clients may find no better edge, and it keeps the messages
+// that it has accepted.
 func (e *Edge) Health() httpguard.Health {
 	link := e.uplink.State()
 	var causes []string
@@ -226,7 +228,7 @@ func (e *Edge) Health() httpguard.Health {
 	})
 }
 
-// milliseconds returns d as a number, or "" for 0.
+// milliseconds returns d as a number of milliseconds, or "" for 0.
 func milliseconds(d time.Duration) any {
 	if d == 0 {
 		return ""

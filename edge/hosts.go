@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// servesHost reports whether an edge that listens on loopback under EDGE_AUTH=open serves this
-// host, besides loopback's own names. It serves the hosts that match a pattern of EDGE_ORIGINS,
-// because their pages may connect.
+// servesHost reports whether host matches a pattern of EDGE_ORIGINS. Pages of such a host may
+// connect. So an edge that listens on loopback under EDGE_AUTH=open serves such hosts, besides
+// loopback's own names.
 func (c Config) servesHost(host string) bool {
 	for _, pattern := range c.Origins {
 		if _, rest, schemed := strings.Cut(pattern, "://"); schemed {

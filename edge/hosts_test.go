@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// TestA8_ServedHosts checks which hosts an open edge on loopback serves besides loopback's names:
-// those whose pages may connect.
+// TestA8_ServedHosts checks which hosts match a pattern of EDGE_ORIGINS, as servesHost sees it.
 func TestA8_ServedHosts(t *testing.T) {
 	c := Config{Origins: []string{"chat.example.com", "https://*.example.org", "http://a.example:8080"}}
 	for host, want := range map[string]bool{
@@ -20,8 +19,7 @@ func TestA8_ServedHosts(t *testing.T) {
 }
 
 // TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost checks that an open edge on loopback answers 403
-// to a request that names a foreign host. An edge that asks for tokens serves every host, since a
-// foreign page has no token.
+// to a request that names a foreign host. An edge that asks for tokens answers such a request.
 func TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost(t *testing.T) {
 	for auth, want := range map[string]int{"open": http.StatusForbidden, "jwt": http.StatusOK} {
 		e := newEdge(t, "EDGE_AUTH="+auth, "EDGE_JWT_KEYS=k:hidden-hidden-hidden")

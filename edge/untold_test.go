@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// mirrored is a hub and its uplink.Links, without a relay. The test takes the place of the links'
-// writer.
+// mirrored is a hub and its uplink.Links, without a relay. The test acts as the writer of each
+// link.
 type mirrored struct {
 	hub   *gateway.Hub
 	links *uplink.Links
@@ -29,8 +29,8 @@ func (m mirrored) open() *gateway.Session {
 	return s
 }
 
-// said returns what the link l still has to tell of sessions: +id for a session, the id and the
-// text for each message, and -id for an end.
+// said returns what l has yet to send of sessions: +id for a Session frame, the id and the text for
+// a message, and -id for an end.
 func said(t *testing.T, l *uplink.Link) (list []string) {
 	t.Helper()
 	for {
@@ -66,9 +66,9 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 	}
 }
 
-// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing checks which ended sessions a later link is told:
-// those with an accepted message, and those that a relay may know of. The link is told the ends of
-// these sessions too, and nothing of other ended sessions.
+// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing has sessions end without a link. A later link
+// must be told those that had an accepted message, and those that a relay may know from the link
+// before, with their ends. It must be told nothing of the other ended ones.
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()
@@ -109,8 +109,7 @@ func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 }
 
 // TestP9_NoLinkIsToldOfASessionWithoutItsEnd lets links begin and end while sessions come and go.
-// It checks that the last link is told each session that an earlier link was told, and the
-// session's end.
+// The last link must be told each session that an earlier link was told, and the session's end.
 func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	m := newMirrored()
 	var clients sync.WaitGroup
@@ -145,7 +144,7 @@ func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	l := uplink.NewLink(m.links, func() {})
 	defer l.Down()
 	last := map[string]int{}
-	// Nothing was acknowledged, so the link is told every end.
+	// No end was acknowledged, so the log still has the ends.
 	for _, s := range said(t, l) {
 		last[s]++
 	}

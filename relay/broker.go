@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// newBroker makes the broker that cfg names. The broker does not connect yet, because Redis may
-// start later than the relay.
+// newBroker makes the broker that cfg names. The broker does not connect before it runs. An error
+// is a config.Problem.
 func newBroker(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (broker.Broker, error) {
 	if cfg.Memory() {
 		return memorybroker.New(memorybroker.Config{HistorySize: cfg.HistorySize, HistoryAge: cfg.HistoryAge}).Broker(), nil

@@ -12,7 +12,7 @@ import (
 )
 
 // Config is a relay's configuration, with the variable of each field. Load fills and checks it, and
-// New trusts it. Docs says what each variable is for.
+// New expects a checked one. Docs says what each variable is for.
 type Config struct {
 	RedisURL string `env:"RELAY_REDIS_URL,required" secret:"true"`
 
@@ -47,7 +47,7 @@ func Variables() []config.Variable { return config.Variables[Config]() }
 // Memory reports whether RedisURL names the broker in memory.
 func (c Config) Memory() bool { return strings.HasPrefix(c.RedisURL, "memory:") }
 
-// name returns the relay's name in logs, including those of its edges.
+// name returns the relay's name in its own log and in those of its edges.
 func (c Config) name() string {
 	return cmp.Or(c.Machine, service.Host("relay"))
 }
@@ -68,7 +68,7 @@ func (c *Config) Validate() (problems []config.Problem) {
 	return problems
 }
 
-// Warnings lists settings that are allowed and yet deserve a line.
+// Warnings lists settings that are allowed and may be mistakes, one line for each.
 func (c Config) Warnings() (lines []string) {
 	if c.Memory() {
 		lines = append(lines, "RELAY_REDIS_URL: memory:// connects no other relay, and messages under way end with this process")

@@ -10,14 +10,14 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// rotated is a relay whose TLS files for Redis are replaced while it runs.
+// rotated is a relay whose TLS files for Redis can be replaced while it runs.
 type rotated struct {
 	t             *testing.T
 	server        *redistest.Server
 	ca, cert, key string // the relay's files
 	admin         string
 	lines         *logged
-	seen          int // length of lines at the last kill
+	seen          int // length of lines at the last call of kill
 }
 
 // rotate starts a Redis server and a relay. The server asks its clients for a certificate of the
@@ -77,7 +77,7 @@ func (r *rotated) kill() {
 	r.told("redis is away")
 }
 
-// told waits until the lines that the relay has logged since the last kill contain text.
+// told waits until what the relay has logged since the last call of kill contains text.
 func (r *rotated) told(text string) {
 	r.t.Helper()
 	r.await(text, func() bool { return strings.Contains(r.lines.String()[r.seen:], text) })
@@ -97,8 +97,8 @@ func (r *rotated) ready() string {
 	return body
 }
 
-// await calls the helper until, which waits for the function holds to return true. If the test has
-// failed, await shows what the relay has logged.
+// await waits until the function holds returns true. If the test has failed, await shows what the
+// relay has logged.
 func (r *rotated) await(what string, holds func() bool) {
 	r.t.Helper()
 	defer func() {
@@ -109,9 +109,10 @@ func (r *rotated) await(what string, holds func() bool) {
 	until(r.t, what, holds)
 }
 
-// TestRedisFilesReplaced replaces an authority as an operator does. First the server gets a
-// certificate of the next authority, which the relay does not know yet. Then the relay trusts both
-// authorities. Last the relay gets a certificate of the next authority.
+// TestRedisFilesReplaced replaces an authority. First the server gets a certificate of the next
+// authority, which the relay does not know yet. Then the relay trusts both authorities. Last it
+// gets a certificate of the next one, and must reach the server. Before that, /readyz must say why
+// the broker is away.
 func TestRedisFilesReplaced(t *testing.T) {
 	t.Parallel()
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)
@@ -139,8 +140,8 @@ func TestRedisFilesReplaced(t *testing.T) {
 	})
 }
 
-// TestRedisFilesBroken makes the relay's files wrong. The relay logs each problem once, and goes on
-// with the previous content of the files.
+// TestRedisFilesBroken makes the relay's files wrong, and then right again. While they are wrong,
+// the relay must log each problem once, and must reach Redis with the previous content.
 func TestRedisFilesBroken(t *testing.T) {
 	t.Parallel()
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)

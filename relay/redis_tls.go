@@ -12,7 +12,7 @@ import (
 )
 
 // checkRedisTLS returns the problems of RELAY_REDIS_CA, RELAY_REDIS_CERT and RELAY_REDIS_KEY. If
-// these have none, it reads the files and returns the problems of the files.
+// the variables have no problem, it reads the files and returns the problems of the files.
 func (c *Config) checkRedisTLS() (problems []config.Problem) {
 	named := []struct{ variable, file string }{
 		{"RELAY_REDIS_CA", c.RedisCA}, {"RELAY_REDIS_CERT", c.RedisCert}, {"RELAY_REDIS_KEY", c.RedisKey},
@@ -74,15 +74,15 @@ func (c *Config) readRedisPair() (*tls.Certificate, *config.Problem) {
 	return &pair, nil
 }
 
-// reread holds the content of files that may be replaced while the relay runs. While the files are
-// wrong, it keeps their previous content.
+// reread holds the content of files that may be replaced while the relay runs. If the files are
+// wrong when they are read, it keeps the content that it had.
 type reread[T any] struct {
 	read reader[T]
 	log  *slog.Logger
 
 	mu   sync.Mutex // guards the following; not held while files are read
 	last *T
-	told string // the last problem logged; "" if the files have been right since
+	told string // the last problem logged; "" if a later read found none
 }
 
 // reader reads files. Both results are nil when the configuration names no files.
@@ -94,9 +94,9 @@ func newReread[T any](read reader[T], log *slog.Logger) (*reread[T], *config.Pro
 	return &reread[T]{read: read, log: log, last: first}, problem
 }
 
-// now reads the files again and returns their content. While the files are wrong, it returns their
-// previous content, and logs the problem unless it is the one logged last. Any goroutine may call
-// now.
+// now reads the files again and returns their content. If the files are wrong, it returns the
+// content that was last right, and logs the problem unless the log has it already. Any goroutine
+// may call now.
 func (r *reread[T]) now() *T {
 	next, problem := r.read()
 	r.mu.Lock()

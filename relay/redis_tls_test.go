@@ -15,7 +15,7 @@ import (
 )
 
 // TestRedisTLSFiles checks that Load refuses wrong files for TLS to Redis, and wrong settings of
-// the variables that name them. The error names one of these variables.
+// the variables that name them. The error must name the variable.
 func TestRedisTLSFiles(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	cert, key := a.Certify("relay")
@@ -65,8 +65,8 @@ func TestRedisWithoutVerificationIsAWarning(t *testing.T) {
 	}
 }
 
-// TestRedisTLSEndToEnd has one relay trust its Redis by an authority. Another relay must refuse a
-// Redis whose certificate is for another host, and log what to do.
+// TestRedisTLSEndToEnd runs two relays that trust one authority. The first must reach its Redis.
+// The second must not, since its Redis has a certificate for another host, and must log what to do.
 func TestRedisTLSEndToEnd(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	right := redistest.StartTLS(t, redistest.TLS{Authority: a, AskClient: true})
@@ -89,7 +89,8 @@ func TestRedisTLSEndToEnd(t *testing.T) {
 	})
 }
 
-// runWith runs a relay until the test's end, and returns its admin port's URL and what it logs.
+// runWith runs a relay until the test ends. It returns the URL of the relay's admin port, and the
+// relay's log.
 func runWith(t *testing.T, set ...string) (admin string, lines *logged) {
 	t.Helper()
 	cfg, err := Load(good(set...))
@@ -129,7 +130,7 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// logged is an io.Writer that keeps the text logged so far.
+// logged is an io.Writer that keeps what was written to it.
 type logged struct {
 	mu   sync.Mutex // guards the following
 	text bytes.Buffer

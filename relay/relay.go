@@ -90,8 +90,8 @@ func New(cfg Config, o Options) (*Relay, error) {
 	return r, nil
 }
 
-// Listen opens the relay's ports, so that Addr and AdminAddr are known before Run. An error is a
-// config.Problem that names the variable. Run opens the ports that are not open yet.
+// Listen opens the ports that are not open yet, so that Addr and AdminAddr are known before Run. An
+// error is a config.Problem that names the variable. Run calls Listen too.
 func (r *Relay) Listen() (err error) {
 	if r.listener == nil {
 		if r.listener, err = httpguard.Listen("RELAY_ADDR", r.cfg.Addr); err != nil {
@@ -119,8 +119,8 @@ func (r *Relay) AdminAddr() net.Addr {
 }
 
 // Run serves until ctx is done, and then drains. For at most 3 s the relay goes on while its edges
-// link to other relays. From the edges that stay it then takes no new frames, and it goes on until
-// their earlier frames are acknowledged. At most 5 s after ctx was done it says Bye to them. Run
+// link to other relays. Then it takes no new frames, and goes on until earlier frames of the edges
+// that stayed are acknowledged. It says Bye to these edges at most 5 s after ctx was done. Run
 // returns the error of Listen or of the part that failed, or nil. Abort ends Run early. Run may be
 // called only once.
 func (r *Relay) Run(ctx context.Context) error {
@@ -152,8 +152,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	return failed
 }
 
-// Abort ends Run without draining, or in the middle of its drain. The edges keep what is under way
-// and take it to other relays. Any goroutine may call Abort at any time.
+// Abort ends Run without draining, or in the middle of its drain. The edges keep their unfinished
+// frames, and replay them on their next links. Any goroutine may call Abort at any time.
 func (r *Relay) Abort() { r.abort() }
 
 func (r *Relay) drain() {
@@ -172,7 +172,8 @@ func (r *Relay) drain() {
 	r.log.Info("relay drained", "took", time.Since(began), "everything_acknowledged", err == nil)
 }
 
-// closeLinks says Bye to all edges. An aborted relay does not wait for their answers.
+// closeLinks says Bye to the edges and waits up to byeTime for their links to end. An aborted relay
+// does not wait.
 func (r *Relay) closeLinks() {
 	ctx, cancel := context.WithTimeout(r.aborted, byeTime)
 	defer cancel()
@@ -190,7 +191,7 @@ func (r *Relay) pages() http.Handler {
 }
 
 // Health returns the content of /readyz. A broker that is away degrades the relay and leaves it
-// ready. Edges thus keep their links to it, and their clients still reach each other through it.
+// ready: clients whose edges link to this relay can still reach each other.
 func (r *Relay) Health() httpguard.Health {
 	var causes []string
 	if r.draining.Load() {
@@ -206,7 +207,7 @@ func (r *Relay) Health() httpguard.Health {
 	})
 }
 
-// brokerCause says why the broker is away. It returns "" if the broker is there.
+// brokerCause returns why the broker is away. It returns "" if the broker names no cause.
 func (r *Relay) brokerCause() string {
 	if b, ok := r.broker.(interface{ Cause() error }); ok {
 		if err := b.Cause(); err != nil {
@@ -216,7 +217,7 @@ func (r *Relay) brokerCause() string {
 	return ""
 }
 
-// missingPermissions names the permissions that the broker needs and does not have.
+// missingPermissions names the permissions that the broker is known to need and not to have.
 func (r *Relay) missingPermissions() string {
 	if b, ok := r.broker.(interface{ Missing() []string }); ok {
 		return strings.Join(b.Missing(), " ")

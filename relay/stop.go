@@ -1,6 +1,5 @@
 package relay
 
-// StopsWithin is the longest time from the order to stop until the relay has ended its links. Its
-// ports close two seconds later at most. A supervisor must not kill the relay before its ports have
-// closed.
+// StopsWithin bounds the time from the order to stop until the relay has ended its links. Its ports
+// may close up to two seconds later. A supervisor should not kill the relay before that.
 const StopsWithin = drainTime + byeTime

@@ -7,19 +7,18 @@ import (
 
 // admission decides who may append to a full Log.
 //
-// A session that waits for its owner's share is looked at again when the share may have gained
-// room: an entry of the owner has left the Log, or another session of the owner has given up room
-// that was kept for it. Sessions that wait for the Log as a whole stand in one line, first come
-// first served. Room that appears is promised to the first in line, as far as it goes, and only
-// these sessions are woken. While the line is not empty, a session without a promise is refused,
-// however small its message is. So small messages cannot pass a large one for ever, and no wake-up
-// is in vain. A waiter that gives up leaves the line at once.
+// A session may wait for its owner's share. It is looked at again when a message of the owner has
+// left the Log, and when room that was kept for a session of the owner is given up. Sessions that
+// wait for the Log as a whole stand in one line. Room that appears is promised to sessions from the
+// front of the line, as far as it goes, and a session is woken once it has a promise. While the
+// line is not empty, a session without a promise is refused, however small its message is. So small
+// messages cannot pass a large one for ever.
 //
-// The share of an owner includes the bytes that its sessions stand in line for or were promised. An
-// owner is therefore never promised more than it may use.
+// The bytes that an owner's sessions stand in line for, and those promised to them, count as used
+// of the owner's share.
 //
-// The admission holds at most one waiter and one promise per session. One caller at a time steps
-// it: in Links, the one who holds Links.mu.
+// A session has at most one waiter and one promise, since it waits once at a time. One caller at a
+// time steps the admission: in Links, the one who holds Links.mu.
 type admission struct {
 	log      *Log
 	line     list.List            // of *waiter: they wait for the Log
@@ -141,8 +140,8 @@ func (a *admission) lineUp(owner uint64) {
 	}
 }
 
-// freed tells that an entry of a session left the Log. The caller calls grant after the last such
-// entry.
+// freed tells that a message of a session has left the Log. After the last such message the caller
+// calls grant.
 func (a *admission) freed(session uint64) { a.lineUp(a.log.ownerOf(session)) }
 
 // grant promises the room that there is to the sessions in line, from the first one on, as far as
@@ -167,13 +166,14 @@ func (a *admission) promise(session, owner uint64, size int) {
 	a.keep(owner, size+EntryCost)
 }
 
-// leave takes back the promise of a session that has ended.
+// leave takes back the promise of a session that sends nothing more.
 func (a *admission) leave(session uint64) {
 	a.forfeit(session)
 	a.offer(session)
 }
 
-// offer gives waiters the room that a session has given back, as far as it goes.
+// offer gives waiters the room that there is after a session has given some back, as far as it
+// goes.
 func (a *admission) offer(session uint64) {
 	a.lineUp(a.log.ownerOf(session))
 	a.grant()

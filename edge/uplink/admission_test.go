@@ -46,8 +46,8 @@ func granted(waiters ...*waiter) (g []bool) {
 	return g
 }
 
-// TestRoomIsServedInTurn: small messages do not pass a large one for ever. Only waiters that find
-// room are woken.
+// TestRoomIsServedInTurn has a large message wait before smaller ones. They must get room in this
+// order, and none of them before there is room for it.
 func TestRoomIsServedInTurn(t *testing.T) {
 	const part = 1000 - EntryCost
 	h := newHall(t, 4000)
@@ -111,8 +111,8 @@ func TestRoomGivenUpGoesToTheNext(t *testing.T) {
 	}
 }
 
-// TestP8_RoomIsKeptAndBounded: every promise is kept, the bound holds, and everybody is served in
-// the end.
+// TestP8_RoomIsKeptAndBounded takes random steps. A session with a promise must find room, the Log
+// must keep its bound, and the sessions that wait in the end must be served.
 func TestP8_RoomIsKeptAndBounded(t *testing.T) {
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 4))
@@ -213,8 +213,8 @@ func BenchmarkGrant(b *testing.B) {
 	}
 }
 
-// TestP7_AUsersSessionsShareOneShareOfTheLog: a user with many connections fills no more of the log
-// than with one.
+// TestP7_AUsersSessionsShareOneShareOfTheLog has 30 sessions of one owner send and wait. Together
+// they must not use more than one share.
 func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	h := newHall(t, 16*1000)
 	for s := range uint64(30) {
@@ -252,9 +252,9 @@ func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	}
 }
 
-// TestP7_AnOwnerIsNotPromisedMoreThanItsShare: one acknowledgement frees a share that many sessions
-// of its user wait for. Only as many of them are promised room as the share holds. Other users
-// still find the rest of the log.
+// TestP7_AnOwnerIsNotPromisedMoreThanItsShare has 29 sessions of one owner wait for its share,
+// which one acknowledgement frees. Two of them must be promised room, since the share holds two of
+// their messages. A session of another owner must find room.
 func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	const each = 900
 	h := newHall(t, 16*2000)
@@ -286,8 +286,8 @@ func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	}
 }
 
-// TestAShareWaiterThatGivesUpLetsTheNextOneIn: the first session that waits for the share gives up.
-// The session behind it then has room, and is told.
+// TestAShareWaiterThatGivesUpLetsTheNextOneIn has the first session that waits for a share give up.
+// The session behind it must then be promised room.
 func TestAShareWaiterThatGivesUpLetsTheNextOneIn(t *testing.T) {
 	h := newHall(t, 16*1000)
 	for s := uint64(1); s <= 3; s++ {

@@ -15,9 +15,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// TestCuts cuts links at random bytes while sessions come, send and go. An honest relay finishes
-// frames in a random order. Every number arrives, in order on each link and behind its session. No
-// link brings a number that is below the first one of its Synced.
+// TestCuts cuts links at random bytes while sessions come, send and go. A relay finishes the frames
+// in a random order. The numbers must arrive without a gap, in order on each link and after the
+// session's Session frame. In the end the log must have no message and no end.
 func TestCuts(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -93,8 +93,8 @@ func cuts(t *testing.T, seed uint64) {
 	same(t, "sessions left in the hub", len(e.hub.sessions), 0)
 }
 
-// finisher is an honest relay's bookkeeping over all links. It finishes frames in any order, but
-// the end of a session only after the session's messages. It acknowledges what is finished.
+// finisher is the bookkeeping of a relay over its links. It finishes frames in a random order, but
+// the end of a session after the session's messages. It acknowledges what is finished.
 type finisher struct {
 	mu     sync.Mutex
 	random *rand.Rand
@@ -139,7 +139,7 @@ func (f *finisher) finish() {
 	for len(f.open) > 8 || len(f.open) > 0 && f.random.IntN(3) > 0 {
 		i := f.random.IntN(len(f.open))
 		if session, end := strings.CutPrefix(f.done[f.open[i]], "end "); end {
-			// An end is not finished before the session's messages. While some of these are open,
+			// An end must not be finished before the session's messages. If some of these are open,
 			// the first of them is finished instead.
 			i = max(0, slices.IndexFunc(f.open, func(n uint64) bool {
 				return n == f.open[i] || strings.HasPrefix(f.done[n], session+"-")
@@ -150,7 +150,7 @@ func (f *finisher) finish() {
 	f.current.send(f.ack())
 }
 
-// run finishes frames every 20 ms, also while none comes, until ctx is done.
+// run finishes open frames every 20 ms until ctx is done.
 func (f *finisher) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		timing.Sleep(ctx, 20*time.Millisecond, nil)
@@ -186,8 +186,8 @@ func (f *finisher) arrive(number, session uint64, what string) {
 	f.open = append(f.open, number)
 }
 
-// ack returns an acknowledgement of all frames that came on this link and are not open. It includes
-// the numbers that the edge left out.
+// ack returns an acknowledgement of the numbers up to the last one that came, except the open ones.
+// It includes numbers that the edge left out on this link.
 func (f *finisher) ack() link.Ack {
 	var a link.Ack
 	a.Through = f.last

@@ -59,7 +59,7 @@ func (u *Uplink) dial(
 }
 
 // failures makes one line of the errors, each of which names its relay. The errors are sorted,
-// because every race ends in another order.
+// because dials of a race may fail in any order.
 func failures(errs []error) string {
 	if len(errs) == 0 {
 		return "no relay has an address"
@@ -78,8 +78,8 @@ const (
 	backoffMax   = 5 * time.Second
 	// settled is how long a link must last to reset the back-off.
 	settled = 5 * time.Second
-	// refusedFor is the longest time for which a relay is left out of races after it refused the
-	// key or the version.
+	// refusedFor is the longest time for which a search leaves a relay out after that relay refused
+	// the key or the version.
 	refusedFor = 30 * time.Second
 )
 
@@ -93,8 +93,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.bound = 0 }
 
-// refusals are the candidates that refused this edge, each with the time until which it is left out
-// of races.
+// refusals are the candidates that refused this edge, each with the time until which a search
+// leaves it out.
 type refusals map[string]refusal
 
 type refusal struct {

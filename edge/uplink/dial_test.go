@@ -37,8 +37,8 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// TestOutageIsOneLine: a failure is one line that names each relay once. It is logged once, in
-// whatever order the dials of the races fail.
+// TestOutageIsOneLine lets each dial fail for 30 s. The log must say why in one line, which names
+// each relay once.
 func TestOutageIsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -65,8 +65,8 @@ func TestOutageIsOneLine(t *testing.T) {
 	})
 }
 
-// TestRaceAroundASilentRelay: the second dial of a race starts when the first gets no answer. The
-// first is dropped once the second has succeeded.
+// TestRaceAroundASilentRelay has one of two relays take connections and say nothing. The edge must
+// have a link to the other one soon after resolve.Stagger.
 func TestRaceAroundASilentRelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -144,15 +144,15 @@ func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
 		time.Sleep(backoffMax)
 		six.last(1)
 
-		names.set(errors.New("resolver away")) // the last answer is good for another dial
+		names.set(errors.New("resolver away")) // the last answer is used again
 		six.cut()
 		time.Sleep(backoffMax)
 		six.last(2)
 	})
 }
 
-// TestC4_ALinkWhileTheFirstNameserverIsSilent: a look-up takes longer than a race waits for it. The
-// edge gets its link all the same.
+// TestC4_ALinkWhileTheFirstNameserverIsSilent has each look-up take longer than lookupWait. The
+// edge must get a link nevertheless, and another one when the name has another address.
 func TestC4_ALinkWhileTheFirstNameserverIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const silence = 5*time.Second + time.Millisecond
@@ -200,8 +200,8 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// TestBackoffAfterALink: a link that ends at once does not reset the back-off. One that lasted
-// does.
+// TestBackoffAfterALink has a relay close each link after Synced. The edge must then dial seldom.
+// After a link that lasted it must dial again within backoffFirst.
 func TestBackoffAfterALink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -230,8 +230,8 @@ func TestBackoffAfterALink(t *testing.T) {
 	})
 }
 
-// most returns the greatest number of moments that lie within one span. times are in ascending
-// order.
+// most returns the greatest number of times that lie within one span. The times must be in
+// ascending order.
 func most(times []time.Time, span time.Duration) (n int) {
 	for i, first := 0, 0; i < len(times); i++ {
 		for times[i].Sub(times[first]) >= span {
@@ -242,10 +242,9 @@ func most(times []time.Time, span time.Duration) (n int) {
 	return n
 }
 
-// TestManyEdgesComeBackToARelayOneByOne: fifty edges lose a relay at one moment, and would dial it
-// together again and again. Each draws its own moments: up to 0.1 s at first, every 0.2–0.4 s for
-// 15 s, and up to 5 s in the end. The bounds here are so wide that chance breaks none in a
-// lifetime.
+// TestManyEdgesComeBackToARelayOneByOne has fifty edges lose a relay at one moment. Each must dial
+// at random moments of its own, so that few dial within one short span. All must link to the relay
+// when it is back. The bounds are wide, since the moments are random.
 func TestManyEdgesComeBackToARelayOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const edges = 50

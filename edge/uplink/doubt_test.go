@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// relaysOf starts as many relays as count says, each with an instance of its own. It returns the
-// relays and their URLs.
+// relaysOf starts count relays, each with an instance of its own. It returns the relays and their
+// URLs.
 func (n *network) relaysOf(t *testing.T, count int) (relays []*fakeRelay, urls []string) {
 	t.Helper()
 	for i := range count {
@@ -28,7 +28,8 @@ func (n *network) relaysOf(t *testing.T, count int) (relays []*fakeRelay, urls [
 	return relays, urls
 }
 
-// linkedTo returns the relay of the link in use, and another one.
+// linkedTo returns the relay of the link in use, and another of the relays, or nil if there is no
+// other. It fails the test if there is no link.
 func (e *edge) linkedTo(relays []*fakeRelay) (used, other *fakeRelay) {
 	e.t.Helper()
 	synctest.Wait()
@@ -47,7 +48,8 @@ func (e *edge) linkedTo(relays []*fakeRelay) (used, other *fakeRelay) {
 	return used, other
 }
 
-// until waits until done holds, and returns how long it took. It gives up after most.
+// until waits until done returns true, and returns how long that took. It fails the test after
+// most.
 func until(t *testing.T, most time.Duration, what string, done func() bool) time.Duration {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
@@ -90,7 +92,7 @@ func TestP12_AFrozenRelayIsLeftWithinTwoSeconds(t *testing.T) {
 	})
 }
 
-// A relay that stands still for a moment costs a few dials. Nothing is told anew.
+// The relay in use stands still for a moment. The edge must not begin another link.
 func TestP12_DoubtOnlyDials(t *testing.T) {
 	for _, count := range []int{1, 2} {
 		for _, stall := range []time.Duration{700 * time.Millisecond, 1200 * time.Millisecond, 1600 * time.Millisecond} {
@@ -102,7 +104,7 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 					e.open(1)
 					time.Sleep(5 * time.Second)
 					used, other := e.linkedTo(relays)
-					if other != nil { // it answers only after the relay in use has been heard again
+					if other != nil { // so that it does not answer before the relay in use is heard
 						other.freeze(true)
 					}
 					used.freeze(true)
@@ -132,8 +134,8 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 	}
 }
 
-// One connection is dead, and its relay is well. The relay answers a dial, so the edge links to it
-// anew.
+// The connection of the link is dead, and its relay, the single one, answers dials. The edge must
+// link to it anew.
 func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -154,8 +156,8 @@ func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T)
 	})
 }
 
-// The relay that is dialled in doubt is slow to say Welcome. By then the doubted relay has been
-// heard.
+// The other relay does not answer the dials of a doubt. Then the doubted relay is heard again. The
+// edge must not begin another link.
 func TestP12_AByteCancelsTheDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -178,8 +180,8 @@ func TestP12_AByteCancelsTheDial(t *testing.T) {
 	})
 }
 
-// What takes connections at the relay's address and says nothing may have too much to do, so that
-// it is dialled less often.
+// The relay is away for some seconds. The edge must find it soon after it is back. If something at
+// its address takes connections and says nothing, that may take somewhat longer.
 func TestP12_ALoneRelayThatIsBackIsFoundWithinHalfASecond(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -218,7 +220,8 @@ func TestP12_ALoneRelayThatIsBackIsFoundWithinHalfASecond(t *testing.T) {
 	}
 }
 
-// The same relay vanishes and comes back, and no connection breaks.
+// The relay vanishes without a connection breaking, and another boot of it comes. The edge must
+// link to that within 0.5 s.
 func TestP12_ALoneRelayThatVanishedIsFoundWithinHalfASecond(t *testing.T) {
 	for _, gone := range []time.Duration{3, 7, 14} {
 		synctest.Test(t, func(t *testing.T) {
@@ -244,7 +247,8 @@ func TestP12_ALoneRelayThatVanishedIsFoundWithinHalfASecond(t *testing.T) {
 	}
 }
 
-// One relay of several is well, and it is the one whose link is dead. The others are cut off.
+// The link to the relay in use is dead, and the other relays answer no dial. The edge must link to
+// the same relay anew.
 func TestP12_AHalfOpenLinkIsReplacedThoughTheOtherRelaysAreAway(t *testing.T) {
 	for _, count := range []int{2, 4, 6} {
 		synctest.Test(t, func(t *testing.T) {
@@ -269,8 +273,8 @@ func TestP12_AHalfOpenLinkIsReplacedThoughTheOtherRelaysAreAway(t *testing.T) {
 	}
 }
 
-// A relay that fails and is back after seconds was left for good reason. The next one that fails is
-// left as quickly.
+// Relays fail one after the other, for more than 2.5 s each. The edge must leave each within 2 s,
+// and count no move as wrong.
 func TestP12_RightMovesMakeNoPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -292,7 +296,8 @@ func TestP12_RightMovesMakeNoPatience(t *testing.T) {
 	})
 }
 
-// Links that ended at once an hour ago do not hold up the dial after a move.
+// The back-off is at its maximum, and then the edge moves from a link that has lasted. When the new
+// link is lost, the edge must dial without that back-off.
 func TestAMoveResetsTheBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -308,7 +313,8 @@ func TestAMoveResetsTheBackoff(t *testing.T) {
 	})
 }
 
-// The relay that was left is well again, and the next one has too much to do: it never says Live.
+// The relay that was left by doubt is heard again, and the next one does not say Live. The edge
+// must go back, unless the next relay says that it is degraded.
 func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 	for _, degraded := range []bool{false, true} {
 		t.Run(fmt.Sprint("degraded ", degraded), func(t *testing.T) {
@@ -348,7 +354,7 @@ func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 	}
 }
 
-// The second relay fails as soon as the edge is there.
+// The second relay freezes as soon as the edge is there. The edge must move to another within 3 s.
 func TestP12_TheNextRelayIsDoubtedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -382,7 +388,8 @@ func TestP12_TheNextRelayIsDoubtedAtOnce(t *testing.T) {
 	})
 }
 
-// Relays that stand still now and then, but are not dead, are left less and less.
+// The relay in use stands still for 1.8 s, ten times. The edge must move once, and count that as a
+// wrong move. After 4*calmAfter it must leave a frozen relay within 2 s again.
 func TestWrongMovesMakeAnEdgePatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

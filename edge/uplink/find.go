@@ -28,31 +28,33 @@ var causeNames = [...]string{byLoss: "loss", byDrain: "drain", byDoubt: "doubt",
 func (c cause) String() string { return causeNames[c] }
 
 const (
-	// A round begins a random time of roundEvery to twice roundEvery after the last one began, or a
-	// round trip after it if that is longer. If a relay has taken a connection and says nothing,
-	// the next round begins muteEvery after the last one at the earliest: the relay may have more
-	// to do than it can, and many edges may dial it.
+	// A search looks again and again whether a round may begin. In its first eagerFor, a random
+	// time of roundEvery to twice roundEvery is between two looks, or a round trip if that is
+	// longer. If a round is under way and a relay has taken a connection of the latest round, the
+	// next begins muteEvery after the latest at the earliest: the relay may have more to do than it
+	// can.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
-	// mostRounds bounds the rounds under way.
+	// mostRounds bounds the rounds of a search that are under way.
 	mostRounds = 12
 	// doubtStagger is the time between two dials of a round in doubt.
 	doubtStagger = 100 * time.Millisecond
-	// doubtLookup is how long a round in doubt waits for names that were never resolved.
+	// doubtLookup bounds how long a round in doubt waits for the look-up of names.
 	doubtLookup = 300 * time.Millisecond
 	// roundWait bounds each dial of a round. If roundTrips round trips are longer, they are the
-	// bound. In every roundLong-th round the bound is dialTimeout, since nobody knows the round
-	// trip of a relay before the first link.
+	// bound. In every roundLong-th round, and in rounds later than eagerFor, the bound is
+	// dialTimeout: the round trip of a relay may be unknown or longer.
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4
-	// eagerFor is how long a search makes rounds at this pace. After that they have pauses of a
-	// backoff, and do not overlap. It is more than the 15 s within which a relay must be found
-	// quickly, since the last of these rounds may hold up the next one.
+	// eagerFor is the age of a search from which on its rounds have pauses of a backoff, and a
+	// round begins only when no other is under way.
 	eagerFor = 20 * time.Second
-	// heardEvery is how often an edge looks whether the relay that it doubts has been heard.
+	// heardEvery is the time between two looks of an edge whether the relay that it doubts has been
+	// heard.
 	heardEvery = 50 * time.Millisecond
-	// againAfter is how long a link must stay silent after its own relay has answered a dial.
+	// againAfter is how long the edge waits for a silent link to be heard, after the relay of that
+	// link has answered a dial.
 	againAfter = 500 * time.Millisecond
 )
 
@@ -62,8 +64,8 @@ var errSame = errors.New("it is the relay that stops")
 // errHeard is the error of a dial that is not needed any more.
 var errHeard = errors.New("the relay that was silent has been heard")
 
-// search looks for a relay, in rounds. Each round races all candidates, and rounds may overlap.
-// docs/design/doubt.md says more.
+// search looks for a relay, in rounds. Each round dials candidates until one of them gives a link.
+// Rounds may overlap. docs/design/doubt.md says more.
 type search struct {
 	u       *Uplink
 	leaving *running // the link that is up; nil: none
@@ -77,20 +79,20 @@ type search struct {
 	under  int // rounds under way
 }
 
-// round is one race of all candidates.
+// round is one attempt of a search to get a link from one of the candidates.
 type round struct {
 	began     time.Time
-	looked    atomic.Bool // the candidates' names have been looked up
+	looked    atomic.Bool // the look-up of the candidates' names is over
 	connected atomic.Bool // a relay has taken a connection
 
 	won     *dialled
 	failed  []resolve.Attempt[*dialled]
 	lookups []error
-	refused []error // by relays that are left alone for a while
+	refused []error // of candidates that were left out, since they refused this edge before
 }
 
-// find returns a link after its handshake. It returns nil when ctx is done. In doubt it also
-// returns nil when the silent link has been heard again.
+// find returns a link after its handshake. It returns nil if ctx is done before. If why is byDoubt,
+// it also returns nil once leaving, the silent link, has been heard again.
 func (u *Uplink) find(ctx context.Context, leaving *running, why cause) *dialled {
 	s := &search{u: u, leaving: leaving, why: why, began: time.Now(), ended: make(chan *round)}
 	ctx, cancel := context.WithCancel(ctx)
@@ -146,7 +148,7 @@ func (s *search) begin(ctx context.Context) {
 	}()
 }
 
-// drop waits for the rounds that are under way, and drops what they bring.
+// drop waits for the rounds that are under way, and closes the links that they bring.
 func (s *search) drop() {
 	for ; s.under > 0; s.under-- {
 		if r := <-s.ended; r.won != nil {
@@ -157,7 +159,7 @@ func (s *search) drop() {
 
 func (s *search) eager() bool { return time.Since(s.began) < eagerFor }
 
-// pause returns the time until the next round.
+// pause returns the time until the search looks again whether a round may begin.
 func (s *search) pause() time.Duration {
 	if !s.eager() {
 		return max(s.slow.next(), roundEvery)
@@ -174,8 +176,9 @@ func (s *search) mayBegin() bool {
 	return s.eager() && s.latest.looked.Load() && !mute && s.under < mostRounds
 }
 
-// race looks up the candidates and dials them in a random order, each for wait at most. The relay
-// that the edge is leaving comes last.
+// race looks up the candidates and dials them in a random order until one gives a link. It leaves
+// out those that refused this edge lately. The relay that the edge is leaving comes last. wait
+// bounds each dial.
 func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	u := s.u
 	lookup, stagger := lookupWait, resolve.Stagger
@@ -221,8 +224,8 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 }
 
 // suits returns why the edge does not need a link that it has dialled, or nil if it needs it. A
-// relay that is doubted may answer a dial while its old link stays silent: then the old link is
-// dead. suits waits againAfter to see that.
+// relay that is doubted may answer a dial. suits then waits up to againAfter for the old link to be
+// heard. If it stays silent, the new link is needed.
 func (s *search) suits(ctx context.Context, l *dialled) error {
 	old := s.leaving
 	if old == nil || old.over.Err() != nil {
@@ -245,7 +248,7 @@ func (s *search) suits(ctx context.Context, l *dialled) error {
 	return ctx.Err()
 }
 
-// awaitHeard returns when the link has been heard, or after wait.
+// awaitHeard returns when the link has been heard, when wait has passed, or when ctx is done.
 func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
@@ -262,7 +265,8 @@ func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	}
 }
 
-// note counts what failed in a round. If there is no link and the round gave none, note logs why.
+// note counts what failed in a round. If there is no link and the round gave none, note hands the
+// reasons to fail.
 func (s *search) note(r *round) {
 	u := s.u
 	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(r.lookups)))
@@ -283,8 +287,8 @@ func (s *search) note(r *round) {
 	}
 }
 
-// refuse counts a failed dial. If the relay refused this edge, refuse notes that, since dialling
-// that relay again soon would not help.
+// refuse counts a failed dial. If the relay refused the key or the version, refuse adds it to the
+// refusals and logs that.
 func (u *Uplink) refuse(url string, err error) {
 	reason := "unreachable"
 	switch {
@@ -303,8 +307,8 @@ func (u *Uplink) refuse(url string, err error) {
 	u.logger.Warn("relay refused this edge", "url", url, "reason", reason, "err", err)
 }
 
-// fail notes that no relay gave a link. It logs the reason when that differs from the reason logged
-// last.
+// fail notes that no relay gave a link. It logs the reason, unless it has logged the same reason
+// since a round last gave a link.
 func (u *Uplink) fail(errs []error) {
 	refused := len(errs) > 0
 	for _, err := range errs {
@@ -320,8 +324,8 @@ func (u *Uplink) fail(errs []error) {
 	}
 }
 
-// rtt returns the shortest of the last round trips on the link in use, or on the last link; 0: none
-// was measured.
+// rtt returns the shortest of the last round trips on the link in use. Without such a link it
+// returns what was measured on an earlier one. It returns 0 if nothing was measured.
 func (u *Uplink) rtt() time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()

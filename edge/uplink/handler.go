@@ -6,13 +6,13 @@ import "github.com/edgerelay/edgerelay/shared/link"
 // methods of a Handler and of its Feeds must not block. They must not keep any byte slice of a
 // frame after they return.
 type Handler interface {
-	// Begin starts a link and returns the Feed for the link's frames. It calls session for every
-	// session, including dead ones that are not yet forgotten. It calls held for every topic, in
-	// several parts when the topic has many members. All of this is as of one moment.
+	// Begin starts a link and returns the Feed for the link's frames. It calls session for each
+	// session, including dead ones that are not yet forgotten. It calls held for each topic with
+	// members, in several parts when there are many members. All of this is as of one moment.
 	Begin(session func(link.Session), held func(link.Held)) Feed
 
 	Answer(link.Answer)
-	// Forget is called when a session's End was acknowledged. The session then leaves the tables.
+	// Forget is called when a session's End is finished. The session must then leave the tables.
 	Forget(session uint64)
 	// Digest returns the digest of the Hub's tables, with Heard left zero. comparable is false
 	// while the tables hold a session that is dead, or whose Links.Open has not returned.
@@ -20,8 +20,8 @@ type Handler interface {
 }
 
 // Feed takes what one link brings about topics. Topic numbers are the link's own. One goroutine at
-// a time calls its methods, but Leaving may overlap with the others. Two Feeds may be called at
-// once while the edge moves from one relay to another.
+// a time calls its methods, but Leaving and Staying may overlap with the others. While the edge
+// moves from one relay to another, calls of two Feeds may overlap.
 type Feed interface {
 	// BeginBatch is called before each frame of a batch, and EndBatch after the last one. EndBatch
 	// is not called after a frame that ends the link with an error. At EndBatch, what the frames
@@ -31,8 +31,8 @@ type Feed interface {
 	Topic(link.TopicNumber)
 	Untopic(link.Untopic)
 	Opened(link.Opened)
-	// Joined and Left change memberships. The client gets the text only when answer is true, which
-	// means that the client's frame was not answered before.
+	// Joined and Left change memberships. If answer is true, the client's frame was not answered
+	// before, and the client gets the text.
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
 	Publication(link.Publication)
@@ -40,12 +40,12 @@ type Feed interface {
 	Gap(link.Gap)
 	// Cost tells to how many sessions a user's message was delivered, on all edges of the relay.
 	Cost(link.Cost)
-	// BrokerBack tells that the relay's broker is there. What the relay gave ahead until now
-	// belongs to a past outage. BrokerBack is also called at the beginning of a link, unless the
-	// broker is away.
+	// BrokerBack tells that the relay has said that nothing is degraded, so that its broker is
+	// there. What the relay gave ahead until now belongs to a past outage. BrokerBack may come
+	// again without an outage in between.
 	BrokerBack()
 	// Leaving tells that the edge looks for another link while this one is still up. Staying tells
-	// that the edge does not need another one any more.
+	// that the edge no longer looks for one.
 	Leaving()
 	Staying()
 	// Down tells that the link has ended and its topic numbers are void. It is the last call.

@@ -12,17 +12,17 @@ import (
 // An edge that had to link to a far relay goes home to a nearer one: docs/design/uplink.md.
 const (
 	// homeAfter is how long a nearer relay must be well before an edge goes there. homeSpread
-	// bounds a random time on top, so that many edges do not go at once. homeAsk is how often the
-	// edge asks the nearer relay meanwhile.
+	// bounds a random time on top, so that many edges do not go at once. homeAsk is the pause
+	// before each question to the nearer relay meanwhile.
 	homeAfter  = time.Minute
 	homeSpread = time.Minute
 	homeAsk    = 5 * time.Second
 	// homeEvery is the least time between two moves home.
 	homeEvery = 10 * time.Minute
-	// homeLess is how much shorter than the other the nearer relay's round trip must be. It must
-	// also be less than half of the other.
+	// homeLess is the least difference by which the nearer relay's round trip must be shorter than
+	// that of the relay in use. It must also be shorter than half of that.
 	homeLess = 5 * time.Millisecond
-	// homeTrips is the number of surveys of which the shortest round trip counts.
+	// homeTrips is the number of last surveys whose shortest round trip counts.
 	homeTrips = 3
 	// handshakeTrips is how many round trips a handshake takes without TLS: for TCP, for the
 	// upgrade, and from Hello to Welcome.
@@ -30,7 +30,7 @@ const (
 )
 
 // distance is how far a candidate is.
-type distance []time.Duration // round trips of the last homeTrips surveys; never empty
+type distance []time.Duration // round trips of up to homeTrips surveys; never empty
 
 // measured returns d with the time that one more handshake took.
 func (d distance) measured(took time.Duration) distance {
@@ -61,9 +61,10 @@ func (s *surveyor) nearer(used string, now time.Time) (url string) {
 	return url
 }
 
-// goHome asks the nearer relay at url again and again. If every question was answered, goHome then
-// dials that relay and hands the link to Run. used is the URL of the relay in use. While that relay
-// says that it is degraded, the edge stays: it cannot know whether the nearer one is well.
+// goHome asks the nearer relay at url again and again, for homeAfter and up to homeSpread more. If
+// each question was answered, goHome then dials that relay and offers the link to Run. used is the
+// URL of the relay in use. While that relay says that it is degraded, the edge stays: it cannot
+// know whether the nearer one is well.
 func (s *surveyor) goHome(ctx context.Context, used, url string) {
 	u := s.uplink
 	for end := time.Now().Add(homeAfter + rand.N(homeSpread)); time.Now().Before(end); {
@@ -80,15 +81,15 @@ func (s *surveyor) goHome(ctx context.Context, used, url string) {
 // offered is a link to a better relay, for Run to take.
 type offered struct {
 	*dialled
-	than string // the URL of the relay in use, than which it is better
+	than string // the URL of the relay in use when the link was dialled
 	why  cause
 }
 
 // offerWait is how long a link to a better relay is kept for Run to take it.
 const offerWait = time.Second
 
-// offer dials a better relay and hands the link to Run. It reports whether Run took it. Run does
-// not while it looks for a relay itself.
+// offer dials a better relay and hands the link to Run. It reports whether Run took it. While Run
+// looks for a relay itself, it takes none.
 func (u *Uplink) offer(ctx context.Context, url, than string, why cause) (taken bool) {
 	u.mu.Lock()
 	u.generation++
@@ -111,9 +112,8 @@ func (u *Uplink) offer(ctx context.Context, url, than string, why cause) (taken 
 	return false
 }
 
-// improve moves the edge from old to a better relay. It drops the offered link and returns old if
-// the edge has left the relay than which the offered one is better, or is at the offered one
-// already.
+// improve moves the edge from old to a better relay. It closes the offered link and returns old in
+// two cases: old is at another URL than to.than, or old is a link to the offered relay already.
 func (u *Uplink) improve(ctx context.Context, old *running, to offered) *running {
 	if to.than != old.url || to.welcome.Instance == old.welcome.Instance {
 		to.conn.CloseNow()

@@ -11,7 +11,7 @@ import (
 )
 
 // startFar starts an edge that links to the far relay, since the near one takes no links yet. far
-// and near are what each relay adds to the time of a dial.
+// and near are how much longer a dial of the far and of the near relay takes.
 func startFar(t *testing.T, n *network, far, near time.Duration) (e *edge, farRelay, nearRelay *fakeRelay) {
 	t.Helper()
 	relays, urls := n.relaysOf(t, 2)
@@ -63,8 +63,8 @@ func TestAnEdgeGoesHomeToANearerRelayThatWasWellForAMinute(t *testing.T) {
 			t.Errorf("the far relay was not left in order: %v, %v", frames, old.ended())
 		}
 
-		// The near relay fails again, and is back soon. Ten minutes must pass between two moves
-		// home.
+		// The near relay fails, and is back after 30 s. The edge must not go home again before
+		// homeEvery has passed since it last did.
 		near.refuse(true)
 		near.cut()
 		time.Sleep(30 * time.Second)
@@ -108,7 +108,7 @@ func TestAnEdgeDoesNotGoHomeToARelayOfAnotherCluster(t *testing.T) {
 	})
 }
 
-// While Redis is away the edge's clients talk on at the relay where they are.
+// The relay in use says that it is degraded, and the nearer one is there. The edge must stay.
 func TestP5_AnEdgeDoesNotGoHomeWhileRedisIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -120,7 +120,8 @@ func TestP5_AnEdgeDoesNotGoHomeWhileRedisIsAway(t *testing.T) {
 	})
 }
 
-// The nearer relay never says Live: it alone may be cut from Redis.
+// The nearer relay does not say Live, as if it were cut from Redis. The edge must go back to the
+// far one, and stay there.
 func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -134,7 +135,7 @@ func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 	})
 }
 
-// A nearer relay that comes and goes is not well.
+// The nearer relay is there for 30 s at a time. The edge must stay at the far one.
 func TestAnEdgeDoesNotGoHomeToARelayThatComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

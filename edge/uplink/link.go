@@ -10,9 +10,9 @@ import (
 // link.Sink. The link's writer calls Fill; its reader calls HandleFrame and EndBatch. wake asks the
 // writer to call Fill again.
 //
-// Two Links may exist while the edge moves to another relay. The older one then sends only Moved.
-// Of what its relay sends, it passes on only publications, gaps, costs and topic numbers. All else
-// could contradict what the new relay has been told.
+// Two Links may exist while the edge moves to another relay. The older one then sends nothing but
+// Moved. Of what its relay sends, it passes on publications, gaps, costs and topic numbers, and
+// ignores other frames. These could contradict what the new relay has been told.
 type Link struct {
 	links *Links
 	wake  func()
@@ -25,12 +25,12 @@ type Link struct {
 	ended  []uint64 // sessions ended by the Ack under way; guarded by Links.mu
 }
 
-// NewLink starts a link, which is in use from then on. It rewinds the log and copies the Handler's
-// tables, which are the first frames that Fill returns. wake must not block. Any goroutine may call
-// wake at any time from now on.
+// NewLink starts a link, which is in use until its Down, or until the next NewLink. It rewinds the
+// log and copies the Handler's tables, which are the first frames that Fill returns. wake must not
+// block. Any goroutine may call wake at any time from now on.
 //
 // Before the tables are read, the new link begins to queue new sessions. So a session that is added
-// meanwhile may be told twice, but it is never missed. The link that was in use until now sends
+// meanwhile is told at least once, and may be told twice. The link that was in use before sends
 // nothing more but Moved. The caller must call Down at the end.
 func NewLink(links *Links, wake func()) *Link {
 	l := &Link{links: links, wake: wake, drain: make(chan time.Duration, 1), live: make(chan struct{})}
@@ -51,12 +51,12 @@ func NewLink(links *Links, wake func()) *Link {
 	return l
 }
 
-// Drain returns a channel that receives a window when the relay is about to stop and asks the edge
-// to link elsewhere. The edge should begin at a random moment within that window.
+// Drain returns a channel that brings a window when the relay is about to stop and asks the edge to
+// link elsewhere. The edge should begin at a random moment within that window.
 func (l *Link) Drain() <-chan time.Duration { return l.drain }
 
-// Live returns a channel that is closed when the relay has said Live: the members of all topics in
-// the tables have been sent what they had missed.
+// Live returns a channel that is closed when the relay has said Live. The relay has then sent the
+// members of the topics in the tables what they had missed.
 func (l *Link) Live() <-chan struct{} { return l.live }
 
 // Leaving tells the Handler that another link is looked for while this one is up.
@@ -66,8 +66,8 @@ func (l *Link) Leaving() { l.feed.Leaving() }
 func (l *Link) Staying() { l.feed.Staying() }
 
 // Leave tells the relay that another link has taken over. The relay then sends what has been
-// published until then, and ends this link. If the relay was never told all tables, Leave returns
-// false, and nothing more is sent.
+// published until then, and ends this link. If part of the tables at the link's beginning is not
+// sent yet, Leave returns false, and nothing more is sent.
 func (l *Link) Leave() bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()

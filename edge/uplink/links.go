@@ -33,8 +33,8 @@ type Links struct {
 	metrics *metrics
 
 	// turn is held while a frame from the relay in use changes memberships or the log. It is also
-	// held while the tables are read for a new link. So the tables that a new relay is told and the
-	// messages replayed to it are of one moment. turn is taken before mu and never held across I/O.
+	// held while the tables are read for a new link and the log is rewound, so that no such change
+	// comes in between. turn is taken before mu and never held across I/O.
 	turn sync.Mutex
 
 	// mu gives one order to what sessions do: a Session frame goes before the session's messages,
@@ -46,8 +46,8 @@ type Links struct {
 	// up is newest once the tables were read for it, and the link before it until then; nil: none.
 	up       *Link
 	ever     bool
-	degraded []string      // as the relay said
-	changed  chan struct{} // closed when the log shrank or the link ended; nil: nobody waits
+	degraded []string      // as the relay in use said last
+	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
 }
 
 // NewLinks returns Links with an empty log and no link. They feed handler.
@@ -75,9 +75,9 @@ func (s *Links) Open(session link.Session) (told bool) {
 	return told
 }
 
-// Accept gives a client's frame its number and copies payload. From then on the frame is accepted,
-// and it is replayed until the relay has acknowledged it. Accept returns false when there is no
-// room or when others wait for room.
+// Accept gives a client's frame its number and copies payload. From then on the frame is accepted:
+// each new link replays it until it is finished. Accept returns false when there is no room, or
+// when others wait for the room that there is.
 func (s *Links) Accept(session uint64, payload []byte) bool {
 	s.mu.Lock()
 	ok := s.admission.accept(session, payload)
@@ -92,9 +92,9 @@ func (s *Links) Accept(session uint64, payload []byte) bool {
 }
 
 // WaitRoom blocks until there is room for size bytes of the session, and returns true. If ctx is
-// done before, it returns false. The room is kept for the session's next Accept, or until its End
-// or Forget. A session waits once at a time. Sessions that wait for the whole log are served first
-// come first served.
+// done before, it returns false. The room is kept until the session's next Accept or WaitRoom, or
+// until its End or Forget. A session must not wait twice at a time. Sessions that wait for the log
+// as a whole are served in the order in which they came.
 func (s *Links) WaitRoom(ctx context.Context, session uint64, size int) bool {
 	s.mu.Lock()
 	w := s.admission.wait(session, size)
@@ -119,8 +119,8 @@ func (s *Links) Holds(session uint64) bool {
 	return s.log.Holds(session)
 }
 
-// End logs the session's end after its last message. The Handler keeps the session until
-// Handler.Forget.
+// End appends the session's end to the log. The session must send no message after that. The
+// Handler keeps the session until Handler.Forget.
 func (s *Links) End(session uint64) {
 	s.mu.Lock()
 	s.log.End(session)
@@ -139,17 +139,16 @@ func (s *Links) Forget(session uint64) {
 	s.log.Disown(session)
 }
 
-// Linked reports whether there is a link now, and whether there ever was one.
+// Linked reports whether there is a link now, and whether there has been one since the edge's boot.
 func (s *Links) Linked() (now, ever bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.up != nil, s.ever
 }
 
-// Flush blocks until the relay has acknowledged everything in the log, and returns 0. If ctx is
-// done before, it returns how many messages are not acknowledged. Without a link it does not wait
-// for ends of sessions, since a relay removes the sessions of an edge that it has lost. New
-// messages prolong the wait.
+// Flush blocks until everything in the log is finished, and returns 0. If ctx is done before, it
+// returns how many messages are not finished. Without a link it does not wait for ends of sessions,
+// since a relay removes the sessions of an edge that it has lost. New messages prolong the wait.
 func (s *Links) Flush(ctx context.Context) (left int) {
 	for {
 		s.mu.Lock()

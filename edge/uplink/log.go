@@ -14,13 +14,13 @@ const EntryCost = 64
 // shares is how many owners fill the Log when each uses up its share.
 const shares = 16
 
-// Log keeps what clients sent until the relay has acknowledged it. Entries are numbered from 1,
-// over the boot of the edge.
+// Log keeps the numbered frames of clients that are not finished. Numbers begin at 1 when the edge
+// boots, and grow by 1.
 //
 // The Log is bounded by size bytes in all, and by a sixteenth of that per owner. An owner is a user
-// with all its sessions. An empty Log and an empty share admit one whole message of any size. Ends
-// are exempt, since there is at most one per session. When there is no room, Append refuses and
-// changes nothing.
+// with all its sessions. An empty Log has room for one message of any size, and so has an empty
+// share. A message needs room in both. Ends are exempt: a session has at most one. When there is no
+// room, Append refuses and changes nothing.
 //
 // A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
 type Log struct {
@@ -43,9 +43,9 @@ type Log struct {
 
 // account is what is known of a session.
 type account struct {
-	owner    uint64 // whose share it uses
+	owner    uint64 // whose share the session uses
 	messages int
-	own      bool // Own named no owner: the session is its own
+	own      bool // Own was not called: the session is its own owner
 	ended    bool // its end is finished
 }
 
@@ -71,10 +71,11 @@ func NewLog(size int) *Log {
 // must be called before the session's first message.
 func (l *Log) Own(session, owner uint64) { l.accounts[session] = account{owner: owner} }
 
-// Disown forgets a session that has neither messages nor an end.
+// Disown forgets the owner of a session that has no messages and no end in the Log.
 func (l *Log) Disown(session uint64) { delete(l.accounts, session) }
 
-// ownerOf returns whose share a session uses: its own, unless Own gave it another owner.
+// ownerOf returns the owner whose share a session uses. Without a call of Own that is the session
+// itself.
 func (l *Log) ownerOf(session uint64) uint64 {
 	if a, ok := l.accounts[session]; ok {
 		return a.owner
@@ -133,7 +134,7 @@ func (l *Log) End(session uint64) (number uint64) {
 	return l.last
 }
 
-// Next returns the next entry to send on this link. It returns false when all were sent.
+// Next returns the next unfinished entry to send on this link. It returns false when there is none.
 func (l *Log) Next() (Entry, bool) {
 	for l.cursor < l.entries.n {
 		s := l.entries.at(l.cursor)
@@ -149,15 +150,15 @@ func (l *Log) Next() (Entry, bool) {
 	return Entry{}, false
 }
 
-// Rewind starts a new link: Next goes back to the first entry that is not acknowledged.
+// Rewind starts a new link: Next goes back to the first unfinished entry.
 func (l *Log) Rewind() {
 	l.cursor = 0
 	l.through = 0
 }
 
 // Ack drops each entry whose number is at most the value of through, or lies in one of the ranges.
-// It calls dropped for each of them. An entry that was sent only on an earlier link may be
-// acknowledged on this one, since the relay may know the entry from that link.
+// It calls dropped for each of them. An entry may be acknowledged before it is sent on this link,
+// if it was sent on an earlier one.
 //
 // Ack fails with ErrAck and changes nothing if it covers a number that was never sent, if through
 // is below that of an earlier Ack of this link, or if ranges are out of order.
@@ -206,8 +207,8 @@ func (l *Log) shift(dropped func(session uint64, end bool)) {
 }
 
 // finish drops the entries in r. The relay repeats a range in each Ack, also when the range has
-// grown. So the first slot of the range counts the dead slots from it on, and the next call skips
-// these in one step.
+// grown. So finish stores in the first slot of the range how many dead slots follow one another
+// there. The next call skips these in one step.
 func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	start := l.entries.find(r.First)
 	i := start
@@ -266,12 +267,12 @@ func (l *Log) settle(session uint64, a account) {
 	}
 }
 
-// Answer reports whether an answer to number should be passed on. That is true once per entry, and
-// never for a finished one.
+// Answer reports whether an answer to number should be passed on. That is so at most once for each
+// entry, and not for an end or a finished message.
 //
-// An answer finishes its entry as an acknowledgement does: the edge's tables then have the effect
-// of the frame, so the entry must not be replayed. An answer that grants does not finish its entry.
-// The entry is replayed as granted until it is acknowledged.
+// Without grants, the answer finishes its entry: the caller brings the frame's effect into the
+// edge's tables, so the entry must not be replayed. With grants, the entry stays, and new links
+// replay it as granted.
 func (l *Log) Answer(number uint64, grants bool, dropped func(session uint64, end bool)) bool {
 	s := l.message(number)
 	if s == nil {
@@ -289,7 +290,7 @@ func (l *Log) Answer(number uint64, grants bool, dropped func(session uint64, en
 }
 
 // Grant notes that the messages of these numbers are in effect. It passes over ends and finished
-// messages.
+// messages. It fails with ErrAck if a number was never sent, or if r is empty or begins at 0.
 func (l *Log) Grant(r link.Range) error {
 	if r.First == 0 || r.Last < r.First || r.Last > l.sent {
 		return fmt.Errorf("%w: %d-%d granted, only %d was sent", ErrAck, r.First, r.Last, l.sent)
@@ -325,7 +326,7 @@ func (l *Log) trim() {
 	l.cursor = l.entries.tidy(l.cursor)
 }
 
-// First returns the first number that is not acknowledged, or Last()+1 if all are.
+// First returns the lowest number of an unfinished entry, or Last()+1 if there is none.
 func (l *Log) First() uint64 {
 	if l.entries.n == 0 {
 		return l.last + 1
@@ -336,11 +337,11 @@ func (l *Log) First() uint64 {
 // Last returns the last number given, or 0 if none was.
 func (l *Log) Last() uint64 { return l.last }
 
-// Bytes returns the cost of all messages: their payloads, and EntryCost for each of them.
+// Bytes returns the cost of the unfinished messages: for each, its payload and EntryCost.
 func (l *Log) Bytes() int { return l.bytes }
 
-// Messages returns how many messages are not acknowledged.
+// Messages returns how many messages are not finished.
 func (l *Log) Messages() int { return l.messages }
 
-// Ends returns how many ends are not acknowledged.
+// Ends returns how many ends are not finished.
 func (l *Log) Ends() int { return l.ends }

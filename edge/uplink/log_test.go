@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// model is the Log written the slow and obvious way. One slice holds everything that was ever
-// appended.
+// model does what the Log does in a simple and slow way. It keeps the entries that were appended in
+// one slice.
 type model struct {
 	size    int
 	entries []modelEntry
@@ -129,7 +129,7 @@ func (m *model) first() uint64 {
 // choices makes the decisions of a schedule, at random or from a fuzzer's bytes.
 type choices func(n int) int
 
-// pair steps a Log and its model together and fails at the first difference.
+// pair steps a Log and a model of it together. It fails the test at the first difference.
 type pair struct {
 	t testing.TB
 	l *Log
@@ -146,7 +146,7 @@ func (p *pair) step(choose choices) {
 		first := uint64(choose(len(p.m.entries) + 2))
 		r := link.Range{First: first, Last: first + uint64(choose(4))}
 		if r.Last > 0 && choose(8) == 0 {
-			r.Last-- // below its first, now and then
+			r.Last-- // may be below r.First
 		}
 		same(p.t, "Grant ok", p.l.Grant(r) == nil, p.m.grant(r))
 	case 0, 1, 2:
@@ -192,7 +192,7 @@ func (p *pair) next(count int) {
 	}
 }
 
-// someAck returns an acknowledgement that is valid more often than not.
+// someAck returns an acknowledgement, which may be invalid.
 func (p *pair) someAck(choose choices) (through uint64, ranges []link.Range) {
 	through = p.m.through + uint64(max(0, choose(6)-3))
 	at := through + 1
@@ -294,8 +294,8 @@ func drain(l *Log) {
 
 func ignore(uint64, bool) {}
 
-// TestLogForgetsBehindOneUnfinished: one unfinished number must not make the Log keep anything of
-// the many that are finished after it.
+// TestLogForgetsBehindOneUnfinished leaves one number unfinished, and finishes 100,000 after it.
+// The Log's ring must stay small.
 func TestLogForgetsBehindOneUnfinished(t *testing.T) {
 	l := NewLog(1 << 20)
 	payload := make([]byte, 100)

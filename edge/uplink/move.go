@@ -8,15 +8,16 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// liveWait is the longest time that a moving edge keeps its old link while the new relay catches
-// up.
+// liveWait is how long a moving edge waits for the new relay to catch up, before it leaves the old
+// one nevertheless. A dial of the old relay meanwhile may prolong that.
 const liveWait = 5 * time.Second
 
-// slowAfter is how long the next relay may take to catch up, if the one that was doubted is well.
+// slowAfter is how long the new relay may take to catch up, before the edge looks whether it would
+// be better off at the old one.
 const slowAfter = 1200 * time.Millisecond
 
-// leaveWait is the longest time that the edge waits for the old relay's Bye after it has said
-// Moved.
+// leaveWait is how long the edge waits, after its Moved, for the old relay to end the link. Then
+// the edge says Bye itself.
 const leaveWait = 2 * time.Second
 
 // drained links to another relay while old, whose relay stops soon, goes on. It returns the new
@@ -32,7 +33,7 @@ func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration
 		defer moment.Stop()
 		select {
 		case <-moment.C:
-		case <-old.conn.Doubt(): // it may not last so long
+		case <-old.conn.Doubt(): // a silent link may end before the moment
 		case <-sctx.Done():
 		}
 	}
@@ -47,7 +48,7 @@ func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration
 }
 
 // doubted looks for another relay while old is silent. It returns the new link. If old is heard
-// again or ends before, it returns old.
+// again or ends before, or if ctx is done, it returns old.
 func (u *Uplink) doubted(ctx context.Context, old *running) *running {
 	began := time.Now()
 	u.logger.Warn("relay is silent: looking for another", "relay", old.welcome.Relay, "silent", time.Since(old.conn.LastReceived()))
@@ -87,8 +88,8 @@ func (u *Uplink) move(ctx context.Context, old *running, l *dialled, why cause) 
 	return next
 }
 
-// part ends old once next is live, and after liveWait at the latest. If either of them is lost,
-// part does so at once. After doubt it notes whether the move was wrong.
+// part waits as awaitLive does, and then ends old. If old was left by doubt and was heard since
+// next began, part calls learn.
 func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	outcome := u.awaitLive(ctx, old, next, why)
 	u.metrics.moves.WithLabelValues(why.String(), outcome).Inc()
@@ -100,10 +101,10 @@ func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	}
 }
 
-// awaitLive waits until next is live, and returns how the wait ended. If next is slow and old is
-// well, the edge is better off where it was, and awaitLive offers that to Run. A relay that was
-// left for a nearer one is well. One that was doubted is well if it was heard again. But if next
-// says that it is degraded, no relay may be better than one that was doubted.
+// awaitLive waits until next is live, and returns how the wait ended. If that takes slowAfter,
+// awaitLive may dial old's relay again and offer the link to Run. It does so after byHome. After
+// byDoubt it does so if old was heard since next began and the relay in use has not said that it is
+// degraded: a degraded relay may be unable to say Live, and so may the others.
 func (u *Uplink) awaitLive(ctx context.Context, old, next *running, why cause) (outcome string) {
 	most := time.NewTimer(liveWait)
 	defer most.Stop()
@@ -135,9 +136,9 @@ func (u *Uplink) isDegraded() bool {
 	return len(u.degraded) > 0
 }
 
-// leave ends old after next has taken over. It asks old's relay to end the link after what has been
-// published, and waits for that up to leaveWait. It ends old at once if next is lost, if old's
-// relay was never told all tables, or if that relay cannot be asked.
+// leave ends old after next has taken over. It asks old's relay to send what has been published and
+// to end the link, and waits for that up to leaveWait. It does not ask if next is lost, if old's
+// relay does not know Moved, or if that relay was not yet told all tables.
 func (u *Uplink) leave(old, next *running) {
 	if next.over.Err() == nil && old.conn.Features()&link.FeatureMove != 0 && old.Leave() {
 		timer := time.NewTimer(leaveWait)
@@ -156,9 +157,9 @@ func (u *Uplink) leave(old, next *running) {
 const (
 	// mostPatient bounds the factor by which wrong moves raise the limit of silence.
 	mostPatient = 8
-	// shortSilence is less than what a relay that fails costs.
+	// shortSilence bounds the silences after which a move counts as wrong: see learn.
 	shortSilence = 2500 * time.Millisecond
-	// calmAfter is the time without a wrong move after which the factor is halved.
+	// calmAfter is the time after which the factor is halved, if no wrong move comes in between.
 	calmAfter = 10 * time.Minute
 )
 
@@ -176,8 +177,9 @@ func (p *patience) now(at time.Time) int {
 	return max(p.factor, 1)
 }
 
-// learn notes that a relay was heard again after it had been left by doubt. If it was silent for
-// less than shortSilence, the move was wrong: to wait would have been as quick.
+// learn notes that a relay was heard again after it had been left by doubt. If the longest silence
+// of its link was below shortSilence, the move was wrong: waiting would have been about as quick.
+// learn then doubles the factor of patience, up to mostPatient.
 func (u *Uplink) learn(silence time.Duration) {
 	if silence >= shortSilence {
 		return

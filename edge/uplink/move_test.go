@@ -12,16 +12,17 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// moving is an edge whose relay has asked it to move, and which has a link to another relay. The
-// calls that its hub had recorded until then were taken out.
+// moving is an edge whose relay has asked it to move, and which has a link to another relay. Its
+// hub begins without recorded calls.
 type moving struct {
 	*edge
 	left, right *fakeRelay // the relay that the edge leaves, and the other
 	old, next   *fakeLink
 }
 
-// startMoving makes an edge with session 1 and three accepted messages, none acknowledged, and has
-// its relay ask it to move.
+// startMoving makes an edge with session 1 and three accepted messages, of which none is
+// acknowledged. It has the edge's relay ask the edge to move, and waits for the link to the other
+// relay.
 func startMoving(t *testing.T, n *network) *moving {
 	t.Helper()
 	m := &moving{left: n.start(t, "r1:1"), right: n.start(t, "r2:1")}
@@ -59,7 +60,8 @@ func TestMoveWithBothLinksUp(t *testing.T) {
 		same(t, "told and replayed", render(m.next.received()), "session 1|synced 1-3 1 0|1: 1 a|2: 1 b|3: 1 c")
 		before := len(m.old.received())
 
-		// From now on the old link only delivers.
+		// From now on publications and gaps count on the old link, and the other frames below do
+		// not.
 		m.old.send(
 			link.Publication{Topic: 7, Payload: []byte("old")},
 			link.Gap{Topic: 7, Lost: 3},
@@ -180,7 +182,8 @@ func TestMoveStaysWhereThereIsNoOtherRelay(t *testing.T) {
 		synctest.Wait() // until the tables are told
 		e.open(1)
 		l.send(link.Drain{Window: 100})
-		// Meanwhile the edge dials the same relay again and again. That does not count.
+		// Meanwhile the edge dials the same relay again and again, and must keep the link that it
+		// has.
 		time.Sleep(3 * time.Second)
 		e.accept(1, "a")
 		synctest.Wait()
@@ -209,8 +212,8 @@ func TestStopDuringAMove(t *testing.T) {
 	})
 }
 
-// TestNoMovedBeforeSynced: a relay may ask its edge to move while the edge still tells it the
-// tables. The edge must not send Moved then, since the relay would take that for a violation.
+// TestNoMovedBeforeSynced has a relay ask its edge to move while the edge still tells it the
+// tables. The edge must not send Moved if it has not sent Synced.
 func TestNoMovedBeforeSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -254,8 +257,8 @@ func TestNoMovedBeforeSynced(t *testing.T) {
 	})
 }
 
-// TestNewLinkLostWhileLeaving: when the new link is lost while the edge waits for the old relay's
-// Bye, the edge dials again at once.
+// TestNewLinkLostWhileLeaving cuts the new link while the edge waits for the old relay's Bye. The
+// edge must dial again within 0.5 s.
 func TestNewLinkLostWhileLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -274,8 +277,8 @@ func TestNewLinkLostWhileLeaving(t *testing.T) {
 	})
 }
 
-// TestSuspensionWhileLeaving: the edge also dials at once when it was suspended while it waited for
-// the Bye of an old relay that answers nothing.
+// TestSuspensionWhileLeaving calls renew while the edge waits for the old relay's Bye. The edge
+// must dial again within 0.5 s.
 func TestSuspensionWhileLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -67,7 +67,7 @@ type fakeRelay struct {
 	name   string
 	net    *memnet.Listener
 	server *http.Server
-	// handle is called with each frame, if set.
+	// handle, if set, is called with each frame that came.
 	handle func(*fakeLink, any)
 
 	mu       sync.Mutex
@@ -77,9 +77,9 @@ type fakeRelay struct {
 	accepted []*fakeLink
 	refusing bool
 	frozen   bool
-	far      time.Duration // how much longer a dial takes than otherwise
-	away     bool          // nothing that is sent to it arrives
-	asked    []*fakeLink   // of edges that only ask who the relay is
+	far      time.Duration // how long each dial is delayed
+	away     bool          // dials to it get no answer
+	asked    []*fakeLink   // links of edges that only ask who the relay is
 }
 
 // start adds a relay to n at addr.
@@ -143,8 +143,8 @@ func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	l.mu.Unlock()
 }
 
-// freeze stops the relay's process as far as edges can see, or lets it go on. While it is stopped,
-// nothing goes in or out on any connection.
+// freeze freezes the relay's connections, and those that are dialled later. On a frozen connection
+// nothing goes in or out. With on false, freeze thaws the connections.
 func (r *fakeRelay) freeze(on bool) {
 	r.mu.Lock()
 	r.frozen = on
@@ -189,7 +189,8 @@ func (r *fakeRelay) links() []*fakeLink {
 	return slices.Clone(r.accepted)
 }
 
-// last returns the last link once everything is quiet. It must be the nth.
+// last waits until all goroutines of the bubble are blocked, and returns the relay's last link. If
+// that is not the nth, it fails the test.
 func (r *fakeRelay) last(n int) *fakeLink {
 	r.t.Helper()
 	synctest.Wait()
@@ -289,7 +290,7 @@ type fakeHub struct {
 	calls      []string
 	comparable bool
 	begun      int
-	naming     bool   // calls name their link, see fakeFeed.note
+	naming     bool   // calls are recorded with their link, see fakeFeed.note
 	telling    func() // called at the end of Begin
 }
 
@@ -329,8 +330,8 @@ type fakeFeed struct {
 	n int
 }
 
-// note records a call. If naming is set, the number of the link goes before the call, except for
-// the first link.
+// note records a call. If naming is set and this is not the first link, the link's number goes
+// before the call.
 func (f *fakeFeed) note(format string, args ...any) {
 	if f.naming && f.n > 1 {
 		format = fmt.Sprintf("%d: ", f.n) + format
@@ -381,7 +382,7 @@ type edge struct {
 	stop context.CancelFunc // makes Run return
 }
 
-// run starts an Uplink in the bubble, after prepare. The Uplink ends with the test.
+// run calls the functions of prepare and then starts an Uplink. The Uplink ends with the test.
 func (n *network) run(t testing.TB, config Config, prepare ...func(*edge)) *edge {
 	t.Helper()
 	if config.Keys.IsZero() {

@@ -16,8 +16,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/resolve"
 )
 
-// lookupWait is how long the edge waits for names that were never resolved. The look-up goes on
-// afterwards, while the edge dials the relays that need none.
+// lookupWait bounds how long the edge waits for the look-up of relays' names. The look-up goes on
+// afterwards, while the edge dials the relays whose addresses it has.
 const lookupWait = 3 * time.Second
 
 // relay is one element of EDGE_RELAY_URLS.
@@ -86,8 +86,9 @@ func shown(s string) string {
 	return s
 }
 
-// candidates returns the URLs of all relays, each once. It looks all names up at the same time. For
-// a name without a new answer it returns the last answer, and an error.
+// candidates returns the URLs of the relays that have an address, each once. It looks the names up
+// in parallel, for wait at most. A name without a new answer stands for the addresses of its last
+// answer, if there is one, and gives an error.
 func candidates(
 	ctx context.Context, relays []*relay, names *resolve.Names, wait time.Duration,
 ) (urls []string, errs []error) {
@@ -112,7 +113,7 @@ func candidates(
 	return urls, errs
 }
 
-// urls returns the URLs to dial for r.
+// urls returns the URLs to dial for r. With an error, these may be of an older answer, or none.
 func (r *relay) urls(ctx context.Context, names *resolve.Names) (urls []string, err error) {
 	if r.name == "" {
 		return []string{r.url}, nil

@@ -8,19 +8,19 @@ type slot struct {
 	session  uint64
 	payload  []byte
 	end      bool
-	granted  bool // in effect at a relay, not finished
+	granted  bool // in effect at a relay: to be published, not judged
 	answered bool // its client was answered
-	// skip is 0 for a live slot. A dead slot is finished and waits to be taken out; it and the
-	// skip-1 slots after it are dead.
+	// skip is 0 for a live slot. A dead slot is finished and waits to be taken out. Its skip counts
+	// dead slots that follow one another, beginning with itself.
 	skip uint32
 }
 
 func (s *slot) dead() bool { return s.skip > 0 }
 
 // ring is a queue of slots in ascending order of their numbers. It grows and shrinks with its
-// content. A slot in its middle can be killed. Dead slots stay until they are first, or until they
-// outnumber the live ones. The memory for later numbers is thus freed even while one early number
-// is unfinished.
+// content. A slot in its middle can be killed. Dead slots are taken out when they are first, or
+// when they are many more than the live ones. So the memory for later numbers can be freed while an
+// early number is unfinished.
 type ring struct {
 	slots  []slot // its length is a power of two, or 0
 	head   int
@@ -30,7 +30,7 @@ type ring struct {
 
 const ringMin = 64
 
-// at returns the i-th slot. The pointer is valid until the next push or tidy.
+// at returns the i-th slot. The pointer is valid until the next push, shift or tidy.
 func (r *ring) at(i int) *slot { return &r.slots[(r.head+i)&(len(r.slots)-1)] }
 
 func (r *ring) push(s slot) {
@@ -77,8 +77,9 @@ func (r *ring) find(number uint64) int {
 }
 
 // tidy takes dead slots out when they outnumber the live ones by more than ringMin, and gives
-// memory back when little of it is used. It returns where the slot at index i, or the next live
-// one, is now. Its cost is amortized over the kills and shifts before it.
+// memory back when little of it is used. It returns the new index of the slot that was at index i,
+// or of the next live one if that slot is taken out. Its cost is amortized over the kills and
+// shifts before it.
 func (r *ring) tidy(i int) int {
 	if r.killed > r.n-r.killed+ringMin {
 		i = r.sweep(i)
@@ -89,8 +90,8 @@ func (r *ring) tidy(i int) int {
 	return i
 }
 
-// sweep moves the live slots together. It returns where the slot at index, or the next live one, is
-// now.
+// sweep moves the live slots together. It returns the new index of the slot that was at index, or
+// of the next live one if that slot was dead.
 func (r *ring) sweep(index int) (moved int) {
 	live := 0
 	moved = -1

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// HandleFrame implements link.Sink. It gives what a frame brings to the Feed, the Handler or the
-// log. While the link is being left, only publications, gaps, costs and topic numbers still count.
+// HandleFrame implements link.Sink. On a link that is being left, it ignores frames other than
+// publications, gaps, costs and topic numbers.
 func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	l.feed.BeginBatch()
 	switch t {
@@ -44,9 +44,9 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 		return handle(body, link.ParseLeft, func(f link.Left) { l.feed.Left(f, l.answer(f.Number, f.Granted)) })
 	case link.TypeAnswer:
 		return handle(body, link.ParseAnswer, l.handleAnswer)
-	// An Ahead on a link that is being left never comes here. The new relay brings the same message
-	// too, perhaps after others that it has yet to bring. From the old link the message would
-	// overtake those.
+	// HandleFrame ignores an Ahead on a link that is being left. The new relay may bring the same
+	// message, after others that it has yet to bring. From the old link the message could overtake
+	// those.
 	case link.TypeAhead:
 		return handle(body, link.ParseAhead, l.feed.Ahead)
 	case link.TypeGranted:
@@ -65,7 +65,8 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	return fmt.Errorf("frame %v from a relay", t)
 }
 
-// EndBatch implements link.Sink. Each frame was handled at once; now the clients are written to.
+// EndBatch implements link.Sink. The frames of the batch were handled one by one; now the Feed
+// writes to the clients.
 func (l *Link) EndBatch() error {
 	l.feed.EndBatch()
 	return nil
@@ -79,8 +80,8 @@ func handle[F any](body []byte, parse func([]byte) (F, error), use func(F)) erro
 	return err
 }
 
-// answer notes in the log that number is answered. The number is granted if grants is set, and
-// finished otherwise. answer reports whether the client should get the answer.
+// answer notes in the log that number is answered. With grants the number is granted, without it
+// the number is finished. answer reports whether the client should get the answer.
 func (l *Link) answer(number uint64, grants bool) bool {
 	l.links.mu.Lock()
 	first := l.links.log.Answer(number, grants, l.dropped)
@@ -170,7 +171,8 @@ func (l *Link) handleLive(link.Live) {
 }
 
 // handleDigest compares the relay's tables of this edge with the Handler's. A difference ends the
-// link, and the next link is told everything anew.
+// link, and the next link is told the tables anew. If either side may lack something that is on its
+// way, nothing is compared.
 func (l *Link) handleDigest(body []byte) error {
 	theirs, err := link.ParseDigest(body)
 	if err != nil {
@@ -193,8 +195,9 @@ func (l *Link) handleDigest(body []byte) error {
 		theirs.Sessions, theirs.SessionHash, theirs.Bindings, theirs.BindingHash)}
 }
 
-// allTold reports whether the relay knows exactly the sessions that live. heard is how many Session
-// frames the relay has heard on this link.
+// allTold reports whether the relay has heard all Session frames that this link has to tell, while
+// the log has no end of a session. heard is how many Session frames the relay has heard on this
+// link.
 func (l *Link) allTold(heard uint64) bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()

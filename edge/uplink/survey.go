@@ -35,14 +35,14 @@ type finding struct {
 	state    string
 	took     time.Duration     // how long the handshake took
 	instance protocol.Instance // of the relay
-	broker   string            // "": the relay does not know it yet
+	broker   string            // "": the relay did not know it, or was not reached
 	err      error
 }
 
-// survey asks all candidates now and then who they are, while there is a link and until ctx is
-// done. So the edge notices relays that do not form one cluster. It also notices that a spare relay
-// is away before it needs that relay. Asking touches no link. When a nearer relay is found, the
-// edge may go home to it.
+// survey asks the candidates now and then who they are, while there is a link and until ctx is
+// done. So the edge can notice relays that do not form one cluster, and a spare relay that is away
+// before it is needed. A question does not replace the link in use. When a nearer relay is found,
+// the edge may go home to it.
 func (u *Uplink) survey(ctx context.Context) {
 	s := surveyor{uplink: u, distances: make(map[string]distance)}
 	for {
@@ -138,8 +138,8 @@ func (s *surveyor) take(found map[string]finding, now time.Time) (used, nearer s
 	return used, s.nearer(used, now)
 }
 
-// compare logs a change of a candidate's state. A relay that is reachable when it is first surveyed
-// is not worth a line.
+// compare logs the state of a candidate if it has changed since the survey before. A candidate that
+// was not in that survey is logged if it is not reachable.
 func (s *surveyor) compare(url string, f finding) {
 	prev, known := s.last[url]
 	switch {
@@ -151,8 +151,8 @@ func (s *surveyor) compare(url string, f finding) {
 	}
 }
 
-// tell logs that brokers differ when that is new, and again after surveyAgain. It also logs when
-// all relays have one broker again.
+// tell logs which relays have which broker, if there are several brokers. It does so when that has
+// changed, and again after surveyAgain. It also logs when that is over.
 func (s *surveyor) tell(brokers map[string][]string, now time.Time) {
 	if len(brokers) < 2 {
 		if s.said != "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// surveyed is a time in which a whole survey takes place, at whatever moment the time begins.
+// surveyed is a time span. In each such span a whole survey takes place, if there is a link.
 const surveyed = surveyEvery*2 + 3*surveyDial
 
 func TestSurveyFindsRelaysOfAnotherBroker(t *testing.T) {
@@ -52,8 +52,8 @@ func TestSurveyFindsRelaysOfAnotherBroker(t *testing.T) {
 	})
 }
 
-// TestSurveyAsksWithGenerationZero: an edge that only asks says generation 0, so that no relay
-// takes its question for a link.
+// TestSurveyAsksWithGenerationZero waits for a survey. The edge must have one link, and its
+// questions must have generation 0 and bring no frame.
 func TestSurveyAsksWithGenerationZero(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -7,18 +7,18 @@ import (
 // tables is what one link must tell in addition to the log: the edge's tables as they were when the
 // link began, and the sessions added since.
 //
-// The edge's tables bound its size. It holds one Session frame per session, or two for a session
-// added while the tables were read, and the memberships. The tables at the link's beginning are
-// encoded at once, in some 100 bytes per session with its topics. That memory is freed as it is
-// sent.
+// Its size grows with the edge's tables. It holds their memberships, and a Session frame for each
+// session. A session that is added while the tables are read may have two. The tables at the link's
+// beginning are encoded when the link begins, in some 100 bytes per session with its topics. Each
+// chunk of that memory is freed when it is sent.
 type tables struct {
-	// chunks has the tables at the link's beginning, as whole frames. Each chunk has about
-	// BatchTarget bytes.
+	// chunks has what is not yet sent of the tables at the link's beginning, as whole frames. A
+	// chunk takes no further frame once it has BatchTarget bytes.
 	chunks [][]byte
-	begun  uint64 // Session frames in chunks
+	begun  uint64 // Session frames in chunks before the first chunk was sent
 	synced link.Synced
 	added  []link.Session
-	told   uint64 // Session frames given to the link's writer
+	told   uint64 // Session frames given to the writer; those of chunks count after the last chunk
 	moved  bool   // Moved is to be sent, as another link took over
 }
 
@@ -42,8 +42,9 @@ func (t *tables) append(frame interface{ Append([]byte) []byte }) {
 	t.chunks[last] = frame.Append(t.chunks[last])
 }
 
-// Fill implements link.Source. It returns the tables first, then new sessions, then the log. A
-// message is thus never sent while a Session frame waits.
+// Fill implements link.Source. It gives the tables first, then new sessions, then the log. A
+// message is thus not sent while a Session frame waits. If there is a newer link, Fill gives no
+// more than Moved.
 func (l *Link) Fill(batch []byte) []byte {
 	s := l.links
 	s.mu.Lock()
@@ -83,7 +84,8 @@ func (l *Link) Fill(batch []byte) []byte {
 	return batch
 }
 
-// fillMoved gives all that a link sends after another has taken over. The caller holds Links.mu.
+// fillMoved gives what a link sends after another has taken over: one Moved, after Leave has asked
+// for it. The caller holds Links.mu.
 func (t *tables) fillMoved(batch []byte) []byte {
 	if t.moved {
 		t.moved = false

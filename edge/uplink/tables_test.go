@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// upPath returns Links with a Link whose tables were told. The caller is the Link's writer and its
-// reader.
+// upPath returns Links with a Link whose tables were told. The caller acts as the Link's writer and
+// as its reader.
 func upPath() (*Links, *Link) {
 	u := NewLinks(LinksConfig{}, &fakeHub{})
 	l := NewLink(u, func() {})
@@ -17,8 +17,8 @@ func upPath() (*Links, *Link) {
 	return u, l
 }
 
-// TestFillStopsAtTheTarget: messages sent between two calls of Fill go in batches of about
-// BatchTarget, none of them twice.
+// TestFillStopsAtTheTarget has 3000 sessions and messages wait. Fill must give them in batches of
+// about BatchTarget, the Session frames before the messages, each once.
 func TestFillStopsAtTheTarget(t *testing.T) {
 	u, l := upPath()
 	for i := range 3000 {
@@ -52,8 +52,8 @@ func TestFillStopsAtTheTarget(t *testing.T) {
 	same(t, "messages", counts[link.TypeMessage], 3000)
 }
 
-// TestUpPathAllocatesTheCopyOnly: the way up costs one allocation for each message, which is the
-// copy in the log.
+// TestUpPathAllocatesTheCopyOnly checks that Accept, Fill and the acknowledgement allocate once for
+// each message, for the copy in the log. Three more for 64 messages are allowed.
 func TestUpPathAllocatesTheCopyOnly(t *testing.T) {
 	u, l := upPath()
 	payload := make([]byte, 128)
@@ -118,8 +118,8 @@ func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
 	}
 }
 
-// TestGrantedIsSentAgainAsSuch: a granted message is sent again as granted, on any link, until it
-// is acknowledged. Its answer is passed on once.
+// TestGrantedIsSentAgainAsSuch has a relay grant two frames. A new link must send them again as
+// granted if they are not finished. The answer must be passed on once.
 func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 	u, l := upPath()
 	hub := u.handler.(*fakeHub)

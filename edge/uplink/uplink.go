@@ -1,6 +1,6 @@
 // Package uplink keeps the one link of an edge to a relay. It chooses a relay, dials it and tells
-// it the edge's tables. It keeps in a log what clients sent, until the relay has acknowledged it,
-// and replays the log on every new link.
+// it the edge's tables. It keeps in a log the clients' frames that are not finished, and replays
+// the log on each new link.
 package uplink
 
 import (
@@ -61,11 +61,11 @@ type Uplink struct {
 	// Guarded by Links.mu.
 	used       *running // the link in use; nil: none
 	refusals   refusals
-	generation uint64        // the highest so far
-	lastRTT    time.Duration // of the last link that was in use; 0: not measured
+	generation uint64        // the highest given so far
+	lastRTT    time.Duration // of the last link whose round trip was measured; 0: none was
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
-	refused    bool // every relay refused the key
+	refused    bool // in the last failed round each relay refused the key
 }
 
 // New returns an Uplink that feeds handler. It does no I/O. The error tells what is wrong with a
@@ -97,9 +97,9 @@ func New(config Config, handler Handler) (*Uplink, error) {
 	return u, nil
 }
 
-// Run keeps a link until ctx is cancelled. Then it says Bye, waits up to 2 s for the relay to
-// close, and returns nil. Messages that are still in the log then are lost, so the caller should
-// call Flush before. Run may be called only once.
+// Run keeps a link until ctx is cancelled. Then it says Bye on its links, gives the relays up to 2
+// s to close them, and returns nil. Messages that are still in the log are then lost, so the caller
+// should call Flush before. Run may be called only once.
 func (u *Uplink) Run(ctx context.Context) error {
 	defer u.names.Close()
 	var aside sync.WaitGroup
@@ -143,8 +143,8 @@ func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 type State struct {
 	Linked     bool
 	EverLinked bool
-	KeyRefused bool // no link, and every relay refused the key
-	// Degraded is "relay" without a link; otherwise it is what the relay says of itself in
+	KeyRefused bool // no link, and in the last failed round each relay refused the key
+	// Degraded has "relay" without a link, else what the relay said of itself in its last
 	// link.Status. "brokers differ" may follow.
 	Degraded []string
 

@@ -63,8 +63,8 @@ func TestTablesThenLogThenNew(t *testing.T) {
 	})
 }
 
-// TestSessionAddedWhileTelling: a session that is added while the tables are read is told after the
-// tables, whether they had it or not. It is told before its messages.
+// TestSessionAddedWhileTelling adds a session while the tables are read. The link must tell it
+// after the tables and before its message.
 func TestSessionAddedWhileTelling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -104,7 +104,8 @@ func TestReplayLeavesOutWhatIsFinished(t *testing.T) {
 	})
 }
 
-// TestAnswersOnce: answers come again after a replay, and the client gets each of them once.
+// TestAnswersOnce has the relay send its answers again, on a second link. Each must be passed on to
+// a client once.
 func TestAnswersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -267,7 +268,7 @@ func TestFlush(t *testing.T) {
 	})
 }
 
-// TestStop: Run says Bye when it is stopped.
+// TestStop ends Run. The link must end with the edge's Bye.
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -1,5 +1,5 @@
 // Package chat is the dialect of the chat. It says what a client's frame asks for, and which texts
-// clients get. Package protocol has the forms of both.
+// clients get. The syntax of commands, and most of the texts, are in package protocol.
 package chat
 
 import (
@@ -14,8 +14,7 @@ import (
 // Dialect is the chat as a relay speaks it.
 type Dialect struct {
 	// StrictIDs refuses a command that names a user or a group that protocol.CheckStrictID does not
-	// allow. A leave is never refused, and neither is a command that was granted on an earlier
-	// link.
+	// allow. It does not refuse a leave, and no command that was granted on an earlier link.
 	StrictIDs bool
 }
 
@@ -25,7 +24,7 @@ var errSession = errors.New("a session with an endpoint, user or group that can 
 
 // Check implements dialect.Dialect.
 func (Dialect) Check(s link.Session) error {
-	// A session has a group at EndpointGroup, and only there.
+	// A session at EndpointGroup has a group, and one at another endpoint has none.
 	if s.Endpoint < protocol.EndpointChannel || s.Endpoint > protocol.EndpointAll || protocol.CheckID(s.User) != nil ||
 		(s.Endpoint == protocol.EndpointGroup) != (protocol.CheckID(s.Group) == nil) {
 		return errSession
@@ -77,8 +76,8 @@ func (Dialect) Notice(s link.Session, c *dialect.Command) string {
 	return protocol.LeaveText(s.User, c.Topic.Name())
 }
 
-// Answer implements dialect.Dialect. A join or a leave that took effect is answered by its notice,
-// which is then in c.Text.
+// Answer implements dialect.Dialect. A join or a leave that took effect is answered by the text of
+// its notice, which the caller has put into c.Text.
 func (Dialect) Answer(s link.Session, c *dialect.Command, v dialect.Verdict) []byte {
 	switch v.Reason {
 	case dialect.NotMember:

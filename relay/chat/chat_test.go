@@ -43,8 +43,8 @@ func TestWhatAFrameAsksFor(t *testing.T) {
 	}
 }
 
-// TestWhatWasGrantedIsNotJudgedAgain checks that a relay with strict ids does not refuse a frame
-// that a relay without strict ids has granted.
+// TestWhatWasGrantedIsNotJudgedAgain parses a frame whose group has an id that is not strict. A
+// Dialect with StrictIDs must refuse it, unless it was granted before.
 func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	frame := []byte(`{"Method":"UserGroup","Group":"【"}`)
 	for _, c := range []struct {
@@ -57,8 +57,8 @@ func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	}
 }
 
-// TestEachReasonHasAnAnswer checks that each reason but Done has a text of its own as its answer,
-// which is never the client's own text.
+// TestEachReasonHasAnAnswer checks that the reasons after Done are answered with texts that differ
+// from each other, from the default text and from the client's own text.
 func TestEachReasonHasAnAnswer(t *testing.T) {
 	seen := map[string]bool{"error: not delivered": true}
 	c := dialect.Command{Verb: dialect.MemberPublish, Topic: "group:g", Text: "hi"}

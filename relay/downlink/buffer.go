@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	// chunkSize is the size that a batch aims at, in bytes. A full chunk is thus a batch.
+	// chunkSize is the size of a chunk of small frames, in bytes. It is also the size that a batch
+	// aims at.
 	chunkSize = link.BatchTarget
 	// hardLimit times Config.Buffer is the most that may be queued. Frames that would exceed it
 	// close the link.
@@ -17,20 +18,20 @@ const (
 	keepChunks = 16
 )
 
-// chunks has empty chunks for all links. A link with no frames queued holds none.
+// chunks has empty chunks for all links. An empty buffer holds no chunk.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // buffer holds the frames queued for one link, in order, as chunks of whole frames. The router
 // appends to it, and the link's writer empties it.
 type buffer struct {
 	full  int // bytes at which the link stops being writable
-	limit int // bytes that are never exceeded
+	limit int // the most bytes that may be queued
 
 	mu      sync.Mutex // guards the following; never held across I/O
 	chunks  [][]byte
-	bytes   int  // those in chunks and the taken ones
-	taken   int  // in the batch that is being written
-	wasFull bool // bytes reached full, and fill has not said drained since
+	bytes   int  // queued: those in chunks, and those in the batch that is being written
+	taken   int  // bytes in the batch that is being written
+	wasFull bool // bytes has reached full, and fill has not returned drained since
 	over    bool // closed because of limit
 	closed  bool
 }
@@ -72,8 +73,9 @@ func (b *buffer) put(frames []byte) {
 	b.chunks[last] = append(b.chunks[last], frames...)
 }
 
-// fill moves chunks to batch, at least one if there is one. The previous batch now counts as
-// written. The result drained says that the link has become writable again.
+// fill appends chunks to batch, at least one if there is one, and returns the batch. What the
+// previous call appended now counts as written. drained says that the link has become writable
+// again.
 func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,7 +113,7 @@ func (b *buffer) overrun() bool {
 	return b.over
 }
 
-// close makes append refuse all frames. The frames queued before stay.
+// close makes append refuse frames from now on. The frames queued before stay.
 func (b *buffer) close() {
 	b.mu.Lock()
 	b.closed = true
@@ -144,8 +146,8 @@ func recycle(chunk []byte) {
 	}
 }
 
-// frameLen returns the length of the first frame. If the bytes are no frame, it returns the length
-// of all of them, and the peer will refuse them.
+// frameLen returns the length of the first frame. If the bytes do not begin with a whole frame, it
+// returns their number.
 func frameLen(frames []byte) int {
 	_, _, remainder, err := link.Next(frames)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/race"
 )
 
-// TestBufferKeepsFrames checks that frames of any sizes come out whole and in order. A batch of
-// several frames may not exceed chunkSize. The count of bytes must end at zero.
+// TestBufferKeepsFrames queues frames of random sizes. They must come out whole and in order, and a
+// batch of several frames must not exceed chunkSize. In the end the buffer must hold no chunk.
 func TestBufferKeepsFrames(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	b := buffer{full: 1 << 20, limit: 1 << 30}
@@ -59,8 +59,8 @@ func TestBufferKeepsFrames(t *testing.T) {
 	}
 }
 
-// TestBufferWritable checks when fill reports drained: once each time that the bytes have reached
-// full and are below full again, and at no other time.
+// TestBufferWritable checks that fill reports drained once each time that the bytes have reached
+// full and are below full again, and not without that.
 func TestBufferWritable(t *testing.T) {
 	b := buffer{full: 2 * chunkSize, limit: 1 << 30}
 	frame := link.Answer{Text: make([]byte, chunkSize-20)}.Append(nil)
@@ -93,15 +93,13 @@ func TestBufferWritable(t *testing.T) {
 	}
 }
 
-// awake is a Conn for a Link that nobody reads. Its method Wake does nothing, and no other may be
-// called.
+// awake is a Conn whose method Wake does nothing. Its other methods must not be called.
 type awake struct{ Conn }
 
 func (awake) Wake() {}
 
-// publishing returns a step that does what the router and each link's writer do with publications
-// to many edges. Each publication is encoded once, appended to every link's buffer, and taken from
-// there.
+// publishing returns a step that encodes publications. It appends each to the buffers of the links,
+// and then takes them out of the buffers.
 func publishing(links, frames, size int) (step func()) {
 	all := make([]*Link, links)
 	for i := range all {
@@ -126,8 +124,8 @@ func publishing(links, frames, size int) (step func()) {
 	}
 }
 
-// TestNoAllocPerPublicationAndLink checks that frames queued later use the memory of frames taken
-// earlier, with one frame at a time and with many batches at once.
+// TestNoAllocPerPublicationAndLink queues publications for ten links and takes them, one at a time
+// and 1000 at a time. After the first step, that must allocate nothing.
 func TestNoAllocPerPublicationAndLink(t *testing.T) {
 	if race.Enabled { // the detector makes a sync.Pool drop some of its items
 		t.Skip("counts without the race detector")

@@ -12,20 +12,21 @@ import (
 // Link follow each other, except that Writable comes from another goroutine and may overlap with
 // Received. Calls for different Links overlap.
 type Handler interface {
-	// Connected tells of a new link when its first frame has come, and before that frame is handed
-	// on. Frames may be appended at once. An error refuses the link. The edge is then told the Code
-	// of a *link.CloseError, or else CodeLimit, and nothing else is called for l.
+	// Connected tells of a new link when the first frame after the handshake has come. That frame
+	// is handed on later, by Received. Connected may already append frames to l. An error refuses
+	// the link, and neither Received nor Disconnected is called for l. The edge is told the Code if
+	// the error is a *link.CloseError, and CodeLimit otherwise.
 	Connected(l *Link, h link.Hello) error
 	// Received gives the frames of one batch, or of a part of a large one, in order. They are of
 	// type link.Session, link.Held, link.Synced, link.Message, link.End or link.Moved. The slice
-	// and all in it belong to the Handler. size is roughly the memory that they hold, in bytes.
-	// Received may block, and only this link is not read meanwhile. It must return in the end even
+	// and its frames belong to the Handler. size is roughly the memory that the frames hold, in
+	// bytes. While Received blocks, this link is not read. Received must return in the end even
 	// when frames are no longer taken. An error ends the link.
 	Received(l *Link, frames []any, size int) error
-	// Writable tells that Queued has fallen below half of Config.Buffer, after Queued had been at
-	// that half or above. Writable must not block.
+	// Writable tells that l.Queued has fallen below half of Config.Buffer, after it had reached
+	// that half. Writable must not block.
 	Writable(l *Link)
-	// Disconnected is the last call for l. lastReceived is when the edge's last byte came. err is a
-	// *link.CloseError.
+	// Disconnected tells that the link has ended. It is the last call for l. lastReceived is when
+	// the edge's last byte came. err is a *link.CloseError.
 	Disconnected(l *Link, lastReceived time.Time, err error)
 }

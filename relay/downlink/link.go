@@ -15,16 +15,16 @@ const (
 	// frameOverhead is roughly the memory of a decoded frame besides its texts, in bytes. It does
 	// not depend on the frame's length on the wire.
 	frameOverhead = 128
-	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. Most
-	// batches are smaller. A batch of small frames may decode to twenty times its length.
+	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. A
+	// batch of small frames takes much more memory decoded than on the link.
 	portion = 256 << 10
 	// foreseen bounds the room that a new slice of frames has from the start. The room is for as
 	// many frames as were handed on last, but for at least 1 and at most foreseen. Each element
-	// takes 16 bytes, which the function cost does not count.
+	// takes 16 bytes.
 	foreseen = 32
 )
 
-// Conn is what a Link needs of its connection; *link.Conn is one. No method blocks.
+// Conn is what a Link needs of its connection. *link.Conn is one. Its methods must not block.
 type Conn interface {
 	Wake()
 	Bye(code link.Code, text string)
@@ -32,8 +32,9 @@ type Conn interface {
 }
 
 // Link is the relay's end of one link. It has no goroutine. HandleFrame and EndBatch may block, as
-// Handler.Received does; no other exported method blocks. The link's writer calls Fill, and its
-// reader calls HandleFrame and EndBatch. Anyone may call the other methods at any time.
+// Handler.Connected and Handler.Received do. The other methods do not block. The link's writer
+// calls Fill, and its reader calls HandleFrame and EndBatch. Anyone may call the other methods at
+// any time.
 type Link struct {
 	handler    Handler
 	conn       Conn
@@ -42,7 +43,7 @@ type Link struct {
 	generation uint64
 	node       string // the edge's node ID
 	hello      link.Hello
-	onBegin    func()      // called after Handler.Connected; nil: nothing is
+	onBegin    func()      // called once began is set; nil: nothing is called
 	began      atomic.Bool // Handler.Connected was called, without an error
 	out        buffer
 
@@ -53,8 +54,8 @@ type Link struct {
 }
 
 // NewLink returns a Link after the handshake that brought h. It calls no method of conn. The Link
-// calls three methods of handler: Connected before it hands on the edge's first frame, Received and
-// Writable. buffer is Config.Buffer, above 0.
+// calls Connected, Received and Writable of handler. Disconnected is left to NewLink's caller.
+// buffer is Config.Buffer, above 0.
 func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
 	node := strings.ToValidUTF8(h.Node, "?") // a metric label must be valid UTF-8
 	return &Link{
@@ -72,22 +73,20 @@ func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
 // String names the link for logs by node ID, instance and generation.
 func (l *Link) String() string { return l.label }
 
-// Began reports whether Handler.Connected was called, without an error. That is so once the edge
-// has sent a frame. Until then the link does not count: an edge may dial and then not need the
-// link. Its other link then goes on untouched.
+// Began reports whether Handler.Connected was called for the link and returned no error.
+// HandleFrame calls it at the first frame after the handshake. An edge may dial and then not need
+// the link, and its other link then goes on.
 func (l *Link) Began() bool { return l.began.Load() }
 
 // Moves reports whether the edge knows the frames Drain and Live, so that it can be asked to link
 // elsewhere.
 func (l *Link) Moves() bool { return l.conn.Features()&link.FeatureMove != 0 }
 
-// Queued returns the bytes that are appended and not yet written to the connection.
+// Queued returns how many bytes are appended and not known to be written to the connection.
 func (l *Link) Queued() int { return l.out.queued() }
 
 // Append queues whole frames, which it copies. After Close it queues nothing. If the queue would
-// exceed 16 times Config.Buffer, it closes the link with CodeLimit. The router stops sending
-// publications long before, so such a queue owes its size to other frames that the edge does not
-// take.
+// exceed 16 times Config.Buffer, it closes the link with CodeLimit.
 func (l *Link) Append(frames []byte) {
 	if l.out.append(frames) {
 		l.conn.Wake()
@@ -96,8 +95,8 @@ func (l *Link) Append(frames []byte) {
 	}
 }
 
-// Close sends Bye after the queued frames, as far as they go within a second, and ends the link. If
-// the link has begun, Handler.Disconnected follows.
+// Close sends the queued frames and Bye, as far as the connection takes them within about a second,
+// and ends the link. If the link has begun, Handler.Disconnected follows.
 func (l *Link) Close(code link.Code, text string) {
 	l.out.close()
 	l.conn.Bye(code, text)
@@ -118,8 +117,8 @@ func (l *Link) release() {
 	l.out.drop()
 }
 
-// HandleFrame implements link.Sink. It decodes the frames that an edge may send, and hands them on
-// once they fill a portion. Any other frame breaks the protocol.
+// HandleFrame implements link.Sink. It decodes a frame, and hands on the frames of the batch once
+// they fill a portion. A frame that an edge may not send is an error, which ends the link.
 func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	f, err := decode(t, body)
 	if err != nil {
@@ -141,8 +140,9 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	return l.EndBatch()
 }
 
-// begin tells the handler of the link. If the handler returns an error, so does begin, and that
-// ends the link. The Code is CodeLimit unless the handler's error has another.
+// begin tells the handler of the link. If the handler returns an error, begin returns a
+// *link.CloseError, which ends the link. Its Code is CodeLimit unless the handler's error has
+// another.
 func (l *Link) begin() error {
 	err := l.handler.Connected(l, l.hello)
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // smallFrames maps names to functions that encode a frame. Most of these frames take much more
-// memory when they are decoded than bytes on a link. Some do not.
+// memory when they are decoded than bytes on a link.
 var smallFrames = map[string]func(i uint64) []byte{
 	"end":     func(i uint64) []byte { return link.End{Number: i, Session: 1}.Append(nil) },
 	"message": func(i uint64) []byte { return link.Message{Number: i, Session: 1, Payload: []byte("x")}.Append(nil) },
@@ -23,7 +23,7 @@ var smallFrames = map[string]func(i uint64) []byte{
 	"moved":    func(i uint64) []byte { return link.Moved{}.Append(nil) },
 }
 
-// portions keeps the portions that a Link hands on.
+// portions is a Handler that keeps the portions that a Link hands on.
 type portions struct {
 	Handler
 	frames [][]any
@@ -38,9 +38,8 @@ func (p *portions) Received(_ *Link, frames []any, size int) error {
 }
 
 // TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold checks the portions in which a
-// batch goes to the router. A portion may exceed its bound by less than one frame, also where small
-// frames decode to much. The memory that the frames hold may exceed the counted sizes by an eighth
-// at most.
+// batch is handed on. The size of a portion must exceed the constant portion by less than one
+// frame. The memory that the frames hold must exceed the sum of the sizes by an eighth at most.
 func TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold(t *testing.T) {
 	const batch = 1 << 20
 	for name, frame := range smallFrames {
@@ -85,7 +84,7 @@ func TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold(t *testing.T
 	}
 }
 
-// heap returns the bytes of the objects that are alive.
+// heap returns the size of the heap after a garbage collection, in bytes.
 func heap() int {
 	var m runtime.MemStats
 	runtime.GC()
@@ -93,14 +92,14 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// handedOn forgets the frames that a Link hands on.
+// handedOn is a Handler that forgets the frames that a Link hands on.
 type handedOn struct{ Handler }
 
 func (handedOn) Connected(*Link, link.Hello) error { return nil }
 func (handedOn) Received(*Link, []any, int) error  { return nil }
 
-// TestDecodeAllocatesTheCopyOnly checks that a batch costs one allocation, for its slice, and each
-// message two: for the message and for its payload, which go to the router.
+// TestDecodeAllocatesTheCopyOnly checks that a batch of messages costs one allocation, for its
+// slice, and two more for each message: for the message and for its payload.
 // TestNoAllocPerForwardedFrame of package link checks the way from the edge's encoder to here.
 func TestDecodeAllocatesTheCopyOnly(t *testing.T) {
 	for _, count := range []int{1, 30} {

@@ -34,8 +34,8 @@ func refusalReason(err error) string {
 	return refusedBroken
 }
 
-// refusalLog logs at most one refusal of each reason every ten seconds, since unauthenticated peers
-// can cause as many as they like.
+// refusalLog logs at most one refusal of each reason every ten seconds, since peers without a key
+// can cause many.
 type refusalLog struct {
 	log   *slog.Logger
 	limit sync.Map // reason → *rate.Sometimes
@@ -95,7 +95,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	return m
 }
 
-// add adds the counts of a link that has ended to those of the links that ended before.
+// add adds the counts of a link that has ended to m.ended.
 func (m *metrics) add(s link.Stats) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -119,8 +119,8 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. While a later link of an instance replaces an earlier
-// one, only the later one has series of its own.
+// Collect implements prometheus.Collector. If an instance has several links, the one of the highest
+// generation has series of its own. The others do not.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.server.mu.Lock()
 	m.mu.Lock()

@@ -36,7 +36,8 @@ func TestWhoOnlyAsksIsNoLink(t *testing.T) {
 	}
 }
 
-// An edge that doubts its relay may dial that same relay, and then not need the link.
+// An edge may dial a relay and then not need the link. The handler must hear nothing of a link
+// without a frame after the handshake, and AwaitMoved must not wait for it.
 func TestALinkCountsFromItsFirstFrameOn(t *testing.T) {
 	f := listen(t, 0)
 	able := f.able(t, 1)
@@ -113,7 +114,7 @@ func TestAwaitMovedWaitsForThoseWhoCanMove(t *testing.T) {
 	}
 }
 
-// able links an edge that can be asked to move.
+// able links an edge that can be asked to move, and waits until the handler is told of the link.
 func (f *fixture) able(t *testing.T, generation uint64) *edge {
 	t.Helper()
 	conn, _, err := link.Dial(t.Context(), link.DialConfig{URL: f.url, Keys: testKeys(t), Hello: link.Hello{

@@ -19,8 +19,8 @@ import (
 // maxPending bounds the handshakes under way. At the bound, the server drops one for each new one.
 const maxPending = 1024
 
-// beginWait is how long a link may be up before its edge's first frame. An edge in doubt waits a
-// moment after Welcome, to see whether it needs the link.
+// beginWait is how long a link may be up before its edge's first frame after the handshake. An edge
+// may wait a moment after the handshake, to see whether it needs the link.
 const beginWait = 10 * time.Second
 
 // DefaultBuffer is used if Config.Buffer is not above 0. It is a number of bytes.
@@ -32,13 +32,13 @@ type Config struct {
 	Instance protocol.Instance // this boot of the relay
 	Name     string            // told to edges, for their logs
 	Build    string            // told to edges, for their logs
-	// Broker names the broker's back end; nil: no name. It is called for each Welcome and must not
-	// block.
+	// Broker returns the name of the broker, to be told to edges; nil: no name. It is called in
+	// each handshake and must not block.
 	Broker  func() string
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: discard
-	// Buffer sets two bounds of the bytes queued for one link. From half of Buffer on, the link is
-	// not writable. Above 16 times Buffer, it is closed. 0 means DefaultBuffer.
+	// Buffer sets two bounds of the bytes queued for one link. At half of Buffer the link is not
+	// writable any more. Frames that would exceed 16 times Buffer close it. 0 means DefaultBuffer.
 	Buffer int
 }
 
@@ -58,8 +58,8 @@ type Server struct {
 	refusing bool       // new links are refused
 	closing  bool
 	links    map[*Link]*link.Conn
-	// moved is closed when no link is left that can move. It is nil before AwaitMoved, and once it
-	// was closed.
+	// moved is closed when no link that has begun is left whose edge can move. It is nil before
+	// AwaitMoved, and after it was closed.
 	moved chan struct{}
 }
 
@@ -78,7 +78,7 @@ func NewServer(cfg Config, h Handler) *Server {
 	return s
 }
 
-// ServeHTTP takes GET /link and returns when the link has ended.
+// ServeHTTP takes GET /link. If that makes a link, ServeHTTP returns when the link has ended.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != link.Path {
 		http.NotFound(w, r)
@@ -119,8 +119,8 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 	return link.Welcome{Features: link.FeatureMove, Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}, nil
 }
 
-// serve runs a registered link. The handler hears of the link from its first frame on, and never of
-// the link of an edge that only asks who the relay is.
+// serve runs a registered link until it has ended. The handler does not hear of a link before the
+// first frame after the handshake, nor of the link of an edge that only asks who the relay is.
 func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	if hello.Generation == 0 {
 		s.metrics.asked.Inc()
@@ -164,9 +164,9 @@ func (s *Server) ended(log *slog.Logger, conn *link.Conn, err error) {
 	log.Info("link down", "code", code.String(), "by", by, "err", err, "rtt", conn.Stats().RTT)
 }
 
-// Close refuses new links, says Bye to all links and returns when they have ended. That takes
-// seconds at most. When ctx is done before, Close drops the links and returns ctx's error. A
-// handshake that is under way is dropped when it has finished.
+// Close refuses new links, says Bye on the links and returns when they have ended. If ctx is done
+// before, Close cuts the links, waits for their end, and returns ctx's error. A handshake that is
+// under way comes to no link.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -188,16 +188,16 @@ func (s *Server) Close(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Refuse makes the server answer new links 503 from now on. A handshake that is under way is
-// dropped when it has finished. Present links go on.
+// Refuse makes the server answer new links 503 from now on. A handshake that is under way comes to
+// no link. Present links go on.
 func (s *Server) Refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refusing = true
 }
 
-// AwaitMoved waits until no link that has begun is left whose edge could move elsewhere, or ctx is
-// done. It returns how many are left. It is called once, after Refuse.
+// AwaitMoved waits until no link that has begun is left whose edge can move, or until ctx is done.
+// It returns how many such links are left. It must be called after Refuse, and not twice at a time.
 func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	s.mu.Lock()
 	moved := make(chan struct{})
@@ -213,8 +213,7 @@ func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	return s.movingLocked()
 }
 
-// movingLocked returns how many links that have begun are left whose edge could move elsewhere. The
-// caller holds s.mu.
+// movingLocked counts the links that have begun and whose edge can move. The caller holds s.mu.
 func (s *Server) movingLocked() (n int) {
 	for l := range s.links {
 		if l.Began() && l.Moves() {
@@ -224,7 +223,8 @@ func (s *Server) movingLocked() (n int) {
 	return n
 }
 
-// tellMovedLocked ends AwaitMoved when no link is left that can move. The caller holds s.mu.
+// tellMovedLocked ends the wait of AwaitMoved if no link that has begun is left whose edge can
+// move. The caller holds s.mu.
 func (s *Server) tellMovedLocked() {
 	if s.moved != nil && s.movingLocked() == 0 {
 		close(s.moved)
@@ -260,8 +260,7 @@ func (s *Server) unregister(l *Link, conn *link.Conn) {
 	s.running.Done()
 }
 
-// refusing is the Sink of a link whose edge only asked who the relay is. It ignores the frames that
-// still come.
+// refusing is the Sink of a link whose edge only asked who the relay is. It ignores frames.
 type refusing struct{}
 
 func (refusing) HandleFrame(link.Type, []byte) error { return nil }

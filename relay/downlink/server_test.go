@@ -28,7 +28,7 @@ type routerLink interface {
 
 var _ routerLink = (*Link)(nil)
 
-// patience bounds each wait of a test. No event that a test waits for takes nearly as long.
+// patience bounds a wait of a test. It is much longer than such a wait should take.
 const patience = 20 * time.Second
 
 type gone struct {
@@ -65,7 +65,7 @@ func (r *recorder) Connected(l *Link, h link.Hello) error {
 	return nil
 }
 
-// Received leaves out Moved, with which edges of these tests begin.
+// Received keeps the frames except Moved, which edges of these tests send first.
 func (r *recorder) Received(l *Link, frames []any, size int) error {
 	r.mu.Lock()
 	frames = slices.DeleteFunc(frames, func(f any) bool { return f == any(link.Moved{}) })
@@ -110,7 +110,7 @@ func recv[T any](t *testing.T, what string, ch <-chan T) (v T) {
 	return v
 }
 
-// edge is the peer of a Link: a link.Conn whose Sink may be stopped.
+// edge is the peer of a Link. If stop is not nil, it handles no frame until stop is closed.
 type edge struct {
 	conn *link.Conn
 	end  chan error
@@ -178,7 +178,8 @@ func listen(t *testing.T, buffer int) *fixture {
 	return f
 }
 
-// dial links an edge. If stop is not nil, the edge handles no frame until stop is closed.
+// dial makes an edge whose link has its handshake behind it. If stop is not nil, the edge handles
+// no frame until stop is closed.
 func (f *fixture) dial(t *testing.T, generation uint64, stop chan struct{}) (*edge, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -216,8 +217,8 @@ func ended(t *testing.T, err error, code link.Code, remote bool) {
 	}
 }
 
-// series returns the value of a counter or gauge whose labels have these values. Without labels it
-// returns the sum over all series of the name.
+// series returns the value of a counter or gauge. labels are the values of its labels. Without
+// labels series returns the sum over the series of the name.
 func (f *fixture) series(t *testing.T, name string, labels ...string) (v float64) {
 	t.Helper()
 	families, err := f.metrics.Gather()
@@ -326,8 +327,9 @@ func TestRelayFrames(t *testing.T) {
 	}
 }
 
-// TestStalledEdge checks that an edge that stops reading makes frames queue at its own link only.
-// When it reads again, its link is reported as writable, and no frame is lost.
+// TestStalledEdge has one of two edges stop reading. The other edge must still get its frames. When
+// the first edge reads again, its link must be reported as writable, and it must get the queued
+// frames.
 func TestStalledEdge(t *testing.T) {
 	const buffer = 4 << 20
 	f := listen(t, buffer)
@@ -352,8 +354,8 @@ func TestStalledEdge(t *testing.T) {
 		recv(t, "publication for the other edge", fast.in)
 	}
 	close(stop)
-	// While the kernel's buffers filled, they may have taken enough for the link to be reported as
-	// writable before. Such an early report is skipped.
+	// The link may have been reported as writable before, when the kernel's buffers took what was
+	// queued. Such reports are skipped.
 	for recv(t, "writable", f.handler.writable) != slowLink || slowLink.Queued() >= buffer/2 {
 	}
 	for range sent {
@@ -361,8 +363,8 @@ func TestStalledEdge(t *testing.T) {
 	}
 }
 
-// TestP8_AnOverrunLinkIsClosed checks that a link is closed with CodeLimit before its queue exceeds
-// hardLimit times Config.Buffer.
+// TestP8_AnOverrunLinkIsClosed queues frames for an edge that reads nothing. The link must be
+// closed with CodeLimit, and its queue must not exceed hardLimit times Config.Buffer.
 func TestP8_AnOverrunLinkIsClosed(t *testing.T) {
 	f := listen(t, 256<<10)
 	stop := make(chan struct{})

@@ -21,7 +21,7 @@ type tokenConfig struct {
 	Audience string       `env:"JWT_AUDIENCE" doc:"the token's aud"`
 }
 
-// token prints a token to stdout, to try an edge by hand. In production, the site that knows its
+// token prints a token to stdout, to try an edge by hand. In production, the site that knows the
 // users signs their tokens.
 func token(args, environ []string, stdout, stderr io.Writer) (status int) {
 	flags := flag.NewFlagSet("edge token", flag.ContinueOnError)
