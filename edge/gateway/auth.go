@@ -325,8 +325,9 @@ func (m members) readAudience(into *jwt.ClaimStrings) error {
 	return nil
 }
 
-// lastDate is the end of the year 9999, in Unix seconds. A date before -lastDate or after lastDate
-// is moved to that bound, since time.Time wraps around for dates that are too far away.
+// lastDate is the end of the year 9999, in Unix seconds. A date before -lastDate counts as
+// -lastDate, and one after lastDate as lastDate, since time.Time wraps around for dates that are
+// too far away.
 const lastDate = 253402300799
 
 // readDate reads a claim that is a number of seconds, perhaps with a fraction.

@@ -6,7 +6,7 @@ import (
 )
 
 // clock holds the timers of the sessions. When a session's timer has fired, Server.check looks at
-// its silence, its token, its unfinished message and its deferred pong.
+// the silence, the token, the unfinished message and the deferred pong of the session.
 type clock struct {
 	mu    sync.Mutex // guards the fields below, and the sessions' timers
 	wheel *wheel

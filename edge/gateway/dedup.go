@@ -232,8 +232,8 @@ type given struct {
 }
 
 // brokerBack records that a relay reaches Redis, so messages that were given ahead can be
-// published. If brokerBack last moved ids more than givenAge ago, it forgets the ids in g.older,
-// and moves the ids in g.ahead to g.older.
+// published. If brokerBack has moved no ids within the last givenAge, it forgets the ids in
+// g.older, and moves the ids in g.ahead to g.older.
 func (g *given) brokerBack(now time.Time) {
 	g.full = false
 	if now.Sub(g.rotated) > givenAge {

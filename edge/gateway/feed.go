@@ -10,7 +10,7 @@ import (
 // Feed passes on to the Hub what one link brings. Topic numbers belong to the link. Topics, their
 // positions and their members belong to the Hub. While an edge moves to another relay there may be
 // several Feeds. One goroutine at a time may call the methods of a Feed, but any goroutine may call
-// Leaving.
+// Leaving and Staying.
 type Feed struct {
 	hub     *Hub
 	numbers map[uint64]*topic // by the relay's number; nil: muted, see Topic
@@ -167,9 +167,10 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // Publication encodes the message once and queues it for the members of the topic, except dead
 // sessions and those of the user p.Except.
 //
-// A publication with a position that is not after the topic's is dropped: the members are there
-// already, or past it. A publication without a position is dropped if Hub.passLocked says so. A
-// publication is also dropped if given.takePublished reports it as a repeat.
+// If a publication has a position, and the topic's position is not before it, the publication is
+// dropped: the members have it or are past it. A publication without a position is dropped if
+// Hub.passLocked says so. A publication is also dropped if given.takePublished reports it as a
+// repeat.
 func (f *Feed) Publication(p link.Publication) {
 	h := f.hub
 	h.mu.Lock()

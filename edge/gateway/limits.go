@@ -286,12 +286,12 @@ const (
 // unfinished bounds the memory of unfinished messages. A message is unfinished when it was begun
 // and its reader has to wait for the remainder.
 //
-// If a user holds more than its share, the session of this user that has waited longest gives way.
-// There is one exception: a session that needs more room itself does not give way for that, and the
-// share is exceeded. If all users together hold more than the bound, the user who holds most loses
-// the session that has waited longest. A single session may exceed the bound. Users who hold little
-// count as holding equally much, see the method bound. Of these users, the one whose session has
-// waited longest comes first.
+// If a user holds more than its share, sessions of this user that have waited longer than the one
+// that needs room give way, the longest first. If that is not enough, the share is exceeded. If all
+// users together hold more than the bound, the user who holds most loses its session that has
+// waited longest. A session that is alone may exceed the bound. Users who hold little count as
+// holding equally much, see the method bound. Of these users, the one whose session has waited
+// longest comes first.
 type unfinished struct {
 	most int64 // 0: no bound
 

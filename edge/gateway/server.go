@@ -102,8 +102,8 @@ func (v *Server) Run(ctx context.Context) {
 	}
 }
 
-// Close refuses new clients and ends all sessions. The clients are sent 1012, unless they were sent
-// another close frame before, and have shutdownWait to answer. Close returns when the goroutines of
+// Close refuses new clients and ends all sessions. A client that was not sent another close frame
+// before is sent 1012. Each client has shutdownWait to answer. Close returns when the goroutines of
 // the sessions, the poller and the writers have ended. By then Upstream.End was called for each
 // session that a relay may know of. A session that is dead when Close is called may linger until
 // its own deadline, closeWait at most, and Close waits for it.
@@ -162,7 +162,7 @@ func (v *Server) refuseAll() {
 	}
 }
 
-// Draining reports whether Drain or Close was called. New clients are refused since then.
+// Draining reports whether Drain or Close was called. From that call on new clients are refused.
 func (v *Server) Draining() bool {
 	select {
 	case <-v.draining:

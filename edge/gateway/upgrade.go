@@ -252,7 +252,7 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 
 // switching returns the answer to a handshake (RFC 6455, 4.2.2). If the client offered the
 // subprotocol bearer, the answer names it. The answer repeats the client's own spelling, since
-// browsers compare by bytes. It names no other subprotocol, as a token may be one.
+// browsers compare by bytes. It names no other subprotocol, since that may be a token.
 func switching(r *http.Request) []byte {
 	sum := sha1.Sum([]byte(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")) + handshakeSalt))
 	answer := make([]byte, 0, 192)
