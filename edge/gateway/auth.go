@@ -20,15 +20,16 @@ import (
 	"github.com/edgerelay/edgerelay/shared/keyring"
 )
 
-// Auth decides who may connect. The zero Auth admits nobody.
+// Auth checks that a client may connect as the user in its path. The zero Auth admits nobody.
 type Auth struct {
-	// Open admits every client under the id in the path, and asks for no token.
+	// Open admits a client under the id in its path, without a token.
 	Open bool
 	// Keys verify tokens, which are JWTs signed with HS256. A token's kid selects the key. A token
 	// without a kid may be signed by any of the keys.
 	Keys keyring.Keys
-	// Issuer must equal a token's iss, and Audience must be in its aud. If one of the two is empty,
-	// its claim may have any well-formed value, and a token without the claim is accepted too.
+	// Issuer must equal a token's iss, and Audience must be in a token's aud. An empty Issuer
+	// demands nothing: iss may then be absent, or have any well-formed value. An empty Audience
+	// demands nothing of aud.
 	Issuer, Audience string
 	// TokenQuery also accepts a token in the URL (?token=). Proxies and browser histories may store
 	// such a token.
@@ -51,7 +52,8 @@ const bearer = "bearer"
 var errNoToken = errors.New("a token is required: as Authorization: Bearer, or as the subprotocols bearer, <token>")
 
 // check returns the time until which the client may stay connected as user. The zero time means for
-// ever. One valid token of the request is enough. The error's text may be shown to the client.
+// ever. One valid token among those that offered returns is enough. The error's text may be shown
+// to the client.
 func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	if a.Open {
 		return time.Time{}, nil
@@ -76,7 +78,7 @@ func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 type offer struct{ source, token string }
 
 // offered returns the request's tokens in the order in which they are tried. The subprotocol comes
-// first because only the client itself can have set it; proxies add Authorization headers.
+// first, since proxies may add Authorization headers of their own.
 func (a Auth) offered(r *http.Request) (offers []offer) {
 	add := func(source, token string) {
 		if token = strings.TrimSpace(token); token != "" && len(offers) < maxTokens {
@@ -220,9 +222,9 @@ func (a Auth) Sign(sub string, ttl time.Duration) (string, error) {
 	return token.SignedString(a.Keys[0].Secret)
 }
 
-// claims are the registered claims of a token (RFC 7519, 4.1) except jti, read strictly: names
-// match exactly, no name occurs twice, and a date is a number. A claim that is null counts as
-// absent.
+// claims are the registered claims of a token (RFC 7519, 4.1) except jti. They are read strictly:
+// names match exactly, no name of the object may occur twice, and a date is a number. A claim that
+// is null counts as absent.
 type claims struct{ jwt.RegisteredClaims }
 
 var _ json.Unmarshaler = (*claims)(nil)
@@ -265,7 +267,8 @@ func checkHeader(t *jwt.Token) error {
 // members maps the names of a JSON object's members to their values as written.
 type members map[string]json.RawMessage
 
-// membersOf reads an object and fails unless its names are unique.
+// membersOf reads a JSON object. It fails if text is not a JSON object in UTF-8, or if a name of
+// the object occurs twice.
 func membersOf(text []byte) (members, error) {
 	if !utf8.Valid(text) || !json.Valid(text) {
 		return nil, errMalformed
@@ -322,8 +325,9 @@ func (m members) readAudience(into *jwt.ClaimStrings) error {
 	return nil
 }
 
-// lastDate is the end of the year 9999, in Unix seconds. Dates further from 1970 in either
-// direction are clamped to this distance, since time.Time would wrap around.
+// lastDate is the end of the year 9999, in Unix seconds. A date before -lastDate counts as
+// -lastDate, and one after lastDate as lastDate, since time.Time wraps around for dates that are
+// too far away.
 const lastDate = 253402300799
 
 // readDate reads a claim that is a number of seconds, perhaps with a fraction.
@@ -343,8 +347,8 @@ func (m members) readDate(name string, into **jwt.NumericDate) error {
 }
 
 // unpaired reports whether a JSON string has an escape for one half of a surrogate pair without the
-// other half. Such a string is not text. The decoder puts the same replacement character in place
-// of any half, so different strings would become equal.
+// other half. Such a string is not text. The decoder replaces an unpaired half by a fixed
+// character, so different strings could become equal.
 func unpaired(value []byte) bool {
 	for i := 0; i < len(value); i++ {
 		if value[i] != '\\' {

@@ -297,7 +297,7 @@ func TestW7_EachTokenThatIsThereIsTried(t *testing.T) {
 	}
 }
 
-// FuzzClaims checks that claims which are accepted have the same values for encoding/json.
+// FuzzClaims compares sub and exp of accepted claims with what encoding/json reads.
 func FuzzClaims(f *testing.F) {
 	for _, text := range []string{`{"sub":"1","exp":1}`, `{"sub":"\ud83d\ude00","aud":["a"],"nbf":1e999}`, `{"a":1,"a":2}`, `null`, `{"sub":"\ud800"}`} {
 		f.Add([]byte(text))

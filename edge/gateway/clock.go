@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// clock holds the timers of all sessions. A session's timer fires when the session must be checked
-// next. The check concerns silence, the token, an unfinished message and a deferred pong.
+// clock holds the timers of the sessions. When a session's timer has fired, Server.check looks at
+// the silence, the token, the unfinished message and the deferred pong of the session.
 type clock struct {
 	mu    sync.Mutex // guards the fields below, and the sessions' timers
 	wheel *wheel
-	fired []*Session // the result of the last clock.step, whose memory is reused
+	fired []*Session // the result of the last clock.step; the next step reuses it
 }
 
 func (k *clock) set(s *Session, due time.Duration) {
@@ -19,7 +19,7 @@ func (k *clock) set(s *Session, due time.Duration) {
 	k.wheel.set(&s.timer, due)
 }
 
-// hasten makes the session's timer fire at due, unless it is set to fire earlier.
+// hasten sets the session's timer to due, unless the timer is set to an earlier time.
 func (k *clock) hasten(s *Session, due time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -43,7 +43,7 @@ func (k *clock) step(now time.Duration) []*Session {
 	return k.fired
 }
 
-// tick checks every session whose timer has fired. Only one goroutine may call it.
+// tick checks the conns of the sessions whose timers have fired. Only one goroutine may call it.
 func (v *Server) tick(now time.Duration) {
 	for _, s := range v.clock.step(now) {
 		if c := s.conn.Load(); c != nil && v.check(c, now) {
@@ -55,9 +55,9 @@ func (v *Server) tick(now time.Duration) {
 // beat is called about every wheelTick. The parameter now is the present moment by Server.now, and
 // wall is the same moment by the wall clock. While the machine is suspended, the wall clock goes on
 // and the monotonic clock may stand still. beat records the difference of the two clocks for
-// expires. It calls resume if, by either clock, this process did not run for timing.Suspended or
-// longer. Then it calls tick. It also has the writers write what an unfinished batch of the link
-// holds back.
+// expires. It calls resume if, by one of the clocks, this call is late by timing.Suspended or more.
+// Then it calls tick. It also has the writers write what an unfinished batch of the link holds
+// back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.wallGain.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
@@ -67,10 +67,10 @@ func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.hub.writers.relieve()
 }
 
-// resume is called after a time during which this process did not run. That time counts neither as
-// a client's silence nor as time for an unfinished message: both are measured anew from the moment
-// in the parameter now. Tokens expire all the same. resume sets every session's timer anew. Only
-// the goroutine that calls tick may call it.
+// resume is called after a time during which this process seems not to have run. That time counts
+// neither as a client's silence nor as time for an unfinished message: both are measured anew from
+// the moment in the parameter now. Tokens expire all the same. resume sets the timers of the living
+// sessions anew. Only the goroutine that calls tick may call it.
 func (v *Server) resume(now time.Duration) {
 	v.resumed.Store(int64(now))
 	for _, s := range v.hub.living() {
@@ -113,14 +113,14 @@ func (v *Server) startMessageTimer(c *conn) {
 	v.clock.hasten(c.session, now+v.cfg.messageTime())
 }
 
-// messageTime is how long the remainder of a message may take. The time begins when the reader
-// begins to wait for the remainder, and anew at a resume.
+// messageTime is how long the remainder of a message or of a control frame may take. The time
+// begins when the reader begins to wait for the remainder, and anew at a resume.
 func (cfg *Config) messageTime() time.Duration {
 	return messageWait + time.Duration(cfg.MaxMessage)*time.Second/messageRate
 }
 
-// messageDue returns when the message that is being received must be complete. It returns 0 if
-// there is no such message, or if the reader has not waited for the message's remainder.
+// messageDue returns the Server.now by which the message or control frame that is being received
+// must be complete. It returns 0 if the reader has not begun to wait for the remainder of one.
 func (v *Server) messageDue(c *conn) time.Duration {
 	begun := c.awaitedSince.Load()
 	if begun == 0 {
@@ -165,10 +165,11 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 	return true
 }
 
-// arm sets the session's timer to when the session must be checked next. A sign of life does not
-// move the timer: check looks for signs when the timer has fired. A pinged client is checked when
-// its time to answer is over. If Ping is shorter than that time, the client is also checked when
-// Ping has passed since the ping. A client that answered at once is due for its next ping then.
+// arm sets the session's timer to the next moment at which check may have something to do, if there
+// is one. A sign of life does not move the timer: check looks for signs when the timer has fired. A
+// pinged client is checked pongWait after the ping. If Ping is shorter than pongWait, the client is
+// also checked when Ping has passed since the ping. A client that answered at once is due for its
+// next ping then.
 func (v *Server) arm(c *conn, now time.Duration) {
 	var due time.Duration
 	if v.cfg.Ping > 0 {
@@ -196,15 +197,16 @@ func (v *Server) arm(c *conn, now time.Duration) {
 	}
 }
 
-// wheelTick is the time between two steps, and the wheel's precision. A step fires no timer that is
-// not due yet. It fires all timers that have been set and due for wheelTick or longer.
+// wheelTick is the usual time between two steps, and the wheel's precision. A step fires no timer
+// that is not due yet. It fires all timers that have been set and due for wheelTick or longer.
 const wheelTick = 250 * time.Millisecond
 
-// wheelSlots bounds how many slots one step checks. A timer that is further away than one
-// revolution is passed over once per revolution.
+// wheelSlots bounds how many slots one step checks. A timer that is more than one revolution away
+// is passed over until it is due.
 const wheelSlots = 256
 
-// timer is a session's entry in the wheel. It is in at most one list.
+// timer is a session's entry in the wheel, or the head of a slot's ring. An entry is in one ring at
+// most.
 type timer struct {
 	prev, next *timer
 	due        time.Duration
@@ -247,8 +249,8 @@ func (w *wheel) stop(t *timer) {
 	t.prev, t.next = nil, nil
 }
 
-// step visits the ticks up to now that it has not visited yet. It stops the timers there that are
-// due, and appends their sessions to fired.
+// step visits the slots of the ticks up to now that it has not visited yet. It stops the timers in
+// these slots that are due, and appends their sessions to fired.
 func (w *wheel) step(now time.Duration, fired []*Session) []*Session {
 	to := int64(now / wheelTick)
 	from := max(w.tick+1, to-wheelSlots+1) // visits no slot twice

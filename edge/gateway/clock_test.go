@@ -199,8 +199,8 @@ func TestATokenExpiresByEitherClock(t *testing.T) {
 }
 
 // TestAConnectBeforeASuspensionIsNoticedHasAllItsTime checks a connect that resumes a suspended
-// machine, and that comes before the next beat. The time of the suspension does not count against
-// its token.
+// machine, and that comes before the next beat. The time of the suspension must not shorten the
+// life of the token.
 func TestAConnectBeforeASuspensionIsNoticedHasAllItsTime(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.Auth = Auth{Keys: testKeys} })
 	now := g.server.now()

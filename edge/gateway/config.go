@@ -14,19 +14,19 @@ type Config struct {
 	// MaxSessions bounds the sessions, dead ones included. A connect beyond it is answered 503.
 	MaxSessions int
 	PerUser     int // largest number of sessions of one user; above it: 429. 0: no bound
-	// Unfinished bounds the bytes of memory that unfinished messages take. One user may have a
-	// sixteenth of that, or one message of any size. Above either bound, a session is closed with
-	// 1008. 0 means no bound.
+	// Unfinished is the memory, in bytes, for messages that were begun and not finished. One user's
+	// share is a sixteenth of it. If the memory or a share is exceeded, sessions are closed with
+	// 1008 by the rules of the type unfinished. 0 means no bound.
 	Unfinished int
-	// Rate bounds how many messages a second are read from one user in the long run. For bursts see
+	// Rate is how many messages a second one user may send in the long run. For bursts see
 	// rateBurst and rateShare. A message counts once for each KiB that its published form begins,
 	// and at least once. 0 means no bound.
 	Rate float64
 	// FanOut is how many deliveries of a user's messages cost that user as much as one message.
 	// With 0, deliveries cost nothing.
 	FanOut int
-	// Queue bounds the bytes that are queued for one session and not yet written. Above it, the
-	// session is closed with 4000. An empty queue takes one message of any size.
+	// Queue bounds the bytes that are queued for one session and not yet written. A message that
+	// does not fit ends the session with 4000. An empty queue takes one message of any size.
 	Queue int
 	// Ping is the silence after which a client is pinged; 0 means never. If the silence lasts 10 s
 	// more, the session is closed with 4004.
@@ -34,7 +34,8 @@ type Config struct {
 	Origins   []string // patterns of foreign origins that may connect, see CheckOriginPattern
 	Auth      Auth     // who may connect, and as which user
 	StrictIDs bool     // names in a path must pass protocol.CheckStrictID
-	// Replay is set behind Fly's proxy. A 503 answer then asks the proxy to try another machine.
+	// Replay is set behind Fly's proxy. A 503 answer then asks the proxy to try another machine,
+	// unless the request was replayed before.
 	Replay bool
 
 	Metrics prometheus.Registerer // nil: metrics are not registered

@@ -372,7 +372,7 @@ func inFragments(s string, last bool) (frames []string) {
 }
 
 // firstWrong returns the length of the shortest beginning of s that cannot begin any text. It
-// returns 0 if s is only cut off.
+// returns 0 if s has none.
 func firstWrong(s string) int {
 	for n := 1; n <= len(s); n++ {
 		if !canBecomeUTF8(s[:n]) {

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// conn is a session's socket. A reader goroutine reads it while the client speaks, and for a short
-// time after. An idle conn has no reader: the Server's poller watches it. Every frame for the
-// client goes through the session's queue, so only the queue's writer ever blocks on writing.
+// conn is a session's socket. A reader goroutine reads it. While the conn is idle it has no reader,
+// and the Server's poller watches it. Frames for the client go through the session's queue, so the
+// reader does not block on writing.
 type conn struct {
 	net.Conn
 	raw     syscall.RawConn // for the descriptor; nil: TLS, a pipe, or not Unix
@@ -21,8 +21,8 @@ type conn struct {
 	// received, or a moment at which the session was not read because of its user's allowance.
 	seen          atomic.Int64
 	expires       time.Duration // Server.now at which the token ends; 0: never
-	expiresByWall time.Duration // the same end by Server.wallSince
-	awaitedSince  atomic.Int64  // Server.now when the wait for a remainder began; 0: none
+	expiresByWall time.Duration // Server.wallSince of the token's end
+	awaitedSince  atomic.Int64  // Server.now when a wait for a remainder began; 0: no wait
 	pinged        atomic.Int64  // Server.now of the last ping; 0: none, or check saw its answer
 
 	deferred atomic.Pointer[deferredPong] // nil: none

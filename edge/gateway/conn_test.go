@@ -29,7 +29,7 @@ func (d *deadlines) SetDeadline(at time.Time) error {
 }
 
 // TestTheLastEndHolds checks a reader that clears its own deadline. The deadline of the session's
-// end stays in force, even if it moves at that moment.
+// end stays in force, even if endNow moves it at that moment.
 func TestTheLastEndHolds(t *testing.T) {
 	g := start(t, nil, nil)
 	d := &deadlines{}

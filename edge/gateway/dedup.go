@@ -10,26 +10,27 @@ import (
 )
 
 const (
-	// overlapTexts bounds the texts that are tracked because one link has brought them more often
-	// than another. Beyond it, new texts from newer links are dropped.
+	// overlapTexts bounds the texts that an overlap tracks. Once a text has found no room, a text
+	// that is not tracked is passed on only if the overlap's oldest link brings it.
 	overlapTexts = 4096
-	// overlapAfter is how long a newer link may still be behind a link that has ended.
+	// overlapAfter is how long an overlap goes on at least after one of its links has ended. A
+	// newer link may still be behind that link.
 	overlapAfter = 2 * time.Second
 )
 
-// overlap passes a publication without a position on once, from the first link that brings it.
-// Original servers publish without positions. While an edge moves from relay to relay, several
-// links bring their publications.
+// overlap drops repeats of publications without a position. Original servers publish without
+// positions. While an edge moves from relay to relay, several links may bring such a publication.
 //
-// overlap counts by topic, text and excepted user how often each link has brought a publication. A
-// publication is passed on if its link has now brought it more often than any other link.
+// overlap counts by topic, text and excepted user how often each link has brought a publication, as
+// far as there is room. A publication that was counted is passed on if its link has now brought it
+// more often than any other link.
 //
-// A publication from before the new relay subscribed comes by the old link only. If the same text
-// is published again just after the old link has ended, overlap takes the second publication for a
-// repeat of the first, and drops it. One message too few is preferred to one message twice.
+// A publication from before the new relay subscribed comes by the old link only. If its text is
+// published again soon after the old link has ended, overlap may take the second publication for a
+// repeat of the first, and drop it. One message too few is preferred to one message twice.
 //
-// Counting begins as soon as the first link's relay says that it stops, or is doubted. The second
-// link may bring again what the first one brought just before the second began.
+// Counting begins at Feed.Leaving, or else when a second link begins. The second link may bring
+// again what the first one brought just before the second began.
 //
 // overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
@@ -38,7 +39,7 @@ type overlap struct {
 	seed    maphash.Seed
 	counts  map[bare][]int // by link; no entry: all links are level, or there was no room
 	full    bool           // a text found no room; no new text is remembered
-	until   time.Time      // when the last link that ended may be forgotten
+	until   time.Time      // overlapAfter after a link ended last; zero: none ended
 }
 
 // bare identifies a publication without a position, as far as such publications can be told apart.
@@ -80,7 +81,7 @@ func (f *Feed) Leaving() {
 	h.overlap.leaving = true
 }
 
-// Staying says that no other link will begin, contrary to what Leaving said.
+// Staying takes back what Leaving said: the edge looks for no other link.
 func (f *Feed) Staying() {
 	h := f.hub
 	h.mu.Lock()
@@ -112,8 +113,8 @@ func (h *Hub) dropOverlapLocked() {
 	}
 }
 
-// over reports whether at most one link is up, and no link has ended within overlapAfter. It
-// returns false while the newest link is being left, since another link is to begin.
+// over reports whether nothing needs to be counted any more: at most one link is up, the newest
+// link is not being left, and no link has ended within overlapAfter.
 func (o *overlap) over() bool {
 	up := 0
 	for _, f := range o.links {
@@ -128,12 +129,13 @@ func (o *overlap) over() bool {
 type verdict int
 
 const (
-	pass   verdict = iota // the message is passed on
+	pass   verdict = iota // the message may be passed on
 	repeat                // the message came before
 	excess                // there is no room to remember the message
 )
 
-// take counts a publication that a link brought, and decides about it.
+// take decides about a publication that the link of f brought. It counts the publication if there
+// is room.
 func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string) verdict {
 	var h maphash.Hash
 	h.SetSeed(o.seed)
@@ -167,9 +169,9 @@ func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string
 	return pass
 }
 
-// level reports whether each link that is up has brought the text as often as any other link, ended
-// ones included. It returns false while the newest link is being left: the next link will bring the
-// text, too.
+// level reports whether the counts of a text may be forgotten: no link that is up has brought the
+// text less often than another link, ended ones included. While the newest link is being left,
+// level returns false, since the next link may bring the text, too.
 func (o *overlap) level(counts []int) bool {
 	most := slices.Max(counts)
 	for i, f := range o.links {
@@ -180,8 +182,8 @@ func (o *overlap) level(counts []int) bool {
 	return !o.leaving
 }
 
-// passLocked reports whether to pass on a publication without a position, which f brought. h.mu
-// must be held.
+// passLocked reports whether to pass on p, a publication without a position that the link of f
+// brought. h.mu must be held.
 func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication) bool {
 	if h.dropOverlapLocked(); h.overlap == nil {
 		return true
@@ -198,8 +200,8 @@ func (h *Hub) passLocked(f *Feed, t *topic, p link.Publication) bool {
 }
 
 const (
-	// givenAhead bounds the remembered ids of messages that were given ahead and are not yet
-	// published. Beyond it, messages wait for their publication.
+	// givenAhead bounds the ids in given.ahead and given.older together. A message whose id finds
+	// no room is not given ahead.
 	givenAhead = 1 << 16
 	// givenAge is the least time for which the ids of messages given ahead are kept once Redis is
 	// back, unless the messages are published before. A broker keeps its marks, which make it
@@ -208,16 +210,15 @@ const (
 	// givenRecent is how many of the latest published ids are remembered. It exceeds what is
 	// usually under way when a relay or Redis is lost.
 	givenRecent = 1 << 15
-	// givenEarly is how many of the first publications of a topic's epoch are checked for repeats.
-	// Their messages may have been under way when the epoch before ended.
+	// givenEarly is the last offset of an epoch at which a publication may be checked for a repeat
+	// of a recent one. Its message may have been under way when the epoch before ended.
 	givenEarly = 4096
 )
 
-// given remembers the ids of messages that may come again, under another position or without one,
-// and that the members have received or must not receive. A message given ahead comes again when it
-// is published. A published message may be given ahead by a relay that does not know of its
-// publication. A message that Redis has lost may be published once more. given is a plain
-// structure, stepped under the Hub's lock.
+// given remembers ids of messages, to recognise a message that comes again under another position
+// or without one. A message that was given ahead comes again when it is published. A published
+// message may be given ahead by a relay that does not know of its publication. A message that Redis
+// has lost may be published once more. given is a plain structure, stepped under the Hub's lock.
 type given struct {
 	ahead        map[uint64]struct{}
 	older        map[uint64]struct{} // the ids that brokerBack moved here from the map ahead
@@ -230,9 +231,9 @@ type given struct {
 	index  map[uint64]int32 // how often each id is in the ring recent; nil until it is needed
 }
 
-// brokerBack records that Redis is back, so messages that were given ahead are published now. If
-// brokerBack last moved ids more than givenAge ago, it forgets the ids in g.older, and moves the
-// ids in g.ahead to g.older.
+// brokerBack records that a relay reaches Redis, so messages that were given ahead can be
+// published. If brokerBack has moved no ids within the last givenAge, it forgets the ids in
+// g.older, and moves the ids in g.ahead to g.older.
 func (g *given) brokerBack(now time.Time) {
 	g.full = false
 	if now.Sub(g.rotated) > givenAge {
@@ -240,13 +241,13 @@ func (g *given) brokerBack(now time.Time) {
 	}
 }
 
-// takeAhead records a message that a relay gives ahead. It returns repeat if the members had the
-// message. Otherwise it returns excess if there is no room to remember the message. A message that
-// was published already is recorded too: the same link may yet bring its publication, for members
-// who joined later.
+// takeAhead records the id of a message that a relay gives ahead, if there is room. It returns
+// repeat if the id is recorded already, or is one of the recent publications. Otherwise it returns
+// pass, or excess if there is no room. The id of a recent publication is recorded too: the link may
+// yet bring this publication, for members who joined later.
 //
-// After an id has found no room, all later ones find none either, until Redis is back or no
-// recorded id waits for its publication. Otherwise a sender's later messages would overtake those
+// After an id has found no room, new ids find none either until brokerBack is called, or until no
+// recorded id waits for its publication. Otherwise a sender's later message could overtake one
 // without room.
 func (g *given) takeAhead(id uint64) verdict {
 	if g.has(id) {
@@ -267,9 +268,10 @@ func (g *given) takeAhead(id uint64) verdict {
 	return v
 }
 
-// aftermath reports whether a topic's epoch has changed within the last givenAge, which may mean
-// that Redis has lost data. After such a loss, messages that wait in a log may be published again,
-// on any topic. A member that has left the topic and come back may have had such a message before.
+// aftermath reports whether a topic's epoch was seen to change within the last givenAge, which may
+// mean that Redis has lost data. After such a loss, messages that wait in a log may be published
+// again, on any topic. A member may have had such a message before, even if it has left the topic
+// since and come back.
 func (g *given) aftermath() bool {
 	if !g.epochChanged.IsZero() && time.Since(g.epochChanged) > givenAge {
 		g.epochChanged = time.Time{}
@@ -277,9 +279,9 @@ func (g *given) aftermath() bool {
 	return !g.epochChanged.IsZero()
 }
 
-// takePublished records a publication. It reports whether the publication is a repeat: its message
-// was given ahead, or early is set and its id is among the recent ones. The parameter early is set
-// for the first givenEarly publications of an epoch while aftermath returns true.
+// takePublished records a publication. It reports whether the publication is a repeat: takeAhead
+// has recorded its id, or early is set and its id is among the recent ones. The parameter early is
+// set for offsets up to givenEarly while aftermath returns true.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
 		delete(g.ahead, id)
@@ -310,9 +312,8 @@ func (g *given) has(id uint64) bool {
 	return ahead || older
 }
 
-// wasRecent reports whether id is in g.recent. It is called only while Redis is away and after
-// Redis may have lost data. The first call builds the index, so in normal operation there is no
-// index.
+// wasRecent reports whether id is in g.recent. It is called for messages given ahead, and in an
+// aftermath. The first call builds g.index.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

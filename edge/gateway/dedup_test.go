@@ -175,8 +175,8 @@ func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
 }
 
 // TestALinkThatOutlivesTheNextOneIsCounted checks a link that goes on beyond the end of the one
-// that was to replace it, and beyond the time for which that end is remembered. The third link is
-// doubted in turn.
+// that was to replace it, and beyond the time for which that end is remembered. The edge then
+// begins to leave the third link. A message that comes by both links is given once.
 func TestALinkThatOutlivesTheNextOneIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, first, second := twoLinks()
@@ -197,7 +197,7 @@ func TestALinkThatOutlivesTheNextOneIsCounted(t *testing.T) {
 	})
 }
 
-// TestWhoStaysCountsNoMore checks that a doubt that was called off leaves nothing behind.
+// TestWhoStaysCountsNoMore checks that after Leaving and Staying no texts are counted.
 func TestWhoStaysCountsNoMore(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
@@ -249,8 +249,7 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 
 // TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore checks a message that the old link
 // brings as a publication. The new link first gives it ahead, and then brings the publication too.
-// The topic may be forgotten in between, so that its members joined later and its position does not
-// tell of the publication.
+// The message must not be given again.
 func TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore(t *testing.T) {
 	var g given
 	if g.takePublished(11, false) {
@@ -265,7 +264,7 @@ func TestP6_WhatIsPublishedBeforeItComesAheadIsNotGivenOnceMore(t *testing.T) {
 }
 
 // TestP5_WhatWasGivenAheadInALongOutageIsNotGivenAgain checks that a message given ahead is
-// recognised when it is published, however long the outage lasts.
+// recognised when it is published, even if the outage is longer than givenAge.
 func TestP5_WhatWasGivenAheadInALongOutageIsNotGivenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})

@@ -9,16 +9,15 @@ import (
 	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// Drain refuses new clients and closes all sessions. It closes none during the time notice, so that
-// balancers learn of the drain first. Otherwise they would send a closed client straight back.
-// After that time it sends each session 1012 at a random moment, so that the clients do not all
-// move to other nodes at once.
+// Drain refuses new clients and closes the sessions. During the time notice it closes none, so that
+// balancers learn of the drain first: they might send a closed client straight back. After that
+// time it closes the sessions with 1012 at random moments, so that the clients do not move to other
+// nodes all at once. What a client sends before it answers the close frame may still be accepted.
 //
-// Drain returns when all sessions have ended and their sockets are closed. The parameter within
-// bounds how long that takes, notice included, and must not be shorter than notice. A session that
-// ends for another reason meanwhile, or waits for room upstream, may take up to closeWait longer.
-// If ctx is done earlier, Drain returns the error of ctx. What a client sends before it answers the
-// close is still accepted.
+// Drain returns nil when no session is left and the sockets are closed. The parameter within is the
+// time for that, notice included, and must not be shorter than notice. A session that ends for
+// another reason meanwhile, or waits for room upstream, may take up to closeWait longer. If ctx is
+// done earlier, Drain returns the error of ctx.
 func (v *Server) Drain(ctx context.Context, notice, within time.Duration) error {
 	v.refuseAll()
 	v.log.Info("draining", "sessions", v.Active(), "notice", notice, "over", within)
@@ -37,8 +36,9 @@ func (v *Server) Drain(ctx context.Context, notice, within time.Duration) error 
 	}
 }
 
-// spread closes all sessions at random moments within the given time. The parameter wait is the
-// time that each client then has to answer.
+// spread closes the living sessions at random moments within the given time. It stops earlier if
+// ctx is done, or if v.empty is closed. The parameter wait is the time that a closed client has to
+// answer.
 func (v *Server) spread(ctx context.Context, within, wait time.Duration) {
 	sessions := v.hub.living()
 	rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
@@ -51,8 +51,8 @@ func (v *Server) spread(ctx context.Context, within, wait time.Duration) {
 	}
 }
 
-// moments returns n random times, all shorter than within, in ascending order. If within is not
-// positive, all of them are 0.
+// moments returns n random times below within, in ascending order. If within is not positive, it
+// returns n zeros.
 func moments(n int, within time.Duration) []time.Duration {
 	times := make([]time.Duration, n)
 	if within > 0 {

@@ -8,21 +8,21 @@ import (
 )
 
 // Feed passes on to the Hub what one link brings. Topic numbers belong to the link. Topics, their
-// positions and their members belong to the Hub. While an edge moves to another relay there are two
-// Feeds. One goroutine at a time may call the methods of a Feed, but any goroutine may call
-// Leaving.
+// positions and their members belong to the Hub. While an edge moves to another relay there may be
+// several Feeds. One goroutine at a time may call the methods of a Feed, but any goroutine may call
+// Leaving and Staying.
 type Feed struct {
 	hub     *Hub
 	numbers map[uint64]*topic // by the relay's number; nil: muted, see Topic
 	holding bool              // set between BeginBatch and EndBatch
-	queued  int               // at most so many messages were queued since the hold began
-	bytes   int               // at most so many bytes of them were queued for one member
+	queued  int               // sum of the members of each fan-out since the last hold ended
+	bytes   int               // bytes of the texts that were fanned out since the last hold ended
 }
 
-// BeginBatch is called before each link frame of a batch, and EndBatch after the last. Frames that
-// are queued for clients in between are held back as writers.hold says, and then written with few
-// system calls. If too much is held back, BeginBatch releases it. A release may write to a few
-// clients itself. Neither method blocks.
+// BeginBatch is called before each link frame of a batch, and EndBatch after the last. What is
+// queued for clients in between is held back as writers.hold says, to be written with few system
+// calls. If too much is held back, BeginBatch releases it. A release may write to a few clients
+// itself. Neither method blocks.
 func (f *Feed) BeginBatch() {
 	if f.holding && f.queued < holdMost && f.bytes < f.hub.writers.holdBytes {
 		return
@@ -85,14 +85,14 @@ func (f *Feed) Down() {
 	h.endOverlapLocked(f)
 }
 
-// Topic gives a topic its number. The topic takes the given position unless its own is later. It
-// takes the given position in any case if it was unplaced or has no living member: the next member
-// begins there.
+// Topic gives a topic its number. The topic takes the given position if its own is earlier or
+// unplaced. It also takes the given position if it has no living member: the next member begins
+// there.
 //
-// A number that an older link gives after a newer link has begun is muted: what the link then
-// brings under that number is dropped. The older relay begins the topic at its own top, and does
-// not know the members that the newer link has bound. The messages before that top are yet to come
-// by the newer link.
+// A number that an older link gives after a newer link has begun is muted: the older link's
+// publications and memberships under that number are dropped. The older relay begins the topic at
+// its own top, and does not know the members that the newer link has bound. Messages before that
+// top may be yet to come by the newer link.
 func (f *Feed) Topic(n link.TopicNumber) {
 	h := f.hub
 	h.mu.Lock()
@@ -121,9 +121,7 @@ func (f *Feed) Topic(n link.TopicNumber) {
 }
 
 // BrokerBack says that the relay's broker is reachable. If a message found no room to be given
-// ahead before, messages may be given ahead again from now on. None of them overtakes the one that
-// found no room: the next time its broker is away, the relay gives ahead anew all that is not
-// published by then.
+// ahead before, messages may be given ahead again from now on.
 func (f *Feed) BrokerBack() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -153,8 +151,7 @@ func (h *Hub) unnumberLocked(t *topic) {
 }
 
 // numberedLocked finds a topic by its number. If the number is muted or unknown, numberedLocked
-// counts the link frame as dropped and returns nil. What comes under a muted number also comes by
-// the newer link. An unknown number is the relay's fault. Hub.mu must be held.
+// counts a drop and returns nil. Hub.mu must be held.
 func (f *Feed) numberedLocked(number uint64) *topic {
 	t, known := f.numbers[number]
 	switch {
@@ -167,12 +164,13 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 	return t
 }
 
-// Publication encodes the message once and queues the same bytes for every member of the topic that
-// is not dead, except the sessions of the user p.Except.
+// Publication encodes the message once and queues it for the members of the topic, except dead
+// sessions and those of the user p.Except.
 //
-// A publication that is not after the topic's position is dropped: the members are there already,
-// or past it. A publication without a position is passed on, but only once if several links bring
-// it. A publication is dropped, too, if given.takePublished reports it as a repeat.
+// If a publication has a position, and the topic's position is not before it, the publication is
+// dropped: the members have it or are past it. A publication without a position is dropped if
+// Hub.passLocked says so. A publication is also dropped if given.takePublished reports it as a
+// repeat.
 func (f *Feed) Publication(p link.Publication) {
 	h := f.hub
 	h.mu.Lock()
@@ -189,10 +187,10 @@ func (f *Feed) Publication(p link.Publication) {
 	f.fanOutLocked(t, p.Payload, p.Except)
 }
 
-// Ahead gives a message to the members of the topic before it is published. They do not get it
-// again when it is published. If there is no room to remember the message, they get it only when it
-// is published. A message without a payload is given to no member, neither now nor when it is
-// published.
+// Ahead gives a message to the members of the topic before it is published. It records the
+// message's id, so that the publication is dropped as a repeat. It gives nothing if given.takeAhead
+// finds a repeat. If given.takeAhead finds no room for the id, the members get the message when it
+// is published. If the message has no payload, Ahead only records its id.
 func (f *Feed) Ahead(a link.Ahead) {
 	h := f.hub
 	h.mu.Lock()
@@ -223,8 +221,7 @@ func (f *Feed) Cost(c link.Cost) {
 }
 
 // Gap tells the members that messages were lost. It tells them nothing if the topic's position is
-// not before the end of the loss. The members were then told already, or have the last of the lost
-// messages or a later one.
+// not before the end of the loss: the members are past the loss then.
 func (f *Feed) Gap(g link.Gap) {
 	if name, lost, members := f.gap(g); members > 0 {
 		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
@@ -232,8 +229,9 @@ func (f *Feed) Gap(g link.Gap) {
 }
 
 // gap does what Gap does but for the log line, and returns what that line needs. The result members
-// is 0 if nobody was told. While an edge moves, its older link may have brought some of the
-// messages that the new relay reports. These do not count as lost.
+// counts the topic's members, dead ones included. It is 0 if the Gap was dropped. While an edge
+// moves, its older link may have brought some of the messages that the new relay reports as lost.
+// These do not count as lost.
 func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	h := f.hub
 	h.mu.Lock()
@@ -272,7 +270,7 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 }
 
 // fanOutLocked queues a text for the members of t that are not dead, but not for the sessions of
-// the user that the parameter except names. It makes one frame for all of them. h.mu must be held.
+// the user that the parameter except names. These members share one frame. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, text []byte, except string) {
 	if len(t.members) == 0 {
 		return
@@ -330,8 +328,8 @@ func (f *Feed) Opened(o link.Opened) {
 	}
 }
 
-// Joined binds a session to a group, whose messages are queued for the client from this call on. If
-// answer is set, o.Text is queued before them.
+// Joined binds a session to a group. If answer is set, it also queues o.Text for the client, ahead
+// of the group's later messages.
 func (f *Feed) Joined(o link.Joined, answer bool) {
 	h := f.hub
 	h.mu.Lock()
@@ -348,8 +346,8 @@ func (f *Feed) Joined(o link.Joined, answer bool) {
 	}
 }
 
-// Left unbinds a session from a group: from this call on no message of the group is queued for the
-// client. If answer is set, o.Text is queued.
+// Left unbinds a session from a group. If answer is set, it also queues o.Text for the client,
+// behind the group's earlier messages.
 func (f *Feed) Left(o link.Left, answer bool) {
 	h := f.hub
 	h.mu.Lock()

@@ -30,8 +30,8 @@ const noStatus = 1005
 // pingFrame is a ping without payload. All sessions share it, so it must not be changed.
 var pingFrame = []byte{0x80 | opPing, 0}
 
-// textFrame encodes a text message of any length. The frame is the same for every client, so a
-// message is encoded once for all of them.
+// textFrame encodes a text message of any length. The frame does not depend on the client, so
+// several clients can share it.
 func textFrame[T string | []byte](payload T) []byte {
 	n := len(payload)
 	frame := make([]byte, 0, headerLen(n)+n)
@@ -83,8 +83,8 @@ func payload(frame []byte) []byte {
 // controlMost is the longest payload of a control frame (RFC 6455, 5.5).
 const controlMost = 125
 
-// Most of the parser's errors end a session as protocol errors. Only errTooBig, errUTF8 and
-// errFlood have reasons of their own.
+// errTooBig and errUTF8 have close reasons of their own. The other errors of this list end a
+// session with ReasonProtocol.
 var (
 	errTooBig       = errors.New("message too big")
 	errUTF8         = errors.New("not UTF-8")
@@ -98,8 +98,8 @@ var (
 	errCloseCode    = errors.New("a close code that may not be sent")
 )
 
-// closeCode is the error that reading a client's close frame returns. Its value is the frame's
-// code, or noStatus.
+// closeCode is the error that reading a valid close frame of the client returns. Its value is the
+// frame's code, or noStatus.
 type closeCode int
 
 func (closeCode) Error() string { return "the client closed" }
@@ -197,7 +197,7 @@ func (r *reader) readFrame() error {
 
 // awaitMore is called before a read that may wait for the remainder of a message or frame. It
 // starts the message's timer, unless that was done before, and counts the message's buffer in
-// Server.unfinished.
+// Server.unfinished if the buffer has grown.
 func (r *reader) awaitMore() {
 	v := r.server
 	if r.awaitedSince.Load() == 0 {
@@ -223,7 +223,7 @@ func (r *reader) complete() {
 type message struct {
 	header       // of the present fragment; size: bytes not read yet
 	binary bool  // the first fragment was a binary frame
-	read   int64 // payload bytes of all fragments begun so far
+	read   int64 // payload bytes that the fragments so far announced
 	text   runes
 }
 

@@ -60,8 +60,8 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// fakeUpstream is an Upstream made of functions. If a function is nil, there is a link, and room
-// for every message.
+// fakeUpstream is an Upstream made of functions. Where a function is nil, the fakeUpstream behaves
+// as if there were a link and room.
 type fakeUpstream struct {
 	open     func(link.Session)
 	accept   func(session uint64, payload []byte) bool

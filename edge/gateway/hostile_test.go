@@ -284,7 +284,7 @@ func TestDeliveriesOfAllSizesArriveWholeAmongPongs(t *testing.T) {
 	}
 }
 
-// settled returns the result of f once it has stayed the same for a tenth of a second.
+// settled returns the result of f once it has stayed the same for about a tenth of a second.
 func settled(f func() int) int {
 	last, same := f(), 0
 	soon(func() bool {

@@ -20,12 +20,13 @@ type HubConfig struct {
 }
 
 // Hub finds the sessions of this node by id, and the members of topics. Memberships mirror those at
-// the relay, which changes them through the Feed of each link. Apart from its writers, a Hub does
-// no I/O.
+// the relay, which changes them through the Feed of each link. Apart from its writers, a Hub writes
+// to no socket.
 //
-// An ended session stays in the Hub, dead, until Forget. It receives nothing, but each new link is
-// told of it: a relay must be able to make sense of the session's messages in a replay. A session
-// that no relay was told of, and that has no messages in the log, does not stay.
+// A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it, but
+// a new link is told of it: a relay must be able to make sense of the session's messages in a
+// replay. The exception is a session that no relay was told of, and that has no messages in the
+// log. It does not stay.
 type Hub struct {
 	log     *slog.Logger
 	metrics *hubMetrics
@@ -38,7 +39,7 @@ type Hub struct {
 	topics   map[protocol.Topic]*topic
 	feeds    []*Feed     // of the links that are up, the oldest first
 	newest   *Feed       // of the link that began last; nil: none began, or that one has ended
-	overlap  *overlap    // nil: the edge does not move to another relay
+	overlap  *overlap    // counts publications during a move of the edge; nil: not needed
 	given    given       // messages that may come again
 	live     int         // sessions that are not dead
 	opening  int         // sessions whose Upstream.Open has not returned
@@ -99,12 +100,12 @@ func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	return s.opened, true
 }
 
-// End makes s dead and logs its end upstream. It must be called once, after the session's last
-// Upstream.Accept. What is queued for the client stays queued.
+// End makes s dead. It logs the end upstream, or forgets s if no relay was told of s and the log
+// has no message of s. So clients that come and go without a message while there is no link leave
+// nothing behind.
 //
-// If no relay was told of the session, and the log has no message of it, the session is forgotten
-// at once. So clients that come and go without a message while there is no link leave nothing
-// behind.
+// End must be called once, after the session's last Upstream.Accept. What is queued for the client
+// stays queued.
 func (h *Hub) End(s *Session, up Upstream) {
 	// Holds must be called without h.mu. If no relay knows the session, the answer of Holds is
 	// still right when die has locked h.mu: no message of the session is acknowledged in between,
@@ -178,9 +179,8 @@ func (h *Hub) living() []*Session {
 	return living
 }
 
-// Digest returns a digest of the tables. It is comparable with the relay's digest only if no
-// session in the tables is dead or is being opened. The relay was then told of each session, by
-// Hub.Begin or by Upstream.Open.
+// Digest returns a digest of the tables. The result comparable is false while a session in the
+// tables is dead or is being opened. The relay's digest may differ then.
 func (h *Hub) Digest() (d link.Digest, comparable bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

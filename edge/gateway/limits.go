@@ -17,15 +17,15 @@ const (
 	rateUnit  = 1024             // bytes; a message counts once for each unit that it begins
 	// A user's burst in bytes is Config.Queue divided by rateShare, but at least rateUnit.
 	rateShare = 4
-	// rateWaiters is how many sessions of a user may wait at once. A message of a further session
-	// is refused.
+	// rateWaiters is how many sessions of a user may wait for its allowance at once. A message of a
+	// further session is refused.
 	rateWaiters = 16
 )
 
-// rates limits users to Config.Rate. All sessions of a user share one allowance. The allowance
-// outlives the sessions by more than rateBurst and rateDebt together. By then it is full again, so
-// a user gains nothing by more connections, or by new ones. The exception is a user whose last
-// message alone cost more than that time pays for. A user costs no memory before its first message.
+// rates limits users to Config.Rate. The sessions of a user share one allowance, so a user gains
+// nothing by more connections. The allowance outlives the sessions by rateBurst and rateDebt
+// together, or longer. By then it is full again, unless the last message alone cost more than that
+// time pays for. rates has no allowance of a user before its first message.
 type rates struct {
 	perSecond float64       // messages; 0: there is no limit
 	byteBurst time.Duration // the burst in bytes, as the time that pays for it
@@ -40,12 +40,14 @@ type rates struct {
 }
 
 // allowance is what one user may still send. Several sessions may need it at once. Then one of them
-// waits for the allowance, and the others wait for their turn in the order in which they came.
+// waits for the allowance, and others wait for their turn in the order in which they came, up to
+// rateWaiters together.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). messagesDue
-// is the time at which all that was taken is paid for. A message may be taken if that time is then
-// no further away than rateBurst. Bytes have a time of their own because they have a burst of their
-// own: a burst must fit into the queue of a client that receives it.
+// is the time at which all that was taken is paid for. A message may be taken if messagesDue, with
+// the message's cost added, is no further away than rateBurst. For a message that costs more than a
+// burst see spend. Bytes have a time of their own because they have a burst of their own: a burst
+// must fit into the queue of a client that receives it.
 type allowance struct {
 	rates    *rates
 	sessions int // guarded by rates.mu
@@ -65,9 +67,10 @@ const (
 	pacedCrowded              // too many of the user's sessions wait
 )
 
-// newRates returns rates that limit users to perSecond messages a second, and to queue/rateShare
-// bytes at once. When the messages of a user have been delivered fanOut times, the user pays for
-// one message more.
+// newRates returns rates that limit users to perSecond messages a second. A burst may have
+// queue/rateShare bytes, but at least rateUnit. For each fanOut deliveries of its messages, a user
+// pays for one message more. If perSecond is 0, there is no limit. If fanOut is 0, deliveries cost
+// nothing.
 func newRates(perSecond float64, queue, fanOut int) *rates {
 	r := &rates{perSecond: perSecond, fanOut: fanOut, users: make(map[string]*allowance)}
 	if perSecond > 0 {
@@ -101,8 +104,8 @@ func (r *rates) join(user string) *allowance {
 	return a
 }
 
-// findLocked returns a user's allowance, even if the user's sessions have ended. It returns nil for
-// a user without one, whose allowance would be full. r.mu must be held.
+// findLocked returns a user's allowance, even if the user's sessions have ended. It returns nil if
+// there is none. r.mu must be held.
 func (r *rates) findLocked(user string) *allowance {
 	for _, users := range []map[string]*allowance{r.users, r.ended, r.older} {
 		if a := users[user]; a != nil {
@@ -134,7 +137,7 @@ func (r *rates) rotateLocked() {
 	}
 }
 
-// charge makes a user pay for the deliveries of its messages. The user's later messages are then
+// charge makes a user pay for the deliveries of its messages. The user's later messages may then be
 // read more slowly. A user without an allowance here pays nothing.
 func (r *rates) charge(user string, deliveries uint64) {
 	if r.perSecond <= 0 || r.fanOut == 0 {
@@ -235,8 +238,9 @@ const (
 	claimTables
 )
 
-// enter counts a session for its user. It returns false if the user has as many as it may have. The
-// session counts until s.release has given up both claims.
+// enter counts a session for its user. It returns false if the user has as many as it may have. If
+// u.most is 0, it counts nothing and returns true. The session counts until s.release has given up
+// both claims.
 func (u *users) enter(s *Session) bool {
 	if u.most <= 0 {
 		return true
@@ -269,7 +273,7 @@ func (s *Session) release(claim int32) {
 }
 
 const (
-	// unfinishedShare divides Config.Unfinished: one user may hold one such part.
+	// unfinishedShare divides Config.Unfinished: one such part is the share of one user.
 	unfinishedShare = 16
 	// unfinishedCost is what an unfinished message takes beside its buffer, in bytes: a goroutine's
 	// stack, a reader, and a buffer for what is read.
@@ -279,14 +283,15 @@ const (
 	unfinishedWait = 100 * time.Millisecond
 )
 
-// unfinished bounds the memory of unfinished messages, for each user and for all users together. A
-// message is unfinished when it was begun and its reader has to wait for the remainder.
+// unfinished bounds the memory of unfinished messages. A message is unfinished when it was begun
+// and its reader has to wait for the remainder.
 //
-// When there is no room for more, a session gives way: of the user whose share is full, or else of
-// the user who holds most, the session that has waited longest. There is one exception. A session
-// that needs room in a full share, and has waited longest itself, does not give way, and the share
-// is exceeded. Users who hold no more than one message can take count as holding equally much. Of
-// these users, the one whose session has waited longest comes first.
+// If a user holds more than its share, sessions of this user that have waited longer than the one
+// that needs room give way, the longest first. If that is not enough, the share is exceeded. If all
+// users together hold more than the bound, the user who holds most loses its session that has
+// waited longest. A session that is alone may exceed the bound. Users who hold little count as
+// holding equally much, see the method bound. Of these users, the one whose session has waited
+// longest comes first.
 type unfinished struct {
 	most int64 // 0: no bound
 
@@ -298,9 +303,9 @@ type unfinished struct {
 type unfinishedMessage = crowd.Member[string, *Session]
 
 // bound sets the bound to the parameter most. The parameter message is the length of the longest
-// message. Users who hold no more than such a message can take, and no more than one share, count
-// as holding equally much. Otherwise many users, with a byte each, could push out the messages of
-// all others.
+// message. Users who hold no more than such a message can take, and no more than a share, count as
+// holding equally much. Otherwise many users, with a byte each, could push out the messages of
+// others.
 func (u *unfinished) bound(most int64, message int) {
 	u.most = most
 	grown := int64(message) + int64(message)/4 // a large buffer grows by a quarter

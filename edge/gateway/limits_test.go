@@ -17,8 +17,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// spend takes messages of the given size until one has to wait. It returns how many it took without
-// a wait.
+// spend takes messages of the given size until one has to wait, and then waits for that one. It
+// returns how many it took without a wait.
 func spend(t *testing.T, a *allowance, bytes int) (n int) {
 	t.Helper()
 	for a.take(bytes) {
@@ -30,8 +30,8 @@ func spend(t *testing.T, a *allowance, bytes int) (n int) {
 	return n
 }
 
-// TestP7_AUsersSessionsShareOneAllowance checks that a user gains nothing by more connections, or
-// by new ones.
+// TestP7_AUsersSessionsShareOneAllowance checks that a user gains no further burst by more
+// connections, or by new ones.
 func TestP7_AUsersSessionsShareOneAllowance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRates(20, 1<<30, 0)

@@ -9,12 +9,12 @@ import (
 type drop uint8
 
 const (
-	dropRepeated drop = iota // members have the message or are past it, or another link brings it
+	dropRepeated drop = iota // members had the message or are past it, or its topic number is muted
 	dropSlow                 // the message was for a client that did not read
 	dropGone                 // the message was for a session that has ended
 	dropEnding               // the message came for a client that was being closed
 	dropClosing              // the message came from a client that was being closed
-	dropNoRoom               // the message found no room upstream; its client was told
+	dropNoRoom               // the message found no room upstream
 	dropCrowded              // the message came from a user with too many sessions waiting
 	dropNoTopic              // the link frame named an unknown topic number
 	dropOverlap              // the publication had no position, and overlap was full

@@ -15,9 +15,9 @@ import (
 // page, whoever made it.
 const nullOrigin = "null"
 
-// CheckOriginPattern returns an error if pattern cannot be one of Config.Origins: because it is not
-// a pattern, or because no browser's origin can match it. CheckOriginPattern does not find every
-// pattern that matches no origin.
+// CheckOriginPattern returns an error if pattern is not a pattern for Config.Origins, or if it
+// finds that no browser's origin can match it. It does not find every pattern that matches no
+// origin.
 //
 // A pattern is matched in lower case, by the rules of path.Match. It is matched against the
 // origin's host and port, or against scheme://host:port if the pattern contains "://". A port that
@@ -74,7 +74,7 @@ func splitPort(host string) (name, port string) {
 
 // originAllowed reports whether the page that sent the request may connect. The page may connect if
 // its host and port are those of the request, or if a pattern matches. A request without an origin
-// does not come from a page in a browser, and is allowed.
+// is allowed, since browsers name the origin of a page.
 func originAllowed(r *http.Request, patterns []string) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {

@@ -19,10 +19,10 @@ type watched struct {
 	idle  bool // guarded by poller.mu; whoever clears it starts a reader
 }
 
-// poller watches the sockets of idle conns, which therefore need no goroutine, stack or buffer. It
-// is an epoll instance beside that of Go's runtime. The runtime's instance watches the poller's, so
-// no thread of the poller waits in the kernel. The kernel reports each socket once. After that the
-// socket must be watched anew.
+// poller watches the sockets of idle conns, which therefore need no goroutine, stack or buffer of
+// their own. It is an epoll instance beside that of Go's runtime. The runtime's instance watches
+// the poller's, so no thread of the poller waits in the kernel. The kernel reports each socket
+// once. After that the socket must be watched anew.
 type poller struct {
 	file *os.File // the epoll instance; nil: there is none, so no conn becomes idle
 	fd   int
@@ -97,7 +97,7 @@ func (p *poller) watch(c *conn) bool {
 	}
 	event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT, Fd: int32(w.fd), Pad: tag(c)}
 	if err := syscall.EpollCtl(p.fd, op, w.fd, &event); err != nil {
-		w.fd = -1 // the kernel limits how many sockets it watches
+		w.fd = -1 // for example, the kernel limits how many sockets it watches
 		return false
 	}
 	for w.fd >= len(p.conns) {
@@ -124,7 +124,8 @@ func (p *poller) unwatch(c *conn) bool {
 	return was
 }
 
-// tag distinguishes a conn from an earlier one with the same descriptor.
+// tag distinguishes a conn from an earlier one with the same descriptor, unless the lower 32 bits
+// of their session ids are equal.
 func tag(c *conn) int32 { return int32(c.session.info.ID) }
 
 // find returns the conn of an event. It returns nil if the conn was woken meanwhile, since such a

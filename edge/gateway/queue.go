@@ -29,7 +29,7 @@ type pushed uint8
 const (
 	pushOK     pushed = iota
 	pushFull          // the frame does not fit
-	pushSealed        // the session is ending
+	pushSealed        // the queue takes no more frames
 )
 
 // push appends a frame, unless the frame does not fit or the queue is sealed. It starts the writer
@@ -77,8 +77,8 @@ func (q *queue) attach(start func()) {
 }
 
 // seal makes the queue refuse all later frames. If last is not nil, seal appends it as the last
-// frame. If discard is set, seal first drops the frames that the writer has not taken. Only the
-// first call has an effect.
+// frame. If discard is set, seal first drops the frames that the writer has not taken. On a sealed
+// queue it does nothing.
 func (q *queue) seal(last []byte, discard bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -105,9 +105,9 @@ func (q *queue) discardLocked() {
 	q.pending = nil
 }
 
-// take returns all frames that are queued. The parameter done is the batch that the writer has
-// written, or nil at first. If nothing is queued, take returns nil and the writer must end. The
-// next push starts the writer again.
+// take returns the frames that are queued. The parameter done is a batch that the writer has
+// written, or nil. If nothing is queued, take returns nil and the writer must end. A later push may
+// start the writer again.
 func (q *queue) take(done *batch) *batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -123,8 +123,8 @@ func (q *queue) take(done *batch) *batch {
 	return next
 }
 
-// written is for a writer that calls take only later. The parameter done is the batch that the
-// writer has written. written reports whether more frames are queued. If not, the writer must end.
+// written is for a writer that calls take only later. It releases done, the batch that the writer
+// has written, and reports whether more frames are queued. If not, the writer must end.
 func (q *queue) written(done *batch) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -160,8 +160,8 @@ func (q *queue) stoppedLocked() {
 	}
 }
 
-// stopped returns a channel that is closed once the writer is not running. If the queue is sealed,
-// the writer does not run again after that.
+// stopped returns a channel that is closed once the writer is not running. If the queue is sealed
+// and has its writer, the writer does not run again after that.
 func (q *queue) stopped() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()

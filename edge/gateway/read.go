@@ -13,12 +13,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// idleAfter is the silence after which a conn becomes idle. Until then its reader goroutine waits
-// for the client. A new conn is idle at once, unless bytes came with its request.
+// idleAfter is the silence after which a conn becomes idle, if the poller can watch it. Until then
+// its reader goroutine waits for the client. A new conn becomes idle without such a silence, unless
+// bytes came with its request.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
-// goroutine and another request to the poller, which make a frame cost 1.5 times as much. A client
-// that keeps speaking costs about one check for silence in each idleAfter.
+// goroutine and another request to the poller, which make a frame cost about 1.5 times as much. A
+// client that keeps speaking costs about one check for silence in each idleAfter.
 const idleAfter = 2 * time.Second
 
 // messageKeep is the largest message buffer, in bytes, that goes back to the pool.
@@ -206,7 +207,8 @@ func (r *reader) appendAll(b []byte, body io.Reader) ([]byte, error) {
 // forward gives a message to the upstream, as fast as the user's allowance permits. If there is no
 // room upstream, the session is not read for up to roomWait. Then the client's messages are
 // answered as not delivered until there is room. A message is answered likewise if too many
-// sessions of its user wait for the allowance.
+// sessions of its user wait for the allowance. If the session no longer accepts messages, forward
+// drops the message. It then returns an error if the Server has ended.
 func (c *conn) forward(message []byte) error {
 	s, v := c.session, c.server
 	v.metrics.messages.Inc()
@@ -279,9 +281,10 @@ func (c *conn) awaitRoom(message []byte) bool {
 
 const (
 	// extraPerSecond bounds, in bytes, what a client may send beside messages: a client whose count
-	// in extras reaches it within a second is closed. Each frame adds up to frameExtra bytes, and
-	// each message takes messageExtra off. Without messages the bound allows about 5,400 empty
-	// frames a second, or about 2,000 frames with payloads of 10 bytes or more.
+	// in extras reaches it within a second of the count's beginning is closed. Each frame adds up
+	// to frameExtra bytes, and each message takes messageExtra off. Without messages the bound
+	// allows about 5,400 empty frames a second, or about 2,000 frames with payloads of 10 bytes or
+	// more.
 	extraPerSecond = 32 << 10
 	// frameExtra is the largest number of bytes that one frame adds to the count.
 	frameExtra = 16
@@ -292,8 +295,8 @@ const (
 // errFlood is returned by a read when extras.tooMany reports a flood.
 var errFlood = errors.New("too many frames without a message")
 
-// extras counts the bytes that a client sends beside its messages. The clock is read only when the
-// count reaches extraPerSecond.
+// extras has the count that extraPerSecond bounds. The method tooMany reads the clock only when the
+// count has reached that bound.
 type extras struct {
 	bytes int
 	since time.Duration // Server.now when the count was begun
@@ -336,15 +339,16 @@ func (p *pongCount) next(now time.Duration) time.Duration {
 	return p.second + time.Second
 }
 
-// deferredPong is the pong for the newest of the pings beyond pongsPerSecond. It is sent when their
-// second is over.
+// deferredPong is the pong for a ping beyond pongsPerSecond. It is sent when the second of the ping
+// is over, unless a later pong replaces it.
 type deferredPong struct {
 	frame []byte
 	due   time.Duration // Server.now
 }
 
-// pong answers a ping with the given frame. Of the pings beyond pongsPerSecond only the newest is
-// answered, since one pong answers the earlier ones too (RFC 6455, 5.5.3).
+// pong answers a ping with the given frame. A pong beyond pongsPerSecond waits for the end of the
+// second. A later pong replaces one that waits, since it answers the earlier ping too (RFC 6455,
+// 5.5.3).
 func (r *reader) pong(frame []byte) {
 	c, v := r.conn, r.server
 	if c.deferred.Swap(nil) != nil {

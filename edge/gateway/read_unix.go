@@ -17,9 +17,9 @@ const readBufferSize = 4 << 10
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, readBufferSize); return &b }}
 
 // wait waits until bytes have arrived, and reads them into r.unparsed. It returns at once if
-// r.unparsed is not empty, or if r.raw is nil. It returns the socket's error, or, if the poller can
-// watch the conn, errIdle after a silence of idleAfter. While a goroutine waits here, its stack is
-// so shallow that the garbage collector shrinks the stack to the smallest size.
+// r.unparsed is not empty, or if r.raw is nil. If the socket fails, wait returns the error. If the
+// poller can watch the conn, wait returns errIdle after a silence of idleAfter. While a goroutine
+// waits here, its stack is shallow, so the garbage collector can shrink the stack.
 func (r *reader) wait() error {
 	if r.raw == nil || len(r.unparsed) > 0 {
 		return nil
@@ -50,8 +50,8 @@ func (r *reader) wait() error {
 	}
 }
 
-// setIdleDeadline sets the deadline at which r.wait checks whether the conn may become idle. r.wait
-// calls it about once in idleAfter, however often the client speaks.
+// setIdleDeadline sets the deadline at which r.wait checks whether the conn may become idle. While
+// a client keeps speaking, r.wait calls it about once in idleAfter.
 func (r *reader) setIdleDeadline(in time.Duration) {
 	r.timed = true
 	r.setReadDeadline(time.Now().Add(in))

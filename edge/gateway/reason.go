@@ -1,7 +1,7 @@
 package gateway
 
-// Reason is why a session ended. It is a metric label. If the gateway ends the session with a close
-// frame, the reason also gives that frame's code and text.
+// Reason is why a session ended. It is a metric label. A reason may also give the code and the text
+// of a close frame.
 type Reason uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 	ReasonUnfinished      // a message or a control frame was begun and not finished in time
 	ReasonUnfinishedBytes // unfinished messages took too many bytes, and this one gave way
 	ReasonTooBig          // a message was longer than Config.MaxMessage
-	ReasonDraining        // this node is going away; another one can take the client
+	ReasonDraining        // this node is going away; another one may take the client
 	ReasonOverload        // not used yet: this node has too much to do
 	ReasonSlow            // the client did not read; what the writer had not taken is lost
 	ReasonReplaced        // not used yet: another connection took this one's place
@@ -67,8 +67,8 @@ var closeFrames = func() (frames [reasons][]byte) {
 // String returns the metric label.
 func (r Reason) String() string { return reasonTable[r].label }
 
-// Code returns the close code that the client is sent. 0 means none, or for ReasonClient the
-// client's own.
+// Code returns the code of the reason's close frame. 0 means that the reason has no close frame.
+// For ReasonClient the gateway answers with the client's own code, if there is one.
 func (r Reason) Code() int { return reasonTable[r].code }
 
 // accepts reports whether the gateway accepts what the client sends while its session has this

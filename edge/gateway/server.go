@@ -23,13 +23,11 @@ var _ http.Handler = (*Server)(nil)
 //
 // A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
 // that the poller cannot watch keeps its reader. All sessions share the poller and the writers. A
-// session has a writer goroutine of its own only while the shared writers leave something to it:
-// what its client does not take at once, several frames whose batch is larger than copyLimit, or
-// all frames for a socket that is not the kernel's (TLS, pipes). The HTTP server's goroutine ends
-// with the upgrade.
+// session has a writer goroutine of its own only while the shared writers leave something to it,
+// such as what its client does not take at once. The HTTP server's goroutine ends with the upgrade.
 //
-// Close ends all these goroutines, and Run does the same when its context is done. Drain ends those
-// of the sessions. Afterwards the Server cannot be used again.
+// Close ends these goroutines, and Run does the same when its context is done. Drain ends those of
+// the sessions. Afterwards the Server cannot be used again.
 type Server struct {
 	cfg     Config
 	log     *slog.Logger
@@ -38,7 +36,7 @@ type Server struct {
 	up      Upstream
 
 	start      time.Time       // where the time of Server.now begins
-	ctx        context.Context // done when all sessions must end at once
+	ctx        context.Context // done from Close on
 	cancel     context.CancelFunc
 	clock      clock
 	rates      *rates
@@ -104,11 +102,11 @@ func (v *Server) Run(ctx context.Context) {
 	}
 }
 
-// Close refuses new clients and ends all sessions. A client that reads within shutdownWait gets
-// 1012, unless it was sent another close frame before. Close returns when the goroutines of the
-// sessions, the poller and the writers have ended. By then Upstream.End was called for each session
-// that a relay may know of. A session that is dead when Close is called may linger until its own
-// deadline, closeWait at most, and Close waits for it.
+// Close refuses new clients and ends all sessions. A client that was not sent another close frame
+// before is sent 1012. Each client has shutdownWait to answer. Close returns when the goroutines of
+// the sessions, the poller and the writers have ended. By then Upstream.End was called for each
+// session that a relay may know of. A session that is dead when Close is called may linger until
+// its own deadline, closeWait at most, and Close waits for it.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
@@ -164,7 +162,7 @@ func (v *Server) refuseAll() {
 	}
 }
 
-// Draining reports whether new clients are refused.
+// Draining reports whether Drain or Close was called. From that call on new clients are refused.
 func (v *Server) Draining() bool {
 	select {
 	case <-v.draining:
@@ -189,7 +187,7 @@ type Upstream interface {
 	// Accept numbers a client's message and puts a copy of it into the log. It returns false if
 	// there is no room, or if other sessions wait for room.
 	Accept(id uint64, payload []byte) bool
-	// WaitRoom waits until Accept of size bytes would succeed, and returns true. It returns false
+	// WaitRoom waits until Accept of size bytes may succeed, and returns true. It returns false
 	// when ctx is done.
 	WaitRoom(ctx context.Context, id uint64, size int) bool
 	// Holds reports whether the log has a message of the session.

@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Session is one client connection. It has a reader while its client speaks, and a queue that the
-// Hub's writers empty. A session has no socket before its upgrade. Without a Server a session never
-// has a socket, and Take empties its queue.
+// Session is one client connection. Frames for its client wait in its queue, which the Hub's
+// writers empty. A session has no socket before its upgrade. Without a Server a session never has a
+// socket, and Take empties its queue.
 type Session struct {
 	info   link.Session // does not change after Hub.Open
 	queue  queue
@@ -69,8 +69,8 @@ func (s *Session) Take() (texts []string) {
 	return texts
 }
 
-// deliver queues a frame. If the queue is full, the session ends. deliver does not block, and may
-// be called under Hub.mu.
+// deliver queues a frame. If the frame does not fit, deliver closes the session with ReasonSlow.
+// deliver does not block, and may be called under Hub.mu.
 func (s *Session) deliver(frame []byte) pushed {
 	result := s.queue.push(frame)
 	if result == pushFull {
@@ -79,10 +79,10 @@ func (s *Session) deliver(frame []byte) pushed {
 	return result
 }
 
-// close begins the session's end, and reports whether it was the first to do so. It queues the
-// reason's close frame behind what is queued. For a slow reader the close frame replaces what is
-// queued. Nothing more is queued after that. The parameter wait is the client's time to answer.
-// close does not block.
+// close begins the session's end, unless that was begun before. It reports whether it began the
+// end. It seals the queue with the reason's close frame, if there is one. For ReasonSlow that frame
+// replaces what the writer has not taken. The parameter wait is the client's time to answer. close
+// does not block.
 func (s *Session) close(r Reason, wait time.Duration) bool {
 	return s.closeWith(r, closeFrames[r], wait)
 }
@@ -146,8 +146,8 @@ func (s *Session) closeFor(err error, broken bool) bool {
 
 // linger closes the server's half of the connection. It discards what still arrives, until the
 // client closes or the deadline passes. The kernel resets a connection that is closed with unread
-// bytes, and the client might then never see the close frame. A client that sends more than
-// lingerMost is reset.
+// bytes, and the client might then never see the close frame. After lingerMost bytes linger gives
+// up, and the client may be reset.
 func (c *conn) linger() {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
@@ -163,7 +163,7 @@ func (c *conn) linger() {
 	}
 }
 
-// ended counts the session's end and releases everything that a dead session does not need.
+// ended counts the session's end and releases what a dead session does not need.
 func (v *Server) ended(s *Session) {
 	s.conn.Store(nil)
 	s.release(claimSocket)

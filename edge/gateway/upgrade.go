@@ -19,9 +19,9 @@ import (
 // in the year 9999, and those whose exp is in milliseconds.
 const longestStay = 100 * 365 * 24 * time.Hour
 
-// ServeHTTP answers a request for a chat endpoint. An admitted client becomes a session. The
-// upgrade is answered once the relay has answered with Opened, or after openWait at the latest.
-// Without a link the upgrade is answered at once.
+// ServeHTTP answers a request for a chat endpoint. For an admitted client it opens a session. It
+// then waits until the relay has answered with Opened, for openWait at most, before it answers the
+// upgrade. Without a link it does not wait.
 func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch err := httpguard.CheckUpgrade(r); err {
 	case nil:
@@ -71,8 +71,8 @@ func (v *Server) parsePath(r *http.Request) (e protocol.Endpoint, group, user st
 	return e, group, user, nil
 }
 
-// admit decides whether the client may connect, and until when. The zero time means for ever. If
-// the client may not connect, admit answers the request.
+// admit checks whether the client may connect, and returns until when it may stay. The zero time
+// means for ever. If the client may not connect, admit answers the request.
 func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
 	// Active counts this connect too, and sessions that linger, which still have a socket.
 	if all, _ := v.hub.Len(); all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions {
@@ -114,7 +114,7 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 	}
 	came := v.awaitOpened(r, opened)
 	// A draining server leaves the client to another one. A session that passes this check was in
-	// the hub before the drain began, so the drain will close it.
+	// the hub before the drain began, so the drain finds it there.
 	if v.Draining() {
 		v.refuse(w, r, refuseDraining, "this server is draining")
 		v.abandon(s, ReasonDraining)
@@ -142,7 +142,7 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 }
 
 // awaitOpened waits for the relay's Opened: openWait at most, and not at all without a link. It
-// returns false if the client went away or this server drains.
+// returns false if the client goes away or this server drains during the wait.
 func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 	linked, _ := v.up.Linked()
 	var late <-chan time.Time = closedTimes
@@ -168,7 +168,7 @@ var closedTimes = closed[time.Time]()
 
 // begin gives the session's queue its writer, which starts if frames are already queued. If
 // unparsed is empty, begin lets the poller watch the conn. If unparsed is not empty, or the conn
-// cannot be watched, begin starts the reader.
+// does not become idle, begin starts the reader.
 func (v *Server) begin(c *conn, unparsed []byte) {
 	s := c.session
 	s.conn.Store(c)
@@ -250,9 +250,9 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 	return c, unparsed, nil
 }
 
-// switching returns the answer to a handshake (RFC 6455, 4.2.2). Of the client's subprotocols it
-// names only bearer, and never the token. It repeats the client's own spelling, since browsers
-// compare by bytes.
+// switching returns the answer to a handshake (RFC 6455, 4.2.2). If the client offered the
+// subprotocol bearer, the answer names it. The answer repeats the client's own spelling, since
+// browsers compare by bytes. It names no other subprotocol, since that may be a token.
 func switching(r *http.Request) []byte {
 	sum := sha1.Sum([]byte(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")) + handshakeSalt))
 	answer := make([]byte, 0, 192)

@@ -313,7 +313,7 @@ func (g *gateway) handshake(lines ...string) *http.Response {
 	return res
 }
 
-// TestAnUpgradeWithABodyIsRefused checks that a request's body is not read as frames.
+// TestAnUpgradeWithABodyIsRefused checks that an upgrade with a body is refused with 400.
 func TestAnUpgradeWithABodyIsRefused(t *testing.T) {
 	head := strings.TrimSuffix(strings.Replace(rawHandshake, "%s", "/chat/user/1", 1), "\r\n")
 	ping := masked(0x89, "x")

@@ -16,22 +16,22 @@ const (
 	// released before it is whole. To queue that many takes about a millisecond.
 	holdMost = 16 << 10
 	// holdShare divides Config.Queue. When the bytes that a batch may hold back for one member
-	// reach the result, the batch is released before it is whole. So the writers begin before a
-	// burst fills a queue.
+	// reach the result, the batch is released before it is whole. The aim is that the writers begin
+	// before a burst fills a queue.
 	holdShare = 8
 	// gatherFrom is how many waiting conns make the writers wait for gatherFor first. What comes
-	// for these conns in that time is written in the same system calls.
+	// for these conns in that time can be written in the same system calls.
 	gatherFrom = 64
 	gatherFor  = time.Millisecond
 )
 
-// writers write to the conns whose queues are not empty, in the order in which the queues ceased to
-// be empty. A few goroutines serve all conns, and end when there is nothing to do. They wait for no
-// client: what a socket does not take at once is written by a goroutine of its conn's own.
+// writers write to the conns in a list, in the order of the list. A few goroutines serve all conns,
+// and end when there is nothing to do. They wait for no client: what a socket does not take at once
+// is written by a goroutine of its conn's own.
 //
 // While a conn waits for its turn, or is held, its queue collects messages, which are then written
-// in one system call. This makes fan-out cheap: a write costs 5 to 9 µs, however many small
-// messages it contains.
+// together. This makes fan-out cheap: a write costs 5 to 9 µs, for one small message or for
+// several.
 //
 // A conn is in the list at most once. Its queue counts the writers as its running writer from add
 // on, until queue.take or queue.written says that nothing is left, or queue.fail is called.
@@ -46,7 +46,7 @@ type writers struct {
 	all         sync.WaitGroup
 }
 
-// add puts c into the list. It is called when c's queue is no longer empty. It does not block.
+// add puts c into the list. It is called when c's queue has something to write. It does not block.
 func (w *writers) add(c *conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -62,7 +62,8 @@ func (w *writers) add(c *conn) {
 	}
 }
 
-// startLocked starts as many goroutines as the list needs, up to GOMAXPROCS. w.mu must be held.
+// startLocked starts goroutines until as many run as conns wait, GOMAXPROCS at most. w.mu must be
+// held.
 func (w *writers) startLocked() {
 	for w.running < min(runtime.GOMAXPROCS(0), w.waiting) {
 		w.running++
@@ -71,7 +72,7 @@ func (w *writers) startLocked() {
 	}
 }
 
-// hold keeps added conns waiting until release or relieve. Goroutines that are running go on with
+// hold makes added conns wait for release, relieve or start. Goroutines that are running go on with
 // the list.
 func (w *writers) hold() {
 	w.mu.Lock()
@@ -167,8 +168,8 @@ func (w *writers) nextOrEnd() *conn {
 	return c
 }
 
-// write writes what is queued for c. What the socket does not take at once is left to
-// conn.patiently. If more was queued meanwhile, c goes to the end of the list.
+// write writes what is queued for c. What is not written at once is left to conn.patiently. If more
+// was queued meanwhile, c goes to the end of the list.
 func (w *writers) write(c *conn, p *pen) {
 	if c.raw == nil {
 		c.patiently(c.session.queue.take(nil))

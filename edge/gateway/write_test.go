@@ -159,8 +159,8 @@ func TestSkip(t *testing.T) {
 	}
 }
 
-// TestAllocPerDelivery checks how many allocations a publication costs down to the sockets: its
-// frame and a few others, whatever the number of members.
+// TestAllocPerDelivery checks that a publication to 100 members costs no more than ten allocations,
+// down to the sockets.
 func TestAllocPerDelivery(t *testing.T) {
 	const members, most = 100, 10
 	if race.Enabled {
@@ -208,8 +208,8 @@ func TestGatheringIsBounded(t *testing.T) {
 	}
 }
 
-// TestP7_ABurstIsBegunBeforeItFillsAQueue checks that the messages of a batch for one client are
-// written as soon as they fill an eighth of its queue. Then the writers gather no more.
+// TestP7_ABurstIsBegunBeforeItFillsAQueue checks that the messages of a batch are written before
+// the batch ends, once they fill an eighth of a client's queue. Then the writers gather no more.
 func TestP7_ABurstIsBegunBeforeItFillsAQueue(t *testing.T) {
 	g := start(t, nil, nil)
 	clients := make([]*rawClient, gatherFrom)
