@@ -58,9 +58,9 @@ func (r *Router) address(fr *frame) bool {
 	return r.addressedBy(fr.session).take(fr.topic(), r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
-// mayAddress counts a frame's topic for the frame's user, and refuses the frame if address returns
-// false. It reports whether the frame was not refused. Before a publication to a topic whose name a
-// client may invent, Router.mayAddress or Router.address must be called. Frames that were granted
+// mayAddress counts a frame's topic for the frame's user, as address does. If address returns
+// false, mayAddress refuses the frame and returns false. Before a publication to a topic whose name
+// a client may invent, Router.mayAddress or Router.address must be called. Frames that were granted
 // on an earlier link are excepted.
 func (r *Router) mayAddress(fr *frame) bool {
 	if r.address(fr) {

@@ -217,7 +217,7 @@ func (r *Router) caughtUp(f *follower) {
 	}
 	r.arrived(f)
 	if l := f.edge.inbox.lanes[f.topic.name]; l != nil {
-		r.giveAhead(l) // the lane's joins and leaves may have waited for this
+		r.giveAhead(l) // its joins and leaves may have waited until f is live
 	}
 }
 

@@ -28,7 +28,7 @@ type follower struct {
 
 	isBehind  bool
 	unread    bool // listed in its edge's catchup.unread, while the edge has a link
-	numbered  bool // the edge has a TopicNumber of this link, and needs no other now
+	numbered  bool // a TopicNumber was sent on this link, and need not be sent again
 	holdsLive bool // its edge's Live waits for it
 	adopted   bool // its edge told its position as unplaced
 	seeking   bool // its position is being looked for, see seekPlace
@@ -50,8 +50,8 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 // enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
 // its position:
 //   - While the topic is subscribed, f begins at place if that is set and before the top, else at
-//     the top. If f has a later position from earlier members, it begins there. The new member may
-//     be one of them, and would be sent messages twice. If f begins before the top, it is behind.
+//     the top. If f has a later position from earlier members, it begins there, so that a member
+//     who comes back is not sent messages twice. If f begins before the top, it is behind.
 //   - While a subscription is lost, f begins at the highest position that this relay knows of.
 //   - Until the topic is first subscribed, f begins unplaced.
 func (r *Router) enterAt(f *follower, place protocol.Position) {

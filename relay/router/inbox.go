@@ -7,7 +7,7 @@ type inbox struct {
 	logSize uint64 // size of the edge's log in bytes, as its Hello said
 
 	numbers numbers
-	whole   bool    // what the edge published before is known here, see begun
+	whole   bool    // messages of the edge may be given ahead, see begun
 	acked   uint64  // all up to this number were finished when the link began
 	last    uint64  // last number of the edge's log when the link began; replays end there
 	began   moment  // moment of the link's Synced

@@ -102,8 +102,8 @@ func (r *Router) takeNotice(f *follower, fr *frame) {
 }
 
 // takeEchoes puts in effect, in order, the joins and leaves that wait in f's lag. It stops at the
-// first whose place is unknown or not reached. It reports whether there were any. After that f may
-// be live, or at another position.
+// first whose place is unknown or not reached. It reports whether it took any from the lag. After
+// that f may be live, or at another position.
 func (r *Router) takeEchoes(f *follower) (any bool) {
 	for g := f.lag(); f.isBehind && len(g.echoes) > 0; g = f.lag() {
 		fr := g.echoes[0]
@@ -206,7 +206,7 @@ func (r *Router) tellFinished(s *session) {
 
 // nonMember answers a group message or a leave of a session that is not in the group. Granted
 // frames do not come here. A replay is answered like any other frame. settleEarlier keeps the edge
-// from replaying here what a former member has published.
+// from replaying a message that a former member has published as a member.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
 	x := fr.session.grow()

@@ -45,8 +45,8 @@ func (r *Router) arrived(f *follower) {
 	r.tellLive(f.edge)
 }
 
-// tellLive sends Live if it is still due on the link and waits for no follower. Nobody can know
-// what was missed while the broker is away, so Live waits until the broker is back.
+// tellLive sends Live if it is still due on the link and waits for no follower. While the broker is
+// away, nobody can know what was missed. So Live waits until the broker is back.
 func (r *Router) tellLive(e *edge) {
 	if !e.catchup.liveDue || e.catchup.unlive > 0 || r.outage.away {
 		return

@@ -12,8 +12,8 @@ import (
 //
 // A session gets its answers in the order of its commands. A join or a leave that is not refused is
 // answered when it takes effect. That is usually when its notice is heard. From when it is judged
-// until then, it is under way. A command that has an answer, or an end, is parked while earlier
-// commands of the session are under way or parked. The exception is a join, or a leave of a member,
+// until then, it is under way. A command that has an answer is parked while earlier commands of the
+// session are under way or parked. So is an end. The exception is a join, or a leave of a member,
 // while nothing is parked and all that is under way are joins and leaves of the same group. It is
 // not parked, since notices are heard in the order in which they are published.
 //

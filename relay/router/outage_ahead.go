@@ -183,7 +183,7 @@ func (r *Router) comeBack() {
 // numbers that it replays is known here. Messages of a whole edge can be given ahead, with none
 // missing before them. An edge is whole if it replays from number 1 on. A whole edge stays whole if
 // its numbers below first are all finished on its previous link here. passedOver may take that
-// back. heardOut makes other edges whole.
+// back. heardOut can make any other edge whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
 	if e.inbox.whole { // else another relay may have finished some of the numbers

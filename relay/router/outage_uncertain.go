@@ -19,8 +19,8 @@ func (r *Router) tick() moment {
 	return r.outage.moment
 }
 
-// origin tells when a frame was first sent to the broker, and whether another relay may have
-// published it.
+// origin tells when a frame was first sent to the broker or was replayed, and whether another relay
+// may have published it.
 type origin struct {
 	sent  moment // moment after its first sending, or after Synced for a replay; 0: not sent
 	again bool   // came in a replay; another relay may have published it

@@ -6,7 +6,7 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // topics.
 const maxUnheard = 8 << 20
 
-// unheard has publications of one topic that were made here, have left their lanes, and whose echo
+// unheard has publications of one topic that were made here and have left their lanes. Their echo
 // has not come. When the broker goes away they are given ahead first, since their echoes may not
 // come before the broker is back. They may gather for seconds while a subscription is deaf and
 // nobody has noticed that.

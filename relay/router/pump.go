@@ -128,7 +128,7 @@ func (p *Pump) put(in Input) {
 	}
 }
 
-// Connected tells of a new link. It does not block. After the Pump has stopped, it returns
+// Connected tells of a new link. It does not block. After the Pump has stopped, Connected returns
 // ErrStopped.
 func (p *Pump) Connected(l Link, h link.Hello) error {
 	p.mu.Lock()

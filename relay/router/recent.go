@@ -11,10 +11,10 @@ type recent struct {
 	said     protocol.Position // highest in an answer to a publish, if then beyond the top
 	tail     tail
 	rewind   *rewind  // the last one; nil: none
-	answered []*frame // published notices that are not in effect; order of the answers
+	answered []*frame // published notices for completeAnswered, in the order of the answers
 	unheard  unheard
 	notices  int32 // number of joins and leaves whose echo is awaited
-	blind    int32 // number that pace.take counted while not subscribed
+	blind    int32 // publications that pace.take counted while not subscribed
 }
 
 // recently returns t's recent state for changing, and creates it if there is none.

@@ -74,8 +74,8 @@ func (t *tail) seek(p protocol.Position) uint64 {
 // publications in all tails together.
 const maxTailItems = 1 << 18
 
-// tails bounds all tails together, in bytes and number, and except in outages in age. To keep these
-// bounds, the oldest publication of all topics leaves first.
+// tails bounds all tails together, in bytes and number. Except in outages it also bounds their age.
+// To keep these bounds, the oldest publication of all topics leaves first.
 type tails struct {
 	most  int
 	bytes int

@@ -16,7 +16,7 @@ const (
 	topicTurn = 16 << 10
 	// topicHold is a divisor: messages that wait at the relay for the rates of topics may fill
 	// 1/topicHold of their edge's log. Beyond that, further messages to such topics are refused, so
-	// a topic with too many senders leaves room in the log for messages to others.
+	// a topic with too many senders leaves room in the log for messages to other topics.
 	topicHold = 4
 	// topicSweep is how often topics that are not ahead of their rate are forgotten.
 	topicSweep = time.Second
