@@ -8,11 +8,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// addressed holds the topics that one user has addressed through one edge, over all connections of
-// the user there. Each user and each group that is written to, joined or left costs the broker a
-// history and a mark, even if nobody follows its topic. Config.MaxAddressed bounds the topics of
-// one window, which lasts for Config.HistoryAge. A topic is remembered by its hash. An addressed
-// value outlives the connections, since otherwise a reconnect would begin a new window.
+// addressed holds the topics that one user has addressed through one edge in one window, by all
+// connections of the user there. Each user and each group that is written to, joined or left costs
+// the broker a history and a mark, even if nobody follows its topic. Config.MaxAddressed bounds
+// these topics. A window lasts for Config.HistoryAge. A topic is remembered by its hash. An
+// addressed value outlives the connections, since otherwise a reconnect would begin a new window.
 type addressed struct {
 	few   [3]uint64           // hashes of the first topics; 0: free
 	more  map[uint64]struct{} // hashes of the topics beyond few
@@ -58,9 +58,10 @@ func (r *Router) address(fr *frame) bool {
 	return r.addressedBy(fr.session).take(fr.topic(), r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
-// mayAddress reports whether a frame may create its topic, and refuses a frame that may not. For
-// every publication to a topic whose name a client may invent, Router.mayAddress or Router.address
-// must be called. Frames that were granted on an earlier link are the only exception.
+// mayAddress counts a frame's topic for the frame's user, as address does. If address returns
+// false, mayAddress refuses the frame and returns false. Before a publication to a topic whose name
+// a client may invent, Router.mayAddress or Router.address must be called. Frames that were granted
+// on an earlier link are excepted.
 func (r *Router) mayAddress(fr *frame) bool {
 	if r.address(fr) {
 		return true

@@ -13,7 +13,7 @@ type catchup struct {
 	behind  []*follower // followers that are behind, unordered
 	reading int         // number of pages of history requested and not answered
 	unread  []*follower // followers behind that wait for their turn to read
-	unlive  int         // number of told followers that are not live yet; Live is due at 0
+	unlive  int         // number of followers that Live waits for
 	liveDue bool        // Live is still to be sent on this link
 }
 
@@ -24,10 +24,10 @@ type lag struct {
 	inTail   bool   // reads the tail, from seq on
 	seq      uint64 // number of the next item to send, if inTail
 	bareFrom uint64 // bare items of the tail are sent from this number on
-	older    uint64 // while seeking: last number of its edge before its members came
+	older    uint64 // while seeking: the publication sought has a number above it
 	reading  uint64 // token of the ReadHistory under way; 0: none
 	// target is the base of the tail when the page was requested, or the top if there was no tail.
-	// History must reach this position.
+	// If history ends before it, a gap is told.
 	target protocol.Position
 	echoes []*frame // joins and leaves that wait until the follower is at their place
 }
@@ -73,7 +73,7 @@ func (c *catchup) clear() {
 	c.behind = nil
 }
 
-// advanceAll advances all followers of an edge that are behind, while the edge's buffer has room.
+// advanceAll advances the followers of e that are behind, as long as e's buffer has room.
 func (r *Router) advanceAll(e *edge) {
 	for _, f := range slices.Clone(e.catchup.behind) {
 		if !r.room(e, 0) {
@@ -212,12 +212,12 @@ func (r *Router) caughtUp(f *follower) {
 	r.tryOpeners(f)
 	if r.outage.away {
 		for _, s := range f.inOrder() {
-			r.openAhead(s, r.own(s)) // its connect came while this follower was behind
+			r.openAhead(s, r.own(s)) // it may not be bound, since this follower was behind
 		}
 	}
 	r.arrived(f)
 	if l := f.edge.inbox.lanes[f.topic.name]; l != nil {
-		r.giveAhead(l) // the lane's joins and leaves waited for f to be live
+		r.giveAhead(l) // its joins and leaves may have waited until f is live
 	}
 }
 

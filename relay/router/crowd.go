@@ -3,12 +3,11 @@ package router
 // crowdIndex is the number of followers from which on a crowd has a map of them by edge.
 const crowdIndex = 16
 
-// crowd holds the followers of a topic that has had more than one. To add, find or remove a
-// follower takes the same time however many there are, except that a removal during a walk copies
-// the list.
+// crowd holds the followers of a topic that has had more than one. The time to find a follower
+// hardly grows with their number. A removal during a walk copies the list.
 type crowd struct {
 	list  []*follower
-	of    map[*edge]*follower // by edge; nil while there are few followers
+	of    map[*edge]*follower // by edge; nil until there are crowdIndex followers
 	walks int                 // number of walks through list under way
 }
 

@@ -11,7 +11,7 @@ import (
 
 // directory knows who is where: the edges, their links, and the topics that somebody follows.
 type directory struct {
-	edges   map[protocol.Instance]*edge // linked, or without a link for less than Config.Grace
+	edges   map[protocol.Instance]*edge // by instance; kept for Config.Grace without a link
 	ordered []*edge                     // cache of inOrder; nil: to be rebuilt
 	links   map[Link]*edge              // live links
 	named   map[string]int              // number of live links by node ID

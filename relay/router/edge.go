@@ -8,9 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// edge is one boot of an edge process, as the directory has it. Its address is (node, instance). It
-// may lose its link. For Config.Grace its sessions then still count as members, and their topics
-// stay subscribed.
+// edge is one boot of an edge process, named by its instance. When it has lost its link, its
+// sessions still count as members for Config.Grace, and their topics stay subscribed.
 type edge struct {
 	instance   protocol.Instance
 	node       string
@@ -23,8 +22,8 @@ type edge struct {
 
 	followers []*follower // unordered
 	leaving   uint64      // token of the Flush that Moved led to on this link; 0: no Moved yet
-	// passed has, by topic, the number of a tail item. On this link and in this outage, passOver
-	// has told the edge the IDs of the items given ahead up to that one.
+	// passed has, by topic, the number of the last tail item that passOver has looked at. It is
+	// emptied by Synced, and when the broker is back.
 	passed map[protocol.Topic]uint64
 
 	addressed map[string]*addressed // by user
@@ -60,8 +59,9 @@ const (
 	memberCost = 8  // for each member in a Held
 )
 
-// connected takes a new link. It closes an older link of the same instance at once, and refuses a
-// link that is older than the present one. Another instance with the same node ID is another edge.
+// connected takes a new link, and closes an older link of the same instance. It refuses a link that
+// is not newer than the present one. It also refuses a link while the relay is stopping, or if the
+// edge declares too large a log. Another instance with the same node ID is another edge.
 func (r *Router) connected(l Link, h link.Hello) {
 	if r.stopping {
 		l.Close(link.CodeNormal, "this relay is stopping")
@@ -107,8 +107,8 @@ func (r *Router) connected(l Link, h link.Hello) {
 	}
 }
 
-// disconnected handles the end of a link. The edge is kept for Config.Grace after the link's last
-// byte.
+// disconnected handles the end of a link. If the edge does not link again, it is removed
+// Config.Grace after lastReceived.
 func (r *Router) disconnected(l Link, lastReceived time.Time, err error) {
 	e := r.directory.links[l]
 	if e == nil {
@@ -133,7 +133,7 @@ func (r *Router) cut(e *edge, code link.Code, text string) {
 	l.Close(code, text)
 }
 
-// unlink takes the link from e. Nothing is sent to e any more, and its followers stay.
+// unlink takes the link from e. Until e has a new link nothing is sent to it. Its followers stay.
 func (r *Router) unlink(e *edge) {
 	r.directory.unlink(e, e.outbox.link)
 	e.outbox.unlink()
@@ -160,6 +160,6 @@ func (r *Router) removeEdge(e *edge) {
 		r.dropFollower(e.followers[0]) // the followers that are left have no members
 	}
 	// A topic's first follower is stored in the topic, and may keep the edge in memory. So the edge
-	// itself must keep nothing.
+	// lets go of what it holds.
 	e.tables.sessions, e.followers, e.inbox.frames, e.inbox.lanes = nil, nil, nil, nil
 }

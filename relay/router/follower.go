@@ -10,9 +10,9 @@ import (
 )
 
 // follower is one edge's place in one topic. Its position says how far the edge's members have been
-// sent the topic. A live follower is sent each publication when it comes. A follower that is behind
-// is first sent what it misses. The next publication is taken from the tail. If the tail does not
-// have it, history is read, page by page.
+// sent the topic. The edge of a live follower is sent publications when they come. A follower that
+// is behind reads what it misses: from the topic's tail if that reaches back far enough, else from
+// history, page by page.
 type follower struct {
 	topic *topic
 	edge  *edge
@@ -20,17 +20,17 @@ type follower struct {
 	position protocol.Position
 	waits    *waits // nil: nothing waits
 	bound    int32  // members at this edge
-	// since is the moment at which its first member came, or at which its last gap was told. It is
-	// 0 if that may have been at another relay, before this link.
+	// since is the moment of the last gap if gapped is set, else the moment at which the first
+	// member came. It is 0 if the first member may have come before this link, at another relay.
 	since   moment
 	inTopic uint32 // index in its topic's crowd, if that exists
 	inEdge  uint32 // index in its edge's followers
 
 	isBehind  bool
-	unread    bool // listed in catchup.unread of its edge
-	numbered  bool // the edge was told the topic's number and the position on this link
+	unread    bool // listed in its edge's catchup.unread, while the edge has a link
+	numbered  bool // a TopicNumber was sent on this link, and need not be sent again
 	holdsLive bool // its edge's Live waits for it
-	adopted   bool // its edge told it as unplaced
+	adopted   bool // its edge told its position as unplaced
 	seeking   bool // its position is being looked for, see seekPlace
 	gone      bool // dropped
 	gapped    bool // since is the moment of a gap
@@ -38,9 +38,8 @@ type follower struct {
 
 func (f *follower) live() bool { return !f.isBehind }
 
-// bindable reports whether a session can be bound to f and miss nothing from now on. The edge must
-// have told its tables, the subscription must be in force, and any members at this edge must have
-// been sent everything.
+// bindable reports whether a session can be bound at f now. The edge must have told its tables on
+// its link, and the topic must be subscribed. f must be live or have no members.
 func (f *follower) bindable() bool {
 	return f.edge.outbox.ready && f.topic.subscribed && (f.bound == 0 || !f.isBehind)
 }
@@ -50,12 +49,11 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 
 // enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
 // its position:
-//   - While the topic is subscribed, f begins at the top. If place is set and lies before the top,
-//     f begins at place instead, is behind, and is sent what lies between. f never begins before
-//     the position of earlier members: the new member may be one of them who comes back, and would
-//     be sent messages twice.
-//   - While the subscription is lost, f begins at the highest position that this relay knows of.
-//   - Before the topic was ever subscribed, f is unplaced.
+//   - While the topic is subscribed, f begins at place if that is set and before the top, else at
+//     the top. If f has a later position from earlier members, it begins there, so that a member
+//     who comes back is not sent messages twice. If f begins before the top, it is behind.
+//   - While a subscription is lost, f begins at the highest position that this relay knows of.
+//   - Until the topic is first subscribed, f begins unplaced.
 func (r *Router) enterAt(f *follower, place protocol.Position) {
 	first := f.bound == 0
 	earlier := false
@@ -101,8 +99,8 @@ func (r *Router) number(f *follower) {
 	}
 }
 
-// dropIfIdle forgets a follower that has no reason to stay. A follower that stays without members
-// is no longer behind.
+// dropIfIdle forgets a follower that has no members, if no connect and no notice waits for it. A
+// follower that stays without members is no longer behind.
 func (r *Router) dropIfIdle(f *follower) {
 	if f.bound == 0 && f.numbered {
 		f.numbered = false
@@ -138,11 +136,11 @@ func (r *Router) dropFollower(f *follower) {
 }
 
 // dropTopic forgets a topic if nobody follows it, and ends its subscription. In an outage it keeps
-// a topic with messages that were given ahead.
+// a topic to which messages were given ahead.
 func (r *Router) dropTopic(t *topic) {
 	if n := t.recent; r.outage.away && n != nil && (n.tail.ahead > 0 || n.tail.torn) {
 		// These messages must not be given to a later member when they are published, so passOver
-		// needs the tail. comeBack drops the topic.
+		// needs the tail. comeBack calls dropTopic again.
 		return
 	}
 	if !t.followed() && r.directory.has(t) {
@@ -161,8 +159,8 @@ func (r *Router) dropTopic(t *topic) {
 	}
 }
 
-// deliver sends a publication to a live follower's edge. If there is no room, the follower falls
-// behind.
+// deliver sends a publication to the edge of a live follower with members. If there is no room, the
+// follower falls behind.
 func (r *Router) deliver(f *follower, at protocol.Position, bytes []byte) {
 	if f.isBehind || f.bound == 0 || !f.edge.outbox.ready {
 		return
@@ -208,8 +206,7 @@ func (f *follower) wait() *waits {
 	return f.waits
 }
 
-// lag returns f's lag. It is nil only if f is not behind and no history that f requested is on its
-// way.
+// lag returns f's lag, or nil. It is not nil while f is behind.
 func (f *follower) lag() *lag {
 	if f.waits == nil {
 		return nil
@@ -217,8 +214,7 @@ func (f *follower) lag() *lag {
 	return f.waits.lag
 }
 
-// compact frees f's waits if they are empty. Code that takes something from the waits must call
-// compact at its end.
+// compact frees f's lag and f's waits if they are empty.
 func (f *follower) compact() {
 	w := f.waits
 	if w == nil {
@@ -265,8 +261,8 @@ func (f *follower) closeTo(s *session) {
 	f.compact()
 }
 
-// inOrder returns the connects that wait at f, in the order of their ids, so that equal inputs give
-// equal outputs.
+// inOrder returns the sessions whose connects wait at f, in the order of their ids, so that equal
+// inputs give equal outputs.
 func (f *follower) inOrder() []*session {
 	switch w := f.waits; {
 	case w == nil:

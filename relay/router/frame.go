@@ -41,7 +41,7 @@ type frame struct {
 type frameStage uint8
 
 const (
-	stageWaiting  frameStage = iota // waits for its turn in its session
+	stageWaiting  frameStage = iota // not ready to be published
 	stageReady                      // may be published
 	stageFlying                     // given to the broker, not answered
 	stageAnswered                   // published, as the broker has answered
@@ -53,7 +53,7 @@ type frameEffect uint8
 const (
 	effectNone      frameEffect = iota
 	effectAwaited               // a notice whose echo is awaited
-	effectPlacing               // echo awaited no more; waits until the follower is at its place
+	effectPlacing               // echo awaited no more; takes effect at its place
 	effectGranted               // in effect before its echo; nothing to judge, bind or answer
 	effectFinished              // nothing left to do for its session
 	effectForgotten             // its edge sends it again, or is gone
@@ -63,15 +63,14 @@ const (
 func (fr *frame) refused() bool { return fr.command.Verb == dialect.Nothing && !fr.end }
 
 // notice reports whether the frame is a join or a leave that is not in effect yet. It usually takes
-// effect at the echo of its publication, and in an outage when it is given ahead.
+// effect at its echo. In an outage it may take effect when it is given ahead.
 func (fr *frame) notice() bool {
 	return fr.effect < effectGranted && (fr.command.Verb == dialect.Join || fr.command.Verb == dialect.Leave)
 }
 
-// joins reports whether the frame may be published only once its topic is subscribed and its edge's
-// members have their position there; see lane.placed. That holds for a join that is not finished,
-// and for a leave that is not in effect. The positions of their publications mark where memberships
-// begin and end.
+// joins reports whether the frame is published only if lane.placed returns true. That holds for
+// joins and leaves that are not in effect, and for granted joins. The positions of their
+// publications mark where memberships begin and end.
 func (fr *frame) joins() bool {
 	return fr.notice() || fr.effect == effectGranted && fr.command.Verb == dialect.Join
 }
@@ -93,8 +92,8 @@ func (r *Router) frame(e *edge, f any) *violation {
 	return &violation{link.CodeProtocol, "a frame that edges do not send"}
 }
 
-// arrive takes a message and parses it at once. The message is judged at once, or after the frames
-// of its session for which it waits.
+// arrive takes a message and parses it. The message is judged at once, or after the frames of its
+// session for which it waits.
 func (r *Router) arrive(e *edge, m link.Message) *violation {
 	fr, v := r.admit(e, m.Number, m.Session, uint64(len(m.Payload))+frameCost)
 	if fr == nil {
@@ -216,8 +215,8 @@ func (r *Router) judge(fr *frame) {
 }
 
 // memberOf reports whether s counts as a member of t when a frame of s is judged. The joins and
-// leaves of s that are under way count as if they were in effect. A session counts as a member of
-// its own topics from its connect on.
+// leaves of s that are under way count as if they were in effect. Until its connect is confirmed, a
+// session also counts as a member of its own topics.
 func (r *Router) memberOf(s *session, t protocol.Topic) bool {
 	return r.memberSoon(s, t) || s.opening && slices.Contains(r.own(s), t)
 }
@@ -232,8 +231,7 @@ func (r *Router) verdict(fr *frame, v dialect.Verdict) []byte {
 	return r.dialect.Answer(fr.session.who(), &fr.command, v)
 }
 
-// finish marks a frame's number as finished. The acknowledgement is sent at the end of the step, or
-// earlier by tellFinished.
+// finish marks a frame's number as finished. flush and tellFinished acknowledge it.
 func (r *Router) finish(fr *frame) {
 	if fr.effect >= effectFinished {
 		return

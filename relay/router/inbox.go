@@ -7,15 +7,15 @@ type inbox struct {
 	logSize uint64 // size of the edge's log in bytes, as its Hello said
 
 	numbers numbers
-	whole   bool    // all that the edge has ever published is known here, see begun
+	whole   bool    // messages of the edge may be given ahead, see begun
 	acked   uint64  // all up to this number were finished when the link began
 	last    uint64  // last number of the edge's log when the link began; replays end there
 	began   moment  // moment of the link's Synced
-	hearing uint64  // token of the Flush by which the edge becomes whole; 0: none
+	hearing uint64  // token of hearOut's Flush; 0: none is awaited
 	earlier numbers // numbers of a whole edge's previous link here, until the edge is heard out
 
 	frames map[uint64]*frame // unfinished frames, by number
-	bytes  uint64            // sum of the size of all frames
+	bytes  uint64            // sum of the sizes of the unfinished frames
 	lanes  map[protocol.Topic]*lane
 }
 

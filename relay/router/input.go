@@ -92,11 +92,12 @@ type violation struct {
 // blocks.
 type Link interface {
 	// Append queues whole encoded frames in order. The bytes are copied. After Close it does
-	// nothing.
+	// nothing. If far too much is queued, it closes the link instead.
 	Append(frames []byte)
 	// Queued returns the number of bytes appended and not yet written to the connection.
 	Queued() int
-	// Close sends Bye after what is queued and ends the link. Disconnected follows.
+	// Close ends the link. It first sends what is queued, as far as the edge takes it soon, and
+	// then Bye. Disconnected follows.
 	Close(code link.Code, text string)
 	// Moves reports whether the edge knows link.Drain and link.Live.
 	Moves() bool

@@ -10,13 +10,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// lane holds one edge's unfinished publications to one topic, in number order.
+// lane holds the frames by which one edge is to publish to one topic, in number order.
 //
-// A mark is a single number, and the broker takes every number up to it for published. So a frame
-// must never be published before a lower one of its lane. Each publish therefore names the frame
-// before it in the lane. If that frame was not published, the broker refuses the publish. After a
-// failure the lane waits until none of its frames is in flight. Then it pauses, and starts again at
-// its first unpublished frame.
+// A mark is a single number, and the broker takes all numbers up to it for published. So a frame
+// must not be published before a lower one of its lane. Each publish therefore names the frame
+// before it in the lane, if there is one. If that frame was not published, the broker refuses the
+// publish. After a failure the lane waits until none of its frames is in flight. Then it pauses,
+// and starts again at its first unpublished frame.
 type lane struct {
 	edge  *edge
 	topic protocol.Topic
@@ -26,14 +26,15 @@ type lane struct {
 	stalled bool   // listed in Router.stalled
 	paced   bool   // waits in Router.rates
 	flying  int    // frames given to the broker and not answered
-	done    uint64 // the highest number known to be published
+	done    uint64 // highest number that the broker answered as published
 	known   protocol.Position
 
 	failed  bool // a publish failed, and the pause is not over
 	backoff time.Duration
 }
 
-// enlane appends a frame to its lane. Numbers arrive in order, so its place is at the end.
+// enlane appends a frame to the lane of its edge and topic. The frame's number must be above all
+// numbers there.
 func (r *Router) enlane(fr *frame) {
 	e := fr.session.edge
 	l := e.inbox.lanes[fr.topic()]
@@ -280,8 +281,8 @@ func (es *entries) remove(fr *frame) {
 }
 
 // stall notes that a lane waits for a change of its topic, such as a confirmed subscription, or for
-// the end of pacing. After a change of a topic only the stalled lanes to it are tried, not the
-// lanes of all edges.
+// the end of pacing. After a change of the topic, runLanes or wakeAhead tries the stalled lanes to
+// it.
 func (r *Router) stall(l *lane) {
 	if !l.stalled {
 		l.stalled = true
@@ -289,7 +290,7 @@ func (r *Router) stall(l *lane) {
 	}
 }
 
-// unstall removes a lane from Router.stalled. The lane waits no longer.
+// unstall removes a lane from Router.stalled, if it is there.
 func (r *Router) unstall(l *lane) {
 	if !l.stalled {
 		return
@@ -319,8 +320,8 @@ func (r *Router) resumed(t protocol.Topic) []*lane {
 	return list
 }
 
-// runLanes runs the stalled lanes to a topic. While the broker is away they stay stalled: all lanes
-// run when the broker is back.
+// runLanes runs the stalled lanes to a topic. While the broker is away it does nothing: state runs
+// the lanes when the broker is back.
 func (r *Router) runLanes(t protocol.Topic) {
 	if r.outage.away {
 		return

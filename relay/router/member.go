@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// join refuses a join, or publishes its notice. The session becomes a member when the notice takes
-// effect.
+// join refuses a join, or lets its notice be published. The session becomes a member when the
+// notice takes effect.
 func (r *Router) join(fr *frame) {
 	if v := r.full(fr); v.Reason != dialect.Done {
 		r.deny(fr, v)
@@ -35,8 +35,8 @@ func (r *Router) full(fr *frame) dialect.Verdict {
 	return dialect.Verdict{}
 }
 
-// awaitEcho publishes a notice. The notice usually takes effect when its echo is heard. In an
-// outage it may take effect earlier, when it is given ahead.
+// awaitEcho lets a notice be published. The notice usually takes effect when its echo is heard. In
+// an outage it may take effect earlier, when it is given ahead.
 func (r *Router) awaitEcho(fr *frame) {
 	f := r.follow(fr.session.edge, fr.topic())
 	f.noticed(+1)
@@ -47,7 +47,7 @@ func (r *Router) awaitEcho(fr *frame) {
 	r.ready(fr)
 }
 
-// completeEcho puts a join or a leave in effect, at its place, if p is the echo of its notice.
+// completeEcho ends the wait for a notice's echo if p is that echo.
 func (r *Router) completeEcho(t *topic, p broker.Publication) {
 	if t.recent == nil || t.recent.notices == 0 {
 		return
@@ -60,8 +60,8 @@ func (r *Router) completeEcho(t *topic, p broker.Publication) {
 	}
 }
 
-// completeAnswered puts in effect the published notices that lie at or before the top of a
-// subscribed topic. If the echo of such a notice has not been heard, it will not come any more.
+// completeAnswered ends the wait for the echoes of published notices at or before the top of a
+// subscribed topic. An echo that comes later is dropped as repeated.
 func (r *Router) completeAnswered(t *topic) {
 	n := t.recent
 	if !t.subscribed || n == nil || len(n.answered) == 0 {
@@ -91,8 +91,8 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 }
 
 // takeNotice puts a join or a leave in effect at its place among the publications. f is the
-// follower of the session's edge. While f is behind and has members, the notice waits until they
-// have been sent all up to that place, or everything if the place is unknown.
+// follower of the session's edge. If f is behind, has members and has not reached that place, the
+// notice waits in f's lag. If the place is unknown, it waits there until f is live.
 func (r *Router) takeNotice(f *follower, fr *frame) {
 	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
 		f.waits.lag.echoes = append(f.waits.lag.echoes, fr)
@@ -101,8 +101,9 @@ func (r *Router) takeNotice(f *follower, fr *frame) {
 	r.completeNotice(fr)
 }
 
-// takeEchoes puts in effect the joins and leaves that waited in f's lag and whose place f has
-// reached. It reports whether there were any. After that f may be live, or at another position.
+// takeEchoes puts in effect, in order, the joins and leaves that wait in f's lag. It stops at the
+// first whose place is unknown or not reached. It reports whether it took any from the lag. After
+// that f may be live, or at another position.
 func (r *Router) takeEchoes(f *follower) (any bool) {
 	for g := f.lag(); f.isBehind && len(g.echoes) > 0; g = f.lag() {
 		fr := g.echoes[0]
@@ -138,8 +139,8 @@ func (r *Router) completeEarlier(fr *frame) bool {
 	return fr.effect < effectGranted
 }
 
-// completeNotice puts a join or a leave in effect, and finishes it. One frame of the link tells the
-// edge that the session joined or left, and carries the answer.
+// completeNotice puts a join or a leave in effect, and finishes it. A Joined or a Left tells the
+// edge so, and carries the answer.
 func (r *Router) completeNotice(fr *frame) {
 	if !r.completeEarlier(fr) {
 		return
@@ -171,7 +172,7 @@ func (r *Router) completeNotice(fr *frame) {
 
 // settleEarlier finishes the frames that precede fr, a leave, in its lane. It leaves out parked
 // frames, and joins and leaves that are not in effect. It is called when fr takes effect at its
-// place. The frames before fr were published, or the broker would have refused the notice of fr.
+// place. The broker does not publish the notice of fr before it has published the frames before fr.
 // The edge is told that they are finished before it hears that the session left. Otherwise the edge
 // could replay a message that was published as a member's, and the replay would be judged as a
 // non-member's.
@@ -184,8 +185,8 @@ func (r *Router) settleEarlier(fr *frame) {
 	r.tellFinished(fr.session)
 }
 
-// tellFinished acknowledges the messages that a session has published to groups. The edge thus
-// learns that they are finished before it hears that the session left.
+// tellFinished acknowledges the group messages of a session that were finished since its last call.
+// It is called before Left is sent, so that the edge learns first that they are finished.
 func (r *Router) tellFinished(s *session) {
 	e := s.edge
 	said := s.peek().said
@@ -203,12 +204,9 @@ func (r *Router) tellFinished(s *session) {
 	}
 }
 
-// nonMember answers a group message or a leave of a session that is not in the group. A replay is
-// answered like any other frame, for two reasons. First, the edge replays an answered frame only if
-// it was granted, and a granted frame does not come here. The tables that the edge told contain the
-// effect of every answered frame. Second, the edge replays no message that was published before its
-// sender left: before the answer to a leave, the edge got the acknowledgement of all messages that
-// the session had published to groups.
+// nonMember answers a group message or a leave of a session that is not in the group. Granted
+// frames do not come here. A replay is answered like any other frame. settleEarlier keeps the edge
+// from replaying a message that a former member has published as a member.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
 	x := fr.session.grow()
@@ -217,9 +215,9 @@ func (r *Router) nonMember(fr *frame) {
 }
 
 // refuse answers a non-member. The answer to a leave is NotMember. So is the answer to a message if
-// the group has members here. Otherwise the broker counts the group's subscribers, and the answer
-// is NotMember if there are any, else NoMembers. If the broker is away, or fails to count, the
-// answer is Undecided.
+// the group has members here. Otherwise the answer is Undecided while the broker is away. If the
+// broker is there, it counts the group's subscribers. The answer is NotMember if there are any,
+// NoMembers if there are none, and Undecided if the count fails.
 func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
@@ -248,8 +246,8 @@ func (r *Router) refuseAs(fr *frame, why dialect.Reason) {
 	r.done(fr)
 }
 
-// counted takes the broker's count of a group's subscribers everywhere, and answers the frame that
-// waits for the count.
+// counted takes the broker's count of a group's subscribers everywhere. It answers the frame that
+// waits for the count, unless that frame was forgotten.
 func (r *Router) counted(ev broker.Counted) {
 	fr := asker[*frame](&r.requests, ev.Token)
 	switch {

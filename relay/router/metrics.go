@@ -15,7 +15,7 @@ type metrics struct {
 
 	drops, fell *prometheus.CounterVec
 
-	// These counters grow with every message, so their labels are resolved only once.
+	// These counters grow often, so their labels are resolved in advance.
 	commands []prometheus.Counter // by dialect.Command.Kind
 	outcomes [broker.Refused + 1]prometheus.Counter
 }

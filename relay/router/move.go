@@ -18,8 +18,8 @@ func (r *Router) moveAll(window time.Duration) {
 	}
 }
 
-// askToMove sends Drain if this relay is about to stop and the edge can move. It appends to the
-// link directly, since Drain may stand anywhere among a link's frames.
+// askToMove sends Drain on l if moveAll was called and the edge can move. It appends to the link
+// directly, since Drain may stand anywhere among a link's frames.
 func (r *Router) askToMove(l Link) {
 	if r.window > 0 && l.Moves() {
 		l.Append(link.Drain{Window: uint64(r.window.Milliseconds())}.Append(nil))
@@ -45,8 +45,8 @@ func (r *Router) arrived(f *follower) {
 	r.tellLive(f.edge)
 }
 
-// tellLive tells an edge, once on each link, that it has nothing left to catch up. Nobody can know
-// that while the broker is away, so Live waits until the broker is back.
+// tellLive sends Live if it is still due on the link and waits for no follower. While the broker is
+// away, nobody can know what was missed. So Live waits until the broker is back.
 func (r *Router) tellLive(e *edge) {
 	if !e.catchup.liveDue || e.catchup.unlive > 0 || r.outage.away {
 		return
@@ -56,8 +56,8 @@ func (r *Router) tellLive(e *edge) {
 }
 
 // moved handles Moved: another link of the edge has taken over. The link that brought Moved ends
-// when the broker has answered a Flush, or after leaveWait at the latest. So that link usually
-// first carries all that was published before.
+// when the broker has answered a Flush, or after leaveWait. So that link usually first carries what
+// was published before.
 func (r *Router) moved(e *edge) *violation {
 	if !e.outbox.ready || !e.outbox.link.Moves() || e.leaving != 0 {
 		return &violation{link.CodeProtocol, "Moved where it can not be"}

@@ -21,8 +21,7 @@ func (n *numbers) start(first uint64) {
 }
 
 // arrive notes that a number came. It returns false if the number is not above all that came
-// before. A number that the edge leaves out counts as finished: this relay or another has
-// acknowledged or answered it.
+// before. Numbers that the edge leaves out count as finished, since it sends those that are not.
 func (n *numbers) arrive(number uint64) bool {
 	if number <= n.arrived {
 		return false
@@ -58,8 +57,8 @@ func (n *numbers) finished(first, last uint64) bool {
 	return r != nil && r.First <= max(first, n.through+1)
 }
 
-// ack returns the next Ack for the edge. Ranges beyond link.MaxRanges are told later, when through
-// has grown.
+// ack returns the next Ack for the edge. It has link.MaxRanges ranges at most. Later Acks tell of
+// the others.
 func (n *numbers) ack() link.Ack {
 	return link.Ack{Through: n.through, Finished: n.above.upTo(link.MaxRanges)}
 }

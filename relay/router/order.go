@@ -10,17 +10,16 @@ import (
 
 // This file keeps the order of one session's frames.
 //
-// A session gets its answers in the order of its commands. A join or a leave is answered when it
-// takes effect, which is usually when its notice is heard. From when it is judged until then, it is
-// under way. A command that has an answer is parked while earlier commands of the session are under
-// way or parked. The exception is a join, or a leave of a member, while nothing is parked and all
-// that is under way are joins and leaves of the same group. It is not parked, since notices are
-// heard in the order in which they are published.
+// A session gets its answers in the order of its commands. A join or a leave that is not refused is
+// answered when it takes effect. That is usually when its notice is heard. From when it is judged
+// until then, it is under way. A command that has an answer is parked while earlier commands of the
+// session are under way or parked. So is an end. The exception is a join, or a leave of a member,
+// while nothing is parked and all that is under way are joins and leaves of the same group. It is
+// not parked, since notices are heard in the order in which they are published.
 //
-// A message has no answer, unless it is refused. It waits only while an earlier frame about its
-// topic is parked. That frame is to be published first, or may change whether the session is a
-// member. A group message of a non-member is answered, and waits as other commands with an answer
-// do.
+// A message has no answer, unless it is refused. It waits while an earlier frame about its topic is
+// parked. That frame is to be published first, or may change whether the session is a member. A
+// group message of a non-member is answered, and waits as other commands with an answer do.
 
 // await judges a frame, or parks it until the frames that it has to wait for are done.
 func (r *Router) await(fr *frame) {

@@ -3,8 +3,8 @@ package router
 import "github.com/edgerelay/edgerelay/relay/broker"
 
 // outage is the router's state that concerns outages of the broker. docs/outage.md describes
-// outages. Publications that were made here and not heard are kept at all times (see unheard),
-// since nobody knows beforehand when the broker goes away.
+// outages. Publications that were made here and not heard are kept while the broker is there too,
+// see unheard. Nobody knows beforehand when it goes away.
 type outage struct {
 	away         bool    // the broker is away, as its last State says
 	deafened     int     // number of topics whose subscription is lost

@@ -7,13 +7,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// While the broker is away, this relay gives its edges the messages of all their clients ahead of
-// publication, in the relay's own order. This does not finish a number: the frames stay in their
-// lanes, and in the logs of the edges. An edge remembers the ID of each message that it was given
-// ahead, and drops the message when it comes as a publication.
+// While the broker is away, this relay gives its edges messages of their clients ahead of
+// publication, in the relay's own order. This does not finish a number: a frame that is not
+// published stays in its lane, and in its edge's log. An edge remembers the IDs of messages given
+// ahead, so that it can drop these messages when they come as publications.
 //
-// The messages of one connection to one topic keep their order throughout, because a message is
-// given ahead only where no message before it can be missing:
+// The messages of one connection to one topic keep their order, because a message is given ahead
+// only where no message before it can be missing:
 //   - The sending edge is whole: all that it has ever published is known here, see begun.
 //   - The topic is level: every publication that was made here for a whole edge has come back or
 //     was given ahead, see topic.level.
@@ -22,8 +22,8 @@ import (
 //     topic's tail, which keeps the messages given ahead. If some of these have left the tail, such
 //     an edge waits for the broker.
 
-// giveAhead gives ahead the ready frames of a lane that were not yet given since the broker went
-// away. Thereby frames of other lanes may become ready. These lanes are queued and processed
+// giveAhead gives ahead, while the broker is away, the next frames of a lane, as far as they can be
+// given. Thereby frames of other lanes may become ready. These lanes are queued and processed
 // afterwards, not recursively, because a chain of them may be as long as the logs are.
 func (r *Router) giveAhead(l *lane) {
 	if !r.outage.away || l.waking {
@@ -89,8 +89,8 @@ func (r *Router) giveFrame(fr *frame) bool {
 	return true
 }
 
-// spread gives a frame's message ahead: it adds the message to the topic's tail, and sends it to
-// every follower that may be given it.
+// spread gives a frame's message ahead: it adds the message to the topic's tail, and calls
+// deliverAhead for the followers.
 func (r *Router) spread(t *topic, fr *frame) {
 	ahead := link.Ahead{
 		Topic: t.number,
@@ -151,9 +151,9 @@ func (r *Router) goAhead() {
 }
 
 // comeBack stops giving ahead. It empties the tails of the topics to which messages were given
-// ahead. These messages get positions when they are published, and followers that are behind then
-// read them from history. Messages of an edge that is gone are an exception: removeEdge has voided
-// the edge's unpublished frames, which are published only if the edge sends them again.
+// ahead. These messages get positions when they are published. Followers that are behind then read
+// them from history. A message of an edge that is gone may stay unpublished until the edge sends it
+// again.
 func (r *Router) comeBack() {
 	for _, t := range r.directory.activeInOrder(func(n *recent) bool { return n.tail.ahead > 0 || n.tail.torn || n.unheard.given > 0 }) {
 		r.tails.drop(t)
@@ -166,8 +166,8 @@ func (r *Router) comeBack() {
 		e.passed = nil
 		e.catchup.letGo()
 		for _, l := range e.inbox.lanes {
-			// The next outage gives all frames of the lane again. Followers that were behind have
-			// not had them, and edges that have had them recognize them by ID.
+			// The next outage gives what is left of the lane again. Followers that were behind may
+			// not have had it, and edges that had it recognize it by ID.
 			l.ungiven = l.first
 		}
 		if e.outbox.ready && e.inbox.hearing != 0 {
@@ -179,10 +179,11 @@ func (r *Router) comeBack() {
 	}
 }
 
-// begun decides, at an edge's Synced, whether the edge is whole: all that it has ever published is
-// known here. The next messages of a whole edge can be given ahead, with none missing before them.
-// An edge is whole if every number that it does not replay was finished on a link to this relay.
-// Otherwise it becomes whole by the Flush that begun sends, see heardOut.
+// begun decides, at an edge's Synced, whether the edge is whole: what it published before the
+// numbers that it replays is known here. Messages of a whole edge can be given ahead, with none
+// missing before them. An edge is whole if it replays from number 1 on. A whole edge stays whole if
+// its numbers below first are all finished on its previous link here. passedOver may take that
+// back. heardOut can make any other edge whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
 	if e.inbox.whole { // else another relay may have finished some of the numbers
@@ -193,9 +194,9 @@ func (r *Router) begun(e *edge, first, last uint64) {
 	r.hearOut(e)
 }
 
-// passedOver handles the numbers from first to next-1. The edge's replay left them out, since they
-// were finished before. If some of them were not finished on the edge's previous link to this
-// relay, the edge is not whole until it is heard out.
+// passedOver handles the numbers from first to next-1, which the edge's replay left out. If some of
+// them were not finished on the edge's previous link to this relay, the edge is not whole until it
+// is heard out.
 func (e *edge) passedOver(first, next uint64) {
 	if e.inbox.hearing != 0 && first < next && !e.inbox.earlier.finished(first, next-1) {
 		e.inbox.whole = false
@@ -211,7 +212,8 @@ func (r *Router) hearOut(e *edge) {
 }
 
 // heardOut takes the answer to hearOut. If all that was on its way has come, and no topic has lost
-// its subscription, the edge is whole. Otherwise hearOut is repeated.
+// its subscription, the edge is whole. Otherwise hearOut is called again, after askAgainAfter or
+// when the broker is back.
 func (r *Router) heardOut(ev broker.Flushed) {
 	e := asker[*edge](&r.requests, ev.Token)
 	switch {
@@ -245,8 +247,8 @@ func (r *Router) wakeAhead(t protocol.Topic) {
 }
 
 // passOver tells an edge that gets its first member of a topic the IDs of the messages given ahead
-// that the topic's tail has. So the edge drops these messages when they are published. On one link,
-// each ID is told once in an outage.
+// that the topic's tail has. So the edge can drop these messages when they are published.
+// edge.passed keeps it from telling them twice.
 func (r *Router) passOver(f *follower) {
 	e := f.edge
 	if f.topic.recent == nil || f.topic.recent.tail.ahead == 0 {

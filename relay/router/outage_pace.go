@@ -19,7 +19,7 @@ const paceFor = 2 * time.Second
 //
 // The size of spent is bounded by the number of topics that are published to in paceFor.
 type pace struct {
-	quarter int                    // a quarter of the length of a history
+	quarter int                    // a quarter of the length of a history, at least 1
 	spent   map[protocol.Topic]int // publications since the broker came back; nil: not pacing
 	rounds  uint64                 // number of times that the broker came back
 }

@@ -28,7 +28,7 @@ func (r *Router) place(f *follower, top protocol.Position) {
 	}
 }
 
-// placeAt gives f a position, and tells the edge where its members begin.
+// placeAt gives f a position, and tells the edge where its members begin, if it has any.
 func (r *Router) placeAt(f *follower, at protocol.Position) {
 	f.position = at
 	f.numbered = false
@@ -38,11 +38,9 @@ func (r *Router) placeAt(f *follower, at protocol.Position) {
 }
 
 // seekPlace looks in a page of history for the position of members who were told as unplaced. They
-// begin just before the first publication of their edge with a number above lag.older, since
-// messages up to that number are from before they came. If lag.older is the last number
-// acknowledged before this link, the notices of the members' own joins do not lie before that
-// publication either, since no join is acknowledged before its member has a position. seekPlace
-// reports whether the page is to be sent, from the position on.
+// begin just before the first publication of their edge with a number above lag.older. If history
+// has none, they begin at the end of the topic. seekPlace reports whether the page is to be sent,
+// from the position on.
 func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 	for _, p := range ev.Publications {
 		if p.Instance == f.edge.instance && p.Number > f.lag().older {
@@ -73,7 +71,8 @@ func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 	return false
 }
 
-// stopSeeking ends the search for f's position, and resumes the publications that waited for it.
+// stopSeeking ends the search for f's position, if there is one, and resumes the publications that
+// waited for it.
 func (r *Router) stopSeeking(f *follower) {
 	if f.seeking {
 		f.seeking = false

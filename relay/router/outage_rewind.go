@@ -6,8 +6,8 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // the position rewind.from, up to and including the position rewind.to. This relay may still have
 // them in its tail. A position p with from <= p < to is ambiguous. An edge at such a position may
 // have missed these publications, or its members came after the loss and were placed at the end of
-// what was left. Such an edge is told a loss, unless its follower reads the tail already. An edge
-// that is told a loss is not given the publications, which may be older than its members.
+// what was left. passRewind tells such an edge a loss, and takes it past the publications, which
+// may be older than its members.
 type rewind struct{ from, to protocol.Position }
 
 // ambiguous reports whether p is an ambiguous position: at w.from or after it, and before w.to. An
@@ -16,10 +16,10 @@ func (w rewind) ambiguous(p protocol.Position) bool {
 	return !p.IsUnplaced() && !p.Before(w.from) && p.Before(w.to)
 }
 
-// wentBack compares the parameter top, which is the topic's present top at the back end, with this
-// relay's tail. If the tail has publications beyond that top, the back end has lost them, and a
-// rewind is noted. A follower that is behind at an ambiguous position is taken past the loss. A
-// follower that already reads the tail began before the loss, and goes on.
+// wentBack compares the parameter top, which is the topic's top at the back end, with this relay's
+// tail. If the tail has publications beyond that top, the back end has lost them, and a rewind is
+// noted. A follower that is behind at an ambiguous position is taken past the loss, unless it reads
+// the tail already.
 func (r *Router) wentBack(t *topic, top protocol.Position) {
 	if t.recent == nil {
 		return

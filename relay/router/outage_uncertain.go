@@ -6,9 +6,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// moment orders three kinds of events within one relay: a frame's first sending to the broker, the
-// arrival of a follower's first member, and the telling of a gap. The count stops at the type's
-// maximum, after years. No frame that is first sent from then on is uncertain.
+// moment orders events within one relay, such as a frame's first sending to the broker, the arrival
+// of a follower's first member, and the telling of a gap. The count stops at the type's maximum. No
+// frame that is first sent from then on is uncertain.
 type moment uint32
 
 // tick begins the next moment and returns it.
@@ -19,10 +19,10 @@ func (r *Router) tick() moment {
 	return r.outage.moment
 }
 
-// origin tells since when a frame may have been published although no answer to it has come, and
-// whether another relay may have published it.
+// origin tells when a frame was first sent to the broker or was replayed, and whether another relay
+// may have published it.
 type origin struct {
-	sent  moment // may have been published from this moment on; 0: never sent
+	sent  moment // moment after its first sending, or after Synced for a replay; 0: not sent
 	again bool   // came in a replay; another relay may have published it
 }
 
@@ -38,9 +38,9 @@ func (f *follower) uncertain(from origin) bool {
 //   - the ID alone, if the publication is known not to lie after f's position;
 //   - the message, if it is not uncertain for f;
 //   - nil, if the members may have been told that the message is lost: they wait for the broker;
-//   - the ID alone, if the members may have come after the message.
+//   - the ID alone otherwise: the members may have come after the message.
 //
-// An edge never gives its members a message of which it was sent the ID alone.
+// An edge that is sent the ID alone is to drop the message when it is published.
 func (f *follower) aheadTo(item *tailItem) []byte {
 	switch {
 	case !item.at.IsZero() && !f.position.IsUnplaced() && !f.position.Before(item.at):
@@ -64,7 +64,7 @@ func (r *Router) deliverAhead(f *follower, item *tailItem) {
 	}
 }
 
-// holdBack keeps a follower behind until the broker is back.
+// holdBack makes a follower fall behind and wait until the broker is back.
 func (r *Router) holdBack(f *follower) {
 	r.m.behind("uncertain")
 	r.fallBehind(f)

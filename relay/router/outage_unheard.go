@@ -6,19 +6,19 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 // topics.
 const maxUnheard = 8 << 20
 
-// unheard has the publications of one topic that were made here and whose echo has not come. When
-// the broker goes away they are given ahead first, since their echoes may not come before the
-// broker is back. They may gather for seconds while a subscription is deaf and nobody has noticed
-// that.
+// unheard has publications of one topic that were made here and have left their lanes. Their echo
+// has not come. When the broker goes away they are given ahead first, since their echoes may not
+// come before the broker is back. They may gather for seconds while a subscription is deaf and
+// nobody has noticed that.
 type unheard struct {
 	frames []*frame // in the order in which they left their lanes
 	given  int32    // number of frames, from the first on, given ahead or skipped in this outage
-	// blurred means that a publication is not in frames though its echo has not come. Until the top
-	// reaches recent.said, it is not known which publications are missing.
+	// blurred means that publications whose echo has not come may be missing in frames. It lasts
+	// until the top reaches recent.said.
 	blurred bool
 }
 
-// saidAt notes the position of a publication made here.
+// saidAt notes a position that the broker gave in its answer to a publish.
 func (r *Router) saidAt(t *topic, p protocol.Position) {
 	if !t.top.Before(p) {
 		return // the top has reached p
@@ -29,12 +29,14 @@ func (r *Router) saidAt(t *topic, p protocol.Position) {
 	r.knows(t, p)
 }
 
-// heard reports whether a frame was published and the topic's top has reached its publication. Then
-// the publication has come back, or followers read it from history.
+// heard reports whether the broker has answered that a frame is published, and the topic's top has
+// reached the frame's position. Then the publication has come back, or followers read it from
+// history.
 func (t *topic) heard(fr *frame) bool { return fr.stage == stageAnswered && !t.top.Before(fr.at) }
 
-// noteUnheard keeps a published frame whose echo was not heard. It is called when the first frame
-// of a lane leaves the lane. The parameter given says that the frame was given ahead.
+// noteUnheard keeps a published frame whose echo was not heard, or sets blurred if it would exceed
+// maxUnheard. It is called when the first frame of a lane leaves the lane. The parameter given says
+// that the frame was given ahead.
 func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 	if t.heard(fr) {
 		return
@@ -87,7 +89,7 @@ func (r *Router) forgetUnheard(t *topic) {
 
 // giveUnheard gives ahead the publications to t that were made here and not heard, except the first
 // unheard.given ones. It gives none while unheard.blurred is set, and skips those of edges that are
-// not whole. Notices that are given ahead take effect.
+// not whole. Notices that are given ahead take effect, or wait until their follower is live.
 func (r *Router) giveUnheard(t *topic) {
 	if t.recent == nil || t.recent.unheard.blurred {
 		return
@@ -111,8 +113,8 @@ func (r *Router) giveUnheard(t *topic) {
 	r.wakeAhead(t.name)
 }
 
-// level reports, while the broker is away, whether all that was published here was heard or given
-// ahead. Publications of edges that are not whole do not count: giveUnheard skips them.
+// level reports whether giveUnheard has gone through t's unheard publications, and none may be
+// missing among them. It is called while the broker is away.
 func (t *topic) level() bool {
 	if t.recent == nil {
 		return true

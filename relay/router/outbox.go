@@ -3,7 +3,7 @@ package router
 // outbox has an edge's link, and the frames that the edge was sent in this step. flush appends
 // these frames to the link.
 type outbox struct {
-	link    Link   // nil while lost
+	link    Link   // nil: none
 	ready   bool   // the tables were told on this link
 	frames  []byte // of this step
 	dirty   bool   // listed in Router.dirty
@@ -63,7 +63,7 @@ func (r *Router) touch(e *edge) {
 }
 
 // room reports whether size more bytes of publications fit into e's outgoing buffer. An empty
-// buffer always has room.
+// buffer has room for any size. If they do not fit, lookAgain is called.
 func (r *Router) room(e *edge, size int) bool {
 	waiting := e.outbox.waiting()
 	r.touch(e) // so that flush ends the sample
@@ -74,10 +74,10 @@ func (r *Router) room(e *edge, size int) bool {
 	return false
 }
 
-// lookAgain looks at e's buffer every lookAgainAfter until the buffer is at most half full. Then it
-// resumes the followers that are behind. Usually Writable comes earlier, and resumes them. But
-// Writable does not come if the connection writes the sampled bytes before this step appends its
-// own, since the buffer was then never full.
+// lookAgain looks at e's buffer every lookAgainAfter until it is at most half full or e has no
+// link. Then it resumes the followers that are behind, if there is a link. Usually Writable comes
+// earlier, and resumes them. But Writable may not come: if the connection writes the sampled bytes
+// before this step appends its own, the buffer was never full.
 func (r *Router) lookAgain(e *edge) {
 	if e.outbox.watched {
 		return

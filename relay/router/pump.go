@@ -10,21 +10,20 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// ErrStopped is returned to links after the Pump has stopped.
+// ErrStopped is returned by Connected and Received after the Pump has stopped.
 var ErrStopped = errors.New("router: stopped")
 
 // Bounds of the mailbox, in bytes.
 const (
 	linkShare   = 1 << 20  // batches of one link; beyond it the link is not read
 	brokerShare = 16 << 20 // broker events; beyond it Pump.Event blocks
-	eventCost   = 64       // counted for each batch, event and publication of a History
+	eventCost   = 64       // counted for each batch, each event, and each publication in a History
 )
 
 const tick = 100 * time.Millisecond
 
-// Pump is the goroutine that steps a Router, and the Router's mailbox. The Router never waits. So a
-// caller that waits for room in the mailbox waits for CPU time only. Each link waits only for its
-// own share.
+// Pump steps a Router, and holds its mailbox. The Router does not wait for anything, so the mailbox
+// has room again with the next step. A link waits for room in its own share.
 type Pump struct {
 	router *Router
 	spare  []Input       // memory for the mailbox; owned by Step's caller
@@ -37,7 +36,7 @@ type Pump struct {
 	round    uint64 // number of times that the inputs were taken
 	events   int    // bytes of broker events in the mailbox
 	stopped  bool
-	drained  chan struct{} // closed when no frame is unfinished; nil until Drain
+	drained  chan struct{} // closed once no linked edge has an unfinished frame; nil until Drain
 	degraded []string
 }
 
@@ -129,7 +128,8 @@ func (p *Pump) put(in Input) {
 	}
 }
 
-// Connected tells of a new link. It does not block.
+// Connected tells of a new link. It does not block. After the Pump has stopped, Connected returns
+// ErrStopped.
 func (p *Pump) Connected(l Link, h link.Hello) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -233,10 +233,9 @@ type move struct{ window time.Duration }
 
 func (in move) apply(r *Router) { r.moveAll(in.window) }
 
-// Drain stops taking numbered frames from edges. The logs of the edges keep such frames for the
-// next relay. Drain returns nil when all frames that were taken before, from edges that are still
-// linked, are finished and acknowledged. It returns ctx.Err() if ctx is done first. Deliveries go
-// on.
+// Drain makes the Router take no more numbered frames. They stay in the logs of their edges, for
+// the next relay. Drain returns nil once no linked edge has an unfinished frame here. It returns
+// ctx.Err() if ctx is done first. Deliveries go on meanwhile.
 func (p *Pump) Drain(ctx context.Context) error {
 	p.mu.Lock()
 	if p.drained == nil {

@@ -8,13 +8,13 @@ type recent struct {
 	// known is the highest position known to this relay, if it is beyond the top. Positions that
 	// edges told count too.
 	known    protocol.Position
-	said     protocol.Position // highest position in an answer to a publish, if beyond the top then
+	said     protocol.Position // highest in an answer to a publish, if then beyond the top
 	tail     tail
 	rewind   *rewind  // the last one; nil: none
-	answered []*frame // published notices, in the order of the broker's answers
+	answered []*frame // published notices for completeAnswered, in the order of the answers
 	unheard  unheard
 	notices  int32 // number of joins and leaves whose echo is awaited
-	blind    int32 // number of publications made here while no subscription is in force
+	blind    int32 // publications that pace.take counted while not subscribed
 }
 
 // recently returns t's recent state for changing, and creates it if there is none.
@@ -23,15 +23,14 @@ func (r *Router) recently(t *topic) *recent {
 		// The tail is empty and begins after the top. Followers that are behind may still have
 		// numbers of an earlier tail, so the new tail counts on above those numbers.
 		t.recent = &recent{tail: tail{base: t.top, next: r.tails.added()}}
-		if r.directory.has(t) { // else t was dropped in this step
+		if r.directory.has(t) { // else t was dropped
 			r.directory.active[t] = struct{}{}
 		}
 	}
 	return t.recent
 }
 
-// compact forgets t's recent state if it is idle. Code that takes something from that state must
-// call compact at its end.
+// compact forgets t's recent state if it is idle.
 func (r *Router) compact(t *topic) {
 	if n := t.recent; n != nil && n.idle(t.top) {
 		t.recent = nil
@@ -44,9 +43,9 @@ func (n *recent) idle(top protocol.Position) bool {
 		n.rewind == nil && !top.Before(n.known) && !top.Before(n.said)
 }
 
-// known returns the highest position of the topic that this relay knows of. Positions that edges
-// told count too. runLane passes it to the broker as Publish.Known, unless the lane knows of a
-// higher one.
+// known returns the highest position of the topic that this relay knows of, from publications or
+// from edges. runLane passes it to the broker as Publish.Known, unless the lane knows of a higher
+// one.
 func (t *topic) known() protocol.Position {
 	if t.recent != nil && t.top.Before(t.recent.known) {
 		return t.recent.known

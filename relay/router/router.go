@@ -1,5 +1,5 @@
-// Package router decides who receives what. It knows no text of any client: what a frame means, and
-// which text a client gets, is up to its dialect.Dialect.
+// Package router decides who receives what. It knows no text of any client. What a client's frame
+// means, and which texts clients get, is up to the dialect.Dialect.
 package router
 
 import (
@@ -17,11 +17,13 @@ import (
 
 // Config configures a Router. The zero value of a field means its default.
 type Config struct {
-	// Outgoing bounds how far publications fill one link's buffer, in bytes; default 4 MiB. A
-	// follower whose publication finds no room there falls behind.
+	// Outgoing bounds how far publications fill one link's buffer, in bytes; default 4 MiB. An
+	// empty buffer takes a publication of any size. A live follower whose publication finds no room
+	// falls behind.
 	Outgoing int
-	// Grace is how long the sessions of an edge that has lost its link are kept, from the last byte
-	// of that link on; default 15 s.
+	// Grace is how long the sessions of an edge are kept after it has lost its link; default 15 s.
+	// The time counts from the last byte that came on the link, or from the moment at which this
+	// relay cut the link.
 	Grace time.Duration
 	// DigestEvery is how often an edge is sent a Digest, by which it compares its tables with the
 	// relay's; default 10 s.
@@ -48,9 +50,9 @@ type Config struct {
 	// The session's own topics count too.
 	MaxGroups int
 	// TellBytes bounds the tables that an edge tells on a new link, in bytes; default 256 MiB. Once
-	// an edge's group memberships take half of that, joins are refused. Without this rule a client
-	// could make its edge's tables so large that the edge could not link again. TellWait bounds how
-	// long the telling may take; default 60 s.
+	// an edge's group memberships take half of that, joins of further groups are refused. Without
+	// this rule a client could make its edge's tables so large that the edge could not link again.
+	// TellWait bounds how long the telling may take; default 60 s.
 	TellBytes int
 	TellWait  time.Duration
 
@@ -60,8 +62,8 @@ type Config struct {
 
 // Limits that are not configured.
 const (
-	maxLogSize     = 64 << 20               // bytes of unfinished frames an edge may declare
-	laneWindow     = 256                    // publishes in flight per lane
+	maxLogSize     = 64 << 20               // largest log that an edge may declare, in bytes
+	laneWindow     = 256                    // most publishes in flight per lane
 	retryFirst     = 50 * time.Millisecond  // first pause after a failed publish
 	retryMost      = 2 * time.Second        // longest pause; pauses double up to this
 	askAgainAfter  = 200 * time.Millisecond // pause before a ReadHistory or a Flush is repeated
@@ -72,8 +74,9 @@ const (
 )
 
 // Router holds the directory, the lanes and the followers of one relay, and steps them. It has no
-// goroutine and does no I/O. One caller at a time calls Step and passes the time in; Pump is that
-// caller. The Router's outputs are calls to Link and broker.Broker, which only queue.
+// goroutine and does no I/O. One caller at a time calls Step and passes the time in. In a relay
+// that caller is the Pump. The Router reaches edges and the broker through Link and broker.Broker,
+// whose methods do not block it.
 type Router struct {
 	cfg     Config
 	brk     broker.Broker
@@ -83,14 +86,14 @@ type Router struct {
 	now     time.Time
 
 	began time.Time     // time of the first Step
-	clock time.Duration // now less began; takes less memory than a time.Time
+	clock time.Duration // time from began to now; takes less memory than a time.Time
 
 	directory directory
 	requests  requests
 	outage    outage
 	tails     tails
 	rates     topicRates
-	stalled   map[protocol.Topic][]*lane // lanes waiting for news of their topic, see stall
+	stalled   map[protocol.Topic][]*lane // waiting lanes, see stall
 	later     timers
 
 	dirty    []*edge       // edges that flush visits at the end of the step
@@ -183,9 +186,9 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 	r.flush()
 }
 
-// flush appends to each link the frames that its edge was sent in this step. The acknowledgement
-// follows these frames, so an Ack never overtakes an answer. Then flush closes the links in
-// Router.left.
+// flush appends to each link the frames that its edge was sent in this step. If numbers were
+// finished, an Ack follows these frames, and so does not overtake the answers. Then flush closes
+// the links in Router.left.
 func (r *Router) flush() {
 	for _, e := range r.dirty {
 		o := &e.outbox

@@ -13,7 +13,7 @@ import (
 type session struct {
 	edge *edge
 	id   uint64
-	user string // shares the memory of its user topic's name, if bound to that topic
+	user string // shares the memory of its user topic's name, once bound to that topic
 
 	few   [2]*follower // followers of topics it is bound to; nil: free
 	extra *extra       // nil: the zero value
@@ -25,7 +25,7 @@ type session struct {
 	unfinished int32 // number of its frames that are not finished
 }
 
-// extra is the state that a session needs only while it is in groups or has frames under way.
+// extra is state that a session may need while it is in groups or has unfinished frames.
 type extra struct {
 	group string // as its edge told it; empty: none
 
@@ -34,12 +34,12 @@ type extra struct {
 	// underway are the joins and leaves that are judged and not in effect yet, or a single frame of
 	// a non-member that is not answered yet. All are about one group.
 	underway  []*frame
-	parked    []*frame               // frames that wait for those in underway, in number order
-	about     map[protocol.Topic]int // number of parked frames that may publish to a topic
+	parked    []*frame               // frames that wait for earlier ones of the session, by number
+	about     map[protocol.Topic]int // number of parked frames that are in a lane, by topic
 	releasing bool                   // release is walking through parked
 
-	said uint64 // highest number of its finished group messages; 0: none to tell
-	end  *frame // its End, if handled and not yet finished
+	said uint64 // highest group message finished since tellFinished; 0: none
+	end  *frame // its End, if judge made it wait for earlier frames
 }
 
 var noExtra extra // read-only
@@ -52,8 +52,8 @@ func (s *session) peek() *extra {
 	return s.extra
 }
 
-// grow returns the extra state of s for changing. Code that takes something from that state must
-// call compact at its end.
+// grow returns the extra state of s for changing, and creates it if there is none. compact frees it
+// again.
 func (s *session) grow() *extra {
 	if s.extra == nil {
 		s.extra = &extra{}
@@ -72,8 +72,8 @@ func (s *session) compact() {
 	}
 }
 
-// own returns the topics that s is bound to from its connect on. The result is valid until the end
-// of the step.
+// own returns the own topics of s, as the dialect names them. The result is valid until the end of
+// the step.
 func (r *Router) own(s *session) []protocol.Topic {
 	from := len(r.scratch.own)
 	r.scratch.own = r.dialect.Topics(r.scratch.own, s.who())
@@ -127,8 +127,8 @@ func (r *Router) removeSession(s *session) {
 	}
 }
 
-// member reports whether s is bound to f's topic. f may be nil. member searches all topics of s, of
-// which there are Config.MaxGroups+2 at most.
+// member reports whether s is bound at f, which may be nil. It searches the topics of s, of which
+// there are Config.MaxGroups+2 at most.
 func (s *session) member(f *follower) bool {
 	return f != nil && (s.few[0] == f || s.few[1] == f || slices.Contains(s.peek().more, f))
 }
@@ -154,7 +154,8 @@ func (s *session) memberships() int {
 	return n
 }
 
-// bind makes s a member at f's position. It does not tell the edge.
+// bind makes s a member at f's position, unless it is a member of f's topic. It does not tell the
+// edge.
 func (r *Router) bind(s *session, f *follower) {
 	switch {
 	case s.member(f):
@@ -222,7 +223,8 @@ func (f *follower) share() int {
 	return memberCost
 }
 
-// open makes a session wait at the followers of its own topics, until tryOpen has bound it.
+// open makes a session wait at the followers of its own topics, and tries to bind it. If it cannot
+// be bound while the broker is away, openAhead answers its connect.
 func (r *Router) open(s *session) {
 	s.opening = true
 	own := r.own(s)
@@ -235,9 +237,8 @@ func (r *Router) open(s *session) {
 	}
 }
 
-// tryOpen binds s to all its own topics at once, if the edge's followers of all of them are
-// bindable. The edge is then told that it may answer the connect, since no message is missed from
-// here on.
+// tryOpen binds s to its own topics if the edge's followers of all of them are bindable. It then
+// sends the edge an Opened with Confirmed set.
 func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 	for _, t := range own {
 		if f := r.directory.follower(s.edge, t); f == nil || !f.bindable() {
@@ -271,9 +272,9 @@ func (r *Router) openUnconfirmed(e *edge) {
 	}
 }
 
-// openAhead answers a connect that cannot be confirmed yet. If the edge is behind on none of the
-// session's own topics, the session is bound all the same, and gets what the clients of this
-// relay's edges say.
+// openAhead sends the edge an Opened without Confirmed, by which a connect can be answered. If a
+// follower of the session's own topics has members and is behind, the session is not bound yet.
+// Otherwise it is bound, and may be sent messages given ahead.
 func (r *Router) openAhead(s *session, own []protocol.Topic) {
 	opened := link.Opened{Session: s.id, Topics: r.scratch.opened[:0]}
 	if !slices.ContainsFunc(own, func(t protocol.Topic) bool { f := r.directory.follower(s.edge, t); return f.bound > 0 && f.isBehind }) {

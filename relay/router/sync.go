@@ -208,9 +208,8 @@ func (r *Router) digestLater(e *edge) {
 	})
 }
 
-// digest sends the edge a Digest of its tables when one is due. The Digest follows the
-// acknowledgement. By then the relay has told all its changes to the tables, and the edge knows
-// whether a change of its own is still under way.
+// digest sends the edge a Digest of its tables when one is due. It follows the other frames of the
+// step, so that it describes the tables as the edge was told them.
 func (r *Router) digest(e *edge) {
 	if !e.tables.digestDue || r.stopping { // the tables of a stopping relay lack new sessions
 		return

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// tail has the recent publications of one topic, numbered in order of arrival. It holds every
-// publication with a position after base and up to the topic's top. It also holds publications
+// tail has the recent publications of one topic, numbered in order of arrival. It holds the
+// publications with a position after base, up to the topic's top. It also holds publications
 // without a position: bare ones, which original servers published, and messages given ahead.
 type tail struct {
 	base  protocol.Position // equals the topic's top if the tail is empty
@@ -70,12 +70,12 @@ func (t *tail) seek(p protocol.Position) uint64 {
 	return seq
 }
 
-// maxTailItems bounds the entries of tails.order, and so the number of publications in all tails
-// together.
+// maxTailItems bounds the entries of tails.order from tails.head on, and so the number of
+// publications in all tails together.
 const maxTailItems = 1 << 18
 
-// tails bounds all tails together, in bytes, number and age. To keep these bounds, the oldest
-// publication of all topics leaves first.
+// tails bounds all tails together, in bytes and number. Except in outages it also bounds their age.
+// To keep these bounds, the oldest publication of all topics leaves first.
 type tails struct {
 	most  int
 	bytes int

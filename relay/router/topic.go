@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// topic is a stream of publications that somebody here follows. It is subscribed while it has
-// followers. In an outage dropTopic may keep it subscribed for longer. There may be as many topics
-// as users, so the struct of a silent topic has to be small.
+// topic is a stream of publications that somebody here follows. Its subscription lasts as long as
+// it has followers. In an outage dropTopic may keep the subscription for longer. There may be as
+// many topics as users, so the struct of a silent topic has to be small.
 type topic struct {
 	name protocol.Topic
 	// number names the topic on every link, and is the token of its Subscribe. It is never used for
@@ -20,16 +20,16 @@ type topic struct {
 	// top is the position that the topic has reached at this relay, by publications received or by
 	// Subscribed. A higher one may be known, see recent.known.
 	top        protocol.Position
-	first      follower // the first follower
+	first      follower // the first follower, which may be gone
 	crowd      *crowd   // all followers, once there was a second one
 	recent     *recent  // nil: nothing under way or published lately
-	subscribed bool     // confirmed, and not deaf since
-	placed     bool     // was confirmed: top is of that moment or later
+	subscribed bool     // its subscription was confirmed, and not lost since
+	placed     bool     // its subscription was confirmed at least once
 }
 
-// follow returns e's follower of a topic, and creates it if there is none. With the first follower
-// the topic is subscribed. The caller must give the follower a reason to stay: openers, notices or
-// members.
+// follow returns e's follower of a topic, and creates it if there is none. It subscribes a topic
+// that is not in the directory. The caller must give the follower a reason to stay: openers,
+// notices or members.
 func (r *Router) follow(e *edge, name protocol.Topic) *follower {
 	t := r.directory.topics[name]
 	if t == nil {
@@ -60,8 +60,8 @@ func (r *Router) subscribed(ev broker.Subscribed) {
 		t.recent.blind = 0
 	}
 	// The highest known position may lie beyond ev.Top, for instance if the back end has lost
-	// publications. The topic goes on at the highest known position. Followers read from history
-	// what lies before that position, and what history lacks is told as a gap.
+	// publications. The topic goes on at the highest known position. Followers that have not
+	// reached it read history, and what history lacks is told as a gap.
 	top := ev.Top
 	if known := t.known(); top.Before(known) {
 		top = known
@@ -100,8 +100,8 @@ func (r *Router) deafen(t *topic) {
 	t.subscribed = false
 }
 
-// skipTo makes p the top although publications up to p were not seen here. Live followers with
-// members fall behind, and read these publications from history.
+// skipTo makes p the top although publications up to p may not have been seen here. A live follower
+// with members falls behind if its position is before p. It then reads from history.
 func (t *topic) skipTo(r *Router, p protocol.Position) {
 	r.tails.drop(t)
 	if t.recent != nil {
@@ -115,8 +115,8 @@ func (t *topic) skipTo(r *Router, p protocol.Position) {
 	}
 }
 
-// settle resumes what waited for the topic's subscription: followers behind, connects, lanes and
-// joins.
+// settle resumes what may have waited for the topic's subscription: followers behind, connects,
+// lanes, joins and leaves.
 func (r *Router) settle(t *topic) {
 	for f := range t.all {
 		r.advance(f)
@@ -147,8 +147,8 @@ func (r *Router) tryOpeners(f *follower) {
 }
 
 // receive takes a publication from the broker, adds it to the tail, and delivers it to the live
-// followers. It drops a publication of a topic that nobody here follows, and one whose position is
-// not after the topic's top.
+// followers. It drops a publication whose topic is not in the directory. It also drops one that has
+// a position which the topic's top has reached.
 func (r *Router) receive(p broker.Publication) {
 	t := r.directory.topics[p.Topic]
 	if t == nil {
@@ -196,9 +196,10 @@ func (r *Router) receive(p broker.Publication) {
 // sender to be told their number.
 const costLeast = 64
 
-// account counts a heard publication in its topic's rate, unless this relay published it: spend has
-// counted such a publication already. That is assumed if the publication's edge is in the
-// directory. Then the edge is told the number of members here, if they are at least costLeast.
+// account counts a heard publication in its topic's rate if its sender's edge is not in the
+// directory. If that edge is there, this relay is taken for the publisher, which has counted the
+// publication before. The edge is then told the number of members here if they are costLeast or
+// more.
 func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {
@@ -209,8 +210,8 @@ func (r *Router) account(t *topic, p broker.Publication, members int) {
 	}
 }
 
-// encode renders a publication once, into the frame that every link gets. The result is valid until
-// the next call of encode.
+// encode renders a publication into the frame that links are sent. The result is valid until the
+// next call of encode.
 func (r *Router) encode(t *topic, p broker.Publication) []byte {
 	f := link.Publication{Topic: t.number, Position: p.Position}
 	r.scratch.text, f.Except = r.dialect.Render(r.scratch.text[:0], t.name, p.From, p.Msg)
@@ -223,9 +224,8 @@ func (r *Router) encode(t *topic, p broker.Publication) []byte {
 }
 
 // missed returns how many publications are known to lie between the position prev and the
-// publication p, and whether there are any. The first publication of an epoch has the end of the
-// epoch before in p.Previous. For any other publication it is not known what was lost at the end of
-// an earlier epoch.
+// publication p, and whether there are any. p.Previous may tell where the epoch before p's ended.
+// If it does not, what was lost at the end of an earlier epoch is not counted.
 func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole bool) {
 	if lost, hole = missing(prev, p.Position); hole || !prev.Before(p.Previous) {
 		return lost, hole
@@ -238,7 +238,7 @@ func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole boo
 
 // missing returns how many publications are known to lie between two positions, and whether there
 // are any. prev must be before next. An epoch begins at offset 1. What was lost at the end of an
-// earlier epoch is not known here.
+// earlier epoch is not counted.
 func missing(prev, next protocol.Position) (lost uint64, hole bool) {
 	if prev.Epoch == next.Epoch {
 		lost = next.Offset - prev.Offset - 1

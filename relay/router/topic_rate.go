@@ -8,26 +8,26 @@ import (
 )
 
 const (
-	// topicBurst is how far a topic may be ahead of its rate. At the default rate that is 128 KiB,
-	// half of what an edge queues for one client.
+	// topicBurst is how far a topic may be ahead of its rate. At the relay's default rate that is
+	// 128 KiB.
 	topicBurst = 125 * time.Millisecond
-	// topicTurn is how many bytes a lane may publish before the other lanes of its topic have their
-	// turns.
+	// topicTurn is about how many bytes a lane may publish before the other lanes of its topic have
+	// their turns.
 	topicTurn = 16 << 10
 	// topicHold is a divisor: messages that wait at the relay for the rates of topics may fill
 	// 1/topicHold of their edge's log. Beyond that, further messages to such topics are refused, so
-	// a topic with too many senders takes no room from users who write elsewhere.
+	// a topic with too many senders leaves room in the log for messages to other topics.
 	topicHold = 4
 	// topicSweep is how often topics that are not ahead of their rate are forgotten.
 	topicSweep = time.Second
-	// topicCost is what a message counts besides its text, in bytes. A message counts as much in a
-	// client's queue at the edge.
+	// topicCost is what a message counts besides its text, in bytes. An edge's queue for a client
+	// counts messages likewise.
 	topicCost = 24
 )
 
-// topicRates bounds what all senders together publish to one topic. So a burst fits into the queue
-// of a client that reads the topic, however many senders there are. Messages beyond the rate wait
-// in their lanes, and the lanes take turns.
+// topicRates bounds what all senders together publish to one topic. So the queue of a client that
+// reads the topic can take a burst of one relay. Messages beyond the rate wait in their lanes, and
+// the lanes take turns.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). Each topic
 // has a time at which all its publications are paid for. More may be published while that time is
@@ -134,8 +134,7 @@ func (r *Router) mayWait(fr *frame) bool {
 	return false
 }
 
-// waitingBytes returns how many bytes an edge has in lanes to topics with lanes that wait for the
-// rate.
+// waitingBytes returns how many bytes an edge has in its lanes to the topics in topicRates.waiting.
 func (r *Router) waitingBytes(e *edge) (n uint64) {
 	for topic := range r.rates.waiting {
 		if l := e.inbox.lanes[topic]; l != nil {
