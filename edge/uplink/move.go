@@ -123,7 +123,7 @@ func (u *Uplink) awaitLive(ctx context.Context, old, next *running, why cause) (
 		case <-slow.C:
 			heard := why == byDoubt && old.conn.LastReceived().After(next.began)
 			if why == byHome || heard && !u.isDegraded() {
-				u.offer(ctx, old.url, next.url, byReturn)
+				u.parting.Go(func() { u.offer(ctx, old.url, next.url, byReturn) })
 			}
 		}
 	}
