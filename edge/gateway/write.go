@@ -36,7 +36,7 @@ const (
 // A conn is in the list at most once. Its queue counts the writers as its running writer from add
 // on, until queue.take or queue.written says that nothing is left, or queue.fail is called.
 type writers struct {
-	holdBytes int // bytes for one conn that end a hold; set by NewServer
+	holdBytes int // bytes of fanned-out texts at which a batch is released; set by NewServer
 
 	mu          sync.Mutex // guards the fields below; never held across I/O
 	first, last *conn      // a list, linked by conn.next

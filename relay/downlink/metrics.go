@@ -19,7 +19,7 @@ const (
 	refusedVersion  = "version"
 	refusedStopping = "stopping"
 	refusedCrowded  = "crowded" // it made room for another handshake
-	refusedBroken   = "broken"  // not the protocol, or the connection was lost
+	refusedBroken   = "broken"  // any other: a protocol error, a time-out or a lost connection
 )
 
 func refusalReason(err error) string {

@@ -275,7 +275,8 @@ func (r *Router) void(e *edge) {
 	}
 	for _, l := range e.inbox.lanes {
 		t := r.directory.topics[l.topic]
-		for l.first != nil { // the lane's timer may still fire, and finds nothing
+		// The lane is emptied, since restart or takeTurns may still run it later.
+		for l.first != nil {
 			fr := l.first
 			l.remove(fr)
 			fr.effect = effectForgotten // even a frame that was finished before the broker's answer

@@ -75,9 +75,10 @@ func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) 
 	return longest
 }
 
-// TestP4_MessagesWithoutAPositionAreNotDoubledByAMove moves an edge from relay to relay while an
-// original server publishes. For a moment the edge may have two links, and both may bring what the
-// original server publishes. Each user must get each message once.
+// TestP4_MessagesWithoutAPositionAreNotDoubledByAMove moves an edge from relay to relay. Meanwhile
+// a Peer publishes as the servers did that edgerelay replaces. Its messages have no position. For a
+// moment the edge may have two links, and both may bring such a message. Each user must get each
+// message once.
 func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))

@@ -279,8 +279,8 @@ func TestFrozen(t *testing.T) {
 	r.Say(group, 2, "m")
 	r.Received(group, from, 1)
 	got := states(r, index)
-	// On a busy machine the steps since the return may take longer, and Redis may answer too late
-	// again.
+	// On a busy machine the steps since the return may take longer than probeBrief, and Redis may
+	// answer a probe too late. Then the relay may tell once more that Redis is away.
 	atOnce := time.Since(returned) < probeBrief
 	if len(got) != 0 && (atOnce || !tooLate(got[0].Cause)) {
 		t.Errorf("after the return: %+v", got)
