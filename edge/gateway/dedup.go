@@ -81,7 +81,7 @@ func (f *Feed) Leaving() {
 	h.overlap.leaving = true
 }
 
-// Staying takes back what Leaving said: the edge looks for no other link.
+// Staying takes back Leaving: the edge no longer looks for another link.
 func (f *Feed) Staying() {
 	h := f.hub
 	h.mu.Lock()

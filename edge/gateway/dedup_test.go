@@ -229,7 +229,8 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 	published(f, 1, 1, 1, 11, "a")
 	ahead(f, 1, 12, "b")
 	ahead(f, 1, 12, "b") // as from a relay's tail
-	// The next one comes from a relay that does not know of the publication.
+	// The message of ID 11 was published above. A relay that does not know that may still give it
+	// ahead.
 	ahead(f, 1, 11, "a")
 	// The sender is user 1.
 	f.Ahead(link.Ahead{Topic: 1, ID: 13, Except: "1", Payload: []byte("not for one")})

@@ -327,7 +327,7 @@ func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 				first, second := e.linkedTo(relays)
 				first.freeze(true)
 				until(t, 2*time.Second, "a link to the second relay", func() bool { return len(second.links()) == 1 })
-				if degraded { // then no relay says Live
+				if degraded { // as when Redis is away and no relay can say Live
 					second.last(1).send(link.Status{Degraded: []string{"broker"}})
 				}
 				first.freeze(false)

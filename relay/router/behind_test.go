@@ -63,9 +63,10 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	e.saw(1, "user o send:1")
 }
 
-// TestP4_FullLinkDrainedWithinAStep has a link whose buffer is nearly half full when a step first
-// asks, and empty from then on. So the step finds no room for the last of three messages, and no
-// Writable follows. All three messages must be delivered.
+// TestP4_FullLinkDrainedWithinAStep has a link's buffer empty right after a step has sampled its
+// length. The sample is just below half of Config.Outgoing. By the sample there is no room for the
+// last of three messages. But the real buffer never reaches that half, so no Writable comes. All
+// three messages must be delivered.
 func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -172,10 +172,10 @@ func (r *Router) completeNotice(fr *frame) {
 
 // settleEarlier finishes the frames that precede fr, a leave, in its lane. It leaves out parked
 // frames, and joins and leaves that are not in effect. It is called when fr takes effect at its
-// place. The broker does not publish the notice of fr before it has published the frames before fr.
-// The edge is told that they are finished before it hears that the session left. Otherwise the edge
-// could replay a message that was published as a member's, and the replay would be judged as a
-// non-member's.
+// place. The other frames are then published, since the broker publishes the notice of fr after
+// them. The edge must learn that they are finished before it hears that the session left. Otherwise
+// the edge could replay a message that was published as a member's, and the replay would be judged
+// as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
 		if earlier.stage >= stageReady && !earlier.notice() { // else parked, or a notice

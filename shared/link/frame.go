@@ -216,8 +216,9 @@ type Gap struct {
 // Range is an inclusive range of numbers.
 type Range struct{ First, Last uint64 }
 
-// Cost tells the edge of a message's sender how many sessions on this relay's edges the message was
-// for. The edge can thus slow down users who cost others much. A relay may leave out small numbers.
+// Cost is sent to the edge of a user who has sent a message. It says how many sessions on this
+// relay's edges the message was for. The edge can thus slow down users who cost others much. A
+// relay may leave out small numbers.
 type Cost struct {
 	User       string
 	Deliveries uint64

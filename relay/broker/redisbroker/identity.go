@@ -49,8 +49,9 @@ type pipeliner interface{ Pipeline() redis.Pipeliner }
 // the identifier has given up.
 type identity struct {
 	run string // run_id of the server's process
-	// data has 8 characters, which change with each restart and each promotion. After either, the
-	// server may have the data of a snapshot, or of a replica that was behind.
+	// data is a hash of 8 characters, which changes with each restart and each promotion. After
+	// either, the server may have older contents: those of a snapshot, or of a replica that was
+	// behind.
 	data string
 }
 

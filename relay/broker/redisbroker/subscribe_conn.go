@@ -57,7 +57,7 @@ type subscriberConn struct {
 	expected    []expectation // in the order of the commands
 	pendingTops map[protocol.Topic]*pendingTop
 	unread      []protocol.Topic // confirmed topics, for the top reader
-	flushing    []uint64         // flushes whose ping is on its way, in order
+	flushing    []uint64         // tokens of flushes whose ping is not answered, the oldest first
 
 	confirmed chan struct{} // to the top reader; one slot
 }
