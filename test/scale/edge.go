@@ -63,9 +63,6 @@ func (e *edge) dial(r *relay) {
 	e.relay, e.heard = r, 0
 	h := link.Hello{Features: e.features, Generation: e.generation, LogSize: 4 << 20, Instance: e.instance, Node: fmt.Sprint("e", e.first)}
 	e.link = downlink.NewLink(r, e, h, downlink.DefaultBuffer)
-	if err := r.Connected(e.link, h); err != nil {
-		e.closed = err.Error()
-	}
 }
 
 // hang ends the link.
