@@ -86,7 +86,7 @@ func (r *Router) advanceAll(e *edge) {
 
 // advance sends a follower that is behind as much as possible now. It stops when the follower is
 // live or the edge's buffer is full, or when the follower has to wait: for history, for its topic's
-// subscription, or for the broker.
+// subscription, for the broker, or for its turn among the followers of a new link.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
 	}
@@ -97,7 +97,7 @@ func (r *Router) advance(f *follower) {
 // again.
 func (r *Router) advanceOn(f *follower) (again bool) {
 	g := f.lag()
-	if !f.isBehind || !f.edge.outbox.ready || g.reading != 0 || !f.topic.subscribed && !r.outage.away || r.outage.away && g.held {
+	if !f.isBehind || !f.edge.outbox.ready || !f.numbered || g.reading != 0 || !f.topic.subscribed && !r.outage.away || r.outage.away && g.held {
 		return false
 	}
 	tail := &tail{base: f.topic.top}
@@ -299,7 +299,7 @@ func (r *Router) history(ev broker.History) {
 func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))
-	r.log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
+	r.cfg.Log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
 	f.position = at
 	f.since, f.gapped = r.tick(), true
 	r.number(f)

@@ -31,8 +31,9 @@ type edge struct {
 
 // tables are what an edge has told of its sessions, and what has changed since.
 type tables struct {
-	told      *told // rows that were told so far; nil: none are expected
-	strayed   bool  // the edge may have had other links since its tables were told here
+	told      *told   // rows that were told so far; nil: none are expected
+	taking    *taking // replaces the tables by told ones; nil: no such job is under way
+	strayed   bool    // the edge may have had other links since its tables were told here
 	digestDue bool
 
 	sessions map[uint64]*session
@@ -45,7 +46,7 @@ type tables struct {
 	bindingHash uint64
 }
 
-// told holds the rows of an edge's tables until Synced, as frames of the link.
+// told holds the rows of an edge's tables, as frames of the link, until they are taken.
 type told struct {
 	sessions []any  // link.Session
 	held     []any  // link.Held
@@ -101,9 +102,9 @@ func (r *Router) connected(l Link, h link.Hello) {
 		}
 	})
 	r.askToMove(l)
-	r.log.Info("edge linked", "node", h.Node, "instance", h.Instance.String(), "generation", h.Generation, "build", h.Build)
+	r.cfg.Log.Info("edge linked", "node", h.Node, "instance", h.Instance.String(), "generation", h.Generation, "build", h.Build)
 	if named > 1 {
-		r.log.Warn("two live edges have one node ID; both are served", "node", e.node)
+		r.cfg.Log.Warn("two live edges have one node ID; both are served", "node", e.node)
 	}
 }
 
@@ -115,7 +116,7 @@ func (r *Router) disconnected(l Link, lastReceived time.Time, err error) {
 		return
 	}
 	r.unlink(e)
-	r.log.Info("edge's link lost", "node", e.node, "instance", e.instance.String(), "err", err)
+	r.cfg.Log.Info("edge's link lost", "node", e.node, "instance", e.instance.String(), "err", err)
 	wait := max(0, r.cfg.Grace-r.now.Sub(lastReceived))
 	generation := e.generation
 	r.after(wait, func() {
@@ -128,7 +129,7 @@ func (r *Router) disconnected(l Link, lastReceived time.Time, err error) {
 // cut ends the link of an edge that broke the protocol or a limit.
 func (r *Router) cut(e *edge, code link.Code, text string) {
 	l := e.outbox.link
-	r.log.Warn("link cut", "node", e.node, "code", code.String(), "why", text)
+	r.cfg.Log.Warn("link cut", "node", e.node, "code", code.String(), "why", text)
 	r.disconnected(l, r.now, fmt.Errorf("%s: %s", code, text))
 	l.Close(code, text)
 }
@@ -137,7 +138,7 @@ func (r *Router) cut(e *edge, code link.Code, text string) {
 func (r *Router) unlink(e *edge) {
 	r.directory.unlink(e, e.outbox.link)
 	e.outbox.unlink()
-	e.tables.told = nil
+	e.tables.drop()
 	e.catchup.liveDue = false
 	e.catchup.clear()
 	e.catchup.unread = nil
@@ -147,19 +148,14 @@ func (r *Router) unlink(e *edge) {
 // yet given to the broker are dropped. An edge that is still alive sends its unfinished frames
 // again on its next link.
 func (r *Router) removeEdge(e *edge) {
-	r.log.Info("edge gone", "node", e.node, "instance", e.instance.String(), "sessions", len(e.tables.sessions), "unfinished", len(e.inbox.frames))
+	r.cfg.Log.Info("edge gone", "node", e.node, "instance", e.instance.String(), "sessions", len(e.tables.sessions), "unfinished", len(e.inbox.frames))
 	r.directory.remove(e)
 	r.m.edges.Set(float64(len(r.directory.edges)))
 	r.m.sessionsGone.Add(float64(len(e.tables.sessions)))
 	r.m.dropped("edge_gone", len(e.inbox.frames))
+	r.m.sessions.Sub(float64(len(e.tables.sessions)))
+	r.m.bindings.Sub(float64(e.tables.bindings))
 	r.void(e)
-	for _, s := range e.tables.sessions {
-		r.removeSession(s)
-	}
-	for len(e.followers) > 0 {
-		r.dropFollower(e.followers[0]) // the followers that are left have no members
-	}
-	// A topic's first follower is stored in the topic, and may keep the edge in memory. So the edge
-	// lets go of what it holds.
-	e.tables.sessions, e.followers, e.inbox.frames, e.inbox.lanes = nil, nil, nil, nil
+	e.tables.sessions, e.inbox.frames, e.inbox.lanes = nil, nil, nil
+	r.jobs = append(r.jobs, &forgetting{e})
 }

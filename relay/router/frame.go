@@ -75,8 +75,15 @@ func (fr *frame) joins() bool {
 	return fr.notice() || fr.effect == effectGranted && fr.command.Verb == dialect.Join
 }
 
-// frame takes one frame from a link.
+// frame takes one frame from a link. While the edge's tables are being taken the frame waits.
 func (r *Router) frame(e *edge, f any) *violation {
+	if j := e.tables.taking; j != nil {
+		return j.wait(r, f)
+	}
+	return r.handle(e, f)
+}
+
+func (r *Router) handle(e *edge, f any) *violation {
 	switch f := f.(type) {
 	case link.Session, link.Held:
 		return r.tell(e, f)
@@ -252,7 +259,8 @@ func (r *Router) finish(fr *frame) {
 	}
 }
 
-// void forgets all unfinished frames of an edge. The edge sends them again, or is gone.
+// void forgets all unfinished frames of an edge. The edge sends them again, or is gone. What waits
+// for them at the edge's followers stays there: the caller resets or drops these followers.
 func (r *Router) void(e *edge) {
 	for _, fr := range e.inbox.frames {
 		if t := r.directory.topics[fr.topic()]; t != nil && fr.notice() {
@@ -263,15 +271,6 @@ func (r *Router) void(e *edge) {
 		if x := fr.session.extra; x != nil {
 			x.underway, x.parked, x.about = nil, nil, nil
 		}
-	}
-	for _, f := range e.followers {
-		if f.waits != nil {
-			f.waits.notices = 0
-		}
-		if g := f.lag(); g != nil {
-			g.echoes = nil
-		}
-		f.compact()
 	}
 	for _, l := range e.inbox.lanes {
 		t := r.directory.topics[l.topic]

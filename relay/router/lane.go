@@ -177,7 +177,7 @@ func (r *Router) published(ev broker.Published) {
 		}
 	default:
 		if ev.Err != nil && !r.outage.away && l.backoff == 0 {
-			r.log.Warn("publish failed; it will be repeated", "topic", l.topic, "err", ev.Err)
+			r.cfg.Log.Warn("publish failed; it will be repeated", "topic", l.topic, "err", ev.Err)
 		}
 		l.failed = true
 	}

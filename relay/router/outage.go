@@ -27,7 +27,9 @@ func (r *Router) state(ev broker.State) {
 	if r.outage.away {
 		r.goAhead() // first: connects that are not answered yet need none of these frames
 		for _, e := range r.directory.inOrder() {
-			r.openUnconfirmed(e)
+			if e.outbox.ready {
+				r.openUnconfirmed(e)
+			}
 		}
 		for _, e := range r.directory.inOrder() {
 			if e.outbox.ready {

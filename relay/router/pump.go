@@ -20,13 +20,19 @@ const (
 	eventCost   = 64       // counted for each batch, each event, and each publication in a History
 )
 
+// stepInputs is how many frames, broker events and publications of history one step takes at most.
+// More wait for the next step, so that no step takes long.
+const stepInputs = 512
+
 const tick = 100 * time.Millisecond
 
 // Pump steps a Router, and holds its mailbox. The Router does not wait for anything, so the mailbox
 // has room again with the next step. A link waits for room in its own share.
 type Pump struct {
 	router *Router
-	spare  []Input       // memory for the mailbox; owned by Step's caller
+	taken  []Input       // taken from the mailbox at once; owned by Step's caller
+	next   int           // index of the first of taken that was not stepped
+	now    []Input       // inputs of one step; owned by Step's caller
 	wake   chan struct{} // cap 1; each put leaves a value in it
 
 	mu       sync.Mutex
@@ -60,24 +66,58 @@ func (p *Pump) Run(ctx context.Context) {
 	defer ticker.Stop()
 	defer p.stop()
 	for {
+		if ctx.Err() != nil {
+			return
+		}
+		if p.Step(time.Now()) {
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		case <-p.wake:
 		}
-		p.Step(time.Now())
 	}
 }
 
-// Step steps the Router once, with all that is in the mailbox. Run calls it, or a caller that does
-// the work of Run without a goroutine.
-func (p *Pump) Step(now time.Time) {
-	inputs := p.take(p.spare)
-	p.router.Step(now, inputs)
-	clear(inputs)
-	p.spare = inputs
+// Step steps the Router once, with the oldest inputs of the mailbox. It reports whether there is
+// more to do, for which the caller should call Step again soon. Run calls Step, or a caller that
+// does the work of Run without a goroutine.
+func (p *Pump) Step(now time.Time) (more bool) {
+	if p.next == len(p.taken) {
+		clear(p.taken)
+		p.taken, p.next = p.take(p.taken), 0
+	}
+	p.portion()
+	p.router.Step(now, p.now)
+	clear(p.now)
 	p.report()
+	return p.next < len(p.taken) || p.router.Busy()
+}
+
+// portion moves to p.now the next of the taken inputs, up to stepInputs of what they count. It
+// divides the frames of a large batch.
+func (p *Pump) portion() {
+	p.now = p.now[:0]
+	for left := stepInputs; left > 0 && p.next < len(p.taken); {
+		switch in := p.taken[p.next].(type) {
+		case Received:
+			if len(in.Frames) > left {
+				p.now = append(p.now, Received{in.Link, in.Frames[:left]})
+				p.taken[p.next] = Received{in.Link, in.Frames[left:]}
+				return
+			}
+			left -= len(in.Frames)
+		case FromBroker:
+			if page, ok := in.Event.(broker.History); ok {
+				left -= len(page.Publications)
+			}
+		}
+		left--
+		p.now = append(p.now, p.taken[p.next])
+		p.next++
+	}
 }
 
 // take empties the mailbox and returns its inputs. For the next inputs the mailbox uses the memory

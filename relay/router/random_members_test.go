@@ -138,7 +138,7 @@ func (m *members) say(rnd *rand.Rand, from *testEdge, sender uint64) {
 func memberSchedule(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	w := newWorld(t, 0)
-	config := func() Config { return Config{TailLength: 1 + rnd.IntN(6), Outgoing: 4 << 20, MaxGroups: 10} }
+	config := func() Config { return Config{TailLength: 1 + rnd.IntN(6), Pieces: rnd.IntN(8), MaxGroups: 10} }
 	w.addRelay(config())
 	w.addRelay(config())
 	m := &members{t: t, state: map[mkey]*membership{}, seen: map[mkey]int{}, want: map[mkey][]string{}}

@@ -48,7 +48,11 @@ func TestP1P2P4_AnySchedule(t *testing.T) {
 // Sessions from 3 on come and go.
 func schedule(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	w := newWorld(t, 2)
+	w := newWorld(t, 0)
+	pieces := rnd.IntN(8) // 0: the default
+	for range 2 {
+		w.addRelay(Config{Pieces: pieces})
+	}
 	var edges []*testEdge
 	for i := range 3 {
 		e := w.edge(fmt.Sprint("e", i))
@@ -148,7 +152,7 @@ func schedule(t *testing.T, seed uint64) {
 		case n < 70:
 			rl := w.relays[rnd.IntN(2)]
 			w.kill(rl)
-			w.addRelay(Config{})
+			w.addRelay(Config{Pieces: pieces})
 		case n < 74:
 			rl := w.relays[rnd.IntN(2)]
 			rl.broker.onPublish = func(p broker.Publish) bool {

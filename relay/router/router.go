@@ -55,6 +55,9 @@ type Config struct {
 	// TellWait bounds how long the telling may take; default 60 s.
 	TellBytes int
 	TellWait  time.Duration
+	// Pieces is how much a step does of work that is divided into steps, see jobs; default 512. A
+	// piece is a session, a membership, a follower or a frame. It takes some microseconds.
+	Pieces int
 
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: discard
@@ -81,7 +84,6 @@ type Router struct {
 	cfg     Config
 	brk     broker.Broker
 	dialect dialect.Dialect
-	log     *slog.Logger
 	m       *metrics
 	now     time.Time
 
@@ -95,6 +97,7 @@ type Router struct {
 	rates     topicRates
 	stalled   map[protocol.Topic][]*lane // waiting lanes, see stall
 	later     timers
+	jobs      []job // under way, the oldest first
 
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
@@ -138,6 +141,7 @@ func New(cfg Config, d dialect.Dialect, brk broker.Broker) *Router {
 	def(&cfg.MaxGroups, 1000)
 	def(&cfg.MaxAddressed, 4096)
 	def(&cfg.TellBytes, 256<<20)
+	def(&cfg.Pieces, 512)
 	if cfg.TellWait == 0 {
 		cfg.TellWait = time.Minute
 	}
@@ -155,7 +159,6 @@ func New(cfg Config, d dialect.Dialect, brk broker.Broker) *Router {
 		cfg:       cfg,
 		dialect:   d,
 		brk:       brk,
-		log:       cfg.Log,
 		m:         newMetrics(cfg.Metrics, d.Kinds()),
 		directory: newDirectory(),
 		requests:  newRequests(),
@@ -179,6 +182,7 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 		in.apply(r)
 	}
 	r.later.due(now)
+	r.work()
 	r.sweepRates()
 	if !r.outage.away { // else the tails must keep what was given ahead
 		r.tails.expire(r)

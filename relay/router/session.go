@@ -21,7 +21,6 @@ type session struct {
 	endpoint   protocol.Endpoint
 	opening    bool  // its connect is not confirmed yet, see tryOpen
 	ending     bool  // its End came
-	gone       bool  // no longer in its edge's tables
 	unfinished int32 // number of its frames that are not finished
 }
 
@@ -101,12 +100,12 @@ func (r *Router) addSession(e *edge, told link.Session) *session {
 	return s
 }
 
-// removeSession unbinds a session everywhere and forgets it.
+// removeSession unbinds a session everywhere and forgets it. It does nothing if the session is not
+// in its edge's tables any more.
 func (r *Router) removeSession(s *session) {
-	if s.gone {
+	if s.edge.tables.sessions[s.id] != s {
 		return
 	}
-	s.gone = true
 	delete(s.edge.tables.sessions, s.id)
 	s.edge.tables.sessionHash ^= link.SessionHash(s.who())
 	r.m.sessions.Dec()

@@ -57,7 +57,7 @@ func newStage(edges int) *stage {
 func (s *stage) step(in Input) {
 	s.in[0] = in
 	s.router.Step(s.now, s.in[:])
-	for len(s.events) > 0 {
+	for len(s.events) > 0 || s.router.Busy() {
 		inputs := s.spare[:0]
 		for _, ev := range s.events {
 			inputs = append(inputs, FromBroker{ev})

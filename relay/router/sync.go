@@ -2,10 +2,8 @@ package router
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/edgerelay/edgerelay/shared/link"
-	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // maxToldSessions bounds the sessions of one edge.
@@ -68,130 +66,39 @@ func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 	return nil
 }
 
-// synced replaces what is known of an edge by the tables that it told. It forgets the unfinished
-// frames of the edge, which sends them again. Topics that stay followed are not unsubscribed in
-// between.
+// synced checks the tables that an edge told, and begins to take them in place of what is known of
+// the edge. Topics that stay followed are not unsubscribed in between.
 func (r *Router) synced(e *edge, f link.Synced) *violation {
 	told := e.tables.told
 	if told == nil {
 		return &violation{link.CodeProtocol, "Synced twice"}
 	}
 	e.tables.told = nil
-	bindings := told.members
-	if f.First == 0 || f.Sessions != uint64(len(told.sessions)) || f.Held != bindings {
+	if f.First == 0 || f.Sessions != uint64(len(told.sessions)) || f.Held != told.members {
 		return &violation{link.CodeProtocol, fmt.Sprintf("Synced counts %d sessions and %d memberships; %d and %d were told",
-			f.Sessions, f.Held, len(told.sessions), bindings)}
+			f.Sessions, f.Held, len(told.sessions), told.members)}
 	}
-	r.begun(e, f.First, f.Last)
-	r.void(e)
-	r.clear(e, len(told.sessions))
-	e.inbox.numbers.start(f.First)
-	e.passed = nil
-	e.outbox.ready = true
-	r.sendStatus(e)
-	for _, s := range told.sessions {
-		r.addSession(e, s.(link.Session))
-	}
-	held := make([]*follower, len(told.held))
-	for i, h := range told.held {
-		f, v := r.hold(e, h.(link.Held))
-		if v != nil {
-			r.dropIdle(e)
-			return v
-		}
-		held[i] = f
-	}
-	e.catchup.unlive, e.catchup.liveDue = 0, e.outbox.link.Moves()
-	for _, follower := range e.followers {
-		r.holdLive(follower)
-	}
-	for _, follower := range held {
-		r.resume(follower)
-	}
-	r.tellLive(e)
-	for _, told := range told.sessions {
-		s := e.tables.sessions[told.(link.Session).ID]
-		for _, t := range r.own(s) {
-			if !s.in(t) && !r.bound(s, t) {
-				r.open(s)
-				break
-			}
-		}
-	}
-	r.dropIdle(e)
-	r.log.Info("edge's tables told", "node", e.node, "sessions", len(e.tables.sessions), "topics", len(e.followers),
-		"replays", f.Last+1-f.First)
-	r.digestLater(e)
+	j := &taking{edge: e, told: told, synced: f}
+	e.tables.taking = j
+	j.begin(r)
+	r.jobs = append(r.jobs, j)
 	return nil
-}
-
-// clear empties an edge's tables, to be filled with the expected number of sessions. Its followers
-// are reset but stay: they keep their topics subscribed until it is known which of them are needed.
-// The moment at which a follower's members came is forgotten if they may have come at another
-// relay. The moment of a gap that they were told is kept.
-func (r *Router) clear(e *edge, expected int) {
-	for _, f := range e.followers {
-		since := f.since
-		if e.tables.strayed && !f.gapped {
-			since = 0
-		}
-		*f = follower{topic: f.topic, edge: e, inTopic: f.inTopic, inEdge: f.inEdge, since: since, gapped: f.gapped}
-	}
-	e.tables.strayed = false
-	for _, s := range e.tables.sessions {
-		s.gone = true
-	}
-	r.m.sessions.Sub(float64(len(e.tables.sessions)))
-	r.m.bindings.Sub(float64(e.tables.bindings))
-	e.tables.sessions = make(map[uint64]*session, expected)
-	e.catchup.behind, e.catchup.unread = nil, nil
-	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings, e.tables.grouped = 0, 0, 0, 0
-}
-
-// dropIdle forgets the followers that have no reason to stay.
-func (r *Router) dropIdle(e *edge) {
-	for _, f := range slices.Clone(e.followers) {
-		r.dropIfIdle(f)
-	}
-}
-
-// hold binds a topic's told members at the told position.
-func (r *Router) hold(e *edge, h link.Held) (*follower, *violation) {
-	f := r.follow(e, h.Topic)
-	f.position = h.Position
-	f.adopted = h.Position.IsUnplaced()
-	if !f.adopted && h.Position.Epoch < protocol.MaxEpoch {
-		r.knows(f.topic, h.Position)
-	}
-	for _, id := range h.Sessions {
-		s := e.tables.sessions[id]
-		if s == nil {
-			return f, &violation{link.CodeProtocol, "a member that was not told as a session"}
-		}
-		if s.memberships() >= r.maxTopics() {
-			return f, &violation{link.CodeProtocol, "a session in more topics than it can be"}
-		}
-		r.bind(s, f)
-	}
-	return f, nil
 }
 
 // maxTopics returns the largest number of topics that an edge may tell of one session. It leaves
 // room for two of the session's own beyond Config.MaxGroups.
 func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
 
-// resume lets a follower that was told catch up from its position.
+// resume lets a follower that was told, and has been behind since, catch up from its position.
 func (r *Router) resume(f *follower) {
-	if f.bound == 0 {
-		return
-	}
 	r.number(f)
 	if f.topic.subscribed {
 		r.place(f, f.topic.top)
 	}
-	r.passRewind(f)
-	r.fallBehind(f)
-	r.advance(f)
+	if f.isBehind { // else an event of its topic has let it catch up already
+		r.passRewind(f)
+		r.advance(f)
+	}
 }
 
 // digestLater makes a Digest due every Config.DigestEvery while the link lasts. At the same times

@@ -266,7 +266,7 @@ func (rl *testRelay) step() bool {
 	inputs := rl.inputs
 	rl.inputs = nil
 	rl.router.Step(rl.w.now, inputs)
-	return len(inputs) > 0
+	return len(inputs) > 0 || rl.router.Busy()
 }
 
 // exceptEchoes is for filter.onEvent. It loses the publications that the broker brings, and no

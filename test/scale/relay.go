@@ -109,9 +109,11 @@ func (r *relay) read() error {
 }
 
 func (r *relay) step() {
-	began := time.Now()
-	r.pump.Step(r.now)
-	r.longest = max(r.longest, time.Since(began))
+	for more := true; more; {
+		began := time.Now()
+		more = r.pump.Step(r.now)
+		r.longest = max(r.longest, time.Since(began))
+	}
 }
 
 // pass lets the time d pass, tick by tick.

@@ -45,7 +45,7 @@ func (w *world) startRelay() *relay {
 	}
 	r.pump = router.NewPump(router.New(router.Config{
 		Outgoing: w.config.buffer, TailLength: w.config.tail, DigestEvery: w.config.digestEach,
-		TopicRate: w.config.topicRate, Metrics: r.metrics,
+		TopicRate: w.config.topicRate, Pieces: w.config.pieces, Metrics: r.metrics,
 	}, chat.Dialect{}, r.broker))
 	w.relays = append(w.relays, r)
 	w.tracef("%s starts", r.name)
@@ -72,7 +72,9 @@ func (r *relay) stepSoon() {
 func (r *relay) step() {
 	r.due = false
 	if r.alive && !r.frozen {
-		r.pump.Step(r.w.now)
+		if r.pump.Step(r.w.now) {
+			r.stepSoon()
+		}
 		r.broker.stepped()
 	}
 }

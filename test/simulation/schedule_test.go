@@ -43,6 +43,7 @@ func plan(seed uint64) schedule {
 		tail:       one(64, 64, 8, 2),
 		window:     one(64<<10, 64<<10, 4<<10, 600),
 		digestEach: time.Duration(one(10, 2)) * time.Second,
+		pieces:     one(512, 16, 3, 1),
 	}}
 	// Only the large log gets a topic rate. There, the messages that wait for the rate stay below
 	// the share of the log from which on messages are refused.

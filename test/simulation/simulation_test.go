@@ -116,6 +116,6 @@ func shorten(s schedule, fails func(schedule) bool) schedule {
 
 // String describes a config.
 func (c config) String() string {
-	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes, digests every %v, topic rate %d",
-		c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window, c.digestEach, c.topicRate)
+	return fmt.Sprintf("redis loses: %v, history of %d for %v, log %d, link buffer %d, tail %d, connection %d bytes, digests every %v, topic rate %d, jobs in steps of %d",
+		c.lossy, c.history, c.age, c.logSize, c.buffer, c.tail, c.window, c.digestEach, c.topicRate, c.pieces)
 }

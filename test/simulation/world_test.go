@@ -52,6 +52,7 @@ type config struct {
 	window     int           // unread bytes from which on an end of a conn sends nothing
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
+	pieces     int // pieces of a relay's jobs that a step does
 }
 
 // result is the outcome of a run.

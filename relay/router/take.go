@@ -1,0 +1,225 @@
+package router
+
+import (
+	"fmt"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// taking is the job that replaces an edge's tables by those that the edge told.
+type taking struct {
+	edge    *edge
+	told    *told
+	synced  link.Synced
+	strayed bool // tables.strayed as of Synced
+
+	phase  takePhase
+	next   int         // index of the phase's next element
+	member int         // index of the next member in the Held at next
+	held   []*follower // followers of told.held
+
+	later []any // frames that came after Synced and are not handled yet
+	bytes int   // size of later
+}
+
+// takePhase is what a taking does to all elements before its next phase begins.
+type takePhase uint8
+
+const (
+	takeReset    takePhase = iota // reset each follower
+	takeSessions                  // enter each told session
+	takeHeld                      // bind each told member
+	takeResume                    // let each told follower catch up
+	takeOpen                      // open the sessions that are not bound to their own topics
+	takeDrop                      // drop the followers that have no reason to stay
+	takeLater                     // handle the frames that came meanwhile
+)
+
+// begin forgets what the edge had told on earlier links, except its followers.
+func (j *taking) begin(r *Router) {
+	e := j.edge
+	r.begun(e, j.synced.First, j.synced.Last)
+	r.void(e)
+	r.m.sessions.Sub(float64(len(e.tables.sessions)))
+	r.m.bindings.Sub(float64(e.tables.bindings))
+	j.strayed, e.tables.strayed = e.tables.strayed, false
+	e.tables.sessions = make(map[uint64]*session, len(j.told.sessions))
+	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings, e.tables.grouped = 0, 0, 0, 0
+	e.inbox.numbers.start(j.synced.First)
+	e.passed = nil
+	j.held = make([]*follower, len(j.told.held))
+}
+
+// ended reports whether the job is done, or the link on which the tables were told has ended.
+func (j *taking) ended() bool { return j.edge.tables.taking != j }
+
+// incomplete reports whether told tables are being taken, and something of them may be missing yet.
+func (t *tables) incomplete() bool { return t.taking != nil && t.taking.phase < takeLater }
+
+func (j *taking) do(r *Router, pieces int) (left int, done bool) {
+	for ; pieces > 0 && !j.ended(); pieces-- {
+		if v := j.piece(r); v != nil {
+			r.cut(j.edge, v.code, v.text) // ends the job too
+		}
+	}
+	return pieces, j.ended()
+}
+
+// drop forgets the job of an edge whose link has ended.
+func (t *tables) drop() {
+	if j := t.taking; j != nil {
+		t.taking = nil
+		*j = taking{edge: j.edge} // Router.jobs may have it for a while
+	}
+	t.told = nil
+}
+
+// piece does one element of the present phase. If there is none left, it begins the next phase.
+func (j *taking) piece(r *Router) *violation {
+	e := j.edge
+	switch j.phase {
+	case takeReset:
+		if j.next == len(e.followers) {
+			j.enter(takeSessions)
+			return nil
+		}
+		j.reset(e.followers[j.next])
+		j.next++
+	case takeSessions:
+		if j.next == len(j.told.sessions) {
+			// Live waits until all followers have been resumed, which counts as one follower.
+			e.catchup.unlive, e.catchup.liveDue = 1, e.outbox.link.Moves()
+			j.enter(takeHeld)
+			return nil
+		}
+		r.addSession(e, j.told.sessions[j.next].(link.Session))
+		j.next++
+	case takeHeld:
+		if j.next == len(j.held) {
+			e.outbox.ready = true
+			r.sendStatus(e)
+			j.enter(takeResume)
+			return nil
+		}
+		return j.hold(r, j.told.held[j.next].(link.Held))
+	case takeResume:
+		if j.next == len(j.held) {
+			e.catchup.unlive--
+			r.tellLive(e)
+			j.enter(takeOpen)
+			return nil
+		}
+		r.resume(j.held[j.next])
+		j.next++
+	case takeOpen:
+		if j.next == len(j.told.sessions) {
+			j.enter(takeDrop)
+			j.next = len(e.followers)
+			return nil
+		}
+		j.open(r, e.tables.sessions[j.told.sessions[j.next].(link.Session).ID])
+		j.next++
+	case takeDrop:
+		// From the last one down, since dropFollower moves the last one into the gap.
+		if j.next == 0 {
+			r.taken(j)
+			j.enter(takeLater)
+			return nil
+		}
+		j.next--
+		r.dropUnneeded(e.followers[j.next])
+	case takeLater:
+		if j.next == len(j.later) {
+			e.tables.taking = nil
+			return nil
+		}
+		f := j.later[j.next]
+		j.later[j.next] = nil
+		j.next++
+		return r.handle(e, f)
+	}
+	return nil
+}
+
+func (j *taking) enter(phase takePhase) { j.phase, j.next = phase, 0 }
+
+// reset makes a follower as new, but keeps its topic subscribed until it is known whether it is
+// needed. The moment at which its members came is forgotten if they may have come at another relay.
+// The moment of a gap that they were told is kept.
+func (j *taking) reset(f *follower) {
+	f.edge.catchup.remove(f)
+	since := f.since
+	if j.strayed && !f.gapped {
+		since = 0
+	}
+	*f = follower{topic: f.topic, edge: f.edge, inTopic: f.inTopic, inEdge: f.inEdge, since: since, gapped: f.gapped}
+}
+
+// hold binds the next told member of a topic, at a follower that is behind at the told position.
+func (j *taking) hold(r *Router, h link.Held) *violation {
+	e := j.edge
+	f := j.held[j.next]
+	if f == nil {
+		f = r.follow(e, h.Topic)
+		j.held[j.next] = f
+		f.position = h.Position
+		f.adopted = h.Position.IsUnplaced()
+		if !f.adopted && h.Position.Epoch < protocol.MaxEpoch {
+			r.knows(f.topic, h.Position)
+		}
+	}
+	s := e.tables.sessions[h.Sessions[j.member]]
+	if s == nil {
+		return &violation{link.CodeProtocol, "a member that was not told as a session"}
+	}
+	if s.memberships() >= r.maxTopics() {
+		return &violation{link.CodeProtocol, "a session in more topics than it can be"}
+	}
+	r.bind(s, f)
+	if f.bound == 1 {
+		r.fallBehind(f)
+		r.holdLive(f)
+	}
+	if j.member++; j.member == len(h.Sessions) {
+		j.next, j.member = j.next+1, 0
+	}
+	return nil
+}
+
+// open opens a session that is not bound to all of its own topics.
+func (j *taking) open(r *Router, s *session) {
+	for _, t := range r.own(s) {
+		if !s.in(t) && !r.bound(s, t) {
+			r.open(s)
+			return
+		}
+	}
+}
+
+// taken ends what had to wait for the tables, apart from the frames in later.
+func (r *Router) taken(j *taking) {
+	e := j.edge
+	r.cfg.Log.Info("edge's tables told", "node", e.node, "sessions", len(e.tables.sessions), "topics", len(e.followers),
+		"replays", j.synced.Last+1-j.synced.First)
+	j.told, j.held = nil, nil
+	r.digestLater(e)
+}
+
+// wait keeps a frame that came after Synced until the tables are taken.
+func (j *taking) wait(r *Router, f any) *violation {
+	switch f := f.(type) {
+	case link.Message:
+		j.bytes += frameCost + len(f.Payload)
+	case link.Session:
+		j.bytes += rowCost + len(f.User) + len(f.Group)
+	default:
+		j.bytes += rowCost
+	}
+	most := int(j.edge.inbox.logSize) + r.cfg.TellBytes
+	if j.bytes > most {
+		return &violation{link.CodeLimit, fmt.Sprintf("frames of more than %d bytes before its tables were taken", most)}
+	}
+	j.later = append(j.later, f)
+	return nil
+}
