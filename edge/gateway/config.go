@@ -47,9 +47,9 @@ const (
 	openWait     = 2 * time.Second        // longest wait for Opened before the upgrade is answered
 	messageWait  = 30 * time.Second       // the constant part of Config.messageTime
 	messageRate  = 4 << 10                // bytes of MaxMessage that add a second to messageTime
-	roomWait     = 2 * time.Second        // longest pause in reading a session that finds no room
+	roomWait     = 2 * time.Second        // longest pause in reading: no room, or too many wait
 	closeWait    = 3 * time.Second        // time for a client to answer a close frame
 	lingerMost   = 4 << 20                // bytes after the close frame at which a client is reset
-	shutdownWait = 250 * time.Millisecond // in place of closeWait when everything ends at once
+	shutdownWait = 250 * time.Millisecond // time for a client to answer after Server.Close
 	retryAfter   = "2"                    // seconds, sent with every 503 and 429
 )
