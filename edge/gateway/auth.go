@@ -221,8 +221,8 @@ func (a Auth) Sign(sub string, ttl time.Duration) (string, error) {
 	return token.SignedString(a.Keys[0].Secret)
 }
 
-// claims are the registered claims of a token (RFC 7519, 4.1) except jti. They are read strictly:
-// names match exactly, no name of the object may occur twice, and a date is a number. A claim that
+// claims are the registered claims of a token (RFC 7519, 4.1) except jti. They are read strictly.
+// Names match exactly, no name of the object may occur twice, and a date is a number. A claim that
 // is null counts as absent.
 type claims struct{ jwt.RegisteredClaims }
 

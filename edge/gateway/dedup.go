@@ -247,8 +247,8 @@ func (g *given) brokerBack(now time.Time) {
 // yet bring this publication, for members who joined later.
 //
 // After an id has found no room, new ids find none either until brokerBack is called, or until no
-// recorded id waits for its publication. Otherwise a sender's later message could overtake one
-// without room.
+// recorded id waits for its publication. Otherwise a sender's later message could overtake an
+// earlier one that found no room.
 func (g *given) takeAhead(id uint64) verdict {
 	if g.has(id) {
 		return repeat
@@ -268,10 +268,10 @@ func (g *given) takeAhead(id uint64) verdict {
 	return v
 }
 
-// aftermath reports whether a topic's epoch was seen to change within the last givenAge, which may
-// mean that Redis has lost data. After such a loss, messages that wait in a log may be published
-// again, on any topic. A member may have had such a message before, even if it has left the topic
-// since and come back.
+// aftermath reports whether a topic's epoch was seen to change within the last givenAge. Such a
+// change may mean that Redis has lost data. After a loss, messages that wait in a log may be
+// published again, on any topic. A member may have had such a message before, even if the member
+// has left the topic since and come back.
 func (g *given) aftermath() bool {
 	if !g.epochChanged.IsZero() && time.Since(g.epochChanged) > givenAge {
 		g.epochChanged = time.Time{}
@@ -279,9 +279,9 @@ func (g *given) aftermath() bool {
 	return !g.epochChanged.IsZero()
 }
 
-// takePublished records a publication. It reports whether the publication is a repeat: takeAhead
-// has recorded its id, or early is set and its id is among the recent ones. The parameter early is
-// set for offsets up to givenEarly while aftermath returns true.
+// takePublished records a publication. It reports whether the publication is a repeat. That is so
+// if takeAhead has recorded its id, or if early is set and its id is among the recent ones. The
+// caller sets early for offsets up to givenEarly while aftermath returns true.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
 		delete(g.ahead, id)

@@ -20,8 +20,8 @@ type HubConfig struct {
 }
 
 // Hub finds the sessions of this node by id, and the members of topics. Memberships mirror those at
-// the relay, which changes them through the Feed of each link. Apart from its writers, a Hub writes
-// to no socket.
+// the relay. The relay changes them through the Feed of each link. Apart from its writers, a Hub
+// writes to no socket.
 //
 // A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it. A
 // new link is still told of it, since the relay must be able to make sense of the session's
@@ -191,7 +191,7 @@ func (h *Hub) Digest() (d link.Digest, comparable bool) {
 // topic is this node's entry for a topic. It exists while it has members, or a number on a link.
 type topic struct {
 	name     protocol.Topic
-	numbers  int               // how many topic numbers name it, on all links together
+	numbers  int               // count of the topic's numbers, over all links
 	position protocol.Position // where the members are in the topic's history
 	members  []member
 }
@@ -210,8 +210,8 @@ func (t *topic) desertedLocked() bool {
 	return !slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead })
 }
 
-// member and membership are the two ends of one binding. Each stores the other's index. With that
-// index, both are removed from their slices in constant time.
+// member and membership are the two ends of one binding. Each stores the other's index. With these
+// indexes, both are removed from their slices in constant time.
 type member struct {
 	session *Session
 	slot    int // in session.memberships

@@ -397,7 +397,7 @@ func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
 
 // TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted checks a move of an edge. The new relay was
 // told an earlier position, and reports the messages that it cannot give. The old link may have
-// brought some of these. They do not count as lost.
+// brought some of these messages. Such messages do not count as lost.
 func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
 	h := newMirror(HubConfig{})
 	openAll(h, &fakeUpstream{}, "1")

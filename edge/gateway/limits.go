@@ -195,9 +195,9 @@ func later(t, now time.Time) time.Time {
 	return t
 }
 
-// wait waits until it has taken a message's cost, until the channel ended is closed, or until ctx
-// is done. In the latter two cases it has taken nothing. If rateWaiters sessions of the user wait
-// already, it returns pacedCrowded at once.
+// wait waits until it has taken a message's cost, and returns pacedOn. If the channel ended is
+// closed or ctx is done before, it takes nothing and returns pacedOut. If rateWaiters sessions of
+// the user wait already, it returns pacedCrowded at once.
 func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	defer a.waiting.Add(-1)
 	if a.waiting.Add(1) > rateWaiters {

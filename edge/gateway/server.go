@@ -23,8 +23,8 @@ var _ http.Handler = (*Server)(nil)
 //
 // A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
 // that the poller cannot watch keeps its reader. All sessions share the poller and the writers. If
-// the writers cannot write everything at once, a goroutine of the session's own writes the rest.
-// The HTTP server's goroutine ends with the upgrade.
+// the writers cannot write everything at once, a goroutine of the session's own writes the
+// remainder. The HTTP server's goroutine ends with the upgrade.
 //
 // Close ends all of these goroutines. Run calls Close when its context is done. Drain ends only the
 // goroutines of the sessions. After Close or Drain the Server cannot be used again.

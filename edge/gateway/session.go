@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Session is one client connection. Frames for its client wait in its queue, which the Hub's
-// writers empty. A session has no socket before its upgrade. Without a Server a session never has a
-// socket, and Take empties its queue.
+// Session is one client connection. Frames for its client wait in its queue. The Hub's writers
+// empty the queue. A session has no socket before its upgrade. Without a Server a session never has
+// a socket, and Take empties its queue.
 type Session struct {
 	info   link.Session // does not change after Hub.Open
 	queue  queue
@@ -104,7 +104,8 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 // end ends a session whose reading ended with err. From here on no message of the client is
 // accepted, and nothing more is queued for the client. If the connection is broken, end closes the
 // socket at once. Otherwise end waits until all that is queued is written, or until the deadline of
-// the session's end. Then it closes the socket, after linger if need be.
+// the session's end. Then it closes the socket. If the client may still be sending, end calls
+// linger before.
 func (v *Server) end(r *reader, err error) {
 	c := r.conn
 	s := c.session
@@ -177,8 +178,8 @@ func (v *Server) ended(s *Session) {
 	v.log.Debug("session ended", "session", s.info.ID, "reason", reason)
 }
 
-// hurry sets the deadline of the session's end anew, to the time wait from now. It does nothing if
-// the session has no socket.
+// hurry sets the deadline of the session's end anew. From now on the socket stays open for the
+// duration wait at most. If the session has no socket, hurry does nothing.
 func (s *Session) hurry(wait time.Duration) {
 	if c := s.conn.Load(); c != nil {
 		c.endBy(time.Now().Add(wait))

@@ -168,7 +168,7 @@ var closedTimes = closed[time.Time]()
 
 // begin gives the session's queue its writer. The writer starts at once if frames are already
 // queued. If unparsed is empty, begin lets the poller watch the conn. If unparsed is not empty, or
-// the poller cannot watch the conn, begin starts the reader.
+// if goIdle returns false, begin starts the reader.
 func (v *Server) begin(c *conn, unparsed []byte) {
 	s := c.session
 	s.conn.Store(c)

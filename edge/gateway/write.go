@@ -15,9 +15,8 @@ const (
 	// holdMost is the number of queued messages, counted over all members, at which a batch is
 	// released before it is whole. To queue so many messages takes about a millisecond.
 	holdMost = 16 << 10
-	// holdShare divides Config.Queue. When the bytes that a batch may hold back for one member
-	// reach the result, the batch is released before it is whole. The aim is that the writers begin
-	// before a burst fills a queue.
+	// A batch is released before it is whole once the batch may hold back Config.Queue/holdShare
+	// bytes for one member. The aim is that the writers begin before a burst fills a queue.
 	holdShare = 8
 	// If gatherFrom conns or more wait, the writers start only after gatherFor. Messages that come
 	// for these conns in that time can be written in the same system calls.
