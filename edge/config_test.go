@@ -25,7 +25,8 @@ func TestConfigDefaults(t *testing.T) {
 }
 
 // TestA9_DemandsOfTokensAreRead checks that Load reads JWT_ISSUER and JWT_AUDIENCE. Under
-// EDGE_AUTH=open each of them must give a warning, and so must a misspelt JWT_ISSUER.
+// EDGE_AUTH=open each of these variables must give a warning. A misspelt JWT_ISSUER must give a
+// warning too.
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)
@@ -144,9 +145,9 @@ func TestOpenNeedsNoKeys(t *testing.T) {
 	}
 }
 
-// TestP8_NoMoreSessionsThanOpenFiles checks that an edge leaves httpguard.SpareFiles of its open
-// files to other uses than sessions. If it takes fewer sessions than EDGE_MAX_SESSIONS, it must
-// warn.
+// TestP8_NoMoreSessionsThanOpenFiles checks that an edge keeps httpguard.SpareFiles of its open
+// files for other uses than sessions. If the edge takes fewer sessions than EDGE_MAX_SESSIONS, it
+// must warn.
 func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 	limit, known := service.OpenFiles()
 	if !known || limit < 2*httpguard.SpareFiles || limit > 1<<30 {

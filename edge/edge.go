@@ -25,12 +25,13 @@ import (
 
 // Options replace parts that an Edge would make for itself.
 type Options struct {
-	Listener net.Listener         // for clients; nil: on Config.Addr. Run closes it
-	Metrics  *prometheus.Registry // nil: a registry of its own
-	Log      *slog.Logger         // nil: discarded
+	Listener net.Listener         // for clients; Run closes it; nil: Listen opens Config.Addr
+	Metrics  *prometheus.Registry // nil: the Edge makes a registry of its own
+	Log      *slog.Logger         // nil: the log is discarded
 	// NetDial makes the network connections of links; nil: the uplink dials over TCP.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Pages answers the requests that the edge has no answer for; nil answers them 404.
+	// Pages answers the requests that the edge has no answer for. If Pages is nil, the answer is
+	// 404.
 	Pages http.Handler
 }
 
@@ -48,9 +49,9 @@ type Edge struct {
 	clients *httpguard.Server
 
 	listener net.Listener
-	// buffer is the size of the kernel's send buffer with which a client's connection begins, in
-	// bytes. If EDGE_SEND_BUFFER is above 0, it sets this size. buffer is 0 before Listen, and if
-	// the size is unknown.
+	// buffer is the size of the kernel's send buffer when a client's connection begins, in bytes.
+	// If EDGE_SEND_BUFFER is above 0, it sets this size. buffer is 0 before Listen, and if the size
+	// is unknown.
 	buffer atomic.Int64
 	admin  net.Listener // nil: no admin port
 
@@ -59,7 +60,7 @@ type Edge struct {
 	abort    context.CancelFunc
 }
 
-// New returns an Edge that neither listens nor dials yet. An error is a config.Problem.
+// New returns an Edge that neither listens nor dials yet. The error is a config.Problem.
 func New(cfg Config, o Options) (*Edge, error) {
 	e := &Edge{
 		cfg: cfg, log: logging.OrDiscard(o.Log), metrics: o.Metrics, pages: o.Pages, instance: protocol.NewInstance(), listener: o.Listener,
@@ -112,7 +113,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 	guard := httpguard.Config{
 		Handler: http.HandlerFunc(e.public), Name: "edge", Port: "public", Upgraded: e.gateway.Active, Metrics: e.metrics, Log: e.log,
 	}
-	// Under EDGE_AUTH=jwt the token decides who may connect, and a page of a foreign host has none.
+	// Under EDGE_AUTH=jwt the token decides who may connect. A page of a foreign host has no token.
 	if cfg.Auth == "open" {
 		guard.OtherHosts, guard.OtherHostsBy = cfg.servesHost, "EDGE_ORIGINS"
 	}
@@ -120,7 +121,7 @@ func New(cfg Config, o Options) (*Edge, error) {
 	return e, nil
 }
 
-// Listen opens the ports that are not open yet, so that Addr and AdminAddr are known before Run. An
+// Listen opens the ports that are not open yet. Addr and AdminAddr are then known before Run. The
 // error is a config.Problem that names the variable. Run calls Listen too.
 func (e *Edge) Listen() (err error) {
 	if e.listener == nil {
@@ -149,11 +150,12 @@ func (e *Edge) AdminAddr() net.Addr {
 	return e.admin.Addr()
 }
 
-// Run serves until ctx is done, and then drains. The drain takes about Config.Drain at most, or up
-// to 0.5 s more if Config.Drain is shorter than 2 s. Stopping the parts may take some seconds more.
+// Run serves until ctx is done, and then drains. The drain takes about Config.Drain at most. If
+// Config.Drain is shorter than 2 s, the drain may take up to 0.5 s more. Stopping the parts may
+// take some seconds more. Abort ends Run early.
+//
 // Run returns *LeftError if the drain leaves accepted messages that no relay has acknowledged.
-// Otherwise it returns the error of Listen or of the part that failed, or nil. Abort ends Run
-// early. Run is called once.
+// Otherwise it returns the error of Listen or of a part, or nil. Run is called once.
 func (e *Edge) Run(ctx context.Context) error {
 	if err := e.Listen(); err != nil {
 		return err
@@ -186,8 +188,8 @@ func (e *Edge) Run(ctx context.Context) error {
 // acknowledged may be lost. Anyone may call Abort at any time.
 func (e *Edge) Abort() { e.abort() }
 
-// public serves clients and platforms. It is no ServeMux, since that may redirect a path whose id
-// contains escaped slashes or dots.
+// public serves clients and platforms. It is no ServeMux, since a ServeMux may redirect a path
+// whose id contains escaped slashes or dots.
 func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	if e.draining.Load() {
 		w.Header().Set("Connection", "close")
@@ -207,8 +209,8 @@ func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 
 // Health returns the content of /readyz. An edge is not ready while it drains, before its first
 // link, and while it has no link because each relay refused its key. An edge that has lost its link
-// for another reason stays ready: its clients may find no better edge, and it keeps the messages
-// that it has accepted.
+// for another reason stays ready. Its clients may find no better edge, and the edge keeps the
+// messages that it has accepted.
 func (e *Edge) Health() httpguard.Health {
 	link := e.uplink.State()
 	var causes []string

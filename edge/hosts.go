@@ -6,8 +6,8 @@ import (
 )
 
 // servesHost reports whether host matches a pattern of EDGE_ORIGINS. Pages of such a host may
-// connect. So an edge that listens on loopback under EDGE_AUTH=open serves such hosts, besides
-// loopback's own names.
+// connect. So an edge that listens on loopback under EDGE_AUTH=open answers requests to such hosts,
+// besides requests to loopback's own names.
 func (c Config) servesHost(host string) bool {
 	for _, pattern := range c.Origins {
 		if _, rest, schemed := strings.Cut(pattern, "://"); schemed {

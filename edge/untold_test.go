@@ -29,8 +29,8 @@ func (m mirrored) open() *gateway.Session {
 	return s
 }
 
-// said returns what l has yet to send of sessions: +id for a Session frame, the id and the text for
-// a message, and -id for an end.
+// said takes from l all that l has yet to send. It returns what concerns sessions: +id for a
+// Session frame, the id and the text for a message, and -id for an end.
 func said(t *testing.T, l *uplink.Link) (list []string) {
 	t.Helper()
 	for {
@@ -67,8 +67,9 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 }
 
 // TestP8_WhoComesAndGoesWithoutALinkLeavesNothing has sessions end without a link. A later link
-// must be told those that had an accepted message, and those that a relay may know from the link
-// before, with their ends. It must be told nothing of the other ended ones.
+// must be told the sessions that had an accepted message, and their ends. The same holds for
+// sessions that a relay may know from the link before. The later link must be told nothing of the
+// other sessions that have ended.
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()
@@ -144,7 +145,7 @@ func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	l := uplink.NewLink(m.links, func() {})
 	defer l.Down()
 	last := map[string]int{}
-	// No end was acknowledged, so the log still has the ends.
+	// No end was acknowledged, so the log still has all ends.
 	for _, s := range said(t, l) {
 		last[s]++
 	}

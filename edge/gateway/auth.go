@@ -27,9 +27,8 @@ type Auth struct {
 	// Keys verify tokens, which are JWTs signed with HS256. A token's kid selects the key. A token
 	// without a kid may be signed by any of the keys.
 	Keys keyring.Keys
-	// Issuer must equal a token's iss, and Audience must be in a token's aud. An empty Issuer
-	// demands nothing: iss may then be absent, or have any well-formed value. An empty Audience
-	// demands nothing of aud.
+	// Issuer must equal a token's iss, and Audience must be in a token's aud. If Issuer or Audience
+	// is empty, that claim may be absent, or have any well-formed value.
 	Issuer, Audience string
 	// TokenQuery also accepts a token in the URL (?token=). Proxies and browser histories may store
 	// such a token.
@@ -42,18 +41,18 @@ const MinSecret = 16
 // tokenLeeway is how far the clocks of issuer and edge may differ.
 const tokenLeeway = 30 * time.Second
 
-// maxTokens is the largest number of tokens of one request that are tried. Later ones are ignored.
+// maxTokens is the largest number of tokens of one request that are tried. Further tokens are
+// ignored.
 const maxTokens = 8
 
-// bearer is the subprotocol that a browser names before its token. A browser cannot set an
-// Authorization header on a WebSocket request.
+// bearer is the scheme of an Authorization header. It is also the subprotocol that a browser names
+// before its token, since a browser cannot set that header on a WebSocket request.
 const bearer = "bearer"
 
 var errNoToken = errors.New("a token is required: as Authorization: Bearer, or as the subprotocols bearer, <token>")
 
 // check returns the time until which the client may stay connected as user. The zero time means for
-// ever. One valid token among those that offered returns is enough. The error's text may be shown
-// to the client.
+// ever. One valid token of the request is enough. The error's text may be shown to the client.
 func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	if a.Open {
 		return time.Time{}, nil
@@ -107,7 +106,7 @@ func (a Auth) offered(r *http.Request) (offers []offer) {
 func isBearer(s string) bool { return strings.EqualFold(s, bearer) }
 
 // verify checks that a token is valid for the user, and returns the time at which the token ends.
-// For a token that only tokenLeeway admits, that is the end of the leeway.
+// If only tokenLeeway admits the token, verify returns the end of the leeway.
 func (a Auth) verify(token, user string) (until time.Time, err error) {
 	if strings.ContainsAny(token, "\r\n") { // refused here, since base64 decoders skip line breaks
 		return time.Time{}, errMalformed
@@ -222,8 +221,8 @@ func (a Auth) Sign(sub string, ttl time.Duration) (string, error) {
 	return token.SignedString(a.Keys[0].Secret)
 }
 
-// claims are the registered claims of a token (RFC 7519, 4.1) except jti. They are read strictly:
-// names match exactly, no name of the object may occur twice, and a date is a number. A claim that
+// claims are the registered claims of a token (RFC 7519, 4.1) except jti. They are read strictly.
+// Names match exactly, no name of the object may occur twice, and a date is a number. A claim that
 // is null counts as absent.
 type claims struct{ jwt.RegisteredClaims }
 
@@ -326,8 +325,8 @@ func (m members) readAudience(into *jwt.ClaimStrings) error {
 }
 
 // lastDate is the end of the year 9999, in Unix seconds. A date before -lastDate counts as
-// -lastDate, and one after lastDate as lastDate, since time.Time wraps around for dates that are
-// too far away.
+// -lastDate, and a date after lastDate counts as lastDate. time.Time would wrap around for dates
+// that are too far away.
 const lastDate = 253402300799
 
 // readDate reads a claim that is a number of seconds, perhaps with a fraction.
@@ -348,7 +347,7 @@ func (m members) readDate(name string, into **jwt.NumericDate) error {
 
 // unpaired reports whether a JSON string has an escape for one half of a surrogate pair without the
 // other half. Such a string is not text. The decoder replaces an unpaired half by a fixed
-// character, so different strings could become equal.
+// character. So different strings could become equal.
 func unpaired(value []byte) bool {
 	for i := 0; i < len(value); i++ {
 		if value[i] != '\\' {

@@ -32,8 +32,8 @@ func bearerRequest(token string) *http.Request {
 	return &http.Request{Header: http.Header{"Authorization": {"Bearer " + token}}}
 }
 
-// verdicts checks each row. The field text is a header or claims, of which the function token makes
-// a token. The field says is a part of the refusal; "" means that the token is valid.
+// verdicts checks each row. The field text is a header or claims. The function token makes a token
+// of it. The field says is a part of the refusal; "" means that the token is valid.
 func verdicts(t *testing.T, auth Auth, token func(text string) string, rows []struct{ text, says string }) {
 	t.Helper()
 	for _, row := range rows {
@@ -55,7 +55,7 @@ func TestA9_ClaimsAreReadByTheLetter(t *testing.T) {
 	verdicts(t, Auth{Keys: testKeys}, func(claims string) string { return rawToken(plainHeader, claims) }, []struct{ text, says string }{
 		{with(`"sub":"1"`), ""},
 		{with(`"sub" : "1" `), ""},
-		{with(`"s\u0075b":"\u0031"`), ""}, // the same name and value
+		{with(`"s\u0075b":"\u0031"`), ""}, // the same name and value, with escapes
 		{with(`"sub":"1","name":"half of a pair: \ud83d"`), ""},
 		{with(`"sub":"1","nbf":null,"iat":null,"aud":null,"iss":null`), ""},
 		{with(`"sub":"1","aud":"somebody","iss":"anybody","iat":1.5,"jti":7,"x":{"sub":"2"}`), ""},
@@ -415,7 +415,8 @@ func TestSecretsAreNotLogged(t *testing.T) {
 
 func TestATokenMayEndInTheFarFuture(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.Auth = Auth{Keys: testKeys} })
-	// The first end is in the year 9999. The second is in milliseconds, and is read as seconds.
+	// The first date is in the year 9999. The second is written in milliseconds, and is read as
+	// seconds.
 	for _, exp := range []int64{253402300799, time.Now().UnixMilli()} {
 		token := signed(t, jwt.SigningMethodHS256, "new", testKeys[0].Secret, jwt.MapClaims{"sub": "1", "exp": exp})
 		c := g.dial("/chat/user/1", &websocket.DialOptions{Subprotocols: []string{"bearer", token}})
@@ -440,7 +441,7 @@ func TestASessionEndsWithItsToken(t *testing.T) {
 	if got := receive(t, c); got != "still here" {
 		t.Errorf("got %q", got)
 	}
-	// The client was pinged by the tick above. It stays while it still has time to answer.
+	// The tick above has pinged the client. The session stays while the client has time to answer.
 	for i := range 4 {
 		g.server.tick(g.server.now() + 59*time.Minute + time.Duration(i)*time.Second)
 	}

@@ -19,7 +19,7 @@ func (k *clock) set(s *Session, due time.Duration) {
 	k.wheel.set(&s.timer, due)
 }
 
-// hasten sets the session's timer to due, unless the timer is set to an earlier time.
+// hasten sets the session's timer to due, unless the timer is set to due or earlier already.
 func (k *clock) hasten(s *Session, due time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -55,9 +55,9 @@ func (v *Server) tick(now time.Duration) {
 // beat is called about every wheelTick. The parameter now is the present moment by Server.now, and
 // wall is the same moment by the wall clock. While the machine is suspended, the wall clock goes on
 // and the monotonic clock may stand still. beat records the difference of the two clocks for
-// expires. It calls resume if, by one of the clocks, this call is late by timing.Suspended or more.
-// Then it calls tick. It also has the writers write what an unfinished batch of the link holds
-// back.
+// expires. If this call is late by timing.Suspended or more, by either clock, beat calls resume.
+// Then it calls tick. It also starts the writers, even while an unfinished batch of the link holds
+// messages back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.wallGain.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
@@ -120,7 +120,7 @@ func (cfg *Config) messageTime() time.Duration {
 }
 
 // messageDue returns the Server.now by which the message or control frame that is being received
-// must be complete. It returns 0 if the reader has not begun to wait for the remainder of one.
+// must be complete. It returns 0 if the reader has not begun to wait for a remainder.
 func (v *Server) messageDue(c *conn) time.Duration {
 	begun := c.awaitedSince.Load()
 	if begun == 0 {
@@ -165,11 +165,11 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 	return true
 }
 
-// arm sets the session's timer to the next moment at which check may have something to do, if there
-// is one. A sign of life does not move the timer: check looks for signs when the timer has fired. A
-// pinged client is checked pongWait after the ping. If Ping is shorter than pongWait, the client is
-// also checked when Ping has passed since the ping. A client that answered at once is due for its
-// next ping then.
+// arm sets the session's timer to the next moment at which check may have something to do. If there
+// is no such moment, the timer stays as it is. A sign of life does not move the timer: check looks
+// for signs when the timer has fired. A pinged client is checked pongWait after the ping. If Ping
+// is shorter than pongWait, the client is also checked when Ping has passed since the ping. If the
+// client answered at once, its next ping is due then.
 func (v *Server) arm(c *conn, now time.Duration) {
 	var due time.Duration
 	if v.cfg.Ping > 0 {
@@ -198,11 +198,11 @@ func (v *Server) arm(c *conn, now time.Duration) {
 }
 
 // wheelTick is the usual time between two steps, and the wheel's precision. A step fires no timer
-// that is not due yet. It fires all timers that have been set and due for wheelTick or longer.
+// that is not due yet. It fires each timer that was set and became due at least wheelTick ago.
 const wheelTick = 250 * time.Millisecond
 
-// wheelSlots bounds how many slots one step checks. A timer that is more than one revolution away
-// is passed over until it is due.
+// wheelSlots is the number of slots, and so the most that one step checks. If a timer is more than
+// one revolution away, steps pass over it until it is due.
 const wheelSlots = 256
 
 // timer is a session's entry in the wheel, or the head of a slot's ring. An entry is in one ring at

@@ -145,8 +145,8 @@ func TestTimeNotLivedThroughIsNoSilence(t *testing.T) {
 	g.endsWith(ReasonSilent)
 }
 
-// TestATokenExpiresByEitherClock checks that a token ends when its time is over by the wall clock
-// or by the monotonic clock, whichever is first.
+// TestATokenExpiresByEitherClock checks that a token ends as soon as its time is over by one of two
+// clocks: the wall clock and the monotonic clock.
 func TestATokenExpiresByEitherClock(t *testing.T) {
 	const lifetime, tick = time.Hour, time.Second
 	type moment struct{ wall, now time.Duration } // since the connect
@@ -198,9 +198,9 @@ func TestATokenExpiresByEitherClock(t *testing.T) {
 	}
 }
 
-// TestAConnectBeforeASuspensionIsNoticedHasAllItsTime checks a connect that resumes a suspended
-// machine, and that comes before the next beat. The time of the suspension must not shorten the
-// life of the token.
+// TestAConnectBeforeASuspensionIsNoticedHasAllItsTime checks a client that connects after a
+// suspension of the machine, but before the next beat. The time of the suspension must not shorten
+// the life of the token.
 func TestAConnectBeforeASuspensionIsNoticedHasAllItsTime(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.Auth = Auth{Keys: testKeys} })
 	now := g.server.now()
@@ -220,8 +220,8 @@ func TestAConnectBeforeASuspensionIsNoticedHasAllItsTime(t *testing.T) {
 }
 
 // TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver checks that a session ends if its client does
-// not finish a message in time, whichever part of the message is missing, and even if the client
-// gives signs of life. The same holds for a control frame.
+// not finish a message in time. It does not matter which part of the message is missing, or whether
+// the client gives signs of life. The same holds for a control frame.
 func TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver(t *testing.T) {
 	large := masked(0x81, strings.Repeat("x", 64<<10))
 	for name, sent := range map[string]string{
@@ -250,8 +250,8 @@ func TestP7_AMessageThatDoesNotEndIsNotAwaitedForEver(t *testing.T) {
 	}
 }
 
-// TestALongMessageIsAwaitedAndTheNextOneAnew checks that each message has all of its time, also
-// after a time during which this process did not run. The timer of a message causes no early ping.
+// TestALongMessageIsAwaitedAndTheNextOneAnew checks that each message has all of its time, even if
+// this process does not run for a while. The timer of a message causes no early ping.
 func TestALongMessageIsAwaitedAndTheNextOneAnew(t *testing.T) {
 	g := start(t, nil, nil)
 	large := masked(0x81, strings.Repeat("x", 64<<10))

@@ -10,10 +10,14 @@ import (
 // Config is how a Server treats its clients. NewServer copies the struct, so later changes of its
 // fields have no effect.
 type Config struct {
-	MaxMessage int // largest size of a client's message, in bytes; above it: close 1009
+	// MaxMessage is the largest size of a client's message, in bytes. A larger message ends the
+	// session with 1009.
+	MaxMessage int
 	// MaxSessions bounds the sessions, dead ones included. A connect beyond it is answered 503.
 	MaxSessions int
-	PerUser     int // largest number of sessions of one user; above it: 429. 0: no bound
+	// PerUser bounds the sessions of one user. A connect beyond it is answered 429. 0 means no
+	// bound.
+	PerUser int
 	// Unfinished is the memory, in bytes, for messages that were begun and not finished. One user's
 	// share is a sixteenth of it. If the memory or a share is exceeded, sessions are closed with
 	// 1008 by the rules of the type unfinished. 0 means no bound.
@@ -43,13 +47,15 @@ type Config struct {
 }
 
 const (
-	pongWait     = 10 * time.Second       // a silence this long after a ping ends the session
-	openWait     = 2 * time.Second        // longest wait for Opened before the upgrade is answered
-	messageWait  = 30 * time.Second       // the constant part of Config.messageTime
-	messageRate  = 4 << 10                // bytes of MaxMessage that add a second to messageTime
-	roomWait     = 2 * time.Second        // longest pause in reading a session that finds no room
+	pongWait    = 10 * time.Second // a silence this long after a ping ends the session
+	openWait    = 2 * time.Second  // longest wait for Opened before the upgrade is answered
+	messageWait = 30 * time.Second // the constant part of Config.messageTime
+	messageRate = 4 << 10          // bytes of MaxMessage that add a second to messageTime
+	// roomWait is the longest pause in reading a session that finds no room upstream. It is also
+	// the pause in reading a session if too many sessions of its user wait for the allowance.
+	roomWait     = 2 * time.Second
 	closeWait    = 3 * time.Second        // time for a client to answer a close frame
 	lingerMost   = 4 << 20                // bytes after the close frame at which a client is reset
-	shutdownWait = 250 * time.Millisecond // in place of closeWait when everything ends at once
+	shutdownWait = 250 * time.Millisecond // time for a client to answer after Server.Close
 	retryAfter   = "2"                    // seconds, sent with every 503 and 429
 )

@@ -20,10 +20,10 @@ import (
 //   - A message has at most EDGE_MAX_MESSAGE bytes, which is 64 KiB here.
 //   - Of the pings beyond ten within a second, only the newest is answered (TestW3_…).
 
-// conformanceCase is what one client sends, and what it must get.
+// conformanceCase is what one client sends, and what the client must get.
 type conformanceCase struct {
 	name string
-	send []string // each is written on its own
+	send []string // each string is written on its own
 	chop int      // largest size of a write, in bytes; 0: no bound
 	want []string // frames, each as its first byte and its payload
 	// ends is the code of the close frame that the server sends in the end. If ends is 0, the
@@ -211,7 +211,7 @@ func pingCases() []conformanceCase {
 }
 
 // reservedCases are the cases 3.* and 4.*: bits and opcodes that mean nothing without an extension.
-// Whole messages before them are answered.
+// Whole messages that come before such a frame are answered.
 func reservedCases() (cases []conformanceCase) {
 	hello := frameOf(final|opText, "Hello")
 	for bits := byte(1); bits < 8; bits++ {
@@ -243,8 +243,8 @@ func reservedCases() (cases []conformanceCase) {
 	return cases
 }
 
-// fragmentCases are the cases 5.*. Each comes in one write, in a write for each frame, and byte by
-// byte.
+// fragmentCases are the cases 5.*. Each case comes in one write, in a write for each frame, and
+// byte by byte.
 func fragmentCases() (cases []conformanceCase) {
 	ping, end := frameOf(final|opPing, "ping"), frameOf(final|opContinuation, "two")
 	one := frameOf(opText, "one")
@@ -318,8 +318,8 @@ var (
 )
 
 // utf8Cases are the cases 6.*. Each text comes in one frame, and in a fragment for each byte.
-// Invalid text is refused at the byte that makes it invalid, whatever would follow in its message.
-// Valid text is accepted wherever it is cut.
+// Invalid text is refused at the byte that makes it invalid, before the remainder of the message
+// comes. Valid text is accepted wherever it is cut.
 func utf8Cases() (cases []conformanceCase) {
 	for i, s := range utf8Good {
 		name := fmt.Sprintf("6.2.%d %+q", i, s)
@@ -338,7 +338,7 @@ func utf8Cases() (cases []conformanceCase) {
 		)
 		n := firstWrong(s)
 		if n == 0 {
-			continue // the text is only cut off
+			continue // only the end of the text is missing
 		}
 		const before = "before κόσμε "
 		whole := frameOf(final|opText, before+s+strings.Repeat("x", 200))
@@ -372,7 +372,7 @@ func inFragments(s string, last bool) (frames []string) {
 }
 
 // firstWrong returns the length of the shortest beginning of s that cannot begin any text. It
-// returns 0 if s has none.
+// returns 0 if there is no such beginning.
 func firstWrong(s string) int {
 	for n := 1; n <= len(s); n++ {
 		if !canBecomeUTF8(s[:n]) {

@@ -12,18 +12,22 @@ import (
 // reader does not block on writing.
 type conn struct {
 	net.Conn
-	raw     syscall.RawConn // for the descriptor; nil: TLS, a pipe, or not Unix
+	raw     syscall.RawConn // access to the descriptor; nil: TLS, a pipe, or not Unix
 	server  *Server
 	session *Session
-	next    *conn // guarded by writers.mu
+	next    *conn // the next in the writers' list; guarded by writers.mu
 
 	// seen is the Server.now of the client's last sign of life. That is the upgrade, a byte
 	// received, or a moment at which the session was not read because of its user's allowance.
 	seen          atomic.Int64
 	expires       time.Duration // Server.now at which the token ends; 0: never
 	expiresByWall time.Duration // Server.wallSince of the token's end
-	awaitedSince  atomic.Int64  // Server.now when a wait for a remainder began; 0: no wait
-	pinged        atomic.Int64  // Server.now of the last ping; 0: none, or check saw its answer
+	// awaitedSince is the Server.now at which the reader began to wait for the remainder of a
+	// message or of a control frame. It is 0 if no remainder is awaited.
+	awaitedSince atomic.Int64
+	// pinged is the Server.now of the last ping. It is 0 if there was no ping, or if Server.check
+	// has seen a later sign of life.
+	pinged atomic.Int64
 
 	deferred atomic.Pointer[deferredPong] // nil: none
 
@@ -49,11 +53,12 @@ func (c *conn) endNow() {
 	c.wake()
 }
 
-// ending reports whether endBy or endNow was called. From then on a read may fail by its deadline.
+// ending reports whether endBy or endNow was called. After such a call, a read may fail because of
+// the deadline of the session's end.
 func (c *conn) ending() bool { return c.deadline.Load() != 0 }
 
-// setReadDeadline sets a deadline for the reader's own waits. A deadline of endBy or endNow takes
-// precedence. The zero time means no deadline.
+// setReadDeadline sets a deadline for the reader's own waits. A deadline that endBy or endNow has
+// set takes precedence. The zero time means no deadline.
 func (c *conn) setReadDeadline(at time.Time) {
 	c.Conn.SetReadDeadline(at)
 	for set := int64(0); ; { // endBy and endNow may be called at any moment

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// deadlines is a socket that records its last deadline. Before it records the second read deadline,
-// it calls the function in its field meanwhile.
+// deadlines is a socket that records its last deadline. Before the socket records the second read
+// deadline, it calls its function meanwhile.
 type deadlines struct {
 	net.Conn
 	set       int
@@ -29,7 +29,7 @@ func (d *deadlines) SetDeadline(at time.Time) error {
 }
 
 // TestTheLastEndHolds checks a reader that clears its own deadline. The deadline of the session's
-// end stays in force, even if endNow moves it at that moment.
+// end stays in force, even if endNow moves that deadline at the same moment.
 func TestTheLastEndHolds(t *testing.T) {
 	g := start(t, nil, nil)
 	d := &deadlines{}

@@ -10,36 +10,36 @@ import (
 )
 
 const (
-	// overlapTexts bounds the texts that an overlap tracks. Once a text has found no room, a text
+	// overlapTexts bounds the texts that an overlap tracks. After a text has found no room, a text
 	// that is not tracked is passed on only if the overlap's oldest link brings it.
 	overlapTexts = 4096
-	// overlapAfter is how long an overlap goes on at least after one of its links has ended. A
-	// newer link may still be behind that link.
+	// overlapAfter is the least time for which an overlap goes on after one of its links has ended.
+	// A newer link may yet bring what the ended link has brought.
 	overlapAfter = 2 * time.Second
 )
 
 // overlap drops repeats of publications without a position. Original servers publish without
 // positions. While an edge moves from relay to relay, several links may bring such a publication.
 //
-// overlap counts by topic, text and excepted user how often each link has brought a publication, as
-// far as there is room. A publication that was counted is passed on if its link has now brought it
-// more often than any other link.
+// For each topic, text and excepted user, overlap counts how often each link has brought such a
+// publication, as far as there is room. A publication that was counted is passed on if its link has
+// now brought it more often than any other link.
 //
 // A publication from before the new relay subscribed comes by the old link only. If its text is
 // published again soon after the old link has ended, overlap may take the second publication for a
 // repeat of the first, and drop it. One message too few is preferred to one message twice.
 //
-// Counting begins at Feed.Leaving, or else when a second link begins. The second link may bring
-// again what the first one brought just before the second began.
+// Counting begins at Feed.Leaving, or else when a second link begins. It should begin before the
+// second link does: the second link may bring again what the first link brought just before.
 //
 // overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
-	links   []*Feed // the oldest first; nil: ended
-	leaving bool    // the newest link is being left, and the next one has not begun
+	links   []*Feed // the oldest first; nil: the link has ended
+	leaving bool    // the newest link is being left, and the next link has not begun
 	seed    maphash.Seed
 	counts  map[bare][]int // by link; no entry: all links are level, or there was no room
 	full    bool           // a text found no room; no new text is remembered
-	until   time.Time      // overlapAfter after a link ended last; zero: none ended
+	until   time.Time      // last end of a link, plus overlapAfter; zero: no link ended
 }
 
 // bare identifies a publication without a position, as far as such publications can be told apart.
@@ -169,9 +169,9 @@ func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string
 	return pass
 }
 
-// level reports whether the counts of a text may be forgotten: no link that is up has brought the
-// text less often than another link, ended ones included. While the newest link is being left,
-// level returns false, since the next link may bring the text, too.
+// level reports whether the counts of a text may be forgotten. That is so if each link that is up
+// has brought the text as often as any other link, ended links included. While the newest link is
+// being left, level returns false, since the next link may bring the text too.
 func (o *overlap) level(counts []int) bool {
 	most := slices.Max(counts)
 	for i, f := range o.links {
@@ -203,15 +203,15 @@ const (
 	// givenAhead bounds the ids in given.ahead and given.older together. A message whose id finds
 	// no room is not given ahead.
 	givenAhead = 1 << 16
-	// givenAge is the least time for which the ids of messages given ahead are kept once Redis is
-	// back, unless the messages are published before. A broker keeps its marks, which make it
-	// recognise a replay, for the same time by default.
+	// givenAge is the least time for which an id of a message given ahead is kept once Redis is
+	// back. The id is dropped earlier if the message is published. By default a broker keeps its
+	// marks for the same time; marks make it recognise a replay.
 	givenAge = time.Hour
 	// givenRecent is how many of the latest published ids are remembered. It exceeds what is
 	// usually under way when a relay or Redis is lost.
 	givenRecent = 1 << 15
-	// givenEarly is the last offset of an epoch at which a publication may be checked for a repeat
-	// of a recent one. Its message may have been under way when the epoch before ended.
+	// A publication with an offset up to givenEarly may be checked for a repeat of a recent
+	// publication. Its message may have been under way when the epoch before ended.
 	givenEarly = 4096
 )
 
@@ -224,14 +224,14 @@ type given struct {
 	older        map[uint64]struct{} // the ids that brokerBack moved here from the map ahead
 	rotated      time.Time           // when brokerBack last moved ids to the map older
 	epochChanged time.Time           // when a topic's epoch changed last; zero: not lately
-	full         bool                // an id found no room; see takeAhead
+	full         bool                // an id found no room; new ids find none either
 
 	recent []uint64 // the ids of the last publications, as a ring
 	next   int
 	index  map[uint64]int32 // how often each id is in the ring recent; nil until it is needed
 }
 
-// brokerBack records that a relay reaches Redis, so messages that were given ahead can be
+// brokerBack records that a relay reaches Redis. Messages that were given ahead can then be
 // published. If brokerBack has moved no ids within the last givenAge, it forgets the ids in
 // g.older, and moves the ids in g.ahead to g.older.
 func (g *given) brokerBack(now time.Time) {
@@ -247,8 +247,8 @@ func (g *given) brokerBack(now time.Time) {
 // yet bring this publication, for members who joined later.
 //
 // After an id has found no room, new ids find none either until brokerBack is called, or until no
-// recorded id waits for its publication. Otherwise a sender's later message could overtake one
-// without room.
+// recorded id waits for its publication. Otherwise a sender's later message could overtake an
+// earlier one that found no room.
 func (g *given) takeAhead(id uint64) verdict {
 	if g.has(id) {
 		return repeat
@@ -268,10 +268,10 @@ func (g *given) takeAhead(id uint64) verdict {
 	return v
 }
 
-// aftermath reports whether a topic's epoch was seen to change within the last givenAge, which may
-// mean that Redis has lost data. After such a loss, messages that wait in a log may be published
-// again, on any topic. A member may have had such a message before, even if it has left the topic
-// since and come back.
+// aftermath reports whether a topic's epoch was seen to change within the last givenAge. Such a
+// change may mean that Redis has lost data. After a loss, messages that wait in a log may be
+// published again, on any topic. A member may have had such a message before, even if the member
+// has left the topic since and come back.
 func (g *given) aftermath() bool {
 	if !g.epochChanged.IsZero() && time.Since(g.epochChanged) > givenAge {
 		g.epochChanged = time.Time{}
@@ -279,9 +279,9 @@ func (g *given) aftermath() bool {
 	return !g.epochChanged.IsZero()
 }
 
-// takePublished records a publication. It reports whether the publication is a repeat: takeAhead
-// has recorded its id, or early is set and its id is among the recent ones. The parameter early is
-// set for offsets up to givenEarly while aftermath returns true.
+// takePublished records a publication. It reports whether the publication is a repeat. That is so
+// if takeAhead has recorded its id, or if early is set and its id is among the recent ones. The
+// caller sets early for offsets up to givenEarly while aftermath returns true.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
 		delete(g.ahead, id)

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// twoLinks returns a Hub with two links, and one session, which is a member of the topic "all". The
-// older link has numbered the topic 1, the newer one 2.
+// twoLinks returns a Hub with two links and one session. The session is a member of the topic
+// "all". That topic has the number 1 on the older link, and 2 on the newer link.
 func twoLinks() (h *mirror, s *Session, older, newer *Feed) {
 	h = newMirror(HubConfig{})
 	s = openAll(h, &fakeUpstream{}, "1")[0]
@@ -77,7 +77,8 @@ func TestTwoLinksBringMessagesWithoutAPosition(t *testing.T) {
 	})
 }
 
-// TestP4_MovesInQuickSuccession begins a third link while the second is still behind the first.
+// TestP4_MovesInQuickSuccession begins a third link while the second link has not yet brought what
+// the first has brought.
 func TestP4_MovesInQuickSuccession(t *testing.T) {
 	h, s, first, second := twoLinks()
 	bring(first, 1, "a", "b")
@@ -112,8 +113,9 @@ func TestOfTooManyTextsTheNewerLinkPassesOnNone(t *testing.T) {
 	}
 }
 
-// TestATopicThatIsNumberedOnTheOldLinkBringsNothing checks that an old relay brings nothing of a
-// topic that it begins at its own top. The new relay has yet to bring the messages before that top.
+// TestATopicThatIsNumberedOnTheOldLinkBringsNothing checks a topic that the old relay begins at its
+// own top. The members get nothing of it by the old link, since the new relay has yet to bring the
+// messages before that top.
 func TestATopicThatIsNumberedOnTheOldLinkBringsNothing(t *testing.T) {
 	_, s, older, newer := twoLinks()
 	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 1), Payload: []byte("1")})
@@ -141,8 +143,8 @@ func TestP8_BeyondTheBoundNothingIsDoubledAfterTheOldLinkEither(t *testing.T) {
 }
 
 // TestWhatCameBeforeTheTablesIsNotDoubled checks a message that the older link brings just before
-// the newer link begins. The new relay is behind, and brings the message too. The member is given
-// the message once.
+// the newer link begins. The newer link brings the message too. The member is given the message
+// once.
 func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
@@ -174,9 +176,9 @@ func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
 	})
 }
 
-// TestALinkThatOutlivesTheNextOneIsCounted checks a link that goes on beyond the end of the one
-// that was to replace it, and beyond the time for which that end is remembered. The edge then
-// begins to leave the third link. A message that comes by both links is given once.
+// TestALinkThatOutlivesTheNextOneIsCounted checks a first link that outlives the second by more
+// than overlapAfter. Then a third link begins, and the edge begins to leave it. A message that the
+// first and the third link bring is given once.
 func TestALinkThatOutlivesTheNextOneIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, first, second := twoLinks()
@@ -229,8 +231,8 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 	published(f, 1, 1, 1, 11, "a")
 	ahead(f, 1, 12, "b")
 	ahead(f, 1, 12, "b") // as from a relay's tail
-	// The message of ID 11 was published above. A relay that does not know that may still give it
-	// ahead.
+	// The message with the ID 11 was published above. A relay that does not know of its publication
+	// may still give the message ahead.
 	ahead(f, 1, 11, "a")
 	// The sender is user 1.
 	f.Ahead(link.Ahead{Topic: 1, ID: 13, Except: "1", Payload: []byte("not for one")})
@@ -285,8 +287,8 @@ func TestP5_WhatWasGivenAheadInALongOutageIsNotGivenAgain(t *testing.T) {
 	})
 }
 
-// TestP5_GivenAheadOutlivesTheTopic checks that a member who leaves and comes back is not given a
-// message again that it got ahead, even if the topic is forgotten in between.
+// TestP5_GivenAheadOutlivesTheTopic checks a member that gets a message ahead, leaves and comes
+// back. The member is not given the message again, even if the topic is forgotten in between.
 func TestP5_GivenAheadOutlivesTheTopic(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
@@ -318,8 +320,8 @@ func TestP2_APublicationOfALostEpochIsNotGivenTwice(t *testing.T) {
 }
 
 // TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack checks a member that left a topic and
-// comes back after Redis was emptied. The topic's entry is new and does not record the earlier
-// epoch. The member is not given again what it had before.
+// comes back after Redis was emptied. The topic's entry is then new and does not record the earlier
+// epoch. Still, the member is not given again what it had before.
 func TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})
@@ -347,8 +349,8 @@ func TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack(t *testing.T) {
 	})
 }
 
-// TestP8_GivenAheadIsBounded checks that beyond the bound nothing is given ahead until Redis is
-// back. Otherwise a sender's later message could overtake one that found no room.
+// TestP8_GivenAheadIsBounded checks that nothing more is given ahead once a message has found no
+// room, until Redis is back. Otherwise a sender's later message could overtake that message.
 func TestP8_GivenAheadIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})

@@ -174,8 +174,9 @@ func TestADrainOfNobodyIsOverAtOnce(t *testing.T) {
 	}
 }
 
-// TestARefusedRequestIsReplayedElsewhereOnce checks that, if Replay is set, an answer of 503 asks
-// Fly's proxy to try another machine. A request that was replayed before is not replayed again.
+// TestARefusedRequestIsReplayedElsewhereOnce checks answers of 503. If Replay is set, the answer
+// asks Fly's proxy to try another machine. A request that was replayed before is not replayed
+// again.
 func TestARefusedRequestIsReplayedElsewhereOnce(t *testing.T) {
 	for _, c := range []struct {
 		replay bool
@@ -210,8 +211,8 @@ func TestARefusedRequestIsReplayedElsewhereOnce(t *testing.T) {
 }
 
 // TestAConnectUnderWayIsRefusedByADrain checks that a client that is being connected when the drain
-// begins is refused at once. Another server can then take it. If it were admitted, it would soon be
-// closed.
+// begins is refused at once. Another server can then take the client. If the client were admitted,
+// it would soon be closed.
 func TestAConnectUnderWayIsRefusedByADrain(t *testing.T) {
 	opening := make(chan struct{})
 	g := start(t, &fakeUpstream{open: func(link.Session) { close(opening) }}, func(c *Config) { c.Replay = true })

@@ -13,16 +13,16 @@ import (
 // Leaving and Staying.
 type Feed struct {
 	hub     *Hub
-	numbers map[uint64]*topic // by the relay's number; nil: muted, see Topic
+	numbers map[uint64]*topic // by the relay's number; nil: the number is muted
 	holding bool              // set between BeginBatch and EndBatch
-	queued  int               // sum of the members of each fan-out since the last hold ended
+	queued  int               // members of all fan-outs since the last hold ended, added up
 	bytes   int               // bytes of the texts that were fanned out since the last hold ended
 }
 
-// BeginBatch is called before each link frame of a batch, and EndBatch after the last. What is
-// queued for clients in between is held back as writers.hold says, to be written with few system
-// calls. If too much is held back, BeginBatch releases it. A release may write to a few clients
-// itself. Neither method blocks.
+// BeginBatch is called before each link frame of a batch, and EndBatch after the last frame. In
+// between, writers.hold holds back what is queued for clients, so that few system calls write it.
+// If holdMost messages or writers.holdBytes bytes are held back, BeginBatch releases them. A
+// release may write to a few clients itself. BeginBatch and EndBatch do not block.
 func (f *Feed) BeginBatch() {
 	if f.holding && f.queued < holdMost && f.bytes < f.hub.writers.holdBytes {
 		return
@@ -85,14 +85,14 @@ func (f *Feed) Down() {
 	h.endOverlapLocked(f)
 }
 
-// Topic gives a topic its number. The topic takes the given position if its own is earlier or
-// unplaced. It also takes the given position if it has no living member: the next member begins
-// there.
+// Topic gives a topic its number. The topic takes the given position if its own position is earlier
+// or unplaced. It also takes the given position if it has no living member. The next member then
+// begins at that position.
 //
-// A number that an older link gives after a newer link has begun is muted: the older link's
-// publications and memberships under that number are dropped. The older relay begins the topic at
-// its own top, and does not know the members that the newer link has bound. Messages before that
-// top may be yet to come by the newer link.
+// If an older link gives a number after a newer link has begun, the number is muted. Publications
+// and memberships that the older link brings under a muted number are dropped. The older relay
+// begins the topic at its own top, and does not know the members that the newer link has bound. The
+// newer link may yet bring messages from before that top.
 func (f *Feed) Topic(n link.TopicNumber) {
 	h := f.hub
 	h.mu.Lock()
@@ -120,8 +120,8 @@ func (f *Feed) Topic(n link.TopicNumber) {
 	}
 }
 
-// BrokerBack says that the relay's broker is reachable. If a message found no room to be given
-// ahead before, messages may be given ahead again from now on.
+// BrokerBack says that the relay's broker is reachable. From now on messages may be given ahead
+// again, even if an earlier message found no room in Hub.given.
 func (f *Feed) BrokerBack() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -164,13 +164,13 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 	return t
 }
 
-// Publication encodes the message once and queues it for the members of the topic, except dead
-// sessions and those of the user p.Except.
+// Publication encodes the message once and queues it for the members of the topic. It leaves out
+// dead sessions and the sessions of the user p.Except.
 //
-// If a publication has a position, and the topic's position is not before it, the publication is
-// dropped: the members have it or are past it. A publication without a position is dropped if
-// Hub.passLocked says so. A publication is also dropped if given.takePublished reports it as a
-// repeat.
+// A publication is dropped if its topic number is muted or unknown. A publication with a position
+// is dropped if the topic's position is the same or later: the members had it or are past it. A
+// publication without a position is dropped during a move if Hub.passLocked says so. A publication
+// is also dropped if given.takePublished reports it as a repeat.
 func (f *Feed) Publication(p link.Publication) {
 	h := f.hub
 	h.mu.Lock()
@@ -188,9 +188,10 @@ func (f *Feed) Publication(p link.Publication) {
 }
 
 // Ahead gives a message to the members of the topic before it is published. It records the
-// message's id, so that the publication is dropped as a repeat. It gives nothing if given.takeAhead
-// finds a repeat. If given.takeAhead finds no room for the id, the members get the message when it
-// is published. If the message has no payload, Ahead only records its id.
+// message's id. The later publication is then dropped as a repeat. If given.takeAhead finds that
+// the message is a repeat, Ahead gives nothing. If given.takeAhead finds no room for the id, the
+// members get the message when it is published. If the message has no payload, Ahead only records
+// the id.
 func (f *Feed) Ahead(a link.Ahead) {
 	h := f.hub
 	h.mu.Lock()
@@ -221,17 +222,17 @@ func (f *Feed) Cost(c link.Cost) {
 }
 
 // Gap tells the members that messages were lost. It tells them nothing if the topic's position is
-// not before the end of the loss: the members are past the loss then.
+// at the end of the loss or later: the members are past the loss then.
 func (f *Feed) Gap(g link.Gap) {
 	if name, lost, members := f.gap(g); members > 0 {
 		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
 	}
 }
 
-// gap does what Gap does but for the log line, and returns what that line needs. The result members
-// counts the topic's members, dead ones included. It is 0 if the Gap was dropped. While an edge
-// moves, its older link may have brought some of the messages that the new relay reports as lost.
-// These do not count as lost.
+// gap does the work of Gap, and returns what Gap logs. The result members counts the topic's
+// members, dead ones included. It is 0 if the Gap was dropped. During a move of the edge, the older
+// link may have brought some of the messages that the new relay reports as lost. These messages do
+// not count as lost.
 func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	h := f.hub
 	h.mu.Lock()
@@ -254,8 +255,8 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 }
 
 // advanceLocked moves a topic to p and returns the topic. It returns nil if the number is muted or
-// unknown, or if the topic's position was not before p. The zero p moves nothing. Hub.mu must be
-// held.
+// unknown, or if the topic's position is p or later. With the zero p it only returns the topic.
+// Hub.mu must be held.
 func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	t := f.numberedLocked(number)
 	if t == nil || p.IsZero() {
@@ -269,8 +270,8 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	return t
 }
 
-// fanOutLocked queues a text for the members of t that are not dead, but not for the sessions of
-// the user that the parameter except names. These members share one frame. h.mu must be held.
+// fanOutLocked queues a text for the living members of t. It leaves out the sessions of the user
+// that the parameter except names; "" names no user. All queues share one frame. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, text []byte, except string) {
 	if len(t.members) == 0 {
 		return
@@ -328,8 +329,8 @@ func (f *Feed) Opened(o link.Opened) {
 	}
 }
 
-// Joined binds a session to a group. If answer is set, it also queues o.Text for the client, ahead
-// of the group's later messages.
+// Joined binds a session to a group. If answer is set, Joined also queues o.Text for the client,
+// before the group's later messages.
 func (f *Feed) Joined(o link.Joined, answer bool) {
 	h := f.hub
 	h.mu.Lock()
@@ -346,8 +347,8 @@ func (f *Feed) Joined(o link.Joined, answer bool) {
 	}
 }
 
-// Left unbinds a session from a group. If answer is set, it also queues o.Text for the client,
-// behind the group's earlier messages.
+// Left unbinds a session from a group. If answer is set, Left also queues o.Text for the client,
+// after the group's earlier messages.
 func (f *Feed) Left(o link.Left, answer bool) {
 	h := f.hub
 	h.mu.Lock()

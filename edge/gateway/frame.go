@@ -108,7 +108,7 @@ func (closeCode) Error() string { return "the client closed" }
 type header struct {
 	final bool
 	op    byte
-	size  int64 // of the payload
+	size  int64 // bytes of the payload
 	key   uint32
 }
 
@@ -150,8 +150,8 @@ func (h *header) parseRemainder(b []byte) error {
 	return nil
 }
 
-// readHeader reads a frame's header. A fault in the first two bytes is reported before the others
-// are awaited.
+// readHeader reads a frame's header. If the first two bytes have a fault, it returns the error and
+// does not wait for the others.
 func (r *reader) readHeader() (h header, err error) {
 	if r.extras.tooMany(r.server.now) {
 		return h, errFlood
@@ -196,8 +196,8 @@ func (r *reader) readFrame() error {
 }
 
 // awaitMore is called before a read that may wait for the remainder of a message or frame. It
-// starts the message's timer, unless that was done before, and counts the message's buffer in
-// Server.unfinished if the buffer has grown.
+// starts the message's timer, unless the timer was started before. If the message's buffer has
+// grown, it counts the buffer in Server.unfinished.
 func (r *reader) awaitMore() {
 	v := r.server
 	if r.awaitedSince.Load() == 0 {
@@ -209,7 +209,7 @@ func (r *reader) awaitMore() {
 	}
 }
 
-// complete records that no frame and no message is awaited any more.
+// complete records that the reader waits for no frame and no message any more.
 func (r *reader) complete() {
 	r.inside = false
 	if r.awaitedSince.Load() != 0 {
@@ -221,7 +221,7 @@ func (r *reader) complete() {
 
 // message is the state of a message that is being read.
 type message struct {
-	header       // of the present fragment; size: bytes not read yet
+	header       // of the present fragment; its size counts the bytes not read yet
 	binary bool  // the first fragment was a binary frame
 	read   int64 // payload bytes that the fragments so far announced
 	text   runes
@@ -319,8 +319,8 @@ func parseClose(payload []byte) error {
 	return closeCode(code)
 }
 
-// mayBeSent reports whether a close frame may carry the code. It may if the code is registered for
-// use in close frames, or is in the ranges for libraries and applications (RFC 6455, 7.4).
+// mayBeSent reports whether a close frame may carry the code. The code must be registered for use
+// in close frames, or be in the ranges for libraries and applications (RFC 6455, 7.4).
 func mayBeSent(code int) bool {
 	switch {
 	case code >= 1000 && code <= 1014:

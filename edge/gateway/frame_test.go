@@ -106,7 +106,7 @@ type pieces struct {
 
 func (p *pieces) Read(b []byte) (int, error) {
 	if len(p.all) == 0 {
-		return 0, io.ErrUnexpectedEOF // the library takes io.EOF for the end of a message
+		return 0, io.ErrUnexpectedEOF // to the library, io.EOF would be the end of a message
 	}
 	n := copy(b, p.all[:min(p.size, len(p.all))])
 	p.all = p.all[n:]
@@ -129,8 +129,8 @@ func readByUs(v *Server, up *fakeUpstream, stream []byte, size int) ([]string, e
 	return up.accepted, err
 }
 
-// readByLibrary does what readByUs does, but by the WebSocket library. The library does not check
-// UTF-8.
+// readByLibrary reads a stream by the WebSocket library. It returns what readByUs returns. The
+// library does not check UTF-8.
 func readByLibrary(stream []byte) (messages []string, err error) {
 	socket := &hijacked{&pieces{all: stream, size: len(stream)}}
 	ws, err := websocket.Accept(socket, handshake, &websocket.AcceptOptions{
@@ -171,8 +171,8 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // FuzzFrames feeds the parser arbitrary bytes in arbitrary pieces. The parser must read the same
-// messages as the library, up to the first that is not UTF-8. Unless the parser ends with errUTF8,
-// both must end with the same close code, or both without one.
+// messages as the library, up to the first message that is not UTF-8. If the parser does not end
+// with errUTF8, both must end with the same close code, or both without a code.
 func FuzzFrames(f *testing.F) {
 	long := strings.Repeat("0123456789", 30)
 	for _, s := range []string{
@@ -243,7 +243,7 @@ func (s *slowly) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// TestW5_AControlFrameMayComeSlowly checks that a control frame has as much time as a message. The
+// TestW5_AControlFrameMayComeSlowly checks that a control frame may take as long as a message. The
 // frame is cut at every place. It comes alone, and between fragments.
 func TestW5_AControlFrameMayComeSlowly(t *testing.T) {
 	hub := NewHub(HubConfig{})
@@ -251,7 +251,8 @@ func TestW5_AControlFrameMayComeSlowly(t *testing.T) {
 		up := &fakeUpstream{}
 		v := NewServer(Config{MaxMessage: 1000}, hub, up)
 		defer v.Close()
-		// The time of synctest stands still while a goroutine waits for I/O, as the poller's would.
+		// The poller's goroutine waits for I/O. While a goroutine does so, the time of synctest
+		// stands still.
 		v.closing.Do(v.poller.close)
 		ping := masked(0x89, "ping")
 		for _, around := range [][2]string{

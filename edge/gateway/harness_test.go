@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for an event that must come. It is long, since only a test that
-// fails waits for so long.
+// fails waits until its end.
 const patience = time.Minute
 
 // soon waits until f returns true, but no longer than the constant patience. It reports whether f
@@ -60,8 +60,8 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// fakeUpstream is an Upstream made of functions. Where a function is nil, the fakeUpstream behaves
-// as if there were a link and room.
+// fakeUpstream is an Upstream made of functions. If a function is nil, the fakeUpstream behaves as
+// if there were a link and room.
 type fakeUpstream struct {
 	open     func(link.Session)
 	accept   func(session uint64, payload []byte) bool
@@ -133,7 +133,7 @@ func (f *fakeUpstream) ends() []uint64 {
 }
 
 // gateway is a Server behind a real port. By default, every session is bound to its topics as soon
-// as it is opened. A test may replace that by its own fakeUpstream.open.
+// as it is opened. If a test sets fakeUpstream.open, that function is called instead.
 type gateway struct {
 	t      *testing.T
 	hub    *mirror
@@ -214,8 +214,8 @@ func (g *gateway) publish(topic protocol.Topic, text string) {
 }
 
 // metric returns the value of a metric. The parameter name is the metric's name without the prefix
-// edgerelay_edge_. The parameter label is the value of the metric's label, or "" for a metric
-// without one.
+// edgerelay_edge_. The parameter label is the value of the metric's label, or "" if the metric has
+// no label.
 func (g *gateway) metric(name, label string) float64 {
 	g.t.Helper()
 	families, err := g.reg.Gather()

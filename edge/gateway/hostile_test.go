@@ -308,7 +308,7 @@ func TestASilentSessionHasOneGoroutineAtMostAndNoBatch(t *testing.T) {
 		g.publish("all", "x")
 		c.wantFrame(textByte, "x")
 	}
-	// Each conn that is not idle has one goroutine. The poller has one for all idle conns.
+	// Each conn that is not idle has one goroutine. All idle conns share the poller's goroutine.
 	if got := settled(runtime.NumGoroutine) - before; got > n+1 {
 		t.Errorf("%d goroutines more, want %d", got, n+1)
 	}

@@ -20,25 +20,25 @@ type HubConfig struct {
 }
 
 // Hub finds the sessions of this node by id, and the members of topics. Memberships mirror those at
-// the relay, which changes them through the Feed of each link. Apart from its writers, a Hub writes
-// to no socket.
+// the relay. The relay changes them through the Feed of each link. Apart from its writers, a Hub
+// writes to no socket.
 //
-// A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it, but
-// a new link is told of it: a relay must be able to make sense of the session's messages in a
-// replay. The exception is a session that no relay was told of, and that has no messages in the
-// log. It does not stay.
+// A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it. A
+// new link is still told of it, since the relay must be able to make sense of the session's
+// messages in a replay. A session does not stay if no relay was told of it and the log has no
+// message of it.
 type Hub struct {
 	log     *slog.Logger
 	metrics *hubMetrics
-	writers writers // of the sessions that have sockets
-	rates   *rates  // of users; set by NewServer; nil without a Server
+	writers writers // write to the sockets of the sessions
+	rates   *rates  // the users' rates; set by NewServer; nil without a Server
 
-	mu       sync.Mutex // guards the fields below, and some of Session; not held across I/O
+	mu       sync.Mutex // guards the fields below and some of Session's; not held across I/O
 	last     uint64     // the session id that was given last
 	sessions map[uint64]*Session
 	topics   map[protocol.Topic]*topic
 	feeds    []*Feed     // of the links that are up, the oldest first
-	newest   *Feed       // of the link that began last; nil: none began, or that one has ended
+	newest   *Feed       // of the link that began last; nil: none began, or that link ended
 	overlap  *overlap    // counts publications during a move of the edge; nil: not needed
 	given    given       // messages that may come again
 	live     int         // sessions that are not dead
@@ -63,7 +63,7 @@ func (h *Hub) Open(s *Session, up Upstream) (opened <-chan struct{}) {
 	return opened
 }
 
-// open is Open with a limit: it fails if the Hub already has that many sessions, dead ones
+// open is Open with a limit. It returns false if the Hub already has limit sessions, dead ones
 // included. A limit of 0 means no limit.
 func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, ok bool) {
 	opened, ok = h.add(s, limit)
@@ -79,8 +79,9 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 	return opened, true
 }
 
-// add puts s into the tables. The relay is told of s afterwards, since the relay's answers for s
-// may come at once.
+// add puts s into the tables. The caller tells the relay of s only afterwards, since the relay may
+// answer at once. add returns false if the Hub has limit sessions already. A limit of 0 means no
+// limit.
 func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -101,8 +102,8 @@ func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 }
 
 // End makes s dead. It logs the end upstream, or forgets s if no relay was told of s and the log
-// has no message of s. So clients that come and go without a message while there is no link leave
-// nothing behind.
+// has no message of s. So nothing is left of a client that sends no message and comes and goes
+// while there is no link.
 //
 // End must be called once, after the session's last Upstream.Accept. What is queued for the client
 // stays queued.
@@ -141,7 +142,7 @@ func (h *Hub) Forget(id uint64) {
 	defer h.mu.Unlock()
 	s := h.sessions[id]
 	if s == nil || !s.dead {
-		return // unknown, or alive: no relay can have acknowledged its end
+		return // unknown, or alive: no relay can acknowledge an end that has not come
 	}
 	h.forgetLocked(s)
 }
@@ -190,12 +191,13 @@ func (h *Hub) Digest() (d link.Digest, comparable bool) {
 // topic is this node's entry for a topic. It exists while it has members, or a number on a link.
 type topic struct {
 	name     protocol.Topic
-	numbers  int               // how many numbers, of all links, name it
+	numbers  int               // count of the topic's numbers, over all links
 	position protocol.Position // where the members are in the topic's history
 	members  []member
 }
 
-// moveLocked makes p the topic's position, and records when the epoch changes. h.mu must be held.
+// moveLocked makes p the topic's position. If the position had another epoch before, moveLocked
+// records the time of the change. h.mu must be held.
 func (h *Hub) moveLocked(t *topic, p protocol.Position) {
 	if t.position.Epoch != p.Epoch && t.position.Epoch != 0 {
 		h.given.epochChanged = time.Now()
@@ -208,8 +210,8 @@ func (t *topic) desertedLocked() bool {
 	return !slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead })
 }
 
-// member and membership are the two ends of one binding. Each stores the other's index, so that
-// both can be removed from their slices in constant time.
+// member and membership are the two ends of one binding. Each stores the other's index. With these
+// indexes, both are removed from their slices in constant time.
 type member struct {
 	session *Session
 	slot    int // in session.memberships

@@ -17,7 +17,7 @@ func channel(user string) *Session {
 	return NewSession(link.Session{Endpoint: protocol.EndpointChannel, User: user}, 1<<20)
 }
 
-// openAll opens a session of each user, and binds it as a relay does.
+// openAll opens a session for each name in users, and binds the session as a relay does.
 func openAll(h *mirror, up Upstream, users ...string) (sessions []*Session) {
 	for _, user := range users {
 		s := channel(user)
@@ -241,7 +241,7 @@ func FuzzHub(f *testing.F) {
 
 // model holds the Hub's tables in the simplest form.
 type model struct {
-	sessions []*Session // by id - 1; nil when forgotten
+	sessions []*Session // by id - 1; nil: the session is forgotten
 	ended    map[uint64]bool
 	members  map[protocol.Topic]map[uint64]bool
 	got      map[uint64]int
@@ -328,7 +328,7 @@ func (m *model) compare(t *testing.T, h *mirror) {
 	}
 }
 
-// roomy gives each session a batch that need not grow.
+// roomy gives each session's queue a batch that need not grow, and a bound that is not reached.
 func roomy(sessions []*Session) {
 	for _, s := range sessions {
 		s.queue.limit = 1 << 30
@@ -368,9 +368,9 @@ func BenchmarkFanOut(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
 }
 
-// TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace checks a topic with dead members whose End is
-// not acknowledged. The next member must not begin at their position. Otherwise it would be given
-// older messages after the next change of relay.
+// TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace checks a topic whose members are all dead, and
+// whose relay has not acknowledged their End. The next member must not begin at their position.
+// Otherwise the next relay would give older messages to this member.
 func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
 	h := newMirror(HubConfig{})
 	up := &fakeUpstream{}
@@ -397,7 +397,7 @@ func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
 
 // TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted checks a move of an edge. The new relay was
 // told an earlier position, and reports the messages that it cannot give. The old link may have
-// brought some of these. They do not count as lost.
+// brought some of these messages. Such messages do not count as lost.
 func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
 	h := newMirror(HubConfig{})
 	openAll(h, &fakeUpstream{}, "1")
@@ -415,8 +415,7 @@ func TestP4_OfALossOnlyWhatDidNotComeOtherwiseIsCounted(t *testing.T) {
 	}
 }
 
-// BenchmarkBegin measures the beginning of a link. Link frames that change memberships wait until
-// it is over.
+// BenchmarkBegin measures Hub.Begin. Link frames that change memberships wait until Begin returns.
 func BenchmarkBegin(b *testing.B) {
 	h := newMirror(HubConfig{})
 	users := make([]string, 50_000)

@@ -13,7 +13,7 @@ import (
 
 const (
 	rateBurst = 10 * time.Second // a user's burst, as the time in which Config.Rate pays for it
-	rateDebt  = rateBurst        // how much deliveries may charge beyond a burst, as a time too
+	rateDebt  = rateBurst        // debt beyond a burst that deliveries may cause, also as a time
 	rateUnit  = 1024             // bytes; a message counts once for each unit that it begins
 	// A user's burst in bytes is Config.Queue divided by rateShare, but at least rateUnit.
 	rateShare = 4
@@ -23,9 +23,9 @@ const (
 )
 
 // rates limits users to Config.Rate. The sessions of a user share one allowance, so a user gains
-// nothing by more connections. The allowance outlives the sessions by rateBurst and rateDebt
-// together, or longer. By then it is full again, unless the last message alone cost more than that
-// time pays for. rates has no allowance of a user before its first message.
+// nothing by more connections. The allowance outlives the user's sessions by rateBurst+rateDebt or
+// more. After that time it is full again, unless the last message alone cost more than the time
+// pays for. Before a user's first message, rates has no allowance of the user.
 type rates struct {
 	perSecond float64       // messages; 0: there is no limit
 	byteBurst time.Duration // the burst in bytes, as the time that pays for it
@@ -34,20 +34,20 @@ type rates struct {
 	mu    sync.Mutex // guards the fields below
 	users map[string]*allowance
 	// ended and older have the allowances of users without sessions. Users who left after the time
-	// in rotated are in ended. Users who left before that time are in older.
+	// in the field rotated are in ended. Users who left before that time are in older.
 	ended, older map[string]*allowance
 	rotated      time.Time
 }
 
 // allowance is what one user may still send. Several sessions may need it at once. Then one of them
-// waits for the allowance, and others wait for their turn in the order in which they came, up to
-// rateWaiters together.
+// waits for the allowance. The others wait for their turn, in the order in which they came. No more
+// than rateWaiters sessions wait at once.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). messagesDue
 // is the time at which all that was taken is paid for. A message may be taken if messagesDue, with
-// the message's cost added, is no further away than rateBurst. For a message that costs more than a
-// burst see spend. Bytes have a time of their own because they have a burst of their own: a burst
-// must fit into the queue of a client that receives it.
+// the message's cost added, is no further away than rateBurst. The method spend has an exception
+// for a message that costs more than a burst. Bytes have a time of their own, bytesDue, because
+// they have a burst of their own: a burst must fit into the queue of a client that receives it.
 type allowance struct {
 	rates    *rates
 	sessions int // guarded by rates.mu
@@ -55,7 +55,7 @@ type allowance struct {
 	waiting  atomic.Int32
 
 	mu                    sync.Mutex // guards the fields below
-	messagesDue, bytesDue time.Time  // when what was taken is paid for
+	messagesDue, bytesDue time.Time  // when all that was taken is paid for
 }
 
 // paced is the result of a wait for an allowance.
@@ -68,9 +68,9 @@ const (
 )
 
 // newRates returns rates that limit users to perSecond messages a second. A burst may have
-// queue/rateShare bytes, but at least rateUnit. For each fanOut deliveries of its messages, a user
-// pays for one message more. If perSecond is 0, there is no limit. If fanOut is 0, deliveries cost
-// nothing.
+// queue/rateShare bytes, but at least rateUnit. Each fanOut deliveries of a user's messages cost
+// the user as much as one message. If perSecond is 0, there is no limit. If fanOut is 0, deliveries
+// cost nothing.
 func newRates(perSecond float64, queue, fanOut int) *rates {
 	r := &rates{perSecond: perSecond, fanOut: fanOut, users: make(map[string]*allowance)}
 	if perSecond > 0 {
@@ -129,8 +129,9 @@ func (r *rates) leave(user string, a *allowance) {
 	r.ended[user] = a
 }
 
-// rotateLocked drops allowances of users who left more than rateBurst+rateDebt ago. r.mu must be
-// held.
+// rotateLocked drops the allowances in r.older, and moves those in r.ended to r.older. It does so
+// only if more than rateBurst+rateDebt has passed since the last time. So an allowance is kept for
+// at least that long after its user has left. r.mu must be held.
 func (r *rates) rotateLocked() {
 	if now := time.Now(); now.Sub(r.rotated) > rateBurst+rateDebt {
 		r.older, r.ended, r.rotated = r.ended, nil, now
@@ -194,9 +195,9 @@ func later(t, now time.Time) time.Time {
 	return t
 }
 
-// wait waits until it has taken a message's cost, until the channel ended is closed, or until ctx
-// is done. In the latter two cases it has taken nothing. If rateWaiters sessions of the user wait
-// already, it returns pacedCrowded at once.
+// wait waits until it has taken a message's cost, and returns pacedOn. If the channel ended is
+// closed or ctx is done before, it takes nothing and returns pacedOut. If rateWaiters sessions of
+// the user wait already, it returns pacedCrowded at once.
 func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	defer a.waiting.Add(-1)
 	if a.waiting.Add(1) > rateWaiters {
@@ -221,7 +222,7 @@ func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) 
 	}
 }
 
-// users counts the sessions of each user, so that one token can take only a part of this edge. A
+// users counts the sessions of each user, so that one user can take only a part of this edge. A
 // session counts until its socket is closed and it has left the Hub's tables. Otherwise a user who
 // connects and leaves again and again could hold any number of sockets, or of sessions at the
 // relay.
@@ -238,7 +239,7 @@ const (
 	claimTables
 )
 
-// enter counts a session for its user. It returns false if the user has as many as it may have. If
+// enter counts a session for its user. It returns false if the user already has u.most sessions. If
 // u.most is 0, it counts nothing and returns true. The session counts until s.release has given up
 // both claims.
 func (u *users) enter(s *Session) bool {
@@ -264,8 +265,8 @@ func (u *users) leave(user string) {
 	}
 }
 
-// release gives up one of the session's claims. It must be called for each claim. To give up a
-// claim again has no effect.
+// release gives up one of the session's claims. It must be called for each claim. A second call for
+// the same claim has no effect.
 func (s *Session) release(claim int32) {
 	if s.users != nil && s.claims.And(^claim) == claim {
 		s.users.leave(s.info.User)
@@ -273,7 +274,7 @@ func (s *Session) release(claim int32) {
 }
 
 const (
-	// unfinishedShare divides Config.Unfinished: one such part is the share of one user.
+	// The share of one user is Config.Unfinished divided by unfinishedShare.
 	unfinishedShare = 16
 	// unfinishedCost is what an unfinished message takes beside its buffer, in bytes: a goroutine's
 	// stack, a reader, and a buffer for what is read.
@@ -286,12 +287,14 @@ const (
 // unfinished bounds the memory of unfinished messages. A message is unfinished when it was begun
 // and its reader has to wait for the remainder.
 //
-// If a user holds more than its share, sessions of this user that have waited longer than the one
-// that needs room give way, the longest first. If that is not enough, the share is exceeded. If all
-// users together hold more than the bound, the user who holds most loses its session that has
-// waited longest. A session that is alone may exceed the bound. Users who hold little count as
-// holding equally much, see the method bound. Of these users, the one whose session has waited
-// longest comes first.
+// A session may need room while its user holds more than its share. Then the user's sessions that
+// have waited longer than this session give way, the longest first. If that is not enough, the
+// share is exceeded.
+//
+// If all users together hold more than the bound, the user who holds most loses the session that
+// has waited longest. This is repeated until the bound holds. A session that is alone may exceed
+// the bound. By the method bound, users who hold little count as holding equally much. Of these
+// users, the one whose session has waited longest comes first.
 type unfinished struct {
 	most int64 // 0: no bound
 
@@ -303,18 +306,18 @@ type unfinished struct {
 type unfinishedMessage = crowd.Member[string, *Session]
 
 // bound sets the bound to the parameter most. The parameter message is the length of the longest
-// message. Users who hold no more than such a message can take, and no more than a share, count as
-// holding equally much. Otherwise many users, with a byte each, could push out the messages of
-// others.
+// message. Users count as holding equally much if each holds no more than a share, and no more than
+// the longest message can take. Otherwise many users, with a byte each, could push out the messages
+// of others.
 func (u *unfinished) bound(most int64, message int) {
 	u.most = most
 	grown := int64(message) + int64(message)/4 // a large buffer grows by a quarter
 	u.crowd.Little = min(grown+unfinishedCost, most/unfinishedShare)
 }
 
-// count counts bytes for the unfinished message of s, and closes the sessions that must give way.
-// The parameter m is the message's entry; nil means that the message has none yet. count returns
-// the entry.
+// count counts the given bytes for the unfinished message of s, and closes the sessions that must
+// give way. The parameter m is the message's entry; nil means that the message has none yet. count
+// returns the entry.
 func (u *unfinished) count(s *Session, m *unfinishedMessage, bytes int) *unfinishedMessage {
 	if u.most <= 0 {
 		return m
@@ -326,7 +329,8 @@ func (u *unfinished) count(s *Session, m *unfinishedMessage, bytes int) *unfinis
 	return m
 }
 
-// weigh counts the weight for m and returns the sessions that must give way.
+// weigh sets the weight of the entry m, and returns the entry and the sessions that must give way.
+// If m is nil, weigh makes an entry.
 func (u *unfinished) weigh(s *Session, m *unfinishedMessage, weight int64) (_ *unfinishedMessage, others []*Session) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

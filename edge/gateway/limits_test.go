@@ -18,7 +18,7 @@ import (
 )
 
 // spend takes messages of the given size until one has to wait, and then waits for that one. It
-// returns how many it took without a wait.
+// returns the number of messages that it took without a wait.
 func spend(t *testing.T, a *allowance, bytes int) (n int) {
 	t.Helper()
 	for a.take(bytes) {
@@ -31,7 +31,7 @@ func spend(t *testing.T, a *allowance, bytes int) (n int) {
 }
 
 // TestP7_AUsersSessionsShareOneAllowance checks that a user gains no further burst by more
-// connections, or by new ones.
+// connections, or by new connections.
 func TestP7_AUsersSessionsShareOneAllowance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRates(20, 1<<30, 0)
@@ -86,8 +86,8 @@ func TestP7_LargeMessagesUseUpMore(t *testing.T) {
 }
 
 // TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn checks many sessions that need one allowance. One of
-// them waits for the allowance, some wait for their turn, and the others are refused. A session
-// that gives up takes nothing.
+// them waits for the allowance, others wait for their turn, and one session too many is refused. A
+// session that gives up takes nothing.
 func TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newRates(1, 1<<30, 0).join("u")
@@ -173,8 +173,8 @@ func TestA2_ABurstFitsIntoAQueue(t *testing.T) {
 }
 
 // TestA5_DeliveriesAreChargedToTheSender checks that a user who sends many messages to many members
-// is read more slowly. A user who sends as many as a person does is not slowed down. Other users
-// are not affected.
+// is read more slowly. A user who sends no more than four messages a second is not slowed down.
+// Other users are not affected.
 func TestA5_DeliveriesAreChargedToTheSender(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const members, fanOut = 1000, 250
@@ -294,7 +294,7 @@ func TestA3_UnfinishedMessagesAreBoundedInBytes(t *testing.T) {
 		"all users": func(i int) string { return string(rune('a' + i)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			share := 200 << 10 // room for two of these messages, but not three
+			share := 200 << 10 // room for two large messages, but not for three
 			g := start(t, nil, func(c *Config) {
 				c.Unfinished = share
 				if name == "one user" {
@@ -331,7 +331,7 @@ func TestA3_UnfinishedMessagesAreBoundedInBytes(t *testing.T) {
 }
 
 // TestB2_ManyWhoBeginAMessagePushOutNobodyElse checks users who hold no more than one message can
-// take. Of these users, the one that has waited longest gives way, not the one that holds most.
+// take. Among them, the user that has waited longest gives way, not the user that holds most.
 func TestB2_ManyWhoBeginAMessagePushOutNobodyElse(t *testing.T) {
 	var u unfinished
 	u.bound(64<<20, 64<<10)

@@ -10,19 +10,17 @@ import (
 	"strings"
 )
 
-// nullOrigin is the origin that browsers send for a page that belongs to no host in their
-// judgement, such as a page from a file or in a sandboxed frame. As a pattern it admits every such
-// page, whoever made it.
+// nullOrigin is the origin that browsers send if they count a page as belonging to no host.
+// Examples are a page from a file and a page in a sandboxed frame. As a pattern it admits every
+// such page, whoever made the page.
 const nullOrigin = "null"
 
-// CheckOriginPattern returns an error if pattern is not a pattern for Config.Origins, or if it
-// finds that no browser's origin can match it. It does not find every pattern that matches no
-// origin.
+// CheckOriginPattern returns an error if pattern is not a pattern for Config.Origins. It also
+// returns an error for many patterns that match no origin of a browser, but not for all of these.
 //
 // A pattern is matched in lower case, by the rules of path.Match. It is matched against the
-// origin's host and port, or against scheme://host:port if the pattern contains "://". A port that
-// is the scheme's default may be written or left out. The pattern "null" matches only the origin
-// null.
+// origin's host and port, or against scheme://host:port if the pattern contains "://". The default
+// port of the scheme may be written or left out. The pattern "null" matches only the origin null.
 func CheckOriginPattern(pattern string) error {
 	if pattern == "" {
 		return errors.New("an empty pattern matches no origin; unset it when only pages of the same host may connect")
@@ -36,8 +34,8 @@ func CheckOriginPattern(pattern string) error {
 	return nil
 }
 
-// unmatchable returns why no origin that a browser sends can match pattern, and in most cases what
-// to write instead. It returns "" when it knows no such reason.
+// unmatchable returns why no origin of a browser can match pattern, and in most cases what to write
+// instead. It returns "" when it knows no reason.
 func unmatchable(pattern string) string {
 	scheme, host, schemed := strings.Cut(strings.ToLower(pattern), "://")
 	if !schemed {

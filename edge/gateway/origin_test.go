@@ -9,8 +9,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// TestOriginPatterns checks that each accepted pattern admits the origin in its row, and that a
-// refused pattern other than the empty one does not.
+// TestOriginPatterns checks that each accepted pattern admits the origin in its row. A refused
+// pattern must not admit it, but the empty pattern is not checked for that.
 func TestOriginPatterns(t *testing.T) {
 	for _, test := range []struct {
 		pattern, origin string
@@ -58,8 +58,8 @@ func TestOriginPatterns(t *testing.T) {
 	}
 }
 
-// TestW6_DefaultPortsAreEqualToNone checks default ports. A proxy may add to Host the port that an
-// origin leaves out.
+// TestW6_DefaultPortsAreEqualToNone checks default ports. An origin leaves the default port out. A
+// proxy may add it to the Host header.
 func TestW6_DefaultPortsAreEqualToNone(t *testing.T) {
 	for _, test := range []struct {
 		host, origin, pattern string

@@ -10,8 +10,8 @@ import (
 // pollBatch bounds how many sockets the kernel reports in one call.
 const pollBatch = 128
 
-// watched is what the poller stores in a conn. fd and known are written by the goroutine that
-// begins the conn, and later by the one that reads the conn. While idle is set, nobody reads the
+// watched is what the poller stores in a conn. The goroutine that begins the conn writes fd and
+// known. Later the goroutine that reads the conn writes them. While idle is set, nobody reads the
 // conn.
 type watched struct {
 	fd    int  // the socket's descriptor; -1: the socket cannot be watched
@@ -19,10 +19,10 @@ type watched struct {
 	idle  bool // guarded by poller.mu; whoever clears it starts a reader
 }
 
-// poller watches the sockets of idle conns, which therefore need no goroutine, stack or buffer of
-// their own. It is an epoll instance beside that of Go's runtime. The runtime's instance watches
-// the poller's, so no thread of the poller waits in the kernel. The kernel reports each socket
-// once. After that the socket must be watched anew.
+// poller watches the sockets of idle conns. An idle conn therefore needs no goroutine, stack or
+// buffer of its own. The poller is an epoll instance beside that of Go's runtime. The runtime's
+// instance watches the poller's, so no thread of the poller waits in the kernel. The kernel reports
+// each socket once. After that the socket must be watched anew.
 type poller struct {
 	file *os.File // the epoll instance; nil: there is none, so no conn becomes idle
 	fd   int
@@ -30,7 +30,7 @@ type poller struct {
 
 	mu      sync.Mutex // guards the fields below
 	conns   []*conn    // the idle conns, by file descriptor
-	running bool       // poller.run was started, by the first conn that became idle
+	running bool       // the first conn that became idle has started poller.run
 }
 
 // newPoller returns a poller. The caller must close it.
@@ -82,8 +82,8 @@ func (p *poller) watch(c *conn) bool {
 	if w.fd < 0 {
 		return false
 	}
-	// The lock is held while the kernel is told of c, which does not block. Until the kernel knows
-	// c, nobody may wake c and close its socket.
+	// The lock is held while EpollCtl tells the kernel of c. That call does not block. Until the
+	// kernel knows c, nobody may wake c and close its socket.
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// Whoever ends c marks c as ending first, and then takes the lock to wake c. So an end is seen

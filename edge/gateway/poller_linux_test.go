@@ -19,7 +19,7 @@ func isIdle(s *Session) bool {
 }
 
 // TestIdle checks that a silent conn becomes idle. The conn is read again when its client speaks,
-// also after a long silence, and also if a message comes in pieces. Then the conn becomes idle
+// even after a long silence, and even if a message comes in pieces. Then the conn becomes idle
 // again.
 func TestIdle(t *testing.T) {
 	t.Parallel()
@@ -29,7 +29,7 @@ func TestIdle(t *testing.T) {
 	s := g.hub.living()[0]
 	for i := range 3 {
 		eventually(t, "the conn is idle", func() bool { return isIdle(s) })
-		if i == 1 { // after so long a silence it could be idle again at once
+		if i == 1 { // after this silence a conn that wakes could become idle at once
 			conn := s.conn.Load()
 			conn.seen.Store(int64(conn.server.now() - 10*idleAfter))
 		}

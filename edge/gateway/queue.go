@@ -14,7 +14,7 @@ const frameCost = 24
 type queue struct {
 	mu         sync.Mutex
 	limit      int           // bytes
-	start      func()        // starts the writer, with mu held; nil: there is none
+	start      func()        // starts the writer; called with mu held; nil: no writer
 	pending    *batch        // what the writer has not taken; nil: nothing
 	size       int           // bytes of the pending batch and of the writer's batch
 	lost       int           // messages that were queued and will not be written
@@ -32,8 +32,8 @@ const (
 	pushSealed        // the queue takes no more frames
 )
 
-// push appends a frame, unless the frame does not fit or the queue is sealed. It starts the writer
-// if there is one that is not running.
+// push appends a frame, unless the frame does not fit or the queue is sealed. If the queue has a
+// writer that is not running, push starts it.
 func (q *queue) push(frame []byte) pushed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -59,8 +59,8 @@ func (q *queue) appendLocked(frame []byte, cost int) {
 	q.startLocked()
 }
 
-// startLocked starts the writer if there is one, if the writer is not running, and if frames are
-// pending. q.mu must be held.
+// startLocked starts the queue's writer. If the queue has no writer, if the writer is running, or
+// if no frames are pending, it does nothing. q.mu must be held.
 func (q *queue) startLocked() {
 	if q.start != nil && !q.writing && q.pending != nil {
 		q.writing = true
@@ -137,8 +137,8 @@ func (q *queue) written(done *batch) (more bool) {
 	return true
 }
 
-// fail is for a writer that could not write a batch. The writer must end, and nothing is written
-// any more.
+// fail is for a writer that could not write a batch. It seals the queue. It counts the messages of
+// the failed batch and of the pending one as lost. The writer must end, and is not started again.
 func (q *queue) fail(failed *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -174,8 +174,8 @@ func (q *queue) stopped() <-chan struct{} {
 	return q.writerDone
 }
 
-// end drops the writer and all that is queued, to free their memory. It returns how many messages
-// were lost in all. The writer must not be running.
+// end seals the queue. It drops the writer and all that is queued, to free their memory. It returns
+// how many messages the queue has lost in all. The writer must not be running.
 func (q *queue) end() (lost int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -65,7 +65,7 @@ func TestSealKeepsOrDiscardsWhatIsQueued(t *testing.T) {
 	}
 }
 
-// pipeConn records writes, and holds each of them until the test sends to the channel gate.
+// pipeConn records writes. Each write blocks until the test sends its error to the channel gate.
 type pipeConn struct {
 	net.Conn
 	mu     sync.Mutex
@@ -80,7 +80,7 @@ func (p *pipeConn) Write(b []byte) (int, error) {
 	return len(b), <-p.gate
 }
 
-// writeTo gives q a writer that writes to a socket in the way of the method conn.patiently.
+// writeTo gives q a writer that writes to a socket as the method conn.patiently does.
 func writeTo(q *queue, conn net.Conn) {
 	q.attach(func() {
 		go func() {

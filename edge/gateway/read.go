@@ -18,8 +18,8 @@ import (
 // bytes came with its request.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
-// goroutine and another request to the poller, which make a frame cost about 1.5 times as much. A
-// client that keeps speaking costs about one check for silence in each idleAfter.
+// goroutine and another request to the poller. A frame then costs about 1.5 times as much. While a
+// client keeps speaking, its reader checks for silence about once in idleAfter.
 const idleAfter = 2 * time.Second
 
 // messageKeep is the largest message buffer, in bytes, that goes back to the pool.
@@ -36,7 +36,7 @@ var (
 type reader struct {
 	*conn
 	fillFunc func(fd uintptr) bool // the method fill, as a value that is allocated once
-	unparsed []byte                // read from the socket and not yet parsed
+	unparsed []byte                // bytes read from the socket and not yet parsed
 	buf      *[]byte               // the pooled buffer of unparsed, if there is one
 	err      error                 // the error that ended reading from the socket
 	timed    bool                  // the socket's deadline is that of setIdleDeadline
@@ -45,8 +45,8 @@ type reader struct {
 
 	inside  bool               // a frame or a message was begun and is not complete
 	message message            // valid while a message is being read
-	size    int                // bytes of the message's buffer
-	counted int                // the size last told to Server.unfinished
+	size    int                // capacity of the message's buffer, in bytes
+	counted int                // the size that Server.unfinished was last told
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
 	small   [16]byte           // the buffer of unparsed when readHead has called Read
 }
@@ -118,9 +118,8 @@ func (r *reader) take(p []byte) (n int) {
 	return n
 }
 
-// more reports whether readSome reads another frame before readAll calls r.wait again. If r.raw is
-// nil, r.wait returns at once. In that case more always returns true, and readFrame waits for
-// bytes.
+// more reports whether readSome must read another frame before readAll calls r.wait again. If r.raw
+// is nil, r.wait does not wait. Then more always returns true, and readFrame waits for bytes.
 func (r *reader) more() bool { return r.raw == nil || len(r.unparsed) > 0 }
 
 // serve reads a conn that is awake, until the conn becomes idle, or until the session has ended
@@ -154,9 +153,8 @@ func (r *reader) readAll() error {
 	}
 }
 
-// readSome reads the frames that begin in r.unparsed. It waits for the remainder of the last of
-// them, and of the message that this frame belongs to. If r.raw is nil, it reads frames until an
-// error.
+// readSome reads the frames that begin in r.unparsed. It waits for the remainder of the last frame,
+// and for the remainder of that frame's message. If r.raw is nil, it reads frames until an error.
 func (r *reader) readSome() error {
 	for r.more() {
 		if err := r.readFrame(); err != nil {
@@ -206,9 +204,11 @@ func (r *reader) appendAll(b []byte, body io.Reader) ([]byte, error) {
 
 // forward gives a message to the upstream, as fast as the user's allowance permits. If there is no
 // room upstream, the session is not read for up to roomWait. Then the client's messages are
-// answered as not delivered until there is room. A message is answered likewise if too many
-// sessions of its user wait for the allowance. If the session no longer accepts messages, forward
-// drops the message. It then returns an error if the Server has ended.
+// answered as not delivered until there is room. A message is also answered as not delivered if too
+// many sessions of its user wait for the allowance.
+//
+// forward drops the message if the session no longer accepts messages, or if the session ends
+// before the message has its allowance. After a drop, it returns an error if the Server has ended.
 func (c *conn) forward(message []byte) error {
 	s, v := c.session, c.server
 	v.metrics.messages.Inc()
@@ -236,9 +236,9 @@ func (c *conn) forward(message []byte) error {
 	return nil
 }
 
-// pace waits for the user's allowance. If too many of the user's sessions wait already, this
-// session is not read for roomWait. Nothing is read during a wait, so the client is not judged by
-// its silence. The session's end ends the wait.
+// pace waits for the user's allowance. If too many of the user's sessions wait already, pace waits
+// for roomWait instead. The session is not read during a wait, so the client is not judged by its
+// silence. The session's end ends the wait.
 func (c *conn) pace(bytes int) paced {
 	s, v := c.session, c.server
 	if s.allowance == nil {
@@ -280,11 +280,11 @@ func (c *conn) awaitRoom(message []byte) bool {
 }
 
 const (
-	// extraPerSecond bounds, in bytes, what a client may send beside messages: a client whose count
-	// in extras reaches it within a second of the count's beginning is closed. Each frame adds up
-	// to frameExtra bytes, and each message takes messageExtra off. Without messages the bound
-	// allows about 5,400 empty frames a second, or about 2,000 frames with payloads of 10 bytes or
-	// more.
+	// extraPerSecond bounds, in bytes, what a client may send beside messages. If the count in
+	// extras reaches extraPerSecond within a second of its beginning, the client is closed. Each
+	// frame adds up to frameExtra bytes to the count, and each message takes messageExtra off.
+	// Without messages the bound allows about 5,400 empty frames a second, or about 2,000 frames
+	// with payloads of 10 bytes or more.
 	extraPerSecond = 32 << 10
 	// frameExtra is the largest number of bytes that one frame adds to the count.
 	frameExtra = 16
@@ -343,7 +343,7 @@ func (p *pongCount) next(now time.Duration) time.Duration {
 // is over, unless a later pong replaces it.
 type deferredPong struct {
 	frame []byte
-	due   time.Duration // Server.now
+	due   time.Duration // the Server.now at which the pong is due
 }
 
 // pong answers a ping with the given frame. A pong beyond pongsPerSecond waits for the end of the
@@ -373,7 +373,7 @@ func (c *conn) sendDeferred(now time.Duration) {
 
 // goIdle lets the poller watch c in place of a goroutine. If it returns true, the caller must not
 // use c any more: c may already be awake again. It returns false if the poller cannot watch c, or
-// if c is ending; c then needs a reader.
+// if c is ending. In these two cases c needs a reader.
 func (c *conn) goIdle() bool { return c.server.poller.watch(c) }
 
 // wake starts a reader if c is idle. It does not block.

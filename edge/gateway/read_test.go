@@ -281,7 +281,7 @@ func TestExtrasAreCountedBySeconds(t *testing.T) {
 	var e extras
 	now := time.Duration(0)
 	clock := func() time.Duration { return now }
-	for range 10 { // as many as are allowed in a second
+	for range 10 { // the bound is reached each time, but not within a second
 		now += time.Second
 		e.bytes += extraPerSecond
 		if e.tooMany(clock) {

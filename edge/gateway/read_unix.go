@@ -51,7 +51,7 @@ func (r *reader) wait() error {
 }
 
 // setIdleDeadline sets the deadline at which r.wait checks whether the conn may become idle. While
-// a client keeps speaking, r.wait calls it about once in idleAfter.
+// a client keeps speaking, r.wait sets this deadline about once in idleAfter.
 func (r *reader) setIdleDeadline(in time.Duration) {
 	r.timed = true
 	r.setReadDeadline(time.Now().Add(in))
@@ -62,8 +62,8 @@ func (c *conn) untilIdle() time.Duration {
 	return time.Duration(c.seen.Load()) + idleAfter - c.server.now()
 }
 
-// fill does not wait. If bytes have arrived, it reads them into r.unparsed, up to readBufferSize of
-// them. It returns false if none have arrived. If reading fails or the client has closed, fill sets
+// fill reads the bytes that have arrived into r.unparsed, readBufferSize at most. It does not wait:
+// if no bytes have arrived, it returns false. If reading fails or the client has closed, fill sets
 // r.err and returns true.
 func (r *reader) fill(fd uintptr) bool {
 	buf := readBuffers.Get().(*[]byte)
@@ -89,8 +89,8 @@ func (r *reader) fill(fd uintptr) bool {
 }
 
 // unread reports whether bytes have arrived that were not parsed. If r.raw is nil, it knows only of
-// those in r.unparsed. The kernel resets a connection that is closed with unread bytes, and the
-// client may then never see the close frame.
+// the bytes in r.unparsed. If a connection is closed with unread bytes, the kernel resets it, and
+// the client may never see the close frame.
 func (r *reader) unread() bool {
 	if len(r.unparsed) > 0 || r.raw == nil {
 		return len(r.unparsed) > 0
@@ -113,7 +113,7 @@ func (r *reader) putBuffer() {
 }
 
 // rawOf returns access to the socket's file descriptor. It returns nil for a socket that is not the
-// kernel's (TLS, pipes), which is read and written by its own methods.
+// kernel's (TLS, pipes). Such a socket is read and written by its own methods.
 func rawOf(socket net.Conn) (raw syscall.RawConn) {
 	if sc, ok := socket.(syscall.Conn); ok {
 		raw, _ = sc.SyscallConn()

@@ -22,12 +22,12 @@ var _ http.Handler = (*Server)(nil)
 // writes what its Hub queues for them.
 //
 // A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
-// that the poller cannot watch keeps its reader. All sessions share the poller and the writers. A
-// session has a writer goroutine of its own only while the shared writers leave something to it,
-// such as what its client does not take at once. The HTTP server's goroutine ends with the upgrade.
+// that the poller cannot watch keeps its reader. All sessions share the poller and the writers. If
+// the writers cannot write everything at once, a goroutine of the session's own writes the
+// remainder. The HTTP server's goroutine ends with the upgrade.
 //
-// Close ends these goroutines, and Run does the same when its context is done. Drain ends those of
-// the sessions. Afterwards the Server cannot be used again.
+// Close ends all of these goroutines. Run calls Close when its context is done. Drain ends only the
+// goroutines of the sessions. After Close or Drain the Server cannot be used again.
 type Server struct {
 	cfg     Config
 	log     *slog.Logger
@@ -35,7 +35,7 @@ type Server struct {
 	hub     *Hub
 	up      Upstream
 
-	start      time.Time       // where the time of Server.now begins
+	start      time.Time       // the moment at which Server.now is 0
 	ctx        context.Context // done from Close on
 	cancel     context.CancelFunc
 	clock      clock
@@ -84,9 +84,9 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 }
 
 // Run pings silent clients and sends deferred pongs. It ends sessions whose token expired, whose
-// message was not finished in time, or whose client gave no sign of life after a ping. It has the
-// writers write what an unfinished batch of the link holds back. When ctx is done, Run does what
-// Close does, and returns.
+// message was not finished in time, or whose client gave no sign of life after a ping. It starts
+// the writers even while an unfinished batch of the link holds messages back. When ctx is done, Run
+// calls Close and returns.
 func (v *Server) Run(ctx context.Context) {
 	ticker := time.NewTicker(wheelTick)
 	defer ticker.Stop()
@@ -102,11 +102,11 @@ func (v *Server) Run(ctx context.Context) {
 	}
 }
 
-// Close refuses new clients and ends all sessions. A client that was not sent another close frame
-// before is sent 1012. Each client has shutdownWait to answer. Close returns when the goroutines of
+// Close refuses new clients and ends all sessions. Each client is sent 1012, unless it was sent
+// another close frame before. It has shutdownWait to answer. Close returns when the goroutines of
 // the sessions, the poller and the writers have ended. By then Upstream.End was called for each
-// session that a relay may know of. A session that is dead when Close is called may linger until
-// its own deadline, closeWait at most, and Close waits for it.
+// session that a relay may know of. A session that was dead before may linger until its own
+// deadline, closeWait at most. Close waits for such a session too.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
@@ -117,8 +117,8 @@ func (v *Server) Close() {
 	v.hub.writers.close()
 }
 
-// endAll ends the sessions that are not dead. Their clients are sent 1012, unless they were sent
-// another close frame before. All of them have shutdownWait to answer.
+// endAll begins the end of each session that is not dead. Each client is sent 1012, unless it was
+// sent another close frame before. Each client has shutdownWait to answer.
 func (v *Server) endAll() {
 	for _, s := range v.hub.living() {
 		s.close(ReasonDraining, shutdownWait)
@@ -187,15 +187,15 @@ type Upstream interface {
 	// Accept numbers a client's message and puts a copy of it into the log. It returns false if
 	// there is no room, or if other sessions wait for room.
 	Accept(id uint64, payload []byte) bool
-	// WaitRoom waits until Accept of size bytes may succeed, and returns true. It returns false
-	// when ctx is done.
+	// WaitRoom waits until Accept may succeed for a message of size bytes, and returns true. It
+	// returns false when ctx is done.
 	WaitRoom(ctx context.Context, id uint64, size int) bool
 	// Holds reports whether the log has a message of the session.
 	Holds(id uint64) bool
 	// End logs the session's end. The Hub keeps the session until Hub.Forget.
 	End(id uint64)
-	// Forget says that the Hub has forgotten a session without End. No relay was told of the
-	// session, and the log has no message of it.
+	// Forget says that the Hub has forgotten a session for which End was not called. No relay was
+	// told of the session, and the log has no message of it.
 	Forget(id uint64)
 	// Linked reports whether there is a link now, and whether there ever was one.
 	Linked() (now, ever bool)

@@ -8,19 +8,19 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Session is one client connection. Frames for its client wait in its queue, which the Hub's
-// writers empty. A session has no socket before its upgrade. Without a Server a session never has a
-// socket, and Take empties its queue.
+// Session is one client connection. Frames for its client wait in its queue. The Hub's writers
+// empty the queue. A session has no socket before its upgrade. Without a Server a session never has
+// a socket, and Take empties its queue.
 type Session struct {
 	info   link.Session // does not change after Hub.Open
 	queue  queue
-	reason atomic.Uint32 // a Reason; the first one set stays
-	// pacing is set during a wait for the allowance. The session's end closes the channel.
+	reason atomic.Uint32 // a Reason; once set, it does not change
+	// pacing is set while a message waits for the user's allowance. closeWith closes the channel.
 	pacing atomic.Pointer[chan struct{}]
 	conn   atomic.Pointer[conn] // nil before the upgrade, after the end, and without a Server
 
 	users  *users       // counts this session; nil: it is not counted; fixed after users.enter
-	claims atomic.Int32 // those of claimSocket and claimTables that are not released
+	claims atomic.Int32 // bits claimSocket and claimTables; release clears them
 
 	// The following fields are guarded by Hub.mu.
 	memberships []membership
@@ -79,10 +79,10 @@ func (s *Session) deliver(frame []byte) pushed {
 	return result
 }
 
-// close begins the session's end, unless that was begun before. It reports whether it began the
-// end. It seals the queue with the reason's close frame, if there is one. For ReasonSlow that frame
-// replaces what the writer has not taken. The parameter wait is the client's time to answer. close
-// does not block.
+// close begins the session's end, and returns true. If the end was begun before, close does nothing
+// and returns false. close seals the queue with the reason's close frame, if the reason has one.
+// For ReasonSlow that frame replaces what the writer has not taken. The parameter wait is the
+// client's time to answer. close does not block.
 func (s *Session) close(r Reason, wait time.Duration) bool {
 	return s.closeWith(r, closeFrames[r], wait)
 }
@@ -102,8 +102,10 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 }
 
 // end ends a session whose reading ended with err. From here on no message of the client is
-// accepted, and nothing more is queued for the client. Unless the connection is broken, what is
-// queued is still written, until the deadline of the session's end. Then the socket is closed.
+// accepted, and nothing more is queued for the client. If the connection is broken, end closes the
+// socket at once. Otherwise end waits until all that is queued is written, or until the deadline of
+// the session's end. Then it closes the socket. If the client may still be sending, end calls
+// linger before.
 func (v *Server) end(r *reader, err error) {
 	c := r.conn
 	s := c.session
@@ -125,8 +127,7 @@ func (v *Server) end(r *reader, err error) {
 	v.ended(s)
 }
 
-// closeFor closes s with the reason that belongs to err. It reports whether that was the first
-// close.
+// closeFor closes s with the reason that belongs to err. It returns false if s was closed before.
 func (s *Session) closeFor(err error, broken bool) bool {
 	if code, ok := err.(closeCode); ok {
 		return s.closeWith(ReasonClient, closeFrame(int(code), ""), closeWait)
@@ -145,9 +146,9 @@ func (s *Session) closeFor(err error, broken bool) bool {
 }
 
 // linger closes the server's half of the connection. It discards what still arrives, until the
-// client closes or the deadline passes. The kernel resets a connection that is closed with unread
-// bytes, and the client might then never see the close frame. After lingerMost bytes linger gives
-// up, and the client may be reset.
+// client closes or the deadline passes. If bytes were left unread, the kernel would reset the
+// connection, and the client might never see the close frame. After lingerMost bytes linger gives
+// up, and the kernel may reset the connection.
 func (c *conn) linger() {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
@@ -177,7 +178,8 @@ func (v *Server) ended(s *Session) {
 	v.log.Debug("session ended", "session", s.info.ID, "reason", reason)
 }
 
-// hurry bounds the time, from now, until the socket of an ending session is closed.
+// hurry sets the deadline of the session's end anew. From now on the socket stays open for the
+// duration wait at most. If the session has no socket, hurry does nothing.
 func (s *Session) hurry(wait time.Duration) {
 	if c := s.conn.Load(); c != nil {
 		c.endBy(time.Now().Add(wait))

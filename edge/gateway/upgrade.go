@@ -15,8 +15,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// longestStay caps the time until a token's end. Some ends are too far away for a Duration: those
-// in the year 9999, and those whose exp is in milliseconds.
+// longestStay caps the time until a token's end. Some ends are too far away for a Duration, such as
+// one in the year 9999, or one whose exp was written in milliseconds.
 const longestStay = 100 * 365 * 24 * time.Hour
 
 // ServeHTTP answers a request for a chat endpoint. For an admitted client it opens a session. It
@@ -96,7 +96,7 @@ func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (unt
 }
 
 // connect opens a session, waits for the relay, and upgrades. If it returns true, the session has
-// begun, and its last reader calls leave at the end.
+// begun. The session's last reader then calls leave.
 func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Session, until time.Time) (running bool) {
 	s := NewSession(info, v.cfg.Queue)
 	began := time.Now()
@@ -141,8 +141,8 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 	return true
 }
 
-// awaitOpened waits for the relay's Opened: openWait at most, and not at all without a link. It
-// returns false if the client goes away or this server drains during the wait.
+// awaitOpened waits for the relay's Opened, for openWait at most. Without a link it does not wait.
+// It returns false if the client goes away or this server drains during the wait.
 func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 	linked, _ := v.up.Linked()
 	var late <-chan time.Time = closedTimes
@@ -166,9 +166,9 @@ func (v *Server) awaitOpened(r *http.Request, opened <-chan struct{}) bool {
 
 var closedTimes = closed[time.Time]()
 
-// begin gives the session's queue its writer, which starts if frames are already queued. If
-// unparsed is empty, begin lets the poller watch the conn. If unparsed is not empty, or the conn
-// does not become idle, begin starts the reader.
+// begin gives the session's queue its writer. The writer starts at once if frames are already
+// queued. If unparsed is empty, begin lets the poller watch the conn. If unparsed is not empty, or
+// if goIdle returns false, begin starts the reader.
 func (v *Server) begin(c *conn, unparsed []byte) {
 	s := c.session
 	s.conn.Store(c)

@@ -84,8 +84,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestA7_PathsAreStrictWhereThatIsSet checks that paths are strict if StrictIDs is set, and only
-// then.
+// TestA7_PathsAreStrictWhereThatIsSet checks that some names in paths are refused if StrictIDs is
+// set, and only then.
 func TestA7_PathsAreStrictWhereThatIsSet(t *testing.T) {
 	lax, strict := start(t, nil, nil), start(t, nil, func(c *Config) { c.StrictIDs = true })
 	for _, path := range []string{"/chat/channel/Anna%20Maria", "/chat/group/%E7%BE%A4/%C3%A9", "/chat/all/1"} {
@@ -157,7 +157,7 @@ func TestTheUpgradeIsAnsweredAtOnceWithoutALink(t *testing.T) {
 		linked: func() (bool, bool) { return false, true },
 	}, nil)
 	fastest, tries := openWait, 0
-	for ; fastest > openWait/2 && tries < 10; tries++ { // a busy machine may delay some
+	for ; fastest > openWait/2 && tries < 10; tries++ { // a busy machine may delay a try
 		began := time.Now()
 		g.raw("/chat/user/1", "")
 		fastest = min(fastest, time.Since(began))
@@ -211,8 +211,8 @@ func TestDeadSessionsCountAsSessions(t *testing.T) {
 var testKeys = keyring.Keys{{ID: "new", Secret: []byte("0123456789abcdef-new")}, {ID: "old", Secret: []byte("0123456789abcdef-old")}}
 
 // TestP8_WhoLingersCounts checks that a session counts until its socket is closed. The socket of a
-// session that has ended stays open until its client closes or its time is over, even if the relay
-// has forgotten the session.
+// session that has ended stays open until the client closes or the client's time to answer is over.
+// This is so even if the relay has forgotten the session.
 func TestP8_WhoLingersCounts(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.MaxSessions = 1 })
 	// The broken frame ends the session. Its socket then stays open until the client answers the

@@ -9,17 +9,16 @@ import (
 
 const (
 	// inlineMost is the largest number of conns to which the link's reader writes at the end of a
-	// batch, in place of the writers. If more conns wait, it leaves all of them to the writers,
-	// since nobody reads the link while it writes.
+	// batch, in place of the writers. If more conns wait, the reader leaves all of them to the
+	// writers. While the reader writes, nobody reads the link.
 	inlineMost = 4
-	// holdMost is the number of queued messages, of all members together, at which a batch is
-	// released before it is whole. To queue that many takes about a millisecond.
+	// holdMost is the number of queued messages, counted over all members, at which a batch is
+	// released before it is whole. To queue so many messages takes about a millisecond.
 	holdMost = 16 << 10
-	// holdShare divides Config.Queue. When the bytes that a batch may hold back for one member
-	// reach the result, the batch is released before it is whole. The aim is that the writers begin
-	// before a burst fills a queue.
+	// A batch is released before it is whole once the batch may hold back Config.Queue/holdShare
+	// bytes for one member. The aim is that the writers begin before a burst fills a queue.
 	holdShare = 8
-	// gatherFrom is how many waiting conns make the writers wait for gatherFor first. What comes
+	// If gatherFrom conns or more wait, the writers start only after gatherFor. Messages that come
 	// for these conns in that time can be written in the same system calls.
 	gatherFrom = 64
 	gatherFor  = time.Millisecond
@@ -33,16 +32,16 @@ const (
 // together. This makes fan-out cheap: a write costs 5 to 9 µs, for one small message or for
 // several.
 //
-// A conn is in the list at most once. Its queue counts the writers as its running writer from add
-// on, until queue.take or queue.written says that nothing is left, or queue.fail is called.
+// A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
+// is set. queue.take and queue.written clear it when nothing is left. queue.fail clears it too.
 type writers struct {
 	holdBytes int // bytes of fanned-out texts at which a batch is released; set by NewServer
 
 	mu          sync.Mutex // guards the fields below; never held across I/O
 	first, last *conn      // a list, linked by conn.next
 	waiting     int        // conns in the list
-	running     int        // goroutines
-	holds       int        // unfinished batches, and gathering times that run
+	running     int        // goroutines that run writers.run
+	holds       int        // unfinished batches, and waits of gatherFor under way
 	all         sync.WaitGroup
 }
 
@@ -62,8 +61,8 @@ func (w *writers) add(c *conn) {
 	}
 }
 
-// startLocked starts goroutines until as many run as conns wait, GOMAXPROCS at most. w.mu must be
-// held.
+// startLocked starts goroutines until there are as many as conns that wait, but no more than
+// GOMAXPROCS. w.mu must be held.
 func (w *writers) startLocked() {
 	for w.running < min(runtime.GOMAXPROCS(0), w.waiting) {
 		w.running++
@@ -81,9 +80,9 @@ func (w *writers) hold() {
 }
 
 // release ends a hold. If no more than inlineMost conns wait and no goroutine runs, release writes
-// to these conns itself. Otherwise the writers start, unless another hold goes on. They start after
-// gatherFor if gatherFrom conns or more wait and no goroutine runs, but at once if enough is set.
-// release must not be called with a lock held.
+// to these conns itself. Otherwise it starts the writers, unless another hold goes on. If
+// gatherFrom conns or more wait and no goroutine runs, the writers start only after gatherFor. If
+// enough is set, they start at once. release must not be called with a lock held.
 func (w *writers) release(enough bool) {
 	w.mu.Lock()
 	w.holds--
@@ -110,8 +109,8 @@ func (w *writers) release(enough bool) {
 	}
 }
 
-// relieve starts the writers in spite of a hold, since a batch may take long to end: its link may
-// stall in the middle of the batch.
+// relieve starts the writers in spite of a hold. A batch may take long to end, since its link may
+// stall.
 func (w *writers) relieve() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -156,8 +155,8 @@ func (w *writers) run() {
 	}
 }
 
-// nextOrEnd does for writers.run what the method next does. When it returns nil, the goroutine is
-// no longer counted and must end.
+// nextOrEnd removes the first conn from the list, for a goroutine of writers.run. If the list is
+// empty, it returns nil. The goroutine is then no longer counted, and must end.
 func (w *writers) nextOrEnd() *conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -168,8 +167,8 @@ func (w *writers) nextOrEnd() *conn {
 	return c
 }
 
-// write writes what is queued for c. What is not written at once is left to conn.patiently. If more
-// was queued meanwhile, c goes to the end of the list.
+// write writes what is queued for c. It leaves to conn.patiently what the socket does not take at
+// once. If more was queued meanwhile, c goes to the end of the list.
 func (w *writers) write(c *conn, p *pen) {
 	if c.raw == nil {
 		c.patiently(c.session.queue.take(nil))
@@ -198,7 +197,7 @@ func (w *writers) write(c *conn, p *pen) {
 	}
 }
 
-// close waits until no goroutine is running. Nothing may be added any more.
+// close waits until no goroutine runs writers.run. No conn may be added any more.
 func (w *writers) close() { w.all.Wait() }
 
 // patiently starts a goroutine that writes b, and then what is queued, one batch at a time. The
@@ -260,8 +259,8 @@ func (b *batch) release() {
 	batches.Put(b)
 }
 
-// skip drops the first n bytes, which were written, and returns how many frames they completed. The
-// queue counts those frames until the whole batch is written.
+// skip drops the first n bytes, which were written. It returns how many frames are written
+// completely. The queue counts these frames until the whole batch is written.
 func (b *batch) skip(n int) (frames int) {
 	for frames < len(b.frames) && n >= len(b.frames[frames]) {
 		n -= len(b.frames[frames])

@@ -40,8 +40,8 @@ func TestABatchOfTheLinkIsOneWriteToEachClient(t *testing.T) {
 	}
 }
 
-// TestABatchThatBreaksOffIsWritten checks that a link that ends in the middle of a batch leaves
-// nothing held back.
+// TestABatchThatBreaksOffIsWritten checks that nothing stays held back if a link ends in the middle
+// of a batch.
 func TestABatchThatBreaksOffIsWritten(t *testing.T) {
 	g := start(t, nil, nil)
 	c := g.raw("/chat/channel/1", "")
@@ -81,9 +81,9 @@ func TestALongBatchIsBegunBeforeItIsWhole(t *testing.T) {
 	g.hub.EndBatch()
 }
 
-// awaitWritable returns once each client has been written to. A conn whose upgrade was only just
-// answered may not have its writer yet. Such a conn may join the writers' list too late to be
-// written to when the test expects it.
+// awaitWritable returns once each client has been written to. Just after its upgrade was answered,
+// a conn may not have its writer yet. Such a conn may join the writers' list too late for a test
+// that expects a write.
 func awaitWritable(g *gateway, clients []*rawClient) {
 	g.publish("all", "here")
 	for _, c := range clients {
@@ -112,8 +112,8 @@ func TestAHoldIsBounded(t *testing.T) {
 }
 
 // TestAClientThatStallsGetsTheRest checks a client whose socket does not take everything at once.
-// Its messages are written later, in order and completely. The other client gets all of its
-// messages meanwhile.
+// The remaining messages are written to it later, completely and in order. Meanwhile the other
+// client gets all of its messages.
 func TestAClientThatStallsGetsTheRest(t *testing.T) {
 	const messages = 2000
 	g := start(t, nil, func(c *Config) { c.Queue = 64 << 20 })
@@ -188,7 +188,7 @@ func TestAllocPerDelivery(t *testing.T) {
 	}
 }
 
-// TestGatheringIsBounded checks that writers that gather for many conns do not wait for long.
+// TestGatheringIsBounded checks that the writers do write after they have gathered for many conns.
 func TestGatheringIsBounded(t *testing.T) {
 	g := start(t, nil, nil)
 	clients := make([]*rawClient, gatherFrom)
@@ -209,7 +209,8 @@ func TestGatheringIsBounded(t *testing.T) {
 }
 
 // TestP7_ABurstIsBegunBeforeItFillsAQueue checks that the messages of a batch are written before
-// the batch ends, once they fill an eighth of a client's queue. Then the writers gather no more.
+// the batch ends, once they fill an eighth of a client's queue. The writers then start without
+// gathering.
 func TestP7_ABurstIsBegunBeforeItFillsAQueue(t *testing.T) {
 	g := start(t, nil, nil)
 	clients := make([]*rawClient, gatherFrom)

@@ -21,8 +21,8 @@ type tokenConfig struct {
 	Audience string       `env:"JWT_AUDIENCE" doc:"the token's aud"`
 }
 
-// token prints a token to stdout, to try an edge by hand. In production, the site that knows the
-// users signs their tokens.
+// token prints a token to stdout. With the token an edge can be tried by hand. In production, the
+// site that knows the users signs their tokens.
 func token(args, environ []string, stdout, stderr io.Writer) (status int) {
 	flags := flag.NewFlagSet("edge token", flag.ContinueOnError)
 	flags.SetOutput(stderr)

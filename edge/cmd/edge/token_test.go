@@ -31,8 +31,8 @@ func TestA9_TokensMeetTheDemands(t *testing.T) {
 }
 
 // TestA7_TokensAreForStrictIDsUnlessAskedOtherwise checks that the subcommand token needs --any-id
-// to make a token for an id that EDGE_STRICT_IDS refuses. For a text with a control character,
-// which is no id, it makes none even with --any-id.
+// to make a token for an id that EDGE_STRICT_IDS refuses. A text with a control character is no id.
+// For such a text the subcommand makes no token, even with --any-id.
 func TestA7_TokensAreForStrictIDsUnlessAskedOtherwise(t *testing.T) {
 	for _, sub := range []string{"a】", "a\u202eb", "e\u0301", "2 send:x"} {
 		var out, wrong bytes.Buffer
