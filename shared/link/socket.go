@@ -30,7 +30,7 @@ type socket struct {
 	progress  atomic.Int64
 	sentBytes atomic.Uint64
 
-	// The watchdog owns kernel, left and drained. They are as of its last look.
+	// The watchdog owns kernel, left and drained. Their values are those of its last look.
 	kernel  queued
 	left    uint64        // bytes that have left this machine
 	drained time.Duration // when kernel was last seen to shrink
@@ -91,7 +91,7 @@ func (s *socket) look(side Side) {
 		s.kernel = queued{}
 		return
 	}
-	sent := s.sentBytes.Load() // before the look: later bytes have not left
+	sent := s.sentBytes.Load() // first: bytes that are sent from now on must not count as left
 	before := s.kernel
 	now, ok := kernelQueue(s.Conn)
 	if !ok {
