@@ -8,7 +8,8 @@ import "github.com/edgerelay/edgerelay/shared/link"
 type Handler interface {
 	// Begin starts a link and returns the Feed for the link's frames. It calls session for each
 	// session, including dead ones that are not yet forgotten. It calls held for each topic with
-	// members, in several parts when there are many members. All of this is as of one moment.
+	// members, in several parts when there are many members. All calls tell the tables of one
+	// moment.
 	Begin(session func(link.Session), held func(link.Held)) Feed
 
 	Answer(link.Answer)
