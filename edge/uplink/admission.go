@@ -41,7 +41,7 @@ type waiter struct {
 	size    int
 	ready   chan struct{} // closed when room was promised
 	granted bool
-	inLine  *list.Element // its element of line; nil while it waits for its share
+	inLine  *list.Element // element of line; nil while the session waits for the share
 }
 
 func newAdmission(log *Log) *admission {

@@ -75,7 +75,7 @@ type search struct {
 
 	began  time.Time
 	rounds int
-	slow   backoff // between rounds, after eagerFor
+	slow   backoff // pauses between rounds, after eagerFor
 	ended  chan *round
 	latest *round
 	under  int // rounds under way
@@ -225,9 +225,9 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	}
 }
 
-// suits returns why the edge does not need a link that it has dialled, or nil if it needs it. A
-// relay that is doubted may answer a dial. suits then waits up to againAfter for the old link to be
-// heard. If the old link stays silent, the new one is needed.
+// suits returns why the edge does not need the dialled link l, or nil if it needs l. A relay that
+// is doubted may answer a dial. suits then waits up to againAfter for the old link to be heard. If
+// the old link stays silent, the new one is needed.
 func (s *search) suits(ctx context.Context, l *dialled) error {
 	old := s.leaving
 	if old == nil || old.over.Err() != nil {
@@ -267,8 +267,8 @@ func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	}
 }
 
-// note counts what failed in a round. If there is no link and the round gave none, note hands the
-// reasons to fail.
+// note counts what failed in a round. If there is no link and the round gave none, note calls fail
+// with the reasons.
 func (s *search) note(r *round) {
 	u := s.u
 	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(r.lookups)))

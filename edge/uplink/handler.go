@@ -41,9 +41,9 @@ type Feed interface {
 	Gap(link.Gap)
 	// Cost tells to how many sessions a user's message was delivered, on all edges of the relay.
 	Cost(link.Cost)
-	// BrokerBack tells that the relay has said that nothing is degraded, so that its broker is
-	// there. What the relay gave ahead until now belongs to a past outage. BrokerBack may come
-	// again without an outage in between.
+	// BrokerBack tells that the relay has said that nothing is degraded. Its broker is then there,
+	// and what the relay gave ahead until now belongs to a past outage. BrokerBack may come again
+	// without an outage in between.
 	BrokerBack()
 	// Leaving tells that the edge looks for another link while this one is still up. Staying tells
 	// that the edge no longer looks for one.

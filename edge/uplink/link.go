@@ -30,8 +30,8 @@ type Link struct {
 // block. Any goroutine may call wake at any time from now on.
 //
 // Before the tables are read, the new link begins to queue new sessions. So a session that is added
-// meanwhile is told at least once, and may be told twice. The link that was in use before sends
-// nothing more but Moved. The caller must call Down at the end.
+// meanwhile is told at least once, and may be told twice. From then on the link that was in use
+// before sends only Moved. The caller must call Down at the end.
 func NewLink(links *Links, wake func()) *Link {
 	l := &Link{links: links, wake: wake, drain: make(chan time.Duration, 1), live: make(chan struct{})}
 	links.turn.Lock()

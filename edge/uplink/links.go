@@ -38,7 +38,8 @@ type Links struct {
 	turn sync.Mutex
 
 	// mu gives one order to what sessions do: a Session frame goes before the session's messages,
-	// and those go before its end. mu is never held across I/O nor while the Handler is called.
+	// and the messages go before the session's end. mu is never held across I/O nor while the
+	// Handler is called.
 	mu        sync.Mutex // guards the following
 	log       *Log
 	admission *admission

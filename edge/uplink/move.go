@@ -48,7 +48,7 @@ func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration
 }
 
 // doubted looks for another relay while old is silent. It returns the new link. If old is heard
-// again or ends before, or if ctx is done, it returns old.
+// again, old ends or ctx is done before there is a new link, doubted returns old.
 func (u *Uplink) doubted(ctx context.Context, old *running) *running {
 	began := time.Now()
 	u.logger.Warn("relay is silent: looking for another", "relay", old.welcome.Relay, "silent", time.Since(old.conn.LastReceived()))

@@ -34,8 +34,8 @@ const (
 type finding struct {
 	state    string
 	took     time.Duration     // how long the handshake took
-	instance protocol.Instance // of the relay
-	broker   string            // "": the relay did not know it, or was not reached
+	instance protocol.Instance // the relay's instance
+	broker   string            // "": the relay did not know its broker, or was not reached
 	err      error
 }
 
@@ -98,7 +98,7 @@ type surveyor struct {
 	said   string // the brokers that differ, as logged; "": they do not
 	at     time.Time
 
-	distances map[string]distance // by URL, of candidates that were reached
+	distances map[string]distance // distances of reached candidates, by URL
 	went      time.Time           // when the edge last went home; zero: never
 }
 

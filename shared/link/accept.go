@@ -51,7 +51,7 @@ type Pending struct {
 	Max int
 
 	mu      sync.Mutex
-	waiting crowd.Crowd[netip.Addr, *socket] // by source
+	waiting crowd.Crowd[netip.Addr, *socket] // handshakes under way, by source
 }
 
 // NewPending returns a Pending whose Max is most. A source that has a few handshakes counts like a

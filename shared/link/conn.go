@@ -57,9 +57,9 @@ type Conn struct {
 
 	talk *Talk
 	wake chan struct{} // one slot; never closed
-	done chan struct{} // closed by end
+	done chan struct{} // closed by closeNow
 
-	in []byte // owned by the reader
+	in []byte // the buffer of readBatch
 
 	handling atomic.Bool
 	handled  atomic.Int64

@@ -22,7 +22,7 @@ var (
 // to choose the Code that the peer is told.
 type CloseError struct {
 	Code   Code
-	Text   string // as sent or received in Bye
+	Text   string // the reason in words, as in Bye if there was one
 	Remote bool   // the reason came in the peer's Bye
 	Err    error  // the error that this side saw; nil if there was none
 }

@@ -75,7 +75,7 @@ type Hello struct {
 	// Generation counts the edge's links. Of two links of one instance, the relay keeps the one
 	// with the higher generation. 0 means that the edge only asks who the relay is.
 	Generation uint64
-	// LogSize is the most bytes of unfinished frames that the edge may have sent.
+	// LogSize bounds the Messages that the edge may have sent and that are not finished, in bytes.
 	LogSize  uint64
 	Instance protocol.Instance // this boot of the edge
 	Node     string            // the edge's node ID, a label

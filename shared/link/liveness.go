@@ -158,8 +158,8 @@ func (l *liveness) due(s Signs) bool {
 
 // ping is a Ping that no byte has answered. The zero ping is none.
 type ping struct {
-	at  time.Duration // when it was due; once end is known, when it was written
-	end uint64        // the bytes sent from the link's start to the end of its batch; or unwritten
+	at  time.Duration // when the Ping was due, or when it was written once end is known
+	end uint64        // bytes sent on the link up to the end of the Ping's batch; or unwritten
 }
 
 // unwritten is the end of a ping that is not written yet.

@@ -81,8 +81,8 @@ func (t *Talk) isLeaving() bool {
 // Bye if it is due. It returns batch unchanged when there is nothing to send. last reports that the
 // batch ends in Bye, after which nothing may be sent.
 func (t *Talk) Next(batch []byte, src Source, now time.Duration) (_ []byte, last bool) {
-	// The call of farewell comes before Fill. Otherwise, frames that were queued before the call of
-	// Bye could be missing before the Bye frame.
+	// This call comes before Fill. If it came after, Bye could be called between the two. The Bye
+	// frame could then overtake frames that were queued before.
 	cause, overdue := t.farewell(now)
 	batch = t.control(batch, now)
 	control := len(batch)
@@ -273,8 +273,8 @@ func (t *Talk) Watch(s Signs) (dead bool) {
 	return true
 }
 
-// doubt notes whether the peer is doubted now, and signals the begin of a doubt. A doubt lasts
-// until a byte comes.
+// doubt notes whether the peer is doubted now, and signals when a doubt begins. A doubt lasts until
+// a byte comes.
 func (t *Talk) doubt(doubted bool, s Signs) {
 	t.mu.Lock()
 	if s.Received >= t.silent {

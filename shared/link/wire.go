@@ -77,7 +77,8 @@ func finish(b []byte, start, hint int) []byte {
 
 func uvarintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
-// uvarint is a binary.Uvarint that takes the shortest form only, so that a frame has one encoding.
+// uvarint reads as binary.Uvarint does, but takes the shortest form only. So a frame has only one
+// encoding.
 func uvarint(b []byte) (v uint64, n int, err error) {
 	v, n = binary.Uvarint(b)
 	if n == 0 {
@@ -104,8 +105,8 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
-// fields reads a body field by field. After an error every method returns zero, except remainder.
-// The methods end and extended return the first error.
+// fields reads a body field by field. After an error, every field that is read is zero, except that
+// of remainder. The methods end and extended return the first error.
 type fields struct {
 	b   []byte
 	err error

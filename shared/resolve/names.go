@@ -43,8 +43,8 @@ const (
 // is done.
 type Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
 
-// families are the networks that a Lookup takes. The addresses of both alternate. They begin with
-// an address of the first family if there is one.
+// families are the networks that a Lookup takes. In the result of Names.Lookup, addresses of both
+// alternate. The result begins with an address of the first family if there is one.
 var families = [...]string{"ip6", "ip4"}
 
 // Names remembers the addresses of names. All its methods may be called concurrently.
@@ -277,8 +277,8 @@ func (e *name) answer() (addrs []netip.Addr, stale error) {
 
 // wait returns how long to wait for the look-ups under way. The parameter known says whether an
 // address is known. If known is true, the wait ends when each look-up has lasted for patience. If
-// known is false and a look-up is under way, bounded is false: the wait ends only when a look-up
-// does.
+// known is false and a look-up is under way, bounded is false: the caller must wait until a look-up
+// has ended.
 func (e *name) wait(known bool) (rest time.Duration, bounded bool) {
 	for _, f := range e.families {
 		if !f.began.IsZero() {

@@ -19,8 +19,8 @@ import (
 // source stands in for a resolver. Tests change its answers and delays.
 type source struct {
 	mu    sync.Mutex
-	after map[string]time.Duration // by network: delay of the answer
-	addrs map[string]string        // by network: the answer; "": no such name
+	after map[string]time.Duration // delay of the answer, by network
+	addrs map[string]string        // the answer, by network; "": no such name
 	err   error
 	asked int
 }
