@@ -21,9 +21,9 @@ import (
 // time steps the admission: in Links, the one who holds Links.mu.
 type admission struct {
 	log      *Log
-	line     list.List            // of *waiter: they wait for the Log
-	shares   map[uint64][]*waiter // by owner: they wait for its share, in order
-	promises map[uint64]promise   // by session
+	line     list.List            // *waiter elements: sessions that wait for the Log
+	shares   map[uint64][]*waiter // sessions that wait for an owner's share, by owner
+	promises map[uint64]promise   // promises by session
 	promised int
 	kept     map[uint64]int // bytes in line and promised, by owner
 }
@@ -41,7 +41,7 @@ type waiter struct {
 	size    int
 	ready   chan struct{} // closed when room was promised
 	granted bool
-	inLine  *list.Element // its element of line; nil while it waits for its share
+	inLine  *list.Element // element of line; nil while the session waits for the share
 }
 
 func newAdmission(log *Log) *admission {
@@ -72,8 +72,8 @@ func (a *admission) admit(session uint64, size int) bool {
 	return a.line.Len() == 0 && a.log.logRoom(size, a.promised)
 }
 
-// wait promises room to the session and returns nil, or it returns a waiter. The waiter's ready is
-// closed when room is promised. A session waits once at a time.
+// wait promises room to the session and returns nil, if there is room now. Otherwise it returns a
+// waiter, whose ready is closed when room is promised. A session waits once at a time.
 func (a *admission) wait(session uint64, size int) *waiter {
 	if a.admit(session, size) {
 		a.promise(session, a.log.ownerOf(session), size)
@@ -172,8 +172,8 @@ func (a *admission) leave(session uint64) {
 	a.offer(session)
 }
 
-// offer gives waiters the room that there is after a session has given some back, as far as it
-// goes.
+// offer promises the room that there is to sessions that wait. The caller calls it after session
+// has given up room.
 func (a *admission) offer(session uint64) {
 	a.lineUp(a.log.ownerOf(session))
 	a.grant()

@@ -252,9 +252,9 @@ func TestP7_AUsersSessionsShareOneShareOfTheLog(t *testing.T) {
 	}
 }
 
-// TestP7_AnOwnerIsNotPromisedMoreThanItsShare has 29 sessions of one owner wait for its share,
-// which one acknowledgement frees. Two of them must be promised room, since the share holds two of
-// their messages. A session of another owner must find room.
+// TestP7_AnOwnerIsNotPromisedMoreThanItsShare has 29 sessions wait for the share of their one
+// owner. One acknowledgement frees the share. Two sessions must be promised room, since the share
+// holds two of their messages. A session of another owner must find room.
 func TestP7_AnOwnerIsNotPromisedMoreThanItsShare(t *testing.T) {
 	const each = 900
 	h := newHall(t, 16*2000)

@@ -98,7 +98,7 @@ func cuts(t *testing.T, seed uint64) {
 type finisher struct {
 	mu     sync.Mutex
 	random *rand.Rand
-	done   map[uint64]string // what each number was; no entry: it has not arrived
+	done   map[uint64]string // the frame of each number that has arrived
 	errors []string
 
 	current *fakeLink

@@ -135,7 +135,7 @@ func TestNamesAreLookedUpAtEveryDial(t *testing.T) {
 		time.Sleep(time.Minute)
 		same(t, "dials without an address", n.dialCount(), 0)
 
-		names.set(nil, "10.0.0.1", "::ffff:10.0.0.2") // the first is dead
+		names.set(nil, "10.0.0.1", "::ffff:10.0.0.2") // the first address is dead
 		time.Sleep(backoffMax)
 		four.last(1)
 
@@ -230,8 +230,8 @@ func TestBackoffAfterALink(t *testing.T) {
 	})
 }
 
-// most returns the greatest number of times that lie within one span. The times must be in
-// ascending order.
+// most returns the largest number of elements of times that lie within one span. The times must be
+// in ascending order.
 func most(times []time.Time, span time.Duration) (n int) {
 	for i, first := 0, 0; i < len(times); i++ {
 		for times[i].Sub(times[first]) >= span {

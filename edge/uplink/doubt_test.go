@@ -104,7 +104,7 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 					e.open(1)
 					time.Sleep(5 * time.Second)
 					used, other := e.linkedTo(relays)
-					if other != nil { // so that it does not answer before the relay in use is heard
+					if other != nil { // it must not answer before the relay in use is heard
 						other.freeze(true)
 					}
 					used.freeze(true)
@@ -134,8 +134,8 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 	}
 }
 
-// The connection of the link is dead, and its relay, the single one, answers dials. The edge must
-// link to it anew.
+// The connection of the link is dead. Its relay is the only one, and answers dials. The edge must
+// link to that relay anew.
 func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -220,8 +220,8 @@ func TestP12_ALoneRelayThatIsBackIsFoundWithinHalfASecond(t *testing.T) {
 	}
 }
 
-// The relay vanishes without a connection breaking, and another boot of it comes. The edge must
-// link to that within 0.5 s.
+// The relay vanishes, but its connections do not break. Then another boot of the relay comes. The
+// edge must link to that boot within 0.5 s.
 func TestP12_ALoneRelayThatVanishedIsFoundWithinHalfASecond(t *testing.T) {
 	for _, gone := range []time.Duration{3, 7, 14} {
 		synctest.Test(t, func(t *testing.T) {

@@ -20,7 +20,7 @@ const (
 	byDrain               // the relay of the link stops
 	byDoubt               // the relay of the link is silent
 	byHome                // another relay is nearer
-	byReturn              // the relay that was doubted is well, and the one after it is slow
+	byReturn              // the relay that the edge left is well, and the next one is slow
 )
 
 var causeNames = [...]string{byLoss: "loss", byDrain: "drain", byDoubt: "doubt", byHome: "home", byReturn: "return"}
@@ -28,11 +28,13 @@ var causeNames = [...]string{byLoss: "loss", byDrain: "drain", byDoubt: "doubt",
 func (c cause) String() string { return causeNames[c] }
 
 const (
-	// A search looks again and again whether a round may begin. In its first eagerFor, a random
-	// time of roundEvery to twice roundEvery is between two looks, or a round trip if that is
-	// longer. If a round is under way and a relay has taken a connection of the latest round, the
-	// next begins muteEvery after the latest at the earliest: the relay may have more to do than it
-	// can.
+	// A search looks again and again whether a round may begin. In its first eagerFor, the time
+	// between two looks is random, from roundEvery to twice roundEvery. It is a round trip if that
+	// is longer.
+	//
+	// A relay may take a connection of the latest round and give no link, as it has more to do than
+	// it can. While a round is under way, the next one then begins muteEvery after the latest at
+	// the earliest.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds the rounds of a search that are under way.
@@ -47,10 +49,10 @@ const (
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4
-	// eagerFor is the age of a search from which on its rounds have pauses of a backoff, and a
-	// round begins only when no other is under way.
+	// eagerFor is the age from which on a search begins a round only when no other is under way.
+	// The pauses between rounds are then those of a backoff.
 	eagerFor = 20 * time.Second
-	// heardEvery is the time between two looks of an edge whether the relay that it doubts has been
+	// heardEvery is the interval at which an edge looks whether the relay that it doubts has been
 	// heard.
 	heardEvery = 50 * time.Millisecond
 	// againAfter is how long the edge waits for a silent link to be heard, after the relay of that
@@ -61,7 +63,7 @@ const (
 // errSame is the error of a dial that reached the very relay that the edge is leaving.
 var errSame = errors.New("it is the relay that stops")
 
-// errHeard is the error of a dial that is not needed any more.
+// errHeard is the error of a dial that is not needed, since the doubted relay has been heard.
 var errHeard = errors.New("the relay that was silent has been heard")
 
 // search looks for a relay, in rounds. Each round dials candidates until one of them gives a link.
@@ -73,7 +75,7 @@ type search struct {
 
 	began  time.Time
 	rounds int
-	slow   backoff // between rounds, after eagerFor
+	slow   backoff // pauses between rounds, after eagerFor
 	ended  chan *round
 	latest *round
 	under  int // rounds under way
@@ -88,7 +90,7 @@ type round struct {
 	won     *dialled
 	failed  []resolve.Attempt[*dialled]
 	lookups []error
-	refused []error // of candidates that were left out, since they refused this edge before
+	refused []error // errors of candidates left out, since they refused this edge before
 }
 
 // find returns a link after its handshake. It returns nil if ctx is done before. If why is byDoubt,
@@ -223,9 +225,9 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	}
 }
 
-// suits returns why the edge does not need a link that it has dialled, or nil if it needs it. A
-// relay that is doubted may answer a dial. suits then waits up to againAfter for the old link to be
-// heard. If it stays silent, the new link is needed.
+// suits returns why the edge does not need the dialled link l, or nil if it needs l. A relay that
+// is doubted may answer a dial. suits then waits up to againAfter for the old link to be heard. If
+// the old link stays silent, the new one is needed.
 func (s *search) suits(ctx context.Context, l *dialled) error {
 	old := s.leaving
 	if old == nil || old.over.Err() != nil {
@@ -265,8 +267,8 @@ func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	}
 }
 
-// note counts what failed in a round. If there is no link and the round gave none, note hands the
-// reasons to fail.
+// note counts what failed in a round. If there is no link and the round gave none, note calls fail
+// with the reasons.
 func (s *search) note(r *round) {
 	u := s.u
 	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(r.lookups)))
@@ -307,8 +309,8 @@ func (u *Uplink) refuse(url string, err error) {
 	u.logger.Warn("relay refused this edge", "url", url, "reason", reason, "err", err)
 }
 
-// fail notes that no relay gave a link. It logs the reason, unless it has logged the same reason
-// since a round last gave a link.
+// fail notes that no relay gave a link. It logs the reason, unless that is the reason it logged
+// last and no round has given a link since.
 func (u *Uplink) fail(errs []error) {
 	refused := len(errs) > 0
 	for _, err := range errs {

@@ -8,7 +8,8 @@ import "github.com/edgerelay/edgerelay/shared/link"
 type Handler interface {
 	// Begin starts a link and returns the Feed for the link's frames. It calls session for each
 	// session, including dead ones that are not yet forgotten. It calls held for each topic with
-	// members, in several parts when there are many members. All of this is as of one moment.
+	// members, in several parts when there are many members. All calls tell the tables of one
+	// moment.
 	Begin(session func(link.Session), held func(link.Held)) Feed
 
 	Answer(link.Answer)
@@ -40,9 +41,9 @@ type Feed interface {
 	Gap(link.Gap)
 	// Cost tells to how many sessions a user's message was delivered, on all edges of the relay.
 	Cost(link.Cost)
-	// BrokerBack tells that the relay has said that nothing is degraded, so that its broker is
-	// there. What the relay gave ahead until now belongs to a past outage. BrokerBack may come
-	// again without an outage in between.
+	// BrokerBack tells that the relay has said that nothing is degraded. Its broker is then there,
+	// and what the relay gave ahead until now belongs to a past outage. BrokerBack may come again
+	// without an outage in between.
 	BrokerBack()
 	// Leaving tells that the edge looks for another link while this one is still up. Staying tells
 	// that the edge no longer looks for one.

@@ -19,8 +19,8 @@ const (
 	homeAsk    = 5 * time.Second
 	// homeEvery is the least time between two moves home.
 	homeEvery = 10 * time.Minute
-	// homeLess is the least difference by which the nearer relay's round trip must be shorter than
-	// that of the relay in use. It must also be shorter than half of that.
+	// The nearer relay's round trip must be shorter than that of the relay in use by more than
+	// homeLess. It must also be less than half as long.
 	homeLess = 5 * time.Millisecond
 	// homeTrips is the number of last surveys whose shortest round trip counts.
 	homeTrips = 3
@@ -63,8 +63,8 @@ func (s *surveyor) nearer(used string, now time.Time) (url string) {
 
 // goHome asks the nearer relay at url again and again, for homeAfter and up to homeSpread more. If
 // each question was answered, goHome then dials that relay and offers the link to Run. used is the
-// URL of the relay in use. While that relay says that it is degraded, the edge stays: it cannot
-// know whether the nearer one is well.
+// URL of the relay in use. If the relay in use says meanwhile that it is degraded, goHome gives up:
+// the edge cannot know whether the nearer relay is well.
 func (s *surveyor) goHome(ctx context.Context, used, url string) {
 	u := s.uplink
 	for end := time.Now().Add(homeAfter + rand.N(homeSpread)); time.Now().Before(end); {

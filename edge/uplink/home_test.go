@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// startFar starts an edge that links to the far relay, since the near one takes no links yet. far
-// and near are how much longer a dial of the far and of the near relay takes.
+// startFar starts an edge that links to the far relay, since the near one takes no links yet. The
+// parameters far and near are the delays of a dial of these relays.
 func startFar(t *testing.T, n *network, far, near time.Duration) (e *edge, farRelay, nearRelay *fakeRelay) {
 	t.Helper()
 	relays, urls := n.relaysOf(t, 2)

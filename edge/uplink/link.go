@@ -11,13 +11,13 @@ import (
 // writer to call Fill again.
 //
 // Two Links may exist while the edge moves to another relay. The older one then sends nothing but
-// Moved. Of what its relay sends, it passes on publications, gaps, costs and topic numbers, and
-// ignores other frames. These could contradict what the new relay has been told.
+// Moved. From its relay it takes only publications, gaps, costs and topic numbers. It ignores all
+// other frames, which could contradict what the new relay has been told.
 type Link struct {
 	links *Links
 	wake  func()
 	feed  Feed
-	drain chan time.Duration // cap 1
+	drain chan time.Duration // one slot
 	live  chan struct{}      // closed when the relay has said Live
 	names link.Names         // used by the reader alone
 
@@ -30,8 +30,8 @@ type Link struct {
 // block. Any goroutine may call wake at any time from now on.
 //
 // Before the tables are read, the new link begins to queue new sessions. So a session that is added
-// meanwhile is told at least once, and may be told twice. The link that was in use before sends
-// nothing more but Moved. The caller must call Down at the end.
+// meanwhile is told at least once, and may be told twice. From then on the link that was in use
+// before sends only Moved. The caller must call Down at the end.
 func NewLink(links *Links, wake func()) *Link {
 	l := &Link{links: links, wake: wake, drain: make(chan time.Duration, 1), live: make(chan struct{})}
 	links.turn.Lock()
@@ -59,10 +59,10 @@ func (l *Link) Drain() <-chan time.Duration { return l.drain }
 // members of the topics in the tables what they had missed.
 func (l *Link) Live() <-chan struct{} { return l.live }
 
-// Leaving tells the Handler that another link is looked for while this one is up.
+// Leaving tells the Feed that the edge looks for another link while this one is up.
 func (l *Link) Leaving() { l.feed.Leaving() }
 
-// Staying tells the Handler that no other link is needed any more.
+// Staying tells the Feed that the edge needs no other link any more.
 func (l *Link) Staying() { l.feed.Staying() }
 
 // Leave tells the relay that another link has taken over. The relay then sends what has been

@@ -15,7 +15,7 @@ import (
 
 // LinksConfig configures Links.
 type LinksConfig struct {
-	LogSize int // as in Config
+	LogSize int // bound of the Log in bytes; 0: 4 MiB
 
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: discarded
@@ -38,15 +38,16 @@ type Links struct {
 	turn sync.Mutex
 
 	// mu gives one order to what sessions do: a Session frame goes before the session's messages,
-	// and those go before its end. mu is never held across I/O nor while the Handler is called.
+	// and the messages go before the session's end. mu is never held across I/O nor while the
+	// Handler is called.
 	mu        sync.Mutex // guards the following
 	log       *Log
 	admission *admission
 	newest    *Link // the latest link, until its Down; nil: none
-	// up is newest once the tables were read for it, and the link before it until then; nil: none.
+	// up is the latest link for which the tables were read, until its Down; nil: none.
 	up       *Link
 	ever     bool
-	degraded []string      // as the relay in use said last
+	degraded []string      // what is degraded, as the relay in use said last
 	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
 }
 

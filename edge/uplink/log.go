@@ -43,7 +43,7 @@ type Log struct {
 
 // account is what is known of a session.
 type account struct {
-	owner    uint64 // whose share the session uses
+	owner    uint64 // the owner whose share the session uses
 	messages int
 	own      bool // Own was not called: the session is its own owner
 	ended    bool // its end is finished
@@ -156,9 +156,9 @@ func (l *Log) Rewind() {
 	l.through = 0
 }
 
-// Ack drops each entry whose number is at most the value of through, or lies in one of the ranges.
-// It calls dropped for each of them. An entry may be acknowledged before it is sent on this link,
-// if it was sent on an earlier one.
+// Ack drops each entry whose number is at most through, or lies in one of the ranges. It calls
+// dropped for each of them. An entry may be acknowledged before it is sent on this link, if it was
+// sent on an earlier one.
 //
 // Ack fails with ErrAck and changes nothing if it covers a number that was never sent, if through
 // is below that of an earlier Ack of this link, or if ranges are out of order.
@@ -270,9 +270,9 @@ func (l *Log) settle(session uint64, a account) {
 // Answer reports whether an answer to number should be passed on. That is so at most once for each
 // entry, and not for an end or a finished message.
 //
-// Without grants, the answer finishes its entry: the caller brings the frame's effect into the
-// edge's tables, so the entry must not be replayed. With grants, the entry stays, and new links
-// replay it as granted.
+// If grants is false, the answer finishes its entry: the caller brings the frame's effect into the
+// edge's tables, so the entry must not be replayed. If grants is true, the entry stays, and new
+// links replay it as granted.
 func (l *Log) Answer(number uint64, grants bool, dropped func(session uint64, end bool)) bool {
 	s := l.message(number)
 	if s == nil {

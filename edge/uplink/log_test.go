@@ -15,8 +15,8 @@ import (
 type model struct {
 	size    int
 	entries []modelEntry
-	sent    int // numbers up to it were sent on some link
-	cursor  int // numbers up to it were sent on this link
+	sent    int // the highest number sent on any link
+	cursor  int // the highest number sent or left out on this link
 	through uint64
 }
 

@@ -7,20 +7,20 @@ import (
 
 type metrics struct {
 	moves       *prometheus.CounterVec
-	doubts      *prometheus.CounterVec // by end
+	doubts      *prometheus.CounterVec // labelled by end
 	wrongMoves  prometheus.Counter
 	strangers   prometheus.Counter
 	suspensions prometheus.Counter
 	relays      *prometheus.GaugeVec
 	brokers     prometheus.Gauge
 	links       prometheus.Counter
-	ends        *prometheus.CounterVec // by reason
-	linkInfo    *prometheus.GaugeVec   // by relay, URL and cause
-	failures    *prometheus.CounterVec // by reason
+	ends        *prometheus.CounterVec // labelled by reason
+	linkInfo    *prometheus.GaugeVec   // labelled by relay, URL and cause
+	failures    *prometheus.CounterVec // labelled by reason
 	refused     prometheus.Counter
 	replayed    prometheus.Counter
 	repeated    prometheus.Counter
-	digests     *prometheus.CounterVec // by result
+	digests     *prometheus.CounterVec // labelled by result
 }
 
 func newMetrics(r prometheus.Registerer, s *Links) *metrics {

@@ -9,7 +9,7 @@ import (
 )
 
 // liveWait is how long a moving edge waits for the new relay to catch up, before it leaves the old
-// one nevertheless. A dial of the old relay meanwhile may prolong that.
+// one nevertheless.
 const liveWait = 5 * time.Second
 
 // slowAfter is how long the new relay may take to catch up, before the edge looks whether it would
@@ -48,7 +48,7 @@ func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration
 }
 
 // doubted looks for another relay while old is silent. It returns the new link. If old is heard
-// again or ends before, or if ctx is done, it returns old.
+// again, old ends or ctx is done before there is a new link, doubted returns old.
 func (u *Uplink) doubted(ctx context.Context, old *running) *running {
 	began := time.Now()
 	u.logger.Warn("relay is silent: looking for another", "relay", old.welcome.Relay, "silent", time.Since(old.conn.LastReceived()))
@@ -89,7 +89,7 @@ func (u *Uplink) move(ctx context.Context, old *running, l *dialled, why cause) 
 }
 
 // part waits as awaitLive does, and then ends old. If old was left by doubt and was heard since
-// next began, part calls learn.
+// next began, part calls learn with the longest silence of old.
 func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	outcome := u.awaitLive(ctx, old, next, why)
 	u.metrics.moves.WithLabelValues(why.String(), outcome).Inc()
@@ -101,10 +101,13 @@ func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	}
 }
 
-// awaitLive waits until next is live, and returns how the wait ended. If that takes slowAfter,
-// awaitLive may dial old's relay again and offer the link to Run. It does so after byHome. After
-// byDoubt it does so if old was heard since next began and the relay in use has not said that it is
-// degraded: a degraded relay may be unable to say Live, and so may the others.
+// awaitLive waits until next is live, for liveWait at most, or until old or next ends. It returns
+// how the wait ended.
+//
+// If the wait takes slowAfter, awaitLive may start a goroutine that dials old's relay again and
+// offers the link to Run. It always does so after byHome. After byDoubt it does so if old was heard
+// since next began and the relay in use has not said that it is degraded. A degraded relay may be
+// unable to say Live, and so may the others.
 func (u *Uplink) awaitLive(ctx context.Context, old, next *running, why cause) (outcome string) {
 	most := time.NewTimer(liveWait)
 	defer most.Stop()
@@ -137,8 +140,9 @@ func (u *Uplink) isDegraded() bool {
 }
 
 // leave ends old after next has taken over. It asks old's relay to send what has been published and
-// to end the link, and waits for that up to leaveWait. It does not ask if next is lost, if old's
-// relay does not know Moved, or if that relay was not yet told all tables.
+// to end the link. It waits for that up to leaveWait, and then says Bye. If next is lost meanwhile,
+// leave closes old at once. It does not ask if next is lost before, if old's relay does not know
+// Moved, or if that relay was not yet told all tables.
 func (u *Uplink) leave(old, next *running) {
 	if next.over.Err() == nil && old.conn.Features()&link.FeatureMove != 0 && old.Leave() {
 		timer := time.NewTimer(leaveWait)

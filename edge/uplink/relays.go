@@ -22,7 +22,7 @@ const lookupWait = 3 * time.Second
 
 // relay is one element of EDGE_RELAY_URLS.
 type relay struct {
-	url string // to dial; "" if name and port are set
+	url string // the URL to dial; "" if name and port are set
 
 	name string
 	port uint16

@@ -16,7 +16,7 @@ type running struct {
 	*Link
 	began   time.Time
 	why     cause
-	renewed atomic.Bool // ended by renew
+	renewed atomic.Bool // renew has ended the link
 
 	over context.Context // done when the link has ended
 	err  error           // why it ended; set before over is done

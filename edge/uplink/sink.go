@@ -80,8 +80,8 @@ func handle[F any](body []byte, parse func([]byte) (F, error), use func(F)) erro
 	return err
 }
 
-// answer notes in the log that number is answered. With grants the number is granted, without it
-// the number is finished. answer reports whether the client should get the answer.
+// answer notes in the log that number is answered. If grants is true, the number is then granted,
+// else finished. answer reports whether the client should get the answer.
 func (l *Link) answer(number uint64, grants bool) bool {
 	l.links.mu.Lock()
 	first := l.links.log.Answer(number, grants, l.dropped)
@@ -171,8 +171,8 @@ func (l *Link) handleLive(link.Live) {
 }
 
 // handleDigest compares the relay's tables of this edge with the Handler's. A difference ends the
-// link, and the next link is told the tables anew. If either side may lack something that is on its
-// way, nothing is compared.
+// link, and the edge tells its tables anew on the next link. If either side may lack something that
+// is on its way, nothing is compared.
 func (l *Link) handleDigest(body []byte) error {
 	theirs, err := link.ParseDigest(body)
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	surveyFirst = 2 * time.Second  // before each survey; up to twice this, at random
-	surveyEvery = 45 * time.Second // between surveys; up to 32 s more, at random
-	surveyDial  = 3 * time.Second  // for each relay
+	surveyFirst = 2 * time.Second  // pause before a survey; up to 2 s more, at random
+	surveyEvery = 45 * time.Second // time between two surveys; up to 32 s more, at random
+	surveyDial  = 3 * time.Second  // bound of each question to a relay
 	// surveyAgain is the time after which the log repeats that brokers differ.
 	surveyAgain = 10 * time.Minute
 )
@@ -27,22 +27,22 @@ const (
 const (
 	relayReachable   = "reachable"
 	relayUnreachable = "unreachable"
-	relayRefused     = "refused" // the key, or the version
+	relayRefused     = "refused" // it refused the key or the version
 )
 
 // finding is what a survey has found out about a candidate.
 type finding struct {
 	state    string
 	took     time.Duration     // how long the handshake took
-	instance protocol.Instance // of the relay
-	broker   string            // "": the relay did not know it, or was not reached
+	instance protocol.Instance // the relay's instance
+	broker   string            // "": the relay did not know its broker, or was not reached
 	err      error
 }
 
 // survey asks the candidates now and then who they are, while there is a link and until ctx is
-// done. So the edge can notice relays that do not form one cluster, and a spare relay that is away
-// before it is needed. A question does not replace the link in use. When a nearer relay is found,
-// the edge may go home to it.
+// done. So the edge can notice relays that do not form one cluster. It can also notice that a spare
+// relay is away before it needs that relay. A question does not replace the link in use. When a
+// nearer relay is found, the edge may go home to it.
 func (u *Uplink) survey(ctx context.Context) {
 	s := surveyor{uplink: u, distances: make(map[string]distance)}
 	for {
@@ -98,7 +98,7 @@ type surveyor struct {
 	said   string // the brokers that differ, as logged; "": they do not
 	at     time.Time
 
-	distances map[string]distance // by URL, of candidates that were reached
+	distances map[string]distance // distances of reached candidates, by URL
 	went      time.Time           // when the edge last went home; zero: never
 }
 
@@ -151,8 +151,8 @@ func (s *surveyor) compare(url string, f finding) {
 	}
 }
 
-// tell logs which relays have which broker, if there are several brokers. It does so when that has
-// changed, and again after surveyAgain. It also logs when that is over.
+// tell logs which relays have which broker, if there are several brokers. It logs that when it has
+// changed, and again after surveyAgain. It also logs when all relays have one broker again.
 func (s *surveyor) tell(brokers map[string][]string, now time.Time) {
 	if len(brokers) < 2 {
 		if s.said != "" {

@@ -7,19 +7,21 @@ import (
 // tables is what one link must tell in addition to the log: the edge's tables as they were when the
 // link began, and the sessions added since.
 //
-// Its size grows with the edge's tables. It holds their memberships, and a Session frame for each
-// session. A session that is added while the tables are read may have two. The tables at the link's
-// beginning are encoded when the link begins, in some 100 bytes per session with its topics. Each
-// chunk of that memory is freed when it is sent.
+// Its memory grows with the edge's tables: it holds their memberships, and a Session frame for each
+// session. A session that is added while the tables are read may have two Session frames. The
+// tables at the link's beginning are encoded when the link begins, in some 100 bytes per session
+// with its topics. Each chunk of that memory is freed when it is sent.
 type tables struct {
 	// chunks has what is not yet sent of the tables at the link's beginning, as whole frames. A
 	// chunk takes no further frame once it has BatchTarget bytes.
 	chunks [][]byte
-	begun  uint64 // Session frames in chunks before the first chunk was sent
+	begun  uint64 // number of Session frames in chunks at the link's beginning
 	synced link.Synced
 	added  []link.Session
-	told   uint64 // Session frames given to the writer; those of chunks count after the last chunk
-	moved  bool   // Moved is to be sent, as another link took over
+	// told counts the Session frames given to the writer. It counts those in chunks once all chunks
+	// are given.
+	told  uint64
+	moved bool // Moved is to be sent, as another link took over
 }
 
 func (t *tables) session(s link.Session) {

@@ -23,11 +23,11 @@ import (
 
 // Config configures an Uplink.
 type Config struct {
-	URLs     []string          // of relays, at least one; see CheckURL
+	URLs     []string          // URLs of relays, at least one; see CheckURL
 	Keys     link.Keys         // must not be empty
 	Node     string            // the node ID, a label
-	Instance protocol.Instance // of this boot; zero: a new one
-	Build    string            // the version, for logs
+	Instance protocol.Instance // this boot of the edge; zero: New makes one
+	Build    string            // the edge's version, for logs
 	// LogSize bounds the Log in bytes. Each message counts EntryCost in addition to its payload.
 	// The default is 4 MiB.
 	LogSize int
@@ -48,21 +48,21 @@ type Uplink struct {
 	*Links
 	config Config
 	names  *resolve.Names
-	better chan offered // for Run to take
+	better chan offered // links that Run may take
 
 	// Owned by Run.
 	relays     []*relay
 	backoff    backoff
-	parting    sync.WaitGroup // of links that are being left
+	parting    sync.WaitGroup // goroutines that end old links, or offer links
 	failure    string         // the reason logged last while there is no link
-	lastBroker string         // of the last link whose relay knew its broker
-	lastRelay  string
+	lastBroker string         // broker of the last relay that knew its broker
+	lastRelay  string         // name of that relay
 
 	// Guarded by Links.mu.
 	used       *running // the link in use; nil: none
 	refusals   refusals
 	generation uint64        // the highest given so far
-	lastRTT    time.Duration // of the last link whose round trip was measured; 0: none was
+	lastRTT    time.Duration // round trip of the last link that measured any; 0: none
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
 	refused    bool // in the last failed round each relay refused the key

@@ -2,7 +2,7 @@
 // holds most loses its oldest member. So an owner that takes ever more soon pushes out only its own
 // members. Owners that hold little count as equal: while none holds more, the oldest member of all
 // goes. Without this rule, many owners that hold next to nothing would push out an owner that holds
-// what everybody needs.
+// a little more.
 package crowd
 
 import (
@@ -29,19 +29,18 @@ type Crowd[K comparable, V any] struct {
 type Member[K comparable, V any] struct {
 	Value V
 
-	owner  *owner[K, V] // nil: it has left
+	owner  *owner[K, V] // nil: the member has left
 	weight int64
 	order  uint64
 	place  *list.Element
 }
 
-// owner holds members.
 type owner[K comparable, V any] struct {
 	key     K
 	weight  int64
 	little  int64     // Crowd.Little
-	members list.List // of *Member, the oldest first
-	index   int       // in the heap
+	members list.List // *Member elements, the oldest first
+	index   int       // index in the heap
 }
 
 // Join adds a member, which the owner with this key holds from now on.
@@ -63,7 +62,7 @@ func (c *Crowd[K, V]) Join(key K, value V, weight int64) *Member[K, V] {
 	return m
 }
 
-// Weigh changes what m weighs, unless it has left.
+// Weigh changes what m weighs. If m has left, Weigh does nothing.
 func (c *Crowd[K, V]) Weigh(m *Member[K, V], weight int64) {
 	if m.owner == nil {
 		return

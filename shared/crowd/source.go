@@ -14,10 +14,11 @@ const sourceBits = 64
 const fewOf = 512
 
 // Few returns how many connections a source may have and still count like a source with one. The
-// parameter most is the bound of the connections of all sources together. Several edges or clients
-// may share an address, and their connections are then of one source. Without Few, an attacker with
-// as many sources as that bound, each with one connection, would push out such a source's
-// connections, because that source holds more than any of the attacker's.
+// parameter most is the bound of the connections of all sources together.
+//
+// Several edges or clients may share an address, and their connections are then of one source. An
+// attacker may have as many sources as the bound, each with one connection. The shared source holds
+// more than each of these. Without Few, it would lose its connections to them.
 func Few(most int) int64 { return int64(max(most/fewOf, 1)) }
 
 // Source returns the owner of a connection: an IPv4 address, or the /64 network of an IPv6 address.

@@ -32,12 +32,12 @@ const (
 type AcceptConfig struct {
 	// Keys must not be zero.
 	Keys Keys
-	// Welcome answers a Hello whose proof was right. The Features that it returns are those that
-	// the relay has; the edge is told only those that are in force. An error refuses the edge. If
-	// the error is a *CloseError the edge is told its Code, else CodeLimit. Welcome must not block.
+	// Welcome answers a Hello whose proof was right. It returns the Features that the relay has.
+	// The edge is told only those that are in force. An error refuses the edge. If the error is a
+	// *CloseError the edge is told its Code, else CodeLimit. Welcome must not block.
 	Welcome func(Hello) (Welcome, error)
-	// Pending bounds the handshakes that wait for Hello; nil sets no limit. All calls for one
-	// server share it.
+	// Pending bounds the handshakes under way; nil sets no limit. All calls of Accept for one
+	// server share one Pending.
 	Pending *Pending
 	// Versions are those to accept; zero means all that this package speaks.
 	Versions Versions
@@ -51,7 +51,7 @@ type Pending struct {
 	Max int
 
 	mu      sync.Mutex
-	waiting crowd.Crowd[netip.Addr, *socket] // by source
+	waiting crowd.Crowd[netip.Addr, *socket] // handshakes under way, by source
 }
 
 // NewPending returns a Pending whose Max is most. A source that has a few handshakes counts like a
@@ -142,7 +142,7 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, He
 // has answered the request.
 func answerOffer(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (offer, reply, error) {
 	offers := r.Header.Values(headerName)
-	if len(offers) > 1 { // a proxy may have checked another one than is read here
+	if len(offers) > 1 { // a proxy may have checked another one than this relay would read
 		return offer{}, reply{}, refuse(w, http.StatusBadRequest, errHeader, "want it once")
 	}
 	o, err := parseOffer(strings.Join(offers, ""))
@@ -200,8 +200,7 @@ func (c *Conn) greet(cfg AcceptConfig, o offer, rep reply) (Hello, error) {
 	return hello, nil
 }
 
-// checkHello returns the Hello that the batch has. It checks the proof before it parses any other
-// field.
+// checkHello returns the Hello in batch. It checks the proof before it parses any other field.
 func checkHello(batch []byte, keys Keys, o offer, rep reply) (Hello, error) {
 	t, body, remainder, err := Next(batch)
 	if err != nil {

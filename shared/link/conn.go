@@ -25,20 +25,20 @@ type Sink interface {
 	// CodeProtocol.
 	HandleFrame(t Type, body []byte) error
 	// EndBatch is called after the last frame of a batch, unless an error has ended the batch
-	// before. An error of EndBatch ends the link as one of HandleFrame does. It has no effect if
-	// the peer's Bye has ended the batch.
+	// before. An error of EndBatch ends the link as an error of HandleFrame does. If the peer's Bye
+	// has ended the batch, an error of EndBatch has no effect.
 	EndBatch() error
 }
 
-// Stats counts what a link has carried. Its bytes are those on the network, below WebSocket and
-// TLS. They include the handshake's, though at a relay only from the 101 on. Its batches and frames
-// are counted from the call of Run on.
+// Stats counts what a link has carried. Bytes are counted on the network, below WebSocket and TLS.
+// They include those of the handshake, but a relay counts them only from the 101 on. Batches and
+// frames are counted from the call of Run on.
 type Stats struct {
 	// RTT is smoothed; 0 means not measured yet. It includes the time for which Ping and Pong wait
 	// behind batches that are under way.
 	RTT             time.Duration
-	ShortRTT        time.Duration // the shortest of the last eight measured; 0: none was
-	LongestSilence  time.Duration // the longest time from some bytes to the next ones
+	ShortRTT        time.Duration // the shortest of the last eight round trips; 0: not measured
+	LongestSilence  time.Duration // the longest time between two reads that brought bytes
 	ReceivedBytes   uint64
 	SentBytes       uint64
 	ReceivedBatches uint64
@@ -57,9 +57,9 @@ type Conn struct {
 
 	talk *Talk
 	wake chan struct{} // one slot; never closed
-	done chan struct{} // closed by end
+	done chan struct{} // closed by closeNow
 
-	in []byte // owned by the reader
+	in []byte // the buffer of readBatch
 
 	handling atomic.Bool
 	handled  atomic.Int64
@@ -105,10 +105,10 @@ func (c *Conn) Stats() Stats {
 	}
 }
 
-// Run carries frames until the link ends and returns the reason, always a *CloseError. It reads in
-// the caller's goroutine and owns a writer and a watchdog. It returns after both have ended and the
-// connection is closed. Cancelling ctx closes the connection without Bye. Neither src nor sink is
-// called after Run has returned.
+// Run carries frames until the link ends, and returns the reason, which is always a *CloseError. It
+// reads in the caller's goroutine, and starts goroutines for the writer and the watchdog. It
+// returns after both have ended and the connection is closed. Cancelling ctx closes the connection
+// without Bye. Neither src nor sink is called after Run has returned.
 func (c *Conn) Run(ctx context.Context, src Source, sink Sink) error {
 	defer c.ws.CloseNow()
 	stop := context.AfterFunc(ctx, func() { c.end(&CloseError{Code: CodeNormal, Err: context.Cause(ctx)}) })
@@ -186,8 +186,8 @@ func (c *Conn) signs() Signs {
 	return s
 }
 
-// Doubt returns a channel that receives when an edge has heard nothing for so long that it should
-// look for another relay. Silent tells whether that is still so.
+// Doubt returns a channel that receives when an edge begins to doubt its relay. The edge should
+// then look for another relay. Silent tells whether the doubt still lasts.
 func (c *Conn) Doubt() <-chan struct{} { return c.talk.Doubt() }
 
 // Silent reports whether the edge doubts its relay, and no byte has come since doubt began.

@@ -131,7 +131,7 @@ func TestSilence(t *testing.T) {
 }
 
 // An idle link may cost 50 bytes a second, in both directions together. This test allows 45, since
-// the relay's Digest is not counted here. It has some 30 bytes, every 10 s.
+// the relay's Digest is not counted here. A Digest of some 30 bytes comes every 10 s.
 func TestP12_AnIdleLinkCostsFewBytes(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
 		const idle = 10 * time.Minute

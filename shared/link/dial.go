@@ -23,8 +23,8 @@ type DialConfig struct {
 	Keys Keys
 	// Hello is sent once the relay has proved its key. Dial fills Proof in.
 	Hello Hello
-	// NetDial opens the network connection; nil means a net.Dialer. Under wss, TLS comes on top of
-	// it.
+	// NetDial opens the network connection; nil means a net.Dialer. Under wss, TLS runs over that
+	// connection.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// TLS is for wss; nil means the system's roots and the name in URL.
 	TLS *tls.Config
@@ -33,10 +33,12 @@ type DialConfig struct {
 }
 
 // Dial opens a link. It returns after the relay's Welcome, or with an error. It gives up when ctx
-// is done. ctx should have a deadline; it does not bound the link afterwards. An error names the
-// URL, unless the URL is malformed. An error that matches ErrKeyRefused or ErrVersion seldom passes
-// by itself. If the relay said Bye, the error wraps a *CloseError. An error may also match ErrBusy,
-// say that URL is malformed or that no relay answered, or be the network's.
+// is done. ctx should have a deadline. After Dial has returned, ctx does not bound the link.
+//
+// An error names the URL, unless the URL is malformed. An error that matches ErrKeyRefused or
+// ErrVersion seldom passes by itself. If the relay said Bye, the error wraps a *CloseError. Other
+// errors match ErrBusy, say that URL is malformed or that the peer is not a relay, or come from the
+// network.
 func Dial(ctx context.Context, cfg DialConfig) (*Conn, Welcome, error) {
 	conn, welcome, err := dial(ctx, cfg)
 	if err != nil {
@@ -133,7 +135,7 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			err = refusal(resp)
 		} else if request, ok := errors.AsType[*url.Error](err); ok {
-			err = request.Err // what wraps it only says that a request was sent
+			err = request.Err // the url.Error around it only says that a request was sent
 		}
 		drop()
 		return nil, nil, "", err
@@ -162,7 +164,7 @@ func refusal(resp *http.Response) error {
 	return fmt.Errorf("%w: %s: %q", cause, resp.Status, line)
 }
 
-// verifyRelay checks the reply in header. Before that the edge sends nothing but its request.
+// verifyRelay checks the reply in header. Before this check the edge sends nothing but its request.
 func verifyRelay(header string, keys Keys, o offer) (reply, error) {
 	r, err := parseReply(header)
 	if err != nil {

@@ -18,16 +18,16 @@ var (
 	ErrBusy = errors.New("the relay is not taking links now")
 )
 
-// CloseError says why a link ended. Run returns nothing else. A Sink may return one to choose the
-// Code that the peer is told.
+// CloseError says why a link ended. Conn.Run returns no other error. A Sink may return a CloseError
+// to choose the Code that the peer is told.
 type CloseError struct {
 	Code   Code
-	Text   string // as sent or received in Bye
+	Text   string // the reason in words, as in Bye if there was one
 	Remote bool   // the reason came in the peer's Bye
 	Err    error  // the error that this side saw; nil if there was none
 }
 
-// Error names the code and the side that ended the link.
+// Error returns the code, Text and Err in one line. It also says if the peer ended the link.
 func (e *CloseError) Error() string {
 	var b strings.Builder
 	b.WriteString("link ended")

@@ -1,6 +1,6 @@
-// Package link is the frame protocol between an edge and a relay. It runs over one WebSocket, whose
-// binary messages are batches of length-prefixed frames. SPEC.md describes it for other
-// implementers.
+// Package link is the frame protocol between an edge and a relay. The protocol runs over one
+// WebSocket, whose binary messages are batches of length-prefixed frames. SPEC.md describes the
+// protocol for those who write another edge or relay.
 //
 // Flow (E edge, R relay):
 //
@@ -35,29 +35,29 @@ const (
 	TypeBye     Type = 0x05 // both uvarint code, Text: the last frame before closing
 
 	TypeSession Type = 0x10 // E→R  a session exists
-	TypeHeld    Type = 0x11 // E→R  a topic's position at the edge, and its members there
+	TypeHeld    Type = 0x11 // E→R  a topic's position and members at the edge
 	TypeSynced  Type = 0x12 // E→R  the tables have been told; replay follows
 	TypeMessage Type = 0x13 // E→R  numbered: a client's frame
 	TypeEnd     Type = 0x14 // E→R  numbered: a session ended
-	// E→R The edge has another link. The relay is to end this link after what is on the way to it.
+	// E→R The edge has another link. The relay is to send what was published so far, then Bye.
 	TypeMoved Type = 0x15
 	TypeAgain Type = 0x16 // E→R  a Message that was granted on an earlier link
 
 	TypeTopic       Type = 0x20 // R→E  gives a topic a number on this link
-	TypeUntopic     Type = 0x21 // R→E  the topic's number is free; no members at the edge
+	TypeUntopic     Type = 0x21 // R→E  frees the number of a topic without members at the edge
 	TypeOpened      Type = 0x22 // R→E  answer the connect; the session is bound to topics
-	TypeJoined      Type = 0x23 // R→E  a session is bound to a group; answer to a number
-	TypeLeft        Type = 0x24 // R→E  a session is unbound from a group; answer to a number
-	TypeAnswer      Type = 0x25 // R→E  answer to a number
+	TypeJoined      Type = 0x23 // R→E  answer to a join: a session is bound to a group
+	TypeLeft        Type = 0x24 // R→E  answer to a leave: a session is unbound from a group
+	TypeAnswer      Type = 0x25 // R→E  answer to a Message
 	TypePublication Type = 0x26 // R→E  a message for all members of a topic
 	TypeAck         Type = 0x27 // R→E  which numbers are finished
 	TypeGap         Type = 0x28 // R→E  messages of a topic were lost to its members here
-	TypeDigest      Type = 0x29 // R→E  the relay's tables of this edge, to compare
+	TypeDigest      Type = 0x29 // R→E  counts and hashes of the relay's tables of this edge
 	TypeStatus      Type = 0x2a // R→E  what is degraded at the relay
 	TypeDrain       Type = 0x2b // R→E  the relay stops soon: link elsewhere first
 	TypeLive        Type = 0x2c // R→E  all topics told in the tables are caught up
 	TypeAhead       Type = 0x2d // R→E  a message of a topic, before its publication comes
-	TypeGranted     Type = 0x2e // R→E  numbers that are in effect and not finished
+	TypeGranted     Type = 0x2e // R→E  numbers of Messages in effect that are not finished
 
 	TypeCost Type = 0xa0 // R→E  how many sessions a user's message was for
 )
@@ -71,26 +71,26 @@ const (
 // Hello is the edge's first frame. Proof is checked before anything after it is parsed.
 type Hello struct {
 	Proof    []byte // HMAC-SHA256, see prove
-	Features uint64 // those that the edge has
+	Features uint64 // the features that the edge has
 	// Generation counts the edge's links. Of two links of one instance, the relay keeps the one
 	// with the higher generation. 0 means that the edge only asks who the relay is.
 	Generation uint64
-	// LogSize is the most bytes of unfinished frames that the edge may have sent.
+	// LogSize bounds the Messages that the edge may have sent and that are not finished, in bytes.
 	LogSize  uint64
 	Instance protocol.Instance // this boot of the edge
-	Node     string            // its node ID, a label
-	Build    string            // its version, for the log
+	Node     string            // the edge's node ID, a label
+	Build    string            // the edge's version, for the log
 }
 
 // Welcome is the relay's first frame.
 type Welcome struct {
-	Features uint64            // those in force, which both sides have
+	Features uint64            // the features in force: those that both sides have
 	Instance protocol.Instance // this boot of the relay
 	// Broker names what carries publications behind this relay. It is equal for relays that form
 	// one cluster.
 	Broker string
-	Relay  string // its name, for the log
-	Build  string
+	Relay  string // the relay's name, for the log
+	Build  string // the relay's version, for the log
 }
 
 // Session tells that a session exists. It is idempotent.
@@ -98,23 +98,23 @@ type Session struct {
 	ID       uint64 // counts from 1 during one boot of the edge
 	Endpoint protocol.Endpoint
 	User     string
-	Group    string // of /chat/group, else empty
+	Group    string // the group's name at /chat/group, else empty
 }
 
 // Held tells a topic's position at the edge and the topic's members there. One topic may take
 // several frames, each with other members.
 type Held struct {
 	Topic    protocol.Topic
-	Position protocol.Position // zero: none was ever given
+	Position protocol.Position // zero: the edge was given none
 	Sessions []uint64
 }
 
 // Synced ends the tables.
 type Synced struct {
-	First    uint64 // the lowest number not acknowledged, or Last+1; all below are finished
+	First    uint64 // the lowest unfinished number; Last+1 if there is none
 	Last     uint64 // the highest number that the edge has given so far
-	Sessions uint64 // how many were told
-	Held     uint64 // how many memberships were told
+	Sessions uint64 // number of sessions told
+	Held     uint64 // number of memberships told
 }
 
 // Message is a client's frame. Payload is valid UTF-8.
@@ -123,7 +123,8 @@ type Message struct {
 	Session uint64
 	Payload []byte
 
-	// Again says that the message was Granted on an earlier link. It is TypeAgain on the wire.
+	// Again says that the message was Granted on an earlier link. On the wire the frame then has
+	// TypeAgain.
 	Again bool
 }
 
@@ -135,7 +136,7 @@ type End struct {
 }
 
 // TopicNumber gives a topic its number on this link, by which other frames name the topic. If the
-// edge's position is before Position, Position becomes the edge's position.
+// edge's position is unplaced or before Position, Position becomes the edge's position.
 type TopicNumber struct {
 	ID       uint64
 	Position protocol.Position
@@ -145,9 +146,9 @@ type TopicNumber struct {
 // Untopic frees a topic number, which may then be given to another topic.
 type Untopic struct{ ID uint64 }
 
-// Opened binds a session to Topics, and lets its connect be answered. If Confirmed is true, Topics
-// are the topics of the session's endpoint. If Confirmed is false, the broker is away, Topics may
-// be empty, and another Opened is to follow.
+// Opened binds a session to Topics, and lets the edge answer the session's connect. If Confirmed is
+// true, Topics are the topics of the session's endpoint. If Confirmed is false, the broker is away.
+// Topics may then be empty, and another Opened is to follow.
 type Opened struct {
 	Session   uint64
 	Confirmed bool
@@ -156,7 +157,7 @@ type Opened struct {
 
 // Joined answers the join that has Number, and binds the session to a group. The topic's
 // Publications that follow on the link are for this session too, until Left unbinds it. If Granted
-// is true the number is granted, not finished: its notice is yet to be published.
+// is true, the number is granted but not finished: the join's notice is yet to be published.
 type Joined struct {
 	Number  uint64
 	Session uint64
@@ -179,19 +180,19 @@ type Answer struct {
 // sends the same bytes on all its links.
 type Publication struct {
 	Topic uint64
-	// Position is zero if the publication has none, as those of original servers. Such a
-	// publication does not change the edge's position.
+	// Position is zero if the publication has none. Publications of original servers have none.
+	// Such a publication does not change the edge's position.
 	Position protocol.Position
-	// ID is the protocol.BriefID of the frame that asked for the publication, or 0 if there is
-	// none. By it the edge knows a publication that it has passed on as an Ahead.
+	// ID is the protocol.BriefID of the frame that asked for the publication. It is 0 if Position
+	// is zero. By the ID the edge recognises a publication that it has passed on as an Ahead.
 	ID      uint64
 	Except  string
 	Payload []byte
 }
 
 // Ahead is a message whose Publication is to come. While the broker is away, a relay may give its
-// own edges what their clients say. An Ahead has no position. The edge passes the message on now,
-// or else when the Publication of this ID comes.
+// own edges what their clients say. An Ahead has no position. The edge usually passes the message
+// on now. Otherwise it does so when the Publication of this ID comes.
 type Ahead struct {
 	Topic   uint64
 	ID      uint64
@@ -205,11 +206,12 @@ type Ahead struct {
 type Granted Range
 
 // Gap tells that messages were lost to the members of Topic on this edge. If the edge's position is
-// before Position, Position becomes the edge's position, and the members are sent Text.
+// before Position, Position becomes the edge's position, and the members are sent Text. Otherwise
+// the edge ignores the Gap.
 type Gap struct {
 	Topic    uint64
 	Position protocol.Position
-	Lost     uint64 // 0: unknown
+	Lost     uint64 // the most messages that were lost; 0: unknown
 	Text     []byte
 }
 
@@ -236,7 +238,8 @@ type Ack struct {
 
 // Digest describes the relay's tables of this edge. The edge compares the two sides' tables if it
 // has sent exactly Heard Session frames on this link and all its End frames are acknowledged.
-// Otherwise it ignores the Digest. Hashes are XORs of SessionHash and BindingHash.
+// Otherwise it ignores the Digest. Each hash is the XOR of the hashes of all rows. The functions
+// SessionHash and BindingHash give a row's hash.
 type Digest struct {
 	Heard       uint64 // Session frames received on this link
 	Sessions    uint64
@@ -255,8 +258,8 @@ type Status struct{ Degraded []string }
 type Drain struct{ Window uint64 } // milliseconds
 
 // Moved asks the relay to end the link with Bye, but first to send all that was published before
-// Moved came. Some of that may still be on its way from the broker to this relay. The new relay may
-// never receive it, having subscribed too late. Moved is sent only with FeatureMove.
+// Moved came. Some publications may still be on their way from the broker to this relay. The new
+// relay may have subscribed too late to receive them. Moved is sent only with FeatureMove.
 type Moved struct{}
 
 // Live tells that the members told in Held have caught up. It is sent at most once on a link, and

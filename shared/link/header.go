@@ -140,7 +140,6 @@ func (v Versions) common(w Versions) (uint64, bool) {
 	return highest, highest >= max(v.Min, w.Min)
 }
 
-// contains reports whether version is in the range.
 func (v Versions) contains(version uint64) bool { return v.Min <= version && version <= v.Max }
 
 // String returns "min-max".

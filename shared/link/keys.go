@@ -75,9 +75,9 @@ const (
 )
 
 // prove returns HMAC-SHA256 over a label, the edge's offer and the relay's reply up to the relay's
-// proof. Each of the three is its length in four bytes (big-endian), then its text; offer and reply
-// are written as in the headers. So a proof holds only for these two nonces, these key ids and this
-// choice of a version.
+// proof. Each of the three is written as its length in four bytes, big-endian, and then its text.
+// The text of offer and reply is that of the headers. So a proof holds only for these two nonces,
+// these key ids and this choice of a version.
 func prove(secret []byte, label string, o offer, r reply) []byte {
 	mac := hmac.New(sha256.New, secret)
 	for _, s := range []string{label, o.String(), r.unproven()} {

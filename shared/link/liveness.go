@@ -37,14 +37,14 @@ type Signs struct {
 	ping    ping          // the first Ping that no byte has answered
 	rtt     time.Duration // the shortest of the last round trips; 0: none was measured
 
-	patience int64 // an edge doubts after the usual silence times this
+	patience int64 // the factor by which the silence before a doubt is multiplied
 }
 
 const (
 	silentAfter = 15 * time.Second // nothing received
 	stuckAfter  = 10 * time.Second // a batch is begun and makes no progress
-	drainFor    = time.Second      // from Bye until what the Source has left is given up
-	leaveFor    = 2 * time.Second  // from Bye until the connection is closed one-sidedly
+	drainFor    = time.Second      // time after Bye in which frames of the Source are still sent
+	leaveFor    = 2 * time.Second  // time after Bye until this side closes the connection
 )
 
 const (
@@ -81,8 +81,8 @@ type liveness struct {
 	pinged time.Duration // when a Ping was due last
 	heard  time.Duration // Signs.Received at the last step
 	asked  time.Duration // when the first Ping after heard left this machine; 0: none has
-	from   time.Duration // from when the silence counted at the last step
-	floor  time.Duration // no silence before this counts; set by a late step
+	from   time.Duration // the result of since at the last step
+	floor  time.Duration // silence before this time does not count; set by a late step
 }
 
 // step judges the link now. doubt reports whether an edge should look for another relay.
@@ -124,10 +124,11 @@ func (l *liveness) look(s Signs) (late bool) {
 	return late
 }
 
-// since returns the time from which the peer's silence counts. If a byte has answered each Ping,
-// that is now. Otherwise it is about when the first unanswered Ping left this machine. While that
-// Ping waits here, it is when bytes last left, or when the Ping was due if that is later. It is not
-// before the Sink gave the last batch back, and not before floor.
+// since returns the time from which the peer's silence counts. If no Ping is unanswered, silence
+// counts from now. If the first unanswered Ping has left this machine, silence counts from about
+// then. While that Ping still waits here, silence counts from when bytes last left, or from when
+// the Ping was due if that is later. With an unanswered Ping, silence never counts from before
+// Signs.Handled or floor.
 func (l *liveness) since(s Signs) time.Duration {
 	since := max(l.asked, s.Handled, l.floor)
 	switch {
@@ -157,8 +158,8 @@ func (l *liveness) due(s Signs) bool {
 
 // ping is a Ping that no byte has answered. The zero ping is none.
 type ping struct {
-	at  time.Duration // when it was due; once end is known, when it was written
-	end uint64        // the bytes sent from the link's start to the end of its batch; or unwritten
+	at  time.Duration // when the Ping was due, or when it was written once end is known
+	end uint64        // bytes sent on the link up to the end of the Ping's batch; or unwritten
 }
 
 // unwritten is the end of a ping that is not written yet.
@@ -216,8 +217,9 @@ func (p *pings) unanswered(received time.Duration) ping {
 	return p.first
 }
 
-// answered takes the Pong with the token, and returns the round trip. It returns false for a Pong
-// that is not of these Pings or is too old, and if this process stood before it read the Pong.
+// answered takes the Pong with the token, and returns the round trip. If the token is of no Ping or
+// of too old a Ping, it returns false. stood says that this process stood still before it read the
+// Pong; then answered returns false too.
 func (p *pings) answered(token uint64, now time.Duration, stood bool) (trip time.Duration, ok bool) {
 	if stood || token == 0 || token > p.token || p.token-token >= keptPings {
 		return 0, false

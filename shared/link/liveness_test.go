@@ -70,8 +70,9 @@ func (w *watched) look(blocked bool) {
 	}
 }
 
-// until calls look until doubt begins, and returns how long after from that was. It returns most if
-// doubt has not begun by then. After a look without doubt it calls each.
+// until calls look until doubt begins, and returns the time between from and that moment. If most
+// has passed since from without doubt, it returns most. After each look without doubt it calls
+// each.
 func (w *watched) until(from, most time.Duration, each func()) time.Duration {
 	w.t.Helper()
 	for w.signs.Now-from < most {

@@ -30,7 +30,7 @@ type socket struct {
 	progress  atomic.Int64
 	sentBytes atomic.Uint64
 
-	// The watchdog owns kernel, left and drained. They are as of its last look.
+	// The watchdog owns kernel, left and drained. Their values are those of its last look.
 	kernel  queued
 	left    uint64        // bytes that have left this machine
 	drained time.Duration // when kernel was last seen to shrink
@@ -82,16 +82,16 @@ func (s *socket) Write(p []byte) (int, error) {
 
 // look notes how many bytes have left this machine. Where that is not known, it counts all bytes
 // that were sent. During a batch it also stamps progress if the kernel's buffer has shrunk, which
-// no Write reports. The kernel wakes a writer only when a third of that buffer is free. The third
-// may be megabytes and, on a slow link, take minutes. Only the watchdog calls look. A relay needs
-// it only while a batch is being written.
+// no Write reports. The kernel wakes a writer only when a third of that buffer is free. That third
+// may be megabytes, which take minutes on a slow link. Only the watchdog calls look. On a relay,
+// look does nothing but reset kernel while no batch is being written.
 func (s *socket) look(side Side) {
 	writing := s.progress.Load() != 0
 	if side == Relay && !writing {
 		s.kernel = queued{}
 		return
 	}
-	sent := s.sentBytes.Load() // before the look: later bytes have not left
+	sent := s.sentBytes.Load() // first: bytes that are sent from now on must not count as left
 	before := s.kernel
 	now, ok := kernelQueue(s.Conn)
 	if !ok {

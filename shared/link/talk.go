@@ -36,7 +36,7 @@ type Talk struct {
 	silent    time.Duration // when doubt began; 0: there is none
 }
 
-// NewTalk returns a Talk of one side of a link. It calls wake when Next has something new.
+// NewTalk returns a Talk of one side of a link. The Talk calls wake when Next has something new.
 func NewTalk(side Side, wake func()) *Talk {
 	return &Talk{wake: wake, liveness: liveness{side: side}, doubts: make(chan struct{}, 1)}
 }
@@ -81,8 +81,8 @@ func (t *Talk) isLeaving() bool {
 // Bye if it is due. It returns batch unchanged when there is nothing to send. last reports that the
 // batch ends in Bye, after which nothing may be sent.
 func (t *Talk) Next(batch []byte, src Source, now time.Duration) (_ []byte, last bool) {
-	// This comes before Fill, so that frames queued before the call of Bye are sent before the Bye
-	// frame.
+	// This call comes before Fill. If it came after, Bye could be called between the two. The Bye
+	// frame could then overtake frames that were queued before.
 	cause, overdue := t.farewell(now)
 	batch = t.control(batch, now)
 	control := len(batch)
@@ -168,7 +168,7 @@ func (t *Talk) handleBatch(batch []byte, sink Sink, now time.Duration) error {
 		if bye, err := t.handleFrame(kind, body, sink, now); err != nil {
 			return err
 		} else if bye != nil {
-			sink.EndBatch() // an error of it comes too late to be told to the peer
+			sink.EndBatch() // its error would come too late to be told to the peer
 			return bye
 		}
 	}
@@ -222,7 +222,8 @@ func (t *Talk) owePong(token uint64) {
 	t.wake()
 }
 
-// measure takes the token of a Pong. Each sample after the first has the weight 1/8.
+// measure takes the token of a Pong, and updates the smoothed round trip. Each sample after the
+// first has the weight 1/8.
 func (t *Talk) measure(token uint64, now time.Duration) {
 	t.mu.Lock()
 	sample, ok := t.pings.answered(token, now, now-t.looked > lateLook)
@@ -272,8 +273,8 @@ func (t *Talk) Watch(s Signs) (dead bool) {
 	return true
 }
 
-// doubt notes whether the peer is doubted now, and signals the begin of a doubt. A doubt lasts
-// until a byte comes.
+// doubt notes whether the peer is doubted now, and signals when a doubt begins. A doubt lasts until
+// a byte comes.
 func (t *Talk) doubt(doubted bool, s Signs) {
 	t.mu.Lock()
 	if s.Received >= t.silent {

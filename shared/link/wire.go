@@ -12,8 +12,8 @@ import (
 
 // Limits of the protocol, in bytes.
 const (
-	// maxBatch bounds one WebSocket message, and so one frame. A message of 1 MiB fits, even if
-	// escaping makes it six times as long.
+	// maxBatch bounds one WebSocket message, and so one frame. A client's message of 1 MiB fits,
+	// even if escaping makes its text six times as long.
 	maxBatch = 8 << 20
 	// BatchTarget is the size that a writer aims at in one batch. One frame may exceed it.
 	BatchTarget = 64 << 10
@@ -77,7 +77,8 @@ func finish(b []byte, start, hint int) []byte {
 
 func uvarintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
-// uvarint is a binary.Uvarint that takes the shortest form only, so that a frame has one encoding.
+// uvarint reads as binary.Uvarint does, but takes the shortest form only. So a frame has only one
+// encoding.
 func uvarint(b []byte) (v uint64, n int, err error) {
 	v, n = binary.Uvarint(b)
 	if n == 0 {
@@ -104,8 +105,8 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
-// fields reads a body field by field. Fields that are read after an error are zero, except
-// remainder; end and extended return the first error.
+// fields reads a body field by field. After an error, every field that is read is zero, except that
+// of remainder. The methods end and extended return the first error.
 type fields struct {
 	b   []byte
 	err error
@@ -166,8 +167,8 @@ func (f *fields) bool() bool {
 	return v == 1
 }
 
-// count reads how many items of at least size bytes follow. It refuses more than the body can hold,
-// before anything is allocated.
+// count reads how many items follow, each of at least size bytes. A number that the rest of the
+// body cannot hold is an error. So the caller does not allocate memory for such a number.
 func (f *fields) count(size int) int {
 	n := f.uvarint()
 	if n > uint64(len(f.b)/size) {
@@ -198,7 +199,8 @@ func (f *fields) end(frame string) error {
 	return f.extended(frame)
 }
 
-// extended is end for frames to which later versions may add fields: bytes may be left.
+// extended returns the first error, as end does, but bytes may be left. It is for frames to which
+// later versions may add fields.
 func (f *fields) extended(frame string) error {
 	if f.err != nil {
 		return fmt.Errorf("%s: %w", frame, f.err)

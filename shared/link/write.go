@@ -30,8 +30,8 @@ func (c *Conn) write(src Source) {
 			select {
 			case <-c.wake:
 				// Goroutines that are ready to run often have more frames for this batch, so they
-				// run first. The writer lets them run only here, after a wait: after a batch it
-				// asks for the next one at once.
+				// run first. The writer lets them run only here, after a wait. When it has written
+				// a batch, it asks for the next one at once.
 				runtime.Gosched()
 			case <-c.done:
 				return

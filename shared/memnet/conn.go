@@ -70,8 +70,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes this end. Its Reads and Writes, blocked ones too, then fail with net.ErrClosed, and
-// so do setting a deadline and another Close. The peer can still read what this end wrote.
+// Close closes this end. Its Reads and Writes, blocked ones too, then fail with net.ErrClosed. A
+// second Close and the methods that set deadlines then fail with net.ErrClosed, too. The peer can
+// still read what this end wrote.
 func (c *Conn) Close() error {
 	w := c.wire
 	w.mu.Lock()

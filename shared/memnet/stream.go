@@ -14,8 +14,8 @@ type stream struct {
 	wire *wire
 
 	// buf[head:] has the bytes that are written and not yet read. The capacity of buf grows with
-	// their number, to at most about a quarter more than Buffer. It is given up when the wire is
-	// cut, or when the reader closes while the wire is not frozen.
+	// their number, to at most about a quarter more than Buffer. The memory of buf is given up when
+	// the wire is cut, or when the reader closes while the wire is not frozen.
 	buf  []byte
 	head int
 

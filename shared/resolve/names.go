@@ -43,8 +43,8 @@ const (
 // is done.
 type Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
 
-// families are the networks of a Lookup. The addresses of the two alternate, beginning with one of
-// the first network if there is one.
+// families are the networks that a Lookup takes. In the result of Names.Lookup, addresses of both
+// alternate. The result begins with an address of the first family if there is one.
 var families = [...]string{"ip6", "ip4"}
 
 // Names remembers the addresses of names. All its methods may be called concurrently.
@@ -57,7 +57,7 @@ type Names struct {
 	mu    sync.Mutex // guards the following
 	names map[string]*name
 	busy  int    // names with a look-up under way
-	uses  uint64 // how often names were used, all together
+	uses  uint64 // number of uses of all names together
 }
 
 // name is the entry of one name in Names.names. Names.mu guards it.
@@ -68,9 +68,9 @@ type name struct {
 }
 
 type family struct {
-	began time.Time    // of the look-up under way; zero: there is none
-	addrs []netip.Addr // of the last answer
-	err   error        // of the last look-up; nil: it was answered
+	began time.Time    // start of the look-up under way; zero: there is none
+	addrs []netip.Addr // addresses of the last answer
+	err   error        // error of the last look-up; nil: it was answered
 }
 
 // New returns an empty Names that finds addresses with lookup. If lookup is nil, the Names asks the
@@ -153,9 +153,9 @@ func failure(host string, err error) error {
 	return fmt.Errorf("lookup %s: %w", host, err)
 }
 
-// begin begins the look-ups of host that are not under way, and returns the entry of host. But if
-// host is not being looked up and too many other names are, begin begins none, and fails if host is
-// not remembered. It also fails after Close.
+// begin starts the look-ups of host that are not under way, and returns the entry of host. If host
+// is not being looked up and maxUnderWay other names are, begin starts none. It then fails if host
+// is not remembered. It also fails after Close.
 func (n *Names) begin(host string) (*name, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -276,9 +276,9 @@ func (e *name) answer() (addrs []netip.Addr, stale error) {
 }
 
 // wait returns how long to wait for the look-ups under way. The parameter known says whether an
-// address is known. If one is, each look-up is waited for until it has lasted for patience. If none
-// is, and a look-up is under way, bounded is false: that look-up must be waited for, however long
-// it takes.
+// address is known. If known is true, the wait ends when each look-up has lasted for patience. If
+// known is false and a look-up is under way, bounded is false: the caller must wait until a look-up
+// has ended.
 func (e *name) wait(known bool) (rest time.Duration, bounded bool) {
 	for _, f := range e.families {
 		if !f.began.IsZero() {

@@ -19,8 +19,8 @@ import (
 // source stands in for a resolver. Tests change its answers and delays.
 type source struct {
 	mu    sync.Mutex
-	after map[string]time.Duration // by network: delay of the answer
-	addrs map[string]string        // by network: the answer; "": no such name
+	after map[string]time.Duration // delay of the answer, by network
+	addrs map[string]string        // the answer, by network; "": no such name
 	err   error
 	asked int
 }
@@ -94,8 +94,8 @@ func want(t *testing.T, n *Names, what, addrs string, after time.Duration, stale
 const never = time.Hour
 
 // TestC4_ALookupOutlivesTheDialThatBeganIt has a look-up that takes longer than the dial that began
-// it. Its 5 s are those that a silent first nameserver costs. A second dial must get the answer of
-// that look-up.
+// it. It takes 5 s, which is what a silent first nameserver costs. A second dial must get the
+// answer of that look-up.
 func TestC4_ALookupOutlivesTheDialThatBeganIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s source

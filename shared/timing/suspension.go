@@ -7,11 +7,11 @@ const Suspended = 5 * time.Second
 
 // Suspension notices time in which the process did not run. If the process was stopped, the next
 // step is late by both clocks. If its machine was suspended, the wall clock has gone on, and the
-// monotonic clock may have stood still. A wall clock that is set back does not count. One that is
-// set forward by Suspended or more is taken for a suspension. Only one caller may step a
+// monotonic clock may have stood still. If the wall clock is set back, that does not count. If it
+// is set forward by Suspended or more, that is taken for a suspension. Only one caller may step a
 // Suspension.
 type Suspension struct {
-	Every time.Duration // between two steps
+	Every time.Duration // the time between two steps
 
 	wall time.Time
 	mono time.Duration
