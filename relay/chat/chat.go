@@ -14,7 +14,7 @@ import (
 // Dialect is the chat as a relay speaks it.
 type Dialect struct {
 	// StrictIDs refuses a command that names a user or a group that protocol.CheckStrictID does not
-	// allow. It does not refuse a leave, and no command that was granted on an earlier link.
+	// allow. It refuses neither a leave nor a command that was granted on an earlier link.
 	StrictIDs bool
 }
 

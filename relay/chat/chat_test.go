@@ -44,7 +44,7 @@ func TestWhatAFrameAsksFor(t *testing.T) {
 }
 
 // TestWhatWasGrantedIsNotJudgedAgain parses a frame whose group has an id that is not strict. A
-// Dialect with StrictIDs must refuse it, unless it was granted before.
+// Dialect with StrictIDs must refuse the frame, unless the frame was granted on an earlier link.
 func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	frame := []byte(`{"Method":"UserGroup","Group":"【"}`)
 	for _, c := range []struct {

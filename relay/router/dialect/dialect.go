@@ -75,7 +75,7 @@ type Command struct {
 type Reason uint8
 
 const (
-	Done Reason = iota // it has its effect
+	Done Reason = iota // the command has its effect
 	// The session is not a member of the topic. As the answer to a MemberPublish, NotMember also
 	// says that the topic has members or subscribers. As the answer to a Leave it says nothing
 	// about others.
