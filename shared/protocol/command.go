@@ -48,10 +48,10 @@ func (e *CommandError) Error() string { return "error: " + e.text }
 // ParseCommand reads a frame that a client sent on a session at e. The parameter group is the
 // session's group, and counts only at EndpointGroup. ParseCommand keeps no reference to data.
 //
-// Every error is a *CommandError. A frame that gives no error is a command, and the caller must not
-// ignore it in silence. Fields that a command has no use for are ignored, whatever JSON they hold.
-// If a field is repeated, the last one counts. NUL bytes at the end of a binary frame must have
-// been dropped before.
+// Every error is a *CommandError. If there is no error, the caller must not ignore the command in
+// silence. Fields that a command has no use for are ignored, whatever JSON they hold. If a field is
+// repeated, the last one counts. The caller must have dropped NUL bytes at the end of a binary
+// frame.
 func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	if !utf8.Valid(data) {
 		return Command{}, &CommandError{"the frame is not valid UTF-8"}

@@ -70,8 +70,8 @@ func ParsePosition(s string) (Position, error) {
 }
 
 // Unplaced returns a position for members who came while the broker was away, when nobody could
-// tell the position of their topic. It says only that they came after the frames of their edge up
-// to the parameter number. Unplaced positions are after the zero Position and before all others.
+// tell the position of their topic. The position says only that the members came after the frames
+// of their edge up to number. Unplaced positions are after the zero Position and before all others.
 func Unplaced(number uint64) Position { return Position{Offset: min(number, math.MaxUint64-1) + 1} }
 
 // IsUnplaced reports whether p is a result of Unplaced.

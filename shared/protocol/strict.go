@@ -15,9 +15,8 @@ var (
 	errIDForm   = errors.New("must be in Unicode's normalization form C (NFC)")
 )
 
-// unseen has characters that no strict id may have. Nearly all of them leave no mark of their own.
-// The format characters (Cf) among them include the bidi controls, joiners, soft hyphen and byte
-// order mark.
+// unseen has characters that no strict id may have. Nearly all of them are invisible. The format
+// characters (Cf) among them include the bidi controls, joiners, soft hyphen and byte order mark.
 var unseen = []*unicode.RangeTable{
 	unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point,
 }
