@@ -48,7 +48,7 @@ type Config struct {
 	OtherHostsBy string
 
 	Metrics prometheus.Registerer // nil: not registered
-	Log     *slog.Logger          // nil: discarded
+	Log     *slog.Logger          // nil: nothing is logged
 }
 
 // Server serves HTTP to anybody who reaches its port. It bounds what a connection may cost until it

@@ -31,7 +31,7 @@ const (
 	stageAll                 // all the rest: this request is the last one
 )
 
-// inPlace is the room that the buffer of net/http must have left for a head to be gathered in it.
+// A head is gathered in the buffer of net/http if at least inPlace bytes of the buffer are free.
 // The whole buffer has 4 KiB. A head that does not fit has memory of its own until it is whole.
 const inPlace = 1 << 10
 
@@ -59,16 +59,16 @@ type visit struct {
 	// The reader owns the following fields; net/http has one reader at a time.
 	stage stage
 	head  head
-	came  []byte // read from the socket and not yet given
+	came  []byte // bytes read from the socket and not yet given to net/http
 	whole int    // bytes of came that are the head of a request
-	body  int64  // bytes of the request's body that have not been given
+	body  int64  // bytes of the request's body not yet given to net/http
 	rests bool   // nothing has come since the last answer
 
 	// guarded by waiting.mu
 	phase     phase
 	since     time.Time // start of the phase
-	place     *member   // in waiting.queue; nil: not there
-	long      *member   // in waiting.long; nil: not there
+	place     *member   // place in waiting.queue; nil: none
+	long      *member   // place in waiting.long; nil: none
 	unhurried bool      // its handler has all the time it wants
 	out       bool
 }

@@ -18,14 +18,14 @@ const (
 	// to work, and the client to take the answer.
 	requestTime = 10 * time.Second
 	idleTime    = time.Minute // from an answer to the next request
-	sweepEvery  = time.Second // a connection may outlive its time by this much
+	sweepEvery  = time.Second // interval of checks; a connection may outlive its time by it
 )
 
 // drop says why the guard closed a connection. It is a metric label.
 type drop uint8
 
 const (
-	dropMany drop = iota // it made room for a new one
+	dropMany drop = iota // the connection made room for a new one
 	dropSlow             // requestTime was over
 	dropIdle             // idleTime was over
 	dropLong             // its long unfinished head made room for another one
