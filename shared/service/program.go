@@ -17,8 +17,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/logging"
 )
 
-// Program describes a binary: its configuration, its work, and the subcommands of its own. It gives
-// the binary its command line.
+// Program describes a binary: its configuration, its work, and its own subcommands. It gives the
+// binary its command line.
 type Program[T any] struct {
 	Name  string
 	About string // one sentence for --help
