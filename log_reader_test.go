@@ -128,8 +128,8 @@ func client(t *testing.T, edge, name string) *websocket.Conn {
 	return c
 }
 
-// talks sends a direct message to the user called name on the connection from, and waits until it
-// comes on the connection to.
+// talks sends a direct message to the user called name on the connection from, and waits until the
+// message comes on the connection to.
 func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
