@@ -102,8 +102,8 @@ func (w *Watched) AwaitWell(master *Server) {
 	}
 }
 
-// Hasten has the sentinels replace a master once it has been silent for the time brisk. Before that
-// they would replace it after the time steady.
+// Hasten has the sentinels replace a master once it has been silent for the time brisk. Before the
+// call, they replace it after the time steady.
 func (w *Watched) Hasten() {
 	w.t.Helper()
 	for _, s := range w.Sentinels {
