@@ -87,8 +87,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// get returns the body of the answer to a GET of url, as much of it as comes within 5 s. It returns
-// "" if there is no answer.
+// get sends a GET to url and returns the body of the answer. The body may be cut off after 5 s. It
+// returns "" if there is no answer.
 func get(url string) string {
 	response, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
 	if err != nil {

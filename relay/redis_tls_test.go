@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// TestRedisTLSFiles checks that Load refuses wrong files for TLS to Redis, and wrong settings of
-// the variables that name them. The error must name the variable.
+// TestRedisTLSFiles checks that Load refuses wrong files for TLS to Redis. Load must also refuse
+// wrong combinations of the variables that name these files. The error must name the variable.
 func TestRedisTLSFiles(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	cert, key := a.Certify("relay")

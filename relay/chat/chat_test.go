@@ -57,8 +57,8 @@ func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	}
 }
 
-// TestEachReasonHasAnAnswer checks that the reasons after Done are answered with texts that differ
-// from each other, from the default text and from the client's own text.
+// TestEachReasonHasAnAnswer checks that each reason after Done is answered with a text of its own.
+// The text must also differ from the default text and from the client's own text.
 func TestEachReasonHasAnAnswer(t *testing.T) {
 	seen := map[string]bool{"error: not delivered": true}
 	c := dialect.Command{Verb: dialect.MemberPublish, Topic: "group:g", Text: "hi"}

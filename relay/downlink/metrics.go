@@ -34,8 +34,8 @@ func refusalReason(err error) string {
 	return refusedBroken
 }
 
-// refusalLog logs at most one refusal of each reason every ten seconds, since peers without a key
-// can cause many.
+// refusalLog logs at most one refusal of each reason every ten seconds. Peers without a key can
+// cause many refusals.
 type refusalLog struct {
 	log   *slog.Logger
 	limit sync.Map // reason → *rate.Sometimes

@@ -327,9 +327,9 @@ func TestRelayFrames(t *testing.T) {
 	}
 }
 
-// TestStalledEdge has one of two edges stop reading. The other edge must still get its frames. When
-// the first edge reads again, its link must be reported as writable, and it must get the queued
-// frames.
+// TestStalledEdge has one of two edges stop reading. The other edge must still get its frames. Then
+// the first edge reads again. Its link must be reported as writable, and the edge must get the
+// queued frames.
 func TestStalledEdge(t *testing.T) {
 	const buffer = 4 << 20
 	f := listen(t, buffer)

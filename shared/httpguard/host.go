@@ -8,8 +8,8 @@ import (
 )
 
 // onLoopback lets a request through to h only if it comes from this machine and names a loopback
-// host. Through a proxy on this machine, everyone would come from this machine, so requests that
-// carry a proxy's mark are refused.
+// host. A request through a proxy on this machine comes from this machine, whoever sent it. So
+// requests that carry a proxy's mark are refused.
 func onLoopback(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !localRequest(r) {

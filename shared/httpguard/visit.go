@@ -47,10 +47,10 @@ var errHead = &net.OpError{Op: "read", Err: errors.New("the head of the request 
 type member = crowd.Member[netip.Addr, *visit]
 
 // visit is one connection, until it is upgraded or closed. For net/http it is the socket. A visit
-// hands a request's head to net/http only when the head is whole, or when the client has closed its
-// sending side in the middle of the head. The Read that hands over the end of a head hands over
-// nothing behind it. So net/http has at most one byte of a request before it has answered the
-// previous one. Behind a body of unknown length there is no further request.
+// hands a request's head to net/http only when the head is whole. The exception is a client that
+// has closed its sending side in the middle of the head. The Read that hands over the end of a head
+// hands over nothing behind it. So net/http has at most one byte of a request before it has
+// answered the previous one. Behind a body of unknown length there is no further request.
 type visit struct {
 	net.Conn
 	guard  *waiting

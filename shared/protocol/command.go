@@ -209,8 +209,8 @@ func notObject(name string, err error) error {
 
 func unknownMethod(s string) error { return &CommandError{"unknown method " + strconv.Quote(s)} }
 
-// bounded shortens a client's text that is quoted back to the client. A text of more than 64 bytes
-// is cut between two characters, at 64 bytes or shortly before, and gets an ellipsis.
+// bounded shortens a client's text that is quoted back to the client. It cuts a text of more than
+// 64 bytes, and adds an ellipsis. The cut is between two characters, at 64 bytes or shortly before.
 func bounded(b []byte) []byte {
 	const limit = 64
 	if len(b) <= limit {

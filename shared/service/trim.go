@@ -35,8 +35,9 @@ type trim struct {
 	calm    int           // calm looks in a row
 }
 
-// step reports whether to collect now. It is called every trimEvery with a monotonic time, and with
-// the bytes allocated since the start of the process, stacks included.
+// step reports whether to collect now. It must be called every trimEvery. The parameter now is a
+// monotonic time. The parameter total counts the bytes allocated since the start of the process,
+// stacks included.
 func (t *trim) step(now time.Duration, total uint64) bool {
 	passing := total - t.total
 	t.total = total

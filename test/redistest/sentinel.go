@@ -29,8 +29,8 @@ const (
 	brisk  = time.Second
 )
 
-// StartWatched starts a Watched. Until Hasten is called, the sentinels do not replace the master by
-// themselves, however late it answers on a busy machine. All servers end with the test.
+// StartWatched starts a Watched. On a busy machine the master may answer late. Until Hasten is
+// called, the sentinels do not replace it by themselves. All servers end with the test.
 func StartWatched(t testing.TB) *Watched {
 	t.Helper()
 	return startWatched(t, nil)
