@@ -139,8 +139,8 @@ func TestA11_AFloodOfConnectionsPushesOutItsOwn(t *testing.T) {
 	})
 }
 
-// TestB2_ManySourcesPushOutNobodyWithFew checks that a source with two connections keeps both,
-// because two still count as few. Meanwhile a flood of sources with one connection each comes.
+// TestB2_ManySourcesPushOutNobodyWithFew lets a flood of sources come, with one connection each. A
+// source with two connections must keep both, because two still count as few.
 func TestB2_ManySourcesPushOutNobodyWithFew(t *testing.T) {
 	const most = 1024
 	onSite(t, Config{Handler: live, MaxWaiting: most}, func(s site) {

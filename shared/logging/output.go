@@ -47,7 +47,7 @@ type Output struct {
 // Dropped counts lines that were not written to the file, by reason.
 type Dropped struct {
 	full   atomic.Uint64 // lines that found no room in the Output, or came after End
-	failed atomic.Uint64 // lines that the file refused: its reader is gone, or a disk is full
+	failed atomic.Uint64 // lines that the file refused: no reader, or a full disk
 }
 
 // Register registers the metric of dropped lines.

@@ -17,7 +17,7 @@ import (
 )
 
 // Authority signs the certificates of a test's servers and clients. Only the test's goroutine may
-// call the methods, except Pool. They end the test if they fail.
+// call the methods other than Pool, since they end the test if they fail.
 type Authority struct {
 	File string // path of its own certificate
 

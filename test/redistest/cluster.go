@@ -80,7 +80,7 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 }
 
 // knowsAll reports whether s knows all nodes. It makes s meet the nodes that s does not know, even
-// if s was told so before. On a busy machine s may have given up before they answered.
+// if s was told to meet them before. On a busy machine s may have given up before they answered.
 func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	c.t.Helper()
 	known := ""

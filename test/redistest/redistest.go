@@ -19,8 +19,8 @@ import (
 )
 
 // Server is a redis-server on a free loopback port. Its data is in the test's temporary directory,
-// and it ends with the test. Only the test's goroutine may call the methods, except Client. They
-// end the test if they fail.
+// and it ends with the test. Only the test's goroutine may call the methods other than Client,
+// since they end the test if they fail.
 type Server struct {
 	Addr string // host:port, the same after a Restart
 	URL  string // redis://host:port, or rediss://host:port with TLS

@@ -19,7 +19,7 @@ type edge struct {
 	features   uint64
 	woken      bool
 
-	number uint64 // number of its last message, which a settled relay has acknowledged
+	number uint64 // last message's number; a settled relay has acknowledged it
 	heard  uint64 // Session frames sent on this link
 	groups map[string][]uint64
 

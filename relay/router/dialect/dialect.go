@@ -85,8 +85,8 @@ const (
 	ManyTopics      // the session is in Verdict.Most topics or more
 	ManyMemberships // the session's edge has no room for more memberships
 	ManyAddressed   // the user has addressed Verdict.Most topics within Verdict.Window
-	// The rate of the command's topic is used up. Too many bytes of the session's edge already wait
-	// for the rates of topics.
+	// The rate of the command's topic is used up. At the same time, too many bytes of the session's
+	// edge already wait for the rates of topics.
 	TooMuch
 
 	Reasons // number of reasons
