@@ -30,9 +30,9 @@ func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	}
 }
 
-// burst connects four readers and the given number of senders. Each sender writes messages of
-// 65,000 bytes as fast as the edge reads; the parameter each is their number. A reader takes rate
-// bytes a second at most.
+// burst connects four readers and the given number of senders. Each sender writes a number of
+// messages of 65,000 bytes, as fast as the edge reads. The parameter each is that number. A reader
+// takes rate bytes a second at most.
 func burst(t *testing.T, senders, each, rate int) {
 	dial := startInMemory(t)
 	var readers []*websocket.Conn
@@ -75,9 +75,9 @@ func drop(ws *websocket.Conn) {
 	}
 }
 
-// startInMemory runs an edge and a relay until the test ends, over networks in memory. Their bounds
-// have the defaults, except EDGE_DRAIN. The function dial connects a client, which takes rate bytes
-// a second at most. A rate of 0 sets no limit.
+// startInMemory runs an edge and a relay until the test ends, over networks in memory. EDGE_DRAIN
+// is 1 s, and all bounds have their defaults. The function dial connects a client, which takes rate
+// bytes a second at most. A rate of 0 sets no limit.
 func startInMemory(t *testing.T) (dial func(user string, rate int) *websocket.Conn) {
 	t.Helper()
 	clients, links := memnet.Listen(), memnet.Listen()

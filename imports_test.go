@@ -115,9 +115,9 @@ func forbidden(from, to string) string {
 	return "no dependency of the project"
 }
 
-// TestHalvesAreApart checks that an edge's binary links neither the relay's packages nor go-redis,
-// and that a relay's binary links neither the edge's packages nor golang-jwt. Neither binary may
-// link package testing.
+// TestHalvesAreApart checks what the binaries link. An edge's binary must link neither the relay's
+// packages nor go-redis. A relay's binary must link neither the edge's packages nor golang-jwt.
+// Neither binary may link package testing.
 func TestHalvesAreApart(t *testing.T) {
 	for _, c := range []struct{ binary, never string }{
 		{"./edge/cmd/edge", module + "/relay"},

@@ -87,8 +87,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// get returns the body of the answer to a GET of url, as much of it as comes within 5 s. It returns
-// "" if there is no answer.
+// get sends a GET to url and returns the body of the answer. The body may be cut off after 5 s. It
+// returns "" if there is no answer.
 func get(url string) string {
 	response, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
 	if err != nil {
@@ -128,8 +128,8 @@ func client(t *testing.T, edge, name string) *websocket.Conn {
 	return c
 }
 
-// talks sends a direct message to the user called name on the connection from, and waits until it
-// comes on the connection to.
+// talks sends a direct message to the user called name on the connection from, and waits until the
+// message comes on the connection to.
 func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

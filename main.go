@@ -29,7 +29,7 @@ func main() {
 }
 
 // run runs a relay and an edge until ctx is done, or until one of them fails. Then it stops the
-// edge before the relay, so that messages that the edge has accepted can still reach the relay.
+// edge before the relay. So messages that the edge has accepted can still reach the relay.
 func run(ctx context.Context, cfg settings, p service.Process) error {
 	relayOptions := relay.Options{Metrics: p.Registry(), Log: p.Log.With("part", "relay")}
 	edgeOptions := edge.Options{Metrics: p.Registry(), Log: p.Log.With("part", "edge"), Pages: page()}

@@ -97,8 +97,8 @@ func (r *rotated) ready() string {
 	return body
 }
 
-// await waits until the function holds returns true. If the test has failed, await shows what the
-// relay has logged.
+// await waits until holds returns true. If the test has failed, await shows what the relay has
+// logged.
 func (r *rotated) await(what string, holds func() bool) {
 	r.t.Helper()
 	defer func() {
@@ -110,9 +110,9 @@ func (r *rotated) await(what string, holds func() bool) {
 }
 
 // TestRedisFilesReplaced replaces an authority. First the server gets a certificate of the next
-// authority, which the relay does not know yet. Then the relay trusts both authorities. Last it
-// gets a certificate of the next one, and must reach the server. Before that, /readyz must say why
-// the broker is away.
+// authority, which the relay does not know yet. Then the relay trusts both authorities. Last, the
+// relay gets a certificate of the next authority, and must reach the server. Until then, /readyz
+// must say why the broker is away.
 func TestRedisFilesReplaced(t *testing.T) {
 	t.Parallel()
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)

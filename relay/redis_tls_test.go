@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// TestRedisTLSFiles checks that Load refuses wrong files for TLS to Redis, and wrong settings of
-// the variables that name them. The error must name the variable.
+// TestRedisTLSFiles checks that Load refuses wrong files for TLS to Redis. Load must also refuse
+// wrong combinations of the variables that name these files. The error must name the variable.
 func TestRedisTLSFiles(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	cert, key := a.Certify("relay")
@@ -66,7 +66,8 @@ func TestRedisWithoutVerificationIsAWarning(t *testing.T) {
 }
 
 // TestRedisTLSEndToEnd runs two relays that trust one authority. The first must reach its Redis.
-// The second must not, since its Redis has a certificate for another host, and must log what to do.
+// The second must not reach its Redis, which has a certificate for another host. It must log what
+// to do.
 func TestRedisTLSEndToEnd(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	right := redistest.StartTLS(t, redistest.TLS{Authority: a, AskClient: true})
@@ -119,8 +120,7 @@ func runWith(t *testing.T, set ...string) (admin string, lines *logged) {
 	return "http://" + r.AdminAddr().String(), lines
 }
 
-// until waits until the function holds returns true. If that takes more than 20 s, it fails the
-// test.
+// until waits until holds returns true. If that takes more than 20 s, it fails the test.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {

@@ -25,18 +25,18 @@ import (
 )
 
 const (
-	drainTime  = 5 * time.Second // at most, from the order to stop to the Bye
-	moveTime   = 3 * time.Second // at most, at the start of drainTime: edges move away
-	moveWindow = time.Second     // edges that can move begin to do so within this time
-	byeTime    = 2 * time.Second // at most, after drainTime: for Bye and the edges' answers
+	drainTime  = 5 * time.Second // longest time from the order to stop until Bye
+	moveTime   = 3 * time.Second // longest time for edges to move away, the first part of drainTime
+	moveWindow = time.Second     // time within which the edges that can move begin to do so
+	byeTime    = 2 * time.Second // longest time after drainTime, for Bye and the edges' answers
 )
 
 // Options replace parts that a Relay would make for itself.
 type Options struct {
-	Listener net.Listener         // for the links; nil: listens on Config.Addr. Run closes it
-	Broker   broker.Broker        // nil: the one that Config.RedisURL names. Run runs it
+	Listener net.Listener         // for the links, closed by Run; nil: one on Config.Addr
+	Broker   broker.Broker        // run by Run; nil: the one that Config.RedisURL names
 	Metrics  *prometheus.Registry // nil: a registry of its own
-	Log      *slog.Logger         // nil: discarded
+	Log      *slog.Logger         // nil: nothing is logged
 }
 
 // Relay is one relay. Its life is New, Listen, Run.

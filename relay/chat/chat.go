@@ -14,7 +14,7 @@ import (
 // Dialect is the chat as a relay speaks it.
 type Dialect struct {
 	// StrictIDs refuses a command that names a user or a group that protocol.CheckStrictID does not
-	// allow. It does not refuse a leave, and no command that was granted on an earlier link.
+	// allow. It refuses neither a leave nor a command that was granted on an earlier link.
 	StrictIDs bool
 }
 
@@ -76,8 +76,8 @@ func (Dialect) Notice(s link.Session, c *dialect.Command) string {
 	return protocol.LeaveText(s.User, c.Topic.Name())
 }
 
-// Answer implements dialect.Dialect. A join or a leave that took effect is answered by the text of
-// its notice, which the caller has put into c.Text.
+// Answer implements dialect.Dialect. If a join or a leave took effect, its answer is the text of
+// its notice. The caller has put that text into c.Text.
 func (Dialect) Answer(s link.Session, c *dialect.Command, v dialect.Verdict) []byte {
 	switch v.Reason {
 	case dialect.NotMember:
@@ -101,8 +101,8 @@ func (Dialect) Answer(s link.Session, c *dialect.Command, v dialect.Verdict) []b
 	return []byte("error: not delivered")
 }
 
-// Render implements dialect.Dialect. A publication to a group or to all is not sent to the sessions
-// of the user who published it.
+// Render implements dialect.Dialect. If a user publishes to a group or to all, the sessions of that
+// user are not sent the publication.
 func (Dialect) Render(b []byte, t protocol.Topic, from, msg string) (text []byte, except string) {
 	if !t.IsUser() {
 		except = from

@@ -44,7 +44,7 @@ func TestWhatAFrameAsksFor(t *testing.T) {
 }
 
 // TestWhatWasGrantedIsNotJudgedAgain parses a frame whose group has an id that is not strict. A
-// Dialect with StrictIDs must refuse it, unless it was granted before.
+// Dialect with StrictIDs must refuse the frame, unless the frame was granted on an earlier link.
 func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	frame := []byte(`{"Method":"UserGroup","Group":"【"}`)
 	for _, c := range []struct {
@@ -57,8 +57,8 @@ func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	}
 }
 
-// TestEachReasonHasAnAnswer checks that the reasons after Done are answered with texts that differ
-// from each other, from the default text and from the client's own text.
+// TestEachReasonHasAnAnswer checks that each reason after Done is answered with a text of its own.
+// The text must also differ from the default text and from the client's own text.
 func TestEachReasonHasAnAnswer(t *testing.T) {
 	seen := map[string]bool{"error: not delivered": true}
 	c := dialect.Command{Verb: dialect.MemberPublish, Topic: "group:g", Text: "hi"}

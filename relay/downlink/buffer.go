@@ -14,7 +14,7 @@ const (
 	// hardLimit times Config.Buffer is the most that may be queued. Frames that would exceed it
 	// close the link.
 	hardLimit = 16
-	// keepChunks is the greatest number of chunks for which the list of an empty buffer keeps room.
+	// keepChunks is the most room that the list of chunks keeps while the buffer is empty.
 	keepChunks = 16
 )
 
@@ -29,7 +29,7 @@ type buffer struct {
 
 	mu      sync.Mutex // guards the following; never held across I/O
 	chunks  [][]byte
-	bytes   int  // queued: those in chunks, and those in the batch that is being written
+	bytes   int  // bytes in chunks, and in the batch that is being written
 	taken   int  // bytes in the batch that is being written
 	wasFull bool // bytes has reached full, and fill has not returned drained since
 	over    bool // closed because of limit
@@ -73,9 +73,9 @@ func (b *buffer) put(frames []byte) {
 	b.chunks[last] = append(b.chunks[last], frames...)
 }
 
-// fill appends chunks to batch, at least one if there is one, and returns the batch. What the
-// previous call appended now counts as written. drained says that the link has become writable
-// again.
+// fill moves queued chunks to the end of batch and returns the batch. It takes the first chunk in
+// any case, and further ones while the batch stays within chunkSize bytes. What the previous call
+// appended now counts as written. drained says that the link has become writable again.
 func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -59,8 +59,8 @@ func TestBufferKeepsFrames(t *testing.T) {
 	}
 }
 
-// TestBufferWritable checks that fill reports drained once each time that the bytes have reached
-// full and are below full again, and not without that.
+// TestBufferWritable lets the queued bytes reach full and fall below it again. Each time, fill must
+// report drained once. If the bytes have not reached full, fill must not report drained.
 func TestBufferWritable(t *testing.T) {
 	b := buffer{full: 2 * chunkSize, limit: 1 << 30}
 	frame := link.Answer{Text: make([]byte, chunkSize-20)}.Append(nil)
@@ -98,8 +98,8 @@ type awake struct{ Conn }
 
 func (awake) Wake() {}
 
-// publishing returns a step that encodes publications. It appends each to the buffers of the links,
-// and then takes them out of the buffers.
+// publishing returns a step. The step encodes publications, appends each to all links, and then
+// empties the buffers of the links.
 func publishing(links, frames, size int) (step func()) {
 	all := make([]*Link, links)
 	for i := range all {
@@ -124,8 +124,8 @@ func publishing(links, frames, size int) (step func()) {
 	}
 }
 
-// TestNoAllocPerPublicationAndLink queues publications for ten links and takes them, one at a time
-// and 1000 at a time. After the first step, that must allocate nothing.
+// TestNoAllocPerPublicationAndLink queues publications for ten links and takes them out again, one
+// at a time and 1000 at a time. After the first step, neither may allocate.
 func TestNoAllocPerPublicationAndLink(t *testing.T) {
 	if race.Enabled { // the detector makes a sync.Pool drop some of its items
 		t.Skip("counts without the race detector")
@@ -139,8 +139,8 @@ func TestNoAllocPerPublicationAndLink(t *testing.T) {
 	}
 }
 
-// BenchmarkBuffer queues publications of 128 bytes for 10 links and takes them, one at a time and
-// 100 at a time.
+// BenchmarkBuffer queues publications of 128 bytes for 10 links and takes them out again, one at a
+// time and 100 at a time.
 func BenchmarkBuffer(b *testing.B) {
 	for _, frames := range []int{1, 100} {
 		b.Run(fmt.Sprint("queued=", frames), func(b *testing.B) {

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// frameOverhead is roughly the memory of a decoded frame besides its texts, in bytes. It does
-	// not depend on the frame's length on the wire.
+	// frameOverhead is roughly the memory of a decoded frame besides its texts and its list of
+	// sessions, in bytes. It does not depend on the frame's length on the wire.
 	frameOverhead = 128
 	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. A
 	// batch of small frames takes much more memory decoded than on the link.
 	portion = 256 << 10
-	// foreseen bounds the room that a new slice of frames has from the start. The room is for as
-	// many frames as were handed on last, but for at least 1 and at most foreseen. Each element
-	// takes 16 bytes.
+	// foreseen bounds the room that a new slice of frames has from the start. A slice begins with
+	// room for as many frames as the last one had, but at least 1 and at most foreseen. Each
+	// element takes 16 bytes.
 	foreseen = 32
 )
 
@@ -43,8 +43,8 @@ type Link struct {
 	generation uint64
 	node       string // the edge's node ID
 	hello      link.Hello
-	onBegin    func()      // called once began is set; nil: nothing is called
-	began      atomic.Bool // Handler.Connected was called, without an error
+	onBegin    func()      // called when began has been set; nil: nothing is called
+	began      atomic.Bool // Handler.Connected has returned no error
 	out        buffer
 
 	// Owned by the link's reader.
@@ -74,19 +74,19 @@ func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
 func (l *Link) String() string { return l.label }
 
 // Began reports whether Handler.Connected was called for the link and returned no error.
-// HandleFrame calls it at the first frame after the handshake. An edge may dial and then not need
-// the link, and its other link then goes on.
+// HandleFrame calls Connected at the first frame after the handshake. An edge may dial and then not
+// need the link. The edge then goes on with its other link.
 func (l *Link) Began() bool { return l.began.Load() }
 
-// Moves reports whether the edge knows the frames Drain and Live, so that it can be asked to link
-// elsewhere.
+// Moves reports whether the edge knows the frames Drain and Live. Such an edge can be asked to link
+// to another relay.
 func (l *Link) Moves() bool { return l.conn.Features()&link.FeatureMove != 0 }
 
 // Queued returns how many bytes are appended and not known to be written to the connection.
 func (l *Link) Queued() int { return l.out.queued() }
 
-// Append queues whole frames, which it copies. After Close it queues nothing. If the queue would
-// exceed 16 times Config.Buffer, it closes the link with CodeLimit.
+// Append copies whole frames into the queue. After Close it queues nothing. If the queue would
+// exceed 16 times Config.Buffer, Append closes the link with CodeLimit.
 func (l *Link) Append(frames []byte) {
 	if l.out.append(frames) {
 		l.conn.Wake()
@@ -95,8 +95,8 @@ func (l *Link) Append(frames []byte) {
 	}
 }
 
-// Close sends the queued frames and Bye, as far as the connection takes them within about a second,
-// and ends the link. If the link has begun, Handler.Disconnected follows.
+// Close begins to end the link. The link's writer sends the queued frames, for about a second at
+// most, and then Bye. If the link has begun, Handler.Disconnected follows.
 func (l *Link) Close(code link.Code, text string) {
 	l.out.close()
 	l.conn.Bye(code, text)

@@ -100,7 +100,8 @@ func (handedOn) Received(*Link, []any, int) error  { return nil }
 
 // TestDecodeAllocatesTheCopyOnly checks that a batch of messages costs one allocation, for its
 // slice, and two more for each message: for the message and for its payload.
-// TestNoAllocPerForwardedFrame of package link checks the way from the edge's encoder to here.
+// TestNoAllocPerForwardedFrame of package link checks the way from the edge's encoder to
+// HandleFrame.
 func TestDecodeAllocatesTheCopyOnly(t *testing.T) {
 	for _, count := range []int{1, 30} {
 		var encoded []byte

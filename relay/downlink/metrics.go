@@ -18,7 +18,7 @@ const (
 	refusedKey      = "key"
 	refusedVersion  = "version"
 	refusedStopping = "stopping"
-	refusedCrowded  = "crowded" // it made room for another handshake
+	refusedCrowded  = "crowded" // the handshake made room for another
 	refusedBroken   = "broken"  // any other: a protocol error, a time-out or a lost connection
 )
 
@@ -34,8 +34,8 @@ func refusalReason(err error) string {
 	return refusedBroken
 }
 
-// refusalLog logs at most one refusal of each reason every ten seconds, since peers without a key
-// can cause many.
+// refusalLog logs at most one refusal of each reason every ten seconds. Peers without a key can
+// cause many refusals.
 type refusalLog struct {
 	log   *slog.Logger
 	limit sync.Map // reason → *rate.Sometimes
@@ -119,8 +119,8 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. If an instance has several links, the one of the highest
-// generation has series of its own. The others do not.
+// Collect implements prometheus.Collector. Only links that have begun have series of their own. If
+// an instance has several such links, only the one of the highest generation has them.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.server.mu.Lock()
 	m.mu.Lock()

@@ -36,8 +36,9 @@ func TestWhoOnlyAsksIsNoLink(t *testing.T) {
 	}
 }
 
-// An edge may dial a relay and then not need the link. The handler must hear nothing of a link
-// without a frame after the handshake, and AwaitMoved must not wait for it.
+// An edge may dial a relay and then not need the link. As long as no frame has come after the
+// handshake, the handler must hear nothing of the link. AwaitMoved must not wait for such a link
+// either.
 func TestALinkCountsFromItsFirstFrameOn(t *testing.T) {
 	f := listen(t, 0)
 	able := f.able(t, 1)
@@ -54,7 +55,7 @@ func TestALinkCountsFromItsFirstFrameOn(t *testing.T) {
 	}
 	idle.conn.Bye(link.CodeNormal, "not needed")
 	ended(t, recv(t, "end", idle.end), link.CodeNormal, false)
-	recv(t, "end", f.handler.down) // of the first
+	recv(t, "end", f.handler.down) // the end of able's link
 	if err := f.server.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}

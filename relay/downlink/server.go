@@ -16,14 +16,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxPending bounds the handshakes under way. At the bound, the server drops one for each new one.
+// maxPending bounds the handshakes under way. At the bound, each new handshake makes the server
+// drop an earlier one.
 const maxPending = 1024
 
 // beginWait is how long a link may be up before its edge's first frame after the handshake. An edge
 // may wait a moment after the handshake, to see whether it needs the link.
 const beginWait = 10 * time.Second
 
-// DefaultBuffer is used if Config.Buffer is not above 0. It is a number of bytes.
+// DefaultBuffer is the size in bytes that is used if Config.Buffer is 0 or less.
 const DefaultBuffer = 4 << 20
 
 // Config configures a Server.
@@ -35,10 +36,11 @@ type Config struct {
 	// Broker returns the name of the broker, to be told to edges; nil: no name. It is called in
 	// each handshake and must not block.
 	Broker  func() string
-	Metrics prometheus.Registerer // nil: none
-	Log     *slog.Logger          // nil: discard
+	Metrics prometheus.Registerer // nil: no metrics
+	Log     *slog.Logger          // nil: nothing is logged
 	// Buffer sets two bounds of the bytes queued for one link. At half of Buffer the link is not
-	// writable any more. Frames that would exceed 16 times Buffer close it. 0 means DefaultBuffer.
+	// writable any more. Frames that would exceed 16 times Buffer close the link. 0 or less means
+	// DefaultBuffer.
 	Buffer int
 }
 
@@ -52,13 +54,13 @@ type Server struct {
 
 	ctx     context.Context // done when links must end at once
 	cancel  context.CancelFunc
-	running sync.WaitGroup // Add under mu, while not closing
+	running sync.WaitGroup // one for each link; Add under mu, while not closing
 
 	mu       sync.Mutex // guards the following
 	refusing bool       // new links are refused
 	closing  bool
 	links    map[*Link]*link.Conn
-	// moved is closed when no link that has begun is left whose edge can move. It is nil before
+	// moved is closed when no link is left that has begun and can move. It is nil before
 	// AwaitMoved, and after it was closed.
 	moved chan struct{}
 }
@@ -119,8 +121,9 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 	return link.Welcome{Features: link.FeatureMove, Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}, nil
 }
 
-// serve runs a registered link until it has ended. The handler does not hear of a link before the
-// first frame after the handshake, nor of the link of an edge that only asks who the relay is.
+// serve runs a registered link until it has ended. The handler hears of the link at the first frame
+// after the handshake. If the edge only asks who the relay is, the handler does not hear of the
+// link.
 func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	if hello.Generation == 0 {
 		s.metrics.asked.Inc()
@@ -166,7 +169,7 @@ func (s *Server) ended(log *slog.Logger, conn *link.Conn, err error) {
 
 // Close refuses new links, says Bye on the links and returns when they have ended. If ctx is done
 // before, Close cuts the links, waits for their end, and returns ctx's error. A handshake that is
-// under way comes to no link.
+// under way makes no link.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -188,16 +191,16 @@ func (s *Server) Close(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Refuse makes the server answer new links 503 from now on. A handshake that is under way comes to
-// no link. Present links go on.
+// Refuse makes the server answer new requests for a link with 503 from now on. A handshake that is
+// under way makes no link. Present links go on.
 func (s *Server) Refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refusing = true
 }
 
-// AwaitMoved waits until no link that has begun is left whose edge can move, or until ctx is done.
-// It returns how many such links are left. It must be called after Refuse, and not twice at a time.
+// AwaitMoved waits until no link is left that has begun and can move, or until ctx is done. It
+// returns how many such links are left. It must be called after Refuse, and not twice at a time.
 func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	s.mu.Lock()
 	moved := make(chan struct{})
@@ -213,7 +216,8 @@ func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	return s.movingLocked()
 }
 
-// movingLocked counts the links that have begun and whose edge can move. The caller holds s.mu.
+// movingLocked counts the links that have begun and can move, see Link.Moves. The caller holds
+// s.mu.
 func (s *Server) movingLocked() (n int) {
 	for l := range s.links {
 		if l.Began() && l.Moves() {
@@ -223,8 +227,8 @@ func (s *Server) movingLocked() (n int) {
 	return n
 }
 
-// tellMovedLocked ends the wait of AwaitMoved if no link that has begun is left whose edge can
-// move. The caller holds s.mu.
+// tellMovedLocked ends the wait of AwaitMoved if no link is left that has begun and can move. The
+// caller holds s.mu.
 func (s *Server) tellMovedLocked() {
 	if s.moved != nil && s.movingLocked() == 0 {
 		close(s.moved)

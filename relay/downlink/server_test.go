@@ -47,7 +47,7 @@ type recorder struct {
 	mu     sync.Mutex // guards the following
 	frames map[*Link][]any
 	size   int
-	came   chan struct{} // frames came; one slot
+	came   chan struct{} // tells that frames came; one slot
 }
 
 func newRecorder() *recorder {
@@ -178,8 +178,8 @@ func listen(t *testing.T, buffer int) *fixture {
 	return f
 }
 
-// dial makes an edge whose link has its handshake behind it. If stop is not nil, the edge handles
-// no frame until stop is closed.
+// dial links an edge and returns it after the handshake. If stop is not nil, the edge handles no
+// frame until stop is closed.
 func (f *fixture) dial(t *testing.T, generation uint64, stop chan struct{}) (*edge, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -218,7 +218,7 @@ func ended(t *testing.T, err error, code link.Code, remote bool) {
 }
 
 // series returns the value of a counter or gauge. labels are the values of its labels. Without
-// labels series returns the sum over the series of the name.
+// labels, series returns the sum of all series of that name.
 func (f *fixture) series(t *testing.T, name string, labels ...string) (v float64) {
 	t.Helper()
 	families, err := f.metrics.Gather()
@@ -298,7 +298,7 @@ func TestFramesDown(t *testing.T) {
 		}
 	}
 	l.Append(link.Publication{Topic: 1}.Append(nil))
-	l.Close(link.CodeSuperseded, "later link") // behind the queued frames
+	l.Close(link.CodeSuperseded, "later link") // Bye goes behind the queued frames
 	l.Append(link.Publication{Topic: 2}.Append(nil))
 	ended(t, recv(t, "end", e.end), link.CodeSuperseded, true)
 	ended(t, recv(t, "end", f.handler.down).err, link.CodeSuperseded, false)
@@ -327,9 +327,9 @@ func TestRelayFrames(t *testing.T) {
 	}
 }
 
-// TestStalledEdge has one of two edges stop reading. The other edge must still get its frames. When
-// the first edge reads again, its link must be reported as writable, and it must get the queued
-// frames.
+// TestStalledEdge has one of two edges stop reading. The other edge must still get its frames. Then
+// the first edge reads again. Its link must be reported as writable, and the edge must get the
+// queued frames.
 func TestStalledEdge(t *testing.T) {
 	const buffer = 4 << 20
 	f := listen(t, buffer)
@@ -415,7 +415,7 @@ func TestRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		cfg  link.DialConfig
-		want error // nil: any
+		want error // nil: any error
 	}{
 		{"key", link.DialConfig{Keys: other, Hello: link.Hello{Instance: protocol.Instance{1}}}, link.ErrKeyRefused},
 		{"version", link.DialConfig{Keys: testKeys(t), Versions: link.Versions{Min: 2, Max: 2}}, link.ErrVersion},

@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// TestA10_ALinksUpgradeIsJudgedAsAClientsIs checks that requests to /link that are no proper
-// upgrade are refused, before the offer in their header Edgerelay-Link is read.
+// TestA10_ALinksUpgradeIsJudgedAsAClientsIs sends requests to /link that are no proper upgrade. The
+// server must refuse them before it reads the offer in their header Edgerelay-Link.
 func TestA10_ALinksUpgradeIsJudgedAsAClientsIs(t *testing.T) {
 	for name, change := range map[string]func(*http.Request){
 		"a body":       func(r *http.Request) { r.ContentLength = 3 },

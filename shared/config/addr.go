@@ -32,9 +32,9 @@ func (a Addr) Loopback() bool {
 	return err == nil && loopbackHost(host)
 }
 
-// Overlaps reports whether the ports of the two addresses are equal and not 0, and the hosts are
-// equal or one of them means every address of the machine. A listener on one of the addresses may
-// then prevent a listener on the other.
+// Overlaps reports whether a listener on one of the addresses may prevent a listener on the other.
+// For that, the ports must be equal and not 0. The hosts must be equal, or one of them must mean
+// every address of the machine.
 func (a Addr) Overlaps(b Addr) bool {
 	aHost, aPort := a.split()
 	bHost, bPort := b.split()
@@ -91,8 +91,7 @@ type Port struct {
 	Addr     Addr
 }
 
-// SharedPorts returns a Problem for each Port whose address overlaps an earlier one's, as
-// Addr.Overlaps tells.
+// SharedPorts returns a Problem for each Port whose address overlaps that of an earlier Port.
 func SharedPorts(ports ...Port) (problems []Problem) {
 	for i, p := range ports {
 		for _, earlier := range ports[:i] {

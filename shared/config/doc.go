@@ -1,3 +1,3 @@
 // Package config reads a configuration struct from environment variables: it checks the values,
-// tells the mistakes together, and lists the variables for people.
+// reports all mistakes at once, and lists the variables for people.
 package config

@@ -12,8 +12,8 @@ import (
 )
 
 // Validator is a configuration with rules that tags cannot express. Load calls Validate when it has
-// set every field that it could read. Of the Problems that Validate returns, Load leaves out
-// repeated ones, and those of variables in which Load itself has found a Problem.
+// set every field that it could read. Load leaves out repeated Problems of Validate. If Load itself
+// has found a Problem in a variable, it also leaves out those of Validate for that variable.
 type Validator interface{ Validate() []Problem }
 
 // Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns
@@ -130,8 +130,8 @@ func (v Variable) beyond(text string, value reflect.Value) Problem {
 	return Problemf(v.Name, "%s is out of range: %s", Quote(text), strings.TrimPrefix(v.span(), ", "))
 }
 
-// Quote returns a value in double quotes, cut after 80 bytes, so that a problem is short and stays
-// on one line.
+// Quote returns a value in double quotes, cut after 80 bytes. So a problem is short and stays on
+// one line.
 func Quote(s string) string {
 	const most = 80
 	if len(s) > most {

@@ -10,7 +10,7 @@ import (
 type Problem struct {
 	Variable string
 	Text     string
-	Passing  bool // it may pass by itself; trying again makes sense
+	Passing  bool // the mistake may pass by itself; trying again makes sense
 }
 
 // Problemf returns a Problem of a variable.

@@ -11,7 +11,8 @@ type Setting struct {
 	Value string `json:"value"`
 }
 
-// Settings lists the values of a configuration. A secret one shows only whether it is set.
+// Settings lists the values of a configuration. For a secret value it shows only whether the value
+// is set.
 func Settings[T any](cfg T) (list []Setting) {
 	for _, v := range Variables[T]() {
 		value := reflect.ValueOf(cfg).FieldByIndex(v.index)

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Unknown returns a warning for each unknown variable in environ that begins with EDGE_, RELAY_,
-// LINK_ or JWT_, if a known variable has the same prefix. The known variables are those in vs. The
-// warning names the nearest known variable. An unknown variable is no error: Kubernetes sets
-// variables such as RELAY_SERVICE_HOST for every Service.
+// Unknown returns warnings about unknown variables in environ. The known variables are those in vs.
+// A variable gets a warning if it begins with EDGE_, RELAY_, LINK_ or JWT_, and a known variable
+// has the same prefix. The warning names the nearest known variable. An unknown variable is no
+// error: Kubernetes sets variables such as RELAY_SERVICE_HOST for every Service.
 func Unknown(environ []string, vs []Variable) (lines []string) {
 	prefixes := map[string]bool{}
 	known := make([]string, 0, len(vs))

@@ -39,8 +39,9 @@ type Variable struct {
 type Documented interface{ Docs() map[string]string }
 
 // Variables lists the variables of the configuration struct T in the order of the fields, nested
-// structs included. It panics when T itself is wrong, whatever the environment: two fields or two
-// variables have the same name, a variable has no text, or a text belongs to no variable of T.
+// structs included. It panics when T itself is wrong, whatever the environment. T is wrong if two
+// fields or two variables have the same name, or a variable has no text. T is also wrong if a text
+// belongs to no variable of T.
 func Variables[T any]() []Variable {
 	var vs []Variable
 	collect(reflect.TypeFor[T](), nil, &vs)

@@ -24,7 +24,8 @@ type Admin struct {
 
 // Server returns the server of an admin port. Everyone who reaches the port gets /livez, /readyz
 // and /metrics. If the port listens on loopback and a request names a host, the name must be one of
-// loopback. Only callers on this machine get /debug/, and no request that carries a proxy's mark.
+// loopback. /debug/ is only for requests that come from this machine, name a loopback host, and
+// carry no proxy's mark.
 func (a Admin) Server() *Server {
 	started := time.Now()
 	mux := http.NewServeMux()
@@ -39,7 +40,7 @@ func (a Admin) Server() *Server {
 		Handler: mux, Name: a.Name, Port: "admin", MaxWaiting: adminWaiting,
 		OtherHosts: func(string) bool { return false }, Metrics: a.Metrics, Log: a.Log,
 	})
-	// The time for handlers is not bounded here, since a profile takes as long as its request asks.
+	// Handlers under /debug/ may take any time, since a profile takes as long as its request asks.
 	mux.Handle("/debug/", onLoopback(s.waiting.unhurried(a.debug())))
 	return s
 }

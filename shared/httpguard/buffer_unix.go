@@ -20,9 +20,9 @@ func bufferSends(raw syscall.RawConn, bytes int) (err error) {
 }
 
 // SendBuffer returns the size of the kernel's send buffer with which a connection of l begins, in
-// bytes. The buffer holds the bytes that were sent and that the peer has not taken, and the
-// kernel's own bookkeeping. If bufferSends has fixed the size, the buffer does not grow. 0 means
-// that the size is unknown.
+// bytes. The buffer holds the sent bytes that the peer has not taken, and the kernel's own
+// bookkeeping. If bufferSends has fixed the size, the buffer does not grow. 0 means that the size
+// is unknown.
 func SendBuffer(l net.Listener) (bytes int) {
 	socket, ok := l.(syscall.Conn)
 	if !ok {

@@ -76,9 +76,9 @@ func TestA1_ASecondRequestIsMeasuredLikeTheFirst(t *testing.T) {
 	}
 }
 
-// TestA1_WhatBrowsersAndProxiesSendPasses sends a token of 4 KB as a header and as a subprotocol, 4
-// KB of cookies, and 55 more header lines, as many as a browser and two proxies may add. All of it
-// goes in one piece, in segments, or byte by byte.
+// TestA1_WhatBrowsersAndProxiesSendPasses sends a token of 4 KB as a header and as a subprotocol,
+// and 4 KB of cookies. It adds 55 header lines, as many as a browser and two proxies may add. All
+// of it goes in one piece, in segments, or byte by byte. The request must be answered.
 func TestA1_WhatBrowsersAndProxiesSendPasses(t *testing.T) {
 	request := "GET /livez HTTP/1.1\r\nHost: chat.example.com\r\nAuthorization: Bearer " + strings.Repeat("t", 4<<10) +
 		"\r\nSec-WebSocket-Protocol: bearer, " + strings.Repeat("t", 4<<10) + "\r\nCookie: " + strings.Repeat("c", 4<<10) + "\r\n"
@@ -150,8 +150,8 @@ func TestA1_LongHeadsAreBoundedTogether(t *testing.T) {
 	})
 }
 
-// TestABodyIsItsRequests checks that the bytes after a body are the next request, and that a body
-// of unknown length ends the connection.
+// TestABodyIsItsRequests checks that the bytes after a body are the next request. If the length of
+// a body is unknown, the connection must end after the body.
 func TestABodyIsItsRequests(t *testing.T) {
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if b, err := io.ReadAll(r.Body); err != nil || strings.Trim(string(b), "x\n") != "" || len(b) != 5000 {

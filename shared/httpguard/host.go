@@ -8,8 +8,8 @@ import (
 )
 
 // onLoopback lets a request through to h only if it comes from this machine and names a loopback
-// host. Through a proxy on this machine, everyone would come from this machine, so requests that
-// carry a proxy's mark are refused.
+// host. A request through a proxy on this machine comes from this machine, whoever sent it. So
+// requests that carry a proxy's mark are refused.
 func onLoopback(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !localRequest(r) {
@@ -40,8 +40,9 @@ func localRequest(r *http.Request) bool {
 // guardHost guards a server that listens on loopback and has Config.OtherHosts. It answers 403 to a
 // request whose host is neither a loopback name of this machine nor permitted by Config.OtherHosts.
 // Somebody may point a name that he owns to 127.0.0.1. A browser then takes this server for the
-// host of his web page, and lets the page read the answers. Only the name in the request shows
-// that. Browsers always send the name, so a request without one comes from no page.
+// host of his web page, and lets the page read the answers. Only the name in the request tells his
+// page from one of this server. Browsers always send the name, so a request without one comes from
+// no page.
 func (s *Server) guardHost(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.loopback.Load() && r.Host != "" && !loopbackName(hostname(r.Host)) && !s.otherHosts(r.Host) {

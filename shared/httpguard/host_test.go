@@ -16,7 +16,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// serveOn runs a server on a real port at addr. The returned function asks it with a given Host.
+// serveOn runs a server on a real port at addr. The function ask sends the server a request with a
+// given Host, and returns the status of the answer.
 func serveOn(t *testing.T, s *Server, addr string) (ask func(path, host string) int) {
 	t.Helper()
 	l, err := net.Listen("tcp", addr)
@@ -49,8 +50,8 @@ var (
 	foreignHosts  = []string{"evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.7", "notlocalhost", "0.0.0.0:8080"}
 )
 
-// TestA8_OnLoopbackOnlyItsNamesAreServed checks that foreign names are refused. For a browser, a
-// page under a name that points to 127.0.0.1 is of the server's own host.
+// TestA8_OnLoopbackOnlyItsNamesAreServed checks that foreign names are refused. If a name points to
+// 127.0.0.1, a browser lets a page of that name read the server's answers.
 func TestA8_OnLoopbackOnlyItsNamesAreServed(t *testing.T) {
 	admin := Admin{Name: "edge", Health: func() Health { return NewHealth(nil, nil, nil) }, Metrics: service.NewRegistry()}
 	ask := serveOn(t, admin.Server(), "127.0.0.1:0")
@@ -138,8 +139,8 @@ func TestA11_AFloodOfConnectionsPushesOutItsOwn(t *testing.T) {
 	})
 }
 
-// TestB2_ManySourcesPushOutNobodyWithFew checks that a source with two connections keeps both while
-// a flood of sources with one connection each comes, because two still count as few.
+// TestB2_ManySourcesPushOutNobodyWithFew lets a flood of sources come, with one connection each. A
+// source with two connections must keep both, because two still count as few.
 func TestB2_ManySourcesPushOutNobodyWithFew(t *testing.T) {
 	const most = 1024
 	onSite(t, Config{Handler: live, MaxWaiting: most}, func(s site) {

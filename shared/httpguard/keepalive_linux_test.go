@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestKeepAlive checks that the sockets that a listener accepts have the options by which the
-// kernel probes silent peers, and no delay of small writes.
+// TestKeepAlive checks the options of the sockets that a listener accepts. The kernel must probe
+// silent peers, and must not delay small writes.
 func TestKeepAlive(t *testing.T) {
 	l, err := Listen("X", "127.0.0.1:0")
 	if err != nil {

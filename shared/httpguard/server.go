@@ -35,7 +35,7 @@ type Config struct {
 	Name, Port string
 	// MaxWaiting bounds the connections for which no handler works; 0: 4,096. At the bound, the
 	// server drops an older connection for each new one. If few open files are left, the bound is
-	// lowered so that 100 files stay free, but not below 64.
+	// lower, so that 100 files stay free. A lack of files does not lower it below 64.
 	MaxWaiting int
 	// Upgraded returns how many connections handlers have hijacked and not yet closed. It is nil
 	// where these are too few to matter.
@@ -48,7 +48,7 @@ type Config struct {
 	OtherHostsBy string
 
 	Metrics prometheus.Registerer // nil: not registered
-	Log     *slog.Logger          // nil: discarded
+	Log     *slog.Logger          // nil: nothing is logged
 }
 
 // Server serves HTTP to anybody who reaches its port. It bounds what a connection may cost until it

@@ -30,9 +30,9 @@ func AskForUpgrade(h http.Header) {
 }
 
 // CheckUpgrade reports why r is not a WebSocket upgrade, and returns nil if it is one. The error's
-// text is for the client. An endpoint that itself answers the requests that are no upgrades calls
-// CheckUpgrade first. In any case a Server refuses the hijack of a connection if CheckUpgrade does
-// not accept the request.
+// text is for the client. An endpoint that answers such requests itself calls CheckUpgrade first.
+// In any case, no handler of a Server can hijack the connection of a request that CheckUpgrade does
+// not accept.
 func CheckUpgrade(r *http.Request) error {
 	switch {
 	case r.Method != http.MethodGet, !r.ProtoAtLeast(1, 1), r.ProtoMajor != 1:

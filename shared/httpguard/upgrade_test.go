@@ -51,8 +51,8 @@ func TestA10_NoDoorUpgradesWhatIsNoUpgrade(t *testing.T) {
 	}
 }
 
-// TestWhatFollowsAnUpgradeIsTheHandlers checks that no byte after an upgrade is lost or taken for a
-// head, whether few or many came with the request. The handler must get the socket itself.
+// TestWhatFollowsAnUpgradeIsTheHandlers sends few or many bytes together with an upgrade. None of
+// these bytes may be lost or taken for a head. The handler must get the socket itself.
 func TestWhatFollowsAnUpgradeIsTheHandlers(t *testing.T) {
 	long := strings.Replace(upgrade, "\r\n\r\n", "\r\nCookie: "+strings.Repeat("c", 5000)+"\r\n\r\n", 1)
 	for name, request := range map[string]string{"short": upgrade, "long": long} {

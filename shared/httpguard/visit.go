@@ -31,7 +31,7 @@ const (
 	stageAll                 // all the rest: this request is the last one
 )
 
-// inPlace is the room that the buffer of net/http must have left for a head to be gathered in it.
+// A head is gathered in the buffer of net/http if at least inPlace bytes of the buffer are free.
 // The whole buffer has 4 KiB. A head that does not fit has memory of its own until it is whole.
 const inPlace = 1 << 10
 
@@ -47,10 +47,10 @@ var errHead = &net.OpError{Op: "read", Err: errors.New("the head of the request 
 type member = crowd.Member[netip.Addr, *visit]
 
 // visit is one connection, until it is upgraded or closed. For net/http it is the socket. A visit
-// hands a request's head to net/http only when the head is whole, or when the client has closed its
-// sending side in the middle of the head. The Read that hands over the end of a head hands over
-// nothing behind it. So net/http has at most one byte of a request before it has answered the
-// previous one. Behind a body of unknown length there is no further request.
+// hands a request's head to net/http only when the head is whole. The exception is a client that
+// has closed its sending side in the middle of the head. The Read that hands over the end of a head
+// hands over nothing behind it. So net/http has at most one byte of a request before it has
+// answered the previous one. Behind a body of unknown length there is no further request.
 type visit struct {
 	net.Conn
 	guard  *waiting
@@ -59,16 +59,16 @@ type visit struct {
 	// The reader owns the following fields; net/http has one reader at a time.
 	stage stage
 	head  head
-	came  []byte // read from the socket and not yet given
+	came  []byte // bytes read from the socket and not yet given to net/http
 	whole int    // bytes of came that are the head of a request
-	body  int64  // bytes of the request's body that have not been given
+	body  int64  // bytes of the request's body not yet given to net/http
 	rests bool   // nothing has come since the last answer
 
 	// guarded by waiting.mu
 	phase     phase
 	since     time.Time // start of the phase
-	place     *member   // in waiting.queue; nil: not there
-	long      *member   // in waiting.long; nil: not there
+	place     *member   // place in waiting.queue; nil: none
+	long      *member   // place in waiting.long; nil: none
 	unhurried bool      // its handler has all the time it wants
 	out       bool
 }

@@ -18,14 +18,14 @@ const (
 	// to work, and the client to take the answer.
 	requestTime = 10 * time.Second
 	idleTime    = time.Minute // from an answer to the next request
-	sweepEvery  = time.Second // a connection may outlive its time by this much
+	sweepEvery  = time.Second // interval of checks; a connection may outlive its time by it
 )
 
 // drop says why the guard closed a connection. It is a metric label.
 type drop uint8
 
 const (
-	dropMany drop = iota // it made room for a new one
+	dropMany drop = iota // the connection made room for a new one
 	dropSlow             // requestTime was over
 	dropIdle             // idleTime was over
 	dropLong             // its long unfinished head made room for another one
@@ -49,10 +49,10 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // waiting bounds the connections of a server that are not upgraded. It bounds the time of each, and
 // the number of those without a handler at work.
 //
-// If the guard refused new connections at the bound, people without a token could keep everybody
-// out by opening many. So an older connection gives way to each new one. It is the connection that
-// has been longest in its phase, among those of the source that has most. While no source has more
-// than a few, it is the connection of all that has been longest in its phase.
+// At the bound, an older connection gives way to each new one. If new connections were refused
+// instead, people without a token could keep everybody out by opening many. Among the connections
+// of the source that has most, the one that has been longest in its phase gives way. While no
+// source has more than a few, all connections are compared instead.
 //
 // A connection begins its first phase when it comes, and further ones with each request.
 type waiting struct {

@@ -25,8 +25,8 @@ const (
 
 // Output writes lines to a file that may be slow, stuck or closed. Write never blocks and never
 // fails: a goroutine of the output's own does the writing. Lines that find no room, and lines that
-// the file refuses, are dropped and counted. Once the file takes lines again, it gets a line in
-// place of the missing lines, which says how many they are.
+// the file refuses, are dropped and counted. Once the file takes lines again, it gets a line that
+// counts the missing lines, in their place.
 //
 // A write to the file that blocks cannot be interrupted. So End waits for the goroutine only for a
 // bounded time. While the write stays blocked, the goroutine lives on.
@@ -46,8 +46,8 @@ type Output struct {
 
 // Dropped counts lines that were not written to the file, by reason.
 type Dropped struct {
-	full   atomic.Uint64 // they found no room in the Output, or came after End
-	failed atomic.Uint64 // the file refused them, as when its reader is gone or a disk is full
+	full   atomic.Uint64 // lines that found no room in the Output, or came after End
+	failed atomic.Uint64 // lines that the file refused: no reader, or a full disk
 }
 
 // Register registers the metric of dropped lines.
@@ -70,9 +70,9 @@ func NewOutput(file io.Writer, d *Dropped) *Output {
 }
 
 // Write keeps lines for the goroutine that writes to the file, or drops them. It must be given
-// whole lines. Once Write has dropped lines, it drops all later ones too, however short, until the
-// goroutine has taken those that wait. So the lines that the goroutine takes at once have at most
-// one gap, which is at their end.
+// whole lines. Once Write has dropped lines, it drops all later lines too, however short they are.
+// That ends when the goroutine has taken the lines that wait. So the lines that the goroutine takes
+// at once have at most one gap, which is at their end.
 func (o *Output) Write(lines []byte) (int, error) {
 	o.mu.Lock()
 	if o.ended || o.missing > 0 || len(o.waiting)+len(lines) > outputBytes {

@@ -48,10 +48,10 @@ func (e *CommandError) Error() string { return "error: " + e.text }
 // ParseCommand reads a frame that a client sent on a session at e. The parameter group is the
 // session's group, and counts only at EndpointGroup. ParseCommand keeps no reference to data.
 //
-// Every error is a *CommandError. A frame that gives no error is a command, and the caller must not
-// ignore it in silence. Fields that a command has no use for are ignored, whatever JSON they hold.
-// If a field is repeated, the last one counts. NUL bytes at the end of a binary frame must have
-// been dropped before.
+// Every error is a *CommandError. If there is no error, the caller must not ignore the command in
+// silence. Fields that a command has no use for are ignored, whatever JSON they hold. If a field is
+// repeated, the last one counts. The caller must have dropped NUL bytes at the end of a binary
+// frame.
 func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	if !utf8.Valid(data) {
 		return Command{}, &CommandError{"the frame is not valid UTF-8"}
@@ -209,8 +209,8 @@ func notObject(name string, err error) error {
 
 func unknownMethod(s string) error { return &CommandError{"unknown method " + strconv.Quote(s)} }
 
-// bounded shortens a client's text that is quoted back to the client. A text of more than 64 bytes
-// is cut between two characters, at 64 bytes or shortly before, and gets an ellipsis.
+// bounded shortens a client's text that is quoted back to the client. It cuts a text of more than
+// 64 bytes, and adds an ellipsis. The cut is between two characters, at 64 bytes or shortly before.
 func bounded(b []byte) []byte {
 	const limit = 64
 	if len(b) <= limit {

@@ -25,8 +25,8 @@ func TestParseCommand(t *testing.T) {
 		{EndpointChannel, `{"Method":null,"MsgBody":"x"}`, Command{KindAll, "", "x"}},
 		{EndpointChannel, `{"Method":"","MsgBody":"x"}`, Command{KindAll, "", "x"}},
 
-		// Keys come in upper and lower case, escaped, with space around them, twice, unknown, and
-		// where the command has no use for them. The last value is escaped.
+		// The keys are in upper or lower case, escaped, surrounded by space, repeated, unknown, or
+		// of no use for the command. The last value is escaped.
 		{EndpointChannel, `{"method":"One","msgbody":{"id":"2","MSG":"x"}}`, Command{KindOne, "2", "x"}},
 		{EndpointChannel, `{"METHOD":"UserGroup","gROUP":"g1"}`, Command{KindJoin, "g1", ""}},
 		{EndpointChannel, `{"\u004dethod":"One","MsgBody":{"I\u0064":"2","Msg":"x"}}`, Command{KindOne, "2", "x"}},

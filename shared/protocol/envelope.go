@@ -27,7 +27,7 @@ type Envelope struct {
 	Number   uint64   // from 1 on
 	Position Position
 	// Previous is zero except in the first envelope of an epoch. There it is the topic's last
-	// position before that epoch, if there was one and it is known.
+	// position before that epoch, or zero if no such position is known.
 	Previous Position
 
 	// Realm names the cluster that the topic belongs to: the database and prefix of the relay that

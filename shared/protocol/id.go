@@ -15,9 +15,9 @@ var (
 	errIDControl = errors.New("must have no control characters")
 )
 
-// CheckID returns an error that says why s cannot be the id of a user or a group, or nil if s can
-// be one. An id has 1 to MaxID bytes of valid UTF-8 without control characters. The error's text is
-// a predicate ("must …") and never quotes s. That text may be shown to a client, behind the name of
+// CheckID returns nil if s can be the id of a user or a group, and otherwise an error that says why
+// not. An id has 1 to MaxID bytes of valid UTF-8 without control characters. The error's text is a
+// predicate ("must …") and never quotes s. That text may be shown to a client, behind the name of
 // the field.
 func CheckID(s string) error {
 	if len(s) == 0 || len(s) > MaxID {

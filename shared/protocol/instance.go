@@ -30,8 +30,8 @@ func ParseInstance(s string) (i Instance, err error) {
 	return i, nil
 }
 
-// BriefID returns a short name of a publication, for places where the 24 bytes of instance and
-// number are too many. Different publications almost always have different short names. A short
+// BriefID returns a short name of a publication. It is for places where the 24 bytes of instance
+// and number are too many. Different publications almost always have different short names. A short
 // name is never zero.
 func BriefID(i Instance, number uint64) uint64 {
 	id := binary.BigEndian.Uint64(i[:]) ^ number*0x9e3779b97f4a7c15

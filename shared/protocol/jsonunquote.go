@@ -9,8 +9,8 @@ import (
 // isPlain reports whether the raw JSON string means exactly the bytes between its quotes.
 func isPlain(raw []byte) bool { return bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) }
 
-// unquote decodes a raw JSON string. An escaped half of a surrogate pair without its other half
-// becomes U+FFFD, and so does each byte that is not part of valid UTF-8.
+// unquote decodes a raw JSON string. Each byte that is not part of valid UTF-8 becomes U+FFFD. So
+// does an escaped half of a surrogate pair whose other half is missing.
 func unquote(raw []byte) string {
 	if isPlain(raw) {
 		return string(raw[1 : len(raw)-1])

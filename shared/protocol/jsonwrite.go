@@ -5,8 +5,9 @@ import "unicode/utf8"
 const hexDigits = "0123456789abcdef"
 
 // appendQuoted appends s as a JSON string. It escapes quotes, backslashes and control characters
-// below the space. Unlike encoding/json it does not escape what is special in HTML, such as < and
-// &, because no envelope ends up in HTML. Each byte that is not part of valid UTF-8 becomes U+FFFD.
+// below the space. Unlike encoding/json, it does not escape characters that are special in HTML,
+// such as < and &. No envelope ends up in HTML. Each byte that is not part of valid UTF-8 becomes
+// U+FFFD.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0

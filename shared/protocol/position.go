@@ -10,9 +10,9 @@ import (
 // Position is a place in a topic's history. The zero Position is before everything.
 //
 // Within an epoch offsets are dense, from 1: the publication after {e, o} is {e, o+1}. An epoch is
-// the time of its first publication in microseconds, by the broker's clock. If that time is not
-// later than an earlier epoch, as after a clock was set back, the new epoch is a number above the
-// earlier one. A greater epoch is later.
+// the time of its first publication in microseconds, by the broker's clock. A clock that was set
+// back may give a time that is not later than an earlier epoch. Then the new epoch is a number
+// above the earlier one. A greater epoch is later.
 //
 // A topic begins a new epoch if its last position is forgotten, if publications may have been lost,
 // or after MaxOffset. The last position is remembered for longer than the history.
@@ -69,9 +69,10 @@ func ParsePosition(s string) (Position, error) {
 	return Position{epoch, offset}, nil
 }
 
-// Unplaced returns a position for members who came while the broker was away, when nobody could
-// tell the position of their topic. It says only that they came after the frames of their edge up
-// to the parameter number. Unplaced positions are after the zero Position and before all others.
+// Unplaced returns a position for members who came while the broker was away. At that time nobody
+// could tell the position of their topic. The position says only that the members came after the
+// frames of their edge up to number. Unplaced positions are after the zero Position and before all
+// others.
 func Unplaced(number uint64) Position { return Position{Offset: min(number, math.MaxUint64-1) + 1} }
 
 // IsUnplaced reports whether p is a result of Unplaced.

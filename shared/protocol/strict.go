@@ -15,17 +15,16 @@ var (
 	errIDForm   = errors.New("must be in Unicode's normalization form C (NFC)")
 )
 
-// unseen has characters that no strict id may have. Nearly all of them leave no mark of their own.
-// The format characters (Cf) among them include the bidi controls, joiners, soft hyphen and byte
-// order mark.
+// unseen has characters that no strict id may have. Nearly all of them are invisible. The format
+// characters (Cf) among them include the bidi controls, joiners, soft hyphen and byte order mark.
 var unseen = []*unicode.RangeTable{
 	unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point,
 }
 
-// CheckStrictID returns an error that says why s cannot be an id where ids are strict, or nil if s
-// can be one. Strict ids also pass CheckID. Different strict ids look different, except for spaces
-// and for letters that look alike. A strict id has none of 【, 】 and " send:", so it cannot pretend
-// to be another part of a rendered message. The error's text has the form of CheckID's.
+// CheckStrictID returns nil if s can be an id where ids are strict, and otherwise an error that
+// says why not. Strict ids also pass CheckID. Different strict ids look different, except for
+// spaces and for letters that look alike. A strict id has none of 【, 】 and " send:", so it cannot
+// pretend to be another part of a rendered message. The error's text has the form of CheckID's.
 func CheckStrictID(s string) error {
 	if err := CheckID(s); err != nil {
 		return err
@@ -42,8 +41,8 @@ func CheckStrictID(s string) error {
 }
 
 // CheckStrict returns an error if c names a user or a group whose id is not strict. Like the errors
-// of ParseCommand, it is a *CommandError. A leave gives no error, so that a member of a group whose
-// id is not strict may still leave.
+// of ParseCommand, it is a *CommandError. A leave gives no error. So a member of a group whose id
+// is not strict may still leave.
 func (c Command) CheckStrict() error {
 	var field string
 	switch c.Kind {

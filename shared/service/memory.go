@@ -14,11 +14,12 @@ import (
 // kernel stacks, and for a garbage collection that comes late.
 const memoryShare = 0.9
 
-// limitMemory sets the memory limit of the Go runtime to memoryShare of the available memory,
-// unless GOMEMLIMIT has set the limit. On Fly.io the memory of the whole machine is available,
-// since the process has the machine to itself. Elsewhere the container's limit is available, or the
-// machine's memory if the machine has less than the limit. Outside Fly.io and without a container's
-// limit, limitMemory sets nothing, since other processes share the machine's memory.
+// limitMemory sets the memory limit of the Go runtime to memoryShare of the available memory. If
+// GOMEMLIMIT has set the limit, limitMemory leaves it. On Fly.io the memory of the whole machine is
+// available, since the process has the machine to itself. Elsewhere the container's limit is
+// available, or the machine's memory if the machine has less than the limit. Outside Fly.io and
+// without a container's limit, limitMemory sets nothing, since other processes share the machine's
+// memory.
 func limitMemory(log *slog.Logger) {
 	limit, source := memoryLimit(os.Getenv, memlimit.FromCgroup, memlimit.FromSystem)
 	if source == "" {
@@ -31,10 +32,10 @@ func limitMemory(log *slog.Logger) {
 }
 
 // memoryLimit returns the limit in bytes and where it comes from. The limit is 0 when nothing is to
-// be set; if GOMEMLIMIT sets no limit either, the source is "" too. The configured size of a
-// machine or a container may exceed the memory that the machine reports, because the kernel keeps a
-// part for itself. Then the limit is taken from what the machine reports, since the kernel's part
-// matters on a small machine.
+// be set; if GOMEMLIMIT sets no limit either, the source is "" too. The kernel keeps a part of the
+// memory for itself. So the configured size of a machine or a container may exceed the memory that
+// the machine reports. Then the limit is taken from what the machine reports, since the kernel's
+// part matters on a small machine.
 func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, error)) (limit int64, source string) {
 	if getenv("GOMEMLIMIT") != "" {
 		return 0, "GOMEMLIMIT"

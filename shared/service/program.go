@@ -17,8 +17,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/logging"
 )
 
-// Program describes a binary: its configuration, its work, and the subcommands of its own. It gives
-// the binary its command line.
+// Program describes a binary: its configuration, its work, and its own subcommands. It gives the
+// binary its command line.
 type Program[T any] struct {
 	Name  string
 	About string // one sentence for --help
@@ -163,8 +163,8 @@ func (p Program[T]) healthcheck(environ []string, stderr io.Writer) int {
 }
 
 // work runs the program. What the program prints goes through outputs. So a stuck or closed reader
-// costs lines, and at most a second at the end of the process, but stops no work. Only the text of
-// a crash goes to standard error directly, since Go's runtime writes it.
+// stops no work. It costs lines, and at most a second at the end of the process. Only the text of a
+// crash goes to standard error directly, since Go's runtime writes it.
 func (p Program[T]) work(environ []string, stdout, stderr io.Writer) int {
 	signal.Ignore(syscall.SIGPIPE) // else a write to a broken pipe could end the process
 	process := Process{dropped: new(logging.Dropped)}

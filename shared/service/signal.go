@@ -11,12 +11,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/logging"
 )
 
-// untilSignal returns a context that ends at the first SIGTERM, SIGINT or SIGHUP. The second signal
-// that is a SIGTERM or a SIGINT ends the process with status 1, even if work is left. Before that,
-// the process waits at most a second for its last log lines to be written. A SIGHUP after another
-// signal does nothing, because a closing terminal may send several. An ignored SIGHUP, as under
-// nohup, stays ignored. The returned function ends the context, and ends the watch for signals and
-// waits for it.
+// untilSignal returns a context that ends at the first SIGTERM, SIGINT or SIGHUP. SIGTERM and
+// SIGINT are counted together: the second of them ends the process with status 1, even if work is
+// left. Before that, the process waits at most a second for its last log lines to be written. A
+// SIGHUP is not counted, because a closing terminal may send several. After another signal it does
+// nothing. An ignored SIGHUP, as under nohup, stays ignored. The returned function ends the
+// context, and ends the watch for signals and waits for it.
 func untilSignal(stderr *logging.Output) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)

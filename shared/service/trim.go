@@ -10,13 +10,13 @@ import (
 const (
 	trimCrowd = 4 << 20         // bytes allocated that are worth a collection
 	trimStack = 4 << 10         // bytes of stack that are counted for each new goroutine
-	trimEvery = time.Second     // between two looks, which are calls of trim.step
+	trimEvery = time.Second     // time between two looks, which are calls of trim.step
 	trimPause = 5 * time.Second // least time between two collections
 	// trimShare defines a calm look: since the look before, at most 1/trimShare of trim.most was
 	// allocated.
 	trimShare = 16
-	// trimCalm is the number of calm looks in a row that a collection needs. While they pass, idle
-	// goroutines end, such as an edge's readers, which wait 2 s for more.
+	// trimCalm is the number of calm looks in a row that a collection needs. While these looks
+	// pass, idle goroutines end. An edge's reader, for example, waits for its client for 2 s only.
 	trimCalm = 3
 )
 
@@ -35,8 +35,9 @@ type trim struct {
 	calm    int           // calm looks in a row
 }
 
-// step reports whether to collect now. It is called every trimEvery with a monotonic time, and with
-// the bytes allocated since the start of the process, stacks included.
+// step reports whether to collect now. It must be called every trimEvery. The parameter now is a
+// monotonic time. The parameter total counts the bytes allocated since the start of the process,
+// stacks included.
 func (t *trim) step(now time.Duration, total uint64) bool {
 	passing := total - t.total
 	t.total = total

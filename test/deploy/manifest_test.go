@@ -11,7 +11,7 @@ import (
 )
 
 // These types are the part of Kubernetes' objects that the manifests use. An unknown field is an
-// error, since a misspelled name would otherwise be noticed only when the manifests are applied.
+// error. Otherwise a misspelled name would be noticed only when the manifests are applied.
 type (
 	meta struct {
 		Name   string            `yaml:"name"`

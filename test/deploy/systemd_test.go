@@ -46,7 +46,7 @@ func readUnit(t *testing.T, file string) unit {
 
 // checkUnit checks what must hold for the unit of an edge and for that of a relay. The function
 // stops gets the settings of the unit's example environment. It returns the time that the process
-// may take to stop, and the number of files that the process may need to have open.
+// may take to stop, and how many open files the process may need.
 func checkUnit(t *testing.T, file string, stops func(settings map[string]string) (time.Duration, int)) {
 	t.Helper()
 	u := readUnit(t, file)

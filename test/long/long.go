@@ -19,7 +19,7 @@ func Only(t testing.TB, why string) {
 }
 
 // Wanted reports whether this is the long run. It panics if EDGERELAY_TESTS is neither empty nor
-// "long", since with a misspelled value the long tests would be left out silently.
+// "long". With a misspelled value the long tests would otherwise be left out silently.
 func Wanted() bool {
 	switch got := os.Getenv(variable); got {
 	case "":

@@ -26,8 +26,8 @@ type Server struct {
 
 	mu     sync.Mutex // guards the fields below
 	names  map[string][]netip.Addr
-	silent map[uint16]bool // by type
-	asked  map[uint16]int  // by type
+	silent map[uint16]bool // types of questions that get no answer
+	asked  map[uint16]int  // number of questions, by type
 }
 
 // Start starts a server at addr, which is a host:port. The server ends with the test.

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Authority signs the certificates of a test's servers and clients. All methods but Pool may be
-// called only by the test's goroutine, since they end the test if they fail.
+// Authority signs the certificates of a test's servers and clients. Only the test's goroutine may
+// call the methods other than Pool, since they end the test if they fail.
 type Authority struct {
 	File string // path of its own certificate
 

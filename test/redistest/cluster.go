@@ -20,13 +20,14 @@ const slots = 16384
 // the test if they fail.
 type Cluster struct {
 	URL     string    // redis+cluster://host:port,…
-	Servers []*Server // as started: masters, then their replicas in that order
+	Servers []*Server // masters at the start, then their replicas in the same order
 
 	t testing.TB
 }
 
-// StartCluster starts a Cluster with n masters. Until Hasten is called, the nodes do not replace a
-// master that is silent, as it may be on a busy machine. The Cluster ends with the test.
+// StartCluster starts a Cluster with n masters. On a busy machine a master may be silent for a
+// while. The nodes do not replace such a master until Hasten is called. The Cluster ends with the
+// test.
 func StartCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
 	return startCluster(t, nil, n)
@@ -78,9 +79,8 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 	return c
 }
 
-// knowsAll reports whether s knows all nodes. It makes s meet the nodes that s does not know. It
-// does so also for nodes that s was told to meet before, since on a busy machine s may have given
-// up before they answered.
+// knowsAll reports whether s knows all nodes. It makes s meet the nodes that s does not know, even
+// if s was told to meet them before. On a busy machine s may have given up before they answered.
 func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	c.t.Helper()
 	known := ""
@@ -101,8 +101,8 @@ func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	return all
 }
 
-// Hasten has the nodes replace a master once it has been silent for the time brisk. Before that
-// they would replace it after the time steady.
+// Hasten has the nodes replace a master once it has been silent for the time brisk. Before the
+// call, they replace it after the time steady.
 func (c *Cluster) Hasten() {
 	c.t.Helper()
 	c.replaceAfter(brisk)
@@ -118,8 +118,8 @@ func (c *Cluster) replaceAfter(silence time.Duration) {
 }
 
 // AwaitWell waits for each running node in turn. It waits until the node reports that the Redis
-// Cluster is in order, and that the link to its master or its replica is up. The test ends if this
-// takes minutes.
+// Cluster is in order, and that the link to its master or its replica is up. The test ends if one
+// node takes two minutes.
 func (c *Cluster) AwaitWell() {
 	c.t.Helper()
 	c.await("the cluster is well", func(s *Server) bool {
@@ -136,7 +136,7 @@ func (c *Cluster) AwaitWell() {
 }
 
 // Owner returns the server that owns a key's slot, according to the first running node that answers
-// and knows. If there is no such node, the test ends.
+// and knows the owner. If there is no such node, the test ends.
 func (c *Cluster) Owner(key string) *Server {
 	c.t.Helper()
 	for _, asked := range c.Servers {
@@ -176,7 +176,7 @@ func (c *Cluster) at(node redis.ClusterNode) *Server {
 	return nil
 }
 
-// await waits, with awaitOf, for each node in turn.
+// await calls awaitOf for each node in turn.
 func (c *Cluster) await(what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for _, s := range c.Servers {
@@ -184,8 +184,8 @@ func (c *Cluster) await(what string, holds func(*Server) bool) {
 	}
 }
 
-// awaitOf waits until the function holds returns true for the node s. It returns at once if s does
-// not run. If it has waited for two minutes, the test ends.
+// awaitOf waits until holds returns true for the node s. It returns at once if s does not run. If
+// it has waited for two minutes, the test ends.
 func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); s.cmd != nil && !holds(s); {

@@ -19,7 +19,7 @@ import (
 )
 
 // Server is a redis-server on a free loopback port. Its data is in the test's temporary directory,
-// and it ends with the test. All methods but Client may be called only by the test's goroutine,
+// and it ends with the test. Only the test's goroutine may call the methods other than Client,
 // since they end the test if they fail.
 type Server struct {
 	Addr string // host:port, the same after a Restart

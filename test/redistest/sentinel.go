@@ -29,8 +29,8 @@ const (
 	brisk  = time.Second
 )
 
-// StartWatched starts a Watched. Until Hasten is called, the sentinels do not replace the master by
-// themselves, however late it answers on a busy machine. All servers end with the test.
+// StartWatched starts a Watched. On a busy machine the master may answer late. Until Hasten is
+// called, the sentinels do not replace it by themselves. All servers end with the test.
 func StartWatched(t testing.TB) *Watched {
 	t.Helper()
 	return startWatched(t, nil)
@@ -102,8 +102,8 @@ func (w *Watched) AwaitWell(master *Server) {
 	}
 }
 
-// Hasten has the sentinels replace a master once it has been silent for the time brisk. Before that
-// they would replace it after the time steady.
+// Hasten has the sentinels replace a master once it has been silent for the time brisk. Before the
+// call, they replace it after the time steady.
 func (w *Watched) Hasten() {
 	w.t.Helper()
 	for _, s := range w.Sentinels {

@@ -17,8 +17,8 @@ type store struct {
 
 // relayBroker is a relay's broker. The memorybroker.Memory of the store keeps the publications,
 // marks and histories. Almost all subscriptions are to topics without a publication. relayBroker
-// answers such a subscription and does not keep it before the first publication, so the memory of
-// these subscriptions in a real broker is not measured.
+// answers such a subscription at once, and keeps it only from the first publication on. So the
+// memory that a real broker needs for these subscriptions is not measured.
 type relayBroker struct {
 	*memorybroker.Handle
 	store  *store

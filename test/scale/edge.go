@@ -10,7 +10,7 @@ import (
 )
 
 // edge is one edge as its relay sees it: it sends frames and counts those that arrive. Its sessions
-// are numbered from 1. It stores nothing for a session but its groups.
+// are numbered from 1. Of a session it stores only its groups.
 type edge struct {
 	first      int // number of its first user
 	instance   protocol.Instance
@@ -19,14 +19,14 @@ type edge struct {
 	features   uint64
 	woken      bool
 
-	number uint64 // number of its last message; a settled relay has acknowledged what was sent
+	number uint64 // last message's number; a settled relay has acknowledged it
 	heard  uint64 // Session frames sent on this link
 	groups map[string][]uint64
 
 	out      []byte      // encoded frames that are to be sent
-	took     [256]int    // frames received since the last count, by type
-	digest   link.Digest // the last one received
-	up, down int         // bytes since the last count
+	took     [256]int    // frames received since the last forget, by type
+	digest   link.Digest // digest last received
+	up, down int         // bytes sent and received since the last forget
 	closed   string      // why the relay ended the link
 	relay    *relay
 }

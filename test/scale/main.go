@@ -31,7 +31,7 @@ func tickOf(connects int) time.Duration { return time.Duration(connects) * 100 *
 // config says how much of everything is measured.
 type config struct {
 	edges, sessions        int // sessions are those of all edges together
-	pieces                 int // sessions for measuring memory by piece; 0: none
+	pieces                 int // sessions used to measure memory by piece; 0: not measured
 	directs, broadcasts    int // messages of each kind
 	groups, size, messages int // groups, members of each, messages in each
 	relinks                int // edges that lose their link

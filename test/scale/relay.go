@@ -21,8 +21,8 @@ type relay struct {
 	batch   []byte
 	wire    []byte                // batches written to links and not read yet
 	written []written             // where each batch ends in wire
-	due     map[delivery]struct{} // publications that must still be read
-	longest time.Duration         // duration of its longest step since this was set to 0
+	due     map[delivery]struct{} // publications that edges must still read
+	longest time.Duration         // duration of the longest step since longest was set to 0
 }
 
 var _ downlink.Handler = (*relay)(nil)

@@ -60,14 +60,14 @@ type Command struct {
 	Verb Verb
 	Kind uint8 // index in Dialect.Kinds
 	// Fixed means that clients cannot choose the topic's name. The router bounds how many topics
-	// one user may address. It refuses a Publish, a MemberPublish or a Join beyond that bound as
-	// ManyAddressed, unless the command was granted on an earlier link. A Publish or a
-	// MemberPublish with Fixed set does not count for the bound, and is never refused for it.
+	// one user may address. Beyond that bound it refuses a Publish, a MemberPublish or a Join as
+	// ManyAddressed. It does not refuse a command that was granted on an earlier link. A Publish or
+	// a MemberPublish with Fixed set does not count for the bound, and is never refused for it.
 	Fixed bool
 	Topic protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
-	// answer. For a Join or a Leave Parse must leave it empty, and the router sets it to the result
-	// of Notice.
+	// answer. For a Join or a Leave, Parse must leave Text empty. The router then sets it to the
+	// result of Notice.
 	Text string
 }
 
@@ -75,7 +75,7 @@ type Command struct {
 type Reason uint8
 
 const (
-	Done Reason = iota // it has its effect
+	Done Reason = iota // the command has its effect
 	// The session is not a member of the topic. As the answer to a MemberPublish, NotMember also
 	// says that the topic has members or subscribers. As the answer to a Leave it says nothing
 	// about others.
@@ -85,8 +85,8 @@ const (
 	ManyTopics      // the session is in Verdict.Most topics or more
 	ManyMemberships // the session's edge has no room for more memberships
 	ManyAddressed   // the user has addressed Verdict.Most topics within Verdict.Window
-	// The rate of the command's topic is used up, and too many bytes of the session's edge already
-	// wait for the rates of topics.
+	// The rate of the command's topic is used up. At the same time, too many bytes of the session's
+	// edge already wait for the rates of topics.
 	TooMuch
 
 	Reasons // number of reasons
