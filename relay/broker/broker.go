@@ -40,9 +40,9 @@ type Broker interface {
 	Publish(Publish)
 
 	// Subscribe asks for a topic's publications. Subscribed answers the request once the back end
-	// has confirmed the subscription. If the subscription is lost, the Broker subscribes again
-	// until Unsubscribe is called. After the back end has confirmed the subscription anew, another
-	// Subscribed comes. It has the Token of the topic's last Subscribe.
+	// has confirmed the subscription. Until Unsubscribe is called, the Broker subscribes anew if
+	// the subscription fails or is lost. Another Subscribed comes once the back end has confirmed
+	// the new subscription. It has the Token of the topic's last Subscribe.
 	Subscribe(t protocol.Topic, token uint64)
 	// Unsubscribe ends a subscription, and is not answered. After the call, a Subscribed or
 	// Received of the topic may still arrive.
