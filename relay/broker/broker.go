@@ -11,14 +11,14 @@ import (
 // Broker carries publications between relays. It also carries them to and from other servers that
 // use the same back end.
 //
-// No method but Run blocks. Publish, Subscribe, ReadHistory, CountSubscribers and Flush are
-// requests. A request is answered by an Event with the same Token. A Broker does not bound its
-// queues: the caller keeps the number of unanswered requests bounded. Requests of one kind about
-// one topic that succeed are carried out in the order of their calls.
+// Only Run blocks. Publish, Subscribe, ReadHistory, CountSubscribers and Flush are requests. An
+// Event with the same Token answers a request. A Broker does not bound its queues. The caller must
+// bound the number of its unanswered requests. The Broker may be given several requests of one kind
+// about one topic. Those that succeed are carried out in the order of the calls.
 //
 // While Run runs, each request but Subscribe is answered exactly once. A request may fail, for
-// example because the back end is away. Its answer then has an Err. A Flushed has no Err: its Heard
-// is then false. The Broker does not try a failed request again. The caller may.
+// example because the back end is away. The answer then has an Err. But a Flushed has no Err: after
+// a failure its Heard is false. The Broker does not try a failed request again. The caller may.
 //
 // A Subscribe may be answered several times, and the Broker itself retries it. A Subscribe may stay
 // unanswered if another Subscribe or an Unsubscribe of its topic follows.
@@ -40,26 +40,26 @@ type Broker interface {
 	Publish(Publish)
 
 	// Subscribe asks for a topic's publications. Subscribed answers the request once the back end
-	// has confirmed the subscription. If the subscription is lost, Subscribed comes again after the
-	// back end has confirmed the subscription anew. Its Token is that of the topic's last
-	// Subscribe. The Broker retries until Unsubscribe.
+	// has confirmed the subscription. Until Unsubscribe is called, the Broker subscribes anew if
+	// the subscription fails or is lost. Another Subscribed comes once the back end has confirmed
+	// the new subscription. It has the Token of the topic's last Subscribe.
 	Subscribe(t protocol.Topic, token uint64)
 	// Unsubscribe ends a subscription, and is not answered. After the call, a Subscribed or
 	// Received of the topic may still arrive.
 	Unsubscribe(t protocol.Topic)
 
-	// ReadHistory asks for the publications after a position. History answers the request. It has
-	// at most PageSize publications, and may have fewer if they are long.
+	// ReadHistory asks for the publications after a position. History answers the request. A
+	// History has at most PageSize publications. If publications are long, it may have fewer.
 	ReadHistory(t protocol.Topic, after protocol.Position, token uint64)
 	// CountSubscribers asks how many subscribers of a topic the back end counts. A subscription of
 	// this Broker counts too. Counted answers the request.
 	CountSubscribers(t protocol.Topic, token uint64)
 
-	// Flush asks to be told once publications that are on their way at the call have come. Flushed
-	// answers the request. If Heard is true, Flushed comes after the Received of messages that were
-	// published before the call, on topics whose subscriptions are in force. The method Flush of
-	// redisbroker.Cluster names an exception. If there is no connection to the back end, or the
-	// connection is lost, Flushed still comes, but Heard may be false.
+	// Flush asks to be told when all publications that are on their way now have come. Flushed
+	// answers the request. If Heard is true, Flushed comes after the Received of every message that
+	// was published before the call. This holds for topics whose subscriptions are in force. The
+	// method Flush of redisbroker.Cluster names an exception. If there is no connection to the back
+	// end, or the connection is lost, Flushed still comes, but Heard may be false.
 	Flush(token uint64)
 
 	// Name returns the name of the back end. The relays of one cluster read the same name. Name may
@@ -88,12 +88,12 @@ type Publish struct {
 	// mark of (Topic, Instance) is a Duplicate.
 	Instance protocol.Instance
 	Number   uint64
-	// Predecessor is the highest Number of Instance on Topic that is lower than Number and not
-	// known to be finished. It is 0 if there is none. If the mark is below Predecessor, the request
+	// Predecessor is a lower Number of Instance on Topic: the highest one that the caller does not
+	// know to be finished. It is 0 if there is none. If the mark is below Predecessor, the request
 	// is Refused.
 	Predecessor uint64
-	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If the mark is
-	// missing or lower, it is raised to Floor before anything else happens.
+	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If there is no
+	// mark, or a lower one, the mark is raised to Floor before anything else happens.
 	Floor uint64
 	// Known is the highest position of Topic that the caller knows of. If the topic's top is lower,
 	// the publication begins a new epoch, which is at most protocol.MaxEpoch. A Known whose epoch
@@ -150,25 +150,25 @@ type Subscribed struct {
 	Top protocol.Position
 }
 
-// Received brings a publication of a subscribed topic. Those publications of a topic that have a
-// position come in the order of their positions, unless the back end lost data.
+// Received brings a publication of a subscribed topic. Publications of one topic come in the order
+// of their positions, unless the back end lost data. Bare publications have no position, and may
+// come between them.
 type Received struct{ Publication Publication }
 
 // Deaf tells that subscriptions were lost: those of all topics if All is true, else that of Topic.
-// Publications of a topic whose subscription was lost may be missed until the topic's next
-// Subscribed.
+// Until the next Subscribed of such a topic, the topic's publications may be missed.
 type Deaf struct {
 	All   bool
 	Topic protocol.Topic
 }
 
-// History answers ReadHistory. Its Publications are in order, and after the position that was asked
-// for. More says that the history has entries after Through. More may be true even if Publications
-// has fewer than PageSize, or none.
+// History answers ReadHistory. Its Publications are in order. They begin after the position in the
+// request. More says that the history has entries after Through. More may be true even if
+// Publications has fewer than PageSize, or none.
 //
 // Through is the position of the last entry that the page covers, or zero if the page covers none.
-// A publication between the position that was asked for and Through that is not in Publications
-// cannot be read. If More is true, the caller should ask for the next page after Through.
+// Between the position in the request and Through, publications may be missing from Publications.
+// These cannot be read. If More is true, the caller should ask for the next page after Through.
 //
 // Top is the topic's top, or zero if none is known. It may be after the last entry of the history,
 // since a history expires before the top.

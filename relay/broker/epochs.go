@@ -8,13 +8,13 @@ import (
 )
 
 // Epochs has the latest epoch that Saw remembered, whatever its topic. A Broker begins new epochs
-// later than that epoch. So a new epoch does not look old to receivers after the clock that epochs
-// come from was set back. The zero value has no epoch.
+// later than that epoch. New epochs come from a clock. Even if the clock was set back, a new epoch
+// does not look old to receivers. The zero value has no epoch.
 type Epochs struct{ latest atomic.Uint64 }
 
-// maxClockSkew is how far ahead of the clock an epoch may be if it is to be remembered. An epoch
-// further ahead is taken for one that came from no clock. If it were remembered, new epochs of
-// other topics would be later still, and few might be left before protocol.MaxEpoch.
+// maxClockSkew bounds how far an epoch that Saw remembers may be ahead of the clock. An epoch that
+// is further ahead is taken for one that came from no clock. If Saw remembered such an epoch, new
+// epochs of other topics would be later still. Few might then be left before protocol.MaxEpoch.
 const maxClockSkew = 365 * 24 * time.Hour
 
 // Saw remembers the epoch of p if it is the latest so far. It ignores an epoch that is more than

@@ -28,9 +28,10 @@ func config(t *testing.T, c *cluster.Cluster, name, value string) {
 	}
 }
 
-// TestP5_EdgesOfOneRelayTalkWhileRedisIsAway has clients talk, join, leave and connect while Redis
-// is away. When Redis is back, the client of the other relay gets all broadcasts, and all messages
-// and notices of its group, once. No client gets a message twice.
+// TestP5_EdgesOfOneRelayTalkWhileRedisIsAway has clients of two edges talk, join, leave and connect
+// while Redis is away. Both edges are linked to one relay. When Redis is back, a client of another
+// relay gets each broadcast once, and each message and notice of its group once. No client gets a
+// message twice.
 func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	for _, outage := range outages {
 		t.Run(outage.name, func(t *testing.T) {
@@ -101,9 +102,9 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// TestP5_ARelayDiesWhileRedisIsAway kills the relay of an edge while Redis is away, so that the
-// edge moves to the other relay. A client of another edge must get the messages from before and
-// after the move, once and in order.
+// TestP5_ARelayDiesWhileRedisIsAway kills the relay of an edge while Redis is away. The edge then
+// links to the other relay. A client of another edge must get the messages from before and after
+// the kill, once and in order.
 func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
@@ -137,13 +138,13 @@ func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 }
 
 // TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold fills an edge's log while Redis is away.
-// A client of the same relay gets the messages in the log meanwhile. A client of another relay gets
-// them when Redis is back, once and in order. A message for which the log has no room is answered
-// with an error, and nobody gets it.
+// Meanwhile a client of the same edge gets the messages that are in the log. When Redis is back, a
+// client of another relay gets these messages once and in order. A message for which the log has no
+// room is answered with an error, and nobody gets it.
 func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 	const (
 		senders, each = 20, 5
-		// bound is the size of the log. The senders together send more than it holds.
+		// bound is the size of the log in bytes. The senders together send more than that.
 		bound   = 64 << 10
 		refusal = "error: the server has no room, not delivered"
 	)
@@ -216,18 +217,17 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 	}
 }
 
-// TestP5_ARelayAloneIsCutFromRedis cuts one relay from Redis, and not the other. The edges of the
-// cut relay stay linked to it, although one of them knows the other relay too. Clients of the cut
-// relay's edges talk to each other, and so do those of the other relay's edge. When the cut is
-// over, the clients of each relay get what the clients of the other relay said meanwhile, once and
-// in order.
+// TestP5_ARelayAloneIsCutFromRedis cuts one of two relays from Redis. The edges of the cut relay
+// stay linked to it, although one of these edges knows the other relay too. Meanwhile clients of
+// one relay talk to each other. When the cut is over, the clients of each relay get what the
+// clients of the other relay said meanwhile, once and in order.
 func TestP5_ARelayAloneIsCutFromRedis(t *testing.T) {
 	for _, cut := range []struct {
 		name        string
 		begin, over func(p *cluster.Proxy)
 	}{
 		{"refused", (*cluster.Proxy).Refuse, (*cluster.Proxy).Allow},
-		// What was under way before the cut may reach Redis when the cut ends.
+		// Bytes that were on their way when the cut began may reach Redis when the cut ends.
 		{"a black hole", (*cluster.Proxy).Freeze, (*cluster.Proxy).Thaw},
 	} {
 		t.Run(cut.name, func(t *testing.T) {

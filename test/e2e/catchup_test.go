@@ -31,7 +31,7 @@ func TestP4_WhatWasSentDuringACutReachesThoseBehindItInOrder(t *testing.T) {
 			a.Send(chat.All(n))
 			inG, one, all = append(inG, chat.InGroup(g, a.id, n)), append(one, chat.Direct(a.id, n)), append(all, chat.ToAll(a.id, n))
 		}
-		a.Send(chat.One(a.id, "published")) // its return shows that the relay has the others
+		a.Send(chat.One(a.id, "published")) // when a gets it, the relay has the frames above
 		a.Expect(chat.Direct(a.id, "published"))
 		b.Send(chat.Group(g, "from behind the cut"))
 		f.Links()[0].Allow()
@@ -55,7 +55,7 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 		b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 		f.Links()[0].Refuse()
 		before := r.Metrics().Sum(metricPublishes, `outcome="done"`)
-		// n is larger than the history, and larger than the relay's tail of a topic.
+		// n messages are more than a topic's history holds, and more than its tail holds.
 		const n = 300
 		for i := range n {
 			k := fmt.Sprint(i)
@@ -87,7 +87,7 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 
 // tail says what a user must get of one topic after a loss. First comes the text in the field loss.
 // Then come messages that begin with the text in the field head. The other fields record what the
-// user got.
+// user got: whether the loss was told, the first number, and the number that must come next.
 type tail struct {
 	loss, head  string
 	told        bool

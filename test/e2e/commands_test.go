@@ -109,7 +109,7 @@ func groupNotExists(t *testing.T, p parties) {
 
 func groupNotIn(t *testing.T, p parties) {
 	a, b := channel(t, p.near, chat.Unique("a")), channel(t, p.far, chat.Unique("b"))
-	again := channel(t, p.near, b.id) // another connection of b's user, which does not join
+	again := channel(t, p.near, b.id) // another connection of b's user, not in the group
 	g := chat.Unique("g")
 	b.join(t, g)
 	a.Send(chat.Group(g, "Hi"))

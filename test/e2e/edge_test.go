@@ -14,7 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// upgrade asks an edge for a WebSocket, which the edge must refuse, and returns the refusal.
+// upgrade asks an edge for a WebSocket and returns the refusal. If the edge accepts, the test
+// fails.
 func upgrade(t *testing.T, e *cluster.Edge, h http.Header) (status int, body string) {
 	t.Helper()
 	_, res, err := client.Try(t, e.URL("/chat/channel/1"), client.Options{Header: h})
@@ -201,7 +202,7 @@ func TestP8_AFullLogIsAnsweredAndNeverSilent(t *testing.T) {
 func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
 	long.Only(t, "a refused edge dials again after half a minute")
 	t.Parallel()
-	// An edge that a relay refused leaves that relay out for up to half a minute.
+	// An edge does not dial a relay for up to half a minute after that relay refused it.
 	redial := promised(45 * time.Second)
 	c := cluster.New(t, onBest(t))
 	r := c.StartRelay(nil)
@@ -254,7 +255,7 @@ func TestP10_EveryEndOfASessionHasACountedReason(t *testing.T) {
 		end.by(channel(t, e, chat.Unique("a")))
 		cluster.Eventually(t, end.reason+" is counted", func() bool { return e.Metrics().Sum(metricEnded, `reason="`+end.reason+`"`) == 1 })
 	}
-	client.DialRaw(t, e.URL("/chat/channel/1")).Write([]byte{0x81, 1, 'x'}) // unmasked
+	client.DialRaw(t, e.URL("/chat/channel/1")).Write([]byte{0x81, 1, 'x'}) // an unmasked frame
 	cluster.Eventually(t, "protocol_error is counted", func() bool { return e.Metrics().Sum(metricEnded, `reason="protocol_error"`) == 1 })
 	client.DialRaw(t, e.URL("/chat/channel/2"))
 	cluster.Eventually(t, "silent is counted", func() bool { return e.Metrics().Sum(metricEnded, `reason="silent"`) == 1 })

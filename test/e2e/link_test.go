@@ -24,8 +24,8 @@ func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
 	for i := range rounds {
 		dialled := p.Dialled()
 		if i%4 == 0 {
-			// The cut is meant to come between commands and their acknowledgements. Before the test
-			// ends, it checks that the edge has replayed frames.
+			// The cut is meant to come between commands and their acknowledgements. Whether it did
+			// so shows at the end of the test: the edge must have replayed frames.
 			p.CutAfter(int64(400 + 171*i))
 		}
 		for _, u := range users {
@@ -89,10 +89,9 @@ func TestP2_LinkCutInTheMiddleOfFramesUnderLoad(t *testing.T) {
 	load.finish(e)
 }
 
-// TestP2_OfTwoLinksOfOneBootTheLaterStays opens a second link while the relay still takes the first
-// for alive. Frames that were on their way on the first link reach the relay after the second link
-// is up. The relay must serve the edge on the second link and end the first. No message may be lost
-// or doubled.
+// TestP2_OfTwoLinksOfOneBootTheLaterStays opens a second link while the first one still seems alive
+// to the relay. Frames of the first link reach the relay after the second link is up. The relay
+// must serve the edge on the second link and end the first. No message may be lost or doubled.
 func TestP2_OfTwoLinksOfOneBootTheLaterStays(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

@@ -72,7 +72,7 @@ func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	t.Logf("%d notices received, each once and in order", total)
 }
 
-// inParallel runs f for 0 … n-1 on w goroutines.
+// inParallel runs f for 0 … n-1 on w goroutines, and waits for their end.
 func inParallel(w, n int, f func(i int)) {
 	var all sync.WaitGroup
 	for k := range w {

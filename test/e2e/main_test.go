@@ -33,9 +33,9 @@ func kind(t *testing.T) cluster.Kind {
 	}
 }
 
-// promised returns how long a test waits for what is promised within the time d. In the long run
-// that is d. In the usual run it is cluster.Patience more, since other work may slow the machine
-// then.
+// promised returns how long a test waits for what is promised within the time d. In a run with the
+// long tests, the test waits for d. In a usual run it waits for cluster.Patience more, since other
+// work may slow the machine.
 func promised(d time.Duration) time.Duration {
 	if long.Wanted() {
 		return d
@@ -43,7 +43,8 @@ func promised(d time.Duration) time.Duration {
 	return d + cluster.Patience
 }
 
-// onEach runs f on every back end that servers of this test run's kind can use.
+// onEach runs f in a parallel subtest for each back end. Only servers in the test's process can use
+// Memory.
 func onEach(t *testing.T, f func(t *testing.T, o cluster.Options)) {
 	t.Helper()
 	k := kind(t)
@@ -62,9 +63,9 @@ func onEach(t *testing.T, f func(t *testing.T, o cluster.Options)) {
 	}
 }
 
-// onBest returns options with Redis. Without a redis-server, it returns options with Memory if the
-// servers run in the test's process. For other kinds of servers it then skips the test. In CI the
-// test fails instead.
+// onBest returns options with Redis. If there is no redis-server, it returns options with Memory
+// for servers in the test's process, and skips the test for other kinds of servers. In CI the test
+// fails without a redis-server.
 func onBest(t *testing.T) cluster.Options {
 	t.Helper()
 	k := kind(t)
@@ -74,17 +75,17 @@ func onBest(t *testing.T) cluster.Options {
 	return onRedis(t)
 }
 
-// onRedis returns options for tests that need Redis. Without a redis-server it skips the test. In
-// CI the test fails instead.
+// onRedis returns options for tests that need Redis. If there is no redis-server, it skips the
+// test. In CI the test fails instead.
 func onRedis(t *testing.T) cluster.Options {
 	t.Helper()
 	cluster.NeedRedis(t)
 	return cluster.Options{Kind: kind(t), Backend: cluster.Redis}
 }
 
-// onProcesses returns options for tests that need servers in processes of their own. It skips such
-// a test where servers run in the test's process. In a test run whose servers are containers, the
-// servers of such a test are processes all the same.
+// onProcesses returns options for tests that need servers in processes of their own. If E2E_KIND
+// selects servers in the test's process, it skips the test. If E2E_KIND selects containers, the
+// test's servers are processes all the same.
 func onProcesses(t *testing.T) cluster.Options {
 	t.Helper()
 	if kind(t) == cluster.InProcess {

@@ -1,6 +1,5 @@
 package e2e
 
-// These are names of metrics that the tests read.
 const (
 	metricRelaySessions = "edgerelay_relay_sessions"
 	metricGivenAhead    = "edgerelay_relay_given_ahead_total"

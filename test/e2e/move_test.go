@@ -14,8 +14,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
 )
 
-// TestP3_RelaysReplacedOneByOneUnderLoad stops the relay that the first edge uses, four times. Each
-// edge must move to the other relay, and let go of its old link in order.
+// TestP3_RelaysReplacedOneByOneUnderLoad stops a relay four times. Each time it stops the relay
+// that the first edge uses. The edges of that relay must move to the other one. No edge may lose a
+// link.
 func TestP3_RelaysReplacedOneByOneUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
@@ -62,8 +63,8 @@ func (f *traffic) frames() (counts []int) {
 	return counts
 }
 
-// silence returns the longest time between two successive frames of a user. For user i it begins
-// behind the first before[i] frames, and takes the parameter from as the time of the last of these.
+// silence returns the longest time for which any user waited for a frame. It leaves out the first
+// before[i] frames of user i. The wait for the first frame behind these begins at the time from.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from
@@ -76,9 +77,9 @@ func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) 
 }
 
 // TestP4_MessagesWithoutAPositionAreNotDoubledByAMove moves an edge from relay to relay. Meanwhile
-// a Peer publishes as the servers did that edgerelay replaces. Its messages have no position. For a
-// moment the edge may have two links, and both may bring such a message. Each user must get each
-// message once.
+// a Peer publishes as an original server does. The Peer's messages have no position. For a moment
+// the edge may have two links, and both may bring such a message. Each user must get each message
+// once.
 func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
@@ -90,7 +91,7 @@ func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
 
 	stop := make(chan struct{})
 	var sending sync.WaitGroup
-	sent := map[string]int{} // for the sending goroutine alone, until that has ended
+	sent := map[string]int{} // count by text; only the sending goroutine uses it until its end
 	sending.Go(func() {
 		tick := time.NewTicker(2 * time.Millisecond)
 		defer tick.Stop()

@@ -15,8 +15,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// inside is an environment variable. It is set in a process that runs a test in a network of its
-// own.
+// inside is the name of an environment variable. The variable is set in a process that runs a test
+// in a network of its own.
 const inside = "E2E_NAMESPACE"
 
 // These are the addresses of the two nameservers that inNamespace puts into resolv.conf.
@@ -25,10 +25,10 @@ const (
 	goodServer   = "127.0.0.3"
 )
 
-// inNamespace runs the test again in a process with a network and a resolv.conf of its own, and
-// then returns nil. In that process it returns the second nameserver of resolv.conf, which answers
-// for the names that the test sets. The first nameserver of resolv.conf is silent. Where there are
-// no namespaces, inNamespace skips the test.
+// inNamespace runs the test again in a second process, with a network and a resolv.conf of its own.
+// In the first process inNamespace then returns nil. In the second process it returns the second
+// nameserver of resolv.conf, which answers for the names that the test sets. The first nameserver
+// is silent. Where there are no namespaces, inNamespace skips the test.
 func inNamespace(t *testing.T) *nameserver.Server {
 	t.Helper()
 	if os.Getenv(inside) == "" {

@@ -21,8 +21,8 @@ func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
 	a := channel(t, e, chat.Unique("a"))
 	e.Terminate()
 	cluster.Eventually(t, "the edge drains", func() bool { status, _ := e.Ready(); return status == http.StatusServiceUnavailable })
-	// The edge drains, so it has taken the first signal. The next one must end it. Eventually may
-	// repeat that one, which does no harm.
+	// The edge drains, so it has taken the first signal. The second signal must end the edge.
+	// Eventually may send further signals, which do no harm.
 	cluster.Eventually(t, "the edge ends", func() bool {
 		e.Terminate()
 		return e.HasExited()

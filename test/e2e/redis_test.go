@@ -94,10 +94,10 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 	load.finish(e)
 }
 
-// TestP2_RedisLosesItsDataWhileAFrameIsUnderWay has a frame published while nothing that the relay
-// sends reaches the frame's edge, so that the edge gets no answer. After Redis has lost all its
-// data, the frame is published again, in a new epoch. Clients that got the message the first time
-// must not get it again.
+// TestP2_RedisLosesItsDataWhileAFrameIsUnderWay holds back what the relay sends to one edge. A
+// frame of this edge is published, but the edge gets no answer. Then Redis loses all its data, and
+// the frame is published again, in a new epoch. Clients that got the message the first time must
+// not get it again.
 func TestP2_RedisLosesItsDataWhileAFrameIsUnderWay(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))

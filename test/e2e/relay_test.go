@@ -136,8 +136,8 @@ func TestP3_ARelayRestartsUnderManyEdges(t *testing.T) {
 	quiet(t, edges[0], users...)
 }
 
-// inUse returns the relay to which an edge is linked, as Edge.Link tells, or nil without a link.
-// The relays must be those that the edge was started with, in the same order.
+// inUse returns the relay behind the proxy that Edge.Link returns. If Edge.Link returns nil, so
+// does inUse. The relays must be those that the edge was started with, in the same order.
 func inUse(e *cluster.Edge, relays []*cluster.Relay) *cluster.Relay {
 	used := e.Link()
 	for i, p := range e.Links() {
@@ -161,7 +161,7 @@ func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
 	r.Kill()
 	a.Send(chat.One(b.id, "meanwhile"))
 	ping(t, outage, a.Client, b.Client)
-	fresh := channel(t, e, chat.Unique("c")) // an edge answers connects without a relay
+	fresh := channel(t, e, chat.Unique("c")) // an edge without a relay answers connects
 	fresh.Send(chat.One(a.id, "fresh"))
 	r.Restart()
 	b.Expect(chat.Direct(a.id, "meanwhile"))
@@ -171,8 +171,8 @@ func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
 	quiet(t, e, a, b, fresh)
 }
 
-// ping has clients send pings for the time d. Each ping must be answered within two seconds. The
-// function promised makes that longer in usual runs.
+// ping has clients send pings for the time d. Each ping must be answered within two seconds. In a
+// usual run, promised allows more.
 func ping(t *testing.T, d time.Duration, clients ...*client.Client) {
 	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)

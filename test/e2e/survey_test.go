@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// surveyPatience is longer than the time until the next survey is over.
+// surveyPatience is longer than the time until the edge's next survey has ended.
 const surveyPatience = 2 * time.Minute
 
 func TestRelaysOfDifferentBrokersAreNoticedAndSaidLoudly(t *testing.T) {
@@ -30,7 +30,7 @@ func TestRelaysOfDifferentBrokersAreNoticedAndSaidLoudly(t *testing.T) {
 	a := channel(t, e, chat.Unique("a"))
 	links := e.Metrics().Sum(metricLinks)
 
-	// Of the two relays that run, the one that the edge does not use is restarted on another Redis.
+	// Two relays run, and the edge uses one of them. The other one is restarted on another Redis.
 	spare := one
 	if inUse(e, []*cluster.Relay{one, two, absent}) == one {
 		spare = two

@@ -14,9 +14,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// traffic is a set of users who send numbered messages until finish is called: direct ones, group
-// messages and broadcasts. It checks that each user gets every message meant for that user once and
-// in order.
+// traffic is a set of users who send numbered messages until finish is called. They send direct
+// messages, group messages and broadcasts. traffic checks that each user gets every message meant
+// for that user once, and in order within its stream.
 type traffic struct {
 	t     *testing.T
 	group string

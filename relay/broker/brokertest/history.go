@@ -143,9 +143,8 @@ func testExpiry(t *testing.T, b Backend) {
 	r.Put(late)
 }
 
-// testExpiryKnown publishes after the history has expired, as a publisher that has seen a higher
-// position than the topic's last one. So the topic has lost publications, and a new epoch must
-// begin.
+// testExpiryKnown publishes after the history has expired. The publisher has seen a higher position
+// than the topic's last one. So the topic has lost publications, and a new epoch must begin.
 func testExpiryKnown(t *testing.T, b Backend) {
 	t.Parallel() // this test waits for expiry
 	r := Start(t, b.NewBroker(t))

@@ -22,8 +22,8 @@ type (
 // NewMemory returns an empty Memory.
 func NewMemory(cfg MemoryConfig) *Memory { return &Memory{memorybroker.New(cfg)} }
 
-// PublishBare publishes as an original server does. The message reaches those who are subscribed
-// now, and leaves no history, mark or position.
+// PublishBare publishes as an original server does. The message reaches the present subscribers of
+// the topic. It leaves no history, mark or position.
 func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()
@@ -68,8 +68,8 @@ func load(to, from *memorybroker.Kept) {
 
 func same[V any](v V) V { return v }
 
-// loadEntries replaces the entries in *to with copies of those in *from, which may be a zero
-// Expiring. The age of *to stays. The argument value is a function that copies the value of one
+// loadEntries replaces the entries in *to with copies of those in *from. The age of *to stays.
+// *from may be a zero Expiring. The argument value is a function that copies the value of one
 // entry.
 func loadEntries[K comparable, V any](to, from *memorybroker.Expiring[K, V], value func(V) V) {
 	to.Entries, to.Order = make(map[K]*list.Element), list.New()

@@ -9,7 +9,7 @@ import (
 )
 
 // TestSaveAndLoad checks that later publications do not change a Saved, and that Load brings back
-// its history, top and marks. Nothing comes back from an empty Saved.
+// the history, top and marks of the Saved. An empty Saved must bring back nothing.
 func TestSaveAndLoad(t *testing.T) {
 	m := NewMemory(MemoryConfig{})
 	h := m.Broker()

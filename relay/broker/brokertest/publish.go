@@ -230,8 +230,8 @@ func testKnown(t *testing.T, b Backend) {
 }
 
 // testLaterEpoch brings a topic into an epoch that the clock has not reached, as if the clock had
-// been set back. The relay that saw this epoch must begin later epochs on other topics. Soon the
-// other relay, which did not see this epoch, must begin later ones too.
+// been set back. The relay that saw this epoch must begin later epochs on other topics. The other
+// relay did not see this epoch. Soon it must begin later epochs, too.
 func testLaterEpoch(t *testing.T, b Backend) {
 	future := protocol.Position{Epoch: uint64(time.Now().Add(time.Hour).UnixMicro()), Offset: 1}
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))

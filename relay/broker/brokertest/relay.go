@@ -15,13 +15,13 @@ import (
 // Patience is how long a test waits for an event or a condition before the test fails.
 const Patience = time.Minute
 
-// Relay runs a Broker as a relay would, and keeps its events. A method that waits for an event
-// fails the test if the event does not come within Patience. Ask, Put, Say, Pipeline, History and
-// Count repeat a request that fails, as a relay does, since a healthy Redis may answer too late on
-// a busy machine. Once and Read do not repeat, since they are for tests of failures.
+// Relay runs a Broker as a relay would, and keeps the Broker's events. A method that waits for an
+// event fails the test if the event does not come within Patience. Ask, Put, Say, Pipeline, History
+// and Count repeat a request that fails, as a relay does. A healthy Redis may answer too late on a
+// busy machine. Once and Read do not repeat requests, since they are for tests of failures.
 type Relay struct {
 	broker.Broker
-	Instance protocol.Instance // of the edge that the Relay publishes for
+	Instance protocol.Instance // instance of the edge that the Relay publishes for
 
 	t testing.TB
 
@@ -81,7 +81,8 @@ func (r *Relay) Token() uint64 {
 	return r.token
 }
 
-// Events returns the number of events so far. It is the index to await later events from.
+// Events returns the number of events so far. Await looks only at later events if it gets this
+// number as its argument from.
 func (r *Relay) Events() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,8 +175,8 @@ func (r *Relay) Put(p broker.Publish) protocol.Position {
 			return kept.Position
 		}
 	}
-	// The history no longer has the message. The answer has the topic's top. That is the position
-	// of the message, since tests publish nothing else on the topic meanwhile.
+	// The history no longer has the message. The Duplicate has the topic's top. The top is the
+	// position of the message, since tests publish nothing else on the topic meanwhile.
 	return answer.Position
 }
 
@@ -192,7 +193,7 @@ func (r *Relay) Message(t protocol.Topic, n uint64, msg string) broker.Publish {
 }
 
 // Pipeline publishes the messages of list without waiting for an answer in between, as a lane does.
-// It returns their answers in the order of list. All messages are of one topic and one instance,
+// It returns the answers in the order of list. All messages are of one topic and one instance,
 // and their numbers rise. Pipeline makes each message the Predecessor of the next. If a message
 // fails, Pipeline awaits the answers to the messages behind it. Then it publishes the failed
 // message and those behind it again. The answer to a message that an earlier attempt published is
@@ -215,7 +216,7 @@ func (r *Relay) Pipeline(list []broker.Publish) (answers []broker.Published) {
 			switch {
 			case answer.Token != p.Token:
 				r.t.Fatalf("%+v came, want the answer to request %d", answer, p.Token)
-			// A message before this one has failed. So this one may be Refused, and is published
+			// A message before this one has failed. So this message may be Refused. It is published
 			// again.
 			case failure != nil:
 			case answer.Err != nil, answer.Outcome == broker.Refused:
@@ -257,7 +258,7 @@ func (r *Relay) Read(t protocol.Topic, after protocol.Position) broker.History {
 	return answer
 }
 
-// History asks for a page of history until that succeeds, and returns the page.
+// History asks for a page of history until a request succeeds, and returns the page.
 func (r *Relay) History(t protocol.Topic, after protocol.Position) (page broker.History) {
 	r.t.Helper()
 	r.repeat("history of "+string(t), func() error {
@@ -267,7 +268,7 @@ func (r *Relay) History(t protocol.Topic, after protocol.Position) (page broker.
 	return page
 }
 
-// Count asks for the number of t's subscribers until that succeeds, and returns the number.
+// Count asks for the number of t's subscribers until a request succeeds, and returns the number.
 func (r *Relay) Count(t protocol.Topic) int64 {
 	r.t.Helper()
 	var answer broker.Counted

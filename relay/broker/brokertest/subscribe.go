@@ -71,9 +71,9 @@ func testFlush(t *testing.T, b Backend) {
 	listener := Start(t, b.NewBroker(t))
 	listener.Join(group)
 	index, deaf := listener.Events(), false
-	// The helper flushed publishes msg, calls Flush, and waits for a Flushed. It reports whether
-	// that Flushed has Heard and msg came before. It fails the test if Heard is true and msg did
-	// not come, although the subscription was in force.
+	// flushed publishes msg, calls Flush, and waits for a Flushed. It reports whether this Flushed
+	// answers the call, has Heard, and came after msg. If the answer has Heard but msg did not come
+	// before, flushed fails the test. It does not fail the test if the subscription was lost.
 	flushed := func(msg string) bool {
 		t.Helper()
 		b.PublishBare(t, group, "1", msg)
@@ -119,7 +119,7 @@ func testUnsubscribe(t *testing.T, b Backend) {
 	if got := r.SoFar(group); len(got) != 1 {
 		t.Errorf("received %+v", got)
 	}
-	r.Unsubscribe(group) // nothing to end
+	r.Unsubscribe(group) // there is no subscription to end
 	if top := r.Join(group).Top; top.Offset != 2 {
 		t.Errorf("subscribed again at %v", top)
 	}
@@ -215,7 +215,7 @@ func testCount(t *testing.T, b Backend) {
 	want(1)
 	y.Join(group)
 	want(2)
-	x.Join(group) // a second time, which counts as one
+	x.Join(group) // joins a second time, and counts once
 	want(2)
 	y.Unsubscribe(group)
 	want(1)

@@ -11,7 +11,7 @@ import (
 // concurrent use.
 type Expiring[K comparable, V any] struct {
 	age     time.Duration
-	Entries map[K]*list.Element // of *Entry
+	Entries map[K]*list.Element // by key: element of Order, whose value is an *Entry
 	Order   *list.List          // the entries in the order of their last puts
 }
 

@@ -2,7 +2,8 @@ package memorybroker
 
 import "strconv"
 
-// String describes what is kept.
+// String tells how many histories, positions and marks are kept, and how many topics have
+// subscribers.
 func (m *Memory) String() string {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Handle is one relay's Broker on a Memory. A request is carried out during its call. Its answer is
-// queued, as are the publications that the Handle receives. Run and Take empty the queue.
+// Handle is one relay's Broker on a Memory. A request is carried out during its call. The Handle
+// queues the answers, and the publications that it receives. Run and Take empty the queue.
 type Handle struct {
 	memory *Memory
 	tokens map[protocol.Topic]uint64 // guarded by memory.Mu
@@ -19,12 +19,12 @@ type Handle struct {
 	// mu guards the following. Whoever locks both memory.Mu and mu locks memory.Mu first.
 	mu     sync.Mutex
 	events []broker.Event
-	bytes  int // length of the texts of the publications in events
-	// deaf says that the queue was full. Publications are then not queued until the subscriptions
+	bytes  int // length of From and Msg of the publications in events
+	// deaf says that the queue was full. A deaf Handle drops publications, until its subscriptions
 	// are confirmed anew.
 	deaf bool
 
-	wake chan struct{} // to Run, when an event is queued; one slot
+	wake chan struct{} // wakes Run when an event is queued; has one slot
 }
 
 var _ broker.Broker = (*Handle)(nil)
@@ -119,8 +119,8 @@ func (h *Handle) queue(e broker.Event) {
 	h.signal()
 }
 
-// receive queues a publication. If there is no room for it, the Handle becomes deaf. A deaf Handle
-// drops publications.
+// receive queues a publication. If there is no room for it, the Handle queues a Deaf in its place
+// and becomes deaf. A deaf Handle drops publications.
 func (h *Handle) receive(pub broker.Publication) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -177,9 +177,9 @@ func (h *Handle) Take() []broker.Event {
 	return events
 }
 
-// reconfirm does nothing unless the Handle is deaf and no publication is queued. Otherwise it ends
-// the deafness, and queues a Subscribed for each topic. It holds memory.Mu and mu meanwhile, so
-// that no publication is queued before these.
+// reconfirm ends the deafness of the Handle, and queues a Subscribed for each topic. It does
+// nothing if the Handle is not deaf, or if a publication is queued. It holds memory.Mu and mu all
+// the time. So no publication is queued before these Subscribed events.
 func (h *Handle) reconfirm() {
 	m := h.memory
 	m.Mu.Lock()

@@ -21,8 +21,8 @@ type History struct {
 //
 // A new epoch begins if there is no top, if top has the offset protocol.MaxOffset, if old is true,
 // or if known is higher than top. But a known in protocol.MaxEpoch or a higher epoch does not
-// count. If top is in protocol.MaxEpoch, old does not count. A new epoch is later than
-// seen.Latest().
+// count. If top is in protocol.MaxEpoch, old does not count. A new epoch is later than the epochs
+// of top and of a known that counts, and later than seen.Latest().
 func next(top protocol.Position, old bool, known protocol.Position, seen *broker.Epochs, now time.Time) protocol.Position {
 	if known.Epoch >= protocol.MaxEpoch {
 		known = protocol.Position{}
@@ -33,8 +33,9 @@ func next(top protocol.Position, old bool, known protocol.Position, seen *broker
 	return protocol.Position{Epoch: max(uint64(now.UnixMicro()), top.Epoch+1, known.Epoch+1, seen.Latest()+1), Offset: 1}
 }
 
-// append adds p, and drops the oldest publication if the history is full. It does not copy the
-// slice at each drop, but only when the capacity is used up, so appending stays cheap on average.
+// append adds p. If the history is full, append drops the oldest publication. It copies the slice
+// only
+// when the capacity is used up, and not at each drop. So appending is cheap on average.
 func (h *History) append(p broker.Publication) {
 	if len(h.Items) == h.size {
 		h.Items[0] = broker.Publication{}

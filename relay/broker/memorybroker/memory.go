@@ -19,23 +19,24 @@ type Config struct {
 	MarkAge time.Duration
 	// QueueBytes bounds the publications that wait in one Handle, by the bytes of their From and
 	// Msg. The default is 16 MiB. If none waits, a publication of any length is queued. When the
-	// queue is full, the Handle drops further publications and sends Deaf: its subscriptions count
-	// as lost, as on a Redis that ends a slow subscriber's connection. Once the queue has been
-	// taken, the Handle confirms each subscription anew.
+	// queue is full, the Handle sends Deaf and drops further publications. Its subscriptions then
+	// count as lost, as on a Redis that ends a slow subscriber's connection. Once the queue has
+	// been taken, the Handle confirms each subscription anew.
 	QueueBytes int
 }
 
 // Memory is a back end within one process. It keeps histories, last positions and marks, as Redis
 // does, and loses them when the process ends. Each relay has a Handle of its own on the Memory.
-// Handles may be used concurrently, and no method of theirs but Run blocks.
+// Handles may be used concurrently. Of their methods, only Run blocks.
 type Memory struct {
 	cfg  Config
 	name string
 
 	Mu sync.Mutex // guards the following
 	Kept
-	// Server is the number of the server that the Memory stands for. After Server has changed, each
-	// topic that is not in protocol.MaxEpoch begins a new epoch at its next publication.
+	// Server is the number of the Redis server that the Memory stands for. After Server has
+	// changed, each topic begins a new epoch at its next publication, unless it is in
+	// protocol.MaxEpoch.
 	Server      uint64
 	subscribers map[protocol.Topic][]*Handle // in the order in which they subscribed
 	epochs      broker.Epochs
@@ -78,7 +79,7 @@ func New(cfg Config) *Memory {
 	}
 }
 
-// publishLocked is the atomic step behind Publish. The caller holds Mu.
+// publishLocked carries out a Publish in one atomic step. The caller holds Mu.
 func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published {
 	kept, _ := m.Positions.get(p.Topic, now)
 	top := kept.position
@@ -98,7 +99,7 @@ func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published
 	if !ok {
 		h = &History{size: m.cfg.HistorySize}
 	}
-	// If another server gave top, that server may have given later positions, which are lost.
+	// If another server gave top, that server may also have given later positions. These are lost.
 	old := kept.server != m.Server
 	pub := broker.Publication{
 		Topic: p.Topic, Position: next(top, old, p.Known, &m.epochs, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
@@ -122,7 +123,7 @@ func (m *Memory) Send(pub broker.Publication) {
 	}
 }
 
-// topLocked returns a topic's last position, zero if none is known. The caller holds Mu.
+// topLocked returns a topic's last position, or zero if none is known. The caller holds Mu.
 func (m *Memory) topLocked(t protocol.Topic, now time.Time) protocol.Position {
 	kept, _ := m.Positions.get(t, now)
 	return kept.position
@@ -130,7 +131,7 @@ func (m *Memory) topLocked(t protocol.Topic, now time.Time) protocol.Position {
 
 // sweep forgets what has expired.
 func (m *Memory) sweep(now time.Time) {
-	const batch = 1000 // so that nobody waits long for Mu
+	const batch = 1000 // entries of each kind per lock of Mu, so that nobody waits long
 	for more := true; more; {
 		m.Mu.Lock()
 		more = m.Histories.sweep(now, batch)

@@ -25,10 +25,10 @@ type Message struct {
 	Binary bool
 }
 
-// Client is one connection, and a goroutine that reads the connection until its end. Next, Seek and
-// the methods whose names begin with Expect are for one goroutine at a time. Any goroutine may call
-// the other methods. A failure of Ended, or of a method whose name begins with Expect, ends the
-// calling goroutine.
+// Client is one connection, and a goroutine that reads the connection until its end. Only one
+// goroutine at a time may call Next, Seek and the methods whose names begin with Expect. Any
+// goroutine may call the other methods. A failure of Ended, or of a method whose name begins with
+// Expect, ends the calling goroutine.
 type Client struct {
 	Name string // for messages of a failing test
 
@@ -245,8 +245,8 @@ func (c *Client) Expect(want ...string) {
 	}
 }
 
-// ExpectAnyOrder waits for the next messages. They must have the wanted texts, in any order. It
-// serves messages of different topics, among which no order is promised.
+// ExpectAnyOrder waits for the next messages. They must have the wanted texts, in any order. It is
+// for messages of different topics, since no order is promised across topics.
 func (c *Client) ExpectAnyOrder(want ...string) {
 	c.t.Helper()
 	missing := map[string]int{}

@@ -28,9 +28,8 @@ func DialRaw(t testing.TB, target string) *Raw {
 	return dialRaw(t, &net.Dialer{}, target)
 }
 
-// DialNarrow does what DialRaw does, on a socket for which it asks the kernel for a receive buffer
-// of 4 KiB and segments of at most 1 KiB. With such a socket a server soon notices that the client
-// does not read.
+// DialNarrow does what DialRaw does, on a narrow socket. It asks the kernel for a receive buffer of
+// 4 KiB, and for segments of 1 KiB at most. So a server soon notices that the client does not read.
 func DialNarrow(t testing.TB, target string) *Raw {
 	t.Helper()
 	return dialRaw(t, &net.Dialer{Control: narrow}, target)

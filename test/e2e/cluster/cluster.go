@@ -2,10 +2,10 @@
 // kinds: servers in the test's process, processes of the built binaries, and containers of the
 // images.
 //
-// Unless the test sets URLs itself, a Proxy lies between an edge and each relay that the edge was
-// given, and another Proxy between a relay and its Redis. So a relay can die and come back at
-// another address. A test can also reset or freeze the connections through a Proxy, or cut them
-// after a number of bytes.
+// A Proxy lies between an edge and each relay that the edge was given. Another Proxy lies between a
+// relay and its Redis. Servers whose URLs the test sets itself do not use these Proxies. With a
+// Proxy, a relay can die and come back at another address. A test can also reset or freeze the
+// connections through a Proxy, or cut them after a number of bytes.
 package cluster
 
 import (
@@ -30,7 +30,7 @@ const (
 type Backend string
 
 const (
-	Memory Backend = "memory" // one store in memory for the Cluster's relays; InProcess only
+	Memory Backend = "memory" // one store in memory for all relays of the Cluster; InProcess only
 	Redis  Backend = "redis"  // a redis-server of the Cluster's own
 )
 
@@ -43,7 +43,7 @@ type Options struct {
 	Backend Backend
 	Edge    Env  // added to the environment of every edge
 	Relay   Env  // added to the environment of every relay
-	NoRedis bool // Redis is down until Redis().Restart
+	NoRedis bool // keeps Redis down until Redis().Restart
 }
 
 // Key is the link key of every server whose test sets no other.
@@ -53,9 +53,8 @@ const Key = "test:a-link-key-for-tests-that-is-long-enough"
 // relay.StopsWithin.
 const stopTime = 8 * time.Second
 
-// longHistory is the length of a topic's history, in publications, at relays whose test sets no
-// other. It is long, so that messages of an outage are not lost. A test that wants losses sets a
-// shorter one.
+// longHistory is the default length of a topic's history, in publications. It is long, so that
+// messages of an outage are not lost. A test that wants losses sets a shorter history.
 const longHistory = "20000"
 
 // Cluster is a set of edges and relays, and their Redis. Everything in it ends with the test.

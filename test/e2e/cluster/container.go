@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// dockerTime bounds each command that Docker runs. It is long, since the machine may be busy, and
-// since a docker stop may last a whole grace period.
+// dockerTime bounds each command that the function Docker runs. It is long, since the machine may
+// be busy. A docker stop may also last a whole grace period.
 const dockerTime = 2 * time.Minute
 
 // Images is the prefix of the names of the images that test/e2e/images/build makes of this tree.
@@ -25,15 +25,15 @@ const Images = "edgerelay-test/"
 var containerPorts = map[string]string{"EDGE_ADDR": "8080", "EDGE_ADMIN_ADDR": "9091", "RELAY_ADDR": "9000", "RELAY_ADMIN_ADDR": "9092"}
 
 // containerRunner starts servers as containers, by the docker command, on a network of the test's
-// own. The servers' ports are published on loopback, at the addresses that their variables had. The
-// servers reach the test's proxies at the network's gateway.
+// own. It publishes the servers' ports on loopback, at the addresses in the variables of the Env.
+// The servers reach the test's proxies at the network's gateway.
 type containerRunner struct {
 	network string
 	gateway string
 }
 
-// containers returns a runner, for which it makes a network. The images must exist. A missing image
-// or a missing Docker fails the test.
+// containers makes a network, and returns a runner that uses the network. A missing image or a
+// missing Docker fails the test.
 func containers(t testing.TB) *containerRunner {
 	t.Helper()
 	for _, part := range []string{"edge", "relay"} {
@@ -123,7 +123,7 @@ func (r *containerRunner) start(t testing.TB, part string, env Env, log *logbook
 type container struct {
 	t      testing.TB
 	id     string
-	ended  chan struct{} // closed when it has ended and its log is complete
+	ended  chan struct{} // closed when the container has ended and its log is complete
 	status int           // set before ended is closed
 }
 

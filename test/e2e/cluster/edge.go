@@ -68,7 +68,7 @@ func (e *Edge) boot() {
 // URL returns a ws:// URL of the edge; path begins with a slash.
 func (e *Edge) URL(path string) string { return "ws://" + e.addr + path }
 
-// Kill ends the edge without warning, and breaks its links.
+// Kill breaks the edge's links, and ends the edge without warning.
 func (e *Edge) Kill() {
 	for _, p := range e.links {
 		p.Refuse()

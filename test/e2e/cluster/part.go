@@ -8,7 +8,7 @@ type part struct {
 
 	c     *Cluster
 	env   Env
-	addr  string // of the last boot, past all proxies
+	addr  string // public address of the last boot, past all proxies
 	admin string
 	links []*Proxy
 	run   server
@@ -49,7 +49,7 @@ func (p *part) HasExited() bool {
 	}
 }
 
-// Exited waits for the server's end and returns its exit status.
+// Exited waits for the server's end and returns the exit status. After Patience it fails the test.
 func (p *part) Exited() int {
 	p.c.t.Helper()
 	select {

@@ -111,8 +111,8 @@ func (r processRunner) start(t testing.TB, binary string, env Env, log *logbook)
 
 func (r processRunner) host() string { return "127.0.0.1" }
 
-// environ returns the whole environment of a process. Of the test's own environment, only PATH,
-// HOME and GOCOVERDIR are in it.
+// environ returns the whole environment of a process. From the test's own environment it takes only
+// PATH, HOME and GOCOVERDIR.
 func environ(env Env) []string {
 	list := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
 	if dir := os.Getenv("GOCOVERDIR"); dir != "" {

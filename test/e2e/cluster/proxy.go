@@ -112,9 +112,9 @@ func (p *Proxy) Allow() {
 	p.refuse = false
 }
 
-// Strand resets the dialling side of the present connections, and refuses new ones. Their target's
-// side stays open. If the Proxy is frozen, the target gets after Thaw the bytes that the Proxy had
-// already read, and nothing more.
+// Strand resets the dialling side of the present connections, and refuses new ones. The target's
+// side of the present connections stays open. If the Proxy is frozen, the target gets the bytes
+// that the Proxy has already read. It gets them after Thaw, and then nothing more.
 func (p *Proxy) Strand() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -177,8 +177,8 @@ func (p *Proxy) CutAfter(n int64) {
 	p.budget = n
 }
 
-// Sniff has a copy made of what the target sends on later connections. The Proxy calls open for
-// each of these connections. open returns the Writer for the copy.
+// Sniff makes the Proxy copy what the target sends on later connections. The Proxy calls open once
+// for each of these connections. open returns the Writer that gets the copy.
 func (p *Proxy) Sniff(open func() io.Writer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -296,7 +296,8 @@ func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	}
 }
 
-// heldPieces is how many pieces are read ahead of what is written. A frozen Proxy holds them.
+// heldPieces is the number of pieces that a direction of a connection may read ahead of its writes.
+// A frozen Proxy holds these pieces.
 const heldPieces = 16
 
 // piece is what one read from a connection gave.

@@ -27,8 +27,8 @@ func (s *Sniffer) Count(t link.Type) int {
 
 func (s *Sniffer) open() io.Writer { return &sniffed{sniffer: s} }
 
-// sniffed is the state of one connection: the bytes of its WebSocket stream, and of its link
-// frames, that are not decoded yet.
+// sniffed is the state of one connection. It keeps the bytes that are not decoded yet: those of the
+// WebSocket stream in raw, and those of link frames in frames.
 type sniffed struct {
 	sniffer  *Sniffer
 	upgraded bool

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// Patience bounds waits that have no bound of their own. After it the test fails. It is long for
-// the sake of busy machines.
+// Patience bounds waits that have no bound of their own. A longer wait fails the test. Patience is
+// long, since the machine may be busy.
 const Patience = time.Minute
 
-// longestPause is the longest pause between two checks of a condition. It is not shorter, since
-// some checks read all metrics of a server.
+// longestPause is the longest pause between two checks of a condition. The pause is not shorter,
+// since some checks read all metrics of a server.
 const longestPause = 100 * time.Millisecond
 
 // Eventually checks cond again and again until it holds. It fails the test when cond does not hold

@@ -14,9 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is a simple model of an original server. Its one endpoint is /chat/channel/{id}. There it
-// carries out the commands One, UserGroup and Group. It takes a command with another Method for a
-// broadcast. Messages of other servers reach it through Redis.
+// Server is a simple model of an original server. Its one endpoint is /chat/channel/{id}. The
+// Server carries out the commands One, UserGroup and Group. It takes a command with another Method
+// for a broadcast. Messages of other servers reach the Server through Redis.
 type Server struct {
 	peer *Peer
 	http *httptest.Server
@@ -97,8 +97,8 @@ func (s *Server) set(id string, here bool) {
 	s.clients[id] = here
 }
 
-// obey carries out the command in a frame that a user sent. id is the user's ID. A frame that obey
-// does not understand is ignored.
+// obey carries out the command in a frame of the user id. It ignores a frame that it does not
+// understand.
 func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	var c struct {
 		Method, Group string

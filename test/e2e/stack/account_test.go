@@ -15,13 +15,13 @@ import (
 // arrive.
 type account struct {
 	first, last int64
-	missing     map[int64]bool // between first and last: neither arrived nor announced as lost
+	missing     map[int64]bool // numbers between first and last: not arrived, and not counted in told
 	early       []int64        // numbers below first that arrived after first
 	doubled     int
 	disordered  int
 	toldFirst   bool  // a loss was announced before the first number
-	told        int64 // how many numbers after first count as announced as lost
-	seen        int   // announcements of losses before the last call of enter
+	told        int64 // numbers after first that were announced as lost
+	seen        int   // announcements of losses up to the last call of enter
 }
 
 // enter enters a number that arrived. told is how many losses were announced so far. If a loss was

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// inFlight is how long before an edge's death a message may have been sent and still be lost with
-// the edge. Such a message was on its way to the edge, in the edge's log, or on its way to the
-// relay. That usually takes milliseconds, but a busy machine may take longer.
+// inFlight bounds the time that a message needs until the relay has it. A message that was sent
+// within this time before its edge was killed may be lost with the edge. It was on its way to the
+// edge, in the edge's log, or on its way to the relay. Usually a message needs milliseconds, but on
+// a busy machine it may need longer.
 const inFlight = time.Second
 
 // audit is the result of a ledger, client by client.
@@ -23,17 +24,18 @@ type audit struct {
 // books holds the counts of one client, or the sums of several.
 type books struct {
 	sent, accepted, delivered int64
-	died                      int64 // sent, and lost with a killed edge
-	refused                   int64 // answered as not delivered
-	told                      int64 // missing where a loss was announced
+	died                      int64 // messages lost with a killed edge
+	refused                   int64 // messages answered as not delivered
+	told                      int64 // missing messages whose loss was announced
 	closes                    int64
 	lost, doubled, disordered int64
 }
 
-// audit compares what arrived with what had to arrive. A connection that is still open must have
-// got the accepted messages with numbers above life.began, of the streams that its user is to
-// receive. A connection that has ended must have got such a message if a later one of the stream
-// arrived there. A missing message counts as lost, or as told where a loss was announced.
+// audit compares what arrived with what had to arrive. It looks at each connection, and at each
+// stream that the connection's user is to receive. Only accepted messages with numbers above
+// life.began are due. If the connection is still open, all due messages must have arrived. If the
+// connection has ended, the due messages before the last one that arrived must have arrived. A
+// missing message counts as lost, or as told where a loss was announced.
 //
 // A sent message counts as accepted, except in three cases. The first two hold only if the sending
 // connection has ended, and neither the message nor a later one of its stream came to anybody:
@@ -68,7 +70,7 @@ func (l *ledger) audit() (a audit) {
 		b.sent += int64(len(sent))
 		b.accepted += int64(n)
 	})
-	refused := map[stream]map[int64]bool{} // came to nobody; only of connections with refusals
+	refused := map[stream]map[int64]bool{} // numbers that came to nobody, of senders with refusals
 	for _, u := range l.users {
 		before := map[stream]int64{} // by stream: last number in the user's earlier lives
 		b := &a.clients[u.index]
@@ -188,7 +190,7 @@ func (a audit) sum(which func(client int) bool) books {
 func (a audit) all() books { return a.sum(func(int) bool { return true }) }
 
 // fold combines the books of some clients, count by count: which(i) reports whether client i is one
-// of them.
+// of them. The function with combines two values of one count.
 func (a audit) fold(which func(client int) bool, with func(sofar, n int64) int64) (sum books) {
 	begun := false
 	_, sums := sum.columns()

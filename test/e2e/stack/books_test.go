@@ -25,7 +25,7 @@ func mute(t *testing.T) (url string) {
 	return strings.Replace(server.URL, "http", "ws", 1)
 }
 
-// kept returns the books of users who all have a connection. The first user has sent three
+// kept returns a ledger whose users all have a connection. The first user has sent three
 // broadcasts: two minutes ago, a minute ago and now.
 func kept(t *testing.T, url string, names ...string) *ledger {
 	l := &ledger{t: t, joins: map[string]int{}}

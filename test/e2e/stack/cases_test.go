@@ -212,8 +212,8 @@ func (s *Stack) roll(name string) {
 		s.t.Errorf("%s: exit status %d, want 0", name, status)
 	}
 	stopped := time.Since(begin)
-	// After the grace period docker kills the service, which shows in the status. This check finds
-	// a docker stop that hangs.
+	// After the grace period docker kills the service, and the exit status shows that. The check
+	// below finds a docker stop that hangs.
 	if grace := s.file.Services[name].StopGracePeriod; stopped > grace+10*time.Second {
 		s.t.Errorf("%s took %v to stop", name, stopped)
 	}

@@ -64,8 +64,8 @@ type ulimit struct {
 	Hard int64 `yaml:"hard"`
 }
 
-// readCompose reads a compose file. A variable in the file has its value in env. If env has no
-// value or an empty one, the variable has its default.
+// readCompose reads a compose file. The variables in the file get their values from env. If env has
+// no value for a variable, or an empty one, the variable gets its default.
 func readCompose(path string, env map[string]string) (*compose, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

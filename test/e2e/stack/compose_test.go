@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay"
 )
 
-// written returns compose.yaml as it reads without variables from the environment.
+// written returns compose.yaml with every variable at its default.
 func written(t *testing.T) *compose {
 	t.Helper()
 	c, err := readCompose("../../../compose.yaml", nil)
@@ -94,8 +94,8 @@ func TestComposeSuitsTheBinaries(t *testing.T) {
 }
 
 // TestA13_ComposeServicesHaveFewRights checks that every service is read-only, drops all
-// capabilities, and gains no privileges. A service that is built here gets no capability back. The
-// others may get back neither ALL nor NET_ADMIN, nor one whose name begins with SYS_.
+// capabilities, and gains no privileges. A service that is built from this tree must add no
+// capability. The other services must not add ALL, NET_ADMIN, or one whose name begins with SYS_.
 func TestA13_ComposeServicesHaveFewRights(t *testing.T) {
 	for name, svc := range written(t).Services {
 		if !svc.ReadOnly || !slices.Equal(svc.CapDrop, []string{"ALL"}) ||

@@ -8,9 +8,10 @@ import (
 )
 
 // TestP12_AFarWayThatLosesPacketsCostsNobodyAnything lets clients talk while packets between edges
-// and relays are 150 ms late each way, and about two of a hundred are lost. An edge may take a lost
-// packet for a dead relay, and move. No client may hear nothing for longer than 5 s, and no message
-// may be lost, doubled or out of order. With the flag -long this lasts ten minutes.
+// and relays are 150 ms late each way, and about two of a hundred are lost. If packets are lost, an
+// edge may take its relay for dead, and move. The longest silence of a client may be 5 s. No
+// message may be lost, doubled or out of order. With the flag -long, clients talk like this for ten
+// minutes.
 func TestP12_AFarWayThatLosesPacketsCostsNobodyAnything(t *testing.T) {
 	long.Only(t, "it starts seven containers")
 	needDocker(t)

@@ -41,9 +41,9 @@ func mix(user, turn int) kind {
 	}
 }
 
-// These bounds are how long a client may hear nothing. Where a fault leaves clients no way to each
-// other, the duration of the fault is added. hiccup leaves time for a busy machine, since one
-// machine runs all containers and all clients.
+// These constants bound the time for which a client may hear nothing. Where a fault leaves clients
+// no way to each other, the duration of the fault is added. hiccup leaves time for a busy machine,
+// since one machine runs all containers and all clients.
 //
 // prompt is the bound that P12 promises while another relay and Redis are well.
 const (
@@ -59,8 +59,8 @@ var networks = map[string][]string{"edge": {"back"}, "relay": {"back", "data"}, 
 type fault struct {
 	part string // edge, relay or redis
 	kind string
-	over []string      // the networks that it affects; nil: all of its part, as networks lists them
-	hold time.Duration // how long it lasts at least
+	over []string      // networks that the fault affects; nil: all networks of its part
+	hold time.Duration // shortest duration of the fault
 	// limit is the longest silence that a client may notice.
 	limit time.Duration
 }
@@ -146,8 +146,8 @@ var few = []fault{
 	{part: "edge", kind: "restart", limit: hiccup},
 }
 
-// elsewhere are the faults of the short form for servers other than Redis 7. They are those whose
-// outcome may depend on the server.
+// elsewhere are the faults of the short form for servers other than Redis 7. The outcome of these
+// faults may depend on the server.
 var elsewhere = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "redis", kind: "kill -9", hold: brief, limit: hiccup},
@@ -266,7 +266,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// write replaces the last report in docs/ledger.md by this one.
+// write puts a report into docs/ledger.md, in place of the last one.
 func (r *trial) write(report string) {
 	paper := filepath.Join(r.s.root, "docs", "ledger.md")
 	text, err := os.ReadFile(paper)
@@ -325,8 +325,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	r.measure()
 }
 
-// felt waits until a fault shows its effect, and fails the test if it does not. It leaves out some
-// faults, such as slow ones, and an edge that is killed or frozen.
+// felt waits until the effect of a fault shows. If the effect does not show, the test fails. For
+// some faults felt does not wait, such as a slow part, or an edge that is killed or frozen.
 func (r *trial) felt(f fault, name string) {
 	r.s.t.Helper()
 	if f.kind == "slow" {

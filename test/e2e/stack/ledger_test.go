@@ -35,8 +35,8 @@ type ledger struct {
 	// mu guards the fields below and the lists of users' lives. Whoever needs the mutex of a life
 	// too must lock mu first.
 	mu      sync.Mutex
-	closes  []websocket.StatusCode // of connections that the cluster ended
-	failed  int                    // handshakes that failed, unless plan.mayFail is set
+	closes  []websocket.StatusCode // close codes of connections that the cluster ended
+	failed  int                    // handshakes that failed; not counted if plan.mayFail is set
 	strange []string               // frames that the receiver should not have got
 	window  time.Time              // begin of the time over which silences count
 }
@@ -50,8 +50,8 @@ type plan struct {
 	// user's connections.
 	kind func(user, turn int) kind
 	at   func(id string, user int) string // the ws:// URL where a user connects now
-	// mayFail allows handshakes to fail, for plans in which the place where a user connects goes
-	// away for a while.
+	// mayFail allows handshakes to fail. It is for plans in which a user's edge goes away for a
+	// while.
 	mayFail bool
 }
 
@@ -84,8 +84,9 @@ type speaker struct {
 	lives []*life
 }
 
-// life is one connection of a user, and the books about it. Thousands of frames come in a second.
-// So entering a frame that the user may get locks only the life's own mu.
+// life is one connection of a user, and the books about that connection. Thousands of frames come
+// in a second, and each is entered in the books. To enter a frame that the user may get, only the
+// life's own mu is locked.
 type life struct {
 	*client.Client // set when the connect is answered
 	l              *ledger
@@ -96,16 +97,16 @@ type life struct {
 
 	mu     sync.Mutex // guards the fields below
 	since  time.Time  // when the join was answered
-	closed time.Time  // when comeBack noted its end
-	killed time.Time  // just before its edge was killed
+	closed time.Time  // when comeBack noted the connection's end
+	killed time.Time  // just before the connection's edge was killed
 	// began is how many messages of each stream had been sent when the connect was answered or, for
 	// group messages, when the join was answered. These messages need not arrive.
 	began map[stream]int64
 
 	// The next fields are about what the connection sent.
-	sent [kinds][]time.Time // times of sending, in the order of numbers
-	// spare counts the messages that may have crossed a close, by kind: the last message that the
-	// socket took, and a message that it did not take.
+	sent [kinds][]time.Time // by kind: times of sending, in the order of numbers
+	// spare counts, by kind, the messages that may have crossed a close. These are the last message
+	// that the socket took, and a message that the socket did not take.
 	spare   [kinds]int
 	refused int // answers that say "not delivered"
 
@@ -214,7 +215,8 @@ func (l *ledger) comeBack(u *speaker) bool {
 }
 
 // connect begins a life of u: it connects, joins the group, and waits for the answer to the join.
-// It returns false if one of these fails.
+// If a connect fails, connect tries again until client.Patience has passed or the ledger stops. If
+// there is no connection, or no answer to the join, connect fails the test and returns false.
 func (l *ledger) connect(u *speaker) bool {
 	begin := time.Now()
 	for {
@@ -258,7 +260,7 @@ func (l *ledger) connect(u *speaker) bool {
 			l.t.Errorf("%s: cannot connect any more: %v, %v", u.id, err, res)
 			return false
 		}
-		<-time.After(l.plan.pace) // as real clients pause between attempts
+		<-time.After(l.plan.pace) // real clients pause between attempts, too
 	}
 }
 
@@ -431,8 +433,9 @@ func (l *ledger) silence() (silent, away time.Duration) {
 	return silent, away
 }
 
-// kill calls how, which kills a service. Before that it records that messages in flight on the
-// connections of some users may be lost: whose(i) reports whether user i is one of them.
+// kill calls the function how, which kills a service. Before that, kill records the time on the
+// connections of some users, since messages in flight there may be lost. whose(i) reports whether
+// user i is one of these users.
 func (l *ledger) kill(whose func(user int) bool, how func()) {
 	for _, u := range l.users {
 		if whose(u.index) {
@@ -448,9 +451,9 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 // close ends the talk and waits, for a limited time, until no message counts as lost. Then each
 // user sends one more message, and close waits again. A duplicate on the topic of that message
 // would come before that message. close prints the books. It fails the test if a message was lost,
-// doubled or out of order, or if a user got a frame that it should not get. It also fails if a
-// handshake failed, unless plan.mayFail is set. The parameter closes is the number of connections
-// that the cluster must have ended.
+// doubled or out of order, or if a user got a frame that it should not get. It also fails the test
+// if a handshake failed, unless plan.mayFail is set. The parameter closes is the number of
+// connections that the cluster must have ended.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()

@@ -77,8 +77,8 @@ func (s *Stack) connected(name, other, network string) bool {
 // returned function tells how many packets passed and how many were dropped. Packets to this
 // machine pass without delay.
 //
-// Slow does what `tc qdisc … netem delay … loss …` does, but in the test's process (see queue),
-// since some kernels lack the module of that discipline.
+// Slow does what `tc qdisc … netem delay … loss …` does, but in the test's process (see queue).
+// Some kernels lack the module for netem.
 func (s *Stack) Slow(name, network string, delay time.Duration, loss int) (mend func() (passed, lost int)) {
 	s.t.Helper()
 	end := s.end(name, network)
@@ -110,7 +110,8 @@ func (s *Stack) end(name, network string) end {
 }
 
 // pair inserts a rule that drops packets from or to one peer if how is "-I", and deletes that rule
-// if how is "-D". which is the option, "-s" or "-d", that stands before the peer's address.
+// if how is "-D". The parameter called which is the option before the peer's address: "-s" for
+// packets from the peer, "-d" for packets to it.
 func (e end) pair(t testing.TB, how, chain, which, peer string) {
 	t.Helper()
 	args := []string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, which, peer, "-j", "DROP"}
@@ -120,9 +121,10 @@ func (e end) pair(t testing.TB, how, chain, which, peer string) {
 }
 
 // rule inserts a packet filter rule for this end if how is "-I", and deletes that rule if how is
-// "-D". The rule is for packets between this end's address and any address except the gateway's,
-// which is this machine's. own and other are the options, "-s" or "-d", that stand before the two
-// addresses. target is what the rule does with a packet.
+// "-D". The rule is for packets between this end's address and any address but that of the gateway.
+// The gateway is this machine. The parameter own is the option before this end's address, "-s" or
+// "-d". The parameter other is the option before the gateway's address. The parameter target says
+// what the rule does with a packet.
 func (e end) rule(t testing.TB, how, chain, own, other string, target ...string) {
 	t.Helper()
 	args := append([]string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, own, e.addr, "!", other, e.gateway, "-j"}, target...)

@@ -14,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queues is the number of queues so far, from which each queue gets its own number.
+// queues counts the queues opened so far. This count gives each queue its number.
 var queues atomic.Uint32
 
 // queueLength is the largest number of packets that the kernel holds back at once for one queue.
 // The kernel drops further packets.
 const queueLength = 16384
 
-// These constants are from linux/netfilter/nfnetlink_queue.h. They are, line by line: kinds of
+// These constants are from linux/netfilter/nfnetlink_queue.h. Line by line they are kinds of
 // messages, an attribute of a reported packet, an attribute of a verdict, attributes of a
-// configuration, and a command and a mode in those.
+// configuration, and a command and a mode of a configuration.
 const (
 	msgPacket, msgVerdict, msgConfig       = 0, 1, 2
 	packetHeader                           = 1
@@ -85,8 +85,8 @@ func socketIn(pid int) (fd int, err error) {
 	runtime.LockOSThread()
 	defer func() {
 		if err == nil {
-			// After an error the thread stays locked, since it may still be in the namespace of the
-			// process pid. It then ends with its goroutine.
+			// After an error the thread may still be in the namespace of the process pid. So it
+			// stays locked, and ends with its goroutine.
 			runtime.UnlockOSThread()
 		}
 	}()

@@ -73,19 +73,19 @@ func (r *trial) course(name string, quantity int) (first, highest, last float64)
 //
 // An edge needs some 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and
 // the 5 MiB that it takes without clients. A relay needs its tails, the tables of three edges, and
-// the 5 MiB that it takes without tails and edges. The tails hold 30 s of publications, 1,000 a
-// second, of some 400 bytes each, with what the relay keeps about each of them. All these sizes
-// count twice, since the collector runs when the heap has doubled. Resident memory also contains
-// the binary, and memory that the heap once used and has not returned yet.
+// the 5 MiB that it takes without tails and edges. The tails hold the publications of 30 s, which
+// come at 1,000 a second. Each takes some 400 bytes, including what the relay keeps about it. All
+// these sizes count twice, since the collector runs when the heap has doubled. Resident memory
+// also contains the binary, and memory that the heap once used and has not returned yet.
 var most = map[string][len(quantities)]float64{
 	"edge":  {24 << 20, 48 << 20, 0},
 	"relay": {48 << 20, 80 << 20, 0},
 }
 
 // moreGoroutines bounds how many goroutines a server may have beyond those at the beginning. A
-// relay gets up to three links of three goroutines each, and an edge has some while it asks its
-// relays or dials them. One goroutine left behind at each of many faults would exceed the bound,
-// and so would one goroutine for each client of an edge.
+// relay gets up to three links of three goroutines each. An edge has a few more while it asks its
+// relays or dials them. The bound finds a server that leaves one goroutine behind at each of many
+// faults. It also finds an edge with one goroutine for each client.
 const moreGoroutines = 15
 
 // flat fails the test if a quantity of an edge or a relay has exceeded its bound.

@@ -93,8 +93,9 @@ func (s *Stack) For(t testing.TB) *Stack { return &Stack{s.stack, t} }
 // scoped returns docker's name for a service, network or volume.
 func (s *stack) scoped(name string) string { return s.name + "-" + name }
 
-// sweepAtTheEnd has everything of this stack removed when the test ends. A separate process removes
-// it when the standard input of that process ends, and therefore also when this process is killed.
+// sweepAtTheEnd has everything of this stack removed when the test ends. A separate process, the
+// sweeper, removes everything when its standard input ends. That input also ends when the test's
+// process is killed.
 func (s *Stack) sweepAtTheEnd() {
 	s.t.Helper()
 	const script = `cat >/dev/null
@@ -187,8 +188,8 @@ func (s *Stack) create(name string) {
 		add("--publish", s.published(name, port)+":"+port)
 	}
 	if h := svc.Healthcheck; h != nil {
-		// docker create has no option for a check without a shell. The image's own check stays in
-		// that case, and a test compares it with the file's.
+		// docker create has no option for a check without a shell. For such a check the image's own
+		// check stays, and testContainers compares it with the check in the file.
 		if h.Test[0] == "CMD-SHELL" {
 			add("--health-cmd", h.Test[1])
 		}
@@ -250,8 +251,8 @@ func (s *Stack) published(name, port string) string {
 	return s.ports[key]
 }
 
-// source replaces the source in a volume entry of the file by this stack's own: a volume of the
-// stack, or the copy of a file.
+// source replaces the source in a volume entry of the file. The new source is a volume of this
+// stack, or a copy of the file that the entry names. If there is no copy yet, source makes one.
 func (s *Stack) source(volume string) string {
 	s.t.Helper()
 	source, remainder, _ := strings.Cut(volume, ":")
