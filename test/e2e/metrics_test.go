@@ -14,7 +14,7 @@ const (
 	metricDropped       = "edgerelay_relay_redis_dropped_total"
 	metricEnded         = "edgerelay_edge_sessions_ended_total"
 	metricLinkUp        = "edgerelay_edge_link_up"
-	metricUnconfirmed   = "edgerelay_edge_sessions_unconfirmed_total"
+	metricUnconfirmed   = "edgerelay_edge_openings_unconfirmed_total"
 	metricEdgeDropped   = "edgerelay_edge_dropped_total"
 	metricRefused       = "edgerelay_edge_refused_total"
 	metricDialFailures  = "edgerelay_edge_dial_failures_total"

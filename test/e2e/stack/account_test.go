@@ -15,7 +15,7 @@ import (
 // arrive.
 type account struct {
 	first, last int64
-	missing     map[int64]bool // numbers between first and last: not arrived, and not counted in told
+	missing     map[int64]bool // between first and last: not arrived, not counted in told
 	early       []int64        // numbers below first that arrived after first
 	doubled     int
 	disordered  int
