@@ -99,17 +99,9 @@ func (r *Router) number(f *follower) {
 	}
 }
 
-// dropIfIdle forgets a follower that has no reason to stay. While the tables of its edge are being
-// taken it does nothing: they may give the follower members.
-func (r *Router) dropIfIdle(f *follower) {
-	if !f.edge.tables.incomplete() {
-		r.dropUnneeded(f)
-	}
-}
-
-// dropUnneeded forgets a follower that has no members, if no connect and no notice waits for it. A
+// dropIfIdle forgets a follower that has no members, if no connect and no notice waits for it. A
 // follower that stays without members is no longer behind.
-func (r *Router) dropUnneeded(f *follower) {
+func (r *Router) dropIfIdle(f *follower) {
 	if f.bound == 0 && f.numbered {
 		f.numbered = false
 		r.send(f.edge, link.Untopic{ID: f.topic.number}.Append)

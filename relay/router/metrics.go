@@ -15,6 +15,8 @@ type metrics struct {
 
 	drops, fell *prometheus.CounterVec
 
+	steps prometheus.Histogram // durations of the Pump's steps, in seconds
+
 	// These counters grow often, so their labels are resolved in advance.
 	commands []prometheus.Counter // by dialect.Command.Kind
 	outcomes [broker.Refused + 1]prometheus.Counter
@@ -49,6 +51,11 @@ func newMetrics(reg prometheus.Registerer, kinds []string) *metrics {
 
 		drops: vec("dropped", "reason", "What was dropped, by reason."),
 		fell:  vec("followers_behind", "reason", "Followers that fell behind."),
+
+		steps: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "edgerelay_relay_step_seconds", Buckets: []float64{.001, .005, .025, .1},
+			Help: "How long the router's steps took. While a step lasts, nobody else is served.",
+		}),
 	}
 	commands := vec("commands", "kind", "Commands of clients.")
 	for _, kind := range kinds {

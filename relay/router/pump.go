@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ var ErrStopped = errors.New("router: stopped")
 // Bounds of the mailbox, in bytes.
 const (
 	linkShare   = 1 << 20  // batches of one link; beyond it the link is not read
+	tellShare   = 1 << 19  // batches of all links that tell tables; beyond it none of them is read
 	brokerShare = 16 << 20 // broker events; beyond it Pump.Event blocks
 	eventCost   = 64       // counted for each batch, each event, and each publication in a History
 )
@@ -41,16 +43,18 @@ type Pump struct {
 	shares   map[Link]share
 	round    uint64 // number of times that the inputs were taken
 	events   int    // bytes of broker events in the mailbox
+	told     int    // bytes of batches in the mailbox of links that tell their tables
 	stopped  bool
 	drained  chan struct{} // closed once no linked edge has an unfinished frame; nil until Drain
 	degraded []string
 }
 
-// share is the size of the batches of a link in the mailbox, in bytes. It counts only while round
-// equals Pump.round. Otherwise the batches have been taken.
+// share is what the mailbox knows of a link. The batches of the link in the mailbox have the size
+// bytes. That size counts only while round equals Pump.round. Otherwise the batches have been taken.
 type share struct {
-	round uint64
-	bytes int
+	round   uint64
+	bytes   int
+	telling bool // Synced has not come
 }
 
 // NewPump returns a Pump for r. From now on nobody else may step r.
@@ -69,7 +73,10 @@ func (p *Pump) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if p.Step(time.Now()) {
+		began := time.Now()
+		more := p.Step(began)
+		p.router.m.steps.Observe(time.Since(began).Seconds())
+		if more {
 			continue
 		}
 		select {
@@ -132,7 +139,7 @@ func (p *Pump) take(empty []Input) []Input {
 	}
 	// All shares become void at once, without a walk over all links.
 	p.round++
-	p.events = 0
+	p.events, p.told = 0, 0
 	p.room.Broadcast()
 	return inputs
 }
@@ -176,35 +183,47 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 	if p.stopped {
 		return ErrStopped
 	}
+	p.shares[l] = share{telling: true}
 	p.put(Connected{l, h})
 	return nil
 }
 
 // Received hands over the frames of a batch, or of a part of one. size is their size in bytes.
-// Received blocks until they fit into the link's share of the mailbox. An empty share takes frames
-// of any size. After the Pump has stopped, Received returns ErrStopped.
+// Received blocks until they fit into the link's share of the mailbox. All links that tell their
+// tables have one more share in common. So the tables of many edges do not delay the messages of
+// others. An empty share takes frames of any size. After the Pump has stopped, Received returns
+// ErrStopped.
 func (p *Pump) Received(l Link, frames []any, size int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	used := p.usedLocked(l)
-	for !p.stopped && used > 0 && used+size > linkShare {
+	s := p.shareLocked(l)
+	for !p.stopped && (over(s.bytes, size, linkShare) || s.telling && over(p.told, size, tellShare)) {
 		p.room.Wait()
-		used = p.usedLocked(l)
+		s = p.shareLocked(l)
 	}
 	if p.stopped {
 		return ErrStopped
 	}
-	p.shares[l] = share{p.round, used + size + eventCost}
+	s.bytes += size + eventCost
+	if s.telling {
+		p.told += size + eventCost
+		s.telling = !slices.ContainsFunc(frames, func(f any) bool { _, synced := f.(link.Synced); return synced })
+	}
+	p.shares[l] = s
 	p.put(Received{l, frames})
 	return nil
 }
 
-// usedLocked returns how many bytes of its share a link has used. The caller must hold mu.
-func (p *Pump) usedLocked(l Link) int {
-	if s := p.shares[l]; s.round == p.round {
-		return s.bytes
+// over reports whether a share of which some bytes are used has no room for size more.
+func over(used, size, share int) bool { return used > 0 && used+size > share }
+
+// shareLocked returns the share of a link in the present round. The caller must hold mu.
+func (p *Pump) shareLocked(l Link) share {
+	s := p.shares[l]
+	if s.round != p.round {
+		s.round, s.bytes = p.round, 0
 	}
-	return 0
+	return s
 }
 
 // Writable tells that a link has room again. It does not block.
@@ -240,7 +259,7 @@ func (p *Pump) Event(ev broker.Event) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for !p.stopped && p.events > 0 && p.events+size > brokerShare {
+	for !p.stopped && over(p.events, size, brokerShare) {
 		p.room.Wait()
 	}
 	if p.stopped {

@@ -54,9 +54,6 @@ func (j *taking) begin(r *Router) {
 // ended reports whether the job is done, or the link on which the tables were told has ended.
 func (j *taking) ended() bool { return j.edge.tables.taking != j }
 
-// incomplete reports whether told tables are being taken, and something of them may be missing yet.
-func (t *tables) incomplete() bool { return t.taking != nil && t.taking.phase < takeLater }
-
 func (j *taking) do(r *Router, pieces int) (left int, done bool) {
 	for ; pieces > 0 && !j.ended(); pieces-- {
 		if v := j.piece(r); v != nil {
@@ -128,7 +125,7 @@ func (j *taking) piece(r *Router) *violation {
 			return nil
 		}
 		j.next--
-		r.dropUnneeded(e.followers[j.next])
+		r.dropIfIdle(e.followers[j.next])
 	case takeLater:
 		if j.next == len(j.later) {
 			e.tables.taking = nil

@@ -173,3 +173,35 @@ func TestP8_FramesThatWaitForTheTablesAreBounded(t *testing.T) {
 		t.Error("the job outlived its link")
 	}
 }
+
+// TestP1_WhatComesBetweenThePiecesComesOnce gives a topic its place, and a message of an original
+// server, after the edge is ready and before its follower is resumed.
+func TestP1_WhatComesBetweenThePiecesComesOnce(t *testing.T) {
+	w := newWorld(t, 0)
+	rl := w.addRelay(Config{Pieces: 1})
+	e := w.edge("e")
+	for id, user := range []string{1: "1", 2: "2", 3: "3"} {
+		if user != "" {
+			e.sessions[uint64(id)] = link.Session{ID: uint64(id), Endpoint: protocol.EndpointUser, User: user}
+			e.topics[protocol.UserTopic(user)] = &heldTopic{position: protocol.Unplaced(0), members: []uint64{uint64(id)}}
+		}
+	}
+	rl.broker.slow = true
+	e.linkTo(rl)
+	rl.step()
+	known := rl.router.directory.edges[e.instance]
+	for known.tables.taking.phase < takeResume {
+		rl.step()
+	}
+	w.store.PublishBare("user:3", "9", "once")
+	rl.broker.slow = false
+	rl.step() // the events come, and one follower is resumed
+	last := rl.router.directory.follower(known, protocol.UserTopic("3"))
+	if known.tables.taking.phase != takeResume || last.isBehind {
+		t.Fatal("the last follower should be live before its turn")
+	}
+	w.settle()
+	if n := e.frames[protocol.UserTopic("3")]; n != 1 || e.live != 1 {
+		t.Errorf("%d publications, and %d times Live", n, e.live)
+	}
+}

@@ -56,7 +56,10 @@ type Server struct {
 	ended chan struct{} // closed when the process has ended
 }
 
-const linkKeys = "LINK_KEYS=bench:a-key-for-loopback-only"
+const linkKeys = "LINK_KEYS=" + LinkKey
+
+// LinkKey is the value of LINK_KEYS of all servers.
+const LinkKey = "bench:a-key-for-loopback-only"
 
 // Redis returns a redis-server that keeps nothing on disk. Options are arguments such as
 // "--maxmemory", "10mb".
@@ -189,7 +192,21 @@ func (s *Server) PID() int {
 }
 
 // Metric returns the sum of all series with a name, or 0 if the server does not answer.
-func (s *Server) Metric(ctx context.Context, name string) (sum float64) {
+func (s *Server) Metric(ctx context.Context, name string) float64 {
+	return s.sum(ctx, func(series string) bool {
+		base, _, _ := strings.Cut(series, "{")
+		return base == name
+	})
+}
+
+// Bucket returns how many observations of a histogram without labels were at most le, which is a
+// bound of its buckets. It returns 0 if the server does not answer.
+func (s *Server) Bucket(ctx context.Context, name, le string) float64 {
+	return s.sum(ctx, func(series string) bool { return series == fmt.Sprintf("%s_bucket{le=%q}", name, le) })
+}
+
+// sum adds up the metrics whose series the function counts accepts.
+func (s *Server) sum(ctx context.Context, counts func(series string) bool) (sum float64) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
 	if err != nil {
 		return 0
@@ -201,7 +218,7 @@ func (s *Server) Metric(ctx context.Context, name string) (sum float64) {
 	defer res.Body.Close()
 	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
 		series, value, _ := strings.Cut(lines.Text(), " ")
-		if base, _, _ := strings.Cut(series, "{"); base == name {
+		if counts(series) {
 			v, _ := strconv.ParseFloat(value, 64)
 			sum += v
 		}
