@@ -89,16 +89,15 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 // room for two of the session's own beyond Config.MaxGroups.
 func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
 
-// resume lets a follower that was told, and has been behind since, catch up from its position.
+// resume lets a follower that was told catch up from its position. It has been behind since hold,
+// unless an event of its topic has let it catch up already.
 func (r *Router) resume(f *follower) {
 	r.number(f)
 	if f.topic.subscribed {
 		r.place(f, f.topic.top)
 	}
-	if f.isBehind { // else an event of its topic has let it catch up already
-		r.passRewind(f)
-		r.advance(f)
-	}
+	r.passRewind(f)
+	r.advance(f)
 }
 
 // digestLater makes a Digest due every Config.DigestEvery while the link lasts. At the same times
