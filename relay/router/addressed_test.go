@@ -10,8 +10,9 @@ import (
 )
 
 // TestP8_TopicsThatOneUserMakesAreBounded has a user write to invented users, and join and leave
-// invented groups. In each window the user creates a bounded number of histories through one edge,
-// however often it connects. The user may still write to users whom it wrote to before.
+// invented groups, all through one edge. In one window the user may address Config.MaxAddressed
+// users and groups, also on a new connection. The user may still write to users whom it wrote to
+// before. Other users are not affected.
 func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxAddressed: 50, HistoryAge: time.Minute})
@@ -76,9 +77,9 @@ func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	a.quiet()
 }
 
-// TestA4_EveryDoorToATopicIsCounted checks two ways other than a join in which a user can create a
-// topic. One is to connect to an invented group and speak there. The other is to leave a group
-// whose history has expired, since the notice creates it anew. Both count as addressing the topic.
+// TestA4_EveryDoorToATopicIsCounted checks two ways to create a topic besides a join. A user
+// connects to an invented group and speaks there. Or a user leaves a group whose history has
+// expired: the notice creates the topic anew. Both count as addressing the topic.
 func TestA4_EveryDoorToATopicIsCounted(t *testing.T) {
 	const most = 50
 	w := newWorld(t, 0)

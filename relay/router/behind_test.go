@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestP6_JoinOfATopicLeftWhileBehind checks a join that waits for its edge to catch up. The join is
-// answered although the members for whom the edge was behind have left.
+// TestP6_JoinOfATopicLeftWhileBehind has a join wait until its edge has caught up. Meanwhile the
+// session of the group's only member on that edge ends. That join and a later one must be answered.
 func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w := newWorld(t, 1)
 	e, other := w.edge("e"), w.edge("other")
@@ -41,8 +41,8 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	}
 }
 
-// TestP4_NewLinkAfterFullOne checks that the queue length that was sampled on a full link is not
-// used for the link that replaces it in the same step.
+// TestP4_NewLinkAfterFullOne has an edge link anew in the step in which the queue of its full link
+// was sampled. The sampled length must not be used for the new link.
 func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -54,7 +54,8 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	w.settle()
 	e.conn.queued = func() int { return 8 << 20 }
 	other.one(1, "a", "1")
-	// The message is published. Its echo comes with the next step, in which the edge links anew.
+	// The message is published in this step. The next step takes its echo, and then the edge's new
+	// link.
 	rl.step()
 	rl.inputs = append(rl.inputs, eventsOf(rl)...)
 	e.linkTo(rl)
@@ -63,10 +64,10 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	e.saw(1, "user o send:1")
 }
 
-// TestP4_FullLinkDrainedWithinAStep has a link's buffer empty right after a step has sampled its
-// length. The sample is just below half of Config.Outgoing. By the sample there is no room for the
-// last of three messages. But the real buffer never reaches that half, so no Writable comes. All
-// three messages must be delivered.
+// TestP4_FullLinkDrainedWithinAStep has a step sample the length of a link's buffer. Right after
+// that the buffer is empty. The sample is just below half of Config.Outgoing. By the sample there
+// is no room for the last of three messages. But the real buffer never gets half full, so no
+// Writable comes. All three messages must be delivered.
 func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

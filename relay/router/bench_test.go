@@ -95,8 +95,8 @@ func BenchmarkJoinLeave(b *testing.B) {
 	}
 }
 
-// BenchmarkConnectEnd measures a session on /chat/channel that comes and goes, beside a number of
-// others on a number of edges.
+// BenchmarkConnectEnd measures one session on /chat/channel that comes and goes. A number of other
+// sessions stay, on a number of edges.
 func BenchmarkConnectEnd(b *testing.B) {
 	for _, size := range []struct{ edges, sessions int }{{1, 1}, {1, 10_000}, {1, 100_000}, {100, 100_000}, {1000, 1000}, {1000, 1_000_000}} {
 		b.Run(fmt.Sprintf("edges=%d,sessions=%d", size.edges, size.sessions), func(b *testing.B) {

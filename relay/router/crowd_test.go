@@ -19,7 +19,7 @@ func TestCrowd(t *testing.T) {
 			e := &edges[rnd.IntN(len(edges))]
 			if f := following[e]; f != nil {
 				topic.remove(f)
-				topic.remove(f) // does nothing
+				topic.remove(f) // the second removal does nothing
 				delete(following, e)
 			} else {
 				following[e] = topic.add(e)

@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// depth calls do() on a new goroutine, and returns by how many bytes the stacks in use have grown
-// by the end of the call.
+// depth calls do() on a new goroutine. It returns how much the stacks in use have grown by the end
+// of the call, in bytes.
 func depth(do func()) int64 {
 	// A garbage collection could shrink the stack before it is measured.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -31,7 +31,8 @@ func depth(do func()) int64 {
 const maxDepth = 1 << 20
 
 // TestP8_ParkedFramesTakeNoStack parks many frames of one session behind a join. Once the join is
-// done, each of these frames is answered as soon as it is judged. That must not be a recursion.
+// done, the router judges and answers these frames one after the other. It must not do so by
+// recursion.
 func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -57,7 +58,8 @@ func TestP8_ParkedFramesTakeNoStack(t *testing.T) {
 }
 
 // TestP8_FramesGivenAheadTakeNoStack has many sessions join one group. The joins are under way when
-// the broker goes away, and all of them are given ahead in one step. That must not be a recursion.
+// the broker goes away. The router gives all of them ahead in one step. It must not do so by
+// recursion.
 func TestP8_FramesGivenAheadTakeNoStack(t *testing.T) {
 	const n = 20_000
 	w := newWorld(t, 1)

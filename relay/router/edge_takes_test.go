@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// takeOld takes the frames of the link that the edge is leaving. It passes on publications and gaps
-// of topics that had their numbers before, and keeps track of topic numbers. Other frames are
-// dropped.
+// takeOld takes the frames of the link that the edge is leaving. It passes on the publications and
+// gaps of topics whose numbers were told before the edge left. It keeps track of topic numbers, and
+// drops all other frames.
 func (e *testEdge) takeOld(frames []byte) {
 	names := e.names
 	e.names = e.old.names
@@ -21,8 +21,8 @@ func (e *testEdge) takeOld(frames []byte) {
 		}
 		frames = rest
 		switch t {
-		// If a topic gets its number on this link from now on, its publications and gaps are
-		// dropped: the new link serves its members.
+		// If the number of a topic is told only now, the new link serves the topic's members. The
+		// topic's publications and gaps on this link are then dropped.
 		case link.TypeTopic:
 			e.names[must(link.ParseTopicNumber(body)).ID] = ""
 		case link.TypePublication:
@@ -59,7 +59,7 @@ func (e *testEdge) take(t link.Type, body []byte) {
 				e.w.t.Errorf("%s: Untopic of %s, which has member %d", e.node, name, id)
 			}
 		}
-		if len(e.topics[name].members) == 0 { // the dead stay until their End is acknowledged
+		if len(e.topics[name].members) == 0 { // dead sessions stay members until their End is acknowledged
 			delete(e.topics, name)
 		}
 		delete(e.names, f.ID)
@@ -231,8 +231,8 @@ func (e *testEdge) grant(number uint64) {
 	}
 }
 
-// answerOnce takes a Joined, or a Left in the form of a Joined. If the frame is granted, its number
-// stays unfinished, and the client receives its text only the first time.
+// answerOnce takes a Joined, or a Left in the form of a Joined. If f is granted, the number of the
+// client's command stays unfinished, and the client receives the text only the first time.
 func (e *testEdge) answerOnce(f link.Joined) {
 	if !f.Granted {
 		e.answer(f.Number, f.Session, f.Text)

@@ -26,7 +26,7 @@ type testEdge struct {
 
 	number   uint64
 	answered map[uint64]bool // granted numbers that were answered
-	given    map[uint64]bool // IDs given ahead and not taken as publications since
+	given    map[uint64]bool // IDs of messages given ahead, until their publications come
 	recent   map[uint64]bool // IDs of publications that moved a position
 	log      []any           // each link.Message and link.End that is not finished
 	through  uint64
@@ -36,9 +36,9 @@ type testEdge struct {
 	names    map[uint64]protocol.Topic // topics by number, as told on this link
 	heard    uint64
 
-	aftermath bool // an epoch followed another: messages may come once more
+	aftermath bool // a topic has changed its epoch, so messages may come again
 
-	cutIn  int  // the link is lost at the frame that counts it down to 0; 0: not
+	cutIn  int  // countdown to the frame at which the link is lost; 0: no countdown
 	noAcks bool // each Ack is ignored, as if the link had lost it
 	stuck  int  // result of testLink.Queued, unless testLink.queued is set
 	bytes  int
@@ -64,7 +64,7 @@ type testEdge struct {
 type heldTopic struct {
 	position protocol.Position
 	members  []uint64
-	unplaced bool // the last Topic frame told no position
+	unplaced bool // the position in the last TopicNumber was unplaced
 }
 
 // testLink is one link of an edge. The edge ignores the frames of a link that it neither uses nor
@@ -186,7 +186,7 @@ func (e *testEdge) letGo() {
 	}
 }
 
-// cut ends the link, if there is one. Its relay is told at its next step.
+// cut ends the link, if there is one. The relay is told at its next step.
 func (e *testEdge) cut() {
 	rl, conn := e.link, e.conn
 	e.link, e.conn = nil, nil
@@ -242,8 +242,9 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// compare checks the relay's tables against the edge's. It leaves this out while a Session or an
-// End is on its way. If the tables differ, the edge renews its link or the test fails, see renews.
+// compare checks the relay's tables, as the Digest d has them, against the edge's. While a Session
+// or an End is on its way, compare checks nothing. If the tables differ, the edge renews its link
+// or the test fails, see renews.
 func (e *testEdge) compare(d link.Digest) {
 	e.digest = d
 	if d.Heard != e.heard || len(e.dead) > 0 {

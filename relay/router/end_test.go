@@ -6,7 +6,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP2_LastWords ends a session whose last message is not published yet. Then its edge's relay
+// TestP2_LastWords ends a session whose last message is not published yet. Then the edge's relay
 // dies. The next relay publishes the message and ends the session.
 func TestP2_LastWords(t *testing.T) {
 	w := newWorld(t, 2)

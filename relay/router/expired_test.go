@@ -69,7 +69,7 @@ func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 	const missed = 2*broker.PageSize + 10
 	for _, c := range []struct {
 		name        string
-		first, last int // the unreadable ones of the messages 1 to missed
+		first, last int // unreadable messages, of the messages 1 to missed
 		told        []int
 	}{
 		{"at the beginning", 1, 3, []int{1}},

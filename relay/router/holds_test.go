@@ -10,8 +10,8 @@ import (
 )
 
 // TestP8_ASilentSessionHoldsLittle bounds the bytes that a relay holds for a silent session and the
-// topic of its user. A session that has spoken, joined a group and left it must take at most 20
-// bytes more once it has been silent for 150 s.
+// topic of its user. Then each session speaks, joins a group and leaves it. After 150 s of silence
+// it may take at most 20 bytes more than before it spoke.
 func TestP8_ASilentSessionHoldsLittle(t *testing.T) {
 	const sessions, edges, most = 20_000, 4, 350
 	s := newStage(edges)

@@ -119,7 +119,7 @@ func TestEveryEdgeIsAskedToMoveOnce(t *testing.T) {
 	w.settle()
 	rl.inputs = append(rl.inputs, move{time.Second})
 	w.settle()
-	late.linkTo(rl) // its handshake was under way
+	late.linkTo(rl) // its handshake was under way when e was asked
 	e.channel(1, "u")
 	e.one(1, "u", "as before")
 	w.wait(time.Second)
@@ -137,7 +137,7 @@ func TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved(t *testing.T) {
 	e.linkTo(w.relays[0])
 	e.channel(1, "u")
 	w.settle()
-	w.relays[0].broker.onPublish = func(broker.Publish) bool { return false } // never answered
+	w.relays[0].broker.onPublish = func(broker.Publish) bool { return false } // publishes are never answered
 	e.one(1, "u", "x")
 	w.settle()
 	if n := w.relays[0].router.unfinished(); n != 1 {

@@ -46,9 +46,9 @@ func TestB1_WhoJoinsAndLeavesHoldsNobody(t *testing.T) {
 	a.quiet()
 }
 
-// TestAParkedFrameHoldsOnlyItsLane has a join whose notice is not published. Later frames of the
-// same session are parked behind the join. A message of another session waits behind a parked one
-// to the same group. Messages to other topics must go on.
+// TestAParkedFrameHoldsOnlyItsLane has a join whose notice is not published. Some later frames of
+// the same session are parked behind the join. One of them is a message to a group. A message of
+// another session to that group waits behind it. Messages to other topics must go on.
 func TestAParkedFrameHoldsOnlyItsLane(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -9,8 +9,8 @@ import (
 )
 
 // TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue has a slow broker, and an edge that
-// replays its waiting frames on each new link. The messages that wait at the broker must take at
-// most one message more than twice the size of the edge's log.
+// replays its waiting frames on each new link. Together the messages that wait at the broker may
+// take at most twice the size of the edge's log, plus one message.
 func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -121,8 +121,8 @@ func TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway(t *testing.T) {
 	}
 }
 
-// TestP5_AfterAChangeOfRelayNothingIsGivenAgain kills the relay of two edges during the outage.
-// Clients are not given again, through another relay, what they were given ahead. A message that a
+// TestP5_AfterAChangeOfRelayNothingIsGivenAgain kills the relay of two edges during an outage. What
+// that relay gave clients ahead is not given to them again through another relay. A message that a
 // member sent before it left is published.
 func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 	w := newWorld(t, 2)
@@ -163,8 +163,8 @@ func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 }
 
 // TestP1_AnEdgeFromElsewhereWaitsForTheBroker has an edge link to a relay whose broker is away. The
-// relay must not give the edge's next message ahead. It may lack an earlier message, which the edge
-// sent through another relay.
+// relay must not give the edge's next message ahead. The relay may lack an earlier message, which
+// the edge sent through another relay.
 func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -186,7 +186,7 @@ func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 }
 
 // TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder has a member come at a relay that does
-// not know the topic's position. Then the member's edge moves to a second relay, whose tail has
+// not know the topic's position. Then the member's edge links to a second relay, whose tail has
 // messages from before the member came. The broker is away from both relays. The member must not be
 // given these messages.
 func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
@@ -291,8 +291,8 @@ func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	a.quiet()
 }
 
-// TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway stalls an edge. Afterwards the edge is given
-// the messages that were given ahead meanwhile, in order, before anything newer.
+// TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway stalls an edge while messages are given
+// ahead. Once the edge takes frames again, it gets these messages in order, before anything newer.
 func TestP5_AnEdgeThatStallsIsBehindWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -11,9 +11,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// rewound returns a world in which Redis has lost a message to user n, and an edge of the second
-// relay, on which n has a session. The second relay has the message in its tail, but the edge was
-// behind and did not get it. Both relays are deaf, and were told that Redis is away.
+// rewound returns a world of two relays, in which Redis has lost a message to user n. It also
+// returns an edge of the second relay, which has a session of n. The second relay has the message
+// in its tail, but the edge was behind and did not get it. Both relays are deaf, and were told that
+// Redis is away.
 func rewound(t *testing.T) (w *world, slow *testEdge) {
 	w = newWorld(t, 2)
 	slow = w.edge("slow")
@@ -43,7 +44,7 @@ func (w *world) undeafen() {
 	w.settle()
 }
 
-// TestP6_WhoCameAfterALossIsNotGivenWhatWasLost moves an edge to a relay that still has the lost
+// TestP6_WhoCameAfterALossIsNotGivenWhatWasLost has an edge link to a relay that still has the lost
 // message. The edge's client came after the loss, at a relay that does not have the message. The
 // client must be told of a loss, and must not be given the message.
 func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {
@@ -87,12 +88,11 @@ func TestP4_WhoWasBehindAtALossGetsWhatTheRelayHas(t *testing.T) {
 	slow.saw(1, "user o send:lost")
 }
 
-// TestP4_ALossAtTheEndOfAnEpochIsTold publishes five messages while an edge has no link, to a
-// history with room for two publications. In the case by age all five then expire. In the case by
-// length the last two stay. Then Redis restarts with all that it has, so the next publication
-// begins an epoch. In the case by length this publication displaces one more, and only the last of
-// the five messages is left. When the edge links again, it is told the loss and given what the
-// history has.
+// TestP4_ALossAtTheEndOfAnEpochIsTold publishes five messages to a history with room for two, while
+// an edge has no link. If aged is set, all five then expire. Otherwise the last two stay. Then
+// Redis restarts with all that it keeps, so the next publication begins an epoch. This publication
+// displaces the older of the two messages, if they stayed. When the edge links again, it is told
+// the loss and given what the history has.
 func TestP4_ALossAtTheEndOfAnEpochIsTold(t *testing.T) {
 	for _, aged := range []bool{false, true} {
 		t.Run(fmt.Sprint("by age ", aged), func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestMissed(t *testing.T) {
 		{at(1, 4), at(2, 1), at(1, 4), 0},
 		{at(1, 4), at(2, 1), at(1, 3), 0}, // the back end has lost 4, and the follower has it
 		{at(1, 4), at(2, 1), at(1, 9), 5},
-		{at(1, 4), at(3, 1), at(2, 9), 9}, // at least: the end of epoch 1 is not known
+		{at(1, 4), at(3, 1), at(2, 9), 9}, // 9 at least: the end of epoch 1 is not known
 		{at(0, 0), at(2, 1), at(1, 9), 9},
 		{at(1, 4), at(2, 3), at(0, 0), 2},
 	} {

@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead has a message published whose answer
-// is lost. Then the message's receiver connects, and gets the sender's next message. When Redis
-// goes away, the receiver is not given the older message.
+// TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead has a message published, and the
+// answer to the publish lost. Then the message's receiver connects, and gets the sender's next
+// message. When Redis goes away, the receiver is not given the older message.
 func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -62,8 +62,9 @@ func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 }
 
 // TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly has a publish fail that was not
-// carried out. Members who were there before the message are given the message ahead. Members who
-// came after it get the sender's next message, and must not be given the older one.
+// carried out. Then Redis goes away. Members who were there before the message are given the
+// message ahead. Members who came after it get the sender's next message, and must not be given the
+// older one.
 func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -98,8 +99,8 @@ func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T)
 }
 
 // TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore has Redis go away while a connect waits.
-// Other clients of the same edge are then given messages that were published and not heard. These
-// messages are older than the connect, so its client is not given them.
+// Another client of the same edge is then given a message that was published and not heard. The
+// message is older than the connect. So the client that connects is not given the message.
 func TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -126,9 +127,9 @@ func TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore(t *testing.T) {
 	b.saw(3, "user 【1】 send all:then")
 }
 
-// TestP4_WhatWasToldAsLostIsNotGivenAhead moves an edge to a relay that cannot publish. The edge
+// TestP4_WhatWasToldAsLostIsNotGivenAhead has an edge link to a relay that cannot publish. The edge
 // replays a message that its former relay had published. The message has left the history, and is
-// told as lost. It is not given ahead after that.
+// told as lost. After that the message must not be given ahead.
 func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
 	w := newWorld(t, 2)
 	w.store = brokertest.NewMemory(brokertest.MemoryConfig{HistorySize: 2})
@@ -167,9 +168,10 @@ func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
 }
 
 // TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore has an edge whose link is
-// half open: its messages to a group are published, and the edge does not learn it. Then the edge
-// links to a relay without Redis, and a client connects to the group there. That client must not be
-// given what was said in the group before, although the edge had no acknowledgement.
+// half open. Messages of the edge to a group are published, but the edge gets no acknowledgement.
+// Then the edge links to a relay whose Redis is away, and a client connects to the group there.
+// Later the edge links to a third relay. The client must not be given what was said in the group
+// before it connected.
 func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *testing.T) {
 	w := newWorld(t, 3)
 	first, away, last := w.relays[0], w.relays[1], w.relays[2]
@@ -179,7 +181,7 @@ func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *tes
 	b.open(2, protocol.EndpointGroup, "2", "g")
 	a.open(3, protocol.EndpointGroup, "3", "g")
 	w.settle()
-	a.deaf = true // what it sends is published, and it does not learn that
+	a.deaf = true // what a sends is published, and a does not learn that
 	a.say(3, "before")
 	a.end(3)
 	w.settle()
@@ -211,9 +213,9 @@ func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *tes
 	a.quiet()
 }
 
-// TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead has a relay that published a message and did not
-// hear it. The relay does not give the message ahead to an edge that another relay has told that
-// the message is lost.
+// TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead has a relay publish a message and not hear it.
+// Another relay has told an edge that this message is lost. The first relay must not give the
+// message ahead to that edge.
 func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

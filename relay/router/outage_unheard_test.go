@@ -10,14 +10,14 @@ import (
 )
 
 // TestP1_ADeafTopicIsNotHeardOut has the broker come back, and go away again before it has
-// confirmed the subscriptions. In between, the relay's Flush is answered with Heard. The relay must
-// still not give the edge's next message ahead, since it lacks an earlier one. redisbroker can send
-// its events in this order: State, and the pong that answers a Flush, come before Subscribed, which
-// waits until the tops are read.
+// confirmed the subscriptions. In between the broker answers the relay's Flush with Heard. The
+// relay still lacks an earlier message of an edge, so it must not give the edge's next message
+// ahead. redisbroker can send its events in this order: State and the pong that answers a Flush
+// come before Subscribed. It sends Subscribed only when the tops are read.
 func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
-	a, b := pair(w, there, here) // a at the healthy relay
+	a, b := pair(w, there, here) // edge a is at the healthy relay
 	here.leave(false)
 	w.settle()
 	a.group(1, "g", "1") // the healthy relay publishes and acknowledges it
@@ -41,8 +41,8 @@ func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 }
 
 // TestP5_ATopicIsKeptWhileTheBrokerIsAway checks that a topic to which messages were given ahead is
-// kept until the broker is back, even if nobody follows the topic any more. So whoever joins later
-// is not given the older messages when they are published.
+// kept until the broker is back, even if nobody follows the topic any more. When these messages are
+// published, they are not given to whoever joined later.
 func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -69,8 +69,8 @@ func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	b.saw(2, joined("2", "g"), inGroupG("1", joined("1", "g")), inGroupG("1", "new"))
 }
 
-// TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder has direct messages wait for a user who is not
-// connected. When the user connects later, it gets the messages in order.
+// TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder has direct messages wait, during an outage,
+// for a user who is not connected. When the user connects later, it gets the messages in order.
 func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -82,7 +82,7 @@ func TestP1_WhoComesLaterGetsWhatWaitedForNobodyInOrder(t *testing.T) {
 	rl.leave(false)
 	w.settle()
 	// 70 messages are more than a quarter of a history. So when the broker is back, the last of
-	// them wait until the topic is subscribed.
+	// them wait until the pacing ends.
 	for i := range 70 {
 		a.one(1, "2", fmt.Sprint("old", i))
 	}
@@ -137,9 +137,9 @@ func TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane(t *testing.T) {
 	b.saw(4, joined("4", "g"))
 }
 
-// TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed has an edge link to a relay that cannot
-// publish, although its subscriptions are in force. The edge's message and join must be given ahead
-// there.
+// TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed has an edge link to a relay whose
+// subscriptions are in force, but which cannot publish. The edge's message and join must be given
+// ahead there.
 func TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -197,7 +197,7 @@ func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	rl.leave(false)
 	w.settle()
 	for range 4 {
-		a.group(1, "g", strings.Repeat("x", 60<<10)) // about a user's share of a log
+		a.group(1, "g", strings.Repeat("x", 60<<10)) // 240 KiB in all: about a user's share of a log
 	}
 	w.settle()
 	b.bytes = 0
@@ -355,9 +355,9 @@ func TestP6_ANoticeWhoseEchoIsLostWithItsHistoryTakesEffect(t *testing.T) {
 	a.quiet()
 }
 
-// TestP5_WhatWasNotHeardIsGivenAheadFirst has the subscriptions go deaf, while publishing works
-// until the deafness is noticed. On topics to which somebody spoke in that time, messages must
-// still be given ahead during the outage.
+// TestP5_WhatWasNotHeardIsGivenAheadFirst has a message published while the subscriptions are deaf
+// and nobody has noticed that. Then the broker goes away. The unheard message, and later ones on
+// its topic, must be given ahead.
 func TestP5_WhatWasNotHeardIsGivenAheadFirst(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -451,8 +451,8 @@ func TestP5_AConnectWhileItsEdgeIsBehindIsBound(t *testing.T) {
 }
 
 // TestP1_LinkingTwiceMakesNoEdgeWhole has an edge link twice to a relay whose broker is away. The
-// relay lacks a message that the edge sent through another relay. So it must not give the edge's
-// next message ahead, even on the second link.
+// relay lacks a message that the edge sent through another relay. So the relay must not give the
+// edge's next message ahead, even on the second link.
 func TestP1_LinkingTwiceMakesNoEdgeWhole(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

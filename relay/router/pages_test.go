@@ -7,8 +7,8 @@ import (
 )
 
 // TestP7_HistoryIsReadAsFastAsItIsTaken checks that an edge with much to catch up costs at most six
-// pages of history for each topic, on average. The link takes little at a time, and pages must not
-// be read again each time that it has room.
+// pages of history for each topic, on average. The edge's link takes little at a time. Pages must
+// not be read again each time that the link has room.
 func TestP7_HistoryIsReadAsFastAsItIsTaken(t *testing.T) {
 	const topics = 300
 	w := newWorld(t, 0)

@@ -9,8 +9,9 @@ import (
 )
 
 // TestAParkedFrameIsAnsweredBesideALeave has an edge's former relay publish one session's leave
-// late. On the edge's new relay, a frame of another session is parked. Its number is lower than
-// that of the leave. The parked frame is refused, not published, so it must still be answered.
+// late. On the edge's new relay, a frame of another session is parked. The number of the parked
+// frame is lower than that of the leave. The parked frame will be refused, not published. So it
+// must still be answered.
 func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 	w := newWorld(t, 2)
 	ra, rb := w.relays[0], w.relays[1]

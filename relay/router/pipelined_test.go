@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP2_WhoLeavesAndComesBackIsSentNothingTwice replays a leave and a join, which the broker
-// answers only after a later message. That message was sent to the member before the leave took
-// effect. It is not sent again when the join takes effect.
+// TestP2_WhoLeavesAndComesBackIsSentNothingTwice has an edge replay a leave and a join. The broker
+// answers them only after a later message. That message was sent to the member before the leave
+// took effect. It is not sent again when the join takes effect.
 func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -43,8 +43,8 @@ func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
 
 // TestP6_AnothersHistoryTellsNothingAhead has a relay read a page of history for one edge. The page
 // has publications that the relay has not heard yet. Among them are the notices of a join and a
-// leave at other edges, which take effect only when they are heard. So the new member is not given
-// messages from before its join, and the leaving member still gets those from before its leave.
+// leave at other edges. These take effect only when they are heard. So the new member is not given
+// messages from before its join. The leaving member still gets those from before its leave.
 func TestP6_AnothersHistoryTellsNothingAhead(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{TailLength: 1})
@@ -134,8 +134,8 @@ func TestP5_ALeaveIsNotGivenAheadOfItsJoin(t *testing.T) {
 	a.quiet()
 }
 
-// TestWhoLeavesAndJoinsAgainIsNotTooMany checks that a session in as many topics as it may be in
-// can leave a group and join it again at once.
+// TestWhoLeavesAndJoinsAgainIsNotTooMany has a session that is in as many topics as it may be. The
+// session must be able to leave a group and join it again at once.
 func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxGroups: 3}) // the session's own two topics included
@@ -155,7 +155,7 @@ func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 // TestP8_NothingIsKeptOfATopicThatNobodyFollows has an edge replay a join and a leave at a new
 // relay, while its former relay publishes both. The new relay loses the two echoes. It puts the
 // join and the leave in effect when it hears a later message. Then the topic has no followers at
-// the new relay, and nothing is kept of it.
+// the new relay, and that relay must keep nothing of the topic.
 func TestP8_NothingIsKeptOfATopicThatNobodyFollows(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

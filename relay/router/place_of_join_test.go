@@ -17,7 +17,7 @@ func TestP6_AJoinBeginsAtItsNotice(t *testing.T) {
 		user := fmt.Sprint(i)
 		return fmt.Sprintf("group 【g】 user 【%s】 send:%s", user, protocol.JoinText(user, "g"))
 	}
-	for _, members := range []int{0, 1} { // of the group, before the joins
+	for _, members := range []int{0, 1} { // number of members before the joins
 		for lost := 1; lost < n; lost++ {
 			t.Run(fmt.Sprintf("%d members, %d notices lost", members, lost), func(t *testing.T) {
 				w := newWorld(t, 1)

@@ -11,7 +11,8 @@ import (
 )
 
 // TestAStepTakesABoundedPartOfTheMailbox gives the mailbox a large batch, a page of history and
-// events. Each step takes stepInputs of them at most, in order, and none is left in the end.
+// events. No step may take more than stepInputs frames of the batch, or more than stepInputs
+// inputs. In the end all frames are taken.
 func TestAStepTakesABoundedPartOfTheMailbox(t *testing.T) {
 	s := newStage(1)
 	pump := NewPump(New(Config{Pieces: 1 << 20}, chat.Dialect{}, s))

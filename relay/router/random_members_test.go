@@ -33,7 +33,7 @@ type mkey struct {
 }
 
 type membership struct {
-	joined      bool // by the last command
+	joined      bool // the last command was a join
 	outstanding int
 }
 
@@ -41,8 +41,8 @@ type members struct {
 	t     *testing.T
 	edges []*testEdge
 	state map[mkey]*membership
-	seen  map[mkey]int      // by session, with an empty group: number of lines looked at
-	want  map[mkey][]string // by session, with an empty group: lines that must come
+	seen  map[mkey]int      // number of lines observed, by session; mkey.group is empty
+	want  map[mkey][]string // lines that must come, by session; mkey.group is empty
 	sent  int
 }
 
@@ -87,7 +87,7 @@ func (m *members) command(e *testEdge, id uint64, g string, join bool) {
 		e.join(id, g)
 	} else {
 		e.leave(id, g)
-		k := mkey{e, id, ""} // lines still on their way may come after the leave
+		k := mkey{e, id, ""} // lines that have not come yet need not come now
 		m.want[k] = slices.DeleteFunc(m.want[k], func(line string) bool {
 			return strings.HasPrefix(line, "group 【"+g+"】") && !slices.Contains(e.received[id], line)
 		})
@@ -95,7 +95,8 @@ func (m *members) command(e *testEdge, id uint64, g string, join bool) {
 }
 
 // placed reports whether the position of e's members in a group is known. It may be unknown if they
-// joined while the broker was away. Messages that other relays publish then need not reach them.
+// joined while the broker was away. As long as it is unknown, messages that other relays publish
+// need not reach them.
 func (e *testEdge) placed(g string) bool {
 	h := e.topics[protocol.GroupTopic(g)]
 	return h != nil && !h.unplaced
@@ -109,7 +110,7 @@ func (m *members) say(rnd *rand.Rand, from *testEdge, sender uint64) {
 	case 0, 1:
 		g := []string{"g", "h"}[n]
 		if st := m.at(from, sender, g); !st.joined || st.outstanding > 0 {
-			return // it is not known whether the sender is a member
+			return // the sender is not known to be a member
 		}
 		from.group(sender, g, text)
 		for _, e := range m.edges {

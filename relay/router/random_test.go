@@ -71,8 +71,8 @@ func schedule(t *testing.T, seed uint64) {
 	for _, e := range edges {
 		clear(e.received)
 	}
-	sent := map[string][]string{} // by sender and topic
-	refused := map[string]int{}   // by sender
+	sent := map[string][]string{} // texts that were sent, by sender and topic
+	refused := map[string]int{}   // number of answers to come, by sender
 	say := func(e *testEdge, id uint64) {
 		user := e.sessions[id].User
 		to := edges[rnd.IntN(3)]

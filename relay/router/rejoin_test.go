@@ -6,8 +6,9 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP6_ReplayOfAnsweredNotices checks that a session's last answer stays true while its edge
-// replays joins and leaves whose acknowledgements were lost.
+// TestP6_ReplayOfAnsweredNotices has an edge replay joins and leaves that were answered, but whose
+// acknowledgements were lost. If the session's last answer said that it joined, it gets every
+// message of the group meanwhile. If that answer said that it left, it gets none.
 func TestP6_ReplayOfAnsweredNotices(t *testing.T) {
 	for _, c := range []struct {
 		name   string

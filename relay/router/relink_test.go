@@ -162,7 +162,7 @@ func TestNewcomerGetsNothingOlder(t *testing.T) {
 }
 
 func TestStalledEdgeIsBehindAndCatchesUp(t *testing.T) {
-	for _, n := range []int{10, 200} { // within the tail, and beyond
+	for _, n := range []int{10, 200} { // fewer and more messages than a tail keeps
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			w := newWorld(t, 1)
 			a, b := pair(w, w.relays[0], w.relays[0])

@@ -12,7 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// crowded links an edge with a number of sessions to rl. The relay has not taken its tables yet.
+// crowded links an edge with a number of sessions to rl. The relay has not taken the edge's tables
+// yet.
 func crowded(w *world, rl *testRelay, sessions int) *testEdge {
 	e := w.edge("crowded")
 	for id := uint64(1); id <= uint64(sessions); id++ {
@@ -25,8 +26,9 @@ func crowded(w *world, rl *testRelay, sessions int) *testEdge {
 // counted returns the number of sessions that the Router's metric tells.
 func counted(r *Router) int { return int(testutil.ToFloat64(r.m.sessions)) }
 
-// TestP12_OthersAreServedWhileTablesAreTaken checks that a step does no more of an edge's tables
-// than Config.Pieces, and that another edge's message is published in the step in which it comes.
+// TestP12_OthersAreServedWhileTablesAreTaken checks that a step does at most Config.Pieces pieces
+// of an edge's tables. Meanwhile a message of another edge must be published in the step in which
+// it comes.
 func TestP12_OthersAreServedWhileTablesAreTaken(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 10})
@@ -54,8 +56,8 @@ func TestP12_OthersAreServedWhileTablesAreTaken(t *testing.T) {
 	}
 }
 
-// TestP12_AnEdgeThatIsGoneIsForgottenInPieces checks that topics are dropped piece by piece when an
-// edge does not come back, and that all are dropped in the end.
+// TestP12_AnEdgeThatIsGoneIsForgottenInPieces has an edge not come back. Its topics must be dropped
+// piece by piece, and all of them in the end.
 func TestP12_AnEdgeThatIsGoneIsForgottenInPieces(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 10})
@@ -100,8 +102,9 @@ func TestFramesWaitForTheTables(t *testing.T) {
 	}
 }
 
-// TestALinkThatEndsWhileItsTablesAreTaken ends a link after each possible number of pieces. The
-// edge links again and has all that it had. If it does not, it is forgotten.
+// TestALinkThatEndsWhileItsTablesAreTaken ends a link after each possible number of pieces. After
+// an even number the edge links again at once. After an odd number it links again only when the
+// relay has forgotten it. In both cases the edge must then have all that it had.
 func TestALinkThatEndsWhileItsTablesAreTaken(t *testing.T) {
 	for pieces := 0; ; pieces++ {
 		w := newWorld(t, 0)
@@ -174,8 +177,9 @@ func TestP8_FramesThatWaitForTheTablesAreBounded(t *testing.T) {
 	}
 }
 
-// TestP1_WhatComesBetweenThePiecesComesOnce gives a topic its place, and a message of an original
-// server, after the edge is ready and before its follower is resumed.
+// TestP1_WhatComesBetweenThePiecesComesOnce has a topic placed after the edge is ready and before
+// the edge's follower of the topic is resumed. A message of an original server comes at the same
+// time. The edge must be sent the message once.
 func TestP1_WhatComesBetweenThePiecesComesOnce(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 1})

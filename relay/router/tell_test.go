@@ -70,9 +70,9 @@ func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
 	}
 }
 
-// TestP8_NoClientKeepsItsEdgeFromLinkingAgain checks that joins are refused once the edge's
-// memberships take half of Config.TellBytes, until somebody leaves. So the edge can still link
-// again.
+// TestP8_NoClientKeepsItsEdgeFromLinkingAgain fills half of Config.TellBytes with the group
+// memberships of an edge. Further joins are then refused until somebody leaves. So the edge can
+// still link again.
 func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 	const most = 16 << 10
 	w := newWorld(t, 0)

@@ -126,9 +126,9 @@ func TestA2_WhatWaitsForATopicLeavesRoomInTheLog(t *testing.T) {
 	}
 }
 
-// TestA5_TheSendersEdgeIsToldWhatFanOutCosts checks that a sender's edge is told how many sessions
-// a message reached, on all edges of the relay. The edge is told nothing if these are fewer than
-// costLeast.
+// TestA5_TheSendersEdgeIsToldWhatFanOutCosts checks that a sender's edge is told how many members a
+// message's topic has, on all edges of the relay. The edge is told nothing if there are fewer
+// members than costLeast.
 func TestA5_TheSendersEdgeIsToldWhatFanOutCosts(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.edge("a"), w.edge("b")

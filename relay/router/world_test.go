@@ -84,8 +84,9 @@ func (f *filter) lost(ev broker.Event) broker.Event {
 	return ev
 }
 
-// leave puts the back end out of reach of rl, unless it is so already. The relay is told at its
-// next step. If replies is true, answers to publishes that were carried out before still come.
+// leave puts the back end out of reach of rl. If it is out of reach already, leave does nothing.
+// The relay is told at its next step. If replies is true, answers to publishes that were carried
+// out before still come.
 func (rl *testRelay) leave(replies bool) {
 	if !rl.broker.away {
 		rl.broker.away, rl.broker.replies = true, replies
@@ -203,7 +204,7 @@ func (w *world) kill(rl *testRelay) {
 	}
 }
 
-// settle steps all relays until none of them has an input left.
+// settle steps all relays until none of them has an input or a job left.
 func (w *world) settle() {
 	for busy := true; busy; {
 		busy = false
