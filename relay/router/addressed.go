@@ -8,11 +8,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// addressed holds the topics that one user has addressed through one edge in one window, by all
-// connections of the user there. Each user and each group that is written to, joined or left costs
-// the broker a history and a mark, even if nobody follows its topic. Config.MaxAddressed bounds
-// these topics. A window lasts for Config.HistoryAge. A topic is remembered by its hash. An
-// addressed value outlives the connections, since otherwise a reconnect would begin a new window.
+// addressed holds the topics that one user has addressed through one edge in one window. All
+// connections of the user at that edge count together. Each topic that the user writes to, joins or
+// leaves costs the broker a history and a mark, even if nobody follows the topic.
+// Config.MaxAddressed bounds the number of these topics. A window lasts for Config.HistoryAge. A
+// topic is remembered by its hash. An addressed value outlives the user's connections. Otherwise a
+// reconnect would begin a new window.
 type addressed struct {
 	few   [3]uint64           // hashes of the first topics; 0: free
 	more  map[uint64]struct{} // hashes of the topics beyond few
@@ -21,8 +22,10 @@ type addressed struct {
 
 var addressedSeed = maphash.MakeSeed()
 
-// take adds t, unless t is new and the window is full: then it returns false. The parameter at is
-// the present Router.clock, window is how long a window lasts, and most is how many topics fill it.
+// take adds t and returns true. If t is new and the window is full, take adds nothing and returns
+// false. If the window is over, take first begins a new one. The parameter at is the present
+// Router.clock. The parameter window is how long a window lasts, and most is how many topics fill
+// it.
 func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) bool {
 	if at-a.since >= window {
 		*a = addressed{since: at}
@@ -60,8 +63,8 @@ func (r *Router) address(fr *frame) bool {
 
 // mayAddress counts a frame's topic for the frame's user, as address does. If address returns
 // false, mayAddress refuses the frame and returns false. Before a publication to a topic whose name
-// a client may invent, Router.mayAddress or Router.address must be called. Frames that were granted
-// on an earlier link are excepted.
+// a client may invent, Router.mayAddress or Router.address must be called. For a frame that was
+// granted on an earlier link, neither is called.
 func (r *Router) mayAddress(fr *frame) bool {
 	if r.address(fr) {
 		return true
@@ -71,7 +74,8 @@ func (r *Router) mayAddress(fr *frame) bool {
 	return false
 }
 
-// addressedBy returns the topics that the session's user has addressed through its edge.
+// addressedBy returns the addressed value of the session's user at the session's edge, and creates
+// it if there is none.
 func (r *Router) addressedBy(s *session) *addressed {
 	e := s.edge
 	a := e.addressed[s.user]

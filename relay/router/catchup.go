@@ -12,22 +12,22 @@ import (
 type catchup struct {
 	behind  []*follower // followers that are behind, unordered
 	reading int         // number of pages of history requested and not answered
-	unread  []*follower // followers behind that wait for their turn to read
+	unread  []*follower // followers that are behind and wait for their turn to read
 	unlive  int         // number of followers that Live waits for
 	liveDue bool        // Live is still to be sent on this link
 }
 
 // lag is the state of a follower that is behind.
 type lag struct {
-	index    int    // index in its edge's behind, plus 1; 0: not listed
+	index    int    // index in catchup.behind, plus 1; 0: not listed
 	held     bool   // waits until the broker is back
 	inTail   bool   // reads the tail, from seq on
-	seq      uint64 // number of the next item to send, if inTail
+	seq      uint64 // number of the next item of the tail to look at, if inTail is set
 	bareFrom uint64 // bare items of the tail are sent from this number on
-	older    uint64 // while seeking: the publication sought has a number above it
+	older    uint64 // while seeking: last number of the edge from before the members came
 	reading  uint64 // token of the ReadHistory under way; 0: none
 	// target is the base of the tail when the page was requested, or the top if there was no tail.
-	// If history ends before it, a gap is told.
+	// If history ends before target, a gap is told.
 	target protocol.Position
 	echoes []*frame // joins and leaves that wait until the follower is at their place
 }
@@ -49,7 +49,7 @@ func (c *catchup) add(f *follower) {
 	}
 }
 
-// remove takes f off the list, if it is there.
+// remove takes f off the list, if f is there. f is then no longer held.
 func (c *catchup) remove(f *follower) {
 	g := f.lag()
 	if g == nil || g.index == 0 {
@@ -84,17 +84,17 @@ func (r *Router) advanceAll(e *edge) {
 	r.readOn(e)
 }
 
-// advance sends a follower that is behind as much as possible now. It stops when the follower is
-// live or the edge's buffer is full, or when the follower has to wait: for history, for its topic's
-// subscription, for the broker, or for its turn among the followers of a new link.
+// advance sends f what f misses, if f is behind. It stops when f is live, when the edge's buffer is
+// full, or when f has to wait. f may wait for a page of history, for the subscription of its topic,
+// or for the broker. On a new link f also waits until the edge was told the topic's number.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
 	}
 }
 
-// advanceOn does the work of advance, but stops each time f has reached the place of a join or a
-// leave that waits in f's lag. It reports whether it stopped for that reason. Then advance calls it
-// again.
+// advanceOn does the work of advance up to the next place of a join or a leave in f's lag. There it
+// calls takeEchoes and returns true. advance then calls advanceOn again. If advanceOn stops for any
+// other reason, it returns false.
 func (r *Router) advanceOn(f *follower) (again bool) {
 	g := f.lag()
 	if !f.isBehind || !f.edge.outbox.ready || !f.numbered || g.reading != 0 || !f.topic.subscribed && !r.outage.away || r.outage.away && g.held {
@@ -121,8 +121,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 				r.read(f)
 			}
 			return false
-		// Each of the four conditions below makes the follower wait for the broker. Under the first
-		// one, the follower may miss a message given ahead that has left the tail.
+		// Under each of the four conditions below the follower waits for the broker. The first: a
+		// message given ahead has left the tail, and the follower may have missed it.
 		case r.outage.away && tail.torn,
 			// The edge has a position, but this relay has never known the topic's top. So it is not
 			// known what the follower misses.
@@ -162,8 +162,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 	return false
 }
 
-// read asks for a page of history, or lists f among those that wait for their turn to ask. At most
-// readsAtOnce pages are under way for one edge, since a page is thrown away if the link has no room
+// read asks for a page of history. If readsAtOnce pages are under way for f's edge, read lists f in
+// catchup.unread instead. The bound is needed because a page is thrown away if the link has no room
 // for it.
 func (r *Router) read(f *follower) {
 	e := f.edge
@@ -212,17 +212,17 @@ func (r *Router) caughtUp(f *follower) {
 	r.tryOpeners(f)
 	if r.outage.away {
 		for _, s := range f.inOrder() {
-			r.openAhead(s, r.own(s)) // it may not be bound, since this follower was behind
+			r.openAhead(s, r.own(s)) // s may not be bound yet, since f was behind
 		}
 	}
 	r.arrived(f)
 	if l := f.edge.inbox.lanes[f.topic.name]; l != nil {
-		r.giveAhead(l) // its joins and leaves may have waited until f is live
+		r.giveAhead(l) // joins and leaves in l may have waited until f is live
 	}
 }
 
-// history takes a page of history and sends it to the follower's edge. A hole in the page is told
-// as a gap.
+// history takes a page of history, and sends its publications to the edge of the follower that
+// asked. A hole in the page is told as a gap.
 func (r *Router) history(ev broker.History) {
 	f := asker[*follower](&r.requests, ev.Token)
 	if f == nil {
@@ -230,7 +230,7 @@ func (r *Router) history(ev broker.History) {
 	}
 	f.edge.catchup.reading--
 	g := f.lag()
-	asked := g != nil && g.reading == ev.Token // false: requested on an earlier link
+	asked := g != nil && g.reading == ev.Token // false: the page was requested on an earlier link
 	if asked {
 		g.reading = 0
 		f.compact()
@@ -255,7 +255,7 @@ func (r *Router) history(ev broker.History) {
 		}
 		bytes := r.encode(f.topic, p)
 		if !r.room(f.edge, len(bytes)) {
-			return // Writable or lookAgain resumes this
+			return // Writable or lookAgain resumes f
 		}
 		if lost, hole := missed(f.position, p); hole {
 			before := p.Position
@@ -273,7 +273,7 @@ func (r *Router) history(ev broker.History) {
 			break
 		}
 	}
-	// If f's lag is another one now, f's members have left, and others may have come at another
+	// If g is not f's lag any more, f's members have left. Others may have come since, at another
 	// position.
 	if f.lag() != g {
 		r.advance(f)

@@ -1,10 +1,10 @@
 package router
 
-// crowdIndex is the number of followers from which on a crowd has a map of them by edge.
+// crowdIndex is the number of followers at which a crowd gets its map of followers by edge.
 const crowdIndex = 16
 
-// crowd holds the followers of a topic that has had more than one. The time to find a follower
-// hardly grows with their number. A removal during a walk copies the list.
+// crowd holds the followers of a topic that has had more than one follower. The time to find a
+// follower hardly grows with the number of followers. A removal during a walk copies the list.
 type crowd struct {
 	list  []*follower
 	of    map[*edge]*follower // by edge; nil until there are crowdIndex followers
@@ -57,8 +57,8 @@ func (t *topic) all(yield func(*follower) bool) {
 	}
 }
 
-// add creates a follower for an edge that has none. The first follower of a topic, often the only
-// one, is stored in the topic itself; this slot is not used again.
+// add creates a follower for an edge that has none. The first follower of a topic is stored in the
+// topic itself, in a slot that is not used again. Often a topic has no other follower.
 func (t *topic) add(e *edge) *follower {
 	if t.first.edge == nil {
 		t.first = follower{topic: t, edge: e}

@@ -85,7 +85,7 @@ func (d *directory) inOrder() []*edge {
 	return d.ordered
 }
 
-// activeInOrder returns the active topics whose recent state the function want accepts, in the
+// activeInOrder returns the active topics for whose recent state want returns true. They are in the
 // order of their names.
 func (d *directory) activeInOrder(want func(*recent) bool) (some []*topic) {
 	for t := range d.active {

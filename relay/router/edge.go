@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// edge is one boot of an edge process, named by its instance. When it has lost its link, its
-// sessions still count as members for Config.Grace, and their topics stay subscribed.
+// edge is one boot of an edge process, named by its instance. After the edge has lost its link, its
+// sessions count as members for Config.Grace, and their topics stay subscribed.
 type edge struct {
 	instance   protocol.Instance
 	node       string
@@ -21,7 +21,7 @@ type edge struct {
 	catchup catchup
 
 	followers []*follower // unordered
-	leaving   uint64      // token of the Flush that Moved led to on this link; 0: no Moved yet
+	leaving   uint64      // token of Router.moved's Flush on this link; 0: no Moved came
 	// passed has, by topic, the number of the last tail item that passOver has looked at. It is
 	// emptied by Synced, and when the broker is back.
 	passed map[protocol.Topic]uint64
@@ -32,12 +32,12 @@ type edge struct {
 // tables are what an edge has told of its sessions, and what has changed since.
 type tables struct {
 	told      *told   // rows that were told so far; nil: none are expected
-	taking    *taking // replaces the tables by told ones; nil: no such job is under way
+	taking    *taking // job that replaces the tables by told ones; nil: none is under way
 	strayed   bool    // the edge may have had other links since its tables were told here
 	digestDue bool
 
 	sessions map[uint64]*session
-	grouped  int // bytes that its group memberships take when told
+	grouped  int // bytes that the edge's group memberships take when told
 
 	// Contents of the link.Digest.
 	heard       uint64 // Session frames received on this link

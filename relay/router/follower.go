@@ -27,7 +27,7 @@ type follower struct {
 	inEdge  uint32 // index in its edge's followers
 
 	isBehind  bool
-	unread    bool // listed in its edge's catchup.unread, while the edge has a link
+	unread    bool // listed in its edge's catchup.unread; stale from unlink until reset
 	numbered  bool // a TopicNumber was sent on this link, and need not be sent again
 	holdsLive bool // its edge's Live waits for it
 	adopted   bool // its edge told its position as unplaced
@@ -49,10 +49,12 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 
 // enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
 // its position:
-//   - While the topic is subscribed, f begins at place if that is set and before the top, else at
-//     the top. If f has a later position from earlier members, it begins there, so that a member
-//     who comes back is not sent messages twice. If f begins before the top, it is behind.
-//   - While a subscription is lost, f begins at the highest position that this relay knows of.
+//   - While the topic is subscribed, f begins at place. If place is zero or not before the top, f
+//     begins at the top instead. If f has a later position from earlier members, f begins at that
+//     later one. So a member who comes back is not sent messages twice. If f begins before the top,
+//     f is behind.
+//   - While the topic's subscription is lost, f begins at the highest position that this relay
+//     knows of.
 //   - Until the topic is first subscribed, f begins unplaced.
 func (r *Router) enterAt(f *follower, place protocol.Position) {
 	first := f.bound == 0
@@ -99,8 +101,9 @@ func (r *Router) number(f *follower) {
 	}
 }
 
-// dropIfIdle forgets a follower that has no members, if no connect and no notice waits for it. A
-// follower that stays without members is no longer behind.
+// dropIfIdle handles a follower that may have no members any more. If f has none, the topic's
+// number is freed on the link, and f is no longer behind. If no connect and no notice waits for f
+// either, f is forgotten.
 func (r *Router) dropIfIdle(f *follower) {
 	if f.bound == 0 && f.numbered {
 		f.numbered = false
@@ -115,8 +118,7 @@ func (r *Router) dropIfIdle(f *follower) {
 	}
 }
 
-// dropFollower forgets a follower. If it was the topic's last one, the topic is dropped too, see
-// dropTopic.
+// dropFollower forgets a follower, and calls dropTopic for the follower's topic.
 func (r *Router) dropFollower(f *follower) {
 	if f.gone {
 		return
@@ -139,8 +141,8 @@ func (r *Router) dropFollower(f *follower) {
 // a topic to which messages were given ahead.
 func (r *Router) dropTopic(t *topic) {
 	if n := t.recent; r.outage.away && n != nil && (n.tail.ahead > 0 || n.tail.torn) {
-		// These messages must not be given to a later member when they are published, so passOver
-		// needs the tail. comeBack calls dropTopic again.
+		// A member who comes later must not be given these messages when they are published. For
+		// that, passOver needs the tail. comeBack calls dropTopic again.
 		return
 	}
 	if !t.followed() && r.directory.has(t) {
@@ -192,10 +194,10 @@ func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte
 // waits holds whatever waits for a follower, and what the follower itself waits for. Most followers
 // have members and nothing else, and so have no waits.
 type waits struct {
-	opener  *session              // a session whose connect waits to be bound here
-	openers map[*session]struct{} // all such sessions, once there was a second one
+	opener  *session              // session whose connect waits here; nil: none, or see openers
+	openers map[*session]struct{} // all such sessions, once there was a second one; else nil
 	lag     *lag                  // nil: it is not behind
-	notices int32                 // number of joins and leaves under way, which are reasons to stay
+	notices int32                 // number of joins and leaves under way; each is a reason to stay
 }
 
 // wait returns f's waits for adding, and creates them if there are none.
@@ -274,7 +276,7 @@ func (f *follower) inOrder() []*session {
 	}
 }
 
-// noticed changes the number of joins and leaves under way here. The parameter more is 1 or -1.
+// noticed changes the number of joins and leaves under way at f. The parameter more is 1 or -1.
 func (f *follower) noticed(more int32) {
 	f.wait().notices += more
 	f.compact()

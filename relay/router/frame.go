@@ -23,8 +23,8 @@ type frame struct {
 	refusal []byte // the answer, if the command does nothing
 
 	lane *lane             // the lane that it was put into; nil: none
-	prev *frame            // in the lane
-	next *frame            // in the lane
+	prev *frame            // the frame before this one in the lane; nil: none
+	next *frame            // the frame after this one in the lane; nil: none
 	at   protocol.Position // the position of its publication, or a later one; zero: unknown
 
 	end    bool // the session's end; else a command
@@ -53,7 +53,7 @@ type frameEffect uint8
 const (
 	effectNone      frameEffect = iota
 	effectAwaited               // a notice whose echo is awaited
-	effectPlacing               // echo awaited no more; takes effect at its place
+	effectPlacing               // a notice that awaits no echo and is not in effect yet
 	effectGranted               // in effect before its echo; nothing to judge, bind or answer
 	effectFinished              // nothing left to do for its session
 	effectForgotten             // its edge sends it again, or is gone
@@ -238,7 +238,8 @@ func (r *Router) verdict(fr *frame, v dialect.Verdict) []byte {
 	return r.dialect.Answer(fr.session.who(), &fr.command, v)
 }
 
-// finish marks a frame's number as finished. flush and tellFinished acknowledge it.
+// finish marks a frame's number as finished. flush and tellFinished acknowledge it. An end that
+// waits for earlier frames of its session is finished after the last of them.
 func (r *Router) finish(fr *frame) {
 	if fr.effect >= effectFinished {
 		return
@@ -259,8 +260,9 @@ func (r *Router) finish(fr *frame) {
 	}
 }
 
-// void forgets all unfinished frames of an edge. The edge sends them again, or is gone. What waits
-// for them at the edge's followers stays there: the caller resets or drops these followers.
+// void forgets all unfinished frames of an edge. The edge sends them again, or is gone. Joins and
+// leaves among these frames may still wait at the edge's followers. The caller resets or drops
+// these followers.
 func (r *Router) void(e *edge) {
 	for _, fr := range e.inbox.frames {
 		if t := r.directory.topics[fr.topic()]; t != nil && fr.notice() {

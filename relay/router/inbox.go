@@ -8,11 +8,11 @@ type inbox struct {
 
 	numbers numbers
 	whole   bool    // messages of the edge may be given ahead, see begun
-	acked   uint64  // all up to this number were finished when the link began
+	acked   uint64  // numbers up to this one were finished when the link began
 	last    uint64  // last number of the edge's log when the link began; replays end there
 	began   moment  // moment of the link's Synced
 	hearing uint64  // token of hearOut's Flush; 0: none is awaited
-	earlier numbers // numbers of a whole edge's previous link here, until the edge is heard out
+	earlier numbers // numbers of the previous link here, if the edge was whole; cleared by heardOut
 
 	frames map[uint64]*frame // unfinished frames, by number
 	bytes  uint64            // sum of the sizes of the unfinished frames

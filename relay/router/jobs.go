@@ -26,7 +26,7 @@ func (r *Router) work() {
 // caller of Step.
 func (r *Router) Busy() bool { return len(r.jobs) > 0 }
 
-// forgetting drops the followers of an edge that is gone.
+// forgetting is the job that drops the followers of an edge that is gone.
 type forgetting struct{ edge *edge }
 
 func (j *forgetting) do(r *Router, pieces int) (left int, done bool) {
@@ -34,7 +34,7 @@ func (j *forgetting) do(r *Router, pieces int) (left int, done bool) {
 	for ; pieces > 0; pieces-- {
 		if len(e.followers) == 0 {
 			// A topic's first follower is stored in the topic, and may keep the edge in memory. So
-			// the edge lets go of what it holds.
+			// the edge's list of followers is freed here.
 			e.followers = nil
 			return pieces, true
 		}

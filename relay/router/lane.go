@@ -24,7 +24,7 @@ type lane struct {
 	entries
 	waking  bool   // listed in outage.waking, and its turn there has not come
 	stalled bool   // listed in Router.stalled
-	paced   bool   // waits in Router.rates
+	paced   bool   // listed in topicRates.waiting, and its turn there has not come
 	flying  int    // frames given to the broker and not answered
 	done    uint64 // highest number that the broker answered as published
 	known   protocol.Position
@@ -190,9 +190,10 @@ func (r *Router) published(ev broker.Published) {
 	r.runLane(l)
 }
 
-// orphanAnswered handles the answer to a frame of an earlier link. The edge's lanes resume once the
-// frames in flight of its earlier links take no more bytes than the edge's log may hold. Without
-// this bound, an edge that links again and again would fill the queues of a slow broker.
+// orphanAnswered handles the answer to a frame of an earlier link. While the edge's frames in
+// flight from earlier links take more bytes than its log may hold, its lanes wait. The answer that
+// ends this state makes the lanes go on. Without this bound, an edge that links again and again
+// would fill the queues of a slow broker.
 func (r *Router) orphanAnswered(fr *frame) {
 	had, left := r.requests.unorphan(fr)
 	if e := r.directory.edges[fr.session.edge.instance]; e != nil && had > e.inbox.logSize && left <= e.inbox.logSize {
@@ -231,8 +232,8 @@ func (e *edge) lanesInOrder() []*lane {
 	return lanes
 }
 
-// entries is a linked list of a lane's frames, in the lane's order. Any frame can leave it in
-// constant time.
+// entries is a linked list of a lane's frames, in number order. Any frame can leave it in constant
+// time.
 type entries struct {
 	first, last *frame
 	unsent      *frame // first frame to give to the broker; nil: none
@@ -280,9 +281,10 @@ func (es *entries) remove(fr *frame) {
 	}
 }
 
-// stall notes that a lane waits for a change of its topic, such as a confirmed subscription, or for
-// the end of pacing. After a change of the topic, runLanes or wakeAhead tries the stalled lanes to
-// it.
+// stall lists a lane in Router.stalled. The lane waits for a change of its topic, such as a
+// confirmed subscription, or for the end of pacing. After a change of a topic, runLanes or
+// wakeAhead tries the topic's stalled lanes. At the end of pacing all lanes are run, see
+// pace.begin.
 func (r *Router) stall(l *lane) {
 	if !l.stalled {
 		l.stalled = true

@@ -60,8 +60,8 @@ func (r *Router) completeEcho(t *topic, p broker.Publication) {
 	}
 }
 
-// completeAnswered ends the wait for the echoes of published notices at or before the top of a
-// subscribed topic. An echo that comes later is dropped as repeated.
+// If t is subscribed, completeAnswered ends the wait for the echoes of published notices at or
+// before the top. An echo that comes later is dropped as repeated.
 func (r *Router) completeAnswered(t *topic) {
 	n := t.recent
 	if !t.subscribed || n == nil || len(n.answered) == 0 {
@@ -92,7 +92,7 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 
 // takeNotice puts a join or a leave in effect at its place among the publications. f is the
 // follower of the session's edge. If f is behind, has members and has not reached that place, the
-// notice waits in f's lag. If the place is unknown, it waits there until f is live.
+// notice waits in f's lag. If the place is unknown, the notice waits in f's lag until f is live.
 func (r *Router) takeNotice(f *follower, fr *frame) {
 	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
 		f.waits.lag.echoes = append(f.waits.lag.echoes, fr)
@@ -102,8 +102,8 @@ func (r *Router) takeNotice(f *follower, fr *frame) {
 }
 
 // takeEchoes puts in effect, in order, the joins and leaves that wait in f's lag. It stops at the
-// first whose place is unknown or not reached. It reports whether it took any from the lag. After
-// that f may be live, or at another position.
+// first whose place is unknown or not reached. It reports whether it took any from the lag. If it
+// did, f may now be live, or at another position.
 func (r *Router) takeEchoes(f *follower) (any bool) {
 	for g := f.lag(); f.isBehind && len(g.echoes) > 0; g = f.lag() {
 		fr := g.echoes[0]
@@ -131,7 +131,7 @@ func (r *Router) completeEarlier(fr *frame) bool {
 		return true
 	}
 	for _, earlier := range slices.Clone(way[:i]) {
-		if earlier.effect < effectGranted { // else the completion of that frame led here
+		if earlier.effect < effectGranted { // else it is in effect: its completion led here
 			r.directory.topics[earlier.topic()].forgetNotice(earlier)
 			r.completeNotice(earlier)
 		}
@@ -170,12 +170,12 @@ func (r *Router) completeNotice(fr *frame) {
 	r.runLane(fr.lane)
 }
 
-// settleEarlier finishes the frames that precede fr, a leave, in its lane. It leaves out parked
-// frames, and joins and leaves that are not in effect. It is called when fr takes effect at its
-// place. The other frames are then published, since the broker publishes the notice of fr after
-// them. The edge must learn that they are finished before it hears that the session left. Otherwise
-// the edge could replay a message that was published as a member's, and the replay would be judged
-// as a non-member's.
+// settleEarlier finishes the frames that precede fr, which is a leave, in its lane. Parked frames
+// are left out, and so are joins and leaves that are not in effect. settleEarlier is called when fr
+// takes effect at its place. The frames that it finishes are published by then, since the broker
+// publishes the notice of fr after them. The edge must learn that these frames are finished before
+// it hears that the session left. Otherwise the edge could replay a message that was published as a
+// member's, and the replay would be judged as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
 		if earlier.stage >= stageReady && !earlier.notice() { // else parked, or a notice
@@ -185,8 +185,9 @@ func (r *Router) settleEarlier(fr *frame) {
 	r.tellFinished(fr.session)
 }
 
-// tellFinished acknowledges the group messages of a session that were finished since its last call.
-// It is called before Left is sent, so that the edge learns first that they are finished.
+// tellFinished acknowledges the group messages of a session that were finished since the last call
+// for that session. It is called before Left is sent. So the edge learns that these messages are
+// finished before it hears that the session left.
 func (r *Router) tellFinished(s *session) {
 	e := s.edge
 	said := s.peek().said
@@ -246,8 +247,8 @@ func (r *Router) refuseAs(fr *frame, why dialect.Reason) {
 	r.done(fr)
 }
 
-// counted takes the broker's count of a group's subscribers everywhere. It answers the frame that
-// waits for the count, unless that frame was forgotten.
+// counted takes the broker's count of a group's subscribers. It answers the frame that waits for
+// the count, unless that frame was forgotten.
 func (r *Router) counted(ev broker.Counted) {
 	fr := asker[*frame](&r.requests, ev.Token)
 	switch {

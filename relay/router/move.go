@@ -34,8 +34,8 @@ func (r *Router) holdLive(f *follower) {
 	}
 }
 
-// arrived handles a follower that became live or was dropped. If Live waited for this follower
-// alone, arrived calls tellLive. So Live comes after the publication that made the follower live.
+// arrived handles a follower that became live or was dropped. If Live waited for this follower,
+// arrived calls tellLive. So Live comes after the publication that made the follower live.
 func (r *Router) arrived(f *follower) {
 	if !f.holdsLive {
 		return
@@ -56,8 +56,8 @@ func (r *Router) tellLive(e *edge) {
 }
 
 // moved handles Moved: another link of the edge has taken over. The link that brought Moved ends
-// when the broker has answered a Flush, or after leaveWait. So that link usually first carries what
-// was published before.
+// when the broker has answered a Flush, or after leaveWait. So that link usually still carries what
+// was published before Moved came.
 func (r *Router) moved(e *edge) *violation {
 	if !e.outbox.ready || !e.outbox.link.Moves() || e.leaving != 0 {
 		return &violation{link.CodeProtocol, "Moved where it can not be"}
@@ -74,8 +74,9 @@ func (r *Router) flushed(ev broker.Flushed) {
 	r.heardOut(ev)
 }
 
-// leave makes Router.flush close the link for which moved sent the broker a Flush with this token.
-// It does nothing if that was done before, or if the Flush was not sent by moved.
+// leave makes Router.flush close the link for which moved asked the broker for a Flush with this
+// token. If leave was called for this token before, or if moved did not ask for the Flush, leave
+// does nothing.
 func (r *Router) leave(token uint64) {
 	if m := asker[mover](&r.requests, token); m.Link != nil {
 		r.left = append(r.left, m.Link)

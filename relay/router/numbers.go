@@ -21,7 +21,8 @@ func (n *numbers) start(first uint64) {
 }
 
 // arrive notes that a number came. It returns false if the number is not above all that came
-// before. Numbers that the edge leaves out count as finished, since it sends those that are not.
+// before. Numbers that the edge leaves out count as finished, since an edge sends all its
+// unfinished ones.
 func (n *numbers) arrive(number uint64) bool {
 	if number <= n.arrived {
 		return false

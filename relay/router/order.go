@@ -11,11 +11,14 @@ import (
 // This file keeps the order of one session's frames.
 //
 // A session gets its answers in the order of its commands. A join or a leave that is not refused is
-// answered when it takes effect. That is usually when its notice is heard. From when it is judged
-// until then, it is under way. A command that has an answer is parked while earlier commands of the
-// session are under way or parked. So is an end. The exception is a join, or a leave of a member,
-// while nothing is parked and all that is under way are joins and leaves of the same group. It is
-// not parked, since notices are heard in the order in which they are published.
+// answered when it takes effect. Usually it takes effect when its notice is heard. It is under way
+// from its judgement until it takes effect. A frame of a non-member is under way until it is
+// answered.
+//
+// While earlier commands of the session are under way or parked, a command that has an answer is
+// parked, and so is an end. There is one exception. A join, or a leave of a member, is not parked
+// if no frame is parked and all frames under way are joins and leaves of the same group. Their
+// notices are heard in the order in which they are published.
 //
 // A message has no answer, unless it is refused. It waits while an earlier frame about its topic is
 // parked. That frame is to be published first, or may change whether the session is a member. A

@@ -3,12 +3,12 @@ package router
 import "github.com/edgerelay/edgerelay/relay/broker"
 
 // outage is the router's state that concerns outages of the broker. docs/outage.md describes
-// outages. Publications that were made here and not heard are kept while the broker is there too,
-// see unheard. Nobody knows beforehand when it goes away.
+// outages. Nobody knows beforehand when the broker goes away. So publications that were made here
+// and not heard are kept while the broker is there too, see unheard.
 type outage struct {
 	away         bool    // the broker is away, as its last State says
 	deafened     int     // number of topics whose subscription is lost
-	unheardBytes int     // total cost of all unheard frames
+	unheardBytes int     // total cost of all unheard frames, in bytes
 	waking       []*lane // work queue of giveAhead
 	moment       moment  // the present moment, see tick
 	pace         pace    // paces publishing after the broker came back
@@ -25,7 +25,7 @@ func (r *Router) state(ev broker.State) {
 		r.sendStatus(e)
 	}
 	if r.outage.away {
-		r.goAhead() // first: connects that are not answered yet need none of these frames
+		r.goAhead() // first: sessions that openUnconfirmed binds need none of these frames
 		for _, e := range r.directory.inOrder() {
 			if e.outbox.ready {
 				r.openUnconfirmed(e)

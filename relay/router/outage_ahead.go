@@ -8,23 +8,24 @@ import (
 )
 
 // While the broker is away, this relay gives its edges messages of their clients ahead of
-// publication, in the relay's own order. This does not finish a number: a frame that is not
-// published stays in its lane, and in its edge's log. An edge remembers the IDs of messages given
-// ahead, so that it can drop these messages when they come as publications.
+// publication, in the relay's own order. To give a message ahead does not finish its number. A
+// frame that is not published stays in its lane, and in its edge's log. An edge remembers the IDs
+// of messages given ahead. So it can drop these messages when they come as publications.
 //
 // The messages of one connection to one topic keep their order, because a message is given ahead
 // only where no message before it can be missing:
-//   - The sending edge is whole: all that it has ever published is known here, see begun.
+//   - The sending edge is whole: what it published and does not replay is known here, see begun.
 //   - The topic is level: every publication that was made here for a whole edge has come back or
 //     was given ahead, see topic.level.
-//   - The order is that of the lane, from its first frame.
+//   - The messages of a lane are given in the lane's order, from its first frame on.
 //   - The receiving edges are not behind on the topic. An edge that is behind is first sent the
 //     topic's tail, which keeps the messages given ahead. If some of these have left the tail, such
 //     an edge waits for the broker.
 
-// giveAhead gives ahead, while the broker is away, the next frames of a lane, as far as they can be
-// given. Thereby frames of other lanes may become ready. These lanes are queued and processed
-// afterwards, not recursively, because a chain of them may be as long as the logs are.
+// While the broker is away, giveAhead gives ahead the next frames of a lane, as far as they can be
+// given. By that, frames of other lanes may become ready. Such a lane is queued in outage.waking,
+// and the outermost call of giveAhead processes the queue. giveAhead does not recurse, because a
+// chain of such lanes may be as long as the logs are.
 func (r *Router) giveAhead(l *lane) {
 	if !r.outage.away || l.waking {
 		return
@@ -32,7 +33,7 @@ func (r *Router) giveAhead(l *lane) {
 	l.waking = true
 	r.outage.waking = append(r.outage.waking, l)
 	if len(r.outage.waking) > 1 {
-		return // the caller that queued the first lane continues
+		return // the call that queued the first lane processes this one too
 	}
 	for i := 0; i < len(r.outage.waking); i++ {
 		r.outage.waking[i].waking = false
@@ -179,11 +180,12 @@ func (r *Router) comeBack() {
 	}
 }
 
-// begun decides, at an edge's Synced, whether the edge is whole: what it published before the
-// numbers that it replays is known here. Messages of a whole edge can be given ahead, with none
-// missing before them. An edge is whole if it replays from number 1 on. A whole edge stays whole if
-// its numbers below first are all finished on its previous link here. passedOver may take that
-// back. heardOut can make any other edge whole.
+// begun decides, at an edge's Synced, whether the edge is whole. The parameters are those of
+// Synced. An edge is whole if what it published and does not replay is known here. Messages of a
+// whole edge can be given ahead, with none missing before them. An edge that replays from number 1
+// on is whole. An edge that was whole stays whole if all numbers below first are finished on its
+// previous link here. passedOver may find that it is not whole after all. heardOut can make any
+// edge whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
 	if e.inbox.whole { // else another relay may have finished some of the numbers
@@ -195,25 +197,25 @@ func (r *Router) begun(e *edge, first, last uint64) {
 }
 
 // passedOver handles the numbers from first to next-1, which the edge's replay left out. If some of
-// them were not finished on the edge's previous link to this relay, the edge is not whole until it
-// is heard out.
+// them were not finished on the edge's previous link to this relay, the edge is not whole until
+// heardOut makes it whole.
 func (e *edge) passedOver(first, next uint64) {
 	if e.inbox.hearing != 0 && first < next && !e.inbox.earlier.finished(first, next-1) {
 		e.inbox.whole = false
 	}
 }
 
-// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received all
-// that other relays had published of e's frames when this link began, on the topics that are
+// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received what
+// other relays had published of e's frames when this link began. That holds for the topics that are
 // subscribed here.
 func (r *Router) hearOut(e *edge) {
 	e.inbox.hearing = r.requests.ask(e)
 	r.brk.Flush(e.inbox.hearing)
 }
 
-// heardOut takes the answer to hearOut. If all that was on its way has come, and no topic has lost
-// its subscription, the edge is whole. Otherwise hearOut is called again, after askAgainAfter or
-// when the broker is back.
+// heardOut takes the answer to the Flush of hearOut. If all that was on its way has come, and no
+// topic has lost its subscription, the edge is whole. Otherwise hearOut is called again, after
+// askAgainAfter or when the broker is back.
 func (r *Router) heardOut(ev broker.Flushed) {
 	e := asker[*edge](&r.requests, ev.Token)
 	switch {
@@ -246,9 +248,9 @@ func (r *Router) wakeAhead(t protocol.Topic) {
 	}
 }
 
-// passOver tells an edge that gets its first member of a topic the IDs of the messages given ahead
-// that the topic's tail has. So the edge can drop these messages when they are published.
-// edge.passed keeps it from telling them twice.
+// passOver is called when an edge gets its first member of a topic. It tells the edge the IDs of
+// the messages given ahead that the topic's tail has. So the edge can drop these messages when they
+// are published. edge.passed keeps passOver from telling an ID twice.
 func (r *Router) passOver(f *follower) {
 	e := f.edge
 	if f.topic.recent == nil || f.topic.recent.tail.ahead == 0 {

@@ -10,17 +10,17 @@ import (
 // expected to subscribe again.
 const paceFor = 2 * time.Second
 
-// pace holds back publications that a topic's followers might not hear, and that history could not
-// keep for them. When the broker comes back, all that waited could be published to a topic at once.
-// The topic's followers, here or on other relays, might not be subscribed again yet. So for paceFor
-// this relay publishes to each topic at most a quarter of what a history keeps, and the followers
-// find the publications there. While a topic that is followed here is not subscribed, this relay
-// publishes no more than such a quarter to it either, however long it takes.
+// pace holds back publications after the broker came back. All that waited could then be published
+// to a topic at once. The topic's followers, here or on other relays, might not be subscribed again
+// yet, and history might be too short for all that waited. So for paceFor this relay publishes to
+// each topic at most a quarter of what a history keeps. Followers find these publications in
+// history. While a topic that is followed here is not subscribed, this relay publishes no more than
+// such a quarter to it either, however long that takes.
 //
 // The size of spent is bounded by the number of topics that are published to in paceFor.
 type pace struct {
 	quarter int                    // a quarter of the length of a history, at least 1
-	spent   map[protocol.Topic]int // publications since the broker came back; nil: not pacing
+	spent   map[protocol.Topic]int // publications since the broker's return; nil: not pacing
 	rounds  uint64                 // number of times that the broker came back
 }
 

@@ -28,7 +28,7 @@ func (r *Router) place(f *follower, top protocol.Position) {
 	}
 }
 
-// placeAt gives f a position, and tells the edge where its members begin, if it has any.
+// placeAt gives f a position. If f has members, it also tells the edge where they begin.
 func (r *Router) placeAt(f *follower, at protocol.Position) {
 	f.position = at
 	f.numbered = false

@@ -52,7 +52,8 @@ func (f *follower) aheadTo(item *tailItem) []byte {
 	return link.Ahead{Topic: f.topic.number, ID: item.id}.Append(nil)
 }
 
-// deliverAhead does for a message given ahead what deliver does for a publication.
+// deliverAhead delivers a message given ahead to the edge of a live follower with members. If
+// aheadTo returns nil, it holds the follower back.
 func (r *Router) deliverAhead(f *follower, item *tailItem) {
 	if f.isBehind || f.bound == 0 || !f.edge.outbox.ready {
 		return

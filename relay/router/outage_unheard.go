@@ -34,9 +34,9 @@ func (r *Router) saidAt(t *topic, p protocol.Position) {
 // history.
 func (t *topic) heard(fr *frame) bool { return fr.stage == stageAnswered && !t.top.Before(fr.at) }
 
-// noteUnheard keeps a published frame whose echo was not heard, or sets blurred if it would exceed
-// maxUnheard. It is called when the first frame of a lane leaves the lane. The parameter given says
-// that the frame was given ahead.
+// noteUnheard keeps a published frame whose echo was not heard. If the frame would exceed
+// maxUnheard, noteUnheard sets blurred instead. It is called when the first frame of a lane leaves
+// the lane. The parameter given says that the frame was given ahead.
 func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 	if t.heard(fr) {
 		return
@@ -56,7 +56,7 @@ func (r *Router) noteUnheard(t *topic, fr *frame, given bool) {
 	}
 }
 
-// heardTo forgets the publications that the topic's top has reached.
+// heardTo forgets t's unheard publications that the top has reached.
 func (r *Router) heardTo(t *topic) {
 	if t.recent == nil {
 		return

@@ -5,7 +5,7 @@ package router
 type outbox struct {
 	link    Link   // nil: none
 	ready   bool   // the tables were told on this link
-	frames  []byte // of this step
+	frames  []byte // encoded frames of this step
 	dirty   bool   // listed in Router.dirty
 	queued  int    // Link.Queued as of this step, if sampled
 	sampled bool   // queued is valid
@@ -74,10 +74,10 @@ func (r *Router) room(e *edge, size int) bool {
 	return false
 }
 
-// lookAgain looks at e's buffer every lookAgainAfter until it is at most half full or e has no
-// link. Then it resumes the followers that are behind, if there is a link. Usually Writable comes
-// earlier, and resumes them. But Writable may not come: if the connection writes the sampled bytes
-// before this step appends its own, the buffer was never full.
+// lookAgain looks at e's buffer every lookAgainAfter until the buffer is at most half full or e has
+// no link. Then, if there is a link, it resumes the followers that are behind. Usually Writable
+// comes earlier, and resumes them. But Writable may not come: if the connection writes the sampled
+// bytes before this step appends its own, the buffer was never full.
 func (r *Router) lookAgain(e *edge) {
 	if e.outbox.watched {
 		return

@@ -23,16 +23,18 @@ const (
 )
 
 // stepInputs is how many frames, broker events and publications of history one step takes at most.
-// More wait for the next step, so that no step takes long.
+// But a page of history is not divided, and may exceed that number. What is left waits for the next
+// step, so that no step takes long.
 const stepInputs = 512
 
 const tick = 100 * time.Millisecond
 
-// Pump steps a Router, and holds its mailbox. The Router does not wait for anything, so the mailbox
-// has room again with the next step. A link waits for room in its own share.
+// Pump steps a Router, and holds its mailbox. The Router waits for nothing. So the mailbox has room
+// again once the inputs taken from it before have been stepped. Each link waits for room in its own
+// share.
 type Pump struct {
 	router *Router
-	taken  []Input       // taken from the mailbox at once; owned by Step's caller
+	taken  []Input       // inputs taken from the mailbox together; owned by Step's caller
 	next   int           // index of the first of taken that was not stepped
 	now    []Input       // inputs of one step; owned by Step's caller
 	wake   chan struct{} // cap 1; each put leaves a value in it
@@ -43,14 +45,14 @@ type Pump struct {
 	shares   map[Link]share
 	round    uint64 // number of times that the inputs were taken
 	events   int    // bytes of broker events in the mailbox
-	told     int    // bytes of batches in the mailbox of links that tell their tables
+	told     int    // bytes in the mailbox from links that tell their tables
 	stopped  bool
 	drained  chan struct{} // closed once no linked edge has an unfinished frame; nil until Drain
 	degraded []string
 }
 
-// share is what the mailbox knows of a link. The batches of the link in the mailbox have the size
-// bytes. That size counts only while round equals Pump.round. Otherwise the batches have been taken.
+// share is what the mailbox knows of a link. The field bytes is the size of the link's batches in
+// the mailbox. If round is not Pump.round, these batches have been taken, and bytes does not count.
 type share struct {
 	round   uint64
 	bytes   int
@@ -89,8 +91,8 @@ func (p *Pump) Run(ctx context.Context) {
 }
 
 // Step steps the Router once, with the oldest inputs of the mailbox. It reports whether there is
-// more to do, for which the caller should call Step again soon. Run calls Step, or a caller that
-// does the work of Run without a goroutine.
+// more to do. If so, the caller should call Step again soon. The caller is Run, or whoever does the
+// work of Run without a goroutine.
 func (p *Pump) Step(now time.Time) (more bool) {
 	if p.next == len(p.taken) {
 		clear(p.taken)
@@ -103,7 +105,7 @@ func (p *Pump) Step(now time.Time) (more bool) {
 	return p.next < len(p.taken) || p.router.Busy()
 }
 
-// portion moves to p.now the next of the taken inputs, up to stepInputs of what they count. It
+// portion moves the next inputs from p.taken to p.now, until they count stepInputs or more. It
 // divides the frames of a large batch.
 func (p *Pump) portion() {
 	p.now = p.now[:0]
@@ -189,10 +191,10 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 }
 
 // Received hands over the frames of a batch, or of a part of one. size is their size in bytes.
-// Received blocks until they fit into the link's share of the mailbox. All links that tell their
-// tables have one more share in common. So the tables of many edges do not delay the messages of
-// others. An empty share takes frames of any size. After the Pump has stopped, Received returns
-// ErrStopped.
+// Received blocks until they fit into the link's share of the mailbox. While a link tells its
+// tables, its frames must also fit into a share that all such links have in common. So the tables
+// of many edges do not delay the messages of others. An empty share takes frames of any size. After
+// the Pump has stopped, Received returns ErrStopped.
 func (p *Pump) Received(l Link, frames []any, size int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

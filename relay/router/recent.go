@@ -7,14 +7,16 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 type recent struct {
 	// known is the highest position known to this relay, if it is beyond the top. Positions that
 	// edges told count too.
-	known    protocol.Position
-	said     protocol.Position // highest in an answer to a publish, if then beyond the top
+	known protocol.Position
+	// said is the highest position in an answer to a publish. A position that the top had reached
+	// before the answer does not count.
+	said     protocol.Position
 	tail     tail
 	rewind   *rewind  // the last one; nil: none
 	answered []*frame // published notices for completeAnswered, in the order of the answers
 	unheard  unheard
 	notices  int32 // number of joins and leaves whose echo is awaited
-	blind    int32 // publications that pace.take counted while not subscribed
+	blind    int32 // publications that pace.take counted while the topic was not subscribed
 }
 
 // recently returns t's recent state for changing, and creates it if there is none.

@@ -9,8 +9,8 @@ type requests struct {
 	// asked has, by token, whatever waits for an answer: a *frame of a non-member for Counted, a
 	// *follower for History, a mover or an *edge for Flushed.
 	asked map[uint64]any
-	// orphaned has, by edge, the bytes in flight of frames that came on its earlier links. While
-	// they are more than the edge's log may hold, the edge's lanes publish nothing.
+	// orphaned has, by edge, the size in bytes of the frames in flight that came on earlier links.
+	// While that is more than the edge's log may hold, the edge's lanes publish nothing.
 	orphaned map[protocol.Instance]uint64
 }
 

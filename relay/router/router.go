@@ -46,8 +46,8 @@ type Config struct {
 	// TopicRate bounds what all senders together publish to one topic, in bytes a second. Messages
 	// beyond it wait, and are refused once too many wait. 0 means no bound.
 	TopicRate int
-	// MaxGroups is the number of topics from which on a session may join no more; default 1,000.
-	// The session's own topics count too.
+	// MaxGroups bounds the topics of a session; default 1,000. A session in MaxGroups topics or
+	// more may join no further group. The session's own topics count too.
 	MaxGroups int
 	// TellBytes bounds the tables that an edge tells on a new link, in bytes; default 256 MiB. Once
 	// an edge's group memberships take half of that, joins of further groups are refused. Without
@@ -55,8 +55,8 @@ type Config struct {
 	// TellWait bounds how long the telling may take; default 60 s.
 	TellBytes int
 	TellWait  time.Duration
-	// Pieces is how much a step does of work that is divided into steps, see jobs; default 512. A
-	// piece is a session, a membership, a follower or a frame. It takes some microseconds.
+	// Pieces is how many pieces of jobs a step does at most; default 512. A piece is a session, a
+	// membership, a follower or a frame. It takes some microseconds.
 	Pieces int
 
 	Metrics prometheus.Registerer // nil: none
@@ -191,8 +191,8 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 }
 
 // flush appends to each link the frames that its edge was sent in this step. If numbers were
-// finished, an Ack follows these frames, and so does not overtake the answers. Then flush closes
-// the links in Router.left.
+// finished, an Ack follows these frames, and so does not overtake the answers. A Digest that is due
+// comes last. Then flush closes the links in Router.left.
 func (r *Router) flush() {
 	for _, e := range r.dirty {
 		o := &e.outbox

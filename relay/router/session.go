@@ -33,11 +33,11 @@ type extra struct {
 	// underway are the joins and leaves that are judged and not in effect yet, or a single frame of
 	// a non-member that is not answered yet. All are about one group.
 	underway  []*frame
-	parked    []*frame               // frames that wait for earlier ones of the session, by number
+	parked    []*frame               // frames that wait for earlier frames, in number order
 	about     map[protocol.Topic]int // number of parked frames that are in a lane, by topic
 	releasing bool                   // release is walking through parked
 
-	said uint64 // highest group message finished since tellFinished; 0: none
+	said uint64 // highest number of a group message finished since tellFinished; 0: none
 	end  *frame // its End, if judge made it wait for earlier frames
 }
 
@@ -153,8 +153,8 @@ func (s *session) memberships() int {
 	return n
 }
 
-// bind makes s a member at f's position, unless it is a member of f's topic. It does not tell the
-// edge.
+// bind makes s a member at f's position, unless s is a member of f's topic already. It does not
+// tell the edge.
 func (r *Router) bind(s *session, f *follower) {
 	switch {
 	case s.member(f):
@@ -177,8 +177,8 @@ func (r *Router) bind(s *session, f *follower) {
 	r.m.bindings.Inc()
 }
 
-// unbind ends the membership of s at f, if there is one. f may be nil. A follower without a reason
-// to stay is forgotten.
+// unbind ends the membership of s at f, if there is one. f may be nil. If f then has no reason to
+// stay, f is forgotten.
 func (r *Router) unbind(s *session, f *follower) {
 	switch {
 	case f == nil:
@@ -222,8 +222,8 @@ func (f *follower) share() int {
 	return memberCost
 }
 
-// open makes a session wait at the followers of its own topics, and tries to bind it. If it cannot
-// be bound while the broker is away, openAhead answers its connect.
+// open makes a session wait at the followers of its own topics, and tries to bind it. If that fails
+// and the broker is away, openAhead answers the connect.
 func (r *Router) open(s *session) {
 	s.opening = true
 	own := r.own(s)
@@ -236,7 +236,7 @@ func (r *Router) open(s *session) {
 	}
 }
 
-// tryOpen binds s to its own topics if the edge's followers of all of them are bindable. It then
+// tryOpen binds s to its own topics, if the edge's follower of each of them is bindable. It then
 // sends the edge an Opened with Confirmed set.
 func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 	for _, t := range own {
@@ -271,9 +271,9 @@ func (r *Router) openUnconfirmed(e *edge) {
 	}
 }
 
-// openAhead sends the edge an Opened without Confirmed, by which a connect can be answered. If a
-// follower of the session's own topics has members and is behind, the session is not bound yet.
-// Otherwise it is bound, and may be sent messages given ahead.
+// openAhead sends the edge an Opened without Confirmed, by which the edge can answer the connect.
+// If a follower of the session's own topics has members and is behind, the session is not bound
+// yet. Otherwise it is bound, and may be sent messages given ahead.
 func (r *Router) openAhead(s *session, own []protocol.Topic) {
 	opened := link.Opened{Session: s.id, Topics: r.scratch.opened[:0]}
 	if !slices.ContainsFunc(own, func(t protocol.Topic) bool { f := r.directory.follower(s.edge, t); return f.bound > 0 && f.isBehind }) {

@@ -89,8 +89,8 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 // room for two of the session's own beyond Config.MaxGroups.
 func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
 
-// resume lets a follower that was told catch up from its position. It has been behind since hold,
-// unless an event of its topic has let it catch up already.
+// resume lets the follower of a told topic catch up from its position. The follower has been behind
+// since hold, unless an event of its topic has let it catch up already.
 func (r *Router) resume(f *follower) {
 	r.number(f)
 	if f.topic.subscribed {
@@ -114,8 +114,8 @@ func (r *Router) digestLater(e *edge) {
 	})
 }
 
-// digest sends the edge a Digest of its tables when one is due. It follows the other frames of the
-// step, so that it describes the tables as the edge was told them.
+// digest sends the edge a Digest of its tables when one is due. The Digest follows the other frames
+// of the step. So it describes the tables with the changes that those frames tell.
 func (r *Router) digest(e *edge) {
 	if !e.tables.digestDue || r.stopping { // the tables of a stopping relay lack new sessions
 		return

@@ -22,7 +22,7 @@ type tailItem struct {
 	position protocol.Position // zero: bare, or ahead
 	id       uint64            // of a message given ahead; else zero
 	bytes    []byte            // the encoded link.Publication or link.Ahead
-	index    uint64            // index in tails.order, plus tails.cut
+	index    uint64            // index of its entry in tails.order, plus tails.cut
 
 	// Only for messages given ahead:
 	origin

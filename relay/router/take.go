@@ -16,11 +16,11 @@ type taking struct {
 
 	phase  takePhase
 	next   int         // index of the phase's next element
-	member int         // index of the next member in the Held at next
+	member int         // index of the next member in told.held[next]
 	held   []*follower // followers of told.held
 
-	later []any // frames that came after Synced and are not handled yet
-	bytes int   // size of later
+	later []any // frames that came after Synced; an element is nil once it is handled
+	bytes int   // size of all frames that came after Synced, handled ones included
 }
 
 // takePhase is what a taking does to all elements before its next phase begins.
@@ -85,7 +85,7 @@ func (j *taking) piece(r *Router) *violation {
 		j.next++
 	case takeSessions:
 		if j.next == len(j.told.sessions) {
-			// Live waits until all followers have been resumed, which counts as one follower.
+			// Live waits until all followers have been resumed. That wait counts as one follower.
 			e.catchup.unlive, e.catchup.liveDue = 1, e.outbox.link.Moves()
 			j.enter(takeHeld)
 			return nil
@@ -118,7 +118,7 @@ func (j *taking) piece(r *Router) *violation {
 		j.open(r, e.tables.sessions[j.told.sessions[j.next].(link.Session).ID])
 		j.next++
 	case takeDrop:
-		// From the last one down, since dropFollower moves the last one into the gap.
+		// From the last one down, since dropFollower moves the last follower into the free place.
 		if j.next == 0 {
 			r.taken(j)
 			j.enter(takeLater)
@@ -141,9 +141,9 @@ func (j *taking) piece(r *Router) *violation {
 
 func (j *taking) enter(phase takePhase) { j.phase, j.next = phase, 0 }
 
-// reset makes a follower as new, but keeps its topic subscribed until it is known whether it is
-// needed. The moment at which its members came is forgotten if they may have come at another relay.
-// The moment of a gap that they were told is kept.
+// reset clears the state of a follower. The follower stays, and so its topic stays subscribed, at
+// least until takeDrop. If the members may have come at another relay, the moment at which they
+// came is forgotten. The moment of a gap that they were told is kept.
 func (j *taking) reset(f *follower) {
 	f.edge.catchup.remove(f)
 	since := f.since
@@ -194,7 +194,8 @@ func (j *taking) open(r *Router, s *session) {
 	}
 }
 
-// taken ends what had to wait for the tables, apart from the frames in later.
+// taken frees the told rows once the tables are taken, and makes Digests due from now on. The
+// frames in later are not handled yet.
 func (r *Router) taken(j *taking) {
 	e := j.edge
 	r.cfg.Log.Info("edge's tables told", "node", e.node, "sessions", len(e.tables.sessions), "topics", len(e.followers),

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// timers are functions to call later. They follow the time that is passed to Step.
+// timers are functions to call later. Step compares their times with the time that is passed to it.
 type timers []timer
 
 type timer struct {
@@ -21,7 +21,9 @@ func (t *timers) due(now time.Time) {
 }
 
 // after makes Step call the function do once the duration d has passed. If d is not above 0, Step
-// calls do in the present step. The function must check whether its work is still wanted.
+// calls do in the present step. But if a job calls after, do is called in the next step at the
+// earliest, since the jobs of a step come after its timers. The function do must check whether its
+// work is still wanted.
 func (r *Router) after(d time.Duration, do func()) {
 	heap.Push(&r.later, timer{r.now.Add(d), do})
 }

@@ -18,7 +18,7 @@ type topic struct {
 	number uint64
 
 	// top is the position that the topic has reached at this relay, by publications received or by
-	// Subscribed. A higher one may be known, see recent.known.
+	// Subscribed. A higher position may be known, see recent.known.
 	top        protocol.Position
 	first      follower // the first follower, which may be gone
 	crowd      *crowd   // all followers, once there was a second one
@@ -27,9 +27,9 @@ type topic struct {
 	placed     bool     // its subscription was confirmed at least once
 }
 
-// follow returns e's follower of a topic, and creates it if there is none. It subscribes a topic
-// that is not in the directory. The caller must give the follower a reason to stay: openers,
-// notices or members.
+// follow returns e's follower of a topic, and creates it if there is none. If the topic is not in
+// the directory, follow subscribes to it. The caller must give the follower a reason to stay:
+// openers, notices or members.
 func (r *Router) follow(e *edge, name protocol.Topic) *follower {
 	t := r.directory.topics[name]
 	if t == nil {
@@ -147,8 +147,8 @@ func (r *Router) tryOpeners(f *follower) {
 }
 
 // receive takes a publication from the broker, adds it to the tail, and delivers it to the live
-// followers. It drops a publication whose topic is not in the directory. It also drops one that has
-// a position which the topic's top has reached.
+// followers. It drops a publication whose topic is not in the directory. It also drops a
+// publication whose position the topic's top has reached.
 func (r *Router) receive(p broker.Publication) {
 	t := r.directory.topics[p.Topic]
 	if t == nil {
@@ -192,14 +192,13 @@ func (r *Router) receive(p broker.Publication) {
 	r.compact(t)
 }
 
-// costLeast is how many members a topic must have here, at least, for the edge of a publication's
-// sender to be told their number.
+// costLeast is the least number of members that account tells the edge of a publication's sender.
 const costLeast = 64
 
 // account counts a heard publication in its topic's rate if its sender's edge is not in the
 // directory. If that edge is there, this relay is taken for the publisher, which has counted the
-// publication before. The edge is then told the number of members here if they are costLeast or
-// more.
+// publication before. account then tells the edge the number of members here, if there are
+// costLeast or more.
 func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {

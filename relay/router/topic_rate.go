@@ -15,7 +15,7 @@ const (
 	// their turns.
 	topicTurn = 16 << 10
 	// topicHold is a divisor: messages that wait at the relay for the rates of topics may fill
-	// 1/topicHold of their edge's log. Beyond that, further messages to such topics are refused, so
+	// 1/topicHold of their edge's log. Beyond that, further messages to such topics are refused. So
 	// a topic with too many senders leaves room in the log for messages to other topics.
 	topicHold = 4
 	// topicSweep is how often topics that are not ahead of their rate are forgotten.
@@ -51,7 +51,7 @@ func newTopicRates(rate int) topicRates {
 // turns are the lanes of one topic that wait for its rate, first come, first served.
 type turns struct {
 	lanes []*lane
-	now   *lane // whose turn it is; nil outside of takeTurns
+	now   *lane // lane whose turn it is; nil outside of takeTurns
 	left  int   // bytes left of that lane's turn
 }
 
@@ -94,7 +94,7 @@ func (r *Router) spend(topic protocol.Topic, bytes int) {
 
 // takeTurnsLater makes Step call takeTurns at the time at which the topic will be half a burst
 // ahead of its rate, if nothing more is spent. If the topic is no further ahead now, Step calls
-// takeTurns in the present step.
+// takeTurns in this step or in the next one.
 func (r *Router) takeTurnsLater(topic protocol.Topic) {
 	r.after(r.rates.paid[topic]-r.clock-topicBurst/2, func() { r.takeTurns(topic) })
 }
