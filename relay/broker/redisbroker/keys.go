@@ -20,6 +20,12 @@ func (k keys) topic(channel string) protocol.Topic {
 	return protocol.Topic(strings.TrimPrefix(channel, string(k)))
 }
 
+// isChannel reports whether channel is that of t. It does not allocate.
+func (k keys) isChannel(channel []byte, t protocol.Topic) bool {
+	return len(channel) == len(k)+len(t) && string(channel[:len(k)]) == string(k) &&
+		string(channel[len(k):]) == string(t)
+}
+
 func (k keys) appendChannel(b []byte, t protocol.Topic) []byte { return append(append(b, k...), t...) }
 
 func (k keys) history(t protocol.Topic) string { return string(k.appendHistory(nil, t)) }

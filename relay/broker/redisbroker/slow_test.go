@@ -157,6 +157,26 @@ func TestSubscribedOverASlowWay(t *testing.T) {
 	})
 }
 
+// TestManySubscribedOverASlowWay subscribes to 7,000 topics with long names over a slow way. The
+// commands take about 4 s, which is longer than the constant silence. Redis must have something to
+// confirm meanwhile.
+func TestManySubscribedOverASlowWay(t *testing.T) {
+	long.Only(t, "a slow way takes its time")
+	t.Parallel()
+	calmly(t, 256<<10, func(slow, _ *brokertest.Relay, _ *proxy) error {
+		index := slow.Events()
+		for i := range 7000 {
+			slow.Subscribe(protocol.GroupTopic(fmt.Sprintf("%0*d", protocol.MaxID, i)), uint64(1<<40+i))
+		}
+		for range 7000 {
+			_, index = brokertest.Await(slow, index, "Subscribed", func(e broker.Subscribed) bool {
+				return e.Token >= 1<<40
+			})
+		}
+		return nil
+	})
+}
+
 // TestSlowWayCut cuts a slow way while a page and a publication are on it.
 func TestSlowWayCut(t *testing.T) {
 	long.Only(t, "a slow way takes its time")

@@ -63,7 +63,7 @@ func TestTopOvertaken(t *testing.T) {
 	s, told := newTestConn(t)
 	g := s.pretend(group, 5)
 	bring(s, group, 3) // before the confirmation
-	if err := s.confirm(pushSubscribe, group); err != nil {
+	if err := s.confirm(pushSubscribe, []byte(group)); err != nil {
 		t.Fatal(err)
 	}
 	bring(s, group, 5)
@@ -83,13 +83,13 @@ func TestTopOvertaken(t *testing.T) {
 func TestOldConfirmations(t *testing.T) {
 	s, told := newTestConn(t)
 	first := s.pretend(group, 1)
-	s.confirm(pushSubscribe, group)
+	s.confirm(pushSubscribe, []byte(group))
 	s.pretend(group, 0)
 	s.subscribed(group, first, protocol.Position{}) // the top for the first one comes late
 	second := s.pretend(group, 2)
 	third := s.pretend(group, 3)
 	for _, kind := range []pushKind{pushUnsubscribe, pushSubscribe} {
-		if err := s.confirm(kind, group); err != nil {
+		if err := s.confirm(kind, []byte(group)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -97,7 +97,7 @@ func TestOldConfirmations(t *testing.T) {
 	if len(*told) != 0 {
 		t.Fatalf("told %+v before the last was confirmed", *told)
 	}
-	s.confirm(pushSubscribe, group)
+	s.confirm(pushSubscribe, []byte(group))
 	s.subscribed(group, second, protocol.Position{})
 	s.subscribed(group, third, protocol.Position{})
 	s.subscribed(group, third, protocol.Position{})
@@ -108,15 +108,15 @@ func TestOldConfirmations(t *testing.T) {
 
 func TestOutOfStep(t *testing.T) {
 	s, _ := newTestConn(t)
-	if err := s.confirm(pushSubscribe, group); !errors.Is(err, errOutOfStep) {
+	if err := s.confirm(pushSubscribe, []byte(group)); !errors.Is(err, errOutOfStep) {
 		t.Errorf("unasked: %v", err)
 	}
 	s.pretend(group, 1)
-	if err := s.confirm(pushUnsubscribe, group); !errors.Is(err, errOutOfStep) {
+	if err := s.confirm(pushUnsubscribe, []byte(group)); !errors.Is(err, errOutOfStep) {
 		t.Errorf("another kind: %v", err)
 	}
 	s.pretend(group, 1)
-	if err := s.confirm(pushSubscribe, protocol.All); !errors.Is(err, errOutOfStep) {
+	if err := s.confirm(pushSubscribe, []byte(protocol.All)); !errors.Is(err, errOutOfStep) {
 		t.Errorf("another topic: %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func TestOutOfStep(t *testing.T) {
 func TestHush(t *testing.T) {
 	s, told := newTestConn(t)
 	g := s.pretend(group, 1)
-	s.confirm(pushSubscribe, group)
+	s.confirm(pushSubscribe, []byte(group))
 	bring(s, group, 1)
 	s.hush(errRedial)
 	s.subscribed(group, g, protocol.Position{})
