@@ -35,6 +35,9 @@ func (s *subscriberConn) take(p push) error {
 	case pushMessage:
 		s.received(p)
 	case pushSubscribe, pushUnsubscribe:
+		if s.keys.isProbe(p.channel) {
+			return nil
+		}
 		return s.confirm(p.kind, p.channel)
 	case pushPong:
 		switch string(p.payload) {
@@ -52,6 +55,9 @@ func (s *subscriberConn) take(p push) error {
 // that has come since the subscription was confirmed. The Top of the Subscribed that follows is at
 // least that position.
 func (s *subscriberConn) received(p push) {
+	if s.keys.isProbe(p.channel) {
+		return // it has shown that the connection is alive
+	}
 	s.metrics.received.Inc()
 	if p.tooLong {
 		s.metrics.dropped.WithLabelValues("too_big").Inc()

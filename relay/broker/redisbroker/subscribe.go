@@ -18,6 +18,7 @@ import (
 type subscriber struct {
 	opt        *redis.Options
 	keys       keys
+	probing    probing
 	realm      string
 	foreigners *foreigners
 	identifier *identifier
@@ -48,11 +49,17 @@ type subscription struct {
 	generation uint64 // from 1
 }
 
+// probing says where the subscriber hears the probes of its own relay.
+type probing struct {
+	relay protocol.Instance     // instance in whose name they are published
+	topic func() protocol.Topic // topic that they are published to now
+}
+
 func newSubscriber(
-	opt *redis.Options, k keys, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
+	opt *redis.Options, k keys, p probing, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
 ) *subscriber {
 	return &subscriber{
-		opt: opt, keys: k, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
+		opt: opt, keys: k, probing: p, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
 		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1), probed: make(chan identity),
 	}
 }

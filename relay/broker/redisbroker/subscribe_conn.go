@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,7 @@ type subscriberConn struct {
 	metrics    *metrics
 	sink       func(broker.Event)
 	client     *redis.Client
-	conn       net.Conn // set once the connection is open
+	conn       patientConn // set once the connection is open
 	tops       *line
 	began      time.Time
 	returns    uint64    // state.returns when this connection began
@@ -33,6 +32,7 @@ type subscriberConn struct {
 
 	// These are the writer's until run returns.
 	active  map[protocol.Topic]uint64 // generations sent
+	probed  protocol.Topic            // topic on whose probe channel the connection is subscribed
 	command []byte                    // memory of the last commands
 
 	server atomic.Pointer[connected] // nil before the connection is open
@@ -82,7 +82,7 @@ func newSubscriberConn(s *subscriber, tops *line, sink func(broker.Event), deaf 
 		returns:     s.state.returns.Load(),
 		pendingTops: make(map[protocol.Topic]*pendingTop), confirmed: make(chan struct{}, 1),
 	}
-	one.client = subscriberClient(s.opt, s.identifier, func(c net.Conn) { one.conn = c }, func(who connected) { one.server.Store(&who) })
+	one.client = subscriberClient(s.opt, s.identifier, func(c patientConn) { one.conn = c }, func(who connected) { one.server.Store(&who) })
 	return one
 }
 

@@ -21,6 +21,9 @@ func newTestNames(t testing.TB) *resolve.Names {
 	return names
 }
 
+// probingNothing is for a subscriber without a prober.
+var probingNothing = probing{topic: func() protocol.Topic { return "" }}
+
 // newTestConn returns a subscriber's connection that is not connected, and the events that it
 // tells.
 func newTestConn(t testing.TB) (*subscriberConn, *[]broker.Event) {
@@ -31,7 +34,7 @@ func newTestConn(t testing.TB) (*subscriberConn, *[]broker.Event) {
 	log := slog.New(slog.DiscardHandler)
 	tops := newLine(opt)
 	var told []broker.Event
-	s := newSubscriberConn(newSubscriber(opt, "", &identifier{log: log}, new(broker.Epochs), newState(log, m, nil), &foreigners{metrics: m, log: log}, m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
+	s := newSubscriberConn(newSubscriber(opt, "", probingNothing, &identifier{log: log}, new(broker.Epochs), newState(log, m, nil), &foreigners{metrics: m, log: log}, m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
 	t.Cleanup(func() {
 		tops.close()
 		s.client.Close()
@@ -162,7 +165,7 @@ func TestBackIsNoFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		newSubscriber(opt, "", &identifier{log: log}, new(broker.Epochs), st, &foreigners{metrics: m, log: log}, m, log).run(ctx, st.sink)
+		newSubscriber(opt, "", probingNothing, &identifier{log: log}, new(broker.Epochs), st, &foreigners{metrics: m, log: log}, m, log).run(ctx, st.sink)
 	})
 	defer running.Wait()
 	defer cancel()

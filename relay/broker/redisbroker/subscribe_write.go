@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // These bounds apply to the commands that the writer sends. A command names at most commandTopics
@@ -32,10 +34,14 @@ const flushPing = "flush"
 
 // write sends commands and pings until one cannot be sent, or ctx is done.
 func (s *subscriberConn) write(ctx context.Context) error {
-	ping := time.NewTicker(pingEvery)
-	defer ping.Stop()
+	quiet := time.NewTimer(quietBefore)
+	defer quiet.Stop()
 	for asked := false; ; {
-		done, err := s.follow()
+		err := s.hearProbes()
+		done := false
+		if err == nil {
+			done, err = s.follow()
+		}
 		if err == nil && done && !asked {
 			asked = true
 			err = s.ping(inForcePing)
@@ -50,12 +56,44 @@ func (s *subscriberConn) write(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.subscriber.wake:
-		case <-ping.C:
-			if err := s.ping(""); err != nil {
+		case <-quiet.C:
+			next, err := s.pingIfQuiet()
+			if err != nil {
 				return err
 			}
+			quiet.Reset(next)
 		}
 	}
+}
+
+// hearProbes subscribes to the channel of the relay's own probes. If the probes have moved to
+// another topic since, it also unsubscribes from the channel of that time.
+func (s *subscriberConn) hearProbes() error {
+	now, old := s.subscriber.probing.topic(), s.probed
+	if now == old {
+		return nil
+	}
+	s.probed = now
+	command := func(b []byte, name string, t protocol.Topic) []byte {
+		return appendBulk(appendBulk(appendArray(b, 2), name), s.keys.probeChannel(t, s.subscriber.probing.relay))
+	}
+	b := command(nil, "subscribe", now)
+	if old != "" {
+		b = command(b, "unsubscribe", old)
+	}
+	return s.put(b)
+}
+
+// pingIfQuiet sends a ping if nothing has come for quietBefore. It returns after what time it is to
+// be called again.
+//
+// Probes come every second, so there is no ping while they do. They do not come while Redis refuses
+// publications, while the prober's connection is lost, and when the prober is at another server.
+func (s *subscriberConn) pingIfQuiet() (next time.Duration, err error) {
+	if left := quietBefore - s.conn.quietFor(); left > 0 {
+		return left, nil
+	}
+	return pingEvery, s.ping("")
 }
 
 // flush sends a ping for each flush that no connection has taken.
