@@ -93,7 +93,7 @@ func (s *subscriberConn) pingIfQuiet() (next time.Duration, err error) {
 	if left := quietBefore - s.conn.quietFor(); left > 0 {
 		return left, nil
 	}
-	return pingEvery, s.ping("")
+	return quietBefore, s.ping("")
 }
 
 // flush sends a ping for each flush that no connection has taken.

@@ -16,6 +16,7 @@ import (
 func commandsTo(t *testing.T, s *subscriberConn) (commands func() []int) {
 	t.Helper()
 	near, far := net.Pipe()
+	t.Cleanup(func() { near.Close() })
 	s.conn, s.active = patiently(near, 0, nil), make(map[protocol.Topic]uint64)
 	text := make(chan string, 1)
 	go func() {
