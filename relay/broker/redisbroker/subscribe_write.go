@@ -87,8 +87,9 @@ func (s *subscriberConn) hearProbes() error {
 // pingIfQuiet sends a ping if nothing has come for quietBefore. It returns after what time it is to
 // be called again.
 //
-// Probes come every second, so there is no ping while they do. They do not come while Redis refuses
-// publications, while the prober's connection is lost, and when the prober is at another server.
+// Probes come every second, so there is no ping while they do. They do not come while Redis does
+// not permit publishing, while the prober's connection is lost, and when the prober is at another
+// server.
 func (s *subscriberConn) pingIfQuiet() (next time.Duration, err error) {
 	if left := quietBefore - s.conn.quietFor(); left > 0 {
 		return left, nil
