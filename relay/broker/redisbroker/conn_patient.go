@@ -21,7 +21,8 @@ type patient struct {
 	grace func() time.Duration
 
 	opened time.Time
-	heard  atomic.Int64 // time.Duration from opened to the last bytes that were read with a deadline
+	// heard is the time.Duration from opened to the last bytes that were read with a deadline.
+	heard atomic.Int64
 
 	// reading and writing hold the lengths of the two deadlines, as a time.Duration. A length is 0
 	// if there is no deadline, or if the deadline had already passed when it was set.

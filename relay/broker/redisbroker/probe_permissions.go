@@ -36,9 +36,9 @@ func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// refusedCommands tries commands on the channel of this relay's probes, on a key of that topic that nothing
-// else uses, and commands without a channel or a key. It returns the names of those that Redis does
-// not permit.
+// refusedCommands tries commands on the channel of this relay's probes, on a key of their topic
+// that nothing else uses, and commands without a channel or a key. It returns the names of those
+// that Redis does not permit.
 func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (missing []string, err error) {
 	topic := p.role.probed().topic
 	key := string(p.keys.appendMark(nil, topic, protocol.Instance{}))

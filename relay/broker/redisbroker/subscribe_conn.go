@@ -97,8 +97,8 @@ func (s *subscriberConn) run(ctx context.Context) error {
 	defer closeWhen(ctx, closeSubscriber(s.client, pubsub))()
 	var running sync.WaitGroup
 	running.Go(func() { s.watch(ctx, cancel) })
-	// A first ping opens the connection. From then on the receiver and the writer use the connection
-	// itself: go-redis would take several allocations for each channel and each message.
+	// A first ping opens the connection. From then on the receiver and the writer use the
+	// connection itself: go-redis would take several allocations for each channel and each message.
 	if err := pubsub.Ping(ctx); err != nil {
 		cancel(err)
 	} else {
