@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -93,6 +95,16 @@ func cpuOf(b *testing.B, server *redistest.Server) (sum float64) {
 	return sum
 }
 
+// ownCPU returns the seconds of CPU time that this process has taken.
+func ownCPU(b *testing.B) float64 {
+	b.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
+}
+
 // BenchmarkResubscribe closes the subscriber's connection while many topics are subscribed. Half of
 // the topics have a history. It waits until the topics are subscribed again.
 func BenchmarkResubscribe(b *testing.B) {
@@ -138,12 +150,18 @@ func benchmarkResubscribe(b *testing.B, topics int) {
 	for range topics / 2 {
 		<-published
 	}
+	redisBegan, ownBegan, n := cpuOf(b, server), ownCPU(b), 0
+	b.ReportAllocs()
 	for b.Loop() {
+		n++
 		if err := server.Client().ClientKillByFilter(ctx, "TYPE", "pubsub").Err(); err != nil {
 			b.Fatal(err)
 		}
 		all()
 	}
+	each := float64(n * topics)
+	b.ReportMetric((cpuOf(b, server)-redisBegan)*1e9/each, "redis-ns/topic")
+	b.ReportMetric((ownCPU(b)-ownBegan)*1e9/each, "cpu-ns/topic")
 	cancel()
 	running.Wait()
 }

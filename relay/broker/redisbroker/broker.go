@@ -31,8 +31,7 @@ func New(cfg Config) (broker.Broker, error) {
 		return newCluster(t, c), nil
 	}
 	single := role{
-		topic: func() protocol.Topic { return probeTopic }, named: func() bool { return true },
-		end: t.names.Close,
+		probed: func() probed { return probed{topic: probeTopic, named: true} }, end: t.names.Close,
 	}
 	if t.master != "" {
 		throughSentinels(t)
@@ -69,8 +68,7 @@ func (n *backEndName) get() string {
 
 // role tells a Broker how its Redis is used: alone, or as one master of a Redis Cluster.
 type role struct {
-	topic func() protocol.Topic // topic that the prober publishes to
-	named func() bool           // reports whether this Redis keeps the back end's name
+	probed func() probed // what the prober is to use
 	// watch runs until ctx is done. It calls switched each time that most of the sentinels name
 	// another master. The field is nil if there are no sentinels.
 	watch func(ctx context.Context, switched func())
@@ -78,6 +76,12 @@ type role struct {
 	// moved gets a signal when Redis says that a key is, or may be, on another node. Its buffer
 	// holds one signal. It is nil for a single Redis, where such a reply is a fault.
 	moved chan struct{}
+}
+
+// probed is what a prober uses on its Redis.
+type probed struct {
+	topic protocol.Topic // topic that the prober publishes to
+	named bool           // this Redis keeps the back end's name, in the slot of the topic
 }
 
 // Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to ask, to
@@ -101,10 +105,12 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	i := &identifier{log: log}
 	b.publisher = newPublisher(opt, c, i, b.state)
 	b.asker = newAsker(opt, c.keys, b.state, c.metrics)
-	b.subscriber = newSubscriber(opt, c.keys, i, c.epochs, b.state, c.foreigners, c.metrics, log)
+	instance := protocol.NewInstance()
+	probing := probing{instance, func() protocol.Topic { return p.probed().topic }}
+	b.subscriber = newSubscriber(opt, c.keys, probing, i, c.epochs, b.state, c.foreigners, c.metrics, log)
 	b.prober = &prober{
 		opt: opt, keys: c.keys, role: p, identifier: i, epochs: c.epochs, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
-		instance: protocol.NewInstance(), found: b.found,
+		instance: instance, found: b.found,
 	}
 	return b
 }

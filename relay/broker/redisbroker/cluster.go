@@ -65,10 +65,9 @@ type view struct {
 // gets slots again, it gets another shard.
 type shard struct {
 	*Broker
-	addr  string
-	topic atomic.Pointer[protocol.Topic] // topic that the prober publishes to
-	named atomic.Bool                    // the master keeps the back end's name
-	gone  bool                           // the shard left the view; guarded by Cluster.stateMu
+	addr   string
+	probed atomic.Pointer[probed] // what the prober uses
+	gone   bool                   // the shard left the view; guarded by Cluster.stateMu
 
 	stop  context.CancelFunc
 	ended chan struct{}

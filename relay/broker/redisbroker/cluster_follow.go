@@ -90,10 +90,10 @@ func (c *Cluster) adopt(ctx context.Context, l layout) {
 }
 
 // arrange sets the shard of each master in the view next. This is the shard that the master has in
-// the view old, or else a new one. arrange also sets the topic that each shard probes, and whether
-// the shard's master keeps the back end's name.
+// the view old, or else a new one. arrange also sets what each shard's prober uses. The master that
+// keeps the back end's name is probed in the slot of that name.
 func (c *Cluster) arrange(next, old *view) {
-	probed := make(map[*shard]bool)
+	has := make(map[*shard]bool) // shards whose probed is set
 	for i, addr := range next.owners {
 		if addr == "" {
 			continue
@@ -107,15 +107,16 @@ func (c *Cluster) arrange(next, old *view) {
 		}
 		next.owner[i] = s
 	}
-	for _, s := range next.shards {
-		s.named.Store(next.owner[slot(c.keys.cluster())] == s)
-	}
-	for n := 0; len(probed) < len(next.shards); n++ {
-		t := probeTopic + protocol.Topic(":"+strconv.Itoa(n))
-		if s := next.owner[c.keys.slot(t)]; s != nil && !probed[s] {
-			probed[s] = true
-			s.topic.Store(&t)
+	probe := func(s *shard, tag string, named bool) {
+		if s != nil && !has[s] {
+			has[s] = true
+			s.probed.Store(&probed{probeTopicIn(tag), named})
 		}
+	}
+	probe(next.owner[slot(c.keys.cluster())], c.keys.cluster(), true)
+	for n := 0; len(has) < len(next.shards); n++ {
+		tag := strconv.Itoa(n)
+		probe(next.owner[slot(tag)], tag, false)
 	}
 }
 
@@ -123,7 +124,7 @@ func (c *Cluster) newShard(addr string) *shard {
 	s := &shard{addr: addr, ended: make(chan struct{})}
 	opt := *c.target.opt
 	opt.Addr = addr
-	s.Broker = newBroker(&opt, c.common, role{topic: func() protocol.Topic { return *s.topic.Load() }, named: s.named.Load, moved: c.moved})
+	s.Broker = newBroker(&opt, c.common, role{probed: func() probed { return *s.probed.Load() }, moved: c.moved})
 	return s
 }
 

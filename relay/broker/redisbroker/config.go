@@ -72,8 +72,10 @@ const (
 	// probeBrief is the timeout of most probes that follow a failed one. It is short, so that a
 	// probe that Redis never got soon makes way for the next one.
 	probeBrief = 700 * time.Millisecond
-	pingEvery  = time.Second             // on the subscriber's connection
-	silence    = 2500 * time.Millisecond // of Redis, until the subscriber's connection ends
+	// quietBefore is the silence on the subscriber's connection before it pings. It is longer than
+	// the time between two probes. It leaves a second for the answer until silence has passed.
+	quietBefore = 1500 * time.Millisecond
+	silence     = 2500 * time.Millisecond // of Redis, until the subscriber's connection ends
 	// regain is how long the subscriptions may be lost before Redis counts as away. If a new
 	// connection fails earlier, Redis counts as away from then on.
 	regain = 400 * time.Millisecond

@@ -21,8 +21,8 @@ var errRedial = errors.New("the connection was lost")
 // The receiver sets no deadline while it waits for publications, and the kernel may take a quarter
 // of an hour to notice that the other side is gone. So the connection also ends when nothing has
 // come for as long as the constant silence says. A healthy server is not silent that long, since it
-// answers our pings.
-func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn), opened func(connected)) *redis.Client {
+// sends the relay's own probes, and else answers pings.
+func subscriberClient(opt *redis.Options, i *identifier, dialled func(patientConn), opened func(connected)) *redis.Client {
 	o := *opt
 	o.ReadTimeout = dialTimeout // for the handshake; after it, the constant silence applies
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
@@ -37,9 +37,9 @@ func subscriberClient(opt *redis.Options, i *identifier, dialled func(net.Conn),
 		return err
 	}
 	return oneConnection(&o, func(c net.Conn) net.Conn {
-		c = patiently(c, silence, nil)
-		dialled(c)
-		return c
+		p := patiently(c, silence, nil)
+		dialled(p)
+		return p
 	})
 }
 

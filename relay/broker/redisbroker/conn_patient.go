@@ -20,6 +20,10 @@ type patient struct {
 	// called each time that the deadline has passed. A nil grace adds nothing.
 	grace func() time.Duration
 
+	opened time.Time
+	// heard is the time.Duration from opened to the last bytes that were read with a deadline.
+	heard atomic.Int64
+
 	// reading and writing hold the lengths of the two deadlines, as a time.Duration. A length is 0
 	// if there is no deadline, or if the deadline had already passed when it was set.
 	reading, writing atomic.Int64
@@ -28,10 +32,16 @@ type patient struct {
 // writeAtOnce is the largest number of bytes of a write that one deadline covers.
 const writeAtOnce = 32 << 10
 
+// patientConn is what patiently returns.
+type patientConn interface {
+	net.Conn
+	quietFor() time.Duration
+}
+
 // patiently wraps c. If c is a syscall.Conn, the result is one, too, so that go-redis can check
 // whether the connection is still open.
-func patiently(c net.Conn, endless time.Duration, grace func() time.Duration) net.Conn {
-	p := &patient{Conn: c, endless: endless, grace: grace}
+func patiently(c net.Conn, endless time.Duration, grace func() time.Duration) patientConn {
+	p := &patient{Conn: c, endless: endless, grace: grace, opened: time.Now()}
 	if raw, ok := c.(syscall.Conn); ok {
 		return struct {
 			*patient
@@ -50,7 +60,9 @@ func (c *patient) Read(b []byte) (int, error) {
 		case d == 0:
 			return n, err
 		case n > 0:
-			_ = c.Conn.SetReadDeadline(time.Now().Add(d)) // an error shows at the next Read
+			now := time.Now()
+			c.heard.Store(int64(now.Sub(c.opened)))
+			_ = c.Conn.SetReadDeadline(now.Add(d)) // an error shows at the next Read
 			return n, err
 		case c.grace == nil || !errors.Is(err, os.ErrDeadlineExceeded):
 			return n, err
@@ -61,6 +73,12 @@ func (c *patient) Read(b []byte) (int, error) {
 		}
 		_ = c.Conn.SetReadDeadline(time.Now().Add(min(d, left))) // an error shows at the next Read
 	}
+}
+
+// quietFor returns the time since bytes were last read with a deadline, or since the connection was
+// opened.
+func (c *patient) quietFor() time.Duration {
+	return time.Since(c.opened) - time.Duration(c.heard.Load())
 }
 
 func (c *patient) Write(b []byte) (written int, err error) {

@@ -67,13 +67,18 @@ func (i *identifier) read(ctx context.Context, client pipeliner) (identity, erro
 			return identity{}, err
 		}
 	}
-	who := identityOf(field(server.Val(), "run_id"), field(replication.Val(), "master_replid"))
+	return i.told(server.Val(), replication.Val(), server.Err()), nil
+}
+
+// told returns the identity in two sections of INFO. The argument err says why they are empty.
+func (i *identifier) told(server, replication string, err error) identity {
+	who := identityOf(field(server, "run_id"), field(replication, "master_replid"))
 	if who.run == "" {
 		i.once.Do(func() {
-			i.log.Warn("redis does not tell who it is (INFO): if it comes back with older data, that is not noticed", "err", server.Err())
+			i.log.Warn("redis does not tell who it is (INFO): if it comes back with older data, that is not noticed", "err", err)
 		})
 	}
-	return i.note(who), nil
+	return i.note(who)
 }
 
 // replace notes that the server with the identity old was replaced.

@@ -20,6 +20,12 @@ func (k keys) topic(channel string) protocol.Topic {
 	return protocol.Topic(strings.TrimPrefix(channel, string(k)))
 }
 
+// isChannel reports whether channel is that of t. It does not allocate.
+func (k keys) isChannel(channel []byte, t protocol.Topic) bool {
+	return len(channel) == len(k)+len(t) && string(channel[:len(k)]) == string(k) &&
+		string(channel[len(k):]) == string(t)
+}
+
 func (k keys) appendChannel(b []byte, t protocol.Topic) []byte { return append(append(b, k...), t...) }
 
 func (k keys) history(t protocol.Topic) string { return string(k.appendHistory(nil, t)) }
@@ -49,9 +55,25 @@ func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 // cluster returns the key of the back end's name.
 func (k keys) cluster() string { return string(k) + "edgerelay:cluster" }
 
-// probeTopic is the topic that the prober publishes to. On a Redis Cluster a colon and a number are
-// appended to it. It is like any topic, but no client uses it.
+// probeTopic is the topic that the prober publishes to on a single Redis. It is like any topic, but
+// no client uses it.
 const probeTopic protocol.Topic = "edgerelay:probe"
+
+// probeTopicIn returns the topic that the prober publishes to at one master of a Redis Cluster. It
+// is in the hash slot of the key tag, which has no braces.
+func probeTopicIn(tag string) protocol.Topic { return probeTopic + protocol.Topic(":{"+tag+"}") }
+
+// probeChannel returns the channel on which one relay hears its own probes on t, a topic of the
+// prober. On a Redis Cluster the channel is in the slot of t.
+func (k keys) probeChannel(t protocol.Topic, relay protocol.Instance) string {
+	return k.channel(t) + ":" + hex.EncodeToString(relay[:])
+}
+
+// isProbe reports whether channel is one that probeChannel returned. It does not allocate.
+func (k keys) isProbe(channel []byte) bool {
+	return len(channel) > len(k)+len(probeTopic) && string(channel[:len(k)]) == string(k) &&
+		string(channel[len(k):][:len(probeTopic)]) == string(probeTopic)
+}
 
 // realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
 // belong to no database. So clusters of relays that have the same prefix in different databases

@@ -282,7 +282,7 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	t.Parallel()
 	const messages = 300
 	server := redistest.Start(t)
-	permit := []any{"acl", "setuser", "narrow", "on", ">p", "~*", "resetchannels", "&user:*", "&group:*", "&edgerelay:probe", "+@all"}
+	permit := []any{"acl", "setuser", "narrow", "on", ">p", "~*", "resetchannels", "&user:*", "&group:*", "&edgerelay:probe:*", "+@all"}
 	if err := server.Client().Do(t.Context(), permit...).Err(); err != nil {
 		t.Fatal(err)
 	}

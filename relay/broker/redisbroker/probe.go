@@ -3,9 +3,11 @@ package redisbroker
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,8 +19,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+//go:embed probe.lua
+var probeTail string
+
+// probeScript is a script that publishes as clients' messages are published.
+var probeScript = "local function publish()\n" + publishScript + "\nend\n" + probeTail
+
+// probeSHA is the name that Redis gives the script when it is loaded.
+var probeSHA = hashOf(probeScript)
+
 // prober publishes a message on Redis about once a second, and more often while Redis is away. So
-// it notices an absence and a return of Redis even if no client sends anything.
+// it notices an absence and a return of Redis even if no client sends anything. The subscriber of
+// the same Broker receives the message, and so knows that its own connection is alive. Relays of
+// one cluster publish to one topic, but each relay to a channel of its own.
 type prober struct {
 	opt        *redis.Options
 	keys       keys
@@ -102,23 +115,13 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 		l.renew()
 	}
 	var err error
-	recheck := p.state.recheck.Swap(false) || !checked || !p.state.ok()
-	if recheck {
-		err = p.check(ctx, l.get())
-	}
-	if err == nil && p.role.named() {
-		err = p.readName(ctx, l.get())
-	}
-	if err == nil && recheck {
-		err = p.try(ctx, l.get())
+	if p.state.recheck.Swap(false) || !checked || !p.state.ok() {
+		if err = p.check(ctx, l.get()); err == nil {
+			err = p.try(ctx, l.get())
+		}
 	}
 	if err == nil {
 		err = p.publish(ctx, l.get())
-	}
-	if err == nil {
-		// The identity is read after the publication, since a server takes a publication only when
-		// its promotion is over.
-		err = p.identify(ctx, l.get())
 	}
 	switch {
 	case errors.Is(context.Cause(ctx), context.Canceled):
@@ -141,7 +144,7 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 	if err != nil {
 		return err
 	}
-	for _, script := range []string{publishScript, readScript} {
+	for _, script := range []string{publishScript, readScript, probeScript} {
 		if err := client.ScriptLoad(ctx, script).Err(); err != nil {
 			return unfit(err)
 		}
@@ -150,35 +153,74 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// publish publishes to the probe's topic with the script that clients' messages use. Only a
-// publication shows that Redis has memory left, is no replica, and permits publishing.
+// publish publishes to the probe's topic, by the script that clients' messages use. Only a
+// publication shows that Redis has memory left, is no replica, and permits publishing. The same
+// command tells the server's identity and the name of the back end.
 //
 // Relays also tell each other the latest epoch in this way. The Known of a probe has the latest
 // epoch that its relay has seen. So the probe's topic is then in that epoch or a later one, and the
 // answer tells the topic's epoch.
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
-	p.number++
-	once := broker.Publish{Topic: p.role.topic(), From: "edgerelay", Instance: p.instance, Number: p.number}
-	once.Known.Epoch = p.epochs.Latest()
-	request := newRequest(retention{size: 1, ageMS: 10_000, markAge: 10}, p.keys.realm(p.opt.DB))
-	request.set(p.keys, "", once.Known.Epoch, &once)
-	_ = client.Process(ctx, request.StringCmd) // the request keeps the error
-	if redis.HasErrorPrefix(request.Err(), "NOSCRIPT") {
-		if err := client.ScriptLoad(ctx, publishScript).Err(); err != nil {
+	at := p.role.probed()
+	request := p.request(at)
+	cmd := redis.NewCmd(ctx, p.command(request, at)...)
+	_ = client.Process(ctx, cmd) // cmd keeps the error
+	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+		if err := client.ScriptLoad(ctx, probeScript).Err(); err != nil {
 			return unfit(err)
 		}
-		_ = client.Process(ctx, request.StringCmd)
+		_ = client.Process(ctx, cmd)
 	}
-	if redis.HasErrorPrefix(request.Err(), "NOSCRIPT") {
-		withText(request, publishScript)
-		_ = client.Process(ctx, request.StringCmd)
+	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+		withText(cmd, probeScript)
+		_ = client.Process(ctx, cmd)
 	}
+	reply, err := cmd.Slice()
+	if err != nil {
+		return p.refused(ctx, client, err)
+	}
+	if len(reply) != 4 {
+		return fmt.Errorf("%w: the script that probes replied %d values", errUnfit, len(reply))
+	}
+	text, _ := reply[0].(string)
+	request.SetVal(text)
 	answer := published(0, request.StringCmd)
 	if answer.Err != nil {
-		return p.refused(ctx, client, answer.Err)
+		return unfit(answer.Err)
 	}
 	p.epochs.Saw(answer.Position)
-	return nil
+	if name, there := reply[1].(string); there {
+		p.name.Store(&name)
+	} else if at.named {
+		if err := p.readName(ctx, client); err != nil {
+			return err
+		}
+	}
+	return p.identify(ctx, client, reply[2], reply[3])
+}
+
+// request returns the request of the next probe.
+func (p *prober) request(at probed) *request {
+	p.number++
+	once := broker.Publish{Topic: at.topic, From: "edgerelay", Instance: p.instance, Number: p.number}
+	once.Known.Epoch = p.epochs.Latest()
+	r := newRequest(retention{size: 1, ageMS: 10_000, markAge: 10}, p.keys.realm(p.opt.DB))
+	r.set(p.keys, "", once.Known.Epoch, &once)
+	r.channel = argument(p.keys.probeChannel(at.topic, p.instance))
+	return r
+}
+
+// command returns the arguments of a probe. These are r's, with what probe.lua needs behind the
+// keys and at the end.
+func (p *prober) command(r *request, at probed) []any {
+	args, named := slices.Clone(r.Args()), 0
+	args[1] = probeSHA
+	if at.named {
+		keys := args[2].(int)
+		args = slices.Insert(args, 3+keys, any(p.keys.cluster()))
+		args[2], named = keys+1, 1
+	}
+	return append(args, named)
 }
 
 // refused returns the error of a probe that Redis refused with err. If err says that something is
@@ -205,11 +247,16 @@ const (
 	another
 )
 
-// identify reads the server's identity. It passes to the function found the identity, and how it
-// compares to the one before.
-func (p *prober) identify(ctx context.Context, client *redis.Client) error {
-	who, err := p.identifier.read(ctx, client)
-	if err != nil {
+// identify takes the server's identity from the sections of INFO that a probe's reply has. If these
+// are errors, it asks for them without a script. It passes to the function found the identity, and
+// how it compares to the one before.
+func (p *prober) identify(ctx context.Context, client *redis.Client, server, replication any) (err error) {
+	var who identity
+	serverText, ok := server.(string)
+	replicationText, okToo := replication.(string)
+	if ok && okToo {
+		who = p.identifier.told(serverText, replicationText, nil)
+	} else if who, err = p.identifier.read(ctx, client); err != nil {
 		return err
 	}
 	now := p.connections.Load()

@@ -36,13 +36,13 @@ func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// refusedCommands tries commands on the probe topic's channel, on a key of that topic that nothing
-// else uses, and commands without a channel or a key. It returns the names of those that Redis does
-// not permit.
+// refusedCommands tries commands on the channel of this relay's probes, on a key of their topic
+// that nothing else uses, and commands without a channel or a key. It returns the names of those
+// that Redis does not permit.
 func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (missing []string, err error) {
-	topic := p.role.topic()
+	topic := p.role.probed().topic
 	key := string(p.keys.appendMark(nil, topic, protocol.Instance{}))
-	channel := p.keys.channel(topic)
+	channel := p.keys.probeChannel(topic, p.instance)
 	commands := [][]any{
 		{"ping"},
 		{"time"},
@@ -87,7 +87,7 @@ func (p *prober) refusedSubscription(ctx context.Context, client *redis.Client) 
 	sub := client.Subscribe(ctx)
 	defer sub.Close()
 	defer context.AfterFunc(ctx, func() { sub.Close() })() // interrupts a read
-	channel := p.keys.channel(p.role.topic())
+	channel := p.keys.probeChannel(p.role.probed().topic, p.instance)
 	for _, one := range []struct {
 		name string
 		send func(context.Context, ...string) error

@@ -214,21 +214,21 @@ func (c *proxied) carry(b []byte, to net.Conn) bool {
 func (c *proxied) request(b []byte) (forward, goOn bool) {
 	script := bytes.Contains(b, []byte(publishSHA))
 	if c.forgets.Load() {
-		for _, sha := range []string{publishSHA, readSHA} {
+		for _, sha := range []string{publishSHA, readSHA, probeSHA} {
 			for at := bytes.Index(b, []byte(sha)); at >= 0; at = bytes.Index(b, []byte(sha)) {
 				copy(b[at:], strings.Repeat("0", len(sha)))
 			}
 		}
 	}
 	switch {
+	case bytes.Contains(b, []byte("\r\nsubscribe\r\n")):
+		c.kind.Store(int32(subscriberKind))
 	case bytes.Contains(b, []byte(probeTopic)):
 		c.kind.Store(int32(proberKind))
 	case script:
 		c.kind.Store(int32(publisherKind))
 	case bytes.Contains(b, []byte("numsub")):
 		c.kind.Store(int32(askerKind))
-	case bytes.Contains(b, []byte("subscribe")):
-		c.kind.Store(int32(subscriberKind))
 	}
 	if script && kind(c.kind.Load()) == publisherKind && c.losePublishReply.CompareAndSwap(true, false) {
 		c.doomed.Store(true)

@@ -9,14 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// receive handles what Redis sends. It returns when the connection fails, when ctx is done, or when
+// receive handles what Redis sends. It returns when the connection fails or is closed, or when
 // Redis sends an error or an unexpected reply.
-func (s *subscriberConn) receive(ctx context.Context) error {
-	select {
-	case <-s.opened:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+func (s *subscriberConn) receive() error {
 	pushes, err := newPushes(s.conn)
 	if err != nil {
 		return err
@@ -40,7 +35,10 @@ func (s *subscriberConn) take(p push) error {
 	case pushMessage:
 		s.received(p)
 	case pushSubscribe, pushUnsubscribe:
-		return s.confirm(p.kind, s.keys.topic(string(p.channel)))
+		if s.keys.isProbe(p.channel) {
+			return nil
+		}
+		return s.confirm(p.kind, p.channel)
 	case pushPong:
 		switch string(p.payload) {
 		case inForcePing:
@@ -57,6 +55,9 @@ func (s *subscriberConn) take(p push) error {
 // that has come since the subscription was confirmed. The Top of the Subscribed that follows is at
 // least that position.
 func (s *subscriberConn) received(p push) {
+	if s.keys.isProbe(p.channel) {
+		return // it has shown that the connection is alive
+	}
 	s.metrics.received.Inc()
 	if p.tooLong {
 		s.metrics.dropped.WithLabelValues("too_big").Inc()

@@ -13,10 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pushes reads what Redis sends to a subscriber, in RESP2. go-redis opens the connection and writes
-// to it. It does not read the messages, since its PubSub takes ten allocations and two deadlines
-// for each of them. In RESP3 go-redis would read from the connection even when it writes, to look
-// for pushes.
+// pushes reads what Redis sends to a subscriber, in RESP2. go-redis only opens the connection. It
+// does not read the messages, since its PubSub takes ten allocations and two deadlines for each of
+// them. In RESP3 go-redis would read from the connection even when it writes, to look for pushes.
 type pushes struct {
 	in      *bufio.Reader
 	channel []byte

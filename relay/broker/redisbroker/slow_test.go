@@ -11,6 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/test/long"
 	"github.com/edgerelay/edgerelay/test/redistest"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // atLeastOnce wants one of three attempts to succeed. It is for limits of time that a busy machine
@@ -152,6 +153,29 @@ func TestSubscribedOverASlowWay(t *testing.T) {
 			if e.Top.Offset != 1 {
 				t.Errorf("%+v, want the position of the one message", e)
 			}
+		}
+		return nil
+	})
+}
+
+// TestManySubscribedOverASlowWay has a new relay subscribe to 7,000 topics with long names over a
+// slow way. The commands take about 4 s, which is longer than the constant silence. Redis must have
+// something to confirm meanwhile, so that the connection is not lost.
+func TestManySubscribedOverASlowWay(t *testing.T) {
+	long.Only(t, "a slow way takes its time")
+	t.Parallel()
+	calmly(t, 256<<10, func(_, _ *brokertest.Relay, way *proxy) error {
+		const topics = 7000
+		b := openBroker(t, Config{URL: way.url})
+		for i := range topics {
+			b.Subscribe(protocol.GroupTopic(fmt.Sprintf("%0*d", protocol.MaxID, i)), 1)
+		}
+		r, index := brokertest.Start(t, b), 0
+		for range topics {
+			_, index = brokertest.Await(r, index, "Subscribed", func(broker.Subscribed) bool { return true })
+		}
+		if lost := testutil.ToFloat64(b.(*Broker).subscriber.metrics.lost); lost > 0 {
+			return fmt.Errorf("%v connections were lost", lost)
 		}
 		return nil
 	})

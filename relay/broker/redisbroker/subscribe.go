@@ -18,6 +18,7 @@ import (
 type subscriber struct {
 	opt        *redis.Options
 	keys       keys
+	probing    probing
 	realm      string
 	foreigners *foreigners
 	identifier *identifier
@@ -30,11 +31,12 @@ type subscriber struct {
 	wanted  map[protocol.Topic]subscription
 	count   uint64 // generations given
 	counted int    // subscriptions that are now in the metrics
-	// changed has the topics whose change the connection has not taken. It is nil without a
-	// connection.
+	// order lists the topics whose change the connection has not taken, in the order of their
+	// changes. It begins with those that were wanted when the connection began.
+	order []protocol.Topic
+	// changed has the topics that were appended to order since. It is nil without a connection.
 	changed map[protocol.Topic]struct{}
-	order   []protocol.Topic // the topics in changed, in the order of their changes
-	flushes []uint64         // tokens of flushes that no connection has taken
+	flushes []uint64 // tokens of flushes that no connection has taken
 
 	wake   chan struct{} // to the connection's writer; one slot
 	probed chan identity // identity of the server that answers the probe
@@ -47,11 +49,17 @@ type subscription struct {
 	generation uint64 // from 1
 }
 
+// probing says where the subscriber hears the probes of its own relay.
+type probing struct {
+	relay protocol.Instance     // instance in whose name they are published
+	topic func() protocol.Topic // topic that they are published to now
+}
+
 func newSubscriber(
-	opt *redis.Options, k keys, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
+	opt *redis.Options, k keys, p probing, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
 ) *subscriber {
 	return &subscriber{
-		opt: opt, keys: k, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
+		opt: opt, keys: k, probing: p, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
 		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1), probed: make(chan identity),
 	}
 }
@@ -128,17 +136,19 @@ func (s *subscriber) want(t protocol.Topic) subscription {
 	return s.wanted[t]
 }
 
-// begin lists every wanted topic as changed, for a new connection.
-func (s *subscriber) begin() {
+// begin lists every wanted topic as changed, for a new connection. It returns how many there are.
+func (s *subscriber) begin() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.changed = make(map[protocol.Topic]struct{}, len(s.wanted))
+	// A topic that changes again before it is taken is then listed twice, which does no harm. So
+	// the topics need not be noted in the field changed.
+	s.changed = make(map[protocol.Topic]struct{})
 	s.order = make([]protocol.Topic, 0, len(s.wanted))
 	for t := range s.wanted {
-		s.changed[t] = struct{}{}
 		s.order = append(s.order, t)
 	}
 	s.signal()
+	return len(s.order)
 }
 
 // forget stops collecting changes.
@@ -155,17 +165,21 @@ type change struct {
 	want  subscription
 }
 
-// changes returns up to n changed topics, and takes them off the list.
-func (s *subscriber) changes(n int) []change {
+// changes returns changed topics, and takes them off the list. These are up to most topics, and
+// their names together have up to size bytes, or more if the first one alone has.
+func (s *subscriber) changes(most, size int) []change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n = min(n, len(s.order))
-	batch := make([]change, n)
-	for i, t := range s.order[:n] {
-		batch[i] = change{t, s.wanted[t]}
+	most = min(most, len(s.order))
+	batch := make([]change, 0, most)
+	for _, t := range s.order[:most] {
+		if size -= len(t); size < 0 && len(batch) > 0 {
+			break
+		}
+		batch = append(batch, change{t, s.wanted[t]})
 		delete(s.changed, t)
 	}
-	if s.order = s.order[n:]; len(s.order) == 0 {
+	if s.order = s.order[len(batch):]; len(s.order) == 0 {
 		s.order = nil
 	}
 	return batch

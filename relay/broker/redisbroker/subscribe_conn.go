@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,11 +12,6 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/redis/go-redis/v9"
 )
-
-// subscribeBatch is the largest number of channels in one command. Fewer than two batches are
-// unconfirmed. So the confirmations that Redis has not sent yet stay far below its usual output
-// limit for subscribers.
-const subscribeBatch = 1000
 
 // subscriberConn is one of the subscriber's connections. It has four goroutines, which end
 // together. The writer sends commands, so that Redis' subscriptions follow the wanted topics. The
@@ -30,16 +24,16 @@ type subscriberConn struct {
 	metrics    *metrics
 	sink       func(broker.Event)
 	client     *redis.Client
-	pubsub     *redis.PubSub // writes only
-	conn       net.Conn      // pubsub's; read by the receiver once opened is closed
-	// The writer closes opened after pubsub's first write. From then on conn is set, and the
-	// receiver may use it.
-	opened  chan struct{}
-	tops    *line
-	began   time.Time
-	returns uint64                    // state.returns when this connection began
-	deaf    time.Time                 // time since when the subscriptions are not in force
-	active  map[protocol.Topic]uint64 // generations sent; the writer's until run returns
+	conn       patientConn // set once the connection is open
+	tops       *line
+	began      time.Time
+	returns    uint64    // state.returns when this connection began
+	deaf       time.Time // time since when the subscriptions are not in force
+
+	// These are the writer's until run returns.
+	active  map[protocol.Topic]uint64 // generations sent
+	probed  protocol.Topic            // topic on whose probe channel the connection is subscribed
+	command []byte                    // memory of the last commands
 
 	server atomic.Pointer[connected] // nil before the connection is open
 
@@ -55,6 +49,7 @@ type subscriberConn struct {
 	over        bool          // no event is sent any more
 	told        bool          // a Subscribed, Received or Deaf was sent
 	expected    []expectation // in the order of the commands
+	expectedLen int           // bytes of the topics in expected
 	pendingTops map[protocol.Topic]*pendingTop
 	unread      []protocol.Topic // confirmed topics, for the top reader
 	flushing    []uint64         // tokens of flushes whose ping is not answered, the oldest first
@@ -84,11 +79,10 @@ type pendingTop struct {
 func newSubscriberConn(s *subscriber, tops *line, sink func(broker.Event), deaf time.Time) *subscriberConn {
 	one := &subscriberConn{
 		subscriber: s, keys: s.keys, metrics: s.metrics, sink: sink, tops: tops, began: time.Now(), deaf: deaf,
-		returns: s.state.returns.Load(),
-		active:  make(map[protocol.Topic]uint64), pendingTops: make(map[protocol.Topic]*pendingTop), confirmed: make(chan struct{}, 1),
-		opened: make(chan struct{}),
+		returns:     s.state.returns.Load(),
+		pendingTops: make(map[protocol.Topic]*pendingTop), confirmed: make(chan struct{}, 1),
 	}
-	one.client = subscriberClient(s.opt, s.identifier, func(c net.Conn) { one.conn = c }, func(who connected) { one.server.Store(&who) })
+	one.client = subscriberClient(s.opt, s.identifier, func(c patientConn) { one.conn = c }, func(who connected) { one.server.Store(&who) })
 	return one
 }
 
@@ -97,15 +91,21 @@ func newSubscriberConn(s *subscriber, tops *line, sink func(broker.Event), deaf 
 func (s *subscriberConn) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.pubsub = s.client.Subscribe(ctx)
-	s.subscriber.begin()
+	pubsub := s.client.Subscribe(ctx)
+	s.active = make(map[protocol.Topic]uint64, s.subscriber.begin())
 	defer s.subscriber.forget()
-	defer closeWhen(ctx, closeSubscriber(s.client, s.pubsub))()
+	defer closeWhen(ctx, closeSubscriber(s.client, pubsub))()
 	var running sync.WaitGroup
-	running.Go(func() { cancel(s.write(ctx)) })
-	running.Go(func() { s.readTops(ctx) })
 	running.Go(func() { s.watch(ctx, cancel) })
-	cancel(s.receive(ctx))
+	// A first ping opens the connection. From then on the receiver and the writer use the
+	// connection itself: go-redis would take several allocations for each channel and each message.
+	if err := pubsub.Ping(ctx); err != nil {
+		cancel(err)
+	} else {
+		running.Go(func() { cancel(s.write(ctx)) })
+		running.Go(func() { s.readTops(ctx) })
+		cancel(s.receive())
+	}
 	s.hush(context.Cause(ctx))
 	running.Wait()
 	return context.Cause(ctx)
@@ -135,29 +135,6 @@ func (s *subscriberConn) tellLocked(e broker.Event) {
 	}
 }
 
-// inForcePing is the payload of a ping that follows the commands for all topics that were wanted
-// when the connection began. The answer to the ping comes after the confirmations of those
-// commands.
-const inForcePing = "in force"
-
-// flushPing is the payload of a flush's ping. The answer to the ping comes after what this server
-// published to the connection before it took the ping.
-const flushPing = "flush"
-
-// flush sends a ping for each flush that no connection has taken.
-func (s *subscriberConn) flush(ctx context.Context) error {
-	tokens := s.subscriber.takeFlushes()
-	s.mu.Lock()
-	s.flushing = append(s.flushing, tokens...)
-	s.mu.Unlock()
-	for range tokens {
-		if err := s.pubsub.Ping(ctx, flushPing); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // flushedNext answers the flush that has waited longest.
 func (s *subscriberConn) flushedNext() {
 	s.mu.Lock()
@@ -168,121 +145,31 @@ func (s *subscriberConn) flushedNext() {
 	}
 }
 
-// write sends commands and pings until one cannot be sent, or ctx is done.
-func (s *subscriberConn) write(ctx context.Context) error {
-	ping := time.NewTicker(pingEvery)
-	defer ping.Stop()
-	for asked, opened := false, false; ; {
-		done, err := s.follow(ctx)
-		if err == nil && done && !asked {
-			asked = true
-			err = s.pubsub.Ping(ctx, inForcePing)
-		}
-		if err == nil && !opened {
-			opened = true
-			close(s.opened)
-		}
-		if err == nil {
-			err = s.flush(ctx)
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.subscriber.wake:
-		case <-ping.C:
-			if err := s.pubsub.Ping(ctx); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// follow sends changes while fewer than subscribeBatch confirmations are outstanding. It reports
-// whether it sent all changes.
-func (s *subscriberConn) follow(ctx context.Context) (done bool, err error) {
-	for s.unconfirmed() < subscribeBatch {
-		batch := s.subscriber.changes(subscribeBatch)
-		if len(batch) == 0 {
-			return true, nil
-		}
-		if err := s.send(ctx, batch); err != nil {
-			return false, err
-		}
-	}
-	return false, nil
-}
-
-// send turns the changes of batch into at most two commands, and sends these.
-func (s *subscriberConn) send(ctx context.Context, batch []change) error {
-	var on, off []string
-	var expected, expectedOff []expectation
-	for _, c := range batch {
-		generation, active := s.active[c.topic]
-		switch {
-		case c.want.generation == generation: // sent already, or gone before it was sent
-		case c.want.generation != 0:
-			s.active[c.topic] = c.want.generation
-			on = append(on, s.keys.channel(c.topic))
-			expected = append(expected, expectation{c.topic, c.want.generation})
-		case active:
-			delete(s.active, c.topic)
-			off = append(off, s.keys.channel(c.topic))
-			expectedOff = append(expectedOff, expectation{topic: c.topic})
-		}
-	}
-	s.expect(expected, expectedOff)
-	if len(on) > 0 {
-		if err := s.pubsub.Subscribe(ctx, on...); err != nil {
-			return err
-		}
-	}
-	if len(off) > 0 {
-		return s.pubsub.Unsubscribe(ctx, off...)
-	}
-	return nil
-}
-
-// expect notes the confirmations of commands that are about to be written.
-func (s *subscriberConn) expect(batches ...[]expectation) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, batch := range batches {
-		s.expected = append(s.expected, batch...)
-	}
-}
-
-func (s *subscriberConn) unconfirmed() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.expected)
-}
-
 // errOutOfStep ends a connection whose confirmations do not match its commands.
 var errOutOfStep = errors.New("redis confirmed another subscription than the one asked for")
 
-// confirm takes a confirmation, which must be the next expected one.
-func (s *subscriberConn) confirm(kind pushKind, t protocol.Topic) error {
+// confirm takes the confirmation for a channel, which must be the next expected one.
+func (s *subscriberConn) confirm(kind pushKind, channel []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.expected) == 0 {
 		return fmt.Errorf("%w: none was", errOutOfStep)
 	}
 	next := s.expected[0]
-	if s.expected = s.expected[1:]; len(s.expected) == subscribeBatch-1 || len(s.expected) == 0 {
+	full := s.fullLocked()
+	s.expected, s.expectedLen = s.expected[1:], s.expectedLen-len(next.topic)
+	if full && !s.fullLocked() || len(s.expected) == 0 {
 		s.subscriber.signal()
 	}
-	if next.topic != t || (kind == pushSubscribe) != (next.generation != 0) {
+	if !s.keys.isChannel(channel, next.topic) || (kind == pushSubscribe) != (next.generation != 0) {
 		return errOutOfStep
 	}
-	delete(s.pendingTops, t)
-	if next.generation == 0 || s.subscriber.want(t).generation != next.generation {
+	delete(s.pendingTops, next.topic)
+	if next.generation == 0 || s.subscriber.want(next.topic).generation != next.generation {
 		return nil // a later command says what is wanted
 	}
-	s.pendingTops[t] = &pendingTop{generation: next.generation}
-	s.unread = append(s.unread, t)
+	s.pendingTops[next.topic] = &pendingTop{generation: next.generation}
+	s.unread = append(s.unread, next.topic)
 	signal(s.confirmed)
 	return nil
 }

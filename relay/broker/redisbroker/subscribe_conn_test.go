@@ -21,6 +21,9 @@ func newTestNames(t testing.TB) *resolve.Names {
 	return names
 }
 
+// probingNothing is for a subscriber without a prober.
+var probingNothing = probing{topic: func() protocol.Topic { return "" }}
+
 // newTestConn returns a subscriber's connection that is not connected, and the events that it
 // tells.
 func newTestConn(t testing.TB) (*subscriberConn, *[]broker.Event) {
@@ -31,7 +34,7 @@ func newTestConn(t testing.TB) (*subscriberConn, *[]broker.Event) {
 	log := slog.New(slog.DiscardHandler)
 	tops := newLine(opt)
 	var told []broker.Event
-	s := newSubscriberConn(newSubscriber(opt, "", &identifier{log: log}, new(broker.Epochs), newState(log, m, nil), &foreigners{metrics: m, log: log}, m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
+	s := newSubscriberConn(newSubscriber(opt, "", probingNothing, &identifier{log: log}, new(broker.Epochs), newState(log, m, nil), &foreigners{metrics: m, log: log}, m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
 	t.Cleanup(func() {
 		tops.close()
 		s.client.Close()
@@ -63,7 +66,7 @@ func TestTopOvertaken(t *testing.T) {
 	s, told := newTestConn(t)
 	g := s.pretend(group, 5)
 	bring(s, group, 3) // before the confirmation
-	if err := s.confirm(pushSubscribe, group); err != nil {
+	if err := s.confirm(pushSubscribe, []byte(group)); err != nil {
 		t.Fatal(err)
 	}
 	bring(s, group, 5)
@@ -83,13 +86,13 @@ func TestTopOvertaken(t *testing.T) {
 func TestOldConfirmations(t *testing.T) {
 	s, told := newTestConn(t)
 	first := s.pretend(group, 1)
-	s.confirm(pushSubscribe, group)
+	s.confirm(pushSubscribe, []byte(group))
 	s.pretend(group, 0)
 	s.subscribed(group, first, protocol.Position{}) // the top for the first one comes late
 	second := s.pretend(group, 2)
 	third := s.pretend(group, 3)
 	for _, kind := range []pushKind{pushUnsubscribe, pushSubscribe} {
-		if err := s.confirm(kind, group); err != nil {
+		if err := s.confirm(kind, []byte(group)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -97,7 +100,7 @@ func TestOldConfirmations(t *testing.T) {
 	if len(*told) != 0 {
 		t.Fatalf("told %+v before the last was confirmed", *told)
 	}
-	s.confirm(pushSubscribe, group)
+	s.confirm(pushSubscribe, []byte(group))
 	s.subscribed(group, second, protocol.Position{})
 	s.subscribed(group, third, protocol.Position{})
 	s.subscribed(group, third, protocol.Position{})
@@ -108,15 +111,15 @@ func TestOldConfirmations(t *testing.T) {
 
 func TestOutOfStep(t *testing.T) {
 	s, _ := newTestConn(t)
-	if err := s.confirm(pushSubscribe, group); !errors.Is(err, errOutOfStep) {
+	if err := s.confirm(pushSubscribe, []byte(group)); !errors.Is(err, errOutOfStep) {
 		t.Errorf("unasked: %v", err)
 	}
 	s.pretend(group, 1)
-	if err := s.confirm(pushUnsubscribe, group); !errors.Is(err, errOutOfStep) {
+	if err := s.confirm(pushUnsubscribe, []byte(group)); !errors.Is(err, errOutOfStep) {
 		t.Errorf("another kind: %v", err)
 	}
 	s.pretend(group, 1)
-	if err := s.confirm(pushSubscribe, protocol.All); !errors.Is(err, errOutOfStep) {
+	if err := s.confirm(pushSubscribe, []byte(protocol.All)); !errors.Is(err, errOutOfStep) {
 		t.Errorf("another topic: %v", err)
 	}
 }
@@ -125,7 +128,7 @@ func TestOutOfStep(t *testing.T) {
 func TestHush(t *testing.T) {
 	s, told := newTestConn(t)
 	g := s.pretend(group, 1)
-	s.confirm(pushSubscribe, group)
+	s.confirm(pushSubscribe, []byte(group))
 	bring(s, group, 1)
 	s.hush(errRedial)
 	s.subscribed(group, g, protocol.Position{})
@@ -162,7 +165,7 @@ func TestBackIsNoFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		newSubscriber(opt, "", &identifier{log: log}, new(broker.Epochs), st, &foreigners{metrics: m, log: log}, m, log).run(ctx, st.sink)
+		newSubscriber(opt, "", probingNothing, &identifier{log: log}, new(broker.Epochs), st, &foreigners{metrics: m, log: log}, m, log).run(ctx, st.sink)
 	})
 	defer running.Wait()
 	defer cancel()

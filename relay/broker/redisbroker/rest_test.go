@@ -1,0 +1,188 @@
+package redisbroker
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
+	"github.com/edgerelay/edgerelay/test/redistest"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// monitored gives the commands that a server takes from clients, without those of scripts.
+type monitored struct {
+	t     *testing.T
+	lines *bufio.Scanner
+}
+
+func monitor(t *testing.T, server *redistest.Server) *monitored {
+	t.Helper()
+	conn, err := net.Dial("tcp", server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(2 * brokertest.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte("monitor\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	m := &monitored{t, bufio.NewScanner(conn)}
+	m.lines.Scan() // the reply
+	return m
+}
+
+// next waits for the next command. It returns the server's time, in seconds, and the command's
+// name and arguments.
+func (m *monitored) next() (at float64, command string) {
+	m.t.Helper()
+	for m.lines.Scan() {
+		time, command, _ := strings.Cut(m.lines.Text(), "] ")
+		if strings.HasSuffix(time, " lua") {
+			continue
+		}
+		if _, err := fmt.Sscanf(time, "+%f", &at); err != nil {
+			m.t.Fatalf("%q: %v", m.lines.Text(), err)
+		}
+		return at, command
+	}
+	m.t.Fatal("the server says no more: ", m.lines.Err())
+	return 0, ""
+}
+
+// atRest returns an error if the server takes more than one command a second between one probe and
+// the fifth after it. Commands that begin with the word ignored do not count.
+func (m *monitored) atRest(ignored string) error {
+	m.t.Helper()
+	var began float64
+	var commands []string
+	for probes := 0; ; {
+		at, command := m.next()
+		if strings.HasPrefix(command, `"`+ignored) {
+			continue
+		}
+		if probes > 0 {
+			commands = append(commands, fmt.Sprintf("%.60s", command))
+		}
+		if !strings.Contains(command, string(probeTopic)) {
+			continue
+		}
+		if probes++; probes == 1 {
+			began = at
+		}
+		if probes < 6 {
+			continue
+		}
+		if took := at - began; float64(len(commands)) > took {
+			return fmt.Errorf("%d commands in %.1f s: %v", len(commands), took, commands)
+		}
+		return nil
+	}
+}
+
+// TestARelayAtRestSendsOneCommandASecond counts what a relay with a subscription and without
+// traffic asks of Redis. The rate must be that of the probes in one of three attempts, since the
+// subscriber pings where a busy machine delays a probe.
+func TestARelayAtRestSendsOneCommandASecond(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	m := monitor(t, server)
+	atLeastOnce(t, func() error { return m.atRest("none") })
+	if got := absences(r, 0); len(got) > 0 {
+		t.Errorf("told as %+v", got)
+	}
+}
+
+// TestClusterAtRestSendsEachMasterOneCommandASecond does so on a Redis Cluster. There one node is
+// also asked for the layout, which is left out here.
+func TestClusterAtRestSendsEachMasterOneCommandASecond(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	r := relayOn(t, cluster.URL)
+	for _, topic := range onEach(cluster, 3) {
+		r.Join(topic)
+		m := monitor(t, cluster.Owner(keys("").history(topic)))
+		atLeastOnce(t, func() error { return m.atRest("cluster") })
+	}
+	brokertest.Eventually(t, "a name", func() bool { return r.Name() != "" })
+}
+
+// TestProbesReachOnlyTheirRelay has two relays of one cluster. Each must be the only subscriber of
+// a channel of its own, and no probe may count as a publication.
+func TestProbesReachOnlyTheirRelay(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	relays := []*brokertest.Relay{relayOn(t, server.URL), relayOn(t, server.URL)}
+	client := server.Client()
+	pattern := string(probeTopic) + "*"
+	brokertest.Eventually(t, "two channels", func() bool {
+		return len(client.PubSubChannels(t.Context(), pattern).Val()) == 2
+	})
+	m := monitor(t, server)
+	for probes := 0; probes < 6; {
+		if _, command := m.next(); strings.Contains(command, string(probeTopic)) {
+			probes++
+		}
+	}
+	for channel, n := range client.PubSubNumSub(t.Context(), client.PubSubChannels(t.Context(), pattern).Val()...).Val() {
+		if n != 1 {
+			t.Errorf("%d subscribers of %s", n, channel)
+		}
+	}
+	for _, r := range relays {
+		metrics := r.Broker.(*Broker).subscriber.metrics
+		if n := testutil.ToFloat64(metrics.received); n > 2 {
+			t.Errorf("%v received, want the two messages of the test at most", n)
+		}
+		if n := testutil.ToFloat64(metrics.dropped.WithLabelValues("malformed")); n != 0 {
+			t.Errorf("%v dropped", n)
+		}
+	}
+}
+
+// TestSubscriptionsOutliveRefusedProbes takes away the permission to publish for longer than the
+// constant silence. The subscriber then hears no probe. Its pings must keep its connection, in one
+// of three attempts.
+func TestSubscriptionsOutliveRefusedProbes(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	m := monitor(t, server)
+	atLeastOnce(t, func() error {
+		from := r.Events()
+		command(t, server, "acl", "setuser", "default", "-publish")
+		awaitState(r, from, true)
+		began, _ := m.next()
+		for at := began; at-began < 2*silence.Seconds(); {
+			at, _ = m.next()
+		}
+		lost := r.LostSince(group, from)
+		command(t, server, "acl", "setuser", "default", "+publish")
+		awaitState(r, from, false)
+		if lost {
+			return errors.New("the subscriptions were lost")
+		}
+		return nil
+	})
+}
+
+// TestTheNameComesBackAfterAFlush deletes all keys. The probe must write the name of the back end
+// again.
+func TestTheNameComesBackAfterAFlush(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	brokertest.Eventually(t, "a name", func() bool { return r.Name() != "" })
+	name := r.Name()
+	server.Client().FlushAll(t.Context())
+	brokertest.Eventually(t, "the name is there again", func() bool {
+		return server.Client().Get(t.Context(), keys("").cluster()).Val() == name
+	})
+}

@@ -1,0 +1,216 @@
+package redisbroker
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// These bounds apply to the commands that the writer sends. A command names at most commandTopics
+// channels, whose names together have at most commandBytes. Redis answers nothing to a command that
+// it does not have whole. At the speed slowest, such a command takes 0.5 s. A single longer name
+// has a command of its own.
+//
+// The writer sends no more commands while windowTopics confirmations are outstanding, or those for
+// channels with windowBytes of names. So the confirmations that Redis has not sent yet stay far
+// below its usual output limit for subscribers, which is 8 MiB.
+const (
+	commandTopics = 1000
+	commandBytes  = 32 << 10
+	windowTopics  = 16_000
+	windowBytes   = 1 << 20
+)
+
+// inForcePing is the payload of a ping that follows the commands for all topics that were wanted
+// when the connection began. The answer to the ping comes after the confirmations of those
+// commands.
+const inForcePing = "in force"
+
+// flushPing is the payload of a flush's ping. The answer to the ping comes after what this server
+// published to the connection before it took the ping.
+const flushPing = "flush"
+
+// write sends commands and pings until one cannot be sent, or ctx is done.
+func (s *subscriberConn) write(ctx context.Context) error {
+	quiet := time.NewTimer(quietBefore)
+	defer quiet.Stop()
+	for asked := false; ; {
+		err := s.hearProbes()
+		done := false
+		if err == nil {
+			done, err = s.follow()
+		}
+		if err == nil && done && !asked {
+			asked = true
+			err = s.ping(inForcePing)
+		}
+		if err == nil {
+			err = s.flush()
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.subscriber.wake:
+		case <-quiet.C:
+			next, err := s.pingIfQuiet()
+			if err != nil {
+				return err
+			}
+			quiet.Reset(next)
+		}
+	}
+}
+
+// hearProbes subscribes to the channel of the relay's own probes. If the probes have moved to
+// another topic since, it also unsubscribes from the channel of that time.
+func (s *subscriberConn) hearProbes() error {
+	now, old := s.subscriber.probing.topic(), s.probed
+	if now == old {
+		return nil
+	}
+	s.probed = now
+	command := func(b []byte, name string, t protocol.Topic) []byte {
+		return appendBulk(appendBulk(appendArray(b, 2), name), s.keys.probeChannel(t, s.subscriber.probing.relay))
+	}
+	b := command(nil, "subscribe", now)
+	if old != "" {
+		b = command(b, "unsubscribe", old)
+	}
+	return s.put(b)
+}
+
+// pingIfQuiet sends a ping if nothing has come for quietBefore. It returns after what time it is to
+// be called again.
+//
+// Probes come every second, so there is no ping while they do. They do not come while Redis does
+// not permit publishing, while the prober's connection is lost, and when the prober is at another
+// server.
+func (s *subscriberConn) pingIfQuiet() (next time.Duration, err error) {
+	if left := quietBefore - s.conn.quietFor(); left > 0 {
+		return left, nil
+	}
+	return quietBefore, s.ping("")
+}
+
+// flush sends a ping for each flush that no connection has taken.
+func (s *subscriberConn) flush() error {
+	tokens := s.subscriber.takeFlushes()
+	s.mu.Lock()
+	s.flushing = append(s.flushing, tokens...)
+	s.mu.Unlock()
+	for range tokens {
+		if err := s.ping(flushPing); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow sends changes until enough confirmations are outstanding. It reports whether it sent all
+// changes.
+func (s *subscriberConn) follow() (done bool, err error) {
+	for !s.full() {
+		batch := s.subscriber.changes(commandTopics, commandBytes)
+		if len(batch) == 0 {
+			return true, nil
+		}
+		if err := s.send(batch); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// full reports whether the writer is to wait for confirmations.
+func (s *subscriberConn) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fullLocked()
+}
+
+func (s *subscriberConn) fullLocked() bool {
+	return len(s.expected) >= windowTopics || s.expectedLen >= windowBytes
+}
+
+// send turns the changes of batch into at most two commands, and sends these.
+func (s *subscriberConn) send(batch []change) error {
+	on, off := make([]expectation, 0, len(batch)), []expectation(nil)
+	for _, c := range batch {
+		generation, active := s.active[c.topic]
+		switch {
+		case c.want.generation == generation: // sent already, or gone before it was sent
+		case c.want.generation != 0:
+			s.active[c.topic] = c.want.generation
+			on = append(on, expectation{c.topic, c.want.generation})
+		case active:
+			delete(s.active, c.topic)
+			off = append(off, expectation{topic: c.topic})
+		}
+	}
+	s.expect(on, off)
+	s.command = s.appendCommand(s.command[:0], "subscribe", on)
+	s.command = s.appendCommand(s.command, "unsubscribe", off)
+	return s.put(s.command)
+}
+
+// expect notes the confirmations of commands that are about to be written.
+func (s *subscriberConn) expect(batches ...[]expectation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, batch := range batches {
+		s.expected = append(s.expected, batch...)
+		for _, e := range batch {
+			s.expectedLen += len(e.topic)
+		}
+	}
+}
+
+// appendCommand appends a command for the channels of topics. It appends nothing if there are none.
+func (s *subscriberConn) appendCommand(b []byte, name string, topics []expectation) []byte {
+	if len(topics) == 0 {
+		return b
+	}
+	b = appendBulk(appendArray(b, 1+len(topics)), name)
+	for _, e := range topics {
+		b = appendLen(b, '$', len(s.keys)+len(e.topic))
+		b = append(s.keys.appendChannel(b, e.topic), "\r\n"...)
+	}
+	return b
+}
+
+// ping sends a ping, with a payload unless that is "".
+func (s *subscriberConn) ping(payload string) error {
+	if payload == "" {
+		return s.put(appendBulk(appendArray(nil, 1), "ping"))
+	}
+	return s.put(appendBulk(appendBulk(appendArray(nil, 2), "ping"), payload))
+}
+
+// put writes b, if it is not empty.
+func (s *subscriberConn) put(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if err := s.conn.SetWriteDeadline(time.Now().Add(commandTimeout)); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(b)
+	return err
+}
+
+// appendArray appends the head of a command with n arguments, its name among them.
+func appendArray(b []byte, n int) []byte { return appendLen(b, '*', n) }
+
+// appendBulk appends one argument of a command.
+func appendBulk(b []byte, argument string) []byte {
+	return append(append(appendLen(b, '$', len(argument)), argument...), "\r\n"...)
+}
+
+func appendLen(b []byte, lead byte, n int) []byte {
+	return append(strconv.AppendInt(append(b, lead), int64(n), 10), "\r\n"...)
+}
