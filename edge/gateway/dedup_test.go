@@ -156,6 +156,20 @@ func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
 	wantTexts(t, s, "a")
 }
 
+// TestTheEndOfAnOlderLinkIsNoEndOfLeaving checks an edge that begins to leave its new link while
+// the older link is still up. The older link ends. What the new link then brings, and the next link
+// brings again, is given once.
+func TestTheEndOfAnOlderLinkIsNoEndOfLeaving(t *testing.T) {
+	h, s, first, second := twoLinks()
+	second.Leaving()
+	first.Down()
+	bring(second, 2, "a")
+	third := h.begin()
+	third.Topic(link.TopicNumber{ID: 3, Topic: "all"})
+	bring(third, 3, "a")
+	wantTexts(t, s, "a")
+}
+
 // TestAnOverlapThatIsOverStaysSo checks that a move an hour ago has no effect on a third link.
 func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
