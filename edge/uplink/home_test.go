@@ -57,6 +57,7 @@ func TestAnEdgeGoesHomeToANearerRelayThatWasWellForAMinute(t *testing.T) {
 		if s := e.State(); s.Cause != "home" || s.URL != "ws://"+near.name+"/link" {
 			t.Errorf("State() = %+v", s)
 		}
+		same(t, "the hub was told", e.hub.tookSides(), "1 begins, 1 leaving, 2 begins")
 		old := far.links()[0]
 		frames := old.received()
 		if _, ok := frames[len(frames)-1].(link.Moved); !ok || old.ended().Code != link.CodeNormal {

@@ -57,6 +57,7 @@ func TestMoveWithBothLinksUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		m := startMoving(t, &n)
+		same(t, "the hub was told", m.hub.tookSides(), "1 begins, 1 leaving, 2 begins")
 		same(t, "told and replayed", render(m.next.received()), "session 1|synced 1-3 1 0|1: 1 a|2: 1 b|3: 1 c")
 		before := len(m.old.received())
 

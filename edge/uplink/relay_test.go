@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -290,14 +291,30 @@ type fakeHub struct {
 	calls      []string
 	comparable bool
 	begun      int
-	naming     bool   // calls are recorded with their link, see fakeFeed.note
-	telling    func() // called at the end of Begin
+	sides      []string // calls of Begin, Leaving and Staying, each with its link's number
+	naming     bool     // calls are recorded with their link, see fakeFeed.note
+	telling    func()   // called at the end of Begin
 }
 
 func (h *fakeHub) note(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.calls = append(h.calls, fmt.Sprintf(format, args...))
+}
+
+func (h *fakeHub) side(format string, n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sides = append(h.sides, fmt.Sprintf(format, n))
+}
+
+// tookSides returns the calls of Begin, Leaving and Staying since the last tookSides.
+func (h *fakeHub) tookSides() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sides := strings.Join(h.sides, ", ")
+	h.sides = nil
+	return sides
 }
 
 func (h *fakeHub) took() []string {
@@ -321,6 +338,7 @@ func (h *fakeHub) Begin(session func(link.Session), held func(link.Held)) Feed {
 		h.telling()
 	}
 	h.begun++
+	h.sides = append(h.sides, fmt.Sprint(h.begun, " begins"))
 	return &fakeFeed{h, h.begun}
 }
 
@@ -352,8 +370,8 @@ func (h *fakeFeed) BeginBatch()                       {}
 func (h *fakeFeed) EndBatch()                         {}
 func (h *fakeFeed) Cost(link.Cost)                    {}
 func (h *fakeFeed) BrokerBack()                       {}
-func (h *fakeFeed) Leaving()                          {}
-func (h *fakeFeed) Staying()                          {}
+func (h *fakeFeed) Leaving()                          { h.side("%d leaving", h.n) }
+func (h *fakeFeed) Staying()                          { h.side("%d staying", h.n) }
 func (h *fakeFeed) Down()                             { h.note("down") }
 
 func (h *fakeHub) Forget(session uint64) {
