@@ -11,6 +11,7 @@ func (e *edge) doubt(a *attachment) {
 	e.w.tracef("%s: doubts %s", e.name, a.relay.name)
 	e.w.doubts.begun++
 	e.seeking = true
+	a.leaving = e.w.now
 	a.link.Leaving()
 	e.w.after(e.w.between(0, 50*time.Millisecond), func() { e.seek(a) })
 }
@@ -67,6 +68,7 @@ func (e *edge) calledOff(a *attachment) bool {
 	e.w.tracef("%s: has heard %s again", e.name, a.relay.name)
 	e.w.doubts.cancelled++
 	e.seeking = false
+	a.leaving = time.Time{}
 	a.link.Staying()
 	return true
 }

@@ -50,6 +50,12 @@ type attachment struct {
 	live   bool // Live has come
 	began  time.Time
 	byMove bool // it began while another link was up
+
+	// leaving is when Leaving was called last. It is zero before that, and after Staying.
+	leaving time.Time
+	// counted is the time leaving of the link from which the edge moved to this one. It is zero if
+	// the edge did not move. From then on the hub counts publications without a position.
+	counted time.Time
 }
 
 func (w *world) instance() (i protocol.Instance) {
@@ -207,6 +213,9 @@ func (e *edge) down(a *attachment, cause *link.CloseError) {
 		e.old = slices.Delete(e.old, i, i+1)
 		return
 	}
+	if cause.Code == link.CodeSuperseded {
+		e.w.fail("P12: %s ended: a link that the edge did not need took its place", a.end.name)
+	}
 	e.used, e.seeking, e.unlinked = nil, false, e.w.now
 	for _, old := range slices.Clone(e.old) {
 		old.end.Bye(link.CodeNormal, "moved to another relay")
@@ -221,6 +230,7 @@ func (e *edge) look(a *attachment) {
 	case window := <-a.link.Drain():
 		if a == e.used && !e.seeking {
 			e.seeking = true
+			a.leaving = e.w.now
 			a.link.Leaving()
 			e.w.after(e.w.between(0, window), func() { e.move(a) })
 		}
@@ -267,7 +277,7 @@ func (e *edge) move(a *attachment) {
 // takeOver takes next into use. It leaves a once next is live, or after 5 s.
 func (e *edge) takeOver(a, next *attachment) {
 	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
-	e.old, e.seeking = append(e.old, a), false
+	e.old, e.seeking, next.counted = append(e.old, a), false, a.leaving
 	e.begin(next)
 	e.w.after(5*time.Second, func() {
 		if slices.Contains(e.old, a) {

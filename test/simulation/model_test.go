@@ -85,6 +85,7 @@ type entry struct {
 	prev     protocol.Position          // if bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
 	holed    map[*session]bool          // if bare: whether it came before the entry at prev
+	given    map[*edge]bool             // if bare: whether a link has brought it to the edge
 	unheard  bool                       // a relay missed it, perhaps without knowing
 }
 

@@ -294,12 +294,32 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 
 // broughtLater reports whether the edge may get a publication without a position again, by a link
 // that began after the publication was made. It may if the publication reached the link's relay
-// after the link began, or if an older link was still up when the link began. Without a link,
-// broughtLater returns true. The edge cannot tell a repeat from another publication with the same
-// text.
+// after the link began, or if an older link was still up when the link began. It may not if the
+// edge was leaving the older link when the publication was made: the edge counts from then on.
+// Without a link, broughtLater returns true. The edge cannot tell a repeat from another publication
+// with the same text.
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
-	return a == nil || a.began.After(bare.at) && (a.byMove || !bare.brought[a.relay.broker].Before(a.began))
+	if a == nil {
+		return true
+	}
+	counted := !a.counted.IsZero() && a.counted.Before(bare.at)
+	return a.began.After(bare.at) && !counted && (a.byMove || !bare.brought[a.relay.broker].Before(a.began))
+}
+
+// broughtFirst checks that a publication without a position reaches every member of the topic when
+// the first link of the edge brings it.
+func (m *model) broughtFirst(e *edge, t protocol.Topic, text string) {
+	bare := m.stream(t).bares[text]
+	if bare == nil || bare.given[e] {
+		return
+	}
+	bare.given[e] = true
+	for _, s := range e.sessions {
+		if i := s.interests[t]; i != nil && i.in && s.bares[bare] == 0 {
+			m.w.fail("P4: %s/%d (%s) did not get %q on %s, which its edge got", e.name, s.id, s.user, text, t)
+		}
+	}
 }
 
 func (m *model) deliveredBare(s *session, c cause, text string, fail func(promise, what string)) {

@@ -95,7 +95,7 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 // bare takes note of a publication of an original server, which has no position.
 func (m *model) bare(t protocol.Topic, from, msg string) {
 	text := string(protocol.AppendText(nil, t, from, msg))
-	e := &entry{from: from, text: text, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}}
+	e := &entry{from: from, text: text, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}, given: map[*edge]bool{}}
 	s := m.stream(t)
 	if n := len(s.entries); n > 0 {
 		e.prev = s.entries[n-1].position
