@@ -34,11 +34,11 @@ type edge struct {
 	dialling bool
 	seeking  bool // it looks for another relay while a link is up
 	stalled  bool
-	unlinked time.Time // last of: its start, the end of a link in use, the end of a stall
+	unlinked time.Time // the latest of the edge's start, the end of a link in use, the end of a stall
 
 	sessions []*session // live sessions
 	ended    []*session // the most recently ended ones
-	compared int        // times that tables were compared, since the start or mend
+	compared int        // how often tables were compared, since the start or world.mend
 }
 
 // attachment is a link of an edge, from the handshake on.
@@ -145,8 +145,8 @@ func (e *edge) choose(leaving *relay) *relay {
 	return pick(e.w, free)
 }
 
-// handshake links to a relay. The relay has the link before the edge does. The function done is
-// called with the link, or with nil if the handshake failed.
+// handshake links to a relay. The relay has the link before the edge does. Then handshake calls
+// done with the link. If the handshake fails, it calls done with nil.
 func (e *edge) handshake(r *relay, done func(*attachment)) {
 	w := e.w
 	e.generation++
@@ -158,8 +158,8 @@ func (e *edge) handshake(r *relay, done func(*attachment)) {
 	c := w.newConn(name+"="+r.name, name, r.name+"<"+name, e.moves)
 	c.edge.pause()
 	if w.chance(4) {
-		// The edge gives up, and the relay accepts the link late. That may be after a newer link,
-		// and the relay may not hear that the late link has ended.
+		// The edge gives up, and the relay accepts the link late. By then a newer link may be up.
+		// The relay may not hear that the late link has ended.
 		w.tracef("%s: gives up", c.name)
 		c.edge.paused, c.edge.closed = false, true
 		c.cut = w.chance(50)
@@ -274,7 +274,8 @@ func (e *edge) move(a *attachment) {
 	})
 }
 
-// takeOver takes next into use. It leaves a once next is live, or after 5 s.
+// takeOver takes next into use. The edge leaves a once next is live, or after 5 s. The method look
+// notices that next is live.
 func (e *edge) takeOver(a, next *attachment) {
 	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
 	e.old, e.seeking, next.counted = append(e.old, a), false, a.leaving
@@ -286,8 +287,9 @@ func (e *edge) takeOver(a, next *attachment) {
 	})
 }
 
-// leave ends a link that another one has taken over. An edge that knows how to move sends Moved,
-// and closes the link 2 s later if the relay has not. Other edges close it without Moved.
+// leave ends a link that another one has taken over. An edge that knows how to move sends Moved.
+// If the relay has not closed the link 2 s later, the edge closes it. Other edges close the link
+// without Moved.
 func (e *edge) leave(a *attachment) {
 	if a.left {
 		return

@@ -19,8 +19,8 @@ type schedule struct {
 	actions []action
 }
 
-// action is one step of a schedule, followed by a wait. Everything drawn from its start until the
-// next action is drawn from a random generator with the action's own seed.
+// action is one step of a schedule, followed by a wait. Each action has a random generator of its
+// own, with its own seed. The run draws from this generator until the next action starts.
 type action struct {
 	name string
 	do   func(*world)
@@ -44,8 +44,8 @@ func plan(seed uint64) schedule {
 		window:     one(64<<10, 64<<10, 4<<10, 600),
 		digestEach: time.Duration(one(10, 2)) * time.Second,
 	}}
-	// Only the large log gets a topic rate. There, the messages that wait for the rate stay below
-	// the share of the log from which on messages are refused.
+	// Messages that wait for a topic's rate may take a share of the log. Beyond it they are
+	// refused. In the large log they stay below that share, so only that log gets a topic rate.
 	if seed%3 == 0 && s.config.logSize == 4<<20 {
 		s.config.topicRate = 20_000
 	}
