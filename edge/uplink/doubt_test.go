@@ -157,6 +157,29 @@ func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T)
 	})
 }
 
+// The link is silent, and its relay, the single one, answers a dial at once. A byte of the link comes
+// 0.3 s later. The edge must not begin another link.
+func TestP12_ALinkThatIsHeardAfterItsRelayAnsweredStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		relays, urls := n.relaysOf(t, 1)
+		e := n.run(t, Config{URLs: urls})
+		time.Sleep(5 * time.Second)
+		silent := relays[0].net.Conns()
+		for _, c := range silent {
+			c.Freeze()
+		}
+		until(t, 2*time.Second, "a dial", func() bool { return len(relays[0].links()) > 1 })
+		time.Sleep(300 * time.Millisecond)
+		for _, c := range silent {
+			c.Thaw()
+		}
+		time.Sleep(10 * time.Second)
+		same(t, "links that were begun", testutil.ToFloat64(e.metrics.links), 1)
+		e.doubtsEnded("cancelled", 1)
+	})
+}
+
 // The other relay does not answer the dials of a doubt. Then the doubted relay is heard again. The
 // edge must not begin another link.
 func TestP12_AByteCancelsTheDial(t *testing.T) {
