@@ -81,6 +81,30 @@ func TestRaceAroundASilentRelay(t *testing.T) {
 	})
 }
 
+// TestAnEarlierDialHasTheHigherGeneration checks two dials of one round. If both reach one relay, the
+// relay keeps the link with the higher generation, and that must be the earlier one.
+func TestAnEarlierDialHasTheHigherGeneration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		relays, urls := n.relaysOf(t, 2)
+		for _, r := range relays {
+			r.slow = time.Second
+		}
+		n.run(t, Config{URLs: urls})
+		time.Sleep(resolve.Stagger / 2)
+		first, second := relays[0], relays[1]
+		if len(first.heard()) == 0 {
+			first, second = second, first
+		}
+		time.Sleep(resolve.Stagger)
+		a, b := first.heard(), second.heard()
+		if len(a) != 1 || len(b) != 1 || a[0].Generation <= b[0].Generation {
+			t.Errorf("the first dial said %+v, the second one %+v", a, b)
+		}
+		time.Sleep(2 * time.Second)
+	})
+}
+
 func TestKeyRefusedThenTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -17,6 +17,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/memnet"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
 func testKeys(t testing.TB, text string) (k link.Keys) {
@@ -48,7 +49,9 @@ func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	time.Sleep(r.distance())
+	if !timing.Sleep(ctx, r.distance(), nil) {
+		return nil, ctx.Err()
+	}
 	conn, err := r.net.Dial(ctx)
 	if err == nil && r.isFrozen() {
 		conn.(*memnet.Conn).Freeze()
@@ -80,7 +83,9 @@ type fakeRelay struct {
 	frozen   bool
 	far      time.Duration // how long each dial is delayed
 	away     bool          // dials to it get no answer
-	asked    []*fakeLink   // links of edges that only ask who the relay is
+	slow     time.Duration // time from Hello to Welcome
+	hellos   []link.Hello
+	asked    []*fakeLink // links of edges that only ask who the relay is
 }
 
 // start adds a relay to n at addr.
@@ -120,7 +125,14 @@ func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if welcome.Relay == "" {
 		welcome.Relay = r.name
 	}
-	cfg := link.AcceptConfig{Keys: r.keys, Versions: r.versions, Welcome: func(link.Hello) (link.Welcome, error) { return welcome, nil }}
+	cfg := link.AcceptConfig{Keys: r.keys, Versions: r.versions, Welcome: func(h link.Hello) (link.Welcome, error) {
+		r.mu.Lock()
+		r.hellos = append(r.hellos, h)
+		slow := r.slow
+		r.mu.Unlock()
+		time.Sleep(slow)
+		return welcome, nil
+	}}
 	r.mu.Unlock()
 	if refusing {
 		http.Error(w, "relay stops", http.StatusServiceUnavailable)
@@ -175,6 +187,12 @@ func (r *fakeRelay) isFrozen() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.frozen
+}
+
+func (r *fakeRelay) heard() []link.Hello {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.hellos)
 }
 
 // refuse makes the relay take no new links, as a stopping relay does.
