@@ -24,8 +24,7 @@ func TestFailover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		relays := []*fakeRelay{n.start(t, "r1:1"), n.start(t, "r2:1")}
-		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}}, withSession)
 		e.accept(1, "a")
 		synctest.Wait()
 		linked := slices.IndexFunc(relays, func(r *fakeRelay) bool { return len(r.links()) > 0 })
@@ -110,8 +109,7 @@ func TestKeyRefusedThenTaken(t *testing.T) {
 		var n network
 		r := n.start(t, "r1:1")
 		r.set(testKeys(t, "k2:fedcba9876543210"), link.Versions{})
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 		e.accept(1, "a")
 		time.Sleep(3 * time.Minute)
 		if s := e.State(); !s.KeyRefused || s.Linked || s.EverLinked {
@@ -276,8 +274,7 @@ func TestManyEdgesComeBackToARelayOneByOne(t *testing.T) {
 		r := n.start(t, "r1:1")
 		var all []*edge
 		for range edges {
-			e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-			e.open(1)
+			e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 			all = append(all, e)
 		}
 		time.Sleep(settled)

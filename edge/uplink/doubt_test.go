@@ -72,8 +72,7 @@ func TestP12_AFrozenRelayIsLeftWithinTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		relays, urls := n.relaysOf(t, 2)
-		e := n.run(t, Config{URLs: urls})
-		e.open(1)
+		e := n.run(t, Config{URLs: urls}, withSession)
 		time.Sleep(5 * time.Second)
 		frozen, other := e.linkedTo(relays)
 		frozen.freeze(true)
@@ -101,8 +100,7 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var n network
 					relays, urls := n.relaysOf(t, count)
-					e := n.run(t, Config{URLs: urls})
-					e.open(1)
+					e := n.run(t, Config{URLs: urls}, withSession)
 					time.Sleep(5 * time.Second)
 					used, other := e.linkedTo(relays)
 					if other != nil { // so that it does not answer before the relay in use is heard
@@ -141,8 +139,7 @@ func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T)
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		relays, urls := n.relaysOf(t, 1)
-		e := n.run(t, Config{URLs: urls})
-		e.open(1)
+		e := n.run(t, Config{URLs: urls}, withSession)
 		time.Sleep(5 * time.Second)
 		for _, c := range relays[0].net.Conns() {
 			c.Freeze()
@@ -223,8 +220,7 @@ func TestP12_ALoneRelayThatIsBackIsFoundWithinHalfASecond(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var n network
 					relays, urls := n.relaysOf(t, 1)
-					e := n.run(t, Config{URLs: urls})
-					e.open(1)
+					n.run(t, Config{URLs: urls}, withSession)
 					time.Sleep(time.Minute)
 					relays[0].stop()
 					n.mu.Lock()
@@ -382,8 +378,7 @@ func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var n network
 				relays, urls := n.relaysOf(t, 2)
-				e := n.run(t, Config{URLs: urls})
-				e.open(1)
+				e := n.run(t, Config{URLs: urls}, withSession)
 				time.Sleep(5 * time.Second)
 				first, second := e.linkedTo(relays)
 				first.freeze(true)
@@ -427,8 +422,7 @@ func TestP12_TheNextRelayIsDoubtedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		relays, urls := n.relaysOf(t, 3)
-		e := n.run(t, Config{URLs: urls})
-		e.open(1)
+		e := n.run(t, Config{URLs: urls}, withSession)
 		time.Sleep(5 * time.Second)
 		for range 2 {
 			used, _ := e.linkedTo(relays)

@@ -30,8 +30,7 @@ func startFar(t *testing.T, n *network, far, near time.Duration) (e *edge, farRe
 		}
 	}
 	nearRelay.refuse(true)
-	e = n.run(t, Config{URLs: urls})
-	e.open(1)
+	e = n.run(t, Config{URLs: urls}, withSession)
 	time.Sleep(time.Minute)
 	if used, _ := e.linkedTo(relays); used != farRelay {
 		t.Fatal("not linked to the far relay")

@@ -31,9 +31,8 @@ func startMoving(t *testing.T, n *network) *moving {
 		r.welcome = link.Welcome{Features: link.FeatureMove, Instance: protocol.Instance{byte(i + 1)}, Broker: "b"}
 		r.mu.Unlock()
 	}
-	m.edge = n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}})
+	m.edge = n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}}, withSession)
 	m.hub.naming = true
-	m.open(1)
 	m.accept(1, "a", "b", "c")
 	synctest.Wait()
 	if len(m.left.links()) == 0 {
