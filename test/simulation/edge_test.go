@@ -149,14 +149,7 @@ func (e *edge) choose(leaving *relay) *relay {
 // done with the link. If the handshake fails, it calls done with nil.
 func (e *edge) handshake(r *relay, done func(*attachment)) {
 	w := e.w
-	e.generation++
-	hello := link.Hello{Generation: e.generation, LogSize: uint64(w.config.logSize), Instance: e.instance, Node: e.node}
-	if e.moves {
-		hello.Features = link.FeatureMove
-	}
-	name := fmt.Sprintf("%s#%d", e.name, e.generation)
-	c := w.newConn(name+"="+r.name, name, r.name+"<"+name, e.moves)
-	c.edge.pause()
+	c, hello := e.connect(r)
 	if w.chance(4) {
 		// The edge gives up, and the relay accepts the link late. By then a newer link may be up.
 		// The relay may not hear that the late link has ended.
@@ -181,15 +174,33 @@ func (e *edge) handshake(r *relay, done func(*attachment)) {
 			return
 		}
 		r.accept(c, hello)
-		w.after(w.between(100*time.Microsecond, 5*time.Millisecond), func() {
-			if c.cut || c.edge.lost || !e.alive {
-				c.edge.paused = false
-				c.edge.shut()
-				done(nil)
-				return
-			}
-			done(&attachment{relay: r, end: c.edge})
-		})
+		e.welcome(r, c, done)
+	})
+}
+
+// connect makes a connection to a relay. It returns the connection and what the edge says on it.
+func (e *edge) connect(r *relay) (*conn, link.Hello) {
+	e.generation++
+	hello := link.Hello{Generation: e.generation, LogSize: uint64(e.w.config.logSize), Instance: e.instance, Node: e.node}
+	if e.moves {
+		hello.Features = link.FeatureMove
+	}
+	name := fmt.Sprintf("%s#%d", e.name, e.generation)
+	c := e.w.newConn(name+"="+r.name, name, r.name+"<"+name, e.moves)
+	c.edge.pause()
+	return c, hello
+}
+
+// welcome brings the relay's Welcome to the edge, and then calls done as handshake does.
+func (e *edge) welcome(r *relay, c *conn, done func(*attachment)) {
+	e.w.after(e.w.between(100*time.Microsecond, 5*time.Millisecond), func() {
+		if c.cut || c.edge.lost || !e.alive {
+			c.edge.paused = false
+			c.edge.shut()
+			done(nil)
+			return
+		}
+		done(&attachment{relay: r, end: c.edge})
 	})
 }
 

@@ -160,7 +160,11 @@ var kinds = []kind{
 	{"a relay stalls", 20, false, func(w *world) {
 		r := w.relay()
 		r.freeze()
-		w.after(w.between(300*time.Millisecond, 2500*time.Millisecond), r.thaw)
+		stall := w.between(300*time.Millisecond, 2500*time.Millisecond)
+		w.after(stall, r.thaw)
+		for range w.rnd.IntN(4) { // publications may come by both links of an edge that doubts
+			w.after(w.between(0, stall+time.Second), func() { w.store.bare(w.topic(), "original", w.text()) })
+		}
 	}},
 	{"thaw relays", 20, false, func(w *world) { w.thaw() }},
 	{"stall an edge", 14, false, func(w *world) {
