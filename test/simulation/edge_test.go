@@ -273,6 +273,9 @@ func (e *edge) move(a *attachment) {
 		again()
 		return
 	}
+	if e.w.chance(30) { // the new link may bring what the old one brings just before
+		e.w.store.bare(e.w.topic(), "original", e.w.text())
+	}
 	e.handshake(r, func(next *attachment) {
 		switch {
 		case next == nil:
