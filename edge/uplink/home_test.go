@@ -136,6 +136,24 @@ func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 }
 
 // The nearer relay is there for 30 s at a time. The edge must stay at the far one.
+// A link to a better relay is offered, and meanwhile the edge is at another relay than the one that
+// the offer was compared with. The edge must stay, and drop the offered link.
+func TestAnOfferForAnotherRelayIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		relays, urls := n.relaysOf(t, 2)
+		e := n.run(t, Config{URLs: urls})
+		time.Sleep(5 * time.Second)
+		_, other := e.linkedTo(relays)
+		e.offer(t.Context(), "ws://"+other.name+"/link", "ws://before:1/link", byHome)
+		time.Sleep(5 * time.Second)
+		same(t, "links that were begun", testutil.ToFloat64(e.metrics.links), 1)
+		if other.last(1).ended() == nil {
+			t.Error("the offered link is still up")
+		}
+	})
+}
+
 func TestAnEdgeDoesNotGoHomeToARelayThatComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
