@@ -156,8 +156,8 @@ func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
 	wantTexts(t, s, "a")
 }
 
-// TestAMoveThatIsOverCountsNoMore checks that a new link ends the leaving of the link before it. Once
-// the move is over, no texts are counted.
+// TestAMoveThatIsOverCountsNoMore checks that a new link ends the leaving of the link before it.
+// Once the move is over, no texts are counted.
 func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})

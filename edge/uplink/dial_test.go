@@ -80,8 +80,8 @@ func TestRaceAroundASilentRelay(t *testing.T) {
 	})
 }
 
-// TestAnEarlierDialHasTheHigherGeneration checks two dials of one round. If both reach one relay, the
-// relay keeps the link with the higher generation, and that must be the earlier one.
+// TestAnEarlierDialHasTheHigherGeneration checks two dials of one round. If both reach one relay,
+// the relay keeps the link with the higher generation. The earlier dial must have that one.
 func TestAnEarlierDialHasTheHigherGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

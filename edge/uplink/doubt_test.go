@@ -154,8 +154,8 @@ func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T)
 	})
 }
 
-// The link is silent, and its relay, the single one, answers a dial at once. A byte of the link comes
-// 0.3 s later. The edge must not begin another link.
+// The link is silent, and its relay, the single one, answers a dial at once. A byte of the link
+// comes 0.3 s later. The edge must not begin another link.
 func TestP12_ALinkThatIsHeardAfterItsRelayAnsweredStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

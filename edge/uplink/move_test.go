@@ -69,6 +69,8 @@ func TestMoveWithBothLinksUp(t *testing.T) {
 			link.Left{Number: 2, Session: 1},
 			link.Answer{Number: 3, Session: 1, Text: []byte("error")},
 			link.Opened{Session: 1},
+			link.Ahead{Topic: 7, ID: 1, Payload: []byte("ahead")},
+			link.Granted{First: 99, Last: 99},
 			link.Ack{Through: 3},
 			link.Status{Degraded: []string{"broker"}},
 			link.Digest{Sessions: 99})

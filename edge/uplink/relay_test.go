@@ -459,8 +459,8 @@ func (e *edge) open(id uint64) link.Session {
 	return s
 }
 
-// withSession opens session 1. Given to network.run, it does so before there is a link, so the first
-// link tells the session once.
+// withSession opens session 1. If network.run calls it, there is no link yet, so the first link
+// tells the session once.
 func withSession(e *edge) { e.open(1) }
 
 func (e *edge) end(id uint64) {

@@ -64,7 +64,7 @@ func (e *edge) seek(a *attachment) {
 }
 
 // knock dials a's relay, which stands. The relay takes the link once it goes on. The edge may have
-// given up the dial by then. If a stays silent for 0.5 s after Welcome, the edge takes the new link.
+// given up the dial by then. If a is silent 0.5 s after Welcome, the edge moves to the new link.
 func (e *edge) knock(a *attachment) {
 	r := a.relay
 	c, hello := e.connect(r)

@@ -34,7 +34,7 @@ type edge struct {
 	dialling bool
 	seeking  bool // it looks for another relay while a link is up
 	stalled  bool
-	unlinked time.Time // the latest of the edge's start, the end of a link in use, the end of a stall
+	unlinked time.Time // the latest of its start, the end of a link in use, and the end of a stall
 
 	sessions []*session // live sessions
 	ended    []*session // the most recently ended ones
