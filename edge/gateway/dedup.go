@@ -100,7 +100,7 @@ func (h *Hub) endOverlapLocked(f *Feed) {
 	h.feeds = slices.DeleteFunc(h.feeds, func(up *Feed) bool { return up == f })
 	h.dropOverlapLocked()
 	if o := h.overlap; o != nil {
-		o.leaving = false
+		o.leaving = o.leaving && h.newest != nil
 		o.links[slices.Index(o.links, f)] = nil
 		o.until = time.Now().Add(overlapAfter)
 	}

@@ -158,6 +158,41 @@ func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
 	wantTexts(t, s, "a")
 }
 
+// TestAMoveThatIsOverCountsNoMore checks that a new link ends the leaving of the link before it.
+// Once the move is over, no texts are counted.
+func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newMirror(HubConfig{})
+		s := openAll(h, &fakeUpstream{}, "1")[0]
+		older := h.Feed
+		older.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+		older.Leaving()
+		newer := h.begin()
+		newer.Topic(link.TopicNumber{ID: 2, Topic: "all"})
+		older.Down()
+		time.Sleep(overlapAfter + time.Millisecond)
+		bring(newer, 2, "a")
+		if h.overlap != nil {
+			t.Error("texts are still counted")
+		}
+		wantTexts(t, s, "a")
+	})
+}
+
+// TestTheEndOfAnOlderLinkIsNoEndOfLeaving checks an edge that begins to leave its new link while
+// the older link is still up. The older link ends. What the new link then brings, and the next link
+// brings again, is given once.
+func TestTheEndOfAnOlderLinkIsNoEndOfLeaving(t *testing.T) {
+	h, s, first, second := twoLinks()
+	second.Leaving()
+	first.Down()
+	bring(second, 2, "a")
+	third := h.begin()
+	third.Topic(link.TopicNumber{ID: 3, Topic: "all"})
+	bring(third, 3, "a")
+	wantTexts(t, s, "a")
+}
+
 // TestAnOverlapThatIsOverStaysSo checks that a move an hour ago has no effect on a third link.
 func TestAnOverlapThatIsOverStaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

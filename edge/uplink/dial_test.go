@@ -24,8 +24,7 @@ func TestFailover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		relays := []*fakeRelay{n.start(t, "r1:1"), n.start(t, "r2:1")}
-		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}}, withSession)
 		e.accept(1, "a")
 		synctest.Wait()
 		linked := slices.IndexFunc(relays, func(r *fakeRelay) bool { return len(r.links()) > 0 })
@@ -81,13 +80,41 @@ func TestRaceAroundASilentRelay(t *testing.T) {
 	})
 }
 
+// TestAnEarlierDialHasTheHigherGeneration checks two dials of one round. If both reach one relay,
+// the relay keeps the link with the higher generation. The earlier dial must have that one.
+func TestAnEarlierDialHasTheHigherGeneration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		relays, urls := n.relaysOf(t, 2)
+		for _, r := range relays {
+			r.slow = time.Second
+		}
+		n.run(t, Config{URLs: urls})
+		time.Sleep(resolve.Stagger / 2)
+		first, second := relays[0], relays[1]
+		if len(first.heard()) == 0 {
+			first, second = second, first
+		}
+		time.Sleep(resolve.Stagger)
+		a, b := first.heard(), second.heard()
+		if len(a) != 1 || len(b) != 1 || a[0].Generation <= b[0].Generation {
+			t.Errorf("the first dial said %+v, the second one %+v", a, b)
+		}
+		for _, r := range relays { // nothing may sleep when the test ends
+			r.mu.Lock()
+			r.slow = 0
+			r.mu.Unlock()
+		}
+		time.Sleep(2 * time.Second)
+	})
+}
+
 func TestKeyRefusedThenTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		r := n.start(t, "r1:1")
 		r.set(testKeys(t, "k2:fedcba9876543210"), link.Versions{})
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 		e.accept(1, "a")
 		time.Sleep(3 * time.Minute)
 		if s := e.State(); !s.KeyRefused || s.Linked || s.EverLinked {
@@ -252,8 +279,7 @@ func TestManyEdgesComeBackToARelayOneByOne(t *testing.T) {
 		r := n.start(t, "r1:1")
 		var all []*edge
 		for range edges {
-			e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-			e.open(1)
+			e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 			all = append(all, e)
 		}
 		time.Sleep(settled)

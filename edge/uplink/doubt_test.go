@@ -72,8 +72,7 @@ func TestP12_AFrozenRelayIsLeftWithinTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		relays, urls := n.relaysOf(t, 2)
-		e := n.run(t, Config{URLs: urls})
-		e.open(1)
+		e := n.run(t, Config{URLs: urls}, withSession)
 		time.Sleep(5 * time.Second)
 		frozen, other := e.linkedTo(relays)
 		frozen.freeze(true)
@@ -83,6 +82,7 @@ func TestP12_AFrozenRelayIsLeftWithinTwoSeconds(t *testing.T) {
 		other.last(1).send(link.Live{}, link.Ack{Through: 1})
 		time.Sleep(30 * time.Second)
 		e.doubtsEnded("moved", 1)
+		same(t, "the hub was told", e.hub.tookSides(), "1 begins, 1 leaving, 2 begins")
 		same(t, "links of the other relay", len(other.links()), 1)
 		synctest.Wait()
 		same(t, "in the log", e.log.Messages(), 0)
@@ -100,8 +100,7 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var n network
 					relays, urls := n.relaysOf(t, count)
-					e := n.run(t, Config{URLs: urls})
-					e.open(1)
+					e := n.run(t, Config{URLs: urls}, withSession)
 					time.Sleep(5 * time.Second)
 					used, other := e.linkedTo(relays)
 					if other != nil { // it must not answer before the relay in use is heard
@@ -140,8 +139,7 @@ func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T)
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		relays, urls := n.relaysOf(t, 1)
-		e := n.run(t, Config{URLs: urls})
-		e.open(1)
+		e := n.run(t, Config{URLs: urls}, withSession)
 		time.Sleep(5 * time.Second)
 		for _, c := range relays[0].net.Conns() {
 			c.Freeze()
@@ -153,6 +151,29 @@ func TestP12_AHalfOpenLinkToALoneRelayIsReplacedWithinThreeSeconds(t *testing.T)
 			})
 		})
 		e.doubtsEnded("relinked", 1)
+	})
+}
+
+// The link is silent, and its relay, the single one, answers a dial at once. A byte of the link
+// comes 0.3 s later. The edge must not begin another link.
+func TestP12_ALinkThatIsHeardAfterItsRelayAnsweredStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		relays, urls := n.relaysOf(t, 1)
+		e := n.run(t, Config{URLs: urls})
+		time.Sleep(5 * time.Second)
+		silent := relays[0].net.Conns()
+		for _, c := range silent {
+			c.Freeze()
+		}
+		until(t, 2*time.Second, "a dial", func() bool { return len(relays[0].links()) > 1 })
+		time.Sleep(300 * time.Millisecond)
+		for _, c := range silent {
+			c.Thaw()
+		}
+		time.Sleep(10 * time.Second)
+		same(t, "links that were begun", testutil.ToFloat64(e.metrics.links), 1)
+		e.doubtsEnded("cancelled", 1)
 	})
 }
 
@@ -171,6 +192,7 @@ func TestP12_AByteCancelsTheDial(t *testing.T) {
 		used.freeze(false)
 		time.Sleep(100 * time.Millisecond)
 		e.doubtsEnded("cancelled", 1)
+		same(t, "the hub was told", e.hub.tookSides(), "1 begins, 1 leaving, 1 staying")
 		before := n.dialCount()
 		other.freeze(false)
 		time.Sleep(10 * time.Second)
@@ -198,8 +220,7 @@ func TestP12_ALoneRelayThatIsBackIsFoundWithinHalfASecond(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var n network
 					relays, urls := n.relaysOf(t, 1)
-					e := n.run(t, Config{URLs: urls})
-					e.open(1)
+					n.run(t, Config{URLs: urls}, withSession)
 					time.Sleep(time.Minute)
 					relays[0].stop()
 					n.mu.Lock()
@@ -273,6 +294,42 @@ func TestP12_AHalfOpenLinkIsReplacedThoughTheOtherRelaysAreAway(t *testing.T) {
 	}
 }
 
+// The relay asks the edge to move within a minute, and then freezes. The edge must not wait for its
+// moment.
+func TestP12_AFrozenRelayIsLeftInADrainToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		relays, urls := n.relaysOf(t, 2)
+		e := n.run(t, Config{URLs: urls})
+		time.Sleep(5 * time.Second)
+		used, other := e.linkedTo(relays)
+		used.last(1).send(link.Drain{Window: 60_000})
+		synctest.Wait()
+		used.freeze(true)
+		until(t, 3*time.Second, "a link to the other relay", func() bool { return len(other.links()) == 1 })
+	})
+}
+
+// The relay stands still twice, and each time is heard before another relay answers. The edge must
+// doubt it the second time, too.
+func TestP12_ARelayIsDoubtedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		relays, urls := n.relaysOf(t, 2)
+		e := n.run(t, Config{URLs: urls})
+		time.Sleep(5 * time.Second)
+		used, other := e.linkedTo(relays)
+		other.freeze(true)
+		for i := range 2 {
+			used.freeze(true)
+			time.Sleep(2 * time.Second)
+			used.freeze(false)
+			time.Sleep(3 * time.Second)
+			e.doubtsEnded("cancelled", float64(i+1))
+		}
+	})
+}
+
 // Relays fail one after the other, for more than 2.5 s each. The edge must leave each within 2 s,
 // and count no move as wrong.
 func TestP12_RightMovesMakeNoPatience(t *testing.T) {
@@ -321,8 +378,7 @@ func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var n network
 				relays, urls := n.relaysOf(t, 2)
-				e := n.run(t, Config{URLs: urls})
-				e.open(1)
+				e := n.run(t, Config{URLs: urls}, withSession)
 				time.Sleep(5 * time.Second)
 				first, second := e.linkedTo(relays)
 				first.freeze(true)
@@ -343,8 +399,15 @@ func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 				if s := e.State(); used != first || s.Cause != "return" {
 					t.Errorf("the edge is at %s by %s, want it back at %s", used.name, s.Cause, first.name)
 				}
+				same(t, "the hub was told", e.hub.tookSides(), "1 begins, 1 leaving, 2 begins, 2 leaving, 3 begins")
 				links := first.links()
-				same(t, "frames", render(links[len(links)-1].received()), "session 1|synced 1-1 1 0|1: 1 a")
+				last := links[len(links)-1]
+				same(t, "frames", render(last.received()), "session 1|synced 1-1 1 0|1: 1 a")
+				for _, l := range append(links[:len(links)-1], second.links()...) {
+					if l.hello.Generation >= last.hello.Generation {
+						t.Errorf("the edge came back with generation %d, after %d", last.hello.Generation, l.hello.Generation)
+					}
+				}
 				time.Sleep(20 * time.Second)
 				if used, _ := e.linkedTo(relays); used != first {
 					t.Error("the edge did not stay")
@@ -359,8 +422,7 @@ func TestP12_TheNextRelayIsDoubtedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		relays, urls := n.relaysOf(t, 3)
-		e := n.run(t, Config{URLs: urls})
-		e.open(1)
+		e := n.run(t, Config{URLs: urls}, withSession)
 		time.Sleep(5 * time.Second)
 		for range 2 {
 			used, _ := e.linkedTo(relays)

@@ -30,8 +30,7 @@ func startFar(t *testing.T, n *network, far, near time.Duration) (e *edge, farRe
 		}
 	}
 	nearRelay.refuse(true)
-	e = n.run(t, Config{URLs: urls})
-	e.open(1)
+	e = n.run(t, Config{URLs: urls}, withSession)
 	time.Sleep(time.Minute)
 	if used, _ := e.linkedTo(relays); used != farRelay {
 		t.Fatal("not linked to the far relay")
@@ -57,6 +56,7 @@ func TestAnEdgeGoesHomeToANearerRelayThatWasWellForAMinute(t *testing.T) {
 		if s := e.State(); s.Cause != "home" || s.URL != "ws://"+near.name+"/link" {
 			t.Errorf("State() = %+v", s)
 		}
+		same(t, "the hub was told", e.hub.tookSides(), "1 begins, 1 leaving, 2 begins")
 		old := far.links()[0]
 		frames := old.received()
 		if _, ok := frames[len(frames)-1].(link.Moved); !ok || old.ended().Code != link.CodeNormal {
@@ -136,6 +136,24 @@ func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 }
 
 // The nearer relay is there for 30 s at a time. The edge must stay at the far one.
+// A link to a better relay is offered, and meanwhile the edge is at another relay than the one that
+// the offer was compared with. The edge must stay, and drop the offered link.
+func TestAnOfferForAnotherRelayIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n network
+		relays, urls := n.relaysOf(t, 2)
+		e := n.run(t, Config{URLs: urls})
+		time.Sleep(5 * time.Second)
+		_, other := e.linkedTo(relays)
+		e.offer(t.Context(), "ws://"+other.name+"/link", "ws://before:1/link", byHome)
+		time.Sleep(5 * time.Second)
+		same(t, "links that were begun", testutil.ToFloat64(e.metrics.links), 1)
+		if other.last(1).ended() == nil {
+			t.Error("the offered link is still up")
+		}
+	})
+}
+
 func TestAnEdgeDoesNotGoHomeToARelayThatComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -31,9 +31,8 @@ func startMoving(t *testing.T, n *network) *moving {
 		r.welcome = link.Welcome{Features: link.FeatureMove, Instance: protocol.Instance{byte(i + 1)}, Broker: "b"}
 		r.mu.Unlock()
 	}
-	m.edge = n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}})
+	m.edge = n.run(t, Config{URLs: []string{"ws://r1:1", "ws://r2:1"}}, withSession)
 	m.hub.naming = true
-	m.open(1)
 	m.accept(1, "a", "b", "c")
 	synctest.Wait()
 	if len(m.left.links()) == 0 {
@@ -57,6 +56,7 @@ func TestMoveWithBothLinksUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		m := startMoving(t, &n)
+		same(t, "the hub was told", m.hub.tookSides(), "1 begins, 1 leaving, 2 begins")
 		same(t, "told and replayed", render(m.next.received()), "session 1|synced 1-3 1 0|1: 1 a|2: 1 b|3: 1 c")
 		before := len(m.old.received())
 
@@ -69,6 +69,8 @@ func TestMoveWithBothLinksUp(t *testing.T) {
 			link.Left{Number: 2, Session: 1},
 			link.Answer{Number: 3, Session: 1, Text: []byte("error")},
 			link.Opened{Session: 1},
+			link.Ahead{Topic: 7, ID: 1, Payload: []byte("ahead")},
+			link.Granted{First: 99, Last: 99},
 			link.Ack{Through: 3},
 			link.Status{Degraded: []string{"broker"}},
 			link.Digest{Sessions: 99})

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/memnet"
 	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
 func testKeys(t testing.TB, text string) (k link.Keys) {
@@ -47,7 +49,9 @@ func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	time.Sleep(r.distance())
+	if !timing.Sleep(ctx, r.distance(), nil) {
+		return nil, ctx.Err()
+	}
 	conn, err := r.net.Dial(ctx)
 	if err == nil && r.isFrozen() {
 		conn.(*memnet.Conn).Freeze()
@@ -79,7 +83,9 @@ type fakeRelay struct {
 	frozen   bool
 	far      time.Duration // how long each dial is delayed
 	away     bool          // dials to it get no answer
-	asked    []*fakeLink   // links of edges that only ask who the relay is
+	slow     time.Duration // time from Hello to Welcome
+	hellos   []link.Hello
+	asked    []*fakeLink // links of edges that only ask who the relay is
 }
 
 // start adds a relay to n at addr.
@@ -119,7 +125,14 @@ func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if welcome.Relay == "" {
 		welcome.Relay = r.name
 	}
-	cfg := link.AcceptConfig{Keys: r.keys, Versions: r.versions, Welcome: func(link.Hello) (link.Welcome, error) { return welcome, nil }}
+	cfg := link.AcceptConfig{Keys: r.keys, Versions: r.versions, Welcome: func(h link.Hello) (link.Welcome, error) {
+		r.mu.Lock()
+		r.hellos = append(r.hellos, h)
+		slow := r.slow
+		r.mu.Unlock()
+		time.Sleep(slow)
+		return welcome, nil
+	}}
 	r.mu.Unlock()
 	if refusing {
 		http.Error(w, "relay stops", http.StatusServiceUnavailable)
@@ -174,6 +187,12 @@ func (r *fakeRelay) isFrozen() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.frozen
+}
+
+func (r *fakeRelay) heard() []link.Hello {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.hellos)
 }
 
 // refuse makes the relay take no new links, as a stopping relay does.
@@ -290,14 +309,30 @@ type fakeHub struct {
 	calls      []string
 	comparable bool
 	begun      int
-	naming     bool   // calls are recorded with their link, see fakeFeed.note
-	telling    func() // called at the end of Begin
+	sides      []string // calls of Begin, Leaving and Staying, each with its link's number
+	naming     bool     // calls are recorded with their link, see fakeFeed.note
+	telling    func()   // called at the end of Begin
 }
 
 func (h *fakeHub) note(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.calls = append(h.calls, fmt.Sprintf(format, args...))
+}
+
+func (h *fakeHub) side(format string, n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sides = append(h.sides, fmt.Sprintf(format, n))
+}
+
+// tookSides returns the calls of Begin, Leaving and Staying since the last tookSides.
+func (h *fakeHub) tookSides() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sides := strings.Join(h.sides, ", ")
+	h.sides = nil
+	return sides
 }
 
 func (h *fakeHub) took() []string {
@@ -321,6 +356,7 @@ func (h *fakeHub) Begin(session func(link.Session), held func(link.Held)) Feed {
 		h.telling()
 	}
 	h.begun++
+	h.sides = append(h.sides, fmt.Sprint(h.begun, " begins"))
 	return &fakeFeed{h, h.begun}
 }
 
@@ -352,8 +388,8 @@ func (h *fakeFeed) BeginBatch()                       {}
 func (h *fakeFeed) EndBatch()                         {}
 func (h *fakeFeed) Cost(link.Cost)                    {}
 func (h *fakeFeed) BrokerBack()                       {}
-func (h *fakeFeed) Leaving()                          {}
-func (h *fakeFeed) Staying()                          {}
+func (h *fakeFeed) Leaving()                          { h.side("%d leaving", h.n) }
+func (h *fakeFeed) Staying()                          { h.side("%d staying", h.n) }
 func (h *fakeFeed) Down()                             { h.note("down") }
 
 func (h *fakeHub) Forget(session uint64) {
@@ -422,6 +458,10 @@ func (e *edge) open(id uint64) link.Session {
 	e.Open(s)
 	return s
 }
+
+// withSession opens session 1. If network.run calls it, there is no link yet, so the first link
+// tells the session once.
+func withSession(e *edge) { e.open(1) }
 
 func (e *edge) end(id uint64) {
 	e.hub.mu.Lock()

@@ -12,8 +12,7 @@ func TestASuspensionRenewsTheLinkAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		r := n.start(t, "r1:1")
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 		e.accept(1, "a")
 		r.last(1)
 		e.renew(time.Minute)

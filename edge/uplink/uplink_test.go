@@ -39,8 +39,7 @@ func render(frames []any) string {
 func TestTablesThenLogThenNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 		e.hub.held = []link.Held{{Topic: "user:u1", Sessions: []uint64{1}}}
 		e.accept(1, "a", "b")
 		if now, ever := e.Linked(); now || ever {
@@ -84,8 +83,7 @@ func TestReplayLeavesOutWhatIsFinished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		r := n.start(t, "r1:1")
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 		e.accept(1, "1", "2", "3", "4", "5", "6")
 		l := r.last(1)
 		l.send(link.Ack{Through: 2, Finished: []link.Range{{First: 4, Last: 5}}})
@@ -110,8 +108,7 @@ func TestAnswersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		r := n.start(t, "r1:1")
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 		e.accept(1, "bad", "join", "leave")
 		answers := []appender{
 			link.Answer{Number: 1, Session: 1, Text: []byte("error")},
@@ -138,8 +135,7 @@ func TestFramesReachTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		r := n.start(t, "r1:1")
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 		e.end(1)
 		r.last(1).send(
 			link.TopicNumber{ID: 7, Topic: "all"}, link.Opened{Session: 1, Confirmed: true, Topics: []uint64{7}},
@@ -242,8 +238,7 @@ func TestFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
 		r := n.start(t, "r1:1")
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}}, withSession)
 		e.accept(1, "a", "b", "c")
 		e.end(1)
 
@@ -296,8 +291,7 @@ func TestMetricsAndLog(t *testing.T) {
 		var log lockedBuilder
 		registry := prometheus.NewRegistry()
 		r := n.start(t, "r1:1")
-		e := n.run(t, Config{URLs: []string{"ws://r1:1"}, Metrics: registry, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		e.open(1)
+		e := n.run(t, Config{URLs: []string{"ws://r1:1"}, Metrics: registry, Log: slog.New(slog.NewTextHandler(&log, nil))}, withSession)
 		e.accept(1, "secret text")
 		r.last(1)
 		r.cut()

@@ -11,6 +11,7 @@ func (e *edge) doubt(a *attachment) {
 	e.w.tracef("%s: doubts %s", e.name, a.relay.name)
 	e.w.doubts.begun++
 	e.seeking = true
+	a.leaving = e.w.now
 	a.link.Leaving()
 	e.w.after(e.w.between(0, 50*time.Millisecond), func() { e.seek(a) })
 }
@@ -23,6 +24,9 @@ func (e *edge) seek(a *attachment) {
 	}
 	again := func() { e.w.after(e.w.between(200*time.Millisecond, 400*time.Millisecond), func() { e.seek(a) }) }
 	if e.w.chance(20) { // a relay that does not answer is dialled first
+		if a.relay.alive && a.relay.frozen {
+			e.knock(a)
+		}
 		e.w.after(100*time.Millisecond, func() { e.seek(a) })
 		return
 	}
@@ -59,6 +63,41 @@ func (e *edge) seek(a *attachment) {
 	})
 }
 
+// knock dials a's relay, which stands. The relay takes the link once it goes on. The edge may have
+// given up the dial by then. If a is silent 0.5 s after Welcome, the edge moves to the new link.
+func (e *edge) knock(a *attachment) {
+	r := a.relay
+	c, hello := e.connect(r)
+	taken := false
+	r.waiting = append(r.waiting, func() {
+		taken = true
+		r.accept(c, hello)
+		if c.edge.closed {
+			e.w.after(e.w.between(0, time.Second), c.relay.lose)
+			return
+		}
+		e.welcome(r, c, func(next *attachment) {
+			if next == nil {
+				return
+			}
+			e.w.after(500*time.Millisecond, func() {
+				if !e.alive || e.used != a || !a.end.silent() || next.end.closed {
+					next.end.shut()
+					return
+				}
+				e.w.doubts.moved++
+				e.takeOver(a, next)
+			})
+		})
+	})
+	e.w.after(1200*time.Millisecond, func() {
+		if !taken {
+			e.w.tracef("%s: gives up", c.name)
+			c.edge.paused, c.edge.closed = false, true
+		}
+	})
+}
+
 // calledOff reports whether a has been heard again. If so, the edge stays on a.
 func (e *edge) calledOff(a *attachment) bool {
 	if a.end.silent() {
@@ -67,6 +106,7 @@ func (e *edge) calledOff(a *attachment) bool {
 	e.w.tracef("%s: has heard %s again", e.name, a.relay.name)
 	e.w.doubts.cancelled++
 	e.seeking = false
+	a.leaving = time.Time{}
 	a.link.Staying()
 	return true
 }

@@ -34,11 +34,11 @@ type edge struct {
 	dialling bool
 	seeking  bool // it looks for another relay while a link is up
 	stalled  bool
-	unlinked time.Time // last of: its start, the end of a link in use, the end of a stall
+	unlinked time.Time // the latest of its start, the end of a link in use, and the end of a stall
 
 	sessions []*session // live sessions
 	ended    []*session // the most recently ended ones
-	compared int        // times that tables were compared, since the start or mend
+	compared int        // how often tables were compared, since the start or world.mend
 }
 
 // attachment is a link of an edge, from the handshake on.
@@ -50,6 +50,12 @@ type attachment struct {
 	live   bool // Live has come
 	began  time.Time
 	byMove bool // it began while another link was up
+
+	// leaving is when Leaving was called last. It is zero before that, and after Staying.
+	leaving time.Time
+	// counted is the time leaving of the link from which the edge moved to this one. It is zero if
+	// the edge did not move. From then on the hub counts publications without a position.
+	counted time.Time
 }
 
 func (w *world) instance() (i protocol.Instance) {
@@ -139,21 +145,14 @@ func (e *edge) choose(leaving *relay) *relay {
 	return pick(e.w, free)
 }
 
-// handshake links to a relay. The relay has the link before the edge does. The function done is
-// called with the link, or with nil if the handshake failed.
+// handshake links to a relay. The relay has the link before the edge does. Then handshake calls
+// done with the link. If the handshake fails, it calls done with nil.
 func (e *edge) handshake(r *relay, done func(*attachment)) {
 	w := e.w
-	e.generation++
-	hello := link.Hello{Generation: e.generation, LogSize: uint64(w.config.logSize), Instance: e.instance, Node: e.node}
-	if e.moves {
-		hello.Features = link.FeatureMove
-	}
-	name := fmt.Sprintf("%s#%d", e.name, e.generation)
-	c := w.newConn(name+"="+r.name, name, r.name+"<"+name, e.moves)
-	c.edge.pause()
+	c, hello := e.connect(r)
 	if w.chance(4) {
-		// The edge gives up, and the relay accepts the link late. That may be after a newer link,
-		// and the relay may not hear that the late link has ended.
+		// The edge gives up, and the relay accepts the link late. By then a newer link may be up.
+		// The relay may not hear that the late link has ended.
 		w.tracef("%s: gives up", c.name)
 		c.edge.paused, c.edge.closed = false, true
 		c.cut = w.chance(50)
@@ -175,15 +174,33 @@ func (e *edge) handshake(r *relay, done func(*attachment)) {
 			return
 		}
 		r.accept(c, hello)
-		w.after(w.between(100*time.Microsecond, 5*time.Millisecond), func() {
-			if c.cut || c.edge.lost || !e.alive {
-				c.edge.paused = false
-				c.edge.shut()
-				done(nil)
-				return
-			}
-			done(&attachment{relay: r, end: c.edge})
-		})
+		e.welcome(r, c, done)
+	})
+}
+
+// connect makes a connection to a relay. It returns the connection and what the edge says on it.
+func (e *edge) connect(r *relay) (*conn, link.Hello) {
+	e.generation++
+	hello := link.Hello{Generation: e.generation, LogSize: uint64(e.w.config.logSize), Instance: e.instance, Node: e.node}
+	if e.moves {
+		hello.Features = link.FeatureMove
+	}
+	name := fmt.Sprintf("%s#%d", e.name, e.generation)
+	c := e.w.newConn(name+"="+r.name, name, r.name+"<"+name, e.moves)
+	c.edge.pause()
+	return c, hello
+}
+
+// welcome brings the relay's Welcome to the edge, and then calls done as handshake does.
+func (e *edge) welcome(r *relay, c *conn, done func(*attachment)) {
+	e.w.after(e.w.between(100*time.Microsecond, 5*time.Millisecond), func() {
+		if c.cut || c.edge.lost || !e.alive {
+			c.edge.paused = false
+			c.edge.shut()
+			done(nil)
+			return
+		}
+		done(&attachment{relay: r, end: c.edge})
 	})
 }
 
@@ -207,6 +224,9 @@ func (e *edge) down(a *attachment, cause *link.CloseError) {
 		e.old = slices.Delete(e.old, i, i+1)
 		return
 	}
+	if cause.Code == link.CodeSuperseded {
+		e.w.fail("P12: %s ended: a link that the edge did not need took its place", a.end.name)
+	}
 	e.used, e.seeking, e.unlinked = nil, false, e.w.now
 	for _, old := range slices.Clone(e.old) {
 		old.end.Bye(link.CodeNormal, "moved to another relay")
@@ -221,6 +241,7 @@ func (e *edge) look(a *attachment) {
 	case window := <-a.link.Drain():
 		if a == e.used && !e.seeking {
 			e.seeking = true
+			a.leaving = e.w.now
 			a.link.Leaving()
 			e.w.after(e.w.between(0, window), func() { e.move(a) })
 		}
@@ -252,6 +273,9 @@ func (e *edge) move(a *attachment) {
 		again()
 		return
 	}
+	if e.w.chance(30) { // the new link may bring what the old one brings just before
+		e.w.store.bare(e.w.topic(), "original", e.w.text())
+	}
 	e.handshake(r, func(next *attachment) {
 		switch {
 		case next == nil:
@@ -264,10 +288,11 @@ func (e *edge) move(a *attachment) {
 	})
 }
 
-// takeOver takes next into use. It leaves a once next is live, or after 5 s.
+// takeOver takes next into use. The edge leaves a once next is live, or after 5 s. The method look
+// notices that next is live.
 func (e *edge) takeOver(a, next *attachment) {
 	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
-	e.old, e.seeking = append(e.old, a), false
+	e.old, e.seeking, next.counted = append(e.old, a), false, a.leaving
 	e.begin(next)
 	e.w.after(5*time.Second, func() {
 		if slices.Contains(e.old, a) {
@@ -276,8 +301,9 @@ func (e *edge) takeOver(a, next *attachment) {
 	})
 }
 
-// leave ends a link that another one has taken over. An edge that knows how to move sends Moved,
-// and closes the link 2 s later if the relay has not. Other edges close it without Moved.
+// leave ends a link that another one has taken over. An edge that knows how to move sends Moved.
+// If the relay has not closed the link 2 s later, the edge closes it. Other edges close the link
+// without Moved.
 func (e *edge) leave(a *attachment) {
 	if a.left {
 		return

@@ -107,8 +107,12 @@ func (f *feed) Publication(p link.Publication) {
 	topic := f.names[p.Topic]
 	f.Feed.Publication(p)
 	f.e.collect(cause{topic: topic, position: p.Position, id: p.ID})
-	if topic != "" {
-		f.e.w.model.told(f.e, topic, p.Position)
+	if topic == "" {
+		return
+	}
+	f.e.w.model.told(f.e, topic, p.Position)
+	if p.Position.IsZero() {
+		f.e.w.model.broughtFirst(f.e, topic, string(p.Payload))
 	}
 }
 

@@ -85,6 +85,7 @@ type entry struct {
 	prev     protocol.Position          // if bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
 	holed    map[*session]bool          // if bare: whether it came before the entry at prev
+	given    map[*edge]bool             // if bare: whether a link has brought it to the edge
 	unheard  bool                       // a relay missed it, perhaps without knowing
 }
 
@@ -119,8 +120,9 @@ type interest struct {
 	awaits int       // commands without an answer
 	leaves int       // leave commands without an answer
 	came   time.Time // when the session connected or asked to join
-	// loose is set when the connect or the join is answered, if a relay had no Redis at some time
-	// since came. Then the session may get what was published after loose, see awaySince.
+	// loose is set when the connect or the join is answered. If every relay has had Redis since the
+	// time in came, loose stays zero. Otherwise awaySince gives it, and the session may get what
+	// was published after it.
 	loose    time.Time
 	expected []*expected
 	next     int // index in expected, behind the last entry that came

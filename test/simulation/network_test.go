@@ -9,8 +9,8 @@ import (
 )
 
 // conn is the connection under one link. Each of its two directions is a stream of bytes, which
-// arrive in order, in pieces and late. When the conn is cut, it is drawn how many of the bytes in
-// flight still arrive.
+// arrive in order, in pieces and late. When the conn is cut, a random number of the bytes in flight
+// still arrives.
 type conn struct {
 	w     *world
 	name  string
@@ -36,9 +36,9 @@ type end struct {
 	woken    bool
 	spoken   bool // Bye was sent
 	closed   bool
-	paused   bool // its process stands still: no reads, no writes, no watching
-	received time.Duration
-	progress time.Duration
+	paused   bool          // its process stands still: no reads, no writes, no watching
+	received time.Duration // when a byte came last
+	progress time.Duration // when this end last sent a batch, or the peer last read a piece
 	sent     uint64
 	flying   int       // bytes sent that the peer has not read
 	arrives  int       // once cut: how many bytes in flight still arrive
@@ -74,7 +74,7 @@ func (e *end) open(src link.Source, sink link.Sink, ended func(*link.CloseError,
 	e.Wake()
 }
 
-// Wake implements downlink.Conn, and is what an uplink.Link calls.
+// Wake implements downlink.Conn. An uplink.Link calls it, too.
 func (e *end) Wake() {
 	if !e.woken && !e.closed {
 		e.woken = true
@@ -108,7 +108,7 @@ func (e *end) write() {
 
 func (e *end) full() bool { return e.flying >= e.w.config.window }
 
-// send puts a batch on its way in pieces. The peer takes it only when its last byte has come.
+// send puts a batch on its way in pieces. The peer takes the batch when the last byte has come.
 func (e *end) send(batch []byte) {
 	w := e.w
 	e.trace("sends", batch)
@@ -220,7 +220,8 @@ func (e *end) resume() {
 	e.Wake()
 }
 
-// shut closes this end. The peer sees that after all bytes that were sent, unless the conn is cut.
+// shut closes this end. The peer is told after the last byte that was sent. If the conn is cut, the
+// peer is not told.
 func (e *end) shut() {
 	if e.closed {
 		return

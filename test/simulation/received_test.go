@@ -181,16 +181,16 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 	return true
 }
 
-// mayComeLate reports whether it is excused that a message comes behind a later one of its sender.
-// There are five such cases:
+// mayComeLate reports whether a message may come behind a later one of its sender. There are five
+// cases in which it may:
 //   - Redis lost the message, and the message was stored again.
 //   - The session was told that the message is lost.
 //   - Redis lost the message, and the session was not there when the message was first published.
 //     Now Redis has the message again, or a relay does not know of the loss.
 //   - The message was published before the session came, or may have been. A relay that does not
 //     know of that publication gives the message ahead.
-//   - The session was told that the message is lost. A relay that does not know of that gives the
-//     message ahead: one that the sender's edge has left, or one to which an edge has come back.
+//   - The session was told that the message is lost. A relay that does not know of the loss gives
+//     the message ahead. The sender's edge has left this relay, or an edge has come back to it.
 func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	list := s.interests[c.topic].expected
 	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
@@ -243,9 +243,9 @@ func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promi
 	}
 }
 
-// deliveredLate checks a message given ahead that is published already. It fails the run if the
-// publication was before the receiver came, or if the receiver was told of the message's loss. It
-// excuses cases in which the receiver's relay may not know that.
+// deliveredLate checks a message given ahead that is published already. It fails the run in two
+// cases: the message was published before the receiver came, or the receiver was told of its loss.
+// It excuses a message if the receiver's relay may not know that.
 func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, what string)) {
 	if f == nil || f.stored == 0 {
 		return
@@ -292,14 +292,34 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 	}
 }
 
-// broughtLater reports whether the edge may get a publication without a position again, by a link
-// that began after the publication was made. It may if the publication reached the link's relay
-// after the link began, or if an older link was still up when the link began. Without a link,
-// broughtLater returns true. The edge cannot tell a repeat from another publication with the same
-// text.
+// broughtLater reports whether the link in use may bring a publication without a position again.
+// The edge cannot tell a repeat from another publication with the same text. No repeat may come if
+// the link began before the publication was made. Nor may one come if the edge was leaving the link
+// before: it counted publications then. Otherwise a repeat may come in two cases. In the first, the
+// publication reached the link's relay after the link began. In the second, an older link was up
+// when the link began. Without a link, broughtLater returns true.
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
-	return a == nil || a.began.After(bare.at) && (a.byMove || !bare.brought[a.relay.broker].Before(a.began))
+	if a == nil {
+		return true
+	}
+	counted := !a.counted.IsZero() && a.counted.Before(bare.at)
+	return a.began.After(bare.at) && !counted && (a.byMove || !bare.brought[a.relay.broker].Before(a.began))
+}
+
+// broughtFirst checks that a publication without a position reaches every member of the topic when
+// the first link of the edge brings it.
+func (m *model) broughtFirst(e *edge, t protocol.Topic, text string) {
+	bare := m.stream(t).bares[text]
+	if bare == nil || bare.given[e] {
+		return
+	}
+	bare.given[e] = true
+	for _, s := range e.sessions {
+		if i := s.interests[t]; i != nil && i.in && s.bares[bare] == 0 {
+			m.w.fail("P4: %s/%d (%s) did not get %q on %s, which its edge got", e.name, s.id, s.user, text, t)
+		}
+	}
 }
 
 func (m *model) deliveredBare(s *session, c cause, text string, fail func(promise, what string)) {
@@ -319,8 +339,8 @@ func (m *model) deliveredBare(s *session, c cause, text string, fail func(promis
 }
 
 // deliveredEntry checks a publication with a position. It must be for the session, and must come
-// once. If the session lacks an earlier entry that it must receive, the run fails. What losses and
-// outages permit is excused.
+// once. If the session lacks an earlier entry that it must receive, the run fails. deliveredEntry
+// excuses what losses and outages permit.
 func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promise, what string)) {
 	i := s.interests[c.topic]
 	find := func(from, to int) int {

@@ -28,6 +28,7 @@ type relay struct {
 	alive    bool
 	since    time.Time // when it started, or went on
 	frozen   bool
+	waiting  []func() // dials that it takes once it goes on
 	refusing bool
 	due      bool
 }
@@ -158,6 +159,14 @@ func (r *relay) thaw() {
 	for _, e := range slices.Clone(r.ends) {
 		e.resume()
 	}
+	for _, take := range r.waiting {
+		r.w.after(r.w.between(0, 5*time.Millisecond), func() {
+			if r.takes() {
+				take()
+			}
+		})
+	}
+	r.waiting = nil
 	r.stepSoon()
 }
 

@@ -19,8 +19,8 @@ type schedule struct {
 	actions []action
 }
 
-// action is one step of a schedule, followed by a wait. Everything drawn from its start until the
-// next action is drawn from a random generator with the action's own seed.
+// action is one step of a schedule, followed by a wait. Each action has a random generator of its
+// own, with its own seed. The run draws from this generator until the next action starts.
 type action struct {
 	name string
 	do   func(*world)
@@ -45,8 +45,8 @@ func plan(seed uint64) schedule {
 		digestEach: time.Duration(one(10, 2)) * time.Second,
 		pieces:     one(512, 16, 3, 1),
 	}}
-	// Only the large log gets a topic rate. There, the messages that wait for the rate stay below
-	// the share of the log from which on messages are refused.
+	// Messages that wait for a topic's rate may take a share of the log. Beyond it they are
+	// refused. In the large log they stay below that share, so only that log gets a topic rate.
 	if seed%3 == 0 && s.config.logSize == 4<<20 {
 		s.config.topicRate = 20_000
 	}
@@ -161,7 +161,11 @@ var kinds = []kind{
 	{"a relay stalls", 20, false, func(w *world) {
 		r := w.relay()
 		r.freeze()
-		w.after(w.between(300*time.Millisecond, 2500*time.Millisecond), r.thaw)
+		stall := w.between(300*time.Millisecond, 2500*time.Millisecond)
+		w.after(stall, r.thaw)
+		for range w.rnd.IntN(4) { // publications may come by both links of an edge that doubts
+			w.after(w.between(0, stall+time.Second), func() { w.store.bare(w.topic(), "original", w.text()) })
+		}
 	}},
 	{"thaw relays", 20, false, func(w *world) { w.thaw() }},
 	{"stall an edge", 14, false, func(w *world) {

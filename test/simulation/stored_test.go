@@ -95,7 +95,7 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 // bare takes note of a publication of an original server, which has no position.
 func (m *model) bare(t protocol.Topic, from, msg string) {
 	text := string(protocol.AppendText(nil, t, from, msg))
-	e := &entry{from: from, text: text, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}}
+	e := &entry{from: from, text: text, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}, given: map[*edge]bool{}}
 	s := m.stream(t)
 	if n := len(s.entries); n > 0 {
 		e.prev = s.entries[n-1].position
@@ -112,8 +112,8 @@ func (m *model) broughtBare(c *relayBroker, p broker.Publication) {
 }
 
 // unheard takes note that a publication did not reach a relay. The relay may know nothing of it
-// until it receives the next one of the topic, or a Subscribed. A session that connects or joins
-// there in between may then get the missed publication too.
+// until the topic's next publication or a Subscribed comes. A session may connect or join at this
+// relay in between. It may then get the missed publication, too.
 func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	for _, e := range m.stream(t).entries {
 		if e.position == at {
@@ -122,10 +122,10 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// lose takes note that Redis has lost data. The parameter kept is what count returned when the
-// state was saved to which Redis goes back. It is nil if Redis is emptied. The entries that came
-// after that state are lost. Marks against duplicates may be lost too, so any frame may be stored
-// again.
+// lose takes note that Redis has lost data. Redis goes back to a saved state, or is emptied. The
+// parameter kept is what count returned when the state was saved. It is nil if Redis is emptied.
+// The entries that came after that state are lost. Marks against duplicates may be lost too, so any
+// frame may be stored again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {
