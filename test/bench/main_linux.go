@@ -82,7 +82,8 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	b.others(usage.Busy().Since(before))
-	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: report.Medians(b.rows)}
+	rows := report.Medians(b.rows)
+	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: append(rows, ratios(rows, b.scale)...)}
 	if err := r.Markdown(out); err != nil || o.json == "" {
 		return err
 	}
