@@ -80,7 +80,12 @@ func (b *bare) publish(n uint64) {
 	b.out.Write(appendCommand(b.out.AvailableBuffer(), "PUBLISH", b.channel(topic), string(b.envelope)))
 }
 
-func (b *bare) flush() error { return b.out.Flush() }
+func (b *bare) flush() error {
+	if err := b.out.Flush(); err != nil {
+		return fmt.Errorf("bare PUBLISH: %w", err)
+	}
+	return nil
+}
 
 func (b *bare) arrivals() <-chan arrival { return b.came }
 
