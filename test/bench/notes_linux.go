@@ -13,7 +13,7 @@ func (b *bench) explain() {
 	b.note("Session i is on server i modulo their number. Memory is what processes have resident, less what they had before the sessions, per session; that of the kernel is of the whole machine, and of both ends of each socket.")
 	b.note("Messages have %d bytes where nothing else is said. One in flight: the next is sent when all receivers have the last; latency is until the last of them has it. A member that sends does not receive.", messageSize)
 	b.note("Pace: messages are sent by the clock, whether or not those before have arrived, and latency counts from when each was due. CPU has what servers spend at rest in it. A server that has a second's messages to deliver, the oldest for a second, does not keep the pace.")
-	b.note("Publish: the relay's broker, and a plain client that says PUBLISH, in turns on one redis-server; each also receives its messages, by one subscriber for each topic. Pipelined: up to %d in flight.", inFlight)
+	b.note("Publish: the relay's broker, and a plain client that says PUBLISH, in turns on one redis-server; each also receives its messages, by one subscriber for each topic. So many are in flight: neither answered nor received.")
 	b.note("Goals: a server's figure divided by that of a peer in this run.")
 	b.note("Floor: a program that writes what one WebSocket sends to all others, and does nothing else.")
 	if b.scale != whole {

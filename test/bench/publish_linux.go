@@ -10,11 +10,12 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// inFlight is the number of messages that a publisher may have in flight when it pipelines.
+// inFlight is the largest number of messages that a publisher may have in flight. Redis then has
+// always more to do.
 const inFlight = 500
 
 // publish compares the CPU time of Redis for messages of a relay's broker with that for a bare
-// PUBLISH: with many messages in flight and with one, to one topic and to many.
+// PUBLISH: with many messages in flight and with few, to one topic and to many.
 func publish(ctx context.Context, b *bench, f *form) error {
 	for _, topics := range []int{1, b.sessions(10_000)} {
 		if err := b.publishTo(ctx, f, topics); err != nil {
@@ -50,29 +51,26 @@ func (b *bench) publishTo(ctx context.Context, f *form, topics int) error {
 			return err
 		}
 	}
-	for _, way := range []struct {
-		name   string
-		flight int
-		goal   float64
-	}{{"pipelined", inFlight, 2.5}, {"one in flight", 1, 0}} {
-		r := b.of("publish", f, fmt.Sprintf("%s, topics: %d", way.name, topics))
-		var took [2]float64 // µs of Redis for a message, by side
-		for _, p := range sides {
-			p.cpu, p.counted = 0, 0
-		}
+	goals := map[int]float64{inFlight: 2.5} // key: messages in flight
+	for _, flight := range []int{inFlight, 16, 1} {
+		r := b.of("publish", f, fmt.Sprintf("topics: %d, %d in flight", topics, flight))
+		var took [2]time.Duration
+		var messages [2]int
 		for range rounds {
-			for _, p := range sides {
-				if err := p.measure(ctx, redis, way.flight, b.time(time.Second)); err != nil {
+			for i, p := range sides {
+				sent := p.sent
+				cpu, err := p.during(ctx, redis, flight, b.time(time.Second))
+				if err != nil {
 					return err
 				}
+				took[i] += cpu
+				messages[i] += int(p.sent - sent)
 			}
 		}
-		for i, p := range sides {
-			took[i] = micros(p.cpu, p.counted)
-		}
-		r.add("CPU of Redis per message", "µs", took[0], 0)
-		r.add("CPU of Redis per bare PUBLISH", "µs", took[1], 0)
-		r.add("CPU of Redis per message, to that per bare PUBLISH", "", took[0]/took[1], way.goal)
+		ours, theirs := micros(took[0], messages[0]), micros(took[1], messages[1])
+		r.add("CPU of Redis per message", "µs", ours, 0)
+		r.add("CPU of Redis per bare PUBLISH", "µs", theirs, 0)
+		r.add("CPU of Redis per message, to that per bare PUBLISH", "", ours/theirs, goals[flight])
 	}
 	return nil
 }
@@ -93,31 +91,26 @@ type arrival struct {
 	err      error  // the publisher failed
 }
 
-// publishing is the messages of one publisher, and the CPU time that Redis spent on them.
+// publishing counts the messages of one publisher, and checks what arrives.
 type publishing struct {
 	publisher
 	topics                   int
 	sent, answered, received uint64
 	last                     []uint64 // by topic: the message received last; filled by took
-
-	cpu     time.Duration
-	counted int // messages in cpu
 }
 
-// measure adds a round to the figures of p. The round sends messages during the time d.
-func (p *publishing) measure(ctx context.Context, redis *local.Server, flight int, d time.Duration) error {
-	sent, until := p.sent, time.Now().Add(d)
+// during returns the CPU time of Redis for a round that sends messages during the time d.
+func (p *publishing) during(ctx context.Context, redis *local.Server, flight int, d time.Duration) (time.Duration, error) {
 	before, err := usage.CPU(redis.PID())
 	if err != nil {
-		return err
+		return 0, err
 	}
+	until := time.Now().Add(d)
 	if err := p.round(ctx, flight, func() bool { return time.Now().Before(until) }); err != nil {
-		return err
+		return 0, err
 	}
 	after, err := usage.CPU(redis.PID())
-	p.cpu += after - before
-	p.counted += int(p.sent - sent)
-	return err
+	return after - before, err
 }
 
 // round sends messages while the function more returns true, with at most flight of them neither

@@ -40,7 +40,13 @@ func TestPublishers(t *testing.T) {
 			p := &publishing{publisher: of, topics: topics}
 			for _, flight := range []int{1, 7, inFlight} {
 				until := p.sent + messages
-				if err := p.round(t.Context(), flight, func() bool { return p.sent < until }); err != nil {
+				more := func() bool {
+					if under := p.sent - min(p.answered, p.received); under >= uint64(flight) {
+						t.Errorf("%d are in flight; want fewer than %d before a further one", under, flight)
+					}
+					return p.sent < until
+				}
+				if err := p.round(t.Context(), flight, more); err != nil {
 					t.Fatal(err)
 				}
 				if p.sent != until || p.answered != until || p.received != until {
