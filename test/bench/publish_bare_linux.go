@@ -141,7 +141,7 @@ func message(in *bufio.Reader) (a arrival, err error) {
 func push(in *bufio.Reader) (last string, err error) {
 	head, err := in.ReadString('\n')
 	if err == nil && head != "*3\r\n" {
-		err = fmt.Errorf("Redis sent %q", head)
+		err = fmt.Errorf("the server sent %q", head)
 	}
 	for i := 0; i < 3 && err == nil; i++ {
 		last, err = element(in)
@@ -157,7 +157,7 @@ func element(in *bufio.Reader) (string, error) {
 	}
 	size, err := strconv.Atoi(strings.TrimSpace(line[1:]))
 	if err != nil {
-		return "", fmt.Errorf("Redis sent %q", line)
+		return "", fmt.Errorf("the server sent %q", line)
 	}
 	text := make([]byte, size+len("\r\n"))
 	_, err = io.ReadFull(in, text)
