@@ -59,7 +59,7 @@ func (r rows) pace(ctx context.Context, s *site, l *load.Loop, sp speaker, rate 
 	r.cpu("delivery", t, paced.Deliveries, 0)
 	r.latency(paced.Latencies, 0, 0.5, 0.99)
 	if late := report.Percentile(paced.Late, 0.99); late > lateClients || busy > busyClients {
-		r.b.note("%s, %s: the latencies are partly the clients' own. 1 %% of the messages were sent more than %v late, and the clients were busy for %s of a core.",
+		r.b.note("%s, %s: the clients were late themselves. 1 %% of the messages were sent more than %v late, and the clients used %s of a core; so latencies are partly theirs, and messages came in bunches.",
 			r.server, r.what, late.Round(10*time.Microsecond), percent(busy))
 	}
 	return nil
