@@ -59,7 +59,8 @@ func (e *testEdge) take(t link.Type, body []byte) {
 				e.w.t.Errorf("%s: Untopic of %s, which has member %d", e.node, name, id)
 			}
 		}
-		if len(e.topics[name].members) == 0 { // dead sessions stay members until their End is acknowledged
+		// Dead sessions stay members until their End is acknowledged.
+		if len(e.topics[name].members) == 0 {
 			delete(e.topics, name)
 		}
 		delete(e.names, f.ID)

@@ -137,7 +137,8 @@ func TestP2_ARelayThatStopsDoesNotWaitForEdgesThatMoved(t *testing.T) {
 	e.linkTo(w.relays[0])
 	e.channel(1, "u")
 	w.settle()
-	w.relays[0].broker.onPublish = func(broker.Publish) bool { return false } // publishes are never answered
+	// Publishes are never answered.
+	w.relays[0].broker.onPublish = func(broker.Publish) bool { return false }
 	e.one(1, "u", "x")
 	w.settle()
 	if n := w.relays[0].router.unfinished(); n != 1 {

@@ -197,7 +197,8 @@ func TestP7_WhoJoinsAndLeavesCostsItsLinkLittle(t *testing.T) {
 	rl.leave(false)
 	w.settle()
 	for range 4 {
-		a.group(1, "g", strings.Repeat("x", 60<<10)) // 240 KiB in all: about a user's share of a log
+		// In all 240 KiB, which is about a user's share of a log.
+		a.group(1, "g", strings.Repeat("x", 60<<10))
 	}
 	w.settle()
 	b.bytes = 0

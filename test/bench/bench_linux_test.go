@@ -51,7 +51,7 @@ func TestBench(t *testing.T) {
 		t.Errorf("the table is\n%s", out)
 	}
 	file := filepath.Join(t.TempDir(), "out.json")
-	o, out := few("-servers", "cluster|floor", "-run", "idle|connect|direct|fanout|groups|broadcast|payload|redis", "-json", file)
+	o, out := few("-servers", "cluster|floor", "-run", "idle|connect|direct|fanout|groups|broadcast|payload|pace|redis|publish", "-json", file)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +67,16 @@ func TestBench(t *testing.T) {
 		}
 	}
 	for _, row := range r.Rows {
+		if sum := row; strings.HasPrefix(row.What, "CPU per") && !strings.Contains(row.What, "with Redis") {
+			sum.What += withRedis
+			i := slices.IndexFunc(r.Rows, func(other report.Row) bool {
+				return other.Case == sum.Case && other.What == sum.What && other.Server == sum.Server
+			})
+			part := strings.HasSuffix(row.What, "edge") || strings.HasSuffix(row.What, "relay")
+			if want := row.Server == "cluster" && !part; (i >= 0) != want || want && r.Rows[i].Value <= row.Value {
+				t.Errorf("%+v: a row with Redis that is greater: %v, want %v", row, i >= 0, want)
+			}
+		}
 		if strings.HasPrefix(row.What, "CPU") && row.Value <= 0 {
 			t.Errorf("%+v: no CPU was used", row)
 		}

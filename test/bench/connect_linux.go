@@ -16,29 +16,19 @@ func connect(ctx context.Context, b *bench, f *form) error {
 		if err := l.Idle(ctx, b.time(time.Second)); err != nil {
 			return err
 		}
-		before, err := s.each()
-		if err != nil {
-			return err
-		}
 		began := time.Now()
-		if _, err := openSessions(ctx, s, l, n); err != nil {
+		t, err := s.during(func() error {
+			_, err := openSessions(ctx, s, l, n)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		took := time.Since(began)
-		after, err := s.each()
-		if err != nil {
-			return err
-		}
-		var sum time.Duration
-		by := map[string]time.Duration{}
-		for i, p := range s.counted {
-			by[p.name] += after[i] - before[i]
-			sum += after[i] - before[i]
-		}
-		r.add("CPU per connect", "µs", micros(sum, n), 250)
+		r.cpu("connect", t, n, 250)
 		if s.cluster != nil {
-			r.add("CPU per connect, edge", "µs", micros(by["edge"], n), 0)
-			r.add("CPU per connect, relay", "µs", micros(by["relay"], n), 0)
+			r.add("CPU per connect, edge", "µs", micros(t.by["edge"], n), 0)
+			r.add("CPU per connect, relay", "µs", micros(t.by["relay"], n), 0)
 		}
 		r.add("connects", "/s", float64(n)/took.Seconds(), 0)
 		return nil

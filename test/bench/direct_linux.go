@@ -12,10 +12,15 @@ import (
 // pairs is the number of pairs of a sender and a receiver.
 const pairs = 50
 
+// These are cases that goals refer to.
+var pairsAtOnce = fmt.Sprintf("%d pairs, one in flight each", pairs)
+
+const pairAtRest = "one pair at rest"
+
 // direct measures messages from users on the first server to users on the last one.
 func direct(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
-		r := b.of("direct", f, fmt.Sprintf("%d pairs, one in flight each", pairs))
+		r := b.of("direct", f, pairsAtOnce)
 		streams, err := openPairs(ctx, s, l)
 		if err != nil {
 			return err
@@ -24,9 +29,9 @@ func direct(ctx context.Context, b *bench, f *form) error {
 		if err != nil {
 			return err
 		}
-		r.messages(c, s.redis != nil, 60)
+		r.messages(c, 60)
 		r.latency(c.Latencies, 0, 0.5, 0.99)
-		r = b.of("direct", f, "one pair at rest")
+		r = b.of("direct", f, pairAtRest)
 		latencies, err := b.oneAtATime(ctx, l, streams[0])
 		r.latency(latencies, 0.9, 0.5, 0.99, 0.999)
 		return err

@@ -92,7 +92,7 @@ func groups(ctx context.Context, b *bench, f *form) error {
 		if err != nil {
 			return err
 		}
-		r.messages(c, s.redis != nil, 0)
+		r.messages(c, 0)
 		r.deliveries(c, 0)
 		return nil
 	})

@@ -10,18 +10,24 @@ import (
 
 // These are sets of scenarios, grouped by what a server must be able to do.
 const (
-	anywhere = "idle connect fanout groups broadcast payload"
+	anywhere = "idle connect fanout groups broadcast payload pace"
 	pairwise = " direct"
-	ours     = " link redis restart"
+	ours     = " link redis publish restart"
+)
+
+// These are names of forms in the table.
+const (
+	clusterName = "cluster"
+	centrifugos = "Centrifugo, two nodes, Redis"
 )
 
 // forms returns our forms, and those that the options -target and -peers add. It fails if the
 // target cannot be used.
 func (b *bench) forms(o options) (forms []*form, err error) {
 	forms = []*form{
-		{name: "cluster", dialect: load.Chat{}, ours: true, budgets: true, can: anywhere + pairwise + ours, start: startCluster},
+		{name: clusterName, dialect: load.Chat{}, ours: true, budgets: true, can: anywhere + pairwise + ours, start: startCluster},
 		{name: "one process", dialect: load.Chat{}, ours: true, can: anywhere + pairwise, start: startOne},
-		{name: "floor", dialect: load.Floor{}, can: "idle connect fanout payload", start: startFloor},
+		{name: "floor", dialect: load.Floor{}, can: "idle connect fanout payload pace", start: startFloor},
 	}
 	if o.target != "" {
 		f, err := b.targetForm(o.target, o.kind, o.pids)
@@ -43,7 +49,7 @@ func (b *bench) peers() (forms []*form) {
 		dialect := load.Centrifugo{Path: centrifugoPath}
 		forms = append(forms,
 			&form{name: "Centrifugo, one node, in memory", dialect: dialect, can: anywhere, start: startCentrifugo},
-			&form{name: "Centrifugo, two nodes, Redis", dialect: dialect, can: anywhere + pairwise, start: startCentrifugos})
+			&form{name: centrifugos, dialect: dialect, can: anywhere + pairwise, start: startCentrifugos})
 	} else {
 		b.note("Centrifugo is absent: there is no centrifugo on the PATH.")
 	}

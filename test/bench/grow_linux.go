@@ -90,7 +90,7 @@ func (b *bench) explainGrowth() {
 // onCluster starts a cluster and a loop for clients, calls the function do with both, and ends
 // both.
 func (b *bench) onCluster(ctx context.Context, edges int, env []string, do func(s *site, l *load.Loop) error) error {
-	f := &form{name: "cluster", dialect: load.Chat{}, start: func(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, edges, env...) }}
+	f := &form{name: clusterName, dialect: load.Chat{}, start: func(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, edges, env...) }}
 	return f.with(ctx, b, do)
 }
 

@@ -41,7 +41,7 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 			return nil
 		}
 		r = b.of("idle", f, fmt.Sprintf("%d sessions, after a message each, per session", n))
-		if err := toThemselves(ctx, f, l, sockets); err != nil {
+		if err := toThemselves(ctx, f, l, messageSize, 0, sockets); err != nil {
 			return err
 		}
 		// There are no budgets here: they are for sessions that have said nothing yet. After
@@ -50,12 +50,13 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 	})
 }
 
-// toThemselves has each session send itself a message.
-func toThemselves(ctx context.Context, f *form, l *load.Loop, sockets []*load.Socket) error {
+// toThemselves has sessions of openSessions send themselves a message of size bytes each. The
+// sockets are those from index first on.
+func toThemselves(ctx context.Context, f *form, l *load.Loop, size, first int, sockets []*load.Socket) error {
 	var streams []*load.Stream
 	for i, socket := range sockets {
-		wrap, _ := f.dialect.Self(idler(i))
-		stream := l.Stream(socket, wrap, messageSize, 1)
+		wrap, _ := f.dialect.Self(idler(first + i))
+		stream := l.Stream(socket, wrap, size, 1)
 		socket.Hear(stream)
 		streams = append(streams, stream)
 	}

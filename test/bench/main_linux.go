@@ -41,14 +41,14 @@ func main() {
 	}
 }
 
-var errTooLong = errors.New("it took longer than an hour")
+var errTooLong = errors.New("it took longer than two hours")
 
 // run runs what the options ask for, and writes the result to out. If a form fails whose field ours
 // is set, run returns the error and writes no result.
 func run(ctx context.Context, o options, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Hour, errTooLong)
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Hour, errTooLong)
 	defer cancel()
 	if o.json != "" { // a bad path fails here, before minutes are spent
 		f, err := os.OpenFile(o.json, os.O_CREATE|os.O_WRONLY, 0o644)
@@ -82,7 +82,8 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	b.others(usage.Busy().Since(before))
-	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: report.Medians(b.rows)}
+	rows := report.Medians(b.rows)
+	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: append(rows, ratios(rows, b.scale)...)}
 	if err := r.Markdown(out); err != nil || o.json == "" {
 		return err
 	}

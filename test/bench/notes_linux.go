@@ -9,9 +9,12 @@ import (
 // explain adds the notes that explain the table.
 func (b *bench) explain() {
 	b.note("Cluster: two edges, one relay, one redis-server, a process each. One process: edge and relay in one, messages in memory. Both with EDGE_AUTH=open and EDGE_RATE=0, all else by default.")
-	b.note("CPU and memory are those of all server processes of the product together, Redis apart; the clients are not in them. CPU is user and system time. On loopback a sender also pays for what the kernel does to receive, up to waking the reader.")
+	b.note("CPU and memory are those of all server processes of the product together, Redis apart; the clients are not in them. Rows with Redis have its CPU in the sum; they are empty for servers without Redis, and for a target. CPU is user and system time. On loopback a sender also pays for what the kernel does to receive, up to waking the reader.")
 	b.note("Session i is on server i modulo their number. Memory is what processes have resident, less what they had before the sessions, per session; that of the kernel is of the whole machine, and of both ends of each socket.")
 	b.note("Messages have %d bytes where nothing else is said. One in flight: the next is sent when all receivers have the last; latency is until the last of them has it. A member that sends does not receive.", messageSize)
+	b.note("Pace: messages are sent by the clock, whether or not those before have arrived, and latency counts from when each was due. CPU has what servers spend at rest in it. A server that has a second's messages to deliver, the oldest for a second, does not keep the pace.")
+	b.note("Publish: the relay's broker, and a plain client that says PUBLISH, in turns on one redis-server; each also receives its messages, by one subscriber for each topic. So many are in flight: neither answered nor received.")
+	b.note("Goals: a server's figure divided by that of a peer in this run.")
 	b.note("Floor: a program that writes what one WebSocket sends to all others, and does nothing else.")
 	if b.scale != whole {
 		b.note("Sessions were divided by %d and times by %d: no figures to go by, so they are beside no budgets.", b.scale.sessions, b.scale.time)

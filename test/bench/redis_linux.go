@@ -8,10 +8,46 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// redis counts the commands and scripts that messages cost on Redis.
+// redis measures what messages cost on Redis: commands, scripts, CPU time and memory.
 func redis(ctx context.Context, b *bench, f *form) error {
+	if err := b.asked(ctx, f); err != nil {
+		return err
+	}
+	return b.kept(ctx, f)
+}
+
+// kept measures the memory that Redis takes for topics that got one message each.
+func (b *bench) kept(ctx context.Context, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
-		r := b.of("redis", f, fmt.Sprintf("%d pairs, one in flight each", pairs))
+		const size = 100
+		n := b.sessions(2000)
+		r := b.of("redis", f, fmt.Sprintf("%d users, a message of %d bytes to each", n, size))
+		sockets, err := openSessions(ctx, s, l, n)
+		if err != nil {
+			return err
+		}
+		// The first messages fill buffers and load scripts.
+		warm := n / 10
+		if err := toThemselves(ctx, f, l, size, 0, sockets[:warm]); err != nil {
+			return err
+		}
+		before, err := s.cluster.redis.Info()
+		if err != nil {
+			return err
+		}
+		if err := toThemselves(ctx, f, l, size, warm, sockets[warm:]); err != nil {
+			return err
+		}
+		after, err := s.cluster.redis.Info()
+		r.add("memory of Redis per topic", "B", float64(after.Memory-before.Memory)/float64(n-warm), 700)
+		return err
+	})
+}
+
+// asked counts commands and scripts, and measures CPU time.
+func (b *bench) asked(ctx context.Context, f *form) error {
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		r := b.of("redis", f, pairsAtOnce)
 		streams, err := openPairs(ctx, s, l)
 		if err != nil {
 			return err

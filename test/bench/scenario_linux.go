@@ -37,8 +37,10 @@ func init() {
 		{"groups", 10_000, groups},
 		{"broadcast", 5000, broadcast},
 		{"payload", 500, payload},
+		{"pace", 1000, pace},
 		{"link", 10_000, link},
-		{"redis", 1000, redis},
+		{"redis", 2000, redis},
+		{"publish", 0, publish},
 		{"restart", 10_000, restart},
 	}
 }
@@ -61,33 +63,35 @@ func measure(ctx context.Context, s *site, l *load.Loop, limits load.Limits, str
 	if _, err := l.Run(ctx, load.Limits{Messages: max(1, limits.Messages/4), Time: limits.Time / 4}, streams...); err != nil {
 		return c, fmt.Errorf("warming up: %w", err)
 	}
-	before, err := s.cpu()
-	if err != nil {
-		return c, err
-	}
-	if c.Result, err = l.Run(ctx, limits, streams...); err != nil {
-		return c, err
-	}
-	after, err := s.cpu()
-	c.spent = spent{after.servers - before.servers, after.redis - before.redis}
+	c.spent, err = s.during(func() (err error) {
+		c.Result, err = l.Run(ctx, limits, streams...)
+		return err
+	})
 	return c, err
 }
+
+// cpu adds a row for the CPU time of one of n units, without Redis. It adds a row with Redis in the
+// sum if the servers use a Redis that the bench knows.
+func (r rows) cpu(unit string, t spent, n int, budget float64) {
+	r.add("CPU per "+unit, "µs", micros(t.servers, n), budget)
+	if t.known {
+		r.add("CPU per "+unit+withRedis, "µs", micros(t.servers+t.redis, n), 0)
+	}
+}
+
+const withRedis = ", with Redis"
 
 // deliveries adds rows for the CPU time of one delivery, for the rate of deliveries, and for
 // latencies.
 func (r rows) deliveries(c cost, budget float64) {
-	r.add("CPU per delivery", "µs", micros(c.servers, c.Deliveries), budget)
+	r.cpu("delivery", c.spent, c.Deliveries, budget)
 	r.add("deliveries", "/s", float64(c.Deliveries)/c.Took.Seconds(), 0)
 	r.latency(c.Latencies, 0, 0.5, 0.99)
 }
 
-// messages adds rows for the CPU time of one message, and for the rate of messages. If redis is
-// set, messages also adds a row for the CPU time of Redis for one message.
-func (r rows) messages(c cost, redis bool, budget float64) {
-	r.add("CPU per message", "µs", micros(c.servers, c.Messages), budget)
-	if redis {
-		r.add("CPU of Redis per message", "µs", micros(c.redis, c.Messages), 0)
-	}
+// messages adds rows for the CPU time of one message, and for the rate of messages.
+func (r rows) messages(c cost, budget float64) {
+	r.cpu("message", c.spent, c.Messages, budget)
 	r.add("messages", "/s", float64(c.Messages)/c.Took.Seconds(), 0)
 }
 

@@ -14,7 +14,7 @@ type site struct {
 	form    *form
 	addrs   []string  // servers; sessions take them in turn
 	counted []process // processes whose CPU and memory are measured
-	redis   *process  // nil: the servers use no Redis
+	redis   *process  // nil: the servers use no Redis, or one that is not known
 	cluster *cluster  // nil: the servers are not edgerelay
 	stop    func()
 }
@@ -58,30 +58,49 @@ func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop
 	return l.Idle(ctx, 100*time.Millisecond) // a message that comes now is an error
 }
 
-// spent is the CPU time of all counted processes, and that of Redis.
-type spent struct{ servers, redis time.Duration }
-
-func (s *site) cpu() (t spent, err error) {
-	each, err := s.each()
-	for _, d := range each {
-		t.servers += d
-	}
-	if err == nil && s.redis != nil {
-		t.redis, err = usage.CPU(s.redis.pid)
-	}
-	return t, err
+// spent is the CPU time of the counted processes together, of those with each name, and of Redis.
+type spent struct {
+	servers time.Duration
+	by      map[string]time.Duration
+	redis   time.Duration
+	known   bool // the servers use a Redis that the bench knows, and redis is its time
 }
 
-// each returns the CPU time of each counted process.
-func (s *site) each() (all []time.Duration, err error) {
+// during returns the CPU time that was spent while the function do ran.
+func (s *site) during(do func() error) (t spent, err error) {
+	before, err := s.cpu()
+	if err != nil {
+		return t, err
+	}
+	if err := do(); err != nil {
+		return t, err
+	}
+	if t, err = s.cpu(); err != nil {
+		return t, err
+	}
+	t.servers -= before.servers
+	t.redis -= before.redis
+	for name := range t.by {
+		t.by[name] -= before.by[name]
+	}
+	return t, nil
+}
+
+// cpu returns the CPU time that was spent since each process was started.
+func (s *site) cpu() (t spent, err error) {
+	t = spent{by: map[string]time.Duration{}, known: s.redis != nil}
 	for _, p := range s.counted {
 		d, err := usage.CPU(p.pid)
 		if err != nil {
-			return nil, err
+			return t, err
 		}
-		all = append(all, d)
+		t.servers += d
+		t.by[p.name] += d
 	}
-	return all, nil
+	if t.known {
+		t.redis, err = usage.CPU(s.redis.pid)
+	}
+	return t, err
 }
 
 // startAll starts servers one after the other. If one does not start, startAll ends those that have

@@ -8,13 +8,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -75,7 +72,7 @@ func measure(ctx context.Context, topics, messages, size int, nodeMaxBytes strin
 		}
 		defer sockets[i].Close()
 	}
-	before, err := used(redis)
+	before, err := redis.Info()
 	if err != nil {
 		return 0, 0, err
 	}
@@ -100,29 +97,14 @@ func measure(ctx context.Context, topics, messages, size int, nodeMaxBytes strin
 			return 0, 0, err
 		}
 	}
-	filled, err := used(redis)
+	filled, err := redis.Info()
 	if err != nil {
 		return 0, 0, err
 	}
 	time.Sleep(age + 5*time.Second) // Redis removes expired keys little by little
-	expired, err := used(redis)
-	return (filled - before) / topics, (expired - before) / topics, err
-}
-
-// used returns the used_memory of Redis. It touches all keys first, because Redis frees an expired
-// key when it is touched.
-func used(redis *local.Server) (int, error) {
-	c, err := net.Dial("tcp", redis.Addr)
-	if err != nil {
-		return 0, err
+	if err := redis.Touch(); err != nil {
+		return 0, 0, err
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Minute))
-	fmt.Fprint(c, "EVAL \"for _,k in ipairs(redis.call('KEYS','*')) do redis.call('TYPE',k) end return 1\" 0\r\nINFO memory\r\n")
-	for lines := bufio.NewScanner(c); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), "used_memory:"); ok {
-			return strconv.Atoi(strings.TrimSpace(value))
-		}
-	}
-	return 0, fmt.Errorf("no used_memory in Redis' INFO")
+	expired, err := redis.Info()
+	return (filled.Memory - before.Memory) / topics, (expired.Memory - before.Memory) / topics, err
 }

@@ -134,12 +134,18 @@ func (l *Loop) dial(addr string, o Opening) (*Socket, error) {
 		unix.Close(fd)
 		return nil, err
 	}
+	l.hold(fd, s)
+	l.unopened++
+	return s, nil
+}
+
+// hold sets the socket of a file descriptor. The events of a descriptor without a socket are passed
+// over.
+func (l *Loop) hold(fd int, s *Socket) {
 	for len(l.sockets) <= fd {
 		l.sockets = append(l.sockets, nil)
 	}
 	l.sockets[fd] = s
-	l.unopened++
-	return s, nil
 }
 
 func (l *Loop) begin(s *Socket, at unix.Sockaddr, host, path string) error {

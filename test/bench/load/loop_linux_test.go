@@ -30,7 +30,7 @@ func answering(t *testing.T, give func(text []byte) [][]byte) string {
 			fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
 			conns = append(conns, c)
 		}
-		in := make([]byte, 1<<10)
+		in := make([]byte, 64<<10)
 		for {
 			n, err := conns[0].Read(in)
 			if err != nil {
@@ -48,19 +48,25 @@ func answering(t *testing.T, give func(text []byte) [][]byte) string {
 	return l.Addr().String()
 }
 
-func send(t *testing.T, messages int, give func(text []byte) [][]byte) (Result, error) {
+// opened opens a loop with the sender and the receiver of a stream, at the server of answering.
+func opened(t *testing.T, window int, give func(text []byte) [][]byte) (*Loop, *Stream) {
 	l, err := NewLoop(Floor{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(l.Close)
 	addr := answering(t, give)
 	sockets, err := l.Open(t.Context(), 2, func(int) (string, Opening) { return addr, Opening{Path: "/"} })
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream := l.Stream(sockets[0], Wrap{}, 32, 3)
+	stream := l.Stream(sockets[0], Wrap{}, 32, window)
 	sockets[1].Hear(stream)
+	return l, stream
+}
+
+func send(t *testing.T, messages int, give func(text []byte) [][]byte) (Result, error) {
+	l, stream := opened(t, 3, give)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	return l.Run(ctx, Limits{Messages: messages, Time: time.Minute}, stream)

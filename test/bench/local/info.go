@@ -10,46 +10,66 @@ import (
 	"time"
 )
 
-// Info holds counts that a redis-server reports.
+// Info holds what a redis-server reports of itself.
 type Info struct {
 	Calls   map[string]int // by command; those in scripts included
 	Clients int            // connections, without the asking one
+	Memory  int            // used_memory, in bytes
 }
 
 // Info asks a redis-server for its Info.
 func (s *Server) Info() (i Info, err error) {
-	c, err := net.Dial("tcp", s.Addr)
+	text, err := s.ask("INFO all")
 	if err != nil {
 		return i, fmt.Errorf("asking Redis: %w", err)
 	}
+	return parseInfo(text), nil
+}
+
+// Touch touches all keys of a redis-server, because Redis frees an expired key when it is touched.
+func (s *Server) Touch() error {
+	_, err := s.ask(`EVAL "for _,k in ipairs(redis.call('KEYS','*')) do redis.call('TYPE',k) end return ''" 0`)
+	if err != nil {
+		return fmt.Errorf("touching keys of Redis: %w", err)
+	}
+	return nil
+}
+
+// ask sends one command, which Redis must answer with a bulk string.
+func (s *Server) ask(command string) (text string, err error) {
+	c, err := net.Dial("tcp", s.Addr)
+	if err != nil {
+		return "", err
+	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := fmt.Fprint(c, "INFO all\r\n"); err != nil {
-		return i, fmt.Errorf("asking Redis: %w", err)
+	c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := fmt.Fprint(c, command, "\r\n"); err != nil {
+		return "", err
 	}
 	in := bufio.NewReader(c)
 	size, err := in.ReadString('\n') // the line $size before a bulk string
 	if err != nil {
-		return i, fmt.Errorf("asking Redis: %w", err)
+		return "", err
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(size, "$")))
-	if err != nil {
-		return i, fmt.Errorf("asking Redis: it answered %q", size)
+	if err != nil || n < 0 {
+		return "", fmt.Errorf("it answered %q", size)
 	}
-	text := make([]byte, n)
-	if _, err := io.ReadFull(in, text); err != nil {
-		return i, fmt.Errorf("asking Redis: %w", err)
-	}
-	return parseInfo(string(text)), nil
+	bulk := make([]byte, n)
+	_, err = io.ReadFull(in, bulk)
+	return string(bulk), err
 }
 
 func parseInfo(text string) Info {
 	i := Info{Calls: map[string]int{}}
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if key == "connected_clients" {
+		switch key {
+		case "connected_clients":
 			n, _ := strconv.Atoi(value)
 			i.Clients = n - 1
+		case "used_memory":
+			i.Memory, _ = strconv.Atoi(value)
 		}
 		if command, ok := strings.CutPrefix(key, "cmdstat_"); ok {
 			calls, _, _ := strings.Cut(strings.TrimPrefix(value, "calls="), ",")

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"github.com/edgerelay/edgerelay/test/bench/report"
+)
+
+// goal is an upper bound for a figure of the cluster as a multiple of a peer's figure in one run.
+type goal struct {
+	scenario, of, what string // of the figure
+	peer               string // server
+	most               float64
+}
+
+var goals = []goal{
+	{"direct", pairsAtOnce, "CPU per message" + withRedis, centrifugos, 0.85},
+	{"direct", pairAtRest, "latency p50", centrifugos, 1.7},
+}
+
+// ratios returns a row for each goal and each server: the server's figure divided by the peer's.
+// Goals without a figure of the peer have no rows.
+func ratios(all []report.Row, s scale) (rows []report.Row) {
+	for _, g := range goals {
+		figures := map[string]float64{} // key: server
+		var servers []string
+		for _, r := range all {
+			if r.Scenario == g.scenario && r.Case == g.of && r.What == g.what {
+				figures[r.Server] = r.Value
+				servers = append(servers, r.Server)
+			}
+		}
+		if figures[g.peer] <= 0 {
+			continue
+		}
+		for _, server := range servers {
+			row := report.Row{Scenario: "goals", Case: g.scenario + ", " + g.of, What: g.what + ", to that of " + g.peer, Server: server, Value: figures[server] / figures[g.peer]}
+			if server == clusterName && s == whole {
+				row.Budget = g.most
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}

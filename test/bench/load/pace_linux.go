@@ -1,0 +1,136 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Pace says when the messages of an open loop are due: one at the beginning, and one more each time
+// that Every has passed.
+type Pace struct {
+	Messages int
+	Every    time.Duration
+}
+
+// Paced is the outcome of Loop.Pace. Its latencies count from when messages were due.
+type Paced struct {
+	Result
+	Late []time.Duration // from when each message was due until it was sent; ascending
+}
+
+// Behind is the error for servers that do not keep the pace.
+type Behind struct {
+	Messages int // not with all their receivers
+	Sent     int
+	Oldest   time.Duration // since the oldest of Messages was sent
+}
+
+func (b *Behind) Error() string {
+	return fmt.Sprintf("after %d messages, %d were not with all their receivers, and the oldest was sent %v ago", b.Sent, b.Messages, b.Oldest.Round(time.Millisecond))
+}
+
+// Pace sends the messages of a stream by the clock, whether or not those before have arrived. The
+// window of the stream bounds the messages under way.
+//
+// If the window is full and its oldest message was sent longer ago than the window lasts, Pace
+// stops sending and returns a Behind. If the window is full for another reason, the clients were
+// late. Pace then waits for room, and the messages that are due meanwhile become late. In any case
+// Pace waits for the messages that are under way.
+func (l *Loop) Pace(ctx context.Context, pace Pace, st *Stream) (r Paced, err error) {
+	before := l.deliveries
+	p := &pacing{Pace: pace, began: l.now(), window: len(st.left)}
+	l.round = p
+	defer func() { l.round = nil }()
+	behind, err := l.sendPaced(ctx, p, st)
+	if err != nil {
+		return r, err
+	}
+	if err := l.await(ctx, func() int { return len(p.late) - len(p.latencies) }); err != nil {
+		return r, err
+	}
+	if behind != nil {
+		return r, behind
+	}
+	r = Paced{Result{Messages: len(p.latencies), Deliveries: l.deliveries - before, Took: l.now() - p.began, Latencies: p.latencies}, p.late}
+	slices.Sort(r.Latencies)
+	slices.Sort(r.Late)
+	return r, nil
+}
+
+// sendPaced sends the messages of p. It stops early if the servers are behind.
+func (l *Loop) sendPaced(ctx context.Context, p *pacing, st *Stream) (behind *Behind, err error) {
+	// The wait of a turn is in milliseconds. A timer among the sockets ends it in time.
+	timer, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("timer: %w", err)
+	}
+	defer unix.Close(timer)
+	l.hold(timer, nil)
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, timer, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(timer)}); err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	// A turn handles few sockets, so that a message that becomes due does not wait for many.
+	l.events = l.events[:32]
+	defer func() { l.events = l.events[:cap(l.events)] }()
+	for len(p.late) < p.Messages {
+		wait, behind := p.next(l.now())
+		if behind != nil {
+			return behind, nil
+		}
+		if wait == 0 {
+			if err := l.say(st); err != nil {
+				return nil, err
+			}
+			p.said(st.at[(st.sent-1)%uint64(len(st.at))])
+		} else if err := unix.TimerfdSettime(timer, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(wait))}, nil); err != nil {
+			return nil, fmt.Errorf("timer: %w", err)
+		}
+		if err := l.Turn(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// pacing is one call of Loop.Pace. Messages become complete in the order in which they were sent,
+// since each receiver gets them in that order.
+type pacing struct {
+	Pace
+	began     time.Duration
+	window    int
+	late      []time.Duration // by message sent
+	latencies []time.Duration // by message that all receivers have
+}
+
+// due returns when message i is due.
+func (p *pacing) due(i int) time.Duration { return p.began + time.Duration(i)*p.Every }
+
+// next returns how long to wait before the next message is sent, or 0 if it is to be sent now.
+func (p *pacing) next(now time.Duration) (wait time.Duration, behind *Behind) {
+	sent, whole := len(p.late), len(p.latencies)
+	if sent-whole < p.window {
+		return max(0, p.due(sent)-now), nil
+	}
+	oldest, most := now-p.due(whole)-p.late[whole], time.Duration(p.window)*p.Every
+	if oldest < most {
+		return most - oldest, nil
+	}
+	return 0, &Behind{Messages: sent - whole, Sent: sent, Oldest: oldest}
+}
+
+// said notes that the next message was sent at a time.
+func (p *pacing) said(at time.Duration) { p.late = append(p.late, at-p.due(len(p.late))) }
+
+func (p *pacing) complete(l *Loop, _ *Stream, _ uint64) error {
+	p.arrived(l.now())
+	return nil
+}
+
+// arrived notes that all receivers have the next message at a time.
+func (p *pacing) arrived(at time.Duration) {
+	p.latencies = append(p.latencies, at-p.due(len(p.latencies)))
+}

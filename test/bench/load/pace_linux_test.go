@@ -1,0 +1,129 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestPacingSendsByTheClock steps a pacing with times of its own, while nothing arrives.
+func TestPacingSendsByTheClock(t *testing.T) {
+	const every = 10 * time.Millisecond
+	p := &pacing{Pace: Pace{Messages: 100, Every: every}, began: time.Second, window: 3}
+	for i, step := range []struct {
+		now, wait time.Duration
+		sent      bool
+	}{
+		{now: 0, wait: 0, sent: true},
+		{now: 1, wait: every - 1},
+		{now: every, wait: 0, sent: true},
+		{now: every + 1, wait: every - 1},
+		{now: 2*every + 4, wait: 0, sent: true},  // the clients are a little late
+		{now: 3 * every, wait: 0, sent: false},   // behind: see below
+		{now: 3*every - 1, wait: 1, sent: false}, // the window is full for a moment more
+	} {
+		wait, behind := p.next(p.began + step.now)
+		if full := step.now == 3*every; wait != step.wait || (behind != nil) != full {
+			t.Errorf("step %d: wait %v, %v; want %v", i, wait, behind, step.wait)
+		}
+		if step.sent {
+			p.said(p.began + step.now)
+		}
+	}
+	if want := []time.Duration{0, 0, 4}; !slices.Equal(p.late, want) {
+		t.Errorf("late by %v, want %v", p.late, want)
+	}
+	_, behind := p.next(p.began + 3*every)
+	if want := (Behind{Messages: 3, Sent: 3, Oldest: 3 * every}); behind == nil || *behind != want {
+		t.Errorf("got %+v, want %+v", behind, want)
+	}
+}
+
+// TestPacingCountsFromWhenMessagesAreDue has the clients stand still for ten messages. Servers are
+// not behind then, and each of these messages is late.
+func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
+	const every = 10 * time.Millisecond
+	p := &pacing{Pace: Pace{Messages: 10, Every: every}, window: 4}
+	now := 9 * every
+	for range 4 {
+		if wait, behind := p.next(now); wait != 0 || behind != nil {
+			t.Fatalf("wait %v, %v; want that all which are due are sent", wait, behind)
+		}
+		p.said(now)
+	}
+	if wait, behind := p.next(now + 1); wait != 4*every-1 || behind != nil {
+		t.Errorf("wait %v, %v; want that the window is full, and nobody behind", wait, behind)
+	}
+	p.arrived(now + 2)
+	if wait, behind := p.next(now + 3); wait != 0 || behind != nil {
+		t.Errorf("wait %v, %v; want that there is room", wait, behind)
+	}
+	if p.late[3] != 6*every || p.latencies[0] != 9*every+2 {
+		t.Errorf("late by %v, latency %v; want both from when the messages were due", p.late[3], p.latencies[0])
+	}
+}
+
+// TestPaceWaitsForNothing has a server that gives nothing before it has ten messages. A closed loop
+// would send one, and wait.
+func TestPaceWaitsForNothing(t *testing.T) {
+	const every, held = 2 * time.Millisecond, 10
+	var kept [][]byte
+	l, stream := opened(t, 10_000, func(text []byte) [][]byte {
+		if kept = append(kept, slices.Clone(text)); len(kept) < held {
+			return nil
+		}
+		all := kept
+		if len(kept) > held {
+			all = kept[len(kept)-1:]
+		}
+		return all
+	})
+	r, err := l.Pace(t.Context(), Pace{Messages: 50, Every: every}, stream)
+	if err != nil || r.Messages != 50 || r.Deliveries != 50 || len(r.Late) != 50 {
+		t.Fatalf("%+v, %v; want 50 messages", r, err)
+	}
+	if r.Took < 49*every {
+		t.Errorf("it took %v; want %v and more", r.Took, 49*every)
+	}
+	// The tenth message was not sent before it was due, so those before it waited at least so long.
+	for i := range held {
+		if got, least := r.Latencies[len(r.Latencies)-1-i], time.Duration(held-1-i)*every; got < least {
+			t.Errorf("the latency at place %d from the longest is %v, want %v and more", i, got, least)
+		}
+	}
+}
+
+func TestPaceTellsWhoIsBehind(t *testing.T) {
+	for name, lose := range map[string]bool{"slow": false, "slow, and loses one": true} {
+		t.Run(name, func(t *testing.T) {
+			given := 0
+			l, stream := opened(t, 5, func(text []byte) [][]byte {
+				time.Sleep(20 * time.Millisecond) // the server is that slow
+				if given++; lose && given == 2 {
+					return nil
+				}
+				return [][]byte{text}
+			})
+			_, err := l.Pace(t.Context(), Pace{Messages: 1000, Every: time.Millisecond}, stream)
+			var behind *Behind
+			var wrong *Wrong
+			if lose && !errors.As(err, &wrong) || !lose && !errors.As(err, &behind) {
+				t.Fatalf("got %v", err)
+			}
+			if !lose && (behind.Messages != 5 || stream.whole != stream.sent) {
+				t.Errorf("%+v, %d of %d messages came; want 5, and all", behind, stream.whole, stream.sent)
+			}
+		})
+	}
+}
+
+func TestPaceEndsWithItsContext(t *testing.T) {
+	l, stream := opened(t, 5, func(text []byte) [][]byte { return [][]byte{text} })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := l.Pace(ctx, Pace{Messages: 2, Every: time.Hour}, stream); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}

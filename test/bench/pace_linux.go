@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/edgerelay/edgerelay/test/bench/load"
+	"github.com/edgerelay/edgerelay/test/bench/report"
+	"github.com/edgerelay/edgerelay/test/bench/usage"
+)
+
+// pace measures messages to one group that are sent by the clock, whether or not those before have
+// arrived. It adds a note, and no rows, for each rate that the servers do not keep.
+func pace(ctx context.Context, b *bench, f *form) error {
+	return f.with(ctx, b, func(s *site, l *load.Loop) error {
+		n := b.sessions(1000)
+		speaker, err := openGroup(ctx, s, l, load.Group("g"), n)
+		if err != nil {
+			return err
+		}
+		for _, rate := range []int{20, 60} {
+			r := b.of("pace", f, fmt.Sprintf("%d members, %d messages a second", n, rate))
+			var behind *load.Behind
+			if err := r.pace(ctx, s, l, speaker, rate); errors.As(err, &behind) {
+				b.note("%s did not keep the pace of %s, so it has no figures there: %v.", f.name, r.what, behind)
+				b.say("%s", b.notes[len(b.notes)-1])
+			} else if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// pace sends so many messages a second for some seconds, after a shorter round that warms the
+// servers up. It adds rows for the CPU time of one delivery and for latencies.
+func (r rows) pace(ctx context.Context, s *site, l *load.Loop, sp speaker, rate int) error {
+	stream := sp.stream(l, messageSize, rate) // the window is a second
+	during := func(d time.Duration) load.Pace {
+		return load.Pace{Messages: max(1, int(d.Seconds()*float64(rate))), Every: time.Second / time.Duration(rate)}
+	}
+	whole := r.b.time(10 * time.Second)
+	if _, err := l.Pace(ctx, during(whole/4), stream); err != nil {
+		return err
+	}
+	var paced load.Paced
+	before := usage.Busy()
+	t, err := s.during(func() (err error) {
+		paced, err = l.Pace(ctx, during(whole), stream)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	busy := usage.Busy().Since(before).Self * float64(runtime.NumCPU())
+	r.cpu("delivery", t, paced.Deliveries, 0)
+	r.latency(paced.Latencies, 0, 0.5, 0.99)
+	if late := report.Percentile(paced.Late, 0.99); late > lateClients || busy > busyClients {
+		r.b.note("%s, %s: the clients were late themselves. 1 %% of the messages were sent more than %v late, and the clients used %s of a core; so latencies are partly theirs, and messages came in bunches.",
+			r.server, r.what, late.Round(10*time.Microsecond), percent(busy))
+	}
+	return nil
+}
+
+// Beyond these bounds, the clients of an open loop say that they were late themselves.
+const (
+	lateClients = time.Millisecond // by which 1 % of the messages were sent late
+	busyClients = 0.8              // of one core, since all clients are one thread
+)
