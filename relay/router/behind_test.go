@@ -7,7 +7,7 @@ import (
 )
 
 // TestP6_JoinOfATopicLeftWhileBehind has a join wait until its edge has caught up. Meanwhile the
-// session of the group's only member on that edge ends. That join and a later one must be answered.
+// edge's only session in the group ends. The waiting join and a later one must be answered.
 func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w := newWorld(t, 1)
 	e, other := w.edge("e"), w.edge("other")
@@ -41,8 +41,8 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	}
 }
 
-// TestP4_NewLinkAfterFullOne has an edge link anew in the step in which the queue of its full link
-// was sampled. The sampled length must not be used for the new link.
+// TestP4_NewLinkAfterFullOne gives an edge a new link in the step in which the queue of its full
+// link was sampled. The sampled length must not be used for the new link.
 func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -64,10 +64,10 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	e.saw(1, "user o send:1")
 }
 
-// TestP4_FullLinkDrainedWithinAStep has a step sample the length of a link's buffer. Right after
-// that the buffer is empty. The sample is just below half of Config.Outgoing. By the sample there
-// is no room for the last of three messages. But the real buffer never gets half full, so no
-// Writable comes. All three messages must be delivered.
+// TestP4_FullLinkDrainedWithinAStep empties a link's buffer right after a step has sampled its
+// length. The sample is just below half of Config.Outgoing. By the sample there is no room for the
+// last of three messages. But the real buffer never gets half full, so no Writable comes. All three
+// messages must be delivered.
 func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

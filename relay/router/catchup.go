@@ -23,7 +23,7 @@ type lag struct {
 	held     bool   // waits until the broker is back
 	inTail   bool   // reads the tail, from seq on
 	seq      uint64 // number of the next item of the tail to look at, if inTail is set
-	bareFrom uint64 // bare items of the tail are sent from this number on
+	bareFrom uint64 // bare items of the tail (see tail) are sent from this number on
 	older    uint64 // while seeking: last number of the edge from before the members came
 	reading  uint64 // token of the ReadHistory under way; 0: none
 	// target is the base of the tail when the page was requested, or the top if there was no tail.

@@ -19,8 +19,8 @@ var lostInG = protocol.LostText(protocol.GroupTopic("g"))
 func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		lost  int // messages said while b had no link, and expired
-		later int // messages said after that, before b links again
+		lost  int // number of messages said while b had no link; they expire
+		later int // number of messages said after that, before b links again
 		want  []string
 	}{
 		{"nothing was said", 0, 0, nil},

@@ -27,7 +27,7 @@ type follower struct {
 	inEdge  uint32 // index in its edge's followers
 
 	isBehind  bool
-	unread    bool // listed in its edge's catchup.unread; stale from unlink until reset
+	unread    bool // listed in its edge's catchup.unread; not valid between unlink and reset
 	numbered  bool // a TopicNumber was sent on this link, and need not be sent again
 	holdsLive bool // its edge's Live waits for it
 	adopted   bool // its edge told its position as unplaced

@@ -285,8 +285,8 @@ func (r *Router) void(e *edge) {
 				r.requests.orphan(fr)
 			}
 			if t != nil && fr.stage == stageAnswered && !t.heard(fr) {
-				// The frame cannot be kept as unheard: its place among the frames that are sent
-				// again is not known.
+				// The frame cannot be kept in recent.unheard: its place among the frames that are
+				// sent again is not known.
 				r.recently(t).unheard.blurred = true
 			}
 		}

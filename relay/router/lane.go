@@ -322,8 +322,8 @@ func (r *Router) resumed(t protocol.Topic) []*lane {
 	return list
 }
 
-// runLanes runs the stalled lanes to a topic. While the broker is away it does nothing: state runs
-// the lanes when the broker is back.
+// runLanes runs the stalled lanes to a topic. While the broker is away it does nothing:
+// Router.state runs the lanes when the broker is back.
 func (r *Router) runLanes(t protocol.Topic) {
 	if r.outage.away {
 		return

@@ -215,10 +215,10 @@ func (r *Router) nonMember(fr *frame) {
 	r.refuse(fr)
 }
 
-// refuse answers a non-member. The answer to a leave is NotMember. So is the answer to a message if
-// the group has members here. Otherwise the answer is Undecided while the broker is away. If the
-// broker is there, it counts the group's subscribers. The answer is NotMember if there are any,
-// NoMembers if there are none, and Undecided if the count fails.
+// refuse answers a non-member. A leave is answered with NotMember. A message is answered with
+// NotMember too if the group has members at this relay. If it has none and the broker is away, the
+// message is answered with Undecided. If the broker is there, it counts the group's subscribers,
+// and counted answers the message.
 func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
@@ -248,7 +248,8 @@ func (r *Router) refuseAs(fr *frame, why dialect.Reason) {
 }
 
 // counted takes the broker's count of a group's subscribers. It answers the frame that waits for
-// the count, unless that frame was forgotten.
+// the count, unless that frame was forgotten. The answer is NotMember if there are subscribers, and
+// NoMembers if there are none. If the count has failed, the answer is Undecided.
 func (r *Router) counted(ev broker.Counted) {
 	fr := asker[*frame](&r.requests, ev.Token)
 	switch {

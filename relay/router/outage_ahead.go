@@ -59,8 +59,8 @@ func (r *Router) giveLane(l *lane) {
 	}
 }
 
-// giveFrame gives one frame ahead and puts it in effect. If the frame was heard, nothing is left to
-// do. giveFrame returns false if the frame cannot be given now.
+// giveFrame gives one frame ahead and puts it in effect. If the frame's publication was heard (see
+// topic.heard), nothing is left to do. giveFrame returns false if the frame cannot be given now.
 func (r *Router) giveFrame(fr *frame) bool {
 	e := fr.session.edge
 	t := r.directory.topics[fr.topic()]
@@ -237,8 +237,8 @@ func (r *Router) heardOut(ev broker.Flushed) {
 	}
 }
 
-// wakeAhead retries, in an outage, the stalled lanes to a topic. It is called when the topic has
-// changed, and may now be level or have a follower.
+// wakeAhead retries, in an outage, the stalled lanes to a topic. Its callers have changed the
+// topic, which may now be level (see topic.level) or have a follower.
 func (r *Router) wakeAhead(t protocol.Topic) {
 	if !r.outage.away {
 		return

@@ -162,14 +162,14 @@ func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 	}
 }
 
-// TestP1_AnEdgeFromElsewhereWaitsForTheBroker has an edge link to a relay whose broker is away. The
+// TestP1_AnEdgeFromElsewhereWaitsForTheBroker links an edge to a relay whose broker is away. The
 // relay must not give the edge's next message ahead. The relay may lack an earlier message, which
 // the edge sent through another relay.
 func TestP1_AnEdgeFromElsewhereWaitsForTheBroker(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
 	a, b := pair(w, there, here)
-	here.leave(false) // this relay loses the broker, and the other one does not
+	here.leave(false) // the other relay keeps its broker
 	w.settle()
 	a.group(1, "g", "1")
 	w.settle()

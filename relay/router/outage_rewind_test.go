@@ -12,9 +12,9 @@ import (
 )
 
 // rewound returns a world of two relays, in which Redis has lost a message to user n. It also
-// returns an edge of the second relay, which has a session of n. The second relay has the message
-// in its tail, but the edge was behind and did not get it. Both relays are deaf, and were told that
-// Redis is away.
+// returns an edge that is linked to the second relay and has a session of n. The second relay has
+// the message in its tail, but the edge was behind and did not get it. Both relays are deaf, and
+// were told that Redis is away.
 func rewound(t *testing.T) (w *world, slow *testEdge) {
 	w = newWorld(t, 2)
 	slow = w.edge("slow")
@@ -44,7 +44,7 @@ func (w *world) undeafen() {
 	w.settle()
 }
 
-// TestP6_WhoCameAfterALossIsNotGivenWhatWasLost has an edge link to a relay that still has the lost
+// TestP6_WhoCameAfterALossIsNotGivenWhatWasLost links an edge to a relay that still has the lost
 // message. The edge's client came after the loss, at a relay that does not have the message. The
 // client must be told of a loss, and must not be given the message.
 func TestP6_WhoCameAfterALossIsNotGivenWhatWasLost(t *testing.T) {

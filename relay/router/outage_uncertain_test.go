@@ -61,8 +61,8 @@ func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 	a.quiet()
 }
 
-// TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly has a publish fail that was not
-// carried out. Then Redis goes away. Members who were there before the message are given the
+// TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly lets one publish fail, which Redis
+// does not carry out. Then Redis goes away. Members who were there before the message are given the
 // message ahead. Members who came after it get the sender's next message, and must not be given the
 // older one.
 func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T) {
@@ -127,7 +127,7 @@ func TestP6_AConnectThatWaitedIsNotGivenWhatWasUnheardBefore(t *testing.T) {
 	b.saw(3, "user 【1】 send all:then")
 }
 
-// TestP4_WhatWasToldAsLostIsNotGivenAhead has an edge link to a relay that cannot publish. The edge
+// TestP4_WhatWasToldAsLostIsNotGivenAhead links an edge to a relay that cannot publish. The edge
 // replays a message that its former relay had published. The message has left the history, and is
 // told as lost. After that the message must not be given ahead.
 func TestP4_WhatWasToldAsLostIsNotGivenAhead(t *testing.T) {
@@ -214,8 +214,8 @@ func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *tes
 }
 
 // TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead has a relay publish a message and not hear it.
-// Another relay has told an edge that this message is lost. The first relay must not give the
-// message ahead to that edge.
+// An edge links there, and says by its position that another relay told it the loss of this
+// message. The relay must not give the message ahead to that edge.
 func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

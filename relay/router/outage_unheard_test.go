@@ -137,7 +137,7 @@ func TestP5_AnEchoWhileTheBrokerIsAwayWakesTheLane(t *testing.T) {
 	b.saw(4, joined("4", "g"))
 }
 
-// TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed has an edge link to a relay whose
+// TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed links an edge to a relay whose
 // subscriptions are in force, but which cannot publish. The edge's message and join must be given
 // ahead there.
 func TestP5_AnEdgeThatIsHeardOutWhileTheBrokerIsAwayIsServed(t *testing.T) {
@@ -451,7 +451,7 @@ func TestP5_AConnectWhileItsEdgeIsBehindIsBound(t *testing.T) {
 	b.saw(5, "user 1 send:x")
 }
 
-// TestP1_LinkingTwiceMakesNoEdgeWhole has an edge link twice to a relay whose broker is away. The
+// TestP1_LinkingTwiceMakesNoEdgeWhole links an edge twice to a relay whose broker is away. The
 // relay lacks a message that the edge sent through another relay. So the relay must not give the
 // edge's next message ahead, even on the second link.
 func TestP1_LinkingTwiceMakesNoEdgeWhole(t *testing.T) {

@@ -1,7 +1,7 @@
 package router
 
-// outbox has an edge's link, and the frames that the edge was sent in this step. flush appends
-// these frames to the link.
+// outbox has an edge's link, and the frames that this step sends to the edge. At the end of the
+// step, flush appends these frames to the link.
 type outbox struct {
 	link    Link   // nil: none
 	ready   bool   // the tables were told on this link
@@ -15,7 +15,7 @@ type outbox struct {
 // maxScratch is the size up to which a buffer is kept for the next step, in bytes.
 const maxScratch = 256 << 10
 
-// flush gives the link what the edge was sent in this step.
+// flush gives the link the frames of this step.
 func (o *outbox) flush() {
 	if o.ready && len(o.frames) > 0 {
 		o.link.Append(o.frames)
@@ -26,8 +26,8 @@ func (o *outbox) flush() {
 	o.frames = o.frames[:0]
 }
 
-// waiting returns the number of bytes that the edge was sent and that the link has not written yet,
-// as of this step.
+// waiting returns the number of bytes for the edge that the link has not written yet, as of this
+// step. The frames of this step count too.
 func (o *outbox) waiting() int {
 	if !o.sampled {
 		o.sampled = true
@@ -43,9 +43,8 @@ func (o *outbox) unlink() {
 	o.frames = o.frames[:0]
 }
 
-// send appends a frame to an edge's output, behind what the edge was sent before. Nothing is sent
-// before the edge's tables are told. The parameter frame appends the encoded frame to the bytes
-// that it is given.
+// send appends a frame to an edge's outbox. Nothing is sent before the edge's tables are told. The
+// parameter frame appends the encoded frame to the bytes that it is given.
 func (r *Router) send(e *edge, frame func([]byte) []byte) {
 	if !e.outbox.ready {
 		return

@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP2_WhoLeavesAndComesBackIsSentNothingTwice has an edge replay a leave and a join. The broker
-// answers them only after a later message. That message was sent to the member before the leave
-// took effect. It is not sent again when the join takes effect.
+// TestP2_WhoLeavesAndComesBackIsSentNothingTwice checks an edge that replays a leave and a join.
+// Before the broker answers them, somebody else sends a message, and the member gets it. When the
+// join takes effect, the message is not sent again.
 func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -152,10 +152,10 @@ func TestWhoLeavesAndJoinsAgainIsNotTooMany(t *testing.T) {
 	a.quiet()
 }
 
-// TestP8_NothingIsKeptOfATopicThatNobodyFollows has an edge replay a join and a leave at a new
-// relay, while its former relay publishes both. The new relay loses the two echoes. It puts the
-// join and the leave in effect when it hears a later message. Then the topic has no followers at
-// the new relay, and that relay must keep nothing of the topic.
+// TestP8_NothingIsKeptOfATopicThatNobodyFollows checks an edge that replays a join and a leave at a
+// new relay. Its former relay publishes both. The new relay loses the two echoes. It puts the join
+// and the leave in effect when it hears a later message. Then the topic has no followers at the new
+// relay, and that relay must keep nothing of the topic.
 func TestP8_NothingIsKeptOfATopicThatNobodyFollows(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

@@ -29,9 +29,9 @@ const stepInputs = 512
 
 const tick = 100 * time.Millisecond
 
-// Pump steps a Router, and holds its mailbox. The Router waits for nothing. So the mailbox has room
-// again once the inputs taken from it before have been stepped. Each link waits for room in its own
-// share.
+// Pump steps a Router, and holds its mailbox. The Router waits for nothing. Once Step has worked
+// off the inputs that it took before, it empties the mailbox again. Each link waits for room in its
+// own share of the mailbox.
 type Pump struct {
 	router *Router
 	taken  []Input       // inputs taken from the mailbox together; owned by Step's caller

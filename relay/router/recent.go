@@ -12,7 +12,7 @@ type recent struct {
 	// before the answer does not count.
 	said     protocol.Position
 	tail     tail
-	rewind   *rewind  // the last one; nil: none
+	rewind   *rewind  // the last rewind noted; nil: none
 	answered []*frame // published notices for completeAnswered, in the order of the answers
 	unheard  unheard
 	notices  int32 // number of joins and leaves whose echo is awaited

@@ -6,9 +6,9 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 )
 
-// TestP6_ReplayOfAnsweredNotices has an edge replay joins and leaves that were answered, but whose
-// acknowledgements were lost. If the session's last answer said that it joined, it gets every
-// message of the group meanwhile. If that answer said that it left, it gets none.
+// TestP6_ReplayOfAnsweredNotices checks an edge that replays joins and leaves. They were answered,
+// but their acknowledgements were lost. If the session's last answer said that it joined, it gets
+// every message of the group meanwhile. If that answer said that it left, it gets none.
 func TestP6_ReplayOfAnsweredNotices(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -72,7 +72,7 @@ const (
 	askAgainAfter  = 200 * time.Millisecond // pause before a ReadHistory or a Flush is repeated
 	readsAtOnce    = 16                     // pages of history requested at once, per edge
 	lookAgainAfter = 100 * time.Millisecond // pause before a link's full buffer is looked at again
-	tailAge        = 30 * time.Second       // older publications leave the tails, except in outages
+	tailAge        = 30 * time.Second       // longest stay of a publication in a tail, except in outages
 	leaveWait      = time.Second            // longest wait for the broker after an edge moved
 )
 
@@ -101,7 +101,7 @@ type Router struct {
 
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
-	window   time.Duration // sent in Drain: edges begin to move within it; 0: no Drain is sent
+	window   time.Duration // window of each Drain, within which edges begin to move; 0: no Drain is sent
 	stopping bool          // no more numbered frames are taken
 	scratch  scratch
 }
@@ -190,9 +190,9 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 	r.flush()
 }
 
-// flush appends to each link the frames that its edge was sent in this step. If numbers were
-// finished, an Ack follows these frames, and so does not overtake the answers. A Digest that is due
-// comes last. Then flush closes the links in Router.left.
+// flush appends to each link the frames that this step has put into its edge's outbox. If numbers
+// were finished, an Ack follows these frames, so it does not overtake the answers. A Digest that is
+// due comes last. Then flush closes the links in Router.left.
 func (r *Router) flush() {
 	for _, e := range r.dirty {
 		o := &e.outbox

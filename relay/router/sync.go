@@ -90,7 +90,7 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
 
 // resume lets the follower of a told topic catch up from its position. The follower has been behind
-// since hold, unless an event of its topic has let it catch up already.
+// since taking.hold, unless an event of its topic has let it catch up already.
 func (r *Router) resume(f *follower) {
 	r.number(f)
 	if f.topic.subscribed {

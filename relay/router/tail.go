@@ -19,14 +19,14 @@ type tail struct {
 }
 
 type tailItem struct {
-	position protocol.Position // zero: bare, or ahead
+	position protocol.Position // zero: the item is bare or was given ahead (see tail)
 	id       uint64            // of a message given ahead; else zero
 	bytes    []byte            // the encoded link.Publication or link.Ahead
 	index    uint64            // index of its entry in tails.order, plus tails.cut
 
 	// Only for messages given ahead:
 	origin
-	at protocol.Position // position of its publication or later; zero: unknown
+	at protocol.Position // the position of its publication, or a later one; zero: unknown
 }
 
 // first and last return the numbers of the first and the last item. In an empty tail last is

@@ -26,7 +26,7 @@ func TestP8_ATopicThatIsLeftIsNotKeptAlive(t *testing.T) {
 		e.join(1, g)
 		w.settle()
 		topics = append(topics, weak.Make(rl.router.directory.topics[protocol.GroupTopic(g)]))
-		for range i { // in the last groups, more than a tail takes
+		for range i { // the last groups get more messages than a tail takes
 			e.group(1, g, "x")
 		}
 		w.settle()

@@ -56,8 +56,8 @@ func TestP12_OthersAreServedWhileTablesAreTaken(t *testing.T) {
 	}
 }
 
-// TestP12_AnEdgeThatIsGoneIsForgottenInPieces has an edge not come back. Its topics must be dropped
-// piece by piece, and all of them in the end.
+// TestP12_AnEdgeThatIsGoneIsForgottenInPieces cuts the link of an edge, which does not come back.
+// Its topics must be dropped piece by piece, and all of them in the end.
 func TestP12_AnEdgeThatIsGoneIsForgottenInPieces(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 10})
@@ -177,9 +177,9 @@ func TestP8_FramesThatWaitForTheTablesAreBounded(t *testing.T) {
 	}
 }
 
-// TestP1_WhatComesBetweenThePiecesComesOnce has a topic placed after the edge is ready and before
-// the edge's follower of the topic is resumed. A message of an original server comes at the same
-// time. The edge must be sent the message once.
+// TestP1_WhatComesBetweenThePiecesComesOnce confirms a topic's subscription while an edge's tables
+// are taken. At that moment the edge is ready, but its follower of the topic is not resumed yet. A
+// message of an original server comes at the same time. The edge must be sent the message once.
 func TestP1_WhatComesBetweenThePiecesComesOnce(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 1})

@@ -192,13 +192,14 @@ func (r *Router) receive(p broker.Publication) {
 	r.compact(t)
 }
 
-// costLeast is the least number of members that account tells the edge of a publication's sender.
+// costLeast is the least number of members for which account sends a link.Cost.
 const costLeast = 64
 
-// account counts a heard publication in its topic's rate if its sender's edge is not in the
-// directory. If that edge is there, this relay is taken for the publisher, which has counted the
-// publication before. account then tells the edge the number of members here, if there are
-// costLeast or more.
+// account takes note of what a heard publication costs. If the edge of its sender is not in the
+// directory, another relay published it, and account counts it in the rate of its topic. If the
+// edge is in the directory, this relay is assumed to have published it and counted it then. In that
+// case account sends the edge a Cost with the number of members here, if there are costLeast or
+// more.
 func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {
