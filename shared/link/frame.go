@@ -45,7 +45,7 @@ const (
 
 	TypeTopic       Type = 0x20 // R→E  gives a topic a number on this link
 	TypeUntopic     Type = 0x21 // R→E  frees the number of a topic without members at the edge
-	TypeOpened      Type = 0x22 // R→E  answer the connect; the session is bound to topics
+	TypeOpened      Type = 0x22 // R→E  answer to a connect: a session is bound to topics
 	TypeJoined      Type = 0x23 // R→E  answer to a join: a session is bound to a group
 	TypeLeft        Type = 0x24 // R→E  answer to a leave: a session is unbound from a group
 	TypeAnswer      Type = 0x25 // R→E  answer to a Message

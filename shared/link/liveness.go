@@ -80,7 +80,7 @@ type liveness struct {
 	looked time.Duration // when step was called last
 	pinged time.Duration // when a Ping was due last
 	heard  time.Duration // Signs.Received at the last step
-	asked  time.Duration // when the first Ping after heard left this machine; 0: none has
+	asked  time.Duration // when the first unanswered Ping left this machine; 0: none has
 	from   time.Duration // the result of since at the last step
 	floor  time.Duration // silence before this time does not count; set by a late step
 }
@@ -158,7 +158,7 @@ func (l *liveness) due(s Signs) bool {
 
 // ping is a Ping that no byte has answered. The zero ping is none.
 type ping struct {
-	at  time.Duration // when the Ping was due, or when it was written once end is known
+	at  time.Duration // when the Ping was written; until end is known, when it became due
 	end uint64        // bytes sent on the link up to the end of the Ping's batch; or unwritten
 }
 

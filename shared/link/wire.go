@@ -105,8 +105,8 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
-// fields reads a body field by field. After an error, every field that is read is zero, except that
-// of remainder. The methods end and extended return the first error.
+// fields reads a body field by field. After an error, all methods that read a field return a zero
+// value, except remainder. The methods end and extended return the first error.
 type fields struct {
 	b   []byte
 	err error
