@@ -47,7 +47,7 @@ func granted(waiters ...*waiter) (g []bool) {
 }
 
 // TestRoomIsServedInTurn has a large message wait before smaller ones. They must get room in this
-// order, and none of them before there is room for it.
+// order, and no message may get room that is not free.
 func TestRoomIsServedInTurn(t *testing.T) {
 	const part = 1000 - EntryCost
 	h := newHall(t, 4000)

@@ -33,8 +33,8 @@ const (
 	// is longer.
 	//
 	// A relay may take a connection of the latest round and give no link, as it has more to do than
-	// it can. While a round is under way, the next one then begins muteEvery after the latest at
-	// the earliest.
+	// it can. While a round is under way, the next one then does not begin until muteEvery has
+	// passed since the latest began.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds the rounds of a search that are under way.
@@ -45,7 +45,7 @@ const (
 	doubtLookup = 300 * time.Millisecond
 	// roundWait bounds each dial of a round. If roundTrips round trips are longer, they are the
 	// bound. In every roundLong-th round, and in rounds later than eagerFor, the bound is
-	// dialTimeout: the round trip of a relay may be unknown or longer.
+	// dialTimeout, since the round trip of a relay may be unknown, or longer than the one measured.
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4

@@ -22,7 +22,8 @@ const (
 	// The nearer relay's round trip must be shorter than that of the relay in use by more than
 	// homeLess. It must also be less than half as long.
 	homeLess = 5 * time.Millisecond
-	// homeTrips is the number of last surveys whose shortest round trip counts.
+	// homeTrips is how many of the last surveys count: the shortest of their round trips is
+	// compared.
 	homeTrips = 3
 	// handshakeTrips is how many round trips a handshake takes without TLS: for TCP, for the
 	// upgrade, and from Hello to Welcome.

@@ -135,7 +135,6 @@ func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 	})
 }
 
-// The nearer relay is there for 30 s at a time. The edge must stay at the far one.
 // A link to a better relay is offered, and meanwhile the edge is at another relay than the one that
 // the offer was compared with. The edge must stay, and drop the offered link.
 func TestAnOfferForAnotherRelayIsNotTaken(t *testing.T) {
@@ -154,6 +153,7 @@ func TestAnOfferForAnotherRelayIsNotTaken(t *testing.T) {
 	})
 }
 
+// The nearer relay is there for 30 s at a time. The edge must stay at the far one.
 func TestAnEdgeDoesNotGoHomeToARelayThatComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

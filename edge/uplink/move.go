@@ -88,8 +88,8 @@ func (u *Uplink) move(ctx context.Context, old *running, l *dialled, why cause) 
 	return next
 }
 
-// part waits as awaitLive does, and then ends old. If old was left by doubt and was heard since
-// next began, part calls learn with the longest silence of old.
+// part calls awaitLive, and then ends old. If old was left by doubt and was heard since next began,
+// part calls learn with the longest silence of old.
 func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	outcome := u.awaitLive(ctx, old, next, why)
 	u.metrics.moves.WithLabelValues(why.String(), outcome).Inc()

@@ -45,8 +45,8 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	case link.TypeAnswer:
 		return handle(body, link.ParseAnswer, l.handleAnswer)
 	// HandleFrame ignores an Ahead on a link that is being left. The new relay may bring the same
-	// message, after others that it has yet to bring. From the old link the message could overtake
-	// those.
+	// message later, behind messages that come before it. From the old link the message could
+	// overtake these.
 	case link.TypeAhead:
 		return handle(body, link.ParseAhead, l.feed.Ahead)
 	case link.TypeGranted:
@@ -195,9 +195,9 @@ func (l *Link) handleDigest(body []byte) error {
 		theirs.Sessions, theirs.SessionHash, theirs.Bindings, theirs.BindingHash)}
 }
 
-// allTold reports whether the relay has heard all Session frames that this link has to tell, while
-// the log has no end of a session. heard is how many Session frames the relay has heard on this
-// link.
+// allTold reports whether the relay has heard all Session frames that this link has to tell. It
+// returns false if the log has an end of a session. heard is how many Session frames the relay has
+// heard on this link.
 func (l *Link) allTold(heard uint64) bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()
