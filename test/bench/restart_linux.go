@@ -63,7 +63,8 @@ type outages struct {
 
 type way struct {
 	name string
-	away func(now chan<- struct{}) error // takes the relay away, and closes the channel when the relay goes
+	// away takes the relay away. It closes the channel when the relay goes.
+	away func(now chan<- struct{}) error
 }
 
 // ways returns the ways to take a relay away. They must be carried out in order, since each way
