@@ -16,7 +16,7 @@ var (
 	errAway = errors.New("away")
 )
 
-// store stands for Redis: brokertest.Memory, and the failures of Redis.
+// store stands for Redis. It is a brokertest.Memory that fails as Redis may fail.
 type store struct {
 	w       *world
 	memory  *brokertest.Memory

@@ -84,7 +84,7 @@ type entry struct {
 	flying   int                        // number of relays that it is still on its way to
 	prev     protocol.Position          // if bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
-	holed    map[*session]bool          // if bare: whether it came before the entry at prev
+	holed    map[*session]bool          // if bare: whether it came while the edge lacked prev
 	given    map[*edge]bool             // if bare: whether a link has brought it to the edge
 	unheard  bool                       // a relay missed it, perhaps without knowing
 }
