@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Epochs has the latest epoch that Saw remembered, whatever its topic. A Broker begins new epochs
-// later than that epoch. New epochs come from a clock. Even if the clock was set back, a new epoch
-// does not look old to receivers. The zero value has no epoch.
+// Epochs has the latest epoch that Saw remembered, whatever its topic. New epochs come from a
+// clock, which may be set back. A Broker makes each new epoch later than the latest one, so that no
+// new epoch looks old to receivers. The zero value has no epoch.
 type Epochs struct{ latest atomic.Uint64 }
 
 // maxClockSkew bounds how far an epoch that Saw remembers may be ahead of the clock. An epoch that

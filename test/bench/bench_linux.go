@@ -25,7 +25,7 @@ type bench struct {
 	last string
 }
 
-// scale holds what the numbers of sessions and the durations are divided by.
+// scale holds two divisors: one of numbers of sessions, and one of durations.
 type scale struct{ sessions, time int }
 
 var (
@@ -48,7 +48,7 @@ type rows struct {
 }
 
 // of returns a value that adds rows for form f in one case of a scenario. The parameter what
-// describes that case. It is also printed as a line of progress.
+// describes that case. A line of progress names it too.
 func (b *bench) of(scenario string, f *form, what string) rows {
 	b.say("%s: %s: %s", scenario, f.name, what)
 	return rows{b, scenario, f.name, what, f.budgets}

@@ -30,8 +30,8 @@ func needRedis(t *testing.T) {
 
 var tiny = scale{sessions: 500, time: 40}
 
-// TestBench runs all scenarios but link and restart with few sessions, so that the bench keeps
-// working.
+// TestBench runs the bench with few sessions, to see that it still works. It leaves out the
+// scenarios link and restart.
 func TestBench(t *testing.T) {
 	long.Only(t, "it runs the bench, which takes minutes")
 	needRedis(t)

@@ -12,7 +12,7 @@ import (
 // pairs is the number of pairs of a sender and a receiver.
 const pairs = 50
 
-// These are cases that goals refer to.
+// These are the names of two cases. The goals in goals_linux.go refer to these names.
 var pairsAtOnce = fmt.Sprintf("%d pairs, one in flight each", pairs)
 
 const pairAtRest = "one pair at rest"

@@ -4,10 +4,11 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
-// goal is an upper bound for a figure of the cluster as a multiple of a peer's figure in one run.
+// goal is an upper bound for a figure of the cluster. The bound is the peer's figure in the same
+// run, multiplied by most.
 type goal struct {
-	scenario, of, what string // of the figure
-	peer               string // server
+	scenario, of, what string // scenario, case and measurement of the figure
+	peer               string // name of the other server
 	most               float64
 }
 

@@ -103,8 +103,8 @@ func (b *bench) points(all ...int) []int {
 	return all
 }
 
-// scaled returns the points of an axis, divided by the scale. The point at index i is at least
-// 10*(i+1), or keeps its value if that is less. Equal neighbours become one point.
+// scaled returns the points of an axis, divided by the scale. The point at index i becomes at least
+// 10*(i+1), but a smaller point keeps its value. Equal neighbours become one point.
 func (b *bench) scaled(all ...int) []int {
 	points := b.points(all...)
 	for i, n := range points {
@@ -113,7 +113,8 @@ func (b *bench) scaled(all ...int) []int {
 	return slices.Compact(points)
 }
 
-// rounds is the number of rounds of which the function medians takes the median.
+// rounds is the number of rounds of one measurement. The function medians takes the median of the
+// rounds, and publishTo takes their sum.
 const rounds = 3
 
 // measured is the result of a round and the CPU time of the cluster's parts.
@@ -135,10 +136,10 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 	return m, err
 }
 
-// paced sends messages of a stream one at a time. From the start of one to the start of the next is
-// at least the time every. It measures what the messages cost together. A part of that is the cost
-// of waking processes up, which depends on the time every. So compare only costs that were measured
-// with one value of every.
+// paced sends messages of a stream one at a time, and measures what they cost together. Each
+// message starts at least the time every after the one before. A part of the cost is that of waking
+// processes up, which depends on every. So compare only costs that were measured with one value of
+// every.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {

@@ -67,10 +67,10 @@ func growResync(ctx context.Context, b *bench) ([]growth.Figure, error) {
 }
 
 // told adds to f what a restart of the relay costs while there are n topics or sessions. The relay
-// is killed and started again. The time is measured until a message of each stream has reached its
-// receivers, and the CPU time for up to a second more. There are only two rounds, because before
-// each of them it takes seconds until the edges count their links as settled. For each figure, the
-// smaller of the two values counts.
+// is killed and started again. Each stream then sends one message, and told measures the time until
+// all these messages have reached their receivers. It measures CPU time for up to a second longer.
+// There are only two rounds, because before each round the edges take seconds until they count
+// their links as settled. The smaller of the two values of a figure counts.
 func (b *bench) told(ctx context.Context, s *site, l *load.Loop, f *growth.Figure, n int, streams []*load.Stream) error {
 	o := &outages{cluster: s.cluster}
 	least := []float64{math.Inf(1), math.Inf(1), math.Inf(1)}

@@ -73,7 +73,7 @@ func growTopics(ctx context.Context, b *bench) ([]growth.Figure, error) {
 }
 
 // positive returns a difference of memory in bytes, but at least 1. The difference may be zero or
-// less, since a process can use memory again that it had freed before.
+// less, since a process can reuse memory that it had freed before.
 func positive(bytes int64) float64 { return float64(max(bytes, 1)) }
 
 // ops has members leave and join topics, and sends messages to some topics. It returns the CPU time
@@ -96,7 +96,9 @@ func (t *topics) ops(ctx context.Context, b *bench) (figures []float64, err erro
 		*sum += after.since(before).servers()
 		return err
 	}
-	chunk := min(t.count, opsOfTopics) // topics of one turn: left, then joined; none comes twice
+	// In one turn of the loop, members leave chunk topics and join them again. No topic comes twice
+	// in a turn.
+	chunk := min(t.count, opsOfTopics)
 	for i := 0; i < len(again); i += chunk {
 		if err := measure(&sums[0], "LeaveGroup", again[i:i+chunk]); err != nil {
 			return nil, err

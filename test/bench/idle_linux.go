@@ -50,8 +50,8 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 	})
 }
 
-// toThemselves has sessions of openSessions send themselves a message of size bytes each. The
-// sockets are those from index first on.
+// toThemselves has sessions send themselves one message of size bytes each. The sessions are those
+// that openSessions opened, from the session with index first on.
 func toThemselves(ctx context.Context, f *form, l *load.Loop, size, first int, sockets []*load.Socket) error {
 	var streams []*load.Stream
 	for i, socket := range sockets {

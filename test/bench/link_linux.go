@@ -8,8 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// link counts the bytes that cross the links: for each message to groups of several sizes, and for
-// each second without messages. The latter is counted only with a group of 1000 members or more.
+// link counts the bytes that cross the links for each message to a group. It does so with groups of
+// several sizes. With a group of 1000 members or more, it also counts the bytes for each second
+// without messages.
 func link(ctx context.Context, b *bench, f *form) error {
 	for _, members := range []int{10, 100, 10_000} {
 		err := f.with(ctx, b, func(s *site, l *load.Loop) error {

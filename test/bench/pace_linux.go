@@ -35,10 +35,10 @@ func pace(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// pace sends so many messages a second for some seconds, after a shorter round that warms the
-// servers up. It adds rows for the CPU time of one delivery and for latencies.
+// pace sends rate messages a second for some seconds, after a shorter round that warms the servers
+// up. It adds rows for the CPU time of one delivery and for latencies.
 func (r rows) pace(ctx context.Context, s *site, l *load.Loop, sp speaker, rate int) error {
-	stream := sp.stream(l, messageSize, rate) // the window is a second
+	stream := sp.stream(l, messageSize, rate) // the window holds the messages of one second
 	during := func(d time.Duration) load.Pace {
 		return load.Pace{Messages: max(1, int(d.Seconds()*float64(rate))), Every: time.Second / time.Duration(rate)}
 	}
@@ -65,8 +65,8 @@ func (r rows) pace(ctx context.Context, s *site, l *load.Loop, sp speaker, rate 
 	return nil
 }
 
-// Beyond these bounds, the clients of an open loop say that they were late themselves.
+// Above one of these bounds, pace adds a note that the clients were late themselves.
 const (
-	lateClients = time.Millisecond // by which 1 % of the messages were sent late
-	busyClients = 0.8              // of one core, since all clients are one thread
+	lateClients = time.Millisecond // lateness that 99 % of the messages may have
+	busyClients = 0.8              // share of one core; all clients run in one thread
 )

@@ -13,7 +13,7 @@ import (
 )
 
 // bare is a publisher that says PUBLISH on one connection and subscribes on another one. Its
-// messages are envelopes of original servers.
+// messages have the envelope that original servers write.
 type bare struct {
 	to       net.Conn
 	out      *bufio.Writer
@@ -73,7 +73,7 @@ func appendCommand(b []byte, words ...string) []byte {
 	return b
 }
 
-// publish queues a message. The user that it is from is its number.
+// publish queues message n. The message names n as the user who sent it.
 func (b *bare) publish(n uint64) {
 	topic := int(n % uint64(b.topics))
 	b.envelope = protocol.Envelope{From: strconv.FormatUint(n, 10), To: fmt.Sprint("bare-", topic), Msg: publishText}.Append(b.envelope[:0])
@@ -96,7 +96,7 @@ func (b *bare) close() {
 	b.running.Wait()
 }
 
-// read passes on what the function next reads, until it fails.
+// read passes on what the function next returns. It ends after next has failed, or after close.
 func (b *bare) read(in *bufio.Reader, next func(*bufio.Reader) (arrival, error)) {
 	for {
 		a, err := next(in)
@@ -114,7 +114,8 @@ func (b *bare) read(in *bufio.Reader, next func(*bufio.Reader) (arrival, error))
 	}
 }
 
-// answer reads the answer to a PUBLISH: the number of subscribers that got the message, which is 1.
+// answer reads the answer to a PUBLISH: the number of subscribers that got the message. The number
+// must be 1.
 func answer(in *bufio.Reader) (arrival, error) {
 	line, err := in.ReadString('\n')
 	if err == nil && line != ":1\r\n" {

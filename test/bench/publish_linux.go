@@ -10,12 +10,13 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// inFlight is the largest number of messages that a publisher may have in flight. Redis then has
-// always more to do.
+// inFlight is the largest number of messages that a publisher may have in flight. With that many in
+// flight, Redis always has more to do.
 const inFlight = 500
 
 // publish compares the CPU time of Redis for messages of a relay's broker with that for a bare
-// PUBLISH: with many messages in flight and with few, to one topic and to many.
+// PUBLISH. It does so with one topic and with many topics, each time with many messages in flight
+// and with few.
 func publish(ctx context.Context, b *bench, f *form) error {
 	for _, topics := range []int{1, b.sessions(10_000)} {
 		if err := b.publishTo(ctx, f, topics); err != nil {
@@ -77,8 +78,8 @@ func (b *bench) publishTo(ctx context.Context, f *form, topics int) error {
 
 // publisher publishes messages on Redis, and receives them.
 type publisher interface {
-	// publish publishes message n, which begins with 1, to topic n modulo their number. The message
-	// may wait until flush.
+	// publish publishes message n to topic n modulo the number of topics. Messages are numbered
+	// from 1. The message may wait until flush.
 	publish(n uint64)
 	flush() error
 	// arrivals returns the channel of what comes from Redis. It is never closed.
@@ -113,8 +114,9 @@ func (p *publishing) during(ctx context.Context, redis *local.Server, flight int
 	return after - before, err
 }
 
-// round sends messages while the function more returns true, with at most flight of them neither
-// answered nor received. It returns when all have been both.
+// round sends messages while the function more returns true. A message is in flight until it has
+// been both answered and received. At most flight messages are in flight, and round returns when
+// none is.
 func (p *publishing) round(ctx context.Context, flight int, more func() bool) error {
 	for {
 		for p.sent-min(p.answered, p.received) < uint64(flight) && more() {
@@ -130,8 +132,8 @@ func (p *publishing) round(ctx context.Context, flight int, more func() bool) er
 	}
 }
 
-// await waits for one arrival. Messages are flushed only when nothing has arrived, so that those
-// which can be sent together are.
+// await waits for one arrival. It flushes only if nothing has arrived yet, so that many messages
+// are sent together.
 func (p *publishing) await(ctx context.Context) error {
 	select {
 	case a := <-p.arrivals():

@@ -34,7 +34,7 @@ func newRelays(ctx context.Context, addr string, topics int) (*relays, error) {
 			case broker.Subscribed:
 				select {
 				case subscribed <- struct{}{}:
-				default: // anew
+				default: // a topic was subscribed anew
 				}
 			case broker.Published:
 				if e.Outcome != broker.Done {
@@ -75,7 +75,7 @@ func (r *relays) give(ctx context.Context, a arrival) {
 	}
 }
 
-// publish hands a message to the broker, which sends what is queued by itself.
+// publish hands a message to the broker. The broker sends it without a flush.
 func (r *relays) publish(n uint64) {
 	r.Publish(broker.Publish{Token: n, Topic: r.names[n%uint64(len(r.names))], From: "1", Msg: publishText, Instance: protocol.Instance{1}, Number: n})
 }

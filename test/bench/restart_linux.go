@@ -11,8 +11,8 @@ import (
 )
 
 // restart takes the relay away while many sessions are in groups. Some groups speak steadily. In
-// each of the other groups, one message is sent at the moment at which the relay goes. It measures
-// how long these messages take to reach their receivers.
+// each of the other groups, one message is sent at the moment at which the relay goes. The scenario
+// measures how long these messages take to reach their receivers.
 func restart(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const members, steady = 10, 10
@@ -63,11 +63,12 @@ type outages struct {
 
 type way struct {
 	name string
-	away func(now chan<- struct{}) error // takes the relay away; closes the channel when it goes
+	// away takes the relay away. It closes the channel when the relay goes.
+	away func(now chan<- struct{}) error
 }
 
-// ways returns the ways to take a relay away. They must be carried out in order, since each leaves
-// running what the next one needs. The second way starts the spare relay.
+// ways returns the ways to take a relay away. They must be carried out in order, since each way
+// leaves the relay running that the next one needs. The second way starts the spare relay.
 func (o *outages) ways(ctx context.Context, b *bench) []way {
 	relay, spare := o.cluster.relay, o.cluster.spare
 	restart := func(s *local.Server) error {

@@ -70,8 +70,9 @@ func measure(ctx context.Context, s *site, l *load.Loop, limits load.Limits, str
 	return c, err
 }
 
-// cpu adds a row for the CPU time of one of n units, without Redis. It adds a row with Redis in the
-// sum if the servers use a Redis that the bench knows.
+// cpu adds a row for the CPU time per unit, without Redis. The time t was spent on n units. If the
+// servers use a Redis that the bench knows, cpu adds a second row, in which Redis' time is
+// included.
 func (r rows) cpu(unit string, t spent, n int, budget float64) {
 	r.add("CPU per "+unit, "µs", micros(t.servers, n), budget)
 	if t.known {

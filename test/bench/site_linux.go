@@ -12,9 +12,9 @@ import (
 // site is a set of running servers.
 type site struct {
 	form    *form
-	addrs   []string  // servers; sessions take them in turn
+	addrs   []string  // addresses of the servers; sessions take them in turn
 	counted []process // processes whose CPU and memory are measured
-	redis   *process  // nil: the servers use no Redis, or one that is not known
+	redis   *process  // nil: the servers use no Redis, or one that the bench does not know
 	cluster *cluster  // nil: the servers are not edgerelay
 	stop    func()
 }

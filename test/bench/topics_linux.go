@@ -8,8 +8,8 @@ import (
 )
 
 // talkers is the number of members, and also of their partners, that share the topics. With fewer,
-// a session could exceed limits of the product: 1,000 topics of a session, and 4,096 topics that a
-// user makes by one edge within two minutes.
+// a session could exceed two limits of the product. A session may be in 1,000 topics. A user may
+// address 4,096 topics through one edge within two minutes.
 const talkers = 200
 
 // topics are groups with one member each. Each member has a partner on the other edge, which can

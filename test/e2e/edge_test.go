@@ -72,7 +72,7 @@ func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	c := cluster.New(t, onBest(t))
 	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // the burst is 200
 	flood, calm, b := channel(t, e, chat.Unique("flood")), channel(t, e, chat.Unique("calm")), channel(t, e, chat.Unique("b"))
-	const n, rounds = 440, 100 // the flood takes 12 s, the rounds as long as the machine needs
+	const n, rounds = 440, 100 // the flood takes 12 s; the rounds have no fixed time
 	for i := range n {
 		flood.Send(chat.One(b.id, fmt.Sprint(i)))
 	}

@@ -91,7 +91,9 @@ func TestP4_MessagesWithoutAPositionAreNotDoubledByAMove(t *testing.T) {
 
 	stop := make(chan struct{})
 	var sending sync.WaitGroup
-	sent := map[string]int{} // count by text; only the sending goroutine uses it until its end
+	// The map counts messages by text. Until the sending goroutine ends, only that goroutine uses
+	// the map.
+	sent := map[string]int{}
 	sending.Go(func() {
 		tick := time.NewTicker(2 * time.Millisecond)
 		defer tick.Stop()

@@ -95,9 +95,9 @@ func TestP2_TheConnectionsOfOneRelayToRedisAreCutUnderLoad(t *testing.T) {
 }
 
 // TestP2_RedisLosesItsDataWhileAFrameIsUnderWay holds back what the relay sends to one edge. A
-// frame of this edge is published, but the edge gets no answer. Then Redis loses all its data, and
-// the frame is published again, in a new epoch. Clients that got the message the first time must
-// not get it again.
+// frame of this edge is published, but the edge gets no acknowledgement. Then Redis loses all its
+// data, and the frame is published again, in a new epoch. Clients that got the message the first
+// time must not get it again.
 func TestP2_RedisLosesItsDataWhileAFrameIsUnderWay(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))

@@ -101,8 +101,8 @@ func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	return all
 }
 
-// Hasten has the nodes replace a master once it has been silent for the time brisk. Before the
-// call, they replace it after the time steady.
+// Hasten has the nodes replace a master once it has been silent for the time brisk (see
+// sentinel.go). Before the call, they replace it after the longer time steady.
 func (c *Cluster) Hasten() {
 	c.t.Helper()
 	c.replaceAfter(brisk)

@@ -19,7 +19,7 @@ type edge struct {
 	features   uint64
 	woken      bool
 
-	number uint64 // last message's number; a settled relay has acknowledged it
+	number uint64 // number of the last message; after relay.settle it is acknowledged
 	heard  uint64 // Session frames sent on this link
 	groups map[string][]uint64
 

@@ -54,9 +54,9 @@ type meter struct {
 	cpu, apart  time.Duration
 	wall, aside time.Duration
 	since       time.Time
-	// allocated is in bytes, and is used after beginAlone only. Until end, it is what the process
-	// had allocated at beginAlone, plus what was allocated during besides. After end, it is what
-	// the relay allocated.
+	// allocated is in bytes, and is used after beginAlone only. Until end is called, it is what the
+	// process had allocated at beginAlone, plus what calls of besides allocated. After end, it is
+	// what the relay allocated.
 	allocated uint64
 	ended     bool
 	percent   int // GC percentage to restore; 0: it was not changed

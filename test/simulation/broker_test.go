@@ -16,7 +16,7 @@ var (
 	errAway = errors.New("away")
 )
 
-// store stands for Redis: brokertest.Memory, and the failures of Redis.
+// store stands for Redis. It is a brokertest.Memory that fails as Redis may fail.
 type store struct {
 	w       *world
 	memory  *brokertest.Memory
@@ -50,7 +50,8 @@ func (s *store) spread() {
 	}
 }
 
-// publish carries out a publish. If that stores a publication, publish tells the model.
+// publish carries out a broker's request to publish. If the store then has a new publication,
+// publish tells the model.
 func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Published) {
 	h.Publish(p)
 	events := h.Take()
@@ -125,7 +126,7 @@ type relayBroker struct {
 	outages     []outage  // times when the store was out of reach
 	backAt      time.Time // by when the relay knows that Redis is back
 	swallow     int       // publications still to be lost silently
-	missed      bool      // this connection lost a publication silently
+	missed      bool      // the present connection lost a publication silently
 }
 
 // request is a request that is not answered yet.
@@ -439,7 +440,7 @@ func (b *relayBroker) regain() {
 	}
 }
 
-// die ends the broker with its relay. What it sent may still be carried out.
+// die ends the broker with its relay. Requests that it sent may still be carried out.
 func (b *relayBroker) die() {
 	b.dead = true
 	b.stepped()

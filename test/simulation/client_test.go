@@ -136,7 +136,8 @@ func (w *world) disconnect(s *session) {
 	e.sessions = slices.DeleteFunc(e.sessions, func(o *session) bool { return o == s })
 	_, before := e.hub.Len()
 	e.hub.End(s.Session, e.links)
-	// If no relay was told of the session and it has no message in the log, its end has no number.
+	// If no relay was told of the session and it has no message in the log, its end gets no number
+	// in the log.
 	if _, dead := e.hub.Len(); dead > before {
 		e.number++
 	}

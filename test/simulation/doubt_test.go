@@ -2,8 +2,8 @@ package simulation
 
 import "time"
 
-// doubt begins to look for another relay, since a is silent. It does nothing if the edge looks for
-// one already.
+// doubt begins to look for another relay, since the link a is silent. If the edge looks for one
+// already, doubt does nothing.
 func (e *edge) doubt(a *attachment) {
 	if e.used != a || e.seeking || !e.alive {
 		return
@@ -17,7 +17,7 @@ func (e *edge) doubt(a *attachment) {
 }
 
 // seek dials another relay, or now and then a's relay again. It tries again until the edge has
-// moved, a is heard again, or a is not in use any more.
+// moved. It stops early if a is heard again, or is not in use any more.
 func (e *edge) seek(a *attachment) {
 	if !e.alive || e.used != a || e.calledOff(a) {
 		return
@@ -63,8 +63,9 @@ func (e *edge) seek(a *attachment) {
 	})
 }
 
-// knock dials a's relay, which stands. The relay takes the link once it goes on. The edge may have
-// given up the dial by then. If a is silent 0.5 s after Welcome, the edge moves to the new link.
+// knock dials a's relay, which stands still. The relay takes the link once it goes on. The edge may
+// have given up the dial by then. If a is silent 0.5 s after Welcome, the edge moves to the new
+// link.
 func (e *edge) knock(a *attachment) {
 	r := a.relay
 	c, hello := e.connect(r)

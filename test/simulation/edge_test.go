@@ -53,8 +53,9 @@ type attachment struct {
 
 	// leaving is when Leaving was called last. It is zero before that, and after Staying.
 	leaving time.Time
-	// counted is the time leaving of the link from which the edge moved to this one. It is zero if
-	// the edge did not move. From then on the hub counts publications without a position.
+	// counted is the time since which the hub counts publications without a position: the time
+	// leaving of the link from which the edge moved to this one. If the edge did not move, counted
+	// is zero.
 	counted time.Time
 }
 
@@ -178,7 +179,7 @@ func (e *edge) handshake(r *relay, done func(*attachment)) {
 	})
 }
 
-// connect makes a connection to a relay. It returns the connection and what the edge says on it.
+// connect makes a connection to a relay. It returns the connection and the edge's Hello.
 func (e *edge) connect(r *relay) (*conn, link.Hello) {
 	e.generation++
 	hello := link.Hello{Generation: e.generation, LogSize: uint64(e.w.config.logSize), Instance: e.instance, Node: e.node}
@@ -273,7 +274,7 @@ func (e *edge) move(a *attachment) {
 		again()
 		return
 	}
-	if e.w.chance(30) { // the new link may bring what the old one brings just before
+	if e.w.chance(30) { // the new link may bring again what the old one has just brought
 		e.w.store.bare(e.w.topic(), "original", e.w.text())
 	}
 	e.handshake(r, func(next *attachment) {
@@ -301,7 +302,7 @@ func (e *edge) takeOver(a, next *attachment) {
 	})
 }
 
-// leave ends a link that another one has taken over. An edge that knows how to move sends Moved.
+// leave ends a link whose place another link has taken. An edge that knows how to move sends Moved.
 // If the relay has not closed the link 2 s later, the edge closes it. Other edges close the link
 // without Moved.
 func (e *edge) leave(a *attachment) {

@@ -68,8 +68,8 @@ type feed struct {
 	*gateway.Feed
 	e *edge
 	a *attachment
-	// names has the topics by number. It leaves out topics that get their number while the link is
-	// being left, since those have no effect.
+	// names has the topics by number. It leaves out topics that the relay numbers while the edge
+	// leaves the link, since these numbers have no effect.
 	names map[uint64]protocol.Topic
 }
 

@@ -84,7 +84,7 @@ type entry struct {
 	flying   int                        // number of relays that it is still on its way to
 	prev     protocol.Position          // if bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
-	holed    map[*session]bool          // if bare: whether it came before the entry at prev
+	holed    map[*session]bool          // if bare: whether it came while the edge lacked prev
 	given    map[*edge]bool             // if bare: whether a link has brought it to the edge
 	unheard  bool                       // a relay missed it, perhaps without knowing
 }
@@ -106,7 +106,7 @@ type session struct {
 	heard     map[hearing]uint64 // number of the last message received
 }
 
-// hearing names messages that a receiver gets in order: those of one session on one topic.
+// hearing names messages that a receiver gets in order: those that session s sends to topic t.
 type hearing struct {
 	s *session
 	t protocol.Topic
@@ -120,9 +120,9 @@ type interest struct {
 	awaits int       // commands without an answer
 	leaves int       // leave commands without an answer
 	came   time.Time // when the session connected or asked to join
-	// loose is set when the connect or the join is answered. If every relay has had Redis since the
-	// time in came, loose stays zero. Otherwise awaySince gives it, and the session may get what
-	// was published after it.
+	// loose is set when the connect or the join is answered. If a relay had no Redis at some time
+	// since came, loose is the result of awaySince. The session may then get what was published
+	// after loose. Otherwise loose stays zero.
 	loose    time.Time
 	expected []*expected
 	next     int // index in expected, behind the last entry that came
@@ -179,10 +179,10 @@ func (m *model) connected(s *session) {
 	}
 }
 
-// awaySince returns a time from which on a relay may not know publications. It looks at the outages
-// of all relays that ended after the given time or still last. The result is 5 s before the first
-// of them began, or zero if there is none. The 5 s are for publications that were stored before an
-// outage, but were not answered yet when it began.
+// awaySince returns the time since which there may be publications that a relay does not know. It
+// looks at the outages of all relays that ended after the given time or still last. The result is 5
+// s before the first of them began, or zero if there is none. The 5 s are for publications that
+// were stored before an outage, but were not answered yet when it began.
 func (m *model) awaySince(came time.Time) (since time.Time) {
 	for _, r := range m.w.relays {
 		for _, o := range r.broker.outages {

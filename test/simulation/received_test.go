@@ -294,10 +294,10 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 
 // broughtLater reports whether the link in use may bring a publication without a position again.
 // The edge cannot tell a repeat from another publication with the same text. No repeat may come if
-// the link began before the publication was made. Nor may one come if the edge was leaving the link
-// before: it counted publications then. Otherwise a repeat may come in two cases. In the first, the
-// publication reached the link's relay after the link began. In the second, an older link was up
-// when the link began. Without a link, broughtLater returns true.
+// the link began before the publication was made. Nor may one come if the edge was leaving its
+// previous link already: then the hub counted the publication. Otherwise a repeat may come in two
+// cases. In the first, the publication reached the link's relay after the link began. In the
+// second, an older link was up when the link began. Without a link, broughtLater returns true.
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
 	if a == nil {

@@ -37,7 +37,7 @@ type world struct {
 	model  *model
 	calm   bool // mend was called
 
-	settledOnce bool // a first outage in calm is over
+	settledOnce bool // a first outage after mend is over
 	doubts      struct{ begun, moved, cancelled int }
 }
 

@@ -19,10 +19,14 @@ type History struct {
 // epoch, or is the first of a new epoch. The argument old says that publications after top may have
 // been lost. The argument known is the highest position that the publisher knows of.
 //
-// A new epoch begins if there is no top, if top has the offset protocol.MaxOffset, if old is true,
-// or if known is higher than top. But a known in protocol.MaxEpoch or a higher epoch does not
-// count. If top is in protocol.MaxEpoch, old does not count. A new epoch is later than the epochs
-// of top and of a known that counts, and later than seen.Latest().
+// A new epoch begins in four cases:
+//   - There is no top.
+//   - The offset of top is protocol.MaxOffset.
+//   - old is true, and top is not in protocol.MaxEpoch.
+//   - known is higher than top, and its epoch is before protocol.MaxEpoch.
+//
+// A new epoch is later than the epoch of top and than seen.Latest(). It is also later than the
+// epoch of known, if that is before protocol.MaxEpoch.
 func next(top protocol.Position, old bool, known protocol.Position, seen *broker.Epochs, now time.Time) protocol.Position {
 	if known.Epoch >= protocol.MaxEpoch {
 		known = protocol.Position{}
@@ -34,8 +38,7 @@ func next(top protocol.Position, old bool, known protocol.Position, seen *broker
 }
 
 // append adds p. If the history is full, append drops the oldest publication. It copies the slice
-// only
-// when the capacity is used up, and not at each drop. So appending is cheap on average.
+// only when the capacity is used up, not at each drop. So appending is cheap on average.
 func (h *History) append(p broker.Publication) {
 	if len(h.Items) == h.size {
 		h.Items[0] = broker.Publication{}

@@ -43,8 +43,8 @@ var (
 )
 
 // SVG draws the chart on white, so that it is legible on dark pages too. An axis is logarithmic if
-// all its values are above zero, the highest is at least 20 times the lowest, and the chart is not
-// straight. Any other axis begins at zero.
+// all its values are above zero, the highest is at least 20 times the lowest, and Straight is not
+// set. Any other axis begins at zero.
 func (c Chart) SVG() []byte {
 	var b strings.Builder
 	bottomLine := height

@@ -10,7 +10,7 @@ import (
 // servers was away.
 type Absence struct {
 	// Silence is the longest silence of a steady stream. A silence begins with Through, or when a
-	// message of the stream has reached all its receivers. It ends when the next one has.
+	// message of the stream has reached all its receivers. It ends when the next message has.
 	Silence time.Duration
 
 	// Arrived has one time for each message of the burst, in ascending order: from the beginning of
@@ -38,12 +38,12 @@ func (o *absence) complete(l *Loop, st *Stream, _ uint64) error {
 }
 
 // Through calls the function away in a goroutine of its own. Meanwhile each steady stream sends
-// about one message in the time every, unless its window is full. The function must close its
-// channel. The burst then begins: each stream of the burst sends one message.
+// about one message in the time every, unless its window is full. The function away must close the
+// channel that it gets. The burst then begins: each stream of the burst sends one message.
 //
-// Through returns when the function has returned and every message has reached all its receivers.
-// Through fails if the function fails, if a message is lost, or if the function and the burst are
-// not done after a minute.
+// Through returns when away has returned and every message has reached all its receivers. It fails
+// if away fails or a message is lost. It also fails if away and the burst are not done after a
+// minute.
 func (l *Loop) Through(ctx context.Context, steady []*Stream, every time.Duration, burst []*Stream, away func(now chan<- struct{}) error) (Absence, error) {
 	o := &absence{heard: map[*Stream]time.Duration{}, burst: map[*Stream]bool{}}
 	l.round = o

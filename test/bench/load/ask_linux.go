@@ -50,6 +50,6 @@ func (l *Loop) answer(a *Ask) error {
 	if a.answered++; a.answered > a.sent {
 		return wrong("%s: %d answers to %d commands", a.Of.name, a.answered, a.sent)
 	}
-	l.deliveries++ // counts as an arrival, for patience
+	l.deliveries++ // an answer counts as an arrival, for patience
 	return l.command(a)
 }

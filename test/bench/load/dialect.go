@@ -16,11 +16,12 @@ var All = Topic{Kind: "all"}
 // channel returns one name for the topic, for servers with only one kind of topic.
 func (t Topic) channel() string { return t.Kind + "-" + t.Name }
 
-// Opening says how a session begins.
+// Opening says how a session begins. The session is open after the upgrade or, if it has a Hello,
+// after the answer to that.
 type Opening struct {
 	Path  string // path of the upgrade
-	Hello string // text sent after the upgrade; "": open once upgraded
-	Await string // part of the answer to Hello; the session is then open
+	Hello string // text that the client sends after the upgrade; "": none
+	Await string // text that the answer to Hello contains
 }
 
 // Wrap is the text before and after a message in a frame.

@@ -60,8 +60,8 @@ func (l *Loop) Close() {
 // further one.
 const atOnce = 64
 
-// Open opens n sessions and returns when all are open. It calls the function named of for the
-// address of each session i, and for how that session begins.
+// Open opens n sessions and returns when all are open. The function named of returns, for session
+// i, the address to connect to and how the session begins.
 func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o Opening)) ([]*Socket, error) {
 	if err := Room(len(l.sockets) + n); err != nil {
 		return nil, err
@@ -139,8 +139,8 @@ func (l *Loop) dial(addr string, o Opening) (*Socket, error) {
 	return s, nil
 }
 
-// hold sets the socket of a file descriptor. The events of a descriptor without a socket are passed
-// over.
+// hold sets the socket of a file descriptor. Turn ignores the events of a descriptor without a
+// socket.
 func (l *Loop) hold(fd int, s *Socket) {
 	for len(l.sockets) <= fd {
 		l.sockets = append(l.sockets, nil)

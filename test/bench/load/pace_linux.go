@@ -24,9 +24,9 @@ type Paced struct {
 
 // Behind is the error for servers that do not keep the pace.
 type Behind struct {
-	Messages int // not with all their receivers
+	Messages int // messages that some of their receivers lack
 	Sent     int
-	Oldest   time.Duration // since the oldest of Messages was sent
+	Oldest   time.Duration // time since the oldest of these messages was sent
 }
 
 func (b *Behind) Error() string {
@@ -34,10 +34,11 @@ func (b *Behind) Error() string {
 }
 
 // Pace sends the messages of a stream by the clock, whether or not those before have arrived. The
-// window of the stream bounds the messages under way.
+// window of the stream bounds the messages under way. The time of a window is Every for each of its
+// messages.
 //
-// If the window is full and its oldest message was sent longer ago than the window lasts, Pace
-// stops sending and returns a Behind. If the window is full for another reason, the clients were
+// If the window is full and its oldest message was sent at least the time of a window ago, Pace
+// stops sending and returns a Behind. If the window is full earlier than that, the clients were
 // late. Pace then waits for room, and the messages that are due meanwhile become late. In any case
 // Pace waits for the messages that are under way.
 func (l *Loop) Pace(ctx context.Context, pace Pace, st *Stream) (r Paced, err error) {
@@ -63,7 +64,8 @@ func (l *Loop) Pace(ctx context.Context, pace Pace, st *Stream) (r Paced, err er
 
 // sendPaced sends the messages of p. It stops early if the servers are behind.
 func (l *Loop) sendPaced(ctx context.Context, p *pacing, st *Stream) (behind *Behind, err error) {
-	// The wait of a turn is in milliseconds. A timer among the sockets ends it in time.
+	// Turn waits for whole milliseconds. The timer is watched like a socket, and ends the wait in
+	// time.
 	timer, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("timer: %w", err)
@@ -73,7 +75,7 @@ func (l *Loop) sendPaced(ctx context.Context, p *pacing, st *Stream) (behind *Be
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, timer, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(timer)}); err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	// A turn handles few sockets, so that a message that becomes due does not wait for many.
+	// A turn handles few sockets, so that it is over soon when a message becomes due.
 	l.events = l.events[:32]
 	defer func() { l.events = l.events[:cap(l.events)] }()
 	for len(p.late) < p.Messages {
@@ -102,14 +104,15 @@ type pacing struct {
 	Pace
 	began     time.Duration
 	window    int
-	late      []time.Duration // by message sent
-	latencies []time.Duration // by message that all receivers have
+	late      []time.Duration // lateness of each message sent, in order
+	latencies []time.Duration // latency of each message that all receivers have, in order
 }
 
 // due returns when message i is due.
 func (p *pacing) due(i int) time.Duration { return p.began + time.Duration(i)*p.Every }
 
-// next returns how long to wait before the next message is sent, or 0 if it is to be sent now.
+// next returns how long to wait before the next message is sent, or 0 if it is to be sent now. If
+// the window is full, it returns the time until the servers count as behind, or a Behind.
 func (p *pacing) next(now time.Duration) (wait time.Duration, behind *Behind) {
 	sent, whole := len(p.late), len(p.latencies)
 	if sent-whole < p.window {
@@ -122,7 +125,7 @@ func (p *pacing) next(now time.Duration) (wait time.Duration, behind *Behind) {
 	return 0, &Behind{Messages: sent - whole, Sent: sent, Oldest: oldest}
 }
 
-// said notes that the next message was sent at a time.
+// said notes that the next message was sent at the time at.
 func (p *pacing) said(at time.Duration) { p.late = append(p.late, at-p.due(len(p.late))) }
 
 func (p *pacing) complete(l *Loop, _ *Stream, _ uint64) error {
@@ -130,7 +133,7 @@ func (p *pacing) complete(l *Loop, _ *Stream, _ uint64) error {
 	return nil
 }
 
-// arrived notes that all receivers have the next message at a time.
+// arrived notes that all receivers have the next message since the time at.
 func (p *pacing) arrived(at time.Duration) {
 	p.latencies = append(p.latencies, at-p.due(len(p.latencies)))
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestPacingSendsByTheClock steps a pacing with times of its own, while nothing arrives.
+// TestPacingSendsByTheClock calls a pacing with made-up times, while nothing arrives.
 func TestPacingSendsByTheClock(t *testing.T) {
 	const every = 10 * time.Millisecond
 	p := &pacing{Pace: Pace{Messages: 100, Every: every}, began: time.Second, window: 3}
@@ -41,8 +41,8 @@ func TestPacingSendsByTheClock(t *testing.T) {
 	}
 }
 
-// TestPacingCountsFromWhenMessagesAreDue has the clients stand still for ten messages. Servers are
-// not behind then, and each of these messages is late.
+// TestPacingCountsFromWhenMessagesAreDue has the clients stand still while ten messages become due.
+// The servers are not behind then, and the messages that are sent late count as late.
 func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
 	const every = 10 * time.Millisecond
 	p := &pacing{Pace: Pace{Messages: 10, Every: every}, window: 4}
@@ -87,7 +87,7 @@ func TestPaceWaitsForNothing(t *testing.T) {
 	if r.Took < 49*every {
 		t.Errorf("it took %v; want %v and more", r.Took, 49*every)
 	}
-	// The tenth message was not sent before it was due, so those before it waited at least so long.
+	// The server held the messages before the tenth at least until the tenth was due.
 	for i := range held {
 		if got, least := r.Latencies[len(r.Latencies)-1-i], time.Duration(held-1-i)*every; got < least {
 			t.Errorf("the latency at place %d from the longest is %v, want %v and more", i, got, least)

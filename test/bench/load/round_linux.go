@@ -7,8 +7,8 @@ import (
 )
 
 // Limits say when a round stops sending: after Messages messages, or once the time Time has passed
-// since the round began. Time does not count before the first message has reached all its
-// receivers. After it has stopped sending, the round waits for the messages that are under way.
+// since the round began. But Time stops nothing before a first message has reached all its
+// receivers. When the round has stopped sending, it waits for the messages that are under way.
 type Limits struct {
 	Messages int
 	Time     time.Duration

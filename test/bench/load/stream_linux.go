@@ -18,8 +18,8 @@ type Stream struct {
 	receivers int
 	sent      uint64
 	whole     uint64          // messages that all receivers have
-	left      []int           // receivers still waiting, by number modulo window
-	at        []time.Duration // time of sending, by number modulo window
+	left      []int           // receivers that lack a message, by its number modulo window
+	at        []time.Duration // time when a message was sent, by its number modulo window
 }
 
 // Stream returns a stream of messages of size bytes, up to window of them under way at once.

@@ -12,7 +12,7 @@ import (
 
 // Info holds what a redis-server reports of itself.
 type Info struct {
-	Calls   map[string]int // by command; those in scripts included
+	Calls   map[string]int // calls of each command, also those in scripts
 	Clients int            // connections, without the asking one
 	Memory  int            // used_memory, in bytes
 }

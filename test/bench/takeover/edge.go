@@ -27,7 +27,7 @@ type edge struct {
 	out       []byte // frames to be sent
 	names     link.Names
 	positions map[protocol.Topic]protocol.Position
-	topics    map[uint64]protocol.Topic // by number, as told on this link
+	topics    map[uint64]protocol.Topic // by the number that the relay told on this link
 	number    uint64                    // number of the last message
 	opened    int                       // sessions opened on this link
 	received  int                       // publications received
@@ -90,7 +90,8 @@ func (e *edge) session(id int) link.Session {
 	return link.Session{ID: uint64(id), Endpoint: protocol.EndpointUser, User: e.user(id)}
 }
 
-// move tells the edge's tables on a link to another relay. It returns when the link is live.
+// move tells the edge's tables on a link to another relay. It returns when the relay has sent the
+// frame Live.
 func (e *edge) move(ctx context.Context, addr string) error {
 	<-e.ended
 	e.out = nil
@@ -145,8 +146,9 @@ func (e *edge) reaches(ctx context.Context, other *edge) error {
 	return other.await(ctx, "a message of another edge", func() bool { return other.received == want })
 }
 
-// chatter makes the edge's only session write to itself, as soon as the message before has arrived
-// and 5 ms have passed. The function stop ends that, and waits until the last message has arrived.
+// chatter makes the edge's only session write to itself again and again. Each message is sent 5 ms
+// after the one before has arrived. The function stop ends that, and waits until the last message
+// has arrived.
 func (e *edge) chatter() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -168,7 +170,8 @@ func (e *edge) chatter() (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// latencies returns, sorted, how long the messages took since the last call.
+// latencies returns the times that messages took since the last call of latencies, in ascending
+// order.
 func (e *edge) latencies() []time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -178,7 +181,7 @@ func (e *edge) latencies() []time.Duration {
 	return all
 }
 
-// await waits until the function holds returns true. It is called with mu held. await fails when
+// await waits until the function holds returns true. await calls holds with mu held. It fails when
 // the link has ended, or when ctx is done.
 func (e *edge) await(ctx context.Context, what string, holds func() bool) error {
 	for {

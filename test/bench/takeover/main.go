@@ -39,7 +39,7 @@ func main() {
 	}
 }
 
-// measure runs the whole, with a number of sessions at each edge, and prints a table.
+// measure makes the whole measurement, with a number of sessions at each edge, and prints a table.
 func measure(ctx context.Context, sessions, number, talked int) error {
 	var keys link.Keys
 	if err := keys.UnmarshalText([]byte(local.LinkKey)); err != nil {

@@ -15,7 +15,7 @@ import (
 // arrive.
 type account struct {
 	first, last int64
-	missing     map[int64]bool // between first and last: not arrived, not counted in told
+	missing     map[int64]bool // numbers between first and last, neither arrived nor in told
 	early       []int64        // numbers below first that arrived after first
 	doubled     int
 	disordered  int
@@ -24,9 +24,9 @@ type account struct {
 	seen        int   // announcements of losses up to the last call of enter
 }
 
-// enter enters a number that arrived. told is how many losses were announced so far. If a loss was
-// announced since the last call, the numbers between the highest number so far and this one count
-// as told and not as missing.
+// enter enters a number that arrived. The parameter told is how many losses were announced so far.
+// If a loss was announced since the last call, the numbers between the highest number so far and
+// this one count as told and not as missing.
 func (a *account) enter(number int64, told int) {
 	switch {
 	case a.last == 0:

@@ -9,9 +9,9 @@ import (
 )
 
 // inFlight bounds the time that a message needs until the relay has it. A message that was sent
-// within this time before its edge was killed may be lost with the edge. It was on its way to the
-// edge, in the edge's log, or on its way to the relay. Usually a message needs milliseconds, but on
-// a busy machine it may need longer.
+// within this time before its edge was killed may be lost with the edge. At the kill such a message
+// may have been on its way to the edge, in the edge's log, or on its way to the relay. Usually a
+// message needs milliseconds, but on a busy machine it may need longer.
 const inFlight = time.Second
 
 // audit is the result of a ledger, client by client.
