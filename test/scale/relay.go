@@ -36,9 +36,13 @@ func newRelay(s *store, now time.Time) *relay {
 }
 
 func (r *relay) Connected(l *downlink.Link, h link.Hello) error { return r.pump.Connected(l, h) }
+
+// Received steps the router at once. Otherwise the next portion of a batch might wait for room.
 func (r *relay) Received(l *downlink.Link, frames []any, size int) error {
+	defer r.step()
 	return r.pump.Received(l, frames, size)
 }
+
 func (r *relay) Writable(l *downlink.Link) { r.pump.Writable(l) }
 func (r *relay) Disconnected(l *downlink.Link, lastReceived time.Time, err error) {
 	r.pump.Disconnected(l, lastReceived, err)
