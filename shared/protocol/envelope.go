@@ -23,8 +23,8 @@ type Envelope struct {
 	To  string
 	Msg string
 
-	Instance Instance // with Number, names the frame that asked for the publication
-	Number   uint64   // from 1 on
+	Instance Instance // boot of the edge whose frame asked for the publication
+	Number   uint64   // number of that frame in the edge's log, from 1 on
 	Position Position
 	// Previous is zero except in the first envelope of an epoch. There it is the topic's last
 	// position before that epoch, or zero if no such position is known.
