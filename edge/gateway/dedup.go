@@ -316,8 +316,8 @@ func (g *given) has(id uint64) bool {
 	return ahead || older
 }
 
-// wasRecent reports whether id is in g.recent. It is called for messages given ahead, and in an
-// aftermath. The first call builds g.index.
+// wasRecent reports whether id is in g.recent. Only takeAhead, and takePublished with early set,
+// call it. The first call builds g.index.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

@@ -437,7 +437,7 @@ func BenchmarkPublishedWhileMuchIsGivenAhead(b *testing.B) {
 }
 
 // TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody checks a message that is older than all
-// memberships here. The relay sends only its ID ahead, and no member is given it.
+// memberships here. The relay sends only the message's ID ahead. No member is given the message.
 func TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]
