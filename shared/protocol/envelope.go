@@ -19,7 +19,7 @@ const MaxEnvelope = 8 << 20
 type Envelope struct {
 	From string // the sending user
 	// To is the target user or group, or "" if the topic is All. It is informative only: the name
-	// of the Redis channel says which topic it is.
+	// of the Redis channel says to which topic the publication belongs.
 	To  string
 	Msg string
 
