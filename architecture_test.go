@@ -321,8 +321,8 @@ func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	}
 }
 
-// anchors returns the anchors of a page's headings, as sites such as GitHub make them. Headings
-// with the same text share one anchor here, where such sites number them.
+// anchors returns the anchors of a page's headings, as sites such as GitHub make them. Such sites
+// number the anchors of headings with the same text. Here these headings share one anchor.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {

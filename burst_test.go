@@ -30,9 +30,9 @@ func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	}
 }
 
-// burst connects four readers and the given number of senders. Each sender writes a number of
-// messages of 65,000 bytes, as fast as the edge reads. The parameter each is that number. A reader
-// takes rate bytes a second at most.
+// burst connects four readers and the given number of senders. Each sender writes messages of
+// 65,000 bytes, as fast as the edge reads. The parameter each is the number of messages of one
+// sender. A reader takes rate bytes a second at most.
 func burst(t *testing.T, senders, each, rate int) {
 	dial := startInMemory(t)
 	var readers []*websocket.Conn

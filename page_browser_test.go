@@ -198,8 +198,8 @@ func startProduct(t *testing.T) (addr string) {
 
 // browse starts a browser without a window, and returns once the channel loaded is closed. If the
 // browser does not start, or ends before that, the test is skipped. The browser is killed when the
-// test ends, and after two minutes at the latest. The channel ended then gets the error with which
-// the browser ended, or nil.
+// test ends, and after two minutes at the latest. Whenever the browser ends, the channel ended gets
+// its error, or nil.
 func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "page")

@@ -33,9 +33,9 @@ const (
 
 // Options replace parts that a Relay would make for itself.
 type Options struct {
-	Listener net.Listener         // for the links, closed by Run; nil: one on Config.Addr
-	Broker   broker.Broker        // run by Run; nil: the one that Config.RedisURL names
-	Metrics  *prometheus.Registry // nil: a registry of its own
+	Listener net.Listener         // for links; Run closes it; nil: Listen opens Config.Addr
+	Broker   broker.Broker        // Run runs it; nil: New makes the one that Config.RedisURL names
+	Metrics  *prometheus.Registry // nil: the Relay makes a registry of its own
 	Log      *slog.Logger         // nil: nothing is logged
 }
 

@@ -222,8 +222,8 @@ func (a Auth) Sign(sub string, ttl time.Duration) (string, error) {
 }
 
 // claims are the registered claims of a token (RFC 7519, 4.1) except jti. They are read strictly.
-// Names match exactly, no name of the object may occur twice, and a date is a number. A claim that
-// is null counts as absent.
+// The names in the JSON object match exactly, and no name may occur twice. A date is a number. A
+// claim that is null counts as absent.
 type claims struct{ jwt.RegisteredClaims }
 
 var _ json.Unmarshaler = (*claims)(nil)

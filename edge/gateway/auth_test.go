@@ -97,8 +97,8 @@ func TestA9_ClaimsAreReadByTheLetter(t *testing.T) {
 	})
 }
 
-// TestA9_NoTwoSubjectsAreOne checks that a string that is not text is refused. It must not be read
-// as the replacement character, which may be part of a real name.
+// TestA9_NoTwoSubjectsAreOne checks that a sub is refused if it is not valid Unicode text. Such a
+// sub must not be read as the replacement character, which may be part of a real name.
 func TestA9_NoTwoSubjectsAreOne(t *testing.T) {
 	for _, test := range []struct {
 		sub   string

@@ -55,9 +55,11 @@ func (v *Server) tick(now time.Duration) {
 // beat is called about every wheelTick. The parameter now is the present moment by Server.now, and
 // wall is the same moment by the wall clock. While the machine is suspended, the wall clock goes on
 // and the monotonic clock may stand still. beat records the difference of the two clocks for
-// expires. If this call is late by timing.Suspended or more, by either clock, beat calls resume.
-// Then it calls tick. It also starts the writers, even while an unfinished batch of the link holds
-// messages back.
+// expires.
+//
+// If this call is late by timing.Suspended or more, by either clock, beat calls resume. Then it
+// calls tick, whether late or not. It also starts the writers, even while an unfinished batch of
+// the link holds messages back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.wallGain.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
@@ -68,7 +70,7 @@ func (v *Server) beat(wall time.Time, now time.Duration) {
 }
 
 // resume is called after a time during which this process seems not to have run. That time counts
-// neither as a client's silence nor as time for an unfinished message: both are measured anew from
+// neither as a client's silence nor as time for an unfinished message. Both are measured anew from
 // the moment in the parameter now. Tokens expire all the same. resume sets the timers of the living
 // sessions anew. Only the goroutine that calls tick may call it.
 func (v *Server) resume(now time.Duration) {
@@ -201,8 +203,8 @@ func (v *Server) arm(c *conn, now time.Duration) {
 // that is not due yet. It fires each timer that was set and became due at least wheelTick ago.
 const wheelTick = 250 * time.Millisecond
 
-// wheelSlots is the number of slots, and so the most that one step checks. If a timer is more than
-// one revolution away, steps pass over it until it is due.
+// wheelSlots is the number of slots. One step visits each slot once at most. A timer may be due
+// more than wheelSlots ticks from now. Then earlier steps visit its slot and leave the timer there.
 const wheelSlots = 256
 
 // timer is a session's entry in the wheel, or the head of a slot's ring. An entry is in one ring at

@@ -149,7 +149,7 @@ func TestTimeNotLivedThroughIsNoSilence(t *testing.T) {
 // clocks: the wall clock and the monotonic clock.
 func TestATokenExpiresByEitherClock(t *testing.T) {
 	const lifetime, tick = time.Hour, time.Second
-	type moment struct{ wall, now time.Duration } // since the connect
+	type moment struct{ wall, now time.Duration } // times since the connect
 	for _, c := range []struct {
 		what string
 		// The field before is a moment at which the session still goes on. The field end is a

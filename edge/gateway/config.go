@@ -23,8 +23,8 @@ type Config struct {
 	// 1008 by the rules of the type unfinished. 0 means no bound.
 	Unfinished int
 	// Rate is how many messages a second one user may send in the long run. For bursts see
-	// rateBurst and rateShare. A message counts once for each KiB that its published form begins,
-	// and at least once. 0 means no bound.
+	// rateBurst and rateShare. A message counts once for each KiB, or part of a KiB, of its
+	// published form, and at least once. 0 means no bound.
 	Rate float64
 	// FanOut is how many deliveries of a user's messages cost that user as much as one message.
 	// With 0, deliveries cost nothing.
@@ -48,14 +48,14 @@ type Config struct {
 
 const (
 	pongWait    = 10 * time.Second // a silence this long after a ping ends the session
-	openWait    = 2 * time.Second  // longest wait for Opened before the upgrade is answered
+	openWait    = 2 * time.Second  // longest wait for Feed.Opened before the upgrade is answered
 	messageWait = 30 * time.Second // the constant part of Config.messageTime
 	messageRate = 4 << 10          // bytes of MaxMessage that add a second to messageTime
 	// roomWait is the longest pause in reading a session that finds no room upstream. It is also
 	// the pause in reading a session if too many sessions of its user wait for the allowance.
 	roomWait     = 2 * time.Second
 	closeWait    = 3 * time.Second        // time for a client to answer a close frame
-	lingerMost   = 4 << 20                // bytes after the close frame at which a client is reset
+	lingerMost   = 4 << 20                // most bytes that conn.linger discards
 	shutdownWait = 250 * time.Millisecond // time for a client to answer after Server.Close
 	retryAfter   = "2"                    // seconds, sent with every 503 and 429
 )

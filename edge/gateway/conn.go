@@ -15,7 +15,7 @@ type conn struct {
 	raw     syscall.RawConn // access to the descriptor; nil: TLS, a pipe, or not Unix
 	server  *Server
 	session *Session
-	next    *conn // the next in the writers' list; guarded by writers.mu
+	next    *conn // the next conn in the writers' list; guarded by writers.mu
 
 	// seen is the Server.now of the client's last sign of life. That is the upgrade, a byte
 	// received, or a moment at which the session was not read because of its user's allowance.
@@ -29,9 +29,9 @@ type conn struct {
 	// has seen a later sign of life.
 	pinged atomic.Int64
 
-	deferred atomic.Pointer[deferredPong] // nil: none
+	deferred atomic.Pointer[deferredPong] // nil: no pong is deferred
 
-	deadline atomic.Int64 // of the session's end, in Unix nanoseconds; 0: none
+	deadline atomic.Int64 // deadline of the session's end, in Unix nanoseconds; 0: none
 	watched  watched
 }
 

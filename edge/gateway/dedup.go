@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// overlapTexts bounds the texts that an overlap tracks. After a text has found no room, a text
-	// that is not tracked is passed on only if the overlap's oldest link brings it.
+	// overlapTexts bounds the texts that an overlap counts. After a text has found no room, a text
+	// that is not counted is passed on only if the overlap's oldest link brings it. After the end
+	// of that link, no such text is passed on.
 	overlapTexts = 4096
 	// overlapAfter is the least time for which an overlap goes on after one of its links has ended.
 	// A newer link may yet bring what the ended link has brought.
@@ -34,12 +35,15 @@ const (
 //
 // overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
-	links   []*Feed // the oldest first; nil: the link has ended
+	links   []*Feed // feeds of the links, the oldest first; nil: the link has ended
 	leaving bool    // the newest link is being left, and the next link has not begun
 	seed    maphash.Seed
-	counts  map[bare][]int // by link; no entry: all links are level, or there was no room
-	full    bool           // a text found no room; no new text is remembered
-	until   time.Time      // last end of a link, plus overlapAfter; zero: no link ended
+	// counts says how often each link has brought a publication, in the order of the field links. A
+	// publication has no entry if its counts may be forgotten (see overlap.level), or if there was
+	// no room.
+	counts map[bare][]int
+	full   bool      // a text found no room; no new text is counted
+	until  time.Time // last end of a link, plus overlapAfter; zero: no link ended
 }
 
 // bare identifies a publication without a position, as far as such publications can be told apart.
@@ -210,8 +214,8 @@ const (
 	// givenRecent is how many of the latest published ids are remembered. It exceeds what is
 	// usually under way when a relay or Redis is lost.
 	givenRecent = 1 << 15
-	// A publication with an offset up to givenEarly may be checked for a repeat of a recent
-	// publication. Its message may have been under way when the epoch before ended.
+	// Publications with offsets up to givenEarly are checked for repeats while given.aftermath
+	// returns true. Their messages may have been under way when the epoch before ended.
 	givenEarly = 4096
 )
 
@@ -312,8 +316,8 @@ func (g *given) has(id uint64) bool {
 	return ahead || older
 }
 
-// wasRecent reports whether id is in g.recent. It is called for messages given ahead, and in an
-// aftermath. The first call builds g.index.
+// wasRecent reports whether id is in g.recent. Only takeAhead, and takePublished with early set,
+// call it. The first call builds g.index.
 func (g *given) wasRecent(id uint64) bool {
 	if g.index == nil {
 		g.index = make(map[uint64]int32, len(g.recent))

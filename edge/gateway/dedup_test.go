@@ -119,7 +119,8 @@ func TestOfTooManyTextsTheNewerLinkPassesOnNone(t *testing.T) {
 func TestATopicThatIsNumberedOnTheOldLinkBringsNothing(t *testing.T) {
 	_, s, older, newer := twoLinks()
 	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 1), Payload: []byte("1")})
-	// The old relay added its first member at its own top.
+	// The old relay gets its first member of the topic only now. It begins the topic at its own
+	// top.
 	older.Topic(link.TopicNumber{ID: 1, Topic: "all", Position: pos(1, 2)})
 	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 2), Payload: []byte("2")})
 	older.Publication(link.Publication{Topic: 1, Position: pos(1, 4), Payload: []byte("4")})
@@ -265,7 +266,7 @@ func TestP5_WhatWasGivenAheadIsNotGivenAgain(t *testing.T) {
 	f.Topic(link.TopicNumber{ID: 1, Topic: "all"})
 	published(f, 1, 1, 1, 11, "a")
 	ahead(f, 1, 12, "b")
-	ahead(f, 1, 12, "b") // as from a relay's tail
+	ahead(f, 1, 12, "b") // a relay may give it again, from its tail
 	// The message with the ID 11 was published above. A relay that does not know of its publication
 	// may still give the message ahead.
 	ahead(f, 1, 11, "a")
@@ -436,7 +437,7 @@ func BenchmarkPublishedWhileMuchIsGivenAhead(b *testing.B) {
 }
 
 // TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody checks a message that is older than all
-// memberships here. The relay sends only its ID ahead, and no member is given it.
+// memberships here. The relay sends only the message's ID ahead. No member is given the message.
 func TestP6_WhatIsAheadWithoutAPayloadIsGivenToNobody(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := openAll(h, &fakeUpstream{}, "1")[0]

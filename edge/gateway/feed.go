@@ -13,10 +13,10 @@ import (
 // Leaving and Staying.
 type Feed struct {
 	hub     *Hub
-	numbers map[uint64]*topic // by the relay's number; nil: the number is muted
+	numbers map[uint64]*topic // topics by the relay's numbers; nil: the number is muted, see Topic
 	holding bool              // set between BeginBatch and EndBatch
-	queued  int               // members of all fan-outs since the last hold ended, added up
-	bytes   int               // bytes of the texts that were fanned out since the last hold ended
+	queued  int               // sum of the members of each fan-out since the last release
+	bytes   int               // bytes of the texts that were fanned out since the last release
 }
 
 // BeginBatch is called before each link frame of a batch, and EndBatch after the last frame. In

@@ -129,8 +129,8 @@ func readByUs(v *Server, up *fakeUpstream, stream []byte, size int) ([]string, e
 	return up.accepted, err
 }
 
-// readByLibrary reads a stream by the WebSocket library. It returns what readByUs returns. The
-// library does not check UTF-8.
+// readByLibrary returns the messages that the WebSocket library reads from a stream, and the error
+// that ended the reading. The library does not check UTF-8.
 func readByLibrary(stream []byte) (messages []string, err error) {
 	socket := &hijacked{&pieces{all: stream, size: len(stream)}}
 	ws, err := websocket.Accept(socket, handshake, &websocket.AcceptOptions{

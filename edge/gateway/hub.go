@@ -37,13 +37,13 @@ type Hub struct {
 	last     uint64     // the session id that was given last
 	sessions map[uint64]*Session
 	topics   map[protocol.Topic]*topic
-	feeds    []*Feed     // of the links that are up, the oldest first
-	newest   *Feed       // of the link that began last; nil: none began, or that link ended
+	feeds    []*Feed     // feeds of the links that are up, the oldest first
+	newest   *Feed       // feed of the link that began last; nil: none began, or that link ended
 	overlap  *overlap    // counts publications during a move of the edge; nil: not needed
 	given    given       // messages that may come again
 	live     int         // sessions that are not dead
 	opening  int         // sessions whose Upstream.Open has not returned
-	digest   link.Digest // of the tables; Heard stays zero
+	digest   link.Digest // digest of the tables; its field Heard stays zero
 }
 
 // NewHub makes an empty Hub.

@@ -368,9 +368,9 @@ func BenchmarkFanOut(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
 }
 
-// TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace checks a topic whose members are all dead, and
-// whose relay has not acknowledged their End. The next member must not begin at their position.
-// Otherwise the next relay would give older messages to this member.
+// TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace checks a topic whose members are all dead. The
+// relay has not acknowledged the ends of their sessions. The next member must not begin at the
+// position of the dead members. Otherwise the next relay would give older messages to this member.
 func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
 	h := newMirror(HubConfig{})
 	up := &fakeUpstream{}

@@ -13,8 +13,8 @@ import (
 
 const (
 	rateBurst = 10 * time.Second // a user's burst, as the time in which Config.Rate pays for it
-	rateDebt  = rateBurst        // debt beyond a burst that deliveries may cause, also as a time
-	rateUnit  = 1024             // bytes; a message counts once for each unit that it begins
+	rateDebt  = rateBurst        // most debt beyond a burst that deliveries may cause, as a time
+	rateUnit  = 1024             // bytes; a message counts once for each unit or part of a unit
 	// A user's burst in bytes is Config.Queue divided by rateShare, but at least rateUnit.
 	rateShare = 4
 	// rateWaiters is how many sessions of a user may wait for its allowance at once. A message of a
@@ -27,7 +27,7 @@ const (
 // more. After that time it is full again, unless the last message alone cost more than the time
 // pays for. Before a user's first message, rates has no allowance of the user.
 type rates struct {
-	perSecond float64       // messages; 0: there is no limit
+	perSecond float64       // messages a second of one user; 0: there is no limit
 	byteBurst time.Duration // the burst in bytes, as the time that pays for it
 	fanOut    int           // deliveries that count as one message; 0: they cost nothing
 
@@ -287,16 +287,16 @@ const (
 // unfinished bounds the memory of unfinished messages. A message is unfinished when it was begun
 // and its reader has to wait for the remainder.
 //
-// A session may need room while its user holds more than its share. Then the user's sessions that
-// have waited longer than this session give way, the longest first. If that is not enough, the
-// share is exceeded.
+// A session may need room while its user holds more than one user's share. Then the user's sessions
+// that have waited longer than this session give way, the longest first. If that is not enough, the
+// user may exceed the share.
 //
 // If all users together hold more than the bound, the user who holds most loses the session that
 // has waited longest. This is repeated until the bound holds. A session that is alone may exceed
-// the bound. By the method bound, users who hold little count as holding equally much. Of these
-// users, the one whose session has waited longest comes first.
+// the bound. Users who hold little count as equal (see the method bound). While no user holds more,
+// the session that has waited longest of all gives way.
 type unfinished struct {
-	most int64 // 0: no bound
+	most int64 // bytes; 0: no bound
 
 	mu    sync.Mutex // guards crowd; never held across I/O
 	crowd crowd.Crowd[string, *Session]
@@ -305,10 +305,10 @@ type unfinished struct {
 // unfinishedMessage is the entry of an unfinished message.
 type unfinishedMessage = crowd.Member[string, *Session]
 
-// bound sets the bound to the parameter most. The parameter message is the length of the longest
-// message. Users count as holding equally much if each holds no more than a share, and no more than
-// the longest message can take. Otherwise many users, with a byte each, could push out the messages
-// of others.
+// bound sets the bound to the parameter most, in bytes. The parameter message is the length of the
+// longest message. The method also sets how much counts as little: what the longest message can
+// take, or a user's share if that is less. Users who hold no more than that count as equal.
+// Otherwise many users, with a byte each, could push out the messages of others.
 func (u *unfinished) bound(most int64, message int) {
 	u.most = most
 	grown := int64(message) + int64(message)/4 // a large buffer grows by a quarter

@@ -70,8 +70,8 @@ func TestP7_AUsersSessionsShareOneAllowance(t *testing.T) {
 	})
 }
 
-// TestP7_LargeMessagesUseUpMore checks that a message counts once for each KiB that it begins, and
-// at least once.
+// TestP7_LargeMessagesUseUpMore checks that a message counts once for each KiB or part of a KiB,
+// and at least once.
 func TestP7_LargeMessagesUseUpMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for bytes, want := range map[int]int{0: 200, 1: 200, rateUnit: 200, rateUnit + 1: 100, 60000: 3, 1 << 20: 1} {

@@ -50,7 +50,7 @@ func newPoller() *poller {
 	return p
 }
 
-// close ends the poller. No conn may be idle.
+// close ends the poller. No conn may be idle when close is called.
 func (p *poller) close() {
 	if p.file != nil {
 		p.file.Close()

@@ -13,7 +13,7 @@ const frameCost = 24
 // Queues share frames, so a frame must not be changed. No method blocks.
 type queue struct {
 	mu         sync.Mutex
-	limit      int           // bytes
+	limit      int           // bound of size, in bytes
 	start      func()        // starts the writer; called with mu held; nil: no writer
 	pending    *batch        // what the writer has not taken; nil: nothing
 	size       int           // bytes of the pending batch and of the writer's batch

@@ -18,8 +18,7 @@ import (
 // bytes came with its request.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
-// goroutine and another request to the poller. A frame then costs about 1.5 times as much. While a
-// client keeps speaking, its reader checks for silence about once in idleAfter.
+// goroutine and another request to the poller. A frame then costs about 1.5 times as much.
 const idleAfter = 2 * time.Second
 
 // messageKeep is the largest message buffer, in bytes, that goes back to the pool.

@@ -49,7 +49,7 @@ type Server struct {
 	wallGain   atomic.Int64      // Server.wallSince minus Server.now, at the last beat
 
 	closing  sync.Once
-	draining chan struct{} // closed, with mu held, when new clients are refused
+	draining chan struct{} // closed with mu held; from then on new clients are refused
 	mu       sync.Mutex    // guards the fields below
 	active   int           // connects in progress, and sessions whose socket is open
 	empty    chan struct{} // closed once draining is closed and active is 0

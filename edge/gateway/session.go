@@ -19,7 +19,7 @@ type Session struct {
 	pacing atomic.Pointer[chan struct{}]
 	conn   atomic.Pointer[conn] // nil before the upgrade, after the end, and without a Server
 
-	users  *users       // counts this session; nil: it is not counted; fixed after users.enter
+	users  *users       // nil: this session is not counted; users.enter alone sets the field
 	claims atomic.Int32 // bits claimSocket and claimTables; release clears them
 
 	// The following fields are guarded by Hub.mu.

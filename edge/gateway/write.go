@@ -13,10 +13,10 @@ const (
 	// writers. While the reader writes, nobody reads the link.
 	inlineMost = 4
 	// holdMost is the number of queued messages, counted over all members, at which a batch is
-	// released before it is whole. To queue so many messages takes about a millisecond.
+	// released before its end. To queue so many messages takes about a millisecond.
 	holdMost = 16 << 10
-	// A batch is released before it is whole once the batch may hold back Config.Queue/holdShare
-	// bytes for one member. The aim is that the writers begin before a burst fills a queue.
+	// A batch is also released before its end once it may hold back Config.Queue/holdShare bytes
+	// for one member. The aim is that the writers begin before a burst fills a queue.
 	holdShare = 8
 	// If gatherFrom conns or more wait, the writers start only after gatherFor. Messages that come
 	// for these conns in that time can be written in the same system calls.
@@ -28,9 +28,9 @@ const (
 // and end when there is nothing to do. They wait for no client: what a socket does not take at once
 // is written by a goroutine of its conn's own.
 //
-// While a conn waits for its turn, or is held, its queue collects messages, which are then written
-// together. This makes fan-out cheap: a write costs 5 to 9 µs, for one small message or for
-// several.
+// While a conn waits for its turn, or for the end of a hold, its queue collects messages. They are
+// then written together. This makes fan-out cheap: a write costs 5 to 9 µs, for one small message
+// or for several.
 //
 // A conn is in the list at most once. While the conn is in the list or is written to, queue.writing
 // is set. queue.take and queue.written clear it when nothing is left. queue.fail clears it too.

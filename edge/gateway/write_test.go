@@ -71,7 +71,7 @@ func TestALongBatchIsBegunBeforeItIsWhole(t *testing.T) {
 	for range holdMost {
 		c.frame()
 	}
-	for i := range holdMost + 1 { // as when the broker is away
+	for i := range holdMost + 1 { // a relay sends Ahead while the broker is away
 		g.hub.BeginBatch()
 		g.hub.Ahead(link.Ahead{Topic: numberOf("all"), ID: uint64(i + 1), Payload: []byte("y")})
 	}

@@ -14,7 +14,8 @@ const (
 	// hardLimit times Config.Buffer is the most that may be queued. Frames that would exceed it
 	// close the link.
 	hardLimit = 16
-	// keepChunks is the most room that the list of chunks keeps while the buffer is empty.
+	// keepChunks is the largest capacity, in chunks, that the list of chunks keeps while the buffer
+	// is empty.
 	keepChunks = 16
 )
 
@@ -32,7 +33,7 @@ type buffer struct {
 	bytes   int  // bytes in chunks, and in the batch that is being written
 	taken   int  // bytes in the batch that is being written
 	wasFull bool // bytes has reached full, and fill has not returned drained since
-	over    bool // closed because of limit
+	over    bool // frames that would exceed limit closed the buffer
 	closed  bool
 }
 
@@ -147,7 +148,7 @@ func recycle(chunk []byte) {
 }
 
 // frameLen returns the length of the first frame. If the bytes do not begin with a whole frame, it
-// returns their number.
+// returns the length of all of them.
 func frameLen(frames []byte) int {
 	_, _, remainder, err := link.Next(frames)
 	if err != nil {

@@ -50,7 +50,7 @@ type Link struct {
 	// Owned by the link's reader.
 	frames []any
 	size   int
-	last   int // the number of frames handed on last
+	last   int // how many frames were handed on last
 }
 
 // NewLink returns a Link after the handshake that brought h. It calls no method of conn. The Link
@@ -74,8 +74,8 @@ func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
 func (l *Link) String() string { return l.label }
 
 // Began reports whether Handler.Connected was called for the link and returned no error.
-// HandleFrame calls Connected at the first frame after the handshake. An edge may dial and then not
-// need the link. The edge then goes on with its other link.
+// HandleFrame calls Connected at the first frame after the handshake. An edge may dial a link and
+// then go on with another one. The link that it does not use ends without having begun.
 func (l *Link) Began() bool { return l.began.Load() }
 
 // Moves reports whether the edge knows the frames Drain and Live. Such an edge can be asked to link

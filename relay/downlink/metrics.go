@@ -56,7 +56,7 @@ type metrics struct {
 	server  *Server
 
 	mu    sync.Mutex // guards ended
-	ended link.Stats // sums of the links that have ended
+	ended link.Stats // counts of the links that have ended, added up
 }
 
 var (

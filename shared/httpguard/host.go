@@ -39,10 +39,11 @@ func localRequest(r *http.Request) bool {
 
 // guardHost guards a server that listens on loopback and has Config.OtherHosts. It answers 403 to a
 // request whose host is neither a loopback name of this machine nor permitted by Config.OtherHosts.
-// Somebody may point a name that he owns to 127.0.0.1. A browser then takes this server for the
-// host of his web page, and lets the page read the answers. Only the name in the request tells his
-// page from one of this server. Browsers always send the name, so a request without one comes from
-// no page.
+//
+// Without the guard, a foreign web page could read the answers. Its owner points the page's name to
+// 127.0.0.1, and a browser then takes this server for the page's host. Only the name in the request
+// tells such a page from one of this server. Browsers always send the name, so a request without
+// one comes from no page.
 func (s *Server) guardHost(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.loopback.Load() && r.Host != "" && !loopbackName(hostname(r.Host)) && !s.otherHosts(r.Host) {

@@ -65,7 +65,7 @@ type Server struct {
 	waiting      *waiting
 	otherHosts   func(host string) bool
 	otherHostsBy string
-	loopback     atomic.Bool // listens on loopback and serves certain hosts only
+	loopback     atomic.Bool // the listener is on loopback, and otherHosts is set
 }
 
 // NewServer returns a server that does not listen yet. Messages of net/http are about single

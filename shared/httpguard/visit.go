@@ -27,7 +27,7 @@ type stage uint8
 
 const (
 	stageHead   stage = iota // a request's head
-	stageBehind              // bytes after the head, before their kind is known
+	stageBehind              // bytes after the head: of its body, or of the next head
 	stageAll                 // all the rest: this request is the last one
 )
 
@@ -48,9 +48,11 @@ type member = crowd.Member[netip.Addr, *visit]
 
 // visit is one connection, until it is upgraded or closed. For net/http it is the socket. A visit
 // hands a request's head to net/http only when the head is whole. The exception is a client that
-// has closed its sending side in the middle of the head. The Read that hands over the end of a head
-// hands over nothing behind it. So net/http has at most one byte of a request before it has
-// answered the previous one. Behind a body of unknown length there is no further request.
+// has closed its sending side in the middle of the head.
+//
+// The Read that hands over the end of a head hands over no byte after that head. So before net/http
+// has answered a request, it has at most one byte of the next request. If the length of a request's
+// body is unknown, the connection takes no further request.
 type visit struct {
 	net.Conn
 	guard  *waiting

@@ -143,7 +143,8 @@ func parseKind(method []byte) (Kind, error) {
 	}
 }
 
-// parseOne reads {"Id":…,"Msg":…}. Errors call this object by the parameter name.
+// parseOne reads {"Id":…,"Msg":…}. Error texts call this object by the string in the parameter
+// name.
 func parseOne(name string, data []byte) (Command, error) {
 	var id, msg []byte
 	err := eachField(data, func(key, value []byte) {

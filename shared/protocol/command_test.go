@@ -26,7 +26,7 @@ func TestParseCommand(t *testing.T) {
 		{EndpointChannel, `{"Method":"","MsgBody":"x"}`, Command{KindAll, "", "x"}},
 
 		// The keys are in upper or lower case, escaped, surrounded by space, repeated, unknown, or
-		// of no use for the command. The last value is escaped.
+		// of no use for the command. In the last row, the value of Method is escaped.
 		{EndpointChannel, `{"method":"One","msgbody":{"id":"2","MSG":"x"}}`, Command{KindOne, "2", "x"}},
 		{EndpointChannel, `{"METHOD":"UserGroup","gROUP":"g1"}`, Command{KindJoin, "g1", ""}},
 		{EndpointChannel, `{"\u004dethod":"One","MsgBody":{"I\u0064":"2","Msg":"x"}}`, Command{KindOne, "2", "x"}},

@@ -19,12 +19,12 @@ const MaxEnvelope = 8 << 20
 type Envelope struct {
 	From string // the sending user
 	// To is the target user or group, or "" if the topic is All. It is informative only: the name
-	// of the Redis channel says which topic it is.
+	// of the Redis channel says to which topic the publication belongs.
 	To  string
 	Msg string
 
-	Instance Instance // with Number, names the frame that asked for the publication
-	Number   uint64   // from 1 on
+	Instance Instance // boot of the edge whose frame asked for the publication
+	Number   uint64   // number of that frame in the edge's log, from 1 on
 	Position Position
 	// Previous is zero except in the first envelope of an epoch. There it is the topic's last
 	// position before that epoch, or zero if no such position is known.

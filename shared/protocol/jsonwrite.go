@@ -6,8 +6,8 @@ const hexDigits = "0123456789abcdef"
 
 // appendQuoted appends s as a JSON string. It escapes quotes, backslashes and control characters
 // below the space. Unlike encoding/json, it does not escape characters that are special in HTML,
-// such as < and &. No envelope ends up in HTML. Each byte that is not part of valid UTF-8 becomes
-// U+FFFD.
+// such as < and &, since no envelope ends up in HTML. Each byte that is not part of valid UTF-8
+// becomes U+FFFD.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0

@@ -21,18 +21,18 @@ type Position struct {
 	Offset uint64
 }
 
-// MaxEpoch is the last epoch that is believed, and so the last that a broker begins. A topic in
-// that epoch stays in it even if publications may have been lost. A clock that is right reaches it
-// in the year 2255. Redis' scripts count in doubles, and can still tell MaxEpoch from greater
-// numbers.
+// MaxEpoch is the last credible epoch (see IsCredible), and so the last that a broker begins. A
+// topic in that epoch stays in it even if publications may have been lost. A clock that is right
+// reaches it in the year 2255. Redis' scripts count in doubles, and can still tell MaxEpoch from
+// greater numbers.
 const MaxEpoch = 1<<53 - 2
 
-// MaxOffset is the last offset that is believed, and so the last that a broker gives. The
+// MaxOffset is the last credible offset (see IsCredible), and so the last that a broker gives. The
 // publication after it begins a new epoch. A million publications a second reach it in 285 years.
 const MaxOffset = 1<<53 - 2
 
 // IsCredible reports whether p is within MaxEpoch and MaxOffset. No broker gives a position beyond
-// them.
+// them, so a reader does not believe such a position.
 func (p Position) IsCredible() bool { return p.Epoch <= MaxEpoch && p.Offset <= MaxOffset }
 
 // IsZero reports whether p is before everything.
@@ -70,9 +70,9 @@ func ParsePosition(s string) (Position, error) {
 }
 
 // Unplaced returns a position for members who came while the broker was away. At that time nobody
-// could tell the position of their topic. The position says only that the members came after the
-// frames of their edge up to number. Unplaced positions are after the zero Position and before all
-// others.
+// could tell the position of their topic. The position says only that the members came after those
+// frames of their edge that have numbers up to the given one. Unplaced positions are after the zero
+// Position and before all others.
 func Unplaced(number uint64) Position { return Position{Offset: min(number, math.MaxUint64-1) + 1} }
 
 // IsUnplaced reports whether p is a result of Unplaced.
