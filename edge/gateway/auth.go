@@ -106,7 +106,7 @@ func (a Auth) offered(r *http.Request) (offers []offer) {
 func isBearer(s string) bool { return strings.EqualFold(s, bearer) }
 
 // verify checks that a token is valid for the user, and returns the time at which the token ends.
-// If only tokenLeeway admits the token, verify returns the end of the leeway.
+// If the token has expired and only tokenLeeway admits it, verify returns the end of the leeway.
 func (a Auth) verify(token, user string) (until time.Time, err error) {
 	if strings.ContainsAny(token, "\r\n") { // refused here, since base64 decoders skip line breaks
 		return time.Time{}, errMalformed

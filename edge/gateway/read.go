@@ -47,7 +47,7 @@ type reader struct {
 	size    int                // capacity of the message's buffer, in bytes
 	counted int                // the size that Server.unfinished was last told
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
-	small   [16]byte           // the buffer of unparsed when readHead has called Read
+	small   [16]byte           // readHead reads into it, and unparsed then points into it
 }
 
 // newReader makes a reader. unparsed has the bytes that were read from c before, if any.

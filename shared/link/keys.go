@@ -24,7 +24,7 @@ const maxKeyID = 64
 type Keys struct{ ring keyring.Keys }
 
 // UnmarshalText reads id:secret[,id:secret], as keyring.Keys does, and checks ids and secrets by
-// the rules of the link. Errors name keys by their ids, and show no secret.
+// the rules of the link. Errors show no secret. They name a key by its id or by its place.
 func (k *Keys) UnmarshalText(text []byte) error {
 	var ring keyring.Keys
 	if err := ring.UnmarshalText(text); err != nil {

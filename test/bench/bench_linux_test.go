@@ -120,7 +120,7 @@ func TestGrow(t *testing.T) {
 		}
 		for _, c := range f.Curves {
 			for _, p := range c.Points {
-				// Few sessions at rest may use no CPU in a short time.
+				// With few sessions at rest, the CPU used in a short time may measure as 0.
 				if rests := strings.HasPrefix(c.Name, "CPU at rest"); p.Y < 0 || p.Y == 0 && !rests {
 					t.Errorf("%s at %v: %v", c.Name, p.X, p.Y)
 				}

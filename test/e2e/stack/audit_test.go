@@ -72,7 +72,7 @@ func (l *ledger) audit() (a audit) {
 	})
 	refused := map[stream]map[int64]bool{} // numbers that came to nobody, of senders with refusals
 	for _, u := range l.users {
-		before := map[stream]int64{} // by stream: last number in the user's earlier lives
+		before := map[stream]int64{} // by stream: last number that came in the user's earlier lives
 		b := &a.clients[u.index]
 		for _, n := range u.lives {
 			b.delivered += n.delivered
