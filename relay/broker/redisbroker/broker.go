@@ -23,10 +23,12 @@ func New(cfg Config) (broker.Broker, error) {
 	}
 	redis.SetLogger(clientLog{cfg.Log})
 	c := common{
-		keys: keys(cfg.Prefix), retention: retention{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), int64(cfg.MarkAge.Seconds())},
-		metrics: newMetrics(cfg.Metrics), log: cfg.Log, candidate: rand.Text(), name: new(backEndName), epochs: new(broker.Epochs),
+		keys: keys(cfg.Prefix), retention: retention{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), cfg.MarkAge.Milliseconds()},
+		metrics: newMetrics(cfg.Metrics), log: cfg.Log, candidate: rand.Text(), name: new(backEndName), epochs: new(broker.Epochs), earlier: newEarlier(),
 	}
-	c.foreigners = &foreigners{metrics: c.metrics, log: c.log}
+	c.foreigners = &foreigners{
+		metrics: c.metrics, log: c.log, own: statement{Database: stated(t.opt.DB), Prefix: cfg.Prefix},
+	}
 	if t.cluster {
 		return newCluster(t, c), nil
 	}
@@ -54,6 +56,7 @@ type common struct {
 	log        *slog.Logger
 	candidate  string // name to give the back end if it has none
 	name       *backEndName
+	earlier    *earlier
 }
 
 // backEndName is the back end's name, once it is known.
@@ -100,10 +103,10 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	b := &Broker{name: c.name, state: newState(log, c.metrics, p.moved)}
 	i := &identifier{log: log}
 	b.publisher = newPublisher(opt, c, i, b.state)
-	b.asker = newAsker(opt, c.keys, b.state, c.metrics)
-	b.subscriber = newSubscriber(opt, c.keys, i, c.epochs, b.state, c.foreigners, c.metrics, log)
+	b.asker = newAsker(opt, c, i, b.state)
+	b.subscriber = newSubscriber(opt, c.keys, c.retention, i, c.epochs, b.state, c.foreigners, c.metrics, log)
 	b.prober = &prober{
-		opt: opt, keys: c.keys, role: p, identifier: i, epochs: c.epochs, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
+		opt: opt, keys: c.keys, retention: c.retention, role: p, earlier: c.earlier, identifier: i, epochs: c.epochs, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
 		instance: protocol.NewInstance(), found: b.found,
 	}
 	return b
@@ -135,6 +138,8 @@ func (b *Broker) switched() {
 // called once. The only error that it returns wraps errForeign.
 func (b *Broker) Run(ctx context.Context, sink func(broker.Event)) error {
 	b.state.sink = sink
+	b.prober.earlier.enter(b.prober)
+	defer b.prober.earlier.leave(b.prober)
 	ctx, refuse := context.WithCancelCause(ctx)
 	defer refuse(nil)
 	var running sync.WaitGroup

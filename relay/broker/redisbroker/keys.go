@@ -1,7 +1,7 @@
 package redisbroker
 
 import (
-	"encoding/hex"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,18 +22,20 @@ func (k keys) topic(channel string) protocol.Topic {
 
 func (k keys) appendChannel(b []byte, t protocol.Topic) []byte { return append(append(b, k...), t...) }
 
-func (k keys) history(t protocol.Topic) string { return string(k.appendHistory(nil, t)) }
+// record returns the key of the topic's record.
+func (k keys) record(t protocol.Topic) string { return string(k.appendRecord(nil, t)) }
 
-func (k keys) appendHistory(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "h", t) }
+func (k keys) appendRecord(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "r", t) }
 
-// position returns the key of the topic's last position.
-func (k keys) position(t protocol.Topic) string { return string(k.appendPosition(nil, t)) }
+// list returns the key of the entries that the topic's record has no room for.
+func (k keys) list(t protocol.Topic) string { return string(k.appendList(nil, t)) }
 
-func (k keys) appendPosition(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "t", t) }
+func (k keys) appendList(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "l", t) }
 
-func (k keys) appendMark(b []byte, t protocol.Topic, i protocol.Instance) []byte {
-	return hex.AppendEncode(append(k.appendKey(b, "m", t), ':'), i[:])
-}
+// marks returns the key of the marks that the topic's record has no room for.
+func (k keys) marks(t protocol.Topic) string { return string(k.appendMarks(nil, t)) }
+
+func (k keys) appendMarks(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "w", t) }
 
 // appendKey appends a key of t. If t has no braces, the key's hash tag is the channel of t.
 // Otherwise the hash tag is a number that is in the same slot as that channel.
@@ -46,17 +48,42 @@ func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 	return append(append(append(b, k...), t...), '}')
 }
 
-// cluster returns the key of the back end's name.
-func (k keys) cluster() string { return string(k) + "edgerelay:cluster" }
+// keyLayout is the number of the way in which keys are laid out on Redis. Relays of different layouts
+// do not serve side by side.
+const keyLayout = 2
+
+// cluster returns the key of the back end's name. It is in the slot of earlierCluster.
+func (k keys) cluster() string { return string(k.appendKey(nil, "n", "edgerelay:cluster")) }
+
+// earlierCluster returns the key of the name that relays of the earlier layout gave the back end.
+func (k keys) earlierCluster() string { return string(k) + "edgerelay:cluster" }
+
+// earlier returns a key of t in the earlier layout: of its history (h) or its last position (t).
+func (k keys) earlier(kind string, t protocol.Topic) string { return string(k.appendKey(nil, kind, t)) }
+
+// earlierOf returns the name of e.
+func (k keys) earlierOf(e earlierKey) string {
+	name := k.earlier(string(e.kind), e.topic)
+	if e.kind == 'm' {
+		name += ":" + e.instance.String()
+	}
+	return name
+}
 
 // probeTopic is the topic that the prober publishes to. On a Redis Cluster a colon and a number are
 // appended to it. It is like any topic, but no client uses it.
 const probeTopic protocol.Topic = "edgerelay:probe"
 
 // realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
-// belong to no database. So clusters of relays that have the same prefix in different databases
-// share channels, but their realms differ. The name is unambiguous, since a prefix has no spaces.
+// belong to no database. So clusters of relays that have the same prefix in different databases, or
+// different layouts, share channels, but their realms differ. The name is unambiguous, since a
+// prefix has no spaces.
 func (k keys) realm(database int) string {
+	return fmt.Sprintf("%d/%s", keyLayout, k.realmBehind(database))
+}
+
+// realmBehind returns the realm without its layout. That is the realm of the first layout.
+func (k keys) realmBehind(database int) string {
 	if k == "" {
 		return strconv.Itoa(database)
 	}

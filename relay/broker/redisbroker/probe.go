@@ -22,7 +22,9 @@ import (
 type prober struct {
 	opt        *redis.Options
 	keys       keys
+	retention  retention // of topics but the probes' own
 	role       role
+	earlier    *earlier
 	identifier *identifier
 	epochs     *broker.Epochs
 	state      *state
@@ -37,6 +39,7 @@ type prober struct {
 	elsewhere atomic.Bool
 
 	// Owned by run.
+	taking   takingOver
 	number   uint64   // of the last probe
 	identity identity // of the server, zero at first
 
@@ -70,7 +73,9 @@ func (p *prober) run(ctx context.Context) {
 			timeout = probeBrief
 		}
 		missed++
-		if checked = p.probe(ctx, l, timeout, checked); checked {
+		checked = p.probe(ctx, l, timeout, checked)
+		p.state.tried(checked)
+		if checked {
 			missed = 0
 		} else {
 			pause = probeAway
@@ -105,6 +110,9 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 	recheck := p.state.recheck.Swap(false) || !checked || !p.state.ok()
 	if recheck {
 		err = p.check(ctx, l.get())
+	}
+	if err == nil && recheck {
+		err = p.takeOver(ctx, l.get())
 	}
 	if err == nil && p.role.named() {
 		err = p.readName(ctx, l.get())
@@ -160,20 +168,26 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	p.number++
 	once := broker.Publish{Topic: p.role.topic(), From: "edgerelay", Instance: p.instance, Number: p.number}
 	once.Known.Epoch = p.epochs.Latest()
-	request := newRequest(retention{size: 1, ageMS: 10_000, markAge: 10}, p.keys.realm(p.opt.DB))
-	request.set(p.keys, "", once.Known.Epoch, &once)
-	_ = client.Process(ctx, request.StringCmd) // the request keeps the error
-	if redis.HasErrorPrefix(request.Err(), "NOSCRIPT") {
+	probes := newPublishing(p.keys, p.opt.DB, retention{size: 1, ageMS: 10_000, markMS: 10_000})
+	list, answers := []broker.Publish{once}, make([]broker.Published, 1)
+	var one call
+	one.add(0, 0)
+	one.set(probes, "", once.Known.Epoch, list)
+	_ = client.Process(ctx, one.StringCmd) // the command keeps the error
+	if redis.HasErrorPrefix(one.Err(), "NOSCRIPT") {
 		if err := client.ScriptLoad(ctx, publishScript).Err(); err != nil {
 			return unfit(err)
 		}
-		_ = client.Process(ctx, request.StringCmd)
+		one.set(probes, "", once.Known.Epoch, list)
+		_ = client.Process(ctx, one.StringCmd)
 	}
-	if redis.HasErrorPrefix(request.Err(), "NOSCRIPT") {
-		withText(request, publishScript)
-		_ = client.Process(ctx, request.StringCmd)
+	if redis.HasErrorPrefix(one.Err(), "NOSCRIPT") {
+		one.set(probes, "", once.Known.Epoch, list)
+		withText(one, publishScript)
+		_ = client.Process(ctx, one.StringCmd)
 	}
-	answer := published(0, request.StringCmd)
+	one.answer(list, answers)
+	answer := answers[0]
 	if answer.Err != nil {
 		return p.refused(ctx, client, answer.Err)
 	}
@@ -250,12 +264,14 @@ func unfit(err error) error {
 }
 
 // readName reads the name that the back end has under the prefix. If there is none, it writes the
-// name that it read before, or else the candidate.
+// name that it read before, or else that of earlier relays, or else the candidate. It deletes the
+// name of earlier relays when all that they left is taken over.
 func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	key := p.keys.cluster()
 	name, err := client.Get(ctx, key).Result()
 	if errors.Is(err, redis.Nil) {
-		candidate := cmp.Or(p.name.get(), p.candidate)
+		earlier, _ := p.earlier.left()
+		candidate := cmp.Or(p.name.get(), earlier, p.candidate)
 		err = client.SetArgs(ctx, key, candidate, redis.SetArgs{Mode: "NX"}).Err()
 		if err != nil && !errors.Is(err, redis.Nil) { // redis.Nil: another relay was first
 			return p.refused(ctx, client, err)
@@ -266,6 +282,12 @@ func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 		return p.refused(ctx, client, err)
 	}
 	p.name.Store(&name)
+	if _, over := p.earlier.left(); over {
+		if err := client.PExpire(ctx, p.keys.earlierCluster(), 0).Err(); err != nil {
+			return p.refused(ctx, client, err)
+		}
+		p.earlier.found("")
+	}
 	return nil
 }
 

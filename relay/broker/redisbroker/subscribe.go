@@ -18,6 +18,7 @@ import (
 type subscriber struct {
 	opt        *redis.Options
 	keys       keys
+	retention  retention
 	realm      string
 	foreigners *foreigners
 	identifier *identifier
@@ -48,10 +49,10 @@ type subscription struct {
 }
 
 func newSubscriber(
-	opt *redis.Options, k keys, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
+	opt *redis.Options, k keys, r retention, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
 ) *subscriber {
 	return &subscriber{
-		opt: opt, keys: k, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
+		opt: opt, keys: k, retention: r, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
 		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1), probed: make(chan identity),
 	}
 }

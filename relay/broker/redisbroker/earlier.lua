@@ -1,0 +1,65 @@
+-- Takes over a topic's history and last position, as relays of the earlier layout left them. Its
+-- marks are taken over by publish.lua.
+--
+-- KEYS[1] the topic's record      KEYS[2] the list of its spilled entries
+-- KEYS[3] the earlier layout's history, a stream whose entry ids are positions
+-- KEYS[4] its last position, and behind a space the identities of those who gave it, with commas
+-- ARGV[1] milliseconds the history is kept      [2] milliseconds the last position is kept
+--
+-- What is taken over counts as published now. Of the history that is what leads without a gap to
+-- the last position.
+
+local age, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = call('TIME')
+local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
+
+local e, o, servers = string.match(call('GET', KEYS[4]) or '', '^(%d+)%-(%d+) ?(%S*)$')
+local topepoch, topoffset = tonumber(e or 0), tonumber(o or 0)
+local newest = call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+if newest then
+  local e, o = string.match(newest[1], '^(%d+)-(%d+)$')
+  e, o = tonumber(e), tonumber(o)
+  if e > topepoch or e == topepoch and o > topoffset then topepoch, topoffset = e, o end
+end
+
+local function forget()
+  call('PEXPIRE', KEYS[3], 0)
+  call('PEXPIRE', KEYS[4], 0)
+end
+
+local epoch, offset, stamp, _, writer, mark, set, ng, nm, _, hashed, middle = open(KEYS[1])
+if not epoch then
+  epoch, offset, stamp, writer, mark, set, ng, nm, hashed, middle = 0, 0, 0, string.rep('\0', 16), 0, 0, 0, 0, 0, ''
+end
+local later = epoch > topepoch or epoch == topepoch and offset >= topoffset
+if not credible(topepoch, topoffset) or later and now - stamp < keep then return forget() end
+
+local id = format('%d-%d', topepoch, topoffset)
+local begin, count = id, 0
+call('LTRIM', KEYS[2], 1, 0)
+while id do
+  local entries = call('XREVRANGE', KEYS[3], begin, '-', 'COUNT', few)
+  for _, entry in ipairs(entries) do
+    local json = entry[2][1] == 'm' and entry[2][2] or ''
+    if entry[1] ~= id or not find(json, '"Pos":"' .. id .. '"', 1, true) or find(json, '\n', 1, true) then
+      id = nil
+      break
+    end
+    call('LPUSH', KEYS[2], json)
+    count = count + 1
+    begin = '(' .. id
+    local e, o = string.match(id, '^(%d+)-(%d+)$')
+    id = o ~= '1' and format('%s-%d', e, tonumber(o) - 1) or string.match(json, '"Prev":"(%d+%-%d+)"')
+  end
+  if #entries < few then break end
+end
+if count > 0 then call('PEXPIRE', KEYS[2], age + math.ceil(age / 8)) end
+
+middle, ng = sub(middle, 8 * ng + 1), 0
+local gave = ''
+for one in string.gmatch(servers or '', '[^,]+') do
+  if #one == 8 and ng < givers then gave, ng = gave .. one, ng + 1 end
+end
+local close = pack(foot, topepoch, topoffset, now, 0, writer, mark, set, ng, nm, count > 0 and spilled or 0, hashed)
+call('SET', KEYS[1], gave .. middle .. close, 'PX', keep + math.ceil(age / 8))
+return forget()
