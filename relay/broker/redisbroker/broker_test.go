@@ -46,9 +46,6 @@ func TestTooOld(t *testing.T) {
 	}
 }
 
-// few is the number of entries that a record has at most.
-const few = 4
-
 // TestForeign puts values on Redis that other programs might put there. They must not harm other
 // topics.
 func TestForeign(t *testing.T) {
@@ -101,21 +98,19 @@ func TestForeign(t *testing.T) {
 	r.Say(taken, 1, "m")
 
 	// A list that is none fails the message that needs it, and nothing of that message is done.
-	for n := range uint64(few) {
-		r.Say(taken, n+2, "m")
-	}
+	r.Say(taken, 2, "m")
 	before := recordOf(t, client, "", taken)
 	client.Del(ctx, "l:{group:taken}")
 	client.Set(ctx, "l:{group:taken}", "not a list", 0)
-	if answer := r.Once(r.Message(taken, few+2, "m")); answer.Err == nil {
+	if answer := r.Once(r.Message(taken, 3, "m")); answer.Err == nil {
 		t.Errorf("%+v", answer)
 	}
-	if after := recordOf(t, client, "", taken); after.top != before.top || after.marks[0].number != few+1 {
+	if after := recordOf(t, client, "", taken); after.top != before.top || after.marks[0].number != 2 {
 		t.Errorf("the failed one left %+v", after)
 	}
 	client.Del(ctx, "l:{group:taken}")
-	last := r.Say(taken, few+2, "m")
-	if last.Offset != few+2 {
+	last := r.Say(taken, 3, "m")
+	if last.Offset != 3 {
 		t.Errorf("published at %v", last)
 	}
 
@@ -127,7 +122,7 @@ func TestForeign(t *testing.T) {
 	if page := r.History(taken, protocol.Position{}); !page.Top.IsZero() {
 		t.Errorf("%+v", page)
 	}
-	if got := r.Say(taken, few+3, "m"); got.Epoch <= last.Epoch || got.Offset != 1 {
+	if got := r.Say(taken, 4, "m"); got.Epoch <= last.Epoch || got.Offset != 1 {
 		t.Errorf("published at %v", got)
 	}
 	if got := absences(r, from); len(got) != 0 {
@@ -183,7 +178,7 @@ func TestOnTheWire(t *testing.T) {
 		t.Errorf("published %s\nwant      %s", message.Payload, want)
 	}
 	own := recordOf(t, client, "p:", group)
-	if len(own.entries) != 1 || own.entries[0] != want || own.top != position {
+	if own.entry != want || own.top != position {
 		t.Errorf("kept as %+v", own)
 	}
 	if len(own.marks) != 1 || own.marks[0].instance != r.Instance || own.marks[0].number != 9 || own.marks[0].set != own.stamp {
@@ -195,14 +190,12 @@ func TestOnTheWire(t *testing.T) {
 	if got := client.TTL(ctx, "p:r:{p:group:g}").Val(); got < time.Hour+100*time.Second || got > time.Hour+140*time.Second {
 		t.Errorf("record for %v, want it to outlive the history by an hour", got)
 	}
-	for n := range uint64(few) {
-		position = r.Say(group, n+10, "m")
-	}
-	if own = recordOf(t, client, "p:", group); !own.spilled || len(own.entries) != 0 || own.top != position {
-		t.Errorf("spilled as %+v", own)
+	position = r.Say(group, 10, "m")
+	if own = recordOf(t, client, "p:", group); !own.long || own.entry != "" || own.top != position {
+		t.Errorf("grown to %+v", own)
 	}
 	entries := client.LRange(ctx, "p:l:{p:group:g}", 0, -1).Val()
-	if len(entries) != few+1 || entries[0] != want || !strings.Contains(entries[few], `"Pos":"`+position.String()+`"`) {
+	if len(entries) != 2 || entries[0] != want || !strings.Contains(entries[1], `"Pos":"`+position.String()+`"`) {
 		t.Errorf("list %q", entries)
 	}
 	if got := client.PTTL(ctx, "p:l:{p:group:g}").Val().Seconds(); got < 110 || got > 136 {
@@ -233,7 +226,7 @@ func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 		topic := protocol.GroupTopic(name)
 		planted := record{top: protocol.Position{Epoch: c.epoch, Offset: 5}, givers: []string{"another1"}}
 		if c.history {
-			planted.entries = []string{jsonAt(planted.top)}
+			planted.entry = jsonAt(planted.top)
 		}
 		plant(t, server.Client(), "", topic, planted)
 		top := planted.top
@@ -276,7 +269,7 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 		topic := protocol.GroupTopic(name)
 		planted := record{top: c.at}
 		if c.history {
-			planted.entries = []string{jsonAt(c.at)}
+			planted.entry = jsonAt(c.at)
 		}
 		plant(t, server.Client(), "", topic, planted)
 		if top := r.Join(topic).Top; !top.IsCredible() {

@@ -260,7 +260,7 @@ func TestClusterByOneURL(t *testing.T) {
 	t.Log(state.Cause)
 	t.Run("TestG1_PrefixesOnARedisCluster", func(t *testing.T) {
 		startAlone(t, Config{URL: cluster.URL})
-		awaitServes(t, cluster.Servers[0].Client(), statement{})
+		awaitServes(t, cluster.Servers[0].Client(), statement{Database: stated(0)})
 		if err := refused(t, Config{URL: cluster.URL, Prefix: "group:"}); !errors.Is(err, errForeign) {
 			t.Error(err)
 		}

@@ -1,7 +1,7 @@
 -- Takes over a topic's history and last position, as relays of the earlier layout left them. Its
 -- marks are taken over by publish.lua.
 --
--- KEYS[1] the topic's record      KEYS[2] the list of its spilled entries
+-- KEYS[1] the topic's record      KEYS[2] the list of its history
 -- KEYS[3] the earlier layout's history, a stream whose entry ids are positions
 -- KEYS[4] its last position, and behind a space the identities of those who gave it, with commas
 -- ARGV[1] milliseconds the history is kept      [2] milliseconds the last position is kept
@@ -37,11 +37,12 @@ if not credible(topepoch, topoffset) or later and now - stamp < keep then return
 local id = format('%d-%d', topepoch, topoffset)
 local begin, count = id, 0
 call('LTRIM', KEYS[2], 1, 0)
+local few = 8 -- entries are up to 1 MiB long
 while id do
   local entries = call('XREVRANGE', KEYS[3], begin, '-', 'COUNT', few)
   for _, entry in ipairs(entries) do
     local json = entry[2][1] == 'm' and entry[2][2] or ''
-    if entry[1] ~= id or not find(json, '"Pos":"' .. id .. '"', 1, true) or find(json, '\n', 1, true) then
+    if entry[1] ~= id or not find(json, '"Pos":"' .. id .. '"', 1, true) then
       id = nil
       break
     end
@@ -60,6 +61,6 @@ local gave = ''
 for one in string.gmatch(servers or '', '[^,]+') do
   if #one == 8 and ng < givers then gave, ng = gave .. one, ng + 1 end
 end
-local close = pack(foot, topepoch, topoffset, now, 0, writer, mark, set, ng, nm, count > 0 and spilled or 0, hashed)
+local close = pack(foot, topepoch, topoffset, now, 0, writer, mark, set, ng, nm, count > 0 and long or none, hashed)
 call('SET', KEYS[1], gave .. middle .. close, 'PX', keep + math.ceil(age / 8))
 return forget()

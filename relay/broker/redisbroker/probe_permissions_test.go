@@ -96,7 +96,7 @@ func TestC7_APermissionThatIsTakenLaterIsNoticed(t *testing.T) {
 	user := documentedUser(t)
 	command(t, server, user...)
 	r := relayOn(t, urlOf(server))
-	say(r, group, 1, few+1)
+	say(r, group, 1, 2)
 	command(t, server, append(slices.Clone(user), "-lrange")...)
 	from := r.Events()
 	r.ReadHistory(group, protocol.Position{}, r.Token())

@@ -1,6 +1,6 @@
 -- Publishes messages of one or more topics, each with its history, mark and PUBLISH, in one step.
 --
--- KEYS, for each topic: its record, the list of its spilled entries, the hash of further marks
+-- KEYS, for each topic: its record, the list of its history, the hash of further marks
 -- ARGV[1] entries kept   [2] milliseconds the history is kept   [3] milliseconds a mark is kept
 -- ARGV[4] milliseconds the last position is kept   [5] the identity of this server, empty: not known
 -- ARGV[6] the latest epoch of any topic that the publisher has seen, 0: none
@@ -61,25 +61,25 @@ end
 -- Publishes the messages of one topic whose numbers and JSON are in ARGV from first to last.
 local function publish(topic, first, last)
   local record, list, hash, channel = KEYS[3 * topic - 2], KEYS[3 * topic - 1], KEYS[3 * topic], ARGV[6 + topic]
-  local epoch, offset, stamp, length, writer, mark, set, ng, nm, ne, hashed, middle = open(record)
+  local epoch, offset, stamp, length, writer, mark, set, ng, nm, where, hashed, middle = open(record)
   local found = epoch
   if not found then
-    epoch, offset, stamp, length, writer, mark, set, ng, nm, ne, hashed, middle = 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, ''
+    epoch, offset, stamp, length, writer, mark, set, ng, nm, where, hashed, middle = 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, ''
   end
   local begin, width, before = length, #middle, stamp
 
   -- What is too old is forgotten, and so is a position that nobody can go on behind.
-  if now - stamp >= age then length, ne = 0, 0 end
+  if now - stamp >= age then length, where = 0, none end
   if now - stamp >= keep or not credible(epoch, offset) then
     if now - stamp >= keep or epoch >= lastepoch then epoch, offset = 0, 0 end
-    middle, ng, length, ne = sub(middle, 8 * ng + 1), 0, 0, 0
+    middle, ng, length, where = sub(middle, 8 * ng + 1), 0, 0, none
   end
 
   -- A server never takes back an identity that it has left. One that comes back is what a proxy
   -- tells on one connection and not on the next, and says nothing about the data.
   local gave = identity ~= '' and find(sub(middle, 1, 8 * ng), identity, 1, true)
 
-  local added, spill, afresh = '', nil, false -- entries for the record, and for the list
+  local entry, longer, afresh = '', nil, false -- for the record, and for the list
   local displaced -- marks for the hash
   local dirty
   for at = first, last, 2 do
@@ -131,7 +131,7 @@ local function publish(topic, first, last)
         if epoch > 0 and offset <= lastoffset then
           json = json .. id .. format('","Prev":"%d-%d"}', epoch, offset)
         else
-          json, added, spill, length, ne = json .. id .. '"}', '', nil, 0, 0
+          json, entry, longer, length, where = json .. id .. '"}', '', nil, 0, none
         end
         epoch, offset = born, 1
       end
@@ -139,16 +139,15 @@ local function publish(topic, first, last)
         local kept = math.min(ng, givers - 1)
         middle, ng, gave = identity .. sub(middle, 1, 8 * kept) .. sub(middle, 8 * ng + 1), kept + 1, true
       end
-      if ne < few and length + #added + #json < fewbytes then
-        added, ne = added .. json .. '\n', ne + 1
+      if where == none then
+        entry, where = json, single
       else
-        spill = spill or {}
-        if ne ~= spilled then
-          if length > 0 then added = call('GETRANGE', record, 0, length - 1) .. added end
-          for one in string.gmatch(added, '[^\n]+') do spill[#spill + 1] = one end
-          added, length, ne, afresh = '', 0, spilled, true
+        longer = longer or {}
+        if where == single then
+          longer[1] = length > 0 and call('GETRANGE', record, 0, length - 1) or entry
+          entry, length, where, afresh = '', 0, long, true
         end
-        spill[#spill + 1] = json
+        longer[#longer + 1] = json
       end
       mark, set, stamp, dirty = number, now, now, true
       texts[place], channels[place] = json, channel
@@ -157,16 +156,16 @@ local function publish(topic, first, last)
   end
   if not dirty then return end
 
-  if spill then
-    local n = call('RPUSH', list, _G.unpack(spill))
-    if afresh and n > #spill then
-      call('LTRIM', list, -#spill, -1) -- what was there is of a history that has expired
+  if longer then
+    local n = call('RPUSH', list, _G.unpack(longer))
+    if afresh and n > #longer then
+      call('LTRIM', list, -#longer, -1) -- what was there is of a history that has expired
     elseif n > size + size / 8 then
       call('LTRIM', list, -size, -1)
     end
     if afresh or before < window then call('PEXPIRE', list, age + eighth) end
   end
-  local close = added .. middle .. pack(foot, epoch, offset, stamp, length + #added, writer, mark, set, ng, nm, ne, hashed)
+  local close = entry .. middle .. pack(foot, epoch, offset, stamp, length + #entry, writer, mark, set, ng, nm, where, hashed)
   if found and length == begin and #middle >= width then
     call('SETRANGE', record, length, close)
     if before < window then call('PEXPIRE', record, keep + eighth) end

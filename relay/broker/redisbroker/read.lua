@@ -1,6 +1,6 @@
 -- Reads a page of a topic's history, and the topic's top, at one moment. It changes nothing.
 --
--- KEYS[1] the topic's record      KEYS[2] the list of its spilled entries
+-- KEYS[1] the topic's record      KEYS[2] the list of its history
 -- ARGV[1] [2] epoch and offset behind which the page begins, 0 0: at the beginning
 -- ARGV[3] entries that it has at most
 -- ARGV[4] bytes that it has at most, unless its first entry alone is more
@@ -18,22 +18,22 @@ local most, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local size, age, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
 local nothing = {'0-0', '', 0}
-local epoch, offset, stamp, length, _, _, _, ng, _, ne, _, middle = open(KEYS[1])
+local epoch, offset, stamp, length, _, _, _, ng, _, where, _, middle = open(KEYS[1])
 if not epoch or not credible(epoch, offset) then return nothing end
 local time = call('TIME')
 local old = math.floor((time[1] * 1000000 + time[2]) / 1000) - stamp
 if old >= keep then return nothing end
 local reply = {format('%d-%d', epoch, offset), sub(middle, 1, 8 * ng), 0}
 
--- Entries are up to 1 MiB long, so spilled ones are read a few at a time.
+-- Entries are up to 1 MiB long, so they are read a few at a time.
+local few = 8
 local count, entries, from = 0, {}, 0 -- entries has some of the list, the first of them from the end is from
 if old >= age then
   count = 0
-elseif ne == spilled then
+elseif where == long then
   count = math.min(call('LLEN', KEYS[2]), size)
-elseif ne > 0 then
-  for one in string.gmatch(call('GETRANGE', KEYS[1], 0, length - 1), '[^\n]+') do entries[#entries + 1] = one end
-  count, from = #entries, #entries
+elseif where == single then
+  entries, count, from = {call('GETRANGE', KEYS[1], 0, length - 1)}, 1, 1
 end
 
 -- Returns the i-th entry from the end.

@@ -1,8 +1,8 @@
 -- The record of a topic, as the scripts that follow this text use it.
 --
--- A record is one string: entries, givers, marks, foot. What is often written is at its end, so
--- that one SETRANGE replaces it, and one GETRANGE reads it.
---   entries  the last publications while they are few: of each its JSON and a line feed
+-- A record is one string: entry, givers, marks, foot. What is often written is at its end, so that
+-- one GETRANGE reads it without the entry.
+--   entry    the JSON of the history's only publication; a longer history is in the list
 --   givers   the identities of servers that gave positions, the newest first, of 8 bytes each
 --   marks    of writers but the last one, the latest first: instance, number, time of setting
 --   foot     the numbers below, of 64 bytes
@@ -10,12 +10,12 @@
 local call, format = redis.call, string.format
 local pack, unpack, sub, find = struct.pack, struct.unpack, string.sub, string.find
 
--- Epoch, offset and time of the last publication; length of the entries; instance, number and time
--- of the last writer's mark; counts of givers, marks and entries; whether the hash has marks.
+-- Epoch, offset and time of the last publication; length of the entry; instance, number and time of
+-- the last writer's mark; counts of givers and marks; where the history is; whether the hash has
+-- marks (1, else 0).
 local foot, footlength = '>I8I8I8I4c16I8I8BBBB', 64
 
-local spilled = 255 -- in the place of the count of entries: these are in the list
-local few, fewbytes = 4, 1024 -- entries that a record has at most, and their bytes
+local none, single, long = 0, 1, 2 -- where the history is: nowhere, in the record, in the list
 local givers, marks = 8, 15 -- that a record has at most
 local likely = footlength + 8 + 2 * 32 -- bytes that are read at first
 
@@ -28,12 +28,12 @@ local lastepoch, lastoffset = 2^53 - 2, 2^53 - 2
 local function open(key)
   local part = call('GETRANGE', key, -likely, -1)
   if #part < footlength then return end
-  local epoch, offset, stamp, length, writer, mark, set, ng, nm, ne, hashed = unpack(foot, part, #part - footlength + 1)
+  local epoch, offset, stamp, length, writer, mark, set, ng, nm, where, hashed = unpack(foot, part, #part - footlength + 1)
   local need = footlength + 8 * ng + 32 * nm
-  if ng > givers or nm > marks or ne > few and ne ~= spilled then return end
+  if ng > givers or nm > marks or where > long then return end
   if #part < need then part = call('GETRANGE', key, -need, -1) end
   if #part < need then return end
-  return epoch, offset, stamp, length, writer, mark, set, ng, nm, ne, hashed, sub(part, #part - need + 1, -footlength - 1)
+  return epoch, offset, stamp, length, writer, mark, set, ng, nm, where, hashed, sub(part, #part - need + 1, -footlength - 1)
 end
 
 -- Whether a position is one that anybody believes, and that a topic may go on behind.

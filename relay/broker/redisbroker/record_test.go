@@ -19,21 +19,18 @@ type mark struct {
 
 // record is a topic's record, as tests read and plant it.
 type record struct {
-	top     protocol.Position
-	stamp   time.Time // of the last publication; zero: now
-	entries []string
-	spilled bool
-	givers  []string
-	marks   []mark // the last writer's first
-	hashed  bool
+	top    protocol.Position
+	stamp  time.Time // of the last publication; zero: now
+	entry  string
+	long   bool // the history is in the list
+	givers []string
+	marks  []mark // the last writer's first
+	hashed bool
 }
 
 func (r record) text() string {
-	var b, foot []byte
-	for _, e := range r.entries {
-		b = append(append(b, e...), '\n')
-	}
-	length := len(b)
+	var foot []byte
+	b, length := []byte(r.entry), len(r.entry)
 	b = append(b, strings.Join(r.givers, "")...)
 	one := func(b []byte, m mark) []byte {
 		b = append(b, m.instance[:]...)
@@ -54,14 +51,17 @@ func (r record) text() string {
 		foot = binary.BigEndian.AppendUint64(foot, n)
 	}
 	foot = one(binary.BigEndian.AppendUint32(foot, uint32(length)), first)
-	entries, hashed := byte(len(r.entries)), byte(0)
-	if r.spilled {
-		entries = 255
+	where, hashed := byte(0), byte(0)
+	if r.entry != "" {
+		where = 1
+	}
+	if r.long {
+		where = 2
 	}
 	if r.hashed {
 		hashed = 1
 	}
-	return string(append(append(b, foot...), byte(len(r.givers)), byte(len(others)), entries, hashed))
+	return string(append(append(b, foot...), byte(len(r.givers)), byte(len(others)), where, hashed))
 }
 
 // recordIn reads a record.
@@ -78,7 +78,7 @@ func recordIn(t testing.TB, text string) (r record) {
 	r.top = protocol.Position{Epoch: at(foot, 0), Offset: at(foot, 8)}
 	r.stamp = time.UnixMilli(int64(at(foot, 16)))
 	length := binary.BigEndian.Uint32([]byte(foot[24:28]))
-	r.entries = strings.FieldsFunc(text[:length], func(c rune) bool { return c == '\n' })
+	r.entry = text[:length]
 	if one := one(foot[28:]); one.number > 0 {
 		r.marks = append(r.marks, one)
 	}
@@ -89,8 +89,8 @@ func recordIn(t testing.TB, text string) (r record) {
 	for range foot[61] {
 		r.marks, middle = append(r.marks, one(middle)), middle[32:]
 	}
-	r.spilled, r.hashed = foot[62] == 255, foot[63] == 1
-	if middle != "" || !r.spilled && len(r.entries) != int(foot[62]) {
+	r.long, r.hashed = foot[62] == 2, foot[63] == 1
+	if middle != "" || (r.entry != "") != (foot[62] == 1) {
 		t.Fatalf("a record that is not as its foot says: %q", text)
 	}
 	return r
