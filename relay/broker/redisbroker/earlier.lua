@@ -27,9 +27,9 @@ local function forget()
   call('PEXPIRE', KEYS[4], 0)
 end
 
-local epoch, offset, stamp, _, writer, mark, set, ng, nm, _, hashed, middle = open(KEYS[1])
+local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(KEYS[1])
 if not epoch then
-  epoch, offset, stamp, writer, mark, set, ng, nm, hashed, middle = 0, 0, 0, string.rep('\0', 16), 0, 0, 0, 0, 0, ''
+  epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, string.rep('\0', 16), 0, 0, 0, 0, 0, ''
 end
 local later = epoch > topepoch or epoch == topepoch and offset >= topoffset
 if not credible(topepoch, topoffset) or later and now - stamp < keep then return forget() end
@@ -54,13 +54,13 @@ while id do
   end
   if #entries < few then break end
 end
-if count > 0 then call('PEXPIRE', KEYS[2], age + math.ceil(age / 8)) end
+if count > 0 then call('PEXPIRE', KEYS[2], age + eighthof(age)) end
 
-middle, ng = sub(middle, 8 * ng + 1), 0
+others, ng = sub(others, 8 * ng + 1), 0
 local gave = ''
 for one in string.gmatch(servers or '', '[^,]+') do
-  if #one == 8 and ng < givers then gave, ng = gave .. one, ng + 1 end
+  if #one == 8 and ng < mostgivers then gave, ng = gave .. one, ng + 1 end
 end
-local close = pack(foot, topepoch, topoffset, now, 0, writer, mark, set, ng, nm, count > 0 and long or none, hashed)
-call('SET', KEYS[1], gave .. middle .. close, 'PX', keep + math.ceil(age / 8))
+local all = pack(head, topepoch, topoffset, now, writer, mark, set, ng, nm, hashed) .. gave .. others
+call('SET', KEYS[1], all, 'PX', keep + eighthof(age))
 return forget()

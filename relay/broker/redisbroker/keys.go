@@ -27,7 +27,7 @@ func (k keys) record(t protocol.Topic) string { return string(k.appendRecord(nil
 
 func (k keys) appendRecord(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "r", t) }
 
-// list returns the key of the entries that the topic's record has no room for.
+// list returns the key of the topic's history.
 func (k keys) list(t protocol.Topic) string { return string(k.appendList(nil, t)) }
 
 func (k keys) appendList(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "l", t) }

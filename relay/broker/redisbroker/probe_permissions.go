@@ -48,7 +48,6 @@ func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (mis
 		{"time"},
 		{"get", key},
 		{"getrange", key, 0, -1},
-		{"setrange", key, 0, ""}, // does nothing without a value
 		{"set", key, 0, "PX", 1},
 		{"pexpire", key, 1},
 		{"rpush", list, ""},

@@ -25,8 +25,7 @@ local time = call('TIME')
 local micros = time[1] * 1000000 + time[2]
 local now = math.floor(micros / 1000)
 
--- Expiries are set when an eighth of the history's age begins, and last an eighth longer.
-local eighth = math.ceil(age / 8)
+local eighth = eighthof(age)
 local window = now - now % eighth
 
 local answers, texts, channels = {}, {}, {}
@@ -61,44 +60,45 @@ end
 -- Publishes the messages of one topic whose numbers and JSON are in ARGV from first to last.
 local function publish(topic, first, last)
   local record, list, hash, channel = KEYS[3 * topic - 2], KEYS[3 * topic - 1], KEYS[3 * topic], ARGV[6 + topic]
-  local epoch, offset, stamp, length, writer, mark, set, ng, nm, where, hashed, middle = open(record)
+  local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(record)
   local found = epoch
   if not found then
-    epoch, offset, stamp, length, writer, mark, set, ng, nm, where, hashed, middle = 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, ''
+    epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, '', 0, 0, 0, 0, 0, ''
   end
-  local begin, width, before = length, #middle, stamp
+  local before = stamp
 
   -- What is too old is forgotten, and so is a position that nobody can go on behind.
-  if now - stamp >= age then length, where = 0, none end
+  local afresh = now - stamp >= age -- the list has nothing that counts
   if now - stamp >= keep or not credible(epoch, offset) then
     if now - stamp >= keep or epoch >= lastepoch then epoch, offset = 0, 0 end
-    middle, ng, length, where = sub(middle, 8 * ng + 1), 0, 0, none
+    others, ng, afresh = sub(others, 8 * ng + 1), 0, true
   end
 
   -- A server never takes back an identity that it has left. One that comes back is what a proxy
   -- tells on one connection and not on the next, and says nothing about the data.
-  local gave = identity ~= '' and find(sub(middle, 1, 8 * ng), identity, 1, true)
+  local gave = identity ~= '' and find(sub(others, 1, 8 * ng), identity, 1, true)
 
-  local entry, longer, afresh = '', nil, false -- for the record, and for the list
+  local entries = {} -- for the list
   local displaced -- marks for the hash
   local dirty
   for at = first, last, 2 do
     local instance, number, predecessor, floor, knownepoch, knownoffset, _, place = unpack(item, ARGV[at])
     if instance ~= writer then
-      local others = sub(middle, 8 * ng + 1)
+      local marks = sub(others, 8 * ng + 1)
       local m, s, kept = 0, 0, displaced and displaced[instance]
       if kept then
         m, s = unpack('>I8I8', kept)
       else
-        m, s, others = take(others, instance, hashed == 1 and hash)
+        m, s, marks = take(marks, instance, hashed == 1 and hash)
       end
-      if mark > 0 then others = pack('>c16I8I8', writer, mark, set) .. others end
-      if #others > 32 * marks then
+      if mark > 0 then marks = pack('>c16I8I8', writer, mark, set) .. marks end
+      local most = 32 * mostmarks
+      if #marks > most then
         displaced, hashed = displaced or {}, 1
-        displaced[sub(others, 32 * marks + 1, 32 * marks + 16)] = sub(others, 32 * marks + 17)
-        others = sub(others, 1, 32 * marks)
+        displaced[sub(marks, most + 1, most + 16)] = sub(marks, most + 17)
+        marks = sub(marks, 1, most)
       end
-      writer, mark, set, nm, middle = instance, m, s, #others / 32, sub(middle, 1, 8 * ng) .. others
+      writer, mark, set, nm, others = instance, m, s, #marks / 32, sub(others, 1, 8 * ng) .. marks
     end
     if now - set >= markage then mark = 0 end
     if mark < floor then mark, set, dirty = floor, now, true end
@@ -131,24 +131,15 @@ local function publish(topic, first, last)
         if epoch > 0 and offset <= lastoffset then
           json = json .. id .. format('","Prev":"%d-%d"}', epoch, offset)
         else
-          json, entry, longer, length, where = json .. id .. '"}', '', nil, 0, none
+          json = json .. id .. '"}'
         end
         epoch, offset = born, 1
       end
       if identity ~= '' and not gave then
-        local kept = math.min(ng, givers - 1)
-        middle, ng, gave = identity .. sub(middle, 1, 8 * kept) .. sub(middle, 8 * ng + 1), kept + 1, true
+        local kept = math.min(ng, mostgivers - 1)
+        others, ng, gave = identity .. sub(others, 1, 8 * kept) .. sub(others, 8 * ng + 1), kept + 1, true
       end
-      if where == none then
-        entry, where = json, single
-      else
-        longer = longer or {}
-        if where == single then
-          longer[1] = length > 0 and call('GETRANGE', record, 0, length - 1) or entry
-          entry, length, where, afresh = '', 0, long, true
-        end
-        longer[#longer + 1] = json
-      end
+      entries[#entries + 1] = json
       mark, set, stamp, dirty = number, now, now, true
       texts[place], channels[place] = json, channel
     end
@@ -156,21 +147,21 @@ local function publish(topic, first, last)
   end
   if not dirty then return end
 
-  if longer then
-    local n = call('RPUSH', list, _G.unpack(longer))
-    if afresh and n > #longer then
-      call('LTRIM', list, -#longer, -1) -- what was there is of a history that has expired
+  local renew = before < window
+  if entries[1] then
+    local n = call('RPUSH', list, _G.unpack(entries))
+    if afresh and n > #entries then
+      call('LTRIM', list, -#entries, -1)
     elseif n > size + size / 8 then
       call('LTRIM', list, -size, -1)
     end
-    if afresh or before < window then call('PEXPIRE', list, age + eighth) end
+    if renew or n == #entries then call('PEXPIRE', list, age + eighth) end
   end
-  local close = entry .. middle .. pack(foot, epoch, offset, stamp, length + #entry, writer, mark, set, ng, nm, where, hashed)
-  if found and length == begin and #middle >= width then
-    call('SETRANGE', record, length, close)
-    if before < window then call('PEXPIRE', record, keep + eighth) end
+  local all = pack(head, epoch, offset, stamp, writer, mark, set, ng, nm, hashed) .. others
+  if found and not renew then
+    call('SET', record, all, 'KEEPTTL')
   else
-    call('SET', record, close, 'PX', keep + eighth)
+    call('SET', record, all, 'PX', keep + eighth)
   end
   if displaced then
     local new = 0

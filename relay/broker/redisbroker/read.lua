@@ -18,23 +18,17 @@ local most, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local size, age, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
 local nothing = {'0-0', '', 0}
-local epoch, offset, stamp, length, _, _, _, ng, _, where, _, middle = open(KEYS[1])
+local epoch, offset, stamp, _, _, _, ng, _, _, others = open(KEYS[1])
 if not epoch or not credible(epoch, offset) then return nothing end
 local time = call('TIME')
 local old = math.floor((time[1] * 1000000 + time[2]) / 1000) - stamp
 if old >= keep then return nothing end
-local reply = {format('%d-%d', epoch, offset), sub(middle, 1, 8 * ng), 0}
+local reply = {format('%d-%d', epoch, offset), sub(others, 1, 8 * ng), 0}
 
 -- Entries are up to 1 MiB long, so they are read a few at a time.
 local few = 8
-local count, entries, from = 0, {}, 0 -- entries has some of the list, the first of them from the end is from
-if old >= age then
-  count = 0
-elseif where == long then
-  count = math.min(call('LLEN', KEYS[2]), size)
-elseif where == single then
-  entries, count, from = {call('GETRANGE', KEYS[1], 0, length - 1)}, 1, 1
-end
+local count = old < age and math.min(call('LLEN', KEYS[2]), size) or 0
+local entries, from = {}, 0 -- some of the list, the first of them from the end is from
 
 -- Returns the i-th entry from the end.
 local function entry(i)

@@ -8,20 +8,20 @@ import (
 
 // These lengths, in bytes, are those of record.lua.
 const (
-	footLength  = 64
+	topLength   = 24 // of the part of the head that says the top
 	giverLength = 8
 )
 
-// topIn returns the top that the foot of a record says, or zero if it says none. The argument foot
-// has the last footLength bytes of the record, or all of it if it is shorter. The arguments nowMS
-// and keptMS say Redis' time and how long a last position is kept, in milliseconds.
-func topIn(foot string, nowMS, keptMS int64) protocol.Position {
-	if len(foot) < footLength {
+// topIn returns the top that a record says, or zero if it says none. The argument head has the
+// first topLength bytes of the record, or all of it if it is shorter. The arguments nowMS and
+// keptMS say Redis' time and how long a last position is kept, in milliseconds.
+func topIn(head string, nowMS, keptMS int64) protocol.Position {
+	if len(head) < topLength {
 		return protocol.Position{}
 	}
 	var n [3]uint64
 	for i := range n {
-		n[i] = binary.BigEndian.Uint64([]byte(foot[8*i:][:8]))
+		n[i] = binary.BigEndian.Uint64([]byte(head[8*i:][:8]))
 	}
 	top := protocol.Position{Epoch: n[0], Offset: n[1]}
 	last := protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}

@@ -29,69 +29,58 @@ type record struct {
 }
 
 func (r record) text() string {
-	var foot []byte
-	b, length := []byte(r.entry), len(r.entry)
-	b = append(b, strings.Join(r.givers, "")...)
 	one := func(b []byte, m mark) []byte {
 		b = append(b, m.instance[:]...)
 		b = binary.BigEndian.AppendUint64(b, m.number)
 		return binary.BigEndian.AppendUint64(b, uint64(m.set.UnixMilli()))
 	}
+	if r.stamp.IsZero() {
+		r.stamp = time.Now()
+	}
+	var b []byte
+	for _, n := range []uint64{r.top.Epoch, r.top.Offset, uint64(r.stamp.UnixMilli())} {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
 	first, others := mark{set: time.UnixMilli(0)}, r.marks
 	if len(r.marks) > 0 {
 		first, others = r.marks[0], r.marks[1:]
 	}
-	for _, m := range others {
-		b = one(b, m)
-	}
-	if r.stamp.IsZero() {
-		r.stamp = time.Now()
-	}
-	for _, n := range []uint64{r.top.Epoch, r.top.Offset, uint64(r.stamp.UnixMilli())} {
-		foot = binary.BigEndian.AppendUint64(foot, n)
-	}
-	foot = one(binary.BigEndian.AppendUint32(foot, uint32(length)), first)
-	where, hashed := byte(0), byte(0)
-	if r.entry != "" {
-		where = 1
-	}
-	if r.long {
-		where = 2
-	}
+	hashed := byte(0)
 	if r.hashed {
 		hashed = 1
 	}
-	return string(append(append(b, foot...), byte(len(r.givers)), byte(len(others)), where, hashed))
+	b = append(one(b, first), byte(len(r.givers)), byte(len(others)), hashed)
+	b = append(b, strings.Join(r.givers, "")...)
+	for _, m := range others {
+		b = one(b, m)
+	}
+	return string(b)
 }
 
 // recordIn reads a record.
 func recordIn(t testing.TB, text string) (r record) {
 	t.Helper()
-	if len(text) < footLength {
+	const head = topLength + 35
+	if len(text) < head {
 		t.Fatalf("a record of %d bytes: %q", len(text), text)
 	}
 	at := func(b string, i int) uint64 { return binary.BigEndian.Uint64([]byte(b[i:][:8])) }
 	one := func(b string) mark {
 		return mark{protocol.Instance([]byte(b[:16])), at(b, 16), time.UnixMilli(int64(at(b, 24)))}
 	}
-	foot := text[len(text)-footLength:]
-	r.top = protocol.Position{Epoch: at(foot, 0), Offset: at(foot, 8)}
-	r.stamp = time.UnixMilli(int64(at(foot, 16)))
-	length := binary.BigEndian.Uint32([]byte(foot[24:28]))
-	r.entry = text[:length]
-	if one := one(foot[28:]); one.number > 0 {
+	r.top, r.stamp = protocol.Position{Epoch: at(text, 0), Offset: at(text, 8)}, time.UnixMilli(int64(at(text, 16)))
+	if one := one(text[topLength:]); one.number > 0 {
 		r.marks = append(r.marks, one)
 	}
-	middle := text[length : len(text)-footLength]
-	for range foot[60] {
-		r.givers, middle = append(r.givers, middle[:giverLength]), middle[giverLength:]
+	others := text[head:]
+	for range text[head-3] {
+		r.givers, others = append(r.givers, others[:giverLength]), others[giverLength:]
 	}
-	for range foot[61] {
-		r.marks, middle = append(r.marks, one(middle)), middle[32:]
+	for range text[head-2] {
+		r.marks, others = append(r.marks, one(others)), others[32:]
 	}
-	r.long, r.hashed = foot[62] == 2, foot[63] == 1
-	if middle != "" || (r.entry != "") != (foot[62] == 1) {
-		t.Fatalf("a record that is not as its foot says: %q", text)
+	if r.hashed = text[head-1] == 1; others != "" {
+		t.Fatalf("a record that is not as its head says: %q", text)
 	}
 	return r
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// topsAtOnce is the largest number of tops that are read in one round trip. A reply is some 70
+// topsAtOnce is the largest number of tops that are read in one round trip. A reply is some 30
 // bytes long, whatever the length of the topic's messages.
 const topsAtOnce = 1000
 
@@ -98,7 +98,7 @@ func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic)
 	now, cmds := redis.NewTimeCmd(ctx, "time"), make([]*redis.StringCmd, len(topics))
 	send := []redis.Cmder{now}
 	for i, t := range topics {
-		cmds[i] = redis.NewStringCmd(ctx, "getrange", s.keys.record(t), -footLength, -1)
+		cmds[i] = redis.NewStringCmd(ctx, "getrange", s.keys.record(t), 0, topLength-1)
 		send = append(send, cmds[i])
 	}
 	pipeline(ctx, s.tops.get(), send)
