@@ -20,8 +20,8 @@ func startEarlier(t *testing.T, c *cluster.Cluster, n int) (relays []*cluster.Re
 	return relays
 }
 
-// TestP2_AnUpgradeOverALayoutLosesAndDoublesNothing stops all relays of the earlier layout, or kills
-// them with messages under way, and starts relays of ours. Users go on to talk.
+// TestP2_AnUpgradeOverALayoutLosesAndDoublesNothing stops all relays of the earlier layout, or
+// kills them with messages under way, and starts relays of ours. Users go on to talk.
 func TestP2_AnUpgradeOverALayoutLosesAndDoublesNothing(t *testing.T) {
 	for name, end := range map[string]func(*cluster.Relay){
 		"stopped": func(r *cluster.Relay) {

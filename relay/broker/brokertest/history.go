@@ -107,7 +107,8 @@ func testEpochPages(t *testing.T, b Backend) {
 			p := r.Message(group, n, fmt.Sprint(n))
 			pub := broker.Publication{Topic: group, From: "1", Msg: p.Msg, Instance: r.Instance, Number: n}
 			if i == 0 && n > 1 {
-				p.Known = protocol.Position{Epoch: top.Epoch, Offset: top.Offset + 9} // begins an epoch
+				// To know a higher position than the top begins an epoch.
+				p.Known = protocol.Position{Epoch: top.Epoch, Offset: top.Offset + 9}
 				pub.Previous = top
 			}
 			top = r.Put(p)

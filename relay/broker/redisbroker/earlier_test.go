@@ -185,8 +185,9 @@ func TestTheEarlierLayoutIsTakenOverOnACluster(t *testing.T) {
 	})
 }
 
-// TestWhileTheEarlierLayoutIsInUseNothingIsPublished has probes of an earlier relay go on. The relay
-// must be away, and say what to do. Soon after these probes have ended it must be there.
+// TestWhileTheEarlierLayoutIsInUseNothingIsPublished has probes of an earlier relay go on. Redis
+// must count as away, and the cause must say what to do. Soon after these probes have ended Redis
+// must be there.
 func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

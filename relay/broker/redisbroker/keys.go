@@ -48,8 +48,8 @@ func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 	return append(append(append(b, k...), t...), '}')
 }
 
-// keyLayout is the number of the way in which keys are laid out on Redis. Relays of different layouts
-// do not serve side by side.
+// keyLayout is the number of the layout of keys on Redis. Relays of different layouts do not serve
+// side by side.
 const keyLayout = 2
 
 // cluster returns the key of the back end's name. It is in the slot of earlierCluster.

@@ -191,8 +191,8 @@ func TestAbsentAtTheStart(t *testing.T) {
 	r.Received(group, 0, 1)
 }
 
-// TestOneBadKey has a topic whose record is no string. Other topics must be subscribed without delay
-// meanwhile, and the topic itself once its record is deleted.
+// TestOneBadKey has a topic whose record is no string. Other topics must be subscribed without
+// delay meanwhile, and the topic itself once its record is deleted.
 func TestOneBadKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -35,8 +35,8 @@ type publisher struct {
 	identity   identity
 	identified bool
 
-	// calls are reused, as many as the longest pipeline had. They and the next four fields are owned
-	// by run.
+	// calls are reused, as many as the longest pipeline had. They and the next four fields are
+	// owned by run.
 	calls   []*call
 	open    map[int]int   // of a hash slot: index of the call that may take more
 	sending []redis.Cmder // the commands of calls

@@ -67,8 +67,8 @@ func TestCallIsSetAnew(t *testing.T) {
 	}
 }
 
-// TestAllocsPerCall checks that a call for many requests allocates twice at most, and that parsing its reply
-// does not allocate. The copy that go-redis makes of the reply does not count.
+// TestAllocsPerCall checks that a call for many requests allocates twice at most, its reply
+// included. The copy that go-redis makes of the reply does not count.
 func TestAllocsPerCall(t *testing.T) {
 	all, list, answers := newPublishing("p:", 0, retention{size: 256}), []broker.Publish{}, make([]broker.Published, callRequests)
 	var c call

@@ -89,7 +89,7 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.line.after(a.state.outages.Load())
 	cmds, weight := make([]redis.Cmder, len(batch)), 0
 	// The identity is asked for behind the pages. A server never takes back an identity that it has
-	// left. So what is told then held when the pages were read, if it is among those that gave them.
+	// left. So if the identity that is told then is among a page's givers, it held at that page.
 	asked, behind := newWhoCmds(ctx), []redis.Cmder(nil)
 	for i, q := range batch {
 		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()

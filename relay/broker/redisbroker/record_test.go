@@ -21,8 +21,6 @@ type mark struct {
 type record struct {
 	top    protocol.Position
 	stamp  time.Time // of the last publication; zero: now
-	entry  string
-	long   bool // the history is in the list
 	givers []string
 	marks  []mark // the last writer's first
 	hashed bool

@@ -120,8 +120,8 @@ func TestR1_TheClockOfRedisIsSetBack(t *testing.T) {
 	})
 }
 
-// TestLastEntryDeleted deletes the newest entry of a history. The next message must get the position
-// behind that entry, and the deleted one must be told as lost.
+// TestLastEntryDeleted deletes the newest entry of a history. The next message must get the
+// position behind that entry, and the deleted one must be told as lost.
 func TestLastEntryDeleted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -55,8 +55,8 @@ type state struct {
 	cause      atomic.Pointer[error] // why Redis is away
 	recheck    atomic.Bool           // the next probe is to check the permissions
 	missing    atomic.Pointer[[]string]
-	// first is closed when the first probe has ended, and settled when one has succeeded. Nothing is
-	// published or read before: a Redis with keys of an earlier layout would be misread.
+	// first is closed when the first probe has ended, and settled when one has succeeded. Nothing
+	// is published or read before. Keys of an earlier layout might still have to be taken over.
 	first, settled chan struct{}
 
 	// outages counts the times that publications or probes began to fail, that a probe found Redis

@@ -79,8 +79,8 @@ func (r *Relay) Kill() {
 // RedisAt makes later boots of the relay use the Redis at addr instead of the Cluster's.
 func (r *Relay) RedisAt(addr string) { r.redisAt = addr }
 
-// Restart starts a killed or stopped relay again, or one that has not been started. The new boot has nothing of the old boot's
-// memory. Restart does not wait until the relay is live.
+// Restart starts a killed or stopped relay again, or one that has not been started. The new boot
+// has nothing of the old boot's memory. Restart does not wait until the relay is live.
 func (r *Relay) Restart() {
 	r.c.t.Helper()
 	if r.redis != nil {
