@@ -130,6 +130,43 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// TestABadTopicDoesNotTouchOthersOfItsCall publishes to several topics at once. The record of one
+// topic is none, and the list of another is none.
+func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	topics := []protocol.Topic{"group:one", "group:record", "group:two", "group:list", "group:three"}
+	server.Client().RPush(t.Context(), keys("").record("group:record"), "no string")
+	server.Client().Set(t.Context(), keys("").list("group:list"), "no list", 0)
+	from := r.Events()
+	const rounds = 10
+	asked := make(map[uint64]protocol.Topic)
+	for n := range uint64(rounds) {
+		for _, topic := range topics {
+			p := r.Message(topic, n+1, "m")
+			p.Token = r.Token()
+			asked[p.Token] = topic
+			r.Publish(p)
+		}
+	}
+	for range rounds * len(topics) {
+		var answer broker.Published
+		answer, from = brokertest.Await(r, from, "Published", func(broker.Published) bool { return true })
+		topic := asked[answer.Token]
+		bad := topic == "group:record" || topic == "group:list"
+		if bad != (answer.Err != nil) || !bad && answer.Outcome != broker.Done {
+			t.Errorf("%s: %+v", topic, answer)
+		}
+	}
+	if page := r.History("group:list", protocol.Position{}); page.Err == nil && !page.Top.IsZero() {
+		t.Errorf("what failed left %+v", page)
+	}
+	if got := absences(r, 0); len(got) > 0 {
+		t.Errorf("told as %+v", got)
+	}
+}
+
 // TestForeignEntries overwrites more entries of a history than a page holds. The next page must
 // bring the publication behind them.
 func TestForeignEntries(t *testing.T) {

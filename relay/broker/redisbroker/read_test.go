@@ -88,6 +88,13 @@ func TestTop(t *testing.T) {
 			if page := r.History(topic, top); page.Top != want || page.More {
 				t.Errorf("history %+v, want the top %v", page, want)
 			}
+			length := 0
+			if c.name == "as it was" {
+				length = 3
+			}
+			if page := r.History(topic, protocol.Position{}); len(page.Publications) != length {
+				t.Errorf("history %+v, want %d", page, length)
+			}
 		})
 	}
 }
