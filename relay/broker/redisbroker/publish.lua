@@ -147,6 +147,13 @@ local function publish(topic, first, last)
   end
   if not dirty then return end
 
+  -- A mark that is in the hash too does no harm if what follows fails.
+  if displaced then
+    local new = 0
+    for instance, kept in pairs(displaced) do new = new + call('HSET', hash, instance, kept) end
+    call('PEXPIRE', hash, markage)
+    if new > 0 then purge(hash) end
+  end
   local renew = before < window
   if entries[1] then
     local n = call('RPUSH', list, _G.unpack(entries))
@@ -162,12 +169,6 @@ local function publish(topic, first, last)
     call('SET', record, all, 'KEEPTTL')
   else
     call('SET', record, all, 'PX', keep + eighth)
-  end
-  if displaced then
-    local new = 0
-    for instance, kept in pairs(displaced) do new = new + call('HSET', hash, instance, kept) end
-    call('PEXPIRE', hash, markage)
-    if new > 0 then purge(hash) end
   end
 end
 
