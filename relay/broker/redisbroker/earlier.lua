@@ -42,7 +42,7 @@ while id do
   local entries = call('XREVRANGE', KEYS[3], begin, '-', 'COUNT', few)
   for _, entry in ipairs(entries) do
     local json = entry[2][1] == 'm' and entry[2][2] or ''
-    if entry[1] ~= id or not find(json, '"Pos":"' .. id .. '"', 1, true) then
+    if not find(json, '"Pos":"' .. id .. '"', 1, true) then
       id = nil
       break
     end
