@@ -172,6 +172,11 @@ type Deaf struct {
 //
 // Top is the topic's top, or zero if none is known. It may be after the last entry of the history,
 // since a history expires before the top.
+//
+// Genuine says that the server that answered is known to be one that gave the topic's last
+// positions. A server that was restored, or promoted, is not until it has given one itself. It may
+// then lack publications after Top, and other servers may have given other publications positions
+// up to Top.
 type History struct {
 	Token        uint64
 	Topic        protocol.Topic
@@ -179,6 +184,7 @@ type History struct {
 	Through      protocol.Position
 	More         bool
 	Top          protocol.Position
+	Genuine      bool
 	Err          error
 }
 

@@ -54,7 +54,7 @@ type Server struct {
 
 	ctx     context.Context // done when links must end at once
 	cancel  context.CancelFunc
-	running sync.WaitGroup // counts the links; Add is called under mu, and never once closing is set
+	running sync.WaitGroup // the links; Add is called under mu, and not once closing is set
 
 	mu       sync.Mutex // guards the following
 	refusing bool       // new links are refused

@@ -72,7 +72,7 @@ const (
 	askAgainAfter  = 200 * time.Millisecond // pause before a ReadHistory or a Flush is repeated
 	readsAtOnce    = 16                     // pages of history requested at once, per edge
 	lookAgainAfter = 100 * time.Millisecond // pause before a link's full buffer is looked at again
-	tailAge        = 30 * time.Second       // longest stay of a publication in a tail, except in outages
+	tailAge        = 30 * time.Second       // longest stay in a tail, except in outages
 	leaveWait      = time.Second            // longest wait for the broker after an edge moved
 )
 
@@ -101,7 +101,7 @@ type Router struct {
 
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
-	window   time.Duration // window of each Drain, within which edges begin to move; 0: no Drain is sent
+	window   time.Duration // time in which edges are to move, as Drain says; 0: no Drain is sent
 	stopping bool          // no more numbered frames are taken
 	scratch  scratch
 }

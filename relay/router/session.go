@@ -37,7 +37,7 @@ type extra struct {
 	about     map[protocol.Topic]int // number of parked frames that are in a lane, by topic
 	releasing bool                   // release is walking through parked
 
-	said uint64 // highest number of its group messages finished since the last tellFinished; 0: none
+	said uint64 // highest group message finished since the last tellFinished; 0: none
 	end  *frame // its End, if judge made it wait for earlier frames
 }
 

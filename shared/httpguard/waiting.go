@@ -18,7 +18,7 @@ const (
 	// to work, and the client to take the answer.
 	requestTime = 10 * time.Second
 	idleTime    = time.Minute // from an answer to the next request
-	sweepEvery  = time.Second // time between two checks; a connection may exceed its time by as much
+	sweepEvery  = time.Second // time between two checks, by which a connection may last too long
 )
 
 // drop says why the guard closed a connection. It is a metric label.

@@ -43,8 +43,7 @@ func (p Position) Before(q Position) bool {
 	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Offset < q.Offset
 }
 
-// String returns "epoch-offset" in decimal, which is also the id of a publication's entry in its
-// Redis stream.
+// String returns "epoch-offset" in decimal, as it is in envelopes.
 func (p Position) String() string { return string(p.append(nil)) }
 
 func (p Position) append(b []byte) []byte {

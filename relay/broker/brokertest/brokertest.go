@@ -47,6 +47,9 @@ func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 		{"a publication whose predecessor is missing is refused", usual, testRefused},
 		{"a floor raises the mark, also when nothing is published", usual, testFloor},
 		{"marks are per topic and instance", usual, testMarks},
+		{"each of many writers has a mark", usual, testManyMarks},
+		{"marks expire one by one", brief, testMarksExpire},
+		{"in a pipeline one request does not touch the others", usual, testMixedPipeline},
 		{"a publisher that has seen more begins a new epoch", usual, testKnown},
 		{"an epoch is later than any of another topic", usual, testLaterEpoch},
 		{"behind the last epoch none begins", usual, testLastEpoch},
@@ -60,8 +63,11 @@ func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 		{"a bare publication has no position and no history", usual, testBare},
 		{"history comes in pages", usual, testPages},
 		{"history keeps the last ones", usual, testTrimmed},
+		{"pages go on over epochs", usual, testEpochPages},
+		{"a history tells who gave it", usual, testGenuine},
 		{"a last position outlives its history and is continued, and expires with the marks", brief, testExpiry},
 		{"after its history a last position says what was lost", brief, testExpiryKnown},
+		{"a history that was long begins again after its expiry", brief, testLongExpiry},
 		{"one back end has one name", usual, testName},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t, c.config)) })

@@ -96,6 +96,78 @@ func testTrimmed(t *testing.T, b Backend) {
 	}
 }
 
+// testEpochPages reads a history of several epochs from each of its positions on.
+func testEpochPages(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	var all []broker.Publication
+	n, top := uint64(0), protocol.Position{}
+	for _, length := range []int{1, 3, 40, 2, 1, 25} {
+		for i := range length {
+			n++
+			p := r.Message(group, n, fmt.Sprint(n))
+			pub := broker.Publication{Topic: group, From: "1", Msg: p.Msg, Instance: r.Instance, Number: n}
+			if i == 0 && n > 1 {
+				// To know a higher position than the top begins an epoch.
+				p.Known = protocol.Position{Epoch: top.Epoch, Offset: top.Offset + 9}
+				pub.Previous = top
+			}
+			top = r.Put(p)
+			pub.Position = top
+			all = append(all, pub)
+		}
+	}
+	samePublications(t, "all", behind(r, group, protocol.Position{}), all)
+	for i, pub := range all {
+		samePublications(t, fmt.Sprint("behind ", pub.Position), behind(r, group, pub.Position), all[i+1:])
+	}
+	lost := all[0].Position
+	lost.Offset += 9 // of an epoch that ended before this offset
+	samePublications(t, "behind a lost one", behind(r, group, lost), all[1:])
+	between := all[4].Position
+	between.Epoch--
+	between.Offset = 70
+	samePublications(t, "behind an epoch that is not there", behind(r, group, between), all[4:])
+}
+
+func testGenuine(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	if page := r.History(group, protocol.Position{}); page.Genuine {
+		t.Errorf("history of nothing: %+v", page)
+	}
+	for n := range uint64(10) {
+		r.Say(group, n+1, "m")
+		Eventually(t, "the server that gave it tells it", func() bool {
+			return r.History(group, protocol.Position{}).Genuine
+		})
+	}
+}
+
+// testLongExpiry has a history of many publications expire, and then grow again.
+func testLongExpiry(t *testing.T, b Backend) {
+	t.Parallel() // this test waits for expiry
+	r := Start(t, b.NewBroker(t))
+	const long = 30
+	first := fill(r, group, long)[long-1]
+	Eventually(t, "history gone", func() bool { return len(r.History(group, protocol.Position{}).Publications) == 0 })
+	next := first
+	for n := range uint64(long) {
+		next.Offset++
+		if got := r.Say(group, long+n+1, "m"); got != next {
+			t.Fatalf("after the history's end: %v, want %v", got, next)
+		}
+	}
+	began := time.Now()
+	page := r.History(group, protocol.Position{})
+	for i, pub := range page.Publications {
+		if want := (protocol.Position{Epoch: first.Epoch, Offset: next.Offset - uint64(len(page.Publications)-1-i)}); pub.Position != want || pub.Position.Offset <= first.Offset {
+			t.Errorf("%v read as number %d of %d, want %v", pub.Position, i+1, len(page.Publications), want)
+		}
+	}
+	if page.Top != next || len(page.Publications) == 0 && time.Since(began) < brief.HistoryAge/2 {
+		t.Errorf("history %+v, want the top %v", page, next)
+	}
+}
+
 func testExpiry(t *testing.T, b Backend) {
 	t.Parallel() // this test waits for expiry
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))

@@ -172,6 +172,128 @@ func testMarks(t *testing.T, b Backend) {
 	}
 }
 
+// testManyMarks publishes in turn as many instances, more than one time around.
+func testManyMarks(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	const writers, rounds = 150, 3
+	publish := func(writer int, number uint64) broker.Publish {
+		p := r.Message(group, number, fmt.Sprint(writer, " ", number))
+		p.Instance = protocol.Instance{byte(writer), 0xee, 15: byte(writer)}
+		p.Predecessor = number - 1
+		return p
+	}
+	for number := uint64(1); number <= rounds; number++ {
+		for writer := range writers {
+			r.Put(publish(writer, number))
+		}
+	}
+	for writer := range writers {
+		wantMark(t, fmt.Sprint("writer ", writer), r, group, protocol.Instance{byte(writer), 0xee, 15: byte(writer)}, rounds)
+	}
+	// In one pipeline, the instances take turns quickly.
+	from := r.Events()
+	const few = 20
+	for number := uint64(rounds); number <= rounds+2; number++ {
+		for writer := range few {
+			p := publish(writer, number)
+			p.Token = r.Token()
+			r.Publish(p)
+		}
+	}
+	for i, failed := 0, false; i < 3*few && !failed; i++ {
+		var answer broker.Published
+		answer, from = Await(r, from, "Published", func(broker.Published) bool { return true })
+		want := broker.Done
+		if i < few {
+			want = broker.Duplicate
+		}
+		if failed = answer.Err != nil; !failed && answer.Outcome != want {
+			t.Fatalf("writer %d: %+v, want %d", i%few, answer, want)
+		}
+	}
+}
+
+// testMarksExpire has one instance publish while the mark of another expires.
+func testMarksExpire(t *testing.T, b Backend) {
+	t.Parallel() // this test waits for expiry
+	r := Start(t, b.NewBroker(t))
+	r.Say(group, 5, "m")
+	early := broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 7, Predecessor: 6}
+	if answer := r.Ask(early); answer.Outcome != broker.Refused {
+		t.Fatalf("%+v", answer)
+	}
+	n := uint64(0)
+	Eventually(t, "the mark of a silent instance is gone", func() bool {
+		n++
+		other := r.Message(group, n, "m")
+		other.Instance = protocol.Instance{1, 2, 3}
+		r.Put(other)
+		first := r.Message(group, 5, "m")
+		if answer := r.Ask(first); answer.Err == nil && answer.Outcome == broker.Done {
+			return true
+		}
+		return false
+	})
+	wantMark(t, "the busy one", r, group, protocol.Instance{1, 2, 3}, n)
+}
+
+// testMixedPipeline publishes to several topics at once. Some requests are duplicates or refused.
+func testMixedPipeline(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	topics := []protocol.Topic{"group:a", "group:b", "group:c"}
+	for _, topic := range topics {
+		r.Join(topic)
+	}
+	type sent struct {
+		broker.Publish
+		want broker.Outcome
+	}
+	var list []sent
+	for n := uint64(1); n <= 40; n++ {
+		for _, topic := range topics {
+			one := sent{r.Message(topic, n, fmt.Sprint(n)), broker.Done}
+			one.Predecessor = n - 1
+			list = append(list, one)
+			again, early := one, one
+			again.want = broker.Duplicate
+			early.Number, early.Predecessor, early.want = n+2, n+1, broker.Refused
+			list = append(list, again, early)
+		}
+	}
+	lost := false // an attempt failed, and may have been carried out all the same
+	r.repeat("a mixed pipeline", func() error {
+		again := lost
+		from := r.Events()
+		asked := make(map[uint64]sent)
+		for _, one := range list {
+			one.Token = r.Token()
+			asked[one.Token] = one
+			r.Publish(one.Publish)
+		}
+		var failure error
+		for range list {
+			answer, next := Await(r, from, "Published", func(broker.Published) bool { return true })
+			from = next
+			one := asked[answer.Token]
+			switch {
+			case answer.Err != nil:
+				failure, lost = answer.Err, true
+			case lost && !again, answer.Outcome == one.want, again && answer.Outcome == broker.Duplicate:
+			default:
+				t.Fatalf("%s %d: %+v, want %d", one.Topic, one.Number, answer, one.want)
+			}
+		}
+		return failure
+	})
+	for _, topic := range topics {
+		for i, got := range r.Received(topic, 0, 40) {
+			if got.Number != uint64(i+1) || got.Position.Offset != uint64(i+1) {
+				t.Fatalf("%s: %+v received as number %d", topic, got, i+1)
+			}
+		}
+	}
+}
+
 func testKnown(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	r.Join(group)

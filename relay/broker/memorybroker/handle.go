@@ -89,7 +89,11 @@ func (h *Handle) ReadHistory(t protocol.Topic, after protocol.Position, token ui
 	now := time.Now()
 	kept, _ := h.memory.Histories.get(t, now)
 	page, more := kept.page(after)
-	answer := broker.History{Token: token, Topic: t, Publications: page, More: more, Top: h.memory.topLocked(t, now)}
+	top, ok := h.memory.Positions.get(t, now)
+	answer := broker.History{
+		Token: token, Topic: t, Publications: page, More: more, Top: top.position,
+		Genuine: ok && top.server == h.memory.Server,
+	}
 	if len(page) > 0 {
 		answer.Through = page[len(page)-1].Position
 	}

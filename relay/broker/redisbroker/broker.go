@@ -23,15 +23,17 @@ func New(cfg Config) (broker.Broker, error) {
 	}
 	redis.SetLogger(clientLog{cfg.Log})
 	c := common{
-		keys: keys(cfg.Prefix), retention: retention{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), int64(cfg.MarkAge.Seconds())},
-		metrics: newMetrics(cfg.Metrics), log: cfg.Log, candidate: rand.Text(), name: new(backEndName), epochs: new(broker.Epochs),
+		keys: keys(cfg.Prefix), retention: retention{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), cfg.MarkAge.Milliseconds()},
+		metrics: newMetrics(cfg.Metrics), log: cfg.Log, candidate: rand.Text(), name: new(backEndName), epochs: new(broker.Epochs), earlier: newEarlier(),
 	}
-	c.foreigners = &foreigners{metrics: c.metrics, log: c.log}
+	c.foreigners = &foreigners{
+		metrics: c.metrics, log: c.log, own: statement{Database: stated(t.opt.DB), Prefix: cfg.Prefix},
+	}
 	if t.cluster {
 		return newCluster(t, c), nil
 	}
 	single := role{
-		probed: func() probed { return probed{topic: probeTopic, named: true} }, end: t.names.Close,
+		probed: func() probed { return probed{topic: probeTopic, earlier: probeTopic, named: true} }, end: t.names.Close,
 	}
 	if t.master != "" {
 		throughSentinels(t)
@@ -53,6 +55,7 @@ type common struct {
 	log        *slog.Logger
 	candidate  string // name to give the back end if it has none
 	name       *backEndName
+	earlier    *earlier
 }
 
 // backEndName is the back end's name, once it is known.
@@ -80,8 +83,9 @@ type role struct {
 
 // probed is what a prober uses on its Redis.
 type probed struct {
-	topic protocol.Topic // topic that the prober publishes to
-	named bool           // this Redis keeps the back end's name, in the slot of the topic
+	topic   protocol.Topic // topic that the prober publishes to
+	earlier protocol.Topic // topic that probers of the earlier layout published to
+	named   bool           // this Redis keeps the back end's name, in the slot of the topic
 }
 
 // Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to ask, to
@@ -104,12 +108,12 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	b := &Broker{name: c.name, state: newState(log, c.metrics, p.moved)}
 	i := &identifier{log: log}
 	b.publisher = newPublisher(opt, c, i, b.state)
-	b.asker = newAsker(opt, c.keys, b.state, c.metrics)
+	b.asker = newAsker(opt, c, i, b.state)
 	instance := protocol.NewInstance()
 	probing := probing{instance, func() protocol.Topic { return p.probed().topic }}
-	b.subscriber = newSubscriber(opt, c.keys, probing, i, c.epochs, b.state, c.foreigners, c.metrics, log)
+	b.subscriber = newSubscriber(opt, c.keys, c.retention, probing, i, c.epochs, b.state, c.foreigners, c.metrics, log)
 	b.prober = &prober{
-		opt: opt, keys: c.keys, role: p, identifier: i, epochs: c.epochs, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
+		opt: opt, keys: c.keys, retention: c.retention, role: p, earlier: c.earlier, identifier: i, epochs: c.epochs, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
 		instance: instance, found: b.found,
 	}
 	return b
@@ -141,6 +145,8 @@ func (b *Broker) switched() {
 // called once. The only error that it returns wraps errForeign.
 func (b *Broker) Run(ctx context.Context, sink func(broker.Event)) error {
 	b.state.sink = sink
+	b.prober.earlier.enter(b.prober)
+	defer b.prober.earlier.leave(b.prober)
 	ctx, refuse := context.WithCancelCause(ctx)
 	defer refuse(nil)
 	var running sync.WaitGroup

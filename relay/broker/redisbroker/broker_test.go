@@ -14,7 +14,6 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/redis/go-redis/v9"
 )
 
 func TestBadURL(t *testing.T) {
@@ -86,39 +85,44 @@ func TestForeign(t *testing.T) {
 	}
 
 	taken := protocol.GroupTopic("taken")
-	client.Set(ctx, "h:{group:taken}", "not a stream", 0)
+	client.RPush(ctx, "r:{group:taken}", "not a record")
 	from = r.Events()
 	if answer := r.Once(r.Message(taken, 1, "m")); answer.Err == nil {
 		t.Errorf("%+v", answer)
-	}
-	if n := client.Exists(ctx, "m:{group:taken}:"+r.Instance.String()).Val(); n != 0 {
-		t.Error("the failed one set the mark")
 	}
 	r.Say(group, 2, "others go on")
 	if got := absences(r, from); len(got) != 0 {
 		t.Errorf("one topic's trouble was told as %+v", got)
 	}
-	client.Del(ctx, "h:{group:taken}")
+	client.Del(ctx, "r:{group:taken}")
 	r.Say(taken, 1, "m")
 
-	// A history emptied by hand keeps its last id on Redis, so the next id must be later.
-	client.XTrimMaxLen(ctx, "h:{group:taken}", 0)
+	// A list that is none fails the message that needs it, and nothing of that message is done.
 	r.Say(taken, 2, "m")
+	before := recordOf(t, client, "", taken)
+	client.Del(ctx, "l:{group:taken}")
+	client.Set(ctx, "l:{group:taken}", "not a list", 0)
+	if answer := r.Once(r.Message(taken, 3, "m")); answer.Err == nil {
+		t.Errorf("%+v", answer)
+	}
+	if after := recordOf(t, client, "", taken); after.top != before.top || after.marks[0].number != 2 {
+		t.Errorf("the failed one left %+v", after)
+	}
+	client.Del(ctx, "l:{group:taken}")
+	last := r.Say(taken, 3, "m")
+	if last.Offset != 3 {
+		t.Errorf("published at %v", last)
+	}
 
-	// A last position that cannot be parsed counts as none.
-	client.Del(ctx, "h:{group:taken}")
-	client.Set(ctx, "t:{group:taken}", "not a position", 0)
+	// A record that cannot be read counts as none.
+	client.Set(ctx, "r:{group:taken}", strings.Repeat("not a record ", 10), 0)
 	if top := r.Join(taken).Top; !top.IsZero() {
 		t.Errorf("top %v", top)
 	}
 	if page := r.History(taken, protocol.Position{}); !page.Top.IsZero() {
 		t.Errorf("%+v", page)
 	}
-	again := broker.Publish{Topic: taken, From: "1", Msg: "m", Instance: r.Instance, Number: 2}
-	if answer := r.Ask(again); answer.Outcome != broker.Duplicate || !answer.Position.IsZero() {
-		t.Errorf("%+v", answer)
-	}
-	if got := r.Say(taken, 3, "m"); got.Offset != 1 {
+	if got := r.Say(taken, 4, "m"); got.Epoch <= last.Epoch || got.Offset != 1 {
 		t.Errorf("published at %v", got)
 	}
 	if got := absences(r, from); len(got) != 0 {
@@ -126,47 +130,67 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestForeignEntries puts more foreign entries into a history than a page holds. The next page must
+// TestABadTopicDoesNotTouchOthersOfItsCall publishes to several topics at once. The record of one
+// topic is none, and the list of another is none.
+func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	topics := []protocol.Topic{"group:one", "group:record", "group:two", "group:list", "group:three"}
+	server.Client().RPush(t.Context(), keys("").record("group:record"), "no string")
+	server.Client().Set(t.Context(), keys("").list("group:list"), "no list", 0)
+	from := r.Events()
+	const rounds = 10
+	asked := make(map[uint64]protocol.Topic)
+	for n := range uint64(rounds) {
+		for _, topic := range topics {
+			p := r.Message(topic, n+1, "m")
+			p.Token = r.Token()
+			asked[p.Token] = topic
+			r.Publish(p)
+		}
+	}
+	for range rounds * len(topics) {
+		var answer broker.Published
+		answer, from = brokertest.Await(r, from, "Published", func(broker.Published) bool { return true })
+		topic := asked[answer.Token]
+		bad := topic == "group:record" || topic == "group:list"
+		if bad != (answer.Err != nil) || !bad && answer.Outcome != broker.Done {
+			t.Errorf("%s: %+v", topic, answer)
+		}
+	}
+	if page := r.History("group:list", protocol.Position{}); page.Err == nil && !page.Top.IsZero() {
+		t.Errorf("what failed left %+v", page)
+	}
+	if got := absences(r, 0); len(got) > 0 {
+		t.Errorf("told as %+v", got)
+	}
+}
+
+// TestForeignEntries overwrites more entries of a history than a page holds. The next page must
 // bring the publication behind them.
 func TestForeignEntries(t *testing.T) {
 	const foreign = broker.PageSize + 6
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
-	first := r.Say(group, 1, "first")
-	at := func(offset uint64) protocol.Position { return protocol.Position{Epoch: first.Epoch, Offset: offset} }
-	for n := range uint64(foreign) {
-		add := redis.XAddArgs{Stream: "h:{group:g}", ID: at(n + 2).String(), Values: []string{"m", "junk"}}
+	last := say(r, group, 1, foreign+2)
+	at := func(offset uint64) protocol.Position { return protocol.Position{Epoch: last.Epoch, Offset: offset} }
+	for n := range int64(foreign) {
+		junk := "junk"
 		if n%2 == 0 {
-			add.Values = []string{"other", "junk"}
+			junk = jsonAt(at(uint64(n) + 3)) // an entry of another position
 		}
-		if err := server.Client().XAdd(t.Context(), &add).Err(); err != nil {
+		if err := server.Client().LSet(t.Context(), "l:{group:g}", n+1, junk).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	last := r.Say(group, 2, "last")
-	if last != at(foreign+2) {
-		t.Fatalf("published at %v behind %d foreign entries after %v", last, foreign, first)
-	}
-	page := r.History(group, first)
+	page := r.History(group, at(1))
 	if len(page.Publications) != 0 || page.Through != at(broker.PageSize+1) || !page.More || page.Top != last {
 		t.Errorf("a page of foreign entries: %+v", page)
 	}
 	page = r.History(group, page.Through)
 	if len(page.Publications) != 1 || page.Publications[0].Position != last || page.Through != last || page.More {
 		t.Errorf("the page behind it: %+v", page)
-	}
-
-	// Redis makes ids with the offset 0, which no publication has. An entry with such an id must
-	// not be read as a publication.
-	zero := protocol.GroupTopic("zero")
-	auto := redis.XAddArgs{Stream: "h:{group:zero}", ID: "1700000000000-0", Values: []string{"m", `{"FromId":"1","ToId":"zero","Msg":"m"}`}}
-	if err := server.Client().XAdd(t.Context(), &auto).Err(); err != nil {
-		t.Fatal(err)
-	}
-	last = r.Say(zero, 1, "m")
-	page = r.History(zero, protocol.Position{})
-	if len(page.Publications) != 1 || page.Publications[0].Position != last || page.Through != last {
-		t.Errorf("behind an entry at offset 0: %+v, want %v alone", page, last)
 	}
 }
 
@@ -186,32 +210,32 @@ func TestOnTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf(`{"FromId":"1","ToId":"g","Msg":"say \"hi\"","Id":"%s-9","In":"0 p:","Pos":"%s"}`, r.Instance, position)
+	want := fmt.Sprintf(`{"FromId":"1","ToId":"g","Msg":"say \"hi\"","Id":"%s-9","In":"%s","Pos":"%s"}`, r.Instance, keys("p:").realm(0), position)
 	if message.Payload != want {
 		t.Errorf("published %s\nwant      %s", message.Payload, want)
 	}
-	entries := client.XRange(ctx, "p:h:{p:group:g}", "-", "+").Val()
-	if len(entries) != 1 || entries[0].ID != position.String() || entries[0].Values["m"] != want {
-		t.Errorf("stream %+v", entries)
+	own := recordOf(t, client, "p:", group)
+	if own.top != position {
+		t.Errorf("kept as %+v", own)
 	}
-	mark := "p:m:{p:group:g}:" + r.Instance.String()
-	if got := client.Get(ctx, mark).Val(); got != "9" {
-		t.Errorf("mark %q", got)
+	if len(own.marks) != 1 || own.marks[0].instance != r.Instance || own.marks[0].number != 9 || own.marks[0].set != own.stamp {
+		t.Errorf("marks %+v", own.marks)
 	}
-	if got := client.TTL(ctx, mark).Val().Hours(); got < 0.9 || got > 1 {
-		t.Errorf("mark for %v hours", got)
+	if len(own.givers) != 1 {
+		t.Errorf("given by %q", own.givers)
 	}
-	if got := client.PTTL(ctx, "p:h:{p:group:g}").Val().Seconds(); got < 110 || got > 120 {
-		t.Errorf("history for %v s", got)
+	if got := client.TTL(ctx, "p:r:{p:group:g}").Val(); got < time.Hour+100*time.Second || got > time.Hour+140*time.Second {
+		t.Errorf("record for %v, want it to outlive the history by an hour", got)
 	}
-	if got, identity, _ := strings.Cut(client.Get(ctx, "p:t:{p:group:g}").Val(), " "); got != position.String() || len(identity) != 8 {
-		t.Errorf("last position %q, given by %q", got, identity)
+	entries := client.LRange(ctx, "p:l:{p:group:g}", 0, -1).Val()
+	if len(entries) != 1 || entries[0] != want {
+		t.Errorf("list %q", entries)
 	}
-	if got := client.TTL(ctx, "p:t:{p:group:g}").Val(); got < time.Hour+100*time.Second || got > time.Hour+120*time.Second {
-		t.Errorf("last position for %v, want it to outlive the history by an hour", got)
+	if got := client.PTTL(ctx, "p:l:{p:group:g}").Val().Seconds(); got < 110 || got > 136 {
+		t.Errorf("list for %v s", got)
 	}
 	brokertest.Eventually(t, "a name", func() bool { return r.Name() != "" })
-	if got := client.Get(ctx, "p:edgerelay:cluster").Val(); got != r.Name() {
+	if got := client.Get(ctx, "p:n:{p:edgerelay:cluster}").Val(); got != r.Name() {
 		t.Errorf("named %q, on Redis %q", r.Name(), got)
 	}
 }
@@ -224,26 +248,21 @@ func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	const last = protocol.MaxEpoch
 	for name, c := range map[string]struct {
-		history bool // the position is planted in the history too, not only as the last position
+		history bool // an entry is planted too
 		epoch   uint64
 		goesOn  bool
 	}{
-		"in history": {true, last, true}, "kept": {false, last, true},
-		"in history, beyond": {true, last + 1, false}, "kept, beyond": {false, last + 1, false},
+		"with an entry": {true, last, true}, "alone": {false, last, true},
+		"with an entry, beyond": {true, last + 1, false}, "alone, beyond": {false, last + 1, false},
 		"far beyond": {true, 1<<64 - 1, false},
 	} {
 		topic := protocol.GroupTopic(name)
-		planted := protocol.Position{Epoch: c.epoch, Offset: 5}
+		planted := record{top: protocol.Position{Epoch: c.epoch, Offset: 5}, givers: []string{"another1"}}
+		plant(t, server.Client(), "", topic, planted)
 		if c.history {
-			entry := redis.XAddArgs{Stream: "h:{" + string(topic) + "}", ID: planted.String(), Values: []string{"m", `{"FromId":"1","Msg":"m"}`}}
-			if err := server.Client().XAdd(t.Context(), &entry).Err(); err != nil {
-				t.Fatal(err)
-			}
+			server.Client().RPush(t.Context(), keys("").list(topic), jsonAt(planted.top))
 		}
-		if err := server.Client().Set(t.Context(), "t:{"+string(topic)+"}", planted.String()+" another", 0).Err(); err != nil {
-			t.Fatal(err)
-		}
-		top := planted
+		top := planted.top
 		if !c.goesOn {
 			top = protocol.Position{}
 		}
@@ -269,25 +288,22 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	epoch := r.Say(group, 1, "m").Epoch
 	for name, c := range map[string]struct {
-		history bool // the position is planted in the history, else as the last position
+		history bool // an entry is planted too
 		at      protocol.Position
 	}{
-		"last offset":                    {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},
-		"beyond":                         {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset + 1}},
-		"end of 64 bits":                 {false, protocol.Position{Epoch: epoch, Offset: 1<<64 - 1}},
-		"in history, last offset":        {true, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},
-		"in history, end of 64 bits":     {true, protocol.Position{Epoch: epoch, Offset: 1<<64 - 1}},
-		"last offset of the last epoch":  {false, protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}},
-		"in history, of the last, as it": {true, protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}},
+		"last offset":                   {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},
+		"beyond":                        {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset + 1}},
+		"end of 64 bits":                {false, protocol.Position{Epoch: epoch, Offset: 1<<64 - 1}},
+		"with an entry, last offset":    {true, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},
+		"with an entry, end of 64 bits": {true, protocol.Position{Epoch: epoch, Offset: 1<<64 - 1}},
+		"last offset of the last epoch": {false, protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}},
+		"with an entry, of the last":    {true, protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}},
 	} {
 		topic := protocol.GroupTopic(name)
+		planted := record{top: c.at}
+		plant(t, server.Client(), "", topic, planted)
 		if c.history {
-			add := redis.XAddArgs{Stream: "h:{" + string(topic) + "}", ID: c.at.String(), Values: []string{"m", `{"FromId":"1","Msg":"m"}`}}
-			if err := server.Client().XAdd(t.Context(), &add).Err(); err != nil {
-				t.Fatal(err)
-			}
-		} else if err := server.Client().Set(t.Context(), "t:{"+string(topic)+"}", c.at.String(), 0).Err(); err != nil {
-			t.Fatal(err)
+			server.Client().RPush(t.Context(), keys("").list(topic), jsonAt(c.at))
 		}
 		if top := r.Join(topic).Top; !top.IsCredible() {
 			t.Errorf("%s: told as %v", name, top)
@@ -329,7 +345,7 @@ func TestFailureOf(t *testing.T) {
 	}{
 		{wrongType, single},
 		{noScript, refusing},
-		{replyError("NOPERM this user has no permissions to run the 'xrange' command"), forbidden},
+		{replyError("NOPERM this user has no permissions to run the 'lrange' command"), forbidden},
 		{unfit(wrongType), refusing},
 		{errors.New("EOF"), unreachable},
 		{unfit(errors.New("EOF")), unreachable},

@@ -107,13 +107,20 @@ func (c *Cluster) arrange(next, old *view) {
 		}
 		next.owner[i] = s
 	}
+	earlier := make(map[*shard]protocol.Topic)
+	for n := 0; len(earlier) < len(next.shards); n++ {
+		t := earlierProbeTopicIn(n)
+		if s := next.owner[c.keys.slot(t)]; s != nil && earlier[s] == "" {
+			earlier[s] = t
+		}
+	}
 	probe := func(s *shard, tag string, named bool) {
 		if s != nil && !has[s] {
 			has[s] = true
-			s.probed.Store(&probed{probeTopicIn(tag), named})
+			s.probed.Store(&probed{probeTopicIn(tag), earlier[s], named})
 		}
 	}
-	probe(next.owner[slot(c.keys.cluster())], c.keys.cluster(), true)
+	probe(next.owner[slot(c.keys.cluster())], c.keys.clusterTag(), true)
 	for n := 0; len(has) < len(next.shards); n++ {
 		tag := strconv.Itoa(n)
 		probe(next.owner[slot(tag)], tag, false)

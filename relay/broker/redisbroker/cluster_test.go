@@ -28,7 +28,7 @@ func (b clusterBackend) NewBroker(t testing.TB) broker.Broker { return openBroke
 // another node comes over the bus between the nodes, and Flush does not cover such a message.
 func (b clusterBackend) PublishBare(t testing.TB, topic protocol.Topic, from, msg string) {
 	t.Helper()
-	owner := b.cluster.Owner(keys(b.config.Prefix).history(topic))
+	owner := b.cluster.Owner(keys(b.config.Prefix).record(topic))
 	redisBackend{server: owner, config: b.config}.PublishBare(t, topic, from, msg)
 }
 
@@ -50,7 +50,7 @@ func onEach(cluster *redistest.Cluster, n int) (topics []protocol.Topic) {
 	seen := make(map[*redistest.Server]bool)
 	for i := 0; len(topics) < n; i++ {
 		topic := protocol.GroupTopic(fmt.Sprint(i))
-		if owner := cluster.Owner(keys("").history(topic)); !seen[owner] {
+		if owner := cluster.Owner(keys("").record(topic)); !seen[owner] {
 			seen[owner] = true
 			topics = append(topics, topic)
 		}
@@ -91,7 +91,7 @@ func TestClusterFailover(t *testing.T) {
 	f.flowing(50)
 	cluster.Hasten()
 
-	key := keys("").history(topics[0])
+	key := keys("").record(topics[0])
 	master := cluster.Owner(key)
 	cutReplication(t, master)
 	f.flowing(20)
@@ -132,7 +132,7 @@ func TestClusterFrozenMaster(t *testing.T) {
 	f := startTraffic(t, Config{URL: cluster.URL}, topics...)
 	f.flowing(50)
 	cluster.Hasten()
-	key := keys("").history(topics[0])
+	key := keys("").record(topics[0])
 	master := cluster.Owner(key)
 	from, began := f.listener.Events(), time.Now()
 	master.Pause()
@@ -160,7 +160,7 @@ func TestClusterSlotMoved(t *testing.T) {
 	f := startTraffic(t, Config{URL: cluster.URL}, topics...)
 	f.flowing(50)
 	ctx, at := t.Context(), keys("").slot(topics[0])
-	source, target := cluster.Owner(keys("").history(topics[0])), cluster.Owner(keys("").history(topics[1]))
+	source, target := cluster.Owner(keys("").record(topics[0])), cluster.Owner(keys("").record(topics[1]))
 	do := func(s *redistest.Server, args ...any) {
 		t.Helper()
 		if err := s.Client().Do(ctx, args...).Err(); err != nil {
@@ -212,7 +212,7 @@ func TestClusterCounts(t *testing.T) {
 	// at first.
 	brokertest.Eventually(t, "7 subscribers", func() bool { return r.Count(group) == 7 })
 	// A replica that does not answer is left out.
-	paused := replicaOf(cluster, cluster.Owner(keys("").history(group)))
+	paused := replicaOf(cluster, cluster.Owner(keys("").record(group)))
 	paused.Pause()
 	brokertest.Eventually(t, "6 subscribers with a replica away", func() bool { return r.Count(group) == 6 })
 	// A message arrives, whichever of the running nodes it is published at.
@@ -260,7 +260,7 @@ func TestClusterByOneURL(t *testing.T) {
 	t.Log(state.Cause)
 	t.Run("TestG1_PrefixesOnARedisCluster", func(t *testing.T) {
 		startAlone(t, Config{URL: cluster.URL})
-		awaitServes(t, cluster.Servers[0].Client(), statement{})
+		awaitServes(t, cluster.Servers[0].Client(), statement{Database: stated(0)})
 		if err := refused(t, Config{URL: cluster.URL, Prefix: "group:"}); !errors.Is(err, errForeign) {
 			t.Error(err)
 		}

@@ -59,19 +59,34 @@ type identity struct {
 // the identity is zero and err is nil. If the server then comes back with older data, that may go
 // unnoticed.
 func (i *identifier) read(ctx context.Context, client pipeliner) (identity, error) {
+	asked := newWhoCmds(ctx)
 	pipe := client.Pipeline()
-	server, replication := pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")
-	_, _ = pipe.Exec(ctx) // each command has its own error
-	for _, cmd := range []*redis.StringCmd{server, replication} {
+	_ = pipe.BatchProcess(ctx, asked.cmds()...) // only queues
+	_, _ = pipe.Exec(ctx)                       // each command has its own error
+	return i.told(asked)
+}
+
+// whoCmds are the commands that ask a server who it is.
+type whoCmds struct{ server, replication *redis.StringCmd }
+
+func newWhoCmds(ctx context.Context) whoCmds {
+	return whoCmds{redis.NewStringCmd(ctx, "info", "server"), redis.NewStringCmd(ctx, "info", "replication")}
+}
+
+func (w whoCmds) cmds() []redis.Cmder { return []redis.Cmder{w.server, w.replication} }
+
+// told returns the identity that asked, which was sent, says. Its results are those of read.
+func (i *identifier) told(asked whoCmds) (identity, error) {
+	for _, cmd := range []*redis.StringCmd{asked.server, asked.replication} {
 		if err := cmd.Err(); err != nil && failureOf(err) == unreachable {
 			return identity{}, err
 		}
 	}
-	return i.told(server.Val(), replication.Val(), server.Err()), nil
+	return i.known(asked.server.Val(), asked.replication.Val(), asked.server.Err()), nil
 }
 
-// told returns the identity in two sections of INFO. The argument err says why they are empty.
-func (i *identifier) told(server, replication string, err error) identity {
+// known returns the identity in two sections of INFO. The argument err says why they are empty.
+func (i *identifier) known(server, replication string, err error) identity {
 	who := identityOf(field(server, "run_id"), field(replication, "master_replid"))
 	if who.run == "" {
 		i.once.Do(func() {

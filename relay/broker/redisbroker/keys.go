@@ -2,6 +2,7 @@ package redisbroker
 
 import (
 	"encoding/hex"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,18 +29,20 @@ func (k keys) isChannel(channel []byte, t protocol.Topic) bool {
 
 func (k keys) appendChannel(b []byte, t protocol.Topic) []byte { return append(append(b, k...), t...) }
 
-func (k keys) history(t protocol.Topic) string { return string(k.appendHistory(nil, t)) }
+// record returns the key of the topic's record.
+func (k keys) record(t protocol.Topic) string { return string(k.appendRecord(nil, t)) }
 
-func (k keys) appendHistory(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "h", t) }
+func (k keys) appendRecord(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "r", t) }
 
-// position returns the key of the topic's last position.
-func (k keys) position(t protocol.Topic) string { return string(k.appendPosition(nil, t)) }
+// list returns the key of the topic's history.
+func (k keys) list(t protocol.Topic) string { return string(k.appendList(nil, t)) }
 
-func (k keys) appendPosition(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "t", t) }
+func (k keys) appendList(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "l", t) }
 
-func (k keys) appendMark(b []byte, t protocol.Topic, i protocol.Instance) []byte {
-	return hex.AppendEncode(append(k.appendKey(b, "m", t), ':'), i[:])
-}
+// marks returns the key of the marks that the topic's record has no room for.
+func (k keys) marks(t protocol.Topic) string { return string(k.appendMarks(nil, t)) }
+
+func (k keys) appendMarks(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "w", t) }
 
 // appendKey appends a key of t. If t has no braces, the key's hash tag is the channel of t.
 // Otherwise the hash tag is a number that is in the same slot as that channel.
@@ -52,8 +55,31 @@ func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 	return append(append(append(b, k...), t...), '}')
 }
 
+// keyLayout is the number of the layout of keys on Redis. Relays of different layouts do not serve
+// side by side.
+const keyLayout = 2
+
 // cluster returns the key of the back end's name.
-func (k keys) cluster() string { return string(k) + "edgerelay:cluster" }
+func (k keys) cluster() string { return string(k.appendKey(nil, "n", "edgerelay:cluster")) }
+
+// clusterTag returns the hash tag of the key that the method cluster returns.
+func (k keys) clusterTag() string { return string(k) + "edgerelay:cluster" }
+
+// earlierCluster returns the key of the name that relays of the earlier layout gave the back end.
+// It is in the slot of cluster.
+func (k keys) earlierCluster() string { return k.clusterTag() }
+
+// earlier returns a key of t in the earlier layout: of its history (h) or its last position (t).
+func (k keys) earlier(kind string, t protocol.Topic) string { return string(k.appendKey(nil, kind, t)) }
+
+// earlierOf returns the name of e.
+func (k keys) earlierOf(e earlierKey) string {
+	name := k.earlier(string(e.kind), e.topic)
+	if e.kind == 'm' {
+		name += ":" + e.instance.String()
+	}
+	return name
+}
 
 // probeTopic is the topic that the prober publishes to on a single Redis. It is like any topic, but
 // no client uses it.
@@ -62,6 +88,12 @@ const probeTopic protocol.Topic = "edgerelay:probe"
 // probeTopicIn returns the topic that the prober publishes to at one master of a Redis Cluster. It
 // is in the hash slot of the key tag, which has no braces.
 func probeTopicIn(tag string) protocol.Topic { return probeTopic + protocol.Topic(":{"+tag+"}") }
+
+// earlierProbeTopicIn returns a topic that relays of the earlier layout published to at one master of
+// a Redis Cluster. They took the lowest number whose topic was in a slot of that master.
+func earlierProbeTopicIn(number int) protocol.Topic {
+	return probeTopic + protocol.Topic(":"+strconv.Itoa(number))
+}
 
 // probeChannel returns the channel on which one relay hears its own probes on t, a topic of the
 // prober. On a Redis Cluster the channel is in the slot of t.
@@ -76,9 +108,15 @@ func (k keys) isProbe(channel []byte) bool {
 }
 
 // realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
-// belong to no database. So clusters of relays that have the same prefix in different databases
-// share channels, but their realms differ. The name is unambiguous, since a prefix has no spaces.
+// belong to no database. So clusters of relays that have the same prefix in different databases, or
+// different layouts, share channels, but their realms differ. The name is unambiguous, since a
+// prefix has no spaces.
 func (k keys) realm(database int) string {
+	return fmt.Sprintf("%d/%s", keyLayout, k.realmBehind(database))
+}
+
+// realmBehind returns the realm without its layout. That is the realm of the first layout.
+func (k keys) realmBehind(database int) string {
 	if k == "" {
 		return strconv.Itoa(database)
 	}

@@ -14,17 +14,14 @@ import (
 func FuzzKeys(f *testing.F) {
 	for _, name := range []string{"group:g", "}x", "{}", "{", "{}}", "a{b}c", "group:{{x}}", "group:}{", "all", "", "{" + strings.Repeat("x", 200)} {
 		f.Add("", name, "group:g")
-		f.Add("p:", name, "h:{p:"+name+"}")
+		f.Add("p:", name, "r:{p:"+name+"}")
 	}
 	f.Fuzz(func(t *testing.T, prefix, name, other string) {
 		if strings.ContainsAny(prefix, "{} ") || prefix+name == "" {
 			return
 		}
 		k, topic := keys(prefix), protocol.Topic(name)
-		instance := protocol.Instance{1}
-		of := func(topic protocol.Topic) []string {
-			return []string{k.history(topic), k.position(topic), string(k.appendMark(nil, topic, instance))}
-		}
+		of := func(topic protocol.Topic) []string { return []string{k.record(topic), k.list(topic), k.marks(topic)} }
 		want := slot(k.channel(topic))
 		for _, key := range of(topic) {
 			if got := slot(key); got != want {
@@ -77,10 +74,10 @@ func TestSlot(t *testing.T) {
 	if slot("{}foo") == 12182 || slot("a{foo") == 12182 {
 		t.Error("a tag that is empty or open counts")
 	}
-	k, instance := keys("p:"), protocol.NewInstance()
+	k := keys("p:")
 	for _, topic := range []protocol.Topic{"group:a}b{c", "all", "user:{1}"} {
 		at := k.slot(topic)
-		for _, key := range []string{k.history(topic), string(k.appendMark(nil, topic, instance)), k.position(topic)} {
+		for _, key := range []string{k.record(topic), k.list(topic), k.marks(topic)} {
 			if slot(key) != at {
 				t.Errorf("%s is not in the slot of %s", key, topic)
 			}

@@ -32,12 +32,28 @@ const (
 
 // statement describes the relay that publishes it.
 type statement struct {
-	Cluster  string // name of its cluster's back end; "": not read yet
+	Cluster string // name of its cluster's back end; "": not read yet
+	// Database has the layout, too: it is the number that the function stated returns. So relays of
+	// the first layout, which state the database alone, take those of others for another cluster's.
 	Database int
 	Prefix   string
 	Relay    protocol.Instance
 	Serves   bool // the relay was not refused, and serves
 	Answer   bool // the statement answers another one, and nobody answers it
+}
+
+// layoutStep is what a layout adds to Database. It is above all numbers of databases.
+const layoutStep = 100_000_000
+
+// stated returns the Database of relays with our layout.
+func stated(database int) int { return (keyLayout-1)*layoutStep + database }
+
+func (s statement) layout() int   { return 1 + s.Database/layoutStep }
+func (s statement) database() int { return s.Database % layoutStep }
+
+// sameButLayout reports whether the relays would be of one cluster if their layouts were the same.
+func (s statement) sameButLayout(o statement) bool {
+	return s.database() == o.database() && s.Prefix == o.Prefix && s.layout() != o.layout()
 }
 
 // sameCluster reports whether both relays are of one cluster.
@@ -67,9 +83,9 @@ func (s statement) before(o statement) bool {
 
 func (s statement) String() string {
 	if s.Prefix == "" {
-		return fmt.Sprintf("database %d without a prefix", s.Database)
+		return fmt.Sprintf("database %d without a prefix", s.database())
 	}
-	return fmt.Sprintf("database %d with the prefix %q", s.Database, s.Prefix)
+	return fmt.Sprintf("database %d with the prefix %q", s.database(), s.Prefix)
 }
 
 // neighbours belongs to one relay. It listens to the relays of other clusters on the same Redis,
@@ -94,7 +110,7 @@ type neighbours struct {
 func newNeighbours(opt func() *redis.Options, database int, c common) *neighbours {
 	return &neighbours{
 		opt: opt, name: c.name, foreigners: c.foreigners, log: c.log,
-		own: statement{Database: database, Prefix: string(c.keys), Relay: protocol.NewInstance()},
+		own: statement{Database: stated(database), Prefix: string(c.keys), Relay: protocol.NewInstance()},
 	}
 }
 
@@ -207,6 +223,10 @@ func (n *neighbours) heard(ctx context.Context, payload string) error {
 // settle decides whether this relay serves. It returns an error that wraps errForeign if the relay
 // is refused.
 func (n *neighbours) settle() error {
+	if n.objector != nil && !n.kin && n.objector.sameButLayout(n.own) {
+		return fmt.Errorf("%w: they use %s in layout %d, and this relay is to use it in layout %d; %s",
+			errForeign, n.objector, n.objector.layout(), keyLayout, upgradeAdvice)
+	}
 	if n.objector != nil && !n.kin {
 		return fmt.Errorf("%w: %s, and this relay is to use %s; channels know no databases, and one "+
 			"prefix must not make channels of the other: set RELAY_PREFIX to a word of its own and a "+
@@ -225,6 +245,7 @@ func (n *neighbours) settle() error {
 type foreigners struct {
 	metrics *metrics
 	log     *slog.Logger
+	own     statement    // of our cluster
 	said    atomic.Int64 // Unix nanoseconds of the last warning
 }
 
@@ -240,18 +261,37 @@ func (f *foreigners) due() bool {
 const foreignersAdvice = "relays of another cluster use this redis, and channels of ours: give " +
 	"theirs or ours a RELAY_PREFIX, or another redis"
 
+const layoutAdvice = "relays of another layout use this redis beside ours, and no message crosses: " + upgradeAdvice
+
+// upgradeAdvice says what to do where relays of two layouts meet.
+const upgradeAdvice = "stop all relays of the earlier layout, then start these: see docs/redis.md#upgrading"
+
 // envelope counts a publication of another realm, which is dropped.
 func (f *foreigners) envelope(realm string) {
 	f.metrics.dropped.WithLabelValues("foreign").Inc()
-	if f.due() {
-		f.log.Warn(foreignersAdvice, "database_and_prefix", realm, "came", "a message, which is dropped")
+	if !f.due() {
+		return
 	}
+	_, behind, ok := strings.Cut(realm, "/")
+	if !ok {
+		behind = realm
+	}
+	advice := foreignersAdvice
+	if behind == keys(f.own.Prefix).realmBehind(f.own.database()) || behind == "" {
+		advice = layoutAdvice
+	}
+	f.log.Warn(advice, "database_and_prefix", realm, "came", "a message, which is dropped")
 }
 
 // relay counts the statement of a relay of another cluster.
 func (f *foreigners) relay(s statement) {
 	f.metrics.neighbours.Inc()
-	if f.due() {
-		f.log.Warn(foreignersAdvice, "theirs", s.String(), "cluster", s.Cluster, "came", "a relay")
+	if !f.due() {
+		return
 	}
+	advice := foreignersAdvice
+	if s.sameButLayout(f.own) {
+		advice = layoutAdvice
+	}
+	f.log.Warn(advice, "theirs", s.String(), "layout", s.layout(), "cluster", s.Cluster, "came", "a relay")
 }

@@ -22,7 +22,9 @@ import (
 )
 
 func TestG1_WhichClustersShareChannels(t *testing.T) {
-	of := func(database int, prefix string) statement { return statement{Database: database, Prefix: prefix} }
+	of := func(database int, prefix string) statement {
+		return statement{Database: stated(database), Prefix: prefix}
+	}
 	for _, c := range []struct {
 		a, b statement
 		want bool
@@ -38,13 +40,16 @@ func TestG1_WhichClustersShareChannels(t *testing.T) {
 		{of(0, "p:"), of(0, "p:user:"), true},
 		{of(0, "p:"), of(0, "p:users:"), false},
 		{of(0, ""), of(0, "edgerelay:"), false},
+		{of(0, ""), statement{}, true}, // of the first layout
+		{of(1, "p:"), statement{Database: 1, Prefix: "p:"}, true},
+		{of(0, "p:"), statement{Prefix: "q:"}, false},
 	} {
 		if c.a.crosses(c.b) != c.want || c.b.crosses(c.a) != c.want {
 			t.Errorf("%v and %v: want %v", c.a, c.b, c.want)
 		}
 	}
 	if c, target, err := (Config{URL: "redis+sentinel://a,b/m/3", Prefix: "p:"}).withDefaults(); err != nil ||
-		keys(c.Prefix).realm(target.opt.DB) != "3 p:" {
+		keys(c.Prefix).realm(target.opt.DB) != "2/3 p:" {
 		t.Errorf("the realm of a database behind sentinels: %v", err)
 	}
 }
@@ -145,7 +150,7 @@ func TestG1_TheLaterClusterIsRefusedAndTheRunningOneGoesOn(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	running := startAlone(t, Config{URL: server.URL + "/1"})
-	awaitServes(t, server.Client(), statement{Database: 1})
+	awaitServes(t, server.Client(), statement{Database: stated(1)})
 	for _, later := range []Config{{URL: server.URL}, {URL: server.URL + "/1", Prefix: "user:"}} {
 		err := refused(t, later)
 		if !errors.Is(err, errForeign) || !strings.Contains(err.Error(), "RELAY_PREFIX") || !strings.Contains(err.Error(), "database 1 ") {
@@ -153,7 +158,7 @@ func TestG1_TheLaterClusterIsRefusedAndTheRunningOneGoesOn(t *testing.T) {
 		}
 	}
 	beside := startAlone(t, Config{URL: server.URL, Prefix: "p:"})
-	awaitServes(t, server.Client(), statement{Prefix: "p:"})
+	awaitServes(t, server.Client(), statement{Database: stated(0), Prefix: "p:"})
 	running.goesOn(t)
 	beside.goesOn(t)
 	if n := testutil.ToFloat64(running.Broker.(*Broker).subscriber.metrics.neighbours); n < 2 {
@@ -182,7 +187,7 @@ func TestG1_OfTwoThatBeginAtOnceTheFirstDatabaseStays(t *testing.T) {
 		case <-time.After(10 * settling):
 			return errors.New("both serve")
 		}
-		awaitServes(t, server.Client(), statement{})
+		awaitServes(t, server.Client(), statement{Database: stated(0)})
 		select {
 		case err := <-zero.ended:
 			return fmt.Errorf("both were refused: %w", err)
@@ -199,8 +204,8 @@ func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	startAlone(t, Config{URL: server.URL + "/1"})
-	awaitServes(t, server.Client(), statement{Database: 1})
-	foreigner(t, server, statement{Database: 5, Serves: true, Answer: true})
+	awaitServes(t, server.Client(), statement{Database: stated(1)})
+	foreigner(t, server, statement{Database: stated(5), Serves: true, Answer: true})
 	atLeastOnce(t, func() (failure error) {
 		kin := startAlone(t, Config{URL: server.URL + "/1"})
 		brokertest.Eventually(t, "it is served beside the foreigner, which is counted", func() bool {
@@ -325,16 +330,21 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	})
 }
 
-// TestG1_WithoutAMarkAnEnvelopeIsOurs checks that an envelope that names no realm is taken as ours.
-// Relays of earlier versions name none.
-func TestG1_WithoutAMarkAnEnvelopeIsOurs(t *testing.T) {
+// TestG1_AnEnvelopeOfAnotherRealmIsForeign checks that no envelope is taken as ours that names
+// another realm, or none. Relays of the first layout name realms without a layout, and before that
+// they named none.
+func TestG1_AnEnvelopeOfAnotherRealmIsForeign(t *testing.T) {
 	s, told := newTestConn(t)
 	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 7, Offset: 1}}
-	for _, realm := range []string{"", "0", "1", "0 user:"} {
+	for _, realm := range []string{"", "0", "1", "0 user:", "2/1", keys("").realm(0)} {
 		e.Realm = realm
 		s.received(push{channel: []byte(group), payload: e.Append(nil)})
 	}
-	if len(*told) != 2 {
+	if len(*told) != 1 {
 		t.Errorf("%d were told: %+v", len(*told), *told)
+	}
+	s.received(push{channel: []byte(group), payload: protocol.Envelope{From: "1", Msg: "bare"}.Append(nil)})
+	if len(*told) != 2 {
+		t.Errorf("a bare one was not told: %+v", *told)
 	}
 }

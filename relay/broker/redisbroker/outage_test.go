@@ -191,15 +191,15 @@ func TestAbsentAtTheStart(t *testing.T) {
 	r.Received(group, 0, 1)
 }
 
-// TestOneBadKey has a topic whose history is no stream. Other topics must be subscribed without
-// delay meanwhile, and the topic itself once its history is deleted.
+// TestOneBadKey has a topic whose record is no string. Other topics must be subscribed without
+// delay meanwhile, and the topic itself once its record is deleted.
 func TestOneBadKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	bad := protocol.UserTopic("bad")
-	key := "h:{" + string(bad) + "}"
-	server.Client().Set(t.Context(), key, "no stream", 0)
+	key := keys("").record(bad)
+	server.Client().RPush(t.Context(), key, "no string")
 	from, token := r.Events(), uint64(1<<40)
 	r.Subscribe(bad, token)
 	failed := r.Broker.(*Broker).subscriber.metrics.failures.WithLabelValues("tops", string(single))

@@ -35,7 +35,9 @@ var probeSHA = hashOf(probeScript)
 type prober struct {
 	opt        *redis.Options
 	keys       keys
+	retention  retention // of topics but the probes' own
 	role       role
+	earlier    *earlier
 	identifier *identifier
 	epochs     *broker.Epochs
 	state      *state
@@ -50,6 +52,7 @@ type prober struct {
 	elsewhere atomic.Bool
 
 	// Owned by run.
+	taking   takingOver
 	number   uint64   // of the last probe
 	identity identity // of the server, zero at first
 
@@ -83,7 +86,9 @@ func (p *prober) run(ctx context.Context) {
 			timeout = probeBrief
 		}
 		missed++
-		if checked = p.probe(ctx, l, timeout, checked); checked {
+		checked = p.probe(ctx, l, timeout, checked)
+		p.state.tried(checked)
+		if checked {
 			missed = 0
 		} else {
 			pause = probeAway
@@ -115,10 +120,18 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 		l.renew()
 	}
 	var err error
-	if p.state.recheck.Swap(false) || !checked || !p.state.ok() {
-		if err = p.check(ctx, l.get()); err == nil {
-			err = p.try(ctx, l.get())
-		}
+	recheck := p.state.recheck.Swap(false) || !checked || !p.state.ok()
+	if recheck {
+		err = p.check(ctx, l.get())
+	}
+	if err == nil && recheck {
+		err = p.takeOver(ctx, l.get())
+	}
+	if _, over := p.earlier.left(); err == nil && (recheck || over) && p.role.probed().named {
+		err = p.readName(ctx, l.get())
+	}
+	if err == nil && recheck {
+		err = p.try(ctx, l.get())
 	}
 	if err == nil {
 		err = p.publish(ctx, l.get())
@@ -162,8 +175,16 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 // answer tells the topic's epoch.
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	at := p.role.probed()
-	request := p.request(at)
-	cmd := redis.NewCmd(ctx, p.command(request, at)...)
+	p.number++
+	once := broker.Publish{Topic: at.topic, From: "edgerelay", Instance: p.instance, Number: p.number}
+	once.Known.Epoch = p.epochs.Latest()
+	probes := newPublishing(p.keys, p.opt.DB, retention{size: 1, ageMS: 10_000, markMS: 10_000})
+	probes.channel = p.keys.probeChannel(at.topic, p.instance)
+	list, answers := []broker.Publish{once}, make([]broker.Published, 1)
+	var one call
+	one.add(0, 0)
+	one.set(probes, "", once.Known.Epoch, list)
+	cmd := redis.NewCmd(ctx, p.command(&one, at)...)
 	_ = client.Process(ctx, cmd) // cmd keeps the error
 	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
 		if err := client.ScriptLoad(ctx, probeScript).Err(); err != nil {
@@ -183,10 +204,11 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 		return fmt.Errorf("%w: the script that probes replied %d values", errUnfit, len(reply))
 	}
 	text, _ := reply[0].(string)
-	request.SetVal(text)
-	answer := published(0, request.StringCmd)
+	one.SetVal(text)
+	one.answer(list, answers)
+	answer := answers[0]
 	if answer.Err != nil {
-		return unfit(answer.Err)
+		return p.refused(ctx, client, answer.Err)
 	}
 	p.epochs.Saw(answer.Position)
 	if name, there := reply[1].(string); there {
@@ -199,21 +221,10 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	return p.identify(ctx, client, reply[2], reply[3])
 }
 
-// request returns the request of the next probe.
-func (p *prober) request(at probed) *request {
-	p.number++
-	once := broker.Publish{Topic: at.topic, From: "edgerelay", Instance: p.instance, Number: p.number}
-	once.Known.Epoch = p.epochs.Latest()
-	r := newRequest(retention{size: 1, ageMS: 10_000, markAge: 10}, p.keys.realm(p.opt.DB))
-	r.set(p.keys, "", once.Known.Epoch, &once)
-	r.channel = argument(p.keys.probeChannel(at.topic, p.instance))
-	return r
-}
-
-// command returns the arguments of a probe. These are r's, with what probe.lua needs behind the
-// keys and at the end.
-func (p *prober) command(r *request, at probed) []any {
-	args, named := slices.Clone(r.Args()), 0
+// command returns the arguments of a probe: those of the call one, with what probe.lua needs behind
+// the keys and at the end.
+func (p *prober) command(one *call, at probed) []any {
+	args, named := slices.Clone(one.Args()), 0
 	args[1] = probeSHA
 	if at.named {
 		keys := args[2].(int)
@@ -255,7 +266,7 @@ func (p *prober) identify(ctx context.Context, client *redis.Client, server, rep
 	serverText, ok := server.(string)
 	replicationText, okToo := replication.(string)
 	if ok && okToo {
-		who = p.identifier.told(serverText, replicationText, nil)
+		who = p.identifier.known(serverText, replicationText, nil)
 	} else if who, err = p.identifier.read(ctx, client); err != nil {
 		return err
 	}
@@ -297,12 +308,14 @@ func unfit(err error) error {
 }
 
 // readName reads the name that the back end has under the prefix. If there is none, it writes the
-// name that it read before, or else the candidate.
+// name that it read before, or else that of earlier relays, or else the candidate. It deletes the
+// name of earlier relays when all that they left is taken over.
 func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	key := p.keys.cluster()
 	name, err := client.Get(ctx, key).Result()
 	if errors.Is(err, redis.Nil) {
-		candidate := cmp.Or(p.name.get(), p.candidate)
+		earlier, _ := p.earlier.left()
+		candidate := cmp.Or(p.name.get(), earlier, p.candidate)
 		err = client.SetArgs(ctx, key, candidate, redis.SetArgs{Mode: "NX"}).Err()
 		if err != nil && !errors.Is(err, redis.Nil) { // redis.Nil: another relay was first
 			return p.refused(ctx, client, err)
@@ -313,6 +326,12 @@ func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 		return p.refused(ctx, client, err)
 	}
 	p.name.Store(&name)
+	if _, over := p.earlier.left(); over {
+		if err := client.PExpire(ctx, p.keys.earlierCluster(), 0).Err(); err != nil {
+			return p.refused(ctx, client, err)
+		}
+		p.earlier.found("")
+	}
 	return nil
 }
 

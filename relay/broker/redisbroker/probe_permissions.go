@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -36,22 +35,32 @@ func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// refusedCommands tries commands on the channel of this relay's probes, on a key of their topic
-// that nothing else uses, and commands without a channel or a key. It returns the names of those
-// that Redis does not permit.
+// refusedCommands tries commands on the channel of this relay's probes, on keys of their topic that
+// nothing else uses, and commands without a channel or a key. It returns the names of those that
+// Redis does not permit.
 func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (missing []string, err error) {
 	topic := p.role.probed().topic
-	key := string(p.keys.appendMark(nil, topic, protocol.Instance{}))
+	const suffix = ":permissions"
+	key, list, hash := p.keys.record(topic)+suffix, p.keys.list(topic)+suffix, p.keys.marks(topic)+suffix
 	channel := p.keys.probeChannel(topic, p.instance)
 	commands := [][]any{
 		{"ping"},
 		{"time"},
-		{"xadd", key, "NOMKSTREAM", "*", "m", ""}, // does nothing without a stream
-		{"xrange", key, "-", "+"},
-		{"xrevrange", key, "+", "-"},
 		{"get", key},
-		{"pexpire", key, 1},
+		{"getrange", key, 0, -1},
 		{"set", key, 0, "PX", 1},
+		{"pexpire", key, 1},
+		{"rpush", list, ""},
+		{"llen", list},
+		{"lrange", list, 0, 0},
+		{"ltrim", list, 1, 0},
+		{"pexpire", list, 1},
+		{"hset", hash, "field", ""},
+		{"hget", hash, "field"},
+		{"hlen", hash},
+		{"hgetall", hash},
+		{"hdel", hash, "field"},
+		{"pexpire", hash, 1},
 		{"publish", channel, ""},
 		{"pubsub", "numsub", channel},
 	}
@@ -67,7 +76,9 @@ func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (mis
 		case redirected(err) || failureOf(err) == unreachable:
 			return nil, err
 		case failureOf(err) == forbidden:
-			missing = append(missing, nameOf(commands[i]))
+			if name := nameOf(commands[i]); !slices.Contains(missing, name) {
+				missing = append(missing, name)
+			}
 		}
 	}
 	return missing, nil

@@ -24,9 +24,8 @@ const (
 type publisher struct {
 	queue      *queue[broker.Publish]
 	line       *line
-	keys       keys
-	realm      string
-	retention  retention
+	publishing *publishing
+	slots      bool // a call has requests of one hash slot only
 	identifier *identifier
 	epochs     *broker.Epochs
 	state      *state
@@ -36,12 +35,13 @@ type publisher struct {
 	identity   identity
 	identified bool
 
-	// requests are the reused commands of a pipeline, as many as the longest pipeline had. They and
-	// the next three fields are owned by run.
-	requests []*request
-	sending  []redis.Cmder // the commands of requests
-	answers  []broker.Published
-	all      []int // 0, 1, 2 …
+	// calls are reused, as many as the longest pipeline had. They and the next four fields are
+	// owned by run.
+	calls   []*call
+	open    map[int]int   // of a hash slot: index of the call that may take more
+	sending []redis.Cmder // the commands of calls
+	answers []broker.Published
+	all     []int // 0, 1, 2 …
 
 	pace pace // in bytes; owned by run
 	// grace is a time.Duration that the connection adds to its read deadline, for long messages.
@@ -52,8 +52,9 @@ type publisher struct {
 
 func newPublisher(opt *redis.Options, c common, i *identifier, s *state) *publisher {
 	p := &publisher{
-		queue: newQueue(weightOf), keys: c.keys, realm: c.keys.realm(opt.DB), retention: c.retention, identifier: i, epochs: c.epochs, state: s,
-		metrics: c.metrics, pace: newPace(pipelineBytesLeast, pipelineBytes),
+		queue: newQueue(weightOf), publishing: newPublishing(c.keys, opt.DB, c.retention), slots: s.moved != nil,
+		identifier: i, epochs: c.epochs, state: s, metrics: c.metrics,
+		open: make(map[int]int), pace: newPace(pipelineBytesLeast, pipelineBytes),
 	}
 	p.line = newLineOf(func() *redis.Client { return publisherClient(opt, p.graceSince(s.outages.Load())) })
 	return p
@@ -75,6 +76,7 @@ func weightOf(p *broker.Publish) int { return len(p.Msg) + 512 }
 
 func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
 	defer p.line.closeWhen(ctx)()
+	await(ctx, p.state.first)
 	for {
 		batch := p.queue.take(ctx, pipelineRequests, p.pace.now)
 		if batch == nil {
@@ -172,56 +174,70 @@ func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []i
 		}
 		return nil, errors.Is(err, errRedial)
 	}
-	for n, i := range chosen {
-		p.set(n, &batch[i])
-	}
-	return p.carryOut(ctx, batch, chosen, answers)
+	return p.carryOut(ctx, batch, p.divide(batch, chosen), answers)
 }
 
-// sendText sends the chosen requests, each with the text of the script. It is for a server that
+// sendText sends the chosen requests, in calls with the text of the script. It is for a server that
 // does not find the script even after an attempt to load it.
 func (p *publisher) sendText(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) {
-	for n, i := range chosen {
-		p.set(n, &batch[i])
-		withText(p.requests[n], publishScript)
+	calls := p.divide(batch, chosen)
+	for _, c := range calls {
+		withText(c, publishScript)
 	}
-	p.carryOut(ctx, batch, chosen, answers)
+	p.carryOut(ctx, batch, calls, answers)
 }
 
-// carryOut sends the requests that were set for the indices in chosen, and turns the replies into
-// answers. Its results are those of send.
-func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int, unsent bool) {
-	longest := 0
+// divide makes calls for those requests of batch whose indices are in chosen. Requests of one topic
+// keep their order.
+func (p *publisher) divide(batch []broker.Publish, chosen []int) []*call {
+	clear(p.open)
+	n := 0
 	for _, i := range chosen {
-		longest = max(longest, weightOf(&batch[i]))
+		p.epochs.Saw(batch[i].Known)
+		group, weight := 0, weightOf(&batch[i])
+		if p.slots {
+			group = p.publishing.keys.slot(batch[i].Topic)
+		}
+		at, ok := p.open[group]
+		if !ok || !p.calls[at].takes(weight) {
+			if at = n; at == len(p.calls) {
+				p.calls = append(p.calls, new(call))
+			}
+			p.calls[at].begin()
+			p.open[group] = at
+			n++
+		}
+		p.calls[at].add(i, weight)
 	}
-	// While a long request is on its way to Redis, no answer may come. So the grace is the time
-	// that the longest message takes at the slowest speed.
-	p.grace.Store(int64(time.Duration(longest) * time.Second / slowest))
-	pipeline(ctx, p.line.get(), p.sending[:len(chosen)])
-	for n, i := range chosen {
-		answers[i] = published(batch[i].Token, p.requests[n].StringCmd)
-		p.epochs.Saw(answers[i].Position)
-		if err := answers[i].Err; err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-			unknown = append(unknown, i)
+	for _, c := range p.calls[:n] {
+		c.set(p.publishing, p.identity.data, p.epochs.Latest(), batch)
+	}
+	return p.calls[:n]
+}
+
+// carryOut sends calls in one pipeline, and fills in the answers to their requests. Its results are
+// those of send.
+func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, calls []*call, answers []broker.Published) (unknown []int, unsent bool) {
+	heaviest := 0
+	p.sending = p.sending[:0]
+	for _, c := range calls {
+		heaviest = max(heaviest, c.weight)
+		p.sending = append(p.sending, c)
+	}
+	// While a heavy call is on its way to Redis, no answer may come. So the grace is the time that
+	// the heaviest call takes at the slowest speed.
+	p.grace.Store(int64(time.Duration(heaviest) * time.Second / slowest))
+	pipeline(ctx, p.line.get(), p.sending)
+	for _, c := range calls {
+		c.answer(batch, answers)
+		for _, i := range c.chosen {
+			p.epochs.Saw(answers[i].Position)
+		}
+		if redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
+			unknown = append(unknown, c.chosen...)
 		}
 	}
-	return unknown, errors.Is(answers[chosen[0]].Err, errRedial)
-}
-
-// set fills request n of a pipeline, counted from 0, with one message.
-func (p *publisher) set(n int, one *broker.Publish) {
-	p.epochs.Saw(one.Known)
-	p.request(n).set(p.keys, p.identity.data, p.epochs.Latest(), one)
-}
-
-// request returns request n of a pipeline, counted from 0.
-func (p *publisher) request(n int) *request {
-	if n == len(p.requests) {
-		r := newRequest(p.retention, p.realm)
-		p.requests, p.sending = append(p.requests, r), append(p.sending, r.StringCmd)
-	}
-	return p.requests[n]
+	return unknown, errors.Is(calls[0].Err(), errRedial)
 }
 
 // note counts failures. Unless ctx is done, it passes one of them to state.failed: the last failure

@@ -1,115 +1,198 @@
--- Publishes one message of one topic: history, last position, mark and PUBLISH in one step.
+-- Publishes messages of one or more topics, each with its history, mark and PUBLISH, in one step.
 --
--- KEYS[1] the topic's history, a stream whose entry ids are positions      KEYS[2] the mark of (topic, edge instance)
--- KEYS[3] the topic's last position, which outlives its history, and behind a space the
---         identities of the servers that gave the last ones, the newest first, with commas
--- ARGV[1] channel   [2] the JSON without position and closing brace        [3] number   [4] predecessor   [5] floor
--- ARGV[6] [7] epoch and offset of the highest position the publisher knows, 0 0: none
--- ARGV[8] entries kept   [9] milliseconds the history is kept              [10] seconds the mark is kept
--- ARGV[11] milliseconds the last position is kept                         [12] the identity of this server, empty: not known
--- ARGV[13] the latest epoch of any topic that the publisher has seen, 0: none
--- Returns "done P", "duplicate P" with P the top (0-0: none is known), or "refused".
+-- KEYS, for each topic: its record, the list of its history, the hash of further marks
+-- ARGV[1] entries kept   [2] milliseconds the history is kept   [3] milliseconds a mark is kept
+-- ARGV[4] milliseconds the last position is kept   [5] the identity of this server, empty: not known
+-- ARGV[6] the latest epoch of any topic that the publisher has seen, 0: none
+-- ARGV, for each topic: its channel
+-- ARGV, for each message, those of one topic one behind the other: its numbers (see item), and its JSON up to the position.
+-- Returns a line for each message in the order of their places: the position that it was published
+-- at, "duplicate P" with P the top (0-0: none is known), "refused", or "failed" and an error.
 --
--- All numbers stay below 2^53, where Lua is exact; %.0f writes them without an exponent. Running out of memory or being a replica fails the
--- first write and only that, so either everything below happens or nothing. Only a PUBLISH that is not permitted would come too late, which is
--- why a Redis that does not permit it is not used at all.
+-- All is written before anything is published. Running out of memory or being a replica fails the
+-- first write and only that, so either all of a message happens or nothing. Only a PUBLISH that is
+-- not permitted would come too late, which is why a Redis that does not permit it is not used at
+-- all.
 
-local number, predecessor, floor = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local identity = ARGV[12]
+-- Instance, number, predecessor and floor; epoch and offset of the highest position that the
+-- publisher knows, 0 0: none; the topic's place in KEYS, and the message's in the answer.
+local item, topicat = '>c16I8I8I8I8I8I2I2', 57
 
--- The last epoch that anybody believes, protocol.MaxEpoch. None is begun behind it: what is there goes on, and what is beyond it is no position.
-local lastepoch = 2^53 - 2
+local size, age, markage, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local identity, latest = ARGV[5], tonumber(ARGV[6])
 
--- The last offset that anybody believes, protocol.MaxOffset: another epoch follows it.
-local lastoffset = 2^53 - 2
+local time = call('TIME')
+local micros = time[1] * 1000000 + time[2]
+local now = math.floor(micros / 1000)
 
--- How many characters of identities are kept: eight identities.
-local keptgivers = 71
+local eighth = eighthof(age)
+local window = now - now % eighth
 
-local mark = tonumber(redis.call('GET', KEYS[2]) or 0) or 0
-local raised = mark < floor
-if raised then mark = floor end
+local answers, texts, channels = {}, {}, {}
 
-local epoch, offset, givers = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+)%-(%d+) ?(%S*)$')
-local topepoch, topoffset = tonumber(epoch), tonumber(offset)
-givers = givers or ''
-
--- A server never takes back an identity that it has left. One that comes back is what a proxy
--- tells on one connection and not on the next, and says nothing about the data.
-local gave = identity ~= '' and string.find(',' .. givers .. ',', ',' .. identity .. ',', 1, true)
-
--- What a publisher knows of the last epoch has none behind it to begin for its sake.
-local knownepoch, knownoffset = tonumber(ARGV[6]), tonumber(ARGV[7])
-if knownepoch >= lastepoch then knownepoch, knownoffset = 0, 0 end
-
-local function text(e, o) return string.format('%.0f-%.0f', e, o) end
-
--- Whether the topic goes on behind its last position. It does not behind one that another server
--- gave: that is of a snapshot, or of a replica that may have been behind, and more may have been
--- given since. Nor does it behind one that is behind what the publisher has seen, since that is
--- lost, nor behind the last offset.
-local function continues()
-  return topepoch and topoffset < lastoffset
-    and (givers == '' or identity == '' or gave or topepoch >= lastepoch)
-    and not (topepoch < knownepoch or topepoch == knownepoch and topoffset < knownoffset)
-end
-
--- Appends to the history, and returns what Redis says to it.
-local json
-local function append(call, id, previous)
-  json = ARGV[2] .. ',"Pos":"' .. id .. '"' .. previous .. '}'
-  return call('XADD', KEYS[1], 'MAXLEN', '=', ARGV[8], id, 'm', json)
-end
-
--- Nearly always all is as the one before left it, and the history need not be read: it takes an entry if it is not further itself.
-local id
-if number > mark and mark >= predecessor and continues() and topepoch <= lastepoch then
-  id = text(topepoch, topoffset + 1)
-  if type(append(redis.pcall, id, '')) == 'table' then id = nil end
-end
-
-if not id then
-  -- The last position is further than the history where that has expired, or its last entries were deleted: their ids cannot be given again.
-  local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-  if top then
-    local e, o = string.match(top[1], '^(%d+)-(%d+)$')
-    e, o = tonumber(e), tonumber(o)
-    if not topepoch or e > topepoch or e == topepoch and o > topoffset then topepoch, topoffset = e, o end
+-- Takes the mark of instance out of marks. It returns its number and time, 0 0 if there is none,
+-- and the other marks.
+local function take(marks, instance, hash)
+  local at = find(marks, instance, 1, true)
+  while at and at % 32 ~= 1 do at = find(marks, instance, at + 1, true) end
+  if at then
+    local mark, set = unpack('>I8I8', marks, at + 16)
+    return mark, set, sub(marks, 1, at - 1) .. sub(marks, at + 32)
   end
-  local impossible = topepoch and
-    (topepoch > lastepoch or topepoch == lastepoch and topoffset >= lastoffset)
-  if impossible then topepoch = nil end
-  local credible = topepoch and topoffset <= lastoffset
-  local topid = credible and text(topepoch, topoffset) or '0-0'
+  local kept = hash and call('HGET', hash, instance)
+  if kept and #kept == 16 then
+    local mark, set = unpack('>I8I8', kept)
+    return mark, set, marks
+  end
+  return 0, 0, marks
+end
 
-  if number <= mark or mark < predecessor then
-    if raised then redis.call('SET', KEYS[2], string.format('%.0f', mark), 'EX', ARGV[10]) end
-    if number <= mark then return 'duplicate ' .. topid end
-    return 'refused'
+-- Removes old marks from the hash, now and then, so that it has those of living writers.
+local function purge(hash)
+  if call('HLEN', hash) % 64 ~= 0 then return end
+  local all, old = call('HGETALL', hash), {}
+  for i = 1, #all, 2 do
+    if #all[i + 1] ~= 16 or now - unpack('>I8', all[i + 1], 9) >= markage then old[#old + 1] = all[i] end
+  end
+  for _, instance in ipairs(old) do call('HDEL', hash, instance) end
+end
+
+-- Publishes the messages of one topic whose numbers and JSON are in ARGV from first to last.
+local function publish(topic, first, last)
+  local record, list, hash, channel = KEYS[3 * topic - 2], KEYS[3 * topic - 1], KEYS[3 * topic], ARGV[6 + topic]
+  local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(record)
+  local found = epoch
+  if not found then
+    epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, '', 0, 0, 0, 0, 0, ''
+  end
+  local before = stamp
+
+  -- What is too old is forgotten, and so is a position that nobody can go on behind.
+  local afresh = now - stamp >= age -- the list has nothing that counts
+  if now - stamp >= keep or not credible(epoch, offset) then
+    if now - stamp >= keep or epoch >= lastepoch then epoch, offset = 0, 0 end
+    others, ng, afresh = sub(others, 8 * ng + 1), 0, true
   end
 
-  -- A topic without a last position, or whose last one does not continue, begins an epoch later than any before. The first of an epoch tells where the topic was before, so
-  -- that who missed the end of the one before learns of it.
-  local previous = ''
-  if continues() then
-    id = text(topepoch, topoffset + 1)
+  -- A server never takes back an identity that it has left. One that comes back is what a proxy
+  -- tells on one connection and not on the next, and says nothing about the data.
+  local gave = identity ~= '' and find(sub(others, 1, 8 * ng), identity, 1, true)
+
+  local entries = {} -- for the list
+  local displaced -- marks for the hash
+  local dirty
+  for at = first, last, 2 do
+    local instance, number, predecessor, floor, knownepoch, knownoffset, _, place = unpack(item, ARGV[at])
+    if instance ~= writer then
+      local marks = sub(others, 8 * ng + 1)
+      local m, s, kept = 0, 0, displaced and displaced[instance]
+      if kept then
+        m, s = unpack('>I8I8', kept)
+      else
+        m, s, marks = take(marks, instance, hashed == 1 and hash)
+      end
+      if mark > 0 then marks = pack('>c16I8I8', writer, mark, set) .. marks end
+      local most = 32 * mostmarks
+      if #marks > most then
+        displaced, hashed = displaced or {}, 1
+        displaced[sub(marks, most + 1, most + 16)] = sub(marks, most + 17)
+        marks = sub(marks, 1, most)
+      end
+      writer, mark, set, nm, others = instance, m, s, #marks / 32, sub(others, 1, 8 * ng) .. marks
+    end
+    if now - set >= markage then mark = 0 end
+    if mark < floor then mark, set, dirty = floor, now, true end
+
+    local text, id
+    if number <= mark then
+      text = 'duplicate ' .. (credible(epoch, offset) and format('%d-%d', epoch, offset) or '0-0')
+    elseif mark < predecessor then
+      text = 'refused'
+    else
+      -- What a publisher knows of the last epoch has none behind it to begin for its sake.
+      if knownepoch >= lastepoch then knownepoch, knownoffset = 0, 0 end
+
+      -- The topic goes on behind its last position. It does not behind one that another server
+      -- gave: that is of a snapshot, or of a replica that may have been behind, and more may have
+      -- been given since. Nor does it behind one that is behind what the publisher has seen, since
+      -- that is lost, nor behind the last offset. The first of an epoch tells where the topic was
+      -- before, so that who missed the end of the one before learns of it.
+      local json = ARGV[at + 1]
+      if epoch > 0 and offset < lastoffset
+        and (gave or ng == 0 or identity == '' or epoch >= lastepoch)
+        and not (epoch < knownepoch or epoch == knownepoch and offset < knownoffset) then
+        offset = offset + 1
+        id = format('%d-%d', epoch, offset)
+        json = json .. id .. '"}'
+      else
+        -- The clock may have been set back.
+        local born = math.max(micros, knownepoch + 1, epoch + 1, latest + 1)
+        id = format('%d-1', born)
+        if epoch > 0 and offset <= lastoffset then
+          json = json .. id .. format('","Prev":"%d-%d"}', epoch, offset)
+        else
+          json = json .. id .. '"}'
+        end
+        epoch, offset = born, 1
+      end
+      if identity ~= '' and not gave then
+        local kept = math.min(ng, mostgivers - 1)
+        others, ng, gave = identity .. sub(others, 1, 8 * kept) .. sub(others, 8 * ng + 1), kept + 1, true
+      end
+      entries[#entries + 1] = json
+      mark, set, stamp, dirty = number, now, now, true
+      texts[place], channels[place] = json, channel
+    end
+    answers[place] = id or text
+  end
+  if not dirty then return end
+
+  -- A mark that is in the hash too does no harm if what follows fails.
+  if displaced then
+    local new = 0
+    for instance, kept in pairs(displaced) do new = new + call('HSET', hash, instance, kept) end
+    call('PEXPIRE', hash, markage)
+    if new > 0 then purge(hash) end
+  end
+  local renew = before < window
+  if entries[1] then
+    local n = call('RPUSH', list, _G.unpack(entries))
+    if afresh and n > #entries then
+      call('LTRIM', list, -#entries, -1)
+    elseif n > size + size / 8 then
+      call('LTRIM', list, -size, -1)
+    end
+    if renew or n == #entries then call('PEXPIRE', list, age + eighth) end
+  end
+  local all = pack(head, epoch, offset, stamp, writer, mark, set, ng, nm, hashed) .. others
+  if found and not renew then
+    call('SET', record, all, 'KEEPTTL')
   else
-    local time = redis.call('TIME')
-    local born = tonumber(time[1]) * 1000000 + tonumber(time[2])
-    local before = math.max(knownepoch, topepoch or 0, tonumber(ARGV[13])) -- the clock may have been set back
-    if born <= before then born = before + 1 end
-    id = text(born, 1)
-    if credible then previous = ',"Prev":"' .. topid .. '"' end
+    call('SET', record, all, 'PX', keep + eighth)
   end
-  if impossible then redis.call('PEXPIRE', KEYS[1], 0) end -- which deletes it, as one may who may not DEL
-  append(redis.call, id, previous)
 end
 
-if identity ~= '' and not gave then
-  givers = string.sub(givers == '' and identity or identity .. ',' .. givers, 1, keptgivers)
+-- The text of an error, in one line.
+local function failure(err)
+  return 'failed ' .. string.gsub(type(err) == 'table' and err.err or tostring(err), '[\r\n]', ' ')
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[9])
-redis.call('SET', KEYS[3], givers == '' and id or id .. ' ' .. givers, 'PX', ARGV[11])
-redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[10])
-redis.call('PUBLISH', ARGV[1], json)
-return 'done ' .. id
+
+local at, last = 7 + #KEYS / 3, #ARGV
+while at < last do
+  local first, topic = at, unpack('>I2', ARGV[at], topicat)
+  repeat at = at + 2 until at > last or unpack('>I2', ARGV[at], topicat) ~= topic
+  local ok, err = pcall(publish, topic, first, at - 2)
+  if not ok then
+    for i = first, at - 2, 2 do
+      local _, place = unpack('>I2I2', ARGV[i], topicat)
+      answers[place], texts[place] = failure(err), nil
+    end
+  end
+end
+for place = 1, #answers do
+  if texts[place] then
+    local told = redis.pcall('PUBLISH', channels[place], texts[place])
+    if type(told) == 'table' then answers[place] = failure(told) end
+  end
+end
+return table.concat(answers, '\n')

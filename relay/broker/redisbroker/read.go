@@ -11,7 +11,10 @@ import (
 )
 
 //go:embed read.lua
-var readScript string
+var readText string
+
+// readScript is what Redis runs.
+var readScript = recordScript + readText
 
 // readSHA is the name that Redis gives the script when it is loaded.
 var readSHA = hashOf(readScript)
@@ -20,33 +23,21 @@ var readSHA = hashOf(readScript)
 // page has only that text.
 const pageBytes = 256 << 10
 
-// topCmd returns a command that reads a topic's top. It does not send the command.
-func topCmd(ctx context.Context, k keys, t protocol.Topic) *redis.Cmd {
-	return readCmd(ctx, k, t, "-", 0)
-}
-
 // pageCmd returns a command that reads a page of a topic's history, and the topic's top.
-func pageCmd(ctx context.Context, k keys, t protocol.Topic, after protocol.Position) *redis.Cmd {
-	from := "-"
-	if !after.IsZero() {
-		from = "(" + after.String()
-	}
-	return readCmd(ctx, k, t, from, broker.PageSize)
-}
-
-func readCmd(ctx context.Context, k keys, t protocol.Topic, from string, entries int) *redis.Cmd {
-	return redis.NewCmd(ctx, "EVALSHA", readSHA, 2, k.history(t), k.position(t), from, entries, pageBytes)
+func pageCmd(ctx context.Context, k keys, kept retention, t protocol.Topic, after protocol.Position) *redis.Cmd {
+	return redis.NewCmd(ctx, "EVALSHA", readSHA, 2, k.record(t), k.list(t), after.Epoch, after.Offset,
+		broker.PageSize, pageBytes, kept.size, kept.ageMS, kept.positionMS())
 }
 
 // reading is a reply of read.lua.
 type reading struct {
-	// top is zero if none is known, or if it is not credible.
-	top     protocol.Position
-	more    bool // the history has entries behind these
+	top     protocol.Position // zero if none is known
+	givers  string            // identities, of giverLength bytes each
+	more    bool              // the history has entries behind these
 	entries []entry
 }
 
-// entry is one entry of a history. Its text may be no envelope, since others can add entries, too.
+// entry is one entry of a history. Its text may be no envelope, since others can change entries.
 type entry struct {
 	position protocol.Position
 	text     string
@@ -58,18 +49,16 @@ func readingOf(cmd *redis.Cmd) (r reading, err error) {
 	if err != nil {
 		return reading{}, err
 	}
-	if len(reply) < 2 || len(reply)%2 != 0 {
+	if len(reply) < 3 || len(reply)%2 == 0 {
 		return reading{}, fmt.Errorf("%w: the script that reads replied %d values", errUnfit, len(reply))
 	}
 	if r.top, err = positionIn(reply[0]); err != nil {
 		return reading{}, err
 	}
-	if !r.top.IsCredible() {
-		r.top = protocol.Position{}
-	}
-	r.more = reply[1] == int64(1)
+	r.givers, _ = reply[1].(string)
+	r.more = reply[2] == int64(1)
 	r.entries = make([]entry, 0, len(reply)/2-1)
-	for i := 2; i < len(reply); i += 2 {
+	for i := 3; i < len(reply); i += 2 {
 		position, err := positionIn(reply[i])
 		if err != nil {
 			return reading{}, err
@@ -80,24 +69,35 @@ func readingOf(cmd *redis.Cmd) (r reading, err error) {
 	return r, nil
 }
 
+// givenBy reports whether the server with this identity is among those that gave the last
+// positions.
+func (r reading) givenBy(who identity) bool {
+	for givers := r.givers; who.data != "" && len(givers) >= giverLength; givers = givers[giverLength:] {
+		if givers[:giverLength] == who.data {
+			return true
+		}
+	}
+	return false
+}
+
 func positionIn(value any) (protocol.Position, error) {
 	id, _ := value.(string)
 	return protocol.ParsePosition(id)
 }
 
 // exec sends cmds in one pipeline. If some of them find no script, exec loads read.lua, and sends
-// them again if that succeeds. Those that still find no script are sent with its text. Each command
-// has its own error.
-func exec(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
-	pipeline(ctx, client, cmds)
+// them again if that succeeds. Those that still find no script are sent with its text. The commands
+// in behind are sent behind cmds each time. Each command has its own error.
+func exec(ctx context.Context, client *redis.Client, cmds, behind []redis.Cmder) {
+	pipeline(ctx, client, append(cmds, behind...))
 	if unknown := withoutScript(cmds); len(unknown) > 0 && client.ScriptLoad(ctx, readScript).Err() == nil {
-		pipeline(ctx, client, unknown)
+		pipeline(ctx, client, append(unknown, behind...))
 	}
 	if unknown := withoutScript(cmds); len(unknown) > 0 {
 		for _, cmd := range unknown {
 			withText(cmd, readScript)
 		}
-		pipeline(ctx, client, unknown)
+		pipeline(ctx, client, append(unknown, behind...))
 	}
 }
 

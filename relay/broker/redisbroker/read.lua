@@ -1,52 +1,83 @@
--- Reads a topic's top and, if asked for, a page of its history, at one moment. It changes nothing.
+-- Reads a page of a topic's history, and the topic's top, at one moment. It changes nothing.
 --
--- KEYS[1] the topic's history      KEYS[2] the topic's last position, and behind a space who gave the last ones
--- ARGV[1] where the page begins, as XRANGE has it      [2] entries that it has at most; 0: no page
--- ARGV[3] bytes that it has at most, unless its first entry alone is more
--- Returns the top (0-0: none is known), whether there are entries behind the page (1, else 0), and of each entry its id and its JSON: empty if it
--- is somebody else's.
+-- KEYS[1] the topic's record      KEYS[2] the list of its history
+-- ARGV[1] [2] epoch and offset behind which the page begins, 0 0: at the beginning
+-- ARGV[3] entries that it has at most
+-- ARGV[4] bytes that it has at most, unless its first entry alone is more
+-- ARGV[5] entries kept   [6] milliseconds the history is kept
+-- ARGV[7] milliseconds the last position is kept
+-- Returns the top (0-0: none is known), the identities of those who gave the last positions,
+-- whether there are entries behind the page (1, else 0), and of each entry its position and its
+-- JSON: empty if the entry is not the one that has that position.
 --
--- The top is most often read without an entry: entries are up to 1 MiB long. They are read a few at a time, so that little is read in vain.
+-- The i-th entry from the end has the offset of the top, less i - 1. The first entry of an epoch
+-- says where the epoch before it ended.
 
+local afterepoch, afteroffset = tonumber(ARGV[1]), tonumber(ARGV[2])
+local most, room = tonumber(ARGV[3]), tonumber(ARGV[4])
+local size, age, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+
+local nothing = {'0-0', '', 0}
+local epoch, offset, stamp, _, _, _, ng, _, _, others = open(KEYS[1])
+if not epoch or not credible(epoch, offset) then return nothing end
+local time = call('TIME')
+local old = math.floor((time[1] * 1000000 + time[2]) / 1000) - stamp
+if old >= keep then return nothing end
+local reply = {format('%d-%d', epoch, offset), sub(others, 1, 8 * ng), 0}
+
+-- Entries are up to 1 MiB long, so they are read a few at a time.
 local few = 8
+local count = old < age and math.min(call('LLEN', KEYS[2]), size) or 0
+local entries, from = {}, 0 -- some of the list, the first of them from the end is from
 
--- What others put in the last position's place counts for nothing: no number of ours comes near
--- 2^53.
-local last = '0-0'
-local epoch, offset = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+)%-(%d+)%f[^%d]')
-if epoch and tonumber(epoch) < 2^53 - 1 and tonumber(offset) < 2^53 - 1 then last = epoch .. '-' .. offset end
-
--- The history goes further where the last position was evicted, or others added to it.
-local top = last
-if redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', 1)[1] then
-  top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1][1]
-end
-
-local reply = {top, 0}
-local from, most, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-
-local function json(entry)
-  for i = 1, #entry[2], 2 do
-    if entry[2][i] == 'm' then return entry[2][i + 1] end
+-- Returns the i-th entry from the end.
+local function entry(i)
+  if i > from or i <= from - #entries then
+    entries, from = call('LRANGE', KEYS[2], -i, math.min(few - 1 - i, -1)), i
   end
-  return ''
+  return entries[from - i + 1] or ''
 end
 
-local count = 0
-while most > 0 do
-  local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', few)
-  for _, entry in ipairs(entries) do
-    local text = json(entry)
-    room = room - #text
-    if count == most or count > 0 and room < 0 then
-      reply[2] = 1
-      return reply
+-- Returns an entry's JSON if it has this position.
+local function at(i, position)
+  local json = entry(i)
+  return find(json, '"Pos":"' .. position .. '"', 1, true) and json or ''
+end
+
+-- The epochs that the page may have entries of, the latest first: epoch, offset of its last entry,
+-- and entries behind that one.
+local epochs = {{epoch, offset, 0}}
+local first -- from the end
+while not first do
+  local e, o, behind = _G.unpack(epochs[#epochs])
+  if e < afterepoch then
+    first = behind
+  elseif e == afterepoch then
+    first = behind + math.max(o - afteroffset, 0)
+  elseif behind + o >= count then
+    first = count
+  else
+    local pe, po = string.match(at(behind + o, format('%d-1', e)), '"Prev":"(%d+)%-(%d+)"')
+    if pe then
+      epochs[#epochs + 1] = {tonumber(pe), tonumber(po), behind + o}
+    else
+      first = behind + o
     end
-    count = count + 1
-    reply[#reply + 1] = entry[1]
-    reply[#reply + 1] = text
   end
-  if #entries < few then break end
-  from = '(' .. entries[few][1]
+end
+first = math.min(first, count)
+
+local n = #epochs
+for i = first, 1, -1 do
+  while epochs[n][3] >= i do n = n - 1 end
+  local position = format('%d-%d', epochs[n][1], epochs[n][2] - (i - epochs[n][3]) + 1)
+  local json = at(i, position)
+  room = room - #json
+  if first - i == most or i < first and room < 0 then
+    reply[3] = 1
+    break
+  end
+  reply[#reply + 1] = position
+  reply[#reply + 1] = json
 end
 return reply

@@ -44,26 +44,30 @@ func (a *ask) weight() int {
 
 // asker carries out requests of the type ask, in batches and on one connection at a time.
 type asker struct {
-	queue   *queue[ask]
-	line    *line
-	keys    keys
-	state   *state
-	metrics *metrics
+	queue      *queue[ask]
+	line       *line
+	keys       keys
+	retention  retention
+	identifier *identifier
+	state      *state
+	metrics    *metrics
 
 	// Owned by run.
 	pace   pace // in units of ask.weight
 	silent bool // the last round trip had a failure of the kind unreachable
 }
 
-func newAsker(opt *redis.Options, k keys, s *state, m *metrics) *asker {
+func newAsker(opt *redis.Options, c common, i *identifier, s *state) *asker {
 	return &asker{
-		queue: newQueue((*ask).weight), line: newLineOf(func() *redis.Client { return readerClient(opt) }), keys: k, state: s, metrics: m,
+		queue: newQueue((*ask).weight), line: newLineOf(func() *redis.Client { return readerClient(opt) }),
+		keys: c.keys, retention: c.retention, identifier: i, state: s, metrics: c.metrics,
 		pace: newPace(asksAtOnce/historyShare, asksAtOnce),
 	}
 }
 
 func (a *asker) run(ctx context.Context, sink func(broker.Event)) {
 	defer a.line.closeWhen(ctx)()
+	await(ctx, a.state.first)
 	for {
 		batch := a.queue.take(ctx, asksAtOnce, a.pace.now)
 		if batch == nil {
@@ -84,17 +88,27 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.metrics.pipelines.WithLabelValues("ask").Observe(float64(len(batch)))
 	a.line.after(a.state.outages.Load())
 	cmds, weight := make([]redis.Cmder, len(batch)), 0
+	// The identity is asked for behind the pages. A server never takes back an identity that it has
+	// left. So if the identity that is told then is among a page's givers, it held at that page.
+	asked, behind := newWhoCmds(ctx), []redis.Cmder(nil)
 	for i, q := range batch {
 		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()
 		cmds[i] = a.question(ctx, q)
 		weight += q.weight()
+		if q.kind == askHistory && behind == nil {
+			behind = asked.cmds()
+		}
 	}
 	began := time.Now()
-	exec(ctx, a.line.get(), cmds)
+	exec(ctx, a.line.get(), cmds, behind)
 	a.pace.took(weight, time.Since(began))
+	var who identity
+	if behind != nil {
+		who, _ = a.identifier.told(asked) // without an answer it is zero
+	}
 	var last error
 	for i, cmd := range cmds {
-		event, err := a.answer(batch[i], cmd)
+		event, err := a.answer(batch[i], cmd, who)
 		if err != nil {
 			if last == nil || !redirected(err) {
 				last = err
@@ -134,17 +148,17 @@ func (a *asker) question(ctx context.Context, q ask) redis.Cmder {
 	if q.kind == askCount {
 		return redis.NewMapStringIntCmd(ctx, "pubsub", "numsub", a.keys.channel(q.topic))
 	}
-	return pageCmd(ctx, a.keys, q.topic, q.after)
+	return pageCmd(ctx, a.keys, a.retention, q.topic, q.after)
 }
 
-// answer turns the reply to q's command into q's event.
-func (a *asker) answer(q ask, cmd redis.Cmder) (broker.Event, error) {
+// answer turns the reply to q's command into q's event. The argument who says which server replied.
+func (a *asker) answer(q ask, cmd redis.Cmder, who identity) (broker.Event, error) {
 	if cmd, ok := cmd.(*redis.MapStringIntCmd); ok {
 		counts, err := cmd.Result()
 		return broker.Counted{Token: q.token, Count: counts[a.keys.channel(q.topic)]}, err
 	}
 	read, err := readingOf(cmd.(*redis.Cmd))
-	return a.page(q, read), err
+	return a.page(q, read, who), err
 }
 
 // failed returns the event that answers q with err.
@@ -157,9 +171,9 @@ func (q *ask) failed(err error) broker.Event {
 	}
 }
 
-// page turns what was read into the answer to q.
-func (a *asker) page(q ask, read reading) broker.History {
-	answer := broker.History{Token: q.token, Topic: q.topic, More: read.more, Top: read.top}
+// page turns what was read from the server who into the answer to q.
+func (a *asker) page(q ask, read reading, who identity) broker.History {
+	answer := broker.History{Token: q.token, Topic: q.topic, More: read.more, Top: read.top, Genuine: read.givenBy(who)}
 	answer.Publications = make([]broker.Publication, 0, len(read.entries))
 	for _, e := range read.entries {
 		answer.Through = e.position

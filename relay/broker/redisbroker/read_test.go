@@ -2,11 +2,13 @@ package redisbroker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/test/redistest"
-	"github.com/redis/go-redis/v9"
 )
 
 // TestPagesAreBoundedInBytes reads messages that are a third as long as a page's bound, and
@@ -34,7 +36,8 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestTop removes the keys from which the top is read, or puts foreign values into them.
+// TestTop removes the keys from which the top is read, or puts foreign values into them. What a
+// subscription tells and what a page tells must be the same.
 func TestTop(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -42,26 +45,39 @@ func TestTop(t *testing.T) {
 	r := relayOn(t, server.URL)
 	for _, c := range []struct {
 		name   string
-		change func(history, position string, top protocol.Position)
-		want   uint64 // offset; 0: no top is known
+		change func(k string, own record) // k is the record's key
+		want   uint64                     // offset; 0: no top is known
 	}{
-		{"as it was", func(string, string, protocol.Position) {}, 3},
-		{"without a history", func(h, _ string, _ protocol.Position) { client.Del(t.Context(), h) }, 3},
-		{"without a last position", func(_, p string, _ protocol.Position) { client.Del(t.Context(), p) }, 3},
-		{"without both", func(h, p string, _ protocol.Position) { client.Del(t.Context(), h, p) }, 0},
-		{"with a last position that is none", func(_, p string, _ protocol.Position) { client.Set(t.Context(), p, "junk", 0) }, 3},
-		{"with one that is no number of ours", func(_, p string, _ protocol.Position) {
-			client.Set(t.Context(), p, "99999999999999999999999-1", 0)
+		{"as it was", func(string, record) {}, 3},
+		{"without a record", func(k string, _ record) { client.Del(t.Context(), k) }, 0},
+		{"with a short one that is none", func(k string, _ record) { client.Set(t.Context(), k, "junk", 0) }, 0},
+		{"with a long one that is none", func(k string, _ record) {
+			client.Set(t.Context(), k, strings.Repeat("junk", 100), 0)
+		}, 0},
+		{"with an epoch that nobody believes", func(k string, own record) {
+			own.top.Epoch = protocol.MaxEpoch + 1
+			client.Set(t.Context(), k, own.text(), 0)
+		}, 0},
+		{"with an offset that nobody believes", func(k string, own record) {
+			own.top.Offset = protocol.MaxOffset + 1
+			client.Set(t.Context(), k, own.text(), 0)
+		}, 0},
+		{"with marks alone", func(k string, own record) {
+			client.Set(t.Context(), k, record{marks: own.marks}.text(), 0)
+		}, 0},
+		{"older than a history", func(k string, own record) {
+			own.stamp = time.Now().Add(-broker.DefaultHistoryAge)
+			client.Set(t.Context(), k, own.text(), 0)
 		}, 3},
-		{"with an entry of somebody else", func(h, _ string, top protocol.Position) {
-			top.Offset = 9
-			client.XAdd(t.Context(), &redis.XAddArgs{Stream: h, ID: top.String(), Values: []string{"other", "x"}})
-		}, 9},
+		{"older than a last position", func(k string, own record) {
+			own.stamp = time.Now().Add(-broker.DefaultHistoryAge - broker.DefaultMarkAge)
+			client.Set(t.Context(), k, own.text(), 0)
+		}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			topic := protocol.GroupTopic(c.name)
 			top := say(r, topic, 1, 3)
-			c.change(keys("").history(topic), keys("").position(topic), top)
+			c.change(keys("").record(topic), recordOf(t, client, "", topic))
 			want := protocol.Position{}
 			if c.want > 0 {
 				want = protocol.Position{Epoch: top.Epoch, Offset: c.want}
@@ -72,28 +88,30 @@ func TestTop(t *testing.T) {
 			if page := r.History(topic, top); page.Top != want || page.More {
 				t.Errorf("history %+v, want the top %v", page, want)
 			}
+			length := 0
+			if c.name == "as it was" {
+				length = 3
+			}
+			if page := r.History(topic, protocol.Position{}); len(page.Publications) != length {
+				t.Errorf("history %+v, want %d", page, length)
+			}
 		})
 	}
 }
 
-// TestReadScriptFlushed removes the scripts from Redis before a page of history is read, and again
-// before a top is read.
+// TestReadScriptFlushed removes the scripts from Redis before a page of history is read.
 func TestReadScriptFlushed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	say(r, group, 1, 3)
 	from := r.Events()
-	flush := func() {
-		if err := server.Client().ScriptFlush(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
+	if err := server.Client().ScriptFlush(t.Context()).Err(); err != nil {
+		t.Fatal(err)
 	}
-	flush()
 	if page := r.History(group, protocol.Position{}); len(page.Publications) != 3 {
 		t.Errorf("%+v", page)
 	}
-	flush()
 	if top := r.Join(group).Top; top.Offset != 3 {
 		t.Errorf("subscribed at %v", top)
 	}

@@ -68,7 +68,7 @@ func (s *subscriberConn) received(p push) {
 		s.metrics.drop(err)
 		return
 	}
-	if envelope.Realm != "" && envelope.Realm != s.subscriber.realm {
+	if envelope.Number != 0 && envelope.Realm != s.subscriber.realm {
 		s.subscriber.foreigners.envelope(envelope.Realm)
 		return
 	}

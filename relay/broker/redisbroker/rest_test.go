@@ -108,7 +108,7 @@ func TestClusterAtRestSendsEachMasterOneCommandASecond(t *testing.T) {
 	r := relayOn(t, cluster.URL)
 	for _, topic := range onEach(cluster, 3) {
 		r.Join(topic)
-		m := monitor(t, cluster.Owner(keys("").history(topic)))
+		m := monitor(t, cluster.Owner(keys("").list(topic)))
 		atLeastOnce(t, func() error { return m.atRest("cluster") })
 	}
 	brokertest.Eventually(t, "a name", func() bool { return r.Name() != "" })

@@ -66,7 +66,9 @@ func TestRestoredFromASnapshot(t *testing.T) {
 			from := r.Events()
 			server.Restart()
 			if c.expired {
-				server.Client().Del(t.Context(), "h:{group:g}")
+				own := recordOf(t, server.Client(), "", group)
+				own.stamp = time.Now().Add(-broker.DefaultHistoryAge)
+				plant(t, server.Client(), "", group, own)
 			}
 			if again, _ := awaitSubscribed(r, from, group); again.Top.Epoch != had.Epoch || again.Top.Offset != 3 {
 				t.Errorf("subscribed again at %v, want offset 3 of %v", again.Top, had)
@@ -106,33 +108,37 @@ func TestR1_TheClockOfRedisIsSetBack(t *testing.T) {
 	}
 	r.Received(group, from, 1)
 
-	name := fmt.Sprint("t:{", probeTopic, "}")
 	brokertest.Eventually(t, "the probes tell of that epoch", func() bool {
-		top, _, _ := strings.Cut(server.Client().Get(t.Context(), name).Val(), " ")
-		at, err := protocol.ParsePosition(top)
-		return err == nil && at.Epoch >= had.Epoch
+		text := server.Client().Get(t.Context(), keys("").record(probeTopic)).Val()
+		return text != "" && recordIn(t, text).top.Epoch >= had.Epoch
 	})
 	came, n := relayOn(t, server.URL), uint64(0)
 	brokertest.Eventually(t, "a relay that came since knows it", func() bool {
-		server.Client().Del(t.Context(), "h:{group:g}", "t:{group:g}")
+		server.Client().Del(t.Context(), "r:{group:g}")
 		n++
 		return came.Say(group, n, "newer").Epoch > had.Epoch
 	})
 }
 
-// TestLastEntryDeleted deletes the newest entry of a history. Redis does not take that entry's id
-// again, so the next message must get the id behind it.
+// TestLastEntryDeleted deletes the newest entry of a history. The next message must get the
+// position behind that entry, and the deleted one must be told as lost.
 func TestLastEntryDeleted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	r.Join(group)
-	had := say(r, group, 1, 3)
-	if n, err := server.Client().XDel(t.Context(), "h:{group:g}", had.String()).Result(); n != 1 {
-		t.Fatal(n, err)
+	had := say(r, group, 1, 9)
+	if err := server.Client().RPop(t.Context(), "l:{group:g}").Err(); err != nil {
+		t.Fatal(err)
 	}
-	if got := r.Say(group, 4, "behind"); got != (protocol.Position{Epoch: had.Epoch, Offset: had.Offset + 1}) {
+	next := protocol.Position{Epoch: had.Epoch, Offset: had.Offset + 1}
+	if got := r.Say(group, 10, "behind"); got != next {
 		t.Errorf("published at %v behind %v", got, had)
+	}
+	before := protocol.Position{Epoch: had.Epoch, Offset: had.Offset - 1}
+	page := r.History(group, before)
+	if len(page.Publications) != 1 || page.Publications[0].Position != next || page.Through != next {
+		t.Errorf("history behind %v: %+v", before, page)
 	}
 }
 
@@ -148,7 +154,10 @@ func TestReplicaPromotedBehind(t *testing.T) {
 	r := relayOn(t, way.url)
 	r.Join(group)
 	same := say(r, group, 1, 3)
-	brokertest.Eventually(t, "the replica has them", func() bool { return replica.Client().Get(t.Context(), "m:{group:g}:"+r.Instance.String()).Val() == "3" })
+	brokertest.Eventually(t, "the replica has them", func() bool {
+		text := replica.Client().Get(t.Context(), "r:{group:g}").Val()
+		return text != "" && recordIn(t, text).top == same
+	})
 
 	replication.swallow.Store(true)
 	had := say(r, group, 4, 3)
@@ -245,8 +254,8 @@ func TestInfoNotPermitted(t *testing.T) {
 	if after := r.Say(group, 3, "m"); after.Epoch != before.Epoch || after.Offset != 3 {
 		t.Errorf("published at %v after %v", after, before)
 	}
-	if got := server.Client().Get(t.Context(), "t:{group:g}").Val(); strings.Contains(got, " ") {
-		t.Errorf("last position %q", got)
+	if got := recordOf(t, server.Client(), "", group); len(got.givers) > 0 {
+		t.Errorf("kept as %+v", got)
 	}
 	if n := strings.Count(log.String(), "does not tell who it is"); n != 1 {
 		t.Errorf("said %d times: %s", n, log.String())
@@ -260,12 +269,14 @@ func TestIdentityAdopted(t *testing.T) {
 	server := redistest.Start(t)
 	r := relayOn(t, server.URL)
 	before := r.Say(group, 1, "m")
-	server.Client().Set(t.Context(), "t:{group:g}", before.String(), 0)
+	own := recordOf(t, server.Client(), "", group)
+	own.givers = nil
+	plant(t, server.Client(), "", group, own)
 	if after := r.Say(group, 2, "m"); after.Epoch != before.Epoch || after.Offset != 2 {
 		t.Errorf("%v after %v", after, before)
 	}
-	if got := server.Client().Get(t.Context(), "t:{group:g}").Val(); !strings.HasPrefix(got, fmt.Sprintf("%d-2 ", before.Epoch)) {
-		t.Errorf("kept as %q", got)
+	if got := recordOf(t, server.Client(), "", group); len(got.givers) != 1 || got.top.Offset != 2 {
+		t.Errorf("kept as %+v", got)
 	}
 	again := broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2}
 	if answer := r.Ask(again); answer.Outcome != broker.Duplicate || answer.Position.Offset != 2 {

@@ -1,6 +1,7 @@
 package redisbroker
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -54,6 +55,10 @@ type state struct {
 	cause      atomic.Pointer[error] // why Redis is away
 	recheck    atomic.Bool           // the next probe is to check the permissions
 	missing    atomic.Pointer[[]string]
+	// first is closed when the first probe has ended, and settled when one has succeeded. Nothing
+	// is published or read before. Keys of an earlier layout might still have to be taken over.
+	first, settled chan struct{}
+
 	// outages counts the times that publications or probes began to fail, that a probe found Redis
 	// replaced, restarted or promoted, or that the sentinels named another master. Connections from
 	// before the last of these times are to be replaced.
@@ -61,13 +66,46 @@ type state struct {
 }
 
 func newState(log *slog.Logger, m *metrics, moved chan struct{}) *state {
-	return &state{log: log, metrics: m, moved: moved, deaf: true, trouble: make(chan struct{}, 1), back: make(chan struct{}, 1)}
+	return &state{log: log, metrics: m, moved: moved, deaf: true, first: make(chan struct{}), settled: make(chan struct{}), trouble: make(chan struct{}, 1), back: make(chan struct{}, 1)}
+}
+
+// tried notes the end of a probe. It is called by one goroutine.
+func (s *state) tried(succeeded bool) {
+	if !closed(s.first) {
+		close(s.first)
+	}
+	if succeeded && !closed(s.settled) {
+		close(s.settled)
+	}
+}
+
+func closed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// errUnproven fails requests between a first probe that failed and the first that succeeds.
+var errUnproven = errors.New("no probe of this Redis has succeeded yet")
+
+// await waits until the channel c, first or settled, is closed, or ctx is done.
+func await(ctx context.Context, c chan struct{}) {
+	select {
+	case <-c:
+	case <-ctx.Done():
+	}
 }
 
 // cannotRead returns why a read would fail now. It is nil if a read may work.
 func (s *state) cannotRead() error {
 	if err := s.unanswered.Load(); err != nil {
 		return *err
+	}
+	if !closed(s.settled) {
+		return errUnproven
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 type subscriber struct {
 	opt        *redis.Options
 	keys       keys
+	retention  retention
 	probing    probing
 	realm      string
 	foreigners *foreigners
@@ -56,10 +57,10 @@ type probing struct {
 }
 
 func newSubscriber(
-	opt *redis.Options, k keys, p probing, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
+	opt *redis.Options, k keys, r retention, p probing, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
 ) *subscriber {
 	return &subscriber{
-		opt: opt, keys: k, probing: p, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
+		opt: opt, keys: k, retention: r, probing: p, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
 		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1), probed: make(chan identity),
 	}
 }

@@ -34,7 +34,7 @@ func newTestConn(t testing.TB) (*subscriberConn, *[]broker.Event) {
 	log := slog.New(slog.DiscardHandler)
 	tops := newLine(opt)
 	var told []broker.Event
-	s := newSubscriberConn(newSubscriber(opt, "", probingNothing, &identifier{log: log}, new(broker.Epochs), newState(log, m, nil), &foreigners{metrics: m, log: log}, m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
+	s := newSubscriberConn(newSubscriber(opt, "", retention{}, probingNothing, &identifier{log: log}, new(broker.Epochs), newState(log, m, nil), &foreigners{metrics: m, log: log}, m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
 	t.Cleanup(func() {
 		tops.close()
 		s.client.Close()
@@ -56,7 +56,7 @@ func (s *subscriberConn) pretend(t protocol.Topic, token uint64) (generation uin
 }
 
 func bring(s *subscriberConn, t protocol.Topic, offset uint64) {
-	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: offset, Position: protocol.Position{Epoch: 7, Offset: offset}}
+	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: offset, Realm: s.subscriber.realm, Position: protocol.Position{Epoch: 7, Offset: offset}}
 	s.received(push{channel: []byte(t), payload: e.Append(nil)})
 }
 
@@ -165,7 +165,7 @@ func TestBackIsNoFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		newSubscriber(opt, "", probingNothing, &identifier{log: log}, new(broker.Epochs), st, &foreigners{metrics: m, log: log}, m, log).run(ctx, st.sink)
+		newSubscriber(opt, "", retention{}, probingNothing, &identifier{log: log}, new(broker.Epochs), st, &foreigners{metrics: m, log: log}, m, log).run(ctx, st.sink)
 	})
 	defer running.Wait()
 	defer cancel()

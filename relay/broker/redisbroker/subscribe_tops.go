@@ -1,6 +1,7 @@
 package redisbroker
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -23,6 +24,7 @@ const elsewherePause = 200 * time.Millisecond
 // other topics do not wait for that topic.
 func (s *subscriberConn) readTops(ctx context.Context) {
 	pause := pauseMin
+	await(ctx, s.subscriber.state.settled)
 	for {
 		batch := s.takeUnread()
 		if len(batch) == 0 {
@@ -93,15 +95,16 @@ func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
 	s.metrics.pipelines.WithLabelValues("tops").Observe(float64(len(topics)))
 	s.tops.after(s.subscriber.state.outages.Load())
-	cmds, send := make([]*redis.Cmd, len(topics)), make([]redis.Cmder, len(topics))
+	now, cmds := redis.NewTimeCmd(ctx, "time"), make([]*redis.StringCmd, len(topics))
+	send := []redis.Cmder{now}
 	for i, t := range topics {
-		cmds[i] = topCmd(ctx, s.keys, t)
-		send[i] = cmds[i]
+		cmds[i] = redis.NewStringCmd(ctx, "getrange", s.keys.record(t), 0, topLength-1)
+		send = append(send, cmds[i])
 	}
-	exec(ctx, s.tops.get(), send)
+	pipeline(ctx, s.tops.get(), send)
 	again = pauseMax
 	for i, t := range topics {
-		read, err := readingOf(cmds[i])
+		err := cmp.Or(cmds[i].Err(), now.Err())
 		if err != nil {
 			s.metrics.failures.WithLabelValues("tops", string(failureOf(err))).Inc()
 			switch {
@@ -118,7 +121,8 @@ func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic)
 			}
 			continue
 		}
-		s.subscribed(t, generations[i], read.top)
+		kept := s.subscriber.retention.positionMS()
+		s.subscribed(t, generations[i], topIn(cmds[i].Val(), now.Val().UnixMilli(), kept))
 	}
 	return failed, bad, again
 }

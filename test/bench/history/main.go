@@ -4,7 +4,7 @@
 //	go run ./test/bench/history [-topics 2000]
 //
 // Real clients send the messages through an edge and a relay, and Redis reports the memory that it
-// uses. All cases are measured with redis-server's --stream-node-max-bytes 4096, and then with 512.
+// uses.
 package main
 
 import (
@@ -30,30 +30,28 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	fmt.Printf("%d topics\n\n", *topics)
-	fmt.Println("| messages of a topic | bytes each | stream-node-max-bytes | bytes of Redis per topic | after the history's age |")
-	fmt.Println("|---|---|---|---|---|")
-	for _, nodeMaxBytes := range []string{"4096", "512"} {
-		for _, load := range []struct{ messages, size int }{{1, 100}, {16, 100}, {256, 100}, {1, 1000}, {16, 1000}} {
-			live, after, err := measure(ctx, *topics, load.messages, load.size, nodeMaxBytes)
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "history:", err)
-				os.Exit(1)
-			}
-			fmt.Printf("| %d | %d | %s | %d | %d |\n", load.messages, load.size, nodeMaxBytes, live, after)
+	fmt.Println("| messages of a topic | bytes each | bytes of Redis per topic | after the history's age |")
+	fmt.Println("|---|---|---|---|")
+	for _, load := range []struct{ messages, size int }{{1, 100}, {16, 100}, {256, 100}, {1, 1000}, {16, 1000}} {
+		live, after, err := measure(ctx, *topics, load.messages, load.size)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "history:", err)
+			os.Exit(1)
 		}
+		fmt.Printf("| %d | %d | %d | %d |\n", load.messages, load.size, live, after)
 	}
 }
 
 // age is the lifetime of histories here. It is long enough to fill them.
 const age = 20 * time.Second
 
-func measure(ctx context.Context, topics, messages, size int, nodeMaxBytes string) (live, after int, err error) {
+func measure(ctx context.Context, topics, messages, size int) (live, after int, err error) {
 	dir, err := local.Build(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer dir.Remove()
-	redis, err := dir.Redis("--stream-node-max-bytes", nodeMaxBytes)
+	redis, err := dir.Redis()
 	if err != nil {
 		return 0, 0, err
 	}

@@ -62,8 +62,10 @@ func hasCompiler() bool {
 
 // RemoveBinaries deletes the built binaries. TestMain calls it at the end.
 func RemoveBinaries() {
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
+	for _, dir := range []string{built.dir, earlier.dir} {
+		if dir != "" {
+			os.RemoveAll(dir)
+		}
 	}
 }
 

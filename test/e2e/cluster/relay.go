@@ -11,6 +11,7 @@ type Relay struct {
 	part
 	redis   *Proxy // nil with Memory
 	redisAt string // address of the Redis that later boots use
+	runner  runner // starts the relay
 }
 
 // StartRelay starts a relay and waits until it is live. The variables in env override those that
@@ -25,15 +26,22 @@ func (c *Cluster) StartRelay(env Env) *Relay {
 // LaunchRelay starts a relay as StartRelay does, but does not wait.
 func (c *Cluster) LaunchRelay(env Env) *Relay {
 	c.t.Helper()
+	r := c.NewRelay(env)
+	r.boot()
+	return r
+}
+
+// NewRelay returns a relay that Restart starts for the first time.
+func (c *Cluster) NewRelay(env Env) *Relay {
+	c.t.Helper()
 	c.started++
-	r := &Relay{part: part{Name: fmt.Sprintf("relay%d", c.started), c: c}}
+	r := &Relay{part: part{Name: fmt.Sprintf("relay%d", c.started), c: c}, runner: c.run}
 	r.env = merged(Env{"LINK_KEYS": Key, "LOG_LEVEL": "debug"}, c.o.Relay, env)
 	r.log = newLogbook(c.t, r.Name)
 	if c.redis != nil {
 		r.redisAt = c.redis.Addr
 		r.redis = c.proxy(r.redisAt)
 	}
-	r.boot()
 	return r
 }
 
@@ -50,7 +58,7 @@ func (r *Relay) boot() {
 		"RELAY_REDIS_URL": redis,
 	}, r.env)
 	r.addr, r.admin = env["RELAY_ADDR"], env["RELAY_ADMIN_ADDR"]
-	r.run = r.c.keep(r.c.run.relay(t, env, r.log))
+	r.run = r.c.keep(r.runner.relay(t, env, r.log))
 	for _, p := range r.links {
 		p.SetTarget(r.addr)
 		p.Allow()
@@ -71,8 +79,8 @@ func (r *Relay) Kill() {
 // RedisAt makes later boots of the relay use the Redis at addr instead of the Cluster's.
 func (r *Relay) RedisAt(addr string) { r.redisAt = addr }
 
-// Restart starts a killed or stopped relay again. The new boot has nothing of the old boot's
-// memory. Restart does not wait until the relay is live.
+// Restart starts a killed or stopped relay again, or one that has not been started. The new boot
+// has nothing of the old boot's memory. Restart does not wait until the relay is live.
 func (r *Relay) Restart() {
 	r.c.t.Helper()
 	if r.redis != nil {

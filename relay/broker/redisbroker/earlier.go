@@ -1,0 +1,279 @@
+package redisbroker
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/redis/go-redis/v9"
+)
+
+// earlier knows whether relays of the earlier layout have left keys that are not taken over yet.
+// They gave the back end a name under a key of their own. That key is deleted when all is taken
+// over. So it is there again if such relays have served since. The masters of a Redis Cluster share
+// an earlier.
+type earlier struct {
+	asked chan struct{} // closed once the name was looked for
+
+	mu   sync.Mutex // guards the following
+	name string     // that earlier relays gave; "" if none is left
+	done map[*prober]bool
+}
+
+func newEarlier() *earlier { return &earlier{asked: make(chan struct{}), done: make(map[*prober]bool)} }
+
+// enter notes that p has keys to look after until the method leave is called.
+func (e *earlier) enter(p *prober) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.done[p] = false
+}
+
+func (e *earlier) leave(p *prober) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.done, p)
+}
+
+// found notes the name that was found, "" if there was none.
+func (e *earlier) found(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.name == "" && name != "" {
+		for p := range e.done {
+			e.done[p] = false
+		}
+	}
+	e.name = name
+	select {
+	case <-e.asked:
+	default:
+		close(e.asked)
+	}
+}
+
+// toDo reports whether p has keys to take over. It waits until that is known or ctx is done.
+func (e *earlier) toDo(ctx context.Context, p *prober) (bool, error) {
+	select {
+	case <-e.asked:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.name != "" && !e.done[p], nil
+}
+
+func (e *earlier) did(p *prober) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.done[p] = true
+}
+
+// left returns the name that earlier relays gave, "" if none is left, and whether all that they
+// left is taken over.
+func (e *earlier) left() (name string, over bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	over = e.name != ""
+	for _, done := range e.done {
+		over = over && done
+	}
+	return e.name, over
+}
+
+// takingOver is how far a prober has come with the keys of the earlier layout.
+type takingOver struct {
+	probe  string    // last position of the probes' topic, as earlier relays left it
+	since  time.Time // when probe was first seen
+	cursor uint64    // of SCAN
+	keys   int       // taken over
+}
+
+// earlierSilence is how long no relay of the earlier layout may have probed before its keys are
+// taken over. Such relays probe once a second.
+const earlierSilence = 3 * time.Second
+
+// scanCount is how many keys Redis looks at in one step.
+const scanCount = 1000
+
+//go:embed earlier.lua
+var earlierText string
+
+var earlierScript = recordScript + earlierText
+
+// errEarlier tells that the keys of the earlier layout are not taken over yet.
+var errEarlier = errors.New("relays of an earlier layout have used this Redis")
+
+// takeOver takes over what relays of the earlier layout have left on this server, if they have left
+// anything. It returns an error while such relays may still serve, and while the time does not
+// suffice: the next call then goes on.
+func (p *prober) takeOver(ctx context.Context, client *redis.Client) error {
+	if p.role.probed().named {
+		name, err := client.Get(ctx, p.keys.earlierCluster()).Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return p.refused(ctx, client, err)
+		}
+		p.earlier.found(name)
+	}
+	if todo, err := p.earlier.toDo(ctx, p); err != nil || !todo {
+		return err
+	}
+	if err := p.earlierServe(ctx, client); err != nil {
+		return err
+	}
+	for t := &p.taking; ; {
+		found, cursor, err := client.Scan(ctx, t.cursor, globbed(string(p.keys))+"[htm]:{*", scanCount).Result()
+		if err == nil {
+			err = p.takeOverKeys(ctx, client, found)
+		}
+		if err != nil {
+			return p.refused(ctx, client, err)
+		}
+		if t.cursor = cursor; cursor == 0 {
+			break
+		}
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < probeTimeout/2 {
+			return unfit(fmt.Errorf("%w: %d keys are taken over, and more are left", errEarlier, t.keys))
+		}
+	}
+	p.log.Info("what relays of the earlier layout left on redis is taken over", "keys", p.taking.keys)
+	p.taking = takingOver{}
+	p.earlier.did(p)
+	return nil
+}
+
+// earlierServe returns an error if a relay of the earlier layout may serve on this server.
+func (p *prober) earlierServe(ctx context.Context, client *redis.Client) error {
+	at, err := client.Get(ctx, p.keys.earlier("t", p.role.probed().earlier)).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	if err != nil {
+		return p.refused(ctx, client, err)
+	}
+	if at != p.taking.probe {
+		p.taking.probe, p.taking.since = at, time.Now()
+	}
+	if time.Since(p.taking.since) < earlierSilence {
+		return unfit(fmt.Errorf("%w, and may still do so: %s", errEarlier, upgradeAdvice))
+	}
+	return nil
+}
+
+// earlierKey is the name of a key of the earlier layout, taken apart.
+type earlierKey struct {
+	name     string
+	kind     byte // h: history, t: last position, m: mark
+	topic    protocol.Topic
+	instance protocol.Instance // of a mark
+}
+
+// parseEarlier takes name apart. It returns false if name is no key of a topic, or is one of the
+// probes' topics, whose keys live for some seconds only.
+func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
+	remainder, ok := strings.CutPrefix(name, string(k))
+	if !ok || len(remainder) < len("h:{}") {
+		return e, false
+	}
+	e.name, e.kind, remainder = name, remainder[0], remainder[len("h:{"):]
+	if e.kind == 'm' {
+		at := len(remainder) - 2*len(e.instance)
+		if at < 1 || remainder[at-1] != ':' {
+			return e, false
+		}
+		var err error
+		if e.instance, err = protocol.ParseInstance(remainder[at:]); err != nil {
+			return e, false
+		}
+		remainder = remainder[:at-1]
+	}
+	tag, behind, ok := strings.Cut(remainder, "}")
+	if e.topic = protocol.Topic(behind); behind == "" {
+		e.topic = k.topic(tag)
+	}
+	ok = ok && name == k.earlierOf(e) && !strings.HasPrefix(string(e.topic), string(probeTopic))
+	return e, ok
+}
+
+// takeOverKeys takes over the keys of the earlier layout among names. It leaves other keys alone.
+func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names []string) error {
+	var marks []earlierKey
+	var cmds []redis.Cmder
+	for _, name := range names {
+		e, ok := p.keys.parseEarlier(name)
+		switch {
+		case !ok:
+		case e.kind == 'm':
+			marks = append(marks, e)
+		default:
+			cmds = append(cmds, redis.NewCmd(ctx, "eval", earlierScript, 4, p.keys.record(e.topic), p.keys.list(e.topic),
+				p.keys.earlier("h", e.topic), p.keys.earlier("t", e.topic), p.retention.ageMS, p.retention.positionMS()))
+		}
+	}
+	p.taking.keys += len(cmds) + len(marks)
+	pipeline(ctx, client, cmds)
+	if err := worst(cmds); err != nil {
+		return err
+	}
+	return p.takeOverMarks(ctx, client, marks)
+}
+
+// takeOverMarks raises each mark to what the earlier layout says, and deletes it there.
+func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks []earlierKey) error {
+	read := make([]redis.Cmder, len(marks))
+	for i, e := range marks {
+		read[i] = redis.NewStringCmd(ctx, "get", e.name)
+	}
+	pipeline(ctx, client, read)
+	if err := worst(read); err != nil {
+		return err
+	}
+	all := newPublishing(p.keys, p.opt.DB, p.retention)
+	var raise, forget []redis.Cmder
+	var calls []*call
+	var lists [][]broker.Publish
+	for i, e := range marks {
+		number, err := strconv.ParseUint(read[i].(*redis.StringCmd).Val(), 10, 64)
+		if err != nil {
+			continue // another program's
+		}
+		// A publication at or below its floor raises the mark, and publishes nothing.
+		one, list := new(call), []broker.Publish{{Topic: e.topic, Instance: e.instance, Number: 1, Floor: number}}
+		one.add(0, 0)
+		one.set(all, "", 0, list)
+		calls, lists, raise = append(calls, one), append(lists, list), append(raise, one)
+		forget = append(forget, redis.NewCmd(ctx, "pexpire", e.name, 0))
+	}
+	pipeline(ctx, client, raise)
+	for i, one := range calls {
+		answers := make([]broker.Published, 1)
+		if one.answer(lists[i], answers); answers[0].Err != nil {
+			return answers[0].Err
+		}
+	}
+	pipeline(ctx, client, forget)
+	return worst(forget)
+}
+
+// worst returns an error of cmds that is not one key's own fault, or nil.
+func worst(cmds []redis.Cmder) error {
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && failureOf(err) != single {
+			return err
+		}
+	}
+	return nil
+}
+
+// globbed returns text as a pattern of Redis that matches text alone.
+func globbed(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(text)
+}

@@ -1,0 +1,66 @@
+-- Takes over a topic's history and last position, as relays of the earlier layout left them. Its
+-- marks are taken over by publish.lua.
+--
+-- KEYS[1] the topic's record      KEYS[2] the list of its history
+-- KEYS[3] the earlier layout's history, a stream whose entry ids are positions
+-- KEYS[4] its last position, and behind a space the identities of those who gave it, with commas
+-- ARGV[1] milliseconds the history is kept      [2] milliseconds the last position is kept
+--
+-- What is taken over counts as published now. Of the history that is what leads without a gap to
+-- the last position.
+
+local age, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = call('TIME')
+local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
+
+local e, o, servers = string.match(call('GET', KEYS[4]) or '', '^(%d+)%-(%d+) ?(%S*)$')
+local topepoch, topoffset = tonumber(e or 0), tonumber(o or 0)
+local newest = call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+if newest then
+  local e, o = string.match(newest[1], '^(%d+)-(%d+)$')
+  e, o = tonumber(e), tonumber(o)
+  if e > topepoch or e == topepoch and o > topoffset then topepoch, topoffset = e, o end
+end
+
+local function forget()
+  call('PEXPIRE', KEYS[3], 0)
+  call('PEXPIRE', KEYS[4], 0)
+end
+
+local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(KEYS[1])
+if not epoch then
+  epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, string.rep('\0', 16), 0, 0, 0, 0, 0, ''
+end
+local later = epoch > topepoch or epoch == topepoch and offset >= topoffset
+if not credible(topepoch, topoffset) or later and now - stamp < keep then return forget() end
+
+local id = format('%d-%d', topepoch, topoffset)
+local begin, count = id, 0
+call('LTRIM', KEYS[2], 1, 0)
+local few = 8 -- entries are up to 1 MiB long
+while id do
+  local entries = call('XREVRANGE', KEYS[3], begin, '-', 'COUNT', few)
+  for _, entry in ipairs(entries) do
+    local json = entry[2][1] == 'm' and entry[2][2] or ''
+    if not find(json, '"Pos":"' .. id .. '"', 1, true) then
+      id = nil
+      break
+    end
+    call('LPUSH', KEYS[2], json)
+    count = count + 1
+    begin = '(' .. id
+    local e, o = string.match(id, '^(%d+)-(%d+)$')
+    id = o ~= '1' and format('%s-%d', e, tonumber(o) - 1) or string.match(json, '"Prev":"(%d+%-%d+)"')
+  end
+  if #entries < few then break end
+end
+if count > 0 then call('PEXPIRE', KEYS[2], age + eighthof(age)) end
+
+others, ng = sub(others, 8 * ng + 1), 0
+local gave = ''
+for one in string.gmatch(servers or '', '[^,]+') do
+  if #one == 8 and ng < mostgivers then gave, ng = gave .. one, ng + 1 end
+end
+local all = pack(head, topepoch, topoffset, now, writer, mark, set, ng, nm, hashed) .. gave .. others
+call('SET', KEYS[1], all, 'PX', keep + eighthof(age))
+return forget()

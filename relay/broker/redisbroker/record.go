@@ -1,0 +1,32 @@
+package redisbroker
+
+import (
+	"encoding/binary"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// These lengths, in bytes, are those of record.lua.
+const (
+	topLength   = 24 // of the part of the head that says the top
+	giverLength = 8
+)
+
+// topIn returns the top that a record says, or zero if it says none. The argument head has the
+// first topLength bytes of the record, or all of it if it is shorter. The arguments nowMS and
+// keptMS say Redis' time and how long a last position is kept, in milliseconds.
+func topIn(head string, nowMS, keptMS int64) protocol.Position {
+	if len(head) < topLength {
+		return protocol.Position{}
+	}
+	var n [3]uint64
+	for i := range n {
+		n[i] = binary.BigEndian.Uint64([]byte(head[8*i:][:8]))
+	}
+	top := protocol.Position{Epoch: n[0], Offset: n[1]}
+	last := protocol.Position{Epoch: protocol.MaxEpoch, Offset: protocol.MaxOffset}
+	if top.Epoch == 0 || !top.IsCredible() || top == last || nowMS-int64(n[2]) >= keptMS {
+		return protocol.Position{}
+	}
+	return top
+}
