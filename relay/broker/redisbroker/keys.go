@@ -89,8 +89,8 @@ const probeTopic protocol.Topic = "edgerelay:probe"
 // is in the hash slot of the key tag, which has no braces.
 func probeTopicIn(tag string) protocol.Topic { return probeTopic + protocol.Topic(":{"+tag+"}") }
 
-// earlierProbeTopicIn returns a topic that relays of the earlier layout published to at one master of
-// a Redis Cluster. They took the lowest number whose topic was in a slot of that master.
+// earlierProbeTopicIn returns a topic to which relays of the earlier layout published at one master
+// of a Redis Cluster. They took the lowest number whose topic was in a slot of that master.
 func earlierProbeTopicIn(number int) protocol.Topic {
 	return probeTopic + protocol.Topic(":"+strconv.Itoa(number))
 }

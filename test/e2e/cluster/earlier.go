@@ -28,7 +28,7 @@ var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 
 // Earlier makes later boots of the relay use the binary of the newest commit whose layout of keys
 // on Redis has a lower number, or else the usual binary. It needs Process. It ends the test if Git
-// has no such commit, and skips the test where there is no history at all: in a shallow clone, or in
+// has no such commit. It skips the test where there is no history at all: in a shallow clone, or in
 // a folder that is no clone.
 func (r *Relay) Earlier(yes bool) {
 	t := r.c.t
