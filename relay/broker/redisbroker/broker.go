@@ -77,7 +77,7 @@ type role struct {
 	watch func(ctx context.Context, switched func())
 	end   func() // called when Run ends; nil on a master of a Redis Cluster
 	// moved gets a signal when Redis says that a key is, or may be, on another node. Its buffer
-	// holds one signal. It is nil for a single Redis, where such a reply is a fault.
+	// holds one signal. The field is nil for a single Redis, where such a reply is a fault.
 	moved chan struct{}
 }
 
@@ -85,7 +85,9 @@ type role struct {
 type probed struct {
 	topic   protocol.Topic // topic that the prober publishes to
 	earlier protocol.Topic // topic that probers of the earlier layout published to
-	named   bool           // this Redis keeps the back end's name, in the slot of the topic
+	// named says that this Redis keeps the back end's name. On a Redis Cluster the topic is then in
+	// the slot of the name's key.
+	named bool
 }
 
 // Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to ask, to
@@ -133,8 +135,8 @@ func (b *Broker) found(who identity, seen sighting) {
 	b.subscriber.found(who)
 }
 
-// switched is called when the sentinels name another master. It asks for a probe, for which the
-// prober connects anew. It also has the connections for requests replaced before their next use.
+// switched is called when the sentinels name another master. It asks for a probe. For that probe
+// the prober connects anew. The connections for requests are also replaced, before their next use.
 func (b *Broker) switched() {
 	b.prober.elsewhere.Store(true)
 	b.state.outages.Add(1)

@@ -97,7 +97,8 @@ func TestForeign(t *testing.T) {
 	client.Del(ctx, "r:{group:taken}")
 	r.Say(taken, 1, "m")
 
-	// A list that is none fails the message that needs it, and nothing of that message is done.
+	// If a key that must hold a list holds something else, the message fails, and nothing of it is
+	// done.
 	r.Say(taken, 2, "m")
 	before := recordOf(t, client, "", taken)
 	client.Del(ctx, "l:{group:taken}")
@@ -114,7 +115,7 @@ func TestForeign(t *testing.T) {
 		t.Errorf("published at %v", last)
 	}
 
-	// A record that cannot be read counts as none.
+	// A record that cannot be read counts as no record.
 	client.Set(ctx, "r:{group:taken}", strings.Repeat("not a record ", 10), 0)
 	if top := r.Join(taken).Top; !top.IsZero() {
 		t.Errorf("top %v", top)
@@ -130,8 +131,8 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestABadTopicDoesNotTouchOthersOfItsCall publishes to several topics at once. The record of one
-// topic is none, and the list of another is none.
+// TestABadTopicDoesNotTouchOthersOfItsCall publishes to several topics at once. The key of one
+// topic's record holds a list. The key of another topic's list holds a string.
 func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -242,7 +243,7 @@ func TestOnTheWire(t *testing.T) {
 
 // TestLastPositionAtAndBeyondTheLastEpoch plants positions in the last epoch and beyond it. In the
 // last epoch the topic must go on, although another server gave the position. A position beyond
-// that epoch must count as none: the next message must then be alone in the history.
+// that epoch must count as no position. The next message must then be alone in the history.
 func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))

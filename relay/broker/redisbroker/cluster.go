@@ -57,8 +57,8 @@ var _ broker.Broker = (*Cluster)(nil)
 // view is a layout with the shards of its masters.
 type view struct {
 	layout
-	owner  [slots]*shard     // of each slot; nil: nobody
-	shards map[string]*shard // by the master's address
+	owner  [slots]*shard     // owner of each slot; nil if the slot has none
+	shards map[string]*shard // each under the address of its master
 }
 
 // shard is the Broker on one master. When the master loses its slots, the shard ends. If the master
@@ -220,7 +220,7 @@ func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 }
 
 // Flush implements broker.Broker. It does not cover a message that somebody published at another
-// node than the master of its topic, since such a message comes over the bus between the nodes.
+// node than the master of its topic. Such a message comes over the bus between the nodes.
 func (c *Cluster) Flush(token uint64) {
 	c.call(func() {
 		if len(c.view.shards) == 0 {
@@ -348,8 +348,9 @@ func (c *Cluster) setState(s *shard, cause error) {
 }
 
 // causeLocked notes the cause for which a part of the Redis Cluster does not work. A nil cause says
-// that the part works. The argument who is a master's address or theCluster. The whole counts as
-// away while any part does not work, since some topics then fail. The caller holds stateMu.
+// that the part works. The argument who is a master's address or theCluster. The Redis Cluster
+// counts as away while any part does not work, since some topics then fail. The caller holds
+// stateMu.
 func (c *Cluster) causeLocked(who string, cause error) {
 	if cause != nil {
 		c.causes[who] = fmt.Errorf("%s: %w", who, cause)

@@ -68,14 +68,15 @@ const (
 	// noticed.
 	probeTimeout = 1300 * time.Millisecond
 	probeEvery   = time.Second
-	probeAway    = 200 * time.Millisecond // after a probe that failed
+	probeAway    = 200 * time.Millisecond // pause after a probe that failed
 	// probeBrief is the timeout of most probes that follow a failed one. It is short, so that a
 	// probe that Redis never got soon makes way for the next one.
 	probeBrief = 700 * time.Millisecond
 	// quietBefore is the silence on the subscriber's connection before it pings. It is longer than
-	// the time between two probes. It leaves a second for the answer until silence has passed.
+	// the time between two probes. The server then has a second to answer the ping, before the time
+	// silence is over.
 	quietBefore = 1500 * time.Millisecond
-	silence     = 2500 * time.Millisecond // of Redis, until the subscriber's connection ends
+	silence     = 2500 * time.Millisecond // silence that ends the subscriber's connection
 	// regain is how long the subscriptions may be lost before Redis counts as away. If a new
 	// connection fails earlier, Redis counts as away from then on.
 	regain = 400 * time.Millisecond

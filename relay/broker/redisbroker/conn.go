@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// errRedial fails each dial after the first, of a client that may connect only once.
+// errRedial is the error of each dial after the first, for a client that may connect only once.
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, so that a lost connection shows as an
@@ -20,8 +20,8 @@ var errRedial = errors.New("the connection was lost")
 //
 // The receiver sets no deadline while it waits for publications, and the kernel may take a quarter
 // of an hour to notice that the other side is gone. So the connection also ends when nothing has
-// come for as long as the constant silence says. A healthy server is not silent that long, since it
-// sends the relay's own probes, and else answers pings.
+// come for as long as the constant silence says. A healthy server is not silent that long. It sends
+// the relay's own probes. While there are none, it answers pings.
 func subscriberClient(opt *redis.Options, i *identifier, dialled func(patientConn), opened func(connected)) *redis.Client {
 	o := *opt
 	o.ReadTimeout = dialTimeout // for the handshake; after it, the constant silence applies

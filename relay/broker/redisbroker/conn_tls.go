@@ -44,8 +44,8 @@ func dialer(
 type rawConn = syscall.Conn
 
 // checkable lets go-redis check before each use whether a TLS connection is still open. The check
-// fails if bytes are unread. That is rare, since what TLS sends unasked mostly comes before the
-// server's first reply, and is read with that reply.
+// fails if bytes are unread, which is rare. What TLS sends unasked mostly comes before the server's
+// first reply, and is read with that reply.
 func checkable(conn *tls.Conn) net.Conn {
 	raw, ok := conn.NetConn().(syscall.Conn)
 	if !ok {

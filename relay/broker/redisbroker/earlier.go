@@ -15,21 +15,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// earlier knows whether relays of the earlier layout have left keys that are not taken over yet.
-// They gave the back end a name under a key of their own. That key is deleted when all is taken
-// over. So it is there again if such relays have served since. The masters of a Redis Cluster share
-// an earlier.
+// earlier knows whether relays of the earlier layout have left keys that are not taken over yet
+// (see docs/redis.md#upgrading). Such relays keep the back end's name under a key of their own.
+// That key is deleted when everything is taken over. If it exists again later, such relays have
+// served since. The Brokers on the masters of a Redis Cluster share one earlier.
 type earlier struct {
 	asked chan struct{} // closed once the name was looked for
 
-	mu   sync.Mutex // guards the following
-	name string     // that earlier relays gave; "" if none is left
-	done map[*prober]bool
+	mu   sync.Mutex       // guards the following
+	name string           // name that relays of the earlier layout gave; "" if none is left
+	done map[*prober]bool // whether each prober has taken over the keys at its server
 }
 
 func newEarlier() *earlier { return &earlier{asked: make(chan struct{}), done: make(map[*prober]bool)} }
 
-// enter notes that p has keys to look after until the method leave is called.
+// enter notes that p has to take over the keys at its server, until the method leave is called.
 func (e *earlier) enter(p *prober) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -42,7 +42,8 @@ func (e *earlier) leave(p *prober) {
 	delete(e.done, p)
 }
 
-// found notes the name that was found, "" if there was none.
+// found notes the name that was found, "" if there was none. If a name appears, every prober has to
+// take over keys again.
 func (e *earlier) found(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -77,8 +78,8 @@ func (e *earlier) did(p *prober) {
 	e.done[p] = true
 }
 
-// left returns the name that earlier relays gave, "" if none is left, and whether all that they
-// left is taken over.
+// left returns the name that relays of the earlier layout gave, or "" if none is left. The result
+// over says that there is such a name, and that all keys of such relays are taken over.
 func (e *earlier) left() (name string, over bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -91,14 +92,14 @@ func (e *earlier) left() (name string, over bool) {
 
 // takingOver is how far a prober has come with the keys of the earlier layout.
 type takingOver struct {
-	probe  string    // last position of the probes' topic, as earlier relays left it
+	probe  string    // last position of the earlier layout's probe topic
 	since  time.Time // when probe was first seen
-	cursor uint64    // of SCAN
-	keys   int       // taken over
+	cursor uint64    // cursor of SCAN
+	keys   int       // number of keys taken over so far
 }
 
-// earlierSilence is how long no relay of the earlier layout may have probed before its keys are
-// taken over. Such relays probe once a second.
+// earlierSilence is how long relays of the earlier layout must have been silent before their keys
+// are taken over. Such relays probe once a second.
 const earlierSilence = 3 * time.Second
 
 // scanCount is how many keys Redis looks at in one step.
@@ -113,8 +114,8 @@ var earlierScript = recordScript + earlierText
 var errEarlier = errors.New("relays of an earlier layout have used this Redis")
 
 // takeOver takes over what relays of the earlier layout have left on this server, if they have left
-// anything. It returns an error while such relays may still serve, and while the time does not
-// suffice: the next call then goes on.
+// anything. It returns an error while such relays may still serve. If the time until ctx's deadline
+// does not suffice, it returns an error too, and the next call goes on.
 func (p *prober) takeOver(ctx context.Context, client *redis.Client) error {
 	if p.role.probed().named {
 		name, err := client.Get(ctx, p.keys.earlierCluster()).Result()
@@ -173,11 +174,11 @@ type earlierKey struct {
 	name     string
 	kind     byte // h: history, t: last position, m: mark
 	topic    protocol.Topic
-	instance protocol.Instance // of a mark
+	instance protocol.Instance // whose mark it is; zero for other kinds
 }
 
-// parseEarlier takes name apart. It returns false if name is no key of a topic, or is one of the
-// probes' topics, whose keys live for some seconds only.
+// parseEarlier takes name apart. It returns false if name is no key of a topic. It also returns
+// false for a key of a probe topic. Such keys live for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -226,7 +227,8 @@ func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names [
 	return p.takeOverMarks(ctx, client, marks)
 }
 
-// takeOverMarks raises each mark to what the earlier layout says, and deletes it there.
+// takeOverMarks raises the marks of our layout to those in the given keys of the earlier layout,
+// and deletes these keys.
 func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks []earlierKey) error {
 	read := make([]redis.Cmder, len(marks))
 	for i, e := range marks {
@@ -243,9 +245,9 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 	for i, e := range marks {
 		number, err := strconv.ParseUint(read[i].(*redis.StringCmd).Val(), 10, 64)
 		if err != nil {
-			continue // another program's
+			continue // the key has expired, or is another program's
 		}
-		// A publication at or below its floor raises the mark, and publishes nothing.
+		// A request whose Number is at or below its Floor raises the mark. It publishes nothing.
 		one, list := new(call), []broker.Publish{{Topic: e.topic, Instance: e.instance, Number: 1, Floor: number}}
 		one.add(0, 0)
 		one.set(all, "", 0, list)

@@ -3,11 +3,14 @@
 --
 -- KEYS[1] the topic's record      KEYS[2] the list of its history
 -- KEYS[3] the earlier layout's history, a stream whose entry ids are positions
--- KEYS[4] its last position, and behind a space the identities of those who gave it, with commas
+-- KEYS[4] the earlier layout's last position. Behind a space are the identities of the servers that
+--         gave it, separated by commas.
 -- ARGV[1] milliseconds the history is kept      [2] milliseconds the last position is kept
 --
--- What is taken over counts as published now. Of the history that is what leads without a gap to
--- the last position.
+-- What is taken over counts as published now. Of the history, the script takes over the entries
+-- that lead to the last position without a gap. If the topic's record has this position already, or
+-- a later one, the script takes over nothing, unless that record is too old. In any case the script
+-- deletes the keys of the earlier layout.
 
 local age, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = call('TIME')

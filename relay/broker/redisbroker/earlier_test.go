@@ -17,9 +17,9 @@ import (
 // left has what relays of the earlier layout leave of one topic.
 type left struct {
 	topic   protocol.Topic
-	entries []protocol.Position // of the history
-	last    string              // the last position, and who gave it
-	mark    uint64              // of instance
+	entries []protocol.Position // positions in the history
+	last    string              // the last position, and behind a space who gave it
+	mark    uint64              // mark of the variable instance
 }
 
 var instance = protocol.Instance{1, 15: 9}
@@ -54,7 +54,7 @@ func dense(epoch, from, to uint64) (list []protocol.Position) {
 }
 
 // TestWhatTheEarlierLayoutLeftIsTakenOver plants keys as relays of the earlier layout leave them. A
-// relay must go on behind them, and know their marks.
+// relay must go on behind their last position, and know their marks.
 func TestWhatTheEarlierLayoutLeftIsTakenOver(t *testing.T) {
 	t.Parallel()
 	const epoch = 1_700_000_000_000_000
@@ -159,7 +159,7 @@ func TestAnEarlierLayoutIsTakenOverAgain(t *testing.T) {
 	}
 }
 
-// TestTheEarlierLayoutIsTakenOverOnACluster has keys on each master.
+// TestTheEarlierLayoutIsTakenOverOnACluster has keys of the earlier layout on each master.
 func TestTheEarlierLayoutIsTakenOverOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
@@ -185,9 +185,9 @@ func TestTheEarlierLayoutIsTakenOverOnACluster(t *testing.T) {
 	})
 }
 
-// TestWhileTheEarlierLayoutIsInUseNothingIsPublished has probes of an earlier relay go on. Redis
-// must count as away, and the cause must say what to do. Soon after these probes have ended Redis
-// must be there.
+// TestWhileTheEarlierLayoutIsInUseNothingIsPublished plays the probes of a relay of the earlier
+// layout. Redis must count as away, and the cause must say what to do. Soon after the last of these
+// probes Redis must count as there.
 func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

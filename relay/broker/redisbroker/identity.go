@@ -75,7 +75,8 @@ func newWhoCmds(ctx context.Context) whoCmds {
 
 func (w whoCmds) cmds() []redis.Cmder { return []redis.Cmder{w.server, w.replication} }
 
-// told returns the identity that asked, which was sent, says. Its results are those of read.
+// told returns the identity in the replies to the commands asked, which were sent before. Its
+// results are those of read.
 func (i *identifier) told(asked whoCmds) (identity, error) {
 	for _, cmd := range []*redis.StringCmd{asked.server, asked.replication} {
 		if err := cmd.Err(); err != nil && failureOf(err) == unreachable {
@@ -85,7 +86,7 @@ func (i *identifier) told(asked whoCmds) (identity, error) {
 	return i.known(asked.server.Val(), asked.replication.Val(), asked.server.Err()), nil
 }
 
-// known returns the identity in two sections of INFO. The argument err says why they are empty.
+// known returns the identity in two sections of INFO. If they are empty, the argument err says why.
 func (i *identifier) known(server, replication string, err error) identity {
 	who := identityOf(field(server, "run_id"), field(replication, "master_replid"))
 	if who.run == "" {

@@ -66,13 +66,14 @@ func (k keys) cluster() string { return string(k.appendKey(nil, "n", "edgerelay:
 func (k keys) clusterTag() string { return string(k) + "edgerelay:cluster" }
 
 // earlierCluster returns the key of the name that relays of the earlier layout gave the back end.
-// It is in the slot of cluster.
+// It is in the same slot as the key that the method cluster returns.
 func (k keys) earlierCluster() string { return k.clusterTag() }
 
-// earlier returns a key of t in the earlier layout: of its history (h) or its last position (t).
+// earlier returns a key of t in the earlier layout. The argument kind is h for the history, and t
+// for the last position. For m the result is how the keys of t's marks begin.
 func (k keys) earlier(kind string, t protocol.Topic) string { return string(k.appendKey(nil, kind, t)) }
 
-// earlierOf returns the name of e.
+// earlierOf makes the name of e from its other fields.
 func (k keys) earlierOf(e earlierKey) string {
 	name := k.earlier(string(e.kind), e.topic)
 	if e.kind == 'm' {

@@ -12,7 +12,7 @@ import (
 type metrics struct {
 	commands      *prometheus.CounterVec
 	pipelines     *prometheus.HistogramVec
-	published     [broker.Refused + 1]prometheus.Counter // by outcome
+	published     [broker.Refused + 1]prometheus.Counter // one counter for each outcome
 	failures      *prometheus.CounterVec
 	received      prometheus.Counter
 	dropped       *prometheus.CounterVec

@@ -33,13 +33,14 @@ const (
 // statement describes the relay that publishes it.
 type statement struct {
 	Cluster string // name of its cluster's back end; "": not read yet
-	// Database has the layout, too: it is the number that the function stated returns. So relays of
-	// the first layout, which state the database alone, take those of others for another cluster's.
+	// Database has the layout, too: it is the number that the function stated returns. Relays of
+	// the first layout state the number of the database alone. So they take a relay of another
+	// layout for one of another cluster.
 	Database int
 	Prefix   string
 	Relay    protocol.Instance
 	Serves   bool // the relay was not refused, and serves
-	Answer   bool // the statement answers another one, and nobody answers it
+	Answer   bool // the statement is an answer to another one; nobody answers an answer
 }
 
 // layoutStep is what a layout adds to Database. It is above all numbers of databases.
@@ -103,7 +104,7 @@ type neighbours struct {
 	// Owned by run.
 	serves   bool
 	decide   time.Time  // when this relay starts to serve, unless it is refused
-	objector *statement // of another cluster's relay, because of which this relay may be refused
+	objector *statement // statement of another cluster because of which this relay may be refused
 	kin      bool       // a relay of the same cluster serves
 }
 
@@ -245,7 +246,7 @@ func (n *neighbours) settle() error {
 type foreigners struct {
 	metrics *metrics
 	log     *slog.Logger
-	own     statement    // of our cluster
+	own     statement    // statement of our cluster
 	said    atomic.Int64 // Unix nanoseconds of the last warning
 }
 

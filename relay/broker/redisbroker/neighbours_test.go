@@ -330,9 +330,9 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	})
 }
 
-// TestG1_AnEnvelopeOfAnotherRealmIsForeign checks that no envelope is taken as ours that names
-// another realm, or none. Relays of the first layout name realms without a layout, and before that
-// they named none.
+// TestG1_AnEnvelopeOfAnotherRealmIsForeign checks that an envelope is not taken as ours if it names
+// another realm, or no realm. Relays of the first layout name realms without a layout. Before that
+// relays named no realm.
 func TestG1_AnEnvelopeOfAnotherRealmIsForeign(t *testing.T) {
 	s, told := newTestConn(t)
 	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 7, Offset: 1}}

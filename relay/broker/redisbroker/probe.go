@@ -35,7 +35,7 @@ var probeSHA = hashOf(probeScript)
 type prober struct {
 	opt        *redis.Options
 	keys       keys
-	retention  retention // of topics but the probes' own
+	retention  retention // for all topics except those of probes
 	role       role
 	earlier    *earlier
 	identifier *identifier
@@ -53,13 +53,13 @@ type prober struct {
 
 	// Owned by run.
 	taking   takingOver
-	number   uint64   // of the last probe
-	identity identity // of the server, zero at first
+	number   uint64   // number of the last probe
+	identity identity // identity of the server, zero at first
 
 	// connection is the number of the connection on which identity was read, from 1 on. It is owned
 	// by run.
 	connection  uint64
-	connections atomic.Uint64 // opened so far
+	connections atomic.Uint64 // connections opened so far
 }
 
 // counted returns a copy of opt. Each connection that is opened with the copy is counted in
@@ -110,7 +110,8 @@ func (p *prober) run(ctx context.Context) {
 
 // probe tries once whether Redis does what relays need, and reports whether it does. The argument
 // checked is the result of the last probe. The version, the scripts and the permissions are checked
-// if the last probe failed, if requests are known to fail, or if state.recheck is set.
+// if the last probe failed, if requests are known to fail, or if state.recheck is set. What relays
+// of the earlier layout have left is then taken over, too.
 func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -171,8 +172,8 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 // command tells the server's identity and the name of the back end.
 //
 // Relays also tell each other the latest epoch in this way. The Known of a probe has the latest
-// epoch that its relay has seen. So the probe's topic is then in that epoch or a later one, and the
-// answer tells the topic's epoch.
+// epoch that its relay has seen. After that probe its topic is in that epoch or a later one. The
+// answers to the probes of other relays tell them the topic's epoch.
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	at := p.role.probed()
 	p.number++
@@ -221,8 +222,8 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	return p.identify(ctx, client, reply[2], reply[3])
 }
 
-// command returns the arguments of a probe: those of the call one, with what probe.lua needs behind
-// the keys and at the end.
+// command returns the arguments of a probe. These are the arguments of the call one, and those that
+// probe.lua adds: a key behind the other keys, if at.named is true, and a number at the end.
 func (p *prober) command(one *call, at probed) []any {
 	args, named := slices.Clone(one.Args()), 0
 	args[1] = probeSHA
@@ -307,9 +308,10 @@ func unfit(err error) error {
 	return fmt.Errorf("%w: %w", errUnfit, err)
 }
 
-// readName reads the name that the back end has under the prefix. If there is none, it writes the
-// name that it read before, or else that of earlier relays, or else the candidate. It deletes the
-// name of earlier relays when all that they left is taken over.
+// readName reads the name that the back end has under the prefix. If there is none, it writes one:
+// the name that it read before, or else the name that relays of the earlier layout gave, or else
+// the candidate. When everything of the earlier layout is taken over, it deletes the name that such
+// relays gave.
 func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	key := p.keys.cluster()
 	name, err := client.Get(ctx, key).Result()

@@ -35,9 +35,8 @@ func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// refusedCommands tries commands on the channel of this relay's probes, on keys of their topic that
-// nothing else uses, and commands without a channel or a key. It returns the names of those that
-// Redis does not permit.
+// refusedCommands tries commands. They use the channel of this relay's probes, keys that nothing
+// else uses, or neither. It returns the names of those commands that Redis does not permit.
 func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (missing []string, err error) {
 	topic := p.role.probed().topic
 	const suffix = ":permissions"

@@ -39,7 +39,7 @@ type proxy struct {
 
 	mu     sync.Mutex // guards the following
 	conns  []*proxied
-	stalls []func() // each lets the replies of one stall go on; called at the end
+	stalls []func() // functions that the method stall returned; called when the test ends
 }
 
 // These constants say which run_id the proxy tells: the server's own, one for the whole proxy, one
@@ -248,7 +248,8 @@ func (c *proxied) reply(b []byte) (forward, goOn bool) {
 	return !c.silent(), true
 }
 
-// disguise replaces a run_id that b has as a whole, unless the proxy tells the server's own.
+// disguise replaces the run_id in b, if b has all of its 40 characters. It does nothing if the
+// proxy is to tell the server's own run_id.
 func (c *proxied) disguise(b []byte) {
 	const name = "run_id:"
 	at := bytes.Index(b, []byte(name))

@@ -19,8 +19,8 @@ const (
 	pipelineBytesLeast = 64 << 10
 )
 
-// publisher carries out Publish requests, in order and on one connection at a time. It does not
-// send a request again that may have run.
+// publisher carries out Publish requests, in order and on one connection at a time. If a request
+// may have run, the publisher does not send it again.
 type publisher struct {
 	queue      *queue[broker.Publish]
 	line       *line
@@ -35,15 +35,17 @@ type publisher struct {
 	identity   identity
 	identified bool
 
-	// calls are reused, as many as the longest pipeline had. They and the next four fields are
-	// owned by run.
-	calls   []*call
-	open    map[int]int   // of a hash slot: index of the call that may take more
-	sending []redis.Cmder // the commands of calls
+	// calls has the calls of the present pipeline. Calls behind these are from earlier pipelines,
+	// and are kept to be reused. The field calls and the next four fields are owned by run.
+	calls []*call
+	// open has, for each hash slot, the index of the call that may take more requests. If slots is
+	// false, its only key is 0.
+	open    map[int]int
+	sending []redis.Cmder // calls of the present pipeline
 	answers []broker.Published
 	all     []int // 0, 1, 2 …
 
-	pace pace // in bytes; owned by run
+	pace pace // bytes in one pipeline; owned by run
 	// grace is a time.Duration that the connection adds to its read deadline, for long messages.
 	grace atomic.Int64
 

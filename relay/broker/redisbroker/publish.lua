@@ -2,20 +2,27 @@
 --
 -- KEYS, for each topic: its record, the list of its history, the hash of further marks
 -- ARGV[1] entries kept   [2] milliseconds the history is kept   [3] milliseconds a mark is kept
--- ARGV[4] milliseconds the last position is kept   [5] the identity of this server, empty: not known
+-- ARGV[4] milliseconds the last position is kept
+-- ARGV[5] the identity of this server, empty: not known
 -- ARGV[6] the latest epoch of any topic that the publisher has seen, 0: none
 -- ARGV, for each topic: its channel
--- ARGV, for each message, those of one topic one behind the other: its numbers (see item), and its JSON up to the position.
--- Returns a line for each message in the order of their places: the position that it was published
--- at, "duplicate P" with P the top (0-0: none is known), "refused", or "failed" and an error.
+-- ARGV, for each message: its numbers (see item), and its JSON up to the position. The messages of
+--   one topic are next to each other.
+-- Returns a line for each message, in the order of their places (see item). The line is one of:
+--   the position that the message was published at
+--   "duplicate P", where P is the topic's top (0-0: none is known)
+--   "refused"
+--   "failed" and an error
 --
--- All is written before anything is published. Running out of memory or being a replica fails the
--- first write and only that, so either all of a message happens or nothing. Only a PUBLISH that is
--- not permitted would come too late, which is why a Redis that does not permit it is not used at
--- all.
+-- All is written before anything is published. If Redis lacks memory, or is a replica, it refuses
+-- the first write. After a write has succeeded, it refuses no later one for these reasons. So of
+-- each message either all happens or nothing. A PUBLISH that is not permitted would fail too late.
+-- So a Redis that does not permit PUBLISH is not used at all.
 
--- Instance, number, predecessor and floor; epoch and offset of the highest position that the
--- publisher knows, 0 0: none; the topic's place in KEYS, and the message's in the answer.
+-- The numbers of a message: instance, number, predecessor and floor; epoch and offset of the
+-- highest position that the publisher knows (0 0: none); the number of the topic in KEYS; the
+-- message's place in the answer. The last two count from 1. In an item the topic's number is at
+-- topicat.
 local item, topicat = '>c16I8I8I8I8I8I2I2', 57
 
 local size, age, markage, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -30,8 +37,9 @@ local window = now - now % eighth
 
 local answers, texts, channels = {}, {}, {}
 
--- Takes the mark of instance out of marks. It returns its number and time, 0 0 if there is none,
--- and the other marks.
+-- Takes the mark of instance out of marks. It returns the number and the time of that mark, and the
+-- other marks. If marks has none for instance, the number and the time are those of the mark in
+-- hash, or 0 0 if there is none. If hash is false, it does not count.
 local function take(marks, instance, hash)
   local at = find(marks, instance, 1, true)
   while at and at % 32 ~= 1 do at = find(marks, instance, at + 1, true) end
@@ -47,7 +55,7 @@ local function take(marks, instance, hash)
   return 0, 0, marks
 end
 
--- Removes old marks from the hash, now and then, so that it has those of living writers.
+-- Removes marks that are too old from the hash, if it has a multiple of 64 marks.
 local function purge(hash)
   if call('HLEN', hash) % 64 ~= 0 then return end
   local all, old = call('HGETALL', hash), {}
@@ -67,15 +75,19 @@ local function publish(topic, first, last)
   end
   local before = stamp
 
-  -- What is too old is forgotten, and so is a position that nobody can go on behind.
-  local afresh = now - stamp >= age -- the list has nothing that counts
+  -- A last position that is too old is forgotten. So is one in the last epoch, or behind it, that
+  -- nobody can go on behind. If a position is beyond the last offset of an earlier epoch, its epoch
+  -- still counts: a later one begins below. In all these cases the givers and the list do not count
+  -- any more.
+  local afresh = now - stamp >= age -- whether the list has nothing that counts
   if now - stamp >= keep or not credible(epoch, offset) then
     if now - stamp >= keep or epoch >= lastepoch then epoch, offset = 0, 0 end
     others, ng, afresh = sub(others, 8 * ng + 1), 0, true
   end
 
-  -- A server never takes back an identity that it has left. One that comes back is what a proxy
-  -- tells on one connection and not on the next, and says nothing about the data.
+  -- gave says that this server is among the givers. It need not be the newest. A server never
+  -- returns to an earlier identity. If one returns all the same, a proxy tells other identities on
+  -- other connections. That says nothing about the data.
   local gave = identity ~= '' and find(sub(others, 1, 8 * ng), identity, 1, true)
 
   local entries = {} -- for the list
@@ -109,14 +121,18 @@ local function publish(topic, first, last)
     elseif mark < predecessor then
       text = 'refused'
     else
-      -- What a publisher knows of the last epoch has none behind it to begin for its sake.
+      -- No epoch can begin behind the last one. So a known position there, or behind, is ignored.
       if knownepoch >= lastepoch then knownepoch, knownoffset = 0, 0 end
 
-      -- The topic goes on behind its last position. It does not behind one that another server
-      -- gave: that is of a snapshot, or of a replica that may have been behind, and more may have
-      -- been given since. Nor does it behind one that is behind what the publisher has seen, since
-      -- that is lost, nor behind the last offset. The first of an epoch tells where the topic was
-      -- before, so that who missed the end of the one before learns of it.
+      -- The topic goes on behind its last position, if there is one. Otherwise it begins an epoch.
+      -- It also begins one in three cases:
+      -- - Another server gave the last position. That position is of a snapshot, or of a replica
+      --   that may have been behind. More positions may have been given since. This case does not
+      --   count in the last epoch.
+      -- - The publisher has seen a later position. What was there is lost.
+      -- - The last position has the last offset.
+      -- The first message of an epoch tells where the epoch before ended. So whoever missed the end
+      -- of that epoch learns of it.
       local json = ARGV[at + 1]
       if epoch > 0 and offset < lastoffset
         and (gave or ng == 0 or identity == '' or epoch >= lastepoch)
@@ -172,7 +188,7 @@ local function publish(topic, first, last)
   end
 end
 
--- The text of an error, in one line.
+-- Returns "failed" and the text of an error, in one line.
 local function failure(err)
   return 'failed ' .. string.gsub(type(err) == 'table' and err.err or tostring(err), '[\r\n]', ' ')
 end

@@ -27,7 +27,7 @@ const (
 type call struct {
 	*redis.StringCmd
 	chosen []int // indices of its requests, in ascending order
-	weight int   // of its requests, in bytes
+	weight int   // weight of its requests together, in bytes
 
 	args     []any
 	texts    []argument // memory of arguments; args has pointers into it
@@ -46,12 +46,13 @@ func (a *argument) MarshalBinary() ([]byte, error) { return *a, nil }
 // keepText is the number of bytes up to which the memory of an argument is reused.
 const keepText = 4 << 10
 
-// publishing has what all calls of one publisher have in common.
+// publishing has what all calls of one publisher, or of one prober, have in common.
 type publishing struct {
 	keys  keys
 	realm string
 	kept  [4]any // what the retention says, as the script takes it
-	// channel is where everything is published; "": on the channel of its topic.
+	// channel is the channel on which everything is published. If it is "", each message is
+	// published on the channel of its topic.
 	channel string
 }
 

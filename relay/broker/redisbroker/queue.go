@@ -12,7 +12,7 @@ type queue[T any] struct {
 	weigh func(*T) int
 
 	mu    sync.Mutex // guards the following
-	items []T        // those before head were taken
+	items []T        // those before the index head were taken
 	head  int
 
 	taken []T // what take returned last; its caller owns it until the next call

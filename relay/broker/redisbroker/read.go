@@ -13,7 +13,7 @@ import (
 //go:embed read.lua
 var readText string
 
-// readScript is what Redis runs.
+// readScript is the script that reads a page of history.
 var readScript = recordScript + readText
 
 // readSHA is the name that Redis gives the script when it is loaded.
@@ -33,7 +33,7 @@ func pageCmd(ctx context.Context, k keys, kept retention, t protocol.Topic, afte
 type reading struct {
 	top     protocol.Position // zero if none is known
 	givers  string            // identities, of giverLength bytes each
-	more    bool              // the history has entries behind these
+	more    bool              // the history has entries behind those in the field entries
 	entries []entry
 }
 
@@ -85,9 +85,10 @@ func positionIn(value any) (protocol.Position, error) {
 	return protocol.ParsePosition(id)
 }
 
-// exec sends cmds in one pipeline. If some of them find no script, exec loads read.lua, and sends
-// them again if that succeeds. Those that still find no script are sent with its text. The commands
-// in behind are sent behind cmds each time. Each command has its own error.
+// exec sends cmds in one pipeline. If some of them find no script, exec loads readScript. If that
+// succeeds, exec sends these commands again. Commands that still find no script are sent with the
+// text of the script. The commands in behind are sent behind cmds each time. Each command has its
+// own error.
 func exec(ctx context.Context, client *redis.Client, cmds, behind []redis.Cmder) {
 	pipeline(ctx, client, append(cmds, behind...))
 	if unknown := withoutScript(cmds); len(unknown) > 0 && client.ScriptLoad(ctx, readScript).Err() == nil {

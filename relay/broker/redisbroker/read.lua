@@ -2,16 +2,18 @@
 --
 -- KEYS[1] the topic's record      KEYS[2] the list of its history
 -- ARGV[1] [2] epoch and offset behind which the page begins, 0 0: at the beginning
--- ARGV[3] entries that it has at most
--- ARGV[4] bytes that it has at most, unless its first entry alone is more
+-- ARGV[3] entries that the page has at most
+-- ARGV[4] bytes that the page has at most, unless its first entry alone is longer
 -- ARGV[5] entries kept   [6] milliseconds the history is kept
 -- ARGV[7] milliseconds the last position is kept
--- Returns the top (0-0: none is known), the identities of those who gave the last positions,
--- whether there are entries behind the page (1, else 0), and of each entry its position and its
--- JSON: empty if the entry is not the one that has that position.
+-- Returns:
+--   the top (0-0: none is known)
+--   the identities of the servers that gave the last positions
+--   1 if there are entries behind the page, else 0
+--   for each entry its position and its JSON. The JSON is empty if it names another position.
 --
--- The i-th entry from the end has the offset of the top, less i - 1. The first entry of an epoch
--- says where the epoch before it ended.
+-- The last entry has the position of the top. Each entry before it has an offset that is lower by
+-- one. The first entry of an epoch says where the epoch before it ended.
 
 local afterepoch, afteroffset = tonumber(ARGV[1]), tonumber(ARGV[2])
 local most, room = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -28,9 +30,10 @@ local reply = {format('%d-%d', epoch, offset), sub(others, 1, 8 * ng), 0}
 -- Entries are up to 1 MiB long, so they are read a few at a time.
 local few = 8
 local count = old < age and math.min(call('LLEN', KEYS[2]), size) or 0
-local entries, from = {}, 0 -- some of the list, the first of them from the end is from
+-- A part of the list. The variable from is the number of its first entry, counted from the end.
+local entries, from = {}, 0
 
--- Returns the i-th entry from the end.
+-- Returns the i-th entry from the end, or an empty string if there is none.
 local function entry(i)
   if i > from or i <= from - #entries then
     entries, from = call('LRANGE', KEYS[2], -i, math.min(few - 1 - i, -1)), i
@@ -38,16 +41,16 @@ local function entry(i)
   return entries[from - i + 1] or ''
 end
 
--- Returns an entry's JSON if it has this position.
+-- Returns the JSON of the i-th entry from the end, or an empty string if it names another position.
 local function at(i, position)
   local json = entry(i)
   return find(json, '"Pos":"' .. position .. '"', 1, true) and json or ''
 end
 
--- The epochs that the page may have entries of, the latest first: epoch, offset of its last entry,
--- and entries behind that one.
+-- The epochs that the page may have entries of, the latest first. Each has the epoch, the offset of
+-- its last entry, and the number of entries behind that entry.
 local epochs = {{epoch, offset, 0}}
-local first -- from the end
+local first -- number of the page's first entry, counted from the end
 while not first do
   local e, o, behind = _G.unpack(epochs[#epochs])
   if e < afterepoch then

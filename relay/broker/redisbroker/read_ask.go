@@ -53,7 +53,7 @@ type asker struct {
 	metrics    *metrics
 
 	// Owned by run.
-	pace   pace // in units of ask.weight
+	pace   pace // weight of one round trip, in units of ask.weight
 	silent bool // the last round trip had a failure of the kind unreachable
 }
 
@@ -88,8 +88,9 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.metrics.pipelines.WithLabelValues("ask").Observe(float64(len(batch)))
 	a.line.after(a.state.outages.Load())
 	cmds, weight := make([]redis.Cmder, len(batch)), 0
-	// The identity is asked for behind the pages. A server never takes back an identity that it has
-	// left. So if the identity that is told then is among a page's givers, it held at that page.
+	// The identity is asked for behind the pages. A server never returns to an earlier identity. So
+	// if the server tells an identity that is among a page's givers, it had that identity already
+	// when it read the page.
 	asked, behind := newWhoCmds(ctx), []redis.Cmder(nil)
 	for i, q := range batch {
 		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()

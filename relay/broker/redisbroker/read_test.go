@@ -36,8 +36,8 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestTop removes the keys from which the top is read, or puts foreign values into them. What a
-// subscription tells and what a page tells must be the same.
+// TestTop removes the record from which the top is read, or changes it. Subscribed and a page of
+// history must tell the same top.
 func TestTop(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -61,8 +61,8 @@ func TestPushes(t *testing.T) {
 	}
 }
 
-// TestPushesThatAreNone checks that an error that Redis replies is returned as a redis.Error, and
-// that bytes that are not understood lead to an error too.
+// TestPushesThatAreNone reads replies that are no pushes. An error that Redis replies must be
+// returned as a redis.Error. Bytes that are not understood must lead to an error, too.
 func TestPushesThatAreNone(t *testing.T) {
 	_, err := read(strings.NewReader("-NOPERM no\r\n"))
 	if reply, ok := errors.AsType[redis.Error](err); !ok || reply.Error() != "NOPERM no" || failureOf(err) != forbidden {

@@ -8,7 +8,7 @@ import (
 
 // These lengths, in bytes, are those of record.lua.
 const (
-	topLength   = 24 // of the part of the head that says the top
+	topLength   = 24 // length of the part of the head that says the top
 	giverLength = 8
 )
 

@@ -1,13 +1,15 @@
--- The record of a topic, as the scripts that follow this text use it: a head, givers, marks.
---   head     the numbers below, of 59 bytes
---   givers   the identities of servers that gave positions, the newest first, of 8 bytes each
---   marks    of writers but the last one, the latest first: instance, number, time of setting
+-- The record of a topic, as the scripts that follow this text use it. It has a head, givers and
+-- marks, one behind the other.
+--   head     the fields that are listed below, 59 bytes
+--   givers   the identities of servers that gave positions, the newest first, 8 bytes each
+--   marks    of the writers before the last one, the latest first, 32 bytes each. A mark has
+--            instance, number, and the time when it was set.
 -- Times are Redis' own, in milliseconds. What has another form counts as no record.
 local call, format = redis.call, string.format
 local pack, unpack, sub, find = struct.pack, struct.unpack, string.sub, string.find
 
--- Epoch, offset and time of the last publication; instance, number and time of the last writer's
--- mark; counts of givers and marks; whether the hash has marks (1, else 0).
+-- The fields of the head: epoch, offset and time of the last publication; instance, number and
+-- time of the last writer's mark; counts of givers and of marks; 1 if the hash has marks, else 0.
 local head, headlength = '>I8I8I8c16I8I8BBB', 59
 
 -- How many givers and marks a record has at most.
@@ -17,8 +19,8 @@ local mostgivers, mostmarks = 8, 15
 -- numbers stay below 2^53, where Lua is exact.
 local lastepoch, lastoffset = 2^53 - 2, 2^53 - 2
 
--- Reads a record. It returns the fields of the head, and the givers and marks as one string; or
--- nothing.
+-- Reads a record. It returns the fields of the head, and then the givers and marks as one string.
+-- It returns nothing if there is no record.
 local function open(key)
   local record = call('GET', key)
   if not record or #record < headlength then return end
@@ -27,11 +29,12 @@ local function open(key)
   return epoch, offset, stamp, writer, mark, set, ng, nm, hashed, sub(record, headlength + 1)
 end
 
--- Whether a position is one that anybody believes, and that a topic may go on behind.
+-- Returns whether anybody believes a position, and another position can follow it.
 local function credible(epoch, offset)
   return epoch > 0 and offset <= lastoffset and (epoch < lastepoch or epoch == lastepoch and offset < lastoffset)
 end
 
--- Expiries are set when an eighth of the history's age begins, and last an eighth longer.
+-- Returns an eighth of the time that a history is kept. A key's expiry is set at the first
+-- publication in each such span of time. So it is an eighth longer than the key must last.
 local function eighthof(age) return math.ceil(age / 8) end
 

@@ -100,8 +100,8 @@ func TestARelayAtRestSendsOneCommandASecond(t *testing.T) {
 	}
 }
 
-// TestClusterAtRestSendsEachMasterOneCommandASecond does so on a Redis Cluster. There one node is
-// also asked for the layout, which is left out here.
+// TestClusterAtRestSendsEachMasterOneCommandASecond counts the commands that each master of a Redis
+// Cluster takes. The commands that ask one node for the layout are left out.
 func TestClusterAtRestSendsEachMasterOneCommandASecond(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)

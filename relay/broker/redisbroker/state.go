@@ -35,7 +35,7 @@ type state struct {
 	// order.
 	mu       sync.Mutex
 	causes   [troubles]error
-	newest   trouble // noAnswer or noWrites, whichever was noted last
+	newest   trouble // the later noted one of noAnswer and noWrites
 	telling  telling
 	deaf     bool // the subscriptions are not in force
 	away     bool
@@ -55,8 +55,9 @@ type state struct {
 	cause      atomic.Pointer[error] // why Redis is away
 	recheck    atomic.Bool           // the next probe is to check the permissions
 	missing    atomic.Pointer[[]string]
-	// first is closed when the first probe has ended, and settled when one has succeeded. Nothing
-	// is published or read before. Keys of an earlier layout might still have to be taken over.
+	// first is closed when the first probe has ended. settled is closed when a probe has succeeded.
+	// Nothing is published or read before settled is closed: keys of the earlier layout might still
+	// have to be taken over.
 	first, settled chan struct{}
 
 	// outages counts the times that publications or probes began to fail, that a probe found Redis
@@ -88,7 +89,7 @@ func closed(c chan struct{}) bool {
 	}
 }
 
-// errUnproven fails requests between a first probe that failed and the first that succeeds.
+// errUnproven answers requests after the first probe has failed, until a probe succeeds.
 var errUnproven = errors.New("no probe of this Redis has succeeded yet")
 
 // await waits until the channel c, first or settled, is closed, or ctx is done.

@@ -35,7 +35,8 @@ type subscriber struct {
 	// order lists the topics whose change the connection has not taken, in the order of their
 	// changes. It begins with those that were wanted when the connection began.
 	order []protocol.Topic
-	// changed has the topics that were appended to order since. It is nil without a connection.
+	// changed has the topics that were appended to order after the connection began, and that it
+	// has not taken. The field is nil without a connection.
 	changed map[protocol.Topic]struct{}
 	flushes []uint64 // tokens of flushes that no connection has taken
 
@@ -166,8 +167,9 @@ type change struct {
 	want  subscription
 }
 
-// changes returns changed topics, and takes them off the list. These are up to most topics, and
-// their names together have up to size bytes, or more if the first one alone has.
+// changes takes the first topics off order, and returns them with their subscriptions. The argument
+// most bounds their number. The argument size bounds the bytes of their names. If the first name
+// alone is longer than size, changes returns that topic only.
 func (s *subscriber) changes(most, size int) []change {
 	s.mu.Lock()
 	defer s.mu.Unlock()

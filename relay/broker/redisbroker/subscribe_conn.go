@@ -27,8 +27,10 @@ type subscriberConn struct {
 	conn       patientConn // set once the connection is open
 	tops       *line
 	began      time.Time
-	returns    uint64    // state.returns when this connection began
-	deaf       time.Time // time since when the subscriptions are not in force
+	returns    uint64 // state.returns when this connection began
+	// deaf is when the connection before this one ended, or when Run began. A connection that ended
+	// with errBack left deaf as it was.
+	deaf time.Time
 
 	// These are the writer's until run returns.
 	active  map[protocol.Topic]uint64 // generations sent
@@ -113,7 +115,7 @@ func (s *subscriberConn) run(ctx context.Context) error {
 
 // hush ends the events of the connection. If the connection has sent a Subscribed or a Received,
 // hush sends a Deaf as its last event. It does not send Deaf if the connection ends because the
-// Broker's Run does.
+// context of the Broker's Run is cancelled.
 func (s *subscriberConn) hush(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,9 +13,9 @@ import (
 // it does not have whole. At the speed slowest, such a command takes 0.5 s. A single longer name
 // has a command of its own.
 //
-// The writer sends no more commands while windowTopics confirmations are outstanding, or those for
-// channels with windowBytes of names. So the confirmations that Redis has not sent yet stay far
-// below its usual output limit for subscribers, which is 8 MiB.
+// The writer sends no more commands while the confirmations of windowTopics topics are outstanding,
+// or those of topics whose names together have windowBytes. So the confirmations that Redis has not
+// sent yet stay far below its usual output limit for subscribers, which is 8 MiB.
 const (
 	commandTopics = 1000
 	commandBytes  = 32 << 10
@@ -66,8 +66,8 @@ func (s *subscriberConn) write(ctx context.Context) error {
 	}
 }
 
-// hearProbes subscribes to the channel of the relay's own probes. If the probes have moved to
-// another topic since, it also unsubscribes from the channel of that time.
+// hearProbes subscribes to the channel of the relay's own probes, unless it has done so before. If
+// the probes were on another topic before, it also unsubscribes from the channel of that topic.
 func (s *subscriberConn) hearProbes() error {
 	now, old := s.subscriber.probing.topic(), s.probed
 	if now == old {

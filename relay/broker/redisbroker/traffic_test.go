@@ -22,7 +22,7 @@ type traffic struct {
 	topics            []protocol.Topic
 	stop              context.CancelFunc
 	speaking          sync.WaitGroup
-	done              []atomic.Uint64 // by topic: how many of its messages are published
+	done              []atomic.Uint64 // for each topic, how many of its messages are published
 
 	// acknowledged has the position of each published number, by topic, then by number less one. A
 	// topic's list is owned by the goroutine that speaks on it, until finish.

@@ -15,10 +15,10 @@ import (
 
 // target has the servers that a URL names, and the options for them.
 type target struct {
-	opt     *redis.Options // for each server; the address counts only for a single Redis
+	opt     *redis.Options // options for each server; their address counts only for a single Redis
 	cluster bool
-	addrs   []string       // of the sentinels, or of some nodes of the Redis Cluster
-	names   *resolve.Names // for all connections; closed at the end of Run of Broker or Cluster
+	addrs   []string       // addresses of the sentinels, or of some nodes of the Redis Cluster
+	names   *resolve.Names // resolves names for all connections; closed when the Broker's Run ends
 	secure  func(*tls.Config)
 
 	// These are set only with sentinels.
