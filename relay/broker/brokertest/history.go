@@ -121,7 +121,7 @@ func testEpochPages(t *testing.T, b Backend) {
 		samePublications(t, fmt.Sprint("behind ", pub.Position), behind(r, group, pub.Position), all[i+1:])
 	}
 	lost := all[0].Position
-	lost.Offset += 9 // of an epoch that ended before this offset
+	lost.Offset += 9 // the epoch ended before this offset
 	samePublications(t, "behind a lost one", behind(r, group, lost), all[1:])
 	between := all[4].Position
 	between.Epoch--

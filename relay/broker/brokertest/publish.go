@@ -172,7 +172,7 @@ func testMarks(t *testing.T, b Backend) {
 	}
 }
 
-// testManyMarks publishes in turn as many instances, more than one time around.
+// testManyMarks publishes in the name of many instances, which take turns. Each has several turns.
 func testManyMarks(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	const writers, rounds = 150, 3

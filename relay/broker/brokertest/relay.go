@@ -29,7 +29,7 @@ type Relay struct {
 	events  []broker.Event
 	changed chan struct{} // closed and replaced at each event
 	token   uint64
-	asked   map[uint64]int // by token: answers so far
+	asked   map[uint64]int // answers so far, by the token of the request
 }
 
 // Start runs b until the test ends. By then every request with a token from Token must have been
