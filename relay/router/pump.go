@@ -56,7 +56,7 @@ type Pump struct {
 type share struct {
 	round   uint64
 	bytes   int
-	telling bool // Synced has not come
+	telling bool // the link tells its tables: Synced has not come yet
 }
 
 // NewPump returns a Pump for r. From now on nobody else may step r.

@@ -12,12 +12,12 @@ type taking struct {
 	edge    *edge
 	told    *told
 	synced  link.Synced
-	strayed bool // tables.strayed as of Synced
+	strayed bool // the edge may have had other links since it told its tables here before
 
 	phase  takePhase
 	next   int         // index of the phase's next element
 	member int         // index of the next member in told.held[next]
-	held   []*follower // followers of told.held
+	held   []*follower // the follower for each topic in told.held
 
 	later []any // frames that came after Synced; an element is nil once it is handled
 	bytes int   // size of all frames that came after Synced, handled ones included
@@ -30,7 +30,7 @@ const (
 	takeReset    takePhase = iota // reset each follower
 	takeSessions                  // enter each told session
 	takeHeld                      // bind each told member
-	takeResume                    // let each told follower catch up
+	takeResume                    // let each follower in held catch up
 	takeOpen                      // open the sessions that are not bound to their own topics
 	takeDrop                      // drop the followers that have no reason to stay
 	takeLater                     // handle the frames that came meanwhile
@@ -67,7 +67,7 @@ func (j *taking) do(r *Router, pieces int) (left int, done bool) {
 func (t *tables) drop() {
 	if j := t.taking; j != nil {
 		t.taking = nil
-		*j = taking{edge: j.edge} // Router.jobs may have it for a while
+		*j = taking{edge: j.edge} // Router.jobs may have this job for a while, so it is emptied
 	}
 	t.told = nil
 }
@@ -142,8 +142,8 @@ func (j *taking) piece(r *Router) *violation {
 func (j *taking) enter(phase takePhase) { j.phase, j.next = phase, 0 }
 
 // reset clears the state of a follower. The follower stays, and so its topic stays subscribed, at
-// least until takeDrop. If the members may have come at another relay, the moment at which they
-// came is forgotten. The moment of a gap that they were told is kept.
+// least until takeDrop. If members may have come while the edge was linked to another relay, the
+// moment at which the first of them came is forgotten. The moment of a gap is kept.
 func (j *taking) reset(f *follower) {
 	f.edge.catchup.remove(f)
 	since := f.since
