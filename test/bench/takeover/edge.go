@@ -16,7 +16,7 @@ import (
 // log is empty whenever it moves.
 type edge struct {
 	keys       link.Keys
-	first      int // number of its first user
+	first      int // how many users there are at the edges before this one
 	sessions   int
 	instance   protocol.Instance
 	generation uint64
@@ -27,7 +27,7 @@ type edge struct {
 	out       []byte // frames to be sent
 	names     link.Names
 	positions map[protocol.Topic]protocol.Position
-	topics    map[uint64]protocol.Topic // by the number that the relay told on this link
+	topics    map[uint64]protocol.Topic // topics by their numbers, which the relay told on this link
 	number    uint64                    // number of the last message
 	opened    int                       // sessions opened on this link
 	received  int                       // publications received
