@@ -71,7 +71,7 @@ func (n *backEndName) get() string {
 
 // role tells a Broker how its Redis is used: alone, or as one master of a Redis Cluster.
 type role struct {
-	probed func() probed // what the prober is to use
+	probed func() probed // returns what the prober is to use
 	// watch runs until ctx is done. It calls switched each time that most of the sentinels name
 	// another master. The field is nil if there are no sentinels.
 	watch func(ctx context.Context, switched func())

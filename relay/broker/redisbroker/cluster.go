@@ -20,7 +20,7 @@ import (
 type Cluster struct {
 	target *target
 	common
-	answers  *queue[broker.Event] // to requests for which there was no master
+	answers  *queue[broker.Event] // answers to requests for which there was no master
 	replicas *replicas
 	sums     sums
 	// moved gets a signal when a master says that a key is, or may be, on another node. Its buffer

@@ -139,7 +139,7 @@ func (c *Cluster) begin(ctx context.Context, s *shard) {
 	ctx, s.stop = context.WithCancel(ctx)
 	go func() { // the methods end and follow wait for this goroutine
 		defer close(s.ended)
-		_ = s.Run(ctx, c.from(s)) // always nil: only the whole Cluster is refused
+		_ = s.Run(ctx, c.from(s)) // always nil, since a shard has no neighbours
 	}()
 }
 

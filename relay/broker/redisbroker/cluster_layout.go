@@ -17,7 +17,7 @@ import (
 type layout struct {
 	changes  int64    // Redis' cluster_current_epoch, which counts changes of owners
 	owners   []string // address of each slot's master; "" for none
-	replicas []string // sorted
+	replicas []string // addresses of the replicas, sorted
 	ids      []string // node ids of masters and replicas, sorted
 }
 

@@ -46,7 +46,7 @@ func failureOf(err error) failure {
 	}
 	text := reply.Error()
 	if strings.HasPrefix(text, "NOPERM ") || strings.Contains(text, ": -NOPERM ") || strings.Contains(text, "user executing the script") ||
-		strings.Contains(text, "ACL failure in script") { // so say Redis 7.2 and later, and Valkey
+		strings.Contains(text, "ACL failure in script") { // Redis 7.2 and later, and Valkey, say so
 		return forbidden
 	}
 	for _, word := range refusals {
@@ -93,8 +93,9 @@ var silentEnds = []error{
 	io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed, errRedial, errDeaf,
 }
 
-// kindOf returns the kind of a cause. This is the first word of an error that Redis replied, one
-// word for lost connections, one for timeouts, and else the text of the cause without its digits.
+// kindOf returns the kind of a cause. The kind of an error that Redis replied is the first word of
+// the reply. All lost connections are of one kind, and all timeouts of another. The kind of any
+// other cause is its text without the digits.
 func kindOf(cause error) string {
 	if reply, ok := errors.AsType[redis.Error](cause); ok {
 		word, _, _ := strings.Cut(reply.Error(), " ")

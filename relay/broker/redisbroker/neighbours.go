@@ -25,7 +25,7 @@ const relaysChannel = "edgerelay:relays"
 
 // These are the times of the neighbours' connection.
 const (
-	settling        = time.Second      // from a connection's first statement until settle is called
+	settling        = time.Second      // time from a connection's first statement to settle
 	neighboursPing  = 30 * time.Second // silence before a ping; also how long its answer may take
 	neighboursPause = 2 * time.Second  // longest pause before another connection
 )

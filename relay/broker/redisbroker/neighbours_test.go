@@ -40,7 +40,7 @@ func TestG1_WhichClustersShareChannels(t *testing.T) {
 		{of(0, "p:"), of(0, "p:user:"), true},
 		{of(0, "p:"), of(0, "p:users:"), false},
 		{of(0, ""), of(0, "edgerelay:"), false},
-		{of(0, ""), statement{}, true}, // of the first layout
+		{of(0, ""), statement{}, true}, // the second one has the first layout
 		{of(1, "p:"), statement{Database: 1, Prefix: "p:"}, true},
 		{of(0, "p:"), statement{Prefix: "q:"}, false},
 	} {

@@ -172,8 +172,8 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 // command tells the server's identity and the name of the back end.
 //
 // Relays also tell each other the latest epoch in this way. The Known of a probe has the latest
-// epoch that its relay has seen. After that probe its topic is in that epoch or a later one. The
-// answers to the probes of other relays tell them the topic's epoch.
+// epoch that its relay has seen. After the probe the probes' topic is in that epoch or a later one.
+// When another relay probes, the answer tells it the topic's epoch.
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	at := p.role.probed()
 	p.number++

@@ -148,7 +148,8 @@ var recordScript string
 //go:embed publish.lua
 var publishText string
 
-// publishScript is what Redis runs. The text of record.lua is before each script that uses records.
+// publishScript is the script that publishes. The text of record.lua is before each script that
+// uses records.
 var publishScript = recordScript + publishText
 
 // publishSHA is the name that Redis gives the script when it is loaded.

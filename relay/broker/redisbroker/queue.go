@@ -17,10 +17,10 @@ type queue[T any] struct {
 
 	taken []T // what take returned last; its caller owns it until the next call
 
-	wake chan struct{} // from put to take; one slot
+	wake chan struct{} // signal from put to take; one slot
 }
 
-// keepItems is the largest number of items that a queue keeps memory for while it has none.
+// keepItems is the largest number of items that a queue keeps memory for while it is empty.
 const keepItems = 1024
 
 func newQueue[T any](weigh func(*T) int) *queue[T] {

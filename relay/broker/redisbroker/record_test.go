@@ -22,7 +22,7 @@ type record struct {
 	top    protocol.Position
 	stamp  time.Time // time of the last publication; the method text takes a zero time as now
 	givers []string
-	marks  []mark // the last writer's first
+	marks  []mark // the last writer's mark is the first
 	hashed bool
 }
 

@@ -34,7 +34,7 @@ func monitor(t *testing.T, server *redistest.Server) *monitored {
 		t.Fatal(err)
 	}
 	m := &monitored{t, bufio.NewScanner(conn)}
-	m.lines.Scan() // the reply
+	m.lines.Scan() // skips the reply
 	return m
 }
 

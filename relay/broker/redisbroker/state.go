@@ -35,7 +35,7 @@ type state struct {
 	// order.
 	mu       sync.Mutex
 	causes   [troubles]error
-	newest   trouble // the later noted one of noAnswer and noWrites
+	newest   trouble // noAnswer or noWrites: the one that was noted last
 	telling  telling
 	deaf     bool // the subscriptions are not in force
 	away     bool
@@ -45,8 +45,8 @@ type state struct {
 	// moved gets a signal when a node says that a key is, or may be, on another node. Its buffer
 	// holds one signal. It is nil without a Redis Cluster.
 	moved   chan struct{}
-	trouble chan struct{} // to the prober, to probe at once; one slot
-	back    chan struct{} // to the subscriber, when requests are answered again; one slot
+	trouble chan struct{} // signal to the prober to probe at once; one slot
+	back    chan struct{} // signal to the subscriber that requests are answered again; one slot
 	returns atomic.Uint64 // times that back was signalled
 
 	// These can be read without waiting for mu.
@@ -60,9 +60,9 @@ type state struct {
 	// have to be taken over.
 	first, settled chan struct{}
 
-	// outages counts the times that publications or probes began to fail, that a probe found Redis
-	// replaced, restarted or promoted, or that the sentinels named another master. Connections from
-	// before the last of these times are to be replaced.
+	// outages counts the times that publications or probes began to fail. It also counts the times
+	// that a probe found Redis replaced, restarted or promoted, and the times that the sentinels
+	// named another master. Connections from before the last of all these times are to be replaced.
 	outages atomic.Uint64
 }
 

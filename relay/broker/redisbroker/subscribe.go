@@ -40,7 +40,7 @@ type subscriber struct {
 	changed map[protocol.Topic]struct{}
 	flushes []uint64 // tokens of flushes that no connection has taken
 
-	wake   chan struct{} // to the connection's writer; one slot
+	wake   chan struct{} // signal to the connection's writer; one slot
 	probed chan identity // identity of the server that answers the probe
 }
 

@@ -33,7 +33,7 @@ type subscriberConn struct {
 	deaf time.Time
 
 	// These are the writer's until run returns.
-	active  map[protocol.Topic]uint64 // generations sent
+	active  map[protocol.Topic]uint64 // generation that was last sent for each topic
 	probed  protocol.Topic            // topic on whose probe channel the connection is subscribed
 	command []byte                    // memory of the last commands
 
@@ -50,13 +50,13 @@ type subscriberConn struct {
 	mu          sync.Mutex
 	over        bool          // no event is sent any more
 	told        bool          // a Subscribed, Received or Deaf was sent
-	expected    []expectation // in the order of the commands
+	expected    []expectation // confirmations that must come, in the order of the commands
 	expectedLen int           // bytes of the topics in expected
 	pendingTops map[protocol.Topic]*pendingTop
 	unread      []protocol.Topic // confirmed topics, for the top reader
 	flushing    []uint64         // tokens of flushes whose ping is not answered, the oldest first
 
-	confirmed chan struct{} // to the top reader; one slot
+	confirmed chan struct{} // signal to the top reader; one slot
 }
 
 // expectation is a confirmation that must come.
