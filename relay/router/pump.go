@@ -14,11 +14,12 @@ import (
 // ErrStopped is returned by Connected and Received after the Pump has stopped.
 var ErrStopped = errors.New("router: stopped")
 
-// Bounds of the mailbox, in bytes.
+// Bounds of the mailbox, in bytes. When linkShare is used up, the link is not read. When tellShare
+// is used up, no link that tells its tables is read. When brokerShare is used up, Pump.Event waits.
 const (
-	linkShare   = 1 << 20  // batches of one link; beyond it the link is not read
-	tellShare   = 1 << 19  // batches of all links that tell tables; beyond it none of them is read
-	brokerShare = 16 << 20 // broker events; beyond it Pump.Event blocks
+	linkShare   = 1 << 20  // for the batches of one link
+	tellShare   = 1 << 19  // for the batches of all links that tell their tables
+	brokerShare = 16 << 20 // for broker events
 	eventCost   = 64       // counted for each batch, each event, and each publication in a History
 )
 
@@ -279,8 +280,9 @@ func (p *Pump) Degraded() []string {
 	return p.degraded
 }
 
-// Move asks every edge that can move to link to another relay. Each edge begins at a random moment
-// within window. All work goes on meanwhile. Move does not block.
+// Move asks edges to link to another relay. It asks every edge that has the feature of moving, also
+// those that link later. Each edge begins at a random moment within window. All work goes on
+// meanwhile. Move does not block.
 func (p *Pump) Move(window time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
