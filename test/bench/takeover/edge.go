@@ -109,7 +109,7 @@ func (e *edge) move(ctx context.Context, addr string) error {
 	return e.await(ctx, "the link to be live", func() bool { return e.live })
 }
 
-// talk makes the first n sessions each write to themselves, some at a time.
+// talk makes each of the first n sessions write to itself, up to atOnce of them at a time.
 func (e *edge) talk(ctx context.Context, n int) error {
 	const atOnce = 500
 	for from := 1; from <= n; from += atOnce {

@@ -39,7 +39,9 @@ func main() {
 	}
 }
 
-// measure makes the whole measurement, with a number of sessions at each edge, and prints a table.
+// measure makes the whole measurement, and prints a table. The argument number is how many edges
+// there are. The arguments sessions and talked are for each edge: how many sessions it has, and how
+// many of these write a message before the first relay dies.
 func measure(ctx context.Context, sessions, number, talked int) error {
 	var keys link.Keys
 	if err := keys.UnmarshalText([]byte(local.LinkKey)); err != nil {
@@ -121,8 +123,8 @@ func measure(ctx context.Context, sessions, number, talked int) error {
 	return nil
 }
 
-// takeOver links all edges to the relay at addr. It returns the times from began until each was
-// live, in order.
+// takeOver links all edges to the relay at addr. It returns the times from began until each edge
+// was live, in ascending order.
 func takeOver(ctx context.Context, edges []*edge, addr string, began time.Time) (took []time.Duration, err error) {
 	live := make(chan error, len(edges))
 	for _, e := range edges {
