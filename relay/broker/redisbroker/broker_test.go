@@ -168,6 +168,44 @@ func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
 	}
 }
 
+// TestAMarkOfWhatWasNotPublishedIsNotKept has more writers than a record has room for. At first the
+// list's key holds a string, so that all publications fail. When the key is free again, each of
+// them must be published. A mark that went to the hash before the failure would make a duplicate.
+func TestAMarkOfWhatWasNotPublishedIsNotKept(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	const topic protocol.Topic = "group:g"
+	publish := func(number uint64) (answers []broker.Published) {
+		from := r.Events()
+		for writer := range byte(20) {
+			p := r.Message(topic, number, "m")
+			p.Instance, p.Token = protocol.Instance{1 + writer}, r.Token()
+			r.Publish(p)
+		}
+		for range 20 {
+			var answer broker.Published
+			answer, from = brokertest.Await(r, from, "Published", func(broker.Published) bool { return true })
+			answers = append(answers, answer)
+		}
+		return answers
+	}
+	publish(1)
+	list := keys("").list(topic)
+	server.Client().Set(t.Context(), list, "no list", 0)
+	for i, answer := range publish(2) {
+		if answer.Err == nil {
+			t.Errorf("writer %d: %+v although nothing can be published", i, answer)
+		}
+	}
+	server.Client().Del(t.Context(), list)
+	for i, answer := range publish(2) {
+		if answer.Err != nil || answer.Outcome != broker.Done {
+			t.Errorf("writer %d: %+v, want done", i, answer)
+		}
+	}
+}
+
 // TestForeignEntries overwrites more entries of a history than a page holds. The next page must
 // bring the publication behind them.
 func TestForeignEntries(t *testing.T) {

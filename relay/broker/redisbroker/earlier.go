@@ -244,7 +244,7 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 	var lists [][]broker.Publish
 	for i, e := range marks {
 		number, err := strconv.ParseUint(read[i].(*redis.StringCmd).Val(), 10, 64)
-		if err != nil {
+		if err != nil || number == 0 {
 			continue // the key has expired, or is another program's
 		}
 		// A request whose Number is at or below its Floor raises the mark. It publishes nothing.

@@ -163,9 +163,11 @@ local function publish(topic, first, last)
   end
   if not dirty then return end
 
-  -- A mark that is in the hash too does no harm if what follows fails.
+  -- The marks that go to the hash may be those of publications of this call. So the append must not
+  -- fail after them: if the list's key holds something else, LLEN fails, before anything is written.
   if displaced then
     local new = 0
+    if entries[1] then call('LLEN', list) end
     for instance, kept in pairs(displaced) do new = new + call('HSET', hash, instance, kept) end
     call('PEXPIRE', hash, markage)
     if new > 0 then purge(hash) end
