@@ -16,12 +16,23 @@ import (
 const (
 	firstPort = 20000
 	lastPort  = 31999
-	stride    = 97
+)
+
+// A block is 100 ports. A process that takes ports of a block listens on the block's first port
+// until it ends. So processes that run side by side never take each other's ports, even those of a
+// server that is down for a moment. One process claims a few blocks, and then takes their ports
+// again.
+const (
+	blockSize  = 100
+	blocks     = (lastPort + 1 - firstPort) / blockSize
+	mostBlocks = 15
 )
 
 var ports struct {
-	mu   sync.Mutex
-	next int
+	mu     sync.Mutex
+	claims []net.Listener // the first port of each block that was claimed
+	block  int            // index in claims of the block in use
+	next   int            // offset of the next port in that block; 0: the block is used up
 }
 
 // FreeAddr is Free for tests. The test fails when no port is free.
@@ -35,21 +46,20 @@ func FreeAddr(t testing.TB) string {
 }
 
 // Free returns a loopback address on which nobody listens now. Later calls in this process return
-// other addresses, until all ports have had their turn.
+// other addresses, until mostBlocks blocks have had their turn. No other process that uses this
+// package returns the address.
 func Free() (addr string, err error) {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
-	if ports.next == 0 {
-		// Processes that run side by side begin their search at different ports, so that they
-		// seldom find the same ones.
-		ports.next = firstPort + os.Getpid()*stride%(lastPort-firstPort)
-	}
-	for range lastPort - firstPort {
-		ports.next++
-		if ports.next > lastPort {
-			ports.next = firstPort
+	for range mostBlocks * blockSize {
+		if ports.next == 0 {
+			if err := turnLocked(); err != nil {
+				return "", err
+			}
 		}
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports.next))
+		first := ports.claims[ports.block].Addr().(*net.TCPAddr).Port
+		addr := address(first + ports.next)
+		ports.next = (ports.next + 1) % blockSize
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue
@@ -59,3 +69,25 @@ func Free() (addr string, err error) {
 	}
 	return "", errors.New("no free port on loopback")
 }
+
+// turnLocked turns to a new block, or to the oldest one if there are enough or no more are free.
+func turnLocked() error {
+	ports.next = 1
+	if len(ports.claims) < mostBlocks {
+		for i := range blocks {
+			l, err := net.Listen("tcp", address(firstPort+(os.Getpid()+i)%blocks*blockSize))
+			if err == nil {
+				ports.claims = append(ports.claims, l)
+				ports.block = len(ports.claims) - 1
+				return nil
+			}
+		}
+	}
+	if len(ports.claims) == 0 {
+		return errors.New("other processes have all ports for tests on loopback")
+	}
+	ports.block = (ports.block + 1) % len(ports.claims)
+	return nil
+}
+
+func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -1,0 +1,70 @@
+package loopback
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestProcessesTakeNoPortTwice runs other processes that take ports at the same time and end, while
+// this one stays. No address may come twice within a process's turn, nor in two processes at once.
+func TestProcessesTakeNoPortTwice(t *testing.T) {
+	const each = 250
+	if os.Getenv("EDGERELAY_LOOPBACK") != "" {
+		var all []string
+		for range each {
+			all = append(all, FreeAddr(t))
+		}
+		os.Stdout.WriteString(strings.Join(all, "\n") + "\n.\n")
+		os.Stdin.Read(make([]byte, 1)) // stays until the test has seen all
+		return
+	}
+	seen := map[string]bool{}
+	take := func(addr string) {
+		if seen[addr] {
+			t.Errorf("%s was taken twice", addr)
+		}
+		seen[addr] = true
+	}
+	for range 3 {
+		other := exec.Command(os.Args[0], "-test.run", "TestProcessesTakeNoPortTwice")
+		other.Env = append(os.Environ(), "EDGERELAY_LOOPBACK=1")
+		in, err := other.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := other.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer other.Wait()
+		defer in.Close()
+		var text strings.Builder
+		for buffer := make([]byte, 4096); !strings.HasSuffix(text.String(), "\n.\n"); {
+			n, err := out.Read(buffer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text.Write(buffer[:n])
+		}
+		for addr := range strings.FieldsSeq(strings.TrimSuffix(text.String(), ".\n")) {
+			take(addr)
+		}
+	}
+	for range each {
+		take(FreeAddr(t))
+	}
+	if len(seen) != 4*each {
+		t.Errorf("%d addresses, want %d", len(seen), 4*each)
+	}
+	for addr := range seen {
+		if _, err := net.ResolveTCPAddr("tcp", addr); err != nil {
+			t.Error(err)
+		}
+	}
+}
