@@ -48,10 +48,11 @@ type tables struct {
 
 // told holds the rows of an edge's tables, as frames of the link, until they are taken.
 type told struct {
-	sessions []any  // link.Session
-	held     []any  // link.Held
-	members  uint64 // total members in held
-	bytes    int    // size of all rows
+	sessions []any            // link.Session
+	held     []any            // link.Held
+	unplaced []protocol.Topic // topics in held whose position is unplaced
+	members  uint64           // total members in held
+	bytes    int              // size of all rows
 }
 
 // What a row of the tables counts when it is told, in bytes, besides its texts.
@@ -96,17 +97,31 @@ func (r *Router) connected(l Link, h link.Hello) {
 	e.tables.told = &told{}
 	e.tables.heard, e.catchup.unlive, e.catchup.liveDue, e.leaving = 0, 0, false, 0
 	named := r.directory.link(e, l)
-	r.after(r.cfg.TellWait, func() {
-		if e.outbox.link == l && e.tables.told != nil {
-			r.cut(e, link.CodeLimit, fmt.Sprintf("its tables were not told within %v", r.cfg.TellWait))
-		}
-	})
+	r.awaitTables(e, l, 0)
 	r.askToMove(l)
 	r.cfg.Log.Info("edge linked", "node", h.Node, "instance", h.Instance.String(), "generation", h.Generation, "build", h.Build)
 	if named > 1 {
 		r.cfg.Log.Warn("two live edges have one node ID; both are served", "node", e.node)
 	}
 }
+
+// awaitTables cuts the link if Config.TellWait passes and the edge tells next to nothing of its
+// tables. So an edge is given time that tells much, or whose link waits while others tell. The
+// parameter bytes is the size of what was told so far.
+func (r *Router) awaitTables(e *edge, l Link, bytes int) {
+	r.after(r.cfg.TellWait, func() {
+		switch told := e.tables.told; {
+		case e.outbox.link != l || told == nil:
+		case told.bytes-bytes < tellLeast:
+			r.cut(e, link.CodeLimit, fmt.Sprintf("it told less than %d bytes of its tables within %v", tellLeast, r.cfg.TellWait))
+		default:
+			r.awaitTables(e, l, told.bytes)
+		}
+	})
+}
+
+// tellLeast is how much of its tables an edge must tell in each Config.TellWait, in bytes.
+const tellLeast = 1 << 10
 
 // disconnected handles the end of a link. If the edge does not link again, it is removed
 // Config.Grace after lastReceived.

@@ -171,7 +171,7 @@ func (r *Router) comeBack() {
 			// not have had it, and edges that had it recognize it by ID.
 			l.ungiven = l.first
 		}
-		if e.outbox.ready && e.inbox.hearing != 0 {
+		if e.outbox.link != nil && e.inbox.hearing != 0 {
 			r.hearOut(e)
 		}
 		if e.outbox.ready {
@@ -230,7 +230,7 @@ func (r *Router) heardOut(ev broker.Flushed) {
 		}
 	case ev.Heard || !r.outage.away: // else comeBack asks again
 		r.after(askAgainAfter, func() {
-			if e.inbox.hearing == ev.Token && e.outbox.ready {
+			if e.inbox.hearing == ev.Token && e.outbox.link != nil {
 				r.hearOut(e)
 			}
 		})

@@ -8,10 +8,11 @@ import (
 // place gives a position to members who came while nobody knew their topic's position. Usually they
 // begin at the end of the topic, which is the parameter top. But members of a group who came before
 // this link may have missed messages since then, perhaps at another relay. So their position is
-// looked for in history.
+// looked for in history. While f waits for its turn in a taking, only top is noted.
 func (r *Router) place(f *follower, top protocol.Position) {
 	switch {
 	case !f.position.IsUnplaced():
+	case f.edge.tables.taking.notes(f, top):
 	case f.adopted && f.topic.name.IsGroup() && f.bound > 0:
 		// The number of an unplaced position names the edge's last frame from before the members
 		// came. 0 stands for the last frame that was acknowledged before this link.
@@ -22,7 +23,7 @@ func (r *Router) place(f *follower, top protocol.Position) {
 		f.seeking = true
 		f.position = protocol.Position{}
 		r.fallBehind(f)
-		f.lag().older = number
+		f.lag().older, f.lag().end = number, top
 	default:
 		r.placeAt(f, top)
 	}
@@ -39,7 +40,7 @@ func (r *Router) placeAt(f *follower, at protocol.Position) {
 
 // seekPlace looks in a page of history for the position of members who were told as unplaced. They
 // begin just before the first publication of their edge with a number above lag.older. If history
-// has none, they begin at the end of the topic. seekPlace reports whether the page is to be sent,
+// has none, they begin at lag.end, or at the end of history if that is earlier. seekPlace reports whether the page is to be sent,
 // from the position on.
 func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 	for _, p := range ev.Publications {
@@ -56,13 +57,17 @@ func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 		r.read(f)
 		return false
 	}
-	// History has no such publication, so the members begin at the end of the topic.
+	// History has no such publication. The members begin where the topic was when its end became
+	// known to this relay. What came since is for them.
 	at := ev.Top
 	if at.Before(ev.Through) {
 		at = ev.Through
 	}
 	if at.Before(f.position) {
 		at = f.position
+	}
+	if end := f.lag().end; end.Before(at) {
+		at = end
 	}
 	r.placeAt(f, at)
 	r.stopSeeking(f)

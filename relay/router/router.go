@@ -52,7 +52,7 @@ type Config struct {
 	// TellBytes bounds the tables that an edge tells on a new link, in bytes; default 256 MiB. Once
 	// an edge's group memberships take half of that, joins of further groups are refused. Without
 	// this rule a client could make its edge's tables so large that the edge could not link again.
-	// TellWait bounds how long the telling may take; default 60 s.
+	// TellWait is how long an edge may tell next to nothing of its tables; default 60 s.
 	TellBytes int
 	TellWait  time.Duration
 	// Pieces is how many pieces of jobs a step does at most; default 512. A piece is a session, a

@@ -24,6 +24,9 @@ func (r *Router) tell(e *edge, f any) *violation {
 			return v
 		}
 		e.tables.told.held = append(e.tables.told.held, f)
+		if row.Position.IsUnplaced() {
+			e.tables.told.unplaced = append(e.tables.told.unplaced, row.Topic)
+		}
 		size = rowCost + len(row.Topic) + memberCost*len(row.Sessions)
 	}
 	if e.tables.told.bytes += size; e.tables.told.bytes > r.cfg.TellBytes {
@@ -93,7 +96,9 @@ func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
 // since taking.hold, unless an event of its topic has let it catch up already.
 func (r *Router) resume(f *follower) {
 	r.number(f)
-	if f.topic.subscribed {
+	if top := f.edge.tables.taking.noted(f); top != nil {
+		r.place(f, *top)
+	} else if f.topic.subscribed {
 		r.place(f, f.topic.top)
 	}
 	r.passRewind(f)

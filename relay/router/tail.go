@@ -95,6 +95,14 @@ type tailEntry struct {
 // added returns how many items were ever added to all tails together.
 func (ts *tails) added() uint64 { return ts.cut + uint64(len(ts.order)) }
 
+// following returns the lowest number that the next item of t's tail can get.
+func (ts *tails) following(t *topic) uint64 {
+	if t.recent != nil {
+		return t.recent.tail.next + 1
+	}
+	return ts.added() + 1 // t's next tail counts on from there
+}
+
 // add puts a publication into a topic's tail. While the tail holds messages given ahead, its length
 // is not bounded by Config.TailLength.
 func (ts *tails) add(r *Router, t *topic, item tailItem) {

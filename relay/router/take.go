@@ -12,7 +12,13 @@ type taking struct {
 	edge    *edge
 	told    *told
 	synced  link.Synced
-	strayed bool // the edge may have had other links since it told its tables here before
+	strayed bool    // the edge may have had other links since it told its tables here before
+	numbers numbers // inbox.numbers as of Synced
+
+	// tops has the topics that were told as unplaced, until their followers have had their turn in
+	// takeResume. The value is where the topic was at Synced, or when it was subscribed after
+	// Synced; nil: it is not subscribed yet. The members begin there, or before.
+	tops map[protocol.Topic]*protocol.Position
 
 	phase  takePhase
 	next   int         // index of the phase's next element
@@ -46,8 +52,19 @@ func (j *taking) begin(r *Router) {
 	j.strayed, e.tables.strayed = e.tables.strayed, false
 	e.tables.sessions = make(map[uint64]*session, len(j.told.sessions))
 	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings, e.tables.grouped = 0, 0, 0, 0
+	j.numbers = e.inbox.numbers
 	e.inbox.numbers.start(j.synced.First)
 	e.passed = nil
+	// All topics are subscribed at once whose members have no position. So these members miss little.
+	for _, name := range j.told.unplaced {
+		if j.tops == nil {
+			j.tops = make(map[protocol.Topic]*protocol.Position, len(j.told.unplaced))
+		}
+		t := r.follow(e, name).topic
+		if j.tops[name] = nil; t.subscribed {
+			j.tops[name] = new(t.top)
+		}
+	}
 	j.held = make([]*follower, len(j.told.held))
 }
 
@@ -67,9 +84,37 @@ func (j *taking) do(r *Router, pieces int) (left int, done bool) {
 func (t *tables) drop() {
 	if j := t.taking; j != nil {
 		t.taking = nil
+		t.strayed = t.strayed || j.strayed
+		if j.phase < takeLater { // no frame came since Synced
+			j.edge.inbox.numbers = j.numbers
+		}
 		*j = taking{edge: j.edge} // Router.jobs may have this job for a while, so it is emptied
 	}
 	t.told = nil
+}
+
+// notes notes where f's topic is, if f was told as unplaced and waits for its turn in takeResume. It
+// reports whether that is so. j may be nil.
+func (j *taking) notes(f *follower, top protocol.Position) bool {
+	if j == nil {
+		return false
+	}
+	noted, waits := j.tops[f.topic.name]
+	if waits && noted == nil {
+		j.tops[f.topic.name] = &top
+	}
+	return waits
+}
+
+// noted returns what was noted of f's topic, or nil. From then on f does not wait any more. j may be
+// nil.
+func (j *taking) noted(f *follower) *protocol.Position {
+	if j == nil {
+		return nil
+	}
+	top := j.tops[f.topic.name]
+	delete(j.tops, f.topic.name)
+	return top
 }
 
 // piece does one element of the present phase. If there is none left, it begins the next phase.
@@ -176,6 +221,7 @@ func (j *taking) hold(r *Router, h link.Held) *violation {
 	r.bind(s, f)
 	if f.bound == 1 {
 		r.fallBehind(f)
+		f.lag().fresh = r.tails.following(f.topic)
 		r.holdLive(f)
 	}
 	if j.member++; j.member == len(h.Sessions) {

@@ -177,12 +177,16 @@ func TestP8_FramesThatWaitForTheTablesAreBounded(t *testing.T) {
 	}
 }
 
-// TestP1_WhatComesBetweenThePiecesComesOnce confirms a topic's subscription while an edge's tables
-// are taken. At that moment the edge is ready, but its follower of the topic is not resumed yet. A
-// message of an original server comes at the same time. The edge must be sent the message once.
+// TestP1_WhatComesBetweenThePiecesComesOnce gives a topic its place after the edge is ready and
+// before its follower is resumed. At the same moment come a message of an original server and one of
+// another edge.
 func TestP1_WhatComesBetweenThePiecesComesOnce(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 1})
+	speaker := w.edge("speaker")
+	speaker.channel(1, "speaker")
+	speaker.linkTo(w.addRelay(Config{}))
+	w.settle()
 	e := w.edge("e")
 	for id, user := range []string{1: "1", 2: "2", 3: "3"} {
 		if user != "" {
@@ -197,15 +201,17 @@ func TestP1_WhatComesBetweenThePiecesComesOnce(t *testing.T) {
 	for known.tables.taking.phase < takeResume {
 		rl.step()
 	}
-	w.store.PublishBare("user:3", "9", "once")
+	w.store.PublishBare("user:3", "9", "of an original server")
+	speaker.one(1, "3", "of another edge")
+	w.relays[1].step()
 	rl.broker.slow = false
 	rl.step() // the events come, and one follower is resumed
 	last := rl.router.directory.follower(known, protocol.UserTopic("3"))
-	if known.tables.taking.phase != takeResume || last.isBehind {
-		t.Fatal("the last follower should be live before its turn")
+	if known.tables.taking.phase != takeResume || last.numbered {
+		t.Fatal("the last follower should wait for its turn")
 	}
 	w.settle()
-	if n := e.frames[protocol.UserTopic("3")]; n != 1 || e.live != 1 {
-		t.Errorf("%d publications, and %d times Live", n, e.live)
+	if n := e.frames[protocol.UserTopic("3")]; n != 2 || e.live != 1 || len(e.received[3]) != 2 {
+		t.Errorf("%d publications, %q, and %d times Live", n, e.received[3], e.live)
 	}
 }

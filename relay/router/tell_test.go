@@ -49,6 +49,8 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	}
 }
 
+// TestP8_TablesAreToldInTimeOrTheLinkIsCut has an edge that tells one session in its first minute.
+// Another edge tells twenty sessions in each minute, and is not cut.
 func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
 	w := newWorld(t, 1)
 	good := w.edge("good")
@@ -67,6 +69,21 @@ func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
 	}
 	if len(good.closed) > 0 {
 		t.Errorf("who told everything is closed with %v", good.closed)
+	}
+	steady := telling(w, w.relays[0])
+	for minute := range uint64(3) {
+		for n := range uint64(20) {
+			steady.send(link.Session{ID: 1 + 20*minute + n, Endpoint: protocol.EndpointUser, User: "1"})
+		}
+		w.settle()
+		w.wait(time.Minute)
+	}
+	if len(steady.closed) > 0 {
+		t.Errorf("who goes on telling is closed with %v", steady.closed)
+	}
+	w.wait(time.Minute)
+	if !slices.Equal(steady.closed, []link.Code{link.CodeLimit}) {
+		t.Errorf("who stops telling is closed with %v, want limit", steady.closed)
 	}
 }
 
