@@ -22,10 +22,10 @@ type lag struct {
 	index    int               // index in catchup.behind, plus 1; 0: not listed
 	held     bool              // waits until the broker is back
 	inTail   bool              // reads the tail, from seq on
-	seq      uint64            // number of the next item of the tail to look at, if inTail is set
+	seq      uint64            // number of the next item to look at, if inTail is set
 	bareFrom uint64            // bare items of the tail (see tail) are sent from this number on
 	fresh    uint64            // bare items from this number on came after Synced; 0: unknown
-	older    uint64            // while seeking: last number of the edge from before the members came
+	older    uint64            // while seeking: the edge's last number before the members came
 	end      protocol.Position // while seeking: the members begin here or before
 	reading  uint64            // token of the ReadHistory under way; 0: none
 	// target is the base of the tail when the page was requested, or the top if there was no tail.
@@ -305,7 +305,8 @@ func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))
 	r.cfg.Log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
-	r.number(f) // first: a number told with the position behind the loss would make the edge drop Gap
+	// The number is told before the position changes. Otherwise the edge would drop Gap.
+	r.number(f)
 	f.position = at
 	f.since, f.gapped = r.tick(), true
 	r.send(f.edge, link.Gap{Topic: f.topic.number, Position: at, Lost: lost, Text: r.dialect.Lost(f.topic.name)}.Append)

@@ -55,7 +55,8 @@ func (j *taking) begin(r *Router) {
 	j.numbers = e.inbox.numbers
 	e.inbox.numbers.start(j.synced.First)
 	e.passed = nil
-	// All topics are subscribed at once whose members have no position. So these members miss little.
+	// All topics are subscribed at once whose members have no position. So these members miss
+	// little.
 	for _, name := range j.told.unplaced {
 		if j.tops == nil {
 			j.tops = make(map[protocol.Topic]*protocol.Position, len(j.told.unplaced))
@@ -93,8 +94,8 @@ func (t *tables) drop() {
 	t.told = nil
 }
 
-// notes notes where f's topic is, if f was told as unplaced and waits for its turn in takeResume. It
-// reports whether that is so. j may be nil.
+// notes notes where f's topic is, if f was told as unplaced and waits for its turn in takeResume.
+// It reports whether that is so. j may be nil.
 func (j *taking) notes(f *follower, top protocol.Position) bool {
 	if j == nil {
 		return false
@@ -106,8 +107,8 @@ func (j *taking) notes(f *follower, top protocol.Position) bool {
 	return waits
 }
 
-// noted returns what was noted of f's topic, or nil. From then on f does not wait any more. j may be
-// nil.
+// noted returns what was noted of f's topic, or nil. From then on f does not wait any more. j may
+// be nil.
 func (j *taking) noted(f *follower) *protocol.Position {
 	if j == nil {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP5_AnEdgeStaysWholeThoughItsTakingWasCut ends a link, in an outage, while the edge's tables are
-// taken, and lets the edge link again. Its clients must still reach each other.
+// TestP5_AnEdgeStaysWholeThoughItsTakingWasCut ends a link, in an outage, while the edge's tables
+// are taken, and lets the edge link again. Its clients must still reach each other.
 func TestP5_AnEdgeStaysWholeThoughItsTakingWasCut(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -83,8 +83,8 @@ func TestP5_HearingOutIsRepeatedDuringATaking(t *testing.T) {
 	}
 }
 
-// TestP4_ALossThatIsFoundBetweenThePiecesIsTold lets a relay learn what Redis has lost after the edge
-// is ready, and before its follower has a number.
+// TestP4_ALossThatIsFoundBetweenThePiecesIsTold lets a relay learn what Redis has lost after the
+// edge is ready, and before its follower has a number.
 func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 	for _, between := range []bool{false, true} {
 		w, _ := rewound(t)
@@ -119,8 +119,8 @@ func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedGroupIsNotToldAtTheBeginning tells the members of a group as unplaced. The topic is
-// subscribed before its follower's turn, and the link is lost while the members' place is looked
+// TestP6_AnUnplacedGroupIsNotToldAtTheBeginning tells the members of a group as unplaced. The topic
+// is subscribed before its follower's turn, and the link is lost while the members' place is looked
 // for. They must not be given what is older than they are.
 func TestP6_AnUnplacedGroupIsNotToldAtTheBeginning(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
@@ -229,8 +229,8 @@ func TestP5_ABrokerThatIsBackDuringATakingIsAsked(t *testing.T) {
 	}
 }
 
-// TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut cuts the link of an edge that was at another relay,
-// while its tables are taken. When it links again, its members may still have come there.
+// TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut cuts the link of an edge that was at another
+// relay, while its tables are taken. When it links again, its members may still have come there.
 func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	w := newWorld(t, 0)
 	rl, other := w.addRelay(Config{Pieces: 1}), w.addRelay(Config{})
@@ -258,8 +258,8 @@ func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn does so for a user's own topic, which another edge
-// follows too.
+// TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn does so for a user's own topic, which another
+// edge follows too.
 func TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)

@@ -178,8 +178,8 @@ func TestP8_FramesThatWaitForTheTablesAreBounded(t *testing.T) {
 }
 
 // TestP1_WhatComesBetweenThePiecesComesOnce gives a topic its place after the edge is ready and
-// before its follower is resumed. At the same moment come a message of an original server and one of
-// another edge.
+// before its follower is resumed. At the same moment come a message of an original server and one
+// of another edge.
 func TestP1_WhatComesBetweenThePiecesComesOnce(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 1})
