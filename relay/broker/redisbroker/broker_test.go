@@ -40,7 +40,7 @@ func TestBadURL(t *testing.T) {
 
 func TestTooOld(t *testing.T) {
 	for version, want := range map[string]bool{"5.0.14": true, "6.0.20": true, "6.2.0": false, "7.0.15": false, "10.1": false, "strange": false} {
-		if got := tooOld(version); got != want {
+		if got := before(version, 6, 2); got != want {
 			t.Errorf("%s: %v", version, got)
 		}
 	}
@@ -210,7 +210,7 @@ func TestOnTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf(`{"FromId":"1","ToId":"g","Msg":"say \"hi\"","Id":"%s-9","In":"%s","Pos":"%s"}`, r.Instance, keys("p:").realm(0), position)
+	want := fmt.Sprintf(`{"FromId":"1","ToId":"g","Msg":"say \"hi\"","Id":"%s-9","In":"%s","Pos":"%s"}`, r.Instance, keys("p:").realm(0, false), position)
 	if message.Payload != want {
 		t.Errorf("published %s\nwant      %s", message.Payload, want)
 	}

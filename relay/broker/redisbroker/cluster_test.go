@@ -34,14 +34,36 @@ func (b clusterBackend) PublishBare(t testing.TB, topic protocol.Topic, from, ms
 
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
-	cluster := redistest.StartCluster(t, 3)
+	runOnCluster(t, false)
+}
+
+func TestRedisClusterSharded(t *testing.T) {
+	t.Parallel()
+	runOnCluster(t, true)
+}
+
+func runOnCluster(t *testing.T, sharded bool) {
+	t.Helper()
+	cluster := startCluster(t, sharded)
 	n := 0
 	brokertest.Run(t, func(_ *testing.T, c brokertest.Config) brokertest.Backend {
 		n++
 		return clusterBackend{cluster, Config{
-			URL: cluster.URL, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge,
+			URL: cluster.URL, Sharded: sharded, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge,
 		}}
 	})
+}
+
+// startCluster starts a Redis Cluster with three masters. If channels are to be sharded, it skips
+// the test on a Redis that is too old for that.
+func startCluster(t *testing.T, sharded bool) *redistest.Cluster {
+	t.Helper()
+	cluster := redistest.StartCluster(t, 3)
+	info := cluster.Servers[0].Client().Info(t.Context(), "server").Val()
+	if version := field(info, "redis_version"); sharded && before(version, 7, 0) {
+		t.Skip("Redis ", version, " has no sharded channels")
+	}
+	return cluster
 }
 
 // onEach returns n topics, no two of which are on the same master. The Redis Cluster must have at
@@ -85,9 +107,20 @@ func cutReplication(t *testing.T, master *redistest.Server) {
 func TestClusterFailover(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
-	cluster := redistest.StartCluster(t, 3)
+	clusterFailover(t, false)
+}
+
+func TestClusterFailoverSharded(t *testing.T) {
+	long.Only(t, "the move of a master takes a quarter of a minute")
+	t.Parallel()
+	clusterFailover(t, true)
+}
+
+func clusterFailover(t *testing.T, sharded bool) {
+	t.Helper()
+	cluster := startCluster(t, sharded)
 	topics := onEach(cluster, 3)
-	f := startTraffic(t, Config{URL: cluster.URL}, topics...)
+	f := startTraffic(t, Config{URL: cluster.URL, Sharded: sharded}, topics...)
 	f.flowing(50)
 	cluster.Hasten()
 
@@ -155,9 +188,20 @@ func TestClusterFrozenMaster(t *testing.T) {
 func TestClusterSlotMoved(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
-	cluster := redistest.StartCluster(t, 3)
+	clusterSlotMoved(t, false)
+}
+
+func TestClusterSlotMovedSharded(t *testing.T) {
+	long.Only(t, "the move of a master takes a quarter of a minute")
+	t.Parallel()
+	clusterSlotMoved(t, true)
+}
+
+func clusterSlotMoved(t *testing.T, sharded bool) {
+	t.Helper()
+	cluster := startCluster(t, sharded)
 	topics := onEach(cluster, 3)
-	f := startTraffic(t, Config{URL: cluster.URL}, topics...)
+	f := startTraffic(t, Config{URL: cluster.URL, Sharded: sharded}, topics...)
 	f.flowing(50)
 	ctx, at := t.Context(), keys("").slot(topics[0])
 	source, target := cluster.Owner(keys("").record(topics[0])), cluster.Owner(keys("").record(topics[1]))
@@ -260,7 +304,7 @@ func TestClusterByOneURL(t *testing.T) {
 	t.Log(state.Cause)
 	t.Run("TestG1_PrefixesOnARedisCluster", func(t *testing.T) {
 		startAlone(t, Config{URL: cluster.URL})
-		awaitServes(t, cluster.Servers[0].Client(), statement{Database: stated(0)})
+		awaitServes(t, cluster.Servers[0].Client(), statement{Database: stated(0, false)})
 		if err := refused(t, Config{URL: cluster.URL, Prefix: "group:"}); !errors.Is(err, errForeign) {
 			t.Error(err)
 		}

@@ -35,6 +35,8 @@ var probeSHA = hashOf(probeScript)
 type prober struct {
 	opt        *redis.Options
 	keys       keys
+	pubsub     pubsub
+	realm      string
 	retention  retention // of topics but the probes' own
 	role       role
 	earlier    *earlier
@@ -178,7 +180,7 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	p.number++
 	once := broker.Publish{Topic: at.topic, From: "edgerelay", Instance: p.instance, Number: p.number}
 	once.Known.Epoch = p.epochs.Latest()
-	probes := newPublishing(p.keys, p.opt.DB, retention{size: 1, ageMS: 10_000, markMS: 10_000})
+	probes := newPublishing(p.keys, p.realm, p.pubsub, retention{size: 1, ageMS: 10_000, markMS: 10_000})
 	probes.channel = p.keys.probeChannel(at.topic, p.instance)
 	list, answers := []broker.Publish{once}, make([]broker.Published, 1)
 	var one call
@@ -335,7 +337,7 @@ func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// checkVersion refuses a Redis before 6.2. It also refuses a node of a Redis Cluster, unless the
+// checkVersion refuses a Redis before 6.2, or before 7.0 for sharded channels. It also refuses a node of a Redis Cluster, unless the
 // URL is for a Redis Cluster. A Redis that does not tell its version is accepted.
 func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string, error) {
 	info, err := client.Info(ctx, "server").Result()
@@ -350,17 +352,20 @@ func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string
 		return "", fmt.Errorf("%w: this is a node of a Redis Cluster: RELAY_REDIS_URL is to be redis+cluster://…", errUnfit)
 	}
 	version := field(info, "redis_version")
-	if tooOld(version) {
+	if before(version, 6, 2) {
 		return "", fmt.Errorf("%w: Redis %s is too old: 6.2 or later is needed", errUnfit, version)
+	}
+	if p.pubsub.sharded && before(version, 7, 0) {
+		return "", fmt.Errorf("%w: Redis %s is too old for RELAY_REDIS_SHARDED: 7.0 or later is needed", errUnfit, version)
 	}
 	return cmp.Or(version, "unknown"), nil
 }
 
-// tooOld reports whether version is before 6.2.
-func tooOld(version string) bool {
-	major, remainder, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(remainder, ".")
-	x, errX := strconv.Atoi(major)
-	y, errY := strconv.Atoi(minor)
-	return errX == nil && errY == nil && (x < 6 || x == 6 && y < 2)
+// before reports whether version is known and before major.minor.
+func before(version string, major, minor int) bool {
+	first, remainder, _ := strings.Cut(version, ".")
+	second, _, _ := strings.Cut(remainder, ".")
+	x, errX := strconv.Atoi(first)
+	y, errY := strconv.Atoi(second)
+	return errX == nil && errY == nil && (x < major || x == major && y < minor)
 }

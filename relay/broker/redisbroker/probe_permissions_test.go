@@ -127,7 +127,7 @@ func TestC8_ARefusedQuestionIsNoAbsence(t *testing.T) {
 		r.Say(group, n+2, "m")
 	}
 	brokertest.Eventually(t, "what is missing is known", func() bool {
-		return slices.Equal(r.Broker.(*Broker).Missing(), []string{numsub})
+		return slices.Equal(r.Broker.(*Broker).Missing(), []string{classicChannels.counting()})
 	})
 	if got := absences(r, 0); len(got) > 0 {
 		t.Errorf("told as %+v", got)

@@ -1,18 +1,19 @@
--- Publishes messages of one or more topics, each with its history, mark and PUBLISH, in one step.
+-- Publishes messages of one or more topics, each with its history, its mark, and a PUBLISH or SPUBLISH, in one step.
 --
 -- KEYS, for each topic: its record, the list of its history, the hash of further marks
 -- ARGV[1] entries kept   [2] milliseconds the history is kept   [3] milliseconds a mark is kept
 -- ARGV[4] milliseconds the last position is kept   [5] the identity of this server, empty: not known
 -- ARGV[6] the latest epoch of any topic that the publisher has seen, 0: none
+-- ARGV[7] the command to publish with: publish or spublish
 -- ARGV, for each topic: its channel
 -- ARGV, for each message, those of one topic one behind the other: its numbers (see item), and its JSON up to the position.
 -- Returns a line for each message in the order of their places: the position that it was published
 -- at, "duplicate P" with P the top (0-0: none is known), "refused", or "failed" and an error.
 --
 -- All is written before anything is published. Running out of memory or being a replica fails the
--- first write and only that, so either all of a message happens or nothing. Only a PUBLISH that is
--- not permitted would come too late, which is why a Redis that does not permit it is not used at
--- all.
+-- first write and only that, so either all of a message happens or nothing. Only a command to publish
+-- that is not permitted would come too late, which is why a Redis that does not permit it is not
+-- used at all.
 
 -- Instance, number, predecessor and floor; epoch and offset of the highest position that the
 -- publisher knows, 0 0: none; the topic's place in KEYS, and the message's in the answer.
@@ -59,7 +60,7 @@ end
 
 -- Publishes the messages of one topic whose numbers and JSON are in ARGV from first to last.
 local function publish(topic, first, last)
-  local record, list, hash, channel = KEYS[3 * topic - 2], KEYS[3 * topic - 1], KEYS[3 * topic], ARGV[6 + topic]
+  local record, list, hash, channel = KEYS[3 * topic - 2], KEYS[3 * topic - 1], KEYS[3 * topic], ARGV[7 + topic]
   local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(record)
   local found = epoch
   if not found then
@@ -177,7 +178,7 @@ local function failure(err)
   return 'failed ' .. string.gsub(type(err) == 'table' and err.err or tostring(err), '[\r\n]', ' ')
 end
 
-local at, last = 7 + #KEYS / 3, #ARGV
+local at, last = 8 + #KEYS / 3, #ARGV
 while at < last do
   local first, topic = at, unpack('>I2', ARGV[at], topicat)
   repeat at = at + 2 until at > last or unpack('>I2', ARGV[at], topicat) ~= topic
@@ -191,7 +192,7 @@ while at < last do
 end
 for place = 1, #answers do
   if texts[place] then
-    local told = redis.pcall('PUBLISH', channels[place], texts[place])
+    local told = redis.pcall(ARGV[7], channels[place], texts[place])
     if type(told) == 'table' then answers[place] = failure(told) end
   end
 end
