@@ -43,6 +43,7 @@ func TestG1_WhichClustersShareChannels(t *testing.T) {
 		{of(0, ""), statement{}, true}, // of the first layout
 		{of(1, "p:"), statement{Database: 1, Prefix: "p:"}, true},
 		{of(0, "p:"), statement{Prefix: "q:"}, false},
+		{of(0, "p:"), statement{Database: stated(0, true), Prefix: "p:"}, true},
 	} {
 		if c.a.crosses(c.b) != c.want || c.b.crosses(c.a) != c.want {
 			t.Errorf("%v and %v: want %v", c.a, c.b, c.want)
@@ -51,6 +52,12 @@ func TestG1_WhichClustersShareChannels(t *testing.T) {
 	if c, target, err := (Config{URL: "redis+sentinel://a,b/m/3", Prefix: "p:"}).withDefaults(); err != nil ||
 		keys(c.Prefix).realm(target.opt.DB, false) != "2/3 p:" {
 		t.Errorf("the realm of a database behind sentinels: %v", err)
+	}
+	if got := keys("p:").realm(0, true); got != "2s/0 p:" {
+		t.Errorf("the realm with sharded channels: %s", got)
+	}
+	if s := (statement{Database: stated(3, true)}); s.database() != 3 || s.layout() != keyLayout || !s.sharded() {
+		t.Errorf("stated database %d, layout %d, sharded %v", s.database(), s.layout(), s.sharded())
 	}
 }
 

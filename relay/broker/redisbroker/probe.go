@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -352,20 +350,8 @@ func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string
 		return "", fmt.Errorf("%w: this is a node of a Redis Cluster: RELAY_REDIS_URL is to be redis+cluster://…", errUnfit)
 	}
 	version := field(info, "redis_version")
-	if before(version, 6, 2) {
-		return "", fmt.Errorf("%w: Redis %s is too old: 6.2 or later is needed", errUnfit, version)
-	}
-	if p.pubsub.sharded && before(version, 7, 0) {
-		return "", fmt.Errorf("%w: Redis %s is too old for RELAY_REDIS_SHARDED: 7.0 or later is needed", errUnfit, version)
+	if err := p.pubsub.tooOld(version); err != nil {
+		return "", err
 	}
 	return cmp.Or(version, "unknown"), nil
-}
-
-// before reports whether version is known and before major.minor.
-func before(version string, major, minor int) bool {
-	first, remainder, _ := strings.Cut(version, ".")
-	second, _, _ := strings.Cut(remainder, ".")
-	x, errX := strconv.Atoi(first)
-	y, errY := strconv.Atoi(second)
-	return errX == nil && errY == nil && (x < major || x == major && y < minor)
 }
