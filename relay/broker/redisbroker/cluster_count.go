@@ -11,9 +11,9 @@ import (
 )
 
 // replicas counts subscribers at the replicas of a Redis Cluster. Relays subscribe to no topics
-// there, but other programs may, since a PUBLISH at any node reaches all nodes, and an SPUBLISH at a
-// master reaches its replicas. A replica that
-// fails to answer in time adds nothing to the count, and is not asked again for replicaIdle.
+// there, but other programs may. A PUBLISH at any node reaches all nodes, and an SPUBLISH at a
+// master reaches its replicas. A replica that fails to answer in time adds nothing to the count,
+// and is not asked again for replicaIdle.
 type replicas struct {
 	target *target
 	keys   keys

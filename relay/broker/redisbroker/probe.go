@@ -335,8 +335,8 @@ func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// checkVersion refuses a Redis before 6.2, or before 7.0 for sharded channels. It also refuses a node of a Redis Cluster, unless the
-// URL is for a Redis Cluster. A Redis that does not tell its version is accepted.
+// checkVersion refuses a Redis that is too old. It also refuses a node of a Redis Cluster, unless
+// the URL is for a Redis Cluster. A Redis that does not tell its version is accepted.
 func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string, error) {
 	info, err := client.Info(ctx, "server").Result()
 	if err != nil {
