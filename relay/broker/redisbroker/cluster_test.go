@@ -239,6 +239,9 @@ func clusterSlotMoved(t *testing.T, sharded bool) {
 	if got := absences(f.listener, from); len(got) > 0 {
 		t.Errorf("a move was told as %+v", got)
 	}
+	if n := testutil.ToFloat64(f.listener.Broker.(*Cluster).metrics.lost); n > 0 {
+		t.Errorf("%v connections were lost", n)
+	}
 }
 
 // TestClusterCounts has other clients subscribe at each node, replicas included.

@@ -2,6 +2,7 @@ package redisbroker
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -252,5 +253,27 @@ func TestEndedProbesAreHeardAgain(t *testing.T) {
 	}
 	if sent != 2 || len(*told) > 0 {
 		t.Errorf("subscribed %d times, told %+v", sent, *told)
+	}
+}
+
+// TestReceivingGoesOnBehindMoved has a server refuse a subscription with MOVED, and then send bytes
+// that are no reply. Only the latter may end the connection.
+func TestReceivingGoesOnBehindMoved(t *testing.T) {
+	s, _, _ := sharded(t)
+	s.subscriber.subscribe(near, 7)
+	s.follows(t)
+	first := s.subscriber.want(near).generation
+	conn, server := net.Pipe()
+	defer server.Close()
+	s.conn = patiently(conn, 0, nil)
+	ended := make(chan error, 1)
+	go func() { ended <- s.receive() }()
+	if _, err := fmt.Fprintf(server, "-%s\r\n", moved); err != nil {
+		t.Fatal(err)
+	}
+	s.asksAgain(t, near, first)
+	fmt.Fprint(server, "?\r\n")
+	if err := <-ended; !errors.Is(err, errReply) {
+		t.Errorf("ended by %v", err)
 	}
 }
