@@ -223,6 +223,27 @@ func TestTheServerUnsubscribesBesideUs(t *testing.T) {
 	}
 }
 
+// TestAPingIsOfItsBatchAlone unsubscribes in two batches. The answer to the first ping must leave
+// the confirmations of the second batch, or these would be taken for the server's own.
+func TestAPingIsOfItsBatchAlone(t *testing.T) {
+	s, told, _ := sharded(t)
+	for _, topic := range []protocol.Topic{near, far} {
+		s.subscriber.subscribe(topic, 7)
+		s.follows(t)
+		s.replies(t, "+"+string(topic))
+	}
+	for _, topic := range []protocol.Topic{near, far} {
+		s.subscriber.unsubscribe(topic)
+		s.follows(t)
+	}
+	s.subscriber.subscribe(far, 8)
+	s.follows(t)
+	s.replies(t, "-"+string(near), unsubscribedPing, "-"+string(far), unsubscribedPing, "+"+string(far))
+	if len(*told) > 0 || len(s.elsewhere) > 0 || len(s.expected) > 0 {
+		t.Errorf("told %+v, elsewhere %+v, expected %+v", *told, s.elsewhere, s.expected)
+	}
+}
+
 // TestEndedProbesAreHeardAgain has the server end the subscription to the relay's own probes.
 func TestEndedProbesAreHeardAgain(t *testing.T) {
 	s, told, lines := sharded(t)
