@@ -81,26 +81,29 @@ func (s *subscriberConn) asksAgain(tt *testing.T, t protocol.Topic, than uint64)
 	brokertest.Eventually(tt, fmt.Sprint(t, " is asked for again"), func() bool { return s.subscriber.want(t).generation > than })
 }
 
-// TestShardedCommandsHaveOneSlot subscribes to many topics, and unsubscribes from them again. Each
-// command must have channels of one slot, and one ping must follow the unsubscriptions of a batch.
+// TestShardedCommandsHaveOneSlot subscribes to topics that a new connection takes over, then to more
+// topics, and unsubscribes from the latter. Each command must have channels of one slot, and few
+// commands must suffice. One ping must follow the unsubscriptions of a batch.
 func TestShardedCommandsHaveOneSlot(t *testing.T) {
 	s, _, lines := sharded(t)
-	list := manyTopics(500)
-	for i := range 500 {
-		list = append(list, protocol.GroupTopic(fmt.Sprintf("{a}%d", i)))
+	const slots, each = 1000, 4
+	for i := range slots * each {
+		s.subscriber.subscribe(protocol.GroupTopic(fmt.Sprintf("{%d}%d", i%slots, i)), 1)
 	}
-	for _, on := range []bool{true, false} {
-		for _, topic := range list {
-			if on {
-				s.subscriber.subscribe(topic, 1)
-			} else {
-				s.subscriber.unsubscribe(topic)
-			}
-		}
-		s.follows(t)
+	s.subscriber.begin()
+	s.follows(t)
+	const inTurns = commandTopics / 2
+	topic := func(i int) protocol.Topic { return protocol.GroupTopic(fmt.Sprintf("{%d}%d", i%2, slots*each+i)) }
+	for i := range inTurns {
+		s.subscriber.subscribe(topic(i), 1)
 	}
+	s.follows(t)
+	for i := range inTurns {
+		s.subscriber.unsubscribe(topic(i))
+	}
+	s.follows(t)
 	s.conn.Close()
-	commands, channels, pings := map[string]int{}, map[string]int{}, 0
+	commands, channels := map[string]int{}, map[string]int{}
 	command, at := "", 0
 	for line := range lines {
 		switch {
@@ -110,9 +113,6 @@ func TestShardedCommandsHaveOneSlot(t *testing.T) {
 		case command == "":
 			command = line
 			commands[command]++
-			if command == "ping" {
-				pings++
-			}
 		case command != "ping":
 			if channels[command]++; at >= 0 && at != slot(line) {
 				t.Fatalf("%s names channels of two slots, one is %s", command, line)
@@ -120,13 +120,12 @@ func TestShardedCommandsHaveOneSlot(t *testing.T) {
 			at = slot(line)
 		}
 	}
-	for _, name := range []string{"ssubscribe", "sunsubscribe"} {
-		if channels[name] != len(list) || commands[name] < 2 || commands[name] > 510 {
-			t.Errorf("%d channels in %d commands %s", channels[name], commands[name], name)
-		}
+	batches := slots*each/commandTopics + 1
+	if n := commands["ssubscribe"]; n > slots+batches+2 || channels["ssubscribe"] != slots*each+inTurns {
+		t.Errorf("%d commands for %d channels", n, channels["ssubscribe"])
 	}
-	if pings != 1 {
-		t.Errorf("%d pings, want 1", pings)
+	if n := commands["sunsubscribe"]; n != 2 || channels["sunsubscribe"] != inTurns || commands["ping"] != 1 {
+		t.Errorf("%d commands to unsubscribe from %d channels, %d pings", n, channels["sunsubscribe"], commands["ping"])
 	}
 }
 
