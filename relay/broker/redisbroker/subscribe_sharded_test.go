@@ -81,9 +81,9 @@ func (s *subscriberConn) asksAgain(tt *testing.T, t protocol.Topic, than uint64)
 	brokertest.Eventually(tt, fmt.Sprint(t, " is asked for again"), func() bool { return s.subscriber.want(t).generation > than })
 }
 
-// TestShardedCommandsHaveOneSlot subscribes to topics that a new connection takes over, then to more
-// topics, and unsubscribes from the latter. Each command must have channels of one slot, and few
-// commands must suffice. One ping must follow the unsubscriptions of a batch.
+// TestShardedCommandsHaveOneSlot subscribes to topics of a new connection, then to more topics. It
+// then unsubscribes from the latter. Each command must have channels of one slot, and few commands
+// must suffice. One ping must follow the unsubscriptions of a batch.
 func TestShardedCommandsHaveOneSlot(t *testing.T) {
 	s, _, lines := sharded(t)
 	const slots, each = 1000, 4
