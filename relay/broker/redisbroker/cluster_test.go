@@ -345,7 +345,7 @@ func TestClusterSlotComesBack(t *testing.T) {
 		// A slot with keys cannot be given away, and each probe writes some.
 		brokertest.Eventually(t, "the slot is set", func() bool {
 			id := s.Client().ClusterMyID(t.Context()).Val()
-			_, err := master.Client().TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+			_, err := master.Client().Pipelined(t.Context(), func(p redis.Pipeliner) error {
 				p.FlushAll(t.Context())
 				p.Do(t.Context(), "cluster", "setslot", at, "node", id)
 				return nil
