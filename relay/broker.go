@@ -29,6 +29,7 @@ func newBroker(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (bro
 	b, err := redisbroker.New(redisbroker.Config{
 		URL:         cfg.RedisURL,
 		Prefix:      cfg.Prefix,
+		Sharded:     cfg.RedisSharded,
 		HistorySize: cfg.HistorySize,
 		HistoryAge:  cfg.HistoryAge,
 		Authorities: authorities.now,

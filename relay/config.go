@@ -20,6 +20,8 @@ type Config struct {
 	RedisCert string `env:"RELAY_REDIS_CERT" type:"file"`
 	RedisKey  string `env:"RELAY_REDIS_KEY" type:"file"`
 
+	RedisSharded bool `env:"RELAY_REDIS_SHARDED" envDefault:"false"`
+
 	Prefix string `env:"RELAY_PREFIX"`
 
 	HistorySize int           `env:"RELAY_HISTORY_SIZE" envDefault:"256" min:"1" max:"100000"`
@@ -59,6 +61,10 @@ func (c *Config) Validate() (problems []config.Problem) {
 		if err := c.checkRedisURL(); err != nil {
 			problems = append(problems, config.Problemf("RELAY_REDIS_URL", "%v", err))
 		}
+	}
+	if c.RedisSharded && !c.redisCluster() {
+		problems = append(problems, config.Problemf("RELAY_REDIS_SHARDED",
+			"only a Redis Cluster has sharded channels: unset it, or set RELAY_REDIS_URL to redis+cluster://…"))
 	}
 	problems = append(problems, c.checkRedisTLS()...)
 	if strings.ContainsFunc(c.Prefix, func(r rune) bool { return r <= ' ' || r == '{' || r == '}' || r == 0x7f }) || len(c.Prefix) > 64 {

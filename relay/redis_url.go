@@ -18,3 +18,9 @@ func (c *Config) checkRedisURL() error {
 	}
 	return nil
 }
+
+// redisCluster reports whether RELAY_REDIS_URL is for a Redis Cluster.
+func (c *Config) redisCluster() bool {
+	scheme, _, _ := strings.Cut(c.RedisURL, "://")
+	return strings.HasSuffix(scheme, "+cluster")
+}

@@ -22,6 +22,7 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 		"RELAY_REDIS_URL=", "RELAY_REDIS_URL=127.0.0.1:6379", "RELAY_REDIS_URL=http://hidden@h", "RELAY_REDIS_URL=redis://", "RELAY_REDIS_URL=redis://u:hidden%zz@h",
 		"RELAY_REDIS_URL=memory://here", "RELAY_REDIS_URL=memory:///here", "RELAY_REDIS_URL=memory://%zz", "RELAY_REDIS_URL=redis://u:hidden@h:x",
 		"RELAY_PREFIX={a}", "RELAY_PREFIX=a b", "RELAY_PREFIX=" + strings.Repeat("p", 65),
+		"RELAY_REDIS_SHARDED=x", "RELAY_REDIS_SHARDED=true",
 		"RELAY_HISTORY_SIZE=0", "RELAY_HISTORY_SIZE=x", "RELAY_HISTORY_AGE=0s", "RELAY_HISTORY_AGE=120", "RELAY_HISTORY_AGE=48h",
 		"RELAY_ADDR=9000", "RELAY_ADDR=", "RELAY_ADMIN_ADDR=x", "LINK_KEYS=", "LINK_KEYS=hidden", "LINK_KEYS=l:hidden", "LOG_LEVEL=x", "LOG_FORMAT=x",
 	} {
@@ -38,6 +39,20 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 	for _, set := range []string{"RELAY_REDIS_URL=redis://u:p@h:6379/2", "RELAY_REDIS_URL=rediss://h", "RELAY_REDIS_URL=memory:", "RELAY_PREFIX=prod:", "RELAY_PREFIX="} {
 		if _, err := Load(good(set)); err != nil {
 			t.Errorf("%s: %v", set, err)
+		}
+	}
+}
+
+// TestShardedChannelsNeedARedisCluster checks that RELAY_REDIS_SHARDED is refused beside any other
+// URL.
+func TestShardedChannelsNeedARedisCluster(t *testing.T) {
+	for url, want := range map[string]bool{
+		"redis+cluster://h": true, "rediss+cluster://h:1,i": true, "redis://h": false, "rediss://h": false,
+		"redis+sentinel://h/m": false, "memory://": false,
+	} {
+		_, err := Load(good("RELAY_REDIS_SHARDED=true", "RELAY_REDIS_URL="+url))
+		if (err == nil) != want || err != nil && !strings.HasPrefix(err.Error(), "RELAY_REDIS_SHARDED: ") {
+			t.Errorf("%s: %v", url, err)
 		}
 	}
 }

@@ -13,6 +13,11 @@ func (*Config) Docs() map[string]string {
 		"RELAY_REDIS_CERT": `certificate that is shown to a Redis which asks for one`,
 		"RELAY_REDIS_KEY":  `private key of RELAY_REDIS_CERT`,
 
+		"RELAY_REDIS_SHARDED": `use sharded channels of a Redis Cluster for topics, which do not cross
+			to every node. It gives up original servers: they and these relays do not hear each
+			other. It needs redis+cluster in RELAY_REDIS_URL, and Redis 7.0 or later. Set it alike
+			for all relays, and stop them all to change it: see docs/redis.md`,
+
 		"RELAY_PREFIX": `begins every Redis channel and key. Original servers need it to be empty`,
 		"RELAY_HISTORY_SIZE": `messages kept per topic, from which members that were cut off catch
 			up`,

@@ -70,6 +70,7 @@ func TestBadStartsSayWhyInOneLinePerProblem(t *testing.T) {
 		{"nothing set for a relay", "relay", nil, []string{"RELAY_REDIS_URL", "LINK_KEYS"}, 78, []string{"RELAY_REDIS_URL", "LINK_KEYS"}},
 		{"several bad values", "edge", cluster.Env{"EDGE_PING": "soon", "EDGE_MAX_MESSAGE": "2MiB", "EDGE_AUTH": "maybe", "EDGE_RELAY_URLS": "http://x"}, nil, 78,
 			[]string{"EDGE_PING", "EDGE_MAX_MESSAGE", "EDGE_AUTH", "EDGE_RELAY_URLS"}},
+		{"sharded channels without a Redis Cluster", "relay", cluster.Env{"RELAY_REDIS_SHARDED": "true"}, nil, 78, []string{"RELAY_REDIS_SHARDED"}},
 		{"a Redis URL of another kind", "relay", cluster.Env{"RELAY_REDIS_URL": "http://127.0.0.1"}, nil, 78, []string{"RELAY_REDIS_URL"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -40,7 +40,7 @@ func publishBare(ctx context.Context, q *queue[broker.Publish], server *redistes
 		pipe := server.Client().Pipeline()
 		for _, p := range batch {
 			text = protocol.Envelope{
-				From: p.From, To: p.Topic.Name(), Msg: p.Msg, Instance: p.Instance, Number: p.Number, Realm: keys("").realm(0),
+				From: p.From, To: p.Topic.Name(), Msg: p.Msg, Instance: p.Instance, Number: p.Number, Realm: keys("").realm(0, false),
 				Position: protocol.Position{Epoch: 1_700_000_000_000_000, Offset: p.Number},
 			}.Append(text[:0])
 			pipe.Publish(ctx, string(p.Topic), string(text))

@@ -23,11 +23,11 @@ func New(cfg Config) (broker.Broker, error) {
 	}
 	redis.SetLogger(clientLog{cfg.Log})
 	c := common{
-		keys: keys(cfg.Prefix), retention: retention{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), cfg.MarkAge.Milliseconds()},
+		keys: keys(cfg.Prefix), pubsub: pubsubOf(cfg), realm: keys(cfg.Prefix).realm(t.opt.DB, cfg.Sharded), retention: retention{cfg.HistorySize, cfg.HistoryAge.Milliseconds(), cfg.MarkAge.Milliseconds()},
 		metrics: newMetrics(cfg.Metrics), log: cfg.Log, candidate: rand.Text(), name: new(backEndName), epochs: new(broker.Epochs), earlier: newEarlier(),
 	}
 	c.foreigners = &foreigners{
-		metrics: c.metrics, log: c.log, own: statement{Database: stated(t.opt.DB), Prefix: cfg.Prefix},
+		metrics: c.metrics, log: c.log, own: statement{Database: stated(t.opt.DB, cfg.Sharded), Prefix: cfg.Prefix},
 	}
 	if t.cluster {
 		return newCluster(t, c), nil
@@ -48,6 +48,8 @@ func New(cfg Config) (broker.Broker, error) {
 // has a common of its own.
 type common struct {
 	keys       keys
+	pubsub     pubsub
+	realm      string
 	retention  retention
 	epochs     *broker.Epochs
 	metrics    *metrics
@@ -113,9 +115,9 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	b.asker = newAsker(opt, c, i, b.state)
 	instance := protocol.NewInstance()
 	probing := probing{instance, func() protocol.Topic { return p.probed().topic }}
-	b.subscriber = newSubscriber(opt, c.keys, c.retention, probing, i, c.epochs, b.state, c.foreigners, c.metrics, log)
+	b.subscriber = newSubscriber(opt, c, probing, i, b.state, log)
 	b.prober = &prober{
-		opt: opt, keys: c.keys, retention: c.retention, role: p, earlier: c.earlier, identifier: i, epochs: c.epochs, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
+		opt: opt, keys: c.keys, pubsub: c.pubsub, realm: c.realm, retention: c.retention, role: p, earlier: c.earlier, identifier: i, epochs: c.epochs, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
 		instance: instance, found: b.found,
 	}
 	return b

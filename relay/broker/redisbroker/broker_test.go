@@ -36,12 +36,21 @@ func TestBadURL(t *testing.T) {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
+	if _, err := New(Config{URL: "redis://h", Sharded: true}); err == nil || !strings.Contains(err.Error(), "RELAY_REDIS_SHARDED") {
+		t.Errorf("sharded channels without a Redis Cluster: %v", err)
+	}
 }
 
 func TestTooOld(t *testing.T) {
-	for version, want := range map[string]bool{"5.0.14": true, "6.0.20": true, "6.2.0": false, "7.0.15": false, "10.1": false, "strange": false} {
-		if got := tooOld(version); got != want {
-			t.Errorf("%s: %v", version, got)
+	for version, want := range map[string][2]bool{ // with classic channels, with sharded ones
+		"5.0.14": {true, true}, "6.0.20": {true, true}, "6.2.0": {false, true}, "7.0.0": {false, false},
+		"7.0.15": {false, false}, "10.1": {false, false}, "strange": {false, false},
+	} {
+		for i, p := range []pubsub{classicChannels, shardedChannels} {
+			err := p.tooOld(version)
+			if got := err != nil; got != want[i] || got && (failureOf(err) != refusing || !strings.Contains(err.Error(), version)) {
+				t.Errorf("%s, sharded %v: %v", version, p.sharded, err)
+			}
 		}
 	}
 }
@@ -249,7 +258,7 @@ func TestOnTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf(`{"FromId":"1","ToId":"g","Msg":"say \"hi\"","Id":"%s-9","In":"%s","Pos":"%s"}`, r.Instance, keys("p:").realm(0), position)
+	want := fmt.Sprintf(`{"FromId":"1","ToId":"g","Msg":"say \"hi\"","Id":"%s-9","In":"%s","Pos":"%s"}`, r.Instance, keys("p:").realm(0, false), position)
 	if message.Payload != want {
 		t.Errorf("published %s\nwant      %s", message.Payload, want)
 	}

@@ -75,7 +75,7 @@ type shard struct {
 
 func newCluster(t *target, c common) *Cluster {
 	return &Cluster{
-		target: t, common: c, answers: newQueue(func(*broker.Event) int { return 1 }), replicas: newReplicas(t, c.keys),
+		target: t, common: c, answers: newQueue(func(*broker.Event) int { return 1 }), replicas: newReplicas(t, c.keys, c.pubsub),
 		sums: sums{pending: make(map[uint64]*sum)}, moved: make(chan struct{}, 1), wanted: make(map[protocol.Topic]uint64),
 		causes: make(map[string]error),
 	}
@@ -204,7 +204,8 @@ func (c *Cluster) ReadHistory(t protocol.Topic, after protocol.Position, token u
 }
 
 // CountSubscribers implements broker.Broker. It adds up the counts of all masters, and of the
-// replicas that answer, since other programs may subscribe at any node.
+// replicas that answer, since other programs may subscribe at any node. Sharded channels have
+// subscribers at their slot's servers only. But a slot may just have gone to another master.
 func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 	c.call(func() {
 		if len(c.view.shards) == 0 {
@@ -293,7 +294,11 @@ func (c *Cluster) from(s *shard) func(broker.Event) {
 		case broker.Subscribed:
 			c.tell(s, e.Topic, e)
 		case broker.Deaf:
-			c.tellDeaf(s)
+			if e.All {
+				c.tellDeaf(s)
+			} else {
+				c.tell(s, e.Topic, e)
+			}
 		default:
 			c.sink(e)
 		}

@@ -11,11 +11,13 @@ import (
 )
 
 // replicas counts subscribers at the replicas of a Redis Cluster. Relays subscribe to no topics
-// there, but other programs may, since a PUBLISH at any node reaches all nodes. A replica that
-// fails to answer in time adds nothing to the count, and is not asked again for replicaIdle.
+// there, but other programs may. A PUBLISH at any node reaches all nodes, and an SPUBLISH at a
+// master reaches its replicas. A replica that fails to answer in time adds nothing to the count,
+// and is not asked again for replicaIdle.
 type replicas struct {
 	target *target
 	keys   keys
+	pubsub pubsub
 	queue  *queue[ask]
 
 	mu    sync.Mutex // guards the following
@@ -32,8 +34,8 @@ const (
 	replicaIdle    = 5 * time.Second
 )
 
-func newReplicas(t *target, k keys) *replicas {
-	return &replicas{target: t, keys: k, queue: newQueue((*ask).weight), lines: make(map[string]*replicaLine)}
+func newReplicas(t *target, k keys, p pubsub) *replicas {
+	return &replicas{target: t, keys: k, pubsub: p, queue: newQueue((*ask).weight), lines: make(map[string]*replicaLine)}
 }
 
 // count asks the replicas for the subscribers of t. The method run gives the answer.
@@ -87,7 +89,7 @@ func (r *replicas) ask(ctx context.Context, batch []ask) []int64 {
 	counts := make([][]int64, len(lines))
 	var asking sync.WaitGroup
 	for i, l := range lines {
-		asking.Go(func() { counts[i] = l.count(ctx, r.keys, batch) })
+		asking.Go(func() { counts[i] = l.count(ctx, r.keys, r.pubsub, batch) })
 	}
 	asking.Wait()
 	total := make([]int64, len(batch))
@@ -99,13 +101,14 @@ func (r *replicas) ask(ctx context.Context, batch []ask) []int64 {
 	return total
 }
 
-func (l *replicaLine) count(ctx context.Context, k keys, batch []ask) []int64 {
+func (l *replicaLine) count(ctx context.Context, k keys, p pubsub, batch []ask) []int64 {
 	ctx, cancel := context.WithTimeout(ctx, replicaTimeout)
 	defer cancel()
 	pipe := l.get().Pipeline()
 	cmds := make([]*redis.MapStringIntCmd, len(batch))
 	for i, q := range batch {
-		cmds[i] = pipe.PubSubNumSub(ctx, k.channel(q.topic))
+		cmds[i] = redis.NewMapStringIntCmd(ctx, "pubsub", p.count, k.channel(q.topic))
+		_ = pipe.Process(ctx, cmds[i]) // only queues
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		l.idleUntil = time.Now().Add(replicaIdle)

@@ -13,6 +13,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/test/long"
 	"github.com/edgerelay/edgerelay/test/redistest"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 )
 
 // clusterBackend is the back end of one test of a suite: a prefix of its own, on a Redis Cluster
@@ -34,14 +36,36 @@ func (b clusterBackend) PublishBare(t testing.TB, topic protocol.Topic, from, ms
 
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
-	cluster := redistest.StartCluster(t, 3)
+	runOnCluster(t, false)
+}
+
+func TestRedisClusterSharded(t *testing.T) {
+	t.Parallel()
+	runOnCluster(t, true)
+}
+
+func runOnCluster(t *testing.T, sharded bool) {
+	t.Helper()
+	cluster := startCluster(t, sharded)
 	n := 0
 	brokertest.Run(t, func(_ *testing.T, c brokertest.Config) brokertest.Backend {
 		n++
 		return clusterBackend{cluster, Config{
-			URL: cluster.URL, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge,
+			URL: cluster.URL, Sharded: sharded, Prefix: fmt.Sprint("test", n, ":"), HistorySize: c.HistorySize, HistoryAge: c.HistoryAge, MarkAge: c.MarkAge,
 		}}
 	})
+}
+
+// startCluster starts a Redis Cluster with three masters. If channels are to be sharded, it skips
+// the test on a Redis that is too old for that.
+func startCluster(t *testing.T, sharded bool) *redistest.Cluster {
+	t.Helper()
+	cluster := redistest.StartCluster(t, 3)
+	info := cluster.Servers[0].Client().Info(t.Context(), "server").Val()
+	if version := field(info, "redis_version"); sharded && before(version, 7, 0) {
+		t.Skip("Redis ", version, " has no sharded channels")
+	}
+	return cluster
 }
 
 // onEach returns n topics, no two of which are on the same master. The Redis Cluster must have at
@@ -85,9 +109,20 @@ func cutReplication(t *testing.T, master *redistest.Server) {
 func TestClusterFailover(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
-	cluster := redistest.StartCluster(t, 3)
+	clusterFailover(t, false)
+}
+
+func TestClusterFailoverSharded(t *testing.T) {
+	long.Only(t, "the move of a master takes a quarter of a minute")
+	t.Parallel()
+	clusterFailover(t, true)
+}
+
+func clusterFailover(t *testing.T, sharded bool) {
+	t.Helper()
+	cluster := startCluster(t, sharded)
 	topics := onEach(cluster, 3)
-	f := startTraffic(t, Config{URL: cluster.URL}, topics...)
+	f := startTraffic(t, Config{URL: cluster.URL, Sharded: sharded}, topics...)
 	f.flowing(50)
 	cluster.Hasten()
 
@@ -155,9 +190,20 @@ func TestClusterFrozenMaster(t *testing.T) {
 func TestClusterSlotMoved(t *testing.T) {
 	long.Only(t, "the move of a master takes a quarter of a minute")
 	t.Parallel()
-	cluster := redistest.StartCluster(t, 3)
+	clusterSlotMoved(t, false)
+}
+
+func TestClusterSlotMovedSharded(t *testing.T) {
+	long.Only(t, "the move of a master takes a quarter of a minute")
+	t.Parallel()
+	clusterSlotMoved(t, true)
+}
+
+func clusterSlotMoved(t *testing.T, sharded bool) {
+	t.Helper()
+	cluster := startCluster(t, sharded)
 	topics := onEach(cluster, 3)
-	f := startTraffic(t, Config{URL: cluster.URL}, topics...)
+	f := startTraffic(t, Config{URL: cluster.URL, Sharded: sharded}, topics...)
 	f.flowing(50)
 	ctx, at := t.Context(), keys("").slot(topics[0])
 	source, target := cluster.Owner(keys("").record(topics[0])), cluster.Owner(keys("").record(topics[1]))
@@ -192,6 +238,9 @@ func TestClusterSlotMoved(t *testing.T) {
 	}
 	if got := absences(f.listener, from); len(got) > 0 {
 		t.Errorf("a move was told as %+v", got)
+	}
+	if n := testutil.ToFloat64(f.listener.Broker.(*Cluster).metrics.lost); n > 0 {
+		t.Errorf("%v connections were lost", n)
 	}
 }
 
@@ -232,6 +281,90 @@ func TestClusterCounts(t *testing.T) {
 	}
 }
 
+// TestClusterCountsSharded has other clients subscribe at the servers of a topic's slot. Those who
+// subscribe to a classic channel of the same name do not count, and hear nothing.
+func TestClusterCountsSharded(t *testing.T) {
+	t.Parallel()
+	cluster := startCluster(t, true)
+	r := brokertest.Start(t, openBroker(t, Config{URL: cluster.URL, Sharded: true}))
+	r.Join(group)
+	master := cluster.Owner(keys("").record(group))
+	classic := master.Client().Subscribe(t.Context(), string(group))
+	defer classic.Close()
+	for _, s := range []*redistest.Server{master, replicaOf(cluster, master)} {
+		sub := s.Client().SSubscribe(t.Context(), string(group))
+		defer sub.Close()
+		if _, err := sub.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := classic.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// On a busy machine, a replica may answer too late and be left out.
+	brokertest.Eventually(t, "3 subscribers", func() bool { return r.Count(group) == 3 })
+	r.Say(group, 1, "m")
+	r.Received(group, 0, 1)
+	if err := classic.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := classic.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	} else if _, isPong := m.(*redis.Pong); !isPong {
+		t.Errorf("a classic subscriber received %v", m)
+	}
+}
+
+// TestClusterSlotComesBack takes a topic's slot from its master and gives it back at once. So the
+// layout may be the same each time that a relay reads it. Redis has ended the subscription, which
+// must be in force again. That of the probes is in the same slot.
+func TestClusterSlotComesBack(t *testing.T) {
+	t.Parallel()
+	cluster := startCluster(t, true)
+	r := brokertest.Start(t, openBroker(t, Config{URL: cluster.URL, Sharded: true}))
+	topic := protocol.GroupTopic("{edgerelay:cluster}")
+	r.Join(topic)
+	master := cluster.Owner(string(topic))
+	own := r.Broker.(*Cluster)
+	own.calls.RLock()
+	probe := own.view.shards[master.Addr].probed.Load().topic
+	probes := keys("").probeChannel(probe, own.view.shards[master.Addr].prober.instance)
+	own.calls.RUnlock()
+	at := slot(string(topic))
+	if slot(probes) != at {
+		t.Fatalf("the probes are on %s, in another slot", probes)
+	}
+	var other *redistest.Server
+	for _, s := range cluster.Servers[:3] {
+		if s != master {
+			other = s
+		}
+	}
+	from := r.Events()
+	for _, s := range []*redistest.Server{other, master} {
+		// A slot with keys cannot be given away, and each probe writes some.
+		brokertest.Eventually(t, "the slot is set", func() bool {
+			id := s.Client().ClusterMyID(t.Context()).Val()
+			_, err := master.Client().Pipelined(t.Context(), func(p redis.Pipeliner) error {
+				p.FlushAll(t.Context())
+				p.Do(t.Context(), "cluster", "setslot", at, "node", id)
+				return nil
+			})
+			return err == nil
+		})
+	}
+	brokertest.Await(r, from, "Deaf", func(d broker.Deaf) bool { return d.Topic == topic && !d.All })
+	awaitSubscribed(r, from, topic)
+	if testutil.ToFloat64(own.metrics.ended) == 0 {
+		t.Error("the end of a subscription is not counted")
+	}
+	r.Say(topic, 1, "m")
+	r.Received(topic, from, 1)
+	brokertest.Eventually(t, "the probes are heard again", func() bool {
+		return master.Client().PubSubShardNumSub(t.Context(), probes).Val()[probes] == 1
+	})
+}
+
 // TestClusterAbsent runs a Broker while no node of its Redis Cluster can be reached.
 func TestClusterAbsent(t *testing.T) {
 	t.Parallel()
@@ -260,11 +393,32 @@ func TestClusterByOneURL(t *testing.T) {
 	t.Log(state.Cause)
 	t.Run("TestG1_PrefixesOnARedisCluster", func(t *testing.T) {
 		startAlone(t, Config{URL: cluster.URL})
-		awaitServes(t, cluster.Servers[0].Client(), statement{Database: stated(0)})
+		awaitServes(t, cluster.Servers[0].Client(), statement{Database: stated(0, false)})
 		if err := refused(t, Config{URL: cluster.URL, Prefix: "group:"}); !errors.Is(err, errForeign) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestG1_ShardedChannelsBesideClassicOnes starts a relay with sharded channels where one without
+// serves, and the other way round. The later one must be refused, and say what to set.
+func TestG1_ShardedChannelsBesideClassicOnes(t *testing.T) {
+	t.Parallel()
+	cluster := startCluster(t, true)
+	for _, sharded := range []bool{false, true} {
+		first := startAlone(t, Config{URL: cluster.URL, Sharded: sharded})
+		awaitServes(t, cluster.Servers[0].Client(), statement{Database: stated(0, sharded)})
+		err := refused(t, Config{URL: cluster.URL, Sharded: !sharded})
+		want := fmt.Sprintf("with RELAY_REDIS_SHARDED=%t, and this relay is to use it with RELAY_REDIS_SHARDED=%t", sharded, !sharded)
+		if !errors.Is(err, errForeign) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		first.goesOn(t)
+		if !strings.Contains(first.log.String(), shardedAdvice) {
+			t.Errorf("the relay that serves says %s", first.log.String())
+		}
+		first.stop()
+	}
 }
 
 // TestClusterMadeAnew resets all servers of a Redis Cluster, and gives all slots to one of them.

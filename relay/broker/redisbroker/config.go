@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -30,7 +31,10 @@ type Config struct {
 	URL string
 	// Prefix begins the name of every key, and of every topic's channel. Relays of one cluster
 	// share it. The original servers use none.
-	Prefix      string
+	Prefix string
+	// Sharded makes relays of a Redis Cluster use sharded channels for topics. All relays of one
+	// cluster have the same setting. Original servers do not hear sharded channels.
+	Sharded     bool
 	HistorySize int           // publications kept per topic; default 256
 	HistoryAge  time.Duration // expiry after a topic's last publication; default 120 s
 	// MarkAge is how long a mark is kept after it was last set. A topic's last position is kept for
@@ -97,6 +101,9 @@ func (c Config) withDefaults() (Config, *target, error) {
 	t, err := parseURL(c.URL)
 	if err != nil {
 		return c, nil, fmt.Errorf("RELAY_REDIS_URL: %w", err)
+	}
+	if c.Sharded && !t.cluster {
+		return c, nil, errors.New("RELAY_REDIS_SHARDED: only a Redis Cluster has sharded channels, and RELAY_REDIS_URL is for none")
 	}
 	t.names, t.secure = resolve.New(nil), c.secure
 	fixOptions(t.opt, t.names, t.secure)

@@ -238,7 +238,7 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 	if err := worst(read); err != nil {
 		return err
 	}
-	all := newPublishing(p.keys, p.opt.DB, p.retention)
+	all := newPublishing(p.keys, p.realm, p.pubsub, p.retention)
 	var raise, forget []redis.Cmder
 	var calls []*call
 	var lists [][]broker.Publish

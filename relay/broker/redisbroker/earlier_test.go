@@ -138,7 +138,7 @@ func TestAnEarlierLayoutIsTakenOverAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	first := startAlone(t, Config{URL: server.URL})
-	awaitServes(t, server.Client(), statement{Database: stated(0)})
+	awaitServes(t, server.Client(), statement{Database: stated(0, false)})
 	first.stop()
 	r := relayOn(t, server.URL)
 	before := say(r, group, 1, 9)

@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -99,8 +100,16 @@ func earlierProbeTopicIn(number int) protocol.Topic {
 // probeChannel returns the channel on which one relay hears its own probes on t, a topic of the
 // prober. On a Redis Cluster the channel is in the slot of t.
 func (k keys) probeChannel(t protocol.Topic, relay protocol.Instance) string {
-	return k.channel(t) + ":" + hex.EncodeToString(relay[:])
+	return k.channel(ownProbes(t, relay))
 }
+
+// ownProbes returns the topic whose channel probeChannel returns. It has no keys.
+func ownProbes(t protocol.Topic, relay protocol.Instance) protocol.Topic {
+	return t + protocol.Topic(":"+hex.EncodeToString(relay[:]))
+}
+
+// isProbes reports whether ownProbes returned t.
+func isProbes(t protocol.Topic) bool { return strings.HasPrefix(string(t), string(probeTopic)) }
 
 // isProbe reports whether channel is one that probeChannel returned. It does not allocate.
 func (k keys) isProbe(channel []byte) bool {
@@ -110,10 +119,15 @@ func (k keys) isProbe(channel []byte) bool {
 
 // realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
 // belong to no database. So clusters of relays that have the same prefix in different databases, or
-// different layouts, share channels, but their realms differ. The name is unambiguous, since a
-// prefix has no spaces.
-func (k keys) realm(database int) string {
-	return fmt.Sprintf("%d/%s", keyLayout, k.realmBehind(database))
+// different layouts, share channels, but their realms differ. So do those of relays with sharded
+// channels and relays without, which share keys. The name is unambiguous, since a prefix has no
+// spaces.
+func (k keys) realm(database int, sharded bool) string {
+	mark := ""
+	if sharded {
+		mark = "s"
+	}
+	return fmt.Sprintf("%d%s/%s", keyLayout, mark, k.realmBehind(database))
 }
 
 // realmBehind returns the realm without its layout. That is the realm of the first layout.
@@ -144,6 +158,22 @@ func slot(key string) int {
 
 // slot returns the hash slot of all keys of a topic, and of its channel.
 func (k keys) slot(t protocol.Topic) int { return slot(k.channel(t)) }
+
+// sortBySlot brings topics of one hash slot together.
+func (k keys) sortBySlot(list []protocol.Topic) {
+	type placed struct {
+		slot  int
+		topic protocol.Topic
+	}
+	sorted := make([]placed, len(list))
+	for i, t := range list {
+		sorted[i] = placed{k.slot(t), t}
+	}
+	slices.SortFunc(sorted, func(a, b placed) int { return a.slot - b.slot })
+	for i, p := range sorted {
+		list[i] = p.topic
+	}
+}
 
 // tags returns a list that has, for each hash slot, a number that is in that slot when it is used
 // as a key.

@@ -19,6 +19,7 @@ type metrics struct {
 	neighbours    prometheus.Counter
 	subscriptions prometheus.Gauge
 	lost          prometheus.Counter
+	ended         prometheus.Counter
 	deaf          prometheus.Counter
 	away          prometheus.Gauge
 	missing       prometheus.Gauge
@@ -60,6 +61,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 		lost: f.NewCounter(prometheus.CounterOpts{
 			Name: prefix + "subscriber_lost_total", Help: "Times the subscriber's connection was lost.",
+		}),
+		ended: f.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "subscriptions_ended_total", Help: "Subscriptions to sharded channels that Redis ended, since their slot went to another master.",
 		}),
 		deaf: f.NewCounter(prometheus.CounterOpts{
 			Name: prefix + "deaf_seconds_total", Help: "Time without subscriptions in force, in which bare publications are missed.",

@@ -33,9 +33,9 @@ const (
 // statement describes the relay that publishes it.
 type statement struct {
 	Cluster string // name of its cluster's back end; "": not read yet
-	// Database has the layout, too: it is the number that the function stated returns. Relays of
-	// the first layout state the number of the database alone. So they take a relay of another
-	// layout for one of another cluster.
+	// Database has the layout, too, and whether channels are sharded: it is the number that the
+	// function stated returns. Relays of the first layout state the number of the database alone.
+	// So they take a relay of another layout for one of another cluster.
 	Database int
 	Prefix   string
 	Relay    protocol.Instance
@@ -43,18 +43,34 @@ type statement struct {
 	Answer   bool // the statement is an answer to another one; nobody answers an answer
 }
 
-// layoutStep is what a layout adds to Database. It is above all numbers of databases.
-const layoutStep = 100_000_000
+// These are added to Database: layoutStep for each layout before ours, shardedStep if channels are
+// sharded. They are above all numbers of databases.
+const (
+	layoutStep  = 100_000_000
+	shardedStep = layoutStep / 2
+)
 
 // stated returns the Database of relays with our layout.
-func stated(database int) int { return (keyLayout-1)*layoutStep + database }
+func stated(database int, sharded bool) int {
+	if sharded {
+		database += shardedStep
+	}
+	return (keyLayout-1)*layoutStep + database
+}
 
 func (s statement) layout() int   { return 1 + s.Database/layoutStep }
-func (s statement) database() int { return s.Database % layoutStep }
+func (s statement) sharded() bool { return s.Database%layoutStep >= shardedStep }
+func (s statement) database() int { return s.Database % shardedStep }
 
 // sameButLayout reports whether the relays would be of one cluster if their layouts were the same.
 func (s statement) sameButLayout(o statement) bool {
 	return s.database() == o.database() && s.Prefix == o.Prefix && s.layout() != o.layout()
+}
+
+// sameButSharded reports whether the relays would be of one cluster if their channels were both
+// sharded, or both not.
+func (s statement) sameButSharded(o statement) bool {
+	return s.database() == o.database() && s.Prefix == o.Prefix && s.layout() == o.layout() && s.sharded() != o.sharded()
 }
 
 // sameCluster reports whether both relays are of one cluster.
@@ -111,7 +127,7 @@ type neighbours struct {
 func newNeighbours(opt func() *redis.Options, database int, c common) *neighbours {
 	return &neighbours{
 		opt: opt, name: c.name, foreigners: c.foreigners, log: c.log,
-		own: statement{Database: stated(database), Prefix: string(c.keys), Relay: protocol.NewInstance()},
+		own: statement{Database: stated(database, c.pubsub.sharded), Prefix: string(c.keys), Relay: protocol.NewInstance()},
 	}
 }
 
@@ -228,6 +244,10 @@ func (n *neighbours) settle() error {
 		return fmt.Errorf("%w: they use %s in layout %d, and this relay is to use it in layout %d; %s",
 			errForeign, n.objector, n.objector.layout(), keyLayout, upgradeAdvice)
 	}
+	if n.objector != nil && !n.kin && n.objector.sameButSharded(n.own) {
+		return fmt.Errorf("%w: they use %s with RELAY_REDIS_SHARDED=%t, and this relay is to use it with RELAY_REDIS_SHARDED=%t; %s",
+			errForeign, n.objector, n.objector.sharded(), n.own.sharded(), shardedRemedy)
+	}
 	if n.objector != nil && !n.kin {
 		return fmt.Errorf("%w: %s, and this relay is to use %s; channels know no databases, and one "+
 			"prefix must not make channels of the other: set RELAY_PREFIX to a word of its own and a "+
@@ -267,6 +287,11 @@ const layoutAdvice = "relays of another layout use this redis beside ours, and n
 // upgradeAdvice says what to do where relays of two layouts meet.
 const upgradeAdvice = "stop all relays of the earlier layout, then start these: see docs/redis.md#upgrading"
 
+const shardedAdvice = "relays with another RELAY_REDIS_SHARDED use this redis beside ours, and no message crosses: " + shardedRemedy
+
+// shardedRemedy says what to do where relays with sharded channels and relays without meet.
+const shardedRemedy = "set it alike for all relays; to change it, stop all of them first: see docs/redis.md#sharded-channels"
+
 // envelope counts a publication of another realm, which is dropped.
 func (f *foreigners) envelope(realm string) {
 	f.metrics.dropped.WithLabelValues("foreign").Inc()
@@ -291,8 +316,11 @@ func (f *foreigners) relay(s statement) {
 		return
 	}
 	advice := foreignersAdvice
-	if s.sameButLayout(f.own) {
+	switch {
+	case s.sameButLayout(f.own):
 		advice = layoutAdvice
+	case s.sameButSharded(f.own):
+		advice = shardedAdvice
 	}
 	f.log.Warn(advice, "theirs", s.String(), "layout", s.layout(), "cluster", s.Cluster, "came", "a relay")
 }

@@ -23,7 +23,7 @@ import (
 
 func TestG1_WhichClustersShareChannels(t *testing.T) {
 	of := func(database int, prefix string) statement {
-		return statement{Database: stated(database), Prefix: prefix}
+		return statement{Database: stated(database, false), Prefix: prefix}
 	}
 	for _, c := range []struct {
 		a, b statement
@@ -43,14 +43,21 @@ func TestG1_WhichClustersShareChannels(t *testing.T) {
 		{of(0, ""), statement{}, true}, // the second one has the first layout
 		{of(1, "p:"), statement{Database: 1, Prefix: "p:"}, true},
 		{of(0, "p:"), statement{Prefix: "q:"}, false},
+		{of(0, "p:"), statement{Database: stated(0, true), Prefix: "p:"}, true},
 	} {
 		if c.a.crosses(c.b) != c.want || c.b.crosses(c.a) != c.want {
 			t.Errorf("%v and %v: want %v", c.a, c.b, c.want)
 		}
 	}
 	if c, target, err := (Config{URL: "redis+sentinel://a,b/m/3", Prefix: "p:"}).withDefaults(); err != nil ||
-		keys(c.Prefix).realm(target.opt.DB) != "2/3 p:" {
+		keys(c.Prefix).realm(target.opt.DB, false) != "2/3 p:" {
 		t.Errorf("the realm of a database behind sentinels: %v", err)
+	}
+	if got := keys("p:").realm(0, true); got != "2s/0 p:" {
+		t.Errorf("the realm with sharded channels: %s", got)
+	}
+	if s := (statement{Database: stated(3, true)}); s.database() != 3 || s.layout() != keyLayout || !s.sharded() {
+		t.Errorf("stated database %d, layout %d, sharded %v", s.database(), s.layout(), s.sharded())
 	}
 }
 
@@ -150,7 +157,7 @@ func TestG1_TheLaterClusterIsRefusedAndTheRunningOneGoesOn(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	running := startAlone(t, Config{URL: server.URL + "/1"})
-	awaitServes(t, server.Client(), statement{Database: stated(1)})
+	awaitServes(t, server.Client(), statement{Database: stated(1, false)})
 	for _, later := range []Config{{URL: server.URL}, {URL: server.URL + "/1", Prefix: "user:"}} {
 		err := refused(t, later)
 		if !errors.Is(err, errForeign) || !strings.Contains(err.Error(), "RELAY_PREFIX") || !strings.Contains(err.Error(), "database 1 ") {
@@ -158,7 +165,7 @@ func TestG1_TheLaterClusterIsRefusedAndTheRunningOneGoesOn(t *testing.T) {
 		}
 	}
 	beside := startAlone(t, Config{URL: server.URL, Prefix: "p:"})
-	awaitServes(t, server.Client(), statement{Database: stated(0), Prefix: "p:"})
+	awaitServes(t, server.Client(), statement{Database: stated(0, false), Prefix: "p:"})
 	running.goesOn(t)
 	beside.goesOn(t)
 	if n := testutil.ToFloat64(running.Broker.(*Broker).subscriber.metrics.neighbours); n < 2 {
@@ -187,7 +194,7 @@ func TestG1_OfTwoThatBeginAtOnceTheFirstDatabaseStays(t *testing.T) {
 		case <-time.After(10 * settling):
 			return errors.New("both serve")
 		}
-		awaitServes(t, server.Client(), statement{Database: stated(0)})
+		awaitServes(t, server.Client(), statement{Database: stated(0, false)})
 		select {
 		case err := <-zero.ended:
 			return fmt.Errorf("both were refused: %w", err)
@@ -204,8 +211,8 @@ func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	startAlone(t, Config{URL: server.URL + "/1"})
-	awaitServes(t, server.Client(), statement{Database: stated(1)})
-	foreigner(t, server, statement{Database: stated(5), Serves: true, Answer: true})
+	awaitServes(t, server.Client(), statement{Database: stated(1, false)})
+	foreigner(t, server, statement{Database: stated(5, false), Serves: true, Answer: true})
 	atLeastOnce(t, func() (failure error) {
 		kin := startAlone(t, Config{URL: server.URL + "/1"})
 		brokertest.Eventually(t, "it is served beside the foreigner, which is counted", func() bool {
@@ -336,7 +343,7 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 func TestG1_AnEnvelopeOfAnotherRealmIsForeign(t *testing.T) {
 	s, told := newTestConn(t)
 	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 7, Offset: 1}}
-	for _, realm := range []string{"", "0", "1", "0 user:", "2/1", keys("").realm(0)} {
+	for _, realm := range []string{"", "0", "1", "0 user:", "2/1", keys("").realm(0, false)} {
 		e.Realm = realm
 		s.received(push{channel: []byte(group), payload: e.Append(nil)})
 	}

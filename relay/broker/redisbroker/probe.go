@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +33,8 @@ var probeSHA = hashOf(probeScript)
 type prober struct {
 	opt        *redis.Options
 	keys       keys
+	pubsub     pubsub
+	realm      string
 	retention  retention // for all topics except those of probes
 	role       role
 	earlier    *earlier
@@ -179,7 +179,7 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	p.number++
 	once := broker.Publish{Topic: at.topic, From: "edgerelay", Instance: p.instance, Number: p.number}
 	once.Known.Epoch = p.epochs.Latest()
-	probes := newPublishing(p.keys, p.opt.DB, retention{size: 1, ageMS: 10_000, markMS: 10_000})
+	probes := newPublishing(p.keys, p.realm, p.pubsub, retention{size: 1, ageMS: 10_000, markMS: 10_000})
 	probes.channel = p.keys.probeChannel(at.topic, p.instance)
 	list, answers := []broker.Publish{once}, make([]broker.Published, 1)
 	var one call
@@ -337,8 +337,8 @@ func (p *prober) readName(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// checkVersion refuses a Redis before 6.2. It also refuses a node of a Redis Cluster, unless the
-// URL is for a Redis Cluster. A Redis that does not tell its version is accepted.
+// checkVersion refuses a Redis that is too old. It also refuses a node of a Redis Cluster, unless
+// the URL is for a Redis Cluster. A Redis that does not tell its version is accepted.
 func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string, error) {
 	info, err := client.Info(ctx, "server").Result()
 	if err != nil {
@@ -352,17 +352,8 @@ func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string
 		return "", fmt.Errorf("%w: this is a node of a Redis Cluster: RELAY_REDIS_URL is to be redis+cluster://…", errUnfit)
 	}
 	version := field(info, "redis_version")
-	if tooOld(version) {
-		return "", fmt.Errorf("%w: Redis %s is too old: 6.2 or later is needed", errUnfit, version)
+	if err := p.pubsub.tooOld(version); err != nil {
+		return "", err
 	}
 	return cmp.Or(version, "unknown"), nil
-}
-
-// tooOld reports whether version is before 6.2.
-func tooOld(version string) bool {
-	major, remainder, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(remainder, ".")
-	x, errX := strconv.Atoi(major)
-	y, errY := strconv.Atoi(minor)
-	return errX == nil && errY == nil && (x < 6 || x == 6 && y < 2)
 }

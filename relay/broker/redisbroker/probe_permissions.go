@@ -10,14 +10,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// numsub is the one permission that the method try looks for and that a relay can do without.
-// Without it a relay cannot tell whether a group exists.
-const numsub = "pubsub|numsub"
-
 // try tries commands that relays and their scripts use, and records those that Redis does not
 // permit. It returns an error if relays need one of these, or if Redis does not answer. Subscribing
-// is tried only if the other commands are permitted. The type identifier finds out whether INFO is
-// permitted. The methods check and publish find out whether scripts may be loaded and run.
+// is tried only if the other commands are permitted. The one permission of these that a relay can
+// do without is that to count subscribers. Without it a relay cannot tell whether a group exists.
+//
+// The type identifier finds out whether INFO is permitted. The methods check and publish find out
+// whether scripts may be loaded and run.
 func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	missing, err := p.refusedCommands(ctx, client)
 	if err == nil && len(missing) == 0 {
@@ -27,7 +26,7 @@ func (p *prober) try(ctx context.Context, client *redis.Client) error {
 		return err
 	}
 	p.state.lacks(missing)
-	needed := slices.DeleteFunc(slices.Clone(missing), func(name string) bool { return name == numsub })
+	needed := slices.DeleteFunc(slices.Clone(missing), func(name string) bool { return name == p.pubsub.counting() })
 	if len(needed) > 0 {
 		return fmt.Errorf("%w: its user may not use %s: docs/deploy.md lists the permissions that relays need",
 			errUnfit, strings.Join(needed, ", "))
@@ -60,8 +59,8 @@ func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (mis
 		{"hgetall", hash},
 		{"hdel", hash, "field"},
 		{"pexpire", hash, 1},
-		{"publish", channel, ""},
-		{"pubsub", "numsub", channel},
+		{p.pubsub.publish, channel, ""},
+		{"pubsub", p.pubsub.count, channel},
 	}
 	cmds := make([]redis.Cmder, len(commands))
 	for i, args := range commands {
@@ -75,7 +74,7 @@ func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (mis
 		case redirected(err) || failureOf(err) == unreachable:
 			return nil, err
 		case failureOf(err) == forbidden:
-			if name := nameOf(commands[i]); !slices.Contains(missing, name) {
+			if name := p.nameOf(commands[i]); !slices.Contains(missing, name) {
 				missing = append(missing, name)
 			}
 		}
@@ -84,9 +83,9 @@ func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (mis
 }
 
 // nameOf returns the name of the permission for a command.
-func nameOf(args []any) string {
+func (p *prober) nameOf(args []any) string {
 	if args[0] == "pubsub" {
-		return numsub
+		return p.pubsub.counting()
 	}
 	return args[0].(string)
 }
@@ -98,10 +97,14 @@ func (p *prober) refusedSubscription(ctx context.Context, client *redis.Client) 
 	defer sub.Close()
 	defer context.AfterFunc(ctx, func() { sub.Close() })() // interrupts a read
 	channel := p.keys.probeChannel(p.role.probed().topic, p.instance)
+	subscribe, unsubscribe := sub.Subscribe, sub.Unsubscribe
+	if p.pubsub.sharded {
+		subscribe, unsubscribe = sub.SSubscribe, sub.SUnsubscribe
+	}
 	for _, one := range []struct {
 		name string
 		send func(context.Context, ...string) error
-	}{{"subscribe", sub.Subscribe}, {"unsubscribe", sub.Unsubscribe}} {
+	}{{p.pubsub.subscribe, subscribe}, {p.pubsub.unsubscribe, unsubscribe}} {
 		if err = one.send(ctx, channel); err == nil {
 			_, err = sub.ReceiveTimeout(ctx, probeTimeout)
 		}

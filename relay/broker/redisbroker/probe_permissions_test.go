@@ -127,9 +127,52 @@ func TestC8_ARefusedQuestionIsNoAbsence(t *testing.T) {
 		r.Say(group, n+2, "m")
 	}
 	brokertest.Eventually(t, "what is missing is known", func() bool {
-		return slices.Equal(r.Broker.(*Broker).Missing(), []string{numsub})
+		return slices.Equal(r.Broker.(*Broker).Missing(), []string{classicChannels.counting()})
 	})
 	if got := absences(r, 0); len(got) > 0 {
 		t.Errorf("told as %+v", got)
+	}
+}
+
+// TestC7_TheDocumentedPermissionsDoWithShardedChannels first takes away one permission at a time
+// that only sharded channels need, and gives it back.
+func TestC7_TheDocumentedPermissionsDoWithShardedChannels(t *testing.T) {
+	t.Parallel()
+	cluster := startCluster(t, true)
+	text, err := os.ReadFile("../../../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := regexp.MustCompile("`(\\+spublish [^`]*)`").FindStringSubmatch(string(text))
+	if more == nil {
+		t.Fatal("docs/deploy.md does not say what sharded channels need")
+	}
+	user := append(documentedUser(t), "+cluster|info", "+cluster|slots", "-unsubscribe", "-pubsub|numsub")
+	names := strings.Fields(more[1])
+	for _, name := range names {
+		user = append(user, name)
+	}
+	permit := func(args ...any) {
+		t.Helper()
+		for _, s := range cluster.Servers {
+			command(t, s, args...)
+		}
+	}
+	url := strings.Replace(cluster.URL, "://", "://edgerelay:a-password@", 1)
+	missing := func(r *brokertest.Relay) []string { return r.Broker.(*Cluster).Missing() }
+	for _, name := range names {
+		name = strings.TrimPrefix(name, "+")
+		permit("acl", "deluser", "edgerelay")
+		permit(append(slices.Clone(user), "-"+name)...)
+		r := brokertest.Start(t, openBroker(t, Config{URL: url, Sharded: true}))
+		brokertest.Eventually(t, name+" is missed", func() bool { return slices.Equal(missing(r), []string{name}) })
+		permit(user...)
+		r.Join(group)
+		r.Say(group, 1, "m")
+		r.Received(group, 0, 1)
+		if name != shardedChannels.counting() { // which is tried again only after a failure
+			brokertest.Eventually(t, "nothing is missing", func() bool { return len(missing(r)) == 0 })
+		}
+		brokertest.Eventually(t, "it is counted", func() bool { return r.Count(group) > 0 })
 	}
 }

@@ -54,7 +54,7 @@ type publisher struct {
 
 func newPublisher(opt *redis.Options, c common, i *identifier, s *state) *publisher {
 	p := &publisher{
-		queue: newQueue(weightOf), publishing: newPublishing(c.keys, opt.DB, c.retention), slots: s.moved != nil,
+		queue: newQueue(weightOf), publishing: newPublishing(c.keys, c.realm, c.pubsub, c.retention), slots: s.moved != nil,
 		identifier: i, epochs: c.epochs, state: s, metrics: c.metrics,
 		open: make(map[int]int), pace: newPace(pipelineBytesLeast, pipelineBytes),
 	}

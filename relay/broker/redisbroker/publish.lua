@@ -1,10 +1,11 @@
--- Publishes messages of one or more topics, each with its history, mark and PUBLISH, in one step.
+-- Publishes messages of one or more topics, each with its history, its mark, and a PUBLISH or SPUBLISH, in one step.
 --
 -- KEYS, for each topic: its record, the list of its history, the hash of further marks
 -- ARGV[1] entries kept   [2] milliseconds the history is kept   [3] milliseconds a mark is kept
 -- ARGV[4] milliseconds the last position is kept
 -- ARGV[5] the identity of this server, empty: not known
 -- ARGV[6] the latest epoch of any topic that the publisher has seen, 0: none
+-- ARGV[7] the command to publish with: publish or spublish
 -- ARGV, for each topic: its channel
 -- ARGV, for each message: its numbers (see item), and its JSON up to the position. The messages of
 --   one topic are next to each other.
@@ -16,8 +17,8 @@
 --
 -- All is written before anything is published. If Redis lacks memory, or is a replica, it refuses
 -- the first write. After a write has succeeded, it refuses no later one for these reasons. So of
--- each message either all happens or nothing. A PUBLISH that is not permitted would fail too late.
--- So a Redis that does not permit PUBLISH is not used at all.
+-- each message either all happens or nothing. A command to publish that is not permitted would fail
+-- too late. So a Redis that does not permit it is not used at all.
 
 -- The numbers of a message: instance, number, predecessor and floor; epoch and offset of the
 -- highest position that the publisher knows (0 0: none); the number of the topic in KEYS; the
@@ -67,7 +68,7 @@ end
 
 -- Publishes the messages of one topic whose numbers and JSON are in ARGV from first to last.
 local function publish(topic, first, last)
-  local record, list, hash, channel = KEYS[3 * topic - 2], KEYS[3 * topic - 1], KEYS[3 * topic], ARGV[6 + topic]
+  local record, list, hash, channel = KEYS[3 * topic - 2], KEYS[3 * topic - 1], KEYS[3 * topic], ARGV[7 + topic]
   local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(record)
   local found = epoch
   if not found then
@@ -195,7 +196,7 @@ local function failure(err)
   return 'failed ' .. string.gsub(type(err) == 'table' and err.err or tostring(err), '[\r\n]', ' ')
 end
 
-local at, last = 7 + #KEYS / 3, #ARGV
+local at, last = 8 + #KEYS / 3, #ARGV
 while at < last do
   local first, topic = at, unpack('>I2', ARGV[at], topicat)
   repeat at = at + 2 until at > last or unpack('>I2', ARGV[at], topicat) ~= topic
@@ -209,7 +210,7 @@ while at < last do
 end
 for place = 1, #answers do
   if texts[place] then
-    local told = redis.pcall('PUBLISH', channels[place], texts[place])
+    local told = redis.pcall(ARGV[7], channels[place], texts[place])
     if type(told) == 'table' then answers[place] = failure(told) end
   end
 end

@@ -48,16 +48,17 @@ const keepText = 4 << 10
 
 // publishing has what all calls of one publisher, or of one prober, have in common.
 type publishing struct {
-	keys  keys
-	realm string
-	kept  [4]any // what the retention says, as the script takes it
+	keys    keys
+	realm   string
+	kept    [4]any // what the retention says, as the script takes it
+	command any    // the command to publish with, a string
 	// channel is the channel on which everything is published. If it is "", each message is
 	// published on the channel of its topic.
 	channel string
 }
 
-func newPublishing(k keys, database int, r retention) *publishing {
-	return &publishing{keys: k, realm: k.realm(database), kept: [...]any{r.size, r.ageMS, r.markMS, r.positionMS()}}
+func newPublishing(k keys, realm string, p pubsub, r retention) *publishing {
+	return &publishing{keys: k, realm: realm, kept: [...]any{r.size, r.ageMS, r.markMS, r.positionMS()}, command: p.publish}
 }
 
 // begin empties c.
@@ -91,7 +92,7 @@ func (c *call) set(p *publishing, identity string, latest uint64, list []broker.
 		c.append(p.keys.appendList(c.text(), t))
 		c.append(p.keys.appendMarks(c.text(), t))
 	}
-	c.args = append(append(c.args, p.kept[:]...), &c.identity, &c.latest)
+	c.args = append(append(c.args, p.kept[:]...), &c.identity, &c.latest, p.command)
 	for _, t := range c.topics {
 		if p.channel != "" {
 			c.append(append(c.text(), p.channel...))

@@ -36,7 +36,7 @@ func arguments(t *testing.T, c *call) (texts []string) {
 // TestCallIsSetAnew sets one call to several lists of publications in turn. Its arguments must each
 // time be those of a new call.
 func TestCallIsSetAnew(t *testing.T) {
-	all := newPublishing("p:", 1, retention{size: 5, ageMS: 6, markMS: 7})
+	all := newPublishing("p:", keys("p:").realm(1, false), classicChannels, retention{size: 5, ageMS: 6, markMS: 7})
 	long := broker.Publish{Topic: "user:somebody", From: "1", Msg: strings.Repeat("m", 2*keepText), Instance: protocol.Instance{1}, Number: 1 << 40, Predecessor: 9, Floor: 8, Known: protocol.Position{Epoch: 3, Offset: 4}}
 	to := broker.Publish{Topic: protocol.All, From: "another", Msg: "m", Instance: protocol.Instance{2}, Number: 2}
 	group := broker.Publish{Topic: "group:g", From: "1", Msg: strings.Repeat("m", 100), Instance: protocol.Instance{3}, Number: 3}
@@ -57,11 +57,11 @@ func TestCallIsSetAnew(t *testing.T) {
 		}
 		instance := "02" + strings.Repeat("0", 30)
 		numbers := "\x02" + strings.Repeat("\x00", 15) + strings.Repeat("\x00", 7) + "\x02" + strings.Repeat("\x00", 32) + "\x00\x01\x00\x01"
-		if i == 1 && strings.Join(want, " ") != "evalsha "+publishSHA+" 3 p:r:{p:all} p:l:{p:all} p:w:{p:all} 5 6 7 13 iii 1 p:all "+
+		if i == 1 && strings.Join(want, " ") != "evalsha "+publishSHA+" 3 p:r:{p:all} p:l:{p:all} p:w:{p:all} 5 6 7 13 iii 1 publish p:all "+
 			numbers+` {"FromId":"another","ToId":"","Msg":"m","Id":"`+instance+`-2","In":"`+all.realm+`","Pos":"` {
 			t.Errorf("%q", want)
 		}
-		if places := want[len(want)-1-2*3:]; i == 0 && !strings.Contains(places[1], `"ToId":""`) && len(want) != 3+9+6+3+8 {
+		if places := want[len(want)-1-2*3:]; i == 0 && !strings.Contains(places[1], `"ToId":""`) && len(want) != 3+9+7+3+8 {
 			t.Errorf("%q", want)
 		}
 	}
@@ -70,7 +70,7 @@ func TestCallIsSetAnew(t *testing.T) {
 // TestAllocsPerCall checks that a call for many requests allocates twice at most, its reply
 // included. The copy that go-redis makes of the reply does not count.
 func TestAllocsPerCall(t *testing.T) {
-	all, list, answers := newPublishing("p:", 0, retention{size: 256}), []broker.Publish{}, make([]broker.Published, callRequests)
+	all, list, answers := newPublishing("p:", keys("p:").realm(0, false), classicChannels, retention{size: 256}), []broker.Publish{}, make([]broker.Published, callRequests)
 	var c call
 	for i := range callRequests {
 		list = append(list, broker.Publish{Topic: protocol.UserTopic(fmt.Sprint(i % 7)), From: "1", Msg: strings.Repeat("m", 128), Instance: protocol.Instance{1}, Number: 1 << 40})

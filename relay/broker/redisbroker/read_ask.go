@@ -47,6 +47,7 @@ type asker struct {
 	queue      *queue[ask]
 	line       *line
 	keys       keys
+	pubsub     pubsub
 	retention  retention
 	identifier *identifier
 	state      *state
@@ -60,7 +61,7 @@ type asker struct {
 func newAsker(opt *redis.Options, c common, i *identifier, s *state) *asker {
 	return &asker{
 		queue: newQueue((*ask).weight), line: newLineOf(func() *redis.Client { return readerClient(opt) }),
-		keys: c.keys, retention: c.retention, identifier: i, state: s, metrics: c.metrics,
+		keys: c.keys, pubsub: c.pubsub, retention: c.retention, identifier: i, state: s, metrics: c.metrics,
 		pace: newPace(asksAtOnce/historyShare, asksAtOnce),
 	}
 }
@@ -147,7 +148,7 @@ func (a *asker) note(err error) {
 // question returns the command of q.
 func (a *asker) question(ctx context.Context, q ask) redis.Cmder {
 	if q.kind == askCount {
-		return redis.NewMapStringIntCmd(ctx, "pubsub", "numsub", a.keys.channel(q.topic))
+		return redis.NewMapStringIntCmd(ctx, "pubsub", a.pubsub.count, a.keys.channel(q.topic))
 	}
 	return pageCmd(ctx, a.keys, a.retention, q.topic, q.after)
 }

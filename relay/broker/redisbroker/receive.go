@@ -10,7 +10,7 @@ import (
 )
 
 // receive handles what Redis sends. It returns when the connection fails or is closed, or when
-// Redis sends an error or an unexpected reply.
+// Redis sends an unexpected reply, or an error that the method refused does not take.
 func (s *subscriberConn) receive() error {
 	pushes, err := newPushes(s.conn)
 	if err != nil {
@@ -19,7 +19,10 @@ func (s *subscriberConn) receive() error {
 	for {
 		p, err := pushes.next()
 		if err != nil {
-			return err
+			if err = s.refused(err); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := s.take(p); err != nil {
 			return err
@@ -34,17 +37,21 @@ func (s *subscriberConn) take(p push) error {
 	switch p.kind {
 	case pushMessage:
 		s.received(p)
-	case pushSubscribe, pushUnsubscribe:
-		if s.keys.isProbe(p.channel) {
-			return nil
-		}
+	case pushSubscribe:
 		return s.confirm(p.kind, p.channel)
+	case pushUnsubscribe:
+		if !s.subscriber.pubsub.sharded {
+			return s.confirm(p.kind, p.channel)
+		}
+		s.unsubscribed(p.channel)
 	case pushPong:
 		switch string(p.payload) {
 		case inForcePing:
 			s.nowInForce()
 		case flushPing:
 			s.flushedNext()
+		case unsubscribedPing:
+			s.allUnsubscribed()
 		}
 	}
 	return nil

@@ -122,11 +122,11 @@ func (p *pushes) kind() (pushKind, error) {
 		return 0, err
 	}
 	switch string(word) {
-	case "message":
+	case "message", "smessage":
 		return pushMessage, nil
-	case "subscribe":
+	case "subscribe", "ssubscribe":
 		return pushSubscribe, nil
-	case "unsubscribe":
+	case "unsubscribe", "sunsubscribe":
 		return pushUnsubscribe, nil
 	case "pong":
 		return pushPong, nil

@@ -18,6 +18,7 @@ import (
 type subscriber struct {
 	opt        *redis.Options
 	keys       keys
+	pubsub     pubsub
 	retention  retention
 	probing    probing
 	realm      string
@@ -57,11 +58,9 @@ type probing struct {
 	topic func() protocol.Topic // topic that they are published to now
 }
 
-func newSubscriber(
-	opt *redis.Options, k keys, r retention, p probing, i *identifier, e *broker.Epochs, s *state, f *foreigners, m *metrics, log *slog.Logger,
-) *subscriber {
+func newSubscriber(opt *redis.Options, c common, p probing, i *identifier, s *state, log *slog.Logger) *subscriber {
 	return &subscriber{
-		opt: opt, keys: k, retention: r, probing: p, realm: k.realm(opt.DB), foreigners: f, identifier: i, epochs: e, state: s, metrics: m, log: log,
+		opt: opt, keys: c.keys, pubsub: c.pubsub, retention: c.retention, probing: p, realm: c.realm, foreigners: c.foreigners, identifier: i, epochs: c.epochs, state: s, metrics: c.metrics, log: log,
 		wanted: make(map[protocol.Topic]subscription), wake: make(chan struct{}, 1), probed: make(chan identity),
 	}
 }
@@ -82,6 +81,18 @@ func (s *subscriber) subscribe(t protocol.Topic, token uint64) {
 	s.changeLocked(t)
 	s.mu.Unlock()
 	s.signal()
+}
+
+// again asks for a subscription that was refused, or that Redis ended, if it is still the wanted
+// one.
+func (s *subscriber) again(t protocol.Topic, generation uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if want := s.wanted[t]; want.generation == generation && generation != 0 {
+		s.count++
+		s.wanted[t] = subscription{want.token, s.count}
+		s.changeLocked(t)
+	}
 }
 
 func (s *subscriber) unsubscribe(t protocol.Topic) {
@@ -148,6 +159,9 @@ func (s *subscriber) begin() int {
 	s.order = make([]protocol.Topic, 0, len(s.wanted))
 	for t := range s.wanted {
 		s.order = append(s.order, t)
+	}
+	if s.pubsub.sharded {
+		s.keys.sortBySlot(s.order)
 	}
 	s.signal()
 	return len(s.order)

@@ -33,9 +33,9 @@ type subscriberConn struct {
 	deaf time.Time
 
 	// These are the writer's until run returns.
-	active  map[protocol.Topic]uint64 // generation that was last sent for each topic
-	probed  protocol.Topic            // topic on whose probe channel the connection is subscribed
-	command []byte                    // memory of the last commands
+	active map[protocol.Topic]uint64 // generation that was last sent for each topic
+	probed protocol.Topic            // topic on whose probe channel the connection is subscribed
+	memory []byte                    // of the last commands
 
 	server atomic.Pointer[connected] // nil before the connection is open
 
@@ -55,15 +55,23 @@ type subscriberConn struct {
 	pendingTops map[protocol.Topic]*pendingTop
 	unread      []protocol.Topic // confirmed topics, for the top reader
 	flushing    []uint64         // tokens of flushes whose ping is not answered, the oldest first
+	elsewhere   []expectation    // subscriptions to ask for again, after elsewherePause
+	unheard     bool             // the relay's own probes are to be subscribed again
 
 	confirmed chan struct{} // signal to the top reader; one slot
 }
 
-// expectation is a confirmation that must come.
+// expectation is a confirmation that must come. Without a topic it is the answer to the ping behind
+// the unsubscriptions of a batch, which sharded channels need.
 type expectation struct {
 	topic      protocol.Topic
 	generation uint64 // 0: an unsubscription
+	slot       int    // 0 unless channels are sharded
+	last       bool   // of its command
 }
+
+// probesGeneration is the generation of the subscription to the relay's own probes.
+const probesGeneration = 1
 
 // connected has the identity that a connection's server told, and the number of replacements that
 // the identifier knew before it read that identity.
@@ -150,6 +158,18 @@ func (s *subscriberConn) flushedNext() {
 // errOutOfStep ends a connection whose confirmations do not match its commands.
 var errOutOfStep = errors.New("redis confirmed another subscription than the one asked for")
 
+// popLocked takes the next of expected, of which there is one. It wakes the writer when the writer
+// may send more.
+func (s *subscriberConn) popLocked() expectation {
+	next := s.expected[0]
+	full := s.fullLocked()
+	s.expected, s.expectedLen = s.expected[1:], s.expectedLen-len(next.topic)
+	if full && !s.fullLocked() || len(s.expected) == 0 {
+		s.subscriber.signal()
+	}
+	return next
+}
+
 // confirm takes the confirmation for a channel, which must be the next expected one.
 func (s *subscriberConn) confirm(kind pushKind, channel []byte) error {
 	s.mu.Lock()
@@ -157,12 +177,7 @@ func (s *subscriberConn) confirm(kind pushKind, channel []byte) error {
 	if len(s.expected) == 0 {
 		return fmt.Errorf("%w: none was", errOutOfStep)
 	}
-	next := s.expected[0]
-	full := s.fullLocked()
-	s.expected, s.expectedLen = s.expected[1:], s.expectedLen-len(next.topic)
-	if full && !s.fullLocked() || len(s.expected) == 0 {
-		s.subscriber.signal()
-	}
+	next := s.popLocked()
 	if !s.keys.isChannel(channel, next.topic) || (kind == pushSubscribe) != (next.generation != 0) {
 		return errOutOfStep
 	}

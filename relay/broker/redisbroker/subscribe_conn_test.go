@@ -24,6 +24,14 @@ func newTestNames(t testing.TB) *resolve.Names {
 // probingNothing is for a subscriber without a prober.
 var probingNothing = probing{topic: func() protocol.Topic { return "" }}
 
+// testCommon returns what a subscriber needs, for classic channels without a prefix.
+func testCommon(m *metrics, log *slog.Logger) common {
+	return common{
+		pubsub: classicChannels, realm: keys("").realm(0, false), epochs: new(broker.Epochs), metrics: m, log: log,
+		foreigners: &foreigners{metrics: m, log: log},
+	}
+}
+
 // newTestConn returns a subscriber's connection that is not connected, and the events that it
 // tells.
 func newTestConn(t testing.TB) (*subscriberConn, *[]broker.Event) {
@@ -34,7 +42,7 @@ func newTestConn(t testing.TB) (*subscriberConn, *[]broker.Event) {
 	log := slog.New(slog.DiscardHandler)
 	tops := newLine(opt)
 	var told []broker.Event
-	s := newSubscriberConn(newSubscriber(opt, "", retention{}, probingNothing, &identifier{log: log}, new(broker.Epochs), newState(log, m, nil), &foreigners{metrics: m, log: log}, m, log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
+	s := newSubscriberConn(newSubscriber(opt, testCommon(m, log), probingNothing, &identifier{log: log}, newState(log, m, nil), log), tops, func(e broker.Event) { told = append(told, e) }, time.Now())
 	t.Cleanup(func() {
 		tops.close()
 		s.client.Close()
@@ -51,7 +59,7 @@ func (s *subscriberConn) pretend(t protocol.Topic, token uint64) (generation uin
 		s.subscriber.subscribe(t, token)
 	}
 	generation = s.subscriber.want(t).generation
-	s.expect([]expectation{{t, generation}})
+	s.expect([]expectation{{topic: t, generation: generation}})
 	return generation
 }
 
@@ -165,7 +173,7 @@ func TestBackIsNoFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		newSubscriber(opt, "", retention{}, probingNothing, &identifier{log: log}, new(broker.Epochs), st, &foreigners{metrics: m, log: log}, m, log).run(ctx, st.sink)
+		newSubscriber(opt, testCommon(m, log), probingNothing, &identifier{log: log}, st, log).run(ctx, st.sink)
 	})
 	defer running.Wait()
 	defer cancel()

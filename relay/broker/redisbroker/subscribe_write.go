@@ -2,6 +2,7 @@ package redisbroker
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -70,18 +71,26 @@ func (s *subscriberConn) write(ctx context.Context) error {
 // the probes were on another topic before, it also unsubscribes from the channel of that topic.
 func (s *subscriberConn) hearProbes() error {
 	now, old := s.subscriber.probing.topic(), s.probed
-	if now == old {
+	if now == old && !s.takeUnheard() {
 		return nil
 	}
 	s.probed = now
-	command := func(b []byte, name string, t protocol.Topic) []byte {
-		return appendBulk(appendBulk(appendArray(b, 2), name), s.keys.probeChannel(t, s.subscriber.probing.relay))
+	own := func(t protocol.Topic, generation uint64) []expectation {
+		return []expectation{{topic: ownProbes(t, s.subscriber.probing.relay), generation: generation}}
 	}
-	b := command(nil, "subscribe", now)
-	if old != "" {
-		b = command(b, "unsubscribe", old)
+	var off []expectation
+	if old != "" && old != now {
+		off = own(old, 0)
 	}
-	return s.put(b)
+	return s.command(own(now, probesGeneration), off)
+}
+
+func (s *subscriberConn) takeUnheard() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	unheard := s.unheard
+	s.unheard = false
+	return unheard
 }
 
 // pingIfQuiet sends a ping if nothing has come for quietBefore. It returns after what time it is to
@@ -137,7 +146,7 @@ func (s *subscriberConn) fullLocked() bool {
 	return len(s.expected) >= windowTopics || s.expectedLen >= windowBytes
 }
 
-// send turns the changes of batch into at most two commands, and sends these.
+// send turns the changes of batch into commands, and sends these.
 func (s *subscriberConn) send(batch []change) error {
 	on, off := make([]expectation, 0, len(batch)), []expectation(nil)
 	for _, c := range batch {
@@ -146,16 +155,49 @@ func (s *subscriberConn) send(batch []change) error {
 		case c.want.generation == generation: // sent already, or gone before it was sent
 		case c.want.generation != 0:
 			s.active[c.topic] = c.want.generation
-			on = append(on, expectation{c.topic, c.want.generation})
+			on = append(on, expectation{topic: c.topic, generation: c.want.generation})
 		case active:
 			delete(s.active, c.topic)
 			off = append(off, expectation{topic: c.topic})
 		}
 	}
+	return s.command(on, off)
+}
+
+// unsubscribedPing is the payload of the ping that follows unsubscriptions from sharded channels.
+const unsubscribedPing = "unsubscribed"
+
+// command sends the commands that subscribe to and unsubscribe from topics. These are at most two
+// commands, or with sharded channels at most two for each slot.
+func (s *subscriberConn) command(on, off []expectation) error {
+	b := s.appendCommands(s.memory[:0], s.subscriber.pubsub.subscribe, on)
+	b = s.appendCommands(b, s.subscriber.pubsub.unsubscribe, off)
+	if s.subscriber.pubsub.sharded && len(off) > 0 {
+		off = append(off, expectation{last: true})
+		b = appendPing(b, unsubscribedPing)
+	}
+	s.memory = b
 	s.expect(on, off)
-	s.command = s.appendCommand(s.command[:0], "subscribe", on)
-	s.command = s.appendCommand(s.command, "unsubscribe", off)
-	return s.put(s.command)
+	return s.put(b)
+}
+
+// appendCommands appends a command for the channels of topics, or one for each slot if channels are
+// sharded. It brings topics into the order of the commands.
+func (s *subscriberConn) appendCommands(b []byte, name string, topics []expectation) []byte {
+	if s.subscriber.pubsub.sharded {
+		for i := range topics {
+			topics[i].slot = s.keys.slot(topics[i].topic)
+		}
+		slices.SortStableFunc(topics, func(a, b expectation) int { return a.slot - b.slot })
+	}
+	for begin, i := 0, 1; i <= len(topics); i++ {
+		if i == len(topics) || topics[i].slot != topics[begin].slot {
+			topics[i-1].last = true
+			b = s.appendCommand(b, name, topics[begin:i])
+			begin = i
+		}
+	}
+	return b
 }
 
 // expect notes the confirmations of commands that are about to be written.
@@ -170,11 +212,8 @@ func (s *subscriberConn) expect(batches ...[]expectation) {
 	}
 }
 
-// appendCommand appends a command for the channels of topics. It appends nothing if there are none.
+// appendCommand appends a command for the channels of topics.
 func (s *subscriberConn) appendCommand(b []byte, name string, topics []expectation) []byte {
-	if len(topics) == 0 {
-		return b
-	}
 	b = appendBulk(appendArray(b, 1+len(topics)), name)
 	for _, e := range topics {
 		b = appendLen(b, '$', len(s.keys)+len(e.topic))
@@ -184,11 +223,13 @@ func (s *subscriberConn) appendCommand(b []byte, name string, topics []expectati
 }
 
 // ping sends a ping, with a payload unless that is "".
-func (s *subscriberConn) ping(payload string) error {
+func (s *subscriberConn) ping(payload string) error { return s.put(appendPing(nil, payload)) }
+
+func appendPing(b []byte, payload string) []byte {
 	if payload == "" {
-		return s.put(appendBulk(appendArray(nil, 1), "ping"))
+		return appendBulk(appendArray(b, 1), "ping")
 	}
-	return s.put(appendBulk(appendBulk(appendArray(nil, 2), "ping"), payload))
+	return appendBulk(appendBulk(appendArray(b, 2), "ping"), payload)
 }
 
 // put writes b, if it is not empty.

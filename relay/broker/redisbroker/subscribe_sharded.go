@@ -1,0 +1,94 @@
+package redisbroker
+
+import (
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/redis/go-redis/v9"
+)
+
+// refused takes an error that Redis replied. It returns nil if the error says that the slot of a
+// command is not at this server. Such an error comes in place of all confirmations of the command,
+// whose subscriptions are asked for again. Without sharded channels refused returns err.
+func (s *subscriberConn) refused(err error) error {
+	_, reply := err.(replyError)
+	elsewhere := redirected(err) || redis.HasErrorPrefix(err, "CLUSTERDOWN ")
+	if !reply || !elsewhere || !s.subscriber.pubsub.sharded {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.expected) == 0 {
+		return err
+	}
+	for s.expected[0].generation != 0 { // an unsubscription is done all the same
+		next := s.popLocked()
+		s.askAgainLocked(next)
+		if next.last {
+			break
+		}
+	}
+	return nil
+}
+
+// unsubscribed takes the confirmation of an unsubscription from a sharded channel. If that is not
+// the next expected one, Redis itself has ended the subscription, since the slot has left. The
+// topic is told as deaf then, and the subscription is asked for again.
+func (s *subscriberConn) unsubscribed(channel []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.expected) > 0 && s.expected[0].generation == 0 && s.keys.isChannel(channel, s.expected[0].topic) {
+		s.popLocked()
+		return
+	}
+	ended := expectation{topic: s.keys.topic(string(channel)), generation: probesGeneration}
+	if !isProbes(ended.topic) {
+		ended.generation = s.subscriber.want(ended.topic).generation
+		if ended.generation == 0 {
+			return
+		}
+		delete(s.pendingTops, ended.topic)
+		s.metrics.ended.Inc()
+		s.tellLocked(broker.Deaf{Topic: ended.topic})
+	}
+	s.askAgainLocked(ended)
+}
+
+// allUnsubscribed takes the answer to the ping behind unsubscriptions from sharded channels.
+func (s *subscriberConn) allUnsubscribed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.expected) > 0 && s.expected[0].generation == 0 {
+		if s.popLocked().topic == "" {
+			return
+		}
+	}
+}
+
+// askAgainLocked has a subscription asked for again after elsewherePause. It has the layout read
+// meanwhile, since the slot is elsewhere.
+func (s *subscriberConn) askAgainLocked(e expectation) {
+	if len(s.elsewhere) == 0 {
+		time.AfterFunc(elsewherePause, s.askAgain)
+	}
+	s.elsewhere = append(s.elsewhere, e)
+	signal(s.subscriber.state.moved)
+}
+
+func (s *subscriberConn) askAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.elsewhere
+	s.elsewhere = nil
+	if s.over {
+		return // the next connection asks for all
+	}
+	for _, e := range list {
+		if isProbes(e.topic) {
+			s.unheard = true
+		} else {
+			s.subscriber.again(e.topic, e.generation)
+		}
+	}
+	s.subscriber.signal()
+}
