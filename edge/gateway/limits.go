@@ -293,8 +293,8 @@ const (
 //
 // If all users together hold more than the bound, the user who holds most loses the session that
 // has waited longest. This is repeated until the bound holds. A session that is alone may exceed
-// the bound. Users who hold little count as equal (see the method bound). While no user holds more,
-// the session that has waited longest of all gives way.
+// the bound. Users who hold little count as equal (see the method bound). While all users hold
+// little, the session that has waited longest of all gives way.
 type unfinished struct {
 	most int64 // bytes; 0: no bound
 

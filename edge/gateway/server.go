@@ -185,7 +185,7 @@ type Upstream interface {
 	// Open tells the relay of a session that the Hub has. It returns false if there is no link.
 	Open(link.Session) (told bool)
 	// Accept numbers a client's message and puts a copy of it into the log. It returns false if
-	// there is no room, or if other sessions wait for room.
+	// there is no room, or if other sessions wait for room and WaitRoom has kept none.
 	Accept(id uint64, payload []byte) bool
 	// WaitRoom waits until Accept may succeed for a message of size bytes, and returns true. It
 	// returns false when ctx is done.

@@ -199,7 +199,8 @@ func (j *taking) reset(f *follower) {
 	*f = follower{topic: f.topic, edge: f.edge, inTopic: f.inTopic, inEdge: f.inEdge, since: since, gapped: f.gapped}
 }
 
-// hold binds the next told member of a topic, at a follower that is behind at the told position.
+// hold binds the next session that the edge told as a member of a topic. The topic's follower
+// begins at the position that the edge told, and is behind.
 func (j *taking) hold(r *Router, h link.Held) *violation {
 	e := j.edge
 	f := j.held[j.next]

@@ -47,9 +47,9 @@ func Next(batch []byte) (t Type, body, remainder []byte, err error) {
 	return t, remainder[:length:length], remainder[length:], nil
 }
 
-// begin appends a frame's type and, at start, room for the length of a body of about hint bytes.
-// The caller appends the body and calls finish. If the body is at most 8 bytes longer than hint, b
-// grows once in all, or not at all.
+// begin appends a frame's type, and then room for the length of a body of about hint bytes. The
+// result start is the index of that room. The caller appends the body and calls finish. If the body
+// is at most 8 bytes longer than hint, b grows once in all, or not at all.
 func begin(b []byte, t Type, hint int) (_ []byte, start int) {
 	const more = 1 + binary.MaxVarintLen32 + 8 // type, length, and 8 bytes if hint is too small
 	b = append(slices.Grow(b, hint+more), byte(t))

@@ -264,8 +264,8 @@ func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, 
 }
 
 // leftBehind reports whether the sender's edge is not on the receiver's relay, or one of the two
-// edges has no link. Then the receiver's relay may have the message from the time before the
-// sender's edge left that relay.
+// edges has no link. In both cases the sender's edge may have been on the receiver's relay when it
+// sent the message. So that relay may have the message.
 func leftBehind(f *frame, s *session) bool {
 	from, to := f.s.e.used, s.e.used
 	return from == nil || to == nil || from.relay != to.relay
