@@ -177,8 +177,8 @@ type earlierKey struct {
 	instance protocol.Instance // whose mark it is; zero for other kinds
 }
 
-// parseEarlier takes name apart. It returns false if name is no key of a topic. It also returns
-// false for a key of a probe topic. Such keys live for some seconds only.
+// parseEarlier takes name apart. It returns false if name is no key of a valid topic. So it does for
+// a key of a probe topic. Such keys live for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -200,11 +200,11 @@ func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	if e.topic = protocol.Topic(behind); behind == "" {
 		e.topic = k.topic(tag)
 	}
-	ok = ok && name == k.earlierOf(e) && !strings.HasPrefix(string(e.topic), string(probeTopic))
-	return e, ok
+	return e, ok && name == k.earlierOf(e) && e.topic.Valid()
 }
 
-// takeOverKeys takes over the keys of the earlier layout among names. It leaves other keys alone.
+// takeOverKeys takes over the keys of the earlier layout among names. It leaves other keys alone. It
+// passes over a topic that has a key of another program, in either layout.
 func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names []string) error {
 	var marks []earlierKey
 	var cmds []redis.Cmder
@@ -219,16 +219,15 @@ func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names [
 				p.keys.earlier("h", e.topic), p.keys.earlier("t", e.topic), p.retention.ageMS, p.retention.positionMS()))
 		}
 	}
-	p.taking.keys += len(cmds) + len(marks)
 	pipeline(ctx, client, cmds)
-	if err := worst(cmds); err != nil {
+	if err := p.deleted(cmds); err != nil {
 		return err
 	}
 	return p.takeOverMarks(ctx, client, marks)
 }
 
 // takeOverMarks raises the marks of our layout to those in the given keys of the earlier layout,
-// and deletes these keys.
+// and deletes these keys. It passes over marks of a topic that has a key of another program.
 func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks []earlierKey) error {
 	read := make([]redis.Cmder, len(marks))
 	for i, e := range marks {
@@ -240,6 +239,7 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 	}
 	all := newPublishing(p.keys, p.opt.DB, p.retention)
 	var raise, forget []redis.Cmder
+	var raised []earlierKey
 	var calls []*call
 	var lists [][]broker.Publish
 	for i, e := range marks {
@@ -251,29 +251,45 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 		one, list := new(call), []broker.Publish{{Topic: e.topic, Instance: e.instance, Number: 1, Floor: number}}
 		one.add(0, 0)
 		one.set(all, "", 0, list)
-		calls, lists, raise = append(calls, one), append(lists, list), append(raise, one)
-		forget = append(forget, redis.NewCmd(ctx, "pexpire", e.name, 0))
+		calls, lists, raise, raised = append(calls, one), append(lists, list), append(raise, one), append(raised, e)
 	}
 	pipeline(ctx, client, raise)
 	for i, one := range calls {
 		answers := make([]broker.Published, 1)
-		if one.answer(lists[i], answers); answers[0].Err != nil {
-			return answers[0].Err
+		one.answer(lists[i], answers)
+		switch err := answers[0].Err; {
+		case err == nil:
+			forget = append(forget, redis.NewCmd(ctx, "pexpire", raised[i].name, 0))
+		case !ownFault(err):
+			return err
 		}
 	}
 	pipeline(ctx, client, forget)
-	return worst(forget)
+	return p.deleted(forget)
 }
 
-// worst returns an error of cmds that is not one key's own fault, or nil.
+// deleted adds up how many keys cmds have deleted. Each of cmds replies how many it deleted. An
+// error of cmds is returned, unless it is the fault of one topic's keys alone.
+func (p *prober) deleted(cmds []redis.Cmder) error {
+	for _, cmd := range cmds {
+		n, _ := cmd.(*redis.Cmd).Int()
+		p.taking.keys += n
+	}
+	return worst(cmds)
+}
+
+// worst returns an error of cmds that is not the fault of one topic's keys alone, or nil.
 func worst(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
-		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && failureOf(err) != single {
+		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && !ownFault(err) {
 			return err
 		}
 	}
 	return nil
 }
+
+// ownFault reports whether err is the fault of one topic's keys alone.
+func ownFault(err error) bool { return failureOf(err) == single && !redirected(err) }
 
 // globbed returns text as a pattern of Redis that matches text alone.
 func globbed(text string) string {

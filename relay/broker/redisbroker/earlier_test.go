@@ -123,11 +123,50 @@ func TestWhatTheEarlierLayoutLeftIsTakenOver(t *testing.T) {
 					}
 				}
 				for _, key := range []string{k.earlier("h", c.topic), k.earlier("t", c.topic), k.earlier("m", c.topic) + ":" + instance.String()} {
-					if client.Exists(t.Context(), key).Val() != 0 && c.last != "junk" {
+					if client.Exists(t.Context(), key).Val() != 0 && client.Get(t.Context(), key).Val() != "junk" {
 						t.Errorf("%s is left", key)
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestKeysOfOtherProgramsAreLeftAlone plants keys of other programs whose names are like those of
+// the earlier layout, or are those of our own. They must stay. A topic that has one is passed over.
+// Others must be taken over.
+func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	client.Set(t.Context(), "edgerelay:cluster", "its name", 0)
+	for _, topic := range []protocol.Topic{"group:a", "group:z"} {
+		leave(t, client, "", left{topic, dense(7, 1, 3), "7-3", 3})
+	}
+	client.SAdd(t.Context(), "r:{group:a}", "a set")
+	others := []string{
+		"t:{tenant}", "h:{orders}", "t:{group:text}", "h:{group:stream}", "t:{group:set}",
+		"m:{group:number}:" + instance.String(), "m:{tenant}:" + instance.String(), "h:{group:other}",
+		"r:{group:a}", "h:{group:a}", "t:{group:a}", "m:{group:a}:" + instance.String(),
+	}
+	client.Set(t.Context(), others[0], "7-3", 0)
+	client.XAdd(t.Context(), &redis.XAddArgs{Stream: others[1], Values: []string{"order", "1"}})
+	client.Set(t.Context(), others[2], "a text", 0)
+	client.XAdd(t.Context(), &redis.XAddArgs{Stream: others[3], Values: []string{"order", "1"}})
+	client.SAdd(t.Context(), others[4], "7-3")
+	client.Set(t.Context(), others[5], "a text", 0)
+	client.Set(t.Context(), others[6], "7", 0)
+	client.XAdd(t.Context(), &redis.XAddArgs{Stream: others[7], Values: []string{"m", "1"}})
+	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
+	if page := r.History("group:z", protocol.Position{}); len(page.Publications) != 3 {
+		t.Errorf("%+v", page)
+	}
+	brokertest.Eventually(t, "the earlier name is gone", func() bool {
+		return client.Exists(t.Context(), "edgerelay:cluster").Val() == 0 && r.Name() == "its name"
+	})
+	for _, key := range others {
+		if client.Exists(t.Context(), key).Val() == 0 {
+			t.Errorf("%s is deleted", key)
 		}
 	}
 }
