@@ -8,8 +8,8 @@
 -- ARGV[1] milliseconds the history is kept      [2] milliseconds the last position is kept
 --
 -- What is taken over counts as published now. Of the history, the script takes over the entries
--- that lead to the last position without a gap. If the topic's record has this position already, or
--- a later one, the script takes over nothing, unless that record is too old. In any case the script
+-- that lead to the last position without a gap. If the topic has a record that says a position and
+-- is not too old, the script takes over nothing: the list is left as it is. In any case the script
 -- deletes the keys of the earlier layout. A key whose contents have another form is no such key, and
 -- stays. Returns how many keys it deleted.
 
@@ -44,8 +44,8 @@ local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(KEY
 if not epoch then
   epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, string.rep('\0', 16), 0, 0, 0, 0, 0, ''
 end
-local later = epoch > topepoch or epoch == topepoch and offset >= topoffset
-if not credible(topepoch, topoffset) or later and now - stamp < keep then return forget() end
+local lives = now - stamp < keep and credible(epoch, offset)
+if lives or not credible(topepoch, topoffset) then return forget() end
 
 local id = format('%d-%d', topepoch, topoffset)
 local begin, count = id, 0

@@ -121,7 +121,8 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 		l.renew()
 	}
 	var err error
-	recheck := p.state.recheck.Swap(false) || !checked || !p.state.ok()
+	name, over := p.earlier.left()
+	recheck := p.state.recheck.Swap(false) || !checked || !p.state.ok() || name != "" && !over
 	if recheck {
 		err = p.check(ctx, l.get())
 	}
@@ -143,10 +144,14 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 	case err != nil:
 		p.metrics.failures.WithLabelValues("probe", string(failureOf(err))).Inc()
 		p.state.failed(err)
-		if !redirected(err) {
+		// What is left of the earlier layout is looked for on one connection.
+		if !redirected(err) && !errors.Is(err, errEarlier) {
 			l.renew()
 		}
 		return false
+	}
+	if p.role.probed().named {
+		p.earlier.serves()
 	}
 	p.state.answered(failures)
 	return true
