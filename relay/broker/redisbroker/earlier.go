@@ -32,7 +32,7 @@ type earlier struct {
 	done   map[*prober]bool // whether each prober's part of this round has ended
 	busy   bool             // this round does not suffice
 	over   bool             // all is taken over
-	closed bool             // relays serve, and take over nothing any more
+	closed bool             // our relay has served, and takes over nothing any more
 }
 
 func newEarlier() *earlier { return &earlier{asked: make(chan struct{}), done: make(map[*prober]bool)} }
@@ -52,7 +52,8 @@ func (e *earlier) leave(p *prober) {
 	e.restartLocked()
 }
 
-// restart begins a first round. It is called when keys may be on other servers than before.
+// restart begins a first round. It is called when keys may be on other servers than before. If all
+// was taken over already, the servers are looked through again, unless the name is gone.
 func (e *earlier) restart() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -85,7 +86,7 @@ func (e *earlier) found(name string) (tooLate bool) {
 }
 
 // serves notes that a probe has succeeded. If no name of the earlier layout is left, nothing is
-// taken over any more. It might replace what relays have published since.
+// taken over any more.
 func (e *earlier) serves() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -120,10 +121,10 @@ func (e *earlier) next(ctx context.Context, p *prober) (task, error) {
 }
 
 // looked notes that p has looked through its server in this round, and whether it found any key.
-func (e *earlier) looked(p *prober, any bool) {
+func (e *earlier) looked(p *prober, found bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.done[p], e.busy = true, e.busy || any
+	e.done[p], e.busy = true, e.busy || found
 	for _, done := range e.done {
 		if !done {
 			return
@@ -175,10 +176,10 @@ var earlierScript = recordScript + earlierText
 // errEarlier tells that the keys of the earlier layout are not taken over yet.
 var errEarlier = errors.New("relays of an earlier layout have used this Redis")
 
-// takeOver takes over what relays of the earlier layout have left, if they have left anything and no
-// relay of our layout has served here yet in this process. It returns an error while relays of the
-// earlier layout may still serve, and until all servers are looked through. If the time until ctx's
-// deadline does not suffice, it returns an error too, and the next call goes on.
+// takeOver takes over what relays of the earlier layout have left. It takes over nothing once our own
+// relay has served. It returns an error while relays of the earlier layout may still serve, and
+// until all servers are looked through. If the time until ctx's deadline does not suffice, it
+// returns an error too, and the next call goes on.
 func (p *prober) takeOver(ctx context.Context, client *redis.Client) error {
 	if p.role.probed().named {
 		name, err := client.Get(ctx, p.keys.earlierCluster()).Result()
@@ -196,10 +197,9 @@ func (p *prober) takeOver(ctx context.Context, client *redis.Client) error {
 			return err
 		}
 		if first {
-			err = p.earlierServe(ctx, client)
-		}
-		if err != nil {
-			return err
+			if err := p.earlierServe(ctx, client); err != nil {
+				return err
+			}
 		}
 		if end, ok := ctx.Deadline(); task == toWait || !first && ok && time.Until(end) < probeTimeout/2 {
 			return unfit(fmt.Errorf("%w: %d keys are taken over, and more may be left", errEarlier, p.taking.keys))
@@ -211,7 +211,7 @@ func (p *prober) takeOver(ctx context.Context, client *redis.Client) error {
 }
 
 // keepConnection reports whether the prober's connection is still that of the present look. If not,
-// it begins anew, since another connection may lead to another server.
+// the look begins anew, since another connection may lead to another server.
 func (p *prober) keepConnection() bool {
 	now := p.connections.Load()
 	if now == p.taking.connection {
@@ -222,7 +222,7 @@ func (p *prober) keepConnection() bool {
 	return false
 }
 
-// look looks through a part of the server's keys, and takes over those of the earlier layout.
+// look looks through the next part of the server's keys, and takes over those of the earlier layout.
 func (p *prober) look(ctx context.Context, client *redis.Client) error {
 	t := &p.taking
 	if t.cursor == 0 {
