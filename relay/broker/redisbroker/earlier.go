@@ -176,8 +176,8 @@ var earlierScript = recordScript + earlierText
 // errEarlier tells that the keys of the earlier layout are not taken over yet.
 var errEarlier = errors.New("relays of an earlier layout have used this Redis")
 
-// takeOver takes over what relays of the earlier layout have left. It takes over nothing once our own
-// relay has served. It returns an error while relays of the earlier layout may still serve, and
+// takeOver takes over what relays of the earlier layout have left. It takes over nothing once our
+// own relay has served. It returns an error while relays of the earlier layout may still serve, and
 // until all servers are looked through. If the time until ctx's deadline does not suffice, it
 // returns an error too, and the next call goes on.
 func (p *prober) takeOver(ctx context.Context, client *redis.Client) error {
@@ -222,7 +222,8 @@ func (p *prober) keepConnection() bool {
 	return false
 }
 
-// look looks through the next part of the server's keys, and takes over those of the earlier layout.
+// look looks through the next part of the server's keys, and takes over those of the earlier
+// layout.
 func (p *prober) look(ctx context.Context, client *redis.Client) error {
 	t := &p.taking
 	if t.cursor == 0 {
@@ -268,8 +269,8 @@ type earlierKey struct {
 	instance protocol.Instance // whose mark it is; zero for other kinds
 }
 
-// parseEarlier takes name apart. It returns false if name is no key of a valid topic. So it does for
-// a key of a probe topic. Such keys live for some seconds only.
+// parseEarlier takes name apart. It returns false if name is no key of a valid topic. So it does
+// for a key of a probe topic. Such keys live for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -294,8 +295,8 @@ func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	return e, ok && name == k.earlierOf(e) && e.topic.Valid()
 }
 
-// takeOverKeys takes over the keys of the earlier layout among names. It leaves other keys alone. It
-// passes over a topic that has a key of another program, in either layout.
+// takeOverKeys takes over the keys of the earlier layout among names. It leaves other keys alone.
+// It passes over a topic that has a key of another program, in either layout.
 func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names []string) error {
 	var marks []earlierKey
 	var cmds []redis.Cmder

@@ -10,8 +10,8 @@
 -- What is taken over counts as published now. Of the history, the script takes over the entries
 -- that lead to the last position without a gap. If the topic has a record that says a position and
 -- is not too old, the script takes over nothing: the list is left as it is. In any case the script
--- deletes the keys of the earlier layout. A key whose contents have another form is no such key, and
--- stays. Returns how many keys it deleted.
+-- deletes the keys of the earlier layout. A key whose contents have another form is no such key,
+-- and stays. Returns how many keys it deleted.
 
 local age, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = call('TIME')

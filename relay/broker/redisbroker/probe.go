@@ -110,8 +110,8 @@ func (p *prober) run(ctx context.Context) {
 
 // probe tries once whether Redis does what relays need, and reports whether it does. The argument
 // checked is the result of the last probe. The version, the scripts and the permissions are checked
-// if the last probe failed, if requests are known to fail, or if state.recheck is set. They are also
-// checked while keys of the earlier layout may be left. Those are then taken over, too.
+// if the last probe failed, if requests are known to fail, or if state.recheck is set. They are
+// also checked while keys of the earlier layout may be left. Those are then taken over, too.
 func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -144,7 +144,7 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 	case err != nil:
 		p.metrics.failures.WithLabelValues("probe", string(failureOf(err))).Inc()
 		p.state.failed(err)
-		// What is left of the earlier layout is looked for on one connection.
+		// The earlier layout's keys are looked for on one connection.
 		if !redirected(err) && !errors.Is(err, errEarlier) {
 			l.renew()
 		}
