@@ -120,6 +120,7 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 		opt: opt, keys: c.keys, pubsub: c.pubsub, realm: c.realm, retention: c.retention, role: p, earlier: c.earlier, identifier: i, epochs: c.epochs, state: b.state, metrics: c.metrics, log: log, name: c.name, candidate: c.candidate,
 		instance: instance, found: b.found,
 	}
+	c.earlier.enter(b.prober)
 	return b
 }
 
@@ -149,7 +150,6 @@ func (b *Broker) switched() {
 // called once. The only error that it returns wraps errForeign.
 func (b *Broker) Run(ctx context.Context, sink func(broker.Event)) error {
 	b.state.sink = sink
-	b.prober.earlier.enter(b.prober)
 	defer b.prober.earlier.leave(b.prober)
 	ctx, refuse := context.WithCancelCause(ctx)
 	defer refuse(nil)

@@ -215,6 +215,31 @@ func TestAMarkOfWhatWasNotPublishedIsNotKept(t *testing.T) {
 	}
 }
 
+// TestOldMarksAreRemoved lets one call add several marks to a hash, so that it passes a multiple of
+// 64. The old marks in it must be removed.
+func TestOldMarksAreRemoved(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client, hash := server.Client(), keys("").marks(group)
+	for i := range byte(62) {
+		client.HSet(t.Context(), hash, string(make([]byte, 15))+string(i), make([]byte, 16))
+	}
+	var one call
+	list := make([]broker.Publish, 20)
+	for i := range list {
+		list[i] = broker.Publish{Topic: group, From: "1", Msg: "m", Instance: protocol.Instance{byte(i + 1), 9}, Number: 1}
+		one.add(i, 0)
+	}
+	one.set(newPublishing("", 0, retention{100, 60_000, 60_000}), "", 0, list)
+	withText(&one, publishScript)
+	if err := client.Process(t.Context(), &one); err != nil {
+		t.Fatal(err)
+	}
+	if n := client.HLen(t.Context(), hash).Val(); n != 4 {
+		t.Errorf("%d marks in the hash, want 4", n)
+	}
+}
+
 // TestForeignEntries overwrites more entries of a history than a page holds. The next page must
 // bring the publication behind them.
 func TestForeignEntries(t *testing.T) {

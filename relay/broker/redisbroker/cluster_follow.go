@@ -73,6 +73,7 @@ func (c *Cluster) adopt(ctx context.Context, l layout) {
 		old = &view{}
 	}
 	c.arrange(next, old)
+	c.earlier.restart()
 	c.replicas.become(l.replicas)
 	for addr, s := range next.shards {
 		if old.shards[addr] == nil {

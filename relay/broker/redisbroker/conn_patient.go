@@ -10,7 +10,8 @@ import (
 )
 
 // patient is a connection whose deadlines bound silence. A read that brings bytes sets the read
-// deadline anew. A long write is made in pieces, and each piece sets the write deadline anew. So a
+// deadline anew. So does a read that begins behind the deadline: while nobody read, bytes may have
+// come. A long write is made in pieces, and each piece sets the write deadline anew. So a
 // reply may take long on a slow way, as long as bytes come. The prober, whose connection is not
 // patient, finds out whether Redis is there.
 type patient struct {
@@ -27,6 +28,9 @@ type patient struct {
 	// reading and writing hold the lengths of the two deadlines, as a time.Duration. A length is 0
 	// if there is no deadline, or if the deadline had already passed when it was set.
 	reading, writing atomic.Int64
+	// until is the time.Duration from opened to the read deadline. It counts only if reading is
+	// not 0.
+	until atomic.Int64
 }
 
 // writeAtOnce is the largest number of bytes of a write that one deadline covers.
@@ -53,6 +57,9 @@ func patiently(c net.Conn, endless time.Duration, grace func() time.Duration) pa
 
 func (c *patient) Read(b []byte) (int, error) {
 	began := time.Now()
+	if d := time.Duration(c.reading.Load()); d > 0 && began.Sub(c.opened) >= time.Duration(c.until.Load()) {
+		c.renew(began.Add(d))
+	}
 	for {
 		n, err := c.Conn.Read(b)
 		d := time.Duration(c.reading.Load())
@@ -62,7 +69,7 @@ func (c *patient) Read(b []byte) (int, error) {
 		case n > 0:
 			now := time.Now()
 			c.heard.Store(int64(now.Sub(c.opened)))
-			_ = c.Conn.SetReadDeadline(now.Add(d)) // an error shows at the next Read
+			c.renew(now.Add(d))
 			return n, err
 		case c.grace == nil || !errors.Is(err, os.ErrDeadlineExceeded):
 			return n, err
@@ -71,8 +78,14 @@ func (c *patient) Read(b []byte) (int, error) {
 		if left <= 0 {
 			return n, err
 		}
-		_ = c.Conn.SetReadDeadline(time.Now().Add(min(d, left))) // an error shows at the next Read
+		c.renew(time.Now().Add(min(d, left)))
 	}
+}
+
+// renew sets the read deadline, of the same length as before.
+func (c *patient) renew(t time.Time) {
+	c.until.Store(int64(t.Sub(c.opened)))
+	_ = c.Conn.SetReadDeadline(t) // an error shows at the next Read
 }
 
 // quietFor returns the time since bytes were last read with a deadline, or since the connection was
@@ -98,6 +111,7 @@ func (c *patient) SetReadDeadline(t time.Time) error {
 	if t.IsZero() && c.endless > 0 {
 		t = time.Now().Add(c.endless)
 	}
+	c.until.Store(int64(t.Sub(c.opened)))
 	c.reading.Store(patience(t))
 	return c.Conn.SetReadDeadline(t)
 }

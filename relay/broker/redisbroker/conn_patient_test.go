@@ -69,6 +69,41 @@ func TestPatientRead(t *testing.T) {
 	}
 }
 
+// TestPatientReadAfterAPause reads a byte, and does not read for longer than the deadline. The byte
+// that has come meanwhile must be read. The silence after it must end the read. A deadline that is
+// set to the past must end it at once.
+func TestPatientReadAfterAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		p := patiently(near, 2*time.Second, nil)
+		if err := p.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		go far.Write([]byte("xy"))
+		for range 2 {
+			if _, err := p.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		began := time.Now()
+		_, err := p.Read(make([]byte, 1))
+		if took := time.Since(began); took != 2*time.Second || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%v after %v", err, took)
+		}
+		if err := p.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		began = time.Now()
+		_, err = p.Read(make([]byte, 1))
+		if took := time.Since(began); took != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}
+
 // TestPatientWrite writes under a deadline of 2 s. The other side takes writeAtOnce bytes a second
 // for ten seconds, and then nothing. The write must fail, but only after these bytes were written.
 func TestPatientWrite(t *testing.T) {

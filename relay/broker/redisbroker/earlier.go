@@ -17,40 +17,64 @@ import (
 
 // earlier knows whether relays of the earlier layout have left keys that are not taken over yet
 // (see docs/redis.md#upgrading). Such relays keep the back end's name under a key of their own.
-// That key is deleted when everything is taken over. If it exists again later, such relays have
-// served since. The Brokers on the masters of a Redis Cluster share one earlier.
+// That key is deleted when everything is taken over. The Brokers on the masters of a Redis Cluster
+// share one earlier.
+//
+// The probers look through their servers in rounds, since a key may move to a server that was
+// looked through before. A round begins when the one before has ended at all servers. All is taken
+// over when a round has found nothing. The first round, and the first after a change of servers or
+// connections, does not suffice.
 type earlier struct {
 	asked chan struct{} // closed once the name was looked for
 
-	mu   sync.Mutex       // guards the following
-	name string           // name that relays of the earlier layout gave; "" if none is left
-	done map[*prober]bool // whether each prober has taken over the keys at its server
+	mu     sync.Mutex       // guards the following
+	name   string           // name that relays of the earlier layout gave; "" if none is left
+	done   map[*prober]bool // whether each prober's part of this round has ended
+	busy   bool             // this round does not suffice
+	over   bool             // all is taken over
+	closed bool             // our relay has served, and takes over nothing any more
 }
 
 func newEarlier() *earlier { return &earlier{asked: make(chan struct{}), done: make(map[*prober]bool)} }
 
-// enter notes that p has to take over the keys at its server, until the method leave is called.
+// enter makes p one of the probers that look through their servers, until leave is called.
 func (e *earlier) enter(p *prober) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.done[p] = false
+	e.restartLocked()
 }
 
 func (e *earlier) leave(p *prober) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.done, p)
+	e.restartLocked()
 }
 
-// found notes the name that was found, "" if there was none. If a name appears, every prober has to
-// take over keys again.
-func (e *earlier) found(name string) {
+// restart begins a first round. It is called when keys may be on other servers than before. If all
+// was taken over already, the servers are looked through again, unless the name is gone.
+func (e *earlier) restart() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.name == "" && name != "" {
-		for p := range e.done {
-			e.done[p] = false
-		}
+	e.restartLocked()
+}
+
+func (e *earlier) restartLocked() {
+	e.busy, e.over = true, false
+	for p := range e.done {
+		e.done[p] = false
+	}
+}
+
+// found notes the name that was found, "" if there was none. It reports whether a name appeared
+// that is not taken over any more.
+func (e *earlier) found(name string) (tooLate bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	appeared := e.name == "" && name != ""
+	if appeared {
+		e.restartLocked()
 	}
 	e.name = name
 	select {
@@ -58,44 +82,83 @@ func (e *earlier) found(name string) {
 	default:
 		close(e.asked)
 	}
+	return appeared && e.closed
 }
 
-// toDo reports whether p has keys to take over. It waits until that is known or ctx is done.
-func (e *earlier) toDo(ctx context.Context, p *prober) (bool, error) {
+// serves notes that a probe has succeeded. If no name of the earlier layout is left, nothing is
+// taken over any more.
+func (e *earlier) serves() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = e.closed || e.name == ""
+}
+
+// task says what a prober has to do before its relay may serve.
+type task uint8
+
+const (
+	toServe task = iota
+	toWait       // for the other servers
+	toLook       // through its server
+)
+
+// next returns what p has to do. It waits until that is known or ctx is done.
+func (e *earlier) next(ctx context.Context, p *prober) (task, error) {
 	select {
 	case <-e.asked:
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return toWait, ctx.Err()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.name != "" && !e.done[p], nil
+	switch {
+	case e.name == "" || e.closed || e.over:
+		return toServe, nil
+	case e.done[p]:
+		return toWait, nil
+	}
+	return toLook, nil
 }
 
-func (e *earlier) did(p *prober) {
+// looked notes that p has looked through its server in this round, and whether it found any key.
+func (e *earlier) looked(p *prober, found bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.done[p] = true
+	e.done[p], e.busy = true, e.busy || found
+	for _, done := range e.done {
+		if !done {
+			return
+		}
+	}
+	if !e.busy {
+		e.over = true
+		return
+	}
+	e.restartLocked()
+	e.busy = false
 }
 
-// left returns the name that relays of the earlier layout gave, or "" if none is left. The result
-// over says that there is such a name, and that all keys of such relays are taken over.
+// left returns the name that relays of the earlier layout gave and that is to be taken over, or ""
+// if there is none. The result over says that their keys are taken over, and that name is left.
 func (e *earlier) left() (name string, over bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	over = e.name != ""
-	for _, done := range e.done {
-		over = over && done
+	if e.closed {
+		return "", false
 	}
-	return e.name, over
+	return e.name, e.name != "" && e.over
 }
 
 // takingOver is how far a prober has come with the keys of the earlier layout.
 type takingOver struct {
-	probe  string    // last position of the earlier layout's probe topic
-	since  time.Time // when probe was first seen
-	cursor uint64    // cursor of SCAN
-	keys   int       // number of keys taken over so far
+	probe string    // last position of the earlier layout's probe topic
+	since time.Time // when probe was first seen
+	keys  int       // number of keys taken over so far
+
+	// These describe the present look through the server, which is made on one connection.
+	connection uint64 // number of that connection, from 1 on
+	cursor     uint64 // cursor of SCAN
+	before     int    // keys when it began
 }
 
 // earlierSilence is how long relays of the earlier layout must have been silent before their keys
@@ -113,41 +176,70 @@ var earlierScript = recordScript + earlierText
 // errEarlier tells that the keys of the earlier layout are not taken over yet.
 var errEarlier = errors.New("relays of an earlier layout have used this Redis")
 
-// takeOver takes over what relays of the earlier layout have left on this server, if they have left
-// anything. It returns an error while such relays may still serve. If the time until ctx's deadline
-// does not suffice, it returns an error too, and the next call goes on.
+// takeOver takes over what relays of the earlier layout have left. It takes over nothing once our
+// own relay has served. It returns an error while relays of the earlier layout may still serve, and
+// until all servers are looked through. If the time until ctx's deadline does not suffice, it
+// returns an error too, and the next call goes on.
 func (p *prober) takeOver(ctx context.Context, client *redis.Client) error {
 	if p.role.probed().named {
 		name, err := client.Get(ctx, p.keys.earlierCluster()).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return p.refused(ctx, client, err)
 		}
-		p.earlier.found(name)
-	}
-	if todo, err := p.earlier.toDo(ctx, p); err != nil || !todo {
-		return err
-	}
-	if err := p.earlierServe(ctx, client); err != nil {
-		return err
-	}
-	for t := &p.taking; ; {
-		found, cursor, err := client.Scan(ctx, t.cursor, globbed(string(p.keys))+"[htm]:{*", scanCount).Result()
-		if err == nil {
-			err = p.takeOverKeys(ctx, client, found)
+		if p.earlier.found(name) {
+			p.log.Warn("relays of an earlier layout have used this redis beside ours; ours ignore what they left: " + upgradeAdvice)
 		}
-		if err != nil {
+	}
+	p.keepConnection()
+	for first := true; ; first = false {
+		task, err := p.earlier.next(ctx, p)
+		if err != nil || task == toServe {
+			return err
+		}
+		if first {
+			if err := p.earlierServe(ctx, client); err != nil {
+				return err
+			}
+		}
+		if end, ok := ctx.Deadline(); task == toWait || !first && ok && time.Until(end) < probeTimeout/2 {
+			return unfit(fmt.Errorf("%w: %d keys are taken over, and more may be left", errEarlier, p.taking.keys))
+		}
+		if err := p.look(ctx, client); err != nil {
 			return p.refused(ctx, client, err)
 		}
-		if t.cursor = cursor; cursor == 0 {
-			break
-		}
-		if end, ok := ctx.Deadline(); ok && time.Until(end) < probeTimeout/2 {
-			return unfit(fmt.Errorf("%w: %d keys are taken over, and more are left", errEarlier, t.keys))
-		}
 	}
-	p.log.Info("what relays of the earlier layout left on redis is taken over", "keys", p.taking.keys)
-	p.taking = takingOver{}
-	p.earlier.did(p)
+}
+
+// keepConnection reports whether the prober's connection is still that of the present look. If not,
+// the look begins anew, since another connection may lead to another server.
+func (p *prober) keepConnection() bool {
+	now := p.connections.Load()
+	if now == p.taking.connection {
+		return true
+	}
+	p.taking.connection, p.taking.cursor = now, 0
+	p.earlier.restart()
+	return false
+}
+
+// look looks through the next part of the server's keys, and takes over those of the earlier
+// layout.
+func (p *prober) look(ctx context.Context, client *redis.Client) error {
+	t := &p.taking
+	if t.cursor == 0 {
+		t.before = t.keys
+	}
+	found, cursor, err := client.Scan(ctx, t.cursor, globbed(string(p.keys))+"[htm]:{*", scanCount).Result()
+	if err == nil {
+		err = p.takeOverKeys(ctx, client, found)
+	}
+	if err != nil || !p.keepConnection() {
+		return err
+	}
+	if t.cursor = cursor; cursor == 0 {
+		p.log.Info("redis is looked through for what relays of the earlier layout left", "keys", t.keys-t.before)
+		p.earlier.looked(p, t.keys > t.before)
+	}
 	return nil
 }
 
@@ -177,8 +269,8 @@ type earlierKey struct {
 	instance protocol.Instance // whose mark it is; zero for other kinds
 }
 
-// parseEarlier takes name apart. It returns false if name is no key of a topic. It also returns
-// false for a key of a probe topic. Such keys live for some seconds only.
+// parseEarlier takes name apart. It returns false if name is no key of a valid topic. So it does
+// for a key of a probe topic. Such keys live for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -200,11 +292,11 @@ func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	if e.topic = protocol.Topic(behind); behind == "" {
 		e.topic = k.topic(tag)
 	}
-	ok = ok && name == k.earlierOf(e) && !strings.HasPrefix(string(e.topic), string(probeTopic))
-	return e, ok
+	return e, ok && name == k.earlierOf(e) && e.topic.Valid()
 }
 
 // takeOverKeys takes over the keys of the earlier layout among names. It leaves other keys alone.
+// It passes over a topic that has a key of another program, in either layout.
 func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names []string) error {
 	var marks []earlierKey
 	var cmds []redis.Cmder
@@ -219,16 +311,15 @@ func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names [
 				p.keys.earlier("h", e.topic), p.keys.earlier("t", e.topic), p.retention.ageMS, p.retention.positionMS()))
 		}
 	}
-	p.taking.keys += len(cmds) + len(marks)
 	pipeline(ctx, client, cmds)
-	if err := worst(cmds); err != nil {
+	if err := p.deleted(cmds); err != nil {
 		return err
 	}
 	return p.takeOverMarks(ctx, client, marks)
 }
 
 // takeOverMarks raises the marks of our layout to those in the given keys of the earlier layout,
-// and deletes these keys.
+// and deletes these keys. It passes over marks of a topic that has a key of another program.
 func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks []earlierKey) error {
 	read := make([]redis.Cmder, len(marks))
 	for i, e := range marks {
@@ -240,6 +331,7 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 	}
 	all := newPublishing(p.keys, p.realm, p.pubsub, p.retention)
 	var raise, forget []redis.Cmder
+	var raised []earlierKey
 	var calls []*call
 	var lists [][]broker.Publish
 	for i, e := range marks {
@@ -251,29 +343,45 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 		one, list := new(call), []broker.Publish{{Topic: e.topic, Instance: e.instance, Number: 1, Floor: number}}
 		one.add(0, 0)
 		one.set(all, "", 0, list)
-		calls, lists, raise = append(calls, one), append(lists, list), append(raise, one)
-		forget = append(forget, redis.NewCmd(ctx, "pexpire", e.name, 0))
+		calls, lists, raise, raised = append(calls, one), append(lists, list), append(raise, one), append(raised, e)
 	}
 	pipeline(ctx, client, raise)
 	for i, one := range calls {
 		answers := make([]broker.Published, 1)
-		if one.answer(lists[i], answers); answers[0].Err != nil {
-			return answers[0].Err
+		one.answer(lists[i], answers)
+		switch err := answers[0].Err; {
+		case err == nil:
+			forget = append(forget, redis.NewCmd(ctx, "pexpire", raised[i].name, 0))
+		case !ownFault(err):
+			return err
 		}
 	}
 	pipeline(ctx, client, forget)
-	return worst(forget)
+	return p.deleted(forget)
 }
 
-// worst returns an error of cmds that is not one key's own fault, or nil.
+// deleted adds up how many keys cmds have deleted. Each of cmds replies how many it deleted. An
+// error of cmds is returned, unless it is the fault of one topic's keys alone.
+func (p *prober) deleted(cmds []redis.Cmder) error {
+	for _, cmd := range cmds {
+		n, _ := cmd.(*redis.Cmd).Int()
+		p.taking.keys += n
+	}
+	return worst(cmds)
+}
+
+// worst returns an error of cmds that is not the fault of one topic's keys alone, or nil.
 func worst(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
-		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && failureOf(err) != single {
+		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && !ownFault(err) {
 			return err
 		}
 	}
 	return nil
 }
+
+// ownFault reports whether err is the fault of one topic's keys alone.
+func ownFault(err error) bool { return failureOf(err) == single && !redirected(err) }
 
 // globbed returns text as a pattern of Redis that matches text alone.
 func globbed(text string) string {

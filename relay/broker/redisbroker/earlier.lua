@@ -8,9 +8,10 @@
 -- ARGV[1] milliseconds the history is kept      [2] milliseconds the last position is kept
 --
 -- What is taken over counts as published now. Of the history, the script takes over the entries
--- that lead to the last position without a gap. If the topic's record has this position already, or
--- a later one, the script takes over nothing, unless that record is too old. In any case the script
--- deletes the keys of the earlier layout.
+-- that lead to the last position without a gap. If the topic has a record that says a position and
+-- is not too old, the script takes over nothing: the list is left as it is. In any case the script
+-- deletes the keys of the earlier layout. A key whose contents have another form is no such key,
+-- and stays. Returns how many keys it deleted.
 
 local age, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = call('TIME')
@@ -18,24 +19,33 @@ local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
 
 local e, o, servers = string.match(call('GET', KEYS[4]) or '', '^(%d+)%-(%d+) ?(%S*)$')
 local topepoch, topoffset = tonumber(e or 0), tonumber(o or 0)
+local ours = {e and KEYS[4]} -- the keys to delete
+
+-- Returns whether a stream's entry is a publication at the position that is its id.
+local function publication(entry)
+  return entry[2][1] == 'm' and find(entry[2][2], '"Pos":"' .. entry[1] .. '"', 1, true)
+end
+
 local newest = call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
-if newest then
+if newest and publication(newest) then
+  ours[#ours + 1] = KEYS[3]
   local e, o = string.match(newest[1], '^(%d+)-(%d+)$')
   e, o = tonumber(e), tonumber(o)
   if e > topepoch or e == topepoch and o > topoffset then topepoch, topoffset = e, o end
 end
 
 local function forget()
-  call('PEXPIRE', KEYS[3], 0)
-  call('PEXPIRE', KEYS[4], 0)
+  local deleted = 0
+  for _, key in ipairs(ours) do deleted = deleted + call('PEXPIRE', key, 0) end
+  return deleted
 end
 
 local epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = open(KEYS[1])
 if not epoch then
   epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, string.rep('\0', 16), 0, 0, 0, 0, 0, ''
 end
-local later = epoch > topepoch or epoch == topepoch and offset >= topoffset
-if not credible(topepoch, topoffset) or later and now - stamp < keep then return forget() end
+local lives = now - stamp < keep and credible(epoch, offset)
+if lives or not credible(topepoch, topoffset) then return forget() end
 
 local id = format('%d-%d', topepoch, topoffset)
 local begin, count = id, 0
@@ -44,11 +54,11 @@ local few = 8 -- entries are up to 1 MiB long
 while id do
   local entries = call('XREVRANGE', KEYS[3], begin, '-', 'COUNT', few)
   for _, entry in ipairs(entries) do
-    local json = entry[2][1] == 'm' and entry[2][2] or ''
-    if not find(json, '"Pos":"' .. id .. '"', 1, true) then
+    if entry[1] ~= id or not publication(entry) then
       id = nil
       break
     end
+    local json = entry[2][2]
     call('LPUSH', KEYS[2], json)
     count = count + 1
     begin = '(' .. id

@@ -1,7 +1,9 @@
 package redisbroker
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -123,7 +125,7 @@ func TestWhatTheEarlierLayoutLeftIsTakenOver(t *testing.T) {
 					}
 				}
 				for _, key := range []string{k.earlier("h", c.topic), k.earlier("t", c.topic), k.earlier("m", c.topic) + ":" + instance.String()} {
-					if client.Exists(t.Context(), key).Val() != 0 && c.last != "junk" {
+					if client.Exists(t.Context(), key).Val() != 0 && client.Get(t.Context(), key).Val() != "junk" {
 						t.Errorf("%s is left", key)
 					}
 				}
@@ -132,9 +134,49 @@ func TestWhatTheEarlierLayoutLeftIsTakenOver(t *testing.T) {
 	}
 }
 
-// TestAnEarlierLayoutIsTakenOverAgain goes back to the earlier layout, and forth again. What was
-// published meanwhile must count.
-func TestAnEarlierLayoutIsTakenOverAgain(t *testing.T) {
+// TestKeysOfOtherProgramsAreLeftAlone plants keys of other programs whose names are like those of
+// the earlier layout, or are those of our own. They must stay. A topic that has one is passed over.
+// Others must be taken over.
+func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	client.Set(t.Context(), "edgerelay:cluster", "its name", 0)
+	for _, topic := range []protocol.Topic{"group:a", "group:z"} {
+		leave(t, client, "", left{topic, dense(7, 1, 3), "7-3", 3})
+	}
+	client.SAdd(t.Context(), "r:{group:a}", "a set")
+	others := []string{
+		"t:{tenant}", "h:{orders}", "t:{group:text}", "h:{group:stream}", "t:{group:set}",
+		"m:{group:number}:" + instance.String(), "m:{tenant}:" + instance.String(), "h:{group:other}",
+		"r:{group:a}", "h:{group:a}", "t:{group:a}", "m:{group:a}:" + instance.String(),
+	}
+	client.Set(t.Context(), others[0], "7-3", 0)
+	client.XAdd(t.Context(), &redis.XAddArgs{Stream: others[1], Values: []string{"order", "1"}})
+	client.Set(t.Context(), others[2], "a text", 0)
+	client.XAdd(t.Context(), &redis.XAddArgs{Stream: others[3], Values: []string{"order", "1"}})
+	client.SAdd(t.Context(), others[4], "7-3")
+	client.Set(t.Context(), others[5], "a text", 0)
+	client.Set(t.Context(), others[6], "7", 0)
+	client.XAdd(t.Context(), &redis.XAddArgs{Stream: others[7], Values: []string{"m", "1"}})
+	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
+	if page := r.History("group:z", protocol.Position{}); len(page.Publications) != 3 {
+		t.Errorf("%+v", page)
+	}
+	brokertest.Eventually(t, "the earlier name is gone", func() bool {
+		return client.Exists(t.Context(), "edgerelay:cluster").Val() == 0 && r.Name() == "its name"
+	})
+	for _, key := range others {
+		if client.Exists(t.Context(), key).Val() == 0 {
+			t.Errorf("%s is deleted", key)
+		}
+	}
+}
+
+// TestTakingOverKeepsWhatIsThere goes back to the earlier layout, and forth again. A topic with a
+// record that lives must keep its history and go on. One whose record is too old must go on behind
+// what the earlier relays left.
+func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	first := startAlone(t, Config{URL: server.URL})
@@ -143,19 +185,166 @@ func TestAnEarlierLayoutIsTakenOverAgain(t *testing.T) {
 	r := relayOn(t, server.URL)
 	before := say(r, group, 1, 9)
 	later := before.Epoch + 1000
-	leave(t, server.Client(), "", left{group, dense(later, 1, 8), fmt.Sprint(later, "-8"), 3})
-	leave(t, server.Client(), "", left{"group:old", nil, fmt.Sprint(before.Epoch-9, "-8"), 3})
-	say(r, "group:old", 1, 2)
+	leave(t, server.Client(), "", left{group, dense(later, 1, 1), fmt.Sprint(later, "-1"), 3})
+	old := record{top: before, stamp: time.Now().Add(-broker.DefaultHistoryAge - broker.DefaultMarkAge)}
+	plant(t, server.Client(), "", "group:old", old)
+	leave(t, server.Client(), "", left{"group:old", dense(later, 1, 8), fmt.Sprint(later, "-8"), 3})
 	server.Client().Set(t.Context(), "edgerelay:cluster", "another name", 0)
 	other := relayOn(t, server.URL)
-	if page := other.History(group, before); len(page.Publications) != 8 || page.Top != (protocol.Position{Epoch: later, Offset: 8}) {
-		t.Errorf("%+v", page)
+	page := other.History(group, protocol.Position{Epoch: before.Epoch, Offset: 5})
+	if len(page.Publications) != 4 || page.Top != before {
+		t.Errorf("%+v, want what was there", page)
 	}
-	if top := other.Join("group:old").Top; top.Offset != 2 || top.Epoch < before.Epoch {
-		t.Errorf("an older position is taken over: %v", top)
+	if again := other.Say(group, 10, "m"); again.Epoch != before.Epoch || again.Offset != 10 {
+		t.Errorf("published at %v behind %v", again, before)
+	}
+	page = other.History("group:old", protocol.Position{})
+	if len(page.Publications) != 8 || page.Top != (protocol.Position{Epoch: later, Offset: 8}) {
+		t.Errorf("%+v, want what the earlier relays left", page)
 	}
 	if other.Name() == "another name" {
 		t.Error("the name is not that of the layout")
+	}
+	if left, _ := server.Client().Keys(t.Context(), "[htm]:{*").Result(); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+}
+
+// TestARelayThatServesTakesNothingOver plays a relay of the earlier layout that was started by
+// mistake, published, and was refused. A relay that serves must go on, whatever it asks Redis.
+func TestARelayThatServesTakesNothingOver(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	r := relayOn(t, server.URL)
+	before := say(r, group, 1, 9)
+	later := before.Epoch + 1000
+	leave(t, client, "", left{group, dense(later, 1, 1), fmt.Sprint(later, "-1"), 3})
+	leave(t, client, "", left{"group:new", dense(later, 1, 1), fmt.Sprint(later, "-1"), 3})
+	client.Set(t.Context(), "edgerelay:cluster", "another name", 0)
+	client.Set(t.Context(), "t:{edgerelay:probe}", "7-1", 20*time.Second)
+	from := r.Events()
+	p := r.Broker.(*Broker).prober
+	p.state.suspect()
+	brokertest.Eventually(t, "the earlier name is seen", func() bool {
+		p.earlier.mu.Lock()
+		defer p.earlier.mu.Unlock()
+		return p.earlier.name != ""
+	})
+	say(r, group, 10, 1)
+	for _, s := range absences(r, from) {
+		t.Errorf("%+v", s)
+	}
+	if page := r.History(group, protocol.Position{}); len(page.Publications) != 10 {
+		t.Errorf("%+v", page)
+	}
+	if client.Exists(t.Context(), "edgerelay:cluster", "t:{group:g}", "t:{group:new}").Val() != 3 {
+		t.Error("something was taken over")
+	}
+}
+
+// TestTakingOverGoesOnAtAPromotedReplica lets a master die while its keys are taken over, and
+// promotes a replica that has all of them. All must be taken over there.
+func TestTakingOverGoesOnAtAPromotedReplica(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	client := master.Client()
+	pipe := client.Pipeline()
+	const topics = 5000
+	for i := range topics {
+		pipe.Set(t.Context(), keys("").earlier("t", protocol.Topic(fmt.Sprint("user:", i))), "7-3", time.Hour)
+	}
+	pipe.Set(t.Context(), "edgerelay:cluster", "its name", 0)
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := net.SplitHostPort(master.Addr)
+	replica := redistest.Start(t, "--replicaof", host, port)
+	brokertest.Eventually(t, "the replica has them", func() bool { return replica.Client().DBSize(t.Context()).Val() == topics+1 })
+
+	p := openBroker(t, Config{URL: master.URL}).(*Broker).prober
+	step := func(client *redis.Client) error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := client.Ping(ctx).Err(); err != nil {
+			return err
+		}
+		p.keepConnection()
+		return p.look(ctx, client)
+	}
+	open := func(s *redistest.Server) *redis.Client {
+		opt := *p.opt
+		opt.Addr = s.Addr
+		client := redis.NewClient(p.counted(&opt))
+		t.Cleanup(func() { client.Close() })
+		return client
+	}
+	p.earlier.found("its name")
+	at := open(master)
+	if err := step(at); err != nil || p.taking.cursor == 0 {
+		t.Fatalf("%v, cursor %d", err, p.taking.cursor)
+	}
+	left := func(s *redistest.Server) int {
+		names, err := s.Client().Keys(t.Context(), "t:{*").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	if n := left(master); n == 0 || n == topics {
+		t.Fatalf("%d of %d are left at the master", n, topics)
+	}
+	brokertest.Eventually(t, "the replica knows", func() bool { return left(replica) == left(master) })
+	master.Kill()
+	replica.Client().Do(t.Context(), "replicaof", "no", "one")
+	for at = open(replica); ; {
+		if _, over := p.earlier.left(); over {
+			break
+		}
+		if err := step(at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := left(replica); n > 0 {
+		t.Errorf("%d topics of the earlier layout are left", n)
+	}
+}
+
+// TestAllServersAreLookedThroughTogether has keys move between servers that are looked through. All
+// is taken over only when a round that is not the first has found nothing.
+func TestAllServersAreLookedThroughTogether(t *testing.T) {
+	e, a, b, c := newEarlier(), new(prober), new(prober), new(prober)
+	e.enter(a)
+	e.enter(b)
+	e.found("its name")
+	over := func() bool { _, over := e.left(); return over }
+	round := func(any bool, all ...*prober) {
+		t.Helper()
+		for _, p := range all {
+			if task, err := e.next(t.Context(), p); over() || task != toLook || err != nil {
+				t.Fatalf("over %v, to do %v, %v", over(), task, err)
+			}
+			e.looked(p, any)
+			any = false
+		}
+	}
+	round(false, a, b)
+	round(true, a, b)
+	round(false, a)
+	if task, _ := e.next(t.Context(), a); task != toWait {
+		t.Errorf("to do %v while the other server is looked through", task)
+	}
+	e.restart() // a slot moved
+	round(false, a, b)
+	round(false, a)
+	e.enter(c)
+	round(false, b, c, a)
+	round(false, c)
+	e.leave(b)
+	round(false, a, c)
+	round(false, a, c)
+	if task, _ := e.next(t.Context(), a); !over() || task != toServe {
+		t.Errorf("over %v, to do %v", over(), task)
 	}
 }
 

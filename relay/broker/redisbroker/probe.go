@@ -110,8 +110,8 @@ func (p *prober) run(ctx context.Context) {
 
 // probe tries once whether Redis does what relays need, and reports whether it does. The argument
 // checked is the result of the last probe. The version, the scripts and the permissions are checked
-// if the last probe failed, if requests are known to fail, or if state.recheck is set. What relays
-// of the earlier layout have left is then taken over, too.
+// if the last probe failed, if requests are known to fail, or if state.recheck is set. They are
+// also checked while keys of the earlier layout may be left. Those are then taken over, too.
 func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -121,7 +121,8 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 		l.renew()
 	}
 	var err error
-	recheck := p.state.recheck.Swap(false) || !checked || !p.state.ok()
+	name, over := p.earlier.left()
+	recheck := p.state.recheck.Swap(false) || !checked || !p.state.ok() || name != "" && !over
 	if recheck {
 		err = p.check(ctx, l.get())
 	}
@@ -143,10 +144,14 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 	case err != nil:
 		p.metrics.failures.WithLabelValues("probe", string(failureOf(err))).Inc()
 		p.state.failed(err)
-		if !redirected(err) {
+		// The earlier layout's keys are looked for on one connection.
+		if !redirected(err) && !errors.Is(err, errEarlier) {
 			l.renew()
 		}
 		return false
+	}
+	if p.role.probed().named {
+		p.earlier.serves()
 	}
 	p.state.answered(failures)
 	return true

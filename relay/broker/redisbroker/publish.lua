@@ -56,14 +56,24 @@ local function take(marks, instance, hash)
   return 0, 0, marks
 end
 
--- Removes marks that are too old from the hash, if it has a multiple of 64 marks.
-local function purge(hash)
-  if call('HLEN', hash) % 64 ~= 0 then return end
+-- Removes marks that are too old from the hash, if the last marks made it reach or pass a multiple
+-- of 64. The argument new says how many these were.
+local function purge(hash, new)
+  if call('HLEN', hash) % 64 >= new then return end
   local all, old = call('HGETALL', hash), {}
   for i = 1, #all, 2 do
     if #all[i + 1] ~= 16 or now - unpack('>I8', all[i + 1], 9) >= markage then old[#old + 1] = all[i] end
   end
   for _, instance in ipairs(old) do call('HDEL', hash, instance) end
+end
+
+-- Returns the position of the list's last entry, or 0 0 if it has none that anybody believes.
+local function ended(list)
+  local last = call('LRANGE', list, -1, -1)[1]
+  local epoch, offset = string.match(last or '', '"Pos":"(%d+)%-(%d+)"')
+  epoch, offset = tonumber(epoch or 0), tonumber(offset or 0)
+  if epoch < lastepoch and credible(epoch, offset) then return epoch, offset end
+  return 0, 0
 end
 
 -- Publishes the messages of one topic whose numbers and JSON are in ARGV from first to last.
@@ -73,6 +83,8 @@ local function publish(topic, first, last)
   local found = epoch
   if not found then
     epoch, offset, stamp, writer, mark, set, ng, nm, hashed, others = 0, 0, 0, '', 0, 0, 0, 0, 0, ''
+    -- Redis may have evicted the record alone.
+    if call('HLEN', hash) > 0 then hashed = 1 end
   end
   local before = stamp
 
@@ -142,6 +154,8 @@ local function publish(topic, first, last)
         id = format('%d-%d', epoch, offset)
         json = json .. id .. '"}'
       else
+        -- If the record alone was lost, the list tells the last position.
+        if stamp == 0 then epoch, offset = ended(list) end
         -- The clock may have been set back.
         local born = math.max(micros, knownepoch + 1, epoch + 1, latest + 1)
         id = format('%d-1', born)
@@ -171,7 +185,7 @@ local function publish(topic, first, last)
     if entries[1] then call('LLEN', list) end
     for instance, kept in pairs(displaced) do new = new + call('HSET', hash, instance, kept) end
     call('PEXPIRE', hash, markage)
-    if new > 0 then purge(hash) end
+    purge(hash, new)
   end
   local renew = before < window
   if entries[1] then

@@ -142,6 +142,40 @@ func TestLastEntryDeleted(t *testing.T) {
 	}
 }
 
+// TestRecordLostAlone deletes the record of a topic, as a Redis that evicts keys does. Its history
+// and its hash are left. The next publication must tell where the epoch before ended, and marks in
+// the hash must count.
+func TestRecordLostAlone(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := relayOn(t, server.URL)
+	for i := range byte(20) {
+		p := r.Message(group, 5, "m")
+		p.Instance = protocol.Instance{i + 1, 9}
+		r.Put(p)
+	}
+	hash := keys("").marks(group)
+	if n := server.Client().HLen(t.Context(), hash).Val(); n != 4 {
+		t.Fatalf("%d marks in the hash", n)
+	}
+	last := say(r, group, 1, 5)
+	server.Client().Del(t.Context(), keys("").record(group))
+	other := relayOn(t, server.URL)
+	next := other.Say(group, 1, "behind")
+	page := other.History(group, protocol.Position{Epoch: last.Epoch, Offset: last.Offset - 3})
+	if len(page.Publications) != 1 || page.Publications[0].Position != next || page.Publications[0].Previous != last {
+		t.Errorf("%+v, want %v behind %v", page.Publications, next, last)
+	}
+	if second := other.Say(group, 2, "m"); second.Epoch != next.Epoch || second.Offset != 2 {
+		t.Errorf("published at %v behind %v", second, next)
+	}
+	p := r.Message(group, 5, "m")
+	p.Instance = protocol.Instance{1, 9}
+	if answer := r.Ask(p); answer.Outcome != broker.Duplicate {
+		t.Errorf("a mark in the hash is forgotten: %+v", answer)
+	}
+}
+
 // TestReplicaPromotedBehind loses the last messages with the master. The relay goes over to a
 // replica that never had these messages.
 func TestReplicaPromotedBehind(t *testing.T) {
