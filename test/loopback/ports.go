@@ -20,12 +20,12 @@ const (
 
 // A block is 100 ports. A process that takes ports of a block listens on the block's first port
 // until it ends. So processes that run side by side never take each other's ports, even those of a
-// server that is down for a moment. One process claims a few blocks, and then takes their ports
-// again.
+// server that is down for a moment. When no more blocks are to be had, a process takes the ports of
+// its own blocks again, the oldest first. By then the servers that had them should be gone.
 const (
 	blockSize  = 100
 	blocks     = (lastPort + 1 - firstPort) / blockSize
-	mostBlocks = 15
+	mostBlocks = 80
 )
 
 var ports struct {
