@@ -42,6 +42,9 @@ type DialConfig struct {
 func Dial(ctx context.Context, cfg DialConfig) (*Conn, Welcome, error) {
 	conn, welcome, err := dial(ctx, cfg)
 	if err != nil {
+		if ended := ctx.Err(); ended != nil && errors.Is(err, net.ErrClosed) {
+			err = ended // the end of ctx closed the connection, which says nothing to the caller
+		}
 		return nil, Welcome{}, fmt.Errorf("%s: %w", redacted(cfg.URL), err)
 	}
 	return conn, welcome, nil
