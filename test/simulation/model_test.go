@@ -297,10 +297,11 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 		i.awaits--
 		i.leaves--
 		// While a relay has no Redis, a leave may take effect there before earlier publications
-		// that the relay does not know yet. These publications come too late for the session.
+		// that the relay does not know yet. These publications come too late for the session. They
+		// were published in the outage, or a relay lost them before the outage.
 		if since := m.awaySince(f.at); !since.IsZero() {
 			for _, x := range i.expected[i.next:] {
-				if x.at.After(since) && x.class == must {
+				if (x.at.After(since) || x.unheard) && x.class == must {
 					x.class = may
 				}
 			}
