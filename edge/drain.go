@@ -27,14 +27,15 @@ const (
 )
 
 // drain refuses new clients and gives balancers time to notice that. Then it sends the clients
-// away. It waits until a relay has acknowledged their messages, but no longer than EDGE_DRAIN and
-// flushLeast allow. It returns a *LeftError if some messages are not acknowledged by then.
+// away. It waits for a relay to acknowledge their messages until EDGE_DRAIN is over, or for
+// flushLeast if that is longer. It returns a *LeftError if some messages are not acknowledged by
+// then.
 func (e *Edge) drain() error {
 	e.draining.Store(true)
 	deadline := time.Now().Add(e.cfg.Drain)
 	over := e.cfg.Drain - min(flushTime, e.cfg.Drain/4)
 
-	// over is how long Drain may take. After that time Close ends the remaining sessions.
+	// over is how long gateway.Drain may take. After that time Close ends the remaining sessions.
 	ctx, cancel := context.WithTimeout(e.aborted, over)
 	e.gateway.Drain(ctx, min(noticeTime, e.cfg.Drain/6), over)
 	cancel()

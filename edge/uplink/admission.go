@@ -7,18 +7,18 @@ import (
 
 // admission decides who may append to a full Log.
 //
-// A session may wait for its owner's share. It is looked at again when a message of the owner has
-// left the Log, and when room that was kept for a session of the owner is given up. Sessions that
-// wait for the Log as a whole stand in one line. Room that appears is promised to sessions from the
-// front of the line, as far as it goes, and a session is woken once it has a promise. While the
-// line is not empty, a session without a promise is refused, however small its message is. So small
-// messages cannot pass a large one for ever.
+// A session may wait for room in its owner's share of the Log. The admission looks at that session
+// again when a message of the owner has left the Log, and when room that was kept for a session of
+// the owner is given up. Sessions that wait for room in the Log as a whole stand in one line. When
+// room appears, it is promised to sessions from the front of the line, as far as the room goes. A
+// session is woken once it has a promise. While the line is not empty, a session without a promise
+// is refused, however small its message is. So small messages cannot pass a large one for ever.
 //
-// The bytes that an owner's sessions stand in line for, and those promised to them, count as used
-// of the owner's share.
+// Room that is promised to an owner's sessions counts as used in the owner's share, and so does the
+// room for which these sessions stand in line.
 //
-// A session has at most one waiter and one promise, since it waits once at a time. One caller at a
-// time steps the admission: in Links, the one who holds Links.mu.
+// A session has at most one waiter and one promise, since it waits once at a time. Only one caller
+// at a time may step the admission. In Links, that caller holds Links.mu.
 type admission struct {
 	log      *Log
 	line     list.List            // *waiter elements: sessions that wait for the Log

@@ -93,8 +93,9 @@ func cuts(t *testing.T, seed uint64) {
 	same(t, "sessions left in the hub", len(e.hub.sessions), 0)
 }
 
-// finisher is the bookkeeping of a relay over its links. It finishes frames in a random order, but
-// the end of a session after the session's messages. It acknowledges what is finished.
+// finisher does the bookkeeping of a relay for all of the relay's links. It finishes frames in a
+// random order, but the end of a session only after the session's messages. It acknowledges what is
+// finished.
 type finisher struct {
 	mu     sync.Mutex
 	random *rand.Rand

@@ -22,8 +22,8 @@ type dialled struct {
 	welcome link.Welcome
 }
 
-// dial makes one attempt, within dialTimeout. It calls connected, unless that is nil, once the
-// relay has taken the connection.
+// dial makes one attempt to get a link from the relay at url, within dialTimeout. If connected is
+// not nil, dial calls it once the network connection is made.
 func (u *Uplink) dial(
 	ctx context.Context, url string, generation uint64, connected func(),
 ) (*dialled, error) {
@@ -58,8 +58,8 @@ func (u *Uplink) dial(
 	return &dialled{url: url, conn: conn, welcome: welcome}, nil
 }
 
-// failures makes one line of the errors, each of which names its relay. The errors are sorted,
-// because dials of a race may fail in any order.
+// failures joins the errors into one line. It sorts them, because dials of a race may fail in any
+// order.
 func failures(errs []error) string {
 	if len(errs) == 0 {
 		return "no relay has an address"
@@ -72,7 +72,8 @@ func failures(errs []error) string {
 	return strings.Join(lines, "; ")
 }
 
-// Delays before a lost link is dialled again, and between rounds that have failed for long.
+// These bound the random delays before a lost link is dialled again, and the pauses between rounds
+// of a search that has lasted long.
 const (
 	backoffFirst = 100 * time.Millisecond
 	backoffMax   = 5 * time.Second
@@ -93,8 +94,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.bound = 0 }
 
-// refusals are the candidates that refused this edge, each with the time until which a search
-// leaves it out.
+// refusals are the candidates that refused this edge, by URL, each with the time until which a
+// search leaves it out.
 type refusals map[string]refusal
 
 type refusal struct {

@@ -36,7 +36,7 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// TestOutageIsOneLine lets each dial fail for 30 s. The log must say why in one line, which names
+// TestOutageIsOneLine has all dials fail for 30 s. The log must say why in one line, which names
 // each relay once.
 func TestOutageIsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -81,7 +81,8 @@ func TestRaceAroundASilentRelay(t *testing.T) {
 }
 
 // TestAnEarlierDialHasTheHigherGeneration checks two dials of one round. If both reach one relay,
-// the relay keeps the link with the higher generation. The earlier dial must have that one.
+// the relay keeps the link with the higher generation. The earlier dial must have the higher
+// generation.
 func TestAnEarlierDialHasTheHigherGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -48,8 +48,8 @@ func (e *edge) linkedTo(relays []*fakeRelay) (used, other *fakeRelay) {
 	return used, other
 }
 
-// until waits until done returns true, and returns how long that took. It fails the test after
-// most.
+// until waits until done returns true, and returns how long that took. It fails the test if that
+// takes longer than most.
 func until(t *testing.T, most time.Duration, what string, done func() bool) time.Duration {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
@@ -294,8 +294,8 @@ func TestP12_AHalfOpenLinkIsReplacedThoughTheOtherRelaysAreAway(t *testing.T) {
 	}
 }
 
-// The relay asks the edge to move within a minute, and then freezes. The edge must not wait for its
-// moment.
+// The relay asks the edge to move at a random moment of the next minute, and then freezes. The edge
+// must not wait for that moment.
 func TestP12_AFrozenRelayIsLeftInADrainToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -311,7 +311,7 @@ func TestP12_AFrozenRelayIsLeftInADrainToo(t *testing.T) {
 }
 
 // The relay stands still twice, and each time is heard before another relay answers. The edge must
-// doubt it the second time, too.
+// doubt the relay the second time, too.
 func TestP12_ARelayIsDoubtedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

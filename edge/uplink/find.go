@@ -20,7 +20,7 @@ const (
 	byDrain               // the relay of the link stops
 	byDoubt               // the relay of the link is silent
 	byHome                // another relay is nearer
-	byReturn              // the relay that the edge left is well, and the next one is slow
+	byReturn              // the relay that was left is well, and the new one is slow
 )
 
 var causeNames = [...]string{byLoss: "loss", byDrain: "drain", byDoubt: "doubt", byHome: "home", byReturn: "return"}
@@ -29,12 +29,12 @@ func (c cause) String() string { return causeNames[c] }
 
 const (
 	// A search looks again and again whether a round may begin. In its first eagerFor, the time
-	// between two looks is random, from roundEvery to twice roundEvery. It is a round trip if that
-	// is longer.
+	// between two looks is random, from roundEvery to twice roundEvery. If the round trip is
+	// longer, the time is one round trip.
 	//
-	// A relay may take a connection of the latest round and give no link, as it has more to do than
-	// it can. While a round is under way, the next one then does not begin until muteEvery has
-	// passed since the latest began.
+	// A relay that has too much to do may take a connection of the latest round and give no link.
+	// The next round then waits until muteEvery has passed since the latest round began. It does
+	// not wait if no round is under way.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds the rounds of a search that are under way.
@@ -44,13 +44,13 @@ const (
 	// doubtLookup bounds how long a round in doubt waits for the look-up of names.
 	doubtLookup = 300 * time.Millisecond
 	// roundWait bounds each dial of a round. If roundTrips round trips are longer, they are the
-	// bound. In every roundLong-th round, and in rounds later than eagerFor, the bound is
-	// dialTimeout, since the round trip of a relay may be unknown, or longer than the one measured.
+	// bound. The round trip of a relay may be unknown, or longer than the one measured. So the
+	// bound is dialTimeout in every roundLong-th round, and in rounds that begin after eagerFor.
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4
-	// eagerFor is the age from which on a search begins a round only when no other is under way.
-	// The pauses between rounds are then those of a backoff.
+	// eagerFor is the age from which on a search begins a round only when no other is under way. A
+	// backoff then gives the pauses between rounds.
 	eagerFor = 20 * time.Second
 	// heardEvery is the interval at which an edge looks whether the relay that it doubts has been
 	// heard.
@@ -93,8 +93,8 @@ type round struct {
 	refused []error // errors of candidates left out, since they refused this edge before
 }
 
-// find returns a link after its handshake. It returns nil if ctx is done before. If why is byDoubt,
-// it also returns nil once leaving, the silent link, has been heard again.
+// find returns a link whose handshake is done. It returns nil if ctx is done first. If why is
+// byDoubt, it also returns nil once leaving, the silent link, has been heard again.
 func (u *Uplink) find(ctx context.Context, leaving *running, why cause) *dialled {
 	s := &search{u: u, leaving: leaving, why: why, began: time.Now(), ended: make(chan *round)}
 	ctx, cancel := context.WithCancel(ctx)
@@ -309,8 +309,8 @@ func (u *Uplink) refuse(url string, err error) {
 	u.logger.Warn("relay refused this edge", "url", url, "reason", reason, "err", err)
 }
 
-// fail notes that no relay gave a link. It logs the reason, unless that is the reason it logged
-// last and no round has given a link since.
+// fail notes that no relay gave a link. It logs the reason if that differs from the reason of the
+// call before, or if a round has given a link since.
 func (u *Uplink) fail(errs []error) {
 	refused := len(errs) > 0
 	for _, err := range errs {

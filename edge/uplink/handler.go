@@ -8,15 +8,15 @@ import "github.com/edgerelay/edgerelay/shared/link"
 type Handler interface {
 	// Begin starts a link and returns the Feed for the link's frames. It calls session for each
 	// session, including dead ones that are not yet forgotten. It calls held for each topic with
-	// members, in several parts when there are many members. All calls tell the tables of one
-	// moment.
+	// members, in several parts when there are many members. All these calls together show the
+	// tables as they are at one moment.
 	Begin(session func(link.Session), held func(link.Held)) Feed
 
 	Answer(link.Answer)
 	// Forget is called when a session's End is finished. The session must then leave the tables.
 	Forget(session uint64)
 	// Digest returns the digest of the Hub's tables, with Heard left zero. comparable is false
-	// while the tables hold a session that is dead, or whose Links.Open has not returned.
+	// while the tables hold a dead session, or a session whose call of Links.Open has not returned.
 	Digest() (d link.Digest, comparable bool)
 }
 
@@ -41,9 +41,9 @@ type Feed interface {
 	Gap(link.Gap)
 	// Cost tells to how many sessions a user's message was delivered, on all edges of the relay.
 	Cost(link.Cost)
-	// BrokerBack tells that the relay has said that nothing is degraded. Its broker is then there,
-	// and what the relay gave ahead until now belongs to a past outage. BrokerBack may come again
-	// without an outage in between.
+	// BrokerBack tells that the relay has said that nothing is degraded. The relay's broker is then
+	// there, and messages that the relay gave ahead until now belong to a past outage. BrokerBack
+	// may come again without an outage in between.
 	BrokerBack()
 	// Leaving tells that the edge looks for another link while this one is still up. Staying tells
 	// that the edge no longer looks for one.

@@ -11,9 +11,9 @@ import (
 
 // An edge that had to link to a far relay goes home to a nearer one: docs/design/uplink.md.
 const (
-	// homeAfter is how long a nearer relay must be well before an edge goes there. homeSpread
-	// bounds a random time on top, so that many edges do not go at once. homeAsk is the pause
-	// before each question to the nearer relay meanwhile.
+	// homeAfter is how long a nearer relay must answer each question before an edge goes there.
+	// homeSpread bounds a random time that is added, so that many edges do not go at once. homeAsk
+	// is the pause before each of these questions.
 	homeAfter  = time.Minute
 	homeSpread = time.Minute
 	homeAsk    = 5 * time.Second
@@ -89,8 +89,8 @@ type offered struct {
 // offerWait is how long a link to a better relay is kept for Run to take it.
 const offerWait = time.Second
 
-// offer dials a better relay and hands the link to Run. It reports whether Run took it. While Run
-// looks for a relay itself, it takes none.
+// offer dials a better relay and hands the link to Run. It reports whether Run took the link. Run
+// takes none while it looks for a relay itself.
 func (u *Uplink) offer(ctx context.Context, url, than string, why cause) (taken bool) {
 	u.mu.Lock()
 	u.generation++

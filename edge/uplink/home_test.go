@@ -11,7 +11,7 @@ import (
 )
 
 // startFar starts an edge that links to the far relay, since the near one takes no links yet. The
-// parameters far and near are the delays of a dial of these relays.
+// parameters far and near are the delays of a dial to these relays.
 func startFar(t *testing.T, n *network, far, near time.Duration) (e *edge, farRelay, nearRelay *fakeRelay) {
 	t.Helper()
 	relays, urls := n.relaysOf(t, 2)
@@ -64,7 +64,7 @@ func TestAnEdgeGoesHomeToANearerRelayThatWasWellForAMinute(t *testing.T) {
 		}
 
 		// The near relay fails, and is back after 30 s. The edge must not go home again before
-		// homeEvery has passed since it last did.
+		// homeEvery has passed since it last went home.
 		near.refuse(true)
 		near.cut()
 		time.Sleep(30 * time.Second)
@@ -135,8 +135,8 @@ func TestAnEdgeReturnsIfTheNearerRelayIsNoBetter(t *testing.T) {
 	})
 }
 
-// A link to a better relay is offered, and meanwhile the edge is at another relay than the one that
-// the offer was compared with. The edge must stay, and drop the offered link.
+// An offer says that another relay is better than a relay which the edge does not use any more. The
+// edge must stay where it is, and close the offered link.
 func TestAnOfferForAnotherRelayIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -55,8 +55,8 @@ func NewLink(links *Links, wake func()) *Link {
 // link elsewhere. The edge should begin at a random moment within that window.
 func (l *Link) Drain() <-chan time.Duration { return l.drain }
 
-// Live returns a channel that is closed when the relay has said Live. The relay has then sent the
-// members of the topics in the tables what they had missed.
+// Live returns a channel that is closed when the relay has said Live. By then the relay has sent
+// everything that the members of the topics in the tables had missed.
 func (l *Link) Live() <-chan struct{} { return l.live }
 
 // Leaving tells the Feed that the edge looks for another link while this one is up.

@@ -24,9 +24,9 @@ type LinksConfig struct {
 const defaultLogSize = 4 << 20
 
 // Links is the logic of an Uplink: the log of clients' frames, and what each Link sends and does.
-// It has no goroutine, does no I/O and knows no time. Uplink's goroutines step it, and so can one
-// caller with a network of its own. Any goroutine may call its methods at any time. Only WaitRoom
-// and Flush block.
+// It has no goroutine, does no I/O and knows no time. Uplink's goroutines step it. One caller with
+// a network of its own can step it too. Any goroutine may call its methods at any time. Only
+// WaitRoom and Flush block.
 type Links struct {
 	handler Handler
 	logger  *slog.Logger
@@ -78,7 +78,7 @@ func (s *Links) Open(session link.Session) (told bool) {
 
 // Accept gives a client's frame its number and copies payload. From then on the frame is accepted:
 // each new link replays it until it is finished. Accept returns false when there is no room, or
-// when others wait for the room that there is.
+// when other sessions wait for the room that is left.
 func (s *Links) Accept(session uint64, payload []byte) bool {
 	s.mu.Lock()
 	ok := s.admission.accept(session, payload)

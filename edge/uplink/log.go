@@ -17,10 +17,11 @@ const shares = 16
 // Log keeps the numbered frames of clients that are not finished. Numbers begin at 1 when the edge
 // boots, and grow by 1.
 //
-// The Log is bounded by size bytes in all, and by a sixteenth of that per owner. An owner is a user
-// with all its sessions. An empty Log has room for one message of any size, and so has an empty
-// share. A message needs room in both. Ends are exempt: a session has at most one. When there is no
-// room, Append refuses and changes nothing.
+// The Log is bounded by size bytes in all, and each owner's share by a sixteenth of that. An owner
+// is a user with all its sessions. A message needs room both in the Log and in its owner's share.
+// If the Log is empty, it has room for one message of any size, and so has an empty share. Ends of
+// sessions need no room: a session has at most one. When there is no room, Append refuses and
+// changes nothing.
 //
 // A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
 type Log struct {
@@ -35,8 +36,8 @@ type Log struct {
 	bytes    int
 	messages int
 	ends     int
-	// accounts is keyed by session. A session is in it while it has messages, and from Own until
-	// its end is finished or Disown is called.
+	// accounts is keyed by session. A session has an account while it has messages, and from Own
+	// until its end is finished or Disown is called.
 	accounts map[uint64]account
 	used     map[uint64]int // bytes per owner; owners without bytes are left out
 }
@@ -267,8 +268,8 @@ func (l *Log) settle(session uint64, a account) {
 	}
 }
 
-// Answer reports whether an answer to number should be passed on. That is so at most once for each
-// entry, and not for an end or a finished message.
+// Answer reports whether an answer to number should be passed on. It returns true at most once for
+// each message. It returns false for an end, a finished message, and a number that was never sent.
 //
 // If grants is false, the answer finishes its entry: the caller brings the frame's effect into the
 // edge's tables, so the entry must not be replayed. If grants is true, the entry stays, and new

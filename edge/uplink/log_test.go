@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// model does what the Log does in a simple and slow way. It keeps the entries that were appended in
-// one slice.
+// model does what the Log does, in a simple and slow way. It keeps all appended entries in one
+// slice.
 type model struct {
 	size    int
 	entries []modelEntry

@@ -13,15 +13,16 @@ import (
 const liveWait = 5 * time.Second
 
 // slowAfter is how long the new relay may take to catch up, before the edge looks whether it would
-// be better off at the old one.
+// be better off at the old relay.
 const slowAfter = 1200 * time.Millisecond
 
 // leaveWait is how long the edge waits, after its Moved, for the old relay to end the link. Then
 // the edge says Bye itself.
 const leaveWait = 2 * time.Second
 
-// drained links to another relay while old, whose relay stops soon, goes on. It returns the new
-// link. If old ends or ctx is done before another relay is found, drained returns old.
+// drained links to another relay while old is still up, because the relay of old stops soon. It
+// returns the new link. If old ends or ctx is done before another relay is found, drained returns
+// old.
 func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration) *running {
 	u.logger.Info("relay stops: looking for another", "relay", old.welcome.Relay, "window", window)
 	old.Leaving()
@@ -107,7 +108,7 @@ func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 // If the wait takes slowAfter, awaitLive may start a goroutine that dials old's relay again and
 // offers the link to Run. It always does so after byHome. After byDoubt it does so if old was heard
 // since next began and the relay in use has not said that it is degraded. A degraded relay may be
-// unable to say Live, and so may the others.
+// unable to say Live, and so may the other relays.
 func (u *Uplink) awaitLive(ctx context.Context, old, next *running, why cause) (outcome string) {
 	most := time.NewTimer(liveWait)
 	defer most.Stop()
@@ -141,8 +142,8 @@ func (u *Uplink) isDegraded() bool {
 
 // leave ends old after next has taken over. It asks old's relay to send what has been published and
 // to end the link. It waits for that up to leaveWait, and then says Bye. If next is lost meanwhile,
-// leave closes old at once. It does not ask if next is lost before, if old's relay does not know
-// Moved, or if that relay was not yet told all tables.
+// leave closes old at once. In three cases leave does not ask, but says Bye at once: next is
+// already lost, old's relay does not know Moved, or that relay was not yet told all tables.
 func (u *Uplink) leave(old, next *running) {
 	if next.over.Err() == nil && old.conn.Features()&link.FeatureMove != 0 && old.Leave() {
 		timer := time.NewTimer(leaveWait)

@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// moving is an edge whose relay has asked it to move, and which has a link to another relay. Its
-// hub begins without recorded calls.
+// moving is an edge whose relay has asked it to move, and which has linked to another relay. At
+// first the list of its hub's recorded calls is empty.
 type moving struct {
 	*edge
 	left, right *fakeRelay // the relay that the edge leaves, and the other

@@ -87,8 +87,8 @@ func shown(s string) string {
 }
 
 // candidates returns the URLs of the relays that have an address, each once. It looks the names up
-// in parallel, for wait at most. A name without a new answer stands for the addresses of its last
-// answer, if there is one, and gives an error.
+// in parallel, for wait at most. If there is no new answer for a name, it returns an error, and
+// uses the addresses of the name's last answer if there is one.
 func candidates(
 	ctx context.Context, relays []*relay, names *resolve.Names, wait time.Duration,
 ) (urls []string, errs []error) {
@@ -113,7 +113,8 @@ func candidates(
 	return urls, errs
 }
 
-// urls returns the URLs to dial for r. With an error, these may be of an older answer, or none.
+// urls returns the URLs to dial for r. If it returns an error, the URLs are from an older answer,
+// or there are none.
 func (r *relay) urls(ctx context.Context, names *resolve.Names) (urls []string, err error) {
 	if r.name == "" {
 		return []string{r.url}, nil

@@ -49,9 +49,8 @@ func (u *Uplink) begin(ctx context.Context, l *dialled, why cause) *running {
 	return r
 }
 
-// compare logs an error if the relay of this link has another broker than the relay of an earlier
-// link had. It looks at the last earlier relay that knew its broker. Clients of the two relays do
-// not reach each other.
+// compare logs an error if the relay of this link has another broker than the last earlier relay
+// that knew its broker. Clients of the two relays do not reach each other.
 func (u *Uplink) compare(w link.Welcome) {
 	if w.Broker == "" {
 		return

@@ -45,8 +45,8 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	case link.TypeAnswer:
 		return handle(body, link.ParseAnswer, l.handleAnswer)
 	// HandleFrame ignores an Ahead on a link that is being left. The new relay may bring the same
-	// message later, behind messages that come before it. From the old link the message could
-	// overtake these.
+	// message later, after earlier messages of the topic. If the old link's Ahead counted, the
+	// message could overtake these earlier messages.
 	case link.TypeAhead:
 		return handle(body, link.ParseAhead, l.feed.Ahead)
 	case link.TypeGranted:
@@ -80,8 +80,8 @@ func handle[F any](body []byte, parse func([]byte) (F, error), use func(F)) erro
 	return err
 }
 
-// answer notes in the log that number is answered. If grants is true, the number is then granted,
-// else finished. answer reports whether the client should get the answer.
+// answer notes in the log that number is answered. If grants is true, the number is then granted.
+// Otherwise it is finished. answer reports whether the client should get the answer.
 func (l *Link) answer(number uint64, grants bool) bool {
 	l.links.mu.Lock()
 	first := l.links.log.Answer(number, grants, l.dropped)

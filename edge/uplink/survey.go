@@ -95,7 +95,7 @@ func (u *Uplink) ask(ctx context.Context, url string) finding {
 type surveyor struct {
 	uplink *Uplink
 	last   map[string]finding
-	said   string // the brokers that differ, as logged; "": they do not
+	said   string // the brokers that differ, as logged; "": none differ
 	at     time.Time
 
 	distances map[string]distance // distances of reached candidates, by URL
@@ -151,7 +151,7 @@ func (s *surveyor) compare(url string, f finding) {
 	}
 }
 
-// tell logs which relays have which broker, if there are several brokers. It logs that when it has
+// tell logs which relays have which broker, if there are several brokers. It logs this when it has
 // changed, and again after surveyAgain. It also logs when all relays have one broker again.
 func (s *surveyor) tell(brokers map[string][]string, now time.Time) {
 	if len(brokers) < 2 {

@@ -61,7 +61,7 @@ type Uplink struct {
 	// Guarded by Links.mu.
 	used       *running // the link in use; nil: none
 	refusals   refusals
-	generation uint64        // the highest given so far
+	generation uint64        // the highest given to a dial so far
 	lastRTT    time.Duration // round trip of the last link that measured any; 0: none
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
@@ -116,8 +116,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 	return nil
 }
 
-// serve returns when l, and every link to which the edge moved from it, has ended. atOnce says
-// whether Run may dial the next link without a pause.
+// serve handles what happens on l, and on each link to which the edge moves. It returns when the
+// link then in use has ended. atOnce says whether Run may dial the next link without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {
@@ -144,8 +144,8 @@ type State struct {
 	Linked     bool
 	EverLinked bool
 	KeyRefused bool // no link, and in the last failed round each relay refused the key
-	// Degraded has "relay" without a link, else what the relay said of itself in its last
-	// link.Status. "brokers differ" may follow.
+	// Degraded holds "relay" if there is no link. Otherwise it holds what the relay said of itself
+	// in its last link.Status. In both cases "brokers differ" may follow.
 	Degraded []string
 
 	// These are of the link in use, and zero without one.

@@ -34,7 +34,7 @@ type AcceptConfig struct {
 	Keys Keys
 	// Welcome answers a Hello whose proof was right. It returns the Features that the relay has.
 	// The edge is told only those that are in force. An error refuses the edge. If the error is a
-	// *CloseError the edge is told its Code, else CodeLimit. Welcome must not block.
+	// *CloseError the edge is told its Code, otherwise CodeLimit. Welcome must not block.
 	Welcome func(Hello) (Welcome, error)
 	// Pending bounds the handshakes under way; nil sets no limit. All calls of Accept for one
 	// server share one Pending.
@@ -43,10 +43,10 @@ type AcceptConfig struct {
 	Versions Versions
 }
 
-// Pending bounds handshakes under way. A peer without a key can begin as many as it likes. If new
-// handshakes were refused, such a peer could keep all edges out. So an earlier handshake is dropped
-// instead: the oldest of the source that has most. While no source has more than a few, it is the
-// oldest of all.
+// Pending bounds handshakes under way. A peer without a key can begin as many handshakes as it
+// likes. If new handshakes were refused, such a peer could keep all edges out. So an earlier
+// handshake is dropped instead: the oldest one of the source that has the most. While no source has
+// more than a few, the oldest handshake of all is dropped.
 type Pending struct {
 	Max int
 
@@ -142,7 +142,7 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, He
 // has answered the request.
 func answerOffer(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (offer, reply, error) {
 	offers := r.Header.Values(headerName)
-	if len(offers) > 1 { // a proxy may have checked another one than this relay would read
+	if len(offers) > 1 { // a proxy may have checked one, and this relay might read the other
 		return offer{}, reply{}, refuse(w, http.StatusBadRequest, errHeader, "want it once")
 	}
 	o, err := parseOffer(strings.Join(offers, ""))
@@ -228,7 +228,7 @@ func (c *Conn) dismiss(err error) error {
 	return bye
 }
 
-// hijacker puts a socket under the connection that the HTTP server hands over.
+// hijacker wraps the HTTP server's connection in a socket.
 type hijacker struct {
 	http.ResponseWriter
 	socket *socket

@@ -138,8 +138,8 @@ func corpus() map[string]frame {
 	}
 }
 
-// TestLengths encodes and parses messages. Several of their sizes are next to one at which the
-// length field grows.
+// TestLengths encodes and parses messages. Several of their sizes are next to a size at which the
+// length field grows by a byte.
 func TestLengths(t *testing.T) {
 	for _, size := range []int{0, 1, 117, 118, 119, 125, 126, 127, 128, 16_373, 16_380, 16_381, 16_382, 16_383, 16_384, 1 << 20, 2<<20 - 1, 2 << 20} {
 		m := Message{Number: 1, Session: 1, Payload: bytes.Repeat([]byte{'x'}, size)}

@@ -21,7 +21,7 @@ type Source interface {
 // block; the peer is not read meanwhile. Batches that come after Bye was called are discarded.
 type Sink interface {
 	// HandleFrame takes a frame other than Ping, Pong and Bye. The body is valid until EndBatch
-	// returns. An error ends the link. If it is a *CloseError the peer is told its Code, else
+	// returns. An error ends the link. If it is a *CloseError the peer is told its Code, otherwise
 	// CodeProtocol.
 	HandleFrame(t Type, body []byte) error
 	// EndBatch is called after the last frame of a batch, unless an error has ended the batch
@@ -31,8 +31,8 @@ type Sink interface {
 }
 
 // Stats counts what a link has carried. Bytes are counted on the network, below WebSocket and TLS.
-// They include those of the handshake, but a relay counts them only from the 101 on. Batches and
-// frames are counted from the call of Run on.
+// They include those of the handshake, but a relay does not count the request and its 101. Batches
+// and frames are counted from the call of Run on.
 type Stats struct {
 	// RTT is smoothed; 0 means not measured yet. It includes the time for which Ping and Pong wait
 	// behind batches that are under way.
@@ -130,9 +130,9 @@ func (c *Conn) Wake() {
 }
 
 // Bye begins to end the link with a reason. The writer sends what the Source still has, for about a
-// second at most, and then a Bye frame. The peer should then close the connection. If it does not,
-// this side closes it about two seconds after the call. Batches that come meanwhile are discarded.
-// The method does not block. Only the first reason of a link counts.
+// second at most, and then a Bye frame. The peer should then close the connection. If the peer does
+// not, this side closes the connection about two seconds after the call of Bye. Batches that come
+// meanwhile are discarded. The method does not block. Only the first reason of a link counts.
 func (c *Conn) Bye(code Code, text string) { c.talk.Bye(code, text, c.socket.now()) }
 
 // CloseNow drops a link that will not be Run, or ends a running one at once without Bye.

@@ -164,7 +164,7 @@ func (s *swallow) Write(p []byte) (int, error) {
 }
 
 // TestHalfOpen checks that a link ends when one direction is dead, although frames come in the
-// other.
+// other direction.
 func TestHalfOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := keysOf(t, ringA)

@@ -35,15 +35,15 @@ type DialConfig struct {
 // Dial opens a link. It returns after the relay's Welcome, or with an error. It gives up when ctx
 // is done. ctx should have a deadline. After Dial has returned, ctx does not bound the link.
 //
-// An error names the URL, unless the URL is malformed. An error that matches ErrKeyRefused or
-// ErrVersion seldom passes by itself. If the relay said Bye, the error wraps a *CloseError. Other
-// errors match ErrBusy, say that URL is malformed or that the peer is not a relay, or come from the
-// network.
+// An error names the URL, unless the URL is malformed. If the error matches ErrKeyRefused or
+// ErrVersion, another attempt will seldom help. If the relay said Bye, the error wraps a
+// *CloseError. Any other error matches ErrBusy, says that URL is malformed or that the peer does
+// not behave as a relay, or comes from ctx or the network.
 func Dial(ctx context.Context, cfg DialConfig) (*Conn, Welcome, error) {
 	conn, welcome, err := dial(ctx, cfg)
 	if err != nil {
 		if ended := ctx.Err(); ended != nil && errors.Is(err, net.ErrClosed) {
-			err = ended // the end of ctx closed the connection, which says nothing to the caller
+			err = ended // net.ErrClosed would not say that ctx ended
 		}
 		return nil, Welcome{}, fmt.Errorf("%s: %w", redacted(cfg.URL), err)
 	}

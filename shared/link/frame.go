@@ -68,14 +68,14 @@ const (
 	FeatureMove uint64 = 1 << 0
 )
 
-// Hello is the edge's first frame. Proof is checked before anything after it is parsed.
+// Hello is the edge's first frame. Proof is checked before the fields after it are parsed.
 type Hello struct {
 	Proof    []byte // HMAC-SHA256, see prove
 	Features uint64 // the features that the edge has
-	// Generation counts the edge's links. Of two links of one instance, the relay keeps the one
-	// with the higher generation. 0 means that the edge only asks who the relay is.
+	// Generation ranks the edge's links. Of two links of one instance, the relay keeps the one with
+	// the higher generation. 0 means that the edge only asks who the relay is.
 	Generation uint64
-	// LogSize bounds the Messages that the edge may have sent and that are not finished, in bytes.
+	// LogSize bounds the unfinished Messages that the edge has sent, in bytes.
 	LogSize  uint64
 	Instance protocol.Instance // this boot of the edge
 	Node     string            // the edge's node ID, a label
@@ -176,8 +176,8 @@ type Answer struct {
 	Text    []byte
 }
 
-// Publication is for every member of Topic on this edge but the sessions of user Except. One relay
-// sends the same bytes on all its links.
+// Publication is for every member of Topic on this edge except the sessions of user Except. One
+// relay sends the same bytes on all its links.
 type Publication struct {
 	Topic uint64
 	// Position is zero if the publication has none. Publications of original servers have none.
@@ -192,7 +192,7 @@ type Publication struct {
 
 // Ahead is a message whose Publication is to come. While the broker is away, a relay may give its
 // own edges what their clients say. An Ahead has no position. The edge usually passes the message
-// on now. Otherwise it does so when the Publication of this ID comes.
+// on at once. Otherwise it does so when the Publication of this ID comes.
 type Ahead struct {
 	Topic   uint64
 	ID      uint64

@@ -105,7 +105,7 @@ func values(f frame) string {
 	return strings.Join(fields, " · ")
 }
 
-// specName returns the specification's name of a field. That of LogSize is "log size".
+// specName returns the specification's name of a field. For LogSize that name is "log size".
 func specName(field string, kind reflect.Kind) string {
 	switch {
 	case field == "ID":

@@ -25,7 +25,7 @@ type Signs struct {
 	Now      time.Duration
 	Received time.Duration // when the last byte came
 	Handling bool          // the Sink has a batch, so nothing is read
-	Handled  time.Duration // when the Sink gave the last batch back
+	Handled  time.Duration // when the Sink was done with the last batch
 	Writing  bool          // a batch is on its way to the network
 	Progress time.Duration // when that batch last made progress, or else when it began
 	Left     uint64        // bytes that have left this machine, of those that were written
@@ -56,8 +56,8 @@ const (
 	// measureEvery is how often a relay pings in any case, to measure the round trip.
 	measureEvery = 5 * time.Second
 
-	// An edge doubts its relay after a silence of three round trips and doubtMore together, but at
-	// least doubtLeast and at most doubtMost. The patience multiplies that silence.
+	// An edge doubts its relay after a silence of three round trips plus doubtMore. That silence is
+	// at least doubtLeast and at most doubtMost. Then it is multiplied by the patience.
 	doubtMore  = 600 * time.Millisecond
 	doubtLeast = time.Second
 	doubtMost  = 3 * time.Second
@@ -124,11 +124,11 @@ func (l *liveness) look(s Signs) (late bool) {
 	return late
 }
 
-// since returns the time from which the peer's silence counts. If no Ping is unanswered, silence
-// counts from now. If the first unanswered Ping has left this machine, silence counts from about
-// then. While that Ping still waits here, silence counts from when bytes last left, or from when
-// the Ping was due if that is later. With an unanswered Ping, silence never counts from before
-// Signs.Handled or floor.
+// since returns the time from which the peer's silence counts. If all Pings are answered, that time
+// is now. Otherwise the first unanswered Ping decides. If that Ping has left this machine, silence
+// counts from about the time when the Ping left. If the Ping still waits here, silence counts from
+// ping.at, or from when bytes last left if that is later. In neither case does silence count from a
+// time before Signs.Handled or floor.
 func (l *liveness) since(s Signs) time.Duration {
 	since := max(l.asked, s.Handled, l.floor)
 	switch {
@@ -178,7 +178,7 @@ type pings struct {
 // keptPings is how many Pings may be under way if their Pongs are to be measured.
 const keptPings = 16
 
-// keptTrips is the number of round trips of which the shortest counts. A single one may be long
+// keptTrips is the number of round trips of which the shortest counts. A single trip may be long
 // because one of the two processes stood still.
 const keptTrips = 8
 
@@ -217,9 +217,9 @@ func (p *pings) unanswered(received time.Duration) ping {
 	return p.first
 }
 
-// answered takes the Pong with the token, and returns the round trip. If the token is of no Ping or
-// of too old a Ping, it returns false. stood says that this process stood still before it read the
-// Pong; then answered returns false too.
+// answered takes the Pong with the token, and returns the round trip. It returns false if the token
+// is of no Ping or of too old a Ping. It also returns false if stood is true: this process then
+// stood still before it read the Pong.
 func (p *pings) answered(token uint64, now time.Duration, stood bool) (trip time.Duration, ok bool) {
 	if stood || token == 0 || token > p.token || p.token-token >= keptPings {
 		return 0, false

@@ -11,7 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// addressed is a listener that gives each connection a remote address, taken from a call of from.
+// addressed is a listener that gives each connection the remote address that a call of from
+// returns.
 type addressed struct {
 	net.Listener
 	from func() net.Addr

@@ -80,11 +80,11 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// look notes how many bytes have left this machine. Where that is not known, it counts all bytes
-// that were sent. During a batch it also stamps progress if the kernel's buffer has shrunk, which
-// no Write reports. The kernel wakes a writer only when a third of that buffer is free. That third
-// may be megabytes, which take minutes on a slow link. Only the watchdog calls look. On a relay,
-// look does nothing but reset kernel while no batch is being written.
+// look notes how many bytes have left this machine. If the kernel does not tell, look counts all
+// bytes that were sent as left. During a batch it also stamps progress if the kernel's queue has
+// shrunk, which no Write reports. The kernel wakes a writer only when a third of its send buffer is
+// free. That third may be megabytes, which take minutes on a slow link. On a relay that is not
+// writing a batch, look only resets kernel. Only the watchdog calls look.
 func (s *socket) look(side Side) {
 	writing := s.progress.Load() != 0
 	if side == Relay && !writing {

@@ -93,8 +93,8 @@ func (t *Talk) Next(batch []byte, src Source, now time.Duration) (_ []byte, last
 	return batch, false
 }
 
-// farewell returns the reason to tell in Bye, or nil. overdue says that Bye is due whatever the
-// Source has left.
+// farewell returns the reason to tell in Bye, or nil. overdue says that Bye is due even if the
+// Source has more frames.
 func (t *Talk) farewell(now time.Duration) (cause *CloseError, overdue bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -130,8 +130,8 @@ func (t *Talk) Wrote(sent uint64, now time.Duration) {
 }
 
 // Take gives the frames of a received batch to sink. It reports whether the link has ended because
-// the peer said Bye. A breach of the protocol begins to end the link, as a call of Bye does, and so
-// does an error of sink. From then on received frames are discarded.
+// the peer said Bye. If the peer breaks the protocol or sink returns an error, Take begins to end
+// the link, as a call of Bye does. From then on received frames are discarded.
 func (t *Talk) Take(batch []byte, sink Sink, now time.Duration) (ended bool) {
 	err := t.handleBatch(batch, sink, now)
 	if err == nil {
