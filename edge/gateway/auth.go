@@ -20,15 +20,17 @@ import (
 	"github.com/edgerelay/edgerelay/shared/keyring"
 )
 
-// Auth checks that a client may connect as the user in its path. The zero Auth admits nobody.
+// Auth checks whether a client may connect as the user that the request's path names. The zero Auth
+// admits nobody.
 type Auth struct {
 	// Open admits a client under the id in its path, without a token.
 	Open bool
 	// Keys verify tokens, which are JWTs signed with HS256. A token's kid selects the key. A token
 	// without a kid may be signed by any of the keys.
 	Keys keyring.Keys
-	// Issuer must equal a token's iss, and Audience must be in a token's aud. If Issuer or Audience
-	// is empty, that claim may be absent, or have any well-formed value.
+	// Issuer must equal a token's iss. If Issuer is empty, iss may be absent or have any
+	// well-formed value. Audience must be in a token's aud. If Audience is empty, aud may be absent
+	// or have any well-formed value.
 	Issuer, Audience string
 	// TokenQuery also accepts a token in the URL (?token=). Proxies and browser histories may store
 	// such a token.
@@ -221,8 +223,8 @@ func (a Auth) Sign(sub string, ttl time.Duration) (string, error) {
 	return token.SignedString(a.Keys[0].Secret)
 }
 
-// claims are the registered claims of a token (RFC 7519, 4.1) except jti. They are read strictly.
-// The names in the JSON object match exactly, and no name may occur twice. A date is a number. A
+// claims are the registered claims of a token (RFC 7519, 4.1) except jti. They are read strictly. A
+// name in the JSON object must match exactly, and no name may occur twice. A date is a number. A
 // claim that is null counts as absent.
 type claims struct{ jwt.RegisteredClaims }
 

@@ -33,7 +33,7 @@ func bearerRequest(token string) *http.Request {
 }
 
 // verdicts checks each row. The field text is a header or claims. The function token makes a token
-// of it. The field says is a part of the refusal; "" means that the token is valid.
+// from the text. The field says is a part of the refusal; "" means that the token is valid.
 func verdicts(t *testing.T, auth Auth, token func(text string) string, rows []struct{ text, says string }) {
 	t.Helper()
 	for _, row := range rows {

@@ -54,12 +54,12 @@ func (v *Server) tick(now time.Duration) {
 
 // beat is called about every wheelTick. The parameter now is the present moment by Server.now, and
 // wall is the same moment by the wall clock. While the machine is suspended, the wall clock goes on
-// and the monotonic clock may stand still. beat records the difference of the two clocks for
-// expires.
+// and the monotonic clock may stand still. beat records the difference of the two clocks for the
+// method expires.
 //
-// If this call is late by timing.Suspended or more, by either clock, beat calls resume. Then it
-// calls tick, whether late or not. It also starts the writers, even while an unfinished batch of
-// the link holds messages back.
+// If a call of beat is late by timing.Suspended or more, by either clock, beat calls resume. Each
+// call of beat then calls tick and starts the writers. The writers are started even while an
+// unfinished batch of the link holds messages back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.wallGain.Store(int64(v.wallSince(wall) - now))
 	if v.suspension.Step(wall, now) > 0 {
@@ -94,10 +94,10 @@ func (v *Server) wallSince(wall time.Time) time.Duration {
 	return min(wall.Round(0).Sub(v.start.Round(0)), longestStay)
 }
 
-// expires returns the Server.now at which a session's token ends; 0 means never. The token's time
-// is measured by the wall clock and by the monotonic clock, and the earlier end counts. The wall
-// clock also measures the time of a suspension. If the wall clock is set back, the end by the
-// monotonic clock still holds.
+// expires returns when a session's token ends, as a time of Server.now; 0 means never. The end is
+// computed by the wall clock and by the monotonic clock, and the earlier end counts. The wall clock
+// also measures the time of a suspension. If the wall clock is set back, the end by the monotonic
+// clock still holds.
 func (v *Server) expires(c *conn) time.Duration {
 	if c.expires == 0 {
 		return 0
@@ -107,8 +107,8 @@ func (v *Server) expires(c *conn) time.Duration {
 
 // startMessageTimer records that the reader waits for the remainder of a message or of a control
 // frame. It sets the session's timer to the message's deadline, unless the timer is due earlier.
-// The timer stays set when the message is complete. The check that follows then has nothing to do
-// for that message. Only the reader calls startMessageTimer.
+// When the message is complete, the timer stays set. The check that the timer causes then has
+// nothing to do for that message. Only the reader calls startMessageTimer.
 func (v *Server) startMessageTimer(c *conn) {
 	now := v.now()
 	c.awaitedSince.Store(int64(now))
@@ -121,8 +121,8 @@ func (cfg *Config) messageTime() time.Duration {
 	return messageWait + time.Duration(cfg.MaxMessage)*time.Second/messageRate
 }
 
-// messageDue returns the Server.now by which the message or control frame that is being received
-// must be complete. It returns 0 if the reader has not begun to wait for a remainder.
+// messageDue returns the deadline of the message or control frame that is being received, as a time
+// of Server.now. It returns 0 if the reader does not wait for a remainder.
 func (v *Server) messageDue(c *conn) time.Duration {
 	begun := c.awaitedSince.Load()
 	if begun == 0 {
@@ -169,9 +169,9 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 
 // arm sets the session's timer to the next moment at which check may have something to do. If there
 // is no such moment, the timer stays as it is. A sign of life does not move the timer: check looks
-// for signs when the timer has fired. A pinged client is checked pongWait after the ping. If Ping
-// is shorter than pongWait, the client is also checked when Ping has passed since the ping. If the
-// client answered at once, its next ping is due then.
+// for signs of life when the timer has fired. A pinged client is checked pongWait after the ping.
+// If Config.Ping is shorter than pongWait, the client is also checked when Config.Ping has passed
+// since the ping. A client that answered at once is due for its next ping then.
 func (v *Server) arm(c *conn, now time.Duration) {
 	var due time.Duration
 	if v.cfg.Ping > 0 {
@@ -200,7 +200,7 @@ func (v *Server) arm(c *conn, now time.Duration) {
 }
 
 // wheelTick is the usual time between two steps, and the wheel's precision. A step fires no timer
-// that is not due yet. It fires each timer that was set and became due at least wheelTick ago.
+// early. It fires every timer that was set, and became due, at least wheelTick before the step.
 const wheelTick = 250 * time.Millisecond
 
 // wheelSlots is the number of slots. One step visits each slot once at most. A timer may be due
@@ -232,7 +232,8 @@ func newWheel() *wheel {
 }
 
 // set makes t fire when due has come, with the precision of wheelTick. If step has visited the tick
-// of due already, t fires in the next tick. A timer that was set before is moved.
+// of due already, t fires in the tick after the last visited one. A timer that was set before is
+// moved.
 func (w *wheel) set(t *timer, due time.Duration) {
 	w.stop(t)
 	t.due = due

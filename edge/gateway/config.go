@@ -35,7 +35,7 @@ type Config struct {
 	// Ping is the silence after which a client is pinged; 0 means never. If the silence lasts 10 s
 	// more, the session is closed with 4004.
 	Ping      time.Duration
-	Origins   []string // patterns of foreign origins that may connect, see CheckOriginPattern
+	Origins   []string // foreign origins that may connect, see CheckOriginPattern
 	Auth      Auth     // who may connect, and as which user
 	StrictIDs bool     // names in a path must pass protocol.CheckStrictID
 	// Replay is set behind Fly's proxy. A 503 answer then asks the proxy to try another machine,
@@ -51,8 +51,9 @@ const (
 	openWait    = 2 * time.Second  // longest wait for Feed.Opened before the upgrade is answered
 	messageWait = 30 * time.Second // the constant part of Config.messageTime
 	messageRate = 4 << 10          // bytes of MaxMessage that add a second to messageTime
-	// roomWait is the longest pause in reading a session that finds no room upstream. It is also
-	// the pause in reading a session if too many sessions of its user wait for the allowance.
+	// roomWait is the longest pause in reading a session whose message finds no room upstream. If
+	// too many sessions of a user wait for the user's allowance, a further session is not read for
+	// roomWait.
 	roomWait     = 2 * time.Second
 	closeWait    = 3 * time.Second        // time for a client to answer a close frame
 	lingerMost   = 4 << 20                // most bytes that conn.linger discards

@@ -17,16 +17,17 @@ type conn struct {
 	session *Session
 	next    *conn // the next conn in the writers' list; guarded by writers.mu
 
-	// seen is the Server.now of the client's last sign of life. That is the upgrade, a byte
-	// received, or a moment at which the session was not read because of its user's allowance.
+	// seen is the time of the client's last sign of life, by Server.now. The upgrade and each
+	// received byte are signs of life. While the session is not read because of its user's
+	// allowance, each check counts as one too.
 	seen          atomic.Int64
-	expires       time.Duration // Server.now at which the token ends; 0: never
-	expiresByWall time.Duration // Server.wallSince of the token's end
-	// awaitedSince is the Server.now at which the reader began to wait for the remainder of a
-	// message or of a control frame. It is 0 if no remainder is awaited.
+	expires       time.Duration // the token's end by Server.now; 0: never
+	expiresByWall time.Duration // the token's end by Server.wallSince
+	// awaitedSince is the time, by Server.now, at which the reader began to wait for the remainder
+	// of a message or of a control frame. It is 0 if no remainder is awaited.
 	awaitedSince atomic.Int64
-	// pinged is the Server.now of the last ping. It is 0 if there was no ping, or if Server.check
-	// has seen a later sign of life.
+	// pinged is the time of the last ping, by Server.now. It is 0 if there was no ping, or if
+	// Server.check has seen a sign of life or a resume after the ping.
 	pinged atomic.Int64
 
 	deferred atomic.Pointer[deferredPong] // nil: no pong is deferred

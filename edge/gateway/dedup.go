@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// overlapTexts bounds the texts that an overlap counts. After a text has found no room, a text
-	// that is not counted is passed on only if the overlap's oldest link brings it. After the end
-	// of that link, no such text is passed on.
+	// overlapTexts bounds the number of texts that an overlap counts. Once a text has found no
+	// room, no new text is counted. A text that is not counted is passed on if the overlap's oldest
+	// link brings it. If another link brings the text, it is dropped, even after the oldest link
+	// has ended.
 	overlapTexts = 4096
 	// overlapAfter is the least time for which an overlap goes on after one of its links has ended.
 	// A newer link may yet bring what the ended link has brought.
@@ -30,8 +31,9 @@ const (
 // published again soon after the old link has ended, overlap may take the second publication for a
 // repeat of the first, and drop it. One message too few is preferred to one message twice.
 //
-// Counting begins at Feed.Leaving, or else when a second link begins. It should begin before the
-// second link does: the second link may bring again what the first link brought just before.
+// Counting begins at Feed.Leaving, or else when a second link begins. It is better if counting
+// begins before the second link does, since the second link may bring again what the first link
+// brought just before.
 //
 // overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
@@ -173,9 +175,10 @@ func (o *overlap) take(f *Feed, topic protocol.Topic, text []byte, except string
 	return pass
 }
 
-// level reports whether the counts of a text may be forgotten. That is so if each link that is up
-// has brought the text as often as any other link, ended links included. While the newest link is
-// being left, level returns false, since the next link may bring the text too.
+// level reports whether the counts of a text may be forgotten. They may be forgotten if all links
+// that are up have brought the text equally often, and no ended link has brought it more often.
+// While the newest link is being left, level returns false, since the next link may bring the text
+// too.
 func (o *overlap) level(counts []int) bool {
 	most := slices.Max(counts)
 	for i, f := range o.links {
@@ -207,15 +210,15 @@ const (
 	// givenAhead bounds the ids in given.ahead and given.older together. A message whose id finds
 	// no room is not given ahead.
 	givenAhead = 1 << 16
-	// givenAge is the least time for which an id of a message given ahead is kept once Redis is
-	// back. The id is dropped earlier if the message is published. By default a broker keeps its
-	// marks for the same time; marks make it recognise a replay.
+	// givenAge is the least time for which the id of a message given ahead is kept after Redis has
+	// come back. If the message is published, its id is dropped earlier. By default a broker keeps
+	// its marks for the same time. By its marks a broker recognises a replay.
 	givenAge = time.Hour
-	// givenRecent is how many of the latest published ids are remembered. It exceeds what is
-	// usually under way when a relay or Redis is lost.
+	// givenRecent is how many of the latest published ids are remembered. It exceeds the number of
+	// messages that are usually under way when a relay or Redis is lost.
 	givenRecent = 1 << 15
 	// Publications with offsets up to givenEarly are checked for repeats while given.aftermath
-	// returns true. Their messages may have been under way when the epoch before ended.
+	// returns true. Their messages may have been under way when the previous epoch ended.
 	givenEarly = 4096
 )
 
@@ -246,7 +249,7 @@ func (g *given) brokerBack(now time.Time) {
 }
 
 // takeAhead records the id of a message that a relay gives ahead, if there is room. It returns
-// repeat if the id is recorded already, or is one of the recent publications. Otherwise it returns
+// repeat if the id is recorded already, or is the id of a recent publication. Otherwise it returns
 // pass, or excess if there is no room. The id of a recent publication is recorded too: the link may
 // yet bring this publication, for members who joined later.
 //
@@ -283,9 +286,9 @@ func (g *given) aftermath() bool {
 	return !g.epochChanged.IsZero()
 }
 
-// takePublished records a publication. It reports whether the publication is a repeat. That is so
-// if takeAhead has recorded its id, or if early is set and its id is among the recent ones. The
-// caller sets early for offsets up to givenEarly while aftermath returns true.
+// takePublished records a publication, and reports whether it is a repeat. A publication is a
+// repeat if takeAhead has recorded its id. If early is set, it is also a repeat if its id is among
+// the recent ones. The caller sets early for offsets up to givenEarly while aftermath returns true.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
 		delete(g.ahead, id)

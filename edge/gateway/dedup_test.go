@@ -114,8 +114,8 @@ func TestOfTooManyTextsTheNewerLinkPassesOnNone(t *testing.T) {
 }
 
 // TestATopicThatIsNumberedOnTheOldLinkBringsNothing checks a topic that the old relay begins at its
-// own top. The members get nothing of it by the old link, since the new relay has yet to bring the
-// messages before that top.
+// own top. The members get no messages of the topic by the old link, since the new relay has yet to
+// bring the messages before that top.
 func TestATopicThatIsNumberedOnTheOldLinkBringsNothing(t *testing.T) {
 	_, s, older, newer := twoLinks()
 	newer.Publication(link.Publication{Topic: 2, Position: pos(1, 1), Payload: []byte("1")})
@@ -181,8 +181,8 @@ func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 }
 
 // TestTheEndOfAnOlderLinkIsNoEndOfLeaving checks an edge that begins to leave its new link while
-// the older link is still up. The older link ends. What the new link then brings, and the next link
-// brings again, is given once.
+// the older link is still up. Then the older link ends. A message that the new link and the next
+// link bring after that is given once.
 func TestTheEndOfAnOlderLinkIsNoEndOfLeaving(t *testing.T) {
 	h, s, first, second := twoLinks()
 	second.Leaving()

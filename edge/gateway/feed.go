@@ -15,14 +15,15 @@ type Feed struct {
 	hub     *Hub
 	numbers map[uint64]*topic // topics by the relay's numbers; nil: the number is muted, see Topic
 	holding bool              // set between BeginBatch and EndBatch
-	queued  int               // sum of the members of each fan-out since the last release
+	queued  int               // topic members, summed over fan-outs since the last release
 	bytes   int               // bytes of the texts that were fanned out since the last release
 }
 
-// BeginBatch is called before each link frame of a batch, and EndBatch after the last frame. In
-// between, writers.hold holds back what is queued for clients, so that few system calls write it.
-// If holdMost messages or writers.holdBytes bytes are held back, BeginBatch releases them. A
-// release may write to a few clients itself. BeginBatch and EndBatch do not block.
+// BeginBatch is called before each link frame of a batch, and EndBatch after the last frame. From
+// the first BeginBatch to EndBatch, the writers hold back what is queued for clients, so that a few
+// system calls can write it. If holdMost messages or writers.holdBytes bytes are held back already,
+// BeginBatch releases them first. Neither method blocks, though a release may write to a few
+// clients itself.
 func (f *Feed) BeginBatch() {
 	if f.holding && f.queued < holdMost && f.bytes < f.hub.writers.holdBytes {
 		return

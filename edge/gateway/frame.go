@@ -98,8 +98,8 @@ var (
 	errCloseCode    = errors.New("a close code that may not be sent")
 )
 
-// closeCode is the error that reading a valid close frame of the client returns. Its value is the
-// frame's code, or noStatus.
+// closeCode is the error that a read returns after a valid close frame of the client. Its value is
+// the code of that frame, or noStatus.
 type closeCode int
 
 func (closeCode) Error() string { return "the client closed" }
@@ -151,7 +151,7 @@ func (h *header) parseRemainder(b []byte) error {
 }
 
 // readHeader reads a frame's header. If the first two bytes have a fault, it returns the error and
-// does not wait for the others.
+// does not wait for the header's other bytes.
 func (r *reader) readHeader() (h header, err error) {
 	if r.extras.tooMany(r.server.now) {
 		return h, errFlood
@@ -196,8 +196,8 @@ func (r *reader) readFrame() error {
 }
 
 // awaitMore is called before a read that may wait for the remainder of a message or frame. It
-// starts the message's timer, unless the timer was started before. If the message's buffer has
-// grown, it counts the buffer in Server.unfinished.
+// starts the message's timer, unless the timer was started before. It also counts the message's
+// buffer in Server.unfinished, unless the buffer was counted at this size before.
 func (r *reader) awaitMore() {
 	v := r.server
 	if r.awaitedSince.Load() == 0 {

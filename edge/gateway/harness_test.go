@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for an event that must come. It is long, since only a test that
-// fails waits until its end.
+// fails waits that long.
 const patience = time.Minute
 
 // soon waits until f returns true, but no longer than the constant patience. It reports whether f
@@ -198,7 +198,7 @@ func numberOf(t protocol.Topic) (n uint64) {
 	return n
 }
 
-// bindAll does what a relay does for a new session.
+// bindAll binds a new session to its topics, as a relay does.
 func bindAll(hub *mirror, s link.Session) {
 	opened := link.Opened{Session: s.ID, Confirmed: true}
 	for _, topic := range s.Endpoint.Topics(s.User, s.Group) {

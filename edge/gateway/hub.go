@@ -101,9 +101,9 @@ func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	return s.opened, true
 }
 
-// End makes s dead. It logs the end upstream, or forgets s if no relay was told of s and the log
-// has no message of s. So nothing is left of a client that sends no message and comes and goes
-// while there is no link.
+// End makes s dead. It logs the session's end by up.End, or forgets s if no relay was told of s and
+// the log has no message of s. So a client that comes and goes while there is no link, and sends no
+// message, leaves nothing behind.
 //
 // End must be called once, after the session's last Upstream.Accept. What is queued for the client
 // stays queued.

@@ -23,9 +23,9 @@ const (
 )
 
 // rates limits users to Config.Rate. The sessions of a user share one allowance, so a user gains
-// nothing by more connections. The allowance outlives the user's sessions by rateBurst+rateDebt or
-// more. After that time it is full again, unless the last message alone cost more than the time
-// pays for. Before a user's first message, rates has no allowance of the user.
+// nothing by more connections. A user's allowance is made at the user's first message, and kept for
+// rateBurst+rateDebt or more after the user's sessions have ended. It is full again by then, unless
+// the last message cost more than that time pays for.
 type rates struct {
 	perSecond float64       // messages a second of one user; 0: there is no limit
 	byteBurst time.Duration // the burst in bytes, as the time that pays for it
@@ -139,7 +139,7 @@ func (r *rates) rotateLocked() {
 }
 
 // charge makes a user pay for the deliveries of its messages. The user's later messages may then be
-// read more slowly. A user without an allowance here pays nothing.
+// read more slowly. A user who has no allowance at this edge pays nothing.
 func (r *rates) charge(user string, deliveries uint64) {
 	if r.perSecond <= 0 || r.fanOut == 0 {
 		return

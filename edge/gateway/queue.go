@@ -123,8 +123,9 @@ func (q *queue) take(done *batch) *batch {
 	return next
 }
 
-// written is for a writer that calls take only later. It releases done, the batch that the writer
-// has written, and reports whether more frames are queued. If not, the writer must end.
+// written releases done, the batch that the writer has written. Unlike take, it takes no new batch.
+// It reports whether more frames are queued. If so, the writer must call take later. If not, the
+// writer must end.
 func (q *queue) written(done *batch) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -137,8 +138,9 @@ func (q *queue) written(done *batch) (more bool) {
 	return true
 }
 
-// fail is for a writer that could not write a batch. It seals the queue. It counts the messages of
-// the failed batch and of the pending one as lost. The writer must end, and is not started again.
+// fail is called by a writer that could not write a batch. It seals the queue. It counts the
+// messages of the failed batch and of the pending one as lost. The writer must end, and is not
+// started again.
 func (q *queue) fail(failed *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -18,7 +18,8 @@ import (
 // bytes came with its request.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
-// goroutine and another request to the poller. A frame then costs about 1.5 times as much.
+// goroutine and another request to the poller. So a frame costs about 1.5 times as much if it comes
+// to an idle conn.
 const idleAfter = 2 * time.Second
 
 // messageKeep is the largest message buffer, in bytes, that goes back to the pool.
@@ -201,10 +202,10 @@ func (r *reader) appendAll(b []byte, body io.Reader) ([]byte, error) {
 	}
 }
 
-// forward gives a message to the upstream, as fast as the user's allowance permits. If there is no
-// room upstream, the session is not read for up to roomWait. Then the client's messages are
-// answered as not delivered until there is room. A message is also answered as not delivered if too
-// many sessions of its user wait for the allowance.
+// forward waits for the user's allowance, and then gives a message to the upstream. If there is no
+// room upstream, the session is not read for up to roomWait. If there is still no room then, the
+// client's messages are answered as not delivered until there is room. A message is also answered
+// as not delivered if too many sessions of its user wait for the allowance.
 //
 // forward drops the message if the session no longer accepts messages, or if the session ends
 // before the message has its allowance. After a drop, it returns an error if the Server has ended.
@@ -279,9 +280,9 @@ func (c *conn) awaitRoom(message []byte) bool {
 }
 
 const (
-	// extraPerSecond bounds, in bytes, what a client may send beside messages. If the count in
-	// extras reaches extraPerSecond within a second of its beginning, the client is closed. Each
-	// frame adds up to frameExtra bytes to the count, and each message takes messageExtra off.
+	// extraPerSecond bounds, in bytes, what a client may send beside messages. Each frame adds up
+	// to frameExtra bytes to the count in extras, and each message takes messageExtra off. If the
+	// count reaches extraPerSecond within a second of the count's beginning, the client is closed.
 	// Without messages the bound allows about 5,400 empty frames a second, or about 2,000 frames
 	// with payloads of 10 bytes or more.
 	extraPerSecond = 32 << 10
@@ -346,8 +347,8 @@ type deferredPong struct {
 }
 
 // pong answers a ping with the given frame. A pong beyond pongsPerSecond waits for the end of the
-// second. A later pong replaces one that waits, since it answers the earlier ping too (RFC 6455,
-// 5.5.3).
+// second. A newer pong replaces a pong that waits, since the newer pong answers the earlier ping
+// too (RFC 6455, 5.5.3).
 func (r *reader) pong(frame []byte) {
 	c, v := r.conn, r.server
 	if c.deferred.Swap(nil) != nil {

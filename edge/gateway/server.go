@@ -103,10 +103,10 @@ func (v *Server) Run(ctx context.Context) {
 }
 
 // Close refuses new clients and ends all sessions. Each client is sent 1012, unless it was sent
-// another close frame before. It has shutdownWait to answer. Close returns when the goroutines of
-// the sessions, the poller and the writers have ended. By then Upstream.End was called for each
-// session that a relay may know of. A session that was dead before may linger until its own
-// deadline, closeWait at most. Close waits for such a session too.
+// another close frame before. The client then has shutdownWait to answer. Close returns when the
+// goroutines of the sessions, the poller and the writers have ended. By then Upstream.End was
+// called for each session that a relay may know of. A session that was dead before may linger until
+// its own deadline, closeWait at most. Close waits for such a session too.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
@@ -179,13 +179,14 @@ func (v *Server) Active() int {
 	return v.active
 }
 
-// Upstream carries what clients send towards the relay. edge/uplink implements it. Only WaitRoom
-// blocks.
+// Upstream carries the clients' messages towards the relay. edge/uplink implements it. Only
+// WaitRoom blocks.
 type Upstream interface {
 	// Open tells the relay of a session that the Hub has. It returns false if there is no link.
 	Open(link.Session) (told bool)
 	// Accept numbers a client's message and puts a copy of it into the log. It returns false if
-	// there is no room, or if other sessions wait for room and WaitRoom has kept none.
+	// there is no room. It also returns false if other sessions wait for room, unless WaitRoom has
+	// kept room for this session.
 	Accept(id uint64, payload []byte) bool
 	// WaitRoom waits until Accept may succeed for a message of size bytes, and returns true. It
 	// returns false when ctx is done.

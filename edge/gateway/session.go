@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Session is one client connection. Frames for its client wait in its queue. The Hub's writers
-// empty the queue. A session has no socket before its upgrade. Without a Server a session never has
-// a socket, and Take empties its queue.
+// Session is one client connection. Frames for the client wait in the session's queue. The Hub's
+// writers empty the queue. A session has no socket before its upgrade. Without a Server a session
+// never has a socket, and Take empties its queue.
 type Session struct {
 	info   link.Session // does not change after Hub.Open
 	queue  queue
@@ -104,8 +104,8 @@ func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
 // end ends a session whose reading ended with err. From here on no message of the client is
 // accepted, and nothing more is queued for the client. If the connection is broken, end closes the
 // socket at once. Otherwise end waits until all that is queued is written, or until the deadline of
-// the session's end. Then it closes the socket. If the client may still be sending, end calls
-// linger before.
+// the session's end. If the client may still be sending, end then calls linger. At last it closes
+// the socket.
 func (v *Server) end(r *reader, err error) {
 	c := r.conn
 	s := c.session

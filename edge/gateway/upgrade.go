@@ -15,8 +15,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// longestStay caps the time until a token's end. Some ends are too far away for a Duration, such as
-// one in the year 9999, or one whose exp was written in milliseconds.
+// longestStay caps the time until a token's end. Some ends are too far away for a Duration.
+// Examples are an end in the year 9999, and an exp that was written in milliseconds.
 const longestStay = 100 * 365 * 24 * time.Hour
 
 // ServeHTTP answers a request for a chat endpoint. For an admitted client it opens a session. It
@@ -74,7 +74,7 @@ func (v *Server) parsePath(r *http.Request) (e protocol.Endpoint, group, user st
 // admit checks whether the client may connect, and returns until when it may stay. The zero time
 // means for ever. If the client may not connect, admit answers the request.
 func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
-	// Active counts this connect too, and sessions that linger, which still have a socket.
+	// Active counts this connect too. It also counts ended sessions whose socket is still open.
 	if all, _ := v.hub.Len(); all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions {
 		v.refuse(w, r, refuseFull, "this server is full")
 		return until, false

@@ -212,7 +212,7 @@ var testKeys = keyring.Keys{{ID: "new", Secret: []byte("0123456789abcdef-new")},
 
 // TestP8_WhoLingersCounts checks that a session counts until its socket is closed. The socket of a
 // session that has ended stays open until the client closes or the client's time to answer is over.
-// This is so even if the relay has forgotten the session.
+// Until then the session counts, even if the relay has forgotten it.
 func TestP8_WhoLingersCounts(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.MaxSessions = 1 })
 	// The broken frame ends the session. Its socket then stays open until the client answers the

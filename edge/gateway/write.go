@@ -9,8 +9,8 @@ import (
 
 const (
 	// inlineMost is the largest number of conns to which the link's reader writes at the end of a
-	// batch, in place of the writers. If more conns wait, the reader leaves all of them to the
-	// writers. While the reader writes, nobody reads the link.
+	// batch, in place of the writers. If more conns wait, the link's reader leaves all of them to
+	// the writers. While it writes, nobody reads the link.
 	inlineMost = 4
 	// holdMost is the number of queued messages, counted over all members, at which a batch is
 	// released before its end. To queue so many messages takes about a millisecond.
@@ -25,8 +25,8 @@ const (
 )
 
 // writers write to the conns in a list, in the order of the list. A few goroutines serve all conns,
-// and end when there is nothing to do. They wait for no client: what a socket does not take at once
-// is written by a goroutine of its conn's own.
+// and end when there is nothing to do. They wait for no client: a goroutine of the conn's own
+// writes what its socket does not take at once.
 //
 // While a conn waits for its turn, or for the end of a hold, its queue collects messages. They are
 // then written together. This makes fan-out cheap: a write costs 5 to 9 µs, for one small message

@@ -160,7 +160,7 @@ func TestSkip(t *testing.T) {
 }
 
 // TestAllocPerDelivery checks that a publication to 100 members costs no more than ten allocations,
-// down to the sockets.
+// the writes to the sockets included.
 func TestAllocPerDelivery(t *testing.T) {
 	const members, most = 100, 10
 	if race.Enabled {
