@@ -48,7 +48,7 @@ type rows struct {
 }
 
 // of returns a value that adds rows for form f in one case of a scenario. The parameter what
-// describes that case. A line of progress names it too.
+// describes that case. The method also prints a line of progress that names the case.
 func (b *bench) of(scenario string, f *form, what string) rows {
 	b.say("%s: %s: %s", scenario, f.name, what)
 	return rows{b, scenario, f.name, what, f.budgets}
@@ -63,7 +63,7 @@ func (r rows) add(what, unit string, value, budget float64) {
 	r.b.rows = append(r.b.rows, report.Row{Scenario: r.scenario, Case: r.what, What: what, Server: r.server, Unit: unit, Value: value, Budget: budget})
 }
 
-// latency adds a row for each of shares: the percentile of the messages' latencies at that share.
+// latency adds one row for each share. The row holds the percentile of the latencies at that share.
 // The budget applies to the first share.
 func (r rows) latency(sorted []time.Duration, budget float64, shares ...float64) {
 	for _, share := range shares {
@@ -129,7 +129,7 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 		if runs += len(takePart(s)); len(takePart(s)) == 0 {
 			continue
 		}
-		if err := load.Room(b.sessions(s.most)); err != nil { // before minutes are spent
+		if err := load.Room(b.sessions(s.most)); err != nil { // fails before minutes are spent
 			return fmt.Errorf("%s: %w, or leave it out with -run", s.name, err)
 		}
 	}

@@ -77,8 +77,8 @@ func openGroups(ctx context.Context, s *site, l *load.Loop, groups, members int)
 	return speakers, l.Idle(ctx, settled)
 }
 
-// member returns the opening of a session, which has the given index among a topic's sessions. The
-// session with index 0 sends, and the Wrap is for its messages.
+// member returns the opening of the session that has the given index among a topic's sessions. The
+// session with index 0 sends, and the Wrap is for its messages. Other sessions have no Wrap.
 func member(s *site, topic load.Topic, index int) (load.Opening, load.Wrap) {
 	user := fmt.Sprintf("%s%s-%d", topic.Kind, topic.Name, index)
 	if index == 0 {

@@ -136,10 +136,10 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 	return m, err
 }
 
-// paced sends messages of a stream one at a time, and measures what they cost together. Each
-// message starts at least the time every after the one before. A part of the cost is that of waking
-// processes up, which depends on every. So compare only costs that were measured with one value of
-// every.
+// paced sends messages of a stream one at a time, and measures what they cost together. From the
+// start of one message to the start of the next, at least the time every passes. A part of the cost
+// is that processes wake up, and that part depends on every. So compare only costs that were
+// measured with the same value of every.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {

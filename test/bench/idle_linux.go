@@ -44,8 +44,8 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 		if err := toThemselves(ctx, f, l, messageSize, 0, sockets); err != nil {
 			return err
 		}
-		// There are no budgets here: they are for sessions that have said nothing yet. After
-		// messages a relay takes more, since it keeps recent ones in memory.
+		// The budgets are for sessions that have sent no message yet, so none applies here. After
+		// messages a relay uses more memory, since it keeps recent messages.
 		return b.remembered(ctx, s, l, n, before, r, budgets{})
 	})
 }
@@ -79,7 +79,7 @@ func openSessions(ctx context.Context, s *site, l *load.Loop, n int) ([]*load.So
 type budgets struct{ all, edges, relay float64 }
 
 // remembered waits for some seconds. Then it adds rows for the memory that n sessions hold, per
-// session. That is the memory in use, less the memory before the sessions came.
+// session. That is the memory in use, minus the memory in use before the sessions came.
 func (b *bench) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows, most budgets) error {
 	if err := l.Idle(ctx, b.time(5*time.Second)); err != nil {
 		return err

@@ -10,13 +10,13 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/usage"
 )
 
-// inFlight is the largest number of messages that a publisher may have in flight. With that many in
-// flight, Redis always has more to do.
+// inFlight is the largest number of messages that a publisher may have in flight. With this number,
+// Redis is never without work.
 const inFlight = 500
 
-// publish compares the CPU time of Redis for messages of a relay's broker with that for a bare
-// PUBLISH. It does so with one topic and with many topics, each time with many messages in flight
-// and with few.
+// publish compares the CPU time that Redis spends on a message of a relay's broker with the CPU
+// time that it spends on a bare PUBLISH. It compares them with one topic and with many topics, each
+// time with many messages in flight and with few.
 func publish(ctx context.Context, b *bench, f *form) error {
 	for _, topics := range []int{1, b.sessions(10_000)} {
 		if err := b.publishTo(ctx, f, topics); err != nil {
@@ -82,7 +82,7 @@ type publisher interface {
 	// from 1. The message may wait until flush.
 	publish(n uint64)
 	flush() error
-	// arrivals returns the channel of what comes from Redis. It is never closed.
+	// arrivals returns a channel of what comes from Redis. The channel is never closed.
 	arrivals() <-chan arrival
 }
 
@@ -97,7 +97,7 @@ type publishing struct {
 	publisher
 	topics                   int
 	sent, answered, received uint64
-	last                     []uint64 // by topic: the message received last; filled by took
+	last                     []uint64 // by topic: number of the last message received
 }
 
 // during returns the CPU time of Redis for a round that sends messages during the time d.

@@ -10,9 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
-// restart takes the relay away while many sessions are in groups. Some groups speak steadily. In
-// each of the other groups, one message is sent at the moment at which the relay goes. The scenario
-// measures how long these messages take to reach their receivers.
+// restart kills or stops the relay while many sessions are in groups. Some groups speak steadily.
+// In each of the other groups, one message is sent at the moment at which the relay goes away. The
+// scenario measures how long these messages take to reach their receivers.
 func restart(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		const members, steady = 10, 10
@@ -55,7 +55,7 @@ func restart(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// outages takes relays away, and counts the sockets that end.
+// outages kills and stops relays, and counts the sockets that end.
 type outages struct {
 	cluster *cluster
 	closed  int // sockets that the servers closed, or that failed
@@ -63,12 +63,12 @@ type outages struct {
 
 type way struct {
 	name string
-	// away takes the relay away. It closes the channel when the relay goes.
+	// away kills or stops the relay. It closes the channel at the moment at which the relay goes.
 	away func(now chan<- struct{}) error
 }
 
-// ways returns the ways to take a relay away. They must be carried out in order, since each way
-// leaves the relay running that the next one needs. The second way starts the spare relay.
+// ways returns the ways to kill or stop a relay. They must be carried out in order: each way leaves
+// running the relay that the next way needs. The second way starts the spare relay.
 func (o *outages) ways(ctx context.Context, b *bench) []way {
 	relay, spare := o.cluster.relay, o.cluster.spare
 	restart := func(s *local.Server) error {
@@ -100,7 +100,7 @@ func (o *outages) ways(ctx context.Context, b *bench) []way {
 			if err := relay.Terminate(); err != nil {
 				return err
 			}
-			relay.Wait() // until it has ended, its edges may still be served
+			relay.Wait() // until it has ended, it may still serve its edges
 			close(now)
 			return restart(relay)
 		}},

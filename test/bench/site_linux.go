@@ -58,7 +58,7 @@ func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop
 	return l.Idle(ctx, 100*time.Millisecond) // a message that comes now is an error
 }
 
-// spent is the CPU time of the counted processes together, of those with each name, and of Redis.
+// spent holds CPU times: of all counted processes together, of the processes by name, and of Redis.
 type spent struct {
 	servers time.Duration
 	by      map[string]time.Duration

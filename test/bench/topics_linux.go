@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// talkers is the number of members, and also of their partners, that share the topics. With fewer,
-// a session could exceed two limits of the product. A session may be in 1,000 topics. A user may
+// talkers is the number of members that share the topics. There are as many partners. With fewer of
+// them, two limits of the product could be exceeded. A session may be in 1,000 topics. A user may
 // address 4,096 topics through one edge within two minutes.
 const talkers = 200
 
@@ -91,8 +91,8 @@ func groupCommand(method string, topic int) string {
 func topicName(topic int) string { return fmt.Sprintf("g%06d", topic) }
 
 // streams returns a stream for each member that has some of the given topics. The stream goes from
-// the member's partner to the member, and its messages take these topics in turn. The partners must
-// have joined the topics.
+// the member's partner to the member, and its messages go to these topics in turn. The partners
+// must have joined the topics.
 func (t *topics) streams(topics []int) (streams []*load.Stream) {
 	var wraps [talkers][]load.Wrap
 	for _, topic := range topics {

@@ -136,8 +136,8 @@ func TestFlyEdge(t *testing.T) {
 	answers(t, e.admin+f.Metrics[0].Path)
 }
 
-// documentedURL returns the EDGE_RELAY_URLS that fly.toml tells the reader to set. The name of the
-// relays' app in it is an example.
+// documentedURL returns the EDGE_RELAY_URLS that fly.toml tells the reader to set. It puts in an
+// example for the name of the relays' app.
 func documentedURL(t *testing.T) string {
 	t.Helper()
 	found := regexp.MustCompile(`EDGE_RELAY_URLS=(\S+)`).FindStringSubmatch(read(t, "fly.toml"))

@@ -1,5 +1,5 @@
-// Package deploy checks the files in deploy/, and the fly.toml files of edge and relay, against the
-// code that they configure.
+// Package deploy checks the files in deploy/, except those for nginx, and the fly.toml files of
+// edge and relay. It checks them against the code that they configure.
 package deploy
 
 import (

@@ -18,8 +18,8 @@ import (
 
 const systemd = "deploy/systemd/"
 
-// unit maps Section.Name to the value of that setting of a unit. The values of a repeated setting
-// are joined by newlines.
+// unit holds the settings of a systemd unit: the key is Section.Name. The values of a repeated
+// setting are joined by newlines.
 type unit map[string]string
 
 func readUnit(t *testing.T, file string) unit {
@@ -44,9 +44,9 @@ func readUnit(t *testing.T, file string) unit {
 	return u
 }
 
-// checkUnit checks what must hold for the unit of an edge and for that of a relay. The function
-// stops gets the settings of the unit's example environment. It returns the time that the process
-// may take to stop, and how many open files the process may need.
+// checkUnit checks what must hold for the units of edges and of relays. The function stops gets the
+// settings of the unit's example environment. It returns the time that the process may take to
+// stop, and how many open files the process may need.
 func checkUnit(t *testing.T, file string, stops func(settings map[string]string) (time.Duration, int)) {
 	t.Helper()
 	u := readUnit(t, file)
@@ -110,7 +110,8 @@ func TestC1_SystemdRelay(t *testing.T) {
 	})
 }
 
-// TestSystemdVerify has systemd verify the units, with a program that exists in place of ours.
+// TestSystemdVerify has systemd verify the units. It replaces the program of each unit by a program
+// that exists on this machine.
 func TestSystemdVerify(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestProcessesTakeNoPortTwice runs other processes that take ports at the same time and end, while
-// this one stays. No address may come twice within a process's turn, nor in two processes at once.
+// TestProcessesTakeNoPortTwice has three other processes take ports, and then this process. The
+// other processes run until the test ends. No two of all these addresses may be equal.
 func TestProcessesTakeNoPortTwice(t *testing.T) {
 	const each = 250
 	if os.Getenv("EDGERELAY_LOOPBACK") != "" {
@@ -18,7 +18,7 @@ func TestProcessesTakeNoPortTwice(t *testing.T) {
 			all = append(all, FreeAddr(t))
 		}
 		os.Stdout.WriteString(strings.Join(all, "\n") + "\n.\n")
-		os.Stdin.Read(make([]byte, 1)) // stays until the test has seen all
+		os.Stdin.Read(make([]byte, 1)) // runs until the test ends
 		return
 	}
 	seen := map[string]bool{}

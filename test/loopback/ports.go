@@ -46,8 +46,8 @@ func FreeAddr(t testing.TB) string {
 }
 
 // Free returns a loopback address on which nobody listens now. Later calls in this process return
-// other addresses, until mostBlocks blocks have had their turn. No other process that uses this
-// package returns the address.
+// other addresses, until the process takes the ports of its oldest block again. While this process
+// runs, no other process that uses this package returns the address.
 func Free() (addr string, err error) {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
@@ -70,7 +70,8 @@ func Free() (addr string, err error) {
 	return "", errors.New("no free port on loopback")
 }
 
-// turnLocked turns to a new block, or to the oldest one if there are enough or no more are free.
+// turnLocked makes a new block the block in use. If the process has mostBlocks blocks already, or
+// no block is free, it makes the oldest block of the process the block in use.
 func turnLocked() error {
 	ports.next = 1
 	if len(ports.claims) < mostBlocks {

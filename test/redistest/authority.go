@@ -19,7 +19,7 @@ import (
 // Authority signs the certificates of a test's servers and clients. Only the test's goroutine may
 // call the methods other than Pool, since they end the test if they fail.
 type Authority struct {
-	File string // path of its own certificate
+	File string // path of the authority's own certificate
 
 	t    testing.TB
 	dir  string

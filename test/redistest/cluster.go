@@ -47,7 +47,7 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 		_, port, _ := net.SplitHostPort(loopback.FreeAddr(t))
 		options := plain([]string{
 			"--cluster-enabled", "yes", "--cluster-port", port,
-			// Within this time a node must also answer a node that meets it.
+			// The time also bounds how long a node waits for the answer of a node that it meets.
 			"--cluster-node-timeout", fmt.Sprint(brisk.Milliseconds()),
 		})
 		if how != nil {

@@ -30,8 +30,8 @@ func (s *Server) RestartTLS(how TLS) {
 	s.start()
 }
 
-// arguments returns the arguments of redis-server for the port and for TLS. The receiver nil means
-// no TLS.
+// arguments returns the arguments of redis-server for the port and for TLS. If the receiver is nil,
+// the server speaks no TLS.
 func (how *TLS) arguments(host, port string) []string {
 	if how == nil {
 		return []string{"--port", port}

@@ -9,8 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// edge is one edge as its relay sees it: it sends frames and counts those that arrive. Its sessions
-// are numbered from 1. Of a session it stores only its groups.
+// edge is one edge as its relay sees it. It sends frames, and counts the frames that arrive. Its
+// sessions are numbered from 1. About a session, an edge stores only which groups the session is
+// in.
 type edge struct {
 	first      int // number of its first user
 	instance   protocol.Instance
@@ -19,8 +20,8 @@ type edge struct {
 	features   uint64
 	woken      bool
 
-	number uint64 // number of the last message; after relay.settle it is acknowledged
-	heard  uint64 // Session frames sent on this link
+	number uint64 // number of the last message; acknowledged after relay.settle
+	heard  uint64 // number of Session frames sent on this link
 	groups map[string][]uint64
 
 	out      []byte      // encoded frames that are to be sent
@@ -106,7 +107,8 @@ func (e *edge) connects(at protocol.Endpoint, first, sessions int) {
 	}
 }
 
-// message returns a frame in which a session says something, and the id of its publication.
+// message encodes a message of a session. It returns the frame, and the id of the publication that
+// the message becomes.
 func (e *edge) message(session uint64, format string, args ...any) (id uint64, frame []byte) {
 	e.number++
 	return protocol.BriefID(e.instance, e.number), link.Message{Number: e.number, Session: session, Payload: fmt.Appendf(nil, format, args...)}.Append(nil)

@@ -15,7 +15,7 @@ import (
 // heap returns the number of live bytes on the heap.
 func heap() float64 {
 	runtime.GC()
-	runtime.GC() // frees what the first one's finalizers released
+	runtime.GC() // frees what finalizers released after the first collection
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc)
@@ -48,15 +48,15 @@ func threadTime() time.Duration {
 	return time.Duration(ns)
 }
 
-// meter measures what the relay costs: the CPU time of the process, less that of the edges' side.
-// Only one goroutine may use it, locked to its thread.
+// meter measures what the relay costs: the CPU time of the process, minus the CPU time of the
+// edges' side. Only one goroutine may use a meter. The goroutine must be locked to its thread.
 type meter struct {
 	cpu, apart  time.Duration
 	wall, aside time.Duration
 	since       time.Time
-	// allocated is in bytes, and is used after beginAlone only. Until end is called, it is what the
-	// process had allocated at beginAlone, plus what calls of besides allocated. After end, it is
-	// what the relay allocated.
+	// allocated is a number of bytes. Only a meter from beginAlone uses it. Until end is called, it
+	// is what the process had allocated at beginAlone, plus what calls of besides allocated. After
+	// end, it is what the relay allocated.
 	allocated uint64
 	ended     bool
 	percent   int // GC percentage to restore; 0: it was not changed
@@ -75,7 +75,7 @@ func beginAlone() *meter {
 	return m
 }
 
-// besides runs work of the edges' side, whose cost does not count.
+// besides runs work of the edges' side. The meter leaves out the cost of this work.
 func (m *meter) besides(do func()) {
 	cpu, at, bytes := threadTime(), time.Now(), uint64(0)
 	if m.percent != 0 {
@@ -89,9 +89,9 @@ func (m *meter) besides(do func()) {
 	m.aside += time.Since(at)
 }
 
-// end ends the measurement; only its first call has an effect. Afterwards cpu is the relay's CPU
-// time, and wall the time that it took. After beginAlone, allocated is the number of bytes that the
-// relay allocated.
+// end ends the measurement. Only its first call has an effect. Afterwards cpu is the relay's CPU
+// time, and wall is the wall time without calls of besides. If the meter is from beginAlone,
+// allocated is then the number of bytes that the relay allocated.
 func (m *meter) end() {
 	if m.ended {
 		return

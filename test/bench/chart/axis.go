@@ -70,8 +70,7 @@ func (a axis) note() string {
 	return ""
 }
 
-// floorOf returns the largest of the numbers …, 1, 2, 5, 10, 20, … that is not above v, and ceilOf
-// the smallest that is not below v.
+// floorOf returns the largest of the numbers …, 1, 2, 5, 10, 20, … that is not above v.
 func floorOf(v float64) float64 {
 	unit := math.Pow(10, math.Floor(math.Log10(v)))
 	for _, lead := range []float64{5, 2, 1} {
@@ -82,6 +81,7 @@ func floorOf(v float64) float64 {
 	return unit
 }
 
+// ceilOf returns the smallest of the numbers …, 1, 2, 5, 10, 20, … that is not below v.
 func ceilOf(v float64) float64 {
 	low := floorOf(v)
 	if v <= low*(1+1e-9) {

@@ -22,7 +22,7 @@ type Run struct {
 	Figures []Figure       `json:"figures"`
 }
 
-// The section stands between these lines of its page.
+// The section is between these lines of its page.
 const (
 	beginning = "<!-- growth: written by go run ./test/bench -grow -->\n"
 	ending    = "<!-- end of growth -->\n"

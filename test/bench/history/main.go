@@ -1,5 +1,5 @@
-// History measures how much memory Redis takes for topics: while their histories live, and soon
-// after that, when last positions and marks are left.
+// History measures how much memory Redis takes for topics. It measures while their histories live,
+// and again soon after the histories expired, when only last positions and marks are left.
 //
 //	go run ./test/bench/history [-topics 2000]
 //

@@ -10,7 +10,8 @@ import (
 // servers was away.
 type Absence struct {
 	// Silence is the longest silence of a steady stream. A silence begins with Through, or when a
-	// message of the stream has reached all its receivers. It ends when the next message has.
+	// message of the stream has reached all its receivers. It ends when the next message of the
+	// stream has reached them.
 	Silence time.Duration
 
 	// Arrived has one time for each message of the burst, in ascending order: from the beginning of

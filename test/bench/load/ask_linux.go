@@ -3,7 +3,7 @@ package load
 import "context"
 
 // Ask holds commands of one session. The server answers each with a text that begins with Answer.
-// No message of a stream may be on its way to the session meanwhile.
+// Until the last answer, no message of a stream may be on its way to the session.
 type Ask struct {
 	Of       *Socket
 	Commands []string
@@ -50,6 +50,6 @@ func (l *Loop) answer(a *Ask) error {
 	if a.answered++; a.answered > a.sent {
 		return wrong("%s: %d answers to %d commands", a.Of.name, a.answered, a.sent)
 	}
-	l.deliveries++ // an answer counts as an arrival, for patience
+	l.deliveries++ // shows await that something has arrived
 	return l.command(a)
 }

@@ -200,7 +200,7 @@ func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
-// Idle handles what comes during the time d. It sends no message of a stream.
+// Idle handles what arrives during the time d. It sends no message of a stream.
 func (l *Loop) Idle(ctx context.Context, d time.Duration) error {
 	for until := time.Now().Add(d); ; {
 		left := time.Until(until)

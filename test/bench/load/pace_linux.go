@@ -24,7 +24,7 @@ type Paced struct {
 
 // Behind is the error for servers that do not keep the pace.
 type Behind struct {
-	Messages int // messages that some of their receivers lack
+	Messages int // messages that some receivers lack
 	Sent     int
 	Oldest   time.Duration // time since the oldest of these messages was sent
 }
@@ -33,14 +33,14 @@ func (b *Behind) Error() string {
 	return fmt.Sprintf("after %d messages, %d were not with all their receivers, and the oldest was sent %v ago", b.Sent, b.Messages, b.Oldest.Round(time.Millisecond))
 }
 
-// Pace sends the messages of a stream by the clock, whether or not those before have arrived. The
-// window of the stream bounds the messages under way. The time of a window is Every for each of its
-// messages.
+// Pace sends the messages of a stream by the clock, whether or not earlier messages have arrived.
+// The window of the stream bounds the messages under way. The time of a window is Every, multiplied
+// by the number of messages that fill the window.
 //
 // If the window is full and its oldest message was sent at least the time of a window ago, Pace
-// stops sending and returns a Behind. If the window is full earlier than that, the clients were
-// late. Pace then waits for room, and the messages that are due meanwhile become late. In any case
-// Pace waits for the messages that are under way.
+// stops sending and returns a Behind. If the window is full but its oldest message was sent more
+// recently, the clients were late. Pace then waits for room, and the messages that are due
+// meanwhile become late. In any case Pace waits for the messages that are under way.
 func (l *Loop) Pace(ctx context.Context, pace Pace, st *Stream) (r Paced, err error) {
 	before := l.deliveries
 	p := &pacing{Pace: pace, began: l.now(), window: len(st.left)}
@@ -112,7 +112,8 @@ type pacing struct {
 func (p *pacing) due(i int) time.Duration { return p.began + time.Duration(i)*p.Every }
 
 // next returns how long to wait before the next message is sent, or 0 if it is to be sent now. If
-// the window is full, it returns the time until the servers count as behind, or a Behind.
+// the window is full, next returns how long to wait until the servers count as behind. If they
+// count as behind now, it returns a Behind.
 func (p *pacing) next(now time.Duration) (wait time.Duration, behind *Behind) {
 	sent, whole := len(p.late), len(p.latencies)
 	if sent-whole < p.window {

@@ -21,8 +21,8 @@ func TestPacingSendsByTheClock(t *testing.T) {
 		{now: every, wait: 0, sent: true},
 		{now: every + 1, wait: every - 1},
 		{now: 2*every + 4, wait: 0, sent: true},  // the clients are a little late
-		{now: 3 * every, wait: 0, sent: false},   // behind: see below
-		{now: 3*every - 1, wait: 1, sent: false}, // the window is full for a moment more
+		{now: 3 * every, wait: 0, sent: false},   // the servers are behind
+		{now: 3*every - 1, wait: 1, sent: false}, // 1 ns before the servers are behind
 	} {
 		wait, behind := p.next(p.began + step.now)
 		if full := step.now == 3*every; wait != step.wait || (behind != nil) != full {
@@ -65,8 +65,8 @@ func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
 	}
 }
 
-// TestPaceWaitsForNothing has a server that gives nothing before it has ten messages. A closed loop
-// would send one, and wait.
+// TestPaceWaitsForNothing has a server that gives nothing before it has ten messages. A client that
+// waits until its message has arrived would send one message and no more.
 func TestPaceWaitsForNothing(t *testing.T) {
 	const every, held = 2 * time.Millisecond, 10
 	var kept [][]byte

@@ -7,8 +7,8 @@ import (
 )
 
 // Limits say when a round stops sending: after Messages messages, or once the time Time has passed
-// since the round began. But Time stops nothing before a first message has reached all its
-// receivers. When the round has stopped sending, it waits for the messages that are under way.
+// since the round began. Time has no effect until a first message has reached all its receivers.
+// When the round has stopped sending, it waits for the messages that are under way.
 type Limits struct {
 	Messages int
 	Time     time.Duration
@@ -32,8 +32,8 @@ type round struct {
 // patience bounds the time in which nothing arrives although messages are under way.
 const patience = 20 * time.Second
 
-// Run has each stream send as many messages at once as its window allows. A further message of the
-// stream follows each one that has reached all its receivers. The limits say when Run stops
+// Run has each stream send as many messages at once as its window allows. Whenever a message has
+// reached all its receivers, its stream sends a further message. The limits say when Run stops
 // sending.
 func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Result, err error) {
 	began, before := l.now(), l.deliveries
@@ -55,7 +55,8 @@ func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Re
 	return r, nil
 }
 
-// await handles what comes until the function underWay returns 0.
+// await handles what arrives until the function underWay returns 0. It fails if nothing arrives for
+// the time patience.
 func (l *Loop) await(ctx context.Context, underWay func() int) error {
 	for last, at := l.deliveries, l.now(); underWay() > 0; {
 		if err := l.Turn(ctx, time.Second); err != nil {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is one session. It holds no read buffer until part of a frame is left over.
+// Socket is one session. It has a read buffer only once a read has ended within a frame.
 type Socket struct {
 	fd      int
 	name    string
@@ -20,16 +20,16 @@ type Socket struct {
 	partial []byte // received bytes of an incomplete frame
 	out     []byte // bytes that the kernel has not taken yet
 
-	hears *Stream // the stream that it receives; nil: none
+	hears *Stream // stream that the session receives; nil: none
 	next  uint64  // number of the message that must come next
-	asks  *Ask    // nil: it gives no commands
+	asks  *Ask    // commands that the session is giving; nil: none
 }
 
 type state int
 
 const (
 	upgrading state = iota
-	greeting        // its hello was sent
+	greeting        // the hello was sent, and is not answered yet
 	open
 )
 
@@ -137,7 +137,7 @@ func (l *Loop) text(s *Socket, line []byte) error {
 	return nil
 }
 
-// send writes b. It keeps what the kernel does not take, and flush writes that later.
+// send writes b. It keeps the bytes that the kernel does not take, and flush writes them later.
 func (l *Loop) send(s *Socket, b []byte) error {
 	if len(s.out) > 0 {
 		s.out = append(s.out, b...)

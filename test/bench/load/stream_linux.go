@@ -18,8 +18,8 @@ type Stream struct {
 	receivers int
 	sent      uint64
 	whole     uint64          // messages that all receivers have
-	left      []int           // receivers that lack a message, by its number modulo window
-	at        []time.Duration // time when a message was sent, by its number modulo window
+	left      []int           // how many receivers lack a message; index: number % window
+	at        []time.Duration // when a message was sent; index: number % window
 }
 
 // Stream returns a stream of messages of size bytes, up to window of them under way at once.
@@ -30,8 +30,8 @@ func (l *Loop) Stream(from *Socket, wrap Wrap, size, window int) *Stream {
 	return st
 }
 
-// Among has the messages go to several topics in turn: message n takes wraps[n % len(wraps)]. No
-// server promises an order across topics, so the stream must have a window of 1.
+// Among has the messages go to several topics in turn: wraps[n % len(wraps)] is around message n.
+// No server promises an order across topics, so the stream must have a window of 1.
 func (st *Stream) Among(wraps []Wrap) { st.wraps = wraps }
 
 // Topics returns the number of topics that the stream's messages go to.

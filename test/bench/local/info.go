@@ -13,7 +13,7 @@ import (
 // Info holds what a redis-server reports of itself.
 type Info struct {
 	Calls   map[string]int // calls of each command, also those in scripts
-	Clients int            // connections, without the asking one
+	Clients int            // connections, except the one that Info opened
 	Memory  int            // used_memory, in bytes
 }
 
@@ -79,9 +79,9 @@ func parseInfo(text string) Info {
 	return i
 }
 
-// Since returns how many commands were called between two Infos: the parameter before, which is the
-// earlier one, and i. It counts the commands that begin with one of names. Without names it counts
-// all commands but INFO.
+// Since returns how many commands were called between the Info before and the later Info i. It
+// counts the commands that begin with one of names. Without names it counts all commands except
+// INFO.
 func (i Info) Since(before Info, names ...string) (n int) {
 	for command, calls := range i.Calls {
 		wanted := len(names) == 0 && command != "info"

@@ -146,9 +146,9 @@ func (e *edge) reaches(ctx context.Context, other *edge) error {
 	return other.await(ctx, "a message of another edge", func() bool { return other.received == want })
 }
 
-// chatter makes the edge's only session write to itself again and again. Each message is sent 5 ms
-// after the one before has arrived. The function stop ends that, and waits until the last message
-// has arrived.
+// chatter makes the edge's only session write to itself again and again. The session sends each
+// message 5 ms after the previous message has arrived. The function stop ends the writing, and
+// waits until the last message has arrived.
 func (e *edge) chatter() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -1,11 +1,11 @@
-// Takeover measures how soon a relay serves the sessions of another one that dies. It starts a
+// Takeover measures how soon a relay serves the sessions of another relay that died. It starts a
 // redis-server and two relays on loopback, and plays the edges itself, with real links:
 //
 //	go run ./test/bench/takeover [-sessions 100000] [-edges 10] [-talked 10000]
 //
 // Each session is the only one of its user, so there are as many topics as sessions. All edges link
 // to the first relay. Then this relay is killed, and the edges tell their tables to the second one.
-// A bystander, whose edge is linked to the second relay from the start, writes to itself meanwhile.
+// A bystander writes to itself meanwhile. Its edge is linked to the second relay from the start.
 package main
 
 import (
@@ -90,7 +90,7 @@ func measure(ctx context.Context, sessions, number, talked int) error {
 		return err
 	}
 	stop := bystander.chatter()
-	time.Sleep(time.Second) // the bystander's time without any takeover
+	time.Sleep(time.Second) // the bystander writes without any takeover
 	quiet := bystander.latencies()
 	began := time.Now()
 	first.Kill()
