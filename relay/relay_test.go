@@ -189,8 +189,8 @@ func TestRedisAwayAtStart(t *testing.T) {
 }
 
 // TestC3_StrayCharactersInTheRedisURLAreRefused checks that Load refuses a URL that has a control
-// character, a space at either end, or quotes around it. The error must be one line that says which
-// of them it is, and must not show the password.
+// character, a space at either end, or quotes around it. The error must be one line that names the
+// mistake, and must not show the password.
 func TestC3_StrayCharactersInTheRedisURLAreRefused(t *testing.T) {
 	for value, want := range map[string]string{
 		"redis://u:hidden@h:6379\n": "control character", "redis://u:hidden@h:6379\r": "control character",
