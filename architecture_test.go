@@ -278,7 +278,7 @@ func TestDesignPagesNameCodeThatThereIs(t *testing.T) {
 	for page, text := range designPages(t) {
 		for _, name := range dotted.FindAllString(fetched.ReplaceAllString(text, "]"), -1) {
 			switch found++; {
-			case strings.ContainsAny(name, "*…"): // the name stands for several
+			case strings.ContainsAny(name, "*…"): // a pattern for several names
 			case isFile.MatchString(name):
 				if !files[name] {
 					t.Errorf("%s names %s, which is no file", page, name)

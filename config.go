@@ -75,9 +75,9 @@ func load(environ []string) (c settings, err error) {
 	}
 	for _, name := range ports {
 		if !set[name] {
-			// An unset variable would take its own default, which may be the port that another
-			// variable names. Port 0 collides with no other port. If there is no problem, load
-			// takes the address out of the configuration again.
+			// An edge or a relay alone has a default for this variable. Here that default may be
+			// the port that another variable names. Port 0 collides with no other port. If load
+			// finds no problem, it clears the address below.
 			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}
@@ -124,8 +124,8 @@ func openByDefault(environ []string) (open bool) {
 	return open
 }
 
-// join adds to problems those Problems in err whose variable has none yet. A mistake in a variable
-// that both configurations have is thus reported once.
+// join adds the Problems in err to problems. It leaves out a Problem if problems has one of the
+// same variable already. So a mistake in a variable that both configurations have is reported once.
 func join(problems config.Problems, err error) config.Problems {
 	var more config.Problems
 	errors.As(err, &more)

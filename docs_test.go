@@ -15,7 +15,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// papers returns the texts of the project's pages, which are Markdown files, by path.
+// papers returns the texts of the papers, by path. A paper is one of the project's Markdown files.
 func papers(t *testing.T) (texts map[string]string) {
 	t.Helper()
 	texts = map[string]string{}

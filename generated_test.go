@@ -25,8 +25,8 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults returns a table of the variables that differ in one process from an edge or a relay
-// alone: they have another default, or are ignored.
+// otherDefaults returns a table of variables. In one process, each of them has another default than
+// for an edge or a relay alone, or is ignored.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {

@@ -188,8 +188,8 @@ func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 }
 
 // TestG2_ALogReaderThatIsStuckCostsNoClient has nobody read the logs. Clients come and go until the
-// edge drops lines. Two other clients must still reach each other, and both servers must stop in
-// order.
+// edge drops lines. Two other clients must still reach each other, and both servers must stop with
+// exit status 0.
 func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
 	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)

@@ -14,8 +14,8 @@ import (
 var pageHTML []byte
 
 // pagePolicy is the page's Content-Security-Policy. It permits inline scripts and styles. It
-// permits images in data URLs, since the page's empty icon is one. It permits connections by
-// WebSocket, and to the page's own host.
+// permits images from data URLs, since the page's icon is an empty data URL. It permits connections
+// by WebSocket, and to the page's own host.
 const pagePolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 

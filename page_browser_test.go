@@ -86,8 +86,8 @@ func TestFocusGoesToConnect(t *testing.T) {
 	}
 }
 
-// screenshot is the environment variable that names the file for the picture of TestTwoTabsChat.
-// Without it the picture is not kept.
+// screenshot is the environment variable that names the file for the picture of TestTwoTabsChat. If
+// the variable is not set, the picture is not kept.
 const screenshot = "EDGERELAY_SCREENSHOT"
 
 // tabs is a page that shows the chat's page twice, side by side, in two frames that look like tabs
@@ -104,8 +104,8 @@ var talker []byte
 
 // TestTwoTabsChat runs the whole cluster in one process, and the page in two tabs of one browser.
 // The tabs chat with each other, and must report that all is said. The browser takes a picture once
-// everything is loaded. For that it waits for an image that the server sends when all is said, or
-// after a minute.
+// everything is loaded. The last thing to load is an image, which the server sends when all is
+// said, or after a minute.
 func TestTwoTabsChat(t *testing.T) {
 	path := findBrowser(t)
 	chat, err := url.Parse("http://" + startProduct(t))

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/service"
 )
 
-// Config is a relay's configuration, with the variable of each field. Load fills and checks it, and
-// New expects a checked one. Docs says what each variable is for.
+// Config is a relay's configuration. The tag of each field names its variable, and Docs says what
+// the variable is for. Load fills and checks a Config, and New expects a checked one.
 type Config struct {
 	RedisURL string `env:"RELAY_REDIS_URL,required" secret:"true"`
 
@@ -43,13 +43,13 @@ type Config struct {
 // is config.Problems.
 func Load(environ []string) (Config, error) { return config.Load[Config](environ) }
 
-// Variables lists what Load reads.
+// Variables lists the variables that Load reads.
 func Variables() []config.Variable { return config.Variables[Config]() }
 
 // Memory reports whether RedisURL names the broker in memory.
 func (c Config) Memory() bool { return strings.HasPrefix(c.RedisURL, "memory:") }
 
-// name returns the relay's name in its own log and in those of its edges.
+// name returns the name of the relay in its own log and in the logs of its edges.
 func (c Config) name() string {
 	return cmp.Or(c.Machine, service.Host("relay"))
 }

@@ -14,7 +14,7 @@ import (
 type rotated struct {
 	t             *testing.T
 	server        *redistest.Server
-	ca, cert, key string // the relay's files
+	ca, cert, key string // paths of the relay's files
 	admin         string
 	lines         *logged
 	seen          int // length of lines at the last call of kill
@@ -44,8 +44,8 @@ func rotate(t *testing.T, a *redistest.Authority) *rotated {
 	return r
 }
 
-// put replaces a file in one step. The new content is that of the other files, one behind the
-// other.
+// put replaces a file in one step. The new content is the content of the other files, in their
+// order.
 func (r *rotated) put(file string, others ...string) {
 	r.t.Helper()
 	var text bytes.Buffer
@@ -77,7 +77,7 @@ func (r *rotated) kill() {
 	r.told("redis is away")
 }
 
-// told waits until what the relay has logged since the last call of kill contains text.
+// told waits until the relay has logged text since the last call of kill.
 func (r *rotated) told(text string) {
 	r.t.Helper()
 	r.await(text, func() bool { return strings.Contains(r.lines.String()[r.seen:], text) })

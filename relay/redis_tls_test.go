@@ -66,8 +66,8 @@ func TestRedisWithoutVerificationIsAWarning(t *testing.T) {
 }
 
 // TestRedisTLSEndToEnd runs two relays that trust one authority. The first must reach its Redis.
-// The second must not reach its Redis, which has a certificate for another host. It must log what
-// to do.
+// The second must not reach its Redis, which has a certificate for another host. The second relay
+// must log what to do.
 func TestRedisTLSEndToEnd(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	right := redistest.StartTLS(t, redistest.TLS{Authority: a, AskClient: true})

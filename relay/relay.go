@@ -28,7 +28,7 @@ const (
 	drainTime  = 5 * time.Second // longest time from the order to stop until Bye
 	moveTime   = 3 * time.Second // longest time for edges to move away, the first part of drainTime
 	moveWindow = time.Second     // time within which the edges that can move begin to do so
-	byeTime    = 2 * time.Second // longest time after drainTime, for Bye and the edges' answers
+	byeTime    = 2 * time.Second // longest time for Bye and the edges' answers, after the drain
 )
 
 // Options replace parts that a Relay would make for itself.

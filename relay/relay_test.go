@@ -174,7 +174,7 @@ func TestRedisAwayAtStart(t *testing.T) {
 	go func() { ended <- r.Run(ctx) }()
 	for began := time.Now(); len(r.Health().Degraded) == 0; {
 		if time.Since(began) > time.Minute {
-			t.Fatal("not degraded after 10 s")
+			t.Fatal("not degraded after a minute")
 		}
 		time.Sleep(10 * time.Millisecond) // polls: there is no event to wait for
 	}
@@ -189,8 +189,8 @@ func TestRedisAwayAtStart(t *testing.T) {
 }
 
 // TestC3_StrayCharactersInTheRedisURLAreRefused checks that Load refuses a URL that has a control
-// character, a space at either end, or quotes around it. The error must be one line that says which
-// of them it is, and must not show the password.
+// character, a space at either end, or quotes around it. The error must be one line that names the
+// mistake, and must not show the password.
 func TestC3_StrayCharactersInTheRedisURLAreRefused(t *testing.T) {
 	for value, want := range map[string]string{
 		"redis://u:hidden@h:6379\n": "control character", "redis://u:hidden@h:6379\r": "control character",

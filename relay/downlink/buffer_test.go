@@ -59,8 +59,8 @@ func TestBufferKeepsFrames(t *testing.T) {
 	}
 }
 
-// TestBufferWritable lets the queued bytes reach full and fall below it again. Each time, fill must
-// report drained once. If the bytes have not reached full, fill must not report drained.
+// TestBufferWritable lets the queued bytes reach full and then fall below full. Each time, fill
+// must report drained once. If the bytes have not reached full, fill must not report drained.
 func TestBufferWritable(t *testing.T) {
 	b := buffer{full: 2 * chunkSize, limit: 1 << 30}
 	frame := link.Answer{Text: make([]byte, chunkSize-20)}.Append(nil)
@@ -125,7 +125,7 @@ func publishing(links, frames, size int) (step func()) {
 }
 
 // TestNoAllocPerPublicationAndLink queues publications for ten links and takes them out again, one
-// at a time and 1000 at a time. After the first step, neither may allocate.
+// at a time and 1000 at a time. In both cases, only the first step may allocate.
 func TestNoAllocPerPublicationAndLink(t *testing.T) {
 	if race.Enabled { // the detector makes a sync.Pool drop some of its items
 		t.Skip("counts without the race detector")

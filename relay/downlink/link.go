@@ -31,10 +31,10 @@ type Conn interface {
 	Features() uint64
 }
 
-// Link is the relay's end of one link. It has no goroutine. HandleFrame and EndBatch may block, as
-// Handler.Connected and Handler.Received do. The other methods do not block. The link's writer
-// calls Fill, and its reader calls HandleFrame and EndBatch. Anyone may call the other methods at
-// any time.
+// Link is the relay's end of one link. It has no goroutine. HandleFrame and EndBatch may block,
+// because they call Handler.Connected and Handler.Received. The other methods do not block. The
+// link's writer calls Fill, and its reader calls HandleFrame and EndBatch. Any goroutine may call
+// the other methods at any time.
 type Link struct {
 	handler    Handler
 	conn       Conn
@@ -50,7 +50,7 @@ type Link struct {
 	// Owned by the link's reader.
 	frames []any
 	size   int
-	last   int // how many frames were handed on last
+	last   int // number of frames that were handed on last
 }
 
 // NewLink returns a Link after the handshake that brought h. It calls no method of conn. The Link
@@ -140,9 +140,9 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	return l.EndBatch()
 }
 
-// begin tells the handler of the link. If the handler returns an error, begin returns a
-// *link.CloseError, which ends the link. Its Code is CodeLimit unless the handler's error has
-// another.
+// begin tells the handler of the link. If the handler's error is or wraps a *link.CloseError, begin
+// returns that *link.CloseError. For any other error of the handler, begin returns a
+// *link.CloseError with CodeLimit and the error's text. The returned error ends the link.
 func (l *Link) begin() error {
 	err := l.handler.Connected(l, l.hello)
 	if err == nil {

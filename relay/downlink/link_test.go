@@ -38,8 +38,8 @@ func (p *portions) Received(_ *Link, frames []any, size int) error {
 }
 
 // TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold checks the portions in which a
-// batch is handed on. The size of a portion must exceed the constant portion by less than one
-// frame. The memory that the frames hold must exceed the sum of the sizes by an eighth at most.
+// batch is handed on. The size of a portion may exceed the constant portion, but by less than one
+// frame. The memory that the frames hold may exceed the sum of the sizes, but by an eighth at most.
 func TestP8_DecodedFramesAreHandedOnInPortionsThatCountWhatTheyHold(t *testing.T) {
 	const batch = 1 << 20
 	for name, frame := range smallFrames {

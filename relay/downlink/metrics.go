@@ -19,7 +19,7 @@ const (
 	refusedVersion  = "version"
 	refusedStopping = "stopping"
 	refusedCrowded  = "crowded" // the handshake made room for another
-	refusedBroken   = "broken"  // any other: a protocol error, a time-out or a lost connection
+	refusedBroken   = "broken"  // another reason: a protocol error, a time-out, a lost connection
 )
 
 func refusalReason(err error) string {
@@ -120,7 +120,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector. Only links that have begun have series of their own. If
-// an instance has several such links, only the one of the highest generation has them.
+// an instance has several such links, only the link of the highest generation has such series.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.server.mu.Lock()
 	m.mu.Lock()

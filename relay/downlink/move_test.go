@@ -36,9 +36,9 @@ func TestWhoOnlyAsksIsNoLink(t *testing.T) {
 	}
 }
 
-// An edge may dial a relay and then not need the link. As long as no frame has come after the
-// handshake, the handler must hear nothing of the link. AwaitMoved must not wait for such a link
-// either.
+// TestALinkCountsFromItsFirstFrameOn dials a link and sends no frame after the handshake. An edge
+// does this if it does not need the link. The handler must hear nothing of the link, and AwaitMoved
+// must not wait for it.
 func TestALinkCountsFromItsFirstFrameOn(t *testing.T) {
 	f := listen(t, 0)
 	able := f.able(t, 1)

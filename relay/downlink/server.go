@@ -54,14 +54,14 @@ type Server struct {
 
 	ctx     context.Context // done when links must end at once
 	cancel  context.CancelFunc
-	running sync.WaitGroup // the links; Add is called under mu, and not once closing is set
+	running sync.WaitGroup // the links; Add is called under mu, and never after closing is set
 
 	mu       sync.Mutex // guards the following
 	refusing bool       // new links are refused
 	closing  bool
 	links    map[*Link]*link.Conn
-	// moved is closed when no link is left that has begun and can move. It is nil before
-	// AwaitMoved, and after it was closed.
+	// moved is closed when no link is left that has begun and can move. Before AwaitMoved, and
+	// after the channel was closed, moved is nil.
 	moved chan struct{}
 }
 
@@ -80,7 +80,8 @@ func NewServer(cfg Config, h Handler) *Server {
 	return s
 }
 
-// ServeHTTP takes GET /link. If that makes a link, ServeHTTP returns when the link has ended.
+// ServeHTTP answers GET /link. If the handshake makes a link, ServeHTTP returns when the link has
+// ended.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != link.Path {
 		http.NotFound(w, r)
@@ -167,9 +168,9 @@ func (s *Server) ended(log *slog.Logger, conn *link.Conn, err error) {
 	log.Info("link down", "code", code.String(), "by", by, "err", err, "rtt", conn.Stats().RTT)
 }
 
-// Close refuses new links, says Bye on the links and returns when they have ended. If ctx is done
-// before, Close cuts the links, waits for their end, and returns ctx's error. A handshake that is
-// under way makes no link.
+// Close refuses new links, says Bye on the present links and returns when they have ended. If ctx
+// is done while a link still lives, Close cuts all links, waits for their end, and returns ctx's
+// error. A handshake that is under way makes no link.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true

@@ -307,7 +307,7 @@ func TestFramesDown(t *testing.T) {
 	}
 }
 
-// TestRelayFrames checks that a frame that an edge may not send, or that is malformed, ends the
+// TestRelayFrames sends frames that are malformed, or that only a relay may send. Each must end the
 // link.
 func TestRelayFrames(t *testing.T) {
 	f := listen(t, 0)

@@ -55,7 +55,7 @@ func (a Addr) split() (host string, port uint64) {
 	return host, port
 }
 
-// everyHost reports whether net.Listen takes host for all addresses of the machine.
+// everyHost reports whether net.Listen, given host, listens on all addresses of the machine.
 func everyHost(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "" || err == nil && ip.IsUnspecified()

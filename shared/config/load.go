@@ -13,7 +13,7 @@ import (
 
 // Validator is a configuration with rules that tags cannot express. Load calls Validate when it has
 // set every field that it could read. Load leaves out repeated Problems of Validate. If Load itself
-// has found a Problem in a variable, it also leaves out those of Validate for that variable.
+// has found a Problem in a variable, it also leaves out Validate's Problems in that variable.
 type Validator interface{ Validate() []Problem }
 
 // Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns

@@ -1,8 +1,8 @@
 // Package crowd decides who gives way when many owners share something bounded. The owner that
 // holds most loses its oldest member. So an owner that takes ever more soon pushes out only its own
-// members. Owners that hold little count as equal: while none holds more, the oldest member of all
-// goes. Without this rule, many owners that hold next to nothing would push out an owner that holds
-// a little more.
+// members. Owners that hold little count as equal. While no owner holds more than little, the
+// oldest member of all gives way. Without this rule, many owners that hold next to nothing would
+// push out an owner that holds a little more.
 package crowd
 
 import (
@@ -62,7 +62,7 @@ func (c *Crowd[K, V]) Join(key K, value V, weight int64) *Member[K, V] {
 	return m
 }
 
-// Weigh changes what m weighs. If m has left, Weigh does nothing.
+// Weigh sets the weight of m. If m has left, Weigh does nothing.
 func (c *Crowd[K, V]) Weigh(m *Member[K, V], weight int64) {
 	if m.owner == nil {
 		return
@@ -73,7 +73,7 @@ func (c *Crowd[K, V]) Weigh(m *Member[K, V], weight int64) {
 	heap.Fix(&c.heaviest, m.owner.index)
 }
 
-// Leave takes m out. It reports whether m was there.
+// Leave removes m from the crowd. It reports whether m was in the crowd.
 func (c *Crowd[K, V]) Leave(m *Member[K, V]) bool {
 	o := m.owner
 	if o == nil {

@@ -9,20 +9,21 @@ import (
 // give each customer at least a /64.
 const sourceBits = 64
 
-// fewOf is the number by which a bound of connections is divided to get the number that counts as
-// few.
+// fewOf is the divisor of Few: a bound of connections, divided by fewOf, is the number that counts
+// as few.
 const fewOf = 512
 
-// Few returns how many connections a source may have and still count like a source with one. The
-// parameter most is the bound of the connections of all sources together.
+// Few returns how many connections a source may have and still count like a source that has one
+// connection. The parameter most is the bound of the connections of all sources together.
 //
 // Several edges or clients may share an address, and their connections are then of one source. An
 // attacker may have as many sources as the bound, each with one connection. The shared source holds
-// more than each of these. Without Few, it would lose its connections to them.
+// more than each source of the attacker. Without Few, the shared source would lose its connections
+// to the attacker.
 func Few(most int) int64 { return int64(max(most/fewOf, 1)) }
 
 // Source returns the owner of a connection: an IPv4 address, or the /64 network of an IPv6 address.
-// All addresses of other networks than TCP are one source.
+// All addresses that are not TCP addresses are one source.
 func Source(remote net.Addr) netip.Addr {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {

@@ -23,9 +23,9 @@ type Admin struct {
 }
 
 // Server returns the server of an admin port. Everyone who reaches the port gets /livez, /readyz
-// and /metrics. If the port listens on loopback and a request names a host, the name must be one of
-// loopback. /debug/ is only for requests that come from this machine, name a loopback host, and
-// carry no proxy's mark.
+// and /metrics. If the port listens on loopback and a request names a host, that host must be a
+// loopback host. /debug/ is only for requests that come from this machine, name a loopback host,
+// and carry no proxy's mark.
 func (a Admin) Server() *Server {
 	started := time.Now()
 	mux := http.NewServeMux()

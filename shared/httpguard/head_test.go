@@ -58,8 +58,8 @@ func TestA1_ALongHeadIsCutOnTheWire(t *testing.T) {
 	}
 }
 
-// TestA1_ASecondRequestIsMeasuredLikeTheFirst checks that a second head is refused for its length
-// too. The second head comes together with the first request, which is answered.
+// TestA1_ASecondRequestIsMeasuredLikeTheFirst checks that a second head on a connection is refused
+// if it is too long. The second head comes together with the first request, which is answered.
 func TestA1_ASecondRequestIsMeasuredLikeTheFirst(t *testing.T) {
 	post := "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na:\nb:\nc:\n"
 	for name, first := range map[string]string{"GET": livez, "POST": post, "POST and a line": post + "\r\n"} {

@@ -40,10 +40,10 @@ func localRequest(r *http.Request) bool {
 // guardHost guards a server that listens on loopback and has Config.OtherHosts. It answers 403 to a
 // request whose host is neither a loopback name of this machine nor permitted by Config.OtherHosts.
 //
-// Without the guard, a foreign web page could read the answers. Its owner points the page's name to
-// 127.0.0.1, and a browser then takes this server for the page's host. Only the name in the request
-// tells such a page from one of this server. Browsers always send the name, so a request without
-// one comes from no page.
+// Without the guard, a foreign web page could read the answers. The page's owner points the page's
+// host name to 127.0.0.1, and a browser then takes this server for that host. Only the host name in
+// the request shows that the page is foreign. Browsers always send the host name, so a request
+// without it comes from no page.
 func (s *Server) guardHost(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.loopback.Load() && r.Host != "" && !loopbackName(hostname(r.Host)) && !s.otherHosts(r.Host) {

@@ -121,7 +121,7 @@ func (w *waiting) measure(cfg Config) {
 	}
 }
 
-// most returns the bound of connections without a handler at this moment.
+// most returns the bound, at this moment, of the connections for which no handler works.
 func (cfg Config) most() int {
 	limit, known := service.OpenFiles()
 	if !known {
@@ -139,8 +139,9 @@ func (cfg Config) most() int {
 }
 
 // Serve serves on l until ctx is done. Then it waits for the requests under way to end, for the
-// time grace at most, and returns nil. If serving fails before, Serve returns the error. Hijacked
-// connections belong to their handlers. Serve closes l, and must be called only once.
+// time grace at most, and returns nil. If serving fails while ctx is not done, Serve returns the
+// error. Hijacked connections belong to their handlers. Serve closes l, and must be called only
+// once.
 func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	s.loopback.Store(s.otherHosts != nil && onlyLoopback(l))
 	failed := make(chan error, 1)

@@ -71,7 +71,7 @@ type visit struct {
 	since     time.Time // start of the phase
 	place     *member   // place in waiting.queue; nil: none
 	long      *member   // place in waiting.long; nil: none
-	unhurried bool      // its handler has all the time it wants
+	unhurried bool      // its handler may take any time
 	out       bool
 }
 
@@ -189,14 +189,15 @@ func (v *visit) gather(scanned int) error {
 	}
 }
 
-// headEnds notes that all of a head was given. The bytes after it belong to its request, or to the
-// next one.
+// headEnds is called when a whole head was given to net/http. The bytes after the head belong to
+// its request, or to the next request.
 func (v *visit) headEnds() {
 	v.stage, v.head = stageBehind, head{}
 	v.guard.leaveLong(v)
 }
 
-// begins ends the idle phase, if it lasts, because a byte of a request has come.
+// begins is called when bytes of a request have come. If the connection is idle, begins ends the
+// idle phase.
 func (v *visit) begins() {
 	if v.rests {
 		v.rests = false
@@ -226,8 +227,9 @@ const tooLongAnswer = "HTTP/1.1 431 Request Header Fields Too Large\r\n" +
 	"a request has at most 64 header lines and 16 KiB of headers; " +
 	"send fewer cookies, or a shorter token\n"
 
-// refuse answers 431, and returns errHead. For a moment it discards what the client still sends. A
-// socket that is closed with unread bytes is reset, and then the client might never see the answer.
+// refuse answers 431, and returns errHead. For refuseTime at most, it discards what the client
+// still sends. A socket that is closed with unread bytes is reset, and then the client might never
+// see the answer.
 func (v *visit) refuse() error {
 	v.came = nil
 	v.guard.leaveLong(v)

@@ -18,7 +18,7 @@ const (
 	// to work, and the client to take the answer.
 	requestTime = 10 * time.Second
 	idleTime    = time.Minute // from an answer to the next request
-	sweepEvery  = time.Second // time between two checks, by which a connection may last too long
+	sweepEvery  = time.Second // time between two sweeps; a time-out may come this much late
 )
 
 // drop says why the guard closed a connection. It is a metric label.
@@ -46,15 +46,15 @@ const (
 
 var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 
-// waiting bounds the connections of a server that are not upgraded. It bounds the time of each, and
-// the number of those without a handler at work.
+// waiting bounds the connections of a server that are not upgraded. It bounds the time of each
+// connection, and the number of connections for which no handler works.
 //
 // At the bound, an older connection gives way to each new one. If new connections were refused
-// instead, people without a token could keep everybody out by opening many. Among the connections
+// instead, people without a token could open many and keep everybody out. Among the connections
 // of the source that has most, the one that has been longest in its phase gives way. While no
 // source has more than a few, all connections are compared instead.
 //
-// A connection begins its first phase when it comes, and further ones with each request.
+// A connection begins its first phase when it comes, and further phases with each request.
 type waiting struct {
 	most     func() int // bound of the connections without a handler; at least 1
 	mostLong int        // bound of the connections whose head has memory of its own

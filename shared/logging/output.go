@@ -70,9 +70,9 @@ func NewOutput(file io.Writer, d *Dropped) *Output {
 }
 
 // Write keeps lines for the goroutine that writes to the file, or drops them. It must be given
-// whole lines. Once Write has dropped lines, it drops all later lines too, however short they are.
-// That ends when the goroutine has taken the lines that wait. So the lines that the goroutine takes
-// at once have at most one gap, which is at their end.
+// whole lines. Once Write has dropped a line, it drops all lines, even short ones, until the
+// goroutine has taken the lines that wait. So the lines that the goroutine takes at once have at
+// most one gap, which is at their end.
 func (o *Output) Write(lines []byte) (int, error) {
 	o.mu.Lock()
 	if o.ended || o.missing > 0 || len(o.waiting)+len(lines) > outputBytes {

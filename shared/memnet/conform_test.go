@@ -15,8 +15,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// conform runs f twice with the two ends of a connection: one of this package, and one of TCP. f
-// must pass with both.
+// conform runs f with the two ends of a connection of this package, and also with the two ends of a
+// TCP connection. f must pass with both connections.
 func conform(t *testing.T, f func(t *testing.T, a, b net.Conn)) {
 	listeners := map[string]func(t *testing.T) (net.Listener, func() (net.Conn, error)){
 		"memnet": func(*testing.T) (net.Listener, func() (net.Conn, error)) {

@@ -135,9 +135,9 @@ func (w *wire) wake() {
 	}
 }
 
-// takeGone does nothing and returns nil until the connection has ended: until it is cut, or both
-// ends are closed. Then takeGone stops all timers. It returns w.gone at the first call after the
-// end, and nil at later calls. mu must be held.
+// takeGone does nothing and returns nil while the connection has not ended. A connection ends when
+// it is cut, or when both ends are closed. After that, takeGone stops all timers. It returns w.gone
+// at the first call after the end, and nil at later calls. mu must be held.
 func (w *wire) takeGone() func() {
 	if !w.cut && !(w.streams[0].finished && w.streams[1].finished) {
 		return nil

@@ -32,8 +32,8 @@ type stream struct {
 	pace    *time.Timer
 }
 
-// side is one end of a stream: what wakes the goroutines that are blocked there, and their
-// deadline.
+// side is one end of a stream. It has the condition that wakes the goroutines that are blocked at
+// this end, and their deadline.
 type side struct {
 	changed  sync.Cond
 	deadline time.Time // zero: none
@@ -102,8 +102,8 @@ func (s *stream) read(p []byte) (n int, cut bool, err error) {
 	}
 }
 
-// take moves buffered bytes to p, as many as p holds and as the limit of CutAfter and the rate
-// allow now. It returns their number.
+// take moves buffered bytes to p and returns their number. The length of p, the limit of CutAfter
+// and the rate bound this number.
 func (s *stream) take(p []byte) int {
 	n := min(len(p), s.buffered())
 	if s.limited {

@@ -69,9 +69,9 @@ func ParsePosition(s string) (Position, error) {
 }
 
 // Unplaced returns a position for members who came while the broker was away. At that time nobody
-// could tell the position of their topic. The position says only that the members came after those
-// frames of their edge that have numbers up to the given one. Unplaced positions are after the zero
-// Position and before all others.
+// could tell the position of their topic. The position says only that the members came after all
+// frames of their edge up to this number. Unplaced positions are after the zero Position and before
+// all others.
 func Unplaced(number uint64) Position { return Position{Offset: min(number, math.MaxUint64-1) + 1} }
 
 // IsUnplaced reports whether p is a result of Unplaced.

@@ -24,7 +24,7 @@ var unseen = []*unicode.RangeTable{
 // CheckStrictID returns nil if s can be an id where ids are strict, and otherwise an error that
 // says why not. Strict ids also pass CheckID. Different strict ids look different, except for
 // spaces and for letters that look alike. A strict id has none of 【, 】 and " send:", so it cannot
-// pretend to be another part of a rendered message. The error's text has the form of CheckID's.
+// pretend to be another part of a rendered message. The error's text is a predicate, as in CheckID.
 func CheckStrictID(s string) error {
 	if err := CheckID(s); err != nil {
 		return err

@@ -2,18 +2,18 @@
 // away.
 //
 // The source of the addresses is the system's resolver, by way of Go's package net: the hosts file,
-// then the nameservers of resolv.conf. If a nameserver is silent, that resolver waits 5 s, unless
-// resolv.conf says otherwise, before it asks the next one. That is longer than most dials here may
+// then the nameservers of resolv.conf. If a nameserver is silent, that resolver waits 5 s before it
+// asks the next one. resolv.conf may set another time. 5 s are longer than most dials here may
 // take, so a look-up goes on when the dial that began it has ended. A look-up has 30 s, and later
-// dials join it. Its answer is kept until a newer one comes or the name is forgotten, whatever the
-// time to live in the answer is. A dial that has an older answer waits at most 200 ms for a newer
-// one, and then uses the older one. A and AAAA records are looked up apart from each other, since
-// some nameservers answer for only one of the two.
+// dials join it. The answer is kept until a newer answer comes or the name is forgotten. The time
+// to live in the answer does not matter. A dial that has an older answer waits at most 200 ms for a
+// newer one, and then uses the older one. A and AAAA records are looked up apart from each other,
+// since some nameservers answer for only one of the two.
 //
-// A Names remembers 1,024 names. For one more it forgets the name whose last use was the longest
-// ago, among those that are not being looked up. It looks up at most 128 names at once, with two
-// look-ups for each. While it looks up 128, it refuses a further name that it does not remember.
-// For a further name that it remembers it gives the last answer.
+// A Names remembers 1,024 names. If one more comes, the Names forgets the least recently used name
+// that is not being looked up. It looks up at most 128 names at once, with two look-ups for each.
+// While 128 names are being looked up, a further name gets its last answer if the Names remembers
+// it, and an error if not.
 package resolve
 
 import (
@@ -27,12 +27,12 @@ import (
 )
 
 const (
-	// lookupTime bounds one look-up. It has room for a silent nameserver, which costs 5 s for each
-	// of the five names that search domains may make of one. The remaining 5 s are for the
-	// nameserver that answers.
+	// lookupTime bounds one look-up. Search domains may make five names of one name, and a silent
+	// nameserver costs 5 s for each of the five. The remaining 5 s are for the nameserver that
+	// answers.
 	lookupTime = 30 * time.Second
-	// patience is how long a dial waits for a look-up when it knows an address already, counted
-	// from the look-up's start.
+	// patience bounds the wait for a look-up if an address is known already. The time counts from
+	// the start of the look-up.
 	patience = 200 * time.Millisecond
 
 	maxNames    = 1024
@@ -100,12 +100,14 @@ var (
 	errSlow   = errors.New("DNS has not answered yet")
 )
 
-// Lookup returns the addresses of host, in which both families alternate. If no address comes from
-// the last look-up of its family, or if Close has been called, the error says why. If addresses
-// come with an error, they are from an older answer, or Close was called meanwhile.
+// Lookup returns the addresses of host, in which both families alternate. If host is an IP address,
+// Lookup returns that address. The error is nil if an address comes from the last look-up of its
+// family. Otherwise the error says why there is no such address, and all addresses come from older
+// answers. After Close, the look-up of a name fails. If Close is called during Lookup, there may be
+// an error and addresses of any age.
 //
-// Lookup waits for each look-up under way until that look-up has ended, or until it has lasted for
-// patience if an address is known. It stops waiting when ctx is done or Close is called.
+// Lookup waits until each look-up under way has ended. If an address is known, Lookup waits only
+// until each look-up has lasted for patience. It stops waiting when ctx is done or Close is called.
 func (n *Names) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
@@ -153,9 +155,9 @@ func failure(host string, err error) error {
 	return fmt.Errorf("lookup %s: %w", host, err)
 }
 
-// begin starts the look-ups of host that are not under way, and returns the entry of host. If host
-// is not being looked up and maxUnderWay other names are, begin starts none. It then fails if host
-// is not remembered. It also fails after Close.
+// begin starts the look-ups of host that are not under way, and returns the entry of host. At most
+// maxUnderWay names are looked up at once. If so many other names are being looked up, begin starts
+// no look-up, and fails if host is not remembered. It also fails after Close.
 func (n *Names) begin(host string) (*name, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -189,9 +191,9 @@ func (n *Names) begin(host string) (*name, error) {
 	return entry, nil
 }
 
-// makeRoomLocked makes room for one more name. If maxNames are remembered, it forgets the one whose
-// last use was the longest ago, among those that are not being looked up. There always is such a
-// name, since at most maxUnderWay are being looked up.
+// makeRoomLocked makes room for one more name. If maxNames are remembered, it forgets the least
+// recently used name that is not being looked up. There always is such a name, since at most
+// maxUnderWay are being looked up.
 func (n *Names) makeRoomLocked() {
 	if len(n.names) < maxNames {
 		return

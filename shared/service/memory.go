@@ -31,11 +31,11 @@ func limitMemory(log *slog.Logger) {
 	log.Info("memory limit", "bytes", debug.SetMemoryLimit(-1), "source", source)
 }
 
-// memoryLimit returns the limit in bytes and where it comes from. The limit is 0 when nothing is to
-// be set; if GOMEMLIMIT sets no limit either, the source is "" too. The kernel keeps a part of the
-// memory for itself. So the configured size of a machine or a container may exceed the memory that
-// the machine reports. Then the limit is taken from what the machine reports, since the kernel's
-// part matters on a small machine.
+// memoryLimit returns the limit in bytes and the source of the limit. A limit of 0 means that
+// limitMemory must set no limit. The source is then GOMEMLIMIT if that variable is set, and "" if
+// it is not. The kernel keeps a part of the memory for itself. So the configured size of a machine
+// or a container may exceed the memory that the machine reports. Then the limit is taken from what
+// the machine reports, since the kernel's part matters on a small machine.
 func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, error)) (limit int64, source string) {
 	if getenv("GOMEMLIMIT") != "" {
 		return 0, "GOMEMLIMIT"

@@ -46,7 +46,7 @@ type Command struct {
 	Run   func(args, environ []string, stdout, stderr io.Writer) (status int)
 }
 
-// Process is what Run gets of the process around it.
+// Process gives Run the log, the standard output and the metrics of the process.
 type Process struct {
 	Log *slog.Logger
 	// Out is standard output, for people to read. It never blocks, and drops lines that nobody
@@ -163,8 +163,8 @@ func (p Program[T]) healthcheck(environ []string, stderr io.Writer) int {
 }
 
 // work runs the program. What the program prints goes through outputs. So a stuck or closed reader
-// stops no work. It costs lines, and at most a second at the end of the process. Only the text of a
-// crash goes to standard error directly, since Go's runtime writes it.
+// stops no work. Such a reader costs lines, and at most a second at the end of the process. Only
+// the text of a crash goes to standard error directly, since Go's runtime writes it.
 func (p Program[T]) work(environ []string, stdout, stderr io.Writer) int {
 	signal.Ignore(syscall.SIGPIPE) // else a write to a broken pipe could end the process
 	process := Process{dropped: new(logging.Dropped)}

@@ -87,8 +87,8 @@ func TestSignals(t *testing.T) {
 }
 
 // TestC2_AHangUpDrains has a program send SIGHUP to itself. The program runs as an ordinary
-// process, and as process 1, which a container has. A program that is started with SIGHUP ignored,
-// as by nohup, must leave it ignored.
+// process, and as process 1, like a program in a container. A program that is started with SIGHUP
+// ignored, as by nohup, must leave it ignored.
 func TestC2_AHangUpDrains(t *testing.T) {
 	for _, c := range []struct {
 		name, how, prints string

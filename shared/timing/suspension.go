@@ -7,9 +7,8 @@ const Suspended = 5 * time.Second
 
 // Suspension notices time in which the process did not run. If the process was stopped, the next
 // step is late by both clocks. If its machine was suspended, the wall clock has gone on, and the
-// monotonic clock may have stood still. If the wall clock is set back, that does not count. If it
-// is set forward by Suspended or more, that is taken for a suspension. Only one caller may step a
-// Suspension.
+// monotonic clock may have stood still. Setting the wall clock back does not count. Setting it
+// forward by Suspended or more is taken for a suspension. Only one caller may step a Suspension.
 type Suspension struct {
 	Every time.Duration // the time between two steps
 
@@ -17,9 +16,9 @@ type Suspension struct {
 	mono time.Duration
 }
 
-// Step takes both clocks and is called at regular times. The monotonic time counts from any fixed
-// moment. Step returns the time lost since the last call. It returns 0 if less than Suspended was
-// lost, and at the first call.
+// Step is given the times of both clocks, and must be called at intervals of Every. The monotonic
+// time counts from any fixed moment. Step returns the time lost since the last call. It returns 0
+// if less than Suspended was lost, and at the first call.
 func (s *Suspension) Step(wall time.Time, mono time.Duration) (lost time.Duration) {
 	wall = wall.Round(0)
 	if !s.wall.IsZero() {

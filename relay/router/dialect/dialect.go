@@ -16,18 +16,19 @@ import (
 // are called only by the caller that steps the Router, one at a time. The methods do not block, and
 // keep none of the slices that they are given. A session is given as its edge told it.
 type Dialect interface {
-	// Check returns nil for a session that an edge may have, and an error for any other. An error
-	// costs the session's edge its link.
+	// Check returns nil for a session that an edge may have, and an error for any other session. On
+	// an error, the router closes the link of the session's edge.
 	Check(s link.Session) error
-	// Topics appends to dst the topics that s is a member of from its connect on. They are one or
-	// two, and for one session always the same ones in the same order. Topics is called often.
+	// Topics appends to dst the topics that s is a member of from its connect on. There are one or
+	// two such topics. All calls for one session append the same topics in the same order. Topics
+	// is called often.
 	Topics(dst []protocol.Topic, s link.Session) []protocol.Topic
 	// Parse returns what a client's frame asks for. The parameter again says that the frame was
 	// granted on an earlier link, while the broker was away. Rules that may differ from relay to
 	// relay must not refuse such a frame.
 	Parse(s link.Session, frame []byte, again bool) Command
 	// Notice returns the text that c, which is a Join or a Leave, publishes to its topic. Render is
-	// given this text as msg, as it is given the text of any other publication.
+	// given this text as msg, like the text of any other publication.
 	Notice(s link.Session, c *Command) string
 	// Answer returns the text by which a client learns what became of its command. v.Reason is Done
 	// only for a Join or a Leave that takes effect. c.Text is then the notice.
