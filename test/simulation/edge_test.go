@@ -34,7 +34,8 @@ type edge struct {
 	dialling bool
 	seeking  bool // it looks for another relay while a link is up
 	stalled  bool
-	unlinked time.Time // the latest of its start, the end of a link in use, and the end of a stall
+	failed   bool      // its last handshake was lost
+	unlinked time.Time // the latest of its start, a used link's end, and a stall's end
 
 	sessions []*session // live sessions
 	ended    []*session // the most recently ended ones
@@ -151,9 +152,10 @@ func (e *edge) choose(leaving *relay) *relay {
 func (e *edge) handshake(r *relay, done func(*attachment)) {
 	w := e.w
 	c, hello := e.connect(r)
-	if w.chance(4) {
+	if e.failed = w.chance(4) && !e.failed; e.failed {
 		// The edge gives up, and the relay accepts the link late. By then a newer link may be up.
-		// The relay may not hear that the late link has ended.
+		// The relay may not hear that the late link has ended. An edge does not lose two handshakes
+		// in a row: P12 promises nothing of a network that goes on losing them.
 		w.tracef("%s: gives up", c.name)
 		c.edge.paused, c.edge.closed = false, true
 		c.cut = w.chance(50)
