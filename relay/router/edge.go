@@ -105,9 +105,10 @@ func (r *Router) connected(l Link, h link.Hello) {
 	}
 }
 
-// awaitTables cuts the link if Config.TellWait passes and the edge tells next to nothing of its
-// tables. So an edge is given time that tells much, or whose link waits while others tell. The
-// parameter bytes is the size of what was told so far.
+// awaitTables cuts the link if the edge tells less than tellLeast bytes of its tables within
+// Config.TellWait. Otherwise awaitTables is called again. tellLeast is low, since a link may have
+// to wait while other edges tell their tables. The parameter bytes is the size of what was told so
+// far.
 func (r *Router) awaitTables(e *edge, l Link, bytes int) {
 	r.after(r.cfg.TellWait, func() {
 		switch told := e.tables.told; {

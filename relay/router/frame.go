@@ -27,7 +27,7 @@ type frame struct {
 	next *frame            // the frame after this one in the lane; nil: none
 	at   protocol.Position // the position of its publication, or a later one; zero: unknown
 
-	end    bool // the session's end; else a command
+	end    bool // true: the session's end; false: a command
 	stage  frameStage
 	effect frameEffect
 }

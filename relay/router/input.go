@@ -96,8 +96,8 @@ type Link interface {
 	Append(frames []byte)
 	// Queued returns the number of bytes appended and not yet written to the connection.
 	Queued() int
-	// Close begins to end the link. The queued frames are sent first, as far as the edge takes them
-	// soon, and then Bye. The input Disconnected follows.
+	// Close begins to end the link. The queued frames are sent first, for about a second at most,
+	// and then Bye. The input Disconnected follows.
 	Close(code link.Code, text string)
 	// Moves reports whether the edge knows link.Drain and link.Live.
 	Moves() bool

@@ -12,11 +12,11 @@ import (
 
 // lane holds the frames by which one edge is to publish to one topic, in number order.
 //
-// A mark is a single number, and the broker takes all numbers up to it for published. So a frame
-// must not be published before a lower one of its lane. Each publish therefore names the frame
-// before it in the lane, if there is one. If that frame was not published, the broker refuses the
-// publish. After a failure the lane waits until none of its frames is in flight. Then it pauses,
-// and starts again at its first unpublished frame.
+// A mark is a single number. The broker assumes that all numbers up to the mark are published, so a
+// frame must not be published before a lower one of its lane. Each publish therefore names the
+// frame before it in the lane, if there is one. If that frame was not published, the broker refuses
+// the publish. After a failure the lane waits until none of its frames is in flight. Then the lane
+// pauses, and starts again at its first unpublished frame.
 type lane struct {
 	edge  *edge
 	topic protocol.Topic
@@ -127,9 +127,9 @@ func (r *Router) runLane(l *lane) {
 	}
 }
 
-// placed reports whether a frame for which frame.joins returns true can be published to t, the
-// lane's topic. A join must not be acknowledged before the edge's members of t have their position.
-// If nobody follows the topic, t is nil, and no position is needed.
+// placed reports whether l may publish a frame for which frame.joins returns true. t is l's topic.
+// A join must not be acknowledged before the edge's members of t have their position. If nobody
+// follows the topic, t is nil, and no position is needed.
 func (l *lane) placed(t *topic) bool {
 	if t == nil {
 		return true

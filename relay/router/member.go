@@ -60,8 +60,8 @@ func (r *Router) completeEcho(t *topic, p broker.Publication) {
 	}
 }
 
-// If t is subscribed, completeAnswered ends the wait for the echoes of published notices at or
-// before the top. An echo that comes later is dropped as repeated.
+// completeAnswered ends the wait for the echoes of published notices at or before the top. It does
+// nothing while t is not subscribed. An echo that comes later is dropped as repeated.
 func (r *Router) completeAnswered(t *topic) {
 	n := t.recent
 	if !t.subscribed || n == nil || len(n.answered) == 0 {
@@ -91,8 +91,8 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 }
 
 // takeNotice puts a join or a leave in effect at its place among the publications. f is the
-// follower of the session's edge. If f is behind, has members and has not reached that place, the
-// notice waits in f's lag. If the place is unknown, the notice waits in f's lag until f is live.
+// follower of the session's edge. If f is behind and has members, the notice waits in f's lag until
+// f has reached that place. If the place is unknown, the notice waits there until f is live.
 func (r *Router) takeNotice(f *follower, fr *frame) {
 	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
 		f.waits.lag.echoes = append(f.waits.lag.echoes, fr)
@@ -102,8 +102,8 @@ func (r *Router) takeNotice(f *follower, fr *frame) {
 }
 
 // takeEchoes puts in effect, in order, the joins and leaves that wait in f's lag. It stops at the
-// first whose place is unknown or not reached. It reports whether it took any from the lag. If it
-// did, f may now be live, or at another position.
+// first one whose place is unknown, or is not reached yet. It reports whether it took any from the
+// lag. If it did, f may now be live, or at another position.
 func (r *Router) takeEchoes(f *follower) (any bool) {
 	for g := f.lag(); f.isBehind && len(g.echoes) > 0; g = f.lag() {
 		fr := g.echoes[0]
@@ -131,7 +131,7 @@ func (r *Router) completeEarlier(fr *frame) bool {
 		return true
 	}
 	for _, earlier := range slices.Clone(way[:i]) {
-		if earlier.effect < effectGranted { // else it is in effect: its completion led here
+		if earlier.effect < effectGranted { // else it is in effect, and completing it led here
 			r.directory.topics[earlier.topic()].forgetNotice(earlier)
 			r.completeNotice(earlier)
 		}

@@ -19,7 +19,7 @@ func (r *Router) moveAll(window time.Duration) {
 }
 
 // askToMove sends Drain on l if moveAll was called and the edge can move. It appends to the link
-// directly, since Drain may stand anywhere among a link's frames.
+// directly, since Drain may come anywhere among a link's frames.
 func (r *Router) askToMove(l Link) {
 	if r.window > 0 && l.Moves() {
 		l.Append(link.Drain{Window: uint64(r.window.Milliseconds())}.Append(nil))

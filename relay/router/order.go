@@ -70,7 +70,7 @@ func (r *Router) mayGo(fr *frame, behind bool) bool {
 // memberSoon reports whether s will be a member of t once its frames under way are in effect.
 func (r *Router) memberSoon(s *session, t protocol.Topic) bool {
 	if way := s.peek().underway; len(way) > 0 {
-		// A last frame without a lane is a non-member's, and changes nothing.
+		// If the last frame has no lane, it is a non-member's, and changes nothing.
 		if last := way[len(way)-1]; last.topic() == t && last.lane != nil {
 			return last.command.Verb == dialect.Join
 		}

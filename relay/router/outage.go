@@ -25,7 +25,7 @@ func (r *Router) state(ev broker.State) {
 		r.sendStatus(e)
 	}
 	if r.outage.away {
-		r.goAhead() // first: sessions that openUnconfirmed binds need none of these frames
+		r.goAhead() // first: the sessions that openUnconfirmed binds need none of these messages
 		for _, e := range r.directory.inOrder() {
 			if e.outbox.ready {
 				r.openUnconfirmed(e)

@@ -22,10 +22,10 @@ import (
 //     topic's tail, which keeps the messages given ahead. If some of these have left the tail, such
 //     an edge waits for the broker.
 
-// While the broker is away, giveAhead gives ahead the next frames of a lane, as far as they can be
-// given. By that, frames of other lanes may become ready. Such a lane is queued in outage.waking,
-// and the outermost call of giveAhead processes the queue. giveAhead does not recurse, because a
-// chain of such lanes may be as long as the logs are.
+// giveAhead gives ahead the next frames of a lane, as far as they can be given. It does this only
+// while the broker is away. A frame that is given ahead may make frames of other lanes ready. Such
+// a lane is queued in outage.waking, and the outermost call of giveAhead processes the queue.
+// giveAhead does not recurse, because a chain of such lanes may be as long as the logs are.
 func (r *Router) giveAhead(l *lane) {
 	if !r.outage.away || l.waking {
 		return
@@ -50,7 +50,7 @@ func (r *Router) giveLane(l *lane) {
 			return
 		}
 		fr := l.ungiven
-		l.ungiven = fr.next // first: frames parked behind fr may come here too
+		l.ungiven = fr.next // before giveFrame, which may release frames parked behind fr
 		if !r.giveFrame(fr) {
 			l.ungiven = fr
 			r.stall(l)
@@ -182,10 +182,10 @@ func (r *Router) comeBack() {
 
 // begun decides, at an edge's Synced, whether the edge is whole. The parameters are those of
 // Synced. An edge is whole if what it published and does not replay is known here. Messages of a
-// whole edge can be given ahead, with none missing before them. An edge that replays from number 1
-// on is whole. An edge that was whole stays whole if all numbers below first are finished on its
-// previous link here. passedOver may find that it is not whole after all. heardOut can make any
-// edge whole.
+// whole edge can be given ahead, since no message before them is missing. An edge that replays from
+// number 1 on is whole. An edge that was whole stays whole if all numbers below first are finished
+// on its previous link here. passedOver may find that the edge is not whole after all. heardOut can
+// make any edge whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
 	if e.inbox.whole { // else another relay may have finished some of the numbers
@@ -213,9 +213,9 @@ func (r *Router) hearOut(e *edge) {
 	r.brk.Flush(e.inbox.hearing)
 }
 
-// heardOut takes the answer to the Flush of hearOut. If all that was on its way has come, and no
-// topic has lost its subscription, the edge is whole. Otherwise hearOut is called again, after
-// askAgainAfter or when the broker is back.
+// heardOut takes the answer to the Flush of hearOut. If the answer's Heard is true, and no topic's
+// subscription is lost, the edge is whole. Otherwise hearOut is called again, after askAgainAfter
+// or when the broker is back.
 func (r *Router) heardOut(ev broker.Flushed) {
 	e := asker[*edge](&r.requests, ev.Token)
 	switch {

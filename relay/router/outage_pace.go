@@ -10,12 +10,12 @@ import (
 // expected to subscribe again.
 const paceFor = 2 * time.Second
 
-// pace holds back publications after the broker came back. All that waited could then be published
-// to a topic at once. The topic's followers, here or on other relays, might not be subscribed again
-// yet, and history might be too short for all that waited. So for paceFor this relay publishes to
-// each topic at most a quarter of what a history keeps. Followers find these publications in
-// history. While a topic that is followed here is not subscribed, this relay publishes no more than
-// such a quarter to it either, however long that takes.
+// pace holds back publications after the broker came back. Otherwise all that waited for a topic
+// could be published at once. The topic's followers, here or on other relays, might not be
+// subscribed again yet, and history might be too short for all that waited. So for paceFor this
+// relay publishes to each topic at most a quarter of what a history keeps. Followers find these
+// publications in history. While a topic that is followed here is not subscribed, this relay
+// publishes no more than such a quarter to it either, however long that takes.
 //
 // The size of spent is bounded by the number of topics that are published to in paceFor.
 type pace struct {

@@ -9,9 +9,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead has a message published, and the
-// answer to the publish lost. Then the message's receiver connects, and gets the sender's next
-// message. When Redis goes away, the receiver is not given the older message.
+// TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead has a message published. The answer to
+// the publish is lost. Then the message's receiver connects, and gets the sender's next message.
+// When Redis goes away, the receiver is not given the older message.
 func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -89,7 +89,7 @@ func (r *Router) forgetUnheard(t *topic) {
 
 // giveUnheard gives ahead the publications to t that were made here and not heard, except the first
 // unheard.given ones. It gives none while unheard.blurred is set, and skips those of edges that are
-// not whole. Notices that are given ahead take effect, or wait until their follower is live.
+// not whole. A notice that is given ahead takes effect, or waits in the lag of its follower.
 func (r *Router) giveUnheard(t *topic) {
 	if t.recent == nil || t.recent.unheard.blurred {
 		return

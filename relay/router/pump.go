@@ -321,7 +321,7 @@ type stop struct{}
 func (stop) apply(r *Router) { r.stopping = true }
 
 // unfinished returns the number of frames that are not finished. Frames of an edge without a link
-// do not count: the edge takes them elsewhere.
+// do not count: the edge sends them again on its next link.
 func (r *Router) unfinished() (n int) {
 	for _, e := range r.directory.links {
 		n += len(e.inbox.frames)

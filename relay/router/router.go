@@ -39,8 +39,9 @@ type Config struct {
 	History int
 	// HistoryAge is how long the broker keeps a topic's publications after the last one; default
 	// 120 s. MaxAddressed is how many users and groups one user may address through one edge in one
-	// window of that length; default 4,096. A new window begins when the user next addresses a user
-	// or group after the end of the old one. Leaves are never refused for this bound.
+	// window; default 4,096. A window lasts for HistoryAge. A new window begins when the user next
+	// addresses a user or group after the end of the old one. Leaves are never refused for this
+	// bound.
 	HistoryAge   time.Duration
 	MaxAddressed int
 	// TopicRate bounds what all senders together publish to one topic, in bytes a second. Messages
@@ -50,9 +51,10 @@ type Config struct {
 	// more may join no further group. The session's own topics count too.
 	MaxGroups int
 	// TellBytes bounds the tables that an edge tells on a new link, in bytes; default 256 MiB. Once
-	// an edge's group memberships take half of that, joins of further groups are refused. Without
-	// this rule a client could make its edge's tables so large that the edge could not link again.
-	// TellWait is how long an edge may tell next to nothing of its tables; default 60 s.
+	// an edge's group memberships take half of TellBytes, joins of further groups are refused.
+	// Without this rule a client could make its edge's tables so large that the edge could not link
+	// again. TellWait is the time in which an edge must tell at least 1 KiB of its tables; default
+	// 60 s.
 	TellBytes int
 	TellWait  time.Duration
 	// Pieces is how many pieces of jobs a step does at most; default 512. A piece is a session, a
@@ -184,7 +186,7 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 	r.later.due(now)
 	r.work()
 	r.sweepRates()
-	if !r.outage.away { // else the tails must keep what was given ahead
+	if !r.outage.away { // in an outage the tails keep messages given ahead
 		r.tails.expire(r)
 	}
 	r.flush()

@@ -209,9 +209,9 @@ func (r *Router) unbind(s *session, f *follower) {
 	r.dropIfIdle(f)
 }
 
-// share returns what one member of f counts in edge.tables.grouped, in bytes. It is called after a
-// member is bound and before a member is unbound. While f has a single member, that member also
-// counts what telling the topic takes.
+// share returns how many bytes one member of f adds to edge.tables.grouped. It is called after the
+// member is bound, and before the member is unbound. If f has no other member, this member also
+// adds the size of the topic's row.
 func (f *follower) share() int {
 	switch {
 	case !f.topic.name.IsGroup():

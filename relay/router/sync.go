@@ -46,7 +46,7 @@ func (r *Router) toldSession(e *edge, s link.Session) *violation {
 		return &violation{link.CodeLimit, "too many sessions"}
 	}
 	switch {
-	case e.tables.told != nil: // Synced adds it
+	case e.tables.told != nil: // takeSessions adds it, after Synced
 	case r.stopping: // its edge is about to link elsewhere
 	case e.tables.sessions[s.ID] == nil:
 		r.open(r.addSession(e, s))
@@ -89,7 +89,7 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 }
 
 // maxTopics returns the largest number of topics that an edge may tell of one session. It leaves
-// room for two of the session's own beyond Config.MaxGroups.
+// room for two own topics of the session beyond Config.MaxGroups.
 func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
 
 // resume lets the follower of a told topic catch up from its position. The follower has been behind

@@ -12,12 +12,13 @@ type taking struct {
 	edge    *edge
 	told    *told
 	synced  link.Synced
-	strayed bool    // the edge may have had other links since it told its tables here before
+	strayed bool    // tables.strayed as of Synced
 	numbers numbers // inbox.numbers as of Synced
 
-	// tops has the topics that were told as unplaced, until their followers have had their turn in
-	// takeResume. The value is where the topic was at Synced, or when it was subscribed after
-	// Synced; nil: it is not subscribed yet. The members begin there, or before.
+	// tops has the topics that were told as unplaced. A topic leaves tops when its follower has its
+	// turn in takeResume. The value is the end of the topic at Synced, or when the topic was
+	// subscribed after Synced; nil: it is not subscribed yet. The members begin at this position,
+	// or before.
 	tops map[protocol.Topic]*protocol.Position
 
 	phase  takePhase
@@ -55,8 +56,8 @@ func (j *taking) begin(r *Router) {
 	j.numbers = e.inbox.numbers
 	e.inbox.numbers.start(j.synced.First)
 	e.passed = nil
-	// All topics are subscribed at once whose members have no position. So these members miss
-	// little.
+	// The topics whose members have no position are subscribed now, before the first piece, so that
+	// these members miss little.
 	for _, name := range j.told.unplaced {
 		if j.tops == nil {
 			j.tops = make(map[protocol.Topic]*protocol.Position, len(j.told.unplaced))
@@ -86,7 +87,7 @@ func (t *tables) drop() {
 	if j := t.taking; j != nil {
 		t.taking = nil
 		t.strayed = t.strayed || j.strayed
-		if j.phase < takeLater { // no frame came since Synced
+		if j.phase < takeLater { // no frame that came after Synced was handled
 			j.edge.inbox.numbers = j.numbers
 		}
 		*j = taking{edge: j.edge} // Router.jobs may have this job for a while, so it is emptied
@@ -94,8 +95,9 @@ func (t *tables) drop() {
 	t.told = nil
 }
 
-// notes notes where f's topic is, if f was told as unplaced and waits for its turn in takeResume.
-// It reports whether that is so. j may be nil.
+// notes records top in tops as the end of f's topic, unless an end is recorded there already. If f
+// was not told as unplaced, or has had its turn in takeResume, notes records nothing and returns
+// false. j may be nil.
 func (j *taking) notes(f *follower, top protocol.Position) bool {
 	if j == nil {
 		return false
@@ -107,7 +109,7 @@ func (j *taking) notes(f *follower, top protocol.Position) bool {
 	return waits
 }
 
-// noted returns what was noted of f's topic, or nil. From then on f does not wait any more. j may
+// noted takes f's topic out of tops, and returns the end of the topic that tops had, or nil. j may
 // be nil.
 func (j *taking) noted(f *follower) *protocol.Position {
 	if j == nil {

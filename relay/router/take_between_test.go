@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP5_AnEdgeStaysWholeThoughItsTakingWasCut ends a link, in an outage, while the edge's tables
-// are taken, and lets the edge link again. Its clients must still reach each other.
+// TestP5_AnEdgeStaysWholeThoughItsTakingWasCut ends an edge's link during an outage, while the
+// edge's tables are taken. Then the edge links again. Its clients must still reach each other.
 func TestP5_AnEdgeStaysWholeThoughItsTakingWasCut(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -45,8 +45,8 @@ func TestP5_AnEdgeStaysWholeThoughItsTakingWasCut(t *testing.T) {
 	}
 }
 
-// TestP5_HearingOutIsRepeatedDuringATaking has the first Flush of a link answered as unheard. The
-// time for the second one comes while the edge's tables are taken.
+// TestP5_HearingOutIsRepeatedDuringATaking has the first Flush of a link answered with Heard false.
+// The second Flush is due while the edge's tables are taken. The edge must become whole.
 func TestP5_HearingOutIsRepeatedDuringATaking(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -83,8 +83,10 @@ func TestP5_HearingOutIsRepeatedDuringATaking(t *testing.T) {
 	}
 }
 
-// TestP4_ALossThatIsFoundBetweenThePiecesIsTold lets a relay learn what Redis has lost after the
-// edge is ready, and before its follower has a number.
+// TestP4_ALossThatIsFoundBetweenThePiecesIsTold has Redis lose a message. If between is set, the
+// relay learns of the loss while it takes an edge's tables. The edge is then ready, and the
+// follower has no number yet. Otherwise the relay learns of the loss after the taking. The client
+// must be told the loss in both cases.
 func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 	for _, between := range []bool{false, true} {
 		w, _ := rewound(t)
@@ -121,7 +123,7 @@ func TestP4_ALossThatIsFoundBetweenThePiecesIsTold(t *testing.T) {
 
 // TestP6_AnUnplacedGroupIsNotToldAtTheBeginning tells the members of a group as unplaced. The topic
 // is subscribed before its follower's turn, and the link is lost while the members' place is looked
-// for. They must not be given what is older than they are.
+// for. The members must not be given messages from before they came.
 func TestP6_AnUnplacedGroupIsNotToldAtTheBeginning(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -159,9 +161,9 @@ func TestP6_AnUnplacedGroupIsNotToldAtTheBeginning(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn tells the member of a group as unplaced, where
-// another edge's members follow the group. A message is published after Synced and before the
-// member's turn.
+// TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn tells the member of a group as unplaced. The
+// relay already follows the group for another edge. A message is published after Synced and before
+// the turn of the member's follower. The member must get the message.
 func TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)
@@ -180,7 +182,7 @@ func TestP6_AnUnplacedMemberGetsWhatComesBeforeItsTurn(t *testing.T) {
 		}
 		e.topics["group:g"] = &heldTopic{position: protocol.Unplaced(0), members: []uint64{1}}
 		e.linkTo(rl)
-		for range 4 { // Synced, and the answer to a first page of history if that was asked for
+		for range 4 { // these steps take Synced, and a page of history if one was asked for
 			rl.step()
 		}
 		speaker.group(1, "g", "behind Synced")
@@ -229,8 +231,9 @@ func TestP5_ABrokerThatIsBackDuringATakingIsAsked(t *testing.T) {
 	}
 }
 
-// TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut cuts the link of an edge that was at another
-// relay, while its tables are taken. When it links again, its members may still have come there.
+// TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut has an edge link to another relay and come back.
+// The edge's link is cut while its tables are taken. When the edge links again, the relay must
+// still assume that the members may have come at the other relay.
 func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	w := newWorld(t, 0)
 	rl, other := w.addRelay(Config{Pieces: 1}), w.addRelay(Config{})
@@ -258,8 +261,9 @@ func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	}
 }
 
-// TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn does so for a user's own topic, which another
-// edge follows too.
+// TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn tells a user's session as unplaced. The relay
+// already follows the user's topic for another edge. A message to the user is published after
+// Synced and before the turn of the session's follower. The session must get the message.
 func TestP6_AnUnplacedUserGetsWhatComesBeforeItsTurn(t *testing.T) {
 	for _, pieces := range []int{512, 1} {
 		w := newWorld(t, 0)

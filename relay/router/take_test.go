@@ -78,8 +78,8 @@ func TestP12_AnEdgeThatIsGoneIsForgottenInPieces(t *testing.T) {
 	}
 }
 
-// TestFramesWaitForTheTables checks that what an edge sends behind Synced is handled in order, and
-// after its tables are taken.
+// TestFramesWaitForTheTables checks that the frames that an edge sends after Synced are handled
+// once its tables are taken, and in order.
 func TestFramesWaitForTheTables(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 1})
@@ -103,8 +103,9 @@ func TestFramesWaitForTheTables(t *testing.T) {
 }
 
 // TestALinkThatEndsWhileItsTablesAreTaken ends a link after each possible number of pieces. After
-// an even number the edge links again at once. After an odd number it links again only when the
-// relay has forgotten it. In both cases the edge must then have all that it had.
+// an even number the edge links again at once. After an odd number the edge links again only when
+// the relay has forgotten it. In both cases the member must get the message that was sent
+// meanwhile, and the edge must have all of its sessions.
 func TestALinkThatEndsWhileItsTablesAreTaken(t *testing.T) {
 	for pieces := 0; ; pieces++ {
 		w := newWorld(t, 0)
@@ -156,7 +157,7 @@ func TestALinkThatEndsWhileItsTablesAreTaken(t *testing.T) {
 }
 
 // TestP8_FramesThatWaitForTheTablesAreBounded checks that a link is cut if its edge sends more
-// behind Synced than its log and its tables may hold.
+// bytes after Synced than its log and its tables together may hold.
 func TestP8_FramesThatWaitForTheTablesAreBounded(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 1, TellBytes: 4 << 10})
@@ -177,9 +178,9 @@ func TestP8_FramesThatWaitForTheTablesAreBounded(t *testing.T) {
 	}
 }
 
-// TestP1_WhatComesBetweenThePiecesComesOnce gives a topic its place after the edge is ready and
-// before its follower is resumed. At the same moment come a message of an original server and one
-// of another edge.
+// TestP1_WhatComesBetweenThePiecesComesOnce has a topic's subscription confirmed after the edge is
+// ready, and before the topic's follower is resumed. In the same step the relay receives a message
+// of an original server and a message of another edge. The client must get each of them once.
 func TestP1_WhatComesBetweenThePiecesComesOnce(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 1})

@@ -100,8 +100,8 @@ func (r *Router) deafen(t *topic) {
 	t.subscribed = false
 }
 
-// skipTo makes p the top although publications up to p may not have been seen here. A live follower
-// with members falls behind if its position is before p. It then reads from history.
+// skipTo makes p the top, although this relay may lack publications up to p. A live follower with
+// members falls behind if its position is before p. It then reads from history.
 func (t *topic) skipTo(r *Router, p protocol.Position) {
 	r.tails.drop(t)
 	if t.recent != nil {
