@@ -9,6 +9,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
+// The Parse functions in this file check names, and Close.Reason, to be valid UTF-8. They do not
+// check texts, and neither do those for Answer and Publication: the relay makes the texts. If a
+// wrong text ended the link, the text would come again on the next link, and end that link too.
+
 // Bits of the flags in Client.
 const (
 	flagConfirmed = 1 << 0
