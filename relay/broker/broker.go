@@ -155,8 +155,9 @@ type Subscribed struct {
 // come between them.
 type Received struct{ Publication Publication }
 
-// Deaf tells that subscriptions were lost: those of all topics if All is true, else that of Topic.
-// Until the next Subscribed of such a topic, the topic's publications may be missed.
+// Deaf tells that subscriptions were lost. If All is true, the subscriptions of all topics were
+// lost. Otherwise only the subscription of Topic was lost. Until the next Subscribed of such a
+// topic, the topic's publications may be missed.
 type Deaf struct {
 	All   bool
 	Topic protocol.Topic
@@ -173,10 +174,10 @@ type Deaf struct {
 // Top is the topic's top, or zero if none is known. It may be after the last entry of the history,
 // since a history expires before the top.
 //
-// Genuine says that the server that answered is known to be one that gave the topic's last
-// positions. A server that was restored, or promoted, is not until it has given one itself. It may
-// then lack publications after Top, and other servers may have given other publications positions
-// up to Top.
+// Genuine says that the server that answered is known to be among the servers that gave the topic's
+// last positions. A server that was restored or promoted is not among them until it gives a
+// position of the topic itself. Until then it may lack publications after Top. Also, other servers
+// may have given positions up to Top to other publications.
 type History struct {
 	Token        uint64
 	Topic        protocol.Topic

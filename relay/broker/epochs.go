@@ -13,8 +13,8 @@ import (
 type Epochs struct{ latest atomic.Uint64 }
 
 // maxClockSkew bounds how far an epoch that Saw remembers may be ahead of the clock. An epoch that
-// is further ahead is taken for one that came from no clock. If Saw remembered such an epoch, new
-// epochs of other topics would be later still. Few might then be left before protocol.MaxEpoch.
+// is further ahead is assumed to come from no clock. If Saw remembered such an epoch, new epochs of
+// other topics would be later still. Then few epochs might be left before protocol.MaxEpoch.
 const maxClockSkew = 365 * 24 * time.Hour
 
 // Saw remembers the epoch of p if it is the latest so far. It ignores an epoch that is more than

@@ -18,7 +18,7 @@ type Config struct {
 	// MarkAge longer than its history. The default is 1 h.
 	MarkAge time.Duration
 	// QueueBytes bounds the publications that wait in one Handle, by the bytes of their From and
-	// Msg. The default is 16 MiB. If none waits, a publication of any length is queued. When the
+	// Msg. The default is 16 MiB. If no publication waits, one of any length is queued. When the
 	// queue is full, the Handle sends Deaf and drops further publications. Its subscriptions then
 	// count as lost, as on a Redis that ends a slow subscriber's connection. Once the queue has
 	// been taken, the Handle confirms each subscription anew.
@@ -35,7 +35,7 @@ type Memory struct {
 	Mu sync.Mutex // guards the following
 	Kept
 	// Server is the number of the Redis server that the Memory stands for. After Server has
-	// changed, each topic begins a new epoch at its next publication, unless it is in
+	// changed, each topic begins a new epoch at its next publication, unless the topic is in
 	// protocol.MaxEpoch.
 	Server      uint64
 	subscribers map[protocol.Topic][]*Handle // in the order in which they subscribed

@@ -87,8 +87,8 @@ type role struct {
 type probed struct {
 	topic   protocol.Topic // topic that the prober publishes to
 	earlier protocol.Topic // topic that probers of the earlier layout published to
-	// named says that this Redis keeps the back end's name. On a Redis Cluster the topic is then in
-	// the slot of the name's key.
+	// named says that this Redis keeps the back end's name. On a Redis Cluster the field topic is
+	// then in the slot of the name's key.
 	named bool
 }
 
@@ -124,10 +124,10 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	return b
 }
 
-// found takes the identity of the server that answered a probe, and how that identity compares to
-// the one before. It passes the identity on to the subscriber. If seen is not same, it also tells
-// the publisher to read the identity again. If seen is another, the connections for requests are
-// replaced before their next use.
+// found is called with the identity of the server that answered a probe. The argument seen says how
+// that identity compares to the one before. found passes the identity on to the subscriber. If seen
+// is not same, found also tells the publisher to read the identity again. If seen is another, the
+// connections for requests are replaced before their next use.
 func (b *Broker) found(who identity, seen sighting) {
 	if seen != same {
 		b.publisher.changed.Store(true)

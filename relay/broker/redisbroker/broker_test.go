@@ -106,8 +106,7 @@ func TestForeign(t *testing.T) {
 	client.Del(ctx, "r:{group:taken}")
 	r.Say(taken, 1, "m")
 
-	// If a key that must hold a list holds something else, the message fails, and nothing of it is
-	// done.
+	// If a key that must hold a list holds something else, the message fails and changes nothing.
 	r.Say(taken, 2, "m")
 	before := recordOf(t, client, "", taken)
 	client.Del(ctx, "l:{group:taken}")
@@ -215,8 +214,8 @@ func TestAMarkOfWhatWasNotPublishedIsNotKept(t *testing.T) {
 	}
 }
 
-// TestOldMarksAreRemoved lets one call add several marks to a hash, so that it passes a multiple of
-// 64. The old marks in it must be removed.
+// TestOldMarksAreRemoved lets one call add several marks to a hash. The number of marks in the hash
+// passes a multiple of 64, so the old marks must be removed.
 func TestOldMarksAreRemoved(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

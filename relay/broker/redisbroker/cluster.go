@@ -38,7 +38,7 @@ type Cluster struct {
 	// the view holds both events and calls, so either of the two suffices to read the view.
 	calls  sync.RWMutex
 	view   *view                     // nil until the first attempt to read the layout has ended
-	early  []func()                  // requests from before there was a view
+	early  []func()                  // requests that came before the first view
 	wanted map[protocol.Topic]uint64 // tokens of the subscriptions
 
 	// stateMu guards the following. It is held while sink is called with a State, so that these
@@ -261,7 +261,7 @@ func (c *Cluster) Cause() error {
 	return nil
 }
 
-// Missing returns the permissions that relays use and some master does not give.
+// Missing returns the permissions that relays use and that some master does not give.
 func (c *Cluster) Missing() (list []string) {
 	c.calls.RLock()
 	defer c.calls.RUnlock()

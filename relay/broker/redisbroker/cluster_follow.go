@@ -61,8 +61,9 @@ func (c *Cluster) unwell(ctx context.Context, err error) error {
 	return nil
 }
 
-// adopt makes l the view, unless l has the owners and replicas that the view has. It starts shards
-// of new masters, moves topics, and ends shards of masters that have lost their slots.
+// adopt makes l the view. It does nothing if the view already has the owners and replicas of l. It
+// starts shards of new masters, moves topics, and ends shards of masters that have lost their
+// slots.
 func (c *Cluster) adopt(ctx context.Context, l layout) {
 	if c.view != nil && slices.Equal(c.view.owners, l.owners) && slices.Equal(c.view.replicas, l.replicas) {
 		return
@@ -90,11 +91,11 @@ func (c *Cluster) adopt(ctx context.Context, l layout) {
 	}
 }
 
-// arrange sets the shard of each master in the view next. This is the shard that the master has in
-// the view old, or else a new one. arrange also sets what each shard's prober uses. The master that
-// keeps the back end's name is probed in the slot of that name.
+// arrange sets the shard of each master in the view next. If the master has a shard in the view
+// old, arrange takes that shard. Otherwise it makes a new one. It also sets what each shard's
+// prober uses. The master that keeps the back end's name is probed in the slot of that name.
 func (c *Cluster) arrange(next, old *view) {
-	has := make(map[*shard]bool) // shards whose probed is set
+	has := make(map[*shard]bool) // shards whose field probed is set
 	for i, addr := range next.owners {
 		if addr == "" {
 			continue

@@ -161,13 +161,13 @@ type belief struct {
 	changes int64
 	ids     []string
 
-	// unconfirmed is the time since when nodes tell only of another Redis Cluster. It is zero if
-	// they do not.
+	// unconfirmed is when the nodes that answer began to tell only of another Redis Cluster. It is
+	// zero if they do not tell of another one now.
 	unconfirmed time.Time
 }
 
-// anewAfter is how long the nodes that answer must tell of a Redis Cluster that was made anew until
-// they are believed. Before that, what they tell counts as a mistake.
+// anewAfter is how long all nodes that answer must tell of a Redis Cluster that was made anew. Only
+// then are they believed. Before that, their layouts count as a mistake.
 const anewAfter = 3 * time.Second
 
 // errBehind is the error for a layout behind the believed one. The node that told it may be cut off

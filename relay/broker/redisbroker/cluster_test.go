@@ -82,8 +82,8 @@ func onEach(cluster *redistest.Cluster, n int) (topics []protocol.Topic) {
 	return topics
 }
 
-// replicaOf returns the partner of a server, as the two were started: the replica of a master, or
-// the master of a replica.
+// replicaOf returns the server that was started as the replica of master. If master was itself
+// started as a replica, replicaOf returns the server that was its master then.
 func replicaOf(cluster *redistest.Cluster, master *redistest.Server) *redistest.Server {
 	half := len(cluster.Servers) / 2
 	for i, s := range cluster.Servers {
@@ -281,8 +281,8 @@ func TestClusterCounts(t *testing.T) {
 	}
 }
 
-// TestClusterCountsSharded has other clients subscribe at the servers of a topic's slot. Those who
-// subscribe to a classic channel of the same name do not count, and hear nothing.
+// TestClusterCountsSharded has other clients subscribe at the servers of a topic's slot. A client
+// that subscribes to the classic channel of the same name must not count, and must hear nothing.
 func TestClusterCountsSharded(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)
@@ -316,8 +316,9 @@ func TestClusterCountsSharded(t *testing.T) {
 }
 
 // TestClusterSlotComesBack takes a topic's slot from its master and gives it back at once. So the
-// layout may be the same each time that a relay reads it. Redis has ended the subscription, which
-// must be in force again. That of the probes is in the same slot.
+// layout may be the same each time that a relay reads it. Redis has ended the topic's subscription.
+// It has also ended the subscription of the probes, which is in the same slot. Both must be in
+// force again.
 func TestClusterSlotComesBack(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)
@@ -400,8 +401,9 @@ func TestClusterByOneURL(t *testing.T) {
 	})
 }
 
-// TestG1_ShardedChannelsBesideClassicOnes starts a relay with sharded channels where one without
-// serves, and the other way round. The later one must be refused, and say what to set.
+// TestG1_ShardedChannelsBesideClassicOnes starts a relay with sharded channels where a relay
+// without them serves, and the other way round. The later relay must be refused. Its error must say
+// what the two relays have set.
 func TestG1_ShardedChannelsBesideClassicOnes(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)

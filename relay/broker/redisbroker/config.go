@@ -64,21 +64,21 @@ const (
 	// with reading the server's identity. It is shorter than the 3 s within which an absent Redis
 	// is noticed. The constant slowest gives long messages more time.
 	publishTimeout = 2 * time.Second
-	// slowest is the lowest speed of the way to Redis that is allowed for, in bytes a second. The
-	// publisher may wait longer than publishTimeout for an answer, by the time that the longest
-	// message of the pipeline takes at this speed.
+	// slowest is the lowest supported speed of the way to Redis, in bytes a second. The publisher
+	// may wait longer than publishTimeout for an answer, by the time that the heaviest call of the
+	// pipeline takes at this speed.
 	slowest = 64 << 10
 	// probeTimeout and probeEvery add up to less than the 3 s within which an absent Redis is
 	// noticed.
 	probeTimeout = 1300 * time.Millisecond
 	probeEvery   = time.Second
 	probeAway    = 200 * time.Millisecond // pause after a probe that failed
-	// probeBrief is the timeout of most probes that follow a failed one. It is short, so that a
-	// probe that Redis never got soon makes way for the next one.
+	// probeBrief is the timeout of most probes that follow a failed one. It is short, so that the
+	// next probe soon follows a probe that did not reach Redis.
 	probeBrief = 700 * time.Millisecond
-	// quietBefore is the silence on the subscriber's connection before it pings. It is longer than
-	// the time between two probes. The server then has a second to answer the ping, before the time
-	// silence is over.
+	// quietBefore is the silence on the subscriber's connection after which the subscriber pings.
+	// It is longer than the time between two probes. The server then has a second to answer the
+	// ping, before the connection ends (see silence).
 	quietBefore = 1500 * time.Millisecond
 	silence     = 2500 * time.Millisecond // silence that ends the subscriber's connection
 	// regain is how long the subscriptions may be lost before Redis counts as away. If a new

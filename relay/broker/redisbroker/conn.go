@@ -20,8 +20,8 @@ var errRedial = errors.New("the connection was lost")
 //
 // The receiver sets no deadline while it waits for publications, and the kernel may take a quarter
 // of an hour to notice that the other side is gone. So the connection also ends when nothing has
-// come for as long as the constant silence says. A healthy server is not silent that long. It sends
-// the relay's own probes. While there are none, it answers pings.
+// come during the time silence. A healthy server is never silent for so long. It sends the relay's
+// own probes. While there are no probes, it answers pings.
 func subscriberClient(opt *redis.Options, i *identifier, dialled func(patientConn), opened func(connected)) *redis.Client {
 	o := *opt
 	o.ReadTimeout = dialTimeout // for the handshake; after it, the constant silence applies
@@ -44,8 +44,8 @@ func subscriberClient(opt *redis.Options, i *identifier, dialled func(patientCon
 }
 
 // publisherClient returns a client that connects once, so that all its requests go to the server
-// whose identity was read. Its timeouts bound silence, not whole reads and writes. A read may take
-// longer, by what the function grace returns.
+// whose identity was read. Its timeouts bound silence, not whole reads and writes. The silence in a
+// read may be longer than the timeout, by the time that the function grace returns.
 func publisherClient(opt *redis.Options, grace func() time.Duration) *redis.Client {
 	return oneConnection(with(opt, publishTimeout), func(c net.Conn) net.Conn { return patiently(c, 0, grace) })
 }
@@ -83,9 +83,9 @@ func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Clie
 	return redis.NewClient(&o)
 }
 
-// line holds the client of one goroutine. Call renew when Redis could not be reached. Otherwise,
-// once dialling has failed as often as a go-redis pool has places, the pool may repeat the last
-// error for up to a second instead of dialling, although Redis may be back.
+// line holds the client of one goroutine. Call renew when Redis could not be reached. A client's
+// pool counts dials that fail. When the count has reached the number of the pool's places, the pool
+// may repeat the last error for up to a second instead of dialling. Redis may be back by then.
 type line struct {
 	open func() *redis.Client
 
@@ -139,11 +139,11 @@ func (l *line) close() {
 	l.client.Close()
 }
 
-// closeWhen closes l when ctx is done, or when the function that it returns is called.
+// closeWhen closes l when ctx is done, or when the returned function is called.
 func (l *line) closeWhen(ctx context.Context) func() { return closeWhen(ctx, l.close) }
 
-// closeWhen calls the function end when ctx is done, to interrupt reads and writes under way. It
-// returns a function that calls end if nobody has yet, and waits until end has returned.
+// closeWhen calls the function end when ctx is done, to interrupt reads and writes under way. The
+// returned function calls end if nobody has called it yet, and waits until end has returned.
 func closeWhen(ctx context.Context, end func()) func() {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -10,10 +10,10 @@ import (
 )
 
 // patient is a connection whose deadlines bound silence. A read that brings bytes sets the read
-// deadline anew. So does a read that begins behind the deadline: while nobody read, bytes may have
-// come. A long write is made in pieces, and each piece sets the write deadline anew. So a
-// reply may take long on a slow way, as long as bytes come. The prober, whose connection is not
-// patient, finds out whether Redis is there.
+// deadline anew. A read that begins after the deadline does the same, since bytes may have come
+// while nobody read. A long write is made in pieces, and each piece sets the write deadline anew.
+// So a reply may take long on a slow way, if bytes keep coming. The prober finds out whether Redis
+// is there. Its connection is not patient.
 type patient struct {
 	net.Conn
 	endless time.Duration // longest silence of reads that have no deadline; 0: unbounded
@@ -82,7 +82,7 @@ func (c *patient) Read(b []byte) (int, error) {
 	}
 }
 
-// renew sets the read deadline, of the same length as before.
+// renew sets the read deadline to t. The length that reading holds stays the same.
 func (c *patient) renew(t time.Time) {
 	c.until.Store(int64(t.Sub(c.opened)))
 	_ = c.Conn.SetReadDeadline(t) // an error shows at the next Read

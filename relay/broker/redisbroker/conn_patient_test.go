@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestPatientRead has ten bytes come, a second apart, and then no more. The read deadline is 2 s in
-// some cases, and none in the others. The ten bytes must be read, and the next read must end as the
-// case says.
+// TestPatientRead has ten bytes come, a second apart, and then no more. In some cases the read
+// deadline is 2 s, in the others there is none. The ten bytes must be read, and the next read must
+// end as the case says.
 func TestPatientRead(t *testing.T) {
 	for _, c := range []struct {
 		name           string
@@ -69,9 +69,9 @@ func TestPatientRead(t *testing.T) {
 	}
 }
 
-// TestPatientReadAfterAPause reads a byte, and does not read for longer than the deadline. The byte
-// that has come meanwhile must be read. The silence after it must end the read. A deadline that is
-// set to the past must end it at once.
+// TestPatientReadAfterAPause reads a byte, and then pauses until the deadline is over. The byte
+// that has come meanwhile must still be read. After another pause, silence must end the next read.
+// A deadline that is set to the past must end a read at once.
 func TestPatientReadAfterAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

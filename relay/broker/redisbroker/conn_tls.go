@@ -44,8 +44,8 @@ func dialer(
 type rawConn = syscall.Conn
 
 // checkable lets go-redis check before each use whether a TLS connection is still open. The check
-// fails if bytes are unread, which is rare. What TLS sends unasked mostly comes before the server's
-// first reply, and is read with that reply.
+// fails if bytes are unread, which is rare. TLS sends some bytes unasked. But these mostly come
+// before the server's first reply, and are read with that reply.
 func checkable(conn *tls.Conn) net.Conn {
 	raw, ok := conn.NetConn().(syscall.Conn)
 	if !ok {
@@ -65,7 +65,7 @@ const (
 	advicePlain = "if this port does not speak TLS, RELAY_REDIS_URL is to begin with redis, not rediss"
 )
 
-// advised adds advice to the error of a handshake, if there is some for that error.
+// advised adds advice to the error of a handshake, if there is advice for that error.
 func advised(err error) error {
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fmt.Errorf("%w; %s", err, adviceName)

@@ -21,17 +21,17 @@ import (
 // share one earlier.
 //
 // The probers look through their servers in rounds, since a key may move to a server that was
-// looked through before. A round begins when the one before has ended at all servers. All is taken
-// over when a round has found nothing. The first round, and the first after a change of servers or
-// connections, does not suffice.
+// looked through before. A round begins when the one before has ended at all servers. All keys are
+// taken over when a round has found none. The first round does not count, and neither does the
+// first round after a change of servers or connections.
 type earlier struct {
 	asked chan struct{} // closed once the name was looked for
 
 	mu     sync.Mutex       // guards the following
 	name   string           // name that relays of the earlier layout gave; "" if none is left
 	done   map[*prober]bool // whether each prober's part of this round has ended
-	busy   bool             // this round does not suffice
-	over   bool             // all is taken over
+	busy   bool             // another round must follow this one
+	over   bool             // all keys are taken over
 	closed bool             // our relay has served, and takes over nothing any more
 }
 
@@ -68,7 +68,7 @@ func (e *earlier) restartLocked() {
 }
 
 // found notes the name that was found, "" if there was none. It reports whether a name appeared
-// that is not taken over any more.
+// after our relay had served. Then it is too late to take anything over.
 func (e *earlier) found(name string) (tooLate bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -138,8 +138,9 @@ func (e *earlier) looked(p *prober, found bool) {
 	e.busy = false
 }
 
-// left returns the name that relays of the earlier layout gave and that is to be taken over, or ""
-// if there is none. The result over says that their keys are taken over, and that name is left.
+// left returns the name that relays of the earlier layout gave. It returns "" if there is no such
+// name, or if nothing is taken over any more. The result over says that all other keys of such
+// relays are taken over, so that only the name is left.
 func (e *earlier) left() (name string, over bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -158,7 +159,7 @@ type takingOver struct {
 	// These describe the present look through the server, which is made on one connection.
 	connection uint64 // number of that connection, from 1 on
 	cursor     uint64 // cursor of SCAN
-	before     int    // keys when it began
+	before     int    // value of keys when this look began
 }
 
 // earlierSilence is how long relays of the earlier layout must have been silent before their keys
@@ -266,11 +267,11 @@ type earlierKey struct {
 	name     string
 	kind     byte // h: history, t: last position, m: mark
 	topic    protocol.Topic
-	instance protocol.Instance // whose mark it is; zero for other kinds
+	instance protocol.Instance // instance of a mark; zero for other kinds
 }
 
-// parseEarlier takes name apart. It returns false if name is no key of a valid topic. So it does
-// for a key of a probe topic. Such keys live for some seconds only.
+// parseEarlier takes name apart. It returns false if name is no key of a valid topic. The topics of
+// probes are not valid, and their keys live for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -360,8 +361,8 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 	return p.deleted(forget)
 }
 
-// deleted adds up how many keys cmds have deleted. Each of cmds replies how many it deleted. An
-// error of cmds is returned, unless it is the fault of one topic's keys alone.
+// deleted counts the keys that cmds have deleted as taken over. The reply of each command is the
+// number of keys that this command deleted. The result is that of the function worst.
 func (p *prober) deleted(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
 		n, _ := cmd.(*redis.Cmd).Int()

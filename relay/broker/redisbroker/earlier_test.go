@@ -20,7 +20,7 @@ import (
 type left struct {
 	topic   protocol.Topic
 	entries []protocol.Position // positions in the history
-	last    string              // the last position, and behind a space who gave it
+	last    string              // last position; a space and its givers may follow
 	mark    uint64              // mark of the variable instance
 }
 
@@ -134,9 +134,9 @@ func TestWhatTheEarlierLayoutLeftIsTakenOver(t *testing.T) {
 	}
 }
 
-// TestKeysOfOtherProgramsAreLeftAlone plants keys of other programs whose names are like those of
-// the earlier layout, or are those of our own. They must stay. A topic that has one is passed over.
-// Others must be taken over.
+// TestKeysOfOtherProgramsAreLeftAlone plants keys of other programs. Some have names like keys of
+// the earlier layout, and one has the name of a key of our layout. These keys must stay. A topic
+// that has such a key must not be taken over. Other topics must be taken over.
 func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -173,8 +173,9 @@ func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestTakingOverKeepsWhatIsThere goes back to the earlier layout, and forth again. A topic with a
-// record that lives must keep its history and go on. One whose record is too old must go on behind
+// TestTakingOverKeepsWhatIsThere has a relay of our layout serve, then plants keys as relays of the
+// earlier layout leave them, and then starts another relay of our layout. A topic whose record is
+// not too old must keep its history and go on. A topic whose record is too old must go on behind
 // what the earlier relays left.
 func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
@@ -211,7 +212,8 @@ func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 }
 
 // TestARelayThatServesTakesNothingOver plays a relay of the earlier layout that was started by
-// mistake, published, and was refused. A relay that serves must go on, whatever it asks Redis.
+// mistake, published, and was refused. A relay of our layout that serves must go on, also when its
+// prober checks Redis anew.
 func TestARelayThatServesTakesNothingOver(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -244,7 +246,7 @@ func TestARelayThatServesTakesNothingOver(t *testing.T) {
 }
 
 // TestTakingOverGoesOnAtAPromotedReplica lets a master die while its keys are taken over, and
-// promotes a replica that has all of them. All must be taken over there.
+// promotes a replica that has the same keys. All keys that are left must be taken over there.
 func TestTakingOverGoesOnAtAPromotedReplica(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
@@ -311,7 +313,7 @@ func TestTakingOverGoesOnAtAPromotedReplica(t *testing.T) {
 }
 
 // TestAllServersAreLookedThroughTogether has keys move between servers that are looked through. All
-// is taken over only when a round that is not the first has found nothing.
+// keys count as taken over only when a round that is not the first has found none.
 func TestAllServersAreLookedThroughTogether(t *testing.T) {
 	e, a, b, c := newEarlier(), new(prober), new(prober), new(prober)
 	e.enter(a)

@@ -46,7 +46,7 @@ func failureOf(err error) failure {
 	}
 	text := reply.Error()
 	if strings.HasPrefix(text, "NOPERM ") || strings.Contains(text, ": -NOPERM ") || strings.Contains(text, "user executing the script") ||
-		strings.Contains(text, "ACL failure in script") { // Redis 7.2 and later, and Valkey, say so
+		strings.Contains(text, "ACL failure in script") { // in Redis 7.2 and later, and in Valkey
 		return forbidden
 	}
 	for _, word := range refusals {
@@ -66,9 +66,9 @@ func failureOf(err error) failure {
 // tellEvery is the least time between two logged causes of one absence.
 const tellEvery = 5 * time.Second
 
-// telling decides which causes of one absence are logged. The first cause is logged. A later one is
-// logged if its kind differs from that of the last logged cause, and if tellEvery has passed since.
-// A telling has the kind and the time of the last logged cause.
+// telling decides which causes of one absence are logged. The first cause is logged. A later cause
+// is logged if its kind differs from the kind of the last logged cause, and if at least tellEvery
+// has passed since that log line. A telling has the kind and the time of the last logged cause.
 type telling struct {
 	kind string
 	at   time.Time

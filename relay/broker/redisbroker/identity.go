@@ -16,8 +16,8 @@ import (
 
 // identifier asks servers for their identity. At any one time a server tells the same identity on
 // all its connections, and it never returns to an earlier one. A proxy may tell another identity on
-// each connection, or for each command. After several answers that no single server gives, the
-// identifier gives up.
+// each connection, or for each command. An answer that a server would not give by these rules is a
+// contradiction. After several contradictions the identifier gives up.
 type identifier struct {
 	log  *slog.Logger
 	once sync.Once // for the warning that INFO is not permitted
@@ -28,8 +28,8 @@ type identifier struct {
 	mu             sync.Mutex // guards the following
 	seen           []identity // in the order in which they came, at most seenMost
 	last           identity
-	contradictions int       // answers that no single server gives
-	since          time.Time // when the first of the contradictions came
+	contradictions int       // number of recent contradictions
+	since          time.Time // when the first of these contradictions came
 	givenUp        bool
 }
 
@@ -104,8 +104,9 @@ func (i *identifier) replace(old identity) {
 }
 
 // wasReplaced reports whether the server of the connection c was replaced by the server with the
-// identity who. Another run_id alone does not show that. The connection must also be older than the
-// last replacement that the probe found, or lead to the server that was replaced then.
+// identity who. A different run_id alone does not show a replacement. The connection must also be
+// older than the last replacement that the probe found, or lead to the server that was replaced
+// then.
 func (i *identifier) wasReplaced(c connected, who identity) bool {
 	if c.run == "" || who.run == "" || c.run == who.run {
 		return false

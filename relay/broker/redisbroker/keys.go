@@ -70,8 +70,9 @@ func (k keys) clusterTag() string { return string(k) + "edgerelay:cluster" }
 // It is in the same slot as the key that the method cluster returns.
 func (k keys) earlierCluster() string { return k.clusterTag() }
 
-// earlier returns a key of t in the earlier layout. The argument kind is h for the history, and t
-// for the last position. For m the result is how the keys of t's marks begin.
+// earlier returns a key of the topic t in the earlier layout. If kind is "h", it is the key of the
+// history. If kind is "t", it is the key of the last position. If kind is "m", the result is only
+// the beginning of the keys of the topic's marks.
 func (k keys) earlier(kind string, t protocol.Topic) string { return string(k.appendKey(nil, kind, t)) }
 
 // earlierOf makes the name of e from its other fields.
@@ -103,7 +104,7 @@ func (k keys) probeChannel(t protocol.Topic, relay protocol.Instance) string {
 	return k.channel(ownProbes(t, relay))
 }
 
-// ownProbes returns the topic whose channel probeChannel returns. It has no keys.
+// ownProbes returns the topic whose channel probeChannel returns. That topic has no keys.
 func ownProbes(t protocol.Topic, relay protocol.Instance) protocol.Topic {
 	return t + protocol.Topic(":"+hex.EncodeToString(relay[:]))
 }
@@ -118,10 +119,9 @@ func (k keys) isProbe(channel []byte) bool {
 }
 
 // realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
-// belong to no database. So clusters of relays that have the same prefix in different databases, or
-// different layouts, share channels, but their realms differ. So do those of relays with sharded
-// channels and relays without, which share keys. The name is unambiguous, since a prefix has no
-// spaces.
+// belong to no database. So relays with the same prefix share channels, even if their databases or
+// layouts differ. The realms of such relays differ. Relays with sharded channels and relays without
+// share keys, and their realms differ too. The name is unambiguous, since a prefix has no spaces.
 func (k keys) realm(database int, sharded bool) string {
 	mark := ""
 	if sharded {
@@ -130,7 +130,8 @@ func (k keys) realm(database int, sharded bool) string {
 	return fmt.Sprintf("%d%s/%s", keyLayout, mark, k.realmBehind(database))
 }
 
-// realmBehind returns the realm without its layout. That is the realm of the first layout.
+// realmBehind returns the part of the realm after the slash. Relays of the first layout use only
+// this part as their realm.
 func (k keys) realmBehind(database int) string {
 	if k == "" {
 		return strconv.Itoa(database)
@@ -175,8 +176,8 @@ func (k keys) sortBySlot(list []protocol.Topic) {
 	}
 }
 
-// tags returns a list that has, for each hash slot, a number that is in that slot when it is used
-// as a key.
+// tags returns a list with one number for each hash slot. If the number is used as a key, the key
+// is in that slot.
 var tags = sync.OnceValue(func() []string {
 	list := make([]string, slots)
 	for n, left := 0, slots; left > 0; n++ {

@@ -25,7 +25,7 @@ const relaysChannel = "edgerelay:relays"
 
 // These are the times of the neighbours' connection.
 const (
-	settling        = time.Second      // time from a connection's first statement to settle
+	settling        = time.Second      // from a connection's statement to the call of settle
 	neighboursPing  = 30 * time.Second // silence before a ping; also how long its answer may take
 	neighboursPause = 2 * time.Second  // longest pause before another connection
 )
@@ -33,9 +33,10 @@ const (
 // statement describes the relay that publishes it.
 type statement struct {
 	Cluster string // name of its cluster's back end; "": not read yet
-	// Database has the layout, too, and whether channels are sharded: it is the number that the
-	// function stated returns. Relays of the first layout state the number of the database alone.
-	// So they take a relay of another layout for one of another cluster.
+	// Database is the number that the function stated returns. It tells the number of the
+	// database, the layout, and whether channels are sharded. Relays of the first layout state the
+	// number of the database alone. So they take a relay of another layout for one of another
+	// cluster.
 	Database int
 	Prefix   string
 	Relay    protocol.Instance
@@ -44,7 +45,7 @@ type statement struct {
 }
 
 // These are added to Database: layoutStep for each layout before ours, shardedStep if channels are
-// sharded. They are above all numbers of databases.
+// sharded. Both are greater than any number of a database.
 const (
 	layoutStep  = 100_000_000
 	shardedStep = layoutStep / 2
@@ -107,9 +108,9 @@ func (s statement) String() string {
 
 // neighbours belongs to one relay. It listens to the relays of other clusters on the same Redis,
 // and decides whether this relay is refused. This relay is refused if another cluster shares
-// channels with its cluster, and serves or comes before it (see statement.before). There are two
-// exceptions. This relay is not refused if another relay of its cluster serves. It is not refused
-// once it serves itself, since then the newcomer is at fault.
+// channels with its cluster, and if the other cluster serves or comes first (see statement.before).
+// There are two exceptions. This relay is not refused if another relay of its cluster serves. It is
+// not refused once it serves itself, since then the newcomer is at fault.
 type neighbours struct {
 	opt        func() *redis.Options // options for a server at which all relays are heard
 	own        statement

@@ -14,9 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// The constant noticed is the limit of the time until an absence of Redis is told. The constant
-// back is the limit of the time from the return of Redis until the end of the absence is told. The
-// function within may extend both.
+// An absence of Redis must be told within the time noticed. After Redis has returned, the end of
+// the absence must be told within the time back. The function within may extend both times.
 const (
 	noticed = 3 * time.Second
 	back    = 3 * time.Second // it takes about a second on an idle machine
@@ -84,9 +83,9 @@ func TestNoticed(t *testing.T) {
 	}
 }
 
-// within compares the time since began with limit. In the long run, see long.Wanted, it reports an
-// error if more time has passed. On a busy machine it first makes the limit up to four times as
-// long. The parameter what says what was awaited. It is logged with the time.
+// within compares the time since began with limit. If long tests are wanted (see long.Wanted), it
+// reports an error if more time has passed. On a busy machine it first makes the limit up to four
+// times as long. The parameter what says what was awaited. It is logged with the time.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
@@ -99,8 +98,8 @@ func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	}
 }
 
-// pressure returns about the share of the last ten seconds in which some task waited for a core. It
-// is from 0 to 1, and 0 where the system does not tell.
+// pressure returns the share of time in which some task waited for a core, from 0 to 1. It is about
+// the last ten seconds. It is 0 where the system does not tell the share.
 func pressure() float64 {
 	text, err := os.ReadFile("/proc/pressure/cpu")
 	if err != nil {

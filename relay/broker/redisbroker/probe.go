@@ -45,7 +45,7 @@ type prober struct {
 	log        *slog.Logger
 	name       *backEndName
 	candidate  string                         // name to give the back end if it has none
-	instance   protocol.Instance              // instance in whose name the probes publish
+	instance   protocol.Instance              // instance that publishes the probes
 	found      func(who identity, s sighting) // called with each identity read; must not wait
 
 	// elsewhere is set when the sentinels name another master. The next probe then connects anew.
@@ -265,8 +265,8 @@ const (
 )
 
 // identify takes the server's identity from the sections of INFO that a probe's reply has. If these
-// are errors, it asks for them without a script. It passes to the function found the identity, and
-// how it compares to the one before.
+// are errors, it asks for them without a script. It passes the identity to the function found, with
+// the result of compare.
 func (p *prober) identify(ctx context.Context, client *redis.Client, server, replication any) (err error) {
 	var who identity
 	serverText, ok := server.(string)
@@ -352,7 +352,7 @@ func (p *prober) checkVersion(ctx context.Context, client *redis.Client) (string
 		}
 		return "unknown", nil
 	}
-	mode := cmp.Or(field(info, "redis_mode"), field(info, "server_mode")) // the latter is Valkey's
+	mode := cmp.Or(field(info, "redis_mode"), field(info, "server_mode")) // server_mode is Valkey's
 	if p.role.moved == nil && mode == "cluster" {
 		return "", fmt.Errorf("%w: this is a node of a Redis Cluster: RELAY_REDIS_URL is to be redis+cluster://…", errUnfit)
 	}

@@ -12,8 +12,8 @@ import (
 
 // try tries commands that relays and their scripts use, and records those that Redis does not
 // permit. It returns an error if relays need one of these, or if Redis does not answer. Subscribing
-// is tried only if the other commands are permitted. The one permission of these that a relay can
-// do without is that to count subscribers. Without it a relay cannot tell whether a group exists.
+// is tried only if the other commands are permitted. A relay needs all of these permissions except
+// the one to count subscribers. Without that one, a relay cannot tell whether a group exists.
 //
 // The type identifier finds out whether INFO is permitted. The methods check and publish find out
 // whether scripts may be loaded and run.

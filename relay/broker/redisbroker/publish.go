@@ -46,7 +46,7 @@ type publisher struct {
 	all     []int // 0, 1, 2 …
 
 	pace pace // bytes in one pipeline; owned by run
-	// grace is a time.Duration that the connection adds to its read deadline, for long messages.
+	// grace is a time.Duration that the connection adds to its read deadline, for heavy calls.
 	grace atomic.Int64
 
 	changed atomic.Bool // identity may no longer be the server's

@@ -40,7 +40,7 @@ local answers, texts, channels = {}, {}, {}
 
 -- Takes the mark of instance out of marks. It returns the number and the time of that mark, and the
 -- other marks. If marks has none for instance, the number and the time are those of the mark in
--- hash, or 0 0 if there is none. If hash is false, it does not count.
+-- hash. If hash has none either, or is false, they are 0 0.
 local function take(marks, instance, hash)
   local at = find(marks, instance, 1, true)
   while at and at % 32 ~= 1 do at = find(marks, instance, at + 1, true) end
@@ -56,8 +56,8 @@ local function take(marks, instance, hash)
   return 0, 0, marks
 end
 
--- Removes marks that are too old from the hash, if the last marks made it reach or pass a multiple
--- of 64. The argument new says how many these were.
+-- Removes marks that are too old from the hash, if the new marks made the length of the hash reach
+-- or pass a multiple of 64. The argument new is the number of new marks.
 local function purge(hash, new)
   if call('HLEN', hash) % 64 >= new then return end
   local all, old = call('HGETALL', hash), {}
@@ -67,7 +67,8 @@ local function purge(hash, new)
   for _, instance in ipairs(old) do call('HDEL', hash, instance) end
 end
 
--- Returns the position of the list's last entry, or 0 0 if it has none that anybody believes.
+-- Returns the position of the list's last entry. It returns 0 0 if there is no entry, or if the
+-- position is not credible, or is in the last epoch.
 local function ended(list)
   local last = call('LRANGE', list, -1, -1)[1]
   local epoch, offset = string.match(last or '', '"Pos":"(%d+)%-(%d+)"')
@@ -88,19 +89,19 @@ local function publish(topic, first, last)
   end
   local before = stamp
 
-  -- A last position that is too old is forgotten. So is one in the last epoch, or behind it, that
-  -- nobody can go on behind. If a position is beyond the last offset of an earlier epoch, its epoch
-  -- still counts: a later one begins below. In all these cases the givers and the list do not count
-  -- any more.
+  -- A last position that is too old is forgotten. A position that is not credible is forgotten if
+  -- it is in the last epoch or after it. In an earlier epoch, a position is not credible if it is
+  -- beyond the last offset. Its epoch still counts then, and a later epoch begins below. In all
+  -- these cases the givers and the list do not count any more.
   local afresh = now - stamp >= age -- whether the list has nothing that counts
   if now - stamp >= keep or not credible(epoch, offset) then
     if now - stamp >= keep or epoch >= lastepoch then epoch, offset = 0, 0 end
     others, ng, afresh = sub(others, 8 * ng + 1), 0, true
   end
 
-  -- gave says that this server is among the givers. It need not be the newest. A server never
-  -- returns to an earlier identity. If one returns all the same, a proxy tells other identities on
-  -- other connections. That says nothing about the data.
+  -- gave says that this server's identity is among the givers. It need not be the newest giver. A
+  -- server never returns to an earlier identity. So an earlier identity that comes back is told by
+  -- a proxy, which tells other identities on other connections. That says nothing about the data.
   local gave = identity ~= '' and find(sub(others, 1, 8 * ng), identity, 1, true)
 
   local entries = {} -- for the list
@@ -134,7 +135,8 @@ local function publish(topic, first, last)
     elseif mark < predecessor then
       text = 'refused'
     else
-      -- No epoch can begin behind the last one. So a known position there, or behind, is ignored.
+      -- No epoch can begin after the last one. So a known position in the last epoch, or after it,
+      -- is ignored.
       if knownepoch >= lastepoch then knownepoch, knownoffset = 0, 0 end
 
       -- The topic goes on behind its last position, if there is one. Otherwise it begins an epoch.
@@ -179,7 +181,7 @@ local function publish(topic, first, last)
   if not dirty then return end
 
   -- The marks that go to the hash may be those of publications of this call. So the append must not
-  -- fail after them: if the list's key holds something else, LLEN fails, before anything is written.
+  -- fail after they are written. If the list's key holds no list, LLEN fails before that.
   if displaced then
     local new = 0
     if entries[1] then call('LLEN', list) end

@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// receive handles what Redis sends. It returns when the connection fails or is closed, or when
-// Redis sends an unexpected reply, or an error that the method refused does not take.
+// receive handles what Redis sends. It returns when the connection fails or is closed, when Redis
+// sends an unexpected reply, or when Redis sends an error that the method refused returns.
 func (s *subscriberConn) receive() error {
 	pushes, err := newPushes(s.conn)
 	if err != nil {

@@ -37,8 +37,8 @@ func message(channel, payload string) string {
 	return fmt.Sprintf("*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(channel), channel, len(payload), payload)
 }
 
-// TestPushes reads what Redis may send to a subscriber. It must not matter in which parts that
-// arrives.
+// TestPushes reads what Redis may send to a subscriber. It must not matter in which parts the bytes
+// arrive.
 func TestPushes(t *testing.T) {
 	in := "+PONG\r\n$8\r\nin force\r\n" +
 		"*3\r\n$9\r\nsubscribe\r\n$3\r\nall\r\n:1\r\n" +

@@ -15,8 +15,8 @@ local head, headlength = '>I8I8I8c16I8I8BBB', 59
 -- How many givers and marks a record has at most.
 local mostgivers, mostmarks = 8, 15
 
--- The last epoch and offset that anybody believes: protocol.MaxEpoch and protocol.MaxOffset. All
--- numbers stay below 2^53, where Lua is exact.
+-- The last credible epoch and offset: protocol.MaxEpoch and protocol.MaxOffset. All numbers stay
+-- below 2^53, where Lua is exact.
 local lastepoch, lastoffset = 2^53 - 2, 2^53 - 2
 
 -- Reads a record. It returns the fields of the head, and then the givers and marks as one string.
@@ -29,12 +29,14 @@ local function open(key)
   return epoch, offset, stamp, writer, mark, set, ng, nm, hashed, sub(record, headlength + 1)
 end
 
--- Returns whether anybody believes a position, and another position can follow it.
+-- Returns whether a position is within the last credible epoch and offset, and another position can
+-- follow it.
 local function credible(epoch, offset)
   return epoch > 0 and offset <= lastoffset and (epoch < lastepoch or epoch == lastepoch and offset < lastoffset)
 end
 
 -- Returns an eighth of the time that a history is kept. A key's expiry is set at the first
--- publication in each such span of time. So it is an eighth longer than the key must last.
+-- publication in each such span of time. So the expiry is set to one span more than the key must
+-- last.
 local function eighthof(age) return math.ceil(age / 8) end
 

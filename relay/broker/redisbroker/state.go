@@ -111,7 +111,7 @@ func (s *state) cannotRead() error {
 	return nil
 }
 
-// cannotPublish returns why a publication would fail now. It is nil if one may work.
+// cannotPublish returns why a publication would fail now. It is nil if a publication may work.
 func (s *state) cannotPublish() error {
 	if err := s.cannotRead(); err != nil {
 		return err

@@ -36,8 +36,8 @@ type subscriber struct {
 	// order lists the topics whose change the connection has not taken, in the order of their
 	// changes. It begins with those that were wanted when the connection began.
 	order []protocol.Topic
-	// changed has the topics that were appended to order after the connection began, and that it
-	// has not taken. The field is nil without a connection.
+	// changed has the topics that were appended to order after the connection began, and that the
+	// connection has not taken. The field is nil without a connection.
 	changed map[protocol.Topic]struct{}
 	flushes []uint64 // tokens of flushes that no connection has taken
 
@@ -54,8 +54,8 @@ type subscription struct {
 
 // probing says where the subscriber hears the probes of its own relay.
 type probing struct {
-	relay protocol.Instance     // instance in whose name they are published
-	topic func() protocol.Topic // topic that they are published to now
+	relay protocol.Instance     // instance that publishes the probes
+	topic func() protocol.Topic // topic that the probes are published to now
 }
 
 func newSubscriber(opt *redis.Options, c common, p probing, i *identifier, s *state, log *slog.Logger) *subscriber {
@@ -83,8 +83,8 @@ func (s *subscriber) subscribe(t protocol.Topic, token uint64) {
 	s.signal()
 }
 
-// again asks for a subscription that was refused, or that Redis ended, if it is still the wanted
-// one.
+// again asks anew for a subscription that was refused, or that Redis ended. It does nothing if that
+// subscription is not the wanted one any more.
 func (s *subscriber) again(t protocol.Topic, generation uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,14 +28,14 @@ type subscriberConn struct {
 	tops       *line
 	began      time.Time
 	returns    uint64 // state.returns when this connection began
-	// deaf is when the connection before this one ended, or when Run began. A connection that ended
-	// with errBack left deaf as it was.
+	// deaf is when the connection before this one ended, or when Run began. Connections that ended
+	// with errBack do not count.
 	deaf time.Time
 
 	// These are the writer's until run returns.
 	active map[protocol.Topic]uint64 // generation that was last sent for each topic
 	probed protocol.Topic            // topic on whose probe channel the connection is subscribed
-	memory []byte                    // of the last commands
+	memory []byte                    // memory of the last commands, to be reused
 
 	server atomic.Pointer[connected] // nil before the connection is open
 
@@ -56,18 +56,18 @@ type subscriberConn struct {
 	unread      []protocol.Topic // confirmed topics, for the top reader
 	flushing    []uint64         // tokens of flushes whose ping is not answered, the oldest first
 	elsewhere   []expectation    // subscriptions to ask for again, after elsewherePause
-	unheard     bool             // the relay's own probes are to be subscribed again
+	unheard     bool             // the channel of own probes must be subscribed again
 
 	confirmed chan struct{} // signal to the top reader; one slot
 }
 
-// expectation is a confirmation that must come. Without a topic it is the answer to the ping behind
-// the unsubscriptions of a batch, which sharded channels need.
+// expectation is a confirmation that must come. An expectation without a topic is the answer to a
+// ping. With sharded channels, such a ping follows the unsubscriptions of a batch.
 type expectation struct {
 	topic      protocol.Topic
 	generation uint64 // 0: an unsubscription
 	slot       int    // 0 unless channels are sharded
-	last       bool   // of its command
+	last       bool   // this is the last confirmation of its command
 }
 
 // probesGeneration is the generation of the subscription to the relay's own probes.
@@ -158,8 +158,8 @@ func (s *subscriberConn) flushedNext() {
 // errOutOfStep ends a connection whose confirmations do not match its commands.
 var errOutOfStep = errors.New("redis confirmed another subscription than the one asked for")
 
-// popLocked takes the next of expected, of which there is one. It wakes the writer when the writer
-// may send more.
+// popLocked removes the first of expected, which must not be empty, and returns it. It wakes the
+// writer when the writer may send more.
 func (s *subscriberConn) popLocked() expectation {
 	next := s.expected[0]
 	full := s.fullLocked()

@@ -7,9 +7,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// refused takes an error that Redis replied. It returns nil if the error says that the slot of a
-// command is not at this server. Such an error comes in place of all confirmations of the command,
-// whose subscriptions are asked for again. Without sharded channels refused returns err.
+// refused handles an error of the connection. With sharded channels, Redis may reply that the slot
+// of a command is not at this server. Such a reply comes in place of all confirmations of the
+// command. Then refused calls askAgainLocked for each subscription of the command, and returns nil.
+// It returns any other error.
 func (s *subscriberConn) refused(err error) error {
 	_, reply := err.(replyError)
 	elsewhere := redirected(err) || redis.HasErrorPrefix(err, "CLUSTERDOWN ")
@@ -31,9 +32,10 @@ func (s *subscriberConn) refused(err error) error {
 	return nil
 }
 
-// unsubscribed takes the confirmation of an unsubscription from a sharded channel. If that is not
-// the next expected one, Redis itself has ended the subscription, since the slot has left. The
-// topic is told as deaf then, and the subscription is asked for again.
+// unsubscribed takes the confirmation of an unsubscription from a sharded channel. If it is not the
+// next expected confirmation, Redis itself has ended the subscription, since the slot has left this
+// server. If the subscription is still wanted, unsubscribed then calls askAgainLocked. It also
+// sends Deaf for the topic, unless the channel is that of the relay's own probes.
 func (s *subscriberConn) unsubscribed(channel []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,8 +67,8 @@ func (s *subscriberConn) allUnsubscribed() {
 	}
 }
 
-// askAgainLocked has a subscription asked for again after elsewherePause. It has the layout read
-// meanwhile, since the slot is elsewhere.
+// askAgainLocked makes the method askAgain ask for the subscription e again after elsewherePause.
+// It also signals that the layout is to be read, since the slot is at another server.
 func (s *subscriberConn) askAgainLocked(e expectation) {
 	if len(s.elsewhere) == 0 {
 		time.AfterFunc(elsewherePause, s.askAgain)

@@ -13,7 +13,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// These topics are in one slot, and far is in another.
+// The topics near and beside are in one slot. The topic far is in another slot.
 const (
 	near, beside protocol.Topic = "group:{a}", "group:{a}2"
 	far          protocol.Topic = "group:{b}"
@@ -21,8 +21,8 @@ const (
 
 const moved = replyError("MOVED 15495 127.0.0.1:1")
 
-// sharded returns a connection for sharded channels, as newTestConn does. Its commands go to a
-// server that confirms nothing. The channel has what that server reads, line by line.
+// sharded returns a connection like that of newTestConn, but for sharded channels. Its commands go
+// to a server that confirms nothing. The channel lines has what that server reads, line by line.
 func sharded(t *testing.T) (s *subscriberConn, told *[]broker.Event, lines chan string) {
 	t.Helper()
 	s, told = newTestConn(t)
@@ -42,7 +42,7 @@ func sharded(t *testing.T) (s *subscriberConn, told *[]broker.Event, lines chan 
 	return s, told, lines
 }
 
-// follows sends what is to be sent.
+// follows sends the commands for all changes.
 func (s *subscriberConn) follows(t *testing.T) {
 	t.Helper()
 	if done, err := s.follow(); !done || err != nil {
@@ -50,8 +50,8 @@ func (s *subscriberConn) follows(t *testing.T) {
 	}
 }
 
-// replies passes replies to s, as if the server had sent them: an error, "+" and a topic that is
-// subscribed, "-" and one that is not, or a payload of a ping.
+// replies passes replies to s, as if the server had sent them. A reply is an error, "+" and a topic
+// that is subscribed now, "-" and a topic that is unsubscribed now, or the payload of a ping.
 func (s *subscriberConn) replies(t *testing.T, list ...any) {
 	t.Helper()
 	for _, one := range list {
@@ -75,15 +75,16 @@ func (s *subscriberConn) replies(t *testing.T, list ...any) {
 	}
 }
 
-// asksAgain waits until t has a generation behind the one given.
+// asksAgain waits until the wanted subscription of t has a later generation than the argument than.
 func (s *subscriberConn) asksAgain(tt *testing.T, t protocol.Topic, than uint64) {
 	tt.Helper()
 	brokertest.Eventually(tt, fmt.Sprint(t, " is asked for again"), func() bool { return s.subscriber.want(t).generation > than })
 }
 
-// TestShardedCommandsHaveOneSlot subscribes to topics of a new connection, then to more topics. It
-// then unsubscribes from the latter. Each command must have channels of one slot, and few commands
-// must suffice. One ping must follow the unsubscriptions of a batch.
+// TestShardedCommandsHaveOneSlot has topics that are wanted when the connection begins, and then
+// subscribes to more topics. It then unsubscribes from these further topics. Each command must have
+// channels of one slot, and few commands must suffice. One ping must follow the unsubscriptions of
+// a batch.
 func TestShardedCommandsHaveOneSlot(t *testing.T) {
 	s, _, lines := sharded(t)
 	const slots, each = 1000, 4
@@ -129,8 +130,9 @@ func TestShardedCommandsHaveOneSlot(t *testing.T) {
 	}
 }
 
-// TestMovedStandsForAllOfItsCommand has a subscription refused whose slot is elsewhere. The next
-// command's confirmation must count, and the refused topics must be asked for again.
+// TestMovedStandsForAllOfItsCommand has the server refuse a command for two topics, since their
+// slot is elsewhere. The next command's confirmation must count, and the refused topics must be
+// asked for again.
 func TestMovedStandsForAllOfItsCommand(t *testing.T) {
 	s, told, _ := sharded(t)
 	for _, topic := range []protocol.Topic{near, beside, far} {
@@ -169,8 +171,9 @@ func TestMovedStandsForAllOfItsCommand(t *testing.T) {
 	}
 }
 
-// TestAnEndedSubscriptionIsDeaf has the server end a subscription, once while its top is read. The
-// topic must be told as deaf, and nothing more until it is subscribed again.
+// TestAnEndedSubscriptionIsDeaf has the server end a subscription while its top is being read. The
+// topic must be told as deaf. Nothing more may be told until the topic is subscribed again. A
+// confirmation for a topic that is not wanted must change nothing.
 func TestAnEndedSubscriptionIsDeaf(t *testing.T) {
 	s, told, _ := sharded(t)
 	s.subscriber.subscribe(near, 7)
@@ -190,8 +193,8 @@ func TestAnEndedSubscriptionIsDeaf(t *testing.T) {
 	}
 }
 
-// TestTheServerUnsubscribesBesideUs has the server end a subscription that we end, too. Whatever it
-// says, the confirmations of later commands must count.
+// TestTheServerUnsubscribesBesideUs has the server end a subscription that we end, too. Whatever
+// the server replies to that, the confirmations of later commands must count.
 func TestTheServerUnsubscribesBesideUs(t *testing.T) {
 	off := "-" + string(near)
 	for name, replies := range map[string][]any{
@@ -222,8 +225,9 @@ func TestTheServerUnsubscribesBesideUs(t *testing.T) {
 	}
 }
 
-// TestAPingIsOfItsBatchAlone unsubscribes in two batches. The answer to the first ping must leave
-// the confirmations of the second batch, or these would be taken for the server's own.
+// TestAPingIsOfItsBatchAlone unsubscribes in two batches. After the answer to the first ping, the
+// confirmations of the second batch must still be expected. Otherwise they would look as if the
+// server itself had ended the subscriptions.
 func TestAPingIsOfItsBatchAlone(t *testing.T) {
 	s, told, _ := sharded(t)
 	for _, topic := range []protocol.Topic{near, far} {
@@ -277,7 +281,7 @@ func TestEndedProbesAreHeardAgain(t *testing.T) {
 }
 
 // TestReceivingGoesOnBehindMoved has a server refuse a subscription with MOVED, and then send bytes
-// that are no reply. Only the latter may end the connection.
+// that are no reply. Only these bytes may end the connection.
 func TestReceivingGoesOnBehindMoved(t *testing.T) {
 	s, _, _ := sharded(t)
 	s.subscriber.subscribe(near, 7)

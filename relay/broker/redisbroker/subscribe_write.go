@@ -29,8 +29,8 @@ const (
 // commands.
 const inForcePing = "in force"
 
-// flushPing is the payload of a flush's ping. The answer to the ping comes after what this server
-// published to the connection before it took the ping.
+// flushPing is the payload of a flush's ping. The answer to the ping comes after all that this
+// server published to the connection before it handled the ping.
 const flushPing = "flush"
 
 // write sends commands and pings until one cannot be sent, or ctx is done.
@@ -67,8 +67,9 @@ func (s *subscriberConn) write(ctx context.Context) error {
 	}
 }
 
-// hearProbes subscribes to the channel of the relay's own probes, unless it has done so before. If
-// the probes were on another topic before, it also unsubscribes from the channel of that topic.
+// hearProbes subscribes to the channel of the relay's own probes. It does nothing if it has done so
+// before, and Redis has not ended the subscription. If the probes were on another topic before, it
+// also unsubscribes from the channel of that topic.
 func (s *subscriberConn) hearProbes() error {
 	now, old := s.subscriber.probing.topic(), s.probed
 	if now == old && !s.takeUnheard() {
@@ -93,12 +94,11 @@ func (s *subscriberConn) takeUnheard() bool {
 	return unheard
 }
 
-// pingIfQuiet sends a ping if nothing has come for quietBefore. It returns after what time it is to
-// be called again.
+// pingIfQuiet sends a ping if nothing has come for quietBefore. The result next is the time until
+// pingIfQuiet must be called again.
 //
-// Probes come every second, so there is no ping while they do. They do not come while Redis does
-// not permit publishing, while the prober's connection is lost, and when the prober is at another
-// server.
+// While probes come every second, there is no ping. Probes do not come while Redis does not permit
+// publishing, while the prober's connection is lost, and when the prober is at another server.
 func (s *subscriberConn) pingIfQuiet() (next time.Duration, err error) {
 	if left := quietBefore - s.conn.quietFor(); left > 0 {
 		return left, nil
@@ -152,7 +152,7 @@ func (s *subscriberConn) send(batch []change) error {
 	for _, c := range batch {
 		generation, active := s.active[c.topic]
 		switch {
-		case c.want.generation == generation: // sent already, or gone before it was sent
+		case c.want.generation == generation: // was sent already, or is unwanted and was never sent
 		case c.want.generation != 0:
 			s.active[c.topic] = c.want.generation
 			on = append(on, expectation{topic: c.topic, generation: c.want.generation})
