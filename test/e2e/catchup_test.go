@@ -131,7 +131,7 @@ func readTails(t *testing.T, u *user, n int, tails ...tail) []tail {
 }
 
 // expectStreams waits for all texts of several streams. Texts of different streams may come
-// interleaved, but those of one stream must come in its order.
+// interleaved, but the texts of each stream must come in the given order.
 func expectStreams(t *testing.T, u *user, streams ...[]string) {
 	t.Helper()
 	left := 0

@@ -97,9 +97,9 @@ func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 }
 
 // TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn freezes an edge's link, so that nothing
-// leaves the log. One client's flood fills that client's share, a sixteenth of the log. What a calm
-// client says afterwards must be accepted all the same, and must come before those messages of the
-// flood that had no room.
+// leaves the log. One client's flood fills that client's share, a sixteenth of the log. Then a calm
+// client sends messages. They must be accepted all the same. They must arrive before the messages
+// of the flood that had no room.
 func TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

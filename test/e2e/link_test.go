@@ -24,8 +24,8 @@ func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
 	for i := range rounds {
 		dialled := p.Dialled()
 		if i%4 == 0 {
-			// The cut is meant to come between commands and their acknowledgements. Whether it did
-			// so shows at the end of the test: the edge must have replayed frames.
+			// Each cut is meant to come between commands and their acknowledgements. At the end the
+			// test checks that some cut did: the edge must have replayed frames.
 			p.CutAfter(int64(400 + 171*i))
 		}
 		for _, u := range users {

@@ -64,7 +64,7 @@ func (f *traffic) frames() (counts []int) {
 }
 
 // silence returns the longest time for which any user waited for a frame. It leaves out the first
-// before[i] frames of user i. The wait for the first frame behind these begins at the time from.
+// before[i] frames of user i. The wait for the next frame of that user begins at the time from.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from

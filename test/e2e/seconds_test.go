@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// longestSilence returns the longest time for which one user got nothing. It looks at the time from
-// began until now.
+// longestSilence returns the longest time for which any user got nothing. Only the time from began
+// until now counts.
 func (f *traffic) longestSilence(began time.Time) (longest time.Duration) {
 	for _, u := range f.users {
 		last := began
@@ -24,8 +24,8 @@ func (f *traffic) longestSilence(began time.Time) (longest time.Duration) {
 }
 
 // TestP12_AFaultOfARelayOrOfALinkCostsThreeSecondsAtMost breaks the relay that an edge uses, or a
-// link to that relay. The other relay is well. The longest silence of a user may be 3 s. In a usual
-// run, promised allows more.
+// link to that relay. The other relay keeps working. The longest silence of a user may be 3 s. In a
+// usual run, promised allows more.
 func TestP12_AFaultOfARelayOrOfALinkCostsThreeSecondsAtMost(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []struct {

@@ -208,8 +208,8 @@ func (f *traffic) receives(j int, s stream) bool {
 	return s.sender != j
 }
 
-// missing describes one stream of which user j has not received everything up to goal. It returns
-// "" if there is none.
+// missing describes one stream in which messages up to goal have not reached user j. It returns ""
+// if there is no such stream.
 func (f *traffic) missing(j int, goal [][len(kinds)]int64) string {
 	for i := range f.users {
 		for k := range kinds {

@@ -20,8 +20,8 @@ func startEarlier(t *testing.T, c *cluster.Cluster, n int) (relays []*cluster.Re
 	return relays
 }
 
-// TestP2_AnUpgradeOverALayoutLosesAndDoublesNothing stops all relays of the earlier layout, or
-// kills them with messages under way, and starts relays of ours. Users go on to talk.
+// TestP2_AnUpgradeOverALayoutLosesAndDoublesNothing stops or kills all relays of the earlier
+// layout, and then starts relays of this tree in their place. Users talk all the time.
 func TestP2_AnUpgradeOverALayoutLosesAndDoublesNothing(t *testing.T) {
 	for name, end := range map[string]func(*cluster.Relay){
 		"stopped": func(r *cluster.Relay) {
@@ -51,8 +51,9 @@ func TestP2_AnUpgradeOverALayoutLosesAndDoublesNothing(t *testing.T) {
 	}
 }
 
-// TestRelaysOfTwoLayoutsDoNotServeSideBySide starts a relay of one layout where one of the other
-// serves, both ways round. The later one must end with status 1, and the other must go on.
+// TestRelaysOfTwoLayoutsDoNotServeSideBySide starts a relay while a relay of another layout serves.
+// In one case the first relay is of the earlier layout, and in the other case the second is. The
+// second relay must end with status 1, and the first must go on serving.
 func TestRelaysOfTwoLayoutsDoNotServeSideBySide(t *testing.T) {
 	for name, c := range map[string]struct {
 		earlier bool // the first relay is of the earlier layout
@@ -71,7 +72,7 @@ func TestRelaysOfTwoLayoutsDoNotServeSideBySide(t *testing.T) {
 			cluster.Eventually(t, "the first is live", first.Live)
 			e := cl.StartEdge(nil, first)
 			load := startTraffic(t, pace, e)
-			load.flowing(20) // the relay has served for longer than it takes to settle
+			load.flowing(20) // a relay needs about a second to decide that it serves
 			second.Restart()
 			if status := second.Exited(); status != 1 || !strings.Contains(second.Log(), c.says) {
 				t.Errorf("the second ended with %d", status)

@@ -25,8 +25,8 @@ type store struct {
 	saved   []saved
 
 	others *brokertest.Handle // handle of a relay that is not simulated
-	number uint64             // last number that it published
-	name   protocol.Instance  // instance that it publishes for
+	number uint64             // last number that this relay published
+	name   protocol.Instance  // instance that this relay publishes for
 }
 
 type saved struct {
@@ -90,8 +90,8 @@ func (s *store) bare(t protocol.Topic, from, msg string) {
 	s.spread()
 }
 
-// fifo keeps the order of what one direction of a connection carries: nothing arrives before what
-// was sent earlier.
+// fifo keeps one direction of a connection in order: nothing arrives before something that was sent
+// earlier.
 type fifo struct{ last time.Time }
 
 func (f *fifo) next(at time.Time) time.Time {
@@ -355,7 +355,7 @@ func (b *relayBroker) listen(within time.Duration) {
 	}
 }
 
-// lose makes the store unreachable from this relay. If frozen is set, the store takes up hung
+// lose makes the store unreachable from this relay. If frozen is set, the store carries out hung
 // requests when it is back, and the subscriptions stay until the loss is reported. The relay's
 // broker reports the loss within three seconds, unless the store can be reached again by then.
 func (b *relayBroker) lose(frozen bool) {

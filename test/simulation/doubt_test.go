@@ -63,8 +63,8 @@ func (e *edge) seek(a *attachment) {
 	})
 }
 
-// knock dials a's relay, which stands still. The relay takes the link once it goes on. The edge may
-// have given up the dial by then. If a is silent 0.5 s after Welcome, the edge moves to the new
+// knock dials a's relay, which is frozen. The relay accepts the link when it is thawed. The edge
+// may have given up the dial by then. If a is silent 0.5 s after Welcome, the edge moves to the new
 // link.
 func (e *edge) knock(a *attachment) {
 	r := a.relay
@@ -117,7 +117,7 @@ func (e *edge) calledOff(a *attachment) bool {
 const promisedSilence = 3 * time.Second
 
 // watchSilence fails the run if the edge has heard nothing for longer than promisedSilence while a
-// relay takes links. An edge that stands still is left out.
+// relay takes links. A stalled edge is left out.
 func (e *edge) watchSilence() {
 	e.w.after(100*time.Millisecond, func() {
 		if !e.alive {

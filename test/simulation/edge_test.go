@@ -54,9 +54,9 @@ type attachment struct {
 
 	// leaving is when Leaving was called last. It is zero before that, and after Staying.
 	leaving time.Time
-	// counted is the time since which the hub counts publications without a position: the time
-	// leaving of the link from which the edge moved to this one. If the edge did not move, counted
-	// is zero.
+	// counted is the time from which the hub counts publications without a position. If the edge
+	// moved to this link from another link, counted equals leaving of that other link. Otherwise
+	// counted is zero.
 	counted time.Time
 }
 
@@ -304,9 +304,9 @@ func (e *edge) takeOver(a, next *attachment) {
 	})
 }
 
-// leave ends a link whose place another link has taken. An edge that knows how to move sends Moved.
-// If the relay has not closed the link 2 s later, the edge closes it. Other edges close the link
-// without Moved.
+// leave ends a link that another link has replaced. An edge that knows how to move sends Moved. If
+// the relay has not closed the link 2 s later, the edge closes it. An edge that does not know how
+// to move closes the link at once.
 func (e *edge) leave(a *attachment) {
 	if a.left {
 		return

@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// sink stands between a connection and its link. After each frame it acts on the link's signals.
+// sink gives a connection's frames to its link. After each frame it acts on the link's signals.
 type sink struct {
 	a *attachment
 	e *edge

@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// model watches the cluster from beside it. It is told what happens, and fails the run when it
-// finds a promise broken. It knows which frames were accepted, what the broker stored in which
-// order, and what each session must, may and must not receive.
+// model checks the cluster. It is told what happens, and fails the run when it finds a promise
+// broken. It knows which frames were accepted, and in which order the broker stored publications.
+// It also knows what each session must, may and must not receive.
 type model struct {
 	w      *world
 	edges  map[protocol.Instance]*numbered
@@ -120,9 +120,9 @@ type interest struct {
 	awaits int       // commands without an answer
 	leaves int       // leave commands without an answer
 	came   time.Time // when the session connected or asked to join
-	// loose is set when the connect or the join is answered. If a relay had no Redis at some time
-	// since came, loose is the result of awaySince. The session may then get what was published
-	// after loose. Otherwise loose stays zero.
+	// loose is zero until the connect or the join is answered. If all relays have had Redis since
+	// came, loose stays zero. If not, loose becomes the result of awaySince. The session may then
+	// get what was published after loose.
 	loose    time.Time
 	expected []*expected
 	next     int // index in expected, behind the last entry that came
@@ -136,7 +136,7 @@ const (
 	mustNot
 )
 
-// expected is an entry with one session's claim to it.
+// expected is an entry, and what is due to one session of its topic.
 type expected struct {
 	*entry
 	class   class

@@ -36,9 +36,9 @@ type end struct {
 	woken    bool
 	spoken   bool // Bye was sent
 	closed   bool
-	paused   bool          // its process stands still: no reads, no writes, no watching
-	received time.Duration // when a byte came last
-	progress time.Duration // when this end last sent a batch, or the peer last read a piece
+	paused   bool          // while set: no reads, no writes, no watching
+	received time.Duration // from began to the last byte that came
+	progress time.Duration // from began to the last batch sent or piece read by the peer
 	sent     uint64
 	flying   int       // bytes sent that the peer has not read
 	arrives  int       // once cut: how many bytes in flight still arrive

@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// outage takes Redis away from all relays, after everything was mended and has settled. It checks
-// that the edges of each relay go on talking to each other. Messages between edges of different
-// relays come after the outage.
+// outage takes Redis away from all relays twice, after everything was mended and has settled. It
+// checks that clients of the same relay go on talking to each other. Messages between clients of
+// different relays come after the outage.
 func (w *world) outage() {
 	// In the first outage, a relay may not have heard all that its edges published through other
 	// relays before they linked to it. So servedBy checks nothing in the first outage.
@@ -57,9 +57,9 @@ func (w *world) everyoneSpeaks() (said []*frame) {
 }
 
 // newcomers connects a client to each edge that has a link, and lets the client join a group.
-// Messages that clients of the same relay were given ahead before must not reach the new client.
-// For topics that the client is in when newcomers returns, newcomers puts the IDs of these messages
-// into session.never.
+// Before that, clients of the same relay may have been given messages ahead. These messages must
+// not reach the new client. For each topic that the new client is in when newcomers returns,
+// newcomers puts the IDs of these messages into session.never.
 func (w *world) newcomers() {
 	given := map[*relay][]*frame{}
 	for _, e := range w.edges {

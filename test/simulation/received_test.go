@@ -245,7 +245,7 @@ func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promi
 
 // deliveredLate checks a message given ahead that is published already. It fails the run in two
 // cases: the message was published before the receiver came, or the receiver was told of its loss.
-// It excuses a message if the receiver's relay may not know that.
+// It excuses the message if the receiver's relay may not know of that publication or loss.
 func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, what string)) {
 	if f == nil || f.stored == 0 {
 		return
@@ -293,11 +293,11 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 }
 
 // broughtLater reports whether the link in use may bring a publication without a position again.
-// The edge cannot tell a repeat from another publication with the same text. No repeat may come if
-// the link began before the publication was made. Nor may one come if the edge was leaving its
-// previous link already: then the hub counted the publication. Otherwise a repeat may come in two
-// cases. In the first, the publication reached the link's relay after the link began. In the
-// second, an older link was up when the link began. Without a link, broughtLater returns true.
+// The edge cannot tell a repeat from another publication with the same text. Without a link,
+// broughtLater returns true. If the link began before the publication was made, no repeat may come.
+// If the edge was leaving its previous link when the publication was made, the hub counted the
+// publication, and no repeat may come either. In all other cases a repeat may come if an older link
+// was up when the link began, or if the publication reached the link's relay after the link began.
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
 	if a == nil {

@@ -26,9 +26,9 @@ type relay struct {
 	ends     []*end
 	links    []*downlink.Link
 	alive    bool
-	since    time.Time // when it started, or went on
+	since    time.Time // when it started, or was last thawed
 	frozen   bool
-	waiting  []func() // dials that it takes once it goes on
+	waiting  []func() // dials that it accepts when it is thawed
 	refusing bool
 	due      bool
 }

@@ -46,7 +46,8 @@ func plan(seed uint64) schedule {
 		pieces:     one(512, 16, 3, 1),
 	}}
 	// Messages that wait for a topic's rate may take a share of the log. Beyond that share they are
-	// refused. In the large log they stay below that share, so only that log gets a topic rate.
+	// refused. In a log of 4 MiB they stay below that share, so only runs with such a log get a
+	// topic rate.
 	if seed%3 == 0 && s.config.logSize == 4<<20 {
 		s.config.topicRate = 20_000
 	}

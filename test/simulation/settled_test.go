@@ -1,8 +1,8 @@
 package simulation
 
-// caughtUp checks that each session has got what it must get, or was told that it is lost. No
-// further publication may be needed for that. caughtUp leaves out what Redis has lost, and what a
-// relay may not have heard. The caller gives the sessions time first.
+// caughtUp checks that each session has got what it must get, or was told that it is lost. The
+// caller gives the sessions time first, and publishes nothing meanwhile. caughtUp leaves out what
+// Redis has lost, and what a relay may not have heard.
 func (m *model) caughtUp() {
 	for _, e := range m.w.edges {
 		for _, s := range e.sessions {

@@ -24,7 +24,8 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	var next, digest atomic.Uint64
-	// If a change of the code alters neither what links carry nor when, this line stays as it was.
+	// A change of the code that leaves the bytes on links and their times the same leaves this line
+	// the same.
 	t.Cleanup(func() { t.Logf("digest of all bytes that links carried: %x", digest.Load()) })
 	for range runtime.GOMAXPROCS(0) {
 		t.Run("", func(t *testing.T) {
@@ -95,8 +96,9 @@ func shrink(t *testing.T, s schedule) schedule {
 	return shorten(s, func(s schedule) bool { return run(t, s, false).failure != "" })
 }
 
-// shorten leaves out actions as long as the schedule fails without them. It tries halves first,
-// then quarters, and so on down to single actions, in shrinkRuns runs at most.
+// shorten leaves out the actions without which the schedule still fails. It first tries to leave
+// out halves of the schedule, then quarters, and so on down to single actions. It makes shrinkRuns
+// runs at most.
 func shorten(s schedule, fails func(schedule) bool) schedule {
 	runs := 0
 	for size := max(1, len(s.actions)/2); size >= 1; size /= 2 {

@@ -141,7 +141,7 @@ func (m *model) lose(kept map[protocol.Topic]int) {
 	}
 }
 
-// count returns how many publications of each topic were stored, those included that Redis has
+// count returns how many publications of each topic were stored, including those that Redis has
 // lost.
 func (m *model) count() map[protocol.Topic]int {
 	n := map[protocol.Topic]int{}

@@ -49,7 +49,7 @@ type config struct {
 	logSize    int           // bytes of each edge's log
 	buffer     int           // bytes a relay buffers for each link
 	tail       int           // publications in a relay's memory, per topic
-	window     int           // unread bytes from which on an end of a conn sends nothing
+	window     int           // unread bytes at which an end of a conn stops sending
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
 	pieces     int // pieces of a relay's jobs that a step does
@@ -97,7 +97,7 @@ func (w *world) between(least, most time.Duration) time.Duration {
 func pick[T any](w *world, list []T) T { return list[w.rnd.IntN(len(list))] }
 
 // event is a function to call at a simulated time. Events of the same time are called in the order
-// in which they were planned, which is that of seq.
+// in which they were planned. The field seq counts the events in that order.
 type event struct {
 	at  time.Time
 	seq uint64

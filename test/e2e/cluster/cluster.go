@@ -46,7 +46,7 @@ type Options struct {
 	NoRedis bool // keeps Redis down until Redis().Restart
 }
 
-// Key is the link key of every server whose test sets no other.
+// Key is the link key of every server, unless its test sets another key.
 const Key = "test:a-link-key-for-tests-that-is-long-enough"
 
 // stopTime is how long servers may take to stop at a test's end. It is 1 s longer than

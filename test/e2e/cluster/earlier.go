@@ -13,23 +13,25 @@ import (
 	"sync"
 )
 
-// earlier holds the folder of a relay of the earlier layout, and of its source. The test's process
-// builds that relay at most once.
+// earlier holds the folder with the binary and the source of a relay of the earlier layout. The
+// test's process builds that relay at most once.
 var earlier struct {
 	once sync.Once
 	dir  string
 	err  error
 }
 
-// layoutFile has the number of the layout of keys on Redis.
+// layoutFile is the source file that states the number of the layout of keys on Redis.
 const layoutFile = "relay/broker/redisbroker/keys.go"
 
 var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 
-// Earlier makes later boots of the relay use the binary of the newest commit whose layout of keys
-// on Redis has a lower number, or else the usual binary. It needs Process. It ends the test if Git
-// has no such commit. It skips the test where there is no history at all: in a shallow clone, or in
-// a folder that is no clone.
+// Earlier chooses the binary for later boots of the relay. If yes is set, they run the relay of the
+// newest commit whose layout of keys on Redis has a lower number than this tree's layout. Otherwise
+// they run the usual binary. Earlier needs the Kind Process.
+//
+// Earlier fails the test if Git has no such commit. It skips the test where there is no history at
+// all: in a shallow clone, or in a folder that is no clone.
 func (r *Relay) Earlier(yes bool) {
 	t := r.c.t
 	t.Helper()
@@ -52,7 +54,7 @@ func (r *Relay) Earlier(yes bool) {
 
 var errNoHistory = errors.New("there is no Git history here to build an earlier relay from")
 
-// buildEarlier builds a relay of the earlier layout.
+// buildEarlier builds a relay of the earlier layout, and returns the folder of its binary.
 func buildEarlier() (dir string, err error) {
 	root, err := git("rev-parse", "--show-toplevel")
 	if err != nil {
@@ -99,7 +101,8 @@ func buildEarlier() (dir string, err error) {
 	return dir, nil
 }
 
-// earlierCommit returns the newest commit before HEAD whose layout has a lower number than layout.
+// earlierCommit returns the newest commit whose layout has a lower number than layout. It looks at
+// HEAD and at the commits before HEAD.
 func earlierCommit(layout int) (string, error) {
 	list, err := git("rev-list", "HEAD")
 	if err != nil {
@@ -117,8 +120,8 @@ func earlierCommit(layout int) (string, error) {
 	return "", fmt.Errorf("no commit has a layout before %d", layout)
 }
 
-// layoutOf returns the number of the layout that the text of layoutFile says. The first layout had
-// no number.
+// layoutOf returns the number of the layout that is stated in text, the content of layoutFile. The
+// first layout had no number there, and counts as 1.
 func layoutOf(text string) int {
 	found := layoutNumber.FindStringSubmatch(text)
 	if found == nil {

@@ -91,7 +91,7 @@ func (e *Edge) IsReady() bool { status, _ := e.Ready(); return status == 200 }
 func (e *Edge) Linked() bool { return e.Link() != nil }
 
 // Link returns the proxy with the oldest open connection, or nil if no connection is open. Link
-// takes that proxy for the one to the relay in use. An edge may connect to other relays too, to ask
+// assumes that this connection is the edge's link. The edge may connect to other relays too, to ask
 // who they are, but such a connection is short.
 func (e *Edge) Link() (link *Proxy) {
 	var began time.Time

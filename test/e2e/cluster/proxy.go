@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Proxy is a TCP proxy that a test controls. Its address stays while its target moves. A test can
-// reset, freeze or throttle all connections through the Proxy, or cut them after a number of bytes.
+// Proxy is a TCP proxy that a test controls. Its address stays the same when its target changes. A
+// test can reset, freeze or throttle all connections through the Proxy, or cut them after a number
+// of bytes.
 type Proxy struct {
 	listener net.Listener
 	running  sync.WaitGroup
@@ -162,7 +163,7 @@ func isClosed(c chan struct{}) bool {
 }
 
 // Throttle limits each direction of each connection to a number of bytes a second, like a slow
-// network. A limit counts as 20 at least and as 640 KiB at most. 0 removes the limit.
+// network. A limit below 20 counts as 20, and one above 640 KiB as 640 KiB. 0 removes the limit.
 func (p *Proxy) Throttle(bytesPerSecond int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

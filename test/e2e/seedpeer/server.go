@@ -15,8 +15,8 @@ import (
 )
 
 // Server is a simple model of an original server. Its one endpoint is /chat/channel/{id}. The
-// Server carries out the commands One, UserGroup and Group. It takes a command with another Method
-// for a broadcast. Messages of other servers reach the Server through Redis.
+// Server carries out the commands One, UserGroup and Group. It treats a command with any other
+// Method as a broadcast. Messages of other servers reach the Server through Redis.
 type Server struct {
 	peer *Peer
 	http *httptest.Server

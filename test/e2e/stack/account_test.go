@@ -15,7 +15,7 @@ import (
 // arrive.
 type account struct {
 	first, last int64
-	missing     map[int64]bool // numbers between first and last, neither arrived nor in told
+	missing     map[int64]bool // between first and last: not arrived, not announced as lost
 	early       []int64        // numbers below first that arrived after first
 	doubled     int
 	disordered  int

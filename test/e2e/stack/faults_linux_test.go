@@ -45,7 +45,7 @@ func mix(user, turn int) kind {
 // no way to each other, the duration of the fault is added. hiccup leaves time for a busy machine,
 // since one machine runs all containers and all clients.
 //
-// prompt is the bound that P12 promises while another relay and Redis are well.
+// prompt is the bound that P12 promises while another relay and Redis work.
 const (
 	hiccup = 10 * time.Second
 	prompt = 3 * time.Second
@@ -133,8 +133,8 @@ const (
 	lastly = 25 * time.Second // well over the 15 s after which a silent link is given up
 )
 
-// few are the faults of the short form. Every part occurs in them, and every kind but "cut from one
-// edge".
+// few are the faults of TestLedger's short form. They hit every part, and they are of every kind
+// except "cut from one edge".
 var few = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},
@@ -155,8 +155,8 @@ var elsewhere = []fault{
 	{part: "redis", kind: "restart", hold: brief, limit: hiccup},
 }
 
-// many are the faults of the long form. Every kind hits every part, but "cut from one edge" hits
-// only a relay. In two more faults a single relay loses Redis.
+// many are the faults of TestLedger's long form. Every kind hits every part, except that "cut from
+// one edge" hits only a relay. In two more faults a single relay loses Redis.
 var many = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},

@@ -16,8 +16,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/seedpeer"
 )
 
-// testOriginal goes through the steps of a migration. At first an original server is alone behind
-// nginx, then edges stand beside it, and at last edges stand alone.
+// testOriginal goes through the steps of a migration. At first nginx sends clients to an original
+// server only, then to that server and to edges, and at last to edges only.
 func testOriginal(t *testing.T, s *Stack) {
 	l, err := net.Listen("tcp", net.JoinHostPort(s.Gateway("front"), "0"))
 	if err != nil {
@@ -47,8 +47,9 @@ func testOriginal(t *testing.T, s *Stack) {
 		*client.Client
 		id string
 	}
-	// come connects new users through nginx until one lands on the original server, or on an edge
-	// if atTheirs is false. The other users leave. After 50 users the test fails.
+	// come connects new users through nginx until one of them reaches the wanted kind of server. If
+	// atTheirs is set, that is the original server, and otherwise an edge. The other users leave.
+	// After 50 users the test fails.
 	come := func(name string, atTheirs bool) party {
 		t.Helper()
 		for range 50 {

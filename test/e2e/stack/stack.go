@@ -46,8 +46,8 @@ type stack struct {
 // Start starts all services of compose.yaml. Each starts when the services that it depends on are
 // healthy. The stack differs from the file in these points:
 //   - Images are those that test/e2e/images/build last made.
-//   - Every port that a test needs is published on a free port of loopback: those of nginx, the
-//     admin ports and Redis.
+//   - Every port that a test needs is published on a free port of loopback: the ports of nginx, the
+//     admin ports and the port of Redis.
 //   - Files are mounted from a copy, so that a test can change them.
 //
 // The methods of a Stack belong to the goroutine of one test, and fail that test when docker fails.
