@@ -131,8 +131,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 			!f.topic.subscribed && !f.topic.placed && !f.position.IsUnplaced(),
 			// The members may have come at another relay, after some of the tail's messages.
 			f.position.IsUnplaced() && f.topic.placed,
-			// The edge has received more of the topic than this relay. That may include later
-			// messages of the clients whose messages were given ahead here.
+			// The edge has received more of the topic than this relay has. This relay gave messages
+			// ahead, and the edge may have later messages of the same clients.
 			!f.topic.subscribed && f.topic.top.Before(f.position):
 			return false
 		}

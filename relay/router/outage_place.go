@@ -38,10 +38,10 @@ func (r *Router) placeAt(f *follower, at protocol.Position) {
 	}
 }
 
-// seekPlace looks in a page of history for the position of members who were told as unplaced. They
-// begin just before the first publication of their edge with a number above lag.older. If history
-// has none, they begin at lag.end, or at the end of history if that is earlier. seekPlace reports
-// whether the page is to be sent, from the position on.
+// seekPlace looks in a page of history for the position of members whom their edge told as
+// unplaced. They begin just before the first publication that is of their edge and has a number
+// above lag.older. If history has none, they begin at lag.end, or at the end of history if that is
+// earlier. seekPlace reports whether the page is to be sent, from the position on.
 func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 	for _, p := range ev.Publications {
 		if p.Instance == f.edge.instance && p.Number > f.lag().older {

@@ -54,7 +54,8 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // of the source that has most, the one that has been longest in its phase gives way. While no
 // source has more than a few, all connections are compared instead.
 //
-// A connection begins its first phase when it comes, and further phases with each request.
+// A phase of a connection begins when the connection is accepted, when a request is complete, and
+// when its handler has ended.
 type waiting struct {
 	most     func() int // bound of the connections without a handler; at least 1
 	mostLong int        // bound of the connections whose head has memory of its own

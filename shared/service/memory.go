@@ -33,9 +33,9 @@ func limitMemory(log *slog.Logger) {
 
 // memoryLimit returns the limit in bytes and the source of the limit. A limit of 0 means that
 // limitMemory must set no limit. The source is then GOMEMLIMIT if that variable is set, and "" if
-// it is not. The kernel keeps a part of the memory for itself. So the configured size of a machine
-// or a container may exceed the memory that the machine reports. Then the limit is taken from what
-// the machine reports, since the kernel's part matters on a small machine.
+// it is not. The size that the cgroup or FLY_VM_MEMORY_MB gives may exceed the memory that the
+// machine reports, because the kernel keeps a part for itself. Then the limit is taken from the
+// reported memory. On a small machine the difference matters.
 func memoryLimit(getenv func(string) string, cgroup, machine func() (uint64, error)) (limit int64, source string) {
 	if getenv("GOMEMLIMIT") != "" {
 		return 0, "GOMEMLIMIT"

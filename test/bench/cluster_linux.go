@@ -12,7 +12,7 @@ import (
 // cluster is Redis, relays and edges, each a process of its own.
 type cluster struct {
 	redis, relay *local.Server
-	spare        *local.Server // a second relay, which startEdges does not start
+	spare        *local.Server // a second relay, which is not started at first
 	edges        []*local.Server
 }
 

@@ -103,8 +103,8 @@ func (b *bench) points(all ...int) []int {
 	return all
 }
 
-// scaled returns the points of an axis, divided by the scale. The result at index i is 10*(i+1) at
-// least, or the undivided point if that is less. Equal neighbours become one point.
+// scaled returns the points of an axis, divided by the scale. Each point is raised to 10 times its
+// place in the list, but not above the undivided point. Then equal neighbours become one point.
 func (b *bench) scaled(all ...int) []int {
 	points := b.points(all...)
 	for i, n := range points {

@@ -75,7 +75,8 @@ func beginAlone() *meter {
 	return m
 }
 
-// besides runs work of the edges' side. The meter leaves out the cost of this work.
+// besides calls do, which does the work of edges that the test plays. The meter leaves out the cost
+// of this work.
 func (m *meter) besides(do func()) {
 	cpu, at, bytes := threadTime(), time.Now(), uint64(0)
 	if m.percent != 0 {

@@ -44,8 +44,9 @@ func dialer(
 type rawConn = syscall.Conn
 
 // checkable lets go-redis check before each use whether a TLS connection is still open. The check
-// fails if bytes are unread, which is rare. TLS sends some bytes unasked. But these mostly come
-// before the server's first reply, and are read with that reply.
+// takes a connection with unread bytes for a broken one. A TLS server sends some bytes unasked, but
+// mostly before its first reply, and they are read with that reply. So an open connection is rarely
+// taken for a broken one.
 func checkable(conn *tls.Conn) net.Conn {
 	raw, ok := conn.NetConn().(syscall.Conn)
 	if !ok {

@@ -77,9 +77,10 @@ type telling struct {
 // begin notes cause as the last logged one. It is called just before cause is logged.
 func (t *telling) begin(cause error) { t.kind, t.at = kindOf(cause), time.Now() }
 
-// due reports whether a later cause is to be logged. If so, due notes that cause as the last logged
-// one, and its caller logs the cause next. A cause that comes within tellEvery of the last logged
-// one is not due. If that cause persists, later failures bring it again.
+// due reports whether a cause is to be logged that is not the first one of an absence. It is to be
+// logged if its kind differs from that of the last logged cause, and if tellEvery has passed since
+// that cause was logged. due then notes it as the last logged one, and the caller must log it. A
+// cause that comes too early and persists comes again with later failures.
 func (t *telling) due(cause error) bool {
 	if time.Since(t.at) < tellEvery || kindOf(cause) == t.kind {
 		return false

@@ -142,9 +142,9 @@ func TestLastEntryDeleted(t *testing.T) {
 	}
 }
 
-// TestRecordLostAlone deletes the record of a topic, as a Redis that evicts keys does. Its history
-// and its hash are left. The next publication must tell where the epoch before ended, and marks in
-// the hash must count.
+// TestRecordLostAlone deletes the record of a topic, as a Redis that evicts keys does. The topic's
+// history and hash are left. The next publication must tell where the previous epoch ended, and the
+// marks in the hash must still be in force.
 func TestRecordLostAlone(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -193,8 +193,9 @@ func TestAnEndedSubscriptionIsDeaf(t *testing.T) {
 	}
 }
 
-// TestTheServerUnsubscribesBesideUs has the server end a subscription that we end, too. Whatever
-// the server replies to that, the confirmations of later commands must count.
+// TestTheServerUnsubscribesBesideUs unsubscribes from a topic. The server may end the same
+// subscription by itself, or know nothing of it. In each case it sends other replies. Whichever
+// replies come, the confirmation of a later command must be taken for that command.
 func TestTheServerUnsubscribesBesideUs(t *testing.T) {
 	off := "-" + string(near)
 	for name, replies := range map[string][]any{

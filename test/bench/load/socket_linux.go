@@ -154,7 +154,7 @@ func (l *Loop) send(s *Socket, b []byte) error {
 	return l.watch(s, unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLOUT)
 }
 
-// flush writes bytes that send kept, as many as the kernel takes.
+// flush writes the bytes in s.out, as many as the kernel takes. Loop.send has put them there.
 func (l *Loop) flush(s *Socket) error {
 	n, err := unix.Write(s.fd, s.out)
 	if err != nil && !errors.Is(err, unix.EAGAIN) {
