@@ -147,7 +147,7 @@ func TestRedisFilesBroken(t *testing.T) {
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)
 	r := rotate(t, old)
 	for range 2 {
-		begin := len(r.lines.String()) // set before kill: the relay may read a file at any time
+		begin := len(r.lines.String()) // before the files change: it may log them soon
 		r.write(r.ca, []byte("no certificate"))
 		if err := os.Remove(r.key); err != nil {
 			t.Fatal(err)

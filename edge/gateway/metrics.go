@@ -12,8 +12,8 @@ const (
 	dropRepeated drop = iota // members had the message or are past it, or its topic number is muted
 	dropSlow                 // the message was for a client that did not read
 	dropGone                 // the message was for a session that has ended
-	dropEnding               // the message came for a client that was being closed
-	dropClosing              // the message came from a client that was being closed
+	dropEnding               // the message was to a client that was being closed
+	dropClosing              // a client that was being closed sent the message
 	dropNoRoom               // the message found no room upstream
 	dropCrowded              // the message came from a user with too many sessions waiting
 	dropNoTopic              // the link frame named an unknown topic number

@@ -310,7 +310,7 @@ type fakeHub struct {
 	comparable bool
 	begun      int
 	sides      []string // calls of Begin, Leaving and Staying, each with its link's number
-	naming     bool     // calls are recorded with their link, see fakeFeed.note
+	naming     bool     // entries of calls name their link, see fakeFeed.note
 	telling    func()   // called at the end of Begin
 }
 

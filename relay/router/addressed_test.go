@@ -11,8 +11,8 @@ import (
 
 // TestP8_TopicsThatOneUserMakesAreBounded has a user write to invented users, and join and leave
 // invented groups, all through one edge. In one window the user may address Config.MaxAddressed
-// users and groups, also on a new connection. The user may still write to users whom it wrote to
-// before. Other users are not affected.
+// users and groups. A new connection does not begin a new count. The user may still write to users
+// whom it wrote to before. Other users are not affected.
 func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{MaxAddressed: 50, HistoryAge: time.Minute})

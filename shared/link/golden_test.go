@@ -92,7 +92,7 @@ func values(f frame) string {
 	var fields []string
 	for i := range v.NumField() {
 		field := v.Type().Field(i).Name
-		if field == "Again" { // the frame's type says so already
+		if field == "Again" { // no field on the wire, where TypeAgain stands for it
 			continue
 		}
 		if c, ok := f.(Client); ok && field == "Confirmed" { // both booleans are one integer

@@ -35,15 +35,16 @@ type publisher struct {
 	identity   identity
 	identified bool
 
-	// calls has the calls of the present pipeline. Calls behind these are from earlier pipelines,
-	// and are kept to be reused. The field calls and the next four fields are owned by run.
+	// calls begins with the calls of the present pipeline. The other calls in it are of earlier
+	// pipelines, and are kept to be reused. The field calls and the next four fields are owned by
+	// run.
 	calls []*call
 	// open has, for each hash slot, the index of the call that may take more requests. If slots is
-	// false, its only key is 0.
+	// false, the map's only key is 0.
 	open    map[int]int
 	sending []redis.Cmder // calls of the present pipeline
 	answers []broker.Published
-	all     []int // 0, 1, 2 …
+	all     []int // the indices 0, 1, 2 … of a call's requests, see scratch
 
 	pace pace // bytes in one pipeline; owned by run
 	// grace is a time.Duration that the connection adds to its read deadline, for heavy calls.

@@ -35,9 +35,9 @@ func (q *queue[T]) put(x T) {
 	signal(q.wake)
 }
 
-// take waits for items and returns the first of them. These are at most n, and together weigh at
-// most the argument weight. If the first item alone weighs more, take returns only that item. The
-// slice is valid until the next call. It is nil once ctx is done and nothing is queued.
+// take waits for items, and returns up to n items from the front of the queue. Together they weigh
+// at most the argument weight. If the first item alone weighs more, take returns only that item.
+// The slice is valid until the next call. It is nil once ctx is done and nothing is queued.
 func (q *queue[T]) take(ctx context.Context, n, weight int) []T {
 	for {
 		if batch := q.first(n, weight); len(batch) > 0 {

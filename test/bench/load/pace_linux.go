@@ -126,7 +126,7 @@ func (p *pacing) next(now time.Duration) (wait time.Duration, behind *Behind) {
 	return 0, &Behind{Messages: sent - whole, Sent: sent, Oldest: oldest}
 }
 
-// said notes that the next message was sent at the time at.
+// said notes how late a message was that has just been sent. The parameter at is the present time.
 func (p *pacing) said(at time.Duration) { p.late = append(p.late, at-p.due(len(p.late))) }
 
 func (p *pacing) complete(l *Loop, _ *Stream, _ uint64) error {
