@@ -194,7 +194,8 @@ func packetOf(b []byte) (packet uint32, ok bool) {
 	return 0, false
 }
 
-// release gives packets their verdicts when these are due, until the channel order is closed.
+// release gives packets their verdicts when these are due, until the channel order is closed. A
+// verdict that cannot be sent is tried again, since the kernel would hold its packet for ever.
 func (q *queue) release(order <-chan held) {
 	const drop, accept = 0, 1
 	for h := range order {
@@ -207,10 +208,17 @@ func (q *queue) release(order <-chan held) {
 			q.passed++
 		}
 		value := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, verdict), h.packet)
-		if q.send(msgVerdict, 0, attr(verdictHeader, value)) != nil {
-			for range order { // the socket is closed: the kernel has dropped these packets
+		for {
+			err := q.send(msgVerdict, 0, attr(verdictHeader, value))
+			if err == nil {
+				break
 			}
-			return
+			if errors.Is(err, os.ErrClosed) {
+				for range order { // the kernel has dropped these packets
+				}
+				return
+			}
+			<-time.After(time.Millisecond)
 		}
 	}
 }
