@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"relay/router":              {"relay/broker", "relay/router/dialect", "shared/link", "shared/logging", "shared/protocol"},
 	"relay/router/dialect":      {"shared/link", "shared/protocol"},
 	"relay/chat":                {"relay/router/dialect", "shared/link", "shared/protocol"},
+	"relay/sdk":                 {"shared/protocol"},
 	"relay/broker":              {"shared/protocol"},
 	"relay/broker/brokertest":   {"relay/broker", "relay/broker/memorybroker", "shared/protocol"},
 	"relay/broker/memorybroker": {"relay/broker", "shared/protocol"},

@@ -8,19 +8,31 @@ import (
 	"math/bits"
 )
 
-// Commands and envelopes are JSON objects of which few top-level fields matter. eachField walks
+// Commands and envelopes are JSON objects of which few top-level fields matter. EachField walks
 // such an object in one pass. It allocates only for keys that have escapes or invalid UTF-8.
+
+// ErrTrailing says that something other than space follows a JSON object.
+var ErrTrailing = errors.New("something follows the JSON object")
 
 var (
 	errNotObject = errors.New("want a JSON object")
 	errSyntax    = errors.New("malformed JSON")
 )
 
-// eachField calls f with every key (decoded) and value (raw JSON) of the object in data, in order,
+// eachField is EachField for values that are nested as deep as encoding/json allows.
+func eachField(data []byte, f func(key, value []byte)) error { return EachField(data, maxDepth, f) }
+
+// EachField calls f with every key (decoded) and value (raw JSON) of the object in data, in order,
 // duplicates included. Keys and values may be parts of data, so they hold only as long as data does
-// not change. eachField accepts the objects that encoding/json accepts, and one level of nesting
-// more. Before it returns an error, it may already have called f for some fields.
-func eachField(data []byte, f func(key, value []byte)) error {
+// not change.
+//
+// The parameter depth is how many levels of arrays and objects a value may have, at most 10,000.
+// With 10,000 EachField accepts the objects that encoding/json accepts, and one level more.
+//
+// EachField returns ErrTrailing if data is more than an object, and another error if data is no
+// object or is nested too deep. Before EachField returns an error, it may already have called f for
+// some fields.
+func EachField(data []byte, depth int, f func(key, value []byte)) error {
 	i := skipSpace(data, 0)
 	if i == len(data) || data[i] != '{' {
 		if json.Valid(data) {
@@ -41,7 +53,7 @@ func eachField(data []byte, f func(key, value []byte)) error {
 			return errSyntax
 		}
 		i = skipSpace(data, i+1)
-		if end = valueEnd(data, i); end < 0 {
+		if end = nestedEnd(data, i, maxDepth-depth); end < 0 {
 			return errSyntax
 		}
 		f(unquoteBytes(key), data[i:end])
@@ -61,7 +73,7 @@ func eachField(data []byte, f func(key, value []byte)) error {
 
 func atEnd(data []byte, i int) error {
 	if skipSpace(data, i) != len(data) {
-		return errSyntax
+		return ErrTrailing
 	}
 	return nil
 }
@@ -140,6 +152,15 @@ func escapeLen(b []byte) int {
 	return 0
 }
 
+// ReadString returns the text of a raw JSON value that is a string. If the value is no string, ok
+// is false.
+func ReadString(value []byte) (s string, ok bool) {
+	if !isString(value) {
+		return "", false
+	}
+	return unquote(value), true
+}
+
 // isString reports whether a raw JSON value is a string.
 func isString(value []byte) bool { return len(value) > 0 && value[0] == '"' }
 
@@ -159,7 +180,7 @@ func literal(value []byte) string {
 	}
 	var b bytes.Buffer
 	if err := json.Compact(&b, value); err != nil {
-		return "" // cannot happen: valueEnd has checked value
+		return "" // cannot happen: nestedEnd has checked value
 	}
 	return b.String()
 }

@@ -71,6 +71,35 @@ func TestNesting(t *testing.T) {
 	}
 }
 
+// TestWhatOtherPackagesRead checks what EachField says of values that are nested too deep, and of
+// what follows an object. It also checks which values ReadString takes for strings.
+func TestWhatOtherPackagesRead(t *testing.T) {
+	for _, c := range []struct {
+		data  string
+		depth int
+		want  error
+	}{
+		{`{"a":[{"b":1}]}`, 2, nil},
+		{`{"a":[{"b":1}]}`, 1, errSyntax},
+		{`{"a":{"b":[]}}`, 1, errSyntax},
+		{`{"a":[]}`, 0, errSyntax},
+		{`{"a":1} `, 0, nil},
+		{`{"a":1}{"a":2}`, 1, ErrTrailing},
+		{`{} x`, 1, ErrTrailing},
+		{`{"a":1`, 1, errSyntax},
+		{`[]`, 1, errNotObject},
+	} {
+		if err := EachField([]byte(c.data), c.depth, func(_, _ []byte) {}); err != c.want {
+			t.Errorf("%s, %d deep: %v, want %v", c.data, c.depth, err, c.want)
+		}
+	}
+	for value, want := range map[string]string{`"a\n\u0062"`: "a\nb", `""`: "", `1`: "-", `null`: "-", `["a"]`: "-", ``: "-"} {
+		if s, ok := ReadString([]byte(value)); ok != (want != "-") || ok && s != want {
+			t.Errorf("%s is read as %q, %v", value, s, ok)
+		}
+	}
+}
+
 // TestPlainLen tries each byte at each index of texts of up to 19 bytes.
 func TestPlainLen(t *testing.T) {
 	for c := range 256 {

@@ -3,11 +3,9 @@ package protocol
 // maxDepth is the greatest nesting of a value, as in encoding/json.
 const maxDepth = 10_000
 
-// valueEnd returns the index after the JSON value that begins at i, or -1 if there is none.
-func valueEnd(data []byte, i int) int { return nestedEnd(data, i, 0) }
-
-// nestedEnd is valueEnd for a value inside other values. The parameter depth is the number of
-// arrays and objects around the value, without the object that eachField reads.
+// nestedEnd returns the index after the JSON value that begins at i, or -1 if there is none. The
+// parameter depth is the number of arrays and objects that count as being around the value. With
+// them the value may have maxDepth levels.
 func nestedEnd(data []byte, i, depth int) int {
 	if i >= len(data) {
 		return -1
@@ -29,7 +27,7 @@ func nestedEnd(data []byte, i, depth int) int {
 	return -1
 }
 
-// listEnd is valueEnd for an object or an array.
+// listEnd is nestedEnd for an object or an array.
 func listEnd(data []byte, i, depth int) int {
 	opening := data[i]
 	closing := opening + 2 // '}' is '{' + 2, and ']' is '[' + 2

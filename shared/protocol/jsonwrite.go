@@ -4,11 +4,14 @@ import "unicode/utf8"
 
 const hexDigits = "0123456789abcdef"
 
-// appendQuoted appends s as a JSON string. It escapes quotes, backslashes and control characters
-// below the space. Unlike encoding/json, it does not escape characters that are special in HTML,
-// such as < and &, since no envelope ends up in HTML. Each byte that is not part of valid UTF-8
-// becomes U+FFFD.
-func appendQuoted(b []byte, s string) []byte {
+// appendQuoted is AppendQuoted.
+func appendQuoted(b []byte, s string) []byte { return AppendQuoted(b, s) }
+
+// AppendQuoted appends s as a JSON string. It escapes quotes, backslashes and control characters
+// below the space, so the string has no line feed. Unlike encoding/json, it does not escape
+// characters that are special in HTML, such as < and &, since nothing that is written here ends up
+// in HTML. Each byte that is not part of valid UTF-8 becomes U+FFFD.
+func AppendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {
@@ -47,7 +50,7 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// quotedLen returns the number of bytes that appendQuoted appends for s, without the two quotes. s
+// quotedLen returns the number of bytes that AppendQuoted appends for s, without the two quotes. s
 // must be valid UTF-8.
 func quotedLen(s []byte) int {
 	n := len(s)

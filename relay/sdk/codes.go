@@ -1,0 +1,132 @@
+package sdk
+
+// ErrorCode says why a command failed. SDKs act by the code, and show its message to the
+// application. No code is below 100. The SDK for Go would give up on such a code, and that for
+// JavaScript would try again.
+type ErrorCode uint16
+
+const (
+	ErrorInternal              ErrorCode = 100
+	ErrorUnauthorized          ErrorCode = 101
+	ErrorUnknownChannel        ErrorCode = 102
+	ErrorPermissionDenied      ErrorCode = 103
+	ErrorMethodNotFound        ErrorCode = 104 // of an RPC
+	ErrorAlreadySubscribed     ErrorCode = 105
+	ErrorLimitExceeded         ErrorCode = 106
+	ErrorBadRequest            ErrorCode = 107
+	ErrorNotAvailable          ErrorCode = 108 // the feature is off
+	ErrorTokenExpired          ErrorCode = 109
+	ErrorExpired               ErrorCode = 110
+	ErrorTooManyRequests       ErrorCode = 111
+	ErrorUnrecoverablePosition ErrorCode = 112
+	ErrorConcurrentPagination  ErrorCode = 113
+)
+
+// errorTexts has each ErrorCode. After a temporary error SDKs try a connect or a subscribe again by
+// themselves. After most of the other errors they give up for good.
+var errorTexts = map[ErrorCode]struct {
+	message   string
+	temporary bool
+}{
+	ErrorInternal:              {"internal server error", true},
+	ErrorUnauthorized:          {"unauthorized", false},
+	ErrorUnknownChannel:        {"unknown channel", false},
+	ErrorPermissionDenied:      {"permission denied", false},
+	ErrorMethodNotFound:        {"method not found", false},
+	ErrorAlreadySubscribed:     {"already subscribed", false},
+	ErrorLimitExceeded:         {"limit exceeded", false},
+	ErrorBadRequest:            {"bad request", false},
+	ErrorNotAvailable:          {"not available", false},
+	ErrorTokenExpired:          {"token expired", false},
+	ErrorExpired:               {"expired", false},
+	ErrorTooManyRequests:       {"too many requests", true},
+	ErrorUnrecoverablePosition: {"unrecoverable position", false},
+	ErrorConcurrentPagination:  {"concurrent pagination", true},
+}
+
+// Message returns the text of the code.
+func (c ErrorCode) Message() string { return errorTexts[c].message }
+
+// IsTemporary reports whether the same command may succeed later.
+func (c ErrorCode) IsTemporary() bool { return errorTexts[c].temporary }
+
+// UnsubscribeCode says why the server ends a client's subscription. After a code below 2500 the SDK
+// does nothing more. After a code from 2500 on it subscribes again at once, without any delay. A
+// subscription that the server made ends in both cases.
+type UnsubscribeCode uint16
+
+const (
+	UnsubscribeServer            UnsubscribeCode = 2000 // asked for by the server API
+	UnsubscribeInsufficientState UnsubscribeCode = 2500 // publications are lost; the SDK recovers
+	UnsubscribeExpired           UnsubscribeCode = 2501 // the SDK brings its old token first
+	UnsubscribeStateInvalidated  UnsubscribeCode = 2502 // the SDK forgets token and position
+)
+
+var unsubscribeReasons = map[UnsubscribeCode]string{
+	UnsubscribeServer:            "server unsubscribe",
+	UnsubscribeInsufficientState: "insufficient state",
+	UnsubscribeExpired:           "subscription expired",
+	UnsubscribeStateInvalidated:  "state invalidated",
+}
+
+// Reason returns the text of the code.
+func (c UnsubscribeCode) Reason() string { return unsubscribeReasons[c] }
+
+// CloseCode says why a connection is closed, in the close frame of the WebSocket. An SDK comes back
+// by itself if the code is from 3000 to 3499. From 3500 to 3999 it does not.
+type CloseCode uint16
+
+const (
+	CloseShutdown            CloseCode = 3001
+	CloseInternal            CloseCode = 3004
+	CloseExpired             CloseCode = 3005
+	CloseSubscriptionExpired CloseCode = 3006 // of a subscription that the server made
+	CloseSlow                CloseCode = 3008
+	CloseWriteError          CloseCode = 3009
+	CloseInsufficientState   CloseCode = 3010 // publications are lost; the SDK recovers
+	CloseForceReconnect      CloseCode = 3011
+	CloseNoPong              CloseCode = 3012
+	CloseTooManyRequests     CloseCode = 3013
+	CloseStateInvalidated    CloseCode = 3014 // the SDK forgets token and positions
+
+	CloseInvalidToken          CloseCode = 3500
+	CloseBadRequest            CloseCode = 3501
+	CloseStale                 CloseCode = 3502 // no connect came
+	CloseForceDisconnect       CloseCode = 3503
+	CloseConnectionLimit       CloseCode = 3504
+	CloseChannelLimit          CloseCode = 3505
+	CloseInappropriateProtocol CloseCode = 3506
+	ClosePermissionDenied      CloseCode = 3507
+	CloseNotAvailable          CloseCode = 3508
+	CloseTooManyErrors         CloseCode = 3509
+)
+
+// closeReasons has each CloseCode. No reason may be empty: the SDK for JavaScript would come back
+// whatever the code is. No reason may be valid JSON, since that SDK would read it as JSON. A close
+// frame has room for 123 bytes of reason.
+var closeReasons = map[CloseCode]string{
+	CloseShutdown:              "shutdown",
+	CloseInternal:              "internal server error",
+	CloseExpired:               "connection expired",
+	CloseSubscriptionExpired:   "subscription expired",
+	CloseSlow:                  "slow",
+	CloseWriteError:            "write error",
+	CloseInsufficientState:     "insufficient state",
+	CloseForceReconnect:        "force reconnect",
+	CloseNoPong:                "no pong",
+	CloseTooManyRequests:       "too many requests",
+	CloseStateInvalidated:      "state invalidated",
+	CloseInvalidToken:          "invalid token",
+	CloseBadRequest:            "bad request",
+	CloseStale:                 "stale",
+	CloseForceDisconnect:       "force disconnect",
+	CloseConnectionLimit:       "connection limit",
+	CloseChannelLimit:          "channel limit",
+	CloseInappropriateProtocol: "inappropriate protocol",
+	ClosePermissionDenied:      "permission denied",
+	CloseNotAvailable:          "not available",
+	CloseTooManyErrors:         "too many errors",
+}
+
+// Reason returns the text of the code.
+func (c CloseCode) Reason() string { return closeReasons[c] }

@@ -1,0 +1,118 @@
+package sdk
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// The exported functions of write_reply.go and write_push.go append one JSON object without any
+// line feed. Objects may be joined by line feeds in one WebSocket message.
+//
+// What is zero is left out, except where a function says otherwise. A string whose comment says
+// JSON must be valid JSON, or empty. It is copied byte for byte, but for line feeds, which are only
+// space between values. In other strings each byte that is not part of valid UTF-8 becomes U+FFFD.
+
+// Info says who a client is. User and Client are written even if they are empty.
+type Info struct {
+	User     string
+	Client   string
+	ConnInfo string // JSON that the connection's token says of the user
+	ChanInfo string // JSON that the subscription's token says of the user
+}
+
+// Pub is a publication as clients see it. It always has data: the JSON in Data, or else Text as a
+// JSON string.
+type Pub struct {
+	Data   string // JSON
+	Text   string // counts if Data is empty
+	Info   *Info  // the publisher, or nil if that was no client
+	Offset uint64 // in the channel's history; 0 if there is none
+	Tags   string // JSON, an object of strings
+}
+
+func appendPub(b []byte, p *Pub) []byte {
+	if p.Data != "" {
+		b = appendJSON(b, "data", p.Data)
+	} else {
+		b = protocol.AppendQuoted(appendKey(b, "data"), p.Text)
+	}
+	if p.Info != nil {
+		b = appendInfo(b, "info", p.Info)
+	}
+	b = appendUint(b, "offset", p.Offset)
+	return appendJSON(b, "tags", p.Tags)
+}
+
+// appendPubs appends a list of publications, which is there even if it is empty.
+func appendPubs(b []byte, pubs []Pub) []byte {
+	b = append(appendKey(b, "publications"), '[')
+	for i := range pubs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendPub(append(b, '{'), &pubs[i]), '}')
+	}
+	return append(b, ']')
+}
+
+func appendInfo(b []byte, name string, i *Info) []byte {
+	b = append(appendKey(b, name), '{')
+	b = protocol.AppendQuoted(appendKey(b, "user"), i.User)
+	b = protocol.AppendQuoted(appendKey(b, "client"), i.Client)
+	b = appendJSON(b, "conn_info", i.ConnInfo)
+	b = appendJSON(b, "chan_info", i.ChanInfo)
+	return append(b, '}')
+}
+
+// appendTTL appends that the client must bring a new token within ttl seconds. It appends nothing
+// if ttl is 0. It never writes expires without ttl, since SDKs would then refresh without a pause.
+func appendTTL(b []byte, ttl uint32) []byte {
+	return appendUint(appendBool(b, "expires", ttl > 0), "ttl", uint64(ttl))
+}
+
+// The functions below append one member of an object, with a comma if it is not the first.
+
+// appendKey appends the name of a member.
+func appendKey(b []byte, name string) []byte {
+	if b[len(b)-1] != '{' {
+		b = append(b, ',')
+	}
+	return append(protocol.AppendQuoted(b, name), ':')
+}
+
+func appendText(b []byte, name, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return protocol.AppendQuoted(appendKey(b, name), s)
+}
+
+func appendBool(b []byte, name string, v bool) []byte {
+	if !v {
+		return b
+	}
+	return append(appendKey(b, name), "true"...)
+}
+
+func appendUint(b []byte, name string, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	return strconv.AppendUint(appendKey(b, name), n, 10)
+}
+
+func appendJSON(b []byte, name, raw string) []byte {
+	if raw == "" {
+		return b
+	}
+	b = appendKey(b, name)
+	for {
+		line, rest, found := strings.Cut(raw, "\n")
+		if b = append(b, line...); !found {
+			return b
+		}
+		raw = rest
+	}
+}
