@@ -84,7 +84,7 @@ func testCommands(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	edge := []string{linkKeys, "EDGE_RELAY_URLS=ws://127.0.0.1:1", "EDGE_JWT_KEYS=k:0123456789abcdef"}
+	edge := []string{linkKeys, "EDGE_RELAY_URLS=ws://127.0.0.1:1", "JWT_KEYS=k:0123456789abcdef"}
 	relay := []string{linkKeys, "RELAY_REDIS_URL=memory://"}
 	for _, c := range []struct {
 		binary  string
@@ -101,11 +101,12 @@ func testCommands(t *testing.T, dir string) {
 		{"edge", "--check", append(edge, "EDGE_PNIG=1s"), 0, "valid", "EDGE_PNIG: unknown variable, ignored; the nearest known one is EDGE_PING\n"},
 		{"edge", "--check", append(edge, "EDGE_PING=x"), 78, "", `EDGE_PING: "x" is not a duration`},
 		{"edge", "--chekc", edge, 64, "", `unknown argument "--chekc"`},
-		{"edge", "", nil, 78, "", "EDGE_JWT_KEYS: is required under EDGE_AUTH=jwt"},
+		{"edge", "", nil, 78, "", "JWT_KEYS: is required under EDGE_AUTH=jwt"},
+		{"edge", "", []string{"EDGE_JWT_KEYS=k:0123456789abcdef"}, 78, "", "EDGE_JWT_KEYS: unknown variable, ignored; the nearest known one is JWT_KEYS\n"},
 		{"edge", "", append(edge, "EDGE_ADDR="+taken.Addr().String()), 1, "", "\nEDGE_ADDR: cannot listen on " + taken.Addr().String()},
 		{"edge", "", append(edge, "EDGE_ADDR=127.0.0.1:0", "EDGE_ADMIN_ADDR="+taken.Addr().String()), 1, "", "\nEDGE_ADMIN_ADDR: cannot listen"},
 		{"edge", "token --sub 1 --ttl 5m", edge, 0, "eyJ", ""},
-		{"edge", "token --sub 1", nil, 78, "", "EDGE_JWT_KEYS: is required"},
+		{"edge", "token --sub 1", nil, 78, "", "JWT_KEYS: is required"},
 		{"edge", "token", edge, 64, "", "--sub"},
 		{"edge", "token --sub 1 --ttl -1h", edge, 64, "", "--ttl"},
 		{"edge", "token --sub 1 more", edge, 64, "", `unknown argument "more"`},

@@ -98,9 +98,9 @@ func load(environ []string) (c settings, err error) {
 		config.Port{Variable: "EDGE_ADDR", Addr: c.edge.Addr}, config.Port{Variable: "EDGE_ADMIN_ADDR", Addr: c.edge.AdminAddr},
 		config.Port{Variable: "RELAY_ADDR", Addr: c.relay.Addr}, config.Port{Variable: "RELAY_ADMIN_ADDR", Addr: c.relay.AdminAddr})))
 	if !openable && !set["EDGE_AUTH"] {
-		problems = slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Variable == "EDGE_JWT_KEYS" && len(c.edge.JWTKeys) == 0 })
+		problems = slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Variable == "JWT_KEYS" && len(c.edge.JWTKeys) == 0 })
 		problems = append(problems, config.Problemf("EDGE_AUTH",
-			"must be said when EDGE_ADDR is not loopback: jwt, with EDGE_JWT_KEYS, or open for anybody under any name"))
+			"must be said when EDGE_ADDR is not loopback: jwt, with JWT_KEYS, or open for anybody under any name"))
 	}
 	if len(problems) > 0 {
 		return c, problems

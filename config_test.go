@@ -63,13 +63,13 @@ func TestOpenOnlyOnLoopback(t *testing.T) {
 		{"EDGE_ADDR=0.0.0.0:8080", said},
 		{"EDGE_ADDR=[::]:8080", said},
 		{"EDGE_ADDR=example.com:8080", said},
-		{"EDGE_ADDR=:8080 EDGE_JWT_KEYS=k:0123456789abcdef", said},
+		{"EDGE_ADDR=:8080 JWT_KEYS=k:0123456789abcdef", said},
 		{"EDGE_ADDR=:8080 EDGE_AUTH=open", ""},
-		{"EDGE_ADDR=:8080 EDGE_AUTH=jwt EDGE_JWT_KEYS=k:0123456789abcdef", ""},
-		{"EDGE_ADDR=:8080 EDGE_AUTH=jwt", "EDGE_JWT_KEYS: is required"},
+		{"EDGE_ADDR=:8080 EDGE_AUTH=jwt JWT_KEYS=k:0123456789abcdef", ""},
+		{"EDGE_ADDR=:8080 EDGE_AUTH=jwt", "JWT_KEYS: is required"},
 		{"EDGE_ADDR=localhost:8080", ""},
 		{"EDGE_ADDR=[::1]:8080", ""},
-		{"EDGE_ADDR=127.0.0.1:8080 EDGE_AUTH=jwt", "EDGE_JWT_KEYS: is required"},
+		{"EDGE_ADDR=127.0.0.1:8080 EDGE_AUTH=jwt", "JWT_KEYS: is required"},
 		// The next address is the default of EDGE_ADMIN_ADDR for an edge alone. In one process that
 		// variable has no default.
 		{"EDGE_ADDR=127.0.0.1:9091", ""},

@@ -17,9 +17,9 @@ const module = "github.com/edgerelay/edgerelay"
 // import none of our packages, unless it is below test/.
 var mayImport = map[string][]string{
 	"":                          {"edge", "relay", "shared/config", "shared/logging", "shared/memnet", "shared/service"},
-	"edge/cmd/edge":             {"edge", "edge/gateway", "shared/config", "shared/keyring", "shared/logging", "shared/protocol", "shared/service"},
-	"edge":                      {"edge/gateway", "edge/uplink", "shared/config", "shared/httpguard", "shared/keyring", "shared/link", "shared/logging", "shared/protocol", "shared/service"},
-	"edge/gateway":              {"shared/crowd", "shared/httpguard", "shared/keyring", "shared/link", "shared/logging", "shared/protocol", "shared/timing"},
+	"edge/cmd/edge":             {"edge", "shared/config", "shared/keyring", "shared/logging", "shared/protocol", "shared/service", "shared/token"},
+	"edge":                      {"edge/gateway", "edge/uplink", "shared/config", "shared/httpguard", "shared/keyring", "shared/link", "shared/logging", "shared/protocol", "shared/service", "shared/token"},
+	"edge/gateway":              {"shared/crowd", "shared/httpguard", "shared/link", "shared/logging", "shared/protocol", "shared/timing", "shared/token"},
 	"edge/uplink":               {"shared/link", "shared/logging", "shared/protocol", "shared/resolve", "shared/timing"},
 	"relay/cmd/relay":           {"relay", "shared/config", "shared/logging", "shared/service"},
 	"relay":                     {"relay/broker", "relay/broker/memorybroker", "relay/broker/redisbroker", "relay/chat", "relay/downlink", "relay/router", "shared/config", "shared/httpguard", "shared/link", "shared/logging", "shared/protocol", "shared/service"},
@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"shared/resolve":            {},
 	"shared/service":            {"shared/config", "shared/logging"},
 	"shared/timing":             {},
+	"shared/token":              {"shared/keyring"},
 }
 
 // mayUse lists, for each third-party module, which packages may import it.
@@ -50,7 +51,7 @@ var mayUse = map[string][]string{
 	"github.com/coder/websocket":            {"edge/gateway", "shared/link"},
 	"github.com/redis/go-redis":             {"relay/broker/redisbroker"},
 	"github.com/caarlos0/env":               {"shared/config"},
-	"github.com/golang-jwt/jwt":             {"edge/gateway"},
+	"github.com/golang-jwt/jwt":             {"shared/token"},
 	"github.com/KimMachineGun/automemlimit": {"shared/service"},
 	"golang.org/x/text":                     {"shared/protocol"},
 	"golang.org/x/time":                     {"relay/downlink"},

@@ -57,7 +57,7 @@ edgerelay runs: one edge and one relay in this process, messages through %[2]s.
   is it well      curl http://%[1]s/readyz
 `, addr, carrier)
 	if cfg.edge.Auth == "jwt" {
-		fmt.Fprint(w, "  a token         go run ./edge/cmd/edge token --sub 1    with the same EDGE_JWT_KEYS\n")
+		fmt.Fprint(w, "  a token         go run ./edge/cmd/edge token --sub 1    with the same JWT_KEYS\n")
 	}
 	fmt.Fprint(w, "  stop            Ctrl-C\n\n")
 }

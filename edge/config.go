@@ -14,6 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/token"
 )
 
 // Config is an edge's configuration, with the variable of each field. Load fills and checks it, and
@@ -29,7 +30,7 @@ type Config struct {
 	Region    string    `env:"FLY_REGION"`
 
 	Auth       string       `env:"EDGE_AUTH" envDefault:"jwt" oneof:"jwt,open"`
-	JWTKeys    keyring.Keys `env:"EDGE_JWT_KEYS" secret:"true" type:"keys"`
+	JWTKeys    keyring.Keys `env:"JWT_KEYS" secret:"true" type:"keys"`
 	Issuer     string       `env:"JWT_ISSUER"`
 	Audience   string       `env:"JWT_AUDIENCE"`
 	StrictIDs  bool         `env:"EDGE_STRICT_IDS" envDefault:"false"`
@@ -72,7 +73,7 @@ func (c *Config) Validate() (problems []config.Problem) {
 	problems = append(problems, quoted("EDGE_RELAY_URLS", c.RelayURLs)...)
 	problems = append(problems, quoted("EDGE_ORIGINS", c.Origins)...)
 	if c.Auth == "jwt" && len(c.JWTKeys) == 0 {
-		problems = append(problems, config.Problemf("EDGE_JWT_KEYS",
+		problems = append(problems, config.Problemf("JWT_KEYS",
 			"is required under EDGE_AUTH=jwt: kid:secret[,kid:secret]; EDGE_AUTH=open lets anybody connect under any name"))
 	}
 	for _, o := range c.Origins {
@@ -112,8 +113,8 @@ func (c Config) Warnings() (lines []string) {
 	if c.Machine != "" && c.Addr.Loopback() {
 		lines = append(lines, "EDGE_ADDR: "+string(c.Addr)+" is loopback, which Fly's proxy does not reach")
 	}
-	if ids := c.JWTKeys.Shorter(gateway.MinSecret); len(ids) > 0 {
-		lines = append(lines, fmt.Sprintf("EDGE_JWT_KEYS: secrets of fewer than %d bytes can be guessed: %s", gateway.MinSecret, strings.Join(ids, ", ")))
+	if ids := c.JWTKeys.Shorter(token.MinSecret); len(ids) > 0 {
+		lines = append(lines, fmt.Sprintf("JWT_KEYS: secrets of fewer than %d bytes can be guessed: %s", token.MinSecret, strings.Join(ids, ", ")))
 	}
 	if c.Queue < c.MaxMessage {
 		lines = append(lines, fmt.Sprintf("EDGE_QUEUE: %v is less than one message may have (EDGE_MAX_MESSAGE, %v): two large messages at once end a session with 4000", c.Queue, c.MaxMessage))

@@ -10,7 +10,7 @@ import (
 )
 
 func good(more ...string) []string {
-	return append([]string{"EDGE_RELAY_URLS=ws://127.0.0.1:9000", "LINK_KEYS=l:hidden-hidden-hidden", "EDGE_JWT_KEYS=k:hidden-hidden-hidden"}, more...)
+	return append([]string{"EDGE_RELAY_URLS=ws://127.0.0.1:9000", "LINK_KEYS=l:hidden-hidden-hidden", "JWT_KEYS=k:hidden-hidden-hidden"}, more...)
 }
 
 func TestConfigDefaults(t *testing.T) {
@@ -25,8 +25,8 @@ func TestConfigDefaults(t *testing.T) {
 }
 
 // TestA9_DemandsOfTokensAreRead checks that Load reads JWT_ISSUER and JWT_AUDIENCE. Under
-// EDGE_AUTH=open each of these variables must give a warning. A misspelt JWT_ISSUER must give a
-// warning too.
+// EDGE_AUTH=open each of these variables must give a warning. Unknown must name the right variable
+// for a misspelt JWT_ISSUER, and for EDGE_JWT_KEYS, the name of JWT_KEYS before the first release.
 func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	set := good("JWT_ISSUER=https://id.example/", "JWT_AUDIENCE=chat", "EDGE_STRICT_IDS=true")
 	c, err := Load(set)
@@ -44,9 +44,11 @@ func TestA9_DemandsOfTokensAreRead(t *testing.T) {
 	if !strings.Contains(lines, "JWT_ISSUER: demands nothing") || !strings.Contains(lines, "JWT_AUDIENCE: demands nothing") {
 		t.Errorf("warnings %q", lines)
 	}
-	misspelt := config.Unknown([]string{"JWT_ISUER=x"}, Variables())
-	if len(misspelt) != 1 || !strings.Contains(misspelt[0], "JWT_ISSUER") {
-		t.Errorf("a demand that is misspelt: %q", misspelt)
+	for wrong, right := range map[string]string{"JWT_ISUER": "JWT_ISSUER", "EDGE_JWT_KEYS": "JWT_KEYS"} {
+		lines := config.Unknown([]string{wrong + "=x"}, Variables())
+		if len(lines) != 1 || !strings.HasSuffix(lines[0], " "+right) {
+			t.Errorf("%s: warnings %q", wrong, lines)
+		}
 	}
 }
 
@@ -107,7 +109,7 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 		"EDGE_RELAY_URLS=,", "EDGE_RELAY_URLS=ws://a/relay", "EDGE_RELAY_URLS=wss://a/link/", "EDGE_RELAY_URLS=ws://a?x=1", "EDGE_RELAY_URLS=ws://a/link#x",
 		"EDGE_RELAY_URLS=ws://u:hidden@a", "EDGE_RELAY_URLS=ws://u:hidden@a:x", "EDGE_RELAY_URLS=ws://a:0", "EDGE_RELAY_URLS=ws://a:70000", "EDGE_RELAY_URLS=dns://a:9000/link",
 		"EDGE_ADMIN_ADDR=:8080", "EDGE_ADMIN_ADDR=127.0.0.1:8080",
-		"LINK_KEYS=", "LINK_KEYS=hidden", "LINK_KEYS=l:hidden", "EDGE_JWT_KEYS=", "EDGE_JWT_KEYS=hidden", "EDGE_JWT_KEYS=:hidden",
+		"LINK_KEYS=", "LINK_KEYS=hidden", "LINK_KEYS=l:hidden", "JWT_KEYS=", "JWT_KEYS=hidden", "JWT_KEYS=:hidden",
 		"EDGE_AUTH=none", "EDGE_AUTH=", "EDGE_TOKEN_QUERY=2", "EDGE_ORIGINS=[", "EDGE_ORIGINS=a,,b", "EDGE_ORIGINS=,", "EDGE_ORIGINS=https://a/", "EDGE_ORIGINS=https://a https://b",
 		"EDGE_PING=0s", "EDGE_PING=fast", "EDGE_PING=2h", "EDGE_MAX_MESSAGE=0", "EDGE_MAX_MESSAGE=2MiB", "EDGE_MAX_MESSAGE=64KB",
 		"EDGE_MAX_SESSIONS=0", "EDGE_MAX_SESSIONS=-1", "EDGE_MAX_SESSIONS=many", "EDGE_RATE=-1", "EDGE_RATE=x", "EDGE_RATE=NaN",
@@ -131,7 +133,7 @@ func TestOpenNeedsNoKeys(t *testing.T) {
 	if _, err := Load(append(environ, "EDGE_AUTH=open")); err != nil {
 		t.Error(err)
 	}
-	if _, err := Load(environ); err == nil || !strings.HasPrefix(err.Error(), "EDGE_JWT_KEYS: is required under EDGE_AUTH=jwt") {
+	if _, err := Load(environ); err == nil || !strings.HasPrefix(err.Error(), "JWT_KEYS: is required under EDGE_AUTH=jwt") {
 		t.Errorf("jwt without keys: %v", err)
 	}
 	for addr, warns := range map[string]bool{":8080": true, "127.0.0.1:8080": false} {
@@ -170,7 +172,7 @@ func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 // quote or a space within a secret is taken.
 func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
 	const secret = "hidden-hidden-hidden"
-	for _, name := range []string{"LINK_KEYS", "EDGE_JWT_KEYS"} {
+	for _, name := range []string{"LINK_KEYS", "JWT_KEYS"} {
 		for _, value := range []string{
 			"k:" + secret + "\n", "k:" + secret + "\r", "k:" + secret + " ", "k: " + secret,
 			"k:" + secret + `"`, `"k:` + secret + `"`, "k:'" + secret + "'", "'k:" + secret + "'",
@@ -195,7 +197,7 @@ func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
 		}
 	}
 	for _, value := range []string{" k:" + secret, "k:" + secret + ", n:" + secret} {
-		if _, err := Load(good("EDGE_JWT_KEYS=" + value)); err != nil {
+		if _, err := Load(good("JWT_KEYS=" + value)); err != nil {
 			t.Errorf("a space before an id: %v", err)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/token"
 )
 
 // Options replace parts that an Edge would make for itself.
@@ -100,7 +101,9 @@ func New(cfg Config, o Options) (*Edge, error) {
 		Origins:     cfg.Origins,
 		Replay:      cfg.Machine != "",
 		Auth: gateway.Auth{
-			Open: cfg.Auth == "open", Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience, TokenQuery: cfg.TokenQuery,
+			Open:       cfg.Auth == "open",
+			Tokens:     token.Judge{Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience},
+			TokenQuery: cfg.TokenQuery,
 		},
 		StrictIDs: cfg.StrictIDs,
 		Metrics:   e.metrics,

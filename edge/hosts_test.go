@@ -22,7 +22,7 @@ func TestA8_ServedHosts(t *testing.T) {
 // to a request that names a foreign host. An edge that asks for tokens answers such a request.
 func TestA8_AnOpenEdgeOnLoopbackIsNoStrangePagesHost(t *testing.T) {
 	for auth, want := range map[string]int{"open": http.StatusForbidden, "jwt": http.StatusOK} {
-		e := newEdge(t, "EDGE_AUTH="+auth, "EDGE_JWT_KEYS=k:hidden-hidden-hidden")
+		e := newEdge(t, "EDGE_AUTH="+auth, "JWT_KEYS=k:hidden-hidden-hidden")
 		stop := run(t, e)
 		r, err := http.NewRequest(http.MethodGet, "http://"+e.Addr().String()+"/livez", nil)
 		if err != nil {

@@ -174,10 +174,10 @@ func TestATokenExpiresByEitherClock(t *testing.T) {
 		},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			g := start(t, nil, func(cfg *Config) { cfg.Auth = Auth{Keys: testKeys} })
+			g := start(t, nil, func(cfg *Config) { cfg.Auth = Auth{Tokens: testTokens} })
 			began := g.server.now()
 			g.server.beat(g.server.start.Add(began), began)
-			token, _ := SignToken(testKeys, "1", lifetime)
+			token := signToken(t, "1", lifetime)
 			client := g.dial("/chat/user/1", &websocket.DialOptions{Subprotocols: []string{"bearer", token}})
 			alive := g.hub.living()[0]
 			eventually(t, "the session has begun", func() bool { return alive.conn.Load() != nil })
@@ -202,11 +202,11 @@ func TestATokenExpiresByEitherClock(t *testing.T) {
 // suspension of the machine, but before the next beat. The time of the suspension must not shorten
 // the life of the token.
 func TestAConnectBeforeASuspensionIsNoticedHasAllItsTime(t *testing.T) {
-	g := start(t, nil, func(c *Config) { c.Auth = Auth{Keys: testKeys} })
+	g := start(t, nil, func(c *Config) { c.Auth = Auth{Tokens: testTokens} })
 	now := g.server.now()
 	// This is the last beat before the suspension.
 	g.server.beat(g.server.start.Round(0).Add(now-8*time.Hour), now)
-	token, _ := SignToken(testKeys, "1", time.Hour)
+	token := signToken(t, "1", time.Hour)
 	client := g.dial("/chat/user/1", &websocket.DialOptions{Subprotocols: []string{"bearer", token}})
 	g.server.beat(g.server.start.Round(0).Add(now+time.Second), now+time.Second)
 	g.server.beat(g.server.start.Round(0).Add(now+59*time.Minute), now+59*time.Minute)

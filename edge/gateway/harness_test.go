@@ -21,7 +21,6 @@ import (
 	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/edgerelay/edgerelay/shared/keyring"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -282,9 +281,14 @@ func wantClose(t *testing.T, c *websocket.Conn, code int) {
 	}
 }
 
-// SignToken makes a token by Auth.Sign, for an Auth with the given keys.
-func SignToken(keys keyring.Keys, sub string, ttl time.Duration) (string, error) {
-	return Auth{Keys: keys}.Sign(sub, ttl)
+// signToken makes a token that testTokens finds good for ttl.
+func signToken(t *testing.T, sub string, ttl time.Duration) string {
+	t.Helper()
+	text, err := testTokens.Sign(sub, time.Now(), ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // rawClient is a client that sends arbitrary bytes. It has no goroutine.

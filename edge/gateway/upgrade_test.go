@@ -13,6 +13,7 @@ import (
 
 	"github.com/edgerelay/edgerelay/shared/keyring"
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/token"
 )
 
 func TestRefusals(t *testing.T) {
@@ -208,7 +209,10 @@ func TestDeadSessionsCountAsSessions(t *testing.T) {
 	g.dial("/chat/user/1", nil)
 }
 
-var testKeys = keyring.Keys{{ID: "new", Secret: []byte("0123456789abcdef-new")}, {ID: "old", Secret: []byte("0123456789abcdef-old")}}
+var (
+	testKeys   = keyring.Keys{{ID: "new", Secret: []byte("0123456789abcdef-new")}, {ID: "old", Secret: []byte("0123456789abcdef-old")}}
+	testTokens = token.Judge{Keys: testKeys}
+)
 
 // TestP8_WhoLingersCounts checks that a session counts until its socket is closed. The socket of a
 // session that has ended stays open until the client closes or the client's time to answer is over.
@@ -233,9 +237,9 @@ func TestP8_WhoLingersCounts(t *testing.T) {
 // TestW1_TheOfferedSpellingIsEchoed checks the spelling of the subprotocol. A browser closes a
 // connection with a subprotocol that it did not offer.
 func TestW1_TheOfferedSpellingIsEchoed(t *testing.T) {
-	for _, auth := range []Auth{{Open: true}, {Keys: testKeys}} {
+	for _, auth := range []Auth{{Open: true}, {Tokens: testTokens}} {
 		g := start(t, nil, func(c *Config) { c.Auth = auth })
-		token, _ := SignToken(testKeys, "1", time.Minute)
+		token := signToken(t, "1", time.Minute)
 		for offered, want := range map[string]string{
 			"bearer, " + token:        "bearer",
 			"Bearer, " + token:        "Bearer",

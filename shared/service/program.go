@@ -118,13 +118,18 @@ func (p Program[T]) help(w io.Writer) {
 	config.WriteHelp(w, p.Variables)
 }
 
-// load reads the configuration and prints its problems.
+// load reads the configuration. If there are problems, load prints them. It also prints the unknown
+// variables then, since one of them may be meant for a required one.
 func (p Program[T]) load(environ []string, stderr io.Writer) (cfg T, ok bool) {
 	cfg, err := p.Load(environ)
-	if err != nil {
-		fmt.Fprintln(stderr, err)
+	if err == nil {
+		return cfg, true
 	}
-	return cfg, err == nil
+	fmt.Fprintln(stderr, err)
+	for _, line := range config.Unknown(environ, p.Variables) {
+		fmt.Fprintln(stderr, "warning:", line)
+	}
+	return cfg, false
 }
 
 func (p Program[T]) warnings(environ []string, cfg T) (lines []string) {
@@ -138,9 +143,6 @@ func (p Program[T]) warnings(environ []string, cfg T) (lines []string) {
 func (p Program[T]) check(environ []string, stdout, stderr io.Writer) int {
 	cfg, ok := p.load(environ, stderr)
 	if !ok {
-		for _, line := range config.Unknown(environ, p.Variables) {
-			fmt.Fprintln(stderr, "warning:", line)
-		}
 		return StatusConfig
 	}
 	for _, line := range p.warnings(environ, cfg) {

@@ -60,6 +60,8 @@ func TestCommandLine(t *testing.T) {
 		{"--version", nil, 0, "sample ", ""},
 		{"--check", good(), 0, "valid", "warning: EDGE_MODE: odd"},
 		{"--check", good("EDGE_PNIG=1"), 0, "valid", "warning: EDGE_PNIG: unknown"},
+		{"--check", []string{"RELAY_ULR=x"}, StatusConfig, "", "warning: RELAY_ULR: unknown"},
+		{"", []string{"RELAY_ULR=x"}, StatusConfig, "", "the nearest known one is RELAY_URL\n"},
 		{"--check", good("EDGE_PING=1"), StatusConfig, "", `EDGE_PING: "1" is not`},
 		{"--chekc", good(), StatusUsage, "", `unknown argument "--chekc"`},
 		{"--check --help", good(), StatusUsage, "", `unknown argument "--help"`},

@@ -124,7 +124,7 @@ func TestFlyEdge(t *testing.T) {
 	if cfg.Auth != "jwt" {
 		t.Errorf("EDGE_AUTH is %s", cfg.Auth)
 	}
-	documented(t, "fly.toml", "EDGE_RELAY_URLS", "LINK_KEYS", "EDGE_JWT_KEYS")
+	documented(t, "fly.toml", "EDGE_RELAY_URLS", "LINK_KEYS", "JWT_KEYS")
 
 	e, _ := running(t)
 	for _, c := range s.Checks {

@@ -35,7 +35,7 @@ const (
 // operator.
 var (
 	edgeSecrets = map[string]string{
-		"EDGE_RELAY_URLS": "dns://relay.internal:9000", "LINK_KEYS": "k1:0123456789abcdef", "EDGE_JWT_KEYS": "k1:0123456789abcdef",
+		"EDGE_RELAY_URLS": "dns://relay.internal:9000", "LINK_KEYS": "k1:0123456789abcdef", "JWT_KEYS": "k1:0123456789abcdef",
 	}
 	relaySecrets = map[string]string{"RELAY_REDIS_URL": "redis://:password@redis:6379", "LINK_KEYS": "k1:0123456789abcdef"}
 )

@@ -37,7 +37,7 @@ func inAnHour() int64 { return time.Now().Add(time.Hour).Unix() }
 func TestTokensDecideWhoConnects(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
-	env := cluster.Env{"EDGE_AUTH": "jwt", "EDGE_JWT_KEYS": jwtKey}
+	env := cluster.Env{"EDGE_AUTH": "jwt", "JWT_KEYS": jwtKey}
 	r := c.StartRelay(nil)
 	e := c.StartEdge(env, r)
 	good := token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": inAnHour()})
@@ -62,7 +62,7 @@ func TestTokensDecideWhoConnects(t *testing.T) {
 		if _, res, err := client.Try(t, e.URL("/chat/channel/1?token="+good), client.Options{}); err == nil || res == nil || res.StatusCode != http.StatusUnauthorized {
 			t.Errorf("got %v, %v; want 401", res, err)
 		}
-		open := c.StartEdge(cluster.Env{"EDGE_AUTH": "jwt", "EDGE_JWT_KEYS": jwtKey, "EDGE_TOKEN_QUERY": "true"}, r)
+		open := c.StartEdge(cluster.Env{"EDGE_AUTH": "jwt", "JWT_KEYS": jwtKey, "EDGE_TOKEN_QUERY": "true"}, r)
 		client.Dial(t, open.URL("/chat/channel/1?token="+good), client.Options{})
 	})
 	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT"}`)) + "." +
@@ -87,6 +87,17 @@ func TestTokensDecideWhoConnects(t *testing.T) {
 			}
 		})
 	}
+	t.Run("an issuer and an audience that are demanded", func(t *testing.T) {
+		strict := c.StartEdge(cluster.Env{"EDGE_AUTH": "jwt", "JWT_KEYS": jwtKey, "JWT_ISSUER": "me", "JWT_AUDIENCE": "chat"}, r)
+		for aud, status := range map[string]int{"chat": http.StatusSwitchingProtocols, "mail": http.StatusUnauthorized} {
+			for iss, status := range map[string]int{"me": status, "you": http.StatusUnauthorized} {
+				tok := token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": inAnHour(), "iss": iss, "aud": aud})
+				if _, res, err := client.Try(t, strict.URL("/chat/channel/1"), withBearer(tok)); res == nil || res.StatusCode != status {
+					t.Errorf("iss %s, aud %s: got %v, %v; want %d", iss, aud, res, err, status)
+				}
+			}
+		}
+	})
 	t.Run("30 s of leeway", func(t *testing.T) {
 		client.Dial(t, e.URL("/chat/channel/1"), withBearer(token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": inAnHour(), "nbf": time.Now().Add(15 * time.Second).Unix()})))
 	})

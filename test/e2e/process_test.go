@@ -66,7 +66,7 @@ func TestBadStartsSayWhyInOneLinePerProblem(t *testing.T) {
 		{"a taken port", "edge", cluster.Env{"EDGE_ADDR": taken.Addr().String()}, nil, 1, []string{"EDGE_ADDR"}},
 		{"a taken admin port", "edge", cluster.Env{"EDGE_ADMIN_ADDR": taken.Addr().String()}, nil, 1, []string{"EDGE_ADMIN_ADDR"}},
 		{"a relay's taken port", "relay", cluster.Env{"RELAY_ADDR": taken.Addr().String()}, nil, 1, []string{"RELAY_ADDR"}},
-		{"nothing set", "edge", nil, []string{"EDGE_RELAY_URLS", "EDGE_AUTH", "LINK_KEYS"}, 78, []string{"EDGE_RELAY_URLS", "EDGE_JWT_KEYS", "LINK_KEYS"}},
+		{"nothing set", "edge", nil, []string{"EDGE_RELAY_URLS", "EDGE_AUTH", "LINK_KEYS"}, 78, []string{"EDGE_RELAY_URLS", "JWT_KEYS", "LINK_KEYS"}},
 		{"nothing set for a relay", "relay", nil, []string{"RELAY_REDIS_URL", "LINK_KEYS"}, 78, []string{"RELAY_REDIS_URL", "LINK_KEYS"}},
 		{"several bad values", "edge", cluster.Env{"EDGE_PING": "soon", "EDGE_MAX_MESSAGE": "2MiB", "EDGE_AUTH": "maybe", "EDGE_RELAY_URLS": "http://x"}, nil, 78,
 			[]string{"EDGE_PING", "EDGE_MAX_MESSAGE", "EDGE_AUTH", "EDGE_RELAY_URLS"}},

@@ -20,7 +20,7 @@ func main() {
 		Logging:   func(c edge.Config) logging.Config { return c.Logging },
 		Live:      func(c edge.Config) config.Addr { return c.AdminAddr },
 		Run:       run,
-		Commands:  []service.Command{{Name: "token", Usage: "prints a token for a client: --sub ID [--ttl 1h] [--any-id], signed by the first of EDGE_JWT_KEYS", Run: token}},
+		Commands:  []service.Command{{Name: "token", Usage: "prints a token for a client: --sub ID [--ttl 1h] [--any-id], signed by the first of JWT_KEYS", Run: printToken}},
 	}.Main()
 }
 

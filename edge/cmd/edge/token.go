@@ -7,23 +7,23 @@ import (
 	"io"
 	"time"
 
-	"github.com/edgerelay/edgerelay/edge/gateway"
 	"github.com/edgerelay/edgerelay/shared/config"
 	"github.com/edgerelay/edgerelay/shared/keyring"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/token"
 )
 
 // tokenConfig is the part of an edge's configuration that signing needs.
 type tokenConfig struct {
-	JWTKeys  keyring.Keys `env:"EDGE_JWT_KEYS,required" secret:"true" type:"keys" doc:"HS256 keys of client tokens, kid:secret[,kid:secret]: the first signs"`
+	JWTKeys  keyring.Keys `env:"JWT_KEYS,required" secret:"true" type:"keys" doc:"HS256 keys of client tokens, kid:secret[,kid:secret]: the first signs"`
 	Issuer   string       `env:"JWT_ISSUER" doc:"the token's iss"`
 	Audience string       `env:"JWT_AUDIENCE" doc:"the token's aud"`
 }
 
-// token prints a token to stdout. With the token an edge can be tried by hand. In production, the
-// site that knows the users signs their tokens.
-func token(args, environ []string, stdout, stderr io.Writer) (status int) {
+// printToken prints a token to stdout. With the token an edge can be tried by hand. In production,
+// the site that knows the users signs their tokens.
+func printToken(args, environ []string, stdout, stderr io.Writer) (status int) {
 	flags := flag.NewFlagSet("edge token", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	sub := flags.String("sub", "", "the id that the client connects under")
@@ -55,7 +55,7 @@ func token(args, environ []string, stdout, stderr io.Writer) (status int) {
 		fmt.Fprintln(stderr, err)
 		return service.StatusConfig
 	}
-	text, err := gateway.Auth{Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience}.Sign(*sub, *ttl)
+	text, err := token.Judge{Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience}.Sign(*sub, time.Now(), *ttl)
 	if err != nil {
 		fmt.Fprintln(stderr, "edge token:", err)
 		return service.StatusFailed

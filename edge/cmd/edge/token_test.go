@@ -12,7 +12,7 @@ import (
 // aud that an edge with the same variables demands.
 func TestA9_TokensMeetTheDemands(t *testing.T) {
 	var out, wrong bytes.Buffer
-	status := token([]string{"--sub", "1"}, []string{"EDGE_JWT_KEYS=k:0123456789abcdef", "JWT_ISSUER=me", "JWT_AUDIENCE=chat"}, &out, &wrong)
+	status := printToken([]string{"--sub", "1"}, []string{"JWT_KEYS=k:0123456789abcdef", "JWT_ISSUER=me", "JWT_AUDIENCE=chat"}, &out, &wrong)
 	parts := strings.Split(out.String(), ".")
 	if status != 0 || len(parts) != 3 {
 		t.Fatalf("status %d: %s%s", status, &out, &wrong)
@@ -36,16 +36,16 @@ func TestA9_TokensMeetTheDemands(t *testing.T) {
 func TestA7_TokensAreForStrictIDsUnlessAskedOtherwise(t *testing.T) {
 	for _, sub := range []string{"a】", "a\u202eb", "e\u0301", "2 send:x"} {
 		var out, wrong bytes.Buffer
-		environ := []string{"EDGE_JWT_KEYS=k:0123456789abcdef"}
-		if status := token([]string{"--sub", sub}, environ, &out, &wrong); status != 64 || out.Len() > 0 || !strings.Contains(wrong.String(), "--any-id") {
+		environ := []string{"JWT_KEYS=k:0123456789abcdef"}
+		if status := printToken([]string{"--sub", sub}, environ, &out, &wrong); status != 64 || out.Len() > 0 || !strings.Contains(wrong.String(), "--any-id") {
 			t.Errorf("%q: status %d: %s%s", sub, status, &out, &wrong)
 		}
-		if status := token([]string{"--sub", sub, "--any-id"}, environ, &out, &wrong); status != 0 || !strings.HasPrefix(out.String(), "eyJ") {
+		if status := printToken([]string{"--sub", sub, "--any-id"}, environ, &out, &wrong); status != 0 || !strings.HasPrefix(out.String(), "eyJ") {
 			t.Errorf("%q --any-id: status %d: %s%s", sub, status, &out, &wrong)
 		}
 	}
 	var out, wrong bytes.Buffer
-	if status := token([]string{"--sub", "a\x1bb", "--any-id"}, []string{"EDGE_JWT_KEYS=k:0123456789abcdef"}, &out, &wrong); status != 64 {
+	if status := printToken([]string{"--sub", "a\x1bb", "--any-id"}, []string{"JWT_KEYS=k:0123456789abcdef"}, &out, &wrong); status != 64 {
 		t.Errorf("what is no id at all: status %d: %s%s", status, &out, &wrong)
 	}
 }

@@ -1,0 +1,175 @@
+// Package token judges the tokens of clients. A token is a JWT (RFC 7519) that a site signs for one
+// of its users. All tokens are judged here, wherever they come from.
+package token
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/edgerelay/edgerelay/shared/keyring"
+)
+
+// Judge decides whether tokens are good. The zero Judge has no key, and refuses each token. A Judge
+// has no state. Several goroutines may use it.
+type Judge struct {
+	// Keys verify tokens that are signed with HS256. A token's kid selects the key. A token without
+	// a kid may be signed by any of the keys. The first key signs.
+	Keys keyring.Keys
+	// Issuer must equal a token's iss. If Issuer is empty, iss may be absent or have any
+	// well-formed value. Audience must be in a token's aud. If Audience is empty, aud may be absent
+	// or have any well-formed value.
+	Issuer, Audience string
+	// Endless admits tokens without exp. Without Endless, exp is required.
+	Endless bool
+}
+
+const (
+	// MinSecret is the recommended minimum length, in bytes, of a secret of Judge.Keys.
+	MinSecret = 16
+	// MaxBytes is the largest length of a token. An HTTP request has at most as many bytes of
+	// headers here.
+	MaxBytes = 16 << 10
+	// MaxInfo is the largest length of Claims.Info in bytes.
+	MaxInfo = 1 << 10
+	// MaxChannels is the largest number of Claims.Channels.
+	MaxChannels = 128
+
+	// leeway is how far the clocks of the site and of this process may differ.
+	leeway = 30 * time.Second
+	// algorithm is the alg that a token's header must have (RFC 7518, 3.1).
+	algorithm = "HS256"
+)
+
+// Claims are what a good token says about its client.
+type Claims struct {
+	// Subject is the user (sub): Unicode text that is not empty. It may be no valid id.
+	Subject string
+	// Until is when the token ends (exp). If the token has expired and only the leeway admits it,
+	// Until is the end of the leeway. The zero time means that the token never ends.
+	Until time.Time
+	// Info is JSON about the client that other clients may see (info). It has no space between
+	// names and values, and so no line feed. If the token has no info, Info is nil.
+	Info json.RawMessage
+	// Channels are names of channels (channels). They are Unicode texts, and may be no valid names
+	// of channels.
+	Channels []string
+}
+
+// Fault is the reason why a token is refused.
+type Fault struct {
+	// Text says what is wrong, without a part of the token. Clients may see it.
+	Text string
+	// Expired is true if the token's age is all that is wrong with it. A newer token of the same
+	// kind would be good.
+	Expired bool
+}
+
+// Error returns the text.
+func (f Fault) Error() string { return f.Text }
+
+const malformed = "malformed"
+
+// Judge reads a token and decides about it at the time now. There are three outcomes:
+//
+//   - The token is good: there is no error.
+//   - The token is refused, and the client needs another one: the error is a Fault.
+//   - Nothing can be decided at the moment: the error is no Fault. The same token may be good
+//     later. This does not happen while all keys are in Keys.
+//
+// Judge does not block. No claim is read before a key has verified the signature.
+func (j Judge) Judge(text string, now time.Time) (Claims, error) {
+	payload, err := j.verify(text)
+	if err != nil {
+		return Claims{}, err
+	}
+	c, err := readClaims(payload)
+	if err != nil {
+		return Claims{}, err
+	}
+	if err := j.check(c, now); err != nil {
+		return Claims{}, err
+	}
+	good := Claims{Subject: c.subject, Info: c.info, Channels: c.channels}
+	if c.expires != nil {
+		good.Until = *c.expires
+		if !good.Until.After(now) { // only the leeway admitted the token
+			good.Until = good.Until.Add(leeway)
+		}
+	}
+	return good, nil
+}
+
+// verify returns the text of a token's claims if one of the keys has signed the token.
+func (j Judge) verify(text string) (claims []byte, err error) {
+	if len(text) > MaxBytes {
+		return nil, Fault{Text: fmt.Sprintf("longer than %d bytes", MaxBytes)}
+	}
+	parts := strings.SplitN(text, ".", 4)
+	if len(parts) != 3 || strings.ContainsAny(text, "\r\n") { // base64 decoders skip line breaks
+		return nil, Fault{Text: malformed}
+	}
+	var decoded [3][]byte
+	for i, part := range parts {
+		if decoded[i], err = base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
+			return nil, Fault{Text: malformed}
+		}
+	}
+	h, err := readHeader(decoded[0])
+	if err != nil {
+		return nil, err
+	}
+	signed, found := text[:len(parts[0])+1+len(parts[1])], false
+	for _, k := range j.Keys {
+		if h.named && h.kid != k.ID {
+			continue
+		}
+		if found = true; jwt.SigningMethodHS256.Verify(signed, decoded[2], k.Secret) == nil {
+			return decoded[1], nil
+		}
+	}
+	if h.named && !found {
+		return nil, Fault{Text: "its kid names no key"}
+	}
+	return nil, Fault{Text: "its signature is wrong"}
+}
+
+// check compares claims with what j demands at the time now. It looks at exp last, as Fault.Expired
+// requires.
+func (j Judge) check(c claims, now time.Time) error {
+	switch {
+	case c.subject == "" || c.expires == nil && !j.Endless,
+		c.issuer == "" && j.Issuer != "",
+		len(c.audience) == 0 && j.Audience != "":
+		return Fault{Text: "a claim is missing; required are " + j.required()}
+	case j.Issuer != "" && c.issuer != j.Issuer:
+		return Fault{Text: "iss is not the issuer that is demanded here"}
+	case j.Audience != "" && !slices.Contains(c.audience, j.Audience):
+		return Fault{Text: "aud does not have the audience that is demanded here"}
+	case c.begins != nil && now.Before(c.begins.Add(-leeway)):
+		return Fault{Text: "not yet valid"}
+	case c.expires != nil && !now.Before(c.expires.Add(leeway)):
+		return Fault{Text: "expired", Expired: true}
+	}
+	return nil
+}
+
+// required lists the claims that a token must have.
+func (j Judge) required() string {
+	list := "sub"
+	if !j.Endless {
+		list = "exp, sub"
+	}
+	if j.Issuer != "" {
+		list += ", iss"
+	}
+	if j.Audience != "" {
+		list += ", aud"
+	}
+	return list
+}
