@@ -269,8 +269,8 @@ type earlierKey struct {
 	instance protocol.Instance // whose mark it is; zero for other kinds
 }
 
-// parseEarlier takes name apart. It returns false if name is no key of a valid topic. So it does
-// for a key of a probe topic. Such keys live for some seconds only.
+// parseEarlier takes name apart. It returns false if name is no key of a topic that relays of the
+// earlier layout had. So it does for a key of a probe topic. Such keys live for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -292,8 +292,12 @@ func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	if e.topic = protocol.Topic(behind); behind == "" {
 		e.topic = k.topic(tag)
 	}
-	return e, ok && name == k.earlierOf(e) && e.topic.Valid()
+	return e, ok && name == k.earlierOf(e) && wasTopic(e.topic)
 }
+
+// wasTopic reports whether relays of the earlier layout could have t. They had the chat's topics
+// alone. A key of any other topic is another program's.
+func wasTopic(t protocol.Topic) bool { return t == protocol.All || protocol.CheckID(t.Name()) == nil }
 
 // takeOverKeys takes over the keys of the earlier layout among names. It leaves other keys alone.
 // It passes over a topic that has a key of another program, in either layout.
