@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// These bound what a publisher's Content may have beside its Msg, in bytes.
+// These are the greatest lengths of what a Content has beside its Msg and Raw, in bytes.
 const (
 	MaxClient = 64
 	MaxInfo   = 1 << 10
@@ -14,27 +14,27 @@ const (
 )
 
 // MaxDataDepth is the deepest nesting of the JSON in a Content. Receivers read that JSON inside
-// other JSON, and many of their parsers give up at 1,000 levels.
+// other JSON, and many parsers refuse all of it at 1,000 levels or fewer.
 const MaxDataDepth = 512
 
-// Content is what a publication says, and who says it. Every publication has a text and has data.
-// The text is Msg: chat clients and original servers show it. The data is JSON: SDK clients get it,
-// and AppendData tells it. Only From and Msg are set for what a chat client or an original server
-// published.
+// Content is what a publication says, and who says it. Every publication has a text, which chat
+// clients and original servers show, and data, which is JSON for SDK clients. Msg is the text, and
+// AppendData tells the data. What a chat client or an original server published has From and Msg
+// alone.
 //
-// Info and Tags are one line of JSON each: no line feeds, and no space around the value. So is the
-// data. SetData, SetInfo and SetTags make it so.
+// The data, Info and Tags are one line of JSON each: they have no line feeds, and no space around
+// the value. SetData, SetInfo and SetTags make sure of that.
 type Content struct {
 	From string // id of the publishing user
 	Msg  string // the text, up to MaxMsg bytes of UTF-8
-	// JSON says that Msg itself is the data, byte for byte as it was published. That is so for all
-	// data but strings: the text of a string has no quotes around it.
+	// JSON says that Msg is also the data. It is false if the data is a string, whose text has no
+	// quotes around it.
 	JSON bool
-	// Raw is the data if that is a string which appendQuoted would write in another way. Then Msg is
-	// the text that Raw means. Else Raw is empty.
+	// Raw is the data if that is a string which AppendData would write in another way, given Msg
+	// alone. Otherwise Raw is empty.
 	Raw    string
-	Client string // id of the publishing connection; passes CheckClient
-	Info   string // what the publisher's token says of the publisher
+	Client string // id of the publishing connection, or empty
+	Info   string // what its token says of the publisher
 	Tags   string // an object whose values are strings
 }
 
@@ -45,13 +45,13 @@ var (
 	errClient     = errors.New("must be 1 to 64 bytes of printable ASCII")
 )
 
-// SetData sets Msg, JSON and Raw to say data, which is JSON of a publisher. Space around the value,
-// and all line feeds, are dropped. Otherwise AppendData tells exactly these bytes. SetData keeps no
+// SetData sets Msg, JSON and Raw by a publisher's data. It drops the space around the JSON value,
+// and all line feeds. AppendData then tells exactly the bytes that are left. SetData keeps no
 // reference to data.
 //
-// It returns an error if data is not valid UTF-8, is not one JSON value, or is nested deeper than
-// MaxDataDepth. It also does if more than MaxMsg bytes are left. The Content is then unchanged. The
-// error's text is a predicate, as in CheckID.
+// SetData returns an error if data is not valid UTF-8, is not one JSON value, or is nested deeper
+// than MaxDataDepth. It also returns an error if more than MaxMsg bytes are left. After an error
+// the Content is unchanged. The error's text is a predicate, as in CheckID.
 func (c *Content) SetData(data []byte) error {
 	data, err := oneLine(data, MaxMsg)
 	if err != nil {
@@ -69,8 +69,8 @@ func (c *Content) SetData(data []byte) error {
 	return nil
 }
 
-// AppendData appends the data, one line of JSON. It has at most MaxMsg bytes if SetData has set it.
-// The data of a text of the chat may be six times as long as the text.
+// AppendData appends the data. If SetData has set it, that is at most MaxMsg bytes. The data of a
+// chat client's message is its text as a JSON string, which may be six times as long as the text.
 func (c *Content) AppendData(b []byte) []byte {
 	switch {
 	case c.JSON:
@@ -81,8 +81,8 @@ func (c *Content) AppendData(b []byte) []byte {
 	return appendQuoted(b, c.Msg)
 }
 
-// SetInfo sets Info to a JSON value, without the space around it and without line feeds. It returns
-// an error if info is no JSON that SetData would take, or if more than MaxInfo bytes are left.
+// SetInfo sets Info to a JSON value, without the space around it and without line feeds. The errors
+// are those of SetData, with MaxInfo in place of MaxMsg.
 func (c *Content) SetInfo(info []byte) error {
 	line, err := oneLine(info, MaxInfo)
 	if err == nil {
@@ -91,9 +91,9 @@ func (c *Content) SetInfo(info []byte) error {
 	return err
 }
 
-// SetTags sets Tags to a JSON object, without the space around it and without line feeds. It
-// returns an error if tags is no object whose values are strings, or if more than MaxTags bytes are
-// left.
+// SetTags sets Tags to a JSON object, without the space around it and without line feeds. The
+// errors are those of SetData, with MaxTags in place of MaxMsg. SetTags also returns an error if
+// tags is no object, or has a value that is no string.
 func (c *Content) SetTags(tags []byte) error {
 	line, err := oneLine(tags, MaxTags)
 	if err == nil && !areTags(line) {
@@ -126,7 +126,8 @@ func (c *Content) Size() int {
 }
 
 // oneLine returns the JSON value in data without the space around it and without line feeds. Valid
-// JSON has line feeds only between its tokens. The result may be a part of data.
+// JSON has line feeds only between its tokens, so no value changes. The parameter most is the
+// greatest length of the result, in bytes. The result may be a part of data.
 func oneLine(data []byte, most int) ([]byte, error) {
 	if !utf8.Valid(data) {
 		return nil, errUTF8

@@ -10,8 +10,8 @@ import (
 // that escaping makes six times as long, and for all other fields.
 const MaxEnvelope = 8 << 20
 
-// Envelope is a publication as it is on a Redis channel. Original servers know From, To and Msg. All
-// other fields are ours, and all of them are zero if an original server published the envelope.
+// Envelope is a publication as it is on a Redis channel. Original servers know From, To and Msg.
+// All other fields are ours, and all of them are zero if an original server published the envelope.
 //
 // In the result of ParseEnvelope, Instance, Number and Position are either all set or all zero,
 // with one exception: if ParseEnvelope does not believe the position, only Position is zero.
@@ -40,12 +40,12 @@ func (e Envelope) IsBare() bool { return e.Position.IsZero() }
 
 // AppendOpen appends the JSON object without Pos, Prev and the closing brace. The script that
 // publishes the envelope completes it with `,"Pos":"…"}` or `,"Pos":"…","Prev":"…"}`. The fields
-// come in the order FromId, ToId, Msg, Id, In, Js, Raw, Cl, Ci, Tg. Id and all behind it are left
-// out when Instance or Number is zero. In is left out when Realm is empty, and each field behind it
-// when it would say nothing.
+// come in the order FromId, ToId, Msg, Id, In, Js, Raw, Cl, Ci, Tg. Id and all fields behind it are
+// left out when Instance or Number is zero. Each field behind Id is also left out when it would say
+// nothing.
 //
-// The scripts look for `"Pos":"` in the text. So JSON of a publisher is always inside a string,
-// where quotes are escaped.
+// JSON of a publisher is always inside a string, where quotes are escaped. Otherwise the scripts,
+// which look for `"Pos":"` and `"Prev":"` in the text, could find a publisher's.
 func (e Envelope) AppendOpen(b []byte) []byte {
 	b = append(b, `{"FromId":`...)
 	b = appendQuoted(b, e.From)
@@ -116,9 +116,10 @@ func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 // counts only if Pos is believed and Prev is within the same bounds. It must also have the form of
 // Pos, and its epoch must be earlier than that of Pos.
 //
-// Js counts only if Msg is data of a publisher that is no string, and Raw only if it is a string
-// that means Msg. Cl, Ci and Tg count if they are within the bounds of a Content. A field that does
-// not count is left out, and no error.
+// Js counts only if Msg is a JSON value that SetData would take as it is, and is no string. Raw
+// counts only if it is a JSON string that SetData would take as it is, whose text is Msg. Cl, Ci
+// and Tg count only if CheckClient, SetInfo and SetTags would take them as they are. A field that
+// does not count is left out of the result, and is no error.
 //
 // If the realm equals the parameter ours, Realm is that string, which saves a copy.
 func ParseEnvelope(data []byte, ours string) (Envelope, error) {
