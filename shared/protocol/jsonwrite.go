@@ -4,9 +4,6 @@ import "unicode/utf8"
 
 const hexDigits = "0123456789abcdef"
 
-// appendQuoted is AppendQuoted.
-func appendQuoted(b []byte, s string) []byte { return AppendQuoted(b, s) }
-
 // AppendQuoted appends s as a JSON string. It escapes quotes, backslashes and control characters
 // below the space, so the string has no line feed. Unlike encoding/json, it does not escape
 // characters that are special in HTML, such as < and &, since nothing that is written here ends up
