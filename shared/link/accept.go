@@ -21,10 +21,10 @@ import (
 const Path = "/link"
 
 const (
-	// handshakeTimeout bounds the time from the relay's 101 until its Welcome is written.
+	// handshakeTimeout bounds the time from the relay's HTTP status 101 until its Welcome is
+	// written.
 	handshakeTimeout = 5 * time.Second
-	// maxHello bounds the one batch that is read from a peer before it has proved its key, in
-	// bytes.
+	// maxHello bounds the batch that holds Hello, in bytes. Its sender has not proved a key yet.
 	maxHello = 4 << 10
 )
 
@@ -33,20 +33,21 @@ type AcceptConfig struct {
 	// Keys must not be zero.
 	Keys Keys
 	// Welcome answers a Hello whose proof was right. It returns the Features that the relay has.
-	// The edge is told only those that are in force. An error refuses the edge. If the error is a
-	// *CloseError the edge is told its Code, otherwise CodeLimit. Welcome must not block.
+	// The edge is told only the Features that both sides have. An error refuses the edge. If the
+	// error is a *CloseError the edge is told its Code, otherwise CodeLimit. Welcome must not
+	// block.
 	Welcome func(Hello) (Welcome, error)
 	// Pending bounds the handshakes under way; nil sets no limit. All calls of Accept for one
 	// server share one Pending.
 	Pending *Pending
-	// Versions are those to accept; zero means all that this package speaks.
+	// Versions are the protocol versions to accept; zero means all that this package speaks.
 	Versions Versions
 }
 
 // Pending bounds handshakes under way. A peer without a key can begin as many handshakes as it
 // likes. If new handshakes were refused, such a peer could keep all edges out. So an earlier
-// handshake is dropped instead: the oldest one of the source that has the most. While no source has
-// more than a few, the oldest handshake of all is dropped.
+// handshake is dropped instead: the oldest one of the source that has most handshakes under way.
+// While no source has more than a few, the oldest handshake of all is dropped.
 type Pending struct {
 	Max int
 
@@ -54,8 +55,8 @@ type Pending struct {
 	waiting crowd.Crowd[netip.Addr, *socket] // handshakes under way, by source
 }
 
-// NewPending returns a Pending whose Max is most. A source that has a few handshakes counts like a
-// source that has one, see crowd.Few.
+// NewPending returns a Pending. The parameter most becomes its Max. A source that has a few
+// handshakes counts like a source that has one, see crowd.Few.
 func NewPending(most int) *Pending {
 	p := &Pending{Max: most}
 	p.waiting.Little = crowd.Few(most)
@@ -95,7 +96,7 @@ func (p *Pending) join(s *socket) (m *crowd.Member[netip.Addr, *socket], other *
 	return p.waiting.Join(source, s, 1), other
 }
 
-// leave stops counting the handshake. It reports whether the handshake had been dropped before.
+// leave stops counting the handshake. It reports whether Pending has already dropped the handshake.
 func (h pending) leave() (dropped bool) {
 	if h.in == nil {
 		return false
@@ -106,9 +107,9 @@ func (h pending) leave() (dropped bool) {
 }
 
 // Accept takes an edge's request through the handshake. If it returns no error, Welcome was
-// written. It gives up 5 s after the 101. Before it returns an error, it has answered the request
-// or closed the connection. An error may match ErrKeyRefused, ErrVersion or ErrCrowded, or wrap the
-// error of cfg.Welcome. The request's context does not bound the link.
+// written. It gives up 5 s after the relay's HTTP status 101. Before it returns an error, it has
+// answered the request or closed the connection. An error may match ErrKeyRefused, ErrVersion or
+// ErrCrowded, or wrap the error of cfg.Welcome. The request's context does not bound the link.
 func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, Hello, error) {
 	o, rep, err := answerOffer(w, r, cfg)
 	if err != nil {
@@ -142,7 +143,7 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (*Conn, He
 // has answered the request.
 func answerOffer(w http.ResponseWriter, r *http.Request, cfg AcceptConfig) (offer, reply, error) {
 	offers := r.Header.Values(headerName)
-	if len(offers) > 1 { // a proxy may have checked one, and this relay might read the other
+	if len(offers) > 1 { // a proxy may have checked one header, and this relay might read another
 		return offer{}, reply{}, refuse(w, http.StatusBadRequest, errHeader, "want it once")
 	}
 	o, err := parseOffer(strings.Join(offers, ""))

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/race"
 )
 
-// feeder is an end of a link that sends frames of one kind. It takes frames as an edge or a relay
-// does, and keeps nothing.
+// feeder is an end of a link that sends frames of one kind. It parses the frames that it receives
+// as an edge or a relay does, and keeps nothing.
 type feeder struct {
 	conn  *Conn
 	frame func(batch []byte, n uint64) []byte
@@ -118,7 +118,7 @@ func TestNoAllocPerForwardedFrame(t *testing.T) {
 			name string
 			from *feeder
 		}{{"message", up}, {"publication", down}} {
-			const runs = 200 // many in one run, as AllocsPerRun rounds down
+			const runs = 200 // batches in one run: AllocsPerRun rounds an average down
 			if n := testing.AllocsPerRun(1, func() {
 				for range runs {
 					send(way.from, batch)
@@ -152,8 +152,8 @@ func BenchmarkForward(b *testing.B) {
 	}
 }
 
-// TestOneAllocPerFrameThatIsKept checks that encoding a publication into memory of its own
-// allocates once, in one form and in several. It tries payloads of up to 20,000 bytes.
+// TestOneAllocPerFrameThatIsKept checks that encoding a Publication, Forms or AheadForms into new
+// memory allocates once. It tries payloads of up to 20,000 bytes.
 func TestOneAllocPerFrameThatIsKept(t *testing.T) {
 	if race.Enabled { // under the race detector slices.Grow allocates twice
 		t.Skip("counts without the race detector")

@@ -229,7 +229,7 @@ func ParseGap(body []byte) (Gap, error) {
 }
 
 // Append appends the frame. It writes each range as two integers: the distance of its First from
-// the Last of the range before, and its length less one. The first distance counts from Through.
+// the Last of the previous range, and its length less one. The first distance counts from Through.
 // The caller must pass ranges as Ack describes them.
 func (a Ack) Append(b []byte) []byte {
 	hint := 8 + 2*len(a.Finished)
@@ -341,17 +341,17 @@ func ParseLive(body []byte) (Live, error) {
 	return Live{}, f.end("live")
 }
 
-// Names keeps users that were in Except of a link's frames, at most 256 of them. While it keeps a
-// user, a frame that excepts the user again causes no copy of the name. Its zero value is ready.
-// One caller at a time may use it.
+// Names keeps up to 256 names of users that were in Except of a link's frames. If Except of a frame
+// is a kept name, parsing does not copy it. The zero Names is ready. One caller at a time may use
+// it.
 type Names struct {
 	kept  [256]string         // indexed by hash; a later user replaces one of the same index
-	texts [MaxForms]Rendering // of the last Forms
+	texts [MaxForms]Rendering // memory for the texts that ParseForms returns
 }
 
 var namesSeed = maphash.MakeSeed()
 
-// of returns b as a string. If Names has kept that string, it returns the kept one.
+// Names.of returns b as a string. If Names has kept that string, it returns the kept one.
 func (n *Names) of(b []byte) string {
 	if len(b) == 0 {
 		return ""

@@ -9,9 +9,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// The Parse functions in this file check names, and Close.Reason, to be valid UTF-8. They do not
-// check texts, and neither do those for Answer and Publication: the relay makes the texts. If a
-// wrong text ended the link, the text would come again on the next link, and end that link too.
+// The Parse functions in this file check that names and Close.Reason are valid UTF-8. They do not
+// check texts, which the relay makes. If an invalid text ended the link, the relay would send the
+// text again on the next link, and end that link too. ParseAnswer and ParsePublication do not check
+// texts either.
 
 // Bits of the flags in Client.
 const (
@@ -315,7 +316,7 @@ func (f *fields) name() string {
 	return string(b)
 }
 
-// until reads the time at which a session expires.
+// fields.until reads the time at which a session expires.
 func (f *fields) until() int64 {
 	v := f.uvarint()
 	if v > MaxUntil {
@@ -325,13 +326,13 @@ func (f *fields) until() int64 {
 	return int64(v)
 }
 
-// bounded returns a keep, which must be within the bound of its session.
+// bounded returns keep. A keep of more than MaxKeeps bytes is an error.
 func (f *fields) bounded(keep []byte) []byte {
 	f.bound(len(keep))
 	return keep
 }
 
-// bound checks the size of keeps of one session.
+// bound checks the size of all keeps of one session together, in bytes.
 func (f *fields) bound(keeps int) {
 	if keeps > MaxKeeps {
 		f.fail(fmt.Errorf("keeps of %d bytes in one session, at most %d", keeps, MaxKeeps))

@@ -33,7 +33,8 @@ func TestParseTakesUpToTheBounds(t *testing.T) {
 	}
 }
 
-// TestFramesOfSDKMayBeSkipped checks that a peer that does not know these frames may skip them.
+// TestFramesOfSDKMayBeSkipped checks that a peer without FeatureSDK may skip the frames of
+// FeatureSDK.
 func TestFramesOfSDKMayBeSkipped(t *testing.T) {
 	n := 0
 	for typ, name := range typeNames {
@@ -50,7 +51,7 @@ func TestFramesOfSDKMayBeSkipped(t *testing.T) {
 }
 
 // TestNamesOfForms checks that Forms parsed with Names equal those parsed without. Except must
-// outlive the body, and the list of texts must not be longer after a frame with more forms.
+// outlive the body. The list of texts must not hold a text of an earlier frame that had more forms.
 func TestNamesOfForms(t *testing.T) {
 	var names Names
 	both := []Rendering{{FormChat, []byte("a")}, {FormJSON, []byte("b")}}

@@ -276,8 +276,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestExtension checks which frames may have bytes after their last field: those in extensible. It
-// leaves out frames whose last field takes all bytes.
+// TestExtension checks that only types in the map extensible may have bytes after their last field.
+// It leaves out frames whose last field takes all bytes.
 func TestExtension(t *testing.T) {
 	extensible := map[Type]bool{TypeHello: true, TypeWelcome: true, TypeStatus: true}
 	hasText := map[Type]bool{
@@ -342,7 +342,7 @@ func TestHashes(t *testing.T) {
 	if got, want := BindingHashKeep(1, "all", []byte{}), BindingHash(1, "all"); got != want {
 		t.Errorf("binding hash with an empty keep %#x, want %#x", got, want)
 	}
-	// The XOR of the hashes must tell these pairs apart.
+	// The two values of each pair must differ.
 	pairs := [][2]uint64{
 		{SessionHash(Session{ID: 1, User: "ab"}), SessionHash(Session{ID: 1, User: "a", Group: "b"})},
 		{BindingHash(1, "a") ^ BindingHash(2, "b"), BindingHash(1, "b") ^ BindingHash(2, "a")},

@@ -11,28 +11,30 @@ import (
 
 // Source has the frames that a link's writer sends. One goroutine calls Fill.
 type Source interface {
-	// Fill appends the whole frames that are to be sent, until batch has about BatchTarget bytes in
-	// all. It returns batch unchanged when there are no frames to send. It must not block and must
-	// not keep batch. While the link lasts, it is called again after each batch, and after Wake.
+	// Fill appends frames that are to be sent, each one whole, until batch has about BatchTarget
+	// bytes in all. It returns batch unchanged when there are no frames to send. It must not block
+	// and must not keep batch. While the link lasts, it is called again after each batch, and after
+	// Wake.
 	Fill(batch []byte) []byte
 }
 
 // Sink takes the frames that a link's reader receives. One goroutine calls both methods. They may
-// block; the peer is not read meanwhile. Batches that come after Bye was called are discarded.
+// block. While one blocks, nothing is read from the peer. Batches that come after a call of
+// Conn.Bye are discarded.
 type Sink interface {
 	// HandleFrame takes a frame other than Ping, Pong and Bye. The body is valid until EndBatch
 	// returns. An error ends the link. If it is a *CloseError the peer is told its Code, otherwise
 	// CodeProtocol.
 	HandleFrame(t Type, body []byte) error
-	// EndBatch is called after the last frame of a batch, unless an error has ended the batch
-	// before. An error of EndBatch ends the link as an error of HandleFrame does. If the peer's Bye
+	// EndBatch is called after the last frame of a batch, unless an earlier error has ended the
+	// batch. An error of EndBatch ends the link as an error of HandleFrame does. If the peer's Bye
 	// has ended the batch, an error of EndBatch has no effect.
 	EndBatch() error
 }
 
-// Stats counts what a link has carried. Bytes are counted on the network, below WebSocket and TLS.
-// They include those of the handshake, but a relay does not count the request and its 101. Batches
-// and frames are counted from the call of Run on.
+// Stats counts what a link has carried. Bytes are counted on the network: below WebSocket, and at
+// an edge also below TLS. The bytes of the handshake count too, but a relay counts neither the HTTP
+// request nor its answer. Batches and frames are counted from the call of Run on.
 type Stats struct {
 	// RTT is smoothed; 0 means not measured yet. It includes the time for which Ping and Pong wait
 	// behind batches that are under way.

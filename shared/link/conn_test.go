@@ -107,8 +107,8 @@ func TestByeBounded(t *testing.T) {
 	})
 }
 
-// TestSilence checks that both ends take a silent connection for dead within 17 s of the last byte,
-// and the edge not before 15 s.
+// TestSilence checks that both ends end a silent link within 17 s of the last byte. The edge must
+// not end it before 15 s.
 func TestSilence(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, wire *memnet.Conn) {
 		time.Sleep(time.Minute) // idle links stay alive
@@ -150,7 +150,7 @@ func TestP12_AnIdleLinkCostsFewBytes(t *testing.T) {
 	})
 }
 
-// swallow is a connection that drops what is written to it once on is set.
+// swallow is a connection. Once the field on is true, it drops what is written to it.
 type swallow struct {
 	net.Conn
 	on atomic.Bool
@@ -230,8 +230,8 @@ func TestSlowLinkLives(t *testing.T) {
 	}
 }
 
-// TestStuck checks that a peer that stops reading is found by the lack of write progress. That peer
-// must not declare this side dead first.
+// TestStuck checks that an edge notices by the lack of write progress that its relay has stopped
+// reading. The relay must not declare the edge dead first.
 func TestStuck(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
 		release := make(chan struct{})
@@ -365,7 +365,7 @@ func TestWebSocketPing(t *testing.T) {
 	})
 }
 
-// counted counts the writes to a connection.
+// counted is a connection that counts the writes to it.
 type counted struct {
 	net.Conn
 	writes atomic.Int64
@@ -376,7 +376,7 @@ func (c *counted) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestCork bounds the number of writes to the network for a batch, on both sides.
+// TestCork checks that a batch goes to the network in few writes, on both sides.
 func TestCork(t *testing.T) {
 	keys := keysOf(t, ringA)
 	for _, tt := range []struct{ size, most int }{{100, 1}, {5_000, 1}, {16_000, 1}, {65_000, 4}, {1 << 20, 65}} {

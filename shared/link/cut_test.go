@@ -6,7 +6,8 @@ import (
 )
 
 // TestABatchThatIsCutOffIsNone sends the first WebSocket fragment of a batch, then closes the
-// connection. The relay must handle no frame. Proxies may split a batch into fragments.
+// connection. This can happen because proxies may split a batch into fragments. The relay must
+// handle no frame.
 func TestABatchThatIsCutOffIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edge, relay, _ := join(t)

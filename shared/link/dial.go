@@ -26,9 +26,9 @@ type DialConfig struct {
 	// NetDial opens the network connection; nil means a net.Dialer. Under wss, TLS runs over that
 	// connection.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLS is for wss; nil means the system's roots and the name in URL.
+	// TLS configures wss; nil means the system's root certificates and the host's name in URL.
 	TLS *tls.Config
-	// Versions are those to offer; zero means all that this package speaks.
+	// Versions are the protocol versions to offer; zero means all that this package speaks.
 	Versions Versions
 }
 
@@ -37,8 +37,8 @@ type DialConfig struct {
 //
 // An error names the URL, unless the URL is malformed. If the error matches ErrKeyRefused or
 // ErrVersion, another attempt will seldom help. If the relay said Bye, the error wraps a
-// *CloseError. Any other error matches ErrBusy, says that URL is malformed or that the peer does
-// not behave as a relay, or comes from ctx or the network.
+// *CloseError. An error may also match ErrBusy. All other errors come from ctx or the network, or
+// say that the URL is malformed or that the peer does not behave as a relay.
 func Dial(ctx context.Context, cfg DialConfig) (*Conn, Welcome, error) {
 	conn, welcome, err := dial(ctx, cfg)
 	if err != nil {
@@ -96,8 +96,8 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 	if netDial == nil {
 		netDial = new(net.Dialer).DialContext
 	}
-	// The transport dials in a goroutine of its own, with a context that does not end with ctx. So
-	// ctx is passed to netDial, and drop closes the connection when ctx is done.
+	// The transport dials in a goroutine of its own, and its context does not end when ctx does. So
+	// ctx is passed to netDial, and the function drop closes the connection when ctx is done.
 	var dialled atomic.Pointer[socket]
 	drop := func() {
 		if s := dialled.Load(); s != nil {
@@ -150,8 +150,8 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 // peers could then wait for each other.
 func ignorePing(context.Context, []byte) bool { return false }
 
-// refusal makes an error of the status of resp. A 426 without the header does not come from a
-// relay.
+// refusal makes an error of the status of resp. If an answer 426 has no Edgerelay-Link header, it
+// does not come from a relay.
 func refusal(resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
@@ -187,7 +187,7 @@ func verifyRelay(header string, keys Keys, o offer) (reply, error) {
 	return r, nil
 }
 
-// awaitWelcome reads the relay's first batch, which must be Welcome or Bye alone.
+// awaitWelcome reads the relay's first batch, which must hold exactly one frame: Welcome or Bye.
 func (c *Conn) awaitWelcome(ctx context.Context) (Welcome, error) {
 	batch, err := c.readBatch(ctx)
 	if err != nil {

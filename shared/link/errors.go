@@ -7,14 +7,15 @@ import (
 
 // Errors of Dial and Accept may match one of these. Both functions return other errors too.
 var (
-	// ErrKeyRefused: one side has no key or does not know the other's, or a proof was wrong.
+	// ErrKeyRefused: a side has no key, does not know its peer's key, or gave a wrong proof.
 	ErrKeyRefused = errors.New("link key refused")
 	// ErrVersion: no common protocol version.
 	ErrVersion = errors.New("no common link version")
-	// ErrCrowded: too many handshakes were under way, and the relay dropped this one for another.
+	// ErrCrowded: too many handshakes were under way, and the relay dropped this handshake for a
+	// new one.
 	ErrCrowded = errors.New("too many handshakes are under way")
-	// ErrBusy: the answer was 503. The relay may be stopping, or a proxy may have no relay to pass
-	// the request to.
+	// ErrBusy: the HTTP status was 503. The relay may be stopping, or a proxy may have no relay to
+	// pass the request to.
 	ErrBusy = errors.New("the relay is not taking links now")
 )
 
@@ -22,7 +23,7 @@ var (
 // to choose the Code that the peer is told.
 type CloseError struct {
 	Code   Code
-	Text   string // the reason in words, as in Bye if there was one
+	Text   string // the reason in words; if there was a Bye, its Text
 	Remote bool   // the reason came in the peer's Bye
 	Err    error  // the error that this side saw; nil if there was none
 }

@@ -26,10 +26,10 @@ import "github.com/edgerelay/edgerelay/shared/protocol"
 type Type uint8
 
 // A frame on the wire is: type, 1 byte · length of the body, uvarint · body. In bodies, integers
-// are uvarints, but the IDs of Publication and Ahead are 8 bytes, big-endian. Booleans are the
-// integers 0 and 1. Strings and byte strings are a uvarint length and the bytes. Positions are two
-// uvarints, and instances are 16 bytes. A last field named Payload or Text takes the rest of the
-// body.
+// are uvarints, but the ID of a Publication, Ahead, Forms or AheadForms is 8 bytes, big-endian.
+// Booleans are the integers 0 and 1. Strings and byte strings are a uvarint length and the bytes.
+// Positions are two uvarints, and instances are 16 bytes. A last field named Payload, Text, Keep or
+// Reason takes the rest of the body.
 const (
 	TypeHello   Type = 0x01 // E→R  see Hello
 	TypeWelcome Type = 0x02 // R→E  see Welcome
@@ -60,17 +60,17 @@ const (
 	TypeDrain       Type = 0x2b // R→E  the relay stops soon: link elsewhere first
 	TypeLive        Type = 0x2c // R→E  all topics told in the tables are caught up
 	TypeAhead       Type = 0x2d // R→E  a message of a topic, before its publication comes
-	TypeGranted     Type = 0x2e // R→E  numbers of Messages in effect that are not finished
+	TypeGranted     Type = 0x2e // R→E  numbers of Messages that are granted, not yet finished
 
 	TypeCost Type = 0xa0 // R→E  how many sessions a user's message was for
 
 	// Only with FeatureSDK.
 	TypeClient     Type = 0xa1 // E→R  a session of an SDK exists
-	TypeKeep       Type = 0xa2 // E→R  what the edge keeps of a membership for the relay
+	TypeKeep       Type = 0xa2 // E→R  a membership's keep, which the edge keeps for the relay
 	TypeConfirmed  Type = 0xb0 // R→E  answer to a connect: who the session is, and its topics
-	TypeRefreshed  Type = 0xb1 // R→E  answer to a refresh: until when the session is
+	TypeRefreshed  Type = 0xb1 // R→E  answer to a refresh: when the session expires
 	TypeBound      Type = 0xb2 // R→E  answer to a subscribe: a session is bound to a topic
-	TypeUnbound    Type = 0xb3 // R→E  a session is unbound from a topic, and had not asked for it
+	TypeUnbound    Type = 0xb3 // R→E  a session is unbound from a topic without having asked
 	TypeAnswered   Type = 0xb4 // R→E  answer to a Message that is granted
 	TypeClose      Type = 0xb5 // R→E  the edge is to close a session
 	TypeForms      Type = 0xb6 // R→E  a Publication in several forms
@@ -104,8 +104,8 @@ type Hello struct {
 type Welcome struct {
 	Features uint64            // the features in force: those that both sides have
 	Instance protocol.Instance // this boot of the relay
-	// Broker names what carries publications behind this relay. It is equal for relays that form
-	// one cluster.
+	// Broker is the name of what carries publications behind this relay. Relays of one cluster have
+	// the same Broker.
 	Broker string
 	Relay  string // the relay's name, for the log
 	Build  string // the relay's version, for the log
@@ -119,8 +119,8 @@ type Session struct {
 	Group    string // the group's name at /chat/group, else empty
 }
 
-// Held tells a topic's position at the edge and the topic's members there. One topic may take
-// several frames, each with other members.
+// Held tells a topic's position at the edge and the topic's members there. The members of one topic
+// may be told in several frames.
 type Held struct {
 	Topic    protocol.Topic
 	Position protocol.Position // zero: the edge was given none
@@ -210,7 +210,8 @@ type Publication struct {
 
 // Ahead is a message whose Publication is to come. While the broker is away, a relay may give its
 // own edges what their clients say. An Ahead has no position. The edge usually passes the message
-// on at once. Otherwise it does so when the Publication of this ID comes.
+// on at once. If it has no room for the ID, it passes the message on when the Publication with the
+// ID comes.
 type Ahead struct {
 	Topic   uint64
 	ID      uint64
@@ -218,9 +219,9 @@ type Ahead struct {
 	Payload []byte
 }
 
-// Granted tells that the Messages of these numbers are in effect, though not finished. They were
-// found permitted and given ahead. On a later link the edge sends them with Message.Again set. The
-// relay then neither judges nor answers them, and only publishes them.
+// Granted tells that the Messages with these numbers have taken effect, though they are not
+// finished. The relay has permitted them and given them ahead. On a later link the edge sends them
+// with Message.Again set. The relay then neither judges nor answers them, and only publishes them.
 type Granted Range
 
 // Gap tells that messages were lost to the members of Topic on this edge. If the edge's position is
@@ -229,16 +230,16 @@ type Granted Range
 type Gap struct {
 	Topic    uint64
 	Position protocol.Position
-	Lost     uint64 // the most messages that were lost; 0: unknown
+	Lost     uint64 // upper bound of the number of lost messages; 0: unknown
 	Text     []byte
 }
 
 // Range is an inclusive range of numbers.
 type Range struct{ First, Last uint64 }
 
-// Cost is sent to the edge of a user who has sent a message. It says how many sessions on this
-// relay's edges the message was for. The edge can thus slow down users who cost others much. A
-// relay may leave out small numbers.
+// Cost is sent to the edge of a user who has sent a message. Deliveries is the number of members
+// that the message's topic has on this relay's edges. The edge can thus slow down users whose
+// messages go to many sessions. A relay may leave out small numbers.
 type Cost struct {
 	User       string
 	Deliveries uint64
@@ -248,16 +249,16 @@ type Cost struct {
 const MaxRanges = 64
 
 // Ack tells which numbers are finished: all up to Through, and those in Finished. The ranges are
-// ascending, above Through, and at most MaxRanges.
+// ascending and above Through. There are at most MaxRanges of them.
 type Ack struct {
 	Through  uint64
 	Finished []Range
 }
 
-// Digest describes the relay's tables of this edge. The edge compares the two sides' tables if it
-// has sent exactly Heard Session and Client frames on this link and all its End frames are
-// acknowledged. Otherwise it ignores the Digest. Each hash is the XOR of the hashes of all rows.
-// The functions in hash.go give a row's hash.
+// Digest describes the relay's tables of this edge. The edge compares the Digest with its own
+// tables if two things hold: Heard is the number of Session and Client frames that the edge has
+// sent on this link, and all its End frames are acknowledged. Otherwise it ignores the Digest. Each
+// hash is the XOR of the hashes of all rows. The functions in hash.go give a row's hash.
 type Digest struct {
 	Heard       uint64 // Session and Client frames received on this link
 	Sessions    uint64
@@ -267,16 +268,16 @@ type Digest struct {
 }
 
 // Status lists what is degraded at the relay, in the words of the metrics, such as "broker". An
-// empty list means that nothing is.
+// empty list means that nothing is degraded.
 type Status struct{ Degraded []string }
 
 // Drain asks the edge to link to another relay and then to leave this one. The edge begins at a
-// random moment within Window, so that not all edges of a relay come to the next one at once. Drain
-// is sent only with FeatureMove.
+// random moment within Window, so that a relay's edges do not all come to another relay at the same
+// moment. Drain is sent only with FeatureMove.
 type Drain struct{ Window uint64 } // milliseconds
 
-// Moved asks the relay to end the link with Bye, but first to send all that was published before
-// Moved came. Some publications may still be on their way from the broker to this relay. The new
+// Moved asks the old relay to send all that was published before Moved came, and then to end the
+// link with Bye. Some of these publications may still be on their way from the broker, and the new
 // relay may have subscribed too late to receive them. Moved is sent only with FeatureMove.
 type Moved struct{}
 

@@ -3,8 +3,9 @@ package link
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
 // This file has the frames of FeatureSDK, which are about clients of Centrifugo's SDKs. A keep is
-// bytes that the edge keeps for the relay: of a session, or of a session's membership in a topic.
-// Only relays know what is in a keep. The edge tells all keeps again on each link.
+// bytes that the edge keeps for the relay. Each session has a keep, and so has each membership of a
+// session in a topic. Only relays know what is in a keep. The edge tells all keeps again on each
+// link.
 
 // Limits of keeps, in bytes. Names of topics do not count.
 const (
@@ -22,7 +23,7 @@ const MaxReason = 123
 // Client tells that a session of an SDK exists. It takes the place of Session, and is idempotent as
 // Session is: a second Client of the same session on one link changes nothing.
 type Client struct {
-	ID        uint64 // counts from 1, together with Session.ID
+	ID        uint64 // counts from 1; Session.ID shares the count
 	Confirmed bool   // the session's connect is confirmed
 	Open      bool   // the edge names the user, and no token does
 	Until     int64  // Unix seconds; 0: for ever, or not Confirmed
@@ -30,8 +31,8 @@ type Client struct {
 	Keep      []byte // the session's keep; empty if not Confirmed
 }
 
-// Keep tells the keep of a membership. A Held has told the membership before. A membership for
-// which no Keep is sent has an empty keep.
+// Keep tells the keep of a membership that an earlier Held has told. If no Keep is sent for a
+// membership, its keep is empty.
 type Keep struct {
 	Session uint64
 	Topic   protocol.Topic
@@ -115,8 +116,7 @@ type Rendering struct {
 }
 
 // Forms is a Publication in the forms that its receivers need. A member of Topic gets the text of
-// its own form, and nothing if that form is not there. Only members of FormChat are left out by
-// Except.
+// its own form, and nothing if that form is not there. Except leaves out only members of FormChat.
 type Forms struct {
 	Topic    uint64
 	Position protocol.Position // as in Publication

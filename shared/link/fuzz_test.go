@@ -83,8 +83,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzHandshake takes any text as either header. A header that parses must be written as the same
-// text again.
+// FuzzHandshake parses any text as the edge's header and as the relay's. A header that parses must
+// be written as the same text again.
 func FuzzHandshake(f *testing.F) {
 	f.Add(vectorOffer.String())
 	f.Add(vectorReply.String())

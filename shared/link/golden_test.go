@@ -95,7 +95,7 @@ func values(f frame) string {
 		if field == "Again" { // no field on the wire, where TypeAgain stands for it
 			continue
 		}
-		if c, ok := f.(Client); ok && field == "Confirmed" { // both booleans are one integer
+		if c, ok := f.(Client); ok && field == "Confirmed" { // Confirmed and Open are one integer
 			fields = append(fields, fmt.Sprintf("flags %d", c.flags()))
 			continue
 		} else if ok && field == "Open" {

@@ -212,7 +212,8 @@ func TestWrongHello(t *testing.T) {
 	}
 }
 
-// TestFakeRelay checks that a peer that does not prove a key gets nothing after its 101.
+// TestFakeRelay checks that an edge sends nothing but its request to a peer that does not prove a
+// key.
 func TestFakeRelay(t *testing.T) {
 	keys := keysOf(t, ringA)
 	l, results := serve(t, AcceptConfig{Keys: keys})
@@ -246,8 +247,8 @@ func TestFakeRelay(t *testing.T) {
 	}
 }
 
-// fakeRelay answers an upgrade with a 101 that carries header. It returns the number of bytes that
-// followed the request, or -1 if there was none.
+// fakeRelay answers an upgrade with status 101, and with the parameter header as its Edgerelay-Link
+// header. It returns the number of bytes that came after the request, or -1 if no request came.
 func fakeRelay(conn net.Conn, header string) int64 {
 	defer conn.Close()
 	br := bufio.NewReader(conn)
@@ -399,7 +400,8 @@ func TestTLS(t *testing.T) {
 	edge.Bye(CodeNormal, "")
 	e.wait(t)
 	r.wait(t)
-	// The two batches are the message and the Bye. The writer counts them once they are written.
+	// The two batches are the message and the Bye. The writer counts a batch after it has written
+	// it.
 	if s := edge.Stats(); s.SentBytes <= 200_000 || s.SentBatches != 2 {
 		t.Errorf("stats %+v", s)
 	}

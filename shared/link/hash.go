@@ -29,14 +29,14 @@ func ClientHash(c Client) uint64 {
 	return mix(fnvBytes(h, c.Keep))
 }
 
-// BindingHash hashes the membership of a session in a topic, by the session as a uvarint and the
-// topic as a string.
+// BindingHash hashes the membership of a session in a topic. The row's bytes are the session's ID
+// as a uvarint and the topic as a string.
 func BindingHash(session uint64, topic protocol.Topic) uint64 {
 	return BindingHashKeep(session, topic, nil)
 }
 
-// BindingHashKeep hashes a membership that has a keep. The row is that of BindingHash, and the keep
-// behind it.
+// BindingHashKeep hashes a membership that has a keep. The row's bytes are those for BindingHash,
+// and then the keep without a length.
 func BindingHashKeep(session uint64, topic protocol.Topic, keep []byte) uint64 {
 	h := fnvString(fnvUvarint(fnvOffset, session), string(topic))
 	return mix(fnvBytes(h, keep))

@@ -23,9 +23,7 @@ type offer struct {
 	nonce    string // base64url of 32 random bytes, as on the wire
 }
 
-// reply is the header of the relay's 101.
-//
-//	version=1, key=k1, nonce=<43 characters>, proof=<43 characters>
+// reply is the header of the relay's answer, whose HTTP status is 101.
 type reply struct {
 	version uint64
 	key     string
@@ -82,8 +80,8 @@ func parseReply(s string) (r reply, err error) {
 	return r, nil
 }
 
-// parameters splits "a=…, b=…" into the values of these names. Each name must occur once, in this
-// order.
+// parameters returns the values in a text such as "a=…, b=…". The text must hold each of names
+// once, in the order of names.
 func parameters(s string, names ...string) ([]string, error) {
 	parts := strings.Split(s, ", ")
 	if len(parts) != len(names) {
@@ -99,8 +97,8 @@ func parameters(s string, names ...string) ([]string, error) {
 	return parts, nil
 }
 
-// encoding is that of nonces and proofs in headers. It is strict, so 32 bytes have exactly one
-// text.
+// encoding turns nonces and proofs into text for headers. It is strict, so only one text decodes to
+// the same 32 bytes.
 var encoding = base64.RawURLEncoding.Strict()
 
 func decode32(s string) ([]byte, error) {
@@ -116,7 +114,7 @@ func decode32(s string) ([]byte, error) {
 
 func newNonce() string {
 	var b [32]byte
-	rand.Read(b[:]) // never fails: it ends the process instead
+	rand.Read(b[:]) // never returns an error: a failure ends the process
 	return encoding.EncodeToString(b[:])
 }
 

@@ -17,7 +17,8 @@ const (
 // WatchEvery is the interval at which a side judges its link.
 const WatchEvery = 100 * time.Millisecond
 
-// If more time than lateLook lies between two looks, the process is taken to have stood still.
+// If more time than lateLook has passed since the last call of Watch, the process is taken to have
+// stood still.
 const lateLook = WatchEvery + WatchEvery/2
 
 // Signs are what Watch judges a connection by. Times count from the link's start.
@@ -27,8 +28,8 @@ type Signs struct {
 	Handling bool          // the Sink has a batch, so nothing is read
 	Handled  time.Duration // when the Sink was done with the last batch
 	Writing  bool          // a batch is on its way to the network
-	Progress time.Duration // when that batch last made progress, or else when it began
-	Left     uint64        // bytes that have left this machine, of those that were written
+	Progress time.Duration // when the batch being written last made progress or began
+	Left     uint64        // number of written bytes that have left this machine
 	Drained  time.Duration // when the kernel's queue was last seen to shrink
 
 	leaving bool          // this side has begun to end the link; set by Watch
@@ -43,15 +44,15 @@ type Signs struct {
 const (
 	silentAfter = 15 * time.Second // nothing received
 	stuckAfter  = 10 * time.Second // a batch is begun and makes no progress
-	drainFor    = time.Second      // time after Bye in which frames of the Source are still sent
-	leaveFor    = 2 * time.Second  // time after Bye until this side closes the connection
+	drainFor    = time.Second      // time from the call of Bye for the Source's last frames
+	leaveFor    = 2 * time.Second  // time from the call of Bye until this side closes
 )
 
 const (
 	// pingEvery is the time between two Pings of an edge.
 	pingEvery = 600 * time.Millisecond
-	// beatAfter is how long a relay sends nothing before it pings. A relay whose reader waits for
-	// the Sink reads no Ping, and so answers none.
+	// beatAfter is how long a relay sends nothing before it pings. While its reader waits for the
+	// Sink, a relay answers no Pings. Its own Pings then show the edge that the relay is alive.
 	beatAfter = 700 * time.Millisecond
 	// measureEvery is how often a relay pings in any case, to measure the round trip.
 	measureEvery = 5 * time.Second
@@ -81,7 +82,7 @@ type liveness struct {
 	pinged time.Duration // when a Ping was due last
 	heard  time.Duration // Signs.Received at the last step
 	asked  time.Duration // when the first unanswered Ping left this machine; 0: none has
-	from   time.Duration // the result of since at the last step
+	from   time.Duration // what liveness.since returned at the last step
 	floor  time.Duration // silence before this time does not count; set by a late step
 }
 
@@ -105,8 +106,8 @@ func (l *liveness) step(s Signs) (v verdict, doubt bool) {
 }
 
 // look notes what has changed since the last step. late reports that this step is later than it
-// should be. The process is then taken to have stood still, and may not have read what is there. Of
-// the silence, only the part before the last step still counts.
+// should be. The process is then taken to have stood still, so bytes may have come that it has not
+// read yet. The silence counts as if it had lasted only until the last step.
 func (l *liveness) look(s Signs) (late bool) {
 	if s.Received > l.heard {
 		l.heard, l.asked = s.Received, 0
@@ -124,11 +125,11 @@ func (l *liveness) look(s Signs) (late bool) {
 	return late
 }
 
-// since returns the time from which the peer's silence counts. If all Pings are answered, that time
-// is now. Otherwise the first unanswered Ping decides. If that Ping has left this machine, silence
-// counts from about the time when the Ping left. If the Ping still waits here, silence counts from
-// ping.at, or from when bytes last left if that is later. In neither case does silence count from a
-// time before Signs.Handled or floor.
+// liveness.since returns the time from which the peer's silence counts. If all Pings are answered,
+// this is s.Now. Otherwise the first unanswered Ping decides. If that Ping has left this machine,
+// silence counts from about the moment when it left. If the Ping still waits here, silence counts
+// from ping.at, or from the last moment at which bytes left if that moment is later. The result is
+// never before Signs.Handled or floor.
 func (l *liveness) since(s Signs) time.Duration {
 	since := max(l.asked, s.Handled, l.floor)
 	switch {
@@ -156,10 +157,10 @@ func (l *liveness) due(s Signs) bool {
 	return s.Now-l.pinged >= measureEvery || s.Now-max(l.pinged, s.written) >= beatAfter
 }
 
-// ping is a Ping that no byte has answered. The zero ping is none.
+// ping is a Ping since which no byte has come. The zero ping means that there is no such Ping.
 type ping struct {
-	at  time.Duration // when the Ping was written; until end is known, when it became due
-	end uint64        // bytes sent on the link up to the end of the Ping's batch; or unwritten
+	at  time.Duration // when the Ping was written; before that, when it became due
+	end uint64        // bytes sent up to its batch's end, or the constant unwritten
 }
 
 // unwritten is the end of a ping that is not written yet.
@@ -175,11 +176,11 @@ type pings struct {
 	trips []time.Duration          // the last keptTrips round trips
 }
 
-// keptPings is how many Pings may be under way if their Pongs are to be measured.
+// keptPings is the number of the latest Pings whose Pongs can be measured.
 const keptPings = 16
 
-// keptTrips is the number of round trips of which the shortest counts. A single trip may be long
-// because one of the two processes stood still.
+// keptTrips is the number of the latest round trips. Only the shortest of them counts. A single
+// trip may be long because one of the two processes stood still.
 const keptTrips = 8
 
 // ask makes a Ping due.
@@ -201,7 +202,7 @@ func (p *pings) take(now time.Duration) uint64 {
 	return p.token
 }
 
-// wrote notes that the batch was written, and where it ends.
+// wrote is called when a batch has been written. sent is how many bytes the link has sent in all.
 func (p *pings) wrote(sent uint64, now time.Duration) {
 	if p.under && p.first.end == unwritten {
 		p.first = ping{now, sent}
@@ -217,9 +218,9 @@ func (p *pings) unanswered(received time.Duration) ping {
 	return p.first
 }
 
-// answered takes the Pong with the token, and returns the round trip. It returns false if the token
-// is of no Ping or of too old a Ping. It also returns false if stood is true: this process then
-// stood still before it read the Pong.
+// answered is called when a Pong with this token has come. It returns the round trip. It returns
+// false if no Ping had this token or if that Ping is too old. It also returns false if stood is
+// true, which says that this process stood still before it read the Pong.
 func (p *pings) answered(token uint64, now time.Duration, stood bool) (trip time.Duration, ok bool) {
 	if stood || token == 0 || token > p.token || p.token-token >= keptPings {
 		return 0, false

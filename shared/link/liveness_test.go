@@ -53,8 +53,8 @@ type nothing struct{}
 
 func (nothing) Fill(batch []byte) []byte { return batch }
 
-// look lets the time pass until the watchdog's next look, and makes that look. A Ping that is due
-// is written. It leaves this machine at once unless blocked is set.
+// look advances the time by WatchEvery and calls Watch. A Ping that is due is written. Unless
+// blocked is true, all written bytes leave this machine at once.
 func (w *watched) look(blocked bool) {
 	w.t.Helper()
 	w.signs.Now += WatchEvery
@@ -70,9 +70,9 @@ func (w *watched) look(blocked bool) {
 	}
 }
 
-// until calls look until doubt begins, and returns the time between from and that moment. If most
-// has passed since from without doubt, it returns most. After each look without doubt it calls
-// each.
+// until calls look until doubt begins. It returns the time from the parameter from to that moment.
+// If that time would exceed the parameter most, it stops and returns most. After each look without
+// doubt it calls the function each.
 func (w *watched) until(from, most time.Duration, each func()) time.Duration {
 	w.t.Helper()
 	for w.signs.Now-from < most {
@@ -196,8 +196,8 @@ func TestDoubtIsNotOfASlowWayUp(t *testing.T) {
 	}
 }
 
-// When a process that stood still goes on, it may not have read what is there. Its late look must
-// not begin a doubt.
+// When a process that stood still goes on, bytes may have come that it has not read yet. Its late
+// look must not begin a doubt.
 func TestDoubtIsNotOfALateEdge(t *testing.T) {
 	w := watch(t, Edge)
 	for range 30 {
@@ -218,7 +218,7 @@ func TestDoubtIsNotOfALateEdge(t *testing.T) {
 }
 
 // A byte that came after the process went on shows that the relay was alive then. The time before
-// does not count any more.
+// that byte does not count any more.
 func TestP12_DoubtAfterALateLook(t *testing.T) {
 	w := watch(t, Edge)
 	for range 30 {

@@ -11,7 +11,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// peer is one end of a link: a Source, a Sink, and the Run between them.
+// peer is one end of a running link, and is the Source and the Sink of that end.
 type peer struct {
 	conn *Conn
 	end  chan error // result of Run

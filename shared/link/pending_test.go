@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// addressed is a listener that gives each connection the remote address that a call of from
-// returns.
+// addressed is a listener. Each connection that it accepts gets the remote address that the
+// function from returns.
 type addressed struct {
 	net.Listener
 	from func() net.Addr

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// writePiece bounds one write to the network, in bytes. Even at 2 KB/s such a write ends before a
-// write without progress counts as stuck. A batch of BatchTarget bytes therefore takes four system
-// calls instead of one.
+// writePiece bounds one write to the network, in bytes. Even at 2 KB/s such a write takes less than
+// stuckAfter, so a slow link does not count as stuck. A batch of BatchTarget bytes therefore takes
+// four system calls instead of one.
 const writePiece = 16 << 10
 
 // socket is the net.Conn under a link's WebSocket (and TLS). It records when bytes come and go,
@@ -25,15 +25,15 @@ type socket struct {
 	received      atomic.Int64 // when the last byte came
 	longest       atomic.Int64 // the longest time between two reads that brought something
 	receivedBytes atomic.Uint64
-	// progress is when the batch that is being written last made progress, or else when it began.
-	// It is 0 while no batch is written.
+	// progress is when the batch that is being written last made progress or began. It is 0 while
+	// no batch is written.
 	progress  atomic.Int64
 	sentBytes atomic.Uint64
 
-	// The watchdog owns kernel, left and drained. Their values are those of its last look.
+	// The watchdog owns kernel, left and drained. Its calls of look set them.
 	kernel  queued
 	left    uint64        // bytes that have left this machine
-	drained time.Duration // when kernel was last seen to shrink
+	drained time.Duration // when the kernel's queue was last seen to shrink
 
 	// mu serialises writes: the WebSocket layer may answer a close while the writer writes.
 	mu     sync.Mutex
@@ -53,8 +53,8 @@ func (s *socket) now() time.Duration { return time.Since(s.start) }
 // is written.
 func (s *socket) stamp() int64 { return max(1, int64(s.now())) }
 
-// Read stamps received. It turns io.EOF inside a batch into another error, since the WebSocket
-// layer would take io.EOF for the batch's end.
+// Read sets received to the time at which bytes came. It turns io.EOF inside a batch into another
+// error, since the WebSocket layer would take io.EOF for the batch's end.
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if s.inside && err == io.EOF {
@@ -81,17 +81,19 @@ func (s *socket) Write(p []byte) (int, error) {
 }
 
 // look notes how many bytes have left this machine. If the kernel does not tell, look counts all
-// bytes that were sent as left. During a batch it also stamps progress if the kernel's queue has
-// shrunk, which no Write reports. The kernel wakes a writer only when a third of its send buffer is
-// free. That third may be megabytes, which take minutes on a slow link. On a relay that is not
-// writing a batch, look only resets kernel. Only the watchdog calls look.
+// bytes that were sent as left. On a relay that is not writing a batch, look only resets kernel.
+// Only the watchdog calls look.
+//
+// During a batch look also updates progress if the kernel's queue has shrunk. Write would report
+// that too late, since the kernel wakes a writer only when a third of its send buffer is free. That
+// third may be megabytes, which take minutes on a slow link.
 func (s *socket) look(side Side) {
 	writing := s.progress.Load() != 0
 	if side == Relay && !writing {
 		s.kernel = queued{}
 		return
 	}
-	sent := s.sentBytes.Load() // first: bytes that are sent from now on must not count as left
+	sent := s.sentBytes.Load() // read before the queue: bytes sent later must not count as left
 	before := s.kernel
 	now, ok := kernelQueue(s.Conn)
 	if !ok {
@@ -132,7 +134,8 @@ func (s *socket) uncork() error {
 	return err
 }
 
-// pieces writes at most writePiece bytes at a time to the network, and stamps progress.
+// pieces is a writer to the network. It writes at most writePiece bytes at a time. During a batch
+// it updates progress after each write.
 type pieces struct{ *socket }
 
 func (w pieces) Write(p []byte) (written int, err error) {

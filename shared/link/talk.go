@@ -16,7 +16,7 @@ import (
 // at a time may be in Next, at most one in Take and at most one in Watch; these may be different
 // goroutines. Any goroutine may call Bye at any time.
 type Talk struct {
-	wake     func() // asks for Next; must not block
+	wake     func() // asks for a call of Next; must not block
 	liveness liveness
 
 	rtt      atomic.Int64
@@ -24,9 +24,9 @@ type Talk struct {
 	patience atomic.Int64  // 0 counts as 1
 	doubts   chan struct{} // one slot
 
-	mu        sync.Mutex // guards the following
+	mu        sync.Mutex // guards the fields below
 	cause     *CloseError
-	leaving   bool // the peer is to be told cause, in Bye
+	leaving   bool // this side ends the link by a Bye that carries cause
 	left      time.Duration
 	pings     pings
 	pongDue   bool
@@ -81,8 +81,8 @@ func (t *Talk) isLeaving() bool {
 // Bye if it is due. It returns batch unchanged when there is nothing to send. last reports that the
 // batch ends in Bye, after which nothing may be sent.
 func (t *Talk) Next(batch []byte, src Source, now time.Duration) (_ []byte, last bool) {
-	// This call comes before Fill. If it came after, Bye could be called between the two. The Bye
-	// frame could then overtake frames that were queued before.
+	// farewell is called before Fill. If it were called later, Conn.Bye could be called in between,
+	// and the Bye frame would overtake frames that were queued before that call.
 	cause, overdue := t.farewell(now)
 	batch = t.control(batch, now)
 	control := len(batch)
@@ -120,8 +120,8 @@ func (t *Talk) control(batch []byte, now time.Duration) []byte {
 	return batch
 }
 
-// Wrote says that the batch of the last Next was given to the network. sent is how many bytes the
-// link has sent in all.
+// Wrote must be called when the batch that Next returned last has been given to the network. sent
+// is how many bytes the link has sent in all.
 func (t *Talk) Wrote(sent uint64, now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -214,7 +214,8 @@ type discard struct{}
 func (discard) HandleFrame(Type, []byte) error { return nil }
 func (discard) EndBatch() error                { return nil }
 
-// owePong makes the writer answer a Ping. Of several unanswered Pings only the last is answered.
+// owePong makes the writer answer a Ping. If several Pings wait for an answer, only the last gets
+// one.
 func (t *Talk) owePong(token uint64) {
 	t.mu.Lock()
 	t.pongDue, t.pongToken = true, token
@@ -245,8 +246,8 @@ func (t *Talk) shortRTT() time.Duration {
 }
 
 // Watch judges the link. The caller must call it every WatchEvery. It has Next send a Ping when one
-// is due. It reports whether the connection must be closed at once. That is so if the peer is
-// silent, takes no bytes, or does not close after Bye, each for too long.
+// is due. It reports whether the connection must be closed at once, because for too long the peer
+// has sent nothing, taken no bytes, or not closed the connection after Bye.
 func (t *Talk) Watch(s Signs) (dead bool) {
 	t.mu.Lock()
 	s.leaving, s.left, s.written = t.leaving, t.left, t.written

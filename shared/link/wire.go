@@ -77,8 +77,8 @@ func finish(b []byte, start, hint int) []byte {
 
 func uvarintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
-// uvarint reads as binary.Uvarint does, but takes the shortest form only. So a frame has only one
-// encoding.
+// uvarint reads as binary.Uvarint does, but accepts only the shortest form, so that a frame has
+// only one encoding.
 func uvarint(b []byte) (v uint64, n int, err error) {
 	v, n = binary.Uvarint(b)
 	if n == 0 {
@@ -125,7 +125,7 @@ func (f *fields) uvarint() uint64 {
 	return v
 }
 
-// fixed takes n bytes, which alias the body.
+// fixed returns the next n bytes, which alias the body.
 func (f *fields) fixed(n uint64) []byte {
 	if f.err != nil {
 		return nil
@@ -184,14 +184,14 @@ func (f *fields) fail(err error) {
 	}
 }
 
-// remainder takes the remaining bytes of the body.
+// remainder returns the remaining bytes, which alias the body.
 func (f *fields) remainder() []byte {
 	p := f.b
 	f.b = nil
 	return p
 }
 
-// end returns the first error. Bytes that no field took are an error.
+// end returns the first error. Bytes after the last field are an error.
 func (f *fields) end(frame string) error {
 	if f.err == nil && len(f.b) > 0 {
 		f.err = errTrailing
