@@ -11,9 +11,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// keys makes the names of keys and channels. Its value is their prefix, which has no braces. A
-// topic's keys and its channel are in one hash slot of a Redis Cluster. So one script may use them
-// all there, even on servers where a PUBLISH counts as an access to its channel's slot.
+// keys makes the names of keys and channels. Its value is their prefix, which has no braces. On a
+// Redis Cluster, a topic's keys and its channel are in one hash slot. So one script may use all of
+// them. This holds even for servers that count a PUBLISH as an access to the slot of its channel.
 type keys string
 
 func (k keys) channel(t protocol.Topic) string { return string(k) + string(t) }
@@ -22,7 +22,7 @@ func (k keys) topic(channel string) protocol.Topic {
 	return protocol.Topic(strings.TrimPrefix(channel, string(k)))
 }
 
-// isChannel reports whether channel is that of t. It does not allocate.
+// isChannel reports whether the parameter channel is the channel of t. It does not allocate.
 func (k keys) isChannel(channel []byte, t protocol.Topic) bool {
 	return len(channel) == len(k)+len(t) && string(channel[:len(k)]) == string(k) &&
 		string(channel[len(k):]) == string(t)
@@ -46,7 +46,7 @@ func (k keys) marks(t protocol.Topic) string { return string(k.appendMarks(nil, 
 func (k keys) appendMarks(b []byte, t protocol.Topic) []byte { return k.appendKey(b, "w", t) }
 
 // appendKey appends a key of t. If t has no braces, the key's hash tag is the channel of t.
-// Otherwise the hash tag is a number that is in the same slot as that channel.
+// Otherwise the hash tag is a number, which hashes to the same slot as that channel.
 func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 	b = append(append(append(b, k...), kind...), ":{"...)
 	if strings.ContainsAny(string(t), "{}") {
@@ -66,8 +66,8 @@ func (k keys) cluster() string { return string(k.appendKey(nil, "n", "edgerelay:
 // clusterTag returns the hash tag of the key that the method cluster returns.
 func (k keys) clusterTag() string { return string(k) + "edgerelay:cluster" }
 
-// earlierCluster returns the key of the name that relays of the earlier layout gave the back end.
-// It is in the same slot as the key that the method cluster returns.
+// earlierCluster returns the key of the back end's name in the earlier layout. It is in the same
+// slot as the key that the method cluster returns.
 func (k keys) earlierCluster() string { return k.clusterTag() }
 
 // earlier returns a key of the topic t in the earlier layout. If kind is "h", it is the key of the
@@ -75,7 +75,7 @@ func (k keys) earlierCluster() string { return k.clusterTag() }
 // the beginning of the keys of the topic's marks.
 func (k keys) earlier(kind string, t protocol.Topic) string { return string(k.appendKey(nil, kind, t)) }
 
-// earlierOf makes the name of e from its other fields.
+// earlierOf returns the value for e.name. It makes that value from the other fields of e.
 func (k keys) earlierOf(e earlierKey) string {
 	name := k.earlier(string(e.kind), e.topic)
 	if e.kind == 'm' {
@@ -88,18 +88,19 @@ func (k keys) earlierOf(e earlierKey) string {
 // no client uses it.
 const probeTopic protocol.Topic = "edgerelay:probe"
 
-// probeTopicIn returns the topic that the prober publishes to at one master of a Redis Cluster. It
-// is in the hash slot of the key tag, which has no braces.
+// probeTopicIn returns the topic that the prober publishes to at one master of a Redis Cluster. The
+// parameter tag has no braces. Used as a key, it is in the same hash slot as the topic.
 func probeTopicIn(tag string) protocol.Topic { return probeTopic + protocol.Topic(":{"+tag+"}") }
 
-// earlierProbeTopicIn returns a topic to which relays of the earlier layout published at one master
-// of a Redis Cluster. They took the lowest number whose topic was in a slot of that master.
+// earlierProbeTopicIn returns the topic with this number, to which relays of the earlier layout may
+// have published probes. For each master of a Redis Cluster they chose the lowest number whose
+// topic was in a slot of that master.
 func earlierProbeTopicIn(number int) protocol.Topic {
 	return probeTopic + protocol.Topic(":"+strconv.Itoa(number))
 }
 
-// probeChannel returns the channel on which one relay hears its own probes on t, a topic of the
-// prober. On a Redis Cluster the channel is in the slot of t.
+// probeChannel returns the channel on which one relay receives its own probes. The parameter t is
+// the topic that the prober publishes to. On a Redis Cluster the channel is in the slot of t.
 func (k keys) probeChannel(t protocol.Topic, relay protocol.Instance) string {
 	return k.channel(ownProbes(t, relay))
 }
@@ -109,7 +110,7 @@ func ownProbes(t protocol.Topic, relay protocol.Instance) protocol.Topic {
 	return t + protocol.Topic(":"+hex.EncodeToString(relay[:]))
 }
 
-// isProbes reports whether ownProbes returned t.
+// isProbes reports whether t is a topic that ownProbes returned.
 func isProbes(t protocol.Topic) bool { return strings.HasPrefix(string(t), string(probeTopic)) }
 
 // isProbe reports whether channel is one that probeChannel returned. It does not allocate.
@@ -120,8 +121,8 @@ func (k keys) isProbe(channel []byte) bool {
 
 // realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
 // belong to no database. So relays with the same prefix share channels, even if their databases or
-// layouts differ. The realms of such relays differ. Relays with sharded channels and relays without
-// share keys, and their realms differ too. The name is unambiguous, since a prefix has no spaces.
+// layouts differ. Relays with sharded channels share keys with relays without. In all these cases
+// the realms differ. The name is unambiguous, since a prefix has no spaces.
 func (k keys) realm(database int, sharded bool) string {
 	mark := ""
 	if sharded {

@@ -77,9 +77,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
-// drop counts a publication that is no valid envelope, or whose position is impossible. If err is
-// an EnvelopeError, the reason is that of err. Otherwise, also if err is nil, the publication
-// counts as malformed.
+// drop counts a publication that is dropped, since it is no valid envelope or its position is
+// impossible. It counts the publication under the Reason of err if err is an EnvelopeError.
+// Otherwise, also if err is nil, it counts the publication as malformed.
 func (m *metrics) drop(err error) {
 	reason := "malformed"
 	if bad, ok := errors.AsType[*protocol.EnvelopeError](err); ok {

@@ -25,7 +25,7 @@ const relaysChannel = "edgerelay:relays"
 
 // These are the times of the neighbours' connection.
 const (
-	settling        = time.Second      // from a connection's statement to the call of settle
+	settling        = time.Second      // from this relay's statement to the call of settle
 	neighboursPing  = 30 * time.Second // silence before a ping; also how long its answer may take
 	neighboursPause = 2 * time.Second  // longest pause before another connection
 )
@@ -33,10 +33,9 @@ const (
 // statement describes the relay that publishes it.
 type statement struct {
 	Cluster string // name of its cluster's back end; "": not read yet
-	// Database is the number that the function stated returns. It tells the number of the
-	// database, the layout, and whether channels are sharded. Relays of the first layout state the
-	// number of the database alone. So they take a relay of another layout for one of another
-	// cluster.
+	// Database is what the function stated returns: the number of the database, with the layout and
+	// the kind of channels added to it. Relays of the first layout state only the number of the
+	// database. So they regard a relay of another layout as one of another cluster.
 	Database int
 	Prefix   string
 	Relay    protocol.Instance
@@ -51,7 +50,7 @@ const (
 	shardedStep = layoutStep / 2
 )
 
-// stated returns the Database of relays with our layout.
+// stated returns the value of statement.Database for relays with our layout.
 func stated(database int, sharded bool) int {
 	if sharded {
 		database += shardedStep
@@ -63,7 +62,8 @@ func (s statement) layout() int   { return 1 + s.Database/layoutStep }
 func (s statement) sharded() bool { return s.Database%layoutStep >= shardedStep }
 func (s statement) database() int { return s.Database % shardedStep }
 
-// sameButLayout reports whether the relays would be of one cluster if their layouts were the same.
+// sameButLayout reports whether both relays use the same prefix in the same database, but in
+// different layouts. It does not compare whether channels are sharded.
 func (s statement) sameButLayout(o statement) bool {
 	return s.database() == o.database() && s.Prefix == o.Prefix && s.layout() != o.layout()
 }
@@ -94,7 +94,8 @@ func makesTopics(shorter, longer string) bool {
 	return ok && (protocol.Topic(remainder).IsUser() || protocol.Topic(remainder).IsGroup())
 }
 
-// before orders clusters that do not serve yet. The first of them is to serve.
+// before reports whether the cluster of s comes before that of o. Among clusters that do not serve
+// yet, the one that comes first is to serve.
 func (s statement) before(o statement) bool {
 	return cmp.Or(cmp.Compare(s.Database, o.Database), strings.Compare(s.Prefix, o.Prefix)) < 0
 }
@@ -112,7 +113,7 @@ func (s statement) String() string {
 // There are two exceptions. This relay is not refused if another relay of its cluster serves. It is
 // not refused once it serves itself, since then the newcomer is at fault.
 type neighbours struct {
-	opt        func() *redis.Options // options for a server at which all relays are heard
+	opt        func() *redis.Options // options for a server that the statements of all relays reach
 	own        statement
 	name       *backEndName
 	foreigners *foreigners
@@ -121,7 +122,7 @@ type neighbours struct {
 	// Owned by run.
 	serves   bool
 	decide   time.Time  // when this relay starts to serve, unless it is refused
-	objector *statement // statement of another cluster because of which this relay may be refused
+	objector *statement // other cluster's statement that may get this relay refused
 	kin      bool       // a relay of the same cluster serves
 }
 
@@ -151,7 +152,7 @@ func (n *neighbours) run(ctx context.Context) error {
 	}
 }
 
-// errForeign ends a Broker on whose channels another cluster serves.
+// errForeign is why a Broker ends if its relay is refused (see neighbours).
 var errForeign = errors.New("another cluster of relays serves on this Redis")
 
 // listen serves one connection until it ends, and returns why it ended.
@@ -185,7 +186,7 @@ func (n *neighbours) say(ctx context.Context, answer bool) error {
 	return client.Publish(ctx, relaysChannel, text).Err()
 }
 
-// hear takes statements until the connection fails, or this relay is refused.
+// hear handles statements until the connection fails, or this relay is refused.
 func (n *neighbours) hear(ctx context.Context, sub *redis.PubSub) error {
 	for pinged := false; ; {
 		patience := neighboursPing
@@ -217,8 +218,9 @@ func (n *neighbours) hear(ctx context.Context, sub *redis.PubSub) error {
 	}
 }
 
-// heard takes one statement. It ignores other payloads, since anybody may publish here: under the
-// prefix "edgerelay:" the channel of the topic "relays" is this one.
+// heard handles one payload from relaysChannel. It ignores a payload that is no statement, since
+// anybody may publish on that channel. Under the prefix "edgerelay:" it is also the channel of the
+// topic "relays".
 func (n *neighbours) heard(ctx context.Context, payload string) error {
 	var m statement
 	if len(payload) > 4096 || json.Unmarshal([]byte(payload), &m) != nil || m.Relay == n.own.Relay || m.Relay == (protocol.Instance{}) {
@@ -291,10 +293,10 @@ const upgradeAdvice = "stop all relays of the earlier layout, then start these: 
 
 const shardedAdvice = "relays with another RELAY_REDIS_SHARDED use this redis beside ours, and no message crosses: " + shardedRemedy
 
-// shardedRemedy says what to do where relays with sharded channels and relays without meet.
+// shardedRemedy says what to do if only some of the relays have sharded channels.
 const shardedRemedy = "set it alike for all relays; to change it, stop all of them first: see docs/redis.md#sharded-channels"
 
-// envelope counts a publication of another realm, which is dropped.
+// envelope counts a dropped publication of another realm.
 func (f *foreigners) envelope(realm string) {
 	f.metrics.dropped.WithLabelValues("foreign").Inc()
 	if !f.due() {

@@ -40,7 +40,7 @@ func TestG1_WhichClustersShareChannels(t *testing.T) {
 		{of(0, "p:"), of(0, "p:user:"), true},
 		{of(0, "p:"), of(0, "p:users:"), false},
 		{of(0, ""), of(0, "edgerelay:"), false},
-		{of(0, ""), statement{}, true}, // the second one has the first layout
+		{of(0, ""), statement{}, true}, // here b is a statement of the first layout
 		{of(1, "p:"), statement{Database: 1, Prefix: "p:"}, true},
 		{of(0, "p:"), statement{Prefix: "q:"}, false},
 		{of(0, "p:"), statement{Database: stated(0, true), Prefix: "p:"}, true},
@@ -103,9 +103,9 @@ func (s *started) goesOn(t *testing.T) {
 	}
 }
 
-// refused starts one Broker after the other until the Run of one ends, and returns the error of
-// that Run. On a busy machine, the relays that serve may object only after a new Broker has
-// settled. Then refused tries another Broker. It ends the test after brokertest.Patience.
+// refused starts a Broker, and returns the error with which its Run ends. On a busy machine, the
+// relays that serve may object only after the Broker has settled. In that case the function stops
+// the Broker and starts another one. It ends the test after brokertest.Patience.
 func refused(t *testing.T, c Config) error {
 	t.Helper()
 	for end := time.Now().Add(brokertest.Patience); time.Now().Before(end); {
@@ -121,9 +121,9 @@ func refused(t *testing.T, c Config) error {
 	return nil
 }
 
-// awaitServes asks the relays on a Redis until one says that it serves. The question is a
-// statement, the parameter asker. It is answered by relays of the cluster that asker names, and by
-// relays of clusters that share channels with that cluster.
+// awaitServes asks the relays on a Redis until one says that it serves. It asks by publishing the
+// statement in the parameter asker. The relays that answer are those of the cluster that asker
+// names, and those of clusters that share channels with that cluster.
 func awaitServes(t *testing.T, client redis.UniversalClient, asker statement) {
 	t.Helper()
 	asker.Relay = protocol.NewInstance()
@@ -205,8 +205,8 @@ func TestG1_OfTwoThatBeginAtOnceTheFirstDatabaseStays(t *testing.T) {
 }
 
 // TestG1_ARelayOfAClusterThatServesIsNotRefused starts a further relay of a cluster that serves. A
-// relay of another cluster that shares channels serves too. In one of three attempts the further
-// relay must not be refused. A relay of a third cluster must be refused.
+// relay of another cluster that shares channels serves too. At least one of three attempts to start
+// the further relay must succeed. A relay of a third cluster must be refused.
 func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -257,7 +257,7 @@ func foreigner(t *testing.T, server *redistest.Server, own statement) {
 }
 
 // TestG1_AStatementThatIsNotAnsweredHoldsUpNoEnd checks that the publication of a statement ends
-// with its context, though Redis never answers.
+// when the context is cancelled, though Redis never answers.
 func TestG1_AStatementThatIsNotAnsweredHoldsUpNoEnd(t *testing.T) {
 	t.Parallel()
 	frozen, err := net.Listen("tcp", "127.0.0.1:0")
@@ -287,9 +287,9 @@ func TestG1_AStatementThatIsNotAnsweredHoldsUpNoEnd(t *testing.T) {
 	}
 }
 
-// TestG1_NoMessageCrossesAndNoneIsLost has two clusters talk at once on one Redis. The user of the
-// second cluster has no permission for the channel on which relays make statements. So the second
-// cluster does not learn of the first, and is not refused.
+// TestG1_NoMessageCrossesAndNoneIsLost has two clusters talk at once on one Redis. The Redis user
+// of the second cluster has no permission for the channel on which relays make statements. So the
+// second cluster does not learn of the first, and is not refused.
 func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 	t.Parallel()
 	const messages = 300
@@ -338,8 +338,8 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 }
 
 // TestG1_AnEnvelopeOfAnotherRealmIsForeign checks that an envelope is not taken as ours if it names
-// another realm, or no realm. Relays of the first layout name realms without a layout. Before that
-// relays named no realm.
+// another realm, or no realm. Relays of the first layout name realms without a layout. Still older
+// relays name no realm.
 func TestG1_AnEnvelopeOfAnotherRealmIsForeign(t *testing.T) {
 	s, told := newTestConn(t)
 	e := protocol.Envelope{Content: protocol.Content{From: "1"}, Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 7, Offset: 1}}

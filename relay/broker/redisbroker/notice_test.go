@@ -14,8 +14,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// An absence of Redis must be told within the time noticed. After Redis has returned, the end of
-// the absence must be told within the time back. The function within may extend both times.
+// The constant noticed is the longest time from the loss of Redis until the Broker tells of it. The
+// constant back is the longest time from the return of Redis until the Broker tells of that. The
+// function within may extend both times.
 const (
 	noticed = 3 * time.Second
 	back    = 3 * time.Second // it takes about a second on an idle machine
@@ -83,9 +84,10 @@ func TestNoticed(t *testing.T) {
 	}
 }
 
-// within compares the time since began with limit. If long tests are wanted (see long.Wanted), it
-// reports an error if more time has passed. On a busy machine it first makes the limit up to four
-// times as long. The parameter what says what was awaited. It is logged with the time.
+// within checks that the time since the parameter began is not above the parameter limit. On a busy
+// machine it first makes the limit up to four times as long. If the limit is exceeded and long
+// tests are wanted (see long.Wanted), it reports an error. It logs the time with the parameter
+// what, which says what was awaited.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
@@ -98,8 +100,8 @@ func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	}
 }
 
-// pressure returns the share of time in which some task waited for a core, from 0 to 1. It is about
-// the last ten seconds. It is 0 where the system does not tell the share.
+// pressure returns the share of the last ten seconds in which some task waited for a core. The
+// share is from 0 to 1. It is 0 if the system does not tell it.
 func pressure() float64 {
 	text, err := os.ReadFile("/proc/pressure/cpu")
 	if err != nil {
@@ -151,8 +153,8 @@ func TestHalfOpenAlone(t *testing.T) {
 	}
 }
 
-// TestHalfOpenAsker silences the connection for questions. In one of three attempts, Redis must not
-// be told as away, since the probe is answered.
+// TestHalfOpenAsker silences the connection for questions. Redis must not be told as away, since
+// the probe is answered. It is enough if that holds in one of three attempts.
 func TestHalfOpenAsker(t *testing.T) {
 	long.Only(t, "it is about time alone")
 	t.Parallel()

@@ -33,9 +33,9 @@ func relayOn(t *testing.T, url string) *brokertest.Relay {
 
 // awaitState waits for a State whose Away equals the argument away. The argument from is the index
 // of the first event that counts. The results are the State and the index behind it. On a busy
-// machine, Redis may be away at the first of these events already, since it answered too late. If
-// an absence is awaited, awaitState then returns the State that told that absence, and the
-// unchanged index.
+// machine, an absence may already have begun before the first of these events, since Redis answered
+// too late. If an absence is awaited, awaitState then returns the State that told of this absence,
+// and the unchanged index.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
 	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
 		return before[len(before)-1], from
@@ -52,7 +52,7 @@ func awaitDeaf(r *brokertest.Relay, from int) int {
 	return from
 }
 
-// states returns all State events so far from an index on.
+// states returns the State events from an index up to the present.
 func states(r *brokertest.Relay, from int) []broker.State {
 	return statesUntil(r, from, r.Events())
 }
@@ -76,7 +76,7 @@ func appendState(r *brokertest.Relay, list []broker.State, from int) ([]broker.S
 // machine may be the reason. It also leaves out the ends of those absences, and the end of an
 // absence that began before the index.
 func absences(r *brokertest.Relay, from int) (list []broker.State) {
-	late := true // an end that comes first is that of an earlier absence
+	late := true // the first State may end an absence that began earlier
 	for _, s := range states(r, from) {
 		if s.Away {
 			late = tooLate(s.Cause)
@@ -95,9 +95,9 @@ func tooLate(cause error) bool {
 		errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, errDeaf)
 }
 
-// wantCause wants an absence to have a cause whose text contains the parameter cause. The parameter
-// told is the State that told the absence. That State has only the first cause, which may be due to
-// a busy machine, or to another connection. The wanted cause may come later.
+// wantCause fails the test unless an absence has a cause whose text contains the parameter cause.
+// The parameter told is the State with which the absence began. It has only the first cause, which
+// may be due to a busy machine or to another connection. So wantCause also waits for later causes.
 func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause string) {
 	t.Helper()
 	if told.Cause == nil {
@@ -332,7 +332,7 @@ func TestRefusing(t *testing.T) {
 			r := relayOn(t, server.URL)
 			r.Join(group)
 			r.Say(group, 2, "before")
-			from := r.Events() // before the publication, since a probe may be refused earlier
+			from := r.Events() // taken before publishing, since a probe may be refused first
 			do(c.take)
 			p := broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "refused"}, Instance: r.Instance, Number: 3, Predecessor: 2}
 			if answer := r.Once(p); answer.Outcome != broker.Failed || answer.Err == nil {
@@ -416,8 +416,8 @@ func TestManyTopicsResubscribed(t *testing.T) {
 	r.Received(last, index, 1)
 }
 
-// TestScriptFlushed removes the scripts from Redis before a pipeline of publications. These must
-// come in order, and no absence may be told.
+// TestScriptFlushed removes the scripts from Redis before a pipeline of publications. The
+// publications must come in order, and no absence may be told.
 func TestScriptFlushed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

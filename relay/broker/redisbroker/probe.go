@@ -20,7 +20,7 @@ import (
 //go:embed probe.lua
 var probeTail string
 
-// probeScript is a script that publishes as clients' messages are published.
+// probeScript is a script that publishes in the same way as the script for clients' messages.
 var probeScript = "local function publish()\n" + publishScript + "\nend\n" + probeTail
 
 // probeSHA is the name that Redis gives the script when it is loaded.
@@ -46,7 +46,7 @@ type prober struct {
 	name       *backEndName
 	candidate  string                         // name to give the back end if it has none
 	instance   protocol.Instance              // instance that publishes the probes
-	found      func(who identity, s sighting) // called with each identity read; must not wait
+	found      func(who identity, s sighting) // gets each identity that is read; must not wait
 
 	// elsewhere is set when the sentinels name another master. The next probe then connects anew.
 	elsewhere atomic.Bool
@@ -56,8 +56,8 @@ type prober struct {
 	number   uint64   // number of the last probe
 	identity identity // identity of the server, zero at first
 
-	// connection is the number of the connection on which identity was read, from 1 on. It is owned
-	// by run.
+	// connection is the number of the connection on which the field identity was read. Connections
+	// are numbered from 1. The field is owned by run.
 	connection  uint64
 	connections atomic.Uint64 // connections opened so far
 }
@@ -82,7 +82,7 @@ func (p *prober) run(ctx context.Context) {
 	defer l.closeWhen(ctx)()
 	for checked, hurried, missed := false, false, 0; ; {
 		timeout, pause := probeTimeout, probeEvery
-		if missed%4 > 0 { // not every time: a slow Redis must be able to answer
+		if missed%4 > 0 { // every fourth timeout is long, so that a slow Redis can answer
 			timeout = probeBrief
 		}
 		missed++
@@ -144,7 +144,8 @@ func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, chec
 	case err != nil:
 		p.metrics.failures.WithLabelValues("probe", string(failureOf(err))).Inc()
 		p.state.failed(err)
-		// The earlier layout's keys are looked for on one connection.
+		// The search for keys of the earlier layout must stay on one connection. So the connection
+		// is not replaced after errEarlier.
 		if !redirected(err) && !errors.Is(err, errEarlier) {
 			l.renew()
 		}
@@ -227,8 +228,8 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	return p.identify(ctx, client, reply[2], reply[3])
 }
 
-// command returns the arguments of a probe. These are the arguments of the call one, and those that
-// probe.lua adds: a key behind the other keys, if at.named is true, and a number at the end.
+// command returns the arguments of a probe. These are the arguments of the parameter one, and those
+// that probe.lua adds: a key behind the other keys, if at.named is true, and a number at the end.
 func (p *prober) command(one *call, at probed) []any {
 	args, named := slices.Clone(one.Args()), 0
 	args[1] = probeSHA
@@ -241,9 +242,9 @@ func (p *prober) command(one *call, at probed) []any {
 }
 
 // refused returns the error of a probe that Redis refused with err. If err says that something is
-// not permitted, the result is the error of the method try, which names missing permissions: a
-// script's error does not name them. In other cases, and if try finds no error, the result is that
-// of the function unfit.
+// not permitted, the result is the error of the method try. That error names the missing
+// permissions, while the error of a script does not. If the method try returns nil, and in all
+// other cases, the result is unfit(err).
 func (p *prober) refused(ctx context.Context, client *redis.Client, err error) error {
 	if failureOf(err) == forbidden {
 		if named := p.try(ctx, client); named != nil {
@@ -258,7 +259,8 @@ type sighting uint8
 
 const (
 	same sighting = iota
-	// odd is the first identity, or one that changed without showing that the server was replaced.
+	// odd says that the identity is the first one, or that its change does not show that the server
+	// was replaced.
 	odd
 	// another says that the server was replaced, restarted or promoted.
 	another
@@ -294,7 +296,8 @@ func (p *prober) compare(who identity, sameConnection bool) sighting {
 	case who == p.identity:
 		return same
 	case p.identity.run == "" || who.run == "":
-		// The publisher may have read the identity too early, and is to read it again.
+		// It is not known whether the server was replaced. So the publisher is to read the identity
+		// again.
 		return odd
 	case sameConnection && who.run != p.identity.run:
 		// A server does not change its run_id on one connection, but a proxy may.

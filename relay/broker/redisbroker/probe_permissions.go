@@ -34,8 +34,8 @@ func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// refusedCommands tries commands. They use the channel of this relay's probes, keys that nothing
-// else uses, or neither. It returns the names of those commands that Redis does not permit.
+// refusedCommands tries commands, and returns the names of those that Redis does not permit. The
+// commands use only keys that nothing else uses, and the channel of this relay's probes.
 func (p *prober) refusedCommands(ctx context.Context, client *redis.Client) (missing []string, err error) {
 	topic := p.role.probed().topic
 	const suffix = ":permissions"

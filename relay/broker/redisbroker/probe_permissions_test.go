@@ -134,8 +134,9 @@ func TestC8_ARefusedQuestionIsNoAbsence(t *testing.T) {
 	}
 }
 
-// TestC7_TheDocumentedPermissionsDoWithShardedChannels first takes away one permission at a time
-// that only sharded channels need, and gives it back.
+// TestC7_TheDocumentedPermissionsDoWithShardedChannels takes away one at a time the permissions
+// that only sharded channels need. The Broker must name the one that is missing. Once it is given
+// back, the Broker must work.
 func TestC7_TheDocumentedPermissionsDoWithShardedChannels(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)

@@ -16,7 +16,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/redistest"
 )
 
-// proxy stands before a server. It can lose, delay or change what passes.
+// proxy passes bytes on between a server and its clients. It can lose, delay or change these bytes.
 type proxy struct {
 	url      string
 	listener net.Listener
@@ -170,9 +170,9 @@ type proxied struct {
 	stalled chan struct{} // guarded by proxy.mu; replies pass once it is closed
 }
 
-// pump copies from one connection to the other until one of them ends, or until the function pass
-// returns false for goOn. Then pump closes both. It leaves out bytes for which pass returns false
-// for forward.
+// pump copies from one connection to the other, and calls the function pass with the bytes of each
+// read. If the result forward is false, pump leaves these bytes out. Once the result goOn is false,
+// or one of the connections ends, pump closes both and returns.
 func (c *proxied) pump(from, to net.Conn, pass func([]byte) (forward, goOn bool)) {
 	defer c.client.Close()
 	defer c.server.Close()

@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A pipeline takes up to pipelineRequests of the queued requests. The pace, which is between
-// pipelineBytesLeast and pipelineBytes, bounds their bytes. A message that alone exceeds the pace
-// goes in a pipeline of its own.
+// A pipeline has up to pipelineRequests queued requests. The pace bounds the bytes of these
+// requests. It is between pipelineBytesLeast and pipelineBytes. A message that alone exceeds the
+// pace has a pipeline of its own.
 const (
 	pipelineRequests   = 500
 	pipelineBytes      = 1 << 20
@@ -35,22 +35,22 @@ type publisher struct {
 	identity   identity
 	identified bool
 
-	// calls begins with the calls of the present pipeline. The other calls in it are of earlier
-	// pipelines, and are kept to be reused. The field calls and the next four fields are owned by
-	// run.
+	// calls is a list that begins with the calls of the present pipeline. The calls behind these
+	// are of earlier pipelines, and are kept to be reused. This field and the next four are owned
+	// by run.
 	calls []*call
 	// open has, for each hash slot, the index of the call that may take more requests. If slots is
 	// false, the map's only key is 0.
 	open    map[int]int
 	sending []redis.Cmder // calls of the present pipeline
 	answers []broker.Published
-	all     []int // the indices 0, 1, 2 … of a call's requests, see scratch
+	all     []int // indices of all requests of a batch, see scratch
 
 	pace pace // bytes in one pipeline; owned by run
 	// grace is a time.Duration that the connection adds to its read deadline, for heavy calls.
 	grace atomic.Int64
 
-	changed atomic.Bool // identity may no longer be the server's
+	changed atomic.Bool // the field identity may be out of date
 }
 
 func newPublisher(opt *redis.Options, c common, i *identifier, s *state) *publisher {
@@ -127,7 +127,7 @@ func (p *publisher) publish(ctx context.Context, batch []broker.Publish) []broke
 	return answers
 }
 
-// scratch returns n empty answers, and the numbers below n.
+// scratch returns n empty answers, and the indices from 0 to n-1.
 func (p *publisher) scratch(n int) (answers []broker.Published, all []int) {
 	for len(p.all) < n {
 		p.all = append(p.all, len(p.all))
@@ -169,7 +169,7 @@ func (p *publisher) renew() {
 
 // send sends, in one pipeline, those requests of batch whose indices are in chosen, and fills in
 // their answers. It returns the indices of the requests that found no script. The result unsent
-// says that nothing was sent, since the connection had been lost before.
+// says that nothing was sent, since the connection was lost already.
 func (p *publisher) send(ctx context.Context, batch []broker.Publish, chosen []int, answers []broker.Published) (unknown []int, unsent bool) {
 	if err := p.identify(ctx); err != nil {
 		for _, i := range chosen {

@@ -15,8 +15,8 @@ import (
 )
 
 // A call carries at most callRequests requests, which together weigh at most callBytes. A request
-// that alone weighs more has a call of its own. Redis answers a call as a whole. So callBytes is
-// little enough to be on a slow way for no longer than a second.
+// that alone weighs more has a call of its own. Redis answers a call only as a whole. So callBytes
+// is no more than what Redis gets within a second at the speed slowest.
 const (
 	callRequests = 64
 	callBytes    = slowest
@@ -43,14 +43,14 @@ type argument []byte
 // MarshalBinary is called by go-redis, which copies the result.
 func (a *argument) MarshalBinary() ([]byte, error) { return *a, nil }
 
-// keepText is the number of bytes up to which the memory of an argument is reused.
+// keepText is the largest memory of an argument, in bytes, that is kept to be reused.
 const keepText = 4 << 10
 
 // publishing has what all calls of one publisher, or of one prober, have in common.
 type publishing struct {
 	keys    keys
 	realm   string
-	kept    [4]any // what the retention says, as the script takes it
+	kept    [4]any // values of the retention, as arguments of the script
 	command any    // the command to publish with, a string
 	// channel is the channel on which everything is published. If it is "", each message is
 	// published on the channel of its topic.
@@ -75,8 +75,9 @@ func (c *call) add(i, weight int) {
 	c.weight += weight
 }
 
-// set makes the command for the chosen requests of list, for the server with this identity. An
-// epoch that a request begins will be later than latest.
+// set makes the command for the requests of list that were added to c. The command is for a server
+// with this identity. If a request begins an epoch, that epoch will be after the epoch in the
+// parameter latest.
 func (c *call) set(p *publishing, identity string, latest uint64, list []broker.Publish) {
 	c.identity, c.latest = identity, latest
 	c.topics, c.used = c.topics[:0], 0
@@ -119,7 +120,8 @@ func (c *call) text() []byte {
 	return nil
 }
 
-// append appends an argument, which is in the memory that the method text returned last.
+// append appends text as an argument. The caller has made it by appending to what the method text
+// returned last.
 func (c *call) append(text []byte) {
 	c.texts[c.used] = text
 	c.args = append(c.args, &c.texts[c.used])
@@ -135,7 +137,7 @@ func appendNumbers(b []byte, p *broker.Publish, topic, place int) []byte {
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(topic)), uint16(place))
 }
 
-// appendOpen appends the JSON of p up to its position.
+// appendOpen appends the JSON of p, up to where its position follows. The script adds the rest.
 func appendOpen(b []byte, p *broker.Publish, realm string) []byte {
 	b = protocol.Envelope{
 		Content: p.Content, To: p.Topic.Name(), Instance: p.Instance, Number: p.Number, Realm: realm,

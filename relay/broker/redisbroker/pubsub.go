@@ -43,7 +43,8 @@ func (p pubsub) tooOld(version string) error {
 	return nil
 }
 
-// before reports whether version is known and before major.minor.
+// before reports whether version is earlier than major.minor. It returns false if version is not
+// known.
 func before(version string, major, minor int) bool {
 	first, remainder, _ := strings.Cut(version, ".")
 	second, _, _ := strings.Cut(remainder, ".")

@@ -99,8 +99,9 @@ const (
 
 func newPace(least, most int) pace { return pace{least, most, least} }
 
-// took notes how long a round trip took and how much was in it. The pace does not grow after a
-// round trip that used at most half of the pace: a small round trip says nothing about larger ones.
+// took adapts the pace after a round trip. The parameter much is how much was in the round trip,
+// and the parameter d is how long it took. The pace does not grow after a round trip that used at
+// most half of the pace: a small round trip says nothing about larger ones.
 func (p *pace) took(much int, d time.Duration) {
 	switch {
 	case d > paceSlow:

@@ -37,7 +37,8 @@ type reading struct {
 	entries []entry
 }
 
-// entry is one entry of a history. Its text may be no envelope, since others can change entries.
+// entry is one entry of a history. Its text may be no envelope, since other programs can change
+// entries.
 type entry struct {
 	position protocol.Position
 	text     string
@@ -87,8 +88,8 @@ func positionIn(value any) (protocol.Position, error) {
 
 // exec sends cmds in one pipeline. If some of them find no script, exec loads readScript. If that
 // succeeds, exec sends these commands again. Commands that still find no script are sent with the
-// text of the script. The commands in behind are sent behind cmds each time. Each command has its
-// own error.
+// text of the script. Each of these pipelines ends with the commands in the parameter behind. Each
+// command has its own error.
 func exec(ctx context.Context, client *redis.Client, cmds, behind []redis.Cmder) {
 	pipeline(ctx, client, append(cmds, behind...))
 	if unknown := withoutScript(cmds); len(unknown) > 0 && client.ScriptLoad(ctx, readScript).Err() == nil {

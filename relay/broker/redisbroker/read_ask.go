@@ -26,10 +26,10 @@ type ask struct {
 	token uint64
 }
 
-// A round trip carries at most asksAtOnce questions. A history page weighs as much as
-// asksAtOnce/historyShare counts, because pages take memory. So a round trip reads at most
-// historyShare pages. Together these have up to 4 MiB of text. They have more only if a page is a
-// single text longer than pageBytes.
+// A round trip carries at most asksAtOnce questions. A question for a page of history weighs as
+// much as asksAtOnce/historyShare questions for a count, because pages take memory. So a round trip
+// reads at most historyShare pages. Together these have up to 4 MiB of text. They have more only if
+// a page is a single text longer than pageBytes.
 const (
 	asksAtOnce   = 256
 	historyShare = 16
@@ -173,7 +173,8 @@ func (q *ask) failed(err error) broker.Event {
 	}
 }
 
-// page turns what was read from the server who into the answer to q.
+// page makes the answer to q from the parameter read. The parameter who is the identity of the
+// server that replied.
 func (a *asker) page(q ask, read reading, who identity) broker.History {
 	answer := broker.History{Token: q.token, Topic: q.topic, More: read.more, Top: read.top, Genuine: read.givenBy(who)}
 	answer.Publications = make([]broker.Publication, 0, len(read.entries))

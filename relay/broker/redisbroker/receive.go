@@ -10,7 +10,8 @@ import (
 )
 
 // receive handles what Redis sends. It returns when the connection fails or is closed, when Redis
-// sends an unexpected reply, or when Redis sends an error that the method refused returns.
+// sends an unexpected reply, or when Redis replies with an error that subscriberConn.refused cannot
+// handle.
 func (s *subscriberConn) receive() error {
 	pushes, err := newPushes(s.conn)
 	if err != nil {
@@ -98,7 +99,7 @@ func (s *subscriberConn) nowInForce() {
 	s.subscriber.state.noteSubscriber(nil)
 }
 
-// errBack ends a connection that was begun before Redis answered again and that has heard nothing.
+// errBack ends a connection that began before Redis answered again, and on which nothing has come.
 var errBack = errors.New("redis answers again, on other connections")
 
 // errAnother ends a connection to a server that was replaced. Publications may come through the old

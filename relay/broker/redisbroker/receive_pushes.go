@@ -58,8 +58,8 @@ func (replyError) RedisError() {}
 
 var _ redis.Error = replyError("")
 
-// newPushes returns pushes that read from conn, which the function patiently made. It takes conn's
-// read deadline away. From then on patient.endless bounds the silence of reads.
+// newPushes returns pushes that read from conn, which must be a result of the function patiently.
+// It removes the read deadline of conn. From then on patient.endless bounds the silence of reads.
 func newPushes(conn net.Conn) (*pushes, error) {
 	return &pushes{in: bufio.NewReaderSize(conn, pushesBuffer)}, conn.SetReadDeadline(time.Time{})
 }
@@ -134,7 +134,7 @@ func (p *pushes) kind() (pushKind, error) {
 	return 0, fmt.Errorf("%w: %.20q", errReply, word)
 }
 
-// pong reads a payload of n bytes, which is that of the ping.
+// pong reads the n bytes of a pong's payload. It is the same as the payload of the ping.
 func (p *pushes) pong(n int) (push, error) {
 	payload, _, err := p.body(n)
 	return push{kind: pushPong, payload: payload}, err

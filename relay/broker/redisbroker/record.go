@@ -12,9 +12,10 @@ const (
 	giverLength = 8
 )
 
-// topIn returns the top that a record says, or zero if it says none. The argument head has the
-// first topLength bytes of the record, or all of it if it is shorter. The arguments nowMS and
-// keptMS say Redis' time and how long a last position is kept, in milliseconds.
+// topIn returns the top that a record says. It returns zero if the record says none, or if that top
+// is not credible or too old. The argument head has the first topLength bytes of the record, or the
+// whole record if that is shorter. The argument nowMS is Redis' time in milliseconds. The argument
+// keptMS is how many milliseconds a last position is kept.
 func topIn(head string, nowMS, keptMS int64) protocol.Position {
 	if len(head) < topLength {
 		return protocol.Position{}

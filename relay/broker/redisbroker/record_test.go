@@ -20,7 +20,7 @@ type mark struct {
 // record is a topic's record, as tests read and plant it.
 type record struct {
 	top    protocol.Position
-	stamp  time.Time // time of the last publication; the method text takes a zero time as now
+	stamp  time.Time // time of the last publication; zero is written as now
 	givers []string
 	marks  []mark // the last writer's mark is the first
 	hashed bool

@@ -14,7 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// monitored gives the commands that a server takes from clients, without those of scripts.
+// monitored reads the commands that clients send to a server. It leaves out commands that scripts
+// call.
 type monitored struct {
 	t     *testing.T
 	lines *bufio.Scanner
@@ -57,7 +58,7 @@ func (m *monitored) next() (at float64, command string) {
 }
 
 // atRest returns an error if the server takes more than one command a second between one probe and
-// the fifth after it. Commands that begin with the word ignored do not count.
+// the fifth after it. Commands that begin with the parameter ignored do not count.
 func (m *monitored) atRest(ignored string) error {
 	m.t.Helper()
 	var began float64
@@ -102,7 +103,7 @@ func TestARelayAtRestSendsOneCommandASecond(t *testing.T) {
 }
 
 // TestClusterAtRestSendsEachMasterOneCommandASecond counts the commands that each master of a Redis
-// Cluster takes. The commands that ask one node for the layout are left out.
+// Cluster gets. The commands that ask one node for the layout are left out.
 func TestClusterAtRestSendsEachMasterOneCommandASecond(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
@@ -148,9 +149,9 @@ func TestProbesReachOnlyTheirRelay(t *testing.T) {
 	}
 }
 
-// TestSubscriptionsOutliveRefusedProbes takes away the permission to publish for longer than the
-// constant silence. The subscriber then hears no probe. Its pings must keep its connection, in one
-// of three attempts.
+// TestSubscriptionsOutliveRefusedProbes takes away the permission to publish, and gives it back
+// after 2*silence. No probe reaches the subscriber meanwhile. Its pings must keep its connection in
+// at least one of three attempts.
 func TestSubscriptionsOutliveRefusedProbes(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

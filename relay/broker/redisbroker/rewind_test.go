@@ -26,8 +26,8 @@ func say(r *brokertest.Relay, t protocol.Topic, first, n uint64) (last protocol.
 }
 
 // wantLater publishes two messages to the group through a new Broker, which has received nothing of
-// the group. The position had is that of a message that Redis has lost. The listener must receive
-// the two messages in an epoch after that of the lost message.
+// the group. The parameter had is the position of a message that Redis has lost. The listener must
+// receive the two messages in an epoch after that of the lost message.
 func wantLater(t *testing.T, url string, listener *brokertest.Relay, had protocol.Position) {
 	t.Helper()
 	other := relayOn(t, url)
@@ -121,7 +121,8 @@ func TestR1_TheClockOfRedisIsSetBack(t *testing.T) {
 }
 
 // TestLastEntryDeleted deletes the newest entry of a history. The next message must get the
-// position behind that entry, and the deleted one must be told as lost.
+// position that follows the position of that entry. A page of history must leave the deleted entry
+// out.
 func TestLastEntryDeleted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -53,8 +53,8 @@ func sayAll(t *testing.T, r *brokertest.Relay, topics []protocol.Topic, messages
 	}
 }
 
-// calmly wants the function do to succeed over a slow way in one of three attempts. The slow relay
-// may tell neither absence nor deafness in that attempt.
+// calmly runs the function do over a slow way, up to three times. At least one of these attempts
+// must succeed. In that attempt the slow relay may tell neither absence nor deafness.
 func calmly(t *testing.T, rate int64, do func(slow, other *brokertest.Relay, way *proxy) error) {
 	t.Helper()
 	atLeastOnce(t, func() error {

@@ -47,7 +47,7 @@ type state struct {
 	moved   chan struct{}
 	trouble chan struct{} // signal to the prober to probe at once; one slot
 	back    chan struct{} // signal to the subscriber that requests are answered again; one slot
-	returns atomic.Uint64 // times that back was signalled
+	returns atomic.Uint64 // how often the field back was signalled
 
 	// These can be read without waiting for mu.
 	unanswered atomic.Pointer[error]
@@ -62,7 +62,8 @@ type state struct {
 
 	// outages counts the times that publications or probes began to fail. It also counts the times
 	// that a probe found Redis replaced, restarted or promoted, and the times that the sentinels
-	// named another master. Connections from before the last of all these times are to be replaced.
+	// named another master. Connections that were opened before the latest of these events are to
+	// be replaced.
 	outages atomic.Uint64
 }
 
@@ -92,7 +93,8 @@ func closed(c chan struct{}) bool {
 // errUnproven answers requests after the first probe has failed, until a probe succeeds.
 var errUnproven = errors.New("no probe of this Redis has succeeded yet")
 
-// await waits until the channel c, first or settled, is closed, or ctx is done.
+// await waits until the channel c is closed, or ctx is done. The channel is state.first or
+// state.settled.
 func await(ctx context.Context, c chan struct{}) {
 	select {
 	case <-c:
@@ -171,8 +173,8 @@ func (s *state) failuresSoFar() uint64 {
 	return s.failures
 }
 
-// answered notes a successful probe. It does nothing if a failure was counted since failuresSoFar
-// returned the argument failures.
+// answered notes a successful probe. The argument failures is what failuresSoFar returned when the
+// probe began. If a failure was counted since then, answered does nothing.
 func (s *state) answered(failures uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,8 +19,8 @@ func answersAgain(s *state) {
 
 // TestG5_AReturnEndsNoConnectionBegunAfterIt checks that a return of Redis does not end a
 // connection that begins after the return. The signal of the return, in state.back, may still be
-// waiting when that connection begins. The next return must end the connection, which has heard
-// nothing.
+// waiting when that connection begins. The next return must end the connection, since nothing has
+// come on it.
 func TestG5_AReturnEndsNoConnectionBegunAfterIt(t *testing.T) {
 	before, _ := newTestConn(t)
 	st := before.subscriber.state
@@ -37,7 +37,7 @@ func TestG5_AReturnEndsNoConnectionBegunAfterIt(t *testing.T) {
 	}()
 	brokertest.Eventually(t, "the signal is taken", func() bool { return len(st.back) == 0 })
 	select {
-	case s.subscriber.probed <- identity{}: // taken after the signal of the return
+	case s.subscriber.probed <- identity{}: // watch gets this once it has handled the return
 	case <-watching:
 	}
 	if ctx.Err() != nil {

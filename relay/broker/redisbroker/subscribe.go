@@ -31,7 +31,7 @@ type subscriber struct {
 
 	mu      sync.Mutex // guards the following
 	wanted  map[protocol.Topic]subscription
-	count   uint64 // generations given
+	count   uint64 // the last generation that was given
 	counted int    // subscriptions that are now in the metrics
 	// order lists the topics whose change the connection has not taken, in the order of their
 	// changes. It begins with those that were wanted when the connection began.
@@ -49,10 +49,10 @@ type subscriber struct {
 // Redis' confirmation of an earlier generation does not count for a later one.
 type subscription struct {
 	token      uint64
-	generation uint64 // from 1
+	generation uint64 // counts from 1; 0: no subscription
 }
 
-// probing says where the subscriber hears the probes of its own relay.
+// probing says on which channel the subscriber receives the probes of its own relay.
 type probing struct {
 	relay protocol.Instance     // instance that publishes the probes
 	topic func() protocol.Topic // topic that the probes are published to now
@@ -65,8 +65,8 @@ func newSubscriber(opt *redis.Options, c common, p probing, i *identifier, s *st
 	}
 }
 
-// found tells the current connection's watch the identity of the server that answers the probe. It
-// does nothing if there is no connection, or if the watch is busy.
+// found passes the identity of the server that answers the probe to the method watch of the current
+// connection. It does nothing if there is no connection, or if that method is busy.
 func (s *subscriber) found(who identity) {
 	select {
 	case s.probed <- who:
@@ -83,8 +83,8 @@ func (s *subscriber) subscribe(t protocol.Topic, token uint64) {
 	s.signal()
 }
 
-// again asks anew for a subscription that was refused, or that Redis ended. It does nothing if that
-// subscription is not the wanted one any more.
+// again makes the writer ask once more for a subscription that was refused, or that Redis ended. It
+// does nothing if the topic is unwanted by now, or is wanted with another generation.
 func (s *subscriber) again(t protocol.Topic, generation uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,8 +153,8 @@ func (s *subscriber) want(t protocol.Topic) subscription {
 func (s *subscriber) begin() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A topic that changes again before it is taken is then listed twice, which does no harm. So
-	// the topics need not be noted in the field changed.
+	// These topics are not noted in the field changed. So a topic that changes again before it is
+	// taken is listed twice, which does no harm.
 	s.changed = make(map[protocol.Topic]struct{})
 	s.order = make([]protocol.Topic, 0, len(s.wanted))
 	for t := range s.wanted {
@@ -181,9 +181,9 @@ type change struct {
 	want  subscription
 }
 
-// changes takes the first topics off order, and returns them with their subscriptions. The argument
-// most bounds their number. The argument size bounds the bytes of their names. If the first name
-// alone is longer than size, changes returns that topic only.
+// changes removes topics from the front of the field order, and returns them with their
+// subscriptions. The argument most bounds their number. The argument size bounds the bytes of their
+// names. If the first name alone is longer than size, changes returns that topic only.
 func (s *subscriber) changes(most, size int) []change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,8 +204,8 @@ func (s *subscriber) changes(most, size int) []change {
 
 // The pause before a new connection doubles from pauseMin up to pauseMax, and a random part of up
 // to half is left out. The pause ends early if Redis answers requests again. There is no pause
-// after a connection that had its subscriptions in force and was older than lived, nor after
-// errBack.
+// after errBack. There is also none after a connection that had its subscriptions in force and
+// lasted longer than the constant lived.
 const (
 	pauseMin = 50 * time.Millisecond
 	pauseMax = 2 * time.Second

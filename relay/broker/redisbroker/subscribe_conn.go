@@ -61,8 +61,9 @@ type subscriberConn struct {
 	confirmed chan struct{} // signal to the top reader; one slot
 }
 
-// expectation is a confirmation that must come. An expectation without a topic is the answer to a
-// ping. With sharded channels, such a ping follows the unsubscriptions of a batch.
+// expectation is a confirmation that must come. An expectation without a topic is the answer to the
+// ping that follows the unsubscriptions of a batch. There are such expectations only with sharded
+// channels.
 type expectation struct {
 	topic      protocol.Topic
 	generation uint64 // 0: an unsubscription
@@ -121,9 +122,9 @@ func (s *subscriberConn) run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// hush ends the events of the connection. If the connection has sent a Subscribed or a Received,
-// hush sends a Deaf as its last event. It does not send Deaf if the connection ends because the
-// context of the Broker's Run is cancelled.
+// hush makes sure that the connection sends no more events. If it has sent a Subscribed, Received
+// or Deaf, hush first sends a last Deaf, for all topics. That Deaf is left out if the connection
+// ends because the context of the Broker's Run is cancelled.
 func (s *subscriberConn) hush(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,8 +159,8 @@ func (s *subscriberConn) flushedNext() {
 // errOutOfStep ends a connection whose confirmations do not match its commands.
 var errOutOfStep = errors.New("redis confirmed another subscription than the one asked for")
 
-// popLocked removes the first of expected, which must not be empty, and returns it. It wakes the
-// writer when the writer may send more.
+// popLocked removes the first element of the field expected, and returns it. There must be one. The
+// writer is woken if it may send more after that.
 func (s *subscriberConn) popLocked() expectation {
 	next := s.expected[0]
 	full := s.fullLocked()
@@ -170,7 +171,8 @@ func (s *subscriberConn) popLocked() expectation {
 	return next
 }
 
-// confirm takes the confirmation for a channel, which must be the next expected one.
+// confirm handles a confirmation for a channel. It returns an error if that is not the confirmation
+// that is expected next.
 func (s *subscriberConn) confirm(kind pushKind, channel []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -96,7 +96,7 @@ func TestOldConfirmations(t *testing.T) {
 	first := s.pretend(group, 1)
 	s.confirm(pushSubscribe, []byte(group))
 	s.pretend(group, 0)
-	s.subscribed(group, first, protocol.Position{}) // the top for the first one comes late
+	s.subscribed(group, first, protocol.Position{}) // the top for the first Subscribe comes late
 	second := s.pretend(group, 2)
 	third := s.pretend(group, 3)
 	for _, kind := range []pushKind{pushUnsubscribe, pushSubscribe} {

@@ -9,8 +9,8 @@ import (
 
 // refused handles an error of the connection. With sharded channels, Redis may reply that the slot
 // of a command is not at this server. Such a reply comes in place of all confirmations of the
-// command. Then refused calls askAgainLocked for each subscription of the command, and returns nil.
-// It returns any other error.
+// command. The method then calls askAgainLocked for each subscription of the command, and returns
+// nil. It returns any other error.
 func (s *subscriberConn) refused(err error) error {
 	_, reply := err.(replyError)
 	elsewhere := redirected(err) || redis.HasErrorPrefix(err, "CLUSTERDOWN ")
@@ -22,7 +22,7 @@ func (s *subscriberConn) refused(err error) error {
 	if len(s.expected) == 0 {
 		return err
 	}
-	for s.expected[0].generation != 0 { // an unsubscription is done all the same
+	for s.expected[0].generation != 0 { // a redirected unsubscription is done all the same
 		next := s.popLocked()
 		s.askAgainLocked(next)
 		if next.last {
@@ -32,10 +32,10 @@ func (s *subscriberConn) refused(err error) error {
 	return nil
 }
 
-// unsubscribed takes the confirmation of an unsubscription from a sharded channel. If it is not the
-// next expected confirmation, Redis itself has ended the subscription, since the slot has left this
-// server. If the subscription is still wanted, unsubscribed then calls askAgainLocked. It also
-// sends Deaf for the topic, unless the channel is that of the relay's own probes.
+// unsubscribed handles the confirmation of an unsubscription from a sharded channel. If it is not
+// the next expected confirmation, Redis itself has ended the subscription, since the slot has left
+// this server. In that case, if the subscription is still wanted, the method calls askAgainLocked.
+// It also sends Deaf for the topic, unless the channel is that of the relay's own probes.
 func (s *subscriberConn) unsubscribed(channel []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,7 +56,8 @@ func (s *subscriberConn) unsubscribed(channel []byte) {
 	s.askAgainLocked(ended)
 }
 
-// allUnsubscribed takes the answer to the ping behind unsubscriptions from sharded channels.
+// allUnsubscribed handles the answer to the ping that follows unsubscriptions from sharded
+// channels.
 func (s *subscriberConn) allUnsubscribed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,7 +22,8 @@ const (
 const moved = replyError("MOVED 15495 127.0.0.1:1")
 
 // sharded returns a connection like that of newTestConn, but for sharded channels. Its commands go
-// to a server that confirms nothing. The channel lines has what that server reads, line by line.
+// to a server that confirms nothing. Each line that this server reads is sent to the Go channel
+// lines.
 func sharded(t *testing.T) (s *subscriberConn, told *[]broker.Event, lines chan string) {
 	t.Helper()
 	s, told = newTestConn(t)
@@ -75,7 +76,7 @@ func (s *subscriberConn) replies(t *testing.T, list ...any) {
 	}
 }
 
-// asksAgain waits until the wanted subscription of t has a later generation than the argument than.
+// asksAgain waits until the generation of t's wanted subscription is above the argument than.
 func (s *subscriberConn) asksAgain(tt *testing.T, t protocol.Topic, than uint64) {
 	tt.Helper()
 	brokertest.Eventually(tt, fmt.Sprint(t, " is asked for again"), func() bool { return s.subscriber.want(t).generation > than })

@@ -15,8 +15,8 @@ import (
 // bytes long, whatever the length of the topic's messages.
 const topsAtOnce = 1000
 
-// elsewherePause is the pause before a top is read again, after Redis said that its key is, or may
-// be, on another node.
+// elsewherePause is the pause before a top is read again, or a topic is subscribed again, after
+// Redis said that the key or channel is, or may be, on another node.
 const elsewherePause = 200 * time.Millisecond
 
 // readTops reads the tops of confirmed topics, and sends Subscribed for these topics. It runs until
@@ -65,15 +65,15 @@ func (s *subscriberConn) takeUnread() []protocol.Topic {
 	return batch
 }
 
-// readAgain puts topics at the end of unread.
+// readAgain appends topics to the field unread.
 func (s *subscriberConn) readAgain(topics []protocol.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unread = append(s.unread, topics...)
 }
 
-// readBadAgain puts at the end of unread those topics whose confirmed generation is still the one
-// in generations. It wakes the top reader.
+// readBadAgain appends topics to the field unread, and wakes the top reader. It leaves out each
+// topic whose confirmed generation is not the one in generations any more.
 func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,8 +140,8 @@ func (s *subscriberConn) generations(topics []protocol.Topic) []uint64 {
 	return list
 }
 
-// subscribed sends Subscribed for t if the confirmed subscription is still the wanted one, and
-// still awaits its top.
+// subscribed sends Subscribed for t. It does so only if the top of this generation is still
+// awaited, and if this generation is still the wanted one.
 func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, top protocol.Position) {
 	s.subscriber.epochs.Saw(top)
 	s.mu.Lock()

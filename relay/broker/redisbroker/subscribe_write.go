@@ -10,9 +10,9 @@ import (
 )
 
 // These bounds apply to the commands that the writer sends. A command names at most commandTopics
-// channels, whose names together have at most commandBytes. Redis answers nothing to a command that
-// it does not have whole. At the speed slowest, such a command takes 0.5 s. A single longer name
-// has a command of its own.
+// channels, whose names together have at most commandBytes. Redis answers a command only after it
+// has read the whole command. At the speed slowest, commandBytes take 0.5 s. A name that alone is
+// longer has a command of its own.
 //
 // The writer sends no more commands while the confirmations of windowTopics topics are outstanding,
 // or those of topics whose names together have windowBytes. So the confirmations that Redis has not
@@ -67,9 +67,9 @@ func (s *subscriberConn) write(ctx context.Context) error {
 	}
 }
 
-// hearProbes subscribes to the channel of the relay's own probes. It does nothing if it has done so
-// before, and Redis has not ended the subscription. If the probes were on another topic before, it
-// also unsubscribes from the channel of that topic.
+// hearProbes subscribes to the channel of the relay's own probes. It does nothing if the connection
+// has this subscription already. If the probes have moved to another topic, it also unsubscribes
+// from the channel of the previous topic.
 func (s *subscriberConn) hearProbes() error {
 	now, old := s.subscriber.probing.topic(), s.probed
 	if now == old && !s.takeUnheard() {

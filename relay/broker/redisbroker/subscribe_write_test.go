@@ -36,8 +36,8 @@ func commandsTo(t *testing.T, s *subscriberConn) (commands func() []int) {
 	}
 }
 
-// TestWindow wants twice as many topics as may be unconfirmed, with short names or long ones. The
-// writer must stop at the bound, and go on once a confirmation has come.
+// TestWindow subscribes to more topics than may be unconfirmed, with short names or with long ones.
+// The writer must stop at the bound, and go on once a confirmation has come.
 func TestWindow(t *testing.T) {
 	for _, c := range []struct {
 		name             string

@@ -24,8 +24,8 @@ type traffic struct {
 	speaking          sync.WaitGroup
 	done              []atomic.Uint64 // for each topic, how many of its messages are published
 
-	// acknowledged has the position of each published number, by topic, then by number less one. A
-	// topic's list is owned by the goroutine that speaks on it, until finish.
+	// acknowledged[i][n-1] is the position at which number n was published on the i-th topic. The
+	// list of a topic is owned by the goroutine that publishes on it, until finish.
 	acknowledged [][]protocol.Position
 }
 
@@ -128,7 +128,7 @@ func (f *traffic) finish() (lost int) {
 	return lost
 }
 
-// whole waits until the listener was told a position that is not before the position last. It
+// whole waits until the listener was told the position in the parameter last, or a later one. It
 // returns the publications that were received or are in the history, in the order of their
 // positions. The keys of the result kept are the numbers that are in the history.
 func (f *traffic) whole(topic protocol.Topic, last protocol.Position) (list []broker.Publication, kept map[uint64]bool) {

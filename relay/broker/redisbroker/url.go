@@ -120,7 +120,7 @@ func splitURL(remainder string) (user string, hosts []string, path, query string
 		authority, behind = remainder[:end], remainder[end:]
 	}
 	if strings.Contains(behind, "@") {
-		return "", nil, "", "", errEscape // a character of the password ended the authority
+		return "", nil, "", "", errEscape // a / or ? or # in the password ended the authority
 	}
 	at := strings.LastIndexByte(authority, '@') + 1
 	if !strings.HasPrefix(behind, "#") {
