@@ -14,7 +14,8 @@ import (
 //
 // The messages of one connection to one topic keep their order, because a message is given ahead
 // only where no message before it can be missing:
-//   - The sending edge is whole: what it published and does not replay is known here, see begun.
+//   - The sending edge is whole, see begun: this relay knows all publications of the edge's frames,
+//     except of frames that the edge replays.
 //   - The topic is level: every publication that was made here for a whole edge has come back or
 //     was given ahead, see topic.level.
 //   - The messages of a lane are given in the lane's order, from its first frame on.
@@ -65,12 +66,12 @@ func (r *Router) giveFrame(fr *frame) bool {
 	e := fr.session.edge
 	t := r.directory.topics[fr.topic()]
 	if t == nil || !t.level() {
-		return false // no follower here, or a message before it may be missing
+		return false // nobody here follows the topic, or an earlier message may be missing
 	}
 	if t.heard(fr) {
 		return true
 	}
-	if fr.effect == effectFinished { // if the broker has answered, the echo is yet to come
+	if fr.effect == effectFinished { // published; the echo of an answered frame is yet to come
 		if fr.stage == stageAnswered {
 			r.spread(t, fr)
 		}
@@ -118,7 +119,7 @@ func (r *Router) takeEffect(fr *frame, f *follower) {
 	t, s := f.topic, fr.session
 	t.forgetNotice(fr)
 	f.noticed(-1)
-	fr.effect = effectGranted // first: frames behind it may take effect in the calls below
+	fr.effect = effectGranted // set first: the calls below may put later frames in effect
 	if fr.command.Verb == dialect.Join {
 		r.enter(f)
 		r.bind(s, f)
@@ -167,8 +168,8 @@ func (r *Router) comeBack() {
 		e.passed = nil
 		e.catchup.letGo()
 		for _, l := range e.inbox.lanes {
-			// The next outage gives what is left of the lane again. Followers that were behind may
-			// not have had it, and edges that had it recognize it by ID.
+			// In the next outage the lane's messages are given ahead again. Followers that were
+			// behind may not have received them. Edges that have received them recognize their IDs.
 			l.ungiven = l.first
 		}
 		if e.outbox.link != nil && e.inbox.hearing != 0 {
@@ -181,14 +182,14 @@ func (r *Router) comeBack() {
 }
 
 // begun decides, at an edge's Synced, whether the edge is whole. The parameters are those of
-// Synced. An edge is whole if what it published and does not replay is known here. Messages of a
-// whole edge can be given ahead, since no message before them is missing. An edge that replays from
-// number 1 on is whole. An edge that was whole stays whole if all numbers below first are finished
-// on its previous link here. passedOver may find that the edge is not whole after all. heardOut can
-// make any edge whole.
+// Synced. An edge is whole if this relay knows all publications of the edge's frames, except of
+// frames that the edge replays. Then no earlier message is missing here, so messages of the edge
+// can be given ahead. An edge that replays from number 1 on is whole. An edge that was whole stays
+// whole if all numbers below first are finished on its previous link here. Later passedOver may
+// find that the edge is not whole, and heardOut can make any edge whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
-	if e.inbox.whole { // else another relay may have finished some of the numbers
+	if e.inbox.whole { // if not, another relay may have finished some of the numbers
 		e.inbox.earlier = e.inbox.numbers
 	}
 	e.inbox.whole = first == 1 || e.inbox.whole && first <= e.inbox.numbers.through+1
@@ -205,9 +206,9 @@ func (e *edge) passedOver(first, next uint64) {
 	}
 }
 
-// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received what
-// other relays had published of e's frames when this link began. That holds for the topics that are
-// subscribed here.
+// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received all
+// publications of e's frames that other relays made before this link began. That holds for the
+// topics that are subscribed here.
 func (r *Router) hearOut(e *edge) {
 	e.inbox.hearing = r.requests.ask(e)
 	r.brk.Flush(e.inbox.hearing)
@@ -223,12 +224,12 @@ func (r *Router) heardOut(ev broker.Flushed) {
 	case ev.Heard && r.outage.deafened == 0:
 		e.inbox.hearing, e.inbox.whole, e.inbox.earlier = 0, true, numbers{}
 		if r.outage.away {
-			r.giveAllUnheard() // this edge's unheard publications were left out before
+			r.giveAllUnheard() // earlier calls skipped the publications of this edge
 		}
 		for _, l := range e.lanesInOrder() {
 			r.giveAhead(l)
 		}
-	case ev.Heard || !r.outage.away: // else comeBack asks again
+	case ev.Heard || !r.outage.away: // if Heard is false in an outage, comeBack asks again
 		r.after(askAgainAfter, func() {
 			if e.inbox.hearing == ev.Token && e.outbox.link != nil {
 				r.hearOut(e)
@@ -249,8 +250,8 @@ func (r *Router) wakeAhead(t protocol.Topic) {
 }
 
 // passOver is called when an edge gets its first member of a topic. It tells the edge the IDs of
-// the messages given ahead that the topic's tail has. So the edge can drop these messages when they
-// are published. edge.passed keeps passOver from telling an ID twice.
+// the messages in the topic's tail that were given ahead. So the edge can drop these messages when
+// they are published. edge.passed keeps passOver from telling an ID twice.
 func (r *Router) passOver(f *follower) {
 	e := f.edge
 	if f.topic.recent == nil || f.topic.recent.tail.ahead == 0 {

@@ -121,9 +121,9 @@ func TestP5_JoinsAndLeavesAreInForceWhileTheBrokerIsAway(t *testing.T) {
 	}
 }
 
-// TestP5_AfterAChangeOfRelayNothingIsGivenAgain kills the relay of two edges during an outage. What
-// that relay gave clients ahead is not given to them again through another relay. A message that a
-// member sent before it left is published.
+// TestP5_AfterAChangeOfRelayNothingIsGivenAgain kills the relay of two edges during an outage.
+// Messages that this relay gave ahead are not given to the same clients again through another
+// relay. A message that a member sent before it left the group is published.
 func TestP5_AfterAChangeOfRelayNothingIsGivenAgain(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -214,16 +214,16 @@ func TestP6_WhoCameElsewhereWhileItWasAwayIsNotGivenWhatIsOlder(t *testing.T) {
 	here.comeBack()
 	w.settle()
 	w.wait(paceFor)
-	// It is not promised whether c's client is given "new".
+	// No promise says whether c's client gets "new".
 	clear(c.received)
 	a.group(1, "g", "newer")
 	w.settle()
 	c.saw(3, inGroupG("1", "newer"))
 }
 
-// TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker checks an edge that has received more of a topic
-// than its new relay. The edge is not given the messages that were given ahead there. These may be
-// older than messages that the edge's members already have.
+// TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker links an edge to a relay that has received less
+// of a topic than the edge. The relay must not send the edge the messages that it gave ahead. These
+// may be older than messages that the edge's members already have.
 func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -258,9 +258,9 @@ func TestP1_WhoKnowsMoreThanTheRelayWaitsForTheBroker(t *testing.T) {
 	d.quiet()
 }
 
-// TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack has more messages wait than a history keeps. When the
-// broker is back, they are published slowly. So a relay whose broker comes back somewhat later
-// misses none of them.
+// TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack lets more messages wait than a history keeps. When
+// the broker is back, the relay publishes them slowly. So another relay, whose broker comes back
+// somewhat later, misses none of them.
 func TestP5_WhatWaitedIsPacedWhenTheBrokerIsBack(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]

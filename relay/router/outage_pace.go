@@ -10,12 +10,11 @@ import (
 // expected to subscribe again.
 const paceFor = 2 * time.Second
 
-// pace holds back publications after the broker came back. Otherwise all that waited for a topic
-// could be published at once. The topic's followers, here or on other relays, might not be
-// subscribed again yet, and history might be too short for all that waited. So for paceFor this
-// relay publishes to each topic at most a quarter of what a history keeps. Followers find these
-// publications in history. While a topic that is followed here is not subscribed, this relay
-// publishes no more than such a quarter to it either, however long that takes.
+// pace holds back publications after the broker came back. Otherwise this relay could publish all
+// waiting messages at once, before it and other relays have subscribed again. A topic's history may
+// be too short for so many messages. So for paceFor this relay publishes to each topic at most a
+// quarter of what a history keeps. Followers find these publications in history. If a topic is
+// followed here and not subscribed, the same bound holds until the topic is subscribed.
 //
 // The size of spent is bounded by the number of topics that are published to in paceFor.
 type pace struct {
@@ -24,8 +23,8 @@ type pace struct {
 	rounds  uint64                 // number of times that the broker came back
 }
 
-// begin starts pacing, when the broker is back. After paceFor it ends the pacing and runs all
-// lanes, unless the broker has come back once more by then.
+// begin starts pacing when the broker is back. After paceFor it ends the pacing and runs all lanes.
+// If the broker comes back again in that time, pacing ends paceFor after the last return.
 func (p *pace) begin(r *Router) {
 	p.rounds++
 	round := p.rounds
@@ -43,8 +42,8 @@ func (p *pace) begin(r *Router) {
 	})
 }
 
-// take counts one more publication to a topic, or returns false if that publication has to wait. t
-// is the topic if somebody here follows it, else nil.
+// take counts one more publication to a topic, or returns false if that publication has to wait.
+// The parameter t is nil if nobody here follows the topic.
 func (p *pace) take(r *Router, name protocol.Topic, t *topic) bool {
 	blind := t != nil && !t.subscribed
 	if blind && int(r.recently(t).blind) >= p.quarter || p.spent != nil && p.spent[name] >= p.quarter {

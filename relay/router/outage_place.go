@@ -6,16 +6,16 @@ import (
 )
 
 // place gives a position to members who came while nobody knew their topic's position. Usually they
-// begin at the end of the topic, which is the parameter top. But members of a group who came before
-// this link may have missed messages since then, perhaps at another relay. So their position is
-// looked for in history. While f waits for its turn in a taking, only top is noted.
+// begin at the end of the topic, which is the parameter top. But members of a group may have come
+// on an earlier link, perhaps at another relay, and may have missed messages since then. So their
+// position is looked for in history. While f waits for its turn in a taking, only top is noted.
 func (r *Router) place(f *follower, top protocol.Position) {
 	switch {
 	case !f.position.IsUnplaced():
 	case f.edge.tables.taking.notes(f, top):
 	case f.adopted && f.topic.name.IsGroup() && f.bound > 0:
-		// The number of an unplaced position names the edge's last frame from before the members
-		// came. 0 stands for the last frame that was acknowledged before this link.
+		// The number of an unplaced position is the last number that the edge had used before the
+		// members came. If it is 0, the last number finished before this link counts instead.
 		number := f.position.Number()
 		if number == 0 {
 			number = f.edge.inbox.acked
@@ -41,7 +41,7 @@ func (r *Router) placeAt(f *follower, at protocol.Position) {
 // seekPlace looks in a page of history for the position of members whom their edge told as
 // unplaced. They begin just before the first publication that is of their edge and has a number
 // above lag.older. If history has none, they begin at lag.end, or at the end of history if that is
-// earlier. seekPlace reports whether the page is to be sent, from the position on.
+// earlier. seekPlace returns true if the page is to be sent to them, from their position on.
 func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 	for _, p := range ev.Publications {
 		if p.Instance == f.edge.instance && p.Number > f.lag().older {
@@ -57,8 +57,8 @@ func (r *Router) seekPlace(f *follower, ev broker.History) bool {
 		r.read(f)
 		return false
 	}
-	// History has no such publication. The members begin where the topic was when its end became
-	// known to this relay. What came since is for them.
+	// History has no such publication. The members begin at lag.end, which is the top that place
+	// was given. All publications after it are for them.
 	at := ev.Top
 	if at.Before(ev.Through) {
 		at = ev.Through

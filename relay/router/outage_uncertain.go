@@ -7,8 +7,8 @@ import (
 )
 
 // moment orders events within one relay, such as a frame's first sending to the broker, the arrival
-// of a follower's first member, and the telling of a gap. The count stops at the type's maximum. No
-// frame that is first sent from then on is uncertain.
+// of a follower's first member, and the telling of a gap. The count stops at the type's maximum. In
+// a frame that is sent after that, origin.sent overflows to 0, so the frame is never uncertain.
 type moment uint32
 
 // tick begins the next moment and returns it.
@@ -22,13 +22,13 @@ func (r *Router) tick() moment {
 // origin tells when a frame was first sent to the broker or was replayed, and whether another relay
 // may have published it.
 type origin struct {
-	sent  moment // moment after its first sending, or after Synced for a replay; 0: not sent
+	sent  moment // moment after first sending or a replay's Synced; 0: not sent
 	again bool   // came in a replay; another relay may have published it
 }
 
 // uncertain reports whether a frame of the given origin is uncertain for f. The frame is uncertain
-// if it may have been published before f's members came, or if it may be among the messages whose
-// loss the members were told.
+// if it may have been published before f's members came. It is also uncertain if the members may
+// have been told that it is lost.
 func (f *follower) uncertain(from origin) bool {
 	return from.sent != 0 && (from.sent <= f.since || f.gapped && from.again)
 }
@@ -53,7 +53,7 @@ func (f *follower) aheadTo(item *tailItem) []byte {
 }
 
 // deliverAhead delivers a message given ahead to the edge of a live follower with members. If
-// aheadTo returns nil, it holds the follower back.
+// aheadTo returns nil, deliverAhead holds the follower back.
 func (r *Router) deliverAhead(f *follower, item *tailItem) {
 	if f.isBehind || f.bound == 0 || !f.edge.outbox.ready {
 		return

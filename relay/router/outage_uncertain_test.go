@@ -61,10 +61,10 @@ func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 	a.quiet()
 }
 
-// TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly lets one publish fail, which Redis
-// does not carry out. Then Redis goes away. Members who were there before the message are given the
-// message ahead. Members who came after it get the sender's next message, and must not be given the
-// older one.
+// TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly makes the publish of a message
+// fail. Redis does not carry it out. Then Redis goes away. Members who were there before the
+// message are given the message ahead. Members who came after it get the sender's next message, and
+// must not be given the older one.
 func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
@@ -181,7 +181,7 @@ func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *tes
 	b.open(2, protocol.EndpointGroup, "2", "g")
 	a.open(3, protocol.EndpointGroup, "3", "g")
 	w.settle()
-	a.deaf = true // what a sends is published, and a does not learn that
+	a.deaf = true // edge a's frames are published, but the edge is not told so
 	a.say(3, "before")
 	a.end(3)
 	w.settle()
@@ -214,8 +214,8 @@ func TestP6_WhoConnectsBehindAHalfOpenLinkIsNotGivenWhatItsEdgeSaidBefore(t *tes
 }
 
 // TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead has a relay publish a message and not hear it.
-// An edge links there, and says by its position that another relay told it the loss of this
-// message. The relay must not give the message ahead to that edge.
+// Then an edge links to the relay. The edge's position shows that another relay has told it the
+// loss of this message. The relay must not give the message ahead to that edge.
 func TestP4_WhatAnotherRelayToldAsLostIsNotGivenAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -2,8 +2,7 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// maxUnheard bounds the publications kept because their echo has not come, in bytes over all
-// topics.
+// maxUnheard bounds the unheard publications of all topics together, in bytes.
 const maxUnheard = 8 << 20
 
 // unheard has publications of one topic that were made here and have left their lanes. Their echo
@@ -105,7 +104,7 @@ func (r *Router) giveUnheard(t *topic) {
 			continue
 		}
 		if f := t.find(fr.session.edge); f.isBehind && f.bound > 0 {
-			r.heardNotice(t, fr) // the notice waits for what comes before
+			r.heardNotice(t, fr) // the notice waits for earlier messages
 		} else {
 			r.takeEffect(fr, f)
 		}
@@ -113,8 +112,8 @@ func (r *Router) giveUnheard(t *topic) {
 	r.wakeAhead(t.name)
 }
 
-// level reports whether giveUnheard has gone through t's unheard publications, and none may be
-// missing among them. It is called while the broker is away.
+// level reports whether giveUnheard has gone through t's unheard publications, and unheard.blurred
+// is not set. It is called while the broker is away.
 func (t *topic) level() bool {
 	if t.recent == nil {
 		return true
@@ -125,11 +124,11 @@ func (t *topic) level() bool {
 
 func (u *unheard) idle() bool { return len(u.frames) == 0 && u.given == 0 && !u.blurred }
 
-// cost returns what a frame counts in maxUnheard, in bytes.
+// cost returns how many bytes of maxUnheard a frame uses.
 func (fr *frame) cost() int { return int(fr.size) + frameCost }
 
 // giveAllUnheard gives ahead the unheard publications of all topics, from the first on. An edge
-// that was given some of them before recognizes these by their IDs.
+// that has already received some of them recognizes these by their IDs.
 func (r *Router) giveAllUnheard() {
 	for _, t := range r.directory.activeInOrder(func(n *recent) bool { return len(n.unheard.frames) > 0 }) {
 		t.recent.unheard.given = 0

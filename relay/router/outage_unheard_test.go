@@ -12,8 +12,8 @@ import (
 // TestP1_ADeafTopicIsNotHeardOut has the broker come back, and go away again before it has
 // confirmed the subscriptions. In between the broker answers the relay's Flush with Heard. The
 // relay still lacks an earlier message of an edge, so it must not give the edge's next message
-// ahead. redisbroker can send its events in this order: State and the pong that answers a Flush
-// come before Subscribed. It sends Subscribed only when the tops are read.
+// ahead. redisbroker can bring the events in this order: it sends Subscribed only when the tops are
+// read, and State and Flushed may come earlier.
 func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 	w := newWorld(t, 2)
 	here, there := w.relays[0], w.relays[1]
@@ -175,7 +175,7 @@ func TestP5_WhatWasNotHeardIsAskedForAgain(t *testing.T) {
 		}
 		return true
 	}
-	a.linkTo(here) // the subscriber's connection is being replaced, so Heard is false
+	a.linkTo(here) // Heard is false, as when the subscriber's connection is lost
 	w.settle()
 	here.broker.onEvent = nil
 	w.wait(time.Hour)
@@ -411,7 +411,7 @@ func TestP5_WhoIsBehindWhenItBeginsCatchesUp(t *testing.T) {
 	a, b := pair(w, rl, rl)
 	rl.broker.held = append(rl.broker.held, broker.Deaf{All: true})
 	w.settle()
-	b.linkTo(rl) // its link was cut, say
+	b.linkTo(rl) // as if its link had been cut
 	w.settle()
 	rl.leave(false)
 	w.settle()

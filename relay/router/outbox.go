@@ -4,7 +4,7 @@ package router
 // step, flush appends these frames to the link.
 type outbox struct {
 	link    Link   // nil: none
-	ready   bool   // the tables were told on this link
+	ready   bool   // the members told on this link are bound
 	frames  []byte // encoded frames of this step
 	dirty   bool   // listed in Router.dirty
 	queued  int    // Link.Queued as of this step, if sampled
@@ -43,7 +43,7 @@ func (o *outbox) unlink() {
 	o.frames = o.frames[:0]
 }
 
-// send appends a frame to an edge's outbox. Nothing is sent before the edge's tables are told. The
+// send appends a frame to an edge's outbox. While outbox.ready is false, send does nothing. The
 // parameter frame appends the encoded frame to the bytes that it is given.
 func (r *Router) send(e *edge, frame func([]byte) []byte) {
 	if !e.outbox.ready {
@@ -65,7 +65,7 @@ func (r *Router) touch(e *edge) {
 // buffer has room for any size. If they do not fit, lookAgain is called.
 func (r *Router) room(e *edge, size int) bool {
 	waiting := e.outbox.waiting()
-	r.touch(e) // so that flush ends the sample
+	r.touch(e) // so that flush clears outbox.sampled
 	if waiting == 0 || waiting+size <= r.cfg.Outgoing {
 		return true
 	}
@@ -75,8 +75,9 @@ func (r *Router) room(e *edge, size int) bool {
 
 // lookAgain looks at e's buffer every lookAgainAfter until the buffer is at most half full or e has
 // no link. Then, if there is a link, it resumes the followers that are behind. Usually Writable
-// comes earlier, and resumes them. But Writable may not come: if the connection writes the sampled
-// bytes before this step appends its own, the buffer was never full.
+// comes earlier, and resumes them. But Writable comes only if the link's buffer was full. The
+// buffer may never fill, since the connection may write the sampled bytes before flush appends this
+// step's frames.
 func (r *Router) lookAgain(e *edge) {
 	if e.outbox.watched {
 		return

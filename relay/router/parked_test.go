@@ -9,9 +9,9 @@ import (
 )
 
 // TestAParkedFrameIsAnsweredBesideALeave has an edge's former relay publish one session's leave
-// late. On the edge's new relay, a frame of another session is parked. The number of the parked
-// frame is lower than that of the leave. The parked frame will be refused, not published. So it
-// must still be answered.
+// late. On the edge's new relay, a frame of another session is parked. The parked frame has a lower
+// number than the leave. It must be answered all the same, since it is to be refused, not
+// published.
 func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 	w := newWorld(t, 2)
 	ra, rb := w.relays[0], w.relays[1]
@@ -29,7 +29,7 @@ func TestAParkedFrameIsAnsweredBesideALeave(t *testing.T) {
 	a.deaf = true
 	var leave []broker.Publish
 	ra.broker.onPublish = func(p broker.Publish) bool {
-		if p.Topic == "group:g" { // long on its way to Redis
+		if p.Topic == "group:g" { // the publication is on its way to Redis for long
 			leave = append(leave, p)
 			return false
 		}

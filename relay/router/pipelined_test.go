@@ -43,8 +43,9 @@ func TestP2_WhoLeavesAndComesBackIsSentNothingTwice(t *testing.T) {
 
 // TestP6_AnothersHistoryTellsNothingAhead has a relay read a page of history for one edge. The page
 // has publications that the relay has not heard yet. Among them are the notices of a join and a
-// leave at other edges. These take effect only when they are heard. So the new member is not given
-// messages from before its join. The leaving member still gets those from before its leave.
+// leave at other edges. The notices take effect only when the relay hears them. So the new member
+// is not given messages from before its join. The leaving member still gets messages from before
+// its leave.
 func TestP6_AnothersHistoryTellsNothingAhead(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{TailLength: 1})

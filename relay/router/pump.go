@@ -14,8 +14,9 @@ import (
 // ErrStopped is returned by Connected and Received after the Pump has stopped.
 var ErrStopped = errors.New("router: stopped")
 
-// Bounds of the mailbox, in bytes. When linkShare is used up, the link is not read. When tellShare
-// is used up, no link that tells its tables is read. When brokerShare is used up, Pump.Event waits.
+// Bounds of the mailbox, in bytes. A link that has used up its linkShare is not read. While
+// tellShare is used up, no link that tells its tables is read. While brokerShare is used up,
+// Pump.Event waits.
 const (
 	linkShare   = 1 << 20  // for the batches of one link
 	tellShare   = 1 << 19  // for the batches of all links that tell their tables
@@ -30,15 +31,15 @@ const stepInputs = 512
 
 const tick = 100 * time.Millisecond
 
-// Pump steps a Router, and holds its mailbox. The Router waits for nothing. Once Step has worked
-// off the inputs that it took before, it empties the mailbox again. Each link waits for room in its
-// own share of the mailbox.
+// Pump steps a Router, and holds the Router's mailbox. The Router waits for nothing. Step takes all
+// inputs out of the mailbox at once. When the Router has been given all of them, Step takes the
+// inputs that have come since. Each link waits for room in its own share of the mailbox.
 type Pump struct {
 	router *Router
 	taken  []Input       // inputs taken from the mailbox together; owned by Step's caller
-	next   int           // index of the first of taken that was not stepped
+	next   int           // index in taken of the next input to be stepped
 	now    []Input       // inputs of one step; owned by Step's caller
-	wake   chan struct{} // cap 1; each put leaves a value in it
+	wake   chan struct{} // cap 1; Pump.put makes sure that it holds a value
 
 	mu       sync.Mutex
 	inputs   []Input
@@ -106,8 +107,8 @@ func (p *Pump) Step(now time.Time) (more bool) {
 	return p.next < len(p.taken) || p.router.Busy()
 }
 
-// portion moves the next inputs from p.taken to p.now, until they count stepInputs or more. It
-// divides the frames of a large batch.
+// portion moves inputs from p.taken to p.now until their count reaches stepInputs. It divides the
+// frames of a large batch.
 func (p *Pump) portion() {
 	p.now = p.now[:0]
 	for left := stepInputs; left > 0 && p.next < len(p.taken); {
@@ -140,15 +141,15 @@ func (p *Pump) take(empty []Input) []Input {
 	if cap(empty) > 4096 {
 		p.inputs = nil
 	}
-	// All shares become void at once, without a walk over all links.
+	// The new round makes the shares of all links void, without a walk over the links.
 	p.round++
 	p.events, p.told = 0, 0
 	p.room.Broadcast()
 	return inputs
 }
 
-// report copies what other goroutines may ask of the Router's state. It also ends the wait of Drain
-// when no unfinished frame is left.
+// report copies the part of the Router's state that other goroutines may read. It also ends the
+// wait of Drain when no unfinished frame is left.
 func (p *Pump) report() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -217,7 +218,8 @@ func (p *Pump) Received(l Link, frames []any, size int) error {
 	return nil
 }
 
-// over reports whether a share of which some bytes are used has no room for size more.
+// over reports whether a share has too little room for size more bytes. The parameter used is the
+// size of what the share holds. An empty share has room for everything.
 func over(used, size, share int) bool { return used > 0 && used+size > share }
 
 // shareLocked returns the share of a link in the present round. The caller must hold mu.
@@ -281,8 +283,8 @@ func (p *Pump) Degraded() []string {
 }
 
 // Move asks edges to link to another relay. It asks every edge that has the feature of moving, also
-// those that link later. Each edge begins at a random moment within window. All work goes on
-// meanwhile. Move does not block.
+// those that link later. Each edge begins to move at a random moment within window. All work goes
+// on meanwhile. Move does not block.
 func (p *Pump) Move(window time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -87,7 +87,7 @@ func (m *members) command(e *testEdge, id uint64, g string, join bool) {
 		e.join(id, g)
 	} else {
 		e.leave(id, g)
-		k := mkey{e, id, ""} // lines that have not come yet need not come now
+		k := mkey{e, id, ""} // the group's lines that have not come yet need not come any more
 		m.want[k] = slices.DeleteFunc(m.want[k], func(line string) bool {
 			return strings.HasPrefix(line, "group 【"+g+"】") && !slices.Contains(e.received[id], line)
 		})
@@ -184,7 +184,7 @@ func memberSchedule(t *testing.T, seed uint64) {
 				id = 1
 			}
 			m.say(rnd, e, id)
-			if id != 1 && rnd.IntN(4) == 0 { // last words are not lost with a session
+			if id != 1 && rnd.IntN(4) == 0 { // the message must not be lost though its session ends
 				e.end(id)
 				delete(m.want, mkey{e, id, ""})
 			}

@@ -39,8 +39,8 @@ func (rs *ranges) at(b, i int) *link.Range {
 	return &rs.blocks[b][i]
 }
 
-// add adds the numbers from first to last. None of them may be in the list before, and first must
-// be above 0.
+// add adds the numbers from first to last. None of them may be in the list already, and first
+// must be above 0.
 func (rs *ranges) add(first, last uint64) {
 	b, i := rs.find(first - 1)
 	at := rs.at(b, i)
@@ -58,7 +58,8 @@ func (rs *ranges) add(first, last uint64) {
 	}
 }
 
-// insert puts a range before the one at a place, or at the end if there is none.
+// insert puts a range before the range at a place. If there is no range at that place, insert puts
+// the new range at the end.
 func (rs *ranges) insert(b, i int, r link.Range) {
 	if b == len(rs.blocks) {
 		if b == 0 {

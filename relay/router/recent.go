@@ -23,9 +23,9 @@ type recent struct {
 func (r *Router) recently(t *topic) *recent {
 	if t.recent == nil {
 		// The tail is empty and begins after the top. Followers that are behind may still have
-		// numbers of an earlier tail, so the new tail counts on above those numbers.
+		// numbers of an earlier tail, so the new tail's numbers begin above those.
 		t.recent = &recent{tail: tail{base: t.top, next: r.tails.added()}}
-		if r.directory.has(t) { // else t was dropped
+		if r.directory.has(t) { // t may have been dropped
 			r.directory.active[t] = struct{}{}
 		}
 	}
@@ -55,7 +55,7 @@ func (t *topic) known() protocol.Position {
 	return t.top
 }
 
-// knows notes that p is the position of a publication of t.
+// knows raises t's highest known position to p, the position of a publication of t, if p is higher.
 func (r *Router) knows(t *topic, p protocol.Position) {
 	if t.known().Before(p) {
 		r.recently(t).known = p

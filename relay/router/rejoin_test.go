@@ -7,8 +7,9 @@ import (
 )
 
 // TestP6_ReplayOfAnsweredNotices checks an edge that replays joins and leaves. They were answered,
-// but their acknowledgements were lost. If the session's last answer said that it joined, it gets
-// every message of the group meanwhile. If that answer said that it left, it gets none.
+// but their acknowledgements were lost. If the session's last answer said that it joined, the
+// session gets every message of the group, also during the replay. If that answer said that it
+// left, the session gets none.
 func TestP6_ReplayOfAnsweredNotices(t *testing.T) {
 	for _, c := range []struct {
 		name   string

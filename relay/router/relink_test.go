@@ -81,7 +81,7 @@ func TestWhatWasPublishedBeforeALeaveIsAcknowledgedBeforeIt(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]
 	a, b := pair(w, rl, rl)
-	// late has the broker's answers, which come after the echoes.
+	// The slice late keeps the broker's answers, so that they come after the echoes.
 	var late []broker.Event
 	rl.broker.onEvent = func(ev broker.Event) bool {
 		if _, ok := ev.(broker.Published); ok {
@@ -416,8 +416,8 @@ func TestOlderLinkOfOneBootBringsNothing(t *testing.T) {
 }
 
 // tooManyTopics returns the frames of an edge that tells two sessions and 1003 memberships. One
-// session has all of them, which is one more than a session may have. Two sessions together may
-// have 1003.
+// session has all of these memberships. That is one more than a session may have, but fewer than
+// two sessions together may have.
 func tooManyTopics() (frames []any) {
 	frames = append(frames, link.Session{ID: 1, Endpoint: 1, User: "1"}, link.Session{ID: 2, Endpoint: 1, User: "2"})
 	for i := range 1003 {

@@ -68,7 +68,7 @@ type Config struct {
 // Limits that are not configured.
 const (
 	maxLogSize     = 64 << 20               // largest log that an edge may declare, in bytes
-	laneWindow     = 256                    // most publishes in flight per lane
+	laneWindow     = 256                    // largest number of publishes in flight, per lane
 	retryFirst     = 50 * time.Millisecond  // first pause after a failed publish
 	retryMost      = 2 * time.Second        // longest pause; pauses double up to this
 	askAgainAfter  = 200 * time.Millisecond // pause before a ReadHistory or a Flush is repeated
@@ -103,7 +103,7 @@ type Router struct {
 
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
-	window   time.Duration // time in which edges are to move, as Drain says; 0: no Drain is sent
+	window   time.Duration // time that link.Drain gives edges to move; 0: none is sent
 	stopping bool          // no more numbered frames are taken
 	scratch  scratch
 }

@@ -28,14 +28,14 @@ type session struct {
 type extra struct {
 	group string // as its edge told it; empty: none
 
-	more []*follower // followers it is bound to beyond few
+	more []*follower // followers it is bound to that have no room in few
 
-	// underway are the joins and leaves that are judged and not in effect yet, or a single frame of
-	// a non-member that is not answered yet. All are about one group.
+	// underway has the joins and leaves that are judged and not in effect yet. Or it has a single
+	// frame of a non-member that is not answered yet. All its frames are about one group.
 	underway  []*frame
 	parked    []*frame               // frames that wait for earlier frames, in number order
 	about     map[protocol.Topic]int // number of parked frames that are in a lane, by topic
-	releasing bool                   // release is walking through parked
+	releasing bool                   // Router.release goes through the list parked
 
 	said uint64 // highest group message finished since the last tellFinished; 0: none
 	end  *frame // its End, if judge made it wait for earlier frames
@@ -79,7 +79,7 @@ func (r *Router) own(s *session) []protocol.Topic {
 	return slices.Clip(r.scratch.own[from:])
 }
 
-// who returns s as its edge told it.
+// who returns a link.Session with what the edge told of s.
 func (s *session) who() link.Session {
 	return link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: s.peek().group}
 }

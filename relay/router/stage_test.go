@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// stage is a Router whose links only count. The stage itself is the broker: it answers at once and
-// keeps only offsets.
+// stage is a Router whose links only count what they are sent. The stage itself is the broker. It
+// answers at once, and keeps only the last offset of each topic.
 type stage struct {
 	router *Router
 	now    time.Time

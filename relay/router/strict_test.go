@@ -41,9 +41,9 @@ func TestA7_NamesInCommandsAreStrictWhereThatIsSet(t *testing.T) {
 	}
 }
 
-// TestA7_WhatARelayGrantedIsNotJudgedAgain has a relay that cannot reach Redis give a message
-// ahead, which means before its publication. Another relay, with strict ids, must publish the
-// message later. That relay would refuse the same message if a client sent it.
+// TestA7_WhatARelayGrantedIsNotJudgedAgain checks a message that a relay gives ahead while Redis is
+// out of reach. Another relay, with strict ids, must publish the message later. That relay would
+// refuse the same message if a client sent it.
 func TestA7_WhatARelayGrantedIsNotJudgedAgain(t *testing.T) {
 	w := newWorld(t, 0)
 	here, there := w.addRelay(Config{}), w.addSpeaking(Config{}, chat.Dialect{StrictIDs: true})

@@ -20,7 +20,7 @@ type tail struct {
 
 type tailItem struct {
 	position protocol.Position // zero: the item is bare or was given ahead (see tail)
-	id       uint64            // of a message given ahead; else zero
+	id       uint64            // ID of a message given ahead; 0: not given ahead
 	bytes    []byte            // the encoded link.Publication or link.Ahead
 	index    uint64            // index of its entry in tails.order, plus tails.cut
 
@@ -29,8 +29,8 @@ type tailItem struct {
 	at protocol.Position // the position of its publication, or a later one; zero: unknown
 }
 
-// first and last return the numbers of the first and the last item. In an empty tail last is
-// first-1.
+// first and last return the numbers of the first and the last item. If the tail is empty, last()
+// is first()-1.
 func (t *tail) first() uint64           { return t.next - uint64(len(t.items)) + 1 }
 func (t *tail) last() uint64            { return t.next }
 func (t *tail) at(seq uint64) *tailItem { return &t.items[seq-t.first()] }
@@ -54,9 +54,9 @@ func (t *tail) end() protocol.Position {
 	return protocol.Position{}
 }
 
-// seek returns the number of the first item with a position after p, or last()+1. It passes over
-// items without a position that stand before that item, since it is not known whether the edge
-// received them.
+// seek returns the number of the first item with a position after p, or last()+1 if there is none.
+// It skips all earlier items without a position, since an edge at position p may have received
+// them.
 func (t *tail) seek(p protocol.Position) uint64 {
 	seq := t.first()
 	for i, item := range t.items {
@@ -100,7 +100,7 @@ func (ts *tails) following(t *topic) uint64 {
 	if t.recent != nil {
 		return t.recent.tail.next + 1
 	}
-	return ts.added() + 1 // t's next tail counts on from there
+	return ts.added() + 1 // the numbers of t's next tail begin there
 }
 
 // add puts a publication into a topic's tail. While the tail holds messages given ahead, its length

@@ -17,9 +17,9 @@ type taking struct {
 	numbers numbers // inbox.numbers as of Synced
 
 	// tops has the topics that were told as unplaced. A topic leaves tops when its follower has its
-	// turn in takeResume. The value is the end of the topic at Synced, or when the topic was
-	// subscribed after Synced; nil: it is not subscribed yet. The members begin at this position,
-	// or before.
+	// turn in takeResume. The value is the topic's end at Synced. If the topic is not
+	// subscribed at Synced, the value is nil until a Subscribed comes, which sets it to the topic's
+	// end. The members begin at this position or at an earlier one.
 	tops map[protocol.Topic]*protocol.Position
 
 	phase  takePhase
@@ -31,7 +31,8 @@ type taking struct {
 	bytes int   // size of all frames that came after Synced, handled ones included
 }
 
-// takePhase is what a taking does to all elements before its next phase begins.
+// takePhase is a phase of a taking. The next phase begins when all elements of this one, such as
+// the told sessions, have been handled.
 type takePhase uint8
 
 const (
@@ -44,7 +45,7 @@ const (
 	takeLater                     // handle the frames that came meanwhile
 )
 
-// begin forgets what the edge had told on earlier links, except its followers.
+// begin forgets what is known of the edge from earlier links, but keeps its followers.
 func (j *taking) begin(r *Router) {
 	e := j.edge
 	r.begun(e, j.synced.First, j.synced.Last)
@@ -96,9 +97,9 @@ func (t *tables) drop() {
 	t.told = nil
 }
 
-// notes records top in tops as the end of f's topic, unless an end is recorded there already. If f
-// was not told as unplaced, or has had its turn in takeResume, notes records nothing and returns
-// false. j may be nil.
+// notes puts the position top into j.tops for f's topic, unless j.tops has a position for the topic
+// already. If the topic is not in j.tops, because it was not told as unplaced or f has had its turn
+// in takeResume, notes does nothing and returns false. The same holds if j is nil.
 func (j *taking) notes(f *follower, top protocol.Position) bool {
 	if j == nil {
 		return false
@@ -110,8 +111,8 @@ func (j *taking) notes(f *follower, top protocol.Position) bool {
 	return waits
 }
 
-// noted takes f's topic out of tops, and returns the end of the topic that tops had, or nil. j may
-// be nil.
+// noted removes f's topic from j.tops, and returns the position that j.tops had for the topic, or
+// nil. j may be nil.
 func (j *taking) noted(f *follower) *protocol.Position {
 	if j == nil {
 		return nil
@@ -121,7 +122,7 @@ func (j *taking) noted(f *follower) *protocol.Position {
 	return top
 }
 
-// piece does one element of the present phase. If there is none left, it begins the next phase.
+// piece handles one element of the present phase. If none is left, it begins the next phase.
 func (j *taking) piece(r *Router) *violation {
 	e := j.edge
 	switch j.phase {
@@ -134,7 +135,8 @@ func (j *taking) piece(r *Router) *violation {
 		j.next++
 	case takeSessions:
 		if j.next == len(j.told.sessions) {
-			// Live waits until all followers have been resumed. That wait counts as one follower.
+			// Live is sent only when unlive is 0. The 1 is for takeResume, which subtracts it when
+			// all followers have been resumed.
 			e.catchup.unlive, e.catchup.liveDue = 1, e.outbox.link.Moves()
 			j.enter(takeHeld)
 			return nil
@@ -167,7 +169,8 @@ func (j *taking) piece(r *Router) *violation {
 		j.open(r, e.tables.sessions[j.told.sessions[j.next].(link.Session).ID])
 		j.next++
 	case takeDrop:
-		// From the last one down, since dropFollower moves the last follower into the free place.
+		// This phase begins with the last follower, since dropFollower moves the last follower into
+		// the free place.
 		if j.next == 0 {
 			r.taken(j)
 			j.enter(takeLater)
@@ -246,7 +249,7 @@ func (j *taking) open(r *Router, s *session) {
 }
 
 // taken frees the told rows once the tables are taken, and makes Digests due from now on. The
-// frames in later are not handled yet.
+// frames in taking.later are not handled yet.
 func (r *Router) taken(j *taking) {
 	e := j.edge
 	r.cfg.Log.Info("edge's tables told", "node", e.node, "sessions", len(e.tables.sessions), "topics", len(e.followers),

@@ -211,7 +211,7 @@ func TestP5_ABrokerThatIsBackDuringATakingIsAsked(t *testing.T) {
 		w.settle()
 		e.linkTo(rl)
 		rl.step()
-		rl.step() // Flushed, Heard false
+		rl.step() // Flushed comes, with Heard false
 		rl.comeBack()
 		rl.step()
 		rl.step()
@@ -247,7 +247,7 @@ func TestP6_AnEdgeStaysStrayedThoughItsTakingWasCut(t *testing.T) {
 	e.linkTo(other)
 	w.settle()
 	e.cut()
-	e.linkTo(rl) // strayed
+	e.linkTo(rl) // the relay sets tables.strayed
 	rl.step()
 	rl.step()
 	known := rl.router.directory.edges[e.instance]

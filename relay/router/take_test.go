@@ -78,8 +78,8 @@ func TestP12_AnEdgeThatIsGoneIsForgottenInPieces(t *testing.T) {
 	}
 }
 
-// TestFramesWaitForTheTables checks that the frames that an edge sends after Synced are handled
-// once its tables are taken, and in order.
+// TestFramesWaitForTheTables checks that the frames that an edge sends after Synced are handled in
+// order, after the edge's tables have been taken.
 func TestFramesWaitForTheTables(t *testing.T) {
 	w := newWorld(t, 0)
 	rl := w.addRelay(Config{Pieces: 1})

@@ -25,7 +25,7 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	session := func(n uint64) any { return link.Session{ID: n, Endpoint: protocol.EndpointUser, User: "1"} }
 	for _, c := range []struct {
 		name   string
-		each   int // bytes that the relay counts for one call of frames
+		each   int // bytes that the relay counts for one result of the func frames
 		frames func(n uint64) []any
 	}{
 		{"sessions", 65, func(n uint64) []any { return []any{session(n)} }},
@@ -50,8 +50,9 @@ func TestP8_WhatALinkTellsIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestP8_TablesAreToldInTimeOrTheLinkIsCut has an edge that tells one session in its first minute.
-// Another edge tells twenty sessions in each minute, and is not cut.
+// TestP8_TablesAreToldInTimeOrTheLinkIsCut has an edge tell only one session in its first minute.
+// The link of this edge is cut. Another edge tells twenty sessions in each of three minutes. The
+// link of the other edge is cut only after a minute in which that edge tells nothing.
 func TestP8_TablesAreToldInTimeOrTheLinkIsCut(t *testing.T) {
 	w := newWorld(t, 1)
 	good := w.edge("good")

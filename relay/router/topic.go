@@ -21,7 +21,7 @@ type topic struct {
 	// Subscribed. A higher position may be known, see recent.known.
 	top        protocol.Position
 	first      follower // the first follower, which may be gone
-	crowd      *crowd   // all followers, once there was a second one
+	crowd      *crowd   // all followers; nil: there never was a second one
 	recent     *recent  // nil: nothing under way or published lately
 	subscribed bool     // its subscription was confirmed, and not lost since
 	placed     bool     // its subscription was confirmed at least once
@@ -195,11 +195,11 @@ func (r *Router) receive(p broker.Publication) {
 // costLeast is the least number of members for which account sends a link.Cost.
 const costLeast = 64
 
-// account takes note of what a heard publication costs. If the edge of its sender is not in the
-// directory, another relay published it, and account counts it in the rate of its topic. If the
-// edge is in the directory, this relay is assumed to have published it and counted it then. In that
-// case account sends the edge a Cost with the number of members here, if there are costLeast or
-// more.
+// account takes note of what a heard publication costs. If the sender's edge is not in the
+// directory, another relay made the publication, and account counts it in the topic's rate. If the
+// edge is in the directory, account assumes that this relay made the publication and counted it at
+// that time. If the topic has costLeast members here or more, account then sends the edge a Cost
+// with their number.
 func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {
@@ -224,8 +224,8 @@ func (r *Router) encode(t *topic, p broker.Publication) []byte {
 }
 
 // missed returns how many publications are known to lie between the position prev and the
-// publication p, and whether there are any. p.Previous may tell where the epoch before p's ended.
-// If it does not, what was lost at the end of an earlier epoch is not counted.
+// publication p, and whether there are any. p.Previous may tell the last position of the previous
+// epoch. If it is zero, what was lost at the end of an earlier epoch is not counted.
 func missed(prev protocol.Position, p broker.Publication) (lost uint64, hole bool) {
 	if lost, hole = missing(prev, p.Position); hole || !prev.Before(p.Previous) {
 		return lost, hole

@@ -31,8 +31,9 @@ const (
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). Each topic
 // has a time at which all its publications are paid for. More may be published while that time is
-// less than topicBurst away. Publications of other relays count when they are heard. So relays that
-// publish to one topic at once may have a burst each, and pay for it together.
+// less than topicBurst in the future. Publications of other relays count when they are heard. So
+// relays that publish to one topic at the same time may publish a burst each. After that each of
+// them counts the bursts of all.
 type topicRates struct {
 	rate    int                              // bytes a second; 0: there is no bound
 	paid    map[protocol.Topic]time.Duration // Router.clock at which all is paid for
@@ -92,8 +93,8 @@ func (r *Router) spend(topic protocol.Topic, bytes int) {
 	}
 }
 
-// takeTurnsLater makes Step call takeTurns at the time at which the topic will be half a burst
-// ahead of its rate, if nothing more is spent. If the topic is no further ahead now, Step calls
+// takeTurnsLater makes Step call takeTurns when the topic is only half a burst ahead of its rate.
+// That time is computed as if nothing more were published. If it has come already, Step calls
 // takeTurns in this step or in the next one.
 func (r *Router) takeTurnsLater(topic protocol.Topic) {
 	r.after(r.rates.paid[topic]-r.clock-topicBurst/2, func() { r.takeTurns(topic) })

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestA2_ATopicTakesItsRateFromAllWhoWriteToIt has a client of each of eight edges send messages to
-// the topic "all" at once. The messages are published at about the topic's rate, and the edges take
-// turns. Nothing is lost, and a message to another topic does not wait.
+// TestA2_ATopicTakesItsRateFromAllWhoWriteToIt has eight edges with one client each. All clients
+// send messages to the topic "all" at once. The messages are published at about the topic's rate,
+// and the edges take turns. Nothing is lost, and a message to another topic does not wait.
 func TestA2_ATopicTakesItsRateFromAllWhoWriteToIt(t *testing.T) {
 	const edges, each, size, rate = 8, 10, 10_000, 100_000
 	w := newWorld(t, 0)
@@ -66,8 +66,9 @@ func TestA2_ATopicTakesItsRateFromAllWhoWriteToIt(t *testing.T) {
 	}
 }
 
-// TestA2_WhatOtherRelaysPublishCounts has clients of two relays together send twice as much to one
-// topic as its rate permits. The two relays together publish at about the rate.
+// TestA2_WhatOtherRelaysPublishCounts has clients of two relays send messages to one topic. The
+// clients together send twice as much as the topic's rate permits. The relays together publish at
+// about the rate.
 func TestA2_WhatOtherRelaysPublishCounts(t *testing.T) {
 	const size, rate, seconds = 5_000, 100_000, 10
 	w := newWorld(t, 0)

@@ -41,7 +41,7 @@ type filter struct {
 	published []broker.Publish
 	histories int
 	held      []broker.Event
-	slow      bool // Received, Subscribed and Flushed are kept in late
+	slow      bool // Received, Subscribed and Flushed wait in the field late
 	late      []broker.Event
 	refusing  bool // publishes fail
 }
