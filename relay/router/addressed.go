@@ -8,12 +8,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// addressed holds the topics that one user has addressed through one edge in one window. All
-// connections of the user at that edge count together. Each topic that the user writes to, joins or
-// leaves costs the broker a history and a mark, even if nobody follows the topic.
-// Config.MaxAddressed bounds the number of these topics. A window lasts for Config.HistoryAge. A
-// topic is remembered by its hash. An addressed value outlives the user's connections. Otherwise a
-// reconnect would begin a new window.
+// addressed holds the topics that one user has addressed through one edge in the present window. To
+// address a topic is to write to it, to join it or to leave it. All connections of the user at that
+// edge count together. Config.MaxAddressed bounds the number of topics, because each of them costs
+// the broker a history and a mark, even if nobody follows it. A window lasts for Config.HistoryAge.
+// A topic is remembered by its hash. The struct is kept when the user's connections end, so that a
+// reconnect does not begin a new window.
 type addressed struct {
 	few   [3]uint64           // hashes of the first topics; 0: free
 	more  map[uint64]struct{} // hashes of the topics beyond few
@@ -22,10 +22,10 @@ type addressed struct {
 
 var addressedSeed = maphash.MakeSeed()
 
-// take adds t and returns true. If t is new and the window is full, take adds nothing and returns
-// false. If the window is over, take first begins a new one. The parameter at is the present
-// Router.clock. The parameter window is how long a window lasts, and most is how many topics fill
-// it.
+// take adds the topic t to the window and returns true. A topic that is in the window already is
+// not added again. If t is new and the window is full, take adds nothing and returns false. If the
+// window is over, take first begins a new one. The parameter at is the present Router.clock, window
+// is the length of a window, and most is the number of topics in a full window.
 func (a *addressed) take(t protocol.Topic, at, window time.Duration, most int) bool {
 	if at-a.since >= window {
 		*a = addressed{since: at}
@@ -61,10 +61,9 @@ func (r *Router) address(fr *frame) bool {
 	return r.addressedBy(fr.session).take(fr.topic(), r.clock, r.cfg.HistoryAge, r.cfg.MaxAddressed)
 }
 
-// mayAddress counts a frame's topic for the frame's user, as address does. If address returns
-// false, mayAddress refuses the frame and returns false. Before a publication to a topic whose name
-// a client may invent, Router.mayAddress or Router.address must be called. For a frame that was
-// granted on an earlier link, neither is called.
+// mayAddress calls address for a frame. If address returns false, mayAddress refuses the frame and
+// returns false. A frame must pass mayAddress or address before it is published to a topic whose
+// name a client may invent. Frames that were granted on an earlier link are exempt.
 func (r *Router) mayAddress(fr *frame) bool {
 	if r.address(fr) {
 		return true
@@ -74,8 +73,8 @@ func (r *Router) mayAddress(fr *frame) bool {
 	return false
 }
 
-// addressedBy returns the addressed value of the session's user at the session's edge, and creates
-// it if there is none.
+// addressedBy returns the entry of edge.addressed for the session's user, and creates it if there
+// is none.
 func (r *Router) addressedBy(s *session) *addressed {
 	e := s.edge
 	a := e.addressed[s.user]

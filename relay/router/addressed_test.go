@@ -77,9 +77,9 @@ func TestP8_TopicsThatOneUserMakesAreBounded(t *testing.T) {
 	a.quiet()
 }
 
-// TestA4_EveryDoorToATopicIsCounted checks two ways to create a topic besides a join. A user
-// connects to an invented group and speaks there. Or a user leaves a group whose history has
-// expired: the notice creates the topic anew. Both count as addressing the topic.
+// TestA4_EveryDoorToATopicIsCounted checks that two ways to create a topic count as addressing it.
+// In the first, a user connects to an invented group and speaks there. In the second, a user leaves
+// a group whose history has expired, and the notice creates the topic anew.
 func TestA4_EveryDoorToATopicIsCounted(t *testing.T) {
 	const most = 50
 	w := newWorld(t, 0)

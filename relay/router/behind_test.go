@@ -27,7 +27,7 @@ func TestP6_JoinOfATopicLeftWhileBehind(t *testing.T) {
 	w.settle()
 	e.end(1)
 	w.settle()
-	e.join(3, "g") // the edge is no longer behind
+	e.join(3, "g") // the edge is no longer behind since session 1 has ended
 	w.settle()
 	e.stuck = 0
 	w.relays[0].inputs = append(w.relays[0].inputs, Writable{e.conn})
@@ -64,10 +64,10 @@ func TestP4_NewLinkAfterFullOne(t *testing.T) {
 	e.saw(1, "user o send:1")
 }
 
-// TestP4_FullLinkDrainedWithinAStep empties a link's buffer right after a step has sampled its
-// length. The sample is just below half of Config.Outgoing. By the sample there is no room for the
-// last of three messages. But the real buffer never gets half full, so no Writable comes. All three
-// messages must be delivered.
+// TestP4_FullLinkDrainedWithinAStep empties a link's buffer right after a step has sampled the
+// buffer's length. The sample is just below half of Config.Outgoing, so the router finds no room
+// for the last of three messages. The real buffer never gets half full, so no Writable comes. All
+// the same, all three messages must be delivered.
 func TestP4_FullLinkDrainedWithinAStep(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -10,10 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// BenchmarkDirect, BenchmarkConnectEnd and BenchmarkGroups run with different numbers of users,
-// edges, sessions or groups. Their ns/op should stay about the same. The ns/op of
-// BenchmarkPublication and of BenchmarkJoinLeave grows with the number of edges that get a
-// publication.
+// The ns/op of BenchmarkDirect, BenchmarkConnectEnd and BenchmarkGroups should hardly depend on the
+// numbers of users, edges, sessions and groups. The ns/op of BenchmarkPublication and of
+// BenchmarkJoinLeave grows with the number of edges that get a publication.
 
 // BenchmarkDirect measures a message between two users on two edges: its frame, publication,
 // delivery and acknowledgement.

@@ -13,7 +13,7 @@ type catchup struct {
 	behind  []*follower // followers that are behind, unordered
 	reading int         // number of pages of history requested and not answered
 	unread  []*follower // followers that are behind and wait for their turn to read
-	unlive  int         // number of followers that Live waits for
+	unlive  int         // number of followers for which link.Live waits
 	liveDue bool        // Live is still to be sent on this link
 }
 
@@ -26,12 +26,12 @@ type lag struct {
 	bareFrom uint64            // bare items of the tail (see tail) are sent from this number on
 	fresh    uint64            // bare items from this number on came after Synced; 0: unknown
 	older    uint64            // while seeking: the edge's last number before the members came
-	end      protocol.Position // while seeking: the members begin here or before
+	end      protocol.Position // while seeking: the members begin at or before this position
 	reading  uint64            // token of the ReadHistory under way; 0: none
 	// target is the base of the tail when the page was requested, or the top if there was no tail.
 	// If history ends before target, a gap is told.
 	target protocol.Position
-	echoes []*frame // joins and leaves that wait until the follower is at their place
+	echoes []*frame // joins and leaves that wait until the follower reaches them
 }
 
 func (r *Router) fallBehind(f *follower) {
@@ -51,7 +51,7 @@ func (c *catchup) add(f *follower) {
 	}
 }
 
-// remove takes f off the list, if f is there. f is then no longer held.
+// remove takes f off catchup.behind, if f is listed there, and clears lag.held.
 func (c *catchup) remove(f *follower) {
 	g := f.lag()
 	if g == nil || g.index == 0 {
@@ -67,7 +67,7 @@ func (c *catchup) remove(f *follower) {
 	}
 }
 
-// clear takes all followers off the list. They are still behind.
+// clear takes all followers off catchup.behind, although they are still behind.
 func (c *catchup) clear() {
 	for _, f := range c.behind {
 		f.waits.lag.index = 0
@@ -94,9 +94,9 @@ func (r *Router) advance(f *follower) {
 	}
 }
 
-// advanceOn does the work of advance up to the next place of a join or a leave in f's lag. There it
-// calls takeEchoes and returns true. advance then calls advanceOn again. If advanceOn stops for any
-// other reason, it returns false.
+// advanceOn does the work of advance until f reaches the place of a join or a leave that waits in
+// f's lag. Then advanceOn calls takeEchoes and returns true, so that advance calls advanceOn again.
+// If advanceOn stops for any other reason, it returns false.
 func (r *Router) advanceOn(f *follower) (again bool) {
 	g := f.lag()
 	if !f.isBehind || !f.edge.outbox.ready || !f.numbered || g.reading != 0 || !f.topic.subscribed && !r.outage.away || r.outage.away && g.held {
@@ -129,10 +129,11 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 			// The edge has a position, but this relay has never known the topic's top. So it is not
 			// known what the follower misses.
 			!f.topic.subscribed && !f.topic.placed && !f.position.IsUnplaced(),
-			// The members may have come at another relay, after some of the tail's messages.
+			// The members may have come while the edge was linked to another relay, and after some
+			// of the tail's messages were published.
 			f.position.IsUnplaced() && f.topic.placed,
-			// The edge has received more of the topic than this relay has. This relay gave messages
-			// ahead, and the edge may have later messages of the same clients.
+			// The edge has received more of the topic than this relay has. So a message given ahead
+			// in the tail may be older than messages that the edge has of the same client.
 			!f.topic.subscribed && f.topic.top.Before(f.position):
 			return false
 		}
@@ -202,7 +203,7 @@ func (r *Router) readOn(e *edge) {
 // wait until then.
 func (r *Router) caughtUp(f *follower) {
 	f.isBehind = false
-	r.stopSeeking(f) // if it was seeking, its members have left
+	r.stopSeeking(f) // f is still seeking only if its members have left
 	f.edge.catchup.remove(f)
 	var echoes []*frame
 	if g := f.lag(); g != nil {
@@ -226,8 +227,8 @@ func (r *Router) caughtUp(f *follower) {
 	}
 }
 
-// history takes a page of history, and sends its publications to the edge of the follower that
-// asked. A hole in the page is told as a gap.
+// history handles a page of history. It sends the page's publications to the edge of the follower
+// that asked for the page. A hole in the page is told as a gap.
 func (r *Router) history(ev broker.History) {
 	f := asker[*follower](&r.requests, ev.Token)
 	if f == nil {
@@ -305,7 +306,8 @@ func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))
 	r.cfg.Log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
-	// The number is told before the position changes. Otherwise the edge would drop Gap.
+	// The edge must be told the topic's number with the old position. With the new position it
+	// would drop the Gap.
 	r.number(f)
 	f.position = at
 	f.since, f.gapped = r.tick(), true

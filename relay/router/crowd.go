@@ -8,7 +8,7 @@ const crowdIndex = 16
 type crowd struct {
 	list  []*follower
 	of    map[*edge]*follower // by edge; nil until there are crowdIndex followers
-	walks int                 // number of walks through list under way
+	walks int                 // number of walks through crowd.list that are under way
 }
 
 // find returns an edge's follower of t, or nil.
@@ -57,8 +57,8 @@ func (t *topic) all(yield func(*follower) bool) {
 	}
 }
 
-// add creates a follower for an edge that has none. The first follower of a topic is stored in the
-// topic itself, in a slot that is not used again. Often a topic has no other follower.
+// add creates a follower for an edge that has none. Often a topic has one follower only, so the
+// first one is stored in the topic itself. That place is not used again.
 func (t *topic) add(e *edge) *follower {
 	if t.first.edge == nil {
 		t.first = follower{topic: t, edge: e}

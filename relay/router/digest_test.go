@@ -27,8 +27,8 @@ func digestOf(rl *testRelay, e *testEdge) (d link.Digest) {
 }
 
 // TestP9_ARelayTellsItsTablesEveryTenSeconds checks that a relay sends two edges a Digest every ten
-// seconds. After each of several changes, the Digest must match the relay's tables. The test edge
-// compares each Digest with its own tables.
+// seconds. After each of several changes, the Digest must match the relay's tables. Each edge also
+// compares its Digests with its own tables.
 func TestP9_ARelayTellsItsTablesEveryTenSeconds(t *testing.T) {
 	w := newWorld(t, 2)
 	a, b := pair(w, w.relays[0], w.relays[0])

@@ -29,7 +29,7 @@ func newDirectory() directory {
 	}
 }
 
-// add enters an edge that was not known.
+// add puts a new edge into the directory.
 func (d *directory) add(e *edge) {
 	d.edges[e.instance] = e
 	d.ordered = nil
@@ -41,7 +41,7 @@ func (d *directory) remove(e *edge) {
 	d.ordered = nil
 }
 
-// link notes that l is e's live link. It returns how many live links bear e's node ID.
+// link records l as e's live link. It returns how many live links bear e's node ID.
 func (d *directory) link(e *edge, l Link) int {
 	d.links[l] = e
 	d.named[e.node]++
@@ -67,7 +67,7 @@ func (d *directory) follower(e *edge, name protocol.Topic) *follower {
 // has reports whether t is still in the directory, that is, it was not dropped.
 func (d *directory) has(t *topic) bool { return d.topics[t.name] == t }
 
-// rest notes that t has no recent state any more.
+// rest takes t out of directory.active, since t has no recent state any more.
 func (d *directory) rest(t *topic) {
 	if delete(d.active, t); len(d.active) == 0 {
 		d.active = make(map[*topic]struct{}) // a map does not shrink
@@ -85,8 +85,8 @@ func (d *directory) inOrder() []*edge {
 	return d.ordered
 }
 
-// activeInOrder returns the active topics for whose recent state want returns true. They are in the
-// order of their names.
+// activeInOrder calls want with the recent state of each active topic. It returns the topics for
+// which want returns true, in the order of their names.
 func (d *directory) activeInOrder(want func(*recent) bool) (some []*topic) {
 	for t := range d.active {
 		if want(t.recent) {

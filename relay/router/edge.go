@@ -22,8 +22,8 @@ type edge struct {
 
 	followers []*follower // unordered
 	leaving   uint64      // token of Router.moved's Flush on this link; 0: no Moved came
-	// passed has, by topic, the number of the last tail item that passOver has looked at. It is
-	// emptied by Synced, and when the broker is back.
+	// The map passed has, for each topic, the number of the last tail item that passOver has looked
+	// at. Synced empties the map, and so does the broker's return.
 	passed map[protocol.Topic]uint64
 
 	addressed map[string]*addressed // by user
@@ -46,16 +46,17 @@ type tables struct {
 	bindingHash uint64
 }
 
-// told holds the rows of an edge's tables, as frames of the link, until they are taken.
+// told has the rows that an edge has told of its tables, as frames of the link. After Synced, a
+// taking replaces the tables by these rows.
 type told struct {
 	sessions []any            // link.Session
 	held     []any            // link.Held
-	unplaced []protocol.Topic // topics in held whose position is unplaced
-	members  uint64           // total members in held
+	unplaced []protocol.Topic // topics in told.held whose position is unplaced
+	members  uint64           // number of members in told.held
 	bytes    int              // size of all rows
 }
 
-// What a row of the tables counts when it is told, in bytes, besides its texts.
+// The size of a told row is the length of its texts plus these costs, in bytes.
 const (
 	rowCost    = 64 // for each Session, and for each Held
 	memberCost = 8  // for each member in a Held
@@ -105,10 +106,11 @@ func (r *Router) connected(l Link, h link.Hello) {
 	}
 }
 
-// awaitTables cuts the link if the edge tells less than tellLeast bytes of its tables within
-// Config.TellWait. Otherwise awaitTables is called again. tellLeast is low, since a link may have
-// to wait while other edges tell their tables. The parameter bytes is the size of what was told so
-// far.
+// awaitTables looks at the edge's tables after Config.TellWait. If they are not complete, and the
+// edge has told less than tellLeast bytes of them in that time, awaitTables cuts the link. If the
+// edge has told more, but not all, awaitTables is called again. The parameter bytes is the size of
+// what the edge had told at the beginning. tellLeast is low, since a link may have to wait while
+// other edges tell their tables.
 func (r *Router) awaitTables(e *edge, l Link, bytes int) {
 	r.after(r.cfg.TellWait, func() {
 		switch told := e.tables.told; {

@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// takeOld takes the frames of the link that the edge is leaving. It passes on the publications and
-// gaps of topics whose numbers were told before the edge left. It keeps track of topic numbers, and
-// drops all other frames.
+// takeOld takes the frames of the link that the edge is leaving. It passes publications and gaps to
+// testEdge.take if the number of their topic was told before moveTo. It keeps track of topic
+// numbers, and drops all other frames.
 func (e *testEdge) takeOld(frames []byte) {
 	names := e.names
 	e.names = e.old.names
@@ -196,7 +196,7 @@ func (e *testEdge) changedEpoch(from, to protocol.Position) {
 	}
 }
 
-// ahead takes a message that is given ahead, or only the ID of such a message.
+// ahead handles a link.Ahead, which has a message that is given ahead, or only the message's ID.
 func (e *testEdge) ahead(f link.Ahead) {
 	name, ok := e.names[f.Topic]
 	if !ok {
@@ -222,7 +222,7 @@ func (e *testEdge) ahead(f link.Ahead) {
 	}
 }
 
-// grant marks a message as granted: it is in effect, and is replayed as Again.
+// grant marks a message as granted. The message is in effect, and is replayed with Again set.
 func (e *testEdge) grant(number uint64) {
 	for i, f := range e.log {
 		if m, ok := f.(link.Message); ok && m.Number == number {
@@ -232,8 +232,9 @@ func (e *testEdge) grant(number uint64) {
 	}
 }
 
-// answerOnce takes a Joined, or a Left in the form of a Joined. If f is granted, the number of the
-// client's command stays unfinished, and the client receives the text only the first time.
+// answerOnce takes a Joined, or a Left that was converted to a Joined. If f.Granted is set, the
+// number of the client's command stays unfinished. Such an answer may come several times, and the
+// client receives its text only once.
 func (e *testEdge) answerOnce(f link.Joined) {
 	if !f.Granted {
 		e.answer(f.Number, f.Session, f.Text)

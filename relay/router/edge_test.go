@@ -27,7 +27,7 @@ type testEdge struct {
 	number   uint64
 	answered map[uint64]bool // granted numbers that were answered
 	given    map[uint64]bool // IDs of messages given ahead, until their publications come
-	recent   map[uint64]bool // IDs of publications that moved a position
+	recent   map[uint64]bool // IDs of publications by which a topic's position advanced
 	log      []any           // each link.Message and link.End that is not finished
 	through  uint64
 	sessions map[uint64]link.Session
@@ -47,8 +47,8 @@ type testEdge struct {
 	closed  []link.Code
 	digests int
 	digest  link.Digest // the last Digest
-	// renews makes the edge renew its link when the tables differ. Otherwise a difference fails the
-	// test.
+	// If renews is set, the edge renews its link when its tables and the relay's differ. If renews
+	// is not set, such a difference fails the test.
 	renews    bool
 	renewed   int
 	live      int // number of Live frames
@@ -57,7 +57,7 @@ type testEdge struct {
 	frames    map[protocol.Topic]int // number of Publication frames by topic
 	aheads    int                    // number of Ahead frames
 	costs     []link.Cost
-	received  map[uint64][]string // texts for each client, by session; tests remove them
+	received  map[uint64][]string // texts for clients, by session, until a test deletes them
 	confirmed map[uint64]bool
 }
 
@@ -67,11 +67,11 @@ type heldTopic struct {
 	unplaced bool // the position in the last TopicNumber was unplaced
 }
 
-// testLink is one link of an edge. The edge ignores the frames of a link that it neither uses nor
-// is leaving.
+// testLink is one link of an edge. The edge takes frames only from its present link, and from the
+// link that it is leaving.
 type testLink struct {
 	edge   *testEdge
-	queued func() int // returns the result of Queued; nil: it is testEdge.stuck
+	queued func() int // computes Queued; nil: Queued returns testEdge.stuck
 }
 
 // leaving is a link that an edge moves away from. It still brings publications, although the edge
@@ -168,9 +168,9 @@ func (e *testEdge) linkTo(rl *testRelay) {
 	e.send(frames...)
 }
 
-// moveTo gives the edge a new link to another relay. At Live on the new link, the edge sends Moved
-// on the old one. The old link stays until its relay closes it after Moved, until letGo, or until
-// its relay is killed.
+// moveTo gives the edge a new link to another relay. When Live comes on the new link, the edge
+// sends Moved on the old link. The old link stays until its relay closes it after Moved, until
+// letGo is called, or until its relay is killed.
 func (e *testEdge) moveTo(rl *testRelay) {
 	e.letGo()
 	old := &leaving{e.link, e.conn, e.names}
@@ -271,7 +271,8 @@ func (e *testEdge) compare(d link.Digest) {
 	}
 }
 
-// saw compares the texts that a session's client has received with want, and forgets these texts.
+// saw checks that a session's client has received exactly the texts in want. It then forgets the
+// received texts.
 func (e *testEdge) saw(id uint64, want ...string) {
 	e.w.t.Helper()
 	got := e.received[id]
@@ -289,5 +290,5 @@ func (e *testEdge) quiet() {
 	}
 }
 
-// sorted returns the keys of a map in order, so that a schedule is the same each time.
+// sorted returns the keys of a map in order, so that a test takes the same course each time.
 func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -9,8 +9,8 @@ import (
 
 // TestP2_APositionAtTheEndOfAllEpochsIsSharedByNobody has one edge tell a position whose epoch is
 // just before, at or beyond protocol.MaxEpoch. Another edge must still get each message once, with
-// a position whose epoch is not beyond MaxEpoch. That holds on the relay that was told the
-// position, and on another relay.
+// a position whose epoch is not beyond MaxEpoch. This must hold both at the relay that was told the
+// position and at another relay.
 func TestP2_APositionAtTheEndOfAllEpochsIsSharedByNobody(t *testing.T) {
 	for _, told := range []protocol.Position{
 		{Epoch: protocol.MaxEpoch - 1, Offset: 7}, {Epoch: protocol.MaxEpoch, Offset: 7}, {Epoch: protocol.MaxEpoch + 1, Offset: 7}, {Epoch: 1<<64 - 1, Offset: 1<<64 - 1},

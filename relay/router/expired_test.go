@@ -20,7 +20,7 @@ func TestP4_LossOfAnExpiredHistoryIsTold(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		lost  int // number of messages said while b had no link; they expire
-		later int // number of messages said after that, before b links again
+		later int // number of messages said after the expiry, before b links again
 		want  []string
 	}{
 		{"nothing was said", 0, 0, nil},
@@ -69,7 +69,7 @@ func TestP4_UnreadableEntriesAreToldAsLost(t *testing.T) {
 	const missed = 2*broker.PageSize + 10
 	for _, c := range []struct {
 		name        string
-		first, last int // unreadable messages, of the messages 1 to missed
+		first, last int // number of the first and the last unreadable message
 		told        []int
 	}{
 		{"at the beginning", 1, 3, []int{1}},

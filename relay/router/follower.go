@@ -20,8 +20,9 @@ type follower struct {
 	position protocol.Position
 	waits    *waits // nil: nothing waits
 	bound    int32  // members at this edge
-	// since is the moment of the last gap if gapped is set, else the moment at which the first
-	// member came. It is 0 if the first member may have come before this link, at another relay.
+	// The field since is the moment of the last gap, if gapped is set. Otherwise it is the moment
+	// at which the first member came. If the first member may have come while the edge was linked
+	// to another relay, it is 0.
 	since   moment
 	inTopic uint32 // index in its topic's crowd, if that exists
 	inEdge  uint32 // index in its edge's followers
@@ -29,11 +30,11 @@ type follower struct {
 	isBehind  bool
 	unread    bool // listed in its edge's catchup.unread; not valid between unlink and reset
 	numbered  bool // a TopicNumber was sent on this link, and need not be sent again
-	holdsLive bool // its edge's Live waits for it
+	holdsLive bool // link.Live to its edge waits for this follower
 	adopted   bool // its edge told its position as unplaced
 	seeking   bool // its position is being looked for, see seekPlace
 	gone      bool // dropped
-	gapped    bool // since is the moment of a gap
+	gapped    bool // the field since is the moment of a gap
 }
 
 func (f *follower) live() bool { return !f.isBehind }
@@ -49,10 +50,10 @@ func (r *Router) enter(f *follower) { r.enterAt(f, protocol.Position{}) }
 
 // enterAt prepares f for a member, and tells the edge the topic's number. The first member gives f
 // its position:
-//   - While the topic is subscribed, f begins at place. If place is zero or not before the top, f
-//     begins at the top instead. If f has a later position from earlier members, f begins at that
-//     later one. So a member who comes back is not sent messages twice. If f begins before the top,
-//     f is behind.
+//   - While the topic is subscribed, f begins at the parameter place. If place is zero or not
+//     before the top, f begins at the top instead. If f still has a later position, from members
+//     who have left, f keeps that position. So a member who comes back is not sent messages twice.
+//     If f begins before the top, f is behind.
 //   - While the topic's subscription is lost, f begins at the highest position that this relay
 //     knows of.
 //   - Until the topic is first subscribed, f begins unplaced.
@@ -141,8 +142,9 @@ func (r *Router) dropFollower(f *follower) {
 // a topic to which messages were given ahead.
 func (r *Router) dropTopic(t *topic) {
 	if n := t.recent; r.outage.away && n != nil && (n.tail.ahead > 0 || n.tail.torn) {
-		// A member who comes later must not be given these messages when they are published. For
-		// that, passOver needs the tail. comeBack calls dropTopic again.
+		// Messages were given ahead to the topic. Members who come later must not be sent these
+		// messages when they are published, and passOver needs the tail for that. comeBack calls
+		// dropTopic again.
 		return
 	}
 	if !t.followed() && r.directory.has(t) {
@@ -191,16 +193,16 @@ func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte
 	}
 }
 
-// waits holds whatever waits for a follower, and what the follower itself waits for. Most followers
-// have members and nothing else, and so have no waits.
+// waits has the connects, joins and leaves that wait for a follower, and the lag of a follower that
+// is behind. Most followers have members and nothing else. Their follower.waits is nil.
 type waits struct {
 	opener  *session              // session whose connect waits here; nil: none, or see openers
-	openers map[*session]struct{} // all such sessions, once there was a second one; else nil
+	openers map[*session]struct{} // used instead of opener once a second connect waits here
 	lag     *lag                  // nil: it is not behind
-	notices int32                 // number of joins and leaves under way; each is a reason to stay
+	notices int32                 // joins and leaves under way, for which the follower stays
 }
 
-// wait returns f's waits for adding, and creates them if there are none.
+// wait returns f.waits for changing, and creates it if it is nil.
 func (f *follower) wait() *waits {
 	if f.waits == nil {
 		f.waits = &waits{}

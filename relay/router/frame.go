@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// frameCost is what each unfinished message counts besides its payload, in bytes.
+// frameCost is the size of an unfinished message beyond its payload, in bytes.
 const frameCost = 64
 
 // frame is a numbered frame of an edge: a client's command, or the end of a session. It is
@@ -44,7 +44,7 @@ const (
 	stageWaiting  frameStage = iota // not ready to be published
 	stageReady                      // may be published
 	stageFlying                     // given to the broker, not answered
-	stageAnswered                   // published, as the broker has answered
+	stageAnswered                   // published, according to the broker's answer
 )
 
 // frameEffect is what a frame has done for its session.
@@ -53,7 +53,7 @@ type frameEffect uint8
 const (
 	effectNone      frameEffect = iota
 	effectAwaited               // a notice whose echo is awaited
-	effectPlacing               // a notice that awaits no echo and is not in effect yet
+	effectPlacing               // a notice whose echo is no longer awaited; not in effect yet
 	effectGranted               // in effect before its echo; nothing to judge, bind or answer
 	effectFinished              // nothing left to do for its session
 	effectForgotten             // its edge sends it again, or is gone
@@ -68,14 +68,14 @@ func (fr *frame) notice() bool {
 	return fr.effect < effectGranted && (fr.command.Verb == dialect.Join || fr.command.Verb == dialect.Leave)
 }
 
-// joins reports whether the frame is published only if lane.placed returns true. That holds for
-// joins and leaves that are not in effect, and for granted joins. The positions of their
-// publications mark where memberships begin and end.
+// joins reports whether the frame must not be published before lane.placed returns true. It returns
+// true for joins and leaves that are not in effect, and for granted joins, since the positions of
+// their publications mark where memberships begin and end.
 func (fr *frame) joins() bool {
 	return fr.notice() || fr.effect == effectGranted && fr.command.Verb == dialect.Join
 }
 
-// frame takes one frame from a link. While the edge's tables are being taken the frame waits.
+// frame handles one frame from a link. While a taking replaces the edge's tables, the frame waits.
 func (r *Router) frame(e *edge, f any) *violation {
 	if j := e.tables.taking; j != nil {
 		return j.wait(r, f)

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Input is one event for the Router: Connected, Received, Writable, Disconnected or FromBroker. The
-// Pump has two more of its own, of the types move and stop.
+// Input is one event for the Router. Its types are Connected, Received, Writable, Disconnected and
+// FromBroker, and two types of the Pump: move and stop.
 type Input interface{ apply(*Router) }
 
 // Connected tells of a new link whose handshake is complete. The edge's tables follow as Received.

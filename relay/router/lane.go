@@ -53,7 +53,7 @@ func (r *Router) leaveLane(fr *frame) {
 		return
 	}
 	fr.lane = nil
-	l.remove(fr) // neither sent nor given ahead: it was not ready
+	l.remove(fr) // fr was not ready, so it was neither sent nor given ahead
 	r.runLane(l)
 	r.giveAhead(l)
 }
@@ -80,7 +80,7 @@ func (r *Router) runLane(l *lane) {
 			l.unsent = fr.next
 			continue
 		}
-		if fr.effect == effectFinished { // known to be published, by an echo
+		if fr.effect == effectFinished { // an echo has shown that fr is published
 			l.remove(fr)
 			continue
 		}
@@ -189,10 +189,10 @@ func (r *Router) published(ev broker.Published) {
 	r.runLane(l)
 }
 
-// orphanAnswered handles the answer to a frame of an earlier link. While the edge's frames in
-// flight from earlier links take more bytes than its log may hold, its lanes wait. The answer that
-// ends this state makes the lanes go on. Without this bound, an edge that links again and again
-// would fill the queues of a slow broker.
+// orphanAnswered handles the broker's answer to a frame of an earlier link. An edge's lanes wait
+// while its frames in flight from earlier links take more bytes than its log may hold. Without this
+// bound, an edge that links again and again would fill the queues of a slow broker. If the answer
+// brings these frames back to the bound, the lanes go on.
 func (r *Router) orphanAnswered(fr *frame) {
 	had, left := r.requests.unorphan(fr)
 	if e := r.directory.edges[fr.session.edge.instance]; e != nil && had > e.inbox.logSize && left <= e.inbox.logSize {
@@ -257,7 +257,7 @@ func (es *entries) add(fr *frame) {
 	}
 }
 
-// remove takes a frame out and clears its links, so that it keeps no other frame alive.
+// remove takes a frame out and clears its prev and next, so that it keeps no other frame alive.
 func (es *entries) remove(fr *frame) {
 	es.bytes -= fr.size
 	prev, next := fr.prev, fr.next

@@ -36,9 +36,9 @@ func TestP8_ManyLeaves(t *testing.T) {
 	}
 }
 
-// TestACutBehindLeft has a session speak in a group and leave it. Each round cuts the edge's link
-// at another one of the frames that the relay then sends. The edge replays the session's messages.
-// None of them may be judged as a non-member's.
+// TestACutBehindLeft has a session speak in a group and leave it. In round n the edge's link is
+// lost at the n-th frame that the relay then sends. The edge replays the session's messages. None
+// of them may be judged as a non-member's.
 func TestACutBehindLeft(t *testing.T) {
 	for in := 1; in < 12; in++ {
 		w := newWorld(t, 2)

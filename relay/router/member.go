@@ -80,8 +80,8 @@ func (r *Router) completeAnswered(t *topic) {
 	r.compact(t)
 }
 
-// heardNotice ends the wait for a notice's echo, and puts the notice in effect at its place. If the
-// wait has ended before, heardNotice does nothing.
+// heardNotice ends the wait for a notice's echo, and puts the notice in effect at its place. If
+// that wait has already ended, heardNotice does nothing.
 func (r *Router) heardNotice(t *topic, fr *frame) {
 	if fr.effect != effectAwaited {
 		return
@@ -131,7 +131,7 @@ func (r *Router) completeEarlier(fr *frame) bool {
 		return true
 	}
 	for _, earlier := range slices.Clone(way[:i]) {
-		if earlier.effect < effectGranted { // else it is in effect, and completing it led here
+		if earlier.effect < effectGranted { // else it is in effect, and that led to this call
 			r.directory.topics[earlier.topic()].forgetNotice(earlier)
 			r.completeNotice(earlier)
 		}
@@ -170,12 +170,12 @@ func (r *Router) completeNotice(fr *frame) {
 	r.runLane(fr.lane)
 }
 
-// settleEarlier finishes the frames that precede fr, which is a leave, in its lane. Parked frames
-// are left out, and so are joins and leaves that are not in effect. settleEarlier is called when fr
-// takes effect at its place. The frames that it finishes are published by then, since the broker
-// publishes the notice of fr after them. The edge must learn that these frames are finished before
-// it hears that the session left. Otherwise the edge could replay a message that was published as a
-// member's, and the replay would be judged as a non-member's.
+// settleEarlier is called when fr, which is a leave, takes effect at its place. It finishes the
+// frames before fr in fr's lane, except parked frames, and joins and leaves that are not in effect.
+// The frames that it finishes are published by then, since the broker publishes the notice of fr
+// after them. The edge must learn that these frames are finished before it hears that the session
+// left. Otherwise the edge could replay a message that was published as a member's, and the replay
+// would be judged as a non-member's.
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
 		if earlier.stage >= stageReady && !earlier.notice() { // else parked, or a notice
@@ -218,7 +218,7 @@ func (r *Router) nonMember(fr *frame) {
 // refuse answers a non-member. A leave is answered with NotMember. A message is answered with
 // NotMember too if the group has members at this relay. If it has none and the broker is away, the
 // message is answered with Undecided. If the broker is there, it counts the group's subscribers,
-// and counted answers the message.
+// and Router.counted then sends the answer.
 func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// moveAll asks every edge that can move to link elsewhere. Each begins at a random moment within
-// window. Edges that link later are asked too.
+// moveAll asks each edge to link elsewhere, if the edge can move. Each begins at a random moment
+// within window. Edges that link later are asked too.
 func (r *Router) moveAll(window time.Duration) {
 	r.window = window
 	for _, e := range r.directory.inOrder() {
@@ -26,7 +26,8 @@ func (r *Router) askToMove(l Link) {
 	}
 }
 
-// holdLive makes Live wait for a follower that was told on this link.
+// holdLive makes link.Live wait until f is live or dropped, if f has members. The edge has told f's
+// topic on this link.
 func (r *Router) holdLive(f *follower) {
 	if f.bound > 0 && !f.holdsLive {
 		f.holdsLive = true
@@ -56,7 +57,7 @@ func (r *Router) tellLive(e *edge) {
 }
 
 // moved handles Moved: another link of the edge has taken over. The link that brought Moved ends
-// when the broker has answered a Flush, or after leaveWait. So that link usually still carries what
+// when the broker has answered a Flush, or after leaveWait. By then it has usually carried all that
 // was published before Moved came.
 func (r *Router) moved(e *edge) *violation {
 	if !e.outbox.ready || !e.outbox.link.Moves() || e.leaving != 0 {
@@ -74,9 +75,9 @@ func (r *Router) flushed(ev broker.Flushed) {
 	r.heardOut(ev)
 }
 
-// leave makes Router.flush close the link for which moved asked the broker for a Flush with this
-// token. If leave was called for this token before, or if moved did not ask for the Flush, leave
-// does nothing.
+// leave ends the link for which Router.moved sent the broker a Flush with this token: Router.flush
+// closes it at the end of the step. If there is no such link, or leave was already called with this
+// token, leave does nothing.
 func (r *Router) leave(token uint64) {
 	if m := asker[mover](&r.requests, token); m.Link != nil {
 		r.left = append(r.left, m.Link)

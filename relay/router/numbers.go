@@ -6,12 +6,12 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// numbers records which of an edge's numbers are finished on one link: all up to through, and all
-// in the ranges of above.
+// numbers records which of an edge's numbers are finished on one link. These are the numbers up to
+// the field through, and those in the ranges of the field above.
 type numbers struct {
 	through uint64
 	above   ranges // all ranges lie above through+1
-	arrived uint64 // the last number that came, or through if none came
+	arrived uint64 // the last number that came; if none came, equal to through
 	changed bool   // a number was finished since flush last sent an Ack
 }
 
@@ -20,9 +20,8 @@ func (n *numbers) start(first uint64) {
 	*n = numbers{through: first - 1, arrived: first - 1}
 }
 
-// arrive notes that a number came. It returns false if the number is not above all that came
-// before. Numbers that the edge leaves out count as finished, since an edge sends all its
-// unfinished ones.
+// arrive notes that a number came. It returns false if the number is not above all earlier ones.
+// Numbers that the edge leaves out count as finished, since an edge sends all its unfinished ones.
 func (n *numbers) arrive(number uint64) bool {
 	if number <= n.arrived {
 		return false
@@ -35,7 +34,7 @@ func (n *numbers) arrive(number uint64) bool {
 }
 
 // finish notes that the numbers from first to last are finished. None of them may be finished
-// before.
+// already.
 func (n *numbers) finish(first, last uint64) {
 	n.changed = true
 	if first > n.through+1 {
@@ -64,7 +63,7 @@ func (n *numbers) ack() link.Ack {
 	return link.Ack{Through: n.through, Finished: n.above.upTo(link.MaxRanges)}
 }
 
-// acks returns as many Acks as the ranges of above need. It returns none if there are no ranges.
+// acks returns Acks for all ranges of numbers.above, or no Ack if there are no ranges.
 func (n *numbers) acks() (all []link.Ack) {
 	for some := range slices.Chunk(n.above.all(), link.MaxRanges) {
 		all = append(all, link.Ack{Through: n.through, Finished: some})

@@ -105,7 +105,8 @@ func TestP8_NumbersMayFinishInAnyOrder(t *testing.T) {
 	}
 }
 
-// wantNumbers compares n with the slice finished, which says of each number whether it is finished.
+// wantNumbers checks n against the parameter finished. Its element i says whether the number i is
+// finished.
 func wantNumbers(t *testing.T, name string, n *numbers, finished []bool) {
 	t.Helper()
 	var want []link.Range

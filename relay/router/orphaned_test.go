@@ -19,7 +19,7 @@ func TestP8_AnEdgeThatLinksAgainAndAgainDoesNotFillTheBrokersQueue(t *testing.T)
 	e.channel(1, "a")
 	w.settle()
 	rl.broker.onPublish = func(broker.Publish) bool { return false }
-	const each, most = 100 << 10, 4 << 20 // most is the log size that testEdge tells
+	const each, most = 100 << 10, 4 << 20 // the constant most is the log size that testEdge tells
 	for range 30 {
 		e.one(1, "a", strings.Repeat("x", each))
 	}

@@ -3,8 +3,8 @@ package router
 import "github.com/edgerelay/edgerelay/relay/broker"
 
 // outage is the router's state that concerns outages of the broker. docs/outage.md describes
-// outages. Nobody knows beforehand when the broker goes away. So publications that were made here
-// and not heard are kept while the broker is there too, see unheard.
+// outages. Publications that were made here and not heard are kept at all times, since nobody knows
+// beforehand when the broker goes away, see unheard.
 type outage struct {
 	away         bool    // the broker is away, as its last State says
 	deafened     int     // number of topics whose subscription is lost
@@ -25,7 +25,7 @@ func (r *Router) state(ev broker.State) {
 		r.sendStatus(e)
 	}
 	if r.outage.away {
-		r.goAhead() // first: the sessions that openUnconfirmed binds need none of these messages
+		r.goAhead() // before openUnconfirmed: sessions bound there do not need what goAhead gives
 		for _, e := range r.directory.inOrder() {
 			if e.outbox.ready {
 				r.openUnconfirmed(e)

@@ -21,7 +21,7 @@ type Dialect interface {
 	Check(s link.Session) error
 	// Topics appends to dst the topics that s is a member of from its connect on. There are two
 	// such topics at most. The connect of a session that has none is confirmed at once. All calls
-	// for one session append the same topics in the same order. Topics is called often.
+	// for one session append the same topics in the same order. The router calls this method often.
 	Topics(dst []protocol.Topic, s link.Session) []protocol.Topic
 	// Parse returns what a client's frame asks for. The parameter again says that the frame was
 	// granted on an earlier link, while the broker was away. Rules that may differ from relay to
@@ -30,8 +30,8 @@ type Dialect interface {
 	// Notice returns the text that c, which is a Join or a Leave, publishes to its topic. Render is
 	// given this text as msg, like the text of any other publication.
 	Notice(s link.Session, c *Command) string
-	// Answer returns the text by which a client learns what became of its command. v.Reason is Done
-	// only for a Join or a Leave that takes effect. c.Text is then the notice.
+	// Answer returns the text by which a client learns what became of its command. If v.Reason is
+	// Done, the command is a Join or a Leave that takes effect, and c.Text is its notice.
 	Answer(s link.Session, c *Command, v Verdict) []byte
 	// Render appends to b the text that members of t are sent for a publication. The parameter from
 	// names the user who published it, and msg is the published text. The result except names a
@@ -61,9 +61,10 @@ type Command struct {
 	Verb Verb
 	Kind uint8 // index in Dialect.Kinds
 	// Fixed means that clients cannot choose the topic's name. The router bounds how many topics
-	// one user may address. Beyond that bound it refuses a Publish, a MemberPublish or a Join as
-	// ManyAddressed. It does not refuse a command that was granted on an earlier link. A Publish or
-	// a MemberPublish with Fixed set does not count for the bound, and is never refused for it.
+	// one user may address. A Publish or a MemberPublish with Fixed set does not count for that
+	// bound, and is never refused for it. Any other Publish or MemberPublish, and any Join, is
+	// refused as ManyAddressed if its topic exceeds the bound. A command that was granted on an
+	// earlier link is not refused.
 	Fixed bool
 	Topic protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
@@ -78,16 +79,15 @@ type Reason uint8
 const (
 	Done Reason = iota // the command has its effect
 	// The session is not a member of the topic. As the answer to a MemberPublish, NotMember also
-	// says that the topic has members or subscribers. As the answer to a Leave it says nothing
-	// about others.
+	// says that the topic has members or subscribers. As the answer to a Leave, it does not.
 	NotMember
 	NoMembers       // nobody is a member or a subscriber
 	Undecided       // the broker cannot say now whether anybody is a member
 	ManyTopics      // the session is in Verdict.Most topics or more
 	ManyMemberships // the session's edge has no room for more memberships
 	ManyAddressed   // the user has addressed Verdict.Most topics within Verdict.Window
-	// The rate of the command's topic is used up. At the same time, too many bytes of the session's
-	// edge already wait for the rates of topics.
+	// The command's topic has used up its rate, so the message would have to wait. But the edge's
+	// messages that already wait for the rates of their topics take too many bytes.
 	TooMuch
 
 	Reasons // number of reasons
