@@ -57,7 +57,7 @@ func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	}
 }
 
-// TestEachReasonHasAnAnswer checks that each reason after Done is answered with a text of its own.
+// TestEachReasonHasAnAnswer checks that each reason except Done is answered with a text of its own.
 // The text must also differ from the default text and from the client's own text.
 func TestEachReasonHasAnAnswer(t *testing.T) {
 	seen := map[string]bool{"error: not delivered": true}
