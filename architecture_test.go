@@ -52,8 +52,8 @@ func TestArchitectureIsAMap(t *testing.T) {
 	}
 }
 
-// declared maps names that one package declares to their kinds. It has functions, types, methods
-// and fields. A method's name has the form Type.method here, and a field's the form Type.field.
+// declared has the kind of each function, type, method and field that a package declares, by name.
+// The name of a method has the form Type.method here, and that of a field the form Type.field.
 type declared map[string]kind
 
 type kind uint8
@@ -65,7 +65,7 @@ const (
 )
 
 // declarations returns what each of our packages declares, by the package's directory. It leaves
-// out tests, and has the files of all operating systems.
+// out tests, and includes the files for every operating system.
 func declarations(t *testing.T) (packages map[string]declared) {
 	t.Helper()
 	packages = map[string]declared{}
@@ -233,9 +233,9 @@ func TestTheMapHasEachPackage(t *testing.T) {
 	}
 }
 
-// byPackage returns the names that the packages declare, each in two forms: alone, and behind the
-// last element of its package's path, as in "gateway.Hub". That last element is there alone too,
-// with the kind typeName.
+// byPackage returns each name that a package declares in two forms: alone, and behind the package's
+// name, as in "gateway.Hub". It also returns the package's name alone, with the kind typeName. The
+// package's name is here the last element of its path.
 func byPackage(packages map[string]declared) declared {
 	all := declared{}
 	for dir, names := range packages {
@@ -250,7 +250,7 @@ func byPackage(packages map[string]declared) declared {
 }
 
 var (
-	// dotted matches names with a dot, of code and of files.
+	// dotted matches a name with a dot, such as gateway.Hub or feed.go.
 	dotted  = regexp.MustCompile(`[\w/.*…-]*[A-Za-z]\w*\.[A-Za-z]\w*`)
 	fetched = regexp.MustCompile(`\]\([^)]*\)`)
 	isFile  = regexp.MustCompile(`\.(go|md|lua|txt)$`)
@@ -321,8 +321,8 @@ func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	}
 }
 
-// anchors returns the anchors of a page's headings, as sites such as GitHub make them. Such sites
-// number the anchors of headings with the same text. Here these headings share one anchor.
+// anchors returns the anchors of a page's headings, as sites such as GitHub make them. If headings
+// have the same text, such sites add a number to the anchors. Here these headings share one anchor.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {

@@ -137,7 +137,8 @@ func testCommands(t *testing.T, dir string) {
 }
 
 // TestDocsBuild runs the go build commands of docs/deploy.md, with another directory in place of
-// bin/. Each binary that the page starts must then be there, and must take --version.
+// bin/. Each binary that a command of the page starts must then be in that directory, and must take
+// --version.
 func TestDocsBuild(t *testing.T) {
 	long.Only(t, "it builds binaries")
 	const page = "docs/deploy.md"

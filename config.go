@@ -16,7 +16,7 @@ import (
 type settings struct {
 	edge  edge.Config
 	relay relay.Config
-	extra []string // warnings that load found
+	extra []string // warnings from the function load
 }
 
 // defaults maps variables to the values that they have in this program when they are not set. An
@@ -28,12 +28,12 @@ var defaults = map[string]string{
 	"RELAY_REDIS_URL":   "memory://",
 }
 
-// ports lists variables that have no default here. The port of such a variable is opened only if
-// the variable is set.
+// ports lists variables that have no default in this program. The port of such a variable is opened
+// only if the variable is set.
 var ports = []string{"EDGE_ADMIN_ADDR", "RELAY_ADDR", "RELAY_ADMIN_ADDR"}
 
-// variables lists the variables that load reads, each once, with their defaults in this program. It
-// leaves out EDGE_RELAY_URLS, whose value load ignores.
+// variables lists the variables that the function load reads, each once, with their defaults in
+// this program. EDGE_RELAY_URLS is not in the list, since load ignores its value.
 func variables() (list []config.Variable) {
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
 		known := slices.ContainsFunc(list, func(l config.Variable) bool { return l.Name == v.Name })
@@ -57,7 +57,8 @@ func variables() (list []config.Variable) {
 }
 
 // load reads the configurations of the edge and of the relay from environ. For some variables that
-// are not set, it chooses values that suit a cluster in one process. An error is config.Problems.
+// are not set, it chooses values that suit a cluster in one process. An error has the type
+// config.Problems.
 func load(environ []string) (c settings, err error) {
 	set := map[string]bool{}
 	for _, e := range environ {
@@ -75,9 +76,9 @@ func load(environ []string) (c settings, err error) {
 	}
 	for _, name := range ports {
 		if !set[name] {
-			// An edge or a relay alone has a default for this variable. Here that default may be
-			// the port that another variable names. Port 0 collides with no other port. If load
-			// finds no problem, it clears the address below.
+			// An edge or a relay alone has a default for this variable. In one process, the port of
+			// that default may belong to another variable already. Port 0 collides with no other
+			// port. If load finds no problem, it clears this address in the end.
 			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}
@@ -124,8 +125,9 @@ func openByDefault(environ []string) (open bool) {
 	return open
 }
 
-// join adds the Problems in err to problems. It leaves out a Problem if problems has one of the
-// same variable already. So a mistake in a variable that both configurations have is reported once.
+// join adds the Problems in err to problems. It leaves out a Problem of a variable that has a
+// Problem in problems already. So if both configurations have a variable, a mistake in it is
+// reported once.
 func join(problems config.Problems, err error) config.Problems {
 	var more config.Problems
 	errors.As(err, &more)

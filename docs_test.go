@@ -35,9 +35,9 @@ func papers(t *testing.T) (texts map[string]string) {
 	return texts
 }
 
-// TestTheFrontDoorIsShort bounds the words of README.md. It also checks that README.md and
-// README.zh.md each link to each paper, or to its folder. Papers whose names begin with README, and
-// those in docs/bench, need no link.
+// TestTheFrontDoorIsShort bounds the words of README.md. It also checks that both README.md and
+// README.zh.md link to every paper, or to the paper's folder. Papers whose names begin with README,
+// and those in docs/bench, need no link.
 func TestTheFrontDoorIsShort(t *testing.T) {
 	const words = 900
 	texts := papers(t)
@@ -116,8 +116,8 @@ func TestFilesNamePapersThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameMetricsThatThereAre checks that names in the papers that begin with
-// edgerelay_edge_, edgerelay_relay_, process_ or go_ are metrics.
+// TestPapersNameMetricsThatThereAre looks in the papers for names. A name that begins with
+// edgerelay_edge_, edgerelay_relay_, process_ or go_ must be a metric's name.
 func TestPapersNameMetricsThatThereAre(t *testing.T) {
 	known := map[string]bool{}
 	for _, r := range []*prometheus.Registry{edgeMetrics(t), relayMetrics(t)} {
@@ -200,8 +200,8 @@ func TestPapersNameTestsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameVariablesThatThereAre checks that names in the papers that begin with EDGE_,
-// RELAY_, LINK_ or JWT_ are variables.
+// TestPapersNameVariablesThatThereAre looks in the papers for names. A name that begins with EDGE_,
+// RELAY_, LINK_ or JWT_ must be a variable's name.
 func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	known := map[string]bool{"RELAY_API_ADDR": false}
 	for _, v := range append(edge.Variables(), relay.Variables()...) {

@@ -40,7 +40,7 @@ func otherDefaults() string {
 		case h.Default != v.Default:
 			lines = append(lines, "| `"+v.Name+"` | "+h.Default+" |")
 		}
-		here[v.Name] = v // a variable of both lists, such as LINK_KEYS, is told once
+		here[v.Name] = v // a variable of both lists, such as LINK_KEYS, is listed once
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
@@ -54,7 +54,8 @@ func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 }
 
 // generated checks that a page has certain texts. Each text must stand between the line that is its
-// key in texts and the next <!-- end -->. With -update, generated writes the texts there instead.
+// key in texts and the next <!-- end -->. With the flag -update, the function writes the texts
+// there instead.
 func generated(t *testing.T, page string, texts map[string]string) {
 	t.Helper()
 	old, err := os.ReadFile(page)

@@ -72,7 +72,7 @@ func goList(t *testing.T, args ...string) []string {
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// TestImportsPointDownwards checks what packages import against mayImport and mayUse. It leaves out
+// TestImportsPointDownwards compares what packages import with mayImport and mayUse. It leaves out
 // tests, and packages below test/.
 func TestImportsPointDownwards(t *testing.T) {
 	seen := map[string]bool{}
@@ -96,7 +96,8 @@ func TestImportsPointDownwards(t *testing.T) {
 	}
 }
 
-// forbidden returns why the package from may not import the package to, or "" if it may.
+// forbidden returns the reason why one package may not import another, or "" if it may. The
+// parameter from is the importing package, and to is the imported one.
 func forbidden(from, to string) string {
 	if ours, ok := strings.CutPrefix(to, module+"/"); ok {
 		if slices.Contains(mayImport[from], ours) {

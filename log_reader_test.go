@@ -52,7 +52,7 @@ func serve(t *testing.T, binary string, environ ...string) *server {
 	return s
 }
 
-// lives fails the test if the process has ended.
+// lives checks that the process has not ended.
 func (s *server) lives(t *testing.T) {
 	t.Helper()
 	select {
@@ -160,9 +160,9 @@ func edgeEnv(addr, admin, relay string) []string {
 	}
 }
 
-// TestG2_ALogReaderThatLeavesCostsNoClient has the readers of the relay's and the edge's log go
-// away. Then the relay stops, and another one starts. The edge must live on, and its clients must
-// still reach each other.
+// TestG2_ALogReaderThatLeavesCostsNoClient closes the reading end of the relay's log, and that of
+// the edge's log. Then the relay stops, and another one starts. The edge must live on, and its
+// clients must still reach each other.
 func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)
@@ -187,9 +187,9 @@ func TestG2_ALogReaderThatLeavesCostsNoClient(t *testing.T) {
 	edge.stops(t, syscall.SIGTERM)
 }
 
-// TestG2_ALogReaderThatIsStuckCostsNoClient has nobody read the logs. Clients come and go until the
-// edge drops lines. Two other clients must still reach each other, and both servers must stop with
-// exit status 0.
+// TestG2_ALogReaderThatIsStuckCostsNoClient does not read the logs of the relay and the edge.
+// Clients come and go until the edge drops lines of its log. Two other clients must still reach
+// each other, and both servers must stop with exit status 0.
 func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
 	relayAddr, relayAdmin, edgeAddr, edgeAdmin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	relay := serve(t, "relay", relayEnv(relayAddr, relayAdmin)...)

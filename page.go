@@ -19,7 +19,8 @@ var pageHTML []byte
 const pagePolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// page returns a handler that serves, at / alone, the page for trying a cluster.
+// page returns a handler for the page on which a user tries the cluster. It serves that page only
+// at the path /.
 func page() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -96,8 +96,8 @@ const screenshot = "EDGERELAY_SCREENSHOT"
 //go:embed testdata/tabs.html
 var tabs []byte
 
-// talker has a script by which a tab takes part in the talk. The tab takes a step once it shows the
-// line for which the step waits.
+// talker has a script by which a tab takes part in the talk. Each step of the script waits until
+// the tab shows a certain line.
 //
 //go:embed testdata/talker.html
 var talker []byte
@@ -197,9 +197,9 @@ func startProduct(t *testing.T) (addr string) {
 }
 
 // browse starts a browser without a window, and returns once the channel loaded is closed. If the
-// browser does not start, or ends before that, the test is skipped. The browser is killed when the
-// test ends, and after two minutes at the latest. Whenever the browser ends, the channel ended gets
-// its error, or nil.
+// browser does not start, or ends before loaded is closed, the test is skipped. The browser is
+// killed when the test ends, and after two minutes at the latest. Once the browser has ended, the
+// returned channel gets its error, or nil.
 func browse(t *testing.T, path string, loaded <-chan struct{}, args ...string) (ended <-chan error) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "page")

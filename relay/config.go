@@ -42,8 +42,8 @@ type Config struct {
 	Logging logging.Config
 }
 
-// Load reads the configuration of a relay from environ, which has the form of os.Environ. The error
-// is config.Problems.
+// Load reads the configuration of a relay from environ, which has the form of os.Environ. An error
+// has the type config.Problems.
 func Load(environ []string) (Config, error) { return config.Load[Config](environ) }
 
 // Variables lists the variables that Load reads.

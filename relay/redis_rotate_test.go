@@ -97,8 +97,8 @@ func (r *rotated) ready() string {
 	return body
 }
 
-// await waits until holds returns true. If the test has failed, await shows what the relay has
-// logged.
+// await waits until the function holds returns true. If the test has failed, await shows what the
+// relay has logged.
 func (r *rotated) await(what string, holds func() bool) {
 	r.t.Helper()
 	defer func() {
@@ -147,7 +147,7 @@ func TestRedisFilesBroken(t *testing.T) {
 	old, next := redistest.NewAuthority(t), redistest.NewAuthority(t)
 	r := rotate(t, old)
 	for range 2 {
-		begin := len(r.lines.String()) // before the files change: it may log them soon
+		begin := len(r.lines.String()) // before the changes: the relay may log them at once
 		r.write(r.ca, []byte("no certificate"))
 		if err := os.Remove(r.key); err != nil {
 			t.Fatal(err)

@@ -119,11 +119,11 @@ func (r *Relay) AdminAddr() net.Addr {
 	return r.admin.Addr()
 }
 
-// Run serves until ctx is done, and then drains. For at most 3 s the relay goes on while its edges
-// link to other relays. Then it takes no new frames, and goes on until earlier frames of the edges
-// that stayed are acknowledged. It says Bye to these edges at most 5 s after ctx was done. Run
-// returns the error of Listen or of the part that failed, or nil. Abort ends Run early. Run may be
-// called only once.
+// Run serves until ctx is done, and then drains. At first the relay goes on for up to 3 s, while
+// its edges link to other relays. Then it accepts no more frames from the edges that stayed, and
+// waits until their earlier frames are acknowledged. It says Bye to these edges at most 5 s after
+// ctx was done. Run returns the error of Listen or of the part that failed, or nil. Abort ends Run
+// early. Run may be called only once.
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.Listen(); err != nil {
 		return err
@@ -221,7 +221,7 @@ func (r *Relay) brokerCause() string {
 	return ""
 }
 
-// missingPermissions names the permissions that the broker is known to need and not to have.
+// missingPermissions names the permissions that the broker needs and is known to lack.
 func (r *Relay) missingPermissions() string {
 	if b, ok := r.broker.(interface{ Missing() []string }); ok {
 		return strings.Join(b.Missing(), " ")

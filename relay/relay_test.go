@@ -43,8 +43,8 @@ func TestBadValuesNameTheirVariable(t *testing.T) {
 	}
 }
 
-// TestShardedChannelsNeedARedisCluster checks that RELAY_REDIS_SHARDED is refused beside any other
-// URL.
+// TestShardedChannelsNeedARedisCluster checks that RELAY_REDIS_SHARDED is refused unless
+// RELAY_REDIS_URL is for a Redis Cluster.
 func TestShardedChannelsNeedARedisCluster(t *testing.T) {
 	for url, want := range map[string]bool{
 		"redis+cluster://h": true, "rediss+cluster://h:1,i": true, "redis://h": false, "rediss://h": false,

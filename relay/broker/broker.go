@@ -16,9 +16,10 @@ import (
 // bound the number of its unanswered requests. The Broker may be given several requests of one kind
 // about one topic. Those that succeed are carried out in the order of the calls.
 //
-// While Run runs, each request but Subscribe is answered exactly once. A request may fail, for
-// example because the back end is away. The answer then has an Err. But a Flushed has no Err: after
-// a failure its Heard is false. The Broker does not try a failed request again. The caller may.
+// While Run runs, each request except a Subscribe is answered exactly once. A request may fail, for
+// example because the back end is away. The answer then has an Err. A Flushed has no Err. Instead,
+// its Heard is false after a failure. The Broker does not try a failed request again. The caller
+// may make the request again.
 //
 // A Subscribe may be answered several times, and the Broker itself retries it. A Subscribe may stay
 // unanswered if another Subscribe or an Unsubscribe of its topic follows.
@@ -42,7 +43,7 @@ type Broker interface {
 	// Subscribe asks for a topic's publications. Subscribed answers the request once the back end
 	// has confirmed the subscription. Until Unsubscribe is called, the Broker subscribes anew if
 	// the subscription fails or is lost. Another Subscribed comes once the back end has confirmed
-	// the new subscription. It has the Token of the topic's last Subscribe.
+	// the new subscription. That Subscribed has the Token of the topic's last Subscribe.
 	Subscribe(t protocol.Topic, token uint64)
 	// Unsubscribe ends a subscription, and is not answered. After the call, a Subscribed or
 	// Received of the topic may still arrive.
@@ -55,11 +56,11 @@ type Broker interface {
 	// this Broker counts too. Counted answers the request.
 	CountSubscribers(t protocol.Topic, token uint64)
 
-	// Flush asks to be told when all publications that are on their way now have come. Flushed
-	// answers the request. If Heard is true, Flushed comes after the Received of every message that
-	// was published before the call. This holds for topics whose subscriptions are in force. The
-	// method Flush of redisbroker.Cluster names an exception. If there is no connection to the back
-	// end, or the connection is lost, Flushed still comes, but Heard may be false.
+	// Flush asks the Broker to send a Flushed after all publications that are now under way. If
+	// Heard is true, Flushed comes after the Received of every message that was published before
+	// the call. This holds for topics whose subscriptions are in force. The method Flush of
+	// redisbroker.Cluster names an exception. If there is no connection to the back end, or the
+	// connection is lost, Flushed still comes, but Heard may be false.
 	Flush(token uint64)
 
 	// Name returns the name of the back end. The relays of one cluster read the same name. Name may
@@ -87,9 +88,9 @@ type Publish struct {
 	// mark of (Topic, Instance) is a Duplicate.
 	Instance protocol.Instance
 	Number   uint64
-	// Predecessor is a lower Number of Instance on Topic: the highest one that the caller does not
-	// know to be finished. It is 0 if there is none. If the mark is below Predecessor, the request
-	// is Refused.
+	// Predecessor is the highest Number of Instance on Topic that is below Number and may be
+	// unfinished, as far as the caller knows. It is 0 if there is none. If the mark is below
+	// Predecessor, the request is Refused.
 	Predecessor uint64
 	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If there is no
 	// mark, or a lower one, the mark is raised to Floor before anything else happens.
@@ -155,8 +156,8 @@ type Subscribed struct {
 type Received struct{ Publication Publication }
 
 // Deaf tells that subscriptions were lost. If All is true, the subscriptions of all topics were
-// lost. Otherwise only the subscription of Topic was lost. Until the next Subscribed of such a
-// topic, the topic's publications may be missed.
+// lost. Otherwise only the subscription of Topic was lost. Publications of a topic may be missed
+// from the loss of its subscription until its next Subscribed.
 type Deaf struct {
 	All   bool
 	Topic protocol.Topic
@@ -167,16 +168,17 @@ type Deaf struct {
 // Publications has fewer than PageSize, or none.
 //
 // Through is the position of the last entry that the page covers, or zero if the page covers none.
-// Between the position in the request and Through, publications may be missing from Publications.
-// These cannot be read. If More is true, the caller should ask for the next page after Through.
+// Publications that cannot be read are left out of Publications, although Through covers them. If
+// More is true, the caller should ask for the next page after Through.
 //
 // Top is the topic's top, or zero if none is known. It may be after the last entry of the history,
 // since a history expires before the top.
 //
 // Genuine says that the server that answered is known to be among the servers that gave the topic's
 // last positions. A server that was restored or promoted is not among them until it gives a
-// position of the topic itself. Until then it may lack publications after Top. Also, other servers
-// may have given positions up to Top to other publications.
+// position of the topic itself. Until then, other servers may have given later positions than Top,
+// to publications that this server does not have. They may also have given positions up to Top to
+// other publications.
 type History struct {
 	Token        uint64
 	Topic        protocol.Topic
@@ -195,17 +197,17 @@ type Counted struct {
 	Err   error
 }
 
-// Flushed answers Flush. If Heard is true, the publications that Broker.Flush tells of have come.
-// If Heard is false, they may have come or not.
+// Flushed answers Flush. If Heard is true, the publications that the comment of Broker.Flush
+// describes have come. If Heard is false, some of them may not have come.
 type Flushed struct {
 	Token uint64
 	Heard bool
 }
 
 // State tells whether the back end is away. The back end counts as away while it, or a part of it,
-// does not answer, refuses publications, or lets the Broker have no subscriptions. A State is sent
-// at each change, and at the start if the back end is away. Until the first State the back end
-// counts as there.
+// does not answer, refuses publications, or does not give the Broker its subscriptions. A State is
+// sent at each change, and at the start if the back end is away. Before the first State, the back
+// end does not count as away.
 type State struct {
 	Away  bool
 	Cause error

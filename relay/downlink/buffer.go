@@ -32,7 +32,7 @@ type buffer struct {
 	chunks  [][]byte
 	bytes   int  // bytes in chunks, and in the batch that is being written
 	taken   int  // bytes in the batch that is being written
-	wasFull bool // bytes has reached full, and fill has not returned drained since
+	wasFull bool // the link is not writable until fill reports it drained
 	over    bool // frames that would exceed limit closed the buffer
 	closed  bool
 }
@@ -75,8 +75,9 @@ func (b *buffer) put(frames []byte) {
 }
 
 // fill moves queued chunks to the end of batch and returns the batch. It takes the first chunk in
-// any case, and further ones while the batch stays within chunkSize bytes. What the previous call
-// appended now counts as written. drained says that the link has become writable again.
+// any case, and further ones while the batch stays within chunkSize bytes. The chunks that the
+// previous call moved count as written from now on. The result drained says that the link has
+// become writable again.
 func (b *buffer) fill(batch []byte) (_ []byte, drained bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -114,7 +115,7 @@ func (b *buffer) overrun() bool {
 	return b.over
 }
 
-// close makes append refuse frames from now on. The frames queued before stay.
+// close makes append refuse frames from now on. The frames that are queued already stay.
 func (b *buffer) close() {
 	b.mu.Lock()
 	b.closed = true

@@ -59,8 +59,9 @@ func TestBufferKeepsFrames(t *testing.T) {
 	}
 }
 
-// TestBufferWritable lets the queued bytes reach full and then fall below full. Each time, fill
-// must report drained once. If the bytes have not reached full, fill must not report drained.
+// TestBufferWritable queues bytes up to the bound in the field full, and then empties the buffer.
+// Exactly one call of fill must report that the buffer has drained. If the queued bytes have not
+// reached the bound, no call may report it.
 func TestBufferWritable(t *testing.T) {
 	b := buffer{full: 2 * chunkSize, limit: 1 << 30}
 	frame := link.Answer{Text: make([]byte, chunkSize-20)}.Append(nil)

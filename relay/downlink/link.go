@@ -16,15 +16,16 @@ const (
 	// sessions, in bytes. It does not depend on the frame's length on the wire.
 	frameOverhead = 128
 	// portion is the size at which a part of a batch is handed on, in bytes of decoded frames. A
-	// batch of small frames takes much more memory decoded than on the link.
+	// small frame takes much more memory decoded than it has bytes on the link.
 	portion = 256 << 10
 	// foreseen bounds the room that a new slice of frames has from the start. A slice begins with
-	// room for as many frames as the last one had, but at least 1 and at most foreseen. Each
+	// room for as many frames as the previous slice got, but at least 1 and at most foreseen. Each
 	// element takes 16 bytes.
 	foreseen = 32
 )
 
-// Conn is what a Link needs of its connection. *link.Conn is one. Its methods must not block.
+// Conn is what a Link needs of its connection. Its methods must not block. *link.Conn implements
+// Conn.
 type Conn interface {
 	Wake()
 	Bye(code link.Code, text string)
@@ -50,12 +51,12 @@ type Link struct {
 	// Owned by the link's reader.
 	frames []any
 	size   int
-	last   int // number of frames that were handed on last
+	last   int // number of frames in the last call of Received
 }
 
 // NewLink returns a Link after the handshake that brought h. It calls no method of conn. The Link
-// calls Connected, Received and Writable of handler. Disconnected is left to NewLink's caller.
-// buffer is Config.Buffer, above 0.
+// calls Connected, Received and Writable of handler. The caller of NewLink must call Disconnected
+// when a link that has begun has ended. The argument buffer is Config.Buffer, and must be above 0.
 func NewLink(handler Handler, conn Conn, h link.Hello, buffer int) *Link {
 	node := strings.ToValidUTF8(h.Node, "?") // a metric label must be valid UTF-8
 	return &Link{

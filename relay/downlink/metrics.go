@@ -95,7 +95,7 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 	return m
 }
 
-// add adds the counts of a link that has ended to m.ended.
+// add adds to m.ended the counts of a link that has ended.
 func (m *metrics) add(s link.Stats) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

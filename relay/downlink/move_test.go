@@ -115,7 +115,7 @@ func TestAwaitMovedWaitsForThoseWhoCanMove(t *testing.T) {
 	}
 }
 
-// able links an edge that can be asked to move, and waits until the handler is told of the link.
+// able makes a link whose edge can be asked to move, and waits until the handler is told of it.
 func (f *fixture) able(t *testing.T, generation uint64) *edge {
 	t.Helper()
 	conn, _, err := link.Dial(t.Context(), link.DialConfig{URL: f.url, Keys: testKeys(t), Hello: link.Hello{

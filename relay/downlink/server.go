@@ -33,8 +33,8 @@ type Config struct {
 	Instance protocol.Instance // this boot of the relay
 	Name     string            // told to edges, for their logs
 	Build    string            // told to edges, for their logs
-	// Broker returns the name of the broker, to be told to edges; nil: no name. It is called in
-	// each handshake and must not block.
+	// Broker returns the name of the broker, which edges are told. If Broker is nil, they are told
+	// no name. Broker is called in each handshake and must not block.
 	Broker  func() string
 	Metrics prometheus.Registerer // nil: no metrics
 	Log     *slog.Logger          // nil: nothing is logged
@@ -60,12 +60,13 @@ type Server struct {
 	refusing bool       // new links are refused
 	closing  bool
 	links    map[*Link]*link.Conn
-	// moved is closed when no link is left that has begun and can move. Before AwaitMoved, and
-	// after the channel was closed, moved is nil.
+	// The channel moved is closed when no link is left that has begun and can move. Before
+	// AwaitMoved, and after the channel was closed, the field is nil.
 	moved chan struct{}
 }
 
-// NewServer returns a Server that feeds h. The caller must close the Server in the end.
+// NewServer returns a Server that tells h of its links and of what they bring. The caller must
+// close the Server in the end.
 func NewServer(cfg Config, h Handler) *Server {
 	if cfg.Buffer <= 0 {
 		cfg.Buffer = DefaultBuffer
@@ -122,8 +123,8 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 	return link.Welcome{Features: link.FeatureMove, Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}, nil
 }
 
-// serve runs a registered link until it has ended. The handler hears of the link at the first frame
-// after the handshake. If the edge only asks who the relay is, the handler does not hear of the
+// serve runs a registered link until it has ended. The handler is told of the link at the first
+// frame after the handshake. If the edge only asks who the relay is, the handler is not told of the
 // link.
 func (s *Server) serve(l *Link, conn *link.Conn, hello link.Hello) {
 	if hello.Generation == 0 {
@@ -201,7 +202,7 @@ func (s *Server) Refuse() {
 }
 
 // AwaitMoved waits until no link is left that has begun and can move, or until ctx is done. It
-// returns how many such links are left. It must be called after Refuse, and not twice at a time.
+// returns how many such links are left. It must be called after Refuse. Calls must not overlap.
 func (s *Server) AwaitMoved(ctx context.Context) (left int) {
 	s.mu.Lock()
 	moved := make(chan struct{})
@@ -243,7 +244,7 @@ func (s *Server) isRefusing() bool {
 	return s.refusing || s.closing
 }
 
-// register adds a link and returns true, or returns false when no new link is taken.
+// register adds a link and returns true. It returns false if the server refuses new links.
 func (s *Server) register(l *Link, conn *link.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -260,7 +261,7 @@ func (s *Server) unregister(l *Link, conn *link.Conn) {
 	s.mu.Lock()
 	delete(s.links, l)
 	s.tellMovedLocked()
-	s.metrics.add(conn.Stats()) // under mu: no scrape may count l twice or not at all
+	s.metrics.add(conn.Stats()) // under mu, so that a scrape counts l once
 	s.mu.Unlock()
 	s.running.Done()
 }

@@ -178,8 +178,8 @@ func listen(t *testing.T, buffer int) *fixture {
 	return f
 }
 
-// dial links an edge and returns it after the handshake. If stop is not nil, the edge handles no
-// frame until stop is closed.
+// dial makes a link and returns its edge after the handshake. If stop is not nil, the edge handles
+// no frame until stop is closed.
 func (f *fixture) dial(t *testing.T, generation uint64, stop chan struct{}) (*edge, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -217,8 +217,8 @@ func ended(t *testing.T, err error, code link.Code, remote bool) {
 	}
 }
 
-// series returns the value of a counter or gauge. labels are the values of its labels. Without
-// labels, series returns the sum of all series of that name.
+// series returns the value of the counter or gauge called name. The argument labels has the values
+// of its labels. Without labels, series returns the sum of all series of that name.
 func (f *fixture) series(t *testing.T, name string, labels ...string) (v float64) {
 	t.Helper()
 	families, err := f.metrics.Gather()
@@ -259,7 +259,8 @@ func TestFramesUp(t *testing.T) {
 	}
 	e.send(batch)
 	f.handler.await(t, l, len(want))
-	// This message overwrites the reader's buffer. The frames handed on before must not change.
+	// This message overwrites the reader's buffer. The frames that were handed on already must not
+	// change.
 	third := link.Message{Number: 4, Session: 1, Payload: bytes.Repeat([]byte("z"), 500)}
 	e.send(third.Append(nil))
 	want = append(want, third)
@@ -339,8 +340,8 @@ func TestStalledEdge(t *testing.T) {
 
 	frame := link.Publication{Topic: 1, Payload: bytes.Repeat([]byte("x"), 60_000)}.Append(nil)
 	sent := 0
-	// The metric must reach buffer too. It may differ from Queued, since the kernel takes bytes at
-	// any time.
+	// The metric must also be at least the size in the constant buffer. It may differ from Queued,
+	// since the kernel takes bytes at any time.
 	full := func() bool {
 		const queued = "edgerelay_relay_link_queued_bytes"
 		return slowLink.Queued() >= buffer && f.series(t, queued) >= buffer
@@ -354,7 +355,7 @@ func TestStalledEdge(t *testing.T) {
 		recv(t, "publication for the other edge", fast.in)
 	}
 	close(stop)
-	// The link may have been reported as writable before, when the kernel's buffers took what was
+	// The link may have been reported as writable earlier, when the kernel's buffers took what was
 	// queued. Such reports are skipped.
 	for recv(t, "writable", f.handler.writable) != slowLink || slowLink.Queued() >= buffer/2 {
 	}
@@ -397,7 +398,7 @@ func TestHandlerRefuses(t *testing.T) {
 		}
 		e.send(link.Moved{}.Append(nil))
 		ended(t, recv(t, "end", e.end), tt.code, true)
-		if err := f.server.Close(t.Context()); err != nil { // waits for the link
+		if err := f.server.Close(t.Context()); err != nil { // waits until the link has ended
 			t.Fatal(err)
 		}
 		if len(f.handler.down) != 0 {

@@ -33,8 +33,8 @@ var (
 	ample = Config{HistorySize: 10_000, HistoryAge: time.Minute, MarkAge: time.Hour}
 )
 
-// Run runs the suite. The function open makes a new back end, which ends with the test that open is
-// given.
+// Run runs the suite. The function open makes a new back end for one test, and ends it after that
+// test.
 func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 	for _, c := range []struct {
 		name   string

@@ -96,7 +96,7 @@ func testTrimmed(t *testing.T, b Backend) {
 	}
 }
 
-// testEpochPages reads a history of several epochs from each of its positions on.
+// testEpochPages reads a history of several epochs after each of its positions.
 func testEpochPages(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	var all []broker.Publication
@@ -107,7 +107,7 @@ func testEpochPages(t *testing.T, b Backend) {
 			p := r.Message(group, n, fmt.Sprint(n))
 			pub := broker.Publication{Topic: group, Content: protocol.Content{From: "1", Msg: p.Msg}, Instance: r.Instance, Number: n}
 			if i == 0 && n > 1 {
-				// To know a higher position than the top begins an epoch.
+				// A publisher that knows a higher position than the top begins a new epoch.
 				p.Known = protocol.Position{Epoch: top.Epoch, Offset: top.Offset + 9}
 				pub.Previous = top
 			}
@@ -174,8 +174,8 @@ func testExpiry(t *testing.T, b Backend) {
 	first := fill(r, group, 3)[2]
 	Eventually(t, "history gone", func() bool { return len(r.History(group, protocol.Position{}).Publications) == 0 })
 
-	// The last position is still told. A publication continues from that position, even if the
-	// publisher does not know it.
+	// The back end still tells the last position. A publication continues from that position, even
+	// if the publisher does not know the position.
 	after := protocol.Position{Epoch: first.Epoch, Offset: 1}
 	if page := r.History(group, after); len(page.Publications) != 0 || page.More || !page.Through.IsZero() || page.Top != first {
 		t.Errorf("history after its end: %+v, want the top %v", page, first)

@@ -34,7 +34,7 @@ func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
 // of Redis has them. The zero Saved is empty.
 type Saved struct{ kept memorybroker.Kept }
 
-// Save returns a copy of what is kept now. Its cost grows with all that is kept.
+// Save returns a copy of all that is kept now. The more is kept, the longer Save takes.
 func (m *Memory) Save() (s Saved) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()
@@ -43,11 +43,11 @@ func (m *Memory) Save() (s Saved) {
 }
 
 // Load replaces what the Memory keeps with a copy of what s has. This stands for a restart of Redis
-// from a snapshot. The zero Saved stands for a restart without a snapshot. From then on the Memory
+// from a snapshot. The zero Saved stands for a restart without a snapshot. After Load the Memory
 // counts as another server. At its next publication each topic begins a new epoch, unless the topic
 // is in protocol.MaxEpoch. The new epoch is later than the saved epoch of the topic. It is also
-// later than the epoch of the publisher's Known, if that is below protocol.MaxEpoch. Subscriptions
-// stay, and no Event tells of the restart.
+// later than the epoch of the publisher's Known, if the epoch of Known is below protocol.MaxEpoch.
+// Subscriptions stay, and no Event tells of the restart.
 func (m *Memory) Load(s Saved) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()

@@ -190,7 +190,7 @@ func testManyMarks(t *testing.T, b Backend) {
 	for writer := range writers {
 		wantMark(t, fmt.Sprint("writer ", writer), r, group, protocol.Instance{byte(writer), 0xee, 15: byte(writer)}, rounds)
 	}
-	// In one pipeline, the instances take turns quickly.
+	// The instances take turns again, now without waiting for answers.
 	from := r.Events()
 	const few = 20
 	for number := uint64(rounds); number <= rounds+2; number++ {
@@ -353,7 +353,7 @@ func testKnown(t *testing.T, b Backend) {
 
 // testLaterEpoch brings a topic into an epoch that the clock has not reached, as if the clock had
 // been set back. The relay that saw this epoch must begin later epochs on other topics. The other
-// relay did not see this epoch. Soon it must begin later epochs, too.
+// relay did not see this epoch, but must also begin later epochs soon.
 func testLaterEpoch(t *testing.T, b Backend) {
 	future := protocol.Position{Epoch: uint64(time.Now().Add(time.Hour).UnixMicro()), Offset: 1}
 	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))

@@ -16,9 +16,10 @@ import (
 const Patience = time.Minute
 
 // Relay runs a Broker as a relay would, and keeps the Broker's events. A method that waits for an
-// event fails the test if the event does not come within Patience. Ask, Put, Say, Pipeline, History
-// and Count repeat a request that fails, as a relay does. A healthy Redis may answer too late on a
-// busy machine. Once and Read do not repeat requests, since they are for tests of failures.
+// event fails the test if the event does not come within Patience. Even a healthy Redis may answer
+// too late on a busy machine. So Ask, Put, Say, Pipeline, History and Count repeat a request that
+// fails, as a relay does. Once and Read do not repeat requests, since they are for tests of
+// failures.
 type Relay struct {
 	broker.Broker
 	Instance protocol.Instance // instance of the edge that the Relay publishes for
@@ -32,8 +33,8 @@ type Relay struct {
 	asked   map[uint64]int // answers so far, by the token of the request
 }
 
-// Start runs b until the test ends. By then every request with a token from Token must have been
-// answered exactly once.
+// Start runs b until the test ends. Each request whose token was made by Relay.Token must have been
+// answered exactly once by then.
 func Start(t testing.TB, b broker.Broker) *Relay {
 	t.Helper()
 	r := &Relay{Broker: b, Instance: protocol.NewInstance(), t: t, changed: make(chan struct{}), asked: make(map[uint64]int)}
@@ -81,8 +82,8 @@ func (r *Relay) Token() uint64 {
 	return r.token
 }
 
-// Events returns the number of events so far. Await looks only at later events if it gets this
-// number as its argument from.
+// Events returns the number of events so far. If Await is given this number, it looks only at later
+// events.
 func (r *Relay) Events() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -193,11 +194,11 @@ func (r *Relay) Message(t protocol.Topic, n uint64, msg string) broker.Publish {
 }
 
 // Pipeline publishes the messages of list without waiting for an answer in between, as a lane does.
-// It returns the answers in the order of list. All messages are of one topic and one instance,
-// and their numbers rise. Pipeline makes each message the Predecessor of the next. If a message
-// fails, Pipeline awaits the answers to the messages behind it. Then it publishes the failed
-// message and those behind it again. The answer to a message that an earlier attempt published is
-// then a Duplicate.
+// It returns the answers in the order of list. All messages are of one topic and one instance, and
+// their numbers rise. Pipeline makes each message the Predecessor of the next. If a message fails,
+// Pipeline awaits the answers to the messages behind it. Then it publishes the failed message
+// again, and all messages behind it. If an earlier attempt has published a message, the next answer
+// to it is a Duplicate.
 func (r *Relay) Pipeline(list []broker.Publish) (answers []broker.Published) {
 	r.t.Helper()
 	for i := 1; i < len(list); i++ {
@@ -383,8 +384,8 @@ func (r *Relay) LostSince(t protocol.Topic, from int) bool {
 }
 
 // Told returns the highest position that an event has told of t so far. It is the position of a
-// received publication, or the Top of a Subscribed. Publications up to such a Top may be in the
-// history without having been received.
+// received publication, or the Top of a Subscribed. In the second case, publications up to that
+// position may be in the history without having been received.
 func (r *Relay) Told(t protocol.Topic) (top protocol.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

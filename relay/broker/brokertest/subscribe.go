@@ -45,8 +45,8 @@ func testSubscribedTop(t *testing.T, b Backend) {
 
 // followsWhole checks that the publications that r receives continue from top without a gap. If top
 // is zero, any position may come first. Publications at or before top do not count. followsWhole
-// looks at the first ten events about the topic, from the argument index on. It stops earlier if
-// the subscription is lost.
+// looks at ten events about the topic, or fewer if the subscription is lost. The argument index is
+// the index of the first event that may be one of them.
 func followsWhole(t *testing.T, r *Relay, index int, top protocol.Position) {
 	t.Helper()
 	for next, n := top, 0; n < 10; n++ {
@@ -72,8 +72,9 @@ func testFlush(t *testing.T, b Backend) {
 	listener.Join(group)
 	index, deaf := listener.Events(), false
 	// flushed publishes msg, calls Flush, and waits for a Flushed. It reports whether this Flushed
-	// answers the call, has Heard, and came after msg. If the answer has Heard but msg did not come
-	// before, flushed fails the test. It does not fail the test if the subscription was lost.
+	// answers the call, has Heard, and came after msg. If the Flushed answers the call and has
+	// Heard, but msg has not come yet, flushed fails the test. It does not fail the test if the
+	// subscription was lost.
 	flushed := func(msg string) bool {
 		t.Helper()
 		b.PublishBare(t, group, "1", msg)

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Expiring is a map whose entries expire when the time age has passed since they were last put. So
-// entries expire in the order in which they were last put. The method sweep begins at the front of
-// Order, and stops at an entry that has not expired. The owner of an Expiring guards it against
-// concurrent use.
+// Expiring is a map whose entries expire. An entry expires when the time in the field age has
+// passed since its last put. So entries expire in the order of their last puts. The method sweep
+// begins at the front of Order, and stops at an entry that has not expired. The owner of an
+// Expiring guards it against concurrent use.
 type Expiring[K comparable, V any] struct {
 	age     time.Duration
 	Entries map[K]*list.Element // by key: element of Order, whose value is an *Entry
@@ -42,7 +42,7 @@ func (x *Expiring[K, V]) get(key K, now time.Time) (value V, ok bool) {
 	return entry.Value, true
 }
 
-// put sets the value of key. The entry expires when the time x.age has passed since now.
+// put sets the value of key. The entry expires at the time now plus x.age.
 func (x *Expiring[K, V]) put(key K, value V, now time.Time) {
 	expires := now.Add(x.age)
 	if el, ok := x.Entries[key]; ok {

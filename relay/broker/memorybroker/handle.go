@@ -56,7 +56,7 @@ func (h *Handle) Subscribe(t protocol.Topic, token uint64) {
 	h.mu.Lock()
 	deaf := h.deaf
 	h.mu.Unlock()
-	if !deaf { // reconfirm confirms the subscriptions of a deaf Handle
+	if !deaf { // reconfirm does this later for a deaf Handle
 		h.queue(broker.Subscribed{Topic: t, Token: token, Top: m.topLocked(t, time.Now())})
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// History is a topic's recent publications in order of position. The method page takes a nil
-// *History for an empty one.
+// History is a topic's recent publications in order of position. The method page treats a nil
+// *History as an empty one.
 type History struct {
 	size  int
 	Items []broker.Publication

@@ -49,8 +49,8 @@ func TestFullQueue(t *testing.T) {
 			defer held.Unlock()
 		})
 	})
-	// Once this event has come, the subscription is confirmed, and the sink waits for held. Nothing
-	// else leaves the queue until held is unlocked.
+	// This event says that the subscription is confirmed. The sink now waits for the mutex held.
+	// Nothing else leaves the queue until the test unlocks the mutex.
 	<-events
 	const messages = 100
 	publish := func(n uint64) {
