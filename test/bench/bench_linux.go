@@ -25,30 +25,31 @@ type bench struct {
 	last string
 }
 
-// scale holds two divisors: one of numbers of sessions, and one of durations.
+// scale holds two divisors: the first divides numbers of sessions, the second divides durations.
 type scale struct{ sessions, time int }
 
 var (
-	whole = scale{1, 1} // the only scale with budgets
+	whole = scale{1, 1} // budgets apply at this scale only
 	quick = scale{10, 4}
 )
 
-// sessions scales a number of sessions or of groups. The result is at least 20, or n itself if n is
-// less than 20.
+// bench.sessions divides n, a number of sessions or of groups, by the divisor of the scale. The
+// result is at least 20, or n if n is less than 20.
 func (b *bench) sessions(n int) int { return max(min(n, 20), n/b.scale.sessions) }
 
-// time scales a duration.
+// bench.time divides a duration by the divisor of the scale.
 func (b *bench) time(d time.Duration) time.Duration { return d / time.Duration(b.scale.time) }
 
-// rows adds rows to the report for one server in one case.
+// rows holds what the rows of one server in one case have in common. Its methods add these rows to
+// the report.
 type rows struct {
 	b                      *bench
 	scenario, server, what string
 	budgets                bool // budgets apply to this server
 }
 
-// of returns a value that adds rows for form f in one case of a scenario. The parameter what
-// describes that case. The method also prints a line of progress that names the case.
+// bench.of returns a rows value for form f in one case of a scenario. The parameter what describes
+// that case. bench.of also prints a line of progress that names the case.
 func (b *bench) of(scenario string, f *form, what string) rows {
 	b.say("%s: %s: %s", scenario, f.name, what)
 	return rows{b, scenario, f.name, what, f.budgets}
@@ -63,8 +64,8 @@ func (r rows) add(what, unit string, value, budget float64) {
 	r.b.rows = append(r.b.rows, report.Row{Scenario: r.scenario, Case: r.what, What: what, Server: r.server, Unit: unit, Value: value, Budget: budget})
 }
 
-// latency adds one row for each share. The row holds the percentile of the latencies at that share.
-// The budget applies to the first share.
+// latency adds a row for each number in shares: 0.99 adds the 99th percentile of the latencies. The
+// budget applies to the first row.
 func (r rows) latency(sorted []time.Duration, budget float64, shares ...float64) {
 	for _, share := range shares {
 		r.add(fmt.Sprintf("latency p%v", share*100), "ms", report.Percentile(sorted, share).Seconds()*1000, budget)
@@ -89,8 +90,8 @@ func (b *bench) print(text string) {
 	fmt.Fprintf(os.Stderr, "%4.0fs %s\n", time.Since(b.began).Seconds(), text)
 }
 
-// beat repeats the last progress line after each 20 s without a new one, until the function that
-// beat returns is called.
+// beat watches the progress lines: whenever 20 s pass without a new line, it prints the last line
+// again. The function stop ends the watch.
 func (b *bench) beat() (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -112,9 +113,9 @@ func (b *bench) beat() (stop func()) {
 	return func() { close(done) }
 }
 
-// runAll runs the scenarios that the options select, one after the other. It runs a scenario on
-// each selected server that can run it, and then goes on to the next scenario. So the figures of
-// one scenario are measured soon after each other.
+// runAll runs the scenarios that the options select, one after the other. It runs a scenario
+// o.count times on each selected server that can run it, and then goes on to the next scenario. So
+// the figures of one scenario are measured soon after each other.
 func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 	takePart := func(s scenario) (some []*form) {
 		for _, f := range forms {
@@ -129,7 +130,7 @@ func (b *bench) runAll(ctx context.Context, o options, forms []*form) error {
 		if runs += len(takePart(s)); len(takePart(s)) == 0 {
 			continue
 		}
-		if err := load.Room(b.sessions(s.most)); err != nil { // fails before minutes are spent
+		if err := load.Room(b.sessions(s.most)); err != nil { // fails before any scenario runs
 			return fmt.Errorf("%s: %w, or leave it out with -run", s.name, err)
 		}
 	}

@@ -20,7 +20,7 @@ const noRate = "EDGE_RATE=0" // without it the rate limit would be measured
 
 func startCluster(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, 2) }
 
-// startEdges starts a cluster with a number of edges. The settings in env are added to the
+// startEdges starts a cluster with the given number of edges. The settings in env are added to the
 // environment of each edge.
 func startEdges(ctx context.Context, b *bench, edges int, env ...string) (*site, error) {
 	redis, err := b.dir.Redis()
@@ -52,11 +52,11 @@ func startOne(ctx context.Context, b *bench) (*site, error) {
 	return &site{addrs: []string{one.Addr}, counted: []process{{"server", one.PID()}}, stop: stop}, nil
 }
 
-// parts holds the CPU times of a cluster's parts: all edges together, the relay that startEdges
-// starts, and Redis.
+// parts holds the CPU times of a cluster's parts: all edges together, the relay without the spare
+// relay, and Redis.
 type parts struct {
 	edges, relay, redis time.Duration
-	took                time.Duration // wall time in which they were spent; 0: unknown
+	took                time.Duration // wall time of the measurement; 0: unknown
 }
 
 func (p parts) servers() time.Duration { return p.edges + p.relay }
@@ -65,8 +65,9 @@ func (p parts) since(before parts) parts {
 	return parts{edges: p.edges - before.edges, relay: p.relay - before.relay, redis: p.redis - before.redis}
 }
 
-// less subtracts the CPU time that a cluster at rest spends in the same wall time. Each part keeps
-// at least 1 µs. The field took must be set in p and in idle.
+// less returns p without the CPU time that a cluster at rest would spend in the same wall time. The
+// parameter idle is a measurement of the cluster at rest, which less scales to that wall time. Each
+// part of the result is at least 1 µs. The field took must be set in p and in idle.
 func (p parts) less(idle parts) parts {
 	beyond := func(spent, meanwhile time.Duration) time.Duration {
 		return max(time.Microsecond, spent-time.Duration(float64(meanwhile)*p.took.Seconds()/idle.took.Seconds()))

@@ -4,8 +4,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/report"
 )
 
-// goal is an upper bound for a figure of the cluster. The bound is the peer's figure in the same
-// run, multiplied by most.
+// goal is an upper bound for a figure of the cluster. The bound is the same figure of another
+// server in the same run, multiplied by the field most.
 type goal struct {
 	scenario, of, what string // scenario, case and measurement of the figure
 	peer               string // name of the other server

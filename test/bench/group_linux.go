@@ -14,8 +14,8 @@ type speaker struct {
 	listeners []*load.Socket
 }
 
-// stream returns a new stream from the speaker to its listeners. The listeners then hear this
-// stream, and no stream from before.
+// speaker.stream returns a new stream from the speaker to its listeners. From then on the listeners
+// receive only this stream.
 func (s speaker) stream(l *load.Loop, size, window int) *load.Stream {
 	stream := l.Stream(s.socket, s.wrap, size, window)
 	for _, listener := range s.listeners {
@@ -31,8 +31,8 @@ func openGroup(ctx context.Context, s *site, l *load.Loop, topic load.Topic, mem
 	return sp, err
 }
 
-// more opens further sessions until the topic has the given number of members. The speaker counts
-// as one. The new members hear no stream yet.
+// speaker.more opens sessions until the topic has the given number of members, including the
+// speaker. The new members receive no stream yet.
 func (sp *speaker) more(ctx context.Context, s *site, l *load.Loop, topic load.Topic, members int) error {
 	there := len(sp.listeners)
 	if sp.socket != nil {

@@ -16,7 +16,7 @@ import (
 // axis is one quantity that grows, and the measurements along it.
 type axis struct {
 	name string
-	most int // most sessions at one time
+	most int // largest number of sessions at one time
 	run  func(ctx context.Context, b *bench) ([]growth.Figure, error)
 }
 
@@ -36,8 +36,8 @@ func init() {
 	}
 }
 
-// grow measures how costs grow along the axes that the options select. It writes a section of the
-// page, and a table to out.
+// grow measures how costs grow along the axes that the options select. It writes the results into a
+// section of the file o.grow, and a table to out.
 func (b *bench) grow(ctx context.Context, o options, out io.Writer) error {
 	var some []axis
 	var all []string
@@ -103,8 +103,9 @@ func (b *bench) points(all ...int) []int {
 	return all
 }
 
-// scaled returns the points of an axis, divided by the scale. Each point is raised to 10 times its
-// place in the list, but not above the undivided point. Then equal neighbours become one point.
+// scaled returns the points of an axis, divided by the scale. The point at place i of the list,
+// counted from 1, becomes no smaller than 10 * i. A point that is smaller than that to begin with
+// is not divided. Equal neighbours become one point.
 func (b *bench) scaled(all ...int) []int {
 	points := b.points(all...)
 	for i, n := range points {
@@ -136,10 +137,10 @@ func (s *site) round(ctx context.Context, l *load.Loop, limits load.Limits, stre
 	return m, err
 }
 
-// paced sends messages of a stream one at a time, and measures what they cost together. From the
-// start of one message to the start of the next, at least the time every passes. A part of the cost
-// is that processes wake up, and that part depends on every. So compare only costs that were
-// measured with the same value of every.
+// paced sends messages of a stream one at a time, and measures what they cost together. The
+// parameter every is the least interval between the starts of two messages. A part of the cost is
+// that processes wake up, and that part depends on the interval. So compare only costs that were
+// measured at the same interval.
 func (s *site) paced(ctx context.Context, l *load.Loop, messages int, every time.Duration, stream *load.Stream) (p parts, err error) {
 	before, err := s.cluster.spent()
 	if err != nil {
@@ -202,5 +203,5 @@ func medians(measure func() ([]float64, error)) ([]float64, error) {
 	return middle, nil
 }
 
-// roundTime is the time for the Limits of a round.
+// roundTime returns how long a round sends messages: the field Time of its Limits.
 func (b *bench) roundTime() time.Duration { return b.time(600 * time.Millisecond) }

@@ -48,7 +48,7 @@ func growSessions(ctx context.Context, b *bench) ([]growth.Figure, error) {
 			b.say("sessions: %d", n)
 			pairing := 0
 			if streams == nil {
-				pairing = 2 * pairs // sessions that openPairs opens after the others
+				pairing = 2 * pairs // number of sessions that openPairs will open below
 			}
 			before, err := s.cluster.spent()
 			if err != nil {
@@ -110,7 +110,7 @@ func growIdle(ctx context.Context, b *bench) ([]growth.Figure, error) {
 			}
 			there = n
 			figures, err := medians(func() ([]float64, error) {
-				// At the scale whole, each session is pinged about once in this time.
+				// Unless a scale shortens this time, each session is pinged about once in it.
 				idle, err := s.idle(ctx, l, b.time(pingEvery))
 				return []float64{idle.servers().Seconds() * 1000 / idle.took.Seconds()}, err
 			})

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	opsOfTopics = 300 // leaves, and as many joins, in a call of topics.ops
-	spokenTo    = 200 // most topics that get messages in a call of topics.ops
+	opsOfTopics = 300 // number of leaves, and of joins, in a call of topics.ops
+	spokenTo    = 200 // largest number of topics with messages in topics.ops
 	fewTopics   = 1000
 )
 
@@ -72,12 +72,13 @@ func growTopics(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	return []growth.Figure{cost, room}, err
 }
 
-// positive returns a difference of memory in bytes, but at least 1. The difference may be zero or
-// less, since a process can reuse memory that it had freed before.
+// positive takes a difference of memory in bytes, and returns it or 1, whichever is larger. The
+// difference may be zero or less, since a process can reuse memory that it freed earlier.
 func positive(bytes int64) float64 { return float64(max(bytes, 1)) }
 
-// ops has members leave and join topics, and sends messages to some topics. It returns the CPU time
-// of the edges and the relay for one leave, for one join and for one message, in microseconds.
+// topics.ops makes members leave topics and join them again, and sends messages to some topics. It
+// returns the CPU time of the edges and the relay for one leave, for one join and for one message,
+// in microseconds.
 func (t *topics) ops(ctx context.Context, b *bench) (figures []float64, err error) {
 	var again []int
 	for some := t.some(opsOfTopics); len(again) < opsOfTopics/b.scale.time; {
@@ -96,8 +97,8 @@ func (t *topics) ops(ctx context.Context, b *bench) (figures []float64, err erro
 		*sum += after.since(before).servers()
 		return err
 	}
-	// In one turn of the loop, members leave chunk topics and join them again. No topic comes twice
-	// in a turn.
+	// Each turn of the loop handles as many topics as chunk says: members leave all of them, and
+	// then join them again. No topic comes twice in a turn.
 	chunk := min(t.count, opsOfTopics)
 	for i := 0; i < len(again); i += chunk {
 		if err := measure(&sums[0], "LeaveGroup", again[i:i+chunk]); err != nil {

@@ -50,8 +50,9 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 	})
 }
 
-// toThemselves has sessions send themselves one message of size bytes each. The sessions are those
-// that openSessions opened, from the session with index first on.
+// toThemselves makes each session in sockets send itself one message of size bytes. The sockets
+// come from openSessions. The parameter first is the index of sockets[0] in the result of
+// openSessions.
 func toThemselves(ctx context.Context, f *form, l *load.Loop, size, first int, sockets []*load.Socket) error {
 	var streams []*load.Stream
 	for i, socket := range sockets {
@@ -78,8 +79,8 @@ func openSessions(ctx context.Context, s *site, l *load.Loop, n int) ([]*load.So
 // budgets are upper bounds in bytes per session; 0 means none.
 type budgets struct{ all, edges, relay float64 }
 
-// remembered waits for some seconds. Then it adds rows for the memory that n sessions hold, per
-// session. That is the memory in use, minus the memory in use before the sessions came.
+// remembered waits for some seconds. Then it adds rows for the memory that one of n sessions holds:
+// the memory in use now, minus the memory in use before the sessions were opened, divided by n.
 func (b *bench) remembered(ctx context.Context, s *site, l *load.Loop, n int, before memory, r rows, most budgets) error {
 	if err := l.Idle(ctx, b.time(5*time.Second)); err != nil {
 		return err

@@ -8,9 +8,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// link counts the bytes that cross the links for each message to a group. It does so with groups of
-// several sizes. With a group of 1000 members or more, it also counts the bytes for each second
-// without messages.
+// link measures how many bytes cross the links for each message to a group. There is a case for
+// each of several sizes of the group. If the group has at least 1000 members, link also measures
+// how many bytes cross the links in each second without messages.
 func link(ctx context.Context, b *bench, f *form) error {
 	for _, members := range []int{10, 100, 10_000} {
 		err := f.with(ctx, b, func(s *site, l *load.Loop) error {
@@ -52,8 +52,8 @@ func link(ctx context.Context, b *bench, f *form) error {
 	return nil
 }
 
-// linkBytes returns the bytes that crossed the links of c.relay, both ways. WebSocket's framing
-// counts.
+// linkBytes returns how many bytes have crossed the links of c.relay, both ways. This includes the
+// bytes of WebSocket's framing.
 func (c *cluster) linkBytes(ctx context.Context) float64 {
 	return c.relay.Metric(ctx, "edgerelay_relay_link_bytes_total")
 }

@@ -21,8 +21,8 @@ func (b *bench) explain() {
 	}
 }
 
-// others adds a note on the share of the machine that other processes took. That share spoils
-// latencies and rates more than CPU times.
+// bench.others adds a note on the share of the machine's CPU time that other processes took. Other
+// processes distort latencies and rates more than CPU times.
 func (b *bench) others(u usage.Share) {
 	b.note("Meanwhile %s of the machine's CPU time was used: %s by the clients, and %s by others than the bench and what it started, or withheld.", percent(u.Used), percent(u.Self), percent(u.Others))
 }

@@ -35,8 +35,9 @@ func pace(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// pace sends rate messages a second for some seconds, after a shorter round that warms the servers
-// up. It adds rows for the CPU time of one delivery and for latencies.
+// rows.pace sends messages for some seconds. The parameter rate is the number of messages per
+// second. A shorter round comes first and warms the servers up. Then rows.pace adds rows for the
+// CPU time of one delivery and for latencies.
 func (r rows) pace(ctx context.Context, s *site, l *load.Loop, sp speaker, rate int) error {
 	stream := sp.stream(l, messageSize, rate) // the window holds the messages of one second
 	during := func(d time.Duration) load.Pace {
@@ -65,8 +66,8 @@ func (r rows) pace(ctx context.Context, s *site, l *load.Loop, sp speaker, rate 
 	return nil
 }
 
-// Above one of these bounds, pace adds a note that the clients were late themselves.
+// If one of these bounds is exceeded, rows.pace adds a note that the clients were late themselves.
 const (
-	lateClients = time.Millisecond // lateness that 99 % of the messages may have
+	lateClients = time.Millisecond // 99 % of the messages may be sent late by up to this time
 	busyClients = 0.8              // share of one core; all clients run in one thread
 )

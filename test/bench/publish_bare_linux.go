@@ -20,7 +20,7 @@ type bare struct {
 	from     net.Conn
 	topics   int
 	came     chan arrival
-	done     chan struct{} // closed by close
+	done     chan struct{} // closed by bare.close
 	running  sync.WaitGroup
 	envelope []byte
 }
@@ -73,7 +73,7 @@ func appendCommand(b []byte, words ...string) []byte {
 	return b
 }
 
-// publish queues message n. The message names n as the user who sent it.
+// publish queues message n. The message has the number n in place of the name of its sender.
 func (b *bare) publish(n uint64) {
 	topic := int(n % uint64(b.topics))
 	b.envelope = protocol.Envelope{Content: protocol.Content{From: strconv.FormatUint(n, 10), Msg: publishText}, To: fmt.Sprint("bare-", topic)}.Append(b.envelope[:0])
@@ -96,7 +96,8 @@ func (b *bare) close() {
 	b.running.Wait()
 }
 
-// read passes on what the function next returns. It ends after next has failed, or after close.
+// bare.read calls the function next again and again, and sends each result to the channel came. It
+// ends when a call has failed, or when bare.close was called.
 func (b *bare) read(in *bufio.Reader, next func(*bufio.Reader) (arrival, error)) {
 	for {
 		a, err := next(in)

@@ -78,8 +78,8 @@ func (b *bench) publishTo(ctx context.Context, f *form, topics int) error {
 
 // publisher publishes messages on Redis, and receives them.
 type publisher interface {
-	// publish publishes message n to topic n modulo the number of topics. Messages are numbered
-	// from 1. The message may wait until flush.
+	// publish publishes message n. Messages are numbered from 1, and the index of the topic is n
+	// modulo the number of topics. The message may stay in a buffer until flush is called.
 	publish(n uint64)
 	flush() error
 	// arrivals returns a channel of what comes from Redis. The channel is never closed.
@@ -88,7 +88,7 @@ type publisher interface {
 
 // arrival is one thing that came from Redis.
 type arrival struct {
-	received uint64 // number of the message that the subscriber got; 0: a message was answered
+	received uint64 // number of a received message; 0: an answer to a publish
 	err      error  // the publisher failed
 }
 
@@ -100,7 +100,8 @@ type publishing struct {
 	last                     []uint64 // by topic: number of the last message received
 }
 
-// during returns the CPU time of Redis for a round that sends messages during the time d.
+// publishing.during runs a round that sends messages for the duration d. It returns the CPU time
+// that Redis spent meanwhile.
 func (p *publishing) during(ctx context.Context, redis *local.Server, flight int, d time.Duration) (time.Duration, error) {
 	before, err := usage.CPU(redis.PID())
 	if err != nil {
@@ -115,8 +116,8 @@ func (p *publishing) during(ctx context.Context, redis *local.Server, flight int
 }
 
 // round sends messages while the function more returns true. A message is in flight until it has
-// been both answered and received. At most flight messages are in flight, and round returns when
-// none is.
+// been both answered and received. The parameter flight is the largest number of messages in
+// flight. At the end, round waits until no message is in flight.
 func (p *publishing) round(ctx context.Context, flight int, more func() bool) error {
 	for {
 		for p.sent-min(p.answered, p.received) < uint64(flight) && more() {

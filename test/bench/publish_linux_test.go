@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/local"
 )
 
-// TestPublishers has both publishers publish and receive on a redis-server.
+// TestPublishers checks that both kinds of publisher publish and receive through a redis-server.
 func TestPublishers(t *testing.T) {
 	needRedis(t)
 	redis, err := local.Dir(t.TempDir()).Redis()
@@ -57,7 +57,7 @@ func TestPublishers(t *testing.T) {
 	}
 }
 
-// TestPublishersFail has Redis end while messages are published.
+// TestPublishersFail kills Redis while the bare publisher publishes. The round must then fail.
 func TestPublishersFail(t *testing.T) {
 	needRedis(t)
 	redis, err := local.Dir(t.TempDir()).Redis()

@@ -44,7 +44,8 @@ func (b *bench) kept(ctx context.Context, f *form) error {
 	})
 }
 
-// asked counts commands and scripts, and measures CPU time.
+// bench.asked adds rows for what Redis does for each message: first with messages between pairs,
+// and then with messages to a group.
 func (b *bench) asked(ctx context.Context, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
 		r := b.of("redis", f, pairsAtOnce)
@@ -79,7 +80,8 @@ func (s *site) asked(ctx context.Context, l *load.Loop, r rows, limits load.Limi
 	if err != nil {
 		return err
 	}
-	// The counts of Redis include the warm-up of measure, and so does Sent.
+	// Redis also counted the messages with which the function measure warms the servers up.
+	// Stream.Sent includes these messages too.
 	messages := 0
 	for _, stream := range streams {
 		messages += stream.Sent()

@@ -67,8 +67,8 @@ type way struct {
 	away func(now chan<- struct{}) error
 }
 
-// ways returns the ways to kill or stop a relay. They must be carried out in order: each way leaves
-// running the relay that the next way needs. The second way starts the spare relay.
+// ways returns the ways to kill or stop a relay. They must be carried out in order, because each
+// way needs the relay that the previous way leaves running. The second way starts the spare relay.
 func (o *outages) ways(ctx context.Context, b *bench) []way {
 	relay, spare := o.cluster.relay, o.cluster.spare
 	restart := func(s *local.Server) error {
@@ -118,7 +118,8 @@ func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
 }
 
 // since returns the number of publications that the relays have sent from history between two calls
-// of fromHistory, whose results are before and now. It leaves out relays that ended in between.
+// of fromHistory. The parameters before and now are the results of these calls. Relays that ended
+// between the calls are left out.
 func since(now, before map[int]float64) (n float64) {
 	for process, sent := range now {
 		n += max(0, sent-before[process])
@@ -126,8 +127,8 @@ func since(now, before map[int]float64) (n float64) {
 	return n
 }
 
-// settle waits until the edges report that their logs are empty, and then for the time d. An edge
-// counts its link as settled once the link has lasted 5 s.
+// settle waits until the edges report that their logs are empty. Then it waits for the duration d,
+// so that the edges can count their links as settled. An edge does so once its link has lasted 5 s.
 func (o *outages) settle(ctx context.Context, l *load.Loop, d time.Duration) error {
 	for {
 		busy := 0.0

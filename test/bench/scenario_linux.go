@@ -12,7 +12,7 @@ import (
 // scenario is one kind of load.
 type scenario struct {
 	name string
-	most int // most sessions at one time
+	most int // largest number of sessions at one time
 	run  func(ctx context.Context, b *bench, f *form) error
 }
 

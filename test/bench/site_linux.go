@@ -15,7 +15,7 @@ type site struct {
 	addrs   []string  // addresses of the servers; sessions take them in turn
 	counted []process // processes whose CPU and memory are measured
 	redis   *process  // nil: the servers use no Redis, or one that the bench does not know
-	cluster *cluster  // nil: the servers are not edgerelay
+	cluster *cluster  // nil: the servers are not a cluster of the bench
 	stop    func()
 }
 
@@ -38,8 +38,8 @@ type form struct {
 	start   func(ctx context.Context, b *bench) (*site, error)
 }
 
-// with starts the servers of a form, and opens a loop for sessions on them. It calls the function
-// do with both. Then it closes the loop and calls stop of the site.
+// form.with starts the servers of a form, and opens a loop for sessions on them. It calls the
+// function do with both. Then it closes the loop and calls the function stop of the site.
 func (f *form) with(ctx context.Context, b *bench, do func(s *site, l *load.Loop) error) error {
 	s, err := f.start(ctx, b)
 	if err != nil {
@@ -63,10 +63,10 @@ type spent struct {
 	servers time.Duration
 	by      map[string]time.Duration
 	redis   time.Duration
-	known   bool // the servers use a Redis that the bench knows, and redis is its time
+	known   bool // whether the servers use a Redis that the bench knows
 }
 
-// during returns the CPU time that was spent while the function do ran.
+// site.during calls the function do, and returns the CPU time that was spent meanwhile.
 func (s *site) during(do func() error) (t spent, err error) {
 	before, err := s.cpu()
 	if err != nil {

@@ -7,13 +7,13 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// talkers is the number of members that share the topics. There are as many partners. With fewer of
-// them, two limits of the product could be exceeded. A session may be in 1,000 topics. A user may
-// address 4,096 topics through one edge within two minutes.
+// talkers is the number of members that share the topics, and also the number of their partners. A
+// smaller number could exceed two limits of the product: a session may be in 1,000 topics, and a
+// user may address 4,096 topics through one edge within two minutes.
 const talkers = 200
 
-// topics are groups with one member each. Each member has a partner on the other edge, which can
-// join the member's groups to speak.
+// topics are groups with one member each. Each member has a partner on the other edge. The partner
+// can join the member's groups in order to send messages there.
 type topics struct {
 	s                 *site
 	l                 *load.Loop
@@ -34,7 +34,8 @@ func openTopics(ctx context.Context, s *site, l *load.Loop) (t *topics, err erro
 	return t, err
 }
 
-// more has members join further topics, until the number of topics with a member is count.
+// topics.more makes members join further topics, until as many topics have a member as the
+// parameter count says.
 func (t *topics) more(ctx context.Context, count int) error {
 	const atOnce = 8 // commands in flight per member
 	asks := make([]*load.Ask, talkers)
@@ -48,7 +49,8 @@ func (t *topics) more(ctx context.Context, count int) error {
 	return t.l.Ask(ctx, atOnce, asks...)
 }
 
-// some returns n topics, or all if there are fewer, spread evenly over all of them.
+// topics.some returns the indexes of n topics, spread evenly over all topics. If there are fewer
+// than n topics, it returns the indexes of all topics.
 func (t *topics) some(n int) (topics []int) {
 	n = min(n, t.count)
 	for i := range n {
@@ -57,9 +59,9 @@ func (t *topics) some(n int) (topics []int) {
 	return topics
 }
 
-// each has a talker give a command for each of topics, one after the other. The parameter method is
-// the method of the commands. The talker is the topic's member if kind is "member-", and the
-// partner of that member if kind is "partner-".
+// topics.each sends one command for each topic in the list topics, one after the other. The
+// parameter method is the method of the commands. A command is sent by the topic's member if kind
+// is "member-", and by the partner of that member if kind is "partner-".
 func (t *topics) each(ctx context.Context, kind, method string, topics []int) error {
 	for _, topic := range topics {
 		a := t.ask(kind, topic%talkers, method)
@@ -71,7 +73,8 @@ func (t *topics) each(ctx context.Context, kind, method string, topics []int) er
 	return nil
 }
 
-// ask returns an Ask without commands, for the i-th talker of a kind and for commands of a method.
+// topics.ask returns an Ask that has no commands yet. Talker i of the given kind will send the
+// commands, and all of them must have the given method.
 func (t *topics) ask(kind string, i int, method string) *load.Ask {
 	of := t.members
 	if kind == "partner-" {

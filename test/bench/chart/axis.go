@@ -70,7 +70,7 @@ func (a axis) note() string {
 	return ""
 }
 
-// floorOf returns the largest of the numbers …, 1, 2, 5, 10, 20, … that is not above v.
+// floorOf rounds v down to 1, 2 or 5 times a power of ten.
 func floorOf(v float64) float64 {
 	unit := math.Pow(10, math.Floor(math.Log10(v)))
 	for _, lead := range []float64{5, 2, 1} {
@@ -81,7 +81,7 @@ func floorOf(v float64) float64 {
 	return unit
 }
 
-// ceilOf returns the smallest of the numbers …, 1, 2, 5, 10, 20, … that is not below v.
+// ceilOf rounds v up to 1, 2 or 5 times a power of ten.
 func ceilOf(v float64) float64 {
 	low := floorOf(v)
 	if v <= low*(1+1e-9) {

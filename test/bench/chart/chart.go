@@ -14,7 +14,7 @@ type Chart struct {
 	X, Y  string // labels of the axes, with the unit
 	Lines []Line
 
-	Straight bool // no axis is logarithmic: proportional lines are straight
+	Straight bool // both axes are linear, so a proportion is a straight line
 }
 
 // Line is a series of points from left to right.
@@ -86,7 +86,7 @@ func (c Chart) SVG() []byte {
 	return []byte(b.String())
 }
 
-// values returns one coordinate of all points of all lines.
+// values collects one coordinate, X or Y, from every point of every line.
 func (c Chart) values(of func(Point) float64) (all []float64) {
 	for _, line := range c.Lines {
 		for _, p := range line.Points {
@@ -96,7 +96,7 @@ func (c Chart) values(of func(Point) float64) (all []float64) {
 	return all
 }
 
-// drawMark draws one of marks around a point.
+// drawMark draws a circle, a square, a triangle or a diamond around a point.
 func drawMark(b *strings.Builder, mark, colour string, x, y float64) {
 	at := func(dx, dy float64) string { return coordinate(x+dx) + " " + coordinate(y+dy) }
 	switch mark {

@@ -1,5 +1,5 @@
-// Floor passes the frames of each WebSocket on to all others. It has no routing, no Redis and no
-// limits. So its cost is little more than that of reading and writing.
+// Floor passes the frames of each WebSocket on to all other WebSockets. It has no routing, no Redis
+// and no limits. So its cost is little more than that of reading and writing.
 //
 // A message that comes alone takes one write per delivery. Messages that are read together share
 // one write to each receiver.
@@ -121,8 +121,9 @@ func relay(conn net.Conn, write func(frames []byte)) {
 	}
 }
 
-// unmask turns the first frame in b, a client's, into a server's frame, in place. It returns that
-// frame and the size that the client's frame had. A size of 0 means that the frame is not complete.
+// unmask turns the client's frame at the start of b into a server's frame, in place. It returns the
+// server's frame and the size of the client's frame. A size of 0 means that the client's frame is
+// not complete.
 func unmask(b []byte) (frame []byte, size int) {
 	if len(b) < 2 {
 		return nil, 0

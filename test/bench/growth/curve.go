@@ -68,13 +68,15 @@ func (f Figure) Chart() chart.Chart {
 type Growth struct {
 	First, Last Point // as measured
 
-	// Ratio is the cost of one piece of work at the last point, divided by that cost at the first
-	// point. If a Proportional cost rises in the lower half of the points, and rises by more than
-	// noise in the upper half, Ratio compares slopes instead. It is then the cost of a further
-	// piece of work in the upper half, divided by that in the lower half. A fixed part of the cost
-	// does not change these slopes.
+	// Ratio is the cost of one piece of work at the last point, divided by the same cost at the
+	// first point.
+	//
+	// If a Proportional cost rises in the lower half of the points, and rises by more than noise in
+	// the upper half, Ratio is another quotient: the slope of the upper half, divided by the slope
+	// of the lower half. A slope is the cost of one further piece of work. A fixed part of the cost
+	// does not change it.
 	Ratio    float64
-	Exponent float64 // of Constant work: in the upper half, the cost goes about as x^Exponent
+	Exponent float64 // for Constant work: upper half rises about as x^Exponent
 
 	most float64 // the largest ratio that noise explains
 }

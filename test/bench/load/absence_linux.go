@@ -9,19 +9,20 @@ import (
 // Absence is the result of Loop.Through. It says how messages came through while a part of the
 // servers was away.
 type Absence struct {
-	// Silence is the longest silence of a steady stream. A silence begins with Through, or when a
-	// message of the stream has reached all its receivers. It ends when the next message of the
-	// stream has reached them.
+	// Silence is the longest silence of a steady stream. A silence begins when Through is called,
+	// or when a message of the stream has reached all its receivers. It ends when the next message
+	// of the stream has reached all its receivers.
 	Silence time.Duration
 
-	// Arrived has one time for each message of the burst, in ascending order: from the beginning of
-	// the burst until all receivers had the message.
+	// Arrived has one duration for each message of the burst: from the beginning of the burst until
+	// all receivers had the message. The durations are in ascending order.
 	Arrived []time.Duration
 }
 
-// absence notes for Loop.Through which messages have reached all their receivers.
+// absence is the state of a call of Loop.Through. It records when messages have reached all their
+// receivers.
 type absence struct {
-	heard   map[*Stream]time.Duration // per steady stream: time of its last complete message
+	heard   map[*Stream]time.Duration // by steady stream: when a message last reached all receivers
 	silence time.Duration
 	burst   map[*Stream]bool
 	from    time.Duration
@@ -38,9 +39,10 @@ func (o *absence) complete(l *Loop, st *Stream, _ uint64) error {
 	return nil
 }
 
-// Through calls the function away in a goroutine of its own. Meanwhile each steady stream sends
-// about one message in the time every, unless its window is full. The function away must close the
-// channel that it gets. The burst then begins: each stream of the burst sends one message.
+// Through calls the function away in a goroutine of its own. Meanwhile each steady stream sends one
+// message per interval. The parameter every is the approximate interval. A stream sends nothing
+// while its window is full. The function away must close the channel that it gets. This begins the
+// burst, in which each stream in the list burst sends one message.
 //
 // Through returns when away has returned and every message has reached all its receivers. It fails
 // if away fails or a message is lost. It also fails if away and the burst are not done after a

@@ -12,8 +12,8 @@ type Ask struct {
 	sent, answered int
 }
 
-// Ask has each session give its commands, with at most window of a session's commands in flight. It
-// returns when all are answered.
+// Ask sends the commands of each session, at most window of them before they are answered. It
+// returns when all commands are answered.
 func (l *Loop) Ask(ctx context.Context, window int, asks ...*Ask) error {
 	for _, a := range asks {
 		a.Of.asks = a
@@ -50,6 +50,6 @@ func (l *Loop) answer(a *Ask) error {
 	if a.answered++; a.answered > a.sent {
 		return wrong("%s: %d answers to %d commands", a.Of.name, a.answered, a.sent)
 	}
-	l.deliveries++ // shows await that something has arrived
+	l.deliveries++ // so that Loop.await sees that something has arrived
 	return l.command(a)
 }

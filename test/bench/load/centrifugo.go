@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// Centrifugo is the JSON protocol of Centrifugo. A session that receives messages sends its connect
-// and its subscribe in one text. The server must let clients subscribe and publish.
+// Centrifugo is the JSON protocol of Centrifugo. A session that receives messages sends its command
+// to connect and its command to subscribe in one text. The server must let clients subscribe and
+// publish.
 type Centrifugo struct {
 	Path string // path of the endpoint, such as /connection/websocket
 }

@@ -31,13 +31,13 @@ type Wrap struct{ Before, After string }
 type Dialect interface {
 	// Session returns the opening of a session that receives messages to a user.
 	Session(user string) Opening
-	// Self returns the wrap of messages that a session opened by Session sends to itself. It
-	// returns false if the server has no such messages.
+	// Self returns the wrap of the messages that a session sends to itself. The session must have
+	// been opened as Session says. Self returns false if the server has no such messages.
 	Self(user string) (Wrap, bool)
 	// Receive returns the opening of a session that receives messages to a topic.
 	Receive(user string, topic Topic) Opening
-	// Send returns the opening of a session that sends to a topic and does not receive its own
-	// messages, and the wrap of these messages.
+	// Send returns the opening of a session that sends to a topic, and the wrap of its messages.
+	// The session does not receive its own messages.
 	Send(user string, topic Topic) (Opening, Wrap)
 	// Aside judges a text that contains no message of a stream. It returns an answer to send, if
 	// there is one, or the server's complaint as an error.

@@ -15,8 +15,8 @@ import (
 
 // Loop owns the sockets. Only one goroutine may call its methods.
 type Loop struct {
-	// Closed is called for each socket that the server closes or that fails otherwise. If Closed is
-	// nil, such an end of a socket is an error. An error of type Wrong is returned in any case.
+	// Closed is called for each socket that the server closes or that fails. But if Closed is nil,
+	// or if the error of the socket is a Wrong, the method of the loop returns this error instead.
 	Closed func(*Socket, error)
 
 	dialect    Dialect
@@ -81,8 +81,8 @@ func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o O
 	return sockets, l.settle(ctx, 0)
 }
 
-// Room returns an error if this process is not allowed to have the given number of files open, and
-// spareFiles more.
+// Room returns an error if this process may not have as many files open as the sum of the parameter
+// files and spareFiles.
 func Room(files int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= uint64(files+spareFiles) {
@@ -167,7 +167,7 @@ func (l *Loop) begin(s *Socket, at unix.Sockaddr, host, path string) error {
 }
 
 // Turn waits until the kernel reports that sockets can be read or written, and handles these
-// sockets. It waits for at most the time wait, and at most 100 ms.
+// sockets. It waits no longer than the parameter wait says, and never longer than 100 ms.
 func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
 	if err := context.Cause(ctx); err != nil {
 		return err

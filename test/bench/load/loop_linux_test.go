@@ -48,7 +48,8 @@ func answering(t *testing.T, give func(text []byte) [][]byte) string {
 	return l.Addr().String()
 }
 
-// opened opens a loop with the sender and the receiver of a stream, at the server of answering.
+// opened returns a loop and a stream in that loop. The sender and the receiver of the stream are
+// connected to a server that the function answering has started.
 func opened(t *testing.T, window int, give func(text []byte) [][]byte) (*Loop, *Stream) {
 	l, err := NewLoop(Floor{})
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// A message consists of the constant mark, six digits of the stream's number, ten digits of the
-// message's own number, filling, and the constant end. A receiver thus recognises a message
+// A message consists of the constant mark, the stream's number in six digits, the message's own
+// number in ten digits, filling, and the constant end. A receiver thus recognises a message
 // wherever a server puts it in a longer text.
 const (
 	mark = "@@"

@@ -9,14 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pace says when the messages of an open loop are due: one at the beginning, and one more each time
-// that Every has passed.
+// Pace says when the messages of an open loop are due: the first message at the beginning, and each
+// further message by the duration Every after the previous one.
 type Pace struct {
 	Messages int
 	Every    time.Duration
 }
 
-// Paced is the outcome of Loop.Pace. Its latencies count from when messages were due.
+// Paced is the outcome of Loop.Pace. A latency in it begins when the message was due, not when the
+// message was sent.
 type Paced struct {
 	Result
 	Late []time.Duration // from when each message was due until it was sent; ascending
@@ -33,14 +34,16 @@ func (b *Behind) Error() string {
 	return fmt.Sprintf("after %d messages, %d were not with all their receivers, and the oldest was sent %v ago", b.Sent, b.Messages, b.Oldest.Round(time.Millisecond))
 }
 
-// Pace sends the messages of a stream by the clock, whether or not earlier messages have arrived.
-// The window of the stream bounds the messages under way. The time of a window is Every, multiplied
-// by the number of messages that fill the window.
+// Pace sends each message of a stream when it is due, whether or not earlier messages have arrived.
+// The window of the stream bounds the messages under way. A period is the time in which as many
+// messages become due as fill the window.
 //
-// If the window is full and its oldest message was sent at least the time of a window ago, Pace
-// stops sending and returns a Behind. If the window is full but its oldest message was sent more
-// recently, the clients were late. Pace then waits for room, and the messages that are due
-// meanwhile become late. In any case Pace waits for the messages that are under way.
+// If the window is full and its oldest message was sent at least a period ago, the servers are
+// behind. Pace then stops sending and returns a Behind. If the window is full but its oldest
+// message was sent less than a period ago, the clients were late. Pace then waits for room in the
+// window, and sends late what becomes due meanwhile.
+//
+// Before Pace returns a Paced or a Behind, it waits for the messages that are under way.
 func (l *Loop) Pace(ctx context.Context, pace Pace, st *Stream) (r Paced, err error) {
 	before := l.deliveries
 	p := &pacing{Pace: pace, began: l.now(), window: len(st.left)}
@@ -64,8 +67,8 @@ func (l *Loop) Pace(ctx context.Context, pace Pace, st *Stream) (r Paced, err er
 
 // sendPaced sends the messages of p. It stops early if the servers are behind.
 func (l *Loop) sendPaced(ctx context.Context, p *pacing, st *Stream) (behind *Behind, err error) {
-	// Turn waits for whole milliseconds. The timer is watched like a socket, and ends the wait in
-	// time.
+	// Turn can only wait for whole milliseconds. So epoll watches a timer too, which ends the wait
+	// at the right moment.
 	timer, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("timer: %w", err)
@@ -75,7 +78,8 @@ func (l *Loop) sendPaced(ctx context.Context, p *pacing, st *Stream) (behind *Be
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, timer, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(timer)}); err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	// A turn handles few sockets, so that it is over soon when a message becomes due.
+	// A turn handles few sockets, so that it does not last long beyond the moment at which a
+	// message becomes due.
 	l.events = l.events[:32]
 	defer func() { l.events = l.events[:cap(l.events)] }()
 	for len(p.late) < p.Messages {
@@ -108,7 +112,7 @@ type pacing struct {
 	latencies []time.Duration // latency of each message that all receivers have, in order
 }
 
-// due returns when message i is due.
+// due returns the time at which message i is due.
 func (p *pacing) due(i int) time.Duration { return p.began + time.Duration(i)*p.Every }
 
 // next returns how long to wait before the next message is sent, or 0 if it is to be sent now. If
@@ -126,7 +130,8 @@ func (p *pacing) next(now time.Duration) (wait time.Duration, behind *Behind) {
 	return 0, &Behind{Messages: sent - whole, Sent: sent, Oldest: oldest}
 }
 
-// said notes how late a message was that has just been sent. The parameter at is the present time.
+// pacing.said is called for each message that was sent, in order. It records how late the message
+// was sent. The parameter at is the time at which the message was sent.
 func (p *pacing) said(at time.Duration) { p.late = append(p.late, at-p.due(len(p.late))) }
 
 func (p *pacing) complete(l *Loop, _ *Stream, _ uint64) error {
@@ -134,7 +139,8 @@ func (p *pacing) complete(l *Loop, _ *Stream, _ uint64) error {
 	return nil
 }
 
-// arrived notes that all receivers have the next message since the time at.
+// pacing.arrived is called for each message that all receivers have, in order. It records the
+// latency of the message. The parameter at is the time at which the last receiver got the message.
 func (p *pacing) arrived(at time.Duration) {
 	p.latencies = append(p.latencies, at-p.due(len(p.latencies)))
 }

@@ -41,8 +41,9 @@ func TestPacingSendsByTheClock(t *testing.T) {
 	}
 }
 
-// TestPacingCountsFromWhenMessagesAreDue has the clients stand still while ten messages become due.
-// The servers are not behind then, and the messages that are sent late count as late.
+// TestPacingCountsFromWhenMessagesAreDue calls a pacing for the first time when ten messages are
+// already due. The servers must not count as behind, and messages that are sent now must count as
+// late.
 func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
 	const every = 10 * time.Millisecond
 	p := &pacing{Pace: Pace{Messages: 10, Every: every}, window: 4}
@@ -65,8 +66,8 @@ func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {
 	}
 }
 
-// TestPaceWaitsForNothing has a server that gives nothing before it has ten messages. A client that
-// waits until its message has arrived would send one message and no more.
+// TestPaceWaitsForNothing uses a server that holds back all messages until it has ten. A client
+// that waited until its message has arrived would never send its second message.
 func TestPaceWaitsForNothing(t *testing.T) {
 	const every, held = 2 * time.Millisecond, 10
 	var kept [][]byte
@@ -87,7 +88,7 @@ func TestPaceWaitsForNothing(t *testing.T) {
 	if r.Took < 49*every {
 		t.Errorf("it took %v; want %v and more", r.Took, 49*every)
 	}
-	// The server held the messages before the tenth at least until the tenth was due.
+	// The server held back the first nine messages at least until the tenth message was due.
 	for i := range held {
 		if got, least := r.Latencies[len(r.Latencies)-1-i], time.Duration(held-1-i)*every; got < least {
 			t.Errorf("the latency at place %d from the longest is %v, want %v and more", i, got, least)
@@ -100,7 +101,7 @@ func TestPaceTellsWhoIsBehind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			given := 0
 			l, stream := opened(t, 5, func(text []byte) [][]byte {
-				time.Sleep(20 * time.Millisecond) // the server is that slow
+				time.Sleep(20 * time.Millisecond) // the server needs 20 ms for each message
 				if given++; lose && given == 2 {
 					return nil
 				}

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// Limits say when a round stops sending: after Messages messages, or once the time Time has passed
-// since the round began. Time has no effect until a first message has reached all its receivers.
-// When the round has stopped sending, it waits for the messages that are under way.
+// Limits say when a round stops sending. It stops when it has sent as many messages as the field
+// Messages says, or when it has lasted for the duration Time. But Time has no effect until a first
+// message has reached all its receivers. When the round has stopped sending, it waits for the
+// messages that are under way.
 type Limits struct {
 	Messages int
 	Time     time.Duration
@@ -32,9 +33,8 @@ type round struct {
 // patience bounds the time in which nothing arrives although messages are under way.
 const patience = 20 * time.Second
 
-// Run has each stream send as many messages at once as its window allows. Whenever a message has
-// reached all its receivers, its stream sends a further message. The limits say when Run stops
-// sending.
+// Run makes each stream send messages until its window is full. Whenever a message has reached all
+// its receivers, its stream sends a further message. The limits say when Run stops sending.
 func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Result, err error) {
 	began, before := l.now(), l.deliveries
 	all := &round{left: limits.Messages, until: began + limits.Time, latencies: make([]time.Duration, 0, min(limits.Messages, 1<<20))}
@@ -56,7 +56,7 @@ func (l *Loop) Run(ctx context.Context, limits Limits, streams ...*Stream) (r Re
 }
 
 // await handles what arrives until the function underWay returns 0. It fails if nothing arrives for
-// the time patience.
+// longer than the constant patience.
 func (l *Loop) await(ctx context.Context, underWay func() int) error {
 	for last, at := l.deliveries, l.now(); underWay() > 0; {
 		if err := l.Turn(ctx, time.Second); err != nil {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is one session. It has a read buffer only once a read has ended within a frame.
+// Socket is one session. It allocates a read buffer the first time that a read ends within a frame.
 type Socket struct {
 	fd      int
 	name    string

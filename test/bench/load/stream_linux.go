@@ -12,8 +12,8 @@ type Stream struct {
 	number    int
 	from      *Socket
 	frame     []byte // frame of a message; used again for the next one
-	digits    []byte // the part of frame that is the number
-	wraps     []Wrap // taken in turn; none: only the number in frame changes
+	digits    []byte // digits of the message's number, within the field frame
+	wraps     []Wrap // set by Among, used in turn; none: all wraps are alike
 	size      int    // bytes per message
 	receivers int
 	sent      uint64
@@ -30,8 +30,9 @@ func (l *Loop) Stream(from *Socket, wrap Wrap, size, window int) *Stream {
 	return st
 }
 
-// Among has the messages go to several topics in turn: wraps[n % len(wraps)] is around message n.
-// No server promises an order across topics, so the stream must have a window of 1.
+// Among makes the messages of the stream go to several topics in turn: message n gets the wrap
+// wraps[n % len(wraps)]. No server promises an order across topics, so the stream must have a
+// window of 1.
 func (st *Stream) Among(wraps []Wrap) { st.wraps = wraps }
 
 // Topics returns the number of topics that the stream's messages go to.
@@ -54,7 +55,8 @@ func (w *Wrong) Error() string { return w.text }
 
 func wrong(format string, args ...any) error { return &Wrong{fmt.Sprintf(format, args...)} }
 
-// message handles a message of a stream. The server's own text may follow it in b.
+// Loop.message handles the message of a stream at the beginning of b. The rest of b may be text of
+// the server.
 func (l *Loop) message(s *Socket, b []byte) error {
 	if len(b) < MinSize {
 		return wrong("a message was cut to %q", b)

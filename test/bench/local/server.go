@@ -80,8 +80,8 @@ func (d Dir) Relay(redis *Server, env ...string) *Server {
 		linkKeys, "RELAY_ADDR=" + addr, "RELAY_ADMIN_ADDR=" + admin, "RELAY_REDIS_URL=redis://" + redis.Addr, "LOG_LEVEL=error"}, env...)}
 }
 
-// Edge returns an edge. Its relays are those at urls, with commas between. The settings in env are
-// added to the environment that the edge needs.
+// Edge returns an edge. The parameter urls lists the URLs of its relays, separated by commas. The
+// settings in env are added to the environment that the edge needs.
 func (d Dir) Edge(urls string, env ...string) *Server {
 	addr, port := free()
 	admin, _ := free()
@@ -90,7 +90,7 @@ func (d Dir) Edge(urls string, env ...string) *Server {
 		"EDGE_AUTH=open", "LOG_LEVEL=error"}, env...)}
 }
 
-// One returns the whole cluster in one process, with messages in memory.
+// One returns a server that is the whole cluster in one process, with messages in memory.
 func (d Dir) One(env ...string) *Server {
 	addr, _ := free()
 	return &Server{Addr: addr, ready: "http://" + addr + "/readyz", path: filepath.Join(string(d), "edgerelay"), env: append([]string{
@@ -191,7 +191,8 @@ func (s *Server) PID() int {
 	return s.cmd.Process.Pid
 }
 
-// Metric returns the sum of all series with a name, or 0 if the server does not answer.
+// Metric returns the sum of all series of the metric with the given name, or 0 if the server does
+// not answer.
 func (s *Server) Metric(ctx context.Context, name string) float64 {
 	return s.sum(ctx, func(series string) bool {
 		base, _, _ := strings.Cut(series, "{")
@@ -199,13 +200,14 @@ func (s *Server) Metric(ctx context.Context, name string) float64 {
 	})
 }
 
-// Bucket returns how many observations of a histogram without labels were at most le, which is a
-// bound of its buckets. It returns 0 if the server does not answer.
+// Bucket reads a histogram without labels, and returns how many of its observations were at most as
+// large as the parameter le. There must be a bucket with the bound le. Bucket returns 0 if the
+// server does not answer.
 func (s *Server) Bucket(ctx context.Context, name, le string) float64 {
 	return s.sum(ctx, func(series string) bool { return series == fmt.Sprintf("%s_bucket{le=%q}", name, le) })
 }
 
-// sum adds up the metrics whose series the function counts accepts.
+// sum adds up the values of the series for which the function counts returns true.
 func (s *Server) sum(ctx context.Context, counts func(series string) bool) (sum float64) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
 	if err != nil {

@@ -136,8 +136,8 @@ func lines(rows []Row) (all [][]Row) {
 	return all
 }
 
-// Number writes a value with its unit. From 100 on it writes whole numbers, with commas between
-// thousands, and below that about three significant digits.
+// Number writes a value with its unit. Values from 100 on become whole numbers, with commas between
+// thousands. Smaller values get about three significant digits.
 func Number(v float64, unit string) string {
 	text := strconv.FormatFloat(v, 'f', 0, 64)
 	if a := math.Abs(v); a < 100 && v != math.Trunc(v) {
@@ -160,8 +160,8 @@ func Number(v float64, unit string) string {
 	return strings.TrimSpace(whole + " " + unit)
 }
 
-// Percentile returns the least value such that the given share of the sorted values is not above
-// it. It returns 0 if there are no values.
+// Percentile returns one of the sorted values. With a share of 0.5, it is the least value that half
+// of the values do not exceed. If there are no values, Percentile returns 0.
 func Percentile(sorted []time.Duration, share float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

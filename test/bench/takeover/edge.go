@@ -16,7 +16,7 @@ import (
 // log is empty whenever it moves.
 type edge struct {
 	keys       link.Keys
-	first      int // how many users there are at the edges before this one
+	first      int // number of users at all edges with a lower index
 	sessions   int
 	instance   protocol.Instance
 	generation uint64
@@ -33,8 +33,8 @@ type edge struct {
 	received  int                       // publications received
 	acked     uint64
 	live      bool
-	changed   chan struct{} // closed and replaced at each change
-	sent      time.Time     // when the bystander's message under way was sent
+	changed   chan struct{} // closed and replaced after each batch of frames
+	sent      time.Time     // when chatter sent its message; zero: the message arrived
 	waits     []time.Duration
 }
 
@@ -48,7 +48,7 @@ func newEdge(keys link.Keys, first, sessions int) *edge {
 // user returns the name of a session's user: a number of eight digits.
 func (e *edge) user(session int) string { return strconv.Itoa(10_000_000 + e.first + session) }
 
-// dial gives the edge a link. The frames in out are sent first.
+// dial links the edge to the relay at addr. The edge first sends the frames in e.out.
 func (e *edge) dial(ctx context.Context, addr string) error {
 	e.generation++
 	conn, _, err := link.Dial(ctx, link.DialConfig{URL: "ws://" + addr, Keys: e.keys, Hello: link.Hello{
@@ -90,8 +90,8 @@ func (e *edge) session(id int) link.Session {
 	return link.Session{ID: uint64(id), Endpoint: protocol.EndpointUser, User: e.user(id)}
 }
 
-// move tells the edge's tables on a link to another relay. It returns when the relay has sent the
-// frame Live.
+// move links the edge to another relay and tells this relay the edge's tables. It returns when the
+// relay has sent the frame Live.
 func (e *edge) move(ctx context.Context, addr string) error {
 	<-e.ended
 	e.out = nil
@@ -134,7 +134,8 @@ func (e *edge) say(session int, to string) {
 	e.out = link.Message{Number: e.number, Session: uint64(session), Payload: text}.Append(e.out)
 }
 
-// reaches sends a message to the last session of another edge, and waits until it is there.
+// reaches sends a message to the last session of the edge other, and waits until the message has
+// arrived at that edge.
 func (e *edge) reaches(ctx context.Context, other *edge) error {
 	other.mu.Lock()
 	want := other.received + 1
@@ -181,8 +182,8 @@ func (e *edge) latencies() []time.Duration {
 	return all
 }
 
-// await waits until the function holds returns true. await calls holds with mu held. It fails when
-// the link has ended, or when ctx is done.
+// edge.await waits until a condition is true. It checks the condition by a call of the function
+// holds, and locks mu during that call. It fails when the link has ended, or when ctx is done.
 func (e *edge) await(ctx context.Context, what string, holds func() bool) error {
 	for {
 		e.mu.Lock()
@@ -209,7 +210,7 @@ func (e *edge) Fill(batch []byte) []byte {
 	for len(out) > 0 && len(batch) < link.BatchTarget {
 		_, _, remainder, err := link.Next(out)
 		if err != nil {
-			panic(err) // the edge encoded it
+			panic(err) // cannot happen: the edge itself encoded this frame
 		}
 		batch = append(batch, out[:len(out)-len(remainder)]...)
 		out = remainder

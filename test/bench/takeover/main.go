@@ -5,7 +5,9 @@
 //
 // Each session is the only one of its user, so there are as many topics as sessions. All edges link
 // to the first relay. Then this relay is killed, and the edges tell their tables to the second one.
-// A bystander writes to itself meanwhile. Its edge is linked to the second relay from the start.
+//
+// One more session, the bystander, writes to itself meanwhile. It has an edge of its own, which is
+// linked to the second relay from the start.
 package main
 
 import (
@@ -123,8 +125,8 @@ func measure(ctx context.Context, sessions, number, talked int) error {
 	return nil
 }
 
-// takeOver links all edges to the relay at addr. It returns the times from began until each edge
-// was live, in ascending order.
+// takeOver links all edges to the relay at addr. The parameter began is the time at which the
+// takeover began. takeOver returns how long after that each edge was live, in ascending order.
 func takeOver(ctx context.Context, edges []*edge, addr string, began time.Time) (took []time.Duration, err error) {
 	live := make(chan error, len(edges))
 	for _, e := range edges {

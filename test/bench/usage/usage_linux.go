@@ -40,7 +40,8 @@ func Resident(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
-// Kernel holds parts of the kernel's memory, of the whole machine and in bytes.
+// Kernel holds the sizes of parts of the kernel's memory, in bytes. They are those of the whole
+// machine.
 type Kernel struct {
 	Slab    int64 // objects that cannot be reclaimed: sockets, files and others
 	Buffers int64 // contents of the buffers of TCP sockets
@@ -53,8 +54,9 @@ func KernelMemory() Kernel {
 	return Kernel{Slab: slab << 10, Buffers: buffers * int64(os.Getpagesize())}
 }
 
-// after looks in a file for a line whose first word equals the parameter line. It returns the word
-// that follows the parameter word in that line. The result is "" if there is none.
+// after returns a word of a file in /proc. It finds the line that begins with the word in the
+// parameter line. In this line it finds the word in the parameter word, and returns the next word.
+// The result is "" if there is none.
 func after(file, line, word string) string {
 	f, err := os.Open(file)
 	if err != nil {
