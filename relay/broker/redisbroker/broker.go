@@ -74,8 +74,8 @@ func (n *backEndName) get() string {
 // role tells a Broker how its Redis is used: alone, or as one master of a Redis Cluster.
 type role struct {
 	probed func() probed // returns what the prober is to use
-	// watch runs until ctx is done. It calls switched each time that most of the sentinels name
-	// another master. The field is nil if there are no sentinels.
+	// watch runs until ctx is done. It calls the function switched each time that most of the
+	// sentinels name another master. The field is nil if there are no sentinels.
 	watch func(ctx context.Context, switched func())
 	end   func() // called when Run ends; nil on a master of a Redis Cluster
 	// moved gets a signal when Redis says that a key is, or may be, on another node. Its buffer
@@ -87,14 +87,14 @@ type role struct {
 type probed struct {
 	topic   protocol.Topic // topic that the prober publishes to
 	earlier protocol.Topic // topic that probers of the earlier layout published to
-	// named says that this Redis keeps the back end's name. On a Redis Cluster the field topic is
-	// then in the slot of the name's key.
+	// named says whether this Redis keeps the back end's name. On a Redis Cluster, the master that
+	// keeps the name has its probes' topic in the slot of the name's key.
 	named bool
 }
 
-// Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to ask, to
-// read the tops of new subscriptions, to probe, to subscribe, and to hear the relays of other
-// clusters. Further connections are open only briefly.
+// Broker is a broker.Broker on one Redis. It keeps up to six connections: to publish, to read
+// histories and count subscribers, to read the tops of new subscriptions, to probe, to subscribe,
+// and to hear the relays of other clusters. Further connections are open only briefly.
 type Broker struct {
 	state      *state
 	name       *backEndName
@@ -124,10 +124,10 @@ func newBroker(opt *redis.Options, c common, p role) *Broker {
 	return b
 }
 
-// found is called with the identity of the server that answered a probe. The argument seen says how
-// that identity compares to the one before. found passes the identity on to the subscriber. If seen
-// is not same, found also tells the publisher to read the identity again. If seen is another, the
-// connections for requests are replaced before their next use.
+// found takes the identity of the server that answered a probe, and passes it on to the subscriber.
+// The argument seen says how that identity compares to the previous one. If seen is not the
+// constant same, found also tells the publisher to read the identity again. If seen is the constant
+// another, the connections for requests are replaced before their next use.
 func (b *Broker) found(who identity, seen sighting) {
 	if seen != same {
 		b.publisher.changed.Store(true)
@@ -146,8 +146,8 @@ func (b *Broker) switched() {
 	signal(b.state.trouble)
 }
 
-// Run implements broker.Broker. It keeps trying while Redis is absent, also at the start. It may be
-// called once. The only error that it returns wraps errForeign.
+// Run implements broker.Broker. While Redis is absent, Run keeps trying to reach it, also at the
+// start. Run may be called only once. The only error that it returns wraps errForeign.
 func (b *Broker) Run(ctx context.Context, sink func(broker.Event)) error {
 	b.state.sink = sink
 	defer b.prober.earlier.leave(b.prober)

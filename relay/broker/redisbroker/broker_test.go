@@ -42,7 +42,7 @@ func TestBadURL(t *testing.T) {
 }
 
 func TestTooOld(t *testing.T) {
-	for version, want := range map[string][2]bool{ // with classic channels, with sharded ones
+	for version, want := range map[string][2]bool{ // too old for classic channels, for sharded ones
 		"5.0.14": {true, true}, "6.0.20": {true, true}, "6.2.0": {false, true}, "7.0.0": {false, false},
 		"7.0.15": {false, false}, "10.1": {false, false}, "strange": {false, false},
 	} {
@@ -55,8 +55,8 @@ func TestTooOld(t *testing.T) {
 	}
 }
 
-// TestForeign puts values on Redis that other programs might put there. They must not harm other
-// topics.
+// TestForeign publishes texts and writes keys as other programs might. The texts must be dropped. A
+// key with a wrong value may make messages of its own topic fail, but not those of other topics.
 func TestForeign(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuffer
@@ -176,9 +176,10 @@ func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
 	}
 }
 
-// TestAMarkOfWhatWasNotPublishedIsNotKept has more writers than a record has room for. At first the
-// list's key holds a string, so that all publications fail. When the key is free again, each of
-// them must be published. A mark that went to the hash before the failure would make a duplicate.
+// TestAMarkOfWhatWasNotPublishedIsNotKept has more writers than a record has room for marks. When
+// each writer has published a message, the list's key is set to a string, so that the next messages
+// fail. When the key is free again, the same messages must be published. If the mark of a failed
+// message had gone to the hash, that message would count as a duplicate.
 func TestAMarkOfWhatWasNotPublishedIsNotKept(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -239,8 +240,8 @@ func TestOldMarksAreRemoved(t *testing.T) {
 	}
 }
 
-// TestForeignEntries overwrites more entries of a history than a page holds. The next page must
-// bring the publication behind them.
+// TestForeignEntries overwrites more entries of a history than one page holds. The first page must
+// have no publication, and the next page must have the publication behind these entries.
 func TestForeignEntries(t *testing.T) {
 	const foreign = broker.PageSize + 6
 	server := redistest.Start(t)
@@ -250,7 +251,7 @@ func TestForeignEntries(t *testing.T) {
 	for n := range int64(foreign) {
 		junk := "junk"
 		if n%2 == 0 {
-			junk = jsonAt(at(uint64(n) + 3)) // an entry of another position
+			junk = jsonAt(at(uint64(n) + 3)) // its JSON has the position of another entry
 		}
 		if err := server.Client().LSet(t.Context(), "l:{group:g}", n+1, junk).Err(); err != nil {
 			t.Fatal(err)
@@ -312,15 +313,16 @@ func TestOnTheWire(t *testing.T) {
 	}
 }
 
-// TestLastPositionAtAndBeyondTheLastEpoch plants positions in the last epoch and beyond it. In the
-// last epoch the topic must go on, although another server gave the position. A position beyond
-// that epoch must count as no position. The next message must then be alone in the history.
+// TestLastPositionAtAndBeyondTheLastEpoch plants last positions in the last epoch and beyond it. A
+// topic whose last position is in the last epoch must go on there, although another server gave the
+// position. A position beyond that epoch must count as no position, so that the next message is
+// alone in the history.
 func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	const last = protocol.MaxEpoch
 	for name, c := range map[string]struct {
-		history bool // an entry is planted too
+		history bool // the history has an entry at the position
 		epoch   uint64
 		goesOn  bool
 	}{
@@ -360,7 +362,7 @@ func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
 	epoch := r.Say(group, 1, "m").Epoch
 	for name, c := range map[string]struct {
-		history bool // an entry is planted too
+		history bool // the history has an entry at the position
 		at      protocol.Position
 	}{
 		"last offset":                   {false, protocol.Position{Epoch: epoch, Offset: protocol.MaxOffset}},

@@ -31,11 +31,12 @@ type Cluster struct {
 
 	// events is read-locked while a Received, Subscribed or Deaf of a shard is passed to sink, and
 	// write-locked while topics move between shards. So no such event of a shard is passed on
-	// during a move. Whoever needs both locks takes events before calls.
+	// during a move. Whoever needs this lock and the lock calls takes this one first.
 	events sync.RWMutex
 
-	// calls guards view, early and wanted. It is never held during a call of sink. Whoever replaces
-	// the view holds both events and calls, so either of the two suffices to read the view.
+	// calls is the lock of view, early and wanted. It is never held during a call of sink. Whoever
+	// replaces the view holds this lock and the lock events. So one of the two is enough to read
+	// the view.
 	calls  sync.RWMutex
 	view   *view                     // nil until the first attempt to read the layout has ended
 	early  []func()                  // requests that came before the first view
@@ -44,9 +45,9 @@ type Cluster struct {
 	// stateMu guards the following. It is held while sink is called with a State, so that these
 	// events keep their order.
 	stateMu sync.Mutex
-	// causes says why parts of the Redis Cluster are away. Its keys are addresses of masters, and
-	// theCluster. It has the first cause of a master's absence. The state of that master's Broker
-	// has the latest cause.
+	// causes says why parts of the Redis Cluster are away. Its keys are the addresses of masters,
+	// and the constant theCluster. For a master it has the first cause of the absence. The latest
+	// cause is in the state of that master's Broker.
 	causes  map[string]error
 	telling telling
 	away    bool
@@ -115,7 +116,8 @@ func (c *Cluster) anyNode() *redis.Options {
 	return &opt
 }
 
-// answer passes on to sink the answers to requests for which there was no master.
+// answer passes the events in Cluster.answers to Cluster.sink. It returns when ctx is done and the
+// queue is empty.
 func (c *Cluster) answer(ctx context.Context) {
 	for {
 		batch := c.answers.take(ctx, 1000, 1000)
@@ -134,8 +136,8 @@ var errUnheard = errors.New("nothing was heard")
 // errNoOwner answers requests for which no master is known.
 var errNoOwner = errors.New("no master of the cluster has this topic's slot")
 
-// call runs f, with Cluster.calls locked, if there is a view. Otherwise it appends f to early, and
-// the method move runs f as soon as there is a view.
+// call runs f, with Cluster.calls locked, if there is a view. Otherwise it appends f to
+// Cluster.early, and Cluster.move runs f as soon as there is a view.
 func (c *Cluster) call(f func()) {
 	c.calls.RLock()
 	if c.view != nil {
@@ -204,8 +206,9 @@ func (c *Cluster) ReadHistory(t protocol.Topic, after protocol.Position, token u
 }
 
 // CountSubscribers implements broker.Broker. It adds up the counts of all masters, and of the
-// replicas that answer, since other programs may subscribe at any node. Sharded channels have
-// subscribers at their slot's servers only. But a slot may just have gone to another master.
+// replicas that answer, since other programs may subscribe at any node. The subscribers of a
+// sharded channel are only at the servers of its slot. All servers are asked for them all the same,
+// since the slot may just have gone to another master.
 func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 	c.call(func() {
 		if len(c.view.shards) == 0 {
@@ -275,7 +278,7 @@ func (c *Cluster) Missing() (list []string) {
 	return slices.Compact(list)
 }
 
-// from returns the sink for the events of s.
+// from makes the function to which the Broker of the shard s passes its events.
 func (c *Cluster) from(s *shard) func(broker.Event) {
 	return func(e broker.Event) {
 		switch e := e.(type) {
@@ -305,7 +308,7 @@ func (c *Cluster) from(s *shard) func(broker.Event) {
 	}
 }
 
-// counted adds one count to the sum that it is a part of.
+// counted adds the count in e to the sum whose id is e.Token.
 func (c *Cluster) counted(e broker.Counted) { c.added(c.sums.add(e.Token, e.Count, e.Err)) }
 
 func (c *Cluster) added(whole broker.Event) {
@@ -353,9 +356,9 @@ func (c *Cluster) setState(s *shard, cause error) {
 }
 
 // causeLocked notes the cause for which a part of the Redis Cluster does not work. A nil cause says
-// that the part works. The argument who is a master's address or theCluster. The Redis Cluster
-// counts as away while any part does not work, since some topics then fail. The caller holds
-// stateMu.
+// that the part works. The part is named by the argument who: a master's address, or theCluster.
+// The Redis Cluster counts as away while any part does not work, since some topics then fail. The
+// caller holds stateMu.
 func (c *Cluster) causeLocked(who string, cause error) {
 	if cause != nil {
 		c.causes[who] = fmt.Errorf("%s: %w", who, cause)

@@ -10,10 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// replicas counts subscribers at the replicas of a Redis Cluster. Relays subscribe to no topics
-// there, but other programs may. A PUBLISH at any node reaches all nodes, and an SPUBLISH at a
-// master reaches its replicas. A replica that fails to answer in time adds nothing to the count,
-// and is not asked again for replicaIdle.
+// replicas is the part of a Cluster that counts subscribers at replicas. Relays subscribe to no
+// topics there, but other programs may. A PUBLISH at any node reaches all nodes, and an SPUBLISH at
+// a master reaches that master's replicas. A replica that fails to answer in time adds nothing to
+// the count. It is not asked again until the time replicaIdle has passed.
 type replicas struct {
 	target *target
 	keys   keys
@@ -75,8 +75,8 @@ func (r *replicas) run(ctx context.Context, answer func(broker.Counted)) {
 	}
 }
 
-// ask asks the replicas in parallel, and adds up their counts. It leaves out each replica until its
-// idleUntil.
+// ask asks the replicas in parallel, and adds up their counts. It leaves out a replica whose
+// idleUntil has not passed yet.
 func (r *replicas) ask(ctx context.Context, batch []ask) []int64 {
 	r.mu.Lock()
 	lines := make([]*replicaLine, 0, len(r.lines))
@@ -108,7 +108,7 @@ func (l *replicaLine) count(ctx context.Context, k keys, p pubsub, batch []ask) 
 	cmds := make([]*redis.MapStringIntCmd, len(batch))
 	for i, q := range batch {
 		cmds[i] = redis.NewMapStringIntCmd(ctx, "pubsub", p.count, k.channel(q.topic))
-		_ = pipe.Process(ctx, cmds[i]) // only queues
+		_ = pipe.Process(ctx, cmds[i]) // the command is only queued
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		l.idleUntil = time.Now().Add(replicaIdle)
@@ -122,14 +122,15 @@ func (l *replicaLine) count(ctx context.Context, k keys, p pubsub, batch []ask) 
 	return counts
 }
 
-// sums holds unanswered requests, each of which was sent on in parts.
+// sums holds unanswered requests that were divided into parts. Each part went to one master, or to
+// all replicas together.
 type sums struct {
 	mu      sync.Mutex // guards the following
 	last    uint64
 	pending map[uint64]*sum
 }
 
-// sum is an unanswered request that was sent on in parts. It adds up the answers to the parts.
+// sum is an unanswered request that was divided into parts. It adds up their answers.
 type sum struct {
 	left  int // answers to come
 	count int64
@@ -147,8 +148,8 @@ func (s *sums) begin(n int, whole func(*sum) broker.Event) (id uint64) {
 	return s.last
 }
 
-// add adds the answer to one part. If that is the last one, add returns the answer to the request,
-// otherwise nil.
+// add handles the answer to one part of a request. If it is the answer to the last part, add
+// returns the answer to the whole request. Otherwise it returns nil.
 func (s *sums) add(id uint64, count int64, err error) broker.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()

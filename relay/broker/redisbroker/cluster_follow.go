@@ -91,9 +91,9 @@ func (c *Cluster) adopt(ctx context.Context, l layout) {
 	}
 }
 
-// arrange sets the shard of each master in the view next. If the master has a shard in the view
-// old, arrange takes that shard. Otherwise it makes a new one. It also sets what each shard's
-// prober uses. The master that keeps the back end's name is probed in the slot of that name.
+// arrange gives each master in next its shard: the one that the master has in old, or else a new
+// one. It also sets what each shard's prober uses. The prober of the master that keeps the back
+// end's name uses a topic in the slot of the name's key.
 func (c *Cluster) arrange(next, old *view) {
 	has := make(map[*shard]bool) // shards whose field probed is set
 	for i, addr := range next.owners {
@@ -139,7 +139,7 @@ func (c *Cluster) newShard(addr string) *shard {
 
 func (c *Cluster) begin(ctx context.Context, s *shard) {
 	ctx, s.stop = context.WithCancel(ctx)
-	go func() { // the methods end and follow wait for this goroutine
+	go func() { // Cluster.end and Cluster.follow wait for this goroutine
 		defer close(s.ended)
 		_ = s.Run(ctx, c.from(s)) // always nil, since a shard has no neighbours
 	}()
@@ -156,8 +156,8 @@ func (c *Cluster) end(s *shard) {
 }
 
 // move replaces the view, and moves the topics whose slot has another owner than before. Such a
-// topic is deaf until its new owner confirms the subscription. With the new view in place, move
-// also runs the requests in early.
+// topic is deaf until its new owner confirms the subscription. When the new view is in place, move
+// also runs the requests in Cluster.early.
 func (c *Cluster) move(next, old *view) {
 	c.events.Lock()
 	defer c.events.Unlock()

@@ -41,8 +41,9 @@ type layoutReader struct {
 
 // read returns the layout of the Redis Cluster. It asks one node after the other, beginning with
 // the one that it asked last. It returns the first layout of a node that finds the Redis Cluster
-// working, or else the first layout of any node. Layouts that are behind the believed one do not
-// count, unless the Redis Cluster was made anew.
+// working. If there is no such node, it returns the first layout that any node told. A layout that
+// is behind the believed one (see the type belief) does not count, unless the Redis Cluster was
+// made anew.
 func (r *layoutReader) read(ctx context.Context) (l layout, err error) {
 	candidates := slices.Concat([]string{r.addr}, r.known, r.target.addrs)
 	var unsure *layout
@@ -161,13 +162,13 @@ type belief struct {
 	changes int64
 	ids     []string
 
-	// unconfirmed is when the nodes that answer began to tell only of another Redis Cluster. It is
-	// zero if they do not tell of another one now.
+	// unconfirmed is the time since which all nodes that answer tell of another Redis Cluster. It
+	// is zero while that is not so.
 	unconfirmed time.Time
 }
 
-// anewAfter is how long all nodes that answer must tell of a Redis Cluster that was made anew. Only
-// then are they believed. Before that, their layouts count as a mistake.
+// anewAfter is how long all nodes that answer must tell of a new Redis Cluster before they are
+// believed. Until then, their layouts count as a mistake.
 const anewAfter = 3 * time.Second
 
 // errBehind is the error for a layout behind the believed one. The node that told it may be cut off
@@ -181,17 +182,18 @@ func (b *belief) behind(l layout) bool { return l.changes < b.changes }
 // keep makes l the believed layout.
 func (b *belief) keep(l layout) { *b = belief{changes: l.changes, ids: l.ids} }
 
-// confirmed notes that a node told a layout that is not behind the believed one.
+// confirmed sets unconfirmed to zero, since a node told a layout that is not behind the believed
+// one.
 func (b *belief) confirmed() { b.unconfirmed = time.Time{} }
 
 // anew reports whether the Redis Cluster was made anew, so that a new layout replaces the believed
-// one. The argument told has the layouts of all nodes that answer and find their Redis Cluster
-// working. All these layouts are behind the believed one.
+// one. The layouts in told are those of all nodes that answer and find their Redis Cluster working.
+// All of them are behind the believed one.
 //
 // A node that was only cut off names nodes that are known, itself among them. Its layout is never
 // believed, even if no other node answers for a long time. The layout of a Redis Cluster that was
 // made anew names only unknown nodes, and counts changes from the start. It is believed once the
-// nodes have agreed on all owners for anewAfter.
+// nodes have agreed on all owners for the time anewAfter.
 func (b *belief) anew(told []layout, now time.Time) bool {
 	known := func(id string) bool { return id == "" || slices.Contains(b.ids, id) }
 	for _, l := range told {

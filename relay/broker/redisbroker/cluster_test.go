@@ -315,10 +315,10 @@ func TestClusterCountsSharded(t *testing.T) {
 	}
 }
 
-// TestClusterSlotComesBack takes a topic's slot from its master and gives it back at once. So the
-// layout may be the same each time that a relay reads it. Redis has ended the topic's subscription.
-// It has also ended the subscription of the probes, which is in the same slot. Both must be in
-// force again.
+// TestClusterSlotComesBack takes a topic's slot from its master and gives it back at once. A relay
+// that reads the layout before and after may see no change. But Redis ends the subscriptions of the
+// topic and of the probes, which are in the same slot. Both subscriptions must come into force
+// again.
 func TestClusterSlotComesBack(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)
@@ -403,7 +403,7 @@ func TestClusterByOneURL(t *testing.T) {
 
 // TestG1_ShardedChannelsBesideClassicOnes starts a relay with sharded channels where a relay
 // without them serves, and the other way round. The later relay must be refused. Its error must say
-// what the two relays have set.
+// which RELAY_REDIS_SHARDED each of the two relays has.
 func TestG1_ShardedChannelsBesideClassicOnes(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)

@@ -32,8 +32,8 @@ type Config struct {
 	// Prefix begins the name of every key, and of every topic's channel. Relays of one cluster
 	// share it. The original servers use none.
 	Prefix string
-	// Sharded makes relays of a Redis Cluster use sharded channels for topics. All relays of one
-	// cluster have the same setting. Original servers do not hear sharded channels.
+	// Sharded makes relays use sharded channels for topics, which only a Redis Cluster has. All
+	// relays of one cluster have the same setting. Original servers do not hear sharded channels.
 	Sharded     bool
 	HistorySize int           // publications kept per topic; default 256
 	HistoryAge  time.Duration // expiry after a topic's last publication; default 120 s
@@ -64,9 +64,9 @@ const (
 	// with reading the server's identity. It is shorter than the 3 s within which an absent Redis
 	// is noticed. The constant slowest gives long messages more time.
 	publishTimeout = 2 * time.Second
-	// slowest is the lowest supported speed of the way to Redis, in bytes a second. The publisher
-	// may wait longer than publishTimeout for an answer, by the time that the heaviest call of the
-	// pipeline takes at this speed.
+	// slowest is the lowest supported speed of the way to Redis, in bytes a second. While the
+	// publisher waits for an answer, the time that the heaviest call of the pipeline takes at this
+	// speed is added to publishTimeout.
 	slowest = 64 << 10
 	// probeTimeout and probeEvery add up to less than the 3 s within which an absent Redis is
 	// noticed.
@@ -78,7 +78,7 @@ const (
 	probeBrief = 700 * time.Millisecond
 	// quietBefore is the silence on the subscriber's connection after which the subscriber pings.
 	// It is longer than the time between two probes. The server then has a second to answer the
-	// ping, before the connection ends (see silence).
+	// ping, before the connection ends (see the constant silence).
 	quietBefore = 1500 * time.Millisecond
 	silence     = 2500 * time.Millisecond // silence that ends the subscriber's connection
 	// regain is how long the subscriptions may be lost before Redis counts as away. If a new
@@ -86,7 +86,7 @@ const (
 	regain = 400 * time.Millisecond
 )
 
-// withDefaults returns c completed, and the target that its URL names.
+// withDefaults returns c with its defaults filled in, and the target that c.URL names.
 func (c Config) withDefaults() (Config, *target, error) {
 	c.HistorySize = cmp.Or(c.HistorySize, broker.DefaultHistorySize)
 	c.HistoryAge = cmp.Or(c.HistoryAge, broker.DefaultHistoryAge)
@@ -130,8 +130,9 @@ func fixOptions(opt *redis.Options, names *resolve.Names, secure func(*tls.Confi
 	opt.DialerRetries = 1
 	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = dialTimeout, commandTimeout, commandTimeout
 	opt.ContextTimeoutEnabled = true
-	// A client's pool needs one place. But once dialling has failed as often as the pool has
-	// places, go-redis repeats the last error instead of dialling. More places put that off.
+	// One place in a client's pool would be enough. But when as many dials have failed as the pool
+	// has places, go-redis repeats the last error instead of dialling. With more places, that
+	// happens later.
 	opt.PoolSize, opt.PipelinePoolSize = 4, -1
 	opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns = 0, 0, 0
 	opt.ConnMaxIdleTime, opt.ConnMaxLifetime = -1, -1
@@ -148,7 +149,7 @@ func node(opt *redis.Options, addr string, d time.Duration) *redis.Options {
 	return c
 }
 
-// with returns a copy of opt with the timeouts of reads and of writes set to d.
+// with makes a copy of opt whose timeouts of reads and of writes are d.
 func with(opt *redis.Options, d time.Duration) *redis.Options {
 	c := *opt
 	c.ReadTimeout, c.WriteTimeout = d, d

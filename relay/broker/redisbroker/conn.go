@@ -15,13 +15,13 @@ import (
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, so that a lost connection shows as an
-// error. The client passes its connection to the function dialled, and the identity of its server
-// to the function opened.
+// error. The client calls the function dialled with its connection, and the function opened with
+// the identity of its server.
 //
 // The receiver sets no deadline while it waits for publications, and the kernel may take a quarter
 // of an hour to notice that the other side is gone. So the connection also ends when nothing has
-// come during the time silence. A healthy server is never silent for so long. It sends the relay's
-// own probes. While there are no probes, it answers pings.
+// come for the time that the constant silence says. A healthy server always sends something sooner:
+// the relay's own probes or, while there are none, answers to pings.
 func subscriberClient(opt *redis.Options, i *identifier, dialled func(patientConn), opened func(connected)) *redis.Client {
 	o := *opt
 	o.ReadTimeout = dialTimeout // for the handshake; after it, the constant silence applies
@@ -44,8 +44,8 @@ func subscriberClient(opt *redis.Options, i *identifier, dialled func(patientCon
 }
 
 // publisherClient returns a client that connects once, so that all its requests go to the server
-// whose identity was read. Its timeouts bound silence, not whole reads and writes. The silence in a
-// read may be longer than the timeout, by the time that the function grace returns.
+// whose identity was read. Its timeouts bound silence, not whole reads and writes. In a read, the
+// time that grace returns is added to the timeout.
 func publisherClient(opt *redis.Options, grace func() time.Duration) *redis.Client {
 	return oneConnection(with(opt, publishTimeout), func(c net.Conn) net.Conn { return patiently(c, 0, grace) })
 }
@@ -83,9 +83,10 @@ func oneConnection(opt *redis.Options, wrap func(net.Conn) net.Conn) *redis.Clie
 	return redis.NewClient(&o)
 }
 
-// line holds the client of one goroutine. Call renew when Redis could not be reached. A client's
-// pool counts dials that fail. When the count has reached the number of the pool's places, the pool
-// may repeat the last error for up to a second instead of dialling. Redis may be back by then.
+// line holds the client of one goroutine. Call renew when Redis could not be reached, so that the
+// next request dials. The old client's pool may repeat its last error for up to a second instead of
+// dialling, even if Redis is back. It does so once as many dials have failed as the pool has
+// places.
 type line struct {
 	open func() *redis.Client
 
@@ -99,7 +100,7 @@ func newLine(opt *redis.Options) *line {
 	return newLineOf(func() *redis.Client { return redis.NewClient(opt) })
 }
 
-// newLineOf returns a line whose clients the function open makes.
+// newLineOf returns a line that calls open to make each of its clients.
 func newLineOf(open func() *redis.Client) *line { return &line{open: open, client: open()} }
 
 // get returns the client, which may be used until renew or close.
@@ -119,8 +120,9 @@ func (l *line) renew() {
 	}
 }
 
-// after renews the client if the argument outages differs from that of the last call, and reports
-// whether it did. A connection from before an outage may be dead without having failed yet.
+// after is to be called before requests, with the number of outages so far. If that number differs
+// from the one in the last call, after renews the client and returns true. A connection from before
+// an outage may be dead without having failed yet.
 func (l *line) after(outages uint64) bool {
 	l.mu.Lock()
 	known := l.outages == outages
@@ -143,7 +145,8 @@ func (l *line) close() {
 func (l *line) closeWhen(ctx context.Context) func() { return closeWhen(ctx, l.close) }
 
 // closeWhen calls the function end when ctx is done, to interrupt reads and writes under way. The
-// returned function calls end if nobody has called it yet, and waits until end has returned.
+// returned function calls end if ctx is not done yet. Otherwise it waits until end, which was
+// called already, has returned.
 func closeWhen(ctx context.Context, end func()) func() {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -12,24 +12,25 @@ import (
 // patient is a connection whose deadlines bound silence. A read that brings bytes sets the read
 // deadline anew. A read that begins after the deadline does the same, since bytes may have come
 // while nobody read. A long write is made in pieces, and each piece sets the write deadline anew.
-// So a reply may take long on a slow way, if bytes keep coming. The prober finds out whether Redis
-// is there. Its connection is not patient.
+// So a reply may take long on a slow way, if bytes keep coming. The prober must soon find out that
+// Redis is away, so its connection is not patient.
 type patient struct {
 	net.Conn
 	endless time.Duration // longest silence of reads that have no deadline; 0: unbounded
-	// grace returns how much longer than the read deadline the other side may be silent. It is
-	// called each time that the deadline has passed. A nil grace adds nothing.
+	// grace returns how long the other side may stay silent after the read deadline. It is called
+	// each time that the deadline has passed. A nil grace adds nothing.
 	grace func() time.Duration
 
 	opened time.Time
-	// heard is the time.Duration from opened to the last bytes that were read with a deadline.
+	// heard is when bytes were last read with a deadline, as a time.Duration since the time opened.
 	heard atomic.Int64
 
-	// reading and writing hold the lengths of the two deadlines, as a time.Duration. A length is 0
-	// if there is no deadline, or if the deadline had already passed when it was set.
+	// reading and writing belong to the read deadline and to the write deadline. Each is the
+	// time.Duration that its deadline allowed when it was set. It is 0 if there is no deadline, or
+	// if the deadline had already passed then.
 	reading, writing atomic.Int64
-	// until is the time.Duration from opened to the read deadline. It counts only if reading is
-	// not 0.
+	// until is the read deadline, as a time.Duration since the time opened. It counts only if the
+	// field reading is not 0.
 	until atomic.Int64
 }
 
@@ -82,7 +83,7 @@ func (c *patient) Read(b []byte) (int, error) {
 	}
 }
 
-// renew sets the read deadline to t. The length that reading holds stays the same.
+// renew sets the read deadline to t. It does not change the field reading.
 func (c *patient) renew(t time.Time) {
 	c.until.Store(int64(t.Sub(c.opened)))
 	_ = c.Conn.SetReadDeadline(t) // an error shows at the next Read

@@ -14,8 +14,9 @@ import (
 )
 
 // dialer returns the function that makes opt's connections. If opt asks for TLS, that function does
-// the handshake itself: go-redis' own dialler does not end a handshake with its context, and its
-// errors give no advice. The function secure completes the TLS configuration of each connection.
+// the handshake itself: go-redis' own dialler does not stop a handshake when the context is done,
+// and the errors of that dialler give no advice. The function secure completes the TLS
+// configuration of each connection.
 func dialer(
 	opt *redis.Options, names *resolve.Names, secure func(*tls.Config),
 ) func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -44,9 +45,9 @@ func dialer(
 type rawConn = syscall.Conn
 
 // checkable lets go-redis check before each use whether a TLS connection is still open. The check
-// takes a connection with unread bytes for a broken one. A TLS server sends some bytes unasked, but
-// mostly before its first reply, and they are read with that reply. So an open connection is rarely
-// taken for a broken one.
+// takes unread bytes for a fault. A TLS server sends some bytes unasked. Most of them come before
+// the server's first reply, and are read together with that reply. So the check rarely refuses an
+// open connection.
 func checkable(conn *tls.Conn) net.Conn {
 	raw, ok := conn.NetConn().(syscall.Conn)
 	if !ok {

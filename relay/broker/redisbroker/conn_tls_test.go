@@ -97,7 +97,7 @@ func TestRedisTLSAtAPlainPort(t *testing.T) {
 	opt := &redis.Options{TLSConfig: &tls.Config{}, DialTimeout: 200 * time.Millisecond}
 	dial, addr := dialer(opt, newTestNames(t), Config{}.secure), redistest.Start(t).Addr
 	var told []error
-	for range 10 { // the time may be over before the handshake begins
+	for range 10 { // the dial timeout may be over before the handshake begins
 		conn, err := dial(t.Context(), "tcp", addr)
 		if err == nil {
 			conn.Close()
@@ -111,9 +111,9 @@ func TestRedisTLSAtAPlainPort(t *testing.T) {
 	t.Errorf("%v, want one with %q", told, advicePlain)
 }
 
-// away wants a Broker to say why Redis is away. The parameter cause is a text that the reason must
-// contain. The Broker ends as soon as it has said so, since dialling again and again would be a
-// load.
+// away starts a Broker, and waits until it says that Redis is away. The reason that it gives must
+// contain the text cause. The Broker runs in a subtest, which ends it right after that. Otherwise
+// the Broker would go on dialling, which is a load.
 func away(t *testing.T, c Config, cause string) {
 	t.Helper()
 	t.Run("away", func(t *testing.T) {

@@ -15,15 +15,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// earlier knows whether relays of the earlier layout have left keys that are not taken over yet
-// (see docs/redis.md#upgrading). Such relays keep the back end's name under a key of their own.
-// That key is deleted when everything is taken over. The Brokers on the masters of a Redis Cluster
-// share one earlier.
+// earlier has the progress of taking over the keys that relays of the earlier layout have left (see
+// docs/redis.md#upgrading). Such relays keep the back end's name under a key of their own. That key
+// is deleted when everything is taken over. The Brokers on the masters of a Redis Cluster share one
+// value of this type.
 //
-// The probers look through their servers in rounds, since a key may move to a server that was
-// looked through before. A round begins when the one before has ended at all servers. All keys are
-// taken over when a round has found none. The first round does not count, and neither does the
-// first round after a change of servers or connections.
+// The probers look through the keys of their servers in rounds, since a key may move to a server
+// that was looked through already. A round begins when the previous round has ended at all servers.
+// All keys are taken over when a round finds no key. But the first round does not count, and
+// neither does the first round after a change of servers or connections.
 type earlier struct {
 	asked chan struct{} // closed once the name was looked for
 
@@ -52,8 +52,8 @@ func (e *earlier) leave(p *prober) {
 	e.restartLocked()
 }
 
-// restart begins a first round. It is called when keys may be on other servers than before. If all
-// was taken over already, the servers are looked through again, unless the name is gone.
+// restart begins the rounds anew. It is called when keys may have moved to other servers. If all
+// keys were taken over already, the servers are looked through again, unless the name was deleted.
 func (e *earlier) restart() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -67,8 +67,8 @@ func (e *earlier) restartLocked() {
 	}
 }
 
-// found notes the name that was found, "" if there was none. It reports whether a name appeared
-// after our relay had served. Then it is too late to take anything over.
+// found takes the name that a prober has read, or "" if there is none. It reports whether a name
+// appeared after our relay had served, when it is too late to take anything over.
 func (e *earlier) found(name string) (tooLate bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -85,8 +85,8 @@ func (e *earlier) found(name string) (tooLate bool) {
 	return appeared && e.closed
 }
 
-// serves notes that a probe has succeeded. If no name of the earlier layout is left, nothing is
-// taken over any more.
+// serves is called when a probe has succeeded, so that our relay may serve. If no name of the
+// earlier layout is left, nothing is taken over from then on.
 func (e *earlier) serves() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -120,7 +120,8 @@ func (e *earlier) next(ctx context.Context, p *prober) (task, error) {
 	return toLook, nil
 }
 
-// looked notes that p has looked through its server in this round, and whether it found any key.
+// looked ends p's part of this round. The argument found says whether p has taken over any key in
+// this round.
 func (e *earlier) looked(p *prober, found bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -153,13 +154,13 @@ func (e *earlier) left() (name string, over bool) {
 // takingOver is how far a prober has come with the keys of the earlier layout.
 type takingOver struct {
 	probe string    // last position of the earlier layout's probe topic
-	since time.Time // when probe was first seen
+	since time.Time // when this value of probe was first read
 	keys  int       // number of keys taken over so far
 
 	// These describe the present look through the server, which is made on one connection.
 	connection uint64 // number of that connection, from 1 on
 	cursor     uint64 // cursor of SCAN
-	before     int    // value of keys when this look began
+	before     int    // value of the field keys when this look began
 }
 
 // earlierSilence is how long relays of the earlier layout must have been silent before their keys
@@ -270,9 +271,9 @@ type earlierKey struct {
 	instance protocol.Instance // instance of a mark; zero for other kinds
 }
 
-// parseEarlier takes name apart. It returns false if name is no key of a topic that relays of the
-// earlier layout had. The topics of probes are no such topics, and their keys live for some seconds
-// only.
+// parseEarlier parses the name of a key. It returns false if name is not that of a key of a topic
+// that relays of the earlier layout had. The topics of probes are no such topics. Their keys need
+// not be taken over, since they live for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -301,8 +302,9 @@ func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 // alone. A key of any other topic is another program's.
 func wasTopic(t protocol.Topic) bool { return t == protocol.All || protocol.CheckID(t.Name()) == nil }
 
-// takeOverKeys takes over the keys of the earlier layout among names. It leaves other keys alone.
-// It passes over a topic that has a key of another program, in either layout.
+// takeOverKeys takes over those of the named keys that are of the earlier layout, and leaves the
+// others alone. If the key of a topic's history, last position or record has a wrong type, another
+// program uses it. Then the topic's history and last position stay as they are.
 func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names []string) error {
 	var marks []earlierKey
 	var cmds []redis.Cmder
@@ -325,7 +327,8 @@ func (p *prober) takeOverKeys(ctx context.Context, client *redis.Client, names [
 }
 
 // takeOverMarks raises the marks of our layout to those in the given keys of the earlier layout,
-// and deletes these keys. It passes over marks of a topic that has a key of another program.
+// and deletes these keys. It leaves a key alone if its value is no mark, or if the key of the
+// topic's record or marks in our layout has a wrong type.
 func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks []earlierKey) error {
 	read := make([]redis.Cmder, len(marks))
 	for i, e := range marks {
@@ -366,8 +369,8 @@ func (p *prober) takeOverMarks(ctx context.Context, client *redis.Client, marks 
 	return p.deleted(forget)
 }
 
-// deleted counts the keys that cmds have deleted as taken over. The reply of each command is the
-// number of keys that this command deleted. The result is that of the function worst.
+// deleted counts keys as taken over. Each command of cmds has replied how many keys it deleted. The
+// result is that of the function worst.
 func (p *prober) deleted(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
 		n, _ := cmd.(*redis.Cmd).Int()
@@ -389,7 +392,7 @@ func worst(cmds []redis.Cmder) error {
 // ownFault reports whether err is the fault of one topic's keys alone.
 func ownFault(err error) bool { return failureOf(err) == single && !redirected(err) }
 
-// globbed returns text as a pattern of Redis that matches text alone.
+// globbed returns a pattern of Redis that matches only the string text.
 func globbed(text string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(text)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// left has what relays of the earlier layout leave of one topic.
+// left describes the keys of one topic that relays of the earlier layout have left.
 type left struct {
 	topic   protocol.Topic
 	entries []protocol.Position // positions in the history
@@ -381,7 +381,7 @@ func TestTheEarlierLayoutIsTakenOverOnACluster(t *testing.T) {
 
 // TestWhileTheEarlierLayoutIsInUseNothingIsPublished plays the probes of a relay of the earlier
 // layout. Redis must count as away, and the cause must say what to do. Soon after the last of these
-// probes Redis must count as there.
+// probes, Redis must no longer count as away.
 func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -396,7 +396,7 @@ func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	wantCause(t, r, state, upgradeAdvice)
 	for n := 2; n < 9; n++ {
 		probed(n)
-		time.Sleep(500 * time.Millisecond) // the pace of the earlier relay's probes
+		time.Sleep(500 * time.Millisecond) // earlier relays probe only once a second
 		if answer := r.Once(r.Message(group, 1, "m")); answer.Err == nil || answer.Outcome != broker.Failed {
 			t.Fatalf("%+v", answer)
 		}

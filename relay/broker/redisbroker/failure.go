@@ -19,12 +19,12 @@ type failure string
 
 const (
 	unreachable failure = "unreachable" // no answer: nothing will work
-	refusing    failure = "refusing"    // an answer, but no publications: out of memory, a replica
+	refusing    failure = "refusing"    // Redis answers but cannot publish: no memory, or a replica
 	forbidden   failure = "forbidden"   // this command, key or channel is not permitted
 	single      failure = "request"     // the fault of this request alone
 )
 
-// refusals are words. An error that begins with one of them counts as refusing.
+// refusals lists words. If a reply begins with one of them, failureOf returns refusing.
 var refusals = []string{
 	"OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "BUSY",
 	"NOSCRIPT", "TRYAGAIN",
@@ -77,10 +77,10 @@ type telling struct {
 // begin notes cause as the last logged one. It is called just before cause is logged.
 func (t *telling) begin(cause error) { t.kind, t.at = kindOf(cause), time.Now() }
 
-// due reports whether a cause is to be logged that is not the first one of an absence. It is to be
-// logged if its kind differs from that of the last logged cause, and if tellEvery has passed since
-// that cause was logged. due then notes it as the last logged one, and the caller must log it. A
-// cause that comes too early and persists comes again with later failures.
+// due reports whether the caller must log cause, which is not the first cause of an absence. That
+// is so if its kind differs from that of the last logged cause, and if tellEvery has passed since
+// that cause was logged. If so, due notes the new cause as the last logged one. A cause that comes
+// too early is not lost: if it persists, it comes again with later failures.
 func (t *telling) due(cause error) bool {
 	if time.Since(t.at) < tellEvery || kindOf(cause) == t.kind {
 		return false

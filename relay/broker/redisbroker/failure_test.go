@@ -118,8 +118,8 @@ func TestKindsOfCauses(t *testing.T) {
 	}
 }
 
-// causeOf returns a function that reports whether the cause that b names for the absence of Redis
-// contains text.
+// causeOf returns a function that reports whether b's cause for the absence of Redis contains the
+// given text.
 func causeOf(b broker.Broker, text string) func() bool {
 	return func() bool {
 		err := b.(interface{ Cause() error }).Cause()

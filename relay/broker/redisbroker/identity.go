@@ -22,7 +22,7 @@ type identifier struct {
 	log  *slog.Logger
 	once sync.Once // for the warning that INFO is not permitted
 
-	replacements atomic.Uint64          // times that the probe found a server replaced
+	replacements atomic.Uint64          // how often a probe found its server replaced
 	replaced     atomic.Pointer[string] // run_id of the server that was replaced last
 
 	mu             sync.Mutex // guards the following
@@ -61,7 +61,7 @@ type identity struct {
 func (i *identifier) read(ctx context.Context, client pipeliner) (identity, error) {
 	asked := newWhoCmds(ctx)
 	pipe := client.Pipeline()
-	_ = pipe.BatchProcess(ctx, asked.cmds()...) // only queues
+	_ = pipe.BatchProcess(ctx, asked.cmds()...) // the commands are only queued
 	_, _ = pipe.Exec(ctx)                       // each command has its own error
 	return i.told(asked)
 }
@@ -75,8 +75,8 @@ func newWhoCmds(ctx context.Context) whoCmds {
 
 func (w whoCmds) cmds() []redis.Cmder { return []redis.Cmder{w.server, w.replication} }
 
-// told returns the identity in the replies to the commands asked, which were sent before. Its
-// results are those of read.
+// told returns the identity that a server has told in its replies to asked. The commands of asked
+// must have been sent already. The results are those of the method read.
 func (i *identifier) told(asked whoCmds) (identity, error) {
 	for _, cmd := range []*redis.StringCmd{asked.server, asked.replication} {
 		if err := cmd.Err(); err != nil && failureOf(err) == unreachable {
@@ -103,10 +103,10 @@ func (i *identifier) replace(old identity) {
 	i.replacements.Add(1)
 }
 
-// wasReplaced reports whether the server of the connection c was replaced by the server with the
-// identity who. A different run_id alone does not show a replacement. The connection must also be
-// older than the last replacement that the probe found, or lead to the server that was replaced
-// then.
+// wasReplaced reports whether the connection c leads to a server that was replaced. The argument
+// who has the identity of the server that answers the probes. A different run_id alone does not
+// show a replacement. The connection must also be older than the last replacement that the probe
+// found, or lead to the server that was replaced last.
 func (i *identifier) wasReplaced(c connected, who identity) bool {
 	if c.run == "" || who.run == "" || c.run == who.run {
 		return false
@@ -115,8 +115,8 @@ func (i *identifier) wasReplaced(c connected, who identity) bool {
 	return c.replacements != i.replacements.Load() || old != nil && c.run == *old
 }
 
-// note remembers the identity who, and returns it. An earlier identity that comes back is a
-// contradiction. Once the identifier has given up, note returns the zero identity.
+// note remembers an identity that a server told, and returns it. An earlier identity that comes
+// back is a contradiction. Once the identifier has given up, note returns the zero identity.
 func (i *identifier) note(who identity) identity {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -135,7 +135,8 @@ func (i *identifier) note(who identity) identity {
 	return who
 }
 
-// contradicted notes that one connection named two servers.
+// contradicted counts a contradiction. It is called when one connection told the identities of two
+// servers.
 func (i *identifier) contradicted() {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -18,7 +18,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		runs    int32
-		epochs  int // most epochs that the topic may have while no connection is lost
+		epochs  int // bound of the topic's epochs while no connection is lost
 		givesUp bool
 	}{{"of connections", runsOfConnection, 1, false}, {"of replies", runsOfReply, 2 * contradictionsMost, true}} {
 		t.Run(c.name, func(t *testing.T) {
