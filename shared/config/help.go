@@ -19,7 +19,7 @@ func WriteHelp(w io.Writer, vs []Variable) {
 }
 
 // Markdown returns the variables in Markdown: one section for each, with its name, type, default,
-// range and meaning. Wrap breaks the meaning into lines.
+// range and meaning. The meaning is broken into lines by the function Wrap.
 func Markdown(vs []Variable) string {
 	var b strings.Builder
 	for _, v := range vs {

@@ -40,10 +40,11 @@ type Envelope struct {
 // position was not believed.
 func (e Envelope) IsBare() bool { return e.Position.IsZero() }
 
-// AppendOpen appends the JSON object without Pos, Prev and the closing brace. The script that
-// publishes the envelope completes it with `,"Pos":"…"}` or `,"Pos":"…","Prev":"…"}`. The fields
-// come in the order FromId, ToId, Msg, Id, In. Id is left out when Instance or Number is zero. In
-// is left out when Id is left out, or when Realm is empty.
+// AppendOpen appends the JSON object without the fields Pos and Prev and without the closing brace.
+// The script that publishes the envelope completes it with `,"Pos":"…"}` or
+// `,"Pos":"…","Prev":"…"}`. The fields come in the order FromId, ToId, Msg, Id, In. The field Id is
+// left out when Instance or Number is zero. The field In is left out when Id is left out, or when
+// Realm is empty.
 func (e Envelope) AppendOpen(b []byte) []byte {
 	b = append(b, `{"FromId":`...)
 	b = appendQuoted(b, e.From)
@@ -93,8 +94,8 @@ func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 
 // ParseEnvelope reads an envelope that a relay or an original server published. It keeps no
 // reference to data. Every error is an *EnvelopeError. An envelope has at most MaxEnvelope bytes.
-// FromId and Msg must be strings, FromId an id, and Msg at most MaxMsg bytes long. Unknown fields
-// are ignored.
+// FromId and Msg must be strings. FromId must also be an id, and Msg may have at most MaxMsg bytes.
+// Unknown fields are ignored.
 //
 // Id and Pos count only if, once unescaped, both have exactly the form in which Append writes them.
 // Otherwise they are taken for fields of another program, and Instance, Number, Position, Previous

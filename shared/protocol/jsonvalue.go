@@ -7,7 +7,7 @@ const maxDepth = 10_000
 func valueEnd(data []byte, i int) int { return nestedEnd(data, i, 0) }
 
 // nestedEnd is valueEnd for a value inside other values. The parameter depth is the number of
-// arrays and objects around the value, without the object that eachField reads.
+// arrays and objects around the value. The object that eachField reads is not counted.
 func nestedEnd(data []byte, i, depth int) int {
 	if i >= len(data) {
 		return -1
