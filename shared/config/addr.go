@@ -33,8 +33,8 @@ func (a Addr) Loopback() bool {
 }
 
 // Overlaps reports whether a listener on one of the addresses may prevent a listener on the other.
-// For that, the ports must be equal and not 0. The hosts must be equal, or one of them must mean
-// every address of the machine.
+// Two addresses overlap if their ports are equal and not 0, and their hosts are equal or one host
+// means every address of the machine.
 func (a Addr) Overlaps(b Addr) bool {
 	aHost, aPort := a.split()
 	bHost, bPort := b.split()
@@ -55,13 +55,13 @@ func (a Addr) split() (host string, port uint64) {
 	return host, port
 }
 
-// everyHost reports whether net.Listen, given host, listens on all addresses of the machine.
+// everyHost reports whether a listener on this host listens on all addresses of the machine.
 func everyHost(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "" || err == nil && ip.IsUnspecified()
 }
 
-// Dial returns the address to dial, from this machine, for a listener on this Addr.
+// Dial returns the address that this machine must dial to reach a listener on this Addr.
 func (a Addr) Dial() string {
 	host, port, err := net.SplitHostPort(string(a))
 	if err != nil {

@@ -34,8 +34,9 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns the size in the largest of the units GiB, MiB and KiB that divides it without a
-// remainder. If none does, and for 0, it returns the number of bytes without a unit.
+// String returns the size in the largest of the units GiB, MiB and KiB that divides the size
+// without a remainder. For 0, and for a size that no unit divides, String returns the number of
+// bytes without a unit.
 func (b Bytes) String() string {
 	for _, u := range byteUnits[:3] {
 		if n := int64(b); n >= u.size && n%u.size == 0 {

@@ -19,7 +19,7 @@ func WriteHelp(w io.Writer, vs []Variable) {
 }
 
 // Markdown returns the variables in Markdown: one section for each, with its name, type, default,
-// range and meaning. Wrap breaks them into lines.
+// range and meaning. The function Wrap breaks the meaning into lines.
 func Markdown(vs []Variable) string {
 	var b strings.Builder
 	for _, v := range vs {

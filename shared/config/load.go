@@ -12,8 +12,9 @@ import (
 )
 
 // Validator is a configuration with rules that tags cannot express. Load calls Validate when it has
-// set every field that it could read. Load leaves out repeated Problems of Validate. If Load itself
-// has found a Problem in a variable, it also leaves out Validate's Problems in that variable.
+// set every field that it could read, and adds the Problems of Validate to its own. It leaves out
+// repetitions. If Load has found a Problem in a variable, it also leaves out what Validate says
+// about that variable.
 type Validator interface{ Validate() []Problem }
 
 // Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns
@@ -76,8 +77,8 @@ func unset(vs []Variable, set map[string]string) (ps Problems) {
 	return ps
 }
 
-// parse fills cfg and returns a Problem for each variable that it cannot read. Load drops the
-// Problem of a variable that has another one already.
+// parse fills cfg and returns a Problem for each variable that it cannot read. Load drops this
+// Problem if it has already found another one in the same variable.
 func parse(cfg any, vs []Variable, set map[string]string) (ps Problems) {
 	err := env.ParseWithOptions(cfg, env.Options{Environment: set})
 	if err == nil {
@@ -130,8 +131,8 @@ func (v Variable) beyond(text string, value reflect.Value) Problem {
 	return Problemf(v.Name, "%s is out of range: %s", Quote(text), strings.TrimPrefix(v.span(), ", "))
 }
 
-// Quote returns a value in double quotes, cut after 80 bytes. So a problem is short and stays on
-// one line.
+// Quote returns a value in double quotes, cut after 80 bytes. So the text of a Problem that quotes
+// a value stays short, and on one line.
 func Quote(s string) string {
 	const most = 80
 	if len(s) > most {

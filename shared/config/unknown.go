@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Unknown returns warnings about unknown variables in environ. The known variables are those in vs.
-// A variable gets a warning if it begins with EDGE_, RELAY_, LINK_ or JWT_, and a known variable
-// has the same prefix. The warning names the nearest known variable. An unknown variable is no
-// error: Kubernetes sets variables such as RELAY_SERVICE_HOST for every Service.
+// Unknown returns warnings about variables in environ that are not in vs. Such a variable gets a
+// warning if it begins with EDGE_, RELAY_, LINK_ or JWT_, and a variable in vs has the same prefix.
+// The warning names the nearest variable in vs. An unknown variable is no error: Kubernetes sets
+// variables such as RELAY_SERVICE_HOST for every Service.
 func Unknown(environ []string, vs []Variable) (lines []string) {
 	prefixes := map[string]bool{}
 	known := make([]string, 0, len(vs))
@@ -36,7 +36,7 @@ func prefix(name string) string {
 	return before + "_"
 }
 
-// nearest returns the known name with the fewest edits to name.
+// nearest returns the known name that has the least distance from the given name.
 func nearest(name string, known []string) (best string) {
 	fewest := -1
 	for _, k := range known {

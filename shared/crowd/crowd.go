@@ -1,8 +1,8 @@
 // Package crowd decides who gives way when many owners share something bounded. The owner that
 // holds most loses its oldest member. So an owner that takes ever more soon pushes out only its own
-// members. Owners that hold little count as equal. While no owner holds more than little, the
-// oldest member of all gives way. Without this rule, many owners that hold next to nothing would
-// push out an owner that holds a little more.
+// members. Owners that hold no more than Crowd.Little count as equal. While all owners count as
+// equal, the oldest member of all gives way. Without this rule, many owners that hold next to
+// nothing would push out an owner that holds a little more.
 package crowd
 
 import (
@@ -132,7 +132,7 @@ func (o *owner[K, V]) before(other holder) bool {
 	return o.first() < p.first()
 }
 
-// first returns the order of the oldest member, or 0 if the owner has no member.
+// first returns the Member.order of the oldest member, or 0 if the owner has no member.
 func (o *owner[K, V]) first() uint64 {
 	if o.members.Len() == 0 {
 		return 0

@@ -16,10 +16,10 @@ const fewOf = 512
 // Few returns how many connections a source may have and still count like a source that has one
 // connection. The parameter most is the bound of the connections of all sources together.
 //
-// Several edges or clients may share an address, and their connections are then of one source. An
-// attacker may have as many sources as the bound, each with one connection. The shared source holds
-// more than each source of the attacker. Without Few, the shared source would lose its connections
-// to the attacker.
+// Several edges or clients may share an address, and so be one source. An attacker may have many
+// sources, even as many as the bound, with one connection each. Then the shared source has more
+// connections than each source of the attacker. Without Few, the shared source would lose its
+// connections to the attacker.
 func Few(most int) int64 { return int64(max(most/fewOf, 1)) }
 
 // Source returns the owner of a connection: an IPv4 address, or the /64 network of an IPv6 address.

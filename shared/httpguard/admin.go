@@ -25,7 +25,7 @@ type Admin struct {
 // Server returns the server of an admin port. Everyone who reaches the port gets /livez, /readyz
 // and /metrics. If the port listens on loopback and a request names a host, that host must be a
 // loopback host. /debug/ is only for requests that come from this machine, name a loopback host,
-// and carry no proxy's mark.
+// and have no header that a proxy adds.
 func (a Admin) Server() *Server {
 	started := time.Now()
 	mux := http.NewServeMux()

@@ -16,12 +16,12 @@ const (
 type head struct {
 	bytes, lines int
 	open         int  // bytes of the line that has not ended
-	cr           bool // the last byte of that unfinished line is a carriage return
+	cr           bool // the last byte of the unfinished line is a carriage return
 }
 
-// scan measures b, the bytes that came after those measured before. When the head ends in b, at an
-// empty line, end is the index after that line; otherwise end is 0. net/http finds the end at the
-// same place. Once the head is too long, scan may leave bytes of b unmeasured.
+// scan measures b, the bytes that follow those of the previous scan. If the head ends in b, scan
+// returns the index after the empty line that ends the head. Otherwise it returns 0. net/http finds
+// the end at the same place. Once the head is too long, scan may leave bytes of b unmeasured.
 func (h *head) scan(b []byte) (end int) {
 	for at := 0; at < len(b); {
 		n := bytes.IndexByte(b[at:], '\n')

@@ -105,8 +105,8 @@ func TestA1_WhatBrowsersAndProxiesSendPasses(t *testing.T) {
 	}
 }
 
-// TestA1_TheBeginOfASecondRequestEndsTheIdlePhase checks that a second request on a connection has
-// 10 s from its first byte.
+// TestA1_TheBeginOfASecondRequestEndsTheIdlePhase checks that the head of a second request on a
+// connection has 10 s to come, from its first byte on.
 func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 	for _, begun := range []string{"G", "GET /livez HTTP/1.1\r\na:\n"} {
 		onSite(t, Config{Handler: live}, func(s site) {
@@ -120,7 +120,7 @@ func TestA1_TheBeginOfASecondRequestEndsTheIdlePhase(t *testing.T) {
 			s.wantDropped(dropSlow, 1)
 			s.wantDropped(dropIdle, 0)
 		})
-		onSite(t, Config{Handler: live}, func(s site) { // the begin comes with the first request
+		onSite(t, Config{Handler: live}, func(s site) { // both requests begin in one write
 			c := s.dial(livez + begun)
 			s.answer(c)
 			time.Sleep(requestTime + sweepEvery)
@@ -175,8 +175,8 @@ func TestABodyIsItsRequests(t *testing.T) {
 	})
 }
 
-// FuzzHead checks that a head ends for the guard where it ends for net/http, in whatever pieces it
-// comes.
+// FuzzHead checks that the guard and net/http find the end of a head at the same place, in whatever
+// pieces the head comes.
 func FuzzHead(f *testing.F) {
 	for _, s := range []string{livez, upgrade, "GET / HTTP/1.1\n\n", "GET / HTTP/1.1\r\na: b\r\n c\r\n\r\n",
 		"GET / HTTP/1.1\r\n \r\n\r\n", "\r\n\r\n", "GET / HTTP/1.1\r\na:b\r\r\n\r\n", "GET / HTTP/1.1\na:\n \n\nx"} {

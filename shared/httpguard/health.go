@@ -17,7 +17,7 @@ type Health struct {
 }
 
 // NewHealth returns a Health, which is ready if there are no causes. It removes the details that
-// are "". The map detail belongs to the Health from then on.
+// are "". The Health owns the parameter detail from then on.
 func NewHealth(causes, degraded []string, detail map[string]any) Health {
 	maps.DeleteFunc(detail, func(_ string, v any) bool { return v == "" })
 	return Health{len(causes) == 0, append([]string{}, causes...), append([]string{}, degraded...), detail}

@@ -8,8 +8,8 @@ import (
 )
 
 // onLoopback lets a request through to h only if it comes from this machine and names a loopback
-// host. A request through a proxy on this machine comes from this machine, whoever sent it. So
-// requests that carry a proxy's mark are refused.
+// host. A proxy on this machine may pass on requests from other machines. So requests with a header
+// that a proxy adds are refused.
 func onLoopback(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !localRequest(r) {
@@ -69,7 +69,7 @@ func hostname(hostport string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
 }
 
-// loopbackName reports whether a browser finds this machine, and no other one, under host.
+// loopbackName reports whether a browser always finds its own machine under this host.
 func loopbackName(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {

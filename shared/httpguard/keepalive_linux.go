@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// listening has the kernel probe connections whose peer is silent: after 15 s, then every 15 s, 9
+// listening makes the kernel probe connections whose peer is silent: after 15 s, then every 15 s, 9
 // times. These are the defaults of package net. Accepted sockets inherit the options from the
 // listener, which saves four system calls for each socket.
 var listening = net.ListenConfig{

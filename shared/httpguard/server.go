@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	maxWaiting   = 4096 // stands in for a Config.MaxWaiting of 0
+	maxWaiting   = 4096 // used if Config.MaxWaiting is 0
 	adminWaiting = 32   // Config.MaxWaiting of an admin port
-	fewWaiting   = 64   // a lack of open files does not lower the bound below this
+	fewWaiting   = 64   // the limit of open files does not lower the bound below this
 	maxLong      = 512  // bound of unfinished heads that have memory of their own
 )
 
@@ -33,18 +33,19 @@ type Config struct {
 	Handler http.Handler
 	// Name and Port say in metrics whose server it is: edgerelay_{Name}_http_…{port="{Port}"}.
 	Name, Port string
-	// MaxWaiting bounds the connections for which no handler works; 0: 4,096. At the bound, the
-	// server drops an older connection for each new one. If few open files are left, the bound is
-	// lower, so that 100 files stay free. A lack of files does not lower it below 64.
+	// MaxWaiting bounds the connections for which no handler works; 0 means 4,096. At the bound,
+	// the server drops an older connection for each new one. When the process comes near its limit
+	// of open files, the bound is lower, so that 100 files stay free. But it is not lowered below
+	// 64.
 	MaxWaiting int
-	// Upgraded returns how many connections handlers have hijacked and not yet closed. It is nil
-	// where these are too few to matter.
+	// Upgraded returns the number of connections that handlers have hijacked and not yet closed. It
+	// is nil where these are too few to matter.
 	Upgraded func() int
 	// OtherHosts reports which hosts a listener on loopback serves in addition to its loopback
 	// names. Its argument is the Host header, with the port. nil means that all hosts are served.
 	OtherHosts func(host string) bool
-	// OtherHostsBy is the name of the variable that lists the hosts that OtherHosts reports. The
-	// answer to a refused client mentions this variable. "" means that there is none.
+	// OtherHostsBy is the name of the variable that lists the hosts of OtherHosts. The answer to a
+	// refused client mentions this variable. "" means that there is no such variable.
 	OtherHostsBy string
 
 	Metrics prometheus.Registerer // nil: not registered
@@ -79,9 +80,9 @@ func NewServer(cfg Config) *Server {
 	w.measure(cfg)
 	s := &Server{waiting: w, otherHosts: cfg.OtherHosts, otherHostsBy: cfg.OtherHostsBy}
 	s.Handler = w.handler(s.guardHost(cfg.Handler))
-	// The time-outs of net/http are not used. Nothing reports them, and the one for reads would end
-	// the context of a handler at work. The header bound of net/http never applies, since the
-	// guard's is lower.
+	// The time-outs of net/http are not used. net/http does not report when they end a connection,
+	// and its time-out for reads would end the context of a handler at work. The header bound of
+	// net/http never applies, since the guard's is lower.
 	s.http = &http.Server{
 		Handler:                      s.Handler,
 		MaxHeaderBytes:               2 * maxHeadBytes,
@@ -121,7 +122,7 @@ func (w *waiting) measure(cfg Config) {
 	}
 }
 
-// most returns the bound, at this moment, of the connections for which no handler works.
+// most returns the present bound of the connections for which no handler works.
 func (cfg Config) most() int {
 	limit, known := service.OpenFiles()
 	if !known {
@@ -138,10 +139,10 @@ func (cfg Config) most() int {
 	return int(min(uint64(cfg.MaxWaiting), max(left, fewWaiting)))
 }
 
-// Serve serves on l until ctx is done. Then it waits for the requests under way to end, for the
-// time grace at most, and returns nil. If serving fails while ctx is not done, Serve returns the
-// error. Hijacked connections belong to their handlers. Serve closes l, and must be called only
-// once.
+// Serve serves on l until ctx is done. Then it waits until the requests under way have ended, but
+// no longer than the parameter grace, and returns nil. If serving fails while ctx is not done,
+// Serve returns the error. Hijacked connections belong to their handlers. Serve closes l, and must
+// be called only once.
 func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
 	s.loopback.Store(s.otherHosts != nil && onlyLoopback(l))
 	failed := make(chan error, 1)

@@ -30,9 +30,9 @@ func AskForUpgrade(h http.Header) {
 }
 
 // CheckUpgrade reports why r is not a WebSocket upgrade, and returns nil if it is one. The error's
-// text is for the client. An endpoint that answers such requests itself calls CheckUpgrade first.
-// In any case, no handler of a Server can hijack the connection of a request that CheckUpgrade does
-// not accept.
+// text is for the client. An endpoint that wants to answer a request that is no upgrade calls
+// CheckUpgrade first. In any case, no handler of a Server can hijack the connection of a request
+// that CheckUpgrade refuses.
 func CheckUpgrade(r *http.Request) error {
 	switch {
 	case r.Method != http.MethodGet, !r.ProtoAtLeast(1, 1), r.ProtoMajor != 1:
@@ -62,8 +62,8 @@ func CheckUpgrade(r *http.Request) error {
 }
 
 // One returns the value of a header that must occur exactly once. Without a value, or with several,
-// it returns an error. Of several values, a proxy in front may have judged one, and the server
-// would use another.
+// it returns an error. If there are several values, a proxy in front may have judged another one
+// than the server would use.
 func One(h http.Header, name string) (value string, err error) {
 	values := h.Values(name)
 	if len(values) != 1 {

@@ -37,7 +37,7 @@ const inPlace = 1 << 10
 
 const (
 	refuseTime = time.Second // time for a refused client to take the answer
-	refuseMost = 256 << 10   // most bytes of a refused client that are discarded in this time
+	refuseMost = 256 << 10   // bytes that are discarded at most during refuseTime
 )
 
 // errHead ends a connection whose client the guard has answered itself. It has the form of a failed
@@ -50,9 +50,9 @@ type member = crowd.Member[netip.Addr, *visit]
 // hands a request's head to net/http only when the head is whole. The exception is a client that
 // has closed its sending side in the middle of the head.
 //
-// The Read that hands over the end of a head hands over no byte after that head. So before net/http
-// has answered a request, it has at most one byte of the next request. If the length of a request's
-// body is unknown, the connection takes no further request.
+// A Read that hands over the end of a head stops there, even if more bytes have come. Until
+// net/http has answered the request, it gets at most one byte of the next request. If the length of
+// a request's body is unknown, the connection takes no further request.
 type visit struct {
 	net.Conn
 	guard  *waiting
@@ -62,7 +62,7 @@ type visit struct {
 	stage stage
 	head  head
 	came  []byte // bytes read from the socket and not yet given to net/http
-	whole int    // bytes of came that are the head of a request
+	whole int    // bytes at the start of v.came that belong to a whole head
 	body  int64  // bytes of the request's body not yet given to net/http
 	rests bool   // nothing has come since the last answer
 
@@ -96,7 +96,7 @@ func (v *visit) Read(p []byte) (n int, err error) {
 	return v.readHead(p)
 }
 
-// give reads what is next. Bytes already held here come before those from the socket.
+// give reads what is next: first the bytes in v.came, then those from the socket.
 func (v *visit) give(p []byte) (n int, err error) {
 	if len(v.came) == 0 {
 		return v.Conn.Read(p)
@@ -148,8 +148,8 @@ func (v *visit) gatherIn(p []byte) (n int, err error) {
 		case v.head.tooLong():
 			return 0, v.refuse()
 		case err == io.EOF && n > 0:
-			// net/http gets half a head and answers 400. The next call sees the end of the stream
-			// again.
+			// net/http gets half a head and answers 400. It is told of the end of the stream at the
+			// next call.
 			return n, nil
 		case err != nil:
 			return 0, err
@@ -160,8 +160,8 @@ func (v *visit) gatherIn(p []byte) (n int, err error) {
 	return 0, v.gather(n)
 }
 
-// gather reads a head into v.came, and sets v.whole to its length. The parameter scanned says how
-// many bytes of v.came v.head has measured already.
+// gather reads a head into v.came, and sets v.whole to its length. The parameter scanned is the
+// number of bytes in v.came that v.head has already measured.
 func (v *visit) gather(scanned int) error {
 	for {
 		if scanned < len(v.came) {
@@ -196,8 +196,8 @@ func (v *visit) headEnds() {
 	v.guard.leaveLong(v)
 }
 
-// begins is called when bytes of a request have come. If the connection is idle, begins ends the
-// idle phase.
+// begins is called when bytes of a request have come. It ends the idle phase, if v is in that
+// phase.
 func (v *visit) begins() {
 	if v.rests {
 		v.rests = false
@@ -215,8 +215,8 @@ func (v *visit) takesBody(length int64) {
 	}
 }
 
-// pauses reports whether nothing of the next request has come, and records that in v.rests. It is
-// called between two requests.
+// pauses reports whether nothing of the next request has come, and stores the result in v.rests. It
+// is called between two requests.
 func (v *visit) pauses() bool {
 	v.rests = len(v.came) == 0 && v.head.bytes == 0
 	return v.rests
@@ -252,7 +252,7 @@ func (v *visit) CloseWrite() error {
 }
 
 // leave returns the socket without its guard, and the bytes that came and were not read. The bytes
-// that net/http buffered come first, then those held here. Nobody may read from v any more.
+// that net/http buffered come first, then those of v.came. Nobody may read from v any more.
 func (v *visit) leave(buffered []byte) (socket net.Conn, early []byte) {
 	early = append(bytes.Clone(buffered), v.came...)
 	v.came = nil

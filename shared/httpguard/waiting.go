@@ -50,12 +50,13 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // connection, and the number of connections for which no handler works.
 //
 // At the bound, an older connection gives way to each new one. If new connections were refused
-// instead, people without a token could open many and keep everybody out. Among the connections
-// of the source that has most, the one that has been longest in its phase gives way. While no
-// source has more than a few, all connections are compared instead.
+// instead, people without a token could open many and keep everybody out. Among the connections of
+// the source that has most, the one that has been longest in its phase gives way. While no source
+// has more than a few, all connections are compared instead.
 //
-// A phase of a connection begins when the connection is accepted, when a request is complete, and
-// when its handler has ended.
+// The first phase of a connection begins when the connection is accepted. A new phase begins when
+// the head of a request is whole, when the handler has ended, when the answer is written, and when
+// the next request begins to come.
 type waiting struct {
 	most     func() int // bound of the connections without a handler; at least 1
 	mostLong int        // bound of the connections whose head has memory of its own
@@ -103,7 +104,8 @@ func visitOf(r *http.Request) *visit {
 	return v
 }
 
-// enter takes v in. It returns the connection that has to give way, or nil if there was room.
+// enter adds v to the connections that w guards. It returns the connection that has to give way, or
+// nil if there was room.
 func (w *waiting) enter(v *visit, now time.Time) (other *visit) {
 	most := w.most()
 	w.mu.Lock()
@@ -206,7 +208,7 @@ func (w *waiting) handler(h http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		defer w.begin(v, answering)
-		if r.ContentLength != 0 { // without a body, net/http may be reading from v now
+		if r.ContentLength != 0 { // without a body, net/http may be reading: leave v unchanged
 			v.takesBody(r.ContentLength)
 		}
 		if r.ContentLength < 0 {

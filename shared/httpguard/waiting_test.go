@@ -68,8 +68,8 @@ func (s site) dial(text string) net.Conn {
 	return client
 }
 
-// open reports whether the server has left c open. All that the server sent on c must have been
-// read before.
+// open reports whether the server has left c open. The test must already have read all that the
+// server sent on c.
 func (s site) open(c net.Conn) bool {
 	closed := make(chan struct{})
 	go func() {

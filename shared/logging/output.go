@@ -71,7 +71,7 @@ func NewOutput(file io.Writer, d *Dropped) *Output {
 
 // Write keeps lines for the goroutine that writes to the file, or drops them. It must be given
 // whole lines. Once Write has dropped a line, it drops all lines, even short ones, until the
-// goroutine has taken the lines that wait. So the lines that the goroutine takes at once have at
+// goroutine has taken the lines that wait. So the lines that the goroutine takes in one go have at
 // most one gap, which is at their end.
 func (o *Output) Write(lines []byte) (int, error) {
 	o.mu.Lock()
@@ -94,8 +94,8 @@ func (o *Output) Form(cfg Config) {
 	o.format = cfg.Format
 }
 
-// End has each output write the lines that wait. It returns when the goroutines of all outputs have
-// ended, or after outputEnd. Lines that come later are dropped.
+// End makes each output write the lines that wait. It returns when the goroutines of all outputs
+// have ended, or after outputEnd. Lines that come later are dropped.
 func End(outputs ...*Output) {
 	for _, o := range outputs {
 		o.mu.Lock()
@@ -144,7 +144,8 @@ func (o *Output) run() {
 }
 
 // take returns the waiting lines, the number of lines missing after them, and whether the output
-// has ended. spent is the slice that take returned before; take reuses it for later lines.
+// has ended. The parameter spent is the slice that the previous call returned. take reuses its
+// memory for later lines.
 func (o *Output) take(spent []byte) (batch []byte, missing uint64, last bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -153,8 +154,8 @@ func (o *Output) take(spent []byte) (batch []byte, missing uint64, last bool) {
 	return batch, missing, o.ended
 }
 
-// write passes lines to the file: if lines are missing, a line that counts them, and then the lines
-// in piece. It returns how many lines are missing afterwards.
+// write writes the lines of the parameter piece to the file. If lines are missing, it first writes
+// a line that counts them. It returns how many lines are missing afterwards.
 func (o *Output) write(piece []byte, missing uint64) uint64 {
 	if missing > 0 {
 		if _, err := o.file.Write(o.notice(missing)); err != nil {

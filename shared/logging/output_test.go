@@ -103,8 +103,8 @@ func TestG2_AClosedReaderCostsCountedLines(t *testing.T) {
 	}
 }
 
-// sometimes is the type of a file that refuses some writes. Each write waits for a value of the
-// channel full. If the value is true, the disk counts as full and the write fails.
+// sometimes is the type of a file that refuses some writes. Each write waits for a value from the
+// channel sometimes.full. If the value is true, the disk counts as full and the write fails.
 type sometimes struct {
 	file io.Writer
 	full chan bool

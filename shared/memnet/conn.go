@@ -13,9 +13,10 @@ import (
 const Buffer = 256 << 10
 
 // Conn is one end of a connection, and behaves much like an end of a TCP connection. Write returns
-// when the bytes are buffered. If the peer closes, Read returns io.EOF once everything is read, and
-// Write fails, a blocked one too. All methods may be called concurrently. In particular, deadlines
-// may be set and Close may be called while other goroutines read or write.
+// when the bytes are buffered. After the peer has closed, Read returns io.EOF once everything is
+// read, and Write fails. A Write that is blocked when the peer closes fails too. All methods may be
+// called concurrently. In particular, deadlines may be set and Close may be called while other
+// goroutines read or write.
 type Conn struct {
 	wire          *wire
 	local, remote Addr
@@ -70,9 +71,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes this end. Its Reads and Writes, blocked ones too, then fail with net.ErrClosed. A
-// second Close and the methods that set deadlines then fail with net.ErrClosed, too. The peer can
-// still read what this end wrote.
+// Close closes this end. From then on its Reads and Writes fail with net.ErrClosed, blocked ones
+// too. So do the methods that set deadlines, and a second Close. The peer can still read what this
+// end wrote.
 func (c *Conn) Close() error {
 	w := c.wire
 	w.mu.Lock()
@@ -127,7 +128,7 @@ func (c *Conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "memnet", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// wake lets all blocked goroutines check again. mu must be held.
+// wake lets all blocked Reads and Writes check again whether they can go on. mu must be held.
 func (w *wire) wake() {
 	for _, s := range w.streams {
 		s.reader.changed.Broadcast()

@@ -39,8 +39,8 @@ type Listener struct {
 
 var _ net.Listener = (*Listener)(nil)
 
-// Listen returns a Listener. Its address cannot be dialled: only holders of the Listener can dial
-// it.
+// Listen returns a Listener. Connections to it are made only by its methods Dial and DialContext:
+// its address cannot be dialled.
 func Listen() *Listener {
 	return &Listener{
 		pending: make(chan *Conn, backlog),

@@ -25,15 +25,15 @@ type stream struct {
 	reader, writer side
 	writing        bool // a Write is under way; others wait, so that none is torn
 
-	limited bool      // the wire is cut when left is 0
+	limited bool      // CutAfter has set a limit; at the limit, the wire is cut
 	left    int       // bytes that may still be read, if limited
 	rate    int       // bytes a second; 0: no limit
 	next    time.Time // when the next byte may be read, if rate is not 0
 	pace    *time.Timer
 }
 
-// side is one end of a stream. It has the condition that wakes the goroutines that are blocked at
-// this end, and their deadline.
+// side is one end of a stream. Goroutines that are blocked at this end wait for side.changed, and
+// side.deadline applies to all of them.
 type side struct {
 	changed  sync.Cond
 	deadline time.Time // zero: none
@@ -124,8 +124,8 @@ func (s *stream) take(p []byte) int {
 	return n
 }
 
-// paced returns how many of n buffered bytes the rate allows to be read now. If it allows none yet,
-// paced returns 0 and sets a timer that wakes the reader.
+// paced returns how many of n buffered bytes may be read now at the rate s.rate. If no byte may be
+// read yet, paced returns 0 and sets a timer that wakes the reader.
 func (s *stream) paced(n int) int {
 	if s.rate == 0 || n == 0 {
 		return n
@@ -185,7 +185,8 @@ func (s *stream) writeError() error {
 	return nil
 }
 
-// put buffers as much of p as there is room for, and returns the number of bytes.
+// put copies as much of p into the buffer as there is room for, and returns the number of bytes
+// copied.
 func (s *stream) put(p []byte) int {
 	p = p[:min(len(p), Buffer-s.buffered())]
 	if len(p) == 0 {

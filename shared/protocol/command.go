@@ -45,13 +45,13 @@ type CommandError struct{ text string }
 
 func (e *CommandError) Error() string { return "error: " + e.text }
 
-// ParseCommand reads a frame that a client sent on a session at e. The parameter group is the
-// session's group, and counts only at EndpointGroup. ParseCommand keeps no reference to data.
+// ParseCommand reads a frame that a client sent on a session at the endpoint e. The parameter group
+// is the session's group, and counts only at EndpointGroup. ParseCommand keeps no reference to
+// data.
 //
-// Every error is a *CommandError. If there is no error, the caller must not ignore the command in
-// silence. Fields that a command has no use for are ignored, whatever JSON they hold. If a field is
-// repeated, the last one counts. The caller must have dropped NUL bytes at the end of a binary
-// frame.
+// Every error is a *CommandError. The caller must not ignore a valid command in silence. Fields
+// that a command has no use for are ignored, whatever JSON they hold. If a field is repeated, the
+// last one counts. The caller must have dropped NUL bytes at the end of a binary frame.
 func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	if !utf8.Valid(data) {
 		return Command{}, &CommandError{"the frame is not valid UTF-8"}
@@ -143,8 +143,7 @@ func parseKind(method []byte) (Kind, error) {
 	}
 }
 
-// parseOne reads {"Id":…,"Msg":…}. Error texts call this object by the string in the parameter
-// name.
+// parseOne reads {"Id":…,"Msg":…}. The parameter name is what error texts call this object.
 func parseOne(name string, data []byte) (Command, error) {
 	var id, msg []byte
 	err := eachField(data, func(key, value []byte) {
@@ -169,7 +168,7 @@ func parseOne(name string, data []byte) (Command, error) {
 }
 
 // parseID reads the value of a field that names a user or a group. The value is a string, or a
-// number that stands for its literal text.
+// number whose literal text is the id.
 func parseID(field string, value []byte) (string, error) {
 	if isNull(value) {
 		return "", &CommandError{field + " is missing"}
@@ -184,8 +183,8 @@ func parseID(field string, value []byte) (string, error) {
 	return id, nil
 }
 
-// parseMsg reads the value of a field that holds a message. A string is the message itself. Any
-// other value stands for its compact JSON text, but null counts as missing.
+// parseMsg reads the value of a field that holds a message. The value null counts as missing. A
+// string is the message itself. Of any other value, the message is the compact JSON text.
 func parseMsg(field string, value []byte) (string, error) {
 	if isNull(value) {
 		return "", &CommandError{field + " is missing"}

@@ -36,13 +36,13 @@ func TestParseCommand(t *testing.T) {
 		{EndpointChannel, `{"Method":"All","Group":7.5,"MsgBody":"x"}`, Command{KindAll, "", "x"}},
 		{EndpointChannel, `{"Method":"O\u006ee","MsgBody":{"Id":"2","Msg":"x"}}`, Command{KindOne, "2", "x"}},
 
-		// Numbers as ids stand for their literal text.
+		// An id that is a number becomes the literal text of the number.
 		{EndpointChannel, `{"Method":"One","MsgBody":{"Id":2,"Msg":"x"}}`, Command{KindOne, "2", "x"}},
 		{EndpointChannel, `{"Method":"One","MsgBody":{"Id":-1.50e+3,"Msg":"x"}}`, Command{KindOne, "-1.50e+3", "x"}},
 		{EndpointChannel, `{"Method":"One","MsgBody":{"Id":12345678901234567890,"Msg":"x"}}`, Command{KindOne, "12345678901234567890", "x"}},
 		{EndpointChannel, `{"Method":"UserGroup","Group":0}`, Command{KindJoin, "0", ""}},
 
-		// Messages that are no string stand for their compact JSON text.
+		// A message that is no string becomes its compact JSON text.
 		{EndpointChannel, `{"Method":"Group","Group":"g","MsgBody":{ "b" : [ 1 , "x y" ] , "a" : "<&>" }}`, Command{KindGroup, "g", `{"b":[1,"x y"],"a":"<&>"}`}},
 		{EndpointChannel, `{"MsgBody":[ ]}`, Command{KindAll, "", `[]`}},
 		{EndpointChannel, `{"MsgBody":1.0}`, Command{KindAll, "", `1.0`}},

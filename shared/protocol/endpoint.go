@@ -13,7 +13,8 @@ const (
 	EndpointAll     Endpoint = 4 // /chat/all/{id}: broadcasts in and out
 )
 
-// Topics returns the topics of which a session at e is a member from its connect on.
+// Topics returns the topics of which a session at this endpoint is a member as soon as it is
+// connected.
 func (e Endpoint) Topics(user, group string) []Topic {
 	switch e {
 	case EndpointChannel:

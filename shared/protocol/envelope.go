@@ -107,8 +107,8 @@ func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 
 // ParseEnvelope reads an envelope that a relay or an original server published. It keeps no
 // reference to data. Every error is an *EnvelopeError. An envelope has at most MaxEnvelope bytes.
-// FromId and Msg must be strings, FromId an id, and Msg at most MaxMsg bytes long. Unknown fields
-// are ignored.
+// FromId and Msg must be strings. FromId must also be an id, and Msg may have at most MaxMsg bytes.
+// Unknown fields are ignored.
 //
 // Id and Pos count only if, once unescaped, both have exactly the form in which Append writes them.
 // Otherwise they are taken for fields of another program, and all fields of the result but From, To

@@ -120,7 +120,8 @@ func TestParseEnvelope(t *testing.T) {
 		{with(`,"id":"` + testID + `-7","pos":"5-3"`), bare},
 		{with(`,"Id":"` + testID + `-7","Pos":"5-3","id":"mine","POS":"9-9"`), ours},
 
-		// Here In names a realm, has another type or spelling, or comes without Id and Pos.
+		// In these rows the field In names a realm, has another type or spelling, or comes without
+		// Id and Pos.
 		{with(`,"Id":"` + testID + `-7","In":"0","Pos":"5-3"`), of("0")},
 		{with(`,"In":"1 p:","Pos":"5-3","Id":"` + testID + `-7"`), of("1 p:")},
 		{with(`,"Id":"` + testID + `-7","In":"","Pos":"5-3"`), ours},

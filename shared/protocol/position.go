@@ -9,10 +9,10 @@ import (
 
 // Position is a place in a topic's history. The zero Position is before everything.
 //
-// Within an epoch offsets are dense, from 1: the publication after {e, o} is {e, o+1}. An epoch is
-// the time of its first publication in microseconds, by the broker's clock. A clock that was set
-// back may give a time that is not later than an earlier epoch. Then the new epoch is a number
-// above the earlier one. A greater epoch is later.
+// Within an epoch offsets are dense, from 1: the publication after {e, o} is {e, o+1}. A later
+// epoch is a greater number. An epoch is the time of its first publication in microseconds, by the
+// broker's clock. If that time is not greater than an earlier epoch, because the clock was set
+// back, the new epoch is a greater number all the same.
 //
 // A topic begins a new epoch if its last position is forgotten, if publications may have been lost,
 // or after MaxOffset. The last position is remembered for longer than the history.
@@ -69,9 +69,9 @@ func ParsePosition(s string) (Position, error) {
 }
 
 // Unplaced returns a position for members who came while the broker was away. At that time nobody
-// could tell the position of their topic. The position says only that the members came after all
-// frames of their edge up to this number. Unplaced positions are after the zero Position and before
-// all others.
+// could tell the position of their topic. The returned position says only that the members came
+// after all frames of their edge up to the given number. Unplaced positions are after the zero
+// Position and before all others.
 func Unplaced(number uint64) Position { return Position{Offset: min(number, math.MaxUint64-1) + 1} }
 
 // IsUnplaced reports whether p is a result of Unplaced.

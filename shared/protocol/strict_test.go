@@ -41,7 +41,7 @@ func TestA7_StrictIDsCannotPretend(t *testing.T) {
 }
 
 // TestA7_CommandsAreJudgedByTheirNamesAlone checks that the strict rules apply to names only. A
-// message is the user's own text. A leave passes under any valid name of a group.
+// message is the user's own text. A leave is permitted for any valid name of a group.
 func TestA7_CommandsAreJudgedByTheirNamesAlone(t *testing.T) {
 	for _, test := range []struct{ frame, says string }{
 		{`{"Method":"One","MsgBody":{"Id":"2","Msg":"【\u202e】 send:"}}`, ""},

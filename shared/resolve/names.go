@@ -3,17 +3,17 @@
 //
 // The source of the addresses is the system's resolver, by way of Go's package net: the hosts file,
 // then the nameservers of resolv.conf. If a nameserver is silent, that resolver waits 5 s before it
-// asks the next one. resolv.conf may set another time. 5 s are longer than most dials here may
-// take, so a look-up goes on when the dial that began it has ended. A look-up has 30 s, and later
-// dials join it. The answer is kept until a newer answer comes or the name is forgotten. The time
-// to live in the answer does not matter. A dial that has an older answer waits at most 200 ms for a
-// newer one, and then uses the older one. A and AAAA records are looked up apart from each other,
-// since some nameservers answer for only one of the two.
+// asks the next one. resolv.conf may set another time. Most dials here may not take as long as 5 s.
+// So a look-up goes on when the dial that began it has ended. A look-up may take 30 s, and later
+// dials of the same name use its answer too. The answer is kept until a newer answer comes or the
+// name is forgotten. The time to live in the answer does not matter. A dial that has an older
+// answer waits at most 200 ms for a newer one, and then uses the older one. A and AAAA records are
+// looked up apart from each other, since some nameservers answer for only one of the two.
 //
-// A Names remembers 1,024 names. If one more comes, the Names forgets the least recently used name
-// that is not being looked up. It looks up at most 128 names at once, with two look-ups for each.
-// While 128 names are being looked up, a further name gets its last answer if the Names remembers
-// it, and an error if not.
+// A value of type Names remembers 1,024 names. If one more comes, it forgets the least recently
+// used name that is not being looked up. It looks up at most 128 names at once, with two look-ups
+// for each. While 128 names are being looked up, a further name gets its last answer if that is
+// remembered, and otherwise an error.
 package resolve
 
 import (
@@ -43,8 +43,9 @@ const (
 // is done.
 type Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
 
-// families are the networks that a Lookup takes. In the result of Names.Lookup, addresses of both
-// alternate. The result begins with an address of the first family if there is one.
+// families are the networks for which a Lookup can be asked. In the result of Names.Lookup,
+// addresses of both families alternate. The result begins with an address of the first family if
+// there is one.
 var families = [...]string{"ip6", "ip4"}
 
 // Names remembers the addresses of names. All its methods may be called concurrently.
@@ -101,13 +102,14 @@ var (
 )
 
 // Lookup returns the addresses of host, in which both families alternate. If host is an IP address,
-// Lookup returns that address. The error is nil if an address comes from the last look-up of its
-// family. Otherwise the error says why there is no such address, and all addresses come from older
-// answers. After Close, the look-up of a name fails. If Close is called during Lookup, there may be
-// an error and addresses of any age.
+// Lookup returns that address. An address is fresh if it comes from the last look-up of its family.
+// The error is nil if at least one address is fresh. Otherwise the error says why none is fresh,
+// and all addresses come from older answers. After Close, the look-up of a name fails. If Close is
+// called during Lookup, there may be an error and addresses of any age.
 //
 // Lookup waits until each look-up under way has ended. If an address is known, Lookup waits only
-// until each look-up has lasted for patience. It stops waiting when ctx is done or Close is called.
+// until each look-up has lasted for the time patience. It stops waiting when ctx is done or Close
+// is called.
 func (n *Names) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
@@ -155,9 +157,9 @@ func failure(host string, err error) error {
 	return fmt.Errorf("lookup %s: %w", host, err)
 }
 
-// begin starts the look-ups of host that are not under way, and returns the entry of host. At most
-// maxUnderWay names are looked up at once. If so many other names are being looked up, begin starts
-// no look-up, and fails if host is not remembered. It also fails after Close.
+// begin starts the look-ups of host that are not under way, and returns the entry of host. If
+// maxUnderWay other names are being looked up, begin starts no look-up, and fails if host is not
+// remembered. It also fails after Close.
 func (n *Names) begin(host string) (*name, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -229,13 +231,14 @@ func (n *Names) run(host string, entry *name, i int) {
 	entry.changed = make(chan struct{})
 }
 
-// absent reports whether err is an answer: there is no such name, or no address of this family.
+// absent reports whether err means that there is no such name, or no address of this family. Such
+// an error counts as an answer.
 func absent(err error) bool {
 	dns, ok := errors.AsType[*net.DNSError](err)
 	if ok {
 		return dns.IsNotFound
 	}
-	_, ok = errors.AsType[*net.AddrError](err) // an entry of the hosts file with the other family
+	_, ok = errors.AsType[*net.AddrError](err) // the hosts file has the other family only
 	return ok
 }
 

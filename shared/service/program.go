@@ -164,11 +164,12 @@ func (p Program[T]) healthcheck(environ []string, stderr io.Writer) int {
 	return StatusDone
 }
 
-// work runs the program. What the program prints goes through outputs. So a stuck or closed reader
-// stops no work. Such a reader costs lines, and at most a second at the end of the process. Only
-// the text of a crash goes to standard error directly, since Go's runtime writes it.
+// work runs the program. What the program prints goes through a logging.Output. So the work goes on
+// if the reader is stuck or gone. Some lines are then lost, and the end of the process takes at
+// most a second longer. Only the text of a crash goes to standard error directly, since Go's
+// runtime writes it.
 func (p Program[T]) work(environ []string, stdout, stderr io.Writer) int {
-	signal.Ignore(syscall.SIGPIPE) // else a write to a broken pipe could end the process
+	signal.Ignore(syscall.SIGPIPE) // a write to a broken pipe must not end the process
 	process := Process{dropped: new(logging.Dropped)}
 	out, errs := logging.NewOutput(stdout, process.dropped), logging.NewOutput(stderr, process.dropped)
 	defer logging.End(out, errs)
@@ -213,7 +214,7 @@ func (p Program[T]) serve(ctx context.Context, cfg T, process Process, stderr io
 	return StatusFailed
 }
 
-// runTrimmed runs Run. Meanwhile trimMemory gives free memory back.
+// runTrimmed runs Run. While Run works, trimMemory gives unused memory back to the system.
 func (p Program[T]) runTrimmed(ctx context.Context, cfg T, process Process) error {
 	trimming, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var trimmer sync.WaitGroup

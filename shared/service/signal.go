@@ -12,11 +12,11 @@ import (
 )
 
 // untilSignal returns a context that ends at the first SIGTERM, SIGINT or SIGHUP. SIGTERM and
-// SIGINT are counted together: the second of them ends the process with status 1, even if work is
-// left. Before that, the process waits at most a second for its last log lines to be written. A
-// SIGHUP is not counted, because a closing terminal may send several. A SIGHUP that follows another
-// signal does nothing. An ignored SIGHUP, as under nohup, stays ignored. The returned function ends
-// the context. It also ends the goroutine that watches for signals, and waits for its end.
+// SIGINT are counted together. When two have come, the process ends with status 1, even if work is
+// left. It first waits for its last log lines to be written, for at most 1 s. A SIGHUP is not
+// counted, because a closing terminal may send several. A SIGHUP that follows another signal does
+// nothing. An ignored SIGHUP, as under nohup, stays ignored. The returned function ends the
+// context. It also ends the goroutine that watches for signals, and waits for its end.
 func untilSignal(stderr *logging.Output) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)

@@ -15,7 +15,7 @@ import (
 // TestMain lets the test binary stand in for a program, since signals need a process of their own.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("SIGNAL_TEST_PROGRAM"); how != "" {
-		if how != "ignores" { // if the tests' caller ignores SIGHUP, Notify ends that
+		if how != "ignores" { // the caller of the tests may ignore SIGHUP: Notify undoes that
 			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 		}
 		program(func(ctx context.Context, _ sample, _ Process) error {

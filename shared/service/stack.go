@@ -19,7 +19,7 @@ type part struct {
 	name string
 	stop context.CancelFunc
 	done sync.WaitGroup
-	err  error // may be read after done
+	err  error // may be read after done.Wait
 }
 
 // NewStack returns a Stack without parts.

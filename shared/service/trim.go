@@ -12,8 +12,8 @@ const (
 	trimStack = 4 << 10         // bytes of stack that are counted for each new goroutine
 	trimEvery = time.Second     // time between two looks, which are calls of trim.step
 	trimPause = 5 * time.Second // least time between two collections
-	// trimShare defines a calm look: since the look before, at most 1/trimShare of trim.most was
-	// allocated.
+	// trimShare says which looks are calm: since the previous look, at most 1/trimShare of
+	// trim.most was allocated.
 	trimShare = 16
 	// trimCalm is the number of calm looks in a row that a collection needs. While these looks
 	// pass, idle goroutines end. An edge's reader, for example, waits for its client for 2 s only.
@@ -30,14 +30,14 @@ const (
 type trim struct {
 	trimmed time.Duration // when step last returned true; 0: never
 	total   uint64        // bytes allocated since the start, at the last look
-	since   uint64        // bytes allocated since trimmed
-	most    uint64        // most bytes allocated between two looks since trimmed
+	since   uint64        // bytes allocated after trim.trimmed
+	most    uint64        // peak of the bytes between two looks, after trim.trimmed
 	calm    int           // calm looks in a row
 }
 
-// step reports whether to collect now. It must be called every trimEvery. The parameter now is a
-// monotonic time. The parameter total counts the bytes allocated since the start of the process,
-// stacks included.
+// step reports whether to collect now. It must be called at intervals of trimEvery. The parameter
+// now is a monotonic time. The parameter total counts the bytes allocated since the start of the
+// process, stacks included.
 func (t *trim) step(now time.Duration, total uint64) bool {
 	passing := total - t.total
 	t.total = total

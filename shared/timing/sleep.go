@@ -8,8 +8,8 @@ import (
 )
 
 // Sleep waits for d and then returns true. It returns false as soon as ctx is done, or the channel
-// early gives a value or is closed. The channel may be nil. If d is not positive, Sleep returns
-// true at once, even if ctx is done.
+// in the parameter early gives a value or is closed. That channel may be nil. If d is not positive,
+// Sleep returns true at once, even if ctx is done.
 func Sleep(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
 	if d <= 0 {
 		return true

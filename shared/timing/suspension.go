@@ -2,7 +2,7 @@ package timing
 
 import "time"
 
-// Suspended is the least lost time after which a process should distrust what it knew before.
+// Suspended is the least lost time after which a process should distrust its earlier knowledge.
 const Suspended = 5 * time.Second
 
 // Suspension notices time in which the process did not run. If the process was stopped, the next
