@@ -10,7 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// outages are the ways in which Redis stops taking publications and takes them again later.
+// outages holds the ways to keep Redis from accepting publications. The function begin starts an
+// outage, and the function over ends it.
 var outages = []struct {
 	name        string
 	begin, over func(t *testing.T, c *cluster.Cluster)
@@ -103,8 +104,8 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 }
 
 // TestP5_ARelayDiesWhileRedisIsAway kills the relay of an edge while Redis is away. The edge then
-// links to the other relay. A client of another edge must get the messages from before and after
-// the kill, once and in order.
+// links to the other relay. A client of another edge must get the messages that were sent before
+// the kill and after it, once and in order.
 func TestP5_ARelayDiesWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onRedis(t))
@@ -179,7 +180,7 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 			}
 			allTaken := func() bool { return told()+int(e.Metrics().Sum(metricLogMessages)) == sent }
 			cluster.Eventually(t, "every message is in the log, or answered", allTaken)
-			late.Send(chat.One(id, text(0))) // this sender's share is unused, but the log is full
+			late.Send(chat.One(id, text(0))) // the log has nothing of this sender, but is full
 			sent++
 			cluster.Eventually(t, "the last one is answered, too", allTaken)
 			if used := e.Metrics().Sum(metricLogBytes); used > bound || used < bound-2000 {

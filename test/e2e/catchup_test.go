@@ -31,7 +31,7 @@ func TestP4_WhatWasSentDuringACutReachesThoseBehindItInOrder(t *testing.T) {
 			a.Send(chat.All(n))
 			inG, one, all = append(inG, chat.InGroup(g, a.id, n)), append(one, chat.Direct(a.id, n)), append(all, chat.ToAll(a.id, n))
 		}
-		a.Send(chat.One(a.id, "published")) // when a gets it, the relay has the frames above
+		a.Send(chat.One(a.id, "published")) // when it comes back, the relay has the frames above
 		a.Expect(chat.Direct(a.id, "published"))
 		b.Send(chat.Group(g, "from behind the cut"))
 		f.Links()[0].Allow()
@@ -86,8 +86,9 @@ func TestP4_ALossBeyondHistoryIsToldAndCounted(t *testing.T) {
 }
 
 // tail says what a user must get of one topic after a loss. First comes the text in the field loss.
-// Then come messages that begin with the text in the field head. The other fields record what the
-// user got: whether the loss was told, the first number, and the number that must come next.
+// Then come numbered messages, which begin with the text in the field head. The other fields record
+// what the user got: whether the text about the loss came, the number of the first message, and the
+// number that the next message must have.
 type tail struct {
 	loss, head  string
 	told        bool

@@ -89,7 +89,7 @@ func groupReachesMembers(t *testing.T, p parties) {
 	c.join(t, g)
 	a.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
 	b.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
-	again.join(t, g) // a is not told: both connections belong to one user
+	again.join(t, g) // client a gets no notice, since both connections belong to its user
 	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 	c.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 

@@ -50,7 +50,7 @@ func TestMaxSessionsAnswers503WithRetryAfter(t *testing.T) {
 func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
-	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // the burst is 200
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // a user's burst is 200
 	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	const n = 260
 	begin := time.Now()
@@ -70,7 +70,7 @@ func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
-	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // the burst is 200
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // a user's burst is 200
 	flood, calm, b := channel(t, e, chat.Unique("flood")), channel(t, e, chat.Unique("calm")), channel(t, e, chat.Unique("b"))
 	const n, rounds = 440, 100 // the flood takes 12 s; the rounds have no fixed time
 	for i := range n {
@@ -127,8 +127,8 @@ func TestP8_AFloodHasItsShareOfTheLogAndACalmClientItsOwn(t *testing.T) {
 	flood.Send(chat.One(b.id, "end"))
 	last := share - 1
 	flooded := until(t, b, chat.Direct(flood.id, "end"))
-	// On a busy machine some messages of the flood may have waited for more than 2 s. Those were
-	// answered as not delivered.
+	// On a busy machine some messages of the flood may have waited for room for more than 2 s. The
+	// edge has answered each of these messages as not delivered.
 	for _, got := range flooded {
 		i := last + 1
 		for i < n && got != chat.Direct(flood.id, text(i)) {
@@ -167,7 +167,7 @@ func TestP8_AFullLogIsAnsweredAndNeverSilent(t *testing.T) {
 	r.Kill()
 	const n = 20
 	payload := strings.Repeat("x", 1000)
-	for i := range n { // a user's share of the log is 4 KiB
+	for i := range n { // together more than a user's share of the log, which is 4 KiB
 		a.Send(chat.One(b.id, fmt.Sprint(i, " ", payload)))
 	}
 	f, err := a.Next()

@@ -33,7 +33,7 @@ func userEndpoint(t *testing.T, p parties) {
 	c.Expect(chat.Direct(a.id, "Hello"))
 	b.Send(fmt.Sprintf(`{"Id":%q,"Msg":"Hello back"}`, a.id))
 	a.Expect(chat.Direct(b.id, "Hello back"))
-	a.Send(chat.All("no command here")) // here a command is a direct message without an Id
+	a.Send(chat.All("no command here")) // this endpoint reads it as a direct message without an Id
 	a.ExpectError("Id")
 	a.Send("not JSON")
 	a.ExpectError("JSON")
@@ -153,8 +153,8 @@ func mixedConnections(t *testing.T, p parties) {
 }
 
 // TestW2_RequestsThatAreNoUpgradeOrHaveABadIDAreRefused checks that a GET without an upgrade is
-// answered with 426, which asks for the upgrade (RFC 9110, 15.5.22). The other requests without an
-// upgrade, and upgrades with a bad ID, are answered with 400.
+// answered with 426, which asks for the upgrade (RFC 9110, 15.5.22). Requests by other methods, and
+// upgrades with a bad ID, are answered with 400.
 func TestW2_RequestsThatAreNoUpgradeOrHaveABadIDAreRefused(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

@@ -17,8 +17,8 @@ import (
 func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	const n = 1000
 	c := cluster.New(t, onBest(t))
-	// On a busy machine the relay may lose its subscription during the joins. The history is long
-	// enough for the notices of all joins.
+	// The history is long enough for the notices of all joins, since on a busy machine the relay
+	// may lose its subscription during the joins.
 	r := c.StartRelay(cluster.Env{"RELAY_HISTORY_SIZE": "2000"})
 	edges := []*cluster.Edge{c.StartEdge(nil, r), c.StartEdge(nil, r)}
 	g, users := chat.Unique("g"), make([]*user, n)
@@ -72,7 +72,8 @@ func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	t.Logf("%d notices received, each once and in order", total)
 }
 
-// inParallel runs f for 0 … n-1 on w goroutines, and waits for their end.
+// inParallel calls f with each number from 0 to n-1, on w goroutines. It returns when all calls
+// have ended.
 func inParallel(w, n int, f func(i int)) {
 	var all sync.WaitGroup
 	for k := range w {
@@ -141,13 +142,14 @@ func TestP7_AClientThatNeverReadsIsClosedAndTwoHundredOthersGetEverything(t *tes
 			sender.Send(message(sent, size))
 			sent++
 		}
-		for _, u := range users { // no other client falls behind meanwhile
+		for _, u := range users { // each reads everything, so that no other client falls behind
 			u.Expect(expected(g, sender.id, sent-10, sent, size)...)
 		}
 		return lost() > 0
 	})
 	code := make(chan int)
-	// The deaf client is closed, and has a few seconds to read the close frame.
+	// The edge has ended the session of the deaf client, which has a few seconds to read the close
+	// frame.
 	go func() { code <- closeCode(deaf) }()
 	t.Logf("closed after %d messages of %d bytes", sent, size)
 	if got := <-code; got != 4000 {

@@ -34,8 +34,8 @@ func kind(t *testing.T) cluster.Kind {
 }
 
 // promised returns how long a test waits for something that edgerelay promises within the time d.
-// In a run with the long tests, the test waits for d. In a usual run it waits for cluster.Patience
-// more, since other work may slow the machine.
+// In a run with the long tests, the test waits for the time d. In a usual run it waits for the sum
+// of d and cluster.Patience, since other work may slow the machine.
 func promised(d time.Duration) time.Duration {
 	if long.Wanted() {
 		return d

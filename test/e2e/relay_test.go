@@ -161,7 +161,7 @@ func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
 	r.Kill()
 	a.Send(chat.One(b.id, "meanwhile"))
 	ping(t, outage, a.Client, b.Client)
-	fresh := channel(t, e, chat.Unique("c")) // an edge without a relay answers connects
+	fresh := channel(t, e, chat.Unique("c")) // even without a relay, an edge lets clients connect
 	fresh.Send(chat.One(a.id, "fresh"))
 	r.Restart()
 	b.Expect(chat.Direct(a.id, "meanwhile"))
@@ -172,7 +172,7 @@ func TestP3_PingingClientThroughARelayOutage(t *testing.T) {
 }
 
 // ping has clients send pings for the time d. Each ping must be answered within two seconds. In a
-// usual run, promised allows more.
+// usual run, the function promised allows more time.
 func ping(t *testing.T, d time.Duration, clients ...*client.Client) {
 	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)

@@ -28,7 +28,7 @@ type traffic struct {
 	stop    context.CancelFunc
 	stopped <-chan struct{}
 	sending sync.WaitGroup
-	prefix  map[string]stream // by text before the number of a message
+	prefix  map[string]stream // by a message's text without the number at its end
 }
 
 // kinds are the kinds of messages. No order is promised across kinds.

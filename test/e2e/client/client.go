@@ -15,7 +15,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Patience bounds each wait in Try, Client.Next, Client.Ended and Raw.ExpectGone.
+// Patience bounds each connect, and each wait in Client.Next, Client.Ended and Raw.ExpectGone.
 const Patience = time.Minute
 
 // Message is one message from the server.
@@ -30,7 +30,7 @@ type Message struct {
 // goroutine may call the other methods. A failure of Ended, or of a method whose name begins with
 // Expect, ends the calling goroutine.
 type Client struct {
-	Name string // for messages of a failing test
+	Name string // the client's name in the output of a failing test
 
 	t    testing.TB
 	conn *websocket.Conn
@@ -145,8 +145,8 @@ func (c *Client) Subprotocol() string { return c.conn.Subprotocol() }
 // Ping sends a WebSocket ping and waits for its pong.
 func (c *Client) Ping(ctx context.Context) error { return c.conn.Ping(ctx) }
 
-// Close does the closing handshake and waits until reading has ended. It gives up a server that
-// does not answer the close within 5 s.
+// Close does the closing handshake and waits until reading has ended. It waits for the server's
+// close frame for up to 5 s.
 func (c *Client) Close() {
 	c.conn.Close(websocket.StatusNormalClosure, "")
 	<-c.done
@@ -285,7 +285,7 @@ func (c *Client) ExpectError(parts ...string) {
 	}
 }
 
-// ExpectEnd waits for the connection's end and checks that want is its close code. It also checks
+// ExpectEnd waits for the connection's end. It checks that the close code is the wanted one, and
 // that no unseen message came before the end.
 func (c *Client) ExpectEnd(want websocket.StatusCode) {
 	c.t.Helper()

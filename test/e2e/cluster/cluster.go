@@ -3,9 +3,9 @@
 // images.
 //
 // A Proxy lies between an edge and each relay that the edge was given. Another Proxy lies between a
-// relay and its Redis. Servers whose URLs the test sets itself do not use these Proxies. With a
-// Proxy, a relay can die and come back at another address. A test can also reset or freeze the
-// connections through a Proxy, or cut them after a number of bytes.
+// relay and its Redis. Servers whose URLs the test sets itself do not use these Proxies. A Proxy
+// keeps its address when its relay dies and comes back at another address. A test can reset or
+// freeze the connections through a Proxy, or cut them after a number of bytes.
 package cluster
 
 import (
@@ -21,8 +21,8 @@ import (
 type Kind string
 
 const (
-	InProcess Kind = "inprocess" // in the test's process, with its race detector if any
-	Process   Kind = "process"   // as processes of binaries that the test's process builds once
+	InProcess Kind = "inprocess" // in the test's process, which may run with the race detector
+	Process   Kind = "process"   // as processes; the test's process builds the binaries once
 	Container Kind = "container" // as containers of the images, on the test's own network
 )
 
@@ -54,7 +54,7 @@ const Key = "test:a-link-key-for-tests-that-is-long-enough"
 const stopTime = 8 * time.Second
 
 // longHistory is the default length of a topic's history, in publications. It is long, so that
-// messages of an outage are not lost. A test that wants losses sets a shorter history.
+// messages sent during an outage are not lost. A test that wants losses sets a shorter history.
 const longHistory = "20000"
 
 // Cluster is a set of edges and relays, and their Redis. Everything in it ends with the test.
@@ -84,15 +84,16 @@ type server interface {
 	exit() int             // its exit status, once done is closed
 }
 
-// keep registers a boot. At the test's end all boots are stopped together, before the proxies
-// between them are closed.
+// keep adds s to the servers that are stopped at the test's end. They are stopped together, before
+// the proxies between them are closed.
 func (c *Cluster) keep(s server) server {
 	c.servers = append(c.servers, s)
 	c.t.Cleanup(c.stop)
 	return s
 }
 
-// stop asks all servers to stop. A server that goes on after stopTime is killed and fails the test.
+// stop asks all servers to stop. If a server still runs after stopTime, stop kills it and fails the
+// test.
 func (c *Cluster) stop() {
 	for _, s := range c.servers {
 		s.terminate()
@@ -130,7 +131,7 @@ func New(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// proxy returns a Proxy to target at an address that the servers can reach.
+// proxy returns a Proxy that dials target. The servers can reach the address of the Proxy.
 func (c *Cluster) proxy(target string) *Proxy {
 	c.t.Helper()
 	return NewProxy(c.t, at(c.t, c.run.host(), loopback.FreeAddr(c.t)), target)

@@ -18,14 +18,14 @@ import (
 // be busy. A docker stop may also last a whole grace period.
 const dockerTime = 2 * time.Minute
 
-// Images is the prefix of the names of the images that test/e2e/images/build makes of this tree.
+// Images is the prefix of image names. The script test/e2e/images/build makes the images.
 const Images = "edgerelay-test/"
 
-// containerPorts are the ports of servers inside their containers, by variable.
+// containerPorts has the port inside a container for each variable that holds an address.
 var containerPorts = map[string]string{"EDGE_ADDR": "8080", "EDGE_ADMIN_ADDR": "9091", "RELAY_ADDR": "9000", "RELAY_ADMIN_ADDR": "9092"}
 
 // containerRunner starts servers as containers, by the docker command, on a network of the test's
-// own. It publishes the servers' ports on loopback, at the addresses in the variables of the Env.
+// own. It publishes each port of a server at the loopback address that the server's Env has for it.
 // The servers reach the test's proxies at the network's gateway.
 type containerRunner struct {
 	network string
@@ -124,7 +124,7 @@ type container struct {
 	t      testing.TB
 	id     string
 	ended  chan struct{} // closed when the container has ended and its log is complete
-	status int           // set before ended is closed
+	status int           // the exit status; set before ended is closed
 }
 
 // terminate asks the container to stop. It ignores errors, since a container that has ended refuses
@@ -139,7 +139,7 @@ func (c *container) exit() int             { return c.status }
 // host returns the address on which proxies must listen so that the servers reach them.
 func (r *containerRunner) host() string { return r.gateway }
 
-// at returns the address of addr's port on the given host.
+// at returns addr with the given host in place of its own.
 func at(t testing.TB, host, addr string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(addr)

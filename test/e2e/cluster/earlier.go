@@ -13,8 +13,8 @@ import (
 	"sync"
 )
 
-// earlier holds the folder with the binary and the source of a relay of the earlier layout. The
-// test's process builds that relay at most once.
+// earlier holds the folder of a relay with the earlier layout of keys on Redis. The folder has the
+// relay's source and its binary, which the test's process builds at most once.
 var earlier struct {
 	once sync.Once
 	dir  string
@@ -26,12 +26,12 @@ const layoutFile = "relay/broker/redisbroker/keys.go"
 
 var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 
-// Earlier chooses the binary for later boots of the relay. If yes is set, they run the relay of the
-// newest commit whose layout of keys on Redis has a lower number than this tree's layout. Otherwise
-// they run the usual binary. Earlier needs the Kind Process.
+// Earlier chooses the binary for later boots of the relay. If the parameter yes is true, this is
+// the relay of the newest commit whose layout of keys on Redis has a lower number than this tree's
+// layout. Otherwise it is the usual binary. The servers of the Cluster must be processes.
 //
-// Earlier fails the test if Git has no such commit. It skips the test where there is no history at
-// all: in a shallow clone, or in a folder that is no clone.
+// If Git has no such commit, the test fails. Where there is no history to search, the test is
+// skipped: in a shallow clone, or in a folder that is no clone.
 func (r *Relay) Earlier(yes bool) {
 	t := r.c.t
 	t.Helper()
@@ -54,7 +54,8 @@ func (r *Relay) Earlier(yes bool) {
 
 var errNoHistory = errors.New("there is no Git history here to build an earlier relay from")
 
-// buildEarlier builds a relay of the earlier layout, and returns the folder of its binary.
+// buildEarlier builds a relay with the earlier layout of keys on Redis. It returns the folder of
+// the binary.
 func buildEarlier() (dir string, err error) {
 	root, err := git("rev-parse", "--show-toplevel")
 	if err != nil {
@@ -101,8 +102,8 @@ func buildEarlier() (dir string, err error) {
 	return dir, nil
 }
 
-// earlierCommit returns the newest commit whose layout has a lower number than layout. It looks at
-// HEAD and at the commits before HEAD.
+// earlierCommit returns the newest commit whose layout's number is lower than the parameter layout.
+// It looks at HEAD and at the commits before HEAD.
 func earlierCommit(layout int) (string, error) {
 	list, err := git("rev-list", "HEAD")
 	if err != nil {
@@ -120,14 +121,14 @@ func earlierCommit(layout int) (string, error) {
 	return "", fmt.Errorf("no commit has a layout before %d", layout)
 }
 
-// layoutOf returns the number of the layout that is stated in text, the content of layoutFile. The
-// first layout had no number there, and counts as 1.
+// layoutOf returns the number of a layout. The parameter text is the content of layoutFile. For the
+// first layout the file has no number, and layoutOf returns 1.
 func layoutOf(text string) int {
 	found := layoutNumber.FindStringSubmatch(text)
 	if found == nil {
 		return 1
 	}
-	n, _ := strconv.Atoi(found[1]) // digits only
+	n, _ := strconv.Atoi(found[1]) // found[1] has only digits
 	return n
 }
 

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// tailLines is the number of last lines of a server's log that a failed test prints. The whole log
-// is in the test's artifact directory.
+// tailLines is how many lines a failed test prints from the end of a server's log. The whole log is
+// in the test's artifact directory.
 const tailLines = 40
 
 // logbook keeps what a server writes over all its boots, and reports it at the test's end.

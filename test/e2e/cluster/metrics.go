@@ -17,8 +17,8 @@ var adminClient = &http.Client{Timeout: 5 * time.Second}
 // format, labels included.
 type Metrics map[string]float64
 
-// Sum adds up the series called name whose text contains each of the labels. A label is written
-// `key="value"`.
+// Sum adds up the series of the metric with the given name, as far as they have all the given
+// labels. A label is written `key="value"`.
 func (m Metrics) Sum(name string, labels ...string) (sum float64) {
 series:
 	for series, value := range m {
@@ -36,7 +36,7 @@ series:
 	return sum
 }
 
-// Has reports whether there is a series called name.
+// Has reports whether the metric with the given name has a series.
 func (m Metrics) Has(name string) bool {
 	for series := range m {
 		if base, _, _ := strings.Cut(series, "{"); base == name {

@@ -27,7 +27,7 @@ type Proxy struct {
 	strays  []net.Conn // connections to the target that Strand left open
 	dialled int
 	closed  bool
-	onBack  func() io.Writer // returns the Writer for a connection's copy; nil: no copies
+	onBack  func() io.Writer // opens a Writer for what the target sends; nil: no copy
 }
 
 // pipe is one connection through the Proxy.
@@ -37,7 +37,7 @@ type pipe struct {
 	stranded    bool // guarded by the Proxy's mu
 }
 
-// NewProxy starts a Proxy at addr to target. It is closed at the test's end.
+// NewProxy starts a Proxy that listens at addr and dials target. It is closed at the test's end.
 func NewProxy(t testing.TB, addr, target string) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", addr)
@@ -114,8 +114,8 @@ func (p *Proxy) Allow() {
 }
 
 // Strand resets the dialling side of the present connections, and refuses new ones. The target's
-// side of the present connections stays open. If the Proxy is frozen, the target gets the bytes
-// that the Proxy has already read. It gets them after Thaw, and then nothing more.
+// side of the present connections stays open. If the Proxy is frozen, it waits for Thaw. Then it
+// sends the target the bytes that it has already read, and nothing more.
 func (p *Proxy) Strand() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,7 +163,8 @@ func isClosed(c chan struct{}) bool {
 }
 
 // Throttle limits each direction of each connection to a number of bytes a second, like a slow
-// network. A limit below 20 counts as 20, and one above 640 KiB as 640 KiB. 0 removes the limit.
+// network. A limit from 1 to 19 counts as 20, and a limit above 640 KiB as 640 KiB. 0 removes the
+// limit.
 func (p *Proxy) Throttle(bytesPerSecond int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,8 +179,9 @@ func (p *Proxy) CutAfter(n int64) {
 	p.budget = n
 }
 
-// Sniff makes the Proxy copy what the target sends on later connections. The Proxy calls open once
-// for each of these connections. open returns the Writer that gets the copy.
+// Sniff makes the Proxy copy what the target sends on later connections. The Proxy calls the
+// function open once for each of these connections, and writes the copy to the Writer that the
+// function returns.
 func (p *Proxy) Sniff(open func() io.Writer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -297,8 +299,8 @@ func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 	}
 }
 
-// heldPieces is the number of pieces that a direction of a connection may read ahead of its writes.
-// A frozen Proxy holds these pieces.
+// heldPieces is how many pieces may wait to be written, in each direction of a connection. They
+// wait while the Proxy is frozen.
 const heldPieces = 16
 
 // piece is what one read from a connection gave.
@@ -307,7 +309,8 @@ type piece struct {
 	err   error
 }
 
-// read reads pieces from src until a read fails or done is closed, and then closes pieces.
+// read reads from src, and sends each piece to the channel pieces, until a read fails or the
+// channel done is closed. Then it closes the channel pieces.
 func (p *Proxy) read(src net.Conn, pieces chan<- piece, done <-chan struct{}) {
 	defer close(pieces)
 	buf := make([]byte, 32<<10)
@@ -341,8 +344,8 @@ func abort(c net.Conn) {
 	c.Close()
 }
 
-// wait blocks between Freeze and Thaw. If back is set, the bytes come from the target, and wait
-// also blocks between FreezeBack and Thaw.
+// wait blocks between Freeze and Thaw. The parameter back is true for bytes from the target. For
+// these, wait also blocks between FreezeBack and Thaw.
 func (p *Proxy) wait(back bool) {
 	p.mu.Lock()
 	thawed, heard := p.thawed, p.heard

@@ -31,7 +31,7 @@ func (c *Cluster) LaunchRelay(env Env) *Relay {
 	return r
 }
 
-// NewRelay returns a relay that Restart starts for the first time.
+// NewRelay returns a relay that does not run yet. Call Restart to start it.
 func (c *Cluster) NewRelay(env Env) *Relay {
 	c.t.Helper()
 	c.started++
@@ -79,12 +79,12 @@ func (r *Relay) Kill() {
 // RedisAt makes later boots of the relay use the Redis at addr instead of the Cluster's.
 func (r *Relay) RedisAt(addr string) { r.redisAt = addr }
 
-// Restart starts a killed or stopped relay again, or one that has not been started. The new boot
-// has nothing of the old boot's memory. Restart does not wait until the relay is live.
+// Restart starts a relay that was killed or stopped, or that has not run yet. The new boot has
+// nothing of the old boot's memory. Restart does not wait until the relay is live.
 func (r *Relay) Restart() {
 	r.c.t.Helper()
 	if r.redis != nil {
-		r.redis = r.c.proxy(r.redisAt) // after a Kill the proxy of the old boot goes on refusing
+		r.redis = r.c.proxy(r.redisAt) // after a Kill, the old boot's proxy refuses connections
 	}
 	r.boot()
 }

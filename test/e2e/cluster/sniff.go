@@ -11,8 +11,8 @@ import (
 
 const typeWelcome = link.TypeWelcome
 
-// Sniffer counts the link frames that relays send to one edge, by type. It reads them on the wire,
-// and knows WebSocket framing and the link's outer framing.
+// Sniffer counts the link frames that relays send to one edge, by type. It decodes the WebSocket
+// frames on the connection, and the type and the length of each link frame in them.
 type Sniffer struct {
 	mu     sync.Mutex
 	counts map[link.Type]int
@@ -27,8 +27,8 @@ func (s *Sniffer) Count(t link.Type) int {
 
 func (s *Sniffer) open() io.Writer { return &sniffed{sniffer: s} }
 
-// sniffed is the state of one connection. It keeps the bytes that are not decoded yet: those of the
-// WebSocket stream in raw, and those of link frames in frames.
+// sniffed is the state of one connection. Its field raw has the bytes of the WebSocket stream that
+// are not decoded yet. Its field frames has the bytes of link frames that are not counted yet.
 type sniffed struct {
 	sniffer  *Sniffer
 	upgraded bool
@@ -53,8 +53,8 @@ func (s *sniffed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// message takes one whole WebSocket frame off raw. The payload of a data frame goes to frames, and
-// a control frame is left out. message reports whether there was a whole frame.
+// message removes one whole WebSocket frame from the field raw. If it is a data frame, message adds
+// its payload to the field frames. message reports whether there was a whole frame.
 func (s *sniffed) message() bool {
 	if len(s.raw) < 2 {
 		return false
@@ -85,7 +85,8 @@ func (s *sniffed) message() bool {
 	return true
 }
 
-// frame counts one whole link frame. It reports whether there was one.
+// frame removes one whole link frame from the field frames, and counts it. It reports whether there
+// was a whole link frame.
 func (s *sniffed) frame() bool {
 	if len(s.frames) < 2 {
 		return false

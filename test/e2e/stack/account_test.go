@@ -15,18 +15,18 @@ import (
 // arrive.
 type account struct {
 	first, last int64
-	missing     map[int64]bool // between first and last: not arrived, not announced as lost
-	early       []int64        // numbers below first that arrived after first
+	missing     map[int64]bool // skipped numbers, neither arrived nor announced as lost
+	early       []int64        // numbers below first, which arrived later
 	doubled     int
 	disordered  int
 	toldFirst   bool  // a loss was announced before the first number
-	told        int64 // numbers after first that were announced as lost
+	told        int64 // skipped numbers that were announced as lost
 	seen        int   // announcements of losses up to the last call of enter
 }
 
 // enter enters a number that arrived. The parameter told is how many losses were announced so far.
-// If a loss was announced since the last call, the numbers between the highest number so far and
-// this one count as told and not as missing.
+// If a loss was announced since the last call, the numbers that this number skips count as told and
+// not as missing.
 func (a *account) enter(number int64, told int) {
 	switch {
 	case a.last == 0:
@@ -52,8 +52,8 @@ func (a *account) enter(number int64, told int) {
 	a.last, a.seen = max(a.last, number), told
 }
 
-// upTo counts the numbers that arrived, from first up to the given one. Numbers that were announced
-// as lost count as arrived.
+// upTo counts the numbers that arrived, from the field first up to the given number. Numbers that
+// were announced as lost count as arrived.
 func (a *account) upTo(number int64) (count int) {
 	for n := a.first; n <= min(number, a.last); n++ {
 		if !a.missing[n] {
@@ -63,8 +63,8 @@ func (a *account) upTo(number int64) (count int) {
 	return count
 }
 
-// gotten reports whether a number arrived. It is true also for a number after first and before last
-// that was announced as lost.
+// gotten reports whether a number arrived. A number between the fields first and last that was
+// announced as lost counts as arrived.
 func (a *account) gotten(number int64) bool {
 	return a != nil && (number >= a.first && number <= a.last && !a.missing[number] || slices.Contains(a.early, number))
 }
@@ -130,8 +130,8 @@ func (n *life) enter(f client.Message) bool {
 	return true
 }
 
-// parse splits a payload, in the form in which ledger.say writes it, into its stream and its
-// number. ok is false for any other payload.
+// parse returns the stream and the number of a payload that ledger.say wrote. The result ok is
+// false for any other payload.
 func (l *ledger) parse(payload string) (s stream, number int64, ok bool) {
 	words := strings.Split(payload, " ")
 	if len(words) != 4 {

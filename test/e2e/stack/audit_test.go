@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// inFlight bounds the time that a message needs until the relay has it. A message that was sent
-// within this time before its edge was killed may be lost with the edge. At the kill such a message
-// may have been on its way to the edge, in the edge's log, or on its way to the relay. Usually a
-// message needs milliseconds, but on a busy machine it may need longer.
+// inFlight bounds the time that a message needs until the relay has it. Usually a message needs
+// milliseconds, but on a busy machine it may need longer. If an edge is killed, the messages that
+// were sent to it within this time before the kill may be lost. They may have been on their way to
+// the edge, in the edge's log, or on their way to the relay.
 const inFlight = time.Second
 
 // audit is the result of a ledger, client by client.
@@ -37,8 +37,8 @@ type books struct {
 // connection has ended, the due messages before the last one that arrived must have arrived. A
 // missing message counts as lost, or as told where a loss was announced.
 //
-// A sent message counts as accepted, except in three cases. The first two hold only if the sending
-// connection has ended, and neither the message nor a later one of its stream came to anybody:
+// A sent message counts as accepted, except in three cases. In the first two cases the sending
+// connection has ended, and nobody got the message or a later one of its stream:
 //   - The message is the last one that the connection took, or one that the connection did not
 //     take. It may have crossed the close.
 //   - The connection's edge was killed, and the message may have been in flight at that time.
@@ -70,7 +70,7 @@ func (l *ledger) audit() (a audit) {
 		b.sent += int64(len(sent))
 		b.accepted += int64(n)
 	})
-	refused := map[stream]map[int64]bool{} // numbers that came to nobody, of senders with refusals
+	refused := map[stream]map[int64]bool{} // numbers that nobody got, of connections with refusals
 	for _, u := range l.users {
 		before := map[stream]int64{} // by stream: last number that came in the user's earlier lives
 		b := &a.clients[u.index]
@@ -190,7 +190,7 @@ func (a audit) sum(which func(client int) bool) books {
 func (a audit) all() books { return a.sum(func(int) bool { return true }) }
 
 // fold combines the books of some clients, count by count: which(i) reports whether client i is one
-// of them. The function with combines two values of one count.
+// of them. The parameter with is a function that combines two values of one count.
 func (a audit) fold(which func(client int) bool, with func(sofar, n int64) int64) (sum books) {
 	begun := false
 	_, sums := sum.columns()

@@ -186,7 +186,7 @@ func testRolling(t *testing.T, s *Stack) {
 }
 
 // openPairs opens a ledger of two users for each edge. The users connect through nginx, which
-// spreads them. All users together say about a hundred messages a second.
+// spreads them over the edges. All users together say about a hundred messages a second.
 func (s *Stack) openPairs(t *testing.T) *ledger {
 	t.Helper()
 	n := 2 * len(s.Of("edge"))
@@ -212,8 +212,8 @@ func (s *Stack) roll(name string) {
 		s.t.Errorf("%s: exit status %d, want 0", name, status)
 	}
 	stopped := time.Since(begin)
-	// After the grace period docker kills the service, and the exit status shows that. The check
-	// below finds a docker stop that hangs.
+	// If the service does not stop within the grace period, docker kills it, and the exit status is
+	// not 0. The check below finds a docker stop that hangs.
 	if grace := s.file.Services[name].StopGracePeriod; stopped > grace+10*time.Second {
 		s.t.Errorf("%s took %v to stop", name, stopped)
 	}

@@ -12,7 +12,8 @@ import (
 )
 
 // compose is a compose file. It has fields for the part of the format that this package implements.
-// readCompose refuses a file with an unknown key, or with another form of a value.
+// readCompose refuses a file with an unknown key, or with a value in a form that the fields cannot
+// hold.
 type compose struct {
 	Services   map[string]service   `yaml:"services"`
 	Networks   map[string]struct{}  `yaml:"networks"`

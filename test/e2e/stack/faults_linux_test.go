@@ -41,11 +41,10 @@ func mix(user, turn int) kind {
 	}
 }
 
-// These constants bound the time for which a client may hear nothing. Where a fault leaves clients
-// no way to each other, the duration of the fault is added. hiccup leaves time for a busy machine,
-// since one machine runs all containers and all clients.
-//
-// prompt is the bound that P12 promises while another relay and Redis work.
+// These constants bound the time for which a client may get nothing. If a fault cuts clients off,
+// the duration of the fault is added. The bound in hiccup is long enough for a busy machine, since
+// one machine runs all containers and all clients. The bound in prompt is the one that P12 promises
+// while another relay and Redis work.
 const (
 	hiccup = 10 * time.Second
 	prompt = 3 * time.Second
@@ -133,8 +132,8 @@ const (
 	lastly = 25 * time.Second // well over the 15 s after which a silent link is given up
 )
 
-// few are the faults of TestLedger's short form. They hit every part, and they are of every kind
-// except "cut from one edge".
+// few lists the faults of TestLedger's short form. They hit every part. Every kind occurs except
+// "cut from one edge".
 var few = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},
@@ -146,8 +145,8 @@ var few = []fault{
 	{part: "edge", kind: "restart", limit: hiccup},
 }
 
-// elsewhere are the faults of the short form for servers other than Redis 7. The outcome of these
-// faults may depend on the server.
+// elsewhere lists the faults of TestLedger's short form for servers other than Redis 7. The outcome
+// of these faults may depend on the server.
 var elsewhere = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "redis", kind: "kill -9", hold: brief, limit: hiccup},
@@ -155,8 +154,8 @@ var elsewhere = []fault{
 	{part: "redis", kind: "restart", hold: brief, limit: hiccup},
 }
 
-// many are the faults of TestLedger's long form. Every kind hits every part, except that "cut from
-// one edge" hits only a relay. In two more faults a single relay loses Redis.
+// many lists the faults of TestLedger's long form. Every kind hits every part, except that "cut
+// from one edge" hits only a relay. In two more faults a single relay loses Redis.
 var many = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},
@@ -181,7 +180,7 @@ var many = []fault{
 	{part: "relay", kind: "half-open", over: []string{"data"}, hold: lastly, limit: hiccup},
 }
 
-// trial is a stack with faults, and the ledger that its clients keep.
+// trial is a stack under faults, and the ledger of its clients.
 type trial struct {
 	s      *Stack
 	l      *ledger
@@ -284,8 +283,8 @@ func (r *trial) write(report string) {
 	}
 }
 
-// strike lets a fault happen and end. Then it waits until the stack is whole and messages have
-// flowed for the duration calm, or longer. Finally it checks what clients noticed.
+// strike lets a fault happen and end. Then it waits until the stack is whole, and until messages
+// have flowed for at least the time in the parameter calm. Finally it checks what clients noticed.
 func (r *trial) strike(f fault, calm time.Duration) {
 	t, s := r.s.t, r.s
 	t.Helper()
@@ -325,8 +324,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	r.measure()
 }
 
-// felt waits until the effect of a fault shows. If the effect does not show, the test fails. For
-// some faults felt does not wait, such as a slow part, or an edge that is killed or frozen.
+// felt waits until the effect of a fault shows. If the effect does not show, the test fails. It
+// returns at once for some faults, as when a part is slow, or an edge is killed or frozen.
 func (r *trial) felt(f fault, name string) {
 	r.s.t.Helper()
 	if f.kind == "slow" {
@@ -359,8 +358,8 @@ func (r *trial) isAt(name string) func(user int) bool {
 	return func(user int) bool { return edges[user%len(edges)] == name }
 }
 
-// locate records where clients reach an edge. The address is the edge's own, so the test knows
-// which clients belong to that edge.
+// locate records where clients reach an edge. The address is the edge's own and not that of nginx,
+// so the test knows which clients belong to that edge.
 func (r *trial) locate(edge string) {
 	r.s.t.Helper()
 	addr := r.s.Inspect(edge).NetworkSettings.Networks[r.s.scoped("front")].IPAddress + ":8080"

@@ -32,13 +32,13 @@ type ledger struct {
 
 	joins map[string]int // by text of a join's notice: index of the user
 
-	// mu guards the fields below and the lists of users' lives. Whoever needs the mutex of a life
-	// too must lock mu first.
+	// mu guards the fields below and the lists of users' lives. A goroutine that needs both mu and
+	// the mutex of a life must lock mu first.
 	mu      sync.Mutex
 	closes  []websocket.StatusCode // close codes of connections that the cluster ended
 	failed  int                    // handshakes that failed; not counted if plan.mayFail is set
 	strange []string               // frames that the receiver should not have got
-	window  time.Time              // begin of the time over which silences count
+	window  time.Time              // start of the time over which silences count
 }
 
 // plan says how many users talk, how much, and where they connect.
@@ -68,8 +68,8 @@ const (
 
 func (k kind) String() string { return [...]string{"one", "group", "all"}[k] }
 
-// stream is what one connection sends of one kind: messages numbered from 1, in this order, all to
-// the same receivers.
+// stream is the messages of one kind that one connection sends. All of them have the same
+// receivers. They are numbered from 1 in the order of sending.
 type stream struct {
 	sender, life int
 	kind         kind
@@ -80,13 +80,13 @@ type speaker struct {
 	id    string
 	index int
 	group string
-	turns int // messages that sockets took; for the goroutine that talks for the user
+	turns int // messages sent so far; used by the user's goroutine only
 	lives []*life
 }
 
-// life is one connection of a user, and the books about that connection. Thousands of frames come
-// in a second, and each is entered in the books. To enter a frame that the user may get, only the
-// life's own mu is locked.
+// life is one connection of a user, and the books about that connection. Each frame that the
+// connection gets is entered in the books. If the user may get the frame, only the life's own mu is
+// locked for this, since thousands of frames come in a second.
 type life struct {
 	*client.Client // set when the connect is answered
 	l              *ledger
@@ -115,7 +115,7 @@ type life struct {
 	delivered int64
 	told      [kinds]int    // announcements of losses, by kind
 	joins     map[int]int   // notices of joins, by user
-	silence   time.Time     // begin of the present silence
+	silence   time.Time     // start of the present silence
 	longest   time.Duration // longest past silence since the ledger's window began
 }
 
@@ -383,8 +383,8 @@ func (l *ledger) flowing(n int64) {
 	})
 }
 
-// has removes from due the streams in which the due number, or a later one, has arrived. It also
-// removes those in which the due number need not arrive.
+// has looks at the number that the map due has for each stream. It removes the stream from the map
+// if this number, or a later one of the stream, has arrived, or if this number need not arrive.
 func (n *life) has(due map[stream]int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -395,7 +395,7 @@ func (n *life) has(due map[stream]int64) {
 	}
 }
 
-// begin begins a new time over which silences count.
+// begin makes silences count from now on only.
 func (l *ledger) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -449,8 +449,8 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 }
 
 // close ends the talk and waits, for a limited time, until no message counts as lost. Then each
-// user sends one more message, and close waits again. A duplicate on the topic of that message
-// would come before that message. close prints the books. It fails the test if a message was lost,
+// user sends one more message, and close waits again, since a duplicate on the same topic would
+// come before this message. close prints the books. It fails the test if a message was lost,
 // doubled or out of order, or if a user got a frame that it should not get. It also fails the test
 // if a handshake failed, unless plan.mayFail is set. The parameter closes is the number of
 // connections that the cluster must have ended.

@@ -73,9 +73,9 @@ func (s *Stack) connected(name, other, network string) bool {
 }
 
 // Slow delays the packets that a service sends to a network, and drops some of them, until the
-// returned function is called. Each packet is dropped with a probability of loss percent. The
-// returned function tells how many packets passed and how many were dropped. Packets to this
-// machine pass without delay.
+// returned function is called. The parameter loss is the probability, in percent, with which each
+// packet is dropped. The returned function returns how many packets passed and how many were
+// dropped. Packets to this machine pass without delay.
 //
 // Slow does what `tc qdisc … netem delay … loss …` does, but in the test's process (see queue).
 // Some kernels lack the module for netem.
@@ -109,9 +109,9 @@ func (s *Stack) end(name, network string) end {
 	return end{c.State.Pid, c.NetworkSettings.Networks[s.scoped(network)].IPAddress, s.Gateway(network)}
 }
 
-// pair inserts a rule that drops packets from or to one peer if how is "-I", and deletes that rule
-// if how is "-D". The parameter called which is the option before the peer's address: "-s" for
-// packets from the peer, "-d" for packets to it.
+// pair inserts or deletes a rule that drops packets from or to one peer. The parameter how is "-I"
+// to insert the rule, or "-D" to delete it. The parameter which is the option before the peer's
+// address: "-s" for packets from the peer, "-d" for packets to it.
 func (e end) pair(t testing.TB, how, chain, which, peer string) {
 	t.Helper()
 	args := []string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, which, peer, "-j", "DROP"}
@@ -120,11 +120,11 @@ func (e end) pair(t testing.TB, how, chain, which, peer string) {
 	}
 }
 
-// rule inserts a packet filter rule for this end if how is "-I", and deletes that rule if how is
-// "-D". The rule is for packets between this end's address and any address but that of the gateway.
-// The gateway is this machine. The parameter own is the option before this end's address, "-s" or
-// "-d". The parameter other is the option before the gateway's address. The parameter target says
-// what the rule does with a packet.
+// rule inserts or deletes a packet filter rule for this end. The parameter how is "-I" to insert
+// the rule, or "-D" to delete it. The rule is for packets between this end's address and any
+// address except that of the gateway, which is this machine. The parameter own is the option before
+// this end's address, "-s" or "-d". The parameter other is the option before the gateway's address.
+// The parameter target says what the rule does with a packet.
 func (e end) rule(t testing.TB, how, chain, own, other string, target ...string) {
 	t.Helper()
 	args := append([]string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, own, e.addr, "!", other, e.gateway, "-j"}, target...)

@@ -11,7 +11,7 @@ import (
 )
 
 // TestPacketFilters tests Swallow and Slow on two containers. Each must affect packets between the
-// containers, and must end. Swallow must let packets of this machine pass.
+// containers until its returned function is called. Swallow must let packets of this machine pass.
 func TestPacketFilters(t *testing.T) {
 	long.Only(t, "it starts containers")
 	needDocker(t)

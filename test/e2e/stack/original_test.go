@@ -127,8 +127,8 @@ func testOriginal(t *testing.T, s *Stack) {
 }
 
 // balance gives nginx another configuration, as an operator does. It waits until the configuration
-// is in force. For this it adds a page /round to the configuration. Each call of balance gives the
-// page another text.
+// is in force. To notice that, it adds a page /round to the configuration. Each call of balance
+// gives the page another text.
 func (s *Stack) balance(conf []byte) {
 	s.t.Helper()
 	round := chat.Unique("round")
@@ -138,7 +138,7 @@ func (s *Stack) balance(conf []byte) {
 	}
 	s.Kill("nginx", "HUP")
 	web := http.Client{Timeout: client.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	seen := 0 // right pages in a row; old workers may serve some clients for a moment
+	seen := 0 // answers in a row with the new page; old workers may answer for a moment
 	cluster.Eventually(s.t, "nginx works by its new configuration", func() bool {
 		seen++
 		res, err := web.Get(strings.Replace(s.URL("/round"), "ws:", "http:", 1))

@@ -53,8 +53,8 @@ type held struct {
 	until  time.Time
 }
 
-// openQueue opens a queue in the network namespace of a process. The queue delays packets by delay,
-// and drops each with a probability of loss percent.
+// openQueue opens a queue in the network namespace of a process. The parameters say how long the
+// queue delays each packet, and with which probability, in percent, it drops the packet.
 func openQueue(pid int, delay time.Duration, loss int) (*queue, error) {
 	fd, err := socketIn(pid)
 	if err != nil {
@@ -85,8 +85,9 @@ func socketIn(pid int) (fd int, err error) {
 	runtime.LockOSThread()
 	defer func() {
 		if err == nil {
-			// After an error the thread may still be in the namespace of the process pid. So it
-			// stays locked, and ends with its goroutine.
+			// Without an error, the thread is back in its own namespace. After an error it may
+			// still be in that of the process pid. Then it stays locked, and ends with its
+			// goroutine.
 			runtime.UnlockOSThread()
 		}
 	}()

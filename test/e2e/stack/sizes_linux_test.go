@@ -37,8 +37,9 @@ type sizes map[string][len(quantities)]float64
 // measured returns the services whose sizes are measured.
 func (r *trial) measured() []string { return append(r.s.Of("edge"), r.s.Of("relay")...) }
 
-// looks is the number of readings for one size. The least reading counts, for two reasons: writer
-// goroutines run only while there is something to write, and garbage is no growth.
+// looks is the number of readings for one size. The least of them counts, because two things may
+// raise a reading for a moment: writer goroutines, which run only while there is something to
+// write, and garbage on the heap.
 const looks = 5
 
 // measure records the sizes of all measured services.
@@ -73,9 +74,9 @@ func (r *trial) course(name string, quantity int) (first, highest, last float64)
 //
 // An edge needs some 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and
 // the 5 MiB that it takes without clients. A relay needs its tails, the tables of three edges, and
-// the 5 MiB that it takes without tails and edges. The tails hold the publications of 30 s, which
-// come at 1,000 a second. Each takes some 400 bytes, including what the relay keeps about it. All
-// these sizes count twice, since the collector runs when the heap has doubled. Resident memory
+// the 5 MiB that it takes without tails and edges. The tails hold the publications of 30 s, at
+// 1,000 a second. Each publication takes some 400 bytes, including what the relay keeps about it.
+// All these sizes count twice, since the collector runs when the heap has doubled. Resident memory
 // also contains the binary, and memory that the heap once used and has not returned yet.
 var most = map[string][len(quantities)]float64{
 	"edge":  {24 << 20, 48 << 20, 0},

@@ -87,7 +87,7 @@ func Start(t testing.TB) *Stack {
 	return s
 }
 
-// For returns the stack for the goroutine of another test.
+// For returns a Stack with the same services, for the goroutine of another test.
 func (s *Stack) For(t testing.TB) *Stack { return &Stack{s.stack, t} }
 
 // scoped returns docker's name for a service, network or volume.
@@ -251,8 +251,9 @@ func (s *Stack) published(name, port string) string {
 	return s.ports[key]
 }
 
-// source replaces the source in a volume entry of the file. The new source is a volume of this
-// stack, or a copy of the file that the entry names. If there is no copy yet, source makes one.
+// source returns a volume entry of compose.yaml with another source. The new source is a volume of
+// this stack, or a copy of the file that the entry mounts. If there is no copy yet, source makes
+// one.
 func (s *Stack) source(volume string) string {
 	s.t.Helper()
 	source, remainder, _ := strings.Cut(volume, ":")
