@@ -1,7 +1,7 @@
 // Width prints the place of each line that has a comment and more than 100 columns, in the Go files
 // of the current folder and of all folders below it. A tab counts as four columns. Directives,
-// which begin with //go:, are not taken for comments. The exit status is 1 if there is such a line,
-// and 2 if a file cannot be read.
+// which begin with //go:, are not taken for comments. The exit status is 2 if a file cannot be
+// read, and otherwise 1 if Width has printed a place.
 package main
 
 import (
@@ -42,7 +42,8 @@ func main() {
 	}
 }
 
-// wide returns the numbers of the lines of src that have a comment and more columns than most.
+// wide returns the numbers of the lines of src that have a comment and are wider than the constant
+// most.
 func wide(path string, src []byte) (lines []int) {
 	text := strings.Split(string(src), "\n")
 	files := token.NewFileSet()

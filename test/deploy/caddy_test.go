@@ -39,8 +39,8 @@ func TestCaddyfile(t *testing.T) {
 	if one("handle") != "/chat/*" {
 		t.Errorf("handle %s", one("handle"))
 	}
-	// An edge that drains closes no session for the first 5 s, or for a sixth of EDGE_DRAIN if that
-	// is less. Two health checks must fit into that time.
+	// A draining edge begins to close sessions after 5 s or after a sixth of EDGE_DRAIN, whichever
+	// is shorter. Two of Caddy's health checks must fit into that time.
 	interval, err := time.ParseDuration(one("health_interval"))
 	if err != nil || interval > min(cfg.Drain/6, 5*time.Second)/2 {
 		t.Errorf("health_interval %v %v, EDGE_DRAIN is %v", interval, err, cfg.Drain)
@@ -55,8 +55,8 @@ func TestCaddyfile(t *testing.T) {
 	answers(t, e.public+one("health_uri"))
 }
 
-// TestCaddyValidate has Caddy validate the Caddyfile. Caddy may ask the edges for their health
-// meanwhile, so the test names addresses on loopback as edges.
+// TestCaddyValidate has Caddy validate the Caddyfile. Caddy may send health checks to the edges
+// while it validates. So the test gives Caddy addresses on loopback for the edges.
 func TestCaddyValidate(t *testing.T) {
 	caddy, err := exec.LookPath("caddy")
 	if err != nil {

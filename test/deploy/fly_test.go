@@ -75,8 +75,9 @@ func (f flyFile) allChecks() (all []flyCheck) {
 	return all
 }
 
-// TestFlyRefusesUnknownKeys checks the parser of these tests, decodeFly. If it let unknown keys
-// pass, the other tests would miss a service that makes a relay public.
+// TestFlyRefusesUnknownKeys checks that decodeFly, the parser of these tests, refuses keys that
+// flyFile does not have. One of them is [[services]], which would make a relay public. decodeFly
+// must also refuse a time without a unit.
 func TestFlyRefusesUnknownKeys(t *testing.T) {
 	for _, text := range []string{"kil_timeout = '9s'", "[[services]]\ninternal_port = 9000", "[http_service]\nport = 1", "kill_timeout = '9'"} {
 		var f flyFile
@@ -136,8 +137,8 @@ func TestFlyEdge(t *testing.T) {
 	answers(t, e.admin+f.Metrics[0].Path)
 }
 
-// documentedURL returns the EDGE_RELAY_URLS that fly.toml tells the reader to set. It puts in an
-// example for the name of the relays' app.
+// documentedURL returns the value of EDGE_RELAY_URLS that a comment in fly.toml tells the reader to
+// set. An example replaces $RELAY, the name of the relays' app.
 func documentedURL(t *testing.T) string {
 	t.Helper()
 	found := regexp.MustCompile(`EDGE_RELAY_URLS=(\S+)`).FindStringSubmatch(read(t, "fly.toml"))

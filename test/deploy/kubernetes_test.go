@@ -59,8 +59,8 @@ func (c container) port(t *testing.T, name string) int {
 	return 0
 }
 
-// settings returns the variables of a container. Those from a Secret have the values that the
-// example of that Secret has.
+// settings returns the variables of a container. A variable from a Secret has the value that
+// secrets.example.yaml gives it. A variable from the pod's name has the value pod-name.
 func (c container) settings(t *testing.T, m manifests) map[string]string {
 	t.Helper()
 	settings := map[string]string{}
@@ -127,11 +127,13 @@ func checkPod(t *testing.T, d deployment, stops time.Duration) {
 	}
 }
 
-// isNot reports whether a setting is true. A setting that is not given is true by default.
+// isNot reports whether a setting is not false. A setting that is absent counts as true, as it does
+// in Kubernetes.
 func isNot(b *bool) bool { return b == nil || *b }
 
-// checkProbes sends the requests of the probes to a running process. Each probe must name the port
-// of the address public or of the address admin.
+// checkProbes sends the requests of the probes to a running process. The parameters public and
+// admin are the addresses on which the process listens. Each probe must name the port of one of
+// them.
 func checkProbes(t *testing.T, c container, p process, public, admin config.Addr) {
 	t.Helper()
 	for _, pr := range []probe{c.ReadinessProbe, c.LivenessProbe} {

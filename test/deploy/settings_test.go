@@ -1,5 +1,5 @@
-// Package deploy checks the files in deploy/, except those for nginx, and the fly.toml files of
-// edge and relay. It checks them against the code that they configure.
+// Package deploy checks the fly.toml files of edge and relay, and the files in deploy/ except those
+// for nginx. It checks them against the code that they configure.
 package deploy
 
 import (
@@ -23,11 +23,12 @@ import (
 
 const (
 	root = "../.."
-	// margin is the least time that a platform must wait in addition to the time that our process
-	// needs to stop.
+	// margin is added to the time that our process needs to stop. A platform must wait at least for
+	// the sum of both before it kills the process.
 	margin = 5 * time.Second
-	// spareFiles is the number of open files that an edge needs besides its sockets. With fewer the
-	// edge logs a warning, and takes fewer sessions.
+	// spareFiles is the number of open files that an edge needs besides the sockets of its
+	// sessions. If its limit of open files does not leave so many, the edge logs a warning and
+	// takes fewer sessions.
 	spareFiles = httpguard.SpareFiles
 )
 
@@ -111,7 +112,7 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-// readSettings reads a file of lines NAME=value, as systemd's EnvironmentFile takes it.
+// readSettings reads a file in the format of systemd's EnvironmentFile: lines NAME=value.
 func readSettings(t *testing.T, path string) map[string]string {
 	t.Helper()
 	settings := map[string]string{}
@@ -130,7 +131,7 @@ func readSettings(t *testing.T, path string) map[string]string {
 	return settings
 }
 
-// ours returns the files in which variables and paths are checked.
+// ours returns the paths of the files that this package checks.
 func ours(t *testing.T) (paths []string) {
 	t.Helper()
 	paths = []string{"fly.toml", "relay/fly.toml"}
@@ -146,8 +147,9 @@ func ours(t *testing.T) (paths []string) {
 	return paths
 }
 
-// TestVariablesThatFilesNameExist checks names that begin with EDGE_, RELAY_, LINK_ or LOG_ in
-// files and their comments. Each must be the name of a variable.
+// TestVariablesThatFilesNameExist checks each name in the files, also in their comments, that
+// begins with EDGE_, RELAY_, LINK_ or LOG_. It must be the name of a variable of an edge or of a
+// relay.
 func TestVariablesThatFilesNameExist(t *testing.T) {
 	known := map[string]bool{}
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -163,8 +165,8 @@ func TestVariablesThatFilesNameExist(t *testing.T) {
 	}
 }
 
-// TestFilesThatFilesNameExist checks that paths under deploy/ or relay/ exist if files or their
-// comments name them.
+// TestFilesThatFilesNameExist checks each path under deploy/ or relay/ that the files name, also in
+// their comments. It must exist.
 func TestFilesThatFilesNameExist(t *testing.T) {
 	word := regexp.MustCompile(`(?:^|[ =])((?:deploy|relay)/[a-z./-]+[a-z])`)
 	for _, path := range ours(t) {

@@ -1,5 +1,5 @@
-// Package long keeps tests that take too long for every change out of the usual run. CI runs them
-// with EDGERELAY_TESTS=long.
+// Package long lets the usual run, go test ./..., leave out tests that take long. CI runs them with
+// EDGERELAY_TESTS=long.
 package long
 
 import (
@@ -9,7 +9,7 @@ import (
 
 const variable, value = "EDGERELAY_TESTS", "long"
 
-// Only skips the test t in the usual run, so that t runs in the long run alone. The parameter why
+// Only is for a long test. It skips the test t unless EDGERELAY_TESTS is "long". The parameter why
 // is the reason, such as the time that the test takes.
 func Only(t testing.TB, why string) {
 	t.Helper()

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestProcessesTakeNoPortTwice has three other processes take ports, and then this process. The
-// other processes run until the test ends. No two of all these addresses may be equal.
+// TestProcessesTakeNoPortTwice takes addresses in three other processes, and then in this one. The
+// other processes run until the test ends. No address may be taken twice.
 func TestProcessesTakeNoPortTwice(t *testing.T) {
 	const each = 250
 	if os.Getenv("EDGERELAY_LOOPBACK") != "" {
@@ -18,7 +18,7 @@ func TestProcessesTakeNoPortTwice(t *testing.T) {
 			all = append(all, FreeAddr(t))
 		}
 		os.Stdout.WriteString(strings.Join(all, "\n") + "\n.\n")
-		os.Stdin.Read(make([]byte, 1)) // runs until the test ends
+		os.Stdin.Read(make([]byte, 1)) // waits until the test closes the pipe
 		return
 	}
 	seen := map[string]bool{}

@@ -11,17 +11,17 @@ import (
 )
 
 // These ports are below the range from which Linux takes the local ports of outgoing connections by
-// default. So clients that dial meanwhile do not take the port of a server that is down for a
-// moment.
+// default. So no client that dials gets the port of a server that is down for a moment.
 const (
 	firstPort = 20000
 	lastPort  = 31999
 )
 
 // A block is 100 ports. A process that takes ports of a block listens on the block's first port
-// until it ends. So processes that run side by side never take each other's ports, even those of a
-// server that is down for a moment. When no more blocks are to be had, a process takes the ports of
-// its own blocks again, the oldest first. By then the servers that had them should be gone.
+// until the process ends. So processes that run side by side never take each other's ports, even
+// those of a server that is down for a moment. A process uses its own blocks again, from the oldest
+// on, when it has mostBlocks blocks or no block is free. By then the servers on the ports of its
+// oldest block should be gone.
 const (
 	blockSize  = 100
 	blocks     = (lastPort + 1 - firstPort) / blockSize
@@ -31,7 +31,7 @@ const (
 var ports struct {
 	mu     sync.Mutex
 	claims []net.Listener // the first port of each block that was claimed
-	block  int            // index in claims of the block in use
+	block  int            // index of the block in use, in the field claims
 	next   int            // offset of the next port in that block; 0: the block is used up
 }
 
@@ -70,8 +70,8 @@ func Free() (addr string, err error) {
 	return "", errors.New("no free port on loopback")
 }
 
-// turnLocked makes a new block the block in use. If the process has mostBlocks blocks already, or
-// no block is free, it makes the oldest block of the process the block in use.
+// turnLocked claims a new block and begins to use it. If the process has mostBlocks blocks already,
+// or no block is free, turnLocked goes back to the oldest block of the process.
 func turnLocked() error {
 	ports.next = 1
 	if len(ports.claims) < mostBlocks {

@@ -16,8 +16,8 @@ const (
 	AAAA = 28
 )
 
-// Server answers questions for the names that Set gave it. Questions for other names get NXDOMAIN.
-// Questions of the types that Silence names get no answer.
+// Server answers questions for the names that were passed to Set. Questions for other names get
+// NXDOMAIN. Questions of the types that were last passed to Silence get no answer.
 type Server struct {
 	Addr string
 

@@ -82,7 +82,7 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
-// Pair returns a certificate for a host, as Certify makes it.
+// Pair makes a certificate for a host as Certify does, and loads it with its key.
 func (a *Authority) Pair(host string) *tls.Certificate {
 	a.t.Helper()
 	pair, err := tls.LoadX509KeyPair(a.Certify(host))

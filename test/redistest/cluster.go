@@ -19,15 +19,15 @@ const slots = 16384
 // the slots and one replica each. Only the test's goroutine may call the methods, since they end
 // the test if they fail.
 type Cluster struct {
-	URL     string    // redis+cluster://host:port,…
-	Servers []*Server // masters at the start, then their replicas in the same order
+	URL     string    // redis+cluster://host:port,…, or rediss+cluster with TLS
+	Servers []*Server // first the initial masters, then their replicas in that order
 
 	t testing.TB
 }
 
-// StartCluster starts a Cluster with n masters. On a busy machine a master may be silent for a
-// while. The nodes do not replace such a master until Hasten is called. The Cluster ends with the
-// test.
+// StartCluster starts a Cluster with n masters. The Cluster ends with the test. On a busy machine a
+// master may be silent for a while. So the nodes replace a master only after a silence of the time
+// steady, unless the test calls Hasten.
 func StartCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
 	return startCluster(t, nil, n)
@@ -47,7 +47,8 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 		_, port, _ := net.SplitHostPort(loopback.FreeAddr(t))
 		options := plain([]string{
 			"--cluster-enabled", "yes", "--cluster-port", port,
-			// The time also bounds how long a node waits for the answer of a node that it meets.
+			// cluster-node-timeout also bounds how long a node waits for the answer of a node that
+			// it meets. So it is brisk until the Cluster is complete, and steady from then on.
 			"--cluster-node-timeout", fmt.Sprint(brisk.Milliseconds()),
 		})
 		if how != nil {
@@ -101,8 +102,8 @@ func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	return all
 }
 
-// Hasten has the nodes replace a master once it has been silent for the time brisk (see
-// sentinel.go). Before the call, they replace it after the longer time steady.
+// Hasten shortens the silence after which the nodes replace a master. It was the time steady, and
+// becomes the time brisk (see sentinel.go).
 func (c *Cluster) Hasten() {
 	c.t.Helper()
 	c.replaceAfter(brisk)
@@ -184,8 +185,8 @@ func (c *Cluster) await(what string, holds func(*Server) bool) {
 	}
 }
 
-// awaitOf waits until holds returns true for the node s. It returns at once if s does not run. If
-// it has waited for two minutes, the test ends.
+// awaitOf calls the function holds for the node s until it returns true. If s does not run, awaitOf
+// returns at once. After two minutes the test fails.
 func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); s.cmd != nil && !holds(s); {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Variable is the name of an environment variable. Its value is the path of the server to start,
-// such as Valkey or another version of Redis. If the environment variable is not set, the server is
+// Variable is the name of an environment variable. The environment variable holds the path of the
+// server to start, such as Valkey or another version of Redis. If it is not set, tests start
 // redis-server from the PATH.
 const Variable = "REDIS_SERVER"
 
@@ -33,8 +33,8 @@ func Program(t testing.TB) (string, bool) {
 const hint = "redis-server is not on the PATH: apt-get install redis-server, or " + Variable +
 	"=/path/to/another"
 
-// Need returns the path of the server to start. If there is none, the test is skipped. But it fails
-// in CI, or if the environment variable REDIS_SERVER is set.
+// Need returns the path of the server to start. If there is no server, the test fails in CI or if
+// the environment variable REDIS_SERVER is set, and is skipped otherwise.
 func Need(t testing.TB) string {
 	t.Helper()
 	program, there := Program(t)

@@ -90,8 +90,8 @@ func (s *Server) Kill() {
 	s.end()
 }
 
-// Stop ends the server with SIGTERM, as an operator does. The server closes its connections. With
-// the usual options it saves nothing.
+// Stop ends the server with SIGTERM, as an operator does. The server closes its connections. It
+// saves nothing, unless the test has given it options to save.
 func (s *Server) Stop() {
 	s.t.Helper()
 	if s.cmd == nil {

@@ -13,8 +13,8 @@ import (
 // Watched is a master and a replica that three sentinels watch. Only the test's goroutine may call
 // the methods, since they end the test if they fail.
 type Watched struct {
-	URL       string    // redis+sentinel://host:port,…/name
-	Servers   []*Server // the first master, then its replica
+	URL       string    // redis+sentinel://host:port,…/name; rediss+sentinel with TLS
+	Servers   []*Server // the initial master and its replica
 	Sentinels []*Server
 
 	t testing.TB
@@ -29,8 +29,9 @@ const (
 	brisk  = time.Second
 )
 
-// StartWatched starts a Watched. On a busy machine the master may answer late. Until Hasten is
-// called, the sentinels do not replace it by themselves. All servers end with the test.
+// StartWatched starts a Watched. All servers end with the test. On a busy machine the master may be
+// silent for a while. So the sentinels replace it only after a silence of the time steady, unless
+// the test calls Hasten or Failover.
 func StartWatched(t testing.TB) *Watched {
 	t.Helper()
 	return startWatched(t, nil)
@@ -102,8 +103,8 @@ func (w *Watched) AwaitWell(master *Server) {
 	}
 }
 
-// Hasten has the sentinels replace a master once it has been silent for the time brisk. Before the
-// call, they replace it after the time steady.
+// Hasten shortens the silence after which the sentinels replace a master. It was the time steady,
+// and becomes the time brisk.
 func (w *Watched) Hasten() {
 	w.t.Helper()
 	for _, s := range w.Sentinels {

@@ -18,8 +18,8 @@ func StartTLS(t testing.TB, how TLS, options ...string) *Server {
 	return start(t, &how, nil, plain(options))
 }
 
-// RestartTLS is Restart with another TLS configuration. It closes the client that Client returned
-// before.
+// RestartTLS is Restart with another TLS configuration. It closes the old client of the server.
+// After that, Client returns a new one.
 func (s *Server) RestartTLS(how TLS) {
 	s.t.Helper()
 	if s.cmd != nil {

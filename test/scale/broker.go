@@ -8,8 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// store is the back end of all relays: a memorybroker.Memory, and the last position of each topic
-// that has a publication.
+// store is the back end of a cluster's relay, and of the relay that replaces it. It holds a
+// memorybroker.Memory, and the last position of each topic that has a publication.
 type store struct {
 	memory *memorybroker.Memory
 	tops   map[protocol.Topic]protocol.Position
@@ -53,13 +53,13 @@ func (b *relayBroker) Subscribe(t protocol.Topic, token uint64) {
 	b.events = append(b.events, broker.Subscribed{Topic: t, Token: token})
 }
 
-// Publish implements broker.Broker. At the first publication of a topic it subscribes to the topic,
-// since Subscribe has only answered and kept nothing.
+// Publish implements broker.Broker. Before the first publication of a topic, Publish subscribes to
+// the topic. Until then Subscribe only answers, and keeps no subscription.
 func (b *relayBroker) Publish(p broker.Publish) {
 	b.events = append(b.events, b.Take()...)
 	if _, published := b.store.tops[p.Topic]; !published {
 		b.Handle.Subscribe(p.Topic, 0)
-		b.Take() // drops the Subscribed: Subscribe has sent one
+		b.Take() // drops its Subscribed event: Subscribe has answered already
 	}
 	b.Handle.Publish(p)
 	for _, ev := range b.Take() {

@@ -30,7 +30,7 @@ func newCluster(edges, sessions int, at protocol.Endpoint, r *report) *cluster {
 	return c
 }
 
-// link links all edges. They must have no sessions yet.
+// link gives each edge a link to the relay. The edges must have no sessions yet.
 func (c *cluster) link() error {
 	for _, e := range c.edges {
 		e.dial(c.relay)

@@ -20,14 +20,14 @@ type edge struct {
 	features   uint64
 	woken      bool
 
-	number uint64 // number of the last message; acknowledged after relay.settle
+	number uint64 // number of the last message; relay.settle acknowledges it
 	heard  uint64 // number of Session frames sent on this link
 	groups map[string][]uint64
 
 	out      []byte      // encoded frames that are to be sent
-	took     [256]int    // frames received since the last forget, by type
+	took     [256]int    // frames received since the last call of forget, by type
 	digest   link.Digest // digest last received
-	up, down int         // bytes sent and received since the last forget
+	up, down int         // bytes sent and received since the last call of forget
 	closed   string      // why the relay ended the link
 	relay    *relay
 }
@@ -99,7 +99,8 @@ func (e *edge) tables(at protocol.Endpoint, sessions int, s *store) {
 	e.out = link.Synced{First: e.number + 1, Last: e.number, Sessions: uint64(sessions), Held: uint64(held)}.Append(e.out)
 }
 
-// connects encodes Session frames for a number of sessions, beginning with first.
+// connects encodes Session frames for consecutive sessions. The parameter first is the number of
+// the first session. The parameter sessions is the number of sessions.
 func (e *edge) connects(at protocol.Endpoint, first, sessions int) {
 	for id := first; id < first+sessions; id++ {
 		e.out = link.Session{ID: uint64(id), Endpoint: at, User: e.user(uint64(id))}.Append(e.out)
@@ -114,8 +115,8 @@ func (e *edge) message(session uint64, format string, args ...any) (id uint64, f
 	return protocol.BriefID(e.instance, e.number), link.Message{Number: e.number, Session: session, Payload: fmt.Appendf(nil, format, args...)}.Append(nil)
 }
 
-// send sends the encoded frames in batches. A batch ends with the given number of frames, or once
-// it has link.BatchTarget bytes. The relay settles after each batch.
+// send sends the encoded frames in batches. A batch is complete when it has the given number of
+// frames, or at least link.BatchTarget bytes. After each batch send calls relay.settle.
 func (e *edge) send(frames int) error {
 	out := e.out
 	e.up += len(out)
@@ -174,12 +175,12 @@ func (e *edge) take(in []byte) error {
 	return nil
 }
 
-// forget sets took, up and down to zero.
+// forget sets the fields took, up and down to zero.
 func (e *edge) forget() {
 	e.took, e.up, e.down = [256]int{}, 0, 0
 }
 
-// wants fails unless the tables that the relay last reported equal the edge's own.
+// wants returns an error unless the last Digest from the relay matches the edge's own tables.
 func (e *edge) wants(at protocol.Endpoint, sessions int) error {
 	want := link.Digest{Heard: e.heard, Sessions: uint64(sessions)}
 	bind := func(id uint64, t protocol.Topic) {

@@ -7,9 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// grow connects all sessions: in each round, about a twentieth of the sessions of each edge. It
-// reports a measurement when the number of sessions passes one of the numbers in steps, and at the
-// end. base is the size of the heap without sessions, in bytes.
+// grow connects all sessions in rounds. In each round every edge connects about a twentieth of its
+// sessions. grow reports a measurement when the number of sessions reaches a number in steps, and
+// at the end. The parameter base is the size of the heap without sessions, in bytes.
 func (c *cluster) grow(base float64, steps []int) error {
 	m := begin()
 	done, since := 0, 0

@@ -31,7 +31,7 @@ func tickOf(connects int) time.Duration { return time.Duration(connects) * 100 *
 // config says how much of everything is measured.
 type config struct {
 	edges, sessions        int // sessions are those of all edges together
-	pieces                 int // sessions in each measurement of pieces; 0: pieces is not called
+	pieces                 int // sessions in each measurement of pieces.go; 0: none is made
 	directs, broadcasts    int // messages of each kind
 	groups, size, messages int // groups, members of each, messages in each
 	relinks                int // edges that lose their link

@@ -33,9 +33,9 @@ func pieces(sessions int, r *report) error {
 		return held, nil
 	}
 	none := func(*cluster) {}
-	// The function in returns a function that puts every session of a cluster into n groups of up
-	// to ten members each. If spread is set, the members of a group are on ten edges, otherwise on
-	// one.
+	// in(n, spread) is a function that puts every session of a cluster into n groups of up to ten
+	// members each. The members of a group are on ten edges if spread is true, and otherwise on one
+	// edge.
 	in := func(n int, spread bool) func(*cluster) {
 		return func(c *cluster) {
 			for i, e := range c.edges {

@@ -37,7 +37,8 @@ func newRelay(s *store, now time.Time) *relay {
 
 func (r *relay) Connected(l *downlink.Link, h link.Hello) error { return r.pump.Connected(l, h) }
 
-// Received steps the router at once. Otherwise the next portion of a batch might wait for room.
+// Received steps the router at once. Otherwise the next frames of the batch might wait for room in
+// the mailbox, and nobody would make room.
 func (r *relay) Received(l *downlink.Link, frames []any, size int) error {
 	defer r.step()
 	return r.pump.Received(l, frames, size)
@@ -54,7 +55,7 @@ type delivery struct {
 	id uint64
 }
 
-// written says where in relay.wire a batch for an edge ends.
+// written marks the index in relay.wire at which a batch for an edge ends.
 type written struct {
 	to  *edge
 	end int

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// speech is a message on its way, and the edges that must get it.
+// speech is a message to send, and the edges that must get its publication.
 type speech struct {
 	from  *edge
 	id    uint64
@@ -99,8 +99,8 @@ type member struct {
 	session uint64
 }
 
-// group makes groups of members on different edges. Then members send messages, the given number in
-// each group.
+// group makes groups whose members are on different edges. Then members of each group send
+// messages. The parameter messages is the number of messages in each group.
 func (c *cluster) group(groups, members, messages int) error {
 	members = min(members, len(c.edges))
 	in := make([][]member, groups)

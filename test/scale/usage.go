@@ -75,8 +75,8 @@ func beginAlone() *meter {
 	return m
 }
 
-// besides calls do, which does the work of edges that the test plays. The meter leaves out the cost
-// of this work.
+// besides calls the function do, and the meter leaves out what that costs. The function does work
+// of the edges, which the program plays.
 func (m *meter) besides(do func()) {
 	cpu, at, bytes := threadTime(), time.Now(), uint64(0)
 	if m.percent != 0 {
@@ -90,9 +90,9 @@ func (m *meter) besides(do func()) {
 	m.aside += time.Since(at)
 }
 
-// end ends the measurement. Only its first call has an effect. Afterwards cpu is the relay's CPU
-// time, and wall is the wall time without calls of besides. If the meter is from beginAlone,
-// allocated is then the number of bytes that the relay allocated.
+// end ends the measurement. Only its first call has an effect. Afterwards the field cpu is the
+// relay's CPU time. The field wall is the wall time minus that of the calls of besides. If the
+// meter is from beginAlone, the field allocated is the number of bytes that the relay allocated.
 func (m *meter) end() {
 	if m.ended {
 		return
