@@ -25,8 +25,8 @@ type store struct {
 	saved   []saved
 
 	others *brokertest.Handle // handle of a relay that is not simulated
-	number uint64             // last number that this relay published
-	name   protocol.Instance  // instance that this relay publishes for
+	number uint64             // last number that the unsimulated relay published
+	name   protocol.Instance  // instance that the unsimulated relay publishes for
 }
 
 type saved struct {
@@ -41,7 +41,7 @@ func newStore(w *world) *store {
 	return s
 }
 
-// spread sends the events of all handles on their way to the relays.
+// spread takes the waiting events from all handles, and dispatches them to the relays.
 func (s *store) spread() {
 	for _, b := range s.brokers {
 		for _, ev := range b.handle.Take() {
@@ -50,8 +50,8 @@ func (s *store) spread() {
 	}
 }
 
-// publish carries out a broker's request to publish. If the store then has a new publication,
-// publish tells the model.
+// publish carries out the request p of the handle h. If this adds a publication to the store, the
+// model is told of it.
 func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Published) {
 	h.Publish(p)
 	events := h.Take()
@@ -76,13 +76,13 @@ func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Pub
 	return done
 }
 
-// elsewhere publishes as a relay that is not simulated.
+// elsewhere publishes a message in the name of a relay that is not simulated.
 func (s *store) elsewhere(t protocol.Topic, from, msg string) {
 	s.number++
 	s.publish(s.others, broker.Publish{Topic: t, Content: protocol.Content{From: from, Msg: msg}, Instance: s.name, Number: s.number})
 }
 
-// bare publishes as an original server does, without a position.
+// bare publishes a message without a position, as an original server does.
 func (s *store) bare(t protocol.Topic, from, msg string) {
 	s.w.tracef("redis: bare %s %s", t, msg)
 	s.w.model.bare(t, from, msg)
@@ -90,8 +90,7 @@ func (s *store) bare(t protocol.Topic, from, msg string) {
 	s.spread()
 }
 
-// fifo keeps one direction of a connection in order: nothing arrives before something that was sent
-// earlier.
+// fifo keeps one direction of a connection in order: what is sent first arrives first.
 type fifo struct{ last time.Time }
 
 func (f *fifo) next(at time.Time) time.Time {
@@ -115,7 +114,7 @@ type relayBroker struct {
 	published, answered, received  fifo // from the store
 
 	unreachable bool
-	frozen      bool // the store froze, and carries out hung requests later
+	frozen      bool // the store froze; at regain it carries out hung requests
 	away        bool // giveUp was called, and regain was not called since
 	hung        []request
 	subs        map[protocol.Topic]*subscription
@@ -124,8 +123,8 @@ type relayBroker struct {
 	heard       []broker.Publication // delivered since the relay's last step
 	deafAt      time.Time
 	outages     []outage  // times when the store was out of reach
-	backAt      time.Time // by when the relay knows that Redis is back
-	swallow     int       // publications still to be lost silently
+	backAt      time.Time // time by which the relay knows that Redis is back
+	swallow     int       // how many of the next publications to lose silently
 	missed      bool      // the present connection lost a publication silently
 }
 
@@ -133,14 +132,14 @@ type relayBroker struct {
 type request struct {
 	do   func() broker.Event // carries the request out and returns the answer
 	fail broker.Event        // the answer if the request fails
-	gone bool                // the relay was told that it failed
+	gone bool                // the relay was told that the request failed
 }
 
 type subscription struct {
 	topic protocol.Topic
 	token uint64
 	on    bool
-	epoch int // counts the times that it was lost
+	epoch int // how often the subscription was lost
 }
 
 var _ broker.Broker = (*relayBroker)(nil)
@@ -177,7 +176,8 @@ func (b *relayBroker) ask(out, in *fifo, r request) {
 	})
 }
 
-// try carries out a request, unless the store's trouble makes it go wrong.
+// try carries out a request and answers it. In store.trouble of 100 cases the answer is a failure
+// instead, whether or not the request is carried out.
 func (b *relayBroker) try(in *fifo, r request) {
 	if !b.w.chance(b.store.trouble) {
 		if ev := r.do(); ev != nil {
@@ -270,8 +270,8 @@ func (b *relayBroker) establish(s *subscription) {
 	}
 }
 
-// dispatch sends an event of the handle on its way to the relay, by the connection that brings
-// publications. It may lose the event.
+// dispatch sends an event from the handle to the relay, over the connection that brings
+// publications. The event may be lost on the way.
 func (b *relayBroker) dispatch(ev broker.Event) {
 	connects, epoch := b.connects, 0
 	var s *subscription
@@ -322,14 +322,14 @@ func (b *relayBroker) stepped() {
 	b.heard = nil
 }
 
-// hearsNot reports whether the relay may miss publications without knowing it. Either the store is
-// out of reach and the relay was not told, or subscriptions ended a moment ago.
+// hearsNot reports whether the relay may miss publications without knowing it. This is so while the
+// store is out of reach and the relay was not told, and for 2 ms after subscriptions ended.
 func (b *relayBroker) hearsNot() bool {
 	return b.unreachable && !b.away || b.w.now.Sub(b.deafAt) < 2*time.Millisecond
 }
 
-// deafen ends subscriptions, all of them or that of one topic. Their events on the way are lost.
-// The relay is told with Deaf.
+// deafen ends all subscriptions, or only the subscription of topic t. Events of an ended
+// subscription that are still on the way are lost. The relay gets a broker.Deaf.
 func (b *relayBroker) deafen(all bool, t protocol.Topic) {
 	for _, s := range b.order {
 		if s.on && (all || s.topic == t) {
@@ -365,7 +365,7 @@ func (b *relayBroker) lose(frozen bool) {
 	b.unreachable, b.frozen = true, frozen
 	if last := len(b.outages) - 1; last < 0 || b.w.now.Sub(b.backAt) > time.Second {
 		b.outages = append(b.outages, outage{lost: b.w.now})
-	} else { // the last outage goes on: the relay may not know yet what it missed
+	} else { // part of the last outage: the relay may not know yet what it missed then
 		b.outages[last].back = time.Time{}
 	}
 	b.w.tracef("%s: redis is out of reach, frozen %v", b.name, frozen)
@@ -380,7 +380,7 @@ func (b *relayBroker) lose(frozen bool) {
 }
 
 // outage is a time in which a relay had no Redis: from the loss of Redis until the relay knows that
-// Redis is back. A zero back means that the outage lasts.
+// Redis is back. The field back is zero until Redis can be reached again.
 type outage struct{ lost, back time.Time }
 
 // giveUp makes the relay's broker notice that the store is unreachable.

@@ -50,7 +50,7 @@ func (w *world) leaveAll() {
 	}
 }
 
-// someone picks a session that is ready, or returns nil if there is none.
+// someone returns a random session that is ready, or nil if there is none.
 func (w *world) someone() *session {
 	var ready []*session
 	for _, e := range w.edges {
@@ -66,7 +66,7 @@ func (w *world) someone() *session {
 	return pick(w, ready)
 }
 
-// topic picks a topic that somebody may follow.
+// topic returns a random topic that sessions can follow.
 func (w *world) topic() protocol.Topic {
 	switch w.rnd.IntN(3) {
 	case 0:
@@ -112,7 +112,7 @@ func (w *world) connect() {
 func (w *world) connectTo(e *edge, at protocol.Endpoint) *session {
 	now, ever := e.links.Linked()
 	if !ever || !e.alive {
-		return nil // such a connect is answered 503
+		return nil // before its first link an edge answers 503
 	}
 	s := &session{e: e, user: pick(w, users), endpoint: at, ready: !now}
 	if at == protocol.EndpointGroup {
@@ -136,8 +136,8 @@ func (w *world) disconnect(s *session) {
 	e.sessions = slices.DeleteFunc(e.sessions, func(o *session) bool { return o == s })
 	_, before := e.hub.Len()
 	e.hub.End(s.Session, e.links)
-	// If no relay was told of the session and it has no message in the log, its end gets no number
-	// in the log.
+	// If the hub keeps the dead session, the session's end got a number in the log. The hub forgets
+	// a session at once if no relay was told of it and the log has none of its messages.
 	if _, dead := e.hub.Len(); dead > before {
 		e.number++
 	}
@@ -211,7 +211,8 @@ func (w *world) join(s *session, g string) {
 	w.send(s, &frame{kind: protocol.KindJoin, topic: protocol.GroupTopic(g), msg: protocol.JoinText(s.user, g)}, `{"Method":"UserGroup","Group":"`+g+`"}`)
 }
 
-// send gives a client's frame to its edge's log. The log may refuse it for lack of room.
+// send appends a client's frame to the log of the client's edge. It does nothing if the session is
+// gone or the log has no room.
 func (w *world) send(s *session, f *frame, payload string) {
 	if s.gone || !s.e.links.Accept(s.id, []byte(payload)) {
 		return

@@ -2,8 +2,8 @@ package simulation
 
 import "time"
 
-// doubt begins to look for another relay, since the link a is silent. If the edge looks for one
-// already, doubt does nothing.
+// doubt begins the search for another relay, because a link has fallen silent: the parameter a. If
+// the edge is searching already, or does not use this link any more, doubt does nothing.
 func (e *edge) doubt(a *attachment) {
 	if e.used != a || e.seeking || !e.alive {
 		return
@@ -16,8 +16,9 @@ func (e *edge) doubt(a *attachment) {
 	e.w.after(e.w.between(0, 50*time.Millisecond), func() { e.seek(a) })
 }
 
-// seek dials another relay, or now and then a's relay again. It tries again until the edge has
-// moved. It stops early if a is heard again, or is not in use any more.
+// seek dials another relay to replace the silent link a. Now and then it dials the same relay
+// again. It retries until the edge has moved. It stops early if bytes come on the silent link
+// again, or if this link is no longer in use.
 func (e *edge) seek(a *attachment) {
 	if !e.alive || e.used != a || e.calledOff(a) {
 		return
@@ -63,9 +64,9 @@ func (e *edge) seek(a *attachment) {
 	})
 }
 
-// knock dials a's relay, which is frozen. The relay accepts the link when it is thawed. The edge
-// may have given up the dial by then. If a is silent 0.5 s after Welcome, the edge moves to the new
-// link.
+// knock dials the relay of the silent link a, which is frozen. The relay accepts the dial once it
+// is thawed, even if the edge has given up by then. If the old link is still silent 0.5 s after the
+// Welcome on the new link, the edge moves to the new link.
 func (e *edge) knock(a *attachment) {
 	r := a.relay
 	c, hello := e.connect(r)
@@ -99,7 +100,8 @@ func (e *edge) knock(a *attachment) {
 	})
 }
 
-// calledOff reports whether a has been heard again. If so, the edge stays on a.
+// calledOff reports whether bytes have come on the link a since the doubt began. If so, the doubt
+// ends, and the edge stays on this link.
 func (e *edge) calledOff(a *attachment) bool {
 	if a.end.silent() {
 		return false
@@ -112,8 +114,8 @@ func (e *edge) calledOff(a *attachment) bool {
 	return true
 }
 
-// promisedSilence is how long an edge may hear nothing while a relay takes links. The time before
-// that relay took links does not count.
+// promisedSilence is the longest time that an edge may be without a byte while a relay takes links.
+// The time before that relay began to take links does not count.
 const promisedSilence = 3 * time.Second
 
 // watchSilence fails the run if the edge has heard nothing for longer than promisedSilence while a

@@ -21,7 +21,7 @@ type edge struct {
 	name       string
 	node       string
 	instance   protocol.Instance
-	moves      bool // it knows how to move
+	moves      bool // the edge knows how to move: link.FeatureMove
 	hub        *gateway.Hub
 	metrics    *prometheus.Registry
 	links      *uplink.Links
@@ -32,10 +32,10 @@ type edge struct {
 	used     *attachment   // the link in use; nil: none
 	old      []*attachment // the links that the edge moves away from
 	dialling bool
-	seeking  bool // it looks for another relay while a link is up
+	seeking  bool // the edge looks for another relay while a link is up
 	stalled  bool
-	failed   bool      // its last handshake was lost
-	unlinked time.Time // the latest of its start, a used link's end, and a stall's end
+	failed   bool      // the edge's last handshake was lost
+	unlinked time.Time // latest of: edge's start, end of a used link, end of a stall
 
 	sessions []*session // live sessions
 	ended    []*session // the most recently ended ones
@@ -48,15 +48,16 @@ type attachment struct {
 	end    *end
 	link   *uplink.Link
 	left   bool // edge.leave was called for it
-	live   bool // Live has come
+	live   bool // the relay's Live has come
 	began  time.Time
-	byMove bool // it began while another link was up
+	byMove bool // the link began while an older link was up
 
-	// leaving is when Leaving was called last. It is zero before that, and after Staying.
+	// leaving is the time of the last call of link.Leaving. It is zero before the first call, and
+	// again after a call of link.Staying.
 	leaving time.Time
 	// counted is the time from which the hub counts publications without a position. If the edge
-	// moved to this link from another link, counted equals leaving of that other link. Otherwise
-	// counted is zero.
+	// moved to this link from another link, this time is the field leaving of the other link.
+	// Otherwise it is zero.
 	counted time.Time
 }
 
@@ -147,15 +148,15 @@ func (e *edge) choose(leaving *relay) *relay {
 	return pick(e.w, free)
 }
 
-// handshake links to a relay. The relay has the link before the edge does. Then handshake calls
-// done with the link. If the handshake fails, it calls done with nil.
+// handshake dials a relay, and calls done with the new link. The relay has the link before the edge
+// does. If the handshake fails, done gets nil.
 func (e *edge) handshake(r *relay, done func(*attachment)) {
 	w := e.w
 	c, hello := e.connect(r)
 	if e.failed = w.chance(4) && !e.failed; e.failed {
 		// The edge gives up, and the relay accepts the link late. By then a newer link may be up.
-		// The relay may not hear that the late link has ended. An edge does not lose two handshakes
-		// in a row: P12 promises nothing of a network that goes on losing them.
+		// Half of the time, the relay is not told that the late link has ended. No edge loses two
+		// handshakes in a row, since P12 does not hold if the network loses one after the other.
 		w.tracef("%s: gives up", c.name)
 		c.edge.paused, c.edge.closed = false, true
 		c.cut = w.chance(50)
@@ -194,7 +195,8 @@ func (e *edge) connect(r *relay) (*conn, link.Hello) {
 	return c, hello
 }
 
-// welcome brings the relay's Welcome to the edge, and then calls done as handshake does.
+// welcome brings the relay's Welcome to the edge, and then calls done with the link. If the
+// connection or the edge has ended by then, done gets nil.
 func (e *edge) welcome(r *relay, c *conn, done func(*attachment)) {
 	e.w.after(e.w.between(100*time.Microsecond, 5*time.Millisecond), func() {
 		if c.cut || c.edge.lost || !e.alive {
@@ -264,8 +266,8 @@ func (e *edge) look(a *attachment) {
 	}
 }
 
-// move links the edge to another relay, while the link a stays up. It tries again until that
-// succeeds or a is not in use any more.
+// move links the edge to another relay while its present link stays up: the parameter a. It tries
+// again until it succeeds, or until that link is no longer in use.
 func (e *edge) move(a *attachment) {
 	if !e.alive || e.used != a {
 		return
@@ -291,8 +293,8 @@ func (e *edge) move(a *attachment) {
 	})
 }
 
-// takeOver takes next into use. The edge leaves a once next is live, or after 5 s. The method look
-// notices that next is live.
+// takeOver puts the link next into use in place of the link a. The edge leaves the old link as soon
+// as edge.look finds the new link live, and after 5 s in any case.
 func (e *edge) takeOver(a, next *attachment) {
 	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
 	e.old, e.seeking, next.counted = append(e.old, a), false, a.leaving
@@ -374,19 +376,19 @@ func (e *edge) left() int {
 	return e.links.Flush(now)
 }
 
-// cause is the frame that made sessions receive something: an answer to a numbered frame, or what
-// came on a topic.
+// cause describes a frame from the relay by which sessions received something. Such a frame answers
+// a numbered frame, or concerns a topic.
 type cause struct {
 	number   uint64
 	session  uint64
 	topic    protocol.Topic
 	position protocol.Position
 	id       uint64 // ID of the publication; 0: none
-	ahead    bool   // came ahead of its publication
+	ahead    bool   // the message came ahead of its publication
 	gap      bool
 }
 
-// collect takes the texts that sessions were sent because of one frame. The model checks them.
+// collect takes the texts that one frame brought to sessions, and has the model check these texts.
 func (e *edge) collect(c cause) {
 	for _, s := range e.sessions {
 		for _, text := range s.Take() {

@@ -24,7 +24,8 @@ func (s sink) HandleFrame(t link.Type, body []byte) error {
 func (s sink) EndBatch() error { return s.a.link.EndBatch() }
 
 // handler gives frames to the hub, and then collects what the sessions got because of these frames.
-// The hub has its tables in maps, so handler sorts them, for the same order in every run.
+// When the edge tells its tables to a relay, handler sorts them. The hub's tables are maps, which
+// would give another order in every run.
 type handler struct {
 	*gateway.Hub
 	e *edge
@@ -68,8 +69,8 @@ type feed struct {
 	*gateway.Feed
 	e *edge
 	a *attachment
-	// names has the topics by number. It leaves out topics that the relay numbers while the edge
-	// leaves the link, since these numbers have no effect.
+	// names has the topics by number. A number that the relay gives while the edge is leaving the
+	// link is not in names, since it has no effect.
 	names map[uint64]protocol.Topic
 }
 

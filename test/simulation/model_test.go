@@ -15,7 +15,7 @@ type model struct {
 	w      *world
 	edges  map[protocol.Instance]*numbered
 	topics map[protocol.Topic]*stream
-	texts  int               // texts drawn so far; makes each one unique
+	texts  int               // number of texts drawn so far; makes each text unique
 	ids    map[uint64]*frame // accepted frames by their brief ID
 	lossy  bool              // lose was called: Redis may have lost something
 }
@@ -44,12 +44,12 @@ type frame struct {
 	topic    protocol.Topic // "": not a command
 	msg      string         // text to publish
 	kind     protocol.Kind
-	interest *interest // the interest that it changes; nil: none
+	interest *interest // the interest that the frame changes; nil: none
 	stores   bool      // must be published
 	answers  bool      // must be answered
 	stored   int
 	answered int
-	again    bool // Redis may have lost the frame, so may store it again
+	again    bool // may be stored again, since Redis may have lost the frame
 }
 
 // stream is a topic as the broker stored it.
@@ -60,7 +60,7 @@ type stream struct {
 	bares   map[string]*entry // publications of original servers, by text
 }
 
-// withID returns the first entry with an ID, or nil.
+// withID returns the first entry with the given ID, or nil if there is none.
 func (s *stream) withID(id uint64) *entry {
 	for _, e := range s.entries {
 		if e.id == id {
@@ -84,7 +84,7 @@ type entry struct {
 	flying   int                        // number of relays that it is still on its way to
 	prev     protocol.Position          // if bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
-	holed    map[*session]bool          // if bare: whether it came while the edge lacked prev
+	holed    map[*session]bool          // if bare: sessions that got it while prev was missing
 	given    map[*edge]bool             // if bare: whether a link has brought it to the edge
 	unheard  bool                       // a relay missed it, perhaps without knowing
 }
@@ -98,7 +98,7 @@ type session struct {
 	endpoint  protocol.Endpoint
 	group     string
 	ready     bool // its upgrade was answered, with or without an Opened
-	gone      bool // it ended, or its edge did
+	gone      bool // the session has ended, or its edge has died
 	interests map[protocol.Topic]*interest
 	bares     map[*entry]int
 	had       map[uint64]bool    // IDs of messages received, ahead or not
@@ -106,7 +106,7 @@ type session struct {
 	heard     map[hearing]uint64 // number of the last message received
 }
 
-// hearing names messages that a receiver gets in order: those that session s sends to topic t.
+// hearing stands for all messages of session s to topic t. A receiver gets these in order.
 type hearing struct {
 	s *session
 	t protocol.Topic
@@ -114,15 +114,15 @@ type hearing struct {
 
 // interest is one session's part in one topic.
 type interest struct {
-	own    bool      // followed from the connect on
+	own    bool      // the session follows the topic from its connect on
 	in     bool      // membership as confirmed to the client
 	wants  bool      // membership that the last command asks for
-	awaits int       // commands without an answer
-	leaves int       // leave commands without an answer
+	awaits int       // unanswered commands to join or leave
+	leaves int       // unanswered commands to leave
 	came   time.Time // when the session connected or asked to join
-	// loose is zero until the connect or the join is answered. If all relays have had Redis since
-	// came, loose stays zero. If not, loose becomes the result of awaySince. The session may then
-	// get what was published after loose.
+	// loose is set when the connect or the join is answered, if a relay had no Redis at some time
+	// between came and that answer. It is then the result of awaySince, and the session may get
+	// publications from after that time. In all other cases loose is zero.
 	loose    time.Time
 	expected []*expected
 	next     int // index in expected, behind the last entry that came
@@ -136,11 +136,11 @@ const (
 	mustNot
 )
 
-// expected is an entry, and what is due to one session of its topic.
+// expected says whether one session is to receive an entry, and whether the session has got it.
 type expected struct {
 	*entry
 	class   class
-	excused bool // the session was told of its loss
+	excused bool // the session was told that the entry is lost
 	got     bool
 }
 
@@ -179,10 +179,10 @@ func (m *model) connected(s *session) {
 	}
 }
 
-// awaySince returns the time since which there may be publications that a relay does not know. It
-// looks at the outages of all relays that ended after the given time or still last. The result is 5
-// s before the first of them began, or zero if there is none. The 5 s are for publications that
-// were stored before an outage, but were not answered yet when it began.
+// awaySince returns a time after which there may be publications that some relay does not know. It
+// considers the outages of all relays: each outage that still lasts, or that ended after the given
+// time. The result is 5 s before the earliest of these outages began, or zero if there is none. The
+// 5 s are for publications that were stored but not yet answered when the outage began.
 func (m *model) awaySince(came time.Time) (since time.Time) {
 	for _, r := range m.w.relays {
 		for _, o := range r.broker.outages {
@@ -210,7 +210,7 @@ func (m *model) opened(e *edge, o link.Opened) {
 	}
 }
 
-// accepted takes note of a frame that its edge's log took.
+// accepted takes note that the log of the session's edge has accepted a frame.
 func (m *model) accepted(s *session, f *frame) {
 	e := s.e
 	e.number++
@@ -296,9 +296,9 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 		i.in = false
 		i.awaits--
 		i.leaves--
-		// While a relay has no Redis, a leave may take effect there before earlier publications
-		// that the relay does not know yet. These publications come too late for the session. They
-		// were published in the outage, or a relay lost them before the outage.
+		// A relay without Redis may carry out a leave although it does not know all earlier
+		// publications. When the relay learns of them, the session has left and does not get them.
+		// They were published during the outage or shortly before it, or a relay had missed them.
 		if since := m.awaySince(f.at); !since.IsZero() {
 			for _, x := range i.expected[i.next:] {
 				if (x.at.After(since) || x.unheard) && x.class == must {

@@ -30,15 +30,15 @@ type end struct {
 	src   link.Source
 	sink  link.Sink
 	began time.Time
-	ended func(cause *link.CloseError, lastReceived time.Time) // nil: nobody is told of the end
+	ended func(cause *link.CloseError, lastReceived time.Time) // called at the link's end; or nil
 	doubt func()                                               // called when doubt begins
 
 	woken    bool
 	spoken   bool // Bye was sent
 	closed   bool
 	paused   bool          // while set: no reads, no writes, no watching
-	received time.Duration // from began to the last byte that came
-	progress time.Duration // from began to the last batch sent or piece read by the peer
+	received time.Duration // when the last byte came, counted from began
+	progress time.Duration // time of the last send or peer's read, counted from began
 	sent     uint64
 	flying   int       // bytes sent that the peer has not read
 	arrives  int       // once cut: how many bytes in flight still arrive

@@ -11,8 +11,8 @@ import (
 // checks that clients of the same relay go on talking to each other. Messages between clients of
 // different relays come after the outage.
 func (w *world) outage() {
-	// In the first outage, a relay may not have heard all that its edges published through other
-	// relays before they linked to it. So servedBy checks nothing in the first outage.
+	// In the first outage a relay may still lack publications that its edges made earlier, through
+	// other relays. So servedBy checks nothing in the first outage.
 	for range 2 {
 		w.tracef("--- redis is away, and nothing else")
 		for _, c := range w.store.brokers {
@@ -56,10 +56,9 @@ func (w *world) everyoneSpeaks() (said []*frame) {
 	return said
 }
 
-// newcomers connects a client to each edge that has a link, and lets the client join a group.
-// Before that, clients of the same relay may have been given messages ahead. These messages must
-// not reach the new client. For each topic that the new client is in when newcomers returns,
-// newcomers puts the IDs of these messages into session.never.
+// newcomers connects a new client to each edge that has a link, and lets the client join a group.
+// Messages that the client's relay gave ahead before that must not reach the client. For the topics
+// that the client is in at the end, the IDs of these messages are put into session.never.
 func (w *world) newcomers() {
 	given := map[*relay][]*frame{}
 	for _, e := range w.edges {

@@ -40,7 +40,8 @@ func (m *model) told(e *edge, t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// numbered takes note of a topic's number, and of the position that the edge is told with it.
+// numbered takes note of what an edge is told with a topic's number: the topic's position, or that
+// no position is known yet.
 func (m *model) numbered(e *edge, n link.TopicNumber) {
 	known := m.edges[e.instance]
 	known.unplaced[n.Topic] = n.Position.IsUnplaced()
@@ -52,7 +53,7 @@ func (m *model) numbered(e *edge, n link.TopicNumber) {
 	}
 }
 
-// loosen takes note that a session has come to a topic, perhaps while a relay had no Redis.
+// loosen sets i.loose when a connect or a join is answered.
 func (i *interest) loosen(m *model) {
 	if i.loose.IsZero() {
 		i.loose = m.awaySince(i.came)
@@ -91,8 +92,8 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	}
 }
 
-// gap checks what an edge was told of a loss, and takes note of it. It returns how many messages
-// are lost, where that is known.
+// gap checks a Gap that came to an edge, and takes note of the loss. It returns how many messages
+// are lost. If that number is not known, known is false.
 func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known bool) {
 	at := m.edges[e.instance].at[t]
 	if !at.Before(g.Position) {
@@ -101,8 +102,8 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 	m.w.tracef("%s: %d lost on %s up to %v", e.name, g.Lost, t, g.Position)
 	s := m.stream(t)
 	if !m.lossy && at.Epoch == g.Position.Epoch {
-		// During a move the old link may have brought some of the messages since the edge told its
-		// tables. Then the edge counts fewer than the relay does.
+		// During a move, the old link may bring some of these messages after the edge has told its
+		// tables on the new link. The edge then counts fewer messages as lost than the relay does.
 		lost, known = g.Position.Offset-at.Offset, true
 		if g.Lost < lost || g.Lost > lost && !e.used.byMove {
 			m.w.fail("P4: %s: %d messages of %s were told to be lost between %v and %v", e.name, g.Lost, t, at, g.Position)
@@ -131,7 +132,7 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 	return lost, known
 }
 
-// delivered checks a text that a client was sent, by the frame that caused it.
+// delivered checks a text that came to session s. The parameter c is the frame that brought it.
 func (m *model) delivered(s *session, c cause, text string) {
 	fail := func(promise, what string) {
 		m.w.fail("%s: %s/%d (%s) got %q (on %s at %v), %s", promise, s.e.name, s.id, s.user, text, c.topic, c.position, what)
@@ -155,9 +156,9 @@ func (m *model) delivered(s *session, c cause, text string) {
 	}
 }
 
-// once checks that a message comes to the session for the first time, and that it is not in
-// session.never. A message behind a later one of its sender fails the run, unless mayComeLate
-// excuses it. If the run fails, once returns false.
+// once checks three things of a message: the session has not had it before, session.never lacks it,
+// and it does not come behind a later message of its sender. mayComeLate permits exceptions from
+// the third. If a check fails the run, the result is false.
 func (m *model) once(s *session, c cause, fail func(promise, what string)) bool {
 	if s.had[c.id] {
 		fail("P2", "a second time")
@@ -184,13 +185,14 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 // mayComeLate reports whether a message may come behind a later one of its sender. There are five
 // cases in which it may:
 //   - Redis lost the message, and the message was stored again.
-//   - The session was told that the message is lost.
+//   - The session was told that the message is lost, and the publication itself comes all the same.
 //   - Redis lost the message, and the session was not there when the message was first published.
 //     Now Redis has the message again, or a relay does not know of the loss.
-//   - The message was published before the session came, or may have been. A relay that does not
-//     know of that publication gives the message ahead.
-//   - The session was told that the message is lost. A relay that does not know of the loss gives
-//     the message ahead. The sender's edge has left this relay, or an edge has come back to it.
+//   - The message was published, or may have been published, before the session came. A relay that
+//     does not know of that publication gives the message ahead.
+//   - The session was told that the message is lost, and a relay that does not know of the loss
+//     gives the message ahead. The sender's edge has left that relay, or the sender's or the
+//     receiver's edge has linked anew.
 func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 	list := s.interests[c.topic].expected
 	n := slices.IndexFunc(list, func(x *expected) bool { return x.id == c.id })
@@ -208,8 +210,8 @@ func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 }
 
 // relinked reports whether the sender's or the receiver's edge has linked anew since the message
-// was said, or has no link. Then a relay that did not publish the message may have it. That relay
-// may not know which came first, the publication or the receiver.
+// was accepted, or has no link. In these cases a relay may have the message without having
+// published it. Such a relay may not know whether the receiver came before the publication.
 func (m *model) relinked(f *frame, s *session) bool {
 	for _, a := range []*attachment{f.s.e.used, s.e.used} {
 		if a == nil || !a.began.Before(f.at) {
@@ -243,9 +245,10 @@ func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promi
 	}
 }
 
-// deliveredLate checks a message given ahead that is published already. It fails the run in two
-// cases: the message was published before the receiver came, or the receiver was told of its loss.
-// It excuses the message if the receiver's relay may not know of that publication or loss.
+// deliveredLate checks a message that was given ahead although it is published already. The run
+// fails if the message was published before the receiver came, or if the receiver was told that the
+// message is lost. The message is excused if the receiver's relay may not know of that publication
+// or loss.
 func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, what string)) {
 	if f == nil || f.stored == 0 {
 		return
@@ -263,9 +266,9 @@ func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, 
 	}
 }
 
-// leftBehind reports whether the sender's edge is not on the receiver's relay, or one of the two
-// edges has no link. In both cases the sender's edge may have been on the receiver's relay when it
-// sent the message. So that relay may have the message.
+// leftBehind reports whether the sender's and the receiver's edge are on different relays, or one
+// of them has no link. In both cases the sender's edge may have been on the receiver's relay when
+// it sent the message. So the receiver's relay may have the message.
 func leftBehind(f *frame, s *session) bool {
 	from, to := f.s.e.used, s.e.used
 	return from == nil || to == nil || from.relay != to.relay
@@ -292,12 +295,14 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 	}
 }
 
-// broughtLater reports whether the link in use may bring a publication without a position again.
-// The edge cannot tell a repeat from another publication with the same text. Without a link,
-// broughtLater returns true. If the link began before the publication was made, no repeat may come.
-// If the edge was leaving its previous link when the publication was made, the hub counted the
-// publication, and no repeat may come either. In all other cases a repeat may come if an older link
-// was up when the link began, or if the publication reached the link's relay after the link began.
+// broughtLater reports whether the link in use may repeat a publication that has no position. The
+// edge cannot tell a repeat from another publication with the same text. Without a link,
+// broughtLater returns true.
+//
+// No repeat may come in two cases. In the first, the link began before the publication was made. In
+// the second, the edge was leaving its previous link when the publication was made, so the hub
+// counted the publication. In all other cases a repeat may come if an older link was up when the
+// link in use began, or if the publication reached the relay after that link began.
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
 	if a == nil {
@@ -307,8 +312,8 @@ func (e *edge) broughtLater(bare *entry) bool {
 	return a.began.After(bare.at) && !counted && (a.byMove || !bare.brought[a.relay.broker].Before(a.began))
 }
 
-// broughtFirst checks that a publication without a position reaches every member of the topic when
-// the first link of the edge brings it.
+// broughtFirst takes note that a link has brought a publication without a position to an edge. If
+// no link brought it there earlier, broughtFirst checks that every member at the edge has got it.
 func (m *model) broughtFirst(e *edge, t protocol.Topic, text string) {
 	bare := m.stream(t).bares[text]
 	if bare == nil || bare.given[e] {
@@ -338,9 +343,9 @@ func (m *model) deliveredBare(s *session, c cause, text string, fail func(promis
 	}
 }
 
-// deliveredEntry checks a publication with a position. It must be for the session, and must come
-// once. If the session lacks an earlier entry that it must receive, the run fails. deliveredEntry
-// excuses what losses and outages permit.
+// deliveredEntry checks a publication with a position. The publication must be for the session and
+// must come once. It must not come while the session lacks an earlier entry that the session must
+// receive. Losses and outages permit exceptions.
 func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promise, what string)) {
 	i := s.interests[c.topic]
 	find := func(from, to int) int {
@@ -382,8 +387,8 @@ func (m *model) deliveredEntry(s *session, c cause, text string, fail func(promi
 		return
 	}
 	for _, x := range i.expected[i.next:n] {
-		// After Redis has lost data, nobody may know how an earlier epoch ended. Its last entries
-		// may then be missing without being told as lost.
+		// After Redis has lost data, it can be that no relay knows how an earlier epoch ended. The
+		// last entries of that epoch can then be missing, and the session is told of no loss.
 		unknown := m.lossy && x.position.Epoch < c.position.Epoch
 		if x.class == must && !x.got && !x.excused && !x.gone && !unknown {
 			fail("P4", "and never "+x.text+" at "+x.position.String()+" before it")

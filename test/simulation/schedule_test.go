@@ -45,9 +45,9 @@ func plan(seed uint64) schedule {
 		digestEach: time.Duration(one(10, 2)) * time.Second,
 		pieces:     one(512, 16, 3, 1),
 	}}
-	// Messages that wait for a topic's rate may take a share of the log. Beyond that share they are
-	// refused. In a log of 4 MiB they stay below that share, so only runs with such a log get a
-	// topic rate.
+	// Messages that wait for a topic's rate may fill a quarter of an edge's log. Further ones are
+	// refused, which the model does not expect. In a log of 4 MiB they never fill that much. So
+	// only runs with such a log get a topic rate.
 	if seed%3 == 0 && s.config.logSize == 4<<20 {
 		s.config.topicRate = 20_000
 	}
@@ -215,9 +215,10 @@ func (s *store) save() {
 	s.saved = append(s.saved, saved{s.memory.Save(), s.w.model.count()})
 }
 
-// load replaces the contents of the store by a saved state, or by nothing if back is false. It ends
-// the subscriptions of the relays that can reach the store, and has them established anew at random
-// moments in the next 200 ms. If back is true and no state was saved, load does nothing.
+// load empties the store if back is false. If back is true, load replaces the contents of the store
+// with a random saved state, or does nothing if no state was saved. With either change, the relays
+// that can reach the store lose their subscriptions, and get them back at random moments in the
+// next 200 ms.
 func (s *store) load(back bool) {
 	old := saved{}
 	if back {
@@ -343,7 +344,7 @@ func (w *world) regain() {
 	}
 }
 
-// relay picks one of the last four relays, dead or alive.
+// relay picks one of the four relays that were started last. The relay may be dead.
 func (w *world) relay() *relay { return pick(w, w.relays[max(0, len(w.relays)-4):]) }
 
 // edge picks a living edge, or returns nil if there is none.

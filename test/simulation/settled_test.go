@@ -1,8 +1,8 @@
 package simulation
 
-// caughtUp checks that each session has got what it must get, or was told that it is lost. The
-// caller gives the sessions time first, and publishes nothing meanwhile. caughtUp leaves out what
-// Redis has lost, and what a relay may not have heard.
+// caughtUp checks that each session has got all entries that it must get, or was told that they are
+// lost. Before the call, the caller gives the sessions time and publishes nothing. Entries that
+// Redis lost, or that a relay missed, are not checked.
 func (m *model) caughtUp() {
 	for _, e := range m.w.edges {
 		for _, s := range e.sessions {

@@ -24,8 +24,8 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	var next, digest atomic.Uint64
-	// A change of the code that leaves the bytes on links and their times the same leaves this line
-	// the same.
+	// This line stays the same unless a change of the code affects which bytes come on links, or
+	// when they come.
 	t.Cleanup(func() { t.Logf("digest of all bytes that links carried: %x", digest.Load()) })
 	for range runtime.GOMAXPROCS(0) {
 		t.Run("", func(t *testing.T) {
@@ -41,8 +41,8 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// one runs the schedule of seed n, and reports whether all promises were kept. If one was broken,
-// it shortens the schedule and fails t.
+// one runs the schedule of seed n, and reports whether all promises were kept. If a promise was
+// broken, the schedule is shortened and t fails.
 func one(t *testing.T, n uint64, tracing bool) (r result, kept bool) {
 	s := plan(n)
 	r = run(t, s, tracing)
@@ -96,9 +96,9 @@ func shrink(t *testing.T, s schedule) schedule {
 	return shorten(s, func(s schedule) bool { return run(t, s, false).failure != "" })
 }
 
-// shorten leaves out the actions without which the schedule still fails. It first tries to leave
-// out halves of the schedule, then quarters, and so on down to single actions. It makes shrinkRuns
-// runs at most.
+// shorten removes actions from a schedule, such that the schedule still fails. It first tries to
+// remove halves of the schedule, then quarters, and so on down to single actions. It makes at most
+// shrinkRuns runs.
 func shorten(s schedule, fails func(schedule) bool) schedule {
 	runs := 0
 	for size := max(1, len(s.actions)/2); size >= 1; size /= 2 {

@@ -26,7 +26,8 @@ func (m *model) arriving(t protocol.Topic, i *interest, user string) {
 	}
 }
 
-// flies changes, by 1 or -1, the number of relays that a publication is on its way to.
+// flies notes that a publication is on its way to one more relay, or to one fewer. The parameter by
+// is 1 or -1.
 func (m *model) flies(p broker.Publication, by int) {
 	for _, e := range m.stream(p.Topic).entries {
 		if e.position == p.Position {
@@ -92,7 +93,7 @@ func (m *model) expect(t protocol.Topic, e *entry, again bool) {
 	}
 }
 
-// bare takes note of a publication of an original server, which has no position.
+// bare takes note of a publication that an original server made, and that has no position.
 func (m *model) bare(t protocol.Topic, from, msg string) {
 	text := string(protocol.AppendText(nil, t, from, msg))
 	e := &entry{from: from, text: text, at: m.w.now, brought: map[*relayBroker]time.Time{}, holed: map[*session]bool{}, given: map[*edge]bool{}}
@@ -112,8 +113,8 @@ func (m *model) broughtBare(c *relayBroker, p broker.Publication) {
 }
 
 // unheard takes note that a publication did not reach a relay. The relay may know nothing of it
-// until the topic's next publication or a Subscribed comes. A session may connect or join at this
-// relay in between. It may then get the missed publication, too.
+// until the topic's next publication or a Subscribed comes. A session that connects or joins at
+// this relay before that may get the missed publication, too.
 func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	for _, e := range m.stream(t).entries {
 		if e.position == at {
@@ -122,10 +123,10 @@ func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	}
 }
 
-// lose takes note that Redis has lost data. Redis goes back to a saved state, or is emptied. The
-// parameter kept is what count returned when the state was saved. It is nil if Redis is emptied.
-// The entries that came after that state are lost. Marks against duplicates may be lost too, so any
-// frame may be stored again.
+// lose takes note that Redis goes back to a saved state, or is emptied. The parameter kept is the
+// result of model.count from when the state was saved. It is nil if Redis is emptied. All entries
+// of a topic beyond that count are lost. Marks against duplicates may be lost too, so any frame may
+// be stored again.
 func (m *model) lose(kept map[protocol.Topic]int) {
 	m.lossy = true
 	for t, s := range m.topics {

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// told describes the frames of a batch, except pings and pongs. The result is empty if there are no
-// others.
+// told describes the frames of a batch, except pings and pongs. The result is empty if the
+// batch has only pings and pongs.
 func told(batch []byte) string {
 	var frames []string
 	for len(batch) > 0 {
@@ -85,7 +85,7 @@ func toldFrame(t link.Type, body []byte) string {
 	return toldSDK(t, body)
 }
 
-// toldSDK describes a frame of link.FeatureSDK, or names a frame that toldFrame does not describe.
+// toldSDK describes a frame of link.FeatureSDK. For any other frame it returns the type's name.
 func toldSDK(t link.Type, body []byte) string {
 	switch t {
 	case link.TypeClient:

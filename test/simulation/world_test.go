@@ -1,7 +1,8 @@
-// Package simulation runs a whole cluster in one goroutine. The hub, log and links of the edges are
-// real, and so are the link protocol and the router over the broker in memory. The network and the
-// broker's connections are simulated: they delay, split and lose data, and break, in an order that
-// a seed decides. docs/simulation.md says what the simulation finds, and how to repeat a run.
+// Package simulation runs a whole cluster in one goroutine. The hubs, logs and links of the edges,
+// the link protocol and the routers of the relays are real. A broker in memory takes the place of
+// Redis. The network and the connections to that broker are simulated: they delay, split and lose
+// data, and break, in an order that a seed decides. docs/simulation.md says what the simulation
+// finds, and how to repeat a run.
 package simulation
 
 import (
@@ -26,7 +27,7 @@ type world struct {
 
 	tracing bool
 	lines   []string
-	digest  uint64 // digest of the batches that arrived, see note
+	digest  uint64 // digest of the batches that arrived; see world.note
 	failure string // the first failure; it stops the run
 
 	config config
@@ -37,11 +38,11 @@ type world struct {
 	model  *model
 	calm   bool // mend was called
 
-	settledOnce bool // a first outage after mend is over
+	settledOnce bool // the first outage of world.outage is over
 	doubts      struct{ begun, moved, cancelled int }
 }
 
-// config is drawn for a run, before its schedule.
+// config has the settings of a run. They follow from the seed.
 type config struct {
 	lossy      bool          // Redis may lose what it has acknowledged
 	history    int           // publications kept per topic
@@ -52,7 +53,7 @@ type config struct {
 	window     int           // unread bytes at which an end of a conn stops sending
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
-	pieces     int // pieces of a relay's jobs that a step does
+	pieces     int // how many pieces of jobs a relay does in one step, at most
 }
 
 // result is the outcome of a run.
@@ -63,7 +64,7 @@ type result struct {
 	events  uint64
 }
 
-// run carries a schedule out, in a bubble of its own.
+// run carries out a schedule in a synctest bubble of its own.
 func run(t *testing.T, s schedule, tracing bool) (r result) {
 	synctest.Test(t, func(*testing.T) {
 		w := &world{config: s.config, tracing: tracing, start: time.Now(), now: time.Now()}
@@ -93,7 +94,7 @@ func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.rnd.Int64N(int64(most-least)+1))
 }
 
-// pick draws one of a list that is not empty.
+// pick returns a random element of list, which must not be empty.
 func pick[T any](w *world, list []T) T { return list[w.rnd.IntN(len(list))] }
 
 // event is a function to call at a simulated time. Events of the same time are called in the order
