@@ -280,7 +280,6 @@ func (w *world) play(s schedule) {
 // mend ends the faults that can be ended, and starts relays until two serve.
 func (w *world) mend() {
 	w.tracef("--- all is mended")
-	w.calm = true
 	w.store.trouble = 0
 	w.thaw()
 	w.unstall()

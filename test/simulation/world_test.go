@@ -36,7 +36,6 @@ type world struct {
 	edges  []*edge  // includes dead edges
 	conns  []*conn  // includes closed conns
 	model  *model
-	calm   bool // mend was called
 
 	settledOnce bool // the first outage of world.outage is over
 	doubts      struct{ begun, moved, cancelled int }
