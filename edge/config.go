@@ -17,8 +17,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/token"
 )
 
-// Config is an edge's configuration, with the variable of each field. Load fills and checks it, and
-// New expects a checked one. Docs says what each variable is for.
+// Config is an edge's configuration. A field's tag names its variable. Load fills a Config and
+// checks it, and New expects a checked Config. Docs says what each variable is for.
 type Config struct {
 	Addr      config.Addr `env:"EDGE_ADDR" envDefault:":8080"`
 	AdminAddr config.Addr `env:"EDGE_ADMIN_ADDR" envDefault:"127.0.0.1:9091"`

@@ -168,8 +168,8 @@ func TestP8_NoMoreSessionsThanOpenFiles(t *testing.T) {
 }
 
 // TestC3_StrayCharactersInSecretsAreRefused checks that Load refuses a secret with quotes or spaces
-// around it, or with a control character in it. Such characters may come from a file or a shell. A
-// quote or a space within a secret is taken.
+// around it, or with a control character in it. Such characters may come from a file or a shell.
+// Load must accept a quote or a space within a secret.
 func TestC3_StrayCharactersInSecretsAreRefused(t *testing.T) {
 	const secret = "hidden-hidden-hidden"
 	for _, name := range []string{"LINK_KEYS", "JWT_KEYS"} {

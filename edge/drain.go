@@ -15,21 +15,21 @@ func (e *LeftError) Error() string {
 }
 
 const (
-	// flushTime is the time at the end of EDGE_DRAIN that is kept for the relay's acknowledgements.
-	// If a quarter of EDGE_DRAIN is less, only that quarter is kept.
+	// flushTime bounds the time at the end of EDGE_DRAIN that is kept for the relay's
+	// acknowledgements. A quarter of EDGE_DRAIN bounds it too.
 	flushTime = 2 * time.Second
-	// flushLeast is the shortest time that drain allows for the relay's acknowledgements, however
+	// flushLeast is the least time that Edge.drain allows for the relay's acknowledgements, however
 	// short EDGE_DRAIN is.
 	flushLeast = 500 * time.Millisecond
-	// noticeTime is the time that balancers have to notice the drain, before the edge sends the
-	// first client away. If a sixth of EDGE_DRAIN is less, they have only that sixth.
+	// noticeTime bounds how long the edge waits for balancers to notice the drain, before it sends
+	// the first client away. A sixth of EDGE_DRAIN bounds this wait too.
 	noticeTime = 5 * time.Second
 )
 
 // drain refuses new clients and gives balancers time to notice that. Then it sends the clients
-// away. It waits for a relay to acknowledge their messages until EDGE_DRAIN is over, or for
-// flushLeast if that is longer. It returns a *LeftError if some messages are not acknowledged by
-// then.
+// away, and waits for a relay to acknowledge their messages. This wait lasts at most for the rest
+// of EDGE_DRAIN, or for flushLeast if the rest is shorter. drain returns a *LeftError if some
+// messages are not acknowledged in the end.
 func (e *Edge) drain() error {
 	e.draining.Store(true)
 	deadline := time.Now().Add(e.cfg.Drain)

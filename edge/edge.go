@@ -50,8 +50,8 @@ type Edge struct {
 	clients *httpguard.Server
 
 	listener net.Listener
-	// buffer is the size of the kernel's send buffer when a client's connection begins, in bytes.
-	// If EDGE_SEND_BUFFER is above 0, it sets this size. buffer is 0 before Listen, and if the size
+	// buffer is the size in bytes of the kernel's send buffer when a client's connection begins.
+	// EDGE_SEND_BUFFER sets this size if it is above 0. buffer is 0 before Listen, and if the size
 	// is unknown.
 	buffer atomic.Int64
 	admin  net.Listener // nil: no admin port
@@ -116,7 +116,8 @@ func New(cfg Config, o Options) (*Edge, error) {
 	guard := httpguard.Config{
 		Handler: http.HandlerFunc(e.public), Name: "edge", Port: "public", Upgraded: e.gateway.Active, Metrics: e.metrics, Log: e.log,
 	}
-	// Under EDGE_AUTH=jwt the token decides who may connect. A page of a foreign host has no token.
+	// The guard checks the host only under EDGE_AUTH=open. Otherwise a page of a foreign host
+	// cannot connect, since it has no token.
 	if cfg.Auth == "open" {
 		guard.OtherHosts, guard.OtherHostsBy = cfg.servesHost, "EDGE_ORIGINS"
 	}
@@ -124,8 +125,8 @@ func New(cfg Config, o Options) (*Edge, error) {
 	return e, nil
 }
 
-// Listen opens the ports that are not open yet. Addr and AdminAddr are then known before Run. The
-// error is a config.Problem that names the variable. Run calls Listen too.
+// Listen opens the ports that are not open yet, so that Addr and AdminAddr can be called before
+// Run. The error is a config.Problem that names the port's variable. Run calls Listen too.
 func (e *Edge) Listen() (err error) {
 	if e.listener == nil {
 		if e.listener, err = httpguard.ListenBuffered("EDGE_ADDR", e.cfg.Addr, int(e.cfg.SendBuffer)); err != nil {
@@ -145,7 +146,8 @@ func (e *Edge) Listen() (err error) {
 // Addr returns the address where clients are accepted. It must be called after Listen.
 func (e *Edge) Addr() net.Addr { return e.listener.Addr() }
 
-// AdminAddr returns the admin port's address, or nil without one. It must be called after Listen.
+// AdminAddr returns the admin port's address, or nil if there is no admin port. It must be called
+// after Listen.
 func (e *Edge) AdminAddr() net.Addr {
 	if e.admin == nil {
 		return nil
@@ -191,8 +193,8 @@ func (e *Edge) Run(ctx context.Context) error {
 // acknowledged may be lost. Anyone may call Abort at any time.
 func (e *Edge) Abort() { e.abort() }
 
-// public serves clients and platforms. It is no ServeMux, since a ServeMux may redirect a path
-// whose id contains escaped slashes or dots.
+// public handles the requests of clients, and of platforms that ask for the edge's health. It is no
+// ServeMux, since a ServeMux may redirect a path whose id contains escaped slashes or dots.
 func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	if e.draining.Load() {
 		w.Header().Set("Connection", "close")

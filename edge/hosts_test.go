@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestA8_ServedHosts checks which hosts match a pattern of EDGE_ORIGINS, as servesHost sees it.
+// TestA8_ServedHosts checks for which hosts servesHost finds a matching pattern in EDGE_ORIGINS.
 func TestA8_ServedHosts(t *testing.T) {
 	c := Config{Origins: []string{"chat.example.com", "https://*.example.org", "http://a.example:8080"}}
 	for host, want := range map[string]bool{

@@ -66,10 +66,9 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 	}
 }
 
-// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing has sessions end without a link. A later link
-// must be told the sessions that had an accepted message, and their ends. The same holds for
-// sessions that a relay may know from the link before. The later link must be told nothing of the
-// other sessions that have ended.
+// TestP8_WhoComesAndGoesWithoutALinkLeavesNothing has sessions end while there is no link. Of these
+// sessions, the next link must tell those that had an accepted message, and those that a relay may
+// know from the previous link, each with its end. It must tell nothing of the others.
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()
@@ -110,7 +109,7 @@ func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 }
 
 // TestP9_NoLinkIsToldOfASessionWithoutItsEnd lets links begin and end while sessions come and go.
-// The last link must be told each session that an earlier link was told, and the session's end.
+// The last link must tell each session that an earlier link told, and the end of that session.
 func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	m := newMirrored()
 	var clients sync.WaitGroup
@@ -131,7 +130,7 @@ func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 	for over := false; !over; {
 		select {
 		case <-done:
-			over = true // one more link follows
+			over = true // the loop ends after one more link
 		default:
 		}
 		l := uplink.NewLink(m.links, func() {})

@@ -8,24 +8,25 @@ import (
 // admission decides who may append to a full Log.
 //
 // A session may wait for room in its owner's share of the Log. The admission looks at that session
-// again when a message of the owner has left the Log, and when room that was kept for a session of
-// the owner is given up. Sessions that wait for room in the Log as a whole stand in one line. When
-// room appears, it is promised to sessions from the front of the line, as far as the room goes. A
-// session is woken once it has a promise. While the line is not empty, a session without a promise
-// is refused, however small its message is. So small messages cannot pass a large one for ever.
+// again when a message of the owner has left the Log, and when a session of the owner has given up
+// room that was kept for it. Sessions that wait for room in the Log as a whole stand in one line.
+// When room appears, it is promised to sessions from the front of the line, as far as the room
+// goes. A session is woken when room is promised to it. While the line is not empty, a session
+// without a promise is refused, however small its message is. So small messages cannot pass a large
+// one for ever.
 //
-// Room that is promised to an owner's sessions counts as used in the owner's share, and so does the
-// room for which these sessions stand in line.
+// In an owner's share, room counts as used when it is promised to one of the owner's sessions, and
+// also while one of these sessions stands in line for it.
 //
-// A session has at most one waiter and one promise, since it waits once at a time. Only one caller
-// at a time may step the admission. In Links, that caller holds Links.mu.
+// A session has at most one waiter and one promise, since it never waits twice at the same time.
+// Only one caller at a time may step the admission. In Links, that caller holds Links.mu.
 type admission struct {
 	log      *Log
 	line     list.List            // *waiter elements: sessions that wait for the Log
 	shares   map[uint64][]*waiter // sessions that wait for an owner's share, by owner
 	promises map[uint64]promise   // promises by session
 	promised int
-	kept     map[uint64]int // bytes in line and promised, by owner
+	kept     map[uint64]int // bytes promised, or waited for in line; by owner
 }
 
 // promise is room that is kept for a session.
@@ -41,7 +42,7 @@ type waiter struct {
 	size    int
 	ready   chan struct{} // closed when room was promised
 	granted bool
-	inLine  *list.Element // element of line; nil while the session waits for the share
+	inLine  *list.Element // place in admission.line; nil while it waits for the share
 }
 
 func newAdmission(log *Log) *admission {
@@ -59,7 +60,8 @@ func (a *admission) accept(session uint64, payload []byte) bool {
 	return ok
 }
 
-// admit reports whether the session may append size bytes now. It takes the session's promise away.
+// admit reports whether the session may append a payload of this size now. It takes the session's
+// promise away.
 func (a *admission) admit(session uint64, size int) bool {
 	kept := a.promises[session].bytes
 	a.forfeit(session)
@@ -72,14 +74,15 @@ func (a *admission) admit(session uint64, size int) bool {
 	return a.line.Len() == 0 && a.log.logRoom(size, a.promised)
 }
 
-// wait promises room to the session and returns nil, if there is room now. Otherwise it returns a
-// waiter, whose ready is closed when room is promised. A session waits once at a time.
+// wait asks for room for a payload of this size. If there is room now, wait promises it to the
+// session and returns nil. Otherwise it returns a waiter, whose channel ready is closed when room
+// is promised. A session must not wait twice at the same time.
 func (a *admission) wait(session uint64, size int) *waiter {
 	if a.admit(session, size) {
 		a.promise(session, a.log.ownerOf(session), size)
 		return nil
 	}
-	defer a.offer(session) // admit may have given a promise back
+	defer a.offer(session) // admit may have freed promised room
 	w := &waiter{session: session, owner: a.log.ownerOf(session), size: size, ready: make(chan struct{})}
 	if a.shareRoom(session, size) {
 		a.queue(w)
@@ -89,7 +92,7 @@ func (a *admission) wait(session uint64, size int) *waiter {
 	return w
 }
 
-// cancel ends the wait of w. If w was promised room before, cancel returns true, and the promise
+// cancel ends the wait of w. If room has been promised to w, cancel returns true, and the promise
 // stays.
 func (a *admission) cancel(w *waiter) (granted bool) {
 	switch {
@@ -106,8 +109,8 @@ func (a *admission) cancel(w *waiter) (granted bool) {
 	return false
 }
 
-// shareRoom reports whether the share of the session's owner has room for size more bytes of
-// payload. The bytes kept for the owner's sessions count as used.
+// shareRoom reports whether the share of the session's owner has room for another payload of this
+// size. Bytes that are kept for the owner's sessions count as used.
 func (a *admission) shareRoom(session uint64, size int) bool {
 	return a.log.shareRoom(session, size, a.kept[a.log.ownerOf(session)])
 }
@@ -140,12 +143,12 @@ func (a *admission) lineUp(owner uint64) {
 	}
 }
 
-// freed tells that a message of a session has left the Log. After the last such message the caller
-// calls grant.
+// freed tells that a message of the session has left the Log. After one or more calls of freed, the
+// caller calls grant.
 func (a *admission) freed(session uint64) { a.lineUp(a.log.ownerOf(session)) }
 
-// grant promises the room that there is to the sessions in line, from the first one on, as far as
-// the room goes.
+// grant promises free room to the sessions in line. It begins with the first one, and stops at a
+// session for which the room does not suffice.
 func (a *admission) grant() {
 	for e := a.line.Front(); e != nil; e = a.line.Front() {
 		w := e.Value.(*waiter)
@@ -172,8 +175,8 @@ func (a *admission) leave(session uint64) {
 	a.offer(session)
 }
 
-// offer promises the room that there is to sessions that wait. The caller calls it after session
-// has given up room.
+// offer promises free room to sessions that wait. The caller calls it after the session has given
+// up room.
 func (a *admission) offer(session uint64) {
 	a.lineUp(a.log.ownerOf(session))
 	a.grant()

@@ -59,7 +59,7 @@ func TestRoomIsServedInTurn(t *testing.T) {
 	if g := granted(large, small, last); !slices.Equal(g, []bool{false, false, false}) {
 		t.Fatalf("granted %v with room for the small one only", g)
 	}
-	h.accept(13, 10, false) // there is a line
+	h.accept(13, 10, false) // others stand in line
 	h.ack(3)
 	if g := granted(large, small, last); !slices.Equal(g, []bool{true, true, false}) {
 		t.Fatalf("granted %v with room for two", g)

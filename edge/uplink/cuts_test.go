@@ -16,8 +16,9 @@ import (
 )
 
 // TestCuts cuts links at random bytes while sessions come, send and go. A relay finishes the frames
-// in a random order. The numbers must arrive without a gap, in order on each link and after the
-// session's Session frame. In the end the log must have no message and no end.
+// in a random order. On each link the numbers must ascend, and may leave out only numbers that have
+// arrived earlier. A session's messages and end must come after its Session frame. In the end the
+// log must have no message and no end.
 func TestCuts(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -140,8 +141,8 @@ func (f *finisher) finish() {
 	for len(f.open) > 8 || len(f.open) > 0 && f.random.IntN(3) > 0 {
 		i := f.random.IntN(len(f.open))
 		if session, end := strings.CutPrefix(f.done[f.open[i]], "end "); end {
-			// An end must not be finished before the session's messages. If some of these are open,
-			// the first of them is finished instead.
+			// An end must not be finished before the session's messages. If some of these messages
+			// are open, the first open one is finished instead.
 			i = max(0, slices.IndexFunc(f.open, func(n uint64) bool {
 				return n == f.open[i] || strings.HasPrefix(f.done[n], session+"-")
 			}))

@@ -23,7 +23,7 @@ type dialled struct {
 }
 
 // dial makes one attempt to get a link from the relay at url, within dialTimeout. If connected is
-// not nil, dial calls it once the network connection is made.
+// not nil, dial calls it when the network connection is made.
 func (u *Uplink) dial(
 	ctx context.Context, url string, generation uint64, connected func(),
 ) (*dialled, error) {

@@ -80,9 +80,9 @@ func TestRaceAroundASilentRelay(t *testing.T) {
 	})
 }
 
-// TestAnEarlierDialHasTheHigherGeneration checks two dials of one round. If both reach one relay,
-// the relay keeps the link with the higher generation. The earlier dial must have the higher
-// generation.
+// TestAnEarlierDialHasTheHigherGeneration checks that of two dials in one round the earlier dial
+// has the higher generation. If both reach the same relay, that relay keeps the link with the
+// higher generation.
 func TestAnEarlierDialHasTheHigherGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -229,7 +229,8 @@ func TestBackoff(t *testing.T) {
 }
 
 // TestBackoffAfterALink has a relay close each link after Synced. The edge must then dial seldom.
-// After a link that lasted it must dial again within backoffFirst.
+// When a link has lasted long enough to reset the back-off, the edge must be linked again within
+// backoffFirst of its end.
 func TestBackoffAfterALink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -258,8 +259,8 @@ func TestBackoffAfterALink(t *testing.T) {
 	})
 }
 
-// most returns the largest number of elements of times that lie within one span. The times must be
-// in ascending order.
+// most counts the times in each stretch of the given length, and returns the largest count. The
+// times must be in ascending order.
 func most(times []time.Time, span time.Duration) (n int) {
 	for i, first := 0, 0; i < len(times); i++ {
 		for times[i].Sub(times[first]) >= span {
@@ -270,9 +271,9 @@ func most(times []time.Time, span time.Duration) (n int) {
 	return n
 }
 
-// TestManyEdgesComeBackToARelayOneByOne has fifty edges lose a relay at one moment. Each must dial
-// at random moments of its own, so that few dial within one short span. All must link to the relay
-// when it is back. The bounds are wide, since the moments are random.
+// TestManyEdgesComeBackToARelayOneByOne has fifty edges lose a relay at one moment. Each edge must
+// dial at random moments of its own, so that few edges dial within the same short time. All must
+// link to the relay when it is back. The test's bounds are wide, since the moments are random.
 func TestManyEdgesComeBackToARelayOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const edges = 50

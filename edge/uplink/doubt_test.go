@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// relaysOf starts count relays, each with an instance of its own. It returns the relays and their
-// URLs.
+// relaysOf starts relays, each with an instance of its own, and returns them and their URLs. The
+// parameter count says how many.
 func (n *network) relaysOf(t *testing.T, count int) (relays []*fakeRelay, urls []string) {
 	t.Helper()
 	for i := range count {
@@ -48,8 +48,8 @@ func (e *edge) linkedTo(relays []*fakeRelay) (used, other *fakeRelay) {
 	return used, other
 }
 
-// until waits until done returns true, and returns how long that took. It fails the test if that
-// takes longer than most.
+// until waits for the function done to return true, and returns how long that took. It fails the
+// test if that takes longer than the parameter most.
 func until(t *testing.T, most time.Duration, what string, done func() bool) time.Duration {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
@@ -202,8 +202,8 @@ func TestP12_AByteCancelsTheDial(t *testing.T) {
 	})
 }
 
-// The relay is away for some seconds. The edge must find it soon after it is back. If something at
-// its address takes connections and says nothing, that may take somewhat longer.
+// The relay is away for some seconds. The edge must find it soon after it is back. This may take
+// somewhat longer if something at the relay's address takes connections meanwhile and says nothing.
 func TestP12_ALoneRelayThatIsBackIsFoundWithinHalfASecond(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -276,7 +276,7 @@ func TestP12_AHalfOpenLinkIsReplacedThoughTheOtherRelaysAreAway(t *testing.T) {
 			var n network
 			relays, urls := n.relaysOf(t, count)
 			for _, r := range relays {
-				r.far = 100 * time.Millisecond // for all round trips of a handshake
+				r.far = 100 * time.Millisecond // one delay for a whole handshake
 			}
 			e := n.run(t, Config{URLs: urls})
 			time.Sleep(5 * time.Second)
@@ -294,8 +294,8 @@ func TestP12_AHalfOpenLinkIsReplacedThoughTheOtherRelaysAreAway(t *testing.T) {
 	}
 }
 
-// The relay asks the edge to move at a random moment of the next minute, and then freezes. The edge
-// must not wait for that moment.
+// The relay asks the edge to move, and to choose a random moment of the next minute for that. Then
+// the relay freezes. The edge must not wait for the chosen moment.
 func TestP12_AFrozenRelayIsLeftInADrainToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
@@ -353,8 +353,8 @@ func TestP12_RightMovesMakeNoPatience(t *testing.T) {
 	})
 }
 
-// The back-off is at its maximum, and then the edge moves from a link that has lasted. When the new
-// link is lost, the edge must dial without that back-off.
+// The back-off is at its maximum. The edge then moves from a link that has lasted long enough to
+// reset it. When the new link is lost, the edge must dial without the old back-off.
 func TestAMoveResetsTheBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

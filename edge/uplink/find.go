@@ -20,7 +20,7 @@ const (
 	byDrain               // the relay of the link stops
 	byDoubt               // the relay of the link is silent
 	byHome                // another relay is nearer
-	byReturn              // the relay that was left is well, and the new one is slow
+	byReturn              // the new relay is slow, and the edge goes back
 )
 
 var causeNames = [...]string{byLoss: "loss", byDrain: "drain", byDoubt: "doubt", byHome: "home", byReturn: "return"}
@@ -28,29 +28,31 @@ var causeNames = [...]string{byLoss: "loss", byDrain: "drain", byDoubt: "doubt",
 func (c cause) String() string { return causeNames[c] }
 
 const (
-	// A search looks again and again whether a round may begin. In its first eagerFor, the time
-	// between two looks is random, from roundEvery to twice roundEvery. If the round trip is
-	// longer, the time is one round trip.
+	// A search looks again and again whether a round may begin. Until the search is as old as
+	// eagerFor, the pause between two looks is random, from roundEvery to twice roundEvery, but
+	// never shorter than the round trip.
 	//
 	// A relay that has too much to do may take a connection of the latest round and give no link.
-	// The next round then waits until muteEvery has passed since the latest round began. It does
-	// not wait if no round is under way.
+	// The next round then begins no earlier than muteEvery after the latest round began. If no
+	// round is under way, it need not wait for that.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds the rounds of a search that are under way.
 	mostRounds = 12
-	// doubtStagger is the time between two dials of a round in doubt.
+	// doubtStagger is the time between two dials of a round, while the edge doubts its relay.
 	doubtStagger = 100 * time.Millisecond
-	// doubtLookup bounds how long a round in doubt waits for the look-up of names.
+	// doubtLookup bounds how long a round waits for the look-up of names, while the edge doubts its
+	// relay.
 	doubtLookup = 300 * time.Millisecond
-	// roundWait bounds each dial of a round. If roundTrips round trips are longer, they are the
-	// bound. The round trip of a relay may be unknown, or longer than the one measured. So the
-	// bound is dialTimeout in every roundLong-th round, and in rounds that begin after eagerFor.
+	// roundWait bounds each dial of a round. If roundTrips times the measured round trip is longer,
+	// that is the bound. The round trip to a relay may be unknown, or longer than the measured one.
+	// So the bound is dialTimeout in every roundLong-th round, and in rounds that begin when the
+	// search is older than eagerFor.
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4
-	// eagerFor is the age from which on a search begins a round only when no other is under way. A
-	// backoff then gives the pauses between rounds.
+	// eagerFor is the age up to which a search may begin a round while another is under way. After
+	// that, a backoff gives the pauses between rounds.
 	eagerFor = 20 * time.Second
 	// heardEvery is the interval at which an edge looks whether the relay that it doubts has been
 	// heard.
@@ -90,11 +92,12 @@ type round struct {
 	won     *dialled
 	failed  []resolve.Attempt[*dialled]
 	lookups []error
-	refused []error // errors of candidates left out, since they refused this edge before
+	refused []error // errors of candidates left out for an earlier refusal
 }
 
-// find returns a link whose handshake is done. It returns nil if ctx is done first. If why is
-// byDoubt, it also returns nil once leaving, the silent link, has been heard again.
+// find looks for a relay, and returns a link whose handshake is done. It returns nil if ctx is done
+// first. If the cause is byDoubt, it also returns nil when the silent link has been heard again.
+// The parameter leaving is the link that is up, or nil.
 func (u *Uplink) find(ctx context.Context, leaving *running, why cause) *dialled {
 	s := &search{u: u, leaving: leaving, why: why, began: time.Now(), ended: make(chan *round)}
 	ctx, cancel := context.WithCancel(ctx)
@@ -179,8 +182,8 @@ func (s *search) mayBegin() bool {
 }
 
 // race looks up the candidates and dials them in a random order until one gives a link. It leaves
-// out those that refused this edge lately. The relay that the edge is leaving comes last. wait
-// bounds each dial.
+// out those that refused this edge lately. The relay that the edge is leaving comes last. The
+// parameter wait bounds each dial.
 func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	u := s.u
 	lookup, stagger := lookupWait, resolve.Stagger
@@ -192,8 +195,9 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	r.looked.Store(true)
 	u.mu.Lock()
 	free, refused := u.refusals.pass(urls, time.Now())
-	// Each dial of a round has a generation of its own, and an earlier dial has a higher one. So
-	// when two of them reach one relay, the later one does not replace the link of the earlier one.
+	// Each dial of a round has a generation of its own. An earlier dial has a higher generation. So
+	// when two dials reach the same relay, the later dial does not replace the link of the earlier
+	// dial.
 	u.generation += uint64(len(free))
 	top, started := u.generation, atomic.Uint64{}
 	u.mu.Unlock()
@@ -250,7 +254,8 @@ func (s *search) suits(ctx context.Context, l *dialled) error {
 	return ctx.Err()
 }
 
-// awaitHeard returns when the link has been heard, when wait has passed, or when ctx is done.
+// awaitHeard returns when the link has been heard or ctx is done. It waits no longer than the
+// parameter wait.
 func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
@@ -267,8 +272,8 @@ func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	}
 }
 
-// note counts what failed in a round. If there is no link and the round gave none, note calls fail
-// with the reasons.
+// note counts what failed in a round. If the edge has no link and the round gave none, note passes
+// the reasons to Uplink.fail.
 func (s *search) note(r *round) {
 	u := s.u
 	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(r.lookups)))
@@ -309,8 +314,8 @@ func (u *Uplink) refuse(url string, err error) {
 	u.logger.Warn("relay refused this edge", "url", url, "reason", reason, "err", err)
 }
 
-// fail notes that no relay gave a link. It logs the reason if that differs from the reason of the
-// call before, or if a round has given a link since.
+// fail notes that no relay gave a link. It logs the reason, unless the previous call had the same
+// reason and no round has given a link since that call.
 func (u *Uplink) fail(errs []error) {
 	refused := len(errs) > 0
 	for _, err := range errs {

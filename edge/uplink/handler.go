@@ -6,10 +6,10 @@ import "github.com/edgerelay/edgerelay/shared/link"
 // methods of a Handler and of its Feeds must not block. They must not keep any byte slice of a
 // frame after they return.
 type Handler interface {
-	// Begin starts a link and returns the Feed for the link's frames. It calls session for each
-	// session, including dead ones that are not yet forgotten. It calls held for each topic with
-	// members, in several parts when there are many members. All these calls together show the
-	// tables as they are at one moment.
+	// Begin starts a link and returns the Feed for the link's frames. It calls the function session
+	// for each session, also for a dead one that is not yet forgotten. It calls the function held
+	// for each topic with members, in several parts when there are many members. All these calls
+	// together show the tables as they are at one moment.
 	Begin(session func(link.Session), held func(link.Held)) Feed
 
 	Answer(link.Answer)
@@ -20,9 +20,9 @@ type Handler interface {
 	Digest() (d link.Digest, comparable bool)
 }
 
-// Feed takes what one link brings about topics. Topic numbers are the link's own. One goroutine at
-// a time calls its methods, but Leaving and Staying may overlap with the others. While the edge
-// moves from one relay to another, calls of two Feeds may overlap.
+// Feed receives what the relay says about topics on one link. Topic numbers are valid on that link
+// only. One goroutine at a time calls a Feed's methods, but Leaving and Staying may overlap with
+// the others. While the edge moves from one relay to another, calls of two Feeds may overlap.
 type Feed interface {
 	// BeginBatch is called before each frame of a batch, and EndBatch after the last one. EndBatch
 	// is not called after a frame that ends the link with an error. At EndBatch, what the frames
@@ -32,8 +32,8 @@ type Feed interface {
 	Topic(link.TopicNumber)
 	Untopic(link.Untopic)
 	Opened(link.Opened)
-	// Joined and Left change memberships. If answer is true, the client's frame was not answered
-	// before, and the client gets the text.
+	// Joined and Left change memberships. If answer is true, the client's frame has not been
+	// answered yet, and the client gets the text.
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
 	Publication(link.Publication)
@@ -41,9 +41,9 @@ type Feed interface {
 	Gap(link.Gap)
 	// Cost tells to how many sessions a user's message was delivered, on all edges of the relay.
 	Cost(link.Cost)
-	// BrokerBack tells that the relay has said that nothing is degraded. The relay's broker is then
-	// there, and messages that the relay gave ahead until now belong to a past outage. BrokerBack
-	// may come again without an outage in between.
+	// BrokerBack tells that the relay reports nothing as degraded. The relay's broker can then be
+	// reached, and messages that the relay gave ahead until now belong to a past outage. BrokerBack
+	// may be called again without an outage in between.
 	BrokerBack()
 	// Leaving tells that the edge looks for another link while this one is still up. Staying tells
 	// that the edge no longer looks for one.

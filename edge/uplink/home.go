@@ -11,9 +11,9 @@ import (
 
 // An edge that had to link to a far relay goes home to a nearer one: docs/design/uplink.md.
 const (
-	// homeAfter is how long a nearer relay must answer each question before an edge goes there.
-	// homeSpread bounds a random time that is added, so that many edges do not go at once. homeAsk
-	// is the pause before each of these questions.
+	// homeAfter is how long an edge asks a nearer relay before it goes there. The relay must answer
+	// each question. homeSpread bounds a random time that is added, so that many edges do not go at
+	// once. homeAsk is the pause before each question.
 	homeAfter  = time.Minute
 	homeSpread = time.Minute
 	homeAsk    = 5 * time.Second
@@ -22,8 +22,8 @@ const (
 	// The nearer relay's round trip must be shorter than that of the relay in use by more than
 	// homeLess. It must also be less than half as long.
 	homeLess = 5 * time.Millisecond
-	// homeTrips is how many of the last surveys count: the shortest of their round trips is
-	// compared.
+	// homeTrips is the number of latest surveys that count. Candidates are compared by their
+	// shortest round trip in these surveys.
 	homeTrips = 3
 	// handshakeTrips is how many round trips a handshake takes without TLS: for TCP, for the
 	// upgrade, and from Hello to Welcome.
@@ -33,7 +33,8 @@ const (
 // distance is how far a candidate is.
 type distance []time.Duration // round trips of up to homeTrips surveys; never empty
 
-// measured returns d with the time that one more handshake took.
+// measured returns d with one more round trip, which it computes from how long a handshake took. It
+// keeps the last homeTrips round trips.
 func (d distance) measured(took time.Duration) distance {
 	if len(d) == homeTrips {
 		d = slices.Delete(d, 0, 1)
@@ -41,8 +42,8 @@ func (d distance) measured(took time.Duration) distance {
 	return append(d, took/handshakeTrips)
 }
 
-// nearer returns the URL of the nearest candidate if the edge should go there from the relay at the
-// URL used. It returns "" if the edge should stay.
+// nearer returns the URL of the nearest candidate if the edge should go there, or "" if the edge
+// should stay. The parameter used is the URL of the relay in use.
 func (s *surveyor) nearer(used string, now time.Time) (url string) {
 	here := s.distances[used]
 	if len(here) < homeTrips || !s.went.IsZero() && now.Sub(s.went) < homeEvery {
@@ -63,9 +64,9 @@ func (s *surveyor) nearer(used string, now time.Time) (url string) {
 }
 
 // goHome asks the nearer relay at url again and again, for homeAfter and up to homeSpread more. If
-// each question was answered, goHome then dials that relay and offers the link to Run. used is the
-// URL of the relay in use. If the relay in use says meanwhile that it is degraded, goHome gives up:
-// the edge cannot know whether the nearer relay is well.
+// each question was answered, goHome then dials that relay and offers the link to Run. goHome gives
+// up if the relay in use says meanwhile that it is degraded, since the edge cannot know whether the
+// nearer relay is degraded too. The parameter used is the URL of the relay in use.
 func (s *surveyor) goHome(ctx context.Context, used, url string) {
 	u := s.uplink
 	for end := time.Now().Add(homeAfter + rand.N(homeSpread)); time.Now().Before(end); {

@@ -108,7 +108,7 @@ func TestAnEdgeDoesNotGoHomeToARelayOfAnotherCluster(t *testing.T) {
 	})
 }
 
-// The relay in use says that it is degraded, and the nearer one is there. The edge must stay.
+// The relay in use says that it is degraded, and a nearer relay takes links. The edge must stay.
 func TestP5_AnEdgeDoesNotGoHomeWhileRedisIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

@@ -6,13 +6,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// Link is one link of an edge without its connection. It is that connection's link.Source and
-// link.Sink. The link's writer calls Fill; its reader calls HandleFrame and EndBatch. wake asks the
-// writer to call Fill again.
+// Link is one link of an edge, apart from the connection. It is the link.Source and the link.Sink
+// of that connection. The connection's writer calls Fill, and its reader calls HandleFrame and
+// EndBatch. The function wake asks the writer to call Fill again.
 //
 // Two Links may exist while the edge moves to another relay. The older one then sends nothing but
-// Moved. From its relay it takes only publications, gaps, costs and topic numbers. It ignores all
-// other frames, which could contradict what the new relay has been told.
+// Moved. Of its relay's frames it takes only publications, gaps, costs and topic numbers. It
+// ignores all other frames, which could contradict what the new relay has been told.
 type Link struct {
 	links *Links
 	wake  func()
@@ -26,12 +26,12 @@ type Link struct {
 }
 
 // NewLink starts a link, which is in use until its Down, or until the next NewLink. It rewinds the
-// log and copies the Handler's tables, which are the first frames that Fill returns. wake must not
-// block. Any goroutine may call wake at any time from now on.
+// log and copies the Handler's tables. Fill returns these tables as the link's first frames. The
+// function wake must not block. From now on any goroutine may call wake at any time.
 //
-// Before the tables are read, the new link begins to queue new sessions. So a session that is added
-// meanwhile is told at least once, and may be told twice. From then on the link that was in use
-// before sends only Moved. The caller must call Down at the end.
+// The new link begins to queue new sessions before it reads the tables. So a session that is added
+// while the tables are read is told at least once, and may be told twice. As soon as the new link
+// queues sessions, the previous link sends only Moved. The caller must call Down at the end.
 func NewLink(links *Links, wake func()) *Link {
 	l := &Link{links: links, wake: wake, drain: make(chan time.Duration, 1), live: make(chan struct{})}
 	links.turn.Lock()
@@ -66,8 +66,8 @@ func (l *Link) Leaving() { l.feed.Leaving() }
 func (l *Link) Staying() { l.feed.Staying() }
 
 // Leave tells the relay that another link has taken over. The relay then sends what has been
-// published until then, and ends this link. If part of the tables at the link's beginning is not
-// sent yet, Leave returns false, and nothing more is sent.
+// published so far, and ends this link. If the tables with which this link began are not all sent
+// yet, Leave returns false, and the link sends nothing more.
 func (l *Link) Leave() bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()

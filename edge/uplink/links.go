@@ -24,17 +24,17 @@ type LinksConfig struct {
 const defaultLogSize = 4 << 20
 
 // Links is the logic of an Uplink: the log of clients' frames, and what each Link sends and does.
-// It has no goroutine, does no I/O and knows no time. Uplink's goroutines step it. One caller with
-// a network of its own can step it too. Any goroutine may call its methods at any time. Only
-// WaitRoom and Flush block.
+// It has no goroutine and no clock, and does no I/O. It is stepped by the goroutines of an Uplink,
+// or by a single caller with a network of its own. Any goroutine may call its methods at any time.
+// Only WaitRoom and Flush block.
 type Links struct {
 	handler Handler
 	logger  *slog.Logger
 	metrics *metrics
 
 	// turn is held while a frame from the relay in use changes memberships or the log. It is also
-	// held while the tables are read for a new link and the log is rewound, so that no such change
-	// comes in between. turn is taken before mu and never held across I/O.
+	// held while a new link reads the tables and rewinds the log, so that no frame changes them
+	// meanwhile. turn is taken before mu and never held across I/O.
 	turn sync.Mutex
 
 	// mu gives one order to what sessions do: a Session frame goes before the session's messages,
@@ -51,7 +51,7 @@ type Links struct {
 	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
 }
 
-// NewLinks returns Links with an empty log and no link. They feed handler.
+// NewLinks returns Links with an empty log and no link. What relays send is passed to handler.
 func NewLinks(config LinksConfig, handler Handler) *Links {
 	s := &Links{handler: handler, logger: logging.OrDiscard(config.Log), log: NewLog(cmp.Or(config.LogSize, defaultLogSize))}
 	s.admission = newAdmission(s.log)
@@ -92,10 +92,10 @@ func (s *Links) Accept(session uint64, payload []byte) bool {
 	return true
 }
 
-// WaitRoom blocks until there is room for size bytes of the session, and returns true. If ctx is
-// done before, it returns false. The room is kept until the session's next Accept or WaitRoom, or
-// until its End or Forget. A session must not wait twice at a time. Sessions that wait for the log
-// as a whole are served in the order in which they came.
+// WaitRoom blocks until there is room for a payload of this size, and returns true. If ctx is done
+// first, it returns false. The room is kept until the session's next Accept or WaitRoom, or until
+// its End or Forget. A session must not wait twice at the same time. Sessions that wait for room in
+// the log as a whole are served in the order in which they came.
 func (s *Links) WaitRoom(ctx context.Context, session uint64, size int) bool {
 	s.mu.Lock()
 	w := s.admission.wait(session, size)
@@ -147,7 +147,7 @@ func (s *Links) Linked() (now, ever bool) {
 	return s.up != nil, s.ever
 }
 
-// Flush blocks until everything in the log is finished, and returns 0. If ctx is done before, it
+// Flush blocks until everything in the log is finished, and returns 0. If ctx is done first, it
 // returns how many messages are not finished. Without a link it does not wait for ends of sessions,
 // since a relay removes the sessions of an edge that it has lost. New messages prolong the wait.
 func (s *Links) Flush(ctx context.Context) (left int) {

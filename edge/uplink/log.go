@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// EntryCost is what each message in the Log counts in addition to its payload, in bytes. It bounds
-// the number of tiny messages. Ends of sessions count nothing.
+// EntryCost is how many bytes the Log counts for each message in addition to the payload. So it
+// bounds the number of tiny messages. Ends of sessions cost nothing.
 const EntryCost = 64
 
 // shares is how many owners fill the Log when each uses up its share.
@@ -17,11 +17,10 @@ const shares = 16
 // Log keeps the numbered frames of clients that are not finished. Numbers begin at 1 when the edge
 // boots, and grow by 1.
 //
-// The Log is bounded by size bytes in all, and each owner's share by a sixteenth of that. An owner
-// is a user with all its sessions. A message needs room both in the Log and in its owner's share.
-// If the Log is empty, it has room for one message of any size, and so has an empty share. Ends of
-// sessions need no room: a session has at most one. When there is no room, Append refuses and
-// changes nothing.
+// Log.size bounds the bytes in the Log. Each owner's share is a sixteenth of it. An owner is a user
+// with all its sessions. A message needs room both in the Log and in its owner's share. An empty
+// Log has room for one message of any size, and so has an empty share. Ends of sessions need no
+// room, since a session has at most one. When there is no room, Append refuses and changes nothing.
 //
 // A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
 type Log struct {
@@ -29,7 +28,7 @@ type Log struct {
 	share int
 
 	entries  ring
-	cursor   int // index in entries of the next one to send
+	cursor   int // index of the next entry to send
 	last     uint64
 	sent     uint64 // the highest number ever sent, on any link
 	through  uint64 // the last cumulative acknowledgement on this link
@@ -57,13 +56,13 @@ type Entry struct {
 	Payload []byte // the Log's own; valid until the next Ack or Answer
 	End     bool
 	Replay  bool // sent before, on an earlier link
-	Granted bool // in effect: to be published, not judged or answered
+	Granted bool // already in effect: publish it, do not judge or answer it
 }
 
 // ErrAck is returned for an acknowledgement or a grant that no correct relay sends.
 var ErrAck = errors.New("invalid acknowledgement")
 
-// NewLog returns an empty Log that is bounded by size bytes.
+// NewLog returns an empty Log. The parameter size is its bound in bytes.
 func NewLog(size int) *Log {
 	return &Log{size: size, share: size / shares, accounts: make(map[uint64]account), used: make(map[uint64]int)}
 }
@@ -84,20 +83,20 @@ func (l *Log) ownerOf(session uint64) uint64 {
 	return session
 }
 
-// Room reports whether Append of size bytes of payload for the session would succeed.
+// Room reports whether the session's next Append would succeed with a payload of this size.
 func (l *Log) Room(session uint64, size int) bool {
 	return l.shareRoom(session, size, 0) && l.logRoom(size, 0)
 }
 
-// shareRoom reports whether the share of the session's owner has room for size more bytes of
-// payload. kept is a number of further bytes that count as used.
+// shareRoom reports whether the share of the session's owner has room for another payload of this
+// size. The parameter kept is a number of bytes that also count as used.
 func (l *Log) shareRoom(session uint64, size, kept int) bool {
 	used := l.used[l.ownerOf(session)] + kept
 	return used == 0 || used+size+EntryCost <= l.share
 }
 
-// logRoom reports whether the Log has room for size more bytes of payload. kept is a number of
-// further bytes, promised to others, that count as used.
+// logRoom reports whether the Log has room for another payload of this size. The parameter kept is
+// the number of bytes promised to others, which also count as used.
 func (l *Log) logRoom(size, kept int) bool {
 	used := l.bytes + kept
 	return used == 0 || used+size+EntryCost <= l.size
@@ -157,12 +156,12 @@ func (l *Log) Rewind() {
 	l.through = 0
 }
 
-// Ack drops each entry whose number is at most through, or lies in one of the ranges. It calls
-// dropped for each of them. An entry may be acknowledged before it is sent on this link, if it was
-// sent on an earlier one.
+// Ack drops each entry whose number lies in one of the ranges or is not above the parameter
+// through. It calls the function dropped for each dropped entry. An entry may be acknowledged
+// before it is sent on this link, if it was sent on an earlier link.
 //
-// Ack fails with ErrAck and changes nothing if it covers a number that was never sent, if through
-// is below that of an earlier Ack of this link, or if ranges are out of order.
+// Ack fails with ErrAck and changes nothing in three cases: it covers a number that was never sent,
+// through is lower than in an earlier Ack of this link, or ranges are out of order.
 func (l *Log) Ack(through uint64, ranges []link.Range, dropped func(session uint64, end bool)) error {
 	if err := l.check(through, ranges); err != nil {
 		return err
@@ -207,9 +206,9 @@ func (l *Log) shift(dropped func(session uint64, end bool)) {
 	l.cursor = max(l.cursor-1, 0)
 }
 
-// finish drops the entries in r. The relay repeats a range in each Ack, also when the range has
-// grown. So finish stores in the first slot of the range how many dead slots follow one another
-// there. The next call skips these in one step.
+// finish drops the entries in r. The relay repeats a range in each Ack, and the range may have
+// grown. So finish stores in the first slot of r how many slots r has now. All of them are dead,
+// and the next call skips them in one step.
 func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	start := l.entries.find(r.First)
 	i := start
@@ -231,7 +230,7 @@ func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	}
 }
 
-// drop takes s out of the sums and calls dropped.
+// drop subtracts the slot s from the sums, and calls the function dropped.
 func (l *Log) drop(s *slot, dropped func(session uint64, end bool)) {
 	if s.end {
 		l.ends--
@@ -268,8 +267,9 @@ func (l *Log) settle(session uint64, a account) {
 	}
 }
 
-// Answer reports whether an answer to number should be passed on. It returns true at most once for
-// each message. It returns false for an end, a finished message, and a number that was never sent.
+// Answer reports whether the answer to this message should be passed on. It returns true at most
+// once for each message. It returns false for an end, a finished message, and a number that was
+// never sent.
 //
 // If grants is false, the answer finishes its entry: the caller brings the frame's effect into the
 // edge's tables, so the entry must not be replayed. If grants is true, the entry stays, and new

@@ -20,9 +20,9 @@ const slowAfter = 1200 * time.Millisecond
 // the edge says Bye itself.
 const leaveWait = 2 * time.Second
 
-// drained links to another relay while old is still up, because the relay of old stops soon. It
-// returns the new link. If old ends or ctx is done before another relay is found, drained returns
-// old.
+// drained links to another relay while the link old is still up, because the relay of that link
+// stops soon. It returns the new link. If old ends or ctx is done before another relay is found,
+// drained returns old.
 func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration) *running {
 	u.logger.Info("relay stops: looking for another", "relay", old.welcome.Relay, "window", window)
 	old.Leaving()
@@ -34,7 +34,7 @@ func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration
 		defer moment.Stop()
 		select {
 		case <-moment.C:
-		case <-old.conn.Doubt(): // a silent link may end before the moment
+		case <-old.conn.Doubt(): // do not wait for the moment if the link is silent
 		case <-sctx.Done():
 		}
 	}
@@ -48,8 +48,8 @@ func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration
 	return u.move(ctx, old, l, byDrain)
 }
 
-// doubted looks for another relay while old is silent. It returns the new link. If old is heard
-// again, old ends or ctx is done before there is a new link, doubted returns old.
+// doubted looks for another relay while the link old is silent. It returns the new link. It stops
+// looking and returns old when old is heard again, when old ends, or when ctx is done.
 func (u *Uplink) doubted(ctx context.Context, old *running) *running {
 	began := time.Now()
 	u.logger.Warn("relay is silent: looking for another", "relay", old.welcome.Relay, "silent", time.Since(old.conn.LastReceived()))
@@ -89,8 +89,8 @@ func (u *Uplink) move(ctx context.Context, old *running, l *dialled, why cause) 
 	return next
 }
 
-// part calls awaitLive, and then ends old. If old was left by doubt and was heard since next began,
-// part calls learn with the longest silence of old.
+// part calls awaitLive, and then ends the link old. If the cause is byDoubt, and old was heard
+// after the link next began, part passes the longest silence of old to Uplink.learn.
 func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	outcome := u.awaitLive(ctx, old, next, why)
 	u.metrics.moves.WithLabelValues(why.String(), outcome).Inc()
@@ -102,13 +102,13 @@ func (u *Uplink) part(ctx context.Context, old, next *running, why cause) {
 	}
 }
 
-// awaitLive waits until next is live, for liveWait at most, or until old or next ends. It returns
-// how the wait ended.
+// awaitLive waits until the relay of the link next has said Live, but for liveWait at most. The
+// wait also ends when the link old or the link next ends. awaitLive returns how the wait ended.
 //
-// If the wait takes slowAfter, awaitLive may start a goroutine that dials old's relay again and
-// offers the link to Run. It always does so after byHome. After byDoubt it does so if old was heard
-// since next began and the relay in use has not said that it is degraded. A degraded relay may be
-// unable to say Live, and so may the other relays.
+// After slowAfter of waiting, the old relay may be the better one. A goroutine may then dial that
+// relay again and offer the link to Run. That is always done after a move byHome. After a move
+// byDoubt it is done if old was heard since next began and the relay in use has not said that it is
+// degraded. A degraded relay may be unable to say Live, and so may the other relays.
 func (u *Uplink) awaitLive(ctx context.Context, old, next *running, why cause) (outcome string) {
 	most := time.NewTimer(liveWait)
 	defer most.Stop()
@@ -140,10 +140,11 @@ func (u *Uplink) isDegraded() bool {
 	return len(u.degraded) > 0
 }
 
-// leave ends old after next has taken over. It asks old's relay to send what has been published and
-// to end the link. It waits for that up to leaveWait, and then says Bye. If next is lost meanwhile,
-// leave closes old at once. In three cases leave does not ask, but says Bye at once: next is
-// already lost, old's relay does not know Moved, or that relay was not yet told all tables.
+// leave ends the link old after the link next has taken over. It asks old's relay to send what has
+// been published and to end the link. It waits for that up to leaveWait, and then says Bye. If next
+// is lost meanwhile, leave closes old at once. In three cases leave does not ask, but says Bye at
+// once: next is already lost, old's relay does not know Moved, or that relay was not yet told all
+// tables.
 func (u *Uplink) leave(old, next *running) {
 	if next.over.Err() == nil && old.conn.Features()&link.FeatureMove != 0 && old.Leave() {
 		timer := time.NewTimer(leaveWait)
@@ -162,7 +163,7 @@ func (u *Uplink) leave(old, next *running) {
 const (
 	// mostPatient bounds the factor by which wrong moves raise the limit of silence.
 	mostPatient = 8
-	// shortSilence bounds the silences after which a move counts as wrong: see learn.
+	// shortSilence is the silence below which a move by doubt counts as wrong: see Uplink.learn.
 	shortSilence = 2500 * time.Millisecond
 	// calmAfter is the time after which the factor is halved, if no wrong move comes in between.
 	calmAfter = 10 * time.Minute
@@ -174,7 +175,8 @@ type patience struct {
 	since  time.Time // when factor changed last
 }
 
-// now returns the factor, which it halves for each calmAfter that has passed.
+// now returns the factor. It halves the factor for each span of calmAfter that has passed since the
+// factor changed last, down to 1.
 func (p *patience) now(at time.Time) int {
 	for p.factor > 1 && at.Sub(p.since) >= calmAfter {
 		p.factor, p.since = p.factor/2, p.since.Add(calmAfter)

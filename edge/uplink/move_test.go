@@ -12,7 +12,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// moving is an edge whose relay has asked it to move, and which has linked to another relay. At
+// moving is an edge that has linked to a second relay, because its first relay asked it to move. At
 // first the list of its hub's recorded calls is empty.
 type moving struct {
 	*edge
@@ -60,8 +60,8 @@ func TestMoveWithBothLinksUp(t *testing.T) {
 		same(t, "told and replayed", render(m.next.received()), "session 1|synced 1-3 1 0|1: 1 a|2: 1 b|3: 1 c")
 		before := len(m.old.received())
 
-		// From now on publications and gaps count on the old link, and the other frames below do
-		// not.
+		// From now on the edge takes only publications and gaps from the old link. It must ignore
+		// the other frames below.
 		m.old.send(
 			link.Publication{Topic: 7, Payload: []byte("old")},
 			link.Gap{Topic: 7, Lost: 3},

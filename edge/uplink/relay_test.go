@@ -157,7 +157,7 @@ func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // freeze freezes the relay's connections, and those that are dialled later. On a frozen connection
-// nothing goes in or out. With on false, freeze thaws the connections.
+// nothing goes in or out. If the parameter on is false, freeze thaws the connections.
 func (r *fakeRelay) freeze(on bool) {
 	r.mu.Lock()
 	r.frozen = on
@@ -310,7 +310,7 @@ type fakeHub struct {
 	comparable bool
 	begun      int
 	sides      []string // calls of Begin, Leaving and Staying, each with its link's number
-	naming     bool     // entries of calls name their link, see fakeFeed.note
+	naming     bool     // recorded calls name their link; see fakeFeed.note
 	telling    func()   // called at the end of Begin
 }
 
@@ -418,7 +418,8 @@ type edge struct {
 	stop context.CancelFunc // makes Run return
 }
 
-// run calls the functions of prepare and then starts an Uplink. The Uplink ends with the test.
+// run makes an Uplink, calls the functions in prepare with it, and then starts it. The Uplink ends
+// with the test.
 func (n *network) run(t testing.TB, config Config, prepare ...func(*edge)) *edge {
 	t.Helper()
 	if config.Keys.IsZero() {

@@ -86,9 +86,9 @@ func shown(s string) string {
 	return s
 }
 
-// candidates returns the URLs of the relays that have an address, each once. It looks the names up
-// in parallel, for wait at most. If there is no new answer for a name, it returns an error, and
-// uses the addresses of the name's last answer if there is one.
+// candidates returns the URLs of the relays that have an address, each once. It looks up the names
+// in parallel. The parameter wait bounds that. If there is no new answer for a name, candidates
+// returns an error, and uses the addresses of the name's last answer if there is one.
 func candidates(
 	ctx context.Context, relays []*relay, names *resolve.Names, wait time.Duration,
 ) (urls []string, errs []error) {

@@ -8,10 +8,10 @@ type slot struct {
 	session  uint64
 	payload  []byte
 	end      bool
-	granted  bool // in effect at a relay: to be published, not judged
+	granted  bool // already in effect at a relay: to be published, not judged
 	answered bool // its client was answered
-	// skip is 0 for a live slot. A dead slot is finished and waits to be taken out. Its skip counts
-	// dead slots that follow one another, beginning with itself.
+	// skip is 0 for a live slot. A dead slot is finished and waits to be taken out. In a dead slot,
+	// skip is a number of dead slots in a row, of which this slot is the first.
 	skip uint32
 }
 
@@ -25,7 +25,7 @@ type ring struct {
 	slots  []slot // its length is a power of two, or 0
 	head   int
 	n      int // slots in use, the dead included
-	killed int // the dead among them
+	killed int // dead slots
 }
 
 const ringMin = 64
@@ -59,7 +59,7 @@ func (r *ring) kill(s *slot) {
 	r.killed++
 }
 
-// find returns the index of the first slot whose number is not below number, or r.n if there is
+// find returns the index of the first slot with this number or a higher one, or r.n if there is
 // none.
 func (r *ring) find(number uint64) int {
 	if r.n == 0 {
@@ -78,8 +78,8 @@ func (r *ring) find(number uint64) int {
 
 // tidy takes dead slots out when they outnumber the live ones by more than ringMin, and gives
 // memory back when little of it is used. It returns the new index of the slot that was at index i,
-// or of the next live one if that slot is taken out. Its cost is amortized over the kills and
-// shifts before it.
+// or of the next live one if that slot is taken out. Its cost is amortized over earlier calls of
+// kill and shift.
 func (r *ring) tidy(i int) int {
 	if r.killed > r.n-r.killed+ringMin {
 		i = r.sweep(i)
@@ -90,8 +90,8 @@ func (r *ring) tidy(i int) int {
 	return i
 }
 
-// sweep moves the live slots together. It returns the new index of the slot that was at index, or
-// of the next live one if that slot was dead.
+// sweep moves the live slots together. It returns the new index of the slot at the given index. If
+// that slot was dead, it returns the new index of the next live one.
 func (r *ring) sweep(index int) (moved int) {
 	live := 0
 	moved = -1

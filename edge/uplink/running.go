@@ -16,14 +16,14 @@ type running struct {
 	*Link
 	began   time.Time
 	why     cause
-	renewed atomic.Bool // renew has ended the link
+	renewed atomic.Bool // Uplink.renew has ended the link
 
 	over context.Context // done when the link has ended
-	err  error           // why it ended; set before over is done
+	err  error           // why the link ended; valid once the context over is done
 }
 
 // begin takes a dialled link into use, and starts to tell the edge's tables on it. A goroutine
-// carries frames until the link has ended; down waits for that.
+// carries frames until the link has ended. Uplink.down waits for that.
 func (u *Uplink) begin(ctx context.Context, l *dialled, why cause) *running {
 	r := &running{dialled: l, Link: NewLink(u.Links, l.conn.Wake), began: time.Now(), why: why}
 	u.mu.Lock()
@@ -49,8 +49,9 @@ func (u *Uplink) begin(ctx context.Context, l *dialled, why cause) *running {
 	return r
 }
 
-// compare logs an error if the relay of this link has another broker than the last earlier relay
-// that knew its broker. Clients of the two relays do not reach each other.
+// compare logs an error if this relay has another broker than the previous relay. A previous relay
+// that did not know its broker does not count. Clients of relays with different brokers do not
+// reach each other.
 func (u *Uplink) compare(w link.Welcome) {
 	if w.Broker == "" {
 		return
@@ -95,9 +96,9 @@ func (u *Uplink) down(ctx context.Context, r *running) {
 
 const clockTick = 500 * time.Millisecond
 
-// watchClock ends the link in use when it notices that the process was suspended. It returns when
-// ctx is done. During the suspension the relay may have given the edge up, or the connection may
-// have vanished silently. watchClock also tells the link in use how patient the edge is.
+// watchClock ends the link in use when it notices that the process was suspended. During the
+// suspension the relay may have given the edge up, or the connection may have vanished silently.
+// watchClock also tells the link in use how patient the edge is. It returns when ctx is done.
 func (u *Uplink) watchClock(ctx context.Context) {
 	start := time.Now()
 	s := timing.Suspension{Every: clockTick}
@@ -121,8 +122,8 @@ func (u *Uplink) watchClock(ctx context.Context) {
 	}
 }
 
-// renew ends the link in use, and marks it so that Run dials the next one without a pause. lost is
-// how long the process was stopped.
+// renew ends the link in use, and marks it so that Run dials the next one without a pause. The
+// parameter lost is how long the process was stopped.
 func (u *Uplink) renew(lost time.Duration) {
 	u.metrics.suspensions.Inc()
 	u.logger.Warn("this process was stopped for a while, or the clock was set: the link is renewed", "lost", lost)

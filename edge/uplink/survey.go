@@ -90,7 +90,7 @@ func (u *Uplink) ask(ctx context.Context, url string) finding {
 	return finding{state: relayReachable, took: time.Since(began), instance: l.welcome.Instance, broker: l.welcome.Broker}
 }
 
-// surveyor compares each survey with the one before. Its size is bounded by the number of
+// surveyor compares each survey with the previous one. Its size is bounded by the number of
 // candidates.
 type surveyor struct {
 	uplink *Uplink
@@ -138,8 +138,8 @@ func (s *surveyor) take(found map[string]finding, now time.Time) (used, nearer s
 	return used, s.nearer(used, now)
 }
 
-// compare logs the state of a candidate if it has changed since the survey before. A candidate that
-// was not in that survey is logged if it is not reachable.
+// compare logs the state of a candidate if it has changed since the previous survey. A candidate
+// that was not in the previous survey is logged if it is not reachable.
 func (s *surveyor) compare(url string, f finding) {
 	prev, known := s.last[url]
 	switch {
@@ -151,8 +151,8 @@ func (s *surveyor) compare(url string, f finding) {
 	}
 }
 
-// tell logs which relays have which broker, if there are several brokers. It logs this when it has
-// changed, and again after surveyAgain. It also logs when all relays have one broker again.
+// tell logs which relays have which broker, if there are several brokers. It logs that again when
+// something has changed, and after surveyAgain. It also logs when all relays have one broker again.
 func (s *surveyor) tell(brokers map[string][]string, now time.Time) {
 	if len(brokers) < 2 {
 		if s.said != "" {

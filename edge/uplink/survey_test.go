@@ -14,7 +14,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// surveyed is a time span. In each such span a whole survey takes place, if there is a link.
+// surveyed is a time in which a whole survey takes place, if there is a link.
 const surveyed = surveyEvery*2 + 3*surveyDial
 
 func TestSurveyFindsRelaysOfAnotherBroker(t *testing.T) {
@@ -77,7 +77,7 @@ func TestSurveyAsksWithGenerationZero(t *testing.T) {
 	})
 }
 
-// is sets the name and broker that the relay says it has.
+// fakeRelay.is sets the name and broker that the relay says it has.
 func (r *fakeRelay) is(name, broker string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,17 +8,17 @@ import (
 // link began, and the sessions added since.
 //
 // Its memory grows with the edge's tables: it holds their memberships, and a Session frame for each
-// session. A session that is added while the tables are read may have two Session frames. The
-// tables at the link's beginning are encoded when the link begins, in some 100 bytes per session
-// with its topics. Each chunk of that memory is freed when it is sent.
+// session. A session that is added while the tables are read may have two Session frames. When the
+// link begins, the edge's tables are encoded into chunks, in some 100 bytes for each session with
+// its topics. Each chunk is freed when it is sent.
 type tables struct {
-	// chunks has what is not yet sent of the tables at the link's beginning, as whole frames. A
-	// chunk takes no further frame once it has BatchTarget bytes.
+	// chunks has what is not yet sent of the tables with which the link began, as whole frames. A
+	// chunk that has BatchTarget bytes gets no further frame.
 	chunks [][]byte
-	begun  uint64 // number of Session frames in chunks at the link's beginning
+	begun  uint64 // Session frames that chunks had when the link began
 	synced link.Synced
 	added  []link.Session
-	// told counts the Session frames given to the writer. It counts those in chunks once all chunks
+	// told counts the Session frames given to the writer. Those in chunks are added when all chunks
 	// are given.
 	told  uint64
 	moved bool // Moved is to be sent, as another link took over
@@ -86,8 +86,8 @@ func (l *Link) Fill(batch []byte) []byte {
 	return batch
 }
 
-// fillMoved gives what a link sends after another has taken over: one Moved, after Leave has asked
-// for it. The caller holds Links.mu.
+// fillMoved gives what a link sends when another link has taken over. That is one Moved, if Leave
+// has asked for it. The caller holds Links.mu.
 func (t *tables) fillMoved(batch []byte) []byte {
 	if t.moved {
 		t.moved = false

@@ -17,8 +17,9 @@ func upPath() (*Links, *Link) {
 	return u, l
 }
 
-// TestFillStopsAtTheTarget has 3000 sessions and messages wait. Fill must give them in batches of
-// about BatchTarget, the Session frames before the messages, each once.
+// TestFillStopsAtTheTarget has 3000 sessions wait to be told, and one message of each. Fill must
+// give everything once, in batches of about BatchTarget bytes, and all Session frames before the
+// messages.
 func TestFillStopsAtTheTarget(t *testing.T) {
 	u, l := upPath()
 	for i := range 3000 {
@@ -53,7 +54,8 @@ func TestFillStopsAtTheTarget(t *testing.T) {
 }
 
 // TestUpPathAllocatesTheCopyOnly checks that Accept, Fill and the acknowledgement allocate once for
-// each message, for the copy in the log. Three more for 64 messages are allowed.
+// each message, for the copy in the log. For 64 messages together, three more allocations are
+// allowed.
 func TestUpPathAllocatesTheCopyOnly(t *testing.T) {
 	u, l := upPath()
 	payload := make([]byte, 128)
@@ -118,8 +120,8 @@ func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
 	}
 }
 
-// TestGrantedIsSentAgainAsSuch has a relay grant two frames. A new link must send them again as
-// granted if they are not finished. The answer must be passed on once.
+// TestGrantedIsSentAgainAsSuch has a relay grant a join and a message. A new link must send them
+// again as granted if they are not finished. The answer to the join must be passed on once.
 func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 	u, l := upPath()
 	hub := u.handler.(*fakeHub)

@@ -54,7 +54,7 @@ type Uplink struct {
 	relays     []*relay
 	backoff    backoff
 	parting    sync.WaitGroup // goroutines that end old links, or offer links
-	failure    string         // the reason logged last while there is no link
+	failure    string         // the last logged reason why there is no link
 	lastBroker string         // broker of the last relay that knew its broker
 	lastRelay  string         // name of that relay
 
@@ -68,8 +68,8 @@ type Uplink struct {
 	refused    bool // in the last failed round each relay refused the key
 }
 
-// New returns an Uplink that feeds handler. It does no I/O. The error tells what is wrong with a
-// URL or the keys.
+// New returns an Uplink that passes to handler what relays send. It does no I/O. The error tells
+// what is wrong with a URL or the keys.
 func New(config Config, handler Handler) (*Uplink, error) {
 	if len(config.URLs) == 0 {
 		return nil, errors.New("no relay URL")
@@ -99,7 +99,7 @@ func New(config Config, handler Handler) (*Uplink, error) {
 
 // Run keeps a link until ctx is cancelled. Then it says Bye on its links, gives the relays up to 2
 // s to close them, and returns nil. Messages that are still in the log are then lost, so the caller
-// should call Flush before. Run may be called only once.
+// should call Flush before it cancels ctx. Run may be called only once.
 func (u *Uplink) Run(ctx context.Context) error {
 	defer u.names.Close()
 	var aside sync.WaitGroup

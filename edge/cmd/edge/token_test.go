@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestA9_TokensMeetTheDemands checks that the subcommand token makes tokens with the iss and the
-// aud that an edge with the same variables demands.
+// TestA9_TokensMeetTheDemands checks the tokens that "edge token" prints. They must have the iss
+// and the aud that an edge with the same variables demands.
 func TestA9_TokensMeetTheDemands(t *testing.T) {
 	var out, wrong bytes.Buffer
 	status := printToken([]string{"--sub", "1"}, []string{"JWT_KEYS=k:0123456789abcdef", "JWT_ISSUER=me", "JWT_AUDIENCE=chat"}, &out, &wrong)
@@ -30,9 +30,9 @@ func TestA9_TokensMeetTheDemands(t *testing.T) {
 	}
 }
 
-// TestA7_TokensAreForStrictIDsUnlessAskedOtherwise checks that the subcommand token needs --any-id
-// to make a token for an id that EDGE_STRICT_IDS refuses. A text with a control character is no id.
-// For such a text the subcommand makes no token, even with --any-id.
+// TestA7_TokensAreForStrictIDsUnlessAskedOtherwise checks that "edge token" needs --any-id for an
+// id that EDGE_STRICT_IDS refuses. A text with a control character is no id, and must be refused
+// even with --any-id.
 func TestA7_TokensAreForStrictIDsUnlessAskedOtherwise(t *testing.T) {
 	for _, sub := range []string{"a】", "a\u202eb", "e\u0301", "2 send:x"} {
 		var out, wrong bytes.Buffer
