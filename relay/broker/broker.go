@@ -81,8 +81,7 @@ const PageSize = 64
 type Publish struct {
 	Token uint64
 	Topic protocol.Topic
-	From  string // the sending user
-	Msg   string
+	protocol.Content
 
 	// Instance and Number name the frame that asks for this publication. A Number at or below the
 	// mark of (Topic, Instance) is a Duplicate.
@@ -121,8 +120,8 @@ type Publication struct {
 	// epoch. Previous is zero if that top is not known. It is also zero if this publication is not
 	// the first of its epoch.
 	Previous protocol.Position
-	From     string
-	Msg      string
+	// Content is that of the Publish. If the publication is bare, only From and Msg are set.
+	protocol.Content
 	// Instance and Number are those of the Publish. They are zero if the publication is bare.
 	Instance protocol.Instance
 	Number   uint64

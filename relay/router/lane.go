@@ -97,8 +97,7 @@ func (r *Router) runLane(l *lane) {
 		p := broker.Publish{
 			Token:    r.requests.token(),
 			Topic:    l.topic,
-			From:     fr.session.user,
-			Msg:      r.msg(fr),
+			Content:  protocol.Content{From: fr.session.user, Msg: r.msg(fr)},
 			Instance: l.edge.instance,
 			Number:   fr.number,
 			Floor:    max(l.edge.inbox.numbers.through, l.done),
@@ -117,7 +116,7 @@ func (r *Router) runLane(l *lane) {
 		}
 		l.unsent = fr.next
 		l.flying++
-		r.spend(l.topic, len(p.Msg))
+		r.spend(l.topic, p.Size())
 		r.brk.Publish(p)
 	}
 	r.trim(l)

@@ -254,10 +254,10 @@ func (p *Pump) Event(ev broker.Event) {
 	size := eventCost
 	switch ev := ev.(type) {
 	case broker.Received:
-		size += len(ev.Publication.Msg)
+		size += ev.Publication.Size()
 	case broker.History:
 		for _, publication := range ev.Publications {
-			size += eventCost + len(publication.Msg)
+			size += eventCost + publication.Size()
 		}
 	}
 	p.mu.Lock()

@@ -98,7 +98,7 @@ func (s *stage) Publish(p broker.Publish) {
 	s.tops[p.Topic]++
 	at := protocol.Position{Epoch: 1, Offset: s.tops[p.Topic]}
 	s.events = append(s.events, broker.Received{Publication: broker.Publication{
-		Topic: p.Topic, Position: at, From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
+		Topic: p.Topic, Position: at, Content: p.Content, Instance: p.Instance, Number: p.Number,
 	}}, broker.Published{Token: p.Token, Outcome: broker.Done, Position: at})
 }
 

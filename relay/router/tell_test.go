@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,5 +134,31 @@ func TestP8_NoClientKeepsItsEdgeFromLinkingAgain(t *testing.T) {
 	w.settle()
 	if got := rl.router.directory.edges[e.instance].tables.grouped; got != 0 {
 		t.Errorf("%d bytes of memberships when nobody is left", got)
+	}
+}
+
+// TestAnEdgeTellsChannelsOfAnyName has an edge tell members of topics that the chat does not know.
+// The edge must get what is published there.
+func TestAnEdgeTellsChannelsOfAnyName(t *testing.T) {
+	w := newWorld(t, 1)
+	e := w.edge("e")
+	e.channel(1, "1")
+	names := []protocol.Topic{"news:sport", "}x", "user:" + protocol.Topic(strings.Repeat("u", 250)), protocol.Topic(strings.Repeat("n", protocol.MaxChannel))}
+	for _, name := range names {
+		e.topics[name] = &heldTopic{position: protocol.Unplaced(0), members: []uint64{1}}
+	}
+	e.linkTo(w.relays[0])
+	w.settle()
+	for _, name := range names {
+		w.store.PublishBare(name, "9", "m")
+	}
+	w.settle()
+	if len(e.closed) > 0 {
+		t.Errorf("closed with %v", e.closed)
+	}
+	for _, name := range names {
+		if e.frames[name] != 1 {
+			t.Errorf("%d publications on %q, want one", e.frames[name], name)
+		}
 	}
 }

@@ -204,7 +204,7 @@ func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {
 	case e == nil:
-		r.spend(t.name, len(p.Msg))
+		r.spend(t.name, p.Size())
 	case members >= costLeast:
 		r.send(e, link.Cost{User: p.From, Deliveries: uint64(members)}.Append)
 	}

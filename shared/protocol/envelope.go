@@ -10,18 +10,16 @@ import (
 // that escaping makes six times as long, and for all other fields.
 const MaxEnvelope = 8 << 20
 
-// Envelope is a publication as it is on a Redis channel. The first three fields are those of the
-// original servers. All others are ours, and all of them are zero if an original server published
-// the envelope.
+// Envelope is a publication as it is on a Redis channel. Original servers know From, To and Msg.
+// All other fields are ours, and all of them are zero if an original server published the envelope.
 //
 // In the result of ParseEnvelope, Instance, Number and Position are either all set or all zero,
 // with one exception: if ParseEnvelope does not believe the position, only Position is zero.
 type Envelope struct {
-	From string // the sending user
-	// To is the target user or group, or "" if the topic is All. It is informative only: the name
-	// of the Redis channel says to which topic the publication belongs.
-	To  string
-	Msg string
+	Content
+	// To is the user or group that the topic belongs to, or "" if it belongs to none. It is
+	// informative only: the name of the Redis channel says to which topic the publication belongs.
+	To string
 
 	Instance Instance // boot of the edge whose frame asked for the publication
 	Number   uint64   // number of that frame in the edge's log, from 1 on
@@ -42,8 +40,12 @@ func (e Envelope) IsBare() bool { return e.Position.IsZero() }
 
 // AppendOpen appends the JSON object without Pos, Prev and the closing brace. The script that
 // publishes the envelope completes it with `,"Pos":"…"}` or `,"Pos":"…","Prev":"…"}`. The fields
-// come in the order FromId, ToId, Msg, Id, In. Id is left out when Instance or Number is zero. In
-// is left out when Id is left out, or when Realm is empty.
+// come in the order FromId, ToId, Msg, Id, In, Js, Raw, Cl, Ci, Tg. Id and all fields behind it are
+// left out when Instance or Number is zero. Each field behind Id is also left out when it would say
+// nothing.
+//
+// JSON of a publisher is always inside a string, where quotes are escaped. Otherwise the scripts,
+// which look for `"Pos":"` and `"Prev":"` in the text, could find a publisher's.
 func (e Envelope) AppendOpen(b []byte) []byte {
 	b = append(b, `{"FromId":`...)
 	b = appendQuoted(b, e.From)
@@ -59,10 +61,22 @@ func (e Envelope) AppendOpen(b []byte) []byte {
 	b = append(b, '-')
 	b = strconv.AppendUint(b, e.Number, 10)
 	b = append(b, '"')
-	if e.Realm == "" {
+	b = appendField(b, `,"In":`, e.Realm)
+	if e.JSON {
+		b = append(b, `,"Js":1`...)
+	}
+	b = appendField(b, `,"Raw":`, e.Raw)
+	b = appendField(b, `,"Cl":`, e.Client)
+	b = appendField(b, `,"Ci":`, e.Info)
+	return appendField(b, `,"Tg":`, e.Tags)
+}
+
+// appendField appends a key, and value as a JSON string. If value is empty, it appends nothing.
+func appendField(b []byte, key, value string) []byte {
+	if value == "" {
 		return b
 	}
-	return appendQuoted(append(b, `,"In":`...), e.Realm)
+	return appendQuoted(append(b, key...), value)
 }
 
 // Append appends the whole JSON object. Pos is left out when Position is zero, and Prev when
@@ -97,58 +111,84 @@ func (e *EnvelopeError) Error() string { return "envelope: " + e.detail }
 // are ignored.
 //
 // Id and Pos count only if, once unescaped, both have exactly the form in which Append writes them.
-// Otherwise they are taken for fields of another program, and Instance, Number, Position, Previous
-// and Realm are zero. A Pos beyond MaxEpoch or MaxOffset is not believed: Position is zero then.
-// Prev counts only if Pos is believed and Prev is within the same bounds. It must also have the
-// form of Pos, and its epoch must be earlier than that of Pos.
+// Otherwise they are taken for fields of another program, and all fields of the result but From, To
+// and Msg are zero. A Pos beyond MaxEpoch or MaxOffset is not believed: Position is zero then. Prev
+// counts only if Pos is believed and Prev is within the same bounds. It must also have the form of
+// Pos, and its epoch must be earlier than that of Pos.
+//
+// Js counts only if Msg is a JSON value that SetData would take as it is, and is no string. Raw
+// counts only if it is a JSON string that SetData would take as it is, whose text is Msg. Cl, Ci
+// and Tg count only if CheckClient, SetInfo and SetTags would take them as they are. A field that
+// does not count is left out of the result, and is no error.
 //
 // If the realm equals the parameter ours, Realm is that string, which saves a copy.
 func ParseEnvelope(data []byte, ours string) (Envelope, error) {
 	if len(data) > MaxEnvelope {
 		return Envelope{}, &EnvelopeError{"too_big", "more than " + strconv.Itoa(MaxEnvelope) + " bytes"}
 	}
-	var from, to, msg, id, pos, prev, in []byte
-	err := eachField(data, func(key, value []byte) {
-		switch {
-		case string(key) == "Id":
-			id = value
-		case string(key) == "Pos":
-			pos = value
-		case string(key) == "Prev":
-			prev = value
-		case string(key) == "In":
-			in = value
-		case folds(key, "FromId"):
-			from = value
-		case folds(key, "ToId"):
-			to = value
-		case folds(key, "Msg"):
-			msg = value
-		}
-	})
-	if err != nil {
+	var f envelopeFields
+	if err := eachField(data, f.take); err != nil {
 		return Envelope{}, &EnvelopeError{"malformed", err.Error()}
 	}
-	if !isString(from) {
+	if !isString(f.from) {
 		return Envelope{}, &EnvelopeError{"from_id", "FromId is no string"}
 	}
-	if !isString(msg) {
+	if !isString(f.msg) {
 		return Envelope{}, &EnvelopeError{"msg", "Msg is no string"}
 	}
-	e := Envelope{From: unquote(from), Msg: unquote(msg)}
+	msg := unquoteBytes(f.msg)
+	e := Envelope{Content: Content{From: unquote(f.from), Msg: string(msg)}}
 	if err := CheckID(e.From); err != nil {
 		return Envelope{}, &EnvelopeError{"from_id", "FromId " + err.Error()}
 	}
 	if len(e.Msg) > MaxMsg {
 		return Envelope{}, &EnvelopeError{"too_big", "Msg has more than " + strconv.Itoa(MaxMsg) + " bytes"}
 	}
-	if isString(to) || isNumber(to) {
-		e.To = literal(to)
+	if isString(f.to) || isNumber(f.to) {
+		e.To = literal(f.to)
 	}
-	e.setIdentity(id, pos)
-	e.setPrevious(prev)
-	e.setRealm(in, ours)
+	if e.setIdentity(f.id, f.pos); e.Number != 0 {
+		e.setPrevious(f.prev)
+		e.setRealm(f.in, ours)
+		e.setData(msg, f.js, f.raw)
+		e.setPublisher(f.cl, f.ci, f.tg)
+	}
 	return e, nil
+}
+
+// envelopeFields has the raw values of an envelope's fields. Those of missing fields are empty.
+type envelopeFields struct{ from, to, msg, id, pos, prev, in, js, raw, cl, ci, tg []byte }
+
+func (f *envelopeFields) take(key, value []byte) {
+	switch string(key) {
+	case "Id":
+		f.id = value
+	case "Pos":
+		f.pos = value
+	case "Prev":
+		f.prev = value
+	case "In":
+		f.in = value
+	case "Js":
+		f.js = value
+	case "Raw":
+		f.raw = value
+	case "Cl":
+		f.cl = value
+	case "Ci":
+		f.ci = value
+	case "Tg":
+		f.tg = value
+	default:
+		switch {
+		case folds(key, "FromId"):
+			f.from = value
+		case folds(key, "ToId"):
+			f.to = value
+		case folds(key, "Msg"):
+			f.msg = value
+		}
+	}
 }
 
 // setIdentity sets Instance, Number and Position if both raw values are well-formed. A position
@@ -184,15 +224,50 @@ func (e *Envelope) setPrevious(prev []byte) {
 	}
 }
 
-// setRealm sets Realm if the raw value is a string and Number is set.
+// setRealm sets Realm if the raw value is a string.
 func (e *Envelope) setRealm(in []byte, ours string) {
-	if !isString(in) || e.Number == 0 {
+	if !isString(in) {
 		return
 	}
 	if realm := unquoteBytes(in); string(realm) == ours {
 		e.Realm = ours
 	} else {
 		e.Realm = string(realm)
+	}
+}
+
+// setData sets JSON, or else Raw, as far as the raw values of Js and Raw count. The parameter msg
+// has the bytes of Msg.
+func (e *Envelope) setData(msg, js, raw []byte) {
+	if string(js) == "1" && isOneLine(msg, MaxMsg) && !isString(msg) {
+		e.JSON = true
+		return
+	}
+	if !isString(raw) {
+		return
+	}
+	data := unquoteBytes(raw)
+	if isOneLine(data, MaxMsg) && isString(data) && string(unquoteBytes(data)) == e.Msg && !quotes(data, e.Msg) {
+		e.Raw = string(data)
+	}
+}
+
+// setPublisher sets Client, Info and Tags, as far as the raw values of Cl, Ci and Tg count.
+func (e *Envelope) setPublisher(cl, ci, tg []byte) {
+	if isString(cl) {
+		if client := unquote(cl); CheckClient(client) == nil {
+			e.Client = client
+		}
+	}
+	if isString(ci) {
+		if info := unquoteBytes(ci); isOneLine(info, MaxInfo) {
+			e.Info = string(info)
+		}
+	}
+	if isString(tg) {
+		if tags := unquoteBytes(tg); isOneLine(tags, MaxTags) && areTags(tags) {
+			e.Tags = string(tags)
+		}
 	}
 }
 

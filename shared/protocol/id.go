@@ -10,9 +10,9 @@ import (
 const MaxID = 128
 
 var (
-	errIDLength  = errors.New("must be 1 to 128 bytes")
-	errIDUTF8    = errors.New("must be valid UTF-8")
-	errIDControl = errors.New("must have no control characters")
+	errIDLength = errors.New("must be 1 to 128 bytes")
+	errUTF8     = errors.New("must be valid UTF-8")
+	errControl  = errors.New("must have no control characters")
 )
 
 // CheckID returns nil if s can be the id of a user or a group, and otherwise an error that says why
@@ -23,12 +23,17 @@ func CheckID(s string) error {
 	if len(s) == 0 || len(s) > MaxID {
 		return errIDLength
 	}
+	return checkCharacters(s)
+}
+
+// checkCharacters returns an error if s is not valid UTF-8, or has control characters.
+func checkCharacters(s string) error {
 	if !utf8.ValidString(s) {
-		return errIDUTF8
+		return errUTF8
 	}
 	for _, r := range s {
 		if unicode.IsControl(r) {
-			return errIDControl
+			return errControl
 		}
 	}
 	return nil

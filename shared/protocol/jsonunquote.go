@@ -11,19 +11,14 @@ func isPlain(raw []byte) bool { return bytes.IndexByte(raw, '\\') < 0 && utf8.Va
 
 // unquote decodes a raw JSON string. Each byte that is not part of valid UTF-8 becomes U+FFFD. So
 // does an escaped half of a surrogate pair whose other half is missing.
-func unquote(raw []byte) string {
-	if isPlain(raw) {
-		return string(raw[1 : len(raw)-1])
-	}
-	return string(appendUnquoted(make([]byte, 0, len(raw)), raw))
-}
+func unquote(raw []byte) string { return string(unquoteBytes(raw)) }
 
 // unquoteBytes decodes like unquote, without copying a plain string.
 func unquoteBytes(raw []byte) []byte {
 	if isPlain(raw) {
 		return raw[1 : len(raw)-1]
 	}
-	return appendUnquoted(nil, raw)
+	return appendUnquoted(make([]byte, 0, len(raw)), raw)
 }
 
 // appendUnquoted appends the text that raw means. stringEnd must have checked raw.

@@ -2,10 +2,14 @@
 // envelopes and texts. The original servers know a part of them.
 package protocol
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
-// Topic names a stream of publications: user:{id}, group:{id} or all. With the configured prefix in
-// front, it is also the name of the Redis channel.
+// Topic names a stream of publications. SDK clients know it as a channel, by the same name. The
+// chat has the topics user:{id}, group:{id} and all. With the configured prefix in front, the name
+// is also that of the Redis channel.
 type Topic string
 
 // All is the topic of broadcasts.
@@ -28,15 +32,41 @@ func (t Topic) IsUser() bool { return strings.HasPrefix(string(t), userPrefix) }
 // IsGroup reports whether t is the topic of a group.
 func (t Topic) IsGroup() bool { return strings.HasPrefix(string(t), groupPrefix) }
 
-// Name returns the id of the user or the group that t belongs to; "" for All.
+// Name returns what is behind user: or group: in the name of t, and "" for any other topic. It is
+// the id of the user or group that t belongs to. If it is no id, t is a topic of SDK clients alone.
 func (t Topic) Name() string {
-	if _, name, ok := strings.Cut(string(t), ":"); ok {
-		return name
+	for _, prefix := range [...]string{userPrefix, groupPrefix} {
+		if name, ok := strings.CutPrefix(string(t), prefix); ok {
+			return name
+		}
 	}
 	return ""
 }
 
-// Valid reports whether t can be a topic: All, or that of a user or a group with a valid id.
-func (t Topic) Valid() bool {
-	return t == All || (t.IsUser() || t.IsGroup()) && CheckID(t.Name()) == nil
+// Valid reports whether clients can have t as a topic, in any dialect.
+func (t Topic) Valid() bool { return CheckChannel(string(t)) == nil }
+
+// MaxChannel is the greatest length of a channel's name, in bytes of UTF-8.
+const MaxChannel = 255
+
+// reserved begins the names of topics that relays use among themselves.
+const reserved = "edgerelay:"
+
+var (
+	errChannelLength   = errors.New("must be 1 to 255 bytes")
+	errChannelReserved = errors.New(`must not begin with "` + reserved + `"`)
+)
+
+// CheckChannel returns nil if name can be a channel of a client, and otherwise an error that says
+// why not. A name has 1 to MaxChannel bytes of valid UTF-8 without control characters, and does not
+// begin with edgerelay:. The topic of every user and of every group passes. The error's text is a
+// predicate, as in CheckID.
+func CheckChannel(name string) error {
+	if len(name) == 0 || len(name) > MaxChannel {
+		return errChannelLength
+	}
+	if strings.HasPrefix(name, reserved) {
+		return errChannelReserved
+	}
+	return checkCharacters(name)
 }

@@ -76,7 +76,7 @@ func appendCommand(b []byte, words ...string) []byte {
 // publish queues message n. The message names n as the user who sent it.
 func (b *bare) publish(n uint64) {
 	topic := int(n % uint64(b.topics))
-	b.envelope = protocol.Envelope{From: strconv.FormatUint(n, 10), To: fmt.Sprint("bare-", topic), Msg: publishText}.Append(b.envelope[:0])
+	b.envelope = protocol.Envelope{Content: protocol.Content{From: strconv.FormatUint(n, 10), Msg: publishText}, To: fmt.Sprint("bare-", topic)}.Append(b.envelope[:0])
 	b.out.Write(appendCommand(b.out.AvailableBuffer(), "PUBLISH", b.channel(topic), string(b.envelope)))
 }
 

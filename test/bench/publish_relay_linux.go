@@ -77,7 +77,7 @@ func (r *relays) give(ctx context.Context, a arrival) {
 
 // publish hands a message to the broker. The broker sends it without a flush.
 func (r *relays) publish(n uint64) {
-	r.Publish(broker.Publish{Token: n, Topic: r.names[n%uint64(len(r.names))], From: "1", Msg: publishText, Instance: protocol.Instance{1}, Number: n})
+	r.Publish(broker.Publish{Token: n, Topic: r.names[n%uint64(len(r.names))], Content: protocol.Content{From: "1", Msg: publishText}, Instance: protocol.Instance{1}, Number: n})
 }
 
 func (r *relays) flush() error { return nil }

@@ -79,7 +79,7 @@ func (s *store) publish(h *brokertest.Handle, p broker.Publish) (done broker.Pub
 // elsewhere publishes as a relay that is not simulated.
 func (s *store) elsewhere(t protocol.Topic, from, msg string) {
 	s.number++
-	s.publish(s.others, broker.Publish{Topic: t, From: from, Msg: msg, Instance: s.name, Number: s.number})
+	s.publish(s.others, broker.Publish{Topic: t, Content: protocol.Content{From: from, Msg: msg}, Instance: s.name, Number: s.number})
 }
 
 // bare publishes as an original server does, without a position.

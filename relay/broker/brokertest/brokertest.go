@@ -54,6 +54,8 @@ func Run(t *testing.T, open func(*testing.T, Config) Backend) {
 		{"an epoch is later than any of another topic", usual, testLaterEpoch},
 		{"behind the last epoch none begins", usual, testLastEpoch},
 		{"any text passes", usual, testTexts},
+		{"any data passes, with what its publisher says beside it", usual, testData},
+		{"a channel may have any name", usual, testNames},
 		{"subscribed means every later publication", usual, testSubscribedTop},
 		{"a flush is answered behind what was published before it", usual, testFlush},
 		{"unsubscribed means none", usual, testUnsubscribe},

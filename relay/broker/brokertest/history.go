@@ -73,7 +73,7 @@ func testPages(t *testing.T, b Backend) {
 		for i, p := range page.Publications {
 			number := c.first + i
 			want := broker.Publication{
-				Topic: group, Position: at[number-1], From: "1", Msg: fmt.Sprint(number), Instance: r.Instance, Number: uint64(number),
+				Topic: group, Position: at[number-1], Content: protocol.Content{From: "1", Msg: fmt.Sprint(number)}, Instance: r.Instance, Number: uint64(number),
 			}
 			if p != want {
 				t.Errorf("%s: %+v, want %+v", c.name, p, want)
@@ -105,7 +105,7 @@ func testEpochPages(t *testing.T, b Backend) {
 		for i := range length {
 			n++
 			p := r.Message(group, n, fmt.Sprint(n))
-			pub := broker.Publication{Topic: group, From: "1", Msg: p.Msg, Instance: r.Instance, Number: n}
+			pub := broker.Publication{Topic: group, Content: protocol.Content{From: "1", Msg: p.Msg}, Instance: r.Instance, Number: n}
 			if i == 0 && n > 1 {
 				// To know a higher position than the top begins an epoch.
 				p.Known = protocol.Position{Epoch: top.Epoch, Offset: top.Offset + 9}
@@ -183,7 +183,7 @@ func testExpiry(t *testing.T, b Backend) {
 	if top := other.Join(group).Top; top != first {
 		t.Errorf("subscribed after the history's end: top %v, want %v", top, first)
 	}
-	again := broker.Publish{Topic: group, From: "1", Msg: "again", Instance: r.Instance, Number: 2}
+	again := broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "again"}, Instance: r.Instance, Number: 2}
 	if answer := other.Ask(again); answer.Outcome != broker.Duplicate || answer.Position != first {
 		t.Errorf("number 2 again: %+v, want a Duplicate at %v", answer, first)
 	}
@@ -222,7 +222,7 @@ func testExpiryKnown(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	first := fill(r, group, 3)[2]
 	Eventually(t, "history gone", func() bool { return len(r.History(group, protocol.Position{}).Publications) == 0 })
-	known := broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 4}
+	known := broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "m"}, Instance: r.Instance, Number: 4}
 	known.Known = protocol.Position{Epoch: first.Epoch, Offset: first.Offset + 1}
 	if at := r.Put(known); at.Epoch <= first.Epoch || at.Offset != 1 {
 		t.Errorf("knowing %v: %v after %v, want a later epoch", known.Known, at, first)

@@ -27,7 +27,7 @@ func NewMemory(cfg MemoryConfig) *Memory { return &Memory{memorybroker.New(cfg)}
 func (m *Memory) PublishBare(t protocol.Topic, from, msg string) {
 	m.Mu.Lock()
 	defer m.Mu.Unlock()
-	m.Send(broker.Publication{Topic: t, From: from, Msg: msg})
+	m.Send(broker.Publication{Topic: t, Content: protocol.Content{From: from, Msg: msg}})
 }
 
 // Saved is what a Memory kept at one moment: histories, last positions and marks, as a snapshot

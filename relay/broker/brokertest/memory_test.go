@@ -15,7 +15,7 @@ func TestSaveAndLoad(t *testing.T) {
 	h := m.Broker()
 	instance := protocol.NewInstance()
 	publish := func(number uint64, msg string) broker.Published {
-		h.Publish(broker.Publish{Topic: "all", Msg: msg, Instance: instance, Number: number})
+		h.Publish(broker.Publish{Topic: "all", Content: protocol.Content{Msg: msg}, Instance: instance, Number: number})
 		return h.Take()[0].(broker.Published)
 	}
 	history := func() (msgs []string) {
@@ -44,7 +44,7 @@ func TestSaveAndLoad(t *testing.T) {
 		}
 	}
 	lastEpoch := protocol.Position{Epoch: protocol.MaxEpoch, Offset: 1}
-	h.Publish(broker.Publish{Topic: "all", Msg: "e", Instance: instance, Number: 4, Known: protocol.Position{Epoch: protocol.MaxEpoch - 1}})
+	h.Publish(broker.Publish{Topic: "all", Content: protocol.Content{Msg: "e"}, Instance: instance, Number: 4, Known: protocol.Position{Epoch: protocol.MaxEpoch - 1}})
 	if got := h.Take()[0].(broker.Published); got.Position != lastEpoch {
 		t.Errorf("the first of the last epoch: %+v", got)
 	}

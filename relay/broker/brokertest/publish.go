@@ -27,7 +27,7 @@ func testPublish(t *testing.T, b Backend) {
 			t.Fatalf("publication %d at %v", n, position)
 		}
 		want = append(want, broker.Publication{
-			Topic: group, Position: position, From: "1", Msg: fmt.Sprint("message ", n), Instance: from.Instance, Number: n,
+			Topic: group, Position: position, Content: protocol.Content{From: "1", Msg: fmt.Sprint("message ", n)}, Instance: from.Instance, Number: n,
 		})
 	}
 	for i, r := range []*Relay{x, y} {
@@ -75,7 +75,7 @@ func testDuplicate(t *testing.T, b Backend) {
 	top := x.Say(group, 6, "twice")
 	for _, r := range []*Relay{x, y} {
 		for _, n := range []uint64{5, 6, 1} {
-			answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "again", Instance: x.Instance, Number: n, Predecessor: n - 1})
+			answer := r.Ask(broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "again"}, Instance: x.Instance, Number: n, Predecessor: n - 1})
 			if answer.Outcome != broker.Duplicate || answer.Position != top || answer.Err != nil {
 				t.Errorf("number %d again: %+v, want a Duplicate at %v", n, answer, top)
 			}
@@ -92,7 +92,7 @@ func testDuplicate(t *testing.T, b Backend) {
 
 func testRefused(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
-	answer := r.Ask(broker.Publish{Topic: group, From: "1", Msg: "too early", Instance: r.Instance, Number: 2, Predecessor: 1})
+	answer := r.Ask(broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "too early"}, Instance: r.Instance, Number: 2, Predecessor: 1})
 	if answer.Outcome != broker.Refused || answer.Err != nil {
 		t.Fatalf("with the predecessor missing: %+v", answer)
 	}
@@ -123,7 +123,7 @@ func testFloor(t *testing.T, b Backend) {
 		{"raised and published", 40, 0, 30, broker.Done, 40},
 	} {
 		p := broker.Publish{
-			Topic: group, From: "1", Msg: "m", Instance: r.Instance,
+			Topic: group, Content: protocol.Content{From: "1", Msg: "m"}, Instance: r.Instance,
 			Number: c.number, Predecessor: c.predecessor, Floor: c.floor,
 		}
 		if c.want == broker.Done {
@@ -141,12 +141,12 @@ func testFloor(t *testing.T, b Backend) {
 func wantMark(t *testing.T, what string, r *Relay, topic protocol.Topic, i protocol.Instance, mark uint64) {
 	t.Helper()
 	if mark > 0 {
-		again := broker.Publish{Topic: topic, From: "1", Msg: "again", Instance: i, Number: mark}
+		again := broker.Publish{Topic: topic, Content: protocol.Content{From: "1", Msg: "again"}, Instance: i, Number: mark}
 		if answer := r.Ask(again); answer.Outcome != broker.Duplicate {
 			t.Errorf("%s: %+v for the mark %d, want a Duplicate", what, answer, mark)
 		}
 	}
-	early := broker.Publish{Topic: topic, From: "1", Msg: "too early", Instance: i, Number: mark + 2, Predecessor: mark + 1}
+	early := broker.Publish{Topic: topic, Content: protocol.Content{From: "1", Msg: "too early"}, Instance: i, Number: mark + 2, Predecessor: mark + 1}
 	if answer := r.Ask(early); answer.Outcome != broker.Refused {
 		t.Errorf("%s: %+v behind a number that the mark %d lacks, want it Refused", what, answer, mark)
 	}
@@ -166,7 +166,7 @@ func testMarks(t *testing.T, b Backend) {
 		what := fmt.Sprintf("%s for %s", c.topic, c.instance)
 		wantMark(t, what, y, c.topic, c.instance, c.mark)
 		y.Put(broker.Publish{
-			Topic: c.topic, From: "1", Msg: "next",
+			Topic: c.topic, Content: protocol.Content{From: "1", Msg: "next"},
 			Instance: c.instance, Number: c.mark + 1, Predecessor: c.mark,
 		})
 	}
@@ -218,7 +218,7 @@ func testMarksExpire(t *testing.T, b Backend) {
 	t.Parallel() // this test waits for expiry
 	r := Start(t, b.NewBroker(t))
 	r.Say(group, 5, "m")
-	early := broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 7, Predecessor: 6}
+	early := broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "m"}, Instance: r.Instance, Number: 7, Predecessor: 6}
 	if answer := r.Ask(early); answer.Outcome != broker.Refused {
 		t.Fatalf("%+v", answer)
 	}
@@ -419,7 +419,7 @@ func testTexts(t *testing.T, b Backend) {
 		for j, msg := range []string{"", `","Pos":"1-1"}`, "quote\" back\\ \x00 \u2028 \U0001F600 %.0f \r\n", strings.Repeat("é", 300_000)} {
 			number := uint64(i*100 + j + 1)
 			position := r.Say(topic, number, msg)
-			want := broker.Publication{Topic: topic, Position: position, From: "1", Msg: msg, Instance: r.Instance, Number: number}
+			want := broker.Publication{Topic: topic, Position: position, Content: protocol.Content{From: "1", Msg: msg}, Instance: r.Instance, Number: number}
 			if got := r.Received(topic, 0, j+1)[j]; got != want {
 				t.Errorf("%s: received %.100q", topic, fmt.Sprint(got))
 			}
@@ -427,5 +427,79 @@ func testTexts(t *testing.T, b Backend) {
 		if got := len(behind(r, topic, protocol.Position{})); got != 4 {
 			t.Errorf("%s: history of %d", topic, got)
 		}
+	}
+}
+
+// testData publishes JSON, some of it with a client id, info and tags. All of it must come back
+// exactly, by subscription and from history.
+func testData(t *testing.T, b Backend) {
+	r, other := Start(t, b.NewBroker(t)), Start(t, b.NewBroker(t))
+	r.Join(group)
+	var want []broker.Publication
+	publish := func(c protocol.Content) {
+		t.Helper()
+		p := r.Message(group, uint64(len(want)+1), "")
+		p.Content = c
+		want = append(want, broker.Publication{Topic: group, Position: r.Put(p), Content: c, Instance: p.Instance, Number: p.Number})
+	}
+	publish(protocol.Content{From: "1", Msg: "a text of the chat"})
+	publish(protocol.Content{From: "server", Msg: "a text with tags", Tags: `{"Pos":"1-1"}`})
+	for _, data := range []string{
+		`"Hello"`, `{"Pos":"1-1","Prev":"1-1"}`, `"\"Pos\":\"1-1\"\/"`, `-0`, `1.50`, `12345678901234567890`, `null`, `"\u0041"`, `"\ud800"`,
+		"[\"\u2028\", \"\x7f\",\r\n{}]", strings.Repeat("[", protocol.MaxDataDepth) + strings.Repeat("]", protocol.MaxDataDepth),
+		`{"a":"` + strings.Repeat(`\"`, protocol.MaxMsg/2-4) + `"}`, `"` + strings.Repeat(`\/`, protocol.MaxMsg/2-1) + `"`,
+	} {
+		c := protocol.Content{From: "1"}
+		if err := c.SetData([]byte(data)); err != nil {
+			t.Fatalf("%.100q: %v", data, err)
+		}
+		publish(c)
+		c.Client = "0b7a4d5c-1111-2222-3333-444455556666"
+		publish(c)
+		c.Info, c.Tags = `{"name":"Ann \"【é】\"","Pos":"1-1"}`, `{"lang":"\u0064e","Prev":"1-1"}`
+		publish(c)
+	}
+	for i, got := range r.Received(group, 0, len(want)) {
+		if got != want[i] {
+			t.Errorf("received %.300v, want %.300v", got, want[i])
+		}
+	}
+	read := behind(other, group, protocol.Position{})
+	if len(read) != len(want) {
+		t.Fatalf("history of %d, want %d", len(read), len(want))
+	}
+	for i, got := range read {
+		if got != want[i] {
+			t.Errorf("read %.300v, want %.300v", got, want[i])
+		}
+	}
+}
+
+// testNames has channels whose names are hard for keys, patterns and hash slots. Nothing of one may
+// come to another.
+func testNames(t *testing.T, b Backend) {
+	r := Start(t, b.NewBroker(t))
+	names := []protocol.Topic{
+		"news:sport", "}x", "{}", "{}x", "{", "}{", "{{a}}", "group:{x}", "group:}{", "user:{", "user:", "x", "{x}", "x}y", "7", "{x}7", " ", "a b", "*?[a]\\",
+		"edgerelay", "all:", "новости:\u2028", protocol.Topic(strings.Repeat("n", protocol.MaxChannel)), protocol.Topic("{" + strings.Repeat("é", protocol.MaxChannel/2)),
+		protocol.Topic(strings.Repeat("{}", protocol.MaxChannel/2)), protocol.GroupTopic(strings.Repeat("g", protocol.MaxChannel-len("group:"))),
+	}
+	for i, name := range names {
+		if !name.Valid() {
+			t.Errorf("%q is no channel", name)
+		}
+		if top := r.Join(name).Top; !top.IsZero() {
+			t.Errorf("%q: top %v of a topic without history", name, top)
+		}
+		at := r.Say(name, uint64(i+1), string(name))
+		want := broker.Publication{Topic: name, Position: at, Content: protocol.Content{From: "1", Msg: string(name)}, Instance: r.Instance, Number: uint64(i + 1)}
+		samePublications(t, fmt.Sprintf("%q", name), r.Received(name, 0, 1), []broker.Publication{want})
+		samePublications(t, fmt.Sprintf("history of %q", name), behind(r, name, protocol.Position{}), []broker.Publication{want})
+	}
+	for _, name := range names {
+		if got := r.SoFar(name); len(got) > 1 || len(got) == 1 && got[0].Msg != string(name) {
+			t.Errorf("%q: received %+v", name, got)
+		}
+		Eventually(t, fmt.Sprintf("one subscriber of %q", name), func() bool { return r.Count(name) == 1 })
 	}
 }

@@ -189,7 +189,7 @@ func (r *Relay) Say(t protocol.Topic, n uint64, msg string) protocol.Position {
 
 // Message returns the request that Say publishes.
 func (r *Relay) Message(t protocol.Topic, n uint64, msg string) broker.Publish {
-	return broker.Publish{Topic: t, From: "1", Msg: msg, Instance: r.Instance, Number: n}
+	return broker.Publish{Topic: t, Content: protocol.Content{From: "1", Msg: msg}, Instance: r.Instance, Number: n}
 }
 
 // Pipeline publishes the messages of list without waiting for an answer in between, as a lane does.

@@ -226,7 +226,7 @@ func testBare(t *testing.T, b Backend) {
 	r.Join(group)
 	before := r.Say(group, 1, "ours")
 	got := r.Bare(group, func() { b.PublishBare(t, group, "7", "theirs 【é】") })
-	if want := (broker.Publication{Topic: group, From: "7", Msg: "theirs 【é】"}); got != want {
+	if want := (broker.Publication{Topic: group, Content: protocol.Content{From: "7", Msg: "theirs 【é】"}}); got != want {
 		t.Errorf("received %+v, want %+v", got, want)
 	}
 	after := r.Say(group, 2, "ours again")

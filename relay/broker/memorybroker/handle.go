@@ -19,7 +19,7 @@ type Handle struct {
 	// mu guards the following. Whoever locks both memory.Mu and mu locks memory.Mu first.
 	mu     sync.Mutex
 	events []broker.Event
-	bytes  int // length of From and Msg of the publications in events
+	bytes  int // of the Content of the publications in events
 	// deaf says that the queue was full. A deaf Handle drops publications, until its subscriptions
 	// are confirmed anew.
 	deaf bool
@@ -131,7 +131,7 @@ func (h *Handle) receive(pub broker.Publication) {
 	if h.deaf {
 		return
 	}
-	size := len(pub.From) + len(pub.Msg)
+	size := len(pub.From) + pub.Size()
 	if h.bytes > 0 && h.bytes+size > h.memory.cfg.QueueBytes {
 		h.deaf = true
 		h.events = append(h.events, broker.Deaf{All: true})

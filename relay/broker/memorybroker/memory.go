@@ -17,11 +17,11 @@ type Config struct {
 	// MarkAge is how long a mark is kept after it was last set. A topic's last position is kept for
 	// MarkAge longer than its history. The default is 1 h.
 	MarkAge time.Duration
-	// QueueBytes bounds the publications that wait in one Handle, by the bytes of their From and
-	// Msg. The default is 16 MiB. If no publication waits, one of any length is queued. When the
-	// queue is full, the Handle sends Deaf and drops further publications. Its subscriptions then
-	// count as lost, as on a Redis that ends a slow subscriber's connection. Once the queue has
-	// been taken, the Handle confirms each subscription anew.
+	// QueueBytes bounds the publications that wait in one Handle, by the bytes of their Content.
+	// The default is 16 MiB. If no publication waits, one of any length is queued. When the queue
+	// is full, the Handle sends Deaf and drops further publications. Its subscriptions then count
+	// as lost, as on a Redis that ends a slow subscriber's connection. Once the queue has been
+	// taken, the Handle confirms each subscription anew.
 	QueueBytes int
 }
 
@@ -102,7 +102,7 @@ func (m *Memory) publishLocked(p broker.Publish, now time.Time) broker.Published
 	// If another server gave top, that server may also have given later positions. These are lost.
 	old := kept.server != m.Server
 	pub := broker.Publication{
-		Topic: p.Topic, Position: next(top, old, p.Known, &m.epochs, now), From: p.From, Msg: p.Msg, Instance: p.Instance, Number: p.Number,
+		Topic: p.Topic, Position: next(top, old, p.Known, &m.epochs, now), Content: p.Content, Instance: p.Instance, Number: p.Number,
 	}
 	if pub.Position.Epoch != kept.position.Epoch {
 		pub.Previous = kept.position

@@ -54,7 +54,7 @@ func TestFullQueue(t *testing.T) {
 	<-events
 	const messages = 100
 	publish := func(n uint64) {
-		h.Publish(broker.Publish{Topic: group, From: "1", Msg: fmt.Sprintf("%099d", n), Instance: protocol.Instance{1}, Number: n})
+		h.Publish(broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: fmt.Sprintf("%099d", n)}, Instance: protocol.Instance{1}, Number: n})
 	}
 	for n := range uint64(messages) {
 		publish(n + 1)
@@ -153,7 +153,7 @@ func BenchmarkMemoryPublish(b *testing.B) {
 			n := uint64(0)
 			for b.Loop() {
 				n++
-				h.Publish(broker.Publish{Token: n, Topic: group, From: "1", Msg: "hello", Instance: protocol.Instance{1}, Number: n})
+				h.Publish(broker.Publish{Token: n, Topic: group, Content: protocol.Content{From: "1", Msg: "hello"}, Instance: protocol.Instance{1}, Number: n})
 				<-done
 			}
 			cancel()

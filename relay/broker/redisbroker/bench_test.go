@@ -40,7 +40,7 @@ func publishBare(ctx context.Context, q *queue[broker.Publish], server *redistes
 		pipe := server.Client().Pipeline()
 		for _, p := range batch {
 			text = protocol.Envelope{
-				From: p.From, To: p.Topic.Name(), Msg: p.Msg, Instance: p.Instance, Number: p.Number, Realm: keys("").realm(0, false),
+				Content: p.Content, To: p.Topic.Name(), Instance: p.Instance, Number: p.Number, Realm: keys("").realm(0, false),
 				Position: protocol.Position{Epoch: 1_700_000_000_000_000, Offset: p.Number},
 			}.Append(text[:0])
 			pipe.Publish(ctx, string(p.Topic), string(text))
@@ -100,7 +100,7 @@ func benchmarkPublish(b *testing.B, flight, topics int, bare bool) {
 			<-received
 		}
 		n++
-		publish(broker.Publish{Token: n, Topic: names[n%uint64(topics)], From: "1", Msg: msg, Instance: protocol.Instance{1}, Number: n})
+		publish(broker.Publish{Token: n, Topic: names[n%uint64(topics)], Content: protocol.Content{From: "1", Msg: msg}, Instance: protocol.Instance{1}, Number: n})
 	}
 	for range min(n, uint64(flight)) {
 		<-answered
@@ -178,7 +178,7 @@ func benchmarkResubscribe(b *testing.B, topics int) {
 	}
 	all()
 	for i := range topics / 2 {
-		r.Publish(broker.Publish{Token: 1, Topic: protocol.UserTopic(fmt.Sprint(i)), From: "1", Msg: "m", Instance: protocol.Instance{1}, Number: 1})
+		r.Publish(broker.Publish{Token: 1, Topic: protocol.UserTopic(fmt.Sprint(i)), Content: protocol.Content{From: "1", Msg: "m"}, Instance: protocol.Instance{1}, Number: 1})
 	}
 	for range topics / 2 {
 		<-published

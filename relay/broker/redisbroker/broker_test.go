@@ -226,7 +226,7 @@ func TestOldMarksAreRemoved(t *testing.T) {
 	var one call
 	list := make([]broker.Publish, 20)
 	for i := range list {
-		list[i] = broker.Publish{Topic: group, From: "1", Msg: "m", Instance: protocol.Instance{byte(i + 1), 9}, Number: 1}
+		list[i] = broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "m"}, Instance: protocol.Instance{byte(i + 1), 9}, Number: 1}
 		one.add(i, 0)
 	}
 	one.set(newPublishing("", keys("").realm(0, false), classicChannels, retention{100, 60_000, 60_000}), "", 0, list)

@@ -269,7 +269,7 @@ func TestClusterCounts(t *testing.T) {
 		if s == paused {
 			continue
 		}
-		json := protocol.Envelope{From: "7", To: "g", Msg: fmt.Sprint(i)}.Append(nil)
+		json := protocol.Envelope{Content: protocol.Content{From: "7", Msg: fmt.Sprint(i)}, To: "g"}.Append(nil)
 		got := r.Bare(group, func() {
 			if err := s.Client().Publish(t.Context(), string(group), json).Err(); err != nil {
 				t.Fatal(err)

@@ -270,8 +270,8 @@ type earlierKey struct {
 	instance protocol.Instance // instance of a mark; zero for other kinds
 }
 
-// parseEarlier takes name apart. It returns false if name is no key of a valid topic. The topics of
-// probes are not valid, and their keys live for some seconds only.
+// parseEarlier takes name apart. It returns false if name is no key of a topic that relays of the
+// earlier layout had. The keys of probe topics are no such keys, and live for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -293,8 +293,12 @@ func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	if e.topic = protocol.Topic(behind); behind == "" {
 		e.topic = k.topic(tag)
 	}
-	return e, ok && name == k.earlierOf(e) && e.topic.Valid()
+	return e, ok && name == k.earlierOf(e) && wasTopic(e.topic)
 }
+
+// wasTopic reports whether relays of the earlier layout could have t. They had the chat's topics
+// alone. A key of any other topic is another program's.
+func wasTopic(t protocol.Topic) bool { return t == protocol.All || protocol.CheckID(t.Name()) == nil }
 
 // takeOverKeys takes over the keys of the earlier layout among names. It leaves other keys alone.
 // It passes over a topic that has a key of another program, in either layout.

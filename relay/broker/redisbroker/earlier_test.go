@@ -30,7 +30,7 @@ var instance = protocol.Instance{1, 15: 9}
 func leave(t testing.TB, client redis.UniversalClient, k keys, l left) {
 	t.Helper()
 	for i, at := range l.entries {
-		e := protocol.Envelope{From: "1", To: l.topic.Name(), Msg: fmt.Sprint(i + 1), Instance: instance, Number: uint64(i + 1), Realm: "0", Position: at}
+		e := protocol.Envelope{Content: protocol.Content{From: "1", Msg: fmt.Sprint(i + 1)}, To: l.topic.Name(), Instance: instance, Number: uint64(i + 1), Realm: "0", Position: at}
 		if i > 0 && at.Epoch != l.entries[i-1].Epoch {
 			e.Previous = l.entries[i-1]
 		}
@@ -85,7 +85,10 @@ func TestWhatTheEarlierLayoutLeftIsTakenOver(t *testing.T) {
 				client, k := server.Client(), keys(prefix)
 				leave(t, client, k, c.left)
 				client.Set(t.Context(), k.earlierCluster(), "its name", 0)
-				others := map[string]string{prefix + "m:{x}:me": "1", prefix + "t:me": "1", "h:{y": "1", "q:{p:group:g}": "1"}
+				others := map[string]string{
+					prefix + "m:{x}:me": "1", prefix + "t:me": "1", "h:{y": "1", "q:{p:group:g}": "1",
+					prefix + "t:{" + prefix + "news:sport}": "7-7", prefix + "t:{" + prefix + "user:}": "7-7",
+				}
 				for key, value := range others {
 					client.Set(t.Context(), key, value, 0)
 				}
@@ -106,7 +109,7 @@ func TestWhatTheEarlierLayoutLeftIsTakenOver(t *testing.T) {
 				if !slices.Equal(history, c.history) {
 					t.Errorf("history %v, want %v", history, c.history)
 				}
-				again := broker.Publish{Topic: c.topic, From: "1", Msg: "m", Instance: instance, Number: c.mark}
+				again := broker.Publish{Topic: c.topic, Content: protocol.Content{From: "1", Msg: "m"}, Instance: instance, Number: c.mark}
 				if answer := r.Ask(again); answer.Outcome != broker.Duplicate {
 					t.Errorf("its mark is forgotten: %+v", answer)
 				}
@@ -366,7 +369,7 @@ func TestTheEarlierLayoutIsTakenOverOnACluster(t *testing.T) {
 		if page := r.History(topic, protocol.Position{Epoch: 7, Offset: 9}); len(page.Publications) != 11 {
 			t.Errorf("%s: %+v", topic, page)
 		}
-		again := broker.Publish{Topic: topic, From: "1", Msg: "m", Instance: instance, Number: 20}
+		again := broker.Publish{Topic: topic, Content: protocol.Content{From: "1", Msg: "m"}, Instance: instance, Number: 20}
 		if answer := r.Ask(again); answer.Outcome != broker.Duplicate {
 			t.Errorf("%s: %+v", topic, answer)
 		}

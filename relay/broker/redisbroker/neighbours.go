@@ -217,10 +217,11 @@ func (n *neighbours) hear(ctx context.Context, sub *redis.PubSub) error {
 	}
 }
 
-// heard takes one statement. It ignores other payloads, since anybody may publish here.
+// heard takes one statement. It ignores other payloads, since anybody may publish here: under the
+// prefix "edgerelay:" the channel of the topic "relays" is this one.
 func (n *neighbours) heard(ctx context.Context, payload string) error {
 	var m statement
-	if len(payload) > 4096 || json.Unmarshal([]byte(payload), &m) != nil || m.Relay == n.own.Relay {
+	if len(payload) > 4096 || json.Unmarshal([]byte(payload), &m) != nil || m.Relay == n.own.Relay || m.Relay == (protocol.Instance{}) {
 		return nil
 	}
 	kin, crosses := m.sameCluster(n.own), m.crosses(n.own)

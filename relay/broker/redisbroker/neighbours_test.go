@@ -317,7 +317,7 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 		var list []broker.Publish
 		for n := range uint64(messages) {
 			list = append(list, broker.Publish{
-				Topic: topic, From: "a", Msg: fmt.Sprint("of ", i), Instance: r.Instance, Number: n + 1,
+				Topic: topic, Content: protocol.Content{From: "a", Msg: fmt.Sprint("of ", i)}, Instance: r.Instance, Number: n + 1,
 			})
 		}
 		talking.Go(func() { r.Pipeline(list) })
@@ -342,7 +342,7 @@ func TestG1_NoMessageCrossesAndNoneIsLost(t *testing.T) {
 // relays named no realm.
 func TestG1_AnEnvelopeOfAnotherRealmIsForeign(t *testing.T) {
 	s, told := newTestConn(t)
-	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 7, Offset: 1}}
+	e := protocol.Envelope{Content: protocol.Content{From: "1"}, Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 7, Offset: 1}}
 	for _, realm := range []string{"", "0", "1", "0 user:", "2/1", keys("").realm(0, false)} {
 		e.Realm = realm
 		s.received(push{channel: []byte(group), payload: e.Append(nil)})
@@ -350,8 +350,26 @@ func TestG1_AnEnvelopeOfAnotherRealmIsForeign(t *testing.T) {
 	if len(*told) != 1 {
 		t.Errorf("%d were told: %+v", len(*told), *told)
 	}
-	s.received(push{channel: []byte(group), payload: protocol.Envelope{From: "1", Msg: "bare"}.Append(nil)})
+	s.received(push{channel: []byte(group), payload: protocol.Envelope{Content: protocol.Content{From: "1", Msg: "bare"}}.Append(nil)})
 	if len(*told) != 2 {
 		t.Errorf("a bare one was not told: %+v", *told)
+	}
+}
+
+// TestG1_WhatAClientPublishesIsNoStatement publishes on the topic relays under the prefix
+// edgerelay:, whose channel is that of the statements.
+func TestG1_WhatAClientPublishesIsNoStatement(t *testing.T) {
+	topic := protocol.Topic("relays")
+	if channel := keys("edgerelay:").channel(topic); channel != relaysChannel || !topic.Valid() {
+		t.Fatalf("its channel is %s", channel)
+	}
+	p := broker.Publish{Topic: topic, Content: protocol.Content{From: "1", Tags: `{"Relay":"1","Serves":"true"}`}, Instance: protocol.Instance{1}, Number: 7}
+	if err := p.SetData([]byte(`{"Prefix":"","Serves":true}`)); err != nil {
+		t.Fatal(err)
+	}
+	n := newNeighbours(nil, 0, common{})
+	// If it were taken for a statement, an answer would need options.
+	if err := n.heard(t.Context(), string(appendOpen(nil, &p, "0"))+`7-1"}`); err != nil || n.objector != nil {
+		t.Errorf("taken for a statement: %+v, %v", n.objector, err)
 	}
 }

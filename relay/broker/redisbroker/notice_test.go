@@ -138,7 +138,7 @@ func TestHalfOpenAlone(t *testing.T) {
 				awaitSubscribed(r, index, group)
 			default:
 				if c.kind == publisherKind {
-					r.Publish(broker.Publish{Token: r.Token(), Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2})
+					r.Publish(broker.Publish{Token: r.Token(), Topic: group, Content: protocol.Content{From: "1", Msg: "m"}, Instance: r.Instance, Number: 2})
 				}
 				_, index := awaitState(r, from, true)
 				within(t, "told", began, noticed)

@@ -334,7 +334,7 @@ func TestRefusing(t *testing.T) {
 			r.Say(group, 2, "before")
 			from := r.Events() // before the publication, since a probe may be refused earlier
 			do(c.take)
-			p := broker.Publish{Topic: group, From: "1", Msg: "refused", Instance: r.Instance, Number: 3, Predecessor: 2}
+			p := broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "refused"}, Instance: r.Instance, Number: 3, Predecessor: 2}
 			if answer := r.Once(p); answer.Outcome != broker.Failed || answer.Err == nil {
 				t.Errorf("%+v", answer)
 			}
@@ -363,7 +363,7 @@ func TestReplyLost(t *testing.T) {
 	r.Join(group)
 	p.losePublishReply.Store(true)
 	from := r.Events()
-	message := broker.Publish{Topic: group, From: "1", Msg: "once", Instance: r.Instance, Number: 2}
+	message := broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "once"}, Instance: r.Instance, Number: 2}
 	brokertest.Eventually(t, "a reply is lost", func() bool {
 		if answer := r.Once(message); answer.Outcome != broker.Failed {
 			t.Fatalf("%+v", answer)

@@ -182,7 +182,7 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	at := p.role.probed()
 	p.number++
-	once := broker.Publish{Topic: at.topic, From: "edgerelay", Instance: p.instance, Number: p.number}
+	once := broker.Publish{Topic: at.topic, Content: protocol.Content{From: "edgerelay"}, Instance: p.instance, Number: p.number}
 	once.Known.Epoch = p.epochs.Latest()
 	probes := newPublishing(p.keys, p.realm, p.pubsub, retention{size: 1, ageMS: 10_000, markMS: 10_000})
 	probes.channel = p.keys.probeChannel(at.topic, p.instance)

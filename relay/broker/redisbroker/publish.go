@@ -75,7 +75,7 @@ func (p *publisher) graceSince(outages uint64) func() time.Duration {
 }
 
 // weightOf returns about how many bytes p takes on the wire.
-func weightOf(p *broker.Publish) int { return len(p.Msg) + 512 }
+func weightOf(p *broker.Publish) int { return p.Size() + 512 }
 
 func (p *publisher) run(ctx context.Context, sink func(broker.Event)) {
 	defer p.line.closeWhen(ctx)()

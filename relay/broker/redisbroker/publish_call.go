@@ -138,7 +138,7 @@ func appendNumbers(b []byte, p *broker.Publish, topic, place int) []byte {
 // appendOpen appends the JSON of p up to its position.
 func appendOpen(b []byte, p *broker.Publish, realm string) []byte {
 	b = protocol.Envelope{
-		From: p.From, To: p.Topic.Name(), Msg: p.Msg, Instance: p.Instance, Number: p.Number, Realm: realm,
+		Content: p.Content, To: p.Topic.Name(), Instance: p.Instance, Number: p.Number, Realm: realm,
 	}.AppendOpen(b)
 	return append(b, `,"Pos":"`...)
 }

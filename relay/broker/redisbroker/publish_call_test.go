@@ -37,9 +37,9 @@ func arguments(t *testing.T, c *call) (texts []string) {
 // time be those of a new call.
 func TestCallIsSetAnew(t *testing.T) {
 	all := newPublishing("p:", keys("p:").realm(1, false), classicChannels, retention{size: 5, ageMS: 6, markMS: 7})
-	long := broker.Publish{Topic: "user:somebody", From: "1", Msg: strings.Repeat("m", 2*keepText), Instance: protocol.Instance{1}, Number: 1 << 40, Predecessor: 9, Floor: 8, Known: protocol.Position{Epoch: 3, Offset: 4}}
-	to := broker.Publish{Topic: protocol.All, From: "another", Msg: "m", Instance: protocol.Instance{2}, Number: 2}
-	group := broker.Publish{Topic: "group:g", From: "1", Msg: strings.Repeat("m", 100), Instance: protocol.Instance{3}, Number: 3}
+	long := broker.Publish{Topic: "user:somebody", Content: protocol.Content{From: "1", Msg: strings.Repeat("m", 2*keepText)}, Instance: protocol.Instance{1}, Number: 1 << 40, Predecessor: 9, Floor: 8, Known: protocol.Position{Epoch: 3, Offset: 4}}
+	to := broker.Publish{Topic: protocol.All, Content: protocol.Content{From: "another", Msg: "m"}, Instance: protocol.Instance{2}, Number: 2}
+	group := broker.Publish{Topic: "group:g", Content: protocol.Content{From: "1", Msg: strings.Repeat("m", 100)}, Instance: protocol.Instance{3}, Number: 3}
 	reused := new(call)
 	for i, list := range [][]broker.Publish{{long, to, long, group}, {to}, {group, to}, {long}} {
 		identity := strings.Repeat("i", 4-i)
@@ -73,7 +73,7 @@ func TestAllocsPerCall(t *testing.T) {
 	all, list, answers := newPublishing("p:", keys("p:").realm(0, false), classicChannels, retention{size: 256}), []broker.Publish{}, make([]broker.Published, callRequests)
 	var c call
 	for i := range callRequests {
-		list = append(list, broker.Publish{Topic: protocol.UserTopic(fmt.Sprint(i % 7)), From: "1", Msg: strings.Repeat("m", 128), Instance: protocol.Instance{1}, Number: 1 << 40})
+		list = append(list, broker.Publish{Topic: protocol.UserTopic(fmt.Sprint(i % 7)), Content: protocol.Content{From: "1", Msg: strings.Repeat("m", 128)}, Instance: protocol.Instance{1}, Number: 1 << 40})
 		c.add(i, 1)
 	}
 	reply := strings.Repeat("1700000000000000-3\n", callRequests-1) + "1700000000000000-3"

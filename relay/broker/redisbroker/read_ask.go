@@ -200,5 +200,5 @@ func (a *asker) publicationIn(t protocol.Topic, e entry) (broker.Publication, bo
 }
 
 func publication(t protocol.Topic, e protocol.Envelope) broker.Publication {
-	return broker.Publication{Topic: t, Position: e.Position, Previous: e.Previous, From: e.From, Msg: e.Msg, Instance: e.Instance, Number: e.Number}
+	return broker.Publication{Topic: t, Position: e.Position, Previous: e.Previous, Content: e.Content, Instance: e.Instance, Number: e.Number}
 }

@@ -118,7 +118,7 @@ func (e *endless) Read(b []byte) (n int, err error) {
 // publication has size bytes.
 func received(size int) *endless {
 	e := protocol.Envelope{
-		From: "somebody", To: "me", Msg: strings.Repeat("m", size), Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 1700000000000000, Offset: 3},
+		Content: protocol.Content{From: "somebody", Msg: strings.Repeat("m", size)}, To: "me", Instance: protocol.Instance{1}, Number: 7, Position: protocol.Position{Epoch: 1700000000000000, Offset: 3},
 	}
 	return &endless{text: message("user:me", string(e.Append(nil)))}
 }

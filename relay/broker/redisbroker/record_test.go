@@ -103,5 +103,5 @@ func recordOf(t testing.TB, client redis.UniversalClient, k keys, topic protocol
 
 // jsonAt returns the JSON of a publication of user 1 at a position, as a history has it.
 func jsonAt(at protocol.Position) string {
-	return string(protocol.Envelope{From: "1", Msg: "m", Instance: protocol.Instance{7}, Number: 1, Position: at}.Append(nil))
+	return string(protocol.Envelope{Content: protocol.Content{From: "1", Msg: "m"}, Instance: protocol.Instance{7}, Number: 1, Position: at}.Append(nil))
 }

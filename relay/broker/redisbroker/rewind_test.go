@@ -312,7 +312,7 @@ func TestIdentityAdopted(t *testing.T) {
 	if got := recordOf(t, server.Client(), "", group); len(got.givers) != 1 || got.top.Offset != 2 {
 		t.Errorf("kept as %+v", got)
 	}
-	again := broker.Publish{Topic: group, From: "1", Msg: "m", Instance: r.Instance, Number: 2}
+	again := broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "m"}, Instance: r.Instance, Number: 2}
 	if answer := r.Ask(again); answer.Outcome != broker.Duplicate || answer.Position.Offset != 2 {
 		t.Errorf("%+v", answer)
 	}

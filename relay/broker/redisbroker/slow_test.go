@@ -189,7 +189,7 @@ func TestSlowWayCut(t *testing.T) {
 	sayAll(t, other, []protocol.Topic{group}, 1, protocol.MaxMsg)
 	from, token, before := r.Events(), r.Token(), p.carried.Load()
 	r.ReadHistory(group, protocol.Position{}, token)
-	big := broker.Publish{Token: r.Token(), Topic: group, From: "1", Msg: strings.Repeat("x", protocol.MaxMsg), Instance: r.Instance, Number: 2}
+	big := broker.Publish{Token: r.Token(), Topic: group, Content: protocol.Content{From: "1", Msg: strings.Repeat("x", protocol.MaxMsg)}, Instance: r.Instance, Number: 2}
 	r.Publish(big)
 	brokertest.Eventually(t, "a part is carried", func() bool { return p.carried.Load() > before+64<<10 })
 	began := time.Now()

@@ -64,7 +64,7 @@ func (s *subscriberConn) pretend(t protocol.Topic, token uint64) (generation uin
 }
 
 func bring(s *subscriberConn, t protocol.Topic, offset uint64) {
-	e := protocol.Envelope{From: "1", Instance: protocol.Instance{1}, Number: offset, Realm: s.subscriber.realm, Position: protocol.Position{Epoch: 7, Offset: offset}}
+	e := protocol.Envelope{Content: protocol.Content{From: "1"}, Instance: protocol.Instance{1}, Number: offset, Realm: s.subscriber.realm, Position: protocol.Position{Epoch: 7, Offset: offset}}
 	s.received(push{channel: []byte(t), payload: e.Append(nil)})
 }
 

@@ -27,7 +27,7 @@ func (b redisBackend) NewBroker(t testing.TB) broker.Broker { return openBroker(
 
 func (b redisBackend) PublishBare(t testing.TB, topic protocol.Topic, from, msg string) {
 	t.Helper()
-	json := protocol.Envelope{From: from, To: topic.Name(), Msg: msg}.Append(nil)
+	json := protocol.Envelope{Content: protocol.Content{From: from, Msg: msg}, To: topic.Name()}.Append(nil)
 	if err := b.server.Client().Do(t.Context(), pubsubOf(b.config).publish, b.config.Prefix+string(topic), json).Err(); err != nil {
 		t.Fatal(err)
 	}

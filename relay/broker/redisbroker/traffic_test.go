@@ -56,7 +56,7 @@ func (f *traffic) speak(ctx context.Context, i int) {
 	for n := uint64(1); ctx.Err() == nil; n++ {
 		for ctx.Err() == nil {
 			answer := f.speaker.Once(broker.Publish{
-				Topic: f.topics[i], From: "1", Msg: fmt.Sprint(n), Instance: f.speaker.Instance, Number: n, Floor: n - 1, Known: known,
+				Topic: f.topics[i], Content: protocol.Content{From: "1", Msg: fmt.Sprint(n)}, Instance: f.speaker.Instance, Number: n, Floor: n - 1, Known: known,
 			})
 			if answer.Outcome == broker.Done || answer.Outcome == broker.Duplicate {
 				known = answer.Position
