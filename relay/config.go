@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/config"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/logging"
@@ -29,6 +30,8 @@ type Config struct {
 
 	TopicRate config.Bytes `env:"RELAY_TOPIC_RATE" envDefault:"1MiB" min:"0" max:"1GiB"`
 	StrictIDs bool         `env:"RELAY_STRICT_IDS" envDefault:"false"`
+	Channels  string       `env:"RELAY_CHANNELS" type:"rules" envDefault:"user:* read=self write=any; group:* read=any write=member; all read=any write=any; * read=token write=token"`
+	permitted rules.Rules  // Channels, as Validate has parsed it
 
 	Addr      config.Addr `env:"RELAY_ADDR" envDefault:":9000"`
 	AdminAddr config.Addr `env:"RELAY_ADMIN_ADDR" envDefault:"127.0.0.1:9092"`
@@ -67,6 +70,11 @@ func (c *Config) Validate() (problems []config.Problem) {
 			"only a Redis Cluster has sharded channels: unset it, or set RELAY_REDIS_URL to redis+cluster://…"))
 	}
 	problems = append(problems, c.checkRedisTLS()...)
+	permitted, faults := rules.Parse(c.Channels)
+	for _, err := range faults {
+		problems = append(problems, config.Problemf("RELAY_CHANNELS", "%v", err))
+	}
+	c.permitted = permitted
 	if strings.ContainsFunc(c.Prefix, func(r rune) bool { return r <= ' ' || r == '{' || r == '}' || r == 0x7f }) || len(c.Prefix) > 64 {
 		problems = append(problems, config.Problemf("RELAY_PREFIX",
 			"%q is longer than 64 bytes or has braces, spaces or control characters; braces would spread a topic's keys over Redis Cluster", c.Prefix))

@@ -17,6 +17,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/relay/downlink"
 	"github.com/edgerelay/edgerelay/relay/router"
+	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/config"
 	"github.com/edgerelay/edgerelay/shared/httpguard"
 	"github.com/edgerelay/edgerelay/shared/logging"
@@ -76,7 +77,7 @@ func New(cfg Config, o Options) (*Relay, error) {
 	r.pump = router.NewPump(router.New(router.Config{
 		History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, TopicRate: int(cfg.TopicRate),
 		Metrics: r.metrics, Log: r.log,
-	}, chat.Dialect{StrictIDs: cfg.StrictIDs}, r.broker))
+	}, chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted}, r.broker))
 	r.links = downlink.NewServer(downlink.Config{
 		Keys:     cfg.LinkKeys,
 		Instance: protocol.NewInstance(),
@@ -136,6 +137,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	parts.Start("links", func(ctx context.Context) error { return r.public.Serve(ctx, r.listener, time.Second) })
 	r.log.With(logging.Known("region", r.cfg.Region)...).Info("relay serves", "addr", r.listener.Addr().String(), "name", r.cfg.name(), "broker", r.brokerKind())
+	if r.cfg.Channels == rules.Default {
+		r.log.Info("RELAY_CHANNELS has its default: whoever an edge lets in may join any group, and may write to any user, to joined groups and to all; see docs/channels.md")
+	}
 
 	var failed error
 	select {

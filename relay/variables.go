@@ -27,6 +27,9 @@ func (*Config) Docs() map[string]string {
 			waits than a quarter of an edge's log. 0: no bound`,
 		"RELAY_STRICT_IDS": `refuse commands that name users or groups as EDGE_STRICT_IDS refuses in
 			paths. Set both, or none`,
+		"RELAY_CHANNELS": `what users may read and write: rules with semicolons or line feeds
+			between them, such as news:* read=any write=none. The first rule that matches a channel
+			counts. Set it alike for all relays: see docs/channels.md`,
 
 		"RELAY_ADDR": `address for the links of edges, at /link`,
 		"RELAY_ADMIN_ADDR": `private address: /livez and /readyz with detail, /metrics, and /debug/

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -16,6 +17,9 @@ type Dialect struct {
 	// StrictIDs refuses a command that names a user or a group that protocol.CheckStrictID does not
 	// allow. It refuses neither a leave nor a command that was granted on an earlier link.
 	StrictIDs bool
+	// Rules say what the user of a session may read and write. They refuse neither a leave nor a
+	// command that was granted on an earlier link.
+	Rules rules.Rules
 }
 
 var _ dialect.Dialect = Dialect{}
@@ -32,12 +36,18 @@ func (Dialect) Check(s link.Session) error {
 	return nil
 }
 
-// Topics implements dialect.Dialect.
-func (Dialect) Topics(dst []protocol.Topic, s link.Session) []protocol.Topic {
-	return append(dst, s.Endpoint.Topics(s.User, s.Group)...)
+// Topics implements dialect.Dialect. It leaves out the topics that the session may not read.
+func (d Dialect) Topics(dst []protocol.Topic, s link.Session) []protocol.Topic {
+	for _, t := range s.Endpoint.Topics(s.User, s.Group) {
+		if d.mayRead(s, t) {
+			dst = append(dst, t)
+		}
+	}
+	return dst
 }
 
-// verbs says, by protocol.Kind, what the chat's commands do.
+// verbs says, by protocol.Kind, what commands do that were granted on an earlier link. No rule
+// judges these commands.
 var verbs = [...]dialect.Verb{
 	protocol.KindOne:   dialect.Publish,
 	protocol.KindJoin:  dialect.Join,
@@ -46,11 +56,14 @@ var verbs = [...]dialect.Verb{
 	protocol.KindAll:   dialect.Publish,
 }
 
+// kindForbidden is the kind by which commands are counted that the rules refuse.
+const kindForbidden = protocol.KindAll + 1
+
 // Kinds implements dialect.Dialect.
 func (Dialect) Kinds() []string {
 	return []string{
 		"invalid", protocol.KindOne: "one", protocol.KindJoin: "join", protocol.KindGroup: "group",
-		protocol.KindLeave: "leave", protocol.KindAll: "all",
+		protocol.KindLeave: "leave", protocol.KindAll: "all", kindForbidden: "forbidden",
 	}
 }
 
@@ -63,9 +76,14 @@ func (d Dialect) Parse(s link.Session, frame []byte, again bool) dialect.Command
 	if err != nil {
 		return dialect.Command{Text: err.Error()}
 	}
-	return dialect.Command{
-		Verb: verbs[c.Kind], Kind: uint8(c.Kind), Fixed: c.Kind == protocol.KindAll, Topic: c.Topic(), Text: c.Msg,
+	t, verb, refusal := c.Topic(), verbs[c.Kind], ""
+	if !again {
+		verb, refusal = d.judge(s, c.Kind, t)
 	}
+	if refusal != "" {
+		return dialect.Command{Kind: uint8(kindForbidden), Text: refusal}
+	}
+	return dialect.Command{Verb: verb, Kind: uint8(c.Kind), Fixed: c.Kind == protocol.KindAll, Topic: t, Text: c.Msg}
 }
 
 // Notice implements dialect.Dialect.

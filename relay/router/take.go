@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -234,13 +235,13 @@ func (j *taking) hold(r *Router, h link.Held) *violation {
 	return nil
 }
 
-// open opens a session that is not bound to all of its own topics.
+// open opens a session that is not bound to all of its own topics. It also opens a session without
+// own topics. No Held can show that such a session was opened before, and its edge may still wait.
 func (j *taking) open(r *Router, s *session) {
-	for _, t := range r.own(s) {
-		if !s.in(t) && !r.bound(s, t) {
-			r.open(s)
-			return
-		}
+	own := r.own(s)
+	missing := func(t protocol.Topic) bool { return !s.in(t) && !r.bound(s, t) }
+	if len(own) == 0 || slices.ContainsFunc(own, missing) {
+		r.open(s)
 	}
 }
 

@@ -19,7 +19,7 @@ func WriteHelp(w io.Writer, vs []Variable) {
 }
 
 // Markdown returns the variables in Markdown: one section for each, with its name, type, default,
-// range and meaning. Wrap breaks the meaning into lines.
+// range and meaning. Wrap breaks them into lines.
 func Markdown(vs []Variable) string {
 	var b strings.Builder
 	for _, v := range vs {
@@ -33,7 +33,7 @@ func Markdown(vs []Variable) string {
 		if s := v.span(); s != "" {
 			shown += s
 		}
-		fmt.Fprintf(&b, "### %s\n*%s, %s.*\n\n", v.Name, v.Type, shown)
+		fmt.Fprintf(&b, "### %s\n%s\n", v.Name, Wrap("*"+v.Type+", "+shown+".*", ""))
 		b.WriteString(Wrap(sentence(strings.ReplaceAll(v.Doc, "*", `\*`)), "") + "\n")
 	}
 	return strings.TrimSuffix(b.String(), "\n")

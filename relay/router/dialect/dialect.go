@@ -19,9 +19,9 @@ type Dialect interface {
 	// Check returns nil for a session that an edge may have, and an error for any other session. On
 	// an error, the router closes the link of the session's edge.
 	Check(s link.Session) error
-	// Topics appends to dst the topics that s is a member of from its connect on. There are one or
-	// two such topics. All calls for one session append the same topics in the same order. Topics
-	// is called often.
+	// Topics appends to dst the topics that s is a member of from its connect on. There are two
+	// such topics at most. The connect of a session that has none is confirmed at once. All calls
+	// for one session append the same topics in the same order. Topics is called often.
 	Topics(dst []protocol.Topic, s link.Session) []protocol.Topic
 	// Parse returns what a client's frame asks for. The parameter again says that the frame was
 	// granted on an earlier link, while the broker was away. Rules that may differ from relay to

@@ -1,0 +1,117 @@
+// Package rules judges what may be done on channels. It is the one judge for all dialects.
+//
+// A channel is a topic as clients name it. The operator writes the rules into RELAY_CHANNELS, and
+// the first rule whose pattern matches a channel's name counts. docs/channels.md describes them.
+package rules
+
+import "strings"
+
+// Rules are the rules of one relay. The zero value has the rules of Default. Any number of
+// goroutines may use one Rules at the same time.
+type Rules struct{ *index }
+
+// rule says what may be done on the channels whose names match its pattern.
+type rule struct {
+	pattern     Pattern
+	read, write permit
+}
+
+// permit says to whom an action is permitted.
+type permit uint8
+
+const (
+	unset  permit = iota // not said; Parse returns no rule with it
+	none                 // nobody
+	anyone               // everybody
+	token                // whoever has a token that names the channel
+	self                 // the user whose id is behind the pattern's prefix; only for reading
+	member               // members of the channel; only for writing
+)
+
+// permits are the words for what may follow "read=" and "write=", by Action.
+var permits = [...]map[string]permit{
+	Read:  {"any": anyone, "self": self, "token": token, "none": none},
+	Write: {"any": anyone, "member": member, "token": token, "none": none},
+}
+
+// Action is what is asked for.
+type Action uint8
+
+const (
+	Read  Action = iota // to subscribe or join, and to ask for history or presence
+	Write               // to publish
+)
+
+// Who is who asks.
+type Who struct {
+	User string
+	Open bool // no token is asked of anybody: token means any
+
+	Read, Write []Pattern // what the token names, by action
+}
+
+// Verdict is what Rules.Judge answers.
+type Verdict uint8
+
+const (
+	No        Verdict = iota // not permitted
+	Yes                      // permitted
+	IfMember                 // permitted to members of the channel, and to nobody else
+	Unknown                  // not permitted: no rule matches the name
+	NoChannel                // not permitted: CheckName refuses the name
+)
+
+// Judge says whether somebody may do something on the channel with the given name. Nobody may do
+// anything on a channel whose name begins with Reserved, whatever the rules say. The verdict
+// IfMember is only given for Write. The same arguments always have the same verdict.
+//
+// Judge does not allocate. Its cost hardly grows with the number of rules. Where a rule says token,
+// the cost grows with the number of patterns in Who, by a few nanoseconds for each.
+func (r Rules) Judge(w Who, name string, a Action) Verdict {
+	switch {
+	case CheckName(name) != nil:
+		return NoChannel
+	case strings.HasPrefix(name, Reserved):
+		return No
+	}
+	if r.index == nil {
+		r = byDefault
+	}
+	if one := r.find(name); one != nil {
+		return one.judge(w, name, a)
+	}
+	return Unknown
+}
+
+// judge says whether somebody may do something on a channel whose name the rule matches.
+func (r *rule) judge(w Who, name string, a Action) Verdict {
+	permitted, named := r.read, w.Read
+	if a == Write {
+		permitted, named = r.write, w.Write
+	}
+	switch permitted {
+	case anyone:
+		return Yes
+	case member:
+		return IfMember
+	case self:
+		if id := name[len(r.pattern.text):]; id != "" && id == w.User {
+			return Yes
+		}
+	case token:
+		if w.Open || matches(named, name) {
+			return Yes
+		}
+	}
+	return No
+}
+
+// matches reports whether one of the patterns matches the name.
+func matches(patterns []Pattern, name string) bool {
+	for i := range patterns {
+		if patterns[i].Matches(name) {
+			return true
+		}
+	}
+	return false
+}
