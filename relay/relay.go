@@ -77,7 +77,7 @@ func New(cfg Config, o Options) (*Relay, error) {
 	r.pump = router.NewPump(router.New(router.Config{
 		History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, TopicRate: int(cfg.TopicRate),
 		Metrics: r.metrics, Log: r.log,
-	}, chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted}, r.broker))
+	}, r.broker, chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted}))
 	r.links = downlink.NewServer(downlink.Config{
 		Keys:     cfg.LinkKeys,
 		Instance: protocol.NewInstance(),

@@ -5,10 +5,10 @@ package chat
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -27,7 +27,7 @@ var _ dialect.Dialect = Dialect{}
 var errSession = errors.New("a session with an endpoint, user or group that can not be")
 
 // Check implements dialect.Dialect.
-func (Dialect) Check(s link.Session) error {
+func (Dialect) Check(s dialect.Session) error {
 	// A session at EndpointGroup has a group, and one at another endpoint has none.
 	if s.Endpoint < protocol.EndpointChannel || s.Endpoint > protocol.EndpointAll || protocol.CheckID(s.User) != nil ||
 		(s.Endpoint == protocol.EndpointGroup) != (protocol.CheckID(s.Group) == nil) {
@@ -37,7 +37,7 @@ func (Dialect) Check(s link.Session) error {
 }
 
 // Topics implements dialect.Dialect. It leaves out the topics that the session may not read.
-func (d Dialect) Topics(dst []protocol.Topic, s link.Session) []protocol.Topic {
+func (d Dialect) Topics(dst []protocol.Topic, s dialect.Session) []protocol.Topic {
 	for _, t := range s.Endpoint.Topics(s.User, s.Group) {
 		if d.mayRead(s, t) {
 			dst = append(dst, t)
@@ -68,7 +68,7 @@ func (Dialect) Kinds() []string {
 }
 
 // Parse implements dialect.Dialect.
-func (d Dialect) Parse(s link.Session, frame []byte, again bool) dialect.Command {
+func (d Dialect) Parse(s dialect.Session, _ time.Time, frame []byte, again bool) dialect.Command {
 	c, err := protocol.ParseCommand(s.Endpoint, s.Group, frame)
 	if err == nil && d.StrictIDs && !again {
 		err = c.CheckStrict()
@@ -86,17 +86,25 @@ func (d Dialect) Parse(s link.Session, frame []byte, again bool) dialect.Command
 	return dialect.Command{Verb: verb, Kind: uint8(c.Kind), Fixed: c.Kind == protocol.KindAll, Topic: t, Text: c.Msg}
 }
 
-// Notice implements dialect.Dialect.
-func (Dialect) Notice(s link.Session, c *dialect.Command) string {
-	if c.Verb == dialect.Join {
+// Content implements dialect.Dialect.
+func (Dialect) Content(s dialect.Session, c *dialect.Command) protocol.Content {
+	return protocol.Content{From: s.User, Msg: said(s, c)}
+}
+
+// said returns the text that c publishes.
+func said(s dialect.Session, c *dialect.Command) string {
+	switch c.Verb {
+	case dialect.Join:
 		return protocol.JoinText(s.User, c.Topic.Name())
+	case dialect.Leave:
+		return protocol.LeaveText(s.User, c.Topic.Name())
 	}
-	return protocol.LeaveText(s.User, c.Topic.Name())
+	return c.Text
 }
 
 // Answer implements dialect.Dialect. If a join or a leave took effect, its answer is the text of
-// its notice. The caller has put that text into c.Text.
-func (Dialect) Answer(s link.Session, c *dialect.Command, v dialect.Verdict) []byte {
+// its notice.
+func (Dialect) Answer(s dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
 	switch v.Reason {
 	case dialect.NotMember:
 		return []byte(protocol.NotInText(s.User, c.Topic.Name()))
@@ -114,19 +122,25 @@ func (Dialect) Answer(s link.Session, c *dialect.Command, v dialect.Verdict) []b
 	case dialect.TooMuch:
 		return []byte("error: too much is said there at once, not delivered")
 	case dialect.Done:
-		return []byte(c.Text)
+		return []byte(said(s, c))
 	}
 	return []byte("error: not delivered")
 }
 
 // Render implements dialect.Dialect. If a user publishes to a group or to all, the sessions of that
 // user are not sent the publication.
-func (Dialect) Render(b []byte, t protocol.Topic, from, msg string) (text []byte, except string) {
+func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string) {
 	if !t.IsUser() {
-		except = from
+		except = p.From
 	}
-	return protocol.AppendText(b, t, from, msg), except
+	return protocol.AppendText(b, t, p.From, p.Msg), except
 }
 
 // Lost implements dialect.Dialect.
 func (Dialect) Lost(t protocol.Topic) []byte { return []byte(protocol.LostText(t)) }
+
+// Order implements dialect.Dialect.
+func (Dialect) Order() dialect.Order { return dialect.InOrder }
+
+// MaxTopics implements dialect.Dialect.
+func (Dialect) MaxTopics() int { return 0 }

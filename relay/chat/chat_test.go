@@ -5,18 +5,17 @@ import (
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-var channel = link.Session{ID: 1, Endpoint: protocol.EndpointChannel, User: "1"}
+var channel = dialect.Session{ID: 1, Endpoint: protocol.EndpointChannel, User: "1"}
 
 func TestWhatAFrameAsksFor(t *testing.T) {
-	group := link.Session{ID: 2, Endpoint: protocol.EndpointGroup, User: "1", Group: "g"}
-	all := link.Session{ID: 3, Endpoint: protocol.EndpointAll, User: "1"}
+	group := dialect.Session{ID: 2, Endpoint: protocol.EndpointGroup, User: "1", Group: "g"}
+	all := dialect.Session{ID: 3, Endpoint: protocol.EndpointAll, User: "1"}
 	kinds := Dialect{}.Kinds()
 	for _, c := range []struct {
-		from  link.Session
+		from  dialect.Session
 		frame string
 		kind  string
 		want  dialect.Command
@@ -33,7 +32,7 @@ func TestWhatAFrameAsksFor(t *testing.T) {
 		{group, "hi", "group", dialect.Command{Verb: dialect.MemberPublish, Topic: "group:g", Text: "hi"}},
 		{all, "hi", "all", dialect.Command{Verb: dialect.Publish, Fixed: true, Topic: protocol.All, Text: "hi"}},
 	} {
-		got := Dialect{}.Parse(c.from, []byte(c.frame), false)
+		got := Dialect{}.Parse(c.from, time.Time{}, []byte(c.frame), false)
 		if kinds[got.Kind] != c.kind {
 			t.Errorf("%s is counted as %s, want %s", c.frame, kinds[got.Kind], c.kind)
 		}
@@ -51,18 +50,19 @@ func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 		strict, again bool
 		want          dialect.Verb
 	}{{false, false, dialect.Join}, {true, false, dialect.Nothing}, {true, true, dialect.Join}} {
-		if got := (Dialect{StrictIDs: c.strict}).Parse(channel, frame, c.again).Verb; got != c.want {
+		if got := (Dialect{StrictIDs: c.strict}).Parse(channel, time.Time{}, frame, c.again).Verb; got != c.want {
 			t.Errorf("strict %v, again %v: verb %d, want %d", c.strict, c.again, got, c.want)
 		}
 	}
 }
 
-// TestEachReasonHasAnAnswer checks that each reason after Done is answered with a text of its own.
-// The text must also differ from the default text and from the client's own text.
+// TestEachReasonHasAnAnswer checks that each reason for which a verb of the chat is refused is
+// answered with a text of its own. The text must also differ from the default text and from the
+// client's own text. The reasons behind TooMuch are those of other verbs.
 func TestEachReasonHasAnAnswer(t *testing.T) {
 	seen := map[string]bool{"error: not delivered": true}
 	c := dialect.Command{Verb: dialect.MemberPublish, Topic: "group:g", Text: "hi"}
-	for reason := dialect.Done + 1; reason < dialect.Reasons; reason++ {
+	for reason := dialect.Done + 1; reason <= dialect.TooMuch; reason++ {
 		text := string(Dialect{}.Answer(channel, &c, dialect.Verdict{Reason: reason}))
 		if text == c.Text || seen[text] {
 			t.Errorf("reason %d is answered %q", reason, text)
@@ -73,9 +73,7 @@ func TestEachReasonHasAnAnswer(t *testing.T) {
 
 func TestAnswers(t *testing.T) {
 	join := dialect.Command{Verb: dialect.Join, Topic: "group:g"}
-	join.Text = Dialect{}.Notice(channel, &join)
 	leave := dialect.Command{Verb: dialect.Leave, Topic: "group:g"}
-	leave.Text = Dialect{}.Notice(channel, &leave)
 	for _, c := range []struct {
 		command dialect.Command
 		verdict dialect.Verdict
@@ -108,7 +106,7 @@ func TestWhoIsExcepted(t *testing.T) {
 		{"group:g", "group 【g】 user 【1】 send:hi", "1"},
 		{protocol.All, "user 【1】 send all:hi", "1"},
 	} {
-		text, except := Dialect{}.Render([]byte("> "), c.topic, "1", "hi")
+		text, except := Dialect{}.Render([]byte("> "), c.topic, &protocol.Content{From: "1", Msg: "hi"})
 		if string(text) != "> "+c.text || except != c.except {
 			t.Errorf("%s: %q except %q, want %q except %q", c.topic, text, except, c.text, c.except)
 		}
@@ -117,16 +115,16 @@ func TestWhoIsExcepted(t *testing.T) {
 
 func TestSessionsThatCannotBe(t *testing.T) {
 	for _, c := range []struct {
-		session link.Session
+		session dialect.Session
 		ok      bool
 	}{
 		{channel, true},
-		{link.Session{Endpoint: protocol.EndpointGroup, User: "1", Group: "g"}, true},
-		{link.Session{Endpoint: protocol.EndpointGroup, User: "1"}, false},
-		{link.Session{Endpoint: protocol.EndpointUser, User: "1", Group: "g"}, false},
-		{link.Session{Endpoint: protocol.EndpointUser}, false},
-		{link.Session{Endpoint: 0, User: "1"}, false},
-		{link.Session{Endpoint: protocol.EndpointAll + 1, User: "1"}, false},
+		{dialect.Session{Endpoint: protocol.EndpointGroup, User: "1", Group: "g"}, true},
+		{dialect.Session{Endpoint: protocol.EndpointGroup, User: "1"}, false},
+		{dialect.Session{Endpoint: protocol.EndpointUser, User: "1", Group: "g"}, false},
+		{dialect.Session{Endpoint: protocol.EndpointUser}, false},
+		{dialect.Session{Endpoint: 0, User: "1"}, false},
+		{dialect.Session{Endpoint: protocol.EndpointAll + 1, User: "1"}, false},
 	} {
 		if err := (Dialect{}).Check(c.session); (err == nil) != c.ok {
 			t.Errorf("%+v: %v", c.session, err)

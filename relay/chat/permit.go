@@ -5,13 +5,12 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // judge asks the rules about a command of s. It returns what the command does. If the rules refuse
 // the command, it returns the answer to the client instead.
-func (d Dialect) judge(s link.Session, k protocol.Kind, t protocol.Topic) (verb dialect.Verb, refusal string) {
+func (d Dialect) judge(s dialect.Session, k protocol.Kind, t protocol.Topic) (verb dialect.Verb, refusal string) {
 	switch {
 	case k == protocol.KindLeave:
 		return dialect.Leave, ""
@@ -41,14 +40,14 @@ func (d Dialect) judge(s link.Session, k protocol.Kind, t protocol.Topic) (verb 
 }
 
 // mayRead reports whether the rules let s read t.
-func (d Dialect) mayRead(s link.Session, t protocol.Topic) bool {
+func (d Dialect) mayRead(s dialect.Session, t protocol.Topic) bool {
 	return d.Rules.Judge(who(s), string(t), rules.Read) == rules.Yes
 }
 
 // who returns the user of s as the rules know that user. The edge has judged the token of a chat
 // session, and does not tell what the token names, nor whether there is one. So what the rules
 // permit to tokens is permitted to no chat session.
-func who(s link.Session) rules.Who { return rules.Who{User: s.User} }
+func who(s dialect.Session) rules.Who { return rules.Who{User: s.User} }
 
 // called returns how clients are told of t.
 func called(t protocol.Topic) string {

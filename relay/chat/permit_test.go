@@ -3,22 +3,22 @@ package chat
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // Sessions of user 1, one at each endpoint.
 var (
-	userOnly  = link.Session{ID: 2, Endpoint: protocol.EndpointUser, User: "1"}
-	groupOnly = link.Session{ID: 3, Endpoint: protocol.EndpointGroup, User: "1", Group: "g"}
-	allOnly   = link.Session{ID: 4, Endpoint: protocol.EndpointAll, User: "1"}
+	userOnly  = dialect.Session{ID: 2, Endpoint: protocol.EndpointUser, User: "1"}
+	groupOnly = dialect.Session{ID: 3, Endpoint: protocol.EndpointGroup, User: "1", Group: "g"}
+	allOnly   = dialect.Session{ID: 4, Endpoint: protocol.EndpointAll, User: "1"}
 )
 
 var commands = []struct {
-	from  link.Session
+	from  dialect.Session
 	frame string
 }{
 	{channel, `{"Method":"UserGroup","Group":"g"}`},
@@ -76,7 +76,7 @@ func TestP14_WhatTheRulesPermitInTheChat(t *testing.T) {
 	} {
 		d := Dialect{Rules: parse(t, c.rules)}
 		for i, command := range commands {
-			got := d.Parse(command.from, []byte(command.frame), false)
+			got := d.Parse(command.from, time.Time{}, []byte(command.frame), false)
 			did, kind := words[got.Verb], d.Kinds()[got.Kind]
 			if got.Verb == dialect.Nothing {
 				did = got.Text
@@ -112,7 +112,7 @@ func TestP14_TopicsOfASessionAreThoseThatItMayRead(t *testing.T) {
 		{"all read=none write=any; * read=any write=any", "user:1|user:1|group:g|"},
 	} {
 		var own []string
-		for _, s := range []link.Session{channel, userOnly, groupOnly, allOnly} {
+		for _, s := range []dialect.Session{channel, userOnly, groupOnly, allOnly} {
 			var names []string
 			for _, topic := range (Dialect{Rules: parse(t, c.rules)}).Topics([]protocol.Topic{"x"}, s)[1:] {
 				names = append(names, string(topic))
@@ -130,8 +130,8 @@ func TestP14_TopicsOfASessionAreThoseThatItMayRead(t *testing.T) {
 func TestWhatWasGrantedIsNotForbidden(t *testing.T) {
 	d := Dialect{Rules: parse(t, "* read=none write=none")}
 	for i, command := range commands {
-		got := d.Parse(command.from, []byte(command.frame), true)
-		if want := (Dialect{}).Parse(command.from, []byte(command.frame), false); got != want {
+		got := d.Parse(command.from, time.Time{}, []byte(command.frame), true)
+		if want := (Dialect{}).Parse(command.from, time.Time{}, []byte(command.frame), false); got != want {
 			t.Errorf("%s, command %d: %+v, want %+v", command.frame, i, got, want)
 		}
 	}

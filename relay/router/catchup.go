@@ -309,5 +309,5 @@ func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.number(f)
 	f.position = at
 	f.since, f.gapped = r.tick(), true
-	r.send(f.edge, link.Gap{Topic: f.topic.number, Position: at, Lost: lost, Text: r.dialect.Lost(f.topic.name)}.Append)
+	r.send(f.edge, link.Gap{Topic: f.topic.number, Position: at, Lost: lost, Text: r.dialects[link.FormChat].Lost(f.topic.name)}.Append)
 }

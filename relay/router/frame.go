@@ -20,7 +20,6 @@ type frame struct {
 	session *session
 	origin
 	command dialect.Command
-	refusal []byte // the answer, if the command does nothing
 
 	lane *lane             // the lane that it was put into; nil: none
 	prev *frame            // the frame before this one in the lane; nil: none
@@ -106,14 +105,11 @@ func (r *Router) arrive(e *edge, m link.Message) *violation {
 	if fr == nil {
 		return v
 	}
-	fr.command = r.dialect.Parse(fr.session.who(), m.Payload, m.Again)
-	if fr.command.Verb == dialect.Nothing {
-		fr.refusal = []byte(fr.command.Text)
-	}
+	fr.command = r.speaks(fr.session).Parse(fr.session.who(), r.now, m.Payload, m.Again)
 	if m.Again && !fr.refused() {
 		fr.effect = effectGranted
 	}
-	r.m.command(fr.command)
+	r.m.command(fr)
 	r.await(fr)
 	return nil
 }
@@ -169,20 +165,13 @@ func (r *Router) admit(e *edge, number, sid, size uint64) (*frame, *violation) {
 // topic returns the topic that the frame is about; "" if there is none.
 func (fr *frame) topic() protocol.Topic { return fr.command.Topic }
 
-// msg returns the text that the frame publishes.
-func (r *Router) msg(fr *frame) string {
-	c := &fr.command
-	if c.Text == "" && (c.Verb == dialect.Join || c.Verb == dialect.Leave) {
-		c.Text = r.dialect.Notice(fr.session.who(), c)
-	}
-	return c.Text
+// content returns what the frame publishes.
+func (r *Router) content(fr *frame) protocol.Content {
+	return r.speaks(fr.session).Content(fr.session.who(), &fr.command)
 }
 
-// doneText returns the answer to a join or a leave that takes effect.
-func (r *Router) doneText(fr *frame) []byte {
-	r.msg(fr)
-	return r.verdict(fr, dialect.Verdict{})
-}
+// doneText returns the answer to a command that takes effect.
+func (r *Router) doneText(fr *frame) []byte { return r.verdict(fr, dialect.Verdict{}) }
 
 // judge decides about a frame whose turn in its session has come. The frame is answered or
 // finished, is made ready to be published, or waits. A frame of a non-member may wait for the
@@ -200,7 +189,7 @@ func (r *Router) judge(fr *frame) {
 		}
 		r.finish(fr)
 	case fr.refused():
-		r.answer(fr, fr.refusal)
+		r.answer(fr, []byte(fr.command.Text))
 		r.finish(fr)
 	case fr.effect == effectGranted:
 		r.ready(fr)
@@ -235,7 +224,7 @@ func (r *Router) answer(fr *frame, text []byte) {
 
 // verdict returns the client's text for what became of its frame.
 func (r *Router) verdict(fr *frame, v dialect.Verdict) []byte {
-	return r.dialect.Answer(fr.session.who(), &fr.command, v)
+	return r.speaks(fr.session).Answer(fr.session.who(), &fr.command, v)
 }
 
 // finish marks a frame's number as finished. flush and tellFinished acknowledge it. An end that

@@ -97,7 +97,7 @@ func (r *Router) runLane(l *lane) {
 		p := broker.Publish{
 			Token:    r.requests.token(),
 			Topic:    l.topic,
-			Content:  protocol.Content{From: fr.session.user, Msg: r.msg(fr)},
+			Content:  r.content(fr),
 			Instance: l.edge.instance,
 			Number:   fr.number,
 			Floor:    max(l.edge.inbox.numbers.through, l.done),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/link"
 )
 
 type metrics struct {
@@ -18,11 +19,11 @@ type metrics struct {
 	steps prometheus.Histogram // durations of the Pump's steps, in seconds
 
 	// These counters grow often, so their labels are resolved in advance.
-	commands []prometheus.Counter // by dialect.Command.Kind
+	commands [link.MaxForms][]prometheus.Counter // by session.form and dialect.Command.Kind
 	outcomes [broker.Refused + 1]prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, kinds []string) *metrics {
+func newMetrics(reg prometheus.Registerer, dialects []dialect.Dialect) *metrics {
 	f := promauto.With(reg)
 	gauge := func(name, help string) prometheus.Gauge {
 		return f.NewGauge(prometheus.GaugeOpts{Name: "edgerelay_relay_" + name, Help: help})
@@ -58,8 +59,10 @@ func newMetrics(reg prometheus.Registerer, kinds []string) *metrics {
 		}),
 	}
 	commands := vec("commands", "kind", "Commands of clients.")
-	for _, kind := range kinds {
-		m.commands = append(m.commands, commands.WithLabelValues(kind))
+	for form, d := range dialects {
+		for _, kind := range d.Kinds() {
+			m.commands[form] = append(m.commands[form], commands.WithLabelValues(kind))
+		}
 	}
 	outcomes := vec("publishes", "outcome", "Answers of the broker to publishes.")
 	for outcome, label := range []string{broker.Failed: "failed", broker.Done: "done", broker.Duplicate: "duplicate", broker.Refused: "refused"} {
@@ -73,4 +76,4 @@ func (m *metrics) behind(reason string)         { m.fell.WithLabelValues(reason)
 
 func (m *metrics) published(o broker.Outcome) { m.outcomes[o].Inc() }
 
-func (m *metrics) command(c dialect.Command) { m.commands[c.Kind].Inc() }
+func (m *metrics) command(fr *frame) { m.commands[fr.session.form][fr.command.Kind].Inc() }

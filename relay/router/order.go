@@ -101,14 +101,14 @@ func (x *extra) count(fr *frame, more int) {
 
 // deny refuses a frame. The answer is sent when it is the frame's turn in its session.
 func (r *Router) deny(fr *frame, v dialect.Verdict) {
-	fr.refusal = r.verdict(fr, v)
+	text := r.verdict(fr, v)
 	r.leaveLane(fr)
-	fr.command = dialect.Command{}
+	fr.command = dialect.Command{Text: string(text)}
 	if x := fr.session.peek(); len(x.underway) > 0 {
 		x.park(fr)
 		return
 	}
-	r.answer(fr, fr.refusal)
+	r.answer(fr, text)
 	r.finish(fr)
 }
 

@@ -97,7 +97,8 @@ func (r *Router) spread(t *topic, fr *frame) {
 		Topic: t.number,
 		ID:    protocol.BriefID(fr.session.edge.instance, fr.number),
 	}
-	r.scratch.text, ahead.Except = r.dialect.Render(r.scratch.text[:0], t.name, fr.session.user, r.msg(fr))
+	r.scratch.content = r.content(fr)
+	r.scratch.text, ahead.Except = r.dialects[link.FormChat].Render(r.scratch.text[:0], t.name, &r.scratch.content)
 	ahead.Payload = r.scratch.text
 	bytes := ahead.Append(nil)
 	r.spend(t.name, len(ahead.Payload))

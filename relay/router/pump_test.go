@@ -15,7 +15,7 @@ import (
 // inputs. In the end all frames are taken.
 func TestAStepTakesABoundedPartOfTheMailbox(t *testing.T) {
 	s := newStage(1)
-	pump := NewPump(New(Config{Pieces: 1 << 20}, chat.Dialect{}, s))
+	pump := NewPump(New(Config{Pieces: 1 << 20}, s, chat.Dialect{}))
 	l := &counter{}
 	pump.Connected(l, link.Hello{Instance: protocol.NewInstance(), Generation: 1, LogSize: 4 << 20})
 	frames := []any{link.Synced{First: 1}}

@@ -83,11 +83,11 @@ const (
 // that caller is the Pump. The Router reaches edges and the broker through Link and broker.Broker,
 // whose methods do not block it.
 type Router struct {
-	cfg     Config
-	brk     broker.Broker
-	dialect dialect.Dialect
-	m       *metrics
-	now     time.Time
+	cfg      Config
+	brk      broker.Broker
+	dialects []dialect.Dialect // by the link.Form of their texts
+	m        *metrics
+	now      time.Time
 
 	began time.Time     // time of the first Step
 	clock time.Duration // time from began to now; takes less memory than a time.Time
@@ -112,6 +112,7 @@ type Router struct {
 // that use it.
 type scratch struct {
 	text, encoded []byte           // encode uses both, spread uses text
+	content       protocol.Content // used by encode and spread
 	opened        []uint64         // used by tryOpen and openAhead
 	own           []protocol.Topic // used by Router.own
 }
@@ -125,12 +126,15 @@ func (s *scratch) reset() {
 	if cap(s.own) > maxScratch/16 {
 		s.own = nil
 	}
+	s.content = protocol.Content{}
 	clear(s.own)
 	s.own = s.own[:0]
 }
 
-// New returns a Router that publishes through brk, for clients that speak the dialect d.
-func New(cfg Config, d dialect.Dialect, brk broker.Broker) *Router {
+// New returns a Router that publishes through brk, for clients that speak the given dialects. The
+// place of a dialect is the link.Form of its texts. The first one is the chat, which is for the
+// sessions that edges tell as link.Session.
+func New(cfg Config, brk broker.Broker, dialects ...dialect.Dialect) *Router {
 	def := func(v *int, d int) {
 		if *v == 0 {
 			*v = d
@@ -159,9 +163,9 @@ func New(cfg Config, d dialect.Dialect, brk broker.Broker) *Router {
 	cfg.Log = logging.OrDiscard(cfg.Log)
 	r := &Router{
 		cfg:       cfg,
-		dialect:   d,
+		dialects:  dialects,
 		brk:       brk,
-		m:         newMetrics(cfg.Metrics, d.Kinds()),
+		m:         newMetrics(cfg.Metrics, dialects),
 		directory: newDirectory(),
 		requests:  newRequests(),
 		rates:     newTopicRates(cfg.TopicRate),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -19,9 +20,10 @@ type session struct {
 	extra *extra       // nil: the zero value
 
 	endpoint   protocol.Endpoint
-	opening    bool  // its connect is not confirmed yet, see tryOpen
-	ending     bool  // its End came
-	unfinished int32 // number of its frames that are not finished
+	form       link.Form // form of its texts, and index of its dialect
+	opening    bool      // its connect is not confirmed yet, see tryOpen
+	ending     bool      // its End came
+	unfinished int32     // number of its frames that are not finished
 }
 
 // extra is state that a session may need while it is in groups or has unfinished frames.
@@ -75,12 +77,22 @@ func (s *session) compact() {
 // the step.
 func (r *Router) own(s *session) []protocol.Topic {
 	from := len(r.scratch.own)
-	r.scratch.own = r.dialect.Topics(r.scratch.own, s.who())
+	r.scratch.own = r.speaks(s).Topics(r.scratch.own, s.who())
 	return slices.Clip(r.scratch.own[from:])
 }
 
-// who returns s as its edge told it.
-func (s *session) who() link.Session {
+// speaks returns the dialect of a session.
+func (r *Router) speaks(s *session) dialect.Dialect { return r.dialects[s.form] }
+
+// who returns s as dialects know it.
+func (s *session) who() dialect.Session {
+	return dialect.Session{
+		ID: s.id, Instance: s.edge.instance, Endpoint: s.endpoint, User: s.user, Group: s.peek().group,
+	}
+}
+
+// told returns s as its edge told it.
+func (s *session) told() link.Session {
 	return link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: s.peek().group}
 }
 
@@ -107,7 +119,7 @@ func (r *Router) removeSession(s *session) {
 		return
 	}
 	delete(s.edge.tables.sessions, s.id)
-	s.edge.tables.sessionHash ^= link.SessionHash(s.who())
+	s.edge.tables.sessionHash ^= link.SessionHash(s.told())
 	r.m.sessions.Dec()
 	if s.opening {
 		s.opening = false

@@ -41,7 +41,7 @@ func (c *counter) String() string          { return "" }
 
 func newStage(edges int) *stage {
 	s := &stage{now: time.Unix(1e9, 0), tops: map[protocol.Topic]uint64{}}
-	s.router = New(Config{}, chat.Dialect{}, s)
+	s.router = New(Config{}, s, chat.Dialect{})
 	for range edges {
 		c := &counter{}
 		s.links = append(s.links, c)

@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
@@ -39,7 +40,8 @@ func (r *Router) tell(e *edge, f any) *violation {
 // stopping.
 func (r *Router) toldSession(e *edge, s link.Session) *violation {
 	e.tables.heard++
-	if err := r.dialect.Check(s); err != nil {
+	who := dialect.Session{ID: s.ID, Instance: e.instance, Endpoint: s.Endpoint, User: s.User, Group: s.Group}
+	if err := r.dialects[link.FormChat].Check(who); err != nil {
 		return &violation{link.CodeProtocol, err.Error()}
 	}
 	if len(e.tables.sessions) >= maxToldSessions || e.tables.told != nil && len(e.tables.told.sessions) >= maxToldSessions {

@@ -214,7 +214,8 @@ func (r *Router) account(t *topic, p broker.Publication, members int) {
 // next call of encode.
 func (r *Router) encode(t *topic, p broker.Publication) []byte {
 	f := link.Publication{Topic: t.number, Position: p.Position}
-	r.scratch.text, f.Except = r.dialect.Render(r.scratch.text[:0], t.name, p.From, p.Msg)
+	r.scratch.content = p.Content
+	r.scratch.text, f.Except = r.dialects[link.FormChat].Render(r.scratch.text[:0], t.name, &r.scratch.content)
 	f.Payload = r.scratch.text
 	if !p.Position.IsZero() {
 		f.ID = protocol.BriefID(p.Instance, p.Number)

@@ -183,7 +183,7 @@ func (w *world) addRelay(cfg Config) *testRelay { return w.addSpeaking(cfg, chat
 
 func (w *world) addSpeaking(cfg Config, d chat.Dialect) *testRelay {
 	f := &filter{Handle: w.store.Broker()}
-	rl := &testRelay{w: w, broker: f, router: New(cfg, d, f)}
+	rl := &testRelay{w: w, broker: f, router: New(cfg, f, d)}
 	w.relays = append(w.relays, rl)
 	return rl
 }

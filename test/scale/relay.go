@@ -30,7 +30,7 @@ var _ downlink.Handler = (*relay)(nil)
 func newRelay(s *store, now time.Time) *relay {
 	c := s.broker()
 	return &relay{
-		pump:   router.NewPump(router.New(router.Config{Metrics: prometheus.NewRegistry()}, chat.Dialect{}, c)),
+		pump:   router.NewPump(router.New(router.Config{Metrics: prometheus.NewRegistry()}, c, chat.Dialect{})),
 		broker: c, now: now, due: map[delivery]struct{}{}, batch: make([]byte, 0, 2*link.BatchTarget),
 	}
 }

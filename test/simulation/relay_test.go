@@ -47,7 +47,7 @@ func (w *world) startRelay() *relay {
 	r.pump = router.NewPump(router.New(router.Config{
 		Outgoing: w.config.buffer, TailLength: w.config.tail, DigestEvery: w.config.digestEach,
 		TopicRate: w.config.topicRate, Pieces: w.config.pieces, Metrics: r.metrics,
-	}, chat.Dialect{}, r.broker))
+	}, r.broker, chat.Dialect{}))
 	w.relays = append(w.relays, r)
 	w.tracef("%s starts", r.name)
 	r.tick()

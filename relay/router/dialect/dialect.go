@@ -8,52 +8,94 @@ package dialect
 import (
 	"time"
 
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // Dialect is one client protocol as the relay speaks it. router.New calls Kinds. All other methods
 // are called only by the caller that steps the Router, one at a time. The methods do not block, and
-// keep none of the slices that they are given. A session is given as its edge told it.
+// keep none of the slices that they are given.
 type Dialect interface {
 	// Check returns nil for a session that an edge may have, and an error for any other session. On
 	// an error, the router closes the link of the session's edge.
-	Check(s link.Session) error
-	// Topics appends to dst the topics that s is a member of from its connect on. There are two
-	// such topics at most. The connect of a session that has none is confirmed at once. All calls
-	// for one session append the same topics in the same order. Topics is called often.
-	Topics(dst []protocol.Topic, s link.Session) []protocol.Topic
+	Check(s Session) error
+	// Topics appends to dst the topics that s is a member of from its connect on, before any
+	// command. There are two such topics at most. The connect of a session that has none is
+	// confirmed at once. All calls for one session append the same topics in the same order. A
+	// dialect whose connect is a command (see Confirm) appends none. Topics is called often.
+	Topics(dst []protocol.Topic, s Session) []protocol.Topic
 	// Parse returns what a client's frame asks for. The parameter again says that the frame was
 	// granted on an earlier link, while the broker was away. Rules that may differ from relay to
-	// relay must not refuse such a frame.
-	Parse(s link.Session, frame []byte, again bool) Command
-	// Notice returns the text that c, which is a Join or a Leave, publishes to its topic. Render is
-	// given this text as msg, like the text of any other publication.
-	Notice(s link.Session, c *Command) string
+	// relay must not refuse such a frame. The parameter now is the present time of the wall clock.
+	Parse(s Session, now time.Time, frame []byte, again bool) Command
+	// Content returns what c, which publishes, says on its topic. For a Join or a Leave that is the
+	// notice. Content is called when c is published, and perhaps again. The results are equal.
+	Content(s Session, c *Command) protocol.Content
 	// Answer returns the text by which a client learns what became of its command. v.Reason is Done
-	// only for a Join or a Leave that takes effect. c.Text is then the notice.
-	Answer(s link.Session, c *Command, v Verdict) []byte
-	// Render appends to b the text that members of t are sent for a publication. The parameter from
-	// names the user who published it, and msg is the published text. The result except names a
-	// user whose sessions are not sent the rendered text. If except is "", all members are sent it.
-	// All relays that share a broker must render alike.
-	Render(b []byte, t protocol.Topic, from, msg string) (text []byte, except string)
-	// Lost returns the text that tells members of t that they lost messages.
+	// for a command that takes effect, or that is published and has Answered set.
+	Answer(s Session, c *Command, v Verdict) []byte
+	// Render appends to b the text that members of t who speak this dialect are sent for a
+	// publication. The result except names a user whose sessions are not sent the text. If except
+	// is "", all members are sent it. All relays that share a broker must render alike.
+	Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string)
+	// Lost returns the text that tells members of t that they lost messages. If it returns nil, the
+	// members are told nothing.
 	Lost(t protocol.Topic) []byte
 	// Kinds returns the names by which commands are counted. Every Command.Kind is an index in the
-	// result.
+	// result. Commands of two dialects that have a name in common are counted together.
 	Kinds() []string
+	// Order says which earlier commands of its session a command waits for.
+	Order() Order
+	// MaxTopics returns how many topics one session may be in. 0 means as many as Config.MaxGroups
+	// of the router says.
+	MaxTopics() int
 }
 
-// Verb is what a command does to its topic.
+// Session is a session as the router passes it to a Dialect.
+type Session struct {
+	ID       uint64
+	Instance protocol.Instance // boot of the session's edge
+	Endpoint protocol.Endpoint // 0: the session was told by a link.Client
+	User     string            // "": not known yet, see Confirm
+	Group    string            // the group in the path, at protocol.EndpointGroup
+	Open     bool              // its edge vouches for User, and asks for no token
+
+	// What the router was told by an edge, or by a Confirm or a Renew.
+	Confirmed bool
+	Until     int64  // end of the session's permission, in Unix seconds; 0: none
+	Keep      []byte // what the dialect needs to know of the session again, opaque to the router
+}
+
+// Order says which earlier commands of its session a command waits for.
+type Order uint8
+
+const (
+	// InOrder means that answers have the order of the commands, since answers do not say what they
+	// answer.
+	InOrder Order = iota
+	// ByTopic means that answers name their commands. A command waits only for earlier commands of
+	// its session on its own topic, as docs/design/sdk.md says.
+	ByTopic
+)
+
+// Verb is what a command does.
 type Verb uint8
 
 const (
 	Nothing       Verb = iota // does nothing; Text is the answer
-	Publish                   // publishes Text
-	MemberPublish             // publishes Text, if the session is a member
+	Publish                   // publishes
+	MemberPublish             // publishes, if the session is a member
 	Join                      // publishes a notice, and makes the session a member
 	Leave                     // publishes a notice, and ends the membership
+	// Confirm confirms the session as that of Terms.User, and makes it a member of Terms.Topics. It
+	// is answered once the session is bound to all of them. If the router refuses a Confirm, the
+	// client is sent the answer, and the session ends as by a Close with code 0.
+	Confirm
+	Bind   // makes the session a member without a notice; Terms.Keep is the membership's keep
+	Unbind // ends the membership without a notice
+	Renew  // changes Terms.Until and Terms.Keep of the session
+	// Close ends the session, with Terms.Code and with Text as the reason. If the code is 0, there
+	// is no reason: Text is then the answer, which the client is sent first, and "" is no answer.
+	Close
 )
 
 // Command is what a client's frame asks for.
@@ -65,11 +107,32 @@ type Command struct {
 	// ManyAddressed. It does not refuse a command that was granted on an earlier link. A Publish or
 	// a MemberPublish with Fixed set does not count for the bound, and is never refused for it.
 	Fixed bool
-	Topic protocol.Topic
+	// Answered says that a Publish or a MemberPublish is answered when it is published, or when it
+	// is granted.
+	Answered bool
+	Tag      uint32 // opaque to the router, for Answer
+	Topic    protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
-	// answer. For a Join or a Leave, Parse must leave Text empty. The router then sets it to the
-	// result of Notice.
-	Text string
+	// answer, and for Close it is what the comment of Close says. For other commands Parse must
+	// leave Text empty.
+	Text  string
+	Terms *Terms // nil for a command that needs none
+}
+
+// Terms is what a command of a few verbs needs besides.
+type Terms struct {
+	User   string
+	Until  int64 // Unix seconds; 0: for ever
+	Keep   []byte
+	Topics []Binding        // of a Confirm, each topic once
+	Code   uint16           // of a Close; 0: the socket ends without a close frame
+	Said   protocol.Content // of a Publish whose content is more than Text
+}
+
+// Binding is a topic that Confirm makes the session a member of, with the membership's keep.
+type Binding struct {
+	Topic protocol.Topic
+	Keep  []byte
 }
 
 // Reason says why a command has no effect, or that it has its effect.
@@ -78,17 +141,20 @@ type Reason uint8
 const (
 	Done Reason = iota // the command has its effect
 	// The session is not a member of the topic. As the answer to a MemberPublish, NotMember also
-	// says that the topic has members or subscribers. As the answer to a Leave it says nothing
-	// about others.
+	// says that the topic has members or subscribers. As the answer to a Leave or an Unbind it says
+	// nothing about others.
 	NotMember
 	NoMembers       // nobody is a member or a subscriber
 	Undecided       // the broker cannot say now whether anybody is a member
 	ManyTopics      // the session is in Verdict.Most topics or more
-	ManyMemberships // the session's edge has no room for more memberships
+	ManyMemberships // the session's edge has no room for more memberships, or for longer keeps
 	ManyAddressed   // the user has addressed Verdict.Most topics within Verdict.Window
 	// The rate of the command's topic is used up. At the same time, too many bytes of the session's
 	// edge already wait for the rates of topics.
 	TooMuch
+	AlreadyMember // Bind: the session is a member, or will be
+	Late          // Bind: the topic could not be bound for some seconds; it may be later
+	ManyKeeps     // the keeps of the session would have more than Verdict.Most bytes
 
 	Reasons // number of reasons
 )
@@ -96,6 +162,6 @@ const (
 // Verdict is what became of a command.
 type Verdict struct {
 	Reason Reason
-	Most   int           // the bound, for ManyTopics and ManyAddressed
+	Most   int           // the bound, for ManyTopics, ManyAddressed and ManyKeeps
 	Window time.Duration // the window of the bound, for ManyAddressed
 }
