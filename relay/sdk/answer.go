@@ -19,22 +19,26 @@ var errorOf = [dialect.Reasons]ErrorCode{
 	dialect.ManyKeeps:       ErrorLimitExceeded,
 }
 
+// replySize is a size in bytes that hardly any reply exceeds, but for that to a connect.
+const replySize = 96
+
 // Answer implements dialect.Dialect.
 //
 // A refused Renew is answered with the push of a disconnect: an error would end the client for
 // good, or block it. The client then connects anew.
 func (Dialect) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {
+	b, done := make([]byte, 0, replySize), v.Reason == dialect.Done
 	switch {
-	case c.Verb == dialect.Unbind && (v.Reason == dialect.Done || v.Reason == dialect.NotMember):
-		return AppendUnsubscribe(nil, c.Tag)
-	case v.Reason != dialect.Done && c.Verb == dialect.Renew:
-		return AppendDisconnect(nil, CloseInternal)
-	case v.Reason != dialect.Done:
-		return AppendError(nil, c.Tag, errorOf[v.Reason])
-	case c.Verb == dialect.Publish, c.Verb == dialect.MemberPublish:
-		return AppendPublish(nil, c.Tag)
+	case c.Verb == dialect.Unbind && (done || v.Reason == dialect.NotMember):
+		return AppendUnsubscribe(b, c.Tag)
+	case done && (c.Verb == dialect.Publish || c.Verb == dialect.MemberPublish):
+		return AppendPublish(b, c.Tag)
+	case done:
+		return append(b, c.Text...)
+	case c.Verb == dialect.Renew:
+		return AppendDisconnect(b, CloseInternal)
 	}
-	return []byte(c.Text)
+	return AppendError(b, c.Tag, errorOf[v.Reason])
 }
 
 // Content implements dialect.Dialect.

@@ -59,10 +59,11 @@ func refusedToken(id uint32, err error) dialect.Command {
 	return closing(CloseInvalidToken)
 }
 
-// ended returns the end of a guest whose connect is answered with an error.
+// ended returns the end of a guest whose connect is answered with an error. There is no close
+// frame, since SDKs close the connection after such an answer.
 func ended(id uint32, code ErrorCode) dialect.Command {
 	p := failed(id, code)
-	p.Verb, p.Terms = dialect.Close, &dialect.Terms{} // code 0: the SDK closes the connection itself
+	p.Verb, p.Terms = dialect.Close, &dialect.Terms{}
 	return p
 }
 

@@ -26,7 +26,8 @@ func TestConnecting(t *testing.T) {
 	checkRows(t, d, []row{
 		{guest, connecting(`{"sub":"alice"}`, ""), "confirm alice until 0 in user:alice"},
 		{guest, connecting(`{"sub":"alice","exp":1900000060}`, ""), "confirm alice until 1900000060 in user:alice"},
-		{guest, connecting(`{"sub":"alice","exp":1899999990}`, ""), "confirm alice until 1900000020 in user:alice"}, // within the leeway
+		// The leeway permits this one.
+		{guest, connecting(`{"sub":"alice","exp":1899999990}`, ""), "confirm alice until 1900000020 in user:alice"},
 		{guest, connecting(`{"sub":"alice","exp":1e300}`, ""), "confirm alice until 253402300799 in user:alice"},
 
 		// Tokens that are not good.
@@ -58,7 +59,8 @@ func TestConnecting(t *testing.T) {
 		{openGuest, connecting(`{"sub":"bob","exp":1,"channels":["group:g"]}`, ""), "confirm alice until 0 in user:alice"},
 	})
 	checkRows(t, withRules(t, "news read=any write=any"), []row{
-		{guest, connecting(`{"sub":"alice"}`, ""), "confirm alice until 0 in"}, // no rule for channels of users
+		// There is no rule for channels of users.
+		{guest, connecting(`{"sub":"alice"}`, ""), "confirm alice until 0 in"},
 	})
 	checkRows(t, Dialect{Version: "1"}, []row{
 		{guest, connecting(`{"sub":"alice"}`, ""), invalid}, // no keys
@@ -133,6 +135,23 @@ func TestTheKeepOfAConnect(t *testing.T) {
 	}
 }
 
+// TestInfoIsThatOfAContent checks that what a token may have as info, a publication may have too.
+func TestInfoIsThatOfAContent(t *testing.T) {
+	for _, info := range []string{
+		strings.Repeat("[", token.MaxInfo/2) + strings.Repeat("]", token.MaxInfo/2),
+		`"` + strings.Repeat("x", token.MaxInfo-2) + `"`, " { \n\"a\" : [ 1 ] }\n",
+	} {
+		s, publish := guest, `{"id":2,"publish":{"channel":"all","data":1}}`
+		speaks.play(&s, connecting(`{"sub":"alice","info":`+info+`}`, ""))
+		p := speaks.Parse(s, now, []byte(publish), false)
+		said := speaks.Content(s, &p)
+		var c protocol.Content
+		if err := c.SetInfo([]byte(said.Info)); err != nil || c.Info != said.Info || c.Info == "" {
+			t.Errorf("%.50s is published as %.50s: %v", info, said.Info, err)
+		}
+	}
+}
+
 func TestRefreshing(t *testing.T) {
 	refresh := func(claims string) string { return `{"id":5,"refresh":{"token":"` + signed(claims) + `"}}` }
 	const invalid = "close 3500 invalid token"
@@ -185,8 +204,8 @@ func TestARefreshIsNeverAnsweredByATemporaryError(t *testing.T) {
 
 var errUndecided = errors.New("nothing can be decided at the moment")
 
-// TestWhatCannotBeDecidedIsTemporary checks that a guest is not refused for good by a judge that did
-// not answer.
+// TestWhatCannotBeDecidedIsTemporary checks that a guest is not refused for good by a judge that
+// did not answer.
 func TestWhatCannotBeDecidedIsTemporary(t *testing.T) {
 	p := refusedToken(3, errUndecided)
 	if got, want := words(speaks, guest, &p), failing(3, ErrorInternal)+", then the end"; got != want {

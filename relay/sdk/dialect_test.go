@@ -27,7 +27,8 @@ var (
 	openGuest = dialect.Session{ID: 7, Instance: edge, User: "alice", Open: true}
 	confirmed = dialect.Session{ID: 7, Instance: edge, User: "alice", Confirmed: true}
 	opened    = dialect.Session{ID: 7, Instance: edge, User: "alice", Confirmed: true, Open: true}
-	invited   = withToken(confirmed, `{"name":"Alice"}`, "vip", "user:bob", "star*") // its token names three channels
+	// The token of this session names three channels.
+	invited = withToken(confirmed, `{"name":"Alice"}`, "vip", "user:bob", "star*")
 )
 
 // clientAlice is the id of the session 7 of edge.

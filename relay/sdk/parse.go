@@ -21,7 +21,7 @@ func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again boo
 		p.Kind = kindUnread + uint8(slices.Index(lineErrors, line))
 		return p
 	}
-	if s.Confirmed == (c.Method == Connect) { // a guest's first command is a connect, and no later one is
+	if s.Confirmed == (c.Method == Connect) { // of the commands, the first alone is a connect
 		return closing(CloseBadRequest)
 	}
 	p := d.ask(s, now, &c, again)
@@ -71,7 +71,7 @@ func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Comman
 	}
 	return dialect.Command{
 		Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: &dialect.Terms{},
-		Text: string(AppendSubscribe(nil, c.ID, &SubscribeResult{WasRecovering: c.Recover})),
+		Text: string(AppendSubscribe(make([]byte, 0, replySize), c.ID, &SubscribeResult{WasRecovering: c.Recover})),
 	}
 }
 
@@ -127,7 +127,7 @@ func closing(code CloseCode) dialect.Command {
 
 // failed returns a command that is answered with an error, and has no effect.
 func failed(id uint32, code ErrorCode) dialect.Command {
-	return dialect.Command{Text: string(AppendError(nil, id, code))}
+	return dialect.Command{Text: string(AppendError(make([]byte, 0, replySize), id, code))}
 }
 
 // forbidden is failed for a command that the rules do not permit.

@@ -85,9 +85,9 @@ func recordedReplies(line string, behind []string) (replies []string) {
 	return nil
 }
 
-// TestRecordedConversations plays what SDKs sent, with tokens that explain the answers. The answers,
-// and the pushes of what the SDKs published, must be those of Centrifugo, but for resume. All
-// commands take effect at once. Left out are subscribes with tokens of their own.
+// TestRecordedConversations plays what SDKs sent, with tokens that explain the answers. The
+// answers, and the pushes of what the SDKs published, must be those of Centrifugo, but for resume.
+// All commands take effect at once. Left out are subscribes with tokens of their own.
 func TestRecordedConversations(t *testing.T) {
 	d := withRules(t, "tok:* read=token write=token; news* read=any write=any; hist:* read=any write=any")
 	d.Version = "0.0.0 OSS"

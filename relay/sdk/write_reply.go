@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/edgerelay/edgerelay/shared/protocol"
@@ -169,7 +168,6 @@ func appendResult(b []byte, id uint32, m Method) []byte { return appendObject(b,
 
 // appendObject appends a reply up to the members of the object that has this name.
 func appendObject(b []byte, id uint32, name string) []byte {
-	b = slices.Grow(b, 96) // most replies are shorter
 	b = strconv.AppendUint(append(b, `{"id":`...), uint64(id), 10)
 	return append(appendKey(b, name), '{')
 }
