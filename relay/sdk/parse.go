@@ -13,7 +13,8 @@ import (
 // Parse implements dialect.Dialect. The token of a connect or a refresh costs most of the time. It
 // has at most token.MaxBytes.
 //
-// A command that was granted on an earlier link is a publish: nothing else is ever granted.
+// A command that was granted on an earlier link is a publish: nothing else is ever granted. It is
+// published even if the keep cannot be read.
 func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again bool) dialect.Command {
 	c, err := Read(frame)
 	if line, is := errors.AsType[*LineError](err); is {
@@ -38,7 +39,7 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 		return d.connect(s, now, c)
 	}
 	k, err := readKeep(s.Keep)
-	if err != nil { // errVersion, since Check permits nothing else
+	if err != nil && !again { // errVersion, since Check permits nothing else
 		return closing(CloseForceReconnect)
 	}
 	if code := c.Refused(); code != 0 {
