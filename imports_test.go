@@ -22,7 +22,7 @@ var mayImport = map[string][]string{
 	"edge/gateway":              {"shared/crowd", "shared/httpguard", "shared/link", "shared/logging", "shared/protocol", "shared/timing", "shared/token"},
 	"edge/uplink":               {"shared/link", "shared/logging", "shared/protocol", "shared/resolve", "shared/timing"},
 	"relay/cmd/relay":           {"relay", "shared/config", "shared/logging", "shared/service"},
-	"relay":                     {"relay/broker", "relay/broker/memorybroker", "relay/broker/redisbroker", "relay/chat", "relay/downlink", "relay/router", "relay/rules", "shared/config", "shared/httpguard", "shared/link", "shared/logging", "shared/protocol", "shared/service"},
+	"relay":                     {"relay/broker", "relay/broker/memorybroker", "relay/broker/redisbroker", "relay/chat", "relay/downlink", "relay/router", "relay/router/dialect", "relay/rules", "shared/config", "shared/httpguard", "shared/link", "shared/logging", "shared/protocol", "shared/service"},
 	"relay/downlink":            {"shared/httpguard", "shared/link", "shared/logging", "shared/protocol"},
 	"relay/router":              {"relay/broker", "relay/router/dialect", "shared/link", "shared/logging", "shared/protocol"},
 	"relay/router/dialect":      {"shared/protocol"},

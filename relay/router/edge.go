@@ -37,10 +37,11 @@ type tables struct {
 	digestDue bool
 
 	sessions map[uint64]*session
-	grouped  int // bytes that the edge's group memberships take when told
+	grouped  int // bytes that joined memberships take when told, without their keeps, see share
+	keeps    int // bytes of all keeps, those included that waiting frames will bring
 
 	// Contents of the link.Digest.
-	heard       uint64 // Session frames received on this link
+	heard       uint64 // Session and Client frames received on this link
 	sessionHash uint64
 	bindings    uint64
 	bindingHash uint64
@@ -48,16 +49,18 @@ type tables struct {
 
 // told holds the rows of an edge's tables, as frames of the link, until they are taken.
 type told struct {
-	sessions []any            // link.Session
+	sessions []any            // link.Session and link.Client
 	held     []any            // link.Held
+	keeps    []any            // link.Keep
 	unplaced []protocol.Topic // topics in held whose position is unplaced
 	members  uint64           // total members in held
 	bytes    int              // size of all rows
+	kept     int              // bytes of all keeps, those of sessions included
 }
 
-// What a row of the tables counts when it is told, in bytes, besides its texts.
+// What a row of the tables counts when it is told, in bytes, besides its texts and its keep.
 const (
-	rowCost    = 64 // for each Session, and for each Held
+	rowCost    = 64 // for each Session, Client, Held and Keep
 	memberCost = 8  // for each member in a Held
 )
 

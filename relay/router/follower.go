@@ -18,8 +18,8 @@ type follower struct {
 	edge  *edge
 
 	position protocol.Position
-	waits    *waits // nil: nothing waits
-	bound    int32  // members at this edge
+	rare     *rare // nil: nothing of it is there
+	bound    int32 // members at this edge
 	// since is the moment of the last gap if gapped is set, else the moment at which the first
 	// member came. It is 0 if the first member may have come before this link, at another relay.
 	since   moment
@@ -113,7 +113,7 @@ func (r *Router) dropIfIdle(f *follower) {
 		r.caughtUp(f)
 	}
 	f.compact()
-	if f.bound == 0 && !f.opens() && (f.waits == nil || f.waits.notices == 0) {
+	if f.bound == 0 && !f.opens() && (f.rare == nil || f.rare.notices == 0) {
 		r.dropFollower(f)
 	}
 }
@@ -133,6 +133,7 @@ func (r *Router) dropFollower(f *follower) {
 	f.isBehind = false
 	f.compact()
 	r.arrived(f)
+	f.topic.clients -= f.clients()
 	f.topic.remove(f)
 	r.dropTopic(f.topic)
 }
@@ -191,53 +192,63 @@ func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte
 	}
 }
 
-// waits holds whatever waits for a follower, and what the follower itself waits for. Most followers
-// have members and nothing else, and so have no waits.
-type waits struct {
+// rare holds whatever waits for a follower, what the follower itself waits for, and how many of its
+// members are clients of SDKs. Most followers have members of the chat and nothing else, and so
+// have no rare.
+type rare struct {
 	opener  *session              // session whose connect waits here; nil: none, or see openers
 	openers map[*session]struct{} // all such sessions, once there was a second one; else nil
 	lag     *lag                  // nil: it is not behind
 	notices int32                 // number of joins and leaves under way; each is a reason to stay
+	clients int32                 // members that were told as link.Client
 }
 
-// wait returns f's waits for adding, and creates them if there are none.
-func (f *follower) wait() *waits {
-	if f.waits == nil {
-		f.waits = &waits{}
+// rarely returns f's rare for changing, and creates it if there is none.
+func (f *follower) rarely() *rare {
+	if f.rare == nil {
+		f.rare = &rare{}
 	}
-	return f.waits
+	return f.rare
 }
 
 // lag returns f's lag, or nil. It is not nil while f is behind.
 func (f *follower) lag() *lag {
-	if f.waits == nil {
+	if f.rare == nil {
 		return nil
 	}
-	return f.waits.lag
+	return f.rare.lag
 }
 
-// compact frees f's lag and f's waits if they are empty.
+// clients returns how many members of f were told as link.Client.
+func (f *follower) clients() int32 {
+	if f.rare == nil {
+		return 0
+	}
+	return f.rare.clients
+}
+
+// compact frees f's lag and f's rare if they are empty.
 func (f *follower) compact() {
-	w := f.waits
+	w := f.rare
 	if w == nil {
 		return
 	}
 	if g := w.lag; g != nil && !f.isBehind && g.index == 0 && g.reading == 0 && g.echoes == nil {
 		w.lag = nil
 	}
-	if w.lag == nil && w.opener == nil && w.openers == nil && w.notices == 0 {
-		f.waits = nil
+	if w.lag == nil && w.opener == nil && w.openers == nil && w.notices == 0 && w.clients == 0 {
+		f.rare = nil
 	}
 }
 
 // opens reports whether a connect waits to be bound at f.
 func (f *follower) opens() bool {
-	return f.waits != nil && (f.waits.opener != nil || f.waits.openers != nil)
+	return f.rare != nil && (f.rare.opener != nil || f.rare.openers != nil)
 }
 
 // openTo makes a connect wait at f.
 func (f *follower) openTo(s *session) {
-	switch w := f.wait(); {
+	switch w := f.rarely(); {
 	case w.openers != nil:
 		w.openers[s] = struct{}{}
 	case w.opener == nil:
@@ -250,7 +261,7 @@ func (f *follower) openTo(s *session) {
 
 // closeTo removes s from the connects that wait at f.
 func (f *follower) closeTo(s *session) {
-	w := f.waits
+	w := f.rare
 	if w == nil {
 		return
 	}
@@ -266,7 +277,7 @@ func (f *follower) closeTo(s *session) {
 // inOrder returns the sessions whose connects wait at f, in the order of their ids, so that equal
 // inputs give equal outputs.
 func (f *follower) inOrder() []*session {
-	switch w := f.waits; {
+	switch w := f.rare; {
 	case w == nil:
 		return nil
 	case w.opener != nil:
@@ -278,6 +289,6 @@ func (f *follower) inOrder() []*session {
 
 // noticed changes the number of joins and leaves under way at f. The parameter more is 1 or -1.
 func (f *follower) noticed(more int32) {
-	f.wait().notices += more
+	f.rarely().notices += more
 	f.compact()
 }

@@ -6,14 +6,14 @@ import (
 )
 
 // place gives a position to members who came while nobody knew their topic's position. Usually they
-// begin at the end of the topic, which is the parameter top. But members of a group who came before
-// this link may have missed messages since then, perhaps at another relay. So their position is
-// looked for in history. While f waits for its turn in a taking, only top is noted.
+// begin at the end of the topic, which is the parameter top. But members who joined before this
+// link may have missed messages since then, perhaps at another relay. So their position is looked
+// for in history. While f waits for its turn in a taking, only top is noted.
 func (r *Router) place(f *follower, top protocol.Position) {
 	switch {
 	case !f.position.IsUnplaced():
 	case f.edge.tables.taking.notes(f, top):
-	case f.adopted && f.topic.name.IsGroup() && f.bound > 0:
+	case f.adopted && f.joined():
 		// The number of an unplaced position names the edge's last frame from before the members
 		// came. 0 stands for the last frame that was acknowledged before this link.
 		number := f.position.Number()
