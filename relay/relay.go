@@ -17,9 +17,11 @@ import (
 	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/relay/downlink"
 	"github.com/edgerelay/edgerelay/relay/router"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/config"
 	"github.com/edgerelay/edgerelay/shared/httpguard"
+	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/service"
@@ -74,16 +76,19 @@ func New(cfg Config, o Options) (*Relay, error) {
 		}
 		r.broker = b
 	}
+	// In the order of their forms, see router.New.
+	dialects := []dialect.Dialect{chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted}}
 	r.pump = router.NewPump(router.New(router.Config{
 		History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, TopicRate: int(cfg.TopicRate),
 		Metrics: r.metrics, Log: r.log,
-	}, r.broker, chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted}))
+	}, r.broker, dialects...))
 	r.links = downlink.NewServer(downlink.Config{
 		Keys:     cfg.LinkKeys,
 		Instance: protocol.NewInstance(),
 		Name:     cfg.name(),
 		Build:    service.Version(),
 		Broker:   r.broker.Name,
+		SDK:      len(dialects) > int(link.FormJSON),
 		Metrics:  r.metrics,
 		Log:      r.log,
 	}, feed{r.pump})

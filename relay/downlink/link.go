@@ -83,6 +83,10 @@ func (l *Link) Began() bool { return l.began.Load() }
 // to another relay.
 func (l *Link) Moves() bool { return l.conn.Features()&link.FeatureMove != 0 }
 
+// SDK reports whether clients of SDKs are served on this link: the relay has offered
+// link.FeatureSDK, and the edge knows it too.
+func (l *Link) SDK() bool { return l.conn.Features()&link.FeatureSDK != 0 }
+
 // Queued returns how many bytes are appended and not known to be written to the connection.
 func (l *Link) Queued() int { return l.out.queued() }
 
@@ -121,7 +125,7 @@ func (l *Link) release() {
 // HandleFrame implements link.Sink. It decodes a frame, and hands on the frames of the batch once
 // they fill a portion. A frame that an edge may not send is an error, which ends the link.
 func (l *Link) HandleFrame(t link.Type, body []byte) error {
-	f, err := decode(t, body)
+	f, err := l.decode(t, body)
 	if err != nil {
 		return err
 	}
@@ -165,8 +169,12 @@ func cost(f any) int {
 		return frameOverhead + len(f.Payload)
 	case link.Session:
 		return frameOverhead + len(f.User) + len(f.Group)
+	case link.Client:
+		return frameOverhead + len(f.User) + len(f.Keep)
 	case link.Held:
 		return frameOverhead + len(f.Topic) + 8*len(f.Sessions)
+	case link.Keep:
+		return frameOverhead + len(f.Topic) + len(f.Keep)
 	}
 	return frameOverhead
 }
@@ -182,7 +190,7 @@ func (l *Link) EndBatch() error {
 }
 
 // decode parses a frame that an edge may send. Its result shares no memory with body.
-func decode(t link.Type, body []byte) (any, error) {
+func (l *Link) decode(t link.Type, body []byte) (any, error) {
 	switch t {
 	case link.TypeMessage, link.TypeAgain:
 		m, err := link.ParseMessage(body)
@@ -198,6 +206,18 @@ func decode(t link.Type, body []byte) (any, error) {
 		return link.ParseSynced(body)
 	case link.TypeMoved:
 		return link.ParseMoved(body)
+	case link.TypeClient:
+		if l.SDK() {
+			c, err := link.ParseClient(body)
+			c.Keep = bytes.Clone(c.Keep)
+			return c, err
+		}
+	case link.TypeKeep:
+		if l.SDK() {
+			k, err := link.ParseKeep(body)
+			k.Keep = bytes.Clone(k.Keep)
+			return k, err
+		}
 	}
 	return nil, fmt.Errorf("an edge sends no %v", t)
 }

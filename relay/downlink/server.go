@@ -35,7 +35,9 @@ type Config struct {
 	Build    string            // told to edges, for their logs
 	// Broker returns the name of the broker, which edges are told. If Broker is nil, they are told
 	// no name. Broker is called in each handshake and must not block.
-	Broker  func() string
+	Broker func() string
+	// SDK offers link.FeatureSDK to edges. The Handler must then take link.Client and link.Keep.
+	SDK     bool
 	Metrics prometheus.Registerer // nil: no metrics
 	Log     *slog.Logger          // nil: nothing is logged
 	// Buffer sets two bounds of the bytes queued for one link. At half of Buffer the link is not
@@ -120,7 +122,11 @@ func (s *Server) welcome(h link.Hello) (link.Welcome, error) {
 	if h.Instance == (protocol.Instance{}) {
 		return link.Welcome{}, &link.CloseError{Code: link.CodeProtocol, Text: "hello without instance"}
 	}
-	return link.Welcome{Features: link.FeatureMove, Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}, nil
+	w := link.Welcome{Features: link.FeatureMove, Instance: s.cfg.Instance, Broker: s.cfg.Broker(), Relay: s.cfg.Name, Build: s.cfg.Build}
+	if s.cfg.SDK {
+		w.Features |= link.FeatureSDK
+	}
+	return w, nil
 }
 
 // serve runs a registered link until it has ended. The handler is told of the link at the first

@@ -41,7 +41,7 @@ func (r *Router) fallBehind(f *follower) {
 
 // add lists a follower that has fallen behind.
 func (c *catchup) add(f *follower) {
-	w := f.wait()
+	w := f.rarely()
 	if w.lag == nil {
 		w.lag = &lag{}
 	}
@@ -59,7 +59,7 @@ func (c *catchup) remove(f *follower) {
 	}
 	end := len(c.behind) - 1
 	last := c.behind[end]
-	c.behind[g.index-1], last.waits.lag.index = last, g.index
+	c.behind[g.index-1], last.rare.lag.index = last, g.index
 	g.index, g.held = 0, false
 	c.behind[end] = nil
 	if c.behind = c.behind[:end]; end == 0 {
@@ -70,7 +70,7 @@ func (c *catchup) remove(f *follower) {
 // clear takes all followers off catchup.behind, although they are still behind.
 func (c *catchup) clear() {
 	for _, f := range c.behind {
-		f.waits.lag.index = 0
+		f.rare.lag.index = 0
 	}
 	c.behind = nil
 }

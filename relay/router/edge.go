@@ -37,10 +37,11 @@ type tables struct {
 	digestDue bool
 
 	sessions map[uint64]*session
-	grouped  int // bytes that the edge's group memberships take when told
+	grouped  int // bytes that joined memberships take when told, without their keeps, see share
+	keeps    int // bytes of all keeps, those included that waiting frames will bring
 
 	// Contents of the link.Digest.
-	heard       uint64 // Session frames received on this link
+	heard       uint64 // Session and Client frames received on this link
 	sessionHash uint64
 	bindings    uint64
 	bindingHash uint64
@@ -49,16 +50,18 @@ type tables struct {
 // told has the rows that an edge has told of its tables, as frames of the link. After Synced, a
 // taking replaces the tables by these rows.
 type told struct {
-	sessions []any            // link.Session
+	sessions []any            // link.Session and link.Client
 	held     []any            // link.Held
+	keeps    []any            // link.Keep
 	unplaced []protocol.Topic // topics in told.held whose position is unplaced
 	members  uint64           // number of members in told.held
 	bytes    int              // size of all rows
+	kept     int              // bytes of all keeps, those of sessions included
 }
 
-// The size of a told row is the length of its texts plus these costs, in bytes.
+// The size of a told row is the length of its texts and of its keep plus these costs, in bytes.
 const (
-	rowCost    = 64 // for each Session, and for each Held
+	rowCost    = 64 // for each Session, Client, Held and Keep
 	memberCost = 8  // for each member in a Held
 )
 

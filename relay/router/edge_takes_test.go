@@ -29,6 +29,10 @@ func (e *testEdge) takeOld(frames []byte) {
 			if e.names[must(link.ParsePublication(body)).Topic] != "" {
 				e.take(t, body)
 			}
+		case link.TypeForms:
+			if e.names[must(link.ParseForms(body)).Topic] != "" {
+				e.take(t, body)
+			}
 		case link.TypeGap:
 			if e.names[must(link.ParseGap(body)).Topic] != "" {
 				e.take(t, body)
@@ -78,16 +82,29 @@ func (e *testEdge) take(t link.Type, body []byte) {
 		e.answerOnce(link.Joined(f))
 	case link.TypeLeft:
 		f := must(link.ParseLeft(body))
-		h := e.topics[e.names[f.Topic]]
-		h.members = without(h.members, f.Session)
+		e.unbind(e.names[f.Topic], f.Session)
 		e.answerOnce(link.Joined(f))
 	case link.TypeAnswer:
 		f := must(link.ParseAnswer(body))
 		e.answer(f.Number, f.Session, f.Text)
 	case link.TypePublication:
-		e.publication(must(link.ParsePublication(body)))
+		f := must(link.ParsePublication(body))
+		e.publication(link.Forms{
+			Topic: f.Topic, Position: f.Position, ID: f.ID, Except: f.Except, Texts: []link.Rendering{{Text: f.Payload}},
+		})
+	case link.TypeForms:
+		e.publication(must(link.ParseForms(body)))
 	case link.TypeAhead:
-		e.ahead(must(link.ParseAhead(body)))
+		f := must(link.ParseAhead(body))
+		ahead := link.AheadForms{Topic: f.Topic, ID: f.ID, Except: f.Except}
+		if len(f.Payload) > 0 {
+			ahead.Texts = []link.Rendering{{Text: f.Payload}}
+		}
+		e.ahead(ahead)
+	case link.TypeAheadForms:
+		e.ahead(must(link.ParseAheadForms(body)))
+	case link.TypeConfirmed, link.TypeRefreshed, link.TypeBound, link.TypeAnswered, link.TypeClose:
+		e.takeOfClient(t, body)
 	case link.TypeGranted:
 		f := must(link.ParseGranted(body))
 		for n := f.First; n <= f.Last; n++ {
@@ -102,7 +119,9 @@ func (e *testEdge) take(t link.Type, body []byte) {
 		e.changedEpoch(h.position, f.Position)
 		h.position = f.Position
 		for _, id := range h.members {
-			e.received[id] = append(e.received[id], string(f.Text))
+			if _, client := e.clients[id]; !client {
+				e.received[id] = append(e.received[id], string(f.Text))
+			}
 		}
 	case link.TypeAck:
 		e.acked(must(link.ParseAck(body)))
@@ -158,7 +177,7 @@ func (e *testEdge) answer(number, session uint64, text []byte) {
 	e.received[session] = append(e.received[session], string(text))
 }
 
-func (e *testEdge) publication(f link.Publication) {
+func (e *testEdge) publication(f link.Forms) {
 	name, ok := e.names[f.Topic]
 	if !ok {
 		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, f.Topic)
@@ -181,11 +200,7 @@ func (e *testEdge) publication(f link.Publication) {
 			return
 		}
 	}
-	for _, id := range h.members {
-		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
-			e.received[id] = append(e.received[id], string(f.Payload))
-		}
-	}
+	e.give(h, f.Except, f.Texts)
 }
 
 // changedEpoch sets aftermath if a topic goes from one epoch to another, since Redis may then have
@@ -196,8 +211,9 @@ func (e *testEdge) changedEpoch(from, to protocol.Position) {
 	}
 }
 
-// ahead handles a link.Ahead, which has a message that is given ahead, or only the message's ID.
-func (e *testEdge) ahead(f link.Ahead) {
+// ahead handles a link.AheadForms, which has a message that is given ahead, or only the message's
+// ID.
+func (e *testEdge) ahead(f link.AheadForms) {
 	name, ok := e.names[f.Topic]
 	if !ok {
 		e.w.t.Fatalf("%s: topic number %d was not told on this link", e.node, f.Topic)
@@ -212,14 +228,7 @@ func (e *testEdge) ahead(f link.Ahead) {
 	if had {
 		return
 	}
-	if len(f.Payload) == 0 {
-		return
-	}
-	for _, id := range h.members {
-		if !e.dead[id] && (f.Except == "" || e.sessions[id].User != f.Except) {
-			e.received[id] = append(e.received[id], string(f.Payload))
-		}
-	}
+	e.give(h, f.Except, f.Texts)
 }
 
 // grant marks a message as granted. The message is in effect, and is replayed with Again set.
@@ -274,8 +283,9 @@ func (e *testEdge) acked(a link.Ack) {
 
 func (e *testEdge) forget(id uint64) {
 	delete(e.sessions, id)
+	delete(e.clients, id)
 	delete(e.dead, id)
-	for _, h := range e.topics {
-		h.members = without(h.members, id)
+	for name := range e.topics {
+		e.unbind(name, id)
 	}
 }

@@ -24,6 +24,11 @@ type testEdge struct {
 	deaf       bool       // frames that come on its links are lost
 	old        *leaving   // the link that it moves away from; nil: none
 
+	early   bool                   // it lacks link.FeatureSDK
+	clients map[uint64]link.Client // those of sessions that were told as a Client
+	keeps   map[ofMember][]byte    // keeps of memberships, none of them empty
+	closes  map[uint64][]link.Close
+
 	number   uint64
 	answered map[uint64]bool // granted numbers that were answered
 	given    map[uint64]bool // IDs of messages given ahead, until their publications come
@@ -61,6 +66,11 @@ type testEdge struct {
 	confirmed map[uint64]bool
 }
 
+type ofMember struct {
+	session uint64
+	topic   protocol.Topic
+}
+
 type heldTopic struct {
 	position protocol.Position
 	members  []uint64
@@ -85,6 +95,7 @@ type leaving struct {
 var _ Link = (*testLink)(nil)
 
 func (l *testLink) Moves() bool { return true }
+func (l *testLink) SDK() bool   { return !l.edge.early }
 
 func (l *testLink) Queued() int {
 	if l.queued != nil {
@@ -138,6 +149,7 @@ func (w *world) edge(node string) *testEdge {
 		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
 		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
 		answered: map[uint64]bool{}, recent: map[uint64]bool{}, given: map[uint64]bool{},
+		clients: map[uint64]link.Client{}, keeps: map[ofMember][]byte{}, closes: map[uint64][]link.Close{},
 	}
 	w.edges = append(w.edges, e)
 	return e
@@ -154,7 +166,11 @@ func (e *testEdge) linkTo(rl *testRelay) {
 	}})
 	var frames []any
 	for _, id := range sorted(e.sessions) {
-		frames = append(frames, e.sessions[id])
+		if c, ok := e.clients[id]; ok {
+			frames = append(frames, c)
+		} else {
+			frames = append(frames, e.sessions[id])
+		}
 		e.heard++
 	}
 	held := uint64(0)
@@ -163,6 +179,7 @@ func (e *testEdge) linkTo(rl *testRelay) {
 		frames = append(frames, link.Held{Topic: name, Position: t.position, Sessions: slices.Clone(t.members)})
 		held += uint64(len(t.members))
 	}
+	frames = append(frames, e.keepRows()...)
 	frames = append(frames, link.Synced{First: e.through + 1, Last: e.number, Sessions: e.heard, Held: held})
 	frames = append(frames, e.log...)
 	e.send(frames...)
@@ -254,12 +271,16 @@ func (e *testEdge) compare(d link.Digest) {
 	want := link.Digest{Heard: e.heard}
 	for _, s := range e.sessions {
 		want.Sessions++
-		want.SessionHash ^= link.SessionHash(s)
+		if c, ok := e.clients[s.ID]; ok {
+			want.SessionHash ^= link.ClientHash(c)
+		} else {
+			want.SessionHash ^= link.SessionHash(s)
+		}
 	}
 	for name, h := range e.topics {
 		for _, id := range h.members {
 			want.Bindings++
-			want.BindingHash ^= link.BindingHash(id, name)
+			want.BindingHash ^= link.BindingHashKeep(id, name, e.keeps[ofMember{id, name}])
 		}
 	}
 	if d != want && e.renews {

@@ -18,8 +18,8 @@ type follower struct {
 	edge  *edge
 
 	position protocol.Position
-	waits    *waits // nil: nothing waits
-	bound    int32  // members at this edge
+	rare     *rare // nil: nothing of it is there
+	bound    int32 // members at this edge
 	// The field since is the moment of the last gap, if gapped is set. Otherwise it is the moment
 	// at which the first member came. If the first member may have come while the edge was linked
 	// to another relay, it is 0.
@@ -114,7 +114,7 @@ func (r *Router) dropIfIdle(f *follower) {
 		r.caughtUp(f)
 	}
 	f.compact()
-	if f.bound == 0 && !f.opens() && (f.waits == nil || f.waits.notices == 0) {
+	if f.bound == 0 && !f.opens() && (f.rare == nil || f.rare.notices == 0) {
 		r.dropFollower(f)
 	}
 }
@@ -134,6 +134,7 @@ func (r *Router) dropFollower(f *follower) {
 	f.isBehind = false
 	f.compact()
 	r.arrived(f)
+	f.topic.clients -= f.clients()
 	f.topic.remove(f)
 	r.dropTopic(f.topic)
 }
@@ -193,53 +194,63 @@ func (r *Router) sendPublication(f *follower, at protocol.Position, bytes []byte
 	}
 }
 
-// waits has the connects, joins and leaves that wait for a follower, and the lag of a follower that
-// is behind. Most followers have members and nothing else. Their follower.waits is nil.
-type waits struct {
+// rare has the connects, joins and leaves that wait for a follower, and the lag of a follower that
+// is behind. It also counts the members that are clients of SDKs. Most followers have members of
+// the chat and nothing else. Their follower.rare is nil.
+type rare struct {
 	opener  *session              // session whose connect waits here; nil: none, or see openers
 	openers map[*session]struct{} // used instead of opener once a second connect waits here
 	lag     *lag                  // nil: it is not behind
 	notices int32                 // joins and leaves under way, for which the follower stays
+	clients int32                 // members that were told as link.Client
 }
 
-// wait returns f.waits for changing, and creates it if it is nil.
-func (f *follower) wait() *waits {
-	if f.waits == nil {
-		f.waits = &waits{}
+// rarely returns f.rare for changing, and creates it if it is nil.
+func (f *follower) rarely() *rare {
+	if f.rare == nil {
+		f.rare = &rare{}
 	}
-	return f.waits
+	return f.rare
 }
 
 // lag returns f's lag, or nil. It is not nil while f is behind.
 func (f *follower) lag() *lag {
-	if f.waits == nil {
+	if f.rare == nil {
 		return nil
 	}
-	return f.waits.lag
+	return f.rare.lag
 }
 
-// compact frees f's lag and f's waits if they are empty.
+// clients returns how many members of f were told as link.Client.
+func (f *follower) clients() int32 {
+	if f.rare == nil {
+		return 0
+	}
+	return f.rare.clients
+}
+
+// compact frees f's lag and f's rare if they are empty.
 func (f *follower) compact() {
-	w := f.waits
+	w := f.rare
 	if w == nil {
 		return
 	}
 	if g := w.lag; g != nil && !f.isBehind && g.index == 0 && g.reading == 0 && g.echoes == nil {
 		w.lag = nil
 	}
-	if w.lag == nil && w.opener == nil && w.openers == nil && w.notices == 0 {
-		f.waits = nil
+	if w.lag == nil && w.opener == nil && w.openers == nil && w.notices == 0 && w.clients == 0 {
+		f.rare = nil
 	}
 }
 
 // opens reports whether a connect waits to be bound at f.
 func (f *follower) opens() bool {
-	return f.waits != nil && (f.waits.opener != nil || f.waits.openers != nil)
+	return f.rare != nil && (f.rare.opener != nil || f.rare.openers != nil)
 }
 
 // openTo makes a connect wait at f.
 func (f *follower) openTo(s *session) {
-	switch w := f.wait(); {
+	switch w := f.rarely(); {
 	case w.openers != nil:
 		w.openers[s] = struct{}{}
 	case w.opener == nil:
@@ -252,7 +263,7 @@ func (f *follower) openTo(s *session) {
 
 // closeTo removes s from the connects that wait at f.
 func (f *follower) closeTo(s *session) {
-	w := f.waits
+	w := f.rare
 	if w == nil {
 		return
 	}
@@ -268,7 +279,7 @@ func (f *follower) closeTo(s *session) {
 // inOrder returns the sessions whose connects wait at f, in the order of their ids, so that equal
 // inputs give equal outputs.
 func (f *follower) inOrder() []*session {
-	switch w := f.waits; {
+	switch w := f.rare; {
 	case w == nil:
 		return nil
 	case w.opener != nil:
@@ -280,6 +291,6 @@ func (f *follower) inOrder() []*session {
 
 // noticed changes the number of joins and leaves under way at f. The parameter more is 1 or -1.
 func (f *follower) noticed(more int32) {
-	f.wait().notices += more
+	f.rarely().notices += more
 	f.compact()
 }

@@ -84,7 +84,7 @@ func (r *Router) frame(e *edge, f any) *violation {
 
 func (r *Router) handle(e *edge, f any) *violation {
 	switch f := f.(type) {
-	case link.Session, link.Held:
+	case link.Session, link.Client, link.Held, link.Keep:
 		return r.tell(e, f)
 	case link.Synced:
 		return r.synced(e, f)

@@ -18,8 +18,9 @@ type Connected struct {
 }
 
 // Received brings the frames of one batch, or of a part of a large one, in order. The frames are
-// values of link.Session, link.Held, link.Synced, link.Message, link.End and link.Moved. The Router
-// may keep a frame and the slices in it, so the caller must not change them afterwards.
+// values of link.Session, link.Client, link.Held, link.Keep, link.Synced, link.Message, link.End
+// and link.Moved. The Router may keep a frame and the slices in it, so the caller must not change
+// them afterwards.
 type Received struct {
 	Link   Link
 	Frames []any
@@ -101,6 +102,8 @@ type Link interface {
 	Close(code link.Code, text string)
 	// Moves reports whether the edge knows link.Drain and link.Live.
 	Moves() bool
+	// SDK reports whether link.FeatureSDK is in force.
+	SDK() bool
 	// String names the link for the log: node, instance, generation.
 	String() string
 }

@@ -26,8 +26,8 @@ func (r *Router) full(fr *frame) dialect.Verdict {
 	s := fr.session
 	switch {
 	case r.bound(s, fr.topic()) || r.memberSoon(s, fr.topic()): // the join adds no membership
-	case s.memberships() >= r.cfg.MaxGroups:
-		return dialect.Verdict{Reason: dialect.ManyTopics, Most: r.cfg.MaxGroups}
+	case s.memberships() >= r.mostTopics(s.form):
+		return dialect.Verdict{Reason: dialect.ManyTopics, Most: r.mostTopics(s.form)}
 	case s.edge.tables.grouped >= r.cfg.TellBytes/2:
 		r.m.dropped("memberships", 1)
 		return dialect.Verdict{Reason: dialect.ManyMemberships}
@@ -95,7 +95,7 @@ func (r *Router) heardNotice(t *topic, fr *frame) {
 // f has reached that place. If the place is unknown, the notice waits there until f is live.
 func (r *Router) takeNotice(f *follower, fr *frame) {
 	if f.isBehind && f.bound > 0 && (fr.at.IsZero() || f.position.Before(fr.at)) {
-		f.waits.lag.echoes = append(f.waits.lag.echoes, fr)
+		f.rare.lag.echoes = append(f.rare.lag.echoes, fr)
 		return
 	}
 	r.completeNotice(fr)

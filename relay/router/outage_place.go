@@ -13,7 +13,7 @@ func (r *Router) place(f *follower, top protocol.Position) {
 	switch {
 	case !f.position.IsUnplaced():
 	case f.edge.tables.taking.notes(f, top):
-	case f.adopted && f.topic.name.IsGroup() && f.bound > 0:
+	case f.adopted && f.joined():
 		// The number of an unplaced position is the last number that the edge had used before the
 		// members came. If it is 0, the last number finished before this link counts instead.
 		number := f.position.Number()

@@ -75,6 +75,6 @@ func (r *Router) holdBack(f *follower) {
 // letGo releases the followers that were held back.
 func (c *catchup) letGo() {
 	for _, f := range c.behind {
-		f.waits.lag.held = false
+		f.rare.lag.held = false
 	}
 }

@@ -390,8 +390,8 @@ func (rl *testRelay) clean(t *testing.T, i int) {
 			t.Errorf("relay %d: %s lane %s: first %+v, to be sent %+v, %d flying, failed %v, away %v", i, e.node, name, l.first, l.unsent, l.flying, l.failed, r.outage.away)
 		}
 		for _, f := range e.followers {
-			if f.bound != 1 || f.waits != nil || r.directory.topics[f.topic.name] != f.topic || f.isBehind {
-				t.Errorf("relay %d: %s in %s: %d bound, waits %+v, behind %v", i, e.node, f.topic.name, f.bound, f.waits, f.isBehind)
+			if f.bound != 1 || f.rare != nil || r.directory.topics[f.topic.name] != f.topic || f.isBehind {
+				t.Errorf("relay %d: %s in %s: %d bound, waits %+v, behind %v", i, e.node, f.topic.name, f.bound, f.rare, f.isBehind)
 			}
 		}
 	}

@@ -41,6 +41,8 @@ type extra struct {
 
 	said uint64 // highest group message finished since the last tellFinished; 0: none
 	end  *frame // its End, if judge made it wait for earlier frames
+
+	client *client // nil: it was told as a link.Session
 }
 
 var noExtra extra // read-only
@@ -65,7 +67,7 @@ func (s *session) grow() *extra {
 // compact frees the extra state of s if it is empty.
 func (s *session) compact() {
 	x := s.extra
-	if x == nil || x.group != "" || len(x.more) > 0 || len(x.underway) > 0 || len(x.parked) > 0 || x.releasing {
+	if x == nil || x.group != "" || len(x.more) > 0 || len(x.underway) > 0 || len(x.parked) > 0 || x.releasing || x.client != nil {
 		return
 	}
 	if x.said == 0 && x.end == nil {
@@ -86,28 +88,45 @@ func (r *Router) speaks(s *session) dialect.Dialect { return r.dialects[s.form] 
 
 // who returns s as dialects know it.
 func (s *session) who() dialect.Session {
-	return dialect.Session{
-		ID: s.id, Instance: s.edge.instance, Endpoint: s.endpoint, User: s.user, Group: s.peek().group,
+	x := s.peek()
+	w := dialect.Session{ID: s.id, Instance: s.edge.instance, Endpoint: s.endpoint, User: s.user, Group: x.group}
+	if c := x.client; c != nil {
+		w.Open, w.Confirmed, w.Until, w.Keep = c.open, c.confirmed, c.until, c.keep
 	}
+	return w
 }
 
-// told returns s as its edge told it.
-func (s *session) told() link.Session {
-	return link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: s.peek().group}
+// hash returns what the row of s adds to the digest.
+func (s *session) hash() uint64 {
+	x := s.peek()
+	if x.client != nil {
+		return link.ClientHash(x.client.row(s))
+	}
+	return link.SessionHash(link.Session{ID: s.id, Endpoint: s.endpoint, User: s.user, Group: x.group})
 }
 
 // addSession enters a told session into its edge's tables. A session that is already known is left
-// unchanged.
-func (r *Router) addSession(e *edge, told link.Session) *session {
-	if s := e.tables.sessions[told.ID]; s != nil {
-		return s
+// unchanged. The parameter told is a link.Session or a link.Client.
+func (r *Router) addSession(e *edge, told any) *session {
+	var s *session
+	switch told := told.(type) {
+	case link.Session:
+		s = &session{edge: e, id: told.ID, endpoint: told.Endpoint, user: told.User}
+		if told.Group != "" {
+			s.grow().group = told.Group
+		}
+	case link.Client:
+		s = &session{edge: e, id: told.ID, form: link.FormJSON, user: told.User}
+		s.grow().client = &client{open: told.Open, confirmed: told.Confirmed, until: told.Until, keep: told.Keep}
 	}
-	s := &session{edge: e, id: told.ID, endpoint: told.Endpoint, user: told.User}
-	if told.Group != "" {
-		s.grow().group = told.Group
+	if known := e.tables.sessions[s.id]; known != nil {
+		return known
+	}
+	if c := s.peek().client; c != nil {
+		e.tables.count(c, len(c.keep))
 	}
 	e.tables.sessions[s.id] = s
-	e.tables.sessionHash ^= link.SessionHash(told)
+	e.tables.sessionHash ^= s.hash()
 	r.m.sessions.Inc()
 	return s
 }
@@ -119,7 +138,7 @@ func (r *Router) removeSession(s *session) {
 		return
 	}
 	delete(s.edge.tables.sessions, s.id)
-	s.edge.tables.sessionHash ^= link.SessionHash(s.told())
+	s.edge.tables.sessionHash ^= s.hash()
 	r.m.sessions.Dec()
 	if s.opening {
 		s.opening = false
@@ -135,6 +154,9 @@ func (r *Router) removeSession(s *session) {
 	}
 	for _, f := range s.few {
 		r.unbind(s, f)
+	}
+	if c := s.peek().client; c != nil {
+		s.edge.tables.count(c, -c.bytes)
 	}
 }
 
@@ -183,7 +205,11 @@ func (r *Router) bind(s *session, f *follower) {
 		s.user = t.Name()
 	}
 	f.bound++
-	s.edge.tables.grouped += f.share()
+	if s.form != link.FormChat {
+		f.rarely().clients++
+		f.topic.clients++
+	}
+	s.edge.tables.grouped += f.share(s)
 	s.edge.tables.bindingHash ^= link.BindingHash(s.id, f.topic.name)
 	s.edge.tables.bindings++
 	r.m.bindings.Inc()
@@ -213,7 +239,12 @@ func (r *Router) unbind(s *session, f *follower) {
 			s.compact()
 		}
 	}
-	s.edge.tables.grouped -= f.share()
+	r.setKeep(s, f, nil)
+	s.edge.tables.grouped -= f.share(s)
+	if s.form != link.FormChat {
+		f.rare.clients--
+		f.topic.clients--
+	}
 	f.bound--
 	s.edge.tables.bindingHash ^= link.BindingHash(s.id, f.topic.name)
 	s.edge.tables.bindings--
@@ -221,14 +252,23 @@ func (r *Router) unbind(s *session, f *follower) {
 	r.dropIfIdle(f)
 }
 
-// share returns how many bytes one member of f adds to edge.tables.grouped. It is called after the
-// member is bound, and before the member is unbound. If f has no other member, this member also
-// adds the size of the topic's row.
-func (f *follower) share() int {
-	switch {
-	case !f.topic.name.IsGroup():
-		return 0
-	case f.bound == 1:
+// joined reports whether f has members who joined, or were bound by a command. Topics of the chat
+// that members do not join are their own.
+func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup() || f.clients() > 0) }
+
+// share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
+// is bound, and before s is unbound. The own topics of a session count nothing: whoever may connect
+// may be in them. A session of the chat joins groups alone, and a client of an SDK has no own
+// topics. If f has no other member that was told as s was, s also adds the size of the topic's row.
+func (f *follower) share(s *session) int {
+	members := f.clients()
+	if s.form == link.FormChat {
+		members = f.bound - members
+		if !f.topic.name.IsGroup() {
+			return 0
+		}
+	}
+	if members == 1 {
 		return rowCost + len(f.topic.name) + memberCost
 	}
 	return memberCost

@@ -37,6 +37,7 @@ func (c *counter) Append(frames []byte)    { c.bytes += len(frames); c.appends++
 func (c *counter) Queued() int             { return 0 }
 func (c *counter) Close(link.Code, string) {}
 func (c *counter) Moves() bool             { return true }
+func (c *counter) SDK() bool               { return true }
 func (c *counter) String() string          { return "" }
 
 func newStage(edges int) *stage {

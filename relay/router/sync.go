@@ -14,12 +14,18 @@ const maxToldSessions = 1 << 20
 func (r *Router) tell(e *edge, f any) *violation {
 	size, v := 0, (*violation)(nil)
 	switch row := f.(type) {
-	case link.Session:
+	case link.Session, link.Client:
 		if v = r.toldSession(e, row); v != nil || e.tables.told == nil {
 			return v
 		}
 		e.tables.told.sessions = append(e.tables.told.sessions, f)
-		size = rowCost + len(row.User) + len(row.Group)
+		size = rowSize(f)
+	case link.Keep:
+		if v = r.toldKeep(e, row); v != nil {
+			return v
+		}
+		e.tables.told.keeps = append(e.tables.told.keeps, f)
+		size = rowSize(f)
 	case link.Held:
 		if v = r.toldHeld(e, row); v != nil || len(row.Sessions) == 0 {
 			return v
@@ -36,24 +42,91 @@ func (r *Router) tell(e *edge, f any) *violation {
 	return nil
 }
 
+// rowSize returns what a Session, a Client or a Keep counts in the tables, in bytes.
+func rowSize(f any) int {
+	switch row := f.(type) {
+	case link.Session:
+		return rowCost + len(row.User) + len(row.Group)
+	case link.Client:
+		return rowCost + len(row.User) + len(row.Keep)
+	case link.Keep:
+		return rowCost + len(row.Topic) + len(row.Keep)
+	}
+	return 0
+}
+
 // toldSession checks a told session. After Synced it also adds the session, unless this relay is
-// stopping.
-func (r *Router) toldSession(e *edge, s link.Session) *violation {
+// stopping. The connect of a Client comes later, as a command.
+func (r *Router) toldSession(e *edge, row any) *violation {
 	e.tables.heard++
-	who := dialect.Session{ID: s.ID, Instance: e.instance, Endpoint: s.Endpoint, User: s.User, Group: s.Group}
-	if err := r.dialects[link.FormChat].Check(who); err != nil {
+	form, who := asTold(e, row)
+	if form != link.FormChat && !r.serves(e) {
+		return errNoFeature
+	}
+	if err := r.dialects[form].Check(who); err != nil {
 		return &violation{link.CodeProtocol, err.Error()}
 	}
 	if len(e.tables.sessions) >= maxToldSessions || e.tables.told != nil && len(e.tables.told.sessions) >= maxToldSessions {
 		return &violation{link.CodeLimit, "too many sessions"}
 	}
+	if v := e.tables.mayKeep(len(who.Keep)); v != nil {
+		return v
+	}
 	switch {
 	case e.tables.told != nil: // takeSessions adds it, after Synced
 	case r.stopping: // its edge is about to link elsewhere
-	case e.tables.sessions[s.ID] == nil:
-		r.open(r.addSession(e, s))
+	case e.tables.sessions[who.ID] == nil:
+		if s := r.addSession(e, row); form == link.FormChat {
+			r.open(s)
+		}
 	}
 	return nil
+}
+
+// asTold returns the form of a session, and the session as dialects know it, by the row with which
+// edge e tells it. The row is a link.Session or a link.Client.
+func asTold(e *edge, row any) (link.Form, dialect.Session) {
+	if c, ok := row.(link.Client); ok {
+		return link.FormJSON, dialect.Session{
+			ID: c.ID, Instance: e.instance, User: c.User, Open: c.Open,
+			Confirmed: c.Confirmed, Until: c.Until, Keep: c.Keep,
+		}
+	}
+	s := row.(link.Session)
+	return link.FormChat, dialect.Session{ID: s.ID, Instance: e.instance, Endpoint: s.Endpoint, User: s.User, Group: s.Group}
+}
+
+// serves reports whether e may have clients of SDKs on its link.
+func (r *Router) serves(e *edge) bool {
+	return len(r.dialects) > int(link.FormJSON) && e.outbox.link.SDK()
+}
+
+var errNoFeature = &violation{link.CodeProtocol, "a Client or a Keep without the feature"}
+
+// mayKeep returns an error if the edge tells too many bytes of keeps with the given number more. If
+// the tables are being told, it counts these bytes.
+func (t *tables) mayKeep(more int) *violation {
+	bytes := t.keeps + more
+	if t.told != nil {
+		t.told.kept += more
+		bytes = t.told.kept
+	}
+	if more > 0 && bytes > link.MaxEdgeKeeps {
+		return &violation{link.CodeLimit, fmt.Sprintf("keeps of more than %d bytes", link.MaxEdgeKeeps)}
+	}
+	return nil
+}
+
+// toldKeep checks the told keep of a membership. Whether there is such a membership is checked when
+// the keep is taken.
+func (r *Router) toldKeep(e *edge, k link.Keep) *violation {
+	if !r.serves(e) {
+		return errNoFeature
+	}
+	if e.tables.told == nil {
+		return &violation{link.CodeProtocol, "Keep after Synced"}
+	}
+	return e.tables.mayKeep(len(k.Keep))
 }
 
 // toldHeld checks the told members of a topic.
@@ -61,11 +134,18 @@ func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 	if e.tables.told == nil {
 		return &violation{link.CodeProtocol, "Held after Synced"}
 	}
+	if len(e.tables.told.keeps) > 0 {
+		return &violation{link.CodeProtocol, "Held after Keep"}
+	}
 	if !h.Topic.Valid() {
 		return &violation{link.CodeProtocol, "a topic that can not be"}
 	}
 	e.tables.told.members += uint64(len(h.Sessions))
-	if e.tables.told.members > uint64(len(e.tables.told.sessions))*uint64(r.maxTopics()) {
+	most := 0
+	for form := range r.dialects {
+		most = max(most, r.mostTold(link.Form(form)))
+	}
+	if e.tables.told.members > uint64(len(e.tables.told.sessions))*uint64(most) {
 		return &violation{link.CodeProtocol, "more memberships than the sessions told can have"}
 	}
 	return nil
@@ -90,9 +170,17 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 	return nil
 }
 
-// maxTopics returns the largest number of topics that an edge may tell of one session. It leaves
-// room for two own topics of the session beyond Config.MaxGroups.
-func (r *Router) maxTopics() int { return r.cfg.MaxGroups + 2 }
+// mostTopics returns in how many topics a session may be before it may join no further one.
+func (r *Router) mostTopics(form link.Form) int {
+	if most := r.dialects[form].MaxTopics(); most > 0 {
+		return most
+	}
+	return r.cfg.MaxGroups
+}
+
+// mostTold returns the largest number of topics that an edge may tell of one session. It leaves
+// room for two own topics of the session beyond mostTopics.
+func (r *Router) mostTold(form link.Form) int { return r.mostTopics(form) + 2 }
 
 // resume lets the follower of a told topic catch up from its position. The follower has been behind
 // since taking.hold, unless an event of its topic has let it catch up already.

@@ -39,6 +39,7 @@ const (
 	takeReset    takePhase = iota // reset each follower
 	takeSessions                  // enter each told session
 	takeHeld                      // bind each told member
+	takeKeeps                     // set each told keep of a membership
 	takeResume                    // let each follower in held catch up
 	takeOpen                      // open the sessions that are not bound to their own topics
 	takeDrop                      // drop the followers that have no reason to stay
@@ -54,7 +55,8 @@ func (j *taking) begin(r *Router) {
 	r.m.bindings.Sub(float64(e.tables.bindings))
 	j.strayed, e.tables.strayed = e.tables.strayed, false
 	e.tables.sessions = make(map[uint64]*session, len(j.told.sessions))
-	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings, e.tables.grouped = 0, 0, 0, 0
+	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings = 0, 0, 0
+	e.tables.grouped, e.tables.keeps = 0, 0
 	j.numbers = e.inbox.numbers
 	e.inbox.numbers.start(j.synced.First)
 	e.passed = nil
@@ -141,16 +143,23 @@ func (j *taking) piece(r *Router) *violation {
 			j.enter(takeHeld)
 			return nil
 		}
-		r.addSession(e, j.told.sessions[j.next].(link.Session))
+		r.addSession(e, j.told.sessions[j.next])
 		j.next++
 	case takeHeld:
 		if j.next == len(j.held) {
-			e.outbox.ready = true
-			r.sendStatus(e)
-			j.enter(takeResume)
+			if j.enter(takeKeeps); len(j.told.keeps) == 0 {
+				j.ready(r)
+			}
 			return nil
 		}
 		return j.hold(r, j.told.held[j.next].(link.Held))
+	case takeKeeps:
+		if j.next == len(j.told.keeps) {
+			j.ready(r)
+			return nil
+		}
+		j.next++
+		return j.keep(r, j.told.keeps[j.next-1].(link.Keep))
 	case takeResume:
 		if j.next == len(j.held) {
 			e.catchup.unlive--
@@ -166,7 +175,9 @@ func (j *taking) piece(r *Router) *violation {
 			j.next = len(e.followers)
 			return nil
 		}
-		j.open(r, e.tables.sessions[j.told.sessions[j.next].(link.Session).ID])
+		if s, ok := j.told.sessions[j.next].(link.Session); ok {
+			j.open(r, e.tables.sessions[s.ID])
+		}
 		j.next++
 	case takeDrop:
 		// This phase begins with the last follower, since dropFollower moves the last follower into
@@ -191,6 +202,13 @@ func (j *taking) piece(r *Router) *violation {
 	return nil
 }
 
+// ready begins sending to the edge, once all that it told is entered.
+func (j *taking) ready(r *Router) {
+	j.edge.outbox.ready = true
+	r.sendStatus(j.edge)
+	j.enter(takeResume)
+}
+
 func (j *taking) enter(phase takePhase) { j.phase, j.next = phase, 0 }
 
 // reset clears the state of a follower. The follower stays, and so its topic stays subscribed, at
@@ -198,6 +216,7 @@ func (j *taking) enter(phase takePhase) { j.phase, j.next = phase, 0 }
 // moment at which the first of them came is forgotten. The moment of a gap is kept.
 func (j *taking) reset(f *follower) {
 	f.edge.catchup.remove(f)
+	f.topic.clients -= f.clients()
 	since := f.since
 	if j.strayed && !f.gapped {
 		since = 0
@@ -223,7 +242,7 @@ func (j *taking) hold(r *Router, h link.Held) *violation {
 	if s == nil {
 		return &violation{link.CodeProtocol, "a member that was not told as a session"}
 	}
-	if s.memberships() >= r.maxTopics() {
+	if s.memberships() >= r.mostTold(s.form) {
 		return &violation{link.CodeProtocol, "a session in more topics than it can be"}
 	}
 	r.bind(s, f)
@@ -235,6 +254,23 @@ func (j *taking) hold(r *Router, h link.Held) *violation {
 	if j.member++; j.member == len(h.Sessions) {
 		j.next, j.member = j.next+1, 0
 	}
+	return nil
+}
+
+// keep sets the keep of a membership that the edge told.
+func (j *taking) keep(r *Router, k link.Keep) *violation {
+	s, f := j.edge.tables.sessions[k.Session], r.directory.follower(j.edge, k.Topic)
+	switch {
+	case s == nil || s.peek().client == nil:
+		return &violation{link.CodeProtocol, "a keep of a session that was not told as a Client"}
+	case !s.member(f):
+		return &violation{link.CodeProtocol, "a keep of a membership that was not told"}
+	case s.extra.client.keepAt(f) != nil:
+		return &violation{link.CodeProtocol, "a keep that was told twice"}
+	case s.extra.client.bytes+len(k.Keep) > link.MaxKeeps:
+		return &violation{link.CodeLimit, fmt.Sprintf("keeps of more than %d bytes in one session", link.MaxKeeps)}
+	}
+	r.setKeep(s, f, k.Keep)
 	return nil
 }
 
@@ -263,8 +299,8 @@ func (j *taking) wait(r *Router, f any) *violation {
 	switch f := f.(type) {
 	case link.Message:
 		j.bytes += frameCost + len(f.Payload)
-	case link.Session:
-		j.bytes += rowCost + len(f.User) + len(f.Group)
+	case link.Session, link.Client:
+		j.bytes += rowSize(f)
 	default:
 		j.bytes += rowCost
 	}

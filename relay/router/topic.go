@@ -23,6 +23,7 @@ type topic struct {
 	first      follower // the first follower, which may be gone
 	crowd      *crowd   // all followers; nil: there never was a second one
 	recent     *recent  // nil: nothing under way or published lately
+	clients    int32    // members here that were told as link.Client
 	subscribed bool     // its subscription was confirmed, and not lost since
 	placed     bool     // its subscription was confirmed at least once
 }
@@ -137,7 +138,7 @@ func (r *Router) tryOpeners(f *follower) {
 	if !f.opens() || !f.bindable() {
 		return
 	}
-	if one := f.waits.opener; one != nil {
+	if one := f.rare.opener; one != nil {
 		r.tryOpen(one, r.own(one))
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/broker/brokertest"
 	"github.com/edgerelay/edgerelay/relay/chat"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
@@ -181,9 +182,9 @@ func newWorld(t *testing.T, relays int) *world {
 
 func (w *world) addRelay(cfg Config) *testRelay { return w.addSpeaking(cfg, chat.Dialect{}) }
 
-func (w *world) addSpeaking(cfg Config, d chat.Dialect) *testRelay {
+func (w *world) addSpeaking(cfg Config, d ...dialect.Dialect) *testRelay {
 	f := &filter{Handle: w.store.Broker()}
-	rl := &testRelay{w: w, broker: f, router: New(cfg, f, d)}
+	rl := &testRelay{w: w, broker: f, router: New(cfg, f, d...)}
 	w.relays = append(w.relays, rl)
 	return rl
 }

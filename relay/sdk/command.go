@@ -1,6 +1,6 @@
-// Package sdk has the texts of the protocol that Centrifugo's client SDKs speak: its JSON form,
-// version 2. The package reads a client's line, and writes each reply and each push that a client
-// is sent. It knows no session, no rule and no token.
+// Package sdk is the dialect of Centrifugo's client SDKs: the JSON form of their protocol, version
+// 2. It says what a client's line asks for, judges tokens, and has the texts that clients get. It
+// asks package rules what a client may do.
 //
 // The source is Centrifugo's documented client protocol, and what was seen on the wire between
 // Centrifugo 6.9.1 and its SDKs for JavaScript and Go. Where this package differs from Centrifugo,

@@ -35,6 +35,9 @@ var (
 	errSubs     = &LineError{CloseChannelLimit, "subs", "subs has more than " + strconv.Itoa(MaxSubs) + " channels"}
 )
 
+// lineErrors has each LineError.
+var lineErrors = []*LineError{errJSON, errTrailing, errID, errNoID, errMethod, errField, errChannel, errToken, errSubs}
+
 // Read reads one line of a client: a JSON object without the line feed that ends it. Every error is
 // a *LineError. The time grows with the line's length. It also has up to MaxSubs² comparisons of
 // names. Read allocates little more than the strings and the list of the Command. Data is a part of

@@ -68,6 +68,8 @@ type Fault struct {
 	// Expired is true if the token's age is all that is wrong with it. A newer token of the same
 	// kind would be good.
 	Expired bool
+	// Early is true if the token is not valid yet (nbf), and will be good later.
+	Early bool
 }
 
 // Error returns the text.
@@ -78,7 +80,8 @@ const malformed = "malformed"
 // Judge reads a token and decides about it at the time now. There are three outcomes:
 //
 //   - The token is good: there is no error.
-//   - The token is refused, and the client needs another one: the error is a Fault.
+//   - The token is refused, and the client needs another one: the error is a Fault. If the Fault is
+//     Early, waiting helps, too.
 //   - Nothing can be decided at the moment: the error is no Fault. The same token may be good
 //     later. This does not happen while all keys are in Keys.
 //
@@ -152,7 +155,7 @@ func (j Judge) check(c claims, now time.Time) error {
 	case j.Audience != "" && !slices.Contains(c.audience, j.Audience):
 		return Fault{Text: "aud does not have the audience that is demanded here"}
 	case c.begins != nil && now.Before(c.begins.Add(-leeway)):
-		return Fault{Text: "not yet valid"}
+		return Fault{Text: "not yet valid", Early: c.expires == nil || c.expires.After(*c.begins)}
 	case c.expires != nil && !now.Before(c.expires.Add(leeway)):
 		return Fault{Text: "expired", Expired: true}
 	}

@@ -314,6 +314,32 @@ func TestOnlyAgeIsExpiry(t *testing.T) {
 	}
 }
 
+// TestEarlyTokensAreGoodLater checks which Faults have Early. A token that is wrong in another way
+// too, or that ends before it begins, is never good.
+func TestEarlyTokensAreGoodLater(t *testing.T) {
+	j := Judge{Keys: testKeys, Issuer: "me", Endless: true}
+	const begins = 2000000000
+	for claims, early := range map[string]bool{
+		`"sub":"1","iss":"me","nbf":2000000000`:                  true,
+		`"sub":"1","iss":"me","nbf":2000000000,"exp":2000000001`: true,
+		`"sub":"1","iss":"me","nbf":2000000000,"exp":2000000000`: false,
+		`"sub":"1","iss":"me","nbf":2000000000,"exp":1`:          false,
+		`"sub":"1","iss":"you","nbf":2000000000`:                 false,
+		`"iss":"me","nbf":2000000000`:                            false,
+		`"sub":"1","iss":"me","nbf":1,"exp":2`:                   false,
+		`"sub":"1","iss":"me","nbf":2000000000,"info":7,"aud":7`: false,
+	} {
+		token := rawToken(plainHeader, "{"+claims+"}")
+		_, err := j.Judge(token, now)
+		if fault, ok := errors.AsType[Fault](err); !ok || fault.Early != early {
+			t.Errorf("%s: %#v", claims, err)
+		}
+		if _, err := j.Judge(token, time.Unix(begins, 0)); early && err != nil {
+			t.Errorf("%s, later: %v", claims, err)
+		}
+	}
+}
+
 // TestTheLeewayIsAddedOnlyWhereItIsNeeded checks Until around the end of a token.
 func TestTheLeewayIsAddedOnlyWhereItIsNeeded(t *testing.T) {
 	exp := now.Unix()

@@ -1,0 +1,68 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// client is what the router knows of a session that its edge told as a link.Client, besides what it
+// knows of every session.
+type client struct {
+	open      bool   // the edge vouches for the user
+	confirmed bool   // its connect is confirmed
+	until     int64  // end of its permission, in Unix seconds; 0: none
+	keep      []byte // the session's keep
+	keeps     []kept // the keeps of its memberships that are not empty, unordered
+	bytes     int    // of its keeps, see edge.tables.keeps
+}
+
+// kept is the keep of a membership.
+type kept struct {
+	follower *follower
+	keep     []byte
+}
+
+// row returns s as its edge would tell it now. s was told as a link.Client.
+func (c *client) row(s *session) link.Client {
+	return link.Client{ID: s.id, Confirmed: c.confirmed, Open: c.open, Until: c.until, User: s.user, Keep: c.keep}
+}
+
+// keepAt returns the keep of the membership at f, or nil.
+func (c *client) keepAt(f *follower) []byte {
+	for _, k := range c.keeps {
+		if k.follower == f {
+			return k.keep
+		}
+	}
+	return nil
+}
+
+// setKeep replaces the keep of the membership of s at f. s must be bound at f. Without a keep the
+// row of a membership is as it is for a session of the chat.
+func (r *Router) setKeep(s *session, f *follower, keep []byte) {
+	c, t, name := s.peek().client, &s.edge.tables, f.topic.name
+	if c == nil {
+		return
+	}
+	was := c.keepAt(f)
+	if len(was) > 0 {
+		c.keeps = slices.DeleteFunc(c.keeps, func(k kept) bool { return k.follower == f })
+		t.grouped -= rowCost + len(name)
+	}
+	if len(keep) > 0 {
+		c.keeps = append(c.keeps, kept{f, keep})
+		t.grouped += rowCost + len(name)
+	}
+	if len(c.keeps) == 0 {
+		c.keeps = nil
+	}
+	t.count(c, len(keep)-len(was))
+	t.bindingHash ^= link.BindingHashKeep(s.id, name, was) ^ link.BindingHashKeep(s.id, name, keep)
+}
+
+// count notes that the keeps of c have more bytes than before, or less.
+func (t *tables) count(c *client, more int) {
+	c.bytes += more
+	t.keeps += more
+}

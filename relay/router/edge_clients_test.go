@@ -1,0 +1,112 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// This file has what a testEdge does for clients of SDKs. They speak the dialect of lines_test.go.
+
+// guest adds a session that is told as a Client, and is not confirmed.
+func (e *testEdge) guest(id uint64) { e.tellClient(link.Client{ID: id}) }
+
+func (e *testEdge) tellClient(c link.Client) {
+	e.sessions[c.ID] = link.Session{ID: c.ID, User: c.User}
+	e.clients[c.ID] = c
+	e.heard++
+	e.send(c)
+}
+
+// client adds a session that is confirmed in the tables already, and a member of some topics.
+func (e *testEdge) client(id uint64, user string, topics ...protocol.Topic) {
+	e.sessions[id] = link.Session{ID: id, User: user}
+	e.clients[id] = link.Client{ID: id, User: user, Confirmed: true}
+	for _, t := range topics {
+		if e.topics[t] == nil {
+			e.topics[t] = &heldTopic{}
+		}
+		e.topics[t].members = append(e.topics[t].members, id)
+	}
+}
+
+// keepRows returns the Keeps that the edge tells.
+func (e *testEdge) keepRows() (rows []any) {
+	for _, id := range sorted(e.clients) {
+		for _, name := range sorted(e.topics) {
+			if keep := e.keeps[ofMember{id, name}]; len(keep) > 0 && slices.Contains(e.topics[name].members, id) {
+				rows = append(rows, link.Keep{Session: id, Topic: name, Keep: keep})
+			}
+		}
+	}
+	return rows
+}
+
+// setKeep notes the keep of a membership.
+func (e *testEdge) setKeep(id uint64, name protocol.Topic, keep []byte) {
+	delete(e.keeps, ofMember{id, name})
+	if _, ok := e.sessions[id]; ok && len(keep) > 0 {
+		e.keeps[ofMember{id, name}] = slices.Clone(keep)
+	}
+}
+
+func (e *testEdge) unbind(name protocol.Topic, id uint64) {
+	delete(e.keeps, ofMember{id, name})
+	h := e.topics[name]
+	h.members = without(h.members, id)
+}
+
+// give gives the members of a topic the text of their form.
+func (e *testEdge) give(h *heldTopic, except string, texts []link.Rendering) {
+	for _, id := range h.members {
+		form := link.FormChat
+		if _, client := e.clients[id]; client {
+			form = link.FormJSON
+		}
+		i := slices.IndexFunc(texts, func(t link.Rendering) bool { return t.Form == form })
+		if e.dead[id] || i < 0 || form == link.FormChat && except != "" && e.sessions[id].User == except {
+			continue
+		}
+		e.received[id] = append(e.received[id], string(texts[i].Text))
+	}
+}
+
+// takeOfClient takes a frame about a session that was told as a Client.
+func (e *testEdge) takeOfClient(t link.Type, body []byte) {
+	if e.early {
+		e.w.t.Errorf("%s: frame %x on a link without the feature", e.node, t)
+	}
+	switch t {
+	case link.TypeConfirmed:
+		f := must(link.ParseConfirmed(body))
+		if c, ok := e.clients[f.Session]; ok {
+			c.Confirmed, c.User, c.Until, c.Keep = true, f.User, f.Until, slices.Clone(f.Keep)
+			e.clients[f.Session] = c
+			e.sessions[f.Session] = link.Session{ID: f.Session, User: f.User}
+		}
+		for _, ch := range f.Channels {
+			e.bind(ch.Topic, f.Session)
+			e.setKeep(f.Session, e.names[ch.Topic], ch.Keep)
+		}
+		e.answer(f.Number, f.Session, f.Text)
+	case link.TypeRefreshed:
+		f := must(link.ParseRefreshed(body))
+		if c, ok := e.clients[f.Session]; ok {
+			c.Until, c.Keep = f.Until, slices.Clone(f.Keep)
+			e.clients[f.Session] = c
+		}
+		e.answer(f.Number, f.Session, f.Text)
+	case link.TypeBound:
+		f := must(link.ParseBound(body))
+		e.bind(f.Topic, f.Session)
+		e.setKeep(f.Session, e.names[f.Topic], f.Keep)
+		e.answer(f.Number, f.Session, f.Text)
+	case link.TypeAnswered:
+		f := must(link.ParseAnswered(body))
+		e.answerOnce(link.Joined{Number: f.Number, Session: f.Session, Granted: true, Text: f.Text})
+	case link.TypeClose:
+		f := must(link.ParseClose(body))
+		e.closes[f.Session] = append(e.closes[f.Session], f)
+	}
+}

@@ -1,0 +1,166 @@
+package sdk
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/relay/rules"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/token"
+)
+
+// pingEvery is the time in seconds between two pings that edges send. Clients wait for them.
+const pingEvery = 25
+
+// connect confirms a guest, or ends its session.
+func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.Command {
+	var claims token.Claims
+	if !s.Open {
+		if c.Token == "" {
+			return closing(CloseBadRequest)
+		}
+		var err error
+		if claims, err = d.Tokens.Judge(c.Token, now); err != nil {
+			return refusedToken(c.ID, err)
+		}
+		s.User = claims.Subject
+		if d.checkUser(s.User) != nil {
+			return closing(CloseInvalidToken)
+		}
+	}
+	k := newKeep(s.Instance, claims.Info, claims.Channels)
+	subs, end := d.channels(s, k, claims.Channels, c)
+	if end != nil {
+		return *end
+	}
+	t := &dialect.Terms{User: s.User, Until: untilOf(claims), Keep: k.encode()}
+	for i := range subs {
+		t.Topics = append(t.Topics, dialect.Binding{Topic: protocol.Topic(subs[i].Channel)})
+	}
+	return dialect.Command{Verb: dialect.Confirm, Terms: t, Text: string(AppendConnect(nil, c.ID, &ConnectResult{
+		Client: clientID(s), Version: d.Version, TTL: ttlOf(t.Until, now), Subs: subs, Ping: pingEvery, Pong: true,
+	}))}
+}
+
+// refusedToken returns the end of a guest whose token is not good. After some of the errors the SDK
+// connects anew by itself.
+func refusedToken(id uint32, err error) dialect.Command {
+	fault, refused := errors.AsType[token.Fault](err)
+	switch {
+	case !refused || fault.Early: // the same token may be good later
+		return ended(id, ErrorInternal)
+	case fault.Expired: // the SDK asks for a newer token
+		return ended(id, ErrorTokenExpired)
+	}
+	return closing(CloseInvalidToken)
+}
+
+// ended returns the end of a guest whose connect is answered with an error. There is no close
+// frame, since SDKs close the connection after such an answer.
+func ended(id uint32, code ErrorCode) dialect.Command {
+	p := failed(id, code)
+	p.Verb, p.Terms = dialect.Close, &dialect.Terms{}
+	return p
+}
+
+// channels returns the channels to which the server subscribes a client at its connect: that of its
+// user, those that its token names, and those that the client asks for. Channels that it may not
+// read are left out. The result end is not nil if the connect is refused.
+func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command) (subs []ServerSub, end *dialect.Command) {
+	add := func(channel string) *ServerSub {
+		i := slices.IndexFunc(subs, func(sub ServerSub) bool { return sub.Channel == channel })
+		if i < 0 {
+			i, subs = len(subs), append(subs, ServerSub{Channel: channel})
+		}
+		return &subs[i]
+	}
+	if own := string(protocol.UserTopic(s.User)); d.judge(s, k, own, rules.Read) == rules.Yes {
+		add(own)
+	}
+	for _, channel := range named {
+		switch v := d.judge(s, k, channel, rules.Read); v {
+		case rules.Yes:
+			add(channel)
+		case rules.Unknown, rules.NoChannel:
+			refused := ended(c.ID, errorOfVerdict(v))
+			return nil, &refused
+		}
+	}
+	for _, sub := range c.Subs {
+		switch d.judge(s, k, sub.Channel, rules.Read) {
+		case rules.Yes:
+			add(sub.Channel).WasRecovering = sub.Recover
+		case rules.Unknown, rules.NoChannel:
+			refused := closing(CloseBadRequest)
+			return nil, &refused
+		}
+	}
+	if len(subs) > MaxChannels {
+		refused := closing(CloseChannelLimit)
+		return nil, &refused
+	}
+	return subs, nil
+}
+
+// refresh lengthens the permission of a session. It never answers with a temporary error, on which
+// the SDK for Go can block for ever. A token that names other channels ends the session: its client
+// then connects anew, with that token.
+func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) dialect.Command {
+	if s.Open {
+		return dialect.Command{Text: string(AppendRefresh(nil, c.ID, 0))}
+	}
+	claims, err := d.Tokens.Judge(c.Token, now)
+	if err != nil {
+		return closing(closeOfToken(err))
+	}
+	if claims.Subject != s.User {
+		return closing(CloseInvalidToken)
+	}
+	renewed := newKeep(s.Instance, claims.Info, claims.Channels)
+	if !bytes.Equal(renewed.marks, k.marks) {
+		return closing(CloseInsufficientState)
+	}
+	t := &dialect.Terms{Until: untilOf(claims), Keep: renewed.encode()}
+	return dialect.Command{Verb: dialect.Renew, Terms: t, Text: string(AppendRefresh(nil, c.ID, ttlOf(t.Until, now)))}
+}
+
+// closeOfToken says how a session ends whose refresh has brought a token that is not good.
+func closeOfToken(err error) CloseCode {
+	fault, refused := errors.AsType[token.Fault](err)
+	switch {
+	case !refused:
+		return CloseInternal
+	case fault.Expired, fault.Early:
+		return CloseExpired
+	}
+	return CloseInvalidToken
+}
+
+// checkUser returns an error if no token may name the user.
+func (d Dialect) checkUser(id string) error {
+	if d.StrictIDs {
+		return protocol.CheckStrictID(id)
+	}
+	return protocol.CheckID(id)
+}
+
+// untilOf returns the end of a token in Unix seconds; 0: none.
+func untilOf(c token.Claims) int64 {
+	if c.Until.IsZero() {
+		return 0
+	}
+	return c.Until.Unix()
+}
+
+// ttlOf returns the seconds until a session's permission ends; 0: never. It returns 1 at least,
+// since SDKs that must refresh at once do so without a pause.
+func ttlOf(until int64, now time.Time) uint32 {
+	if until == 0 {
+		return 0
+	}
+	return uint32(min(max(until-now.Unix(), 1), math.MaxUint32))
+}

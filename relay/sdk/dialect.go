@@ -1,0 +1,75 @@
+package sdk
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/relay/rules"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+	"github.com/edgerelay/edgerelay/shared/token"
+)
+
+// Dialect is the SDKs' protocol as a relay speaks it.
+type Dialect struct {
+	// Tokens judges the tokens of connects and refreshes. It should be Endless, since tokens of
+	// Centrifugo need no exp. A session whose edge asks for no token is not judged.
+	Tokens token.Judge
+	// Rules say what the user of a session may read and write. They do not judge a command that was
+	// granted on an earlier link, nor an unsubscribe.
+	Rules rules.Rules
+	// StrictIDs refuses users, and channels of users and groups, whose ids protocol.CheckStrictID
+	// does not allow. It judges what Rules judge.
+	StrictIDs bool
+	// Version is what clients are told of the relay's build. It is not empty.
+	Version string
+}
+
+var _ dialect.Dialect = Dialect{}
+
+// MaxChannels is the greatest number of channels of one session. The one of its own user counts.
+const MaxChannels = 128
+
+var errSession = errors.New("a session of an SDK with a user or a keep that cannot be")
+
+// Check implements dialect.Dialect. It permits a keep of a version that it does not know, see
+// errVersion.
+func (Dialect) Check(s dialect.Session) error {
+	known := s.Confirmed || s.Open // only a guest whose token is not judged yet has no user
+	if known && protocol.CheckID(s.User) != nil || !known && s.User != "" {
+		return errSession
+	}
+	if _, err := readKeep(s.Keep); err != nil && err != errVersion {
+		return errSession
+	}
+	return nil
+}
+
+// Topics implements dialect.Dialect. There are none before the connect is confirmed.
+func (Dialect) Topics(dst []protocol.Topic, _ dialect.Session) []protocol.Topic { return dst }
+
+// Lost implements dialect.Dialect. The protocol has no text that tells a loss.
+func (Dialect) Lost(protocol.Topic) []byte { return nil }
+
+// Order implements dialect.Dialect.
+func (Dialect) Order() dialect.Order { return dialect.ByTopic }
+
+// MaxTopics implements dialect.Dialect.
+func (Dialect) MaxTopics() int { return MaxChannels }
+
+// The kind of a command is its Method, or one of these.
+const (
+	kindInvalid   uint8 = 0 // a line at the wrong time
+	kindForbidden       = uint8(methods)
+	kindUnread          = uint8(methods) + 1 // of the first of lineErrors; the others follow
+)
+
+// Kinds implements dialect.Dialect.
+func (Dialect) Kinds() []string {
+	kinds := append(slices.Clone(methodNames[:]), "forbidden")
+	kinds[kindInvalid] = "invalid"
+	for _, err := range lineErrors {
+		kinds = append(kinds, "invalid_"+err.Label)
+	}
+	return kinds
+}

@@ -1,0 +1,152 @@
+package sdk
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/relay/rules"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// Parse implements dialect.Dialect. The token of a connect or a refresh costs most of the time. It
+// has at most token.MaxBytes.
+//
+// A command that was granted on an earlier link is a publish: nothing else is ever granted. It is
+// published even if the keep cannot be read.
+func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again bool) dialect.Command {
+	c, err := Read(frame)
+	if line, is := errors.AsType[*LineError](err); is {
+		p := closing(line.Close)
+		p.Kind = kindUnread + uint8(slices.Index(lineErrors, line))
+		return p
+	}
+	if s.Confirmed == (c.Method == Connect) { // of the commands, the first alone is a connect
+		return closing(CloseBadRequest)
+	}
+	p := d.ask(s, now, &c, again)
+	p.Tag = c.ID
+	if p.Kind != kindForbidden {
+		p.Kind = uint8(c.Method)
+	}
+	return p
+}
+
+// ask returns what a command asks for, without Tag. Kind is kindForbidden or zero.
+func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) dialect.Command {
+	if c.Method == Connect {
+		return d.connect(s, now, c)
+	}
+	k, err := readKeep(s.Keep)
+	if err != nil && !again { // errVersion, since Check permits nothing else
+		return closing(CloseForceReconnect)
+	}
+	if code := c.Refused(); code != 0 {
+		return failed(c.ID, code)
+	}
+	switch c.Method {
+	case Subscribe:
+		return d.subscribe(s, k, c)
+	case Unsubscribe:
+		return unsubscribe(c)
+	case Publish:
+		return d.publish(s, k, c, again)
+	case Send:
+		return closing(CloseNotAvailable)
+	case Refresh:
+		return d.refresh(s, k, now, c)
+	case SubRefresh: // no subscription has a token
+		return failed(c.ID, ErrorPermissionDenied)
+	}
+	return failed(c.ID, ErrorNotAvailable)
+}
+
+// subscribe ignores the token of a subscription. So a client may read what it may read without it.
+func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Command {
+	if v := d.judge(s, k, c.Channel, rules.Read); v != rules.Yes {
+		return forbidden(c.ID, v)
+	}
+	if c.Recover && c.Flag&2 != 0 {
+		return failed(c.ID, ErrorUnrecoverablePosition) // nothing can be recovered
+	}
+	return dialect.Command{
+		Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: &dialect.Terms{},
+		Text: string(AppendSubscribe(make([]byte, 0, replySize), c.ID, &SubscribeResult{WasRecovering: c.Recover})),
+	}
+}
+
+// unsubscribe judges nothing, so a member may always leave.
+func unsubscribe(c *Command) dialect.Command {
+	t := protocol.Topic(c.Channel)
+	if !t.Valid() { // nobody is a member
+		return dialect.Command{Text: string(AppendUnsubscribe(nil, c.ID))}
+	}
+	return dialect.Command{Verb: dialect.Unbind, Topic: t}
+}
+
+func (d Dialect) publish(s dialect.Session, k keep, c *Command, again bool) dialect.Command {
+	verb, t := dialect.Publish, protocol.Topic(c.Channel)
+	if !again {
+		switch v := d.judge(s, k, c.Channel, rules.Write); v {
+		case rules.Yes:
+		case rules.IfMember:
+			verb = dialect.MemberPublish
+		default:
+			return forbidden(c.ID, v)
+		}
+	}
+	said := protocol.Content{From: s.User, Client: clientID(s), Info: string(k.info)}
+	if said.SetData(c.Data) != nil || !t.Valid() {
+		return failed(c.ID, ErrorBadRequest)
+	}
+	return dialect.Command{
+		Verb: verb, Fixed: t == protocol.All, Answered: true, Topic: t, Text: said.Msg, Terms: &dialect.Terms{Said: said},
+	}
+}
+
+// judge says whether the user of a session may do something on a channel.
+func (d Dialect) judge(s dialect.Session, k keep, channel string, a rules.Action) rules.Verdict {
+	t := protocol.Topic(channel)
+	if d.StrictIDs && (t.IsUser() || t.IsGroup()) && protocol.CheckStrictID(t.Name()) != nil {
+		return rules.NoChannel
+	}
+	who := rules.Who{User: s.User, Open: s.Open}
+	v := d.Rules.Judge(who, channel, a)
+	if v == rules.No && k.names(s.Instance, channel) {
+		named := []rules.Pattern{rules.Named(channel)}
+		who.Read, who.Write = named, named
+		v = d.Rules.Judge(who, channel, a)
+	}
+	return v
+}
+
+// closing returns the end of a session, with a close frame.
+func closing(code CloseCode) dialect.Command {
+	return dialect.Command{Verb: dialect.Close, Text: code.Reason(), Terms: &dialect.Terms{Code: uint16(code)}}
+}
+
+// failed returns a command that is answered with an error, and has no effect.
+func failed(id uint32, code ErrorCode) dialect.Command {
+	return dialect.Command{Text: string(AppendError(make([]byte, 0, replySize), id, code))}
+}
+
+// forbidden is failed for a command that the rules do not permit.
+func forbidden(id uint32, v rules.Verdict) dialect.Command {
+	p := failed(id, errorOfVerdict(v))
+	if v != rules.NoChannel {
+		p.Kind = kindForbidden
+	}
+	return p
+}
+
+// errorOfVerdict returns the error for a verdict that does not permit a command.
+func errorOfVerdict(v rules.Verdict) ErrorCode {
+	switch v {
+	case rules.Unknown:
+		return ErrorUnknownChannel
+	case rules.NoChannel:
+		return ErrorBadRequest
+	}
+	return ErrorPermissionDenied
+}

@@ -1,0 +1,163 @@
+package sdk
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+)
+
+// parts returns the recorded lines of both sides, by the heading above them.
+func parts(t *testing.T) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/recorded.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, heading := map[string][]string{}, ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if is, ok := strings.CutPrefix(line, "# "); ok {
+			heading = is
+			continue
+		}
+		parts[heading] = append(parts[heading], line)
+	}
+	return parts
+}
+
+// plainText returns a recorded text, or one of ours, as words. Left out is what belongs to resume,
+// by which clients recover what they missed. The ids of clients become "c".
+func plainText(t *testing.T, text string) string {
+	t.Helper()
+	if strings.HasPrefix(text, "close ") {
+		return text
+	}
+	var strip func(v any) any
+	strip = func(v any) any {
+		m, is := v.(map[string]any)
+		if !is {
+			return v
+		}
+		for name, value := range m {
+			switch name {
+			case "recoverable", "positioned", "epoch", "offset", "recovered", "publications":
+				delete(m, name)
+			case "client":
+				m[name] = "c"
+			default:
+				m[name] = strip(value)
+			}
+		}
+		return m
+	}
+	var v any
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return fmt.Sprint(strip(v))
+}
+
+var ttlIn = regexp.MustCompile(`"ttl":(\d+)`)
+
+// recordedReplies returns what the server sent for a line: the reply, and the push of a publish or
+// the close after a send. The parameter behind has the lines that were recorded behind it.
+func recordedReplies(line string, behind []string) (replies []string) {
+	c, _ := Read([]byte(line))
+	for _, text := range behind {
+		text, is := strings.CutPrefix(text, "<- ")
+		switch {
+		case !is:
+		case c.Method == Send && strings.HasPrefix(text, "close "):
+			return []string{text}
+		case c.Method == Publish && strings.Contains(text, `"info":`) && len(replies) == 0:
+			replies = append(replies, text)
+		case c.Method != Send && strings.HasPrefix(text, fmt.Sprintf(`{"id":%d,`, c.ID)):
+			return append(replies, text)
+		}
+	}
+	return nil
+}
+
+// TestRecordedConversations plays what SDKs sent, with tokens that explain the answers. The
+// answers, and the pushes of what the SDKs published, must be those of Centrifugo, but for resume.
+// All commands take effect at once. Left out are subscribes with tokens of their own.
+func TestRecordedConversations(t *testing.T) {
+	d := withRules(t, "tok:* read=token write=token; news* read=any write=any; hist:* read=any write=any")
+	d.Version = "0.0.0 OSS"
+	recorded := parts(t)
+	for heading, most := range map[string]int{
+		"Connect, two subscribes, publish":                 12,
+		"Reconnect with recovery of 3 missed publications": 8,
+		"Token expiry with refresh":                        10,
+		"Subscription tokens":                              4,
+		"rpc that is not available, and send":              6,
+		"Server restart (SIGTERM, then started again; memory engine, so the stream is new)": 8,
+	} {
+		t.Run(heading, func(t *testing.T) {
+			s, played := guest, 0
+			for i, line := range recorded[heading] {
+				line, is := strings.CutPrefix(line, "-> ")
+				own := strings.Contains(line, `"channel"`) && strings.Contains(line, `"token"`)
+				if !is || own || strings.HasPrefix(line, "close ") {
+					continue
+				}
+				if strings.Contains(line, `"connect":`) {
+					s = guest // of a new socket
+				}
+				want := recordedReplies(line, recorded[heading][i+1:])
+				got := d.play(&s, strings.ReplaceAll(line, "<jwt>", signed(claimsFor(want))))
+				for _, texts := range [][]string{want, got} {
+					for i := range texts {
+						texts[i] = plainText(t, texts[i])
+					}
+				}
+				if played++; !slices.Equal(got, want) {
+					t.Errorf("%s is answered\n%q, want\n%q", line, got, want)
+				}
+			}
+			if played != most {
+				t.Errorf("%d lines were played, want %d", played, most)
+			}
+		})
+	}
+}
+
+// claimsFor returns the claims of a token for a command that has these replies.
+func claimsFor(replies []string) string {
+	claims := `{"sub":"alice","info":{"name":"Alice"}`
+	switch all := strings.Join(replies, ""); {
+	case strings.Contains(all, "token expired"):
+		claims += `,"exp":1000`
+	case ttlIn.MatchString(all):
+		ttl, _ := strconv.Atoi(ttlIn.FindStringSubmatch(all)[1])
+		claims += fmt.Sprintf(`,"exp":%d`, now.Unix()+int64(ttl))
+	}
+	return claims + "}"
+}
+
+// play returns what a client gets for a line. It confirms the session if the line is a connect.
+func (d Dialect) play(s *dialect.Session, line string) (texts []string) {
+	p := d.Parse(*s, now, []byte(line), false)
+	switch {
+	case p.Verb == dialect.Nothing, p.Verb == dialect.Close && p.Terms.Code == 0:
+		return []string{p.Text}
+	case p.Verb == dialect.Close:
+		return []string{words(d, *s, &p)}
+	case p.Verb == dialect.Confirm:
+		s.Confirmed, s.User, s.Until, s.Keep = true, p.Terms.User, p.Terms.Until, p.Terms.Keep
+	case p.Verb == dialect.Renew:
+		s.Until, s.Keep = p.Terms.Until, p.Terms.Keep
+	case p.Verb == dialect.Publish:
+		c := d.Content(*s, &p)
+		text, _ := d.Render(nil, p.Topic, &c)
+		texts = append(texts, string(text))
+	}
+	return append(texts, string(d.Answer(*s, &p, dialect.Verdict{})))
+}
