@@ -13,7 +13,7 @@ import (
 // Auth checks whether a client may connect as the user that the request's path names. The zero Auth
 // admits nobody.
 type Auth struct {
-	// Open admits a client under the id in its path, without a token.
+	// Open admits each client without a token, under the id in the path of its request.
 	Open bool
 	// Tokens judges the tokens of requests.
 	Tokens token.Judge
@@ -35,8 +35,9 @@ var (
 	errOtherUser = errors.New("sub is not the id in the path")
 )
 
-// check returns the time until which the client may stay connected as user. The zero time means for
-// ever. One valid token of the request is enough. The error's text may be shown to the client.
+// check returns the time until which the client may stay connected as the given user. The zero time
+// means for ever. It is enough that one token of the request is valid. The error's text may be
+// shown to the client.
 func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	if a.Open {
 		return time.Time{}, nil
@@ -60,7 +61,7 @@ func (a Auth) check(r *http.Request, user string) (until time.Time, err error) {
 	return time.Time{}, errors.New(strings.Join(faults, "; "))
 }
 
-// offer is a token of a request. source names where the request carried it.
+// offer is a token of a request. The field source names the part of the request that has the token.
 type offer struct{ source, text string }
 
 // offered returns the request's tokens in the order in which they are tried. The subprotocol comes

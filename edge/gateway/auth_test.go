@@ -33,7 +33,7 @@ func TestW7_EachTokenThatIsThereIsTried(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		r    *http.Request
-		says []string // none: admitted
+		says []string // parts of the refusal; none: the client is admitted
 	}{
 		{"a proxy's Authorization", request("bearer, "+good, "", "Bearer "+other), nil},
 		{"a proxy's malformed Authorization", request("bearer, "+good, "", "Bearer x"), nil},

@@ -19,7 +19,8 @@ func (k *clock) set(s *Session, due time.Duration) {
 	k.wheel.set(&s.timer, due)
 }
 
-// hasten sets the session's timer to due, unless the timer is set to due or earlier already.
+// hasten sets the session's timer to the given time, unless the timer is already set to that time
+// or to an earlier one.
 func (k *clock) hasten(s *Session, due time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -57,8 +58,8 @@ func (v *Server) tick(now time.Duration) {
 // and the monotonic clock may stand still. beat records the difference of the two clocks, which
 // Server.expires reads.
 //
-// If a call of beat is late by timing.Suspended or more, by either clock, beat calls resume. Each
-// call of beat then calls tick and starts the writers. The writers are started even while an
+// If a call of beat is late by timing.Suspended or more, by either clock, beat calls resume first.
+// In any case beat calls tick, and then starts the writers. The writers are started even while an
 // unfinished batch of the link holds messages back.
 func (v *Server) beat(wall time.Time, now time.Duration) {
 	v.wallGain.Store(int64(v.wallSince(wall) - now))
@@ -88,8 +89,8 @@ func (v *Server) lastSeen(c *conn) time.Duration {
 	return time.Duration(max(c.seen.Load(), v.resumed.Load()))
 }
 
-// wallSince returns the time from v.start to the moment wall by the wall clock, longestStay at
-// most.
+// wallSince returns the duration from v.start to the time in the parameter wall, by the wall clock.
+// The result is at most longestStay.
 func (v *Server) wallSince(wall time.Time) time.Duration {
 	return min(wall.Round(0).Sub(v.start.Round(0)), longestStay)
 }
@@ -107,8 +108,8 @@ func (v *Server) expires(c *conn) time.Duration {
 
 // startMessageTimer records that the reader waits for the remainder of a message or of a control
 // frame. It sets the session's timer to the message's deadline, unless the timer is due earlier.
-// When the message is complete, the timer stays set. The check that the timer causes then has
-// nothing to do for that message. Only the reader calls startMessageTimer.
+// The timer stays set when the message is complete. Once the timer fires, check finds nothing to do
+// for that message. Only the reader calls startMessageTimer.
 func (v *Server) startMessageTimer(c *conn) {
 	now := v.now()
 	c.awaitedSince.Store(int64(now))
@@ -231,9 +232,9 @@ func newWheel() *wheel {
 	return w
 }
 
-// set makes t fire when due has come, with the precision of wheelTick. If step has visited the tick
-// of due already, t fires in the tick after the last visited one. A timer that was set before is
-// moved.
+// set makes t fire at the given time, with the precision of wheelTick. If step has already visited
+// the tick of that time, t fires in the tick after the last visited one. If t was set already, set
+// moves it.
 func (w *wheel) set(t *timer, due time.Duration) {
 	w.stop(t)
 	t.due = due
@@ -252,8 +253,8 @@ func (w *wheel) stop(t *timer) {
 	t.prev, t.next = nil, nil
 }
 
-// step visits the slots of the ticks up to now that it has not visited yet. It stops the timers in
-// these slots that are due, and appends their sessions to fired.
+// step visits the ticks after w.tick, up to the present tick. In the slots of these ticks it stops
+// the timers that are due, and appends their sessions to the slice fired.
 func (w *wheel) step(now time.Duration, fired []*Session) []*Session {
 	to := int64(now / wheelTick)
 	from := max(w.tick+1, to-wheelSlots+1) // visits no slot twice

@@ -152,8 +152,7 @@ func TestATokenExpiresByEitherClock(t *testing.T) {
 	type moment struct{ wall, now time.Duration } // times since the connect
 	for _, c := range []struct {
 		what string
-		// The field before is a moment at which the session still goes on. The field end is a
-		// moment at which it has ended.
+		// At the first of these two moments the session still goes on. At the second it has ended.
 		before, end moment
 		steps       []moment
 	}{

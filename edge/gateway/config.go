@@ -38,8 +38,8 @@ type Config struct {
 	Origins   []string // foreign origins that may connect, see CheckOriginPattern
 	Auth      Auth     // who may connect, and as which user
 	StrictIDs bool     // names in a path must pass protocol.CheckStrictID
-	// Replay is set behind Fly's proxy. A 503 answer then asks the proxy to try another machine,
-	// unless the request was replayed before.
+	// Replay says that Fly's proxy is in front of this edge. A 503 answer then asks the proxy to
+	// try another machine, unless the request has been replayed already.
 	Replay bool
 
 	Metrics prometheus.Registerer // nil: metrics are not registered
@@ -56,7 +56,7 @@ const (
 	// roomWait.
 	roomWait     = 2 * time.Second
 	closeWait    = 3 * time.Second        // time for a client to answer a close frame
-	lingerMost   = 4 << 20                // most bytes that conn.linger discards
+	lingerMost   = 4 << 20                // largest number of bytes that conn.linger discards
 	shutdownWait = 250 * time.Millisecond // time for a client to answer after Server.Close
 	retryAfter   = "2"                    // seconds, sent with every 503 and 429
 )

@@ -13,8 +13,8 @@ import (
 )
 
 // The cases of this file are the RFC 6455 cases by which servers are usually measured, with their
-// customary numbers. An echo takes the place of the relay. The chat differs from an echo in these
-// points, and the cases follow the chat:
+// customary numbers. In place of a relay there is an upstream that sends each message back. A case
+// expects what a plain echo server would do, except in these points:
 //   - A binary message is taken as text. It must be UTF-8 and loses zero bytes at its end. Its
 //     echo is a text message.
 //   - A message has at most EDGE_MAX_MESSAGE bytes, which is 64 KiB here.
@@ -27,8 +27,8 @@ type conformanceCase struct {
 	chop int      // largest size of a write, in bytes; 0: no bound
 	want []string // frames, each as its first byte and its payload
 	// ends is the code of the close frame that the server sends in the end. If ends is 0, the
-	// session goes on after the frames in want. The method run then closes it as a client, and the
-	// server must answer with the same code.
+	// server sends none by itself. The method run then sends a close frame with the code 1000, and
+	// the server must answer with 1000 too.
 	ends int
 }
 
@@ -36,7 +36,8 @@ type conformanceCase struct {
 func text(s string) string { return string([]byte{textByte}) + s }
 func pong(s string) string { return string([]byte{pongByte}) + s }
 
-// frameOf returns a frame of the client. The key depends on the first byte and the length.
+// frameOf returns a frame of the client. The masking key depends on the frame's first byte and on
+// the length of the payload.
 func frameOf(first byte, payload string) string {
 	key := uint32(0x9e3779b9) * uint32(len(payload)+int(first)+1)
 	return maskedWith(key, first, payload)
@@ -99,7 +100,8 @@ func (c *conformanceCase) run(t *testing.T, g *gateway) {
 	client.wantEnd(c.ends)
 }
 
-// chopped cuts s into pieces of size bytes; a size of 0 means one piece.
+// chopped cuts s into pieces of the given size in bytes. If the size is 0, it returns s as one
+// piece.
 func chopped(s string, size int) (pieces []string) {
 	if size == 0 {
 		return []string{s}
@@ -127,8 +129,8 @@ func (c *rawClient) wantEnd(code int) {
 	c.Conn.(*net.TCPConn).CloseWrite()
 }
 
-// framingCases are the cases 1.*. Most of them are messages of the lengths at which the header
-// changes, whole and in pieces.
+// framingCases are the cases 1.*. Most of them send a message whose length is near a limit at which
+// the header takes another form. Each such message is written once whole, and once in pieces.
 func framingCases() (cases []conformanceCase) {
 	for _, kind := range []struct {
 		number string
@@ -243,8 +245,8 @@ func reservedCases() (cases []conformanceCase) {
 	return cases
 }
 
-// fragmentCases are the cases 5.*. Each case comes in one write, in a write for each frame, and
-// byte by byte.
+// fragmentCases are the cases 5.*. Each case is sent in three ways: with a write for each frame, in
+// one write, and byte by byte.
 func fragmentCases() (cases []conformanceCase) {
 	ping, end := frameOf(final|opPing, "ping"), frameOf(final|opContinuation, "two")
 	one := frameOf(opText, "one")
@@ -300,7 +302,7 @@ var (
 	utf8Bad = []string{
 		// Continuation bytes without a beginning, one and many.
 		"\x80", "\xbf", "\x80\xbf", "\x80\xbf\x80", "\x80\xbf\x80\xbf", "\x80\xbf\x80\xbf\x80\xbf", "Hello\x80",
-		// Beginnings without their continuation, and a long text with a surrogate in it.
+		// Sequences whose last bytes are missing, and a long text with a surrogate in it.
 		"\xc2 ", "\xdf ", "\xe0 ", "\xef ", "\xf0 ", "\xf4 ", "\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
 		"\xc2", "\xdf", "\xe0\xa0", "\xef\xbf", "\xf0\x90\x80", "\xf4\x8f\xbf", "\xc2\xe0\xa0\xf0\x90\x80",
 		// Bytes that never occur in UTF-8.
@@ -317,9 +319,9 @@ var (
 	}
 )
 
-// utf8Cases are the cases 6.*. Each text comes in one frame, and in a fragment for each byte.
-// Invalid text is refused at the byte that makes it invalid, before the remainder of the message
-// comes. Valid text is accepted wherever it is cut.
+// utf8Cases are the cases 6.*. Each text is sent in two ways: in one frame, and with a fragment for
+// each byte. Invalid text is refused at the byte that makes it invalid, before the remainder of the
+// message comes. Valid text is accepted wherever it is cut.
 func utf8Cases() (cases []conformanceCase) {
 	for i, s := range utf8Good {
 		name := fmt.Sprintf("6.2.%d %+q", i, s)
@@ -371,8 +373,8 @@ func inFragments(s string, last bool) (frames []string) {
 	return frames
 }
 
-// firstWrong returns the length of the shortest beginning of s that cannot begin any text. It
-// returns 0 if there is no such beginning.
+// firstWrong returns the length of the shortest prefix of s with which no UTF-8 text begins. It
+// returns 0 if there is no such prefix.
 func firstWrong(s string) int {
 	for n := 1; n <= len(s); n++ {
 		if !canBecomeUTF8(s[:n]) {

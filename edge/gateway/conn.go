@@ -18,8 +18,8 @@ type conn struct {
 	next    *conn // the next conn in the writers' list; guarded by writers.mu
 
 	// seen is the time of the client's last sign of life, by Server.now. The upgrade and each
-	// received byte are signs of life. While the session is not read because of its user's
-	// allowance, each check counts as one too.
+	// received byte are signs of life. While the session waits for its user's allowance, it is not
+	// read, and each check counts as a sign of life.
 	seen          atomic.Int64
 	expires       time.Duration // the token's end by Server.now; 0: never
 	expiresByWall time.Duration // the token's end by Server.wallSince

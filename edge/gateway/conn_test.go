@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// deadlines is a socket that records its last deadline. Before the socket records the second read
-// deadline, it calls its function meanwhile.
+// deadlines is a socket for tests. It records the last deadline that was set. When a read deadline
+// is set for the second time, the socket first calls the function in its field meanwhile.
 type deadlines struct {
 	net.Conn
 	set       int

@@ -21,19 +21,20 @@ const (
 )
 
 // overlap drops repeats of publications without a position. Original servers publish without
-// positions. While an edge moves from relay to relay, several links may bring such a publication.
+// positions. While an edge moves from relay to relay, several links may bring the same publication.
 //
 // For each topic, text and excepted user, overlap counts how often each link has brought such a
 // publication, as far as there is room. A publication that was counted is passed on if its link has
 // now brought it more often than any other link.
 //
-// A publication from before the new relay subscribed comes by the old link only. If its text is
-// published again soon after the old link has ended, overlap may take the second publication for a
-// repeat of the first, and drop it. One message too few is preferred to one message twice.
+// A publication that was made before the new relay subscribed comes by the old link only. If the
+// same text is published again soon after the old link has ended, overlap may take the second
+// publication for a repeat of the first, and drop it. One message too few is preferred to one
+// message twice.
 //
-// Counting begins at Feed.Leaving, or else when a second link begins. It is better if counting
-// begins before the second link does, since the second link may bring again what the first link
-// brought just before.
+// Counting begins at Feed.Leaving. Without that call it begins only when the second link begins.
+// That is worse: the second link may bring again what the first link brought just before counting
+// began.
 //
 // overlap is a plain structure, stepped under the Hub's lock.
 type overlap struct {
@@ -136,7 +137,7 @@ type verdict int
 
 const (
 	pass   verdict = iota // the message may be passed on
-	repeat                // the message came before
+	repeat                // the message has come already
 	excess                // there is no room to remember the message
 )
 
@@ -211,8 +212,8 @@ const (
 	// no room is not given ahead.
 	givenAhead = 1 << 16
 	// givenAge is the least time for which the id of a message given ahead is kept after Redis has
-	// come back. If the message is published, its id is dropped earlier. By default a broker keeps
-	// its marks for the same time. By its marks a broker recognises a replay.
+	// come back. If the message is published, its id is dropped earlier. A broker recognises
+	// replays by its marks, and by default keeps its marks for the same time.
 	givenAge = time.Hour
 	// givenRecent is how many of the latest published ids are remembered. It exceeds the number of
 	// messages that are usually under way when a relay or Redis is lost.
@@ -228,14 +229,14 @@ const (
 // has lost may be published once more. given is a plain structure, stepped under the Hub's lock.
 type given struct {
 	ahead        map[uint64]struct{}
-	older        map[uint64]struct{} // the ids that brokerBack moved here from the map ahead
-	rotated      time.Time           // when brokerBack last moved ids to the map older
+	older        map[uint64]struct{} // ids that brokerBack moved here from given.ahead
+	rotated      time.Time           // when brokerBack last moved ids to given.older
 	epochChanged time.Time           // when a topic's epoch changed last; zero: not lately
 	full         bool                // an id found no room; new ids find none either
 
 	recent []uint64 // the ids of the last publications, as a ring
 	next   int
-	index  map[uint64]int32 // how often each id is in the ring recent; nil until it is needed
+	index  map[uint64]int32 // how often each id is in given.recent; nil until needed
 }
 
 // brokerBack records that a relay reaches Redis. Messages that were given ahead can then be
@@ -251,7 +252,7 @@ func (g *given) brokerBack(now time.Time) {
 // takeAhead records the id of a message that a relay gives ahead, if there is room. It returns
 // repeat if the id is recorded already, or is the id of a recent publication. Otherwise it returns
 // pass, or excess if there is no room. The id of a recent publication is recorded too: the link may
-// yet bring this publication, for members who joined later.
+// yet bring this publication, for members who have joined since.
 //
 // After an id has found no room, new ids find none either until brokerBack is called, or until no
 // recorded id waits for its publication. Otherwise a sender's later message could overtake an
@@ -277,8 +278,8 @@ func (g *given) takeAhead(id uint64) verdict {
 
 // aftermath reports whether a topic's epoch was seen to change within the last givenAge. Such a
 // change may mean that Redis has lost data. After a loss, messages that wait in a log may be
-// published again, on any topic. A member may have had such a message before, even if the member
-// has left the topic since and come back.
+// published again, on any topic. A member may already have had a message that is published again,
+// even if the member has left the topic and come back since.
 func (g *given) aftermath() bool {
 	if !g.epochChanged.IsZero() && time.Since(g.epochChanged) > givenAge {
 		g.epochChanged = time.Time{}
@@ -287,8 +288,8 @@ func (g *given) aftermath() bool {
 }
 
 // takePublished records a publication, and reports whether it is a repeat. A publication is a
-// repeat if takeAhead has recorded its id. If early is set, it is also a repeat if its id is among
-// the recent ones. The caller sets early for offsets up to givenEarly while aftermath returns true.
+// repeat if takeAhead has recorded its id. With early set, a publication whose id is in g.recent is
+// a repeat too. The caller sets early for offsets up to givenEarly while aftermath returns true.
 func (g *given) takePublished(id uint64, early bool) (had bool) {
 	if had = len(g.ahead)+len(g.older) > 0 && g.has(id); had {
 		delete(g.ahead, id)

@@ -159,8 +159,8 @@ func TestWhatCameBeforeTheTablesIsNotDoubled(t *testing.T) {
 	wantTexts(t, s, "a")
 }
 
-// TestAMoveThatIsOverCountsNoMore checks that a new link ends the leaving of the link before it.
-// Once the move is over, no texts are counted.
+// TestAMoveThatIsOverCountsNoMore checks a move that begins with Leaving for the old link. Once the
+// move is over, no texts are counted.
 func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})
@@ -180,9 +180,9 @@ func TestAMoveThatIsOverCountsNoMore(t *testing.T) {
 	})
 }
 
-// TestTheEndOfAnOlderLinkIsNoEndOfLeaving checks an edge that begins to leave its new link while
-// the older link is still up. Then the older link ends. A message that the new link and the next
-// link bring after that is given once.
+// TestTheEndOfAnOlderLinkIsNoEndOfLeaving checks an edge that begins to leave its second link while
+// its first link is still up. Then the first link ends. A message that the second link and a third
+// link bring is given once.
 func TestTheEndOfAnOlderLinkIsNoEndOfLeaving(t *testing.T) {
 	h, s, first, second := twoLinks()
 	second.Leaving()
@@ -385,8 +385,8 @@ func TestP2_APublicationOfALostEpochIsNotGivenTwiceToWhoCameBack(t *testing.T) {
 	})
 }
 
-// TestP8_GivenAheadIsBounded checks that nothing more is given ahead once a message has found no
-// room, until Redis is back. Otherwise a sender's later message could overtake that message.
+// TestP8_GivenAheadIsBounded checks that after a message has found no room, nothing more is given
+// ahead until Redis is back. Otherwise a sender's later message could overtake that message.
 func TestP8_GivenAheadIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newMirror(HubConfig{})

@@ -9,11 +9,11 @@ import (
 	"github.com/edgerelay/edgerelay/shared/timing"
 )
 
-// Drain refuses new clients and closes the sessions. It closes no session until the duration notice
-// has passed. Balancers need that time to learn of the drain. Otherwise they might send a closed
-// client straight back. After that time Drain closes the sessions with 1012. It closes them at
-// random moments, so that the clients do not move to other nodes all at once. What a client sends
-// before it answers the close frame may still be accepted.
+// Drain refuses new clients and closes the sessions. First it waits for the time in the parameter
+// notice. Balancers need that time to learn of the drain. Otherwise they might send a closed client
+// straight back. After that time Drain closes the sessions with 1012. It closes them at random
+// moments, so that the clients do not move to other nodes all at once. What a client sends before
+// it answers the close frame may still be accepted.
 //
 // Drain returns nil when no session is left and the sockets are closed. The parameter within is the
 // time for the whole drain, notice included. It must not be shorter than notice. A session that
@@ -52,8 +52,8 @@ func (v *Server) spread(ctx context.Context, within, wait time.Duration) {
 	}
 }
 
-// moments returns n random times below within, in ascending order. If within is not positive, it
-// returns n zeros.
+// moments returns n random durations in ascending order. Each is shorter than the parameter within.
+// If that parameter is not positive, moments returns n zeros.
 func moments(n int, within time.Duration) []time.Duration {
 	times := make([]time.Duration, n)
 	if within > 0 {

@@ -91,9 +91,9 @@ func (f *Feed) Down() {
 // begins at that position.
 //
 // If an older link gives a number after a newer link has begun, the number is muted. Publications
-// and memberships that the older link brings under a muted number are dropped. The older relay
-// begins the topic at its own top, and does not know the members that the newer link has bound. The
-// newer link may yet bring messages from before that top.
+// and memberships that the older link brings under a muted number are dropped, for two reasons. The
+// older relay begins the topic at its own top, while the newer link may yet bring earlier messages.
+// And the older relay does not know the members that the newer link has bound.
 func (f *Feed) Topic(n link.TopicNumber) {
 	h := f.hub
 	h.mu.Lock()
@@ -230,10 +230,10 @@ func (f *Feed) Gap(g link.Gap) {
 	}
 }
 
-// gap does the work of Gap, and returns what Gap logs. The result members counts the topic's
-// members, dead ones included. It is 0 if the Gap was dropped. During a move of the edge, the older
-// link may have brought some of the messages that the new relay reports as lost. These messages do
-// not count as lost.
+// gap does the work of Gap, and returns what Gap logs. Its third result is the number of members of
+// the topic, dead ones included. That result is 0 if the Gap was dropped. During a move of the
+// edge, the older link may have brought some of the messages that the new relay reports as lost.
+// These messages do not count as lost.
 func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	h := f.hub
 	h.mu.Lock()
@@ -291,7 +291,7 @@ func (h *Hub) fanOutLocked(t *topic, text []byte, except string) {
 	}
 }
 
-// count adds n messages to the metric of their result.
+// count adds n messages to the metric for the given result of queue.push.
 func (h *Hub) count(result pushed, n int) {
 	if n == 0 {
 		return

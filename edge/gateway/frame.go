@@ -195,9 +195,9 @@ func (r *reader) readFrame() error {
 	return r.readMessage((*payloadReader)(r))
 }
 
-// awaitMore is called before a read that may wait for the remainder of a message or frame. It
-// starts the message's timer, unless the timer was started before. It also counts the message's
-// buffer in Server.unfinished, unless the buffer was counted at this size before.
+// awaitMore is called before a read that may wait for the remainder of a message or frame. The
+// first call for a message starts the message's timer, and counts its buffer in Server.unfinished.
+// A later call counts the buffer anew if the buffer has grown.
 func (r *reader) awaitMore() {
 	v := r.server
 	if r.awaitedSince.Load() == 0 {
@@ -223,7 +223,7 @@ func (r *reader) complete() {
 type message struct {
 	header       // of the present fragment; its size counts the bytes not read yet
 	binary bool  // the first fragment was a binary frame
-	read   int64 // payload bytes that the fragments so far announced
+	read   int64 // sum of the payload sizes of the fragments so far
 	text   runes
 }
 

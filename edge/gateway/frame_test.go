@@ -85,7 +85,7 @@ func checkRunes(t *testing.T, s string) {
 	}
 }
 
-// canBecomeUTF8 reports whether s is the beginning of some text.
+// canBecomeUTF8 reports whether a text in UTF-8 can begin with s.
 func canBecomeUTF8(s string) bool {
 	for len(s) > 0 && utf8.FullRuneInString(s) {
 		c, n := utf8.DecodeRuneInString(s)
@@ -216,8 +216,8 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// TestW4_ACloseReasonThatIsNotUTF8 checks that a close frame whose text is not UTF-8 ends the
-// session as a message that is not UTF-8 does.
+// TestW4_ACloseReasonThatIsNotUTF8 checks that a close frame with a text that is not UTF-8 ends the
+// session with ReasonUTF8. A message that is not UTF-8 ends a session in the same way.
 func TestW4_ACloseReasonThatIsNotUTF8(t *testing.T) {
 	g := start(t, nil, nil)
 	c := g.raw("/chat/user/1", masked(0x88, "\x03\xe8caf\xe9"))
@@ -243,8 +243,9 @@ func (s *slowly) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// TestW5_AControlFrameMayComeSlowly checks that a control frame may take as long as a message. The
-// frame is cut at every place. It comes alone, and between fragments.
+// TestW5_AControlFrameMayComeSlowly checks that a control frame may take as long to come as a
+// message. The test cuts a ping in two, at every place. It sends the ping before a message, and
+// between two fragments of a message.
 func TestW5_AControlFrameMayComeSlowly(t *testing.T) {
 	hub := NewHub(HubConfig{})
 	synctest.Test(t, func(t *testing.T) {

@@ -78,7 +78,7 @@ func TestOneThatNeverReadsCostsOnlyItself(t *testing.T) {
 			t.Fatalf("message %d: %.20q", n, got)
 		}
 	}
-	// The client reads only whole messages, and then the close frame.
+	// Each message that the client gets must be whole. A close frame must follow the last message.
 	for {
 		first, p, err := slow.frame()
 		if err != nil {
@@ -154,8 +154,9 @@ func TestASignOfLifeKeepsASession(t *testing.T) {
 	eventually(t, "the pong is a sign of life", func() bool { return s.seen.Load() > 0 })
 }
 
-// TestW3_OfTooManyPingsTheNewestIsAnswered checks that ten pings in a second are answered as they
-// come. Of the further pings, the newest is answered when the second is over.
+// TestW3_OfTooManyPingsTheNewestIsAnswered checks that the first ten pings in a second are answered
+// as they come. Of the other pings in that second, only the newest is answered, when that second is
+// over.
 func TestW3_OfTooManyPingsTheNewestIsAnswered(t *testing.T) {
 	const sent = 500
 	g := start(t, nil, nil)

@@ -19,14 +19,14 @@ type HubConfig struct {
 	Log     *slog.Logger          // nil: the log is discarded
 }
 
-// Hub finds the sessions of this node by id, and the members of topics. Memberships mirror those at
-// the relay. The relay changes them through the Feed of each link. Apart from its writers, a Hub
-// writes to no socket.
+// Hub finds the sessions of this node by id, and the members of topics. The relay decides about
+// memberships. The Hub has copies of them, which the relay changes through the Feed of each link.
+// In a Hub, only its writers write to sockets.
 //
 // A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it. A
 // new link is still told of it, since the relay must be able to make sense of the session's
-// messages in a replay. A session does not stay if no relay was told of it and the log has no
-// message of it.
+// messages in a replay. If no relay was told of the session and the log has no message of it, the
+// session is forgotten as soon as it ends.
 type Hub struct {
 	log     *slog.Logger
 	metrics *hubMetrics
@@ -63,8 +63,8 @@ func (h *Hub) Open(s *Session, up Upstream) (opened <-chan struct{}) {
 	return opened
 }
 
-// open is Open with a limit. It returns false if the Hub already has limit sessions, dead ones
-// included. A limit of 0 means no limit.
+// open is Open with a limit on the number of sessions, dead ones included. It returns false if the
+// Hub has reached the limit already. A limit of 0 means no limit.
 func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, ok bool) {
 	opened, ok = h.add(s, limit)
 	if !ok {
@@ -80,8 +80,8 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 }
 
 // add puts s into the tables. The caller tells the relay of s only afterwards, since the relay may
-// answer at once. add returns false if the Hub has limit sessions already. A limit of 0 means no
-// limit.
+// answer at once. add returns false if the number of sessions has reached the limit already. A
+// limit of 0 means no limit.
 func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -142,7 +142,7 @@ func (h *Hub) Forget(id uint64) {
 	defer h.mu.Unlock()
 	s := h.sessions[id]
 	if s == nil || !s.dead {
-		return // unknown, or alive: no relay can acknowledge an end that has not come
+		return // an unknown session, or a living one, which has no end to acknowledge
 	}
 	h.forgetLocked(s)
 }
@@ -180,8 +180,8 @@ func (h *Hub) living() []*Session {
 	return living
 }
 
-// Digest returns a digest of the tables. The result comparable is false while a session in the
-// tables is dead or is being opened. The relay's digest may differ then.
+// Digest returns a digest of the tables. Its second result is false while a session in the tables
+// is dead or is being opened. The relay's digest may differ then.
 func (h *Hub) Digest() (d link.Digest, comparable bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -253,8 +253,8 @@ func (s *Session) findLocked(t *topic) int {
 	return -1
 }
 
-// unbindLocked ends the membership in the given slot. The last element of each slice moves to the
-// free slot. h.mu must be held.
+// unbindLocked ends the membership in the given slot. The last membership of s moves to the slot
+// that becomes free, and so does the last member of the topic. h.mu must be held.
 func (h *Hub) unbindLocked(s *Session, slot int) {
 	t, memberSlot := s.memberships[slot].topic, s.memberships[slot].slot
 

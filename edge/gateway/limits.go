@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	rateBurst = 10 * time.Second // a user's burst, as the time in which Config.Rate pays for it
-	rateDebt  = rateBurst        // most debt beyond a burst that deliveries may cause, as a time
+	rateBurst = 10 * time.Second // a burst is what Config.Rate permits in this time
+	rateDebt  = rateBurst        // longest debt beyond a burst that deliveries may cause
 	rateUnit  = 1024             // bytes; a message counts once for each unit or part of a unit
 	// A user's burst in bytes is Config.Queue divided by rateShare, but at least rateUnit.
 	rateShare = 4
@@ -24,17 +24,18 @@ const (
 
 // rates limits users to Config.Rate. The sessions of a user share one allowance, so a user gains
 // nothing by more connections. A user's allowance is made at the user's first message, and kept for
-// rateBurst+rateDebt or more after the user's sessions have ended. It is full again by then, unless
-// the last message cost more than that time pays for.
+// rateBurst+rateDebt or more after the user's sessions have ended. By then it is full again, unless
+// the last message was so large that it takes longer to pay for.
 type rates struct {
 	perSecond float64       // messages a second of one user; 0: there is no limit
-	byteBurst time.Duration // the burst in bytes, as the time that pays for it
+	byteBurst time.Duration // time until a full burst in bytes is paid for
 	fanOut    int           // deliveries that count as one message; 0: they cost nothing
 
 	mu    sync.Mutex // guards the fields below
 	users map[string]*allowance
-	// ended and older have the allowances of users without sessions. Users who left after the time
-	// in the field rotated are in ended. Users who left before that time are in older.
+	// Two maps have the allowances of users without sessions. An allowance is in the map older if
+	// its user left before the last call of rotateLocked that moved allowances. Otherwise it is in
+	// the map ended.
 	ended, older map[string]*allowance
 	rotated      time.Time
 }
@@ -46,8 +47,9 @@ type rates struct {
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). messagesDue
 // is the time at which all that was taken is paid for. A message may be taken if messagesDue, with
 // the message's cost added, is no further away than rateBurst. The method spend has an exception
-// for a message that costs more than a burst. Bytes have a time of their own, bytesDue, because
-// they have a burst of their own: a burst must fit into the queue of a client that receives it.
+// for a message that costs more than a burst. Bytes have a burst of their own, since a burst must
+// fit into the queue of each client that receives it. So they also have a time of their own,
+// bytesDue.
 type allowance struct {
 	rates    *rates
 	sessions int // guarded by rates.mu
@@ -67,10 +69,10 @@ const (
 	pacedCrowded              // too many of the user's sessions wait
 )
 
-// newRates returns rates that limit users to perSecond messages a second. A burst may have
-// queue/rateShare bytes, but at least rateUnit. Each fanOut deliveries of a user's messages cost
-// the user as much as one message. If perSecond is 0, there is no limit. If fanOut is 0, deliveries
-// cost nothing.
+// newRates returns rates that limit users to perSecond messages a second. If perSecond is 0, there
+// is no limit. A burst may have queue/rateShare bytes, or rateUnit bytes if that is more. The
+// parameter fanOut is how many deliveries of a user's messages cost that user as much as one
+// message. If fanOut is 0, deliveries cost nothing.
 func newRates(perSecond float64, queue, fanOut int) *rates {
 	r := &rates{perSecond: perSecond, fanOut: fanOut, users: make(map[string]*allowance)}
 	if perSecond > 0 {
@@ -84,8 +86,8 @@ func (r *rates) time(messages float64) time.Duration {
 	return time.Duration(min(messages/r.perSecond*float64(time.Second), math.MaxInt64/4))
 }
 
-// join returns the user's allowance for one more session, or nil if there is no limit. The session
-// must return it by leave.
+// join returns the user's allowance for one more session, or nil if there is no limit. The caller
+// must call r.leave with the allowance when that session has ended.
 func (r *rates) join(user string) *allowance {
 	if r.perSecond <= 0 {
 		return nil
@@ -195,9 +197,9 @@ func later(t, now time.Time) time.Time {
 	return t
 }
 
-// wait waits until it has taken a message's cost, and returns pacedOn. If the channel ended is
-// closed or ctx is done before, it takes nothing and returns pacedOut. If rateWaiters sessions of
-// the user wait already, it returns pacedCrowded at once.
+// wait waits until it has taken a message's cost, and returns pacedOn. It gives up when ctx is done
+// or when the channel in the parameter ended is closed. It then takes nothing and returns pacedOut.
+// If rateWaiters sessions of the user wait already, it returns pacedCrowded at once.
 func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	defer a.waiting.Add(-1)
 	if a.waiting.Add(1) > rateWaiters {
@@ -276,8 +278,8 @@ func (s *Session) release(claim int32) {
 const (
 	// The share of one user is Config.Unfinished divided by unfinishedShare.
 	unfinishedShare = 16
-	// unfinishedCost is what an unfinished message takes beside its buffer, in bytes: a goroutine's
-	// stack, a reader, and a buffer for what is read.
+	// unfinishedCost is the memory in bytes that an unfinished message may take beside its buffer:
+	// a goroutine's stack, a reader, and the reader's buffer for unparsed bytes.
 	unfinishedCost = 8 << 10
 	// unfinishedWait is how long a session that gives way may take to receive its close frame. Its
 	// message stays in memory until then.
@@ -306,9 +308,9 @@ type unfinished struct {
 type unfinishedMessage = crowd.Member[string, *Session]
 
 // bound sets the bound to the parameter most, in bytes. The parameter message is the length of the
-// longest message. The method also sets how much counts as little: what the longest message can
-// take, or a user's share if that is less. Users who hold no more than that count as equal.
-// Otherwise many users, with a byte each, could push out the messages of others.
+// longest message. The method also sets how much counts as little: the memory that the longest
+// message can take, but no more than one user's share. Users who hold no more than this amount
+// count as equal. Otherwise many users, with a byte each, could push out the messages of others.
 func (u *unfinished) bound(most int64, message int) {
 	u.most = most
 	grown := int64(message) + int64(message)/4 // a large buffer grows by a quarter
