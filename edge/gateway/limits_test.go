@@ -17,8 +17,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// spend takes messages of the given size until one has to wait, and then waits for that one. It
-// returns the number of messages that it took without a wait.
+// spend pays for messages of the given size until the allowance is used up. It then waits until one
+// more message is paid for. It returns the number of messages before that wait.
 func spend(t *testing.T, a *allowance, bytes int) (n int) {
 	t.Helper()
 	for a.take(bytes) {
@@ -30,8 +30,8 @@ func spend(t *testing.T, a *allowance, bytes int) (n int) {
 	return n
 }
 
-// TestP7_AUsersSessionsShareOneAllowance checks that a user gains no further burst by more
-// connections, or by new connections.
+// TestP7_AUsersSessionsShareOneAllowance checks that a user gains no further burst by a second
+// connection beside the first, or by connecting again.
 func TestP7_AUsersSessionsShareOneAllowance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRates(20, 1<<30, 0)
@@ -85,9 +85,9 @@ func TestP7_LargeMessagesUseUpMore(t *testing.T) {
 	})
 }
 
-// TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn checks many sessions that need one allowance. One of
-// them waits for the allowance, others wait for their turn, and one session too many is refused. A
-// session that gives up takes nothing.
+// TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn checks many sessions of one user. One of them waits
+// for the user's allowance, and others wait for their turn. A session beyond rateWaiters is
+// refused. A session that gives up uses nothing of the allowance.
 func TestP7_WhoWaitsForAnAllowanceWaitsForOneTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newRates(1, 1<<30, 0).join("u")
@@ -146,9 +146,9 @@ func TestP3_WhoIsReadMoreSlowlyIsNotCalledSilent(t *testing.T) {
 	wantClose(t, c, 1012)
 }
 
-// TestA2_ABurstFitsIntoAQueue checks that a user's burst of large messages is a quarter of a
-// client's queue in bytes, or a little less. A burst of small messages is bounded by their number.
-// In the long run the rate still holds.
+// TestA2_ABurstFitsIntoAQueue checks that a user's burst of large messages fills a quarter of a
+// client's queue, or a little less. After the burst, the rate limits large messages. A burst of
+// small messages is bounded by the number of messages.
 func TestA2_ABurstFitsIntoAQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const queue, size = 256 << 10, 10_000
@@ -189,7 +189,8 @@ func TestA5_DeliveriesAreChargedToTheSender(t *testing.T) {
 			}
 			return n
 		}
-		// Each message costs as much as 1 + members/fanOut messages.
+		// With its deliveries, each message costs as much as 1 + members/fanOut messages without
+		// deliveries.
 		if n, want := say(flood, "flood", 0), 7000/(1+members/fanOut); n > want+want/10 {
 			t.Errorf("a flood of %d messages in a minute, want %d", n, want)
 		}
@@ -210,8 +211,9 @@ func TestA5_DeliveriesAreChargedToTheSender(t *testing.T) {
 	})
 }
 
-// TestA6_WhatIsChargedIsWhatIsStored checks that a message is charged with its length in published
-// form. At an endpoint of raw text, the control character U+0001 takes six bytes.
+// TestA6_WhatIsChargedIsWhatIsStored checks that StoredLen, by which users are charged, returns a
+// message's length in published form. If an endpoint's messages are raw text, publishing escapes
+// the control character U+0001 to six bytes.
 func TestA6_WhatIsChargedIsWhatIsStored(t *testing.T) {
 	raw := strings.Repeat("\x01", 1000) + `"` + "\n"
 	for endpoint, want := range map[protocol.Endpoint]int{
@@ -223,8 +225,8 @@ func TestA6_WhatIsChargedIsWhatIsStored(t *testing.T) {
 	}
 }
 
-// TestA3_OneUserHasAPartOfTheSessions checks that the sessions of a user count until their sockets
-// are closed and the relay has forgotten them. Other users are admitted meanwhile.
+// TestA3_OneUserHasAPartOfTheSessions checks that a user's session counts towards Config.PerUser
+// until its socket is closed and the relay has forgotten it. Other users are admitted meanwhile.
 func TestA3_OneUserHasAPartOfTheSessions(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.PerUser = 2 })
 	first := g.raw("/chat/user/1", "")
@@ -330,8 +332,9 @@ func TestA3_UnfinishedMessagesAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestB2_ManyWhoBeginAMessagePushOutNobodyElse checks users who hold no more than one message can
-// take. Among them, the user that has waited longest gives way, not the user that holds most.
+// TestB2_ManyWhoBeginAMessagePushOutNobodyElse checks many users, each with one unfinished message.
+// Since none of them holds more bytes than the longest message can take, they count as equal. So
+// the user that has waited longest gives way, and not the user that holds most.
 func TestB2_ManyWhoBeginAMessagePushOutNobodyElse(t *testing.T) {
 	var u unfinished
 	u.bound(64<<20, 64<<10)

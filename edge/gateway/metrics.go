@@ -12,12 +12,12 @@ const (
 	dropRepeated drop = iota // members had the message or are past it, or its topic number is muted
 	dropSlow                 // the message was for a client that did not read
 	dropGone                 // the message was for a session that has ended
-	dropEnding               // the message was to a client that was being closed
+	dropEnding               // the message was for a client that was being closed
 	dropClosing              // a client that was being closed sent the message
 	dropNoRoom               // the message found no room upstream
-	dropCrowded              // the message came from a user with too many sessions waiting
+	dropCrowded              // too many of the user's sessions waited for the allowance
 	dropNoTopic              // the link frame named an unknown topic number
-	dropOverlap              // the publication had no position, and overlap was full
+	dropOverlap              // the publication had no position, and Hub.overlap was full
 	drops
 )
 

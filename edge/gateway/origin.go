@@ -15,8 +15,9 @@ import (
 // such page, whoever made the page.
 const nullOrigin = "null"
 
-// CheckOriginPattern returns an error if pattern is not a pattern for Config.Origins. It also
-// returns an error for many patterns that match no origin of a browser, but not for all of these.
+// CheckOriginPattern checks a pattern for Config.Origins. It returns an error if the pattern is
+// empty or is malformed by the rules of path.Match. It also returns an error for many patterns, but
+// not for all, that match no origin of a browser.
 //
 // A pattern is matched in lower case, by the rules of path.Match. It is matched against the
 // origin's host and port, or against scheme://host:port if the pattern contains "://". The default
@@ -87,7 +88,7 @@ func originAllowed(r *http.Request, patterns []string) bool {
 	if host != "" && host == withoutPort(scheme, r.Host) {
 		return true
 	}
-	hosts := []string{host} // the forms that a pattern may use
+	hosts := []string{host} // the spellings of the host that a pattern may match
 	if _, port := splitPort(host); host != "" && port == "" && defaultPorts[scheme] != "" {
 		hosts = append(hosts, host+":"+defaultPorts[scheme])
 	}

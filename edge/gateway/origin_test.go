@@ -10,7 +10,7 @@ import (
 )
 
 // TestOriginPatterns checks that each accepted pattern admits the origin in its row. A refused
-// pattern must not admit it, but the empty pattern is not checked for that.
+// pattern must not admit the origin in its row. Of the empty pattern, only the refusal is checked.
 func TestOriginPatterns(t *testing.T) {
 	for _, test := range []struct {
 		pattern, origin string
@@ -58,8 +58,9 @@ func TestOriginPatterns(t *testing.T) {
 	}
 }
 
-// TestW6_DefaultPortsAreEqualToNone checks default ports. An origin leaves the default port out. A
-// proxy may add it to the Host header.
+// TestW6_DefaultPortsAreEqualToNone checks that a host with the default port of its scheme is equal
+// to the host without a port. An origin leaves the default port out. A proxy may add the default
+// port to the Host header.
 func TestW6_DefaultPortsAreEqualToNone(t *testing.T) {
 	for _, test := range []struct {
 		host, origin, pattern string
@@ -73,7 +74,7 @@ func TestW6_DefaultPortsAreEqualToNone(t *testing.T) {
 		{"H:443", "HTTPS://h", "", true},
 		{"[::1]:443", "https://[::1]", "", true},
 		{"[::1]", "http://[::1]:80", "", true},
-		{"h:443", "http://h", "", false}, // port 80
+		{"h:443", "http://h", "", false}, // the origin's port is 80
 		{"h:80", "https://h", "", false},
 		{"h:8443", "https://h", "", false},
 		{"h", "https://h:8443", "", false},
@@ -108,7 +109,7 @@ func TestW6_DefaultPortsAreEqualToNone(t *testing.T) {
 }
 
 // TestW9_TheRefusalOfAnOriginSaysWhatToSet checks that the setting in the refusal admits the page.
-// The refusal does not repeat a long origin, which anybody may send.
+// The refusal does not repeat a long origin, since anybody could send one.
 func TestW9_TheRefusalOfAnOriginSaysWhatToSet(t *testing.T) {
 	for _, test := range []struct{ origin, set string }{
 		{"null", "EDGE_ORIGINS=null"},

@@ -10,9 +10,9 @@ import (
 // pollBatch bounds how many sockets the kernel reports in one call.
 const pollBatch = 128
 
-// watched is what the poller stores in a conn. The goroutine that begins the conn writes fd and
-// known. Later the goroutine that reads the conn writes them. While idle is set, nobody reads the
-// conn.
+// watched is what the poller stores in a conn. At first the goroutine that begins the conn writes
+// the fields fd and known. Later the goroutine that reads the conn writes these fields. While the
+// field idle is set, nobody reads the conn.
 type watched struct {
 	fd    int  // the socket's descriptor; -1: the socket cannot be watched
 	known bool // the epoll instance has the socket
@@ -82,12 +82,12 @@ func (p *poller) watch(c *conn) bool {
 	if w.fd < 0 {
 		return false
 	}
-	// The lock is held while EpollCtl tells the kernel of c. That call does not block. Until the
-	// kernel knows c, nobody may wake c and close its socket.
+	// While EpollCtl tells the kernel of c, nobody may wake c and close its socket. So the lock is
+	// held during that call, which does not block.
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// Whoever ends c marks c as ending first, and then takes the lock to wake c. So an end is seen
-	// here, or wakes c later.
+	// Whoever ends c first marks c as ending, and then takes p.mu to wake c. If c is not marked
+	// here yet, c becomes idle and is woken afterwards. So no end is missed.
 	if c.ending() {
 		return false
 	}
@@ -97,7 +97,7 @@ func (p *poller) watch(c *conn) bool {
 	}
 	event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT, Fd: int32(w.fd), Pad: tag(c)}
 	if err := syscall.EpollCtl(p.fd, op, w.fd, &event); err != nil {
-		w.fd = -1 // for example, the kernel limits how many sockets it watches
+		w.fd = -1 // the kernel may have reached its limit of watched sockets
 		return false
 	}
 	for w.fd >= len(p.conns) {

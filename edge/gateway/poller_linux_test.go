@@ -29,7 +29,9 @@ func TestIdle(t *testing.T) {
 	s := g.hub.living()[0]
 	for i := range 3 {
 		eventually(t, "the conn is idle", func() bool { return isIdle(s) })
-		if i == 1 { // after this silence a conn that wakes could become idle at once
+		// In the second round the conn seems to have been silent for 10*idleAfter. When it wakes,
+		// that silence must not make it idle again at once.
+		if i == 1 {
 			conn := s.conn.Load()
 			conn.seen.Store(int64(conn.server.now() - 10*idleAfter))
 		}
@@ -46,8 +48,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestAnIdleConnEnds checks that an idle conn ends as any other does: by its client's close or
-// loss, by a kick, by a client that does not read, and by the server's end.
+// TestAnIdleConnEnds checks that an idle conn ends for the same reasons as any other conn: the
+// client closes, is lost, is kicked or does not read, or the server ends.
 func TestAnIdleConnEnds(t *testing.T) {
 	for name, end := range map[string]struct {
 		reason Reason

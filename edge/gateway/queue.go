@@ -2,18 +2,19 @@ package gateway
 
 import "sync"
 
-// frameCost is the cost of a queued frame beside its bytes, in bytes: its slot in the batch.
+// frameCost is the size, in bytes, of a frame's slot in a batch. A queued frame costs its length
+// plus frameCost.
 const frameCost = 24
 
 // queue holds the frames for one client in order. It is bounded in bytes, with two exceptions: an
-// empty queue takes one frame of any size, and seal appends a last frame in any case. Frames that
-// the writer took count until their batch is written. A frame that does not fit is refused, and
-// Session.deliver then ends the session as a slow reader.
+// empty queue takes one frame of any size, and seal appends a last frame in any case. The bound
+// includes the frames that the writer has taken, until their batch is written. A frame that does
+// not fit is refused, and Session.deliver then ends the session as a slow reader.
 //
 // Queues share frames, so a frame must not be changed. No method blocks.
 type queue struct {
 	mu         sync.Mutex
-	limit      int           // bound of size, in bytes
+	limit      int           // bound of the field size, in bytes
 	start      func()        // starts the writer; called with mu held; nil: no writer
 	pending    *batch        // what the writer has not taken; nil: nothing
 	size       int           // bytes of the pending batch and of the writer's batch
@@ -76,9 +77,9 @@ func (q *queue) attach(start func()) {
 	q.startLocked()
 }
 
-// seal makes the queue refuse all later frames. If last is not nil, seal appends it as the last
-// frame. If discard is set, seal first drops the frames that the writer has not taken. On a sealed
-// queue it does nothing.
+// seal makes the queue refuse all later frames. If the parameter discard is set, seal first drops
+// the frames that the writer has not taken. Then it appends the frame in the parameter last, unless
+// that is nil. If the queue is sealed already, seal does nothing.
 func (q *queue) seal(last []byte, discard bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -123,9 +124,9 @@ func (q *queue) take(done *batch) *batch {
 	return next
 }
 
-// written releases done, the batch that the writer has written. Unlike take, it takes no new batch.
-// It reports whether more frames are queued. If so, the writer must call take later. If not, the
-// writer must end.
+// written is called by a writer that has written a batch. It releases that batch. Unlike take, it
+// only reports whether more frames are queued. If more frames are queued, the writer must call take
+// later. If none are queued, the writer must end.
 func (q *queue) written(done *batch) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -162,8 +163,8 @@ func (q *queue) stoppedLocked() {
 	}
 }
 
-// stopped returns a channel that is closed once the writer is not running. If the queue is sealed
-// and has its writer, the writer does not run again after that.
+// stopped returns a channel that is closed once the writer is not running. If attach and seal were
+// called already, the writer does not run again once the channel is closed.
 func (q *queue) stopped() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()

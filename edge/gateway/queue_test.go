@@ -65,7 +65,8 @@ func TestSealKeepsOrDiscardsWhatIsQueued(t *testing.T) {
 	}
 }
 
-// pipeConn records writes. Each write blocks until the test sends its error to the channel gate.
+// pipeConn records writes. Each write blocks until the test sends an error or nil to the channel
+// gate, and returns what was sent.
 type pipeConn struct {
 	net.Conn
 	mu     sync.Mutex

@@ -37,7 +37,7 @@ type reader struct {
 	*conn
 	fillFunc func(fd uintptr) bool // the method fill, as a value that is allocated once
 	unparsed []byte                // bytes read from the socket and not yet parsed
-	buf      *[]byte               // the pooled buffer of unparsed, if there is one
+	buf      *[]byte               // the pooled buffer that unparsed is a part of; nil: none
 	err      error                 // the error that ended reading from the socket
 	timed    bool                  // the socket's deadline is that of setIdleDeadline
 	pongs    pongCount
@@ -51,7 +51,7 @@ type reader struct {
 	small   [16]byte           // readHead reads into it, and unparsed then points into it
 }
 
-// newReader makes a reader. unparsed has the bytes that were read from c before, if any.
+// newReader makes a reader. The parameter unparsed has the bytes that were already read from c.
 func newReader(c *conn, unparsed []byte) *reader {
 	r := &reader{conn: c, unparsed: unparsed, extras: extras{since: c.server.now()}}
 	r.fillFunc = r.fill
@@ -92,8 +92,8 @@ func (r *reader) timedOut(err error) bool {
 	return r.timed && errors.Is(err, os.ErrDeadlineExceeded) && !r.ending()
 }
 
-// readHead fills p, which is a part of a frame's header. It may read a few bytes beyond p into
-// r.small.
+// readHead fills p with a part of a frame's header. It may read a few bytes more than p can hold.
+// These bytes stay in r.small.
 func (r *reader) readHead(p []byte) error {
 	for len(p) > 0 {
 		if len(r.unparsed) == 0 {
@@ -119,11 +119,13 @@ func (r *reader) take(p []byte) (n int) {
 }
 
 // more reports whether readSome must read another frame before readAll calls r.wait again. If r.raw
-// is nil, r.wait does not wait. Then more always returns true, and readFrame waits for bytes.
+// is nil, r.wait does not wait. In that case r.more always returns true, and readFrame waits for
+// bytes.
 func (r *reader) more() bool { return r.raw == nil || len(r.unparsed) > 0 }
 
 // serve reads a conn that is awake, until the conn becomes idle, or until the session has ended
-// and its socket is closed. unparsed holds the bytes that were read from the conn before.
+// and its socket is closed. The parameter unparsed has the bytes that were already read from the
+// conn.
 func (v *Server) serve(c *conn, unparsed []byte) {
 	r := newReader(c, unparsed)
 	err := r.readAll()
@@ -236,9 +238,9 @@ func (c *conn) forward(message []byte) error {
 	return nil
 }
 
-// pace waits for the user's allowance. If too many of the user's sessions wait already, pace waits
-// for roomWait instead. The session is not read during a wait, so the client is not judged by its
-// silence. The session's end ends the wait.
+// pace waits for the user's allowance. If too many of the user's sessions wait already, pace only
+// pauses for roomWait. The session is not read meanwhile, so the client's silence does not count.
+// If the session ends, pace returns.
 func (c *conn) pace(bytes int) paced {
 	s, v := c.session, c.server
 	if s.allowance == nil {
@@ -280,9 +282,10 @@ func (c *conn) awaitRoom(message []byte) bool {
 }
 
 const (
-	// extraPerSecond bounds, in bytes, what a client may send beside messages. Each frame adds up
-	// to frameExtra bytes to the count in extras, and each message takes messageExtra off. If the
-	// count reaches extraPerSecond within a second of the count's beginning, the client is closed.
+	// extraPerSecond bounds, in bytes, what a client may send beside messages. Each frame adds its
+	// bytes, frameExtra at most, to the count in extras. Each complete message lowers the count by
+	// messageExtra. If the count reaches extraPerSecond within a second of the count's beginning,
+	// the client is closed.
 	// Without messages the bound allows about 5,400 empty frames a second, or about 2,000 frames
 	// with payloads of 10 bytes or more.
 	extraPerSecond = 32 << 10
@@ -339,11 +342,11 @@ func (p *pongCount) next(now time.Duration) time.Duration {
 	return p.second + time.Second
 }
 
-// deferredPong is the pong for a ping beyond pongsPerSecond. It is sent when the second of the ping
-// is over, unless a later pong replaces it.
+// deferredPong is the pong for a ping beyond pongsPerSecond. It is sent at the end of the second in
+// which the ping came, unless a later pong replaces it.
 type deferredPong struct {
 	frame []byte
-	due   time.Duration // the Server.now at which the pong is due
+	due   time.Duration // when the pong is due, by Server.now
 }
 
 // pong answers a ping with the given frame. A pong beyond pongsPerSecond waits for the end of the

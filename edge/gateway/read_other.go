@@ -9,8 +9,8 @@ import (
 
 func rawOf(net.Conn) syscall.RawConn { return nil }
 
-// wait returns at once. The parser then waits for bytes in Read. So each conn keeps its reader
-// while the client is silent. The stack of that reader is larger than on Unix.
+// wait returns at once. The method Read then waits for bytes. So each conn keeps its reader while
+// the client is silent. The stack of that reader is larger than on Unix.
 func (r *reader) wait() error { return nil }
 
 func (r *reader) fill(uintptr) bool { return true }

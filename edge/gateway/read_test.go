@@ -199,8 +199,8 @@ func TestWhoIsCutOffCostsNobodyElse(t *testing.T) {
 	}
 }
 
-// TestP7_FramesThatBringNoMessageAreBounded checks that a client that keeps sending frames without
-// a message is closed. The messages that it sent before are accepted.
+// TestP7_FramesThatBringNoMessageAreBounded checks that a client is closed if it sends many frames
+// that complete no message. A message that the client sent earlier is accepted.
 func TestP7_FramesThatBringNoMessageAreBounded(t *testing.T) {
 	for _, test := range []struct{ name, begin, frame string }{
 		{"pings", "", masked(0x89, "")},
@@ -256,8 +256,8 @@ func TestP7_WhoIsClosedAndSendsOnIsCutOff(t *testing.T) {
 	t.Errorf("%d bytes are taken", 16*lingerMost)
 }
 
-// TestMessagesAreNoExtras checks messages that are not taken for a flood: many small ones, and
-// large ones in fragments with pongs beside them.
+// TestMessagesAreNoExtras checks that many small messages are not taken for a flood. It checks the
+// same for large messages in many fragments, each message followed by a pong.
 func TestMessagesAreNoExtras(t *testing.T) {
 	g := start(t, nil, nil)
 	c := g.raw("/chat/user/1", "")

@@ -62,9 +62,9 @@ func (c *conn) untilIdle() time.Duration {
 	return time.Duration(c.seen.Load()) + idleAfter - c.server.now()
 }
 
-// fill reads the bytes that have arrived into r.unparsed, readBufferSize at most. It does not wait:
-// if no bytes have arrived, it returns false. If reading fails or the client has closed, fill sets
-// r.err and returns true.
+// fill puts bytes that have arrived into r.unparsed, readBufferSize at most, and returns true. It
+// does not wait: if no bytes have arrived, it returns false. If reading fails or the client has
+// closed, fill sets r.err and returns true.
 func (r *reader) fill(fd uintptr) bool {
 	buf := readBuffers.Get().(*[]byte)
 	n, err := syscall.Read(int(fd), *buf)
@@ -112,8 +112,8 @@ func (r *reader) putBuffer() {
 	}
 }
 
-// rawOf returns access to the socket's file descriptor. It returns nil for a socket that is not the
-// kernel's (TLS, pipes). Such a socket is read and written by its own methods.
+// rawOf returns access to the socket's file descriptor. It returns nil for TLS and for pipes, which
+// give no such access. They are read and written by their methods Read and Write.
 func rawOf(socket net.Conn) (raw syscall.RawConn) {
 	if sc, ok := socket.(syscall.Conn); ok {
 		raw, _ = sc.SyscallConn()

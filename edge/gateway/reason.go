@@ -7,7 +7,7 @@ type Reason uint8
 const (
 	reasonNone Reason = iota // the session goes on
 	// ReasonClient means that the client ended the session with a valid close frame. The gateway
-	// answers with the same code, or without one.
+	// answers with the client's code. If the client gave no code, the answer has none either.
 	ReasonClient
 	// ReasonGone means that the connection broke or was closed without a close frame.
 	ReasonGone
@@ -24,7 +24,7 @@ const (
 	ReasonOverload        // not used yet: this node has too much to do
 	ReasonSlow            // the client did not read; what the writer had not taken is lost
 	ReasonReplaced        // not used yet: another connection took this one's place
-	ReasonExpired         // the token that the client came with expired
+	ReasonExpired         // the client's token expired
 	ReasonKicked          // not used yet: the operator ended the session
 	ReasonSilent          // no sign of life after a ping
 	reasons

@@ -1,6 +1,6 @@
-// Package gateway serves the clients of an edge. It accepts their WebSockets, and gives what they
-// send to an Upstream. Its Hub knows the sessions and the members of each topic, and queues for the
-// sessions what the link brings.
+// Package gateway serves the clients of an edge. It accepts their WebSockets, and passes their
+// messages on to an Upstream. Its Hub knows the sessions and the members of each topic, and queues
+// for the sessions what the link brings.
 package gateway
 
 import (
@@ -18,8 +18,8 @@ import (
 
 var _ http.Handler = (*Server)(nil)
 
-// Server accepts client WebSockets at /chat/…. It gives what clients send to its Upstream, and
-// writes what its Hub queues for them.
+// Server accepts client WebSockets at /chat/…. It passes clients' messages on to its Upstream, and
+// writes what its Hub queues for the clients.
 //
 // A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
 // that the poller cannot watch keeps its reader. All sessions share the poller and the writers. If
@@ -102,11 +102,11 @@ func (v *Server) Run(ctx context.Context) {
 	}
 }
 
-// Close refuses new clients and ends all sessions. Each client is sent 1012, unless it was sent
-// another close frame before. The client then has shutdownWait to answer. Close returns when the
-// goroutines of the sessions, the poller and the writers have ended. By then Upstream.End was
-// called for each session that a relay may know of. A session that was dead before may linger until
-// its own deadline, closeWait at most. Close waits for such a session too.
+// Close refuses new clients and ends all sessions. It sends 1012 to each client that was not sent
+// a close frame yet. Each client then has shutdownWait to answer. Close returns when the goroutines
+// of the sessions, the poller and the writers have ended. By then Upstream.End was called for each
+// session that a relay may know of. The socket of a session that is dead already may stay open
+// until its own deadline, closeWait at most. Close waits for such a socket too.
 func (v *Server) Close() {
 	v.refuseAll()
 	v.endAll()
@@ -117,8 +117,8 @@ func (v *Server) Close() {
 	v.hub.writers.close()
 }
 
-// endAll begins the end of each session that is not dead. Each client is sent 1012, unless it was
-// sent another close frame before. Each client has shutdownWait to answer.
+// endAll begins the end of each session that is not dead. It sends 1012 to each client that was not
+// sent a close frame yet. Each client then has shutdownWait to answer.
 func (v *Server) endAll() {
 	for _, s := range v.hub.living() {
 		s.close(ReasonDraining, shutdownWait)
@@ -129,7 +129,8 @@ func (v *Server) endAll() {
 // now returns the time since v.start by the monotonic clock.
 func (v *Server) now() time.Duration { return time.Since(v.start) }
 
-// enter counts a connect, unless the server drains. Each enter that returned true needs a leave.
+// enter counts a connect and returns true. When the connect has failed or its session has ended,
+// the method leave must be called. If the server drains, enter counts nothing and returns false.
 func (v *Server) enter() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -188,12 +189,12 @@ type Upstream interface {
 	// there is no room. It also returns false if other sessions wait for room, unless WaitRoom has
 	// kept room for this session.
 	Accept(id uint64, payload []byte) bool
-	// WaitRoom waits until Accept may succeed for a message of size bytes, and returns true. It
-	// returns false when ctx is done.
+	// WaitRoom waits until Accept may succeed for a message of the given size, in bytes. It then
+	// returns true. If ctx is done first, it returns false.
 	WaitRoom(ctx context.Context, id uint64, size int) bool
 	// Holds reports whether the log has a message of the session.
 	Holds(id uint64) bool
-	// End logs the session's end. The Hub keeps the session until Hub.Forget.
+	// End appends the session's end to the log. The Hub keeps the session until Hub.Forget.
 	End(id uint64)
 	// Forget says that the Hub has forgotten a session for which End was not called. No relay was
 	// told of the session, and the log has no message of it.

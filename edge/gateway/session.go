@@ -79,10 +79,10 @@ func (s *Session) deliver(frame []byte) pushed {
 	return result
 }
 
-// close begins the session's end, and returns true. If the end was begun before, close does nothing
-// and returns false. close seals the queue with the reason's close frame, if the reason has one.
-// For ReasonSlow that frame replaces what the writer has not taken. The parameter wait is the
-// client's time to answer. close does not block.
+// close begins the session's end, and returns true. If the end has begun already, close does
+// nothing and returns false. The queue is sealed. If the reason has a close frame, that becomes the
+// queue's last frame. For ReasonSlow it replaces what the writer has not taken. The parameter wait
+// is the client's time to answer. The method close does not block.
 func (s *Session) close(r Reason, wait time.Duration) bool {
 	return s.closeWith(r, closeFrames[r], wait)
 }
@@ -127,7 +127,8 @@ func (v *Server) end(r *reader, err error) {
 	v.ended(s)
 }
 
-// closeFor closes s with the reason that belongs to err. It returns false if s was closed before.
+// closeFor closes s with the reason that belongs to err. It returns false if the end of s has begun
+// already.
 func (s *Session) closeFor(err error, broken bool) bool {
 	if code, ok := err.(closeCode); ok {
 		return s.closeWith(ReasonClient, closeFrame(int(code), ""), closeWait)
@@ -145,10 +146,10 @@ func (s *Session) closeFor(err error, broken bool) bool {
 	return s.close(ReasonProtocol, closeWait)
 }
 
-// linger closes the server's half of the connection. It discards what still arrives, until the
-// client closes or the deadline passes. If bytes were left unread, the kernel would reset the
-// connection, and the client might never see the close frame. After lingerMost bytes linger gives
-// up, and the kernel may reset the connection.
+// linger closes the server's half of the connection, and discards what still arrives. If bytes were
+// left unread, the kernel would reset the connection, and the client might never see the close
+// frame. The method returns when the client closes, when the deadline passes, or when it has
+// discarded lingerMost bytes. In the last case the kernel may reset the connection.
 func (c *conn) linger() {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()

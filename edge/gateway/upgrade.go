@@ -197,7 +197,7 @@ func (v *Server) refuse(w http.ResponseWriter, r *http.Request, why refusal, tex
 	switch status {
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", retryAfter)
-		if v.cfg.Replay && r.Header.Get("Fly-Replay-Src") == "" { // once per request
+		if v.cfg.Replay && r.Header.Get("Fly-Replay-Src") == "" { // not for a replayed request
 			w.Header().Set("Fly-Replay", "elsewhere=true")
 		}
 	case http.StatusUpgradeRequired:
@@ -225,10 +225,10 @@ var refusalStatus = [refusals]int{
 // handshakeSalt is the GUID by which a server proves that it knows the protocol (RFC 6455, 1.3).
 const handshakeSalt = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// upgrade takes the connection over from the HTTP server and answers the handshake. unparsed has
-// the bytes that the client sent behind its request. upgrade writes the answer itself: the
-// WebSocket library would make a parser for each connection, and net/http would add a date. r must
-// have passed httpguard.CheckUpgrade.
+// upgrade takes the connection over from the HTTP server and answers the handshake. The result
+// unparsed has the bytes that the client sent after its request. The method writes the answer
+// itself: the WebSocket library would make a parser for each connection, and net/http would add a
+// date. The request must have passed httpguard.CheckUpgrade.
 func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c *conn, unparsed []byte, err error) {
 	socket, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -214,13 +214,12 @@ var (
 	testTokens = token.Judge{Keys: testKeys}
 )
 
-// TestP8_WhoLingersCounts checks that a session counts until its socket is closed. The socket of a
-// session that has ended stays open until the client closes or the client's time to answer is over.
-// Until then the session counts, even if the relay has forgotten it.
+// TestP8_WhoLingersCounts checks that a session counts towards Config.MaxSessions until its socket
+// is closed, even if the relay has forgotten the session. The socket of a session that has ended
+// stays open until the client closes or the client's time to answer is over.
 func TestP8_WhoLingersCounts(t *testing.T) {
 	g := start(t, nil, func(c *Config) { c.MaxSessions = 1 })
-	// The broken frame ends the session. Its socket then stays open until the client answers the
-	// close frame.
+	// The broken frame ends the session. Its socket then stays open until the client closes.
 	lingers := g.raw("/chat/user/1", masked(0x83, ""))
 	lingers.wantCloseFrame(ReasonProtocol)
 	eventually(t, "its end", func() bool { return len(g.up.ends()) == 1 })
@@ -234,8 +233,8 @@ func TestP8_WhoLingersCounts(t *testing.T) {
 	g.raw("/chat/user/3", "")
 }
 
-// TestW1_TheOfferedSpellingIsEchoed checks the spelling of the subprotocol. A browser closes a
-// connection with a subprotocol that it did not offer.
+// TestW1_TheOfferedSpellingIsEchoed checks that the answer names the subprotocol as the client
+// spelled it. For any other spelling a browser would close the connection.
 func TestW1_TheOfferedSpellingIsEchoed(t *testing.T) {
 	for _, auth := range []Auth{{Open: true}, {Tokens: testTokens}} {
 		g := start(t, nil, func(c *Config) { c.Auth = auth })

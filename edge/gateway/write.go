@@ -13,10 +13,11 @@ const (
 	// the writers. While it writes, nobody reads the link.
 	inlineMost = 4
 	// holdMost is the number of queued messages, counted over all members, at which a batch is
-	// released before its end. To queue so many messages takes about a millisecond.
+	// released before its end. To queue holdMost messages takes about a millisecond.
 	holdMost = 16 << 10
-	// A batch is also released before its end once it may hold back Config.Queue/holdShare bytes
-	// for one member. The aim is that the writers begin before a burst fills a queue.
+	// A batch is also released before its end when its texts together have Config.Queue/holdShare
+	// bytes. All of its texts may be for one member. The aim is that the writers begin before a
+	// burst fills that member's queue.
 	holdShare = 8
 	// If gatherFrom conns or more wait, the writers start only after gatherFor. Messages that come
 	// for these conns in that time can be written in the same system calls.
@@ -41,7 +42,7 @@ type writers struct {
 	first, last *conn      // a list, linked by conn.next
 	waiting     int        // conns in the list
 	running     int        // goroutines that run writers.run
-	holds       int        // unfinished batches, and waits of gatherFor under way
+	holds       int        // number of unfinished batches and of running gatherFor timers
 	all         sync.WaitGroup
 }
 
@@ -61,8 +62,8 @@ func (w *writers) add(c *conn) {
 	}
 }
 
-// startLocked starts goroutines until there are as many as conns that wait, but no more than
-// GOMAXPROCS. w.mu must be held.
+// startLocked starts goroutines until w.waiting or GOMAXPROCS of them run, whichever is less. w.mu
+// must be held.
 func (w *writers) startLocked() {
 	for w.running < min(runtime.GOMAXPROCS(0), w.waiting) {
 		w.running++
@@ -71,8 +72,8 @@ func (w *writers) startLocked() {
 	}
 }
 
-// hold makes added conns wait for release, relieve or start. Goroutines that are running go on with
-// the list.
+// hold begins a hold, which release ends. During a hold the method add starts no goroutines, but
+// the method relieve does. Goroutines that are running go on with the list.
 func (w *writers) hold() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,8 +82,8 @@ func (w *writers) hold() {
 
 // release ends a hold. If no more than inlineMost conns wait and no goroutine runs, release writes
 // to these conns itself. Otherwise it starts the writers, unless another hold goes on. If
-// gatherFrom conns or more wait and no goroutine runs, the writers start only after gatherFor. If
-// enough is set, they start at once. release must not be called with a lock held.
+// gatherFrom conns or more wait and no goroutine runs, it starts the writers only after gatherFor,
+// unless the parameter enough is set. The caller must hold no lock.
 func (w *writers) release(enough bool) {
 	w.mu.Lock()
 	w.holds--
@@ -167,8 +168,8 @@ func (w *writers) nextOrEnd() *conn {
 	return c
 }
 
-// write writes what is queued for c. It leaves to conn.patiently what the socket does not take at
-// once. If more was queued meanwhile, c goes to the end of the list.
+// write writes what is queued for c. If the socket does not take everything at once, conn.patiently
+// writes the remainder. If more was queued meanwhile, c goes to the end of the list.
 func (w *writers) write(c *conn, p *pen) {
 	if c.raw == nil {
 		c.patiently(c.session.queue.take(nil))

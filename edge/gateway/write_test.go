@@ -81,9 +81,9 @@ func TestALongBatchIsBegunBeforeItIsWhole(t *testing.T) {
 	g.hub.EndBatch()
 }
 
-// awaitWritable returns once each client has been written to. Just after its upgrade was answered,
-// a conn may not have its writer yet. Such a conn may join the writers' list too late for a test
-// that expects a write.
+// awaitWritable publishes a message and returns when each client has received it. Each conn then
+// has its writer. Just after the answer to its upgrade, a conn may have no writer yet. It would
+// then miss a start of the writers that a test relies on.
 func awaitWritable(g *gateway, clients []*rawClient) {
 	g.publish("all", "here")
 	for _, c := range clients {
@@ -188,7 +188,8 @@ func TestAllocPerDelivery(t *testing.T) {
 	}
 }
 
-// TestGatheringIsBounded checks that the writers do write after they have gathered for many conns.
+// TestGatheringIsBounded checks that messages for gatherFrom conns are written, although the
+// writers start only after gatherFor.
 func TestGatheringIsBounded(t *testing.T) {
 	g := start(t, nil, nil)
 	clients := make([]*rawClient, gatherFrom)
@@ -209,8 +210,8 @@ func TestGatheringIsBounded(t *testing.T) {
 }
 
 // TestP7_ABurstIsBegunBeforeItFillsAQueue checks that the messages of a batch are written before
-// the batch ends, once they fill an eighth of a client's queue. The writers then start without
-// gathering.
+// the batch ends, if they fill an eighth of a client's queue. The writers then start at once,
+// without the delay of gatherFor.
 func TestP7_ABurstIsBegunBeforeItFillsAQueue(t *testing.T) {
 	g := start(t, nil, nil)
 	clients := make([]*rawClient, gatherFrom)
