@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -67,4 +68,36 @@ func TestProcessesTakeNoPortTwice(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestAFreeAddressIsFreeWhileProcessesBegin listens on addresses as soon as Free returns them. Other
+// goroutines begin processes all the time. No process may keep an address.
+func TestAFreeAddressIsFreeWhileProcessesBegin(t *testing.T) {
+	var beginning sync.WaitGroup
+	done := make(chan struct{})
+	for range 4 {
+		beginning.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := exec.Command("true").Run(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 2000 {
+		l, err := net.Listen("tcp", FreeAddr(t))
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		l.Close()
+	}
+	close(done)
+	beginning.Wait()
 }

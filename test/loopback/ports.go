@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -60,14 +61,25 @@ func Free() (addr string, err error) {
 		first := ports.claims[ports.block].Addr().(*net.TCPAddr).Port
 		addr := address(first + ports.next)
 		ports.next = (ports.next + 1) % blockSize
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
+		if isFree(addr) {
+			return addr, nil
 		}
-		l.Close()
-		return addr, nil
 	}
 	return "", errors.New("no free port on loopback")
+}
+
+// isFree reports whether nobody listens on an address. To find out, it listens there for a moment.
+// A process that is begun in that moment gets a copy of the socket, and keeps it until it runs its
+// program. So isFree lets no process begin meanwhile.
+func isFree(addr string) bool {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return false
+	}
+	l.Close()
+	return true
 }
 
 // turnLocked claims a new block and begins to use it. If the process has mostBlocks blocks already,
