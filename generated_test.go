@@ -25,8 +25,8 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults returns a table of variables. In one process, each of them has another default than
-// for an edge or a relay alone, or is ignored.
+// otherDefaults returns a table of the variables that the whole cluster in one process ignores. It
+// also has those whose default is another one there than in an edge or a relay of its own.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {

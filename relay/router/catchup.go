@@ -203,7 +203,7 @@ func (r *Router) readOn(e *edge) {
 // wait until then.
 func (r *Router) caughtUp(f *follower) {
 	f.isBehind = false
-	r.stopSeeking(f) // f is still seeking only if its members have left
+	r.stopSeeking(f) // has an effect only if the members left meanwhile
 	f.edge.catchup.remove(f)
 	var echoes []*frame
 	if g := f.lag(); g != nil {

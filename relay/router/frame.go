@@ -74,7 +74,8 @@ func (fr *frame) joins() bool {
 	return fr.notice() || fr.effect == effectGranted && fr.command.Verb == dialect.Join
 }
 
-// frame handles one frame from a link. While a taking replaces the edge's tables, the frame waits.
+// frame handles one frame from a link. While a job of type taking replaces the edge's tables, the
+// frame waits.
 func (r *Router) frame(e *edge, f any) *violation {
 	if j := e.tables.taking; j != nil {
 		return j.wait(r, f)

@@ -156,8 +156,8 @@ func untilOf(c token.Claims) int64 {
 	return c.Until.Unix()
 }
 
-// ttlOf returns the seconds until a session's permission ends; 0: never. It returns 1 at least,
-// since SDKs that must refresh at once do so without a pause.
+// ttlOf returns the seconds until a session's permission ends; 0: never. It returns 1 at least:
+// if SDKs are told that the permission ends now, they refresh in a loop without a pause.
 func ttlOf(until int64, now time.Time) uint32 {
 	if until == 0 {
 		return 0

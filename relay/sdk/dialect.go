@@ -45,7 +45,7 @@ func (Dialect) Check(s dialect.Session) error {
 	return nil
 }
 
-// Topics implements dialect.Dialect. There are none before the connect is confirmed.
+// Topics implements dialect.Dialect. It appends none, because the connect is a command.
 func (Dialect) Topics(dst []protocol.Topic, _ dialect.Session) []protocol.Topic { return dst }
 
 // Lost implements dialect.Dialect. The protocol has no text that tells a loss.

@@ -62,7 +62,7 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 	return failed(c.ID, ErrorNotAvailable)
 }
 
-// subscribe ignores the token of a subscription. So a client may read what it may read without it.
+// subscribe ignores the token of a subscription. A client gains nothing by such a token.
 func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Command {
 	if v := d.judge(s, k, c.Channel, rules.Read); v != rules.Yes {
 		return forbidden(c.ID, v)

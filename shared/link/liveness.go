@@ -44,7 +44,7 @@ type Signs struct {
 const (
 	silentAfter = 15 * time.Second // nothing received
 	stuckAfter  = 10 * time.Second // a batch is begun and makes no progress
-	drainFor    = time.Second      // time from the call of Bye for the Source's last frames
+	drainFor    = time.Second      // longest time in which the Source may go on after Bye
 	leaveFor    = 2 * time.Second  // time from the call of Bye until this side closes
 )
 

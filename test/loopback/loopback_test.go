@@ -70,8 +70,8 @@ func TestProcessesTakeNoPortTwice(t *testing.T) {
 	}
 }
 
-// TestAFreeAddressIsFreeWhileProcessesBegin listens on addresses as soon as Free returns them. Other
-// goroutines begin processes all the time. No process may keep an address.
+// TestAFreeAddressIsFreeWhileProcessesBegin listens on each address as soon as Free returns it.
+// Other goroutines begin processes all the time. No process may keep an address.
 func TestAFreeAddressIsFreeWhileProcessesBegin(t *testing.T) {
 	var beginning sync.WaitGroup
 	done := make(chan struct{})

@@ -120,9 +120,9 @@ func (l *line) renew() {
 	}
 }
 
-// after is to be called before requests, with the number of outages so far. If that number differs
-// from the one in the last call, after renews the client and returns true. A connection from before
-// an outage may be dead without having failed yet.
+// after renews the client if the number of outages so far differs from that in the last call, and
+// reports whether it differs. Call it before requests: a connection from before an outage may be
+// dead without having failed yet.
 func (l *line) after(outages uint64) bool {
 	l.mu.Lock()
 	known := l.outages == outages
