@@ -33,15 +33,15 @@ var (
 	quick = scale{10, 4}
 )
 
-// bench.sessions divides n, a number of sessions or of groups, by the divisor of the scale. The
-// result is at least 20, or n if n is less than 20.
+// bench.sessions divides n, a number of sessions or of groups, by the divisor of the scale. A
+// result below 20 is raised to 20, but never above n.
 func (b *bench) sessions(n int) int { return max(min(n, 20), n/b.scale.sessions) }
 
 // bench.time divides a duration by the divisor of the scale.
 func (b *bench) time(d time.Duration) time.Duration { return d / time.Duration(b.scale.time) }
 
-// rows holds what the rows of one server in one case have in common. Its methods add these rows to
-// the report.
+// rows holds the scenario, the server and the case of rows of the report. Its methods add rows with
+// these values to the report.
 type rows struct {
 	b                      *bench
 	scenario, server, what string

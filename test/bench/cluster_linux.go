@@ -16,7 +16,7 @@ type cluster struct {
 	edges        []*local.Server
 }
 
-const noRate = "EDGE_RATE=0" // without it the rate limit would be measured
+const noRate = "EDGE_RATE=0" // without this setting the rate limit would be measured
 
 func startCluster(ctx context.Context, b *bench) (*site, error) { return startEdges(ctx, b, 2) }
 
@@ -66,8 +66,8 @@ func (p parts) since(before parts) parts {
 }
 
 // less returns p without the CPU time that a cluster at rest would spend in the same wall time. The
-// parameter idle is a measurement of the cluster at rest, which less scales to that wall time. Each
-// part of the result is at least 1 µs. The field took must be set in p and in idle.
+// parameter idle is a measurement of the cluster at rest. Its CPU times are scaled to the wall time
+// of p. Each part of the result is at least 1 µs. The field took must be set in p and in idle.
 func (p parts) less(idle parts) parts {
 	beyond := func(spent, meanwhile time.Duration) time.Duration {
 		return max(time.Microsecond, spent-time.Duration(float64(meanwhile)*p.took.Seconds()/idle.took.Seconds()))

@@ -15,7 +15,7 @@ const (
 	ours     = " link redis publish restart"
 )
 
-// These are names of forms in the table.
+// These are names of forms, as the table of the report shows them.
 const (
 	clusterName = "cluster"
 	centrifugos = "Centrifugo, two nodes, Redis"

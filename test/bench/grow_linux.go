@@ -103,9 +103,9 @@ func (b *bench) points(all ...int) []int {
 	return all
 }
 
-// scaled returns the points of an axis, divided by the scale. The point at place i of the list,
-// counted from 1, becomes no smaller than 10 * i. A point that is smaller than that to begin with
-// is not divided. Equal neighbours become one point.
+// scaled divides the points of an axis by the scale's divisor of sessions. Places in the list are
+// counted from 1. A result at place i that is below 10 * i is raised to 10 * i, but never above the
+// undivided point. Neighbours that have become equal are merged into one point.
 func (b *bench) scaled(all ...int) []int {
 	points := b.points(all...)
 	for i, n := range points {

@@ -28,8 +28,8 @@ func moreSessions(ctx context.Context, s *site, l *load.Loop, there, n int) erro
 	return err
 }
 
-// growSessions measures what connects, sessions at rest and direct messages cost, while there are
-// more and more sessions. All but a few of the sessions say nothing.
+// growSessions measures the cost of connects, of sessions at rest and of direct messages, while
+// there are more and more sessions. All but a few of the sessions say nothing.
 func growSessions(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	cost := growth.Figure{File: "sessions", Title: "Sessions: what one connect, and one message, costs", Grows: "sessions", Unit: "µs", Axis: "CPU of edges and relay, µs"}
 	room := growth.Figure{File: "sessions-memory", Title: "Sessions: memory", Grows: "sessions", Unit: "B", Axis: "resident memory per session, bytes"}
@@ -110,7 +110,7 @@ func growIdle(ctx context.Context, b *bench) ([]growth.Figure, error) {
 			}
 			there = n
 			figures, err := medians(func() ([]float64, error) {
-				// Unless a scale shortens this time, each session is pinged about once in it.
+				// Each session is pinged about once meanwhile, unless the scale shortens this time.
 				idle, err := s.idle(ctx, l, b.time(pingEvery))
 				return []float64{idle.servers().Seconds() * 1000 / idle.took.Seconds()}, err
 			})

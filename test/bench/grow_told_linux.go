@@ -69,10 +69,10 @@ func growResync(ctx context.Context, b *bench) ([]growth.Figure, error) {
 // told adds to f what a restart of the relay costs while there are n topics or sessions. The relay
 // is killed and started again, and then each stream sends one message. The first figure is the time
 // until all these messages have reached their receivers. The other two figures are CPU times, which
-// are measured for up to a second longer.
+// also include up to one second after that moment.
 //
-// There are only two rounds, because before each round it takes seconds until the edges count their
-// links as settled. The smaller of the two values of a figure counts.
+// Each figure is the smaller of the values of two rounds. There are only two rounds, because before
+// each round it takes seconds until the edges count their links as settled.
 func (b *bench) told(ctx context.Context, s *site, l *load.Loop, f *growth.Figure, n int, streams []*load.Stream) error {
 	o := &outages{cluster: s.cluster}
 	least := []float64{math.Inf(1), math.Inf(1), math.Inf(1)}

@@ -10,12 +10,12 @@ import (
 
 const (
 	opsOfTopics = 300 // number of leaves, and of joins, in a call of topics.ops
-	spokenTo    = 200 // largest number of topics with messages in topics.ops
+	spokenTo    = 200 // largest number of topics that topics.ops sends messages to
 	fewTopics   = 1000
 )
 
-// growTopics measures what joins, leaves, messages and memory cost, while sessions join more and
-// more topics.
+// growTopics measures the cost of joins, leaves and messages, and the memory that topics take,
+// while sessions join more and more topics.
 func growTopics(ctx context.Context, b *bench) ([]growth.Figure, error) {
 	cost := growth.Figure{File: "topics", Title: "Topics with a member each: what one of them costs", Grows: "topics", Unit: "µs", Axis: "CPU of edges and relay, µs"}
 	room := growth.Figure{File: "topics-memory", Title: "Topics with a member each: memory", Grows: "topics", Unit: "B", Axis: "resident memory per topic, bytes"}

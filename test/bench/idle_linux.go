@@ -44,8 +44,8 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 		if err := toThemselves(ctx, f, l, messageSize, 0, sockets); err != nil {
 			return err
 		}
-		// The budgets are for sessions that have sent no message yet, so none applies here. After
-		// messages a relay uses more memory, since it keeps recent messages.
+		// The budgets are for sessions that have sent no message yet. So no budget applies here: a
+		// relay keeps recent messages, and these take memory.
 		return b.remembered(ctx, s, l, n, before, r, budgets{})
 	})
 }

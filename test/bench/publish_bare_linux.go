@@ -12,8 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// bare is a publisher that says PUBLISH on one connection and subscribes on another one. Its
-// messages have the envelope that original servers write.
+// bare is a publisher that sends PUBLISH commands on one connection and subscribes on another one.
+// Its messages have the envelope that original servers write.
 type bare struct {
 	to       net.Conn
 	out      *bufio.Writer
@@ -25,7 +25,7 @@ type bare struct {
 	envelope []byte
 }
 
-// newBare returns a client that is subscribed to all topics. The caller must close it.
+// newBare returns a publisher that is subscribed to all topics. The caller must close it.
 func newBare(addr string, topics int) (b *bare, err error) {
 	b = &bare{topics: topics, came: make(chan arrival, 4*inFlight), done: make(chan struct{})}
 	if b.to, err = net.Dial("tcp", addr); err != nil {
@@ -96,8 +96,8 @@ func (b *bare) close() {
 	b.running.Wait()
 }
 
-// bare.read calls the function next again and again, and sends each result to the channel came. It
-// ends when a call has failed, or when bare.close was called.
+// bare.read calls next(in) again and again, and sends each result to the channel b.came. It ends
+// when a call has failed, or when bare.close was called.
 func (b *bare) read(in *bufio.Reader, next func(*bufio.Reader) (arrival, error)) {
 	for {
 		a, err := next(in)

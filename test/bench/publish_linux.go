@@ -47,7 +47,7 @@ func (b *bench) publishTo(ctx context.Context, f *form, topics int) error {
 	}
 	defer bare.close()
 	sides := []*publishing{{publisher: relays, topics: topics}, {publisher: bare, topics: topics}}
-	for _, p := range sides { // the first message of a topic costs more
+	for _, p := range sides { // a topic's first message costs more, so it is not measured
 		if err := p.round(ctx, inFlight, func() bool { return p.sent < uint64(topics) }); err != nil {
 			return err
 		}
@@ -115,9 +115,9 @@ func (p *publishing) during(ctx context.Context, redis *local.Server, flight int
 	return after - before, err
 }
 
-// round sends messages while the function more returns true. A message is in flight until it has
-// been both answered and received. The parameter flight is the largest number of messages in
-// flight. At the end, round waits until no message is in flight.
+// round sends messages while more() is true. A message is in flight until it has been both answered
+// and received. The parameter flight is the largest number of messages in flight. At the end, round
+// waits until no message is in flight.
 func (p *publishing) round(ctx context.Context, flight int, more func() bool) error {
 	for {
 		for p.sent-min(p.answered, p.received) < uint64(flight) && more() {

@@ -19,7 +19,7 @@ type relays struct {
 	running sync.WaitGroup
 }
 
-// newRelays returns a broker that is subscribed to all topics. The caller must close it.
+// newRelays returns a publisher that is subscribed to all topics. The caller must close it.
 func newRelays(ctx context.Context, addr string, topics int) (*relays, error) {
 	b, err := redisbroker.New(redisbroker.Config{URL: "redis://" + addr})
 	if err != nil {

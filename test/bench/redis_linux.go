@@ -26,7 +26,7 @@ func (b *bench) kept(ctx context.Context, f *form) error {
 		if err != nil {
 			return err
 		}
-		// The first messages fill buffers and load scripts.
+		// The first messages fill buffers and load scripts, so they are not measured.
 		warm := n / 10
 		if err := toThemselves(ctx, f, l, size, 0, sockets[:warm]); err != nil {
 			return err

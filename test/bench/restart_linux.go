@@ -55,7 +55,7 @@ func restart(ctx context.Context, b *bench, f *form) error {
 	})
 }
 
-// outages kills and stops relays, and counts the sockets that end.
+// outages is a helper that kills and stops relays. It counts the sockets that end.
 type outages struct {
 	cluster *cluster
 	closed  int // sockets that the servers closed, or that failed
@@ -63,7 +63,7 @@ type outages struct {
 
 type way struct {
 	name string
-	// away kills or stops the relay. It closes the channel at the moment at which the relay goes.
+	// away is a function that kills or stops the relay, and closes the channel at that moment.
 	away func(now chan<- struct{}) error
 }
 
@@ -117,9 +117,9 @@ func (o *outages) fromHistory(ctx context.Context) map[int]float64 {
 	return n
 }
 
-// since returns the number of publications that the relays have sent from history between two calls
-// of fromHistory. The parameters before and now are the results of these calls. Relays that ended
-// between the calls are left out.
+// since gets the results of two calls of fromHistory, the later result first. It returns how many
+// publications the relays have sent from history between these calls. Relays that ended between the
+// calls are left out.
 func since(now, before map[int]float64) (n float64) {
 	for process, sent := range now {
 		n += max(0, sent-before[process])

@@ -32,9 +32,9 @@ func (s *site) addr(i int) string { return s.addrs[i%len(s.addrs)] }
 type form struct {
 	name    string
 	dialect load.Dialect
-	ours    bool   // its failure fails the bench
-	budgets bool   // budgets apply to it
-	can     string // names of the scenarios that it can run, with blanks between
+	ours    bool   // if the form fails, the bench fails
+	budgets bool   // budgets apply to the form
+	can     string // names of scenarios that the form can run, blanks between
 	start   func(ctx context.Context, b *bench) (*site, error)
 }
 

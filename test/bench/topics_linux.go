@@ -34,8 +34,7 @@ func openTopics(ctx context.Context, s *site, l *load.Loop) (t *topics, err erro
 	return t, err
 }
 
-// topics.more makes members join further topics, until as many topics have a member as the
-// parameter count says.
+// topics.more makes members join further topics, until the number of topics with a member is count.
 func (t *topics) more(ctx context.Context, count int) error {
 	const atOnce = 8 // commands in flight per member
 	asks := make([]*load.Ask, talkers)

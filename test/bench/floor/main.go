@@ -146,7 +146,7 @@ func unmask(b []byte) (frame []byte, size int) {
 			payload[i] ^= key[i&3]
 		}
 	}
-	frame = b[4:size] // the header moves over the key
+	frame = b[4:size] // the header shifts by 4 bytes and overwrites the key
 	copy(frame, b[:head])
 	frame[1] &= 0x7f
 	return frame, size

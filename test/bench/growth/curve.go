@@ -10,7 +10,7 @@ import (
 
 // Figure is a set of curves over one pair of axes.
 type Figure struct {
-	File   string  `json:"file"` // name of the chart without .svg; "": only a table
+	File   string  `json:"file"` // name of the chart's file, without .svg; "": no chart
 	Title  string  `json:"title"`
 	Grows  string  `json:"grows"` // the quantity that grows: label of the X axis
 	Unit   string  `json:"unit"`  // unit of the curves
@@ -74,7 +74,7 @@ type Growth struct {
 	// If a Proportional cost rises in the lower half of the points, and rises by more than noise in
 	// the upper half, Ratio is another quotient: the slope of the upper half, divided by the slope
 	// of the lower half. A slope is the cost of one further piece of work. A fixed part of the cost
-	// does not change it.
+	// does not change a slope.
 	Ratio    float64
 	Exponent float64 // for Constant work: upper half rises about as x^Exponent
 

@@ -22,7 +22,7 @@ type Run struct {
 	Figures []Figure       `json:"figures"`
 }
 
-// The section is between these lines of its page.
+// These are the lines of a page between which Run.Write puts the section.
 const (
 	beginning = "<!-- growth: written by go run ./test/bench -grow -->\n"
 	ending    = "<!-- end of growth -->\n"
@@ -111,8 +111,8 @@ func (r Run) Section() string {
 // columns is the width of a page's prose.
 const columns = 100
 
-// wrap returns a paragraph that begins with start, in lines of the page's width. Further lines are
-// indented by the width of start.
+// wrap returns a paragraph: the parameter start, and then the words of text, in lines of the page's
+// width. All lines after the first are indented by the width of start.
 func wrap(start, text string) string {
 	indent := strings.Repeat(" ", utf8.RuneCountInString(strings.TrimLeft(start, "\n")))
 	var b strings.Builder

@@ -41,12 +41,12 @@ func (o *absence) complete(l *Loop, st *Stream, _ uint64) error {
 
 // Through calls the function away in a goroutine of its own. Meanwhile each steady stream sends one
 // message per interval. The parameter every is the approximate interval. A stream sends nothing
-// while its window is full. The function away must close the channel that it gets. This begins the
-// burst, in which each stream in the list burst sends one message.
+// while its window is full. The called function must close the channel that it gets. This begins
+// the burst, in which each stream in the list burst sends one message.
 //
-// Through returns when away has returned and every message has reached all its receivers. It fails
-// if away fails or a message is lost. It also fails if away and the burst are not done after a
-// minute.
+// Through returns when this function has returned and all messages have reached all their
+// receivers. Through fails if the function fails or a message is lost. It also fails if the
+// function and the burst are not done after a minute.
 func (l *Loop) Through(ctx context.Context, steady []*Stream, every time.Duration, burst []*Stream, away func(now chan<- struct{}) error) (Absence, error) {
 	o := &absence{heard: map[*Stream]time.Duration{}, burst: map[*Stream]bool{}}
 	l.round = o

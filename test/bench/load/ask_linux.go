@@ -2,8 +2,8 @@ package load
 
 import "context"
 
-// Ask holds commands of one session. The server answers each with a text that begins with Answer.
-// Until the last answer, no message of a stream may be on its way to the session.
+// Ask holds commands of one session. The server answers each command with a text that begins with
+// the field Answer. Until the last answer, no message of a stream may be on its way to the session.
 type Ask struct {
 	Of       *Socket
 	Commands []string
@@ -12,8 +12,8 @@ type Ask struct {
 	sent, answered int
 }
 
-// Ask sends the commands of each session, at most window of them before they are answered. It
-// returns when all commands are answered.
+// Ask sends the commands of all sessions. Each session has at most window unanswered commands at
+// any time. Ask returns when all commands are answered.
 func (l *Loop) Ask(ctx context.Context, window int, asks ...*Ask) error {
 	for _, a := range asks {
 		a.Of.asks = a

@@ -16,8 +16,8 @@ var All = Topic{Kind: "all"}
 // channel returns one name for the topic, for servers with only one kind of topic.
 func (t Topic) channel() string { return t.Kind + "-" + t.Name }
 
-// Opening says how a session begins. The session is open after the upgrade or, if it has a Hello,
-// after the answer to that.
+// Opening says how a session begins. Without a Hello, the session is open after the upgrade. With a
+// Hello, it is open after the answer to the Hello.
 type Opening struct {
 	Path  string // path of the upgrade
 	Hello string // text that the client sends after the upgrade; "": none
@@ -31,8 +31,9 @@ type Wrap struct{ Before, After string }
 type Dialect interface {
 	// Session returns the opening of a session that receives messages to a user.
 	Session(user string) Opening
-	// Self returns the wrap of the messages that a session sends to itself. The session must have
-	// been opened as Session says. Self returns false if the server has no such messages.
+	// Self returns the wrap of the messages that a session sends to itself. The session must begin
+	// with the opening that Session returns. Self returns false if sessions of the server cannot
+	// send messages to themselves.
 	Self(user string) (Wrap, bool)
 	// Receive returns the opening of a session that receives messages to a topic.
 	Receive(user string, topic Topic) Opening

@@ -27,8 +27,8 @@ func AppendFrame(b []byte, opcode byte, payload []byte) []byte {
 	return append(append(b, 0, 0, 0, 0), payload...)
 }
 
-// parseFrame returns the first frame in b, which a server sent, and its size with the header. If
-// err is nil, size 0 means that the frame is not complete.
+// parseFrame returns the first frame in b, which a server sent. The size includes the header. A
+// size of 0 without an error means that the frame is not complete.
 func parseFrame(b []byte) (opcode byte, payload []byte, size int, err error) {
 	if len(b) < 2 {
 		return 0, nil, 0, nil

@@ -15,8 +15,9 @@ import (
 
 // Loop owns the sockets. Only one goroutine may call its methods.
 type Loop struct {
-	// Closed is called for each socket that the server closes or that fails. But if Closed is nil,
-	// or if the error of the socket is a Wrong, the method of the loop returns this error instead.
+	// Closed is called for each socket that the server closes or that fails. There are two
+	// exceptions: if Closed is nil, or if the socket's error is a Wrong, the loop's method that is
+	// running returns the error instead.
 	Closed func(*Socket, error)
 
 	dialect    Dialect
@@ -60,8 +61,8 @@ func (l *Loop) Close() {
 // further one.
 const atOnce = 64
 
-// Open opens n sessions and returns when all are open. The function named of returns, for session
-// i, the address to connect to and how the session begins.
+// Open opens n sessions and returns when all are open. For session i, Open calls of(i), which
+// returns the address to connect to and how the session begins.
 func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o Opening)) ([]*Socket, error) {
 	if err := Room(len(l.sockets) + n); err != nil {
 		return nil, err
@@ -81,8 +82,8 @@ func (l *Loop) Open(ctx context.Context, n int, of func(i int) (addr string, o O
 	return sockets, l.settle(ctx, 0)
 }
 
-// Room returns an error if this process may not have as many files open as the sum of the parameter
-// files and spareFiles.
+// Room returns an error if the limit of open files of this process is below the sum of the
+// parameter files and spareFiles.
 func Room(files int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= uint64(files+spareFiles) {

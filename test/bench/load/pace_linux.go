@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pace says when the messages of an open loop are due: the first message at the beginning, and each
-// further message by the duration Every after the previous one.
+// Pace says when the messages of an open loop are due: one message at the beginning, and then one
+// whenever the duration Every has passed.
 type Pace struct {
 	Messages int
 	Every    time.Duration
@@ -25,7 +25,7 @@ type Paced struct {
 
 // Behind is the error for servers that do not keep the pace.
 type Behind struct {
-	Messages int // messages that some receivers lack
+	Messages int // number of messages that some receivers lack
 	Sent     int
 	Oldest   time.Duration // time since the oldest of these messages was sent
 }
@@ -35,8 +35,8 @@ func (b *Behind) Error() string {
 }
 
 // Pace sends each message of a stream when it is due, whether or not earlier messages have arrived.
-// The window of the stream bounds the messages under way. A period is the time in which as many
-// messages become due as fill the window.
+// The window of the stream bounds the messages under way. A period is the time in which a whole
+// window of messages becomes due.
 //
 // If the window is full and its oldest message was sent at least a period ago, the servers are
 // behind. Pace then stops sending and returns a Behind. If the window is full but its oldest
@@ -115,9 +115,9 @@ type pacing struct {
 // due returns the time at which message i is due.
 func (p *pacing) due(i int) time.Duration { return p.began + time.Duration(i)*p.Every }
 
-// next returns how long to wait before the next message is sent, or 0 if it is to be sent now. If
-// the window is full, next returns how long to wait until the servers count as behind. If they
-// count as behind now, it returns a Behind.
+// pacing.next returns how long to wait until the next message is due, or 0 if the message is to be
+// sent now. If the window is full, the result is how long to wait until the servers count as
+// behind, or a Behind if they count as behind now.
 func (p *pacing) next(now time.Duration) (wait time.Duration, behind *Behind) {
 	sent, whole := len(p.late), len(p.latencies)
 	if sent-whole < p.window {

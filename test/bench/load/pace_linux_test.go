@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestPacingSendsByTheClock calls a pacing with made-up times, while nothing arrives.
+// TestPacingSendsByTheClock calls pacing.next with made-up times, while nothing arrives.
 func TestPacingSendsByTheClock(t *testing.T) {
 	const every = 10 * time.Millisecond
 	p := &pacing{Pace: Pace{Messages: 100, Every: every}, began: time.Second, window: 3}
@@ -41,7 +41,7 @@ func TestPacingSendsByTheClock(t *testing.T) {
 	}
 }
 
-// TestPacingCountsFromWhenMessagesAreDue calls a pacing for the first time when ten messages are
+// TestPacingCountsFromWhenMessagesAreDue calls pacing.next for the first time when ten messages are
 // already due. The servers must not count as behind, and messages that are sent now must count as
 // late.
 func TestPacingCountsFromWhenMessagesAreDue(t *testing.T) {

@@ -137,7 +137,7 @@ func (l *Loop) text(s *Socket, line []byte) error {
 	return nil
 }
 
-// send writes b. It keeps the bytes that the kernel does not take, and flush writes them later.
+// send writes b. It keeps the bytes that the kernel does not take. Loop.flush writes these later.
 func (l *Loop) send(s *Socket, b []byte) error {
 	if len(s.out) > 0 {
 		s.out = append(s.out, b...)

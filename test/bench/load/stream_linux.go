@@ -13,16 +13,16 @@ type Stream struct {
 	from      *Socket
 	frame     []byte // frame of a message; used again for the next one
 	digits    []byte // digits of the message's number, within the field frame
-	wraps     []Wrap // set by Among, used in turn; none: all wraps are alike
+	wraps     []Wrap // set by Among, used in turn; none: always the same wrap
 	size      int    // bytes per message
 	receivers int
 	sent      uint64
-	whole     uint64          // messages that all receivers have
+	whole     uint64          // number of messages that all receivers have
 	left      []int           // how many receivers lack a message; index: number % window
 	at        []time.Duration // when a message was sent; index: number % window
 }
 
-// Stream returns a stream of messages of size bytes, up to window of them under way at once.
+// Stream returns a stream of messages of size bytes. At most window messages are under way at once.
 func (l *Loop) Stream(from *Socket, wrap Wrap, size, window int) *Stream {
 	st := &Stream{number: len(l.streams), from: from, size: size, left: make([]int, window), at: make([]time.Duration, window)}
 	st.wrap(wrap)

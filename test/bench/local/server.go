@@ -207,7 +207,7 @@ func (s *Server) Bucket(ctx context.Context, name, le string) float64 {
 	return s.sum(ctx, func(series string) bool { return series == fmt.Sprintf("%s_bucket{le=%q}", name, le) })
 }
 
-// sum adds up the values of the series for which the function counts returns true.
+// sum adds up the values of the series for which counts(series) is true.
 func (s *Server) sum(ctx context.Context, counts func(series string) bool) (sum float64) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
 	if err != nil {

@@ -64,7 +64,7 @@ func (r Row) Ratio() float64 {
 }
 
 // Table writes a line for each measurement, with its budget and the value of each server. The ratio
-// in a line is that of the server with the budget.
+// in a line is the value of the server that has the budget, divided by the budget.
 func Table(w io.Writer, rows []Row) error {
 	servers := serversOf(rows)
 	b := []byte("| scenario | case | measurement | budget | ratio |")
@@ -104,8 +104,8 @@ func serversOf(rows []Row) (servers []string) {
 	return servers
 }
 
-// lines groups the rows that measure the same thing on different servers. Scenarios, cases and
-// measurements keep the order of their first appearance.
+// lines returns the rows in groups. The rows of one group measure the same thing on different
+// servers. Scenarios, cases and measurements keep the order of their first appearance.
 func lines(rows []Row) (all [][]Row) {
 	order := map[[3]string]int{}
 	rank := func(scenario, of, what string) int {
@@ -160,8 +160,9 @@ func Number(v float64, unit string) string {
 	return strings.TrimSpace(whole + " " + unit)
 }
 
-// Percentile returns one of the sorted values. With a share of 0.5, it is the least value that half
-// of the values do not exceed. If there are no values, Percentile returns 0.
+// Percentile returns one of the sorted values. Its place is share times the number of values,
+// rounded up: a share of 0.5 gives the third of five values. If there are no values, Percentile
+// returns 0.
 func Percentile(sorted []time.Duration, share float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

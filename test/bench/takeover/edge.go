@@ -109,7 +109,7 @@ func (e *edge) move(ctx context.Context, addr string) error {
 	return e.await(ctx, "the link to be live", func() bool { return e.live })
 }
 
-// talk makes each of the first n sessions write to itself, up to atOnce of them at a time.
+// talk makes each of the first n sessions write to itself. At most atOnce sessions do so at a time.
 func (e *edge) talk(ctx context.Context, n int) error {
 	const atOnce = 500
 	for from := 1; from <= n; from += atOnce {
@@ -134,8 +134,8 @@ func (e *edge) say(session int, to string) {
 	e.out = link.Message{Number: e.number, Session: uint64(session), Payload: text}.Append(e.out)
 }
 
-// reaches sends a message to the last session of the edge other, and waits until the message has
-// arrived at that edge.
+// edge.reaches sends a message to the last session of another edge, the parameter other. Then it
+// waits until the message has arrived at that edge.
 func (e *edge) reaches(ctx context.Context, other *edge) error {
 	other.mu.Lock()
 	want := other.received + 1
@@ -182,8 +182,8 @@ func (e *edge) latencies() []time.Duration {
 	return all
 }
 
-// edge.await waits until a condition is true. It checks the condition by a call of the function
-// holds, and locks mu during that call. It fails when the link has ended, or when ctx is done.
+// edge.await waits until holds() is true. It locks mu while it calls this function. It fails when
+// the link has ended, or when ctx is done.
 func (e *edge) await(ctx context.Context, what string, holds func() bool) error {
 	for {
 		e.mu.Lock()

@@ -126,7 +126,8 @@ func measure(ctx context.Context, sessions, number, talked int) error {
 }
 
 // takeOver links all edges to the relay at addr. The parameter began is the time at which the
-// takeover began. takeOver returns how long after that each edge was live, in ascending order.
+// takeover began. For each edge, takeOver returns the duration from that time until the edge was
+// live. The durations are in ascending order.
 func takeOver(ctx context.Context, edges []*edge, addr string, began time.Time) (took []time.Duration, err error) {
 	live := make(chan error, len(edges))
 	for _, e := range edges {

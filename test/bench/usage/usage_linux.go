@@ -40,8 +40,7 @@ func Resident(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
-// Kernel holds the sizes of parts of the kernel's memory, in bytes. They are those of the whole
-// machine.
+// Kernel holds the sizes of parts of the memory that the machine's kernel uses, in bytes.
 type Kernel struct {
 	Slab    int64 // objects that cannot be reclaimed: sockets, files and others
 	Buffers int64 // contents of the buffers of TCP sockets
@@ -56,7 +55,7 @@ func KernelMemory() Kernel {
 
 // after returns a word of a file in /proc. It finds the line that begins with the word in the
 // parameter line. In this line it finds the word in the parameter word, and returns the next word.
-// The result is "" if there is none.
+// If the line or one of the words is missing, after returns "".
 func after(file, line, word string) string {
 	f, err := os.Open(file)
 	if err != nil {
