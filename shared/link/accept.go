@@ -32,10 +32,10 @@ const (
 type AcceptConfig struct {
 	// Keys must not be zero.
 	Keys Keys
-	// Welcome answers a Hello whose proof was right. It returns the Features that the relay has.
-	// The edge is told only the Features that both sides have. An error refuses the edge. If the
-	// error is a *CloseError the edge is told its Code, otherwise CodeLimit. Welcome must not
-	// block.
+	// Welcome answers a Hello whose proof was right. The Features in its result are those that the
+	// relay has. The edge is told only the Features that both sides have. An error refuses the
+	// edge. If the error is a *CloseError the edge is told its Code, otherwise CodeLimit. Welcome
+	// must not block.
 	Welcome func(Hello) (Welcome, error)
 	// Pending bounds the handshakes under way; nil sets no limit. All calls of Accept for one
 	// server share one Pending.
@@ -65,7 +65,7 @@ func NewPending(most int) *Pending {
 
 // pending is one counted handshake.
 type pending struct {
-	in     *Pending // nil: nothing is bounded
+	in     *Pending // the Pending that counts it; nil: none does
 	member *crowd.Member[netip.Addr, *socket]
 }
 
@@ -82,8 +82,8 @@ func (p *Pending) enter(s *socket) pending {
 	return pending{p, m}
 }
 
-// join counts a handshake. It returns the other handshake that is to be dropped, or nil if there
-// was room.
+// join counts a handshake. If there was no room, it stops counting another handshake, and returns
+// the socket of that handshake as the result other. Otherwise other is nil.
 func (p *Pending) join(s *socket) (m *crowd.Member[netip.Addr, *socket], other *socket) {
 	source := crowd.Source(s.RemoteAddr())
 	p.mu.Lock()

@@ -108,8 +108,8 @@ func forwarding(size int) (up, down *feeder) {
 }
 
 // TestNoAllocPerForwardedFrame checks that frames cost next to no allocations on their way over a
-// link, in a batch or alone. The way leads from the Source's append through the WebSocket to the
-// parsed frame in the Sink. The allocations of both ends count.
+// link, in a batch or alone. The way leads from Source.Fill through the WebSocket to the parsed
+// frame in the Sink. The allocations of both ends count.
 func TestNoAllocPerForwardedFrame(t *testing.T) {
 	for _, batch := range []int{1, 50} {
 		up, down := forwarding(128)
@@ -118,7 +118,7 @@ func TestNoAllocPerForwardedFrame(t *testing.T) {
 			name string
 			from *feeder
 		}{{"message", up}, {"publication", down}} {
-			const runs = 200 // batches in one run: AllocsPerRun rounds an average down
+			const runs = 200 // batches in the one run of AllocsPerRun, which rounds down
 			if n := testing.AllocsPerRun(1, func() {
 				for range runs {
 					send(way.from, batch)

@@ -345,7 +345,7 @@ func ParseLive(body []byte) (Live, error) {
 // is a kept name, parsing does not copy it. The zero Names is ready. One caller at a time may use
 // it.
 type Names struct {
-	kept  [256]string         // indexed by hash; a later user replaces one of the same index
+	kept  [256]string         // indexed by hash; a name replaces another of the same index
 	texts [MaxForms]Rendering // memory for the texts that ParseForms returns
 }
 

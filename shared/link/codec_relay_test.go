@@ -9,8 +9,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestNames checks that a frame parsed with Names equals one parsed without, and that its Except
-// outlives the body. A user that comes twice in a row must be copied once.
+// TestNames checks that a frame parsed with Names equals one parsed without. Except must stay the
+// same when the body is overwritten. A user that comes twice in a row must be copied only once.
 func TestNames(t *testing.T) {
 	var names Names
 	var body []byte

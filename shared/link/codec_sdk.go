@@ -284,7 +284,8 @@ func appendTexts(b []byte, texts []Rendering) []byte {
 
 var errForms = errors.New("forms are unknown, not ascending, too many, or none")
 
-// texts reads the texts of a publication into dst, and returns the part of dst that it has used.
+// fields.texts reads the texts of a publication into dst. It returns the part of dst that it has
+// filled.
 func (f *fields) texts(dst *[MaxForms]Rendering) []Rendering {
 	n := f.count(2)
 	if n == 0 || n > len(dst) {
@@ -306,7 +307,7 @@ func (f *fields) texts(dst *[MaxForms]Rendering) []Rendering {
 
 var errUTF8 = errors.New("text is not valid UTF-8")
 
-// name reads the name of a user or a topic. The name must be valid UTF-8.
+// fields.name reads the name of a user or a topic. The name must be valid UTF-8.
 func (f *fields) name() string {
 	b := f.bytes()
 	if !utf8.Valid(b) {
@@ -326,13 +327,14 @@ func (f *fields) until() int64 {
 	return int64(v)
 }
 
-// bounded returns keep. A keep of more than MaxKeeps bytes is an error.
+// fields.bounded returns the keep that it is given. A keep of more than MaxKeeps bytes is an error.
 func (f *fields) bounded(keep []byte) []byte {
 	f.bound(len(keep))
 	return keep
 }
 
-// bound checks the size of all keeps of one session together, in bytes.
+// fields.bound is given the size of all keeps of one session together, in bytes. More than MaxKeeps
+// is an error.
 func (f *fields) bound(keeps int) {
 	if keeps > MaxKeeps {
 		f.fail(fmt.Errorf("keeps of %d bytes in one session, at most %d", keeps, MaxKeeps))

@@ -123,7 +123,7 @@ func (c *Conn) Run(ctx context.Context, src Source, sink Sink) error {
 	return c.talk.Cause()
 }
 
-// Wake has the writer call the Source's Fill. It never blocks, and anyone may call it at any time.
+// Wake makes the writer call Source.Fill. It never blocks, and anyone may call it at any time.
 func (c *Conn) Wake() {
 	select {
 	case c.wake <- struct{}{}:
@@ -137,13 +137,15 @@ func (c *Conn) Wake() {
 // meanwhile are discarded. The method does not block. Only the first reason of a link counts.
 func (c *Conn) Bye(code Code, text string) { c.talk.Bye(code, text, c.socket.now()) }
 
-// CloseNow drops a link that will not be Run, or ends a running one at once without Bye.
+// CloseNow closes the connection at once, without Bye. It may be called while Run is running, or
+// instead of Run.
 func (c *Conn) CloseNow() {
 	c.end(&CloseError{Code: CodeNormal})
 	c.ws.CloseNow()
 }
 
-// end closes the connection, which unblocks reader and writer. The first cause stays.
+// Conn.end closes the connection, which unblocks reader and writer. Only the first cause of a link
+// counts.
 func (c *Conn) end(cause *CloseError) {
 	c.talk.end(cause)
 	c.closeNow()
@@ -156,7 +158,7 @@ func (c *Conn) closeNow() {
 	})
 }
 
-// watch ends the link when it is dead. It has the writer send a Ping when one is due.
+// Conn.watch ends the link when it is dead. It makes the writer send a Ping when one is due.
 func (c *Conn) watch() {
 	ticker := time.NewTicker(WatchEvery)
 	defer ticker.Stop()
@@ -188,7 +190,7 @@ func (c *Conn) signs() Signs {
 	return s
 }
 
-// Doubt returns a channel that receives when an edge begins to doubt its relay. The edge should
+// Doubt returns a channel that gets a value when an edge begins to doubt its relay. The edge should
 // then look for another relay. Silent tells whether the doubt still lasts.
 func (c *Conn) Doubt() <-chan struct{} { return c.talk.Doubt() }
 

@@ -230,8 +230,8 @@ func TestSlowLinkLives(t *testing.T) {
 	}
 }
 
-// TestStuck checks that an edge notices by the lack of write progress that its relay has stopped
-// reading. The relay must not declare the edge dead first.
+// TestStuck makes a relay stop reading. The edge must notice the lack of write progress, and end
+// the link. The relay must not end it first.
 func TestStuck(t *testing.T) {
 	bubble(t, func(t *testing.T, e, r *peer, _ *memnet.Conn) {
 		release := make(chan struct{})

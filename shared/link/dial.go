@@ -21,7 +21,7 @@ type DialConfig struct {
 	URL string
 	// Keys must not be zero.
 	Keys Keys
-	// Hello is sent once the relay has proved its key. Dial fills Proof in.
+	// Hello is sent after the relay has proved its key. Dial fills in Hello.Proof.
 	Hello Hello
 	// NetDial opens the network connection; nil means a net.Dialer. Under wss, TLS runs over that
 	// connection.
@@ -96,8 +96,9 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 	if netDial == nil {
 		netDial = new(net.Dialer).DialContext
 	}
-	// The transport dials in a goroutine of its own, and its context does not end when ctx does. So
-	// ctx is passed to netDial, and the function drop closes the connection when ctx is done.
+	// The transport dials in a goroutine of its own, with a context that does not end when ctx
+	// does. So ctx is passed to netDial, and the function drop closes the connection when ctx is
+	// done.
 	var dialled atomic.Pointer[socket]
 	drop := func() {
 		if s := dialled.Load(); s != nil {

@@ -13,7 +13,7 @@
 //	E→R  Moved                                               on the old link; only Bye follows
 //	R→E  Topic, Untopic, Opened, Joined, Left, Answer, Publication, Ahead, Granted, Gap, Ack,
 //	     Cost, Status, Digest, Drain, Live
-//	both Ping, Pong, Bye
+//	E↔R  Ping, Pong, Bye
 //
 // With FeatureSDK, Client and Keep are told in the tables too, and the relay also sends Confirmed,
 // Refreshed, Bound, Unbound, Answered, Close, Forms and AheadForms. frame_sdk.go has these frames.
@@ -33,9 +33,9 @@ type Type uint8
 const (
 	TypeHello   Type = 0x01 // E→R  see Hello
 	TypeWelcome Type = 0x02 // R→E  see Welcome
-	TypePing    Type = 0x03 // both uvarint token
-	TypePong    Type = 0x04 // both the token of the Ping
-	TypeBye     Type = 0x05 // both uvarint code, Text: the last frame before closing
+	TypePing    Type = 0x03 // E↔R  uvarint token
+	TypePong    Type = 0x04 // E↔R  the token of the Ping
+	TypeBye     Type = 0x05 // E↔R  uvarint code, Text: the last frame before closing
 
 	TypeSession Type = 0x10 // E→R  a session exists
 	TypeHeld    Type = 0x11 // E→R  a topic's position and members at the edge
@@ -54,7 +54,7 @@ const (
 	TypeAnswer      Type = 0x25 // R→E  answer to a Message
 	TypePublication Type = 0x26 // R→E  a message for all members of a topic
 	TypeAck         Type = 0x27 // R→E  which numbers are finished
-	TypeGap         Type = 0x28 // R→E  messages of a topic were lost to its members here
+	TypeGap         Type = 0x28 // R→E  a topic's members at the edge missed messages
 	TypeDigest      Type = 0x29 // R→E  counts and hashes of the relay's tables of this edge
 	TypeStatus      Type = 0x2a // R→E  what is degraded at the relay
 	TypeDrain       Type = 0x2b // R→E  the relay stops soon: link elsewhere first
@@ -88,7 +88,7 @@ const (
 
 // Hello is the edge's first frame. Proof is checked before the fields after it are parsed.
 type Hello struct {
-	Proof    []byte // HMAC-SHA256, see prove
+	Proof    []byte // HMAC-SHA256; the function prove returns it
 	Features uint64 // the features that the edge has
 	// Generation ranks the edge's links. Of two links of one instance, the relay keeps the one with
 	// the higher generation. 0 means that the edge only asks who the relay is.
@@ -104,8 +104,8 @@ type Hello struct {
 type Welcome struct {
 	Features uint64            // the features in force: those that both sides have
 	Instance protocol.Instance // this boot of the relay
-	// Broker is the name of what carries publications behind this relay. Relays of one cluster have
-	// the same Broker.
+	// Broker is the name of the back end that carries publications. Relays of one cluster have the
+	// same Broker.
 	Broker string
 	Relay  string // the relay's name, for the log
 	Build  string // the relay's version, for the log
@@ -127,7 +127,7 @@ type Held struct {
 	Sessions []uint64
 }
 
-// Synced ends the tables.
+// Synced tells that the edge's tables are complete.
 type Synced struct {
 	First    uint64 // the lowest unfinished number; Last+1 if there is none
 	Last     uint64 // the highest number that the edge has given so far
@@ -187,7 +187,7 @@ type Joined struct {
 // Left answers the leave that has Number, and unbinds the session from the group.
 type Left Joined
 
-// Answer answers the Message that has Number. The edge passes Text on once.
+// Answer answers the Message that has Number. The edge passes Text to the client only once.
 type Answer struct {
 	Number  uint64
 	Session uint64
@@ -239,7 +239,7 @@ type Range struct{ First, Last uint64 }
 
 // Cost is sent to the edge of a user who has sent a message. Deliveries is the number of members
 // that the message's topic has on this relay's edges. The edge can thus slow down users whose
-// messages go to many sessions. A relay may leave out small numbers.
+// messages go to many sessions. If the number is small, the relay may send no Cost.
 type Cost struct {
 	User       string
 	Deliveries uint64

@@ -26,7 +26,7 @@ type Client struct {
 	ID        uint64 // counts from 1; Session.ID shares the count
 	Confirmed bool   // the session's connect is confirmed
 	Open      bool   // the edge names the user, and no token does
-	Until     int64  // Unix seconds; 0: for ever, or not Confirmed
+	Until     int64  // expiry in Unix seconds; 0: never, or not Confirmed
 	User      string // empty if neither Confirmed nor Open is true
 	Keep      []byte // the session's keep; empty if not Confirmed
 }
@@ -40,11 +40,12 @@ type Keep struct {
 }
 
 // Confirmed answers the connect that has Number, and finishes Number. From then on the session has
-// this user, this Until and this keep, and is bound to Channels. The edge passes Text on once.
+// this user, this Until and this keep, and is bound to Channels. The edge passes Text to the client
+// only once.
 type Confirmed struct {
 	Number   uint64
 	Session  uint64
-	Until    int64 // Unix seconds; 0: for ever
+	Until    int64 // expiry in Unix seconds; 0: never
 	User     string
 	Keep     []byte // the session's keep
 	Channels []Channel
@@ -62,7 +63,7 @@ type Channel struct {
 type Refreshed struct {
 	Number  uint64
 	Session uint64
-	Until   int64  // Unix seconds; 0: for ever
+	Until   int64  // expiry in Unix seconds; 0: never
 	Keep    []byte // the session's keep
 	Text    []byte
 }
@@ -78,7 +79,7 @@ type Bound struct {
 }
 
 // Unbound unbinds a session from a topic, though the session did not ask for that. The edge passes
-// Text on.
+// Text to the client.
 type Unbound struct {
 	Session uint64
 	Topic   uint64
@@ -89,11 +90,12 @@ type Unbound struct {
 // finished: what the Message says is yet to be published.
 type Answered Answer
 
-// Close has the edge close a session's WebSocket. The session's End follows, as after any close.
+// Close tells the edge to close a session's WebSocket. The session's End follows, as after any
+// close.
 type Close struct {
 	Session uint64
-	// Code is the code of the close frame, from 1000 to 4999. With 0 the edge gives the client 5 s
-	// to go, and then closes the connection without a close frame.
+	// Code is the code of the close frame, from 1000 to 4999. If it is 0, the client has 5 s to
+	// close the connection. Then the edge closes it without a close frame.
 	Code   uint16
 	Reason string // up to MaxReason bytes; not empty with a code
 }
@@ -125,7 +127,7 @@ type Forms struct {
 	Texts    []Rendering // in ascending order of forms; at least one
 }
 
-// AheadForms is an Ahead in the forms that its receivers need. The members get texts as from Forms.
+// AheadForms is an Ahead in the forms that its receivers need. See Forms for who gets which text.
 type AheadForms struct {
 	Topic  uint64
 	ID     uint64

@@ -92,7 +92,7 @@ func values(f frame) string {
 	var fields []string
 	for i := range v.NumField() {
 		field := v.Type().Field(i).Name
-		if field == "Again" { // no field on the wire, where TypeAgain stands for it
+		if field == "Again" { // not a field on the wire: TypeAgain says it
 			continue
 		}
 		if c, ok := f.(Client); ok && field == "Confirmed" { // Confirmed and Open are one integer

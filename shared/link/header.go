@@ -80,8 +80,8 @@ func parseReply(s string) (r reply, err error) {
 	return r, nil
 }
 
-// parameters returns the values in a text such as "a=…, b=…". The text must hold each of names
-// once, in the order of names.
+// parameters returns the values in a text such as "a=…, b=…". The text must have exactly the given
+// names, in the given order.
 func parameters(s string, names ...string) ([]string, error) {
 	parts := strings.Split(s, ", ")
 	if len(parts) != len(names) {
@@ -97,8 +97,8 @@ func parameters(s string, names ...string) ([]string, error) {
 	return parts, nil
 }
 
-// encoding turns nonces and proofs into text for headers. It is strict, so only one text decodes to
-// the same 32 bytes.
+// encoding turns nonces and proofs into text for headers. It is strict, so decode32 accepts only
+// one text for any 32 bytes.
 var encoding = base64.RawURLEncoding.Strict()
 
 func decode32(s string) ([]byte, error) {
@@ -124,7 +124,7 @@ type Versions struct{ Min, Max uint64 }
 // spoken is the range that this package speaks.
 var spoken = Versions{1, 1}
 
-// orSpoken returns v, or spoken if v is zero.
+// orSpoken returns v. If v is zero, it returns the range that this package speaks.
 func (v Versions) orSpoken() Versions {
 	if v == (Versions{}) {
 		return spoken

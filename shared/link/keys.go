@@ -74,10 +74,10 @@ const (
 	edgeLabel  = "edgerelay link edge"
 )
 
-// prove returns the HMAC-SHA256 of a label, the edge's offer, and the relay's reply without its
-// proof. Each of the three is written as its length in four bytes, big-endian, and then its text.
-// For offer and reply it is the text in their headers. So a proof holds only for the two nonces,
-// the key ids and the version in these headers.
+// prove returns the HMAC-SHA256 of three texts: the label, the edge's offer, and the relay's reply
+// without its proof. Offer and reply are as in their headers. Before each text comes its length in
+// four bytes, big-endian. So a proof holds only for the two nonces, the key ids and the version in
+// these headers.
 func prove(secret []byte, label string, o offer, r reply) []byte {
 	mac := hmac.New(sha256.New, secret)
 	for _, s := range []string{label, o.String(), r.unproven()} {

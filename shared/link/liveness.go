@@ -28,7 +28,7 @@ type Signs struct {
 	Handling bool          // the Sink has a batch, so nothing is read
 	Handled  time.Duration // when the Sink was done with the last batch
 	Writing  bool          // a batch is on its way to the network
-	Progress time.Duration // when the batch being written last made progress or began
+	Progress time.Duration // when the current batch began or last made progress
 	Left     uint64        // number of written bytes that have left this machine
 	Drained  time.Duration // when the kernel's queue was last seen to shrink
 
@@ -44,7 +44,7 @@ type Signs struct {
 const (
 	silentAfter = 15 * time.Second // nothing received
 	stuckAfter  = 10 * time.Second // a batch is begun and makes no progress
-	drainFor    = time.Second      // longest time in which the Source may go on after Bye
+	drainFor    = time.Second      // longest time for sending the Source's frames after Bye
 	leaveFor    = 2 * time.Second  // time from the call of Bye until this side closes
 )
 
@@ -86,7 +86,8 @@ type liveness struct {
 	floor  time.Duration // silence before this time does not count; set by a late step
 }
 
-// step judges the link now. doubt reports whether an edge should look for another relay.
+// liveness.step judges the link at s.Now. The result doubt says whether an edge should look for
+// another relay.
 func (l *liveness) step(s Signs) (v verdict, doubt bool) {
 	late := l.look(s)
 	l.from = l.since(s)
@@ -105,9 +106,10 @@ func (l *liveness) step(s Signs) (v verdict, doubt bool) {
 	return alive, doubt
 }
 
-// look notes what has changed since the last step. late reports that this step is later than it
-// should be. The process is then taken to have stood still, so bytes may have come that it has not
-// read yet. The silence counts as if it had lasted only until the last step.
+// liveness.look notes what has changed since the last step. The result late says whether this step
+// is later than it should be. If it is, the process is taken to have stood still. Bytes may then
+// have come that it has not read yet. The silence counts as if it had lasted only until the last
+// step.
 func (l *liveness) look(s Signs) (late bool) {
 	if s.Received > l.heard {
 		l.heard, l.asked = s.Received, 0
@@ -163,7 +165,7 @@ type ping struct {
 	end uint64        // bytes sent up to its batch's end, or the constant unwritten
 }
 
-// unwritten is the end of a ping that is not written yet.
+// unwritten is ping.end while the Ping is not written yet.
 const unwritten = ^uint64(0)
 
 // pings are the Pings of one side. The token of a Ping is its number.
@@ -176,11 +178,12 @@ type pings struct {
 	trips []time.Duration          // the last keptTrips round trips
 }
 
-// keptPings is the number of the latest Pings whose Pongs can be measured.
+// keptPings is how many Pings are kept: the latest ones. A Pong that answers an earlier Ping is not
+// measured.
 const keptPings = 16
 
-// keptTrips is the number of the latest round trips. Only the shortest of them counts. A single
-// trip may be long because one of the two processes stood still.
+// keptTrips is how many round trips are kept: the latest ones. Only the shortest of them counts. A
+// single trip may be long because one of the two processes stood still.
 const keptTrips = 8
 
 // ask makes a Ping due.
@@ -202,7 +205,8 @@ func (p *pings) take(now time.Duration) uint64 {
 	return p.token
 }
 
-// wrote is called when a batch has been written. sent is how many bytes the link has sent in all.
+// pings.wrote is called when a batch has been written. The parameter sent is the number of bytes
+// that the link has sent in all.
 func (p *pings) wrote(sent uint64, now time.Duration) {
 	if p.under && p.first.end == unwritten {
 		p.first = ping{now, sent}
@@ -210,7 +214,8 @@ func (p *pings) wrote(sent uint64, now time.Duration) {
 	p.under = false
 }
 
-// unanswered returns the first Ping that no byte has answered. received is when the last byte came.
+// pings.unanswered returns the first Ping that no byte has answered. The parameter received is when
+// the last byte came.
 func (p *pings) unanswered(received time.Duration) ping {
 	if p.first.at <= received {
 		p.first = ping{}
@@ -218,9 +223,9 @@ func (p *pings) unanswered(received time.Duration) ping {
 	return p.first
 }
 
-// answered is called when a Pong with this token has come. It returns the round trip. It returns
-// false if no Ping had this token or if that Ping is too old. It also returns false if stood is
-// true, which says that this process stood still before it read the Pong.
+// pings.answered is called when a Pong with this token has come. It returns the round trip. The
+// parameter stood says whether this process stood still before it read the Pong. The result ok is
+// false if stood is true, if no Ping had this token, or if that Ping is too old.
 func (p *pings) answered(token uint64, now time.Duration, stood bool) (trip time.Duration, ok bool) {
 	if stood || token == 0 || token > p.token || p.token-token >= keptPings {
 		return 0, false

@@ -37,7 +37,8 @@ func TestLiveness(t *testing.T) {
 	}
 }
 
-// watched is one end of a link, without a network. sent is how many bytes were written.
+// watched is one end of a link, without a network. The field sent counts the bytes that were
+// written.
 type watched struct {
 	t     *testing.T
 	talk  *Talk
@@ -70,9 +71,9 @@ func (w *watched) look(blocked bool) {
 	}
 }
 
-// until calls look until doubt begins. It returns the time from the parameter from to that moment.
-// If that time would exceed the parameter most, it stops and returns most. After each look without
-// doubt it calls the function each.
+// watched.until calls look until doubt begins, and returns the time since the parameter from. If
+// that time reaches the parameter most first, it returns most. After each look without doubt it
+// calls the function each.
 func (w *watched) until(from, most time.Duration, each func()) time.Duration {
 	w.t.Helper()
 	for w.signs.Now-from < most {
@@ -263,8 +264,8 @@ func TestPatienceMultipliesTheLimit(t *testing.T) {
 	}
 }
 
-// A relay whose reader waits answers no Ping. It must still send something whenever it has sent
-// nothing for beatAfter.
+// While a relay's reader waits for the Sink, the relay answers no Ping. It must still send
+// something whenever it has sent nothing for beatAfter.
 func TestARelayBeatsThoughItsReaderWaits(t *testing.T) {
 	w := watch(t, Relay)
 	w.signs.Handling = true

@@ -80,7 +80,7 @@ func (p *peer) EndBatch() error {
 	return nil
 }
 
-// await returns the received frames once there are n.
+// await waits until n frames have been received, and returns all received frames.
 func (p *peer) await(t *testing.T, n int) []any {
 	t.Helper()
 	for {

@@ -19,18 +19,18 @@ const writePiece = 16 << 10
 // socket also gathers the 4 KiB pieces that the WebSocket layer writes.
 type socket struct {
 	net.Conn
-	start time.Time // all durations count from here; a monotonic clock
+	start time.Time // when all durations begin; has a monotonic clock reading
 
 	inside        bool         // a batch has been read in part; owned by the reader
 	received      atomic.Int64 // when the last byte came
 	longest       atomic.Int64 // the longest time between two reads that brought something
 	receivedBytes atomic.Uint64
-	// progress is when the batch that is being written last made progress or began. It is 0 while
-	// no batch is written.
+	// progress is when the current batch began or last made progress. It is 0 while no batch is
+	// being written.
 	progress  atomic.Int64
 	sentBytes atomic.Uint64
 
-	// The watchdog owns kernel, left and drained. Its calls of look set them.
+	// Only the watchdog uses the fields kernel, left and drained. Its calls of look set them.
 	kernel  queued
 	left    uint64        // bytes that have left this machine
 	drained time.Duration // when the kernel's queue was last seen to shrink
@@ -49,12 +49,12 @@ func newSocket(c net.Conn) *socket {
 
 func (s *socket) now() time.Duration { return time.Since(s.start) }
 
-// stamp returns the time for progress. It is at least 1, since a progress of 0 means that no batch
-// is written.
+// stamp returns the time to store in the field progress. It is at least 1, since 0 means that no
+// batch is being written.
 func (s *socket) stamp() int64 { return max(1, int64(s.now())) }
 
-// Read sets received to the time at which bytes came. It turns io.EOF inside a batch into another
-// error, since the WebSocket layer would take io.EOF for the batch's end.
+// Read sets the field received to the time at which bytes came. It turns io.EOF inside a batch into
+// another error, since the WebSocket layer would take io.EOF for the batch's end.
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if s.inside && err == io.EOF {
@@ -80,13 +80,13 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// look notes how many bytes have left this machine. If the kernel does not tell, look counts all
-// bytes that were sent as left. On a relay that is not writing a batch, look only resets kernel.
-// Only the watchdog calls look.
+// socket.look notes how many bytes have left this machine. If the kernel does not tell what it
+// holds, all bytes that were sent count as having left. On a relay that is not writing a batch,
+// look only resets the field kernel. Only the watchdog calls look.
 //
-// During a batch look also updates progress if the kernel's queue has shrunk. Write would report
-// that too late, since the kernel wakes a writer only when a third of its send buffer is free. That
-// third may be megabytes, which take minutes on a slow link.
+// While a batch is being written, look also updates the field progress if the kernel's queue has
+// shrunk. Write would report that too late, since the kernel wakes a writer only when a third of
+// its send buffer is free. That third may be megabytes, which take minutes on a slow link.
 func (s *socket) look(side Side) {
 	writing := s.progress.Load() != 0
 	if side == Relay && !writing {
@@ -135,7 +135,7 @@ func (s *socket) uncork() error {
 }
 
 // pieces is a writer to the network. It writes at most writePiece bytes at a time. During a batch
-// it updates progress after each write.
+// it updates the field progress after each write.
 type pieces struct{ *socket }
 
 func (w pieces) Write(p []byte) (written int, err error) {

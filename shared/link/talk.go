@@ -62,7 +62,7 @@ func (t *Talk) leave(cause *CloseError, now time.Duration) {
 	t.wake()
 }
 
-// end gives the link its cause, unless it has one.
+// Talk.end sets the cause of the link's end, unless there is one already.
 func (t *Talk) end(cause *CloseError) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -78,8 +78,8 @@ func (t *Talk) isLeaving() bool {
 }
 
 // Next appends what is to be sent next: the Pong and the Ping that are due, then what src has, then
-// Bye if it is due. It returns batch unchanged when there is nothing to send. last reports that the
-// batch ends in Bye, after which nothing may be sent.
+// Bye if it is due. It returns batch unchanged when there is nothing to send. The result last says
+// whether the batch ends in Bye, after which nothing may be sent.
 func (t *Talk) Next(batch []byte, src Source, now time.Duration) (_ []byte, last bool) {
 	// farewell is called before Fill. If it were called later, Conn.Bye could be called in between,
 	// and the Bye frame would overtake frames that were queued before that call.
@@ -93,8 +93,8 @@ func (t *Talk) Next(batch []byte, src Source, now time.Duration) (_ []byte, last
 	return batch, false
 }
 
-// farewell returns the reason to tell in Bye, or nil. overdue says that Bye is due even if the
-// Source has more frames.
+// farewell returns the reason to tell in Bye, or nil. The result overdue says whether Bye is due
+// even if the Source has more frames.
 func (t *Talk) farewell(now time.Duration) (cause *CloseError, overdue bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -120,8 +120,8 @@ func (t *Talk) control(batch []byte, now time.Duration) []byte {
 	return batch
 }
 
-// Wrote must be called when the batch that Next returned last has been given to the network. sent
-// is how many bytes the link has sent in all.
+// Wrote must be called when the last batch of Next has been given to the network. The parameter
+// sent is the number of bytes that the link has sent in all.
 func (t *Talk) Wrote(sent uint64, now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -245,9 +245,9 @@ func (t *Talk) shortRTT() time.Duration {
 	return t.pings.quickest()
 }
 
-// Watch judges the link. The caller must call it every WatchEvery. It has Next send a Ping when one
-// is due. It reports whether the connection must be closed at once, because for too long the peer
-// has sent nothing, taken no bytes, or not closed the connection after Bye.
+// Watch judges the link. The caller must call it every WatchEvery. It makes Next send a Ping when
+// one is due. If it returns true, the caller must close the connection at once. For too long, the
+// peer has then sent nothing, taken no bytes, or not closed the connection after Bye.
 func (t *Talk) Watch(s Signs) (dead bool) {
 	t.mu.Lock()
 	s.leaving, s.left, s.written = t.leaving, t.left, t.written
@@ -274,8 +274,8 @@ func (t *Talk) Watch(s Signs) (dead bool) {
 	return true
 }
 
-// doubt notes whether the peer is doubted now, and signals when a doubt begins. A doubt lasts until
-// a byte comes.
+// Talk.doubt notes whether the peer is doubted now. When a doubt begins, it signals that. A doubt
+// lasts until a byte comes.
 func (t *Talk) doubt(doubted bool, s Signs) {
 	t.mu.Lock()
 	if s.Received >= t.silent {
@@ -294,11 +294,11 @@ func (t *Talk) doubt(doubted bool, s Signs) {
 	}
 }
 
-// Doubt returns a channel that receives when an edge begins to doubt its relay.
+// Doubt returns a channel that gets a value when an edge begins to doubt its relay.
 func (t *Talk) Doubt() <-chan struct{} { return t.doubts }
 
-// Silent reports whether the edge doubts its relay, and no byte has come since doubt began.
-// received is when the last byte came.
+// Silent reports whether the edge doubts its relay, and no byte has come since doubt began. The
+// parameter received is when the last byte came.
 func (t *Talk) Silent(received time.Duration) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

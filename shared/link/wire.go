@@ -51,14 +51,14 @@ func Next(batch []byte) (t Type, body, remainder []byte, err error) {
 // result start is the index of that room. The caller appends the body and calls finish. If the body
 // is at most 8 bytes longer than hint, b grows once in all, or not at all.
 func begin(b []byte, t Type, hint int) (_ []byte, start int) {
-	const more = 1 + binary.MaxVarintLen32 + 8 // type, length, and 8 bytes if hint is too small
+	const more = 1 + binary.MaxVarintLen32 + 8 // type, length, 8 bytes in case hint is too small
 	b = append(slices.Grow(b, hint+more), byte(t))
 	start = len(b)
 	return binary.AppendUvarint(b, uint64(hint)), start
 }
 
-// finish writes the length of the body that follows start. It moves the body if that length takes
-// another number of bytes than begin has left room for.
+// finish writes the body's length at the index start. If that length takes more or fewer bytes than
+// begin has left room for, finish moves the body.
 func finish(b []byte, start, hint int) []byte {
 	reserved := uvarintLen(uint64(hint))
 	size := len(b) - start - reserved

@@ -29,9 +29,9 @@ func (c *Conn) write(src Source) {
 		if len(batch) == 0 {
 			select {
 			case <-c.wake:
-				// Goroutines that are ready to run often have more frames for this batch, so they
-				// run first. The writer lets them run only here, after a wait. When it has written
-				// a batch, it asks for the next one at once.
+				// Other goroutines may be ready to run, and often have more frames for this batch.
+				// So they run first. The writer lets them run only here, after a wait. When it has
+				// written a batch, it asks for the next one at once.
 				runtime.Gosched()
 			case <-c.done:
 				return
