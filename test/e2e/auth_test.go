@@ -103,7 +103,7 @@ func TestTokensDecideWhoConnects(t *testing.T) {
 	})
 	t.Run("a session ends with 4002 when its token does", func(t *testing.T) {
 		var a *client.Client
-		for left := 3 * time.Second; a == nil; left *= 2 { // a token may expire before the connect
+		for left := 3 * time.Second; a == nil; left *= 2 { // again if the token expired too early
 			expires := time.Now().Add(left - 30*time.Second).Unix() // an edge allows 30 s of leeway
 			soon := token(t, jwtSecret, jwt.MapClaims{"sub": "1", "exp": expires})
 			var err error

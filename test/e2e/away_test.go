@@ -29,10 +29,10 @@ func config(t *testing.T, c *cluster.Cluster, name, value string) {
 	}
 }
 
-// TestP5_EdgesOfOneRelayTalkWhileRedisIsAway has clients of two edges talk, join, leave and connect
-// while Redis is away. Both edges are linked to one relay. When Redis is back, a client of another
-// relay gets each broadcast once, and each message and notice of its group once. No client gets a
-// message twice.
+// TestP5_EdgesOfOneRelayTalkWhileRedisIsAway lets clients of two edges talk, join, leave and
+// connect while Redis is away. Both edges are linked to one relay. When Redis is back, a client of
+// another relay gets all broadcasts, and all messages and notices of its group. No client gets
+// anything twice.
 func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 	for _, outage := range outages {
 		t.Run(outage.name, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestP5_EdgesOfOneRelayTalkWhileRedisIsAway(t *testing.T) {
 
 			begin := time.Now()
 			outage.begin(t, c)
-			// The relays may not know of the outage yet. Redis may take this message at once, or
+			// The relays may not know of the outage yet. This message may reach Redis at once, or
 			// when the outage is over. In both cases the client z gets the message once.
 			a.Send(chat.Group(g, "is anybody there?"))
 			cluster.Eventually(t, "both relays say that Redis is away", func() bool { return len(degraded(t, one)) > 0 && len(degraded(t, two)) > 0 })
@@ -180,7 +180,7 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 			}
 			allTaken := func() bool { return told()+int(e.Metrics().Sum(metricLogMessages)) == sent }
 			cluster.Eventually(t, "every message is in the log, or answered", allTaken)
-			late.Send(chat.One(id, text(0))) // the log has nothing of this sender, but is full
+			late.Send(chat.One(id, text(0))) // the log is full of other senders' messages
 			sent++
 			cluster.Eventually(t, "the last one is answered, too", allTaken)
 			if used := e.Metrics().Sum(metricLogBytes); used > bound || used < bound-2000 {
@@ -219,8 +219,8 @@ func TestP8_WhileRedisIsAwayTheLogFillsAndThenSendersAreTold(t *testing.T) {
 }
 
 // TestP5_ARelayAloneIsCutFromRedis cuts one of two relays from Redis. The edges of the cut relay
-// stay linked to it, although one of these edges knows the other relay too. Meanwhile clients of
-// one relay talk to each other. When the cut is over, the clients of each relay get what the
+// stay linked to it, although one of these edges knows the other relay too. Meanwhile the clients
+// of each relay talk among themselves. When the cut is over, the clients of each relay get what the
 // clients of the other relay said meanwhile, once and in order.
 func TestP5_ARelayAloneIsCutFromRedis(t *testing.T) {
 	for _, cut := range []struct {

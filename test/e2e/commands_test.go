@@ -89,7 +89,7 @@ func groupReachesMembers(t *testing.T, p parties) {
 	c.join(t, g)
 	a.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
 	b.Expect(chat.InGroup(g, c.id, chat.Joined(c.id, g)))
-	again.join(t, g) // client a gets no notice, since both connections belong to its user
+	again.join(t, g) // client a gets no notice of its own user
 	b.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 	c.Expect(chat.InGroup(g, a.id, chat.Joined(a.id, g)))
 
@@ -224,7 +224,7 @@ func TestP6_WhenAConnectOrAJoinIsAnsweredNoLaterMessageIsMissed(t *testing.T) {
 }
 
 // inForceWhenAnswered sends to a newcomer as soon as the newcomer's connect or join is answered. It
-// does so many times, since a fault may show rarely.
+// tries this 20 times, since a fault may show only rarely.
 func inForceWhenAnswered(t *testing.T, p parties) {
 	a := channel(t, p.near, chat.Unique("a"))
 	for range 20 {

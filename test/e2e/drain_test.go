@@ -61,8 +61,8 @@ func TestDrainCloses1012AndAcceptsUntilTheClose(t *testing.T) {
 	}
 	t.Logf("all closed after %v", last)
 
-	// A talker sends until its library sees the close. All its messages must have arrived in order.
-	// Only the last one may be missing, since its write may have crossed the close.
+	// A talker sends until its library sees the close. Its messages must have arrived in order, and
+	// all except the last one must be there. The write of the last one may have crossed the close.
 	got := map[string]int{}
 	receiver.Seek(0)
 	receiver.Send(chat.One(receiver.id, "end"))

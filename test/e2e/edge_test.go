@@ -50,7 +50,7 @@ func TestMaxSessionsAnswers503WithRetryAfter(t *testing.T) {
 func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
-	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // a user's burst is 200
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // 20/s, and 200 in a burst
 	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	const n = 260
 	begin := time.Now()
@@ -70,9 +70,9 @@ func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
-	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // a user's burst is 200
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // 20/s, and 200 in a burst
 	flood, calm, b := channel(t, e, chat.Unique("flood")), channel(t, e, chat.Unique("calm")), channel(t, e, chat.Unique("b"))
-	const n, rounds = 440, 100 // the flood takes 12 s; the rounds have no fixed time
+	const n, rounds = 440, 100 // the rate slows the flood to 12 s, but does not slow the rounds
 	for i := range n {
 		flood.Send(chat.One(b.id, fmt.Sprint(i)))
 	}
@@ -219,8 +219,8 @@ func TestWrongLinkKeyIsSaidAndClientsAreKept(t *testing.T) {
 	}
 	cluster.Eventually(t, "the relay counts the unknown key", func() bool { return r.Metrics().Sum(metricLinkRefusals, `reason="key"`) >= 1 })
 
-	// The relay comes back with another key. The edge keeps its clients, and what they sent, until
-	// the relay has the right key again.
+	// The relay comes back with another key, and later with the right one. Meanwhile the edge keeps
+	// its clients, and what they sent.
 	e := c.StartEdge(nil, r)
 	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	r.Kill()

@@ -24,8 +24,8 @@ func TestP2_ReplayedCommandsAreAnsweredOnceAndInOrder(t *testing.T) {
 	for i := range rounds {
 		dialled := p.Dialled()
 		if i%4 == 0 {
-			// Each cut is meant to come between commands and their acknowledgements. If at least
-			// one cut did so, the edge has replayed frames, which the test checks at its end.
+			// The cuts are meant to come between commands and their acknowledgements. After a cut
+			// there, the edge replays frames. The test checks at its end that it has replayed some.
 			p.CutAfter(int64(400 + 171*i))
 		}
 		for _, u := range users {

@@ -17,8 +17,8 @@ import (
 func TestAThousandClientsJoinOneGroupAtOnce(t *testing.T) {
 	const n = 1000
 	c := cluster.New(t, onBest(t))
-	// The history is long enough for the notices of all joins, since on a busy machine the relay
-	// may lose its subscription during the joins.
+	// On a busy machine the relay may lose its subscription during the joins. Then it reads the
+	// notices from the history, which is long enough for all of them.
 	r := c.StartRelay(cluster.Env{"RELAY_HISTORY_SIZE": "2000"})
 	edges := []*cluster.Edge{c.StartEdge(nil, r), c.StartEdge(nil, r)}
 	g, users := chat.Unique("g"), make([]*user, n)
@@ -86,8 +86,8 @@ func inParallel(w, n int, f func(i int)) {
 	all.Wait()
 }
 
-// until reads messages of u up to the one whose text is the parameter last. It returns the texts of
-// the messages before that one.
+// until reads the messages that u gets, up to one with the text in the parameter last. It returns
+// the texts of the messages before the last one.
 func until(t *testing.T, u *user, last string) (frames []string) {
 	t.Helper()
 	for {
@@ -142,7 +142,7 @@ func TestP7_AClientThatNeverReadsIsClosedAndTwoHundredOthersGetEverything(t *tes
 			sender.Send(message(sent, size))
 			sent++
 		}
-		for _, u := range users { // each reads everything, so that no other client falls behind
+		for _, u := range users { // so that only the deaf client falls behind
 			u.Expect(expected(g, sender.id, sent-10, sent, size)...)
 		}
 		return lost() > 0

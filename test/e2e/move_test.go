@@ -63,9 +63,9 @@ func (f *traffic) frames() (counts []int) {
 	return counts
 }
 
-// silence returns the longest time for which any user waited for a frame. The parameter before has
-// the number of frames to skip for each user. The wait for the next frame begins at the time in the
-// parameter from.
+// silence returns the longest time for which any user waited for a frame. The first before[i]
+// frames of user i do not count. The wait for the next frame begins at the time in the parameter
+// from.
 func (f *traffic) silence(before []int, from time.Time) (longest time.Duration) {
 	for i, u := range f.users {
 		last := from

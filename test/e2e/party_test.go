@@ -61,9 +61,9 @@ func (u *user) leave(t *testing.T, group string) {
 	delete(u.groups, group)
 }
 
-// quiet checks that the users were sent nothing beyond what the test has seen. Another user sends
-// one message on each topic that the users should hear, and the users must get these messages next.
-// An unexpected message that was published earlier on such a topic would come first.
+// quiet checks that the users got nothing beyond what the test has seen. Another user sends one
+// message on each topic that the users receive, and the users must get these messages next. An
+// unexpected message that was published earlier on one of these topics would come first.
 func quiet(t *testing.T, e *cluster.Edge, users ...*user) {
 	t.Helper()
 	fencer, text := chat.Unique("fencer"), chat.Unique("fence")

@@ -21,7 +21,7 @@ func TestASecondSignalEndsAtOnceWithStatus1(t *testing.T) {
 	a := channel(t, e, chat.Unique("a"))
 	e.Terminate()
 	cluster.Eventually(t, "the edge drains", func() bool { status, _ := e.Ready(); return status == http.StatusServiceUnavailable })
-	// The edge drains, so it has taken the first signal. The second signal must end the edge.
+	// The edge drains, so the first signal has reached it. The second signal must end the edge.
 	// Eventually may send further signals, which do no harm.
 	cluster.Eventually(t, "the edge ends", func() bool {
 		e.Terminate()

@@ -7,8 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// longestSilence returns the longest time for which any user got nothing. Silences count from the
-// time in the parameter began until now.
+// longestSilence returns the longest time for which any user got nothing. It looks at the time that
+// starts at began and ends now.
 func (f *traffic) longestSilence(began time.Time) (longest time.Duration) {
 	for _, u := range f.users {
 		last := began
@@ -24,8 +24,8 @@ func (f *traffic) longestSilence(began time.Time) (longest time.Duration) {
 }
 
 // TestP12_AFaultOfARelayOrOfALinkCostsThreeSecondsAtMost breaks the relay that an edge uses, or a
-// link to that relay. The other relay keeps working. The longest silence of a user may be 3 s. In a
-// usual run, the function promised allows more time.
+// link to that relay. The other relay keeps working. The longest silence of a user may be 3 s. A
+// usual run allows more time (see promised).
 func TestP12_AFaultOfARelayOrOfALinkCostsThreeSecondsAtMost(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []struct {
@@ -95,8 +95,8 @@ func each(links []*cluster.Proxy, do func(*cluster.Proxy)) {
 }
 
 // TestP12_ALoneRelayThatWasAwayForTwoSecondsCostsThree kills the only relay, and restarts it after
-// two seconds. The longest silence of a user may be one second longer than the relay was away. In a
-// usual run, the function promised allows more time.
+// two seconds. The longest silence of a user may be one second longer than the relay was away. A
+// usual run allows more time (see promised).
 func TestP12_ALoneRelayThatWasAwayForTwoSecondsCostsThree(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))

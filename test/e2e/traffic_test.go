@@ -208,8 +208,8 @@ func (f *traffic) receives(j int, s stream) bool {
 	return s.sender != j
 }
 
-// missing describes one stream in which messages up to goal have not reached user j. It returns ""
-// if there is no such stream.
+// missing describes one stream in which user j still lacks a message up to goal. It returns "" if
+// user j lacks none.
 func (f *traffic) missing(j int, goal [][len(kinds)]int64) string {
 	for i := range f.users {
 		for k := range kinds {

@@ -197,8 +197,8 @@ func (c *Client) Err() error {
 	return c.ended
 }
 
-// at waits for the i-th message, counted from 0. An error means that the connection ended or the
-// deadline passed first.
+// at waits for the i-th message, counted from 0. It returns an error if the connection ends or the
+// deadline passes before the message comes.
 func (c *Client) at(i int, deadline <-chan time.Time) (Message, error) {
 	for {
 		c.mu.Lock()
@@ -221,7 +221,7 @@ func (c *Client) at(i int, deadline <-chan time.Time) (Message, error) {
 }
 
 // Next waits up to Patience for the first message that is not seen yet, and marks it as seen.
-// Expect, ExpectAnyOrder and ExpectError mark what they read in the same way.
+// Expect, ExpectAnyOrder and ExpectError, too, mark the messages that they read as seen.
 func (c *Client) Next() (Message, error) {
 	f, err := c.at(c.next, time.After(Patience))
 	if err == nil {

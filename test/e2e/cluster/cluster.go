@@ -1,5 +1,5 @@
-// Package cluster starts edges, relays and their Redis for tests. One type, Cluster, serves all
-// kinds: servers in the test's process, processes of the built binaries, and containers of the
+// Package cluster starts edges, relays and their Redis for tests. A Cluster runs its servers in one
+// of three ways: in the test's process, as processes of the built binaries, or as containers of the
 // images.
 //
 // A Proxy lies between an edge and each relay that the edge was given. Another Proxy lies between a

@@ -26,12 +26,13 @@ const layoutFile = "relay/broker/redisbroker/keys.go"
 
 var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 
-// Earlier chooses the binary for later boots of the relay. If the parameter yes is true, this is
-// the relay of the newest commit whose layout of keys on Redis has a lower number than this tree's
-// layout. Otherwise it is the usual binary. The servers of the Cluster must be processes.
+// Earlier chooses the binary for later boots of the relay. If the parameter yes is true, later
+// boots use a relay of an earlier commit: the newest one whose layout of keys on Redis has a lower
+// number than the layout of this tree. If yes is false, they use the usual binary. The servers of
+// the Cluster must be processes.
 //
-// If Git has no such commit, the test fails. Where there is no history to search, the test is
-// skipped: in a shallow clone, or in a folder that is no clone.
+// If Git has no commit with a lower number, the test fails. In a shallow clone, or in a folder that
+// is no clone, there is no history to search, and the test is skipped.
 func (r *Relay) Earlier(yes bool) {
 	t := r.c.t
 	t.Helper()

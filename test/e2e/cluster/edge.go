@@ -80,7 +80,7 @@ func (e *Edge) Kill() {
 // memory. Restart waits until the old boot has ended, but not until the new one is linked.
 func (e *Edge) Restart() {
 	e.c.t.Helper()
-	e.Exited() // until then, an old boot in the test's process may dial relays
+	e.Exited() // a boot in the test's process may dial relays until it has ended
 	e.boot()
 }
 

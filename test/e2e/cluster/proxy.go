@@ -114,8 +114,8 @@ func (p *Proxy) Allow() {
 }
 
 // Strand resets the dialling side of the present connections, and refuses new ones. The target's
-// side of the present connections stays open. If the Proxy is frozen, it waits for Thaw. Then it
-// sends the target the bytes that it has already read, and nothing more.
+// side of the present connections stays open, and gets only the bytes that the Proxy has already
+// read. A frozen Proxy sends these bytes after Thaw.
 func (p *Proxy) Strand() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,7 +142,7 @@ func (p *Proxy) freeze(gate *chan struct{}) {
 	}
 }
 
-// Thaw ends Freeze and FreezeBack. The bytes held back flow on, where the connection is still open.
+// Thaw ends Freeze and FreezeBack. Connections that are still open then carry the bytes held back.
 func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -303,7 +303,7 @@ func (p *Proxy) carry(c *pipe, dst, src net.Conn, sniff io.Writer) {
 // wait while the Proxy is frozen.
 const heldPieces = 16
 
-// piece is what one read from a connection gave.
+// piece is the result of one read from a connection.
 type piece struct {
 	bytes []byte
 	err   error
@@ -356,8 +356,8 @@ func (p *Proxy) wait(back bool) {
 	}
 }
 
-// slowly returns how many bytes may be read next, n at most. When the Proxy is throttled, slowly
-// first blocks for 50 ms.
+// slowly is called before each read. It returns how many bytes may be read, n at most. When the
+// Proxy is throttled, it first blocks for 50 ms.
 func (p *Proxy) slowly(n int) int {
 	p.mu.Lock()
 	rate := p.rate

@@ -127,7 +127,7 @@ func (s *Server) obey(sub *redis.PubSub, id string, frame []byte) {
 	}
 }
 
-// tell writes to a user's client what comes on the client's channels, except the user's own
+// tell writes the messages of a client's channels to the client. It leaves out the user's own
 // messages to a group or to all. It returns when the subscription is closed. When Redis has
 // confirmed the subscription to a group, tell announces the join to the client and to the group.
 func (s *Server) tell(ws *websocket.Conn, sub *redis.PubSub, id string) {

@@ -32,18 +32,18 @@ type books struct {
 }
 
 // audit compares what arrived with what had to arrive. It looks at each connection, and at each
-// stream that the connection's user is to receive. Only accepted messages with numbers above
-// life.began are due. If the connection is still open, all due messages must have arrived. If the
-// connection has ended, the due messages before the last one that arrived must have arrived. A
-// missing message counts as lost, or as told where a loss was announced.
+// stream that the connection's user is to receive. Accepted messages with numbers above life.began
+// are due. A connection that is still open must have got all of them. A connection that has ended
+// must have got those with numbers below the last number that it got. A due message that did not
+// arrive counts as lost, or as told where a loss was announced.
 //
-// A sent message counts as accepted, except in three cases. In the first two cases the sending
+// A sent message counts as accepted, except in three cases. In the first two cases the sender's
 // connection has ended, and nobody got the message or a later one of its stream:
-//   - The message is the last one that the connection took, or one that the connection did not
-//     take. It may have crossed the close.
-//   - The connection's edge was killed, and the message may have been in flight at that time.
-//   - The message came to nobody, and its connection got an answer that said "not delivered". Each
-//     such answer excepts one message.
+//   - The message may have crossed the close. It is the last one that the socket took, or one that
+//     the socket did not take.
+//   - The sender's edge was killed, and the message may have been in flight at that time.
+//   - Nobody got the message, and the sender's connection got an answer that said "not delivered".
+//     Each of these answers excepts one message.
 func (l *ledger) audit() (a audit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,7 +70,7 @@ func (l *ledger) audit() (a audit) {
 		b.sent += int64(len(sent))
 		b.accepted += int64(n)
 	})
-	refused := map[stream]map[int64]bool{} // numbers that nobody got, of connections with refusals
+	refused := map[stream]map[int64]bool{} // numbers that nobody got, if the sender has refusals
 	for _, u := range l.users {
 		before := map[stream]int64{} // by stream: last number that came in the user's earlier lives
 		b := &a.clients[u.index]
@@ -162,8 +162,8 @@ func (l *ledger) audit() (a audit) {
 	return a
 }
 
-// heard reports whether a message came to anybody, as account.gotten judges. The caller holds the
-// mutexes of the ledger and of all lives.
+// heard reports whether account.gotten is true of a message for any connection. The caller holds
+// the mutexes of the ledger and of all lives.
 func (l *ledger) heard(s stream, number int64) bool {
 	for _, u := range l.users {
 		for _, n := range u.lives {

@@ -43,8 +43,8 @@ func kept(t *testing.T, url string, names ...string) *ledger {
 	return l
 }
 
-// born gives u a new connection. Of the first user's broadcasts, only those with numbers above the
-// parameter began must arrive on the new connection.
+// born gives u a new connection. The parameter began counts the broadcasts of the first user that
+// need not arrive on the new connection. The later ones must arrive there.
 func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	n := l.live(u)
 	n.Client = client.Dial(t, url, client.Options{Name: u.id})
@@ -54,8 +54,8 @@ func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	return n
 }
 
-// got enters broadcasts of the first user by their numbers. For the word "told" in place of a
-// number, it enters an announcement of losses.
+// got adds broadcasts of the first user, with the given numbers, to the books of n. For the word
+// "told" in place of a number, it adds an announcement of losses.
 func (n *life) got(numbers ...string) {
 	for _, number := range numbers {
 		text := chat.ToAll(n.l.users[0].id, "all 0 0 "+number)

@@ -212,8 +212,8 @@ func (s *Stack) roll(name string) {
 		s.t.Errorf("%s: exit status %d, want 0", name, status)
 	}
 	stopped := time.Since(begin)
-	// If the service does not stop within the grace period, docker kills it, and the exit status is
-	// not 0. The check below finds a docker stop that hangs.
+	// The exit status above shows whether docker had to kill the service after the grace period.
+	// The check below finds a docker stop that hangs.
 	if grace := s.file.Services[name].StopGracePeriod; stopped > grace+10*time.Second {
 		s.t.Errorf("%s took %v to stop", name, stopped)
 	}

@@ -127,8 +127,8 @@ func TestComposeIsForThisMachineOnly(t *testing.T) {
 	}
 }
 
-// TestComposeIsReadByDocker has compose.yaml read by docker-compose and by docker compose, as far
-// as they are installed.
+// TestComposeIsReadByDocker checks that docker-compose and docker compose accept compose.yaml. It
+// leaves out a command that is not installed.
 func TestComposeIsReadByDocker(t *testing.T) {
 	asked := false
 	for _, c := range [][]string{{"docker-compose"}, {"docker", "compose"}} {

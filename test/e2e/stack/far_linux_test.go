@@ -37,7 +37,7 @@ func TestP12_AFarWayThatLosesPacketsCostsNobodyAnything(t *testing.T) {
 	if *twenty {
 		lasts = 10 * time.Minute
 	}
-	const part = 10 * time.Second // sentOn waits for a minute at most
+	const part = 10 * time.Second // short, since sentOn waits for a minute at most
 	for range int(lasts / part) {
 		l.sentOn(int64(part / everyClient))
 	}

@@ -132,8 +132,8 @@ const (
 	lastly = 25 * time.Second // well over the 15 s after which a silent link is given up
 )
 
-// few lists the faults of TestLedger's short form. They hit every part. Every kind occurs except
-// "cut from one edge".
+// few is the list of faults in TestLedger's short form. They hit every part. Every kind occurs
+// except "cut from one edge".
 var few = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},
@@ -145,8 +145,8 @@ var few = []fault{
 	{part: "edge", kind: "restart", limit: hiccup},
 }
 
-// elsewhere lists the faults of TestLedger's short form for servers other than Redis 7. The outcome
-// of these faults may depend on the server.
+// elsewhere is the list of faults in TestLedger's short form for servers other than Redis 7. The
+// outcome of these faults may depend on the server.
 var elsewhere = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "redis", kind: "kill -9", hold: brief, limit: hiccup},
@@ -154,8 +154,8 @@ var elsewhere = []fault{
 	{part: "redis", kind: "restart", hold: brief, limit: hiccup},
 }
 
-// many lists the faults of TestLedger's long form. Every kind hits every part, except that "cut
-// from one edge" hits only a relay. In two more faults a single relay loses Redis.
+// many is the list of faults in TestLedger's long form. Every kind hits every part, except that
+// "cut from one edge" hits only a relay. In two more faults a single relay loses Redis.
 var many = []fault{
 	{part: "relay", kind: "kill -9", hold: brief, limit: prompt},
 	{part: "edge", kind: "kill -9", hold: brief, limit: hiccup},

@@ -99,8 +99,9 @@ type life struct {
 	since  time.Time  // when the join was answered
 	closed time.Time  // when comeBack noted the connection's end
 	killed time.Time  // just before the connection's edge was killed
-	// began is how many messages of each stream had been sent when the connect was answered or, for
-	// group messages, when the join was answered. These messages need not arrive.
+	// began counts, by stream, the messages that had been sent when the connect was answered. For
+	// group messages it counts those that had been sent when the join was answered. These messages
+	// need not arrive.
 	began map[stream]int64
 
 	// The next fields are about what the connection sent.
@@ -383,7 +384,7 @@ func (l *ledger) flowing(n int64) {
 	})
 }
 
-// has looks at the number that the map due has for each stream. It removes the stream from the map
+// has removes streams from the map due, which holds a number for each stream. It removes a stream
 // if this number, or a later one of the stream, has arrived, or if this number need not arrive.
 func (n *life) has(due map[stream]int64) {
 	n.mu.Lock()
@@ -395,7 +396,7 @@ func (n *life) has(due map[stream]int64) {
 	}
 }
 
-// begin makes silences count from now on only.
+// begin makes silences count only from now on.
 func (l *ledger) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -109,9 +109,10 @@ func (s *Stack) end(name, network string) end {
 	return end{c.State.Pid, c.NetworkSettings.Networks[s.scoped(network)].IPAddress, s.Gateway(network)}
 }
 
-// pair inserts or deletes a rule that drops packets from or to one peer. The parameter how is "-I"
-// to insert the rule, or "-D" to delete it. The parameter which is the option before the peer's
-// address: "-s" for packets from the peer, "-d" for packets to it.
+// pair inserts or deletes a rule that drops packets from or to one peer. Two of its parameters are
+// options of iptables:
+//   - how: "-I" inserts the rule, and "-D" deletes it.
+//   - which: "-s" means packets from the peer, and "-d" means packets to it.
 func (e end) pair(t testing.TB, how, chain, which, peer string) {
 	t.Helper()
 	args := []string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, which, peer, "-j", "DROP"}
@@ -120,11 +121,13 @@ func (e end) pair(t testing.TB, how, chain, which, peer string) {
 	}
 }
 
-// rule inserts or deletes a packet filter rule for this end. The parameter how is "-I" to insert
-// the rule, or "-D" to delete it. The rule is for packets between this end's address and any
-// address except that of the gateway, which is this machine. The parameter own is the option before
-// this end's address, "-s" or "-d". The parameter other is the option before the gateway's address.
-// The parameter target says what the rule does with a packet.
+// rule inserts or deletes a packet filter rule for this end. The rule is for packets between this
+// end's address and any address except that of the gateway, which is this machine. Its parameters
+// include:
+//   - how: "-I" inserts the rule, and "-D" deletes it.
+//   - own: the option before this end's address, "-s" or "-d".
+//   - other: the option before the gateway's address, "-d" or "-s".
+//   - target: what the rule does with a packet.
 func (e end) rule(t testing.TB, how, chain, own, other string, target ...string) {
 	t.Helper()
 	args := append([]string{"-t", strconv.Itoa(e.pid), "-n", "iptables", "-w", how, chain, own, e.addr, "!", other, e.gateway, "-j"}, target...)

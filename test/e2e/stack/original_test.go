@@ -47,9 +47,9 @@ func testOriginal(t *testing.T, s *Stack) {
 		*client.Client
 		id string
 	}
-	// come connects new users through nginx until one of them reaches the wanted kind of server. If
-	// atTheirs is set, that is the original server, and otherwise an edge. The other users leave.
-	// After 50 users the test fails.
+	// come returns a new user of the original server if atTheirs is set, and otherwise a new user
+	// of an edge. It connects users through nginx until one reaches the wanted kind of server. The
+	// other users leave. After 50 users the test fails.
 	come := func(name string, atTheirs bool) party {
 		t.Helper()
 		for range 50 {
@@ -71,8 +71,8 @@ func testOriginal(t *testing.T, s *Stack) {
 			m.Expect(chat.InGroup(group, p.id, text))
 		}
 	}
-	// everyoneSpeaks has each party send a direct message to every other party, a group message and
-	// a broadcast.
+	// everyoneSpeaks lets each party send a direct message to every other party, a group message
+	// and a broadcast.
 	everyoneSpeaks := func(group string, parties ...party) {
 		t.Helper()
 		for i, p := range parties {

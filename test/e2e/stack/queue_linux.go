@@ -85,9 +85,9 @@ func socketIn(pid int) (fd int, err error) {
 	runtime.LockOSThread()
 	defer func() {
 		if err == nil {
-			// Without an error, the thread is back in its own namespace. After an error it may
-			// still be in that of the process pid. Then it stays locked, and ends with its
-			// goroutine.
+			// Without an error, the thread is back in its own namespace. After an error the thread
+			// may still be in the namespace of the process pid. Then it stays locked, and ends with
+			// its goroutine.
 			runtime.UnlockOSThread()
 		}
 	}()
@@ -195,8 +195,8 @@ func packetOf(b []byte) (packet uint32, ok bool) {
 	return 0, false
 }
 
-// release gives packets their verdicts when these are due, until the channel order is closed. A
-// verdict that cannot be sent is tried again, since the kernel would hold its packet for ever.
+// release gives packets their verdicts when these are due, until the channel order is closed. If a
+// verdict cannot be sent, release tries again. Otherwise the kernel would hold the packet for ever.
 func (q *queue) release(order <-chan held) {
 	const drop, accept = 0, 1
 	for h := range order {

@@ -69,8 +69,8 @@ func (r *trial) course(name string, quantity int) (first, highest, last float64)
 	return r.sizes[0][name][quantity], highest, r.sizes[len(r.sizes)-1][name][quantity]
 }
 
-// most bounds each quantity of an edge and of a relay at rest. A 0 means that the quantity may
-// exceed its first value by moreGoroutines.
+// most is the table of bounds for the quantities of an edge and of a relay at rest. A 0 means that
+// the quantity may exceed its first value by moreGoroutines.
 //
 // An edge needs some 7 KB for each of a hundred sessions, a log of 4 MiB that has been full, and
 // the 5 MiB that it takes without clients. A relay needs its tails, the tables of three edges, and

@@ -93,9 +93,9 @@ func (s *Stack) For(t testing.TB) *Stack { return &Stack{s.stack, t} }
 // scoped returns docker's name for a service, network or volume.
 func (s *stack) scoped(name string) string { return s.name + "-" + name }
 
-// sweepAtTheEnd has everything of this stack removed when the test ends. A separate process, the
-// sweeper, removes everything when its standard input ends. That input also ends when the test's
-// process is killed.
+// sweepAtTheEnd arranges that everything of this stack is removed when the test ends. A separate
+// process, the sweeper, removes everything when its standard input ends. That input also ends when
+// the test's process is killed.
 func (s *Stack) sweepAtTheEnd() {
 	s.t.Helper()
 	const script = `cat >/dev/null
