@@ -11,9 +11,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// keys makes the names of keys and channels. Its value is their prefix, which has no braces. On a
-// Redis Cluster, a topic's keys and its channel are in one hash slot. So one script may use all of
-// them. This holds even for servers that count a PUBLISH as an access to the slot of its channel.
+// keys makes the names of Redis keys and channels. A value of this type is the prefix of these
+// names, and has no braces. On a Redis Cluster, a topic's keys and its channel are in one hash
+// slot. So one script may use all of them. This holds even for servers that count a PUBLISH as an
+// access to the slot of its channel.
 type keys string
 
 func (k keys) channel(t protocol.Topic) string { return string(k) + string(t) }
@@ -60,14 +61,14 @@ func (k keys) appendKey(b []byte, kind string, t protocol.Topic) []byte {
 // side by side.
 const keyLayout = 2
 
-// cluster returns the key of the back end's name.
+// cluster returns the Redis key whose value is the name of the back end.
 func (k keys) cluster() string { return string(k.appendKey(nil, "n", "edgerelay:cluster")) }
 
 // clusterTag returns the hash tag of the key that the method cluster returns.
 func (k keys) clusterTag() string { return string(k) + "edgerelay:cluster" }
 
-// earlierCluster returns the key of the back end's name in the earlier layout. It is in the same
-// slot as the key that the method cluster returns.
+// earlierCluster returns the key that had the name of the back end as its value in the earlier
+// layout. It is in the same slot as the key that the method cluster returns.
 func (k keys) earlierCluster() string { return k.clusterTag() }
 
 // earlier returns a key of the topic t in the earlier layout. If kind is "h", it is the key of the
@@ -89,7 +90,8 @@ func (k keys) earlierOf(e earlierKey) string {
 const probeTopic protocol.Topic = "edgerelay:probe"
 
 // probeTopicIn returns the topic that the prober publishes to at one master of a Redis Cluster. The
-// parameter tag has no braces. Used as a key, it is in the same hash slot as the topic.
+// parameter tag has no braces. If tag is used as a key, that key is in the same hash slot as the
+// topic.
 func probeTopicIn(tag string) protocol.Topic { return probeTopic + protocol.Topic(":{"+tag+"}") }
 
 // earlierProbeTopicIn returns the topic with this number, to which relays of the earlier layout may
@@ -105,7 +107,8 @@ func (k keys) probeChannel(t protocol.Topic, relay protocol.Instance) string {
 	return k.channel(ownProbes(t, relay))
 }
 
-// ownProbes returns the topic whose channel probeChannel returns. That topic has no keys.
+// ownProbes returns a topic that has no keys. Its channel is the one that the method probeChannel
+// returns.
 func ownProbes(t protocol.Topic, relay protocol.Instance) protocol.Topic {
 	return t + protocol.Topic(":"+hex.EncodeToString(relay[:]))
 }
@@ -121,8 +124,8 @@ func (k keys) isProbe(channel []byte) bool {
 
 // realm returns a name for the cluster of relays that uses the prefix k in a database. Channels
 // belong to no database. So relays with the same prefix share channels, even if their databases or
-// layouts differ. Relays with sharded channels share keys with relays without. In all these cases
-// the realms differ. The name is unambiguous, since a prefix has no spaces.
+// layouts differ. Relays whose channels are sharded share keys with relays whose channels are not.
+// In all these cases the realms differ. The name is unambiguous, since a prefix has no spaces.
 func (k keys) realm(database int, sharded bool) string {
 	mark := ""
 	if sharded {
@@ -161,7 +164,7 @@ func slot(key string) int {
 // slot returns the hash slot of all keys of a topic, and of its channel.
 func (k keys) slot(t protocol.Topic) int { return slot(k.channel(t)) }
 
-// sortBySlot brings topics of one hash slot together.
+// sortBySlot sorts the topics in list by their hash slots.
 func (k keys) sortBySlot(list []protocol.Topic) {
 	type placed struct {
 		slot  int

@@ -77,8 +77,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
-// drop counts a publication that is dropped, since it is no valid envelope or its position is
-// impossible. It counts the publication under the Reason of err if err is an EnvelopeError.
+// drop counts a dropped publication. The publication was no valid envelope, or its position was
+// impossible. If err is an EnvelopeError, drop counts the publication under the Reason of err.
 // Otherwise, also if err is nil, it counts the publication as malformed.
 func (m *metrics) drop(err error) {
 	reason := "malformed"

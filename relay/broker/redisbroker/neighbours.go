@@ -23,9 +23,9 @@ import (
 // and prefixes of one Redis.
 const relaysChannel = "edgerelay:relays"
 
-// These are the times of the neighbours' connection.
+// These times apply to the connection that neighbours.listen opens.
 const (
-	settling        = time.Second      // from this relay's statement to the call of settle
+	settling        = time.Second      // from this relay's statement to neighbours.settle
 	neighboursPing  = 30 * time.Second // silence before a ping; also how long its answer may take
 	neighboursPause = 2 * time.Second  // longest pause before another connection
 )
@@ -68,8 +68,8 @@ func (s statement) sameButLayout(o statement) bool {
 	return s.database() == o.database() && s.Prefix == o.Prefix && s.layout() != o.layout()
 }
 
-// sameButSharded reports whether the relays would be of one cluster if their channels were both
-// sharded, or both not.
+// sameButSharded reports whether the relays are of different clusters only because one of them has
+// sharded channels and the other does not.
 func (s statement) sameButSharded(o statement) bool {
 	return s.database() == o.database() && s.Prefix == o.Prefix && s.layout() == o.layout() && s.sharded() != o.sharded()
 }
@@ -87,8 +87,8 @@ func (s statement) crosses(o statement) bool {
 	return makesTopics(s.Prefix, o.Prefix) || makesTopics(o.Prefix, s.Prefix)
 }
 
-// makesTopics reports whether channels of topics under the longer prefix are also channels of
-// topics under the shorter one.
+// makesTopics reports whether the channels under the prefix longer are also channels of users or
+// groups under the prefix shorter.
 func makesTopics(shorter, longer string) bool {
 	remainder, ok := strings.CutPrefix(longer, shorter)
 	return ok && (protocol.Topic(remainder).IsUser() || protocol.Topic(remainder).IsGroup())
@@ -111,7 +111,7 @@ func (s statement) String() string {
 // and decides whether this relay is refused. This relay is refused if another cluster shares
 // channels with its cluster, and if the other cluster serves or comes first (see statement.before).
 // There are two exceptions. This relay is not refused if another relay of its cluster serves. It is
-// not refused once it serves itself, since then the newcomer is at fault.
+// also not refused once it serves itself. In that case the relay that came later is at fault.
 type neighbours struct {
 	opt        func() *redis.Options // options for a server that the statements of all relays reach
 	own        statement
@@ -288,7 +288,7 @@ const foreignersAdvice = "relays of another cluster use this redis, and channels
 
 const layoutAdvice = "relays of another layout use this redis beside ours, and no message crosses: " + upgradeAdvice
 
-// upgradeAdvice says what to do where relays of two layouts meet.
+// upgradeAdvice says what to do if relays of two layouts use one Redis.
 const upgradeAdvice = "stop all relays of the earlier layout, then start these: see docs/redis.md#upgrading"
 
 const shardedAdvice = "relays with another RELAY_REDIS_SHARDED use this redis beside ours, and no message crosses: " + shardedRemedy

@@ -40,7 +40,7 @@ func TestG1_WhichClustersShareChannels(t *testing.T) {
 		{of(0, "p:"), of(0, "p:user:"), true},
 		{of(0, "p:"), of(0, "p:users:"), false},
 		{of(0, ""), of(0, "edgerelay:"), false},
-		{of(0, ""), statement{}, true}, // here b is a statement of the first layout
+		{of(0, ""), statement{}, true}, // the second one is a statement of the first layout
 		{of(1, "p:"), statement{Database: 1, Prefix: "p:"}, true},
 		{of(0, "p:"), statement{Prefix: "q:"}, false},
 		{of(0, "p:"), statement{Database: stated(0, true), Prefix: "p:"}, true},
@@ -104,8 +104,9 @@ func (s *started) goesOn(t *testing.T) {
 }
 
 // refused starts a Broker, and returns the error with which its Run ends. On a busy machine, the
-// relays that serve may object only after the Broker has settled. In that case the function stops
-// the Broker and starts another one. It ends the test after brokertest.Patience.
+// relays that serve may object only after the Broker has begun to serve. In that case the function
+// stops the Broker and starts another one. If no Broker is refused within brokertest.Patience, the
+// test fails.
 func refused(t *testing.T, c Config) error {
 	t.Helper()
 	for end := time.Now().Add(brokertest.Patience); time.Now().Before(end); {
@@ -204,9 +205,9 @@ func TestG1_OfTwoThatBeginAtOnceTheFirstDatabaseStays(t *testing.T) {
 	})
 }
 
-// TestG1_ARelayOfAClusterThatServesIsNotRefused starts a further relay of a cluster that serves. A
-// relay of another cluster that shares channels serves too. At least one of three attempts to start
-// the further relay must succeed. A relay of a third cluster must be refused.
+// TestG1_ARelayOfAClusterThatServesIsNotRefused starts a further relay of a cluster that serves.
+// Another cluster serves too, and shares channels with the first one. At least one of three
+// attempts to start the further relay must succeed. A relay of a third cluster must be refused.
 func TestG1_ARelayOfAClusterThatServesIsNotRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -356,8 +357,9 @@ func TestG1_AnEnvelopeOfAnotherRealmIsForeign(t *testing.T) {
 	}
 }
 
-// TestG1_WhatAClientPublishesIsNoStatement publishes on the topic relays under the prefix
-// edgerelay:, whose channel is that of the statements.
+// TestG1_WhatAClientPublishesIsNoStatement passes a client's publication to neighbours.heard. The
+// publication is on the topic "relays" under the prefix "edgerelay:". The channel of that topic is
+// relaysChannel.
 func TestG1_WhatAClientPublishesIsNoStatement(t *testing.T) {
 	topic := protocol.Topic("relays")
 	if channel := keys("edgerelay:").channel(topic); channel != relaysChannel || !topic.Valid() {
@@ -368,7 +370,8 @@ func TestG1_WhatAClientPublishesIsNoStatement(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := newNeighbours(nil, 0, common{})
-	// If it were taken for a statement, an answer would need options.
+	// If heard took this for a statement, it would answer, and the answer would panic: n has no
+	// options.
 	if err := n.heard(t.Context(), string(appendOpen(nil, &p, "0"))+`7-1"}`); err != nil || n.objector != nil {
 		t.Errorf("taken for a statement: %+v, %v", n.objector, err)
 	}

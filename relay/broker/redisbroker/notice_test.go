@@ -84,10 +84,9 @@ func TestNoticed(t *testing.T) {
 	}
 }
 
-// within checks that the time since the parameter began is not above the parameter limit. On a busy
-// machine it first makes the limit up to four times as long. If the limit is exceeded and long
-// tests are wanted (see long.Wanted), it reports an error. It logs the time with the parameter
-// what, which says what was awaited.
+// within checks that time.Since(began) is not above limit. On a busy machine it first makes limit
+// up to four times as long. If the limit is exceeded and long tests are wanted (see long.Wanted),
+// it reports an error. It logs the time with the argument what, which says what was awaited.
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
@@ -219,7 +218,8 @@ func TestOutputBufferOverrun(t *testing.T) {
 		r.Join(group)
 		from = r.Events()
 		goOn := p.stall(t, subscriberKind)
-		// A relay that hears nothing for long gives the connection up by itself.
+		// The relay receives nothing meanwhile. If it gives up the connection by itself, this loop
+		// ends, too.
 		for !gaveUp && !r.LostSince(group, from) {
 			said++
 			last = other.Say(group, said, strings.Repeat("x", 256<<10))

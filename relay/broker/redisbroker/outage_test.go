@@ -32,10 +32,10 @@ func relayOn(t *testing.T, url string) *brokertest.Relay {
 }
 
 // awaitState waits for a State whose Away equals the argument away. The argument from is the index
-// of the first event that counts. The results are the State and the index behind it. On a busy
-// machine, an absence may already have begun before the first of these events, since Redis answered
-// too late. If an absence is awaited, awaitState then returns the State that told of this absence,
-// and the unchanged index.
+// of the first event that counts. The results are the State and the index that follows it. On a
+// busy machine, an absence may have begun before the event at from, since Redis answered too late.
+// If an absence is awaited, awaitState then returns the State that told of this absence, and from
+// itself.
 func awaitState(r *brokertest.Relay, from int, away bool) (broker.State, int) {
 	if before := statesUntil(r, 0, from); away && len(before) > 0 && before[len(before)-1].Away {
 		return before[len(before)-1], from
@@ -95,9 +95,10 @@ func tooLate(cause error) bool {
 		errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, errDeaf)
 }
 
-// wantCause fails the test unless an absence has a cause whose text contains the parameter cause.
-// The parameter told is the State with which the absence began. It has only the first cause, which
-// may be due to a busy machine or to another connection. So wantCause also waits for later causes.
+// wantCause fails the test unless the present absence has a cause whose text contains the argument
+// cause. The argument told is the State with which the absence began. That State has only the first
+// cause, which may be due to a busy machine or to another connection. So wantCause also waits for
+// later causes.
 func wantCause(t *testing.T, r *brokertest.Relay, told broker.State, cause string) {
 	t.Helper()
 	if told.Cause == nil {
@@ -332,7 +333,7 @@ func TestRefusing(t *testing.T) {
 			r := relayOn(t, server.URL)
 			r.Join(group)
 			r.Say(group, 2, "before")
-			from := r.Events() // taken before publishing, since a probe may be refused first
+			from := r.Events() // this comes before c.take: a probe may be refused at once
 			do(c.take)
 			p := broker.Publish{Topic: group, Content: protocol.Content{From: "1", Msg: "refused"}, Instance: r.Instance, Number: 3, Predecessor: 2}
 			if answer := r.Once(p); answer.Outcome != broker.Failed || answer.Err == nil {

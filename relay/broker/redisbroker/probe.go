@@ -28,8 +28,9 @@ var probeSHA = hashOf(probeScript)
 
 // prober publishes a message on Redis about once a second, and more often while Redis is away. So
 // it notices an absence and a return of Redis even if no client sends anything. The subscriber of
-// the same Broker receives the message, and so knows that its own connection is alive. Relays of
-// one cluster publish to one topic, but each relay to a channel of its own.
+// the same Broker receives the message, and so knows that its own connection is alive. All relays
+// of a cluster publish their probes to the same topic, but each relay publishes them on a channel
+// of its own.
 type prober struct {
 	opt        *redis.Options
 	keys       keys
@@ -56,8 +57,8 @@ type prober struct {
 	number   uint64   // number of the last probe
 	identity identity // identity of the server, zero at first
 
-	// connection is the number of the connection on which the field identity was read. Connections
-	// are numbered from 1. The field is owned by run.
+	// connection says on which connection the field identity was read. Connections are numbered
+	// from 1. The field connection is owned by run.
 	connection  uint64
 	connections atomic.Uint64 // connections opened so far
 }
@@ -111,7 +112,8 @@ func (p *prober) run(ctx context.Context) {
 // probe tries once whether Redis does what relays need, and reports whether it does. The argument
 // checked is the result of the last probe. The version, the scripts and the permissions are checked
 // if the last probe failed, if requests are known to fail, or if state.recheck is set. They are
-// also checked while keys of the earlier layout may be left. Those are then taken over, too.
+// also checked while keys of the earlier layout may be left. In each of these cases, probe also
+// takes over keys of the earlier layout.
 func (p *prober) probe(ctx context.Context, l *line, timeout time.Duration, checked bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -173,9 +175,9 @@ func (p *prober) check(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// publish publishes to the probe's topic, by the script that clients' messages use. Only a
-// publication shows that Redis has memory left, is no replica, and permits publishing. The same
-// command tells the server's identity and the name of the back end.
+// publish publishes a probe by probeScript, in the way in which clients' messages are published.
+// Only a publication shows that Redis has memory left, is no replica, and permits publishing. The
+// same command tells the server's identity and the name of the back end.
 //
 // Relays also tell each other the latest epoch in this way. The Known of a probe has the latest
 // epoch that its relay has seen. After the probe the probes' topic is in that epoch or a later one.
@@ -228,8 +230,9 @@ func (p *prober) publish(ctx context.Context, client *redis.Client) error {
 	return p.identify(ctx, client, reply[2], reply[3])
 }
 
-// command returns the arguments of a probe. These are the arguments of the parameter one, and those
-// that probe.lua adds: a key behind the other keys, if at.named is true, and a number at the end.
+// command returns the arguments of the command for a probe. Most of them are the arguments of the
+// call in the parameter one. If at.named is true, the key of the back end's name is added behind
+// the other keys. The last argument is 1 if that key was added, and 0 otherwise.
 func (p *prober) command(one *call, at probed) []any {
 	args, named := slices.Clone(one.Args()), 0
 	args[1] = probeSHA
@@ -242,9 +245,9 @@ func (p *prober) command(one *call, at probed) []any {
 }
 
 // refused returns the error of a probe that Redis refused with err. If err says that something is
-// not permitted, the result is the error of the method try. That error names the missing
-// permissions, while the error of a script does not. If the method try returns nil, and in all
-// other cases, the result is unfit(err).
+// not permitted, refused calls the method try. If try returns an error, that is the result, since
+// it names the missing permissions, and the error of a script does not. In all other cases, the
+// result is unfit(err).
 func (p *prober) refused(ctx context.Context, client *redis.Client, err error) error {
 	if failureOf(err) == forbidden {
 		if named := p.try(ctx, client); named != nil {
@@ -267,8 +270,8 @@ const (
 )
 
 // identify takes the server's identity from the sections of INFO that a probe's reply has. If these
-// are errors, it asks for them without a script. It passes the identity to the function found, with
-// the result of compare.
+// are errors, it asks for them without a script. It passes the identity and the result of the
+// method compare to p.found.
 func (p *prober) identify(ctx context.Context, client *redis.Client, server, replication any) (err error) {
 	var who identity
 	serverText, ok := server.(string)
@@ -289,8 +292,8 @@ func (p *prober) identify(ctx context.Context, client *redis.Client, server, rep
 	return nil
 }
 
-// compare compares who, the identity just read, to the one before it. The argument sameConnection
-// says that both were read on one connection.
+// compare compares two identities: the argument who, which was just read, and p.identity, which was
+// read before it. The argument sameConnection says that both were read on one connection.
 func (p *prober) compare(who identity, sameConnection bool) sighting {
 	switch {
 	case who == p.identity:

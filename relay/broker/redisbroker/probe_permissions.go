@@ -11,12 +11,12 @@ import (
 )
 
 // try tries commands that relays and their scripts use, and records those that Redis does not
-// permit. It returns an error if relays need one of these, or if Redis does not answer. Subscribing
-// is tried only if the other commands are permitted. A relay needs all of these permissions except
-// the one to count subscribers. Without that one, a relay cannot tell whether a group exists.
+// permit. Subscribing is tried only if the other commands are permitted. Relays need all of these
+// commands, except the one that counts subscribers. Without it, a relay cannot tell whether a group
+// exists. If a needed command is not permitted, or if Redis does not answer, try returns an error.
 //
-// The type identifier finds out whether INFO is permitted. The methods check and publish find out
-// whether scripts may be loaded and run.
+// The method try does not find out whether INFO is permitted: identifier.read does. The methods
+// check and publish find out whether scripts may be loaded and run.
 func (p *prober) try(ctx context.Context, client *redis.Client) error {
 	missing, err := p.refusedCommands(ctx, client)
 	if err == nil && len(missing) == 0 {

@@ -171,7 +171,7 @@ func TestC7_TheDocumentedPermissionsDoWithShardedChannels(t *testing.T) {
 		r.Join(group)
 		r.Say(group, 1, "m")
 		r.Received(group, 0, 1)
-		if name != shardedChannels.counting() { // this command is tried again only after a failure
+		if name != shardedChannels.counting() { // counting is tried again only after a failure
 			brokertest.Eventually(t, "nothing is missing", func() bool { return len(missing(r)) == 0 })
 		}
 		brokertest.Eventually(t, "it is counted", func() bool { return r.Count(group) > 0 })

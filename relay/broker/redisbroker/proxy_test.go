@@ -29,7 +29,7 @@ type proxy struct {
 	// While swallow is set, connections stay open and new ones are accepted, but nothing passes.
 	swallow atomic.Bool
 
-	forgets atomic.Bool // the server seems to have no script, whichever was loaded
+	forgets atomic.Bool // the server seems to have none of our scripts
 
 	runs atomic.Int32 // which run_id the replies to INFO have: runsTruly and so on
 
@@ -57,7 +57,7 @@ type kind int32
 const (
 	otherKind kind = iota
 	publisherKind
-	askerKind // once it has counted subscribers
+	askerKind // of a connection that has counted subscribers
 	proberKind
 	subscriberKind
 )
@@ -102,8 +102,8 @@ func (p *proxy) accept() {
 	}
 }
 
-// of waits until there is an open connection of kind k. It calls the function do with each such
-// connection, and holds mu meanwhile.
+// of calls the function do with each open connection of kind k, and holds mu during these calls. If
+// there is no such connection yet, it waits for one.
 func (p *proxy) of(t *testing.T, k kind, do func(*proxied)) {
 	t.Helper()
 	brokertest.Eventually(t, "a connection of the kind", func() (there bool) {

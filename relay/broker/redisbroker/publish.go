@@ -63,8 +63,8 @@ func newPublisher(opt *redis.Options, c common, i *identifier, s *state) *publis
 	return p
 }
 
-// graceSince returns the grace function of a connection that was opened after this number of
-// outages. The function returns 0 once there has been a further outage.
+// graceSince returns a function for a connection that was opened after this number of outages. That
+// function returns the value of p.grace, or 0 once there has been a further outage.
 func (p *publisher) graceSince(outages uint64) func() time.Duration {
 	return func() time.Duration {
 		if p.state.outages.Load() != outages {
@@ -147,8 +147,8 @@ func weightOfAll(batch []broker.Publish) (sum int) {
 	return sum
 }
 
-// identify reads the identity of the server, unless it is known for this connection and nothing
-// says that it changed.
+// identify reads the identity of the server. It does nothing if the identity is known for this
+// connection and the field changed is not set.
 func (p *publisher) identify(ctx context.Context) (err error) {
 	if !p.changed.Swap(false) && p.identified {
 		return nil
@@ -219,7 +219,7 @@ func (p *publisher) divide(batch []broker.Publish, chosen []int) []*call {
 }
 
 // carryOut sends calls in one pipeline, and fills in the answers to their requests. Its results are
-// those of send.
+// like the results of the method send.
 func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, calls []*call, answers []broker.Published) (unknown []int, unsent bool) {
 	heaviest := 0
 	p.sending = p.sending[:0]
@@ -227,8 +227,8 @@ func (p *publisher) carryOut(ctx context.Context, batch []broker.Publish, calls 
 		heaviest = max(heaviest, c.weight)
 		p.sending = append(p.sending, c)
 	}
-	// While a heavy call is on its way to Redis, no answer may come. So the grace is the time that
-	// the heaviest call takes at the slowest speed.
+	// While a heavy call is on its way to Redis, it is possible that no answer comes. So the grace
+	// is the time that the heaviest call takes at the slowest speed.
 	p.grace.Store(int64(time.Duration(heaviest) * time.Second / slowest))
 	pipeline(ctx, p.line.get(), p.sending)
 	for _, c := range calls {

@@ -120,8 +120,8 @@ func (c *call) text() []byte {
 	return nil
 }
 
-// append appends text as an argument. The caller has made it by appending to what the method text
-// returned last.
+// append appends the parameter text as an argument. The caller has made that slice by appending to
+// the last result of the method text.
 func (c *call) append(text []byte) {
 	c.texts[c.used] = text
 	c.args = append(c.args, &c.texts[c.used])
@@ -137,7 +137,8 @@ func appendNumbers(b []byte, p *broker.Publish, topic, place int) []byte {
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(topic)), uint16(place))
 }
 
-// appendOpen appends the JSON of p, up to where its position follows. The script adds the rest.
+// appendOpen appends the JSON of p, but ends it before the value of the position. The script adds
+// the rest.
 func appendOpen(b []byte, p *broker.Publish, realm string) []byte {
 	b = protocol.Envelope{
 		Content: p.Content, To: p.Topic.Name(), Instance: p.Instance, Number: p.Number, Realm: realm,
@@ -181,7 +182,8 @@ func (c *call) answer(list []broker.Publish, answers []broker.Published) {
 	}
 }
 
-// published makes the answer to one request from its line of the reply.
+// published parses one line of the reply. It returns the answer to the request that this line is
+// for. The parameter token is the token of that request.
 func published(token uint64, line string) broker.Published {
 	answer := broker.Published{Token: token}
 	word, text, _ := strings.Cut(line, " ")

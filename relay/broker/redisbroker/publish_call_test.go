@@ -33,8 +33,8 @@ func arguments(t *testing.T, c *call) (texts []string) {
 	return texts
 }
 
-// TestCallIsSetAnew sets one call to several lists of publications in turn. Its arguments must each
-// time be those of a new call.
+// TestCallIsSetAnew uses one call for several lists of publications in turn. Each time, the call
+// must have the arguments that a new call would have.
 func TestCallIsSetAnew(t *testing.T) {
 	all := newPublishing("p:", keys("p:").realm(1, false), classicChannels, retention{size: 5, ageMS: 6, markMS: 7})
 	long := broker.Publish{Topic: "user:somebody", Content: protocol.Content{From: "1", Msg: strings.Repeat("m", 2*keepText)}, Instance: protocol.Instance{1}, Number: 1 << 40, Predecessor: 9, Floor: 8, Known: protocol.Position{Epoch: 3, Offset: 4}}

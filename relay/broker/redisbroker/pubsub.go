@@ -28,7 +28,7 @@ func pubsubOf(c Config) pubsub {
 	return classicChannels
 }
 
-// counting returns the name of the permission for count.
+// counting returns the name of the permission for the command in the field count.
 func (p pubsub) counting() string { return "pubsub|" + p.count }
 
 // tooOld returns an error for a version of Redis that is too old: before 6.2, or before 7.0 for

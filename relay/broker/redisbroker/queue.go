@@ -15,9 +15,9 @@ type queue[T any] struct {
 	items []T        // those before the index head were taken
 	head  int
 
-	taken []T // what take returned last; its caller owns it until the next call
+	taken []T // last result of take, owned by its caller until the next call
 
-	wake chan struct{} // signal from put to take; one slot
+	wake chan struct{} // signal from the method put to the method take; one slot
 }
 
 // keepItems is the largest number of items that a queue keeps memory for while it is empty.
@@ -64,7 +64,8 @@ func (q *queue[T]) first(n, weight int) []T {
 	return q.taken
 }
 
-// moveLocked moves the first count items to taken. The caller holds mu.
+// moveLocked moves items from the front of the queue to the field taken. The argument count is
+// their number. The caller holds mu.
 func (q *queue[T]) moveLocked(count int) {
 	first := q.items[q.head : q.head+count]
 	if clear(q.taken); cap(q.taken) > keepItems {

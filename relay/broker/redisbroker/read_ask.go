@@ -89,9 +89,9 @@ func (a *asker) ask(ctx context.Context, batch []ask, sink func(broker.Event)) {
 	a.metrics.pipelines.WithLabelValues("ask").Observe(float64(len(batch)))
 	a.line.after(a.state.outages.Load())
 	cmds, weight := make([]redis.Cmder, len(batch)), 0
-	// The identity is asked for behind the pages. A server never returns to an earlier identity. So
-	// if the server tells an identity that is among a page's givers, it had that identity already
-	// when it read the page.
+	// In the pipeline, the question for the server's identity follows the reads of pages. A server
+	// never returns to an earlier identity. So if it tells an identity that is among a page's
+	// givers, it already had this identity when it read the page.
 	asked, behind := newWhoCmds(ctx), []redis.Cmder(nil)
 	for i, q := range batch {
 		a.metrics.commands.WithLabelValues(askLabels[q.kind]).Inc()
@@ -173,8 +173,8 @@ func (q *ask) failed(err error) broker.Event {
 	}
 }
 
-// page makes the answer to q from the parameter read. The parameter who is the identity of the
-// server that replied.
+// page makes the answer to q. The parameter read is the reply to q, parsed. The parameter who is
+// the identity of the server that replied.
 func (a *asker) page(q ask, read reading, who identity) broker.History {
 	answer := broker.History{Token: q.token, Topic: q.topic, More: read.more, Top: read.top, Genuine: read.givenBy(who)}
 	answer.Publications = make([]broker.Publication, 0, len(read.entries))

@@ -36,8 +36,8 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestTop removes the record from which the top is read, or changes it. Subscribed and a page of
-// history must tell the same top.
+// TestTop removes the record from which the top is read, or changes it. A Subscribed event and a
+// page of history must tell the same top.
 func TestTop(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -58,10 +58,10 @@ func (s *subscriberConn) take(p push) error {
 	return nil
 }
 
-// received sends Received for a publication. It drops what is too long, has no valid envelope, or
-// is of another realm. While the top of the topic is being read, it also keeps the highest position
-// that has come since the subscription was confirmed. The Top of the Subscribed that follows is at
-// least that position.
+// received sends a Received event for a publication. It drops a publication that is too long, has
+// no valid envelope, or is of another realm. While the top of the topic is being read, it also
+// keeps the highest position that has come since the subscription was confirmed. The Top of the
+// Subscribed event that follows is at least that position.
 func (s *subscriberConn) received(p push) {
 	if s.keys.isProbe(p.channel) {
 		return // it has shown that the connection is alive
@@ -106,8 +106,9 @@ var errBack = errors.New("redis answers again, on other connections")
 // server too late, or not at all.
 var errAnother = errors.New("the probe finds another redis")
 
-// watch ends the connection when errBack or errAnother applies. It also tells the state if the
-// subscriptions are not in force within the time regain after their loss.
+// watch ends the connection when errBack or errAnother applies. If the subscriptions are not in
+// force when the time in the constant regain has passed since their loss, watch notes that in the
+// state.
 func (s *subscriberConn) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	late := time.NewTimer(time.Until(s.deaf.Add(regain)))
 	defer late.Stop()

@@ -59,7 +59,8 @@ func (replyError) RedisError() {}
 var _ redis.Error = replyError("")
 
 // newPushes returns pushes that read from conn, which must be a result of the function patiently.
-// It removes the read deadline of conn. From then on patient.endless bounds the silence of reads.
+// It removes the read deadline of conn. From then on, patient.endless is the longest time for which
+// a read waits for bytes.
 func newPushes(conn net.Conn) (*pushes, error) {
 	return &pushes{in: bufio.NewReaderSize(conn, pushesBuffer)}, conn.SetReadDeadline(time.Time{})
 }

@@ -20,7 +20,7 @@ type mark struct {
 // record is a topic's record, as tests read and plant it.
 type record struct {
 	top    protocol.Position
-	stamp  time.Time // time of the last publication; zero is written as now
+	stamp  time.Time // time of the last publication; zero means the present time
 	givers []string
 	marks  []mark // the last writer's mark is the first
 	hashed bool

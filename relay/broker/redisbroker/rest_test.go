@@ -57,8 +57,9 @@ func (m *monitored) next() (at float64, command string) {
 	return 0, ""
 }
 
-// atRest returns an error if the server takes more than one command a second between one probe and
-// the fifth after it. Commands that begin with the parameter ignored do not count.
+// atRest returns an error if the server gets more than one command a second. It counts the commands
+// between one probe and the fifth probe after that one. Commands that begin with the parameter
+// ignored do not count.
 func (m *monitored) atRest(ignored string) error {
 	m.t.Helper()
 	var began float64

@@ -26,7 +26,7 @@ func say(r *brokertest.Relay, t protocol.Topic, first, n uint64) (last protocol.
 }
 
 // wantLater publishes two messages to the group through a new Broker, which has received nothing of
-// the group. The parameter had is the position of a message that Redis has lost. The listener must
+// the group. Redis has lost a message, whose position is in the parameter had. The listener must
 // receive the two messages in an epoch after that of the lost message.
 func wantLater(t *testing.T, url string, listener *brokertest.Relay, had protocol.Position) {
 	t.Helper()
@@ -88,9 +88,10 @@ func TestFlushed(t *testing.T) {
 	wantLater(t, server.URL, r, had)
 }
 
-// TestR1_TheClockOfRedisIsSetBack begins an epoch in the future, as if the clock had been set back
-// since then. Then the server loses its data. The next message must begin an epoch after the future
-// one. A relay that starts later must also learn to begin its epochs after the future one.
+// TestR1_TheClockOfRedisIsSetBack begins an epoch whose time is an hour in the future. A topic can
+// be in such an epoch after the clock of Redis was set back. Then the server loses its data. The
+// next message must begin an epoch after the future one. A relay that starts later must also learn
+// to begin its epochs after the future one.
 func TestR1_TheClockOfRedisIsSetBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -297,8 +298,8 @@ func TestInfoNotPermitted(t *testing.T) {
 	}
 }
 
-// TestIdentityAdopted plants a last position that has no server's identity. The topic must go on in
-// its epoch. The last position that the next message leaves must have an identity.
+// TestIdentityAdopted plants a last position without the identity of a server. The topic must go on
+// in its epoch. After the next message, the last position must have an identity.
 func TestIdentityAdopted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// sentinelTimeout is how long sentinels have to answer: half of the time for a dial. sentinelsEvery
-// is the pause between two polls of watchSentinels.
+// sentinelTimeout is the time within which sentinels must answer. It is half of the time for a
+// dial. sentinelsEvery is the pause between two polls of watchSentinels.
 const (
 	sentinelTimeout = dialTimeout / 2
 	sentinelsEvery  = time.Second
@@ -35,9 +35,9 @@ func throughSentinels(t *target) {
 	t.opt.Addr = t.master + " of " + strings.Join(t.addrs, ",") // for logs
 }
 
-// watchSentinels calls the function switched each time that most of the sentinels name another
-// master than before. A relay must then leave the old master. The old master may live on, and take
-// publications that are lost when it becomes a replica.
+// watchSentinels calls the parameter switched whenever most of the sentinels begin to name another
+// master. A relay must then leave the old master. The old master may live on, and take publications
+// that are lost when it becomes a replica.
 func (t *target) watchSentinels(ctx context.Context, switched func()) {
 	for last := ""; ctx.Err() == nil; timing.Sleep(ctx, sentinelsEvery, nil) {
 		addr, votes, err := t.poll(ctx)

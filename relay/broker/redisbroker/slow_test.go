@@ -40,8 +40,9 @@ func slowly(t *testing.T, rate int64) (slow, other *brokertest.Relay, way *proxy
 	return slow, other, way
 }
 
-// sayAll publishes the given number of messages on each topic, all of size bytes. The messages of
-// one topic are in one pipeline. One topic follows the other.
+// sayAll publishes the given number of messages on each topic, one topic after the other. The
+// messages of one topic are in one pipeline. The parameter size is the length of each message in
+// bytes.
 func sayAll(t *testing.T, r *brokertest.Relay, topics []protocol.Topic, messages, size int) {
 	t.Helper()
 	for _, topic := range topics {
@@ -134,8 +135,9 @@ func TestHistoryOverASlowWay(t *testing.T) {
 	})
 }
 
-// TestSubscribedOverASlowWay subscribes to many topics over a slow way. The relay must read their
-// tops without their last messages, which would take about 8 s.
+// TestSubscribedOverASlowWay subscribes to many topics over a slow way. The relay must read the
+// tops of these topics, but not their last messages. With the messages, the reads would take about
+// 8 s.
 func TestSubscribedOverASlowWay(t *testing.T) {
 	long.Only(t, "a slow way takes its time")
 	t.Parallel()

@@ -23,9 +23,9 @@ const (
 	troubles
 )
 
-// state knows whether Redis is there. It tells each change once, by one event and one log line.
-// While Redis stays away, state also logs a new cause whose kind differs from that of the last
-// logged one, at most once every tellEvery.
+// state keeps track of whether Redis is there. It tells each change once, by one event and one log
+// line. While Redis stays away, state also logs a new cause if its kind is not the kind of the last
+// cause in the log. It does so at most once every tellEvery.
 type state struct {
 	log     *slog.Logger
 	metrics *metrics
@@ -102,7 +102,7 @@ func await(ctx context.Context, c chan struct{}) {
 	}
 }
 
-// cannotRead returns why a read would fail now. It is nil if a read may work.
+// cannotRead returns why a read would fail now. The result is nil if a read may work.
 func (s *state) cannotRead() error {
 	if err := s.unanswered.Load(); err != nil {
 		return *err
@@ -113,7 +113,8 @@ func (s *state) cannotRead() error {
 	return nil
 }
 
-// cannotPublish returns why a publication would fail now. It is nil if a publication may work.
+// cannotPublish returns why a publication would fail now. The result is nil if a publication may
+// work.
 func (s *state) cannotPublish() error {
 	if err := s.cannotRead(); err != nil {
 		return err
@@ -124,7 +125,7 @@ func (s *state) cannotPublish() error {
 	return nil
 }
 
-// failed notes what the error of a request shows about Redis.
+// failed is called with the error of a request. It notes what this error shows about Redis.
 func (s *state) failed(err error) {
 	if s.moved != nil && redirected(err) {
 		signal(s.moved)
@@ -166,7 +167,7 @@ func (s *state) suspect() {
 }
 
 // failuresSoFar returns how many failures of the kinds unreachable and refusing were noted so far.
-// A probe calls it at its beginning, and passes the result to answered.
+// A probe calls it at its beginning, and passes the result to the method answered.
 func (s *state) failuresSoFar() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,7 +205,7 @@ func (s *state) subscriptionsLost() {
 	s.deaf = true
 }
 
-// because returns why Redis is away. It is nil if Redis is there.
+// because returns why Redis is away. The result is nil if Redis is there.
 func (s *state) because() error {
 	if err := s.cause.Load(); err != nil {
 		return *err
@@ -281,9 +282,9 @@ func (s *state) changedLocked() {
 	s.sink(broker.State{Away: s.away, Cause: cause})
 }
 
-// retellLocked logs the cause of an absence that goes on, if the field telling says that the cause
-// is due. It may be called only after a new failure: when requests succeed again, the stored causes
-// may be old.
+// retellLocked logs the cause of an absence that goes on, if the field telling says that it is time
+// to log that cause. It may be called only after a new failure: when requests succeed again, the
+// stored causes may be old.
 func (s *state) retellLocked() {
 	if cause := s.because(); cause != nil && s.telling.due(cause) {
 		after := time.Since(s.since).Round(time.Millisecond)

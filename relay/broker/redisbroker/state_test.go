@@ -37,7 +37,7 @@ func TestG5_AReturnEndsNoConnectionBegunAfterIt(t *testing.T) {
 	}()
 	brokertest.Eventually(t, "the signal is taken", func() bool { return len(st.back) == 0 })
 	select {
-	case s.subscriber.probed <- identity{}: // watch gets this once it has handled the return
+	case s.subscriber.probed <- identity{}: // watch receives this after it has handled the return
 	case <-watching:
 	}
 	if ctx.Err() != nil {

@@ -36,8 +36,8 @@ type subscriber struct {
 	// order lists the topics whose change the connection has not taken, in the order of their
 	// changes. It begins with those that were wanted when the connection began.
 	order []protocol.Topic
-	// changed has the topics that were appended to order after the connection began, and that the
-	// connection has not taken. The field is nil without a connection.
+	// changed has the topics that were appended to the field order after the connection began, and
+	// that the connection has not taken. The field changed is nil without a connection.
 	changed map[protocol.Topic]struct{}
 	flushes []uint64 // tokens of flushes that no connection has taken
 
@@ -65,8 +65,9 @@ func newSubscriber(opt *redis.Options, c common, p probing, i *identifier, s *st
 	}
 }
 
-// found passes the identity of the server that answers the probe to the method watch of the current
-// connection. It does nothing if there is no connection, or if that method is busy.
+// found passes an identity to the method watch of the current connection. It is the identity of the
+// server that answers the probe. If there is no connection, or if the method watch is busy, found
+// does nothing.
 func (s *subscriber) found(who identity) {
 	select {
 	case s.probed <- who:
@@ -182,7 +183,7 @@ type change struct {
 }
 
 // changes removes topics from the front of the field order, and returns them with their
-// subscriptions. The argument most bounds their number. The argument size bounds the bytes of their
+// subscriptions. The arguments most and size bound the number of topics and the bytes of their
 // names. If the first name alone is longer than size, changes returns that topic only.
 func (s *subscriber) changes(most, size int) []change {
 	s.mu.Lock()
@@ -205,7 +206,7 @@ func (s *subscriber) changes(most, size int) []change {
 // The pause before a new connection doubles from pauseMin up to pauseMax, and a random part of up
 // to half is left out. The pause ends early if Redis answers requests again. There is no pause
 // after errBack. There is also none after a connection that had its subscriptions in force and
-// lasted longer than the constant lived.
+// lasted longer than the value of lived.
 const (
 	pauseMin = 50 * time.Millisecond
 	pauseMax = 2 * time.Second

@@ -28,8 +28,8 @@ type subscriberConn struct {
 	tops       *line
 	began      time.Time
 	returns    uint64 // state.returns when this connection began
-	// deaf is when the connection before this one ended, or when Run began. Connections that ended
-	// with errBack do not count.
+	// deaf is the time when the connection before this one ended, or when Run began. Connections
+	// that ended with errBack do not count.
 	deaf time.Time
 
 	// These are the writer's until run returns.
@@ -51,7 +51,7 @@ type subscriberConn struct {
 	over        bool          // no event is sent any more
 	told        bool          // a Subscribed, Received or Deaf was sent
 	expected    []expectation // confirmations that must come, in the order of the commands
-	expectedLen int           // bytes of the topics in expected
+	expectedLen int           // bytes of the topics in the field expected
 	pendingTops map[protocol.Topic]*pendingTop
 	unread      []protocol.Topic // confirmed topics, for the top reader
 	flushing    []uint64         // tokens of flushes whose ping is not answered, the oldest first
@@ -74,8 +74,8 @@ type expectation struct {
 // probesGeneration is the generation of the subscription to the relay's own probes.
 const probesGeneration = 1
 
-// connected has the identity that a connection's server told, and the number of replacements that
-// the identifier knew before it read that identity.
+// connected has the identity that a connection's server told, and the value that
+// identifier.replacements had before that identity was read.
 type connected struct {
 	identity
 	replacements uint64
@@ -159,8 +159,9 @@ func (s *subscriberConn) flushedNext() {
 // errOutOfStep ends a connection whose confirmations do not match its commands.
 var errOutOfStep = errors.New("redis confirmed another subscription than the one asked for")
 
-// popLocked removes the first element of the field expected, and returns it. There must be one. The
-// writer is woken if it may send more after that.
+// popLocked removes the first element of the field expected, and returns it. The field must not be
+// empty. popLocked wakes the writer if nothing is expected any more, or if the writer may send
+// commands again.
 func (s *subscriberConn) popLocked() expectation {
 	next := s.expected[0]
 	full := s.fullLocked()

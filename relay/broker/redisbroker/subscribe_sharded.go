@@ -22,7 +22,7 @@ func (s *subscriberConn) refused(err error) error {
 	if len(s.expected) == 0 {
 		return err
 	}
-	for s.expected[0].generation != 0 { // a redirected unsubscription is done all the same
+	for s.expected[0].generation != 0 { // an unsubscription that Redis refuses counts as done
 		next := s.popLocked()
 		s.askAgainLocked(next)
 		if next.last {

@@ -13,7 +13,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// The topics near and beside are in one slot. The topic far is in another slot.
+// The constants near and beside are topics of one slot. The constant far is a topic of another
+// slot.
 const (
 	near, beside protocol.Topic = "group:{a}", "group:{a}2"
 	far          protocol.Topic = "group:{b}"
@@ -51,8 +52,9 @@ func (s *subscriberConn) follows(t *testing.T) {
 	}
 }
 
-// replies passes replies to s, as if the server had sent them. A reply is an error, "+" and a topic
-// that is subscribed now, "-" and a topic that is unsubscribed now, or the payload of a ping.
+// replies passes each reply in list to s, as if the server had sent it. A reply is an error or a
+// text. The text is "+" and a topic that is subscribed now, "-" and a topic that is unsubscribed
+// now, or the payload of a ping.
 func (s *subscriberConn) replies(t *testing.T, list ...any) {
 	t.Helper()
 	for _, one := range list {
@@ -76,7 +78,7 @@ func (s *subscriberConn) replies(t *testing.T, list ...any) {
 	}
 }
 
-// asksAgain waits until the generation of t's wanted subscription is above the argument than.
+// asksAgain waits until t is wanted with a later generation than the one in the last argument.
 func (s *subscriberConn) asksAgain(tt *testing.T, t protocol.Topic, than uint64) {
 	tt.Helper()
 	brokertest.Eventually(tt, fmt.Sprint(t, " is asked for again"), func() bool { return s.subscriber.want(t).generation > than })
@@ -195,8 +197,8 @@ func TestAnEndedSubscriptionIsDeaf(t *testing.T) {
 }
 
 // TestTheServerUnsubscribesBesideUs unsubscribes from a topic. The server may end the same
-// subscription by itself, or know nothing of it. In each case it sends other replies. Whichever
-// replies come, the confirmation of a later command must be taken for that command.
+// subscription by itself, or know nothing of it. Each of these cases has replies of its own. In all
+// of them, the confirmation of a later command must count for the later command.
 func TestTheServerUnsubscribesBesideUs(t *testing.T) {
 	off := "-" + string(near)
 	for name, replies := range map[string][]any{

@@ -53,7 +53,7 @@ func (s *subscriberConn) readTops(ctx context.Context) {
 	}
 }
 
-// takeUnread takes up to topsAtOnce topics from the beginning of unread.
+// takeUnread takes up to topsAtOnce topics from the front of the field unread.
 func (s *subscriberConn) takeUnread() []protocol.Topic {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,10 +86,10 @@ func (s *subscriberConn) readBadAgain(topics []protocol.Topic, generations []uin
 }
 
 // readBatch reads the tops of topics, and calls the method subscribed for each top that it could
-// read. The result failed has the topics that could not be read because Redis failed. The result
-// bad has the topics whose failure says nothing about other topics: the key is elsewhere, is not
-// permitted, or has a fault of its own. The result again is the pause before the bad ones are read
-// again.
+// read. In the list failed, it returns the topics that could not be read because Redis failed. In
+// the list bad, it returns the topics whose failure says nothing about other topics: the key is
+// elsewhere, is not permitted, or has a fault of its own. The duration again is the pause before
+// the topics in bad are read again.
 func (s *subscriberConn) readBatch(ctx context.Context, topics []protocol.Topic) (failed, bad []protocol.Topic, again time.Duration) {
 	generations := s.generations(topics)
 	s.metrics.commands.WithLabelValues("top").Add(float64(len(topics)))
@@ -140,7 +140,7 @@ func (s *subscriberConn) generations(topics []protocol.Topic) []uint64 {
 	return list
 }
 
-// subscribed sends Subscribed for t. It does so only if the top of this generation is still
+// subscribed sends a Subscribed event for t. It does so only if the top of this generation is still
 // awaited, and if this generation is still the wanted one.
 func (s *subscriberConn) subscribed(t protocol.Topic, generation uint64, top protocol.Position) {
 	s.subscriber.epochs.Saw(top)

@@ -10,12 +10,12 @@ import (
 )
 
 // These bounds apply to the commands that the writer sends. A command names at most commandTopics
-// channels, whose names together have at most commandBytes. Redis answers a command only after it
-// has read the whole command. At the speed slowest, commandBytes take 0.5 s. A name that alone is
-// longer has a command of its own.
+// channels, whose names together have at most commandBytes. A name that alone is longer than
+// commandBytes has a command of its own. Redis answers a command only after it has read the whole
+// command. At the speed slowest, commandBytes take 0.5 s.
 //
-// The writer sends no more commands while the confirmations of windowTopics topics are outstanding,
-// or those of topics whose names together have windowBytes. So the confirmations that Redis has not
+// The writer waits while the outstanding confirmations are for windowTopics topics or more, or
+// while the names of these topics have windowBytes or more. So the confirmations that Redis has not
 // sent yet stay far below its usual output limit for subscribers, which is 8 MiB.
 const (
 	commandTopics = 1000
@@ -222,7 +222,7 @@ func (s *subscriberConn) appendCommand(b []byte, name string, topics []expectati
 	return b
 }
 
-// ping sends a ping, with a payload unless that is "".
+// ping sends a ping with this payload, or without one if the payload is "".
 func (s *subscriberConn) ping(payload string) error { return s.put(appendPing(nil, payload)) }
 
 func appendPing(b []byte, payload string) []byte {

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// commandsTo connects s to a server that confirms nothing. It returns a function that gives the
-// number of channels in each command that has come so far. That function closes the connection.
+// commandsTo connects s to a server that confirms nothing. It returns a function that closes the
+// connection, and then returns the number of channels in each command that came.
 func commandsTo(t *testing.T, s *subscriberConn) (commands func() []int) {
 	t.Helper()
 	near, far := net.Pipe()

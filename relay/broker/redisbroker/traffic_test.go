@@ -25,7 +25,8 @@ type traffic struct {
 	done              []atomic.Uint64 // for each topic, how many of its messages are published
 
 	// acknowledged[i][n-1] is the position at which number n was published on the i-th topic. The
-	// list of a topic is owned by the goroutine that publishes on it, until finish.
+	// goroutine that publishes on a topic owns the list of that topic, until the method finish has
+	// awaited the end of that goroutine.
 	acknowledged [][]protocol.Position
 }
 
@@ -81,7 +82,7 @@ func (f *traffic) flowing(n uint64) {
 
 // finish stops the traffic, and checks what came. In each epoch, the messages that were received or
 // are in the history must together have no hole, and no number may come twice. A message that was
-// published and is not in the history must be of an epoch before the last one. The result lost is
+// published and is not in the history must be of an epoch before the last one. The function returns
 // the number of such messages. The listener may have received some of them.
 func (f *traffic) finish() (lost int) {
 	f.t.Helper()
@@ -130,7 +131,7 @@ func (f *traffic) finish() (lost int) {
 
 // whole waits until the listener was told the position in the parameter last, or a later one. It
 // returns the publications that were received or are in the history, in the order of their
-// positions. The keys of the result kept are the numbers that are in the history.
+// positions. The second result is a map, whose keys are the numbers that are in the history.
 func (f *traffic) whole(topic protocol.Topic, last protocol.Position) (list []broker.Publication, kept map[uint64]bool) {
 	f.t.Helper()
 	// The last message may have been published while the subscription moved to another server. Then

@@ -91,7 +91,7 @@ func parseURL(s string) (*target, error) {
 		return nil, err
 	}
 	if t.opt.TLSConfig != nil {
-		t.opt.TLSConfig.ServerName = "" // the dialer takes each server's host
+		t.opt.TLSConfig.ServerName = "" // the dialer sets it to the host of each server
 	}
 	return t, nil
 }
