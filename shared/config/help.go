@@ -39,9 +39,9 @@ func Markdown(vs []Variable) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// sentence makes a text a sentence, which begins with a capital and ends with a dot. If the first
-// word has a colon, a slash or an opening bracket, as a URL has, its first letter is not changed.
-// The text must not be empty.
+// sentence returns the text as a sentence, with a capital at the beginning and a dot at the end. It
+// keeps the first letter as it is if the first word has a colon, a slash or an opening bracket, as
+// a URL has. The text must not be empty.
 func sentence(text string) string {
 	first, _, _ := strings.Cut(text, " ")
 	if !strings.ContainsAny(first, ":[/") {
@@ -50,8 +50,8 @@ func sentence(text string) string {
 	return strings.TrimSuffix(text, ".") + "."
 }
 
-// Wrap breaks a text into lines of at most 100 columns, where its words permit. All lines but the
-// first begin with the indent.
+// Wrap breaks a text into lines of at most 100 columns. A word that does not fit gets a longer line
+// of its own. All lines but the first begin with the indent.
 func Wrap(text, indent string) string {
 	var b strings.Builder
 	column := 0

@@ -12,9 +12,9 @@ import (
 )
 
 // Validator is a configuration with rules that tags cannot express. Load calls Validate when it has
-// set every field that it could read, and adds the Problems of Validate to its own. It leaves out
-// repetitions. If Load has found a Problem in a variable, it also leaves out what Validate says
-// about that variable.
+// set every field that it could read, and adds the Problems of Validate to its own. It leaves out a
+// Problem that repeats another one, and each Problem of a variable in which Load itself has found a
+// Problem.
 type Validator interface{ Validate() []Problem }
 
 // Load reads the configuration struct T from environ, a list of NAME=value as os.Environ returns

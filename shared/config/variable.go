@@ -39,7 +39,7 @@ type Variable struct {
 type Documented interface{ Docs() map[string]string }
 
 // Variables lists the variables of the configuration struct T in the order of the fields, nested
-// structs included. It panics when T itself is wrong, whatever the environment. T is wrong if two
+// structs included. It panics if T is wrong, which is a mistake in the program. T is wrong if two
 // fields or two variables have the same name, or a variable has no text. T is also wrong if a text
 // belongs to no variable of T.
 func Variables[T any]() []Variable {
@@ -197,7 +197,7 @@ func typeWord(t reflect.Type) string {
 	return "text"
 }
 
-// readsItself reports whether the variable's type describes its own parse errors.
+// readsItself reports whether a Problem can show a parse error of the variable's type as it is.
 func (v Variable) readsItself() bool {
 	if v.typ == reflect.TypeFor[Bytes]() || v.typ == reflect.TypeFor[Addr]() {
 		return false

@@ -1,8 +1,8 @@
 // Package crowd decides who gives way when many owners share something bounded. The owner that
 // holds most loses its oldest member. So an owner that takes ever more soon pushes out only its own
 // members. Owners that hold no more than Crowd.Little count as equal. While all owners count as
-// equal, the oldest member of all gives way. Without this rule, many owners that hold next to
-// nothing would push out an owner that holds a little more.
+// equal, the oldest member of all gives way. Without Little, many owners that hold next to nothing
+// would push out an owner that holds a little more.
 package crowd
 
 import (
@@ -10,7 +10,7 @@ import (
 	"container/list"
 )
 
-// Crowd is what all owners hold together. Its zero value is empty. It is a plain structure: one
+// Crowd has the members of all owners. Its zero value is empty. It is a plain structure: one
 // goroutine at a time may use it. The time of a method grows at most with the logarithm of the
 // number of owners.
 type Crowd[K comparable, V any] struct {
@@ -93,10 +93,10 @@ func (c *Crowd[K, V]) Leave(m *Member[K, V]) bool {
 	return true
 }
 
-// First returns the member that gives way before all others, which is the oldest member of the
-// owner that holds most. Owners that hold no more than Little count as if they held Little. Among
-// owners that count as holding equally much, the one with the oldest member comes first. First
-// returns nil when the crowd is empty.
+// First returns the member that gives way next: the oldest member of the owner that holds most.
+// Owners that hold no more than Little count as if they held Little. Among owners that count as
+// holding equally much, the one with the oldest member comes first. First returns nil when the
+// crowd is empty.
 func (c *Crowd[K, V]) First() *Member[K, V] {
 	if len(c.heaviest) == 0 {
 		return nil

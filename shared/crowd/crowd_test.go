@@ -86,8 +86,8 @@ func TestSource(t *testing.T) {
 
 // TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest has three owners that hold next to nothing, and
 // one that holds more, but no more than Little. Their members give way in the order in which they
-// joined. Then a member joins whose owner holds more than Little. It gives way before the older
-// member of an owner that holds less.
+// joined. Then an owner joins with more than Little. Its member gives way before the older member
+// of an owner that holds less.
 func TestB2_WhoHoldsWhatAnybodyNeedsIsNotTheHeaviest(t *testing.T) {
 	c := Crowd[int, int]{Little: 10}
 	flood := []*Member[int, int]{c.Join(1, 1, 1), c.Join(2, 2, 1)}

@@ -9,8 +9,7 @@ import (
 // give each customer at least a /64.
 const sourceBits = 64
 
-// fewOf is the divisor of Few: a bound of connections, divided by fewOf, is the number that counts
-// as few.
+// fewOf is the number by which Few divides the bound of connections.
 const fewOf = 512
 
 // Few returns how many connections a source may have and still count like a source that has one

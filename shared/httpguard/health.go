@@ -6,13 +6,13 @@ import (
 	"net/http"
 )
 
-// Health is the content of /readyz. A cause that many processes share, such as Redis being away,
-// only degrades each of them. If it made them unready, a platform would take out all of them at
-// once, though each still serves.
+// Health is the content of /readyz. A fault that many processes share, such as Redis being away,
+// only degrades each process. If such a fault made processes unready, a platform would send clients
+// to none of them, though each still serves.
 type Health struct {
 	Ready    bool           `json:"ready"`
 	Causes   []string       `json:"causes"`   // why the process is not ready: causes of its own
-	Degraded []string       `json:"degraded"` // shared causes
+	Degraded []string       `json:"degraded"` // why it is degraded: causes that processes share
 	Detail   map[string]any `json:"detail,omitempty"`
 }
 

@@ -50,8 +50,8 @@ var (
 	foreignHosts  = []string{"evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.7", "notlocalhost", "0.0.0.0:8080"}
 )
 
-// TestA8_OnLoopbackOnlyItsNamesAreServed checks that foreign names are refused. If a name points to
-// 127.0.0.1, a browser lets a page of that name read the server's answers.
+// TestA8_OnLoopbackOnlyItsNamesAreServed checks that foreign names are refused. Otherwise a page
+// whose name points to 127.0.0.1 could read the server's answers in a browser.
 func TestA8_OnLoopbackOnlyItsNamesAreServed(t *testing.T) {
 	admin := Admin{Name: "edge", Health: func() Health { return NewHealth(nil, nil, nil) }, Metrics: service.NewRegistry()}
 	ask := serveOn(t, admin.Server(), "127.0.0.1:0")

@@ -5,9 +5,10 @@ import (
 	"syscall"
 )
 
-// listening makes the kernel probe connections whose peer is silent: after 15 s, then every 15 s, 9
-// times. These are the defaults of package net. Accepted sockets inherit the options from the
-// listener, which saves four system calls for each socket.
+// listening makes the kernel probe connections whose peer is silent. The first of up to 9 probes
+// comes after 15 s, and each further probe 15 s later. These values are the defaults of package
+// net. Accepted sockets inherit the options from the listener, which saves four system calls for
+// each socket.
 var listening = net.ListenConfig{
 	KeepAlive: -1,
 	Control: func(_, _ string, raw syscall.RawConn) (err error) {

@@ -19,7 +19,7 @@ import (
 const (
 	maxWaiting   = 4096 // used if Config.MaxWaiting is 0
 	adminWaiting = 32   // Config.MaxWaiting of an admin port
-	fewWaiting   = 64   // the limit of open files does not lower the bound below this
+	fewWaiting   = 64   // MaxWaiting is not lowered below this when files are scarce
 	maxLong      = 512  // bound of unfinished heads that have memory of their own
 )
 
@@ -86,7 +86,7 @@ func NewServer(cfg Config) *Server {
 	s.http = &http.Server{
 		Handler:                      s.Handler,
 		MaxHeaderBytes:               2 * maxHeadBytes,
-		DisableGeneralOptionsHandler: true, // that handler would read bodies past the guard
+		DisableGeneralOptionsHandler: true, // its handler would bypass the guard and read bodies
 		ConnContext:                  w.connContext,
 		ConnState:                    w.connState,
 		ErrorLog:                     slog.NewLogLogger(logging.OrDiscard(cfg.Log).Handler(), slog.LevelDebug),

@@ -30,9 +30,9 @@ func AskForUpgrade(h http.Header) {
 }
 
 // CheckUpgrade reports why r is not a WebSocket upgrade, and returns nil if it is one. The error's
-// text is for the client. An endpoint that wants to answer a request that is no upgrade calls
-// CheckUpgrade first. In any case, no handler of a Server can hijack the connection of a request
-// that CheckUpgrade refuses.
+// text is for the client. An endpoint that answers such requests itself calls CheckUpgrade first.
+// Even without that call, no handler of a Server can hijack the connection of a request that
+// CheckUpgrade refuses.
 func CheckUpgrade(r *http.Request) error {
 	switch {
 	case r.Method != http.MethodGet, !r.ProtoAtLeast(1, 1), r.ProtoMajor != 1:

@@ -52,7 +52,7 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // At the bound, an older connection gives way to each new one. If new connections were refused
 // instead, people without a token could open many and keep everybody out. Among the connections of
 // the source that has most, the one that has been longest in its phase gives way. While no source
-// has more than a few, all connections are compared instead.
+// has more than a few connections, the choice is among the connections of all sources.
 //
 // The first phase of a connection begins when the connection is accepted. A new phase begins when
 // the head of a request is whole, when the handler has ended, when the answer is written, and when
@@ -65,7 +65,8 @@ type waiting struct {
 
 	mu     sync.Mutex // guards what follows, and fields of visits; never held across I/O
 	visits map[*visit]struct{}
-	// queue has the visits without a handler, by source. Each joined when its phase began.
+	// queue has the visits without a handler, by source. Each visit joined the queue when its phase
+	// began.
 	queue crowd.Crowd[netip.Addr, *visit]
 	long  crowd.Crowd[netip.Addr, *visit] // the visits whose head has memory of its own
 }
@@ -208,7 +209,7 @@ func (w *waiting) handler(h http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		defer w.begin(v, answering)
-		if r.ContentLength != 0 { // without a body, net/http may be reading: leave v unchanged
+		if r.ContentLength != 0 { // not if it is 0: net/http may be reading from v then
 			v.takesBody(r.ContentLength)
 		}
 		if r.ContentLength < 0 {
@@ -230,7 +231,7 @@ func (w *waiting) begin(v *visit, p phase) bool {
 	return true
 }
 
-// unhurried lets the handlers under h take any time.
+// unhurried wraps h so that its handlers may take any time.
 func (w *waiting) unhurried(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if v := visitOf(r); v != nil {

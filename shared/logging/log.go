@@ -7,8 +7,8 @@ import (
 	"log/slog"
 )
 
-// Config has the variables of the log. The log goes to standard error. Its lines tell of changes of
-// state and of faults. They may name users and groups, but contain no message of a client.
+// Config has the variables of the log. The log goes to standard error. Its lines report faults and
+// changes of state. They may name users and groups, but contain no message of a client.
 type Config struct {
 	Level  string `env:"LOG_LEVEL" envDefault:"info" oneof:"debug,info,warn,error" doc:"the least severe lines that are logged"`
 	Format string `env:"LOG_FORMAT" envDefault:"text" oneof:"text,json" doc:"the form of log lines"`

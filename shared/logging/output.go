@@ -14,7 +14,7 @@ import (
 
 const (
 	// outputBytes bounds the bytes of the lines that wait in an Output. The goroutine that writes
-	// to the file may hold as many bytes again.
+	// to the file may hold up to outputBytes more.
 	outputBytes = 256 << 10
 	// outputPiece bounds the bytes of one write of several lines. On Linux, a write of up to this
 	// size stays whole in a pipe that has other writers. A longer line is written alone.
@@ -144,8 +144,8 @@ func (o *Output) run() {
 }
 
 // take returns the waiting lines, the number of lines missing after them, and whether the output
-// has ended. The parameter spent is the slice that the previous call returned. take reuses its
-// memory for later lines.
+// has ended. The parameter spent is the slice that the previous call returned. Its memory is used
+// again for later lines.
 func (o *Output) take(spent []byte) (batch []byte, missing uint64, last bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -106,12 +106,12 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetReadDeadline sets the time from which Reads fail, even if there are bytes to read. Reads that
-// are blocked then fail too. A zero time means never.
+// SetReadDeadline sets the time from which Reads fail, even if there are bytes to read. A Read that
+// is blocked at that time fails too. A zero time means never.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(&c.in.reader, t) }
 
-// SetWriteDeadline sets the time from which Writes fail, even if there is room. Writes that are
-// blocked then fail too. A zero time means never.
+// SetWriteDeadline sets the time from which Writes fail, even if there is room. A Write that is
+// blocked at that time fails too. A zero time means never.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.out.writer, t) }
 
 func (c *Conn) setDeadline(s *side, t time.Time) error {

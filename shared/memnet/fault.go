@@ -19,8 +19,8 @@ func (c *Conn) Cut() {
 }
 
 // CutAfter cuts the connection, as Cut does, when the peer has read exactly n more bytes from this
-// end. Bytes that are already written and still unread are among the n. If n is 0, CutAfter cuts at
-// once. A negative n removes an earlier limit.
+// end. Bytes that are already written and still unread count too. If n is 0, CutAfter cuts at once.
+// A negative n removes an earlier limit.
 func (c *Conn) CutAfter(n int) {
 	if n == 0 {
 		c.Cut()

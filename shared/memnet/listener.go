@@ -49,9 +49,9 @@ func Listen() *Listener {
 	}
 }
 
-// Dial makes a connection and returns its dialled end, a *Conn. Dial blocks only while 128
-// connections wait for Accept already, and at most until ctx is done or the Listener is closed. It
-// fails with syscall.ECONNREFUSED once the Listener is closed. If Close is called during Dial, the
+// Dial makes a connection and returns its dialled end, a *Conn. Dial blocks while 128 connections
+// already wait for Accept. It stops waiting when ctx is done or the Listener is closed. It fails
+// with syscall.ECONNREFUSED once the Listener is closed. If Close is called during Dial, the
 // returned connection may be cut.
 func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
@@ -117,8 +117,8 @@ func (l *Listener) Close() error {
 // Addr returns the Listener's Addr.
 func (l *Listener) Addr() net.Addr { return Addr(0) }
 
-// Conns returns the dialled ends of all connections that are not cut and of which at least one end
-// is open, in no order.
+// Conns returns the dialled ends of all connections that are not cut and have an open end, in no
+// order.
 func (l *Listener) Conns() []*Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -102,8 +102,8 @@ func (s *stream) read(p []byte) (n int, cut bool, err error) {
 	}
 }
 
-// take moves buffered bytes to p and returns their number. The length of p, the limit of CutAfter
-// and the rate bound this number.
+// take moves buffered bytes to p and returns their number. That number is bounded by the length of
+// p, by the limit of CutAfter and by the rate.
 func (s *stream) take(p []byte) int {
 	n := min(len(p), s.buffered())
 	if s.limited {

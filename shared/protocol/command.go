@@ -49,9 +49,10 @@ func (e *CommandError) Error() string { return "error: " + e.text }
 // is the session's group, and counts only at EndpointGroup. ParseCommand keeps no reference to
 // data.
 //
-// Every error is a *CommandError. The caller must not ignore a valid command in silence. Fields
-// that a command has no use for are ignored, whatever JSON they hold. If a field is repeated, the
-// last one counts. The caller must have dropped NUL bytes at the end of a binary frame.
+// Every error is a *CommandError. The caller must carry out or answer each valid command.
+// ParseCommand ignores the fields that the command does not need, whatever JSON they hold. If a
+// field is repeated, the last one counts. The caller must have dropped NUL bytes at the end of a
+// binary frame.
 func ParseCommand(e Endpoint, group string, data []byte) (Command, error) {
 	if !utf8.Valid(data) {
 		return Command{}, &CommandError{"the frame is not valid UTF-8"}
@@ -143,7 +144,7 @@ func parseKind(method []byte) (Kind, error) {
 	}
 }
 
-// parseOne reads {"Id":…,"Msg":…}. The parameter name is what error texts call this object.
+// parseOne reads {"Id":…,"Msg":…}. Error texts use the string in name for this object.
 func parseOne(name string, data []byte) (Command, error) {
 	var id, msg []byte
 	err := eachField(data, func(key, value []byte) {
@@ -184,7 +185,7 @@ func parseID(field string, value []byte) (string, error) {
 }
 
 // parseMsg reads the value of a field that holds a message. The value null counts as missing. A
-// string is the message itself. Of any other value, the message is the compact JSON text.
+// string is the message itself. For any other value, the message is the value as compact JSON.
 func parseMsg(field string, value []byte) (string, error) {
 	if isNull(value) {
 		return "", &CommandError{field + " is missing"}

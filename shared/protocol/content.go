@@ -14,27 +14,28 @@ const (
 )
 
 // MaxDataDepth is the deepest nesting of the JSON in a Content. Receivers read that JSON inside
-// other JSON, and many parsers refuse all of it at 1,000 levels or fewer.
+// other JSON. Many parsers have a limit of 1,000 levels or fewer, and refuse the whole text if it
+// is nested deeper.
 const MaxDataDepth = 512
 
 // Content is what a publication says, and who says it. Every publication has a text, which chat
 // clients and original servers show, and data, which is JSON for SDK clients. Msg is the text, and
-// AppendData tells the data. What a chat client or an original server published has From and Msg
-// alone.
+// AppendData writes the data. The Content of a chat client or of an original server has only From
+// and Msg.
 //
 // The data, Info and Tags are one line of JSON each: they have no line feeds, and no space around
 // the value. SetData, SetInfo and SetTags make sure of that.
 type Content struct {
 	From string // id of the publishing user
 	Msg  string // the text, up to MaxMsg bytes of UTF-8
-	// JSON says that Msg is also the data. It is false if the data is a string, whose text has no
-	// quotes around it.
+	// JSON says that Msg is also the data. It is false if the data is a string: Msg then has the
+	// text of that string, without the quotes.
 	JSON bool
-	// Raw is the data if that is a string which AppendData would write in another way, given Msg
-	// alone. Otherwise Raw is empty.
+	// Raw is the data if it is a string that AppendData could not write exactly from Msg alone.
+	// Otherwise Raw is empty.
 	Raw    string
 	Client string // id of the publishing connection, or empty
-	Info   string // what its token says of the publisher
+	Info   string // what the publisher's token says about the publisher
 	Tags   string // an object whose values are strings
 }
 
@@ -45,8 +46,8 @@ var (
 	errClient     = errors.New("must be 1 to 64 bytes of printable ASCII")
 )
 
-// SetData sets Msg, JSON and Raw by a publisher's data. It drops the space around the JSON value,
-// and all line feeds. AppendData then tells exactly the bytes that are left. SetData keeps no
+// SetData sets Msg, JSON and Raw from a publisher's data. It drops the space around the JSON value,
+// and all line feeds. AppendData then writes exactly the bytes that are left. SetData keeps no
 // reference to data.
 //
 // SetData returns an error if data is not valid UTF-8, is not one JSON value, or is nested deeper
@@ -146,13 +147,14 @@ func oneLine(data []byte, most int) ([]byte, error) {
 	return data, nil
 }
 
-// isOneLine reports whether data is what oneLine returns for it.
+// isOneLine reports whether oneLine accepts data and returns all of it.
 func isOneLine(data []byte, most int) bool {
 	line, err := oneLine(data, most)
 	return err == nil && len(line) == len(data)
 }
 
-// quotes reports whether AppendQuoted writes the text of raw, a valid JSON string, as raw is.
+// quotes reports whether AppendQuoted writes text exactly as raw has it. The caller passes a valid
+// JSON string as raw, and the text of that string.
 func quotes(raw []byte, text string) bool {
 	// Only escapes can be written in several ways.
 	return bytes.IndexByte(raw, '\\') < 0 || string(AppendQuoted(make([]byte, 0, len(raw)), text)) == string(raw)

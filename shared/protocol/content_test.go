@@ -12,7 +12,8 @@ import (
 // comes back byte for byte.
 func TestDataComesBack(t *testing.T) {
 	deep := strings.Repeat("[", MaxDataDepth) + strings.Repeat("]", MaxDataDepth)
-	for _, tt := range []struct{ data, text, back string }{ // an empty back: as data
+	// An empty back means that the data comes back as it was.
+	for _, tt := range []struct{ data, text, back string }{
 		{`"Hello"`, `Hello`, ``},
 		{`""`, ``, ``},
 		{`"【é】\u007f ` + "\u2028\x7f" + `"`, "【é】\x7f \u2028\x7f", ``},
@@ -106,9 +107,9 @@ func TestInfoAndTags(t *testing.T) {
 	}
 }
 
-// FuzzData checks what SetData takes against encoding/json. What it takes must come back exactly,
-// alone and through an envelope, whatever info and tags there are. Original servers must read the
-// text.
+// FuzzData uses encoding/json to check which data SetData accepts. Accepted data must come back
+// exactly, alone and in an envelope, with any info and tags. Original servers must be able to read
+// its text.
 func FuzzData(f *testing.F) {
 	for _, data := range []string{
 		`"Hello"`, `"\u0041\/\ud800\ud83d\ude00"`, "\"\u2028\x7f\"", `"\"Pos\":\"1-1\""`, ` -0 `, `1.50`, `12345678901234567890`, `1E400`,

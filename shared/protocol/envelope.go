@@ -44,8 +44,8 @@ func (e Envelope) IsBare() bool { return e.Position.IsZero() }
 // left out when Instance or Number is zero. Each field behind Id is also left out when it would say
 // nothing.
 //
-// JSON of a publisher is always inside a string, where quotes are escaped. Otherwise the scripts,
-// which look for `"Pos":"` and `"Prev":"` in the text, could find a publisher's.
+// The scripts look for `"Pos":"` and `"Prev":"` in the text. They find none that a publisher wrote,
+// because JSON of a publisher is always inside a string, where quotes are escaped.
 func (e Envelope) AppendOpen(b []byte) []byte {
 	b = append(b, `{"FromId":`...)
 	b = AppendQuoted(b, e.From)
@@ -236,8 +236,8 @@ func (e *Envelope) setRealm(in []byte, ours string) {
 	}
 }
 
-// setData sets JSON, or else Raw, as far as the raw values of Js and Raw count. The parameter msg
-// has the bytes of Msg.
+// setData sets JSON if the raw value of Js counts (see ParseEnvelope). If it does not count,
+// setData sets Raw if the raw value of Raw counts. The parameter msg has the bytes of Msg.
 func (e *Envelope) setData(msg, js, raw []byte) {
 	if string(js) == "1" && isOneLine(msg, MaxMsg) && !isString(msg) {
 		e.JSON = true
@@ -252,7 +252,7 @@ func (e *Envelope) setData(msg, js, raw []byte) {
 	}
 }
 
-// setPublisher sets Client, Info and Tags, as far as the raw values of Cl, Ci and Tg count.
+// setPublisher sets each of Client, Info and Tags if its raw value counts (see ParseEnvelope).
 func (e *Envelope) setPublisher(cl, ci, tg []byte) {
 	if isString(cl) {
 		if client := unquote(cl); CheckClient(client) == nil {
@@ -286,8 +286,8 @@ func parseIdentity(s []byte) (instance Instance, number uint64, ok bool) {
 
 var dash = []byte("-")
 
-// parseCanonicalPosition reads what Position.String writes. It accepts only epochs and offsets from
-// 1 on, which are those of publications.
+// parseCanonicalPosition reads what Position.String writes. It does not accept an epoch or an
+// offset of 0, since no publication has one.
 func parseCanonicalPosition(s []byte) (Position, bool) {
 	e, o, ok := bytes.Cut(s, dash)
 	if !ok {

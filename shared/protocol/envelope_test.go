@@ -84,7 +84,7 @@ func TestParseEnvelope(t *testing.T) {
 		{" {\n\"FromId\" : \"1\",\t\"ToId\":\"2\", \"Msg\":\"x\" } ", bare},
 		{with(`,"Time":1,"Extra":{"FromId":"9"}`), bare},
 
-		// Here ToId has every shape.
+		// In these rows ToId is missing, null, empty, a list or a number.
 		{`{"FromId":"1","Msg":"x"}`, all},
 		{`{"FromId":"1","ToId":null,"Msg":"x"}`, all},
 		{`{"FromId":"1","ToId":"","Msg":"x"}`, all},
@@ -148,7 +148,7 @@ func TestParseEnvelope(t *testing.T) {
 		{with(`,"Id":"` + testID + `-7","Cl":"` + strings.Repeat("c", MaxClient+1) + `","Ci":"` + strings.Repeat("1", MaxInfo+1) +
 			`","Tg":"{` + strings.Repeat(" ", MaxTags-1) + `}","Pos":"5-3"`), ours},
 
-		// Here Js and Raw say what the data is, or say what cannot be.
+		// In these rows Js or Raw says what the data is. What cannot be right does not count.
 		{data(`-0`, `"Js":1`), Content{Msg: "-0", JSON: true}.in(ours)},
 		{data(`[1.50,\"\\ud800\"]`, `"Js":1`), Content{Msg: `[1.50,"\ud800"]`, JSON: true}.in(ours)},
 		{data(`-0`, `"Js":1.0`), Content{Msg: "-0"}.in(ours)},
@@ -188,7 +188,7 @@ func TestParseEnvelope(t *testing.T) {
 	}
 }
 
-// in returns e with c as its content, from the same user.
+// in puts c into a copy of e, and returns the copy. The user stays that of e.
 func (c Content) in(e Envelope) Envelope {
 	c.From = e.From
 	e.Content = c

@@ -27,7 +27,8 @@ func eachField(data []byte, f func(key, value []byte)) error { return EachField(
 // not change.
 //
 // The parameter depth is how many levels of arrays and objects a value may have, at most 10,000.
-// With 10,000 EachField accepts the objects that encoding/json accepts, and one level more.
+// With a depth of 10,000, EachField accepts the objects that encoding/json accepts, and objects
+// with one level more.
 //
 // EachField returns ErrTrailing if data is more than an object, and another error if data is no
 // object or is nested too deep. Before EachField returns an error, it may already have called f for
@@ -117,9 +118,9 @@ func plainLen(b []byte) (n int) {
 	for ; n+8 <= len(b); n += 8 {
 		w := binary.LittleEndian.Uint64(b[n:])
 		quote, slash := w^('"'*ones), w^('\\'*ones)
-		// The variable found has the high bit set in each byte of w that is a quote, a backslash or
-		// below a space. Bytes after such a byte may have the bit too, wrongly. That does no harm,
-		// since only the lowest set bit counts.
+		// If a byte of w is a quote, a backslash or below a space, the same byte of the variable
+		// found has its high bit set. Bytes after that may have the bit too, wrongly. That does no
+		// harm, since only the lowest set bit counts.
 		if found := ((w-' '*ones)&^w | (quote-ones)&^quote | (slash-ones)&^slash) & highs; found != 0 {
 			return n + bits.TrailingZeros64(found)/8
 		}

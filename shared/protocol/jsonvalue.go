@@ -3,9 +3,8 @@ package protocol
 // maxDepth is the greatest nesting of a value, as in encoding/json.
 const maxDepth = 10_000
 
-// nestedEnd returns the index after the JSON value that begins at i, or -1 if there is none. The
-// parameter depth is the number of arrays and objects that count as being around the value. With
-// them the value may have maxDepth levels.
+// nestedEnd returns the index after the JSON value that begins at i, or -1 if there is none. It
+// also returns -1 if the value has more than maxDepth-depth levels of arrays and objects.
 func nestedEnd(data []byte, i, depth int) int {
 	if i >= len(data) {
 		return -1

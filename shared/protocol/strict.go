@@ -41,8 +41,8 @@ func CheckStrictID(s string) error {
 }
 
 // CheckStrict returns an error if c names a user or a group whose id is not strict. Like the errors
-// of ParseCommand, it is a *CommandError. A leave gives no error. So a member of a group whose id
-// is not strict may still leave.
+// of ParseCommand, it is a *CommandError. A leave gives no error, so that members can leave a group
+// without a strict id.
 func (c Command) CheckStrict() error {
 	var field string
 	switch c.Kind {

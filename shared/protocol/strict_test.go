@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// TestA7_StrictIDsCannotPretend checks which ids the strict rules refuse. The ids of the second
-// list are valid without the strict rules. Those of the third list are refused by CheckID already.
+// TestA7_StrictIDsCannotPretend checks which ids the strict rules refuse. They accept the first
+// list. They refuse the second list, which CheckID accepts. They refuse the third list with the
+// errors of CheckID.
 func TestA7_StrictIDsCannotPretend(t *testing.T) {
 	for _, id := range []string{
 		"1", "Anna Maria", "anna@example.com", "a/b", "é", "Ω", "日本語", "한국어", "हिन्दी", "עברית", "العربية", "😀",

@@ -48,8 +48,7 @@ func NotInText(user, group string) string {
 	return "user 【" + user + "】 not in 【" + group + "】"
 }
 
-// LostText returns the text that tells a receiver of t that messages on t are lost for that
-// receiver.
+// LostText returns the text for a receiver of t that has lost messages on t.
 func LostText(t Topic) string {
 	switch {
 	case t.IsUser():

@@ -6,9 +6,9 @@ import (
 	"net"
 )
 
-// DialContext connects to addr as net.Dialer does. But for network "tcp" and an addr with a host,
-// Lookup finds the addresses of the host. If there are several addresses, DialContext races them in
-// the order of Lookup, in which both families alternate.
+// DialContext connects to addr as net.Dialer does. If the network is "tcp" and addr has a host,
+// however, Lookup finds the addresses of the host. If there are several addresses, DialContext
+// races them in the order of Lookup, in which both families alternate.
 func (n *Names) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	var dialer net.Dialer
 	host, port, err := net.SplitHostPort(addr)

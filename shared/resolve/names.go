@@ -157,9 +157,9 @@ func failure(host string, err error) error {
 	return fmt.Errorf("lookup %s: %w", host, err)
 }
 
-// begin starts the look-ups of host that are not under way, and returns the entry of host. If
-// maxUnderWay other names are being looked up, begin starts no look-up, and fails if host is not
-// remembered. It also fails after Close.
+// begin returns the entry of host. It starts a look-up of host in each family in which none is
+// under way. If maxUnderWay other names are being looked up, begin starts no look-up, and fails if
+// host is not remembered. It also fails after Close.
 func (n *Names) begin(host string) (*name, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

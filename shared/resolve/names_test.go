@@ -70,8 +70,8 @@ func (s *source) lookup(ctx context.Context, network, _ string) ([]netip.Addr, e
 	return []netip.Addr{netip.MustParseAddr(addr)}, nil
 }
 
-// given looks up relay.example with the given time limit. It returns the result, and the time that
-// the look-up took.
+// given looks up relay.example for at most the time limit. It returns the result, and how long the
+// look-up took.
 func given(t *testing.T, n *Names, limit time.Duration) (string, time.Duration, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Stagger is the usual time between the starts of two dials of a race, unless a dial fails sooner.
+// Stagger is the time between two dials that Race is usually given.
 const Stagger = 250 * time.Millisecond
 
 // Attempt is the outcome of one dial of a race.

@@ -118,8 +118,8 @@ func (p Program[T]) help(w io.Writer) {
 	config.WriteHelp(w, p.Variables)
 }
 
-// load reads the configuration. If there are problems, load prints them. It also prints the unknown
-// variables then, since one of them may be meant for a required one.
+// load reads the configuration. If there are problems, load prints them. With them, load prints the
+// unknown variables, since one of these may be a required variable whose name is misspelled.
 func (p Program[T]) load(environ []string, stderr io.Writer) (cfg T, ok bool) {
 	cfg, err := p.Load(environ)
 	if err == nil {

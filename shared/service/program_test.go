@@ -127,7 +127,7 @@ func TestHealthcheck(t *testing.T) {
 }
 
 // TestC1_StatusesOfHelp checks that the help lists each exit status once. A crash must not have a
-// status of wrong input, after which supervisors do not start the program again.
+// status of wrong input, since supervisors do not start a program again after wrong input.
 func TestC1_StatusesOfHelp(t *testing.T) {
 	_, help, _ := call(program(nil), nil, "--help")
 	seen := map[int]bool{}

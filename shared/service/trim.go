@@ -8,12 +8,12 @@ import (
 )
 
 const (
-	trimCrowd = 4 << 20         // bytes allocated that are worth a collection
+	trimCrowd = 4 << 20         // allocations that are worth a collection, in bytes
 	trimStack = 4 << 10         // bytes of stack that are counted for each new goroutine
 	trimEvery = time.Second     // time between two looks, which are calls of trim.step
 	trimPause = 5 * time.Second // least time between two collections
-	// trimShare says which looks are calm: since the previous look, at most 1/trimShare of
-	// trim.most was allocated.
+	// trimShare says when a look is calm: if at most 1/trimShare of trim.most was allocated since
+	// the previous look.
 	trimShare = 16
 	// trimCalm is the number of calm looks in a row that a collection needs. While these looks
 	// pass, idle goroutines end. An edge's reader, for example, waits for its client for 2 s only.
@@ -22,16 +22,16 @@ const (
 
 // trim says when to collect garbage and give memory back to the operating system: when a crowd has
 // passed. A crowd is a burst of work, such as many clients that connect at once. It leaves unused
-// stacks, and buffers of handshakes, tables and messages. Without trim the process keeps them until
-// the heap has doubled, or for two minutes. Under steady work, little or much, trim says nothing,
-// because the collector's own pace is right then.
+// stacks, and unused buffers of handshakes, of tables and of messages. Without trim the process
+// keeps them until the heap has doubled, or for two minutes. Under steady work, little or much,
+// trim says nothing, because the collector's own pace is right then.
 //
 // trim is a plain structure, stepped by one caller.
 type trim struct {
 	trimmed time.Duration // when step last returned true; 0: never
 	total   uint64        // bytes allocated since the start, at the last look
 	since   uint64        // bytes allocated after trim.trimmed
-	most    uint64        // peak of the bytes between two looks, after trim.trimmed
+	most    uint64        // most bytes allocated between two looks, since trim.trimmed
 	calm    int           // calm looks in a row
 }
 

@@ -60,7 +60,8 @@ func decode(text []byte, into any) error {
 }
 
 // FuzzTokens compares Judge with the parser of golang-jwt. It signs a header and claims, and then
-// puts a text into the token. What Judge takes, that parser must take for the same user.
+// puts a text into the token. If Judge accepts a token, the parser must accept it too, for the same
+// user.
 func FuzzTokens(f *testing.F) {
 	for _, header := range []string{plainHeader, `{"alg":"HS256"}`, `{"alg":"HS512","kid":"new"}`, `{"alg":"none"}`, `{"alg":"HS256","kid":"old"}`,
 		`{"alg":"HS\u003256","typ":"JWT"}`, `{"alg":"HS256","crit":[]}`} {

@@ -32,8 +32,8 @@ type Judge struct {
 const (
 	// MinSecret is the recommended minimum length, in bytes, of a secret of Judge.Keys.
 	MinSecret = 16
-	// MaxBytes is the largest length of a token. An HTTP request has at most as many bytes of
-	// headers here.
+	// MaxBytes is the largest length of a token. The headers of an HTTP request have the same bound
+	// here, all together.
 	MaxBytes = 16 << 10
 	// MaxInfo is the largest length of Claims.Info in bytes.
 	MaxInfo = 1 << 10
@@ -48,7 +48,7 @@ const (
 
 // Claims are what a good token says about its client.
 type Claims struct {
-	// Subject is the user (sub): Unicode text that is not empty. It may be no valid id.
+	// Subject is the user (sub): Unicode text that is not empty. It need not be a valid id.
 	Subject string
 	// Until is when the token ends (exp). If the token has expired and only the leeway admits it,
 	// Until is the end of the leeway. The zero time means that the token never ends.
@@ -56,8 +56,7 @@ type Claims struct {
 	// Info is JSON about the client that other clients may see (info). It has no space between
 	// names and values, and so no line feed. If the token has no info, Info is nil.
 	Info json.RawMessage
-	// Channels are names of channels (channels). They are Unicode texts, and may be no valid names
-	// of channels.
+	// Channels are what the claim channels lists: Unicode texts, which need not be valid names.
 	Channels []string
 }
 

@@ -291,8 +291,8 @@ func signed(t *testing.T, method jwt.SigningMethod, kid, secret any, claims jwt.
 	return text
 }
 
-// TestOnlyAgeIsExpiry checks which Faults have Expired. A token that is wrong in another way too
-// has not expired: a newer one would be refused as well.
+// TestOnlyAgeIsExpiry checks which Faults have Expired. If an old token is wrong in another way
+// too, its Fault does not have Expired, since a newer token would be refused as well.
 func TestOnlyAgeIsExpiry(t *testing.T) {
 	j := Judge{Keys: testKeys, Issuer: "me", Audience: "chat"}
 	const old, right = `"exp":1,"sub":"1",`, `"iss":"me","aud":"chat"`
@@ -346,8 +346,8 @@ func TestTheLeewayIsAddedOnlyWhereItIsNeeded(t *testing.T) {
 	token := rawToken(plainHeader, fmt.Sprintf(`{"sub":"1","exp":%d}`, exp))
 	early := rawToken(plainHeader, fmt.Sprintf(`{"sub":"1","exp":%d,"nbf":%d}`, exp+600, exp))
 	for _, test := range []struct {
-		left time.Duration // until exp, or until nbf
-		want time.Duration // until Until
+		left time.Duration // time left until exp
+		want time.Duration // time left until Claims.Until
 		good bool
 	}{
 		{time.Hour, time.Hour, true}, {time.Second, time.Second, true}, {0, leeway, true},
