@@ -17,8 +17,8 @@ import (
 
 // BenchmarkPublish publishes messages of 128 bytes to 1 or 10,000 topics, and receives them. At
 // most 1, 16 or 500 messages are in flight. For comparison, each case also runs with publishBare.
-// It takes the messages from a queue like the publisher's, and sends each as JSON of the same form
-// by a bare PUBLISH.
+// The function publishBare takes the messages from a queue like the publisher's, and sends each by
+// a bare PUBLISH, as JSON of the publisher's form.
 func BenchmarkPublish(b *testing.B) {
 	for _, flight := range []int{1, 16, 500} {
 		for _, topics := range []int{1, 10_000} {

@@ -44,8 +44,8 @@ func New(cfg Config) (broker.Broker, error) {
 	return b, nil
 }
 
-// common has what the Brokers on the masters of a Redis Cluster share. The Broker on a single Redis
-// has a common of its own.
+// common is what the Brokers on the masters of a Redis Cluster share. The Broker on a single Redis
+// has one, too.
 type common struct {
 	keys       keys
 	pubsub     pubsub
@@ -214,7 +214,7 @@ func (b *Broker) Flush(token uint64) { b.subscriber.flush(token) }
 // Name implements broker.Broker. The name is a random id that Redis keeps under the prefix.
 func (b *Broker) Name() string { return b.name.get() }
 
-// Cause returns why Redis is away. It is nil if Redis is there.
+// Cause returns the error because of which Redis is away, or nil if Redis is there.
 func (b *Broker) Cause() error { return b.state.because() }
 
 // Missing returns the permissions that relays use and that the last check found missing.

@@ -42,7 +42,8 @@ func TestBadURL(t *testing.T) {
 }
 
 func TestTooOld(t *testing.T) {
-	for version, want := range map[string][2]bool{ // too old for classic channels, for sharded ones
+	// The two values say whether the version is too old for classic channels, and for sharded ones.
+	for version, want := range map[string][2]bool{
 		"5.0.14": {true, true}, "6.0.20": {true, true}, "6.2.0": {false, true}, "7.0.0": {false, false},
 		"7.0.15": {false, false}, "10.1": {false, false}, "strange": {false, false},
 	} {
@@ -176,10 +177,11 @@ func TestABadTopicDoesNotTouchOthersOfItsCall(t *testing.T) {
 	}
 }
 
-// TestAMarkOfWhatWasNotPublishedIsNotKept has more writers than a record has room for marks. When
-// each writer has published a message, the list's key is set to a string, so that the next messages
-// fail. When the key is free again, the same messages must be published. If the mark of a failed
-// message had gone to the hash, that message would count as a duplicate.
+// TestAMarkOfWhatWasNotPublishedIsNotKept has 20 writers, which are more than a record can keep
+// marks of. When each writer has published a message, a string takes the place of the topic's list,
+// so that the next messages fail. When the string is deleted, the same messages must be published.
+// If a failed message had left its mark in the hash of further marks, it would count as a
+// duplicate.
 func TestAMarkOfWhatWasNotPublishedIsNotKept(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -313,10 +315,10 @@ func TestOnTheWire(t *testing.T) {
 	}
 }
 
-// TestLastPositionAtAndBeyondTheLastEpoch plants last positions in the last epoch and beyond it. A
-// topic whose last position is in the last epoch must go on there, although another server gave the
-// position. A position beyond that epoch must count as no position, so that the next message is
-// alone in the history.
+// TestLastPositionAtAndBeyondTheLastEpoch plants last positions whose epoch is protocol.MaxEpoch or
+// greater. A topic whose last position has the epoch MaxEpoch must go on in that epoch, although
+// another server gave the position. A position with a greater epoch must count as no position, so
+// that the next message is alone in the history.
 func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	server := redistest.Start(t)
 	r := brokertest.Start(t, openBroker(t, Config{URL: server.URL}))
@@ -354,8 +356,8 @@ func TestLastPositionAtAndBeyondTheLastEpoch(t *testing.T) {
 	}
 }
 
-// TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic plants positions at the last offset of an
-// epoch, or beyond that offset. The next message must begin an epoch.
+// TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic plants positions whose offset is
+// protocol.MaxOffset or greater. The next message must begin an epoch.
 func TestA12_APositionAtTheEndOfItsRangeSilencesNoTopic(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -27,16 +27,16 @@ type Cluster struct {
 	// holds one signal. After a signal, the method follow reads the layout soon.
 	moved chan struct{}
 
-	sink func(broker.Event) // set before use, then constant
+	sink func(broker.Event) // set by Run, then constant
 
 	// events is read-locked while a Received, Subscribed or Deaf of a shard is passed to sink, and
 	// write-locked while topics move between shards. So no such event of a shard is passed on
 	// during a move. Whoever needs this lock and the lock calls takes this one first.
 	events sync.RWMutex
 
-	// calls is the lock of view, early and wanted. It is never held during a call of sink. Whoever
-	// replaces the view holds this lock and the lock events. So one of the two is enough to read
-	// the view.
+	// calls guards the fields view, early and wanted. It is never held during a call of sink.
+	// Whoever replaces the view holds this lock and the lock events. So one of the two is enough to
+	// read the view.
 	calls  sync.RWMutex
 	view   *view                     // nil until the first attempt to read the layout has ended
 	early  []func()                  // requests that came before the first view
@@ -207,8 +207,8 @@ func (c *Cluster) ReadHistory(t protocol.Topic, after protocol.Position, token u
 
 // CountSubscribers implements broker.Broker. It adds up the counts of all masters, and of the
 // replicas that answer, since other programs may subscribe at any node. The subscribers of a
-// sharded channel are only at the servers of its slot. All servers are asked for them all the same,
-// since the slot may just have gone to another master.
+// sharded channel are only at the servers of its slot. But these are not the only servers that are
+// asked, since the slot may just have gone to another master.
 func (c *Cluster) CountSubscribers(t protocol.Topic, token uint64) {
 	c.call(func() {
 		if len(c.view.shards) == 0 {
@@ -243,7 +243,8 @@ func (c *Cluster) Flush(token uint64) {
 // prefix.
 func (c *Cluster) Name() string { return c.name.get() }
 
-// Cause returns why a part of the Redis Cluster is away. It is nil if no part is away.
+// Cause returns the error because of which a part of the Redis Cluster is away, or nil if no part
+// is away.
 func (c *Cluster) Cause() error {
 	c.stateMu.Lock()
 	err := c.causes[theCluster]
@@ -326,7 +327,8 @@ func (c *Cluster) tell(s *shard, t protocol.Topic, e broker.Event) {
 	}
 }
 
-// tellDeaf tells that the subscriptions of all topics at s were lost.
+// tellDeaf is called when s has lost all its subscriptions. It passes on a Deaf for each of their
+// topics.
 func (c *Cluster) tellDeaf(s *shard) {
 	c.events.RLock()
 	defer c.events.RUnlock()
@@ -343,7 +345,7 @@ func (c *Cluster) tellDeaf(s *shard) {
 	}
 }
 
-// theCluster is the key in causes for a fault of the layout.
+// theCluster is the key in Cluster.causes for a fault of the layout.
 const theCluster = "the cluster"
 
 // setState notes why the master of s does not work. A nil cause says that the master works.

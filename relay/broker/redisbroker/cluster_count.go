@@ -26,7 +26,7 @@ type replicas struct {
 
 type replicaLine struct {
 	*line
-	idleUntil time.Time // the replica is not asked before this time; owned by run
+	idleUntil time.Time // time before which nobody asks it; owned by replicas.run
 }
 
 const (

@@ -91,9 +91,9 @@ func (c *Cluster) adopt(ctx context.Context, l layout) {
 	}
 }
 
-// arrange gives each master in next its shard: the one that the master has in old, or else a new
-// one. It also sets what each shard's prober uses. The prober of the master that keeps the back
-// end's name uses a topic in the slot of the name's key.
+// arrange gives each master of the view next its shard: the one that it has in the view old, or
+// else a new one. It also sets what each shard's prober uses. The prober of the master that keeps
+// the back end's name uses a topic in the slot of the name's key.
 func (c *Cluster) arrange(next, old *view) {
 	has := make(map[*shard]bool) // shards whose field probed is set
 	for i, addr := range next.owners {
@@ -141,7 +141,7 @@ func (c *Cluster) begin(ctx context.Context, s *shard) {
 	ctx, s.stop = context.WithCancel(ctx)
 	go func() { // Cluster.end and Cluster.follow wait for this goroutine
 		defer close(s.ended)
-		_ = s.Run(ctx, c.from(s)) // always nil, since a shard has no neighbours
+		_ = s.Run(ctx, c.from(s)) // at most the refusal that Cluster.Run returns
 	}()
 }
 

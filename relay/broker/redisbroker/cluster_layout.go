@@ -21,10 +21,11 @@ type layout struct {
 	ids      []string // node ids of masters and replicas, sorted
 }
 
-// These constants say how often the layout is read, and how long a node has to tell it.
+// These constants say how often the layout is read, and how soon a node must tell it.
 const (
 	layoutEvery = time.Second
-	// layoutAway is the pause if a part of Redis is away, or after a signal on Cluster.moved.
+	// layoutAway is the pause before the next read if a part of Redis is away, or after a signal on
+	// Cluster.moved.
 	layoutAway    = 100 * time.Millisecond
 	layoutTimeout = 500 * time.Millisecond
 )
@@ -98,7 +99,7 @@ func (r *layoutReader) keep(l layout) {
 	r.known = slices.Compact(r.known)
 }
 
-// use makes addr the node that is asked.
+// use makes the node at addr the one to ask.
 func (r *layoutReader) use(addr string) {
 	if r.addr == addr {
 		return
@@ -162,8 +163,8 @@ type belief struct {
 	changes int64
 	ids     []string
 
-	// unconfirmed is the time since which all nodes that answer tell of another Redis Cluster. It
-	// is zero while that is not so.
+	// unconfirmed is when all nodes that answer began to tell of one other Redis Cluster. It is
+	// zero while they do not all do so, and while no node answers.
 	unconfirmed time.Time
 }
 
@@ -187,8 +188,8 @@ func (b *belief) keep(l layout) { *b = belief{changes: l.changes, ids: l.ids} }
 func (b *belief) confirmed() { b.unconfirmed = time.Time{} }
 
 // anew reports whether the Redis Cluster was made anew, so that a new layout replaces the believed
-// one. The layouts in told are those of all nodes that answer and find their Redis Cluster working.
-// All of them are behind the believed one.
+// one. The argument told has the layouts of all nodes that answer and find their Redis Cluster
+// working. All of these layouts are behind the believed one.
 //
 // A node that was only cut off names nodes that are known, itself among them. Its layout is never
 // believed, even if no other node answers for a long time. The layout of a Redis Cluster that was

@@ -9,7 +9,8 @@ func TestBelief(t *testing.T) {
 	old := layout{changes: 7, owners: []string{"a", "b"}, ids: []string{"1", "2", "3"}}
 	made := layout{changes: 1, owners: []string{"a", "a"}, ids: []string{"8", "9"}}
 	other := layout{changes: 1, owners: []string{"b", "b"}, ids: []string{"8", "9"}}
-	// cutOff is older than the layout old. Since then, a master was replaced and the node 4 left.
+	// The layout cutOff is older than the layout in the variable old. In between, a master was
+	// replaced and the node 4 left.
 	cutOff := layout{changes: 6, owners: []string{"b", "b"}, ids: []string{"2", "4"}}
 	nameless := layout{changes: 1, owners: []string{"a", "a"}, ids: []string{""}}
 	type round struct {

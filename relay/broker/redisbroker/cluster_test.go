@@ -83,7 +83,7 @@ func onEach(cluster *redistest.Cluster, n int) (topics []protocol.Topic) {
 }
 
 // replicaOf returns the server that was started as the replica of master. If master was itself
-// started as a replica, replicaOf returns the server that was its master then.
+// started as a replica, replicaOf returns the server whose replica it was at the start.
 func replicaOf(cluster *redistest.Cluster, master *redistest.Server) *redistest.Server {
 	half := len(cluster.Servers) / 2
 	for i, s := range cluster.Servers {
@@ -138,7 +138,7 @@ func clusterFailover(t *testing.T, sharded bool) {
 	brokertest.Await(f.listener, from, "Deaf", func(d broker.Deaf) bool { return d.Topic == topics[0] && !d.All })
 	awaitState(f.listener, index, false)
 	t.Logf("back after %v", time.Since(began))
-	// Owner may ask a server that does not know yet who took over.
+	// cluster.Owner may ask a server that does not know yet who took over.
 	brokertest.Eventually(t, "somebody took over", func() bool { return cluster.Owner(key) != master })
 	f.flowing(50)
 
@@ -316,9 +316,9 @@ func TestClusterCountsSharded(t *testing.T) {
 }
 
 // TestClusterSlotComesBack takes a topic's slot from its master and gives it back at once. A relay
-// that reads the layout before and after may see no change. But Redis ends the subscriptions of the
-// topic and of the probes, which are in the same slot. Both subscriptions must come into force
-// again.
+// that reads the layout only before and after both moves may see no change. But Redis ends the
+// subscriptions of the topic and of the probes, which are in the same slot. The relay must
+// subscribe to both again.
 func TestClusterSlotComesBack(t *testing.T) {
 	t.Parallel()
 	cluster := startCluster(t, true)
@@ -343,7 +343,7 @@ func TestClusterSlotComesBack(t *testing.T) {
 	}
 	from := r.Events()
 	for _, s := range []*redistest.Server{other, master} {
-		// A slot with keys cannot be given away, and each probe writes some.
+		// A slot that has keys cannot be given away, and each probe writes keys into this slot.
 		brokertest.Eventually(t, "the slot is set", func() bool {
 			id := s.Client().ClusterMyID(t.Context()).Val()
 			_, err := master.Client().Pipelined(t.Context(), func(p redis.Pipeliner) error {

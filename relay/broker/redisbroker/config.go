@@ -56,9 +56,9 @@ type Config struct {
 const (
 	dialTimeout = time.Second
 	// commandTimeout bounds silence on the asker's connection and on the one for tops. Silence
-	// means that nothing can be written, or that no byte of a reply comes. On the connections of
-	// the neighbours commandTimeout bounds each read and write, but not the wait for statements and
-	// for answers to pings.
+	// means that nothing can be written, or that no byte of a reply comes. The connections of the
+	// type neighbours are different: there commandTimeout bounds each read and write, but not the
+	// wait for messages of other relays and for answers to pings.
 	commandTimeout = 3 * time.Second
 	// publishTimeout bounds silence on the publisher's connection. It also bounds dialling together
 	// with reading the server's identity. It is shorter than the 3 s within which an absent Redis

@@ -15,8 +15,8 @@ import (
 var errRedial = errors.New("the connection was lost")
 
 // subscriberClient returns a client that connects once, so that a lost connection shows as an
-// error. The client calls the function dialled with its connection, and the function opened with
-// the identity of its server.
+// error. The client passes its connection to the function dialled, and the identity of its server
+// to the function opened.
 //
 // The receiver sets no deadline while it waits for publications, and the kernel may take a quarter
 // of an hour to notice that the other side is gone. So the connection also ends when nothing has
@@ -145,8 +145,8 @@ func (l *line) close() {
 func (l *line) closeWhen(ctx context.Context) func() { return closeWhen(ctx, l.close) }
 
 // closeWhen calls the function end when ctx is done, to interrupt reads and writes under way. The
-// returned function calls end if ctx is not done yet. Otherwise it waits until end, which was
-// called already, has returned.
+// returned function calls end if ctx is not done yet. If ctx is done, end was called already, and
+// the returned function waits until that call has ended.
 func closeWhen(ctx context.Context, end func()) func() {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

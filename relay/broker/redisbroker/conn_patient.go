@@ -22,14 +22,14 @@ type patient struct {
 	grace func() time.Duration
 
 	opened time.Time
-	// heard is when bytes were last read with a deadline, as a time.Duration since the time opened.
+	// heard is when bytes were last read with a deadline, as a time.Duration since patient.opened.
 	heard atomic.Int64
 
-	// reading and writing belong to the read deadline and to the write deadline. Each is the
-	// time.Duration that its deadline allowed when it was set. It is 0 if there is no deadline, or
-	// if the deadline had already passed then.
+	// reading and writing belong to the read deadline and to the write deadline. Each is the time
+	// that was left until its deadline when the deadline was set. It is 0 if there is no deadline,
+	// or if the deadline was set to a time in the past.
 	reading, writing atomic.Int64
-	// until is the read deadline, as a time.Duration since the time opened. It counts only if the
+	// until is the read deadline, as a time.Duration since patient.opened. It counts only if the
 	// field reading is not 0.
 	until atomic.Int64
 }
@@ -37,7 +37,7 @@ type patient struct {
 // writeAtOnce is the largest number of bytes of a write that one deadline covers.
 const writeAtOnce = 32 << 10
 
-// patientConn is what patiently returns.
+// patientConn is the type of connection that the function patiently returns.
 type patientConn interface {
 	net.Conn
 	quietFor() time.Duration

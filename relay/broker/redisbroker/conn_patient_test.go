@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestPatientRead has ten bytes come, a second apart, and then no more. In some cases the read
+// TestPatientRead reads while ten bytes come, one a second, and then none. In some cases the read
 // deadline is 2 s, in the others there is none. The ten bytes must be read, and the next read must
 // end as the case says.
 func TestPatientRead(t *testing.T) {
@@ -19,7 +19,7 @@ func TestPatientRead(t *testing.T) {
 		endless, grace time.Duration
 		withdrawn      time.Duration // silence after which there is no grace any more
 		deadline       bool
-		want           time.Duration // silence until the read fails; 0: until the far end closes
+		want           time.Duration // silence that ends the read; 0: only the far end's close does
 	}{
 		{"a deadline", 0, 0, 0, true, 2 * time.Second},
 		{"with grace", 0, 5 * time.Second, time.Hour, true, 7 * time.Second},

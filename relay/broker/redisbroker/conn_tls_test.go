@@ -112,8 +112,8 @@ func TestRedisTLSAtAPlainPort(t *testing.T) {
 }
 
 // away starts a Broker, and waits until it says that Redis is away. The reason that it gives must
-// contain the text cause. The Broker runs in a subtest, which ends it right after that. Otherwise
-// the Broker would go on dialling, which is a load.
+// contain the text cause. The Broker runs in a subtest, so it has ended when away returns.
+// Otherwise it would go on dialling, which is a load.
 func away(t *testing.T, c Config, cause string) {
 	t.Helper()
 	t.Run("away", func(t *testing.T) {

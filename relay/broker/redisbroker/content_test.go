@@ -53,8 +53,8 @@ func TestOriginalServersReadTheText(t *testing.T) {
 	}
 }
 
-// TestAnOriginalServersMessageHasATextAlone publishes as an original server, in an envelope that
-// also has fields by the names of ours.
+// TestAnOriginalServersMessageHasATextAlone publishes as an original server. The envelope also has
+// fields with names that only our relays use. These fields must be ignored.
 func TestAnOriginalServersMessageHasATextAlone(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

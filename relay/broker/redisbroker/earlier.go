@@ -25,7 +25,7 @@ import (
 // All keys are taken over when a round finds no key. But the first round does not count, and
 // neither does the first round after a change of servers or connections.
 type earlier struct {
-	asked chan struct{} // closed once the name was looked for
+	asked chan struct{} // closed once a prober has read the name or found none
 
 	mu     sync.Mutex       // guards the following
 	name   string           // name that relays of the earlier layout gave; "" if none is left
@@ -98,8 +98,8 @@ type task uint8
 
 const (
 	toServe task = iota
-	toWait       // for the other servers
-	toLook       // through its server
+	toWait       // wait for the other servers
+	toLook       // look through its own server
 )
 
 // next returns what p has to do. It waits until that is known or ctx is done.
@@ -180,8 +180,8 @@ var errEarlier = errors.New("relays of an earlier layout have used this Redis")
 
 // takeOver takes over what relays of the earlier layout have left. It takes over nothing once our
 // own relay has served. It returns an error while relays of the earlier layout may still serve, and
-// until all servers are looked through. If the time until ctx's deadline does not suffice, it
-// returns an error too, and the next call goes on.
+// until all servers are looked through. It also returns an error if ctx's deadline is near. The
+// next call then goes on where this one ended.
 func (p *prober) takeOver(ctx context.Context, client *redis.Client) error {
 	if p.role.probed().named {
 		name, err := client.Get(ctx, p.keys.earlierCluster()).Result()
@@ -271,9 +271,9 @@ type earlierKey struct {
 	instance protocol.Instance // instance of a mark; zero for other kinds
 }
 
-// parseEarlier parses the name of a key. It returns false if name is not that of a key of a topic
-// that relays of the earlier layout had. The topics of probes are no such topics. Their keys need
-// not be taken over, since they live for some seconds only.
+// parseEarlier parses the name of a key. It returns false unless relays of the earlier layout give
+// this name to a key of one of the chat's topics. The topics of probes are not among these. Their
+// keys need not be taken over, since they live for some seconds only.
 func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	remainder, ok := strings.CutPrefix(name, string(k))
 	if !ok || len(remainder) < len("h:{}") {
@@ -298,8 +298,8 @@ func (k keys) parseEarlier(name string) (e earlierKey, ok bool) {
 	return e, ok && name == k.earlierOf(e) && wasTopic(e.topic)
 }
 
-// wasTopic reports whether relays of the earlier layout could have t. They had the chat's topics
-// alone. A key of any other topic is another program's.
+// wasTopic reports whether t can be a topic of the chat on relays of the earlier layout. A key of
+// any other topic belongs to their probes or to another program.
 func wasTopic(t protocol.Topic) bool { return t == protocol.All || protocol.CheckID(t.Name()) == nil }
 
 // takeOverKeys takes over those of the named keys that are of the earlier layout, and leaves the

@@ -20,7 +20,7 @@ import (
 type left struct {
 	topic   protocol.Topic
 	entries []protocol.Position // positions in the history
-	last    string              // last position; a space and its givers may follow
+	last    string              // last position; the servers that gave it may follow
 	mark    uint64              // mark of the variable instance
 }
 
@@ -178,8 +178,8 @@ func TestKeysOfOtherProgramsAreLeftAlone(t *testing.T) {
 
 // TestTakingOverKeepsWhatIsThere has a relay of our layout serve, then plants keys as relays of the
 // earlier layout leave them, and then starts another relay of our layout. A topic whose record is
-// not too old must keep its history and go on. A topic whose record is too old must go on behind
-// what the earlier relays left.
+// older than HistoryAge and MarkAge together must go on behind what the earlier relays left. A
+// topic with a younger record must keep its history and go on.
 func TestTakingOverKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -396,7 +396,7 @@ func TestWhileTheEarlierLayoutIsInUseNothingIsPublished(t *testing.T) {
 	wantCause(t, r, state, upgradeAdvice)
 	for n := 2; n < 9; n++ {
 		probed(n)
-		time.Sleep(500 * time.Millisecond) // earlier relays probe only once a second
+		time.Sleep(500 * time.Millisecond) // half the pause between probes of earlier relays
 		if answer := r.Once(r.Message(group, 1, "m")); answer.Err == nil || answer.Outcome != broker.Failed {
 			t.Fatalf("%+v", answer)
 		}

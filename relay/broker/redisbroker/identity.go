@@ -56,8 +56,8 @@ type identity struct {
 }
 
 // read returns the identity of the server that client is connected to. If INFO is not permitted,
-// the identity is zero and err is nil. If the server then comes back with older data, that may go
-// unnoticed.
+// the identity is zero and the error is nil. Without an identity, nobody may notice that the server
+// has come back with older data.
 func (i *identifier) read(ctx context.Context, client pipeliner) (identity, error) {
 	asked := newWhoCmds(ctx)
 	pipe := client.Pipeline()
@@ -75,8 +75,8 @@ func newWhoCmds(ctx context.Context) whoCmds {
 
 func (w whoCmds) cmds() []redis.Cmder { return []redis.Cmder{w.server, w.replication} }
 
-// told returns the identity that a server has told in its replies to asked. The commands of asked
-// must have been sent already. The results are those of the method read.
+// told returns the identity that a server has told in its replies. The argument asked has the
+// commands, which must have been sent already. The results are those of the method read.
 func (i *identifier) told(asked whoCmds) (identity, error) {
 	for _, cmd := range []*redis.StringCmd{asked.server, asked.replication} {
 		if err := cmd.Err(); err != nil && failureOf(err) == unreachable {
@@ -104,9 +104,9 @@ func (i *identifier) replace(old identity) {
 }
 
 // wasReplaced reports whether the connection c leads to a server that was replaced. The argument
-// who has the identity of the server that answers the probes. A different run_id alone does not
-// show a replacement. The connection must also be older than the last replacement that the probe
-// found, or lead to the server that was replaced last.
+// who is the identity of the server that answers the probes. A different run_id alone does not show
+// a replacement. The connection must also be older than the last replacement that the probe found,
+// or lead to the server that was replaced last.
 func (i *identifier) wasReplaced(c connected, who identity) bool {
 	if c.run == "" || who.run == "" || c.run == who.run {
 		return false

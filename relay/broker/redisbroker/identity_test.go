@@ -18,7 +18,7 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		runs    int32
-		epochs  int // bound of the topic's epochs while no connection is lost
+		epochs  int // most epochs of the topic if no connection is lost
 		givesUp bool
 	}{{"of connections", runsOfConnection, 1, false}, {"of replies", runsOfReply, 2 * contradictionsMost, true}} {
 		t.Run(c.name, func(t *testing.T) {
@@ -45,8 +45,8 @@ func TestG3_AnIdentityThatIsNotTheServersMakesNobodyDeaf(t *testing.T) {
 				return probed >= probes && (said() > 0 || !c.givesUp)
 			})
 			r.Received(group, 0, int(number))
-			// Each further connection of the publisher is told another run_id. So it may begin an
-			// epoch.
+			// Each further connection of the publisher is told another run_id. So the publisher may
+			// then begin an epoch.
 			failures := b.publisher.metrics.failures.WithLabelValues("publish", string(unreachable))
 			if most := c.epochs + int(testutil.ToFloat64(failures)); len(epochs) > most {
 				t.Errorf("%d epochs, want %d", len(epochs), most)
