@@ -114,12 +114,12 @@ type relayBroker struct {
 	published, answered, received  fifo // from the store
 
 	unreachable bool
-	frozen      bool // the store froze; at regain it carries out hung requests
+	frozen      bool // the store froze; regain carries out the hung requests
 	away        bool // giveUp was called, and regain was not called since
 	hung        []request
 	subs        map[protocol.Topic]*subscription
 	order       []*subscription
-	connects    int                  // counts connections that bring publications
+	connects    int                  // how often the connection that brings publications broke
 	heard       []broker.Publication // delivered since the relay's last step
 	deafAt      time.Time
 	outages     []outage  // times when the store was out of reach
@@ -176,8 +176,8 @@ func (b *relayBroker) ask(out, in *fifo, r request) {
 	})
 }
 
-// try carries out a request and answers it. In store.trouble of 100 cases the answer is a failure
-// instead, whether or not the request is carried out.
+// try carries out a request and answers it. The percentage store.trouble says how many requests go
+// wrong instead. They are answered with a failure, and are carried out at once, later or never.
 func (b *relayBroker) try(in *fifo, r request) {
 	if !b.w.chance(b.store.trouble) {
 		if ev := r.do(); ev != nil {
@@ -365,7 +365,7 @@ func (b *relayBroker) lose(frozen bool) {
 	b.unreachable, b.frozen = true, frozen
 	if last := len(b.outages) - 1; last < 0 || b.w.now.Sub(b.backAt) > time.Second {
 		b.outages = append(b.outages, outage{lost: b.w.now})
-	} else { // part of the last outage: the relay may not know yet what it missed then
+	} else { // the previous outage goes on: the relay may not know yet what it missed
 		b.outages[last].back = time.Time{}
 	}
 	b.w.tracef("%s: redis is out of reach, frozen %v", b.name, frozen)
@@ -380,7 +380,8 @@ func (b *relayBroker) lose(frozen bool) {
 }
 
 // outage is a time in which a relay had no Redis: from the loss of Redis until the relay knows that
-// Redis is back. The field back is zero until Redis can be reached again.
+// Redis is back. When Redis can be reached again, the field back is set to the time by which the
+// relay knows it.
 type outage struct{ lost, back time.Time }
 
 // giveUp makes the relay's broker notice that the store is unreachable.

@@ -83,7 +83,7 @@ func (w *world) text() string {
 	return fmt.Sprint("#", w.model.texts)
 }
 
-// populate gives an edge its first clients, once it has had a link.
+// populate gives an edge its first clients as soon as the edge has had a link.
 func (w *world) populate(e *edge) {
 	w.after(50*time.Millisecond, func() {
 		if _, ever := e.links.Linked(); !ever && e.alive {
@@ -136,8 +136,8 @@ func (w *world) disconnect(s *session) {
 	e.sessions = slices.DeleteFunc(e.sessions, func(o *session) bool { return o == s })
 	_, before := e.hub.Len()
 	e.hub.End(s.Session, e.links)
-	// If the hub keeps the dead session, the session's end got a number in the log. The hub forgets
-	// a session at once if no relay was told of it and the log has none of its messages.
+	// The hub forgets an ended session at once if no relay was told of it and the log has none of
+	// its messages. Otherwise the hub keeps the session, and the log gives a number to its end.
 	if _, dead := e.hub.Len(); dead > before {
 		e.number++
 	}

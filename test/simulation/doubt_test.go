@@ -2,7 +2,7 @@ package simulation
 
 import "time"
 
-// doubt begins the search for another relay, because a link has fallen silent: the parameter a. If
+// doubt begins the search for another relay. The parameter a is the link that has fallen silent. If
 // the edge is searching already, or does not use this link any more, doubt does nothing.
 func (e *edge) doubt(a *attachment) {
 	if e.used != a || e.seeking || !e.alive {
@@ -64,9 +64,9 @@ func (e *edge) seek(a *attachment) {
 	})
 }
 
-// knock dials the relay of the silent link a, which is frozen. The relay accepts the dial once it
-// is thawed, even if the edge has given up by then. If the old link is still silent 0.5 s after the
-// Welcome on the new link, the edge moves to the new link.
+// knock dials the frozen relay of the silent link a. When the relay is thawed, it accepts the dial,
+// even if the edge has given up by then. If the old link is still silent 0.5 s after the Welcome on
+// the new link, the edge moves to the new link.
 func (e *edge) knock(a *attachment) {
 	r := a.relay
 	c, hello := e.connect(r)
@@ -100,8 +100,8 @@ func (e *edge) knock(a *attachment) {
 	})
 }
 
-// calledOff reports whether bytes have come on the link a since the doubt began. If so, the doubt
-// ends, and the edge stays on this link.
+// calledOff reports whether bytes have come on the silent link a since the doubt began. If so,
+// calledOff ends the doubt, and the edge stays on this link.
 func (e *edge) calledOff(a *attachment) bool {
 	if a.end.silent() {
 		return false

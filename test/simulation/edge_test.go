@@ -38,7 +38,7 @@ type edge struct {
 	unlinked time.Time // latest of: edge's start, end of a used link, end of a stall
 
 	sessions []*session // live sessions
-	ended    []*session // the most recently ended ones
+	ended    []*session // the sessions that ended most recently
 	compared int        // how often tables were compared, since the start or world.mend
 }
 
@@ -56,8 +56,8 @@ type attachment struct {
 	// again after a call of link.Staying.
 	leaving time.Time
 	// counted is the time from which the hub counts publications without a position. If the edge
-	// moved to this link from another link, this time is the field leaving of the other link.
-	// Otherwise it is zero.
+	// moved to this link from another link, counted is a copy of the other link's field leaving.
+	// Otherwise counted is zero.
 	counted time.Time
 }
 
@@ -155,8 +155,8 @@ func (e *edge) handshake(r *relay, done func(*attachment)) {
 	c, hello := e.connect(r)
 	if e.failed = w.chance(4) && !e.failed; e.failed {
 		// The edge gives up, and the relay accepts the link late. By then a newer link may be up.
-		// Half of the time, the relay is not told that the late link has ended. No edge loses two
-		// handshakes in a row, since P12 does not hold if the network loses one after the other.
+		// In half of the cases, the relay is not told that the late link has ended. No edge loses
+		// two handshakes in a row, since promise P12 does not cover that.
 		w.tracef("%s: gives up", c.name)
 		c.edge.paused, c.edge.closed = false, true
 		c.cut = w.chance(50)
@@ -266,8 +266,8 @@ func (e *edge) look(a *attachment) {
 	}
 }
 
-// move links the edge to another relay while its present link stays up: the parameter a. It tries
-// again until it succeeds, or until that link is no longer in use.
+// move links the edge to another relay while its present link stays up. The parameter a is the
+// present link. move tries again until it succeeds, or until this link is no longer in use.
 func (e *edge) move(a *attachment) {
 	if !e.alive || e.used != a {
 		return
@@ -278,7 +278,7 @@ func (e *edge) move(a *attachment) {
 		again()
 		return
 	}
-	if e.w.chance(30) { // the new link may bring again what the old one has just brought
+	if e.w.chance(30) { // both links may bring this publication
 		e.w.store.bare(e.w.topic(), "original", e.w.text())
 	}
 	e.handshake(r, func(next *attachment) {
@@ -293,8 +293,8 @@ func (e *edge) move(a *attachment) {
 	})
 }
 
-// takeOver puts the link next into use in place of the link a. The edge leaves the old link as soon
-// as edge.look finds the new link live, and after 5 s in any case.
+// takeOver replaces the link in use. The parameter a is the old link, and next is the new one. The
+// edge leaves the old link as soon as edge.look finds the new link live, and after 5 s in any case.
 func (e *edge) takeOver(a, next *attachment) {
 	e.w.tracef("%s: moves from %s to %s", e.name, a.relay.name, next.relay.name)
 	e.old, e.seeking, next.counted = append(e.old, a), false, a.leaving
@@ -376,8 +376,8 @@ func (e *edge) left() int {
 	return e.links.Flush(now)
 }
 
-// cause describes a frame from the relay by which sessions received something. Such a frame answers
-// a numbered frame, or concerns a topic.
+// cause describes a frame that came from the relay and brought texts to sessions. The frame answers
+// a client's numbered frame, or concerns a topic.
 type cause struct {
 	number   uint64
 	session  uint64

@@ -69,8 +69,8 @@ type feed struct {
 	*gateway.Feed
 	e *edge
 	a *attachment
-	// names has the topics by number. A number that the relay gives while the edge is leaving the
-	// link is not in names, since it has no effect.
+	// names has the topics by number. A number that comes on a link that is no longer in use is
+	// not in names, since it has no effect.
 	names map[uint64]protocol.Topic
 }
 

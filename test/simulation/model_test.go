@@ -17,7 +17,7 @@ type model struct {
 	topics map[protocol.Topic]*stream
 	texts  int               // number of texts drawn so far; makes each text unique
 	ids    map[uint64]*frame // accepted frames by their brief ID
-	lossy  bool              // lose was called: Redis may have lost something
+	lossy  bool              // Redis may have lost something: model.lose was called
 }
 
 // numbered holds the frames of one boot of an edge, by number.
@@ -84,7 +84,7 @@ type entry struct {
 	flying   int                        // number of relays that it is still on its way to
 	prev     protocol.Position          // if bare: position of the entry before it
 	brought  map[*relayBroker]time.Time // if bare: when it reached each relay
-	holed    map[*session]bool          // if bare: sessions that got it while prev was missing
+	holed    map[*session]bool          // if bare: sessions that got it before their edge got prev
 	given    map[*edge]bool             // if bare: whether a link has brought it to the edge
 	unheard  bool                       // a relay missed it, perhaps without knowing
 }
@@ -120,9 +120,9 @@ type interest struct {
 	awaits int       // unanswered commands to join or leave
 	leaves int       // unanswered commands to leave
 	came   time.Time // when the session connected or asked to join
-	// loose is set when the connect or the join is answered, if a relay had no Redis at some time
-	// between came and that answer. It is then the result of awaySince, and the session may get
-	// publications from after that time. In all other cases loose is zero.
+	// loose is set to the result of awaySince when the connect or the join is answered. It is zero
+	// if every relay had Redis from the time interest.came until that answer. Otherwise the session
+	// may get any publication that was stored later than loose.
 	loose    time.Time
 	expected []*expected
 	next     int // index in expected, behind the last entry that came
@@ -180,9 +180,9 @@ func (m *model) connected(s *session) {
 }
 
 // awaySince returns a time after which there may be publications that some relay does not know. It
-// considers the outages of all relays: each outage that still lasts, or that ended after the given
-// time. The result is 5 s before the earliest of these outages began, or zero if there is none. The
-// 5 s are for publications that were stored but not yet answered when the outage began.
+// looks at the outages of all relays, except those that ended before the given time. The result is
+// 5 s before the earliest of these outages began, or zero if there is none. The 5 s are for
+// publications that were stored but not yet answered when the outage began.
 func (m *model) awaySince(came time.Time) (since time.Time) {
 	for _, r := range m.w.relays {
 		for _, o := range r.broker.outages {
@@ -260,7 +260,7 @@ const (
 	answerLeft
 )
 
-// answered checks an answer that an edge passed on to its session.
+// answered checks an answer that an edge passed on to a session.
 func (m *model) answered(e *edge, number, session uint64, as answer) {
 	f := m.edges[e.instance].frames[number]
 	if f == nil || f.s.id != session {
@@ -298,7 +298,8 @@ func (m *model) answered(e *edge, number, session uint64, as answer) {
 		i.leaves--
 		// A relay without Redis may carry out a leave although it does not know all earlier
 		// publications. When the relay learns of them, the session has left and does not get them.
-		// They were published during the outage or shortly before it, or a relay had missed them.
+		// So the session may lack publications that a relay missed, and those that were stored
+		// during the outage or shortly before it.
 		if since := m.awaySince(f.at); !since.IsZero() {
 			for _, x := range i.expected[i.next:] {
 				if (x.at.After(since) || x.unheard) && x.class == must {

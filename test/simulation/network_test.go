@@ -16,7 +16,7 @@ type conn struct {
 	name  string
 	edge  *end
 	relay *end
-	cut   bool // nothing sent after the cut arrives
+	cut   bool // bytes that are sent after the cut do not arrive
 }
 
 // end is one end of a conn. It takes the place of a link.Conn.
@@ -30,19 +30,19 @@ type end struct {
 	src   link.Source
 	sink  link.Sink
 	began time.Time
-	ended func(cause *link.CloseError, lastReceived time.Time) // called at the link's end; or nil
+	ended func(cause *link.CloseError, lastReceived time.Time) // called when the link ends, if set
 	doubt func()                                               // called when doubt begins
 
 	woken    bool
 	spoken   bool // Bye was sent
 	closed   bool
 	paused   bool          // while set: no reads, no writes, no watching
-	received time.Duration // when the last byte came, counted from began
-	progress time.Duration // time of the last send or peer's read, counted from began
+	received time.Duration // time from end.began to the last byte that came
+	progress time.Duration // time from end.began to the last send or peer's read
 	sent     uint64
 	flying   int       // bytes sent that the peer has not read
-	arrives  int       // once cut: how many bytes in flight still arrive
-	last     time.Time // when the last byte sent so far arrives
+	arrives  int       // after a cut: how many bytes in flight still arrive
+	last     time.Time // arrival time of the last byte that was sent so far
 	waiting  []byte    // bytes that arrived while paused
 	lost     bool      // the connection ended while paused
 	in       []byte    // bytes read of an incomplete batch
@@ -253,8 +253,8 @@ func (e *end) lose() {
 	e.shut()
 }
 
-// sever cuts the connection at some byte in each direction. An end that sees the cut is told within
-// 30 ms. An end that does not see it notices when it has heard nothing for too long.
+// sever cuts the connection at some byte in each direction. The parameters say which ends are
+// told of the cut within 30 ms. An end that is not told notices when no byte has come for too long.
 func (c *conn) sever(edgeSees, relaySees bool) {
 	if c.cut {
 		return

@@ -57,8 +57,8 @@ func (w *world) everyoneSpeaks() (said []*frame) {
 }
 
 // newcomers connects a new client to each edge that has a link, and lets the client join a group.
-// Messages that the client's relay gave ahead before that must not reach the client. For the topics
-// that the client is in at the end, the IDs of these messages are put into session.never.
+// The client must not receive messages that its relay has already given ahead to others. For the
+// topics that the client is in at the end, the IDs of these messages are put into session.never.
 func (w *world) newcomers() {
 	given := map[*relay][]*frame{}
 	for _, e := range w.edges {

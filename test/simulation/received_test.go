@@ -21,9 +21,9 @@ func (m *model) late(i *interest, c cause, text string) bool {
 }
 
 // stale reports whether an entry that Redis lost may reach a session that came after the loss.
-// There are two cases. In the first, Redis has the entry again, and a session that came in between
-// has no position. In the second, a relay without Redis has the entry in its tail, and does not
-// know of the loss.
+// There are two cases. In the first, Redis has the entry again, and a session that came while Redis
+// lacked it has no position. In the second, a relay without Redis has the entry in its tail, and
+// does not know of the loss.
 func (m *model) stale(e *entry) bool {
 	return e.restored || e.gone && !m.awaySince(m.w.now).IsZero()
 }
@@ -60,9 +60,9 @@ func (i *interest) loosen(m *model) {
 	}
 }
 
-// broughtAhead takes note that an edge received a message ahead of its publication, or the ID of
-// such a message alone. If one member was given the message now, the other members must have it
-// too. The edge must not give the message to anybody later.
+// broughtAhead takes note that an Ahead frame came to an edge. The frame brought a message ahead of
+// its publication, or only the ID of such a message. If the edge gave this message to one member,
+// all other members must have it too. The edge must not give the message to anybody later.
 func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 	n := m.edges[e.instance]
 	f := m.ids[id]
@@ -93,7 +93,7 @@ func (m *model) broughtAhead(e *edge, t protocol.Topic, id uint64) {
 }
 
 // gap checks a Gap that came to an edge, and takes note of the loss. It returns how many messages
-// are lost. If that number is not known, known is false.
+// are lost. If this number cannot be told, the result known is false.
 func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known bool) {
 	at := m.edges[e.instance].at[t]
 	if !at.Before(g.Position) {
@@ -102,8 +102,9 @@ func (m *model) gap(e *edge, t protocol.Topic, g link.Gap) (lost uint64, known b
 	m.w.tracef("%s: %d lost on %s up to %v", e.name, g.Lost, t, g.Position)
 	s := m.stream(t)
 	if !m.lossy && at.Epoch == g.Position.Epoch {
-		// During a move, the old link may bring some of these messages after the edge has told its
-		// tables on the new link. The edge then counts fewer messages as lost than the relay does.
+		// The relay counts what the edge lacked when the edge told its tables on this link. During
+		// a move, the old link may bring some of these messages later. The edge then counts fewer
+		// messages as lost than the relay does.
 		lost, known = g.Position.Offset-at.Offset, true
 		if g.Lost < lost || g.Lost > lost && !e.used.byMove {
 			m.w.fail("P4: %s: %d messages of %s were told to be lost between %v and %v", e.name, g.Lost, t, at, g.Position)
@@ -156,9 +157,9 @@ func (m *model) delivered(s *session, c cause, text string) {
 	}
 }
 
-// once checks three things of a message: the session has not had it before, session.never lacks it,
-// and it does not come behind a later message of its sender. mayComeLate permits exceptions from
-// the third. If a check fails the run, the result is false.
+// once fails the run and returns false in three cases: the session has had the message already, the
+// message's ID is in session.never, or the message comes behind a later message of the same sender.
+// In the third case, mayComeLate may permit the message.
 func (m *model) once(s *session, c cause, fail func(promise, what string)) bool {
 	if s.had[c.id] {
 		fail("P2", "a second time")
@@ -182,8 +183,8 @@ func (m *model) once(s *session, c cause, fail func(promise, what string)) bool 
 	return true
 }
 
-// mayComeLate reports whether a message may come behind a later one of its sender. There are five
-// cases in which it may:
+// mayComeLate reports whether a message may come behind a later message of the same sender. There
+// are five cases in which it may:
 //   - Redis lost the message, and the message was stored again.
 //   - The session was told that the message is lost, and the publication itself comes all the same.
 //   - Redis lost the message, and the session was not there when the message was first published.
@@ -210,8 +211,8 @@ func (m *model) mayComeLate(s *session, c cause, f *frame) bool {
 }
 
 // relinked reports whether the sender's or the receiver's edge has linked anew since the message
-// was accepted, or has no link. In these cases a relay may have the message without having
-// published it. Such a relay may not know whether the receiver came before the publication.
+// was accepted, or has no link. In these cases the receiver's relay may have the message without
+// having published it, and may not know whether the receiver came before the publication.
 func (m *model) relinked(f *frame, s *session) bool {
 	for _, a := range []*attachment{f.s.e.used, s.e.used} {
 		if a == nil || !a.began.Before(f.at) {
@@ -245,10 +246,10 @@ func (m *model) deliveredAhead(s *session, c cause, text string, fail func(promi
 	}
 }
 
-// deliveredLate checks a message that was given ahead although it is published already. The run
+// deliveredLate checks a message that was given ahead although it is published already. That is
+// permitted if the receiver's relay may not know of the publication or of a loss. Otherwise the run
 // fails if the message was published before the receiver came, or if the receiver was told that the
-// message is lost. The message is excused if the receiver's relay may not know of that publication
-// or loss.
+// message is lost.
 func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, what string)) {
 	if f == nil || f.stored == 0 {
 		return
@@ -266,9 +267,9 @@ func (m *model) deliveredLate(s *session, c cause, f *frame, fail func(promise, 
 	}
 }
 
-// leftBehind reports whether the sender's and the receiver's edge are on different relays, or one
-// of them has no link. In both cases the sender's edge may have been on the receiver's relay when
-// it sent the message. So the receiver's relay may have the message.
+// leftBehind reports whether the receiver's relay may still have the message although the sender's
+// edge has left this relay. That is possible if the two edges are on different relays now, or if
+// one of the edges has no link.
 func leftBehind(f *frame, s *session) bool {
 	from, to := f.s.e.used, s.e.used
 	return from == nil || to == nil || from.relay != to.relay
@@ -297,12 +298,12 @@ func (m *model) deliveredAnswer(s *session, c cause, text string, fail func(prom
 
 // broughtLater reports whether the link in use may repeat a publication that has no position. The
 // edge cannot tell a repeat from another publication with the same text. Without a link,
-// broughtLater returns true.
-//
-// No repeat may come in two cases. In the first, the link began before the publication was made. In
-// the second, the edge was leaving its previous link when the publication was made, so the hub
-// counted the publication. In all other cases a repeat may come if an older link was up when the
-// link in use began, or if the publication reached the relay after that link began.
+// broughtLater returns true. With a link, it returns true if all of these hold:
+//   - The link began after the publication was made.
+//   - The edge was not leaving its previous link when the publication was made. If it was, the hub
+//     counted the publication, and drops its repeats.
+//   - An older link was up when the link in use began, or the publication reached the relay after
+//     the link in use began.
 func (e *edge) broughtLater(bare *entry) bool {
 	a := e.used
 	if a == nil {

@@ -30,7 +30,7 @@ type action struct {
 
 const actions = 160
 
-// plan draws a schedule.
+// plan makes a random schedule, which depends on the seed alone.
 func plan(seed uint64) schedule {
 	rnd := rand.New(rand.NewPCG(seed, 0xac7104))
 	one := func(of ...int) int { return of[rnd.IntN(len(of))] }
@@ -45,9 +45,9 @@ func plan(seed uint64) schedule {
 		digestEach: time.Duration(one(10, 2)) * time.Second,
 		pieces:     one(512, 16, 3, 1),
 	}}
-	// Messages that wait for a topic's rate may fill a quarter of an edge's log. Further ones are
-	// refused, which the model does not expect. In a log of 4 MiB they never fill that much. So
-	// only runs with such a log get a topic rate.
+	// Messages that wait for a topic's rate may fill a quarter of an edge's log. Further messages
+	// are refused, which the model does not expect. The waiting messages never fill a quarter of a
+	// log of 4 MiB. So only runs with such a log get a topic rate.
 	if seed%3 == 0 && s.config.logSize == 4<<20 {
 		s.config.topicRate = 20_000
 	}
@@ -264,7 +264,8 @@ func (w *world) play(s schedule) {
 	w.pass(30 * time.Second)
 	w.model.caughtUp()
 	for _, t := range sortedKeys(w.model.topics) {
-		w.store.elsewhere(t, "elsewhere", w.text()) // reveals the last publication if it was missed
+		// By this, a relay notices if it missed the topic's last publication.
+		w.store.elsewhere(t, "elsewhere", w.text())
 	}
 	w.pass(11 * time.Second) // tables are compared at least once
 	if w.failure == "" {

@@ -24,8 +24,8 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	var next, digest atomic.Uint64
-	// This line stays the same unless a change of the code affects which bytes come on links, or
-	// when they come.
+	// The logged digest stays the same unless a change of the code affects which bytes come on
+	// links, or when they come.
 	t.Cleanup(func() { t.Logf("digest of all bytes that links carried: %x", digest.Load()) })
 	for range runtime.GOMAXPROCS(0) {
 		t.Run("", func(t *testing.T) {

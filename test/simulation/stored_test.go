@@ -114,7 +114,7 @@ func (m *model) broughtBare(c *relayBroker, p broker.Publication) {
 
 // unheard takes note that a publication did not reach a relay. The relay may know nothing of it
 // until the topic's next publication or a Subscribed comes. A session that connects or joins at
-// this relay before that may get the missed publication, too.
+// this relay in the meantime may still get the missed publication.
 func (m *model) unheard(t protocol.Topic, at protocol.Position) {
 	for _, e := range m.stream(t).entries {
 		if e.position == at {

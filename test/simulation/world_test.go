@@ -1,7 +1,7 @@
 // Package simulation runs a whole cluster in one goroutine. The hubs, logs and links of the edges,
 // the link protocol and the routers of the relays are real. A broker in memory takes the place of
-// Redis. The network and the connections to that broker are simulated: they delay, split and lose
-// data, and break, in an order that a seed decides. docs/simulation.md says what the simulation
+// Redis. The network and the connections to that broker are simulated. A seed decides when they
+// delay, split or lose data, and when they break. docs/simulation.md says what the simulation
 // finds, and how to repeat a run.
 package simulation
 
@@ -52,7 +52,7 @@ type config struct {
 	window     int           // unread bytes at which an end of a conn stops sending
 	digestEach time.Duration
 	topicRate  int // bytes a second; 0: no bound
-	pieces     int // how many pieces of jobs a relay does in one step, at most
+	pieces     int // limit of the pieces of jobs that a relay does in one step
 }
 
 // result is the outcome of a run.
@@ -82,13 +82,13 @@ func run(t *testing.T, s schedule, tracing bool) (r result) {
 }
 
 // reseed begins a series of random numbers that depends on seed alone. So each remaining action of
-// a shortened schedule begins with the same random numbers as before.
+// a shortened schedule begins with the same random numbers as in the whole schedule.
 func (w *world) reseed(seed uint64) { w.rnd = rand.New(rand.NewPCG(seed, 0x5eed)) }
 
 // chance is true in p of 100 cases.
 func (w *world) chance(p int) bool { return w.rnd.IntN(100) < p }
 
-// between draws a duration from least to most, both included.
+// between returns a random duration. The parameters least and most are its bounds, both included.
 func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.rnd.Int64N(int64(most-least)+1))
 }
