@@ -59,7 +59,9 @@ var typeNames = [256]string{
 	TypeTopic: "topic", TypeUntopic: "untopic", TypeOpened: "opened", TypeJoined: "joined", TypeLeft: "left", TypeAnswer: "answer",
 	TypePublication: "publication", TypeAck: "ack", TypeGap: "gap", TypeDigest: "digest", TypeStatus: "status",
 	TypeDrain: "drain", TypeLive: "live", TypeAhead: "ahead", TypeGranted: "granted",
-	TypeCost: "cost",
+	TypeCost:   "cost",
+	TypeClient: "client", TypeKeep: "keep", TypeConfirmed: "confirmed", TypeRefreshed: "refreshed", TypeBound: "bound", TypeUnbound: "unbound",
+	TypeAnswered: "answered", TypeClose: "close", TypeForms: "forms", TypeAheadForms: "aheadforms",
 }
 
 // String returns the frame's name, or its number when this version does not know it.

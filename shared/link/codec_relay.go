@@ -118,15 +118,17 @@ func ParseLeft(body []byte) (Left, error) {
 	return l, f.end("left")
 }
 
-// Append appends the frame.
-func (a Answer) Append(b []byte) []byte {
+func (a Answer) append(b []byte, t Type) []byte {
 	hint := len(a.Text) + 8
-	b, at := begin(b, TypeAnswer, hint)
+	b, at := begin(b, t, hint)
 	b = binary.AppendUvarint(b, a.Number)
 	b = binary.AppendUvarint(b, a.Session)
 	b = append(b, a.Text...)
 	return finish(b, at, hint)
 }
+
+// Append appends the frame.
+func (a Answer) Append(b []byte) []byte { return a.append(b, TypeAnswer) }
 
 // ParseAnswer parses a body.
 func ParseAnswer(body []byte) (Answer, error) {
@@ -343,7 +345,8 @@ func ParseLive(body []byte) (Live, error) {
 // user, a frame that excepts the user again causes no copy of the name. Its zero value is ready.
 // One caller at a time may use it.
 type Names struct {
-	kept [256]string // indexed by hash; a later user replaces one of the same index
+	kept  [256]string         // indexed by hash; a later user replaces one of the same index
+	texts [MaxForms]Rendering // of the last Forms
 }
 
 var namesSeed = maphash.MakeSeed()

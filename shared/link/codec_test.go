@@ -85,6 +85,33 @@ func parse(t Type, body []byte) (f frame, err error) {
 	case TypeLive:
 		return ParseLive(body)
 	}
+	return parseSDK(t, body)
+}
+
+// parseSDK parses a frame of FeatureSDK.
+func parseSDK(t Type, body []byte) (frame, error) {
+	switch t {
+	case TypeClient:
+		return ParseClient(body)
+	case TypeKeep:
+		return ParseKeep(body)
+	case TypeConfirmed:
+		return ParseConfirmed(body)
+	case TypeRefreshed:
+		return ParseRefreshed(body)
+	case TypeBound:
+		return ParseBound(body)
+	case TypeUnbound:
+		return ParseUnbound(body)
+	case TypeAnswered:
+		return ParseAnswered(body)
+	case TypeClose:
+		return ParseClose(body)
+	case TypeForms:
+		return ParseForms(body)
+	case TypeAheadForms:
+		return ParseAheadForms(body)
+	}
 	return nil, fmt.Errorf("unknown frame %v", t)
 }
 
@@ -135,6 +162,25 @@ func corpus() map[string]frame {
 		"status-everything": Status{},
 		"drain":             Drain{Window: 2000},
 		"live":              Live{},
+
+		"client":           Client{ID: 1, Confirmed: true, Until: 1_700_000_000, User: "1", Keep: []byte("k")},
+		"client-open":      Client{ID: 2, Confirmed: true, Open: true, User: "anon-x", Keep: []byte{}},
+		"client-guest":     Client{ID: 3, Keep: []byte{}},
+		"client-named":     Client{ID: 4, Open: true, User: "anon-y", Keep: []byte{}},
+		"keep":             Keep{Session: 1, Topic: "news:1", Keep: []byte("k")},
+		"confirmed":        Confirmed{Number: 9, Session: 1, Until: MaxUntil, User: "ü", Keep: []byte("k"), Channels: []Channel{{3, []byte("r")}, {300, []byte{}}}, Text: []byte(`{"id":1}`)},
+		"confirmed-bare":   Confirmed{Number: 9, Session: 1, User: "1", Keep: []byte{}, Text: []byte("{}")},
+		"refreshed":        Refreshed{Number: 10, Session: 1, Until: 1_700_000_000, Keep: []byte("k"), Text: []byte(`{"id":2}`)},
+		"bound":            Bound{Number: 11, Session: 1, Topic: 3, Keep: []byte("k"), Text: []byte(`{"id":3}`)},
+		"bound-bare":       Bound{Number: 11, Session: 1, Topic: 3, Keep: []byte{}, Text: []byte(`{"id":3}`)},
+		"unbound":          Unbound{Session: 1, Topic: 3, Text: []byte(`{"push":{}}`)},
+		"answered":         Answered{Number: 12, Session: 1, Text: []byte(`{"id":4}`)},
+		"close":            Close{Session: 1, Code: 3501, Reason: "bad request"},
+		"close-silent":     Close{Session: 1},
+		"forms":            Forms{Topic: 3, Position: at, ID: 0x0123456789abcdef, Except: "1", Texts: []Rendering{{FormChat, []byte("user 【1】 send:Hi")}, {FormJSON, []byte(`{"push":{}}`)}}},
+		"forms-one":        Forms{Topic: 3, Texts: []Rendering{{FormJSON, []byte("{}")}}},
+		"aheadforms":       AheadForms{Topic: 3, ID: 0x0123456789abcdef, Except: "1", Texts: []Rendering{{FormChat, []byte("user 【1】 send:Hi")}, {FormJSON, []byte(`{"push":{}}`)}}},
+		"aheadforms-empty": AheadForms{Topic: 3, ID: 1, Texts: []Rendering{{FormChat, []byte{}}}},
 	}
 }
 
@@ -183,13 +229,49 @@ func TestParseRefuses(t *testing.T) {
 		{"byte after granted", TypeGranted, "020300"},
 		{"byte after cost", TypeCost, "01310500"},
 		{"cost without deliveries", TypeCost, "0131"},
+
+		{"flags beyond 3", TypeClient, "0105" + "00" + "0131"},
+		{"client until beyond the year 9999", TypeClient, "0101" + "8083d1ffaf07" + "0131"},
+		{"client whose user is not UTF-8", TypeClient, "0101" + "00" + "01ff"},
+		{"client's keep too long", TypeClient, "0101" + "00" + "0131" + strings.Repeat("6b", MaxKeeps+1)},
+		{"guest with an until", TypeClient, "0102" + "01" + "0131"},
+		{"guest with a keep", TypeClient, "0102" + "00" + "0131" + "6b"},
+		{"guest with a user that nobody vouches for", TypeClient, "0100" + "00" + "0131"},
+		{"keep that is empty", TypeKeep, "01" + "0161"},
+		{"keep of a topic that is not UTF-8", TypeKeep, "01" + "01ff" + "6b"},
+		{"keep too long", TypeKeep, "01" + "0161" + strings.Repeat("6b", MaxKeeps+1)},
+		{"confirmed until beyond the year 9999", TypeConfirmed, "0901" + "8083d1ffaf07" + "0131" + "00" + "00"},
+		{"confirmed, and the user is not UTF-8", TypeConfirmed, "0901" + "00" + "01ff" + "00" + "00"},
+		{"more channels than bytes", TypeConfirmed, "0901" + "00" + "0131" + "00" + "ffffffff0f" + "0300"},
+		{"fewer channels than counted", TypeConfirmed, "0901" + "00" + "0131" + "00" + "020300" + "03"},
+		{"confirmed, and the keeps are too long together", TypeConfirmed, "0901" + "00" + "0131" + "8108" + strings.Repeat("6b", MaxKeeps/2+1) + "01" + "03" + "8008" + strings.Repeat("6b", MaxKeeps/2)},
+		{"refreshed until beyond the year 9999", TypeRefreshed, "0a01" + "8083d1ffaf07" + "00"},
+		{"refreshed with a keep too long", TypeRefreshed, "0a01" + "00" + "8110" + strings.Repeat("6b", MaxKeeps+1)},
+		{"bound with a keep too long", TypeBound, "0b0103" + "8110" + strings.Repeat("6b", MaxKeeps+1)},
+		{"bound without a keep's length", TypeBound, "0b0103"},
+		{"close code 999", TypeClose, "01" + "e707" + "78"},
+		{"close code 5000", TypeClose, "01" + "8827" + "78"},
+		{"close code beyond 16 bits", TypeClose, "01" + "e88704" + "78"},
+		{"close code without a reason", TypeClose, "01" + "e807"},
+		{"reason too long", TypeClose, "01" + "e807" + strings.Repeat("78", MaxReason+1)},
+		{"reason that is not UTF-8", TypeClose, "01" + "e807" + "ff"},
+		{"no forms", TypeForms, "030000" + "0123456789abcdef" + "00" + "00"},
+		{"unknown form", TypeForms, "030000" + "0123456789abcdef" + "00" + "01" + "0200"},
+		{"form twice", TypeForms, "030000" + "0123456789abcdef" + "00" + "02" + "0000" + "0000"},
+		{"forms in descending order", TypeForms, "030000" + "0123456789abcdef" + "00" + "02" + "0100" + "0000"},
+		{"three forms", TypeForms, "030000" + "0123456789abcdef" + "00" + "03" + "0000" + "0100" + "0200"},
+		{"fewer forms than counted", TypeForms, "030000" + "0123456789abcdef" + "00" + "02" + "000178"},
+		{"form longer than the body", TypeForms, "030000" + "0123456789abcdef" + "00" + "01" + "000278"},
+		{"forms with an id of seven bytes", TypeForms, "030000" + "0123456789abcd"},
+		{"no forms ahead", TypeAheadForms, "03" + "0123456789abcdef" + "00" + "00"},
+		{"forms ahead in descending order", TypeAheadForms, "03" + "0123456789abcdef" + "00" + "02" + "0100" + "0000"},
 	} {
 		body, err := hex.DecodeString(tt.body)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if f, err := parse(tt.typ, body); err == nil {
-			t.Errorf("%s: parsed as %#v", tt.name, f)
+			t.Errorf("%s: parsed as %.200s", tt.name, fmt.Sprintf("%#v", f))
 		}
 	}
 }
@@ -200,6 +282,7 @@ func TestExtension(t *testing.T) {
 	extensible := map[Type]bool{TypeHello: true, TypeWelcome: true, TypeStatus: true}
 	hasText := map[Type]bool{
 		TypeBye: true, TypeMessage: true, TypeAgain: true, TypeJoined: true, TypeLeft: true, TypeAnswer: true, TypePublication: true, TypeAhead: true, TypeGap: true,
+		TypeClient: true, TypeKeep: true, TypeConfirmed: true, TypeRefreshed: true, TypeBound: true, TypeUnbound: true, TypeAnswered: true, TypeClose: true,
 	}
 	for name, encoded := range readGolden(t) {
 		typ, body, _, err := Next(encoded)
@@ -249,6 +332,16 @@ func TestHashes(t *testing.T) {
 	if got, want := BindingHash(1, "all"), uint64(0xcd7c98994c59b5ee); got != want {
 		t.Errorf("binding hash %#x, want %#x", got, want)
 	}
+	client := Client{ID: 1, Confirmed: true, Until: 1_700_000_000, User: "1", Keep: []byte("k")}
+	if got, want := ClientHash(client), uint64(0x02bdc1026ae933ae); got != want {
+		t.Errorf("client hash %#x, want %#x", got, want)
+	}
+	if got, want := BindingHashKeep(1, "all", []byte("k")), uint64(0x1c642ee8a4c8be14); got != want {
+		t.Errorf("binding hash with a keep %#x, want %#x", got, want)
+	}
+	if got, want := BindingHashKeep(1, "all", []byte{}), BindingHash(1, "all"); got != want {
+		t.Errorf("binding hash with an empty keep %#x, want %#x", got, want)
+	}
 	// The XOR of the hashes must tell these pairs apart.
 	pairs := [][2]uint64{
 		{SessionHash(Session{ID: 1, User: "ab"}), SessionHash(Session{ID: 1, User: "a", Group: "b"})},
@@ -266,6 +359,10 @@ func TestNoAlloc(t *testing.T) {
 	payload := bytes.Repeat([]byte("x"), 200)
 	batch := Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, Payload: payload}.Append(nil)
 	batch = Message{Number: 70_000, Session: 300, Payload: payload}.Append(batch)
+	var names Names
+	client := Client{ID: 7, Confirmed: true, User: "1", Keep: payload}
+	forms := Forms{Topic: 3, Except: "somebody", Texts: []Rendering{{FormChat, payload}, {FormJSON, payload}}}
+	_, formsBody, _, _ := Next(forms.Append(nil))
 	for _, tt := range []struct {
 		name string
 		f    func()
@@ -291,6 +388,14 @@ func TestNoAlloc(t *testing.T) {
 			}
 		}},
 		{"hash", func() { BindingHash(7, "group:g1") }},
+		{"append forms", func() { buf = forms.Append(buf[:0]) }},
+		{"parse forms", func() {
+			if p, err := names.ParseForms(formsBody); err != nil || len(p.Texts) != 2 {
+				t.Fatal(err)
+			}
+		}},
+		{"hash of a client", func() { ClientHash(client) }},
+		{"hash with a keep", func() { BindingHashKeep(7, "group:g1", payload) }},
 	} {
 		if n := testing.AllocsPerRun(100, tt.f); n != 0 {
 			t.Errorf("%s: %v allocations", tt.name, n)
@@ -336,6 +441,11 @@ func BenchmarkCodec(b *testing.B) {
 			"publication",
 			Publication{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, ID: 9, Except: "somebody", Payload: payload}.Append,
 			func(body []byte) error { _, err := names.ParsePublication(body); return err },
+		},
+		{
+			"forms",
+			Forms{Topic: 3, Position: protocol.Position{Epoch: 1 << 50, Offset: 7}, ID: 9, Except: "somebody", Texts: []Rendering{{FormChat, payload}, {FormJSON, payload}}}.Append,
+			func(body []byte) error { _, err := names.ParseForms(body); return err },
 		},
 		{"ack", Ack{Through: 1 << 40}.Append, func(body []byte) error { _, err := ParseAck(body); return err }},
 		{"answer", Answer{Number: 1 << 40, Session: 70_000, Text: payload}.Append, func(body []byte) error { _, err := ParseAnswer(body); return err }},

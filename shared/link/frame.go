@@ -14,6 +14,9 @@
 //	R→E  Topic, Untopic, Opened, Joined, Left, Answer, Publication, Ahead, Granted, Gap, Ack,
 //	     Cost, Status, Digest, Drain, Live
 //	both Ping, Pong, Bye
+//
+// With FeatureSDK, Client and Keep are told in the tables too, and the relay also sends Confirmed,
+// Refreshed, Bound, Unbound, Answered, Close, Forms and AheadForms. frame_sdk.go has these frames.
 package link
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
@@ -60,12 +63,27 @@ const (
 	TypeGranted     Type = 0x2e // R→E  numbers of Messages in effect that are not finished
 
 	TypeCost Type = 0xa0 // R→E  how many sessions a user's message was for
+
+	// Only with FeatureSDK.
+	TypeClient     Type = 0xa1 // E→R  a session of an SDK exists
+	TypeKeep       Type = 0xa2 // E→R  what the edge keeps of a membership for the relay
+	TypeConfirmed  Type = 0xb0 // R→E  answer to a connect: who the session is, and its topics
+	TypeRefreshed  Type = 0xb1 // R→E  answer to a refresh: until when the session is
+	TypeBound      Type = 0xb2 // R→E  answer to a subscribe: a session is bound to a topic
+	TypeUnbound    Type = 0xb3 // R→E  a session is unbound from a topic, and had not asked for it
+	TypeAnswered   Type = 0xb4 // R→E  answer to a Message that is granted
+	TypeClose      Type = 0xb5 // R→E  the edge is to close a session
+	TypeForms      Type = 0xb6 // R→E  a Publication in several forms
+	TypeAheadForms Type = 0xb7 // R→E  an Ahead in several forms
 )
 
 // Features are bits of Hello.Features and Welcome.Features.
 const (
 	// FeatureMove: the side knows Drain, Live and Moved, by which an edge moves to another relay.
 	FeatureMove uint64 = 1 << 0
+	// FeatureSDK: the side knows sessions of Centrifugo's SDKs, and the frames in frame_sdk.go.
+	// Without this feature none of these frames is sent.
+	FeatureSDK uint64 = 1 << 1
 )
 
 // Hello is the edge's first frame. Proof is checked before the fields after it are parsed.
@@ -113,7 +131,7 @@ type Held struct {
 type Synced struct {
 	First    uint64 // the lowest unfinished number; Last+1 if there is none
 	Last     uint64 // the highest number that the edge has given so far
-	Sessions uint64 // number of sessions told
+	Sessions uint64 // number of sessions told, by Session or Client
 	Held     uint64 // number of memberships told
 }
 
@@ -237,11 +255,11 @@ type Ack struct {
 }
 
 // Digest describes the relay's tables of this edge. The edge compares the two sides' tables if it
-// has sent exactly Heard Session frames on this link and all its End frames are acknowledged.
-// Otherwise it ignores the Digest. Each hash is the XOR of the hashes of all rows. The functions
-// SessionHash and BindingHash give a row's hash.
+// has sent exactly Heard Session and Client frames on this link and all its End frames are
+// acknowledged. Otherwise it ignores the Digest. Each hash is the XOR of the hashes of all rows.
+// The functions in hash.go give a row's hash.
 type Digest struct {
-	Heard       uint64 // Session frames received on this link
+	Heard       uint64 // Session and Client frames received on this link
 	Sessions    uint64
 	SessionHash uint64
 	Bindings    uint64

@@ -61,6 +61,7 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(uint8(typ), body)
 	}
+	var names Names
 	f.Fuzz(func(t *testing.T, typ uint8, body []byte) {
 		fr, err := parse(Type(typ), body)
 		if err != nil {
@@ -73,6 +74,11 @@ func FuzzParse(f *testing.F) {
 		back, err := parse(Type(typ), again)
 		if err != nil || !reflect.DeepEqual(back, fr) {
 			t.Fatalf("%#v became %#v (%v)", fr, back, err)
+		}
+		if Type(typ) == TypeForms {
+			if named, err := names.ParseForms(body); err != nil || !reflect.DeepEqual(named, fr) {
+				t.Fatalf("%#v is with names %#v (%v)", fr, named, err)
+			}
 		}
 	})
 }

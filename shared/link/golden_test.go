@@ -91,10 +91,17 @@ func values(f frame) string {
 	}
 	var fields []string
 	for i := range v.NumField() {
-		if v.Type().Field(i).Name == "Again" { // the frame's type says so already
+		field := v.Type().Field(i).Name
+		if field == "Again" { // the frame's type says so already
 			continue
 		}
-		name := specName(v.Type().Field(i).Name, v.Field(i).Kind())
+		if c, ok := f.(Client); ok && field == "Confirmed" { // both booleans are one integer
+			fields = append(fields, fmt.Sprintf("flags %d", c.flags()))
+			continue
+		} else if ok && field == "Open" {
+			continue
+		}
+		name := specName(field, v.Field(i).Kind())
 		// An id that is not the first field is eight bytes long.
 		if id, ok := v.Field(i).Interface().(uint64); ok && name == "id" && i > 0 {
 			fields = append(fields, fmt.Sprintf("id 0x%016x", id))
@@ -152,6 +159,18 @@ func value(name string, v any) string {
 			ranges = append(ranges, fmt.Sprintf("%d-%d", r.First, r.Last))
 		}
 		return "[" + strings.Join(ranges, " ") + "]"
+	case []Channel:
+		var channels []string
+		for _, c := range v {
+			channels = append(channels, fmt.Sprintf("%d %q", c.Topic, c.Keep))
+		}
+		return "[" + strings.Join(channels, ", ") + "]"
+	case []Rendering:
+		var texts []string
+		for _, t := range v {
+			texts = append(texts, fmt.Sprintf("%d %q", t.Form, t.Text))
+		}
+		return "[" + strings.Join(texts, ", ") + "]"
 	case uint64:
 		if strings.HasSuffix(name, "hash") {
 			return fmt.Sprintf("0x%016x", v)

@@ -6,10 +6,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// SessionHash and BindingHash hash the rows of tables; Digest has the XOR of the rows' hashes.
-// Equal tables thus have equal digests in whatever order their rows are. Each hash is FNV-1a over
-// the row's bytes, then a mix. The mix is needed since FNV of similar rows differs too regularly
-// for XOR.
+// The functions SessionHash, ClientHash, BindingHash and BindingHashKeep hash the rows of tables;
+// Digest has the XOR of the rows' hashes. Equal tables thus have equal digests in whatever order
+// their rows are. Each hash is FNV-1a over the row's bytes, then a mix. The mix is needed since FNV
+// of similar rows differs too regularly for XOR.
 
 // SessionHash hashes a session, by the body of its Session frame.
 func SessionHash(s Session) uint64 {
@@ -20,10 +20,26 @@ func SessionHash(s Session) uint64 {
 	return mix(h)
 }
 
+// ClientHash hashes a session of an SDK, by the body of its Client frame.
+func ClientHash(c Client) uint64 {
+	h := fnvUvarint(fnvOffset, c.ID)
+	h = fnvUvarint(h, c.flags())
+	h = fnvUvarint(h, uint64(c.Until))
+	h = fnvString(h, c.User)
+	return mix(fnvBytes(h, c.Keep))
+}
+
 // BindingHash hashes the membership of a session in a topic, by the session as a uvarint and the
 // topic as a string.
 func BindingHash(session uint64, topic protocol.Topic) uint64 {
-	return mix(fnvString(fnvUvarint(fnvOffset, session), string(topic)))
+	return BindingHashKeep(session, topic, nil)
+}
+
+// BindingHashKeep hashes a membership that has a keep. The row is that of BindingHash, and the keep
+// behind it.
+func BindingHashKeep(session uint64, topic protocol.Topic, keep []byte) uint64 {
+	h := fnvString(fnvUvarint(fnvOffset, session), string(topic))
+	return mix(fnvBytes(h, keep))
 }
 
 const (
@@ -39,8 +55,9 @@ func fnvUvarint(h, v uint64) uint64 {
 	return h
 }
 
-func fnvString(h uint64, s string) uint64 {
-	h = fnvUvarint(h, uint64(len(s)))
+func fnvString(h uint64, s string) uint64 { return fnvBytes(fnvUvarint(h, uint64(len(s))), s) }
+
+func fnvBytes[S ~string | ~[]byte](h uint64, s S) uint64 {
 	for i := range len(s) {
 		h = (h ^ uint64(s[i])) * fnvPrime
 	}

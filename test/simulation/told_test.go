@@ -82,5 +82,42 @@ func toldFrame(t link.Type, body []byte) string {
 		f, _ := link.ParseBye(body)
 		return fmt.Sprintf("bye: %v, %s", f.Code, f.Text)
 	}
+	return toldSDK(t, body)
+}
+
+// toldSDK describes a frame of link.FeatureSDK, or names a frame that toldFrame does not describe.
+func toldSDK(t link.Type, body []byte) string {
+	switch t {
+	case link.TypeClient:
+		f, _ := link.ParseClient(body)
+		return fmt.Sprintf("client %d %s, confirmed %v, until %d, keep %q", f.ID, f.User, f.Confirmed, f.Until, f.Keep)
+	case link.TypeKeep:
+		f, _ := link.ParseKeep(body)
+		return fmt.Sprintf("keep of %d in %s: %q", f.Session, f.Topic, f.Keep)
+	case link.TypeConfirmed:
+		f, _ := link.ParseConfirmed(body)
+		return fmt.Sprintf("confirmed: %d, session %d is %s until %d, keep %q, in %v: %s", f.Number, f.Session, f.User, f.Until, f.Keep, f.Channels, f.Text)
+	case link.TypeRefreshed:
+		f, _ := link.ParseRefreshed(body)
+		return fmt.Sprintf("refreshed: %d, session %d until %d, keep %q: %s", f.Number, f.Session, f.Until, f.Keep, f.Text)
+	case link.TypeBound:
+		f, _ := link.ParseBound(body)
+		return fmt.Sprintf("bound: %d, session %d to %d, keep %q: %s", f.Number, f.Session, f.Topic, f.Keep, f.Text)
+	case link.TypeUnbound:
+		f, _ := link.ParseUnbound(body)
+		return fmt.Sprintf("unbound: session %d from %d: %s", f.Session, f.Topic, f.Text)
+	case link.TypeAnswered:
+		f, _ := link.ParseAnswered(body)
+		return fmt.Sprintf("answered %d of %d, granted: %s", f.Number, f.Session, f.Text)
+	case link.TypeClose:
+		f, _ := link.ParseClose(body)
+		return fmt.Sprintf("close %d: %d %s", f.Session, f.Code, f.Reason)
+	case link.TypeForms:
+		f, _ := link.ParseForms(body)
+		return fmt.Sprintf("forms on %d at %v except %q: %q", f.Topic, f.Position, f.Except, f.Texts)
+	case link.TypeAheadForms:
+		f, _ := link.ParseAheadForms(body)
+		return fmt.Sprintf("ahead on %d, id %x, except %q: %q", f.Topic, f.ID, f.Except, f.Texts)
+	}
 	return t.String()
 }

@@ -1,0 +1,134 @@
+package link
+
+import "github.com/edgerelay/edgerelay/shared/protocol"
+
+// This file has the frames of FeatureSDK, which are about clients of Centrifugo's SDKs. A keep is
+// bytes that the edge keeps for the relay: of a session, or of a session's membership in a topic.
+// Only relays know what is in a keep. The edge tells all keeps again on each link.
+
+// Limits of keeps, in bytes. Names of topics do not count.
+const (
+	MaxKeeps     = 2 << 10  // all keeps of one session together
+	MaxEdgeKeeps = 64 << 20 // all keeps of one edge together
+)
+
+// MaxUntil is the greatest Until, in Unix seconds: the end of the year 9999. A relay tells a later
+// time as 0, which means for ever.
+const MaxUntil = 253402300799
+
+// MaxReason bounds Close.Reason, in bytes. A close frame of a WebSocket has no room for more.
+const MaxReason = 123
+
+// Client tells that a session of an SDK exists. It takes the place of Session, and is idempotent as
+// Session is: a second Client of the same session on one link changes nothing.
+type Client struct {
+	ID        uint64 // counts from 1, together with Session.ID
+	Confirmed bool   // the session's connect is confirmed
+	Open      bool   // the edge names the user, and no token does
+	Until     int64  // Unix seconds; 0: for ever, or not Confirmed
+	User      string // empty if neither Confirmed nor Open is true
+	Keep      []byte // the session's keep; empty if not Confirmed
+}
+
+// Keep tells the keep of a membership. A Held has told the membership before. A membership for
+// which no Keep is sent has an empty keep.
+type Keep struct {
+	Session uint64
+	Topic   protocol.Topic
+	Keep    []byte // not empty
+}
+
+// Confirmed answers the connect that has Number, and finishes Number. From then on the session has
+// this user, this Until and this keep, and is bound to Channels. The edge passes Text on once.
+type Confirmed struct {
+	Number   uint64
+	Session  uint64
+	Until    int64 // Unix seconds; 0: for ever
+	User     string
+	Keep     []byte // the session's keep
+	Channels []Channel
+	Text     []byte
+}
+
+// Channel is a topic to which Confirmed binds a session.
+type Channel struct {
+	Topic uint64 // the topic's number on this link
+	Keep  []byte // the membership's keep
+}
+
+// Refreshed answers the refresh that has Number, and finishes Number. Until and Keep replace those
+// that the session has.
+type Refreshed struct {
+	Number  uint64
+	Session uint64
+	Until   int64  // Unix seconds; 0: for ever
+	Keep    []byte // the session's keep
+	Text    []byte
+}
+
+// Bound answers the subscribe that has Number, and finishes Number. The topic's publications that
+// follow on the link are for this session too, until Left or Unbound unbinds the session.
+type Bound struct {
+	Number  uint64
+	Session uint64
+	Topic   uint64
+	Keep    []byte // the membership's keep
+	Text    []byte
+}
+
+// Unbound unbinds a session from a topic, though the session did not ask for that. The edge passes
+// Text on.
+type Unbound struct {
+	Session uint64
+	Topic   uint64
+	Text    []byte
+}
+
+// Answered answers the Message that has Number, as Answer does. Number is then granted, and not
+// finished: what the Message says is yet to be published.
+type Answered Answer
+
+// Close has the edge close a session's WebSocket. The session's End follows, as after any close.
+type Close struct {
+	Session uint64
+	// Code is the code of the close frame, from 1000 to 4999. With 0 the edge gives the client 5 s
+	// to go, and then closes the connection without a close frame.
+	Code   uint16
+	Reason string // up to MaxReason bytes; not empty with a code
+}
+
+// Form is a way to write a publication for clients. Its values are on the wire: never renumber.
+type Form uint8
+
+const (
+	FormChat Form = 0 // the text of the chat's protocol
+	FormJSON Form = 1 // the JSON of the SDKs' protocol
+
+	// MaxForms is the number of forms, and bounds the texts of one publication.
+	MaxForms = 2
+)
+
+// Rendering is a publication in one form.
+type Rendering struct {
+	Form Form
+	Text []byte
+}
+
+// Forms is a Publication in the forms that its receivers need. A member of Topic gets the text of
+// its own form, and nothing if that form is not there. Only members of FormChat are left out by
+// Except.
+type Forms struct {
+	Topic    uint64
+	Position protocol.Position // as in Publication
+	ID       uint64            // as in Publication
+	Except   string
+	Texts    []Rendering // in ascending order of forms; at least one
+}
+
+// AheadForms is an Ahead in the forms that its receivers need. The members get texts as from Forms.
+type AheadForms struct {
+	Topic  uint64
+	ID     uint64
+	Except string
+	Texts  []Rendering // in ascending order of forms; at least one
+}
