@@ -201,7 +201,9 @@ func newMirror(cfg HubConfig) *mirror {
 }
 
 // begin begins a link without telling its relay the tables.
-func (m *mirror) begin() *Feed { return m.Begin(func(link.Session) {}, nil, func(link.Held) {}, nil) }
+func (m *mirror) begin() *Feed {
+	return m.Begin(func(link.Session) {}, func(link.Client) {}, func(link.Held) {}, func(link.Keep) {})
+}
 
 // LinkDown ends the link and begins the next one at once.
 func (m *mirror) LinkDown() {
