@@ -398,16 +398,18 @@ func (h *fakeFeed) Publication(f link.Publication)    { h.note("publication %d %
 func (h *fakeFeed) Ahead(f link.Ahead)                { h.note("ahead %d %s", f.Topic, f.Payload) }
 func (h *fakeFeed) Unbound(f link.Unbound)            { h.note("unbound %d %s", f.Session, f.Text) }
 func (h *fakeFeed) Close(f link.Close)                { h.note("close %d %d", f.Session, f.Code) }
-func (h *fakeFeed) Forms(f link.Forms)                { h.note("forms %d %s", f.Topic, f.Texts) }
-func (h *fakeFeed) AheadForms(f link.AheadForms)      { h.note("aheadforms %d %s", f.Topic, f.Texts) }
-func (h *fakeFeed) Gap(f link.Gap)                    { h.note("gap %d %d", f.Topic, f.Lost) }
-func (h *fakeFeed) BeginBatch()                       {}
-func (h *fakeFeed) EndBatch()                         {}
-func (h *fakeFeed) Cost(link.Cost)                    {}
-func (h *fakeFeed) BrokerBack()                       {}
-func (h *fakeFeed) Leaving()                          { h.side("%d leaving", h.n) }
-func (h *fakeFeed) Staying()                          { h.side("%d staying", h.n) }
-func (h *fakeFeed) Down()                             { h.note("down") }
+func (h *fakeFeed) Forms(f link.Forms)                { h.note("forms %d %s", f.Topic, f.Texts[0].Text) }
+func (h *fakeFeed) AheadForms(f link.AheadForms) {
+	h.note("aheadforms %d %s", f.Topic, f.Texts[0].Text)
+}
+func (h *fakeFeed) Gap(f link.Gap) { h.note("gap %d %d", f.Topic, f.Lost) }
+func (h *fakeFeed) BeginBatch()    {}
+func (h *fakeFeed) EndBatch()      {}
+func (h *fakeFeed) Cost(link.Cost) {}
+func (h *fakeFeed) BrokerBack()    {}
+func (h *fakeFeed) Leaving()       { h.side("%d leaving", h.n) }
+func (h *fakeFeed) Staying()       { h.side("%d staying", h.n) }
+func (h *fakeFeed) Down()          { h.note("down") }
 
 func (h *fakeFeed) Confirmed(f link.Confirmed, answer bool) error {
 	h.note("confirmed %d %s %v", f.Session, f.User, answer)
