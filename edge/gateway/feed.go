@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -182,7 +183,8 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // chat's protocol. It leaves out dead sessions and the sessions of the user p.Except.
 //
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
-// is dropped if the topic's position is the same or later: the members had it or are past it. A
+// is dropped if the topic's position is the same or later: the members had it or are past it. It is
+// also dropped if lacksLocked returns true. A
 // publication without a position is dropped during a move if Hub.passLocked says so. A publication
 // is also dropped if given.takePublished reports it as a repeat.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
@@ -193,6 +195,9 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.metrics.publications.Inc()
+	if !p.Position.IsZero() && f.lacksLocked(p.Topic, &r) {
+		return
+	}
 	t := f.advanceLocked(p.Topic, p.Position)
 	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p) {
 		return
@@ -243,7 +248,8 @@ func (f *Feed) Cost(c link.Cost) {
 }
 
 // Gap tells the members that speak the chat's protocol that messages were lost. It tells them nothing if the topic's position is
-// at the end of the loss or later: the members are past the loss then.
+// at the end of the loss or later: the members are past the loss then. It also tells them nothing if
+// lacksLocked returns true.
 func (f *Feed) Gap(g link.Gap) {
 	if name, lost, members := f.gap(g); members > 0 {
 		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
@@ -262,6 +268,10 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	if t == nil {
 		return "", 0, 0
 	}
+	r := chatOnly(g.Text)
+	if f.lacksLocked(g.Topic, &r) {
+		return "", 0, 0
+	}
 	lost, before := g.Lost, t.position
 	if f.advanceLocked(g.Topic, g.Position) == nil {
 		return "", 0, 0
@@ -271,7 +281,6 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	}
 	h.metrics.gaps.Inc()
 	h.metrics.lost.Add(float64(lost))
-	r := chatOnly(g.Text)
 	f.fanOutLocked(t, &r, "")
 	return t.name, lost, len(t.members)
 }
@@ -290,6 +299,22 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	}
 	f.hub.moveLocked(t, p)
 	return t
+}
+
+// lacksLocked reports whether the link is being left, and r has no text for a living member of the
+// topic. The relay of such a link does not know members that the newer link has bound. The topic may
+// not move past what such a member has yet to get, so the caller drops the frame. The newer link
+// brings it for all members. Hub.mu must be held.
+func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
+	t := f.numbers[number]
+	if f.hub.newest == f || t == nil {
+		return false
+	}
+	lacks := slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead && !r.has[m.session.form()] })
+	if lacks {
+		f.hub.metrics.dropped[dropForm].Inc()
+	}
+	return lacks
 }
 
 // fanOutLocked queues for each living member of t the text of its form, if r has it. It leaves out

@@ -18,10 +18,11 @@ const (
 	dropCrowded              // the message came from a user with too many sessions waiting
 	dropNoTopic              // the link frame named an unknown topic number
 	dropOverlap              // the publication had no position, and overlap was full
+	dropForm                 // a link that is left had no text for a member that a newer one bound
 	drops
 )
 
-var dropLabels = [drops]string{"repeated", "slow_reader", "client_gone", "ending", "closing", "no_room", "crowded", "no_topic", "overlap"}
+var dropLabels = [drops]string{"repeated", "slow_reader", "client_gone", "ending", "closing", "no_room", "crowded", "no_topic", "overlap", "form"}
 
 // refusal is the reason why a connect was refused. It is a metric label.
 type refusal uint8

@@ -440,6 +440,43 @@ func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	wantTexts(t, sdk, "json a", "json a")
 }
 
+// TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome: the new relay has bound a member that the old
+// one does not know. What the old link brings for the chat alone must not take the place of what the
+// new link brings for both. The same holds for a gap.
+func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
+	h := newMirror(HubConfig{})
+	chat := openAll(h, &fakeUpstream{}, "1")[0]
+	number := numberOf("all")
+	h.Topic(link.TopicNumber{ID: number, Topic: "all", Position: pos(1, 1)})
+	old := h.Feed
+	old.Leaving()
+	h.Feed = h.begin()
+	bring := func(f *Feed, offset uint64, forms bool) {
+		frame := bothForms("all", fmt.Sprint(offset))
+		if frame.Position = pos(1, offset); forms {
+			f.Forms(frame)
+			return
+		}
+		f.Publication(link.Publication{Topic: number, Position: frame.Position, Payload: frame.Texts[0].Text})
+	}
+	bring(old, 2, false)
+	wantTexts(t, chat, "chat 2")
+	sdk := sdkMember(t, h, "2", "all")
+	bring(old, 3, false)
+	old.Gap(link.Gap{Topic: number, Position: pos(1, 4), Lost: 1, Text: []byte("lost")})
+	wantTexts(t, chat)
+	for offset := range uint64(3) {
+		bring(h.Feed, offset+2, true) // 2 is repeated
+	}
+	bring(old, 5, true) // the old relay knows of one by now
+	bring(h.Feed, 5, true)
+	wantTexts(t, chat, "chat 3", "chat 4", "chat 5")
+	wantTexts(t, sdk, "json 3", "json 4", "json 5")
+	h.End(sdk, &fakeUpstream{}) // nobody lacks anything
+	bring(old, 6, false)
+	wantTexts(t, chat, "chat 6")
+}
+
 func TestFanOutOfTwoFormsAllocatesNothingPerDelivery(t *testing.T) {
 	h := newMirror(HubConfig{})
 	sessions := openAll(h, &fakeUpstream{}, slices.Repeat([]string{"1"}, 50)...)

@@ -18,7 +18,7 @@ const shares = 16
 // boots, and grow by 1.
 //
 // The Log is bounded by size bytes in all, and each owner's share by a sixteenth of that. An owner
-// is a user with all its sessions. A message needs room both in the Log and in its owner's share.
+// is a user with all its sessions, or all guests together. A message needs room both in the Log and in its owner's share.
 // If the Log is empty, it has room for one message of any size, and so has an empty share. Ends of
 // sessions need no room: a session has at most one. When there is no room, Append refuses and
 // changes nothing.

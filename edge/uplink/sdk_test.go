@@ -139,9 +139,24 @@ func TestClientsAreToldAsSessionsAre(t *testing.T) {
 	if l.allTold(3) || !l.allTold(4) {
 		t.Error("a Client does not count as heard")
 	}
+	for id := range uint64(3000) {
+		s.OpenClient(link.Client{ID: id + 5, Open: true, User: "somebody with a name that takes some room"})
+	}
+	if l.allTold(4) {
+		t.Error("a Client that is not sent yet does not count")
+	}
+	sent := 4
+	for batch := l.Fill(nil); len(batch) > 0; batch = l.Fill(nil) {
+		for ; len(batch) > 0; sent++ {
+			_, _, batch, _ = link.Next(batch)
+		}
+		if int(l.told) != sent {
+			t.Fatalf("%d Clients are sent, %d counted", sent, l.told)
+		}
+	}
 	old := l
 	l = NewLink(s, link.FeatureSDK, func() {})
-	enrolled(t, s, link.Client{ID: 5})
+	enrolled(t, s, link.Client{ID: 4000})
 	if got := kinds(t, old); len(got) != 0 {
 		t.Errorf("the old link sends %q", got)
 	}
