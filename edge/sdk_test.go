@@ -78,8 +78,8 @@ func (l *linked) client(t *testing.T, message string) (c io.ReadWriteCloser, sta
 }
 
 // TestP9_NoRelayHearsOfASDKThatItCannotKnow lets links with and without the feature begin and end
-// while clients connect, speak and go. On a link without the feature nothing of them may be sent. On
-// the others, what a session says and its end must follow its Client.
+// while clients connect, speak and go. On a link without the feature nothing of them may be sent.
+// On the others, what a session says and its end must follow its Client.
 func TestP9_NoRelayHearsOfASDKThatItCannotKnow(t *testing.T) {
 	l := newLinked(t)
 	stop := make(chan struct{})

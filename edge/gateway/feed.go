@@ -53,8 +53,8 @@ func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 }
 
 // Begin starts a link. It calls tellSession for every session of the chat and tellClient for every
-// session of an SDK, and then tellMembers for the members of every topic. Last it calls tellKeep for
-// every membership that has a keep. Dead sessions are included. It holds the Hub's lock, so the
+// session of an SDK, and then tellMembers for the members of every topic. Last it calls tellKeep
+// for every membership that has a keep. Dead sessions are included. It holds the Hub's lock, so the
 // functions must only append to a buffer. A session that is being opened may be told both here and
 // by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
 // tellClient and tellKeep may be nil while no session is enrolled: see Upstream.Enrol.
@@ -247,9 +247,9 @@ func (f *Feed) Cost(c link.Cost) {
 	}
 }
 
-// Gap tells the members that speak the chat's protocol that messages were lost. It tells them nothing if the topic's position is
-// at the end of the loss or later: the members are past the loss then. It also tells them nothing if
-// lacksLocked returns true.
+// Gap tells the members that speak the chat's protocol that messages were lost. It tells them
+// nothing if the topic's position is at the end of the loss or later: the members are past the loss
+// then. It also tells them nothing if lacksLocked returns true.
 func (f *Feed) Gap(g link.Gap) {
 	if name, lost, members := f.gap(g); members > 0 {
 		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
@@ -302,9 +302,9 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 }
 
 // lacksLocked reports whether the link is being left, and r has no text for a living member of the
-// topic. The relay of such a link does not know members that the newer link has bound. The topic may
-// not move past what such a member has yet to get, so the caller drops the frame. The newer link
-// brings it for all members. Hub.mu must be held.
+// topic. The relay of such a link does not know members that the newer link has bound. The topic
+// may not move past what such a member has yet to get, so the caller drops the frame. The newer
+// link brings it for all members. Hub.mu must be held.
 func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
 	t := f.numbers[number]
 	if f.hub.newest == f || t == nil {
@@ -318,8 +318,8 @@ func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
 }
 
 // fanOutLocked queues for each living member of t the text of its form, if r has it. It leaves out
-// the sessions of FormChat of the user that the parameter except names; "" names no user. All queues
-// share one frame for each form. h.mu must be held.
+// the sessions of FormChat of the user that the parameter except names; "" names no user. All
+// queues share one frame for each form. h.mu must be held.
 func (h *Hub) fanOutLocked(t *topic, r *renderings, except string) {
 	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int

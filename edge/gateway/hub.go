@@ -146,8 +146,8 @@ func (h *Hub) End(s *Session, up Upstream) {
 }
 
 // die makes s dead. It forgets s if no relay was told of s and unacknowledged is false. So it also
-// forgets a guest that is not in the tables. It reads s.told and removes s from the tables under one lock, so no link can begin in between and tell of
-// s.
+// forgets a guest that is not in the tables. It reads s.told and removes s from the tables under
+// one lock, so no link can begin in between and tell of s.
 func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

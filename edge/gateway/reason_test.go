@@ -20,8 +20,8 @@ func TestEveryReasonHasALabelAndItsCode(t *testing.T) {
 	}
 }
 
-// TestEveryReasonHasACodeForSDKs: an SDK would take an empty text, or one that is JSON, for something
-// else. Whoever is to come back gets a code below 3500.
+// TestEveryReasonHasACodeForSDKs: an SDK would take an empty text, or one that is JSON, for
+// something else. Whoever is to come back gets a code below 3500.
 func TestEveryReasonHasACodeForSDKs(t *testing.T) {
 	for r := reasonNone + 1; r < reasons; r++ {
 		row := reasonTable[r]

@@ -89,7 +89,8 @@ func (k *sdk) keepLocked(slot int) []byte {
 	return k.keeps[slot]
 }
 
-// setKeepLocked gives the membership in the given slot its keep, which it copies. h.mu must be held.
+// setKeepLocked gives the membership in the given slot its keep, which it copies. h.mu must be
+// held.
 func (h *Hub) setKeepLocked(s *Session, slot int, keep []byte) {
 	k, id, t := s.sdk, s.info.ID, s.memberships[slot].topic.name
 	old := k.keepLocked(slot)

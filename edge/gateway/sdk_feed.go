@@ -27,12 +27,12 @@ func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 }
 
 // Confirmed makes a guest a session of the user that the relay names, and binds the session to its
-// topics. From then on the session counts for its user, is pinged, and is read on. If answer is set,
-// Confirmed also queues n.Text for the client. If the user has too many sessions, the session is
-// closed.
+// topics. From then on the session counts for its user, is pinged, and is read on. If answer is
+// set, Confirmed also queues n.Text for the client. If the user has too many sessions, the session
+// is closed.
 //
-// The error, if any, ends the link: the relay has confirmed the session before, or its keeps are too
-// many.
+// The error, if any, ends the link: the relay has confirmed the session before, or its keeps are
+// too many.
 func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	h := f.hub
 	h.mu.Lock()
@@ -130,7 +130,8 @@ func (f *Feed) Bound(n link.Bound, answer bool) error {
 	return nil
 }
 
-// Unbound unbinds a session from a topic and tells the client, though the client did not ask for it.
+// Unbound unbinds a session from a topic and tells the client, though the client did not ask for
+// it.
 func (f *Feed) Unbound(n link.Unbound) {
 	f.Left(link.Left{Session: n.Session, Topic: n.Topic, Text: n.Text}, true)
 }

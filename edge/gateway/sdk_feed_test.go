@@ -131,7 +131,8 @@ func TestConfirmedMakesAMember(t *testing.T) {
 	}
 }
 
-// TestAnAnswerToAnSDKIsPassedOnOnce: the effect does not depend on whether the text is still wanted.
+// TestAnAnswerToAnSDKIsPassedOnOnce: the effect does not depend on whether the text is still
+// wanted.
 func TestAnAnswerToAnSDKIsPassedOnOnce(t *testing.T) {
 	for _, answer := range []bool{false, true} {
 		h := newMirror(HubConfig{})
@@ -246,7 +247,7 @@ func TestKeepsAreBounded(t *testing.T) {
 	if got := tablesOf(h.Hub).digest(); got != before {
 		t.Error("what is beyond a bound has an effect")
 	}
-	ok(h.Bound(link.Bound{Session: id, Topic: number, Keep: keep(1)}, true)) // it takes the other's place
+	ok(h.Bound(link.Bound{Session: id, Topic: number, Keep: keep(1)}, true)) // in its place
 	ok(h.Refreshed(link.Refreshed{Session: id, Keep: keep(link.MaxKeeps - 1)}, true))
 	h.Unbound(link.Unbound{Session: id, Topic: number})
 	ok(h.Refreshed(link.Refreshed{Session: id, Keep: keep(link.MaxKeeps)}, true))
@@ -422,8 +423,8 @@ func TestFormsAreDeliveredOnceAndInOrder(t *testing.T) {
 	wantTexts(t, sdk, want...)
 }
 
-// TestP2_BareFormsComeOnceDuringAMove: two links bring what has no position. By its chat's text it is
-// known again, also where one link brings it as a Publication.
+// TestP2_BareFormsComeOnceDuringAMove: two links bring what has no position. By its chat's text it
+// is known again, also where one link brings it as a Publication.
 func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat, sdk := openAll(h, &fakeUpstream{}, "1")[0], sdkMember(t, h, "2", "all")
@@ -441,8 +442,8 @@ func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 }
 
 // TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome: the new relay has bound a member that the old
-// one does not know. What the old link brings for the chat alone must not take the place of what the
-// new link brings for both. The same holds for a gap.
+// one does not know. What the old link brings for the chat alone must not take the place of what
+// the new link brings for both. The same holds for a gap.
 func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1")[0]
@@ -465,6 +466,9 @@ func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	bring(old, 3, false)
 	old.Gap(link.Gap{Topic: number, Position: pos(1, 4), Lost: 1, Text: []byte("lost")})
 	wantTexts(t, chat)
+	// What has no position may never come by the new link.
+	old.Publication(link.Publication{Topic: number, Payload: []byte("bare")})
+	wantTexts(t, chat, "bare")
 	for offset := range uint64(3) {
 		bring(h.Feed, offset+2, true) // 2 is repeated
 	}

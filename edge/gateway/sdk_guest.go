@@ -17,9 +17,9 @@ const (
 // guests returns how many guests there may be.
 func (cfg *Config) guests() int { return max(cfg.MaxSessions/guestShare, 1) }
 
-// enterGuest gives s an id and counts s among the guests. It returns false, and the reason, if there
-// are limit sessions or most guests already. s does not enter the tables yet, and no relay hears of
-// it.
+// enterGuest gives s an id and counts s among the guests. It returns false, and the reason, if
+// there are limit sessions or most guests already. s does not enter the tables yet, and no relay
+// hears of it.
 func (h *Hub) enterGuest(s *Session, limit, most int) (why refusal, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -45,6 +45,15 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 			t.Errorf("%s: %v %+v", path, err, res)
 		}
 	}
+	// So do sessions that have ended, while their socket is open.
+	g = startSDK(t, nil, func(c *Config) { c.MaxSessions = 3 })
+	for range 3 {
+		g.server.enter()
+		defer g.server.leave()
+	}
+	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 {
+		t.Errorf("%d while three sockets are open", res.StatusCode)
+	}
 	// Dead sessions that a relay does not forget leave no place either, neither for a guest nor for
 	// a guest's first line.
 	h := NewHub(HubConfig{})
@@ -65,7 +74,8 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 	}
 }
 
-// TestAGuestThatSaysNothingIsClosedAsStale checks that 10 s pass, and that nothing is told upstream.
+// TestAGuestThatSaysNothingIsClosedAsStale checks that 10 s pass, and that nothing is told
+// upstream.
 func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 	up := silentRelay()
 	up.client = func(c link.Client) { t.Errorf("told %+v", c) }
@@ -148,8 +158,8 @@ func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	}
 }
 
-// TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed: neither the lines of the same message, nor
-// a further message. Then they follow in order.
+// TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed: neither the lines of the same message,
+// nor a further message. Then they follow in order.
 func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	g := startSDK(t, silentRelay(), nil)
 	c := g.raw(protocol.SDKPath, textOf("connect 1", "a", "b")+textOf("c"))

@@ -33,8 +33,8 @@ func (c *conn) forwardLines(message []byte) error {
 	return nil
 }
 
-// takeLine takes a pong, or gives another line to the upstream. What comes while the session ends is
-// dropped without being looked at.
+// takeLine takes a pong, or gives another line to the upstream. What comes while the session ends
+// is dropped without being looked at.
 func (c *conn) takeLine(line []byte) error {
 	s, v := c.session, c.server
 	switch accepts := Reason(s.reason.Load()).accepts(); {

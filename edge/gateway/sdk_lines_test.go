@@ -37,8 +37,8 @@ func FuzzLines(f *testing.F) {
 	})
 }
 
-// TestAMessageIsTakenLineByLine sends a message behind a connect. An answer that is no line ends the
-// session with 3501; the lines before it are carried out.
+// TestAMessageIsTakenLineByLine sends a message behind a connect. An answer that is no line ends
+// the session with 3501; the lines before it are carried out.
 func TestAMessageIsTakenLineByLine(t *testing.T) {
 	for _, test := range []struct {
 		name, message string
@@ -132,8 +132,8 @@ func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
 	})
 }
 
-// TestALineWithoutRoomEndsTheSession: an SDK has no answer to a line that was not taken. So it has to
-// come back. The lines behind are not carried out.
+// TestALineWithoutRoomEndsTheSession: an SDK has no answer to a line that was not taken. So it has
+// to come back. The lines behind are not carried out.
 func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	up := &fakeUpstream{}
 	up.waitRoom = func(ctx context.Context, _ uint64, _ int) bool {
@@ -187,8 +187,8 @@ func TestSessionsThatCrowdAreClosed(t *testing.T) {
 	})
 }
 
-// TestAMillionEmptyObjectsCostTheirUserOnly: an object with a space in it is a line, which counts in
-// the user's rate and in the log.
+// TestAMillionEmptyObjectsCostTheirUserOnly: an object with a space in it is a line, which counts
+// in the user's rate and in the log.
 func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 	const burst = 1000
 	inBubble(t, nil, func(c *Config) { c.Rate, c.MaxMessage = 100, 1<<20 }, func(t *testing.T, b *bubbled) {

@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// sdkPing is the time between two pings of an SDK's session. SDKs learn of it when they connect.
-	// One of them takes nothing but these pings for a sign of life. So they come whatever else is
-	// sent. The first comes after a random time, from half of sdkPing on.
+	// sdkPing is the time between two pings of an SDK's session. SDKs learn of it when they
+	// connect. One of them takes nothing but these pings for a sign of life. So they come whatever
+	// else is sent. The first comes after a random time, from half of sdkPing on.
 	sdkPing = 25 * time.Second
 	// sdkPongWait is how long an SDK may take to answer a ping.
 	sdkPongWait = 8 * time.Second
@@ -59,9 +59,10 @@ func (c *conn) excuse() {
 	}
 }
 
-// checkSDK does for a session of an SDK what Server.check does for pings of the chat. It ends a guest
-// that has not sent its first line in time, or whose connect was not confirmed in time. A client
-// that has not answered a ping in time is ended too. It returns false if it ends the session.
+// checkSDK does for a session of an SDK what Server.check does for pings of the chat. It ends a
+// guest that has not sent its first line in time, or whose connect was not confirmed in time. A
+// client that has not answered a ping in time is ended too. It returns false if it ends the
+// session.
 func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	s, k := c.session, c.session.sdk
 	ping := time.Duration(k.ping.Load())

@@ -228,8 +228,21 @@ func TestTimeNotLivedThroughIsNoLackOfAPong(t *testing.T) {
 	guest.wantCode(3502)
 }
 
-// TestAClientThatIsNotReadIsNotJudgedByItsPong: the edge does not read a session whose user is above
-// its rate.
+// TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain: its pong may have waited in the socket.
+func TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain(t *testing.T) {
+	inBubble(t, nil, func(c *Config) { c.Rate = 1 }, func(t *testing.T, b *bubbled) {
+		b.confirmed("1")
+		c := b.only().conn.Load()
+		for c.pace(1) == pacedOn && c.pinged.Load() == 0 {
+		}
+		if got := time.Duration(c.pinged.Load()); got != b.server.now() {
+			t.Errorf("it began %v ago", b.server.now()-got)
+		}
+	})
+}
+
+// TestAClientThatIsNotReadIsNotJudgedByItsPong: the edge does not read a session whose user is
+// above its rate.
 func TestAClientThatIsNotReadIsNotJudgedByItsPong(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 0.1 }, func(t *testing.T, b *bubbled) {
 		c := b.confirmed("1")

@@ -188,3 +188,26 @@ func TestADrainClosesSDKsWith3001(t *testing.T) {
 		t.Errorf("%d while draining, %v guests", res.StatusCode, g.metric("guests", ""))
 	}
 }
+
+// TestADrainThatBeginsDuringAnUpgradeRefusesIt: the drain has looked for sessions before the guest
+// is among them.
+func TestADrainThatBeginsDuringAnUpgradeRefusesIt(t *testing.T) {
+	up := silentRelay()
+	var g *gateway
+	drained := make(chan error, 1)
+	up.linked = func() (now, ever bool) { // called when the request counts, before there is a guest
+		go func() { drained <- g.server.Drain(context.Background(), 0, 0) }()
+		time.Sleep(20 * time.Millisecond)
+		return true, true
+	}
+	g = startSDK(t, up, nil)
+	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 {
+		t.Errorf("%d, want 503", res.StatusCode)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	if n := len(g.hub.living()); n != 0 || g.metric("guests", "") != 0 {
+		t.Errorf("%d sessions live", n)
+	}
+}

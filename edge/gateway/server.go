@@ -18,8 +18,8 @@ import (
 
 var _ http.Handler = (*Server)(nil)
 
-// Server accepts client WebSockets at /chat/… and at protocol.SDKPath. It gives what clients send to its Upstream, and
-// writes what its Hub queues for them.
+// Server accepts client WebSockets at /chat/… and at protocol.SDKPath. It gives what clients send
+// to its Upstream, and writes what its Hub queues for them.
 //
 // A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
 // that the poller cannot watch keeps its reader. All sessions share the poller and the writers. If
@@ -205,8 +205,8 @@ type Upstream interface {
 	KnowsSDK() bool
 	// Enrol is called for a guest before Hub.introduce. If it returns nil, the relay of the link
 	// knows sessions of SDKs. Until End or Forget of this session there is no link to a relay that
-	// does not. Otherwise Enrol returns a channel, which is closed when there is a link to try again
-	// with.
+	// does not. Otherwise Enrol returns a channel, which is closed when there is a link to try
+	// again with.
 	Enrol(link.Client) (again <-chan struct{})
 	// OpenClient does for a session of an SDK what Open does for one of the chat.
 	OpenClient(link.Client) (told bool)

@@ -21,7 +21,7 @@ type Session struct {
 	pacing atomic.Pointer[chan struct{}]
 	conn   atomic.Pointer[conn] // nil before the upgrade, after the end, and without a Server
 	sdk    *sdk                 // nil: the client speaks the chat's protocol
-	users  *users               // nil: this session is not counted; users.enter alone sets the field
+	users  *users               // nil: not counted; users.enter alone sets it
 
 	// The following fields are guarded by Hub.mu.
 	memberships []membership

@@ -20,8 +20,8 @@ import (
 const longestStay = 100 * 365 * 24 * time.Hour
 
 // ServeHTTP answers a request for a chat endpoint or for protocol.SDKPath. For an admitted client
-// it opens a session. At a chat endpoint it then waits until the relay has answered with Opened, for
-// openWait at most, before it answers the upgrade. Without a link it does not wait.
+// it opens a session. At a chat endpoint it then waits until the relay has answered with Opened,
+// for openWait at most, before it answers the upgrade. Without a link it does not wait.
 func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch err := httpguard.CheckUpgrade(r); err {
 	case nil:

@@ -94,8 +94,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.bound = 0 }
 
-// refusals are the candidates that refused this edge, or that the edge refused, by URL, each with the time until which a
-// search leaves it out.
+// refusals are the candidates that refused this edge, or that the edge refused, by URL, each with
+// the time until which a search leaves it out.
 type refusals map[string]refusal
 
 type refusal struct {

@@ -31,8 +31,8 @@ type Link struct {
 // features has the features in force. wake must not block. Any goroutine may call wake at any time
 // from now on.
 //
-// If the link has not FeatureSDK, but the edge has sessions of SDKs, NewLink returns nil and changes
-// nothing.
+// If the link has not FeatureSDK, but the edge has sessions of SDKs, NewLink returns nil and
+// changes nothing.
 //
 // Before the tables are read, the new link begins to queue new sessions. So a session that is added
 // meanwhile is told at least once, and may be told twice. From then on the link that was in use

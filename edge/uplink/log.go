@@ -18,10 +18,10 @@ const shares = 16
 // boots, and grow by 1.
 //
 // The Log is bounded by size bytes in all, and each owner's share by a sixteenth of that. An owner
-// is a user with all its sessions, or all guests together. A message needs room both in the Log and in its owner's share.
-// If the Log is empty, it has room for one message of any size, and so has an empty share. Ends of
-// sessions need no room: a session has at most one. When there is no room, Append refuses and
-// changes nothing.
+// is a user with all its sessions, or all guests together. A message needs room both in the Log and
+// in its owner's share. If the Log is empty, it has room for one message of any size, and so has an
+// empty share. Ends of sessions need no room: a session has at most one. When there is no room,
+// Append refuses and changes nothing.
 //
 // A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
 type Log struct {

@@ -13,8 +13,8 @@ import (
 var errNoSDK = errors.New("the relay does not know sessions of SDKs, and this edge has some: " +
 	"update the relay, or restart this edge with EDGE_RELAY_URLS of relays that do")
 
-// take makes l the newest link. It returns false, and does nothing, if the edge has sessions of SDKs
-// that the relay of l could not be told of.
+// take makes l the newest link. It returns false, and does nothing, if the edge has sessions of
+// SDKs that the relay of l could not be told of.
 func (s *Links) take(l *Link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,8 +46,8 @@ func (s *Links) KnowsSDK() bool {
 
 // Enrol is called for a session of an SDK before it enters the Handler's tables. If the newest link
 // has FeatureSDK, Enrol returns nil. From then on until the session's end is finished, or until
-// Forget, there is no link without FeatureSDK. Otherwise Enrol returns a channel that is closed when
-// there is another such link.
+// Forget, there is no link without FeatureSDK. Otherwise Enrol returns a channel that is closed
+// when there is another such link.
 //
 // Until its user is known, the session uses the share of the log that all such sessions have
 // together. So guests, whoever sends them, take no more of the log than one user may.

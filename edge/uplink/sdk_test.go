@@ -315,9 +315,9 @@ func TestMoveLeavesASessionWithMessagesAlone(t *testing.T) {
 	}
 }
 
-// TestARelayWithoutTheFeatureIsLeftAlone has an edge with a session of an SDK lose its relay. It must
-// not link to a relay without the feature, though no other is there. When one with the feature is
-// there again, it links to that one at once.
+// TestARelayWithoutTheFeatureIsLeftAlone has an edge with a session of an SDK lose its relay. It
+// must not link to a relay without the feature, though no other is there. When one with the feature
+// is there again, it links to that one at once.
 func TestARelayWithoutTheFeatureIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network
