@@ -201,7 +201,7 @@ func (e *Edge) public(w http.ResponseWriter, r *http.Request) {
 	}
 	read := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch {
-	case strings.HasPrefix(r.URL.Path, "/chat/"):
+	case strings.HasPrefix(r.URL.Path, "/chat/") || r.URL.Path == protocol.SDKPath:
 		e.gateway.ServeHTTP(w, r)
 	case r.URL.Path == "/livez" && read:
 		httpguard.ServeWord(w, http.StatusOK, "live")

@@ -12,6 +12,8 @@ type handler struct{ *gateway.Hub }
 
 var _ uplink.Handler = handler{}
 
-func (h handler) Begin(session func(link.Session), held func(link.Held)) uplink.Feed {
-	return h.Hub.Begin(session, held)
+func (h handler) Begin(
+	session func(link.Session), client func(link.Client), held func(link.Held), keep func(link.Keep),
+) uplink.Feed {
+	return h.Hub.Begin(session, client, held, keep)
 }

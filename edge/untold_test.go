@@ -72,7 +72,7 @@ func wantTables(t *testing.T, m mirrored, all, dead int) {
 func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	m := newMirrored()
 	early := m.open()
-	first := uplink.NewLink(m.links, func() {})
+	first := uplink.NewLink(m.links, link.FeatureSDK, func() {})
 	m.open() // session 2, which begins under the first link and stays
 	first.Down()
 	for range 100 {
@@ -87,7 +87,7 @@ func TestP8_WhoComesAndGoesWithoutALinkLeavesNothing(t *testing.T) {
 	stays := m.open() // session 104
 	wantTables(t, m, 4, 2)
 
-	second := uplink.NewLink(m.links, func() {})
+	second := uplink.NewLink(m.links, link.FeatureSDK, func() {})
 	defer second.Down()
 	got := said(t, second)
 	for _, want := range []string{"+1", "-1", "+2", "+103", "103a", "-103", "+104"} {
@@ -133,7 +133,7 @@ func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 			over = true // the loop ends after one more link
 		default:
 		}
-		l := uplink.NewLink(m.links, func() {})
+		l := uplink.NewLink(m.links, link.FeatureSDK, func() {})
 		for _, s := range said(t, l) {
 			if s[0] == '+' {
 				told[s[1:]] = true
@@ -141,7 +141,7 @@ func TestP9_NoLinkIsToldOfASessionWithoutItsEnd(t *testing.T) {
 		}
 		l.Down()
 	}
-	l := uplink.NewLink(m.links, func() {})
+	l := uplink.NewLink(m.links, link.FeatureSDK, func() {})
 	defer l.Down()
 	last := map[string]int{}
 	// No end was acknowledged, so the log still has all ends.

@@ -3,7 +3,7 @@ package edge
 // Docs implements config.Documented. It says what each variable of an edge is for.
 func (*Config) Docs() map[string]string {
 	return map[string]string{
-		"EDGE_ADDR": `public address: the chat endpoints, /livez and /readyz`,
+		"EDGE_ADDR": `public address: the chat endpoints, /connection/websocket, /livez and /readyz`,
 		"EDGE_ADMIN_ADDR": `private address: /livez and /readyz with detail, /metrics, and /debug/
 			for callers on loopback`,
 		"EDGE_RELAY_URLS": `relays to choose from, with commas between them: ws://host:9000,
@@ -30,11 +30,13 @@ func (*Config) Docs() map[string]string {
 			Patterns with commas between them: chat.example.com, *.example.com,
 			https://chat.example.com. null: pages without a host, such as files`,
 
-		"EDGE_PING": `silence after which a client is pinged. After 10s more of silence it is closed
-			with 4004`,
+		"EDGE_PING": `silence after which a client of the chat is pinged. After 10s more of silence
+			it is closed with 4004. It does not concern the clients of SDKs, which are pinged every
+			25s`,
 		"EDGE_MAX_MESSAGE": `payload of one message of a client`,
 		"EDGE_MAX_SESSIONS": `sessions at once, as far as there are open files for them. More are
-			answered 503 with Retry-After`,
+			answered 503 with Retry-After. A sixteenth of them may be clients of SDKs that have not
+			said yet who they are`,
 		"EDGE_RATE": `messages a second of one user, with all its sessions at this edge. A message
 			counts once for each KiB that it begins. A burst may have ten times as many, and a
 			quarter of EDGE_QUEUE in bytes. Above the rate the user's sessions are read more slowly.
@@ -43,15 +45,16 @@ func (*Config) Docs() map[string]string {
 			a group or to all. Messages that fewer than 64 receive cost none. 0: no deliveries
 			count`,
 		"EDGE_QUEUE": `outgoing queue of one session. When it is full the session is closed with
-			4000`,
+			4000, or with 3008 if it is one of an SDK`,
 		"EDGE_LOG": `accepted messages that the relay has not acknowledged. One user has at most a
 			sixteenth of it`,
 		"EDGE_DRAIN": `time within which the edge stops when it is told to. No client is closed in
 			its first sixth, at most 5s, so that balancers notice. Its last quarter, at most 2s, is
 			kept for the relay's acknowledgements`,
 
-		"EDGE_USER_SESSIONS": `sessions of one user at once. More are answered 429 with Retry-After.
-			One user is one token's, or under EDGE_AUTH=open one name`,
+		"EDGE_USER_SESSIONS": `sessions of one user at once. More are answered 429 with Retry-After,
+			and those of SDKs closed with 3504. One user is one token's, or under EDGE_AUTH=open one
+			name`,
 		"EDGE_UNFINISHED": `memory of clients' messages that are begun and not finished. One user has
 			at most a sixteenth of it. When it is full, the session that has waited longest is
 			closed with 1008`,

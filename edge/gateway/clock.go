@@ -100,10 +100,22 @@ func (v *Server) wallSince(wall time.Time) time.Duration {
 // also measures the time of a suspension. If the wall clock is set back, the end by the monotonic
 // clock still holds.
 func (v *Server) expires(c *conn) time.Duration {
-	if c.expires == 0 {
+	expires := time.Duration(c.expires.Load())
+	if expires == 0 {
 		return 0
 	}
-	return max(min(c.expires, c.expiresByWall-time.Duration(v.wallGain.Load())), 1)
+	return max(min(expires, time.Duration(c.expiresByWall.Load()-v.wallGain.Load())), 1)
+}
+
+// setEnd sets when a session ends. The zero time means never.
+func (v *Server) setEnd(c *conn, until time.Time) {
+	if until.IsZero() {
+		c.expires.Store(0)
+		return
+	}
+	wall := time.Now()
+	c.expiresByWall.Store(int64(v.wallSince(until)))
+	c.expires.Store(int64(max(wall.Sub(v.start)+min(until.Sub(wall), longestStay), 1)))
 }
 
 // startMessageTimer records that the reader waits for the remainder of a message or of a control
@@ -134,7 +146,7 @@ func (v *Server) messageDue(c *conn) time.Duration {
 
 // check ends a session whose token expired, whose message was not finished in time, or whose client
 // gave no sign of life after a ping. It pings a silent client, and sends a deferred pong that is
-// due. It returns false if it ends the session.
+// due. For pings of SDKs it calls checkSDK. It returns false if it ends the session.
 func (v *Server) check(c *conn, now time.Duration) bool {
 	if expires := v.expires(c); expires != 0 && now >= expires {
 		c.session.close(ReasonExpired, closeWait)
@@ -145,6 +157,9 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 		return false
 	}
 	c.sendDeferred(now)
+	if c.session.sdk != nil {
+		return v.checkSDK(c, now)
+	}
 	if v.cfg.Ping <= 0 {
 		return true
 	}
@@ -175,7 +190,10 @@ func (v *Server) check(c *conn, now time.Duration) bool {
 // since the ping. A client that answered at once is due for its next ping then.
 func (v *Server) arm(c *conn, now time.Duration) {
 	var due time.Duration
-	if v.cfg.Ping > 0 {
+	switch {
+	case c.session.sdk != nil:
+		due = v.sdkDue(c)
+	case v.cfg.Ping > 0:
 		due = v.lastSeen(c) + v.cfg.Ping
 		if pinged := time.Duration(c.pinged.Load()); pinged != 0 {
 			due = pinged + pongWait
@@ -190,8 +208,10 @@ func (v *Server) arm(c *conn, now time.Duration) {
 	if due != 0 {
 		v.clock.set(c.session, due)
 	}
-	// The reader may have hastened the timer just before set moved it, so the reader's deadlines
-	// are set last.
+	// The timer may have been hastened just before set moved it, so these deadlines are set last.
+	if expires := v.expires(c); expires != 0 {
+		v.clock.hasten(c.session, expires)
+	}
 	if due := v.messageDue(c); due != 0 {
 		v.clock.hasten(c.session, due)
 	}

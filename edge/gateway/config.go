@@ -13,10 +13,11 @@ type Config struct {
 	// MaxMessage is the largest size of a client's message, in bytes. A larger message ends the
 	// session with 1009.
 	MaxMessage int
-	// MaxSessions bounds the sessions, dead ones included. A connect beyond it is answered 503.
+	// MaxSessions bounds the sessions, dead ones and guests included. A connect beyond it is
+	// answered 503. Guests have a bound of their own: see guestShare.
 	MaxSessions int
-	// PerUser bounds the sessions of one user. A connect beyond it is answered 429. 0 means no
-	// bound.
+	// PerUser bounds the sessions of one user. A connect beyond it is answered 429. A session of an
+	// SDK beyond it is closed with 3504 when the relay has confirmed it. 0 means no bound.
 	PerUser int
 	// Unfinished is the memory, in bytes, for messages that were begun and not finished. One user's
 	// share is a sixteenth of it. If the memory or a share is exceeded, sessions are closed with
@@ -32,8 +33,8 @@ type Config struct {
 	// Queue bounds the bytes that are queued for one session and not yet written. A message that
 	// does not fit ends the session with 4000. An empty queue takes one message of any size.
 	Queue int
-	// Ping is the silence after which a client is pinged; 0 means never. If the silence lasts 10 s
-	// more, the session is closed with 4004.
+	// Ping is the silence after which a client of the chat is pinged; 0 means never. If the silence
+	// lasts 10 s more, the session is closed with 4004. SDKs are pinged every sdkPing.
 	Ping      time.Duration
 	Origins   []string // foreign origins that may connect, see CheckOriginPattern
 	Auth      Auth     // who may connect, and as which user

@@ -21,13 +21,14 @@ type conn struct {
 	// received byte are signs of life. While the session waits for its user's allowance, it is not
 	// read, and each check counts as a sign of life.
 	seen          atomic.Int64
-	expires       time.Duration // the token's end by Server.now; 0: never
-	expiresByWall time.Duration // the token's end by Server.wallSince
+	expires       atomic.Int64 // the session's end by Server.now; 0: never
+	expiresByWall atomic.Int64 // the session's end by Server.wallSince
 	// awaitedSince is the time, by Server.now, at which the reader began to wait for the remainder
 	// of a message or of a control frame. It is 0 if no remainder is awaited.
 	awaitedSince atomic.Int64
 	// pinged is the time of the last ping, by Server.now. It is 0 if there was no ping, or if
-	// Server.check has seen a sign of life or a resume after the ping.
+	// Server.check has seen a sign of life or a resume after the ping. Server.checkSDK uses it in
+	// another way.
 	pinged atomic.Int64
 
 	deferred atomic.Pointer[deferredPong] // nil: no pong is deferred

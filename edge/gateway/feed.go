@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -45,25 +46,38 @@ func (f *Feed) EndBatch() {
 
 // fanOutLocked calls Hub.fanOutLocked, and adds to the counts of the batch what that call may
 // queue. Hub.mu must be held.
-func (f *Feed) fanOutLocked(t *topic, text []byte, except string) {
+func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 	f.queued += len(t.members)
-	f.bytes += len(text)
-	f.hub.fanOutLocked(t, text, except)
+	f.bytes += r.longest()
+	f.hub.fanOutLocked(t, r, except)
 }
 
-// Begin starts a link. It calls tellSession for every session, and then tellMembers for the members
-// of every topic; dead sessions are included. It holds the Hub's lock, so both functions must only
-// append to a buffer. A session that is being opened may be told both here and by Upstream.Open.
-// That is harmless, since Session frames are idempotent.
-func (h *Hub) Begin(tellSession func(link.Session), tellMembers func(link.Held)) *Feed {
+// Begin starts a link. It calls tellSession for every session of the chat and tellClient for every
+// session of an SDK, and then tellMembers for the members of every topic. Last it calls tellKeep
+// for every membership that has a keep. Dead sessions are included. It holds the Hub's lock, so the
+// functions must only append to a buffer. A session that is being opened may be told both here and
+// by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
+// tellClient and tellKeep may be nil while no session is enrolled: see Upstream.Enrol.
+func (h *Hub) Begin(
+	tellSession func(link.Session), tellClient func(link.Client), tellMembers func(link.Held), tellKeep func(link.Keep),
+) *Feed {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.sessions {
 		s.told = true
-		tellSession(s.info)
+		if s.sdk == nil {
+			tellSession(s.info)
+		} else {
+			tellClient(s.clientLocked())
+		}
 	}
 	for _, t := range h.topics {
 		t.tell(tellMembers)
+	}
+	if h.keeps > 0 {
+		for _, s := range h.sessions {
+			s.tellKeepsLocked(tellKeep)
+		}
 	}
 	f := &Feed{hub: h, numbers: map[uint64]*topic{}}
 	h.beginOverlapLocked(f)
@@ -165,18 +179,25 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 	return t
 }
 
-// Publication encodes the message once and queues it for the members of the topic. It leaves out
-// dead sessions and the sessions of the user p.Except.
+// Publication encodes the message once and queues it for the members of the topic that speak the
+// chat's protocol. It leaves out dead sessions and the sessions of the user p.Except.
 //
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
-// is dropped if the topic's position is the same or later: the members had it or are past it. A
+// is dropped if the topic's position is the same or later: the members had it or are past it. It is
+// also dropped if lacksLocked returns true. A
 // publication without a position is dropped during a move if Hub.passLocked says so. A publication
 // is also dropped if given.takePublished reports it as a repeat.
-func (f *Feed) Publication(p link.Publication) {
+func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
+
+// publish does what Publication does, with the texts of r. The payload of p is the chat's text.
+func (f *Feed) publish(p link.Publication, r renderings) {
 	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.metrics.publications.Inc()
+	if !p.Position.IsZero() && f.lacksLocked(p.Topic, &r) {
+		return
+	}
 	t := f.advanceLocked(p.Topic, p.Position)
 	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p) {
 		return
@@ -185,15 +206,19 @@ func (f *Feed) Publication(p link.Publication) {
 		h.metrics.dropped[dropRepeated].Inc()
 		return
 	}
-	f.fanOutLocked(t, p.Payload, p.Except)
+	f.fanOutLocked(t, &r, p.Except)
 }
 
-// Ahead gives a message to the members of the topic before it is published. It records the
+// Ahead gives a message to the members of the topic that speak the chat's protocol, before it is
+// published. It records the
 // message's id. The later publication is then dropped as a repeat. If given.takeAhead finds that
 // the message is a repeat, Ahead gives nothing. If given.takeAhead finds no room for the id, the
 // members get the message when it is published. If the message has no payload, Ahead only records
 // the id.
-func (f *Feed) Ahead(a link.Ahead) {
+func (f *Feed) Ahead(a link.Ahead) { f.giveAhead(a, chatOnly(a.Payload)) }
+
+// giveAhead does what Ahead does, with the texts of r. The payload of a is the chat's text.
+func (f *Feed) giveAhead(a link.Ahead, r renderings) {
 	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -203,9 +228,9 @@ func (f *Feed) Ahead(a link.Ahead) {
 	}
 	switch h.given.takeAhead(a.ID) {
 	case pass:
-		if len(a.Payload) > 0 {
+		if r.longest() > 0 {
 			h.metrics.ahead.Inc()
-			f.fanOutLocked(t, a.Payload, a.Except)
+			f.fanOutLocked(t, &r, a.Except)
 		}
 	case repeat:
 		h.metrics.dropped[dropRepeated].Inc()
@@ -222,8 +247,9 @@ func (f *Feed) Cost(c link.Cost) {
 	}
 }
 
-// Gap tells the members that messages were lost. It tells them nothing if the topic's position is
-// at the end of the loss or later: the members are past the loss then.
+// Gap tells the members that speak the chat's protocol that messages were lost. It tells them
+// nothing if the topic's position is at the end of the loss or later: the members are past the loss
+// then. It also tells them nothing if lacksLocked returns true.
 func (f *Feed) Gap(g link.Gap) {
 	if name, lost, members := f.gap(g); members > 0 {
 		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)
@@ -242,6 +268,10 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	if t == nil {
 		return "", 0, 0
 	}
+	r := chatOnly(g.Text)
+	if f.lacksLocked(g.Topic, &r) {
+		return "", 0, 0
+	}
 	lost, before := g.Lost, t.position
 	if f.advanceLocked(g.Topic, g.Position) == nil {
 		return "", 0, 0
@@ -251,7 +281,7 @@ func (f *Feed) gap(g link.Gap) (name protocol.Topic, lost uint64, members int) {
 	}
 	h.metrics.gaps.Inc()
 	h.metrics.lost.Add(float64(lost))
-	f.fanOutLocked(t, g.Text, "")
+	f.fanOutLocked(t, &r, "")
 	return t.name, lost, len(t.members)
 }
 
@@ -271,20 +301,38 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 	return t
 }
 
-// fanOutLocked queues a text for the living members of t. It leaves out the sessions of the user
-// that the parameter except names; "" names no user. All queues share one frame. h.mu must be held.
-func (h *Hub) fanOutLocked(t *topic, text []byte, except string) {
-	if len(t.members) == 0 {
-		return
+// lacksLocked reports whether the link is being left, and r has no text for a living member of the
+// topic. The relay of such a link does not know members that the newer link has bound. The topic
+// may not move past what such a member has yet to get, so the caller drops the frame. The newer
+// link brings it for all members. Hub.mu must be held.
+func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
+	t := f.numbers[number]
+	if f.hub.newest == f || t == nil {
+		return false
 	}
-	frame := textFrame(text)
+	lacks := slices.ContainsFunc(t.members, func(m member) bool { return !m.session.dead && !r.has[m.session.form()] })
+	if lacks {
+		f.hub.metrics.dropped[dropForm].Inc()
+	}
+	return lacks
+}
+
+// fanOutLocked queues for each living member of t the text of its form, if r has it. It leaves out
+// the sessions of FormChat of the user that the parameter except names; "" names no user. All
+// queues share one frame for each form. h.mu must be held.
+func (h *Hub) fanOutLocked(t *topic, r *renderings, except string) {
+	var frames [link.MaxForms][]byte // made when the first member needs them
 	var results [pushSealed + 1]int
 	for i := range t.members {
 		s := t.members[i].session
-		if s.dead || except != "" && s.info.User == except {
+		form := s.form()
+		if s.dead || !r.has[form] || except != "" && form == link.FormChat && s.info.User == except {
 			continue
 		}
-		results[s.deliver(frame)]++
+		if frames[form] == nil {
+			frames[form] = textFrame(r.texts[form])
+		}
+		results[s.deliver(frames[form])]++
 	}
 	for result, n := range results {
 		h.count(pushed(result), n)

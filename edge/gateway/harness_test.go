@@ -63,6 +63,9 @@ func eventually(t *testing.T, what string, f func() bool) {
 // if there were a link and room.
 type fakeUpstream struct {
 	open     func(link.Session)
+	client   func(link.Client) // called by OpenClient
+	enrol    func(link.Client) (again <-chan struct{})
+	noSDK    bool // the relay does not know sessions of SDKs
 	accept   func(session uint64, payload []byte) bool
 	waitRoom func(ctx context.Context, session uint64, size int) bool
 	linked   func() (now, ever bool)
@@ -80,6 +83,22 @@ func (f *fakeUpstream) Open(s link.Session) (told bool) {
 	}
 	return true
 }
+
+func (f *fakeUpstream) OpenClient(c link.Client) (told bool) {
+	if f.client != nil {
+		f.client(c)
+	}
+	return true
+}
+
+func (f *fakeUpstream) Enrol(c link.Client) (again <-chan struct{}) {
+	if f.enrol != nil {
+		return f.enrol(c)
+	}
+	return nil
+}
+
+func (f *fakeUpstream) KnowsSDK() bool { return !f.noSDK }
 
 func (f *fakeUpstream) Forget(uint64) {}
 
@@ -181,7 +200,9 @@ func newMirror(cfg HubConfig) *mirror {
 }
 
 // begin begins a link without telling its relay the tables.
-func (m *mirror) begin() *Feed { return m.Begin(func(link.Session) {}, func(link.Held) {}) }
+func (m *mirror) begin() *Feed {
+	return m.Begin(func(link.Session) {}, func(link.Client) {}, func(link.Held) {}, func(link.Keep) {})
+}
 
 // LinkDown ends the link and begins the next one at once.
 func (m *mirror) LinkDown() {

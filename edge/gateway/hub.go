@@ -23,6 +23,8 @@ type HubConfig struct {
 // memberships. The Hub has copies of them, which the relay changes through the Feed of each link.
 // In a Hub, only its writers write to sockets.
 //
+// A guest is not in the tables before its first line: see sdk_guest.go.
+//
 // A session that has ended stays in the Hub, dead, until Forget. Nothing more is queued for it. A
 // new link is still told of it, since the relay must be able to make sense of the session's
 // messages in a replay. If no relay was told of the session and the log has no message of it, the
@@ -32,6 +34,7 @@ type Hub struct {
 	metrics *hubMetrics
 	writers writers // write to the sockets of the sessions
 	rates   *rates  // the users' rates; set by NewServer; nil without a Server
+	users   *users  // counts the users' sessions; set by NewServer; nil without a Server
 
 	mu       sync.Mutex // guards the fields below and some of Session's; not held across I/O
 	last     uint64     // the session id that was given last
@@ -44,6 +47,10 @@ type Hub struct {
 	live     int         // sessions that are not dead
 	opening  int         // sessions whose Upstream.Open has not returned
 	digest   link.Digest // digest of the tables; its field Heard stays zero
+
+	guests    map[*Session]struct{} // guests that have not ended
+	strangers int                   // guests that are not in the tables yet
+	keeps     int                   // bytes of all keeps
 }
 
 // NewHub makes an empty Hub.
@@ -53,6 +60,7 @@ func NewHub(cfg HubConfig) *Hub {
 		metrics:  newHubMetrics(cfg.Metrics),
 		sessions: map[uint64]*Session{},
 		topics:   map[protocol.Topic]*topic{},
+		guests:   map[*Session]struct{}{},
 	}
 }
 
@@ -73,9 +81,7 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 	told := up.Open(s.info)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.told = s.told || told
-	s.opening = false
-	h.opening--
+	h.addedLocked(s, told)
 	return opened, true
 }
 
@@ -85,20 +91,40 @@ func (h *Hub) open(s *Session, up Upstream, limit int) (opened <-chan struct{}, 
 func (h *Hub) add(s *Session, limit int) (opened <-chan struct{}, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if limit > 0 && len(h.sessions) >= limit {
+	if limit > 0 && len(h.sessions)+h.strangers >= limit {
 		return nil, false
 	}
 	h.last++
 	s.info.ID = h.last
 	s.opened = make(chan struct{})
+	h.addLocked(s)
+	return s.opened, true
+}
+
+// addLocked puts s into the tables, as a session whose opening is under way. h.mu must be held.
+func (h *Hub) addLocked(s *Session) {
 	s.opening = true
 	h.opening++
 	h.sessions[s.info.ID] = s
 	h.live++
 	h.digest.Sessions++
-	h.digest.SessionHash ^= link.SessionHash(s.info)
+	h.digest.SessionHash ^= s.rowLocked()
 	h.metrics.sessions.Inc()
-	return s.opened, true
+}
+
+// addedLocked notes that the relay was told of s, or that there is no link. h.mu must be held.
+func (h *Hub) addedLocked(s *Session, told bool) {
+	s.told = s.told || told
+	s.opening = false
+	h.opening--
+}
+
+// rowLocked returns the hash of the session's row in the digest. Hub.mu must be held.
+func (s *Session) rowLocked() uint64 {
+	if s.sdk != nil {
+		return link.ClientHash(s.clientLocked())
+	}
+	return link.SessionHash(s.info)
 }
 
 // End makes s dead. It logs the session's end by up.End, or forgets s if no relay was told of s and
@@ -119,13 +145,20 @@ func (h *Hub) End(s *Session, up Upstream) {
 	up.End(s.info.ID)
 }
 
-// die makes s dead. It forgets s if no relay was told of s and unacknowledged is false. It reads
-// s.told and removes s from the tables under one lock, so no link can begin in between and tell of
-// s.
+// die makes s dead. It forgets s if no relay was told of s and unacknowledged is false. So it also
+// forgets a guest that is not in the tables. It reads s.told and removes s from the tables under
+// one lock, so no link can begin in between and tell of s.
 func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.dead = true
+	if s.sdk != nil {
+		h.leaveGuestsLocked(s)
+		if !s.sdk.known {
+			h.strangers--
+			return true
+		}
+	}
 	h.live--
 	h.metrics.sessions.Dec()
 	h.metrics.dead.Inc()
@@ -156,7 +189,10 @@ func (h *Hub) forgetLocked(s *Session) {
 	delete(h.sessions, s.info.ID)
 	s.release(claimTables)
 	h.digest.Sessions--
-	h.digest.SessionHash ^= link.SessionHash(s.info)
+	h.digest.SessionHash ^= s.rowLocked()
+	if s.sdk != nil {
+		h.holdLocked(s, -len(s.sdk.keep))
+	}
 	h.metrics.dead.Dec()
 }
 
@@ -167,13 +203,18 @@ func (h *Hub) Len() (all, dead int) {
 	return len(h.sessions), len(h.sessions) - h.live
 }
 
-// living returns the sessions that are not dead.
+// living returns the sessions that are not dead, guests included.
 func (h *Hub) living() []*Session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	living := make([]*Session, 0, h.live)
+	living := make([]*Session, 0, h.live+h.strangers)
 	for _, s := range h.sessions {
 		if !s.dead {
+			living = append(living, s)
+		}
+	}
+	for s := range h.guests {
+		if !s.sdk.known {
 			living = append(living, s)
 		}
 	}
@@ -237,6 +278,9 @@ func (h *Hub) bindLocked(s *Session, t *topic) {
 	}
 	t.members = append(t.members, member{s, len(s.memberships)})
 	s.memberships = append(s.memberships, membership{t, len(t.members) - 1})
+	if s.sdk != nil && s.sdk.keeps != nil {
+		s.sdk.keeps = append(s.sdk.keeps, nil)
+	}
 	h.digest.Bindings++
 	h.digest.BindingHash ^= link.BindingHash(s.info.ID, t.name)
 	h.metrics.bindings.Inc()
@@ -257,6 +301,10 @@ func (s *Session) findLocked(t *topic) int {
 // that becomes free, and so does the last member of the topic. h.mu must be held.
 func (h *Hub) unbindLocked(s *Session, slot int) {
 	t, memberSlot := s.memberships[slot].topic, s.memberships[slot].slot
+	if s.sdk != nil {
+		h.setKeepLocked(s, slot, nil)
+		s.sdk.moveKeepLocked(len(s.memberships)-1, slot)
+	}
 
 	last := len(t.members) - 1
 	moved := t.members[last]

@@ -135,8 +135,8 @@ func TestForgetLeavesTheLivingAlone(t *testing.T) {
 func told(h *mirror) (sessions []link.Session, held map[protocol.Topic][]uint64) {
 	held = map[protocol.Topic][]uint64{}
 	h.Begin(
-		func(s link.Session) { sessions = append(sessions, s) },
-		func(f link.Held) { held[f.Topic] = append(held[f.Topic], f.Sessions...) })
+		func(s link.Session) { sessions = append(sessions, s) }, nil,
+		func(f link.Held) { held[f.Topic] = append(held[f.Topic], f.Sessions...) }, nil)
 	return sessions, held
 }
 
@@ -147,7 +147,7 @@ func TestBeginCutsLargeTopicsIntoFrames(t *testing.T) {
 	h.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all", Position: pos(3, 4)})
 	var frames []int
 	members := map[uint64]bool{}
-	h.Begin(func(link.Session) {}, func(f link.Held) {
+	h.Begin(func(link.Session) {}, nil, func(f link.Held) {
 		if f.Topic != protocol.All {
 			return
 		}
@@ -158,7 +158,7 @@ func TestBeginCutsLargeTopicsIntoFrames(t *testing.T) {
 		for _, id := range f.Sessions {
 			members[id] = true
 		}
-	})
+	}, nil)
 	if !slices.Equal(frames, []int{1024, 1024, 452}) || len(members) != n {
 		t.Errorf("frames of %v members, %d in all", frames, len(members))
 	}
@@ -385,11 +385,11 @@ func TestP6_WhoComesToADesertedTopicBeginsAtItsOwnPlace(t *testing.T) {
 	f.Topic(link.TopicNumber{ID: 2, Topic: "group:g", Position: protocol.Unplaced(0)})
 	f.Joined(link.Joined{Session: next.Info().ID, Topic: 2, Granted: true}, false)
 	var told []protocol.Position
-	h.Begin(func(link.Session) {}, func(held link.Held) {
+	h.Begin(func(link.Session) {}, nil, func(held link.Held) {
 		if held.Topic == "group:g" {
 			told = append(told, held.Position)
 		}
-	})
+	}, nil)
 	if !slices.Equal(told, []protocol.Position{protocol.Unplaced(0)}) {
 		t.Errorf("told %v", told)
 	}
@@ -426,7 +426,7 @@ func BenchmarkBegin(b *testing.B) {
 	var bytes []byte
 	for b.Loop() {
 		bytes = bytes[:0]
-		h.Begin(func(s link.Session) { bytes = s.Append(bytes) }, func(f link.Held) { bytes = f.Append(bytes) })
+		h.Begin(func(s link.Session) { bytes = s.Append(bytes) }, nil, func(f link.Held) { bytes = f.Append(bytes) }, nil)
 	}
 	b.ReportMetric(float64(len(bytes))/50_000, "bytes/session")
 }

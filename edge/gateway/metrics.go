@@ -18,10 +18,11 @@ const (
 	dropCrowded              // too many of the user's sessions waited for the allowance
 	dropNoTopic              // the link frame named an unknown topic number
 	dropOverlap              // the publication had no position, and Hub.overlap was full
+	dropForm                 // a link that is left had no text for a member that a newer one bound
 	drops
 )
 
-var dropLabels = [drops]string{"repeated", "slow_reader", "client_gone", "ending", "closing", "no_room", "crowded", "no_topic", "overlap"}
+var dropLabels = [drops]string{"repeated", "slow_reader", "client_gone", "ending", "closing", "no_room", "crowded", "no_topic", "overlap", "form"}
 
 // refusal is the reason why a connect was refused. It is a metric label.
 type refusal uint8
@@ -36,15 +37,19 @@ const (
 	refuseAuth
 	refuseOrigin
 	refuseUnlinked
+	refuseGuests
+	refuseNoSDK
 	refusals
 )
 
 var refusalLabels = [refusals]string{
 	"bad_request", "upgrade_required", "bad_path", "draining", "max_sessions", "user_sessions", "auth", "origin", "never_linked",
+	"guests", "no_sdk",
 }
 
 type hubMetrics struct {
 	sessions, dead, topics, bindings prometheus.Gauge
+	guests, keepBytes                prometheus.Gauge
 	publications, deliveries         prometheus.Counter
 	gaps, lost                       prometheus.Counter
 	ahead, aheadExcess, charged      prometheus.Counter
@@ -70,6 +75,8 @@ func newHubMetrics(r prometheus.Registerer) *hubMetrics {
 		dead:         gauge("sessions_dead", "Sessions that ended and are not yet forgotten by the relay."),
 		topics:       gauge("topics", "Topics with members or a number here."),
 		bindings:     gauge("bindings", "Memberships of sessions in topics."),
+		guests:       gauge("guests", "Sessions of SDKs whose connect is not confirmed yet."),
+		keepBytes:    gauge("keep_bytes", "Bytes that are kept of sessions of SDKs for the relay."),
 		publications: counter("publications_total", "Publications received from the relay."),
 		deliveries:   counter("deliveries_total", "Messages queued for clients."),
 		ahead:        counter("given_ahead_total", "Messages given to members before they were published."),

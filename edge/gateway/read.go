@@ -180,6 +180,9 @@ func (r *reader) readMessage(body io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if r.session.sdk != nil {
+		return r.conn.forwardLines(message)
+	}
 	if r.message.binary {
 		message = bytes.TrimRight(message, "\x00")
 	}
@@ -255,6 +258,7 @@ func (c *conn) pace(bytes int) paced {
 	s.pacing.Store(&ended)
 	defer func() {
 		c.seen.Store(int64(v.now()))
+		c.excuse()
 		s.pacing.Store(nil)
 	}()
 	// If the session ended before s.pacing was set, its end did not close the channel.

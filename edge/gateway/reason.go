@@ -1,7 +1,7 @@
 package gateway
 
 // Reason is why a session ended. It is a metric label. A reason may also give the code and the text
-// of a close frame.
+// of a close frame, which depend on the client's protocol.
 type Reason uint8
 
 const (
@@ -27,49 +27,87 @@ const (
 	ReasonExpired         // the client's token expired
 	ReasonKicked          // not used yet: the operator ended the session
 	ReasonSilent          // no sign of life after a ping
+	// ReasonRelay means that the relay closed the session. The relay gives the code and the text.
+	ReasonRelay
+
+	// Only sessions of SDKs have the following reasons.
+	ReasonBadRequest  // an empty line, or a pong that no ping asked for
+	ReasonStale       // a guest sent no line in time
+	ReasonUnconfirmed // the relay did not confirm the connect in time
+	ReasonNoRoom      // a line found no room upstream
+	ReasonUserLimit   // the user has Config.PerUser sessions already
 	reasons
 )
 
-var reasonTable = [reasons]struct {
-	label string
-	code  int // 0: the gateway has no close frame of its own for this reason
-	text  string
-}{
-	reasonNone:            {"none", 0, ""},
-	ReasonClient:          {"client_closed", 0, ""},
-	ReasonGone:            {"client_gone", 0, ""},
-	ReasonRefused:         {"refused", 0, ""},
-	ReasonProtocol:        {"protocol_error", 1002, "protocol error"},
-	ReasonUTF8:            {"not_utf8", 1007, "not UTF-8"},
-	ReasonLimit:           {"limit", 1008, "limit exceeded"},
-	ReasonUnfinished:      {"unfinished", 1008, "message not finished"},
-	ReasonUnfinishedBytes: {"unfinished_bytes", 1008, "too many unfinished messages"},
-	ReasonTooBig:          {"too_big", 1009, "message too big"},
-	ReasonDraining:        {"draining", 1012, "draining"},
-	ReasonOverload:        {"overload", 1013, "overload"},
-	ReasonSlow:            {"slow_reader", 4000, "slow reader"},
-	ReasonReplaced:        {"replaced", 4001, "replaced"},
-	ReasonExpired:         {"token_expired", 4002, "token expired"},
-	ReasonKicked:          {"kicked", 4003, "kicked"},
-	ReasonSilent:          {"silent", 4004, "no sign of life"},
+// closing is what a close frame says. The code 0 means that there is no close frame.
+type closing struct {
+	code int
+	text string
 }
 
-// closeFrames has the close frame of each reason, or nil for a reason without a code.
-var closeFrames = func() (frames [reasons][]byte) {
+// none is for a reason for which the gateway has no close frame of its own.
+var none closing
+
+// reasonRow is a reason's label, and its close frames for the two protocols. An SDK takes an empty
+// text, or one that is JSON, for something else. So no text for SDKs may be either. An SDK connects
+// again after 3000–3499, and stays away after 3500–3999.
+type reasonRow struct {
+	label     string
+	chat, sdk closing
+}
+
+var reasonTable = [reasons]reasonRow{
+	reasonNone:            {"none", none, none},
+	ReasonClient:          {"client_closed", none, none},
+	ReasonGone:            {"client_gone", none, none},
+	ReasonRefused:         {"refused", none, none},
+	ReasonProtocol:        both("protocol_error", 1002, "protocol error"),
+	ReasonUTF8:            both("not_utf8", 1007, "not UTF-8"),
+	ReasonLimit:           both("limit", 1008, "limit exceeded"),
+	ReasonUnfinished:      both("unfinished", 1008, "message not finished"),
+	ReasonUnfinishedBytes: both("unfinished_bytes", 1008, "too many unfinished messages"),
+	ReasonTooBig:          both("too_big", 1009, "message too big"),
+	ReasonDraining:        {"draining", closing{1012, "draining"}, closing{3001, "shutdown"}},
+	ReasonOverload:        {"overload", closing{1013, "overload"}, closing{3004, "overload"}},
+	ReasonSlow:            {"slow_reader", closing{4000, "slow reader"}, closing{3008, "slow reader"}},
+	ReasonReplaced:        {"replaced", closing{4001, "replaced"}, closing{3503, "replaced"}},
+	ReasonExpired:         {"token_expired", closing{4002, "token expired"}, closing{3005, "connection expired"}},
+	ReasonKicked:          {"kicked", closing{4003, "kicked"}, closing{3503, "kicked"}},
+	ReasonSilent:          {"silent", closing{4004, "no sign of life"}, closing{3012, "no pong"}},
+	ReasonRelay:           {"closed_by_relay", none, none},
+	ReasonBadRequest:      {"bad_request", none, closing{3501, "bad request"}},
+	ReasonStale:           {"stale", none, closing{3502, "stale"}},
+	ReasonUnconfirmed:     {"unconfirmed", none, closing{3004, "not confirmed in time"}},
+	ReasonNoRoom:          {"no_room", none, closing{3004, "no room"}},
+	ReasonUserLimit:       {"user_sessions", none, closing{3504, "connection limit"}},
+}
+
+// both returns the row of a reason that has one close frame for both protocols.
+func both(label string, code int, text string) reasonRow {
+	return reasonRow{label, closing{code, text}, closing{code, text}}
+}
+
+// closeFrames and sdkCloseFrames have the close frame of each reason for the chat and for SDKs, or
+// nil for a reason without a code.
+var closeFrames, sdkCloseFrames = func() (chat, sdk [reasons][]byte) {
 	for r, row := range reasonTable {
-		if row.code != 0 {
-			frames[r] = closeFrame(row.code, row.text)
+		if row.chat != none {
+			chat[r] = closeFrame(row.chat.code, row.chat.text)
+		}
+		if row.sdk != none {
+			sdk[r] = closeFrame(row.sdk.code, row.sdk.text)
 		}
 	}
-	return frames
+	return chat, sdk
 }()
 
 // String returns the metric label.
 func (r Reason) String() string { return reasonTable[r].label }
 
-// Code returns the code of the reason's close frame. 0 means that the reason has no close frame.
-// For ReasonClient the gateway answers with the client's own code, if there is one.
-func (r Reason) Code() int { return reasonTable[r].code }
+// Code returns the code of the reason's close frame for a client of the chat. 0 means that the
+// reason has no close frame there. For ReasonClient the gateway answers with the client's own code,
+// if there is one.
+func (r Reason) Code() int { return reasonTable[r].chat.code }
 
 // accepts reports whether the gateway accepts what the client sends while its session has this
 // reason. After ReasonDraining the client may send until it answers the close frame.

@@ -18,8 +18,8 @@ import (
 
 var _ http.Handler = (*Server)(nil)
 
-// Server accepts client WebSockets at /chat/…. It passes clients' messages on to its Upstream, and
-// writes what its Hub queues for the clients.
+// Server accepts client WebSockets at /chat/… and at protocol.SDKPath. It passes clients' messages
+// on to its Upstream, and writes what its Hub queues for the clients.
 //
 // A session has a reader goroutine while its client speaks, and for idleAfter after that. A session
 // that the poller cannot watch keeps its reader. All sessions share the poller and the writers. If
@@ -79,7 +79,7 @@ func NewServer(cfg Config, hub *Hub, up Upstream) *Server {
 	v.unfinished.bound(int64(cfg.Unfinished), cfg.MaxMessage)
 	measureUnfinished(cfg.Metrics, &v.unfinished)
 	hub.writers.holdBytes = cfg.Queue / holdShare
-	hub.rates = v.rates
+	hub.rates, hub.users = v.rates, &v.users
 	return v
 }
 
@@ -201,6 +201,16 @@ type Upstream interface {
 	Forget(id uint64)
 	// Linked reports whether there is a link now, and whether there ever was one.
 	Linked() (now, ever bool)
+	// KnowsSDK reports whether the relay of the link knows sessions of SDKs. Without a link it
+	// reports that of the last link.
+	KnowsSDK() bool
+	// Enrol is called for a guest before Hub.introduce. If it returns nil, the relay of the link
+	// knows sessions of SDKs. Until End or Forget of this session there is no link to a relay that
+	// does not. Otherwise Enrol returns a channel, which is closed when there is a link to try
+	// again with.
+	Enrol(link.Client) (again <-chan struct{})
+	// OpenClient does for a session of an SDK what Open does for one of the chat.
+	OpenClient(link.Client) (told bool)
 }
 
 var closedChan = closed[struct{}]()

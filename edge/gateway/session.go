@@ -12,15 +12,16 @@ import (
 // writers empty the queue. A session has no socket before its upgrade. Without a Server a session
 // never has a socket, and Take empties its queue.
 type Session struct {
-	info   link.Session // does not change after Hub.Open
+	info   link.Session // does not change after Hub.Open, but see sdk
 	queue  queue
 	reason atomic.Uint32 // a Reason; once set, it does not change
-	// pacing is set while a message waits for the user's allowance. closeWith closes the channel.
+	claims atomic.Int32  // bits claimSocket and claimTables; release clears them
+	// pacing is set while a message waits for the user's allowance, or a guest for its
+	// confirmation. closeWith closes the channel.
 	pacing atomic.Pointer[chan struct{}]
 	conn   atomic.Pointer[conn] // nil before the upgrade, after the end, and without a Server
-
-	users  *users       // nil: this session is not counted; users.enter alone sets the field
-	claims atomic.Int32 // bits claimSocket and claimTables; release clears them
+	sdk    *sdk                 // nil: the client speaks the chat's protocol
+	users  *users               // nil: not counted; users.enter alone sets it
 
 	// The following fields are guarded by Hub.mu.
 	memberships []membership
@@ -45,7 +46,7 @@ func NewSession(info link.Session, queueBytes int) *Session {
 	return s
 }
 
-// Info returns what the relay is told of the session.
+// Info returns what the relay is told of a session of the chat.
 func (s *Session) Info() link.Session { return s.info }
 
 // Reason returns why the session is ending or has ended. It returns false if the session goes on.
@@ -84,7 +85,11 @@ func (s *Session) deliver(frame []byte) pushed {
 // queue's last frame. For ReasonSlow it replaces what the writer has not taken. The parameter wait
 // is the client's time to answer. The method close does not block.
 func (s *Session) close(r Reason, wait time.Duration) bool {
-	return s.closeWith(r, closeFrames[r], wait)
+	frame := closeFrames[r]
+	if s.sdk != nil {
+		frame = sdkCloseFrames[r]
+	}
+	return s.closeWith(r, frame, wait)
 }
 
 func (s *Session) closeWith(r Reason, frame []byte, wait time.Duration) bool {
@@ -142,6 +147,10 @@ func (s *Session) closeFor(err error, broken bool) bool {
 		return s.close(ReasonLimit, closeWait)
 	case errors.Is(err, errTooBig):
 		return s.close(ReasonTooBig, closeWait)
+	case errors.Is(err, errBadRequest):
+		return s.close(ReasonBadRequest, closeWait)
+	case errors.Is(err, errNoRoom):
+		return s.close(ReasonNoRoom, closeWait)
 	}
 	return s.close(ReasonProtocol, closeWait)
 }

@@ -19,9 +19,9 @@ import (
 // Examples are an end in the year 9999, and an exp that was written in milliseconds.
 const longestStay = 100 * 365 * 24 * time.Hour
 
-// ServeHTTP answers a request for a chat endpoint. For an admitted client it opens a session. It
-// then waits until the relay has answered with Opened, for openWait at most, before it answers the
-// upgrade. Without a link it does not wait.
+// ServeHTTP answers a request for a chat endpoint or for protocol.SDKPath. For an admitted client
+// it opens a session. At a chat endpoint it then waits until the relay has answered with Opened,
+// for openWait at most, before it answers the upgrade. Without a link it does not wait.
 func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch err := httpguard.CheckUpgrade(r); err {
 	case nil:
@@ -32,25 +32,52 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.refuse(w, r, refuseRequest, err.Error())
 		return
 	}
+	if r.URL.Path == protocol.SDKPath {
+		v.serveSDK(w, r)
+		return
+	}
 	endpoint, group, user, err := v.parsePath(r)
 	if err != nil {
 		v.refuse(w, r, refusePath, err.Error())
 		return
 	}
+	v.counting(w, r, func() (running bool) {
+		// Substrings would keep the request's memory for as long as the session lives.
+		info := link.Session{Endpoint: endpoint, User: strings.Clone(user), Group: strings.Clone(group)}
+		until, ok := v.admit(w, r, user)
+		return ok && v.connect(w, r, info, until)
+	})
+}
+
+// counting counts a connect while the given function makes a session of it. If the function returns
+// true, the session's last reader calls leave. While the server drains, counting refuses the
+// request.
+func (v *Server) counting(w http.ResponseWriter, r *http.Request, connect func() (running bool)) {
 	if !v.enter() {
-		v.refuse(w, r, refuseDraining, "this server is draining")
+		v.refuse(w, r, refuseDraining, drainingText)
 		return
 	}
-	handedOver := false
+	running := false
 	defer func() {
-		if !handedOver {
+		if !running {
 			v.leave()
 		}
 	}()
-	// Substrings would keep the request's memory for as long as the session lives.
-	info := link.Session{Endpoint: endpoint, User: strings.Clone(user), Group: strings.Clone(group)}
-	until, ok := v.admit(w, r, user)
-	handedOver = ok && v.connect(w, r, info, until)
+	running = connect()
+}
+
+// Texts of refusals that several functions give.
+const (
+	drainingText = "this server is draining"
+	fullText     = "this server is full"
+	unlinkedText = "this server has not reached a relay yet"
+)
+
+// full reports whether there are Config.MaxSessions sessions. Active counts this connect too. It
+// also counts guests, and ended sessions whose socket is still open.
+func (v *Server) full() bool {
+	all, _ := v.hub.Len()
+	return all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions
 }
 
 // parsePath reads the endpoint, the group and the user from the path. The error's text may be shown
@@ -74,9 +101,8 @@ func (v *Server) parsePath(r *http.Request) (e protocol.Endpoint, group, user st
 // admit checks whether the client may connect, and returns until when it may stay. The zero time
 // means for ever. If the client may not connect, admit answers the request.
 func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (until time.Time, ok bool) {
-	// Active counts this connect too. It also counts ended sessions whose socket is still open.
-	if all, _ := v.hub.Len(); all >= v.cfg.MaxSessions || v.Active() > v.cfg.MaxSessions {
-		v.refuse(w, r, refuseFull, "this server is full")
+	if v.full() {
+		v.refuse(w, r, refuseFull, fullText)
 		return until, false
 	}
 	until, err := v.cfg.Auth.check(r, user)
@@ -89,7 +115,7 @@ func (v *Server) admit(w http.ResponseWriter, r *http.Request, user string) (unt
 		return until, false
 	}
 	if _, ever := v.up.Linked(); !ever {
-		v.refuse(w, r, refuseUnlinked, "this server has not reached a relay yet")
+		v.refuse(w, r, refuseUnlinked, unlinkedText)
 		return until, false
 	}
 	return until, true
@@ -109,14 +135,14 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 	if !ok {
 		s.release(claimSocket)
 		s.release(claimTables)
-		v.refuse(w, r, refuseFull, "this server is full")
+		v.refuse(w, r, refuseFull, fullText)
 		return false
 	}
 	came := v.awaitOpened(r, opened)
 	// A draining server leaves the client to another one. A session that passes this check was in
 	// the hub before the drain began, so the drain finds it there.
 	if v.Draining() {
-		v.refuse(w, r, refuseDraining, "this server is draining")
+		v.refuse(w, r, refuseDraining, drainingText)
 		v.abandon(s, ReasonDraining)
 		return false
 	}
@@ -132,11 +158,7 @@ func (v *Server) connect(w http.ResponseWriter, r *http.Request, info link.Sessi
 	}
 	v.metrics.opened.Inc()
 	v.metrics.openSeconds.Observe(time.Since(began).Seconds())
-	if !until.IsZero() {
-		wall := time.Now()
-		c.expires = max(wall.Sub(v.start)+min(until.Sub(wall), longestStay), 1)
-		c.expiresByWall = v.wallSince(until)
-	}
+	v.setEnd(c, until)
 	v.begin(c, unparsed)
 	return true
 }
@@ -220,6 +242,8 @@ var refusalStatus = [refusals]int{
 	refuseAuth:     http.StatusUnauthorized,
 	refuseOrigin:   http.StatusForbidden,
 	refuseUnlinked: http.StatusServiceUnavailable,
+	refuseGuests:   http.StatusServiceUnavailable,
+	refuseNoSDK:    http.StatusServiceUnavailable,
 }
 
 // handshakeSalt is the GUID by which a server proves that it knows the protocol (RFC 6455, 1.3).
@@ -239,7 +263,7 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 		unparsed = bytes.Clone(unparsed)
 	}
 	socket.SetWriteDeadline(time.Now().Add(closeWait))
-	if _, err := socket.Write(switching(r)); err != nil {
+	if _, err := socket.Write(switching(r, s.sdk != nil)); err != nil {
 		socket.Close()
 		return nil, nil, err
 	}
@@ -251,15 +275,20 @@ func (v *Server) upgrade(w http.ResponseWriter, r *http.Request, s *Session) (c 
 }
 
 // switching returns the answer to a handshake (RFC 6455, 4.2.2). If the client offered the
-// subprotocol bearer, the answer names it. The answer repeats the client's own spelling, since
-// browsers compare by bytes. It names no other subprotocol, since that may be a token.
-func switching(r *http.Request) []byte {
+// subprotocol bearer, or at SDKPath centrifuge-json, the answer names it. The answer repeats the
+// client's own spelling, since browsers compare by bytes. It names no other subprotocol, since that
+// may be a token.
+func switching(r *http.Request, sdk bool) []byte {
 	sum := sha1.Sum([]byte(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")) + handshakeSalt))
 	answer := make([]byte, 0, 192)
 	answer = append(answer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	answer = base64.StdEncoding.AppendEncode(answer, sum[:])
 	offered := listHeader(r.Header, "Sec-WebSocket-Protocol")
-	if i := slices.IndexFunc(offered, isBearer); i >= 0 {
+	named := isBearer
+	if sdk {
+		named = isJSON
+	}
+	if i := slices.IndexFunc(offered, named); i >= 0 {
 		answer = append(answer, "\r\nSec-WebSocket-Protocol: "+offered[i]...)
 	}
 	return append(answer, "\r\n\r\n"...)

@@ -43,7 +43,7 @@ func (u *Uplink) dial(
 		URL:  url,
 		Keys: u.config.Keys,
 		Hello: link.Hello{
-			Features:   link.FeatureMove,
+			Features:   link.FeatureMove | link.FeatureSDK,
 			Generation: generation,
 			LogSize:    uint64(u.config.LogSize),
 			Instance:   u.config.Instance,
@@ -80,7 +80,7 @@ const (
 	// settled is how long a link must last to reset the back-off.
 	settled = 5 * time.Second
 	// refusedFor is the longest time for which a search leaves a relay out after that relay refused
-	// the key or the version.
+	// the key or the version, or after it lacked FeatureSDK.
 	refusedFor = 30 * time.Second
 )
 
@@ -94,8 +94,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.bound = 0 }
 
-// refusals are the candidates that refused this edge, by URL, each with the time until which a
-// search leaves it out.
+// refusals are the candidates that refused this edge, or that the edge refused, by URL, each with
+// the time until which a search leaves it out.
 type refusals map[string]refusal
 
 type refusal struct {

@@ -229,10 +229,13 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	}
 }
 
-// suits returns why the edge does not need the dialled link l, or nil if it needs l. A relay that
+// suits returns why the edge does not take the dialled link l, or nil if it takes l. A relay that
 // is doubted may answer a dial. suits then waits up to againAfter for the old link to be heard. If
 // the old link stays silent, the new one is needed.
 func (s *search) suits(ctx context.Context, l *dialled) error {
+	if !s.u.Links.suits(l.conn.Features()) {
+		return errNoSDK
+	}
 	old := s.leaving
 	if old == nil || old.over.Err() != nil {
 		return nil
@@ -294,8 +297,8 @@ func (s *search) note(r *round) {
 	}
 }
 
-// refuse counts a failed dial. If the relay refused the key or the version, refuse adds it to the
-// refusals and logs that.
+// refuse counts a failed dial. If the relay refused the key or the version, or lacks FeatureSDK,
+// refuse adds it to the refusals and logs that.
 func (u *Uplink) refuse(url string, err error) {
 	reason := "unreachable"
 	switch {
@@ -303,6 +306,8 @@ func (u *Uplink) refuse(url string, err error) {
 		reason = "key"
 	case errors.Is(err, link.ErrVersion):
 		reason = "version"
+	case errors.Is(err, errNoSDK):
+		reason = "feature"
 	}
 	u.metrics.failures.WithLabelValues(reason).Inc()
 	if reason == "unreachable" {
@@ -311,7 +316,7 @@ func (u *Uplink) refuse(url string, err error) {
 	u.mu.Lock()
 	u.refusals.add(url, err, time.Now())
 	u.mu.Unlock()
-	u.logger.Warn("relay refused this edge", "url", url, "reason", reason, "err", err)
+	u.logger.Warn("no link to this relay for a while", "url", url, "reason", reason, "err", err)
 }
 
 // fail notes that no relay gave a link. It logs the reason, unless the previous call had the same

@@ -7,16 +7,18 @@ import "github.com/edgerelay/edgerelay/shared/link"
 // frame after they return.
 type Handler interface {
 	// Begin starts a link and returns the Feed for the link's frames. It calls the function session
-	// for each session, also for a dead one that is not yet forgotten. It calls the function held
-	// for each topic with members, in several parts when there are many members. All these calls
+	// or the function client for each session, also for a dead one that is not yet forgotten. Then
+	// it calls the function held for each topic with members, in several parts when there are many
+	// members. Then it calls the function keep for each membership that has a keep. All these calls
 	// together show the tables as they are at one moment.
-	Begin(session func(link.Session), held func(link.Held)) Feed
+	Begin(session func(link.Session), client func(link.Client), held func(link.Held), keep func(link.Keep)) Feed
 
 	Answer(link.Answer)
 	// Forget is called when a session's End is finished. The session must then leave the tables.
 	Forget(session uint64)
 	// Digest returns the digest of the Hub's tables, with Heard left zero. comparable is false
-	// while the tables hold a dead session, or a session whose call of Links.Open has not returned.
+	// while the tables hold a dead session, or a session whose call of Links.Open or
+	// Links.OpenClient has not returned.
 	Digest() (d link.Digest, comparable bool)
 }
 
@@ -36,8 +38,17 @@ type Feed interface {
 	// answered yet, and the client gets the text.
 	Joined(f link.Joined, answer bool)
 	Left(f link.Left, answer bool)
+	// Confirmed, Refreshed and Bound change what is known of a session of an SDK. The parameter
+	// answer is as for Joined. An error ends the link.
+	Confirmed(f link.Confirmed, answer bool) error
+	Refreshed(f link.Refreshed, answer bool) error
+	Bound(f link.Bound, answer bool) error
+	Unbound(link.Unbound)
+	Close(link.Close)
 	Publication(link.Publication)
 	Ahead(link.Ahead)
+	Forms(link.Forms)
+	AheadForms(link.AheadForms)
 	Gap(link.Gap)
 	// Cost tells to how many sessions a user's message was delivered, on all edges of the relay.
 	Cost(link.Cost)

@@ -16,6 +16,7 @@ import (
 type Link struct {
 	links *Links
 	wake  func()
+	sdk   bool // FeatureSDK is in force
 	feed  Feed
 	drain chan time.Duration // one slot
 	live  chan struct{}      // closed when the relay has said Live
@@ -27,20 +28,24 @@ type Link struct {
 
 // NewLink starts a link, which is in use until its Down, or until the next NewLink. It rewinds the
 // log and copies the Handler's tables. Fill returns these tables as the link's first frames. The
-// function wake must not block. From now on any goroutine may call wake at any time.
+// parameter features has the features in force. The function wake must not block. From now on any
+// goroutine may call wake at any time.
+//
+// If the link has not FeatureSDK, but the edge has sessions of SDKs, NewLink returns nil and
+// changes nothing.
 //
 // The new link begins to queue new sessions before it reads the tables. So a session that is added
 // while the tables are read is told at least once, and may be told twice. As soon as the new link
 // queues sessions, the previous link sends only Moved. The caller must call Down at the end.
-func NewLink(links *Links, wake func()) *Link {
-	l := &Link{links: links, wake: wake, drain: make(chan time.Duration, 1), live: make(chan struct{})}
+func NewLink(links *Links, features uint64, wake func()) *Link {
+	l := &Link{links: links, wake: wake, sdk: features&link.FeatureSDK != 0, drain: make(chan time.Duration, 1), live: make(chan struct{})}
 	links.turn.Lock()
 	defer links.turn.Unlock()
-	links.mu.Lock()
-	links.newest = l
-	links.mu.Unlock()
+	if !links.take(l) {
+		return nil
+	}
 
-	l.feed = links.handler.Begin(l.session, l.held)
+	l.feed = links.handler.Begin(l.session, l.client, l.held, l.keep)
 
 	links.mu.Lock()
 	defer links.mu.Unlock()

@@ -18,9 +18,10 @@ const shares = 16
 // boots, and grow by 1.
 //
 // Log.size bounds the bytes in the Log. Each owner's share is a sixteenth of it. An owner is a user
-// with all its sessions. A message needs room both in the Log and in its owner's share. An empty
-// Log has room for one message of any size, and so has an empty share. Ends of sessions need no
-// room, since a session has at most one. When there is no room, Append refuses and changes nothing.
+// with all its sessions, or all guests together. A message needs room both in the Log and in its
+// owner's share. An empty Log has room for one message of any size, and so has an empty share. Ends
+// of sessions need no room, since a session has at most one. When there is no room, Append refuses
+// and changes nothing.
 //
 // A Log is a plain structure: no I/O, no goroutine, no lock. One caller steps it.
 type Log struct {
@@ -38,6 +39,7 @@ type Log struct {
 	// accounts is keyed by session. A session has an account while it has messages, and from Own
 	// until its end is finished or Disown is called.
 	accounts map[uint64]account
+	clients  int            // accounts for which OwnClient was called
 	used     map[uint64]int // bytes per owner; owners without bytes are left out
 }
 
@@ -47,6 +49,7 @@ type account struct {
 	messages int
 	own      bool // Own was not called: the session is its own owner
 	ended    bool // its end is finished
+	client   bool // it is a session of an SDK
 }
 
 // Entry is one numbered frame: a client's message or, with End, the end of its session.
@@ -71,8 +74,32 @@ func NewLog(size int) *Log {
 // must be called before the session's first message.
 func (l *Log) Own(session, owner uint64) { l.accounts[session] = account{owner: owner} }
 
+// OwnClient does what Own does for a session of an SDK, and counts the session in Clients.
+func (l *Log) OwnClient(session, owner uint64) {
+	l.accounts[session] = account{owner: owner, client: true}
+	l.clients++
+}
+
+// Move gives a session another owner, if the session has an owner and no message in the Log.
+// Otherwise it does nothing.
+func (l *Log) Move(session, owner uint64) {
+	if a, ok := l.accounts[session]; ok && a.messages == 0 {
+		a.owner = owner
+		l.accounts[session] = a
+	}
+}
+
+// Clients returns how many sessions of SDKs have an owner, and so have an end that is not finished
+// or is yet to come.
+func (l *Log) Clients() int { return l.clients }
+
 // Disown forgets the owner of a session that has no messages and no end in the Log.
-func (l *Log) Disown(session uint64) { delete(l.accounts, session) }
+func (l *Log) Disown(session uint64) {
+	if l.accounts[session].client {
+		l.clients--
+	}
+	delete(l.accounts, session)
+}
 
 // ownerOf returns the owner whose share a session uses. Without a call of Own that is the session
 // itself.
@@ -261,7 +288,7 @@ func (l *Log) release(session uint64, cost int) {
 // order in which the end and the messages of a session are finished.
 func (l *Log) settle(session uint64, a account) {
 	if a.messages == 0 && (a.own || a.ended) {
-		delete(l.accounts, session)
+		l.Disown(session)
 	} else {
 		l.accounts[session] = a
 	}

@@ -64,7 +64,7 @@ func newMetrics(r prometheus.Registerer, s *Links) *metrics {
 		linkInfo: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "edgerelay_edge_link_info", Help: "1 for the link in use, by relay, its URL, and why the edge linked there (loss: it had no link, drain, doubt, home, return)."}, []string{"relay", "url", "cause"}),
 		failures: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "edgerelay_edge_dial_failures_total", Help: "Dials and look-ups of relays that failed, by reason (unreachable, key, version, lookup)."}, []string{"reason"}),
+			Name: "edgerelay_edge_dial_failures_total", Help: "Dials and look-ups of relays that failed, by reason (unreachable, key, version, feature: the relay does not know sessions of SDKs, lookup)."}, []string{"reason"}),
 		refused: f.NewCounter(prometheus.CounterOpts{
 			Name: "edgerelay_edge_log_refused_total", Help: "Messages that the log had no room for; they may have been tried again."}),
 		replayed: f.NewCounter(prometheus.CounterOpts{
@@ -74,7 +74,7 @@ func newMetrics(r prometheus.Registerer, s *Links) *metrics {
 		digests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgerelay_edge_digests_total", Help: "Comparisons of the tables of edge and relay, by result (equal, different, skipped)."}, []string{"result"}),
 	}
-	for _, reason := range []string{"unreachable", "key", "version", "lookup"} {
+	for _, reason := range []string{"unreachable", "key", "version", "feature", "lookup"} {
 		m.failures.WithLabelValues(reason)
 	}
 	for _, end := range []string{"cancelled", "moved", "relinked", "lost"} {

@@ -78,13 +78,17 @@ func (u *Uplink) doubted(ctx context.Context, old *running) *running {
 	return u.move(ctx, old, l, byDoubt)
 }
 
-// move takes the dialled link into use. The old link ends in a goroutine of its own, for which Run
-// waits.
+// move takes the dialled link into use and returns it. The old link ends in a goroutine of its own,
+// for which Run waits. If the new link cannot be used, move returns old.
 func (u *Uplink) move(ctx context.Context, old *running, l *dialled, why cause) *running {
 	if time.Since(old.began) >= settled {
 		u.backoff.reset()
 	}
 	next := u.begin(ctx, l, why)
+	if next == nil {
+		old.Staying()
+		return old
+	}
 	u.parting.Go(func() { u.part(ctx, old, next, why) })
 	return next
 }

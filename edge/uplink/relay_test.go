@@ -257,6 +257,10 @@ func (l *fakeLink) HandleFrame(t link.Type, body []byte) error {
 	switch body := slices.Clone(body); t {
 	case link.TypeSession:
 		f, err = link.ParseSession(body)
+	case link.TypeClient:
+		f, err = link.ParseClient(body)
+	case link.TypeKeep:
+		f, err = link.ParseKeep(body)
 	case link.TypeHeld:
 		f, err = link.ParseHeld(body)
 	case link.TypeSynced:
@@ -306,12 +310,15 @@ type fakeHub struct {
 	sessions   map[uint64]link.Session
 	dead       map[uint64]bool
 	held       []link.Held
+	clients    []link.Client
+	keeps      []link.Keep
 	calls      []string
 	comparable bool
 	begun      int
 	sides      []string // calls of Begin, Leaving and Staying, each with its link's number
 	naming     bool     // recorded calls name their link; see fakeFeed.note
 	telling    func()   // called at the end of Begin
+	fault      error    // what Confirmed, Refreshed and Bound return
 }
 
 func (h *fakeHub) note(format string, args ...any) {
@@ -343,14 +350,20 @@ func (h *fakeHub) took() []string {
 	return calls
 }
 
-func (h *fakeHub) Begin(session func(link.Session), held func(link.Held)) Feed {
+func (h *fakeHub) Begin(session func(link.Session), client func(link.Client), held func(link.Held), keep func(link.Keep)) Feed {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.sessions {
 		session(s)
 	}
+	for _, c := range h.clients {
+		client(c)
+	}
 	for _, t := range h.held {
 		held(t)
+	}
+	for _, k := range h.keeps {
+		keep(k)
 	}
 	if h.telling != nil {
 		h.telling()
@@ -383,14 +396,35 @@ func (h *fakeFeed) Left(f link.Left, answer bool)     { h.note("left %d %v", f.S
 func (h *fakeHub) Answer(f link.Answer)               { h.note("answer %d %s", f.Session, f.Text) }
 func (h *fakeFeed) Publication(f link.Publication)    { h.note("publication %d %s", f.Topic, f.Payload) }
 func (h *fakeFeed) Ahead(f link.Ahead)                { h.note("ahead %d %s", f.Topic, f.Payload) }
-func (h *fakeFeed) Gap(f link.Gap)                    { h.note("gap %d %d", f.Topic, f.Lost) }
-func (h *fakeFeed) BeginBatch()                       {}
-func (h *fakeFeed) EndBatch()                         {}
-func (h *fakeFeed) Cost(link.Cost)                    {}
-func (h *fakeFeed) BrokerBack()                       {}
-func (h *fakeFeed) Leaving()                          { h.side("%d leaving", h.n) }
-func (h *fakeFeed) Staying()                          { h.side("%d staying", h.n) }
-func (h *fakeFeed) Down()                             { h.note("down") }
+func (h *fakeFeed) Unbound(f link.Unbound)            { h.note("unbound %d %s", f.Session, f.Text) }
+func (h *fakeFeed) Close(f link.Close)                { h.note("close %d %d", f.Session, f.Code) }
+func (h *fakeFeed) Forms(f link.Forms)                { h.note("forms %d %s", f.Topic, f.Texts[0].Text) }
+func (h *fakeFeed) AheadForms(f link.AheadForms) {
+	h.note("aheadforms %d %s", f.Topic, f.Texts[0].Text)
+}
+func (h *fakeFeed) Gap(f link.Gap) { h.note("gap %d %d", f.Topic, f.Lost) }
+func (h *fakeFeed) BeginBatch()    {}
+func (h *fakeFeed) EndBatch()      {}
+func (h *fakeFeed) Cost(link.Cost) {}
+func (h *fakeFeed) BrokerBack()    {}
+func (h *fakeFeed) Leaving()       { h.side("%d leaving", h.n) }
+func (h *fakeFeed) Staying()       { h.side("%d staying", h.n) }
+func (h *fakeFeed) Down()          { h.note("down") }
+
+func (h *fakeFeed) Confirmed(f link.Confirmed, answer bool) error {
+	h.note("confirmed %d %s %v", f.Session, f.User, answer)
+	return h.fault
+}
+
+func (h *fakeFeed) Refreshed(f link.Refreshed, answer bool) error {
+	h.note("refreshed %d %v", f.Session, answer)
+	return h.fault
+}
+
+func (h *fakeFeed) Bound(f link.Bound, answer bool) error {
+	h.note("bound %d %v", f.Session, answer)
+	return h.fault
+}
 
 func (h *fakeHub) Forget(session uint64) {
 	h.note("forget %d", session)

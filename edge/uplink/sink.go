@@ -12,6 +12,9 @@ import (
 // publications, gaps, costs and topic numbers.
 func (l *Link) HandleFrame(t link.Type, body []byte) error {
 	l.feed.BeginBatch()
+	if !l.sdk && onlyWithSDK(t) {
+		return fmt.Errorf("frame %v on a link without its feature", t)
+	}
 	switch t {
 	case link.TypeTopic:
 		return handle(body, link.ParseTopicNumber, l.feed.Topic)
@@ -19,6 +22,8 @@ func (l *Link) HandleFrame(t link.Type, body []byte) error {
 		return handle(body, link.ParseUntopic, l.feed.Untopic)
 	case link.TypePublication:
 		return handle(body, l.names.ParsePublication, l.feed.Publication)
+	case link.TypeForms:
+		return handle(body, l.names.ParseForms, l.feed.Forms)
 	case link.TypeGap:
 		return handle(body, link.ParseGap, l.feed.Gap)
 	case link.TypeCost:
@@ -61,7 +66,7 @@ func (l *Link) handleInTurn(t link.Type, body []byte) error {
 	case link.TypeLive:
 		return handle(body, link.ParseLive, l.handleLive)
 	}
-	return fmt.Errorf("frame %v from a relay", t)
+	return l.handleSDK(t, body)
 }
 
 // EndBatch implements link.Sink. The frames of the batch were handled one by one; now the Feed
@@ -195,11 +200,11 @@ func (l *Link) handleDigest(body []byte) error {
 		theirs.Sessions, theirs.SessionHash, theirs.Bindings, theirs.BindingHash)}
 }
 
-// allTold reports whether the relay has heard all Session frames that this link has to tell. It
-// returns false if the log has an end of a session. The parameter heard is how many Session frames
-// the relay has heard on this link.
+// allTold reports whether the relay has heard all Session and Client frames that this link has to
+// tell. It returns false if the log has an end of a session. The parameter heard is how many of
+// these frames the relay has heard on this link.
 func (l *Link) allTold(heard uint64) bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()
-	return len(l.chunks) == 0 && len(l.added) == 0 && l.told == heard && l.links.log.Ends() == 0
+	return len(l.chunks) == 0 && len(l.added) == 0 && len(l.clients) == 0 && l.told == heard && l.links.log.Ends() == 0
 }

@@ -14,12 +14,13 @@ import (
 type tables struct {
 	// chunks has what is not yet sent of the tables with which the link began, as whole frames. A
 	// chunk that has BatchTarget bytes gets no further frame.
-	chunks [][]byte
-	begun  uint64 // Session frames that chunks had when the link began
-	synced link.Synced
-	added  []link.Session
-	// told counts the Session frames given to the writer. Those in chunks are added when all chunks
-	// are given.
+	chunks  [][]byte
+	begun   uint64 // Session and Client frames that chunks had at first
+	synced  link.Synced
+	added   []link.Session
+	clients []link.Client // sessions of SDKs that were added
+	// told counts the Session and Client frames given to the writer. Those in chunks are added when
+	// all chunks are given.
 	told  uint64
 	moved bool // Moved is to be sent, as another link took over
 }
@@ -29,6 +30,14 @@ func (t *tables) session(s link.Session) {
 	t.synced.Sessions++
 	t.append(s)
 }
+
+func (t *tables) client(c link.Client) {
+	t.begun++
+	t.synced.Sessions++
+	t.append(c)
+}
+
+func (t *tables) keep(k link.Keep) { t.append(k) }
 
 func (t *tables) held(h link.Held) {
 	t.synced.Held += uint64(len(h.Sessions))
@@ -96,16 +105,23 @@ func (t *tables) fillMoved(batch []byte) []byte {
 	return batch
 }
 
+// fillAdded gives new sessions.
 func (t *tables) fillAdded(batch []byte) []byte {
-	sent := 0
-	for sent < len(t.added) && len(batch) < link.BatchTarget {
-		batch = t.added[sent].Append(batch)
-		sent++
-	}
-	t.told += uint64(sent)
-	t.added = t.added[sent:]
-	if len(t.added) == 0 {
-		t.added = nil
-	}
+	before := len(t.added) + len(t.clients)
+	batch, t.added = fill(batch, t.added)
+	batch, t.clients = fill(batch, t.clients)
+	t.told += uint64(before - len(t.added) - len(t.clients))
 	return batch
+}
+
+// fill appends frames until the batch has BatchTarget bytes. It returns the frames that are left.
+func fill[F interface{ Append([]byte) []byte }](batch []byte, frames []F) (_ []byte, left []F) {
+	for len(frames) > 0 && len(batch) < link.BatchTarget {
+		batch = frames[0].Append(batch)
+		frames = frames[1:]
+	}
+	if len(frames) == 0 {
+		return batch, nil
+	}
+	return batch, frames
 }

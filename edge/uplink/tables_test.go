@@ -12,7 +12,7 @@ import (
 // as its reader.
 func upPath() (*Links, *Link) {
 	u := NewLinks(LinksConfig{}, &fakeHub{})
-	l := NewLink(u, func() {})
+	l := NewLink(u, link.FeatureSDK, func() {})
 	l.Fill(nil)
 	return u, l
 }
@@ -108,7 +108,7 @@ func BenchmarkUpPath(b *testing.B) {
 
 func TestALinkThatWasTakenOverSendsNothing(t *testing.T) {
 	u, old := upPath()
-	next := NewLink(u, func() {})
+	next := NewLink(u, link.FeatureSDK, func() {})
 	next.Fill(nil)
 	u.Open(link.Session{ID: 1, User: "u"})
 	u.Accept(1, []byte("a"))
@@ -147,7 +147,7 @@ func TestGrantedIsSentAgainAsSuch(t *testing.T) {
 	take(link.Granted{First: 2, Last: 2})
 	again := func() (got []string) {
 		l.Down()
-		l = NewLink(u, func() {})
+		l = NewLink(u, link.FeatureSDK, func() {})
 		for batch := l.Fill(nil); len(batch) > 0; batch = l.Fill(nil) {
 			for len(batch) > 0 {
 				typ, body, remainder, err := link.Next(batch)

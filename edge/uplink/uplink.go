@@ -109,7 +109,10 @@ func (u *Uplink) Run(ctx context.Context) error {
 	defer u.parting.Wait()
 	for ctx.Err() == nil {
 		l := u.find(ctx, nil, byLoss)
-		if l != nil && !u.serve(ctx, u.begin(ctx, l, byLoss)) {
+		if l == nil {
+			continue
+		}
+		if r := u.begin(ctx, l, byLoss); r == nil || !u.serve(ctx, r) {
 			timing.Sleep(ctx, u.backoff.next(), nil)
 		}
 	}

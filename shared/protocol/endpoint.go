@@ -1,7 +1,7 @@
 package protocol
 
-// Endpoint says at which of the chat paths a session connected. Its values are on the link: never
-// renumber.
+// Endpoint says at which path a session connected, and so which protocol its client speaks. Its
+// values are on the link: never renumber.
 type Endpoint uint8
 
 const (
@@ -11,10 +11,12 @@ const (
 	EndpointUser    Endpoint = 2 // /chat/user/{id}: direct messages in and out
 	EndpointGroup   Endpoint = 3 // /chat/group/{group}/{id}: a group's messages in and out
 	EndpointAll     Endpoint = 4 // /chat/all/{id}: broadcasts in and out
+	// EndpointSDK is SDKPath, where the clients speak the protocol of Centrifugo's SDKs.
+	EndpointSDK Endpoint = 5
 )
 
 // Topics returns the topics of which a session at this endpoint is a member as soon as it is
-// connected.
+// connected. At EndpointSDK the relay says which topics these are, so Topics returns nil.
 func (e Endpoint) Topics(user, group string) []Topic {
 	switch e {
 	case EndpointChannel:

@@ -7,10 +7,13 @@ import (
 	"strings"
 )
 
+// SDKPath is the path at which the SDKs of Centrifugo connect. Their protocol names the user later.
+const SDKPath = "/connection/websocket"
+
 // ErrNoEndpoint is returned by ParsePath for a path that has the shape of no endpoint.
 var ErrNoEndpoint = errors.New("want /chat/channel/{id}, /chat/user/{id}, /chat/group/{group}/{id} or /chat/all/{id}")
 
-// ParsePath reads the path of a WebSocket upgrade, as it was on the wire (url.URL.EscapedPath).
+// ParsePath reads the path of a chat client's upgrade, as it was on the wire (url.URL.EscapedPath).
 // Each id in it is percent-decoded once, by itself, so that %2F is a slash inside an id. A plus
 // stays a plus. The result group is "" unless the endpoint is EndpointGroup.
 //

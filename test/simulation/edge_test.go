@@ -213,7 +213,7 @@ func (e *edge) welcome(r *relay, c *conn, done func(*attachment)) {
 func (e *edge) begin(a *attachment) {
 	e.w.tracef("%s: up, to %s", a.end.name, a.relay.name)
 	e.used, a.began, a.byMove = a, e.w.now, len(e.old) > 0
-	a.link = uplink.NewLink(e.links, a.end.Wake)
+	a.link = uplink.NewLink(e.links, 0, a.end.Wake)
 	a.end.open(a.link, sink{a, e}, func(cause *link.CloseError, _ time.Time) { e.down(a, cause) })
 	a.end.doubt = func() { e.doubt(a) }
 	if !e.stalled {

@@ -31,10 +31,10 @@ type handler struct {
 	e *edge
 }
 
-func (h handler) Begin(session func(link.Session), held func(link.Held)) uplink.Feed {
+func (h handler) Begin(session func(link.Session), _ func(link.Client), held func(link.Held), _ func(link.Keep)) uplink.Feed {
 	var sessions []link.Session
 	var topics []link.Held
-	f := h.Hub.Begin(func(s link.Session) { sessions = append(sessions, s) }, func(t link.Held) { topics = append(topics, t) })
+	f := h.Hub.Begin(func(s link.Session) { sessions = append(sessions, s) }, nil, func(t link.Held) { topics = append(topics, t) }, nil)
 	slices.SortFunc(sessions, func(a, b link.Session) int { return int(a.ID) - int(b.ID) })
 	slices.SortStableFunc(topics, func(a, b link.Held) int {
 		if a.Topic < b.Topic {

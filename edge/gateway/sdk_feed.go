@@ -1,0 +1,169 @@
+package gateway
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// leaveWait is how long a client may stay after the relay has closed it without a code.
+const leaveWait = 5 * time.Second
+
+// memberLocked finds a session of an SDK. It returns nil if the session was forgotten meanwhile. It
+// returns an error if the session speaks the chat's protocol, or if it is a guest and the relay
+// takes it for confirmed, or the other way round. h.mu must be held.
+func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
+	s := h.sessions[id]
+	switch {
+	case s == nil:
+		return nil, nil
+	case s.sdk == nil:
+		return nil, fmt.Errorf("session %d is told as one of an SDK", id)
+	case s.sdk.confirmed != confirmed:
+		return nil, fmt.Errorf("session %d is confirmed: %v", id, s.sdk.confirmed)
+	}
+	return s, nil
+}
+
+// Confirmed makes a guest a session of the user that the relay names, and binds the session to its
+// topics. From then on the session counts for its user, is pinged, and is read on. If answer is
+// set, Confirmed also queues n.Text for the client. If the user has too many sessions, the session
+// is closed.
+//
+// The error, if any, ends the link: the relay has confirmed the session before, or its keeps are
+// too many.
+func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, err := h.memberLocked(n.Session, false)
+	if s == nil {
+		return err
+	}
+	size := len(n.Keep)
+	for _, ch := range n.Channels {
+		size += len(ch.Keep)
+	}
+	if err := h.roomLocked(s, size); err != nil {
+		return err
+	}
+	h.digest.SessionHash ^= s.rowLocked()
+	s.info.User, s.sdk.confirmed = n.User, true
+	h.digest.SessionHash ^= s.rowLocked()
+	h.setLocked(s, n.Until, n.Keep)
+	for _, ch := range n.Channels {
+		if t := f.numberedLocked(ch.Topic); t != nil {
+			h.bindLocked(s, t)
+			h.setKeepLocked(s, s.findLocked(t), ch.Keep)
+		}
+	}
+	if !s.dead {
+		h.beginLocked(s, n.Text, answer)
+	}
+	return nil
+}
+
+// beginLocked does what follows when the connect of s is confirmed. h.mu must be held.
+func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
+	h.leaveGuestsLocked(s)
+	defer close(s.sdk.ready)
+	if h.users != nil && !h.users.enter(s) {
+		s.close(ReasonUserLimit, closeWait)
+		return
+	}
+	if answer {
+		h.answerLocked(s, text)
+	}
+	if c := s.conn.Load(); c != nil {
+		c.server.confirmed(c, s.sdk.until)
+	}
+}
+
+// Refreshed gives a session another until and another keep. If answer is set, it also queues n.Text
+// for the client. The error, if any, ends the link.
+func (f *Feed) Refreshed(n link.Refreshed, answer bool) error {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, err := h.memberLocked(n.Session, true)
+	if s == nil {
+		return err
+	}
+	if err := h.roomLocked(s, len(n.Keep)-len(s.sdk.keep)); err != nil {
+		return err
+	}
+	h.setLocked(s, n.Until, n.Keep)
+	if c := s.conn.Load(); c != nil && !s.dead {
+		c.server.refreshed(c, n.Until)
+	}
+	if answer {
+		h.answerLocked(s, n.Text)
+	}
+	return nil
+}
+
+// Bound binds a session to a topic with a keep. If answer is set, it also queues n.Text for the
+// client, before the topic's later messages. The error, if any, ends the link.
+func (f *Feed) Bound(n link.Bound, answer bool) error {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, err := h.memberLocked(n.Session, true)
+	if s == nil {
+		return err
+	}
+	if t := f.numberedLocked(n.Topic); t != nil {
+		had := 0
+		if slot := s.findLocked(t); slot >= 0 {
+			had = len(s.sdk.keepLocked(slot))
+		}
+		if err := h.roomLocked(s, len(n.Keep)-had); err != nil {
+			return err
+		}
+		h.bindLocked(s, t)
+		h.setKeepLocked(s, s.findLocked(t), n.Keep)
+	}
+	if answer {
+		h.answerLocked(s, n.Text)
+	}
+	return nil
+}
+
+// Unbound unbinds a session from a topic and tells the client, though the client did not ask for
+// it.
+func (f *Feed) Unbound(n link.Unbound) {
+	f.Left(link.Left{Session: n.Session, Topic: n.Topic, Text: n.Text}, true)
+}
+
+// Close closes a session, behind what is queued for its client. With n.Code 0 the client gets no
+// close frame, and leaveWait to go. Nothing that the client still sends is accepted. Close does
+// nothing if the session has ended.
+func (f *Feed) Close(n link.Close) {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.sessions[n.Session]
+	switch {
+	case s == nil || s.dead:
+	case n.Code == 0:
+		s.closeWith(ReasonRelay, nil, leaveWait)
+	default:
+		s.closeWith(ReasonRelay, closeFrame(int(n.Code), n.Reason), closeWait)
+	}
+}
+
+// Forms does what Publication does, with a text for each form. A member gets the text of its form,
+// or nothing if that is not there.
+func (f *Feed) Forms(p link.Forms) {
+	r := renderingsOf(p.Texts)
+	f.publish(link.Publication{
+		Topic: p.Topic, Position: p.Position, ID: p.ID, Except: p.Except, Payload: r.texts[link.FormChat],
+	}, r)
+}
+
+// AheadForms does what Ahead does, with a text for each form.
+func (f *Feed) AheadForms(a link.AheadForms) {
+	r := renderingsOf(a.Texts)
+	f.giveAhead(link.Ahead{Topic: a.Topic, ID: a.ID, Except: a.Except, Payload: r.texts[link.FormChat]}, r)
+}

@@ -1,0 +1,237 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+func TestGuestsAreASixteenthOfTheSessions(t *testing.T) {
+	g := startSDK(t, nil, func(c *Config) { c.MaxSessions = 47 })
+	first, second := g.raw(protocol.SDKPath, ""), g.raw(protocol.SDKPath, "")
+	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || g.metric("refused_total", "guests") != 1 {
+		t.Fatalf("%d with two guests", res.StatusCode)
+	}
+	first.send(textOf("connect 1"))
+	first.wantFrame(textByte, "connected")
+	third := g.raw(protocol.SDKPath, "") // in the place of the one that is confirmed
+	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 {
+		t.Fatalf("%d with two guests", res.StatusCode)
+	}
+	second.Close()
+	third.Close()
+	eventually(t, "the guests are gone", func() bool { return g.metric("guests", "") == 0 })
+	g.raw(protocol.SDKPath, "")
+	g.raw(protocol.SDKPath, "")
+}
+
+func TestAGuestCountsAmongTheSessions(t *testing.T) {
+	g := startSDK(t, nil, func(c *Config) { c.MaxSessions = 3 })
+	g.sdk("1")
+	g.raw(protocol.SDKPath, "")
+	g.raw("/chat/user/1", "")
+	for _, path := range []string{protocol.SDKPath, "/chat/user/2"} {
+		res, err := http.ReadResponse(g.rawRequest(path, "").r, nil)
+		if err != nil || res.StatusCode != 503 {
+			t.Errorf("%s: %v %+v", path, err, res)
+		}
+	}
+	// So do sessions that have ended, while their socket is open.
+	g = startSDK(t, nil, func(c *Config) { c.MaxSessions = 3 })
+	for range 3 {
+		g.server.enter()
+		defer g.server.leave()
+	}
+	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 {
+		t.Errorf("%d while three sockets are open", res.StatusCode)
+	}
+	// Dead sessions that a relay does not forget leave no place either, neither for a guest nor for
+	// a guest's first line.
+	h := NewHub(HubConfig{})
+	up := &fakeUpstream{}
+	for range 2 {
+		s := channel("1")
+		h.Open(s, up)
+		h.End(s, up)
+	}
+	if _, ok := h.enterGuest(newGuest("", 1<<10), 3, 1); !ok {
+		t.Error("a guest is refused while there is room")
+	}
+	if _, ok := h.open(channel("1"), up, 3); ok {
+		t.Error("a session takes the guest's place")
+	}
+	if why, ok := h.enterGuest(newGuest("", 1<<10), 3, 5); ok || why != refuseFull {
+		t.Errorf("%v %v: a guest beyond the sessions", why, ok)
+	}
+}
+
+// TestAGuestThatSaysNothingIsClosedAsStale checks that 10 s pass, and that nothing is told
+// upstream.
+func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
+	up := silentRelay()
+	up.client = func(c link.Client) { t.Errorf("told %+v", c) }
+	inBubble(t, up, nil, func(t *testing.T, b *bubbled) {
+		c := b.connect()
+		began := time.Now()
+		c.wantCode(3502)
+		if took := time.Since(began); took < guestWait || took > guestWait+2*wheelTick {
+			t.Errorf("closed after %v", took)
+		}
+		c.Close()
+		synctest.Wait()
+		if all, dead := b.hub.Len(); all+dead+len(b.up.ends())+len(b.hub.guests)+b.hub.strangers != 0 {
+			t.Errorf("%d sessions, %d dead, %d ends, %d guests, %d strangers", all, dead, len(b.up.ends()), len(b.hub.guests), b.hub.strangers)
+		}
+		if n := b.metric("sessions_ended_total", "stale"); n != 1 {
+			t.Errorf("%v are counted as stale", n)
+		}
+	})
+}
+
+// TestAConnectThatNobodyConfirmsComesBack: an outage must not end a client for good, so it is 3004.
+func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
+	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
+		c := b.connect()
+		time.Sleep(9 * time.Second)
+		c.send(textOf("connect 1", "behind"))
+		began := time.Now()
+		c.wantCode(3004)
+		if took := time.Since(began); took < guestWait || took > guestWait+2*wheelTick {
+			t.Errorf("closed after %v", took)
+		}
+		c.Close()
+		synctest.Wait()
+		if got := b.up.messages(); !slices.Equal(got, []string{"connect 1"}) || !slices.Equal(b.up.ends(), []uint64{1}) {
+			t.Errorf("accepted %q, ended %v", got, b.up.ends())
+		}
+		if n := b.metric("sessions_ended_total", "unconfirmed"); n != 1 {
+			t.Errorf("%v are counted as unconfirmed", n)
+		}
+	})
+}
+
+// TestAGuestsLineWaitsForARelayThatKnowsSDKs: while no relay can take it, the guest is not in the
+// tables, and its line is not in the log. In the end it is closed with 3004.
+func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
+	for _, comes := range []bool{true, false} {
+		t.Run(fmt.Sprint("it comes: ", comes), func(t *testing.T) {
+			var linked atomic.Bool
+			up := &fakeUpstream{}
+			var again chan struct{}
+			up.enrol = func(link.Client) <-chan struct{} {
+				if linked.Load() {
+					return nil
+				}
+				return again
+			}
+			inBubble(t, up, nil, func(t *testing.T, b *bubbled) {
+				again = make(chan struct{})
+				c := b.connect()
+				c.send(textOf("connect 1"))
+				time.Sleep(guestWait - time.Second)
+				if all, _ := b.hub.Len(); all != 0 || len(b.up.messages()) != 0 {
+					t.Errorf("%d sessions, %q accepted", all, b.up.messages())
+				}
+				if comes {
+					linked.Store(true)
+					close(again)
+					c.wantFrame(textByte, "connected")
+					return
+				}
+				c.wantCode(3004)
+				c.Close()
+				synctest.Wait()
+				if all, _ := b.hub.Len(); all != 0 || len(b.up.messages())+len(b.up.ends()) != 0 {
+					t.Errorf("%d sessions, %q accepted, %v ended", all, b.up.messages(), b.up.ends())
+				}
+			})
+		})
+	}
+}
+
+// TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed: neither the lines of the same message,
+// nor a further message. Then they follow in order.
+func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
+	g := startSDK(t, silentRelay(), nil)
+	c := g.raw(protocol.SDKPath, textOf("connect 1", "a", "b")+textOf("c"))
+	eventually(t, "the connect", func() bool { return len(g.up.messages()) == 1 })
+	c.send(textOf("d"))
+	time.Sleep(20 * time.Millisecond)
+	if got := g.up.messages(); !slices.Equal(got, []string{"connect 1"}) {
+		t.Fatalf("accepted %q", got)
+	}
+	g.hub.Confirmed(link.Confirmed{Session: 1, User: "1", Text: []byte("ok")}, true)
+	c.wantFrame(textByte, "ok")
+	want := []string{"connect 1", "a", "b", "c", "d"}
+	eventually(t, "the lines behind", func() bool { return slices.Equal(g.up.messages(), want) })
+}
+
+// TestAGuestWhoseConnectIsRefusedIsNotReadOn: an error is the answer, and Close follows.
+func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
+	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
+		c := b.connect()
+		c.send(textOf("connect 1", "behind"))
+		synctest.Wait()
+		b.hub.Answer(link.Answer{Session: 1, Text: []byte("error 109")})
+		b.hub.Close(link.Close{Session: 1})
+		c.wantFrame(textByte, "error 109")
+		c.send(textOf("more") + textOf("{}") + textOf(""))
+		began := time.Now()
+		if first, _, err := c.frame(); err == nil {
+			t.Errorf("got frame %#x", first)
+		}
+		if took := time.Since(began); took != leaveWait {
+			t.Errorf("the socket closes after %v", took)
+		}
+		synctest.Wait()
+		if got := b.up.messages(); !slices.Equal(got, []string{"connect 1"}) {
+			t.Errorf("accepted %q", got)
+		}
+		if n := b.metric("dropped_total", "closing"); n != 4 {
+			t.Errorf("%v lines are counted as dropped, want 4", n)
+		}
+	})
+}
+
+// TestTenThousandGuestsThatSayNothingLeaveNothing also checks that nobody else waits for them, and
+// that their places are free again.
+func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
+	const n = 10_000
+	up := silentRelay()
+	up.accept = nil
+	inBubble(t, up, func(c *Config) { c.MaxSessions = n * guestShare }, func(t *testing.T, b *bubbled) {
+		clients := make([]*rawClient, n)
+		for i := range clients {
+			clients[i] = b.connect()
+		}
+		if res, err := http.ReadResponse(b.request(protocol.SDKPath).r, nil); err != nil || res.StatusCode != 503 {
+			t.Errorf("one more guest: %v %+v", err, res)
+		}
+		if res, err := http.ReadResponse(b.request("/chat/user/1").r, nil); err != nil || res.StatusCode != 101 {
+			t.Errorf("a client of the chat: %v %+v", err, res)
+		}
+		var gone sync.WaitGroup
+		for _, c := range clients {
+			gone.Go(func() {
+				c.wantCode(3502)
+				c.Close()
+			})
+		}
+		gone.Wait()
+		synctest.Wait()
+		if guests := b.metric("guests", ""); guests != 0 || len(b.up.messages()) != 0 || b.server.Active() != 1 {
+			t.Errorf("%v guests, %q accepted, %d active", guests, b.up.messages(), b.server.Active())
+		}
+		b.confirmed("1")
+	})
+	runtime.GC()
+}

@@ -1,0 +1,38 @@
+package gateway
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// TestAPingWakesNobody: a session rests in the poller while it is pinged. Only its pong wakes it.
+func TestAPingWakesNobody(t *testing.T) {
+	g := startSDK(t, nil, nil)
+	c := g.sdk("1")
+	s := g.only()
+	eventually(t, "the session rests", func() bool { return isIdle(s) })
+	g.server.checkSDK(s.conn.Load(), time.Duration(s.sdk.ping.Load()))
+	c.wantFrame(textByte, "{}")
+	if !isIdle(s) {
+		t.Error("the ping wakes a reader")
+	}
+	c.send(textOf("{}"))
+	eventually(t, "the pong is taken", func() bool { return s.sdk.owed.Load() == 0 })
+	eventually(t, "the session rests again", func() bool { return isIdle(s) })
+}
+
+// TestAGuestRests: a guest that says nothing has no goroutine.
+func TestAGuestRests(t *testing.T) {
+	g := startSDK(t, nil, nil)
+	c := g.rawRequest(protocol.SDKPath, "")
+	if res, err := http.ReadResponse(c.r, nil); err != nil || res.StatusCode != 101 {
+		t.Fatal(err)
+	}
+	eventually(t, "the guest", func() bool { return len(g.hub.living()) == 1 })
+	s := g.only()
+	eventually(t, "its conn", func() bool { return s.conn.Load() != nil })
+	eventually(t, "the guest rests", func() bool { return isIdle(s) })
+}

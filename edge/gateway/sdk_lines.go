@@ -1,0 +1,79 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+)
+
+var (
+	errBadRequest = errors.New("an empty line, or a pong that no ping asked for")
+	errNoRoom     = errors.New("no room for a line")
+)
+
+// cutLine returns the first line of a message of an SDK, and what follows its line feed. It returns
+// more as false if no further line follows. A line feed at the end of a message begins no line.
+func cutLine(message []byte) (line, rest []byte, more bool) {
+	line, rest, _ = bytes.Cut(message, []byte{'\n'})
+	return line, rest, len(rest) > 0
+}
+
+// isPong reports whether a line is a pong: an object without anything in it.
+func isPong(line []byte) bool { return string(bytes.Trim(line, " \t\r")) == "{}" }
+
+// forwardLines takes the lines of one message of an SDK, one after the other. It stops at the first
+// line that ends the session.
+func (c *conn) forwardLines(message []byte) error {
+	for more := true; more; {
+		var line []byte
+		line, message, more = cutLine(message)
+		if err := c.takeLine(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeLine takes a pong, or gives another line to the upstream. What comes while the session ends
+// is dropped without being looked at.
+func (c *conn) takeLine(line []byte) error {
+	s, v := c.session, c.server
+	switch accepts := Reason(s.reason.Load()).accepts(); {
+	case accepts && len(line) == 0:
+		return errBadRequest
+	case accepts && isPong(line):
+		if !s.sdk.pong() {
+			return errBadRequest
+		}
+		return nil
+	}
+	v.metrics.messages.Inc()
+	v.metrics.messageBytes.Add(float64(len(line)))
+	if !s.sdk.known {
+		return c.connectGuest(line)
+	}
+	return c.forwardLine(line)
+}
+
+// forwardLine waits for the user's allowance, and then gives a line to the upstream. It returns
+// errNoRoom if there is no room upstream for roomWait, or if too many sessions of the user wait for
+// the allowance. If the session ends meanwhile, it drops the line, and returns an error if the
+// Server has ended.
+func (c *conn) forwardLine(line []byte) error {
+	s, v := c.session, c.server
+	result := pacedOut
+	if Reason(s.reason.Load()).accepts() {
+		result = c.pace(s.info.Endpoint.StoredLen(line))
+	}
+	switch {
+	case result == pacedOut || !Reason(s.reason.Load()).accepts():
+		v.hub.metrics.dropped[dropClosing].Inc()
+		return v.ctx.Err()
+	case result == pacedCrowded:
+		v.hub.metrics.dropped[dropCrowded].Inc()
+		return errNoRoom
+	case v.up.Accept(s.info.ID, line) || c.awaitRoom(line):
+		return nil
+	}
+	v.hub.metrics.dropped[dropNoRoom].Inc()
+	return errNoRoom
+}

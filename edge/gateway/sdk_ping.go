@@ -1,0 +1,126 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// sdkPing is the time between two pings of an SDK's session. SDKs learn of it when they
+	// connect. One of them takes nothing but these pings for a sign of life. So they come whatever
+	// else is sent. The first comes after a random time, from half of sdkPing on.
+	sdkPing = 25 * time.Second
+	// sdkPongWait is how long an SDK may take to answer a ping.
+	sdkPongWait = 8 * time.Second
+	// sdkGrace is how long a session may go on after its until. SDKs refresh their token at that
+	// time.
+	sdkGrace = 25 * time.Second
+)
+
+// sdkPingFrame is a ping of the SDKs' protocol. All sessions share it, so it must not be changed.
+var sdkPingFrame = textFrame("{}")
+
+// confirmed notes that the session of c is confirmed, and is to end by until. It is called under
+// Hub.mu.
+func (v *Server) confirmed(c *conn, until int64) {
+	now := v.now()
+	c.session.sdk.ping.Store(int64(now + sdkPing/2 + rand.N(sdkPing/2)))
+	v.refreshed(c, until)
+}
+
+// refreshed notes a new until of the session of c. It is called under Hub.mu.
+func (v *Server) refreshed(c *conn, until int64) {
+	var end time.Time
+	if until != 0 {
+		end = time.Unix(until, 0).Add(sdkGrace)
+	}
+	v.setEnd(c, end)
+	v.arm(c, v.now())
+}
+
+// pong takes a client's pong. It returns false if no ping has asked for it.
+func (k *sdk) pong() bool {
+	for {
+		owed := k.owed.Load()
+		if owed == 0 {
+			return false
+		}
+		if k.owed.CompareAndSwap(owed, owed-1) {
+			return true
+		}
+	}
+}
+
+// excuse gives an SDK's client the whole sdkPongWait anew. The reader calls it when it has not read
+// the client for a while.
+func (c *conn) excuse() {
+	if c.session.sdk != nil {
+		c.pinged.Store(int64(c.server.now()))
+	}
+}
+
+// checkSDK does for a session of an SDK what Server.check does for pings of the chat. It ends a
+// guest that has not sent its first line in time, or whose connect was not confirmed in time. A
+// client that has not answered a ping in time is ended too. It returns false if it ends the
+// session.
+func (v *Server) checkSDK(c *conn, now time.Duration) bool {
+	s, k := c.session, c.session.sdk
+	ping := time.Duration(k.ping.Load())
+	if ping == 0 {
+		return v.checkGuest(s, now)
+	}
+	if s.pacing.Load() != nil { // the client's pongs are not being read
+		c.pinged.Store(int64(now))
+	}
+	if k.owed.Load() > 0 && now >= v.pongDue(c) {
+		s.close(ReasonSilent, closeWait)
+		return false
+	}
+	if now < ping {
+		return true
+	}
+	for ping <= now { // several are due after a time in which this process did not run
+		ping += sdkPing
+	}
+	k.ping.Store(int64(ping))
+	c.pinged.Store(int64(now))
+	k.owed.Add(1)
+	s.deliver(sdkPingFrame)
+	v.metrics.pings.Inc()
+	return true
+}
+
+func (v *Server) checkGuest(s *Session, now time.Duration) bool {
+	reason := ReasonStale
+	if s.sdk.asked.Load() {
+		reason = ReasonUnconfirmed
+	}
+	if now < v.guestDue(s.sdk) {
+		return true
+	}
+	s.close(reason, closeWait)
+	return false
+}
+
+// guestDue returns when a guest's time is over.
+func (v *Server) guestDue(k *sdk) time.Duration {
+	return time.Duration(max(k.since.Load(), v.resumed.Load())) + guestWait
+}
+
+// pongDue returns until when the client must have answered a ping.
+func (v *Server) pongDue(c *conn) time.Duration {
+	return time.Duration(max(c.pinged.Load(), v.resumed.Load())) + sdkPongWait
+}
+
+// sdkDue returns the next moment at which checkSDK may have something to do.
+func (v *Server) sdkDue(c *conn) time.Duration {
+	k := c.session.sdk
+	due := time.Duration(k.ping.Load())
+	if due == 0 {
+		return v.guestDue(k)
+	}
+	if k.owed.Load() > 0 {
+		due = min(due, v.pongDue(c))
+	}
+	return due
+}

@@ -1,0 +1,264 @@
+package gateway
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// TestSDKsArePingedByScheduleWhateverElseIsSent: some SDKs take nothing but a ping for a sign of
+// life. EDGE_PING does not concern them.
+func TestSDKsArePingedByScheduleWhateverElseIsSent(t *testing.T) {
+	for _, ping := range []time.Duration{0, time.Second} {
+		inBubble(t, nil, func(c *Config) { c.Ping = ping }, func(t *testing.T, b *bubbled) {
+			c := b.confirmed("1")
+			b.hub.Topic(link.TopicNumber{ID: 1, Topic: "all"})
+			b.hub.Bound(link.Bound{Session: 1, Topic: 1}, false)
+			stop := make(chan struct{})
+			go func() { // something comes and goes in every second
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(900 * time.Millisecond):
+						b.hub.Forms(link.Forms{Topic: 1, Texts: []link.Rendering{{Form: link.FormJSON, Text: []byte("x")}}})
+						c.Write([]byte(textOf("y")))
+					}
+				}
+			}()
+			defer synctest.Wait()
+			defer close(stop)
+			last := time.Now()
+			for n := range 10 {
+				for {
+					first, p, err := c.frame()
+					if err != nil || first != textByte {
+						t.Fatalf("frame %#x %q, error %v", first, p, err)
+					}
+					if p == "{}" {
+						break
+					}
+				}
+				since := time.Since(last)
+				least := sdkPing - wheelTick
+				if n == 0 {
+					least = sdkPing / 2
+				}
+				if since < least || since > sdkPing+2*wheelTick {
+					t.Errorf("ping %d comes %v after the one before", n, since)
+				}
+				last = time.Now()
+				c.send(textOf("{}"))
+			}
+		})
+	}
+}
+
+// TestFirstPingsAreSpread: clients that came together are not pinged together.
+func TestFirstPingsAreSpread(t *testing.T) {
+	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
+		early, late := 0, 0
+		for range 60 {
+			b.confirmed("1")
+		}
+		now := b.server.now()
+		for _, s := range b.hub.living() {
+			switch in := time.Duration(s.sdk.ping.Load()) - now; {
+			case in < sdkPing/2 || in > sdkPing:
+				t.Errorf("the first ping is due in %v", in)
+			case in < sdkPing*3/4:
+				early++
+			default:
+				late++
+			}
+		}
+		if early < 10 || late < 10 {
+			t.Errorf("%d early, %d late", early, late)
+		}
+	})
+}
+
+func TestAClientWithoutPongIsClosed(t *testing.T) {
+	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
+		c := b.confirmed("1")
+		c.wantFrame(textByte, "{}")
+		c.send(textOf("{}"))
+		c.wantFrame(textByte, "{}")
+		began := time.Now()
+		time.Sleep(sdkPongWait - time.Second)
+		c.send(textOf("another line is no pong"))
+		c.wantCode(3012)
+		if took := time.Since(began); took < sdkPongWait || took > sdkPongWait+2*wheelTick {
+			t.Errorf("closed after %v", took)
+		}
+		c.Close()
+		synctest.Wait()
+		if n := b.metric("sessions_ended_total", "silent"); n != 1 {
+			t.Errorf("%v are counted as silent", n)
+		}
+	})
+}
+
+// TestOnePingAsksForOnePong: a pong more is a bad request, and so is one before the first ping.
+func TestOnePingAsksForOnePong(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
+			c := b.confirmed("1")
+			if asked {
+				c.wantFrame(textByte, "{}")
+				c.send(textOf(" {} ", "line"))
+				synctest.Wait()
+				if _, ended := b.only().Reason(); ended {
+					t.Fatal("the pong that was asked for ends the session")
+				}
+			}
+			c.send(textOf("{}"))
+			c.wantCode(3501)
+		})
+	}
+}
+
+// TestPingsOfWebSocketsAreAnsweredAndNotSent: an SDK in a browser cannot send them.
+func TestPingsOfWebSocketsAreAnsweredAndNotSent(t *testing.T) {
+	inBubble(t, nil, func(c *Config) { c.Ping = time.Second }, func(t *testing.T, b *bubbled) {
+		c := b.confirmed("1")
+		c.send(masked(0x89, "hello"))
+		c.wantFrame(pongByte, "hello")
+		c.wantFrame(textByte, "{}") // and no ping of the WebSocket comes before it
+	})
+}
+
+// TestASessionEndsAfterItsUntil checks the grace, a refresh, and that 0 means for ever.
+func TestASessionEndsAfterItsUntil(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, test := range []struct {
+		name           string
+		until, refresh time.Duration // from now on; 0: for ever; -1: no refresh
+		ends           time.Duration // 0: it does not
+	}{
+		{"as confirmed", 100 * time.Second, -1, 100*time.Second + sdkGrace},
+		{"refreshed", 100 * time.Second, 200 * time.Second, 200*time.Second + sdkGrace},
+		{"refreshed to less", 300 * time.Second, 10 * time.Second, 10*time.Second + sdkGrace},
+		{"refreshed for ever", 100 * time.Second, 0, 0},
+		{"for ever", 0, -1, 0},
+		{"for ever, then not", 0, 50 * time.Second, 50*time.Second + sdkGrace},
+		{"long over", -day, -1, 0 * time.Second},
+		{"for centuries", 290 * 365 * day, -1, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			up := silentRelay()
+			inBubble(t, up, nil, func(t *testing.T, b *bubbled) {
+				unix := func(in time.Duration) int64 {
+					if in == 0 {
+						return 0
+					}
+					return time.Now().Unix() + int64(in/time.Second)
+				}
+				c := b.connect()
+				c.send(textOf("connect 1"))
+				synctest.Wait()
+				began := time.Now()
+				b.hub.Confirmed(link.Confirmed{Session: 1, User: "1", Until: unix(test.until), Text: []byte("ok")}, true)
+				c.wantFrame(textByte, "ok")
+				if test.refresh >= 0 {
+					b.hub.Refreshed(link.Refreshed{Session: 1, Until: unix(test.refresh), Text: []byte("refreshed")}, true)
+					c.wantFrame(textByte, "refreshed")
+				}
+				for {
+					first, p, err := c.frame()
+					if err != nil {
+						t.Fatal(err)
+					}
+					lived := time.Since(began)
+					if first == textByte && p == "{}" {
+						c.send(textOf("{}"))
+						if lived > 10*time.Minute {
+							if test.ends != 0 || test.until < 0 {
+								t.Errorf("it lives for %v", lived)
+							}
+							return
+						}
+						continue
+					}
+					if code := int(p[0])<<8 | int(p[1]); code != 3005 {
+						t.Fatalf("close %d", code)
+					}
+					if test.until < 0 {
+						if lived > time.Second {
+							t.Errorf("it lives for %v", lived)
+						}
+						return
+					}
+					if test.ends == 0 || lived < test.ends-time.Second || lived > test.ends+2*wheelTick {
+						t.Errorf("it lives for %v, want %v", lived, test.ends)
+					}
+					return
+				}
+			})
+		})
+	}
+}
+
+// TestTimeNotLivedThroughIsNoLackOfAPong: a process that was stopped judges nobody by that time,
+// neither a client that was pinged, nor a guest.
+func TestTimeNotLivedThroughIsNoLackOfAPong(t *testing.T) {
+	g := startSDK(t, nil, nil)
+	c := g.sdk("1")
+	guest := g.raw(protocol.SDKPath, "")
+	eventually(t, "the guest", func() bool { return len(g.hub.living()) == 2 })
+	asked := g.server.now() + sdkPing
+	wall := time.Now()
+	g.server.suspension.Step(wall, asked)
+	g.server.checkSDK(g.hub.sessions[1].conn.Load(), asked)
+	c.wantFrame(textByte, "{}")
+	later := asked + time.Hour
+	g.server.beat(wall.Add(time.Hour), later)
+	g.server.tick(later + sdkPongWait - wheelTick)
+	for _, s := range g.hub.living() {
+		if r, ended := s.Reason(); ended {
+			t.Errorf("session %d ends: %v", s.info.ID, r)
+		}
+	}
+	g.server.tick(later + guestWait + 2*wheelTick)
+	c.wantFrame(textByte, "{}") // the one that was due meanwhile
+	c.wantCode(3012)
+	guest.wantCode(3502)
+}
+
+// TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain: its pong may have waited in the socket.
+func TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain(t *testing.T) {
+	inBubble(t, nil, func(c *Config) { c.Rate = 1 }, func(t *testing.T, b *bubbled) {
+		b.confirmed("1")
+		c := b.only().conn.Load()
+		for c.pace(1) == pacedOn && c.pinged.Load() == 0 {
+		}
+		if got := time.Duration(c.pinged.Load()); got != b.server.now() {
+			t.Errorf("it began %v ago", b.server.now()-got)
+		}
+	})
+}
+
+// TestAClientThatIsNotReadIsNotJudgedByItsPong: the edge does not read a session whose user is
+// above its rate.
+func TestAClientThatIsNotReadIsNotJudgedByItsPong(t *testing.T) {
+	inBubble(t, nil, func(c *Config) { c.Rate = 0.1 }, func(t *testing.T, b *bubbled) {
+		c := b.confirmed("1")
+		lines := make([]string, 12)
+		for i := range lines {
+			lines[i] = "x"
+		}
+		c.send(textOf(lines...)) // the last 11 wait for 10 s each
+		for range 6 {
+			c.wantFrame(textByte, "{}")
+			c.send(textOf("{}"))
+		}
+		synctest.Wait() // the lines are through, and all pongs are taken
+		if s := b.only(); len(b.up.messages()) != 13 {
+			r, _ := s.Reason()
+			t.Errorf("%d lines are accepted, reason %v", len(b.up.messages()), r)
+		}
+	})
+}

@@ -1,0 +1,126 @@
+package uplink
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// errNoSDK is the error of a dial that reached a relay without FeatureSDK, while the edge has
+// sessions of SDKs. Such a relay could not be told of them.
+var errNoSDK = errors.New("the relay does not know sessions of SDKs, and this edge has some: " +
+	"update the relay, or restart this edge with EDGE_RELAY_URLS of relays that do")
+
+// take makes l the newest link. It returns false, and does nothing, if the edge has sessions of
+// SDKs that the relay of l could not be told of.
+func (s *Links) take(l *Link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !l.sdk && s.log.Clients() > 0 {
+		return false
+	}
+	s.newest, s.knowsSDK = l, l.sdk
+	if l.sdk && s.enrolled != nil {
+		close(s.enrolled)
+		s.enrolled = nil
+	}
+	return true
+}
+
+// suits reports whether there may be a link with these features now.
+func (s *Links) suits(features uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return features&link.FeatureSDK != 0 || s.log.Clients() == 0
+}
+
+// KnowsSDK reports whether the newest link has FeatureSDK. Without a link it reports that of the
+// link before, or false if there was none.
+func (s *Links) KnowsSDK() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.knowsSDK
+}
+
+// Enrol is called for a session of an SDK before it enters the Handler's tables. If the newest link
+// has FeatureSDK, Enrol returns nil. From then on until the session's end is finished, or until
+// Forget, there is no link without FeatureSDK. Otherwise Enrol returns a channel that is closed
+// when there is another such link.
+//
+// Until its user is known, the session uses the share of the log that all such sessions have
+// together. So guests, whoever sends them, take no more of the log than one user may.
+func (s *Links) Enrol(c link.Client) (again <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == nil || !s.newest.sdk {
+		if s.enrolled == nil {
+			s.enrolled = make(chan struct{})
+		}
+		return s.enrolled
+	}
+	s.log.OwnClient(c.ID, maphash.String(ownerSeed, c.User))
+	return nil
+}
+
+// OpenClient does what Open does, for a session that Enrol has taken.
+func (s *Links) OpenClient(c link.Client) (told bool) {
+	s.mu.Lock()
+	if told = s.newest != nil; told {
+		s.newest.clients = append(s.newest.clients, c)
+	}
+	up := s.up
+	s.mu.Unlock()
+	wake(up)
+	return told
+}
+
+// onlyWithSDK reports whether a relay may send frames of type t only with FeatureSDK.
+func onlyWithSDK(t link.Type) bool { return t >= link.TypeConfirmed && t <= link.TypeAheadForms }
+
+// handleSDK does what handleInTurn does, for frames of FeatureSDK. The caller holds Links.turn.
+func (l *Link) handleSDK(t link.Type, body []byte) error {
+	switch t {
+	case link.TypeConfirmed:
+		return handleOr(body, link.ParseConfirmed, l.handleConfirmed)
+	case link.TypeRefreshed:
+		return handleOr(body, link.ParseRefreshed, func(f link.Refreshed) error { return l.feed.Refreshed(f, l.answer(f.Number, false)) })
+	case link.TypeBound:
+		return handleOr(body, link.ParseBound, func(f link.Bound) error { return l.feed.Bound(f, l.answer(f.Number, false)) })
+	case link.TypeUnbound:
+		return handle(body, link.ParseUnbound, l.feed.Unbound)
+	case link.TypeAnswered:
+		return handle(body, link.ParseAnswered, l.handleAnswered)
+	case link.TypeClose:
+		return handle(body, link.ParseClose, l.feed.Close)
+	// See the comment on link.TypeAhead in handleInTurn.
+	case link.TypeAheadForms:
+		return handle(body, link.ParseAheadForms, l.feed.AheadForms)
+	}
+	return fmt.Errorf("frame %v from a relay", t)
+}
+
+func handleOr[F any](body []byte, parse func([]byte) (F, error), use func(F) error) error {
+	f, err := parse(body)
+	if err != nil {
+		return err
+	}
+	return use(f)
+}
+
+// handleConfirmed gives the session the share of the log of its user. The session's only message is
+// its connect, which leaves the log here. So no message changes its owner.
+func (l *Link) handleConfirmed(f link.Confirmed) error {
+	first := l.answer(f.Number, false)
+	l.links.mu.Lock()
+	l.links.log.Move(f.Session, maphash.String(ownerSeed, f.User))
+	l.links.mu.Unlock()
+	return l.feed.Confirmed(f, first)
+}
+
+func (l *Link) handleAnswered(f link.Answered) {
+	if l.answer(f.Number, true) {
+		l.links.handler.Answer(link.Answer(f))
+	}
+}
