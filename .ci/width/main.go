@@ -42,8 +42,7 @@ func main() {
 	}
 }
 
-// wide returns the numbers of the lines of src that have a comment and are wider than the constant
-// most.
+// wide returns the numbers of the lines of src that have a comment and more than 100 columns.
 func wide(path string, src []byte) (lines []int) {
 	text := strings.Split(string(src), "\n")
 	files := token.NewFileSet()

@@ -138,7 +138,8 @@ func TestFlyEdge(t *testing.T) {
 }
 
 // documentedURL returns the value of EDGE_RELAY_URLS that a comment in fly.toml tells the reader to
-// set. An example replaces $RELAY, the name of the relays' app.
+// set. In the comment, $RELAY stands for the name of the relays' app. documentedURL writes
+// some-relay instead.
 func documentedURL(t *testing.T) string {
 	t.Helper()
 	found := regexp.MustCompile(`EDGE_RELAY_URLS=(\S+)`).FindStringSubmatch(read(t, "fly.toml"))

@@ -78,8 +78,8 @@ type flyCheck struct {
 	GracePeriod duration `toml:"grace_period"`
 }
 
-// duration is a time that our files write with a unit. Fly would take a bare number for seconds in
-// one place and for milliseconds in another.
+// duration is a time that our files write with a unit. Fly reads a number without a unit as seconds
+// in one place, and as milliseconds in another.
 type duration time.Duration
 
 func (d *duration) UnmarshalText(text []byte) error {

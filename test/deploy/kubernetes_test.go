@@ -19,8 +19,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/config"
 )
 
-// selectedBy reports whether a selector selects the pods of d. An empty selector counts as
-// selecting none.
+// selectedBy reports whether a selector selects the pods of d. It reports false for an empty
+// selector.
 func (d deployment) selectedBy(selector map[string]string) bool {
 	labels := d.Spec.Template.Metadata.Labels
 	for name, value := range selector {
@@ -131,9 +131,10 @@ func checkPod(t *testing.T, d deployment, stops time.Duration) {
 // in Kubernetes.
 func isNot(b *bool) bool { return b == nil || *b }
 
-// checkProbes sends the requests of the probes to a running process. The parameters public and
-// admin are the addresses on which the process listens. Each probe must name the port of one of
-// them.
+// checkProbes checks the probes of c. The parameters public and admin are the addresses on which
+// the container's process would listen. Each probe must name the port of one of these addresses.
+// The process p runs for the test, on other ports. checkProbes sends each probe's request to the
+// port of p that corresponds to the named port.
 func checkProbes(t *testing.T, c container, p process, public, admin config.Addr) {
 	t.Helper()
 	for _, pr := range []probe{c.ReadinessProbe, c.LivenessProbe} {

@@ -23,12 +23,12 @@ import (
 
 const (
 	root = "../.."
-	// margin is added to the time that our process needs to stop. A platform must wait at least for
-	// the sum of both before it kills the process.
+	// margin is how long a platform must at least wait before it kills our process, in addition to
+	// the time that the process needs to stop.
 	margin = 5 * time.Second
-	// spareFiles is the number of open files that an edge needs besides the sockets of its
-	// sessions. If its limit of open files does not leave so many, the edge logs a warning and
-	// takes fewer sessions.
+	// spareFiles is the number of open files that an edge needs in addition to the sockets of its
+	// sessions. If the edge may not open enough files for both, it logs a warning and takes fewer
+	// sessions.
 	spareFiles = httpguard.SpareFiles
 )
 
@@ -41,8 +41,9 @@ var (
 	relaySecrets = map[string]string{"RELAY_REDIS_URL": "redis://:password@redis:6379", "LINK_KEYS": "k1:0123456789abcdef"}
 )
 
-// loadEdge loads an edge's configuration from settings. For names in edgeSecrets that the settings
-// do not have, it takes the values from edgeSecrets. Every name must be one that an edge reads.
+// loadEdge loads an edge's configuration from settings and from edgeSecrets. If both have a
+// variable, its value in settings counts. The test fails if they name a variable that an edge does
+// not have.
 func loadEdge(t *testing.T, settings map[string]string) edge.Config {
 	t.Helper()
 	cfg, err := edge.Load(environ(t, settings, edgeSecrets, edge.Variables()))
@@ -52,9 +53,9 @@ func loadEdge(t *testing.T, settings map[string]string) edge.Config {
 	return cfg
 }
 
-// loadRelay loads a relay's configuration from settings. For names in relaySecrets that the
-// settings do not have, it takes the values from relaySecrets. Every name must be one that a relay
-// reads.
+// loadRelay loads a relay's configuration from settings and from relaySecrets. If both have a
+// variable, its value in settings counts. The test fails if they name a variable that a relay does
+// not have.
 func loadRelay(t *testing.T, settings map[string]string) relay.Config {
 	t.Helper()
 	cfg, err := relay.Load(environ(t, settings, relaySecrets, relay.Variables()))
@@ -88,8 +89,8 @@ func noSecrets(t *testing.T, settings map[string]string) {
 	}
 }
 
-// port returns the port of an address. The result everywhere is true if the address has no host,
-// and so stands for all addresses of the machine.
+// port returns the port of an address, and whether the address has no host. An address without a
+// host stands for all addresses of the machine.
 func port(t *testing.T, a config.Addr) (number int, everywhere bool) {
 	t.Helper()
 	host, text, err := net.SplitHostPort(string(a))
@@ -147,9 +148,8 @@ func ours(t *testing.T) (paths []string) {
 	return paths
 }
 
-// TestVariablesThatFilesNameExist checks each name in the files, also in their comments, that
-// begins with EDGE_, RELAY_, LINK_ or LOG_. It must be the name of a variable of an edge or of a
-// relay.
+// TestVariablesThatFilesNameExist looks in the files, comments included, for names that begin with
+// EDGE_, RELAY_, LINK_ or LOG_. Each name must be that of a variable of an edge or of a relay.
 func TestVariablesThatFilesNameExist(t *testing.T) {
 	known := map[string]bool{}
 	for _, v := range slices.Concat(edge.Variables(), relay.Variables()) {
@@ -165,8 +165,8 @@ func TestVariablesThatFilesNameExist(t *testing.T) {
 	}
 }
 
-// TestFilesThatFilesNameExist checks each path under deploy/ or relay/ that the files name, also in
-// their comments. It must exist.
+// TestFilesThatFilesNameExist looks in the files, comments included, for paths under deploy/ and
+// relay/. Each of these paths must exist.
 func TestFilesThatFilesNameExist(t *testing.T) {
 	word := regexp.MustCompile(`(?:^|[ =])((?:deploy|relay)/[a-z./-]+[a-z])`)
 	for _, path := range ours(t) {

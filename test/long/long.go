@@ -9,8 +9,8 @@ import (
 
 const variable, value = "EDGERELAY_TESTS", "long"
 
-// Only is for a long test. It skips the test t unless EDGERELAY_TESTS is "long". The parameter why
-// is the reason, such as the time that the test takes.
+// Only skips t, which is a long test, unless EDGERELAY_TESTS is "long". It logs the parameter why
+// as the reason, such as the time that the test takes.
 func Only(t testing.TB, why string) {
 	t.Helper()
 	if !Wanted() {
@@ -18,8 +18,9 @@ func Only(t testing.TB, why string) {
 	}
 }
 
-// Wanted reports whether this is the long run. It panics if EDGERELAY_TESTS is neither empty nor
-// "long". With a misspelled value the long tests would otherwise be left out silently.
+// Wanted reports whether EDGERELAY_TESTS is "long". Then the long tests run. If EDGERELAY_TESTS is
+// empty, they are left out. Wanted panics at any other value, so that a misspelled value does not
+// leave them out silently.
 func Wanted() bool {
 	switch got := os.Getenv(variable); got {
 	case "":

@@ -70,8 +70,9 @@ func TestProcessesTakeNoPortTwice(t *testing.T) {
 	}
 }
 
-// TestAFreeAddressIsFreeWhileProcessesBegin listens on each address as soon as Free returns it.
-// Other goroutines begin processes all the time. No process may keep an address.
+// TestAFreeAddressIsFreeWhileProcessesBegin listens on each address as soon as FreeAddr returns it.
+// Meanwhile other goroutines start processes all the time. Listening must succeed, so no started
+// process may hold the socket with which Free tried the address.
 func TestAFreeAddressIsFreeWhileProcessesBegin(t *testing.T) {
 	var beginning sync.WaitGroup
 	done := make(chan struct{})

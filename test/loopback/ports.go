@@ -12,17 +12,17 @@ import (
 )
 
 // These ports are below the range from which Linux takes the local ports of outgoing connections by
-// default. So no client that dials gets the port of a server that is down for a moment.
+// default. So no outgoing connection occupies the port of a server that is down for a moment.
 const (
 	firstPort = 20000
 	lastPort  = 31999
 )
 
 // A block is 100 ports. A process that takes ports of a block listens on the block's first port
-// until the process ends. So processes that run side by side never take each other's ports, even
-// those of a server that is down for a moment. A process uses its own blocks again, from the oldest
-// on, when it has mostBlocks blocks or no block is free. By then the servers on the ports of its
-// oldest block should be gone.
+// until the process ends. So processes that run side by side never take each other's ports, not
+// even the port of a server that is down for a moment. When a process has mostBlocks blocks, or no
+// block is free, it uses its own blocks again, from the oldest on. By then the servers on the ports
+// of its oldest block should be gone.
 const (
 	blockSize  = 100
 	blocks     = (lastPort + 1 - firstPort) / blockSize
@@ -31,12 +31,12 @@ const (
 
 var ports struct {
 	mu     sync.Mutex
-	claims []net.Listener // the first port of each block that was claimed
-	block  int            // index of the block in use, in the field claims
+	claims []net.Listener // listeners on the first ports of the claimed blocks
+	block  int            // index in claims of the block in use
 	next   int            // offset of the next port in that block; 0: the block is used up
 }
 
-// FreeAddr is Free for tests. The test fails when no port is free.
+// FreeAddr returns the address that Free() returns. The test fails if no port is free.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	addr, err := Free()
@@ -69,8 +69,8 @@ func Free() (addr string, err error) {
 }
 
 // isFree reports whether nobody listens on an address. To find out, it listens there for a moment.
-// A process that is begun in that moment gets a copy of the socket, and keeps it until it runs its
-// program. So isFree lets no process begin meanwhile.
+// A child process that is forked in that moment would have a copy of the socket until it executes
+// its program. So isFree holds a lock that keeps this process from forking.
 func isFree(addr string) bool {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -83,7 +83,8 @@ func isFree(addr string) bool {
 }
 
 // turnLocked claims a new block and begins to use it. If the process has mostBlocks blocks already,
-// or no block is free, turnLocked goes back to the oldest block of the process.
+// or no block is free, turnLocked goes on to the next block in ports.claims instead. After the last
+// one comes the first.
 func turnLocked() error {
 	ports.next = 1
 	if len(ports.claims) < mostBlocks {

@@ -48,8 +48,8 @@ func NewAuthority(t testing.TB) *Authority {
 	return a
 }
 
-// Certify makes a certificate for a host, which is a name or an IP address. Servers and clients may
-// use it. Certify returns the paths of the certificate and of its key.
+// Certify makes a certificate for a host, which is a name or an IP address. The certificate is
+// valid for servers and for clients. Certify returns the paths of the certificate and of its key.
 func (a *Authority) Certify(host string) (cert, key string) {
 	a.t.Helper()
 	private := newKey(a.t)

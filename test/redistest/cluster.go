@@ -20,14 +20,14 @@ const slots = 16384
 // the test if they fail.
 type Cluster struct {
 	URL     string    // redis+cluster://host:port,…, or rediss+cluster with TLS
-	Servers []*Server // first the initial masters, then their replicas in that order
+	Servers []*Server // the initial masters, then their replicas in the same order
 
 	t testing.TB
 }
 
 // StartCluster starts a Cluster with n masters. The Cluster ends with the test. On a busy machine a
-// master may be silent for a while. So the nodes replace a master only after a silence of the time
-// steady, unless the test calls Hasten.
+// master may be silent for a while. So the nodes replace a master only after a silence of ten
+// minutes (steady), unless the test calls Hasten.
 func StartCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
 	return startCluster(t, nil, n)
@@ -47,8 +47,9 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 		_, port, _ := net.SplitHostPort(loopback.FreeAddr(t))
 		options := plain([]string{
 			"--cluster-enabled", "yes", "--cluster-port", port,
-			// cluster-node-timeout also bounds how long a node waits for the answer of a node that
-			// it meets. So it is brisk until the Cluster is complete, and steady from then on.
+			// cluster-node-timeout also bounds how long a node waits for the answer to its CLUSTER
+			// MEET. So it is one second (brisk) until the Cluster is complete, and ten minutes
+			// (steady) from then on.
 			"--cluster-node-timeout", fmt.Sprint(brisk.Milliseconds()),
 		})
 		if how != nil {
@@ -68,8 +69,8 @@ func startCluster(t testing.TB, how *TLS, n int) *Cluster {
 	}
 	c.await("all know all", func(s *Server) bool { return c.knowsAll(s, bus) })
 	for i, s := range c.Servers[n:] {
-		// While s is still meeting the master, s has a temporary name for the master, and refuses
-		// the true name.
+		// While s is still meeting the master, s knows the master only by a temporary ID, and
+		// refuses the master's true ID. So ClusterReplicate is repeated until it succeeds.
 		master := c.Servers[i].Client().ClusterMyID(t.Context()).Val()
 		c.awaitOf(s, "a replica has a master", func(s *Server) bool {
 			return s.Client().ClusterReplicate(t.Context(), master).Err() == nil
@@ -102,8 +103,8 @@ func (c *Cluster) knowsAll(s *Server, bus []string) bool {
 	return all
 }
 
-// Hasten shortens the silence after which the nodes replace a master. It was the time steady, and
-// becomes the time brisk (see sentinel.go).
+// Hasten shortens the silence after which the nodes replace a master, from ten minutes (steady) to
+// one second (brisk).
 func (c *Cluster) Hasten() {
 	c.t.Helper()
 	c.replaceAfter(brisk)
@@ -185,8 +186,8 @@ func (c *Cluster) await(what string, holds func(*Server) bool) {
 	}
 }
 
-// awaitOf calls the function holds for the node s until it returns true. If s does not run, awaitOf
-// returns at once. After two minutes the test fails.
+// awaitOf calls holds(s) until it returns true. If the node s does not run, awaitOf returns at
+// once. After two minutes the test fails.
 func (c *Cluster) awaitOf(s *Server, what string, holds func(*Server) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); s.cmd != nil && !holds(s); {

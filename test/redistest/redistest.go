@@ -77,8 +77,9 @@ func (s *Server) identify(how *TLS) {
 	})
 }
 
-// Client returns a client of the server. The client retries to dial less often than go-redis does
-// by default. It is closed at the end of the test, and by RestartTLS.
+// Client returns a client of the server. When the client needs a connection it dials once, while
+// go-redis by default dials up to five times. The client is closed at the end of the test, and by
+// RestartTLS.
 func (s *Server) Client() *redis.Client { return s.client }
 
 // Kill ends the server without warning, as SIGKILL does. What was not saved is lost.

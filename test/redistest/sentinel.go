@@ -22,16 +22,16 @@ type Watched struct {
 
 const watchedName = "chat"
 
-// These are the times of silence after which sentinels, or the nodes of a Cluster, replace a
-// master. Hasten changes the time from steady to brisk. The time steady is longer than any test.
+// Sentinels, or the nodes of a Cluster, replace a master after a silence of ten minutes, which is
+// longer than any test. Hasten shortens that silence to one second.
 const (
 	steady = 10 * time.Minute
 	brisk  = time.Second
 )
 
 // StartWatched starts a Watched. All servers end with the test. On a busy machine the master may be
-// silent for a while. So the sentinels replace it only after a silence of the time steady, unless
-// the test calls Hasten or Failover.
+// silent for a while. So the sentinels replace it only after a silence of ten minutes (steady),
+// unless the test calls Hasten or Failover.
 func StartWatched(t testing.TB) *Watched {
 	t.Helper()
 	return startWatched(t, nil)
@@ -103,8 +103,8 @@ func (w *Watched) AwaitWell(master *Server) {
 	}
 }
 
-// Hasten shortens the silence after which the sentinels replace a master. It was the time steady,
-// and becomes the time brisk.
+// Hasten shortens the silence after which the sentinels replace a master, from ten minutes (steady)
+// to one second (brisk).
 func (w *Watched) Hasten() {
 	w.t.Helper()
 	for _, s := range w.Sentinels {

@@ -51,8 +51,8 @@ func (how *TLS) arguments(host, port string) []string {
 	}
 }
 
-// client returns the TLS configuration of a client that servers with this TLS accept, or nil if the
-// receiver is nil.
+// client returns a TLS configuration for clients of servers with this TLS. The configuration has a
+// certificate that the servers accept. If the receiver is nil, client returns nil.
 func (how *TLS) client(t testing.TB) *tls.Config {
 	t.Helper()
 	if how == nil {

@@ -22,7 +22,7 @@ type relay struct {
 	wire    []byte                // batches written to links and not read yet
 	written []written             // where each batch ends in wire
 	due     map[delivery]struct{} // publications that edges must still read
-	longest time.Duration         // duration of the longest step since longest was set to 0
+	longest time.Duration         // duration of the longest step since it was last set to 0
 }
 
 var _ downlink.Handler = (*relay)(nil)
@@ -55,7 +55,7 @@ type delivery struct {
 	id uint64
 }
 
-// written marks the index in relay.wire at which a batch for an edge ends.
+// written says which edge a batch in relay.wire is for, and at which index the batch ends.
 type written struct {
 	to  *edge
 	end int

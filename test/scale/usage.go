@@ -54,9 +54,10 @@ type meter struct {
 	cpu, apart  time.Duration
 	wall, aside time.Duration
 	since       time.Time
-	// allocated is a number of bytes. Only a meter from beginAlone uses it. Until end is called, it
-	// is what the process had allocated at beginAlone, plus what calls of besides allocated. After
-	// end, it is what the relay allocated.
+	// allocated is a number of bytes. Only a meter from beginAlone uses it. Before meter.end it is
+	// the number of bytes that the process had allocated when the meter began, plus the bytes that
+	// the calls of meter.besides allocated. After meter.end it is the number of bytes that the
+	// relay allocated.
 	allocated uint64
 	ended     bool
 	percent   int // GC percentage to restore; 0: it was not changed
@@ -65,9 +66,9 @@ type meter struct {
 // begin begins a measurement that includes garbage collection.
 func begin() *meter { return &meter{cpu: processTime(), since: time.Now()} }
 
-// beginAlone begins a measurement without garbage collection, unless the process reaches its memory
-// limit. In a short measurement, a collection would outweigh what is measured. The meter counts the
-// allocated bytes instead.
+// beginAlone begins a measurement, and turns garbage collection off until the measurement ends. In
+// a short measurement, a collection would outweigh what is measured. The meter counts the allocated
+// bytes instead. If the process reaches its memory limit, garbage is collected all the same.
 func beginAlone() *meter {
 	percent := debug.SetGCPercent(-1)
 	m := begin()
@@ -75,8 +76,8 @@ func beginAlone() *meter {
 	return m
 }
 
-// besides calls the function do, and the meter leaves out what that costs. The function does work
-// of the edges, which the program plays.
+// besides calls do(), and the meter leaves out what the call costs. The call does work that edges
+// do in production, in processes of their own.
 func (m *meter) besides(do func()) {
 	cpu, at, bytes := threadTime(), time.Now(), uint64(0)
 	if m.percent != 0 {
@@ -91,8 +92,9 @@ func (m *meter) besides(do func()) {
 }
 
 // end ends the measurement. Only its first call has an effect. Afterwards the field cpu is the
-// relay's CPU time. The field wall is the wall time minus that of the calls of besides. If the
-// meter is from beginAlone, the field allocated is the number of bytes that the relay allocated.
+// relay's CPU time. The field wall is the time since the beginning, minus the time that the calls
+// of meter.besides took. If the meter is from beginAlone, the field allocated is the number of
+// bytes that the relay allocated.
 func (m *meter) end() {
 	if m.ended {
 		return
