@@ -52,8 +52,9 @@ func TestArchitectureIsAMap(t *testing.T) {
 	}
 }
 
-// declared has the kind of each function, type, method and field that a package declares, by name.
-// The name of a method has the form Type.method here, and that of a field the form Type.field.
+// declared maps the names that a package declares to their kinds. It has functions, types, methods
+// and fields. The name of a method has the form Type.method, and that of a field the form
+// Type.field.
 type declared map[string]kind
 
 type kind uint8
@@ -321,8 +322,8 @@ func TestDesignPagesLinkToHeadingsThatThereAre(t *testing.T) {
 	}
 }
 
-// anchors returns the anchors of a page's headings, as sites such as GitHub make them. If headings
-// have the same text, such sites add a number to the anchors. Here these headings share one anchor.
+// anchors returns the anchors of a page's headings. They are those of sites such as GitHub, with
+// one exception: headings with the same text share one anchor here, while such sites add numbers.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {

@@ -18,10 +18,10 @@ import (
 	"github.com/edgerelay/edgerelay/shared/memnet"
 )
 
-// TestA2_ALawfulBurstClosesNobody has senders write to the topic all as fast as the edge reads. In
-// one case there is one sender, and each reader takes 128 KiB a second. In the other case there are
-// eight senders, and each reader takes 1 MiB a second, which is the default of RELAY_TOPIC_RATE.
-// Each reader must get as many messages as were sent.
+// TestA2_ALawfulBurstClosesNobody has senders publish on protocol.All. They write as fast as the
+// edge reads. In one case there is one sender, and each reader takes 128 KiB a second. In the other
+// case there are eight senders, and each reader takes 1 MiB a second, which is the default of
+// RELAY_TOPIC_RATE. Each reader must get as many messages as were sent.
 func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 	for _, c := range []struct{ senders, rate int }{{1, 128 << 10}, {8, 1 << 20}} {
 		t.Run(fmt.Sprint(c.senders), func(t *testing.T) {

@@ -76,9 +76,9 @@ func load(environ []string) (c settings, err error) {
 	}
 	for _, name := range ports {
 		if !set[name] {
-			// An edge or a relay alone has a default for this variable. In one process, the port of
-			// that default may belong to another variable already. Port 0 collides with no other
-			// port. If load finds no problem, it clears this address in the end.
+			// Port 0 keeps edge.Load and relay.Load from taking the default that this variable has
+			// in an edge or a relay alone. Another variable may already name the port of that
+			// default. If load finds no problem, it clears this address in the end.
 			environ = append(environ, name+"=127.0.0.1:0")
 		}
 	}
@@ -114,8 +114,8 @@ func load(environ []string) (c settings, err error) {
 	return c, nil
 }
 
-// openByDefault reports whether EDGE_ADDR is an address of loopback, where an edge is open unless
-// EDGE_AUTH is set. The last EDGE_ADDR in environ counts.
+// openByDefault reports whether EDGE_ADDR is a loopback address. An edge with such an address is
+// open unless EDGE_AUTH is set. The last EDGE_ADDR in environ counts.
 func openByDefault(environ []string) (open bool) {
 	for _, e := range environ {
 		if addr, ok := strings.CutPrefix(e, "EDGE_ADDR="); ok {
@@ -145,8 +145,8 @@ func (c settings) warnings() []string {
 	if c.edge.StrictIDs != c.relay.StrictIDs {
 		lines = append(lines, "EDGE_STRICT_IDS: is for paths alone, and RELAY_STRICT_IDS for commands alone: set both, or none")
 	}
-	// In one process the broker in memory is the default, and printHints names it. So its warning
-	// is left out.
+	// The warning about the broker in memory is left out. In one process this broker is the
+	// default, and printHints names it.
 	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "RELAY_REDIS_URL: memory") })
 }
 

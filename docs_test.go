@@ -116,8 +116,8 @@ func TestFilesNamePapersThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameMetricsThatThereAre looks in the papers for names. A name that begins with
-// edgerelay_edge_, edgerelay_relay_, process_ or go_ must be a metric's name.
+// TestPapersNameMetricsThatThereAre checks that names of metrics in the papers are right. A name
+// that begins with edgerelay_edge_, edgerelay_relay_, process_ or go_ must be a metric's name.
 func TestPapersNameMetricsThatThereAre(t *testing.T) {
 	known := map[string]bool{}
 	for _, r := range []*prometheus.Registry{edgeMetrics(t), relayMetrics(t)} {
@@ -200,8 +200,8 @@ func TestPapersNameTestsThatThereAre(t *testing.T) {
 	}
 }
 
-// TestPapersNameVariablesThatThereAre looks in the papers for names. A name that begins with EDGE_,
-// RELAY_, LINK_ or JWT_ must be a variable's name.
+// TestPapersNameVariablesThatThereAre checks that names of variables in the papers are right. A
+// name that begins with EDGE_, RELAY_, LINK_ or JWT_ must be a variable's name.
 func TestPapersNameVariablesThatThereAre(t *testing.T) {
 	known := map[string]bool{"RELAY_API_ADDR": false}
 	for _, v := range append(edge.Variables(), relay.Variables()...) {

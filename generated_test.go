@@ -25,8 +25,9 @@ func TestConfigurationIsInTheDocs(t *testing.T) {
 	})
 }
 
-// otherDefaults returns a table of the variables that the whole cluster in one process ignores. It
-// also has those whose default is another one there than in an edge or a relay of its own.
+// otherDefaults returns a table of variables. It has the variables that the whole cluster in one
+// process ignores. It also has the variables whose default in one process differs from the default
+// in an edge or a relay alone.
 func otherDefaults() string {
 	here := map[string]config.Variable{}
 	for _, v := range variables() {
@@ -53,9 +54,9 @@ func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 	})
 }
 
-// generated checks that a page has certain texts. Each text must stand between the line that is its
-// key in texts and the next <!-- end -->. With the flag -update, the function writes the texts
-// there instead.
+// generated checks that a page has certain texts. The keys of the map texts are lines of the page.
+// Each text must be between its key and the next <!-- end -->. With the flag -update, the function
+// writes the texts there instead.
 func generated(t *testing.T, page string, texts map[string]string) {
 	t.Helper()
 	old, err := os.ReadFile(page)

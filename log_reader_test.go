@@ -115,7 +115,7 @@ func dropped(admin, reason string) bool {
 	return metric.MatchString(get("http://" + admin + "/metrics"))
 }
 
-// client connects to an edge, as the user called name.
+// client connects to an edge as a user. The parameter name is the user's name.
 func client(t *testing.T, edge, name string) *websocket.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -128,8 +128,8 @@ func client(t *testing.T, edge, name string) *websocket.Conn {
 	return c
 }
 
-// talks sends a direct message to the user called name on the connection from, and waits until the
-// message comes on the connection to.
+// talks sends a direct message to a user, and waits until the message comes. The parameter from is
+// the sender's connection, to is the user's connection, and name is the user's name.
 func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -211,7 +211,7 @@ func TestG2_ALogReaderThatIsStuckCostsNoClient(t *testing.T) {
 	relay.stops(t, syscall.SIGTERM)
 }
 
-// comeAndGo connects to the edge as the user called name, and leaves.
+// comeAndGo connects to the edge as a user, and leaves. The parameter name is the user's name.
 func comeAndGo(t *testing.T, edge, name string) {
 	t.Helper()
 	c, err := net.Dial("tcp", edge)

@@ -20,7 +20,7 @@ func newBroker(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (bro
 	}
 	authorities, problem := newReread(cfg.readRedisCA, log)
 	if problem != nil {
-		return nil, *problem // the file is no longer as Load found it
+		return nil, *problem // the file has changed since Load checked it
 	}
 	certificate, problem := newReread(cfg.readRedisPair, log)
 	if problem != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/relay/rules"
 )
 
-// TestEachFaultOfTheRulesIsALine checks that Load returns one Problem for each fault, beside those
-// of other variables, and that an empty value is a fault.
+// TestEachFaultOfTheRulesIsALine checks that Load returns one Problem for each fault of
+// RELAY_CHANNELS, and also the Problem of another variable. An empty RELAY_CHANNELS is a fault.
 func TestEachFaultOfTheRulesIsALine(t *testing.T) {
 	for set, want := range map[string][]string{
 		"news:* read=all write=none\n* read=any write=any hook": {
@@ -30,7 +30,8 @@ func TestEachFaultOfTheRulesIsALine(t *testing.T) {
 	}
 }
 
-// TestTheDefaultOfTheConfigurationIsThatOfTheRules compares a struct tag with a constant.
+// TestTheDefaultOfTheConfigurationIsThatOfTheRules checks that the default of RELAY_CHANNELS in the
+// struct tag is rules.Default.
 func TestTheDefaultOfTheConfigurationIsThatOfTheRules(t *testing.T) {
 	for _, v := range Variables() {
 		if v.Name == "RELAY_CHANNELS" && v.Default != rules.Default {

@@ -21,8 +21,8 @@ type rotated struct {
 }
 
 // rotate starts a Redis server and a relay. The server asks its clients for a certificate of the
-// authority a, and the relay has such a certificate. rotate waits until the relay has reached the
-// server.
+// given authority, and the relay has such a certificate. rotate waits until the relay has reached
+// the server.
 func rotate(t *testing.T, a *redistest.Authority) *rotated {
 	t.Helper()
 	dir := t.TempDir()
@@ -77,13 +77,13 @@ func (r *rotated) kill() {
 	r.told("redis is away")
 }
 
-// told waits until the relay has logged text since the last call of kill.
+// told waits until the relay has logged the given text since the last call of kill.
 func (r *rotated) told(text string) {
 	r.t.Helper()
 	r.await(text, func() bool { return strings.Contains(r.lines.String()[r.seen:], text) })
 }
 
-// says waits until the broker's cause in /readyz contains text.
+// says waits until the broker's cause in /readyz contains the given text.
 func (r *rotated) says(text string) {
 	r.t.Helper()
 	r.await("readiness says "+text, func() bool {

@@ -95,8 +95,8 @@ func newReread[T any](read reader[T], log *slog.Logger) (*reread[T], *config.Pro
 }
 
 // now reads the files again and returns their content. If the files are wrong, it returns the last
-// right content. It logs the problem when the problem begins or changes. Any goroutine may call
-// now.
+// right content. It logs the problem when the problem begins or changes. It may be called from any
+// goroutine.
 func (r *reread[T]) now() *T {
 	next, problem := r.read()
 	r.mu.Lock()

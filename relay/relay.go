@@ -76,7 +76,7 @@ func New(cfg Config, o Options) (*Relay, error) {
 		}
 		r.broker = b
 	}
-	// In the order of their forms, see router.New.
+	// The place of a dialect in this list is the link.Form of its texts, see router.New.
 	dialects := []dialect.Dialect{chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted}}
 	r.pump = router.NewPump(router.New(router.Config{
 		History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, TopicRate: int(cfg.TopicRate),

@@ -88,8 +88,8 @@ type Publish struct {
 	// mark of (Topic, Instance) is a Duplicate.
 	Instance protocol.Instance
 	Number   uint64
-	// Predecessor is the highest Number of Instance on Topic that is below Number and may be
-	// unfinished, as far as the caller knows. It is 0 if there is none. If the mark is below
+	// Predecessor is a lower Number of Instance on Topic. It is the highest one that may be
+	// unfinished, as far as the caller knows, or 0 if there is none. If the mark is below
 	// Predecessor, the request is Refused.
 	Predecessor uint64
 	// Floor says that all Numbers of Instance on Topic up to Floor are finished. If there is no
@@ -174,11 +174,11 @@ type Deaf struct {
 // Top is the topic's top, or zero if none is known. It may be after the last entry of the history,
 // since a history expires before the top.
 //
-// Genuine says that the server that answered is known to be among the servers that gave the topic's
-// last positions. A server that was restored or promoted is not among them until it gives a
-// position of the topic itself. Until then, other servers may have given later positions than Top,
-// to publications that this server does not have. They may also have given positions up to Top to
-// other publications.
+// Genuine says that the answer is known to come from one of the servers that gave the topic's last
+// positions. A restored or promoted server is not one of them until it gives a position of the
+// topic itself. Until then, other servers may have given positions after Top, to publications that
+// this server does not have. For a position up to Top, they may have another publication than this
+// server has.
 type History struct {
 	Token        uint64
 	Topic        protocol.Topic

@@ -46,8 +46,8 @@ func (d Dialect) Topics(dst []protocol.Topic, s dialect.Session) []protocol.Topi
 	return dst
 }
 
-// verbs says, by protocol.Kind, what commands do that were granted on an earlier link. No rule
-// judges these commands.
+// verbs has the verb of a command that was granted on an earlier link, by the command's
+// protocol.Kind. No rule judges such a command.
 var verbs = [...]dialect.Verb{
 	protocol.KindOne:   dialect.Publish,
 	protocol.KindJoin:  dialect.Join,
@@ -56,7 +56,7 @@ var verbs = [...]dialect.Verb{
 	protocol.KindAll:   dialect.Publish,
 }
 
-// kindForbidden is the kind by which commands are counted that the rules refuse.
+// kindForbidden is the kind under which metrics count the commands that the rules refuse.
 const kindForbidden = protocol.KindAll + 1
 
 // Kinds implements dialect.Dialect.

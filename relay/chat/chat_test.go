@@ -56,9 +56,10 @@ func TestWhatWasGrantedIsNotJudgedAgain(t *testing.T) {
 	}
 }
 
-// TestEachReasonHasAnAnswer checks that each reason for which a verb of the chat is refused is
-// answered with a text of its own. The text must also differ from the default text and from the
-// client's own text. The reasons behind TooMuch are those of other verbs.
+// TestEachReasonHasAnAnswer checks the answer to each reason for which a command of the chat is
+// refused. Each answer must be a text of its own, and differ from the default text and from the
+// client's own text. The reasons after TooMuch are left out, since only commands of other dialects
+// are refused for them.
 func TestEachReasonHasAnAnswer(t *testing.T) {
 	seen := map[string]bool{"error: not delivered": true}
 	c := dialect.Command{Verb: dialect.MemberPublish, Topic: "group:g", Text: "hi"}

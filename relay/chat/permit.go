@@ -19,16 +19,16 @@ func (d Dialect) judge(s dialect.Session, k protocol.Kind, t protocol.Topic) (ve
 	case k == protocol.KindJoin:
 		return dialect.Nothing, "error: you may not join " + called(t)
 	case (s.Endpoint == protocol.EndpointGroup || s.Endpoint == protocol.EndpointAll) && !d.mayRead(s, t):
-		// Such a session was opened for this topic alone. Its client should learn that it receives
-		// nothing, even if it may write.
+		// A session at EndpointGroup or EndpointAll was opened for this topic alone. Its client
+		// should learn that it receives nothing, even if it may write.
 		return dialect.Nothing, "error: you may not read " + called(t) + ", so nothing comes here, and this is not delivered"
 	}
 	switch d.Rules.Judge(who(s), string(t), rules.Write) {
 	case rules.Yes:
 		return dialect.Publish, ""
 	case rules.IfMember:
-		// Clients join groups alone. A session is a member of another topic from its connect on, or
-		// never.
+		// Clients can join only groups. A session is a member of any other topic from its connect
+		// on, or never.
 		if t.IsGroup() && d.mayRead(s, t) {
 			return dialect.MemberPublish, ""
 		}
@@ -45,11 +45,11 @@ func (d Dialect) mayRead(s dialect.Session, t protocol.Topic) bool {
 }
 
 // who returns the user of s as the rules know that user. The edge has judged the token of a chat
-// session, and does not tell what the token names, nor whether there is one. So what the rules
-// permit to tokens is permitted to no chat session.
+// session. It does not tell the relay whether there is a token, or what the token names. So what
+// the rules permit to tokens is permitted to no chat session.
 func who(s dialect.Session) rules.Who { return rules.Who{User: s.User} }
 
-// called returns how clients are told of t.
+// called returns the words for t in texts that clients read.
 func called(t protocol.Topic) string {
 	switch {
 	case t.IsUser():

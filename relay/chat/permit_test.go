@@ -56,7 +56,7 @@ var words = map[dialect.Verb]string{
 func TestP14_WhatTheRulesPermitInTheChat(t *testing.T) {
 	for _, c := range []struct {
 		rules string
-		by    []string // by command
+		by    []string // what each command does, by its index in commands
 	}{
 		{rules.Default, []string{joins, leaves, member, member, does, does, does, does, does}},
 		{"* read=any write=any", []string{joins, leaves, does, does, does, does, does, does, does}},

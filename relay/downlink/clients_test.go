@@ -15,8 +15,9 @@ func (featured) Wake()                 {}
 func (featured) Bye(link.Code, string) {}
 func (c featured) Features() uint64    { return uint64(c) }
 
-// TestClientsAndKeepsAreTakenOnlyWithTheFeature decodes both frames on links with and without the
-// feature, and then overwrites the bytes of the frames. What was decoded must not change by that.
+// TestClientsAndKeepsAreTakenOnlyWithTheFeature decodes a link.Client and a link.Keep, on links
+// with and without link.FeatureSDK. Without the feature, decoding must fail. The test then
+// overwrites the bytes of the frames. The decoded values must not change.
 func TestClientsAndKeepsAreTakenOnlyWithTheFeature(t *testing.T) {
 	client := link.Client{ID: 7, Confirmed: true, Open: true, Until: 9, User: "u", Keep: []byte("of the session")}
 	keep := link.Keep{Session: 7, Topic: "x", Keep: []byte("of the membership")}

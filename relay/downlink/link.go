@@ -44,7 +44,7 @@ type Link struct {
 	generation uint64
 	node       string // the edge's node ID
 	hello      link.Hello
-	onBegin    func()      // called when began has been set; nil: nothing is called
+	onBegin    func()      // called once the link has begun; nil: nothing is called
 	began      atomic.Bool // Handler.Connected has returned no error
 	out        buffer
 

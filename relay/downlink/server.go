@@ -62,8 +62,8 @@ type Server struct {
 	refusing bool       // new links are refused
 	closing  bool
 	links    map[*Link]*link.Conn
-	// The channel moved is closed when no link is left that has begun and can move. Before
-	// AwaitMoved, and after the channel was closed, the field is nil.
+	// moved is a channel. It is closed when no link is left that has begun and can move. The field
+	// is nil before AwaitMoved, and after the channel was closed.
 	moved chan struct{}
 }
 

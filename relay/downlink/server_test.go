@@ -217,8 +217,8 @@ func ended(t *testing.T, err error, code link.Code, remote bool) {
 	}
 }
 
-// series returns the value of the counter or gauge called name. The argument labels has the values
-// of its labels. Without labels, series returns the sum of all series of that name.
+// series returns the value of the counter or gauge with the given name and values of labels. If no
+// values are given, series returns the sum of all series of that name.
 func (f *fixture) series(t *testing.T, name string, labels ...string) (v float64) {
 	t.Helper()
 	families, err := f.metrics.Gather()
@@ -340,8 +340,8 @@ func TestStalledEdge(t *testing.T) {
 
 	frame := link.Publication{Topic: 1, Payload: bytes.Repeat([]byte("x"), 60_000)}.Append(nil)
 	sent := 0
-	// The metric must also be at least the size in the constant buffer. It may differ from Queued,
-	// since the kernel takes bytes at any time.
+	// Both Queued and the metric must reach the constant buffer. They may differ, since the kernel
+	// takes bytes at any time.
 	full := func() bool {
 		const queued = "edgerelay_relay_link_queued_bytes"
 		return slowLink.Queued() >= buffer && f.series(t, queued) >= buffer

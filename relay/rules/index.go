@@ -5,9 +5,10 @@ import (
 	"strings"
 )
 
-// index finds the first rule that matches a name, and compares few patterns. The first rule is the
-// one whose pattern is that name, or else the one with the longest prefix: Parse permits no rule
-// behind another one that matches all of its names.
+// index finds the first rule that matches a name, and compares few patterns. If the name itself is
+// the pattern of a rule, that rule is the first one. Otherwise the first one is the rule with the
+// longest prefix that matches. This is so because Parse refuses a rule if an earlier rule matches
+// all of its names.
 type index struct {
 	names    map[string]*rule // rules whose patterns are names
 	prefixes []prefix         // the other rules, sorted by the texts of their patterns
@@ -51,7 +52,7 @@ func (x *index) find(name string) *rule {
 	if at < 0 {
 		return nil
 	}
-	// All prefixes that begin the name begin this one too, or are this one.
+	// If a prefix begins the name, it is the text of x.prefixes[at], or begins that text.
 	for n := common(x.prefixes[at].pattern.text, name); at >= 0; at = x.prefixes[at].within {
 		if len(x.prefixes[at].pattern.text) <= n {
 			return &x.prefixes[at].rule

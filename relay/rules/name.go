@@ -10,7 +10,7 @@ import (
 // MaxName is the greatest length of a channel's name, in bytes of UTF-8.
 const MaxName = 255
 
-// Reserved begins the names that the relays use themselves.
+// Reserved is the beginning of the names that the relays use themselves.
 const Reserved = "edgerelay:"
 
 var (
@@ -56,9 +56,9 @@ type Pattern struct {
 // Named returns the Pattern that matches the given name alone, even if the name ends with a star.
 func Named(name string) Pattern { return Pattern{text: name} }
 
-// ParsePattern reads a name, or a prefix with a star behind it. The star alone matches all names.
-// A star at another place is an error, and so is a text that is in no name that CheckName allows.
-// The error's text is a predicate and never quotes the text.
+// ParsePattern reads a name, or a prefix with a star behind it. The star alone matches all names. A
+// star at another place is an error. CheckName must allow the name or the prefix, except that the
+// prefix may be empty. The error's text is a predicate and never quotes the text.
 func ParsePattern(text string) (Pattern, error) {
 	before, prefix := strings.CutSuffix(text, "*")
 	if strings.Contains(before, "*") {

@@ -24,7 +24,8 @@ var later = map[string]bool{"presence": true, "joins": true, "history": true, "h
 // "news:* read=any write=none".
 //
 // Each fault names its rule and says what to do, in one line. If there are faults, the Rules must
-// not be used. More than Most rules are one fault, and their faults are not looked for.
+// not be used. If the number of rules is above Most, that is the only fault: Parse does not look
+// for faults in the rules.
 func Parse(text string) (r Rules, faults []error) {
 	var texts []string
 	for one := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == ';' || c == '\n' }) {
@@ -111,7 +112,7 @@ func (r *rule) take(word string) string {
 		return key + "= is there twice: leave one of them out"
 	}
 	if *field = is; !known {
-		*field = none // it is not missing
+		*field = none // so that it does not count as missing
 		return config.Quote(word) + " is not known: write " + key + "= with " + may
 	}
 	return ""

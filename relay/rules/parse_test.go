@@ -69,7 +69,8 @@ func TestAsManyRulesAsThereMayBe(t *testing.T) {
 }
 
 // TestTheFirstOfManyRulesCounts compares the verdicts of random rules with those of a slow judge.
-// All names and patterns have the letters a and b alone, so many patterns begin each other.
+// Names and patterns have no letters but a and b. Therefore a pattern is often the beginning of
+// another one.
 func TestTheFirstOfManyRulesCounts(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	letters := func(least int) string {

@@ -28,7 +28,7 @@ const (
 	member               // members of the channel; only for writing
 )
 
-// permits are the words for what may follow "read=" and "write=", by Action.
+// permits has the permit for each word that may follow "read=" and "write=", by Action.
 var permits = [...]map[string]permit{
 	Read:  {"any": anyone, "self": self, "token": token, "none": none},
 	Write: {"any": anyone, "member": member, "token": token, "none": none},
@@ -42,10 +42,10 @@ const (
 	Write               // to publish
 )
 
-// Who is who asks.
+// Who says who asks.
 type Who struct {
 	User string
-	Open bool // no token is asked of anybody: token means any
+	Open bool // no token is asked of anybody: token in a rule means any
 
 	Read, Write []Pattern // what the token names, by action
 }

@@ -37,7 +37,7 @@ func TestP14_EachRulePermitsWhatItSays(t *testing.T) {
 	for _, c := range []struct {
 		rule   string
 		action Action
-		want   []Verdict // by asker
+		want   []Verdict // by the index in askers
 	}{
 		{"c:* read=any write=none", Read, []Verdict{Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes}},
 		{"c:* read=any write=none", Write, []Verdict{No, No, No, No, No, No, No, No}},
@@ -49,7 +49,7 @@ func TestP14_EachRulePermitsWhatItSays(t *testing.T) {
 		{"c:* read=token write=token", Write, []Verdict{No, No, No, Yes, Yes, No, Yes, No}},
 		{"c:1 read=token write=token", Read, []Verdict{No, No, No, Yes, Yes, Yes, No, No}},
 		{"* read=token write=token", Write, []Verdict{No, No, No, Yes, Yes, No, Yes, No}},
-		// Behind this pattern's prefix stands c:1, which is no user here.
+		// This pattern has an empty prefix. So the user would have to be c:1, and no asker is.
 		{"* read=self write=none", Read, slices.Repeat([]Verdict{No}, len(askers))},
 		{"d:* read=any write=any", Read, slices.Repeat([]Verdict{Unknown}, len(askers))},
 		{"c:11 read=any write=any", Write, slices.Repeat([]Verdict{Unknown}, len(askers))},
@@ -138,7 +138,8 @@ func TestNamesThatAreNoChannels(t *testing.T) {
 	}
 }
 
-// costly are judgements with as many rules as there may be, or with a token of many names.
+// costly returns judgements to measure. Two of them have the rules of Default, two have as many
+// rules as there may be, and one has a token of many names.
 func costly(t testing.TB) (all []judgement) {
 	var beside, nested strings.Builder
 	for i := range Most - 1 {

@@ -19,7 +19,8 @@ var errorOf = [dialect.Reasons]ErrorCode{
 	dialect.ManyKeeps:       ErrorLimitExceeded,
 }
 
-// replySize is a size in bytes that hardly any reply exceeds, but for that to a connect.
+// replySize is a size in bytes. The reply to a connect may be longer, and hardly any other reply
+// is.
 const replySize = 96
 
 // Answer implements dialect.Dialect.

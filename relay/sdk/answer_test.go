@@ -73,7 +73,7 @@ func TestRendering(t *testing.T) {
 		p    protocol.Content
 		want string
 	}{
-		{protocol.Content{From: "bob", Msg: `say "hi"`}, `"data":"say \"hi\""`}, // of the chat
+		{protocol.Content{From: "bob", Msg: `say "hi"`}, `"data":"say \"hi\""`}, // from the chat
 		{protocol.Content{From: "bob", Msg: `{"a":1}`}, `"data":"{\"a\":1}"`},
 		{protocol.Content{From: "bob"}, `"data":""`},
 		{data(`{ "a" : 12345678901234567890 }`), `"data":{ "a" : 12345678901234567890 }`},

@@ -1,8 +1,8 @@
 package sdk
 
 // ErrorCode says why a command failed. SDKs act by the code, and show its message to the
-// application. No code is below 100. The SDK for Go would give up on such a code, and that for
-// JavaScript would try again.
+// application. No code is below 100. On a code below 100, the SDK for Go would give up, and the SDK
+// for JavaScript would try again.
 type ErrorCode uint16
 
 const (
@@ -58,7 +58,7 @@ type UnsubscribeCode uint16
 const (
 	UnsubscribeServer            UnsubscribeCode = 2000 // asked for by the server API
 	UnsubscribeInsufficientState UnsubscribeCode = 2500 // publications are lost; the SDK recovers
-	UnsubscribeExpired           UnsubscribeCode = 2501 // the SDK brings its old token first
+	UnsubscribeExpired           UnsubscribeCode = 2501 // the SDK first tries its old token again
 	UnsubscribeStateInvalidated  UnsubscribeCode = 2502 // the SDK forgets token and position
 )
 

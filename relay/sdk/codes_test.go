@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestErrorsAreThoseOfTheProtocol holds the numbers, the messages, and which errors are temporary.
+// TestErrorsAreThoseOfTheProtocol checks the numbers and the messages of errors, and which errors
+// are temporary.
 func TestErrorsAreThoseOfTheProtocol(t *testing.T) {
 	type text struct {
 		message   string
@@ -85,7 +86,7 @@ func TestReasonsOfClosesAreTakenAsText(t *testing.T) {
 	}
 }
 
-// constants returns how many constants of a type codes.go declares.
+// constants returns the number of constants that codes.go declares with the given type.
 func constants(t *testing.T, of string) (n int) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "codes.go", nil, 0)

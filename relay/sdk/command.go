@@ -53,10 +53,10 @@ type Command struct {
 
 	// Channel is empty for Connect, RPC, Send and Refresh, and not empty for all others.
 	Channel string
-	// Token is of Connect, Subscribe, Refresh and SubRefresh. It is not empty for Refresh.
+	// Token may be set for Connect, Subscribe, Refresh and SubRefresh. It is not empty for Refresh.
 	Token string
-	// Data is JSON as the client wrote it, or nil if there is none. It is of Connect, Subscribe,
-	// Publish, RPC and Send. It is a part of the line that was read.
+	// Data may be set for Connect, Subscribe, Publish, RPC and Send. It is JSON as the client wrote
+	// it, or nil if there is none. It is a part of the line that was read.
 	Data []byte
 
 	Name    string // Connect: the SDK, such as "js"
@@ -64,7 +64,7 @@ type Command struct {
 	Subs    []Sub  // Connect: at most MaxSubs; no channel twice
 
 	Recover  bool     // Subscribe: asks for what is behind Since
-	HasSince bool     // History: asks for a part that Since begins
+	HasSince bool     // History: asks for a part that begins at Since
 	Since    Position // counts with Recover or HasSince
 
 	Positioned  bool   // Subscribe
@@ -74,8 +74,8 @@ type Command struct {
 	Delta       string // Subscribe: the name of a format
 	Type        int32  // Subscribe, Publish: 0 is an ordinary channel
 
-	// Flag is of Subscribe, and a sum. 1 offers compaction of channels' names. 2 asks for
-	// ErrorUnrecoverablePosition where SubscribeResult.Recovered would be false.
+	// Flag may be set for Subscribe. It is a sum: 1 offers compaction of channels' names, and 2
+	// asks for ErrorUnrecoverablePosition where SubscribeResult.Recovered would be false.
 	Flag int64
 
 	Limit   int32 // History: 0 asks for the position only
@@ -84,8 +84,8 @@ type Command struct {
 	Call string // RPC: the name of the procedure
 }
 
-// Position is a place in a channel's history, in the words of a client. The history need not have
-// such a place.
+// Position is a place in a channel's history, as a client names it. The history may have no such
+// place.
 type Position struct {
 	Epoch  string
 	Offset uint64

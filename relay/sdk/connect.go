@@ -46,8 +46,8 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 	}))}
 }
 
-// refusedToken returns the end of a guest whose token is not good. After some of the errors the SDK
-// connects anew by itself.
+// refusedToken returns the command that ends the session of a guest whose token is not good. After
+// some of the errors the SDK connects anew by itself.
 func refusedToken(id uint32, err error) dialect.Command {
 	fault, refused := errors.AsType[token.Fault](err)
 	switch {
@@ -59,17 +59,17 @@ func refusedToken(id uint32, err error) dialect.Command {
 	return closing(CloseInvalidToken)
 }
 
-// ended returns the end of a guest whose connect is answered with an error. There is no close
-// frame, since SDKs close the connection after such an answer.
+// ended returns the command that ends a guest's session, and answers the connect with an error.
+// There is no close frame, since SDKs close the connection after such an answer.
 func ended(id uint32, code ErrorCode) dialect.Command {
 	p := failed(id, code)
 	p.Verb, p.Terms = dialect.Close, &dialect.Terms{}
 	return p
 }
 
-// channels returns the channels to which the server subscribes a client at its connect: that of its
-// user, those that its token names, and those that the client asks for. Channels that it may not
-// read are left out. The result end is not nil if the connect is refused.
+// channels returns the channels to which the server subscribes a client at its connect: the channel
+// of the client's user, the channels that its token names, and the channels that it asks for.
+// Channels that it may not read are left out. The result end is not nil if the connect is refused.
 func (d Dialect) channels(s dialect.Session, k keep, named []string, c *Command) (subs []ServerSub, end *dialect.Command) {
 	add := func(channel string) *ServerSub {
 		i := slices.IndexFunc(subs, func(sub ServerSub) bool { return sub.Channel == channel })
@@ -128,7 +128,8 @@ func (d Dialect) refresh(s dialect.Session, k keep, now time.Time, c *Command) d
 	return dialect.Command{Verb: dialect.Renew, Terms: t, Text: string(AppendRefresh(nil, c.ID, ttlOf(t.Until, now)))}
 }
 
-// closeOfToken says how a session ends whose refresh has brought a token that is not good.
+// closeOfToken returns the code with which a session is closed if its refresh has brought a token
+// that is not good.
 func closeOfToken(err error) CloseCode {
 	fault, refused := errors.AsType[token.Fault](err)
 	switch {

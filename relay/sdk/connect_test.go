@@ -26,7 +26,7 @@ func TestConnecting(t *testing.T) {
 	checkRows(t, d, []row{
 		{guest, connecting(`{"sub":"alice"}`, ""), "confirm alice until 0 in user:alice"},
 		{guest, connecting(`{"sub":"alice","exp":1900000060}`, ""), "confirm alice until 1900000060 in user:alice"},
-		// The leeway permits this one.
+		// This token expired ten seconds ago, which is within the leeway.
 		{guest, connecting(`{"sub":"alice","exp":1899999990}`, ""), "confirm alice until 1900000020 in user:alice"},
 		{guest, connecting(`{"sub":"alice","exp":1e300}`, ""), "confirm alice until 253402300799 in user:alice"},
 
@@ -63,7 +63,7 @@ func TestConnecting(t *testing.T) {
 		{guest, connecting(`{"sub":"alice"}`, ""), "confirm alice until 0 in"},
 	})
 	checkRows(t, Dialect{Version: "1"}, []row{
-		{guest, connecting(`{"sub":"alice"}`, ""), invalid}, // no keys
+		{guest, connecting(`{"sub":"alice"}`, ""), invalid}, // the Dialect has no keys
 	})
 }
 
@@ -135,7 +135,7 @@ func TestTheKeepOfAConnect(t *testing.T) {
 	}
 }
 
-// TestInfoIsThatOfAContent checks that what a token may have as info, a publication may have too.
+// TestInfoIsThatOfAContent checks that a publication may have any info that a token may have.
 func TestInfoIsThatOfAContent(t *testing.T) {
 	for _, info := range []string{
 		strings.Repeat("[", token.MaxInfo/2) + strings.Repeat("]", token.MaxInfo/2),
@@ -187,8 +187,8 @@ func TestRefreshing(t *testing.T) {
 	}
 }
 
-// TestARefreshIsNeverAnsweredByATemporaryError checks all that can become of a refresh. On such an
-// answer one SDK blocks for ever.
+// TestARefreshIsNeverAnsweredByATemporaryError checks what becomes of a refresh that has no effect.
+// A temporary error would make one SDK block for ever.
 func TestARefreshIsNeverAnsweredByATemporaryError(t *testing.T) {
 	p := speaks.Parse(confirmed, now, []byte(`{"id":5,"refresh":{"token":"`+signed(`{"sub":"alice"}`)+`"}}`), false)
 	for reason := dialect.Done + 1; reason < dialect.Reasons; reason++ {
@@ -204,8 +204,8 @@ func TestARefreshIsNeverAnsweredByATemporaryError(t *testing.T) {
 
 var errUndecided = errors.New("nothing can be decided at the moment")
 
-// TestWhatCannotBeDecidedIsTemporary checks that a guest is not refused for good by a judge that
-// did not answer.
+// TestWhatCannotBeDecidedIsTemporary checks that a guest is not refused for good if its token could
+// not be judged.
 func TestWhatCannotBeDecidedIsTemporary(t *testing.T) {
 	p := refusedToken(3, errUndecided)
 	if got, want := words(speaks, guest, &p), failing(3, ErrorInternal)+", then the end"; got != want {

@@ -27,7 +27,8 @@ type Dialect struct {
 
 var _ dialect.Dialect = Dialect{}
 
-// MaxChannels is the greatest number of channels of one session. The one of its own user counts.
+// MaxChannels is the greatest number of channels of one session. The channel of the session's own
+// user counts, too.
 const MaxChannels = 128
 
 var errSession = errors.New("a session of an SDK with a user or a keep that cannot be")
@@ -45,7 +46,8 @@ func (Dialect) Check(s dialect.Session) error {
 	return nil
 }
 
-// Topics implements dialect.Dialect. It appends none, because the connect is a command.
+// Topics implements dialect.Dialect. It appends none. A session gets its first topics when its
+// connect, which is a command, takes effect.
 func (Dialect) Topics(dst []protocol.Topic, _ dialect.Session) []protocol.Topic { return dst }
 
 // Lost implements dialect.Dialect. The protocol has no text that tells a loss.
@@ -61,7 +63,7 @@ func (Dialect) MaxTopics() int { return MaxChannels }
 const (
 	kindInvalid   uint8 = 0 // a line at the wrong time
 	kindForbidden       = uint8(methods)
-	kindUnread          = uint8(methods) + 1 // of the first of lineErrors; the others follow
+	kindUnread          = uint8(methods) + 1 // lineErrors[i] has the kind kindUnread + i
 )
 
 // Kinds implements dialect.Dialect.

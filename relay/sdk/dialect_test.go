@@ -31,7 +31,7 @@ var (
 	invited = withToken(confirmed, `{"name":"Alice"}`, "vip", "user:bob", "star*")
 )
 
-// clientAlice is the id of the session 7 of edge.
+// clientAlice is the client id of all sessions above, since they have the same ID and Instance.
 const clientAlice = "b2f26ecc-e2dd-8115-b076-0281832a8164"
 
 // withRules returns speaks with other rules.
@@ -45,7 +45,7 @@ func withRules(t testing.TB, text string) Dialect {
 	return d
 }
 
-// withToken returns the session with the keep of a token that has the info and the channels.
+// withToken returns s with the keep that belongs to a token with the given info and channels.
 func withToken(s dialect.Session, info string, channels ...string) dialect.Session {
 	s.Keep = newKeep(s.Instance, []byte(info), channels).encode()
 	return s
@@ -252,7 +252,7 @@ func TestTheRestIsConstant(t *testing.T) {
 	}
 }
 
-// FuzzParse checks that whatever a client sends, the router gets a command that can be.
+// FuzzParse checks that the command for the router is a possible one, whatever a client sends.
 func FuzzParse(f *testing.F) {
 	for _, line := range recorded(f, "->") {
 		line = strings.ReplaceAll(line, "<jwt>", signed(`{"sub":"alice","exp":1900000100,"channels":["vip"]}`))
@@ -270,7 +270,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// faultOf says what no command may be.
+// faultOf returns what is wrong with a command, or "" if nothing is.
 func faultOf(s dialect.Session, p *dialect.Command) string {
 	oneLine := func(text []byte) bool { return json.Valid(text) && !strings.Contains(string(text), "\n") }
 	if int(p.Kind) >= len(speaks.Kinds()) {

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// keep is what a relay must know again of a confirmed session: what its token says beside the user
-// and the end. The edge keeps it as bytes.
+// keep is what a relay must know again of a confirmed session: what its token says, except the user
+// and the time until which the token is good. The edge keeps it as bytes.
 //
 // A keep that says nothing has no bytes. Any other one has:
 //
@@ -32,8 +32,9 @@ const keepVersion = 1
 
 // mark stands for a channel that a token names. It takes the place of the name, since 128 names may
 // be 32 KiB long. A mark is the beginning of a hash of the name and the instance of the session's
-// edge. Clients do not know the instance. So nobody can look for two names that have one mark, not
-// even who may choose names. Guessing one at a relay has a chance of 1 in 2^49 for each try.
+// edge. Clients do not know the instance. So even somebody who may choose names cannot look for two
+// names with the same mark. At a relay, the chance that a guessed name has one of a token's marks
+// is 1 in 2^49 for each try.
 type mark [7]byte
 
 func markOf(i protocol.Instance, name string) (m mark) {
@@ -42,7 +43,8 @@ func markOf(i protocol.Instance, name string) (m mark) {
 	return m
 }
 
-// hash returns SHA-256 of an instance and a text. The parameter of says what the text is.
+// hash returns SHA-256 of an instance and a text. The second parameter says what the text is, and
+// is hashed too.
 func hash(i protocol.Instance, of, text string) [sha256.Size]byte {
 	b := append(make([]byte, 0, 512), i[:]...)
 	b = append(append(append(b, of...), 0), text...)
@@ -94,7 +96,7 @@ var (
 	errVersion = errors.New("a keep of another version")
 )
 
-// readKeep reads what encode returns. The result has parts of b. The error is errKeep or
+// readKeep reads what encode returns. The result shares memory with b. The error is errKeep or
 // errVersion.
 func readKeep(b []byte) (keep, error) {
 	if len(b) == 0 {

@@ -12,7 +12,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/token"
 )
 
-// TestKeepsAreTheSameForEver holds the bytes of a keep. Relays of other builds read them.
+// TestKeepsAreTheSameForEver checks the bytes of a keep. They must never change, since relays of
+// other builds read them.
 func TestKeepsAreTheSameForEver(t *testing.T) {
 	const want = "0104" + "7b22697d" + "7f8338178e0a80e8284955c599d6"
 	got := newKeep(edge, []byte(`{"i}`), []string{"vip", "news", "vip"}).encode()
@@ -65,8 +66,8 @@ func TestKeepsFit(t *testing.T) {
 	}
 }
 
-// FuzzKeep reads any bytes. What is read must be written as it was, unless the length was written
-// with more bytes than it needs.
+// FuzzKeep reads arbitrary bytes as a keep, and encodes that keep. This must give the same bytes,
+// unless the length was written with more bytes than it needs.
 func FuzzKeep(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(invited.Keep)

@@ -10,8 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// Parse implements dialect.Dialect. The token of a connect or a refresh costs most of the time. It
-// has at most token.MaxBytes.
+// Parse implements dialect.Dialect. For a connect or a refresh, it spends most of its time on the
+// token, which has at most token.MaxBytes.
 //
 // A command that was granted on an earlier link is a publish: nothing else is ever granted. It is
 // published even if the keep cannot be read.
@@ -22,7 +22,7 @@ func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again boo
 		p.Kind = kindUnread + uint8(slices.Index(lineErrors, line))
 		return p
 	}
-	if s.Confirmed == (c.Method == Connect) { // of the commands, the first alone is a connect
+	if s.Confirmed == (c.Method == Connect) { // the first command is a connect, and no other is
 		return closing(CloseBadRequest)
 	}
 	p := d.ask(s, now, &c, again)
@@ -121,7 +121,7 @@ func (d Dialect) judge(s dialect.Session, k keep, channel string, a rules.Action
 	return v
 }
 
-// closing returns the end of a session, with a close frame.
+// closing returns the command that ends a session with a close frame.
 func closing(code CloseCode) dialect.Command {
 	return dialect.Command{Verb: dialect.Close, Text: code.Reason(), Terms: &dialect.Terms{Code: uint16(code)}}
 }
@@ -131,7 +131,7 @@ func failed(id uint32, code ErrorCode) dialect.Command {
 	return dialect.Command{Text: string(AppendError(make([]byte, 0, replySize), id, code))}
 }
 
-// forbidden is failed for a command that the rules do not permit.
+// forbidden returns what the function failed returns, for a command that the rules do not permit.
 func forbidden(id uint32, v rules.Verdict) dialect.Command {
 	p := failed(id, errorOfVerdict(v))
 	if v != rules.NoChannel {

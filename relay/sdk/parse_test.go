@@ -39,7 +39,7 @@ func TestSubscribing(t *testing.T) {
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","token":"x"}}`, "bind group:g"},
 
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","tf":{}}}`, no},
-		{confirmed, `{"id":2,"subscribe":{"channel":"vip","delta":"x"}}`, no}, // before the rules
+		{confirmed, `{"id":2,"subscribe":{"channel":"vip","delta":"x"}}`, no}, // no rule is asked
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","delta":"fossil"}}`, "bind group:g"},
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","type":1}}`, denied},
 		{confirmed, `{"id":2,"subscribe":{"channel":"group:g","type":4}}`, failing(2, ErrorNotAvailable)},
@@ -83,7 +83,7 @@ func TestPublishing(t *testing.T) {
 		{confirmed, pub(`\u0007`, `1`), no},
 		{confirmed, pub("all", deep), no},
 		{confirmed, pub("all", `"`+strings.Repeat("x", protocol.MaxMsg)+`"`), no},
-		{confirmed, `{"id":2,"publish":{"channel":"shut"}}`, no}, // before the rules
+		{confirmed, `{"id":2,"publish":{"channel":"shut"}}`, no}, // no rule is asked
 		{confirmed, `{"id":2,"publish":{"channel":"all","data":1,"type":1}}`, failing(2, ErrorNotAvailable)},
 	})
 }

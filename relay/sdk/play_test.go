@@ -32,8 +32,8 @@ func parts(t *testing.T) map[string][]string {
 	return parts
 }
 
-// plainText returns a recorded text, or one of ours, as words. Left out is what belongs to resume,
-// by which clients recover what they missed. The ids of clients become "c".
+// plainText returns a recorded text, or one of ours, as words. It leaves out what belongs to
+// resume, by which clients recover what they missed. The ids of clients become "c".
 func plainText(t *testing.T, text string) string {
 	t.Helper()
 	if strings.HasPrefix(text, "close ") {
@@ -66,8 +66,9 @@ func plainText(t *testing.T, text string) string {
 
 var ttlIn = regexp.MustCompile(`"ttl":(\d+)`)
 
-// recordedReplies returns what the server sent for a line: the reply, and the push of a publish or
-// the close after a send. The parameter behind has the lines that were recorded behind it.
+// recordedReplies returns what the server sent for a line. This is the close for a send, the push
+// and the reply for a publish, and the reply for any other line. The parameter behind has the
+// recorded lines that follow the line.
 func recordedReplies(line string, behind []string) (replies []string) {
 	c, _ := Read([]byte(line))
 	for _, text := range behind {
@@ -85,9 +86,10 @@ func recordedReplies(line string, behind []string) (replies []string) {
 	return nil
 }
 
-// TestRecordedConversations plays what SDKs sent, with tokens that explain the answers. The
-// answers, and the pushes of what the SDKs published, must be those of Centrifugo, but for resume.
-// All commands take effect at once. Left out are subscribes with tokens of their own.
+// TestRecordedConversations plays what SDKs sent, with tokens that explain the answers. It leaves
+// out subscribes with tokens of their own. All commands take effect at once. The answers, and the
+// pushes of what the SDKs published, must be those of Centrifugo, except for what belongs to
+// resume.
 func TestRecordedConversations(t *testing.T) {
 	d := withRules(t, "tok:* read=token write=token; news* read=any write=any; hist:* read=any write=any")
 	d.Version = "0.0.0 OSS"

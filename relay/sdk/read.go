@@ -39,9 +39,9 @@ var (
 var lineErrors = []*LineError{errJSON, errTrailing, errID, errNoID, errMethod, errField, errChannel, errToken, errSubs}
 
 // Read reads one line of a client: a JSON object without the line feed that ends it. Every error is
-// a *LineError. The time grows with the line's length. It also has up to MaxSubs² comparisons of
-// names. Read allocates little more than the strings and the list of the Command. Data is a part of
-// line, so it holds only as long as line does not change.
+// a *LineError. The time that Read takes grows with the line's length. In addition, Read compares
+// names up to MaxSubs² times. It allocates little more than the strings and the list of the
+// Command. Data is a part of line, so it holds only as long as line does not change.
 //
 // Keys may be in any order. Unknown fields are ignored. If a line has several methods, the first in
 // the order of Method counts. If a field is repeated, the last one counts. A field that is null is
@@ -103,7 +103,7 @@ func methodOf(name []byte) Method {
 	return 0
 }
 
-// readBody reads the value of the method's key. Its errors have the type of Read's.
+// readBody reads the value of the method's key. Every error is a *LineError.
 func (c *Command) readBody(body []byte) error {
 	ok := true
 	var subs []byte

@@ -7,7 +7,7 @@ import (
 )
 
 // The functions here read one field of a method. They report whether the value is of the right
-// type. Fields that are not known are of the right type.
+// type. Any value of an unknown field is of the right type.
 
 func (c *Command) readConnect(key, value []byte) bool {
 	switch string(key) {
@@ -68,7 +68,7 @@ func (c *Command) readHistory(key, value []byte) bool {
 	return true
 }
 
-// readOther reads a field of the methods that have few.
+// readOther reads a field of a method for which there is no function of its own.
 func (c *Command) readOther(key, value []byte) bool {
 	switch m := c.Method; string(key) {
 	case "channel":
@@ -155,8 +155,8 @@ func (p *Position) readField(key, value []byte) bool {
 	return true
 }
 
-// readObject calls f with each field of an object, and reports whether f was always true. It is
-// true for a null, too.
+// readObject calls f with each field of an object. It reports whether every call returned true, and
+// returns true for a null, too.
 func readObject(value []byte, f func(key, value []byte) bool) bool {
 	ok := true
 	return isNull(value) || protocol.EachField(value, maxDepth, func(key, value []byte) {

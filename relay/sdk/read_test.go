@@ -50,7 +50,7 @@ func TestLinesAreRead(t *testing.T) {
 		// What is not known is ignored, and so is a field of another method, whatever its value is.
 		{`{"x":[{}],"id":1,"ping":{},"connect":{"flag":"x","channel":5,"recover":5},"params":null}`, Command{ID: 1, Method: Connect}},
 		{`{"id":6,"presence":{"channel":"a","data":1,"type":"x","method":1}}`, Command{ID: 6, Method: Presence, Channel: "a"}},
-		// The last one of what is repeated counts.
+		// If a key is repeated, the last one counts.
 		{`{"id":1,"id":2,"unsubscribe":{"channel":"a"},"unsubscribe":{"channel":"b","channel":"c"}}`,
 			Command{ID: 2, Method: Unsubscribe, Channel: "c"}},
 		{`{"id":1,"connect":{"token":"t","token":null,"name":"js"}}`, Command{ID: 1, Method: Connect, Name: "js"}},

@@ -199,7 +199,7 @@ func decode[T any](t testing.TB, value json.RawMessage) (v T) {
 }
 
 // rewrite reads a text with encoding/json, and writes what it read. The result kind is the name of
-// the method, or that of the push behind "push ".
+// the method. For a push it is "push " and the name of the push.
 func rewrite(t testing.TB, text string) (again, kind string) {
 	t.Helper()
 	outer := members(t, json.RawMessage(text))

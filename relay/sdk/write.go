@@ -11,8 +11,9 @@ import (
 // line feed. Objects may be joined by line feeds in one WebSocket message.
 //
 // What is zero is left out, except where a function says otherwise. A string whose comment says
-// JSON must be valid JSON, or empty. It is copied byte for byte, but for line feeds, which are only
-// space between values. In other strings each byte that is not part of valid UTF-8 becomes U+FFFD.
+// JSON must be valid JSON, or empty. It is copied byte for byte, without its line feeds: these are
+// only space between values. In other strings each byte that is not part of valid UTF-8 becomes
+// U+FFFD.
 
 // Info says who a client is. User and Client are written even if they are empty.
 type Info struct {

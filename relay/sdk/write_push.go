@@ -2,8 +2,8 @@ package sdk
 
 import "github.com/edgerelay/edgerelay/shared/protocol"
 
-// AppendPub appends the push of a publication. It never has the epoch, which SDKs need from no
-// publication.
+// AppendPub appends the push of a publication. It never has an epoch, since SDKs need no epoch from
+// publications.
 func AppendPub(b []byte, channel string, p *Pub) []byte {
 	return append(appendPub(appendPush(b, channel, "pub"), p), "}}}"...)
 }
@@ -51,7 +51,8 @@ func appendCode(b []byte, code uint64, reason string) []byte {
 	return appendText(appendUint(b, "code", code), "reason", reason)
 }
 
-// appendPush appends a push up to the members of the object that has this name.
+// appendPush appends the beginning of a push: all up to the members of the object with the given
+// name.
 func appendPush(b []byte, channel, name string) []byte {
 	b = protocol.AppendQuoted(append(b, `{"push":{"channel":`...), channel)
 	return append(appendKey(b, name), '{')

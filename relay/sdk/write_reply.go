@@ -13,11 +13,11 @@ import (
 type ConnectResult struct {
 	Client  string // id of the connection, not empty
 	Version string // the server's version, free text, not empty
-	TTL     uint32 // s until the token must be refreshed; 0: never
+	TTL     uint32 // seconds until the token must be refreshed; 0: never
 	Data    string // JSON for the application
 	// Subs are the channels to which the server has subscribed the client.
 	Subs []ServerSub
-	Ping uint32 // s between two pings of the server; 0: none come
+	Ping uint32 // seconds between two pings of the server; 0: none come
 	Pong bool   // the client must answer each ping
 }
 
@@ -34,14 +34,14 @@ type Subscription struct {
 	Recoverable bool
 	Positioned  bool   // the server sees to it that nothing is lost
 	Epoch       string // of the channel's history
-	Offset      uint64 // publications behind it follow
+	Offset      uint64 // the client gets the publications behind it
 	Data        string // JSON for the application
 }
 
 // SubscribeResult is what a client learns by a subscription.
 type SubscribeResult struct {
 	Subscription
-	TTL uint32 // s until the token must be refreshed; 0: never
+	TTL uint32 // seconds until the token must be refreshed; 0: never
 
 	WasRecovering bool // the client asked for what it missed
 	// Recovered says that nothing is lost. Offset must then be the one that the client named.
@@ -56,7 +56,7 @@ type SubscribeResult struct {
 type HistoryResult struct {
 	Publications []Pub
 	Epoch        string
-	Offset       uint64 // the last of the channel
+	Offset       uint64 // the last offset of the channel
 }
 
 // AppendConnect appends the reply to a connect.
@@ -141,14 +141,14 @@ func AppendRPC(b []byte, id uint32, data string) []byte {
 	return append(appendJSON(appendResult(b, id, RPC), "data", data), "}}"...)
 }
 
-// AppendRefresh appends the reply to a refresh. The next one must come within ttl seconds, or never
-// if ttl is 0.
+// AppendRefresh appends the reply to a refresh. The next refresh must come within ttl seconds. If
+// ttl is 0, none must come.
 func AppendRefresh(b []byte, id, ttl uint32) []byte {
 	return append(appendTTL(appendResult(b, id, Refresh), ttl), "}}"...)
 }
 
-// AppendSubRefresh appends the reply to a sub_refresh. The next one must come within ttl seconds,
-// or never if ttl is 0.
+// AppendSubRefresh appends the reply to a sub_refresh. The next sub_refresh must come within ttl
+// seconds. If ttl is 0, none must come.
 func AppendSubRefresh(b []byte, id, ttl uint32) []byte {
 	return append(appendTTL(appendResult(b, id, SubRefresh), ttl), "}}"...)
 }
@@ -163,10 +163,11 @@ func AppendError(b []byte, id uint32, c ErrorCode) []byte {
 	return append(b, "}}"...)
 }
 
-// appendResult appends a reply up to the members of its result.
+// appendResult appends the beginning of a reply: all up to the members of its result.
 func appendResult(b []byte, id uint32, m Method) []byte { return appendObject(b, id, m.String()) }
 
-// appendObject appends a reply up to the members of the object that has this name.
+// appendObject appends the beginning of a reply: all up to the members of the object with the given
+// name.
 func appendObject(b []byte, id uint32, name string) []byte {
 	b = strconv.AppendUint(append(b, `{"id":`...), uint64(id), 10)
 	return append(appendKey(b, name), '{')

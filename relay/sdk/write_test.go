@@ -78,8 +78,8 @@ func TestTextsAreWritten(t *testing.T) {
 	}
 }
 
-// TestNothingIsSentUnlessRecovered checks that a client that has lost publications is sent none of
-// the others in its reply.
+// TestNothingIsSentUnlessRecovered checks that the reply to a client that has lost publications has
+// no publications.
 func TestNothingIsSentUnlessRecovered(t *testing.T) {
 	got := AppendSubscribe(nil, 1, &SubscribeResult{WasRecovering: true, Publications: []Pub{plain}})
 	if want := `{"id":1,"subscribe":{"was_recovering":true}}`; string(got) != want {

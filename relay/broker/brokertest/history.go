@@ -142,7 +142,7 @@ func testGenuine(t *testing.T, b Backend) {
 	}
 }
 
-// testLongExpiry has a history of many publications expire, and then grow again.
+// testLongExpiry lets a history of many publications expire, and then grow again.
 func testLongExpiry(t *testing.T, b Backend) {
 	t.Parallel() // this test waits for expiry
 	r := Start(t, b.NewBroker(t))

@@ -475,8 +475,8 @@ func testData(t *testing.T, b Backend) {
 	}
 }
 
-// testNames has channels whose names are hard for keys, patterns and hash slots. Nothing of one may
-// come to another.
+// testNames publishes on channels whose names are hard for keys, patterns and hash slots. No
+// channel may receive, or have in its history, the message of another channel.
 func testNames(t *testing.T, b Backend) {
 	r := Start(t, b.NewBroker(t))
 	names := []protocol.Topic{

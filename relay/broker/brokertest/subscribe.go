@@ -45,8 +45,8 @@ func testSubscribedTop(t *testing.T, b Backend) {
 
 // followsWhole checks that the publications that r receives continue from top without a gap. If top
 // is zero, any position may come first. Publications at or before top do not count. followsWhole
-// looks at ten events about the topic, or fewer if the subscription is lost. The argument index is
-// the index of the first event that may be one of them.
+// begins with the event at the given index, and looks at ten events about the topic. If the
+// subscription is lost, it looks at fewer.
 func followsWhole(t *testing.T, r *Relay, index int, top protocol.Position) {
 	t.Helper()
 	for next, n := top, 0; n < 10; n++ {

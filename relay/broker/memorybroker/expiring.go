@@ -11,7 +11,7 @@ import (
 // Expiring guards it against concurrent use.
 type Expiring[K comparable, V any] struct {
 	age     time.Duration
-	Entries map[K]*list.Element // by key: element of Order, whose value is an *Entry
+	Entries map[K]*list.Element // elements of Order, by key; their values are *Entry
 	Order   *list.List          // the entries in the order of their last puts
 }
 
@@ -42,7 +42,7 @@ func (x *Expiring[K, V]) get(key K, now time.Time) (value V, ok bool) {
 	return entry.Value, true
 }
 
-// put sets the value of key. The entry expires at the time now plus x.age.
+// put sets the value of key. The entry expires when x.age has passed since the given time.
 func (x *Expiring[K, V]) put(key K, value V, now time.Time) {
 	expires := now.Add(x.age)
 	if el, ok := x.Entries[key]; ok {

@@ -49,8 +49,8 @@ func TestFullQueue(t *testing.T) {
 			defer held.Unlock()
 		})
 	})
-	// This event says that the subscription is confirmed. The sink now waits for the mutex held.
-	// Nothing else leaves the queue until the test unlocks the mutex.
+	// This event says that the subscription is confirmed. The sink now waits until the test unlocks
+	// the mutex. Until then, nothing else leaves the queue.
 	<-events
 	const messages = 100
 	publish := func(n uint64) {
