@@ -73,8 +73,8 @@ func (rl *testRelay) idle() {
 	}
 }
 
-// TestAConnectIsConfirmed connects a guest at one edge, and lets a user of another edge write to the
-// topics to which the connect binds it.
+// TestAConnectIsConfirmed connects a guest at one edge, and lets a user of another edge write to
+// the topics to which the connect binds it.
 func TestAConnectIsConfirmed(t *testing.T) {
 	w, a := serving(t, 2)
 	b := w.edge("b")
@@ -364,8 +364,9 @@ func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
 	}
 }
 
-// TestWhatIsParkedKeepsItsPlace has a publish wait behind a subscribe that waits itself, and another
-// session of the edge publish on the same topic. Neither message may be lost, nor overtaken.
+// TestWhatIsParkedKeepsItsPlace has a publish wait behind a subscribe that waits itself, and
+// another session of the edge publish on the same topic. Neither message may be lost, nor
+// overtaken.
 func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -466,8 +467,8 @@ func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 	w.done(e)
 }
 
-// TestWhatIsForgottenIsNotReleased has the answer for which an unsubscribe waits come in the step in
-// which the edge links anew. The edge sends the unsubscribe again.
+// TestWhatIsForgottenIsNotReleased has the answer for which an unsubscribe waits come in the step
+// in which the edge links anew. The edge sends the unsubscribe again.
 func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]

@@ -5,8 +5,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// confirm puts a Confirm in effect, and answers it. The row of the session changes at that frame, on
-// both sides.
+// confirm puts a Confirm in effect, and answers it. The row of the session changes at that frame,
+// on both sides.
 func (r *Router) confirm(fr *frame) {
 	s, terms := fr.session, fr.command.Terms
 	r.change(s, terms.Until, terms.Keep, func(c *client) { c.confirmed, s.user = true, terms.User })

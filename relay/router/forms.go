@@ -76,7 +76,7 @@ func (r *Router) frameFor(f *follower, item *tailItem) []byte {
 	switch {
 	case !s.kept:
 		s.frames[n] = frame
-	case r.tails.bytes+len(frame) <= r.tails.most: // else the next follower that is behind has it made anew
+	case r.tails.bytes+len(frame) <= r.tails.most: // else it is made anew for the next one
 		s.frames[n] = frame
 		r.tails.bytes += len(frame)
 	}

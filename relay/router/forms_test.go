@@ -15,8 +15,8 @@ import (
 )
 
 // mixed returns three edges that are linked to the first of some relays. The members of group g and
-// of "all" at the first edge speak the chat, at the second they are clients of SDKs, and at the third
-// there is one of each.
+// of "all" at the first edge speak the chat, at the second they are clients of SDKs, and at the
+// third there is one of each.
 func mixed(t *testing.T, relays int) (w *world, chats, clients, both *testEdge) {
 	w = newWorld(t, 0)
 	for range relays {
@@ -51,8 +51,8 @@ func (e *testEdge) got(want map[string]int) {
 	clear(e.kinds)
 }
 
-// TestAnEdgeIsGivenTheFormsThatItNeeds publishes from both kinds of sessions. Each edge is given one
-// frame for each publication. The exception of the chat does not hold for clients of SDKs.
+// TestAnEdgeIsGivenTheFormsThatItNeeds publishes from both kinds of sessions. Each edge is given
+// one frame for each publication. The exception of the chat does not hold for clients of SDKs.
 func TestAnEdgeIsGivenTheFormsThatItNeeds(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	clients.say(2, "tell 1 group:g Hello")
@@ -105,8 +105,8 @@ func TestAnEdgeIsGivenTheFormsThatItNeeds(t *testing.T) {
 	}
 }
 
-// TestCatchingUpBringsTheFormsThatAreNeeded cuts the links of three edges, publishes, and links them
-// to the same relay or to another one. What they missed comes from the tail or from history.
+// TestCatchingUpBringsTheFormsThatAreNeeded cuts the links of three edges, publishes, and links
+// them to the same relay or to another one. What they missed comes from the tail or from history.
 func TestCatchingUpBringsTheFormsThatAreNeeded(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -324,8 +324,8 @@ func TestALossIsToldInTheChatAlone(t *testing.T) {
 	}
 }
 
-// TestP8_FramesInTailsAreBounded lets edges with members of each mix catch up from a small tail, and
-// compares what is counted with what is there.
+// TestP8_FramesInTailsAreBounded lets edges with members of each mix catch up from a small tail,
+// and compares what is counted with what is there.
 func TestP8_FramesInTailsAreBounded(t *testing.T) {
 	const most, size = 16 << 10, 1 << 10
 	w := newWorld(t, 0)
@@ -421,8 +421,8 @@ func TestAPublicationIsRenderedOnce(t *testing.T) {
 	}
 }
 
-// TestFanOutWithoutClientsCostsNoMore compares what a relay allocates for a publication, and what it
-// sends, with and without a second dialect.
+// TestFanOutWithoutClientsCostsNoMore compares what a relay allocates for a publication, and what
+// it sends, with and without a second dialect.
 func TestFanOutWithoutClientsCostsNoMore(t *testing.T) {
 	cost := func(dialects ...dialect.Dialect) (allocs float64, bytes int) {
 		s := newStage(3, dialects...)

@@ -236,7 +236,8 @@ func (r *Router) judgeTerms(fr *frame) {
 
 // memberOf reports whether s counts as a member of t when a frame of s is judged. The joins and
 // leaves of s that are under way count as if they were in effect, and so does a Bind that waits at
-// its follower. Until its connect is confirmed, a session also counts as a member of its own topics.
+// its follower. Until its connect is confirmed, a session also counts as a member of its own
+// topics.
 func (r *Router) memberOf(s *session, t protocol.Topic) bool {
 	if c := s.client(); c != nil && c.ways[t] != nil && c.ways[t].binding != nil {
 		return true

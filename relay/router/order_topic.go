@@ -24,8 +24,8 @@ import (
 //
 // All other frames are judged when they come. A frame is held while later ones may wait for it:
 // from its arrival until it is finished or granted. When a frame is not held any more, its session
-// and its topic are listed in Router.freed. Router.releaseFreed goes through that list at the end of
-// the step, where no other change is under way.
+// and its topic are listed in Router.freed. Router.releaseFreed goes through that list at the end
+// of the step, where no other change is under way.
 
 // way is what the later commands of a session wait for on one topic.
 type way struct {
