@@ -40,11 +40,7 @@ func (fr *frame) bindings() []dialect.Binding {
 	if fr.command.Verb == dialect.Confirm {
 		return fr.command.Terms.Topics
 	}
-	b := dialect.Binding{Topic: fr.topic()}
-	if fr.command.Terms != nil {
-		b.Keep = fr.command.Terms.Keep
-	}
-	return []dialect.Binding{b}
+	return []dialect.Binding{{Topic: fr.topic(), Keep: fr.command.Terms.Keep}}
 }
 
 // keepBytes returns how many bytes the keeps of a Bind or a Confirm have. From its judgement on

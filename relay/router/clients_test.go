@@ -302,6 +302,32 @@ func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
 	}
 }
 
+// TestWhoWaitsForMembersThatLeaveIsBound binds a session behind a member that lags, and ends that
+// member. The session begins at the end of the topic.
+func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
+	w, e := serving(t, 1)
+	e.client(2, "2", "x")
+	e.cut()
+	e.linkTo(w.relays[0])
+	w.settle()
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "1"})
+	w.settle()
+	e.stuck = 64 << 20
+	e.say(2, "tell 1 x early")
+	w.settle()
+	e.say(1, "bind 1 x")
+	w.settle()
+	e.saw(1)
+	e.end(2)
+	w.settle()
+	e.saw(1, "1 done")
+	e.stuck = 0
+	e.say(1, "tell 2 x late")
+	w.settle()
+	e.saw(1, "x 1c1: late", "2 done")
+	w.done(e)
+}
+
 // TestOrderOnOneTopic gives a relay commands of one session on a topic that is not subscribed yet,
 // and on another topic. Answers come as soon as nothing earlier on the same topic is in the way.
 func TestOrderOnOneTopic(t *testing.T) {

@@ -115,10 +115,11 @@ type Command struct {
 	Tag      uint32 // opaque to the router, for Answer
 	Topic    protocol.Topic
 	// Text is what is published, in at most protocol.MaxMsg bytes of UTF-8. For Nothing it is the
-	// answer, and for Close it is what the comment of Close says. For other commands Parse must
-	// leave Text empty.
+	// answer, and for Close it is what the comment of Close says. For a Confirm, a Bind, an Unbind
+	// and a Renew the router does not look at Text, and keeps it for Answer. For a Join and a Leave
+	// Parse must leave Text empty.
 	Text  string
-	Terms *Terms // nil for a command that needs none
+	Terms *Terms // not nil for a Confirm, a Bind, a Renew and a Close
 }
 
 // Terms is what a command of a few verbs needs besides.
