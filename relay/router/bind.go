@@ -161,10 +161,12 @@ func (r *Router) bindNow(fr *frame) {
 }
 
 // bindLate answers a Bind that has waited for bindWait at its follower. A Bind that is parked is
-// answered when its turn comes, if it cannot be bound at once then.
+// answered when its turn comes, if it cannot be bound at once then. Until then, and until the
+// publishes that it has permitted are finished or granted, nothing is answered: a replay could
+// judge these publishes as a stranger's.
 func (r *Router) bindLate(fr *frame) {
 	fr.late = true
-	if fr.effect >= effectFinished || fr.waits == nil {
+	if fr.effect >= effectFinished || fr.waits == nil || fr.session.client().ways[fr.topic()].saying > 0 {
 		return
 	}
 	r.dropWait(fr)

@@ -23,7 +23,7 @@ type client struct {
 	confirming *frame   // its Confirm, if that waits to be bound; else nil
 	held       int      // number of frames that later ones may wait for
 	coming     int      // topics that waiting frames will bind it to
-	closing    bool     // a Close came, so later messages are finished and not read
+	closing    bool     // a Close came; later messages are not read
 }
 
 // client returns what s has as a client of an SDK. It is nil for a session of the chat.

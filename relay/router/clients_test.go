@@ -457,6 +457,46 @@ func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 	}
 }
 
+// TestALateSubscribeWaitsForWhatItPermitted has a client publish behind a subscribe that waits. The
+// subscribe becomes late while the broker's answer to the publish is on its way, or lost together
+// with the link. The publish is never judged as a stranger's.
+func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		w, e := serving(t, 1)
+		rl := w.relays[0]
+		e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+		w.settle()
+		var answer broker.Event
+		rl.broker.onEvent = func(ev broker.Event) bool {
+			if _, ok := ev.(broker.Published); ok {
+				answer = ev
+			}
+			return answer != ev
+		}
+		rl.broker.slow = true
+		e.say(1, "bind 1 x")
+		e.say(1, "tell 2 x Hello")
+		w.settle()
+		w.wait(bindWait)
+		e.saw(1)
+		rl.broker.onEvent = nil
+		if cut {
+			e.cut()
+			e.linkTo(rl)
+			w.settle()
+			e.saw(1, "2 done")
+			w.wait(bindWait)
+			e.saw(1, "1 late")
+		} else {
+			rl.inputs = append(rl.inputs, FromBroker{answer})
+			w.settle()
+			e.saw(1, "2 done", "1 late")
+		}
+		rl.broker.slow = false
+		w.done(e)
+	}
+}
+
 // TestASubscribeLetsWhatWaitedForAFollowerGo has a client publish to a topic that nobody here
 // follows, while the broker is away. With a subscribe to the topic the message can be granted.
 func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {

@@ -51,9 +51,9 @@ func (s *said) size() int {
 	return n
 }
 
-// make makes the frames that the edges of served followers of t need, before the item comes to the
-// tail. So these frames are made once, even if the tail has no room for them.
-func (r *Router) make(t *topic, item *tailItem) {
+// prepare makes the frames that the edges of served followers of t need, before the item comes to
+// the tail. So these frames are made once, even if the tail has no room for them.
+func (r *Router) prepare(t *topic, item *tailItem) {
 	for f := range t.all {
 		if f.served() {
 			r.frameFor(f, item)

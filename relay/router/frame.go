@@ -28,7 +28,7 @@ type frame struct {
 	at    protocol.Position // the position of its publication, or a later one; zero: unknown
 
 	end    bool // true: the session's end; false: a command
-	held   bool // later frames of its session may wait for it, see order_topic.go
+	held   bool // later frames of its session may wait for it
 	late   bool // a Bind that has waited for bindWait
 	stage  frameStage
 	effect frameEffect

@@ -148,6 +148,9 @@ func (r *Router) releaseFreed() {
 				w.parked = w.parked[1:]
 				r.judgeByTopic(next)
 			}
+			if w.binding != nil && w.binding.late {
+				r.bindLate(w.binding)
+			}
 			if w.binding == nil && w.saying == 0 && len(w.parked) == 0 {
 				if delete(c.ways, t); len(c.ways) == 0 {
 					c.ways = nil // a map does not shrink

@@ -100,7 +100,7 @@ func (r *Router) spread(t *topic, fr *frame) {
 	item := tailItem{id: s.id, origin: fr.origin, at: fr.at}
 	if len(r.dialects) > 1 { // an edge with clients of SDKs may link before the outage is over
 		item.said, s.frames[needChat] = s, bytes
-		r.make(t, &item)
+		r.prepare(t, &item)
 	} else {
 		item.bytes = bytes
 	}

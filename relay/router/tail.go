@@ -12,7 +12,7 @@ import (
 // without a position: bare ones, which original servers published, and messages given ahead.
 type tail struct {
 	base  protocol.Position // equals the topic's top if the tail is empty
-	plain protocol.Position // of the last item without said; zero: none, or one dialect alone
+	plain protocol.Position // of the last item without said; zero: none
 	items []tailItem
 	next  uint64 // the next item that is added gets the number next+1
 	ahead int32  // number of items given ahead
@@ -22,8 +22,8 @@ type tail struct {
 type tailItem struct {
 	position protocol.Position // zero: the item is bare or was given ahead (see tail)
 	id       uint64            // of a message given ahead; else zero
-	bytes    []byte            // the encoded link.Publication or link.Ahead, if said is nil
-	said     *said             // nil: no client of an SDK was a member here when the item came
+	bytes    []byte            // encoded link.Publication or link.Ahead, if said is nil
+	said     *said             // nil: no client of an SDK was a member here
 	index    uint64            // index of its entry in tails.order, plus tails.cut
 
 	// Only for messages given ahead:

@@ -179,7 +179,7 @@ func (r *Router) receive(p broker.Publication) {
 		item.bytes = bytes.Clone(r.encode(t, p, needChat))
 	} else {
 		item.said = &said{position: p.Position, id: idOf(p), content: p.Content}
-		r.make(t, &item)
+		r.prepare(t, &item)
 	}
 	r.tails.add(r, t, item)
 	if !p.Position.IsZero() {
