@@ -118,7 +118,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 	if !g.inTail || f.topic.recent == nil || g.seq < tail.first() {
 		g.inTail = false
 		switch {
-		case f.position.Before(tail.base):
+		// The tail's items up to plain have no form of the SDKs.
+		case f.position.Before(tail.base), f.clients() > 0 && f.position.Before(tail.plain):
 			if f.topic.subscribed {
 				r.read(f)
 			}
@@ -146,12 +147,12 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 	for g.seq <= tail.last() {
 		item := tail.at(g.seq)
 		if item.id != 0 || item.position.IsZero() && g.seq >= g.bareFrom || f.position.Before(item.position) {
-			if !r.room(f.edge, len(item.bytes)) {
+			bytes := r.frameFor(f, item)
+			if !r.room(f.edge, len(bytes)) {
 				return false
 			}
-			bytes := item.bytes
 			if item.id != 0 {
-				bytes = f.aheadTo(item)
+				bytes = r.aheadTo(f, item)
 			}
 			if bytes == nil {
 				g.held = true
@@ -259,7 +260,7 @@ func (r *Router) history(ev broker.History) {
 		if !f.position.Before(p.Position) {
 			continue
 		}
-		bytes := r.encode(f.topic, p)
+		bytes := r.encode(f.topic, p, f.need())
 		if !r.room(f.edge, len(bytes)) {
 			return // Writable or lookAgain resumes f
 		}
@@ -301,7 +302,7 @@ func (r *Router) history(ev broker.History) {
 }
 
 // gap tells a follower's members that they lost messages, and takes the follower past them. The
-// parameter at is the position of the last lost message.
+// parameter at is the position of the last lost message. Clients of SDKs are told nothing.
 func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))
@@ -311,5 +312,10 @@ func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.number(f)
 	f.position = at
 	f.since, f.gapped = r.tick(), true
-	r.send(f.edge, link.Gap{Topic: f.topic.number, Position: at, Lost: lost, Text: r.dialects[link.FormChat].Lost(f.topic.name)}.Append)
+	gap := link.Gap{Topic: f.topic.number, Position: at, Lost: lost}
+	if f.need() != needSDK {
+		gap.Text = r.dialects[link.FormChat].Lost(f.topic.name)
+	}
+	r.m.untold.Add(float64(f.clients()))
+	r.send(f.edge, gap.Append)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
 // client is what the router knows of a session that its edge told as a link.Client, besides what it
@@ -15,7 +16,18 @@ type client struct {
 	keep      []byte // the session's keep
 	keeps     []kept // the keeps of its memberships that are not empty, unordered
 	bytes     int    // of its keeps, see edge.tables.keeps
+
+	// For the order of its frames, see order_topic.go:
+	ways       map[protocol.Topic]*way
+	last       []*frame // its Close and its End, if they wait
+	confirming *frame   // its Confirm, if that waits to be bound; else nil
+	held       int      // number of frames that later ones may wait for
+	coming     int      // topics that waiting frames will bind it to
+	closing    bool     // a Close came; later messages are not read
 }
+
+// client returns what s has as a client of an SDK. It is nil for a session of the chat.
+func (s *session) client() *client { return s.peek().client }
 
 // kept is the keep of a membership.
 type kept struct {
@@ -41,7 +53,7 @@ func (c *client) keepAt(f *follower) []byte {
 // setKeep replaces the keep of the membership of s at f. s must be bound at f. Without a keep the
 // row of a membership is as it is for a session of the chat.
 func (r *Router) setKeep(s *session, f *follower, keep []byte) {
-	c, t, name := s.peek().client, &s.edge.tables, f.topic.name
+	c, t, name := s.client(), &s.edge.tables, f.topic.name
 	if c == nil {
 		return
 	}

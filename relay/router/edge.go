@@ -37,8 +37,8 @@ type tables struct {
 	digestDue bool
 
 	sessions map[uint64]*session
-	grouped  int // bytes that joined memberships take when told, without their keeps, see share
-	keeps    int // bytes of all keeps, those included that waiting frames will bring
+	grouped  int // bytes that joined memberships take when told, see share
+	keeps    int // bytes of all keeps, those of waiting frames included
 
 	// Contents of the link.Digest.
 	heard       uint64 // Session and Client frames received on this link

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -70,6 +71,17 @@ func (e *testEdge) give(h *heldTopic, except string, texts []link.Rendering) {
 		}
 		e.received[id] = append(e.received[id], string(texts[i].Text))
 	}
+}
+
+// takeForms counts a frame with texts of several forms.
+func (e *testEdge) takeForms(kind string, texts []link.Rendering) {
+	if e.early {
+		e.w.t.Errorf("%s: %s on a link without the feature", e.node, kind)
+	}
+	for _, t := range texts {
+		kind += fmt.Sprint(" ", t.Form)
+	}
+	e.kinds[kind]++
 }
 
 // takeOfClient takes a frame about a session that was told as a Client.

@@ -89,20 +89,26 @@ func (e *testEdge) take(t link.Type, body []byte) {
 		e.answer(f.Number, f.Session, f.Text)
 	case link.TypePublication:
 		f := must(link.ParsePublication(body))
+		e.kinds["publication"]++
 		e.publication(link.Forms{
 			Topic: f.Topic, Position: f.Position, ID: f.ID, Except: f.Except, Texts: []link.Rendering{{Text: f.Payload}},
 		})
 	case link.TypeForms:
-		e.publication(must(link.ParseForms(body)))
+		f := must(link.ParseForms(body))
+		e.takeForms("forms", f.Texts)
+		e.publication(f)
 	case link.TypeAhead:
 		f := must(link.ParseAhead(body))
+		e.kinds["ahead"]++
 		ahead := link.AheadForms{Topic: f.Topic, ID: f.ID, Except: f.Except}
 		if len(f.Payload) > 0 {
 			ahead.Texts = []link.Rendering{{Text: f.Payload}}
 		}
 		e.ahead(ahead)
 	case link.TypeAheadForms:
-		e.ahead(must(link.ParseAheadForms(body)))
+		f := must(link.ParseAheadForms(body))
+		e.takeForms("ahead forms", f.Texts)
+		e.ahead(f)
 	case link.TypeConfirmed, link.TypeRefreshed, link.TypeBound, link.TypeAnswered, link.TypeClose:
 		e.takeOfClient(t, body)
 	case link.TypeGranted:

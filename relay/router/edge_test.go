@@ -28,6 +28,7 @@ type testEdge struct {
 	clients map[uint64]link.Client // those of sessions that were told as a Client
 	keeps   map[ofMember][]byte    // keeps of memberships, none of them empty
 	closes  map[uint64][]link.Close
+	kinds   map[string]int // number of publication and ahead frames, by their type and forms
 
 	number   uint64
 	answered map[uint64]bool // granted numbers that were answered
@@ -149,7 +150,7 @@ func (w *world) edge(node string) *testEdge {
 		topics: map[protocol.Topic]*heldTopic{}, frames: map[protocol.Topic]int{},
 		received: map[uint64][]string{}, confirmed: map[uint64]bool{},
 		answered: map[uint64]bool{}, recent: map[uint64]bool{}, given: map[uint64]bool{},
-		clients: map[uint64]link.Client{}, keeps: map[ofMember][]byte{}, closes: map[uint64][]link.Close{},
+		clients: map[uint64]link.Client{}, keeps: map[ofMember][]byte{}, closes: map[uint64][]link.Close{}, kinds: map[string]int{},
 	}
 	w.edges = append(w.edges, e)
 	return e

@@ -39,6 +39,9 @@ type follower struct {
 
 func (f *follower) live() bool { return !f.isBehind }
 
+// served reports whether f's edge is sent publications when they come.
+func (f *follower) served() bool { return !f.isBehind && f.bound > 0 && f.edge.outbox.ready }
+
 // bindable reports whether a session can be bound at f now. The edge must have told its tables on
 // its link, and the topic must be subscribed. f must be live or have no members.
 func (f *follower) bindable() bool {
@@ -167,7 +170,7 @@ func (r *Router) dropTopic(t *topic) {
 // deliver sends a publication to the edge of a live follower with members. If there is no room, the
 // follower falls behind.
 func (r *Router) deliver(f *follower, at protocol.Position, bytes []byte) {
-	if f.isBehind || f.bound == 0 || !f.edge.outbox.ready {
+	if !f.served() {
 		return
 	}
 	if !at.IsZero() && !f.position.Before(at) {
@@ -201,8 +204,11 @@ type rare struct {
 	opener  *session              // session whose connect waits here; nil: none, or see openers
 	openers map[*session]struct{} // used instead of opener once a second connect waits here
 	lag     *lag                  // nil: it is not behind
-	notices int32                 // joins and leaves under way, for which the follower stays
-	clients int32                 // members that were told as link.Client
+	binders binders               // frames that wait to bind their sessions here
+	// notices is the number of joins and leaves under way, and of frames that wait to bind their
+	// sessions here or elsewhere. Each is a reason to stay.
+	notices int32
+	clients int32 // members that were told as link.Client
 }
 
 // rarely returns f.rare for changing, and creates it if it is nil.
@@ -289,7 +295,7 @@ func (f *follower) inOrder() []*session {
 	}
 }
 
-// noticed changes the number of joins and leaves under way at f. The parameter more is 1 or -1.
+// noticed changes rare.notices of f. The parameter more is 1 or -1.
 func (f *follower) noticed(more int32) {
 	f.rarely().notices += more
 	f.compact()

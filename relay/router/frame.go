@@ -21,12 +21,15 @@ type frame struct {
 	origin
 	command dialect.Command
 
-	lane *lane             // the lane that it was put into; nil: none
-	prev *frame            // the frame before this one in the lane; nil: none
-	next *frame            // the frame after this one in the lane; nil: none
-	at   protocol.Position // the position of its publication, or a later one; zero: unknown
+	lane  *lane             // the lane that it was put into; nil: none
+	prev  *frame            // the frame before this one, in the lane or at waits; nil: none
+	next  *frame            // the frame after this one, in the lane or at waits; nil: none
+	waits *follower         // where it waits to bind its session; nil: it does not
+	at    protocol.Position // the position of its publication, or a later one; zero: unknown
 
 	end    bool // true: the session's end; false: a command
+	held   bool // later frames of its session may wait for it
+	late   bool // a Bind that has waited for bindWait
 	stage  frameStage
 	effect frameEffect
 }
@@ -106,8 +109,13 @@ func (r *Router) arrive(e *edge, m link.Message) *violation {
 	if fr == nil {
 		return v
 	}
+	if c := fr.session.client(); c != nil && c.closing {
+		r.m.dropped("closed", 1)
+		r.finish(fr)
+		return nil
+	}
 	fr.command = r.speaks(fr.session).Parse(fr.session.who(), r.now, m.Payload, m.Again)
-	if m.Again && !fr.refused() {
+	if m.Again && !fr.refused() && (fr.publishes() || fr.notice()) {
 		fr.effect = effectGranted
 	}
 	r.m.command(fr)
@@ -194,6 +202,8 @@ func (r *Router) judge(fr *frame) {
 		r.finish(fr)
 	case fr.effect == effectGranted:
 		r.ready(fr)
+	case fr.command.Verb >= dialect.Confirm:
+		r.judgeTerms(fr)
 	case fr.command.Verb == dialect.Join:
 		r.join(fr)
 	case fr.command.Verb == dialect.Leave && !r.memberSoon(s, fr.topic()),
@@ -211,10 +221,28 @@ func (r *Router) judge(fr *frame) {
 	}
 }
 
+// judgeTerms decides about a command that publishes nothing, and whose turn has come.
+func (r *Router) judgeTerms(fr *frame) {
+	switch fr.command.Verb {
+	case dialect.Confirm, dialect.Bind:
+		r.bindTo(fr)
+	case dialect.Unbind:
+		r.unbindFrom(fr)
+	case dialect.Renew:
+		r.renew(fr)
+	case dialect.Close:
+		r.closed(fr)
+	}
+}
+
 // memberOf reports whether s counts as a member of t when a frame of s is judged. The joins and
-// leaves of s that are under way count as if they were in effect. Until its connect is confirmed, a
-// session also counts as a member of its own topics.
+// leaves of s that are under way count as if they were in effect, and so does a Bind that waits at
+// its follower. Until its connect is confirmed, a session also counts as a member of its own
+// topics.
 func (r *Router) memberOf(s *session, t protocol.Topic) bool {
+	if c := s.client(); c != nil && c.ways[t] != nil && c.ways[t].binding != nil {
+		return true
+	}
 	return r.memberSoon(s, t) || s.opening && slices.Contains(r.own(s), t)
 }
 
@@ -234,6 +262,7 @@ func (r *Router) finish(fr *frame) {
 	if fr.effect >= effectFinished {
 		return
 	}
+	r.free(fr)
 	fr.effect = effectFinished
 	e := fr.session.edge
 	delete(e.inbox.frames, fr.number)
@@ -250,6 +279,26 @@ func (r *Router) finish(fr *frame) {
 	}
 }
 
+// finishPublished finishes a frame that is published. If the client waits for that, it is answered,
+// unless it was answered when the frame was granted.
+func (r *Router) finishPublished(fr *frame) {
+	if fr.command.Answered && fr.effect < effectGranted {
+		r.answer(fr, r.doneText(fr))
+	}
+	r.finish(fr)
+}
+
+// grant tells an edge that a message is in effect, and is to be published.
+func (r *Router) grant(fr *frame) {
+	r.free(fr)
+	fr.effect = effectGranted
+	if fr.command.Answered {
+		r.send(fr.session.edge, link.Answered{Number: fr.number, Session: fr.session.id, Text: r.doneText(fr)}.Append)
+	} else {
+		r.send(fr.session.edge, link.Granted{First: fr.number, Last: fr.number}.Append)
+	}
+}
+
 // void forgets all unfinished frames of an edge. The edge sends them again, or is gone. Joins and
 // leaves among these frames may still wait at the edge's followers. The caller resets or drops
 // these followers.
@@ -262,6 +311,9 @@ func (r *Router) void(e *edge) {
 		fr.effect = effectForgotten
 		if x := fr.session.extra; x != nil {
 			x.underway, x.parked, x.about = nil, nil, nil
+			if c := x.client; c != nil {
+				c.ways, c.last, c.confirming, c.held, c.coming = nil, nil, nil, 0, 0
+			}
 		}
 	}
 	for _, l := range e.inbox.lanes {

@@ -165,7 +165,7 @@ func (r *Router) published(ev broker.Published) {
 			n := r.recently(t)
 			n.answered = append(n.answered, fr)
 		} else {
-			r.finish(fr)
+			r.finishPublished(fr)
 		}
 		if t != nil {
 			r.saidAt(t, ev.Position)

@@ -179,7 +179,7 @@ func (r *Router) completeNotice(fr *frame) {
 func (r *Router) settleEarlier(fr *frame) {
 	for earlier := fr.lane.first; earlier != nil && earlier.number < fr.number; earlier = earlier.next {
 		if earlier.stage >= stageReady && !earlier.notice() { // else parked, or a notice
-			r.finish(earlier)
+			r.finishPublished(earlier)
 		}
 	}
 	r.tellFinished(fr.session)
@@ -210,8 +210,10 @@ func (r *Router) tellFinished(s *session) {
 // from replaying a message that a former member has published as a member.
 func (r *Router) nonMember(fr *frame) {
 	r.leaveLane(fr)
-	x := fr.session.grow()
-	x.underway = append(x.underway, fr)
+	if r.orders[fr.session.form] == dialect.InOrder {
+		x := fr.session.grow()
+		x.underway = append(x.underway, fr)
+	}
 	r.refuse(fr)
 }
 

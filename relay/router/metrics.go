@@ -1,6 +1,8 @@
 package router
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -12,9 +14,9 @@ import (
 type metrics struct {
 	edges, sessions, bindings, topics, away prometheus.Gauge
 
-	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost, paced prometheus.Counter
+	sessionsGone, delivered, ahead, fromHistory, holes, gaps, lost, untold, paced prometheus.Counter
 
-	drops, fell *prometheus.CounterVec
+	drops, fell, closes *prometheus.CounterVec
 
 	steps prometheus.Histogram // durations of the Pump's steps, in seconds
 
@@ -48,10 +50,12 @@ func newMetrics(reg prometheus.Registerer, dialects []dialect.Dialect) *metrics 
 		fromHistory:  counter("publications_from_history", "Those of them that were read from history."),
 		holes:        counter("holes", "Publications that did not continue their topic; history was read."),
 		gaps:         counter("gaps", "Losses told to the members of a topic on an edge."),
+		untold:       counter("gaps_untold", "Members, clients of SDKs, who were not told of such a loss."),
 		lost:         counter("publications_lost", "Publications counted in these losses, as far as known; of an edge that moves, its other link may have brought some."),
 
-		drops: vec("dropped", "reason", "What was dropped, by reason."),
-		fell:  vec("followers_behind", "reason", "Followers that fell behind."),
+		drops:  vec("dropped", "reason", "What was dropped, by reason."),
+		closes: vec("closes", "code", "Sessions that the relay had closed, by the code of the close frame."),
+		fell:   vec("followers_behind", "reason", "Followers that fell behind."),
 
 		steps: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "edgerelay_relay_step_seconds", Buckets: []float64{.001, .005, .025, .1},
@@ -73,6 +77,8 @@ func newMetrics(reg prometheus.Registerer, dialects []dialect.Dialect) *metrics 
 
 func (m *metrics) dropped(reason string, n int) { m.drops.WithLabelValues(reason).Add(float64(n)) }
 func (m *metrics) behind(reason string)         { m.fell.WithLabelValues(reason).Inc() }
+
+func (m *metrics) close(code uint16) { m.closes.WithLabelValues(strconv.Itoa(int(code))).Inc() }
 
 func (m *metrics) published(o broker.Outcome) { m.outcomes[o].Inc() }
 

@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// This file keeps the order of one session's frames.
+// This file keeps the order of one session's frames if its dialect orders them dialect.InOrder. For
+// the other order see order_topic.go.
 //
 // A session gets its answers in the order of its commands. A join or a leave that is not refused is
 // answered when it takes effect. Usually it takes effect when its notice is heard. It is under way
@@ -26,6 +27,10 @@ import (
 
 // await judges a frame, or parks it until the frames that it has to wait for are done.
 func (r *Router) await(fr *frame) {
+	if r.orders[fr.session.form] == dialect.ByTopic {
+		r.awaitByTopic(fr)
+		return
+	}
 	if r.mayGo(fr, len(fr.session.peek().parked) > 0) {
 		r.judge(fr)
 		return
@@ -103,10 +108,12 @@ func (x *extra) count(fr *frame, more int) {
 func (r *Router) deny(fr *frame, v dialect.Verdict) {
 	text := r.verdict(fr, v)
 	r.leaveLane(fr)
-	fr.command = dialect.Command{Text: string(text)}
-	if x := fr.session.peek(); len(x.underway) > 0 {
-		x.park(fr)
-		return
+	if r.orders[fr.session.form] == dialect.InOrder {
+		fr.command = dialect.Command{Text: string(text)}
+		if x := fr.session.peek(); len(x.underway) > 0 {
+			x.park(fr)
+			return
+		}
 	}
 	r.answer(fr, text)
 	r.finish(fr)

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"bytes"
+
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -85,8 +87,7 @@ func (r *Router) giveFrame(fr *frame) bool {
 	if fr.notice() {
 		r.takeEffect(fr, f)
 	} else if fr.effect < effectGranted {
-		fr.effect = effectGranted
-		r.send(e, link.Granted{First: fr.number, Last: fr.number}.Append)
+		r.grant(fr)
 	}
 	return true
 }
@@ -94,16 +95,16 @@ func (r *Router) giveFrame(fr *frame) bool {
 // spread gives a frame's message ahead: it adds the message to the topic's tail, and calls
 // deliverAhead for the followers.
 func (r *Router) spread(t *topic, fr *frame) {
-	ahead := link.Ahead{
-		Topic: t.number,
-		ID:    protocol.BriefID(fr.session.edge.instance, fr.number),
+	s := &said{id: protocol.BriefID(fr.session.edge.instance, fr.number), ahead: true, content: r.content(fr)}
+	bytes := bytes.Clone(r.compose(t, s, needChat))
+	r.spend(t.name, len(r.scratch.text))
+	item := tailItem{id: s.id, origin: fr.origin, at: fr.at}
+	if len(r.dialects) > 1 { // an edge with clients of SDKs may link before the outage is over
+		item.said, s.frames[needChat] = s, bytes
+		r.prepare(t, &item)
+	} else {
+		item.bytes = bytes
 	}
-	r.scratch.content = r.content(fr)
-	r.scratch.text, ahead.Except = r.dialects[link.FormChat].Render(r.scratch.text[:0], t.name, &r.scratch.content)
-	ahead.Payload = r.scratch.text
-	bytes := ahead.Append(nil)
-	r.spend(t.name, len(ahead.Payload))
-	item := tailItem{id: ahead.ID, bytes: bytes, origin: fr.origin, at: fr.at}
 	r.tails.add(r, t, item)
 	r.m.ahead.Inc()
 	for f := range t.all {

@@ -41,11 +41,11 @@ func (f *follower) uncertain(from origin) bool {
 //   - the ID alone otherwise: the members may have come after the message.
 //
 // An edge that is sent the ID alone is to drop the message when it is published.
-func (f *follower) aheadTo(item *tailItem) []byte {
+func (r *Router) aheadTo(f *follower, item *tailItem) []byte {
 	switch {
 	case !item.at.IsZero() && !f.position.IsUnplaced() && !f.position.Before(item.at):
 	case !f.uncertain(item.origin):
-		return item.bytes
+		return r.frameFor(f, item)
 	case f.gapped:
 		return nil
 	}
@@ -55,10 +55,10 @@ func (f *follower) aheadTo(item *tailItem) []byte {
 // deliverAhead delivers a message given ahead to the edge of a live follower with members. If
 // aheadTo returns nil, deliverAhead holds the follower back.
 func (r *Router) deliverAhead(f *follower, item *tailItem) {
-	if f.isBehind || f.bound == 0 || !f.edge.outbox.ready {
+	if !f.served() {
 		return
 	}
-	if bytes := f.aheadTo(item); bytes != nil {
+	if bytes := r.aheadTo(f, item); bytes != nil {
 		r.deliver(f, item.position, bytes)
 	} else {
 		r.holdBack(f)

@@ -86,6 +86,7 @@ type Router struct {
 	cfg      Config
 	brk      broker.Broker
 	dialects []dialect.Dialect // by the link.Form of their texts
+	orders   []dialect.Order   // of the dialects
 	m        *metrics
 	now      time.Time
 
@@ -101,6 +102,7 @@ type Router struct {
 	later     timers
 	jobs      []job // under way, the oldest first
 
+	freed    []freed       // frames that others waited for, see order_topic.go
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
 	window   time.Duration // time that link.Drain gives edges to move; 0: none is sent
@@ -111,8 +113,8 @@ type Router struct {
 // scratch is memory that each step uses anew. The comment of each field names the Router's methods
 // that use it.
 type scratch struct {
-	text, encoded []byte           // encode uses both, spread uses text
-	content       protocol.Content // used by encode and spread
+	text, encoded []byte           // used by compose
+	said          said             // used by encode
 	opened        []uint64         // used by tryOpen and openAhead
 	own           []protocol.Topic // used by Router.own
 }
@@ -126,7 +128,7 @@ func (s *scratch) reset() {
 	if cap(s.own) > maxScratch/16 {
 		s.own = nil
 	}
-	s.content = protocol.Content{}
+	s.said = said{}
 	clear(s.own)
 	s.own = s.own[:0]
 }
@@ -171,6 +173,9 @@ func New(cfg Config, brk broker.Broker, dialects ...dialect.Dialect) *Router {
 		rates:     newTopicRates(cfg.TopicRate),
 		stalled:   make(map[protocol.Topic][]*lane),
 	}
+	for _, d := range dialects {
+		r.orders = append(r.orders, d.Order())
+	}
 	r.tails.most = cfg.TailBytes
 	r.outage.pace.quarter = max(cfg.History/4, 1)
 	return r
@@ -189,6 +194,7 @@ func (r *Router) Step(now time.Time, inputs []Input) {
 	}
 	r.later.due(now)
 	r.work()
+	r.releaseFreed()
 	r.sweepRates()
 	if !r.outage.away { // in an outage the tails keep messages given ahead
 		r.tails.expire(r)

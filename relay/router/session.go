@@ -122,7 +122,7 @@ func (r *Router) addSession(e *edge, told any) *session {
 	if known := e.tables.sessions[s.id]; known != nil {
 		return known
 	}
-	if c := s.peek().client; c != nil {
+	if c := s.client(); c != nil {
 		e.tables.count(c, len(c.keep))
 	}
 	e.tables.sessions[s.id] = s
@@ -155,7 +155,7 @@ func (r *Router) removeSession(s *session) {
 	for _, f := range s.few {
 		r.unbind(s, f)
 	}
-	if c := s.peek().client; c != nil {
+	if c := s.client(); c != nil {
 		s.edge.tables.count(c, -c.bytes)
 	}
 }
@@ -310,11 +310,14 @@ func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 }
 
 // openUnconfirmed answers an edge's waiting connects when the broker goes away. tryOpen confirms
-// them later.
+// them later. A Bind or a Confirm that waits is in effect for good.
 func (r *Router) openUnconfirmed(e *edge) {
-	waiting := slices.DeleteFunc(slices.Clone(e.followers), func(f *follower) bool { return !f.opens() })
+	waiting := slices.DeleteFunc(slices.Clone(e.followers), func(f *follower) bool {
+		return !f.opens() && (f.rare == nil || f.rare.binders.first == nil)
+	})
 	slices.SortFunc(waiting, func(a, b *follower) int { return cmp.Compare(a.topic.name, b.topic.name) })
 	for _, f := range waiting {
+		r.tryBinders(f)
 		for _, s := range f.inOrder() {
 			if own := r.own(s); own[0] == f.topic.name { // once per session
 				r.openAhead(s, own)

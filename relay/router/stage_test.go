@@ -8,6 +8,7 @@ import (
 
 	"github.com/edgerelay/edgerelay/relay/broker"
 	"github.com/edgerelay/edgerelay/relay/chat"
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
@@ -40,9 +41,12 @@ func (c *counter) Moves() bool             { return true }
 func (c *counter) SDK() bool               { return true }
 func (c *counter) String() string          { return "" }
 
-func newStage(edges int) *stage {
+func newStage(edges int, dialects ...dialect.Dialect) *stage {
+	if len(dialects) == 0 {
+		dialects = []dialect.Dialect{chat.Dialect{}}
+	}
 	s := &stage{now: time.Unix(1e9, 0), tops: map[protocol.Topic]uint64{}}
-	s.router = New(Config{}, s, chat.Dialect{})
+	s.router = New(Config{}, s, dialects...)
 	for range edges {
 		c := &counter{}
 		s.links = append(s.links, c)

@@ -12,6 +12,7 @@ import (
 // without a position: bare ones, which original servers published, and messages given ahead.
 type tail struct {
 	base  protocol.Position // equals the topic's top if the tail is empty
+	plain protocol.Position // of the last item without said; zero: none
 	items []tailItem
 	next  uint64 // the next item that is added gets the number next+1
 	ahead int32  // number of items given ahead
@@ -21,12 +22,21 @@ type tail struct {
 type tailItem struct {
 	position protocol.Position // zero: the item is bare or was given ahead (see tail)
 	id       uint64            // ID of a message given ahead; 0: not given ahead
-	bytes    []byte            // the encoded link.Publication or link.Ahead
+	bytes    []byte            // encoded link.Publication or link.Ahead, if said is nil
+	said     *said             // nil: no client of an SDK was a member here
 	index    uint64            // index of its entry in tails.order, plus tails.cut
 
 	// Only for messages given ahead:
 	origin
 	at protocol.Position // the position of its publication, or a later one; zero: unknown
+}
+
+// size returns what an item counts in tails.bytes.
+func (i *tailItem) size() int {
+	if i.said != nil {
+		return i.said.size()
+	}
+	return len(i.bytes)
 }
 
 // first and last return the numbers of the first and the last item. If the tail is empty, last()
@@ -113,7 +123,12 @@ func (ts *tails) add(r *Router, t *topic, item tailItem) {
 	if item.id != 0 {
 		tail.ahead++
 	}
-	ts.bytes += len(item.bytes)
+	ts.bytes += item.size()
+	if item.said != nil {
+		item.said.kept = true
+	} else if len(r.dialects) > 1 && !item.position.IsZero() {
+		tail.plain = item.position
+	}
 	ts.order = append(ts.order, tailEntry{t, r.clock})
 	for len(tail.items) > r.cfg.TailLength && tail.ahead == 0 {
 		ts.pop(t)
@@ -167,7 +182,7 @@ func (ts *tails) pop(t *topic) {
 		tail.items = nil
 	}
 	ts.order[item.index-ts.cut].topic = nil
-	ts.bytes -= len(item.bytes)
+	ts.bytes -= item.size()
 	if item.id != 0 {
 		tail.ahead--
 		tail.torn = true

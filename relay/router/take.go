@@ -261,13 +261,13 @@ func (j *taking) hold(r *Router, h link.Held) *violation {
 func (j *taking) keep(r *Router, k link.Keep) *violation {
 	s, f := j.edge.tables.sessions[k.Session], r.directory.follower(j.edge, k.Topic)
 	switch {
-	case s == nil || s.peek().client == nil:
+	case s == nil || s.client() == nil:
 		return &violation{link.CodeProtocol, "a keep of a session that was not told as a Client"}
 	case !s.member(f):
 		return &violation{link.CodeProtocol, "a keep of a membership that was not told"}
-	case s.extra.client.keepAt(f) != nil:
+	case s.client().keepAt(f) != nil:
 		return &violation{link.CodeProtocol, "a keep that was told twice"}
-	case s.extra.client.bytes+len(k.Keep) > link.MaxKeeps:
+	case s.client().bytes+len(k.Keep) > link.MaxKeeps:
 		return &violation{link.CodeLimit, fmt.Sprintf("keeps of more than %d bytes in one session", link.MaxKeeps)}
 	}
 	r.setKeep(s, f, k.Keep)

@@ -134,7 +134,9 @@ func (r *Router) releaseOpeners(t *topic) {
 	}
 }
 
+// tryOpeners tries what waits at f to bind a session: connects, and other frames.
 func (r *Router) tryOpeners(f *follower) {
+	r.tryBinders(f)
 	if !f.opens() || !f.bindable() {
 		return
 	}
@@ -172,15 +174,23 @@ func (r *Router) receive(p broker.Publication) {
 			}
 		}
 	}
-	encoded := bytes.Clone(r.encode(t, p))
-	r.tails.add(r, t, tailItem{position: p.Position, bytes: encoded})
+	item := tailItem{position: p.Position}
+	if t.clients == 0 {
+		item.bytes = bytes.Clone(r.encode(t, p, needChat))
+	} else {
+		item.said = &said{position: p.Position, id: idOf(p), content: p.Content}
+		r.prepare(t, &item)
+	}
+	r.tails.add(r, t, item)
 	if !p.Position.IsZero() {
 		t.top = p.Position
 		r.heardTo(t)
 	}
 	members := 0
 	for f := range t.all {
-		r.deliver(f, p.Position, encoded)
+		if f.served() {
+			r.deliver(f, p.Position, r.frameFor(f, &item))
+		}
 		members += int(f.bound)
 	}
 	r.account(t, p, members)
@@ -212,17 +222,18 @@ func (r *Router) account(t *topic, p broker.Publication, members int) {
 }
 
 // encode renders a publication into the frame that links are sent. The result is valid until the
-// next call of encode.
-func (r *Router) encode(t *topic, p broker.Publication) []byte {
-	f := link.Publication{Topic: t.number, Position: p.Position}
-	r.scratch.content = p.Content
-	r.scratch.text, f.Except = r.dialects[link.FormChat].Render(r.scratch.text[:0], t.name, &r.scratch.content)
-	f.Payload = r.scratch.text
-	if !p.Position.IsZero() {
-		f.ID = protocol.BriefID(p.Instance, p.Number)
+// next call of encode or compose.
+func (r *Router) encode(t *topic, p broker.Publication, n need) []byte {
+	r.scratch.said = said{position: p.Position, id: idOf(p), content: p.Content}
+	return r.compose(t, &r.scratch.said, n)
+}
+
+// idOf returns the ID by which edges know a publication, or 0 if p has no position.
+func idOf(p broker.Publication) uint64 {
+	if p.Position.IsZero() {
+		return 0
 	}
-	r.scratch.encoded = f.Append(r.scratch.encoded[:0])
-	return r.scratch.encoded
+	return protocol.BriefID(p.Instance, p.Number)
 }
 
 // missed returns how many publications are known to lie between the position prev and the

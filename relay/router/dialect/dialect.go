@@ -74,7 +74,9 @@ const (
 	// answer.
 	InOrder Order = iota
 	// ByTopic means that answers name their commands. A command waits only for earlier commands of
-	// its session on its own topic, as docs/design/sdk.md says.
+	// its session on its own topic, as docs/design/sdk.md says. The verbs from Confirm on are for
+	// this order, and Join and Leave are for InOrder. The sessions of a dialect with this order are
+	// told as link.Client.
 	ByTopic
 )
 

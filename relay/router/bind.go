@@ -1,0 +1,234 @@
+package router
+
+import (
+	"github.com/edgerelay/edgerelay/relay/router/dialect"
+	"github.com/edgerelay/edgerelay/shared/link"
+)
+
+// A Bind or a Confirm makes a session a member without a notice. It waits until the edge's follower
+// of each of its topics can take a member. Meanwhile these followers stay, and the frame is listed
+// at the first one that cannot. So a frame is in one list at most, by its fields prev and next.
+
+// bindTo begins a Bind or a Confirm. It refuses the frame, or binds its session now, or makes it
+// wait.
+func (r *Router) bindTo(fr *frame) {
+	if v := r.noRoom(fr); v.Reason != dialect.Done {
+		r.refuseBind(fr, v)
+		return
+	}
+	s := fr.session
+	for _, b := range fr.bindings() {
+		r.follow(s.edge, b.Topic).noticed(+1)
+	}
+	s.edge.tables.count(s.client(), fr.keepBytes())
+	s.client().coming += len(fr.bindings())
+	r.tryBind(fr)
+	switch {
+	case fr.effect >= effectFinished:
+	case fr.command.Verb == dialect.Confirm:
+		s.client().confirming = fr
+	default:
+		s.client().way(fr.topic()).binding = fr
+		if fr.late { // it was parked for too long
+			r.bindLate(fr)
+		}
+	}
+}
+
+// bindings returns what a Bind or a Confirm binds.
+func (fr *frame) bindings() []dialect.Binding {
+	if fr.command.Verb == dialect.Confirm {
+		return fr.command.Terms.Topics
+	}
+	return []dialect.Binding{{Topic: fr.topic(), Keep: fr.command.Terms.Keep}}
+}
+
+// keepBytes returns how many bytes the keeps of a Bind or a Confirm have. From its judgement on
+// they count as if they were told. So frames that wait cannot exceed the bounds together.
+func (fr *frame) keepBytes() (n int) {
+	if fr.command.Verb == dialect.Confirm {
+		n = len(fr.command.Terms.Keep)
+	}
+	for _, b := range fr.bindings() {
+		n += len(b.Keep)
+	}
+	return n
+}
+
+// noRoom returns the reason to refuse a Bind or a Confirm. The reason Done means that it is not
+// refused. A session of a Confirm is no member of anything yet.
+func (r *Router) noRoom(fr *frame) dialect.Verdict {
+	s := fr.session
+	if fr.command.Verb == dialect.Bind && r.bound(s, fr.topic()) {
+		return dialect.Verdict{Reason: dialect.AlreadyMember}
+	}
+	if most := r.mostTopics(s.form); s.memberships()+s.client().coming+len(fr.bindings()) > most {
+		return dialect.Verdict{Reason: dialect.ManyTopics, Most: most}
+	}
+	if s.edge.tables.grouped >= r.cfg.TellBytes/2 {
+		r.m.dropped("memberships", 1)
+		return dialect.Verdict{Reason: dialect.ManyMemberships}
+	}
+	return r.noRoomFor(s, fr.keepBytes())
+}
+
+// noRoomFor returns the reason why the keeps of a session cannot have a number of bytes more. The
+// reason Done means that they can.
+func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
+	switch {
+	case s.client().bytes+more > link.MaxKeeps:
+		return dialect.Verdict{Reason: dialect.ManyKeeps, Most: link.MaxKeeps}
+	case more > 0 && s.edge.tables.keeps+more > link.MaxEdgeKeeps:
+		r.m.dropped("keeps", 1)
+		return dialect.Verdict{Reason: dialect.ManyMemberships}
+	}
+	return dialect.Verdict{}
+}
+
+// mayBind reports whether f can take a member now. While the broker is away, members begin where
+// this relay has got to, or unplaced.
+func (r *Router) mayBind(f *follower) bool {
+	return f.bindable() || r.outage.away && f.edge.outbox.ready && (f.bound == 0 || !f.isBehind)
+}
+
+// tryBind binds the session of a Bind or a Confirm, or makes the frame wait.
+func (r *Router) tryBind(fr *frame) {
+	for _, b := range fr.bindings() {
+		if f := r.directory.follower(fr.session.edge, b.Topic); !r.mayBind(f) {
+			fr.waits = f
+			f.rare.binders.add(fr)
+			return
+		}
+	}
+	r.endWait(fr)
+	if fr.command.Verb == dialect.Confirm {
+		r.confirm(fr)
+	} else {
+		r.bindNow(fr)
+	}
+	for _, b := range fr.bindings() {
+		r.wakeAhead(b.Topic) // lanes may have waited until the topic had a follower
+	}
+}
+
+// tryBinders tries the frames that wait at f, as long as f can take members.
+func (r *Router) tryBinders(f *follower) {
+	for f.rare != nil && f.rare.binders.first != nil && r.mayBind(f) {
+		fr := f.rare.binders.first
+		f.rare.binders.remove(fr)
+		r.tryBind(fr)
+	}
+}
+
+// endWait takes back what bindTo has counted for a frame that is to wait no longer.
+func (r *Router) endWait(fr *frame) {
+	s := fr.session
+	if fr.waits != nil {
+		fr.waits.rare.binders.remove(fr)
+	}
+	for _, b := range fr.bindings() {
+		r.directory.follower(s.edge, b.Topic).noticed(-1)
+	}
+	s.edge.tables.count(s.client(), -fr.keepBytes())
+	s.client().coming -= len(fr.bindings())
+	if s.client().confirming == fr {
+		s.client().confirming = nil
+	}
+}
+
+// dropWait ends the wait of a frame that binds nothing. Followers that have no other reason to stay
+// are forgotten.
+func (r *Router) dropWait(fr *frame) {
+	r.endWait(fr)
+	for _, b := range fr.bindings() {
+		if f := r.directory.follower(fr.session.edge, b.Topic); f != nil {
+			r.dropIfIdle(f)
+		}
+	}
+}
+
+// bindNow makes the session of a Bind a member, and answers.
+func (r *Router) bindNow(fr *frame) {
+	s, b := fr.session, fr.bindings()[0]
+	f := r.directory.follower(s.edge, b.Topic)
+	r.enter(f)
+	r.bind(s, f)
+	r.setKeep(s, f, b.Keep)
+	r.send(s.edge, link.Bound{
+		Number: fr.number, Session: s.id, Topic: f.topic.number, Keep: b.Keep, Text: r.doneText(fr),
+	}.Append)
+	r.finish(fr)
+}
+
+// bindLate answers a Bind that has waited for bindWait at its follower. A Bind that is parked is
+// answered when its turn comes, if it cannot be bound at once then. Until then, and until the
+// publishes that it has permitted are finished or granted, nothing is answered: a replay could
+// judge these publishes as a stranger's.
+func (r *Router) bindLate(fr *frame) {
+	fr.late = true
+	if fr.effect >= effectFinished || fr.waits == nil || fr.session.client().ways[fr.topic()].saying > 0 {
+		return
+	}
+	r.dropWait(fr)
+	r.m.dropped("late", 1)
+	r.refuseBind(fr, dialect.Verdict{Reason: dialect.Late})
+}
+
+// giveUp finishes a Confirm that waits, without an answer: its session has ended.
+func (r *Router) giveUp(fr *frame) {
+	r.dropWait(fr)
+	r.finish(fr)
+}
+
+// refuseBind answers a Bind or a Confirm that is refused. A session whose Confirm is refused is
+// closed.
+func (r *Router) refuseBind(fr *frame, v dialect.Verdict) {
+	confirm := fr.command.Verb == dialect.Confirm
+	r.deny(fr, v)
+	if confirm {
+		r.close(fr.session, 0, "")
+	}
+}
+
+// unbindFrom ends the membership of a session that asked for it.
+func (r *Router) unbindFrom(fr *frame) {
+	s := fr.session
+	f := r.directory.follower(s.edge, fr.topic())
+	if !s.member(f) {
+		r.deny(fr, dialect.Verdict{Reason: dialect.NotMember})
+		return
+	}
+	r.tellFinished(s)
+	r.number(f)
+	r.send(s.edge, link.Left{Number: fr.number, Session: s.id, Topic: f.topic.number, Text: r.doneText(fr)}.Append)
+	r.finish(fr)
+	r.unbind(s, f)
+}
+
+// binders is a linked list of the frames that wait at a follower, in the order in which they came.
+// Any frame can leave it in constant time.
+type binders struct{ first, last *frame }
+
+func (b *binders) add(fr *frame) {
+	if fr.prev = b.last; b.last != nil {
+		b.last.next = fr
+	} else {
+		b.first = fr
+	}
+	b.last = fr
+}
+
+// remove takes a frame out. The frame then waits nowhere.
+func (b *binders) remove(fr *frame) {
+	if fr.prev != nil {
+		fr.prev.next = fr.next
+	} else {
+		b.first = fr.next
+	}
+	if fr.next != nil {
+		fr.next.prev = fr.prev
+	} else {
+		b.last = fr.prev
+	}
+	fr.prev, fr.next, fr.waits = nil, nil, nil
+}

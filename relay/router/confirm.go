@@ -1,0 +1,23 @@
+package router
+
+import "github.com/edgerelay/edgerelay/shared/link"
+
+// confirm puts a Confirm in effect, and answers it. The row of the session changes at that frame,
+// on both sides.
+func (r *Router) confirm(fr *frame) {
+	s, terms := fr.session, fr.command.Terms
+	r.change(s, terms.Until, terms.Keep, func(c *client) { c.confirmed, s.user = true, terms.User })
+	confirmed := link.Confirmed{
+		Number: fr.number, Session: s.id, Until: terms.Until, User: terms.User, Keep: terms.Keep,
+	}
+	for _, b := range terms.Topics {
+		f := r.directory.follower(s.edge, b.Topic)
+		r.enter(f)
+		r.bind(s, f)
+		r.setKeep(s, f, b.Keep)
+		confirmed.Channels = append(confirmed.Channels, link.Channel{Topic: f.topic.number, Keep: b.Keep})
+	}
+	confirmed.Text = r.doneText(fr)
+	r.send(s.edge, confirmed.Append)
+	r.finish(fr)
+}

@@ -1,0 +1,321 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgerelay/edgerelay/relay/broker"
+	"github.com/edgerelay/edgerelay/shared/link"
+	"github.com/edgerelay/edgerelay/shared/protocol"
+)
+
+// TestP1P2P4P6_AnyScheduleOfClients runs clients of SDKs and sessions of the chat on three edges
+// and two relays through a random order of moves, cuts between any two frames, kills of relays,
+// stalls, deafness, failed publishes and outages. In the end each session has received every
+// message that is for it, once, and the messages of one sender to one topic in order. Every command
+// of a client was answered once, as if the commands on its topic had been carried out one after
+// another.
+func TestP1P2P4P6_AnyScheduleOfClients(t *testing.T) {
+	first, last := schedules()
+	for s := first; s <= last; s++ {
+		if clientSchedule(t, s); t.Failed() {
+			t.Fatalf("go test ./relay/router -run AnyScheduleOfClients -seed %d", s)
+		}
+	}
+}
+
+// clientRun is one schedule. On each edge session 1 speaks the chat and session 2 is a client. Both
+// stay, and are in group g. From session 3 on, clients come and go, and are in and out of topic v.
+type clientRun struct {
+	t     *testing.T
+	rnd   *rand.Rand
+	w     *world
+	edges []*testEdge
+	sent  map[string][]string   // texts that were sent, by sender and topic
+	said  map[ofEdge][]lineSent // commands of clients, in order
+	last  map[*testEdge]uint64  // ID of an edge's last session
+	tag   int
+}
+
+type ofEdge struct {
+	edge    *testEdge
+	session uint64
+}
+
+// lineSent is a command of a client.
+type lineSent struct{ verb, topic, tag string }
+
+func clientSchedule(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 3))
+	c := &clientRun{
+		t: t, rnd: rnd, w: newWorld(t, 0), sent: map[string][]string{}, said: map[ofEdge][]lineSent{}, last: map[*testEdge]uint64{},
+	}
+	cfg := Config{Pieces: rnd.IntN(8)} // 0: the default
+	c.w.addSpeaking(cfg, speakers()...)
+	c.w.addSpeaking(cfg, speakers()...)
+	for i := range 3 {
+		e := c.w.edge(fmt.Sprint("e", i))
+		e.linkTo(c.w.relays[i%2])
+		e.channel(1, e.node+".1")
+		e.guest(2)
+		e.say(2, fmt.Sprintf("connect 0 %s.2 0 keep user:%s.2 all=of-all", e.node, e.node))
+		c.edges, c.last[e] = append(c.edges, e), 2
+	}
+	c.w.wait(0)
+	for _, e := range c.edges {
+		e.join(1, "g")
+		e.say(2, "bind 0 group:g of-g")
+	}
+	c.w.wait(0)
+	for _, e := range c.edges {
+		clear(e.received)
+	}
+	for range 120 {
+		e := c.edges[rnd.IntN(3)]
+		if rnd.IntN(100) < 65 {
+			c.act(e)
+		} else {
+			c.upset(e, cfg)
+		}
+		trouble(rnd, c.w.relays[rnd.IntN(2)])
+		for _, e := range c.edges {
+			if rnd.IntN(5) == 0 {
+				e.letGo()
+			}
+			if (e.link == nil || e.deaf) && rnd.IntN(3) == 0 {
+				e.linkTo(c.w.relays[rnd.IntN(2)])
+			}
+		}
+	}
+	for _, rl := range c.w.relays {
+		rl.broker.onPublish = nil
+		rl.mend()
+	}
+	for _, e := range c.edges {
+		e.stuck, e.cutIn = 0, 0
+		if e.link == nil || e.deaf {
+			e.linkTo(c.w.relays[0])
+		} else {
+			e.link.inputs = append(e.link.inputs, Writable{e.conn})
+		}
+	}
+	for range 150 {
+		c.w.wait(100 * time.Millisecond)
+	}
+	c.check()
+}
+
+// act has a session of an edge do something.
+func (c *clientRun) act(e *testEdge) {
+	rnd := c.rnd
+	switch n := rnd.IntN(20); {
+	case n < 4: // the chat
+		user, to := e.sessions[1].User, c.edges[rnd.IntN(3)]
+		if rnd.IntN(2) == 0 {
+			e.group(1, "g", c.text(user, "group:g"))
+		} else {
+			target := fmt.Sprintf("%s.%d", to.node, 1+rnd.IntN(2))
+			e.one(1, target, c.text(user, "user:"+target))
+		}
+	case n < 9:
+		user, to := e.sessions[2].User, c.edges[rnd.IntN(3)]
+		topic := []string{"group:g", protocolAll, fmt.Sprintf("user:%s.%d", to.node, 1+rnd.IntN(2))}[rnd.IntN(3)]
+		verb := "say"
+		if topic == "group:g" {
+			verb = "tell"
+		}
+		c.line(e, 2, verb, topic, c.text(user, topic))
+	case n < 10 && c.last[e] < 6:
+		c.last[e]++
+		e.tellClient(link.Client{ID: c.last[e], Confirmed: true, User: fmt.Sprint(e.node, ".v", c.last[e])})
+	case c.last[e] > 2:
+		id := 3 + rnd.Uint64N(c.last[e]-2)
+		for range 1 + rnd.IntN(4) {
+			if _, ok := e.sessions[id]; ok && !e.dead[id] {
+				c.inAndOut(e, id)
+			}
+		}
+	}
+}
+
+// inAndOut sends a command of a client that comes and goes.
+func (c *clientRun) inAndOut(e *testEdge, id uint64) {
+	switch n := c.rnd.IntN(40); {
+	case n < 12:
+		c.line(e, id, "bind", "v", "of-v")
+	case n < 20:
+		c.line(e, id, "unbind", "v", "")
+	case n < 35:
+		c.line(e, id, "tell", "v", c.text(e.sessions[id].User, "v"))
+	case n < 39:
+		c.line(e, id, "renew", "", fmt.Sprint(c.rnd.IntN(100)))
+	default:
+		e.end(id)
+	}
+}
+
+const protocolAll = string(protocol.All)
+
+// text returns the next text of a user to a topic.
+func (c *clientRun) text(user, topic string) string {
+	stream := user + ">" + topic
+	text := fmt.Sprintf("%s#%d", stream, len(c.sent[stream]))
+	c.sent[stream] = append(c.sent[stream], text)
+	return text
+}
+
+// line sends a command of a client.
+func (c *clientRun) line(e *testEdge, id uint64, verb, topic, rest string) {
+	c.tag++
+	tag := fmt.Sprint(c.tag)
+	words := []string{verb, tag, topic, rest}
+	if topic == "" {
+		words = []string{verb, tag, rest}
+	}
+	e.say(id, strings.TrimSpace(strings.Join(words, " ")))
+	k := ofEdge{e, id}
+	c.said[k] = append(c.said[k], lineSent{verb, topic, tag})
+}
+
+// upset makes something go wrong.
+func (c *clientRun) upset(e *testEdge, cfg Config) {
+	rnd, w := c.rnd, c.w
+	rl := w.relays[rnd.IntN(2)]
+	switch n := rnd.IntN(16); {
+	case n < 3:
+		if e.link != nil && e.link != rl && !e.deaf && rnd.IntN(2) == 0 {
+			e.moveTo(rl) // with both links up for a while
+			break
+		}
+		if rnd.IntN(2) == 0 {
+			e.cut()
+		}
+		e.linkTo(rl)
+	case n < 5:
+		e.cutIn = 1 + rnd.IntN(8)
+	case n < 6:
+		w.kill(rl)
+		w.addSpeaking(cfg, speakers()...)
+	case n < 7:
+		rl.broker.onPublish = func(p broker.Publish) bool {
+			switch rnd.IntN(4) {
+			case 0: // never arrived
+				rl.broker.held = append(rl.broker.held, broker.Published{Token: p.Token, Err: errors.New("lost")})
+				return false
+			}
+			return true
+		}
+	case n < 8:
+		rl.broker.onPublish = nil
+	case n < 9:
+		e.stuck = 8 << 20
+	case n < 11:
+		e.stuck = 0
+		if e.link != nil {
+			e.link.inputs = append(e.link.inputs, Writable{e.conn})
+		}
+	case n < 12:
+		e.deaf = true
+	case n < 14:
+		rl.step()
+	case n < 15:
+		w.wait(time.Duration(rnd.IntN(300)) * time.Millisecond)
+	default:
+		w.settle()
+	}
+}
+
+// check compares what the sessions that stay have received with what was sent, and what clients
+// were answered with what they asked for.
+func (c *clientRun) check() {
+	for _, e := range c.edges {
+		e.quiet()
+		for id := uint64(1); id <= 2; id++ {
+			c.checkReceived(e, id)
+		}
+		if e.digests == 0 {
+			c.t.Errorf("%s: tables were not compared", e.node)
+		}
+	}
+	for k, lines := range c.said {
+		answers := map[string][]string{}
+		for _, text := range k.edge.received[k.session] {
+			if tag, reason, ok := strings.Cut(text, " "); ok && !strings.Contains(text, "#") {
+				answers[tag] = append(answers[tag], reason)
+			}
+		}
+		_, lives := k.edge.sessions[k.session]
+		c.checkAnswers(k, lines, answers, lives && !k.edge.dead[k.session])
+	}
+	for _, rl := range c.w.relays {
+		rl.idle()
+	}
+}
+
+func (c *clientRun) checkReceived(e *testEdge, id uint64) {
+	user := e.sessions[id].User
+	got := map[string][]string{}
+	for _, line := range e.received[id] {
+		if strings.HasPrefix(line, "error: ") {
+			c.t.Errorf("%s got %q", user, line)
+		}
+		text := line[strings.LastIndexAny(line, ": ")+1:]
+		if i := strings.LastIndex(line, "send:"); i >= 0 {
+			text = line[i+len("send:"):]
+		} else if i := strings.Index(line, ": "); i >= 0 {
+			text = line[i+2:]
+		}
+		if stream, _, ok := strings.Cut(text, "#"); ok {
+			got[stream] = append(got[stream], text)
+		}
+	}
+	for stream, texts := range c.sent {
+		from, to, _ := strings.Cut(stream, ">")
+		want := texts
+		if to != "user:"+user && to != "group:g" && to != protocolAll || id == 1 && from == user && to != "user:"+user {
+			want = nil
+		}
+		if !slices.Equal(got[stream], want) {
+			c.t.Errorf("%s, of %s: got\n\t%s\nwant\n\t%s", user, stream, strings.Join(got[stream], " "), strings.Join(want, " "))
+		}
+	}
+}
+
+// checkAnswers goes through the commands of one client in their order.
+func (c *clientRun) checkAnswers(k ofEdge, lines []lineSent, answers map[string][]string, lives bool) {
+	member, maybe := map[string]bool{"group:g": true}, false // maybe: a Bind on v was late
+	for i, l := range lines {
+		got := answers[l.tag]
+		if len(got) > 1 || len(got) == 0 && lives {
+			c.t.Errorf("%s, session %d: %v is answered %q", k.edge.node, k.session, l, got)
+		}
+		if len(got) != 1 {
+			return // the session has ended
+		}
+		ok := got[0] == "done"
+		switch was := member[l.topic]; l.verb {
+		case "bind":
+			ok = was && got[0] == "already" || !was && (ok || got[0] == "late")
+			maybe = got[0] == "late"
+			member[l.topic] = was || got[0] == "done"
+		case "unbind":
+			ok = was && ok || !was && got[0] == "not-member"
+			member[l.topic], maybe = false, false
+		case "tell":
+			refused := got[0] == "not-member" || got[0] == "no-members" || got[0] == "undecided"
+			// A replay judges a stranger's publish as a member's if a Bind behind it was answered.
+			bound := slices.ContainsFunc(lines[i:], func(l lineSent) bool {
+				return l.verb == "bind" && slices.Equal(answers[l.tag], []string{"done"})
+			})
+			ok = ok && (was || maybe || bound) || refused && !was
+		}
+		if !ok {
+			c.t.Errorf("%s, session %d: %v is answered %q, member %v", k.edge.node, k.session, l, got, member)
+		}
+	}
+}

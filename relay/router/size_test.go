@@ -1,0 +1,27 @@
+package router
+
+import (
+	"testing"
+	"unsafe"
+)
+
+// TestP8_WhatThereAreManyOfStaysSmall compares the types of which a relay has one for each session,
+// membership or unfinished message with the size classes of the allocator.
+func TestP8_WhatThereAreManyOfStaysSmall(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		size, most uintptr
+	}{
+		{"frame", unsafe.Sizeof(frame{}), 144},
+		{"session", unsafe.Sizeof(session{}), 64},
+		{"extra", unsafe.Sizeof(extra{}), 128},
+		{"client", unsafe.Sizeof(client{}), 144},
+		{"topic", unsafe.Sizeof(topic{}), 128},
+		{"follower", unsafe.Sizeof(follower{}), 64},
+		{"rare", unsafe.Sizeof(rare{}), 48},
+	} {
+		if c.size > c.most {
+			t.Errorf("a %s has %d bytes, at most %d", c.name, c.size, c.most)
+		}
+	}
+}
