@@ -62,7 +62,7 @@ func (r *Router) noRoom(fr *frame) dialect.Verdict {
 	if fr.command.Verb == dialect.Bind && r.bound(s, fr.topic()) {
 		return dialect.Verdict{Reason: dialect.AlreadyMember}
 	}
-	if most := r.mostTopics(s.form); s.memberships()+s.client().coming+len(fr.bindings()) > most {
+	if most := r.most[s.form]; s.memberships()+s.client().coming+len(fr.bindings()) > most {
 		return dialect.Verdict{Reason: dialect.ManyTopics, Most: most}
 	}
 	if s.edge.tables.grouped >= r.cfg.TellBytes/2 {

@@ -26,8 +26,8 @@ func (r *Router) full(fr *frame) dialect.Verdict {
 	s := fr.session
 	switch {
 	case r.bound(s, fr.topic()) || r.memberSoon(s, fr.topic()): // the join adds no membership
-	case s.memberships() >= r.mostTopics(s.form):
-		return dialect.Verdict{Reason: dialect.ManyTopics, Most: r.mostTopics(s.form)}
+	case s.memberships() >= r.most[s.form]:
+		return dialect.Verdict{Reason: dialect.ManyTopics, Most: r.most[s.form]}
 	case s.edge.tables.grouped >= r.cfg.TellBytes/2:
 		r.m.dropped("memberships", 1)
 		return dialect.Verdict{Reason: dialect.ManyMemberships}

@@ -87,6 +87,7 @@ type Router struct {
 	brk      broker.Broker
 	dialects []dialect.Dialect // by the link.Form of their texts
 	orders   []dialect.Order   // of the dialects
+	most     []int             // by form, in how many topics a session may be
 	m        *metrics
 	now      time.Time
 
@@ -175,6 +176,11 @@ func New(cfg Config, brk broker.Broker, dialects ...dialect.Dialect) *Router {
 	}
 	for _, d := range dialects {
 		r.orders = append(r.orders, d.Order())
+		most := d.MaxTopics()
+		if most == 0 {
+			most = cfg.MaxGroups
+		}
+		r.most = append(r.most, most)
 	}
 	r.tails.most = cfg.TailBytes
 	r.outage.pace.quarter = max(cfg.History/4, 1)

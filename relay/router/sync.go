@@ -170,17 +170,9 @@ func (r *Router) synced(e *edge, f link.Synced) *violation {
 	return nil
 }
 
-// mostTopics returns in how many topics a session may be before it may join no further one.
-func (r *Router) mostTopics(form link.Form) int {
-	if most := r.dialects[form].MaxTopics(); most > 0 {
-		return most
-	}
-	return r.cfg.MaxGroups
-}
-
 // mostTold returns the largest number of topics that an edge may tell of one session. It leaves
-// room for two own topics of the session beyond mostTopics.
-func (r *Router) mostTold(form link.Form) int { return r.mostTopics(form) + 2 }
+// room for two own topics of the session beyond Router.most.
+func (r *Router) mostTold(form link.Form) int { return r.most[form] + 2 }
 
 // resume lets the follower of a told topic catch up from its position. The follower has been behind
 // since taking.hold, unless an event of its topic has let it catch up already.
