@@ -2,14 +2,17 @@ package relay
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/edgerelay/edgerelay/relay/rules"
 	"github.com/edgerelay/edgerelay/shared/config"
+	"github.com/edgerelay/edgerelay/shared/keyring"
 	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/token"
 )
 
 // Config is a relay's configuration. The tag of each field names its variable, and Docs says what
@@ -32,6 +35,10 @@ type Config struct {
 	StrictIDs bool         `env:"RELAY_STRICT_IDS" envDefault:"false"`
 	Channels  string       `env:"RELAY_CHANNELS" type:"rules" envDefault:"user:* read=self write=any; group:* read=any write=member; all read=any write=any; * read=token write=token"`
 	permitted rules.Rules  // Channels, as Validate has parsed it
+
+	JWTKeys  keyring.Keys `env:"JWT_KEYS" secret:"true" type:"keys"`
+	Issuer   string       `env:"JWT_ISSUER"`
+	Audience string       `env:"JWT_AUDIENCE"`
 
 	Addr      config.Addr `env:"RELAY_ADDR" envDefault:":9000"`
 	AdminAddr config.Addr `env:"RELAY_ADMIN_ADDR" envDefault:"127.0.0.1:9092"`
@@ -90,6 +97,10 @@ func (c Config) Warnings() (lines []string) {
 	if _, parameters, _ := strings.Cut(c.RedisURL, "?"); strings.Contains(parameters, "skip_verify=") {
 		lines = append(lines, "RELAY_REDIS_URL: with skip_verify whoever answers is taken for Redis; "+
 			"RELAY_REDIS_CA trusts an authority of your own")
+	}
+	if ids := c.JWTKeys.Shorter(token.MinSecret); len(ids) > 0 {
+		lines = append(lines, fmt.Sprintf("JWT_KEYS: secrets of fewer than %d bytes can be guessed: %s",
+			token.MinSecret, strings.Join(ids, ", ")))
 	}
 	return lines
 }

@@ -19,12 +19,13 @@ import (
 	"github.com/edgerelay/edgerelay/relay/router"
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/relay/rules"
+	"github.com/edgerelay/edgerelay/relay/sdk"
 	"github.com/edgerelay/edgerelay/shared/config"
 	"github.com/edgerelay/edgerelay/shared/httpguard"
-	"github.com/edgerelay/edgerelay/shared/link"
 	"github.com/edgerelay/edgerelay/shared/logging"
 	"github.com/edgerelay/edgerelay/shared/protocol"
 	"github.com/edgerelay/edgerelay/shared/service"
+	"github.com/edgerelay/edgerelay/shared/token"
 )
 
 const (
@@ -77,7 +78,13 @@ func New(cfg Config, o Options) (*Relay, error) {
 		r.broker = b
 	}
 	// The place of a dialect in this list is the link.Form of its texts, see router.New.
-	dialects := []dialect.Dialect{chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted}}
+	dialects := []dialect.Dialect{
+		chat.Dialect{StrictIDs: cfg.StrictIDs, Rules: cfg.permitted},
+		sdk.Dialect{
+			Tokens: token.Judge{Keys: cfg.JWTKeys, Issuer: cfg.Issuer, Audience: cfg.Audience, Endless: true},
+			Rules:  cfg.permitted, StrictIDs: cfg.StrictIDs, Version: service.Version(),
+		},
+	}
 	r.pump = router.NewPump(router.New(router.Config{
 		History: cfg.HistorySize, HistoryAge: cfg.HistoryAge, TopicRate: int(cfg.TopicRate),
 		Metrics: r.metrics, Log: r.log,
@@ -88,7 +95,7 @@ func New(cfg Config, o Options) (*Relay, error) {
 		Name:     cfg.name(),
 		Build:    service.Version(),
 		Broker:   r.broker.Name,
-		SDK:      len(dialects) > int(link.FormJSON),
+		SDK:      true,
 		Metrics:  r.metrics,
 		Log:      r.log,
 	}, feed{r.pump})

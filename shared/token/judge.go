@@ -5,6 +5,7 @@ package token
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,16 +77,22 @@ func (f Fault) Error() string { return f.Text }
 
 const malformed = "malformed"
 
+// errNoKeys is no Fault: a token is not refused for good because a setting is missing here.
+var errNoKeys = errors.New("no key is set here by which tokens could be judged")
+
 // Judge reads a token and decides about it at the time now. There are three outcomes:
 //
 //   - The token is good: there is no error.
 //   - The token is refused, and the client needs another one: the error is a Fault. If the Fault is
 //     Early, waiting helps, too.
 //   - Nothing can be decided at the moment: the error is no Fault. The same token may be good
-//     later. This does not happen while all keys are in Keys.
+//     later. This happens only if Keys is empty.
 //
 // Judge does not block. No claim is read before a key has verified the signature.
 func (j Judge) Judge(text string, now time.Time) (Claims, error) {
+	if len(j.Keys) == 0 {
+		return Claims{}, errNoKeys
+	}
 	payload, err := j.verify(text)
 	if err != nil {
 		return Claims{}, err

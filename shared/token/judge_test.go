@@ -476,3 +476,11 @@ func TestSecretsAreNotLogged(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestWithoutKeysNothingIsDecided checks that a Judge without keys refuses no token for good.
+func TestWithoutKeysNothingIsDecided(t *testing.T) {
+	_, err := Judge{}.Judge("x", time.Now())
+	if _, refused := errors.AsType[Fault](err); err == nil || refused {
+		t.Errorf("%v", err)
+	}
+}

@@ -289,7 +289,7 @@ func TestKubernetesSelectors(t *testing.T) {
 		}
 	}
 	// Each deployment must use exactly these secrets.
-	for name, secrets := range map[string][]string{"edgerelay-edge": {"JWT_KEYS", "LINK_KEYS"}, "edgerelay-relay": {"LINK_KEYS", "RELAY_REDIS_URL"}} {
+	for name, secrets := range map[string][]string{"edgerelay-edge": {"JWT_KEYS", "LINK_KEYS"}, "edgerelay-relay": {"JWT_KEYS", "LINK_KEYS", "RELAY_REDIS_URL"}} {
 		var got []string
 		for _, e := range m.deployments[name].container().Env {
 			if e.ValueFrom.SecretKeyRef != nil {

@@ -1,0 +1,150 @@
+// Package sdk runs the whole product with Centrifugo's client SDK for Go as it is. It is a module
+// of its own, so that the product does not depend on the SDK. E2E_KIND selects how the servers run,
+// as for test/e2e.
+package sdk
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	chat "github.com/edgerelay/edgerelay/test/e2e/client"
+	"github.com/edgerelay/edgerelay/test/e2e/cluster"
+)
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	cluster.RemoveBinaries()
+	os.Exit(status)
+}
+
+// options are those of a cluster of the kind that E2E_KIND names, with Redis.
+func options(t *testing.T) cluster.Options {
+	t.Helper()
+	cluster.NeedRedis(t)
+	kind := cluster.Kind(os.Getenv("E2E_KIND"))
+	if kind == "" {
+		kind = cluster.InProcess
+	}
+	return cluster.Options{Kind: kind, Backend: cluster.Redis}
+}
+
+// TestTheSDKSubscribesPublishesAndHearsItself lets two users talk through two edges and two relays.
+// A publish is answered, and its data comes to both as it was written.
+func TestTheSDKSubscribesPublishesAndHearsItself(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, options(t))
+	a, b := c.StartEdge(nil, c.StartRelay(nil)), c.StartEdge(nil, c.StartRelay(nil))
+	alice, bob := connect(t, a, "alice"), connect(t, b, "bob")
+	alice.subscribe("group:g")
+	bob.subscribe("group:g")
+	const data = `{"text": "hello <b>&", "n": 12345678901234567890, "x": 1.50}`
+	if err := alice.say("group:g", data); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []*client{alice, bob} {
+		got := who.got("group:g", 1)[0]
+		if got.Data != data || got.User != "alice" || got.ID == "" {
+			t.Errorf("%s got %+v", who.user, got)
+		}
+	}
+}
+
+// TestEverybodyHasAChannelOfTheirOwn publishes to the channel of a user, to which the server has
+// subscribed the user by itself.
+func TestEverybodyHasAChannelOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, options(t))
+	e := c.StartEdge(nil, c.StartRelay(nil))
+	alice, bob := connect(t, e, "alice"), connect(t, e, "bob")
+	if err := alice.say("user:bob", `"psst"`); err != nil {
+		t.Fatal(err)
+	}
+	if got := bob.got("user:bob", 1)[0]; got.Data != `"psst"` || got.User != "alice" {
+		t.Errorf("bob got %+v", got)
+	}
+}
+
+// TestOneRoom lets a chat client and an SDK client talk in a group, in both directions. The chat
+// client is shown a JSON string as its text, and any other JSON as it is.
+func TestOneRoom(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, options(t))
+	e := c.StartEdge(nil, c.StartRelay(nil))
+	room := chat.Dial(t, e.URL("/chat/channel/1"), chat.Options{})
+	room.Send(`{"Method":"UserGroup","Group":"g"}`)
+	room.Expect("user 【1】 add to group 【g】")
+	alice := connect(t, e, "alice")
+	alice.subscribe("group:g")
+	room.Send(`{"Method":"Group","Group":"g","MsgBody":"hi \"all\""}`)
+	if got := alice.got("group:g", 1)[0]; got.Data != `"hi \"all\""` {
+		t.Errorf("alice got %+v", got)
+	}
+	for _, said := range []struct{ data, text string }{{`"hi"`, "hi"}, {`{"a": 1}`, `{"a": 1}`}} {
+		if err := alice.say("group:g", said.data); err != nil {
+			t.Fatal(err)
+		}
+		room.Expect("group 【g】 user 【alice】 send:" + said.text)
+	}
+}
+
+// TestP3_ARelayThatIsKilledClosesNoSDKSession kills relays while clients publish. No client may be
+// told that it is connecting, each publish must be answered, and each must come once, in order.
+func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, options(t))
+	relays := []*cluster.Relay{c.StartRelay(nil), c.StartRelay(nil)}
+	edges := []*cluster.Edge{c.StartEdge(nil, relays...), c.StartEdge(nil, relays...)}
+	const users, rounds = 20, 12
+	var all []*client
+	for i := range users {
+		u := connect(t, edges[i%2], fmt.Sprint("u", i))
+		u.subscribe("group:g")
+		all = append(all, u)
+	}
+	var speaking sync.WaitGroup
+	for _, u := range all {
+		speaking.Go(func() {
+			for n := range rounds {
+				if err := u.say("group:g", fmt.Sprintf(`{"from":%q,"n":%d}`, u.user, n)); err != nil {
+					t.Errorf("%s: publish %d: %v", u.user, n, err)
+				}
+				time.Sleep(200 * time.Millisecond) // the pace of the talk
+			}
+		})
+	}
+	for _, r := range relays {
+		r.Kill()
+		cluster.Eventually(t, "both edges have a link", func() bool { return edges[0].Linked() && edges[1].Linked() })
+		all[0].got("group:g", len(all[0].got("group:g", 0))+users)
+		r.Restart()
+	}
+	speaking.Wait()
+	for _, u := range all {
+		next := map[string]int{}
+		for _, r := range u.got("group:g", users*rounds) {
+			want := fmt.Sprintf(`{"from":%q,"n":%d}`, r.User, next[r.User])
+			if next[r.User]++; r.Data != want {
+				t.Fatalf("%s got %s, want %s", u.user, r.Data, want)
+			}
+		}
+		u.stood()
+	}
+}
+
+// TestWhatIsNotOffered asks for what edgerelay does not offer yet. Each call fails with a code of
+// the protocol, and the connection stays.
+func TestWhatIsNotOffered(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t, options(t))
+	e := c.StartEdge(nil, c.StartRelay(nil))
+	alice := connect(t, e, "alice")
+	if _, err := alice.RPC(t.Context(), "getUser", []byte(`{}`)); err == nil || !strings.Contains(err.Error(), "108") {
+		t.Errorf("rpc: %v", err)
+	}
+	alice.subscribe("group:g")
+	alice.stood()
+}
