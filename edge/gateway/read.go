@@ -295,7 +295,7 @@ const (
 	extraPerSecond = 32 << 10
 	// frameExtra is the largest number of bytes that one frame adds to the count.
 	frameExtra = 16
-	// messageExtra is the number of bytes that each message takes off the count.
+	// messageExtra is the number of bytes by which a complete message lowers the count in extras.
 	messageExtra = 3 * frameExtra
 )
 

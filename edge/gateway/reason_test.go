@@ -20,8 +20,9 @@ func TestEveryReasonHasALabelAndItsCode(t *testing.T) {
 	}
 }
 
-// TestEveryReasonHasACodeForSDKs: an SDK would take an empty text, or one that is JSON, for
-// something else. Whoever is to come back gets a code below 3500.
+// TestEveryReasonHasACodeForSDKs checks the codes and the texts of the close frames for SDKs. No
+// text is empty or JSON, since an SDK would not take such a text for the reason. If the client is
+// to come back, the code is below 3500.
 func TestEveryReasonHasACodeForSDKs(t *testing.T) {
 	for r := reasonNone + 1; r < reasons; r++ {
 		row := reasonTable[r]

@@ -33,8 +33,8 @@ const (
 	// never shorter than the round trip.
 	//
 	// A relay that has too much to do may take a connection of the latest round and give no link.
-	// The next round then begins no earlier than muteEvery after the latest round began. If no
-	// round is under way, it need not wait for that.
+	// While a round is under way, the next one then begins no earlier than muteEvery after the
+	// latest one began.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds the rounds of a search that are under way.

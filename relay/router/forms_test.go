@@ -112,7 +112,7 @@ func TestCatchingUpBringsTheFormsThatAreNeeded(t *testing.T) {
 		name     string
 		to       int  // relay to which the edges link
 		watching bool // a client of an SDK stays in the group at that relay
-		reads    bool // history is read for the edges with clients
+		reads    bool // edges with clients of SDKs must be sent history
 	}{
 		{"the same relay, from the tail", 0, true, false},
 		{"the same relay, whose tail has the form of the chat alone", 0, false, true},
@@ -281,8 +281,8 @@ func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 	w.done(e, b)
 }
 
-// TestALossIsToldInTheChatAlone loses publications to members of both kinds. Clients of SDKs are
-// told nothing, and are counted.
+// TestALossIsToldInTheChatAlone lets members of both kinds miss publications. Clients of SDKs are
+// not told, and the relay's metric counts the loss.
 func TestALossIsToldInTheChatAlone(t *testing.T) {
 	w, chats, clients, both := mixed(t, 1)
 	edges := []*testEdge{chats, clients, both}

@@ -187,8 +187,8 @@ func (r *Router) comeBack() {
 // Synced. An edge is whole if this relay knows all publications of the edge's frames, except of
 // frames that the edge replays. Then no earlier message is missing here, so messages of the edge
 // can be given ahead. An edge that replays from number 1 on is whole. An edge that was whole stays
-// whole if all numbers below first are finished on its previous link here. Later passedOver may
-// find that the edge is not whole, and heardOut can make any edge whole.
+// whole if its previous link to this relay finished all numbers less than the parameter first.
+// Later passedOver may find that the edge is not whole, and heardOut can make any edge whole.
 func (r *Router) begun(e *edge, first, last uint64) {
 	e.inbox.earlier = numbers{}
 	if e.inbox.whole { // if not, another relay may have finished some of the numbers

@@ -148,7 +148,7 @@ func TestParseEnvelope(t *testing.T) {
 		{with(`,"Id":"` + testID + `-7","Cl":"` + strings.Repeat("c", MaxClient+1) + `","Ci":"` + strings.Repeat("1", MaxInfo+1) +
 			`","Tg":"{` + strings.Repeat(" ", MaxTags-1) + `}","Pos":"5-3"`), ours},
 
-		// In these rows Js or Raw says what the data is. What cannot be right does not count.
+		// In these rows Js or Raw says what the data is. A wrong one counts as absent.
 		{data(`-0`, `"Js":1`), Content{Msg: "-0", JSON: true}.in(ours)},
 		{data(`[1.50,\"\\ud800\"]`, `"Js":1`), Content{Msg: `[1.50,"\ud800"]`, JSON: true}.in(ours)},
 		{data(`-0`, `"Js":1.0`), Content{Msg: "-0"}.in(ours)},

@@ -34,9 +34,8 @@ func rawToken(header, claims string) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// outcomes checks each row. The field text is a header or claims. The function token makes a token
-// of the user 1 from the text. The field says is a part of the refusal; "" means that the token is
-// good.
+// outcomes checks each row. In a row, text is a header or claims, and token makes a token of the
+// user 1 from it. The refusal must contain the row's says. If says is "", the token must be good.
 func outcomes(t *testing.T, j Judge, token func(text string) string, rows []struct{ text, says string }) {
 	t.Helper()
 	for _, row := range rows {

@@ -120,8 +120,8 @@ func (c *call) text() []byte {
 	return nil
 }
 
-// append appends the parameter text as an argument. The caller has made that slice by appending to
-// the last result of the method text.
+// append adds the given text as an argument of the call. The caller has appended that text to the
+// slice that call.text returned last.
 func (c *call) append(text []byte) {
 	c.texts[c.used] = text
 	c.args = append(c.args, &c.texts[c.used])
