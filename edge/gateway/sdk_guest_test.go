@@ -235,3 +235,30 @@ func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	})
 	runtime.GC()
 }
+
+// TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser: whoever sends guests cannot push out the
+// message that a user has begun.
+func TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser(t *testing.T) {
+	const fit = 1 << 20 / unfinishedShare / (unfinishedCost + 512)
+	change := func(c *Config) { c.Unfinished, c.Auth.Open = 1<<20, false }
+	inBubble(t, nil, change, func(t *testing.T, b *bubbled) {
+		user := b.confirmed("1")
+		half := textOf("half a line")[:8]
+		user.send(half)
+		guests := make([]*rawClient, fit+1)
+		for i := range guests {
+			guests[i] = b.connect()
+			guests[i].send(half)
+			synctest.Wait()
+		}
+		guests[0].wantCode(1008)
+		user.send(textOf("half a line")[8:])
+		synctest.Wait()
+		if got := b.up.messages(); !slices.Equal(got, []string{"connect 1", "half a line"}) {
+			t.Errorf("accepted %q", got)
+		}
+		if n := b.metric("sessions_ended_total", "unfinished_bytes"); n > 1 {
+			t.Errorf("%v guests gave way", n)
+		}
+	})
+}
