@@ -184,9 +184,9 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 //
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
 // is dropped if the topic's position is the same or later: the members had it or are past it. It is
-// also dropped if lacksLocked returns true. A
-// publication without a position is dropped during a move if Hub.passLocked says so. A publication
-// is also dropped if given.takePublished reports it as a repeat.
+// also dropped if lacksLocked returns true. A publication without a position is dropped during a
+// move if Hub.passLocked says so. A publication is also dropped if given.takePublished reports it
+// as a repeat.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
 // publish does what Publication does, with the texts of r. The payload of p is the chat's text.
@@ -210,11 +210,10 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 }
 
 // Ahead gives a message to the members of the topic that speak the chat's protocol, before it is
-// published. It records the
-// message's id. The later publication is then dropped as a repeat. If given.takeAhead finds that
-// the message is a repeat, Ahead gives nothing. If given.takeAhead finds no room for the id, the
-// members get the message when it is published. If the message has no payload, Ahead only records
-// the id.
+// published. It records the message's id. The later publication is then dropped as a repeat. If
+// given.takeAhead finds that the message is a repeat, Ahead gives nothing. If given.takeAhead finds
+// no room for the id, the members get the message when it is published. If the message has no
+// payload, Ahead only records the id.
 func (f *Feed) Ahead(a link.Ahead) { f.giveAhead(a, chatOnly(a.Payload)) }
 
 // giveAhead does what Ahead does, with the texts of r. The payload of a is the chat's text.

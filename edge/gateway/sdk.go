@@ -19,7 +19,7 @@ type sdk struct {
 	// The following fields are guarded by Hub.mu. The reader alone sets known.
 	known     bool          // the session is in the Hub's tables
 	confirmed bool          // the relay has confirmed the connect
-	ready     chan struct{} // closed when the connect is confirmed
+	ready     chan struct{} // closed, and set to nil, at Confirmed
 	until     int64         // Unix seconds; 0: for ever
 	keep      []byte        // the session's keep
 	keeps     [][]byte      // keeps of the memberships, by their slots; nil: there are none

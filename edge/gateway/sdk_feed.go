@@ -19,9 +19,11 @@ func (h *Hub) memberLocked(id uint64, confirmed bool) (*Session, error) {
 	case s == nil:
 		return nil, nil
 	case s.sdk == nil:
-		return nil, fmt.Errorf("session %d is told as one of an SDK", id)
-	case s.sdk.confirmed != confirmed:
-		return nil, fmt.Errorf("session %d is confirmed: %v", id, s.sdk.confirmed)
+		return nil, fmt.Errorf("session %d speaks the chat's protocol", id)
+	case s.sdk.confirmed && !confirmed:
+		return nil, fmt.Errorf("session %d is confirmed already", id)
+	case !s.sdk.confirmed && confirmed:
+		return nil, fmt.Errorf("session %d is not confirmed yet", id)
 	}
 	return s, nil
 }
@@ -67,7 +69,7 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 // beginLocked does what follows when the connect of s is confirmed. h.mu must be held.
 func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
 	h.leaveGuestsLocked(s)
-	defer close(s.sdk.ready)
+	defer s.sdk.releaseLocked()
 	if h.users != nil && !h.users.enter(s) {
 		s.close(ReasonUserLimit, closeWait)
 		return
@@ -78,6 +80,12 @@ func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
 	if c := s.conn.Load(); c != nil {
 		c.server.confirmed(c, s.sdk.until)
 	}
+}
+
+// releaseLocked lets the reader of a guest go on. Hub.mu must be held.
+func (k *sdk) releaseLocked() {
+	close(k.ready)
+	k.ready = nil
 }
 
 // Refreshed gives a session another until and another keep. If answer is set, it also queues n.Text

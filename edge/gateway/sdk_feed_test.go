@@ -93,6 +93,7 @@ func (t tables) digest() (d link.Digest) {
 func TestConfirmedMakesAMember(t *testing.T) {
 	h, up := newMirror(HubConfig{}), &fakeUpstream{}
 	s := guest(h, up)
+	ready := s.sdk.ready
 	if got := tablesOf(h.Hub); len(got.clients) != 1 || got.clients[0].Confirmed || len(got.sessions) != 0 {
 		t.Errorf("of a guest is told %+v", got)
 	}
@@ -122,7 +123,7 @@ func TestConfirmedMakesAMember(t *testing.T) {
 		t.Errorf("digest %+v %v, want %+v", d, comparable, got.digest())
 	}
 	select {
-	case <-s.sdk.ready:
+	case <-ready:
 	default:
 		t.Error("its reader still waits")
 	}

@@ -77,13 +77,14 @@ func (c *conn) connectGuest(line []byte) error {
 		v.hub.metrics.dropped[dropClosing].Inc()
 		return v.ctx.Err()
 	}
+	ready := s.sdk.ready // the relay may confirm, and so change the field, from here on
 	v.hub.introduce(s, v.up)
 	if !v.up.Accept(s.info.ID, line) && !c.awaitRoom(line) {
 		v.hub.metrics.dropped[dropNoRoom].Inc()
 		return errNoRoom
 	}
 	select {
-	case <-s.sdk.ready:
+	case <-ready:
 	case <-ended:
 	case <-v.ctx.Done():
 	}

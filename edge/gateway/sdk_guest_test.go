@@ -161,18 +161,21 @@ func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 // TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed: neither the lines of the same message,
 // nor a further message. Then they follow in order.
 func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
-	g := startSDK(t, silentRelay(), nil)
-	c := g.raw(protocol.SDKPath, textOf("connect 1", "a", "b")+textOf("c"))
-	eventually(t, "the connect", func() bool { return len(g.up.messages()) == 1 })
-	c.send(textOf("d"))
-	time.Sleep(20 * time.Millisecond)
-	if got := g.up.messages(); !slices.Equal(got, []string{"connect 1"}) {
-		t.Fatalf("accepted %q", got)
-	}
-	g.hub.Confirmed(link.Confirmed{Session: 1, User: "1", Text: []byte("ok")}, true)
-	c.wantFrame(textByte, "ok")
-	want := []string{"connect 1", "a", "b", "c", "d"}
-	eventually(t, "the lines behind", func() bool { return slices.Equal(g.up.messages(), want) })
+	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
+		c := b.connect()
+		c.send(textOf("connect 1", "a", "b") + textOf("c"))
+		c.send(textOf("d"))
+		synctest.Wait()
+		if got := b.up.messages(); !slices.Equal(got, []string{"connect 1"}) {
+			t.Fatalf("accepted %q", got)
+		}
+		b.hub.Confirmed(link.Confirmed{Session: 1, User: "1", Text: []byte("ok")}, true)
+		c.wantFrame(textByte, "ok")
+		synctest.Wait()
+		if got := b.up.messages(); !slices.Equal(got, []string{"connect 1", "a", "b", "c", "d"}) {
+			t.Errorf("accepted %q", got)
+		}
+	})
 }
 
 // TestAGuestWhoseConnectIsRefusedIsNotReadOn: an error is the answer, and Close follows.
@@ -234,4 +237,31 @@ func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 		b.confirmed("1")
 	})
 	runtime.GC()
+}
+
+// TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser: whoever sends guests cannot push out the
+// message that a user has begun.
+func TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser(t *testing.T) {
+	const fit = 1 << 20 / unfinishedShare / (unfinishedCost + 512)
+	change := func(c *Config) { c.Unfinished, c.Auth.Open = 1<<20, false }
+	inBubble(t, nil, change, func(t *testing.T, b *bubbled) {
+		user := b.confirmed("1")
+		half := textOf("half a line")[:8]
+		user.send(half)
+		guests := make([]*rawClient, fit+1)
+		for i := range guests {
+			guests[i] = b.connect()
+			guests[i].send(half)
+			synctest.Wait()
+		}
+		guests[0].wantCode(1008)
+		user.send(textOf("half a line")[8:])
+		synctest.Wait()
+		if got := b.up.messages(); !slices.Equal(got, []string{"connect 1", "half a line"}) {
+			t.Errorf("accepted %q", got)
+		}
+		if n := b.metric("sessions_ended_total", "unfinished_bytes"); n > 1 {
+			t.Errorf("%v guests gave way", n)
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -146,4 +147,16 @@ func (b *bubbled) confirmed(user string) *rawClient {
 	c.send(textOf("connect " + user))
 	c.wantFrame(textByte, "connected")
 	return c
+}
+
+// TestTheChatPaysNothingForSDKs: what only they need is behind one pointer, which took the place of
+// padding. 240 and 128 bytes are size classes of Go's allocator.
+func TestTheChatPaysNothingForSDKs(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) != 8 {
+		t.Skip("sizes are for 64 bits")
+	}
+	session, socket, more := unsafe.Sizeof(Session{}), unsafe.Sizeof(conn{}), unsafe.Sizeof(sdk{})
+	if session > 240 || socket > 128 || more > 112 {
+		t.Errorf("a session has %d bytes, its conn %d, and what an SDK needs %d", session, socket, more)
+	}
 }

@@ -17,7 +17,7 @@ const (
 	subprotocolProtobuf = "centrifuge-protobuf"
 )
 
-func isJSON(subprotocol string) bool { return subprotocol == subprotocolJSON }
+func isSubprotocolJSON(subprotocol string) bool { return subprotocol == subprotocolJSON }
 
 // serveSDK answers an upgrade at protocol.SDKPath at once: some SDKs wait a second for it. The
 // session is a guest, and no relay hears of it before its first line.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -193,21 +194,21 @@ func TestADrainClosesSDKsWith3001(t *testing.T) {
 // is among them.
 func TestADrainThatBeginsDuringAnUpgradeRefusesIt(t *testing.T) {
 	up := silentRelay()
-	var g *gateway
-	drained := make(chan error, 1)
-	up.linked = func() (now, ever bool) { // called when the request counts, before there is a guest
-		go func() { drained <- g.server.Drain(context.Background(), 0, 0) }()
-		time.Sleep(20 * time.Millisecond)
-		return true, true
-	}
-	g = startSDK(t, up, nil)
-	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 {
-		t.Errorf("%d, want 503", res.StatusCode)
-	}
-	if err := <-drained; err != nil {
-		t.Error(err)
-	}
-	if n := len(g.hub.living()); n != 0 || g.metric("guests", "") != 0 {
-		t.Errorf("%d sessions live", n)
-	}
+	inBubble(t, up, nil, func(t *testing.T, b *bubbled) {
+		drained := make(chan error, 1)
+		up.linked = func() (now, ever bool) { // called before there is a guest
+			go func() { drained <- b.server.Drain(context.Background(), 0, 0) }()
+			synctest.Wait()
+			return true, true
+		}
+		if res, err := http.ReadResponse(b.request(protocol.SDKPath).r, nil); err != nil || res.StatusCode != 503 {
+			t.Errorf("%+v, %v; want 503", res, err)
+		}
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+		if n := len(b.hub.living()); n != 0 || b.metric("guests", "") != 0 {
+			t.Errorf("%d sessions live", n)
+		}
+	})
 }

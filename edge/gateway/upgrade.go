@@ -286,7 +286,7 @@ func switching(r *http.Request, sdk bool) []byte {
 	offered := listHeader(r.Header, "Sec-WebSocket-Protocol")
 	named := isBearer
 	if sdk {
-		named = isJSON
+		named = isSubprotocolJSON
 	}
 	if i := slices.IndexFunc(offered, named); i >= 0 {
 		answer = append(answer, "\r\nSec-WebSocket-Protocol: "+offered[i]...)

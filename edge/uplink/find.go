@@ -233,7 +233,7 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 // is doubted may answer a dial. suits then waits up to againAfter for the old link to be heard. If
 // the old link stays silent, the new one is needed.
 func (s *search) suits(ctx context.Context, l *dialled) error {
-	if !s.u.Links.suits(l.conn.Features()) {
+	if !s.u.takes(l.conn.Features()) {
 		return errNoSDK
 	}
 	old := s.leaving

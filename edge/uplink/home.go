@@ -102,7 +102,7 @@ func (u *Uplink) offer(ctx context.Context, url, than string, why cause) (taken 
 		u.logger.Info("a better relay could not be reached", "url", url, "err", err)
 		return false
 	}
-	if !u.suits(l.conn.Features()) {
+	if !u.takes(l.conn.Features()) {
 		l.conn.CloseNow()
 		u.refuse(url, errNoSDK)
 		return false

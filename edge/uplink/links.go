@@ -49,9 +49,8 @@ type Links struct {
 	ever     bool
 	degraded []string      // what is degraded, as the relay in use said last
 	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
-	// knowsSDK reports whether newest has FeatureSDK. Without newest it is about the link before.
-	knowsSDK bool
-	enrolled chan struct{} // closed when Enrol should be tried again; nil: nobody waits
+	knowsSDK bool          // newest, or the link before it ended, has FeatureSDK
+	enrolled chan struct{} // closed when Enrol may succeed; nil: nobody waits
 }
 
 // NewLinks returns Links with an empty log and no link. What relays send is passed to handler.

@@ -27,7 +27,7 @@ type running struct {
 // of all sessions, begin closes the link and returns nil.
 func (u *Uplink) begin(ctx context.Context, l *dialled, why cause) *running {
 	r := &running{dialled: l, Link: NewLink(u.Links, l.conn.Features(), l.conn.Wake), began: time.Now(), why: why}
-	if r.Link == nil { // a session of an SDK has come since search.suits was asked
+	if r.Link == nil { // a session of an SDK has come since the dial
 		l.conn.CloseNow()
 		u.refuse(l.url, errNoSDK)
 		return nil

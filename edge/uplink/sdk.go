@@ -29,8 +29,8 @@ func (s *Links) take(l *Link) bool {
 	return true
 }
 
-// suits reports whether there may be a link with these features now.
-func (s *Links) suits(features uint64) bool {
+// takes reports whether there may be a link with these features now.
+func (s *Links) takes(features uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return features&link.FeatureSDK != 0 || s.log.Clients() == 0

@@ -55,30 +55,30 @@ func enrolled(t *testing.T, s *Links, c link.Client) {
 func TestWithSessionsOfSDKsThereIsNoLinkWithoutTheFeature(t *testing.T) {
 	s := NewLinks(LinksConfig{}, &fakeHub{})
 	old := NewLink(s, link.FeatureMove, func() {})
-	if again := s.Enrol(link.Client{ID: 1}); again == nil || s.KnowsSDK() || !s.suits(0) {
+	if again := s.Enrol(link.Client{ID: 1}); again == nil || s.KnowsSDK() || !s.takes(0) {
 		t.Fatal("a session is taken on a link without the feature")
 	}
 	l := NewLink(s, link.FeatureSDK|link.FeatureMove, func() {})
 	enrolled(t, s, link.Client{ID: 2})
 	enrolled(t, s, link.Client{ID: 3})
-	if s.suits(link.FeatureMove) || NewLink(s, link.FeatureMove, func() {}) != nil || !s.KnowsSDK() {
+	if s.takes(link.FeatureMove) || NewLink(s, link.FeatureMove, func() {}) != nil || !s.KnowsSDK() {
 		t.Fatal("a link without the feature begins")
 	}
 	if !l.inUse() {
 		t.Fatal("a link that does not begin takes the place of another")
 	}
 	s.Forget(2)
-	if s.suits(0) {
+	if s.takes(0) {
 		t.Error("one session is left")
 	}
 	kinds(t, l)
 	s.Accept(3, []byte("a"))
 	s.End(3)
 	kinds(t, l)
-	if s.suits(0) {
+	if s.takes(0) {
 		t.Error("its End is not finished")
 	}
-	if err := take(l, link.Ack{Through: 2}); err != nil || !s.suits(0) {
+	if err := take(l, link.Ack{Through: 2}); err != nil || !s.takes(0) {
 		t.Errorf("its End is finished, error %v", err)
 	}
 	if l = NewLink(s, 0, func() {}); l == nil || s.KnowsSDK() {
@@ -417,11 +417,14 @@ func TestALinkIsNotBegunIfASessionCameMeanwhile(t *testing.T) {
 		e := n.run(t, Config{URLs: []string{"ws://10.0.0.1:9000"}})
 		first.last(1)
 		d, err := e.dial(context.Background(), "ws://10.0.0.2:9000/link", 9, nil)
-		if err != nil || !e.suits(d.conn.Features()) {
+		if err != nil || !e.takes(d.conn.Features()) {
 			t.Fatal(err)
 		}
 		enrolled(t, e.Links, link.Client{ID: 1})
-		if r := e.begin(context.Background(), d, byDrain); r != nil {
+		e.mu.Lock()
+		used := e.used
+		e.mu.Unlock()
+		if r := e.move(context.Background(), used, d, byDrain); r != used {
 			t.Fatal("the link begins")
 		}
 		synctest.Wait()
@@ -430,6 +433,9 @@ func TestALinkIsNotBegunIfASessionCameMeanwhile(t *testing.T) {
 		}
 		if now, _ := e.Linked(); !now {
 			t.Error("the link in use is lost")
+		}
+		if e.offer(context.Background(), "ws://10.0.0.2:9000/link", "", byHome) || frames(old) != 0 {
+			t.Error("the edge goes home to a relay without the feature")
 		}
 	})
 }
