@@ -337,12 +337,12 @@ func (u *unfinished) weigh(s *Session, m *unfinishedMessage, weight int64) (_ *u
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if m == nil {
-		m = u.crowd.Join(s.info.User, s, weight)
+		m = u.crowd.Join(s.owner(), s, weight)
 	} else {
 		u.crowd.Weigh(m, weight)
 	}
 	for {
-		first, held := u.crowd.FirstOf(s.info.User)
+		first, held := u.crowd.FirstOf(s.owner())
 		if first == nil || first == m || held <= u.most/unfinishedShare {
 			break
 		}

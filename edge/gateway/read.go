@@ -223,8 +223,7 @@ func (c *conn) forward(message []byte) error {
 		result = c.pace(s.info.Endpoint.StoredLen(message))
 	}
 	if !Reason(s.reason.Load()).accepts() || result == pacedOut {
-		v.hub.metrics.dropped[dropClosing].Inc()
-		return v.ctx.Err()
+		return c.dropLate(message)
 	}
 	if result == pacedCrowded {
 		v.hub.metrics.dropped[dropCrowded].Inc()
@@ -239,6 +238,18 @@ func (c *conn) forward(message []byte) error {
 	v.hub.metrics.dropped[dropNoRoom].Inc()
 	s.deliver(notDelivered)
 	return nil
+}
+
+// dropLate drops a message, or a line, that came while the session ends. It returns errFlood if the
+// client has sent more than lingerMost bytes since the end began. It returns another error if the
+// Server has ended.
+func (c *conn) dropLate(message []byte) error {
+	s, v := c.session, c.server
+	v.hub.metrics.dropped[dropClosing].Inc()
+	if s.late += int32(len(message) + frameExtra); s.late > lingerMost {
+		return errFlood
+	}
+	return v.ctx.Err()
 }
 
 // pace waits for the user's allowance. If too many of the user's sessions wait already, pace only
@@ -276,6 +287,7 @@ func (c *conn) pace(bytes int) paced {
 func (c *conn) awaitRoom(message []byte) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, roomWait)
 	defer cancel()
+	defer c.excuse() // the client was not read meanwhile
 	up, id := c.server.up, c.session.info.ID
 	for ctx.Err() == nil && up.WaitRoom(ctx, id, len(message)) {
 		if up.Accept(id, message) {

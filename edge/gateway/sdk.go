@@ -16,6 +16,8 @@ import (
 type sdk struct {
 	open bool // the edge names the user, and no token does; does not change
 
+	connected bool // the reader has seen the confirmation; the reader's own
+
 	// The following fields are guarded by Hub.mu. The reader alone sets known.
 	known     bool          // the session is in the Hub's tables
 	confirmed bool          // the relay has confirmed the connect
@@ -38,6 +40,16 @@ func newGuest(user string, queueBytes int) *Session {
 	s := NewSession(link.Session{Endpoint: protocol.EndpointSDK, User: user}, queueBytes)
 	s.sdk = &sdk{open: user != "", ready: make(chan struct{})}
 	return s
+}
+
+// owner returns the user in whose share the reader counts what it holds. Only the reader may call
+// it. If a token says who the user is, Session.info.User changes when the relay confirms the
+// connect. So owner returns "" until the reader has seen the confirmation.
+func (s *Session) owner() string {
+	if s.sdk != nil && !s.sdk.open && !s.sdk.connected {
+		return ""
+	}
+	return s.info.User
 }
 
 // form returns the form in which the session's client takes publications.

@@ -51,7 +51,10 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 		return err
 	}
 	h.digest.SessionHash ^= s.rowLocked()
-	s.info.User, s.sdk.confirmed = n.User, true
+	s.sdk.confirmed = true
+	if s.info.User != n.User { // if the edge has named the user, the reader may read it just now
+		s.info.User = n.User
+	}
 	h.digest.SessionHash ^= s.rowLocked()
 	h.setLocked(s, n.Until, n.Keep)
 	for _, ch := range n.Channels {

@@ -74,8 +74,7 @@ func (c *conn) connectGuest(line []byte) error {
 	defer s.pacing.Store(nil)
 	// If the session ended before s.pacing was set, its end did not close the channel.
 	if _, ending := s.Reason(); ending || !c.enrol(ended) {
-		v.hub.metrics.dropped[dropClosing].Inc()
-		return v.ctx.Err()
+		return c.dropLate(line)
 	}
 	ready := s.sdk.ready // the relay may confirm, and so change the field, from here on
 	v.hub.introduce(s, v.up)
@@ -85,6 +84,7 @@ func (c *conn) connectGuest(line []byte) error {
 	}
 	select {
 	case <-ready:
+		s.sdk.connected = true
 	case <-ended:
 	case <-v.ctx.Done():
 	}

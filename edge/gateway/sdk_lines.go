@@ -48,8 +48,11 @@ func (c *conn) takeLine(line []byte) error {
 	}
 	v.metrics.messages.Inc()
 	v.metrics.messageBytes.Add(float64(len(line)))
-	if !s.sdk.known {
+	switch {
+	case !s.sdk.known:
 		return c.connectGuest(line)
+	case !s.sdk.connected: // the session has ended before its connect was confirmed
+		return c.dropLate(line)
 	}
 	return c.forwardLine(line)
 }
@@ -66,8 +69,7 @@ func (c *conn) forwardLine(line []byte) error {
 	}
 	switch {
 	case result == pacedOut || !Reason(s.reason.Load()).accepts():
-		v.hub.metrics.dropped[dropClosing].Inc()
-		return v.ctx.Err()
+		return c.dropLate(line)
 	case result == pacedCrowded:
 		v.hub.metrics.dropped[dropCrowded].Inc()
 		return errNoRoom

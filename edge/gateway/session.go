@@ -35,6 +35,7 @@ type Session struct {
 	// The following fields belong to the reader.
 	allowance *allowance // nil: no message yet, or no limit
 	starved   bool       // the last message found no room upstream
+	late      int32      // bytes that came since the session's end began
 }
 
 // NewSession makes a session for Hub.Open, which sets info.ID. The session's queue is bounded by

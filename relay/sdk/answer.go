@@ -45,14 +45,15 @@ func (Dialect) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) 
 // Content implements dialect.Dialect.
 func (Dialect) Content(_ dialect.Session, c *dialect.Command) protocol.Content { return c.Terms.Said }
 
-// Render implements dialect.Dialect. It names a publisher that has a client id. Nobody is left out:
+// Render implements dialect.Dialect. It names each publisher, since a publication without info would
+// pass for one of the site's own server. A client of the chat has no client id. Nobody is left out:
 // clients expect to receive what they publish.
 func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string) {
 	pub := Pub{Text: p.Msg, Data: p.Raw, Tags: p.Tags}
 	if p.JSON {
 		pub.Data = p.Msg
 	}
-	if p.Client != "" {
+	if p.From != "" {
 		pub.Info = &Info{User: p.From, Client: p.Client, ConnInfo: p.Info}
 	}
 	return AppendPub(b, string(t), &pub), ""

@@ -73,9 +73,9 @@ func TestRendering(t *testing.T) {
 		p    protocol.Content
 		want string
 	}{
-		{protocol.Content{From: "bob", Msg: `say "hi"`}, `"data":"say \"hi\""`}, // from the chat
-		{protocol.Content{From: "bob", Msg: `{"a":1}`}, `"data":"{\"a\":1}"`},
-		{protocol.Content{From: "bob"}, `"data":""`},
+		{protocol.Content{From: "bob", Msg: `say "hi"`}, `"data":"say \"hi\"","info":{"user":"bob","client":""}`}, // from the chat
+		{protocol.Content{From: "bob", Msg: `{"a":1}`}, `"data":"{\"a\":1}","info":{"user":"bob","client":""}`},
+		{protocol.Content{From: "bob"}, `"data":"","info":{"user":"bob","client":""}`},
 		{data(`{ "a" : 12345678901234567890 }`), `"data":{ "a" : 12345678901234567890 }`},
 		{data(`null`), `"data":null`},
 		{data(`"hi"`), `"data":"hi"`},
@@ -83,7 +83,7 @@ func TestRendering(t *testing.T) {
 		{protocol.Content{From: "bob", Msg: "1", JSON: true, Client: client}, `"data":1,"info":{"user":"bob","client":"c1"}`},
 		{protocol.Content{From: "bob", Msg: "1", JSON: true, Client: client, Info: `[2]`, Tags: `{"k":"v"}`},
 			`"data":1,"info":{"user":"bob","client":"c1","conn_info":[2]},"tags":{"k":"v"}`},
-		{protocol.Content{From: "bob", Msg: "1", JSON: true, Info: `[2]`, Tags: `{"k":"v"}`}, `"data":1,"tags":{"k":"v"}`},
+		{protocol.Content{Msg: "1", JSON: true, Tags: `{"k":"v"}`}, `"data":1,"tags":{"k":"v"}`},
 	} {
 		for _, topic := range []protocol.Topic{"group:g", "all", "user:bob", `a"b`} {
 			want := fmt.Sprintf(`{"push":{"channel":%q,"pub":{%s}}}`, topic, c.want)

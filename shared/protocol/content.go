@@ -18,6 +18,10 @@ const (
 // is nested deeper.
 const MaxDataDepth = 512
 
+// MaxDigits is the greatest number of digits in a row in a number of a Content's JSON. Python's
+// parser refuses numbers of more than 4,300 digits, and with them all of the text around them.
+const MaxDigits = 1000
+
 // Content is what a publication says, and who says it. Every publication has a text, which chat
 // clients and original servers show, and data, which is JSON for SDK clients. Msg is the text, and
 // AppendData writes the data. The Content of a chat client or of an original server has only From
@@ -40,7 +44,7 @@ type Content struct {
 }
 
 var (
-	errDataJSON   = errors.New("must be JSON, nested at most 512 deep")
+	errDataJSON   = errors.New("must be JSON, nested at most 512 deep, without numbers of over 1,000 digits")
 	errDataLength = errors.New("is too long")
 	errTags       = errors.New("must be an object whose values are strings")
 	errClient     = errors.New("must be 1 to 64 bytes of printable ASCII")
@@ -135,7 +139,7 @@ func oneLine(data []byte, most int) ([]byte, error) {
 	}
 	begin := skipSpace(data, 0)
 	end := nestedEnd(data, begin, maxDepth-MaxDataDepth)
-	if end < 0 || skipSpace(data, end) != len(data) {
+	if end < 0 || skipSpace(data, end) != len(data) || hasLongNumber(data[begin:end]) {
 		return nil, errDataJSON
 	}
 	if data = data[begin:end]; bytes.IndexByte(data, '\n') >= 0 {
@@ -145,6 +149,30 @@ func oneLine(data []byte, most int) ([]byte, error) {
 		return nil, errDataLength
 	}
 	return data, nil
+}
+
+// hasLongNumber reports whether valid JSON has a number with more than MaxDigits digits in a row.
+func hasLongNumber(data []byte) bool {
+	if len(data) <= MaxDigits {
+		return false
+	}
+	digits, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted, digits = !quoted, 0
+		case quoted:
+		case '0' <= c && c <= '9':
+			if digits++; digits > MaxDigits {
+				return true
+			}
+		default:
+			digits = 0
+		}
+	}
+	return false
 }
 
 // isOneLine reports whether oneLine accepts data and returns all of it.

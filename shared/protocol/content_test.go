@@ -3,6 +3,7 @@ package protocol
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -12,6 +13,7 @@ import (
 // comes back byte for byte.
 func TestDataComesBack(t *testing.T) {
 	deep := strings.Repeat("[", MaxDataDepth) + strings.Repeat("]", MaxDataDepth)
+	long := `["` + strings.Repeat("1", MaxMsg-4) + `"]`
 	// An empty back means that the data comes back as it was.
 	for _, tt := range []struct{ data, text, back string }{
 		{`"Hello"`, `Hello`, ``},
@@ -37,7 +39,9 @@ func TestDataComesBack(t *testing.T) {
 		{"\n7\n", `7`, `7`},
 		{deep, deep, ``},
 		{`"` + strings.Repeat("x", MaxMsg-2) + `"`, strings.Repeat("x", MaxMsg-2), ``},
-		{strings.Repeat("\n", 10) + strings.Repeat("1", MaxMsg), strings.Repeat("1", MaxMsg), strings.Repeat("1", MaxMsg)},
+		{strings.Repeat("\n", 10) + long, long, long},
+		{strings.Repeat("1", MaxDigits) + "." + strings.Repeat("1", MaxDigits), strings.Repeat("1", MaxDigits) + "." + strings.Repeat("1", MaxDigits), ``},
+		{`{"a":"\\\"` + strings.Repeat("1", MaxDigits+1) + `"}`, `{"a":"\\\"` + strings.Repeat("1", MaxDigits+1) + `"}`, ``},
 	} {
 		if tt.back == "" {
 			tt.back = tt.data
@@ -73,7 +77,10 @@ func TestDataIsRefused(t *testing.T) {
 		{strings.Repeat(`{"":`, MaxDataDepth+1) + `1` + strings.Repeat("}", MaxDataDepth+1), errDataJSON},
 		{"\"\xff\"", errUTF8},
 		{"\"\xed\xa0\x80\"", errUTF8},
-		{strings.Repeat("1", MaxMsg+1), errDataLength},
+		{`"` + strings.Repeat("x", MaxMsg) + `"`, errDataLength},
+		{strings.Repeat("1", MaxDigits+1), errDataJSON},
+		{`[{"a":-0.` + strings.Repeat("1", MaxDigits+1) + `e1}]`, errDataJSON},
+		{`["\\",1e` + strings.Repeat("1", MaxDigits+1) + `]`, errDataJSON},
 		{`"` + strings.Repeat(`\u0041`, MaxMsg/6) + `xxx"`, errDataLength},
 	} {
 		c := Content{Msg: "m", Raw: "r"}
@@ -84,7 +91,7 @@ func TestDataIsRefused(t *testing.T) {
 }
 
 func TestInfoAndTags(t *testing.T) {
-	long := strings.Repeat("1", MaxInfo)
+	long, longer := `"`+strings.Repeat("x", MaxInfo-2)+`"`, `"`+strings.Repeat("x", MaxInfo-1)+`"`
 	for _, tt := range []struct{ json, info, tags string }{ // "": refused
 		{"{\"a\":\n\"\\u0041\", \"b\":\"\"}\n", `{"a":"\u0041", "b":""}`, `{"a":"\u0041", "b":""}`},
 		{`{}`, `{}`, `{}`},
@@ -92,7 +99,7 @@ func TestInfoAndTags(t *testing.T) {
 		{`["a"]`, `["a"]`, ``},
 		{` "a" `, `"a"`, ``},
 		{long, long, ``},
-		{long + "1", ``, ``},
+		{longer, ``, ``},
 		{`{"":"` + strings.Repeat("x", MaxTags-7) + `"}`, `{"":"` + strings.Repeat("x", MaxTags-7) + `"}`, `{"":"` + strings.Repeat("x", MaxTags-7) + `"}`},
 		{`{"":"` + strings.Repeat("x", MaxTags-6) + `"}`, ``, ``},
 		{`{"a":"b"`, ``, ``},
@@ -110,18 +117,24 @@ func TestInfoAndTags(t *testing.T) {
 // FuzzData uses encoding/json to check which data SetData accepts. Accepted data must come back
 // exactly, alone and in an envelope, with any info and tags. Original servers must be able to read
 // its text.
+// unquoted matches JSON strings, and longNumber matches numbers that are too long.
+var (
+	unquoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	longNumber = regexp.MustCompile(`[0-9]{1000}[0-9]`)
+)
+
 func FuzzData(f *testing.F) {
 	for _, data := range []string{
 		`"Hello"`, `"\u0041\/\ud800\ud83d\ude00"`, "\"\u2028\x7f\"", `"\"Pos\":\"1-1\""`, ` -0 `, `1.50`, `12345678901234567890`, `1E400`,
 		"{\r\n\t\"a\" : [1,\n2],\"a\":{\"Pos\":\"1-1\"}}\n", `[[[[null]]]]`, `"\b\f\n\r\t\u000a\u001F\u001f"`, "\"\n\"", "1\n2", `{"a":"\ud800"}`, "\"\xff\"",
-		strings.Repeat("[", 600) + strings.Repeat("]", 600),
+		strings.Repeat("[", 600) + strings.Repeat("]", 600), `{"a":"x\"` + strings.Repeat("1", 1001) + `"}`, "0." + strings.Repeat("1", 1001),
 	} {
 		f.Add([]byte(data), "c", []byte(`{"n":1}`), []byte(`{"t":"\u0041"}`))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, client string, info, tags []byte) {
 		c := Content{From: "1"}
 		err := c.SetData(data)
-		fits := utf8.Valid(data) && json.Valid(data) && depth(data) <= MaxDataDepth && len(outside(data)) <= MaxMsg
+		fits := utf8.Valid(data) && json.Valid(data) && depth(data) <= MaxDataDepth && len(outside(data)) <= MaxMsg && !longNumber.Match(unquoted.ReplaceAll(data, nil))
 		if (err == nil) != fits {
 			t.Fatalf("%q: %v; it fits: %v", data, err, fits)
 		}

@@ -77,8 +77,12 @@ func (f Fault) Error() string { return f.Text }
 
 const malformed = "malformed"
 
-// errNoKeys is no Fault: a token is not refused for good because a setting is missing here.
-var errNoKeys = errors.New("no key is set here by which tokens could be judged")
+// These errors are no Faults: a token is not refused for good because a key is missing here. While
+// keys are rotated, another process may have the key already.
+var (
+	errNoKeys     = errors.New("no key is set here by which tokens could be judged")
+	errUnknownKey = errors.New("its kid names no key")
+)
 
 // Judge reads a token and decides about it at the time now. There are three outcomes:
 //
@@ -86,7 +90,7 @@ var errNoKeys = errors.New("no key is set here by which tokens could be judged")
 //   - The token is refused, and the client needs another one: the error is a Fault. If the Fault is
 //     Early, waiting helps, too.
 //   - Nothing can be decided at the moment: the error is no Fault. The same token may be good
-//     later. This happens only if Keys is empty.
+//     later. This happens if Keys is empty, or has no key with the token's kid.
 //
 // Judge does not block. No claim is read before a key has verified the signature.
 func (j Judge) Judge(text string, now time.Time) (Claims, error) {
@@ -143,7 +147,7 @@ func (j Judge) verify(text string) (claims []byte, err error) {
 		}
 	}
 	if h.named && !found {
-		return nil, Fault{Text: "its kid names no key"}
+		return nil, errUnknownKey
 	}
 	return nil, Fault{Text: "its signature is wrong"}
 }
@@ -152,6 +156,8 @@ func (j Judge) verify(text string) (claims []byte, err error) {
 // requires.
 func (j Judge) check(c claims, now time.Time) error {
 	switch {
+	case c.subscription:
+		return Fault{Text: "a token for a subscription to one channel, and not for a connection"}
 	case c.subject == "" || c.expires == nil && !j.Endless,
 		c.issuer == "" && j.Issuer != "",
 		len(c.audience) == 0 && j.Audience != "":

@@ -52,6 +52,7 @@ type claims struct {
 	begins, expires *time.Time
 	info            json.RawMessage
 	channels        []string
+	subscription    bool // it has channel, as tokens for a subscription have
 }
 
 // readClaims reads a token's claims. Its errors are Faults. It also checks the form of iat, which
@@ -72,6 +73,7 @@ func readClaims(text []byte) (c claims, err error) {
 		m.readInfo(&c.info),
 		m.readChannels(&c.channels),
 	)
+	c.subscription = m.get("channel") != nil
 	return c, err
 }
 

@@ -49,10 +49,18 @@ func TestP12_AFarWayThatLosesPacketsCostsNobodyAnything(t *testing.T) {
 		moved += m.Sum("edgerelay_edge_doubts_total", `end="moved"`) + m.Sum("edgerelay_edge_doubts_total", `end="relinked"`)
 		wrong += m.Sum("edgerelay_edge_doubts_wrong_total")
 	}
-	for _, mend := range mends {
-		if passed, lost := mend(); passed == 0 || lost == 0 {
-			t.Errorf("%d packets passed and %d were lost: the way was not far", passed, lost)
+	// All edges may have linked to one relay. Then the other relay has hardly sent a packet.
+	var fromRelays, lostByRelays int
+	for i, mend := range mends {
+		passed, lost := mend()
+		if i >= len(edges) {
+			fromRelays, lostByRelays = fromRelays+passed, lostByRelays+lost
+		} else if passed == 0 || lost == 0 {
+			t.Errorf("%s: %d packets passed and %d were lost: the way was not far", edges[i], passed, lost)
 		}
+	}
+	if fromRelays == 0 || lostByRelays == 0 {
+		t.Errorf("from relays %d packets passed and %d were lost: the way was not far", fromRelays, lostByRelays)
 	}
 	t.Logf("in %v: %v doubts, %v moves, %v of them wrong; the longest silence was %v", lasts, doubts, moved, wrong, silent.Round(10*time.Millisecond))
 	if most := 5 * time.Second; silent > most {
