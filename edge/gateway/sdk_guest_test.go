@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -264,4 +267,53 @@ func TestP7_UnfinishedMessagesOfGuestsCountAsThoseOfOneUser(t *testing.T) {
 			t.Errorf("%v guests gave way", n)
 		}
 	})
+}
+
+// TestNothingBehindAConnectIsForwardedInADrain drains the server while a connect waits for its
+// confirmation. The client may send until it answers the close frame. But the lines behind the
+// connect must not be forwarded, since the relay would take them for wrong.
+func TestNothingBehindAConnectIsForwardedInADrain(t *testing.T) {
+	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
+		c := b.connect()
+		c.send(textOf("connect 1", "behind"))
+		synctest.Wait()
+		for _, s := range b.hub.living() {
+			s.close(ReasonDraining, closeWait)
+		}
+		c.wantCode(3001)
+		c.send(textOf("later"))
+		synctest.Wait()
+		if got := b.up.messages(); !slices.Equal(got, []string{"connect 1"}) {
+			t.Errorf("accepted %q", got)
+		}
+		c.Close()
+	})
+}
+
+// TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff has the relay close a session whose client goes on
+// sending. The client's socket must be closed after lingerMost bytes, or little more.
+func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
+	for _, path := range []string{protocol.SDKPath, "/chat/user/1"} {
+		g := startSDK(t, nil, nil)
+		c := g.raw(path, "")
+		if path == protocol.SDKPath {
+			c.send(textOf("connect 1"))
+			c.wantFrame(textByte, "connected")
+		}
+		g.hub.Close(link.Close{Session: 1, Code: 3500, Reason: "invalid token"})
+		c.wantCode(3500)
+		c.SetWriteDeadline(time.Now().Add(patience))
+		flood := []byte(strings.Repeat(textOf("x"), 1<<20/7))
+		cut := false
+		for range 8 * lingerMost >> 20 {
+			if _, err := c.Write(flood); err != nil {
+				cut = !errors.Is(err, os.ErrDeadlineExceeded)
+				break
+			}
+		}
+		if !cut {
+			t.Errorf("%s: %d bytes are taken", path, 8*lingerMost)
+		}
+		g.endsWith(ReasonRelay)
+	}
 }

@@ -483,3 +483,20 @@ func TestWithoutKeysNothingIsDecided(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestAnUnknownKidIsNotRefusedForGood judges a token by a key that the Judge does not have, as in the
+// middle of a rotation. The error must be no Fault. A known kid with another secret is a Fault.
+func TestAnUnknownKidIsNotRefusedForGood(t *testing.T) {
+	now := time.Now()
+	secret := []byte("0123456789abcdef")
+	text, err := Judge{Keys: keyring.Keys{{ID: "new", Secret: secret}}}.Sign("1", now, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, refused := range map[string]bool{"old": false, "new": true} {
+		_, err := Judge{Keys: keyring.Keys{{ID: id, Secret: []byte("fedcba9876543210")}}}.Judge(text, now)
+		if _, fault := errors.AsType[Fault](err); err == nil || fault != refused {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
