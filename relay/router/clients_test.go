@@ -363,7 +363,7 @@ func TestOrderOnOneTopic(t *testing.T) {
 	order("1 done", "3 already")
 	order("3 already", "4 done")
 	order("4 done", "5 done")
-	order("5 done", "6 no-members")
+	order("5 done", "6 not-member")
 	order("1 done", "9 done")
 	if slices.Contains(got, "x 7c1: refused") || !slices.Contains(got, "x 7c1: waits") {
 		t.Errorf("got %q", got)
@@ -737,7 +737,7 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 		e.say(1, "tell 6 y Hi")
 		e.say(1, "close 3000 bye")
 		w.settle()
-		e.saw(1, "x 7c1: Hello", "1 done", "x 7c1: quiet", "3 done", "4 undecided", "5 done", "y 7c1: Hi", "6 done")
+		e.saw(1, "x 7c1: Hello", "1 done", "x 7c1: quiet", "3 done", "4 not-member", "5 done", "y 7c1: Hi", "6 done")
 		if len(e.closes[1]) != 1 {
 			t.Errorf("closed with %v", e.closes[1])
 		}
@@ -934,4 +934,46 @@ func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	e.cut()
 	e.linkTo(rl)
 	w.done(e)
+}
+
+// TestWhoIsBoundInAnOutageMissesNothingOfItsEnd binds a session to a topic while the broker is
+// away, and has another session publish there when the broker is back, before the topic is
+// subscribed. The first session must be sent that publication.
+func TestWhoIsBoundInAnOutageMissesNothingOfItsEnd(t *testing.T) {
+	w, e := serving(t, 1)
+	rl := w.relays[0]
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
+	w.settle()
+	rl.leave(false)
+	w.settle()
+	e.say(1, "bind 1 x")
+	w.settle()
+	e.saw(1, "1 done")
+	rl.broker.slow = true
+	rl.comeBack()
+	w.settle()
+	e.say(2, "say 1 x Hello")
+	w.settle()
+	rl.broker.slow = false
+	w.settle()
+	w.wait(paceFor)
+	w.settle()
+	e.saw(1, "x 8c2: Hello")
+	w.done(e)
+}
+
+// TestAStrangersPublishIsRefusedAtOnce has a session publish to a topic, and then bind to it. The
+// broker must not be asked who else is there, since the bind would be in effect before its answer.
+func TestAStrangersPublishIsRefusedAtOnce(t *testing.T) {
+	w, e := serving(t, 1)
+	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+	w.settle()
+	e.say(1, "tell 1 x lost")
+	e.say(1, "bind 2 x")
+	e.say(1, "tell 3 x kept")
+	w.settle()
+	if got := e.received[1]; len(got) == 0 || got[0] != "1 not-member" {
+		t.Errorf("the first answer is %q", got)
+	}
 }

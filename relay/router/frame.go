@@ -109,7 +109,7 @@ func (r *Router) arrive(e *edge, m link.Message) *violation {
 	if fr == nil {
 		return v
 	}
-	if c := fr.session.client(); c != nil && c.closing {
+	if c := fr.session.client(); c != nil && c.closing && !m.Again { // a granted frame is promised
 		r.m.dropped("closed", 1)
 		r.finish(fr)
 		return nil

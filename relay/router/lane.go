@@ -90,7 +90,7 @@ func (r *Router) runLane(l *lane) {
 		if !r.mayPublish(l) {
 			break
 		}
-		if fr.joins() && !l.placed(t) || !r.outage.pace.take(r, l.topic, t) {
+		if fr.joins() && !l.placed(t) || t.awaitsPlace() || !r.outage.pace.take(r, l.topic, t) {
 			r.stall(l)
 			break
 		}
@@ -125,6 +125,11 @@ func (r *Router) runLane(l *lane) {
 		r.unstall(l)
 	}
 }
+
+// awaitsPlace reports whether nothing is to be published to t until t has its place. A subscribe of
+// an SDK in an outage is final. Its session is owed what is published from then on, but has no
+// place until t is subscribed. It would begin behind what is published in between. t may be nil.
+func (t *topic) awaitsPlace() bool { return t != nil && !t.placed && t.clients > 0 }
 
 // placed reports whether l may publish a frame for which frame.joins returns true. t is l's topic.
 // A join must not be acknowledged before the edge's members of t have their position. If nobody

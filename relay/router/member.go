@@ -217,14 +217,16 @@ func (r *Router) nonMember(fr *frame) {
 	r.refuse(fr)
 }
 
-// refuse answers a non-member. A leave is answered with NotMember. A message is answered with
-// NotMember too if the group has members at this relay. If it has none and the broker is away, the
-// message is answered with Undecided. If the broker is there, it counts the group's subscribers,
-// and Router.counted then sends the answer.
+// refuse answers a non-member. A leave is answered with NotMember. So is a message of a client of
+// an SDK, and one to a group that has members at this relay. If the group has none and the broker
+// is away, the message is answered with Undecided. If the broker is there, it counts the group's
+// subscribers, and Router.counted then sends the answer.
 func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
-	case t != nil && t.populated() || fr.command.Verb == dialect.Leave:
+	case t != nil && t.populated() || fr.command.Verb == dialect.Leave || fr.session.client() != nil:
+		// Clients of SDKs are not told whether others are there. And a later subscribe of the
+		// session must not be in effect before this message is answered: a replay would permit it.
 		r.refuseAs(fr, dialect.NotMember)
 	case r.outage.away:
 		r.refuseAs(fr, dialect.Undecided)

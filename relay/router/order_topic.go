@@ -18,8 +18,7 @@ import (
 //   - An Unbind waits for the same, and until the earlier publishes of the session are finished or
 //     granted. Otherwise a replay could judge a publish that was published as a member's to be a
 //     stranger's.
-//     The other way round nobody waits: if a Bind behind a stranger's publish is answered first, a
-//     replay judges that publish as a member's.
+//     The other way round nobody has to wait: a stranger's publish is refused at once.
 //   - A Close and an End wait for all earlier frames of the session.
 //
 // All other frames are judged when they come. A frame is held while later ones may wait for it:

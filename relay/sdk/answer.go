@@ -45,9 +45,9 @@ func (Dialect) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) 
 // Content implements dialect.Dialect.
 func (Dialect) Content(_ dialect.Session, c *dialect.Command) protocol.Content { return c.Terms.Said }
 
-// Render implements dialect.Dialect. It names each publisher, since a publication without info would
-// pass for one of the site's own server. A client of the chat has no client id. Nobody is left out:
-// clients expect to receive what they publish.
+// Render implements dialect.Dialect. It names each publisher, since a publication without info
+// would pass for one of the site's own server. A client of the chat has no client id. Nobody is
+// left out: clients expect to receive what they publish.
 func (Dialect) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string) {
 	pub := Pub{Text: p.Msg, Data: p.Raw, Tags: p.Tags}
 	if p.JSON {

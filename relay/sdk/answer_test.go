@@ -73,7 +73,8 @@ func TestRendering(t *testing.T) {
 		p    protocol.Content
 		want string
 	}{
-		{protocol.Content{From: "bob", Msg: `say "hi"`}, `"data":"say \"hi\"","info":{"user":"bob","client":""}`}, // from the chat
+		// From the chat.
+		{protocol.Content{From: "bob", Msg: `say "hi"`}, `"data":"say \"hi\"","info":{"user":"bob","client":""}`},
 		{protocol.Content{From: "bob", Msg: `{"a":1}`}, `"data":"{\"a\":1}","info":{"user":"bob","client":""}`},
 		{protocol.Content{From: "bob"}, `"data":"","info":{"user":"bob","client":""}`},
 		{data(`{ "a" : 12345678901234567890 }`), `"data":{ "a" : 12345678901234567890 }`},
