@@ -90,7 +90,12 @@ type fakeRelay struct {
 
 // start adds a relay to n at addr.
 func (n *network) start(t testing.TB, addr string) *fakeRelay {
-	r := &fakeRelay{t: t, name: addr, net: memnet.Listen(), keys: testKeys(t, goodKey)}
+	return n.startWith(t, addr, link.Welcome{})
+}
+
+// startWith adds a relay to n at addr, which sends the given Welcome from its first link on.
+func (n *network) startWith(t testing.TB, addr string, welcome link.Welcome) *fakeRelay {
+	r := &fakeRelay{t: t, name: addr, net: memnet.Listen(), keys: testKeys(t, goodKey), welcome: welcome}
 	r.server = &http.Server{Handler: r}
 	var served sync.WaitGroup
 	served.Go(func() { r.server.Serve(r.net) })

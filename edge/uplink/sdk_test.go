@@ -398,8 +398,8 @@ func TestADrainDoesNotMoveToARelayWithoutTheFeature(t *testing.T) {
 		if frames(old) != 0 || l.ended() != nil {
 			t.Errorf("%d frames are sent to the relay without the feature, the link's end: %v", frames(old), l.ended())
 		}
-		third := n.start(t, "10.0.0.2:9000") // the same place, updated
-		third.welcome = link.Welcome{Features: link.FeatureSDK | link.FeatureMove, Instance: protocol.Instance{3}}
+		// The relay at the same place is updated.
+		third := n.startWith(t, "10.0.0.2:9000", link.Welcome{Features: link.FeatureSDK | link.FeatureMove, Instance: protocol.Instance{3}})
 		time.Sleep(time.Minute)
 		if got := third.links(); len(got) != 1 || frames(third) == 0 {
 			t.Errorf("the updated relay has %d links and %d frames", len(got), frames(third))
