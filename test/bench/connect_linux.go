@@ -8,11 +8,16 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
+// connects is how many sessions the scenario connect opens.
+const connects = 5000
+
+func connectCase(sessions int) string { return fmt.Sprintf("%d sessions", sessions) }
+
 // connect opens sessions as fast as the servers accept them, several at a time.
 func connect(ctx context.Context, b *bench, f *form) error {
 	return f.with(ctx, b, func(s *site, l *load.Loop) error {
-		n := b.sessions(5000)
-		r := b.of("connect", f, fmt.Sprintf("%d sessions", n))
+		n := b.sessions(connects)
+		r := b.of("connect", f, connectCase(n))
 		if err := l.Idle(ctx, b.time(time.Second)); err != nil {
 			return err
 		}

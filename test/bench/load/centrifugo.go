@@ -14,22 +14,30 @@ type Centrifugo struct {
 
 func (c Centrifugo) Session(user string) Opening { return c.Receive(user, User(user)) }
 
-func (c Centrifugo) Self(user string) (Wrap, bool) { return publish(User(user)), true }
+func (c Centrifugo) Self(user string) (Wrap, bool) { return publish(User(user).channel()), true }
 
 func (c Centrifugo) Receive(_ string, topic Topic) Opening {
+	return connectAndSubscribe(c.Path, topic.channel())
+}
+
+func (c Centrifugo) Send(_ string, topic Topic) (Opening, Wrap) {
+	return connect(c.Path), publish(topic.channel())
+}
+
+func connect(path string) Opening {
+	return Opening{Path: path, Hello: `{"id":1,"connect":{}}`, Await: `"connect":{`}
+}
+
+func connectAndSubscribe(path, channel string) Opening {
 	return Opening{
-		Path:  c.Path,
-		Hello: `{"id":1,"connect":{}}` + "\n" + `{"id":2,"subscribe":{"channel":"` + topic.channel() + `"}}`,
+		Path:  path,
+		Hello: `{"id":1,"connect":{}}` + "\n" + `{"id":2,"subscribe":{"channel":"` + channel + `"}}`,
 		Await: `"subscribe":{`,
 	}
 }
 
-func (c Centrifugo) Send(_ string, topic Topic) (Opening, Wrap) {
-	return Opening{Path: c.Path, Hello: `{"id":1,"connect":{}}`, Await: `"connect":{`}, publish(topic)
-}
-
-func publish(topic Topic) Wrap {
-	return Wrap{`{"id":3,"publish":{"channel":"` + topic.channel() + `","data":"`, `"}}`}
+func publish(channel string) Wrap {
+	return Wrap{`{"id":3,"publish":{"channel":"` + channel + `","data":"`, `"}}`}
 }
 
 func (Centrifugo) Aside(text []byte) ([]byte, error) {
