@@ -28,6 +28,7 @@ func goals() (all []goal) {
 		all = append(all, goal{"idle", idleCase(n), "resident memory", clusterName, sdkName, 1000, true})
 	}
 	add("connect", connectCase(connects), "CPU per connect", 1.3)
+	add("connect", joinedCase(connects), "CPU per connect", 1.3)
 	add("direct", pairsAtOnce, "CPU per message", 1.3)
 	all = append(all,
 		goal{"direct", pairsAtOnce, "CPU per message" + withRedis, clusterName, sdkName, 1.3, false},

@@ -12,6 +12,12 @@ type SDK struct {
 // session of the chat is.
 func (d SDK) Session(user string) Opening { return d.Receive(user, All) }
 
+// Joined returns the opening of a session that is subscribed to a group in place of everybody's
+// topic.
+func (d SDK) Joined(user, group string) (Opening, bool) {
+	return connectAndSubscribe(d.path(user), "group:"+group), true
+}
+
 func (SDK) Self(user string) (Wrap, bool) { return publish(sdkChannel(User(user))), true }
 
 func (d SDK) Receive(user string, topic Topic) Opening {
