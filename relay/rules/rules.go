@@ -42,7 +42,7 @@ const (
 	Write               // to publish
 )
 
-// Who says who asks.
+// Who describes the client that asks.
 type Who struct {
 	User string
 	Open bool // no token is asked of anybody: token in a rule means any

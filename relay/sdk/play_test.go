@@ -32,8 +32,8 @@ func parts(t *testing.T) map[string][]string {
 	return parts
 }
 
-// plainText returns a recorded text, or one of ours, as words. It leaves out what belongs to
-// resume, by which clients recover what they missed. The ids of clients become "c".
+// plainText returns a reply or a push in a form that can be compared. The fields of resume, by
+// which clients recover what they missed, are left out. The ids of clients become "c".
 func plainText(t *testing.T, text string) string {
 	t.Helper()
 	if strings.HasPrefix(text, "close ") {
@@ -86,10 +86,10 @@ func recordedReplies(line string, behind []string) (replies []string) {
 	return nil
 }
 
-// TestRecordedConversations plays what SDKs sent, with tokens that explain the answers. It leaves
-// out subscribes with tokens of their own. All commands take effect at once. The answers, and the
-// pushes of what the SDKs published, must be those of Centrifugo, except for what belongs to
-// resume.
+// TestRecordedConversations parses the lines that SDKs sent to Centrifugo. Their tokens are
+// replaced by tokens that fit the recorded replies. Subscribes with tokens of their own are left
+// out. All commands take effect at once. The replies, and the pushes of what the SDKs published,
+// must be those of Centrifugo, except for the fields of resume.
 func TestRecordedConversations(t *testing.T) {
 	d := withRules(t, "tok:* read=token write=token; news* read=any write=any; hist:* read=any write=any")
 	d.Version = "0.0.0 OSS"
@@ -131,7 +131,7 @@ func TestRecordedConversations(t *testing.T) {
 	}
 }
 
-// claimsFor returns the claims of a token for a command that has these replies.
+// claimsFor returns the claims of a token with which a command gets these replies.
 func claimsFor(replies []string) string {
 	claims := `{"sub":"alice","info":{"name":"Alice"}`
 	switch all := strings.Join(replies, ""); {

@@ -125,8 +125,8 @@ func (c *Command) slowSubs(subs json.RawMessage) (label string) {
 	return ""
 }
 
-// slowFields reads members of an object into the variables that fields points to. It reports
-// whether each of them, also when it is repeated, is of the right type.
+// slowFields reads members of an object into the variables that fields points to. It returns false
+// if a member is of the wrong type, even if a later member of the same name is not.
 func slowFields(object json.RawMessage, fields map[string]any) bool {
 	for _, m := range slowMembers(object) {
 		switch v := fields[m.name].(type) {

@@ -52,7 +52,7 @@ type claims struct {
 	begins, expires *time.Time
 	info            json.RawMessage
 	channels        []string
-	subscription    bool // it has channel, as tokens for a subscription have
+	subscription    bool // it has the claim channel: the token is for a subscription
 }
 
 // readClaims reads a token's claims. Its errors are Faults. It also checks the form of iat, which
