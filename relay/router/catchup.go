@@ -8,7 +8,7 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// catchup is the state of an edge's followers that are behind, and of what they read.
+// catchup has an edge's followers that are behind, and the state of their reading of history.
 type catchup struct {
 	behind  []*follower // followers that are behind, unordered
 	reading int         // number of pages of history requested and not answered
@@ -139,7 +139,7 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 			return false
 		}
 		g.inTail, g.bareFrom = true, tail.seek(f.position)
-		if g.fresh != 0 { // else it is not known which bare items the edge has received
+		if g.fresh != 0 { // if it is 0, nobody knows which bare items the edge has received
 			g.bareFrom = min(g.bareFrom, max(g.fresh, tail.first()))
 		}
 		g.seq = min(g.bareFrom, tail.firstAhead())
@@ -204,7 +204,7 @@ func (r *Router) readOn(e *edge) {
 // wait until then.
 func (r *Router) caughtUp(f *follower) {
 	f.isBehind = false
-	r.stopSeeking(f) // has an effect only if the members left meanwhile
+	r.stopSeeking(f) // has an effect only if f's members left during the search
 	f.edge.catchup.remove(f)
 	var echoes []*frame
 	if g := f.lag(); g != nil {
@@ -212,7 +212,7 @@ func (r *Router) caughtUp(f *follower) {
 	}
 	f.compact()
 	for _, fr := range echoes {
-		if fr.notice() { // else it is in effect already
+		if fr.notice() { // otherwise fr is in effect already
 			r.takeNotice(f, fr)
 		}
 	}
@@ -307,8 +307,8 @@ func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))
 	r.cfg.Log.Warn("messages lost to the members of a topic on an edge", "topic", f.topic.name, "node", f.edge.node, "lost", lost)
-	// The edge must be told the topic's number with the old position. With the new position it
-	// would drop the Gap.
+	// The edge must be told the topic's number with the old position. With the new position the
+	// edge would drop the Gap.
 	r.number(f)
 	f.position = at
 	f.since, f.gapped = r.tick(), true

@@ -18,7 +18,7 @@ type follower struct {
 	edge  *edge
 
 	position protocol.Position
-	rare     *rare // nil: nothing of it is there
+	rare     *rare // nil: the zero value
 	bound    int32 // members at this edge
 	// The field since is the moment of the last gap, if gapped is set. Otherwise it is the moment
 	// at which the first member came. If the first member may have come while the edge was linked
@@ -206,7 +206,7 @@ type rare struct {
 	lag     *lag                  // nil: it is not behind
 	binders binders               // frames that wait to bind their sessions here
 	// notices is the number of joins and leaves under way, and of frames that wait to bind their
-	// sessions here or elsewhere. Each is a reason to stay.
+	// sessions here or elsewhere. While there is any of these, the follower is not forgotten.
 	notices int32
 	clients int32 // members that were told as link.Client
 }

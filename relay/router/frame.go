@@ -109,7 +109,7 @@ func (r *Router) arrive(e *edge, m link.Message) *violation {
 	if fr == nil {
 		return v
 	}
-	if c := fr.session.client(); c != nil && c.closing && !m.Again { // a granted frame is promised
+	if c := fr.session.client(); c != nil && c.closing && !m.Again { // granted ones are published
 		r.m.dropped("closed", 1)
 		r.finish(fr)
 		return nil
@@ -279,8 +279,8 @@ func (r *Router) finish(fr *frame) {
 	}
 }
 
-// finishPublished finishes a frame that is published. If the client waits for that, it is answered,
-// unless it was answered when the frame was granted.
+// finishPublished finishes a frame that is published. If the frame's command has Answered set, the
+// client is answered now. If the frame was granted, the client was answered at that time.
 func (r *Router) finishPublished(fr *frame) {
 	if fr.command.Answered && fr.effect < effectGranted {
 		r.answer(fr, r.doneText(fr))
@@ -288,7 +288,7 @@ func (r *Router) finishPublished(fr *frame) {
 	r.finish(fr)
 }
 
-// grant tells an edge that a message is in effect, and is to be published.
+// grant puts a message in effect, and tells the edge so. The message is published later.
 func (r *Router) grant(fr *frame) {
 	r.free(fr)
 	fr.effect = effectGranted

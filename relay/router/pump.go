@@ -298,9 +298,9 @@ type move struct{ window time.Duration }
 
 func (in move) apply(r *Router) { r.moveAll(in.window) }
 
-// Drain makes the Router take no more numbered frames. They stay in the logs of their edges, for
-// the next relay. Drain returns nil once no linked edge has an unfinished frame here. It returns
-// ctx.Err() if ctx is done first. Deliveries go on meanwhile.
+// Drain makes the Router take no more numbered frames. Frames that are not taken stay in the logs
+// of their edges, for the next relay. Drain returns nil once no linked edge has an unfinished frame
+// here. It returns ctx.Err() if ctx is done first. Deliveries go on meanwhile.
 func (p *Pump) Drain(ctx context.Context) error {
 	p.mu.Lock()
 	if p.drained == nil {

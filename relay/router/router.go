@@ -87,7 +87,7 @@ type Router struct {
 	brk      broker.Broker
 	dialects []dialect.Dialect // by the link.Form of their texts
 	orders   []dialect.Order   // of the dialects
-	most     []int             // by form, in how many topics a session may be
+	most     []int             // by form: the number of topics that a session may be in
 	m        *metrics
 	now      time.Time
 

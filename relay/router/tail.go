@@ -12,7 +12,7 @@ import (
 // without a position: bare ones, which original servers published, and messages given ahead.
 type tail struct {
 	base  protocol.Position // equals the topic's top if the tail is empty
-	plain protocol.Position // of the last item without said; zero: none
+	plain protocol.Position // position of the last item without said; zero: none
 	items []tailItem
 	next  uint64 // the next item that is added gets the number next+1
 	ahead int32  // number of items given ahead

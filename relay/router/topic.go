@@ -209,8 +209,8 @@ const costLeast = 64
 // account takes note of what a heard publication costs. If the sender's edge is not in the
 // directory, another relay made the publication, and account counts it in the topic's rate. If the
 // edge is in the directory, account assumes that this relay made the publication and counted it at
-// that time. If the topic has costLeast members here or more, account then sends the edge a Cost
-// with their number.
+// that time. In that second case, if the topic has costLeast members here or more, account sends
+// the edge a Cost with their number.
 func (r *Router) account(t *topic, p broker.Publication, members int) {
 	e := r.directory.edges[p.Instance]
 	switch {
