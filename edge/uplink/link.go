@@ -31,8 +31,8 @@ type Link struct {
 // parameter features has the features in force. The function wake must not block. From now on any
 // goroutine may call wake at any time.
 //
-// If the link has not FeatureSDK, but the edge has sessions of SDKs, NewLink returns nil and
-// changes nothing.
+// If the edge has sessions of SDKs and the link lacks FeatureSDK, NewLink returns nil and changes
+// nothing.
 //
 // The new link begins to queue new sessions before it reads the tables. So a session that is added
 // while the tables are read is told at least once, and may be told twice. As soon as the new link

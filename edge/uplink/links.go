@@ -49,7 +49,7 @@ type Links struct {
 	ever     bool
 	degraded []string      // what is degraded, as the relay in use said last
 	changed  chan struct{} // closed when Flush should look again; nil: nobody waits
-	knowsSDK bool          // newest, or the link before it ended, has FeatureSDK
+	knowsSDK bool          // the newest link, or the last one if none is up, has FeatureSDK
 	enrolled chan struct{} // closed when Enrol may succeed; nil: nobody waits
 }
 
@@ -133,8 +133,8 @@ func (s *Links) End(session uint64) {
 	wake(up)
 }
 
-// Forget undoes Open for a session that no relay was told of and that has no message in the log.
-// Nobody needs to hear of its end.
+// Forget undoes Open for a session that no relay was told of and that has no message in the log. No
+// relay needs to hear of its end.
 func (s *Links) Forget(session uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

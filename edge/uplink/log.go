@@ -56,7 +56,7 @@ type account struct {
 type Entry struct {
 	Number  uint64
 	Session uint64
-	Payload []byte // the Log's own; valid until the next Ack or Answer
+	Payload []byte // shares memory with the Log; valid until the next Ack or Answer
 	End     bool
 	Replay  bool // sent before, on an earlier link
 	Granted bool // already in effect: publish it, do not judge or answer it
@@ -89,8 +89,8 @@ func (l *Log) Move(session, owner uint64) {
 	}
 }
 
-// Clients returns how many sessions of SDKs have an owner, and so have an end that is not finished
-// or is yet to come.
+// Clients returns the number of sessions of SDKs. Each counts from OwnClient until its end is
+// finished, or until Disown.
 func (l *Log) Clients() int { return l.clients }
 
 // Disown forgets the owner of a session that has no messages and no end in the Log.

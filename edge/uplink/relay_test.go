@@ -77,7 +77,7 @@ type fakeRelay struct {
 	mu       sync.Mutex
 	keys     link.Keys
 	versions link.Versions
-	welcome  link.Welcome // Relay "" stands for the relay's name
+	welcome  link.Welcome // if Relay is "", the relay's name is sent
 	accepted []*fakeLink
 	refusing bool
 	frozen   bool
@@ -323,7 +323,7 @@ type fakeHub struct {
 	sides      []string // calls of Begin, Leaving and Staying, each with its link's number
 	naming     bool     // recorded calls name their link; see fakeFeed.note
 	telling    func()   // called at the end of Begin
-	fault      error    // what Confirmed, Refreshed and Bound return
+	fault      error    // the result of Confirmed, Refreshed and Bound
 }
 
 func (h *fakeHub) note(format string, args ...any) {

@@ -19,8 +19,8 @@ type tables struct {
 	synced  link.Synced
 	added   []link.Session
 	clients []link.Client // sessions of SDKs that were added
-	// told counts the Session and Client frames given to the writer. Those in chunks are added when
-	// all chunks are given.
+	// told counts the Session and Client frames given to the writer. The frames in chunks are added
+	// when all chunks are given.
 	told  uint64
 	moved bool // Moved is to be sent, as another link took over
 }
