@@ -94,7 +94,7 @@ func TestC5_ShortPingIntervalsAreKept(t *testing.T) {
 				}
 				c.wantFrame(pingFrame[0], "")
 				seen = now + 50*time.Millisecond
-				s.seen.Store(int64(seen)) // as the client's pong would
+				s.seen.Store(int64(seen)) // as if the client's pong had come
 			}
 		})
 	}

@@ -301,9 +301,9 @@ func (f *Feed) advanceLocked(number uint64, p protocol.Position) *topic {
 }
 
 // lacksLocked reports whether the link is being left, and r has no text for a living member of the
-// topic. The relay of such a link does not know members that the newer link has bound. The topic
-// may not move past what such a member has yet to get, so the caller drops the frame. The newer
-// link brings it for all members. Hub.mu must be held.
+// topic. The relay of such a link does not know members that the newer link has bound. If the topic
+// moved on, such a member would miss the message. So the caller drops the frame. The newer link
+// brings the same message for all members. Hub.mu must be held.
 func (f *Feed) lacksLocked(number uint64, r *renderings) bool {
 	t := f.numbers[number]
 	if f.hub.newest == f || t == nil {

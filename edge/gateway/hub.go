@@ -48,7 +48,7 @@ type Hub struct {
 	opening  int         // sessions whose Upstream.Open has not returned
 	digest   link.Digest // digest of the tables; its field Heard stays zero
 
-	guests    map[*Session]struct{} // guests that have not ended
+	guests    map[*Session]struct{} // sessions that are guests and have not ended
 	strangers int                   // guests that are not in the tables yet
 	keeps     int                   // bytes of all keeps
 }

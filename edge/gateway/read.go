@@ -240,9 +240,9 @@ func (c *conn) forward(message []byte) error {
 	return nil
 }
 
-// dropLate drops a message, or a line, that came while the session ends. It returns errFlood if the
-// client has sent more than lingerMost bytes since the end began. It returns another error if the
-// Server has ended.
+// dropLate drops a message, or an SDK's line, that came while the session ends. It returns errFlood
+// if the client has sent more than lingerMost bytes since the end began. It returns another error
+// if the Server has ended.
 func (c *conn) dropLate(message []byte) error {
 	s, v := c.session, c.server
 	v.hub.metrics.dropped[dropClosing].Inc()

@@ -48,9 +48,9 @@ type closing struct {
 // none is for a reason for which the gateway has no close frame of its own.
 var none closing
 
-// reasonRow is a reason's label, and its close frames for the two protocols. An SDK takes an empty
-// text, or one that is JSON, for something else. So no text for SDKs may be either. An SDK connects
-// again after 3000–3499, and stays away after 3500–3999.
+// reasonRow is a reason's label, and its close frames for the two protocols. A text for SDKs is not
+// empty and is no JSON, since an SDK would not take it for a reason then. An SDK connects again
+// after a code from 3000 to 3499, and stays away after a code from 3500 to 3999.
 type reasonRow struct {
 	label     string
 	chat, sdk closing

@@ -6,14 +6,15 @@ import (
 )
 
 const (
-	// sdkPing is the time between two pings of an SDK's session. SDKs learn of it when they
-	// connect. One of them takes nothing but these pings for a sign of life. So they come whatever
-	// else is sent. The first comes after a random time, from half of sdkPing on.
+	// sdkPing is the time between two pings of an SDK's session. The reply to a connect tells an
+	// SDK this time. The SDK for Go takes nothing but these pings for a sign of life, so the pings
+	// are sent even if other frames are. The first ping comes after a random time between half of
+	// sdkPing and sdkPing.
 	sdkPing = 25 * time.Second
 	// sdkPongWait is how long an SDK may take to answer a ping.
 	sdkPongWait = 8 * time.Second
-	// sdkGrace is how long a session may go on after its until. SDKs refresh their token at that
-	// time.
+	// sdkGrace is how long a session may go on after its until. An SDK asks for a refresh only when
+	// its until has come.
 	sdkGrace = 25 * time.Second
 )
 

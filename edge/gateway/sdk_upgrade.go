@@ -19,8 +19,8 @@ const (
 
 func isSubprotocolJSON(subprotocol string) bool { return subprotocol == subprotocolJSON }
 
-// serveSDK answers an upgrade at protocol.SDKPath at once: some SDKs wait a second for it. The
-// session is a guest, and no relay hears of it before its first line.
+// serveSDK answers an upgrade at protocol.SDKPath at once, since the SDK for Go gives up after a
+// second. The session is a guest, and no relay hears of it before its first line.
 func (v *Server) serveSDK(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	if wantsProtobuf(r, query) {

@@ -202,12 +202,13 @@ type Upstream interface {
 	// Linked reports whether there is a link now, and whether there ever was one.
 	Linked() (now, ever bool)
 	// KnowsSDK reports whether the relay of the link knows sessions of SDKs. Without a link it
-	// reports that of the last link.
+	// reports that of the relay of the last link.
 	KnowsSDK() bool
-	// Enrol is called for a guest before Hub.introduce. If it returns nil, the relay of the link
-	// knows sessions of SDKs. Until End or Forget of this session there is no link to a relay that
-	// does not. Otherwise Enrol returns a channel, which is closed when there is a link to try
-	// again with.
+	// Enrol is called for a guest before Hub.introduce. If the relay of the link knows sessions of
+	// SDKs, Enrol returns nil, and the session is enrolled. Until the session's end is finished, or
+	// until Forget, the edge takes no link to a relay that does not know such sessions. Otherwise
+	// Enrol returns a channel and enrols nothing. The channel is closed when a link comes with
+	// which Enrol can succeed.
 	Enrol(link.Client) (again <-chan struct{})
 	// OpenClient does for a session of an SDK what Open does for one of the chat.
 	OpenClient(link.Client) (told bool)
