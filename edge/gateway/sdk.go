@@ -146,7 +146,7 @@ func copyOf(keep []byte) []byte { return append([]byte(nil), keep...) }
 // renderings are the texts of one publication, by form.
 type renderings struct {
 	texts [link.MaxForms][]byte
-	has   [link.MaxForms]bool // a text is there; it may be empty
+	has   [link.MaxForms]bool // has[f]: there is a text of form f, perhaps an empty one
 }
 
 // chatOnly returns the renderings of a publication that has only the chat's text.

@@ -70,7 +70,8 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 	return nil
 }
 
-// beginLocked does what follows when the connect of s is confirmed. h.mu must be held.
+// beginLocked begins the confirmed session of s: it counts s for its user, answers the client, and
+// starts the pings. h.mu must be held.
 func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
 	h.leaveGuestsLocked(s)
 	defer s.sdk.releaseLocked()
@@ -148,9 +149,9 @@ func (f *Feed) Unbound(n link.Unbound) {
 	f.Left(link.Left{Session: n.Session, Topic: n.Topic, Text: n.Text}, true)
 }
 
-// Close closes a session, behind what is queued for its client. If n.Code is 0, the client gets no
-// close frame, and has leaveWait to close its connection. Nothing that the client still sends is
-// accepted. Close does nothing if the session has ended.
+// Close closes a session. Frames that are queued for its client are written first. If n.Code is 0,
+// the client gets no close frame, and has leaveWait to close its connection. Nothing that the
+// client still sends is accepted. Close does nothing if the session has ended.
 func (f *Feed) Close(n link.Close) {
 	h := f.hub
 	h.mu.Lock()
@@ -165,8 +166,8 @@ func (f *Feed) Close(n link.Close) {
 	}
 }
 
-// Forms does what Publication does, with a text for each form. A member gets the text of its form,
-// or nothing if there is no such text.
+// Forms handles a publication as Publication does, but with a text for each form. A member gets the
+// text of its form, or nothing if there is no such text.
 func (f *Feed) Forms(p link.Forms) {
 	r := renderingsOf(p.Texts)
 	f.publish(link.Publication{
@@ -174,7 +175,7 @@ func (f *Feed) Forms(p link.Forms) {
 	}, r)
 }
 
-// AheadForms does what Ahead does, with a text for each form.
+// AheadForms handles a message as Ahead does, but with a text for each form.
 func (f *Feed) AheadForms(a link.AheadForms) {
 	r := renderingsOf(a.Texts)
 	f.giveAhead(link.Ahead{Topic: a.Topic, ID: a.ID, Except: a.Except, Payload: r.texts[link.FormChat]}, r)

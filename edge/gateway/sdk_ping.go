@@ -60,10 +60,10 @@ func (c *conn) excuse() {
 	}
 }
 
-// checkSDK does for a session of an SDK what Server.check does for pings of the chat. It ends a
-// guest that has not sent its first line in time, or whose connect was not confirmed in time. A
-// client that has not answered a ping in time is ended too. It returns false if it ends the
-// session.
+// checkSDK is the part of Server.check that sessions of SDKs have of their own. It sends pings that
+// are due. It ends a guest that has not sent its first line in time, or whose connect was not
+// confirmed in time. A client that has not answered a ping in time is ended too. It returns false
+// if it ends the session.
 func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	s, k := c.session, c.session.sdk
 	ping := time.Duration(k.ping.Load())
@@ -80,7 +80,7 @@ func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	if now < ping {
 		return true
 	}
-	for ping <= now { // several are due after a time in which this process did not run
+	for ping <= now { // after a time in which this process did not run, several pings are due
 		ping += sdkPing
 	}
 	k.ping.Store(int64(ping))

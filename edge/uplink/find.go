@@ -275,8 +275,8 @@ func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	}
 }
 
-// note counts what failed in a round. If the edge has no link and the round gave none, note passes
-// the reasons to Uplink.fail.
+// note counts the failed dials and look-ups of a round. If the edge has no link and the round gave
+// none, note passes the reasons to Uplink.fail.
 func (s *search) note(r *round) {
 	u := s.u
 	u.metrics.failures.WithLabelValues("lookup").Add(float64(len(r.lookups)))

@@ -70,9 +70,9 @@ func (l *Link) Leaving() { l.feed.Leaving() }
 // Staying tells the Feed that the edge needs no other link any more.
 func (l *Link) Staying() { l.feed.Staying() }
 
-// Leave tells the relay that another link has taken over. The relay then sends what has been
-// published so far, and ends this link. If the tables with which this link began are not all sent
-// yet, Leave returns false, and the link sends nothing more.
+// Leave tells the relay that another link has taken over. The relay then sends the publications
+// that were made so far, and ends this link. If the tables with which this link began are not all
+// sent yet, Leave returns false, and the link sends nothing more.
 func (l *Link) Leave() bool {
 	l.links.mu.Lock()
 	defer l.links.mu.Unlock()

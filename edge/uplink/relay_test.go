@@ -65,7 +65,7 @@ func (n *network) dialCount() int {
 	return len(n.dials)
 }
 
-// fakeRelay accepts links and keeps what came on each.
+// fakeRelay accepts links and keeps the frames that came on each.
 type fakeRelay struct {
 	t      testing.TB
 	name   string
@@ -82,10 +82,10 @@ type fakeRelay struct {
 	refusing bool
 	frozen   bool
 	far      time.Duration // how long each dial is delayed
-	away     bool          // dials to it get no answer
+	away     bool          // dials to this relay get no answer
 	slow     time.Duration // time from Hello to Welcome
 	hellos   []link.Hello
-	asked    []*fakeLink // links of edges that only ask who the relay is
+	asked    []*fakeLink // links of surveys, by which edges only ask which relay this is
 }
 
 // start adds a relay to n at addr.

@@ -65,7 +65,7 @@ func (s *Links) Enrol(c link.Client) (again <-chan struct{}) {
 	return nil
 }
 
-// OpenClient does what Open does, for a session that Enrol has taken.
+// OpenClient is Open for a session that Enrol has enrolled.
 func (s *Links) OpenClient(c link.Client) (told bool) {
 	s.mu.Lock()
 	if told = s.newest != nil; told {
@@ -80,7 +80,7 @@ func (s *Links) OpenClient(c link.Client) (told bool) {
 // onlyWithSDK reports whether a relay may send frames of type t only with FeatureSDK.
 func onlyWithSDK(t link.Type) bool { return t >= link.TypeConfirmed && t <= link.TypeAheadForms }
 
-// handleSDK does what handleInTurn does, for frames of FeatureSDK. The caller holds Links.turn.
+// handleSDK is the part of handleInTurn for frames of FeatureSDK. The caller holds Links.turn.
 func (l *Link) handleSDK(t link.Type, body []byte) error {
 	switch t {
 	case link.TypeConfirmed:

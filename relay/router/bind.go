@@ -36,7 +36,7 @@ func (r *Router) bindTo(fr *frame) {
 	}
 }
 
-// bindings returns what a Bind or a Confirm binds.
+// bindings returns the topics of a Bind or a Confirm, with their keeps.
 func (fr *frame) bindings() []dialect.Binding {
 	if fr.command.Verb == dialect.Confirm {
 		return fr.command.Terms.Topics

@@ -14,7 +14,7 @@ type catchup struct {
 	reading int         // number of pages of history requested and not answered
 	unread  []*follower // followers that are behind and wait for their turn to read
 	unlive  int         // number of followers for which link.Live waits
-	liveDue bool        // Live is still to be sent on this link
+	liveDue bool        // a Live is due on this link, and not sent yet
 }
 
 // lag is the state of a follower that is behind.
@@ -86,9 +86,10 @@ func (r *Router) advanceAll(e *edge) {
 	r.readOn(e)
 }
 
-// advance sends f what f misses, if f is behind. It stops when f is live, when the edge's buffer is
-// full, or when f has to wait. f may wait for a page of history, for the subscription of its topic,
-// or for the broker. On a new link f also waits until the edge was told the topic's number.
+// If f is behind, advance sends f the publications that f misses. It stops when f is live, when the
+// edge's buffer is full, or when f has to wait. f may wait for a page of history, for the
+// subscription of its topic, or for the broker. On a new link f also waits until the edge was told
+// the topic's number.
 func (r *Router) advance(f *follower) {
 	for r.advanceOn(f) {
 	}
@@ -127,8 +128,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 		// Under each of the four conditions below the follower waits for the broker. The first: a
 		// message given ahead has left the tail, and the follower may have missed it.
 		case r.outage.away && tail.torn,
-			// The edge has a position, but this relay has never known the topic's top. So it is not
-			// known what the follower misses.
+			// The edge has a position, but this relay has never known the topic's top. So nobody
+			// knows which publications the follower misses.
 			!f.topic.subscribed && !f.topic.placed && !f.position.IsUnplaced(),
 			// The members may have come while the edge was linked to another relay, and after some
 			// of the tail's messages were published.
@@ -272,7 +273,7 @@ func (r *Router) history(ev broker.History) {
 		r.m.fromHistory.Inc()
 		r.sendPublication(f, p.Position, bytes)
 		// If p lies beyond the top and is the echo of a notice, the notice takes effect later:
-		// other followers must first be sent what comes before p.
+		// other followers must first be sent the publications before p.
 		if !f.topic.top.Before(p.Position) {
 			r.completeEcho(f.topic, p)
 		}
@@ -293,7 +294,8 @@ func (r *Router) history(ev broker.History) {
 		r.gap(f, ev.Through, lost+1)
 	}
 	if target := g.target; !ev.More && f.position.Before(target) {
-		// History ends before a position that is known to be published. What lies between is lost.
+		// History ends before a position that is known to be published. The publications in between
+		// are lost.
 		lost, _ := missing(f.position, target)
 		r.gap(f, target, lost+1)
 	}

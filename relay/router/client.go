@@ -7,20 +7,19 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// client is what the router knows of a session that its edge told as a link.Client, besides what it
-// knows of every session.
+// client is the further state of a session that its edge told as a link.Client.
 type client struct {
 	open      bool   // the edge vouches for the user
 	confirmed bool   // its connect is confirmed
 	until     int64  // end of its permission, in Unix seconds; 0: none
 	keep      []byte // the session's keep
-	keeps     []kept // the keeps of its memberships that are not empty, unordered
+	keeps     []kept // keeps of its memberships, without the empty ones, unordered
 	bytes     int    // bytes of all its keeps, those of its waiting frames included
 
 	// For the order of its frames, see order_topic.go:
 	ways       map[protocol.Topic]*way
 	last       []*frame // its Close and its End, if they wait
-	confirming *frame   // its Confirm, if that waits to be bound; else nil
+	confirming *frame   // its Confirm, while it waits to be bound; otherwise nil
 	held       int      // number of its frames with frame.held set
 	coming     int      // number of topics that its waiting frames are to bind
 	closing    bool     // a Close came; later messages are not read

@@ -39,7 +39,7 @@ type said struct {
 	ahead    bool   // given ahead
 	content  protocol.Content
 	frames   [needs][]byte // encoded frames; nil: not made yet
-	kept     bool          // it was added to a tail: later frames count in tails.bytes
+	kept     bool          // said was added to a tail: later frames count in tails.bytes
 }
 
 // size returns how many bytes s takes in a tail.

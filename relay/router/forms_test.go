@@ -425,8 +425,8 @@ func TestAPublicationIsRenderedOnce(t *testing.T) {
 	}
 }
 
-// TestFanOutWithoutClientsCostsNoMore compares what a relay allocates for a publication, and what
-// it sends, with and without a second dialect.
+// TestFanOutWithoutClientsCostsNoMore counts a relay's allocations and sent bytes for a
+// publication, with and without a second dialect. Both must be equal.
 func TestFanOutWithoutClientsCostsNoMore(t *testing.T) {
 	cost := func(dialects ...dialect.Dialect) (allocs float64, bytes int) {
 		s := newStage(3, dialects...)

@@ -47,7 +47,7 @@ func (r *Router) arrived(f *follower) {
 }
 
 // tellLive sends Live if it is still due on the link and waits for no follower. While the broker is
-// away, nobody can know what was missed. So Live waits until the broker is back.
+// away, nobody can know which publications were missed. So Live waits until the broker is back.
 func (r *Router) tellLive(e *edge) {
 	if !e.catchup.liveDue || e.catchup.unlive > 0 || r.outage.away {
 		return

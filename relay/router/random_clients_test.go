@@ -230,8 +230,8 @@ func (c *clientRun) upset(e *testEdge, cfg Config) {
 	}
 }
 
-// check compares what the sessions that stay have received with what was sent, and what clients
-// were answered with what they asked for.
+// check compares the texts that the staying sessions received with the texts that were sent. It
+// also compares the clients' answers with their commands.
 func (c *clientRun) check() {
 	for _, e := range c.edges {
 		e.quiet()

@@ -86,7 +86,7 @@ func (r *Router) own(s *session) []protocol.Topic {
 // speaks returns the dialect of a session.
 func (r *Router) speaks(s *session) dialect.Dialect { return r.dialects[s.form] }
 
-// who returns s as dialects know it.
+// who returns s as it is passed to dialects.
 func (s *session) who() dialect.Session {
 	x := s.peek()
 	w := dialect.Session{ID: s.id, Instance: s.edge.instance, Endpoint: s.endpoint, User: s.user, Group: x.group}
@@ -96,7 +96,7 @@ func (s *session) who() dialect.Session {
 	return w
 }
 
-// hash returns what the row of s adds to the digest.
+// hash returns the hash of the row of s, which is a part of the digest.
 func (s *session) hash() uint64 {
 	x := s.peek()
 	if x.client != nil {

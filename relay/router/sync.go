@@ -42,7 +42,7 @@ func (r *Router) tell(e *edge, f any) *violation {
 	return nil
 }
 
-// rowSize returns what a Session, a Client or a Keep counts in the tables, in bytes.
+// rowSize returns the bytes that a Session, a Client or a Keep counts in the tables.
 func rowSize(f any) int {
 	switch row := f.(type) {
 	case link.Session:
@@ -151,8 +151,8 @@ func (r *Router) toldHeld(e *edge, h link.Held) *violation {
 	return nil
 }
 
-// synced checks the tables that an edge told, and begins to take them in place of what is known of
-// the edge. Topics that stay followed are not unsubscribed in between.
+// synced checks the tables that an edge told, and begins to replace the edge's tables here by them.
+// Topics that stay followed are not unsubscribed in between.
 func (r *Router) synced(e *edge, f link.Synced) *violation {
 	told := e.tables.told
 	if told == nil {

@@ -31,7 +31,7 @@ type tailItem struct {
 	at protocol.Position // the position of its publication, or a later one; zero: unknown
 }
 
-// size returns what an item counts in tails.bytes.
+// size returns the bytes that an item counts in tails.bytes.
 func (i *tailItem) size() int {
 	if i.said != nil {
 		return i.said.size()

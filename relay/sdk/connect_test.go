@@ -41,13 +41,13 @@ func TestConnecting(t *testing.T) {
 		{guest, connecting(`{"sub":"a\u0007"}`, ""), invalid},
 		{guest, connecting(`{"sub":"`+strings.Repeat("x", protocol.MaxID+1)+`"}`, ""), invalid},
 
-		// Channels of the token. Those that nobody may read are left out.
+		// Channels of the token. Channels that nobody may read are left out.
 		{guest, connecting(`{"sub":"alice","channels":["vip","group:g","vip","vip:*"]}`, ""), "confirm alice until 0 in user:alice vip group:g vip:*"},
 		{guest, connecting(`{"sub":"alice","channels":["shut","user:bob","user:alice","edgerelay:x"]}`, ""), "confirm alice until 0 in user:alice"},
 		{guest, connecting(`{"sub":"alice","channels":["group:g","news"]}`, ""), ends(ErrorUnknownChannel)},
 		{guest, connecting(`{"sub":"alice","channels":[""]}`, ""), ends(ErrorBadRequest)},
 
-		// Channels of the request. Those that this user may not read are left out.
+		// Channels of the request. Channels that this user may not read are left out.
 		{guest, connecting(`{"sub":"alice"}`, `"group:g":{},"vip":{},"user:alice":{},"shut":{},"user:bob":{}`), "confirm alice until 0 in user:alice group:g"},
 		{guest, connecting(`{"sub":"alice","channels":["vip"]}`, `"vip":{},"vip:*":{}`), "confirm alice until 0 in user:alice vip"},
 		{guest, connecting(`{"sub":"alice"}`, `"group:g":{},"news":{}`), bad},
@@ -190,7 +190,7 @@ func TestRefreshing(t *testing.T) {
 	}
 }
 
-// TestARefreshIsNeverAnsweredByATemporaryError checks what becomes of a refresh that has no effect.
+// TestARefreshIsNeverAnsweredByATemporaryError checks the answers to refreshes that have no effect.
 // On a temporary error the SDK for Go can block for ever.
 func TestARefreshIsNeverAnsweredByATemporaryError(t *testing.T) {
 	p := speaks.Parse(confirmed, now, []byte(`{"id":5,"refresh":{"token":"`+signed(`{"sub":"alice"}`)+`"}}`), false)

@@ -99,7 +99,7 @@ func words(d Dialect, s dialect.Session, p *dialect.Command) string {
 	return fmt.Sprintf("verb %d", p.Verb)
 }
 
-// row is a line of a client in a session, and what it asks for.
+// row is a line of a client in a session, and the expected result of asked.
 type row struct {
 	s    dialect.Session
 	line string
@@ -252,7 +252,7 @@ func TestTheRestIsConstant(t *testing.T) {
 	}
 }
 
-// FuzzParse checks that the command for the router is a possible one, whatever a client sends.
+// FuzzParse checks that Parse returns a command that the router accepts, for arbitrary lines.
 func FuzzParse(f *testing.F) {
 	for _, line := range recorded(f, "->") {
 		line = strings.ReplaceAll(line, "<jwt>", signed(`{"sub":"alice","exp":1900000100,"channels":["vip"]}`))

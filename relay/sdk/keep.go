@@ -100,8 +100,8 @@ var (
 	errVersion = errors.New("a keep of another version")
 )
 
-// readKeep reads what encode returns. The result shares memory with b. The error is errKeep or
-// errVersion.
+// readKeep reads a keep as encode writes it. The result shares memory with b. The error is errKeep
+// or errVersion.
 func readKeep(b []byte) (keep, error) {
 	if len(b) == 0 {
 		return keep{}, nil

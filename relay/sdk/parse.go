@@ -33,7 +33,8 @@ func (d Dialect) Parse(s dialect.Session, now time.Time, frame []byte, again boo
 	return p
 }
 
-// ask returns what a command asks for, without Tag. Kind is kindForbidden or zero.
+// ask returns the router's command for a client's command, without Tag. Kind is kindForbidden or
+// zero.
 func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) dialect.Command {
 	if c.Method == Connect {
 		return d.connect(s, now, c)

@@ -66,9 +66,9 @@ func plainText(t *testing.T, text string) string {
 
 var ttlIn = regexp.MustCompile(`"ttl":(\d+)`)
 
-// recordedReplies returns what the server sent for a line. This is the close for a send, the push
-// and the reply for a publish, and the reply for any other line. The parameter behind has the
-// recorded lines that follow the line.
+// recordedReplies returns the recorded texts by which the server answered a line. These are the
+// close for a send, the push and the reply for a publish, and the reply for any other line. The
+// parameter behind has the recorded lines that follow the line.
 func recordedReplies(line string, behind []string) (replies []string) {
 	c, _ := Read([]byte(line))
 	for _, text := range behind {
@@ -144,7 +144,8 @@ func claimsFor(replies []string) string {
 	return claims + "}"
 }
 
-// play returns what a client gets for a line. It confirms the session if the line is a connect.
+// play returns the texts that a client gets for a line. It confirms the session if the line is a
+// connect.
 func (d Dialect) play(s *dialect.Session, line string) (texts []string) {
 	p := d.Parse(*s, now, []byte(line), false)
 	switch {

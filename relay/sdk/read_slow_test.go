@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// slowRead does what Read does, by means of encoding/json alone. Instead of an error it returns the
-// Label of the LineError.
+// slowRead reads a line as Read does, by means of encoding/json alone. Instead of an error it
+// returns the Label of the LineError.
 func slowRead(line []byte) (c Command, label string) {
 	first := json.NewDecoder(bytes.NewReader(line))
 	var object json.RawMessage

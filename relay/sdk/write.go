@@ -23,8 +23,8 @@ type Info struct {
 	ChanInfo string // JSON that the subscription's token says of the user
 }
 
-// Pub is a publication as clients see it. It always has data: the JSON in Data, or else Text as a
-// JSON string.
+// Pub is a publication as clients see it. It always has data: the JSON in Data, or Text as a JSON
+// string if Data is empty.
 type Pub struct {
 	Data   string // JSON
 	Text   string // ignored if Data is not empty

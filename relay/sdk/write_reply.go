@@ -9,7 +9,7 @@ import (
 // A reply always has the object that is named after the method, even if that object is empty. SDKs
 // fail on a reply without it.
 
-// ConnectResult is what a client learns by its connect.
+// ConnectResult has the fields of the reply to a connect.
 type ConnectResult struct {
 	Client  string // id of the connection, not empty
 	Version string // the server's version, free text, not empty
@@ -32,13 +32,13 @@ type Subscription struct {
 	// Recoverable makes the SDK ask for what it missed whenever it subscribes again. Positioned and
 	// Epoch must be set with it: without an epoch the SDK would recover by the offset alone.
 	Recoverable bool
-	Positioned  bool   // the server sees to it that nothing is lost
+	Positioned  bool   // the server notices lost publications, and ends the subscription then
 	Epoch       string // of the channel's history
 	Offset      uint64 // the client gets the publications after this one
 	Data        string // JSON for the application
 }
 
-// SubscribeResult is what a client learns by a subscription.
+// SubscribeResult has the fields of the reply to a subscribe.
 type SubscribeResult struct {
 	Subscription
 	TTL uint32 // seconds until the token must be refreshed; 0: never

@@ -87,7 +87,7 @@ type Unbound struct {
 }
 
 // Answered answers the Message that has Number, as Answer does. Number is then granted, and not
-// finished: what the Message says is yet to be published.
+// finished: the Message will be published later.
 type Answered Answer
 
 // Close tells the edge to close a session's WebSocket. The session's End follows, as after any
@@ -128,7 +128,8 @@ type Forms struct {
 	Texts    []Rendering // in ascending order of forms; at least one
 }
 
-// AheadForms is an Ahead in the forms that its receivers need. See Forms for who gets which text.
+// AheadForms is an Ahead in the forms that its receivers need. Members get its texts as those of
+// Forms.
 type AheadForms struct {
 	Topic  uint64
 	ID     uint64

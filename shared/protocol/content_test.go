@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestDataComesBack checks what a chat client is shown of an SDK client's data, and that the data
-// comes back byte for byte.
+// TestDataComesBack checks the text that a chat client is shown for an SDK client's data. It also
+// checks that AppendData returns the data byte for byte.
 func TestDataComesBack(t *testing.T) {
 	deep := strings.Repeat("[", MaxDataDepth) + strings.Repeat("]", MaxDataDepth)
 	long := `["` + strings.Repeat("1", MaxMsg-4) + `"]`

@@ -47,7 +47,7 @@ const (
 	algorithm = "HS256"
 )
 
-// Claims are what a good token says about its client.
+// Claims are the claims of a good token.
 type Claims struct {
 	// Subject is the user (sub): Unicode text that is not empty. It need not be a valid id.
 	Subject string
@@ -152,8 +152,8 @@ func (j Judge) verify(text string) (claims []byte, err error) {
 	return nil, Fault{Text: "its signature is wrong"}
 }
 
-// check compares claims with what j demands at the time now. It looks at exp last, as Fault.Expired
-// requires.
+// check compares claims with the demands of j at the time now. It looks at exp last, as
+// Fault.Expired requires.
 func (j Judge) check(c claims, now time.Time) error {
 	switch {
 	case c.subscription:
