@@ -219,10 +219,10 @@ func letTabsTalk(t *testing.T, tabsURL string) {
 }
 
 // startProduct runs the binary edgerelay until the test ends, and returns the address that it
-// prints.
-func startProduct(t *testing.T) (addr string) {
+// prints. The variables in environ override its default, which is a free port.
+func startProduct(t *testing.T, environ ...string) (addr string) {
 	t.Helper()
-	product := command(filepath.Join(build(t), "edgerelay"), []string{"EDGE_ADDR=127.0.0.1:0"})
+	product := command(filepath.Join(build(t), "edgerelay"), append([]string{"EDGE_ADDR=127.0.0.1:0"}, environ...))
 	hints, err := product.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
