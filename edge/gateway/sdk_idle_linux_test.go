@@ -8,7 +8,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestAPingWakesNobody: a session rests in the poller while it is pinged. Only its pong wakes it.
+// TestAPingWakesNobody checks that a ping does not wake an idle session. Only the client's pong
+// wakes it.
 func TestAPingWakesNobody(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	c := g.sdk("1")
@@ -24,7 +25,8 @@ func TestAPingWakesNobody(t *testing.T) {
 	eventually(t, "the session rests again", func() bool { return isIdle(s) })
 }
 
-// TestNobodyWaitsBehindAConnectOrAPong: after a connect and after a pong a session rests at once.
+// TestNobodyWaitsBehindAConnectOrAPong checks that after a connect and after a pong a session becomes
+// idle at once.
 // The test puts off the moment at which the silence of the session has lasted for idleAfter.
 func TestNobodyWaitsBehindAConnectOrAPong(t *testing.T) {
 	g := startSDK(t, nil, nil)
@@ -44,7 +46,7 @@ func TestNobodyWaitsBehindAConnectOrAPong(t *testing.T) {
 	eventually(t, "the line wakes the session", func() bool { return !isIdle(s) })
 }
 
-// TestAGuestRests: a guest that says nothing has no goroutine after idleAfter.
+// TestAGuestRests checks that a silent guest becomes idle, so that it has no goroutine.
 func TestAGuestRests(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	c := g.rawRequest(protocol.SDKPath, "")
