@@ -55,7 +55,7 @@ func (u *sdkUser) await(begin string) (line string) {
 	return line
 }
 
-// namesLike are names that somebody may take for a name, and others that cannot be.
+// namesLike returns the name, names that are written almost alike, and names that cannot be.
 func namesLike(name string) []string {
 	return []string{
 		name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], name + " ", " " + name, name + "*", name + "/", name + ":",
@@ -66,10 +66,11 @@ func namesLike(name string) []string {
 	}
 }
 
-// TestP14_NoNameIsAWayAroundTheRules has a user try names and frames that are like those of channels
-// which the user may not read or write, as a client of the chat and of an SDK. The rules permit
-// these channels to others by their tokens. What the others say there must not come to the user, and
-// nothing of what the user says may come to them. The next relay judges the same clients again.
+// TestP14_NoNameIsAWayAroundTheRules has a user called eve, who may neither read nor write some
+// channels. Eve tries names that are like those of these channels, and frames that name two
+// channels, as a client of the chat and of an SDK. Two other users may use the channels by their
+// tokens. No message of theirs may come to eve, and no message of eve may come to them. Another
+// relay then judges the same clients again.
 func TestP14_NoNameIsAWayAroundTheRules(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, o cluster.Options) {
@@ -140,7 +141,7 @@ func TestP14_NoNameIsAWayAroundTheRules(t *testing.T) {
 			cluster.Eventually(t, "ann gets the secret in the chat", func() bool {
 				return len(said(fmt.Sprint("secret ", round), annInChat)) == 1
 			})
-			// What came with the secret, or before it, is in front of these answers.
+			// A secret that came to eve would be in front of these answers.
 			eve.ask(`"history":{"channel":"group:open"}`)
 			for _, p := range append(paths[:3:3], eveInChat) {
 				n := len(p.Messages())
