@@ -34,7 +34,7 @@ type lane struct {
 }
 
 // enlane appends a frame to the lane of its edge and topic. The frame's number must be above all
-// numbers there.
+// numbers in the lane.
 func (r *Router) enlane(fr *frame) {
 	e := fr.session.edge
 	l := e.inbox.lanes[fr.topic()]

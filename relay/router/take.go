@@ -213,7 +213,7 @@ func (j *taking) enter(phase takePhase) { j.phase, j.next = phase, 0 }
 
 // reset clears the state of a follower. The follower stays, and so its topic stays subscribed, at
 // least until takeDrop. If members may have come while the edge was linked to another relay, the
-// moment at which the first of them came is forgotten. The moment of a gap is kept.
+// moment at which the first member came is forgotten. The moment of a gap is kept.
 func (j *taking) reset(f *follower) {
 	f.edge.catchup.remove(f)
 	f.topic.clients -= f.clients()
