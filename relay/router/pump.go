@@ -25,7 +25,7 @@ const (
 )
 
 // stepInputs is how many frames, broker events and publications of history one step takes at most.
-// But a page of history is not divided, and may exceed that number. The remaining ones wait for the
+// But a page of history is not divided, and may exceed that number. Further inputs wait for the
 // next step, so that no step takes long.
 const stepInputs = 512
 

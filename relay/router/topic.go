@@ -150,7 +150,7 @@ func (r *Router) tryOpeners(f *follower) {
 }
 
 // receive takes a publication from the broker, adds it to the tail, and delivers it to the live
-// followers. It drops a publication whose topic is not in the directory. receive also drops a
+// followers. receive drops a publication whose topic is not in the directory. receive also drops a
 // publication whose position is not after the topic's top.
 func (r *Router) receive(p broker.Publication) {
 	t := r.directory.topics[p.Topic]
