@@ -776,9 +776,9 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	}
 }
 
-// TestACloseWaitsAndEndsWhatFollows has a dialect close a session whose subscribe waits. The Close
-// is sent after the subscribe is answered, also by the next relay. Later commands of the session
-// are not answered.
+// TestACloseWaitsAndEndsWhatFollows has a dialect close a session whose subscribe waits. Then the
+// relay dies. The next relay must answer the subscribe, and then send the Close. Later commands of
+// the session must not be answered.
 func TestACloseWaitsAndEndsWhatFollows(t *testing.T) {
 	w, e := serving(t, 2)
 	rl := w.relays[0]

@@ -279,8 +279,9 @@ func (r *Router) finish(fr *frame) {
 	}
 }
 
-// finishPublished finishes a frame that is published. If the frame's command has Answered set, the
-// client is answered now. If the frame was granted, the client was answered at that time.
+// finishPublished finishes a frame that is published. If its command has Answered set and it was
+// not granted, the client is answered now. The client of a granted frame was answered when the
+// frame was granted.
 func (r *Router) finishPublished(fr *frame) {
 	if fr.command.Answered && fr.effect < effectGranted {
 		r.answer(fr, r.doneText(fr))
