@@ -145,8 +145,8 @@ func (h *Hub) End(s *Session, up Upstream) {
 	up.End(s.info.ID)
 }
 
-// die makes s dead. It forgets s if no relay was told of s and unacknowledged is false. So die also
-// forgets a guest that is not in the tables. It reads s.told and removes s from the tables under
+// die makes s dead. It forgets s in two cases: s is a guest that is not in the tables, or no relay
+// was told of s and unacknowledged is false. die reads s.told and removes s from the tables under
 // one lock. So no link can begin in between and tell a relay of s.
 func (h *Hub) die(s *Session, unacknowledged bool) (forgotten bool) {
 	h.mu.Lock()

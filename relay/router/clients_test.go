@@ -342,7 +342,7 @@ func TestOrderOnOneTopic(t *testing.T) {
 	w.settle()
 	rl.broker.slow = true
 	e.say(1, "bind 1 x")
-	e.say(1, "tell 2 x as-a-member") // permitted, so it does not wait for the topic
+	e.say(1, "tell 2 x as-a-member") // a member's publish does not wait for the topic
 	e.say(1, "bind 3 x")
 	e.say(1, "tell 4 x waits")
 	e.say(1, "unbind 5 x")

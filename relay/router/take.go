@@ -275,7 +275,8 @@ func (j *taking) keep(r *Router, k link.Keep) *violation {
 }
 
 // open opens a session that is not bound to all of its own topics. It also opens a session without
-// own topics. No Held can show that such a session was opened before, and its edge may still wait.
+// own topics. No Held can show that such a session was opened before, so its edge may still wait
+// for the Opened.
 func (j *taking) open(r *Router, s *session) {
 	own := r.own(s)
 	missing := func(t protocol.Topic) bool { return !s.in(t) && !r.bound(s, t) }
