@@ -152,9 +152,9 @@ func TestTwoTabsChat(t *testing.T) { letTabsTalk(t, "/") }
 // and in a direct message. What the SDK tab may not publish must be shown as an error.
 func TestTheChatAndTheSDKTabTalk(t *testing.T) { letTabsTalk(t, "/?sdk") }
 
-// letTabsTalk runs the whole cluster in one process, and the page in two tabs of one browser. Tabs
-// must report that all is said. The browser takes a picture once everything is loaded. The last
-// thing to load is an image, which the server sends when all is said, or after a minute.
+// letTabsTalk runs the whole cluster in one process, and the page in two tabs of one browser. The
+// tabs must report that all is said. The browser takes a picture once everything is loaded. The
+// last thing to load is an image, which the server sends when all is said, or after a minute.
 func letTabsTalk(t *testing.T, tabsURL string) {
 	t.Helper()
 	path := findBrowser(t)
