@@ -25,7 +25,11 @@ type audit struct {
 type books struct {
 	sent, accepted, delivered int64
 	died                      int64 // messages lost with a killed edge
-	refused                   int64 // messages answered as not delivered
+	refused                   int64 // messages answered as not delivered, or with an error
+	answered                  int64 // publishes answered with success
+	unanswered                int64 // publishes without an answer on connections that stand
+	late                      int64 // delays for which an SDK would have given up
+	crossed                   int64 // deliveries between the chat and SDKs
 	told                      int64 // missing messages whose loss was announced
 	closes                    int64
 	lost, doubled, disordered int64
@@ -43,7 +47,10 @@ type books struct {
 //     the socket did not take.
 //   - The sender's edge was killed, and the message may have been in flight at that time.
 //   - Nobody got the message, and the sender's connection got an answer that said "not delivered".
-//     Each of these answers excepts one message.
+//     Each of these answers excepts one message. An SDK is told of which message it is.
+//
+// A message whose publish was answered with success counts as accepted in any case, also if the
+// sender's edge was killed right after the answer.
 func (l *ledger) audit() (a audit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,18 +64,30 @@ func (l *ledger) audit() (a audit) {
 	accepted := map[stream]int64{}
 	l.streams(func(s stream, from *life) {
 		b, sent, spare := &a.clients[s.sender], from.sent[s.kind], from.spare[s.kind]
-		n := len(sent)
-		for ; n > 0 && !from.Open() && !l.heard(s, int64(n)); n-- {
-			if !from.killed.IsZero() && sent[n-1].After(from.killed.Add(-inFlight)) {
+		n := int64(len(sent))
+		for ; n > 0 && !from.Open() && !l.heard(s, n); n-- {
+			known := from.outcome(s.kind, n)
+			if known == denied {
+				continue
+			}
+			if known == unknown && !from.killed.IsZero() && sent[n-1].After(from.killed.Add(-inFlight)) {
 				b.died++
-			} else if spare == 0 {
+			} else if known == published || spare == 0 {
 				break
 			}
 			spare = max(0, spare-1)
 		}
-		accepted[s] = int64(n)
+		accepted[s] = n
 		b.sent += int64(len(sent))
-		b.accepted += int64(n)
+		b.accepted += n
+		for number := range from.deniedOf(s.kind) {
+			if number <= n {
+				b.accepted--
+			}
+			if l.heard(s, number) {
+				a.strange = append(a.strange, fmt.Sprintf("%v: number %d came, though its publish was answered with an error", s, number))
+			}
+		}
 	})
 	refused := map[stream]map[int64]bool{} // numbers that nobody got, if the sender has refusals
 	for _, u := range l.users {
@@ -76,7 +95,9 @@ func (l *ledger) audit() (a audit) {
 		b := &a.clients[u.index]
 		for _, n := range u.lives {
 			b.delivered += n.delivered
+			b.crossed += n.crossed
 			b.refused += int64(n.refused)
+			a.bookSDK(u.index, n)
 			if !n.closed.IsZero() {
 				b.closes++
 			}
@@ -88,6 +109,8 @@ func (l *ledger) audit() (a audit) {
 			for s, got := range n.accounts {
 				if _, ok := accepted[s]; !ok || got.last > l.users[s.sender].lives[s.life].said[s.kind].Load() {
 					a.strange = append(a.strange, fmt.Sprintf("%s#%d: number %d of %v, which was never sent", u.id, n.number, got.last, s))
+				} else if by := l.users[s.sender].lives[s.life].by(); n.sdk != nil && got.by != by {
+					a.strange = append(a.strange, fmt.Sprintf("%s#%d: %v is by client %q, and was told to be by %q", u.id, n.number, s, by, got.by))
 				}
 			}
 			for s, top := range accepted {
@@ -96,6 +119,9 @@ func (l *ledger) audit() (a audit) {
 				}
 				from := l.users[s.sender].lives[s.life]
 				miss := func(number int64, why string) {
+					if from.outcome(s.kind, number) == denied {
+						return
+					}
 					if from.refused > 0 && !l.heard(s, number) {
 						if refused[s] == nil {
 							refused[s] = map[int64]bool{}
@@ -162,6 +188,27 @@ func (l *ledger) audit() (a audit) {
 	return a
 }
 
+// bookSDK books what an SDK's connection was answered. The caller holds the mutexes of the ledger and
+// of n.
+func (a *audit) bookSDK(client int, n *life) {
+	if n.sdk == nil {
+		return
+	}
+	b := &a.clients[client]
+	b.answered += n.sdk.answered
+	for k := range kinds {
+		b.refused += int64(len(n.sdk.denied[k]))
+		if waiting := len(n.sdk.waiting[k]); waiting > 0 && n.Open() {
+			b.unanswered += int64(waiting)
+			a.first = cmp.Or(a.first, fmt.Sprintf("%s#%d: %d publishes of %v are not answered", n.user.id, n.number, waiting, k))
+		}
+	}
+	if late := n.late(); len(late) > 0 {
+		b.late += int64(len(late))
+		a.first = cmp.Or(a.first, fmt.Sprintf("%s#%d: %s", n.user.id, n.number, late[0]))
+	}
+}
+
 // heard reports whether account.gotten is true of a message for any connection. The caller holds
 // the mutexes of the ledger and of all lives.
 func (l *ledger) heard(s stream, number int64) bool {
@@ -177,8 +224,8 @@ func (l *ledger) heard(s stream, number int64) bool {
 
 // columns returns the counts of the books and their names.
 func (b *books) columns() (names []string, counts []*int64) {
-	return []string{"sent", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "lost, and told", "closed", "lost", "doubled", "out of order"},
-		[]*int64{&b.sent, &b.accepted, &b.died, &b.refused, &b.delivered, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered}
+	return []string{"sent", "answered", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "of these from the other kind", "lost, and told", "closed", "lost", "doubled", "out of order", "unanswered", "too late"},
+		[]*int64{&b.sent, &b.answered, &b.accepted, &b.died, &b.refused, &b.delivered, &b.crossed, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered, &b.unanswered, &b.late}
 }
 
 // sum adds up the books of some clients: which(i) reports whether client i is one of them.
@@ -236,7 +283,7 @@ func (b books) String() string {
 	var s strings.Builder
 	names, counts := b.columns()
 	for i, name := range names {
-		fmt.Fprintf(&s, "%25s  %d\n", name, *counts[i])
+		fmt.Fprintf(&s, "%29s  %d\n", name, *counts[i])
 	}
 	return s.String()
 }
