@@ -28,6 +28,7 @@ type books struct {
 	refused                   int64 // messages answered as not delivered, or with an error
 	answered                  int64 // publishes answered with success
 	unanswered                int64 // publishes without an answer on connections that stand
+	excused                   int64 // publishes answered late, when that could not be otherwise
 	late                      int64 // delays for which an SDK would have given up
 	crossed                   int64 // deliveries between the chat and SDKs
 	told                      int64 // missing messages whose loss was announced
@@ -203,8 +204,10 @@ func (a *audit) bookSDK(client int, n *life) {
 			a.first = cmp.Or(a.first, fmt.Sprintf("%s#%d: %d publishes of %v are not answered", n.user.id, n.number, waiting, k))
 		}
 	}
-	if late := n.late(); len(late) > 0 {
-		b.late += int64(len(late))
+	late, excused := n.late()
+	b.excused += excused
+	b.late += int64(len(late))
+	if len(late) > 0 {
 		a.first = cmp.Or(a.first, fmt.Sprintf("%s#%d: %s", n.user.id, n.number, late[0]))
 	}
 }
@@ -224,8 +227,8 @@ func (l *ledger) heard(s stream, number int64) bool {
 
 // columns returns the counts of the books and their names.
 func (b *books) columns() (names []string, counts []*int64) {
-	return []string{"sent", "answered", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "of these from the other kind", "lost, and told", "closed", "lost", "doubled", "out of order", "unanswered", "too late"},
-		[]*int64{&b.sent, &b.answered, &b.accepted, &b.died, &b.refused, &b.delivered, &b.crossed, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered, &b.unanswered, &b.late}
+	return []string{"sent", "answered", "of these late", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "of these from the other kind", "lost, and told", "closed", "lost", "doubled", "out of order", "unanswered", "too late"},
+		[]*int64{&b.sent, &b.answered, &b.excused, &b.accepted, &b.died, &b.refused, &b.delivered, &b.crossed, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered, &b.unanswered, &b.late}
 }
 
 // sum adds up the books of some clients: which(i) reports whether client i is one of them.

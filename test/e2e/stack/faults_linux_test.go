@@ -323,7 +323,10 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	mend()
 	took := time.Since(began)
 	if f.cutsOff() {
-		r.l.excuse(r.isAt(name), began, began.Add(took))
+		r.l.excuse(r.isAt(name), false, began, began.Add(took))
+	} else if f.part == "redis" || f.over[0] == "data" {
+		// A message that cannot be given ahead waits for Redis, and so does the answer to its publish.
+		r.l.excuse(func(int) bool { return true }, true, began, began.Add(took))
 	}
 	if f.part == "edge" {
 		r.locate(name)

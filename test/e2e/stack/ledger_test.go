@@ -225,6 +225,9 @@ func (l *ledger) say(u *speaker) bool {
 // send sends the message of a kind that has the given number.
 func (n *life) send(k kind, number int64, text string) error {
 	if n.sdk != nil {
+		if n.user.turns%knockEvery == 0 {
+			n.knock()
+		}
 		return n.publish(k, number, text)
 	}
 	return n.TrySend([...]string{chat.One(n.l.peer(n.user).id, text), chat.Group(n.user.group, text), chat.All(text)}[k])
@@ -523,12 +526,12 @@ func (l *ledger) slowest(whose func(user int) bool) (slowest time.Duration) {
 	return slowest
 }
 
-// excuse notes that the edge of some users could answer nothing for a time. whose(i) reports whether
-// user i is one of these users.
-func (l *ledger) excuse(whose func(user int) bool, from, to time.Time) {
+// excuse makes a time not count when delays of SDKs are judged. whose(i) reports whether that holds
+// for user i. If publish is set, it holds for publishes alone.
+func (l *ledger) excuse(whose func(user int) bool, publish bool, from, to time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.excuses = append(l.excuses, excuse{whose, from, to})
+	l.excuses = append(l.excuses, excuse{whose, from, to, publish})
 }
 
 // kill calls the function how, which kills a service. Before that, kill records the time on the

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/client"
 )
 
-// An SDK gives up a command that is not answered within answerWait, and connects anew if that was
-// no publish. It also connects anew if no ping came for pingWait, which is the time between two
+// An SDK gives up a command that is not answered within answerWait. If that was no publish, it
+// connects anew. It also connects anew if no ping came for pingWait, which is the time between two
 // pings and 10 s more.
 const (
 	answerWait = 5 * time.Second
@@ -33,19 +33,38 @@ type sdkBooks struct {
 	pinged   time.Time                  // the last ping, or the answer to the connect
 	delays   []delay
 	slowest  time.Duration // longest time until an answer since the ledger's window began
+
+	inside  bool      // the user has subscribed to the door
+	knocked time.Time // when the user asked for the door; zero: that is answered
 }
+
+// knockEvery is how many messages an SDK user sends until it asks for the door again.
+const knockEvery = 20
 
 // delay is a time in which an SDK waited in vain.
 type delay struct {
 	what     string
 	from, to time.Time
-	limit    time.Duration
 }
 
-// excuse is a time in which the edge of some users could answer nothing.
+const (
+	publishing = "publish"
+	pinging    = "ping"
+)
+
+// limit returns how long an SDK waits.
+func (d delay) limit() time.Duration {
+	if d.what == pinging {
+		return pingWait
+	}
+	return answerWait
+}
+
+// excuse is a time that does not count when delays of some users are judged.
 type excuse struct {
 	whose    func(user int) bool
 	from, to time.Time
+	publish  bool // it excuses publishes alone
 }
 
 func newSDKBooks() *sdkBooks {
@@ -117,8 +136,7 @@ func (n *life) subscribeAll() error {
 			if err == nil {
 				break
 			}
-			var failure *client.Failure
-			if !errors.As(err, &failure) || !failure.Temporary || time.Since(n.sdk.pinged) > client.Patience {
+			if !temporary(err) || time.Since(n.sdk.pinged) > client.Patience {
 				return fmt.Errorf("subscribe to %s: %w", channel, err)
 			}
 			n.l.t.Logf("%s: subscribe to %s: %v", n.Name, channel, err)
@@ -166,15 +184,14 @@ func (n *life) publish(k kind, number int64, text string) error {
 	return n.sdk.Call("publish", fmt.Sprintf(`{"channel":%q,"data":%s}`, channel, k.data(text)), func(a client.Line, err error) {
 		n.mu.Lock()
 		delete(n.sdk.waiting[k], number)
-		n.took("publish", sent, a.At)
+		n.took(publishing, sent, a.At)
 		if err == nil {
 			n.sdk.answered++
 		} else {
 			n.sdk.denied[k][number] = true
 		}
 		n.mu.Unlock()
-		var failure *client.Failure
-		if err != nil && !(errors.As(err, &failure) && failure.Temporary) {
+		if err != nil && !temporary(err) {
 			n.strange(a.Text)
 		}
 	})
@@ -182,15 +199,52 @@ func (n *life) publish(k kind, number int64, text string) error {
 
 // took notes how long an answer took. The caller holds n.mu.
 func (n *life) took(what string, from, to time.Time) {
-	n.sdk.delay(what, from, to, answerWait)
+	n.sdk.delay(delay{what, from, to})
 	n.sdk.slowest = max(n.sdk.slowest, to.Sub(from))
 }
 
 // delay notes a time for which an SDK waited, if it is longer than the limit.
-func (b *sdkBooks) delay(what string, from, to time.Time, limit time.Duration) {
-	if to.Sub(from) > limit {
-		b.delays = append(b.delays, delay{what, from, to, limit})
+func (b *sdkBooks) delay(d delay) {
+	if d.to.Sub(d.from) > d.limit() {
+		b.delays = append(b.delays, d)
 	}
+}
+
+// knock subscribes to a channel that the SDK users of the group come to and leave again and again,
+// or unsubscribes from it. It does not wait for the answer. It does nothing while an earlier knock is
+// not answered. Nothing is published there: the books want answers in time.
+func (n *life) knock() {
+	n.mu.Lock()
+	method := "subscribe"
+	if n.sdk.inside {
+		method = "unsubscribe"
+	}
+	waits, sent := !n.sdk.knocked.IsZero(), time.Now()
+	if !waits {
+		n.sdk.knocked = sent
+	}
+	n.mu.Unlock()
+	if waits {
+		return
+	}
+	n.sdk.Call(method, fmt.Sprintf(`{"channel":"door:%s"}`, n.user.group), func(a client.Line, err error) {
+		n.mu.Lock()
+		n.sdk.knocked = time.Time{}
+		n.took(method, sent, a.At)
+		if err == nil {
+			n.sdk.inside = !n.sdk.inside
+		}
+		n.mu.Unlock()
+		if err != nil && !(method == "subscribe" && temporary(err)) {
+			n.strange(a.Text)
+		}
+	}) // an error shows as the connection's end
+}
+
+// temporary reports whether an SDK asks again after the error.
+func temporary(err error) bool {
+	var failure *client.Failure
+	return errors.As(err, &failure) && failure.Temporary
 }
 
 // bookLine enters one line of an SDK's connection that is no answer. It is the sink of that
@@ -210,10 +264,10 @@ func (n *life) enterLine(f client.Line) bool {
 	case f.Err != nil:
 		return false
 	case f.Ping():
-		n.sdk.delay("ping", n.sdk.pinged, f.At, pingWait)
+		n.sdk.delay(delay{pinging, n.sdk.pinged, f.At})
 		n.sdk.pinged = f.At
 		return true
-	case f.Push.Pub == nil || f.Push.Pub.Info == nil || !n.sdk.subscribed[f.Push.Channel]:
+	case f.Push == nil || f.Push.Pub == nil || f.Push.Pub.Info == nil || !n.sdk.subscribed[f.Push.Channel]:
 		return false
 	}
 	return n.enterPub(f.Push.Channel, f.Push.Pub)
@@ -284,14 +338,11 @@ func (n *life) by() string {
 	return n.sdk.id
 }
 
-// late returns the delays that an SDK would not have borne. Times in which the edge was cut off do
-// not count, nor what came after the edge was killed. The caller holds the mutexes of the ledger and
-// of n.
-func (n *life) late() (late []string) {
+// late returns the delays for which an SDK would have given up, and how many publishes were late for
+// a reason that excuses them. What came after the edge was killed does not count. The caller holds
+// the mutexes of the ledger and of n.
+func (n *life) late() (late []string, excused int64) {
 	b := n.sdk
-	if b == nil {
-		return nil
-	}
 	end := time.Now()
 	if !n.closed.IsZero() {
 		end = n.closed
@@ -299,28 +350,40 @@ func (n *life) late() (late []string) {
 	delays := b.delays[:len(b.delays):len(b.delays)]
 	for k := range kinds {
 		for _, sent := range b.waiting[k] {
-			delays = append(delays, delay{"publish", sent, end, answerWait})
+			delays = append(delays, delay{publishing, sent, end})
 		}
 	}
 	if !b.pinged.IsZero() {
-		delays = append(delays, delay{"ping", b.pinged, end, pingWait})
+		delays = append(delays, delay{pinging, b.pinged, end})
+	}
+	if !b.knocked.IsZero() {
+		delays = append(delays, delay{"knock", b.knocked, end})
 	}
 	for _, d := range delays {
 		if !n.killed.IsZero() && d.to.After(n.killed) {
 			d.to = n.killed
 		}
 		took := d.to.Sub(d.from)
+		if took <= d.limit() {
+			continue
+		}
 		for _, e := range n.l.excuses {
-			if from, to := latest(d.from, e.from), earliest(d.to, e.to); e.whose(n.user.index) && to.After(from) {
+			from, to := latest(d.from, e.from), earliest(d.to, e.to)
+			if e.whose(n.user.index) && to.After(from) && (d.what == publishing || !e.publish) {
 				took -= to.Sub(from)
 			}
 		}
-		if took > d.limit {
-			late = append(late, fmt.Sprintf("%s: %v without an answer, from %s on", d.what, took.Round(time.Millisecond), d.from.Format(time.TimeOnly)))
+		if took > d.limit() {
+			late = append(late, fmt.Sprintf("%s: nothing for %v, not counting what is excused, from %s to %s", d.what, took.Round(time.Millisecond), d.from.Format(clock), d.to.Format(clock)))
+		} else if d.what == publishing {
+			excused++
 		}
 	}
-	return late
+	return late, excused
 }
+
+// clock is the form of times in what the books find.
+const clock = "15:04:05.000"
 
 func latest(a, b time.Time) time.Time {
 	if a.After(b) {
