@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,8 +16,15 @@ const inFlight = time.Second
 // audit is the result of a ledger, client by client.
 type audit struct {
 	clients []books
-	first   string // describes the first fault found
+	firsts  []string // describes the first fault found of each kind
 	strange []string
+}
+
+// note describes a fault, if it is the first one of its kind.
+func (a *audit) note(kind, format string, args ...any) {
+	if !slices.ContainsFunc(a.firsts, func(first string) bool { return strings.HasPrefix(first, kind+": ") }) {
+		a.firsts = append(a.firsts, kind+": "+fmt.Sprintf(format, args...))
+	}
 }
 
 // books holds the counts of one client, or the sums of several.
@@ -102,9 +108,9 @@ func (l *ledger) audit() (a audit) {
 			if !n.closed.IsZero() {
 				b.closes++
 			}
-			fault := func(count *int64, by int64, s stream, format string, args ...any) {
-				if *count += by; by > 0 && a.first == "" {
-					a.first = fmt.Sprintf("%s#%d, %v of %s in life %d: ", u.id, n.number, s.kind, l.users[s.sender].id, s.life) + fmt.Sprintf(format, args...)
+			fault := func(kind string, count *int64, by int64, s stream, format string, args ...any) {
+				if *count += by; by > 0 {
+					a.note(kind, "%s#%d, %v of %s in life %d: %s", u.id, n.number, s.kind, l.users[s.sender].id, s.life, fmt.Sprintf(format, args...))
 				}
 			}
 			for s, got := range n.accounts {
@@ -130,16 +136,16 @@ func (l *ledger) audit() (a audit) {
 						refused[s][number] = true
 						return
 					}
-					fault(&b.lost, 1, s, "%d is missing, %s", number, why)
+					fault("lost", &b.lost, 1, s, "%d of %s is missing, %s", number, from.sent[s.kind][number-1].Format(clock), why)
 				}
 				got, began := n.accounts[s], n.began[s]
 				if got == nil {
 					got = &account{first: began + 1, last: began}
 				} else {
-					fault(&b.doubled, int64(got.doubled), s, "%d times one that had come", got.doubled)
-					fault(&b.disordered, int64(got.disordered), s, "%d times one that is older", got.disordered)
+					fault("doubled", &b.doubled, int64(got.doubled), s, "%d times one that had come", got.doubled)
+					fault("out of order", &b.disordered, int64(got.disordered), s, "%d times one that is older", got.disordered)
 					again := got.upTo(before[s])
-					fault(&b.doubled, int64(again), s, "%d that had come to an earlier connection", again)
+					fault("doubled", &b.doubled, int64(again), s, "%d that had come to an earlier connection", again)
 				}
 				b.told += got.told
 				for number := began + 1; number < got.first; number++ {
@@ -167,7 +173,7 @@ func (l *ledger) audit() (a audit) {
 			}
 			for i, joins := range n.joins {
 				if joins > len(l.users[i].lives) {
-					fault(&b.doubled, 1, stream{sender: i}, "%d notices of %d joins", joins, len(l.users[i].lives))
+					fault("doubled", &b.doubled, 1, stream{sender: i}, "%d notices of %d joins", joins, len(l.users[i].lives))
 				}
 			}
 		}
@@ -182,7 +188,7 @@ func (l *ledger) audit() (a audit) {
 			b.accepted -= int64(min(gone, n.refused))
 			if gone > n.refused {
 				b.lost += int64(gone - n.refused)
-				a.first = cmp.Or(a.first, fmt.Sprintf("%s#%d: %d messages came to nobody, %d were answered as not delivered", u.id, n.number, gone, n.refused))
+				a.note("lost", "%s#%d: %d messages came to nobody, %d were answered as not delivered", u.id, n.number, gone, n.refused)
 			}
 		}
 	}
@@ -201,14 +207,14 @@ func (a *audit) bookSDK(client int, n *life) {
 		b.refused += int64(len(n.sdk.denied[k]))
 		if waiting := len(n.sdk.waiting[k]); waiting > 0 && n.Open() {
 			b.unanswered += int64(waiting)
-			a.first = cmp.Or(a.first, fmt.Sprintf("%s#%d: %d publishes of %v are not answered", n.user.id, n.number, waiting, k))
+			a.note("unanswered", "%s#%d: %d publishes of %v", n.user.id, n.number, waiting, k)
 		}
 	}
 	late, excused := n.late()
 	b.excused += excused
 	b.late += int64(len(late))
 	if len(late) > 0 {
-		a.first = cmp.Or(a.first, fmt.Sprintf("%s#%d: %s", n.user.id, n.number, late[0]))
+		a.note("too late", "%s#%d, %s", n.user.id, n.number, late[0])
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -573,7 +574,7 @@ func (l *ledger) close(closes int) audit {
 	b := a.all()
 	l.t.Logf("\n%v%29s  %v\n", b, "longest silence", silent.Round(time.Millisecond))
 	if b.lost+b.doubled+b.disordered+b.unanswered+b.late > 0 {
-		l.t.Errorf("the books are not clean; first: %s", a.first)
+		l.t.Errorf("the books are not clean; the first of each kind:\n%s", strings.Join(a.firsts, "\n"))
 	}
 	if len(a.strange) > 0 {
 		l.t.Errorf("%d frames that nobody should get, the first: %s", len(a.strange), a.strange[0])

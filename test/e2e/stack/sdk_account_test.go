@@ -374,7 +374,7 @@ func (n *life) late() (late []string, excused int64) {
 			}
 		}
 		if took > d.limit() {
-			late = append(late, fmt.Sprintf("%s: nothing for %v, not counting what is excused, from %s to %s", d.what, took.Round(time.Millisecond), d.from.Format(clock), d.to.Format(clock)))
+			late = append(late, fmt.Sprintf("%s: no answer for %v, not counting what is excused, from %s to %s", d.what, took.Round(time.Millisecond), d.from.Format(clock), d.to.Format(clock)))
 		} else if d.what == publishing {
 			excused++
 		}
