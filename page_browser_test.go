@@ -86,8 +86,8 @@ func TestFocusGoesToConnect(t *testing.T) {
 	}
 }
 
-// TestTheSDKTabAnswersPings runs the page's SDK tab in a browser, if there is one. The tab must send
-// the token that was typed. The server sends the answer to the connect and a ping in one message.
+// TestTheSDKTabAnswersPings runs the page's SDK tab in a browser, if there is one. The tab must
+// send the token that was typed. The server sends the answer to the connect and a ping in one message.
 // The tab must answer the ping with a pong.
 func TestTheSDKTabAnswersPings(t *testing.T) {
 	path := findBrowser(t)
