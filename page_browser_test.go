@@ -87,8 +87,8 @@ func TestFocusGoesToConnect(t *testing.T) {
 }
 
 // TestTheSDKTabAnswersPings runs the page's SDK tab in a browser, if there is one. The tab must
-// send the token that was typed. The server sends the answer to the connect and a ping in one message.
-// The tab must answer the ping with a pong.
+// send the token that was typed. The server sends the answer to the connect and a ping in one
+// message. The tab must answer the ping with a pong.
 func TestTheSDKTabAnswersPings(t *testing.T) {
 	path := findBrowser(t)
 	got := make(chan string, 2)
