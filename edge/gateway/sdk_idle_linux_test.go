@@ -25,9 +25,9 @@ func TestAPingWakesNobody(t *testing.T) {
 	eventually(t, "the session rests again", func() bool { return isIdle(s) })
 }
 
-// TestNobodyWaitsBehindAConnectOrAPong checks that after a connect and after a pong a session becomes
-// idle at once.
-// The test puts off the moment at which the silence of the session has lasted for idleAfter.
+// TestNobodyWaitsBehindAConnectOrAPong checks that after a connect and after a pong a session
+// becomes idle at once. The test puts off the moment at which the silence of the session has lasted
+// for idleAfter.
 func TestNobodyWaitsBehindAConnectOrAPong(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	c := g.sdk("1")
