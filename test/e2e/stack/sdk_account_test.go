@@ -126,6 +126,7 @@ func (n *life) ask(method, params string, then func(client.Line) error) error {
 // subscribeAll subscribes to all channels that the server has not subscribed by itself. As an SDK
 // does, it asks again if the error is a temporary one.
 func (n *life) subscribeAll() error {
+	begin := time.Now()
 	for k := range kinds {
 		channel := n.channel(k)
 		for k != one {
@@ -136,7 +137,7 @@ func (n *life) subscribeAll() error {
 			if err == nil {
 				break
 			}
-			if !temporary(err) || time.Since(n.sdk.pinged) > client.Patience {
+			if !temporary(err) || time.Since(begin) > client.Patience {
 				return fmt.Errorf("subscribe to %s: %w", channel, err)
 			}
 			n.l.t.Logf("%s: subscribe to %s: %v", n.Name, channel, err)
