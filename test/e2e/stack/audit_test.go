@@ -195,8 +195,8 @@ func (l *ledger) audit() (a audit) {
 	return a
 }
 
-// bookSDK books what an SDK's connection was answered. The caller holds the mutexes of the ledger and
-// of n.
+// bookSDK books what an SDK's connection was answered. The caller holds the mutexes of the ledger
+// and of n.
 func (a *audit) bookSDK(client int, n *life) {
 	if n.sdk == nil {
 		return

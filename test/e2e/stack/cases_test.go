@@ -151,7 +151,7 @@ func testCutNetworks(t *testing.T, s *Stack) {
 	l.sentOn(15)
 	s.Connect(r, "data")
 	l.flowing(15)
-	// Who is on that edge, and on that relay, is not known here.
+	// The test does not know which clients nginx gave to that edge. So delays of all are excused.
 	l.excuse(func(int) bool { return true }, false, began, time.Now())
 	l.close(0)
 }
@@ -186,9 +186,9 @@ func testRolling(t *testing.T, s *Stack) {
 	}
 }
 
-// openPairs opens a ledger of two users for each edge. Every third user speaks the protocol of SDKs.
-// The users connect through nginx, which spreads them over the edges. All users together say about a
-// hundred messages a second.
+// openPairs opens a ledger of two users for each edge. Every third user speaks the protocol of
+// SDKs. The users connect through nginx, which spreads them over the edges. All users together say
+// about a hundred messages a second.
 func (s *Stack) openPairs(t *testing.T) *ledger {
 	t.Helper()
 	n := 2 * len(s.Of("edge"))

@@ -218,8 +218,8 @@ func (b *sdkBooks) delay(d delay) {
 }
 
 // knock subscribes to a channel that the SDK users of the group come to and leave again and again,
-// or unsubscribes from it. It does not wait for the answer. It does nothing while an earlier knock is
-// not answered. Nothing is published there: the books want answers in time.
+// or unsubscribes from it. It does not wait for the answer. It does nothing while an earlier knock
+// is not answered. Nothing is published there: the books want answers in time.
 func (n *life) knock() {
 	n.mu.Lock()
 	method := "subscribe"
@@ -345,9 +345,9 @@ func (n *life) by() string {
 	return n.sdk.id
 }
 
-// late returns the delays for which an SDK would have given up, and how many publishes were late for
-// a reason that excuses them. What came after the edge was killed does not count. The caller holds
-// the mutexes of the ledger and of n.
+// late returns the delays for which an SDK would have given up, and how many publishes were late
+// for a reason that excuses them. What came after the edge was killed does not count. The caller
+// holds the mutexes of the ledger and of n.
 func (n *life) late() (late []string, excused int64) {
 	b := n.sdk
 	end := time.Now()
