@@ -24,7 +24,7 @@ type client struct {
 	mu        sync.Mutex
 	connected int      // how often the client was connected
 	ended     []string // each "connecting" after the first connect, and each "disconnected"
-	lost      []string // each end of a subscription that had begun
+	lost      []string // each end of a subscription
 	received  map[string][]received
 }
 
@@ -46,9 +46,13 @@ func connect(t testing.TB, e *cluster.Edge, user string) *client {
 	return c
 }
 
-// dial begins to connect. If that fails, the SDK tries again by itself.
+// dial begins to connect. If that fails, the SDK tries again by itself. What the server sends is
+// checked for what breaks SDKs, unless the configuration says how to dial.
 func dial(t testing.TB, address, user string, config centrifuge.Config) *client {
 	t.Helper()
+	if config.NetDialContext == nil {
+		config.NetDialContext = dialWatched(t)
+	}
 	c := &client{Client: centrifuge.NewJsonClient(address, config), t: t, user: user, received: map[string][]received{}}
 	t.Cleanup(c.Close)
 	c.OnConnected(func(centrifuge.ConnectedEvent) {
@@ -103,15 +107,15 @@ func (c *client) begin(channel string) *centrifuge.Subscription {
 	sub.OnPublication(func(e centrifuge.PublicationEvent) { c.take(channel, e.Publication) })
 	var begun atomic.Bool
 	end := func(what string) {
-		if begun.Load() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.lost = append(c.lost, what)
-		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.lost = append(c.lost, what)
 	}
 	sub.OnSubscribed(func(centrifuge.SubscribedEvent) { begun.Store(true) })
 	sub.OnSubscribing(func(e centrifuge.SubscribingEvent) {
-		end(fmt.Sprintf("subscribing to %s: %d %s", channel, e.Code, e.Reason))
+		if begun.Load() {
+			end(fmt.Sprintf("subscribing to %s: %d %s", channel, e.Code, e.Reason))
+		}
 	})
 	sub.OnUnsubscribed(func(e centrifuge.UnsubscribedEvent) {
 		end(fmt.Sprintf("unsubscribed from %s: %d %s", channel, e.Code, e.Reason))
@@ -140,6 +144,13 @@ func (c *client) await(what string, holds func() bool) {
 	})
 }
 
+// connects returns how often the client was connected.
+func (c *client) connects() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.connected
+}
+
 // got waits until the client was given n publications of a channel, and returns them.
 func (c *client) got(channel string, n int) (all []received) {
 	c.t.Helper()
@@ -150,8 +161,8 @@ func (c *client) got(channel string, n int) (all []received) {
 	return all
 }
 
-// stood fails the test if the connection has ended since it was confirmed, or a subscription since
-// it began.
+// stood fails the test if the connection has ended since it was confirmed, or if a subscription has
+// ended or was refused.
 func (c *client) stood() {
 	c.t.Helper()
 	c.mu.Lock()
