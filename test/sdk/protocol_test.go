@@ -17,9 +17,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/loopback"
 )
 
-// TestTheFirstMessageOfTheSDKForJavaScript sends a connect and two subscribes in one message, as that
-// SDK does. They are answered in their order, and both subscriptions are live. The order of keys,
-// unknown fields and a line feed at the end change nothing.
+// TestTheFirstMessageOfTheSDKForJavaScript sends a connect and two subscribes in one message, as
+// that SDK does. They are answered in their order, and both subscriptions are live. The order of
+// keys, unknown fields and a line feed at the end change nothing.
 func TestTheFirstMessageOfTheSDKForJavaScript(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -78,8 +78,8 @@ func TestEachSuccessHasItsResult(t *testing.T) {
 	}
 }
 
-// TestWhatIsRefusedLeavesTheConnection subscribes twice to a channel, to one that no rule knows, and
-// to one that may not be read. Each is refused with its own error, and all else goes on.
+// TestWhatIsRefusedLeavesTheConnection subscribes twice to a channel, to one that no rule knows,
+// and to one that may not be read. Each is refused with its own error, and all else goes on.
 func TestWhatIsRefusedLeavesTheConnection(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
@@ -133,6 +133,8 @@ func TestFeaturesThatAreNotOffered(t *testing.T) {
 	w.expect(`{"id":20,"error":{"code":108,"message":"not available"}}`)
 	w.Send(`{"id":21,"publish":{"channel":"live","data":1}}`)
 	w.hears("live", "1", 21)
+	w.Send(`{"send":{"data":1}}`)
+	w.ends(3508, "not available")
 
 	ann := connect(t, e, "ann")
 	if _, err := ann.RPC(t.Context(), "getUser", []byte(`{}`)); err == nil || !strings.Contains(err.Error(), "108") {
@@ -271,8 +273,9 @@ func TestConnectionsLast(t *testing.T) {
 	idle.stood()
 }
 
-// TestP3_AnEdgeThatStopsSendsSDKsElsewhere stops an edge behind a load balancer. Its clients are told
-// 3001, and come back to the other edge with their subscriptions. No client is told to stay away.
+// TestP3_AnEdgeThatStopsSendsSDKsElsewhere stops an edge behind a load balancer. Its clients are
+// told 3001, and come back to the other edge with their subscriptions. No client is told to stay
+// away.
 func TestP3_AnEdgeThatStopsSendsSDKsElsewhere(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

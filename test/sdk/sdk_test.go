@@ -32,6 +32,17 @@ func options(t *testing.T) cluster.Options {
 	return cluster.Options{Kind: kind, Backend: cluster.Redis}
 }
 
+// onProcesses returns options for tests that need servers in processes of their own. It skips the
+// test if E2E_KIND selects another kind.
+func onProcesses(t *testing.T) cluster.Options {
+	t.Helper()
+	o := options(t)
+	if o.Kind != cluster.Process {
+		t.Skip("needs processes: E2E_KIND=process")
+	}
+	return o
+}
+
 // TestTheSDKSubscribesPublishesAndHearsItself lets two users talk through two edges and two relays.
 // A publish is answered, and its data comes to both as it was written.
 func TestTheSDKSubscribesPublishesAndHearsItself(t *testing.T) {
@@ -135,9 +146,9 @@ func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
 	}
 }
 
-// TestP5_SDKsAreAnsweredWhileRedisIsAway freezes Redis. Clients of one relay must be answered before
-// an SDK gives up: a connect, a subscribe and a publish. They reach each other meanwhile. When Redis
-// is back, nothing comes again.
+// TestP5_SDKsAreAnsweredWhileRedisIsAway freezes Redis. Clients of one relay must be answered
+// before an SDK gives up: a connect, a subscribe and a publish. They reach each other meanwhile.
+// When Redis is back, nothing comes again.
 func TestP5_SDKsAreAnsweredWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

@@ -9,17 +9,6 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// onProcesses returns the options of a cluster in which some servers are of an earlier commit.
-func onProcesses(t *testing.T) cluster.Options {
-	t.Helper()
-	o := options(t)
-	if o.Kind == cluster.InProcess {
-		t.Skip("needs processes: E2E_KIND=process")
-	}
-	o.Kind = cluster.Process
-	return o
-}
-
 // startOf starts relays. If old is set, they know nothing of clients of SDKs.
 func startOf(t *testing.T, c *cluster.Cluster, old bool) *cluster.Relay {
 	t.Helper()
@@ -63,8 +52,8 @@ func refused(t *testing.T, e *cluster.Edge) {
 	}
 }
 
-// TestP3_SDKsAreRolledOutAndBack updates a cluster that knows nothing of SDKs: first the relays, and
-// then the edges. Then it goes back: first the edges, and then the relays. Clients talk all the
+// TestP3_SDKsAreRolledOutAndBack updates a cluster that knows nothing of SDKs: first the relays,
+// and then the edges. Then it goes back: first the edges, and then the relays. Clients talk all the
 // time. Only an edge's own restart may close a client's socket, and nothing may be lost or doubled.
 func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 	t.Parallel()
@@ -93,13 +82,10 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 
 	r.leaves(onE...)
 	replaceEdge(t, e, true)
-	onE = []*member{r.joinChat(e), r.joinChat(e)}
+	r.joinChat(e)
+	r.joinChat(e)
 	r.flows(5) // an old edge and a new one
-	for _, m := range onF {
-		if m.sdk != nil {
-			m.sdk.stood()
-		}
-	}
+	r.stand(onF)
 	r.leaves(onF...)
 	replaceEdge(t, f, true)
 	r.joinChat(f)
@@ -110,9 +96,10 @@ func TestP3_SDKsAreRolledOutAndBack(t *testing.T) {
 	r.closes()
 }
 
-// TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem stops the one relay that knows SDKs, beside
-// a relay that does not. An edge with SDK sessions must wait for the first relay to come back. It
-// may not use the other one, and may close nobody. An edge without such sessions uses the other one.
+// TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem stops the one relay that knows SDKs,
+// beside a relay that does not. An edge with SDK sessions must wait for the first relay to come
+// back. It may not use the other one, and may close nobody. An edge without such sessions uses the
+// other one.
 func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*cluster.Relay){
@@ -125,7 +112,7 @@ func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 			knows, old := startOf(t, c, false), c.NewRelay(nil)
 			old.WithoutSDK(true)
 			e := c.StartEdge(nil, knows, old) // old does not run yet
-			r := &room{t: t}
+			r := &room{t: t, patient: true}
 			r.joinChat(e)
 			r.joinSDK(e)
 			r.joinSDK(e)
@@ -146,8 +133,8 @@ func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 	}
 }
 
-// TestAnEdgeWhoseRelayDoesNotKnowSDKsRefusesThem starts a new edge with an old relay. Clients of SDKs
-// are refused with 503, until the relay is updated. The chat goes on all the time.
+// TestAnEdgeWhoseRelayDoesNotKnowSDKsRefusesThem starts a new edge with an old relay. Clients of
+// SDKs are refused with 503, until the relay is updated. The chat goes on all the time.
 func TestAnEdgeWhoseRelayDoesNotKnowSDKsRefusesThem(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onProcesses(t))

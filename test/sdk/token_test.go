@@ -116,15 +116,16 @@ func TestATokenIsRefreshedOnItsConnection(t *testing.T) {
 		asked.Add(1)
 		return sign(t, 4*time.Second, nil), nil
 	}})
-	cluster.Eventually(t, "the token is refreshed twice", func() bool { return asked.Load() == 4 }) // the first to connect, the fourth behind two answers
+	// The SDK asks for the first token to connect, and for the fourth behind two answers.
+	cluster.Eventually(t, "the token is refreshed twice", func() bool { return asked.Load() == 4 })
 	ann.stood()
 	if n := ann.connects(); n != 1 {
 		t.Errorf("the SDK has connected %d times", n)
 	}
 }
 
-// TestATokenThatIsNotRefreshedEndsItsConnection lets a token end, while the SDK gets no other one. The
-// edge closes the connection after 25 s of grace, and the SDK comes back with a newer token.
+// TestATokenThatIsNotRefreshedEndsItsConnection lets a token end, while the SDK gets no other one.
+// The edge closes the connection after 25 s of grace, and the SDK comes back with a newer token.
 func TestATokenThatIsNotRefreshedEndsItsConnection(t *testing.T) {
 	long.Only(t, "an edge waits 25 s for a refresh")
 	t.Parallel()

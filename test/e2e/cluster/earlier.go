@@ -45,8 +45,8 @@ var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 func (r *Relay) Earlier(yes bool) { r.c.t.Helper(); r.use(earlierLayout, yes) }
 
 // WithoutSDK chooses the binary for later boots of the server. If the parameter yes is true, later
-// boots use the last commit whose servers know nothing of clients of SDKs. Otherwise WithoutSDK does
-// what Earlier does.
+// boots use the last commit whose servers know nothing of clients of SDKs. Otherwise WithoutSDK
+// does what Earlier does.
 func (p *part) WithoutSDK(yes bool) { p.c.t.Helper(); p.use(withoutSDK, yes) }
 
 func (p *part) use(b *past, yes bool) {
@@ -115,7 +115,7 @@ func (b *past) compile(root, commit string) error {
 		return fmt.Errorf("tar: %w", err)
 	}
 	for _, name := range b.binaries {
-		build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(b.dir, name), "./"+name+"/cmd/"+name)
+		build := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-o", filepath.Join(b.dir, name), "./"+name+"/cmd/"+name)
 		build.Dir = source
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("go build at %s: %w\n%s", commit, err, out)
