@@ -12,8 +12,8 @@ import (
 // Drain refuses new clients and closes the sessions. First it waits for the time in the parameter
 // notice. Balancers need that time to learn of the drain. Otherwise they might send a closed client
 // straight back. After that time Drain closes the sessions with 1012. It closes them at random
-// moments, so that the clients do not move to other nodes all at once. What a client sends before
-// it answers the close frame may still be accepted.
+// moments, so that the clients do not move to other nodes all at once. Messages that a client sends
+// before it answers the close frame may still be accepted.
 //
 // Drain returns nil when no session is left and the sockets are closed. The parameter within is the
 // time for the whole drain, notice included. It must not be shorter than notice. A session that

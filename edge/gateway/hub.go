@@ -48,7 +48,7 @@ type Hub struct {
 	opening  int         // sessions whose Upstream.Open has not returned
 	digest   link.Digest // digest of the tables; its field Heard stays zero
 
-	guests    map[*Session]struct{} // guests that have not ended
+	guests    map[*Session]struct{} // sessions that are guests and have not ended
 	strangers int                   // guests that are not in the tables yet
 	keeps     int                   // bytes of all keeps
 }
@@ -131,8 +131,8 @@ func (s *Session) rowLocked() uint64 {
 // the log has no message of s. So a client that comes and goes while there is no link, and sends no
 // message, leaves nothing behind.
 //
-// End must be called once, after the session's last Upstream.Accept. What is queued for the client
-// stays queued.
+// End must be called once, after the session's last Upstream.Accept. Frames that are queued for the
+// client stay queued.
 func (h *Hub) End(s *Session, up Upstream) {
 	// Holds must be called without h.mu. If no relay knows the session, the answer of Holds is
 	// still right when die has locked h.mu: no message of the session is acknowledged in between,

@@ -29,11 +29,12 @@ type edge struct {
 	addressed map[string]*addressed // by user
 }
 
-// tables are what an edge has told of its sessions, and what has changed since.
+// tables has an edge's sessions and their memberships: as the edge told them, with all changes
+// since.
 type tables struct {
 	told      *told   // rows that were told so far; nil: none are expected
 	taking    *taking // job that replaces the tables by told ones; nil: none is under way
-	strayed   bool    // the edge may have had other links since its tables were told here
+	strayed   bool    // the edge may have linked elsewhere since it told its tables here
 	digestDue bool
 
 	sessions map[uint64]*session
@@ -112,8 +113,8 @@ func (r *Router) connected(l Link, h link.Hello) {
 // awaitTables looks at the edge's tables after Config.TellWait. If they are not complete, and the
 // edge has told less than tellLeast bytes of them in that time, awaitTables cuts the link. If the
 // edge has told more, but not all, awaitTables is called again. The parameter bytes is the size of
-// what the edge had told at the beginning. tellLeast is low, since a link may have to wait while
-// other edges tell their tables.
+// the rows that the edge had told when the wait began. tellLeast is low, since a link may have to
+// wait while other edges tell their tables.
 func (r *Router) awaitTables(e *edge, l Link, bytes int) {
 	r.after(r.cfg.TellWait, func() {
 		switch told := e.tables.told; {

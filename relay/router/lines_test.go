@@ -12,7 +12,7 @@ import (
 )
 
 // lines is a dialect for tests, by which a testEdge plays clients of SDKs. A frame is words: the
-// command, and the number by which its answer names it. What follows depends on the command:
+// command, and the number by which its answer names it. More words follow, by the command:
 //
 //	connect 1 user until keep [topic=keep ...]
 //	bind 2 topic [keep]

@@ -131,7 +131,7 @@ func (r *Router) completeEarlier(fr *frame) bool {
 		return true
 	}
 	for _, earlier := range slices.Clone(way[:i]) {
-		if earlier.effect < effectGranted { // else it is in effect, and that led to this call
+		if earlier.effect < effectGranted { // otherwise it is in effect already
 			r.directory.topics[earlier.topic()].forgetNotice(earlier)
 			r.completeNotice(earlier)
 		}
@@ -225,8 +225,9 @@ func (r *Router) refuse(fr *frame) {
 	t := r.directory.topics[fr.topic()]
 	switch {
 	case t != nil && t.populated() || fr.command.Verb == dialect.Leave || fr.session.client() != nil:
-		// Clients of SDKs are not told whether others are there. And a later subscribe of the
-		// session must not be in effect before this message is answered: a replay would permit it.
+		// Clients of SDKs are not told whether others are there. Nor may their answer wait for a
+		// count. If a later subscribe took effect during that wait, a replay of this message would
+		// be permitted.
 		r.refuseAs(fr, dialect.NotMember)
 	case r.outage.away:
 		r.refuseAs(fr, dialect.Undecided)

@@ -22,8 +22,8 @@ import (
 // notices are heard in the order in which they are published.
 //
 // A message has no answer, unless it is refused. It waits while an earlier frame about its topic is
-// parked. That frame is to be published first, or may change whether the session is a member. A
-// group message of a non-member is answered, and waits as other commands with an answer do.
+// parked. The parked frame must be published first, or may change whether the session is a member.
+// A group message of a non-member is answered, and waits as other commands with an answer do.
 
 // await judges a frame, or parks it until the frames that it has to wait for are done.
 func (r *Router) await(fr *frame) {

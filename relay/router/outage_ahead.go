@@ -73,7 +73,7 @@ func (r *Router) giveFrame(fr *frame) bool {
 	if t.heard(fr) {
 		return true
 	}
-	if fr.effect == effectFinished { // published; the echo of an answered frame is yet to come
+	if fr.effect == effectFinished { // fr is published, but its echo may not have come
 		if fr.stage == stageAnswered {
 			r.spread(t, fr)
 		}
@@ -81,7 +81,7 @@ func (r *Router) giveFrame(fr *frame) bool {
 	}
 	f := t.find(e)
 	if fr.notice() && f.isBehind && f.bound > 0 {
-		return false // earlier messages come first; see caughtUp
+		return false // f must receive earlier messages first; caughtUp tries again
 	}
 	r.spread(t, fr)
 	if fr.notice() {

@@ -42,7 +42,7 @@ func TestP1_ADeafTopicIsNotHeardOut(t *testing.T) {
 
 // TestP5_ATopicIsKeptWhileTheBrokerIsAway checks that a topic to which messages were given ahead is
 // kept until the broker is back, even if nobody follows the topic any more. When these messages are
-// published, they are not given to whoever joined later.
+// published, they are not given to members who joined later.
 func TestP5_ATopicIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -46,7 +46,7 @@ const (
 	takeLater                     // handle the frames that came meanwhile
 )
 
-// begin forgets what is known of the edge from earlier links, but keeps its followers.
+// begin forgets the edge's tables of earlier links, but keeps the edge's followers.
 func (j *taking) begin(r *Router) {
 	e := j.edge
 	r.begun(e, j.synced.First, j.synced.Last)

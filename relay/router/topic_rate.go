@@ -20,14 +20,14 @@ const (
 	topicHold = 4
 	// topicSweep is how often topics that are not ahead of their rate are forgotten.
 	topicSweep = time.Second
-	// topicCost is what a message counts besides its text, in bytes. An edge's queue for a client
-	// counts messages likewise.
+	// topicCost is the number of bytes that a message counts besides its text. An edge's queue for
+	// a client adds the same number to each frame.
 	topicCost = 24
 )
 
-// topicRates bounds what all senders together publish to one topic. So the queue of a client that
-// reads the topic can take a burst of one relay. Messages beyond the rate wait in their lanes, and
-// the lanes take turns.
+// topicRates bounds the bytes that all senders together publish to one topic. So the queue of a
+// client that reads the topic can take a burst of one relay. Messages beyond the rate wait in their
+// lanes, and the lanes take turns.
 //
 // The algorithm is the generic cell rate algorithm (ITU-T I.371, virtual scheduling). Each topic
 // has a time at which all its publications are paid for. More may be published while that time is

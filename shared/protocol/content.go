@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// These are the greatest lengths of what a Content has beside its Msg and Raw, in bytes.
+// Greatest lengths of a Content's Client, Info and Tags, in bytes.
 const (
 	MaxClient = 64
 	MaxInfo   = 1 << 10
