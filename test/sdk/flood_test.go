@@ -18,7 +18,8 @@ import (
 func TestP7_AnSDKThatFloodsCostsItself(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))
-	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // 200 at once, and 20 a second
+	// A user may say 200 messages at once, and 20 a second.
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil))
 	flood, calm := connect(t, e, "flood"), connect(t, e, "calm")
 	flood.subscribe("c")
 	calm.subscribe("c")
