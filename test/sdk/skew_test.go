@@ -111,11 +111,13 @@ func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 			c := cluster.New(t, onProcesses(t))
 			knows, old := startOf(t, c, false), c.NewRelay(nil)
 			old.WithoutSDK(true)
-			e := c.StartEdge(nil, knows, old) // old does not run yet
+			// The old relay does not run yet, so both edges link to the other one.
+			e, f := c.StartEdge(nil, knows, old), c.StartEdge(nil, knows, old)
 			r := &room{t: t, patient: true}
 			r.joinChat(e)
 			r.joinSDK(e)
 			r.joinSDK(e)
+			r.joinChat(f)
 			r.flows(5)
 			old.Restart()
 			cluster.Eventually(t, old.Name+" is live", old.Live)
@@ -123,6 +125,7 @@ func TestP3_AnEdgeWithSDKSessionsWaitsForARelayThatKnowsThem(t *testing.T) {
 			before := feature()
 			end(knows)
 			cluster.Eventually(t, "the edge has refused the relay that does not know SDKs", func() bool { return feature() > before })
+			cluster.Eventually(t, "the edge without such clients uses the other relay", func() bool { return f.Link() == f.Links()[1] })
 			knows.Restart()
 			r.flows(5)
 			if e.Link() != e.Links()[0] {
