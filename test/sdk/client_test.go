@@ -41,7 +41,13 @@ type received struct {
 // the connection.
 func connect(t testing.TB, e *cluster.Edge, user string) *client {
 	t.Helper()
-	c := dial(t, e.URL("/connection/websocket?user="+url.QueryEscape(user)), user, centrifuge.Config{})
+	return connectWith(t, e, user, centrifuge.Config{})
+}
+
+// connectWith does what connect does, with a configuration of the SDK.
+func connectWith(t testing.TB, e *cluster.Edge, user string, config centrifuge.Config) *client {
+	t.Helper()
+	c := dial(t, e.URL("/connection/websocket?user="+url.QueryEscape(user)), user, config)
 	c.await("is connected", func() bool { return c.connected == 1 })
 	return c
 }

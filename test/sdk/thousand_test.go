@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"syscall"
@@ -38,13 +39,19 @@ type crowd struct {
 func gather(t *testing.T, rooms, members int, edges ...*cluster.Edge) *crowd {
 	t.Helper()
 	f := &crowd{t: t, members: members, clients: make([]*client, rooms*members), said: map[string]int{}}
+	config := centrifuge.Config{
+		// An SDK ends its connection if it has no CPU time for a second while it writes.
+		WriteTimeout: patienceOfSDKs,
+		// To look at each frame would take CPU time, too.
+		NetDialContext: (&net.Dialer{}).DialContext,
+	}
 	var coming sync.WaitGroup
 	places := make(chan struct{}, 20) // an SDK gives up a handshake that takes a second
 	for i := range f.clients {
 		places <- struct{}{}
 		coming.Go(func() {
 			defer func() { <-places }()
-			c := connect(t, edges[i%len(edges)], fmt.Sprint("u", i))
+			c := connectWith(t, edges[i%len(edges)], fmt.Sprint("u", i), config)
 			c.subscribe(f.room(i))
 			f.clients[i] = c
 		})
