@@ -136,7 +136,7 @@ func TestP8_BeyondTheBoundNothingIsDoubledAfterTheOldLinkEither(t *testing.T) {
 		}
 		s.Take()
 		older.Down()
-		bring(newer, 2, fmt.Sprint("t", overlapTexts+5)) // the new relay is behind
+		bring(newer, 2, fmt.Sprint("t", overlapTexts+5)) // the new relay brings this text only now
 		if got := s.Take(); len(got) != 0 {
 			t.Errorf("given twice: %q", got)
 		}

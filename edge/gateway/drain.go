@@ -16,9 +16,9 @@ import (
 // before it answers the close frame may still be accepted.
 //
 // Drain returns nil when no session is left and the sockets are closed. The parameter within is the
-// time for the whole drain, notice included. It must not be shorter than notice. A session that
-// ends for another reason meanwhile, or waits for room upstream, may take up to closeWait longer.
-// If ctx is done before the drain is complete, Drain returns the error of ctx.
+// time for the whole drain, notice included. The time within must not be shorter than notice. A
+// session that ends for another reason meanwhile, or waits for room upstream, may take up to
+// closeWait longer. If ctx is done before the drain is complete, Drain returns the error of ctx.
 func (v *Server) Drain(ctx context.Context, notice, within time.Duration) error {
 	v.refuseAll()
 	v.log.Info("draining", "sessions", v.Active(), "notice", notice, "over", within)

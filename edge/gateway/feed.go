@@ -54,9 +54,9 @@ func (f *Feed) fanOutLocked(t *topic, r *renderings, except string) {
 
 // Begin starts a link. It calls tellSession for every session of the chat and tellClient for every
 // session of an SDK, and then tellMembers for the members of every topic. Last it calls tellKeep
-// for every membership that has a keep. Dead sessions are included. It holds the Hub's lock, so the
-// functions must only append to a buffer. A session that is being opened may be told both here and
-// by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
+// for every membership that has a keep. Dead sessions are included. Begin holds the Hub's lock, so
+// the functions must only append to a buffer. A session that is being opened may be told both here
+// and by Upstream.Open or Upstream.OpenClient. That is harmless, since these frames are idempotent.
 // tellClient and tellKeep may be nil while no session is enrolled: see Upstream.Enrol.
 func (h *Hub) Begin(
 	tellSession func(link.Session), tellClient func(link.Client), tellMembers func(link.Held), tellKeep func(link.Keep),
@@ -100,9 +100,8 @@ func (f *Feed) Down() {
 	h.endOverlapLocked(f)
 }
 
-// Topic gives a topic its number. The topic takes the given position if its own position is earlier
-// or unplaced. It also takes the given position if it has no living member. The next member then
-// begins at that position.
+// Topic gives a topic its number. The topic takes the given position in two cases: its own position
+// is earlier or unplaced, or it has no living member. The next member then begins at that position.
 //
 // If an older link gives a number after a newer link has begun, the number is muted. Publications
 // and memberships that the older link brings under a muted number are dropped, for two reasons. The
@@ -183,10 +182,10 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // chat's protocol. It leaves out dead sessions and the sessions of the user p.Except.
 //
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
-// is dropped if the topic's position is the same or later: the members had it or are past it. It is
-// also dropped if lacksLocked returns true. A publication without a position is dropped during a
-// move if Hub.passLocked says so. A publication is also dropped if given.takePublished reports it
-// as a repeat.
+// is dropped if the topic's position is the same or later: the members had the publication or are
+// past it. Such a publication is also dropped if lacksLocked returns true. A publication without a
+// position is dropped during a move if Hub.passLocked says so. A publication is also dropped if
+// given.takePublished reports it as a repeat.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
 // publish does the work of Publication and of Forms, with the texts of r. The payload of p is the
@@ -248,9 +247,9 @@ func (f *Feed) Cost(c link.Cost) {
 	}
 }
 
-// Gap tells the members that speak the chat's protocol that messages were lost. It tells them
+// Gap tells the members that speak the chat's protocol that messages were lost. Gap tells them
 // nothing if the topic's position is at the end of the loss or later: the members are past the loss
-// then. It also tells them nothing if lacksLocked returns true.
+// then. Gap also tells them nothing if lacksLocked returns true.
 func (f *Feed) Gap(g link.Gap) {
 	if name, lost, members := f.gap(g); members > 0 {
 		f.hub.log.Warn("messages were lost", "topic", name, "lost", lost, "members", members)

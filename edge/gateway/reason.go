@@ -49,9 +49,10 @@ type closing struct {
 // none is for a reason for which the gateway has no close frame of its own.
 var none closing
 
-// reasonRow is a reason's label, and its close frames for the two protocols. A text for SDKs is not
-// empty and is no JSON, since an SDK would not take it for a reason then. An SDK connects again
-// after a code from 3000 to 3499, and stays away after a code from 3500 to 3999.
+// reasonRow is a reason's label, and its close frames for the two protocols. A text for SDKs must
+// not be empty: the SDK for JavaScript would then come back whatever the code is. Nor may it be
+// JSON, which that SDK would parse. An SDK connects again after a code from 3000 to 3499, and stays
+// away after a code from 3500 to 3999.
 type reasonRow struct {
 	label     string
 	chat, sdk closing

@@ -16,7 +16,7 @@ import (
 type sdk struct {
 	open bool // the edge vouches for the user; does not change
 
-	connected bool // the reader has seen the confirmation; the reader's own
+	connected bool // the reader has seen the confirmation; only the reader uses this
 
 	// The following fields are guarded by Hub.mu. The reader alone sets known.
 	known     bool          // the session is in the Hub's tables

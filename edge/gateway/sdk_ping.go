@@ -61,9 +61,9 @@ func (c *conn) excuse() {
 }
 
 // checkSDK is the part of Server.check that sessions of SDKs have of their own. It sends pings that
-// are due. It ends a guest that has not sent its first line in time, or whose connect was not
-// confirmed in time. A client that has not answered a ping in time is ended too. It returns false
-// if it ends the session.
+// are due. It ends the session of a guest that has not sent its first line in time, or whose
+// connect was not confirmed in time. It also ends the session of a client that has not answered a
+// ping in time. If checkSDK ends the session, it returns false.
 func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	s, k := c.session, c.session.sdk
 	ping := time.Duration(k.ping.Load())

@@ -19,7 +19,7 @@ func TestSDKsArePingedByScheduleWhateverElseIsSent(t *testing.T) {
 			b.hub.Topic(link.TopicNumber{ID: 1, Topic: "all"})
 			b.hub.Bound(link.Bound{Session: 1, Topic: 1}, false)
 			stop := make(chan struct{})
-			go func() { // something comes and goes in every second
+			go func() { // about every second a publication comes and a line goes
 				for {
 					select {
 					case <-stop:

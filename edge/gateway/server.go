@@ -202,7 +202,7 @@ type Upstream interface {
 	// Linked reports whether there is a link now, and whether there ever was one.
 	Linked() (now, ever bool)
 	// KnowsSDK reports whether the relay of the link knows sessions of SDKs. Without a link it
-	// reports that of the relay of the last link.
+	// reports whether the relay of the last link did.
 	KnowsSDK() bool
 	// Enrol is called for a guest before Hub.introduce. If the relay of the link knows sessions of
 	// SDKs, Enrol returns nil, and the session is enrolled. Until the session's end is finished, or

@@ -26,7 +26,7 @@ const (
 )
 
 // writers write to the conns in a list, in the order of the list. A few goroutines serve all conns,
-// and end when there is nothing to do. They wait for no client: if a socket does not take
+// and end when there is nothing to do. They do not wait for clients: if a socket does not take
 // everything at once, a goroutine of the conn's own writes the remainder.
 //
 // While a conn waits for its turn, or for the end of a hold, its queue collects messages. They are

@@ -234,8 +234,8 @@ func (l *Log) shift(dropped func(session uint64, end bool)) {
 }
 
 // finish drops the entries in r. The relay repeats a range in each Ack, and the range may have
-// grown. So finish stores in the first slot of r how many slots r has now. All of them are dead,
-// and the next call skips them in one step.
+// grown. So finish stores in the first slot of r how many slots r has now. All slots in r are dead
+// then, and the next call skips them in one step.
 func (l *Log) finish(r link.Range, dropped func(session uint64, end bool)) {
 	start := l.entries.find(r.First)
 	i := start

@@ -42,7 +42,8 @@ type finding struct {
 // survey dials all candidates now and then, while there is a link, and learns each relay's instance
 // and broker. It returns when ctx is done. So the edge can notice relays that do not form one
 // cluster. It can also notice that a spare relay is away before it needs that relay. A question
-// does not replace the link in use. When a nearer relay is found, the edge may go home to it.
+// does not replace the link in use. When a nearer relay is found, the edge may go home to that
+// relay.
 func (u *Uplink) survey(ctx context.Context) {
 	s := surveyor{uplink: u, distances: make(map[string]distance)}
 	for {

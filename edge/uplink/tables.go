@@ -10,7 +10,7 @@ import (
 // Its memory grows with the edge's tables: it holds their memberships, and a Session frame for each
 // session. A session that is added while the tables are read may have two Session frames. When the
 // link begins, the edge's tables are encoded into chunks, in some 100 bytes for each session with
-// its topics. Each chunk is freed when it is sent.
+// its topics. A chunk is freed when its frames are sent.
 type tables struct {
 	// chunks has the frames of the tables with which the link began, as far as they are not sent
 	// yet. A chunk that has BatchTarget bytes gets no further frame.

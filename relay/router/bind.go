@@ -113,7 +113,8 @@ func (r *Router) tryBind(fr *frame) {
 	}
 }
 
-// tryBinders tries the frames that wait at f, as long as f can take members.
+// tryBinders tries to bind the sessions of the frames that wait at f. It stops when f cannot take
+// members.
 func (r *Router) tryBinders(f *follower) {
 	for f.rare != nil && f.rare.binders.first != nil && r.mayBind(f) {
 		fr := f.rare.binders.first
@@ -193,7 +194,7 @@ func (r *Router) refuseBind(fr *frame, v dialect.Verdict) {
 	}
 }
 
-// unbindFrom ends the membership of a session that asked for it.
+// unbindFrom carries out an Unbind: it ends the membership, and answers.
 func (r *Router) unbindFrom(fr *frame) {
 	s := fr.session
 	f := r.directory.follower(s.edge, fr.topic())

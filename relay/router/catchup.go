@@ -39,7 +39,7 @@ func (r *Router) fallBehind(f *follower) {
 	f.edge.catchup.add(f)
 }
 
-// add lists a follower that has fallen behind.
+// add puts a follower that has fallen behind into catchup.behind, and gives it a lag.
 func (c *catchup) add(f *follower) {
 	w := f.rarely()
 	if w.lag == nil {
@@ -119,7 +119,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 	if !g.inTail || f.topic.recent == nil || g.seq < tail.first() {
 		g.inTail = false
 		switch {
-		// The tail's items up to plain have no form of the SDKs.
+		// f cannot read the tail in two cases. The tail begins after f's position. Or f has clients
+		// of SDKs, and the tail has items that f misses in the chat's form alone.
 		case f.position.Before(tail.base), f.clients() > 0 && f.position.Before(tail.plain):
 			if f.topic.subscribed {
 				r.read(f)
@@ -171,8 +172,8 @@ func (r *Router) advanceOn(f *follower) (again bool) {
 }
 
 // read asks for a page of history. If readsAtOnce pages are under way for f's edge, read lists f in
-// catchup.unread instead. The bound is needed because a page is thrown away if the link has no room
-// for it.
+// catchup.unread instead. The bound is needed because a page for which the link has no room is
+// thrown away.
 func (r *Router) read(f *follower) {
 	e := f.edge
 	if e.catchup.reading >= readsAtOnce {
@@ -303,8 +304,9 @@ func (r *Router) history(ev broker.History) {
 	r.readOn(f.edge)
 }
 
-// gap tells a follower's members that they lost messages, and takes the follower past them. The
-// parameter at is the position of the last lost message. Clients of SDKs are told nothing.
+// gap tells a follower's members that they lost messages, and moves the follower's position past
+// them. The parameter at is the position of the last lost message. Clients of SDKs are told
+// nothing.
 func (r *Router) gap(f *follower, at protocol.Position, lost uint64) {
 	r.m.gaps.Inc()
 	r.m.lost.Add(float64(lost))

@@ -342,7 +342,7 @@ func TestOrderOnOneTopic(t *testing.T) {
 	w.settle()
 	rl.broker.slow = true
 	e.say(1, "bind 1 x")
-	e.say(1, "tell 2 x as-a-member") // permitted, so it does not wait for the topic
+	e.say(1, "tell 2 x as-a-member") // a member's publish does not wait for the topic
 	e.say(1, "bind 3 x")
 	e.say(1, "tell 4 x waits")
 	e.say(1, "unbind 5 x")
@@ -776,9 +776,9 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	}
 }
 
-// TestACloseWaitsAndEndsWhatFollows has a dialect close a session whose subscribe waits. The Close
-// is sent after the subscribe is answered, also by the next relay. Later commands of the session
-// are not answered.
+// TestACloseWaitsAndEndsWhatFollows has a dialect close a session whose subscribe waits. Then the
+// relay dies. The next relay must answer the subscribe, and then send the Close. Later commands of
+// the session must not be answered.
 func TestACloseWaitsAndEndsWhatFollows(t *testing.T) {
 	w, e := serving(t, 2)
 	rl := w.relays[0]

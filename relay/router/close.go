@@ -2,7 +2,8 @@ package router
 
 import "github.com/edgerelay/edgerelay/shared/link"
 
-// closed carries out a Close, whose turn has come. With code 0 its text is an answer.
+// closed carries out a Close whose turn has come. If its code is 0, its text is an answer, which
+// the client is sent first.
 func (r *Router) closed(fr *frame) {
 	code, text := fr.command.Terms.Code, fr.command.Text
 	if code == 0 && text != "" {

@@ -38,7 +38,7 @@ type tables struct {
 	digestDue bool
 
 	sessions map[uint64]*session
-	grouped  int // bytes that joined memberships take when told, see share
+	grouped  int // bytes of the memberships that follower.share counts
 	keeps    int // bytes of all keeps, those of waiting frames included
 
 	// Contents of the link.Digest.
@@ -67,8 +67,9 @@ const (
 )
 
 // connected takes a new link, and closes an older link of the same instance. It refuses a link that
-// is not newer than the present one. It also refuses a link while the relay is stopping, or if the
-// edge declares too large a log. Another instance with the same node ID is another edge.
+// is not newer than the present one. It also refuses a link if the edge declares too large a log,
+// and every link while the relay is stopping. Another instance with the same node ID is another
+// edge.
 func (r *Router) connected(l Link, h link.Hello) {
 	if r.stopping {
 		l.Close(link.CodeNormal, "this relay is stopping")
@@ -156,7 +157,8 @@ func (r *Router) cut(e *edge, code link.Code, text string) {
 	l.Close(code, text)
 }
 
-// unlink takes the link from e. Until e has a new link nothing is sent to it. Its followers stay.
+// unlink takes the link from e. Until e has a new link, nothing is sent to e. The followers of e
+// stay.
 func (r *Router) unlink(e *edge) {
 	r.directory.unlink(e, e.outbox.link)
 	e.outbox.unlink()

@@ -11,7 +11,7 @@ import (
 // frameCost is the size of an unfinished message beyond its payload, in bytes.
 const frameCost = 64
 
-// frame is a numbered frame of an edge: a client's command, or the end of a session. It is
+// frame is a numbered frame of an edge: a client's command, or the end of a session. A frame is
 // unfinished from its arrival until its number is finished. A published frame may be kept for
 // longer, until its echo has come.
 type frame struct {
@@ -35,8 +35,8 @@ type frame struct {
 }
 
 // A frame's stage says how far its publication has come. Its effect says how far it has taken
-// effect for its session. Neither follows from the other: a notice may be heard before the broker
-// has answered, and a granted frame is published later.
+// effect for its session. A frame may take effect before the broker has answered: a notice may be
+// heard earlier, and a granted frame is published later.
 
 // frameStage says how far a frame's publication has come. A failure leads from stageFlying back to
 // stageReady.
@@ -64,8 +64,8 @@ const (
 // refused reports whether the frame is a command that does nothing.
 func (fr *frame) refused() bool { return fr.command.Verb == dialect.Nothing && !fr.end }
 
-// notice reports whether the frame is a join or a leave that is not in effect yet. It usually takes
-// effect at its echo. In an outage it may take effect when it is given ahead.
+// notice reports whether the frame is a join or a leave that is not in effect yet. A notice usually
+// takes effect at its echo. In an outage it may take effect when it is given ahead.
 func (fr *frame) notice() bool {
 	return fr.effect < effectGranted && (fr.command.Verb == dialect.Join || fr.command.Verb == dialect.Leave)
 }
@@ -256,8 +256,8 @@ func (r *Router) verdict(fr *frame, v dialect.Verdict) []byte {
 	return r.speaks(fr.session).Answer(fr.session.who(), &fr.command, v)
 }
 
-// finish marks a frame's number as finished. flush and tellFinished acknowledge it. An end that
-// waits for earlier frames of its session is finished after the last of them.
+// finish marks a frame's number as finished. flush and tellFinished acknowledge the number. An end
+// that waits for earlier frames of its session is finished after the last of them.
 func (r *Router) finish(fr *frame) {
 	if fr.effect >= effectFinished {
 		return
@@ -279,8 +279,9 @@ func (r *Router) finish(fr *frame) {
 	}
 }
 
-// finishPublished finishes a frame that is published. If the frame's command has Answered set, the
-// client is answered now. If the frame was granted, the client was answered at that time.
+// finishPublished finishes a frame that is published. If its command has Answered set and it was
+// not granted, the client is answered now. The client of a granted frame was answered when the
+// frame was granted.
 func (r *Router) finishPublished(fr *frame) {
 	if fr.command.Answered && fr.effect < effectGranted {
 		r.answer(fr, r.doneText(fr))

@@ -34,7 +34,7 @@ type lane struct {
 }
 
 // enlane appends a frame to the lane of its edge and topic. The frame's number must be above all
-// numbers there.
+// numbers in the lane.
 func (r *Router) enlane(fr *frame) {
 	e := fr.session.edge
 	l := e.inbox.lanes[fr.topic()]
@@ -129,7 +129,8 @@ func (r *Router) runLane(l *lane) {
 // awaitsPlace reports whether publishing to t has to wait until t is subscribed for the first time.
 // In an outage a client of an SDK may be a member before t has a position. All publications from
 // then on are for that client. But the client's position will be the end of the topic at the time
-// when t is subscribed. So the client would miss everything that is published before. t may be nil.
+// when t is subscribed. So the client would miss everything that is published in between. t may be
+// nil.
 func (t *topic) awaitsPlace() bool { return t != nil && !t.placed && t.clients > 0 }
 
 // placed reports whether l may publish a frame for which frame.joins returns true. t is l's topic.

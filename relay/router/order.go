@@ -12,9 +12,9 @@ import (
 // the other order see order_topic.go.
 //
 // A session gets its answers in the order of its commands. A join or a leave that is not refused is
-// answered when it takes effect. Usually it takes effect when its notice is heard. It is under way
-// from its judgement until it takes effect. A frame of a non-member is under way until it is
-// answered.
+// answered when it takes effect. Usually it takes effect when its notice is heard. Such a join or
+// leave is under way from its judgement until it takes effect. A frame of a non-member is under way
+// until it is answered.
 //
 // While earlier commands of the session are under way or parked, a command that has an answer is
 // parked, and so is an end. There is one exception. A join, or a leave of a member, is not parked

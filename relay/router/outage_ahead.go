@@ -208,9 +208,9 @@ func (e *edge) passedOver(first, next uint64) {
 	}
 }
 
-// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received all
-// publications of e's frames that other relays made before this link began. That holds for the
-// topics that are subscribed here.
+// hearOut asks the broker for a Flush. If the answer's Heard is true, this relay has received every
+// publication of e's frames that other relays made before this link began, on topics that are
+// subscribed here.
 func (r *Router) hearOut(e *edge) {
 	e.inbox.hearing = r.requests.ask(e)
 	r.brk.Flush(e.inbox.hearing)

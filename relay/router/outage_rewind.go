@@ -36,7 +36,8 @@ func (r *Router) wentBack(t *topic, top protocol.Position) {
 	}
 }
 
-// passRewind takes a follower past the loss if the follower is at an ambiguous position.
+// If a follower is at an ambiguous position, passRewind tells its edge a loss, and moves the
+// follower past the lost publications.
 func (r *Router) passRewind(f *follower) {
 	if n := f.topic.recent; n != nil && n.rewind != nil && !f.seeking && n.rewind.ambiguous(f.position) {
 		w := n.rewind

@@ -63,8 +63,8 @@ func TestP6_WhoCameBehindAMessageOfUnknownFateIsNotGivenItAhead(t *testing.T) {
 
 // TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly makes the publish of a message
 // fail. Redis does not carry it out. Then Redis goes away. Members who were there before the
-// message are given the message ahead. Members who came after it get the sender's next message, and
-// must not be given the older one.
+// message are given the message ahead. Members who came after the message get the sender's next
+// message, and must not be given the older one.
 func TestP1_WhoCameBehindAMessageOfUnknownFateGetsTheLaterOnesOnly(t *testing.T) {
 	w := newWorld(t, 1)
 	rl := w.relays[0]

@@ -25,7 +25,7 @@ const (
 )
 
 // stepInputs is how many frames, broker events and publications of history one step takes at most.
-// But a page of history is not divided, and may exceed that number. The remaining ones wait for the
+// But a page of history is not divided, and may exceed that number. Further inputs wait for the
 // next step, so that no step takes long.
 const stepInputs = 512
 
@@ -192,11 +192,11 @@ func (p *Pump) Connected(l Link, h link.Hello) error {
 	return nil
 }
 
-// Received hands over the frames of a batch, or of a part of one. size is their size in bytes.
-// Received blocks until they fit into the link's share of the mailbox. While a link tells its
-// tables, its frames must also fit into a share that all such links have in common. So the tables
-// of many edges do not delay the messages of others. An empty share takes frames of any size. After
-// the Pump has stopped, Received returns ErrStopped.
+// Received hands over the frames of a batch, or of a part of one. The parameter size is the size of
+// the frames in bytes. Received blocks until the frames fit into the link's share of the mailbox.
+// While a link tells its tables, its frames must also fit into a share that all such links have in
+// common. So the tables of many edges do not delay the messages of others. An empty share takes
+// frames of any size. After the Pump has stopped, Received returns ErrStopped.
 func (p *Pump) Received(l Link, frames []any, size int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

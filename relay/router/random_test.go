@@ -33,8 +33,8 @@ func schedules() (first, last uint64) {
 
 // TestP1P2P4_AnySchedule runs clients of three edges on two relays through a random order of moves,
 // cuts, kills of relays, stalls, deafness, failed publishes and outages. In the end each session
-// that was there from the start has received every message that is for it, once. It has received
-// the messages of one sender to one topic in order.
+// that was there from the start has received every message that is for it, once. Each such session
+// has received the messages of one sender to one topic in order.
 func TestP1P2P4_AnySchedule(t *testing.T) {
 	first, last := schedules()
 	for s := first; s <= last; s++ {

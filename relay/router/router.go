@@ -58,7 +58,7 @@ type Config struct {
 	TellBytes int
 	TellWait  time.Duration
 	// Pieces is how many pieces of jobs a step does at most; default 512. A piece is a session, a
-	// membership, a follower or a frame. It takes some microseconds.
+	// membership, a follower or a frame. Each piece takes some microseconds.
 	Pieces int
 
 	Metrics prometheus.Registerer // nil: none
@@ -103,7 +103,7 @@ type Router struct {
 	later     timers
 	jobs      []job // under way, the oldest first
 
-	freed    []freed       // frames that others waited for, see order_topic.go
+	freed    []freed       // where waiting frames may go on, see order_topic.go
 	dirty    []*edge       // edges that flush visits at the end of the step
 	left     []Link        // links to close at the end of the step
 	window   time.Duration // time that link.Drain gives edges to move; 0: none is sent

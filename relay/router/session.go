@@ -253,14 +253,14 @@ func (r *Router) unbind(s *session, f *follower) {
 }
 
 // joined reports whether members of f may have come by a command. A chat session comes by a command
-// to groups alone. Its other topics come with its connect.
+// to groups alone. The session's other topics come with its connect.
 func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup() || f.clients() > 0) }
 
 // share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
-// is bound, and before s is unbound. Of a chat session only its groups count, since its other
-// topics come with its connect. Of a client of an SDK all topics count. If s is the only chat
-// session among the members of f, s also adds the size of the topic's row. The same holds if s is
-// the only client of an SDK.
+// is bound, and before s is unbound. Of a chat session only its groups count: its other topics are
+// at most two, and come with its connect. Of a client of an SDK all topics count. The only chat
+// session among the members of f also adds the size of the topic's row. So does the only client of
+// an SDK.
 func (f *follower) share(s *session) int {
 	members := f.clients()
 	if s.form == link.FormChat {

@@ -13,8 +13,8 @@ import (
 // many topics as users, so the struct of a silent topic has to be small.
 type topic struct {
 	name protocol.Topic
-	// number names the topic on every link, and is the token of its Subscribe. It is never used for
-	// another topic.
+	// number names the topic on every link, and is the token of its Subscribe. The number is never
+	// used for another topic.
 	number uint64
 
 	// top is the position that the topic has reached at this relay, by publications received or by
@@ -102,7 +102,7 @@ func (r *Router) deafen(t *topic) {
 }
 
 // skipTo makes p the top, although this relay may lack publications up to p. A live follower with
-// members falls behind if its position is before p. It then reads from history.
+// members falls behind if its position is before p. The follower then reads from history.
 func (t *topic) skipTo(r *Router, p protocol.Position) {
 	r.tails.drop(t)
 	if t.recent != nil {
@@ -150,8 +150,8 @@ func (r *Router) tryOpeners(f *follower) {
 }
 
 // receive takes a publication from the broker, adds it to the tail, and delivers it to the live
-// followers. It drops a publication whose topic is not in the directory. It also drops a
-// publication whose position the topic's top has reached.
+// followers. receive drops a publication whose topic is not in the directory. receive also drops a
+// publication whose position is not after the topic's top.
 func (r *Router) receive(p broker.Publication) {
 	t := r.directory.topics[p.Topic]
 	if t == nil {

@@ -222,8 +222,8 @@ func TestLinesOutOfPlaceEndTheSession(t *testing.T) {
 	})
 }
 
-// TestSessionsOfAnotherVersionConnectAnew checks the commands of a session whose keep cannot be
-// read.
+// TestSessionsOfAnotherVersionConnectAnew checks the commands of a session whose keep has an
+// unknown version.
 func TestSessionsOfAnotherVersionConnectAnew(t *testing.T) {
 	later := confirmed
 	later.Keep = []byte{2}

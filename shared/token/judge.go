@@ -49,7 +49,7 @@ const (
 
 // Claims are the claims of a good token.
 type Claims struct {
-	// Subject is the user (sub): Unicode text that is not empty. It need not be a valid id.
+	// Subject is the user (sub): Unicode text that is not empty. The user need not be a valid id.
 	Subject string
 	// Until is when the token ends (exp). If the token has expired and only the leeway admits it,
 	// Until is the end of the leeway. The zero time means that the token never ends.

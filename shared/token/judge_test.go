@@ -484,7 +484,8 @@ func TestWithoutKeysNothingIsDecided(t *testing.T) {
 }
 
 // TestAnUnknownKidIsNotRefusedForGood judges a token by a key that the Judge does not have, as in
-// the middle of a rotation. The error must be no Fault. A known kid with another secret is a Fault.
+// the middle of a rotation. The error must be no Fault. A token with a known kid and another secret
+// must be refused with a Fault.
 func TestAnUnknownKidIsNotRefusedForGood(t *testing.T) {
 	now := time.Now()
 	secret := []byte("0123456789abcdef")

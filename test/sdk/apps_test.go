@@ -13,9 +13,10 @@ import (
 	"github.com/edgerelay/edgerelay/test/e2e/cluster"
 )
 
-// TestTheGoProgramOfTheAppsPageTalks runs the program in Go of docs/apps.md, with the address of an
-// edge of the test in place of its own. The program must print what it publishes, and what somebody
-// publishes to its user. It must be heard in its group.
+// TestTheGoProgramOfTheAppsPageTalks runs the program in Go of docs/apps.md, with the address of
+// one of the test's edges in place of the page's. The program must print its own publications, and
+// those that somebody makes to the channel of its user. Its publications must be heard in its
+// group.
 func TestTheGoProgramOfTheAppsPageTalks(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/apps.md")
