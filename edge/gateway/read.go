@@ -49,6 +49,10 @@ type reader struct {
 	counted int                // the size that Server.unfinished was last told
 	entry   *unfinishedMessage // the message's entry in Server.unfinished; nil: not counted
 	small   [16]byte           // readHead reads into it, and unparsed then points into it
+
+	// Only a reader of an SDK's session uses the following fields.
+	lag  lag
+	turn bool // it is this session's turn to wait for its user's allowance
 }
 
 // newReader makes a reader. The parameter unparsed has the bytes that were already read from c.
@@ -181,7 +185,7 @@ func (r *reader) readMessage(body io.Reader) error {
 		return err
 	}
 	if r.session.sdk != nil {
-		return r.conn.forwardLines(message)
+		return r.forwardLines(message)
 	}
 	if r.message.binary {
 		message = bytes.TrimRight(message, "\x00")
@@ -230,7 +234,7 @@ func (c *conn) forward(message []byte) error {
 		s.deliver(notDelivered)
 		return nil
 	}
-	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message) {
+	if v.up.Accept(s.info.ID, message) || !s.starved && c.awaitRoom(message, roomWait) {
 		s.starved = false
 		return nil
 	}
@@ -253,41 +257,56 @@ func (c *conn) dropLate(message []byte) error {
 }
 
 // pace waits for the user's allowance. If too many of the user's sessions wait already, pace only
-// pauses for roomWait. The session is not read meanwhile, so the client's silence does not count.
-// If the session ends, pace returns.
+// pauses for roomWait. If the session ends, pace returns.
 func (c *conn) pace(bytes int) paced {
+	if c.affords(bytes) {
+		return pacedOn
+	}
+	return c.pause(func(ended <-chan struct{}) paced {
+		v := c.server
+		result := c.session.allowance.wait(v.ctx, ended, bytes)
+		if result == pacedCrowded && !timing.Sleep(v.ctx, roomWait, ended) {
+			return pacedOut
+		}
+		return result
+	})
+}
+
+// affords takes a message's cost of its user's allowance. It returns false if the session has to
+// wait for that.
+func (c *conn) affords(bytes int) bool {
 	s, v := c.session, c.server
 	if s.allowance == nil {
 		if s.allowance = v.rates.join(s.info.User); s.allowance == nil {
-			return pacedOn
+			return true
 		}
 	}
-	if s.allowance.take(bytes) {
-		return pacedOn
-	}
+	return s.allowance.take(bytes)
+}
+
+// pause calls wait, which waits until its parameter is closed at the latest. That happens when the
+// session ends. The session is not read meanwhile, so the client's silence does not count. If the
+// session has ended already, pause returns pacedOut.
+func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
+	s, v := c.session, c.server
 	ended := make(chan struct{})
 	s.pacing.Store(&ended)
 	defer func() {
 		c.seen.Store(int64(v.now()))
-		c.excuse()
 		s.pacing.Store(nil)
 	}()
 	// If the session ended before s.pacing was set, its end did not close the channel.
 	if _, ending := s.Reason(); ending {
 		return pacedOut
 	}
-	result := s.allowance.wait(v.ctx, ended, bytes)
-	if result == pacedCrowded && !timing.Sleep(v.ctx, roomWait, ended) {
-		return pacedOut
-	}
-	return result
+	return wait(ended)
 }
 
-// awaitRoom tries for up to roomWait to have the message accepted, and reports whether it was.
-func (c *conn) awaitRoom(message []byte) bool {
-	ctx, cancel := context.WithTimeout(c.server.ctx, roomWait)
+// awaitRoom tries to have the message accepted, no longer than the parameter most, and reports
+// whether it was.
+func (c *conn) awaitRoom(message []byte, most time.Duration) bool {
+	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()
-	defer c.excuse() // the client was not read meanwhile
 	up, id := c.server.up, c.session.info.ID
 	for ctx.Err() == nil && up.WaitRoom(ctx, id, len(message)) {
 		if up.Accept(id, message) {

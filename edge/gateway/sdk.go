@@ -42,15 +42,9 @@ func newGuest(user string, queueBytes int) *Session {
 	return s
 }
 
-// owner returns the user in whose share the reader counts what it holds. Only the reader may call
-// it. If a token says who the user is, Session.info.User changes when the relay confirms the
-// connect. So owner returns "" until the reader has seen the confirmation.
-func (s *Session) owner() string {
-	if s.sdk != nil && !s.sdk.open && !s.sdk.connected {
-		return ""
-	}
-	return s.info.User
-}
+// isGuest reports whether the reader takes s for a guest. Only the reader may call it. It must not
+// use Session.info.User of a guest, which changes when the relay confirms the connect.
+func (s *Session) isGuest() bool { return s.sdk != nil && !s.sdk.connected }
 
 // form returns the form in which the session's client takes publications.
 func (s *Session) form() link.Form {

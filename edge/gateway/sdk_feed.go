@@ -71,7 +71,7 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 
 // beginLocked does what follows when the connect of s is confirmed. h.mu must be held.
 func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
-	h.leaveGuestsLocked(s)
+	h.guests.leave(s)
 	defer s.sdk.releaseLocked()
 	if h.users != nil && !h.users.enter(s) {
 		s.close(ReasonUserLimit, closeWait)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ import (
 // guest adds a guest whose first line has come, as its reader does.
 func guest(h *mirror, up Upstream) *Session {
 	s := newGuest("", 1<<20)
-	h.enterGuest(s, 1<<20, 1<<20)
+	h.enterGuest(s, netip.Addr{}, 1<<20)
 	h.introduce(s, up)
 	return s
 }
@@ -127,8 +128,8 @@ func TestConfirmedMakesAMember(t *testing.T) {
 	default:
 		t.Error("its reader still waits")
 	}
-	if len(h.guests) != 0 || h.keeps != len("sessionmembership") {
-		t.Errorf("%d guests, keeps of %d bytes", len(h.guests), h.keeps)
+	if len(h.guests.places) != 0 || h.keeps != len("sessionmembership") {
+		t.Errorf("%d guests, keeps of %d bytes", len(h.guests.places), h.keeps)
 	}
 }
 
@@ -533,7 +534,7 @@ func TestAUserHasOnlySoManySessions(t *testing.T) {
 	first := g.sdk("1")
 	second := g.raw(protocol.SDKPath+"?user=1", "") // a guest does not count
 	second.send(textOf("connect 1"))
-	second.wantCode(3504)
+	second.wantCode(3013)
 	second.Close()
 	g.endsWith(ReasonUserLimit)
 	g.sdk("2")
@@ -662,8 +663,8 @@ func TestConfirmationsRaceWithEverything(t *testing.T) {
 	close(stop)
 	around.Wait()
 	eventually(t, "all have ended", func() bool { return g.server.Active() == 0 })
-	if len(g.hub.guests) != 0 || g.hub.strangers != 0 {
-		t.Errorf("%d guests, %d strangers", len(g.hub.guests), g.hub.strangers)
+	if len(g.hub.guests.places) != 0 || g.hub.strangers != 0 {
+		t.Errorf("%d guests, %d strangers", len(g.hub.guests.places), g.hub.strangers)
 	}
 }
 

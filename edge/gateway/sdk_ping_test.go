@@ -221,38 +221,3 @@ func TestTimeNotLivedThroughIsNoLackOfAPong(t *testing.T) {
 	c.wantCode(3012)
 	guest.wantCode(3502)
 }
-
-// TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain: its pong may have waited in the socket.
-func TestTheTimeForAPongBeginsAnewWhenAClientIsReadAgain(t *testing.T) {
-	inBubble(t, nil, func(c *Config) { c.Rate = 1 }, func(t *testing.T, b *bubbled) {
-		b.confirmed("1")
-		c := b.only().conn.Load()
-		for c.pace(1) == pacedOn && c.pinged.Load() == 0 {
-		}
-		if got := time.Duration(c.pinged.Load()); got != b.server.now() {
-			t.Errorf("it began %v ago", b.server.now()-got)
-		}
-	})
-}
-
-// TestAClientThatIsNotReadIsNotJudgedByItsPong: the edge does not read a session whose user is
-// above its rate.
-func TestAClientThatIsNotReadIsNotJudgedByItsPong(t *testing.T) {
-	inBubble(t, nil, func(c *Config) { c.Rate = 0.1 }, func(t *testing.T, b *bubbled) {
-		c := b.confirmed("1")
-		lines := make([]string, 12)
-		for i := range lines {
-			lines[i] = "x"
-		}
-		c.send(textOf(lines...)) // the last 11 wait for 10 s each
-		for range 6 {
-			c.wantFrame(textByte, "{}")
-			c.send(textOf("{}"))
-		}
-		synctest.Wait() // the lines are through, and all pongs are taken
-		if s := b.only(); len(b.up.messages()) != 13 {
-			r, _ := s.Reason()
-			t.Errorf("%d lines are accepted, reason %v", len(b.up.messages()), r)
-		}
-	})
-}
