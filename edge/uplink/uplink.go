@@ -66,6 +66,7 @@ type Uplink struct {
 	patience   patience
 	divided    bool // the last survey found relays of different brokers
 	refused    bool // in the last failed round each relay refused the key
+	lacking    bool // in the last failed round a relay lacked FeatureSDK, which this edge needs
 }
 
 // New returns an Uplink that passes to handler what relays send. It does no I/O. The error tells
@@ -94,6 +95,7 @@ func New(config Config, handler Handler) (*Uplink, error) {
 	}
 	u.Links = NewLinks(LinksConfig{LogSize: config.LogSize, Metrics: config.Metrics, Log: config.Log}, handler)
 	u.watchRTT(config.Metrics)
+	u.watchLack(config.Metrics)
 	return u, nil
 }
 
@@ -147,8 +149,10 @@ type State struct {
 	Linked     bool
 	EverLinked bool
 	KeyRefused bool // no link, and in the last failed round each relay refused the key
-	// Degraded holds "relay" if there is no link. Otherwise it holds what the relay said of itself
-	// in its last link.Status. In both cases "brokers differ" may follow.
+	// Degraded holds "relay" if there is no link. If a relay was there in the last failed round that
+	// does not know sessions of SDKs, while this edge has some, lacksSDK follows. With a link,
+	// Degraded holds what the relay said of itself in its last link.Status. In all cases "brokers
+	// differ" may follow.
 	Degraded []string
 
 	// These are of the link in use, and zero without one.
@@ -167,6 +171,9 @@ func (u *Uplink) State() State {
 	}
 	if !s.Linked {
 		s.Degraded = []string{"relay"}
+		if u.lacking {
+			s.Degraded = append(s.Degraded, lacksSDK)
+		}
 	}
 	if u.divided {
 		s.Degraded = append(s.Degraded, "brokers differ")
