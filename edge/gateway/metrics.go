@@ -19,7 +19,7 @@ const (
 	dropLate                 // a line of an SDK waited too long for its user's allowance
 	dropNoTopic              // the link frame named an unknown topic number
 	dropOverlap              // the publication had no position, and Hub.overlap was full
-	dropForm                 // a link that is left had no text for a member that a newer one bound
+	dropForm                 // an older link had no text for a newer link's member
 	drops
 )
 

@@ -11,8 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestAUserHasOnlySoManySessions: the sessions of both protocols count together, from the moment on
-// at which the user is known.
+// TestAUserHasOnlySoManySessions checks Config.PerUser. Chat sessions and sessions of SDKs count
+// together. A session of an SDK counts from its confirmation on.
 func TestAUserHasOnlySoManySessions(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.PerUser = 2 })
 	g.raw("/chat/user/1", "")
@@ -35,8 +35,8 @@ func TestAUserHasOnlySoManySessions(t *testing.T) {
 	g.sdk("1")
 }
 
-// TestARelayClosesWithACodeOfItsOwn: what came before is given to the client first. What the client
-// still sends is not accepted.
+// TestARelayClosesWithACodeOfItsOwn has a relay close a session. The client must first get what was
+// queued before the Close. Messages that the client still sends must not be accepted.
 func TestARelayClosesWithACodeOfItsOwn(t *testing.T) {
 	for _, path := range []string{protocol.SDKPath, "/chat/user/1"} {
 		g := startSDK(t, nil, nil)
@@ -62,7 +62,8 @@ func TestARelayClosesWithACodeOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestAClientThatTheRelayLetsGoHasFiveSeconds: with the code 0 there is no close frame.
+// TestAClientThatTheRelayLetsGoHasFiveSeconds has a relay close a session with the code 0. The
+// client must get no close frame, and its socket must be closed after leaveWait.
 func TestAClientThatTheRelayLetsGoHasFiveSeconds(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
 		c := b.confirmed("1")

@@ -53,7 +53,7 @@ func TestConfirmedMakesAMember(t *testing.T) {
 	if err := h.Confirmed(frame, true); err != nil {
 		t.Fatal(err)
 	}
-	clear(frame.Keep) // the frame's bytes are not kept
+	clear(frame.Keep) // the Hub must have copied these bytes
 	clear(frame.Channels[1].Keep)
 	wantTexts(t, s, "connected")
 	got := tablesOf(h.Hub)
@@ -77,8 +77,8 @@ func TestConfirmedMakesAMember(t *testing.T) {
 	}
 }
 
-// TestAnAnswerToAnSDKIsPassedOnOnce: the effect does not depend on whether the text is still
-// wanted.
+// TestAnAnswerToAnSDKIsPassedOnOnce brings Confirmed, Refreshed and Bound, with and without answer
+// set. The tables must change in both cases. The client must get the texts only if answer is set.
 func TestAnAnswerToAnSDKIsPassedOnOnce(t *testing.T) {
 	for _, answer := range []bool{false, true} {
 		h := newMirror(HubConfig{})
@@ -100,7 +100,9 @@ func TestAnAnswerToAnSDKIsPassedOnOnce(t *testing.T) {
 	}
 }
 
-// TestARelayThatIsWrongAboutASessionIsTold: such frames end the link, and change nothing.
+// TestARelayThatIsWrongAboutASessionIsTold has a relay confirm, refresh or bind a session that is
+// not in the state for it. Each frame must return an error, which ends the link, and must change
+// nothing. A frame about a forgotten session is no error.
 func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "chat")[0].info.ID
@@ -136,7 +138,8 @@ func TestARelayThatIsWrongAboutASessionIsTold(t *testing.T) {
 	}
 }
 
-// TestUnknownTopicsOfASessionArePassedOver: the others count, and so does the answer.
+// TestUnknownTopicsOfASessionArePassedOver has a relay name topic numbers that are unknown, and one
+// that is known. The session must be bound to the known topic, and the client must get every text.
 func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	h := g.hub
@@ -156,8 +159,9 @@ func TestUnknownTopicsOfASessionArePassedOver(t *testing.T) {
 	}
 }
 
-// TestADeadSessionIsChangedAndNotAnswered: the relay counts it until its End, and so must the edge.
-// It does not count for its user.
+// TestADeadSessionIsChangedAndNotAnswered has a relay confirm and refresh a session that has ended
+// at the edge. Both sides have the session in their tables until its End is finished, so the tables
+// must change alike. The client gets nothing, and the session does not count for its user.
 func TestADeadSessionIsChangedAndNotAnswered(t *testing.T) {
 	h, up := newMirror(HubConfig{}), &fakeUpstream{}
 	u := users{most: 1, sessions: map[string]int{}}

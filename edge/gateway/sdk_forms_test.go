@@ -15,7 +15,8 @@ func bothForms(topic protocol.Topic, text string) link.Forms {
 	return link.Forms{Topic: numberOf(topic), Texts: []link.Rendering{{Form: link.FormChat, Text: []byte("chat " + text)}, {Form: link.FormJSON, Text: []byte("json " + text)}}}
 }
 
-// TestEachMemberGetsTheTextOfItsForm has members of both forms in one topic.
+// TestEachMemberGetsTheTextOfItsForm publishes to a topic with members that speak the chat and
+// members that are clients of SDKs.
 func TestEachMemberGetsTheTextOfItsForm(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1", "2")
@@ -39,7 +40,8 @@ func TestEachMemberGetsTheTextOfItsForm(t *testing.T) {
 	wantTexts(t, second, "json b")
 }
 
-// TestFramesOfOldRelaysAreForTheChat: an SDK's client could not read their texts.
+// TestFramesOfOldRelaysAreForTheChat brings the frames that have only the chat's text. A client of
+// an SDK could not read that text, and must get nothing.
 func TestFramesOfOldRelaysAreForTheChat(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat, sdk := openAll(h, &fakeUpstream{}, "1")[0], sdkMember(t, h, "2", "all")
@@ -52,7 +54,8 @@ func TestFramesOfOldRelaysAreForTheChat(t *testing.T) {
 	wantTexts(t, sdk)
 }
 
-// TestFormsAreDeliveredOnceAndInOrder: a position and an id count as in a Publication.
+// TestFormsAreDeliveredOnceAndInOrder brings Forms whose positions or ids came before. The Hub must
+// drop them, as it does a repeated Publication.
 func TestFormsAreDeliveredOnceAndInOrder(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat, sdk := openAll(h, &fakeUpstream{}, "1")[0], sdkMember(t, h, "2", "all")
@@ -82,8 +85,9 @@ func TestFormsAreDeliveredOnceAndInOrder(t *testing.T) {
 	wantTexts(t, sdk, want...)
 }
 
-// TestP2_BareFormsComeOnceDuringAMove: two links bring what has no position. By its chat's text it
-// is known again, also where one link brings it as a Publication.
+// TestP2_BareFormsComeOnceDuringAMove has two links bring the same publication without a position.
+// The Hub recognises the repeat by the chat's text, even if one link brings Forms and the other a
+// Publication.
 func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat, sdk := openAll(h, &fakeUpstream{}, "1")[0], sdkMember(t, h, "2", "all")
@@ -100,9 +104,10 @@ func TestP2_BareFormsComeOnceDuringAMove(t *testing.T) {
 	wantTexts(t, sdk, "json a", "json a")
 }
 
-// TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome: the new relay has bound a member that the old
-// one does not know. What the old link brings for the chat alone must not take the place of what
-// the new link brings for both. The same holds for a gap.
+// TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome has the new relay bind a client of an SDK, of
+// which the old relay does not know. The old link brings a publication with the chat's text alone.
+// The Hub must drop it and wait for the new link's publication, which has both texts. The same
+// holds for a gap.
 func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	h := newMirror(HubConfig{})
 	chat := openAll(h, &fakeUpstream{}, "1")[0]
@@ -125,17 +130,17 @@ func TestP4_ALinkThatIsLeftMovesNobodyPastWhatIsToCome(t *testing.T) {
 	bring(old, 3, false)
 	old.Gap(link.Gap{Topic: number, Position: pos(1, 4), Lost: 1, Text: []byte("lost")})
 	wantTexts(t, chat)
-	// What has no position may never come by the new link.
+	// A publication without a position is passed on, since the new link may never bring it.
 	old.Publication(link.Publication{Topic: number, Payload: []byte("bare")})
 	wantTexts(t, chat, "bare")
 	for offset := range uint64(3) {
-		bring(h.Feed, offset+2, true) // 2 is repeated
+		bring(h.Feed, offset+2, true) // the publication at offset 2 is a repeat
 	}
-	bring(old, 5, true) // the old relay knows of one by now
+	bring(old, 5, true) // the old link may bring both texts, and is then as good
 	bring(h.Feed, 5, true)
 	wantTexts(t, chat, "chat 3", "chat 4", "chat 5")
 	wantTexts(t, sdk, "json 3", "json 4", "json 5")
-	h.End(sdk, &fakeUpstream{}) // nobody lacks anything
+	h.End(sdk, &fakeUpstream{}) // now no living member lacks the text
 	bring(old, 6, false)
 	wantTexts(t, chat, "chat 6")
 }
@@ -183,8 +188,8 @@ func BenchmarkFanOutOfTwoForms(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/members, "ns/delivery")
 }
 
-// TestSlowReadersOfTwoFormsCostOnlyThemselves has one that never reads for each protocol. Each is
-// closed with the code of its protocol.
+// TestSlowReadersOfTwoFormsCostOnlyThemselves has one client of each protocol that never reads.
+// Each of the two is closed with the code of its protocol, and the other clients get every message.
 func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.Queue = 64 << 10 })
 	g.hub.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all"})

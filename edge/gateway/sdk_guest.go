@@ -153,9 +153,8 @@ func (h *Hub) introduce(s *Session, up Upstream) {
 
 // connectGuest gives a guest's first line, which should be its connect, to the upstream. Then it
 // waits until the relay has confirmed the connect, or until the session ends. The session is not
-// read meanwhile. While no relay can take guests, connectGuest holds the line back, so that an
-// outage does not fill the log with what guests ask for. Server.checkSDK ends the wait after
-// confirmWait.
+// read meanwhile. While no relay can take guests, connectGuest holds the line back. So the log does
+// not fill with lines of guests. Server.checkSDK ends the wait after confirmWait.
 //
 // The line is charged to nobody: a guest has one line, and no user yet.
 func (r *reader) connectGuest(line []byte) error {
@@ -167,7 +166,7 @@ func (r *reader) connectGuest(line []byte) error {
 	if _, ending := s.Reason(); ending || !r.enrol(ended) {
 		return r.dropLate(line)
 	}
-	ready := s.sdk.ready // the relay may confirm, and so change the field, from here on
+	ready := s.sdk.ready // read now, since Confirmed sets the field to nil
 	v.hub.introduce(s, v.up)
 	if !v.up.Accept(s.info.ID, line) && !r.awaitRoom(line, v.guestDue(s.sdk)-v.now()) {
 		v.hub.metrics.dropped[dropNoRoom].Inc()

@@ -19,9 +19,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestP7_TheSourceThatHasMostGuestsLosesItsOldest fills an edge with the guests of one source. Each
-// newcomer must be let in. The guest of another source stays, though it is the oldest and has said
-// its first line.
+// TestP7_TheSourceThatHasMostGuestsLosesItsOldest fills an edge with guests of one source. The edge
+// must let each newcomer in, and close the oldest guest of that source for it. It must not close
+// the guest of another source, though that guest is the oldest of all and waits for the relay.
 func TestP7_TheSourceThatHasMostGuestsLosesItsOldest(t *testing.T) {
 	const most = 4
 	inBubble(t, silentRelay(), func(c *Config) { c.MaxSessions = most*guestShare + 5 }, func(t *testing.T, b *bubbled) {
@@ -58,8 +58,9 @@ func TestP7_TheSourceThatHasMostGuestsLosesItsOldest(t *testing.T) {
 	})
 }
 
-// TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource: behind a proxy all clients have one
-// source. A guest that is confirmed before the bound comes round to it again is not in danger.
+// TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource gives all clients one source, as a
+// proxy does. Many of them are guests that say nothing. A client that connects must be confirmed,
+// as long as fewer guests than the bound come between its upgrade and its confirmation.
 func TestP7_WhoConnectsAtOnceIsConfirmedAmongManyGuestsOfItsSource(t *testing.T) {
 	const most = 50
 	inBubble(t, nil, func(c *Config) { c.MaxSessions = most*guestShare + 15 }, func(t *testing.T, b *bubbled) {
@@ -107,7 +108,7 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 			t.Errorf("%s: %v %+v", path, err, res)
 		}
 	}
-	// So do sessions that have ended, while their socket is open.
+	// Sessions that have ended count too while their sockets are open.
 	g = startSDK(t, nil, func(c *Config) { c.MaxSessions = 3 })
 	for range 3 {
 		g.server.enter()
@@ -116,8 +117,8 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 	if res, _ := g.upgradeWith("", nil); res.StatusCode != 503 {
 		t.Errorf("%d while three sockets are open", res.StatusCode)
 	}
-	// Dead sessions that a relay does not forget leave no place either, neither for a guest nor for
-	// a guest's first line.
+	// Dead sessions count until the relay has forgotten them. With two dead sessions and one guest,
+	// the bound of three is reached.
 	h := NewHub(HubConfig{})
 	up := &fakeUpstream{}
 	for range 2 {
@@ -136,8 +137,8 @@ func TestAGuestCountsAmongTheSessions(t *testing.T) {
 	}
 }
 
-// TestAGuestThatSaysNothingIsClosedAsStale checks that 10 s pass, and that nothing is told
-// upstream.
+// TestAGuestThatSaysNothingIsClosedAsStale has a guest send nothing. It must be closed with 3502
+// after 10 s, and no relay must be told of it.
 func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 	up := silentRelay()
 	up.client = func(c link.Client) { t.Errorf("told %+v", c) }
@@ -159,8 +160,9 @@ func TestAGuestThatSaysNothingIsClosedAsStale(t *testing.T) {
 	})
 }
 
-// TestAConnectThatNobodyConfirmsComesBack: an outage must not end a client for good, so it is 3004.
-// It comes before an SDK gives up by itself, which is after 5 s.
+// TestAConnectThatNobodyConfirmsComesBack has a relay that does not answer a connect. The guest
+// must be closed with 3004, after which its SDK connects again. No outage may end a client for
+// good. The close must come within 5 s, since an SDK gives up then.
 func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Second, 9 * time.Second} {
 		inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
@@ -184,8 +186,9 @@ func TestAConnectThatNobodyConfirmsComesBack(t *testing.T) {
 	}
 }
 
-// TestAGuestsLineWaitsForARelayThatKnowsSDKs: while no relay can take it, the guest is not in the
-// tables, and its line is not in the log. In the end it is closed with 3004.
+// TestAGuestsLineWaitsForARelayThatKnowsSDKs has a guest send its connect while no relay can take
+// guests. Meanwhile the guest must not be in the tables, and its line must not be in the log. If no
+// such relay comes, the guest must be closed with 3004.
 func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprint("it comes: ", comes), func(t *testing.T) {
@@ -223,8 +226,9 @@ func TestAGuestsLineWaitsForARelayThatKnowsSDKs(t *testing.T) {
 	}
 }
 
-// TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed: neither the lines of the same message,
-// nor a further message. Then they follow in order.
+// TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed has a guest send lines after its connect,
+// in the same message and in later ones. None may be accepted before the connect is confirmed. Then
+// all must be, in order.
 func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -243,7 +247,8 @@ func TestNothingBehindAConnectIsNumberedBeforeItIsConfirmed(t *testing.T) {
 	})
 }
 
-// TestAGuestWhoseConnectIsRefusedIsNotReadOn: an error is the answer, and Close follows.
+// TestAGuestWhoseConnectIsRefusedIsNotReadOn has a relay answer a connect with an error, and send a
+// Close after it. Lines that the client sends after its connect must be dropped.
 func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()
@@ -270,8 +275,9 @@ func TestAGuestWhoseConnectIsRefusedIsNotReadOn(t *testing.T) {
 	})
 }
 
-// TestTenThousandGuestsThatSayNothingLeaveNothing also checks that nobody else waits for them, and
-// that their places are free again.
+// TestTenThousandGuestsThatSayNothingLeaveNothing has ten thousand guests send nothing. Meanwhile a
+// client of the chat must be admitted. Once the guests are closed, other guests must find their
+// places free.
 func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	const n = 10_000
 	up := silentRelay()
@@ -301,9 +307,9 @@ func TestTenThousandGuestsThatSayNothingLeaveNothing(t *testing.T) {
 	runtime.GC()
 }
 
-// TestP8_WhatGuestsHaveSentIsBounded has guests whose connects are not confirmed, and who have sent
-// much behind them, or have begun a message. Beyond the bound the oldest of the source that has most
-// gives way. The message that a user has begun is none of theirs.
+// TestP8_WhatGuestsHaveSentIsBounded has guests of one source send much. Their messages wait for
+// the confirmation, or are begun and not finished. Beyond the bound the oldest of these guests must
+// be closed. A guest of another source must stay, and so must a user who has begun a message.
 func TestP8_WhatGuestsHaveSentIsBounded(t *testing.T) {
 	const room = 1 << 20 / guestBytesShare
 	large := textOf("connect 1", strings.Repeat("x", 60<<10))
@@ -359,7 +365,8 @@ func TestP8_WhatGuestsHaveSentIsBounded(t *testing.T) {
 
 // TestNothingBehindAConnectIsForwardedInADrain drains the server while a connect waits for its
 // confirmation. The client may send until it answers the close frame. But the lines behind the
-// connect must not be forwarded, since the relay would take them for wrong.
+// connect must not be forwarded, since a relay closes a session that sends them before its
+// confirmation.
 func TestNothingBehindAConnectIsForwardedInADrain(t *testing.T) {
 	inBubble(t, silentRelay(), nil, func(t *testing.T, b *bubbled) {
 		c := b.connect()

@@ -41,8 +41,8 @@ func FuzzLines(f *testing.F) {
 	})
 }
 
-// TestAMessageIsTakenLineByLine sends a message behind a connect. An answer that is no line ends
-// the session with 3501; the lines before it are carried out.
+// TestAMessageIsTakenLineByLine sends a message after a connect. An empty line, or a pong that no
+// ping asked for, ends the session with 3501. The lines before it are accepted.
 func TestAMessageIsTakenLineByLine(t *testing.T) {
 	for _, test := range []struct {
 		name, message string
@@ -84,7 +84,8 @@ func TestAMessageIsTakenLineByLine(t *testing.T) {
 	}
 }
 
-// TestAConnectIsALineToo checks what ends a guest at once.
+// TestWhatIsNoLineEndsAGuestToo has a guest begin with an empty line, or with a pong. It must be
+// closed with 3501 at once.
 func TestWhatIsNoLineEndsAGuestToo(t *testing.T) {
 	for _, message := range []string{"", "\n", "{}", strings.Repeat("\n", 1<<16), strings.Repeat("{}\n", 20_000)} {
 		g := startSDK(t, nil, nil)
@@ -98,7 +99,8 @@ func TestWhatIsNoLineEndsAGuestToo(t *testing.T) {
 	}
 }
 
-// TestTheSizeOfAMessageIsThatOfAllItsLines: the bound is of the WebSocket message.
+// TestTheSizeOfAMessageIsThatOfAllItsLines checks that Config.MaxMessage bounds a whole WebSocket
+// message, and not each of its lines.
 func TestTheSizeOfAMessageIsThatOfAllItsLines(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	line := strings.Repeat("x", 1<<15-1)
@@ -111,8 +113,8 @@ func TestTheSizeOfAMessageIsThatOfAllItsLines(t *testing.T) {
 	g.endsWith(ReasonTooBig)
 }
 
-// TestP7_EachLineIsChargedToItsUser: a message of many lines is read no faster than many messages.
-// The connect is charged to nobody.
+// TestP7_EachLineIsChargedToItsUser checks that each line counts as a message in the rate of its
+// user. A connect is charged to nobody.
 func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 5 }, func(t *testing.T, b *bubbled) {
 		first, second := b.confirmed("1"), b.confirmed("1")
@@ -136,8 +138,9 @@ func TestP7_EachLineIsChargedToItsUser(t *testing.T) {
 	})
 }
 
-// TestALineWithoutRoomEndsTheSession: an SDK has no answer to a line that was not taken. So it has
-// to come back. The lines behind are not carried out.
+// TestALineWithoutRoomEndsTheSession has a line find no room upstream. The edge cannot answer an
+// SDK's line, so the session must be closed with 3004: the SDK then comes back. The lines after it
+// must not be accepted.
 func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	up := &fakeUpstream{}
 	up.waitRoom = func(ctx context.Context, _ uint64, _ int) bool {
@@ -161,7 +164,7 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 		if b.metric("dropped_total", "no_room") != 1 || b.metric("sessions_ended_total", "no_room") != 1 {
 			t.Error("it is not counted")
 		}
-		// A connect that finds no room ends likewise, and its End is told.
+		// A guest whose connect finds no room is closed likewise, and its End is told upstream.
 		guest := b.connect()
 		guest.send(textOf("connect 2"))
 		guest.wantCode(3004)
@@ -173,8 +176,8 @@ func TestALineWithoutRoomEndsTheSession(t *testing.T) {
 	})
 }
 
-// TestSessionsThatCrowdAreClosed: too many sessions of a user wait for its rate. The chat answers
-// that a message is not delivered; an SDK has to come back.
+// TestSessionsThatCrowdAreClosed has more than rateWaiters sessions of one user wait for its rate.
+// A further session of an SDK must be closed with 3004, so that its SDK comes back.
 func TestSessionsThatCrowdAreClosed(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 0.001 }, func(t *testing.T, b *bubbled) {
 		lines := slices.Repeat([]string{"x"}, 10)
@@ -192,8 +195,8 @@ func TestSessionsThatCrowdAreClosed(t *testing.T) {
 	})
 }
 
-// TestAConnectWith128SubscribesIsTakenAtOnce sends what an SDK for browsers sends when it connects: all of its
-// subscribes behind the connect, in one message. At the usual rate none of them waits.
+// TestAConnectWith128SubscribesIsTakenAtOnce sends a connect and 128 subscribes in one message, as
+// the SDK for browsers does. At the default rate, no line of five such clients of one user may wait.
 func TestAConnectWith128SubscribesIsTakenAtOnce(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate, c.FanOut = 100, 250 }, func(t *testing.T, b *bubbled) {
 		lines := []string{"connect 1"}
@@ -213,8 +216,8 @@ func TestAConnectWith128SubscribesIsTakenAtOnce(t *testing.T) {
 	})
 }
 
-// TestP7_NoLineWaitsForLong checks that a session ends with 3004 when a line has waited for
-// lineWait, whether its message has many lines or one.
+// TestP7_NoLineWaitsForLong has a client send many more lines in one message than its user's rate
+// permits. The session must end with 3004 once a line has waited for lineWait.
 func TestP7_NoLineWaitsForLong(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
 		c, other := b.confirmed("1"), b.confirmed("2")
@@ -240,8 +243,9 @@ func TestP7_NoLineWaitsForLong(t *testing.T) {
 	})
 }
 
-// TestP7_WhatWaitsInTheKernelWaitsToo sends many messages of one line. The edge does not read them
-// while a line waits, so most of them wait in the kernel.
+// TestP7_WhatWaitsInTheKernelWaitsToo has a client send many messages of one line each. While one
+// line waits, the edge does not read the others, so they wait in the kernel. Though no line waits
+// long after it was read, the session must end with 3004.
 func TestP7_WhatWaitsInTheKernelWaitsToo(t *testing.T) {
 	g := startSDK(t, nil, func(c *Config) { c.Rate = 20 })
 	c := g.sdk("1")
@@ -258,8 +262,8 @@ func TestP7_WhatWaitsInTheKernelWaitsToo(t *testing.T) {
 	g.endsWith(ReasonRate)
 }
 
-// TestALagEndsWhenAllIsTaken has a client that is above its rate again and again. It does not
-// always have a line that waits, so it stays.
+// TestALagEndsWhenAllIsTaken has a client whose lines wait again and again, but never for lineWait.
+// Between two such waits the edge has taken all of its lines. The session must go on.
 func TestALagEndsWhenAllIsTaken(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
 		c := b.confirmed("1")
@@ -276,9 +280,10 @@ func TestALagEndsWhenAllIsTaken(t *testing.T) {
 	})
 }
 
-// TestP7_WhatASessionSendsAtOnceGoesOnWhole has many sessions of one user that come back at once,
-// as after a drain of their edge. Together they are far above the rate. Those that do not get
-// through in time come back a second later. In the end each of them has got through.
+// TestP7_WhatASessionSendsAtOnceGoesOnWhole has many clients of one user connect at once, each with
+// subscribes in the message of its connect. Together they are far above the user's rate, so some
+// are closed, and connect again a second later. Each client must get all of its subscribes through
+// within a minute.
 func TestP7_WhatASessionSendsAtOnceGoesOnWhole(t *testing.T) {
 	const sessions, subscribes = 10, 20
 	inBubble(t, nil, func(c *Config) { c.Rate = 10 }, func(t *testing.T, b *bubbled) {
@@ -307,8 +312,9 @@ func TestP7_WhatASessionSendsAtOnceGoesOnWhole(t *testing.T) {
 	})
 }
 
-// TestAMillionEmptyObjectsCostTheirUserOnly: an object with a space in it is a line, which counts
-// in the user's rate and in the log.
+// TestAMillionEmptyObjectsCostTheirUserOnly has a client send very many lines "{ }". Such a line is
+// no pong, because of the space in it, and counts in the user's rate. Lines of another user must
+// not wait.
 func TestAMillionEmptyObjectsCostTheirUserOnly(t *testing.T) {
 	const burst = 1000
 	inBubble(t, nil, func(c *Config) { c.Rate, c.MaxMessage = 100, 1<<20 }, func(t *testing.T, b *bubbled) {

@@ -14,13 +14,13 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// tables are what Begin tells, as frames.
+// tables has the frames that Begin tells.
 type tables struct {
 	sessions []link.Session
 	clients  []link.Client
 	held     []link.Held
 	keeps    []link.Keep
-	order    string // of the kinds of frames
+	order    string // the kinds of the frames, in the order in which they came
 }
 
 func tablesOf(h *Hub) (t tables) {
@@ -38,7 +38,7 @@ func tablesOf(h *Hub) (t tables) {
 	return t
 }
 
-// digest computes the digest from the frames.
+// digest computes the digest that a relay would have after these frames.
 func (t tables) digest() (d link.Digest) {
 	for _, s := range t.sessions {
 		d.Sessions++
@@ -129,7 +129,8 @@ func TestP9_TheDigestIsOfTheTables(t *testing.T) {
 	}
 }
 
-// TestKeepsAreBounded: the relay keeps to the bounds, so more ends its link, and changes nothing.
+// TestKeepsAreBounded has a relay send longer keeps than a session or an edge may have. The frames
+// must return an error, which ends the link, and must change nothing.
 func TestKeepsAreBounded(t *testing.T) {
 	h := newMirror(HubConfig{})
 	s := sdkMember(t, h, "1", "all")
@@ -156,7 +157,7 @@ func TestKeepsAreBounded(t *testing.T) {
 	if got := tablesOf(h.Hub).digest(); got != before {
 		t.Error("what is beyond a bound has an effect")
 	}
-	ok(h.Bound(link.Bound{Session: id, Topic: number, Keep: keep(1)}, true)) // in its place
+	ok(h.Bound(link.Bound{Session: id, Topic: number, Keep: keep(1)}, true)) // shorter than before
 	ok(h.Refreshed(link.Refreshed{Session: id, Keep: keep(link.MaxKeeps - 1)}, true))
 	h.Unbound(link.Unbound{Session: id, Topic: number})
 	ok(h.Refreshed(link.Refreshed{Session: id, Keep: keep(link.MaxKeeps)}, true))
