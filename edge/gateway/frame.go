@@ -203,11 +203,10 @@ func (r *reader) awaitMore() {
 	if r.awaitedSince.Load() == 0 {
 		v.startMessageTimer(r.conn)
 	}
-	switch guest := r.session.isGuest(); {
-	case guest && r.size > r.counted:
+	switch {
+	case r.session.isGuest() && (r.size <= r.counted || v.hub.weighGuest(r.session, r.size)):
 		r.counted = r.size
-		v.hub.weighGuest(r.session, r.size)
-	case !guest && (r.entry == nil || r.size > r.counted):
+	case r.entry == nil || r.size > r.counted:
 		r.counted = r.size
 		r.entry = v.unfinished.count(r.session, r.entry, r.size)
 	}

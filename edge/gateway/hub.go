@@ -49,7 +49,7 @@ type Hub struct {
 	digest   link.Digest // digest of the tables; its field Heard stays zero
 
 	guests    guests
-	strangers int // guests that are not in the tables yet, or never were
+	strangers int // sessions of SDKs that are not in the tables yet, and are not dead
 	keeps     int // bytes of all keeps
 }
 

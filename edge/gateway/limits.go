@@ -209,8 +209,8 @@ func (a *allowance) wait(ctx context.Context, ended <-chan struct{}, bytes int) 
 	return a.earn(ctx, ended, bytes)
 }
 
-// awaitTurn waits for the caller's turn, and returns pacedOn. The caller must then call endTurn. If
-// awaitTurn returns anything else, as wait does, the caller has no turn.
+// awaitTurn is the part of wait that waits for the caller's turn. If it returns pacedOn, the caller
+// has the turn, and must call endTurn.
 func (a *allowance) awaitTurn(ctx context.Context, ended <-chan struct{}) paced {
 	result := pacedOut
 	if a.waiting.Add(1) <= rateWaiters {
@@ -232,7 +232,8 @@ func (a *allowance) endTurn() {
 	a.waiting.Add(-1)
 }
 
-// earn does what wait does, for a caller who has the turn.
+// earn is the part of wait for a session that has the turn. It waits until it has taken a message's
+// cost.
 func (a *allowance) earn(ctx context.Context, ended <-chan struct{}, bytes int) paced {
 	for {
 		delay := a.spend(bytes)
@@ -361,12 +362,12 @@ func (u *unfinished) weigh(s *Session, m *unfinishedMessage, weight int64) (_ *u
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if m == nil {
-		m = u.crowd.Join(s.info.User, s, weight)
+		m = u.crowd.Join(s.owner(), s, weight)
 	} else {
 		u.crowd.Weigh(m, weight)
 	}
 	for {
-		first, held := u.crowd.FirstOf(s.info.User)
+		first, held := u.crowd.FirstOf(s.owner())
 		if first == nil || first == m || held <= u.most/unfinishedShare {
 			break
 		}

@@ -272,8 +272,8 @@ func (c *conn) pace(bytes int) paced {
 	})
 }
 
-// affords takes a message's cost of its user's allowance. It returns false if the session has to
-// wait for that.
+// affords takes a message's cost from the user's allowance. If the session has to wait for that,
+// affords takes nothing and returns false.
 func (c *conn) affords(bytes int) bool {
 	s, v := c.session, c.server
 	if s.allowance == nil {
@@ -284,9 +284,10 @@ func (c *conn) affords(bytes int) bool {
 	return s.allowance.take(bytes)
 }
 
-// pause calls wait, which waits until its parameter is closed at the latest. That happens when the
-// session ends. The session is not read meanwhile, so the client's silence does not count. If the
-// session has ended already, pause returns pacedOut.
+// pause calls the function in the parameter wait, and returns its result. The session is not read
+// meanwhile, so the client's silence does not count. The function gets a channel that is closed
+// when the session ends, and must return then. If the session is ending already, pause does not
+// call the function, and returns pacedOut.
 func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	s, v := c.session, c.server
 	ended := make(chan struct{})
@@ -302,8 +303,8 @@ func (c *conn) pause(wait func(ended <-chan struct{}) paced) paced {
 	return wait(ended)
 }
 
-// awaitRoom tries to have the message accepted, no longer than the parameter most, and reports
-// whether it was.
+// awaitRoom tries to have the message accepted, and reports whether it was. The parameter most
+// bounds the time.
 func (c *conn) awaitRoom(message []byte, most time.Duration) bool {
 	ctx, cancel := context.WithTimeout(c.server.ctx, most)
 	defer cancel()

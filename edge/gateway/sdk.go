@@ -42,9 +42,19 @@ func newGuest(user string, queueBytes int) *Session {
 	return s
 }
 
-// isGuest reports whether the reader takes s for a guest. Only the reader may call it. It must not
-// use Session.info.User of a guest, which changes when the relay confirms the connect.
+// isGuest reports whether the reader has not yet seen the confirmation of s. Only the reader may
+// call it. Of such a session, the reader must not use Session.info.User, which the confirmation
+// changes.
 func (s *Session) isGuest() bool { return s.sdk != nil && !s.sdk.connected }
+
+// owner returns the user in whose share of Config.Unfinished the reader's message counts. Only the
+// reader may call it. For a session that ended as a guest, owner returns "".
+func (s *Session) owner() string {
+	if s.isGuest() {
+		return ""
+	}
+	return s.info.User
+}
 
 // form returns the form in which the session's client takes publications.
 func (s *Session) form() link.Form {

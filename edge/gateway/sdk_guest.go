@@ -13,34 +13,35 @@ import (
 const (
 	// The guests of a Server are at most Config.MaxSessions divided by guestShare, but at least 1.
 	guestShare = 16
-	// What guests have sent may take Config.Unfinished divided by guestBytesShare.
+	// The messages of all guests may take Config.Unfinished divided by guestBytesShare, in bytes.
 	guestBytesShare = 2
-	// guestCost is what a guest weighs in the crowd, in bytes, beside what it has sent. It is more
-	// than the memory of a guest that is silent. So the source that has most guests is the heaviest,
-	// unless others have sent much.
+	// guestCost is the weight of a silent guest in guests.crowd, in bytes. A message adds its buffer
+	// to the weight. A silent guest takes less memory than that. But if it weighed little, a source
+	// with many silent guests would be lighter than a source with one large message.
 	guestCost = unfinishedCost
 
 	// guestWait is how long a guest may take until its first line.
 	guestWait = 10 * time.Second
-	// confirmWait is how long a guest's first line may take until the relay has confirmed it. SDKs
-	// give up a connect after 5 s.
+	// confirmWait is the time from a guest's first line to its confirmation. It is shorter than 5 s,
+	// after which an SDK gives up its connect.
 	confirmWait = 4 * time.Second
-	// giveWayWait is how long a guest that gives way may take to receive its close frame. Its
-	// socket counts among the sessions until then.
+	// giveWayWait is the time in which a guest that gives way can receive its close frame. The
+	// guest's socket stays open for that time, and counts in Config.MaxSessions.
 	giveWayWait = 100 * time.Millisecond
 )
 
-// guests bounds the guests of a Hub, in their number and in the bytes that they have sent. Guests
-// are counted by the source of their connection. At a bound, the oldest guest of the source that
-// has most gives way. If newcomers were refused instead, whoever opens many could keep everybody
-// out. A guest that is about to be confirmed is young, so it seldom gives way.
+// guests bounds the guests of a Hub: their number, and the bytes of their messages. A message counts
+// from its first byte until the guest is confirmed. Each guest belongs to the source of its
+// connection. At a bound, the oldest guest of the heaviest source gives way. If newcomers were
+// refused instead, a client that opens many connections could keep all others out. An honest client
+// is a guest for a short time only, so it is seldom the oldest.
 //
-// Sources that hold little count as equal: no more than one guest whose message is of the largest
-// size, or a sixteenth of all guests. While all sources hold little, the oldest guest of all gives
-// way.
+// Sources count as equal if they weigh no more than guests.crowd.Little. That is the weight of one
+// guest with the largest message, or of a sixteenth of all guests if that is less. While all
+// sources count as equal, the oldest guest of all gives way.
 type guests struct {
-	most      int   // number of guests; 0: no bound
-	mostBytes int64 // bytes that guests have sent; 0: no bound
+	most      int   // bound of the number of guests; 0: none
+	mostBytes int64 // bound of the bytes of their messages; 0: none
 
 	// The following fields are guarded by Hub.mu.
 	places map[*Session]*guestPlace
@@ -56,7 +57,7 @@ func (g *guests) bound(cfg *Config) {
 	g.crowd.Little = min(grown(cfg.MaxMessage)+guestCost, int64(g.most)*guestCost/guestShare)
 }
 
-// leave notes that s is no guest any more, if it was one.
+// leave removes s from the guests. If s is no guest, leave does nothing.
 func (g *guests) leave(s *Session) {
 	if place := g.places[s]; place != nil {
 		g.crowd.Leave(place)
@@ -64,18 +65,18 @@ func (g *guests) leave(s *Session) {
 	}
 }
 
-// giveWay takes out the guest that gives way next.
+// giveWay removes the guest that gives way next, and returns it. There must be a guest.
 func (g *guests) giveWay() *Session {
 	s := g.crowd.First().Value
 	g.leave(s)
 	return s
 }
 
-// bytes returns how many bytes the guests have sent that are kept.
+// bytes returns the bytes of all guests' messages.
 func (g *guests) bytes() int64 { return g.crowd.Weight() - int64(g.crowd.Len())*guestCost }
 
-// sourceOf returns the source of a request: see crowd.Source. All requests without an address have
-// one source.
+// sourceOf returns the crowd.Source of a request's connection. All requests without an IP address
+// have the same source.
 func sourceOf(r *http.Request) netip.Addr {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -84,9 +85,9 @@ func sourceOf(r *http.Request) netip.Addr {
 	return crowd.Source(net.TCPAddrFromAddrPort(at))
 }
 
-// enterGuest gives s an id and counts s among the guests. It returns false if there are limit
-// sessions already. s does not enter the tables yet, and no relay hears of it. If there are too
-// many guests, others give way.
+// enterGuest gives s an id and counts s among the guests. The parameter limit bounds the sessions.
+// If there are that many already, enterGuest returns false. If there are too many guests, others
+// are closed. s does not enter the tables yet, and no relay is told of s.
 func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	var others []*Session
 	defer func() {
@@ -113,27 +114,30 @@ func (h *Hub) enterGuest(s *Session, source netip.Addr, limit int) (ok bool) {
 	return true
 }
 
-// weighGuest counts the bytes that are kept of what a guest has sent. If guests have sent too much,
-// some of them give way. One of them may be s. It does nothing if s is no guest any more.
-func (h *Hub) weighGuest(s *Session, bytes int) {
-	for _, other := range h.guestsOver(s, bytes) {
+// weighGuest sets the bytes of the message of a guest. If guests then have too many bytes, some of
+// them are closed, and s may be among them. If s is no guest, weighGuest returns false.
+func (h *Hub) weighGuest(s *Session, bytes int) (counted bool) {
+	others, counted := h.reweighGuest(s, bytes)
+	for _, other := range others {
 		other.close(ReasonGuestBytes, giveWayWait)
 	}
+	return counted
 }
 
-func (h *Hub) guestsOver(s *Session, bytes int) (others []*Session) {
+// reweighGuest does what weighGuest does, but returns the guests that have to be closed.
+func (h *Hub) reweighGuest(s *Session, bytes int) (others []*Session, counted bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	g := &h.guests
 	place := g.places[s]
 	if place == nil {
-		return nil
+		return nil, false
 	}
 	g.crowd.Weigh(place, int64(bytes)+guestCost)
 	for g.mostBytes > 0 && g.bytes() > g.mostBytes && g.crowd.Len() > 1 {
 		others = append(others, g.giveWay())
 	}
-	return others
+	return others, true
 }
 
 // introduce puts a guest into the tables and tells the relay of it. Upstream.Enrol must have
@@ -175,7 +179,7 @@ func (r *reader) connectGuest(line []byte) error {
 	select {
 	case <-ready:
 		s.sdk.connected = true
-		r.lags(time.Duration(s.sdk.since.Load())) // what the client sent behind the line waits since then
+		r.lags(time.Duration(s.sdk.since.Load())) // the client's other lines have waited since then
 	case <-ended:
 	case <-v.ctx.Done():
 	}

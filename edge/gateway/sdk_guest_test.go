@@ -412,3 +412,24 @@ func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 		g.endsWith(ReasonRelay)
 	}
 }
+
+// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo has a guest begin a message after the edge has
+// sent it a close frame. It is no guest any more, but the edge keeps the message until the socket is
+// closed.
+func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
+	inBubble(t, nil, func(c *Config) { c.Unfinished, c.MaxSessions = 1<<20, guestShare }, func(t *testing.T, b *bubbled) {
+		first := b.connect()
+		b.connect()
+		first.wantCode(3004)
+		first.send(textOf("half a line")[:8])
+		synctest.Wait()
+		if bytes := b.metric("unfinished_bytes", ""); bytes < unfinishedCost {
+			t.Errorf("%v bytes are counted", bytes)
+		}
+		time.Sleep(giveWayWait)
+		synctest.Wait()
+		if bytes := b.metric("unfinished_bytes", ""); bytes != 0 {
+			t.Errorf("%v bytes are counted in the end", bytes)
+		}
+	})
+}

@@ -10,8 +10,9 @@ import (
 )
 
 // lineWait is how long a line of an SDK may wait at this edge, for its user's allowance and for
-// room upstream together. SDKs act 5 s after they have sent a command. The time of what waited in
-// the kernel is not known exactly, so a line may wait for twice as long.
+// room upstream together. SDKs act 5 s after they have sent a command without an answer. The edge
+// does not know exactly how long a line has waited in the kernel before it was read. So a line may
+// wait for twice lineWait.
 const lineWait = 1500 * time.Millisecond
 
 var (
@@ -31,11 +32,11 @@ func cutLine(message []byte) (line, rest []byte, more bool) {
 // isPong reports whether a line is a pong: an object without anything in it.
 func isPong(line []byte) bool { return string(bytes.Trim(line, " \t\r")) == "{}" }
 
-// lag is what a reader knows of how long lines have been waiting. There is a lag from when a line
-// has to wait until all that had arrived by then is taken.
+// lag bounds the time for which lines wait. A lag begins when a line has to wait, and ends when all
+// bytes that had arrived by then are taken. During a lag, no line may wait beyond the time until.
 type lag struct {
-	until time.Duration // Server.now until which lines may wait; 0: there is no lag
-	bytes int           // what had arrived when the lag began, and is not taken yet
+	until time.Duration // by Server.now; 0: there is no lag
+	bytes int           // bytes that had arrived when the lag began, and are not taken yet
 }
 
 // lags begins a lag at the given time, unless there is one already.
@@ -45,7 +46,7 @@ func (r *reader) lags(since time.Duration) {
 	}
 }
 
-// patience returns how much longer the present line may wait.
+// patience returns how much longer the present line may wait. If there is no lag, one begins.
 func (r *reader) patience() time.Duration {
 	now := r.server.now()
 	r.lags(now)
@@ -53,9 +54,10 @@ func (r *reader) patience() time.Duration {
 }
 
 // forwardLines takes the lines of one message of an SDK, one after the other. It stops at the first
-// line that ends the session. If one of them has to wait for its turn at the user's allowance, the
-// session keeps the turn for all of them. So what a client sends at once goes on whole, and not a
-// part of what each of the user's clients has sent.
+// line that ends the session. If a line has to wait for its turn at the user's allowance, the
+// session keeps the turn until the last line is taken. Otherwise many clients of one user that
+// connect at once would take turns line by line. Then all of them would be late, and would begin
+// again and again.
 func (r *reader) forwardLines(message []byte) error {
 	defer r.endTurn()
 	if r.lag.bytes <= 0 {
@@ -131,8 +133,8 @@ func (r *reader) forwardLine(line []byte) error {
 	return errNoRoom
 }
 
-// paceLine does for a line what pace does for a message. If the line has waited for lineWait, it
-// returns pacedLate.
+// paceLine does for a line what pace does for a message, but returns pacedLate if the line has no
+// more patience. The session has the turn at the allowance afterwards, if it had to wait for it.
 func (r *reader) paceLine(bytes int) paced {
 	if r.affords(bytes) {
 		return pacedOn

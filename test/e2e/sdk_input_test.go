@@ -24,15 +24,15 @@ const (
 	sdkConnect  = `{"id":1,"connect":{}}`
 )
 
-func dialSDK(t *testing.T, e *cluster.Edge) sdkRaw {
+func dialSDKRaw(t *testing.T, e *cluster.Edge) sdkRaw {
 	t.Helper()
 	return sdkRaw{t, client.DialRaw(t, e.URL("/connection/websocket"))}
 }
 
-// connectSDK dials, and waits for the answer to its connect.
-func connectSDK(t *testing.T, e *cluster.Edge) sdkRaw {
+// connectSDKRaw dials, and waits for the answer to its connect.
+func connectSDKRaw(t *testing.T, e *cluster.Edge) sdkRaw {
 	t.Helper()
-	c := dialSDK(t, e)
+	c := dialSDKRaw(t, e)
 	c.send(textFrame, sdkConnect)
 	if got := c.next(); !strings.HasPrefix(got, `{"id":1,"connect":{`) {
 		t.Fatalf("the answer to a connect is %s", got)
@@ -168,7 +168,7 @@ func TestP7_InputThatIsNotRight(t *testing.T) {
 	c := cluster.New(t, o)
 	r := c.StartRelay(nil)
 	e := c.StartEdge(nil, r)
-	witness, ids := connectSDK(t, e), 2
+	witness, ids := connectSDKRaw(t, e), 2
 	witness.send(textFrame, `{"id":2,"subscribe":{"channel":"group:witness"}}`)
 	if got := witness.next(); got != subscribed {
 		t.Fatal(got)
@@ -198,10 +198,10 @@ func TestP7_InputThatIsNotRight(t *testing.T) {
 	}
 	for _, first := range []byte{textFrame, binaryFrame} {
 		for _, w := range guests {
-			check(w, first, dialSDK)
+			check(w, first, dialSDKRaw)
 		}
 		for _, w := range rows {
-			check(w, first, connectSDK)
+			check(w, first, connectSDKRaw)
 		}
 	}
 }
@@ -229,7 +229,7 @@ func TestAConnectAndItsSubscribesInOneFrame(t *testing.T) {
 	for i := range most + 1 {
 		lines = append(lines, fmt.Sprintf(`{"subscribe":{"channel":"group:a-group-with-a-name-%d","flag":1},"id":%d}`, i, i+2))
 	}
-	who := dialSDK(t, e)
+	who := dialSDKRaw(t, e)
 	who.send(textFrame, strings.Join(lines, "\n"))
 	if got := who.next(); !strings.HasPrefix(got, `{"id":1,"connect":{`) {
 		t.Fatalf("the first answer is %s", got)
