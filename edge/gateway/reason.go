@@ -87,8 +87,8 @@ var reasonTable = [reasons]reasonRow{
 	ReasonGuestBytes:      {"guest_bytes", none, closing{3004, "clients that are connecting sent too much"}},
 	ReasonNoRoom:          {"no_room", none, closing{3004, "no room"}},
 	ReasonRate:            {"rate", none, closing{3004, "too many commands"}},
-	// It passes when another session of the user ends, or when one is found dead. So it is not 3504,
-	// after which an SDK stays away.
+	// The code is not 3504, after which an SDK stays away. There is room again when another session
+	// of the user ends, or is found dead.
 	ReasonUserLimit: {"user_sessions", none, closing{3013, "too many connections of this user"}},
 }
 

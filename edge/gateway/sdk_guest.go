@@ -15,23 +15,23 @@ const (
 	guestShare = 16
 	// The messages of all guests may take Config.Unfinished divided by guestBytesShare, in bytes.
 	guestBytesShare = 2
-	// guestCost is the weight of a silent guest in guests.crowd, in bytes. A message adds its buffer
-	// to the weight. A silent guest takes less memory than that. But if it weighed little, a source
-	// with many silent guests would be lighter than a source with one large message.
+	// guestCost is the weight of a silent guest in guests.crowd, in bytes. A message adds its
+	// buffer to the weight. A silent guest takes less memory than that. But if it weighed little, a
+	// source with many silent guests would be lighter than a source with one large message.
 	guestCost = unfinishedCost
 
 	// guestWait is how long a guest may take until its first line.
 	guestWait = 10 * time.Second
-	// confirmWait is the time from a guest's first line to its confirmation. It is shorter than 5 s,
-	// after which an SDK gives up its connect.
+	// confirmWait is how long a connect may take from the guest's first line to the confirmation.
+	// It is shorter than 5 s, after which an SDK gives up its connect.
 	confirmWait = 4 * time.Second
 	// giveWayWait is the time in which a guest that gives way can receive its close frame. The
 	// guest's socket stays open for that time, and counts in Config.MaxSessions.
 	giveWayWait = 100 * time.Millisecond
 )
 
-// guests bounds the guests of a Hub: their number, and the bytes of their messages. A message counts
-// from its first byte until the guest is confirmed. Each guest belongs to the source of its
+// guests bounds the guests of a Hub: their number, and the bytes of their messages. A message
+// counts from its first byte until the guest is confirmed. Each guest belongs to the source of its
 // connection. At a bound, the oldest guest of the heaviest source gives way. If newcomers were
 // refused instead, a client that opens many connections could keep all others out. An honest client
 // is a guest for a short time only, so it is seldom the oldest.

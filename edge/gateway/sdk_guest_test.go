@@ -413,9 +413,9 @@ func TestP8_WhoIsClosedByTheRelayAndSendsOnIsCutOff(t *testing.T) {
 	}
 }
 
-// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo has a guest begin a message after the edge has
-// sent it a close frame. It is no guest any more, but the edge keeps the message until the socket is
-// closed.
+// TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo has a guest begin a message after the edge
+// has sent it a close frame. It is no guest any more, but the edge keeps the message until the
+// socket is closed.
 func TestP8_TheMessageOfAGuestThatIsBeingClosedCountsToo(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Unfinished, c.MaxSessions = 1<<20, guestShare }, func(t *testing.T, b *bubbled) {
 		first := b.connect()

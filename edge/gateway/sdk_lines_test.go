@@ -196,7 +196,8 @@ func TestSessionsThatCrowdAreClosed(t *testing.T) {
 }
 
 // TestAConnectWith128SubscribesIsTakenAtOnce sends a connect and 128 subscribes in one message, as
-// the SDK for browsers does. At the default rate, no line of five such clients of one user may wait.
+// the SDK for browsers does. At the default rate, no line of five such clients of one user may
+// wait.
 func TestAConnectWith128SubscribesIsTakenAtOnce(t *testing.T) {
 	inBubble(t, nil, func(c *Config) { c.Rate, c.FanOut = 100, 250 }, func(t *testing.T, b *bubbled) {
 		lines := []string{"connect 1"}

@@ -150,10 +150,9 @@ type State struct {
 	Linked     bool
 	EverLinked bool
 	KeyRefused bool // no link, and in the last failed round each relay refused the key
-	// Degraded holds "relay" if there is no link. If a relay was there in the last failed round that
-	// does not know sessions of SDKs, while this edge has some, lacksSDK follows. With a link,
-	// Degraded holds what the relay said of itself in its last link.Status. In all cases "brokers
-	// differ" may follow.
+	// Degraded holds "relay" if there is no link. lacksSDK follows if the edge has sessions of
+	// SDKs, and a relay that does not know them answered in the last round. With a link, Degraded
+	// has the list of the relay's last link.Status. In all cases "brokers differ" may follow.
 	Degraded []string
 
 	// The following fields are about the link in use. Without a link they are zero.

@@ -87,8 +87,9 @@ func sdkError(id, code int, message string) string {
 	return fmt.Sprintf(`{"id":%d,"error":{"code":%d,"message":%q}}`, id, code, message)
 }
 
-// TestP7_InputThatIsNotRight sends what clients should not send, and some that is unusual and right.
-// Each row has its answer or its code of close, and what counts it. Another client goes on.
+// TestP7_InputThatIsNotRight has clients send input that breaks the protocol, and input that is
+// unusual and right. Each input must get its answer or its code of close, and must be counted.
+// Another client of the same edge must not notice any of it.
 func TestP7_InputThatIsNotRight(t *testing.T) {
 	t.Parallel()
 	const (
@@ -101,7 +102,7 @@ func TestP7_InputThatIsNotRight(t *testing.T) {
 	none, denied, wrong := sdkError(2, 108, "not available"), sdkError(2, 103, "permission denied"), sdkError(2, 107, "bad request")
 	const subscribed = `{"id":2,"subscribe":{}}`
 	subscribe := func(channel string) string { return `{"id":2,"subscribe":{"channel":"` + channel + `"}}` }
-	nested := func(levels int) string { // the object of the command and that of its method count too
+	nested := func(levels int) string { // the two objects around the data count too
 		return `{"id":2,"rpc":{"data":` + strings.Repeat("[", levels-2) + strings.Repeat("]", levels-2) + `}}`
 	}
 	sized := func(bytes int) string { return rpc + strings.Repeat(" ", bytes-len(rpc)) }
