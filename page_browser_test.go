@@ -86,8 +86,9 @@ func TestFocusGoesToConnect(t *testing.T) {
 	}
 }
 
-// TestTheSDKTabAnswersPings runs the page's SDK tab in a browser, if there is one. The server sends
-// the answer to the connect and a ping in one message. The tab must answer the ping with a pong.
+// TestTheSDKTabAnswersPings runs the page's SDK tab in a browser, if there is one. The tab must
+// send the token that was typed. The server sends the answer to the connect and a ping in one
+// message. The tab must answer the ping with a pong.
 func TestTheSDKTabAnswersPings(t *testing.T) {
 	path := findBrowser(t)
 	got := make(chan string, 2)
@@ -96,7 +97,8 @@ func TestTheSDKTabAnswersPings(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		markLoaded()
-		page().ServeHTTP(w, r)
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Write(append(slices.Clone(pageHTML), `<script>$("name").value = "a&b"; $("token").value = "t"; $("connect").requestSubmit();</script>`...))
 	})
 	mux.HandleFunc("GET /connection/websocket", func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, nil)
@@ -116,8 +118,8 @@ func TestTheSDKTabAnswersPings(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
-	ended := browse(t, path, loaded, "--remote-debugging-port=0", server.URL+"/?sdk&name=a%26b")
-	for _, want := range []string{`a&b {"id":1,"connect":{}}`, `a&b {}`} {
+	ended := browse(t, path, loaded, "--remote-debugging-port=0", server.URL+"/?sdk")
+	for _, want := range []string{`a&b {"id":1,"connect":{"token":"t"}}`, `a&b {}`} {
 		select {
 		case line := <-got:
 			if line != want {
