@@ -207,7 +207,12 @@ func TestTimeNotLivedThroughIsNoLackOfAPong(t *testing.T) {
 	g := startSDK(t, nil, nil)
 	c := g.sdk("1")
 	guest := g.raw(protocol.SDKPath, "")
-	eventually(t, "the guest", func() bool { return len(g.hub.living()) == 2 })
+	eventually(t, "the timers of both sessions", func() bool {
+		living := g.hub.living()
+		g.server.clock.mu.Lock()
+		defer g.server.clock.mu.Unlock()
+		return len(living) == 2 && living[0].timer.next != nil && living[1].timer.next != nil
+	})
 	asked := g.server.now() + sdkPing
 	wall := time.Now()
 	g.server.suspension.Step(wall, asked)
