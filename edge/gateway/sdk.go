@@ -42,11 +42,15 @@ func newGuest(user string, queueBytes int) *Session {
 	return s
 }
 
+// isGuest reports whether the reader has not yet seen the confirmation of s. Only the reader may
+// call it. Of such a session, the reader must not use Session.info.User, which the confirmation
+// changes.
+func (s *Session) isGuest() bool { return s.sdk != nil && !s.sdk.connected }
+
 // owner returns the user in whose share of Config.Unfinished the reader's message counts. Only the
-// reader may call it. For a guest whose user a token will name, owner returns "". So all such
-// guests share one user's share.
+// reader may call it. For a session that ended as a guest, owner returns "".
 func (s *Session) owner() string {
-	if s.sdk != nil && !s.sdk.open && !s.sdk.connected {
+	if s.isGuest() {
 		return ""
 	}
 	return s.info.User

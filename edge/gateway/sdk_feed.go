@@ -73,7 +73,7 @@ func (f *Feed) Confirmed(n link.Confirmed, answer bool) error {
 // beginLocked begins the confirmed session of s: it counts s for its user, answers the client, and
 // starts the pings. h.mu must be held.
 func (h *Hub) beginLocked(s *Session, text []byte, answer bool) {
-	h.leaveGuestsLocked(s)
+	h.guests.leave(s)
 	defer s.sdk.releaseLocked()
 	if h.users != nil && !h.users.enter(s) {
 		s.close(ReasonUserLimit, closeWait)

@@ -11,7 +11,8 @@ const (
 	// are sent even if other frames are. The first ping comes after a random time between half of
 	// sdkPing and sdkPing.
 	sdkPing = 25 * time.Second
-	// sdkPongWait is how long an SDK may take to answer a ping.
+	// sdkPongWait is how long an SDK may take to answer a ping. The pong may wait behind lines, but
+	// no longer than twice lineWait.
 	sdkPongWait = 8 * time.Second
 	// sdkGrace is how long a session may go on after its until. An SDK asks for a refresh only when
 	// its until has come.
@@ -52,14 +53,6 @@ func (k *sdk) pong() bool {
 	}
 }
 
-// excuse gives an SDK's client the whole sdkPongWait anew. The reader calls it when it has not read
-// the client for a while.
-func (c *conn) excuse() {
-	if c.session.sdk != nil {
-		c.pinged.Store(int64(c.server.now()))
-	}
-}
-
 // checkSDK is the part of Server.check that sessions of SDKs have of their own. It sends pings that
 // are due. It ends the session of a guest that has not sent its first line in time, or whose
 // connect was not confirmed in time. It also ends the session of a client that has not answered a
@@ -69,9 +62,6 @@ func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	ping := time.Duration(k.ping.Load())
 	if ping == 0 {
 		return v.checkGuest(s, now)
-	}
-	if s.pacing.Load() != nil { // the client's pongs are not being read
-		c.pinged.Store(int64(now))
 	}
 	if k.owed.Load() > 0 && now >= v.pongDue(c) {
 		s.close(ReasonSilent, closeWait)
@@ -105,7 +95,11 @@ func (v *Server) checkGuest(s *Session, now time.Duration) bool {
 
 // guestDue returns when a guest's time is over.
 func (v *Server) guestDue(k *sdk) time.Duration {
-	return time.Duration(max(k.since.Load(), v.resumed.Load())) + guestWait
+	wait := guestWait
+	if k.asked.Load() {
+		wait = confirmWait
+	}
+	return time.Duration(max(k.since.Load(), v.resumed.Load())) + wait
 }
 
 // pongDue returns until when the client must have answered a ping.
