@@ -85,10 +85,12 @@ func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	return dialect.Verdict{}
 }
 
-// mayBind reports whether f can take a member now. While the broker is away, members begin where
-// this relay has got to, or unplaced.
+// mayBind reports whether f can take a member now. While the broker is away it always can, since
+// nobody knows how long that lasts. Members then begin where f is, or unplaced if f is nowhere yet.
+// So if f is behind, a new member is sent messages that are older than its membership. To leave
+// these out could mean to lose later ones.
 func (r *Router) mayBind(f *follower) bool {
-	return f.bindable() || r.outage.away && f.edge.outbox.ready && (f.bound == 0 || !f.isBehind)
+	return f.bindable() || r.outage.away && f.edge.outbox.ready
 }
 
 // tryBind binds the session of a Bind or a Confirm, or makes the frame wait.
