@@ -78,7 +78,7 @@ func (r *Router) noRoomFor(s *session, more int) dialect.Verdict {
 	switch {
 	case s.client().bytes+more > link.MaxKeeps:
 		return dialect.Verdict{Reason: dialect.ManyKeeps, Most: link.MaxKeeps}
-	case more > 0 && s.edge.tables.keeps+more > link.MaxEdgeKeeps:
+	case more > 0 && s.edge.tables.keeps+more > r.cfg.KeepBytes:
 		r.m.dropped("keeps", 1)
 		return dialect.Verdict{Reason: dialect.ManyMemberships}
 	}

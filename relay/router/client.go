@@ -15,7 +15,7 @@ type client struct {
 	until     int64  // end of its permission, in Unix seconds; 0: none
 	keep      []byte // the session's keep
 	keeps     []kept // the keeps of its memberships that are not empty, unordered
-	bytes     int    // of its keeps, see edge.tables.keeps
+	bytes     int    // of its keeps, see count
 
 	// For the order of its frames, see order_topic.go:
 	ways       map[protocol.Topic]*way
@@ -74,7 +74,35 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 }
 
 // count notes that the keeps of c have more bytes than before, or less.
+//
+// The edge counts its keeps too, and ends the link beyond its bound. So what counts here is never
+// less than what the edge counts when it has taken all frames up to now: keeps count from the
+// judgement of the frame that brings them, and until the frame is sent by which the edge drops
+// them. For the keeps of a session that ends, that is the Ack of its End.
 func (t *tables) count(c *client, more int) {
 	c.bytes += more
 	t.keeps += more
+}
+
+// ended is a session whose End is not acknowledged yet.
+type ended struct {
+	number uint64 // of its End
+	keeps  int    // bytes of its keeps
+}
+
+// acked is called when a is sent. It takes the keeps of the sessions whose Ends a acknowledges off
+// the count.
+func (t *tables) acked(a link.Ack) {
+	t.ended = slices.DeleteFunc(t.ended, func(s ended) bool {
+		told := s.number <= a.Through || slices.ContainsFunc(a.Finished, func(r link.Range) bool {
+			return r.First <= s.number && s.number <= r.Last
+		})
+		if told {
+			t.keeps -= s.keeps
+		}
+		return told
+	})
+	if len(t.ended) == 0 {
+		t.ended = nil
+	}
 }

@@ -37,14 +37,7 @@ func (w *world) done(edges ...*testEdge) {
 			w.t.Errorf("%s: tables were not compared", e.node)
 		}
 		tables := &e.link.router.directory.edges[e.instance].tables
-		keeps := 0
-		for _, c := range e.clients {
-			keeps += len(c.Keep)
-		}
-		for _, k := range e.keeps {
-			keeps += len(k)
-		}
-		if tables.keeps != keeps {
+		if keeps := e.kept(); tables.keeps != keeps {
 			w.t.Errorf("%s: keeps of %d bytes are counted, there are %d", e.node, tables.keeps, keeps)
 		}
 	}
@@ -254,5 +247,49 @@ func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
 	e.saw(2)
 	e.cut()
 	e.linkTo(rl)
+	w.done(e)
+}
+
+// TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem has sessions with keeps end and others
+// come, at an edge whose keeps are at their bound. The edge must never have more than that, also
+// between the frames of one step and while the end of a session waits for what it has published.
+func TestP8_KeepsOfASessionThatEndsCountUntilTheEdgeDropsThem(t *testing.T) {
+	w := newWorld(t, 0)
+	rl := w.addSpeaking(Config{KeepBytes: 20}, speakers()...)
+	e := w.edge("a")
+	e.most = 20
+	e.linkTo(rl)
+	w.settle()
+	e.guest(1)
+	e.guest(2)
+	e.guest(3)
+	e.say(1, "connect 1 7 0 0123456789 x=0123456789")
+	w.settle()
+	e.saw(1, "1 done")
+	e.end(1)
+	e.say(2, "connect 1 7 0 0123456789 x=0123456789")
+	w.settle()
+	e.saw(2, "1 many-memberships")
+	e.say(3, "connect 1 7 0 0123456789 x=0123456789")
+	w.settle()
+	e.saw(3, "1 done")
+	rl.broker.slow = true
+	rl.broker.onPublish = func(broker.Publish) bool { return false }
+	e.say(3, "tell 2 x late")
+	w.settle()
+	e.end(3)
+	e.guest(4)
+	e.say(4, "connect 1 7 0 0")
+	w.settle()
+	e.saw(4, "1 many-memberships")
+	rl.broker.slow, rl.broker.onPublish = false, nil
+	e.end(2)
+	e.end(4)
+	e.cut()
+	e.linkTo(rl)
+	w.settle()
+	if len(e.closed) > 0 {
+		t.Error("the edge cannot link again", e.closed)
+	}
 	w.done(e)
 }

@@ -38,7 +38,9 @@ type tables struct {
 
 	sessions map[uint64]*session
 	grouped  int // bytes that joined memberships take when told, see share
-	keeps    int // bytes of all keeps, those of waiting frames included
+	keeps    int // bytes of all keeps, see client.go
+	// ended has the sessions with keeps whose End was judged, and is yet to be acknowledged.
+	ended []ended
 
 	// Contents of the link.Digest.
 	heard       uint64 // Session and Client frames received on this link

@@ -121,4 +121,18 @@ func (e *testEdge) takeOfClient(t link.Type, body []byte) {
 		f := must(link.ParseClose(body))
 		e.closes[f.Session] = append(e.closes[f.Session], f)
 	}
+	if kept := e.kept(); e.most > 0 && kept > e.most {
+		e.w.t.Errorf("%s: %d bytes of keeps behind frame %x", e.node, kept, t)
+	}
+}
+
+// kept returns the number of bytes of all keeps.
+func (e *testEdge) kept() (n int) {
+	for _, c := range e.clients {
+		n += len(c.Keep)
+	}
+	for _, k := range e.keeps {
+		n += len(k)
+	}
+	return n
 }

@@ -189,7 +189,7 @@ func (r *Router) judge(fr *frame) {
 	s := fr.session
 	switch {
 	case fr.end:
-		r.removeSession(s)
+		r.endSession(s, fr.number)
 		if s.unfinished > 1 {
 			// The end is finished after the session's earlier frames. Until then the edge tells the
 			// session in its tables, so the session is known if these frames are sent again.

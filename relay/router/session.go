@@ -131,6 +131,18 @@ func (r *Router) addSession(e *edge, told any) *session {
 	return s
 }
 
+// endSession removes a session whose End, which has the given number, is judged. Its keeps count
+// until the End is acknowledged.
+func (r *Router) endSession(s *session, number uint64) {
+	t := &s.edge.tables
+	held := t.keeps
+	r.removeSession(s)
+	if held -= t.keeps; held > 0 {
+		t.keeps += held
+		t.ended = append(t.ended, ended{number, held})
+	}
+}
+
 // removeSession unbinds a session everywhere and forgets it. It does nothing if the session is not
 // in its edge's tables any more.
 func (r *Router) removeSession(s *session) {

@@ -56,7 +56,7 @@ func (j *taking) begin(r *Router) {
 	j.strayed, e.tables.strayed = e.tables.strayed, false
 	e.tables.sessions = make(map[uint64]*session, len(j.told.sessions))
 	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings = 0, 0, 0
-	e.tables.grouped, e.tables.keeps = 0, 0
+	e.tables.grouped, e.tables.keeps, e.tables.ended = 0, 0, nil
 	j.numbers = e.inbox.numbers
 	e.inbox.numbers.start(j.synced.First)
 	e.passed = nil
