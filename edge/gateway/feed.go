@@ -184,8 +184,8 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 //
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
 // is dropped if the topic's position is the same or later: the members had it or are past it. It is
-// also dropped if lacksLocked returns true. A publication without a position is dropped during a
-// move if Hub.passLocked says so. A publication is also dropped if given.takePublished reports it
+// also dropped if lacksLocked returns true. A publication without a position, or one of its forms,
+// is dropped during a move if Hub.passLocked says so. A publication is also dropped if given.takePublished reports it
 // as a repeat.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
@@ -199,7 +199,7 @@ func (f *Feed) publish(p link.Publication, r renderings) {
 		return
 	}
 	t := f.advanceLocked(p.Topic, p.Position)
-	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p) {
+	if t == nil || h.overlap != nil && p.Position.IsZero() && !h.passLocked(f, t, p, &r) {
 		return
 	}
 	if p.ID != 0 && h.given.takePublished(p.ID, p.Position.Offset <= givenEarly && h.given.aftermath()) {
