@@ -470,3 +470,33 @@ func TestAnEdgeWithoutTheFeatureIsSentNothingOfIt(t *testing.T) {
 	w.wait(paceFor)
 	w.done(clients, both)
 }
+
+// TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken has an original server publish while the
+// tables of an edge are being taken, at any of their pieces. Each of its members gets that once.
+func TestP2_WhatHasNoPositionComesOnceWhileTablesAreTaken(t *testing.T) {
+	for pieces := 1; ; pieces++ {
+		w := newWorld(t, 0)
+		rl := w.addSpeaking(Config{Pieces: 1}, speakers()...)
+		e := w.edge("e")
+		e.client(1, "1", "group:g")
+		e.client(2, "2", "y")
+		e.linkTo(rl)
+		e.channel(3, "3")
+		w.settle()
+		e.join(3, "g")
+		w.settle()
+		clear(e.received)
+		e.linkTo(rl)
+		for range pieces {
+			rl.step()
+		}
+		taking := rl.router.directory.edges[e.instance].tables.taking != nil
+		w.store.PublishBare("group:g", "9", "bare")
+		w.settle()
+		e.saw(1, "group:g 9: bare")
+		e.saw(3, inGroup("g", "9", "bare"))
+		if !taking {
+			return
+		}
+	}
+}
