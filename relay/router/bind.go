@@ -1,6 +1,8 @@
 package router
 
 import (
+	"slices"
+
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
 )
@@ -65,7 +67,12 @@ func (r *Router) noRoom(fr *frame) dialect.Verdict {
 	if most := r.most[s.form]; s.memberships()+s.client().coming+len(fr.bindings()) > most {
 		return dialect.Verdict{Reason: dialect.ManyTopics, Most: most}
 	}
-	if s.edge.tables.grouped >= r.cfg.TellBytes/2 {
+	user := s.user
+	if fr.command.Verb == dialect.Confirm {
+		user = fr.command.Terms.User
+	}
+	more := slices.ContainsFunc(fr.bindings(), func(b dialect.Binding) bool { return !isOf(b.Topic, user) })
+	if more && r.crowded(s.edge, user) {
 		r.m.dropped("memberships", 1)
 		return dialect.Verdict{Reason: dialect.ManyMemberships}
 	}

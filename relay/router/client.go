@@ -57,14 +57,14 @@ func (r *Router) setKeep(s *session, f *follower, keep []byte) {
 	if c == nil {
 		return
 	}
-	was := c.keepAt(f)
+	was, row := c.keepAt(f), rowCost+len(name)
 	if len(was) > 0 {
 		c.keeps = slices.DeleteFunc(c.keeps, func(k kept) bool { return k.follower == f })
-		t.grouped -= rowCost + len(name)
+		t.group(s.user, -row, -row)
 	}
 	if len(keep) > 0 {
 		c.keeps = append(c.keeps, kept{f, keep})
-		t.grouped += rowCost + len(name)
+		t.group(s.user, row, row)
 	}
 	if len(c.keeps) == 0 {
 		c.keeps = nil

@@ -227,24 +227,47 @@ func TestP8_KeepsOfAnEdgeAreBounded(t *testing.T) {
 	}
 }
 
-// TestP8_MembershipsOfClientsAreBounded has clients subscribe to topics of any name until the edge
-// could hardly tell its tables.
+// TestP8_MembershipsOfClientsAreBounded has one user, with as many sessions as it likes, invent the
+// names of channels. It gets no more than half of the room. Others get the remainder. When nothing
+// is left, whoever connects to the channel of its user alone is still let in.
 func TestP8_MembershipsOfClientsAreBounded(t *testing.T) {
+	const tell = 64 << 10
 	w := newWorld(t, 0)
-	rl := w.addSpeaking(Config{TellBytes: 2 << 10}, speakers()...)
+	rl := w.addSpeaking(Config{TellBytes: tell}, speakers()...)
 	e := w.edge("a")
 	e.linkTo(rl)
-	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
-	e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
 	w.settle()
-	for i := range 8 {
-		e.say(1, fmt.Sprintf("bind %d user:%d %s", i, i, keepOf(10)))
-		w.settle()
+	tables := &rl.router.directory.edges[e.instance].tables
+	last := uint64(0)
+	// fill has sessions of a user come until one of them is refused. It returns what was used then.
+	fill := func(user func() string) int {
+		for last < 1000 {
+			last++
+			e.tellClient(link.Client{ID: last, Confirmed: true, User: user()})
+			for i := range 4 {
+				e.say(last, fmt.Sprintf("bind %d user:%d-%d %s", i, last, i, keepOf(10)))
+			}
+			w.settle()
+			if got := e.received[last]; got[3] == "3 many-memberships" {
+				break
+			}
+		}
+		return tables.grouped
 	}
-	if got := e.received[1]; len(got) != 8 || got[6] != "6 done" || got[7] != "7 many-memberships" {
-		t.Errorf("got %q", got)
+	if used := fill(func() string { return "7" }); used < tell/4 || used > tell/4+1<<10 {
+		t.Errorf("one user has %d bytes of the %d that there are", used, tell/2)
 	}
-	e.saw(2)
+	if used := fill(func() string { return fmt.Sprint("u", last) }); used < tell/2 || used > tell/2+1<<10 {
+		t.Errorf("all users together have %d bytes of the %d that there are", used, tell/2)
+	}
+	e.guest(2000)
+	e.guest(2001)
+	e.say(2000, "connect 1 8 0 keep user:8")
+	e.say(2001, "connect 1 8 0 keep user:8 all")
+	w.settle()
+	e.saw(2000, "1 done")
+	e.saw(2001, "1 many-memberships")
+	e.end(2001)
 	e.cut()
 	e.linkTo(rl)
 	w.done(e)

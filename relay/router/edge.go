@@ -38,6 +38,9 @@ type tables struct {
 
 	sessions map[uint64]*session
 	grouped  int // bytes that joined memberships take when told, see share
+	// groupedBy has, by user, what grouped would be if the user were alone at the edge and its
+	// sessions shared no topic.
+	groupedBy map[string]int
 	keeps    int // bytes of all keeps, see client.go
 	// ended has the sessions with keeps whose End was judged, and is yet to be acknowledged.
 	ended []ended

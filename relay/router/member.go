@@ -28,7 +28,7 @@ func (r *Router) full(fr *frame) dialect.Verdict {
 	case r.bound(s, fr.topic()) || r.memberSoon(s, fr.topic()): // the join adds no membership
 	case s.memberships() >= r.most[s.form]:
 		return dialect.Verdict{Reason: dialect.ManyTopics, Most: r.most[s.form]}
-	case s.edge.tables.grouped >= r.cfg.TellBytes/2:
+	case r.crowded(s.edge, s.user):
 		r.m.dropped("memberships", 1)
 		return dialect.Verdict{Reason: dialect.ManyMemberships}
 	}

@@ -57,7 +57,7 @@ func (j *taking) begin(r *Router) {
 	j.began, j.strayed, e.tables.strayed = r.tails.added(), e.tables.strayed, false
 	e.tables.sessions = make(map[uint64]*session, len(j.told.sessions))
 	e.tables.sessionHash, e.tables.bindingHash, e.tables.bindings = 0, 0, 0
-	e.tables.grouped, e.tables.keeps, e.tables.ended = 0, 0, nil
+	e.tables.grouped, e.tables.groupedBy, e.tables.keeps, e.tables.ended = 0, nil, 0, nil
 	j.numbers = e.inbox.numbers
 	e.inbox.numbers.start(j.synced.First)
 	e.passed = nil
