@@ -41,7 +41,7 @@ type tables struct {
 	// groupedBy has, by user, what grouped would be if the user were alone at the edge and its
 	// sessions shared no topic.
 	groupedBy map[string]int
-	keeps    int // bytes of all keeps, see client.go
+	keeps     int // bytes of all keeps, see client.go
 	// ended has the sessions with keeps whose End was judged, and is yet to be acknowledged.
 	ended []ended
 

@@ -103,8 +103,8 @@ func (r *Router) serves(e *edge) bool {
 
 var errNoFeature = &violation{link.CodeProtocol, "a Client or a Keep without the feature"}
 
-// mayKeep returns an error if the edge tells more than the parameter most of bytes of keeps with the
-// given number more. If the tables are being told, it counts these bytes.
+// mayKeep returns an error if the edge tells more than the parameter most of bytes of keeps with
+// the given number more. If the tables are being told, it counts these bytes.
 func (t *tables) mayKeep(more, most int) *violation {
 	bytes := t.keeps + more
 	if t.told != nil {
