@@ -185,8 +185,8 @@ func (f *Feed) numberedLocked(number uint64) *topic {
 // A publication is dropped if its topic number is muted or unknown. A publication with a position
 // is dropped if the topic's position is the same or later: the members had it or are past it. It is
 // also dropped if lacksLocked returns true. A publication without a position, or one of its forms,
-// is dropped during a move if Hub.passLocked says so. A publication is also dropped if given.takePublished reports it
-// as a repeat.
+// is dropped during a move if Hub.passLocked says so. A publication is also dropped if
+// given.takePublished reports it as a repeat.
 func (f *Feed) Publication(p link.Publication) { f.publish(p, chatOnly(p.Payload)) }
 
 // publish does what Publication does, with the texts of r. The payload of p is the chat's text.
