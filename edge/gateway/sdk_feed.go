@@ -149,7 +149,7 @@ func (f *Feed) Unbound(n link.Unbound) {
 
 // Close closes a session, behind what is queued for its client. With n.Code 0 the client gets no
 // close frame, and leaveWait to go. Nothing that the client still sends is accepted. Close does
-// nothing if the session has ended.
+// nothing if the session has ended. With n.Within the session goes on until a random moment.
 func (f *Feed) Close(n link.Close) {
 	h := f.hub
 	h.mu.Lock()
@@ -159,6 +159,9 @@ func (f *Feed) Close(n link.Close) {
 	case s == nil || s.dead:
 	case n.Code == 0:
 		s.closeWith(ReasonRelay, nil, leaveWait)
+	case n.Within > 0 && s.sdk != nil && s.conn.Load() != nil:
+		c := s.conn.Load()
+		c.server.closeLater(c, time.Duration(n.Within)*time.Millisecond, closeFrame(int(n.Code), n.Reason))
 	default:
 		s.closeWith(ReasonRelay, closeFrame(int(n.Code), n.Reason), closeWait)
 	}

@@ -38,6 +38,23 @@ func (v *Server) refreshed(c *conn, until int64) {
 	v.arm(c, v.now())
 }
 
+// leave is the end of a session that the relay has asked for.
+type leave struct {
+	at    time.Duration // by Server.now
+	frame []byte        // close frame
+}
+
+// closeLater has the session of c closed at a random moment within the given time, unless it is to
+// be closed earlier. It is called under Hub.mu.
+func (v *Server) closeLater(c *conn, within time.Duration, frame []byte) {
+	l := &leave{v.now() + rand.N(within), frame}
+	if had := c.session.sdk.leave.Load(); had != nil && had.at <= l.at {
+		return
+	}
+	c.session.sdk.leave.Store(l)
+	v.clock.hasten(c.session, l.at)
+}
+
 // pong takes a client's pong. It returns false if no ping has asked for it.
 func (k *sdk) pong() bool {
 	for {
@@ -61,10 +78,14 @@ func (c *conn) excuse() {
 
 // checkSDK does for a session of an SDK what Server.check does for pings of the chat. It ends a
 // guest that has not sent its first line in time, or whose connect was not confirmed in time. A
-// client that has not answered a ping in time is ended too. It returns false if it ends the
-// session.
+// client that has not answered a ping in time is ended too, and a session that the relay has asked
+// to close. It returns false if it ends the session.
 func (v *Server) checkSDK(c *conn, now time.Duration) bool {
 	s, k := c.session, c.session.sdk
+	if l := k.leave.Load(); l != nil && now >= l.at {
+		s.closeWith(ReasonRelay, l.frame, closeWait)
+		return false
+	}
 	ping := time.Duration(k.ping.Load())
 	if ping == 0 {
 		return v.checkGuest(s, now)
