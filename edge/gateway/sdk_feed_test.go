@@ -597,8 +597,8 @@ func TestARelayClosesWithACodeOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestARelayClosesManyWithinSomeTime: sessions that are closed within some time are closed at random
-// moments of it. Until then they go on.
+// TestARelayClosesManyWithinSomeTime: sessions that are closed within some time are closed at
+// random moments of it. Until then they go on.
 func TestARelayClosesManyWithinSomeTime(t *testing.T) {
 	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
 		const most = 5 * time.Second

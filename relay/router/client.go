@@ -24,6 +24,7 @@ type client struct {
 	held       int      // number of frames that later ones may wait for
 	coming     int      // topics that waiting frames will bind it to
 	closing    bool     // a Close came; later messages are not read
+	leaving    bool     // the edge is to close it within lossWithin
 }
 
 // client returns what s has as a client of an SDK. It is nil for a session of the chat.

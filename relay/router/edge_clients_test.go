@@ -117,6 +117,16 @@ func (e *testEdge) takeOfClient(t link.Type, body []byte) {
 	case link.TypeAnswered:
 		f := must(link.ParseAnswered(body))
 		e.answerOnce(link.Joined{Number: f.Number, Session: f.Session, Granted: true, Text: f.Text})
+	case link.TypeUnbound:
+		f := must(link.ParseUnbound(body))
+		if name, ok := e.names[f.Topic]; ok {
+			e.unbind(name, f.Session)
+		} else {
+			e.w.t.Errorf("%s: Unbound of an unknown topic", e.node)
+		}
+		if !e.dead[f.Session] {
+			e.received[f.Session] = append(e.received[f.Session], string(f.Text))
+		}
 	case link.TypeClose:
 		f := must(link.ParseClose(body))
 		e.closes[f.Session] = append(e.closes[f.Session], f)

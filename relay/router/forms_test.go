@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/edgerelay/edgerelay/relay/chat"
 	"github.com/edgerelay/edgerelay/relay/router/dialect"
 	"github.com/edgerelay/edgerelay/shared/link"
@@ -279,49 +277,6 @@ func TestWhatWasGivenAheadBeforeASubscribeIsNotGivenAgain(t *testing.T) {
 	e.saw(1)
 	b.saw(1)
 	w.done(e, b)
-}
-
-// TestALossIsToldInTheChatAlone lets members of both kinds miss publications. Clients of SDKs are
-// not told, and the relay's metric counts the loss.
-func TestALossIsToldInTheChatAlone(t *testing.T) {
-	w, chats, clients, both := mixed(t, 1)
-	edges := []*testEdge{chats, clients, both}
-	for _, e := range edges {
-		e.cut()
-	}
-	w.settle()
-	w.wait(w.relays[0].router.cfg.Grace)
-	other := w.edge("other")
-	other.linkTo(w.relays[0])
-	other.channel(1, "9")
-	w.settle()
-	other.join(1, "g")
-	for i := range 300 { // more than a history keeps
-		other.group(1, "g", fmt.Sprint("m", i))
-	}
-	w.settle()
-	w.wait(tailAge + 1)
-	for _, e := range edges {
-		e.linkTo(w.relays[0])
-		w.settle()
-	}
-	lost := string(chat.Dialect{}.Lost("group:g"))
-	if got := testutil.ToFloat64(w.relays[0].router.m.untold); got != 2 {
-		t.Errorf("%v members are counted who were told nothing, want 2", got)
-	}
-	if chats.received[1][0] != lost || both.received[1][0] != lost {
-		t.Errorf("members of the chat are told %q and %q first", chats.received[1][0], both.received[1][0])
-	}
-	for _, e := range []*testEdge{clients, both} {
-		for _, text := range e.received[2] {
-			if !strings.HasPrefix(text, "group:g 9: m") {
-				t.Fatalf("%s: a client is told %q", e.node, text)
-			}
-		}
-	}
-	if clients.received[2][len(clients.received[2])-1] != "group:g 9: m299" {
-		t.Error("what was left was not given")
-	}
 }
 
 // TestP8_FramesInTailsAreBounded lets edges with members of each mix catch up from a small tail,

@@ -105,6 +105,14 @@ func (lines) Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byt
 }
 
 func (lines) Lost(protocol.Topic) []byte { return nil }
-func (lines) Kinds() []string            { return []string{"line"} }
-func (lines) Order() dialect.Order       { return dialect.ByTopic }
-func (l lines) MaxTopics() int           { return l.most }
+
+// AfterLoss says that a session is closed if its membership has a keep that begins with "server".
+func (lines) AfterLoss(_ dialect.Session, t protocol.Topic, keep []byte) dialect.Loss {
+	return dialect.Loss{
+		Closes: strings.HasPrefix(string(keep), "server"), Text: []byte(string(t) + " lost"), Code: 3010, Reason: "lost",
+	}
+}
+
+func (lines) Kinds() []string      { return []string{"line"} }
+func (lines) Order() dialect.Order { return dialect.ByTopic }
+func (l lines) MaxTopics() int     { return l.most }

@@ -218,7 +218,7 @@ func (r *Router) bind(s *session, f *follower) {
 	}
 	f.bound++
 	if s.form != link.FormChat {
-		f.rarely().clients++
+		f.rarely().clients.add(s)
 		f.topic.clients++
 	}
 	s.edge.tables.group(s.user, f.share(s), f.shareAlone(s))
@@ -230,9 +230,14 @@ func (r *Router) bind(s *session, f *follower) {
 // unbind ends the membership of s at f, if there is one. f may be nil. If f then has no reason to
 // stay, f is forgotten.
 func (r *Router) unbind(s *session, f *follower) {
+	if f != nil && r.part(s, f) {
+		r.dropIfIdle(f)
+	}
+}
+
+// part does what unbind does, but does not forget f. It reports whether there was a membership.
+func (r *Router) part(s *session, f *follower) bool {
 	switch {
-	case f == nil:
-		return
 	case s.few[0] == f:
 		s.few[0] = nil
 	case s.few[1] == f:
@@ -244,7 +249,7 @@ func (r *Router) unbind(s *session, f *follower) {
 			i--
 		}
 		if i < 0 {
-			return
+			return false
 		}
 		if x.more = slices.Delete(x.more, i, i+1); len(x.more) == 0 {
 			x.more = nil
@@ -254,14 +259,14 @@ func (r *Router) unbind(s *session, f *follower) {
 	r.setKeep(s, f, nil)
 	s.edge.tables.group(s.user, -f.share(s), -f.shareAlone(s))
 	if s.form != link.FormChat {
-		f.rare.clients--
+		f.rare.clients.remove(s)
 		f.topic.clients--
 	}
 	f.bound--
 	s.edge.tables.bindingHash ^= link.BindingHash(s.id, f.topic.name)
 	s.edge.tables.bindings--
 	r.m.bindings.Dec()
-	r.dropIfIdle(f)
+	return true
 }
 
 // joined reports whether f has members who joined, or were bound by a command. Topics of the chat

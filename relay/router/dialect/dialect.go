@@ -38,9 +38,12 @@ type Dialect interface {
 	// publication. The result except names a user whose sessions are not sent the text. If except
 	// is "", all members are sent it. All relays that share a broker must render alike.
 	Render(b []byte, t protocol.Topic, p *protocol.Content) (text []byte, except string)
-	// Lost returns the text that tells members of t that they lost messages. If it returns nil, the
-	// members are told nothing.
+	// Lost returns the text that tells members of t that they lost messages. It is for dialects
+	// whose Order is InOrder.
 	Lost(t protocol.Topic) []byte
+	// AfterLoss says what becomes of a member of t when messages to t were lost. The parameter keep
+	// is the membership's keep. AfterLoss is for dialects whose Order is ByTopic.
+	AfterLoss(s Session, t protocol.Topic, keep []byte) Loss
 	// Kinds returns the names by which commands are counted. Every Command.Kind is an index in the
 	// result. Commands of two dialects that have a name in common are counted together.
 	Kinds() []string
@@ -64,6 +67,16 @@ type Session struct {
 	Confirmed bool
 	Until     int64  // end of the session's permission, in Unix seconds; 0: none
 	Keep      []byte // what the dialect needs to know of the session again, opaque to the router
+}
+
+// Loss says what becomes of a member that has lost messages. Its membership ends, and the client is
+// sent Text. If Closes is set, the session is closed instead. The router may close the session in
+// any case.
+type Loss struct {
+	Closes bool
+	Text   []byte
+	Code   uint16 // with which the session is closed
+	Reason string // not empty
 }
 
 // Order says which earlier commands of its session a command waits for.
