@@ -145,6 +145,7 @@ type Terms struct {
 	Topics []Binding        // of a Confirm, each topic once
 	Code   uint16           // of a Close; 0: the socket ends without a close frame
 	Said   protocol.Content // of a Publish whose content is more than Text
+	Shared any              // what Said has in common with other commands; not looked at
 }
 
 // Binding is a topic that Confirm makes the session a member of, with the membership's keep.
