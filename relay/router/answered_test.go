@@ -1,6 +1,7 @@
 package router
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -144,5 +145,59 @@ func TestAStrangersPublishIsRefusedAtOnce(t *testing.T) {
 	w.settle()
 	if got := e.received[1]; len(got) == 0 || got[0] != "1 not-member" {
 		t.Errorf("the first answer is %q", got)
+	}
+}
+
+// TestP15_ARefusedPublishIsNotAnsweredAsPublished loses the answers of a relay that refuses a
+// publish. A later publish of the edge to that topic moves the mark past the refused one. The next
+// relay would let it pass, and the broker takes it for a duplicate.
+func TestP15_ARefusedPublishIsNotAnsweredAsPublished(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		w := newWorld(t, 0)
+		here := w.addSpeaking(Config{MaxAddressed: 1}, speakers()...)
+		there := w.addSpeaking(Config{}, speakers()...)
+		e := w.edge("a")
+		e.linkTo(here)
+		e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
+		e.tellClient(link.Client{ID: 2, Confirmed: true, User: "8"})
+		w.settle()
+		e.deaf = true
+		e.say(1, "say 1 x kept")
+		e.say(1, "say 2 y refused")
+		for i := range 100 { // more than a page of history
+			e.say(2, fmt.Sprint("say ", i, " y kept", i))
+		}
+		w.settle()
+		w.kill(here)
+		if e.linkTo(there); away {
+			there.broker.onEvent = func(ev broker.Event) bool {
+				if _, page := ev.(broker.History); page {
+					there.leave(false)
+					there.broker.onEvent = nil
+					there.broker.held = append(there.broker.held, broker.History{Token: ev.(broker.History).Token, Err: errAway})
+					return false
+				}
+				return true
+			}
+		}
+		w.settle()
+		if away {
+			if slices.Contains(e.received[1], "2 unsure") {
+				t.Errorf("in the outage the client is told %q", e.received[1])
+			}
+			there.comeBack()
+			w.wait(retryMost)
+			w.wait(retryMost)
+		}
+		got := slices.Sorted(slices.Values(e.received[1]))
+		if want := []string{"1 done", "2 unsure"}; !slices.Equal(got, want) {
+			t.Errorf("away %v: got %q, want %q", away, got, want)
+		}
+		for i := range 100 {
+			if !slices.Contains(e.received[2], fmt.Sprint(i, " done")) {
+				t.Errorf("away %v: publish %d is not answered", away, i)
+			}
+		}
+		w.done(e)
 	}
 }

@@ -232,6 +232,9 @@ func (r *Router) caughtUp(f *follower) {
 func (r *Router) history(ev broker.History) {
 	f := asker[*follower](&r.requests, ev.Token)
 	if f == nil {
+		if l := asker[*lookup](&r.requests, ev.Token); l != nil {
+			r.lookedUp(l, ev)
+		}
 		return
 	}
 	f.edge.catchup.reading--

@@ -27,11 +27,12 @@ type frame struct {
 	waits *follower         // where it waits to bind its session; nil: it does not
 	at    protocol.Position // the position of its publication, or a later one; zero: unknown
 
-	end    bool // true: the session's end; false: a command
-	held   bool // later frames of its session may wait for it
-	late   bool // a Bind that has waited for bindWait
-	stage  frameStage
-	effect frameEffect
+	end     bool // true: the session's end; false: a command
+	held    bool // later frames of its session may wait for it
+	late    bool // a Bind that has waited for bindWait
+	doubted bool // it is being looked up, see lookup.go
+	stage   frameStage
+	effect  frameEffect
 }
 
 // A frame's stage says how far its publication has come. Its effect says what it has done for its
@@ -335,6 +336,7 @@ func (r *Router) void(e *edge) {
 		r.unstall(l)
 	}
 	e.inbox.frames = make(map[uint64]*frame)
+	e.inbox.lookups = nil
 	e.inbox.lanes = make(map[protocol.Topic]*lane)
 	e.inbox.bytes = 0
 }

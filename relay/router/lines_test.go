@@ -93,7 +93,7 @@ func (lines) Content(s dialect.Session, c *dialect.Command) protocol.Content {
 
 var reasons = [dialect.Reasons]string{
 	"done", "not-member", "no-members", "undecided", "many-topics", "many-memberships", "many-addressed", "too-much",
-	"already", "late", "many-keeps",
+	"already", "late", "unsure", "many-keeps",
 }
 
 func (lines) Answer(_ dialect.Session, c *dialect.Command, v dialect.Verdict) []byte {

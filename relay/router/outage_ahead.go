@@ -73,6 +73,9 @@ func (r *Router) giveFrame(fr *frame) bool {
 	if t.heard(fr) {
 		return true
 	}
+	if fr.doubted {
+		return false // perhaps it was refused
+	}
 	if fr.effect == effectFinished { // published; the echo of an answered frame is yet to come
 		if fr.stage == stageAnswered {
 			r.spread(t, fr)

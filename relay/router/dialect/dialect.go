@@ -173,7 +173,10 @@ const (
 	TooMuch
 	AlreadyMember // Bind: the session is a member, or will be
 	Late          // Bind: the topic could not be bound for some seconds; it may be later
-	ManyKeeps     // the keeps of the session would have more than Verdict.Most bytes
+	// The command was replayed. An earlier relay may have published it, or refused it, and nobody
+	// can say which.
+	Unsure
+	ManyKeeps // the keeps of the session would have more than Verdict.Most bytes
 
 	Reasons // number of reasons
 )
