@@ -18,6 +18,10 @@ const (
 	// overlapAfter is the least time for which an overlap goes on after one of its links has ended.
 	// A newer link may yet bring what the ended link has brought.
 	overlapAfter = 2 * time.Second
+	// overlapMost is how much longer an overlap goes on until the relay of the newest link has said
+	// Live. Before Live, members catch up, and a slow link may take long to bring that. A relay
+	// forgets publications without a position after this time, and some relays never say Live.
+	overlapMost = 30 * time.Second
 )
 
 // overlap drops repeats of publications without a position. Original servers publish without
@@ -123,8 +127,16 @@ func (h *Hub) dropOverlapLocked() {
 	}
 }
 
+// Live says that the link has brought all that the members had missed when it began.
+func (f *Feed) Live() {
+	f.hub.mu.Lock()
+	defer f.hub.mu.Unlock()
+	f.live = true
+}
+
 // over reports whether nothing needs to be counted any more: at most one link is up, the newest
-// link is not being left, and no link has ended within overlapAfter.
+// link is not being left, and no link has ended within overlapAfter. While the newest link is up,
+// Live must also have come, or overlapMost have passed.
 func (o *overlap) over() bool {
 	up := 0
 	for _, f := range o.links {
@@ -132,7 +144,11 @@ func (o *overlap) over() bool {
 			up++
 		}
 	}
-	return up < 2 && !o.leaving && time.Now().After(o.until)
+	until := o.until
+	if last := o.links[len(o.links)-1]; last != nil && !last.live {
+		until = until.Add(overlapMost)
+	}
+	return up < 2 && !o.leaving && time.Now().After(until)
 }
 
 // verdict is the decision about a message that may be a repeat.

@@ -17,6 +17,7 @@ type Feed struct {
 	numbers map[uint64]*topic // topics by the relay's numbers; nil: the number is muted, see Topic
 	holding bool              // set between BeginBatch and EndBatch
 	queued  int               // topic members, summed over fan-outs since the last release
+	live    bool              // Live was called; guarded by Hub.mu
 	bytes   int               // bytes of the texts that were fanned out since the last release
 }
 
