@@ -10,7 +10,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestOnlyWhatPublishesCanBeGranted has an edge send a subscribe as if it was granted before.
+// TestOnlyWhatPublishesCanBeGranted has an edge send a subscribe with Again set. The relay must
+// treat it as one without Again.
 func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -24,7 +25,7 @@ func TestOnlyWhatPublishesCanBeGranted(t *testing.T) {
 }
 
 // TestAPublishIsAnsweredOnce loses a link or a relay around the answer to a publish. The client is
-// told once that it is published, and receivers get the message once.
+// told once that its message is published, and receivers get the message once.
 func TestAPublishIsAnsweredOnce(t *testing.T) {
 	for cut := range 12 {
 		for _, dies := range []bool{false, true} {
@@ -57,8 +58,9 @@ func TestAPublishIsAnsweredOnce(t *testing.T) {
 	}
 }
 
-// TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore loses the broker's answers. A leave of a
-// chat session, behind a client's publish in the same lane, shows that the publish is published.
+// TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore has a client publish to a group, and a
+// chat session of the same edge leave the group. The broker's answers are lost. The echo of the
+// leave shows that the earlier message was published, so the client is answered.
 func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -82,8 +84,9 @@ func TestALeaveOfAnotherSessionAnswersWhatWasPublishedBefore(t *testing.T) {
 	e.quiet()
 }
 
-// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted kills the relay that has granted publishes.
-// The next relay publishes them, and answers neither again.
+// TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted has a relay grant and answer publishes. The
+// relay then dies or, if stays is set, lives on. The messages are published when the broker is
+// back, and no publish is answered again.
 func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		w, e := serving(t, 2)
@@ -113,10 +116,10 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 			e.linkTo(there)
 			w.settle()
 		}
-		if e.say(1, "ping 7"); stays { // the session is closed for this relay
+		if e.say(1, "ping 7"); stays { // this relay has sent Close, so it does not read the ping
 			w.settle()
 			e.saw(1)
-		} else { // no relay knows of a Close on an earlier link; what is granted is in nobody's way
+		} else { // the new relay knows no earlier Close, and granted publishes hold up no unbind
 			e.say(1, "unbind 8 y")
 			w.settle()
 			e.saw(1, "7 done", "8 done")
@@ -134,7 +137,8 @@ func TestWhileTheBrokerIsAwayAPublishIsAnsweredWhenGranted(t *testing.T) {
 }
 
 // TestAStrangersPublishIsRefusedAtOnce has a session publish to a topic, and then bind to it. The
-// broker must not be asked who else is there, since the bind would be in effect before its answer.
+// broker must not be asked who else is there, since the bind would be in effect before the broker's
+// answer.
 func TestAStrangersPublishIsRefusedAtOnce(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})

@@ -11,7 +11,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client and a chat session in one topic.
+// TestASubscribeBindsAndAnUnsubscribeEndsThat has a client subscribe to a group of a chat session,
+// publish there, and unsubscribe. The client may publish and receive only while it is subscribed.
 func TestASubscribeBindsAndAnUnsubscribeEndsThat(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(1, "7", "x")
@@ -46,14 +47,14 @@ func TestASubscribeBindsAndAnUnsubscribeEndsThat(t *testing.T) {
 	w.done(e)
 }
 
-// TestWhatWaitsToBeBound goes through what can happen to a subscribe and to a connect whose topic
-// cannot take members yet.
+// TestWhatWaitsToBeBound has a subscribe or a connect wait, since its topic is not subscribed. Each
+// row ends the wait in another way.
 func TestWhatWaitsToBeBound(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		then func(w *world, rl *testRelay, e *testEdge)
-		// What the client has received in the end, if it subscribed and if it connected. The last
-		// message is published when all is over.
+		// The texts that the client must receive: bind if it waits with a subscribe, and connect if
+		// it waits with a connect. The text "last" is published after the wait.
 		bind, connect []string
 	}{
 		{"the topic is subscribed", func(w *world, rl *testRelay, e *testEdge) { rl.broker.slow = false },
@@ -180,8 +181,9 @@ func TestWhoIsBehindIsBoundOnceLevel(t *testing.T) {
 	}
 }
 
-// TestWhoWaitsForMembersThatLeaveIsBound binds a session behind a member that lags, and ends that
-// member. The session begins at the end of the topic.
+// TestWhoWaitsForMembersThatLeaveIsBound has a subscribe wait for a member of the same edge that
+// lags behind. Then that member's session ends. The session that subscribes begins at the end of
+// the topic.
 func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
 	w, e := serving(t, 1)
 	e.client(2, "2", "x")
@@ -207,8 +209,8 @@ func TestWhoWaitsForMembersThatLeaveIsBound(t *testing.T) {
 }
 
 // TestASubscribeThatWasParkedForTooLongIsLate has a subscribe wait behind an unsubscribe, which
-// waits for the broker's answer to a publish. When its turn comes, the topic is to be subscribed
-// anew.
+// waits for the broker's answer to a publish. When the turn of the subscribe comes, the topic has
+// no follower any more and is subscribed anew.
 func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -250,7 +252,7 @@ func TestASubscribeThatWasParkedForTooLongIsLate(t *testing.T) {
 	}
 }
 
-// TestALateSubscribeWaitsForWhatItPermitted has a client publish behind a subscribe that waits. The
+// TestALateSubscribeWaitsForWhatItPermitted has a client publish while its subscribe waits. The
 // subscribe becomes late while the broker's answer to the publish is on its way, or lost together
 // with the link. The publish is never judged as a stranger's.
 func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
@@ -291,7 +293,8 @@ func TestALateSubscribeWaitsForWhatItPermitted(t *testing.T) {
 }
 
 // TestASubscribeLetsWhatWaitedForAFollowerGo has a client publish to a topic that nobody here
-// follows, while the broker is away. With a subscribe to the topic the message can be granted.
+// follows, while the broker is away. When another client of the edge subscribes, the message is
+// granted.
 func TestASubscribeLetsWhatWaitedForAFollowerGo(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})

@@ -65,7 +65,8 @@ func (rl *testRelay) idle() {
 }
 
 // TestOrderOnOneTopic gives a relay commands of one session on a topic that is not subscribed yet,
-// and on another topic. Answers come as soon as nothing earlier on the same topic is in the way.
+// and on another topic. A command is answered as soon as no earlier command on the same topic holds
+// it up.
 func TestOrderOnOneTopic(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -75,7 +76,7 @@ func TestOrderOnOneTopic(t *testing.T) {
 	w.settle()
 	rl.broker.slow = true
 	e.say(1, "bind 1 x")
-	e.say(1, "tell 2 x as-a-member") // permitted, so it does not wait for the topic
+	e.say(1, "tell 2 x as-a-member") // a member's publish does not wait for the topic
 	e.say(1, "bind 3 x")
 	e.say(1, "tell 4 x waits")
 	e.say(1, "unbind 5 x")
@@ -107,9 +108,9 @@ func TestOrderOnOneTopic(t *testing.T) {
 	w.done(e)
 }
 
-// TestWhatIsParkedKeepsItsPlace has a publish wait behind a subscribe that waits itself, and
-// another session of the edge publish on the same topic. Neither message may be lost, nor
-// overtaken.
+// TestWhatIsParkedKeepsItsPlace has a session publish while an earlier subscribe of the session is
+// parked. Then another session of the edge publishes to the same topic. Both messages must be
+// published, in this order.
 func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -130,8 +131,8 @@ func TestWhatIsParkedKeepsItsPlace(t *testing.T) {
 	w.done(e)
 }
 
-// TestWhatIsForgottenIsNotReleased has the answer for which an unsubscribe waits come in the step
-// in which the edge links anew. The edge sends the unsubscribe again.
+// TestWhatIsForgottenIsNotReleased has an unsubscribe wait for the broker's answer to a publish.
+// The answer comes in the step in which the edge links anew. The edge sends the unsubscribe again.
 func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -159,8 +160,9 @@ func TestWhatIsForgottenIsNotReleased(t *testing.T) {
 	w.done(e)
 }
 
-// TestP8_WhatAClientMayHaveIsBounded subscribes until a bound is reached: of topics, and of keeps.
-// Subscribes that wait count too. What a client gives up can be used again.
+// TestP8_WhatAClientMayHaveIsBounded has a client subscribe until it has as many topics, or as many
+// bytes of keeps, as it may have. Subscribes that wait count too. After an unsubscribe there is
+// room again.
 func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		w, e := serving(t, 1)
@@ -189,7 +191,7 @@ func TestP8_WhatAClientMayHaveIsBounded(t *testing.T) {
 }
 
 // TestP8_KeepsOfAnEdgeAreBounded has clients subscribe with keeps until the edge has no room, and
-// relinks the edge. It must be able to tell what it was given.
+// relinks the edge. The edge must be able to tell all the keeps that it was given.
 func TestP8_KeepsOfAnEdgeAreBounded(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]

@@ -7,8 +7,9 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// TestACloseWaitsAndEndsWhatFollows has a client whose line cannot be, behind a subscribe and a
-// publish that wait.
+// TestACloseWaitsAndEndsWhatFollows has a dialect close a session whose subscribe waits. Then the
+// relay dies. The next relay must answer the subscribe, and then send the Close. Later commands of
+// the session must not be answered.
 func TestACloseWaitsAndEndsWhatFollows(t *testing.T) {
 	w, e := serving(t, 2)
 	rl := w.relays[0]
@@ -39,7 +40,8 @@ func TestACloseWaitsAndEndsWhatFollows(t *testing.T) {
 	w.done(e)
 }
 
-// TestACloseComesAgainIfItsLinkWasLost cuts the link at the Close.
+// TestACloseComesAgainIfItsLinkWasLost cuts the link at the Close. The edge sends the command
+// again, and gets the Close on the next link.
 func TestACloseComesAgainIfItsLinkWasLost(t *testing.T) {
 	w, e := serving(t, 1)
 	e.guest(1)

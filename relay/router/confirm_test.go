@@ -44,8 +44,8 @@ func TestAConnectIsConfirmed(t *testing.T) {
 	w.done(a, b)
 }
 
-// TestAConnectWaitsForAllItsTopics has a connect whose three topics can take members one after
-// another: it must not be bound to any of them before the last one can.
+// TestAConnectWaitsForAllItsTopics has a connect with three topics, which are subscribed one after
+// another. The session must not be bound to any of them before all are subscribed.
 func TestAConnectWaitsForAllItsTopics(t *testing.T) {
 	w, e := serving(t, 1)
 	rl := w.relays[0]
@@ -76,8 +76,8 @@ func TestAConnectWaitsForAllItsTopics(t *testing.T) {
 	w.done(e)
 }
 
-// TestARefusedConnectIsAnsweredAndClosed has connects that bind too much, and one that the dialect
-// refuses with an answer.
+// TestARefusedConnectIsAnsweredAndClosed has connects that exceed a bound, and one that the dialect
+// refuses. In each case the client gets an answer, and then the session is closed.
 func TestARefusedConnectIsAnsweredAndClosed(t *testing.T) {
 	for frame, want := range map[string]string{
 		"connect 1 7 0 k a b c d e f g h i":         "1 many-topics",

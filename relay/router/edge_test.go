@@ -26,7 +26,7 @@ type testEdge struct {
 
 	early   bool                   // it lacks link.FeatureSDK
 	most    int                    // most bytes of all keeps; 0: not checked
-	clients map[uint64]link.Client // those of sessions that were told as a Client
+	clients map[uint64]link.Client // sessions that were told as a Client, by id
 	keeps   map[ofMember][]byte    // keeps of memberships, none of them empty
 	closes  map[uint64][]link.Close
 	kinds   map[string]int // number of publication and ahead frames, by their type and forms

@@ -86,7 +86,7 @@ func (r *Router) own(s *session) []protocol.Topic {
 // speaks returns the dialect of a session.
 func (r *Router) speaks(s *session) dialect.Dialect { return r.dialects[s.form] }
 
-// who returns s as dialects know it.
+// who returns s as it is passed to dialects.
 func (s *session) who() dialect.Session {
 	x := s.peek()
 	w := dialect.Session{ID: s.id, Instance: s.edge.instance, Endpoint: s.endpoint, User: s.user, Group: x.group}
@@ -96,7 +96,7 @@ func (s *session) who() dialect.Session {
 	return w
 }
 
-// hash returns what the row of s adds to the digest.
+// hash returns the hash of the row of s, which is a part of the digest.
 func (s *session) hash() uint64 {
 	x := s.peek()
 	if x.client != nil {
@@ -269,8 +269,8 @@ func (r *Router) part(s *session, f *follower) bool {
 	return true
 }
 
-// joined reports whether f has members who joined, or were bound by a command. Topics of the chat
-// that members do not join are their own.
+// joined reports whether members of f may have come by a command. A chat session comes by a command
+// to groups alone. The session's other topics come with its connect.
 func (f *follower) joined() bool { return f.bound > 0 && (f.topic.name.IsGroup() || f.clients() > 0) }
 
 // share returns how many bytes s adds to edge.tables.grouped as a member of f. It is called after s
@@ -367,7 +367,7 @@ func (r *Router) tryOpen(s *session, own []protocol.Topic) {
 }
 
 // openUnconfirmed answers an edge's waiting connects when the broker goes away. tryOpen confirms
-// them later. A Bind or a Confirm that waits is in effect for good.
+// them later. A Bind or a Confirm that waits is put in effect now, and is not confirmed again.
 func (r *Router) openUnconfirmed(e *edge) {
 	waiting := slices.DeleteFunc(slices.Clone(e.followers), func(f *follower) bool {
 		return !f.opens() && (f.rare == nil || f.rare.binders.first == nil)

@@ -7,7 +7,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/link"
 )
 
-// TestAnUnsubscribeWaitsForTheSubscribeBeforeIt sends both while the topic is not subscribed.
+// TestAnUnsubscribeWaitsForTheSubscribeBeforeIt sends a subscribe and then an unsubscribe while the
+// topic is not subscribed.
 func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
 	w, e := serving(t, 1)
 	e.tellClient(link.Client{ID: 1, Confirmed: true, User: "7"})
@@ -26,8 +27,9 @@ func TestAnUnsubscribeWaitsForTheSubscribeBeforeIt(t *testing.T) {
 	}
 }
 
-// TestAnUnsubscribeWaitsForWhatWasPublishedBefore loses the answers to a publish, and the relay, in
-// front of an unsubscribe. The replay must be judged as a member's.
+// TestAnUnsubscribeWaitsForWhatWasPublishedBefore has a client publish and then unsubscribe. The
+// broker's answer to the publish is lost, and then the link or the relay. In the replay the publish
+// must be judged as a member's.
 func TestAnUnsubscribeWaitsForWhatWasPublishedBefore(t *testing.T) {
 	for _, dies := range []bool{false, true} {
 		w, e := serving(t, 2)
@@ -61,8 +63,9 @@ func TestAnUnsubscribeWaitsForWhatWasPublishedBefore(t *testing.T) {
 	}
 }
 
-// TestWhatWasSaidIsFinishedBeforeLeft cuts the link at each frame while a session publishes without
-// an answer, unsubscribes, and the link is new. No message may be judged as a stranger's.
+// TestWhatWasSaidIsFinishedBeforeLeft has a session publish without being answered, and then
+// unsubscribe. In round n the link is lost at the n-th frame that the relay then sends. In the
+// replay the message must not be judged as a stranger's.
 func TestWhatWasSaidIsFinishedBeforeLeft(t *testing.T) {
 	for cut := 1; cut < 12; cut++ {
 		w, e := serving(t, 1)
