@@ -46,7 +46,8 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 		}
 		t.Topics = append(t.Topics, b)
 	}
-	return dialect.Command{Verb: dialect.Confirm, Terms: t, Text: string(AppendConnect(nil, c.ID, &ConnectResult{
+	var reply [4 * replySize]byte // long enough for most replies, which are thus allocated once
+	return dialect.Command{Verb: dialect.Confirm, Terms: t, Text: string(AppendConnect(reply[:0], c.ID, &ConnectResult{
 		Client: clientID(s), Version: d.Version, TTL: ttlOf(t.Until, now), Subs: subs, Ping: pingEvery, Pong: true,
 	}))}
 }
