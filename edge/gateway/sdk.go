@@ -29,9 +29,11 @@ type sdk struct {
 
 	// Times are of Server.now.
 	since atomic.Int64 // when the upgrade was answered, or when the first line came
-	asked atomic.Bool  // the first line has come
 	ping  atomic.Int64 // when the next ping is due; 0: not confirmed
+	asked atomic.Bool  // the first line has come
 	owed  atomic.Int32 // pings that wait for their pong
+
+	leave atomic.Pointer[leave] // nil: the relay has not asked to close it later
 }
 
 // newGuest makes a session of an SDK, for Hub.enterGuest. If user is not "", the edge vouches for

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"io"
 	"slices"
 	"testing"
@@ -82,6 +83,41 @@ func TestAClientThatTheRelayLetsGoHasFiveSeconds(t *testing.T) {
 		synctest.Wait()
 		if n := b.metric("sessions_ended_total", "closed_by_relay"); n != 1 || !slices.Equal(b.up.ends(), []uint64{1}) {
 			t.Errorf("%v are counted, ended %v", n, b.up.ends())
+		}
+	})
+}
+
+// TestARelayClosesManyWithinSomeTime: sessions that are closed within some time are closed at
+// random moments of it. Until then they go on.
+func TestARelayClosesManyWithinSomeTime(t *testing.T) {
+	inBubble(t, nil, nil, func(t *testing.T, b *bubbled) {
+		const most = 5 * time.Second
+		var clients []*rawClient
+		for id := range uint64(8) {
+			clients = append(clients, b.confirmed(fmt.Sprint(id+1)))
+		}
+		began := time.Now()
+		for id := range uint64(8) {
+			b.hub.Close(link.Close{Session: id + 1, Code: 3010, Reason: "insufficient state", Within: uint64(most.Milliseconds())})
+		}
+		b.hub.Answer(link.Answer{Session: 1, Text: []byte("behind")})
+		clients[0].wantFrame(textByte, "behind")
+		lives := map[time.Duration]bool{}
+		for _, c := range clients {
+			lived, code := c.lives(time.Minute, began)
+			if lives[lived] = true; code != 3010 || lived > most+2*wheelTick {
+				t.Errorf("a session ends with %d after %v", code, lived)
+			}
+		}
+		if len(lives) == 1 {
+			t.Errorf("all sessions end after %v", lives)
+		}
+		for _, c := range clients {
+			c.Close()
+		}
+		synctest.Wait()
+		if n := b.metric("sessions_ended_total", "closed_by_relay"); n != 8 {
+			t.Errorf("%v are counted", n)
 		}
 	})
 }

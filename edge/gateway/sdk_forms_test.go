@@ -234,3 +234,24 @@ func TestSlowReadersOfTwoFormsCostOnlyThemselves(t *testing.T) {
 		}
 	}
 }
+
+// TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow has a client of an SDK that the new relay alone
+// knows. The old link brings what has no position for the chat alone, before or behind the new one.
+// Each member must get it once.
+func TestP2_BareFormsOfWhomTheOldRelayDoesNotKnow(t *testing.T) {
+	h := newMirror(HubConfig{})
+	chat := openAll(h, &fakeUpstream{}, "1")[0]
+	old := h.Feed
+	old.Topic(link.TopicNumber{ID: numberOf("all"), Topic: "all"})
+	old.Leaving()
+	h.Feed = h.begin()
+	sdk := sdkMember(t, h, "2", "all")
+	f := bothForms("all", "a")
+	alone := link.Publication{Topic: f.Topic, Payload: f.Texts[0].Text}
+	old.Publication(alone)
+	h.Forms(f)
+	h.Forms(f)
+	old.Publication(alone)
+	wantTexts(t, chat, "chat a", "chat a")
+	wantTexts(t, sdk, "json a", "json a")
+}
