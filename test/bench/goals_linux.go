@@ -5,7 +5,7 @@ import (
 )
 
 // goal is an upper bound for a figure of the cluster. The bound is the same figure of another
-// server in the same run, multiplied by the field most.
+// server in the same run, times a factor (most).
 type goal struct {
 	scenario, of, what string // scenario, case and measurement of the figure
 	peer               string // name of the other server

@@ -104,7 +104,7 @@ func (s *site) cpu() (t spent, err error) {
 }
 
 // startAll starts servers one after the other. If one does not start, startAll ends those that have
-// started. The function stop ends all servers, the last one first.
+// started. The returned function ends all servers, the last one first.
 func startAll(ctx context.Context, servers ...*local.Server) (stop func(), err error) {
 	stop = func() {
 		for i := range servers {

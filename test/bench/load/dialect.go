@@ -40,7 +40,8 @@ type Dialect interface {
 	// Send returns the opening of a session that sends to a topic, and the wrap of its messages.
 	// The session does not receive its own messages.
 	Send(user string, topic Topic) (Opening, Wrap)
-	// Aside judges a text that contains no message of a stream. It returns an answer to send, if
-	// there is one, or the server's complaint as an error.
+	// Aside judges a text that contains no message of a stream. If the server wants an answer to
+	// the text, Aside returns the answer. If the text is a complaint of the server, Aside returns
+	// the complaint as an error.
 	Aside(text []byte) (answer []byte, err error)
 }

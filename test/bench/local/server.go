@@ -51,7 +51,7 @@ type Server struct {
 	args  []string
 	env   []string
 	admin string // address of its admin port; "": none
-	ready string // URL that answers 200 when ready; "": ready once it listens
+	ready string // URL that answers 200 when ready; "": a server that listens is ready
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has ended
 }
@@ -200,9 +200,9 @@ func (s *Server) Metric(ctx context.Context, name string) float64 {
 	})
 }
 
-// Bucket reads a histogram without labels, and returns how many of its observations were at most as
-// large as the parameter le. There must be a bucket with the bound le. Bucket returns 0 if the
-// server does not answer.
+// Bucket reads a histogram without labels, and returns how many of its observations were not above
+// a bound. There must be a bucket with this bound, le. Bucket returns 0 if the server does not
+// answer.
 func (s *Server) Bucket(ctx context.Context, name, le string) float64 {
 	return s.sum(ctx, func(series string) bool { return series == fmt.Sprintf("%s_bucket{le=%q}", name, le) })
 }
