@@ -10,8 +10,9 @@ import (
 	"github.com/edgerelay/edgerelay/test/long"
 )
 
-// TestPacketFilters tests Swallow and Slow on two containers. Each must affect packets between the
-// containers until its returned function is called. Swallow must let packets of this machine pass.
+// TestPacketFilters tests Swallow and Slow on two containers. Each of the two must affect packets
+// between the containers until its returned function is called. Swallow must let packets of this
+// machine pass.
 func TestPacketFilters(t *testing.T) {
 	long.Only(t, "it starts containers")
 	needDocker(t)
