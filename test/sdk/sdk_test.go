@@ -1,4 +1,4 @@
-// Package sdk runs the whole product with Centrifugo's client SDK for Go as it is. It is a module
+// Package sdk runs the whole product with Centrifugo's client SDK for Go, unchanged. It is a module
 // of its own, so that the product does not depend on the SDK. E2E_KIND selects how the servers run,
 // as for test/e2e.
 package sdk

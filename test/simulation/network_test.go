@@ -201,7 +201,7 @@ func (e *end) watch() {
 // silent reports whether the edge doubts its relay, and no byte has come since.
 func (e *end) silent() bool { return e.talk.Silent(e.received) }
 
-// pause stops the process at this end. resume lets the process go on.
+// pause stops the process at this end. The method resume lets the process go on.
 func (e *end) pause() { e.paused = true }
 
 func (e *end) resume() {
