@@ -51,8 +51,8 @@ func (b *bench) idleAt(ctx context.Context, f *form, n int) error {
 }
 
 // toThemselves makes each given session send one message to itself. A message has the given size in
-// bytes. The sockets are a section of the result of openSessions. The parameter first is the index
-// at which this section begins.
+// bytes. The sockets are a section of the result of openSessions. The given index says where this
+// section begins.
 func toThemselves(ctx context.Context, f *form, l *load.Loop, size, first int, sockets []*load.Socket) error {
 	var streams []*load.Stream
 	for i, socket := range sockets {

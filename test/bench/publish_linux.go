@@ -116,8 +116,8 @@ func (p *publishing) during(ctx context.Context, redis *local.Server, flight int
 }
 
 // round sends messages while more() is true. A message is in flight until it has been both answered
-// and received. The parameter flight bounds the number of messages in flight. At the end, round
-// waits until no message is in flight.
+// and received. The given number bounds the messages in flight. At the end, round waits until no
+// message is in flight.
 func (p *publishing) round(ctx context.Context, flight int, more func() bool) error {
 	for {
 		for p.sent-min(p.answered, p.received) < uint64(flight) && more() {

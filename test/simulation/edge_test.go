@@ -388,7 +388,7 @@ type cause struct {
 	gap      bool
 }
 
-// collect takes the texts that one frame brought to sessions, and has the model check these texts.
+// collect takes the texts that one frame brought to sessions, and lets the model check these texts.
 func (e *edge) collect(c cause) {
 	for _, s := range e.sessions {
 		for _, text := range s.Take() {

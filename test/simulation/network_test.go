@@ -74,7 +74,7 @@ func (e *end) open(src link.Source, sink link.Sink, ended func(*link.CloseError,
 	e.Wake()
 }
 
-// Wake implements downlink.Conn. An uplink.Link calls it, too.
+// Wake implements downlink.Conn. An uplink.Link calls it as well.
 func (e *end) Wake() {
 	if !e.woken && !e.closed {
 		e.woken = true

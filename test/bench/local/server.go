@@ -80,7 +80,7 @@ func (d Dir) Relay(redis *Server, env ...string) *Server {
 		linkKeys, "RELAY_ADDR=" + addr, "RELAY_ADMIN_ADDR=" + admin, "RELAY_REDIS_URL=redis://" + redis.Addr, "LOG_LEVEL=error"}, env...)}
 }
 
-// Edge returns an edge. The parameter urls lists the URLs of its relays, separated by commas. The
+// Edge returns an edge. The URLs of its relays are given as a list, separated by commas. The
 // settings in env are added to the environment that the edge needs.
 func (d Dir) Edge(urls string, env ...string) *Server {
 	addr, port := free()

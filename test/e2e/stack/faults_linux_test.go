@@ -325,8 +325,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	if f.cutsOff() {
 		r.l.excuse(r.isAt(name), false, began, began.Add(took))
 	} else if f.part == "redis" || f.over[0] == "data" {
-		// A message that cannot be given ahead waits for Redis, and so does the answer to its
-		// publish.
+		// A message that cannot be given ahead waits for Redis. The answer to its publish waits as
+		// long.
 		r.l.excuse(func(int) bool { return true }, true, began, began.Add(took))
 	}
 	if f.part == "edge" {

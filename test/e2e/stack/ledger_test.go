@@ -143,12 +143,14 @@ type life struct {
 	longest   time.Duration // longest past silence since the ledger's window began
 }
 
-// openLedger connects all users and lets them talk. plan.at must already work for every user.
+// openLedger connects all users and lets them talk. The function plan.at must already work for
+// every user.
 func openLedger(t *testing.T, p plan) *ledger {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	l := &ledger{t: t, plan: p, ctx: ctx, stop: stop, joins: map[string]int{}, window: time.Now()}
-	t.Cleanup(func() { // for a test that ends without a call of close
+	// This is for a test that ends without a call of close.
+	t.Cleanup(func() {
 		stop()
 		l.speaking.Wait()
 	})
@@ -287,7 +289,7 @@ func (l *ledger) connect(u *speaker) bool {
 			l.t.Errorf("%s: cannot connect any more: %v, %v", u.id, err, res)
 			return false
 		}
-		<-time.After(l.plan.pace) // real clients pause between attempts, too
+		<-time.After(l.plan.pace) // real clients also pause between attempts
 	}
 }
 
@@ -551,11 +553,11 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 
 // close ends the talk and waits, for a limited time, until no message counts as lost and all
 // publishes are answered. Then each user sends one more message, and close waits again, since a
-// duplicate on the same topic would come before this message. close prints the books. It fails the
-// test if a message was lost, doubled or out of order, if an SDK would have waited too long, or if
-// a user got a frame that it should not get. It also fails the test if a handshake failed, unless
-// plan.mayFail is set, or if a connection ended with another code than that of an edge that stops.
-// The given number is how many connections the cluster must have ended.
+// duplicate on the same topic would come before this message. In the end close prints the books. It
+// fails the test if a message was lost, doubled or out of order, if an SDK would have waited too
+// long, or if a user got a frame that it should not get. It also fails the test if a handshake
+// failed, unless plan.mayFail is set, or if a connection ended with another code than that of an
+// edge that stops. The given number is how many connections the cluster must have ended.
 func (l *ledger) close(closes int) audit {
 	l.t.Helper()
 	silent, _ := l.silence()
