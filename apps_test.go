@@ -139,8 +139,8 @@ func (a *asker) await(text string) {
 	a.find(0, text)
 }
 
-// find returns the first line from an index on that contains a text, and waits for it up to a
-// minute.
+// find returns the first line that contains a text. It looks at the lines from the given index on,
+// and waits for up to a minute.
 func (a *asker) find(from int, text string) string {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)

@@ -32,7 +32,7 @@ func TestA2_ALawfulBurstClosesNobody(t *testing.T) {
 
 // burst connects senders and four readers. Each sender writes messages of 65,000 bytes, as fast as
 // the edge reads. The three numbers are, in this order: the senders, the messages of each sender,
-// and the most bytes that each reader takes in a second.
+// and the bytes that each reader takes in a second at most.
 func burst(t *testing.T, senders, each, rate int) {
 	dial := startInMemory(t)
 	var readers []*websocket.Conn

@@ -54,9 +54,9 @@ func TestC1_ExitStatusesAreInTheDocs(t *testing.T) {
 	})
 }
 
-// generated checks the generated parts of a page. The map has the text of each part, by the line of
-// the page behind which it belongs. A part ends at the next <!-- end -->. With the flag -update,
-// the function writes the texts to the page instead.
+// generated checks the generated parts of a page. For each part, the map has the line before the
+// part as the key, and the part's text as the value. A part ends at the next <!-- end -->. With the
+// flag -update, the function writes the texts to the page instead.
 func generated(t *testing.T, page string, texts map[string]string) {
 	t.Helper()
 	old, err := os.ReadFile(page)

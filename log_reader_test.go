@@ -128,8 +128,8 @@ func client(t *testing.T, edge, name string) *websocket.Conn {
 	return c
 }
 
-// talks sends a direct message from one client to another one, whose name it is given. It waits
-// until the message comes.
+// talks sends a direct message from one client to another, and waits until the message comes. The
+// name is the receiver's.
 func talks(t *testing.T, from, to *websocket.Conn, name, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

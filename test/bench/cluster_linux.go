@@ -66,8 +66,8 @@ func (p parts) since(before parts) parts {
 }
 
 // less subtracts from p the CPU time that a cluster at rest would spend in the same wall time. The
-// other parts are a measurement of the cluster at rest, and less scales their CPU times to the wall
-// time of p. Each part of the result is at least 1 µs. The field took must be set in p and in the
+// argument is a measurement of the cluster at rest, and less scales its CPU times to the wall time
+// of p. Each part of the result is at least 1 µs. The field took must be set in p and in the
 // measurement at rest.
 func (p parts) less(idle parts) parts {
 	beyond := func(spent, meanwhile time.Duration) time.Duration {

@@ -110,8 +110,8 @@ func TestC1_SystemdRelay(t *testing.T) {
 	})
 }
 
-// TestSystemdVerify has systemd verify the units. The program of a unit must exist on this machine,
-// so the test replaces it by /bin/true.
+// TestSystemdVerify lets systemd verify the units. The program of a unit must exist on this
+// machine, so the test replaces it by /bin/true.
 func TestSystemdVerify(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {

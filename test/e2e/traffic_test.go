@@ -37,7 +37,7 @@ var kinds = [...]string{"one", "group", "all"}
 // stream is one sender's messages of one kind.
 type stream struct{ sender, kind int }
 
-// startTraffic connects two users to each edge, has them join one group, and starts to send. After
+// startTraffic connects two users to each edge, lets them join one group, and starts to send. After
 // each pause every user sends one message of each kind.
 func startTraffic(t *testing.T, pause time.Duration, edges ...*cluster.Edge) *traffic {
 	t.Helper()

@@ -15,9 +15,9 @@ import (
 // slots is the number of slots of a Redis Cluster.
 const slots = 16384
 
-// Cluster is a Redis Cluster of a test's own. At the start, each master has one replica, and about
-// as many slots as each other master. Only the test's goroutine may call the methods, since they
-// end the test if they fail.
+// Cluster is a Redis Cluster of a test's own. At the start, each master has one replica, and all
+// masters have about the same number of slots. Only the test's goroutine may call the methods,
+// since they end the test if they fail.
 type Cluster struct {
 	URL     string    // redis+cluster://host:port,…, or rediss+cluster with TLS
 	Servers []*Server // the initial masters, then their replicas in the same order

@@ -116,7 +116,7 @@ func (e *edge) message(session uint64, format string, args ...any) (id uint64, f
 }
 
 // send sends the encoded frames in batches. A batch is complete when it has the given number of
-// frames, or at least link.BatchTarget bytes. It calls relay.settle after each batch.
+// frames, or at least link.BatchTarget bytes. After each batch, send calls relay.settle.
 func (e *edge) send(frames int) error {
 	out := e.out
 	e.up += len(out)

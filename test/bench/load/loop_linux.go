@@ -167,7 +167,7 @@ func (l *Loop) begin(s *Socket, at unix.Sockaddr, host, path string) error {
 }
 
 // Turn waits until the kernel reports that sockets can be read or written, and handles these
-// sockets. The given duration bounds the waiting, and so does a constant of 100 ms.
+// sockets. It waits for the given duration at most, and never for longer than 100 ms.
 func (l *Loop) Turn(ctx context.Context, wait time.Duration) error {
 	if err := context.Cause(ctx); err != nil {
 		return err

@@ -27,7 +27,7 @@ type account struct {
 }
 
 // enter enters a number that arrived. The second number is how many losses were announced so far.
-// If a loss was announced since the last call, the numbers that this one skips count as told and
+// If a loss was announced since the last call, the numbers that the new one skips count as told and
 // not as missing.
 func (a *account) enter(number int64, told int) {
 	switch {

@@ -43,8 +43,8 @@ func kept(t *testing.T, url string, names ...string) *ledger {
 	return l
 }
 
-// born gives u a new connection. The first broadcasts of the first user need not arrive there, as
-// many as the given number. The later ones must arrive.
+// born gives u a new connection. The given number is how many of the first user's broadcasts need
+// not arrive there. These are the first ones, and the later ones must arrive.
 func (l *ledger) born(t *testing.T, url string, u *speaker, began int64) *life {
 	n := l.live(u)
 	n.Client = client.Dial(t, url, client.Options{Name: u.id})

@@ -529,7 +529,7 @@ func (l *ledger) slowest(whose func(user int) bool) (slowest time.Duration) {
 	return slowest
 }
 
-// excuse names a time that does not count when delays of SDKs are judged. This holds for each user
+// excuse notes a time that does not count when delays of SDKs are judged. This holds for each user
 // for whom whose(i) is true. If publish is set, this holds for publishes alone.
 func (l *ledger) excuse(whose func(user int) bool, publish bool, from, to time.Time) {
 	l.mu.Lock()

@@ -97,8 +97,8 @@ func (n *life) openSDK(at, name string) (res *http.Response, err error) {
 	return res, err
 }
 
-// ask sends a command and waits for its answer. If the command succeeded, ask calls the given
-// function with the answer, before it reads any later line. It holds n.mu meanwhile.
+// ask sends a command and waits for its answer. If the command succeeded, the given function is
+// called with the answer, before any later line is read. During that call n.mu is held.
 func (n *life) ask(method, params string, then func(client.Line) error) error {
 	answer, sent := make(chan error, 1), time.Now()
 	err := n.sdk.Call(method, params, func(a client.Line, err error) {
