@@ -9,7 +9,7 @@ import (
 	"github.com/edgerelay/edgerelay/test/bench/load"
 )
 
-// idleSessions are the numbers of sessions of the scenario idle.
+// idleSessions are the numbers of sessions that the scenario idle measures.
 var idleSessions = []int{5000, 19_000}
 
 func idleCase(sessions int) string { return fmt.Sprintf("%d sessions, per session", sessions) }

@@ -335,7 +335,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	s.whole()
 	r.l.flowing(int64(calm / everyClient))
 	silent, away := r.l.silence()
-	// If an edge is cut off, its own clients wait for as long as that lasts. So they do not count.
+	// If an edge is cut off, its own clients wait for as long as that lasts. So these waits do not
+	// count.
 	slowest := r.l.slowest(func(user int) bool { return !f.cutsOff() || !r.isAt(name)(user) })
 	t.Logf("it lasted %v; the longest silence was %v, the longest time without a connection %v, the slowest answer %v", took.Round(time.Millisecond), silent.Round(time.Millisecond), away.Round(time.Millisecond), slowest.Round(time.Millisecond))
 	if silent > f.limit {
