@@ -147,9 +147,9 @@ func TestP3_ARelayThatIsKilledClosesNoSDKSession(t *testing.T) {
 	}
 }
 
-// TestP5_SDKsAreAnsweredWhileRedisIsAway freezes Redis. Clients of one relay must be answered
-// before an SDK gives up: a connect, a subscribe and a publish. They reach each other meanwhile.
-// When Redis is back, nothing comes again.
+// TestP5_SDKsAreAnsweredWhileRedisIsAway freezes Redis. For clients of one relay, a connect, a
+// subscribe and a publish must be answered before an SDK gives up. These clients reach each other
+// meanwhile. When Redis is back, nothing comes again.
 func TestP5_SDKsAreAnsweredWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, options(t))

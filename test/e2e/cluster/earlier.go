@@ -13,8 +13,8 @@ import (
 	"sync"
 )
 
-// past is an earlier commit, and the binaries of its source. The test's process builds them at most
-// once.
+// past is an earlier commit, with the binaries of its source. The test's process builds the
+// binaries at most once.
 type past struct {
 	what     string                            // what is special about the commit
 	find     func(root string) (string, error) // returns the commit
@@ -44,9 +44,9 @@ var layoutNumber = regexp.MustCompile(`(?m)^const keyLayout = (\d+)$`)
 // is no clone, there is no history to search, and the test is skipped.
 func (r *Relay) Earlier(yes bool) { r.c.t.Helper(); r.use(earlierLayout, yes) }
 
-// WithoutSDK chooses the binary for later boots of the server. If the parameter yes is true, later
-// boots use the last commit whose servers know nothing of clients of SDKs. Otherwise WithoutSDK
-// does what Earlier does.
+// WithoutSDK chooses the binary for later boots of the server. Called with true, WithoutSDK makes
+// later boots use the last commit whose servers know nothing of clients of SDKs. In all else it is
+// like Earlier.
 func (p *part) WithoutSDK(yes bool) { p.c.t.Helper(); p.use(withoutSDK, yes) }
 
 func (p *part) use(b *past, yes bool) {
