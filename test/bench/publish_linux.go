@@ -89,7 +89,7 @@ type publisher interface {
 // arrival is one thing that came from Redis.
 type arrival struct {
 	received uint64 // number of a received message; 0: an answer to a publish
-	err      error  // the publisher failed
+	err      error  // why the publisher failed; nil: it did not
 }
 
 // publishing counts the messages of one publisher, and checks what arrives.

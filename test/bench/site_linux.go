@@ -34,7 +34,7 @@ type form struct {
 	dialect load.Dialect
 	ours    bool   // if the form fails, the bench fails
 	budgets bool   // budgets apply to the form
-	can     string // names of scenarios that the form can run, blanks between
+	can     string // names of the scenarios that the form can run, separated by blanks
 	start   func(ctx context.Context, b *bench) (*site, error)
 }
 

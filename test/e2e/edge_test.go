@@ -50,7 +50,8 @@ func TestMaxSessionsAnswers503WithRetryAfter(t *testing.T) {
 func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
-	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // 20/s, and 200 in a burst
+	// A user may send 20 messages a second, and 200 in a burst.
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil))
 	a, b := channel(t, e, chat.Unique("a")), channel(t, e, chat.Unique("b"))
 	const n = 260
 	begin := time.Now()
@@ -70,7 +71,8 @@ func TestP7_RateSlowsTheReaderAndLosesNothing(t *testing.T) {
 func TestP7_AFloodIsReadMoreSlowlyAndACalmClientIsNot(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, onBest(t))
-	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil)) // 20/s, and 200 in a burst
+	// A user may send 20 messages a second, and 200 in a burst.
+	e := c.StartEdge(cluster.Env{"EDGE_RATE": "20"}, c.StartRelay(nil))
 	flood, calm, b := channel(t, e, chat.Unique("flood")), channel(t, e, chat.Unique("calm")), channel(t, e, chat.Unique("b"))
 	const n, rounds = 440, 100 // the rate slows the flood to 12 s, but does not slow the rounds
 	for i := range n {

@@ -26,9 +26,9 @@ type relay struct {
 	ends     []*end
 	links    []*downlink.Link
 	alive    bool
-	since    time.Time // when it started, or was last thawed
+	since    time.Time // when the relay started, or was last thawed
 	frozen   bool
-	waiting  []func() // dials that it accepts when it is thawed
+	waiting  []func() // dials that the relay accepts when it is thawed
 	refusing bool
 	due      bool
 }

@@ -47,7 +47,7 @@ type config struct {
 	history    int           // publications kept per topic
 	age        time.Duration // how long history is kept
 	logSize    int           // bytes of each edge's log
-	buffer     int           // bytes a relay buffers for each link
+	buffer     int           // bytes that a relay buffers for each link
 	tail       int           // publications in a relay's memory, per topic
 	window     int           // unread bytes at which an end of a conn stops sending
 	digestEach time.Duration

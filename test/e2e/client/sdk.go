@@ -35,7 +35,7 @@ type Line struct {
 	Text string    `json:"-"`
 	Err  error     `json:"-"` // why an SDK could not use the line
 
-	ID      uint32     `json:"id"` // of the command that is answered
+	ID      uint32     `json:"id"` // id of the command that is answered
 	Error   *Failure   `json:"error"`
 	Connect *Connected `json:"connect"`
 	Push    *Push      `json:"push"`

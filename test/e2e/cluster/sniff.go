@@ -78,7 +78,7 @@ func (s *sniffed) message() bool {
 	if uint64(len(s.raw)-head) < size {
 		return false
 	}
-	if opcode <= 2 { // continuation, text, binary
+	if opcode <= 2 { // a continuation, a text or a binary frame
 		s.frames = append(s.frames, s.raw[head:head+int(size)]...)
 	}
 	s.raw = s.raw[head+int(size):]

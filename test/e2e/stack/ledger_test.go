@@ -38,8 +38,8 @@ type ledger struct {
 	// mu guards the fields below and the lists of users' lives. A goroutine that needs both mu and
 	// the mutex of a life must lock mu first.
 	mu      sync.Mutex
-	ends    []ending  // of connections that the cluster ended
-	excuses []excuse  // times in which edges were cut off
+	ends    []ending  // how the cluster ended connections
+	excuses []excuse  // times that do not count when delays are judged
 	failed  int       // handshakes that failed; not counted if plan.mayFail is set
 	strange []string  // frames that the receiver should not have got
 	window  time.Time // start of the time over which silences count

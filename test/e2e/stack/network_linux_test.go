@@ -58,7 +58,8 @@ func TestPacketFilters(t *testing.T) {
 	slow := s.Slow("redis", "data", delay, 1)
 	const pings = 10
 	for range pings {
-		if took, err := ping(); err != nil || took < 2*delay { // SYN-ACK and answer are delayed
+		// Both the SYN-ACK and the answer are delayed.
+		if took, err := ping(); err != nil || took < 2*delay {
 			t.Errorf("slow: a ping took %v (%v), usually %v", took, err, usual)
 		}
 	}

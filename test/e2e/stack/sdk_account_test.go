@@ -30,7 +30,7 @@ type sdkBooks struct {
 	waiting  [kinds]map[int64]time.Time // by number of a publish without an answer: time of sending
 	denied   [kinds]map[int64]bool      // by number: the publish was answered with an error
 	answered int64                      // publishes that were answered with success
-	pinged   time.Time                  // the last ping, or the answer to the connect
+	pinged   time.Time                  // time of the last ping, or of the answer to the connect
 	delays   []delay
 	slowest  time.Duration // longest time until an answer since the ledger's window began
 
