@@ -50,9 +50,10 @@ var refusalLabels = [refusals]string{"headers", "host", "upgrade"}
 // connection, and the number of connections for which no handler works.
 //
 // At the bound, an older connection gives way to each new one. If new connections were refused
-// instead, people without a token could open many and keep everybody out. Among the connections of
-// the source that has most, the one that has been longest in its phase gives way. While no source
-// has more than a few connections, the choice is among the connections of all sources.
+// instead, people without a token could open many connections and keep everybody else out. Among
+// the connections of the source that has most, the one that has been longest in its phase gives
+// way. While no source has more than a few connections, the choice is among the connections of all
+// sources.
 //
 // The first phase of a connection begins when the connection is accepted. A new phase begins when
 // the head of a request is whole, when the handler has ended, when the answer is written, and when
@@ -209,7 +210,7 @@ func (w *waiting) handler(h http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		defer w.begin(v, answering)
-		if r.ContentLength != 0 { // not if it is 0: net/http may be reading from v then
+		if r.ContentLength != 0 { // with a length of 0, net/http may be reading from v
 			v.takesBody(r.ContentLength)
 		}
 		if r.ContentLength < 0 {

@@ -151,8 +151,8 @@ func upgrade(ctx context.Context, address string, cfg DialConfig, o offer) (*web
 // peers could then wait for each other.
 func ignorePing(context.Context, []byte) bool { return false }
 
-// refusal makes an error of the status of resp. If an answer 426 has no Edgerelay-Link header, it
-// does not come from a relay.
+// refusal returns the error that the status of resp stands for. If an answer 426 has no
+// Edgerelay-Link header, it does not come from a relay.
 func refusal(resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")

@@ -142,7 +142,7 @@ func TestCloseWakesBlocked(t *testing.T) {
 				}
 			}
 		}()
-		if _, err := io.ReadFull(b, make([]byte, 1<<20)); err != nil { // until the writer has begun
+		if _, err := io.ReadFull(b, make([]byte, 1<<20)); err != nil { // the writer has begun
 			t.Fatal(err)
 		}
 		a.Close()

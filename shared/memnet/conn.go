@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Buffer bounds the bytes that one direction of a connection holds, written and not yet read. At
+// Buffer bounds the bytes of one direction of a connection that are written and not yet read. At
 // the bound, Write blocks.
 const Buffer = 256 << 10
 
@@ -31,8 +31,8 @@ type wire struct {
 	streams [2]*stream
 	cut     bool
 	frozen  bool
-	// gone is called once, without mu, when both ends are closed or the wire is cut. nil: nothing
-	// is called.
+	// gone is called once, without mu, when both ends are closed or the wire is cut. If gone is
+	// nil, nothing is called.
 	gone func()
 }
 

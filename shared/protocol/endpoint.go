@@ -31,9 +31,9 @@ func (e Endpoint) Topics(user, group string) []Topic {
 	return nil
 }
 
-// StoredLen returns about how many bytes the text of a client's frame takes in the published
-// envelope. At the endpoints whose frames are raw text, escaping makes the text up to six times as
-// long. The frames of the other endpoints are JSON, which is escaped already.
+// StoredLen estimates how many bytes the text of a client's frame takes in the published envelope.
+// At the endpoints whose frames are raw text, escaping makes the text up to six times as long. The
+// frames of the other endpoints are JSON, which is escaped already.
 func (e Endpoint) StoredLen(frame []byte) int {
 	if e == EndpointGroup || e == EndpointAll {
 		return quotedLen(frame)
