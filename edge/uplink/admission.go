@@ -182,8 +182,8 @@ func (a *admission) offer(session uint64) {
 	a.grant()
 }
 
-// forfeit takes the promise of a session back, if it has one. The room is promised to others only
-// when the caller calls offer or grant.
+// forfeit takes back the promise of a session, if the session has one. The room is promised to
+// others only when the caller calls offer or grant.
 func (a *admission) forfeit(session uint64) {
 	if p, ok := a.promises[session]; ok {
 		a.promised -= p.bytes

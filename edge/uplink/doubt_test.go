@@ -49,7 +49,7 @@ func (e *edge) linkedTo(relays []*fakeRelay) (used, other *fakeRelay) {
 }
 
 // until waits for the function done to return true, and returns how long that took. It fails the
-// test if that takes longer than the parameter most.
+// test if that takes longer than the given time.
 func until(t *testing.T, most time.Duration, what string, done func() bool) time.Duration {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
@@ -103,7 +103,7 @@ func TestP12_DoubtOnlyDials(t *testing.T) {
 					e := n.run(t, Config{URLs: urls}, withSession)
 					time.Sleep(5 * time.Second)
 					used, other := e.linkedTo(relays)
-					if other != nil { // silent until the relay in use is heard
+					if other != nil { // it stays silent until the relay in use is heard
 						other.freeze(true)
 					}
 					used.freeze(true)
@@ -354,7 +354,7 @@ func TestP12_RightMovesMakeNoPatience(t *testing.T) {
 }
 
 // The back-off is at its maximum. The edge then moves from a link that has lasted long enough to
-// reset it. When the new link is lost, the edge must dial without the old back-off.
+// reset the back-off. When the new link is lost, the edge must dial without the old back-off.
 func TestAMoveResetsTheBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n network

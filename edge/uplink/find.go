@@ -33,8 +33,8 @@ const (
 	// never shorter than the round trip.
 	//
 	// A relay that has too much to do may take a connection and give no link. So if a relay has
-	// taken a connection of the latest round, and rounds are under way, the next round begins at
-	// the earliest muteEvery after the latest one began.
+	// taken a connection of the latest round, and rounds are under way, the next round begins only
+	// when muteEvery has passed since the latest one began.
 	roundEvery = 200 * time.Millisecond
 	muteEvery  = 700 * time.Millisecond
 	// mostRounds bounds the rounds of a search that are under way.
@@ -44,10 +44,10 @@ const (
 	// doubtLookup bounds how long a round waits for the look-up of names, while the edge doubts its
 	// relay.
 	doubtLookup = 300 * time.Millisecond
-	// roundWait bounds each dial of a round. If roundTrips times the measured round trip is longer,
-	// that is the bound. The round trip to a relay may be unknown, or longer than the measured one.
-	// So the bound is dialTimeout in every roundLong-th round, and in rounds that begin when the
-	// search is older than eagerFor.
+	// roundWait bounds each dial of a round. If the product of roundTrips and the measured round
+	// trip is longer, the product is the bound. The round trip to a relay may be unknown, or longer
+	// than the measured one. So the bound is dialTimeout in every roundLong-th round, and in rounds
+	// that begin when the search is older than eagerFor.
 	roundWait  = 1200 * time.Millisecond
 	roundTrips = 6
 	roundLong  = 4
@@ -257,8 +257,8 @@ func (s *search) suits(ctx context.Context, l *dialled) error {
 	return ctx.Err()
 }
 
-// awaitHeard returns when the link has been heard or ctx is done. It waits no longer than the
-// parameter wait.
+// awaitHeard returns when the link has been heard, when ctx is done, or when the given time has
+// passed.
 func awaitHeard(ctx context.Context, l *running, wait time.Duration) {
 	end := time.NewTimer(wait)
 	defer end.Stop()

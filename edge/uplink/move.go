@@ -20,7 +20,7 @@ const slowAfter = 1200 * time.Millisecond
 // the edge says Bye itself.
 const leaveWait = 2 * time.Second
 
-// drained links to another relay while the link old is still up, because the relay of that link
+// Uplink.drained finds another relay while the link old is still up, because the relay of that link
 // stops soon. It returns the new link. If old ends or ctx is done before another relay is found,
 // drained returns old.
 func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration) *running {
@@ -48,8 +48,8 @@ func (u *Uplink) drained(ctx context.Context, old *running, window time.Duration
 	return u.move(ctx, old, l, byDrain)
 }
 
-// doubted looks for another relay while the link old is silent. It returns the new link. It stops
-// looking and returns old when old is heard again, when old ends, or when ctx is done.
+// Uplink.doubted looks for another relay while the link old is silent. It returns the new link. It
+// stops looking and returns old when old is heard again, when old ends, or when ctx is done.
 func (u *Uplink) doubted(ctx context.Context, old *running) *running {
 	began := time.Now()
 	u.logger.Warn("relay is silent: looking for another", "relay", old.welcome.Relay, "silent", time.Since(old.conn.LastReceived()))

@@ -50,7 +50,7 @@ type Uplink struct {
 	names  *resolve.Names
 	better chan offered // links that Run may take
 
-	// Owned by Run.
+	// The goroutine of Run owns the following fields.
 	relays     []*relay
 	backoff    backoff
 	parting    sync.WaitGroup // goroutines that end old links, or offer links
@@ -120,8 +120,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 }
 
 // serve handles the events of l, and of each link to which the edge moves: drains, doubts, offers
-// and the end. It returns when the link then in use has ended. atOnce says whether Run may dial the
-// next link without a pause.
+// and the end. It returns when the link then in use has ended. The result atOnce says whether Run
+// may dial the next link without a pause.
 func (u *Uplink) serve(ctx context.Context, l *running) (atOnce bool) {
 	for {
 		select {

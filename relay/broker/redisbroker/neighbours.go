@@ -119,7 +119,7 @@ type neighbours struct {
 	foreigners *foreigners
 	log        *slog.Logger
 
-	// Owned by run.
+	// The goroutine of run owns the following fields.
 	serves   bool
 	decide   time.Time  // when this relay starts to serve, unless it is refused
 	objector *statement // other cluster's statement that may get this relay refused

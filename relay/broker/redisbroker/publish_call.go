@@ -43,7 +43,8 @@ type argument []byte
 // MarshalBinary is called by go-redis, which copies the result.
 func (a *argument) MarshalBinary() ([]byte, error) { return *a, nil }
 
-// keepText is the largest memory of an argument, in bytes, that is kept to be reused.
+// keepText bounds the memory of one argument that is kept for a later call, in bytes. Larger memory
+// is given up.
 const keepText = 4 << 10
 
 // publishing has what all calls of one publisher, or of one prober, have in common.

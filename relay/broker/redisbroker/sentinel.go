@@ -35,7 +35,7 @@ func throughSentinels(t *target) {
 	t.opt.Addr = t.master + " of " + strings.Join(t.addrs, ",") // for logs
 }
 
-// watchSentinels calls the parameter switched whenever most of the sentinels begin to name another
+// watchSentinels calls the given function whenever most of the sentinels begin to name another
 // master. A relay must then leave the old master. The old master may live on, and take publications
 // that are lost when it becomes a replica.
 func (t *target) watchSentinels(ctx context.Context, switched func()) {

@@ -47,7 +47,7 @@ type state struct {
 	moved   chan struct{}
 	trouble chan struct{} // signal to the prober to probe at once; one slot
 	back    chan struct{} // signal to the subscriber that requests are answered again; one slot
-	returns atomic.Uint64 // how often the field back was signalled
+	returns atomic.Uint64 // number of signals given on the channel back
 
 	// These can be read without waiting for mu.
 	unanswered atomic.Pointer[error]
