@@ -14,8 +14,8 @@ import (
 	"github.com/edgerelay/edgerelay/shared/protocol"
 )
 
-// relaysOf starts relays, each with an instance of its own, and returns them and their URLs. The
-// parameter count says how many.
+// relaysOf starts the given number of relays, each with an instance of its own. It returns the
+// relays and their URLs.
 func (n *network) relaysOf(t *testing.T, count int) (relays []*fakeRelay, urls []string) {
 	t.Helper()
 	for i := range count {
@@ -48,7 +48,7 @@ func (e *edge) linkedTo(relays []*fakeRelay) (used, other *fakeRelay) {
 	return used, other
 }
 
-// until waits for the function done to return true, and returns how long that took. It fails the
+// until waits for the given function to return true, and returns how long that took. It fails the
 // test if that takes longer than the given time.
 func until(t *testing.T, most time.Duration, what string, done func() bool) time.Duration {
 	t.Helper()
@@ -383,7 +383,7 @@ func TestP12_TheEdgeReturnsIfTheNextRelayIsSlow(t *testing.T) {
 				first, second := e.linkedTo(relays)
 				first.freeze(true)
 				until(t, 2*time.Second, "a link to the second relay", func() bool { return len(second.links()) == 1 })
-				if degraded { // as when Redis is away and no relay can say Live
+				if degraded { // as if Redis were away: then no relay can say Live
 					second.last(1).send(link.Status{Degraded: []string{"broker"}})
 				}
 				first.freeze(false)

@@ -182,8 +182,8 @@ func (s *search) mayBegin() bool {
 }
 
 // race looks up the candidates and dials them in a random order until one gives a link. It leaves
-// out those that refused this edge lately. The relay that the edge is leaving comes last. The
-// parameter wait bounds each dial.
+// out those that refused this edge lately. The relay that the edge is leaving comes last. The given
+// time bounds each dial.
 func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 	u := s.u
 	lookup, stagger := lookupWait, resolve.Stagger
@@ -230,8 +230,8 @@ func (s *search) race(ctx context.Context, r *round, wait time.Duration) {
 }
 
 // suits returns why the edge does not take the dialled link l, or nil if it takes l. A relay that
-// is doubted may answer a dial. suits then waits up to againAfter for the old link to be heard. If
-// the old link stays silent, the new one is needed.
+// is doubted may answer a dial. In that case suits waits up to againAfter for the old link to be
+// heard. If the old link stays silent, the new link is needed.
 func (s *search) suits(ctx context.Context, l *dialled) error {
 	if !s.u.takes(l.conn.Features()) {
 		return errNoSDK
@@ -336,8 +336,9 @@ func (u *Uplink) fail(errs []error) {
 	}
 }
 
-// rtt returns the shortest of the last round trips on the link in use. Without such a link it
-// returns the value of the last link that had one. It returns 0 if no link had one.
+// rtt returns the shortest of the last round trips on the link in use. If there is no such link, it
+// returns the value of the last link on which a round trip was measured. If there never was such a
+// link either, it returns 0.
 func (u *Uplink) rtt() time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()

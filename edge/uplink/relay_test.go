@@ -162,7 +162,7 @@ func (r *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // freeze freezes the relay's connections, and those that are dialled later. On a frozen connection
-// nothing goes in or out. If the parameter on is false, freeze thaws the connections.
+// nothing goes in or out. A call with false thaws the connections.
 func (r *fakeRelay) freeze(on bool) {
 	r.mu.Lock()
 	r.frozen = on

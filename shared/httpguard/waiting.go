@@ -154,7 +154,7 @@ func (w *waiting) leaveLong(v *visit) {
 	}
 }
 
-// moveLocked begins a phase of v. w.mu must be held.
+// moveLocked begins a phase of v. The caller holds w.mu.
 func (w *waiting) moveLocked(v *visit, to phase, now time.Time) {
 	v.phase, v.since = to, now
 	if v.place != nil {
@@ -166,7 +166,7 @@ func (w *waiting) moveLocked(v *visit, to phase, now time.Time) {
 	}
 }
 
-// takeOutLocked forgets v. w.mu must be held.
+// takeOutLocked forgets v. The caller holds w.mu.
 func (w *waiting) takeOutLocked(v *visit) {
 	v.out = true
 	delete(w.visits, v)

@@ -83,7 +83,7 @@ func (p *Pending) enter(s *socket) pending {
 }
 
 // join counts a handshake. If there was no room, it stops counting another handshake, and returns
-// the socket of that handshake as the result other. Otherwise other is nil.
+// the socket of that handshake. Otherwise the result other is nil.
 func (p *Pending) join(s *socket) (m *crowd.Member[netip.Addr, *socket], other *socket) {
 	source := crowd.Source(s.RemoteAddr())
 	p.mu.Lock()

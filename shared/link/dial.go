@@ -33,7 +33,7 @@ type DialConfig struct {
 }
 
 // Dial opens a link. It returns after the relay's Welcome, or with an error. It gives up when ctx
-// is done. ctx should have a deadline. After Dial has returned, ctx does not bound the link.
+// is done, so ctx should have a deadline. After Dial has returned, ctx does not bound the link.
 //
 // An error names the URL, unless the URL is malformed. If the error matches ErrKeyRefused or
 // ErrVersion, another attempt will seldom help. If the relay said Bye, the error wraps a

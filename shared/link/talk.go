@@ -175,8 +175,8 @@ func (t *Talk) handleBatch(batch []byte, sink Sink, now time.Duration) error {
 	return sink.EndBatch()
 }
 
-// handleFrame handles the link's own frames and gives the others to sink. bye is set if the frame
-// is the peer's Bye.
+// handleFrame handles the link's own frames and gives the others to sink. The result bye is set if
+// the frame is the peer's Bye.
 func (t *Talk) handleFrame(kind Type, body []byte, sink Sink, now time.Duration) (bye *CloseError, err error) {
 	switch kind {
 	case TypePing, TypePong:

@@ -16,7 +16,7 @@ import (
 )
 
 // conform runs f with the two ends of a connection of this package, and also with the two ends of a
-// TCP connection. f must pass with both connections.
+// TCP connection. Both runs must pass.
 func conform(t *testing.T, f func(t *testing.T, a, b net.Conn)) {
 	listeners := map[string]func(t *testing.T) (net.Listener, func() (net.Conn, error)){
 		"memnet": func(*testing.T) (net.Listener, func() (net.Conn, error)) {

@@ -138,8 +138,8 @@ type sum struct {
 	whole func(*sum) broker.Event // makes the answer to the request
 }
 
-// begin returns an id for a request that has n parts. Once all parts are answered, the function
-// whole makes the answer to the request.
+// begin returns an id for a request that has n parts. Once all parts are answered, the given
+// function makes the answer to the request.
 func (s *sums) begin(n int, whole func(*sum) broker.Event) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

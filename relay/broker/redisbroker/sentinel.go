@@ -64,7 +64,7 @@ func isMaster(ctx context.Context, conn *redis.Conn) error {
 	if field(info, "role") == "slave" {
 		return fmt.Errorf("%w: the one that sentinels name is a replica", errNoMaster)
 	}
-	return nil // also if INFO is not permitted
+	return nil // this is also the result if INFO is not permitted
 }
 
 // askSentinels returns the master's address, which poll finds.

@@ -167,7 +167,7 @@ func (s *state) suspect() {
 }
 
 // failuresSoFar returns how many failures of the kinds unreachable and refusing were noted so far.
-// A probe calls it at its beginning, and passes the result to the method answered.
+// A probe calls it at its beginning, and passes the result to state.answered.
 func (s *state) failuresSoFar() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
