@@ -9,7 +9,7 @@ import (
 //
 // A session may wait for room in its owner's share of the Log. The admission looks at that session
 // again in two cases: a message of the owner has left the Log, or a session of the owner has given
-// up room that was promised to it. Sessions that wait for room in the Log as a whole stand in one
+// up room that was kept for it. Sessions that wait for room in the Log as a whole stand in one
 // line. When room appears, it is promised to sessions from the front of the line, as far as the
 // room goes. A session is woken when room is promised to it. While the line is not empty, a session
 // without a promise is refused, however small its message is. So small messages cannot pass a large
