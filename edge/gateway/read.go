@@ -14,8 +14,9 @@ import (
 )
 
 // idleAfter is the silence after which a conn becomes idle, if the poller can watch it. Until then
-// its reader goroutine waits for the client. A new conn becomes idle without such a silence, unless
-// bytes came with its request.
+// its reader goroutine waits for the client. A new conn of the chat becomes idle without such a
+// silence, unless bytes came with its request. A conn of an SDK does so after its connect, and
+// after a pong.
 //
 // To wake a reader that waits costs a goroutine switch. To wake an idle conn costs a poll, a new
 // goroutine and another request to the poller. So a frame that comes to an idle conn costs about
@@ -42,6 +43,7 @@ type reader struct {
 	timed    bool                  // the socket's deadline is that of setIdleDeadline
 	pongs    pongCount
 	extras   extras
+	brief    bool // the last message was an SDK's connect, or its pong
 
 	inside  bool               // a frame or a message was begun and is not complete
 	message message            // valid while a message is being read
@@ -152,7 +154,20 @@ func (r *reader) readAll() error {
 		if err := r.readSome(); err != nil {
 			return err
 		}
+		if r.brief {
+			r.brief = false
+			return r.rest()
+		}
 	}
+}
+
+// rest takes the idle deadline away, and returns errIdle.
+func (r *reader) rest() error {
+	if r.timed {
+		r.timed = false
+		r.setReadDeadline(time.Time{})
+	}
+	return errIdle
 }
 
 // readSome reads the frames that begin in r.unparsed. It waits for the remainder of the last frame,
@@ -181,7 +196,10 @@ func (r *reader) readMessage(body io.Reader) error {
 		return err
 	}
 	if r.session.sdk != nil {
-		return r.conn.forwardLines(message)
+		guest := !r.session.sdk.connected
+		err := r.conn.forwardLines(message)
+		r.brief = guest || isPong(message)
+		return err
 	}
 	if r.message.binary {
 		message = bytes.TrimRight(message, "\x00")

@@ -42,9 +42,7 @@ func (r *reader) wait() error {
 		}
 		left := r.untilIdle()
 		if left <= 0 {
-			r.timed = false
-			r.setReadDeadline(time.Time{})
-			return errIdle
+			return r.rest()
 		}
 		r.setIdleDeadline(left)
 	}

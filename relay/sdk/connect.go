@@ -42,7 +42,8 @@ func (d Dialect) connect(s dialect.Session, now time.Time, c *Command) dialect.C
 	for i := range subs {
 		t.Topics = append(t.Topics, dialect.Binding{Topic: protocol.Topic(subs[i].Channel)})
 	}
-	return dialect.Command{Verb: dialect.Confirm, Terms: t, Text: string(AppendConnect(nil, c.ID, &ConnectResult{
+	var reply [4 * replySize]byte // long enough for most replies, which are thus allocated once
+	return dialect.Command{Verb: dialect.Confirm, Terms: t, Text: string(AppendConnect(reply[:0], c.ID, &ConnectResult{
 		Client: clientID(s), Version: d.Version, TTL: ttlOf(t.Until, now), Subs: subs, Ping: pingEvery, Pong: true,
 	}))}
 }

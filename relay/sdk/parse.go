@@ -63,6 +63,9 @@ func (d Dialect) ask(s dialect.Session, now time.Time, c *Command, again bool) d
 	return failed(c.ID, ErrorNotAvailable)
 }
 
+// noTerms are the terms of all subscribes. Nobody changes them.
+var noTerms dialect.Terms
+
 // subscribe ignores the token of a subscription. A client gains nothing by such a token.
 func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Command {
 	if v := d.judge(s, k, c.Channel, rules.Read); v != rules.Yes {
@@ -72,7 +75,7 @@ func (d Dialect) subscribe(s dialect.Session, k keep, c *Command) dialect.Comman
 		return failed(c.ID, ErrorUnrecoverablePosition) // without resume nothing can be recovered
 	}
 	return dialect.Command{
-		Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: &dialect.Terms{},
+		Verb: dialect.Bind, Topic: protocol.Topic(c.Channel), Terms: &noTerms,
 		Text: string(AppendSubscribe(make([]byte, 0, replySize), c.ID, &SubscribeResult{WasRecovering: c.Recover})),
 	}
 }

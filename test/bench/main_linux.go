@@ -83,7 +83,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	b.others(usage.Busy().Since(before))
 	rows := report.Medians(b.rows)
-	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: append(rows, ratios(rows, b.scale)...)}
+	r := report.Report{Date: b.began.UTC(), Command: o.command, Machine: report.ThisMachine(ctx), Notes: b.notes, Rows: append(rows, comparisons(rows, b.scale)...)}
 	if err := r.Markdown(out); err != nil || o.json == "" {
 		return err
 	}

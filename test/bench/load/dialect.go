@@ -31,6 +31,9 @@ type Wrap struct{ Before, After string }
 type Dialect interface {
 	// Session returns the opening of a session that receives messages to a user.
 	Session(user string) Opening
+	// Joined returns the opening of the same session that then joins a group by a command, or
+	// subscribes to it. Joined returns false if the server has no such command.
+	Joined(user, group string) (Opening, bool)
 	// Self returns the wrap of the messages that a session sends to itself. The session must begin
 	// with the opening that Session returns. Self returns false if sessions of the server cannot
 	// send messages to themselves.

@@ -60,6 +60,12 @@ type Connected struct {
 	Subs   map[string]struct{} `json:"subs"`   // channels that the server has subscribed
 }
 
+// Subscribed reports whether the server has subscribed the client to a channel.
+func (c *Connected) Subscribed(channel string) bool {
+	_, ok := c.Subs[channel]
+	return ok
+}
+
 // Push is what the server says of itself about a channel. Pub is nil if it is no publication.
 type Push struct {
 	Channel string `json:"channel"`

@@ -195,8 +195,8 @@ func (l *ledger) audit() (a audit) {
 	return a
 }
 
-// bookSDK books what an SDK's connection was answered. The caller holds the mutexes of the ledger and
-// of n.
+// bookSDK books what an SDK's connection was answered. The caller holds the mutexes of the ledger
+// and of n.
 func (a *audit) bookSDK(client int, n *life) {
 	if n.sdk == nil {
 		return
@@ -233,7 +233,7 @@ func (l *ledger) heard(s stream, number int64) bool {
 
 // columns returns the counts of the books and their names.
 func (b *books) columns() (names []string, counts []*int64) {
-	return []string{"sent", "answered", "of these late", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "of these from the other kind", "lost, and told", "closed", "lost", "doubled", "out of order", "unanswered", "too late"},
+	return []string{"sent", "answered", "of these late", "accepted", "gone with a killed edge", "not delivered, and told", "delivered", "of these across", "lost, and told", "closed", "lost", "doubled", "out of order", "unanswered", "too late"},
 		[]*int64{&b.sent, &b.answered, &b.excused, &b.accepted, &b.died, &b.refused, &b.delivered, &b.crossed, &b.told, &b.closes, &b.lost, &b.doubled, &b.disordered, &b.unanswered, &b.late}
 }
 

@@ -204,7 +204,7 @@ type row struct {
 	name         string        // name of the service
 	took         time.Duration // from the beginning of the fault to its end
 	silent, away time.Duration
-	slowest      time.Duration // until an answer to an SDK, but for those of an edge that is cut off
+	slowest      time.Duration // longest wait for an answer, see strike
 }
 
 // cutsOff reports whether the fault leaves an edge no way to answer its clients for a while, though
@@ -325,7 +325,8 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	if f.cutsOff() {
 		r.l.excuse(r.isAt(name), false, began, began.Add(took))
 	} else if f.part == "redis" || f.over[0] == "data" {
-		// A message that cannot be given ahead waits for Redis, and so does the answer to its publish.
+		// A message that cannot be given ahead waits for Redis, and so does the answer to its
+		// publish.
 		r.l.excuse(func(int) bool { return true }, true, began, began.Add(took))
 	}
 	if f.part == "edge" {
@@ -334,6 +335,7 @@ func (r *trial) strike(f fault, calm time.Duration) {
 	s.whole()
 	r.l.flowing(int64(calm / everyClient))
 	silent, away := r.l.silence()
+	// If an edge is cut off, its own clients wait for as long as that lasts. So they do not count.
 	slowest := r.l.slowest(func(user int) bool { return !f.cutsOff() || !r.isAt(name)(user) })
 	t.Logf("it lasted %v; the longest silence was %v, the longest time without a connection %v, the slowest answer %v", took.Round(time.Millisecond), silent.Round(time.Millisecond), away.Round(time.Millisecond), slowest.Round(time.Millisecond))
 	if silent > f.limit {

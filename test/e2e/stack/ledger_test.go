@@ -22,8 +22,8 @@ import (
 // messages are numbered. They are direct ones to the next user, group messages and broadcasts. Some
 // users speak the chat's protocol and others that of SDKs, in the same groups. SDK users also have
 // rooms of their own. A user whose connection is closed connects again, joins again, and goes on.
-// Its numbers then begin anew, since order is promised to a connection and not to a user. The method
-// audit compares what arrived with what had to arrive.
+// Its numbers then begin anew, since order is promised to a connection and not to a user. The
+// method audit compares what arrived with what had to arrive.
 type ledger struct {
 	t     *testing.T
 	plan  plan
@@ -122,8 +122,8 @@ type life struct {
 	closed time.Time  // when comeBack noted the connection's end
 	killed time.Time  // just before the connection's edge was killed
 	// began counts, by stream, the messages that had been sent when the connect was answered. For
-	// kinds that one has to join for, it counts those that had been sent when the join was answered.
-	// These messages need not arrive.
+	// kinds that one has to join for, it counts those that had been sent when the join was
+	// answered. These messages need not arrive.
 	began map[stream]int64
 
 	// The next fields are about what the connection sent.
@@ -248,9 +248,9 @@ func (l *ledger) comeBack(u *speaker) bool {
 	return l.connect(u)
 }
 
-// connect begins a life of u: it connects, joins, and waits for the answer to the join. If a connect
-// fails, connect tries again until client.Patience has passed or the ledger stops. If there is no
-// connection, or no answer to the join, connect fails the test and returns false.
+// connect begins a life of u: it connects, joins, and waits for the answer to the join. If a
+// connect fails, connect tries again until client.Patience has passed or the ledger stops. If there
+// is no connection, or no answer to the join, connect fails the test and returns false.
 func (l *ledger) connect(u *speaker) bool {
 	begin := time.Now()
 	for {
@@ -553,8 +553,8 @@ func (l *ledger) kill(whose func(user int) bool, how func()) {
 // close ends the talk and waits, for a limited time, until no message counts as lost and all
 // publishes are answered. Then each user sends one more message, and close waits again, since a
 // duplicate on the same topic would come before this message. close prints the books. It fails the
-// test if a message was lost, doubled or out of order, if an SDK would have waited too long, or if a
-// user got a frame that it should not get. It also fails the test if a handshake failed, unless
+// test if a message was lost, doubled or out of order, if an SDK would have waited too long, or if
+// a user got a frame that it should not get. It also fails the test if a handshake failed, unless
 // plan.mayFail is set, or if a connection ended with another code than that of an edge that stops.
 // The parameter closes is the number of connections that the cluster must have ended.
 func (l *ledger) close(closes int) audit {

@@ -83,16 +83,22 @@ func (n *life) openSDK(at, name string) (res *http.Response, err error) {
 		return res, err
 	}
 	n.Client = n.sdk.Client
+	begin := time.Now()
 	err = n.ask("connect", `{"name":"ledger"}`, func(a client.Line) error {
-		own := n.channel(one)
-		if _, ok := a.Connect.Subs[own]; !ok || a.Connect.Client == "" || !a.Connect.Pong || time.Duration(a.Connect.Ping)*time.Second != pingEvery {
+		c, own := a.Connect, n.channel(one)
+		if c == nil || c.Client == "" || !c.Pong || time.Duration(c.Ping)*time.Second != pingEvery || !c.Subscribed(own) {
 			return fmt.Errorf("the connect was answered with %s", a.Text)
 		}
-		n.sdk.id, n.sdk.pinged, n.sdk.subscribed[own] = a.Connect.Client, a.At, true
+		n.sdk.id, n.sdk.pinged, n.sdk.subscribed[own] = c.Client, a.At, true
 		return nil
 	})
 	if err != nil {
 		n.Drop()
+		took := time.Since(begin)
+		n.l.t.Logf("%s: not connected after %v: %v", name, took.Round(time.Millisecond), err)
+		if took > answerWait {
+			n.l.t.Errorf("%s: an SDK waits no longer than %v for the answer to its connect", name, answerWait)
+		}
 	}
 	return res, err
 }
@@ -126,6 +132,7 @@ func (n *life) ask(method, params string, then func(client.Line) error) error {
 // subscribeAll subscribes to all channels that the server has not subscribed by itself. As an SDK
 // does, it asks again if the error is a temporary one.
 func (n *life) subscribeAll() error {
+	begin := time.Now()
 	for k := range kinds {
 		channel := n.channel(k)
 		for k != one {
@@ -136,7 +143,7 @@ func (n *life) subscribeAll() error {
 			if err == nil {
 				break
 			}
-			if !temporary(err) || time.Since(n.sdk.pinged) > client.Patience {
+			if !temporary(err) || time.Since(begin) > client.Patience {
 				return fmt.Errorf("subscribe to %s: %w", channel, err)
 			}
 			n.l.t.Logf("%s: subscribe to %s: %v", n.Name, channel, err)
@@ -211,8 +218,8 @@ func (b *sdkBooks) delay(d delay) {
 }
 
 // knock subscribes to a channel that the SDK users of the group come to and leave again and again,
-// or unsubscribes from it. It does not wait for the answer. It does nothing while an earlier knock is
-// not answered. Nothing is published there: the books want answers in time.
+// or unsubscribes from it. It does not wait for the answer. It does nothing while an earlier knock
+// is not answered. Nothing is published there: the books want answers in time.
 func (n *life) knock() {
 	n.mu.Lock()
 	method := "subscribe"
@@ -338,9 +345,9 @@ func (n *life) by() string {
 	return n.sdk.id
 }
 
-// late returns the delays for which an SDK would have given up, and how many publishes were late for
-// a reason that excuses them. What came after the edge was killed does not count. The caller holds
-// the mutexes of the ledger and of n.
+// late returns the delays for which an SDK would have given up, and how many publishes were late
+// for a reason that excuses them. What came after the edge was killed does not count. The caller
+// holds the mutexes of the ledger and of n.
 func (n *life) late() (late []string, excused int64) {
 	b := n.sdk
 	end := time.Now()

@@ -58,8 +58,8 @@ func (n *life) answer(number int64, success bool) {
 	}
 }
 
-// pushed books messages of the first user to the group, with the given numbers. A chat user gets the
-// chat's text.
+// pushed books messages of the first user to the group, with the given numbers. A chat user gets
+// the chat's text.
 func (n *life) pushed(numbers ...string) {
 	for _, number := range numbers {
 		text := "group 0 0 " + number

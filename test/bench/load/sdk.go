@@ -1,0 +1,48 @@
+package load
+
+// SDK is the protocol of Centrifugo as edgerelay speaks it to the SDKs of Centrifugo. The client
+// load is that of the type Centrifugo, with these differences. The URL names the user, and a
+// session receives the messages to its user without a command to subscribe. Edges must be started
+// with EDGE_AUTH=open.
+type SDK struct {
+	Path string // path of the endpoint, such as /connection/websocket
+}
+
+// Session returns the opening of a session that is also subscribed to everybody's topic, as a
+// session of the chat is.
+func (d SDK) Session(user string) Opening { return d.Receive(user, All) }
+
+// Joined returns the opening of a session that is subscribed to a group in place of everybody's
+// topic.
+func (d SDK) Joined(user, group string) (Opening, bool) {
+	return connectAndSubscribe(d.path(user), "group:"+group), true
+}
+
+func (SDK) Self(user string) (Wrap, bool) { return publish(sdkChannel(User(user))), true }
+
+func (d SDK) Receive(user string, topic Topic) Opening {
+	if topic.Kind == "user" {
+		return connect(d.path(user))
+	}
+	return connectAndSubscribe(d.path(user), sdkChannel(topic))
+}
+
+func (d SDK) Send(user string, topic Topic) (Opening, Wrap) {
+	return connect(d.path(user)), publish(sdkChannel(topic))
+}
+
+func (SDK) Aside(text []byte) ([]byte, error) { return Centrifugo{}.Aside(text) }
+
+func (d SDK) path(user string) string { return d.Path + "?user=" + user }
+
+// sdkChannel returns the topic's name. A group gets a name that any session may publish to: only
+// members may publish to group:{name}, and a member receives its own messages.
+func sdkChannel(t Topic) string {
+	switch t.Kind {
+	case "user":
+		return "user:" + t.Name
+	case "all":
+		return "all"
+	}
+	return t.channel()
+}
